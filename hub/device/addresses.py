@@ -5,6 +5,7 @@ The device's file keeps them, so that the device reaches a node that its owner n
 such an address must prove the key of the hub that named it.
 """
 
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -18,6 +19,8 @@ from hub.clock import Chance
 from protocol.errors import ErrorCode, HubError
 from protocol.frame import PATH
 
+# After the last group of a bare address, four or five decimal digits are a port.
+_BARE_IPV6: Final = re.compile(r"^(\w+://)((?:[\da-fA-F]{0,4}:){2,7}?[\da-fA-F]{0,4}?)(:\d{4,5})?(?=/|$)")
 _LOOPBACK: Final = frozenset(("localhost", "127.0.0.1", "::1"))
 
 # *is_named*: in the hub's last list. *is_last*: address of the last welcome.
@@ -47,9 +50,8 @@ def address_of(url: str) -> str:
     try:
         parse_uri(url)
     except (InvalidURI, ValueError) as error:
-        hint = (
-            "which looks like wss://hub.example" if "://" in url or not url else f"did you mean ws://{url}?"
-        )
+        meant = in_brackets(url if "://" in url else f"ws://{url}")
+        hint = "which looks like wss://hub.example" if meant == url or not url else f"did you mean {meant}?"
         raise BadAddress(f"{url!r} is no address of a hub, {hint}") from error
     parts = urlsplit(url)
     try:
@@ -59,6 +61,11 @@ def address_of(url: str) -> str:
     if parts.query or parts.fragment or "@" in parts.netloc:
         raise BadAddress("the address of a hub has no query and no user; a token goes into a file")
     return urlunsplit(parts._replace(path=parts.path if parts.path not in ("", "/") else PATH))
+
+
+def in_brackets(url: str) -> str:
+    """Return *url* with a bare IPv6 address in brackets: ``ws://[::1]:8770`` for ``ws://::1:8770``."""
+    return _BARE_IPV6.sub(lambda found: f"{found[1]}[{found[2]}]{found[3] or ''}", url)
 
 
 def is_local(url: str) -> bool:

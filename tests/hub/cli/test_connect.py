@@ -68,6 +68,20 @@ def test_an_address_that_is_none_makes_no_key(hub: Hub, tmp_path: Path) -> None:
     assert not db.with_suffix(".key").exists()
 
 
+def test_a_bare_ipv6_address_is_refused_with_its_form_in_brackets(hub: Hub, tmp_path: Path) -> None:
+    for typed, meant in (
+        ("ws://::1:8770", "ws://[::1]:8770"),
+        ("::1:8770", "ws://[::1]:8770"),
+        ("ws://2001:db8::7", "ws://[2001:db8::7]"),
+        ("wss://2001:db8::7:8770/path", "wss://[2001:db8::7]:8770/path"),
+    ):
+        told = hub("connect", typed, "--root", str(tmp_path), "--name", "desk").stderr
+        assert f"did you mean {meant}?" in told
+    for typed, meant in (("http://::1:8771", "http://[::1]:8771"), ("::1:8771", "https://[::1]:8771")):
+        result = hub("status", "--url", typed, "--token-file", "none")
+        assert (result.exit_code, f"as in {meant}" in result.stderr) == (2, True), result.stderr
+
+
 def test_an_invalid_key_is_reported_with_its_file(hub: Hub, tmp_path: Path) -> None:
     key = Path(secret(tmp_path, "not a key"))
     result = hub(
