@@ -104,6 +104,7 @@ def watch_for_issues(
     add("schedules", partial(work.check_schedules, store))
     add("overdue schedules", lasting(partial(work.check_overdue, store), context.clock, SETTLED_S))
     add("agents", partial(work.check_agents, store, reached_budgets))
+    add("runs of agents", partial(work.check_failing, store))
     add("needs", partial(work.check_needs, store, offered))
     add("silent agents", partial(work.check_silence, store, offered))
     add("budgets", partial(work.check_budgets, store, reached_budgets))

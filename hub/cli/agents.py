@@ -140,6 +140,7 @@ _ELSEWHERE: Final = {
         "source",
     ),
     *("description", "type", "subtype", "template", "lifecycle", "availability", "health", "recovery_at"),
+    "health_reason",
 }
 
 

@@ -78,6 +78,8 @@ def _facts(run: Mapping[str, Any]) -> dict[str, object]:
         "outcome": run["outcome"],
         "reason": run["waiting_for"] or run["because"] or run["reason"],
     }
+    if run["fix"]:
+        facts["to mend it"] = run["fix"]
     if run["missed_because"]:
         facts["missed times"] = run["missed_because"]
     if run["cancel_reason"]:
@@ -276,6 +278,8 @@ def sum_up(run: Mapping[str, Any]) -> None:
     items = f"{run['items_created']} items{also_found(run)}"
     show.out(f"{went}{why}: {files_of(run)}, {items}, {run['model_requests']} model requests{cost}")
     report_errors(run)
+    if run["fix"]:
+        show.report(f"to mend it: {run['fix']}")
 
 
 def show_found(hub: Talk, run: Mapping[str, Any]) -> None:

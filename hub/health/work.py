@@ -8,14 +8,19 @@ from hub.api.door.roles import Scope
 from hub.clock import epoch_ms, from_epoch_ms
 from hub.health.issues import Finding, Fix, error, notice, post, warning
 from hub.runs.budget import Reached
+from hub.runs.decisions import describe_reason
+from hub.runs.failures import explain
 from hub.runs.waiting import describe_unmet
 from protocol.ids import AgentId, DeviceId, UserId
+from protocol.lifecycles import RunOutcome
 from storage.agents import agents_in_trouble
 from storage.agents.agents import AgentRow
+from storage.agents.agents_in_trouble import FailingAgent
 from storage.coordination import question_rows
 from storage.devices import devices
 from storage.runs import run_locks, runs
 from storage.runs.run_locks import Offered
+from storage.runs.runs import RunError
 from storage.schedules import schedule_rows
 from storage.schedules.schedule_rows import ScheduleRow
 from storage.store import Store
@@ -138,6 +143,36 @@ def _about_agent(row: AgentRow, budgets: Iterable[Reached]) -> Iterator[Finding]
             subject=row.id,
             user_id=row.user_id,
         )
+
+
+async def check_failing(store: Store, now: datetime) -> Iterable[Finding]:
+    """Find agents whose newest runs failed, or left out files that failed."""
+    return map(about_failing, await store.read(agents_in_trouble.failing, epoch_ms(now)))
+
+
+def about_failing(one: FailingAgent) -> Finding:
+    """Return the finding about an agent whose newest runs did not succeed, with the first reason."""
+    agent, run = one.agent, one.run
+    wrong = next(iter(run.lasting_errors), None)
+    if wrong is None:
+        wrong = RunError(
+            None, run.reason or "run_failed", describe_reason(run.reason) or "it has no reason", 0
+        )
+    sentence, remedy = explain(wrong, run, agent.device_name or "")
+    which = "its last run" if one.count == 1 else f"its last {one.count} runs"
+    if has_failed := run.outcome is RunOutcome.ERROR:
+        what = f"agent {agent.name} failed in {which}: {sentence}"
+    else:
+        what = f"agent {agent.name} did only a part of {which}, {run.error_count} errors: {sentence}"
+    return (error if has_failed else warning)(
+        "agent.runs_fail" if has_failed else "agent.files_fail",
+        what,
+        fix=remedy if "hub run " in remedy else f"{remedy}; then hub run {agent.name}",
+        subject=agent.id,
+        user_id=agent.user_id,
+        since=from_epoch_ms(one.since),
+        fixes=post("Run it again", f"hub run {agent.name}", f"/v1/agents/{agent.name}/runs", Scope.RUN, {}),
+    )
 
 
 async def check_silence(

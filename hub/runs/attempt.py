@@ -47,12 +47,14 @@ FULL_CAP_S = 5.0  # when the disk is full, its guard keeps the run waiting anywa
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
     """End of an attempt: the run is moved by *event*.
 
-    *error*: what went wrong, if the run is tried again; a run that only waits has none.
+    *error*: what went wrong, if the run is tried again; a run that only waits has none. *code*: stable word
+    for the reason, if it failed.
     """
 
     event: RunEvent
     reason: str | None = None
     error: str | None = None
+    code: str = "run_failed"
     outcome: RunOutcome | None = None
     wait_s: float | None = None
     exhausted: ModelExhausted | None = None
@@ -75,7 +77,8 @@ def ending_of(
         case BatchPending():
             return Ending(event=RunEvent.SENT_BACK, reason=str(exc), wait_s=exc.wait_s)
         case NotTakenOn() | NoModel() | NotGranted() | TableRefused():
-            return Ending(event=RunEvent.FAILED, reason=str(exc), outcome=RunOutcome.ERROR)
+            code = exc.reason if isinstance(exc, NotTakenOn) else exc.code
+            return Ending(event=RunEvent.FAILED, reason=str(exc), code=code, outcome=RunOutcome.ERROR)
         case ModelExhausted():
             return Ending(event=RunEvent.EXHAUSTED, reason=str(exc), exhausted=exc)
         case LinkLost() | DeviceOffline():
@@ -89,11 +92,11 @@ def ending_of(
             if order.attempt < order.max_attempts:
                 return retried(str(exc), order, chance)
             reason = f"given up after {order.attempt} attempts: {exc}"
-            return Ending(event=RunEvent.FAILED, reason=reason, outcome=RunOutcome.ERROR)
+            return Ending(event=RunEvent.FAILED, reason=reason, code=exc.code, outcome=RunOutcome.ERROR)
         case _:
             log.error("run.broke", exc=wordless(exc))
-            reason = f"{ErrorCode.INTERNAL}: {type(exc).__name__}"
-            return Ending(event=RunEvent.FAILED, reason=reason, outcome=RunOutcome.ERROR)
+            code, reason = ErrorCode.INTERNAL, f"{ErrorCode.INTERNAL}: {type(exc).__name__}"
+            return Ending(event=RunEvent.FAILED, reason=reason, code=code, outcome=RunOutcome.ERROR)
 
 
 def retried(reason: str, order: RunOrder, chance: Chance) -> Ending:

@@ -5,11 +5,10 @@ sentences. A word of a newer release is shown unchanged, as is a reason that was
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
-from protocol.errors import ErrorCode
 from storage.runs.runs import RunError
 
 _CAUSES: Final = {
@@ -154,23 +153,24 @@ def describe_folded(runs: int, since: datetime) -> str:
     return f"nothing new, as in {before} since {since.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
-def describe_errors(errors: Sequence[RunError], *, failed: int) -> str | None:
-    """Summarize the errors of a run by code: ``3 failed: 2 too_large, 1 file_changed``.
+def describe_errors(
+    errors: Sequence[RunError], *, failed: int, describe: Callable[[RunError], str]
+) -> str | None:
+    """Summarize the errors of a run: ``3 failed: 2 too_large, 1 changed; first: a.md is too large``.
 
     Args:
         errors: the stored errors; only the first errors of a run are stored.
         failed: total number of failed files or messages.
+        describe: returns the sentence about one error.
     """
-    codes = Counter(error.code for error in errors if error.unit_key)
-    counted = [f"{count} {code}" if len(codes) > 1 else code for code, count in codes.most_common()]
+    of_files = [error for error in errors if error.unit_key]
+    codes = Counter(error.code for error in of_files)
+    counted = [f"{count} {code}" for code, count in codes.most_common()] if len(codes) > 1 else []
     recorded = codes.total()
     first = f"{failed} failed" + (f"; the first {recorded}" if 0 < recorded < failed else "")
-    of_units = ": ".join(filter(None, (first if failed else "", ", ".join(counted))))
-    of_run = dict.fromkeys(_of_run(error) for error in errors if not error.unit_key)
+    sentences = [describe(error) for error in of_files[:1]]
+    if counted:
+        sentences = [f"{', '.join(counted)}; first: {sentences[0]}"]
+    of_units = ": ".join(filter(None, (first if failed else "", *sentences)))
+    of_run = dict.fromkeys(describe(error) for error in errors if not error.unit_key)
     return "; ".join(filter(None, (of_units, *of_run))) or None
-
-
-def _of_run(error: RunError) -> str:
-    """Return the code of an error of a whole run; of a limit with its name and value."""
-    limit = error.message.partition(":")[0]
-    return f"{error.code}: {limit}" if error.code == ErrorCode.LIMIT_REACHED else str(error.code)

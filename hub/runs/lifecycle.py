@@ -173,6 +173,7 @@ class Lifecycle:
         reason: str | None = None,
         outcome: RunOutcome | None = None,
         error: str | None = None,
+        code: str = "run_failed",
         wait_s: float | None = None,
         agent_id: AgentId | None = None,
         device_id: DeviceId | None = None,
@@ -181,6 +182,7 @@ class Lifecycle:
 
         Args:
             error: what ended the attempt, if the run is tried again; of FAILED it is the *reason*.
+            code: stable word for it, if the run failed.
             wait_s: seconds from now before which the run is not eligible again.
 
         Raises:
@@ -199,6 +201,7 @@ class Lifecycle:
             outcome=outcome,
             eligible_at=None if wait_s is None else at + int(wait_s * 1000),
             error=reason if event is RunEvent.FAILED else error,
+            code=code,
         )
         _log_move(after, event, reason, outcome)
         if after.state in FINAL_RUN_STATES:

@@ -638,6 +638,7 @@ class Runner:
             reason=ending.reason,
             outcome=ending.outcome,
             error=ending.error,
+            code=ending.code,
             wait_s=ending.wait_s,
             agent_id=order.agent_id,
             device_id=order.device_id,

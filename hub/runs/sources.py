@@ -93,9 +93,11 @@ class NotTakenOn(HubError):
 
     code = ErrorCode.BUSY
 
-    def __init__(self, message: str, *, busy: bool) -> None:
+    def __init__(self, message: str, *, busy: bool, reason: str = "run_failed") -> None:
+        """Create the error. *reason*: stable word of the device."""
         super().__init__(message)
         self.busy = busy
+        self.reason = reason
 
 
 class DeviceStalled(HubError):
@@ -361,7 +363,9 @@ class _Reading:
         """Yield the events of one frame."""
         if isinstance(frame, AgentAck) and not frame.accepted:
             reason = frame.reason or "no reason given"
-            raise NotTakenOn(f"{_NOT_TAKEN_ON}: {_advised(reason)}", busy=reason == ErrorCode.BUSY)
+            raise NotTakenOn(
+                f"{_NOT_TAKEN_ON}: {_advised(reason)}", busy=reason == ErrorCode.BUSY, reason=reason
+            )
         if isinstance(frame, AgentComplete):
             async for event in self._complete(frame):
                 yield event
@@ -557,6 +561,7 @@ class _Reading:
             raise NotTakenOn(
                 f"{_NOT_TAKEN_ON}: {error.message or error.code}",
                 busy=error.code in (ErrorCode.BUSY, ErrorCode.CANCELLED),
+                reason=error.code,
             )
         if not self._taken_on:
             yield TakenOn()

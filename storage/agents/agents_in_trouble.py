@@ -3,15 +3,16 @@
 They run every minute, so each returns only rows with a finding, at most MOST of them.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
-from typing import Any
+from itertools import takewhile
+from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
 
 from protocol.ids import AgentId, DeviceId, UserId
-from protocol.lifecycles import PauseReason, RunState
+from protocol.lifecycles import PauseReason, RunOutcome, RunState
 from storage.agents import agents as all_agents
 from storage.agents.agents import AgentRow
 from storage.agents.configs import UnreadableConfig, read_config
@@ -21,6 +22,7 @@ from storage.devices.nodes import is_online
 from storage.devices.schema import device_keys, device_tokens, devices
 from storage.kernel.columns import Int, in_parts, listed
 from storage.kernel.rows import fill, fill_each
+from storage.runs.runs import RunRow, find_runs
 from storage.runs.schema import LIVE, runs
 from storage.schedules import schedule_rows
 from storage.schedules.schedule_rows import ScheduleRow
@@ -143,6 +145,44 @@ ABSENT = (
 )
 
 
+FAILED_IN_A_ROW: Final = 3  # runs, of which none succeeded; fewer, if none did for a day
+DAY_MS: Final = 86_400_000
+MOST_COUNTED: Final = 1_000  # runs of one agent
+_ended = (
+    sa.select(runs.c.id, runs.c.outcome, runs.c.completed_at)
+    .where(runs.c.completed_at.is_not(None), runs.c.outcome.is_not(None))
+    .order_by(runs.c.completed_at.desc())
+)
+_of_agent = _ended.where(runs.c.agent_id == agents.c.id).correlate(agents)
+_newest = _of_agent.with_only_columns(runs.c.outcome).limit(1).scalar_subquery()
+_lately = _of_agent.limit(FAILED_IN_A_ROW).subquery()
+# One seek in the index of each agent's runs for an agent whose newest run succeeded, else two.
+WITHOUT_SUCCESS = _STATES.where(
+    agents.c.deleted_at.is_(None),
+    agent_states.c.lifecycle == "active",
+    _newest != RunOutcome.SUCCESS,
+    ~sa.exists().where(
+        _lately.c.outcome == RunOutcome.SUCCESS, _lately.c.completed_at > sa.bindparam("since", type_=Int)
+    ),
+).limit(MOST)
+NEWEST_FIRST = _ended.where(runs.c.agent_id == sa.bindparam("agent")).limit(MOST_COUNTED)
+
+
+class FailingAgent(msgspec.Struct, frozen=True):
+    """Agent whose newest runs did not succeed.
+
+    Attributes:
+        run: the newest one.
+        since: when the first one after the last success ended, epoch milliseconds.
+        count: number of these runs, at most MOST_COUNTED.
+    """
+
+    agent: AgentRow
+    run: RunRow
+    since: int
+    count: int
+
+
 class AbsentDevice(msgspec.Struct, frozen=True):
     """Device that is disconnected, and the runs that wait for it.
 
@@ -207,6 +247,30 @@ def reading_without_grant(c: sa.Connection) -> list[AgentRow]:
 def absent_devices(c: sa.Connection, by: int) -> list[AbsentDevice]:
     """Return devices that are away, and that runs wait for, since *by* (epoch ms) or longer."""
     return fill_each(AbsentDevice, c.execute(ABSENT, {"by": by}))
+
+
+def failing(c: sa.Connection, at: int, only: Collection[str] | None = None) -> list[FailingAgent]:
+    """Return agents whose newest run did not succeed, nor one of those before it within a day.
+
+    Args:
+        at: the time now, epoch milliseconds.
+        only: ids of the agents that are examined; None: all.
+    """
+    parts = in_parts(sorted(only)) if only is not None else [None]
+    queries = [
+        WITHOUT_SUCCESS if ids is None else WITHOUT_SUCCESS.where(agents.c.id.in_(ids)) for ids in parts
+    ]
+    found = [id for query in queries for id in c.execute(query, {"since": at - DAY_MS}).scalars()]
+    series: dict[str, list[Any]] = {}
+    for id in found:
+        ended = c.execute(NEWEST_FIRST, {"agent": id})
+        series[id] = list(takewhile(lambda run: run.outcome != RunOutcome.SUCCESS, ended))
+    newest = {run.agent_id: run for run in find_runs(c, [series[id][0].id for id in found])}
+    return [
+        FailingAgent(row, newest[row.id], series[row.id][-1].completed_at, len(series[row.id]))
+        for row in rows_of(c, found)
+        if row.id in newest  # else its run cannot be read, which is an issue of its own
+    ]
 
 
 def paths_on(c: sa.Connection, connected: Sequence[DeviceId]) -> list[SharedPaths]:

@@ -261,6 +261,7 @@ def move(
     outcome: RunOutcome | None = None,
     eligible_at: int | None = None,
     error: str | None = None,
+    code: str = "run_failed",
 ) -> HeldRun:
     """Move a run by *event*, record the move and count it. Return the held run for the next comparison.
 
@@ -273,8 +274,8 @@ def move(
         held: the run as the caller last read it.
         outcome: for FINISHED, success or partial; FAILED is always ``error``.
         eligible_at: earliest time of the next claim.
-        error: what ended the attempt; recorded as an error of the run as a whole. A completed run does not
-            count those that a later attempt overcame.
+        error: what ended the attempt; recorded as an error of the run as a whole, with *code* if the run
+            failed. A completed run does not count those that a later attempt overcame.
 
     Raises:
         IllegalTransition: the state table does not allow the event.
@@ -317,7 +318,7 @@ def move(
     if moved.locks and after not in EXECUTING_RUN_STATES:
         let_go(c, [held.id])
     if error is not None and after is RunState.FAILED:
-        record_error(c, held.id, None, "run_failed", error, at)
+        record_error(c, held.id, None, code, error, at)
     elif error is not None:
         record_failed_attempt(c, held.id, moved.attempt - change["attempts"], error, at)
     elif after is RunState.COMPLETED:

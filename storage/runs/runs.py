@@ -88,6 +88,7 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     id: RunId
     agent_id: AgentId
     agent_name: str
+    agent_source: str
     user_id: UserId
     device_id: DeviceId | None
     schedule_id: str | None
@@ -180,7 +181,13 @@ class MoveOfRun(RunMove, frozen=True, kw_only=True):
 # Units that need no reading: those with a row of their own, and those that have not changed.
 passed_over = (runs.c.units_skipped + runs.c.units_unchanged).label("units_skipped")
 RUNS = sa.select(
-    *columns_of(RunRow, runs, agents, agent_name=agents.c.name, units_skipped=passed_over, usage=None),
+    *columns_of(
+        *(RunRow, runs, agents),
+        agent_name=agents.c.name,
+        agent_source=agents.c.source,
+        units_skipped=passed_over,
+        usage=None,
+    ),
     *columns_of(Usage, runs, requests=runs.c.model_requests),
 ).join_from(runs, agents)
 LIVE_COUNTS = (

@@ -502,7 +502,9 @@ async def test_a_run_that_ended_partial_says_what_was_left_out_and_how_many(
     bench.connect(runs=[frames])
     await bench.run()
     (told,) = await operations.noun(Runs).newest()
-    assert (told.outcome, told.because) == (RunOutcome.PARTIAL, "3 failed: 2 too_large, 1 changed")
+    counted = "3 failed: 2 too_large, 1 changed; first: b.md is too large: 108 MB"
+    assert (told.outcome, told.because) == (RunOutcome.PARTIAL, counted)
+    assert told.fix is not None and "hub config set 'agents.notes.paths=[\"PATH\"]'" in told.fix
 
 
 async def test_a_run_that_ended_well_gives_no_reason(bench: Bench, operations: Hub) -> None:

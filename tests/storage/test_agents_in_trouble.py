@@ -2,6 +2,7 @@
 
 import sqlalchemy as sa
 
+from protocol.lifecycles import RunOutcome
 from storage.agents import agent_moves, agent_states, agents_in_trouble
 from storage.agents.agents import AgentRow
 from storage.agents.schema import agent_states as state_table
@@ -97,3 +98,45 @@ def test_a_device_is_absent_while_it_is_away_and_active_agents_have_runs_that_ne
     live(c)
     appear(c, [run.device_id])
     assert absent(AT + 1) == []
+
+
+HOUR_MS = 3_600_000
+S, P, E, C = RunOutcome.SUCCESS, RunOutcome.PARTIAL, RunOutcome.ERROR, None  # the last: cancelled
+# Outcomes of an agent's runs, the newest last, with hours since; and the number of those that it failed in.
+SERIES = (
+    ((), 0),
+    (((S, 0),), 0),
+    (((E, 0),), 1),  # it never succeeded
+    (((P, 0),), 1),
+    (((S, 5), (E, 1)), 0),
+    (((S, 5), (E, 2), (E, 1)), 0),
+    (((S, 5), (E, 3), (P, 2), (E, 1)), 3),
+    (((S, 30), (E, 1)), 1),  # no success for a day
+    (((E, 9), (E, 8), (E, 7), (S, 6)), 0),  # a success ends it
+    (((E, 9), (E, 8), (E, 7), (C, 6)), 3),  # a cancelled run says nothing
+    (((E, 9), (S, 8), (C, 7), (E, 6), (C, 5), (E, 4)), 0),
+)
+
+
+def test_agent_fails_after_three_runs_without_success_or_a_day_without_one(c: sa.Connection) -> None:
+    now = AT + 100 * HOUR_MS
+    expected = {}
+    for number, (series, count) in enumerate(SERIES):
+        agent = make_agent(c, f"a-{number}")
+        for place, (outcome, hours) in enumerate(series):
+            run = make_run(c, f"r-{number}-{place}", agent=agent)
+            state = {S: "COMPLETED", P: "COMPLETED", E: "FAILED", C: "CANCELLED"}[outcome]
+            ended = {"state": state, "outcome": outcome, "completed_at": now - hours * HOUR_MS, "fence": 1}
+            c.execute(sa.update(runs).where(runs.c.id == run.id).values(ended))
+        if count:
+            bad = [hours for outcome, hours in series if outcome is not None][-count:]
+            newest = max(place for place, (outcome, _) in enumerate(series) if outcome is not None)
+            expected[agent.name] = (f"r-{number}-{newest}", now - bad[0] * HOUR_MS, count)
+    c.execute(sa.update(state_table).values(lifecycle="active"))
+
+    found = {one.agent.name: (one.run.id, one.since, one.count) for one in agents_in_trouble.failing(c, now)}
+    assert found == expected
+    only = [one.agent.id for one in agents_in_trouble.failing(c, now)][:2]
+    assert [one.agent.id for one in agents_in_trouble.failing(c, now, only)] == only
+    c.execute(sa.update(state_table).values(lifecycle="paused"))
+    assert agents_in_trouble.failing(c, now) == []

@@ -78,7 +78,7 @@ _ALLOWED: Final = {
         "agents.agents_in_trouble.on_unpaired_devices",
         *("agents.agents_in_trouble.reading_without_grant", "agents.agents_in_trouble.absent_devices"),
         *("agents.agents_in_trouble.stopped_schedules", "agents.agents_in_trouble.paths_on"),
-        "agents.agents_in_trouble.silent",
+        *("agents.agents_in_trouble.silent", "agents.agents_in_trouble.failing"),
         *("devices.pairings.list_names", "devices.tokens.Tokens.ending_or_unused"),
         *("devices.tokens.Tokens.count", "runs.agreement.differing_stores", "runs.items.count_open"),
     ),

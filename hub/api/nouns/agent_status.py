@@ -21,12 +21,13 @@ from hub.api.binding import OPTIONAL, BadRequest, From
 from hub.api.device import OwnAgent, converted
 from hub.api.door.roles import Scope, creation_of
 from hub.api.noun import Noun, audited, command, device, route
-from hub.api.nouns.agents import Agents, VocabularyQuery, managed
+from hub.api.nouns.agents import Agents, VocabularyQuery, faults_of, managed
 from hub.api.nouns.audit import EventWord
 from hub.api.paging import MOST_LONG, Paging
 from hub.api.parameters import Actor, Caller, Match
 from hub.api.view import Instant, View
 from hub.clock import epoch_ms
+from hub.health.issues import Finding
 from hub.runs.control import RunControl
 from hub.settings.reading import FileLines
 from protocol.agent_status import STORED_AXES, Axes, Axis, Lifecycle, UnknownValue, legal_moves
@@ -217,17 +218,28 @@ class AgentStatuses(Noun):
     @route("GET", "/status", Scope.READ, is_tagged=True)
     async def get(self, name: str) -> AgentStatusView:
         """Return the status of an agent on each axis: since when, why, and the moves from there."""
-        status = await self._store.read(agent_states.status_called, name, self.user_id)
+
+        def read(c: Connection) -> tuple[agent_states.AgentStatus, Finding | None]:
+            status = agent_states.status_called(c, name, self.user_id)
+            return status, faults_of(c, self._agents.now_ms, [status.agent_id]).get(status.agent_id)
+
+        status, fault = await self._store.read(read)
+        axes = {
+            str(axis): AxisView.from_row(one, moves=legal_moves(axis, one.value))
+            for axis, one in status.since.items()
+        }
+        if fault is not None:
+            moves = axes["health"].moves
+            axes["health"] = AxisView("error", fault.since, fault.explanation, "hub", moves)
         return AgentStatusView.from_row(
             status,
             agent=status.name,
+            health=axes["health"].value,
+            health_reason=status.health_reason if fault is None else fault.explanation,
             last_heartbeat_at=self._last_heartbeat(
                 status.device_id or status.agent_id, status.last_heartbeat_at
             ),
-            axes={
-                str(axis): AxisView.from_row(one, moves=legal_moves(axis, one.value))
-                for axis, one in status.since.items()
-            },
+            axes=axes,
         )
 
     @route("PATCH", "/status", Scope.RUN, errors=_REFUSED)

@@ -27,6 +27,8 @@ from hub.api.nouns.schedules import NEXT_FIRES, FireView, Schedules, ScheduleVie
 from hub.api.nouns.templates import VerdictView
 from hub.api.parameters import Actor, Key, Match
 from hub.api.view import Instant, View
+from hub.health.issues import Finding
+from hub.health.work import about_failing
 from hub.links.link import DeviceLink
 from hub.log import Channel
 from hub.runs.control import RunControl
@@ -35,9 +37,10 @@ from hub.settings.reading import FileLines, ManagedByFile
 from protocol.agent_status import Lifecycle
 from protocol.coordination import MOST_LOCKS, Method
 from protocol.errors import ErrorCode
-from protocol.ids import DeviceId, UserId
+from protocol.ids import AgentId, DeviceId, UserId
+from protocol.lifecycles import RunOutcome
 from protocol.vocabularies import Vocabulary, words_of
-from storage.agents import agent_snapshot, agents, made_agents
+from storage.agents import agent_snapshot, agents, agents_in_trouble, made_agents
 from storage.agents.agent_filters import conditions_of
 from storage.agents.agent_snapshot import Setup
 from storage.agents.agents import AgentRow
@@ -123,6 +126,7 @@ class AgentView(View, kw_only=True):
     lifecycle: str = "active"
     availability: str = "available"
     health: str = "ok"
+    health_reason: str | None = None  # how its runs fail
     recovery_at: Instant | None = None  # when an exhausted agent is tried again
     schedules: tuple[ScheduleView, ...] = ()
     next_fires: tuple[FireView, ...] = ()  # the next five of all its schedules
@@ -196,13 +200,21 @@ class AgentFacts(NamedTuple):
     last_runs: RunFacts
     schedules: Sequence[ScheduleRow]
     connected: Collection[DeviceId]
+    faults: Mapping[AgentId, Finding]
 
 
-def _read_facts(c: Connection, rows: Sequence[AgentRow], offered: Offered) -> AgentFacts:
+def _read_facts(c: Connection, rows: Sequence[AgentRow], offered: Offered, at: int) -> AgentFacts:
     newest = runs.find_runs(c, [row.last_run.id for row in rows if row.last_run is not None])
     own = schedule_rows.schedules_of_agents(c, [row.id for row in rows])
     connected = devices.connected_of(c, [row.device_id for row in rows if row.device_id is not None])
-    return AgentFacts(rows, read_facts(c, newest, offered), own, connected)
+    faults = faults_of(c, at, [row.id for row in rows])
+    return AgentFacts(rows, read_facts(c, newest, offered), own, connected, faults)
+
+
+def faults_of(c: Connection, at: int, ids: Collection[AgentId]) -> dict[AgentId, Finding]:
+    """Return the issues of those of these agents whose runs fail."""
+    found = agents_in_trouble.failing(c, at, ids)
+    return {one.agent.id: about_failing(one) for one in found if one.run.outcome is RunOutcome.ERROR}
 
 
 class Agents(Noun):
@@ -280,12 +292,12 @@ class Agents(Noun):
     ) -> list[AgentView]:
         """List the agents that are not archived, by name: all, or those that meet every condition."""
         filter = filters.filter(as_)
-        offered = self._runs.offered
+        offered, at = self._runs.offered, self._runs.now_ms
 
         def read(c: Connection) -> AgentFacts:
             only = conditions_of(c, filter)
             rows = agents.list_agents(c, user_id=self.user_id, only=only, limit=part.limit, after=part.after)
-            return _read_facts(c, rows, offered)
+            return _read_facts(c, rows, offered, at)
 
         return self._views(await self._store.read(read))
 
@@ -346,10 +358,10 @@ class Agents(Noun):
     @route("GET", "/{name}", Scope.READ, is_tagged=True)
     async def get(self, name: str) -> AgentView:
         """Return one agent, its schedules with their next fires, and its last run."""
-        offered = self._runs.offered
+        offered, at = self._runs.offered, self._runs.now_ms
 
         def read(c: Connection) -> AgentFacts:
-            return _read_facts(c, [agents.agent_called(c, name, self.user_id)], offered)
+            return _read_facts(c, [agents.agent_called(c, name, self.user_id)], offered, at)
 
         (view,) = self._views(await self._store.read(read))
         return view
@@ -568,9 +580,15 @@ class Agents(Noun):
         if any(one.mailbox is not None for one in found):
             await self._store.read(devices.require_grant, link.device_id, Grant.CONNECTORS)
 
+    @property
+    def now_ms(self) -> int:
+        return self._runs.now_ms
+
     async def view(self, row: AgentRow) -> AgentView:
         """Return the view of one agent."""
-        (view,) = self._views(await self._store.read(_read_facts, [row], self._runs.offered))
+        (view,) = self._views(
+            await self._store.read(_read_facts, [row], self._runs.offered, self._runs.now_ms)
+        )
         return view
 
     async def _agent(self, name: str) -> AgentRow:
@@ -606,6 +624,7 @@ class Agents(Noun):
                 schedules.get(row.id, []),
                 None if row.last_run is None else last_runs.get(row.last_run.id),
                 is_connected=row.device_id in found.connected,
+                fault=found.faults.get(row.id),
             )
             for row in found.rows
         ]
@@ -617,9 +636,12 @@ class Agents(Noun):
         last_run: RunView | None,
         *,
         is_connected: bool,
+        fault: Finding | None,
     ) -> AgentView:
         return AgentView.from_row(
             row,
+            health=row.health if fault is None else "error",
+            health_reason=None if fault is None else fault.explanation,
             device=row.device_name or "",
             device_connected=is_connected,
             schedule=row.schedule or next((schedule.said for schedule in schedules), None),

@@ -19,7 +19,7 @@ from hub.api.paging import Paging
 from hub.api.parameters import Actor, OpenStreams
 from hub.api.view import Instant, View
 from hub.api.waiting import Waiting, Waits, read_waits
-from hub.clock import Clock, epoch_ms, from_epoch_ms
+from hub.clock import Clock, epoch_ms, from_epoch_ms, now_ms
 from hub.runs.budget import NANOS
 from hub.runs.control import RunControl
 from hub.runs.decisions import (
@@ -30,6 +30,7 @@ from hub.runs.decisions import (
     describe_reason,
 )
 from hub.runs.dispatcher import Dispatcher
+from hub.runs.failures import explain
 from hub.runs.lifecycle import RunWatch
 from hub.runs.waiting import PAUSING
 from protocol.coordination import Method
@@ -87,6 +88,7 @@ class RunView(View, kw_only=True):
     outcome: RunOutcome | None = None
     reason: str | None = None  # why it is paused, failed or cancelled: a stable word, or a text
     because: str | None = None  # the same as a sentence; of a partial run what failed; see also *folded*
+    fix: str | None = None  # what mends the first failure of a run that failed or is partial
     waiting_for: str | None = None  # a sentence: what has to happen before it continues
     is_pausing: bool = False  # a pause is requested; it executes until the current files are done
     missed: int = 0  # fires that it covers in addition to its own
@@ -604,6 +606,10 @@ class Runs(Noun):
         """Offers of the connected devices, by device."""
         return self._dispatcher.offered
 
+    @property
+    def now_ms(self) -> int:
+        return now_ms(self._clock)
+
     def views_of(self, found: RunFacts) -> list[RunView]:
         """Return the views of runs, with the reasons why they wait and the fires that they cover."""
         waiting = self._waiting.sentences(found.rows, found.waits)
@@ -664,12 +670,18 @@ def _run_view(
     total = max(row.units_total + unlisted, settled)
     because = describe_reason(row.reason, within_s=_within_s(row))
     if because is None and row.outcome in (RunOutcome.PARTIAL, RunOutcome.ERROR):
-        because = describe_errors(row.lasting_errors, failed=row.units_failed)
+        because = describe_errors(
+            row.lasting_errors,
+            failed=row.units_failed,
+            describe=lambda error: explain(error, row, device).sentence,
+        )
     if row.folded_since is not None:
         because = describe_folded(row.folded, from_epoch_ms(row.folded_since))
+    is_well = row.outcome in (None, RunOutcome.SUCCESS)
     return RunView.from_row(
         row,
         row.usage,
+        fix=next((explain(error, row, device).remedy for error in row.lasting_errors if not is_well), None),
         device=device,
         trigger=row.trigger_kind,
         reason=row.pause_reason or row.reason,

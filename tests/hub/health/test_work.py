@@ -11,6 +11,7 @@ from hub.health.work import check_questions
 from hub.runs.budget import Reached
 from protocol.ids import AgentId, BootId
 from protocol.lifecycles import RunOutcome
+from protocol.work import AgentComplete, SkippedFile
 from storage.agents import agent_moves, agent_states
 from storage.coordination import questions
 from storage.devices.devices import close_left_sessions, revoke_device
@@ -21,7 +22,7 @@ from tests.storage.rows import ME
 from tests.storage.test_questions import DAY, a_board, ask, said
 from tests.support.clock import START
 from tests.support.presence import live, open_session
-from tests.support.runs import Bench, agent, bench, store
+from tests.support.runs import Bench, agent, bench, folder, store
 from tests.support.schedules import HOUR_S, HOURLY, Desk
 
 __all__ = ["agent", "bench", "store"]
@@ -214,3 +215,25 @@ async def test_an_absent_device_is_reported_with_its_time_its_runs_and_the_comma
     await bench.store.write(revoke_device, bench.agent.device_id, at=epoch_ms(START), actor="me")
     (found,) = await look(later)
     assert found.explanation.startswith("device desk was revoked, and 1 run waits")
+
+
+async def test_an_agent_whose_runs_fail_is_an_error_with_the_reason_and_the_command_until_one_succeeds(
+    bench: Bench,
+) -> None:
+    frames = folder(a="- [ ] one")[0]
+    frames[-1] = AgentComplete(run_id="r", skipped=[SkippedFile(path="notez", reason="missing")])
+    look = partial(work.check_failing, bench.store)
+    bench.connect(runs=[[*frames[:1], frames[-1]], *folder(a="- [ ] one")])
+    await bench.run()
+    now = bench.clock.now()
+    (found,) = await look(now)
+    assert (found.id, found.severity, found.subject) == ("agent.runs_fail", Severity.ERROR, bench.agent.id)
+    assert found.explanation == (
+        "agent notes failed in its last run: device desk has no notez in the folders that it shares"
+    )
+    assert (
+        found.fix == "correct the paths: hub config set 'agents.notes.paths=[\"PATH\"]'; then hub run notes"
+    )
+    assert found.since == now
+    await bench.run()
+    assert list(await look(bench.clock.now())) == []

@@ -1,5 +1,6 @@
 """What became of a schedule's fires, in words."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -84,21 +85,21 @@ def test_a_reason_that_was_written_for_people_stays_as_it_is() -> None:
     assert describe_reason(None) is None
 
 
-def test_skipped_units_of_a_run_are_reported_with_their_codes_and_their_number() -> None:
+def test_failures_of_a_run_are_summarized_with_the_sentence_of_the_first_and_their_numbers() -> None:
     def error(code: str, unit_key: str | None = "a.md") -> RunError:
         return RunError(unit_key, code, "", 1)
 
-    assert describe_errors([], failed=0) is None
-    assert describe_errors([error("too_large")], failed=1) == "1 failed: too_large"
+    def describe(errors: Sequence[RunError], failed: int) -> str | None:
+        return describe_errors(errors, failed=failed, describe=lambda one: f"{one.unit_key or 'all'} is bad")
+
+    assert describe([], 0) is None
+    assert describe([error("too_large")], 1) == "1 failed: a.md is bad"
     both = [error("changed"), error("too_large"), error("too_large")]
-    assert describe_errors(both, failed=3) == "3 failed: 2 too_large, 1 changed"
-    limit = "run_files = 2 in [limits] of hub.toml"
-    whole = RunError(None, "limit_reached", f"{limit}: 3 of 5 files are left for the next runs", 1)
-    named = f"limit_reached: {limit}"
-    assert describe_errors([whole], failed=0) == named
-    assert describe_errors([*both, whole], failed=3) == f"3 failed: 2 too_large, 1 changed; {named}"
-    assert describe_errors([error("changed")] * 2, failed=9) == "9 failed; the first 2: changed"
-    assert describe_errors([], failed=9) == "9 failed"
+    assert describe(both, 3) == "3 failed: 2 too_large, 1 changed; first: a.md is bad"
+    whole = RunError(None, "limit_reached", "", 1)
+    assert describe([whole, whole], 0) == "all is bad"
+    assert describe([error("changed")] * 2 + [whole], 9) == "9 failed; the first 2: a.md is bad; all is bad"
+    assert describe([], 9) == "9 failed"
 
 
 @pytest.mark.parametrize(
