@@ -51,6 +51,7 @@ PAGES: Final = (
     "review?item=i-2",
     "runs",
     "runs/r-1",
+    "why",
     "agents",
     "agents?view=week",
     "agents/notes",

@@ -805,6 +805,18 @@ async def test_a_link_signs_a_browser_in_once_and_it_signs_itself_out(
             await visit.page.get_by_role("alert").wait_for()
 
 
+async def test_a_file_of_a_run_leads_to_the_reasons_of_its_lines(hub: ServedHub, visit: Visit) -> None:
+    async with over_unix(hub) as operator:
+        await operator.post("/v1/devices/desk/grant", json={"remove": ["files"]})
+        await visit.open("runs/r-1")
+        await visit.page.get_by_role("table", name="Files").get_by_role("link").first.click()
+        await visit.page.get_by_role("heading", name="Why").wait_for()
+        reasons = visit.page.get_by_role("table", name="Reasons")
+        await reasons.get_by_text("hub devices grant desk +files").wait_for()
+        assert "the hub may not read files of desk" in await reasons.inner_text()
+        await operator.post("/v1/devices/desk/grant", json={"add": ["files"]})
+
+
 @pytest.mark.soak
 async def test_each_command_beside_a_page_is_one_of_the_command_line(visit: Visit) -> None:
     commands = set[str]()

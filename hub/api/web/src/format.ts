@@ -141,7 +141,7 @@ export function commandOf(words: string, given: Readonly<Record<string, string |
   return [words, ...flags].join(" ");
 }
 
-function quoted(text: string): string {
+export function quoted(text: string): string {
   return /^[\w.@+/:][\w.@+/:-]*$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 

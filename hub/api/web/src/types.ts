@@ -119,6 +119,8 @@ export type QuestionCounts = { "asked": number; "open": number };
 export type QuestionState = "answered" | "expired" | "open" | "withdrawn";
 export type QuestionView = { "id": string; "user": string; "board": string | null; "board_id": string | null; "agent": string | null; "asked_by": string; "content": string; "preferred_channel": string | null; "correlation_id": string | null; "reply_tags": readonly (string)[]; "reply_source": string; "state": QuestionState; "answer": string | null; "answered_by": string | null; "memory_id": string | null; "message_id": string | null; "main_agent_id": string | null; "main_agent": string | null; "main_agent_name": string | null; "trace_id": string; "created_at": string; "expires_at": string; "settled_at": string | null };
 export type QuestionsPage = { "questions": readonly (QuestionView)[]; "next_cursor": string | null };
+export type Reason = { "agent": string; "device": string | null; "path": string; "lines": string; "code": string; "because": string; "remedy": string; "run_id": string | null; "table": string | null; "item_id": string | null; "title": string; "found_by": string | null };
+export type Reasons = { "reasons": readonly (Reason)[] };
 export type ReloadView = { "generation": number; "live": readonly (string)[]; "reconnect": readonly (string)[]; "restart": readonly (string)[]; "archived": readonly (string)[]; "warnings": readonly (ProblemView)[] };
 export type RememberedView = { "answered_message": string | null; "answered_question": string | null; "id": string; "board": string; "board_id": string; "content": string; "tags": readonly (string)[]; "is_chat": boolean; "source": string | null; "correlation_id": string | null; "reply_to": string | null; "agent": string | null; "agent_id": string | null; "actor": string; "actor_name": string | null; "created_at": string };
 export type ReportRequest = { "samples": readonly (SampleRequest)[]; "report_id"?: string | null };
@@ -223,6 +225,7 @@ export interface Get {
   "/v1/summary": { query: "since" | "user"; body: undefined; answer: SummaryView };
   "/v1/tables": { query: "cursor" | "limit" | "user"; body: undefined; answer: DeviceTables };
   "/v1/templates": { query: "cursor" | "limit" | "user"; body: undefined; answer: Templates };
+  "/v1/why": { query: "agent" | "device" | "line" | "path" | "user"; body: undefined; answer: Reasons };
 }
 
 export interface Post {

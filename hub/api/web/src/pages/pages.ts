@@ -13,6 +13,7 @@ import { Questions } from "./questions";
 import { Review } from "./review";
 import { Runs } from "./runs";
 import { Settings } from "./settings";
+import { Why } from "./why";
 
 /** *name*: of the one thing that is shown; undefined: all are listed. */
 export type PageOf = (props: { name: string | undefined }) => JSX.Element;
@@ -31,4 +32,5 @@ export const PAGES: Readonly<Record<string, PageOf>> = {
   runs: Runs,
   settings: Settings,
   trends: Metrics,
+  why: Why,
 };

@@ -17,6 +17,7 @@ import { MARKS } from "../types";
 import type { ItemCountsView, ItemDetail, ItemPlace, ItemView } from "../types";
 import { decided, delay, failures, forget, isOnItsWay, isUndecided, unsent } from "../verdicts";
 import { Editor, facts } from "./item_editor";
+import { whyOf } from "./why";
 
 const VERDICTS = ["approved", "edited", "rejected", "any"];
 const KINDS = ["item", "verdict", "device"] as const;
@@ -326,7 +327,7 @@ function Item({ of, children }: { of: ItemView & Partial<ItemDetail>; children: 
       <Section title="Where it comes from">
         <Facts
           rows={[
-            ["Path", of.path],
+            ["Path", isAtDevice() ? of.path : <a href={whyOf(of.path, of.agent)} title="What became of its lines, and why">{of.path}</a>],
             ["Characters", of.place && `${of.place.start} to ${of.place.end}`],
             ["Device", of.device && <a href={link(["devices", of.device])}>{of.device}</a>],
             ["Agent", of.agent && <a href={link(["agents", of.agent])}>{of.agent}</a>],

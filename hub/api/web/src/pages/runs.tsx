@@ -10,6 +10,7 @@ import { ask } from "../server";
 import type { MoveView, RunCountsView, RunDetail, RunErrorView, UnitView } from "../types";
 import { Done, RunState, RunTable, itemsOf } from "./run_parts";
 import { Waterfall } from "./waterfall";
+import { whyOf } from "./why";
 
 const ROWS = 50;
 const STATES = ["QUEUED", "PREPARING", "RUNNING", "PAUSED", "COMPLETED", "FAILED", "CANCELLED"];
@@ -115,8 +116,8 @@ function Actions({ of, again }: { of: RunDetail; again: () => void }): JSX.Eleme
   );
 }
 
-const UNITS: readonly Column<UnitView>[] = [
-  { head: "File", kind: "main", cell: (unit) => unit.path },
+const UNITS = (agent: string): readonly Column<UnitView>[] => [
+  { head: "File", kind: "main", cell: (unit) => <a href={whyOf(unit.path, agent)} title="What became of its lines, and why">{unit.path}</a> },
   { head: "State", cell: (unit) => <State of={unit.state} /> },
   { head: "Items", kind: "number", cell: (unit) => count(unit.items) },
   { head: "Tries", kind: "number", cell: (unit) => count(unit.attempts) },
@@ -181,7 +182,7 @@ function Files({ of }: { of: RunDetail }): JSX.Element {
       <Read of={units}>
         {(data) => (
           <>
-            <Table label="Files" columns={UNITS} rows={data.units} id={(unit) => unit.path} empty="No file is like this." />
+            <Table label="Files" columns={UNITS(of.agent)} rows={data.units} id={(unit) => unit.path} empty="No file is like this." />
             <Pager next={data.next_cursor} name="files" />
           </>
         )}
