@@ -135,11 +135,11 @@ def _give(
     if dry_run:
         yield "items", {"items": chosen}
         show.print_table(("item", "title"), [(one["id"][-LEAST_END:], short(one["title"])) for one in chosen])
-        show.report(f"would {verdict} {_count(chosen)}")
+        show.report(f"items to {verdict}: {len(chosen)}")
         return
     is_asked = any(filters.values()) or any(".." in id for id in ids)
     if is_asked and chosen and not yes:
-        show.confirm(f"{verdict} {_count(chosen)}?")
+        show.confirm(f"items to {verdict}: {len(chosen)}. Go on?")
     results: list[dict[str, Any]] = []
     for start in range(0, len(chosen), MOST):
         part = [{"id": one["id"], "verdict": verdict, "data": data or {}} for one in chosen[start:][:MOST]]
@@ -151,7 +151,7 @@ def _give(
         state = one["error"]["message"] if one["error"] else one["state"]
         show.report(one_line(f"{verdict} {titles[one['id']]}: {state}"))
     if is_asked:
-        show.report(f"{verdict}: {len(results) - len(failed)} of {_count(results)}")
+        show.report(f"{verdict}: {len(results) - len(failed)} of {len(results)} items")
 
 
 def _sent(hub: Talk, verdicts: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -213,10 +213,6 @@ def _chosen(
         show.report(f"{len(marked)} with a mark are left out: approve them by their ids")
         several = [one for one in several if not one["warnings"]]
     return list({one["id"]: one for one in named + several}.values())
-
-
-def _count(items: Sequence[object]) -> str:
-    return f"{len(items)} {'item' if len(items) == 1 else 'items'}"
 
 
 def _can_be_undone(item: Chosen) -> bool:

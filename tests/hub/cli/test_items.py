@@ -76,13 +76,13 @@ def test_items_are_chosen_by_filters_and_ranges_without_those_with_a_mark(
     assert [(one["id"], bool(one["warnings"])) for one in listed] == [("i-4", True), ("i-0", False)]
     for words in (["--path", "notes/"], ["i-4..i-0"], ["--path", "notes/", "i-0..i-4"]):
         looked = hub("items", "approve", *words, "--dry-run")
-        assert "would approve 1 item" in looked.output, looked.output
+        assert "items to approve: 1" in looked.output, looked.output
         assert "1 with a mark are left out: approve them by their ids" in looked.output
         asked = hub("items", "approve", *words)
-        assert (asked.exit_code, "approve 1 item?" in asked.output) == (2, True), asked.output
+        assert (asked.exit_code, "items to approve: 1. Go on?" in asked.output) == (2, True), asked.output
         assert given() == {}
     done = hub("items", "approve", "--path", "notes/", "--yes")
-    assert (done.exit_code, "approve: 1 of 1 item" in done.output) == (0, True), done.output
+    assert (done.exit_code, "approve: 1 of 1 items" in done.output) == (0, True), done.output
     assert given() == {"i-0": "approve"}
     assert hub("items", "reject", "--path", "notes/", "--yes").exit_code == 1, "i-0 has a verdict on its way"
     assert given() == {"i-0": "approve", "i-4": "reject"}
@@ -91,9 +91,7 @@ def test_items_are_chosen_by_filters_and_ranges_without_those_with_a_mark(
     assert hub("items", "undo", "--last", "9", "--yes").exit_code == 0
     assert given() == {}
     for days, count in ((1, 2), (36_500, 0)):
-        assert (
-            f"would reject {count} items" in hub("items", "reject", "--older", str(days), "--dry-run").output
-        )
+        assert f"items to reject: {count}" in hub("items", "reject", "--older", str(days), "--dry-run").output
 
 
 def test_a_command_on_items_names_those_that_it_could_not_judge_and_fails_as_with_json(

@@ -458,6 +458,81 @@ async def test_keys_move_among_items_and_a_narrow_window_shows_the_list_or_one_i
         await visit.page.locator(".picks").wait_for()
 
 
+async def given(hub: ServedHub, expected: dict[str, str]) -> None:
+    """Wait until these are the newest verdicts on the items."""
+    newest: dict[str, str] = {}
+    with anyio.move_on_after(30):
+        while newest != expected:
+            await anyio.sleep(0.02)
+            newest = {id: verdict for id, (verdict, _) in (await verdicts(hub)).items()}
+    assert newest == expected
+
+
+async def test_keys_count_before_the_list_is_read_while_the_hub_is_away_and_as_the_page_is_left(
+    hub: ServedHub, visit: Visit
+) -> None:
+    async with over_unix(hub) as operator:  # its cookie comes with the last request, too
+        made = await operator.post("/v1/sessions/links", json={})
+    await visit.context.set_extra_http_headers({})
+    await visit.page.goto(f"{visit.origin}{made.json()['path']}")
+    await visit.page.get_by_role("heading", name="Home").wait_for()
+    page, keys, is_asked = visit.page, visit.page.keyboard, anyio.Event()
+    may_read = anyio.Event()
+
+    async def hold(route: Route) -> None:
+        is_asked.set()
+        await may_read.wait()
+        await route.continue_()
+
+    await page.route("**/v1/items?*", hold)
+    await page.goto(f"{visit.origin}/review")
+    await is_asked.wait()
+    await page.locator("main h1").wait_for()
+    await keys.press("a")
+    await keys.press("r")
+    may_read.set()
+    await given(hub, {"i-2": "approve", "i-1": "reject"})
+    await page.unroute_all()
+
+    await page.route("**/v1/items/verdicts", lambda route: route.abort())
+    for key in ("u", "u", "r"):
+        await keys.press(key)
+    await expect(page.locator(".unsent")).to_have_text(" · 3 being saved")
+    await page.get_by_text("3 verdicts are kept in this window until the hub takes them").wait_for()
+    assert len(await verdicts(hub)) == 2
+    await page.unroute_all()
+    await given(hub, {"i-2": "reject"})
+    await expect(page.locator(".review-list .banner, .unsent")).to_have_count(0)
+
+    devtools = await visit.context.new_cdp_session(page)
+    for is_held in (False, True, True, True):  # one press, which is held down
+        held = {"type": "keyDown", "key": "a", "text": "a", "autoRepeat": is_held}
+        await devtools.send("Input.dispatchKeyEvent", held)
+    await given(hub, {"i-2": "reject", "i-1": "approve"})
+    await keys.press("a")
+    await keys.press("u")
+    await keys.press("a")
+    await page.goto("about:blank")
+    await given(hub, {"i-2": "reject", "i-1": "approve", "i-0": "approve"})
+
+
+async def test_an_item_that_another_window_has_decided_keeps_its_place_and_says_so(
+    hub: ServedHub, visit: Visit
+) -> None:
+    await visit.open("review")
+    await visit.page.route("**/v1/items?*", lambda route: route.abort())  # it hears of nothing
+    async with over_unix(hub) as operator:
+        verdict = {"id": "i-2", "verdict": "reject"}
+        answer = await operator.post("/v1/items/verdicts", json={"verdicts": [verdict]})
+        assert answer.json()["results"][0]["state"] == "pending"
+    given = (await hub.store.read(item_verdicts.newest_verdicts, ["i-2"]))["i-2"]
+    done, desk = [VerdictAnswer(id=given.id, state="rejected")], await hub.device("desk")
+    await hub.store.write(item_verdicts.settle, desk.id, done, epoch=1, at=hub.now_ms)
+    await visit.page.keyboard.press("a")
+    await visit.page.get_by_text("waits again, not taken: the item is rejected already").wait_for()
+    await expect(visit.page.locator(".picks li").first).to_contain_text("not taken")
+
+
 async def test_who_may_only_read_sees_no_button_for_a_verdict(hub: ServedHub, browser: Browser) -> None:
     async with visiting(browser, hub, role=Role.VIEWER) as visit:
         await visit.open("review?item=i-2")
