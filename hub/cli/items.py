@@ -140,7 +140,7 @@ def _give(
     is_asked = any(filters.values()) or any(".." in id for id in ids)
     if is_asked and chosen and not yes:
         show.confirm(f"items to {verdict}: {len(chosen)}. Go on?")
-    results: list[dict[str, Any]] = []
+    results: list[Chosen] = []
     for start in range(0, len(chosen), MOST):
         part = [{"id": one["id"], "verdict": verdict, "data": data or {}} for one in chosen[start:][:MOST]]
         results += _sent(hub, part)
@@ -154,17 +154,14 @@ def _give(
         show.report(f"{verdict}: {len(results) - len(failed)} of {len(results)} items")
 
 
-def _sent(hub: Talk, verdicts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _sent(hub: Talk, verdicts: Sequence[Chosen], tries: int = TRIES) -> list[Chosen]:
     """Give verdicts, again where a device has not answered to the one before."""
-    results: list[dict[str, Any]] = hub.post("/v1/items/verdicts", {"verdicts": verdicts})["results"]
-    for _ in range(TRIES):
-        late = [n for n, one in enumerate(results) if (one["error"] or {}).get("code") == UNDER_WAY]
-        if not late:
-            break
+    results: list[Chosen] = hub.post("/v1/items/verdicts", {"verdicts": verdicts})["results"]
+    late = [n for n, one in enumerate(results) if one["error"] and one["error"]["code"] == UNDER_WAY]
+    if late and tries:
         anyio.run(anyio.sleep, PAUSE_S)
-        again = hub.post("/v1/items/verdicts", {"verdicts": [verdicts[n] for n in late]})["results"]
-        for n, one in zip(late, again, strict=True):
-            results[n] = one
+        again = iter(_sent(hub, [verdicts[n] for n in late], tries - 1))
+        results = [next(again) if n in late else one for n, one in enumerate(results)]
     return results
 
 
@@ -190,31 +187,25 @@ def _chosen(
     if older is not None:
         end = show.clock.now() - timedelta(days=older)
         listed = [one for one in listed if datetime.fromisoformat(one["created_at"]) < end]
-    several = [] if ids else listed
-    if last is not None:
-        me = hub.get("/v1/me")["actor"]
-        own = [one for one in several if _can_be_undone(one) and one["given"]["actor"] == me]
-        several = sorted(own, key=lambda one: one["given"]["created_at"], reverse=True)[:last]
     named: list[Chosen] = []
+    several = [] if ids else listed
     for id in ids:
-        first, is_range, end_id = id.partition("..")
-        found = item_called(listed, first)
-        if not is_range:
-            named.append({"id": id, "title": id, **(found or {})})
-            continue
-        to = item_called(listed, end_id)
-        if found is None or to is None:
+        ends = [one for end in id.split("..") if (one := item_called(listed, end))]
+        if ".." not in id:
+            named.append({"id": id, "title": id, **(ends[0] if ends else {})})
+        elif len(ends) == 2:
+            from_, until = sorted(map(listed.index, ends))
+            several += listed[from_ : until + 1]
+        else:
             raise Failure(f"{id}: both are to be items that 'hub items ls' lists", Exit.USAGE)
-        from_, until = sorted((listed.index(found), listed.index(to)))
-        several += listed[from_ : until + 1]
     if verdict == "undo":
-        several = [one for one in several if _can_be_undone(one)]
+        given = [one for one in several if one["given"] and one["given"]["state"] != "refused"]
+        several = [one for one in given if one["given"]["verdict"] != "undo"]
     elif verdict != "reject" and (marked := [one for one in several if one["warnings"]]):
         show.report(f"{len(marked)} with a mark are left out: approve them by their ids")
         several = [one for one in several if not one["warnings"]]
+    if last is not None:
+        me = hub.get("/v1/me")["actor"]
+        own = [one for one in several if one["given"]["actor"] == me]
+        several = sorted(own, key=lambda one: one["given"]["created_at"], reverse=True)[:last]
     return list({one["id"]: one for one in named + several}.values())
-
-
-def _can_be_undone(item: Chosen) -> bool:
-    given = item["given"]
-    return given is not None and given["verdict"] != "undo" and given["state"] != "refused"

@@ -34,7 +34,7 @@ CREATE TABLE IF NOT EXISTS remote_reviews (
 ) STRICT, WITHOUT ROWID
 """
 OPEN_PROJECTS: Final = f"""
-SELECT r.call_id, p.{TABLES[TableName.PROJECTS].title} AS title FROM projects AS p
+SELECT r.call_id, r.hub, p.{TABLES[TableName.PROJECTS].title} AS title FROM projects AS p
 JOIN reviews AS r ON r.tbl = 'projects' AND r.row_id = p.id
 WHERE p.isApproved = 0
 """
@@ -55,6 +55,10 @@ def apply(
         message = f"{table.name}: expected 'review', and an 'id' alone in 'where'"
         raise Refusal(ErrorCode.BAD_RECORD, message)
     _check_fields(table, review, call.data)
+    called = {title.casefold() for title in review.titles.values()}
+    if any(row["hub"] != hub and row["title"].casefold() in called for row in db.execute(OPEN_PROJECTS)):
+        message = f"{table.name}: the project is a suggestion of another hub; approve it at the device"
+        raise Refusal(ErrorCode.BAD_RECORD, message)
     known = db.execute(
         "SELECT call_id, written FROM reviews WHERE tbl = ? AND row_id = ? AND hub = ?",
         (table.name, row_id, hub),

@@ -198,6 +198,18 @@ def test_a_verdict_that_names_a_marked_project_by_its_title_needs_the_grant_for_
     assert hub.bring(APPROVE, titles={"projectId": "move"}) == "approved"
 
 
+def test_a_verdict_that_names_the_suggested_project_of_another_hub_is_refused_until_it_is_approved(
+    hub: Hub, owner: sqlite3.Connection
+) -> None:
+    project = {"name": "Move", **SUGGESTED}
+    hub.store.apply([ToolCall(id="c-p", action=Action.INSERT, table="projects", data=project)])
+    owner.execute("UPDATE reviews SET hub = 'other' WHERE tbl = 'projects'")
+    assert hub.bring(APPROVE, titles={"projectId": "move"}) == ErrorCode.BAD_RECORD
+    assert owner.execute("SELECT isApproved FROM projects").fetchone()[0] == 0
+    owner.execute("UPDATE projects SET isApproved = 1")
+    assert hub.bring(APPROVE, titles={"projectId": "move"}) == "approved"
+
+
 def test_a_verdict_that_was_applied_has_its_answer_after_its_owner_has_withdrawn_the_grant(hub: Hub) -> None:
     assert hub.bring(APPROVE, call_id="v-9") == "approved"
     hub.store.granted(["-review.remote"])

@@ -47,6 +47,11 @@ export async function attempt(action: () => Promise<unknown>, done: string): Pro
   return true;
 }
 
+/** Return what a field has once a text of it was sent: what was typed meanwhile stays. */
+export function without(sent: string): (text: string) => string {
+  return (text) => (text === sent ? "" : text);
+}
+
 /** End the session of this browser. Loaded again, the page knows nothing of it, and asks who this is. */
 export async function signOut(): Promise<void> {
   if (await attempt(() => ask("delete", "/v1/sessions/current"), "Signed out.")) location.assign("/");

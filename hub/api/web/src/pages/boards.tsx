@@ -1,6 +1,6 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
-import { Act, attempt } from "../acting";
+import { Act, attempt, without } from "../acting";
 import { may } from "../me";
 import { type Column, Command, Facts, Field, Form, Named, Page, Pager, Read, Section, Select, State, Table, Time, Told } from "../parts";
 import { useReading } from "../reading";
@@ -135,8 +135,9 @@ function Members({ of, again }: { of: BoardDetail; again: () => void }): JSX.Ele
   async function add(): Promise<void> {
     const body = { agent };
     const isDone = await attempt(() => ask("post", "/v1/boards/{board}/agents", { params: { board: of.id }, body }), `${agent} is on the board.`);
-    if (isDone) again();
-    setAgent("");
+    if (!isDone) return;
+    setAgent(without(agent));
+    again();
   }
   return (
     <Section title="Agents">
@@ -161,7 +162,7 @@ function Nudge({ of }: { of: BoardDetail }): JSX.Element {
       () => ask("post", "/v1/boards/{board}/agents/{agent}/nudge", { params, query: { wait_s: 0 }, body: { content } }),
       `The message to ${to} is on its way.`,
     );
-    if (isSent) setContent("");
+    if (isSent) setContent(without(content));
   }
   return (
     <Section title="Write to an agent">
@@ -193,7 +194,7 @@ function Memory({ board }: { board: string }): JSX.Element {
   async function write(): Promise<void> {
     const isWritten = await attempt(() => ask("post", "/v1/boards/{board}/memory", { params, body: { content } }), "It is written.");
     if (!isWritten) return;
-    setContent("");
+    setContent(without(content));
     read.again();
   }
   return (

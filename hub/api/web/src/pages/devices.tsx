@@ -1,6 +1,6 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
-import { Act, attempt } from "../acting";
+import { Act, attempt, without } from "../acting";
 import { between, brisk, full } from "../format";
 import { now } from "../live";
 import { may } from "../me";
@@ -104,8 +104,8 @@ function Invitations(): JSX.Element {
   const connect = connectingTo(status.data);
   async function invite(): Promise<void> {
     const body = name.trim() ? { device: name.trim() } : {};
-    await attempt(async () => setMade(await ask("post", "/v1/invitations", { body })), "The device is invited.");
-    setName("");
+    const isDone = await attempt(async () => setMade(await ask("post", "/v1/invitations", { body })), "The device is invited.");
+    if (isDone) setName(without(name));
     listed.again();
   }
   const columns: readonly Column<InvitationView>[] = [
@@ -182,7 +182,7 @@ function Pairings(): JSX.Element {
   async function approve(): Promise<void> {
     const approved = await attempt(() => ask("post", "/v1/pairings/approve", { body: { code } }), "The device is approved.");
     if (!approved) return;
-    setCode("");
+    setCode(without(code));
     pairings.again();
   }
   if (pairings.data?.pairings.length === 0) return <></>;
