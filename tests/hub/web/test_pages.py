@@ -318,6 +318,7 @@ async def test_a_date_is_the_same_day_in_all_zones_of_agent_and_browser_and_is_e
         await visit.page.get_by_label("dueDate").fill("2027-01-01")
         await visit.page.get_by_role("button", name="Approve with the changes").click()
         await visit.page.get_by_text("Approved “Send Anna").wait_for()
+        await saved(visit.page)
         given = (await hub.store.read(item_verdicts.newest_verdicts, [item]))[item]
         assert given.data == {"dueDate": begin_of(date(2027, 1, 1), edited)}, (browser_zone, edited)
 
