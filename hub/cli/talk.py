@@ -5,6 +5,7 @@ A shell completes names of the running hub with them.
 
 import json
 import os
+import re
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -43,6 +44,8 @@ ASKED_NODE: Final = "hub-node"  # header of a request that a certain node answer
 PAGE: Final = 1_000  # items of one request
 _TIMEOUT_S = 30.0
 _KNOCK_S: Final = 2.0
+NAMED: Final = ("agents", "boards", "connectors", "devices", "gateways", "templates", "users")
+_UNKNOWN: Final = re.compile(r"there is no \w+ '([^']+)'")
 _MOST_OFFERED: Final = 200  # names or newest runs
 
 # Of one response: the name of its schema, the response, and an exit code unless it is 0.
@@ -146,8 +149,19 @@ class Talk:
         raise Failure(
             detail or f"the hub responded with status {answer.status_code}",
             _EXIT_CODES.get(answer.status_code, fallback),
-            next_step=problem.get("hint") or elsewhere,
+            next_step=self._similar(problem) or problem.get("hint") or elsewhere,
         )
+
+    def _similar(self, problem: Mapping[str, Any]) -> str:
+        """Return a hint with the most similar name that the caller may see, if a name is unknown."""
+        noun = problem.get("code", "").removeprefix("unknown_") + "s"
+        unknown = _UNKNOWN.search(problem.get("detail", ""))
+        if noun not in NAMED or unknown is None:
+            return ""
+        from hub.settings.problems import did_you_mean
+
+        listed = self._client.get(f"/v1/{noun}", params={"limit": PAGE})
+        return did_you_mean(unknown[1], [one["name"] for one in listed.json().get(noun, ())])
 
 
 def hub_command(command: Callable[..., Responses]) -> Callable[..., None]:

@@ -107,7 +107,7 @@ def remove_user(c: sa.Connection, name: str, *, at: int, actor: str) -> UserRow:
     """
     user = find_user_by_name(c, name)
     if user is None:
-        raise UnknownUser(f"no user is named {name!r}")
+        raise UnknownUser(f"there is no user {name!r}")
     counts = zip(OWNED, c.execute(OWNED_BY, {"user": user.id}).one(), strict=True)
     if owned := ", ".join(f"{what} ({count})" for what, count in counts if count):
         raise UserOwnsThings(f"user {name!r} still owns: {owned}")

@@ -5,10 +5,13 @@ from typing import Final
 
 import click
 import pytest
+from anyio.from_thread import BlockingPortal
 
 from hub.cli.app import hub as root
 from hub.cli.failure import Exit
 from hub.cli.options import FilePath, Name
+from tests.hub.api.test_agent_config_routes import an_agent
+from tests.hub.api.test_gateway_routes import keep
 from tests.hub.cli.conftest import Hub
 from tests.support.command_tree import leaves
 from tests.support.hub import ServedHub
@@ -133,3 +136,27 @@ def test_a_file_that_cannot_be_read_or_written_is_named_with_what_to_do(
     assert refused.exit_code == Exit.CANNOT_CREATE
     assert f"cannot write {there}: it exists already\n  name another file, or remove" in refused.stderr
     assert f"cannot read {lost}: no such file" in hub("--url", "https://127.0.0.1:1", "status").stderr
+
+
+def test_an_unknown_name_is_answered_with_the_most_similar_one_of_its_kind(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
+    portal.call(served.store.write, an_agent)
+    portal.call(served.store.write, keep)
+    portal.call(served.device, "laptop")
+    assert hub("users", "create", "annabel").exit_code == 0
+    assert hub("boards", "create", "roses", "--gateway", "office").exit_code == 0
+    for words, name in (
+        (("agents", "show", "inbx"), "inbox"),
+        (("agents", "delete", "imbox", "--yes"), "inbox"),
+        (("boards", "show", "rozes"), "roses"),
+        (("devices", "show", "laptob"), "laptop"),
+        (("gateways", "show", "offic"), "office"),
+        (("users", "remove", "anabel"), "annabel"),
+        (("run", "inbos", "--json"), "inbox"),
+    ):
+        ended = hub(*words)
+        assert (ended.exit_code, f"did you mean '{name}'?" in ended.stderr) == (Exit.FAILED, True), (
+            ended.output
+        )
+    assert "did you mean" not in hub("agents", "show", "xylophone").stderr
