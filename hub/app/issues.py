@@ -102,6 +102,7 @@ def watch_for_issues(
     add("event loop", partial(limits.check_loop, context.metrics.loop))
     add("attempts", partial(limits.check_shut_out, shut_out))
     add("schedules", partial(work.check_schedules, store))
+    add("emptied folders", partial(work.check_emptied, store))
     add("overdue schedules", lasting(partial(work.check_overdue, store), context.clock, SETTLED_S))
     add("agents", partial(work.check_agents, store, reached_budgets))
     add("runs of agents", partial(work.check_failing, store))

@@ -53,6 +53,23 @@ async def check_schedules(store: Store, now: datetime) -> Iterable[Finding]:
     return [_about_schedule(row, user_id) for row, user_id in stopped]
 
 
+async def check_emptied(store: Store, now: datetime) -> Iterable[Finding]:
+    """Find agents whose folders had files and have none."""
+    return [
+        warning(
+            "folder.empty",
+            f"agent {row.name} read files of {', '.join(row.paths) or 'the shared folders'} on device"
+            f" {row.device_name}{'' if until is None else f' until {_at_text(until)}'}, and finds none there",
+            fix="see there whether the folder was moved, or its disk is not mounted; if it is meant to be"
+            " empty: hub issues ls has the key for hub issues mute",
+            subject=row.id,
+            user_id=row.user_id,
+            since=None if until is None else from_epoch_ms(until),
+        )
+        for row, until in await store.read(agents_in_trouble.emptied)
+    ]
+
+
 async def check_overdue(store: Store, now: datetime) -> Iterable[Finding]:
     """Find schedules that are due, of which the scheduler decided nothing."""
     return [

@@ -23,7 +23,7 @@ from storage.devices.schema import device_keys, device_tokens, devices
 from storage.kernel.columns import Int, in_parts, listed
 from storage.kernel.rows import fill, fill_each
 from storage.runs.runs import RunRow, find_runs
-from storage.runs.schema import LIVE, runs
+from storage.runs.schema import LIVE, runs, unit_ledger
 from storage.schedules import schedule_rows
 from storage.schedules.schedule_rows import ScheduleRow
 from storage.schedules.schema import schedules
@@ -117,6 +117,34 @@ OVERDUE = (
         agents.c.deleted_at.is_(None),
     )
     .order_by(schedules.c.due_at)
+    .limit(MOST)
+)
+_listed = runs.c.units_total + runs.c.units_skipped
+_newest_listing = (
+    sa.select(_listed)
+    .where(
+        runs.c.agent_id == agents.c.id,
+        sa.text("runs.completed_at IS NOT NULL"),
+        runs.c.state == RunState.COMPLETED,
+    )
+    .order_by(runs.c.completed_at.desc())
+    .limit(1)
+)
+_last_listing = _newest_listing.with_only_columns(runs.c.completed_at).where(_listed > 0)
+EMPTIED = (
+    sa.select(
+        agents.c.id,
+        _last_listing.scalar_subquery().label("until"),
+        _newest_listing.with_only_columns(runs.c.result).scalar_subquery().label("result"),
+    )
+    .join_from(agents, agent_states, agent_states.c.agent_id == agents.c.id)
+    .where(
+        agents.c.executor == "device",
+        agents.c.deleted_at.is_(None),
+        agent_states.c.lifecycle == "active",
+        _newest_listing.scalar_subquery() == 0,
+        sa.exists().where(unit_ledger.c.agent_id == agents.c.id),
+    )
     .limit(MOST)
 )
 # Without those of agents that read mailboxes, which need no device, and of agents that are paused.
@@ -242,6 +270,13 @@ def on_unpaired_devices(c: sa.Connection) -> list[AgentRow]:
 def reading_without_grant(c: sa.Connection) -> list[AgentRow]:
     """Return agents that read files of devices without the grant for it."""
     return rows_of(c, c.execute(READING_WITHOUT_GRANT).scalars())
+
+
+def emptied(c: sa.Connection) -> list[tuple[AgentRow, int | None]]:
+    """Return agents that read files once and now list none, and the end of the last run that listed some."""
+    # Files that were left out unnamed are no units of the run.
+    until = {row.id: row.until for row in c.execute(EMPTIED) if not (row.result or {}).get("unlisted")}
+    return [(row, until[row.id]) for row in rows_of(c, until)]
 
 
 def absent_devices(c: sa.Connection, by: int) -> list[AbsentDevice]:

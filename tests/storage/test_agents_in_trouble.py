@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from protocol.lifecycles import RunOutcome
+from protocol.lifecycles import RunOutcome, RunState
 from storage.agents import agent_moves, agent_states, agents_in_trouble
 from storage.agents.agents import AgentRow
 from storage.agents.schema import agent_states as state_table
@@ -10,7 +10,7 @@ from storage.agents.schema import agents
 from storage.devices.schema import devices
 from storage.devices.tokens import DEVICE_TOKENS
 from storage.runs import agreement
-from storage.runs.schema import runs
+from storage.runs.schema import runs, unit_ledger
 from storage.schedules.schema import schedules
 from tests.storage.rows import AT, declare, make_agent, make_run, undone
 from tests.storage.test_agents import INBOX
@@ -140,3 +140,19 @@ def test_agent_fails_after_three_runs_without_success_or_a_day_without_one(c: sa
     assert [one.agent.id for one in agents_in_trouble.failing(c, now, only)] == only
     c.execute(sa.update(state_table).values(lifecycle="paused"))
     assert agents_in_trouble.failing(c, now) == []
+
+
+def test_an_agent_that_read_files_is_emptied_while_its_newest_run_lists_none(c: sa.Connection) -> None:
+    run = make_run(c, state=RunState.COMPLETED)
+    assert agents_in_trouble.emptied(c) == []  # it never read a file
+    entry = {"agent_id": run.agent_id, "unit_key": "a.md", "content_hash": "x", "config_fingerprint": "f"}
+    c.execute(sa.insert(unit_ledger), entry | {"run_id": run.id, "done_at": AT})
+    ((agent, until),) = agents_in_trouble.emptied(c)
+    assert (agent.name, until) == ("inbox", None)
+    for values in ({"units_total": 1}, {"units_skipped": 1}, {"result": {"unlisted": 3}}):
+        with undone(c):
+            c.execute(sa.update(runs).values(values))
+            assert agents_in_trouble.emptied(c) == [], values
+    with undone(c):
+        c.execute(sa.update(agents).values(executor="connector"))
+        assert agents_in_trouble.emptied(c) == []

@@ -76,6 +76,7 @@ _ALLOWED: Final = {
     ),
     "checks of the doctor, which look for the rows that are wrong": (
         "agents.agents_in_trouble.on_unpaired_devices",
+        "agents.agents_in_trouble.emptied",
         *("agents.agents_in_trouble.reading_without_grant", "agents.agents_in_trouble.absent_devices"),
         *("agents.agents_in_trouble.stopped_schedules", "agents.agents_in_trouble.paths_on"),
         *("agents.agents_in_trouble.silent", "agents.agents_in_trouble.failing"),

@@ -10,7 +10,7 @@ from hub.health.issues import Severity
 from hub.health.work import check_questions
 from hub.runs.budget import Reached
 from protocol.ids import AgentId, BootId
-from protocol.lifecycles import RunOutcome
+from protocol.lifecycles import RunOutcome, RunState
 from protocol.work import AgentComplete, SkippedFile
 from storage.agents import agent_moves, agent_states
 from storage.coordination import questions
@@ -192,6 +192,28 @@ async def test_questions_that_wait_longer_than_a_day_are_reported_once_per_user(
         await store.write(questions.answer, "q-0", said())
         await store.write(questions.answer, "q-1", said(at=asked_at))
         assert list(await look(START + timedelta(hours=25))) == []
+
+
+async def test_a_folder_that_had_files_and_has_none_is_reported_until_a_run_finds_a_file(
+    bench: Bench,
+) -> None:
+    look = partial(work.check_emptied, bench.store)
+    told: list[dict[str, str]] = [{}, {"a": "x", "b": "y"}, {}, {}, {"a": "x"}, {}]
+    bench.connect(runs=[frames for files in told for frames in folder(**files)])
+    seen = []
+    for files in told[:-1]:
+        bench.clock.advance(60)
+        run = await bench.run()
+        assert (run.state, run.units_total) == (RunState.COMPLETED, len(files))
+        seen.append([(one.id, one.since) for one in await look(START)])
+    issue = ("folder.empty", START + timedelta(minutes=2))
+    assert seen == [[], [], [issue], [issue], []]
+    await bench.run()
+    (found,) = await look(START)
+    assert "agent notes read files of" in found.explanation
+    assert "on device desk until 2026-01-05 09:05 UTC, and finds none there" in found.explanation
+    await bench.store.write(agent_moves.move, bench.agent.id, "lifecycle", "paused", at=1, actor="user")
+    assert list(await look(START)) == []
 
 
 async def test_an_absent_device_is_reported_with_its_time_its_runs_and_the_commands(bench: Bench) -> None:
