@@ -189,7 +189,10 @@ def create_token(
         body = {"name": name or role, "role": role, "scopes": scopes, "ttl_s": ttl}
         made = hub.post(OPERATOR_TOKENS, body)
         until = show.moment(made["expires_at"])
-        use = f"It expires {until}. Put it", "  hub status --url https://HOST:8771 --token-file FILE"
+        address = "https://HOST:8771"
+        with suppress(Failure, KeyError):  # a caller of one user sees no settings; the token is shown anyway
+            address, _ = _operators_address(hub)
+        use = f"It expires {until}. Put it", f"  hub status --url {address} --token-file FILE"
     yield "token", made
     show.out(made["token"])
     if made.get("is_new_device"):
@@ -282,13 +285,8 @@ def dashboard(hub: Talk, role: str | None, no_open: bool, qr: bool) -> Responses
 
     With --user, the session sees that user's things only.
     """
-    listener = hub.get("/v1/config")["settings"]["listen"]["operator"]
-    host, _, port = hub.get("/v1/status")["listeners"]["operator"].rpartition(":")
+    address, listener = _operators_address(hub)
     is_encrypted, names = listener.get("tls") is not None, listener.get("hosts", ())
-    if is_encrypted and names:
-        host = names[0]
-    elif host in ANY_ADDRESS:
-        host = "127.0.0.1"
     if qr and not (is_encrypted and names and _is_for_others(listener["address"])):
         raise Failure(
             "a phone does not reach the operators' port by TLS under a name",
@@ -296,7 +294,7 @@ def dashboard(hub: Talk, role: str | None, no_open: bool, qr: bool) -> Responses
             next_step="hub tls init, then tls, hosts and an address of the network at [listen.operator]",
         )
     made = hub.post(f"{SESSIONS}/links", {"role": role})
-    link = f"{'https' if is_encrypted else 'http'}://{host}:{port}{made['path']}"
+    link = f"{address}{made['path']}"
     yield "link", made | {"link": link}
     show.out(link)
     if qr:
@@ -306,6 +304,18 @@ def dashboard(hub: Talk, role: str | None, no_open: bool, qr: bool) -> Responses
         )
     elif no_open or not has_display(os.environ) or not webbrowser.open(link):
         show.report("Open the link in a browser on this machine within a minute; it works once.")
+
+
+def _operators_address(hub: Talk) -> tuple[str, Mapping[str, Any]]:
+    """Return the address of the operators' port, as in http://127.0.0.1:8771, and its settings."""
+    listener = hub.get("/v1/config")["settings"]["listen"]["operator"]
+    host, _, port = hub.get("/v1/status")["listeners"]["operator"].rpartition(":")
+    is_encrypted, names = listener.get("tls") is not None, listener.get("hosts", ())
+    if is_encrypted and names:
+        host = names[0]
+    elif host in ANY_ADDRESS:
+        host = "127.0.0.1"
+    return f"{'https' if is_encrypted else 'http'}://{host}:{port}", listener
 
 
 def _is_for_others(address: str) -> bool:

@@ -244,7 +244,7 @@ def follow_to_end(
         Failure: the hub stopped before the run ended; the run continues later.
     """
     command = f"hub runs show {show.short_id(run['id'])}"
-    last, is_paused = run, False
+    last, is_paused, reason = run, False, None
     try:
         with show.following() as show_step:
             for step in hub.follow(f"/v1/runs/{run['id']}/events"):
@@ -253,6 +253,9 @@ def follow_to_end(
                     show.print_json("progress", step, on_one_line=True)
                 else:
                     show_step(step)
+                    if last["state"] == "QUEUED" and last["waiting_for"] not in (None, reason):
+                        reason = last["waiting_for"]
+                        show.report(f"it waits: {reason}; Ctrl-C ends only this command, then: {command}")
                     if last["state"] == "PAUSED" and not is_paused:
                         show.report(
                             f"the run resumes by itself; Ctrl-C ends only this command, then: {command}"

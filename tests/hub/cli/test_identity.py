@@ -423,3 +423,9 @@ def test_a_code_for_a_phone_holds_the_printed_link(hub: Hub, state: Path, portal
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have a display")
 def test_a_link_is_opened_where_a_browser_can_show_it(environ: dict[str, str], is_shown: bool) -> None:
     assert has_display(environ) is is_shown
+
+
+def test_a_created_operator_token_is_shown_with_the_address_of_the_hub(hub: Hub, served: ServedHub) -> None:
+    made = hub("token", "create", "--role", "viewer", "--name", "grafana")
+    assert "hub status --url http://127.0.0.1:" in made.stderr
+    assert "HOST:8771" not in made.stderr
