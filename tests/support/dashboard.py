@@ -314,6 +314,13 @@ async def saved(page: Page) -> None:
     await expect(page.locator(".unsent")).to_have_count(0)
 
 
+async def check_fit(visit: Visit, path: str, width: int) -> None:
+    """Check that a page fits its window, has no tile of a zero, and makes the browser complain of nothing."""
+    assert await visit.page.evaluate("document.documentElement.scrollWidth") <= width, path
+    assert "0" not in await visit.page.locator(".numbers strong").all_inner_texts(), path
+    assert visit.complaints == [], path
+
+
 # Profiles of ended visits, by browser. What pages store is kept by address, and each hub has its own.
 _IDLE: Final = WeakKeyDictionary[Browser, list[BrowserContext]]()
 

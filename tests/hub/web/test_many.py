@@ -10,7 +10,7 @@ import pytest
 from playwright.async_api import Browser
 
 from tests.support.browser import chromium
-from tests.support.dashboard import visiting
+from tests.support.dashboard import check_fit, visiting
 from tests.support.filling import fill
 from tests.support.hub import ServedHub, serving
 
@@ -81,6 +81,11 @@ async def test_a_page_of_a_large_hub_costs_as_much_as_that_of_a_small_one(
         filled(tmp_path_factory.mktemp("small"), SMALL) as small,
         filled(tmp_path_factory.mktemp("large"), SMALL | MANY) as large,
     ):
+        for size in ((390, 844), (1280, 800)):
+            async with visiting(browser, large, size=size) as visit:
+                for path in PAGES:
+                    await visit.open(path)
+                    await check_fit(visit, path, size[0])
         for path in PAGES:
             costs[path] = await quietest(browser, small, path), await quietest(browser, large, path)
     for path, (few, many) in costs.items():

@@ -1,5 +1,6 @@
 """Pages of the dashboard in a real browser: they ask no other origin, and texts of others stay texts."""
 
+import itertools
 import json
 import os
 import re
@@ -28,6 +29,7 @@ from storage.agents import agents
 from storage.runs import item_verdicts, items
 from storage.runs.item_verdicts import VerdictAnswer
 from storage.runs.items import Decision
+from storage.runs.schema import items as item_rows
 from storage.runs.schema import model_calls, runs
 from tests.hub.test_dates import ZONES
 from tests.support.browser import chromium
@@ -40,12 +42,13 @@ from tests.support.dashboard import (
     SIZES,
     THEMES,
     Visit,
+    check_fit,
     saved,
     shown_hub,
     takes_verdicts,
     visiting,
 )
-from tests.support.hub import ServedHub, over_unix
+from tests.support.hub import ServedHub, over_unix, serving
 from tests.support.identity import EndedLink
 
 pytestmark = [
@@ -115,6 +118,18 @@ async def test_pages_can_be_installed_ask_no_other_origin_break_no_policy_and_fi
     assert (manifest["errors"], json.loads(manifest["data"])["name"]) == ([], "hub")
     assert visit.complaints == []
     assert [url for url in visit.requests if not url.startswith(f"{visit.origin}/")] == []
+
+
+async def test_pages_of_an_empty_hub_and_of_one_at_work_fit_a_phone_and_a_desk(
+    hub: ServedHub, browser: Browser, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    async with serving(tmp_path / "empty", is_empty=True) as empty:
+        for size, one in itertools.product(((390, 844), (1280, 800)), (empty, hub)):
+            async with visiting(browser, one, size=size) as visit:
+                for path in [path for path in PAGES if path.isalpha() or not path]:
+                    await visit.open(path)
+                    await check_fit(visit, path, size[0])
 
 
 async def test_hostile_texts_stay_texts(visit: Visit) -> None:
@@ -395,6 +410,25 @@ async def test_all_items_are_those_without_a_warning_and_others_are_selected_one
     assert await verdicts(hub) == {"i-2": ("reject", {}), "i-0": ("approve", {})}
 
 
+async def test_items_of_a_file_are_decided_together_but_for_those_with_a_mark(
+    hub: ServedHub, visit: Visit
+) -> None:
+    one_file = sa.update(item_rows).values(unit_key="notes/a.md")
+    await hub.store.write(lambda c: c.execute(one_file))
+    await visit.open("review")
+    file = visit.page.get_by_role("region", name="notes/a.md")
+    head = file.get_by_role("button", expanded=True)
+    await expect(head).to_have_text("notes/a.md · desk · 3")
+    await file.get_by_role("button", name="Reject 3, 2 marked").wait_for()
+    await head.press("Enter")
+    await expect(visit.page.locator(".picks li")).to_have_count(0)
+    await file.get_by_role("button", name="Approve 1 without a mark").press("Enter")
+    await visit.page.get_by_text("Approved “Send Anna").wait_for()
+    await expect(file.get_by_role("button", name="Approve")).to_have_count(0)
+    await expect(visit.page.locator(".unsent")).to_have_count(0)
+    assert {id: verdict for id, (verdict, _) in (await verdicts(hub)).items()} == {"i-2": "approve"}
+
+
 async def test_items_are_found_by_filters_with_counts_and_a_file_is_rejected_by_one_key(
     hub: ServedHub, visit: Visit
 ) -> None:
@@ -455,6 +489,12 @@ async def test_keys_move_among_items_and_a_narrow_window_shows_the_list_or_one_i
             "before => document.querySelector('#item-title')?.innerText !== before", arg=first
         )
         assert await visit.page.evaluate("document.documentElement.scrollWidth") <= SIZES["narrow"][0]
+        for button in await visit.page.locator(".judging button").all():
+            box = await button.bounding_box()
+            assert box is not None
+            assert box["height"] >= 44 and box["y"] + box["height"] <= SIZES["narrow"][1], (
+                "at hand, and large"
+            )
         await visit.page.get_by_role("link", name="All items").click()
         await visit.page.locator(".picks").wait_for()
 
@@ -552,7 +592,7 @@ async def test_a_question_is_answered_and_leaves_the_open_ones_and_their_number_
     await expect(views.get_by_role("list", name="Decide").get_by_role("link")).to_have_text(
         [re.compile(r"^Review.*3 to review$"), re.compile(r"^Questions.*2 to answer$")]
     )
-    assert await views.locator(".count").count() == 3, "issues of the home page, too, and no zero"
+    await expect(views.locator("li .count")).to_have_count(3)  # issues of the home page, too, and no zero
     asked = visit.page.get_by_role("article").filter(has_text=HOSTILE)
     await asked.get_by_role("textbox").fill("Red, please.")
     await asked.get_by_role("button", name="Answer").click()

@@ -204,6 +204,17 @@ export function judge(verdict: Verdict, data?: Values): void {
   decide(taken, verdict, data, whyNot(them[0], verdict));
 }
 
+/** Return whether an item may be approved with others: it has no mark, and lacks nothing. */
+export function isPlain(item: ItemView): boolean {
+  return item.warnings.length === 0 && !item.needs_owner && item.lacks.length === 0;
+}
+
+/** Decide about the items of a file that wait. One with a mark is never approved with others. */
+export function judgeFile(items: readonly ItemView[], verdict: Verdict): void {
+  const open = items.filter(isOpen);
+  decide(verdict === "reject" ? open : open.filter(isPlain), verdict, undefined, "Nothing waits here.");
+}
+
 function decide(items: readonly ItemView[], verdict: Verdict, data: Values | undefined, why: string): void {
   if (items.length === 0) return report(why, true);
   if (!give(items, verdict, data)) return report("Too many verdicts wait for the hub: go on once it has taken them.", true);

@@ -4,7 +4,7 @@ import { useEffect, useLayoutEffect, useState } from "preact/hooks";
 import { report } from "../acting";
 import { balanced, commandOf, exact } from "../format";
 import {
-  asked, because, begin, chosen, clear, current, DONE, edit, edited, isOpen, judge, list, move, pickAll, press, rejectFile, rows,
+  asked, because, begin, chosen, clear, current, DONE, edit, edited, isOpen, isPlain, judge, judgeFile, list, move, pickAll, press, rejectFile, rows,
   size, take, takeBack, takeOne, titled, toggle,
 } from "../inbox";
 import { type Key, useKeys } from "../keys";
@@ -129,7 +129,7 @@ export function Review(): JSX.Element {
           <Read of={items}>
             {() => (
               <>
-                {isRead && rows.value.length === 0 && <p class="empty">{hasFilter ? "No item is like this." : "Nothing waits for a decision. What agents find comes here."}</p>}
+                {isRead && rows.value.length === 0 && <p class="empty">{hasFilter ? "No item is like this." : <>Nothing waits for a decision. What agents find comes here. {!isAtDevice() && <Command text="hub run NAME" />}</>}</p>}
                 <List query={query} mayJudge={mayJudge} />
                 <Pager next={list.value.next} />
               </>
@@ -171,7 +171,7 @@ export function Review(): JSX.Element {
                 <p class="quiet">Its device is connected to another node of the hub: whether it takes a verdict from here is not known.</p>
               )}
               {isWaiting && edited.value !== id && chosen.value.size === 0 && (
-                <div class="actions">
+                <div class="actions judging">
                   <Judge count={1} mayApprove={mayApprove} />
                   {mayApprove && (
                     <button type="button" onClick={() => press("e", edit)}>
@@ -225,35 +225,85 @@ interface ListProps {
   readonly mayJudge: boolean;
 }
 
+/** Return the items by their files, in the order of the list. */
+function filesOf(items: readonly ItemView[]): readonly (readonly [ItemView, ...ItemView[]])[] {
+  const files: [ItemView, ...ItemView[]][] = [];
+  for (const item of items) {
+    const file = files.at(-1);
+    if (file && file[0].path === item.path && file[0].device === item.device) file.push(item);
+    else files.push([item]);
+  }
+  return files;
+}
+
 function List({ query, mayJudge }: ListProps): JSX.Element {
   return (
-    <ul class="cards picks">
-      {rows.value.map((row) => (
-        <li key={row.id}>
-          {mayJudge && (
-            <input
-              type="checkbox"
-              aria-label={`Select ${row.title.slice(0, 80)}`}
-              checked={chosen.value.has(row.id)}
-              onChange={() => toggle(row)}
-            />
-          )}
-          <a href={link(["review"], { ...query, item: row.id })} aria-current={row.id === current.value ? "true" : undefined}>
-            <Foreign class="title" of={row.title || "no title"} />
-            <span class="quiet">
-              {row.table} · <Foreign of={row.path} />
-              {row.device && (
-                <>
-                  {" · "}
-                  <Foreign of={row.device} />
-                </>
-              )}
-            </span>
-          </a>
-          <Marks of={row} />
-        </li>
+    <div class="picks">
+      {filesOf(rows.value).map((items) => (
+        <File key={items[0].id} items={items} query={query} mayJudge={mayJudge} />
       ))}
-    </ul>
+    </div>
+  );
+}
+
+function File({ items, query, mayJudge }: ListProps & { items: readonly [ItemView, ...ItemView[]] }): JSX.Element {
+  const [isOpened, setOpened] = useState(true);
+  const [{ path, device }] = items;
+  const open = items.filter(isOpen);
+  const plain = open.filter(isPlain).length;
+  const marked = open.filter(({ warnings }) => warnings.length > 0).length;
+  return (
+    <section class="file" aria-label={path}>
+      <header>
+        <button type="button" class="turn" aria-expanded={isOpened} onClick={() => setOpened(!isOpened)}>
+          <Foreign of={path} />
+          <span class="quiet">
+            {device && (
+              <>
+                {" · "}
+                <Foreign of={device} />
+              </>
+            )}
+            {` · ${items.length}`}
+          </span>
+        </button>
+        {mayJudge && items.length > 1 && open.length > 0 && (
+          <span class="actions">
+            {plain > 0 && (
+              <button type="button" onClick={() => press("", () => judgeFile(items, "approve"))}>
+                Approve {plain}
+                {marked > 0 && " without a mark"}
+              </button>
+            )}
+            <button type="button" onClick={() => press("", () => judgeFile(items, "reject"))}>
+              Reject {open.length}
+              {marked > 0 && `, ${marked} marked`}
+            </button>
+          </span>
+        )}
+      </header>
+      {isOpened && (
+        <ul class="cards">
+          {items.map((row) => (
+            <li key={row.id}>
+              {mayJudge && (
+                <input
+                  type="checkbox"
+                  aria-label={`Select ${row.title.slice(0, 80)}`}
+                  checked={chosen.value.has(row.id)}
+                  onChange={() => toggle(row)}
+                />
+              )}
+              <a href={link(["review"], { ...query, item: row.id })} aria-current={row.id === current.value ? "true" : undefined}>
+                <Foreign class="title" of={row.title || "no title"} />
+                <span class="quiet">{row.table}</span>
+              </a>
+              <Marks of={row} />
+            </li>
+          ))}
+        </ul>
+      )}
+    </section>
   );
 }
 
