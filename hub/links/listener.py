@@ -401,7 +401,14 @@ class DeviceListener:
                     )
                 )
         except Refusal as refusal:
-            log.info("device.refused", connection_id=connection.connection_id, code=refusal.error.code)
+            log.info(
+                "device.refused",
+                connection_id=connection.connection_id,
+                network=network_of(address),
+                device_id=refusal.device_id,
+                code=refusal.error.code,
+                why=refusal.error.message,
+            )
             connection.refuse(refusal.error, refusal.close)
         except (HubError, TimeoutError) as exc:
             code = exc.code if isinstance(exc, HubError) else ErrorCode.OVERLOADED

@@ -62,6 +62,7 @@ from storage.store import Store
 log = Channel(__name__)
 
 MODEL_WAIT_S = 86_400.0  # an older run does not wait for its model; its files fail with an error message
+MOST_UNREAD = 10_000  # files, so that each is logged once until it changes
 END_AGAIN_CAP_S = 10.0  # between attempts to write the end of a run
 # These errors may not occur in the next run, so they are not permanent faults of a message.
 _NOT_ITS_FAULT = frozenset({ErrorCode.LIMIT_REACHED, ErrorCode.BUDGET_REACHED, ErrorCode.BUSY})
@@ -121,6 +122,7 @@ class Runner:
         self._delivery = delivery
         self._find_link = find_link
         self._watch = watch
+        self._unread_units: dict[tuple[str, str], str] = {}  # messages of files that could not be read
         self._clock = clock
         self._chance = chance
         self._limits_reached = metrics.limits_reached
@@ -344,7 +346,12 @@ class Runner:
                 skip_units, held, [unit], at=at, reason=reason, is_tried=unread.was_fetched
             )
             return
-        log.warning("unit.unread", code=unread.code)
+        key = (str(order.agent_id), unread.unit_key)
+        if self._unread_units.pop(key, None) != unread.message:  # once for each change, not at every run
+            log.warning("unit.unread", unit=unread.unit_key, code=unread.code, why=unread.message)
+        self._unread_units[key] = unread.message
+        if len(self._unread_units) > MOST_UNREAD:
+            del self._unread_units[next(iter(self._unread_units))]
         if not unread.unit_key:
             code, message = unread.code, unread.message
             await self._store.write(
@@ -375,6 +382,7 @@ class Runner:
     ) -> None:
         """Process one document: extract, plan, deliver and settle it."""
         order, document = attempt.order, reading.document
+        self._unread_units.pop((str(order.agent_id), document.unit_key), None)
         recording = document.recording
         unit = reading.asking.about(document.unit_key)
         try:

@@ -299,6 +299,23 @@ async def test_files_the_device_skips_are_named_with_their_reason(bench: Bench) 
     assert [(error.unit_key, error.message) for error in run.errors] == [("big.md", "too_large")]
 
 
+async def test_a_file_that_cannot_be_read_is_logged_with_its_name_once_until_it_changes(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    end = AgentComplete(run_id="r", skipped=[SkippedFile(path="big.md", reason="too_large")])
+    bad = [*folder()[0][:-1], end]
+    good = folder(big="- [ ] one")[0]
+    bench.connect(runs=[bad, bad, good, bad])
+    counts = []
+    for _ in range(4):
+        bench.clock.advance(60)
+        await bench.run()
+        counts.append(sum(record.getMessage() == "unit.unread" for record in caplog.records))
+    assert counts == [1, 1, 1, 2]
+    logged = next(record for record in caplog.records if record.getMessage() == "unit.unread")
+    assert "big.md" in str(vars(logged))
+
+
 async def test_one_unreadable_file_among_known_ones_makes_a_run_partial_every_time(bench: Bench) -> None:
     manifest, first, end = folder(a="- [ ] one")[0]
     end = AgentComplete(run_id="r", skipped=[SkippedFile(path="huge.md", reason="too_large: 108 MB")])
