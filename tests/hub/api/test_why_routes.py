@@ -1,0 +1,35 @@
+"""Reasons of files over REST: whose they are, and what they say while no device is connected."""
+
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from protocol.lifecycles import RunState
+from storage.devices import devices
+from storage.runs.schema import run_units
+from tests.support.hub import answering, over_unix
+
+
+async def test_a_file_of_a_device_that_is_away_has_the_last_result_and_only_its_owner_gets_it(
+    tmp_path: Path,
+) -> None:
+    async with answering(tmp_path) as hub, over_unix(hub) as client:
+        await hub.run("r-1", RunState.CANCELLED)
+        (desk,) = await hub.store.read(devices.devices_called, "desk")
+        await hub.disconnect(desk)
+        await hub.agent("letters", user_id=await hub.user("anna"))
+        await hub.user("ben")
+        row = {"run_id": "r-1", "unit_key": "notes/a.md", "content_hash": "h", "state": "FAILED"}
+        stored: dict[str, object] = {**row, "error": "it is locked", "updated_at": 1}
+        await hub.store.write(lambda c: c.execute(sa.insert(run_units), [stored]).rowcount)
+        for path in ("notes/a.md", "/home/owner/notes/a.md", "notes/a.md:7"):
+            asked = {"path": path, "user": "owner"}
+            (reason,) = (await client.get("/v1/why", params=asked)).json()["reasons"]
+            assert (reason["agent"], reason["path"], reason["code"]) == ("notes", "notes/a.md", "device_away")
+            assert "it is locked" in reason["because"] and "hub connect" in reason["remedy"]
+        for asked in ({"user": "anna", "agent": "notes"}, {"user": "ben"}, {"agent": "nobody"}):
+            refused = await client.get("/v1/why", params={"path": "notes/a.md", **asked})
+            assert refused.status_code == 404, asked
+        (reason,) = (await client.get("/v1/why", params={"path": "a.md", "user": "anna"})).json()["reasons"]
+        assert (reason["agent"], reason["run_id"]) == ("letters", None)
+        assert (await client.get("/v1/why")).status_code == 422
