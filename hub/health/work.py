@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 from hub.api.door.roles import Scope
 from hub.clock import epoch_ms, from_epoch_ms
-from hub.health.issues import Finding, Fix, error, notice, post, warning
+from hub.health.issues import Finding, Fix, Severity, error, notice, post, warning
 from hub.runs.budget import Reached
 from hub.runs.decisions import describe_reason
 from hub.runs.failures import explain
@@ -177,19 +178,18 @@ def about_failing(one: FailingAgent) -> Finding:
         )
     sentence, remedy = explain(wrong, run, agent.device_name or "")
     which = "its last run" if one.count == 1 else f"its last {one.count} runs"
-    if has_failed := run.outcome is RunOutcome.ERROR:
-        what = f"agent {agent.name} failed in {which}: {sentence}"
-    else:
-        what = f"agent {agent.name} did only a part of {which}, {run.error_count} errors: {sentence}"
-    return (error if has_failed else warning)(
-        "agent.runs_fail" if has_failed else "agent.files_fail",
-        what,
+    about = partial(
+        Finding,
         fix=remedy if "hub run " in remedy else f"{remedy}; then hub run {agent.name}",
         subject=agent.id,
         user_id=agent.user_id,
         since=from_epoch_ms(one.since),
-        fixes=post("Run it again", f"hub run {agent.name}", f"/v1/agents/{agent.name}/runs", Scope.RUN, {}),
+        fixes=post("Run it again", f"hub run {agent.name}", f"/v1/agents/{agent.id}/runs", Scope.RUN, {}),
     )
+    if run.outcome is RunOutcome.ERROR:
+        return about(Severity.ERROR, "agent.runs_fail", f"agent {agent.name} failed in {which}: {sentence}")
+    explanation = f"agent {agent.name} did only a part of {which}, {run.error_count} errors: {sentence}"
+    return about(Severity.WARNING, "agent.files_fail", explanation)
 
 
 async def check_silence(

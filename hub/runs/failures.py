@@ -45,12 +45,9 @@ FAILURES: Final[Mapping[str, Failure]] = {
     "file_incomplete": Failure("not all of {path} came: {message}", _AGAIN),
     "unit_failed": Failure("{where}{message}", "hub runs show {run} has all of it"),
     "model_refused": Failure(
-        "{where}the model refused: {message}",
-        "correct name and api_key of [model]: hub config set model.api_key=KEY; hub doctor --online asks it",
+        "{where}{message}", "put the right key where api_key of [model] names it, then: hub reload"
     ),
-    "model_unavailable": Failure(
-        "{where}the model does not answer: {message}", "hub doctor --online asks it"
-    ),
+    "model_unavailable": Failure("{where}{message}", "ask it: hub doctor --online"),
     "limit_reached": Failure("{where}{message}", _LIMIT),
     "nothing_shared": Failure(
         "device {device} shares none of the folders that the agent reads",

@@ -13,6 +13,7 @@ from hub.runs.explaining import REASONS
 from protocol.marks import MARKS
 from tests.support import references
 from tests.support.commands import command_list, commands
+from tests.support.issue_page import issue_list
 from tests.support.protocol_page import Notes, notes_in, rewrite, sections
 from tests.support.protocol_schema import asyncapi, json_schema
 from tests.support.source import ROOT, LoggedEvent, facts, modules_of_the_product
@@ -96,6 +97,7 @@ def documents() -> dict[Path, str]:
         HANDBOOK / "write-a-device.md": _with_section(
             HANDBOOK / "write-a-device.md", "device", f"```python\n{device_program()}```\n"
         ),
+        HANDBOOK / "service.md": _with_section(HANDBOOK / "service.md", "issues", issue_list()),
         HANDBOOK / "why.md": _with_section(HANDBOOK / "why.md", "reasons", reasons()),
         HANDBOOK / "extraction.md": _with_section(HANDBOOK / "extraction.md", "marks", marks()),
     }
