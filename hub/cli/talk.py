@@ -260,8 +260,10 @@ def _token(url: str, file: Path | None) -> str:
     try:
         parts = httpx2.URL(url)
     except httpx2.InvalidURL as error:
-        meant = in_brackets(url if "://" in url else f"https://{url}")
-        raise Failure(f"{url!r} is no address: {error}", Exit.USAGE, next_step=f"as in {meant}") from error
+        corrected = in_brackets(url if "://" in url else f"https://{url}")
+        raise Failure(
+            f"{url!r} is no address: {error}", Exit.USAGE, next_step=f"as in {corrected}"
+        ) from error
     if parts.scheme != "https" and not (parts.scheme == "http" and _is_here(parts.host)):
         raise Failure(
             f"{url} does not use TLS, so others could read the token",

@@ -50,8 +50,12 @@ def address_of(url: str) -> str:
     try:
         parse_uri(url)
     except (InvalidURI, ValueError) as error:
-        meant = in_brackets(url if "://" in url else f"ws://{url}")
-        hint = "which looks like wss://hub.example" if meant == url or not url else f"did you mean {meant}?"
+        corrected = in_brackets(url if "://" in url else f"ws://{url}")
+        hint = (
+            "which looks like wss://hub.example"
+            if corrected == url or not url
+            else f"did you mean {corrected}?"
+        )
         raise BadAddress(f"{url!r} is no address of a hub, {hint}") from error
     parts = urlsplit(url)
     try:
