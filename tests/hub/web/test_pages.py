@@ -21,6 +21,7 @@ from playwright.async_api import Browser, Route, expect
 from hub.api.door.roles import Role
 from hub.cli.app import hub as cli
 from hub.dates import begin_of
+from hub.health.issues import error, notice, warning
 from hub.links.link import RoundTrip
 from hub.settings.limit_settings import Limits
 from protocol.ids import CallId
@@ -761,6 +762,24 @@ async def test_settings_are_shown_to_those_alone_who_may_change_them(
             f"{visit.origin}/v1/config", data={"without": ["limits.runs"]}
         )
         assert asked.status == 403
+
+
+async def test_home_is_headed_by_the_worst_issue_with_its_remedy_and_the_number_of_the_others(
+    hub: ServedHub, visit: Visit
+) -> None:
+    found = [
+        notice("a.waits", "somebody waits", fix="hub help"),
+        error("a.fails", "agent notes failed in its last run", fix="hub run notes", since=hub.clock.now()),
+        warning("a.warns", "it will end", fix="hub mend it"),
+    ]
+    hub.app.issues.watch(lambda now: found)
+    await visit.open("")
+    headline = visit.page.locator(".headline")
+    await expect(headline).to_contain_text("agent notes failed in its last run")
+    async with over_unix(hub) as operator:
+        counts = (await operator.get("/v1/status")).json()["issues"]
+    others = counts["errors"] + counts["warnings"] - 1
+    await expect(headline).to_contain_text(f"hub run notes; and {others} more: hub doctor")
 
 
 async def test_an_issue_is_corrected_muted_and_shown_again_from_home(
