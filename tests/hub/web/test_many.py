@@ -81,13 +81,13 @@ async def test_a_page_of_a_large_hub_costs_as_much_as_that_of_a_small_one(
         filled(tmp_path_factory.mktemp("small"), SMALL) as small,
         filled(tmp_path_factory.mktemp("large"), SMALL | MANY) as large,
     ):
+        for path in PAGES:
+            costs[path] = await quietest(browser, small, path), await quietest(browser, large, path)
         for size in ((390, 844), (1280, 800)):
             async with visiting(browser, large, size=size) as visit:
                 for path in PAGES:
                     await visit.open(path)
                     await check_fit(visit, path, size[0])
-        for path in PAGES:
-            costs[path] = await quietest(browser, small, path), await quietest(browser, large, path)
     for path, (few, many) in costs.items():
         told = f"{path}: {few}, {many}, of {costs}"
         assert many.requests == few.requests, told
