@@ -225,23 +225,21 @@ def _styled(value: Any) -> Any:
     return table
 
 
-def problems_of_keys(keys: Collection[str], text: str, problems: Sequence[Problem]) -> list[Problem]:
-    """Return *problems*, with those of the edited *keys* assigned to the key: *text* was not written."""
-    key_at = {spell(path): key for key, path in _paths(keys, text)}
+def problems_of_keys(keys: Collection[str], problems: Sequence[Problem]) -> list[Problem]:
+    """Return *problems*, with those of the edited *keys* assigned to the key: no file was written."""
 
     def assigned(problem: Problem) -> Problem:
-        key = key_at.get(problem.path)
-        if key is None:
+        if problem.path not in keys:
             return problem
         message = f"{problem.message}; nothing was written"
-        return problem._replace(file=key, line=0, column=0, path="", message=message)
+        return problem._replace(file=problem.path, line=0, column=0, path="", message=message)
 
     return [assigned(problem) for problem in problems]
 
 
-def wrong_by_itself(keys: Collection[str], text: str, problems: Sequence[Problem]) -> list[Problem]:
-    """Return the errors of *keys* in *text* without overrides, which would hide an invalid value."""
-    found = problems_of_keys(keys, text, problems)
+def wrong_by_itself(keys: Collection[str], problems: Sequence[Problem]) -> list[Problem]:
+    """Return the errors of *keys* in a text without overrides, which would hide an invalid value."""
+    found = problems_of_keys(keys, problems)
     return [problem for problem in found if problem.file in keys and problem.severity is Severity.ERROR]
 
 

@@ -22,7 +22,7 @@ from hub.settings.listen_settings import TlsSettings
 from hub.settings.locate import KeyPath, value_at
 from hub.settings.model_settings import ModelSettings, OpenAIModelSettings
 from hub.settings.origins import Places
-from hub.settings.problems import Problem, Reporter, did_you_mean, spell
+from hub.settings.problems import Problem, Reporter, did_you_mean, is_secret_like
 from hub.settings.schedule_settings import TriggerTable
 from hub.settings.secret import (
     IN_THE_OPEN,
@@ -30,7 +30,6 @@ from hub.settings.secret import (
     SecretMissing,
     SecretRef,
     is_open_to_others,
-    is_secret_like,
 )
 from hub.settings.settings import IN_MEMORY, Settings, StorageSettings
 from hub.settings.table_settings import unknown_tables
@@ -160,7 +159,8 @@ def _read(model: type[_Table], value: object, around: Around) -> _Table | None:
 
 def found_by_looking(doc: Mapping[str, Any], places: Places) -> Iterator[Problem]:
     """Yield problems visible in any document, valid or not: names twice or of nothing, literal secrets."""
-    yield from _found_in_data_types(doc, Reporter(places))
+    report = Reporter(places)
+    yield from _found_in_data_types(doc, report)
     for table, key, message in _UNIQUE:
         lines: dict[tuple[str, str], int] = {}
         listed = doc.get(table)
@@ -170,14 +170,12 @@ def found_by_looking(doc: Mapping[str, Any], places: Places) -> Iterator[Problem
                 # The name of an agent is unique per user, all others across users.
                 scope = str(entry.get("user", "owner")) if (table, key) == ("agents", "name") else ""
                 path: KeyPath = (table, number, key)
-                place = places.value(path)
                 if (scope, name) in lines:
-                    hint = f"the other one is in line {lines[scope, name]}"
-                    yield Problem(*place, spell(path), message, hint)
-                lines.setdefault((scope, name), place.line)
+                    yield report.error(path, message, f"the other one is in line {lines[scope, name]}")
+                lines.setdefault((scope, name), places.value(path).line)
     for path, text in _strings(doc):
         if is_secret_like(text) or (len(path) <= 3 and (path[0], path[-1]) in _KEYS):
-            yield Problem(*places.value(path), spell(path), IN_THE_OPEN, REFER_TO_IT)
+            yield report.error(path, IN_THE_OPEN, REFER_TO_IT)
 
 
 def _found_in_data_types(doc: Mapping[str, Any], report: Reporter) -> Iterator[Problem]:

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, Literal, NamedTuple
 
 from hub.settings.edits import NAMED, CannotEdit, spelled
+from hub.settings.problems import is_secret_like
 from hub.settings.schema import tables_at
-from hub.settings.secret import is_secret_like
 from hub.settings.shared import Shared
 from hub.settings.values import Table
 

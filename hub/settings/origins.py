@@ -88,6 +88,7 @@ class Places:
     """Positions of one reading's values; an overridden value has the origin of its override.
 
     Args:
+        doc: all tables, with the overrides applied.
         elsewhere: name and positions of the text that has a table, for each table that is not of *file*.
     """
 
@@ -95,10 +96,12 @@ class Places:
         self,
         file: str,
         located: Located,
+        doc: Mapping[str, Any],
         overrides: Iterable[Override] = (),
         *,
         elsewhere: Mapping[str, tuple[str, Located]] = NOWHERE,
     ) -> None:
+        self.doc = doc
         self._texts: dict[int | str | None, tuple[str, Located]] = {None: (file, located)}
         self._texts.update(elsewhere)
         self._overrides: dict[KeyPath, str] = {each.path: each.origin for each in overrides}

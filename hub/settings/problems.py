@@ -156,6 +156,24 @@ _PARSER_HINTS: Final = (
 )
 _TABLE_TWICE: Final = re.compile(r"Cannot declare \((.+?),?\) twice")
 
+_NAME: Final = re.compile(r"\w[\w.-]{0,63}")
+_ORDINALS: Final = (
+    "first",
+    "second",
+    "third",
+    "fourth",
+    "fifth",
+    "sixth",
+    "seventh",
+    "eighth",
+    "ninth",
+    "tenth",
+)
+# Forms of providers' keys and of the hub's own tokens.
+_SECRET_LIKE: Final = re.compile(
+    r"\b(sk-[A-Za-z0-9_-]{16,}|hub_(dev|inv|op)_\w{8,}|gh[pousr]_\w{16,}|xox[abprs]-\S{10,}|AKIA[0-9A-Z]{16}|AIza[\w-]{30,})"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----|://[^/\s:@]+:[^/\s@]+@"
+)
 # Arrays of tables.
 _LISTED: Final = ("agents", "tables", "templates", "fallback_models", "gateways", "connectors")
 _HEADS_NAMED: Final = 3  # in a hint
@@ -195,10 +213,10 @@ class Reporter(NamedTuple):
     places: Places
 
     def warning(self, path: KeyPath, message: str, hint: str = "") -> Problem:
-        return Problem(*self.places.value(path), spell(path), message, hint, Severity.WARNING)
+        return self.error(path, message, hint)._replace(severity=Severity.WARNING)
 
     def error(self, path: KeyPath, message: str, hint: str = "") -> Problem:
-        return Problem(*self.places.value(path), spell(path), message, hint)
+        return Problem(*self.places.value(path), spell(path, self.places.doc), message, hint)
 
 
 class SettingsInvalid(HubError):
@@ -216,9 +234,43 @@ def in_order(problems: Iterable[Problem]) -> list[Problem]:
     return sorted(set(problems), key=lambda problem: (problem.line, problem.column, problem))
 
 
-def spell(path: KeyPath) -> str:
-    """Spell a key path as people write it: ``agents.0.name``."""
-    return ".".join(str(part) for part in path)
+def spell(path: KeyPath, doc: object = None) -> str:
+    """Spell a key path as people write it: ``agents.notes.paths``, or ``name of the third [[agents]]``.
+
+    Args:
+        doc: document with the names of list entries. An entry without a usable name has its place in words.
+    """
+    entry, keys = "", list[str]()
+    for part in path:
+        doc = value_at(doc, (part,))
+        if isinstance(part, str):
+            keys.append(part)
+        elif name := _usable_name(doc):
+            keys.append(name)
+        else:
+            entry, keys = _in_words(part, _joined(keys, entry)), []
+    return _joined(keys, entry)
+
+
+def _joined(keys: Iterable[str], entry: str) -> str:
+    return " of ".join(filter(None, (".".join(keys), entry)))
+
+
+def _usable_name(entry: object) -> str:
+    """Return the name of a list's entry; empty if it has none, or a value that may not be quoted."""
+    named = (value_at(entry, (key,)) for key in ("name", "label"))
+    name = next((value for value in named if isinstance(value, str)), "")
+    return name if _NAME.fullmatch(name) and not is_secret_like(name) else ""
+
+
+def _in_words(number: int, listed: str) -> str:
+    whole = f"[[{listed}]]" if listed in _LISTED else f"of {listed}"
+    return f"the {_ORDINALS[number]} {whole}" if number < len(_ORDINALS) else f"number {number + 1} {whole}"
+
+
+def is_secret_like(text: str) -> bool:
+    """Return True if *text* contains a string in the form of a key, a token or a password."""
+    return _SECRET_LIKE.search(text) is not None
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -277,7 +329,7 @@ def found_by_validation(
                 hint = _nearest_choice(value_at(doc, path), message)
         if not place.line and "quotes" in hint:
             hint = ""  # overrides need no quotes
-        problems.append(Problem(*place, spell(path), message, hint))
+        problems.append(Problem(*place, spell(path, doc), message, hint))
     return problems
 
 

@@ -143,8 +143,8 @@ def check_text(
         of_shared = (shared.name, Located(shared.text))
         elsewhere = dict.fromkeys((*SHARED, *(name for name in common if name not in OWN)), of_shared)
     overrides = [*in_environment(environ), *given]
-    places = Places(file, located, overrides, elsewhere=elsewhere)
     doc = overlaid(doc, overrides, is_text=is_text)
+    places = Places(file, located, doc, overrides, elsewhere=elsewhere)
     folder = path.absolute().parent  # paths in the settings are absolute from here on
     problems += [_removed(path, places) for path in drop_removed(doc)]
     problems += found_by_looking(doc, places)
@@ -211,7 +211,7 @@ def _deeper(value: object, levels: int) -> Iterator[str]:
 
 def _removed(path: KeyPath, places: Places) -> Problem:
     message = f"is no longer a setting: the hub always uses {removed_value(path)}"
-    return Problem(*places.key(path), spell(path), message, "remove the line", Severity.WARNING)
+    return Problem(*places.key(path), spell(path, places.doc), message, "remove the line", Severity.WARNING)
 
 
 class ManagedByFile(HubError):

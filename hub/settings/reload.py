@@ -33,7 +33,7 @@ from hub.settings.edits import (
 )
 from hub.settings.history import Revision, Source, key_changes
 from hub.settings.locate import KeyPath
-from hub.settings.problems import Problem, SettingsInvalid, Severity, in_order, spell
+from hub.settings.problems import Problem, Reporter, SettingsInvalid, Severity, in_order
 from hub.settings.reading import Reading
 from hub.settings.settings import Settings
 from hub.settings.settings_file import OpenedSettings, keep_last_good, last_good
@@ -384,7 +384,7 @@ class Reloader:
                 try:
                     done = await self._attempt(reading, actor, edit.source, write_over=before)
                 except SettingsInvalid as error:
-                    raise SettingsInvalid(problems_of_keys(keys, text, error.problems)) from error
+                    raise SettingsInvalid(problems_of_keys(keys, error.problems)) from error
                 assert reading.places is not None
                 in_vain = written_in_vain(keys, text, reading.places)
                 return done._replace(warnings=(*in_vain, *done.warnings))
@@ -410,7 +410,7 @@ class Reloader:
             if folder not in (None, self.path.absolute().parent):
                 raise BeyondSettings("files of another folder are looked at with all scopes of an admin")
         reading = await self._read_edited(edit, text, folder)
-        problems = problems_of_keys(keys, text, reading.problems)
+        problems = problems_of_keys(keys, reading.problems)
         if reading.settings is None:
             return problems, Changes()
         found = changes(self.current, reading.settings, started=self._started)
@@ -430,7 +430,7 @@ class Reloader:
         reading = await anyio.to_thread.run_sync(read)
         if edit.values and reading.settings is not None:
             alone = await anyio.to_thread.run_sync(self._file.alone().read_text, text)
-            if wrong := wrong_by_itself(edit.values, text, alone.problems):
+            if wrong := wrong_by_itself(edit.values, alone.problems):
                 return reading._replace(settings=None, problems=wrong)
         return reading
 
@@ -568,16 +568,14 @@ class Reloader:
     async def _remarks(self, parts: Parts, reading: Reading) -> list[Problem]:
         """Return the parts' remarks about a usable reading, as warnings with positions."""
         assert reading.places is not None
-        return [
-            Problem(*reading.places.value(path), spell(path), message, hint, Severity.WARNING)
-            for path, message, hint in await parts.remark(reading.usable())
-        ]
+        report = Reporter(reading.places)
+        return [report.warning(*remark) for remark in await parts.remark(reading.usable())]
 
     def _problem_at(self, error: HubError, reading: Reading) -> Problem:
         """Convert a part's refusal of a value to a problem with its position."""
         path, hint = (error.path, error.hint) if isinstance(error, Unfit) else ((), "")
         assert reading.places is not None
-        return Problem(*reading.places.value(path), spell(path), str(error), hint)
+        return Reporter(reading.places).error(path, str(error), hint)
 
     def _set_metrics(self) -> None:
         if self._metrics is None:

@@ -4,7 +4,6 @@ A credential is a file that the service manager provides.
 """
 
 import os
-import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,13 +14,6 @@ from pydantic_core import PydanticCustomError
 
 from hub.settings.values import SettingsPath
 from protocol.errors import ErrorCode, HubError
-
-# Forms of providers' keys and of the hub's own tokens.
-_SECRET_LIKE = re.compile(
-    r"\b(sk-[A-Za-z0-9_-]{16,}|hub_(dev|inv|op)_\w{8,}|gh[pousr]_\w{16,}|xox[abprs]-\S{10,}|AKIA[0-9A-Z]{16}|AIza[\w-]{30,})"
-    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----|://[^/\s:@]+:[^/\s@]+@"
-)
-
 
 CREDENTIALS = "CREDENTIALS_DIRECTORY"  # set by systemd for a unit with LoadCredential=
 IN_THE_OPEN = "a secret must not be written in this file"
@@ -113,8 +105,3 @@ def is_open_to_others(file: Path) -> bool:
         return bool(stat.S_IMODE(file.stat().st_mode) & 0o077)
     except OSError:
         return False
-
-
-def is_secret_like(text: str) -> bool:
-    """Return True if *text* contains a string in the form of a key, a token or a password."""
-    return _SECRET_LIKE.search(text) is not None

@@ -129,13 +129,13 @@ STEPS: dict[str, tuple[Break, str, str]] = {
     ),
     "port": (port, "[listen.operator]\naddress = ", "listen.operator.address: cannot listen on 127.0.0.1:"),
     "certificate": (certificate, "tls = ", "listen.devices.tls: the key"),
-    "schedule": (text("0 7 * * 1-5", "0 0 31 2 *"), "schedule = ", "agents.0.schedule: never fires"),
+    "schedule": (text("0 7 * * 1-5", "0 0 31 2 *"), "schedule = ", "agents.notes.schedule: never fires"),
     "template": (
         text("schedule =", 'template = "nope"\nschedule ='),
         "template = ",
-        "agents.0.template: there is no template 'nope'",
+        "agents.notes.template: there is no template 'nope'",
     ),
-    "name": (name, "[[agents]]\nname = ", "agents.0.name: an agent created over the API has this name"),
+    "name": (name, "[[agents]]\nname = ", "agents.notes.name: an agent created over the API has this name"),
 }
 
 
@@ -200,7 +200,7 @@ async def test_a_certificate_that_was_renewed_and_a_user_that_is_made_are_told_a
             "listen.devices.tls: applies at once",
             "agents.notes (of owner): is archived",
         ]
-    warned = "warning: agents.0.user: makes user 'nobody' - if the name is mistyped"
+    warned = "warning: agents.notes.user: makes user 'nobody' - if the name is mistyped"
     assert (warned in checked.stdout.decode(), warned in done.stderr.decode()) == (True, True)
     await site.hub.says("user.named_first")
     (entry, *_) = (await site.hub.get("/v1/audit?limit=1"))["entries"]

@@ -375,9 +375,9 @@ async def a_user_has_at_most_one_agent_if_the_limit_says_so(walk: Walk) -> None:
     says = "user 'owner' has 1 agents of the API, and would have more than 1"
     await walk.refused("POST", "reload", status=422, says=says)
     check = ("check", "--against-running", str(walk.hub.settings))
-    await walk.cli_refused(*check, says="agents.1.name: user 'owner' has 1 agents of the API")
+    await walk.cli_refused(*check, says="agents.a.name: user 'owner' has 1 agents of the API")
     walk.hub.settings.write_text(f"{settings}{hers}{hers.replace('b', 'c')}")
-    says = "agents.1.name: user 'anna' has more than 1 agents (agents_per_user)"
+    says = "agents.c.name: user 'anna' has more than 1 agents (agents_per_user)"
     await walk.cli_refused("check", str(walk.hub.settings), says=says)
     await walk.refused("POST", "reload", status=422, says="user 'anna' has more than 1 agents")
     assert {agent["name"] for agent in (await walk.get("agents"))["agents"]} == {"b", "notes"}

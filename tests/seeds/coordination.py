@@ -428,7 +428,7 @@ async def a_gateway_has_a_url_and_a_token(walk: Walk) -> None:
     assert (await walk.get("gateways/office"))["state"] == "ready"
     settings = walk.hub.settings.read_text()
     walk.hub.settings.write_text(settings.replace(f'url = "{gateway.url}"\n', ""))
-    await walk.refused("POST", "reload", status=422, says="gateways.0.url: missing")
+    await walk.refused("POST", "reload", status=422, says="gateways.office.url: missing")
     walk.hub.settings.write_text(settings.replace(gateway.url, "http://office"))
     await walk.refused("POST", "reload", status=422, says="ws")
 

@@ -397,23 +397,23 @@ class Config(Noun):
         places = self.reloader.reading.places
         assert places is not None
         settings = self.reloader.current.model_dump(mode="json", exclude_none=True)
-        found = ((spell(key), places.origin(path)) for key, path in _keys(settings))
+        found = ((spell(path, places.doc), places.origin(path)) for path in _paths(settings))
         return {key: str(place) for key, place in found if place is not None}
 
 
-def _keys(value: Any, key: KeyPath = (), path: KeyPath = ()) -> Iterator[tuple[KeyPath, KeyPath]]:
-    """Yield the name and the path of each value that is no table, and of an agent's schedule."""
+def _paths(value: Any, path: KeyPath = ()) -> Iterator[KeyPath]:
+    """Yield the path of each value that is no table, and of an agent's schedule."""
     match value:
         case dict():
-            if key[:1] == ("agents",) and len(key) > 2:
-                yield key, path  # a schedule may be abbreviated to a text
+            if path[:1] == ("agents",) and len(path) > 2:
+                yield path  # a schedule may be abbreviated to a text
             for name, inner in value.items():
-                yield from _keys(inner, (*key, name), (*path, name))
+                yield from _paths(inner, (*path, name))
         case [{"name": _}, *_]:
-            for number, agent in enumerate(value):
-                yield from _keys(agent, (*key, agent["name"]), (*path, number))
+            for number, entry in enumerate(value):
+                yield from _paths(entry, (*path, number))
         case _:
-            yield key, path
+            yield path
 
 
 def _detail(row: AuditRow) -> dict[str, Any]:

@@ -50,9 +50,15 @@ def test_an_agent_without_wishes_has_none() -> None:
 @pytest.mark.parametrize(
     ("lines", "problem"),
     [
-        ('redact = ["emial"]', "7: error: agents.0.redact: 'emial': has no pattern, and is none of email, "),
-        ("allow_cloud = false", "7: error: agents.0.allow_cloud: there is no local model to read its doc"),
-        ("budget_usd = 1.0", "7: warning: agents.0.budget_usd: no price is known of a model"),
+        (
+            'redact = ["emial"]',
+            "7: error: agents.notes.redact: 'emial': has no pattern, and is none of email, ",
+        ),
+        (
+            "allow_cloud = false",
+            "7: error: agents.notes.allow_cloud: there is no local model to read its doc",
+        ),
+        ("budget_usd = 1.0", "7: warning: agents.notes.budget_usd: no price is known of a model"),
         ("[budget]\nday_usd = 1.0", "8: warning: budget.day_usd: no price is known of a model"),
         ("[budget]\nrun_usd = -1.0", "8: error: budget.run_usd: must be at least 0"),
         ("[redaction]\npatterns = { a = '(' }", "8: error: redaction.patterns.a: the ( at character 1"),

@@ -33,10 +33,11 @@ def test_five_mistakes_are_five_lines_and_exit_code_78(hub: Hub) -> None:
         f"{BROKEN}:2:1: error: hub.nmae: unknown key - did you mean 'name'?",
         f"{BROKEN}:5:11: error: listen.devices.address: other machines could reach this address without TLS"
         " - write tls = { certificate = PATH, key = PATH }, trusted_proxies, or insecure = true",
-        f"{BROKEN}:15:24: error: agents.0.data_types.1: there is no table 'note' - did you mean 'notes'?",
-        f"{BROKEN}:17:12: error: agents.0.schedule: never fires within 8 years"
+        f"{BROKEN}:15:24: error: the second of agents.notes.data_types: there is no table 'note'"
+        " - did you mean 'notes'?",
+        f"{BROKEN}:17:12: error: agents.notes.schedule: never fires within 8 years"
         " - choose a day that the month has; L is its last day",
-        f"{BROKEN}:20:8: error: agents.1.name: another agent has this name - the other one is in line 11",
+        f"{BROKEN}:20:8: error: agents.notes.name: another agent has this name - the other one is in line 11",
     ]
     assert all(re.match(r".+:\d+:\d+: error: ", line) for line in result.output.splitlines())
 

@@ -55,35 +55,38 @@ def test_the_template_agent_and_slot_of_the_handbook_are_right(tmp_path: Path) -
         ),
         (
             AGENT + 'prompt = "Find {{ projct }}."\nconfig = { project = "x" }',
-            ("6:10: error: agents.0.prompt", "'projct'", "did you mean 'project'"),
+            ("6:10: error: agents.notes.prompt", "'projct'", "did you mean 'project'"),
         ),
-        (AGENT + 'template = "reseacher"', ("6:12: warning: agents.0.template", "hub templates put")),
+        (AGENT + 'template = "reseacher"', ("6:12: warning: agents.notes.template", "hub templates put")),
         (
             AGENT + 'schedule = { cron = "0 7 * * *" }',
-            ("6:12: error: agents.0.schedule: its runs cannot start without prompt", "template that has one"),
+            (
+                "6:12: error: agents.notes.schedule: its runs cannot start without prompt",
+                "template that has one",
+            ),
         ),
         (
             '[[agents]]\nname = "calendar"\nslots = [{ label = "standup", every_s = 900, duration_s = 60 }]',
-            ("3:9: error: agents.0.slots: nothing can wake it without device",),
+            ("3:9: error: agents.calendar.slots: nothing can wake it without device",),
         ),
         (
             '[[templates]]\nname = "t"\n' + AGENT + 'template = "t"\nschedule = { cron = "0 7 * * *" }',
-            ("agents.0.schedule: its runs cannot start without prompt",),
+            ("agents.notes.schedule: its runs cannot start without prompt",),
         ),
         (TEMPLATE + TEMPLATE, ("another template has this name", "line 2")),
         ('[[templates]]\nname = "t"\nconfiguration_schema = "{"', ("3:24", "is no JSON")),
         (
             '[[templates]]\nname = "t"\nconfiguration_schema = { type = "objet" }',
-            ("templates.0.configuration_schema: $.type",),
+            ("templates.t.configuration_schema: $.type",),
         ),
         (
             '[[templates]]\nname = "t"\ndefault_configuration = { a = 1 }\n'
             'configuration_schema = { properties = { a = { type = "string" } } }',
-            ("3:25: error: templates.0.default_configuration: $.a: a text is expected",),
+            ("3:25: error: templates.t.default_configuration: $.a: a text is expected",),
         ),
         (
             '[[templates]]\nname = "t"\nprompt = "Find {{ this one }}."',
-            ("3:10: error: templates.0.prompt", "opens no variable"),
+            ("3:10: error: templates.t.prompt", "opens no variable"),
         ),
     ],
 )
@@ -97,5 +100,5 @@ def test_an_invalid_value_is_reported_with_its_position(
 def test_an_external_id_belongs_to_one_agent(tmp_path: Path) -> None:
     one = AGENT + 'prompt = "x"\nexternal_id = "crm-7"\n'
     (told,) = check(tmp_path, one + one.replace('"notes"\ndevice', '"mail"\ndevice'))
-    assert "14:15: error: agents.1.external_id: another agent" in told
+    assert "14:15: error: agents.mail.external_id: another agent" in told
     assert "line 7" in told

@@ -65,10 +65,10 @@ def test_a_mailbox_needs_no_password_in_the_file(check: Check) -> None:
 @pytest.mark.parametrize(
     ("was", "wrong", "told"),
     [
-        ('"imap"', '"imab"', "7:12: error: connectors.0.provider: there is no provider 'imab'"),
+        ('"imap"', '"imab"', "7:12: error: connectors.work.provider: there is no provider 'imab'"),
         ('"imap"', '"imab"', "did you mean 'imap'?"),
-        ("username", "user_name", "connectors.0.settings.user_name"),
-        ('host = "imap.example.org", ', "", "connectors.0.settings"),
+        ("username", "user_name", "connectors.work.settings.user_name"),
+        ('host = "imap.example.org", ', "", "connectors.work.settings"),
         (
             CONNECTOR,
             CONNECTOR + '[[connectors]]\nname = "builds"\nprovider = "webhook"\n',
@@ -77,7 +77,7 @@ def test_a_mailbox_needs_no_password_in_the_file(check: Check) -> None:
         ('{ file = "pw" }', '"hunter2"', "a secret must not be written in this file"),
         ('connector = "work"', 'connector = "wrok"', "there is no connector 'wrok' - did you mean 'work'?"),
         ('device = "desk"', 'device = "desk"\nuser = "eve"', "there is no connector 'work'"),
-        ("folders", "folder", "agents.0.filter.folder"),
+        ("folders", "folder", "agents.mail.filter.folder"),
         ('connector = "work"', 'connector = "work"\npaths = ["~/notes"]', "instead of files"),
         ('connector = "work"\n', 'paths = ["~/notes"]\n', "it reads no connector"),
         (
@@ -100,4 +100,4 @@ def test_push_is_refused_for_a_provider_without_notifications(check: Check) -> N
     gmail = gmail.replace('{ host = "imap.example.org", username = "ana" }', "{}")
     agent = AGENT.replace('filter = { folders = ["INBOX"] }', "push = true")
     (problem,) = check(MODEL + gmail + agent)
-    assert "agents.0.push: gmail cannot notify of new messages" in problem
+    assert "agents.mail.push: gmail cannot notify of new messages" in problem

@@ -180,25 +180,28 @@ def test_models_that_stand_in_for_each_other_read_in_the_same_way(check: Check) 
     first = OPENAI.replace('api_key = { credential = "llm" }\n', "")
     assert check(first + FALLBACK) == []
     (told,) = check(FALLBACK)
-    assert "2:1: error: fallback_models.0: there is no model that it could replace" in told
+    assert "2:1: error: fallback_models.m: there is no model that it could replace" in told
     (told,) = check(f'{first}[[fallback_models]]\nkind = "local"\n')
-    assert "error: fallback_models.0.kind: the small model on this machine and an endpoint are" in told
+    assert (
+        "error: kind of the first [[fallback_models]]: the small model on this machine and an endpoint are"
+        in told
+    )
     (told,) = check(first + FALLBACK.replace("other", "h"))
-    assert "error: fallback_models.0: this model is asked already" in told
+    assert "error: fallback_models.m: this model is asked already" in told
     (told,) = check('[model]\nkind = "local"\n[[fallback_models]]\nkind = "local"\ntimeout_s = 9.0\n')
-    assert "error: fallback_models.0: this model is asked already" in told
+    assert "error: the first [[fallback_models]]: this model is asked already" in told
 
 
 def test_keys_and_addresses_of_models_that_stand_in_are_looked_at_too(check: Check) -> None:
     first = OPENAI.replace('api_key = { credential = "llm" }\n', "")
     (told,) = check(f'{first}{FALLBACK}api_key = {{ env = "OTHER" }}\n')
-    assert "error: fallback_models.0.api_key: the environment variable OTHER is not set" in told
+    assert "error: fallback_models.m.api_key: the environment variable OTHER is not set" in told
     assert any(
         "a secret must not be written in this file" in told
         for told in check(f'{first}{FALLBACK}api_key = "x"\n')
     )
     (told,) = check(first + FALLBACK.replace("other", "10.0.0.1"))
-    assert "warning: fallback_models.0.base_url: 10.0.0.1 is not called" in told
+    assert "warning: fallback_models.m.base_url: 10.0.0.1 is not called" in told
 
 
 def test_a_price_has_two_halves(check: Check) -> None:

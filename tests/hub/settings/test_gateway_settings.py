@@ -71,9 +71,9 @@ def test_a_gateway_is_called_in_clear_on_this_machine_alone(tmp_path: Path, url:
             "main_agent: not the id of an agent at a gateway - small letters, digits",
         ),
         ('device_identity = "yes"', "device_identity: true or false is expected - without quotes"),
-        ('name = "my office"', "name: not a valid name"),
-        ('url = "wss://10.0.0.7"', "warning: gateways.0.url: 10.0.0.7 is not called"),
-        ('nmae = "x"', "4:1: error: gateways.0.nmae: unknown key - 'name' is set already"),
+        ('name = "my office"', "name of the first [[gateways]]: not a valid name"),
+        ('url = "wss://10.0.0.7"', "warning: gateways.office.url: 10.0.0.7 is not called"),
+        ('nmae = "x"', "4:1: error: gateways.office.nmae: unknown key - 'name' is set already"),
     ],
 )
 def test_a_mistake_in_a_gateway_is_reported(check: Check, line: str, problem: str) -> None:
@@ -84,7 +84,9 @@ def test_a_mistake_in_a_gateway_is_reported(check: Check, line: str, problem: st
 
 def test_two_gateways_of_one_name_are_reported_with_the_line_of_the_other(check: Check) -> None:
     (told,) = check(OFFICE + OFFICE.replace("18789", "18790"))
-    assert told == ("5:8: error: gateways.1.name: another gateway has this name - the other one is in line 2")
+    assert told == (
+        "5:8: error: gateways.office.name: another gateway has this name - the other one is in line 2"
+    )
 
 
 def test_a_gateway_in_one_bracket_is_reported_with_the_correction(check: Check) -> None:

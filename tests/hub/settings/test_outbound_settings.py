@@ -24,7 +24,7 @@ def test_hosts_addresses_and_networks_may_be_listed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("entry", ["http://model.lan", "10.0.0.1/8", ""])
 def test_a_value_of_another_type_is_an_error_with_its_position(tmp_path: Path, entry: str) -> None:
     (told,) = problems(tmp_path, f'[outbound]\nallow = ["10.0.0.0/8", "{entry}"]\n')
-    assert told.startswith("2:24: error: outbound.allow.1: ")
+    assert told.startswith("2:24: error: the second of outbound.allow: ")
     assert 'as in "10.0.0.0/8"' in told
 
 

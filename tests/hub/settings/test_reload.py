@@ -107,7 +107,7 @@ async def test_a_reload_without_news_is_taken_up_again_under_the_same_generation
         pytest.param("[limits]\nrusn = 1\n", "2:1: error: limits.rusn: unknown key", id="key"),
         pytest.param(MODEL, "6:11: error: model.api_key: the environment variable NO_SUCH", id="secret"),
         pytest.param(
-            AGENT + 'schedule = "0 0 31 2 *"\n', "8:12: error: agents.0.schedule: never", id="schedule"
+            AGENT + 'schedule = "0 0 31 2 *"\n', "8:12: error: agents.notes.schedule: never", id="schedule"
         ),
     ],
 )

@@ -228,12 +228,12 @@ def test_a_mistake_is_reported_with_its_position(check: Check, text: str, proble
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ('name = "my notes"', "agents.0.name: not a valid name - letters, digits"),
-        ("paths = []", "agents.0.paths: may not be empty"),
+        ('name = "my notes"', "name of the first [[agents]]: not a valid name - letters, digits"),
+        ("paths = []", "agents.notes.paths: may not be empty"),
         ('data_types = ["taks"]', "there is no table 'taks' - did you mean 'tasks'?"),
         (
             'file_extensions = [".md", "txt"]',
-            'file_extensions.1: a file extension begins with a dot - as in ".md"',
+            'the second of agents.notes.file_extensions: a file extension begins with a dot - as in ".md"',
         ),
         ('prompt = ""', "prompt: may not be empty"),
         ('schedule = "0 7 * * 1-5 0"', "schedule: 6 fields instead of five"),
@@ -255,54 +255,61 @@ def test_a_mistake_in_an_agent_is_reported(check: Check, line: str, problem: str
     [
         (
             "5",
-            '7:12: error: agents.0.schedule: a cron expression or a table is expected - as in "0 9 * * 1-5"',
+            "7:12: error: agents.notes.schedule: a cron expression or a table is expected"
+            ' - as in "0 9 * * 1-5"',
         ),
-        ("{}", "7:12: error: agents.0.schedule: when it fires is missing - give one of cron, every_s and at"),
+        (
+            "{}",
+            "7:12: error: agents.notes.schedule: when it fires is missing - give one of cron, every_s and at",
+        ),
         (
             '{ cron = "@daily", every_s = 60 }',
-            "7:41: error: agents.0.schedule.every_s: there is cron already - keep one of them",
+            "7:41: error: agents.notes.schedule.every_s: there is cron already - keep one of them",
         ),
         (
             '{ cron = "R 0 * * *" }',
-            "7:21: error: agents.0.schedule.cron: minute: 'R' is not a value",
+            "7:21: error: agents.notes.schedule.cron: minute: 'R' is not a value",
         ),
         (
             "{ every_s = 4 }",
-            "7:24: error: agents.0.schedule.every_s: must be at least 5",
+            "7:24: error: agents.notes.schedule.every_s: must be at least 5",
         ),
-        ("{ evry_s = 4 }", "7:14: error: agents.0.schedule.evry_s: unknown key - did you mean 'every_s'?"),
+        (
+            "{ evry_s = 4 }",
+            "7:14: error: agents.notes.schedule.evry_s: unknown key - did you mean 'every_s'?",
+        ),
         (
             "{ at = 2026-12-01T09:00:00 }",
-            "7:19: error: agents.0.schedule.at: a date, a time of day and its offset from UTC are expected"
-            " - as in 2026-12-01T09:00:00+01:00, without quotes",
+            "7:19: error: agents.notes.schedule.at: a date, a time of day and its offset from UTC are"
+            " expected - as in 2026-12-01T09:00:00+01:00, without quotes",
         ),
         (
             '{ every_s = 60, overlap = "skp" }',
-            "7:38: error: agents.0.schedule.overlap: must be 'skip', 'queue_one', 'queue_all', "
+            "7:38: error: agents.notes.schedule.overlap: must be 'skip', 'queue_one', 'queue_all', "
             "'cancel_running' or 'allow' - did you mean 'skip'?",
         ),
         (
             '{ every_s = 60, catch_up = "all" }',
-            "7:39: error: agents.0.schedule.catch_up: how old a fire may be is missing"
+            "7:39: error: agents.notes.schedule.catch_up: how old a fire may be is missing"
             " - give catch_up_window_s too",
         ),
         (
             '{ every_s = 60, catch_up = "none", catch_up_window_s = 60 }',
-            "7:67: error: agents.0.schedule.catch_up_window_s: nothing is caught up",
+            "7:67: error: agents.notes.schedule.catch_up_window_s: nothing is caught up",
         ),
         (
             "{ every_s = 60, jitter_s = 30 }",
-            "7:39: error: agents.0.schedule.jitter_s: the runs of two fires could change places"
+            "7:39: error: agents.notes.schedule.jitter_s: the runs of two fires could change places"
             " - less than half of 0:01:00, its shortest time between two",
         ),
         (
             '{ cron = "*/10,*/15 * * * *", jitter_s = 150 }',
-            "7:53: error: agents.0.schedule.jitter_s: the runs of two fires could change places"
+            "7:53: error: agents.notes.schedule.jitter_s: the runs of two fires could change places"
             " - less than half of 0:05:00, its shortest time between two",
         ),
         (
             "{ every_s = 60, jitter_s = 5, exact = true }",
-            "7:50: error: agents.0.schedule.exact: exact and jitter_s",
+            "7:50: error: agents.notes.schedule.exact: exact and jitter_s",
         ),
     ],
 )
@@ -318,28 +325,29 @@ def test_a_mistake_in_a_schedule_is_reported_with_its_position(
     [
         (
             'cron = "0 9 * * *"\nduration_s = 60',
-            "7:1: error: agents.0.slots.0.label: missing",
+            "7:1: error: label of the first of agents.notes.slots: missing",
         ),
         (
             'label = "x"\ncron = "0 9 * * *"\nduration_s = 1',
-            "10:14: error: agents.0.slots.0.duration_s: must be at least 10",
+            "10:14: error: agents.notes.slots.x.duration_s: must be at least 10",
         ),
         (
             'label = "x"\ncron = "0 9 * * *"\nduration_s = 60\nmax_attempts = 3',
-            "11:1: error: agents.0.slots.0.max_attempts: unknown key",
+            "11:1: error: agents.notes.slots.x.max_attempts: unknown key",
         ),
         (
             'label = "x"\nevery_s = 60\nduration_s = 60\njitter_s = 40',
-            "11:12: error: agents.0.slots.0.jitter_s: the runs of two fires could change places",
+            "11:12: error: agents.notes.slots.x.jitter_s: the runs of two fires could change places",
         ),
         (
             'label = "x"\nevery_s = 60\nduration_s = 30\n'
             '[[agents.slots]]\nlabel = "x"\nevery_s = 90\nduration_s = 30',
-            "12:9: error: agents.0.slots.1.label: another slot is called 'x' - a slot is known by its label",
+            "12:9: error: agents.notes.slots.x.label: another slot is called 'x'"
+            " - a slot is known by its label",
         ),
         (
             'label = "x"\nat = 2020-01-05T09:00:00Z\nduration_s = 60',
-            "9:6: warning: agents.0.slots.0.at: is in the past and will not fire",
+            "9:6: warning: agents.notes.slots.x.at: is in the past and will not fire",
         ),
     ],
 )
@@ -375,7 +383,30 @@ def test_what_fires_at_the_top_of_the_hour_is_spread_unless_it_is_exact(
 def test_all_mistakes_are_reported_at_once_in_order(check: Check) -> None:
     told = check(AGENT + AGENT + 'timezone = "x"\n[model]\nkind = "openai"\n[hub]\nname = ""\nage = 1\n')
     assert [line.split(":")[0] for line in told] == ["8", "13", "14", "14", "17", "18"]
-    assert "agents.1.name: another agent has this name - the other one is in line 2" in told[0]
+    assert "agents.notes.name: another agent has this name - the other one is in line 2" in told[0]
+
+
+def test_problems_name_an_entry_of_a_list_by_its_name_or_its_place_in_words(check: Check) -> None:
+    for text, path in {
+        "[[agents]]\nname = 'notes'\nx = 1": "agents.notes.x",
+        "[[agents]]\nname = 'v1.2'\nconfig = { limit = nan }": "agents.v1.2.config.limit",
+        "[[agents]]\nx = 1\nname = 'two words'": "x of the first [[agents]]",
+        "[[agents]]\nx = 1\nname = ''": "x of the first [[agents]]",
+        "[[agents]]\nx = 1\nname = 5": "x of the first [[agents]]",
+        "[[agents]]\nx = 1\nname = 'sk-0123456789abcdef0123'": "x of the first [[agents]]",
+        "[[agents]]\nname = 'a'\n[[agents]]\nname = 'b'\n[[agents]]\nx = 1": "x of the third [[agents]]",
+        "[[agents]]\n" * 20 + "[[agents]]\nx = 1": "x of number 21 [[agents]]",
+        "[[connectors]]\nname = 'work'\nx = 1": "connectors.work.x",
+        "[[gateways]]\nname = 'office'\nx = 1": "gateways.office.x",
+        "[[templates]]\nname = 't'\nx = 1": "templates.t.x",
+        "[[tables]]\nname = 'people'\nfields = [{ name = 'met', x = 1 }]": "tables.people.fields.met.x",
+        "[[tables]]\nfields = [{ x = 1 }]": "x of the first of fields of the first [[tables]]",
+        "[[fallback_models]]\nkind = 'openai'\nx = 1": "x of the first [[fallback_models]]",
+        "[[agents]]\nname = 'a'\n[[agents.slots]]\nlabel = 'noon'\nx = 1": "agents.a.slots.noon.x",
+        "[[agents]]\nname = 'a'\npaths = ['x', 5]": "the second of agents.a.paths",
+    }.items():
+        paths = [problem.split(": ")[2] for problem in check(f"{text}\n")]
+        assert path in paths, (path, paths)
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:8770", "[::]:8770", "192.168.1.5:8770", "hub.lan:8770"])
@@ -443,7 +474,7 @@ def test_a_secrets_file_lies_beside_the_settings_and_is_private(check: Check, tm
 
 def test_a_list_is_not_called_empty_for_a_mistake_in_its_only_item(check: Check) -> None:
     told = check(AGENT.replace('["tasks"]', '["taks"]'))
-    assert [problem.split(": ")[2] for problem in told] == ["agents.0.data_types.0"]
+    assert [problem.split(": ")[2] for problem in told] == ["the first of agents.notes.data_types"]
 
 
 def test_a_secret_has_one_place(check: Check) -> None:
@@ -455,21 +486,21 @@ def test_a_secret_has_one_place(check: Check) -> None:
 
 def test_two_day_fields_of_a_schedule_are_a_warning(check: Check) -> None:
     (told,) = check(AGENT + 'schedule = "0 0 13 * 5"')
-    assert told.startswith("7:12: warning: agents.0.schedule: day-of-month and day-of-week are OR-ed")
+    assert told.startswith("7:12: warning: agents.notes.schedule: day-of-month and day-of-week are OR-ed")
     (told,) = check(AGENT + 'schedule = { cron = "0 0 13 * 5" }')
-    assert told.startswith("7:21: warning: agents.0.schedule.cron: day-of-month and")
+    assert told.startswith("7:21: warning: agents.notes.schedule.cron: day-of-month and")
 
 
 def test_an_instant_that_is_past_is_a_warning(check: Check) -> None:
     (told,) = check(AGENT + "schedule = { at = 2020-12-01T09:00:00Z }")
-    assert told.startswith("7:19: warning: agents.0.schedule.at: is in the past and will not fire")
+    assert told.startswith("7:19: warning: agents.notes.schedule.at: is in the past and will not fire")
 
 
 @pytest.mark.parametrize("overlap", ["skip", "queue_one", "cancel_running"])
 def test_all_that_was_missed_cannot_be_made_up_for_where_one_run_waits(check: Check, overlap: str) -> None:
     everything = 'cron = "0 7 * * *", catch_up = "all", catch_up_window_s = 259200'
     (told,) = check(f'{AGENT}schedule = {{ {everything}, overlap = "{overlap}" }}')
-    assert f'warning: agents.0.schedule.catch_up: with overlap = "{overlap}" one run replaces' in told
+    assert f'warning: agents.notes.schedule.catch_up: with overlap = "{overlap}" one run replaces' in told
     assert 'write overlap = "queue_all"' in told
     assert check(f'{AGENT}schedule = {{ {everything}, overlap = "queue_all" }}') == []
 

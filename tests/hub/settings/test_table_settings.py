@@ -91,47 +91,50 @@ A = '{ name = "a" }'
     [
         (
             CONTACTS.replace('"contacts"', '"taskcomments"'),
-            "2:8: error: tables.0.name: taskcomments is a built",
+            "2:8: error: tables.taskcomments.name: taskcomments is a built",
         ),
         (
             CONTACTS.replace('"contacts"', '"messages"'),
-            "2:8: error: tables.0.name: a device has a table mess",
+            "2:8: error: tables.messages.name: a device has a table mess",
         ),
-        (CONTACTS.replace('"contacts"', '"my_contacts"'), "2:8: error: tables.0.name: a small letter, then"),
-        (CONTACTS * 2, "18:8: error: tables.1.name: another table has this name"),
+        (
+            CONTACTS.replace('"contacts"', '"my_contacts"'),
+            "2:8: error: tables.my_contacts.name: a small letter, then",
+        ),
+        (CONTACTS * 2, "18:8: error: tables.contacts.name: another table has this name"),
         (
             CONTACTS + CONTACTS.replace('"contacts"', '"conTacts"'),
-            "18:8: error: tables.1.name: another table",
+            "18:8: error: tables.conTacts.name: another table",
         ),
         (
             CONTACTS.replace('"phone"', '"isApproved"'),
-            "9:12: error: tables.0.fields.2.name: isApproved is res",
+            "9:12: error: tables.contacts.fields.isApproved.name: isApproved is res",
         ),
         (
             CONTACTS.replace('"phone"', '"Company"'),
-            "9:12: error: tables.0.fields.2.name: a small letter, then",
+            "9:12: error: tables.contacts.fields.Company.name: a small letter, then",
         ),
         (
             CONTACTS.replace('"phone"', '"comPany"'),
-            "9:12: error: tables.0.fields.2.name: another field is cal",
+            "9:12: error: tables.contacts.fields.comPany.name: another field is cal",
         ),
         (
             CONTACTS.replace('"date"', '"day"'),
-            "12:26: error: tables.0.fields.5.type: must be ",
+            "12:26: error: tables.contacts.fields.met.type: must be ",
         ),
-        (CONTACTS.replace('["name", "company"]', "[]"), "4:7: error: tables.0.key: may not be empty"),
+        (CONTACTS.replace('["name", "company"]', "[]"), "4:7: error: tables.contacts.key: may not be empty"),
         (
             CONTACTS.replace('["name", "company"]', '["met"]'),
-            "4:8: error: tables.0.key.0: met names a row, so",
+            "4:8: error: the first of tables.contacts.key: met names a row, so",
         ),
         (
             CONTACTS.replace('["name", "company"]', '["name", "x"]'),
-            "4:16: error: tables.0.key.1: there is no f",
+            "4:16: error: the second of tables.contacts.key: there is no f",
         ),
-        (CONTACTS.replace('key = ["name", "company"]', ""), "1:1: error: tables.0.key: missing"),
+        (CONTACTS.replace('key = ["name", "company"]', ""), "1:1: error: tables.contacts.key: missing"),
         (
             CONTACTS.replace('"email", "p', '"mail", "p'),
-            "5:10: error: tables.0.needs.0: there is no field 'm",
+            "5:10: error: the first of tables.contacts.needs: there is no field 'm",
         ),
         (
             CONTACTS.replace('type = "date"', 'type = "date", choices = ["x"]'),
@@ -141,7 +144,7 @@ A = '{ name = "a" }'
             CONTACTS.replace('"New lead"', '"Customer"'),
             "choices: two choices are the same, without regard to",
         ),
-        (CONTACTS.replace("200", "200_000"), "8:36: error: tables.0.fields.1.max_length: "),
+        (CONTACTS.replace("200", "200_000"), "8:36: error: tables.contacts.fields.company.max_length: "),
         (
             with_fields(", ".join(f'{{ name = "f{n}" }}' for n in range(MOST_FIELDS + 1)), '["f0"]'),
             "5:10: error",
@@ -152,7 +155,7 @@ A = '{ name = "a" }'
         ),
         (
             CONTACTS + AGENT.replace('"tasks"', '"contact"') + 'prompt = "x"',
-            "data_types.0: there is no table 'co",
+            "the first of agents.notes.data_types: there is no table 'co",
         ),
     ],
 )
@@ -165,10 +168,10 @@ def test_all_mistakes_of_a_table_are_found_at_once(tmp_path: Path) -> None:
     fields = '{ name = "id" }, { name = "b", choices = [""] }'
     told = check(tmp_path, with_fields(fields, '["c"]').replace('"t"', '"tasks"'))
     assert [problem.split(": ")[2] for problem in told] == [
-        "tables.0.name",
-        "tables.0.key.0",
-        "tables.0.fields.0.name",
-        "tables.0.fields.1.choices",
+        "tables.tasks.name",
+        "the first of tables.tasks.key",
+        "tables.tasks.fields.id.name",
+        "tables.tasks.fields.b.choices",
     ]
 
 
