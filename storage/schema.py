@@ -93,9 +93,9 @@ issue_mutes = table(
     text("actor"),
     number("muted_at"),
     sa.Column("ends_at", Int, info=expires("muted_at")),
+    index("issue_mutes_ends", "ends_at", where="ends_at IS NOT NULL"),
     rowid=False,
 )
-index("issue_mutes_ends", issue_mutes.c.ends_at, where="ends_at IS NOT NULL")
 
 idempotency_keys = table(
     "idempotency_keys",
@@ -104,9 +104,9 @@ idempotency_keys = table(
     text("request_hash"),
     sa.Column("response", Doc),
     number("created_at"),
+    index("idempotency_keys_created", "created_at"),
     rowid=False,
 )
-index("idempotency_keys_created", idempotency_keys.c.created_at)
 
 changes = table(
     "changes",
@@ -114,9 +114,9 @@ changes = table(
     key("subject"),
     number("seq"),
     sa.Column("user_id", sa.Text),  # of the subject; NULL: the hub's own
+    index("changes_seq", "seq"),
     rowid=False,
 )
-index("changes_seq", changes.c.seq)
 
 activity_log = table(
     "activity_log",
@@ -133,16 +133,16 @@ activity_log = table(
     doc("data", "{}"),
     sa.Column("user_id", sa.Text),  # of its agent, else of its device
     one_of("level", ("debug", "info", "warning", "error")),
-)
-index("activity_log_agent", activity_log.c.agent_id, activity_log.c.at)
-index("activity_log_at", activity_log.c.at)
-index("activity_log_event", activity_log.c.event_type, activity_log.c.at, activity_log.c.id)
-index(
-    "activity_log_user",
-    activity_log.c.user_id,
-    activity_log.c.at,
-    activity_log.c.id,
-    where="user_id IS NOT NULL",
+    index("activity_log_agent", "agent_id", "at"),
+    index("activity_log_at", "at"),
+    index("activity_log_event", "event_type", "at", "id"),
+    index(
+        "activity_log_user",
+        "user_id",
+        "at",
+        "id",
+        where="user_id IS NOT NULL",
+    ),
 )
 
 audit_log = table(
@@ -157,6 +157,6 @@ audit_log = table(
     sa.Column("prev_hash", sa.LargeBinary, nullable=False),
     sa.Column("hash", sa.LargeBinary, nullable=False),
     one_of("outcome", ("done", "refused")),
+    index("audit_log_at", "at"),
+    index("audit_log_event", "event", "seq"),
 )
-index("audit_log_at", audit_log.c.at)
-index("audit_log_event", audit_log.c.event, audit_log.c.seq)

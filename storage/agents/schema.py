@@ -113,12 +113,12 @@ agents = table(
     sa.CheckConstraint("max_concurrent_runs BETWEEN 1 AND 64", name="max_concurrent_runs"),
     sa.CheckConstraint("length(name) BETWEEN 1 AND 255", name="name"),
     sa.CheckConstraint("title IS NULL OR length(title) BETWEEN 1 AND 100", name="title"),
+    index("agents_device", "device_id"),
+    index("agents_by_name", "name", "id", where="deleted_at IS NULL"),
+    index("agents_template", "template_id", where="template_id IS NOT NULL"),
+    index("agents_connector", "connector_id", where="connector_id IS NOT NULL"),
+    index("agents_removed", "name", "created_at", where="deleted_at IS NOT NULL"),
 )
-index("agents_device", agents.c.device_id)
-index("agents_by_name", agents.c.name, agents.c.id, where="deleted_at IS NULL")
-index("agents_template", agents.c.template_id, where="template_id IS NOT NULL")
-index("agents_connector", agents.c.connector_id, where="connector_id IS NOT NULL")
-index("agents_removed", agents.c.name, agents.c.created_at, where="deleted_at IS NOT NULL")
 
 agent_configs = table(
     "agent_configs",
@@ -175,9 +175,9 @@ agent_states = table(
         "recovery_at IS NULL OR (availability = 'exhausted' AND recovery_at >= exhausted_at)",
         name="recovery_at",
     ),
+    index("agent_states_recovery", "recovery_at", where="availability = 'exhausted'"),
+    index("agent_states_failing", "agent_id", where="health <> 'ok'"),
 )
-index("agent_states_recovery", agent_states.c.recovery_at, where="availability = 'exhausted'")
-index("agent_states_failing", agent_states.c.agent_id, where="health <> 'ok'")
 
 agent_state_history = table(
     "agent_state_history",
@@ -194,20 +194,20 @@ agent_state_history = table(
     one_of("axis", VALUES_OF_AXIS),
     sa.CheckConstraint(_value_of_axis("new_value"), name="new_value"),
     sa.CheckConstraint(f"old_value IS NULL OR {_value_of_axis('old_value')}", name="old_value"),
+    index("agent_state_history_at", "at"),
+    index(
+        "agent_state_history_axis",
+        "agent_id",
+        "axis",
+        "seq",
+    ),
+    index(
+        "agent_state_history_words",
+        "agent_id",
+        "seq",
+        where=MAY_CHANGE_WORDS,
+    ),
     rowid=False,
-)
-index("agent_state_history_at", agent_state_history.c.at)
-index(
-    "agent_state_history_axis",
-    agent_state_history.c.agent_id,
-    agent_state_history.c.axis,
-    agent_state_history.c.seq,
-)
-index(
-    "agent_state_history_words",
-    agent_state_history.c.agent_id,
-    agent_state_history.c.seq,
-    where=MAY_CHANGE_WORDS,
 )
 
 agent_config_history = table(
@@ -221,9 +221,9 @@ agent_config_history = table(
     sa.Column("new_value", sa.Text),
     text("actor"),
     number("at"),
+    index("agent_config_history_at", "at"),
     rowid=False,
 )
-index("agent_config_history_at", agent_config_history.c.at)
 
 agent_capabilities = table(
     "agent_capabilities",
@@ -243,23 +243,23 @@ agent_capabilities = table(
     sa.CheckConstraint("ver_major >= 0 AND ver_minor >= 0 AND ver_patch >= 0", name="version"),
     one_of("source", ("file", "api", "device")),
     zero_or_one("enabled"),
+    index(
+        "agent_capabilities_one_enabled",
+        "agent_id",
+        "name",
+        where="enabled",
+        unique=True,
+    ),
+    index(
+        "agent_capabilities_name",
+        "name",
+        "ver_major",
+        "ver_minor",
+        "ver_patch",
+        "prerelease",
+        where="enabled",
+    ),
     rowid=False,
-)
-index(
-    "agent_capabilities_one_enabled",
-    agent_capabilities.c.agent_id,
-    agent_capabilities.c.name,
-    where="enabled",
-    unique=True,
-)
-index(
-    "agent_capabilities_name",
-    agent_capabilities.c.name,
-    agent_capabilities.c.ver_major,
-    agent_capabilities.c.ver_minor,
-    agent_capabilities.c.ver_patch,
-    agent_capabilities.c.prerelease,
-    where="enabled",
 )
 
 _held = waits("holder_id IS NOT NULL")
@@ -280,12 +280,12 @@ agent_locks = table(
     sa.CheckConstraint("fence >= 0", name="fence"),
     sa.CheckConstraint("(holder_kind IS NULL) = (holder_id IS NULL)", name="holder"),
     sa.CheckConstraint("holder_id IS NOT NULL OR expires_at = 0", name="free"),
+    index("agent_locks_holder", "holder_kind", "holder_id", where="holder_id IS NOT NULL"),
+    index("agent_locks_agent", "agent_id", where="agent_id IS NOT NULL"),
+    index("agent_locks_request", "request_id", where="request_id IS NOT NULL"),
+    index("agent_locks_name", "resource"),
     rowid=False,
 )
-index("agent_locks_holder", agent_locks.c.holder_kind, agent_locks.c.holder_id, where="holder_id IS NOT NULL")
-index("agent_locks_agent", agent_locks.c.agent_id, where="agent_id IS NOT NULL")
-index("agent_locks_request", agent_locks.c.request_id, where="request_id IS NOT NULL")
-index("agent_locks_name", agent_locks.c.resource)
 
 lock_waits = table(
     "lock_waits",
@@ -303,11 +303,11 @@ lock_waits = table(
         ["user_id", "resource"], ["agent_locks.user_id", "agent_locks.resource"], ondelete="CASCADE"
     ),
     one_of("holder_kind", ("run", "device", "agent")),
+    index("lock_waits_holder", "holder_kind", "holder_id"),
+    index("lock_waits_agent", "agent_id", where="agent_id IS NOT NULL"),
+    index("lock_waits_request", "request_id"),
     rowid=False,
 )
-index("lock_waits_holder", lock_waits.c.holder_kind, lock_waits.c.holder_id)
-index("lock_waits_agent", lock_waits.c.agent_id, where="agent_id IS NOT NULL")
-index("lock_waits_request", lock_waits.c.request_id)
 
 metric_series = table(
     "metric_series",
@@ -322,8 +322,8 @@ metric_series = table(
     sa.UniqueConstraint("agent_id", "name", "tags_key"),
     one_of("metric_type", ("counter", "gauge", "histogram")),
     sa.CheckConstraint("length(name) BETWEEN 1 AND 255", name="name"),
+    index("metric_series_last", "last_at"),
 )
-index("metric_series_last", metric_series.c.last_at)
 
 agent_metrics = table(
     "agent_metrics",
@@ -338,9 +338,9 @@ agent_metrics = table(
     number("last_at", info=NOMINAL),
     sa.Column("hist", Doc(dict[str, Any])),
     sa.CheckConstraint("n > 0", name="n"),
+    index("agent_metrics_at", "bucket_ms", "bucket_at"),
     rowid=False,
 )
-index("agent_metrics_at", agent_metrics.c.bucket_ms, agent_metrics.c.bucket_at)
 
 checkpoints = table(
     "checkpoints",
@@ -381,7 +381,7 @@ wakes = table(
     sa.CheckConstraint(
         "(state IN ('acknowledged', 'failed', 'skipped')) = (settled_at IS NOT NULL)", name="settled_at"
     ),
+    index("wakes_due", "next_at", where="state IN ('waiting', 'sent', 'deferred')"),
+    index("wakes_settled", "settled_at", where="settled_at IS NOT NULL"),
+    index("wakes_agent", "agent_id", "fire_at"),
 )
-index("wakes_due", wakes.c.next_at, where="state IN ('waiting', 'sent', 'deferred')")
-index("wakes_settled", wakes.c.settled_at, where="settled_at IS NOT NULL")
-index("wakes_agent", wakes.c.agent_id, wakes.c.fire_at)

@@ -63,8 +63,8 @@ credentials = table(
     sa.Column("ended_after", Int),
     sa.Column("lease_owner", sa.Text),
     sa.Column("lease_until", Int, info=waits()),
+    index("credentials_key", "key_id"),
 )
-index("credentials_key", credentials.c.key_id)
 
 # Started sign-ins. sealed: the verifier, or the device code.
 sign_ins = table(
@@ -86,9 +86,9 @@ sign_ins = table(
     one_of("way", SIGN_IN_WAYS),
     one_of("outcome", ("done", "failed"), or_null=True),
     sa.CheckConstraint("(outcome IS NULL) = (settled_at IS NULL)", name="settled_at"),
+    index("sign_ins_connector", "connector_id"),
+    index("sign_ins_expires", "expires_at"),
 )
-index("sign_ins_connector", sign_ins.c.connector_id)
-index("sign_ins_expires", sign_ins.c.expires_at)
 
 # Position up to which an agent has settled its connector's stream. origin: account and server of the cursor.
 connector_cursors = table(
@@ -115,10 +115,10 @@ seen_messages = table(
     sa.Column("run_id", sa.Text),
     number("seen_at"),
     one_of("state", SEEN_STATES),
+    index("seen_messages_seen", "seen_at"),
+    index("seen_messages_failed", "agent_id", where="state IN ('failed', 'dead')"),
     rowid=False,
 )
-index("seen_messages_seen", seen_messages.c.seen_at)
-index("seen_messages_failed", seen_messages.c.agent_id, where="state IN ('failed', 'dead')")
 
 # Posts to webhooks. The body is deleted when settled; the key stays while the delivery may be repeated.
 posted = table(
@@ -134,6 +134,6 @@ posted = table(
     sa.Column("settled_at", Int),
     sa.UniqueConstraint("connector_id", "dedupe_key"),
     sa.CheckConstraint("(body IS NULL) = (settled_at IS NOT NULL)", name="body"),
+    index("posted_waiting", "connector_id", "id", where="settled_at IS NULL"),
+    index("posted_settled", "settled_at", where="settled_at IS NOT NULL"),
 )
-index("posted_waiting", posted.c.connector_id, posted.c.id, where="settled_at IS NULL")
-index("posted_settled", posted.c.settled_at, where="settled_at IS NOT NULL")

@@ -51,9 +51,9 @@ gateway_agents = table(
     sa.UniqueConstraint("gateway_id", "remote_id"),
     one_of("role", ("main", "lead", "worker")),
     one_of("state", ("wanted", "creating", "ready", "failed")),
+    index("gateway_agents_main", "gateway_id", where="role = 'main'", unique=True),
     rowid=False,
 )
-index("gateway_agents_main", gateway_agents.c.gateway_id, where="role = 'main'", unique=True)
 
 boards = table(
     "boards",
@@ -65,9 +65,9 @@ boards = table(
     number("created_at"),
     number("updated_at"),
     sa.UniqueConstraint("user_id", "name"),
+    index("boards_by_name", "name", "id"),
+    index("boards_gateway", "gateway_id", where="gateway_id IS NOT NULL"),
 )
-index("boards_by_name", boards.c.name, boards.c.id)
-index("boards_gateway", boards.c.gateway_id, where="gateway_id IS NOT NULL")
 
 board_members = table(
     "board_members",
@@ -76,10 +76,10 @@ board_members = table(
     sa.Column("is_lead", Flag, nullable=False, server_default=sa.false()),
     number("joined_at"),
     zero_or_one("is_lead"),
+    index("board_members_board", "board_id"),
+    index("board_members_one_lead", "board_id", where="is_lead", unique=True),
     rowid=False,
 )
-index("board_members_board", board_members.c.board_id)
-index("board_members_one_lead", board_members.c.board_id, where="is_lead", unique=True)
 
 board_memory = table(
     "board_memory",
@@ -96,8 +96,8 @@ board_memory = table(
     sa.Column("dedupe_key", sa.Text, unique=True),
     number("created_at"),
     zero_or_one("is_chat"),
+    index("board_memory_board", "board_id", "created_at", "id"),
 )
-index("board_memory_board", board_memory.c.board_id, board_memory.c.created_at, board_memory.c.id)
 
 broadcasts = table(
     "broadcasts",
@@ -120,17 +120,17 @@ broadcasts = table(
     sa.Column("settled_at", Int),
     one_of("kind", ("question", "handoff")),
     sa.CheckConstraint("boards >= 0 AND rounds >= 1", name="counts"),
-)
-index("broadcasts_by_age", broadcasts.c.created_at, broadcasts.c.id)
-index("broadcasts_user", broadcasts.c.user_id, broadcasts.c.created_at)
-index("broadcasts_open", broadcasts.c.id, where="settled_at IS NULL")
-index("broadcasts_settled", broadcasts.c.settled_at, where="settled_at IS NOT NULL")
-index(
-    "broadcasts_gateway",
-    broadcasts.c.gateway_id,
-    broadcasts.c.created_at,
-    broadcasts.c.id,
-    where="gateway_id IS NOT NULL AND length(id) > 0",
+    index("broadcasts_by_age", "created_at", "id"),
+    index("broadcasts_user", "user_id", "created_at"),
+    index("broadcasts_open", "id", where="settled_at IS NULL"),
+    index("broadcasts_settled", "settled_at", where="settled_at IS NOT NULL"),
+    index(
+        "broadcasts_gateway",
+        "gateway_id",
+        "created_at",
+        "id",
+        where="gateway_id IS NOT NULL AND length(id) > 0",
+    ),
 )
 
 questions = table(
@@ -160,33 +160,33 @@ questions = table(
     sa.CheckConstraint(
         "(state = 'answered') = (answer IS NOT NULL AND answered_by IS NOT NULL)", name="answered"
     ),
-)
-index("questions_by_age", questions.c.created_at, questions.c.id)
-index("questions_user", questions.c.user_id, questions.c.created_at)
-# Includes the state, so that SQLite prefers it to the index above.
-index(
-    "questions_waiting",
-    questions.c.user_id,
-    questions.c.state,
-    questions.c.expires_at,
-    where="state = 'open'",
-)
-index("questions_settled", questions.c.settled_at, where="settled_at IS NOT NULL")
-index("questions_message", questions.c.message_id, where="message_id IS NOT NULL")
-index("questions_state", questions.c.state, questions.c.created_at, questions.c.id, where="length(id) > 0")
-index(
-    "questions_board",
-    questions.c.board_id,
-    questions.c.created_at,
-    questions.c.id,
-    where="board_id IS NOT NULL AND length(id) > 0",
-)
-index(
-    "questions_correlation",
-    questions.c.correlation_id,
-    questions.c.created_at,
-    questions.c.id,
-    where="correlation_id IS NOT NULL AND length(id) > 0",
+    index("questions_by_age", "created_at", "id"),
+    index("questions_user", "user_id", "created_at"),
+    # Includes the state, so that SQLite prefers it to the index above.
+    index(
+        "questions_waiting",
+        "user_id",
+        "state",
+        "expires_at",
+        where="state = 'open'",
+    ),
+    index("questions_settled", "settled_at", where="settled_at IS NOT NULL"),
+    index("questions_message", "message_id", where="message_id IS NOT NULL"),
+    index("questions_state", "state", "created_at", "id", where="length(id) > 0"),
+    index(
+        "questions_board",
+        "board_id",
+        "created_at",
+        "id",
+        where="board_id IS NOT NULL AND length(id) > 0",
+    ),
+    index(
+        "questions_correlation",
+        "correlation_id",
+        "created_at",
+        "id",
+        where="correlation_id IS NOT NULL AND length(id) > 0",
+    ),
 )
 
 question_tellings = table(
@@ -195,9 +195,9 @@ question_tellings = table(
     key("device_id", of="devices.id"),
     number("asked_at"),
     sa.Column("closed_at", Int),
+    index("question_tellings_device", "device_id"),
     rowid=False,
 )
-index("question_tellings_device", question_tellings.c.device_id)
 
 _unsettled = waits("settled_at IS NULL")
 messages = table(
@@ -248,43 +248,43 @@ messages = table(
     ),
     sa.CheckConstraint("state <> 'answered' OR answer IS NOT NULL", name="answered"),
     sa.CheckConstraint("state <> 'failed' OR reason_code IS NOT NULL", name="failed"),
-)
-index("messages_agent", messages.c.to_agent_id, messages.c.created_at, where="settled_at IS NULL")
-index("messages_due", messages.c.gateway_id, messages.c.not_before, messages.c.id, where="settled_at IS NULL")
-index("messages_expiring", messages.c.expires_at, where="settled_at IS NULL")
-index("messages_open", messages.c.user_id, messages.c.settled_at, where="settled_at IS NULL")
-index("messages_by_age", messages.c.created_at, messages.c.id)
-index("messages_user", messages.c.user_id, messages.c.created_at, messages.c.id)
-index("messages_board", messages.c.board_id, messages.c.created_at, where="board_id IS NOT NULL")
-index(
-    "messages_broadcast",
-    messages.c.broadcast_id,
-    messages.c.board_id,
-    where="broadcast_id IS NOT NULL",
-    unique=True,
-)
-index("messages_settled", messages.c.settled_at, where="settled_at IS NOT NULL")
-index("messages_state", messages.c.state, messages.c.created_at, messages.c.id, where="length(id) > 0")
-index(
-    "messages_to",
-    messages.c.to_agent_id,
-    messages.c.created_at,
-    messages.c.id,
-    where="to_agent_id IS NOT NULL AND length(id) > 0",
-)
-index(
-    "messages_from",
-    messages.c.from_agent_id,
-    messages.c.created_at,
-    messages.c.id,
-    where="from_agent_id IS NOT NULL AND length(id) > 0",
-)
-index(
-    "messages_correlation",
-    messages.c.correlation_id,
-    messages.c.created_at,
-    messages.c.id,
-    where="correlation_id IS NOT NULL AND length(id) > 0",
+    index("messages_agent", "to_agent_id", "created_at", where="settled_at IS NULL"),
+    index("messages_due", "gateway_id", "not_before", "id", where="settled_at IS NULL"),
+    index("messages_expiring", "expires_at", where="settled_at IS NULL"),
+    index("messages_open", "user_id", "settled_at", where="settled_at IS NULL"),
+    index("messages_by_age", "created_at", "id"),
+    index("messages_user", "user_id", "created_at", "id"),
+    index("messages_board", "board_id", "created_at", where="board_id IS NOT NULL"),
+    index(
+        "messages_broadcast",
+        "broadcast_id",
+        "board_id",
+        where="broadcast_id IS NOT NULL",
+        unique=True,
+    ),
+    index("messages_settled", "settled_at", where="settled_at IS NOT NULL"),
+    index("messages_state", "state", "created_at", "id", where="length(id) > 0"),
+    index(
+        "messages_to",
+        "to_agent_id",
+        "created_at",
+        "id",
+        where="to_agent_id IS NOT NULL AND length(id) > 0",
+    ),
+    index(
+        "messages_from",
+        "from_agent_id",
+        "created_at",
+        "id",
+        where="from_agent_id IS NOT NULL AND length(id) > 0",
+    ),
+    index(
+        "messages_correlation",
+        "correlation_id",
+        "created_at",
+        "id",
+        where="correlation_id IS NOT NULL AND length(id) > 0",
+    ),
 )
 
 message_moves = table(
@@ -327,9 +327,9 @@ soul_writes = table(
     sa.Column("settled_at", Int),
     one_of("state", SoulWriteState),
     sa.CheckConstraint("(state = 'waiting') = (settled_at IS NULL)", name="settled_at"),
+    index("soul_writes_open", "agent_id", where="state = 'waiting'", unique=True),
+    index("soul_writes_agent", "agent_id", "created_at"),
 )
-index("soul_writes_open", soul_writes.c.agent_id, where="state = 'waiting'", unique=True)
-index("soul_writes_agent", soul_writes.c.agent_id, soul_writes.c.created_at)
 
 soul_versions = table(
     "soul_versions",

@@ -17,8 +17,13 @@ from storage.kernel.columns import (
     waits,
 )
 
-users = table("users", key("id"), text("name"), number("created_at"))
-index("users_one_name", users.c.name, unique=True)
+users = table(
+    "users",
+    key("id"),
+    text("name"),
+    number("created_at"),
+    index("users_one_name", "name", unique=True),
+)
 
 devices = table(
     "devices",
@@ -37,13 +42,13 @@ devices = table(
     sa.Column("origin", sa.Text),  # of its newest connection, see copies
     sa.Column("copies", sa.Text),  # the two machines that have its credential
     sa.CheckConstraint("max_concurrent_runs BETWEEN 1 AND 64", name="max_concurrent_runs"),
+    index("devices_user", "user_id"),
+    index("devices_by_name", "name", "id"),
+    index("devices_one_name", "user_id", "name", where="revoked_at IS NULL", unique=True),
+    index("devices_revoked", "revoked_at", where="revoked_at IS NOT NULL"),
+    index("devices_present", "boot_id", "user_id", where="boot_id IS NOT NULL"),
+    index("devices_taken", "taken_from", where="taken_from IS NOT NULL"),
 )
-index("devices_user", devices.c.user_id)
-index("devices_by_name", devices.c.name, devices.c.id)
-index("devices_one_name", devices.c.user_id, devices.c.name, where="revoked_at IS NULL", unique=True)
-index("devices_revoked", devices.c.revoked_at, where="revoked_at IS NOT NULL")
-index("devices_present", devices.c.boot_id, devices.c.user_id, where="boot_id IS NOT NULL")
-index("devices_taken", devices.c.taken_from, where="taken_from IS NOT NULL")
 
 device_tokens = table(
     "device_tokens",
@@ -57,12 +62,10 @@ device_tokens = table(
     sa.Column("revoked_at", Int),
     sa.Column("last4", sa.Text),
     sa.Column("created_by", sa.Text),
-)
-index("device_tokens_device", device_tokens.c.device_id)
-index("device_tokens_by_age", device_tokens.c.created_at, device_tokens.c.id)
-index("device_tokens_revoked", device_tokens.c.revoked_at, where="revoked_at IS NOT NULL")
-index(
-    "device_tokens_expires", device_tokens.c.expires_at, where="revoked_at IS NULL AND expires_at IS NOT NULL"
+    index("device_tokens_device", "device_id"),
+    index("device_tokens_by_age", "created_at", "id"),
+    index("device_tokens_revoked", "revoked_at", where="revoked_at IS NOT NULL"),
+    index("device_tokens_expires", "expires_at", where="revoked_at IS NULL AND expires_at IS NOT NULL"),
 )
 
 device_keys = table(
@@ -74,9 +77,9 @@ device_keys = table(
     sa.Column("last_used_at", Int),
     sa.Column("revoked_at", Int),
     sa.Column("rotated_to", sa.Text),
+    index("device_keys_device", "device_id"),
+    index("device_keys_revoked", "revoked_at", where="revoked_at IS NOT NULL"),
 )
-index("device_keys_device", device_keys.c.device_id)
-index("device_keys_revoked", device_keys.c.revoked_at, where="revoked_at IS NOT NULL")
 
 device_stores = table(
     "device_stores",
@@ -113,8 +116,8 @@ pairings = table(
     reference("device_id", "devices.id", ondelete="SET NULL", nullable=True),
     one_of("decision", ("approved", "denied"), or_null=True),
     sa.CheckConstraint("(decision IS NULL) = (decided_at IS NULL)", name="decided_at"),
+    index("pairings_expires", "expires_at"),
 )
-index("pairings_expires", pairings.c.expires_at)
 
 invitations = table(
     "invitations",
@@ -166,9 +169,9 @@ browser_sessions = table(
     sa.Column("last_used_at", Int),
     sa.Column("revoked_at", Int),
     one_of("role", ("viewer", "operator", "admin")),
+    index("browser_sessions_token", "token_id", where="token_id IS NOT NULL"),
+    index("browser_sessions_device", "device_id", where="device_id IS NOT NULL"),
 )
-index("browser_sessions_token", browser_sessions.c.token_id, where="token_id IS NOT NULL")
-index("browser_sessions_device", browser_sessions.c.device_id, where="device_id IS NOT NULL")
 
 agent_tokens = table(
     "agent_tokens",
@@ -181,10 +184,10 @@ agent_tokens = table(
     number("expires_at", info=expires()),
     sa.Column("last_used_at", Int),
     sa.Column("revoked_at", Int),
+    index("agent_tokens_agent", "agent_id"),
+    index("agent_tokens_revoked", "revoked_at", where="revoked_at IS NOT NULL"),
+    index("agent_tokens_expires", "expires_at", where="revoked_at IS NULL"),
 )
-index("agent_tokens_agent", agent_tokens.c.agent_id)
-index("agent_tokens_revoked", agent_tokens.c.revoked_at, where="revoked_at IS NOT NULL")
-index("agent_tokens_expires", agent_tokens.c.expires_at, where="revoked_at IS NULL")
 
 failed_attempts = table(
     "failed_attempts",
@@ -193,6 +196,6 @@ failed_attempts = table(
     number("waits", 0),
     number("wait_ends_at", 0, info=waits("wait_ends_at > 0")),
     number("failed_at"),
+    index("failed_attempts_failed", "failed_at"),
     rowid=False,
 )
-index("failed_attempts_failed", failed_attempts.c.failed_at)

@@ -347,7 +347,8 @@ def in_parts(ids: Sequence[IdT]) -> Iterator[Sequence[IdT]]:
         yield ids[start : start + IN_LIST]
 
 
-def index(name: str, *columns: sa.Column[Any], where: str | None = None, unique: bool = False) -> sa.Index:
+def index(name: str, *columns: str, where: str | None = None, unique: bool = False) -> sa.Index:
+    """Create an index of the table that it is a part of, on the rows for which *where* holds."""
     predicate = None if where is None else sa.text(where)
     return sa.Index(name, *columns, unique=unique, sqlite_where=predicate, postgresql_where=predicate)
 

@@ -112,37 +112,37 @@ runs = table(
     sa.CheckConstraint("(state = 'PAUSED') = (pause_reason IS NOT NULL)", name="paused"),
     sa.CheckConstraint("attempt BETWEEN 1 AND max_attempts", name="attempt"),
     sa.CheckConstraint("fence > 0 OR state IN ('QUEUED', 'PAUSED', 'CANCELLED')", name="fence"),
-)
-index("runs_ready", runs.c.eligible_at, runs.c.id, where="state = 'QUEUED'")
-index("runs_executing", runs.c.device_id, runs.c.agent_id, where=EXECUTING)
-index("runs_lease", runs.c.lease_expires_at, where=EXECUTING)
-index("runs_paused", runs.c.agent_id, runs.c.pause_reason, where="state = 'PAUSED'")
-index("runs_history", runs.c.agent_id, runs.c.completed_at, where="completed_at IS NOT NULL")
-index("runs_remembered", runs.c.completed_at, where="completed_at IS NOT NULL AND forgotten_at IS NULL")
-index("runs_unmeasured", runs.c.completed_at, where="completed_at IS NOT NULL AND measured_at IS NULL")
-index("runs_agent", runs.c.agent_id, runs.c.created_at, runs.c.id)
-index("runs_by_age", runs.c.created_at, runs.c.id)
-index("runs_live", runs.c.created_at, runs.c.id, where=LIVE)
-index("runs_live_agent", runs.c.agent_id, runs.c.id, where=LIVE)
-index("runs_cancelled", runs.c.created_at, runs.c.id, where="state = 'CANCELLED'")
-index("runs_of_task", runs.c.task_id, runs.c.created_at, runs.c.id, where="task_id IS NOT NULL")
-index("runs_by_outcome", runs.c.outcome, runs.c.created_at, runs.c.id, where="outcome IS NOT NULL")
-index("runs_of_schedule", runs.c.schedule_id, where=f"schedule_id IS NOT NULL AND {LIVE}")
-index("runs_queued", runs.c.device_id, runs.c.trigger_kind, where="state = 'QUEUED'")
-index("runs_needy", runs.c.eligible_at, where="state = 'QUEUED' AND needs <> '[]'")
-index("runs_late", runs.c.start_deadline_at, where="state = 'QUEUED' AND start_deadline_at IS NOT NULL")
-index(
-    "runs_one_waiting",
-    runs.c.queue_slot,
-    where="state = 'QUEUED' AND fence = 0 AND queue_slot IS NOT NULL",
-    unique=True,
-)
-index(
-    "runs_of_device",
-    runs.c.device_id,
-    runs.c.created_at,
-    runs.c.id,
-    where="device_id IS NOT NULL AND length(id) > 0",
+    index("runs_ready", "eligible_at", "id", where="state = 'QUEUED'"),
+    index("runs_executing", "device_id", "agent_id", where=EXECUTING),
+    index("runs_lease", "lease_expires_at", where=EXECUTING),
+    index("runs_paused", "agent_id", "pause_reason", where="state = 'PAUSED'"),
+    index("runs_history", "agent_id", "completed_at", where="completed_at IS NOT NULL"),
+    index("runs_remembered", "completed_at", where="completed_at IS NOT NULL AND forgotten_at IS NULL"),
+    index("runs_unmeasured", "completed_at", where="completed_at IS NOT NULL AND measured_at IS NULL"),
+    index("runs_agent", "agent_id", "created_at", "id"),
+    index("runs_by_age", "created_at", "id"),
+    index("runs_live", "created_at", "id", where=LIVE),
+    index("runs_live_agent", "agent_id", "id", where=LIVE),
+    index("runs_cancelled", "created_at", "id", where="state = 'CANCELLED'"),
+    index("runs_of_task", "task_id", "created_at", "id", where="task_id IS NOT NULL"),
+    index("runs_by_outcome", "outcome", "created_at", "id", where="outcome IS NOT NULL"),
+    index("runs_of_schedule", "schedule_id", where=f"schedule_id IS NOT NULL AND {LIVE}"),
+    index("runs_queued", "device_id", "trigger_kind", where="state = 'QUEUED'"),
+    index("runs_needy", "eligible_at", where="state = 'QUEUED' AND needs <> '[]'"),
+    index("runs_late", "start_deadline_at", where="state = 'QUEUED' AND start_deadline_at IS NOT NULL"),
+    index(
+        "runs_one_waiting",
+        "queue_slot",
+        where="state = 'QUEUED' AND fence = 0 AND queue_slot IS NOT NULL",
+        unique=True,
+    ),
+    index(
+        "runs_of_device",
+        "device_id",
+        "created_at",
+        "id",
+        where="device_id IS NOT NULL AND length(id) > 0",
+    ),
 )
 
 run_state_history = table(
@@ -206,14 +206,14 @@ run_calls = table(
         ["run_id", "unit_key"], ["run_units.run_id", "run_units.unit_key"], ondelete="CASCADE"
     ),
     one_of("state", CallState),
-)
-index("run_calls_unit", run_calls.c.run_id, run_calls.c.unit_key)
-index(
-    "run_calls_open",
-    run_calls.c.run_id,
-    run_calls.c.unit_key,
-    run_calls.c.ordinal,
-    where="state IN ('PLANNED', 'SENT')",
+    index("run_calls_unit", "run_id", "unit_key"),
+    index(
+        "run_calls_open",
+        "run_id",
+        "unit_key",
+        "ordinal",
+        where="state IN ('PLANNED', 'SENT')",
+    ),
 )
 
 unit_ledger = table(
@@ -238,6 +238,9 @@ folder_trees = table(
     rowid=False,
 )
 
+_decided = "verdict_at IS NOT NULL AND length(id) > 0"
+_listed = "agent_id IS NOT NULL AND length(id) > 0"
+_page = ("verdict", "created_at", "id")
 items = table(
     "items",
     key("id"),
@@ -266,26 +269,25 @@ items = table(
     number("updated_at"),
     one_of("verdict", ("open", "approved", "edited", "rejected")),
     sa.CheckConstraint("(verdict = 'open') = (verdict_at IS NULL)", name="verdict_at"),
+    index("items_unit", "user_id", "unit_key"),
+    index("items_likeness", "likeness", "device_id"),
+    index("items_day", "user_id", "target_table", "date_ms", where="date_ms IS NOT NULL"),
+    index("items_call", "call_id"),
+    index("items_of_device", "device_id", "call_id"),
+    index("items_quote", "device_id", "quote_hash"),
+    index("items_row", "device_id", "row_id", where="row_id IS NOT NULL"),
+    index("items_of_run", "run_id", where="length(id) > 0"),
+    # Each counts the verdicts of a time.
+    index("items_decided", "verdict", "verdict_at", where=_decided),
+    index("items_decided_of_user", "user_id", "verdict", "verdict_at", where=_decided),
+    index("items_open", "device_id", where="verdict = 'open' AND row_id IS NOT NULL"),
+    # Each lists items: all of them as one page of each verdict.
+    index("items_listed", *_page, where=_listed),
+    index("items_of_user", "user_id", *_page, where=_listed),
+    index("items_of_agent", "agent_id", *_page, where=_listed),
 )
-index("items_unit", items.c.user_id, items.c.unit_key)
-index("items_likeness", items.c.likeness, items.c.device_id)
-index("items_day", items.c.user_id, items.c.target_table, items.c.date_ms, where="date_ms IS NOT NULL")
-index("items_call", items.c.call_id)
-index("items_of_device", items.c.device_id, items.c.call_id)
-index("items_quote", items.c.device_id, items.c.quote_hash)
-index("items_row", items.c.device_id, items.c.row_id, where="row_id IS NOT NULL")
-# Each lists items: all of them as one page of each verdict.
-_listed = (items.c.verdict, items.c.created_at, items.c.id)
-index("items_listed", *_listed, where="agent_id IS NOT NULL AND length(id) > 0")
-index("items_of_user", items.c.user_id, *_listed, where="agent_id IS NOT NULL AND length(id) > 0")
-index("items_of_agent", items.c.agent_id, *_listed, where="agent_id IS NOT NULL AND length(id) > 0")
-index("items_of_run", items.c.run_id, where="length(id) > 0")
-# Each counts the verdicts of a time.
-_decided = "verdict_at IS NOT NULL AND length(id) > 0"
-index("items_decided", items.c.verdict, items.c.verdict_at, where=_decided)
-index("items_decided_of_user", items.c.user_id, items.c.verdict, items.c.verdict_at, where=_decided)
-index("items_open", items.c.device_id, where="verdict = 'open' AND row_id IS NOT NULL")
 
+_on_its_way = "state IN ('pending', 'sent')"
 # Verdicts that people gave at the hub, on their way to the items' devices; ``storage.runs.item_verdicts``.
 item_verdicts = table(
     "item_verdicts",
@@ -311,19 +313,18 @@ item_verdicts = table(
     one_of("state", ("pending", "sent", "done", "refused")),
     sa.CheckConstraint("(verdict = 'undo') = (undoes IS NOT NULL)", name="undoes"),
     sa.CheckConstraint("(state IN ('done', 'refused')) = (settled_at IS NOT NULL)", name="settled_at"),
+    index("item_verdicts_open", "item_id", where=_on_its_way, unique=True),
+    index(
+        "item_verdicts_due",
+        "device_id",
+        "created_at",
+        "id",
+        where=_on_its_way,
+    ),
+    index("item_verdicts_item", "item_id", "created_at"),
+    index("item_verdicts_user", "user_id"),
+    index("item_verdicts_settled", "settled_at", where="settled_at IS NOT NULL"),
 )
-_on_its_way = "state IN ('pending', 'sent')"
-index("item_verdicts_open", item_verdicts.c.item_id, where=_on_its_way, unique=True)
-index(
-    "item_verdicts_due",
-    item_verdicts.c.device_id,
-    item_verdicts.c.created_at,
-    item_verdicts.c.id,
-    where=_on_its_way,
-)
-index("item_verdicts_item", item_verdicts.c.item_id, item_verdicts.c.created_at)
-index("item_verdicts_user", item_verdicts.c.user_id)
-index("item_verdicts_settled", item_verdicts.c.settled_at, where="settled_at IS NOT NULL")
 
 # Lines around the quote of an item without a verdict, sealed like credentials.
 item_excerpts = table(
@@ -332,9 +333,9 @@ item_excerpts = table(
     text("key_id"),
     sa.Column("sealed", sa.LargeBinary, nullable=False),
     number("created_at"),
+    index("item_excerpts_key", "key_id", "created_at"),
+    index("item_excerpts_age", "created_at"),
 )
-index("item_excerpts_key", item_excerpts.c.key_id, item_excerpts.c.created_at)
-index("item_excerpts_age", item_excerpts.c.created_at)
 
 model_answers = table(
     "model_answers",
@@ -346,8 +347,8 @@ model_answers = table(
     number("created_at"),
     number("used_at"),
     one_of("finish", ("whole", "cut_off", "too_long")),
+    index("model_answers_used", "used_at"),
 )
-index("model_answers_used", model_answers.c.used_at)
 
 model_calls = table(
     "model_calls",
@@ -366,11 +367,11 @@ model_calls = table(
     number("cost_nanos", 0),
     number("took_ms", 0),
     sa.Column("measured_at", Int),
+    index("model_calls_at", "at"),
+    index("model_calls_unmeasured", "at", where="measured_at IS NULL"),
+    index("model_calls_agent", "agent_id", "at"),
+    index("model_calls_run", "run_id", where="run_id IS NOT NULL"),
 )
-index("model_calls_at", model_calls.c.at)
-index("model_calls_unmeasured", model_calls.c.at, where="measured_at IS NULL")
-index("model_calls_agent", model_calls.c.agent_id, model_calls.c.at)
-index("model_calls_run", model_calls.c.run_id, where="run_id IS NOT NULL")
 
 model_batches = table(
     "model_batches",
@@ -385,8 +386,8 @@ model_batches = table(
     sa.Column("checked_at", Int),
     sa.Column("done_at", Int),
     one_of("state", ("made", "submitted", "done", "failed")),
+    index("model_batches_run", "run_id"),
 )
-index("model_batches_run", model_batches.c.run_id)
 
 budget_holds = table(
     "budget_holds",

@@ -70,11 +70,11 @@ schedules = table(
     sa.CheckConstraint("(kind = 'at') = (at_ms IS NOT NULL)", name="has_at_ms"),
     sa.CheckConstraint("next_fire_at IS NULL OR next_fire_at > cursor_at", name="next_fire_at"),
     sa.CheckConstraint("coalesce_policy <> 'all' OR catchup_window_ms IS NOT NULL", name="window"),
+    index("schedules_agent", "agent_id"),
+    index("schedules_due", "due_at", where="enabled AND due_at IS NOT NULL"),
+    index("schedules_unplanned", "id", where="enabled AND due_at IS NULL"),
+    index("schedules_first_connect", "id", where="first_connect = 'due'"),
 )
-index("schedules_agent", schedules.c.agent_id)
-index("schedules_due", schedules.c.due_at, where="enabled AND due_at IS NOT NULL")
-index("schedules_unplanned", schedules.c.id, where="enabled AND due_at IS NULL")
-index("schedules_first_connect", schedules.c.id, where="first_connect = 'due'")
 
 schedule_fires = table(
     "schedule_fires",
@@ -103,7 +103,7 @@ schedule_fires = table(
     ),
     sa.CheckConstraint("missed_count >= 0", name="missed_count"),
     sa.CheckConstraint("first_at <= fire_at", name="first_at"),
+    index("schedule_fires_run", "run_id", where="run_id IS NOT NULL"),
+    index("schedule_fires_decided", "decided_at"),
     rowid=False,
 )
-index("schedule_fires_run", schedule_fires.c.run_id, where="run_id IS NOT NULL")
-index("schedule_fires_decided", schedule_fires.c.decided_at)
