@@ -257,7 +257,7 @@ class Client:
                     visit.is_unanswered = True
 
                 talk = _Talk(line, visit, tasks, greet, self._attend, self._clock, task_status)
-                talk.on_welcome = self._welcomed
+                talk.on_welcome, talk.on_error = self._welcomed, self._on_status
                 tasks.start_soon(line.write)
                 tasks.start_soon(self._mind_the_time, session, talk)
                 await self._read(socket, session, talk)
@@ -305,6 +305,7 @@ class _Talk:
         self.ended: Ended | None = None
         self.reading = anyio.CancelScope()
         self.on_welcome: Callable[[Welcome], None] = lambda welcome: None
+        self.on_error: Callable[[str], None] = lambda text: None  # of a welcomed device, which may stay
         self._line = line
         self._visit = visit
         self._tasks = tasks
@@ -336,7 +337,11 @@ class _Talk:
                     self._task_status.started()
                 case Refused(error):
                     parts = (error.message or error.code, error.hint or _hint(error.code))
-                    self._visit.reason = "; ".join(part for part in parts if part)
+                    text = "; ".join(part for part in parts if part)
+                    if self._visit.was_welcome:
+                        self.on_error(text)
+                    else:
+                        self._visit.reason = text
                     self._visit.pairing_code = error.pairing_code
                     self._visit.retry_after_ms = error.retry_after_ms
                 case Leaving(goodbye):

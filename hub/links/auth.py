@@ -31,7 +31,7 @@ from protocol.ids import BootId, ConnectionId, DeviceId, KeyId, TokenId, UserId
 from storage import audit
 from storage.devices import copies, devices, sessions
 from storage.devices.attempts import AttemptLimits
-from storage.devices.copies import Origin
+from storage.devices.copies import Copy, Origin
 from storage.devices.device_keys import KeyOwner, KeyRevoked
 from storage.devices.devices import TokenRevoked, UnknownDevice
 from storage.devices.sessions import Opened, Opening, Owner, TooManyDevices
@@ -153,8 +153,11 @@ class Authenticator:
         self.refused.forget(network, admission.device_id)
         return admission
 
-    async def note_replaced(self, admission: Admission) -> None:
-        """Note that a device still answered when another connection took its place."""
+    async def note_replaced(self, admission: Admission) -> Copy | None:
+        """Note that a device still answered when another connection took its place.
+
+        Return the two machines, if its credential is on two.
+        """
         copy = await self._store.write(
             copies.note_replaced, admission.device_id, admission.origin, at=now_ms(self._clock)
         )
@@ -165,6 +168,7 @@ class Authenticator:
                 older=str(copy.older),
                 newer=str(copy.newer),
             )
+        return copy
 
     async def release(self, admission: Admission, reason: str | None = None) -> None:
         """Close the session; the device is offline, unless a newer connection exists.

@@ -9,7 +9,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from heapq import heapify, heapreplace
@@ -25,7 +25,7 @@ from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
-from hub.clock import Chance, Clock, IdFactory, now_ms
+from hub.clock import Chance, Clock, IdFactory, from_epoch_ms, now_ms
 from hub.links.acceptor import Acceptor
 from hub.links.attempts import network_of
 from hub.links.auth import Admission, Authenticator, Knock
@@ -39,13 +39,15 @@ from hub.links.roster import DRAIN_S, Roster
 from hub.links.transport import DeviceSocket
 from hub.links.upgrade import RequestRefused, UpgradeRules, bearer
 from hub.log import Channel
+from hub.log.lines import readable
 from hub.metrics import Metrics
 from hub.settings.limit_settings import DEFAULTS
 from protocol.codec import SUBPROTOCOLS, for_subprotocol
-from protocol.errors import CloseCode, ErrorCode, HubError
+from protocol.errors import CloseCode, DeliveryError, ErrorCode, HubError
 from protocol.handshake import DeviceHello, Error, Goodbye
 from protocol.hub_session import HubSession
-from protocol.ids import ConnectionId
+from protocol.ids import ConnectionId, DeviceId
+from storage.devices.copies import Copy
 
 log = Channel(__name__)
 
@@ -351,10 +353,28 @@ class DeviceListener:
                 with anyio.move_on_after(AFTER_ABORT_S, shield=True):
                     try:
                         if transport.close_is_answered() and connection.left == ErrorCode.REPLACED:
-                            await self._authenticator.note_replaced(admission)
+                            copy = await self._authenticator.note_replaced(admission)
+                            await self._warn_newer(admission.device_id, copy)
                         await self._authenticator.release(admission, connection.left)
                     except HubError as exc:  # corrected by the device's next connection or the next start
                         log.warning("device.not_released", device_id=admission.device_id, code=exc.code)
+
+    async def _warn_newer(self, device_id: DeviceId, copy: Copy | None) -> None:
+        """Notify the machine that took the place of another one with the same key; it shows the error."""
+        newer = self._roster.find(device_id)
+        if copy is None or newer is None:
+            return
+        _, device = readable("device_id", device_id)
+        message = (
+            f"the key of this device is in use on another machine too: {copy.older}, connected since"
+            f" {from_epoch_ms(copy.older.at):%Y-%m-%d %H:%M} UTC; its connection was ended, because the hub"
+            " serves the machine that connected last"
+        )
+        hint = (
+            f"keep one of both, by its host, address or file; at the hub: hub devices keep {device} MACHINE"
+        )
+        with suppress(DeliveryError):  # it has left already, or does not read
+            await newer.send(Error(code=ErrorCode.REPLACED, message=message, hint=hint))
 
     def _open(self, transport: DeviceSocket) -> Connection:
         assert transport.request is not None

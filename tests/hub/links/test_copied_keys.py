@@ -38,7 +38,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], bool, bool]] = {
 
 async def test_two_programs_with_one_credential_are_an_issue_and_a_reconnect_is_none() -> None:
     seen: dict[str, bool] = {}
-    for name, (older, newer, answers, _) in CASES.items():
+    for name, (older, newer, answers, are_two) in CASES.items():
         async with open_port() as port:
             token = await port.pair()
             async with port.connect() as first, port.connect() as second:
@@ -48,6 +48,12 @@ async def test_two_programs_with_one_credential_are_an_issue_and_a_reconnect_is_
                 assert (await second.greet(token, **newer))["type"] == "welcome"
                 if answers:
                     assert await first.closed() == CloseCode.REPLACED
+                if are_two:
+                    notice = await second.hear()
+                    assert (notice["type"], notice["code"]) == ("error", "replaced"), name
+                    assert "in use on another machine too" in notice["message"], name
+                    assert f"(file {older['store']['id'][-6:]})" in notice["message"], name
+                    assert "hub devices keep laptop MACHINE" in notice["hint"], name
                 else:
                     first.socket.transport.abort()
                 await until(lambda port=port: len(port.listener._sockets) == 1)  # type: ignore[misc]
