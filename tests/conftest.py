@@ -1,6 +1,7 @@
 """What every test gets."""
 
 import gc
+import os
 import signal
 from collections.abc import Iterator
 
@@ -21,6 +22,9 @@ pytest.register_assert_rewrite("tests.support.script")
 
 # A shell without job control lets what it starts in the background ignore SIGINT, and so would all we start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# readline, which pytest imports, passes 80 on to every process that it starts.
+os.environ["COLUMNS"] = ""
 
 # The same examples every time, so that a red build is red at the desk as well.
 settings.register_profile("steady", deadline=None, derandomize=True, database=None, max_examples=60)

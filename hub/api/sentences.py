@@ -11,7 +11,7 @@ from msgspec import inspect as shapes
 from pydantic import ValidationError
 
 from hub.settings import problems as settings
-from hub.settings.problems import did_you_mean, spell
+from hub.settings.problems import did_you_mean
 
 _PLACE: Final = re.compile(r" - at `(?:key in )?\$\.?([^`]*)`$")
 _MISSING: Final = re.compile(r"Object missing required field `(\w+)`$")
@@ -180,7 +180,10 @@ def table_refusals(error: ValidationError, where: str = "") -> list[Refusal]:
         context = found.get("ctx", {})
         path = (*place, *str(context["key"]).split(".")) if "key" in context else place
         what = settings.sentence(found["type"], found["msg"], found["input"], context)
-        wrong.append((f"{spell((where, *path) if where else path)}: {what.message}", what.hint))
+        spelled = ".".join(
+            map(str, (where, *path) if where else path)
+        )  # in JSON, places of lists are numbers
+        wrong.append((f"{spelled}: {what.message}", what.hint))
     return wrong
 
 

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import sys
 import webbrowser
 from collections.abc import Callable
@@ -160,9 +159,8 @@ def list_items(here: _Here, everything: bool, apart: bool, whole: bool, as_json:
     if not items:
         show.report(f"no items wait in {db}" if apart or not others else "no other items wait")
         return
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for item in items:
-        show.out("\n".join(lines_of(item, width, whole=whole, with_status=everything)))
+        show.out("\n".join(lines_of(item, show.columns(), whole=whole, with_status=everything)))
     show.report(f"approve, edit or reject them by their numbers: hub review approve {items[0].label}")
 
 

@@ -1,6 +1,5 @@
 """``hub run`` and ``hub runs``: start, follow, list, show, cancel, pause, resume and rerun."""
 
-import shutil
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -53,7 +52,7 @@ def show_run(ctx: click.Context, id: str, follow: bool, state: Path, as_json: bo
 
 def _show(run: Mapping[str, Any]) -> None:
     show.print_facts(_facts(run))
-    width = shutil.get_terminal_size().columns
+    width = show.columns()
     for lines in (stage_lines(run, width), file_lines(run, width)):
         if lines:
             show.out()
@@ -331,6 +330,7 @@ def report_errors(run: Mapping[str, Any]) -> None:
 
 MOST_FILES: Final = 40  # the slowest ones; --json has all
 LEAST_BAR: Final = 10  # columns
+WIDE: Final = 80  # columns of redirected output with bars
 BELOW: Final = "    "
 STAGE, READING, EXTRACTING, DELIVERING = "#", ".", "-", "="
 LEGEND: Final = f"{READING} read   {EXTRACTING} extract items   {DELIVERING} deliver items"
@@ -363,7 +363,7 @@ def stages_of(run: Mapping[str, Any]) -> list[tuple[str, Span]]:
     ]
 
 
-def stage_lines(run: Mapping[str, Any], width: int) -> list[str]:
+def stage_lines(run: Mapping[str, Any], width: int | None) -> list[str]:
     """Return a line for each state: its duration, and its place in the life of the run."""
     stages = stages_of(run)
     if not stages:
@@ -371,14 +371,14 @@ def stage_lines(run: Mapping[str, Any], width: int) -> list[str]:
     start, end = stages[0][1].start, stages[-1][1].end
     rows = [(name, show.took(span.seconds), span) for name, span in stages]
     names, times = max(len(name) for name, _, _ in rows), max(len(time) for _, time, _ in rows)
-    columns = max(LEAST_BAR, width - names - times - 6)
+    columns = max(LEAST_BAR, (width or WIDE) - names - times - 6)
     return [
         f"{name.ljust(names)}  {time.rjust(times)}  |{bar([span], start, end, columns)}|"
         for name, time, span in rows
     ]
 
 
-def file_lines(run: Mapping[str, Any], width: int) -> list[str]:
+def file_lines(run: Mapping[str, Any], width: int | None) -> list[str]:
     """Return a line for each processed file: its result, and the time spans of its steps.
 
     Files that failed or were left out have their reason instead of the bar; a long reason goes below.
@@ -390,8 +390,8 @@ def file_lines(run: Mapping[str, Any], width: int) -> list[str]:
         return []
     start = min((spans[0].start for _, spans in shown if spans), default=_at(run["as_of"]))
     end = max((spans[-1].end for _, spans in shown if spans), default=start)
-    paths = min(max(4, *(len(unit["path"]) for unit, _ in shown)), max(16, width // 3))
-    columns = max(LEAST_BAR, width - paths - 9 - 5 - 9 - 10)
+    paths = min(max(4, *(len(unit["path"]) for unit, _ in shown)), max(16, (width or WIDE) // 3))
+    columns = max(LEAST_BAR, (width or WIDE) - paths - 9 - 5 - 9 - 10)
     lines = [f"{'file'.ljust(paths)}  {'state':<9}  {'items':>5}  {'took':>9}"]
     for unit, spans in shown:
         time = show.took(spans[-1].end.timestamp() - spans[0].start.timestamp()) if spans else "-"
@@ -402,7 +402,11 @@ def file_lines(run: Mapping[str, Any], width: int) -> list[str]:
         lines.append(f"{_cut(unit['path'], paths)}  {facts}".rstrip())
         if not is_short:
             lines += textwrap.wrap(
-                reason, width, initial_indent=BELOW, subsequent_indent=BELOW, break_on_hyphens=False
+                reason,
+                width or len(BELOW + reason),
+                initial_indent=BELOW,
+                subsequent_indent=BELOW,
+                break_on_hyphens=False,
             )
     if len(shown) < len(files):
         lines.append(f"... and {len(files) - len(shown)} more files that took less time; --json has all")

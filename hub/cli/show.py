@@ -7,6 +7,7 @@ control the terminal.
 import io
 import json
 import locale
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -90,14 +91,19 @@ def print_json(schema: str, value: Mapping[str, Any], *, on_one_line: bool = Fal
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table: fitted to a terminal, elsewhere as plain columns that are never cut."""
+    """Print a table: fitted to ``columns()``, without them as plain columns that are never cut."""
     cells = [[_cell(value) for value in row] for row in rows]
-    if sys.stdout.isatty():
-        _print_rich_table(headers, cells)
+    if width := columns():
+        _print_rich_table(headers, cells, width)
         return
     widths = [max(len(line[column]) for line in [headers, *cells]) for column in range(len(headers))]
     for line in [headers, *cells]:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def columns() -> int | None:
+    """Return the columns of $COLUMNS, else of the terminal; None if the output is redirected and has none."""
+    return shutil.get_terminal_size((80 if sys.stdout.isatty() else 0, 24)).columns or None
 
 
 def print_facts(facts: Mapping[str, object], *, err: bool = False) -> None:
@@ -248,7 +254,7 @@ def _bar() -> Iterator[Callable[[Mapping[str, Any]], None]]:
         yield show_step
 
 
-def _print_rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def _print_rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -261,7 +267,7 @@ def _print_rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> 
         table.add_column(header, no_wrap=is_whole, overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))  # as text: brackets in a name are not markup
-    Console().print(table)
+    Console(width=width).print(table)
 
 
 def _cell(value: object) -> str:

@@ -105,7 +105,7 @@ async def agents_are_found_by_a_capability_and_its_version(walk: Walk) -> None:
     assert listed["name"] == "notes"
     says = "expected an operator"
     await walk.refused("GET", "agents?capability=file.read%20about%202", status=422, says=says)
-    await walk.refused("GET", "agents?capability=", status=422, says="begins with no name")
+    await walk.refused("GET", "agents?capability=", status=422, says="query.capability: it is empty")
     await walk.refused("GET", f"agents?capability={'c' * 513}", status=422, says="query.capability")
 
 

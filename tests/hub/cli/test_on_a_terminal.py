@@ -39,6 +39,22 @@ def test_a_table_fits_the_terminal_and_is_whole(state: Path, served: ServedHub) 
     assert all(len(line) <= 80 for line in told.splitlines())
 
 
+def test_redirected_tables_fit_columns_that_are_given_and_are_never_cut_without(
+    state: Path, served: ServedHub, portal: BlockingPortal
+) -> None:
+    portal.call(served.disconnect, portal.call(served.device, "desk"))
+    portal.call(served.pass_days, 3)
+    (run, *_) = portal.call(served.store.read, runs.list_runs)
+    for words in (("agents",), ("runs",), ("runs", "show", run.id)):
+        command = [sys.executable, "-m", "hub", "--state", str(state), *words]
+        widest = {}
+        for columns in ("", "0", "70"):
+            environ = os.environ | {"COLUMNS": columns}
+            printed = subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout
+            widest[columns] = max(map(len, printed.splitlines()))
+        assert widest["70"] <= 70 < widest[""] == widest["0"], (words, widest)
+
+
 def test_a_note_that_is_long_is_wrapped_and_the_other_columns_are_not(
     state: Path, served: ServedHub, portal: BlockingPortal
 ) -> None:
