@@ -17,7 +17,7 @@ from hub.app.tls import Tls
 from hub.clock import Clock, now_ms
 from hub.health import doors, external, limits, machine, records, settings, work
 from hub.health.doors import Arrived
-from hub.health.issues import Finding, Issues, lasting
+from hub.health.issues import Check, Finding, Issues, Source, lasting
 from hub.links.refusals import RefusedPeer
 from hub.links.roster import SharedRoots, Takeovers
 from hub.runs.budget import Reached
@@ -66,69 +66,76 @@ def watch_for_issues(
         spans: sends spans of runs to a receiver; None: the settings name none.
         bus_lost: returns since when the bus between the nodes is away, and why.
     """
-    store, add = context.store, issues.add
+    store = context.store
     issues.read_muted = partial(_muted, store, context.clock)
     issues.note_changes = partial(_note_changes, store)
     in_use = context.watch_settings.reloader
-    issues.watch(lambda now: stops())
-    issues.watch(partial(limits.check_services, failures))
-    issues.watch(partial(settings.check_reload, in_use))
-    issues.watch(partial(work.check_hold, partial(_held, start)))
-    add("open files", partial(machine.check_open_files, _open_files, open_files.limit))
-    add("state folder", partial(machine.check_folder, context.state))
-    add("log", machine.check_log(lambda: context.log.dropped))
+    sources: list[Source] = [
+        lambda now: stops(),
+        partial(limits.check_services, failures),
+        partial(settings.check_reload, in_use),
+        partial(work.check_hold, partial(_held, start)),
+    ]
     if context.clock_watch is not None:
-        issues.watch(partial(machine.check_clock, context.clock_watch))
-    add("watchdog", partial(machine.check_watchdog, context.manager.is_managed, context.manager.watchdog_s))
-    add("restart", partial(settings.check_waiting, in_use))
-    add("settings", partial(settings.check_warnings, in_use))
-    add("declarations", partial(settings.check_declarations, store, context.node.id))
-    add("nodes", partial(records.check_nodes, store))
-    add("revisions", partial(settings.check_revisions, store))
-    add("listeners", partial(settings.check_listeners, in_use))
-    add("certificates", partial(settings.check_certificates, tls.in_use))
-    add("tokens", partial(doors.check_tokens, store))
-    add("pairings", partial(doors.check_pairings, store))
-    add("names of devices", partial(doors.check_device_names, store))
-    add("paths of agents", partial(doors.check_shared_paths, store, shared))
-    add("grants of devices", partial(doors.check_grants, store))
-    add("questions", partial(work.check_questions, store))
-    add("flapping devices", partial(doors.check_flapping, store, arrived.flapping))
-    add("refused devices", partial(doors.check_refused, store, refused))
-    add("absent devices", lasting(partial(doors.check_absence, store), context.clock, SETTLED_S))
-    add("copied keys", partial(doors.check_copies, store))
-    add("takeovers", partial(doors.check_takeovers, store, takeovers.waiting))
-    add("limits", limits.check_limits(context.metrics.reached, lambda: in_use.current.limits))
-    add("event loop", partial(limits.check_loop, context.metrics.loop))
-    add("attempts", partial(limits.check_shut_out, shut_out))
-    add("schedules", partial(work.check_schedules, store))
-    add("emptied folders", partial(work.check_emptied, store))
-    add("overdue schedules", lasting(partial(work.check_overdue, store), context.clock, SETTLED_S))
-    add("agents", partial(work.check_agents, store, reached_budgets))
-    add("runs of agents", partial(work.check_failing, store))
-    add("needs", partial(work.check_needs, store, offered))
-    add("silent agents", partial(work.check_silence, store, offered))
-    add("budgets", partial(work.check_budgets, store, reached_budgets))
-    add("database", partial(records.check_wal, store))
-    add("backups", partial(records.check_backup, store))
-    add("audit log", records.check_chain(store))
-    add("rows", records.check_rows(store))
-    add("agreements", partial(records.check_agreements, store))
-    fleet, monitor = coordination.fleet, coordination.monitor
-    add("gateways", partial(external.check_gateways, store, fleet.health, monitor.lost_since))
-    add(
-        "agents of gateways",
-        partial(external.check_gateway_agents, store, lambda: in_use.current.coordination.reply_url),
-    )
-    add("keys", partial(external.check_keys, accounts))
-    add("files of connectors", partial(external.check_files, store, accounts))
-    add("connectors", partial(external.check_connectors, store, accounts.way_in))
-    add("models", partial(external.check_circuits, models_in_use.breakers))
-    add("runs that wait for models", partial(external.check_waiting_runs, store, away))
+        sources.append(partial(machine.check_clock, context.clock_watch))
+    for source in sources:
+        issues.watch(source)
+    manager, fleet, monitor = context.manager, coordination.fleet, coordination.monitor
+    checks: dict[str, Check] = {
+        "open files": partial(machine.check_open_files, _open_files, open_files.limit),
+        "state folder": partial(machine.check_folder, context.state),
+        "log": machine.check_log(lambda: context.log.dropped),
+        "watchdog": partial(machine.check_watchdog, manager.is_managed, manager.watchdog_s),
+        "restart": partial(settings.check_waiting, in_use),
+        "settings": partial(settings.check_warnings, in_use),
+        "declarations": partial(settings.check_declarations, store, context.node.id),
+        "nodes": partial(records.check_nodes, store),
+        "revisions": partial(settings.check_revisions, store),
+        "listeners": partial(settings.check_listeners, in_use),
+        "certificates": partial(settings.check_certificates, tls.in_use),
+        "tokens": partial(doors.check_tokens, store),
+        "pairings": partial(doors.check_pairings, store),
+        "names of devices": partial(doors.check_device_names, store),
+        "paths of agents": partial(doors.check_shared_paths, store, shared),
+        "grants of devices": partial(doors.check_grants, store),
+        "questions": partial(work.check_questions, store),
+        "flapping devices": partial(doors.check_flapping, store, arrived.flapping),
+        "refused devices": partial(doors.check_refused, store, refused),
+        "absent devices": lasting(partial(doors.check_absence, store), context.clock, SETTLED_S),
+        "copied keys": partial(doors.check_copies, store),
+        "takeovers": partial(doors.check_takeovers, store, takeovers.waiting),
+        "limits": limits.check_limits(context.metrics.reached, lambda: in_use.current.limits),
+        "event loop": partial(limits.check_loop, context.metrics.loop),
+        "attempts": partial(limits.check_shut_out, shut_out),
+        "schedules": partial(work.check_schedules, store),
+        "emptied folders": partial(work.check_emptied, store),
+        "overdue schedules": lasting(partial(work.check_overdue, store), context.clock, SETTLED_S),
+        "agents": partial(work.check_agents, store, reached_budgets),
+        "runs of agents": partial(work.check_failing, store),
+        "needs": partial(work.check_needs, store, offered),
+        "silent agents": partial(work.check_silence, store, offered),
+        "budgets": partial(work.check_budgets, store, reached_budgets),
+        "database": partial(records.check_wal, store),
+        "backups": partial(records.check_backup, store),
+        "audit log": records.check_chain(store),
+        "rows": records.check_rows(store),
+        "agreements": partial(records.check_agreements, store),
+        "gateways": partial(external.check_gateways, store, fleet.health, monitor.lost_since),
+        "agents of gateways": partial(
+            external.check_gateway_agents, store, lambda: in_use.current.coordination.reply_url
+        ),
+        "keys": partial(external.check_keys, accounts),
+        "files of connectors": partial(external.check_files, store, accounts),
+        "connectors": partial(external.check_connectors, store, accounts.way_in),
+        "models": partial(external.check_circuits, models_in_use.breakers),
+        "runs that wait for models": partial(external.check_waiting_runs, store, away),
+        "bus": partial(external.check_bus, bus_lost),
+    }
     if spans is not None:
-        add("spans", partial(external.check_spans, spans))
-    add("bus", partial(external.check_bus, bus_lost))
-    add("endpoints of models", partial(external.check_reach, models_in_use.reach), online=True)
+        checks["spans"] = partial(external.check_spans, spans)
+    for name, check in checks.items():
+        issues.add(name, check)
+    issues.add("endpoints of models", partial(external.check_reach, models_in_use.reach), online=True)
 
 
 async def _muted(store: Store, clock: Clock) -> Collection[str]:
