@@ -17,13 +17,12 @@ from starlette.types import Receive, Scope, Send
 from hub.api.door.access import NoPlace, Shares
 from hub.api.door.roles import PRINCIPAL, Principal
 from hub.api.errors import Problem
-from hub.api.view import View
 
 BEAT_S: Final = 15.0  # proxies commonly give up after 30 or 60
 RECHECK_S: Final = 0.5  # a revocation has to take effect within a second
 _BEAT: Final = b": still here\n\n"  # a comment, which readers ignore
 
-E = TypeVar("E", bound=View)
+E = TypeVar("E", bound=msgspec.Struct)
 StillCounts = Callable[[Principal], Awaitable[bool]]
 
 
@@ -84,7 +83,7 @@ class Streams:
             scope.cancel()
 
 
-def named(name: str) -> Callable[[View], str]:
+def named(name: str) -> Callable[[msgspec.Struct], str]:
     """Return a function that formats every event with the same *name* and JSON data."""
     return lambda event: f"event: {name}\ndata: {msgspec.json.encode(event).decode()}\n\n"
 

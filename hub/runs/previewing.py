@@ -24,12 +24,12 @@ from hub.dates import dates_as_texts
 from hub.document import Document
 from hub.extraction.extractor import Extractor
 from hub.extraction.items import Extraction, ExtractionOptions
-from hub.extraction.model import ExtractionError, ModelError, Models, Usage
+from hub.extraction.model import ExtractionError, ModelError, Models
 from hub.links.link import DeviceLink
 from hub.log import Channel
 from hub.runs.asking import Asking, NoModel, RunAsking
 from hub.runs.attempt import gravest, wordless
-from hub.runs.budget import BudgetReached
+from hub.runs.budget import NANOS, BudgetReached
 from hub.runs.delivery import can_update, missing_of
 from hub.runs.found_items import MAX_VALUE_CHARACTERS, found_items
 from hub.runs.mailbox_visit import MailboxVisits
@@ -148,7 +148,7 @@ class PreviewProblem(msgspec.Struct, frozen=True):
 
 
 class PreviewStep(msgspec.Struct, frozen=True, kw_only=True):
-    """State of a preview, and the items found since the step before.
+    """State of a preview, and the items found since the step before. The last step is done.
 
     Attributes:
         listed: number of documents that are there, if they are listed before they are read.
@@ -156,6 +156,7 @@ class PreviewStep(msgspec.Struct, frozen=True, kw_only=True):
         to_read, read: number of documents that are read, if known, and of those that were read so far.
         known: number of items found that the ledger has as they are.
         left_out: number of new items beyond the limits of a run.
+        usd: 0 where a model has no price.
         answered_before: number of questions that the journal answered.
         unlisted: number of items and problems that are counted, but not passed on.
         reads_prompt: True if a model follows the prompt; rules and the small model do not.
@@ -172,7 +173,10 @@ class PreviewStep(msgspec.Struct, frozen=True, kw_only=True):
     changed: int
     known: int
     left_out: int
-    spent: Usage
+    model_requests: int
+    prompt_tokens: int
+    completion_tokens: int
+    usd: float
     answered_before: int
     unlisted: int
     reads_prompt: bool
@@ -348,7 +352,7 @@ class Preview:
         items, self._items = self._items[:STEP_ITEMS], self._items[STEP_ITEMS:]
         problems, self._problems = self._problems[:STEP_ITEMS], self._problems[STEP_ITEMS:]
         self._seq += 1
-        counts = self._counts
+        counts, spent = self._counts, self.asking.spent
         is_done = self._is_done and not self._items and not self._problems
         return PreviewStep(
             seq=self._seq,
@@ -361,7 +365,10 @@ class Preview:
             changed=counts["changed"],
             known=counts["known"],
             left_out=counts["left_out"],
-            spent=self.asking.spent,
+            model_requests=spent.requests,
+            prompt_tokens=spent.prompt_tokens,
+            completion_tokens=spent.completion_tokens,
+            usd=spent.cost_nanos / NANOS,
             answered_before=self.asking.known,
             unlisted=counts["unlisted"],
             reads_prompt=self._reads_prompt,

@@ -1,7 +1,5 @@
 """Previews: what an agent would find with another prompt, model or tables, before anything is sent."""
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from typing import Annotated, Final
 
 from msgspec import Meta, structs
@@ -16,9 +14,8 @@ from hub.api.parameters import OpenStreams
 from hub.api.view import View
 from hub.links.link import DeviceLink
 from hub.links.roster import Roster
-from hub.runs.budget import NANOS
 from hub.runs.estimating import Estimator
-from hub.runs.previewing import Preview, PreviewItem, PreviewProblem, PreviewRequest, Previews, PreviewStep
+from hub.runs.previewing import PreviewRequest, Previews
 from protocol.errors import ErrorCode
 from storage.agents import agents
 from storage.agents.agents import AgentRow
@@ -50,39 +47,6 @@ class PreviewBody(View):
     def request(self) -> PreviewRequest:
         """Return the request for a preview."""
         return PreviewRequest(**structs.asdict(self))
-
-
-class PreviewStepView(View, kw_only=True):
-    """State of a preview, and the items found since the step before. The last step is done.
-
-    Of the *listed* documents, a run with these settings has *settled* some; *to_read* is how many are
-    read. *known*: items found that are as they were. *left_out*: new items beyond the limits of a run.
-    *answered_before*: questions that the model had answered before, which cost nothing. *unlisted*: items
-    and problems that are counted only. *reads_prompt*: a model follows the prompt; rules and the small
-    model do not.
-    """
-
-    seq: int
-    listed: int | None = None
-    settled: int = 0
-    to_read: int | None = None
-    read: int = 0
-    added: int = 0
-    removed: int = 0
-    changed: int = 0
-    known: int = 0
-    left_out: int = 0
-    model_requests: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    usd: float = 0.0  # 0 where a model has no price
-    answered_before: int = 0
-    unlisted: int = 0
-    reads_prompt: bool = True
-    items: tuple[PreviewItem, ...] = ()
-    problems: tuple[PreviewProblem, ...] = ()
-    is_done: bool = False
-    failure: PreviewProblem | None = None
 
 
 class AgentPreviews(Noun):
@@ -132,22 +96,10 @@ class AgentPreviews(Noun):
         """
         row, link = await self._agent(name)
         preview = await self._previews.open(row, body.request(), link)
-        return EventStream(_views(preview), name="preview", streams=streams)
+        return EventStream(preview.steps(), name="preview", streams=streams)
 
     async def _agent(self, name: str) -> tuple[AgentRow, DeviceLink | None]:
         row = await self._store.read(agents.agent_called, name, self.user_id)
         if row.device_id is None:
             return row, None
         return row, await link_of(self._store, self._roster, row.device_id, row.device_name or "")
-
-
-async def _views(preview: Preview) -> AsyncGenerator[PreviewStepView]:
-    async with aclosing(preview.steps()) as steps:
-        async for step in steps:
-            yield _view(step)
-
-
-def _view(step: PreviewStep) -> PreviewStepView:
-    return PreviewStepView.from_row(
-        step, step.spent, model_requests=step.spent.requests, usd=step.spent.cost_nanos / NANOS
-    )

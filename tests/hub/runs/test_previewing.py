@@ -138,7 +138,13 @@ async def test_a_changed_prompt_adds_and_removes_what_a_run_with_it_would(
     assert found.titles("added") == ["Join the meeting on roofs", "Join the meeting with Ben"]
     assert found.titles("removed") == ["Pay the invoice of June", "Pay the invoice of May"]
     assert (found.last.read, found.last.known, found.last.changed) == (4, 1, 0)
-    assert found.last.spent == Usage(4, 400, 40, 440_000)
+    last = found.last
+    assert (last.model_requests, last.prompt_tokens, last.completion_tokens, last.usd) == (
+        4,
+        400,
+        40,
+        0.00044,
+    )
     assert {item.quote for item in found.items if item.change == "added"} == {
         "Join the meeting on roofs.",
         "Join the meeting with Ben.",
@@ -231,12 +237,12 @@ async def test_questions_of_a_preview_are_paid_by_the_budgets_of_its_agent(bench
     bench.budgets.limits = BudgetSettings(run_usd=0.0001)
     found = await previewed(bench, bench.connect(runs=folder(**FILES)), ABOUT_MEETINGS)
     assert {problem.code for problem in found.problems} == {ErrorCode.BUDGET_REACHED}
-    assert (found.last.spent.requests, found.last.added) == (0, 0)
+    assert (found.last.model_requests, found.last.added) == (0, 0)
 
     bench.budgets.limits = BudgetSettings()
     found = await previewed(bench, bench.connect(runs=folder(**FILES)), ABOUT_MEETINGS)
     spent = await bench.store.read(model_calls.spent_by, bench.agent.id, since=0)
-    assert spent.usage.cost_nanos == found.last.spent.cost_nanos == 440_000 < NANOS
+    assert (spent.usage.cost_nanos, found.last.usd) == (440_000, 440_000 / NANOS)
     assert await bench.store.read(model_calls.costs, "run", since=0, until=bench.now_ms + 1) == []
 
 
@@ -305,10 +311,10 @@ async def test_an_agent_that_cannot_run_has_no_preview(bench: Bench) -> None:
 
 async def test_a_preview_says_whether_a_model_follows_the_prompt(bench: Bench) -> None:
     found = await previewed(bench, bench.connect(runs=folder(**FILES)), ABOUT_MEETINGS)
-    assert (found.last.reads_prompt, found.last.spent.requests) == (True, 4)
+    assert (found.last.reads_prompt, found.last.model_requests) == (True, 4)
     bench.asking.models = bench.extractor.models = Models()
     found = await previewed(bench, bench.connect(runs=folder(**FILES)), ABOUT_MEETINGS)
-    assert (found.last.reads_prompt, found.last.spent.requests) == (False, 0)
+    assert (found.last.reads_prompt, found.last.model_requests) == (False, 0)
 
 
 async def test_an_estimate_of_a_preview_is_of_the_newest_files_of_its_settings(bench: Bench) -> None:
