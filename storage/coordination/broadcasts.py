@@ -18,7 +18,7 @@ from storage import audit
 from storage.agents.schema import agents
 from storage.coordination.boards import list_places
 from storage.coordination.message_rows import MESSAGES as MESSAGE_ROWS
-from storage.coordination.message_rows import UNPROVEN, MessageRow
+from storage.coordination.message_rows import UNPROVEN, MessageRow, SentFields
 from storage.coordination.messages import (
     MessageLimits,
     NewMessage,
@@ -50,7 +50,7 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
     error: str
 
 
-class BroadcastFields(msgspec.Struct, frozen=True, kw_only=True):
+class BroadcastFields(SentFields, frozen=True, kw_only=True):
     """Fields of a broadcast that it has from its creation.
 
     Attributes:
@@ -59,16 +59,8 @@ class BroadcastFields(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     id: BroadcastId
-    user_id: UserId
     gateway_id: GatewayId | None = None
     kind: MessageKind
-    content: str
-    from_agent_id: AgentId | None = None
-    actor: str
-    correlation_id: str | None = None
-    reply_tags: tuple[str, ...] = ()
-    reply_source: str | None = None
-    trace_id: str
     refused: tuple[Refused, ...] = ()
 
 

@@ -54,12 +54,29 @@ class UnknownMessage(HubError):
     code = ErrorCode.UNKNOWN_MESSAGE
 
 
-class MessageFields(msgspec.Struct, frozen=True, kw_only=True):
+class SentFields(msgspec.Struct, frozen=True, kw_only=True):
+    """Fields that messages, questions and broadcasts have from their creation.
+
+    Attributes:
+        from_agent_id: agent that sends it; ``None``: a person.
+        actor: sender in the spelling of the audit log.
+        reply_tags, reply_source: tags and source of the answer in the board's memory; empty: the defaults.
+    """
+
+    user_id: UserId
+    content: str
+    from_agent_id: AgentId | None = None
+    actor: str
+    correlation_id: str | None = None
+    reply_tags: tuple[str, ...] = ()
+    reply_source: str | None = None
+    trace_id: str
+
+
+class MessageFields(SentFields, frozen=True, kw_only=True):
     """Fields of a message that it has from its creation.
 
     Attributes:
-        from_agent_id: sending agent; ``None``: a person.
-        actor: sender in the spelling of the audit log.
         to_agent_id: recipient; ``None`` with *to_lead*: the board's lead at the time of sending, created if
             missing; ``None`` without: the agent was removed.
         gateway_id, device_id: route of the last or next send.
@@ -71,25 +88,17 @@ class MessageFields(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     id: MessageId
-    user_id: UserId
     kind: MessageKind
     board_id: BoardId | None = None
     broadcast_id: BroadcastId | None = None
-    from_agent_id: AgentId | None = None
-    actor: str
     to_agent_id: AgentId | None = None
     to_lead: bool = False
     gateway_id: GatewayId | None = None
     device_id: DeviceId | None = None
-    content: str
     deliver: bool = False
     queue_mode: str | None = None
-    correlation_id: str | None = None
     reply_to: str | None = None
     question_id: QuestionId | None = None
-    reply_tags: tuple[str, ...] = ()
-    reply_source: str | None = None
-    trace_id: str
     not_before: int
     expires_at: int
 

@@ -12,7 +12,7 @@ from protocol.messages import MessageEvent, MessageState, QuestionState
 from storage import audit
 from storage.agents.lock_turns import instant_text
 from storage.agents.schema import agents
-from storage.coordination.message_rows import find_message, move_message
+from storage.coordination.message_rows import SentFields, find_message, move_message
 from storage.coordination.schema import boards, gateway_agents, messages, questions
 from storage.devices.schema import users
 from storage.kernel.rows import Key, columns_of, fill, fill_page, listed, narrowed, paged, unindexed
@@ -27,27 +27,16 @@ class UnknownQuestion(HubError):
     code = ErrorCode.UNKNOWN_QUESTION
 
 
-class QuestionFields(msgspec.Struct, frozen=True, kw_only=True):
+class QuestionFields(SentFields, frozen=True, kw_only=True):
     """Fields of a question that it has from its creation.
 
     Attributes:
-        from_agent_id: agent that asks; ``None``: a person.
-        actor: asker in the spelling of the audit log.
         preferred_channel: channel on which the person prefers to be reached, in the asker's words.
-        reply_tags, reply_source: tags and source of the answer in the board's memory; empty: the defaults.
         expires_at: deadline of the answer, epoch milliseconds.
     """
 
     id: QuestionId
-    user_id: UserId
-    from_agent_id: AgentId | None
-    actor: str
-    content: str
     preferred_channel: str | None = None
-    correlation_id: str | None = None
-    reply_tags: tuple[str, ...] = ()
-    reply_source: str | None = None
-    trace_id: str
     expires_at: int
 
 

@@ -6,21 +6,20 @@ session, so a link works once. A session ends with the token or the device that 
 
 from typing import Final
 
-import msgspec
 import sqlalchemy as sa
 
-from protocol.ids import DeviceId, TokenId, UserId
+from protocol.ids import DeviceId, TokenId
 from storage import audit
 from storage.devices.schema import browser_sessions, devices, operator_tokens, users
-from storage.devices.tokens import DAY_MS, Tokens
+from storage.devices.tokens import DAY_MS, OperatorTokenRow, Tokens
 from storage.kernel.rows import columns_of
 
 IDLE_MS: Final = DAY_MS // 2  # without a request a session ends
 LONGEST_MS: Final = 7 * DAY_MS  # after this time a session ends, however often it is used
 
 
-class BrowserSessionRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Session of a browser, or the link that opens it.
+class BrowserSessionRow(OperatorTokenRow, frozen=True, kw_only=True):
+    """Session of a browser, or the link that opens it, with the rights of an operator's token.
 
     Attributes:
         token_id: operator's token that it was made with, if it was.
@@ -29,21 +28,9 @@ class BrowserSessionRow(msgspec.Struct, frozen=True, kw_only=True):
         token_expires_at, token_revoked_at, device_revoked_at: ends of what it was made with.
     """
 
-    id: TokenId
-    name: str
-    role: str
-    scopes: tuple[str, ...]
-    user_id: UserId | None
-    user_name: str | None
     token_id: TokenId | None
     device_id: DeviceId | None
-    last4: str
-    created_by: str
-    created_at: int
     opened_at: int | None
-    expires_at: int
-    last_used_at: int | None
-    revoked_at: int | None
     token_expires_at: int | None
     token_revoked_at: int | None
     device_revoked_at: int | None

@@ -210,28 +210,36 @@ DEVICE_TOKENS: Final = Tokens(
 )
 
 
-class OperatorTokenRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Token of an operator.
+class TokenFields(msgspec.Struct, frozen=True, kw_only=True):
+    """Fields of tokens of operators and agents, and of sessions of browsers.
 
     Attributes:
-        role: "viewer", "operator" or "admin".
-        scopes: granted subset of the role's scopes.
-        user_id: user whose devices, agents and runs it may access; ``None``: all users.
         created_by: actor who created it.
     """
 
     id: TokenId
-    name: str
-    role: str
-    scopes: tuple[str, ...]
-    user_id: UserId | None
-    user_name: str | None
     last4: str
     created_by: str
     created_at: int
     expires_at: int
     last_used_at: int | None
     revoked_at: int | None
+
+
+class OperatorTokenRow(TokenFields, frozen=True, kw_only=True):
+    """Token of an operator.
+
+    Attributes:
+        role: "viewer", "operator" or "admin".
+        scopes: granted subset of the role's scopes.
+        user_id: user whose devices, agents and runs it may access; ``None``: all users.
+    """
+
+    name: str
+    role: str
+    scopes: tuple[str, ...]
+    user_id: UserId | None
+    user_name: str | None
 
 
 OPERATOR_TOKENS: Final = Tokens(
@@ -250,26 +258,18 @@ OPERATOR_TOKENS: Final = Tokens(
 )
 
 
-class AgentTokenRow(msgspec.Struct, frozen=True, kw_only=True):
+class AgentTokenRow(TokenFields, frozen=True, kw_only=True):
     """Token of an agent, which authenticates the agent in its own name.
 
     Attributes:
         is_removed: the agent is archived or terminated.
-        created_by: actor who created it.
     """
 
-    id: TokenId
     agent_id: AgentId
     agent_name: str
     user_id: UserId
     user_name: str
     is_removed: bool
-    last4: str
-    created_by: str
-    created_at: int
-    expires_at: int
-    last_used_at: int | None
-    revoked_at: int | None
 
 
 AGENT_TOKENS: Final = Tokens(

@@ -205,13 +205,13 @@ _MESSAGES: Final = {
 }
 
 
-def _principal(row: OperatorTokenRow | BrowserSessionRow, actor: str) -> Principal:
+def _principal(row: OperatorTokenRow, actor: str) -> Principal:
     role = Role(row.role)
     scopes = ROLE_SCOPES[role] & {scope for scope in Scope if scope in row.scopes}
     return Principal(actor, role, frozenset(scopes), row.user_id, row.name)
 
 
-def _why_not(row: OperatorTokenRow | AgentTokenRow | BrowserSessionRow | None, at: int) -> str | None:
+def _why_not(row: OperatorTokenRow | AgentTokenRow | None, at: int) -> str | None:
     """Return the reason why the token is not valid; None: it is valid."""
     if row is None:
         return "unknown"

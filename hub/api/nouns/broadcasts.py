@@ -8,9 +8,10 @@ from msgspec import Meta
 from hub.api.door.roles import AGENT, Scope
 from hub.api.noun import ALL, Noun, Part, audited, command, listed, route
 from hub.api.nouns.leads import MESSAGE_OPTIONS, LeadKindWord, LeadMessageBody, Wait
+from hub.api.nouns.messages import SentView
 from hub.api.paging import Paging, cursor_of
 from hub.api.parameters import Key
-from hub.api.view import Instant, View
+from hub.api.view import View
 from hub.clock import epoch_ms
 from hub.coordination.authority import Caller
 from hub.coordination.broadcasts import Broadcasts as BroadcastService
@@ -65,7 +66,7 @@ class BroadcastResultView(View, kw_only=True):
     error: str | None = None
 
 
-class BroadcastView(View, kw_only=True):
+class BroadcastView(SentView, kw_only=True):
     """A broadcast to the leads of boards, and how many of them have it.
 
     *ok*: all of them. *waiting* ones are being delivered, or will be once their gateway is connected;
@@ -73,23 +74,16 @@ class BroadcastView(View, kw_only=True):
     sent. *gateway*: whose main agent sent it; none: a person.
     """
 
-    id: str
-    user: str
     gateway: str | None = None
     kind: LeadKindWord
-    content: str
     from_agent: str | None = None
     sent_by: str
-    correlation_id: str | None = None
     ok: bool
     boards: int
     sent: int
     failed: int
     waiting: int
     rounds: int
-    trace_id: str
-    created_at: Instant
-    settled_at: Instant | None = None  # None: some of it is still being delivered
 
 
 class BroadcastDetail(BroadcastView):

@@ -55,16 +55,29 @@ failed       It could not be delivered, or was cancelled.
 expired      Its time ran out before the agent received it."""
 
 
-class MessageView(View, kw_only=True):
-    """A message to an agent, and its state as far as that is proven.
+class SentView(View, kw_only=True):
+    """Fields of messages, questions and broadcasts in responses.
 
-    *sent_by* is for people: the name of an agent or a device, else the actor as in history. *attempt*
-    counts the keys that it was sent under, *sends* how often it may have been sent. *reason_code* is an
-    error code. *memory_id* is the answer in the board's memory. *settled_at*: when it got its final state.
+    *settled_at*: when it got its final state; None: it is still being delivered, or has no answer.
     """
 
     id: str
     user: str
+    content: str
+    correlation_id: str | None = None
+    trace_id: str
+    created_at: Instant
+    settled_at: Instant | None = None
+
+
+class MessageView(SentView, kw_only=True):
+    """A message to an agent, and its state as far as that is proven.
+
+    *sent_by* is for people: the name of an agent or a device, else the actor as in history. *attempt*
+    counts the keys that it was sent under, *sends* how often it may have been sent. *reason_code* is an
+    error code. *memory_id* is the answer in the board's memory.
+    """
+
     kind: MessageKind
     board: str | None = None  # None: of no board, or it was deleted since
     board_id: str | None = None
@@ -77,10 +90,8 @@ class MessageView(View, kw_only=True):
     to_lead: bool = False
     gateway: str | None = None
     device: str | None = None
-    content: str
     deliver: bool = False
     queue_mode: str | None = None
-    correlation_id: str | None = None
     reply_to: str | None = None
     question_id: str | None = None
     state: MessageState
@@ -91,12 +102,9 @@ class MessageView(View, kw_only=True):
     reason: str | None = None
     answer: str | None = None
     memory_id: str | None = None
-    trace_id: str
-    created_at: Instant
     updated_at: Instant
     next_look_at: Instant | None = None  # None: it is settled
     expires_at: Instant  # by then its agent has it, or never
-    settled_at: Instant | None = None
 
 
 _TEXTS = ("board_id", "board", "content", "correlation_id", "reply_to", "question_id", "state", "answer")

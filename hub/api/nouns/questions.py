@@ -8,6 +8,7 @@ from msgspec import Meta, structs
 from hub.api.device import person
 from hub.api.door.roles import AGENT, Scope
 from hub.api.noun import Noun, audited, command, device, route
+from hub.api.nouns.messages import SentView
 from hub.api.paging import MOST_LONG, Paging
 from hub.api.parameters import Key
 from hub.api.view import Instant, View
@@ -34,7 +35,7 @@ _E = ErrorCode
 _Word = Annotated[str, Meta(max_length=128)]
 
 
-class QuestionView(View, kw_only=True):
+class QuestionView(SentView, kw_only=True):
     """A question to the person whose board it is.
 
     *asked_by* and *answered_by* are for people: the name of an agent or a device, else the actor as in
@@ -43,15 +44,11 @@ class QuestionView(View, kw_only=True):
     *reply_source*.
     """
 
-    id: str
-    user: str
     board: str | None = None  # None: it was deleted since
     board_id: str | None = None
     agent: str | None = None  # that asks; None: a person does
     asked_by: str
-    content: str
     preferred_channel: str | None = None
-    correlation_id: str | None = None
     reply_tags: tuple[str, ...] = ()
     reply_source: str
     state: QuestionState
@@ -62,10 +59,7 @@ class QuestionView(View, kw_only=True):
     main_agent_id: str | None = None
     main_agent: str | None = None
     main_agent_name: str | None = None
-    trace_id: str
-    created_at: Instant
     expires_at: Instant  # an answer is awaited until then
-    settled_at: Instant | None = None
 
 
 class QuestionDetail(QuestionView):

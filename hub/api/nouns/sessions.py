@@ -12,7 +12,7 @@ from hub.api.door.bearer import NEW_LINK
 from hub.api.door.cookies import spelled_cookie
 from hub.api.door.roles import Role, Scope, scopes_of
 from hub.api.noun import ALL, Noun, Part, audited, device, listed, route
-from hub.api.nouns.tokens import SecretsOfKind, UnknownToken, check_within_rights
+from hub.api.nouns.tokens import OperatorTokenView, SecretsOfKind, UnknownToken, check_within_rights
 from hub.api.parameters import Actor, Caller
 from hub.api.view import Instant, View
 from hub.clock import epoch_ms
@@ -65,25 +65,14 @@ class NoPagesYet(HubError):
     code = ErrorCode.OVERLOADED
 
 
-class SessionView(View, kw_only=True):
+class SessionView(OperatorTokenView, kw_only=True):
     """A browser's session without its secret, of which *last4* are the last characters.
 
     *opened_at*: null, if it is a link that was not opened yet. *user*: the only user whose things it sees;
     null: everybody's.
     """
 
-    id: str
-    name: str
-    role: Role
-    scopes: tuple[Scope, ...]
-    user: str | None = None
-    last4: str
-    created_by: str
-    created_at: Instant
     opened_at: Instant | None = None
-    expires_at: Instant
-    last_used_at: Instant | None = None
-    revoked_at: Instant | None = None
 
 
 class NewLink(SessionView, kw_only=True):

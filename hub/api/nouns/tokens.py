@@ -288,23 +288,31 @@ class Tokens(SecretsOfKind[DeviceTokenRow], Noun):
         return TokenView.from_row(row)
 
 
-class OperatorTokenView(View, kw_only=True):
-    """An operator's token without its secret.
+class SignInView(View, kw_only=True):
+    """Fields of tokens of operators and agents, and of sessions, in responses.
 
-    *user*: the only user whose things it sees; None: everybody's. *scopes*: those of its role that it has.
+    *created_by*: the actor, as in the audit log.
     """
 
     id: str
-    name: str
-    role: Role
-    scopes: tuple[Scope, ...]
-    user: str | None = None
     last4: str
     created_by: str
     created_at: Instant
     expires_at: Instant
     last_used_at: Instant | None = None
     revoked_at: Instant | None = None
+
+
+class OperatorTokenView(SignInView, kw_only=True):
+    """An operator's token without its secret.
+
+    *user*: the only user whose things it sees; None: everybody's. *scopes*: those of its role that it has.
+    """
+
+    name: str
+    role: Role
+    scopes: tuple[Scope, ...]
+    user: str | None = None
 
 
 class NewOperatorToken(OperatorTokenView, kw_only=True):
@@ -383,18 +391,11 @@ def _operator_view(row: OperatorTokenRow) -> OperatorTokenView:
     return OperatorTokenView.from_row(row, role=Role(row.role), scopes=tuple(sorted(map(Scope, row.scopes))))
 
 
-class AgentTokenView(View, kw_only=True):
+class AgentTokenView(SignInView, kw_only=True):
     """An agent's token without its secret, of which *last4* are the last characters."""
 
-    id: str
     agent: str
     user: str = ""
-    last4: str
-    created_by: str  # the actor, as in the audit log
-    created_at: Instant
-    expires_at: Instant
-    last_used_at: Instant | None = None
-    revoked_at: Instant | None = None
 
 
 class NewAgentToken(AgentTokenView, kw_only=True):
