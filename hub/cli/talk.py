@@ -33,6 +33,7 @@ from hub.cli.options import (
     secret_in,
     state_folder,
 )
+from hub.tls_faults import certificate_fault, certificate_fix
 
 if TYPE_CHECKING:
     import httpx2  # imported with the first request, so that --help stays fast
@@ -330,9 +331,9 @@ def failure_of(url: str | None, error: "httpx2.TransportError") -> Failure:
     tls_error = next((cause for cause in _causes(error) if isinstance(cause, ssl.SSLError)), None)
     if isinstance(tls_error, ssl.SSLCertVerificationError):
         return Failure(
-            f"the certificate of {where} is not trusted: {tls_error.verify_message}",
+            certificate_fault(where, tls_error),
             Exit.UNAVAILABLE,
-            next_step="if it is the hub's own, trust it: SSL_CERT_FILE=CERTIFICATE hub ...",
+            next_step=certificate_fix(tls_error, "hub ..."),
         )
     is_cut_off = any(isinstance(cause, ConnectionResetError) for cause in _causes(error))
     if isinstance(error, httpx2.ConnectError) and (tls_error is not None or is_cut_off):

@@ -114,7 +114,9 @@ def _authority(
         if missing := set(map(_tree, names)) - set(permitted.permitted_subtrees or ()):
             shown = ", ".join(sorted(str(one.value) for one in missing))
             signed = [str(_leaf(tree).value) for tree in permitted.permitted_subtrees or ()]
-            again = " ".join(f"--name {name}" for name in signed if name not in ALWAYS)
+            again = (
+                " ".join(f"--name {name}" for name in signed if name not in ALWAYS) or f"--name {ALWAYS[0]}"
+            )
             next_step = (
                 f"to renew: hub tls init {again}; for more names, remove {key_file} first, "
                 "and let every device trust the new authority"

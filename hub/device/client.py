@@ -33,6 +33,7 @@ from hub.device.connection import Line
 from hub.device.credentials import BadCredential, Credential
 from hub.device.known_hubs import BadKnownHubs, HubNotTrusted, check_proof, dialled
 from hub.log import Channel
+from hub.tls_faults import certificate_fault, certificate_fix
 from protocol import keys
 from protocol.backoff import Backoff, requested_wait_s
 from protocol.codec import Codec, for_subprotocol
@@ -398,8 +399,7 @@ def why_unreachable(url: str, error: Exception) -> str:
         case InvalidMessage() if parts.scheme == "ws":
             return f"no hub answers at {where} without TLS; if its port speaks TLS, use wss://{where}"
         case ssl.SSLCertVerificationError():
-            problem = f"the certificate of {where} is not trusted ({error.verify_message})"
-            return f"{problem}; trust it: SSL_CERT_FILE=FILE hub connect ..."
+            return f"{certificate_fault(where, error)}; {certificate_fix(error, 'hub connect ...')}"
         case ssl.SSLError() | ConnectionResetError() if parts.scheme == "wss":
             return f"no TLS is spoken at {where}; if it is the hub's port all the same, use ws://{where}"
         case ConnectionRefusedError():

@@ -209,7 +209,11 @@ class Acceptor:
             place.leave()
             connection.close()
             self._on_refusal("tls_failed")
-            log.info("listener.tls_failed", reason=type(error).__name__)
+            why = (
+                getattr(error, "reason", None)
+                or "the peer closed the connection, as one that refuses the certificate"
+            )
+            log.info("listener.tls_failed", network=network_of(peer), why=why)
         except Exception as exc:  # a failure of one connection must not close the port
             place.leave()
             connection.close()

@@ -16,6 +16,7 @@ from hub.openclaw.errors import GatewayError, GatewayForbidden, GatewayRefused, 
 from hub.openclaw.frames import Refusal, Unreadable
 from hub.openclaw.gateway import GatewayState, Problem
 from hub.outbound.waits import bounded, bounded_wait
+from hub.tls_faults import certificate_fault, certificate_fix
 from protocol.errors import HubError
 
 PARKED_S: Final = 60.0  # a pairing request expires at the gateway after 5 min, so retries keep it alive
@@ -62,8 +63,8 @@ def of_opening(where: str, error: Exception) -> Ending:
         case InvalidStatus():
             return _of_status(where, error)
         case ssl.SSLCertVerificationError():
-            message = f"the certificate of {where} is not trusted ({error.verify_message})"
-            return _refused("certificate_not_trusted", message, "let this machine trust it: SSL_CERT_FILE")
+            message = certificate_fault(where, error)
+            return _refused("certificate_not_trusted", message, certificate_fix(error, "hub serve"))
         case ssl.SSLError():
             return _refused("no_tls", f"{where} does not speak TLS", "check its url in hub.toml")
         case InvalidMessage() | InvalidHandshake():

@@ -22,6 +22,7 @@ GROUND = {
     "hub.open_files",
     "hub.document",
     "hub.printable",
+    "hub.tls_faults",
     "hub.version",
     "hub.tokens",
     "hub.outbound",
@@ -37,6 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hub.dates": {"hub.clock", "protocol.tables"},
     "hub.log": {"protocol.ids", "protocol.secret_rules", "hub.printable"},
     "hub.printable": set(),
+    "hub.tls_faults": set(),
     "hub.metrics": {"hub.loop_meter", "hub.process_metrics", "protocol.errors"},
     "hub.loop_meter": {"hub.clock"},
     "hub.process_metrics": set(),
@@ -67,7 +69,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"hub.connectors", "hub.accounts"},
     "hub.coordination": GROUND | {"storage", "hub.links", "hub.openclaw", "hub.agents"},
     "hub.device": {"protocol", "hub.text", "hub.atomic_file", "hub.clock", "hub.dates", "hub.log"}
-    | {"hub.version"},
+    | {"hub.version", "hub.tls_faults"},
 }
 # May look at all below, and at each other.
 TOP = {

@@ -1,10 +1,12 @@
 """A device that finds no hub says in one sentence what it found, and what to try."""
 
 import socket
+import ssl
 from pathlib import Path
 
 import pytest
 
+from hub.device.client import why_unreachable
 from tests.support.clock import FakeClock
 from tests.support.device import open_device
 from tests.support.no_hub import listening
@@ -33,6 +35,23 @@ async def test_a_certificate_that_no_authority_has_signed(tmp_path: Path) -> Non
         told = await told_of(f"wss://{where}", tmp_path)
     assert f"the certificate of {where} is not trusted (self-signed certificate)" in told
     assert "SSL_CERT_FILE=" in told
+
+
+def test_a_refused_certificate_is_shown_with_the_mend_of_its_fault() -> None:
+    mends = {
+        9: "look whether the clock of this machine is right",
+        10: "renew it where it is served (a hub's own: hub tls init), or look whether the clock",
+        18: "trust its authority (a hub's own: hub-ca.crt beside its hub.toml): SSL_CERT_FILE=FILE hub",
+        20: "SSL_CERT_FILE=FILE hub connect ...",
+        62: "use one of the names in the certificate, or put this one into it (a hub's own: hub tls init",
+        64: "hub tls init --name ADDRESS",
+    }
+    for code, mend in mends.items():
+        error = ssl.SSLCertVerificationError(1, "refused")
+        error.verify_code, error.verify_message = code, "fault."
+        told = why_unreachable("wss://hub.example:8770", error)
+        assert told.startswith("the certificate of hub.example:8770 is not trusted (fault); "), told
+        assert mend in told, told
 
 
 async def test_the_port_for_operators(tmp_path: Path) -> None:
