@@ -345,13 +345,28 @@ NAMES: Final = sa.union_all(*_NAMED)
 
 
 def names_in(c: sa.Connection, rows: Sequence[AuditRow]) -> dict[str, str]:
-    """Return the present names of the ids in entries; an actor's id follows its kind: ``token:ID``."""
-    return names_of(c, {row.subject for row in rows if row.subject} | ids_of(row.actor for row in rows))
+    """Return the present names of the subjects and the actors of entries."""
+    subjects = names_of(c, {row.subject for row in rows if row.subject})
+    return subjects | names_of_actors(c, {row.actor for row in rows})
 
 
-def ids_of(actors: Iterable[str]) -> set[str]:
-    """Return the ids of actors."""
-    return {actor.partition(":")[2] for actor in actors}
+def names_of_actors(c: sa.Connection, actors: Iterable[str]) -> dict[str, str]:
+    """Return the names of actors, those that have one: of ``token:ID``, and the login of ``operator:UID``."""
+    parted = {actor: actor.partition(":") for actor in actors}
+    names = names_of(c, {id for kind, _, id in parted.values() if kind != "operator"})
+    found = {
+        actor: _login(id) if kind == "operator" else names.get(id) for actor, (kind, _, id) in parted.items()
+    }
+    return {actor: name for actor, name in found.items() if name}
+
+
+def _login(uid: str) -> str | None:
+    try:
+        import pwd  # imported here: Windows has none
+
+        return pwd.getpwuid(int(uid)).pw_name
+    except (ImportError, KeyError, ValueError):  # a container's user need not be in its passwd file
+        return None
 
 
 def names_of(c: sa.Connection, ids: Iterable[str]) -> dict[str, str]:
@@ -363,10 +378,9 @@ def names_of(c: sa.Connection, ids: Iterable[str]) -> dict[str, str]:
 
 
 def actor_names(c: sa.Connection, actors: Collection[str]) -> dict[str, str]:
-    """Return the display names of actors: ``device desk``, ``session anna``; others unchanged."""
-    names = names_of(c, ids_of(actors))
-    parted = {actor: actor.partition(":") for actor in actors}
-    return {actor: f"{kind} {names[id]}" if id in names else actor for actor, (kind, _, id) in parted.items()}
+    """Return the display names of actors: ``device desk``, ``operator anna``; others unchanged."""
+    names = names_of_actors(c, actors)
+    return {a: f"{a.partition(':')[0]} {names[a]}" if a in names else a for a in actors}
 
 
 def actor_name(c: sa.Connection, actor: str) -> str:

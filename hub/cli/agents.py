@@ -91,7 +91,7 @@ def _facts(response: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     for axis, since in status["axes"].items():
         if since["value"] not in _CALM and since["since"] is not None:
             why = f": {since['reason']}" if since["reason"] else ""
-            since_when = f"since {show.moment(since['since'])} by {show.mover(since['actor'])}"
+            since_when = f"since {show.moment(since['since'])} by {show.by(since)}"
             yield f"  {axis}", f"{since['value']} {since_when}{why}"
     yield "  exhausted", _exhausted(status)
     yield from _times(agent)
@@ -228,7 +228,7 @@ def status(
     present(
         {"axes": [one | {"axis": axis} for axis, one in response["axes"].items()]},
         rows="axes",
-        table=("axis", "value", "since|at as since", "reason", "actor|mover as by", "moves as next values"),
+        table=("axis", "value", "since|at as since", "reason", "*|by as by", "moves as next values"),
     )
     show.report(*_remarks(response))
 

@@ -31,7 +31,7 @@ FORMATS: Final[dict[str, Callable[[Any], object]]] = {
     "count": len,
     "hash": lambda digest: digest[:12],
     "origin": show.origin,
-    "mover": show.mover,
+    "by": show.by,
     "no": lambda value: not value,
     "yes": lambda is_so: "yes" if is_so else "",
     "or_all": lambda value: value or "all",

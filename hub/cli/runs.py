@@ -62,7 +62,7 @@ def _show(run: Mapping[str, Any]) -> None:
         show.out("\n".join(notes))
     if run["history"]:
         show.out()
-    history = ("at|moment as at", "after as state", "actor as by", "because as reason")
+    history = ("at|moment as at", "after as state", "*|by as by", "because as reason")
     present(run, rows="history", table=history)
     report_errors(run)
 

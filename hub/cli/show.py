@@ -166,9 +166,11 @@ def origin(source: str) -> str:
     return {"file": "hub.toml", "api": "the API"}.get(source, source)
 
 
-def mover(actor: str | None) -> str | None:
-    """Return the author of a status change. A device changes only its own agents, so its id is left out."""
-    return "its device" if actor is not None and actor.startswith("device:") else actor
+def by(move: Mapping[str, Any]) -> str | None:
+    """Return the author of a change: ``operator anna``; the id of a device without a name is left out."""
+    actor, name = move["actor"], move.get("actor_name")
+    kind = (actor or "").partition(":")[0]
+    return f"{kind} {name}" if name else "its device" if kind == "device" else actor
 
 
 def short_id(id: str) -> str:

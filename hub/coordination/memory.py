@@ -77,7 +77,7 @@ class BoardMemory:
         def read(c: Connection) -> tuple[list[MemoryRow], dict[str, str]]:
             found = authority.board_for(c, caller, Verb.MEMORY_READ, board)
             rows = board_memory.list_memory(c, found.id, criteria, after=after, limit=limit)
-            return rows, audit.names_of(c, audit.ids_of(row.actor for row in rows))
+            return rows, audit.names_of_actors(c, {row.actor for row in rows})
 
         return await self._store.read(read)
 

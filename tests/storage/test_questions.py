@@ -71,7 +71,7 @@ def ask(c: sa.Connection, /, id: str = "q-1", *, most: int = 9, **about: Any) ->
     return questions.ask(c, new(id, **about), most=most, limits=MESSAGES)[0]
 
 
-def said(text: str = "Red.", *, by: str = "operator:7", at: int = AT + 5, **about: Any) -> NewAnswer:
+def said(text: str = "Red.", *, by: str = "operator:4000007", at: int = AT + 5, **about: Any) -> NewAnswer:
     return NewAnswer(
         text=text,
         actor=by,
@@ -104,7 +104,7 @@ def test_an_answer_is_in_the_memory_of_the_board_and_on_its_way_to_who_asked(c: 
     assert (answered.state, answered.answer, answered.answered_by, answered.settled_at) == (
         QuestionState.ANSWERED,
         "Red.",
-        "operator:7",
+        "operator:4000007",
         AT + 5,
     )
     (item,) = remembered(c)
@@ -196,7 +196,7 @@ def reply(c: sa.Connection, *, agent_id: str | None, **about: Any) -> QuestionRo
         board_id=BOARD,
         content="Green.",
         agent_id=None if agent_id is None else AgentId(agent_id),
-        actor="operator:7" if agent_id is None else f"agent:{agent_id}",
+        actor="operator:4000007" if agent_id is None else f"agent:{agent_id}",
         at=AT + 3,
         **about,
     )
@@ -265,9 +265,9 @@ def test_an_item_that_comes_after_the_answer_is_an_item_and_nothing_else(c: sa.C
 def test_a_withdrawn_question_cannot_be_answered(c: sa.Connection) -> None:
     a_board(c)
     ask(c)
-    gone = questions.withdraw(c, "q-1", at=AT + 1, actor="operator:7", activity_id="w")
+    gone = questions.withdraw(c, "q-1", at=AT + 1, actor="operator:4000007", activity_id="w")
     assert gone.state is QuestionState.WITHDRAWN
-    assert questions.withdraw(c, "q-1", at=AT + 2, actor="operator:7", activity_id="w2") == gone
+    assert questions.withdraw(c, "q-1", at=AT + 2, actor="operator:4000007", activity_id="w2") == gone
     with pytest.raises(QuestionSettled, match="was withdrawn at"):
         questions.answer(c, "q-1", said())
     assert remembered(c) == []
@@ -277,8 +277,8 @@ def test_an_answered_question_cannot_be_withdrawn(c: sa.Connection) -> None:
     a_board(c)
     ask(c)
     questions.answer(c, "q-1", said())
-    with pytest.raises(QuestionSettled, match="was answered by operator:7 at"):
-        questions.withdraw(c, "q-1", at=AT + 9, actor="operator:7", activity_id="w")
+    with pytest.raises(QuestionSettled, match="was answered by operator:4000007 at"):
+        questions.withdraw(c, "q-1", at=AT + 9, actor="operator:4000007", activity_id="w")
 
 
 def test_a_question_without_an_answer_in_time_expires(c: sa.Connection) -> None:
@@ -318,7 +318,7 @@ def test_questions_are_listed_in_pages_the_newest_first(c: sa.Connection) -> Non
 def test_a_question_outlives_its_board_and_its_answer_is_still_brought(c: sa.Connection) -> None:
     a_board(c)
     ask(c)
-    boards.remove_board(c, BOARD, at=AT + 1, actor="operator:7")
+    boards.remove_board(c, BOARD, at=AT + 1, actor="operator:4000007")
     answered = questions.answer(c, "q-1", said())
     assert (answered.board, answered.memory_id) == (None, None)
     assert len(to(c, MessageKind.ANSWER)) == 1
@@ -399,8 +399,8 @@ def test_a_question_is_repeated_to_the_main_agent_only_while_a_run_waits_for_its
 ) -> None:
     a_board(c, has_gateway=True)
     asked = ask(c)
-    messages.cancel_message(c, "to-main-q-1", at=AT, actor="operator:7")
-    retry = {"at": AT + 1, "actor": "operator:7"}
+    messages.cancel_message(c, "to-main-q-1", at=AT, actor="operator:4000007")
+    retry = {"at": AT + 1, "actor": "operator:4000007"}
     anew = messages.retry_message(c, "to-main-q-1", MessageId("again"), **retry)  # type: ignore[arg-type]
     questions.answer(c, asked.id, said())
     taken_back = message_rows.get_message(c, anew.id)

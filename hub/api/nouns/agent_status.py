@@ -62,6 +62,7 @@ class AxisView(View):
     """The value of an agent on one axis: since when, why, and who set it.
 
     *since* is null if the history does not reach back so far. *moves*: the values that it may change to.
+    *actor_name*: the name of the actor, as in the audit log.
     """
 
     value: str
@@ -69,6 +70,7 @@ class AxisView(View):
     reason: str | None = None
     actor: str | None = None
     moves: tuple[str, ...] = ()
+    actor_name: str | None = None
 
 
 class AgentStatusView(View, kw_only=True):
@@ -219,13 +221,16 @@ class AgentStatuses(Noun):
     async def get(self, name: str) -> AgentStatusView:
         """Return the status of an agent on each axis: since when, why, and the moves from there."""
 
-        def read(c: Connection) -> tuple[agent_states.AgentStatus, Finding | None]:
+        def read(c: Connection) -> tuple[agent_states.AgentStatus, Finding | None, dict[str, str]]:
             status = agent_states.status_called(c, name, self.user_id)
-            return status, faults_of(c, self._agents.now_ms, [status.agent_id]).get(status.agent_id)
+            names = audit.names_of_actors(c, {one.actor for one in status.since.values() if one.actor})
+            return status, faults_of(c, self._agents.now_ms, [status.agent_id]).get(status.agent_id), names
 
-        status, fault = await self._store.read(read)
+        status, fault, names = await self._store.read(read)
         axes = {
-            str(axis): AxisView.from_row(one, moves=legal_moves(axis, one.value))
+            str(axis): AxisView.from_row(
+                one, moves=legal_moves(axis, one.value), actor_name=names.get(one.actor or "")
+            )
             for axis, one in status.since.items()
         }
         if fault is not None:
@@ -294,7 +299,7 @@ class AgentStatuses(Noun):
             "limit": "--limit=50: Maximum number of changes.",
         },
         rows="moves",
-        table=("at|at", "axis", "before as from", "after as to", "reason", "actor|mover as by"),
+        table=("at|at", "axis", "before as from", "after as to", "reason", "*|by as by"),
         empty="no changes",
     )
     @route("GET", "/history", Scope.READ)
@@ -312,7 +317,7 @@ class AgentStatuses(Noun):
             agent = agents.agent_called(c, name, self.user_id)
             limit, after = paging.part.limit, paging.after
             rows = agent_states.history_page(c, agent.id, axis=of_axis, limit=limit, after=after)
-            return rows, audit.names_of(c, audit.ids_of(row.actor for row in rows))
+            return rows, audit.names_of_actors(c, {row.actor for row in rows})
 
         rows, names = await self._store.read(read)
         page = paging.fetched([_move_view(row, names) for row in rows], key=lambda move: (move.seq,))
@@ -448,7 +453,7 @@ def _move_view(row: AgentMove, names: Mapping[str, str]) -> AgentMoveView:
         row,
         before=row.old_value,
         after=row.new_value,
-        actor_name=names.get(row.actor.partition(":")[2]),
+        actor_name=names.get(row.actor),
         snapshot=_words_of(row.snapshot),
     )
 

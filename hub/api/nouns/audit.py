@@ -208,7 +208,7 @@ def _view(row: AuditRow, names: Mapping[str, str]) -> AuditEntryView:
         alias=next((one.name for one in EVENT_ALIASES if is_done and one.fits(row.event, detail)), None),
         prev_hash=row.prev_hash.hex(),
         hash=row.hash.hex(),
-        actor_name=names.get(row.actor.partition(":")[2]),
+        actor_name=names.get(row.actor),
         subject_name=names.get(row.subject or ""),
         changes=tuple(_changes(row, detail)),
     )

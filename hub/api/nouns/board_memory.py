@@ -146,9 +146,7 @@ class BoardMemories(Noun):
             caller, board, requested, limit=paging.limit + 1, after=paging.after
         )
         page = paging.fetched(rows, key=lambda row: (row.created_at, row.id))
-        memory = tuple(
-            MemoryView.from_row(row, actor_name=names.get(row.actor.partition(":")[2])) for row in page.items
-        )
+        memory = tuple(MemoryView.from_row(row, actor_name=names.get(row.actor)) for row in page.items)
         return Memory(memory=memory, next_cursor=page.next_cursor)
 
     @command(

@@ -260,7 +260,7 @@ class Config(Noun):
             SettingsChangeView.from_row(
                 _change(row),
                 row,
-                actor_name=names.get(row.actor.partition(":")[2]),
+                actor_name=names.get(row.actor),
                 **{name: _detail(row).get(name) for name in ("generation", "source", "node", "revision")},
             )
             for row in page.items

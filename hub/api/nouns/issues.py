@@ -226,11 +226,8 @@ def _mutes(c: Connection, now: int) -> dict[str, IssueMuteView]:
 
 def _named(c: Connection, mutes: Collection[IssueMute]) -> dict[str, IssueMuteView]:
     """Return the mutes by their keys, with the names of those who muted."""
-    names = audit.names_of(c, audit.ids_of(mute.actor for mute in mutes))
-    return {
-        mute.key: IssueMuteView.from_row(mute, actor_name=names.get(mute.actor.partition(":")[2]))
-        for mute in mutes
-    }
+    names = audit.names_of_actors(c, {mute.actor for mute in mutes})
+    return {mute.key: IssueMuteView.from_row(mute, actor_name=names.get(mute.actor)) for mute in mutes}
 
 
 def _view(issue: Issue, mutes: Mapping[str, IssueMuteView]) -> IssueView:

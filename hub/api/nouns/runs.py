@@ -457,7 +457,7 @@ class Runs(Noun):
         def read(c: Connection) -> tuple[RunFacts, list[UnitRow], list[RunMove], dict[str, str]]:
             row = run_named(c, run_id, self.user_id)
             units, moves = first_units(c, row.id, MOST_UNITS), runs.run_history(c, row.id)
-            names = audit.names_of(c, audit.ids_of(move.actor for move in moves))
+            names = audit.names_of_actors(c, {move.actor for move in moves})
             return read_facts(c, [row], offered), units, moves, names
 
         found, units, moves, names = await self._store.read(read)
@@ -719,7 +719,7 @@ def _unit_view(row: UnitRow) -> UnitView:
 def _move_view(move: RunMove, row: RunRow, names: Mapping[str, str]) -> MoveView:
     return MoveView.from_row(
         move,
-        actor_name=names.get(move.actor.partition(":")[2]),
+        actor_name=names.get(move.actor),
         before=move.old_state,
         after=move.new_state,
         because=describe_reason(move.reason, within_s=_within_s(row)),

@@ -20,7 +20,7 @@ async def tell(hub: ServedHub, *events: str) -> None:
     """Entries of the audit log, a minute apart."""
     for event in events:
         at = hub.now_ms
-        await hub.store.write(audit.append, at=at, actor="operator:7", event=event, subject="x")
+        await hub.store.write(audit.append, at=at, actor="operator:4000007", event=event, subject="x")
         hub.clock.advance(60)
 
 
@@ -37,7 +37,7 @@ async def test_the_audit_log_is_reported_newest_first_page_by_page(tmp_path: Pat
     assert first["entries"][0] == {
         "seq": 4,
         "at": "2026-01-05T09:02:00Z",
-        "actor": "operator:7",
+        "actor": "operator:4000007",
         "event": "a.3",
         "subject": "x",
         "outcome": "done",
@@ -92,7 +92,7 @@ async def test_the_audit_log_is_narrowed_to_what_is_asked_for(tmp_path: Path) ->
 
         assert await asked(event="token.") == ["token.revoked", "token.created"]
         assert await asked(event="run.started") == ["run.started"]
-        assert await asked(actor="operator:8") == []
+        assert await asked(actor="operator:4000008") == []
         since = (START + timedelta(minutes=1)).isoformat()
         assert await asked(since=since) == ["run.started", "token.revoked"]
         assert await asked(until=since) == ["token.created", "hub.created"]

@@ -61,7 +61,7 @@ async def test_an_answer_is_on_record_and_a_second_one_is_refused_with_who_gave_
     path = f"/v1/questions/{asked['id']}/answer"
     answered = (await operator.post(path, json={"answer": "Red."})).json()
     assert (answered["state"], answered["answer"]) == ("answered", "Red.")
-    assert answered["answered_by"].startswith("operator:")
+    assert answered["answered_by"].startswith("operator ")
     late = await operator.post(path, json={"answer": "Blue."})
     assert (late.status_code, late.json()["code"]) == (409, "question_settled")
     assert f"was answered by {answered['answered_by']} at" in late.json()["detail"]

@@ -1,6 +1,8 @@
 """The commands that list, show, stop and repeat runs."""
 
 import json
+import os
+import pwd
 import re
 import time
 from datetime import UTC, datetime, timedelta
@@ -168,7 +170,10 @@ def test_a_run_is_stopped_with_the_caller_as_actor(
     assert after in result.stderr
     move = json.loads(hub("runs", "show", "r-1", "--json").stdout)["history"][-1]
     assert (move["after"], move["reason"]) == (after, reason)
-    assert move["actor"].startswith("operator:")
+    me = pwd.getpwuid(os.getuid()).pw_name
+    assert (move["actor"], move["actor_name"]) == (f"operator:{os.getuid()}", me)
+    shown = hub("runs", "show", "r-1").stdout
+    assert f"operator {me}" in shown and "operator:" not in shown
 
 
 def test_a_run_that_was_not_paused_cannot_be_resumed(

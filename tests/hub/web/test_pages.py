@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import pwd
 import re
 import shlex
 from base64 import b64encode
@@ -694,7 +695,8 @@ async def test_the_audit_log_shows_who_did_something_to_those_who_may_see_it(
 ) -> None:
     async with visiting(browser, hub) as visit:
         await visit.open("audit?event=board.")
-        assert await visit.page.locator("td[data-head=Who]").first.inner_text() == f"operator:{os.getuid()}"
+        who = await visit.page.locator("td[data-head=Who]").first.inner_text()
+        assert who == pwd.getpwuid(os.getuid()).pw_name
         await visit.page.get_by_role("navigation").get_by_role("link", name="Audit").wait_for()
         await visit.page.get_by_role("button", name="Verify").click()
         await visit.page.get_by_text("entries are as they were written").wait_for()
