@@ -150,6 +150,11 @@ def now_ms(clock: Clock) -> int:
     return epoch_ms(clock.now())
 
 
+def utc_text(at_ms: int) -> str:
+    """Return an instant for a sentence: ``2026-01-05 09:00 UTC``."""
+    return f"{from_epoch_ms(at_ms):%Y-%m-%d %H:%M} UTC"
+
+
 def from_epoch_ms(value: int) -> datetime:
     """Convert epoch milliseconds to an aware datetime in UTC, of the years 1 to 9999."""
     return datetime.fromtimestamp(min(max(value, FIRST_MS), LAST_MS) / 1000, UTC)

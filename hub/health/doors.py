@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Final
 
 from hub.api.door.roles import Scope
-from hub.clock import Clock, epoch_ms, from_epoch_ms
+from hub.clock import Clock, epoch_ms, from_epoch_ms, utc_text
 from hub.health.issues import Finding, Fix, error, notice, post, warning
 from hub.links.refusals import RefusedPeer
 from hub.links.roster import SharedRoots
@@ -245,7 +245,7 @@ async def check_absence(store: Store, now: datetime) -> Iterable[Finding]:
 
 def _about_absence(row: AbsentDevice) -> Finding:
     since = row.waits_since if row.last_seen_at is None else row.last_seen_at
-    last_seen = "has never connected" if row.last_seen_at is None else f"is away since {_at_text(since)}"
+    last_seen = "has never connected" if row.last_seen_at is None else f"is away since {utc_text(since)}"
     pause = f"hub agents pause {row.agent_name}"
     fix = f"start hub connect there; if it does not come back: hub devices revoke {row.name}, and {pause}"
     if row.revoked_at is not None:
@@ -254,16 +254,12 @@ def _about_absence(row: AbsentDevice) -> Finding:
         "device.absent",
         f"device {row.name} {last_seen}, and"
         f" {'1 run waits' if row.runs == 1 else f'{row.runs} runs wait'} for it since"
-        f" {_at_text(row.waits_since)}",
+        f" {utc_text(row.waits_since)}",
         fix=fix,
         subject=row.id,
         user_id=row.user_id,
         since=from_epoch_ms(since),
     )
-
-
-def _at_text(at: int) -> str:
-    return f"{from_epoch_ms(at):%Y-%m-%d %H:%M} UTC"
 
 
 async def check_copies(store: Store, now: datetime) -> Iterable[Finding]:
@@ -272,8 +268,8 @@ async def check_copies(store: Store, now: datetime) -> Iterable[Finding]:
         error(
             "device.copied",
             f"the key of device {row.name} is on two machines: {copy.newer} connected at"
-            f" {_at_text(copy.newer.at)} and took the place of {copy.older}, connected since"
-            f" {_at_text(copy.older.at)}",
+            f" {utc_text(copy.newer.at)} and took the place of {copy.older}, connected since"
+            f" {utc_text(copy.older.at)}",
             fix=f"keep one by its host, address or file: hub devices keep {row.name} MACHINE",
             subject=row.id,
             user_id=row.user_id,

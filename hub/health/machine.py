@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from hub.clock import from_epoch_ms
+from hub.clock import from_epoch_ms, utc_text
 from hub.health.issues import Check, Finding, error, notice, warning
 from hub.runs.clock_watch import JUMP_S, ClockWatch
 
@@ -138,7 +138,7 @@ def check_clock(watch: ClockWatch, now: datetime) -> Iterable[Finding]:
     direction = "back" if step.by_ms < 0 else "forward"
     explanation = (
         f"the clock was set {direction} by {describe_span(step.by_ms / 1000)}"
-        f" at {from_epoch_ms(step.at):%Y-%m-%d %H:%M} UTC; schedules continue from there"
+        f" at {utc_text(step.at)}; schedules continue from there"
     )
     if step.ended:
         explanation += f", and {step.ended} tokens, sessions or invitations have ended by it"

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Final
 
 from hub.api.door.roles import Scope
-from hub.clock import epoch_ms, from_epoch_ms
+from hub.clock import epoch_ms, from_epoch_ms, utc_text
 from hub.health.issues import Finding, Fix, Severity, error, notice, post, warning
 from hub.runs.budget import Reached
 from hub.runs.decisions import describe_reason
@@ -60,7 +60,7 @@ async def check_emptied(store: Store, now: datetime) -> Iterable[Finding]:
         warning(
             "folder.empty",
             f"agent {row.name} read files of {', '.join(row.paths) or 'the shared folders'} on device"
-            f" {row.device_name}{'' if until is None else f' until {_at_text(until)}'}, and finds none there",
+            f" {row.device_name}{'' if until is None else f' until {utc_text(until)}'}, and finds none there",
             fix="see there whether the folder was moved, or its disk is not mounted; if it is meant to be"
             " empty: hub issues ls has the key for hub issues mute",
             subject=row.id,
@@ -76,7 +76,7 @@ async def check_overdue(store: Store, now: datetime) -> Iterable[Finding]:
     return [
         error(
             "schedule.overdue",
-            f"{_which(row)} of agent {row.agent_name} was due at {_at_text(row.due_at)}, and did not fire",
+            f"{_which(row)} of agent {row.agent_name} was due at {utc_text(row.due_at)}, and did not fire",
             fix=f"hub logs --level warning has the reason; hub run {row.agent_name} starts a run now",
             subject=row.id,
             user_id=user_id,
@@ -91,7 +91,7 @@ def _about_schedule(row: ScheduleRow, user_id: UserId) -> Finding:
     if row.paused_reason == schedule_rows.FINISHED and row.at_ms is not None:
         return notice(
             "schedule.over",
-            f"{_which(row)} of agent {row.agent_name} was for {_at_text(row.at_ms)}, which is over: it starts"
+            f"{_which(row)} of agent {row.agent_name} was for {utc_text(row.at_ms)}, which is over: it starts"
             " no run",
             fix=f"hub run {row.agent_name}; or give it a later time",
             subject=row.id,
@@ -109,11 +109,6 @@ def _about_schedule(row: ScheduleRow, user_id: UserId) -> Finding:
 
 def _resume(id: AgentId, name: str) -> tuple[Fix, ...]:
     return post("Resume the agent", f"hub agents resume {name}", f"/v1/agents/{id}/resume", Scope.RUN)
-
-
-def _at_text(at: int) -> str:
-    """Return an instant for a sentence."""
-    return f"{from_epoch_ms(at):%Y-%m-%d %H:%M} UTC"
 
 
 def _which(row: ScheduleRow) -> str:
@@ -139,7 +134,7 @@ def _about_agent(row: AgentRow, budgets: Iterable[Reached]) -> Iterator[Finding]
         what, fix = _EXHAUSTED.get(row.exhaust_reason or "", _EXHAUSTED["rate_limit"])
         again = ""
         if row.recovery_at is not None:
-            again = f"; it is asked again at {from_epoch_ms(row.recovery_at):%Y-%m-%d %H:%M} UTC"
+            again = f"; it is asked again at {utc_text(row.recovery_at)}"
         yield warning(
             "agent.exhausted",
             f"{what.format(name=row.name)}, and its runs wait{again}",

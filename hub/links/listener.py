@@ -25,7 +25,7 @@ from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
-from hub.clock import Chance, Clock, IdFactory, from_epoch_ms, now_ms
+from hub.clock import Chance, Clock, IdFactory, now_ms, utc_text
 from hub.links.acceptor import Acceptor
 from hub.links.attempts import network_of
 from hub.links.auth import Admission, Authenticator, Knock
@@ -367,7 +367,7 @@ class DeviceListener:
         _, device = readable("device_id", device_id)
         message = (
             f"the key of this device is in use on another machine too: {copy.older}, connected since"
-            f" {from_epoch_ms(copy.older.at):%Y-%m-%d %H:%M} UTC; its connection was ended, because the hub"
+            f" {utc_text(copy.older.at)}; its connection was ended, because the hub"
             " serves the machine that connected last"
         )
         hint = (

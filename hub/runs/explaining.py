@@ -16,7 +16,7 @@ import anyio.to_thread
 import msgspec
 
 from hub.agents.prompts import BadPrompt
-from hub.clock import from_epoch_ms
+from hub.clock import utc_text
 from hub.document import Document
 from hub.extraction import chunk
 from hub.extraction.folding import fold
@@ -359,7 +359,7 @@ class _File:
             "device": agent.device_name,
             "path": path,
             "state": agent.lifecycle,
-            "at": _at(self._past.done_at),
+            "at": utc_text(self._past.done_at),
             "last": f"the last run says of it: {last}" if last else "hub items ls --path has its items",
             "edit": f"hub agents edit {agent.name} --set ",
             "endings": ", ".join(agent.file_extensions),
@@ -430,16 +430,12 @@ class _File:
             code = "not_delivered"
         elif row.verdict != "open":
             code = row.verdict
-        at, by = _at(row.verdict_at or 0), self.judges.get(row.id, "its owner")
+        at, by = utc_text(row.verdict_at or 0), self.judges.get(row.id, "its owner")
         marks = "; ".join(f"{mark}: {MARKS[mark]}" for mark in row.warnings if mark in MARKS)
         reason = self.reason(code, table=row.target_table, item_id=row.id, at=at, by=by, marks=marks)
         reason.title = str(next(iter(row.data.values()), ""))
         reason.found_by = (row.source or {}).get("found_by")
         return reason
-
-
-def _at(at_ms: int) -> str:
-    return f"{from_epoch_ms(at_ms):%Y-%m-%d %H:%M} UTC"
 
 
 Rows = Iterator[tuple[Place, Reason]]
