@@ -109,7 +109,10 @@ async def test_pages_can_be_installed_ask_no_other_origin_break_no_policy_and_fi
     width, height = SIZES["narrow"]
     await visit.page.set_viewport_size({"width": width, "height": height})
     for path in (*(f"docs/{name}.md" for name in ("metrics", "rest", "vocabularies")), *PAGES):
+        before = len(visit.requests)
         await visit.open(path)
+        read = [url for url in visit.requests[before:] if "/v1/" in url]
+        assert len(read) == len(set(read)), f"{path} reads an address twice: {sorted(read)}"
         assert await visit.page.evaluate("document.documentElement.scrollWidth") <= width, path
         assert await visit.page.evaluate(_TURNED) == [], path
     devtools = await visit.context.new_cdp_session(visit.page)
@@ -429,6 +432,27 @@ async def test_items_of_a_file_are_decided_together_but_for_those_with_a_mark(
     await expect(file.get_by_role("button", name="Approve")).to_have_count(0)
     await expect(visit.page.locator(".unsent")).to_have_count(0)
     assert {id: verdict for id, (verdict, _) in (await verdicts(hub)).items()} == {"i-2": "approve"}
+
+
+async def test_a_key_for_more_items_than_one_request_has_says_that_there_are_more(
+    hub: ServedHub, visit: Visit
+) -> None:
+    plain = sa.update(item_rows).values(unit_key="notes/a.md", warnings=[])
+    await hub.store.write(lambda c: c.execute(plain))
+    few = "limit=500", "limit=2"
+    await visit.page.route(
+        "**/v1/items?*", lambda route: route.continue_(url=route.request.url.replace(*few))
+    )
+    await visit.open("review")
+    await visit.page.keyboard.press("A")
+    await visit.page.get_by_text("2 items selected; there are more").wait_for()
+    await visit.page.keyboard.press("R")
+    await visit.page.get_by_text("Rejected 2 items; the file has more: R rejects the next ones").wait_for()
+    await saved(visit.page)
+    await visit.page.keyboard.press("R")
+    await expect(visit.page.locator(".outcome")).not_to_contain_text("more")
+    await saved(visit.page)
+    assert {verdict for verdict, _ in (await verdicts(hub)).values()} == {"reject"}
 
 
 async def test_items_are_found_by_filters_with_counts_and_a_file_is_rejected_by_one_key(
@@ -775,13 +799,21 @@ async def test_home_is_headed_by_the_worst_issue_with_its_remedy_and_the_number_
         warning("a.warns", "it will end", fix="hub mend it"),
     ]
     hub.app.issues.watch(lambda now: found)
+    async with over_unix(hub) as operator:
+        await operator.get("/v1/issues?anew=true")
+        counts = (await operator.get("/v1/status")).json()["issues"]
     await visit.open("")
     headline = visit.page.locator(".headline")
     await expect(headline).to_contain_text("agent notes failed in its last run")
-    async with over_unix(hub) as operator:
-        counts = (await operator.get("/v1/status")).json()["issues"]
     others = counts["errors"] + counts["warnings"] - 1
-    await expect(headline).to_contain_text(f"hub run notes; and {others} more: hub doctor")
+    lines = headline.locator("p")
+    await expect(lines).to_have_text(["hub run notes", re.compile(f"^and {others} more: hub doctor")])
+    # It is seen first: under the heading, on a ground of its own, in larger letters than its remedy.
+    ground = "(one) => getComputedStyle(one).backgroundColor"
+    assert await headline.evaluate(ground) != await visit.page.locator(".numbers").first.evaluate(ground)
+    larger = "(one) => parseFloat(getComputedStyle(one).fontSize)"
+    assert await headline.locator("strong").evaluate(larger) > await lines.first.evaluate(larger)
+    assert await headline.evaluate("(one) => one.previousElementSibling.matches('.page-head')")
 
 
 async def test_an_issue_is_corrected_muted_and_shown_again_from_home(
@@ -886,6 +918,30 @@ async def test_a_button_can_be_pressed_again_after_an_answer_that_nobody_underst
     await visit.page.unroute("**/pause")
     await button.click()
     await visit.page.get_by_role("button", name="Resume").wait_for()
+
+
+async def test_a_second_enter_or_click_before_the_answer_sends_nothing(hub: ServedHub, visit: Visit) -> None:
+    sent: list[str] = []
+    visit.page.on("request", lambda one: sent.append(one.url) if one.method != "GET" else None)
+    page = visit.page
+    twice = "(one) => {for (const _ of [1, 2]) one.requestSubmit ? one.requestSubmit() : one.click();}"
+    for path, field, text, done in (
+        ("boards", "Name", "shed", "shed is made."),
+        ("devices", "Name of the device", "laptop", "The device is invited."),
+        ("devices/lab", "Name", "shop", "It is called shop now."),
+        ("boards/garden", "Write into the memory", "rain", "It is written."),
+        ("agents/notes", "", "Pause", "notes is paused."),
+    ):
+        await visit.open(path)
+        sent.clear()
+        one = page.get_by_role("button", name=text)
+        if field:
+            typed = page.get_by_label(field, exact=True)
+            await typed.fill(text)
+            one = page.locator("main form", has=typed)
+        await one.evaluate(twice)
+        await page.locator(".outcome .good", has_text=done).wait_for()
+        assert len(sent) == 1, (path, sent)
 
 
 async def test_an_answer_that_arrives_after_a_newer_one_is_not_shown(hub: ServedHub, visit: Visit) -> None:

@@ -57,6 +57,24 @@ export async function signOut(): Promise<void> {
   if (await attempt(() => ask("delete", "/v1/sessions/current"), "Signed out.")) location.assign("/");
 }
 
+/** Return an action that does not begin again before it has ended, as on a second press of Enter, and whether it goes on. */
+export function useOnce(action: () => Promise<unknown>): readonly [() => Promise<void>, boolean] {
+  const goesOn = useRef(false); // at once: a second press may come before the page is drawn again
+  const [isBusy, setBusy] = useState(false);
+  async function once(): Promise<void> {
+    if (goesOn.current) return;
+    goesOn.current = true;
+    setBusy(true);
+    try {
+      await action();
+    } finally {
+      goesOn.current = false;
+      setBusy(false);
+    }
+  }
+  return [once, isBusy];
+}
+
 interface ActProps {
   readonly label: string;
   readonly scope: Scope;
@@ -72,17 +90,11 @@ interface ActProps {
 /** A button for callers who may do it; for others there is none. */
 export function Act({ label, scope, action, done, confirm, then, isMain, disabled }: ActProps): JSX.Element | null {
   const dialog = useRef<HTMLDialogElement>(null);
-  const [isBusy, setBusy] = useState(false);
-  if (!may(scope)) return null;
-  async function act(): Promise<void> {
+  const [act, isBusy] = useOnce(async () => {
     dialog.current?.close();
-    setBusy(true);
-    try {
-      if (await attempt(action, done)) then?.();
-    } finally {
-      setBusy(false);
-    }
-  }
+    if (await attempt(action, done)) then?.();
+  });
+  if (!may(scope)) return null;
   return (
     <>
       <button
@@ -107,5 +119,27 @@ export function Act({ label, scope, action, done, confirm, then, isMain, disable
         </dialog>
       )}
     </>
+  );
+}
+
+interface FormProps {
+  readonly send: () => Promise<unknown>;
+  readonly kind?: "filters" | "editor";
+  readonly children: ComponentChildren;
+}
+
+/** Fields with a button, which sends them. */
+export function Form({ send, kind = "filters", children }: FormProps): JSX.Element {
+  const [once] = useOnce(send);
+  return (
+    <form
+      class={kind}
+      onSubmit={(event) => {
+        event.preventDefault();
+        void once();
+      }}
+    >
+      {children}
+    </form>
   );
 }

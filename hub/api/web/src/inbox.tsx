@@ -11,7 +11,7 @@ import { MOST, type Values, type Verdict, give, isUndecided, isUndoable, note, u
 
 export const ROWS = 100; // of which more are read while fewer are ahead
 const MOST_ROWS = 1_000; // of one page
-const AHEAD = 100;
+const AHEAD = ROWS / 2; // so that a list that was just read is not read again at once
 const MOST_TYPED = 1_000;
 export const DONE = { approve: "Approved", reject: "Rejected" } as const;
 
@@ -215,12 +215,12 @@ export function judgeFile(items: readonly ItemView[], verdict: Verdict): void {
   decide(verdict === "reject" ? open : open.filter(isPlain), verdict, undefined, "Nothing waits here.");
 }
 
-function decide(items: readonly ItemView[], verdict: Verdict, data: Values | undefined, why: string): void {
+function decide(items: readonly ItemView[], verdict: Verdict, data: Values | undefined, why: string, more = ""): void {
   if (items.length === 0) return report(why, true);
   if (!give(items, verdict, data)) return report("Too many verdicts wait for the hub: go on once it has taken them.", true);
   chosen.value = new Map();
   edited.value = undefined;
-  report(<>{DONE[verdict]} {titled(items)}</>, false, takeBack);
+  report(<>{DONE[verdict]} {titled(items)}{more}</>, false, takeBack);
   advance();
 }
 
@@ -262,26 +262,28 @@ export function takeBack(): void {
 export async function pickAll(): Promise<void> {
   const { warning } = asked.value;
   if (warning !== undefined && warning !== "none") return report("Items with a warning are selected one by one.");
-  const found = (await waiting({ ...asked.value, warning: "none" })).filter(isOpen);
+  const page = await waiting({ ...asked.value, warning: "none" });
+  const found = page.items.filter(isOpen);
   if (found.length === 0) return report("None of these items has no warning and can be decided here.", true);
   chosen.value = new Map(found.map((row) => [row.id, row]));
+  if (page.next_cursor) report(<>{titled(found)} selected; there are more: once these are decided, A selects the next ones</>);
 }
 
 export async function rejectFile(): Promise<void> {
   const one = subject();
   if (!one) return;
-  const found = await waiting({ path: one.path, device: one.device ?? undefined });
-  decide(found.filter(isOpen), "reject", undefined, whyNot(one, "reject"));
+  const { items, next_cursor: next } = await waiting({ path: one.path, device: one.device ?? undefined });
+  decide(items.filter(isOpen), "reject", undefined, whyNot(one, "reject"), next ? "; the file has more: R rejects the next ones" : "");
 }
 
-/** Return the items without a verdict that a filter lets through, as many as one request may judge. */
-async function waiting(asked: Readonly<Record<string, string | undefined>>): Promise<readonly ItemView[]> {
+/** Return the items without a verdict that a filter lets through, as many as one request may judge, and what leads to more. */
+async function waiting(asked: Readonly<Record<string, string | undefined>>): Promise<ItemsPage> {
   try {
-    return (await ask("get", "/v1/items", { query: { ...asked, verdict: "open", limit: MOST } })).items;
+    return await ask("get", "/v1/items", { query: { ...asked, verdict: "open", limit: MOST } });
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
     report([error.message, error.hint].filter(Boolean).join(" – "), true);
-    return [];
+    return { items: [], next_cursor: null };
   }
 }
 

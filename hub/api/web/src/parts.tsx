@@ -274,21 +274,6 @@ export function Read<T>({ of, children }: { of: Reading<T>; children: (data: T) 
   );
 }
 
-/** Fields with a button, which sends them. */
-export function Form({ send, children }: { send: () => Promise<unknown>; children: Children }): JSX.Element {
-  return (
-    <form
-      class="filters"
-      onSubmit={(event) => {
-        event.preventDefault();
-        void send();
-      }}
-    >
-      {children}
-    </form>
-  );
-}
-
 interface FieldProps {
   readonly label: string;
   readonly value: string;

@@ -29,7 +29,9 @@ interface Options<P extends Path<"get">> {
 const MOST_KNOWN = 40;
 const REST_MS = 500; // between two readings of the same, however often it changes
 const AGAIN_MS = 3_000; // until what the hub did not answer is read again
+const SAME_MS = 50; // in which components that read the same address share one request
 const known = new Map<string, Known>();
+const begun = new Map<string, Promise<Known>>(); // by address; for SAME_MS
 let requests = 0; // of all readings, since several components may read the same address
 
 export function useReading<P extends Path<"get">>(path: P, options: Options<P> = {}): Reading<Answer<"get", P>> {
@@ -40,14 +42,19 @@ export function useReading<P extends Path<"get">>(path: P, options: Options<P> =
   const newest = useRef(0);
   const retry = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
 
-  async function read(): Promise<void> {
+  async function request(): Promise<Known> {
+    const request = (requests += 1);
+    const { body, tag } = await answered("get", path, { params, ...(query && { query }) });
+    return { data: body, tag, request };
+  }
+
+  /** *isAlone*: after a change, which a request that has begun may not show. */
+  async function read(isAlone = false): Promise<void> {
     clearTimeout(retry.current);
     newest.current += 1;
     const mine = newest.current;
-    const request = (requests += 1);
     try {
-      const { body, tag } = await answered("get", path, { params, ...(query && { query }) });
-      remember(url, { data: body, tag, request });
+      remember(url, await ((!isAlone && begun.get(url)) || begin(url, request())));
       if (mine === newest.current) setRefusal(null);
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
@@ -88,7 +95,7 @@ export function useReading<P extends Path<"get">>(path: P, options: Options<P> =
     data: found?.data as Answer<"get", P> | undefined,
     tag: found?.tag ?? null,
     refusal,
-    again: () => void read(),
+    again: () => void read(true),
   };
 }
 
@@ -97,6 +104,12 @@ export function useKept<T>(reading: Reading<T>): Reading<T> {
   const last = useRef(reading.data);
   if (reading.data !== undefined) last.current = reading.data;
   return { ...reading, data: last.current };
+}
+
+function begin(url: string, answer: Promise<Known>): Promise<Known> {
+  begun.set(url, answer);
+  setTimeout(() => begun.get(url) === answer && begun.delete(url), SAME_MS);
+  return answer;
 }
 
 function remember(url: string, reading: Known): void {

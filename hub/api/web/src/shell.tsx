@@ -14,7 +14,7 @@ import { useReading } from "./reading";
 import { place } from "./router";
 import { SignIn, isEntering } from "./sign_in";
 import { views } from "./views";
-import { noteVisit } from "./visit";
+import { noteVisit, useSummary } from "./visit";
 
 const THEMES = ["system", "light", "dark"] as const;
 const THEME = "theme";
@@ -86,7 +86,7 @@ const ISSUES = "to see to";
 /** Return what waits on each view, and what it is. */
 function useCounts(): Readonly<Record<string, readonly [number, string]>> {
   const when = me.value !== null && !isAtDevice();
-  const summary = useReading("/v1/summary", { kinds: ["item", "verdict", "question", "pairing"], when });
+  const summary = useSummary(when);
   const status = useReading("/v1/status", { kinds: ["agent", "device", "issue", "run"], when });
   const { errors = 0, warnings = 0 } = status.data?.issues ?? {};
   return {

@@ -2,6 +2,7 @@
 import { signal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
+import { Form } from "./acting";
 import { isSignedOut } from "./live";
 import { Refused } from "./parts";
 import { go, place } from "./router";
@@ -43,13 +44,7 @@ export function SignIn(): JSX.Element {
       <h1>Sign in</h1>
       <Refused refusal={refusal} />
       <p>This browser is not signed in to the hub, or its session has ended. Open a new link, or give a token.</p>
-      <form
-        class="filters"
-        onSubmit={(event) => {
-          event.preventDefault();
-          void enter(token.trim());
-        }}
-      >
+      <Form send={() => enter(token.trim())}>
         <label class="field">
           <span>Token of an operator</span>
           <input
@@ -63,7 +58,7 @@ export function SignIn(): JSX.Element {
         <button class="main" disabled={isBusy}>
           Sign in
         </button>
-      </form>
+      </Form>
     </main>
   );
 }

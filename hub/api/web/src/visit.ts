@@ -1,6 +1,14 @@
 // Time of the last visit: kept in a cookie of this browser, which holds two times and nothing else.
 import { effect } from "@preact/signals";
 import { now } from "./live";
+import { type Reading, useReading } from "./reading";
+import { place } from "./router";
+import type { SummaryView } from "./types";
+
+export const A_DAY = "the last 24 hours";
+export const PERIODS: Readonly<Record<string, number>> = { [A_DAY]: 1, "the last 7 days": 7, "the last 30 days": 30 };
+const DAY_MS = 86_400_000;
+const HOUR_MS = 3_600_000;
 
 const NAME = `hub_visit_${location.port}`; // ports share the cookies of their host
 const BREAK_MS = 30 * 60_000; // who was away for longer comes anew
@@ -24,4 +32,18 @@ export function noteVisit(): void {
     const text = [before, last].map((at) => at.toString(36)).join(".");
     document.cookie = `${NAME}=${text}; path=/; max-age=${KEPT_S}; samesite=strict`;
   });
+}
+
+/** Return the time of the last visit, or the begin of the days that Home is asked for. */
+export function shownSince(): string {
+  const { path, query } = place.value;
+  const days = path[0] ? undefined : PERIODS[query.get("since") ?? ""];
+  const visit = days === undefined ? lastVisit() : null;
+  // Of whole hours, so that the same request is asked for a while.
+  return (visit ?? new Date(Math.floor(now.value / HOUR_MS) * HOUR_MS - (days ?? 1) * DAY_MS)).toISOString();
+}
+
+/** Read what happened, and what waits: one request for Home and the navigation. */
+export function useSummary(when = true): Reading<SummaryView> {
+  return useReading("/v1/summary", { query: { since: shownSince() }, kinds: ["item", "verdict", "question", "pairing", "run"], when });
 }

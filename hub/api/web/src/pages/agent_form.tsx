@@ -1,8 +1,8 @@
 // Making an agent, or changing it: the hub checks each value, and what is wrong is shown beside its field.
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
-import { report } from "../acting";
-import { Field, Form, Page, Read, Refused, Select } from "../parts";
+import { Form, report } from "../acting";
+import { Field, Page, Read, Refused, Select } from "../parts";
 import { useReading } from "../reading";
 import { go, link } from "../router";
 import { Refusal, ask } from "../server";

@@ -1,8 +1,8 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
-import { Act, attempt, without } from "../acting";
+import { Act, Form, attempt, without } from "../acting";
 import { may } from "../me";
-import { type Column, Command, Facts, Field, Form, Named, Page, Pager, Read, Section, Select, State, Table, Time, Told } from "../parts";
+import { type Column, Command, Facts, Field, Named, Page, Pager, Read, Section, Select, State, Table, Time, Told } from "../parts";
 import { useReading } from "../reading";
 import { go, link, place } from "../router";
 import { ask } from "../server";

@@ -1,8 +1,8 @@
 import type { JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import { Act, attempt } from "../acting";
+import { Act, Form, attempt } from "../acting";
 import { may } from "../me";
-import { type Column, Facts, Field, Form, Page, Pager, Read, Section, Select, State, Table, Time } from "../parts";
+import { type Column, Facts, Field, Page, Pager, Read, Section, Select, State, Table, Time } from "../parts";
 import { useReading } from "../reading";
 import { go, link, place } from "../router";
 import { type Answer, ask } from "../server";

@@ -1,10 +1,10 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
-import { Act, attempt, without } from "../acting";
+import { Act, Form, attempt, without } from "../acting";
 import { between, brisk, full } from "../format";
 import { now } from "../live";
 import { may } from "../me";
-import { type Column, Command, Facts, Field, Form, Page, Pager, Read, Section, State, Table, Time } from "../parts";
+import { type Column, Command, Facts, Field, Page, Pager, Read, Section, State, Table, Time } from "../parts";
 import { useReading } from "../reading";
 import { go, link, place } from "../router";
 import { ask } from "../server";

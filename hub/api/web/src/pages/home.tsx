@@ -1,13 +1,12 @@
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { count, lasting, money } from "../format";
-import { now } from "../live";
 import { may } from "../me";
 import { Choice, Command, Page, Read, Section, State, Time } from "../parts";
 import { useReading } from "../reading";
 import { link, place } from "../router";
 import type { StatusView, SummaryView } from "../types";
-import { lastVisit } from "../visit";
+import { A_DAY, PERIODS, lastVisit, shownSince, useSummary } from "../visit";
 import { CREATE } from "./agent_form";
 import { connectingTo } from "./devices";
 import { Issues } from "./issues";
@@ -15,11 +14,7 @@ import { RunTable } from "./run_parts";
 
 const SHOWN = 6;
 const FOLDED = 20; // runs that are read: those without news are one row
-const DAY_MS = 86_400_000;
-const HOUR_MS = 3_600_000;
 const MOST_COUNTED = 1_000; // by the hub, of each kind
-const A_DAY = "the last 24 hours";
-const PERIODS: Readonly<Record<string, number>> = { [A_DAY]: 1, "the last 7 days": 7, "the last 30 days": 30 };
 
 export function Home(): JSX.Element {
   const status = useReading("/v1/status", { kinds: ["agent", "device", "issue", "run"] });
@@ -59,14 +54,16 @@ function Headline({ of }: { of: StatusView }): JSX.Element | null {
   if (!worst) return null;
   const others = of.issues.errors + of.issues.warnings - 1;
   return (
-    <div class="headline" role="status">
-      <p>
-        <State of={worst.severity} /> <strong>{worst.explanation}</strong> <Time at={worst.since} />
-      </p>
-      <p class="quiet">
-        {worst.fix}
-        {others > 0 && <>; and {count(others)} more: <Command text="hub doctor" /></>}
-      </p>
+    <div class={`headline ${worst.severity}`} role="status">
+      <State of={worst.severity} />
+      <strong>{worst.explanation}</strong>
+      <Time at={worst.since} />
+      <p>{worst.fix}</p>
+      {others > 0 && (
+        <p class="quiet">
+          and {count(others)} more: <Command text="hub doctor" />
+        </p>
+      )}
     </div>
   );
 }
@@ -158,12 +155,9 @@ function FirstSteps({ of }: { of: StatusView }): JSX.Element | null {
 /** What happened since the last visit, or in the last days. */
 function Since(): JSX.Element {
   const chosen = place.value.query.get("since") ?? "";
-  const days = PERIODS[chosen];
   const offered = Object.keys(PERIODS).filter((one) => one !== A_DAY || one === chosen || lastVisit());
-  const visit = days === undefined ? lastVisit() : null;
-  // Of whole hours, so that the same request is asked for a while.
-  const since = (visit ?? new Date(Math.floor(now.value / HOUR_MS) * HOUR_MS - (days ?? 1) * DAY_MS)).toISOString();
-  const summary = useReading("/v1/summary", { query: { since }, kinds: ["item", "pairing", "question", "run"] });
+  const since = shownSince();
+  const summary = useSummary();
   return (
     <Section
       title="What happened"

@@ -1,6 +1,6 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
-import { Act, attempt } from "../acting";
+import { Act, Form, attempt } from "../acting";
 import { may } from "../me";
 import { Command, Named, Read, State, Time } from "../parts";
 import { type Reading, useReading } from "../reading";
@@ -99,13 +99,7 @@ function Mute({ of, again }: CardProps): JSX.Element {
   return (
     <details class="mute">
       <summary>Mute</summary>
-      <form
-        class="filters"
-        onSubmit={(event) => {
-          event.preventDefault();
-          void mute();
-        }}
-      >
+      <Form send={mute}>
         <label class="field">
           <span>Why</span>
           <input type="text" autocomplete="off" required maxLength={500} value={reason} onInput={(event) => setReason(event.currentTarget.value)} />
@@ -119,7 +113,7 @@ function Mute({ of, again }: CardProps): JSX.Element {
           </select>
         </label>
         <button>Mute this issue</button>
-      </form>
+      </Form>
     </details>
   );
 }

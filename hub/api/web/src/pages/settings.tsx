@@ -1,6 +1,6 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
-import { Act, attempt, told } from "../acting";
+import { Act, Form, attempt, told } from "../acting";
 import { me } from "../me";
 import { Choice, type Column, Facts, Filter, Foreign, Page, Pager, Read, Section, Table, Time, Was } from "../parts";
 import { type Reading, useReading } from "../reading";
@@ -168,6 +168,7 @@ function Edit({ of, about, origin, tag, again }: EditProps): JSX.Element {
     setChecked(null);
   };
   const edit = (): { values: Record<string, unknown> } => ({ values: { [of.key]: isText ? text : valued(text) } });
+  const check = (): Promise<unknown> => attempt(async () => setChecked(await ask("post", "/v1/config/check", { body: edit() })), "The new value is checked.");
   const done = (): void => {
     setChecked(null);
     again();
@@ -183,13 +184,7 @@ function Edit({ of, about, origin, tag, again }: EditProps): JSX.Element {
           ["A change", WHEN[about["x-effect"] as keyof typeof WHEN]],
         ]}
       />
-      <form
-        class="editor"
-        onSubmit={(event) => {
-          event.preventDefault();
-          void attempt(async () => setChecked(await ask("post", "/v1/config/check", { body: edit() })), "The new value is checked.");
-        }}
-      >
+      <Form kind="editor" send={check}>
         <label class="field">
           <span>New value</span>
           {choices ? (
@@ -228,7 +223,7 @@ function Edit({ of, about, origin, tag, again }: EditProps): JSX.Element {
           )}
         </div>
         {checked && <Preview of={checked} />}
-      </form>
+      </Form>
     </Section>
   );
 }
