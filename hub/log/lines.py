@@ -11,6 +11,7 @@ from typing import Final, TextIO
 
 import msgspec
 
+from hub.log.meanings import MEANINGS
 from hub.log.ring import LogEntry
 from hub.printable import spelled
 
@@ -26,19 +27,21 @@ _names: dict[str, str] = {}
 
 
 def json_line(entry: LogEntry) -> str:
-    """Format an entry as one JSON object: ts (epoch seconds), level, event, channel, then the fields."""
+    """Format an entry as one JSON object: ts (epoch seconds), level, event, channel, meaning, fields."""
     line: dict[str, object] = {
         "ts": entry.at / 1000,
         "level": entry.level,
         "event": entry.event,
         "channel": entry.channel,
     }
+    if meaning := MEANINGS.get(entry.event):
+        line["meaning"] = meaning
     line.update(entry.fields)
     return msgspec.json.encode(line, enc_hook=str).decode()
 
 
 def short_line(entry: LogEntry, *, colour: bool = False, is_dated: bool = False) -> str:
-    """Return ``09:14:02 warning unit.unread agent=notes code=too_large``, and a traceback below it.
+    """Return ``09:14:02 warning unit.unread: MEANING; agent=notes code=too_large``, and a traceback below it.
 
     The time is local. Agents and devices have their names, other ids their last characters. Control
     characters are spelled out.
@@ -50,7 +53,9 @@ def short_line(entry: LogEntry, *, colour: bool = False, is_dated: bool = False)
     at = datetime.fromtimestamp(entry.at / 1000).astimezone()
     shown = [f"{name}={spelled(value)}" for name, value in fields]
     when = f"{at:%Y-%m-%d %H:%M:%S}" if is_dated else f"{at:%H:%M:%S}"
-    line = " ".join([when, level, spelled(entry.event), *shown])
+    meaning = MEANINGS.get(entry.event)
+    event = spelled(entry.event) if meaning is None else f"{entry.event}: {meaning};"
+    line = " ".join([when, level, event, *shown]).removesuffix(";")
     traceback = entry.fields.get(_TRACEBACK)
     if traceback is None:
         return line

@@ -2,6 +2,7 @@
 
 import re
 
+from hub.log.meanings import MEANINGS
 from tests.support.documents import events
 from tests.support.source import Module, facts
 
@@ -11,6 +12,16 @@ DOTTED = re.compile(r"^[a-z_]+(\.[a-z_]+)+$")
 def test_every_event_has_a_dotted_name() -> None:
     assert len(events()) > 100
     assert [event for event in events() if not DOTTED.match(event.name)] == []
+
+
+def test_every_event_has_a_meaning_of_its_own_words_and_no_meaning_is_without_an_event() -> None:
+    by_variable = {"agent.capability_registered", "agent.capability_removed"} | {
+        "checkpoint.cleared",
+        "checkpoint.kept",
+    }
+    logged = {event.name for event in events()} | by_variable
+    assert logged == MEANINGS.keys()
+    assert [name for name, meaning in MEANINGS.items() if len(meaning.split()) < 3 or name in meaning] == []
 
 
 def test_an_event_is_found_whatever_its_level() -> None:

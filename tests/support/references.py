@@ -14,6 +14,7 @@ from hub.api.application import ANSWERED, RouteOf
 from hub.api.door.roles import AGENT, DEVICE_REQUESTS, PUBLIC, ROLE_SCOPES, ROUTES, Asked, Role, Scope
 from hub.cli.app import hub
 from hub.cli.failure import Exit
+from hub.log.meanings import MEANINGS
 from hub.metrics import Metrics
 from hub.settings.schema import settings_schema
 from protocol.errors import CATALOGUE
@@ -286,17 +287,18 @@ def _metric(family: Metric, labels: tuple[str, ...]) -> str:
 def log_events_page(events: set[LoggedEvent]) -> str:
     """Return the list of all events of the log."""
     rows = "\n".join(
-        f"| `{event.name}` | {event.level} | `{event.module.replace('.', '/')}` |" for event in sorted(events)
+        f"| `{event.name}` | {event.level} | `{event.module.replace('.', '/')}` | {MEANINGS[event.name]} |"
+        for event in sorted(events)
     )
     return _page(
         "Log events",
-        "Every event of the log, its level and the module that logs it.",
+        "Every event of the log, its level, the module that logs it, and what it means.",
         """
         The log is one JSON object a line on standard error. The field `event` is one of the names below;
-        names are stable, so programs may rely on them. `hub logs` shows the newest, `hub logs --follow`
-        goes on.
+        names are stable, so programs may rely on them. The field `meaning` says the same to a person, as
+        `hub logs` prints it before the other fields; `hub logs --follow` goes on.
         """,
-        f"| event | level | module |\n|---|---|---|\n{rows}",
+        f"| event | level | module | meaning |\n|---|---|---|---|\n{rows}",
     )
 
 

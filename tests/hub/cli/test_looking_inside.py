@@ -34,8 +34,8 @@ def test_the_log_is_printed_in_order_with_its_fields(hub: Hub, served: ServedHub
     result = hub("logs")
     assert result.exit_code == Exit.DONE
     first, second = result.stdout.splitlines()
-    assert first.endswith(" info    hub.ready")
-    assert second.endswith(f" info    run.moved run_id={RUN[-8:]} state=RUNNING")
+    assert first.endswith(" info    hub.ready: the hub is ready")
+    assert second.endswith(f" run.moved: the run moved to another state; run_id={RUN[-8:]} state=RUNNING")
 
 
 def test_the_log_of_one_run_and_level_is_printed(hub: Hub, served: ServedHub) -> None:
@@ -74,12 +74,12 @@ def test_since_shows_events_of_before_a_restart_with_their_dates(
     assert printed == [
         "2026-01-04 17:14:02 info    hub.started",
         "2026-01-04 19:14:02 info    hub.started",
-        "2026-01-05 09:14:02 info    run.moved",
+        "2026-01-05 09:14:02 info    run.moved: the run moved to another state",
     ]
     assert len(hub("logs", "--since", "2d", "--until", "yesterday 18:00").stdout.splitlines()) == 2
-    assert hub("logs").stdout.splitlines() == ["09:14:02 info    run.moved"]
+    assert hub("logs").stdout.splitlines() == ["09:14:02 info    run.moved: the run moved to another state"]
     ring.append(at=AT - 86_400_000, level="info", event="run.moved", channel="hub", fields={})
-    assert hub("logs").stdout.splitlines()[0] == "2026-01-05 09:14:02 info    run.moved"
+    assert hub("logs").stdout.startswith("2026-01-05 09:14:02 info    run.moved: ")
     assert "leave out --since" in hub("logs", "--follow", "--since", "2h").stderr
 
 

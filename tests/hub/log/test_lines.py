@@ -61,7 +61,8 @@ def test_less_than_the_level_is_not_written_and_the_level_can_be_changed(
 
 def test_a_person_reads_a_short_line() -> None:
     line = short_line(entry(code="too_large", run_id="r1"))
-    assert line[8:] == " warning unit.unread code=too_large run_id=r1"
+    meaning = "a file or message could not be read, and is left out"
+    assert line[8:] == f" warning unit.unread: {meaning}; code=too_large run_id=r1"
     assert "\x1b[33mwarning\x1b[0m" in short_line(entry(), colour=True)
 
 
@@ -71,6 +72,7 @@ def test_a_person_reads_names_of_agents_and_devices_and_the_end_of_other_ids() -
     moved = entry(agent_id=agent, run_id=run, hash=run.replace("-", ""))
     assert short_line(moved).endswith(f" agent=notes run_id=3398b18f hash={moved.fields['hash']}")
     assert json.loads(json_line(moved))["agent_id"] == agent
+    assert json.loads(json_line(moved))["meaning"] == "a file or message could not be read, and is left out"
 
 
 def test_only_so_many_names_are_kept() -> None:
