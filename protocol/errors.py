@@ -19,7 +19,6 @@ Codes are never renamed. A class carries data; ``str()`` returns the sentence.
 """
 
 from enum import IntEnum, StrEnum
-from typing import ClassVar
 
 import msgspec
 
@@ -473,13 +472,21 @@ class HubError(Exception):
         limit: name of the limit that was reached; None for other errors.
     """
 
-    code: ClassVar[ErrorCode] = ErrorCode.INTERNAL
+    code: ErrorCode = ErrorCode.INTERNAL
     limit: str | None = None
 
     @property
     def retryable(self) -> bool:
         """True if an unchanged retry may succeed."""
         return CATALOGUE[self.code].retryable
+
+
+class CodedError(HubError):
+    """Error that no caller tells from others by its type: its code and message say all."""
+
+    def __init__(self, code: ErrorCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class LimitReached(HubError):

@@ -41,7 +41,7 @@ class KeySharing:
             code: the node's own, as it shows it.
 
         Raises:
-            UnknownNode: there is none, or several.
+            CodedError: there is none, or several.
             MistypedCode: *code* is none of a node.
             BadKeys: it is this node, or the keys cannot be read.
         """

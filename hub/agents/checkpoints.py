@@ -9,7 +9,7 @@ from hub.clock import Clock, now_ms
 from hub.log import Channel
 from hub.metrics import Metrics
 from protocol.authority import DEVICE
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId
 from protocol.work import RunCheckpoint
 from storage import audit
@@ -23,12 +23,6 @@ log = Channel(__name__)
 
 SCOPE_CHARACTERS: Final = 255
 MAX_SEQUENCE: Final = 2**53 - 1  # exactly representable in JavaScript
-
-
-class BadCheckpoint(HubError):
-    """A field of the checkpoint is invalid."""
-
-    code = ErrorCode.BAD_PARAMS
 
 
 class CheckpointLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +64,7 @@ class Checkpoints:
         """Store a checkpoint, replacing the previous one of the scope.
 
         Raises:
-            BadCheckpoint, BadDocument, DocumentTooLarge: a field is invalid.
+            CodedError, BadDocument, DocumentTooLarge: a field is invalid.
             StaleCheckpoint, StaleRun, LockLost, TooManyCheckpoints, UnknownAgent: see
                 ``storage.agents.checkpoints.put_checkpoint``.
 
@@ -135,18 +129,20 @@ def checkpoint_scope(given: str) -> str:
     """Check the scope of a checkpoint, and return it.
 
     Raises:
-        BadCheckpoint: the scope is invalid.
+        CodedError: the scope is invalid.
     """
     if not 1 <= len(given) <= SCOPE_CHARACTERS or not given.isprintable() or "/" in given:
         shown = given if len(given) <= 40 else f"{given[:40]}..."
         expected = f"expected 1 to {SCOPE_CHARACTERS} characters without /, as in agent or mailbox:anna"
-        raise BadCheckpoint(f"scope: {shown!r} cannot be the scope of a checkpoint: {expected}")
+        raise CodedError(
+            ErrorCode.BAD_PARAMS, f"scope: {shown!r} cannot be the scope of a checkpoint: {expected}"
+        )
     return given
 
 
 def _sequence(given: int) -> int:
     if not 0 <= given <= MAX_SEQUENCE:
-        raise BadCheckpoint(f"sequence: expected 0 to {MAX_SEQUENCE}, not {given}")
+        raise CodedError(ErrorCode.BAD_PARAMS, f"sequence: expected 0 to {MAX_SEQUENCE}, not {given}")
     return given
 
 

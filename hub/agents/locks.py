@@ -12,7 +12,7 @@ from hub.links.link import DeviceLink
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.turns import Turns
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId, UserId
 from storage.agents import lock_turns
 from storage.agents import locks as rows
@@ -37,12 +37,6 @@ class LockTimedOut(HubError):
 
     code = ErrorCode.LOCK_TIMED_OUT
     retryable = True
-
-
-class TooManyWaits(HubError):
-    """The limit of waiting lock requests of a device is reached; none was acquired."""
-
-    code = ErrorCode.LIMIT_REACHED
 
 
 class Turn:
@@ -141,14 +135,17 @@ class Locks:
 
         Raises:
             LockHeld: a lock is held, and the request does not wait.
-            HoldsAlready, TooManyLocks, TooManyWaits: the request is not allowed.
+            HoldsAlready, TooManyLocks, CodedError: the request is not allowed.
 
         If an error is raised, no lock was acquired.
         """
         waits = sum(turn.link.device_id == link.device_id for turn in self._waiting.values())
         if wait_ms and waits >= self.waits_per_device:
             self._metrics.limits_reached.labels("lock_waits_per_device").inc()
-            raise TooManyWaits(f"{waits} requests of this device wait for locks (lock_waits_per_device)")
+            raise CodedError(
+                ErrorCode.LIMIT_REACHED,
+                f"{waits} requests of this device wait for locks (lock_waits_per_device)",
+            )
         request = lock_turns.LockRequest(
             request_id=self._ids.fresh(),
             user_id=link.user_id,

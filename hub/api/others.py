@@ -102,7 +102,7 @@ class Others:
         """Return the process of the node that a request names; None: it is this one, or none is named.
 
         Raises:
-            UnknownNode: there is no such node.
+            CodedError: there is no such node.
             NodeNotAlive: it is stopped or dead.
         """
         if header is None:

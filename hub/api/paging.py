@@ -18,7 +18,7 @@ from msgspec import Meta
 
 from hub.api.binding import Call, From
 from hub.api.noun import Part
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode
 from storage.kernel.rows import Key
 
 DEFAULT_LIMIT: Final = 100
@@ -26,12 +26,6 @@ MOST: Final = 1_000
 MOST_LONG: Final = 200  # of items with a text that may be long
 
 T = TypeVar("T")
-
-
-class BadCursor(HubError):
-    """The cursor is not one that this list gave."""
-
-    code = ErrorCode.BAD_PARAMS
 
 
 class Page(NamedTuple, Generic[T]):
@@ -111,9 +105,11 @@ def _key(cursor: str) -> Key:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         key = msgspec.json.decode(raw, type=Key)
     except (ValueError, binascii.Error, msgspec.MsgspecError) as error:
-        raise BadCursor("cursor: take it from next_cursor of the page before") from error
+        raise CodedError(
+            ErrorCode.BAD_PARAMS, "cursor: take it from next_cursor of the page before"
+        ) from error
     if not key or not all(map(_is_bearable, key)):
-        raise BadCursor("cursor: take it from next_cursor of the page before")
+        raise CodedError(ErrorCode.BAD_PARAMS, "cursor: take it from next_cursor of the page before")
     return key
 
 

@@ -10,23 +10,17 @@ from hub.links.auth import Authenticator
 from hub.links.roster import Roster
 from hub.runs.control import RunControl
 from hub.runs.lifecycle import RunWatch
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode
 
 if TYPE_CHECKING:
     from hub.cluster.bus import Bus  # needs an optional extra
-
-
-class NoBus(HubError):
-    """Error: the bus of hub.toml cannot be used."""
-
-    code = ErrorCode.BAD_SETTINGS
 
 
 def make_bus(context: Context, start: Boot) -> "Bus | None":
     """Create the bus of hub.toml; None: it has none, or no other hub can use the database.
 
     Raises:
-        NoBus: a package is missing.
+        CodedError: a package is missing.
         SecretMissing: the address cannot be resolved.
     """
     url = context.settings.cluster.resolved()
@@ -35,8 +29,9 @@ def make_bus(context: Context, start: Boot) -> "Bus | None":
     try:
         from hub.cluster.bus import Bus, Member
     except ImportError as error:
-        raise NoBus(
-            f"[cluster] bus needs {error.name}, of the extra 'cluster': pip install 'device-hub[cluster]'"
+        raise CodedError(
+            ErrorCode.BAD_SETTINGS,
+            f"[cluster] bus needs {error.name}, of the extra 'cluster': pip install 'device-hub[cluster]'",
         ) from error
     member = Member(start.hub_id, context.boot_id, start.secret)
     return Bus(url, member, clock=context.clock, chance=context.chance)

@@ -5,7 +5,7 @@ retry. The message is for a person, and contains neither secrets nor mail conten
 """
 
 from datetime import datetime
-from typing import ClassVar, Final
+from typing import Final
 
 from protocol.errors import ErrorCode, HubError
 
@@ -13,7 +13,7 @@ from protocol.errors import ErrorCode, HubError
 class ConnectorFailure(HubError):
     """Base of all failures that a connector raises deliberately."""
 
-    code: ClassVar[ErrorCode] = ErrorCode.PROVIDER_UNAVAILABLE
+    code = ErrorCode.PROVIDER_UNAVAILABLE
 
 
 class SignInNeeded(ConnectorFailure):

@@ -48,7 +48,7 @@ class MessageNotDelivered(HubError):
 
     def __init__(self, row: MessageRow) -> None:
         super().__init__(row.reason or f"the message {row.state}")
-        self.code = ErrorCode(row.reason_code or ErrorCode.GATEWAY_REFUSED)  # type: ignore[misc]
+        self.code = ErrorCode(row.reason_code or ErrorCode.GATEWAY_REFUSED)
         self.members: Mapping[str, Any] = {"message_id": row.id}
 
 

@@ -65,7 +65,7 @@ class SoulNotWritten(HubError):
 
     def __init__(self, write: SoulWriteRow) -> None:
         super().__init__(write.problem or "the soul was not written")
-        self.code = ErrorCode(write.reason_code or ErrorCode.INTERNAL)  # type: ignore[misc]  # the row's
+        self.code = ErrorCode(write.reason_code or ErrorCode.INTERNAL)
         self.members = {"write_id": write.id}
 
 

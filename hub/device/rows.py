@@ -36,7 +36,7 @@ class Refusal(HubError):
 
     def __init__(self, code: ErrorCode, message: str) -> None:
         super().__init__(message)
-        self.code = code  # type: ignore[misc]  # one class, many codes
+        self.code = code
 
 
 def insert(

@@ -351,7 +351,7 @@ def status_called(c: sa.Connection, name: str, user_id: UserId | None) -> AgentS
 
     Raises:
         UnknownAgent: no user has an agent of that name.
-        AmbiguousAgent: several users have one.
+        CodedError: several users have one.
     """
     rows = c.execute(called(STATUS, name, user_id)).all()
     if len({row.agent_id for row in rows}) != 1:

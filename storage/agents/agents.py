@@ -8,7 +8,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.agent_status import AgentSubtype, AgentType
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId, RunId, TemplateId, UserId
 from protocol.lifecycles import RunOutcome, RunState
 from storage.agents import configs
@@ -31,12 +31,6 @@ class UnknownAgent(HubError):
     """Error: the agent does not exist, or was removed."""
 
     code = ErrorCode.UNKNOWN_AGENT
-
-
-class AmbiguousAgent(HubError):
-    """An agent name that is not unique, as several users have an agent of that name."""
-
-    code = ErrorCode.BAD_PARAMS
 
 
 class LastRun(msgspec.Struct, frozen=True):
@@ -276,11 +270,14 @@ def agent_called(
 
     Raises:
         UnknownAgent: no user has an agent of that name.
-        AmbiguousAgent: several users have one, and no agent has that id.
+        CodedError: several users have one, and no agent has that id.
     """
     found = readable(agent_in, c.execute(called(AGENTS, name, user_id)))
     if len(found) > 1 and found[0].id != name:
-        raise AmbiguousAgent(f"several users have an agent {name!r}; say whose: ?user=NAME, or give its id")
+        raise CodedError(
+            ErrorCode.BAD_PARAMS,
+            f"several users have an agent {name!r}; say whose: ?user=NAME, or give its id",
+        )
     removed = _removed(c, name, user_id) if or_removed and not found else None
     if not found and name.startswith(EXTERNAL):
         external_id = name.removeprefix(EXTERNAL)

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 import msgspec
 import sqlalchemy as sa
 
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, RunId
 from storage.connectors.schema import connector_cursors, seen_messages
 from storage.kernel.columns import in_parts
@@ -171,12 +171,6 @@ def _write(c: sa.Connection, agent_id: AgentId, digest: str, values: Mapping[str
 MOST_BYTES: Final = 64 * 1024
 
 
-class CursorTooLarge(HubError):
-    """Error: a connector's cursor exceeds the maximum size; nothing was written."""
-
-    code = ErrorCode.TOO_LARGE
-
-
 class CursorRow(msgspec.Struct, frozen=True):
     """Cursor; ``None``: nothing is settled yet. *last_ok_at*: last arrival at the stream's end."""
 
@@ -218,12 +212,12 @@ def move_cursor(
 
     Raises:
         StaleRun: the run has another fence, or has ended; nothing was written.
-        CursorTooLarge: nothing was written.
+        CodedError: the cursor is too large; nothing was written.
     """
     check_held(c, held)
     values = msgspec.json.encode(cursor)
     if len(values) > MOST_BYTES:
-        raise CursorTooLarge(f"a cursor of {len(values)} bytes, and {MOST_BYTES} are kept")
+        raise CodedError(ErrorCode.TOO_LARGE, f"a cursor of {len(values)} bytes, and {MOST_BYTES} are kept")
     versions = {digest_of(key): version for key, version in keys}
     settled = {
         row.key_hash: row.version

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
-from protocol.errors import ErrorCode, HubError, IllegalTransition
+from protocol.errors import CodedError, ErrorCode, HubError, IllegalTransition
 from protocol.ids import BootId, DeviceId, NodeId, UserId
 from storage.devices.schema import devices
 from storage.kernel.columns import Int, in_parts, now_ms
@@ -334,12 +334,6 @@ def end_others(c: sa.Connection, boot_id: BootId) -> None:
     )
 
 
-class UnknownNode(HubError):
-    """Error: the database has no such node."""
-
-    code = ErrorCode.UNKNOWN_NODE
-
-
 class NodeRow(msgspec.Struct, frozen=True):
     """Node of this database.
 
@@ -407,15 +401,15 @@ def node_called(c: sa.Connection, called: str, *, user_id: UserId | None = None)
     """Return the node of this id, of this unique end of an id, or of this unique name.
 
     Raises:
-        UnknownNode: there is none, or several.
+        CodedError: there is none, or several.
     """
     is_end = nodes.c.id.endswith(called, autoescape=True) if len(called) >= LEAST_END else sa.false()
     query = _nodes(user_id).where(sa.or_(nodes.c.id == called, nodes.c.name == called, is_end)).limit(2)
     found = c.execute(query).all()
     if not found:
-        raise UnknownNode(f"there is no node {called!r}")
+        raise CodedError(ErrorCode.UNKNOWN_NODE, f"there is no node {called!r}")
     if len(found) > 1:
-        raise UnknownNode(f"several nodes are called {called!r}: use an id")
+        raise CodedError(ErrorCode.UNKNOWN_NODE, f"several nodes are called {called!r}: use an id")
     return fill(NodeRow, found[0])
 
 
@@ -448,7 +442,7 @@ def remove_node(c: sa.Connection, called: str) -> NodeRow:
     """Delete a node whose process has ended, with its lease. A process that was only frozen ends itself.
 
     Raises:
-        UnknownNode: there is none, or several.
+        CodedError: there is none, or several.
         IllegalTransition: the node is alive; nothing was deleted.
     """
     node = node_called(c, called)

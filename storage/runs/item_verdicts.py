@@ -16,7 +16,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.calls import RowState
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import CallId, DeviceId, UserId
 from storage import audit
 from storage.devices.schema import devices
@@ -25,7 +25,7 @@ from storage.kernel.database import lone
 from storage.kernel.many_rows import execute_for_each
 from storage.kernel.rows import columns_of, fill, fill_each, values_of
 from storage.runs.calls import EPOCH, NOTE_COUNTER, ReportedVerdict, record_verdicts
-from storage.runs.items import ITEMS, ItemRow, UnknownItem
+from storage.runs.items import ITEMS, ItemRow
 from storage.runs.schema import item_verdicts, items
 
 GivenVerdict = Literal["approve", "edit", "reject", "undo"]
@@ -96,7 +96,7 @@ class VerdictRefused(HubError):
 
     def __init__(self, code: ErrorCode, message: str, version: int | None = None) -> None:
         super().__init__(message)
-        self.code = code  # type: ignore[misc]  # one class, many codes
+        self.code = code
         self.version = version
 
 
@@ -172,7 +172,7 @@ def give(
         item, before = known.get(one.item_id), newest.get(one.item_id)
         try:
             if item is None:
-                raise UnknownItem(f"there is no item {one.item_id!r}")
+                raise CodedError(ErrorCode.UNKNOWN_ITEM, f"there is no item {one.item_id!r}")
             one = read(item, one)
             if one.version not in (None, item.version):
                 raise _conflict(item, f"is at version {item.version} now, {item.verdict}; read it again")

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, get_args
 import msgspec
 import sqlalchemy as sa
 
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES, CallState, RunState
 from protocol.tables import DeviceTable
@@ -407,12 +407,6 @@ _waiting = (
 REVIEW_QUEUE = sa.select(sa.func.count()).select_from(_waiting.subquery())
 
 
-class UnknownItem(HubError):
-    """Error: no agent has found an item with that id, or it is another user's."""
-
-    code = ErrorCode.UNKNOWN_ITEM
-
-
 ITEM = (
     NEWEST.add_columns(devices.c.name.label("device_name"), configs.COLUMNS["timezone"])
     .outerjoin(devices, devices.c.id == items.c.device_id)
@@ -427,11 +421,11 @@ def get_item(
     """Return an item with the names of its agent and device, and the zone in which its days begin.
 
     Raises:
-        UnknownItem: there is no such item of this user.
+        CodedError: there is no such item of this user.
     """
     row = c.execute(ITEM, {"item": id}).one_or_none()
     if row is None or user_id not in (None, row.user_id):
-        raise UnknownItem(f"there is no item {id!r}")
+        raise CodedError(ErrorCode.UNKNOWN_ITEM, f"there is no item {id!r}")
     # the source of a rejected item is not kept: its zone is that of its agent
     of_agent = configs.read_config("timezone", row.timezone)
     timezone = of_agent if row.source is None else row.source.get("timezone")

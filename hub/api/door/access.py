@@ -84,7 +84,7 @@ class Refused(HubError):
 
     def __init__(self, code: ErrorCode, detail: str, *, hint: str = "") -> None:
         super().__init__(detail)
-        self.code = code  # type: ignore[misc]  # of this refusal, not of the class
+        self.code = code
         self.hint = hint
 
 

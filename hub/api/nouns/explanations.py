@@ -14,7 +14,7 @@ from hub.clock import Clock, epoch_ms
 from hub.links.link import DeviceLink
 from hub.links.roster import Roster
 from hub.runs.explaining import Explainer, Reason
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode
 from storage.agents import agents
 from storage.agents.agents import AgentRow
 from storage.store import Connection, Store
@@ -24,12 +24,6 @@ MOST_LINE: Final = 999_999_999
 MOST_AGENTS: Final = 5  # explained in one answer: each reads the file
 _PLACE: Final = re.compile(r"(?P<path>.+?):(?P<line>[1-9]\d{0,8})")
 _ELSEWHERE: Final = ("missing", "outside_paths", "outside_shared")  # of no use beside another agent's answer
-
-
-class UnknownFile(HubError):
-    """Error: no agent of the caller reads files."""
-
-    code = ErrorCode.UNKNOWN_AGENT
 
 
 class Reasons(View):
@@ -104,7 +98,7 @@ class Why(Noun):
         knowing = {row.id for row in rows if len(rows) > 1 and await self._explainer.known(row, path)}
         rows = sorted(rows, key=lambda row: row.id not in knowing)[:MOST_AGENTS]
         if not rows:
-            raise UnknownFile("no agent reads files here; make one: hub help agents")
+            raise CodedError(ErrorCode.UNKNOWN_AGENT, "no agent reads files here; make one: hub help agents")
         found = [
             await self._explainer.explain(row, path, line, await self._link(row, is_alone=len(rows) == 1))
             for row in rows

@@ -15,7 +15,7 @@ from hub.api.view import Instant, View
 from hub.clock import Clock, epoch_ms, now_ms
 from hub.health.issues import Issue, Severity
 from hub.health.issues import Issues as FoundIssues
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode
 from storage import audit, issue_mutes
 from storage.issue_mutes import IssueMute
 from storage.kernel.database import StorageError
@@ -91,12 +91,6 @@ class IssueCounts(View):
     notices: int = 0
 
 
-class NoSuchIssue(HubError):
-    """Error: the caller sees no issue with this key, or it is not muted."""
-
-    code = ErrorCode.BAD_PARAMS
-
-
 def _key(issue: IssueView) -> Key:
     return issue.id, issue.subject
 
@@ -161,11 +155,11 @@ class Issues(Noun):
         now = now_ms(self._clock)
         ends_at = None if mute.until is None else epoch_ms(mute.until)
         if ends_at is not None and ends_at <= now:
-            raise NoSuchIssue("until: expected a time to come")
+            raise CodedError(ErrorCode.BAD_PARAMS, "until: expected a time to come")
         issue = next((one for one in self._issues.current if one.found.key == key), None)
         is_elsewhere = issue is None and self._store.is_shared and self.user_id is None  # at another node
         if not is_elsewhere and (issue is None or not self._is_seen(issue)):
-            raise NoSuchIssue(f"there is no issue {key} now; hub issues ls lists all")
+            raise CodedError(ErrorCode.BAD_PARAMS, f"there is no issue {key} now; hub issues ls lists all")
         owner = None if issue is None else issue.found.user_id
         row = IssueMute(key, owner, mute.reason, actor, now, ends_at)
         await self._store.write(issue_mutes.mute, row)
@@ -186,7 +180,9 @@ class Issues(Noun):
         now = now_ms(self._clock)
         row = (await self._store.read(issue_mutes.list_mutes, now)).get(key)
         if row is None or self.user_id not in (None, row.user_id):
-            raise NoSuchIssue(f"issue {key} is not muted; hub issues ls --muted lists those that are")
+            raise CodedError(
+                ErrorCode.BAD_PARAMS, f"issue {key} is not muted; hub issues ls --muted lists those that are"
+            )
         await self._store.write(issue_mutes.unmute, key, at=now, actor=actor)
         await self._issues.refresh_muted()
         return (await self._store.read(_named, [row]))[key]

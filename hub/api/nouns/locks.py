@@ -18,7 +18,7 @@ from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.log import Channel
 from protocol.agent_status import Lifecycle
 from protocol.coordination import LOCK_CHARACTERS, MOST_LOCKS, Method, lock_names
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode
 from protocol.frame import Fence
 from protocol.ids import UserId
 from storage import audit
@@ -29,18 +29,6 @@ from storage.devices.devices import Grant
 from storage.store import Connection, Store
 
 log = Channel(__name__)
-
-
-class UnknownLock(HubError):
-    """A lock name that no agent ever acquired."""
-
-    code = ErrorCode.UNKNOWN_LOCK
-
-
-class AmbiguousLock(HubError):
-    """A lock name that is not unique, as several users have a lock of that name."""
-
-    code = ErrorCode.BAD_PARAMS
 
 
 class LockHolderView(View):
@@ -336,9 +324,11 @@ class Locks(Noun):
 def _lock_named(c: Connection, resource: str, user_id: UserId | None) -> lock_turns.LockRow:
     found = lock_turns.find_locks_named(c, resource, user_id=user_id)
     if not found:
-        raise UnknownLock(f"there is no lock {resource!r}")
+        raise CodedError(ErrorCode.UNKNOWN_LOCK, f"there is no lock {resource!r}")
     if len(found) > 1:
-        raise AmbiguousLock(f"several users have a lock {resource!r}; say whose: ?user=NAME")
+        raise CodedError(
+            ErrorCode.BAD_PARAMS, f"several users have a lock {resource!r}; say whose: ?user=NAME"
+        )
     return found[0]
 
 

@@ -13,7 +13,7 @@ from hub.api.noun import ALL, Noun, Part, audited, command, device, listed, rout
 from hub.api.view import Instant, View
 from hub.clock import epoch_ms
 from protocol.coordination import MOST_SAMPLES, MOST_TAGS, Method, Sample
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode
 from protocol.frame import Count, Id
 from storage.agents import agents, measurements
 from storage.agents.agents import UnknownAgent
@@ -24,12 +24,6 @@ from storage.store import Store
 
 MOST_LINES: Final = 60  # of a page; a day of them is read by the minute within the limit of buckets
 MeasurementType = Literal["counter", "gauge", "histogram"]
-
-
-class BadTag(HubError):
-    """A tag is not of the form ``name=value``."""
-
-    code = ErrorCode.BAD_PARAMS
 
 
 class SeriesView(View):
@@ -353,7 +347,7 @@ def _tags(texts: Iterable[str]) -> dict[str, str]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name or not value:
-            raise BadTag(f"tag: expected name=value, not {text!r}")
+            raise CodedError(ErrorCode.BAD_PARAMS, f"tag: expected name=value, not {text!r}")
         tags[name] = value
     return tags
 

@@ -20,7 +20,7 @@ from hub.log import Channel
 from hub.tokens import TokenKind
 from protocol.authority import DEVICE
 from protocol.coordination import Method
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import TokenId
 from storage.devices import devices
 from storage.devices.browser_sessions import IDLE_MS, LONGEST_MS, SESSIONS, BrowserSessionRow, open_link
@@ -57,12 +57,6 @@ class NoSessionHere(HubError):
 
     code = ErrorCode.FORBIDDEN
     hint = NEW_LINK
-
-
-class NoPagesYet(HubError):
-    """A hub whose pages cannot be reached yet."""
-
-    code = ErrorCode.OVERLOADED
 
 
 class SessionView(OperatorTokenView, kw_only=True):
@@ -136,7 +130,7 @@ class Sessions(SecretsOfKind[BrowserSessionRow], Noun):
         """
         at = self.pages_at()
         if at is None:
-            raise NoPagesYet("the hub is starting")
+            raise CodedError(ErrorCode.OVERLOADED, "the hub is starting")
         await self._check_room("browser_sessions", "sessions of browsers")
         known = await self._store.read(devices.get_device, link.device_id)
         row, code = await self._create(

@@ -13,7 +13,7 @@ from hub.api.view import Instant, View
 from hub.coordination.authority import Caller
 from hub.coordination.souls import MOST_WAIT_S, WAIT_S, SoulRequest
 from hub.coordination.souls import Souls as SoulService
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode
 from protocol.messages import SoulWriteState
 
 _E = ErrorCode
@@ -134,12 +134,6 @@ class SoulHistory(View):
     next_cursor: str | None = None
 
 
-class BadMatch(HubError):
-    """The ``If-Match`` cannot be the ETag of a soul."""
-
-    code = ErrorCode.BAD_PARAMS
-
-
 class Souls(Noun):
     """Souls of the agents of a board, and of the main agent of its gateway."""
 
@@ -233,7 +227,7 @@ def _expected(requested: NewSoul, match: Matching) -> str | None:
     """Return the hash of the text to replace, as the body or an ``If-Match`` gives it.
 
     Raises:
-        BadMatch: the ``If-Match`` is not a hash, or differs from that of the body.
+        CodedError: the ``If-Match`` is not a hash, or differs from that of the body.
     """
     if match.given in (None, "*"):
         return requested.expected_sha256
@@ -241,9 +235,11 @@ def _expected(requested: NewSoul, match: Matching) -> str | None:
     sha256 = tag[1:-1]
     is_hash = len(sha256) == 64 and not set(sha256) - set("0123456789abcdef")
     if tag != _tag(sha256) or not (is_hash or not sha256):
-        raise BadMatch("If-Match: has to be the one ETag with which the soul was read")
+        raise CodedError(
+            ErrorCode.BAD_PARAMS, "If-Match: has to be the one ETag with which the soul was read"
+        )
     if requested.expected_sha256 not in (None, sha256):
-        raise BadMatch("If-Match and expected_sha256 name two different texts")
+        raise CodedError(ErrorCode.BAD_PARAMS, "If-Match and expected_sha256 name two different texts")
     return sha256
 
 

@@ -8,7 +8,7 @@ from hub.api.view import Instant, Name, View
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.log import Channel
 from hub.metrics import Metrics
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import UserId
 from storage.devices import users
 from storage.store import Store
@@ -20,12 +20,6 @@ class TooManyUsers(HubError):
     """The limit on users is reached."""
 
     code = ErrorCode.LIMIT_REACHED
-
-
-class OwnerStays(HubError):
-    """The owner is created at each start, and cannot be removed."""
-
-    code = ErrorCode.ILLEGAL_TRANSITION
 
 
 class UserView(View):
@@ -101,7 +95,7 @@ class Users(Noun):
     async def remove(self, name: str, actor: Actor) -> UserView:
         """Delete a user who owns no devices, agents, tokens or runs."""
         if name == users.OWNER:
-            raise OwnerStays(f"user {name!r} is made at each start, and stays")
+            raise CodedError(ErrorCode.ILLEGAL_TRANSITION, f"user {name!r} is made at each start, and stays")
         at = epoch_ms(self._clock.now())
         removed = await self._store.write(users.remove_user, name, at=at, actor=actor)
         log.info("user.removed", user_id=removed.id)
