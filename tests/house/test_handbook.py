@@ -98,12 +98,6 @@ def test_every_file_that_the_architecture_names_exists() -> None:
     ] == []
 
 
-@each("block", written("sh"))
-def test_every_command_of_a_shell_block_can_be_typed(block: Block) -> None:
-    for words in commands(block.text):
-        _can_be_typed(block.page, words)
-
-
 @each("page", WRITTEN)
 def test_every_command_that_is_mentioned_exists(page: Path) -> None:
     for words in inline_commands(page):

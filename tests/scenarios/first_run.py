@@ -9,6 +9,9 @@ from tests.support.terminal import Terminal
 
 INSTALLS: Final = "python3 -m venv"  # first words of the block whose effect the tests' own environment has
 
+_OUTPUT: Final = re.compile(r"^```sh\n[^`]*```\n\n```text\n(?!\$)(.*?)```$", re.MULTILINE | re.DOTALL)
+_VALUE: Final = re.compile(r"\d+(/\d+)?|(?<=\ )/\S+|\b[A-Z0-9]{4,}(\\-[A-Z0-9]{4,})+")  # in an escaped line
+
 
 def first_run(page: Path) -> list[str]:
     """Return the commands of a page from the empty machine to the first approved item, without comments."""
@@ -17,6 +20,13 @@ def first_run(page: Path) -> list[str]:
         if "make demo" not in block.text and not block.text.startswith(INSTALLS):
             lines += (line.partition("  #")[0].strip() for line in block.text.splitlines())
     return [line for line in lines if line]
+
+
+def outputs(page: Path) -> list[str]:
+    """Return a pattern for each line of output that *page* shows after a block of commands."""
+    shown = _OUTPUT.findall(page.read_text(encoding="utf-8"))
+    lines = [line for block in shown for line in block.splitlines()]
+    return [_VALUE.sub(r"\\S+", re.escape(line)) for line in lines]
 
 
 async def type_first_run(typed: Terminal, page: Path, *, port: int, has_model: bool) -> None:

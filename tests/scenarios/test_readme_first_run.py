@@ -1,6 +1,7 @@
 """First runs of README and handbook, typed in a clone line by line: from nothing to approved items."""
 
 import os
+import re
 import socket
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from shutil import copy, which
 import pytest
 
 from hub import docs
-from tests.scenarios.first_run import first_run, type_first_run
+from tests.scenarios.first_run import first_run, outputs, type_first_run
 from tests.scenarios.scene import rows
 from tests.support.handbook import README
 from tests.support.processes import ROOT
@@ -65,6 +66,8 @@ async def test_a_new_user_types_the_first_run_in_a_clone_and_approves_a_timeline
     }
     async with terminal(clone, environment) as typed:
         await type_first_run(typed, page, port=devices, has_model=bool(prose))
+        for line in outputs(page):
+            assert re.search(line, typed.shown), f"{line!r} is not in:\n{typed.shown}"
 
         (database,) = (tmp_path / "state").rglob("desk.db")
         for table, title in (("timelines", "Opening party"), ("tasks", "Water the plants")):

@@ -23,7 +23,7 @@ WRITTEN: Final = (
         if "<!-- Generated from" not in path.read_text(encoding="utf-8")
     ),
 )
-_FENCE: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FENCE: Final = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)  # also in a list
 _LINK: Final = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)")
 _INLINE: Final = re.compile(r"`(hub [^`\n]+)`")
 _PLACEHOLDER: Final = re.compile(r"[A-Z:_]+")
