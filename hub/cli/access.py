@@ -309,7 +309,11 @@ def dashboard(hub: Talk, role: str | None, no_open: bool, qr: bool) -> Responses
 def _operators_address(hub: Talk) -> tuple[str, Mapping[str, Any]]:
     """Return the address of the operators' port, as in http://127.0.0.1:8771, and its settings."""
     listener = hub.get("/v1/config")["settings"]["listen"]["operator"]
-    host, _, port = hub.get("/v1/status")["listeners"]["operator"].rpartition(":")
+    where = hub.get("/v1/status")["listeners"].get("operator")
+    if where is None:
+        next_step = "see operator in [listen] of hub.toml"
+        raise Failure("no port for operators is open", Exit.FAILED, next_step=next_step)
+    host, _, port = where.rpartition(":")
     is_encrypted, names = listener.get("tls") is not None, listener.get("hosts", ())
     if is_encrypted and names:
         host = names[0]

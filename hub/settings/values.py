@@ -164,10 +164,11 @@ def relative_to_settings(file: Path, info: ValidationInfo) -> Path:
     """Resolve a path of hub.toml relative to the folder of the file."""
     if "\0" in str(file):
         raise refusal("path", "a path has no null character")
-    try:
-        return Path((info.context or {}).get("base", Path())) / os.path.expanduser(file)
-    except RuntimeError as error:  # ~user with an unknown user
-        raise refusal("path", "there is no such user", hint="write the path out") from error
+    expanded = os.path.expanduser(file)
+    if expanded.startswith("~"):
+        what = "this user has no home folder" if file.parts[0] == "~" else "there is no such user"
+        raise refusal("path", what, hint="write the path out")
+    return Path((info.context or {}).get("base", Path())) / expanded
 
 
 def shaped(pattern: str, *examples: str) -> WithJsonSchema:
