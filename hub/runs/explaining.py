@@ -6,6 +6,7 @@ file is passed on: places are numbers of lines.
 """
 
 import re
+import shlex
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -105,7 +106,14 @@ REASONS: Final[Mapping[str, tuple[str, str]]] = {
     "too_deep": ("its path is too long, or its folder too deep", "move it up"),
     "too_large": ("it is too large: {detail}", "split it into parts"),
     "missing": ("{device} has no such file{detail}", "name a file that is there: hub runs files {run}"),
-    "unreadable": ("the device may not open it", "give its owner the right to read it: chmod u+r"),
+    "gone": (
+        "{device} has no such file any more; run {run} read it at {at}",
+        "hub items ls --path {path} has its items; if it was moved, name its new path",
+    ),
+    "unreadable": (
+        "the device may not open it, or its folder",
+        "on {device}: chmod u+r {quoted}; if that does not help: chmod u+rx {folder}",
+    ),
     "convert_seconds": ("its conversion took too long", "split it, or raise convert_seconds in [limits]"),
     "convert_memory_bytes": (
         "its conversion took too much memory",
@@ -122,8 +130,8 @@ REASONS: Final[Mapping[str, tuple[str, str]]] = {
     # a sentence that became an item
     "item": ("it became item {item} of {table}, which waits for a verdict", "hub items show {item}"),
     "marked": (
-        "it became item {item} of {table}; it is marked, so it is approved by itself: {marks}",
-        "check its source: hub items show {item}",
+        "it became item {item} of {table}; it is marked, so it is approved only by its own id: {marks}",
+        "check its source: hub items show {item}; then: hub items approve {item}",
     ),
     "not_delivered": (
         "it became item {item} of {table}, which the device has not confirmed so far",
@@ -189,6 +197,7 @@ REASONS: Final[Mapping[str, tuple[str, str]]] = {
         "write it as a row of its own",
     ),
     "blank": ("the line has no words", "name another line"),
+    "empty": ("it is empty", "write something into it"),
     "no_line": (
         "the text has {detail} lines",
         "name another line; of a converted file, lines are those of its text",
@@ -256,6 +265,8 @@ class Explainer:
                 if isinstance(found, Document) and found.recording is None:
                     file = _File(agent, found.unit_key, *await self._store.read(_past, agent, found.unit_key))
                     top = file.of_document(found, preview.order.settings.config_fingerprint)
+                    if line is None and not found.text.strip():
+                        return [top, file.reason("empty")]
                     rows = await self._sentences(preview, found, file)
                     return [top, *_grouped(file, found.text, rows, line)]
             if isinstance(found, UnreadUnit):
@@ -267,7 +278,9 @@ class Explainer:
         except HubError as exc:
             code, detail = _CODES.get(type(exc), "busy"), str(exc)
         file = _File(agent, key, *await self._store.read(_past, agent, key))
-        if code == "missing":
+        if code == "missing" and file.was_read:
+            code = "gone"
+        elif code == "missing":
             names = {one.rpartition("/")[2]: one for one in await self._store.read(units.unit_keys, agent.id)}
             likely = [names[one] for one in get_close_matches(path.rpartition("/")[2], names, MOST_LIKELY)]
             detail = f"; did you mean {' or '.join(likely)}?" if likely else ""
@@ -344,6 +357,7 @@ class _File:
     Attributes:
         judges: names of those who gave the verdicts on items at the hub, by item.
         is_settled: a run has read it as it is, with the settings of now.
+        was_read: a run has read it, as it is or as it was.
     """
 
     def __init__(self, agent: AgentRow, path: str, past: PastUnit | None, newest: RunRow | None) -> None:
@@ -353,11 +367,14 @@ class _File:
         self.notes = (self._past.unit and self._past.unit.notes) or {}
         self.judges: dict[str, str] = {}
         self.is_settled = False
+        self.was_read = self._past.done_in is not None
         last = self._past.unit and self._past.unit.error
         self._facts: dict[str, object] = {
             "agent": agent.name,
             "device": agent.device_name,
             "path": path,
+            "quoted": shlex.quote(path),
+            "folder": shlex.quote(path.rpartition("/")[0] or "."),
             "state": agent.lifecycle,
             "at": utc_text(self._past.done_at),
             "last": f"the last run says of it: {last}" if last else "hub items ls --path has its items",

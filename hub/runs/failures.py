@@ -1,5 +1,6 @@
 """Sentences about failures of runs and of their files, and what mends each, by the code of the failure."""
 
+import shlex
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
@@ -19,7 +20,7 @@ _PATHS: Final = {  # by the source of the agent: the command that changes its pa
     "api": "hub agents edit {agent} --path PATH",
 }
 _AGAIN: Final = "it is read again by the next run: hub run {agent}"
-_SPLIT: Final = "split it, or keep it out of the paths of the agent: {paths}"
+_SPLIT: Final = "split it, or move it to a folder that the agent does not read"
 _LIMIT: Final = "raise the limit: hub config set limits.NAME=NUMBER; or let the agent read less: {paths}"
 _REPORT: Final = "hub logs --level error has the details; please report this fault of the hub to its authors"
 
@@ -30,7 +31,8 @@ FAILURES: Final[Mapping[str, Failure]] = {
         "device {device} has no {path} in the folders that it shares", "correct the paths: {paths}"
     ),
     "unreadable": Failure(
-        "device {device} is not allowed to read {path}", "let the user that runs hub connect there read it"
+        "device {device} is not allowed to read {path}",
+        "on {device}: chmod u+r {quoted}; for a folder: chmod u+rx {quoted}",
     ),
     "changed": Failure("{path} changed while it was read", _AGAIN),
     "too_large": Failure("{path} is too large{more}", _SPLIT),
@@ -81,6 +83,7 @@ def explain(error: RunError, run: RunRow, device: str) -> Failure:
         "message": error.message or error.code.replace("_", " "),
         "more": more if more.startswith(":") else "",
         "path": error.unit_key or "a file",
+        "quoted": shlex.quote(error.unit_key or "FILE"),
         "where": f"{error.unit_key}: " if error.unit_key else "",
         "run": run.id[-8:],
     }

@@ -99,6 +99,8 @@ REMEDIES: Final = {
     "too_deep": "move it up",
     "too_large": "split it",
     "missing": "hub runs files",
+    "gone": "hub items ls --path",
+    "empty": "write something",
     "not_convertible": "hub help agents",
 }
 _RAIN: Final = (
@@ -297,6 +299,8 @@ def plant_first(work: Planter, each: int) -> None:
     rows = [(f"# House {i}", "", f"- [ ] Sweep floor {i}", "") for i in n]
     codes = ["not_prose", "blank", "item", ""] * each
     file("work/house.md", [line for row in rows for line in row], codes)
+    file("work/empty.md", ())
+    work.cases.append(Case("empty", "work", "notes/work/empty.md"))
     file("work/lists.csv", ["Task,Who", "Rake leaves,Ben"], ["not_prose", "item"])
     for i in n:
         work.cases.append(Case("no_line", "work", "notes/work/house.md", 900 + i))
@@ -382,6 +386,10 @@ async def by_rules(folder: Path, each: int, typed: int) -> World:
             work.file(f"work/page{i}.md", later, ["", "new"], of_file="changed")
         await play.check([*work.cases, *many.cases, *others.cases])
         await play.check(of_files("settled", "twice{}", each))
+        gone = of_files("gone", "rain{}", min(each, len(_RAIN)))
+        for case in gone:
+            (play.folder / case.path).unlink()
+        await play.check(gone)
         sample = {case.code: case for case in (*work.cases, *many.cases)}
         asked = await play.check_typed([*sample.values()][:typed])
         print(f"asked by the command: {asked}")  # noqa: T201  # figures of the proof

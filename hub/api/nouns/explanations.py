@@ -6,6 +6,7 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 from hub.api.agent_filters import ids_called
+from hub.api.binding import BadRequest
 from hub.api.door.roles import Scope
 from hub.api.noun import Noun, command, route
 from hub.api.others import ConnectedElsewhere, link_of
@@ -13,6 +14,7 @@ from hub.api.view import View
 from hub.clock import Clock, epoch_ms
 from hub.links.link import DeviceLink
 from hub.links.roster import Roster
+from hub.printable import one_line
 from hub.runs.explaining import Explainer, Reason
 from protocol.errors import CodedError, ErrorCode
 from storage.agents import agents
@@ -23,6 +25,7 @@ MOST_EXAMINED: Final = 100  # agents, by name, among which those that know the f
 MOST_LINE: Final = 999_999_999
 MOST_AGENTS: Final = 5  # explained in one answer: each reads the file
 _PLACE: Final = re.compile(r"(?P<path>.+?):(?P<line>[1-9]\d{0,8})")
+_NO_PLACE: Final = re.compile(r".+\.\w{1,8}:([^./]*)")  # no line follows the ending of a file
 _ELSEWHERE: Final = ("missing", "outside_paths", "outside_shared")  # of no use beside another agent's answer
 
 
@@ -85,6 +88,8 @@ class Why(Noun):
         """
         if line is None and (place := _PLACE.fullmatch(path)):
             path, line = place["path"], int(place["line"])
+        elif line is None and (wrong := _NO_PLACE.fullmatch(path)):
+            raise BadRequest([f"path: '{one_line(wrong[1])}' is no line of a file; lines are numbers from 1"])
 
         def read(c: Connection) -> list[AgentRow]:
             at = epoch_ms(self._clock.now())

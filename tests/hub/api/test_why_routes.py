@@ -33,3 +33,6 @@ async def test_a_file_of_a_device_that_is_away_has_the_last_result_and_only_its_
         (reason,) = (await client.get("/v1/why", params={"path": "a.md", "user": "anna"})).json()["reasons"]
         assert (reason["agent"], reason["run_id"]) == ("letters", None)
         assert (await client.get("/v1/why")).status_code == 422
+        for place in ("0", "abc", "-1", ""):
+            refused = await client.get("/v1/why", params={"path": f"notes/a.md:{place}"})
+            assert (refused.status_code, f"'{place}' is no line" in refused.text) == (422, True), place

@@ -30,5 +30,7 @@ async def test_code_of_a_device_becomes_a_sentence_with_its_detail_and_the_comma
     missing = explain(RunError("notez", "missing", "missing", 1), run, "desk")
     assert missing.sentence == "device desk has no notez in the folders that it shares"
     assert missing.remedy == "correct the paths: hub config set 'agents.notes.paths=[\"PATH\"]'"
+    locked = explain(RunError("my notes", "unreadable", "unreadable", 1), run, "desk")
+    assert locked.remedy == "on desk: chmod u+r 'my notes'; for a folder: chmod u+rx 'my notes'"
     large = explain(RunError("a.pdf", "too_large", "too_large: 5 bytes, at most 2 are read", 1), run, "desk")
     assert large.sentence == "a.pdf is too large: 5 bytes, at most 2 are read"
