@@ -216,6 +216,7 @@ class Hub:
             add("clock", watch, turns=watch.turns)
             watch.on_step = work.clock_stepped
         database.on_change = issues.forget
+        work.lifecycle.agent_ran = issues.forget
         add("database", database, turns=database.turns)
         gauges = Gauges(
             store=context.store, clock=context.clock, metrics=context.metrics, log=context.log, disk=disk
@@ -348,7 +349,7 @@ class Hub:
                 *models_in_use.renewed(settings),
             ],
             agents_changed=agents_changed,
-            after=issues.forget,
+            after=partial(issues.forget, online=True),
         )
         reloader.generation = await last_generation(context.store, context.node.id)
         reloader.attach(parts, context.metrics)

@@ -68,7 +68,7 @@ class Work:
         store, metrics, boot_id = context.store, context.metrics, context.boot_id
         clock, ids, chance = context.clock, context.ids, context.chance
         self.watch = RunWatch(poll_s=POLL_S if store.is_shared else None)
-        lifecycle = Lifecycle(store, clock=clock, ids=ids, metrics=metrics, watch=self.watch)
+        self.lifecycle = lifecycle = Lifecycle(store, clock=clock, ids=ids, metrics=metrics, watch=self.watch)
         self.spans = _make_span_export(context)
         if self.spans is not None:
             lifecycle.on_ended = self.spans.run_ended

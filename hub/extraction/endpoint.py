@@ -312,7 +312,7 @@ class Endpoint:
             if isinstance(meaning, ModelError):
                 return meaning
             if isinstance(meaning, Trouble):
-                return ListFailed(f"{base_url} does not answer ({meaning})")
+                return ListFailed(f"{base_url} answers {meaning}")
             # The endpoint answers, but is busy or refuses the request.
             return ModelRefused(f"{base_url}: {meaning}")
         self._has_listed = True

@@ -88,7 +88,7 @@ async def check_reach(endpoints: Mapping[str, Reach], now: datetime) -> Iterable
         error(
             "model.unreachable",
             f"the model {name} was asked at {now:%Y-%m-%d %H:%M} UTC: {wrong[name]}",
-            fix="see to the endpoint, and to its table in hub.toml; rules go on without it",
+            fix="see to the endpoint, and to its table in hub.toml; files that need a model wait",
             subject=name,
         )
         for name in endpoints

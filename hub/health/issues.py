@@ -208,8 +208,17 @@ class Issues:
             await self._clock.sleep(WOKEN_S)
             await wait_for_event(self._wake, self._clock, self._every_s - WOKEN_S)
 
-    def forget(self) -> None:
-        """Expire the last findings after a change, and run the checks again soon."""
+    def forget(self, subject: str | None = None, *, online: bool = False) -> None:
+        """Expire the last findings after a change, and run the checks again soon.
+
+        Args:
+            subject: that has changed; if no issue is about it, nothing expires. None: any may have.
+            online: also drop what other machines answered.
+        """
+        if subject is not None and all(about != subject for _, about in self._issues):
+            return
+        if online:
+            self._asked_at = -math.inf
         self._ran_at = -math.inf
         self._wake.set()
 

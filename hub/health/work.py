@@ -1,6 +1,7 @@
 """Checks of agents, schedules, budgets, runs and questions that do not progress."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
@@ -173,6 +174,7 @@ def about_failing(one: FailingAgent) -> Finding:
         )
     sentence, remedy = explain(wrong, run, agent.device_name or "")
     which = "its last run" if one.count == 1 else f"its last {one.count} runs"
+    which = which if one.alike == one.count else f"{one.alike} of {which}"
     about = partial(
         Finding,
         fix=remedy if "hub run " in remedy else f"{remedy}; then hub run {agent.name}",
@@ -183,8 +185,10 @@ def about_failing(one: FailingAgent) -> Finding:
     )
     if run.outcome is RunOutcome.ERROR:
         return about(Severity.ERROR, "agent.runs_fail", f"agent {agent.name} failed in {which}: {sentence}")
-    explanation = f"agent {agent.name} did only a part of {which}, {run.error_count} errors: {sentence}"
-    return about(Severity.WARNING, "agent.files_fail", explanation)
+    errors = "1 error" if run.error_count == 1 else f"{run.error_count} errors"
+    explanation = f"agent {agent.name} did only a part of {which}, {errors} in the last: {sentence}"
+    found = about(Severity.WARNING, "agent.files_fail", explanation)
+    return replace(found, fix=f"{found.fix}; or mute it: hub issues mute {found.key}")
 
 
 async def check_silence(

@@ -152,6 +152,7 @@ class Lifecycle:
 
     Attributes:
         on_ended: called with each run that has ended.
+        agent_ran: called with its agent.
     """
 
     def __init__(
@@ -163,6 +164,7 @@ class Lifecycle:
         self._metrics = metrics
         self._watch = watch
         self.on_ended: Callable[[RunId], None] = lambda _: None
+        self.agent_ran: Callable[[AgentId], None] = lambda _: None
 
     async def move(
         self,
@@ -207,6 +209,8 @@ class Lifecycle:
         if after.state in FINAL_RUN_STATES:
             self._metrics.runs.labels(outcome or after.state.lower()).inc()
             self.on_ended(after.id)
+            if agent_id is not None:
+                self.agent_ran(agent_id)
         if sentence := _SENTENCES.get(after.state):
             await self._publish(after, sentence, event, reason, agent_id, device_id, at)
         self._watch.moved(held.id)

@@ -203,12 +203,14 @@ class FailingAgent(msgspec.Struct, frozen=True):
         run: the newest one.
         since: when the first one after the last success ended, epoch milliseconds.
         count: number of these runs, at most MOST_COUNTED.
+        alike: number of those that ended as the newest did.
     """
 
     agent: AgentRow
     run: RunRow
     since: int
     count: int
+    alike: int
 
 
 class AbsentDevice(msgspec.Struct, frozen=True):
@@ -302,7 +304,13 @@ def failing(c: sa.Connection, at: int, only: Collection[str] | None = None) -> l
         series[id] = list(takewhile(lambda run: run.outcome != RunOutcome.SUCCESS, ended))
     newest = {run.agent_id: run for run in find_runs(c, [series[id][0].id for id in found])}
     return [
-        FailingAgent(row, newest[row.id], series[row.id][-1].completed_at, len(series[row.id]))
+        FailingAgent(
+            row,
+            newest[row.id],
+            series[row.id][-1].completed_at,
+            len(series[row.id]),
+            sum(run.outcome == series[row.id][0].outcome for run in series[row.id]),
+        )
         for row in rows_of(c, found)
         if row.id in newest  # else its run cannot be read, which is an issue of its own
     ]

@@ -131,12 +131,14 @@ def test_agent_fails_after_three_runs_without_success_or_a_day_without_one(c: sa
         if count:
             bad = [hours for outcome, hours in series if outcome is not None][-count:]
             newest = max(place for place, (outcome, _) in enumerate(series) if outcome is not None)
-            expected[agent.name] = (f"r-{number}-{newest}", now - bad[0] * HOUR_MS, count)
+            outcomes = [outcome for outcome, _ in series if outcome is not None][-count:]
+            alike = outcomes.count(outcomes[-1])
+            expected[agent.name] = (f"r-{number}-{newest}", now - bad[0] * HOUR_MS, count, alike)
     c.execute(sa.update(state_table).values(lifecycle="active"))
 
-    found = {one.agent.name: (one.run.id, one.since, one.count) for one in agents_in_trouble.failing(c, now)}
-    assert found == expected
-    only = [one.agent.id for one in agents_in_trouble.failing(c, now)][:2]
+    failing = agents_in_trouble.failing(c, now)
+    assert {one.agent.name: (one.run.id, one.since, one.count, one.alike) for one in failing} == expected
+    only = [one.agent.id for one in failing][:2]
     assert [one.agent.id for one in agents_in_trouble.failing(c, now, only)] == only
     c.execute(sa.update(state_table).values(lifecycle="paused"))
     assert agents_in_trouble.failing(c, now) == []

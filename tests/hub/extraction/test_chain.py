@@ -199,7 +199,7 @@ async def test_an_endpoint_that_answers_questions_is_never_away_for_its_list_of_
         oracle.list_status = 200
         assert await Chain([endpoint]).reach() is None
         oracle.list_status = 503  # this one had a list until now
-        assert "does not answer" in str(await Chain([endpoint]).reach())
+        assert "/v1 answers HTTP 503" in str(await Chain([endpoint]).reach())
 
 
 async def test_a_chain_is_as_careful_as_its_most_careful_endpoint() -> None:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from functools import partial
 
 import anyio
 import pytest
@@ -234,15 +235,32 @@ async def test_what_other_machines_answered_counts_for_some_minutes(issues: Issu
     assert issues.current == []
 
 
-@pytest.mark.parametrize("anew", [True, False], ids=["who wants it so", "who asks after a change"])
-async def test_a_fixed_problem_is_not_reported_after_a_change(issues: Issues, anew: bool) -> None:
-    facts = Facts(FULL)
-    issues.add("disk", facts)
-    assert len(await issues.fresh()) == 1
-    facts.found = []
-    if not anew:
-        issues.forget()
-    assert await issues.fresh(anew=anew) == []
+async def test_a_fixed_problem_is_not_reported_to_who_wants_it_so_or_asks_after_a_change(
+    issues: Issues,
+) -> None:
+    facts = Facts()
+    issues.add("agents", facts)
+    for change, anew, are_left in (
+        (partial(issues.forget, "a-2"), True, 0),
+        (partial(issues.forget), False, 0),
+        (partial(issues.forget, "a-1"), False, 0),
+        (partial(issues.forget, "a-2"), False, 1),
+    ):
+        facts.found = [error("agent.runs_fail", "it failed", fix="run it", subject="a-1")]
+        assert len(await issues.fresh(anew=True)) == 1
+        facts.found = []
+        change()
+        assert len(await issues.fresh(anew=anew)) == are_left
+
+
+async def test_what_other_machines_answered_is_forgotten_with_a_change_of_the_settings(
+    issues: Issues,
+) -> None:
+    issues.add("model", Facts(error("model.unreachable", "no answer", fix="start it")), online=True)
+    for online, are_left in ((False, 1), (True, 0)):
+        assert len(await issues.fresh(online=True)) == 1
+        issues.forget(online=online)
+        assert len(await issues.fresh()) == are_left
 
 
 async def test_the_log_tells_when_an_issue_begins_and_ends_and_not_in_between(
