@@ -33,7 +33,7 @@ class SkipReason(StrEnum):
 # What the reason means, and how to change it. These files are left out on purpose; others have failed.
 LEFT_OUT: Final[Mapping[str, str]] = {
     SkipReason.OTHER_EXTENSION: "file_extensions of the agent do not name it; without that key, all are read",
-    SkipReason.OUTSIDE_SHARED: "the device does not share it: hub connect --root DIR shares a folder",
+    SkipReason.OUTSIDE_SHARED: "the device does not share it: start hub connect anew, with more --root DIR",
     SkipReason.OUTSIDE_PATHS: "it is outside of the paths of the agent: add its folder to paths",
     SkipReason.HIDDEN: "its name, or that of its folder, begins with a dot: rename it",
     SkipReason.KEY_FILE: "its name is that of a file with keys or passwords, which stays here: rename it",

@@ -277,7 +277,7 @@ def _report_state(response: Mapping[str, Any]) -> None:
     for one in response["refused"]:
         show.report(str(_problem(one)))
     for key in response["waiting"]:
-        show.report(f"{key}: needs a restart")
+        show.report(f"{key}: {WHEN['restart']}")
 
 
 def _at(settings: Mapping[str, Any], key: str) -> Any:
@@ -323,7 +323,7 @@ def _plain(value: Any) -> Any:
 WHEN = {
     "live": "applies at once",
     "reconnect": "applies to new connections",
-    "restart": "needs a restart",
+    "restart": "needs a restart: hub drain, and when it has ended: hub serve",
     "archived": "is archived",
 }
 

@@ -17,6 +17,7 @@ from hub.cli.talk import Talk, agent_names, path_of, run_ids, talk
 from hub.printable import one_line, spelled
 
 _MOST_TITLES = 10
+NEXT: Final = "next in line"  # a run that begins at once; nobody needs to do anything
 
 
 @click.group(cls=ListByDefault, epilog=example("hub runs show 4e21a9"))
@@ -252,12 +253,13 @@ def follow_to_end(
                     show.print_json("progress", step, on_one_line=True)
                 else:
                     show_step(step)
-                    if last["state"] == "QUEUED" and last["waiting_for"] not in (None, reason):
+                    if last["state"] == "QUEUED" and last["waiting_for"] not in (None, reason, NEXT):
                         reason = last["waiting_for"]
                         show.report(f"it waits: {reason}; Ctrl-C ends only this command, then: {command}")
                     if last["state"] == "PAUSED" and not is_paused:
                         show.report(
-                            f"the run resumes by itself; Ctrl-C ends only this command, then: {command}"
+                            "the run resumes by itself; what is wrong: hub doctor --online; "
+                            f"Ctrl-C ends only this command, then: {command}"
                         )
                     is_paused = last["state"] == "PAUSED"
     except KeyboardInterrupt:

@@ -414,7 +414,9 @@ def _held(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released with the process, however it ends
         except BlockingIOError as error:
-            raise DeviceFileInUse(f"another device serves {path}; give this one a file of its own") from error
+            raise DeviceFileInUse(
+                f"another hub connect uses {path}; end it first, or give this one a --name of its own"
+            ) from error
         yield
     finally:
         os.close(lock)

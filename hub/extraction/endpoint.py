@@ -273,7 +273,8 @@ class Endpoint:
     async def reach(self) -> str | None:
         """Check the endpoint by listing its models; return its problem, or ``None``."""
         wrong = await self._list_models()
-        return None if wrong is None or (self._is_proved and isinstance(wrong, ListFailed)) else str(wrong)
+        answers = self._is_proved and self.breaker.error is None
+        return None if wrong is None or (answers and isinstance(wrong, ListFailed)) else str(wrong)
 
     async def probe(self) -> ModelError | None:
         """Check whether a question is worth while; return why it is not, or ``None``.

@@ -56,6 +56,7 @@ class Breaker:
         self._in_a_row = 0
         self._openings = 0  # since the last answer
         self._opened: _Opened | None = None
+        self._unanswered: ModelUnavailable | None = None
 
     @property
     def circuit(self) -> Circuit:
@@ -71,13 +72,13 @@ class Breaker:
 
     @property
     def error(self) -> ModelError | None:
-        """Error that opened the circuit; ``None`` while it is closed."""
-        return None if self._opened is None else self._opened.error
+        """Error that opened the circuit, or of a last question without an answer."""
+        return self._unanswered if self._opened is None else self._opened.error
 
     def succeeded(self) -> None:
         """Record an answer, which closes the circuit."""
         self._in_a_row = self._openings = 0
-        self._opened = None
+        self._opened = self._unanswered = None
 
     def try_now(self) -> None:
         """End the delay at a person's request: the next question tests the endpoint."""
@@ -92,6 +93,7 @@ class Breaker:
             case ModelExhausted():
                 self._open(error, self._next_wait_s())
             case ModelUnavailable() | EndpointRefused():
+                self._unanswered = error if isinstance(error, ModelUnavailable) else None
                 self._in_a_row += 1
                 if self._in_a_row >= FAILURES:
                     self._open(error, self._next_wait_s())

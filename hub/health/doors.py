@@ -150,7 +150,8 @@ async def check_shared_paths(store: Store, shared: SharedRoots, now: datetime) -
             "agent.outside",
             f"agent {row.agent_name} is to read {', '.join(outside)}, outside of what device"
             f" {row.device_name} shares: {', '.join(shared.of(row.device_id))}",
-            fix="correct the paths of the agent, or share the folder there: hub connect --root FOLDER",
+            fix="correct the paths of the agent; or end hub connect there, and start it with one more"
+            " --root FOLDER",
             subject=row.agent_id,
             user_id=row.user_id,
         )

@@ -88,7 +88,7 @@ async def check_reach(endpoints: Mapping[str, Reach], now: datetime) -> Iterable
         error(
             "model.unreachable",
             f"the model {name} was asked at {now:%Y-%m-%d %H:%M} UTC: {wrong[name]}",
-            fix="see to the endpoint, and to its table in hub.toml; files that need a model wait",
+            fix="start it, or correct its table in hub.toml: hub config edit; then hub doctor --online",
             subject=name,
         )
         for name in endpoints
@@ -97,14 +97,14 @@ async def check_reach(endpoints: Mapping[str, Reach], now: datetime) -> Iterable
 
 
 async def check_circuits(breakers: Mapping[str, Breaker], now: datetime) -> Iterable[Finding]:
-    """Find models whose circuit breaker is open after failures or an exhausted quota."""
-    answering = [name for name, breaker in breakers.items() if breaker.circuit is Circuit.CLOSED]
+    """Find models that gave no answer to the last question, or have no quota left."""
+    answering = [name for name, breaker in breakers.items() if breaker.error is None]
     meanwhile = f"{answering[0]} is asked instead" if answering else "no document is read by a model"
     return [
         warning(
             "model.left_alone",
             f"{breaker.error}; {_again(breaker, now)}, and until then {meanwhile}",
-            fix="hub doctor --online asks it whether it answers",
+            fix="start it, or correct its table in hub.toml: hub config edit; then hub doctor --online",
             subject=name,
         )
         for name, breaker in breakers.items()
@@ -113,7 +113,7 @@ async def check_circuits(breakers: Mapping[str, Breaker], now: datetime) -> Iter
 
 
 def _again(breaker: Breaker, now: datetime) -> str:
-    if breaker.circuit is Circuit.HALF_OPEN:
+    if breaker.circuit is not Circuit.OPEN:
         return "the next document finds out whether it is over"
     return f"it is asked again after {describe_time(now + timedelta(seconds=breaker.wait_s), now, UTC)}"
 

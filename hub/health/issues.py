@@ -33,7 +33,6 @@ log = Channel(__name__)
 
 EVERY_S: Final = 60.0
 FRESH_S: Final = 5.0  # a caller that asks again within this time gets the previous findings
-FRESH_ONLINE_S: Final = 30.0  # minimum time between two requests to other machines
 ONLINE_LIFETIME_S: Final = 300.0  # lifetime of findings about other machines
 WOKEN_S: Final = 1.0  # least time between two runs of the checks without a request
 CHECK_S: Final = 10.0  # time limit of one check
@@ -226,11 +225,11 @@ class Issues:
         """Return the current issues; they may be up to FRESH_S seconds old.
 
         Args:
-            online: also run the checks that contact other machines, at most every FRESH_ONLINE_S seconds.
+            online: also run the checks that contact other machines, at most every FRESH_S seconds.
             anew: run the checks even if the last findings are younger than FRESH_S seconds.
         """
         now = self._clock.monotonic()
-        is_due = online and now - self._asked_at >= FRESH_ONLINE_S
+        is_due = online and now - self._asked_at >= FRESH_S
         if is_due or anew or now - self._ran_at >= FRESH_S:
             await self.run_checks(online=is_due)
         return self.current

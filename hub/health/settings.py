@@ -40,7 +40,12 @@ async def check_waiting(settings: Reloader, now: datetime) -> Iterable[Finding]:
         return []
     explanation = f"changed in hub.toml, and not in use before a restart: {', '.join(settings.waiting)}"
     return [
-        notice("settings.waiting", explanation, fix="restart the hub when it suits; no device is refused")
+        notice(
+            "settings.waiting",
+            explanation,
+            fix="stop the hub with Ctrl-C, or with hub drain; when it has ended: hub serve;"
+            " as a service: systemctl restart hub",
+        )
     ]
 
 

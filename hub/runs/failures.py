@@ -53,7 +53,7 @@ FAILURES: Final[Mapping[str, Failure]] = {
     "limit_reached": Failure("{where}{message}", _LIMIT),
     "nothing_shared": Failure(
         "device {device} shares none of the folders that the agent reads",
-        "share one there: hub connect --root FOLDER; or correct the paths: {paths}",
+        "correct the paths: {paths}; or end hub connect there, and start it with one more --root FOLDER",
     ),
     "not_granted": Failure("{where}{message}", "its owner grants it, on device {device}: hub grants"),
     "unknown_table": Failure(

@@ -87,7 +87,7 @@ REMEDIES: Final = {
     "waits_for_model": "hub doctor",
     "device_away": "hub connect",
     "not_granted": "hub devices grant desk +files",
-    "outside_shared": "hub connect --root",
+    "outside_shared": "--root DIR",
     "outside_paths": "paths",
     "other_extension": "file_extensions",
     "hidden": "rename",

@@ -25,13 +25,21 @@ class Terminal:
         """Type *line* and the return key."""
         os.write(self._fd, f"{line}\n".encode())
 
+    async def read_on(self) -> None:
+        """Read until cancelled: programs in the background block once nobody reads what they print."""
+        while True:
+            await self._read()
+
+    async def _read(self) -> None:
+        await anyio.wait_readable(self._fd)
+        told = os.read(self._fd, 65_536).decode(errors="replace")
+        self.shown += _STYLE.sub("", told)
+
     async def shows(self, pattern: str, *, within_s: float = 60.0) -> re.Match[str]:
         """Read on until *pattern* appears after what was read before."""
         with anyio.move_on_after(within_s):
             while (found := re.compile(pattern).search(self.shown, self._read_to)) is None:
-                await anyio.wait_readable(self._fd)
-                told = os.read(self._fd, 65_536).decode(errors="replace")
-                self.shown += _STYLE.sub("", told)
+                await self._read()
             self._read_to = found.end()
             return found
         raise AssertionError(f"{pattern!r} did not appear:\n{self.shown[self._read_to :]}")

@@ -669,12 +669,13 @@ def _run_view(
     settled = row.units_done + skipped + row.units_failed
     total = max(row.units_total + unlisted, settled)
     because = describe_reason(row.reason, within_s=_within_s(row))
-    if because is None and row.outcome in (RunOutcome.PARTIAL, RunOutcome.ERROR):
-        because = describe_errors(
+    if row.outcome in (RunOutcome.PARTIAL, RunOutcome.ERROR):
+        errors = describe_errors(
             row.lasting_errors,
             failed=row.units_failed,
             describe=lambda error: explain(error, row, device).sentence,
         )
+        because = errors or because
     if row.folded_since is not None:
         because = describe_folded(row.folded, from_epoch_ms(row.folded_since))
     is_well = row.outcome in (None, RunOutcome.SUCCESS)

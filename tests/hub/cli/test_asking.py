@@ -159,7 +159,7 @@ def test_a_followed_run_shows_each_state_and_ends_with_a_summary(
         "QUEUED, next in line",
         "RUNNING",
         "PAUSED, next in line",
-        "the run resumes by itself; Ctrl-C ends only this command, then",
+        "the run resumes by itself; what is wrong",
         "CANCELLED",
     ]
     assert result.stdout == "cancelled: 0 read, 0 skipped, 0 failed, 0 items, 0 model requests\n"

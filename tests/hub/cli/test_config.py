@@ -7,6 +7,7 @@ import jsonschema
 import pytest
 from anyio.from_thread import BlockingPortal
 
+from hub.cli.config import WHEN
 from hub.settings.schema import settings_schema
 from storage.connectors.credentials import origins_of_credentials
 from tests.hub.cli.conftest import Hub
@@ -42,7 +43,7 @@ def test_one_setting_is_shown_alone_and_a_table_whole(hub: Hub, served: ServedHu
 def test_settings_are_written_into_the_file_and_taken_up(hub: Hub, served: ServedHub) -> None:
     result = hub("config", "set", "limits.runs=40", "hub.name=7")
     assert result.exit_code == 0
-    assert result.stdout.splitlines() == ["limits.runs: applies at once", "hub.name: needs a restart"]
+    assert result.stdout.splitlines() == ["limits.runs: applies at once", f"hub.name: {WHEN['restart']}"]
     assert "generation 2" in result.stderr
     text = served.settings.read_text()
     assert 'name = "7"    # where I live' in text
@@ -171,7 +172,7 @@ def test_a_file_is_checked_against_the_running_hub(hub: Hub, served: ServedHub, 
     file.write_text(TEXT.replace("4", "5").replace("home", "x"))
     result = hub("check", str(file), "--against-running")
     assert result.exit_code == 0
-    assert result.stdout.splitlines() == ["limits.runs: applies at once", "hub.name: needs a restart"]
+    assert result.stdout.splitlines() == ["limits.runs: applies at once", f"hub.name: {WHEN['restart']}"]
     told = json.loads(hub("check", str(file), "--against-running", "--json").stdout)
     assert (told["ok"], told["live"], told["restart"]) == (True, ["limits.runs"], ["hub.name"])
     file.write_text(

@@ -260,9 +260,9 @@ def test_a_circuit_opens_after_questions_in_a_row_without_an_answer() -> None:
     breaker.succeeded()
     for _ in range(FAILURES - 1):
         breaker.failed(UNAVAILABLE)
-    assert breaker.error is None
+    assert breaker.circuit is Circuit.CLOSED
     breaker.failed(UNAVAILABLE)
-    assert breaker.error is UNAVAILABLE
+    assert (breaker.circuit, breaker.error) == (Circuit.OPEN, UNAVAILABLE)
 
 
 def test_an_unreadable_question_says_nothing_about_the_endpoint() -> None:

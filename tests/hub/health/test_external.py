@@ -6,8 +6,8 @@ from functools import partial
 
 import pytest
 
-from hub.extraction.model import ModelExhausted
-from hub.extraction.outcomes import Breaker
+from hub.extraction.model import ModelExhausted, ModelUnavailable
+from hub.extraction.outcomes import Breaker, Circuit
 from hub.health.external import (
     BUS_AWAY_FOR,
     DAY_MS,
@@ -179,6 +179,16 @@ async def test_a_model_without_quota_is_reported_with_the_next_attempt_and_its_s
     breakers["first"].failed(ModelExhausted("no quota is left", reason="rate_limit", retry_after_s=90.0))
     (found,) = await look(clock.now())
     assert "it is asked again after 2026-01-06 00:01 UTC, and" in found.explanation
+
+
+async def test_a_model_that_gave_no_answer_is_reported_until_it_gives_one() -> None:
+    breaker = Breaker(FakeClock())
+    breaker.failed(ModelUnavailable("no answer (HTTP 500)"))
+    (found,) = await check_circuits({"only": breaker}, START)
+    assert breaker.circuit is Circuit.CLOSED
+    assert found.explanation.startswith("no answer (HTTP 500); the next document finds out")
+    breaker.succeeded()
+    assert list(await check_circuits({"only": breaker}, START)) == []
 
 
 async def test_when_no_model_is_left_that_is_said() -> None:

@@ -10,7 +10,6 @@ import pytest
 
 from hub.health.issues import (
     EVERY_S,
-    FRESH_ONLINE_S,
     FRESH_S,
     ONLINE_LIFETIME_S,
     Check,
@@ -218,10 +217,21 @@ async def test_other_machines_are_checked_only_on_request_and_not_too_often(
     assert [issue.found.id for issue in issues.current] == ["model.unreachable"]
     assert model.runs == 1
     model.found = []
-    clock.advance(FRESH_ONLINE_S - 1)
+    clock.advance(FRESH_S - 1)
     assert len(await issues.fresh(online=True)) == model.runs == 1
     clock.advance(1)
     assert await issues.fresh(online=True) == []
+
+
+async def test_what_other_machines_answered_does_not_outlive_a_change(issues: Issues) -> None:
+    model = Facts(error("model.unreachable", "no answer", fix="start it"))
+    issues.add("model", model, online=True)
+    await issues.run_checks(online=True)
+    issues.forget()
+    await issues.run_checks()
+    assert issues.current == []
+    assert len(await issues.fresh(online=True)) == 1
+    assert model.runs == 2
 
 
 async def test_what_other_machines_answered_counts_for_some_minutes(issues: Issues, clock: FakeClock) -> None:
