@@ -17,7 +17,7 @@ from hub.cli.talk import Talk, agent_names, path_of, run_ids, talk
 from hub.printable import one_line, spelled
 
 _MOST_TITLES = 10
-NEXT: Final = "next in line"  # a run that begins at once; nobody needs to do anything
+NEXT: Final = "next in line"  # a run that begins at once: there is nothing to do for it
 
 
 @click.group(cls=ListByDefault, epilog=example("hub runs show 4e21a9"))

@@ -223,17 +223,6 @@ async def test_other_machines_are_checked_only_on_request_and_not_too_often(
     assert await issues.fresh(online=True) == []
 
 
-async def test_what_other_machines_answered_does_not_outlive_a_change(issues: Issues) -> None:
-    model = Facts(error("model.unreachable", "no answer", fix="start it"))
-    issues.add("model", model, online=True)
-    await issues.run_checks(online=True)
-    issues.forget()
-    await issues.run_checks()
-    assert issues.current == []
-    assert len(await issues.fresh(online=True)) == 1
-    assert model.runs == 2
-
-
 async def test_what_other_machines_answered_counts_for_some_minutes(issues: Issues, clock: FakeClock) -> None:
     issues.add("model", Facts(error("model.unreachable", "no answer", fix="start it")), online=True)
     await issues.run_checks(online=True)
