@@ -44,7 +44,7 @@ def append_events(served: ServedHub, portal: BlockingPortal, *events: str) -> No
         for event in events:
             at = served.now_ms
             await served.store.write(
-                audit.append, at=at, actor="operator:7", event=event, detail={"agent": "notes", "why": None}
+                audit.append, at=at, actor="operator:77777", event=event, detail={"agent": "notes", "why": None}
             )
 
     portal.call(write)
@@ -232,8 +232,8 @@ def test_the_audit_log_is_listed_with_its_actors(hub: Hub, served: ServedHub, po
     lines = hub("audit").stdout.splitlines()[:-1]  # the first entry is the start of the hub
     assert [line.split() for line in lines] == [
         ["entry", "at", "(UTC)", "actor", "event", "subject", "detail"],
-        ["3", "01-05", "09:00", "operator:7", "token.created", "-", "agent=notes"],
-        ["2", "01-05", "09:00", "operator:7", "run.started", "-", "agent=notes"],
+        ["3", "01-05", "09:00", "operator:77777", "token.created", "-", "agent=notes"],
+        ["2", "01-05", "09:00", "operator:77777", "run.started", "-", "agent=notes"],
     ]
     told = json.loads(hub("audit", "ls", "--event", "run.", "--json").stdout)
     assert (told["schema"], [entry["seq"] for entry in told["entries"]]) == ("hub.audit/1", [2])
