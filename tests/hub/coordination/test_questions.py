@@ -41,7 +41,7 @@ from tests.support.clock import FakeClock, SeededChance
 from tests.support.link import FakeLink, Replies
 
 LEAD = Caller.of_agent(AgentId("agent-inbox"), ME)
-OPERATOR = Caller("operator:7", None)
+OPERATOR = Caller("operator:77777", None)
 DESK = DeviceId("device-laptop")
 YES = Answer(result={"asked": True})
 DAY_S = 86_400.0
@@ -146,7 +146,7 @@ async def test_a_device_gets_a_question_at_once_and_its_end(hub: Hub) -> None:
         await hub.answer(asked, "Red.")
         await hub.settles()
         end = question_in(link.calls[1].data)
-        assert (end.state, end.answer, end.settled_by) == (QuestionState.ANSWERED, "Red.", "operator:7")
+        assert (end.state, end.answer, end.settled_by) == (QuestionState.ANSWERED, "Red.", "operator:77777")
         assert link.calls[1].id != call.id
         await hub.pass_time(POLL_S)
         assert len(link.calls) == 2
@@ -320,6 +320,6 @@ async def test_a_limit_that_is_reached_is_counted(hub: Hub) -> None:
 
 async def test_what_is_asked_again_under_one_key_is_asked_once(hub: Hub) -> None:
     assert await hub.ask(dedupe_key="k") == await hub.ask("Else?", dedupe_key="k")
-    assert (await hub.ask(dedupe_key="k", caller=OPERATOR)).actor == "operator:7"
+    assert (await hub.ask(dedupe_key="k", caller=OPERATOR)).actor == "operator:77777"
     count = await hub.store.read(lambda c: c.execute(sa.text("SELECT count(*) FROM questions")).scalar())
     assert count == 2
