@@ -44,7 +44,11 @@ def append_events(served: ServedHub, portal: BlockingPortal, *events: str) -> No
         for event in events:
             at = served.now_ms
             await served.store.write(
-                audit.append, at=at, actor="operator:77777", event=event, detail={"agent": "notes", "why": None}
+                audit.append,
+                at=at,
+                actor="operator:77777",
+                event=event,
+                detail={"agent": "notes", "why": None},
             )
 
     portal.call(write)
