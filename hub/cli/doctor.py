@@ -68,7 +68,7 @@ def doctor(
         state, config, online=online, anew=bool(done), audit=audit, is_here=is_here, all_nodes=all_nodes
     )
     issues = [*asked]
-    issues.sort(key=lambda issue: _ORDER.index(issue["severity"]))
+    issues.sort(key=_place)
     if as_json:
         show.print_json("doctor", {"issues": issues, "fixed": done})
     else:
@@ -79,6 +79,11 @@ def doctor(
         _report_bundle(bundle, write_bundle(bundle, state=state, config=config))
     if any(issue["severity"] != "notice" for issue in issues):
         ctx.exit(Exit.FAILED)
+
+
+def _place(issue: Issue) -> tuple[bool, int, str]:
+    """Return the sort key of an issue, as the hub orders them."""
+    return not issue["is_stop"], _ORDER.index(issue["severity"]), issue["since"] or ""
 
 
 def _asked(
@@ -207,6 +212,7 @@ def _issue(id: str, explanation: str, *, fix: str, severity: str = "error", subj
         "explanation": explanation,
         "fix": fix,
         "fixes": [],
+        "is_stop": False,
     }
 
 

@@ -22,7 +22,7 @@ import anyio
 from anyio.abc import TaskStatus
 
 from hub.api.door.roles import Scope
-from hub.clock import Clock, wait_for_event
+from hub.clock import Clock, epoch_ms, wait_for_event
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.turns import Turns
@@ -114,12 +114,22 @@ warning = partial(Finding, Severity.WARNING)
 notice = partial(Finding, Severity.NOTICE)
 
 
+def place(is_stop: bool, severity: str, since: datetime, id: str, subject: str) -> tuple[str | int, ...]:
+    """Return the sort key of an issue: what stops the hub first, then by severity, then the oldest first."""
+    return (int(not is_stop), _ORDER.index(Severity(severity)), epoch_ms(since), id, subject)
+
+
 @dataclass(frozen=True)
 class Issue:
     """Finding, and the time since when it holds (aware, UTC)."""
 
     found: Finding
     since: datetime
+
+
+def _place(issue: Issue) -> tuple[str | int, ...]:
+    found = issue.found
+    return place(found.is_stop, found.severity, issue.since, found.id, found.subject)
 
 
 Check = Callable[[datetime], Awaitable[Iterable[Finding]]]  # called with the current wall time
@@ -183,12 +193,9 @@ class Issues:
 
     @property
     def current(self) -> list[Issue]:
-        """Issues of the last run and of the sources now, by severity, then the oldest first."""
+        """Issues of the last run and of the sources now, the worst first."""
         self._read_sources()
-        return sorted(
-            self._issues.values(),
-            key=lambda issue: (_ORDER.index(issue.found.severity), issue.since, issue.found.id),
-        )
+        return sorted(self._issues.values(), key=_place)
 
     def counts(self) -> Mapping[tuple[str, ...], int]:
         """Return the numbers of issues that are not muted, by id and severity."""

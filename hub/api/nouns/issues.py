@@ -13,7 +13,7 @@ from hub.api.noun import ALL, Noun, Part, audited, command, listed, route
 from hub.api.parameters import Actor
 from hub.api.view import Instant, View
 from hub.clock import Clock, epoch_ms, now_ms
-from hub.health.issues import Issue, Severity
+from hub.health.issues import Issue, Severity, place
 from hub.health.issues import Issues as FoundIssues
 from protocol.errors import CodedError, ErrorCode
 from storage import audit, issue_mutes
@@ -62,7 +62,7 @@ class IssueView(View):
     *id* is a stable dotted name of its kind; with *subject*, the thing concerned, it names the issue. In
     addresses *key* names it. An *error* does not work; a *warning* is not safe, or will not work soon; a
     *notice* waits for a person. *since*: when it began if that is known, else when the hub first found it.
-    *fix* says what to do; each of *fixes* does it.
+    *fix* says what to do; each of *fixes* does it. *is_stop*: the hub takes no work while it holds.
     """
 
     id: str
@@ -73,6 +73,7 @@ class IssueView(View):
     fix: str
     key: str
     fixes: tuple[FixView, ...] = ()
+    is_stop: bool = False
     muted: IssueMuteView | None = None
 
 
@@ -92,7 +93,7 @@ class IssueCounts(View):
 
 
 def _key(issue: IssueView) -> Key:
-    return issue.id, issue.subject
+    return place(issue.is_stop, issue.severity, issue.since, issue.id, issue.subject)
 
 
 class Issues(Noun):

@@ -39,7 +39,7 @@ async def test_a_muted_issue_is_listed_apart_until_its_time_or_until_it_is_unmut
         answer(hub)
         find(hub)
         async with over_unix(hub) as client:
-            backup, token = await listed(client)
+            token, backup = await listed(client)
             assert (backup, token.startswith("token.ends-")) == ("backup.old", True)
             for key in (backup, token):
                 muted = await client.post(f"/v1/issues/{key}/mute", json={"reason": "a mirror"})
@@ -58,17 +58,17 @@ async def test_a_muted_issue_is_listed_apart_until_its_time_or_until_it_is_unmut
             ]
             async with over_tcp(hub, await hub.token(Role.VIEWER)) as viewer:
                 refused = await viewer.post(f"/v1/issues/{backup}/unmute")
-                assert (refused.status_code, await listed(viewer, muted=True)) == (403, [backup, token])
+                assert (refused.status_code, await listed(viewer, muted=True)) == (403, [token, backup])
     async with open_empty_hub(tmp_path, database=database) as hub:
         answer(hub)
         find(hub)
         async with over_unix(hub) as client:
-            assert (await listed(client), await listed(client, muted=True)) == ([], [backup, token])
+            assert (await listed(client), await listed(client, muted=True)) == ([], [token, backup])
             hub.clock.advance(3_600)
             assert (await listed(client), await listed(client, muted=True)) == ([token], [backup])
             shown = await client.post(f"/v1/issues/{backup}/unmute")
             assert (shown.status_code, shown.json()["reason"]) == (200, "a mirror")
-            assert await listed(client) == [backup, token]
+            assert await listed(client) == [token, backup]
             assert (await client.post(f"/v1/issues/{backup}/unmute")).status_code == 422
 
 
@@ -85,8 +85,8 @@ async def test_an_issue_is_muted_at_all_nodes_and_its_changes_reach_readers(
                 find(hub)
             async with over_unix(east) as client, over_unix(west) as other:
                 begin = await east.store.read(changes.newest)
-                backup, token = await listed(client)
-                assert await listed(other) == [backup, token]
+                token, backup = await listed(client)
+                assert await listed(other) == [token, backup]
                 assert await changed(west, begin) == {("issue", backup), ("issue", token)}
                 begin = await east.store.read(changes.newest)
                 assert (
@@ -98,4 +98,4 @@ async def test_an_issue_is_muted_at_all_nodes_and_its_changes_reach_readers(
                 elsewhere = await other.post("/v1/issues/device.flapping-1234abcd/mute", json={"reason": "x"})
                 assert elsewhere.status_code == 200
                 assert (await other.post(f"/v1/issues/{token}/unmute")).status_code == 200
-                assert await listed(client) == [backup, token]
+                assert await listed(client) == [token, backup]

@@ -38,7 +38,7 @@ async def _told_by_user(hub: ServedHub) -> None:
         for seer in (None, ANNA, EVE, UserId("u-bob"))
     }
     assert told == {
-        None: ["disk.full", "pairing.waits", "token.ends"],
+        None: ["disk.full", "token.ends", "pairing.waits"],
         ANNA: ["token.ends"],
         EVE: ["pairing.waits"],
         UserId("u-bob"): [],

@@ -86,12 +86,14 @@ async def test_what_is_not_found_any_more_is_over_and_begins_anew(issues: Issues
     assert told(issues) == [("disk.full", "", timedelta(minutes=2))]
 
 
-async def test_the_worst_comes_first_and_of_those_the_oldest(issues: Issues) -> None:
+async def test_what_stops_the_hub_comes_first_then_the_worst_and_of_those_the_oldest(issues: Issues) -> None:
     earlier = warning("a.b", "so it is", fix="do it", subject="1", since=START - timedelta(days=1))
-    issues.add("all", Facts(WAITS, OLD, FULL, earlier))
+    failing = error("a.b", "so it is", fix="do it", subject="2", since=START - timedelta(days=1))
+    stop = notice("hub.draining", "it drains", fix="start it", is_stop=True)
+    issues.add("all", Facts(WAITS, OLD, FULL, earlier, failing, stop))
     await issues.run_checks()
-    assert [issue.found for issue in issues.current] == [FULL, earlier, OLD, WAITS]
-    assert issues.current[1].since == START - timedelta(days=1)
+    assert [issue.found for issue in issues.current] == [stop, failing, FULL, earlier, OLD, WAITS]
+    assert issues.current[3].since == START - timedelta(days=1)
 
 
 async def test_metric_of_issues_has_a_series_for_each_id_and_severity_while_one_holds(
