@@ -28,7 +28,8 @@ from storage import changes, issue_mutes
 from storage.runs.run_locks import Offered
 from storage.store import Store
 
-SETTLED_S: Final = 600.0  # by then devices reconnected after a start of the hub, and due schedules fired
+SETTLED_S: Final = 600.0  # by then due schedules fired after a start of the hub
+RECONNECTED_S: Final = 120.0  # by then devices reconnected after a start
 
 
 def watch_for_issues(
@@ -101,7 +102,7 @@ def watch_for_issues(
         "questions": partial(work.check_questions, store),
         "flapping devices": partial(doors.check_flapping, store, arrived.flapping),
         "refused devices": partial(doors.check_refused, store, refused),
-        "absent devices": lasting(partial(doors.check_absence, store), context.clock, SETTLED_S),
+        "absent devices": lasting(partial(doors.check_absence, store), context.clock, RECONNECTED_S),
         "copied keys": partial(doors.check_copies, store),
         "takeovers": partial(doors.check_takeovers, store, takeovers.waiting),
         "limits": limits.check_limits(context.metrics.reached, lambda: in_use.current.limits),

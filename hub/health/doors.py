@@ -21,7 +21,8 @@ from storage.store import Store
 BEFORE_THE_END: Final = timedelta(days=14)  # before a token expires
 REPORTED_AFTER_EXPIRY: Final = timedelta(days=30)  # after this time an expired token is no longer reported
 UNUSED: Final = timedelta(days=90)
-ABSENT_FOR: Final = timedelta(days=3)  # longer than a weekend
+ABSENT_FOR: Final = timedelta(minutes=10)  # a machine that restarts is back by then
+ABSENT_LONG: Final = timedelta(days=3)  # longer than a weekend
 MOST_REFUSED: Final = 20
 FLAPS: Final = 15  # connections of one device within WITHIN_S
 WITHIN_S: Final = 900.0
@@ -237,21 +238,22 @@ async def check_refused(
 
 
 async def check_absence(store: Store, now: datetime) -> Iterable[Finding]:
-    """Find devices that are away for days while runs wait for them."""
+    """Find devices that are away while runs wait for them: a notice, and after days a warning."""
     return [
-        _about_absence(row)
+        _about_absence(row, now)
         for row in await store.read(agents_in_trouble.absent_devices, epoch_ms(now - ABSENT_FOR))
     ]
 
 
-def _about_absence(row: AbsentDevice) -> Finding:
+def _about_absence(row: AbsentDevice, now: datetime) -> Finding:
     since = row.waits_since if row.last_seen_at is None else row.last_seen_at
+    is_long = now - from_epoch_ms(since) >= ABSENT_LONG
     last_seen = "has never connected" if row.last_seen_at is None else f"is away since {utc_text(since)}"
     pause = f"hub agents pause {row.agent_name}"
     fix = f"start hub connect there; if it does not come back: hub devices revoke {row.name}, and {pause}"
     if row.revoked_at is not None:
         last_seen, fix = "was revoked", f"let it in again: hub connect --name {row.name}; or {pause}"
-    return warning(
+    return (warning if is_long else notice)(
         "device.absent",
         f"device {row.name} {last_seen}, and"
         f" {'1 run waits' if row.runs == 1 else f'{row.runs} runs wait'} for it since"

@@ -220,9 +220,11 @@ async def test_an_absent_device_is_reported_with_its_time_its_runs_and_the_comma
     assert bench.agent.device_id is not None
     look = partial(doors.check_absence, bench.store)
     await bench.control.submit(bench.agent)
-    later = START + timedelta(days=3)
-    assert list(await look(later - timedelta(seconds=1))) == []
-    (found,) = await look(later)
+    soon, later = START + timedelta(minutes=10), START + timedelta(days=3)
+    assert list(await look(soon - timedelta(seconds=1))) == []
+    for at, severity in ((soon, "notice"), (later - timedelta(seconds=1), "notice"), (later, "warning")):
+        (found,) = await look(at)
+        assert found.severity == severity, at
     assert found.explanation == (
         "device desk has never connected, and 1 run waits for it since 2026-01-05 09:00 UTC"
     )
