@@ -131,11 +131,17 @@ async def check_device_names(store: Store, now: datetime) -> Iterable[Finding]:
         return []
     names = await store.read(pairings.list_names, at=epoch_ms(now))
     hints = {row.id: names.hint(row.device_name, row.user_id) for row in rows if row.device_name}
+    paired = await store.read(
+        devices.devices_of, {row.device_id for row in rows if row.device_id is not None}
+    )
+    revoked = {device.id for device in paired if device.revoked_at is not None}
     return [
         warning(
             "device.unknown",
-            f"agent {row.name} reads from device {row.device_name!r}, which is not paired; {hint}",
-            fix=f"correct the device of the agent, or let it in: hub connect --name {row.device_name}",
+            f"agent {row.name} reads from device {row.device_name!r}, which"
+            f" {'was revoked' if row.device_id in revoked else 'is not paired'}; {hint}",
+            fix=f"correct the device of the agent, or let it in: hub connect --name {row.device_name}"
+            + (" --new-key" if row.device_id in revoked else ""),
             subject=row.id,
             user_id=row.user_id,
         )
@@ -222,6 +228,10 @@ async def check_refused(
     found: list[Finding] = []
     for peer in peers:
         device = None if peer.device_id is None else names.get(peer.device_id)
+        if device is not None and device.revoked_at is not None:
+            named = await store.read(devices.devices_called, device.name, user_id=device.user_id)
+            if any(row.revoked_at is None for row in named):
+                continue  # the machine was let in again, as another device of that name
         who = "a device" if device is None else f"device {device.name}"
         often = "once" if peer.count == 1 else f"{peer.count} times"
         found.append(

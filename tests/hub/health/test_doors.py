@@ -106,8 +106,13 @@ async def test_an_unknown_device_name_is_reported_with_similar_names(
     (found,) = await check(bench.clock.now())
     assert (found.id, found.severity, found.user_id) == ("device.unknown", Severity.WARNING, bench.owner_id)
     assert found.explanation.endswith("'desk', which is not paired; did you mean 'dsk'?")
-    await bench.connect(await bench.device("desk"))
+    desk = await bench.device("desk")
+    await bench.connect(desk)
     assert list(await check(bench.clock.now())) == []
+    await bench.store.write(devices.revoke_device, desk.id, at=bench.now_ms, actor="me")
+    (found,) = await check(bench.clock.now())
+    assert "'desk', which was revoked; " in found.explanation
+    assert found.fix.endswith("hub connect --name desk --new-key")
 
 
 async def test_a_path_outside_of_the_shared_folders_of_its_device_is_reported(bench: IdentityBench) -> None:
