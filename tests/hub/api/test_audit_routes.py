@@ -187,6 +187,7 @@ async def test_issues_are_reported_with_what_to_do(tmp_path: Path) -> None:
         "fix": "make room",
         "key": "disk.full",
         "fixes": [],
+        "is_stop": False,
         "muted": None,
     }
     assert status["issues"] == {"errors": 1, "warnings": 0, "notices": 0}
