@@ -16,7 +16,10 @@ LETTERS, LETTER_TITLES = sentences(3)
 TABLES = {f"table{n}.csv": f"Task,Due\nPay bill {n},2026-12-0{n}\n" for n in range(1, 6)}
 TABLE_TITLES = [f"Pay bill {n}" for n in range(1, 6)]
 MIXED = {"mixed.md": "- [ ] Buy stamps\n\n" + LETTERS.pop("letter000.md")}
-QUICK = ["--given", "hub.extraction.endpoint:MAX_TRIES=2"]  # half a minute of trouble is sat out otherwise
+QUICK = [
+    "--given",
+    "hub.extraction.endpoint:Endpoint.max_tries=2",
+]  # half a minute of trouble is sat out otherwise
 
 
 def free_port() -> int:
