@@ -196,6 +196,7 @@ class Person:
             AssertionError: a line ended with another exit code than 0.
         """
         self._named.clear()
+        await self.knows("/v1/devices/desk", '"connected": true')  # a device connects anew for new grants
         for line in block.text.replace("\\\n", " ").splitlines():
             if shown := line.partition("  #")[0].strip():
                 await self._type(shown, await self._filled(shown))
