@@ -479,6 +479,7 @@ async def test_items_are_found_by_filters_with_counts_and_a_file_is_rejected_by_
     await keys.type("instruction")
     await keys.press("Enter")
     await expect(rows).to_have_count(2)
+    await expect(visit.page).to_have_url(re.compile("warning=instruction"))  # it follows within 200 ms
     await visit.page.reload()
     await expect(chips).to_contain_text(["Remove the filter mark: instruction"])
     await expect(rows).to_have_count(2)
