@@ -386,13 +386,13 @@ async def by_rules(folder: Path, each: int, typed: int) -> World:
             work.file(f"work/page{i}.md", later, ["", "new"], of_file="changed")
         await play.check([*work.cases, *many.cases, *others.cases])
         await play.check(of_files("settled", "twice{}", each))
+        sample = {case.code: case for case in (*work.cases, *many.cases)}
+        asked = await play.check_typed([*sample.values()][:typed])
+        print(f"asked by the command: {asked}")  # noqa: T201  # figures of the proof
         gone = of_files("gone", "rain{}", min(each, len(_RAIN)))
         for case in gone:
             (play.folder / case.path).unlink()
         await play.check(gone)
-        sample = {case.code: case for case in (*work.cases, *many.cases)}
-        asked = await play.check_typed([*sample.values()][:typed])
-        print(f"asked by the command: {asked}")  # noqa: T201  # figures of the proof
         await play.hub.post("/v1/agents/work/pause")
         await play.check(of_files("paused", "new{}", each))
         await play.hub.post("/v1/agents/work/resume")
