@@ -14,7 +14,7 @@ def test_every_event_has_a_dotted_name() -> None:
     assert [event for event in events() if not DOTTED.match(event.name)] == []
 
 
-def test_every_event_has_a_meaning_of_its_own_words_and_no_meaning_is_without_an_event() -> None:
+def test_events_that_are_logged_and_events_with_a_meaning_are_the_same() -> None:
     by_variable = {"agent.capability_registered", "agent.capability_removed"} | {
         "checkpoint.cleared",
         "checkpoint.kept",

@@ -222,7 +222,7 @@ async def test_connection_beyond_the_limit_replaces_the_oldest_silent_connection
     assert metrics.registry.get_sample_value("hub_limits_reached_total", {"limit": f"operator_{limit}"}) == 1
 
 
-async def test_a_hub_without_a_free_place_says_that_it_lives_and_refuses_all_else(tmp_path: Path) -> None:
+async def test_healthz_is_answered_and_all_else_refused_when_connections_are_used_up(tmp_path: Path) -> None:
     counted: list[str] = []
     gate = _gate(connections=2)
     async with serving(tmp_path, gate=gate, requests=2, on_refusal=counted.append) as hub:
