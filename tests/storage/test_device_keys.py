@@ -1,11 +1,12 @@
 import pytest
 import sqlalchemy as sa
 
-from protocol.ids import DeviceId, KeyId, UserId
+from protocol.ids import DeviceId, KeyId, TokenId, UserId
 from storage import audit
 from storage.devices import device_keys, devices
 from storage.devices.device_keys import KeyRevoked, RotatedTooSoon
 from storage.devices.devices import DeviceNameTaken, DeviceRow, Revocation
+from storage.devices.tokens import DEVICE_TOKENS
 from storage.devices.users import ensure_user
 from storage.kernel.database import translated
 from tests.storage.rows import AT
@@ -133,3 +134,43 @@ def test_recent_revocations_are_listed_with_their_credentials(c: sa.Connection) 
         Revocation(desk.id, "key:old"),
         Revocation(laptop.id, None),
     }
+
+
+def test_devices_are_counted_if_they_are_connected_or_have_a_credential_that_is_valid(
+    c: sa.Connection,
+) -> None:
+    def a_token(device: DeviceRow, *, ends: int | None, is_revoked: bool = False) -> None:
+        id = TokenId(f"t-{device.id}")
+        DEVICE_TOKENS.create(c, id=id, device_id=device.id, token_hash=id.encode(), at=AT, expires_at=ends)
+        if is_revoked:
+            DEVICE_TOKENS.revoke(c, id, at=AT, actor="operator:0")
+
+    counted = []
+    for name, is_counted in (
+        ("named in hub.toml alone", False),
+        ("with a key", True),
+        ("with a revoked key", False),
+        ("with a token", True),
+        ("with a token until later", True),
+        ("with a token that has ended", False),
+        ("with a revoked token", False),
+        ("revoked with its key", False),
+    ):
+        device = make_device(c, name)
+        if "key" in name:
+            make_key(c, device, KeyId(name))
+        if name == "with a revoked key":
+            assert device_keys.revoke_key(c, KeyId(name), at=AT, actor="operator:0")
+        if "token" in name:
+            ends = AT + 9 if "later" in name else AT + 5 if "ended" in name else None
+            a_token(device, ends=ends, is_revoked="revoked token" in name)
+        if name.startswith("revoked"):
+            assert devices.revoke_device(c, device.id, at=AT, actor="operator:0")
+        counted += [name] * is_counted
+        assert devices.count_devices(c, at=AT + 5) == len(counted), name
+    assert devices.count_devices(c, at=AT + 5, user_id=ANNA) == len(counted)
+    assert devices.count_devices(c, at=AT + 5, user_id=UserId("otto")) == 0
+    live(c)
+    use_key(c, devices.get_device(c, DeviceId("d-with a key")), KeyId("with a key"))
+    device_keys.revoke_key(c, KeyId("with a key"), at=AT, actor="operator:0")
+    assert devices.count_devices(c, at=AT + 5) == len(counted), "still connected"

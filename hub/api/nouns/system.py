@@ -82,7 +82,7 @@ class StatusView(View, kw_only=True):
     version: str
     uptime_s: float
     state: Literal["running", "draining"] = "running"
-    devices_known: int | None  # null, as of the other numbers: the database cannot be read
+    devices_known: int | None  # that can connect; null, as of the other numbers: the database cannot be read
     devices_connected: int | None  # to any node
     devices_here: int  # to this node
     gateways_known: int = 0
@@ -304,7 +304,7 @@ class System(Noun):
         try:
             numbers = await self._store.read(
                 lambda c: (
-                    devices.count_devices(c, user_id=mine),
+                    devices.count_devices(c, at=at, user_id=mine),
                     devices.count_connected(c, user_id=mine) if is_shared else here,
                     gateways.list_gateways(c, user_id=mine),
                     agents.count_agents(c, user_id=mine),
