@@ -141,7 +141,9 @@ def about_schedules(agent: Mapping[str, Any]) -> Iterator[str]:
 def _decision_row(fire: Mapping[str, Any]) -> Sequence[object]:
     when = show.short_moment(fire["fire_at"], UTC)
     if fire["fires"] > 1:
-        when = f"{show.short_moment(fire['first_at'], UTC)} to {when} ({fire['fires']})"
+        from hub.schedules.missed import describe_count  # imported late: it has the rules of cron
+
+        when = f"{show.short_moment(fire['first_at'], UTC)} to {when} ({describe_count(fire['fires'])})"
     return when, fire["said"], show.short_id(fire["run"]) if fire["run"] else None
 
 

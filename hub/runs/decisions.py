@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
+from hub.schedules.missed import describe_count
 from storage.runs.runs import RunError
 
 _CAUSES: Final = {
@@ -99,7 +100,7 @@ def describe_missed(missed: Sequence[MissedFires], device: str) -> str | None:
     skipped = sum(one.fires for one in missed if one.decision != "coalesced")
     parts = [_describe_causes(merged, device)] if merged else []
     if skipped:
-        parts.append(f"{skipped} skipped while it was under way")
+        parts.append(f"{describe_count(skipped)} skipped while it was under way")
     return ", ".join(parts) or None
 
 
@@ -108,8 +109,9 @@ def _describe_causes(missed: Sequence[MissedFires], device: str) -> str:
     for one in missed:
         cause = describe_cause(one.reason, device) or "for no known reason"
         by_cause[cause] = by_cause.get(cause, 0) + one.fires
-    causes = list(by_cause) if len(by_cause) == 1 else [f"{cause} ({n})" for cause, n in by_cause.items()]
-    return f"{sum(by_cause.values())} missed: " + ", ".join(causes)
+    several = len(by_cause) > 1
+    causes = [f"{cause} ({describe_count(n)})" if several else cause for cause, n in by_cause.items()]
+    return f"{describe_count(sum(by_cause.values()))} missed: " + ", ".join(causes)
 
 
 def describe_pause(paused_reason: str, failures: int, *, at: datetime | None = None) -> str:

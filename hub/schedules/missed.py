@@ -19,6 +19,11 @@ TICK_LATE_MS: Final = 60_000
 _DAY_MS: Final = 24 * 60 * 60 * 1_000
 
 
+def describe_count(fires: int) -> str:
+    """Return a number of fires in words; one that may be a lower bound as ``2000 or more``."""
+    return f"{fires} or more" if fires >= MOST_WALKED else str(fires)
+
+
 class Coalesce(StrEnum):
     """Policy for several missed fires: which of them get a run."""
 

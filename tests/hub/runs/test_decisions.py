@@ -56,6 +56,11 @@ def test_each_decision_is_a_sentence(decision: str, reason: str | None, fires: i
             [MissedFires("coalesced", "hub_down", 1), MissedFires("skipped_overlap", "still_running", 2)],
             "1 missed: the hub was down, 2 skipped while it was under way",
         ),
+        (
+            [MissedFires("coalesced", "hub_down", 2_000), MissedFires("coalesced", "exhausted", 999)],
+            "2999 or more missed: the hub was down (2000 or more), the model's quota was used up (999)",
+        ),
+        ([MissedFires("skipped_overlap", None, 1_000)], "1000 or more skipped while it was under way"),
     ],
 )
 def test_a_run_lists_the_fires_that_it_replaces(missed: list[MissedFires], note: str | None) -> None:
