@@ -21,9 +21,14 @@ SCHEMA: Final = "hub.schema.json"  # named in the first line of the sample
 _LOCAL = """\
 [model]
 kind = "local"                      # the small model of the extra [local], served by the hub itself
+# reads_prose = true                # ask it about sentences that no rule reads; most of what it adds is wrong
 # timeout_s = 300.0                 # the longest silence while it thinks: one thread is slow
 # concurrency = 1                   # questions at once
 """
+_UNREAD: Final = (
+    "rules read files; its model reads no prose until reads_prose = true in [model]: hub help models"
+)
+_NO_MODEL: Final = "it has no model: rules alone read files, mailboxes wait; to add one: hub help models"
 
 
 @click.command(epilog=example("hub init"))
@@ -62,8 +67,7 @@ def init(config: Path, local: bool, state: Path, as_json: bool) -> None:
         show.report(str(problem))
     show.report(f"wrote {config}; the hub's state is kept in {state}")
     show.report(f"its agent uses the time zone {zone} ({origin})")
-    if not local:
-        show.report("it has no model: rules alone read files, mailboxes wait; to add one: hub help models")
+    show.report(_UNREAD if local else _NO_MODEL)
     where = "" if state == default_state() else f" --state {state}"
     show.report(f"next: edit {config}, then: hub serve --config {config}{where}")
 

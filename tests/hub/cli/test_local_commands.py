@@ -159,7 +159,10 @@ def test_a_wrong_value_is_reported_alike_by_init_check_and_serve(
 
 def test_init_can_choose_the_model_on_this_machine(hub: Hub, tmp_path: Path) -> None:
     file = tmp_path / "hub.toml"
-    assert "has no model" not in hub("init", "--local", "--config", str(file)).stderr
+    told = hub("init", "--local", "--config", str(file)).stderr
+    assert "has no model" not in told
+    assert "its model reads no prose until reads_prose = true in [model]: hub help models" in told
+    assert "\n# reads_prose = true " in file.read_text()
     read = check_settings(file, serving=True)
     assert read.problems == []
     assert isinstance(read.usable().model, LocalModelSettings)
