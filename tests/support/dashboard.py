@@ -97,7 +97,7 @@ async def shown_hub(folder: Path) -> AsyncIterator[ServedHub]:
         for level in ("debug", "warning"):
             fields: dict[str, object] = {"path": HOSTILE, "run_id": "r-1", "code": "not_granted"}
             hub.ring.append(
-                at=hub.now_ms, level=level, event="unit.failed", channel="hub.test", fields=fields
+                at=hub.now_ms, level=level, event="unit.unread", channel="hub.test", fields=fields
             )
         edited = await operator.patch("/v1/config", json={"values": {"limits.runs": 5}})
         assert edited.status_code == 200, edited.text

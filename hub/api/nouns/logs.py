@@ -15,6 +15,7 @@ from hub.api.parameters import OpenStreams
 from hub.api.view import Instant, View
 from hub.clock import epoch_ms
 from hub.log import LogEntry, LogFile, Ring
+from hub.log.meanings import MEANINGS
 from protocol.errors import ErrorCode
 from storage.devices import devices
 from storage.devices.devices import UnknownDevice
@@ -36,13 +37,14 @@ LeastLevel = Annotated[LogLevel, Meta(description="Entries of this level and abo
 _Filter = Callable[[LogEntry], bool]
 
 
-class LogView(View):
+class LogView(View, kw_only=True):
     """Event of the log, redacted. *seq* grows with each event, also after a restart of the hub."""
 
     seq: int
     at: Instant
     level: LogLevel
     event: str  # a stable name
+    meaning: str | None = None  # what happened, and what follows, in a sentence
     channel: str  # the module that logged it
     fields: dict[str, Any]
 
@@ -168,4 +170,4 @@ def _is_run(name: str, run_id: object) -> bool:
 
 
 def _view(entry: LogEntry) -> LogView:
-    return LogView.from_row(entry, fields=dict(entry.fields))
+    return LogView.from_row(entry, meaning=MEANINGS.get(entry.event), fields=dict(entry.fields))

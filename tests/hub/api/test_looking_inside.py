@@ -34,6 +34,15 @@ async def test_the_log_comes_in_pages_the_newest_first(hub: ServedHub, client: h
     assert first.links["next"]["url"].startswith("/v1/logs?")
 
 
+async def test_an_entry_of_the_log_has_the_meaning_of_its_event_and_null_for_an_unknown_one(
+    hub: ServedHub, client: httpx2.AsyncClient
+) -> None:
+    say(hub, "device.came_from_the_future")
+    say(hub, "agent.moved")
+    moved, unknown = (await client.get("/v1/logs", params={"limit": 2})).json()["entries"]
+    assert (moved["meaning"], unknown["meaning"]) == ("the agent's status changed", None)
+
+
 async def test_who_follows_gets_the_last_entries_and_then_each_that_comes(
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:

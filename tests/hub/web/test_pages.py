@@ -900,9 +900,13 @@ async def test_metrics_are_plotted_for_a_range_with_their_numbers_and_lead_to_th
         await expect(other.page.get_by_role("alert")).to_have_count(1)
 
 
-async def test_the_log_shows_entries_of_a_level_and_above(visit: Visit) -> None:
+async def test_the_log_shows_entries_of_a_level_and_above_and_what_their_events_mean(visit: Visit) -> None:
     await visit.open("log?level=debug")
     await expect(visit.page.locator("td[data-head=Level]")).to_have_text(["warning", "debug"])
+    meaning = "unit.unread a file or message could not be read, and is left out"
+    await expect(visit.page.locator("td[data-head=Event]").first).to_have_text(
+        re.compile(r"\s*".join(meaning.split()))
+    )
     await visit.page.get_by_role("button", name="Remove the filter level: debug").press("Enter")
     await visit.page.get_by_role("combobox", name="Filter").fill("level:warning")
     await visit.page.keyboard.press("Enter")

@@ -8,6 +8,7 @@ import { link, place } from "../router";
 import type { PlanView } from "../types";
 
 const HOURS = 24;
+const COUNTED = 1_000; // from this number of fires on, the hub may not have counted them all
 const SHOWN = 3; // fires of one schedule in an hour; the others are counted
 const date = new Intl.DateTimeFormat("en-GB", { weekday: "short", day: "numeric", month: "short" });
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
@@ -138,7 +139,9 @@ function One({ of }: { of: Fire }): JSX.Element {
   return (
     <span class="fire" title={of.said ?? undefined}>
       {of.run ? <a href={link(["runs", of.run])}>{time}</a> : time} {of.decision && of.decision !== "run" && <State of={of.decision} />}
-      {of.count > 1 && <span class="quiet">×{of.count}</span>}
+      {of.count > 1 && <span class="quiet">×{of.count}
+          {of.count < COUNTED ? "" : " or more"}
+        </span>}
       {of.said && <span class="unseen">{of.said}</span>}
     </span>
   );

@@ -15,7 +15,16 @@ const FILTERS = ["level", "run", "device"] as const;
 const COLUMNS: readonly Column<LogView>[] = [
   { head: "When", cell: (entry) => <Time at={entry.at} isExact /> },
   { head: "Level", cell: (entry) => <State of={entry.level} /> },
-  { head: "Event", kind: "main", cell: (entry) => <code class="name">{entry.event}</code> },
+  {
+    head: "Event",
+    kind: "main",
+    cell: (entry) => (
+      <>
+        <code class="name">{entry.event}</code>
+        {entry.meaning && <p class="quiet">{entry.meaning}</p>}
+      </>
+    ),
+  },
   { head: "Details", kind: "text", cell: (entry) => <Pairs of={entry.fields} /> },
 ];
 
