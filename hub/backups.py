@@ -136,30 +136,20 @@ async def backup_before_upgrade(url: str, *, state: Path, clock: Clock) -> Made 
     version = await schema_version_of(url, base=state)
     if version.current is None or not version.missing:
         return None
-    made = await backup_of_file(url, state=state, clock=clock)
-    if made is not None:
-        log.warning(
-            "database.upgrading",
-            revision=version.current,
-            missing=list(version.missing),
-            backup=str(made.path),
-        )
-    return made
-
-
-async def backup_of_file(url: str, *, state: Path, clock: Clock) -> Made | None:
-    """Back up the database at *url* into the state folder if it is a file that no hub has open.
-
-    Raises:
-        BackupRefused, Unavailable: see ``Backups.make``.
-    """
     database = None if url.startswith(SERVER) else file_of(url, state)
     if database is None:
         return None
     now = clock.now()
     target = _free_name(state / FOLDER, now)
     along = [state / name for name in ALONG]
-    return await anyio.to_thread.run_sync(partial(_make, target, database, epoch_ms(now), along))
+    made = await anyio.to_thread.run_sync(partial(_make, target, database, epoch_ms(now), along))
+    log.warning(
+        "database.upgrading",
+        revision=version.current,
+        missing=list(version.missing),
+        backup=str(made.path),
+    )
+    return made
 
 
 def _free_name(folder: Path, now: datetime) -> Path:

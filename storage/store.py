@@ -24,7 +24,7 @@ from storage.agents.agent_moves import recorded_moves
 from storage.database_health import LONG_S, DatabaseHealth
 from storage.kernel.address import SERVER
 from storage.kernel.database import Database, StorageError, file_of, held_alone, session_name
-from storage.kernel.migrate import downgrade, upgrade
+from storage.kernel.migrate import upgrade
 from storage.kernel.sqlite import empty_database, machine_now_ms, open_sqlite
 
 P = ParamSpec("P")
@@ -75,22 +75,6 @@ async def open_store(
             await anyio.to_thread.run_sync(upgrade, path)
             async with open_sqlite(path, now_ms=clock) as database:
                 yield database
-
-
-async def downgrade_store(url: str, *, base: Path | None = None) -> None:
-    """Migrate the database at *url* to the revision before its own; see ``open_store`` for the arguments.
-
-    Raises:
-        Busy: a hub has the file open.
-        Unavailable: the database cannot be opened, or there is no revision before its own.
-    """
-    if url.startswith(SERVER):
-        from storage.kernel import postgres
-
-        await postgres.downgrade(url)
-    elif (path := file_of(url, base)) is not None:
-        with held_alone(path):
-            await anyio.to_thread.run_sync(downgrade, path)
 
 
 @cache

@@ -341,44 +341,6 @@ def up(ctx: click.Context, config: Path, url: str | None, state: Path, as_json: 
     ctx.exit(Exit.FAILED if differences or after.missing else Exit.DONE)
 
 
-@migrate.command(epilog=example("hub migrate down"))
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@_database_options
-def down(config: Path, url: str | None, state: Path, as_json: bool, *, yes: bool) -> None:
-    """Migrate the tables to the revision before their own, for an older hub.
-
-    A database in a file is backed up first, into the state folder. No hub may have it open. What only the
-    newer tables can hold is lost. Start the older hub afterwards: this one migrates the tables up again.
-    """
-    import anyio
-
-    from hub.backups import backup_of_file
-    from hub.clock import SystemClock
-    from storage.kernel.migrate import revisions
-    from storage.store import downgrade_store
-
-    address = _address(config, url)
-    before = _tables_of(address, state).current
-    if not yes:
-        show.confirm(f"migrate the tables from revision {before} to the one before it?")
-
-    async def migrated() -> str | None:
-        made = None
-        if before in revisions()[1:]:
-            made = await backup_of_file(address, state=state, clock=SystemClock())
-        await downgrade_store(address, base=state)
-        return str(made.path) if made else None
-
-    backup = anyio.run(migrated)
-    after = _tables_of(address, state).current
-    if as_json:
-        show.print_json("migrate_down", {"before": before, "after": after, "backup": backup})
-    else:
-        if backup:
-            show.report(f"backed up to {backup}")
-        show.report(f"the tables are at revision {after}")
-
-
 @migrate.command("copy", epilog=example("hub migrate copy --to postgresql://hub@db/hub"))
 @click.option("--to", "target", metavar="URL", required=True, help="Address of an empty database.")
 @_database_options

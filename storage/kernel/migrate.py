@@ -11,18 +11,15 @@ import os
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 import sqlalchemy as sa
 
 from storage.changes import drop_triggers, make_triggers
+from storage.kernel.broken_rows import broken_rows
 from storage.kernel.columns import now_ms
 from storage.kernel.database import FromTheFuture, Unavailable, translation
-from storage.schema import changes, metadata
-
-if TYPE_CHECKING:
-    from alembic.config import Config
+from storage.schema import metadata
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_MS = 30_000  # another process may take this long to migrate the same file
@@ -110,15 +107,6 @@ def upgrade(path: Path) -> None:
     change_file(path, partial(upgrade_tables, where=str(path)))
 
 
-def downgrade(path: Path) -> None:
-    """Migrate the SQLite database at *path* to the revision before its own, in one transaction.
-
-    Raises:
-        Unavailable: there is no revision before it, or the database cannot be opened or written.
-    """
-    change_file(path, downgrade_tables)
-
-
 def change_file(path: Path, change: Callable[[sa.Connection], None]) -> None:
     """Run *change* on the SQLite database at *path* in one transaction, without checks of references.
 
@@ -171,24 +159,45 @@ def upgrade_tables(c: sa.Connection, *, where: str) -> None:
         return
     if (why := refusal(current)) is not None:
         raise (FromTheFuture if current > newest else Unavailable)(f"cannot open the database {where}: {why}")
-    from alembic import command, util
-
     drop_triggers(c)
     try:
-        for revision in revisions():
-            if revision <= current:
-                continue
-            if c.dialect.name == "postgresql":
-                if revision in contracts() and c.execute(EARLIER_HUBS, {"contract": revision}).first():
-                    break
-                _lock_tables(c)
-            command.upgrade(_config(c), revision)
-    except util.CommandError as error:
-        raise Unavailable(f"the database {where} cannot be migrated: {error}") from error
+        with c.begin_nested():
+            _run_revisions(c, current)
+    except sa.exc.IntegrityError as error:
+        raise Unavailable(f"the database {where} cannot be migrated: {_in_the_way(c, error)}") from error
     make_triggers(c)
     broken = c.exec_driver_sql("PRAGMA foreign_key_check").all() if c.dialect.name == "sqlite" else ()
     if broken:
         raise Unavailable(f"the database {where} cannot be migrated: {len(broken)} rows refer to nothing")
+
+
+def _run_revisions(c: sa.Connection, current: str) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config(attributes={"connection": c})
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    for revision in revisions():
+        if revision <= current:
+            continue
+        if c.dialect.name == "postgresql":
+            if revision in contracts() and c.execute(EARLIER_HUBS, {"contract": revision}).first():
+                break
+            _lock_tables(c)
+        command.upgrade(config, revision)
+
+
+def _in_the_way(c: sa.Connection, error: sa.exc.IntegrityError) -> str:
+    """Return the broken rows of the earlier tables, as far as they have all columns of this release."""
+    found = sa.inspect(c)
+    lacking = frozenset(
+        name
+        for name, table in metadata.tables.items()
+        if not found.has_table(name)
+        or not set(table.columns.keys()) <= {column["name"] for column in found.get_columns(name)}
+    )
+    rows = "; ".join(map(str, broken_rows(c, without=lacking))) or str(error.orig)
+    return f"{rows}; correct or delete these rows with SQL, or start the older hub: nothing was changed"
 
 
 def _lock_tables(c: sa.Connection) -> None:
@@ -220,34 +229,6 @@ def _statements(dialect: str) -> tuple[str, ...]:
         *map(sa.schema.CreateIndex, indexes),
     ]
     return tuple(str(element.compile(dialect=spelled)) for element in made)
-
-
-def downgrade_tables(c: sa.Connection) -> None:
-    """Migrate the tables to the revision before their own in the transaction of *c*.
-
-    Raises:
-        Unavailable: this release does not know their revision, or it is the first one.
-    """
-    if c.dialect.name == "postgresql":
-        c.execute(sa.select(sa.func.pg_advisory_xact_lock(LOCK)))
-    current = revision_in(c)
-    if current not in revisions()[1:]:
-        oldest = revisions()[0]
-        raise Unavailable(f"the tables are of revision {current}: there is none before it (first: {oldest})")
-    from alembic import command
-
-    drop_triggers(c)
-    command.downgrade(_config(c), "-1")
-    if sa.inspect(c).has_table(changes.name):
-        make_triggers(c)
-
-
-def _config(c: sa.Connection) -> "Config":
-    from alembic.config import Config
-
-    config = Config(attributes={"connection": c})
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    return config
 
 
 def revision_in(c: sa.Connection) -> str | None:

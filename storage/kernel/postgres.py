@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from storage.kernel.address import fault_of, shown, without_pooler
 from storage.kernel.columns import json_text
 from storage.kernel.database import CAUSE, Busy, Closed, Unavailable, is_lone, sqlstate, translated
-from storage.kernel.migrate import downgrade_tables, revision_in, upgrade_tables
+from storage.kernel.migrate import revision_in, upgrade_tables
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -315,11 +315,6 @@ async def _migrate(url: str) -> None:
             if wait_s is None:
                 raise
         await anyio.sleep(wait_s)
-
-
-async def downgrade(url: str) -> None:
-    """Migrate the tables on the server to the revision before their own. Raises Unavailable."""
-    await _run_once(url, downgrade_tables)
 
 
 async def _connect(*args: Any, **options: Any) -> Any:

@@ -18,29 +18,14 @@ from pathlib import Path
 import anyio
 import msgspec
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
 
 from storage.kernel import migrate
 from storage.kernel.postgres import run_once
 from storage.kernel.verify import Parts, parts_in, verify
 from storage.store import open_store
-from tests.support.next_revision import FIRST, next_revision
+from tests.support.next_revision import make_old, next_revisions
 from tests.support.postgres import running_postgres
 
-ROWS = (
-    "INSERT INTO users (id, name, created_at) VALUES ('u', 'anna', 1)",
-    "INSERT INTO devices (id, user_id, name, created_at) VALUES ('d', 'u', 'desk', 1)",
-    "INSERT INTO agents (id, user_id, name, executor, device_id, created_at, updated_at)"
-    " VALUES ('a', 'u', 'notes', 'device', 'd', 1, 1)",
-    "INSERT INTO agent_states (agent_id, last_activity_at, updated_at) VALUES ('a', 1, 1)",
-    "INSERT INTO schedules (id, agent_id, kind, every_ms, cursor_at, created_at, updated_at)"
-    " VALUES ('s', 'a', 'every', 60000, 1, 1, 1)",
-)
-EARLIER_HUB = (  # of the first release, which lives
-    "INSERT INTO nodes (id, boot_id, started_at, seen_at) VALUES ('n', 'b', 1, 1);"
-    "INSERT INTO leases (name, holder_boot_id, expires_at) VALUES ('node n', 'b', 9999999999999)"
-)
 KEPT = ("users", "devices", "agents", "schedules")
 
 
@@ -63,15 +48,6 @@ class Killed(msgspec.Struct, frozen=True):
     @property
     def is_clean(self) -> bool:
         return self.deaths > 0 and not (self.changed or self.differences or self.rows_lost)
-
-
-def make_old(c: sa.Connection) -> None:
-    """Create the tables of the first revision, with rows in them."""
-    config = Config(attributes={"connection": c})
-    config.set_main_option("script_location", str(migrate.MIGRATIONS))
-    command.upgrade(config, FIRST)
-    for row in ROWS:
-        c.exec_driver_sql(row)
 
 
 def see(c: sa.Connection) -> Seen:
@@ -159,7 +135,7 @@ def main() -> None:
     parser.add_argument("--only", choices=["file", "server"])
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        migrate.MIGRATIONS = next_revision(Path(folder))
+        migrate.MIGRATIONS = next_revisions(Path(folder))
         results = dict(_killed(given.step, given.server, given.only))
     for name, killed in results.items():
         told = (

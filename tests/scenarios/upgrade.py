@@ -1,33 +1,32 @@
-"""A hub of the release before and a hub of this one on one PostgreSQL, as during an upgrade.
+"""A hub of one release and a hub of the next on one PostgreSQL, as during an upgrade.
 
-``python -m tests.scenarios.upgrade`` (``make soak``) takes the earlier release from the history of the
-project. Its hub makes the tables, has the devices and is in the middle of runs when a hub of this release
-starts beside it. Then the earlier one is stopped. Every item is there once, and what only the earlier hub
-needs is removed after its end.
+``python -m tests.scenarios.upgrade`` (``make soak``). The later release is the source of this one with two
+more revisions, of which the last is a contract. A hub of this release has the devices and is in the middle of
+runs when a hub of the later one starts beside it. Then the earlier one is stopped. Every item is there once,
+and the contract is applied after the end of the earlier hub.
 """
 
 import os
-import subprocess
+import shutil
 import sys
-import tarfile
 import tempfile
-from io import BytesIO
 from pathlib import Path
 from subprocess import DEVNULL
 
 import anyio
 from rich.console import Console
 
-from storage.kernel.migrate import releases, revisions
+from storage.kernel import migrate
+from storage.kernel.postgres import run_once
 from tests.scenarios.cluster import open_cluster
-from tests.support.faulty_hub import FaultyHub
+from tests.support.next_revision import CONTRACT, make_old_tables, next_revisions
 from tests.support.processes import ROOT, HubProcess, Running
 
 DEVICES, PAGES = 6, 15
 
 
-class EarlierHub(HubProcess):
-    """Hub process of an earlier release, whose source is in *source*."""
+class HubOfSource(HubProcess):
+    """Hub process of the release whose source is in *source*."""
 
     def __init__(self, folder: Path, source: Path, *, settings: str) -> None:
         super().__init__(folder, settings=settings)
@@ -46,41 +45,32 @@ class EarlierHub(HubProcess):
             )
 
 
-def why_no_history() -> str | None:
-    """Return why the earlier release cannot be taken from the history; None if it can."""
-    commit = releases()[0].commit
-    known = subprocess.run(["git", "cat-file", "-e", f"{commit}^{{commit}}"], cwd=ROOT, capture_output=True)
-    return f"the history has no commit {commit}: fetch all of it" if known.returncode else None
-
-
-def take_earlier_release(folder: Path) -> None:
-    """Write the source of the oldest release that this one upgrades into *folder*."""
-    archive = ["git", "archive", str(releases()[0].commit), "hub", "storage", "protocol", "hub.toml"]
-    made = subprocess.run(archive, cwd=ROOT, check=True, capture_output=True).stdout
-    with tarfile.open(fileobj=BytesIO(made)) as tar:
-        tar.extractall(folder, filter="data")
+def write_later_release(folder: Path) -> None:
+    """Write the source of the later release into *folder*."""
+    for name in ("hub", "storage", "protocol"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("node_modules"))
+    shutil.copy(ROOT / "hub.toml", folder)
+    next_revisions(folder / "storage/kernel")
 
 
 async def upgrade(folder: Path) -> dict[str, str]:
-    """Replace a hub of the earlier release by one of this one in the middle of runs.
+    """Replace a hub of the earlier release by one of the later one in the middle of runs.
 
     Returns the revision of the tables at each step.
 
     Raises:
         AssertionError: an item is lost or doubled, or a run did not end well.
     """
-    source = folder / "earlier"
-    source.mkdir()
-    take_earlier_release(source)
+    source = folder / "later"
+    write_later_release(source)
     made: list[HubProcess] = []
 
     def make_hub(state: Path, settings: str) -> HubProcess:
-        kind = FaultyHub(state, settings=settings) if made else EarlierHub(state, source, settings=settings)
-        made.append(kind)
-        return kind
+        made.append(HubOfSource(state, source if made else ROOT, settings=settings))
+        return made[-1]
 
     async with open_cluster(
-        folder, hubs=2, devices=DEVICES, make_hub=make_hub, begin_with=1, has_bus=False
+        folder, hubs=2, devices=DEVICES, make_hub=make_hub, begin_with=1, has_bus=False, prepare=_make_earlier
     ) as cluster:
         earlier, later = cluster.nodes
 
@@ -112,17 +102,25 @@ async def upgrade(folder: Path) -> dict[str, str]:
         return seen
 
 
+async def _make_earlier(url: str) -> None:
+    """Create the tables that the earlier release has, as the later one's first revision says."""
+    known = migrate.MIGRATIONS
+    with tempfile.TemporaryDirectory() as folder:
+        migrate.MIGRATIONS = next_revisions(Path(folder))
+        try:
+            await run_once(url, make_old_tables)
+        finally:
+            migrate.MIGRATIONS = known
+
+
 def main() -> int:
     """Upgrade, and print the revisions; 0 if every item is there once, and the tables are as they must be."""
     console = Console(highlight=False)
-    if (problem := why_no_history()) is not None:
-        console.print(problem)
-        return 69
     with tempfile.TemporaryDirectory() as folder:
         seen = anyio.run(upgrade, Path(folder))
     for when, revision in seen.items():
         console.print(f"{when}: tables of revision {revision}")
-    return 0 if list(seen.values())[-1] == revisions()[-1] else 1
+    return 0 if list(seen.values())[-1] == CONTRACT else 1
 
 
 if __name__ == "__main__":
