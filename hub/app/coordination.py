@@ -4,7 +4,8 @@ Its services are created here. They are added to the supervisor bottom up, above
 that a sender stops before the connections that it uses.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from hub.api.noun import Noun
@@ -18,7 +19,6 @@ from hub.api.nouns.questions import Questions as QuestionNoun
 from hub.api.nouns.souls import Souls as SoulNoun
 from hub.app.boot import Boot
 from hub.app.context import Context
-from hub.app.gateways import GatewaySettingsInUse
 from hub.app.supervisor import Supervisor
 from hub.coordination.broadcasts import Broadcasts
 from hub.coordination.courier import Courier
@@ -31,10 +31,12 @@ from hub.coordination.questions import QuestionDelivery, Questions
 from hub.coordination.soul_writer import SoulHomes, SoulWriter
 from hub.coordination.souls import Souls
 from hub.links.roster import Roster
-from hub.openclaw import Fleet, GatewayState
+from hub.openclaw import BadAddress, Fleet, GatewayAddress, GatewayConfig, GatewayState
 from hub.outbound.rules import OutboundRules
 from hub.runs.leases import Leadership
-from hub.settings.reload import Commit
+from hub.settings.gateway_settings import GatewaySettings
+from hub.settings.reload import Commit, Unfit
+from hub.settings.secret import SecretMissing
 from hub.settings.settings import Settings
 from hub.version import VERSION
 from protocol.ids import DeviceId
@@ -191,3 +193,59 @@ class Coordination:
         self.asked.expires_s = settings.coordination.question_expires_s
         self.asked.answer_expires_s = settings.coordination.message_expires_s
         self.memory.answer_expires_s = settings.coordination.message_expires_s
+
+
+class GatewaySettingsInUse:
+    """Transfer of the gateways in the settings to the fleet, at the start and at each reload.
+
+    Args:
+        applied: called after the fleet has changed.
+    """
+
+    def __init__(self, fleet: Fleet, applied: Callable[[], None] = lambda: None) -> None:
+        self._fleet = fleet
+        self._applied = applied
+        self._in_use: dict[str, GatewayConfig] = {}
+
+    def prepare(self, settings: Settings) -> Commit:
+        """Resolve every token, even if unchanged.
+
+        Raises:
+            Unfit: a token does not exist, or a URL is invalid; nothing was changed.
+        """
+        configs = []
+        for number, gateway in enumerate(settings.gateways):
+            try:
+                config = config_of(gateway)
+                GatewayAddress.parse(config.url)
+                configs.append(config)
+            except SecretMissing as error:
+                raise Unfit(("gateways", number, "token"), str(error)) from error
+            except BadAddress as error:
+                raise Unfit(("gateways", number, "url"), str(error)) from error
+        return partial(self._use, configs)
+
+    def renewed(self, settings: Settings) -> list[str]:
+        """Return ``gateways`` if an unchanged reference resolves to another token than the one in use."""
+        found = (config_of(gateway) for gateway in settings.gateways if gateway.name in self._in_use)
+        is_new = any(one.token != self._in_use[one.name].token for one in found)
+        return ["gateways"] if is_new else []
+
+    def _use(self, configs: list[GatewayConfig]) -> None:
+        self._fleet.apply(configs)
+        self._in_use = {config.name: config for config in configs}
+        self._applied()
+
+
+def config_of(gateway: GatewaySettings) -> GatewayConfig:
+    """Return the configuration of a gateway's client.
+
+    Raises:
+        SecretMissing: its token does not exist.
+    """
+    return GatewayConfig(
+        name=gateway.name,
+        url=gateway.url,
+        token=None if gateway.token is None else gateway.token.resolve(),
+        has_device=gateway.device_identity,
+    )

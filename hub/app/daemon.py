@@ -18,8 +18,7 @@ from hub.app.hub import Hub
 from hub.app.listeners import DEVICES
 from hub.app.node import Node
 from hub.app.reload import begin_with_revision
-from hub.app.signals import serve_signals
-from hub.app.systemd import ServiceManager
+from hub.app.systemd import ServiceManager, serve_signals
 from hub.backups import backup_before_upgrade
 from hub.clock import (
     HubClock,

@@ -37,8 +37,8 @@ from hub.app.nouns import make_nouns
 from hub.app.reload import at_once, last_generation, make_parts
 from hub.app.router import Router
 from hub.app.supervisor import Supervisor
+from hub.app.systemd import Watchdog
 from hub.app.tls import Tls
-from hub.app.watchdog import Watchdog
 from hub.app.work import (
     Work,
     make_backups,

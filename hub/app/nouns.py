@@ -9,7 +9,6 @@ from hub.agents.heartbeats import Heartbeats
 from hub.agents.measurements import Measurements as MeasurementStore
 from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import rules_of
-from hub.api.nouns.activity import ActivityLog
 from hub.api.nouns.agent_configs import AgentConfigs
 from hub.api.nouns.agent_heartbeats import AgentHeartbeats
 from hub.api.nouns.agent_status import AgentDocuments, AgentStatuses
@@ -19,10 +18,10 @@ from hub.api.nouns.capabilities import Capabilities
 from hub.api.nouns.changes import Changes
 from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.config import Config
-from hub.api.nouns.connections import Connections
 from hub.api.nouns.connectors import Connectors
 from hub.api.nouns.costs import Costs
 from hub.api.nouns.debug import Debug
+from hub.api.nouns.devices import Connections
 from hub.api.nouns.events import Events
 from hub.api.nouns.explanations import Why
 from hub.api.nouns.handbook import Handbook
@@ -33,7 +32,7 @@ from hub.api.nouns.locks import Locks
 from hub.api.nouns.logs import Logs
 from hub.api.nouns.measurements import HubSeries, Measurements
 from hub.api.nouns.nodes import Nodes
-from hub.api.nouns.overviews import Overviews
+from hub.api.nouns.overviews import ActivityLog, Overviews
 from hub.api.nouns.previews import AgentPreviews
 from hub.api.nouns.revisions import Revisions
 from hub.api.nouns.runs import Runs

@@ -1,14 +1,29 @@
-"""Interface to the service manager: notification datagrams and environment variables.
+"""The hub under a service manager: its sockets, notifications, watchdog, signals and unit files.
 
-Without a service manager, nothing has an effect. See sd_notify(3), sd_listen_fds(3) and
+Without a service manager, only the signals have an effect. See sd_notify(3), sd_listen_fds(3) and
 sd_watchdog_enabled(3).
 """
 
 import os
+import signal
 import socket
-from collections.abc import Iterator, MutableMapping
+import sys
+import sysconfig
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager, suppress
+from importlib.resources import files
+from pathlib import Path
 from typing import Final
+
+import anyio
+from anyio.abc import TaskStatus
+
+from hub.clock import Clock
+from hub.drain import Drain
+from hub.log import Channel
+from protocol.errors import HubError
+
+log = Channel(__name__)
 
 FIRST_FD: Final = 3  # SD_LISTEN_FDS_START
 
@@ -56,3 +71,137 @@ class ServiceManager:
 def _taken(fd: int) -> socket.socket:
     os.set_inheritable(fd, False)
     return socket.socket(fileno=fd)  # family and type are detected from the descriptor
+
+
+STATUS_EVERY_S: Final = 5.0
+
+
+class Watchdog:
+    """Service that sends watchdog and status notifications to the service manager.
+
+    Args:
+        notify: sends states, like ``ServiceManager.notify``.
+        watchdog_s: interval required by the service manager; ``None``: only the status line is sent.
+        late: returns the names of loops that are late.
+        touch: accesses the database, where a refusal counts as an answer; ``None`` for a database on another
+            machine, which a restart of this process does not repair.
+        status: returns the status of the hub in one line.
+    """
+
+    def __init__(
+        self,
+        *,
+        notify: Callable[..., None],
+        watchdog_s: float | None,
+        late: Callable[[], Sequence[str]],
+        touch: Callable[[], Awaitable[object]] | None,
+        status: Callable[[], str],
+        clock: Clock,
+    ) -> None:
+        self._notify = notify
+        self._every_s = STATUS_EVERY_S if watchdog_s is None else watchdog_s / 3
+        self._is_watched = watchdog_s is not None
+        self._late = late
+        self._touch = touch
+        self._status = status
+        self._clock = clock
+        self._last_status = ""
+        self._silent_over: list[str] = []
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Notify periodically until cancelled, also while the hub drains."""
+        task_status.started()
+        while True:
+            await self.beat()
+            await self._clock.sleep(self._every_s)
+
+    async def beat(self) -> None:
+        """Check all loops once, and notify unless one of them hangs."""
+        if self._is_watched:
+            if self._touch is not None:
+                await self._answered(self._touch)
+            late = list(self._late())
+            if late:
+                if late != self._silent_over:
+                    log.error("watchdog.silent", loops=", ".join(late))
+            else:
+                self._notify(WATCHDOG=1)
+            self._silent_over = late
+        if (status := self._status()) != self._last_status:
+            self._last_status = status
+            self._notify(STATUS=status)
+
+    async def _answered(self, touch: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await touch()
+        except HubError as exc:
+            log.warning("watchdog.database", why=str(exc))
+
+
+STOP: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+async def serve_signals(
+    drain: Drain,
+    others: Mapping[signal.Signals, Callable[[], None]],
+    *,
+    task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until cancelled: the first SIGTERM or SIGINT drains, the second hurries, the third kills.
+
+    Args:
+        others: handlers of the other signals; they must not block.
+    """
+    with anyio.open_signal_receiver(*STOP, *others) as signals:
+        task_status.started()
+        is_hurried = False
+        async for received in signals:
+            if received not in STOP:
+                others[received]()
+            elif drain.begin():
+                log.info("hub.stopping", signal=received.name)
+            elif not is_hurried:
+                is_hurried = True
+                log.info("hub.hurried", signal=received.name)
+                drain.hurry()
+            else:
+                signal.signal(received, signal.SIG_DFL)
+                os.kill(os.getpid(), received)
+
+
+_SHIPPED_PREFIX: Final = "/opt/hub"
+_HOMES: Final = (Path("/home"), Path("/root"), Path("/run/user"))
+_PLACES: Final = {
+    "hub.service": Path("etc/systemd/system/hub.service"),
+    "hub.socket": Path("etc/systemd/system/hub.socket"),
+    "hub-admin.socket": Path("etc/systemd/system/hub-admin.socket"),
+    "hub.sysusers": Path("etc/sysusers.d/hub.conf"),
+}
+
+
+def unit_files(prefix: Path, python: Path) -> Mapping[Path, str]:
+    """Return the contents of the unit files by their paths, relative to the root of the file system.
+
+    Args:
+        prefix: parent folder of ``bin/hub``.
+        python: path of the interpreter without symbolic links; the sandbox must permit its execution.
+    """
+    shipped = files("hub.app.units")
+    executable = [prefix] if python.is_relative_to("/usr") else [prefix, python.parent.parent]
+    allowed = " ".join(str(path) for path in dict.fromkeys(executable) if not path.is_relative_to("/usr"))
+    contents = {}
+    for name, place in _PLACES.items():
+        text = shipped.joinpath(name).read_text("utf-8")
+        text = text.replace(f"ExecPaths=/usr {_SHIPPED_PREFIX}", f"ExecPaths=/usr {allowed}".rstrip())
+        contents[place] = text.replace(_SHIPPED_PREFIX, str(prefix))
+    return contents
+
+
+def is_out_of_reach(prefix: Path, python: Path) -> bool:
+    """Return True if the programs are in a home folder, which ``ProtectHome=`` hides from the service."""
+    return any(path.is_relative_to(home) for path in (prefix, python) for home in _HOMES)
+
+
+def this_installation() -> tuple[Path, Path]:
+    """Return the prefix and the interpreter of this process."""
+    return Path(sysconfig.get_path("scripts")).parent, Path(sys.executable).resolve()

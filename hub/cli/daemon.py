@@ -175,14 +175,14 @@ def install_unit(only_print: bool, root: Path, yes: bool) -> None:
 
     Writes three units and the group hub-operators. Starts nothing; prints the next commands.
     """
-    from hub.app.installed_units import here, is_out_of_reach, unit_files
+    from hub.app.systemd import is_out_of_reach, this_installation, unit_files
     from hub.text.convert import prepare
 
-    units = unit_files(*here())
+    units = unit_files(*this_installation())
     if only_print:
         show.out("\n".join(f"# ===== /{place}\n{text}" for place, text in units.items()), end="")
         return
-    if is_out_of_reach(*here()):
+    if is_out_of_reach(*this_installation()):
         show.report(
             "warning: the service cannot read home folders, and this hub is installed in one;"
             " install it below /opt or /usr"

@@ -3,16 +3,104 @@
 A URL may point into the operator's own network by mistake, by a redirect, or by a name that resolves to an
 internal address. So an address is checked after its name was resolved, and the connection goes to exactly
 that address. This module does no I/O.
+
+Special-purpose addresses belong to no machine on the internet. They are listed here because ``is_global`` of
+Python's ``ipaddress`` differs between releases. Source: IANA's registries of special-purpose addresses (RFC
+6890 and later registrations) and of the IPv6 address space.
 """
 
 from collections.abc import Iterable
-from ipaddress import ip_address, ip_network
-from typing import Self
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final, Self
 
 import msgspec
 
-from hub.outbound.special import Ip, Network, inner_of, kind_of
 from protocol.errors import ErrorCode, HubError
+
+Ip = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+# Metadata services of clouds, which hand out keys. Most lie in refused networks anyway; they are listed so
+# that the refusal names the metadata service.
+_METADATA: Final = frozenset(
+    map(ip_address, ("169.254.169.254", "fd00:ec2::254", "100.100.100.200", "192.0.0.192", "168.63.129.16"))
+)
+_INTERNET_6: Final = IPv6Network("2000::/3")  # all global unicast addresses that are assigned
+_SET_ASIDE: Final = "in a network that is set aside, and no machine's on the internet"
+# The first match counts.
+_KINDS_4: Final = tuple(
+    (IPv4Network(network), kind)
+    for network, kind in (
+        ("0.0.0.0/32", "no address"),
+        ("127.0.0.0/8", "this machine"),
+        ("169.254.0.0/16", "link-local"),
+        ("224.0.0.0/4", "a group of machines"),
+        ("10.0.0.0/8", "in a private network"),
+        ("100.64.0.0/10", "in a private network"),  # of a provider, before carrier-grade NAT
+        ("172.16.0.0/12", "in a private network"),
+        ("192.168.0.0/16", "in a private network"),
+        ("0.0.0.0/8", _SET_ASIDE),
+        ("192.0.0.0/24", _SET_ASIDE),  # for protocol assignments
+        ("192.0.2.0/24", _SET_ASIDE),  # for documentation, as are the next two
+        ("198.51.100.0/24", _SET_ASIDE),
+        ("203.0.113.0/24", _SET_ASIDE),
+        ("192.88.99.0/24", _SET_ASIDE),  # formerly 6to4 relays
+        ("198.18.0.0/15", _SET_ASIDE),  # for benchmarks
+        ("240.0.0.0/4", _SET_ASIDE),
+    )
+)
+_KINDS_6: Final = tuple(
+    (IPv6Network(network), kind)
+    for network, kind in (
+        ("::/128", "no address"),
+        ("::1/128", "this machine"),
+        ("fe80::/10", "link-local"),
+        ("ff00::/8", "a group of machines"),
+        ("fc00::/7", "in a private network"),
+        ("fec0::/10", "in a private network"),  # site-local addresses, deprecated in 2004
+        ("64:ff9b:1::/48", "in a private network"),  # IPv4 addresses behind a local NAT64
+        ("2001::/23", _SET_ASIDE),  # for protocols: Teredo, ORCHID, benchmarks and others
+        ("2001:db8::/32", _SET_ASIDE),  # for documentation, as is the next
+        ("3fff::/20", _SET_ASIDE),
+    )
+)
+_MAPPED: Final = IPv6Network("::ffff:0:0/96")
+_NAT64: Final = IPv6Network("64:ff9b::/96")
+_6TO4: Final = IPv6Network("2002::/16")
+_ISATAP: Final = 0x00005EFE  # before the IPv4 address, apart from the bits for "universal" and "group"
+_ISATAP_MASK: Final = 0xFCFFFFFF
+
+
+def kind_of(address: Ip) -> str | None:
+    """Return why *address* is not a public one, as a part of a sentence, or None if it is public.
+
+    An IPv6 address that embeds an IPv4 address is classified as that address. One of ISATAP (RFC 5214), which
+    has any prefix, is public if the prefix and the embedded address are.
+    """
+    if address in _METADATA:
+        return "the metadata service of a cloud"
+    is_isatap = isinstance(address, IPv6Address) and int(address) >> 32 & _ISATAP_MASK == _ISATAP
+    if is_isatap and (kind := kind_of(IPv4Address(int(address) & 0xFFFFFFFF))) is not None:
+        return kind
+    inner = inner_of(address)
+    if inner is not None:
+        return kind_of(inner)
+    kinds = _KINDS_4 if isinstance(address, IPv4Address) else _KINDS_6
+    found = next((kind for network, kind in kinds if address in network), None)
+    if found is None and isinstance(address, IPv6Address) and address not in _INTERNET_6:
+        return _SET_ASIDE
+    return found
+
+
+def inner_of(address: Ip) -> IPv4Address | None:
+    """Return the IPv4 address that an IPv6 address embeds (mapped, NAT64, 6to4), or None."""
+    if not isinstance(address, IPv6Address):
+        return None
+    if address in _MAPPED or address in _NAT64:
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    if address in _6TO4:
+        return IPv4Address(int(address) >> 80 & 0xFFFFFFFF)
+    return None
 
 
 class AddressRefused(HubError):

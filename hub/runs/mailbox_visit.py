@@ -14,7 +14,7 @@ start a run at once. All news before that run begins is read by the same run. A 
 messages without a notification.
 """
 
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from typing import Any, Final, Never, Protocol
@@ -42,7 +42,6 @@ from hub.log import Channel
 from hub.outbound.waits import bounded_wait
 from hub.runs.asking import NoModel
 from hub.runs.attempt import Attempt, Ending
-from hub.runs.known_senders import KnownSenders
 from hub.runs.leases import is_share_of
 from hub.runs.lifecycle import Interrupt
 from hub.runs.message_work import MessageWork
@@ -75,6 +74,32 @@ CIRCUIT_CAP_S: Final = 6 * 3_600.0
 # separates the connector's origin from the time of the sign-in in a cursor's origin
 _BY: Final = " granted at "
 MORE: Final = "wake"  # trigger of a run that continues where this run stopped
+
+
+class KnownSenders:
+    """Addresses and domains of known senders.
+
+    Args:
+        named: addresses and domains, in lower case.
+        authors: authors of approved items, as ``Provenance.author`` spells them.
+    """
+
+    def __init__(self, named: Collection[str], authors: Iterable[str] = ()) -> None:
+        addresses = (author.lower().rpartition("<")[2].removesuffix(">") for author in authors)
+        self._known = frozenset(named) | {address for address in addresses if "@" in address}
+
+    def vouched(self, document: Document, message: Message) -> Document:
+        """Return *document* with a trusted author, if a known and verified sender wrote it."""
+        if document.provenance is None or message.sender is None or not message.is_verified:
+            return document
+        if not self._knows(message.sender.email):
+            return document
+        trusted = msgspec.structs.replace(document.provenance, trusted=True)
+        return msgspec.structs.replace(document, provenance=trusted)
+
+    def _knows(self, address: str) -> bool:
+        """Return True for a known address, or one of a known domain, but not of a domain below it."""
+        return address in self._known or address.rpartition("@")[2] in self._known
 
 
 class Desk(Protocol):

@@ -7,7 +7,7 @@ import pytest
 
 from hub.agents.configs import AgentConfigs
 from hub.api.nouns.agent_configs import AgentConfigs as ConfigsNoun
-from hub.api.nouns.connections import Connections
+from hub.api.nouns.devices import Connections
 from hub.links.pairing import KeyRotation
 from hub.links.roster import RequestReceived
 from protocol.codec import JSON

@@ -4,7 +4,7 @@ import os
 import resource
 from pathlib import Path
 
-from hub.process_metrics import ProcessCollector
+from hub.metrics import ProcessCollector
 
 
 def told(collector: ProcessCollector) -> dict[str, float]:

@@ -16,7 +16,7 @@ from typing import Final
 import anyio
 import anyio.to_thread
 
-from hub.app.installed_units import here, unit_files
+from hub.app.systemd import this_installation, unit_files
 from tests.support.processes import ROOT
 
 NAME: Final = "hub-scenario"
@@ -67,7 +67,7 @@ class BootedUnit:
         _systemctl("kill", "--kill-who=main", "--signal=USR2", f"{NAME}.service")
 
     def _install(self) -> None:
-        prefix, python = here()
+        prefix, python = this_installation()
         shipped = {place.name: text for place, text in unit_files(prefix, python).items()}
         _CONFIG.mkdir(exist_ok=True)
         shutil.copy2(self._folder / "hub.toml", _CONFIG / "hub.toml")

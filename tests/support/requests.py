@@ -26,8 +26,8 @@ from hub.api.nouns.board_memory import BoardMemories
 from hub.api.nouns.boards import Boards
 from hub.api.nouns.capabilities import Capabilities
 from hub.api.nouns.checkpoints import Checkpoints
-from hub.api.nouns.connections import Connections
 from hub.api.nouns.connectors import Connectors
+from hub.api.nouns.devices import Connections
 from hub.api.nouns.items import Items
 from hub.api.nouns.locks import Locks
 from hub.api.nouns.measurements import Measurements

@@ -1,22 +1,26 @@
 """Devices: renaming and revoking them, their grants, and closing their connections."""
 
 from datetime import datetime, timedelta
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta
 
+from hub.api.device import Link
 from hub.api.door.roles import Scope
-from hub.api.noun import ALL, Noun, Part, audited, command, listed, route
+from hub.api.noun import ALL, Noun, Part, audited, command, device, listed, route
 from hub.api.nouns.tokens import TokenView
 from hub.api.others import link_of
 from hub.api.parameters import Actor
 from hub.api.view import Instant, Name, View
 from hub.clock import Clock, epoch_ms, from_epoch_ms
+from hub.links.device_events import DeviceEvents
 from hub.links.link import DeviceLink
+from hub.links.pairing import KeyRotation
 from hub.links.roster import Roster
 from hub.log import Channel
 from protocol import keys
 from protocol.agent_status import Axis
+from protocol.coordination import EventName, Method
 from protocol.errors import CloseCode, ErrorCode, HubError
 from protocol.handshake import Goodbye
 from storage import audit
@@ -443,3 +447,37 @@ class Devices(Noun):
 
 def _instant(at: int | None) -> datetime | None:
     return None if at is None else from_epoch_ms(at)
+
+
+MOST_NAMES: Final = 2 * len(EventName)
+Names = Annotated[list[str], Meta(min_length=1, max_length=MOST_NAMES)]  # as in ["agent.moved", "run.*"]
+KeyText = Annotated[str, Meta(min_length=1)]
+
+
+class Connections(Noun):
+    """Connections of devices. A new connection has no subscription."""
+
+    name = "connections"
+
+    def __init__(self, events: DeviceEvents, rotation: KeyRotation) -> None:
+        self._events = events
+        self._rotation = rotation
+
+    @device(Method.SUBSCRIBE, "its own agents and runs")
+    async def subscribe(self, link: Link, events: Names) -> dict[str, Any]:
+        """Send events to a device until its connection ends; return the names of all that it receives."""
+        return {"events": list(self._events.subscribe(link, events))}
+
+    @device(Method.UNSUBSCRIBE, "its own agents and runs")
+    async def unsubscribe(self, link: Link, events: Names) -> dict[str, Any]:
+        """Send these events no longer; return the names of all that the device receives."""
+        return {"events": list(self._events.unsubscribe(link, events))}
+
+    @device(Method.KEYS_ROTATE, "its own key")
+    @audited("key.rotated")
+    async def rotate_key(
+        self, link: Link, public_key: KeyText, signature: KeyText, proof: KeyText
+    ) -> dict[str, Any]:
+        """Replace the key of a device."""
+        key_id = await self._rotation.rotate(link, public_key=public_key, signature=signature, proof=proof)
+        return {"key_id": key_id}

@@ -1,6 +1,18 @@
-"""The handbook, and the OpenAPI document of the interface."""
+"""The handbook as pages for browsers, and the OpenAPI document of the interface.
+
+The pages are the handbook's Markdown as HTML, without scripts, under a strict policy, in the style sheet of
+the dashboard. Each heading has an id as in the handbook's links, and so has each error code.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import cache
+from html import escape
+from typing import Final
 
 from anyio import to_thread
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
 from starlette.datastructures import Headers
 from starlette.responses import Response
 
@@ -8,7 +20,7 @@ from hub import docs
 from hub.api.binding import Call
 from hub.api.door.roles import Scope
 from hub.api.noun import Noun, route
-from hub.api.pages import HEADERS
+from hub.api.pages import HEADERS, asset
 from hub.api.parameters import Document
 from protocol.errors import ErrorCode, HubError
 
@@ -59,9 +71,79 @@ async def _page(call: Call, topic: str) -> Page:
     try:
         if "text/html" not in Headers(scope=call.scope).get("accept", ""):
             return Page(docs.page(topic) if topic else docs.contents("/docs/"), headers={"vary": "accept"})
-        from hub.api.handbook_html import html_of  # imported here: a hub without readers does without it
+        from hub.api.nouns.handbook import html_of  # imported here: a hub without readers does without it
 
         text = await to_thread.run_sync(html_of, topic)
         return Page(text, media_type="text/html", headers={**HEADERS, "vary": "accept"})
     except docs.UnknownTopic as unknown:
         raise UnknownPage(unknown) from unknown
+
+
+_COMMENT: Final = re.compile(r"^<!--.*?-->\n?", re.MULTILINE | re.DOTALL)  # marks of generated parts
+_ELSEWHERE: Final = re.compile(r'<a href="\.\./[^"]*">(.*?)</a>')  # files of the repository
+_CODE: Final = re.compile(r"<li><code>([a-z_]+)</code>")  # of an error
+_NO_ID: Final = re.compile(r"[^\w\- ]")
+_PAGE: Final = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title} · handbook of the hub</title>
+<link rel="icon" href="{icon}">
+<link rel="stylesheet" href="{style}">
+</head>
+<body class="handbook">
+<nav aria-label="Pages of the handbook">
+<p><a href="/">hub</a> · <a href="/docs">handbook</a></p>
+{topics}</nav>
+<main>
+{page}</main>
+</body>
+</html>
+"""
+
+
+@cache
+def html_of(topic: str) -> str:
+    """Return a page of the handbook, or the list of all pages if *topic* is empty. Raises UnknownTopic."""
+    text = docs.page(topic) if topic else docs.contents("/docs/")
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    tokens = parser.parse(_COMMENT.sub("", text))
+    for token, inner in _headings(tokens):
+        token.attrSet("id", id_of(inner))
+    for token in tokens:
+        if token.type in ("th_open", "td_open") and token.attrs.pop("style", "") == "text-align:right":
+            token.attrSet("class", "number")
+    page = parser.renderer.render(tokens, parser.options, {})
+    page = _ELSEWHERE.sub(r"<em>\1</em>", page)
+    if topic.removesuffix(".md") == "errors":
+        page = _CODE.sub(r'<li id="\1"><code>\1</code>', page)
+    page = page.replace("<table>", '<div class="table-room" tabindex="0"><table>')
+    return _PAGE.format(
+        title=escape(topic or "contents"),
+        icon=asset(".svg"),
+        style=asset(".css"),
+        topics="".join(_topics(topic)),
+        page=page.replace("</table>", "</table></div>").replace("<pre>", '<pre tabindex="0">'),
+    )
+
+
+def id_of(heading: str) -> str:
+    """Return the id of a heading, as links of the handbook name it."""
+    return _NO_ID.sub("", heading.lower()).strip().replace(" ", "-")
+
+
+def _headings(tokens: Sequence[Token]) -> Iterator[tuple[Token, str]]:
+    for number, token in enumerate(tokens):
+        if token.type == "heading_open":
+            parts = tokens[number + 1].children or ()
+            yield token, "".join(part.content for part in parts)
+
+
+def _topics(current: str) -> Iterator[str]:
+    for part, topics in docs.PARTS.items():
+        yield f"<p>{escape(part)}</p>\n<ul>\n"
+        for topic in topics:
+            here = ' aria-current="page"' if topic == current else ""
+            yield f'<li><a href="/docs/{topic}"{here}>{topic}</a></li>\n'
+        yield "</ul>\n"

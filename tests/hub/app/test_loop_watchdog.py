@@ -13,7 +13,7 @@ import uvicorn
 from hub.api.door.server import OperatorServer
 from hub.api.parameters import Hub
 from hub.app.supervisor import Service, Supervisor
-from hub.app.watchdog import Watchdog
+from hub.app.systemd import Watchdog
 from hub.clock import IdFactory
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models

@@ -14,8 +14,7 @@ import sqlalchemy as sa
 
 from hub.app.hub import Hub
 from hub.app.supervisor import Service, Supervisor
-from hub.app.systemd import ServiceManager
-from hub.app.watchdog import Watchdog
+from hub.app.systemd import ServiceManager, Watchdog
 from protocol.ids import BootId
 from storage.devices import nodes
 from storage.store import ObservedDatabase, open_store

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hub.app.installed_units import is_out_of_reach, unit_files
+from hub.app.systemd import is_out_of_reach, unit_files
 from tests.hub.cli.conftest import Hub
 
 PREFIX, PYTHON = Path("/opt/hub"), Path("/usr/bin/python3.11")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hub.app.gateways import GatewaySettingsInUse, config_of
+from hub.app.coordination import GatewaySettingsInUse, config_of
 from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayAddress
 from hub.outbound.rules import OutboundRules
