@@ -93,6 +93,7 @@ class Hub:
         issues: findings of the checks, and the checks.
         nouns: nouns of the operators' interface.
         roster: links of the connected devices.
+        rules: process that reads documents by rules.
         work: services that start and execute runs.
     """
 
@@ -117,7 +118,7 @@ class Hub:
         models_in_use = ModelsInUse(context, self.supervisor)
         resources.push_async_callback(models_in_use.close)
         models = models_in_use.opened.models
-        rules = RulesProcess(context.clock)
+        self.rules = rules = RulesProcess(context.clock)
         resources.callback(rules.close)
         extractor = Extractor(
             models,

@@ -4,13 +4,12 @@ import io
 import os
 import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, closing
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import anyio
-import anyio.lowlevel
 import httpx2
 import sqlalchemy as sa
 from starlette.types import Receive, Scope, Send
@@ -54,6 +53,7 @@ from tests.support.clock import FakeClock, SeededChance
 from tests.support.identity import EndedLink, IdentityBench
 from tests.support.link import Replies
 from tests.support.presence import BOOT, appear
+from tests.support.rules import lent_process
 from tests.support.runs import MODERN, TAKEN
 
 PATIENCE_S = 30.0  # of a client, on a busy machine
@@ -234,9 +234,12 @@ class ServedHub(IdentityBench):
 
     async def comes_to(self, id: str, *states: RunState) -> None:
         """Wait until the run is in one of *states*."""
+        changes = self.work.watch.changes(RunId(id), at_most_every_s=0)
         with anyio.fail_after(10):
-            while (await self.store.read(runs.get_run, RunId(id))).state not in states:
-                await anyio.lowlevel.checkpoint()
+            async with aclosing(changes):
+                async for _ in changes:
+                    if (await self.store.read(runs.get_run, RunId(id))).state in states:
+                        return
 
     async def disconnect(self, device: DeviceRow) -> None:
         """End the connection of the device."""
@@ -318,6 +321,7 @@ async def open_empty_hub(
             await context.store.write(before)
         app = Hub(context)
         await app.open(resources)
+        resources.enter_context(lent_process(app.rules))
         await context.watch_settings.reloader.begin()
         owner = await context.store.read(users.find_user_by_name, users.OWNER)
         assert owner is not None
