@@ -133,13 +133,24 @@ def approve(hub: Talk, code: str, name: str | None, yes: bool) -> Responses:
             "network": waiting["network"],
         }
         show.print_facts(facts, err=True)
+        if waiting["revoked_at"]:
+            show.report(_let_in_again(would["device"], waiting["revoked_at"], "yes lets"))
         show.confirm(
             f"is the device's fingerprint the same? yes admits it as {would['device']} of {would['user']}"
         )
         body["pairing_id"] = waiting["id"]
     response = hub.post("/v1/pairings/approve", body)
     yield "paired", response
+    if yes and response["pairing"]["revoked_at"]:
+        show.report(_let_in_again(response["device"], response["pairing"]["revoked_at"], "this let"))
     show.report(f"{response['device']} of {response['user']} is admitted; it connects within seconds")
+
+
+def _let_in_again(device: str, revoked_at: str, how: str) -> str:
+    return (
+        f"{device} was revoked at {show.moment(revoked_at)}: {how} it in again as the same device."
+        " Its items, agents and grants stay; its old keys and tokens stay refused."
+    )
 
 
 @click.group(cls=ListByDefault, epilog=example("hub token create --role viewer --name grafana"))
@@ -197,6 +208,8 @@ def create_token(
     show.out(made["token"])
     if made.get("is_new_device"):
         show.report(f"{made['device']} is a new device of {made['user']}.")
+    if made.get("revoked_at"):
+        show.report(_let_in_again(made["device"], made["revoked_at"], "this let"))
     how, command = use
     show.report("The token is shown only once.", f"{how} into a file that only you can read, then:", command)
 

@@ -228,10 +228,6 @@ async def check_refused(
     found: list[Finding] = []
     for peer in peers:
         device = None if peer.device_id is None else names.get(peer.device_id)
-        if device is not None and device.revoked_at is not None:
-            named = await store.read(devices.devices_called, device.name, user_id=device.user_id)
-            if any(row.revoked_at is None for row in named):
-                continue  # the machine was let in again, as another device of that name
         who = "a device" if device is None else f"device {device.name}"
         often = "once" if peer.count == 1 else f"{peer.count} times"
         found.append(
@@ -262,7 +258,8 @@ def _about_absence(row: AbsentDevice, now: datetime) -> Finding:
     pause = f"hub agents pause {row.agent_name}"
     fix = f"start hub connect there; if it does not come back: hub devices revoke {row.name}, and {pause}"
     if row.revoked_at is not None:
-        last_seen, fix = "was revoked", f"let it in again: hub connect --name {row.name}; or {pause}"
+        last_seen = "was revoked"
+        fix = f"let it in again: hub connect --name {row.name} --new-key; or {pause}"
     return (warning if is_long else notice)(
         "device.absent",
         f"device {row.name} {last_seen}, and"

@@ -2,9 +2,6 @@
 
 A key's id is derived from the key itself (``protocol.keys``), so a known id determines whose signature is
 required. A revoked or replaced key stays on record, and is never accepted for a device again.
-
-A new device of a revoked device's name inherits its agents of hub.toml, with their waiting runs: an agent of
-hub.toml names its device.
 """
 
 import math
@@ -15,52 +12,14 @@ import sqlalchemy as sa
 
 from protocol import keys
 from protocol.errors import ErrorCode, HubError
-from protocol.ids import AgentId, DeviceId, KeyId, UserId
+from protocol.ids import DeviceId, KeyId, UserId
 from storage import audit
-from storage.agents import agent_moves
-from storage.agents.schema import agents
 from storage.devices import devices
 from storage.devices.devices import DeviceNameTaken, DeviceRow
 from storage.devices.schema import device_keys, device_tokens
 from storage.devices.schema import devices as device_table
 from storage.kernel.columns import listed
 from storage.kernel.rows import columns_of, fill_each
-from storage.runs import run_pauses
-
-_revoked = sa.select(device_table.c.id).where(
-    device_table.c.user_id == sa.bindparam("user"),
-    device_table.c.name == sa.bindparam("named"),
-    device_table.c.revoked_at.is_not(None),
-)
-SUCCEED = (
-    sa.update(agents)
-    .where(agents.c.device_id.in_(_revoked), agents.c.source == "file", agents.c.deleted_at.is_(None))
-    .values(device_id=sa.bindparam("successor"), updated_at=sa.bindparam("now"))
-    .returning(agents.c.id)
-)
-
-
-def ensure_device(
-    c: sa.Connection, *, id: DeviceId, user_id: UserId, name: str, at: int, actor: str = "hub"
-) -> DeviceRow:
-    """Return the device of ``devices.ensure_device`` after it inherited a revoked one's agents."""
-    device = devices.ensure_device(c, id=id, user_id=user_id, name=name, at=at)
-    given = {"user": user_id, "named": name, "successor": device.id, "now": at}
-    left = c.execute(SUCCEED, given).scalars().all()
-    for agent_id in left:
-        agent_moves.move(
-            c,
-            AgentId(agent_id),
-            "connectivity",
-            device.connectivity,
-            at=at,
-            actor=actor,
-            reason="its device was revoked",
-        )
-    if left:
-        run_pauses.follow_agents(c, at, actor=actor)
-    return device
-
 
 FREE_NAMES = 100  # tried for a device that reports the name of another device
 
@@ -220,9 +179,9 @@ def rotate_key(
 
 
 def give_device(
-    c: sa.Connection, *, fresh_id: DeviceId, user_id: UserId, name: str, is_chosen: bool, at: int
+    c: sa.Connection, *, fresh_id: DeviceId, user_id: UserId, name: str, is_chosen: bool, at: int, actor: str
 ) -> DeviceRow:
-    """Return the user's device for a new key: the one of that name, or a new one.
+    """Return the user's device for a new key: the one of that name, let in again if revoked, or a new one.
 
     Args:
         is_chosen: a person chose the name, so an existing device is meant, even with valid credentials.
@@ -232,18 +191,19 @@ def give_device(
     Raises:
         DeviceNameTaken: the reported name belongs to a device with valid credentials.
     """
-    device = ensure_device(c, id=fresh_id, user_id=user_id, name=name, at=at)
-    if not is_chosen and has_way_in(c, device.id):
-        raise taken_name(name)
+    device = devices.admit_device(c, id=fresh_id, user_id=user_id, name=name, at=at, actor=actor)
+    if not is_chosen:
+        check_free(c, device)
     return device
 
 
-def taken_name(name: str) -> DeviceNameTaken:
-    """Create the error for a device name that belongs to another valid key or token."""
-    return DeviceNameTaken(
-        f"another key or token is in use for the device {name!r} already;"
-        f" if that is an older key of the same machine, revoke it: hub devices revoke {name}"
-    )
+def check_free(c: sa.Connection, device: DeviceRow) -> None:
+    """Check that no key or token of the device is valid; raise DeviceNameTaken otherwise."""
+    if has_way_in(c, device.id):
+        raise DeviceNameTaken(
+            f"another key or token is in use for the device {device.name!r} already;"
+            f" if that is an older key of the same machine, revoke it: hub devices revoke {device.name}"
+        )
 
 
 def give_free_device(
@@ -252,11 +212,16 @@ def give_free_device(
     """Return a device like ``give_device`` for a reported name; a number is appended to a taken name.
 
     Raises:
-        DeviceNameTaken: no numbered name was free.
+        DeviceNameTaken: a device of that name was revoked, or no numbered name was free.
     """
     for number in range(1, FREE_NAMES + 1):
         free = name if number == 1 else f"{name}-{number}"
-        device = ensure_device(c, id=fresh_id, user_id=user_id, name=free, at=at)
+        device = devices.ensure_device(c, id=fresh_id, user_id=user_id, name=free, at=at)
+        if device.revoked_at is not None:
+            raise DeviceNameTaken(
+                f"device {free!r} was revoked, and only an invitation of its name lets it in again:"
+                f" hub pair invite --device {free}; a new device needs another name: hub connect --name NAME"
+            )
         if not has_way_in(c, device.id):
             return device
     raise DeviceNameTaken(f"there are {FREE_NAMES} devices called {name!r} already")

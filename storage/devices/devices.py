@@ -13,10 +13,10 @@ from storage import audit
 from storage.agents import agent_states
 from storage.agents.schema import agents
 from storage.devices.nodes import has_node, is_online
-from storage.devices.schema import device_keys, device_tokens, devices, users
+from storage.devices.schema import browser_sessions, device_keys, device_tokens, devices, users
 from storage.kernel.columns import Int, in_parts, listed
 from storage.kernel.database import lone
-from storage.kernel.rows import Key, columns_of, fill, fill_each, fill_page, paged
+from storage.kernel.rows import Key, columns_of, fill, fill_each, fill_page, filled, paged
 
 LEFT: Final = "its device left"
 CUT: Final = "its hub ended"
@@ -72,7 +72,7 @@ class DeviceRow(msgspec.Struct, frozen=True):
     Attributes:
         connectivity: "online" while a hub process that lives has its connection, else "offline".
         session_epoch: number of its accepted connections.
-        revoked_at: never reset.
+        revoked_at: reset when the device is let in again.
     """
 
     id: DeviceId
@@ -97,6 +97,12 @@ DEVICE_OF_USER = DEVICES.where(
     devices.c.user_id == sa.bindparam("user"),
     devices.c.name == sa.bindparam("named"),
     devices.c.revoked_at.is_(None),
+)
+# The device that a name means to someone who lets a device in: the valid one, else the last revoked one.
+BY_NAME = (
+    DEVICES.where(devices.c.user_id == sa.bindparam("user"), devices.c.name == sa.bindparam("named"))
+    .order_by(devices.c.revoked_at.is_not(None), devices.c.revoked_at.desc())
+    .limit(1)
 )
 _boots = (
     sa.select(sa.func.min(devices.c.boot_id).label("id"))
@@ -128,16 +134,37 @@ NAMES = sa.select(devices.c.id, devices.c.name).where(
 )
 
 
-def ensure_device(c: sa.Connection, *, id: DeviceId, user_id: UserId, name: str, at: int) -> DeviceRow:
-    """Return the user's device of that name, or create it with this id.
+def find_device(c: sa.Connection, name: str, *, user_id: UserId) -> DeviceRow | None:
+    """Return the user's device of that name, if any; a revoked one keeps its name until another takes it."""
+    return filled(DeviceRow, c.execute(BY_NAME, {"user": user_id, "named": name}).one_or_none())
 
-    A revoked device does not occupy its name.
-    """
-    row = c.execute(DEVICE_OF_USER, {"user": user_id, "named": name}).one_or_none()
-    if row is not None:
-        return fill(DeviceRow, row)
+
+def ensure_device(c: sa.Connection, *, id: DeviceId, user_id: UserId, name: str, at: int) -> DeviceRow:
+    """Return the user's device of that name, revoked or not, or create it with this id."""
+    if (known := find_device(c, name, user_id=user_id)) is not None:
+        return known
     c.execute(sa.insert(devices), {"id": id, "user_id": user_id, "name": name, "created_at": at})
     return get_device(c, id)
+
+
+def admit_device(
+    c: sa.Connection, *, id: DeviceId, user_id: UserId, name: str, at: int, actor: str
+) -> DeviceRow:
+    """Return the device of ``ensure_device`` for a new credential; a revoked one is let in again.
+
+    It keeps its items, agents and grants. Its earlier keys, tokens and browser sessions stay refused.
+    """
+    device = ensure_device(c, id=id, user_id=user_id, name=name, at=at)
+    again = sa.update(devices).where(devices.c.id == device.id, devices.c.revoked_at.is_not(None))
+    if device.revoked_at is None or not c.execute(again.values(revoked_at=None, copies=None)).rowcount:
+        return device
+    for table in (device_keys, device_tokens, browser_sessions):
+        valid = sa.update(table).where(table.c.device_id == device.id, table.c.revoked_at.is_(None))
+        c.execute(valid.values(revoked_at=at))
+    audit.append(
+        c, at=at, actor=actor, event="device.reinstated", subject=device.id, detail={"device": device.name}
+    )
+    return get_device(c, device.id)
 
 
 def get_device(c: sa.Connection, id: DeviceId) -> DeviceRow:

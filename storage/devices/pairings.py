@@ -20,7 +20,7 @@ from protocol.ids import ConnectionId, DeviceId, KeyId, PairingId, UserId
 from storage import audit
 from storage.devices import device_keys
 from storage.devices.device_keys import KeyOwner
-from storage.devices.devices import DeviceRow, UnknownDevice, devices_called
+from storage.devices.devices import DeviceRow, UnknownDevice, devices_called, find_device
 from storage.devices.schema import device_keys as key_table
 from storage.devices.schema import device_tokens, devices, invitations, pairings
 from storage.devices.tokens import INVITATIONS, InvitationRow
@@ -206,8 +206,8 @@ def approve(
         pairing_id: id of the pairing that was shown to the approver, if any.
         fresh_id: id for a new device.
         user_id: owner of the device.
-        name: name of a known or new device; ``None``: the name that it reports, if that has no valid
-            credentials.
+        name: name of a known or new device, which is let in again if it was revoked; ``None``: the name that
+            it reports, if that has no valid credentials.
 
     Raises:
         UnknownPairing: no device waits under this code; nothing was written.
@@ -220,7 +220,13 @@ def approve(
     if pairing_id not in (None, row.id):
         raise PairingChanged("another device waits under this code than the one that was shown")
     device = device_keys.give_device(
-        c, fresh_id=fresh_id, user_id=user_id, name=name or row.label, is_chosen=name is not None, at=at
+        c,
+        fresh_id=fresh_id,
+        user_id=user_id,
+        name=name or row.label,
+        is_chosen=name is not None,
+        at=at,
+        actor=actor,
     )
     decision = {"pairing": row.id, "now": at, "as": "approved", "by": actor, "became": device.id}
     if c.execute(DECIDE, decision).rowcount == 0:
@@ -302,7 +308,7 @@ def redeem(
 
     Raises:
         BadInvitation: the invitation is not valid; nothing was written.
-        DeviceNameTaken: no name is free; nothing was written.
+        DeviceNameTaken: no name is free, or a device of the reported one was revoked; nothing was written.
     """
     invitation = INVITATIONS.find(c, token_hash)
     if invitation is None:
@@ -327,6 +333,9 @@ def redeem(
             c, fresh_id=fresh_id, user_id=invitation.user_id, name=label, at=at
         )
     else:
+        before = find_device(c, invitation.device_name, user_id=invitation.user_id)
+        if before is not None and (before.revoked_at or 0) >= invitation.created_at:
+            raise BadInvitation(f"the device {before.name!r} was revoked after the invitation was made")
         device = device_keys.give_device(
             c,
             fresh_id=fresh_id,
@@ -334,6 +343,7 @@ def redeem(
             name=invitation.device_name,
             is_chosen=True,
             at=at,
+            actor=invitation.created_by,
         )
     device_keys.add_key(c, id=key_id, device_id=device.id, public_key=public_key, at=at)
     audit.append(

@@ -8,7 +8,7 @@ For a mailbox it goes by its age: messages are never listed again, and ``seen_me
 
 **An item** goes when all of these hold, so that nothing is delivered twice:
 
-* No device has its row: its owner rejected it, or the device was revoked, and none of its name came after it.
+* No device has its row: its owner rejected it, or the device was revoked as long ago.
   An item whose row a device may have stays, however old its source is. A file that comes back is compared
   with it, in whatever words a model finds it then.
 * No source has it: the ledger has no entry of its unit, for its agent or any agent of its device. A unit that
@@ -97,13 +97,7 @@ DROP_UNITS = (
     .returning(unit_ledger.c.agent_id)
 )
 ITEMS_FROM = sa.select(items.c.id).where(items.c.id > sa.bindparam("after")).order_by(items.c.id).limit(_rows)
-_next_device = devices.alias("next_device")
-_is_followed = sa.exists().where(
-    _next_device.c.user_id == devices.c.user_id,
-    _next_device.c.name == devices.c.name,
-    _next_device.c.revoked_at.is_(None),
-)
-_is_left = sa.exists().where(devices.c.id == items.c.device_id, devices.c.revoked_at < _before, ~_is_followed)
+_is_left = sa.exists().where(devices.c.id == items.c.device_id, devices.c.revoked_at < _before)
 _other_agent = agents.alias("other_agent")
 _has_source = sa.or_(
     sa.exists().where(unit_ledger.c.agent_id == items.c.agent_id, unit_ledger.c.unit_key == items.c.unit_key),

@@ -14,6 +14,7 @@ import pytest
 from hub.device.app import EXIT_NOT_PERMITTED
 from hub.device.client import TurnedAway
 from protocol.errors import CloseCode
+from tests.scenarios.scene import check_boxes, rows, write
 from tests.scenarios.two_hubs import two_hubs
 from tests.support.postgres import Postgres
 from tests.support.processes import POLL_S, ROOT, HubProcess, Program, closing
@@ -95,6 +96,57 @@ async def test_a_device_is_let_in_by_its_code_and_sent_away_once_it_is_revoked(t
                 await anyio.sleep(POLL_S)
         await hub(tmp_path, "pair", "approve", again, "--yes")
         await until_connected(daemon)
+
+
+async def test_a_revoked_device_that_is_paired_anew_gets_no_item_again(tmp_path: Path) -> None:
+    files, _ = check_boxes(3)
+    write(tmp_path, files)
+    async with place(tmp_path, "--grant=+review.remote") as (daemon, desk):
+        await hub(tmp_path, "pair", "approve", await desk.shows_code(), "--yes")
+        await until_connected(daemon)
+        assert (await daemon.ended(await daemon.start_run()))["items_created"] == 6
+        found = (await daemon.get("/v1/items"))["items"]
+        approved, edited, *_, rejected = sorted(found, key=lambda item: str(item["title"]))
+        given = [
+            {"id": approved["id"], "verdict": "approve"},
+            {"id": rejected["id"], "verdict": "reject"},
+            {"id": edited["id"], "verdict": "edit", "data": {"title": "In my words"}},
+        ]
+        await daemon.post("/v1/items/verdicts", {"verdicts": given})
+        with anyio.fail_after(SETTLED_S):
+            while (await verdicts(daemon)).count("open") != 3:
+                await anyio.sleep(POLL_S)
+        (device,) = (await daemon.get("/v1/devices"))["devices"]
+        stored = "SELECT id, isApproved FROM tasks ORDER BY id"  # a changed line is a change of its row
+        kept = rows(tmp_path / "desk.db", stored)
+
+        for is_fresh in (False, True):  # the same machine with a new key, and one that has lost everything
+            await hub(tmp_path, "devices", "revoke", "desk", "--yes")
+            await desk.ended()
+            for file in [desk.key, tmp_path / "desk.db"] if is_fresh else []:
+                file.unlink()
+            desk.words = [*desk.words, "--new-key"]
+            await desk.start()
+            with anyio.fail_after(SETTLED_S):
+                while not (await daemon.get("/v1/pairings"))["pairings"]:
+                    await anyio.sleep(POLL_S)
+            await hub(tmp_path, "pair", "approve", await desk.shows_code(), "--yes")
+            await until_connected(daemon)
+            for name, text in files.items():
+                changed = text.replace("-0\n", f"-0, {is_fresh}\n")
+                (tmp_path / "notes" / name).write_text(changed)
+            run = await daemon.ended(await daemon.start_run())
+            assert (run["outcome"], run["items_created"]) == ("success", 0)
+            assert [row["id"] for row in (await daemon.get("/v1/devices"))["devices"]] == [device["id"]]
+            has = rows(tmp_path / "desk.db", stored)
+            assert len(has) == 5 and (is_fresh or has == kept)
+            of_words = ["open"] * 5 if is_fresh else ["edited", *["open"] * 4]  # lost rows are suggestions
+            assert await verdicts(daemon) == [*of_words, "rejected"]
+
+
+async def verdicts(daemon: HubProcess) -> list[str]:
+    """The verdict of each item that the hub knows, sorted."""
+    return sorted(item["verdict"] for item in (await daemon.get("/v1/items"))["items"])
 
 
 @pytest.mark.soak

@@ -39,12 +39,13 @@ def test_a_name_is_unique_among_the_devices_of_a_user(c: sa.Connection) -> None:
     assert devices.list_devices(c) == [first]
 
 
-def test_a_new_device_may_bear_the_name_of_a_revoked_one(c: sa.Connection) -> None:
-    old = make_device(c, "d-1")
+def test_a_revoked_device_keeps_its_name_until_another_device_takes_it(c: sa.Connection) -> None:
+    old, other = make_device(c, "d-1"), make_device(c, "d-2", "desk")
     revoke(c, old)
-    new = make_device(c, "d-2")
-    assert devices.devices_called(c, "laptop") == [new]
-    assert [row.id for row in devices.list_devices(c)] == ["d-1", "d-2"]
+    assert make_device(c, "d-3").id == old.id
+    assert devices.devices_called(c, "laptop") == []
+    devices.rename_device(c, other.id, "laptop", at=AT, actor="operator:7")
+    assert make_device(c, "d-3").id == other.id
 
 
 def test_a_device_is_called_by_its_id_or_by_its_name(c: sa.Connection) -> None:

@@ -64,7 +64,7 @@ class RoundTripView(View):
 
 
 class DeviceView(View, kw_only=True):
-    """A known device, connected or not. A revoked one can never connect again.
+    """A known device, connected or not. A revoked one connects again only with a new key or token.
 
     *round_trip*: while it is connected to this node, from the first keepalive ping on.
     """
@@ -314,12 +314,12 @@ class Devices(Noun):
         example="hub devices revoke desk --yes",
         json="device",
         message="{name} is revoked; to pair the same machine again: hub connect ... --new-key",
-        confirm="revoke device {device_id} for good?",
+        confirm="revoke device {device_id} with its keys and tokens?",
     )
     @route("POST", "/{device_id}/revoke", Scope.DEVICES)
     @audited("device.revoked")
     async def revoke(self, device_id: str, actor: Actor) -> DeviceView:
-        """Revoke a device for good and close its connection; doing it twice is no error."""
+        """Revoke a device with its keys and tokens, and close its connection; doing it twice is no error."""
         device = await self._find(device_id)
         at = self._now_ms()
 

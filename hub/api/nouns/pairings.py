@@ -11,7 +11,7 @@ from hub.api.noun import ALL, Noun, Part, audited, command, listed, route
 from hub.api.nouns.tokens import IdentityLimits
 from hub.api.parameters import Actor
 from hub.api.view import Instant, Name, View
-from hub.clock import Clock, IdFactory, epoch_ms
+from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.links import pairing
 from hub.links.attempts import FailedAttempts
 from hub.log import Channel
@@ -22,6 +22,7 @@ from protocol.ids import DeviceId, PairingId, UserId
 from storage import audit
 from storage.devices import device_keys, devices, pairings, users
 from storage.devices.attempts import AttemptLimits
+from storage.devices.devices import DeviceRow
 from storage.devices.pairings import PairingChanged, PairingRow, UnknownPairing
 from storage.store import Store
 
@@ -49,7 +50,8 @@ class PairingView(View, kw_only=True):
     """A device that asked to be paired. *label* and *platform* are what it reports of itself.
 
     *fingerprint* is of its key, and the device shows the same one. The code that it shows is not part
-    of this view: an operator has to read it from the device.
+    of this view: an operator has to read it from the device. *revoked_at*: when the device of this name was
+    revoked, which an approval lets in again.
     """
 
     id: str
@@ -62,6 +64,7 @@ class PairingView(View, kw_only=True):
     decision: Literal["approved", "denied"] | None = None
     decided_at: Instant | None = None
     decided_by: str | None = None
+    revoked_at: Instant | None = None
 
 
 class PairedView(View):
@@ -145,26 +148,33 @@ class Pairings(Noun):
         """List the pending pairings without their codes, the oldest first."""
         if self.user_id is not None:
             return []
-        rows = await self._store.read(
-            pairings.list_pairings, at=self._now_ms(), limit=part.limit, after=part.after
+        at, limit, after = self._now_ms(), part.limit, part.after
+        return await self._store.read(
+            lambda c: [
+                _view(row, devices.find_device(c, row.label, user_id=self._owner_id))
+                for row in pairings.list_pairings(c, at=at, limit=limit, after=after)
+            ]
         )
-        return [_view(row) for row in rows]
 
     @route("POST", "/approve", Scope.DEVICES)
     @audited("pairing.approved")
     async def approve(self, approval: Approval, actor: Actor) -> PairedView:
         """Approve the device that shows this code; with ``user``, as that user's device.
 
-        With the name of a known device of the user, the key becomes one of that device. After too many
-        wrong codes, in dry runs too, the caller has to wait.
+        With the name of a known device of the user, the key becomes one of that device. A revoked device of
+        that name, or of the label, is let in again with its items. After too many wrong codes, in dry runs
+        too, the caller has to wait.
         """
         code_hash, waiting = await self._pairing_of(approval.code, actor)
         shown = None if approval.pairing_id is None else PairingId(approval.pairing_id)
         if shown not in (None, waiting.id):
             raise PairingChanged("another device shows this code than the one that you were shown")
         user_id = self.user_id or self._owner_id
+        device = approval.name or waiting.label
+        known = await self._store.read(devices.find_device, device, user_id=user_id)
         if approval.dry_run:
-            device = await self._would_become(waiting, user_id, approval.name)
+            if approval.name is None and known is not None and known.revoked_at is None:
+                await self._store.read(device_keys.check_free, known)
         else:
             approved = await self._store.write(
                 pairings.approve,
@@ -176,10 +186,10 @@ class Pairings(Noun):
                 actor=actor,
                 at=self._now_ms(),
             )
-            device = approved.name
             log.info("pairing.approved", pairing_id=waiting.id, device_id=approved.id)
         user = (await self._store.read(users.user_names, [user_id]))[user_id]
-        return PairedView(pairing=_view(waiting), device=device, user=user, dry_run=approval.dry_run)
+        view = _view(waiting, known)
+        return PairedView(pairing=view, device=device, user=user, dry_run=approval.dry_run)
 
     @command(
         "pair deny PAIRING_ID",
@@ -228,17 +238,11 @@ class Pairings(Noun):
                 detail={"reason": "wrong_codes"},
             )
 
-    async def _would_become(self, waiting: PairingRow, user_id: UserId, name: str | None) -> str:
-        """Return the name that the device would get."""
-        if name is None:
-            for device in await self._store.read(devices.devices_called, waiting.label, user_id=user_id):
-                if await self._store.read(device_keys.has_way_in, device.id):
-                    raise device_keys.taken_name(waiting.label)
-        return name or waiting.label
-
     def _now_ms(self) -> int:
         return epoch_ms(self._clock.now())
 
 
-def _view(row: PairingRow) -> PairingView:
-    return PairingView.from_row(row, fingerprint=keys.shown(row.key_id), decided_by=row.actor)
+def _view(row: PairingRow, known: DeviceRow | None = None) -> PairingView:
+    revoked_at = None if known is None or known.revoked_at is None else from_epoch_ms(known.revoked_at)
+    fingerprint = keys.shown(row.key_id)
+    return PairingView.from_row(row, fingerprint=fingerprint, decided_by=row.actor, revoked_at=revoked_at)

@@ -11,7 +11,7 @@ from hub.api.door.roles import Principal, Role, Scope, scopes_of
 from hub.api.noun import ALL, Noun, Part, audited, command, listed, route
 from hub.api.parameters import Actor, Caller
 from hub.api.view import Instant, Name, View
-from hub.clock import Chance, Clock, IdFactory, epoch_ms
+from hub.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.links.roster import Roster
 from hub.log import Channel
 from hub.metrics import Metrics
@@ -19,7 +19,7 @@ from hub.tokens import TokenKind
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import DeviceId, UserId
 from storage.agents import agents
-from storage.devices import device_keys
+from storage.devices import devices
 from storage.devices.browser_sessions import BrowserSessionRow
 from storage.devices.tokens import (
     AGENT_TOKENS,
@@ -226,11 +226,15 @@ class TokenView(View, kw_only=True):
 
 
 class NewToken(View, kw_only=True):
-    """A created token. No other response contains *token*."""
+    """A created token. No other response contains *token*.
+
+    *revoked_at*: when its device was revoked, which the request let in again.
+    """
 
     id: str
     device: str
     is_new_device: bool = False  # the request created the device too
+    revoked_at: Instant | None = None
     user: str = ""
     token: str
     created_at: Instant
@@ -262,21 +266,25 @@ class Tokens(SecretsOfKind[DeviceTokenRow], Noun):
     async def create(self, requested: TokenRequest, actor: Actor) -> NewToken:
         """Create a token for a device, and the device if it is new; with ``user``, as that user's.
 
-        Only this response has the secret.
+        A revoked device of that name is let in again with its items. Only this response has the secret.
         """
         await self._check_room("device_tokens", "tokens of devices that count")
         fresh_id = DeviceId(self._ids.fresh())
-        device = await self._store.write(
-            device_keys.ensure_device,
-            id=fresh_id,
-            user_id=self.user_id or self._owner_id,
-            name=requested.device,
-            at=self._now,
-            actor=actor,
+        named, user_id, at = requested.device, self.user_id or self._owner_id, self._now
+        known, device = await self._store.write(
+            lambda c: (
+                devices.find_device(c, named, user_id=user_id),
+                devices.admit_device(c, id=fresh_id, user_id=user_id, name=named, at=at, actor=actor),
+            )
         )
         row, token = await self._create(requested.ttl_s, device_id=device.id, actor=actor)
         log.info("token.created", token_id=row.id, device_id=device.id)
-        return NewToken.from_row(row, is_new_device=device.id == fresh_id, token=token)
+        return NewToken.from_row(
+            row,
+            is_new_device=known is None,
+            revoked_at=None if known is None or known.revoked_at is None else from_epoch_ms(known.revoked_at),
+            token=token,
+        )
 
     @route("DELETE", "/{token_id}", Scope.DEVICES)
     @audited("token.revoked")

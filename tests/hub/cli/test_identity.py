@@ -97,7 +97,7 @@ def test_one_device_is_shown_with_all_that_opens_it_and_its_round_trip(
 def test_a_device_is_revoked_only_after_a_confirmation(hub: Hub, served: ServedHub) -> None:
     refused = hub("devices", "revoke", "desk")
     assert refused.exit_code == 2
-    assert "revoke device desk for good" in refused.stderr
+    assert "revoke device desk with its keys" in refused.stderr
     assert hub("devices", "revoke", "desk", "--yes").exit_code == 0
     assert "desk" not in hub("devices").stdout
     assert "desk" in hub("devices", "ls", "--all").stdout
@@ -120,6 +120,24 @@ def test_who_approves_sees_the_fingerprint_before_anything_is_asked(
 
     assert "laptop of owner is admitted" in hub("pair", "approve", CODE, "--yes").stderr
     assert portal.call(served.store.read, device_keys.find_key, waiting.key_id) is not None
+
+
+def test_who_lets_a_revoked_device_in_again_is_told_before_and_after(
+    hub: Hub, served: ServedHub, waiting: Any, portal: BlockingPortal
+) -> None:
+    for admits, is_asked in (
+        (["pair", "approve", CODE, "--name", "desk"], True),
+        (["pair", "approve", CODE, "--name", "desk", "--yes"], False),
+        (["token", "create", "--device", "desk"], False),
+    ):
+        known = json.loads(hub("devices", "show", "desk", "--json").stdout)["id"]
+        assert hub("devices", "revoke", "desk", "--yes").exit_code == 0
+        told = hub(*admits).stderr
+        assert "desk was revoked at 2026-01-05" in told and "as the same device" in told
+        assert (hub("devices", "show", "desk").exit_code == 1) == is_asked
+        if is_asked:
+            assert hub("token", "create", "--device", "desk").exit_code == 0
+        assert json.loads(hub("devices", "show", "desk", "--json").stdout)["id"] == known
 
 
 @pytest.mark.parametrize("says_meanwhile", ["laptop", "root"])

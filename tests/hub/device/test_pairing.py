@@ -183,11 +183,11 @@ async def test_a_revoked_device_that_was_asked_to_is_paired_anew_with_a_new_key(
             assert any(fresh.shown in line for line in device.told), "a person has to compare it"
 
             await approve(port, await shows_code(device))
-            await time_passes(clock, lambda: "connected as desk-id" in device.told)
+            await time_passes(clock, lambda: "connected as desk" in device.told)
             await anyio.wait_all_tasks_blocked()
             assert not any(isinstance(event, RequestReceived) for event in port.events), "it is new already"
 
-            port.roster.end_revoked(DeviceId("desk-id"), None)
+            port.roster.end_revoked(DeviceId("desk"), None)
             assert isinstance(await device.over(), TurnedAway), "the person meant this one"
         assert read_identity(tmp_path / "desk.key").id == fresh.id
 

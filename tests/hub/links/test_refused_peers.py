@@ -1,7 +1,6 @@
 """Devices that the port refuses, as a person sees them among the issues."""
 
 import socket
-from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,7 +11,7 @@ from hub.health.doors import MOST_REFUSED, check_refused
 from hub.links.refusals import MOST_NETWORKS, REMEMBERED_S, RefusedPeers
 from hub.links.upgrade import UpgradeRules
 from protocol.errors import ErrorCode
-from protocol.ids import DeviceId, UserId
+from protocol.ids import DeviceId
 from storage.devices import devices
 from tests.hub.links.test_listener import refused
 from tests.support.clock import START, FakeClock
@@ -83,18 +82,6 @@ async def test_a_device_is_refused_with_its_reason_and_mend_until_it_is_admitted
         async with port.device("other"):
             assert [subject for _, subject, _ in await found(port)] == ["laptop revoked"]
         port.judge.refused.forget("", LAPTOP)
-        assert await found(port) == []
-
-
-async def test_refusals_of_a_revoked_device_end_when_another_device_of_its_name_is_paired() -> None:
-    async with open_port() as port:
-        await port.pair()
-        await port.store.write(devices.rename_device, LAPTOP, "desk", at=AT_MS, actor="me")
-        await port.store.write(devices.revoke_device, LAPTOP, at=AT_MS, actor="me")
-        port.judge.refused.note(HERE, ErrorCode.REVOKED, "the device was revoked", device_id=LAPTOP)
-        assert [subject for _, subject, _ in await found(port)] == ["laptop revoked"]
-        again = partial(devices.ensure_device, id=DeviceId("d-2"), name="desk", at=AT_MS)
-        await port.store.write(again, user_id=UserId("anna"))
         assert await found(port) == []
 
 

@@ -191,6 +191,15 @@ function Pairings(): JSX.Element {
       <Read of={pairings}>
         {(data) => <Table label="Devices that wait for approval" columns={columns} rows={data.pairings} id={(pairing) => pairing.id} empty="" />}
       </Read>
+      {pairings.data?.pairings.map(
+        (one) =>
+          one.revoked_at !== null && (
+            <p key={one.id}>
+              {one.label} was revoked <Time at={one.revoked_at} />: its code lets it in again as the same device. Its items, agents and grants stay;
+              its old keys and tokens stay refused.
+            </p>
+          ),
+      )}
       <Form send={approve}>
         <Field label="Code that the device shows" most={20} value={code} change={setCode} />
         <button class="main">Approve</button>
