@@ -8,7 +8,7 @@ import random
 import secrets
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -153,6 +153,24 @@ def now_ms(clock: Clock) -> int:
 def utc_text(at_ms: int) -> str:
     """Return an instant for a sentence: ``2026-01-05 09:00 UTC``."""
     return f"{from_epoch_ms(at_ms):%Y-%m-%d %H:%M} UTC"
+
+
+def moment_text(at: datetime, zone: tzinfo | None = None, *, has_seconds: bool = False) -> str:
+    """Return an instant for people, with its date and zone: ``2026-01-05 09:14 +01:00``.
+
+    Args:
+        zone: time zone; this machine's by default.
+        has_seconds: False: without seconds if they are zero.
+    """
+    at = at.astimezone(zone)
+    clock_time = f"{at:%H:%M:%S}" if has_seconds or at.second else f"{at:%H:%M}"
+    return f"{at:%Y-%m-%d} {clock_time} {offset_text(at)}"
+
+
+def offset_text(at: datetime) -> str:
+    """Return the UTC offset of *at*: ``+01:00``, or ``UTC`` for none."""
+    digits = f"{at:%z}"
+    return f"{digits[:3]}:{digits[3:5]}" if at.utcoffset() else "UTC"
 
 
 def from_epoch_ms(value: int) -> datetime:

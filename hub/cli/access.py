@@ -237,7 +237,7 @@ def list_tokens(hub: Talk) -> Responses:
         rows="tokens",
         table=(
             *("id|id as token", "whom as for", "user|or_all", "last4 as ends in"),
-            *("last_used_at|at as used", "expires_at|day as expires", "revoked_at|day as revoked"),
+            *("last_used_at|at as used", "expires_at|at as expires", "revoked_at|at as revoked"),
         ),
         empty="no tokens yet; create one: hub token create --device NAME, or --role viewer --name NAME",
     )

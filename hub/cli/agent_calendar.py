@@ -12,6 +12,7 @@ from hub.cli import show
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import Moment, example
 from hub.cli.talk import Responses, Talk, agent_names, hub_command, path_of
+from hub.clock import offset_text
 
 MAX_DECISIONS: Final = 10
 MAX_WAKES: Final = 10
@@ -139,11 +140,11 @@ def about_schedules(agent: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _decision_row(fire: Mapping[str, Any]) -> Sequence[object]:
-    when = show.short_moment(fire["fire_at"], UTC)
+    when = show.column_moment(fire["fire_at"], UTC)
     if fire["fires"] > 1:
         from hub.schedules.missed import describe_count  # imported late: it has the rules of cron
 
-        when = f"{show.short_moment(fire['first_at'], UTC)} to {when} ({describe_count(fire['fires'])})"
+        when = f"{show.column_moment(fire['first_at'], UTC)} to {when} ({describe_count(fire['fires'])})"
     return when, fire["said"], show.short_id(fire["run"]) if fire["run"] else None
 
 
@@ -173,7 +174,7 @@ def _utc(at: str) -> str:
 def _local(text: str) -> str:
     """Format a time in the zone of the agent's schedule: ``Mon 2026-01-05 07:00 +01:00``."""
     at = datetime.fromisoformat(text)
-    return f"{_to_the_minute(at, '%a %Y-%m-%d %H:%M')} {show.offset(at)}"
+    return f"{_to_the_minute(at, '%a %Y-%m-%d %H:%M')} {offset_text(at)}"
 
 
 def _to_the_minute(at: datetime, shape: str) -> str:
@@ -223,8 +224,8 @@ def _times(slots: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[object]]:
             local = datetime.fromisoformat(occurrence["local"])
             yield (
                 slot["label"],
-                show.short_moment(occurrence["starts_at"], UTC),
-                f"{local:%m-%d %H:%M} {show.offset(local)}",
+                show.column_moment(occurrence["starts_at"], UTC),
+                f"{local:%m-%d %H:%M} {offset_text(local)}",
                 lasts,
                 occurrence["shift"],
             )
@@ -232,4 +233,4 @@ def _times(slots: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[object]]:
 
 def _wake_row(wake: Mapping[str, Any]) -> Sequence[object]:
     times = "time" if wake["sends"] == 1 else "times"
-    return wake["slot"], show.short_moment(wake["starts_at"], UTC), wake["said"], f"{wake['sends']} {times}"
+    return wake["slot"], show.column_moment(wake["starts_at"], UTC), wake["said"], f"{wake['sends']} {times}"

@@ -163,21 +163,21 @@ def _exhausted(status: Mapping[str, Any]) -> str | None:
 
 
 def _slot(slot: Mapping[str, Any]) -> str:
-    times = ", ".join(show.short_moment(time["starts_at"]) for time in slot["next_times"][:MAX_FIRES])
+    times = ", ".join(show.moment(time["starts_at"]) for time in slot["next_times"][:MAX_FIRES])
     return f"{slot['label']} {slot['said']} for {show.duration(slot['duration_s'])}, next {times or 'none'}"
 
 
 def _lock(lock: Mapping[str, Any], agent: str) -> str:
     holder = lock["holder"]
     if holder is not None and holder["agent"] == agent:
-        return f"holds {lock['resource']} (fence {lock['fence']}) since {show.short_moment(lock['since'])}"
+        return f"holds {lock['resource']} (fence {lock['fence']}) since {show.moment(lock['since'])}"
     held = "free now" if holder is None else f"held by {holder['kind']} {holder['agent'] or holder['id']}"
     return f"waits for {lock['resource']}, {held}"
 
 
 def _checkpoint(one: Mapping[str, Any]) -> str:
     lost = "" if one["is_recoverable"] else ", not recoverable"
-    return f"{one['scope']} #{one['sequence']} of {show.short_moment(one['updated_at'])}{lost}"
+    return f"{one['scope']} #{one['sequence']} of {show.moment(one['updated_at'])}{lost}"
 
 
 def _spend(spend: Mapping[str, Any]) -> str | None:
@@ -251,14 +251,14 @@ def _remarks(response: Mapping[str, Any]) -> Iterator[str]:
     if response["exhaust_reason"] is not None:
         until = response["recovery_at"] or response["probe_at"]
         event = "available again" if response["recovery_at"] else "next probe"
-        when = "until an unknown time" if until is None else f"{event} {show.short_moment(until)}"
+        when = "until an unknown time" if until is None else f"{event} {show.moment(until)}"
         yield f"exhausted by {response['exhaust_reason']}: {when}"
     if response["health_reason"] is not None:
         yield f"in error: {response['health_reason']}"
     executing, waiting = response["runs_executing"], response["runs_waiting"]
     yield f"{executing} of {response['max_concurrent_runs']} runs executing, {waiting} waiting"
     if response["last_heartbeat_at"] is not None:
-        yield f"last heartbeat {show.short_moment(response['last_heartbeat_at'])}"
+        yield f"last heartbeat {show.moment(response['last_heartbeat_at'])}"
 
 
 def _column(value: Any) -> str | None:
@@ -320,7 +320,7 @@ def _print_chart(response: Mapping[str, Any]) -> None:
     lines = response["lines"]
     columns = [response["agg"] if line["tag"] is None else line["tag"] or show.NOTHING for line in lines]
     rows = [
-        (show.short_moment(point["at"]), *(figure(line["points"][place]["value"]) for line in lines))
+        (show.column_moment(point["at"]), *(figure(line["points"][place]["value"]) for line in lines))
         for place, point in enumerate(lines[0]["points"])
     ]
     show.print_table(

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -307,10 +308,13 @@ def _print_table(spec: Spec, rows: Sequence[Values], fields: Values) -> None:
         show.out()
     if spec["total"]:
         rows = [*rows, fields[spec["total"]]]
-    columns = [(name, [_value(row, column) for row in rows]) for name, column in map(_column, spec["table"])]
-    shown = [(name, cells) for name, cells in columns if name[-1] != "?" or len(set(map(str, cells))) > 1]
-    headers = [_text(name.rstrip("?"), fields) for name, _ in shown]
-    show.print_table(headers, zip(*(cells for _, cells in shown), strict=True))
+    columns = [(*column, [_value(row, column[1]) for row in rows]) for column in map(_column, spec["table"])]
+    shown = [one for one in columns if one[0][-1] != "?" or len(set(map(str, one[2]))) > 1]
+    headers = [_text(name.rstrip("?"), fields) for name, _, _ in shown]
+    times = (at for at, (_, content, _) in enumerate(shown) if content.partition("|")[2] in IN_ZONE)
+    for at in islice(times, 1):  # the zone of a table is said once
+        headers[at] = show.in_zone(headers[at])
+    show.print_table(headers, zip(*(cells for _, _, cells in shown), strict=True))
     if fields.get("next_cursor") and (limit := spec["params"]["limit"]):
         show.report(f"there are more: {limit['flag'].partition(',')[0]} {2 * len(rows)}")
 
@@ -321,9 +325,7 @@ def _column(spelled: str) -> tuple[str, str]:
     ``?`` at the end of a header leaves out an empty fact, or a column with one value in all rows.
     """
     content, _, header = spelled.partition(" as ")
-    field, _, format = content.partition("|")
-    header = header or field.replace("_", " ")
-    return show.in_zone(header) if format in IN_ZONE else header, content
+    return header or content.partition("|")[0].replace("_", " "), content
 
 
 def _value(row: Values, content: str) -> object:

@@ -257,7 +257,7 @@ def _spent(stored: "StoredEvaluation") -> dict[str, float]:
 
 def _history_row(stored: "StoredEvaluation") -> Iterator[object]:
     one, found = stored.evaluation, in_all(stored)
-    yield from (show.short_moment(stored.at), stored.gold[:_DIGITS], one.prompt[:_DIGITS], one.model)
+    yield from (show.column_moment(stored.at), stored.gold[:_DIGITS], one.prompt[:_DIGITS], one.model)
     yield from (one.chunk_tokens or None, one.documents)
     yield from (compared(value, None) for value in (found.precision, found.recall, found.f1))
     yield from (one.spent.requests, one.spent.prompt_tokens + one.spent.completion_tokens)

@@ -16,16 +16,16 @@ from protocol.skip_reasons import LEFT_OUT
 Item = Mapping[str, Any]
 Format = TypeVar("Format", bound=Callable[[Any], object])
 
-# The headers of these columns name the zone.
+# The header of the first of these columns names the zone.
 IN_ZONE: Final = ("at", "at_second", "since_at", "next_at", "began_at", "last_run_at")
 COLUMNS: Final = ("▁▂▃▄▅▆▇█", "_-~=+*%#")  # from low to high; without Unicode
 GAPS: Final = ("·", ".")
 MOST_SHOWN: Final = 80  # characters of a text in a table
 FINAL: Final = frozenset({"COMPLETED", "FAILED", "CANCELLED"})  # states of runs
+_INSTANT: Final = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]{5,15}(Z|[+-]\d\d:\d\d)", re.ASCII)
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 FORMATS: Final[dict[str, Callable[[Any], object]]] = {
-    "at": show.short_moment,
-    "day": show.short_moment,
+    "at": show.column_moment,
     "moment": show.moment,
     "duration": show.duration,
     "count": len,
@@ -39,7 +39,7 @@ FORMATS: Final[dict[str, Callable[[Any], object]]] = {
     "or_rules": lambda model: model or "none: only rules find items",
     "result": lambda is_ok: "ok" if is_ok else "failed",
     "id": lambda value: show.NOTHING if value is None else show.short_id(value),
-    "at_second": lambda text: show.short_moment(text, seconds=True),
+    "at_second": lambda text: show.column_moment(text, seconds=True),
     "pretty": lambda value: json.dumps(value, indent=2, ensure_ascii=False),
     "values": lambda data: pairs(data) if data else "",
     "quote": lambda place: place["quote"] if place and not place["excerpt"] else "",
@@ -55,7 +55,7 @@ FORMATS: Final[dict[str, Callable[[Any], object]]] = {
     # Runs
     "settled": show.settled,
     "began": lambda run: show.moment(run["started_at"] or run["created_at"]),
-    "began_at": lambda run: show.short_moment(run["started_at"] or run["created_at"]),
+    "began_at": lambda run: show.column_moment(run["started_at"] or run["created_at"]),
     "run_result": lambda run: "failed" if run["outcome"] == "error" else run["outcome"] or run["state"],
     "run_message": lambda run: run["waiting_for"] or run["because"] or run["message"],
     # Devices
@@ -75,7 +75,7 @@ FORMATS: Final[dict[str, Callable[[Any], object]]] = {
     # Capabilities
     "versions": lambda removed: ", ".join(f"{one['name']} {one['version']}" for one in removed),
     # Gateways
-    "since_at": lambda gateway: show.short_moment(_since(gateway)),
+    "since_at": lambda gateway: show.column_moment(_since(gateway)),
     "state_since": lambda gateway: f"{gateway['state']} since {show.moment(_since(gateway))}",
     "online": lambda gateway: f"{gateway['agents_online']} of {gateway['agents']} online",
     # Boards and their memory
@@ -119,7 +119,12 @@ def source(place: Item | None) -> str:
 
 
 def pairs(fields: Item) -> str:
-    return ", ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
+    """Format fields as ``NAME=VALUE``, instants as in every other line."""
+    return ", ".join(
+        f"{name}={show.moment(value) if _INSTANT.fullmatch(str(value)) else value}"
+        for name, value in fields.items()
+        if value is not None
+    )
 
 
 # The audit log
@@ -354,10 +359,10 @@ def credentials(device: Item) -> str:
     ways += [("token", f"{one['id']} (...{one['last4'] or '?'})", one) for one in device["tokens"]]
     lines = []
     for kind, name, way in ways:
-        times = [f"created {show.short_moment(way['created_at'])} {show.zone_here()}"]
+        times = [f"created {show.moment(way['created_at'])}"]
         for key, event in (("last_used_at", "last used"), ("revoked_at", "revoked")):
-            times += [f"{event} {show.short_moment(way[key])}"] if way[key] else []
-        lines += ["", f"{kind:7}{name}", f"{'':7}{', '.join(times)}"]
+            times += [f"{event} {show.moment(way[key])}"] if way[key] else []
+        lines += ["", f"{kind:7}{name}", *(f"{'':7}{time}" for time in times)]
     return "\n".join(lines)
 
 
@@ -385,7 +390,7 @@ def next_at(agent: Item) -> Any:
     if agent["lifecycle"] != "active":
         return agent["lifecycle"]
     if agent["next_fires"]:
-        return show.short_moment(agent["next_fires"][0]["at"])
+        return show.column_moment(agent["next_fires"][0]["at"])
     return next((one["paused_because"] for one in agent["schedules"] if one["paused_because"]), None)
 
 
@@ -395,7 +400,7 @@ def last_run_at(agent: Item) -> str | None:
     if run is None:
         return None
     result = run["outcome"] or run["state"]
-    return f"{show.short_moment(run['created_at'])} {result}, {run['items_created']} items"
+    return f"{show.column_moment(run['created_at'])} {result}, {run['items_created']} items"
 
 
 @_format

@@ -79,10 +79,8 @@ def logs(
     if as_json:
         show.print_json("logs", response)
         return
-    today = show.clock.now().astimezone().date()
-    days = {datetime.fromisoformat(entry["at"]).astimezone().date() for entry in response["entries"]}
     for entry in reversed(response["entries"]):
-        print_entry(entry, as_json=False, is_dated=since is not None or days != {today})
+        print_entry(entry, as_json=False)
     if not response["entries"]:
         show.report("no matching events in the log")
 
@@ -119,7 +117,7 @@ def _learn_names(hub: Talk) -> None:
         learn_names({item["id"]: item["name"] for item in hub.get_all(f"/v1/{noun}", noun)[noun]})
 
 
-def print_entry(entry: Mapping[str, Any], *, as_json: bool, is_dated: bool = False) -> None:
+def print_entry(entry: Mapping[str, Any], *, as_json: bool) -> None:
     """Print one entry on one line."""
     if as_json:
         show.print_json("log", entry, on_one_line=True)
@@ -132,7 +130,7 @@ def print_entry(entry: Mapping[str, Any], *, as_json: bool, is_dated: bool = Fal
         entry["seq"], at, entry["level"], entry["event"], entry["channel"], dict(entry["fields"])
     )
     node = f"{entry['node']}: " if "node" in entry else ""
-    click.echo(node + short_line(shown, colour=sys.stdout.isatty(), is_dated=is_dated))
+    click.echo(node + short_line(shown, colour=sys.stdout.isatty()))
 
 
 @click.group(cls=ListByDefault, epilog=example("hub audit ls --actor anna"))

@@ -313,12 +313,11 @@ def _list(known: "list[Question]", everything: bool, as_json: bool) -> None:
 
 
 def _lines(one: "Question") -> list[str]:
-    from hub.clock import from_epoch_ms
+    from hub.clock import from_epoch_ms, moment_text
 
     asker = one.asked_by or "unknown sender"
     where = f" ({one.board})" if one.board else ""
-    asked_at = show.short_moment(from_epoch_ms(one.asked_at).isoformat())
-    head = f"{one.number}  {asker}{where}  {asked_at}"
+    head = f"{one.number}  {asker}{where}  {moment_text(from_epoch_ms(one.asked_at))}"
     lines = [one_line(head), *(f"   {line}" for line in one.content.splitlines())]
     if one.answer:
         by = f"  ({one.settled_by})" if one.settled_by else ""

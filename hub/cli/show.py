@@ -18,7 +18,7 @@ from typing import Any, Final
 import click
 
 from hub.cli.failure import Exit, Failure
-from hub.clock import Clock, SystemClock
+from hub.clock import Clock, SystemClock, moment_text
 from hub.printable import one_line, printable, printable_json
 
 NOTHING = "-"
@@ -115,7 +115,7 @@ def print_facts(facts: Mapping[str, object], *, err: bool = False) -> None:
 
 def issue_lines(issue: Mapping[str, Any]) -> Iterator[str]:
     """Yield the lines about an issue: severity, sentence, id and start, then what corrects it."""
-    since = "" if issue["since"] is None else f", since {short_moment(issue['since'])}"
+    since = "" if issue["since"] is None else f", since {moment(issue['since'])}"
     yield f"{issue['severity']}: {one_line(issue['explanation'])} ({issue['id']}{since})"
     yield f"  {one_line(issue['fix'])}"
     for fix in issue["fixes"]:
@@ -124,31 +124,18 @@ def issue_lines(issue: Mapping[str, Any]) -> Iterator[str]:
 
 
 def moment(text: str | None, zone: tzinfo | None = None) -> str:
-    """Format a time of the REST interface: ``2026-01-05 09:14:00 +01:00``.
-
-    Args:
-        zone: time zone; this machine's by default.
-    """
-    if text is None:
-        return NOTHING
-    at = datetime.fromisoformat(text).astimezone(zone)
-    return f"{at:%Y-%m-%d %H:%M:%S} {offset(at)}"
+    """Format a time of the REST interface, in a zone or in this machine's: ``2026-01-05 09:14 +01:00``."""
+    return NOTHING if text is None else moment_text(datetime.fromisoformat(text), zone)
 
 
-def short_moment(text: str | None, zone: tzinfo | None = None, *, seconds: bool = False) -> str:
-    """Format a time for a column whose header has the zone: ``01-05 09:14``; with the year if far off."""
+def column_moment(text: str | None, zone: tzinfo | None = None, *, seconds: bool = False) -> str:
+    """Format a time for a column, whose header has the zone: ``01-05 09:14``; with the year if far off."""
     if text is None:
         return NOTHING
     at = datetime.fromisoformat(text).astimezone(zone)
     is_near = abs(at - clock.now()) <= HALF_A_YEAR
     clock_time = f"{at:%H:%M:%S}" if seconds else f"{at:%H:%M}"
     return f"{at:%m-%d} {clock_time}" if is_near else f"{at:%Y-%m-%d} {clock_time}"
-
-
-def offset(at: datetime) -> str:
-    """Format the UTC offset of *at*: ``+01:00``, or ``UTC`` for none."""
-    digits = at.strftime("%z")
-    return f"{digits[:3]}:{digits[3:5]}" if at.utcoffset() else "UTC"
 
 
 def in_zone(header: str) -> str:

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from hub.clock import from_epoch_ms
+from hub.clock import from_epoch_ms, moment_text
 from hub.dates import day_at
 from hub.device.items import DeviceItem, SourceState
 from hub.device.owner import lacking, remedy
@@ -171,7 +171,7 @@ def _spelt(column: Column | None, value: Field, zone: str | None) -> str:
     if column is not None and column.kind is Kind.EPOCH_MS and isinstance(value, int):
         if (day := day_at(value, zone)) is not None:
             return day.isoformat()
-        return f"{from_epoch_ms(value).astimezone():%Y-%m-%d %H:%M}"
+        return moment_text(from_epoch_ms(value))
     if isinstance(value, list):
         return ", ".join(map(_named, value))
     return _named(value) if isinstance(value, str) else str(value)

@@ -61,7 +61,7 @@ def init(config: Path, names: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         show.print_json("tls", made)
         return
-    until = f"{certificate.not_valid_after_utc:%Y-%m-%d}"
+    until = show.moment(certificate.not_valid_after_utc.isoformat())
     show.report(
         f"wrote {written}, for {', '.join(_spelled(certificate))}, until {until}",
         f"in {config}, at [listen.operator] and [listen.devices]:",

@@ -6,11 +6,11 @@ Lines for people show the names of agents and devices; JSON lines keep the ids.
 import os
 import re
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Final, TextIO
 
 import msgspec
 
+from hub.clock import from_epoch_ms, moment_text
 from hub.log.meanings import MEANINGS
 from hub.log.ring import LogEntry
 from hub.printable import spelled
@@ -40,8 +40,8 @@ def json_line(entry: LogEntry) -> str:
     return msgspec.json.encode(line, enc_hook=str).decode()
 
 
-def short_line(entry: LogEntry, *, colour: bool = False, is_dated: bool = False) -> str:
-    """Return ``09:14:02 warning unit.unread: MEANING; agent=notes code=too_large``, and a traceback below it.
+def short_line(entry: LogEntry, *, colour: bool = False) -> str:
+    """Return ``2026-01-05 09:14:02 UTC warning unit.unread: MEANING; code=too_large``, a traceback below it.
 
     The time is local. Agents and devices have their names, other ids their last characters. Control
     characters are spelled out.
@@ -50,9 +50,8 @@ def short_line(entry: LogEntry, *, colour: bool = False, is_dated: bool = False)
     if colour and entry.level in _COLOURS:
         level = f"\x1b[{_COLOURS[entry.level]}m{level}\x1b[0m"
     fields = [readable(name, str(value)) for name, value in entry.fields.items() if name != _TRACEBACK]
-    at = datetime.fromtimestamp(entry.at / 1000).astimezone()
     shown = [f"{name}={spelled(value)}" for name, value in fields]
-    when = f"{at:%Y-%m-%d %H:%M:%S}" if is_dated else f"{at:%H:%M:%S}"
+    when = moment_text(from_epoch_ms(entry.at), has_seconds=True)
     meaning = MEANINGS.get(entry.event)
     event = spelled(entry.event) if meaning is None else f"{entry.event}: {meaning};"
     line = " ".join([when, level, event, *shown]).removesuffix(";")

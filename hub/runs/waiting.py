@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from hub.clock import from_epoch_ms
+from hub.clock import from_epoch_ms, offset_text
 from protocol.lifecycles import EXECUTING_RUN_STATES, FINAL_RUN_STATES, PauseReason, RunState
 from protocol.requirements import Unmet
 from storage.runs.run_locks import LockInTheWay
@@ -294,12 +294,13 @@ NEAR: Final = timedelta(minutes=2)  # below this, seconds are shown
 
 
 def describe_time(at: datetime, now: datetime, zone: tzinfo | None = None) -> str:
-    """Return the time as ``09:14 CET``; with seconds if near ahead, with the date if on another day.
+    """Return the time as ``09:14 +01:00``; with seconds if near ahead, with the date if on another day.
 
     Args:
         zone: time zone of the result; by default this machine's.
     """
     here, today = at.astimezone(zone), now.astimezone(zone).date()
     if here.date() != today:
-        return f"{here:%Y-%m-%d %H:%M %Z}"
-    return f"{here:%H:%M:%S %Z}" if timedelta() <= at - now < NEAR else f"{here:%H:%M %Z}"
+        return f"{here:%Y-%m-%d %H:%M} {offset_text(here)}"
+    clock_time = f"{here:%H:%M:%S}" if timedelta() <= at - now < NEAR else f"{here:%H:%M}"
+    return f"{clock_time} {offset_text(here)}"

@@ -36,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hub": set(),  # the package itself; what is in it has rows of its own
     "hub.clock": {"protocol.ids"},
     "hub.dates": {"hub.clock", "protocol.tables"},
-    "hub.log": {"protocol.ids", "protocol.secret_rules", "hub.printable"},
+    "hub.log": {"protocol.ids", "protocol.secret_rules", "hub.clock", "hub.printable"},
     "hub.printable": set(),
     "hub.tls_faults": set(),
     "hub.metrics": {"hub.loop_meter", "protocol.errors"},

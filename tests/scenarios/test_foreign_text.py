@@ -1,8 +1,9 @@
-"""Text of others in every noun of a real hub prints as text, in every command that lists, in both forms."""
+"""Every command that lists, at a real hub with every noun: text of others is text, times have their zone."""
 
 import json
 import re
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -15,6 +16,7 @@ from click.testing import CliRunner, Result
 from websockets.asyncio.client import connect
 
 from hub.accounts.keys import KeyStore
+from hub.cli import show
 from hub.cli.app import hub as command
 from hub.clock import IdFactory
 from hub.device.inserts import open_device_store
@@ -175,12 +177,29 @@ def wrong_with(words: list[str], result: Result) -> Iterator[str]:
             yield f"{told}: no JSON: {error}"
 
 
+_TIME = re.compile(r"(\d\d-\d\d )?(?<![\d:T])\d\d:\d\d(:\d\d)?(?![\d:.])( UTC| [+-]\d\d:\d\d)?")
+
+
+def times_of_no_zone(words: list[str], result: Result) -> Iterator[str]:
+    """Times without a zone of their own that are in no column whose header has it, and ISO spellings."""
+    headers = ""
+    for line in f"{result.stdout}\n{result.stderr}".split("\n"):
+        headers = line if re.search(rf"{re.escape(show.zone_here())}|UTC", line) else headers * bool(line)
+        bare = [found[0] for found in _TIME.finditer(line) if not found[3] and not (found[1] and headers)]
+        if bare or re.search(r"\d\d-\d\dT\d\d:", line):
+            yield f"hub {' '.join(words)}: {line!r}"
+
+
 def ask_for(state: Path, words: list[str]) -> Result:
     return CliRunner().invoke(command, ["--state", str(state), *words])
 
 
 @pytest.mark.slow
-async def test_text_of_others_prints_as_text_in_every_command_that_lists(tmp_path: Path) -> None:
+async def test_text_of_others_prints_as_text_in_every_command_that_lists_and_times_have_their_zone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "America/St_Johns")
+    time.tzset()
     hub = HubProcess(tmp_path, settings=SETTINGS.format(model=""))
     await hub.start()
     try:
@@ -188,7 +207,7 @@ async def test_text_of_others_prints_as_text_in_every_command_that_lists(tmp_pat
         await hub.stop()
         ids = poison(tmp_path / "hub.db")
         await hub.start()
-        wrong, planted = [], 0
+        wrong, planted, timed = [], 0, 0
         for words in statements():
             words = [re.sub(r"\{(\w+)\}", lambda found: ids[found[1]], word) for word in words]
             for form in ([], ["--json"]):
@@ -201,12 +220,18 @@ async def test_text_of_others_prints_as_text_in_every_command_that_lists(tmp_pat
                     *([f"{run}: {result.stderr}"] if result.exit_code == 2 else []),
                 ]
                 planted += ORDER in result.stdout
+                if not form and words != ["config", "show"]:  # it prints the file as it is
+                    wrong += times_of_no_zone(run, result)
+                    timed += bool(_TIME.search(result.stdout))
         assert not wrong, "\n".join(wrong)
         shown = await anyio.to_thread.run_sync(ask_for, tmp_path, ["items", "show", "i-1"])
         assert re.findall(rf"^[ >] \d \| {ORDER}", shown.stdout, re.MULTILINE), shown.stdout
         assert planted > 25, "most of them show what was planted"
+        assert timed > 20, "most of them show times"
     finally:
         await hub.close()
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_questions_and_grants_of_a_device_print_as_text(tmp_path: Path) -> None:
@@ -223,4 +248,5 @@ def test_questions_and_grants_of_a_device_print_as_text(tmp_path: Path) -> None:
     for words in (["answer", "--all"], ["answer", "--all", "--json"], ["grants"], ["grants", "--json"]):
         result = CliRunner().invoke(command, [*words, "--db", str(db)])
         assert list(wrong_with(words, result)) == []
+        assert "--json" in words or list(times_of_no_zone(words, result)) == []
         assert result.exit_code == 0 and (ORDER in result.stdout) == (words[0] == "answer")

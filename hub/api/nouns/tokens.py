@@ -434,8 +434,8 @@ class AgentTokens(SecretsOfKind[AgentTokenRow], Noun):
             "last4 as ends in",
             "created_by",
             "last_used_at|at as used",
-            "expires_at|day as expires",
-            "revoked_at|day as revoked",
+            "expires_at|at as expires",
+            "revoked_at|at as revoked",
         ),
         empty="agent {name} has no tokens; create one: hub agents token {name}",
     )

@@ -120,7 +120,7 @@ def test_a_refusal_has_a_reason_and_a_next_step(hub: Hub, served: ServedHub) -> 
 
 def test_tables_elsewhere_than_on_a_terminal_are_plain_and_uncut(hub: Hub, worked: ServedHub) -> None:
     header, row = hub("agents").stdout.splitlines()
-    assert " ".join(header.split()) == "agent state device connected schedule next (UTC) last run (UTC)"
+    assert " ".join(header.split()) == "agent state device connected schedule next (UTC) last run"
     assert row.split("  ")[:3] == ["notes", "active", "desk"]
     assert row.endswith("  Monday to Friday at 07:00  01-06 06:00  01-05 09:00 partial, 2 items")
 

@@ -81,10 +81,10 @@ def test_the_worst_problem_is_first_with_its_fix(hub: Hub, served: ServedHub) ->
     assert (done.exit_code, done.stdout.splitlines()) == (
         1,
         [
-            "error: no room is left (disk.full, since 01-05 09:00)",
+            "error: no room is left (disk.full, since 2026-01-05 09:00 UTC)",
             "  make room",
             "  Resume it: hub agents resume a",
-            "notice: there is no backup (backup.old, since 01-05 09:00)",
+            "notice: there is no backup (backup.old, since 2026-01-05 09:00 UTC)",
             "  hub backup FILE",
         ],
     )
@@ -116,7 +116,7 @@ def test_status_ends_with_the_worst_problems_and_the_number_of_the_others(
     assert "1 error, 3 warnings, 1 notice; list them: hub doctor" in screen
     *_, first, fix, _, _, _, _, more = screen.splitlines()
     assert (first, fix, more) == (
-        "error: it is broken (a.b, since 01-05 09:00)",
+        "error: it is broken (a.b, since 2026-01-05 09:00:05 UTC)",
         "  hub mend",
         "and 1 more: hub doctor",
     )

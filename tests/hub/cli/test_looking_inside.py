@@ -72,14 +72,12 @@ def test_since_shows_events_of_before_a_restart_with_their_dates(
     ring.append(at=AT, level="info", event="run.moved", channel="hub", fields={})
     printed = hub("logs", "--since", "yesterday 16:30").stdout.splitlines()
     assert printed == [
-        "2026-01-04 17:14:02 info    hub.started",
-        "2026-01-04 19:14:02 info    hub.started",
-        "2026-01-05 09:14:02 info    run.moved: the run moved to another state",
+        "2026-01-04 17:14:02 UTC info    hub.started",
+        "2026-01-04 19:14:02 UTC info    hub.started",
+        "2026-01-05 09:14:02 UTC info    run.moved: the run moved to another state",
     ]
     assert len(hub("logs", "--since", "2d", "--until", "yesterday 18:00").stdout.splitlines()) == 2
-    assert hub("logs").stdout.splitlines() == ["09:14:02 info    run.moved: the run moved to another state"]
-    ring.append(at=AT - 86_400_000, level="info", event="run.moved", channel="hub", fields={})
-    assert hub("logs").stdout.startswith("2026-01-05 09:14:02 info    run.moved: ")
+    assert hub("logs").stdout.splitlines() == printed[2:]
     assert "leave out --since" in hub("logs", "--follow", "--since", "2h").stderr
 
 

@@ -148,7 +148,7 @@ def test_a_date_without_a_time_is_shown_as_that_date_wherever_the_desktop_is(
 
 
 @pytest.mark.parametrize(
-    ("zone", "shown"), [("America/New_York", "2026-11-30 09:30"), ("no/zone", "2026-11-30 09:30")]
+    ("zone", "shown"), [("America/New_York", "2026-11-30 09:30 UTC"), ("no/zone", "2026-11-30 09:30 UTC")]
 )
 def test_a_time_is_shown_in_the_zone_of_the_desktop(hub: Hub, tmp_path: Path, zone: str, shown: str) -> None:
     db = tmp_path / "times.db"

@@ -217,7 +217,7 @@ def test_why_prints_a_line_for_each_run(hub: Hub, served: ServedHub, portal: Blo
     portal.call(partial(served.run, "r-2", RunState.FAILED, reason="the device refused"))
     portal.call(partial(served.run, "r-3", RunState.COMPLETED, outcome=RunOutcome.PARTIAL))
     portal.call(served.run, "r-4")
-    at = "2026-01-05 09:00:00 UTC"
+    at = "2026-01-05 09:00 UTC"
     assert hub("runs", "--why").stdout.splitlines() == [
         f"r-4 notes, {at}: queued: next in line",
         f"r-3 notes, {at}: partial",

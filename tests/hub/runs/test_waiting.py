@@ -230,4 +230,4 @@ def test_a_run_that_is_to_pause_says_what_comes_first() -> None:
 
 def test_times_of_day_are_in_the_time_zone_of_the_reader() -> None:
     facts = msgspec.structs.replace(QUEUED, is_online=False, offline_since=START - timedelta(minutes=46))
-    assert why_waiting(facts, ZoneInfo("Europe/Berlin")) == "device desk is offline, last seen 09:14 CET"
+    assert why_waiting(facts, ZoneInfo("Europe/Berlin")) == "device desk is offline, last seen 09:14 +01:00"
