@@ -14,6 +14,7 @@ import pkgutil
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, NamedTuple
@@ -153,9 +154,7 @@ def _evaluate(
     lines: dict[tuple[str, int], frozenset[str]],
 ) -> Iterator[str]:
     """Add the expressions of calls that did not run; yield those that cannot be evaluated."""
-    if module.__file__ is None or not module.__file__.endswith(".py"):
-        return
-    for call in ast.walk(ast.parse(Path(module.__file__).read_text())):
+    for call in _calls_in(module.__file__):
         match call:
             case ast.Attribute(value=ast.Call(func=ast.Attribute(value=ast.Name(id="re"))), attr=function):
                 lines[module.__name__, call.lineno] = frozenset((_way(function),))
@@ -181,13 +180,20 @@ def _evaluate(
                     compiled[module.__name__, call.lineno] = [made]
 
 
+@cache
+def _calls_in(file: str | None) -> list[ast.Attribute | ast.Call]:
+    """Return the calls and attributes in a source; none where no method of expressions is named."""
+    source = Path(file).read_text() if file is not None and file.endswith(".py") else ""
+    if not any(name in source for name in _FUNCTIONS):
+        return []
+    return [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute | ast.Call)]
+
+
 def _calls(module: ModuleType) -> Iterator[tuple[str, str]]:
     """Yield each name of which a method of expressions is used, and the way: ``tokens`` from given places."""
-    tree = ast.parse(Path(module.__file__).read_text()) if module.__file__ else ast.Module([], [])
-    at_places = {
-        id(call.func) for call in ast.walk(tree) if isinstance(call, ast.Call) and len(call.args) > 1
-    }
-    for node in ast.walk(tree):
+    nodes = _calls_in(module.__file__)
+    at_places = {id(call.func) for call in nodes if isinstance(call, ast.Call) and len(call.args) > 1}
+    for node in nodes:
         match node:
             case ast.Attribute(value=ast.Name(id=name) | ast.Attribute(attr=name), attr=method):
                 if method in _FUNCTIONS[1:]:

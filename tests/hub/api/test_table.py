@@ -121,19 +121,21 @@ def _door(bench: IdentityBench) -> Access:
 async def test_every_role_is_let_in_where_the_table_says_so_and_nowhere_else(role: Role | None) -> None:
     async with open_identity() as bench:
         token = None if role is None else await bench.token(role)
+        door = _door(bench)
         for asked, path, need in _asked():
             allowed = need is PUBLIC or (role is not None and need in ROLE_SCOPES[role] and need not in NAMED)
             refused = 401 if role is None else 403
-            assert await _answer(_door(bench), asked, path, token) == (204 if allowed else refused), asked
+            assert await _answer(door, asked, path, token) == (204 if allowed else refused), asked
 
 
 @pytest.mark.parametrize("scope", list(Scope))
 async def test_a_token_with_one_scope_has_that_one_only(scope: Scope) -> None:
     async with open_identity() as bench:
         token = await bench.token(Role.ADMIN, [scope])
+        door = _door(bench)
         for asked, path, need in _asked():
             allowed = need is PUBLIC or need is scope
-            assert await _answer(_door(bench), asked, path, token) == (204 if allowed else 403), asked
+            assert await _answer(door, asked, path, token) == (204 if allowed else 403), asked
 
 
 async def test_whoever_sees_one_users_things_has_nothing_of_the_hub_as_a_whole() -> None:

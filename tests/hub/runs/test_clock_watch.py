@@ -55,10 +55,12 @@ async def counts(desk: Desk) -> list[int]:
 
 
 async def live(desk: Desk, seconds: float) -> None:
-    """Let the time go by in parts, as a fire that is missed by a minute is made up for with others."""
+    """Let the time go by from fire to fire, as one that is missed by a minute is made up for with others."""
     while seconds > 0:
-        await desk.pass_time(min(seconds, 60.0))
-        seconds -= 60.0
+        next_fire = min(schedule.next_fire_at or desk.at for schedule in await desk.schedules())
+        part = min(seconds, max(next_fire - desk.at, 1) / 1000)
+        await desk.pass_time(part)
+        seconds -= part
 
 
 async def step(desk: Desk, watch: ClockWatch, by_s: float) -> tuple[int, int]:
