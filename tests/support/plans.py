@@ -27,7 +27,7 @@ from tests.support.filling import fill
 from tests.support.postgres import Postgres
 
 _STORAGE: Final = f"{storage.__path__[0]}/"
-_ROWS: Final = 3_000  # of each table of a server, which scans a shorter one although it has an index
+_ROWS: Final = 400  # of each table of a server, which has figures about them and prefers an index
 
 # Tables whose length is bounded: by hub.toml, by a limit, by the number of hubs, or by work that goes on.
 SHORT: Final = {
