@@ -1,7 +1,7 @@
 """Registration of all checks for issues, with the facts that they examine."""
 
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -41,7 +41,7 @@ def watch_for_issues(
     stops: Callable[[], Iterable[Finding]],
     takeovers: Takeovers,
     shut_out: Callable[[], Iterable[tuple[str, float]]],
-    refused: Callable[[], Iterable[RefusedPeer]],
+    refused: Callable[[], Sequence[RefusedPeer]],
     arrived: Arrived,
     shared: SharedRoots,
     tls: Tls,

@@ -1,20 +1,19 @@
 """Checks of access to the hub: tokens, pairings, connections of devices, shared paths and grants."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from itertools import islice
 from typing import Final
 
 from hub.api.door.roles import Scope
 from hub.clock import Clock, epoch_ms, from_epoch_ms, utc_text
 from hub.health.issues import Finding, Fix, error, notice, post, warning
-from hub.links.refusals import RefusedPeer
+from hub.links.refusals import OTHERS, RefusedPeer
 from hub.links.roster import SharedRoots
 from protocol.ids import DeviceId
 from storage.agents import agents_in_trouble
 from storage.agents.agents_in_trouble import AbsentDevice
 from storage.devices import copies, devices, pairings
-from storage.devices.devices import Grant
+from storage.devices.devices import DeviceRow, Grant
 from storage.devices.tokens import DEVICE_TOKENS, OPERATOR_TOKENS
 from storage.store import Store
 
@@ -23,7 +22,6 @@ REPORTED_AFTER_EXPIRY: Final = timedelta(days=30)  # after this time an expired 
 UNUSED: Final = timedelta(days=90)
 ABSENT_FOR: Final = timedelta(minutes=10)  # a machine that restarts is back by then
 ABSENT_LONG: Final = timedelta(days=3)  # longer than a weekend
-MOST_REFUSED: Final = 20
 FLAPS: Final = 15  # connections of one device within WITHIN_S
 WITHIN_S: Final = 900.0
 REMEMBERED: Final = 10_000  # devices whose connection times are kept
@@ -219,28 +217,29 @@ async def check_flapping(
 
 
 async def check_refused(
-    store: Store, refused: Callable[[], Iterable[RefusedPeer]], now: datetime
+    store: Store, refused: Callable[[], Sequence[RefusedPeer]], now: datetime
 ) -> Iterable[Finding]:
     """Find devices that this hub refuses, and networks from which it refused unknown ones."""
-    peers = list(islice(refused(), MOST_REFUSED))
-    ids = {peer.device_id for peer in peers if peer.device_id is not None}
-    names = {row.id: row for row in await store.read(devices.devices_of, ids)}
-    found: list[Finding] = []
-    for peer in peers:
-        device = None if peer.device_id is None else names.get(peer.device_id)
-        who = "a device" if device is None else f"device {device.name}"
-        often = "once" if peer.count == 1 else f"{peer.count} times"
-        found.append(
-            (notice if device is None else warning)(
-                "device.refused",
-                f"{who} at {peer.network} was refused {often}: {peer.message}",
-                fix=peer.hint,
-                subject=f"{peer.device_id or peer.network} {peer.code}",
-                user_id=None if device is None else device.user_id,
-                since=peer.since,
-            )
-        )
-    return found
+    found = refused()
+    ids = {one.peer.device_id for one in found if one.peer.device_id}
+    known = {row.id: row for row in await store.read(devices.devices_of, ids)}
+    return [_about_refused(one, known.get(one.peer.device_id or DeviceId(""))) for one in found]
+
+
+def _about_refused(one: RefusedPeer, device: DeviceRow | None) -> Finding:
+    peer = one.peer
+    who = f"a device that calls itself {peer.name!r}" if peer.name else "a device"
+    who = who if device is None else f"device {device.name}"
+    where = "further addresses" if peer.network == OTHERS else peer.network
+    often = "once" if one.count == 1 else f"{one.count} times"
+    return (notice if device is None else warning)(
+        "device.refused",
+        f"{who} at {where} was refused {often}: {one.message}",
+        fix=one.hint,
+        subject=" ".join((peer.device_id or peer.network, one.code, peer.credential or peer.name)).strip(),
+        user_id=None if device is None else device.user_id,
+        since=one.since,
+    )
 
 
 async def check_absence(store: Store, now: datetime) -> Iterable[Finding]:

@@ -11,15 +11,15 @@ network. Otherwise an attacker could lock out a device.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from hub.clock import Chance, Clock, now_ms
 from hub.links.attempts import FailedAttempts, network_of
 from hub.links.gate import RETRY_S
-from hub.links.pairing import PairingDesk, PairingLimits
+from hub.links.pairing import PairingDesk, PairingLimits, label_of
 from hub.links.proof import BadProof, check_hello, read_key
-from hub.links.refusals import Refusal, RefusalSamples, RefusedPeers, refuse
+from hub.links.refusals import Peer, Refusal, RefusalSamples, RefusedPeers, refuse
 from hub.log import Channel, learn_names
 from hub.metrics import Metrics
 from hub.settings.limit_settings import DEFAULTS
@@ -139,7 +139,12 @@ class Authenticator:
         Raises:
             Refusal: with the error to send and the close code; no session was opened.
         """
-        network = network_of(knock.address)
+        network, hello = network_of(knock.address), knock.hello
+        peer = Peer(
+            network=network,
+            name=label_of(hello) if hello.device_id else "",
+            store="" if hello.store is None else hello.store.id,
+        )
         try:
             admission = await self._judge(knock, network)
         except Refusal as judged:
@@ -147,10 +152,11 @@ class Authenticator:
             if refusal.error.pairing_code is None:  # waiting for a person is not a failure
                 self._metrics.auth_failures.labels(refusal.error.code).inc()
                 error = judged.error  # of the device, also while it has to wait
-                self.refused.note(network, error.code, error.message, error.hint or "", judged.device_id)
+                by = replace(peer, device_id=judged.device_id, credential=judged.party or "")
+                self.refused.note(by, error.code, error.message, error.hint or "")
                 await self._record_refusal(network, refusal.error.code)
             raise refusal from None
-        self.refused.forget(network, admission.device_id)
+        self.refused.forget(replace(peer, device_id=admission.device_id, credential=admission.credential))
         return admission
 
     async def note_replaced(self, admission: Admission) -> Copy | None:

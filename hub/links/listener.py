@@ -34,7 +34,7 @@ from hub.links.deadlines import HELLO_ROOM, DeadlineWheel
 from hub.links.gate import Gate, Place, TurnedAway
 from hub.links.limits import LinkLimits, PortLimits
 from hub.links.proof import HubKey
-from hub.links.refusals import Refusal
+from hub.links.refusals import Peer, Refusal
 from hub.links.roster import DRAIN_S, Roster
 from hub.links.transport import DeviceSocket
 from hub.links.upgrade import RequestRefused, UpgradeRules, bearer
@@ -320,7 +320,9 @@ class DeviceListener:
             refused = RequestRefused(turned.reason, str(turned), retry_s=turned.retry_s)
         except RequestRefused as error:
             refused = error
-            self._authenticator.refused.note(network_of(socket.address), error.reason, str(error))
+            self._authenticator.refused.note(
+                Peer(network=network_of(socket.address)), error.reason, str(error)
+            )
         else:
             return None
         self._metrics.connection_attempts.labels(refused.reason).inc()
@@ -337,8 +339,9 @@ class DeviceListener:
             # without a hello, the connection has ended already
             if connection.left == ErrorCode.VERSION_UNSUPPORTED:
                 message = "it speaks another version of the protocol"
-                network = network_of(transport.address)
-                self._authenticator.refused.note(network, ErrorCode.VERSION_UNSUPPORTED, message)
+                self._authenticator.refused.note(
+                    Peer(network=network_of(transport.address)), ErrorCode.VERSION_UNSUPPORTED, message
+                )
             admission = None if hello is None else await self._judge(connection, hello, transport.address)
             if admission is not None:
                 connection.welcome(admission)

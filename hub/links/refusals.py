@@ -5,8 +5,9 @@ the disk. The first refusal is recorded at once. Later ones are counted, and rec
 after the minute.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -55,8 +56,9 @@ class RefusalSamples:
 
 
 REMEMBERED_S: Final = 86_400.0
-MOST_NETWORKS: Final = 100  # without a known device; the one that tried longest ago makes room
-MOST_DEVICES: Final = 1_000
+MOST_PEERS: Final = 500  # devices, and networks of unknown ones
+MOST_OF_ONE: Final = 10  # distinct refusals of one device or network; more are counted together
+SHOWN: Final = 20  # peers that a person sees one by one
 LONGEST: Final = 300  # characters of a message
 # Reasons that a person ends, at the hub or at the device; others end by themselves, or have an issue.
 MENDED_BY_A_PERSON: Final = frozenset(
@@ -68,70 +70,130 @@ MENDED_BY_A_PERSON: Final = frozenset(
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """Peer of a connection, as far as it is known.
+
+    Attributes:
+        network: its address as one party, or OTHERS.
+        device_id: the device whose key or token it proved to hold, if any.
+        credential: ``token:ID`` or ``key:ID`` that it proved to hold; empty: none.
+        name, store: its own name and the id of its file, as its hello states them; empty: none.
+    """
+
+    network: str
+    device_id: DeviceId | None = None
+    credential: str = ""
+    name: str = ""
+    store: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class RefusedPeer:
     """Peer that was refused *count* times for one reason.
 
     Attributes:
-        device_id: the device whose key or token the peer proved to hold, if any.
         since: first time (aware, UTC).
         last: monotonic time of the last one.
     """
 
-    network: str
+    peer: Peer
     code: str
     message: str
     hint: str
-    device_id: DeviceId | None
     since: datetime
     last: float
     count: int
 
 
+_Reasons = dict[tuple[str, str], RefusedPeer]  # by reason, and credential or name
+
+
 class RefusedPeers:
-    """Peers that were refused lately, until they are admitted: by device if one is known, else by network."""
+    """Peers that were refused lately, until they are admitted: by device if one is known, else by network.
+
+    A full table drops the oldest network of the most frequent neighbourhood. So a flood from neighbouring
+    addresses displaces only itself. Dropped refusals are counted by their reasons.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._devices: dict[str, dict[str, RefusedPeer]] = {}
-        self._networks: dict[str, dict[str, RefusedPeer]] = {}
+        self._peers: dict[str, _Reasons] = {}
+        self._others: _Reasons = {}
 
-    def note(
-        self, network: str, code: str, message: str, hint: str = "", device_id: DeviceId | None = None
-    ) -> None:
+    def note(self, peer: Peer, code: str, message: str, hint: str = "") -> None:
         """Note a refusal, if a person can end its reason."""
         if code not in MENDED_BY_A_PERSON:
             return
-        peers, subject, most = self._networks, network, MOST_NETWORKS
-        if device_id is not None:
-            peers, subject, most = self._devices, device_id, MOST_DEVICES
-        reasons = peers.pop(subject, {})
-        before = reasons.get(code)
-        reasons[code] = RefusedPeer(
-            network,
+        subject = peer.device_id or peer.network
+        reasons = self._peers.pop(subject, {})
+        of = (code, peer.credential or peer.name)
+        if of not in reasons and len(reasons) >= MOST_OF_ONE:
+            peer, of = Peer(network=peer.network, device_id=peer.device_id), (code, "")
+        refused = RefusedPeer(
+            peer,
             code,
             one_line(message)[:LONGEST],
             hint or CATALOGUE[ErrorCode(code)].hint,
-            device_id,
-            self._clock.now() if before is None else before.since,
+            self._clock.now(),
             self._clock.monotonic(),
-            1 if before is None else before.count + 1,
+            1,
         )
-        peers[subject] = reasons  # at the end, so that the first is the one that tried longest ago
-        if len(peers) > most:
-            del peers[next(iter(peers))]
+        _add(reasons, of, refused)
+        self._peers[subject] = reasons  # at the end, so that the first is the one that tried longest ago
+        if len(self._peers) > MOST_PEERS:
+            crowds = Counter(map(_neighbourhood, self._peers))
+            victim = max(self._peers, key=lambda one: crowds[_neighbourhood(one)])
+            _add_to_others(self._others, self._peers.pop(victim).values())
 
-    def forget(self, network: str, device_id: DeviceId) -> None:
-        """Forget the refusals of a device that was admitted, and those of its network without a device."""
-        self._devices.pop(device_id, None)
-        self._networks.pop(network, None)
+    def forget(self, admitted: Peer) -> None:
+        """Forget the refusals that an admission ends.
 
-    def current(self) -> Iterator[RefusedPeer]:
-        """Yield the refused peers that tried within a day, those with a device and the latest ones first."""
+        These are the refusals of its device, and of the same credential, name or file behind its address.
+        Refusals of another machine with the device's credential stay.
+        """
+        for subject in (admitted.device_id, admitted.network):
+            reasons = self._peers.pop(subject or "", {})
+            if left := {of: one for of, one in reasons.items() if not _is_ended(one.peer, admitted)}:
+                self._peers[subject or ""] = left
+
+    def current(self) -> list[RefusedPeer]:
+        """Return the refused peers that tried within a day, those with a device and the latest ones first.
+
+        Those after the first SHOWN are counted together by their reasons.
+        """
         since = self._clock.monotonic() - REMEMBERED_S
-        for peers in (self._devices, self._networks):
-            for reasons in reversed(peers.values()):
-                yield from (one for one in reasons.values() if one.last >= since)
+        found = [one for reasons in self._peers.values() for one in reasons.values() if one.last >= since]
+        found.sort(key=lambda one: (one.peer.device_id is None, -one.last))
+        others = {of: one for of, one in self._others.items() if one.last >= since}
+        _add_to_others(others, found[SHOWN:])
+        return [*found[:SHOWN], *others.values()]
+
+
+def _add_to_others(others: _Reasons, refused: Iterable[RefusedPeer]) -> None:
+    for one in refused:
+        _add(others, (one.code, ""), replace(one, peer=Peer(network=OTHERS)))
+
+
+def _add(reasons: _Reasons, of: tuple[str, str], one: RefusedPeer) -> None:
+    """Add a refusal to earlier ones of the same reason and identity; the newer message stays."""
+    if (before := reasons.pop(of, None)) is not None:
+        newest = max(before, one, key=lambda refused: refused.last)
+        one = replace(newest, since=min(before.since, one.since), count=before.count + one.count)
+    reasons[of] = one
+
+
+def _is_ended(refused: Peer, admitted: Peer) -> bool:
+    if refused.device_id is not None:
+        return refused.credential != admitted.credential or refused.store == admitted.store
+    return any(
+        getattr(refused, mark) == getattr(admitted, mark) != "" for mark in ("credential", "name", "store")
+    )
+
+
+def _neighbourhood(subject: str) -> str:
+    """Return the first three bytes of an IPv4 address, the first 48 bits of an IPv6 one, or another text."""
+    return subject.rpartition(".")[0] or ":".join(subject.split(":")[:3])
 
 
 class Refusal(HubError):

@@ -1,14 +1,15 @@
 """Devices that the port refuses, as a person sees them among the issues."""
 
 import socket
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
 import anyio.to_thread
 import pytest
 
-from hub.health.doors import MOST_REFUSED, check_refused
-from hub.links.refusals import MOST_NETWORKS, REMEMBERED_S, RefusedPeers
+from hub.health.doors import check_refused
+from hub.links.refusals import MOST_OF_ONE, MOST_PEERS, OTHERS, REMEMBERED_S, SHOWN, Peer, RefusedPeers
 from hub.links.upgrade import UpgradeRules
 from protocol.errors import ErrorCode
 from protocol.ids import DeviceId
@@ -63,10 +64,11 @@ async def test_a_device_is_refused_with_its_reason_and_mend_until_it_is_admitted
                     await device.greet(**options)
                     await device.closed()
             *_, (severity, subject, explanation) = await found(port)
-            assert (severity, subject) == ("notice", f"{HERE} {code}")
-            assert explanation.startswith(f"a device at {HERE} was refused once: ")
-            assert says in explanation
-        port.judge.refused.note(HERE, ErrorCode.WRONG_HOST, f"this hub is not called {evil!r}\nx")
+            assert (severity, subject.split()[:2]) == ("notice", [HERE, code])
+            assert " at 127.0.0.1 was refused once: " in explanation and says in explanation
+        port.judge.refused.note(
+            Peer(network=HERE), ErrorCode.WRONG_HOST, f"this hub is not called {evil!r}\nx"
+        )
         (again,) = [one for _, subject, one in await found(port) if "wrong_host" in subject]
         assert "was refused 2 times" in again
         assert again.isprintable() and len(again) < 400
@@ -75,43 +77,83 @@ async def test_a_device_is_refused_with_its_reason_and_mend_until_it_is_admitted
         await port.store.write(devices.revoke_device, LAPTOP, at=AT_MS, actor="me")
         async with port.connect() as device:
             assert (await device.greet(token))["code"] == "revoked"
-        first = (await found(port))[0]
-        assert first[:2] == ("warning", "laptop revoked")
-        assert first[2] == f"device laptop at {HERE} was refused once: the device was revoked"
+        before = await found(port)
+        assert (before[0][0], before[0][1].split()[:2]) == ("warning", ["laptop", "revoked"])
+        assert before[0][2] == f"device laptop at {HERE} was refused once: the device was revoked"
 
         async with port.device("other"):
-            assert [subject for _, subject, _ in await found(port)] == ["laptop revoked"]
-        port.judge.refused.forget("", LAPTOP)
-        assert await found(port) == []
+            assert await found(port) == before, "it hides nobody behind its address"
+
+
+HOME = Peer(network=HERE, device_id=LAPTOP, credential="key:new", name="laptop", store="file-1")
+STRANGER = Peer(network=HERE)
+
+
+@pytest.mark.parametrize(
+    ("refused", "is_ended"),
+    [
+        (replace(STRANGER, credential="key:new", name="misspelt"), True),
+        (replace(STRANGER, name="laptop"), True),
+        (replace(STRANGER, store="file-1", name="misspelt"), True),
+        (STRANGER, False),
+        (replace(STRANGER, credential="key:other", name="desk", store="file-2"), False),
+        (replace(STRANGER, network="10.0.0.2", name="laptop"), False),
+        (replace(HOME, credential="key:revoked"), True),
+        (replace(HOME, credential="key:revoked", network="10.0.0.2", store="of before"), True),
+        (replace(HOME, store="of the copy"), False),
+        (replace(HOME, device_id=DeviceId("another"), credential="key:other"), False),
+    ],
+)
+def test_an_admission_ends_the_refusals_that_were_mended_and_no_others(refused: Peer, is_ended: bool) -> None:
+    peers = RefusedPeers(FakeClock())
+    peers.note(refused, ErrorCode.AUTH_FAILED, "it was refused")
+    peers.forget(HOME)
+    assert [one.peer for one in peers.current()] == ([] if is_ended else [refused])
 
 
 @pytest.mark.parametrize("code", [ErrorCode.RATE_LIMITED, ErrorCode.STOPPING, ErrorCode.BAD_PARAMS])
 def test_a_refusal_that_ends_by_itself_is_not_remembered(code: ErrorCode) -> None:
     peers = RefusedPeers(FakeClock())
-    peers.note("10.0.0.1", code, "wait")
-    assert list(peers.current()) == []
+    peers.note(Peer(network="10.0.0.1"), code, "wait")
+    assert peers.current() == []
 
 
-async def test_refusals_of_a_flood_are_bounded_and_displace_no_known_device() -> None:
+@pytest.mark.parametrize("networks", ["10.1.{0}.{1}", "2001:db8:1:{0:x}{1:02x}::/64", "10.1.0.1"])
+async def test_refusals_of_a_flood_are_bounded_and_counted_and_displace_nobody_else(networks: str) -> None:
     async with open_port() as port:
         await port.pair()
         peers = port.judge.refused
-        peers.note("10.0.0.1", ErrorCode.REVOKED, "the key was revoked", device_id=LAPTOP)
-        for number in range(10 * MOST_NETWORKS):
-            peers.note(f"10.1.{number // 256}.{number % 256}", ErrorCode.AUTH_FAILED, "this token is unknown")
-        assert len(list(peers.current())) == MOST_NETWORKS + 1
-        issues = await found(port)
-        assert len(issues) == MOST_REFUSED
-        assert issues[0][1] == "laptop revoked"
+        honest = [replace(STRANGER, network=f"10.{number}.0.1", name="desk") for number in range(20, 29)]
+        known = Peer(network="10.0.0.1", device_id=LAPTOP, credential="key:old")
+        for peer in (known, *honest):
+            peers.note(peer, ErrorCode.REVOKED, "the key was revoked")
+        flood = 2 * MOST_PEERS
+        for number in range(flood):
+            peer = Peer(network=networks.format(number // 256, number % 256), name=f"name-{number}")
+            peers.note(peer, ErrorCode.AUTH_FAILED, "this token is unknown")
+        kept, current = peers._peers, peers.current()
+        assert len(kept) <= MOST_PEERS
+        assert all(len(one) <= MOST_OF_ONE + 1 for one in kept.values())
+        assert {(peer.device_id or peer.network) for peer in (known, *honest)} <= kept.keys()
+        assert current[0].peer == known
+        assert len(current) <= SHOWN + 2
+        assert sum(one.count for one in current if one.code == ErrorCode.AUTH_FAILED) == flood
+        told = {subject: text for _, subject, text in await found(port)}
+        assert len(told) == len(current)
+        together = [one for one in current if one.peer.network == OTHERS]
+        assert bool(together) == (len(current) > SHOWN)
+        for one in together:
+            says = f"a device at further addresses was refused {one.count} times: "
+            assert told[f"{OTHERS} {one.code}"].startswith(says)
 
 
 def test_a_refused_peer_is_forgotten_a_day_after_its_last_try() -> None:
     clock = FakeClock()
     peers = RefusedPeers(clock)
     for _ in range(2):
-        peers.note("10.0.0.1", ErrorCode.AUTH_FAILED, "this token is unknown")
+        peers.note(Peer(network="10.0.0.1"), ErrorCode.AUTH_FAILED, "this token is unknown")
         clock.advance(REMEMBERED_S)
         (one,) = peers.current()
         assert one.since == START
     clock.advance(1)
-    assert list(peers.current()) == []
+    assert peers.current() == []
