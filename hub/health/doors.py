@@ -129,10 +129,8 @@ async def check_device_names(store: Store, now: datetime) -> Iterable[Finding]:
         return []
     names = await store.read(pairings.list_names, at=epoch_ms(now))
     hints = {row.id: names.hint(row.device_name, row.user_id) for row in rows if row.device_name}
-    paired = await store.read(
-        devices.devices_of, {row.device_id for row in rows if row.device_id is not None}
-    )
-    revoked = {device.id for device in paired if device.revoked_at is not None}
+    ids = {row.device_id for row in rows if row.device_id is not None}
+    revoked = {one.id for one in await store.read(devices.devices_of, ids) if one.revoked_at is not None}
     return [
         warning(
             "device.unknown",

@@ -152,8 +152,12 @@ class Authenticator:
             if refusal.error.pairing_code is None:  # waiting for a person is not a failure
                 self._metrics.auth_failures.labels(refusal.error.code).inc()
                 error = judged.error  # of the device, also while it has to wait
-                by = replace(peer, device_id=judged.device_id, credential=judged.party or "")
-                self.refused.note(by, error.code, error.message, error.hint or "")
+                self.refused.note(
+                    replace(peer, device_id=judged.device_id, credential=judged.party or ""),
+                    error.code,
+                    error.message,
+                    error.hint or "",
+                )
                 await self._record_refusal(network, refusal.error.code)
             raise refusal from None
         self.refused.forget(replace(peer, device_id=admission.device_id, credential=admission.credential))

@@ -171,8 +171,9 @@ def _held_by_the_device(facts: WaitFacts, zone: tzinfo | None) -> str | None:
     if facts.device is None:
         return "agent has no device"
     if facts.is_revoked:
-        way_in = f"hub connect --name {facts.device} --new-key"
-        return f"device {facts.device} was revoked; let it in again: {way_in}"
+        return (
+            f"device {facts.device} was revoked; let it in again: hub connect --name {facts.device} --new-key"
+        )
     if facts.is_away:
         since = (
             "" if facts.away_since is None else f" since {describe_time(facts.away_since, facts.now, zone)}"

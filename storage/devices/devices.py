@@ -93,11 +93,6 @@ DEVICES: sa.Select[Any] = sa.select(
     *columns_of(DeviceRow, devices, user_name=users.c.name, connectivity=_connectivity)
 ).join_from(devices, users)
 DEVICE = DEVICES.where(devices.c.id == sa.bindparam("device"))
-DEVICE_OF_USER = DEVICES.where(
-    devices.c.user_id == sa.bindparam("user"),
-    devices.c.name == sa.bindparam("named"),
-    devices.c.revoked_at.is_(None),
-)
 # The device that a name means to someone who lets a device in: the valid one, else the last revoked one.
 BY_NAME = (
     DEVICES.where(devices.c.user_id == sa.bindparam("user"), devices.c.name == sa.bindparam("named"))
@@ -267,7 +262,7 @@ def rename_device(c: sa.Connection, id: DeviceId, name: str, *, at: int, actor: 
     )
     if readers := c.execute(query).scalars().all():
         raise NamedInFile(f"hub.toml names {device.name!r} as the device of {', '.join(readers)}")
-    if c.execute(DEVICE_OF_USER, {"user": device.user_id, "named": name}).first() is not None:
+    if (named := find_device(c, name, user_id=device.user_id)) is not None and named.revoked_at is None:
         raise DeviceNameTaken(f"there is a device {name!r} already")
     c.execute(sa.update(devices).where(devices.c.id == id).values(name=name))
     detail = audit.changed({"name": device.name}, {"name": name})
@@ -305,11 +300,8 @@ def change_grants(
 
 def revoke_device(c: sa.Connection, id: DeviceId, *, at: int, actor: str) -> bool:
     """Revoke the device with all its credentials. Return True if it was not revoked before."""
-    update = (
-        sa.update(devices).where(devices.c.id == id, devices.c.revoked_at.is_(None)).values(revoked_at=at)
-    )
-    revoked = c.execute(update).rowcount > 0
-    if revoked:
+    valid = sa.update(devices).where(devices.c.id == id, devices.c.revoked_at.is_(None))
+    if revoked := c.execute(valid.values(revoked_at=at)).rowcount > 0:
         audit.append(c, at=at, actor=actor, event="device.revoked", subject=id)
     return revoked
 

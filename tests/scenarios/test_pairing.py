@@ -102,7 +102,7 @@ async def test_a_revoked_device_that_is_paired_anew_gets_no_item_again(tmp_path:
     files, _ = check_boxes(3)
     write(tmp_path, files)
     async with place(tmp_path, "--grant=+review.remote") as (daemon, desk):
-        await hub(tmp_path, "pair", "approve", await desk.shows_code(), "--yes")
+        await daemon.post("/v1/pairings/approve", {"code": await desk.shows_code()})
         await until_connected(daemon)
         assert (await daemon.ended(await daemon.start_run()))["items_created"] == 6
         found = (await daemon.get("/v1/items"))["items"]
@@ -121,7 +121,7 @@ async def test_a_revoked_device_that_is_paired_anew_gets_no_item_again(tmp_path:
         kept = rows(tmp_path / "desk.db", stored)
 
         for is_fresh in (False, True):  # the same machine with a new key, and one that has lost everything
-            await hub(tmp_path, "devices", "revoke", "desk", "--yes")
+            await daemon.post("/v1/devices/desk/revoke")
             await desk.ended()
             for file in [desk.key, tmp_path / "desk.db"] if is_fresh else []:
                 file.unlink()
@@ -130,7 +130,7 @@ async def test_a_revoked_device_that_is_paired_anew_gets_no_item_again(tmp_path:
             with anyio.fail_after(SETTLED_S):
                 while not (await daemon.get("/v1/pairings"))["pairings"]:
                     await anyio.sleep(POLL_S)
-            await hub(tmp_path, "pair", "approve", await desk.shows_code(), "--yes")
+            await daemon.post("/v1/pairings/approve", {"code": await desk.shows_code()})
             await until_connected(daemon)
             for name, text in files.items():
                 changed = text.replace("-0\n", f"-0, {is_fresh}\n")
