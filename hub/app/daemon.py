@@ -47,13 +47,13 @@ log = Channel(__name__)
 MIGRATION_S = 600  # limit of a start's duration at the service manager; a migration may rebuild a large table
 
 
-def run(settings: OpenedSettings, state: Path, *, on_ready: Callable[[dict[str, str]], None]) -> int:
+def run(settings: OpenedSettings, state: Path, *, on_ready: Callable[[dict[str, str]], str]) -> int:
     """Serve until SIGTERM or SIGINT. Returns the exit code.
 
     A second signal does not wait for runs in progress; a third ends the process at once.
 
     Args:
-        on_ready: called with the addresses of all listeners once they are open.
+        on_ready: returns a line for people about the addresses of all listeners, once they are open.
 
     Raises:
         HubError: a resource could not be opened; nothing was served.
@@ -82,7 +82,7 @@ def has_uvloop() -> bool:
 
 
 async def serve(
-    settings: OpenedSettings, state: Path, opened: Log, on_ready: Callable[[dict[str, str]], None]
+    settings: OpenedSettings, state: Path, opened: Log, on_ready: Callable[[dict[str, str]], str]
 ) -> None:
     """Serve in this event loop until the hub is drained. See ``run``."""
     manager = ServiceManager()
@@ -112,7 +112,7 @@ async def _serve_hub(
     drain: Drain,
     clock: HubClock,
     debug: Dumper,
-    on_ready: Callable[[dict[str, str]], None],
+    on_ready: Callable[[dict[str, str]], str],
 ) -> None:
     reloader = watch_settings.reloader
     chance, metrics = SystemChance(), Metrics(VERSION)
@@ -164,7 +164,7 @@ async def _serve_hub(
         where = hub.where()
         log.info("hub.ready", **where)
         manager.notify(READY=1)
-        on_ready(where)
+        opened.show(on_ready(where))
 
 
 async def _stop_when_asked(

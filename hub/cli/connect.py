@@ -4,8 +4,10 @@ import os
 import platform
 import re
 import sys
+from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import click
 
@@ -15,6 +17,9 @@ from hub.cli.failure import Exit, Failure
 from hub.cli.options import NAME, STATE, FilePath, device_state_option, example, secret_in, state_folder
 from protocol import keys
 from protocol.ids import KeyId
+
+if TYPE_CHECKING:
+    from hub.log import Log
 
 TOKEN_VARIABLE: Final = "HUB_DEVICE_TOKEN"
 _NAME: Final = re.compile(r"^\w[\w.-]{0,63}$")  # as in the hub's settings; the name is also a file's name
@@ -108,7 +113,7 @@ def connect(
     if not grants and _can_ask():
         grants = ask_grants(urls[0], db)
 
-    open_log(log_level)
+    opened = open_log(log_level)
     options = DeviceOptions(
         urls=urls,
         roots=list(roots),
@@ -122,7 +127,9 @@ def connect(
         accepted=accepted,
         grants=grants,
     )
-    ctx.exit(run_device(options, on_status=show.report, asks=_ask if sys.stdin.isatty() else None))
+    asks = partial(_ask, opened) if sys.stdin.isatty() and sys.stderr.isatty() else None
+    with closing(opened):
+        ctx.exit(run_device(options, on_status=opened.show, asks=asks))
 
 
 def _can_ask() -> bool:
@@ -165,12 +172,12 @@ def _fingerprint(text: str) -> KeyId:
         raise Failure(f"invalid fingerprint of a hub {text!r}: {error}", Exit.USAGE) from error
 
 
-async def _ask(question: str) -> bool:
+async def _ask(opened: "Log", question: str) -> bool:
     """Ask at the terminal, without a time limit. Can be cancelled."""
     from anyio import wait_readable
 
-    show.report(f"{question} [y/N]")
-    await wait_readable(sys.stdin.fileno())
+    with opened.asking(f"{question} [y/N] "):
+        await wait_readable(sys.stdin.fileno())
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 

@@ -121,9 +121,9 @@ def serve(
 
     name = opened.settings.hub.name
 
-    def announce(listeners: Mapping[str, str]) -> None:
+    def announce(listeners: Mapping[str, str]) -> str:
         where = ", ".join(f"{name} {address}" for name, address in listeners.items())
-        show.report(f"hub {name} is ready: {where}. Show its state: hub status --state {state}")
+        return f"hub {name} is ready: {where}. Show its state: hub status --state {state}"
 
     ctx.exit(run(opened, state, on_ready=announce))
 

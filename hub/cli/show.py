@@ -69,7 +69,7 @@ def quote(text: str, *, mark: str = "") -> None:
 def report(*lines: str) -> None:
     """Print each of *lines* on one line of stderr, with line feeds and control characters escaped."""
     for line in lines:
-        click.echo(one_line(line), err=True)
+        click.echo(one_line(line), file=sys.stderr)  # with err=True past the bar of ``following``
 
 
 def confirm(question: str) -> None:

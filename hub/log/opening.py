@@ -8,6 +8,9 @@ suppressed. Events of strangers have no subject and share one count.
 
 Callers are never blocked: a thread writes the queued entries. If the stream is not read, the queue fills up,
 and further entries are dropped and counted.
+
+On a terminal, a question of this process is shown again below later lines. A process in the background writes
+nothing into the prompt or progress bar of another command: its lines wait for a while.
 """
 
 import atexit
@@ -18,6 +21,7 @@ import queue
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final, NamedTuple, TextIO
 
 from hub.log.channel import Channel, fields_of
@@ -25,6 +29,7 @@ from hub.log.file import LogFile
 from hub.log.lines import is_journal, json_line, short_line, with_priority
 from hub.log.redaction import redact, redact_fields, shortened
 from hub.log.ring import ENTRIES, LogEntry, Ring
+from hub.printable import one_line
 from protocol.ids import RunId, trace_id_of
 
 log = Channel(__name__)
@@ -44,11 +49,15 @@ _Key = tuple[str, str, str]
 QUEUE: Final = 8_192  # a few MiB; some seconds of the heaviest load
 AT_ONCE: Final = 256  # lines in one write
 IDLE_S: Final = 5.0
+WAIT_S, CHECK_S = 60.0, 0.1  # for a command in the foreground of the terminal, and between two checks
 CLOSE_S: Final = 2.0  # seconds that a blocked stream may delay the end of the process
 
 
 class Writer:
-    """Writer of entries to *stream*, in order.
+    """Writer of entries, and of lines for the person at the terminal, to *stream*, in order.
+
+    Attributes:
+        question: shown below all lines until it is answered.
 
     Args:
         line: formats an entry as a line without its newline.
@@ -70,7 +79,9 @@ class Writer:
         self._most = most
         self._on_idle = on_idle
         self._file = file
-        self._queue: queue.SimpleQueue[LogEntry | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[LogEntry | str | None] = queue.SimpleQueue()
+        self._is_closing = threading.Event()
+        self.question = ""
         self._thread = threading.Thread(target=self._write_all, name="log", daemon=True)
         self._thread.start()
         self.dropped = 0  # entries that were never written
@@ -85,7 +96,7 @@ class Writer:
         """True if the queue is at most half full, so that the stream is read again after drops."""
         return self.waiting < self._most // 2
 
-    def put(self, entry: LogEntry) -> None:
+    def put(self, entry: LogEntry | str) -> None:
         """Queue *entry* for writing, or drop it if the queue is full."""
         if self._queue.qsize() >= self._most:
             self.dropped += 1
@@ -94,6 +105,7 @@ class Writer:
 
     def close(self) -> None:
         """Write the waiting entries, for at most CLOSE_S seconds. Further calls have no effect."""
+        self._is_closing.set()
         self._queue.put(None)
         self._thread.join(CLOSE_S)
 
@@ -104,7 +116,7 @@ class Writer:
             except queue.Empty:
                 self._on_idle()
                 continue
-            entries: list[LogEntry] = []
+            entries: list[LogEntry | str] = []
             while entry is not None:
                 entries.append(entry)
                 if len(entries) == AT_ONCE or self._queue.empty():
@@ -114,14 +126,31 @@ class Writer:
             if entry is None:
                 return
 
-    def _write(self, entries: list[LogEntry]) -> None:
+    def _write(self, entries: list[LogEntry | str]) -> None:
+        if self._file is not None:
+            self._file.write([entry for entry in entries if isinstance(entry, LogEntry)])
+        for _ in range(int(WAIT_S / CHECK_S)):
+            if not is_taken(self._stream) or self._is_closing.wait(CHECK_S):
+                break
+        lines = [entry if isinstance(entry, str) else self._line(entry) for entry in entries]
         try:
-            self._stream.write("".join(f"{self._line(entry)}\n" for entry in entries))
+            text = "".join(f"{line}\n" for line in lines if line)
+            self._stream.write(f"\r\x1b[K{text}{self.question}" if self.question else text)
             self._stream.flush()
         except (OSError, ValueError):  # the disk is full, or the stream is closed at either end
             self.dropped += len(entries)
-        if self._file is not None:
-            self._file.write(entries)
+
+
+def is_taken(stream: TextIO) -> bool:
+    """Return True if *stream* is the terminal of this process, and another command is in its foreground.
+
+    The shell that started this process in the background is none: its prompt waits for nothing in particular.
+    """
+    try:
+        shells = os.getsid(0), os.getpgid(os.getppid())
+        return os.tcgetpgrp(stream.fileno()) not in (os.getpgrp(), *shells)
+    except (OSError, ValueError, AttributeError):  # no terminal, or another session's; Windows has none
+        return False
 
 
 class Suppressed(NamedTuple):
@@ -243,6 +272,20 @@ class Log(logging.Handler):
                 self.suppressed += 1
         except Exception:
             self.handleError(record)
+
+    def show(self, text: str) -> None:
+        """Write a line for the person at the terminal, in order with the entries. Never blocks."""
+        self._writer.put(one_line(text))
+
+    @contextmanager
+    def asking(self, question: str) -> Iterator[None]:
+        """Show a question below all lines until the block ends."""
+        self._writer.question = one_line(question)
+        self._writer.put("")
+        try:
+            yield
+        finally:
+            self._writer.question = ""
 
     def tidy(self) -> None:
         """Log the counts of suppressed and dropped entries, even if no other event is logged now."""

@@ -147,10 +147,11 @@ def main() -> None:
         (folder / "hub.toml").write_text(SETTINGS.format(model=""))
         new_database(folder / "hub.db")
 
-        def on_ready(_: dict[str, str]) -> None:
+        def on_ready(_: dict[str, str]) -> str:
             sys.setprofile(note)
             threading.setprofile(None)
             threading.Thread(target=_ask, args=(folder / "hub.sock", traces)).start()
+            return ""
 
         run(open_settings(SettingsFile(folder / "hub.toml"), folder), folder, on_ready=on_ready)
 

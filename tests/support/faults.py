@@ -181,12 +181,12 @@ class Faults:
 
             async with anyio.create_task_group() as beside:
 
-                def ready(where: dict[str, str]) -> None:
+                def ready(where: dict[str, str]) -> str:
                     if self._spare_pages is not None:
                         beside.start_soon(self._keep_disk_small, self._spare_pages)
                     if self._lag_file is not None:
                         beside.start_soon(_watch_lag, self._lag_file)
-                    on_ready(where)
+                    return str(on_ready(where))
 
                 await serve(*about, ready)
                 beside.cancel_scope.cancel()

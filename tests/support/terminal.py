@@ -46,10 +46,15 @@ class Terminal:
 
 
 @asynccontextmanager
-async def terminal(folder: Path, environment: Mapping[str, str]) -> AsyncIterator[Terminal]:
-    """bash in *folder*; what it started in the background is ended with it."""
+async def terminal(
+    folder: Path, environment: Mapping[str, str], *, has_jobs: bool = False
+) -> AsyncIterator[Terminal]:
+    """bash in *folder*; what it started in the background is ended with it.
+
+    *has_jobs*: the terminal is its own, so that one command at a time is in the foreground.
+    """
     ours, theirs = os.openpty()
-    command = ["bash", "--noprofile", "--norc", "-i"]
+    command = [*(["setsid", "--ctty"] * has_jobs), "bash", "--noprofile", "--norc", "-i"]
     quiet = {"PS1": PROMPT, "PS2": "", "TERM": "dumb", "COLUMNS": "200", "HISTFILE": ""}
     shell = await anyio.open_process(
         command,
@@ -58,7 +63,7 @@ async def terminal(folder: Path, environment: Mapping[str, str]) -> AsyncIterato
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
-        start_new_session=True,
+        start_new_session=not has_jobs,
     )
     os.close(theirs)
     typed = Terminal(ours)

@@ -3,24 +3,32 @@
 import os
 import pty
 import re
+import socket
 import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+import anyio
+import anyio.to_thread
 from anyio.from_thread import BlockingPortal
 
 from storage.runs import runs
 from storage.schedules.schedule_rows import DeclaredSchedule
 from tests.support.hub import ServedHub
 from tests.support.runs import folder
+from tests.support.terminal import terminal
 
 
 def _on_a_terminal(state: Path, *words: str) -> str:
     """What ``hub`` writes when its streams are one terminal of 80 columns, without the escapes."""
+    told = _told([sys.executable, "-m", "hub", "--state", str(state), *words])
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\r", "", told)
+
+
+def _told(command: list[str]) -> str:
     ours, theirs = pty.openpty()
     environ = os.environ | {"COLUMNS": "80", "TERM": "xterm", "NO_COLOR": "1"}
-    command = [sys.executable, "-m", "hub", "--state", str(state), *words]
     with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environ):
         os.close(theirs)
         told = b""
@@ -30,7 +38,7 @@ def _on_a_terminal(state: Path, *words: str) -> str:
             except OSError:  # the other end is closed
                 break
     os.close(ours)
-    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\r", "", told.decode())
+    return told.decode()
 
 
 def test_a_table_fits_the_terminal_and_is_whole(state: Path, served: ServedHub) -> None:
@@ -98,3 +106,48 @@ def test_a_followed_run_ends_with_its_sum(state: Path, served: ServedHub, portal
     with portal.wrap_async_context_manager(served.working(*folder(a="- [ ] call Ann\n- [ ] pay"))):
         printed = _on_a_terminal(state, "run", "notes", "--follow")
     assert "success: 1 read, 0 skipped, 0 failed, 2 items, 0 model requests" in printed
+
+
+def test_a_line_about_a_followed_run_comes_above_its_bar_and_not_into_it() -> None:
+    program = """
+from hub.cli import show
+counts = dict.fromkeys(("units_done", "units_skipped", "units_failed", "units_total", "items_created"), 0)
+with show.following() as step:
+    step({"run": {**counts, "waiting_for": None, "state": "RUNNING"}, "working_on": "a.md"})
+    show.report("it waits: the device is away")
+"""
+    shown = [line.rpartition("\x1b[2K")[2] for line in _told([sys.executable, "-c", program]).split("\r\n")]
+    assert "it waits: the device is away" in [re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", line) for line in shown]
+
+
+async def test_lines_of_a_command_in_the_background_wait_until_the_prompt_of_another_is_answered(
+    tmp_path: Path,
+) -> None:
+    ask = f"{sys.executable} -c \"input('approve it? [y/N] '); print('answ' + 'ered')\""
+    with socket.create_server(("127.0.0.1", 0)) as refusing:
+        refusing.settimeout(60)
+        address = f"ws://127.0.0.1:{refusing.getsockname()[1]}"
+
+        async def refuse() -> None:
+            connection, _ = await anyio.to_thread.run_sync(refusing.accept)
+            connection.close()
+
+        environment = {**os.environ, "HOME": str(tmp_path), "COLUMNS": "200"}
+        connect = (
+            f"{sys.executable} -m hub --state {tmp_path / 's'} connect --log-level info {address} --root ."
+        )
+        async with terminal(tmp_path, environment, has_jobs=True) as typed:
+            typed.type(f"{connect} --grant +rows.read=tasks --name desk &")
+            await refuse()
+            await typed.shows(r"device.connection.lost")
+            await typed.shows(r"next try in")
+            typed.type(ask)
+            await typed.shows(r"approve it\? \[y/N\] ")
+            asked = len(typed.shown)
+            for _ in range(3):  # the lines about the first two are due by the third
+                await refuse()
+            typed.type("y")
+            await typed.shows("answered")
+            await typed.shows(r"next try in")
+            until_answered = typed.shown[asked:].partition("answered")[0]
+            assert "next try" not in until_answered and "lost" not in until_answered

@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import logging
+import re
 import ssl
 import sys
 import threading
@@ -230,3 +231,34 @@ def test_a_closed_log_leaves_what_breaks_to_python(fresh: Callable[..., Opened])
     assert sys.unraisablehook is not sys.__unraisablehook__
     opened.log.close()
     assert sys.unraisablehook is sys.__unraisablehook__
+
+
+def test_a_question_is_shown_again_below_each_line_until_it_is_answered(fresh: Callable[..., Opened]) -> None:
+    class Terminal(io.StringIO):
+        """Text of a terminal, with an event for each write."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.written = threading.Semaphore(0)
+
+        def flush(self) -> None:
+            self.written.release()
+
+        def shown(self) -> str:
+            """Everything that was shown, once more of it was."""
+            assert self.written.acquire(timeout=30)
+            return self.getvalue()
+
+    stream = Terminal()
+    opened = fresh(stream=stream)
+    clear = "\r\x1b[K"
+    with opened.log.asking("open it? [y/N] "):
+        assert stream.shown() == (seen := f"{clear}open it? [y/N] ")
+        opened.log.show("connected as\x1b[2J desk")
+        assert stream.shown() == (seen := f"{seen}{clear}connected as\\x1b[2J desk\nopen it? [y/N] ")
+        log.warning("unit.unread")
+        assert re.fullmatch(
+            rf"{re.escape(seen + clear)}\{{.*unit.unread.*\}}\nopen it\? \[y/N\] ", stream.shown()
+        )
+    opened.log.show("opened")
+    assert stream.shown().endswith("open it? [y/N] opened\n")
