@@ -5,8 +5,8 @@ EVALUATIONS := eval eval-faults eval-live eval-kills eval-files eval-speed eval-
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes
 CORES  := $(shell getconf _NPROCESSORS_ONLN)
-# Two processes for each core, eight at most: a test that waits for a process leaves its core to another.
-PYTEST := $(BIN)/python -m pytest --dist=worksteal --numprocesses=$(shell echo $$(( $(CORES) < 4 ? 2 * $(CORES) : 8 )))
+# A process for each core, and one for those that wait; eight at most. Each pays for the collection of all tests.
+PYTEST := $(BIN)/python -m pytest --dist=worksteal --numprocesses=$(shell echo $$(( $(CORES) < 8 ? $(CORES) + 1 : 8 )))
 
 # Where this is set, each of the hundreds of processes of a test run compiles the hub anew: five seconds each.
 unexport PYTHONDONTWRITEBYTECODE
