@@ -16,6 +16,7 @@ from hub.device.client import TurnedAway
 from protocol.errors import CloseCode
 from tests.scenarios.scene import check_boxes, rows, write
 from tests.scenarios.two_hubs import two_hubs
+from tests.support.device import open_device
 from tests.support.postgres import Postgres
 from tests.support.processes import POLL_S, ROOT, HubProcess, Program, closing
 
@@ -199,7 +200,7 @@ async def until_connected(daemon: HubProcess) -> None:
 
 
 @pytest.mark.soak
-async def test_a_device_that_is_revoked_at_one_hub_is_sent_away_by_the_other(
+async def test_a_device_revoked_at_one_hub_is_sent_away_by_the_other_and_let_in_again_by_both(
     tmp_path: Path, postgres: Postgres
 ) -> None:
     async with two_hubs(tmp_path, postgres) as hubs:
@@ -208,3 +209,15 @@ async def test_a_device_that_is_revoked_at_one_hub_is_sent_away_by_the_other(
         assert isinstance(failure, TurnedAway)
         assert failure.close == CloseCode.REVOKED
         assert hubs.east.device.failure is None
+        (known,) = hubs.sql("SELECT id, session_epoch FROM devices WHERE name = 'west'")
+
+        # The hub in the west reads revocations of the last minute again each time.
+        fresh, url = await hubs.east.hub.token("west"), await hubs.west.hub.device_url()
+        async with open_device(url, tmp_path / "west", fresh) as device:
+            await hubs.until(f"SELECT 1 FROM devices WHERE boot_id IS NOT NULL AND id = '{known[0]}'")
+            for _ in range(3):
+                await hubs.west.hub.ended(await hubs.west.hub.start_run("west"))
+            assert device.failure is None
+        assert hubs.sql("SELECT id, session_epoch FROM devices WHERE name = 'west'") == [
+            (known[0], known[1] + 1)
+        ]
