@@ -22,7 +22,7 @@ from protocol.coordination import Response
 from storage.agents import agents
 from storage.agents.agents import AgentRow
 from tests.support.gateway import FakeGateway, fake_gateway
-from tests.support.hub import NOTES, ServedHub, over_unix, serving
+from tests.support.hub import NOTES, InProcess, ServedHub, answering, listen, over_unix
 from tests.support.identity import EndedLink
 from tests.support.oracle import MODEL_NAME, Oracle
 from tests.support.requests import request
@@ -38,8 +38,11 @@ OF_WALK: Final = {"paths": list(NOTES["paths"]), "data_types": ["tasks"], "promp
 class Walk:
     """A hub with the agent ``notes`` on the device ``desk``, asked by an operator, its device and SQL."""
 
-    def __init__(self, hub: ServedHub, client: httpx2.AsyncClient, resources: AsyncExitStack) -> None:
+    def __init__(
+        self, hub: ServedHub, client: httpx2.AsyncClient, resources: AsyncExitStack, served: TaskGroup
+    ) -> None:
         self.hub = hub
+        self._served = served
         self._client = client
         self._resources = resources
 
@@ -164,6 +167,8 @@ class Walk:
         assert result.exit_code and says in result.output, result.output
 
     async def _run(self, *words: str) -> Any:
+        if isinstance(self.hub.listening, InProcess):
+            await listen(self.hub, self._served, body_bytes=BODY_BYTES)
         given = ["--state", str(self.hub.folder), *words]
         return await anyio.to_thread.run_sync(lambda: CliRunner().invoke(command, given))
 
@@ -225,13 +230,13 @@ class Document:
 
 @asynccontextmanager
 async def walking(folder: Path) -> AsyncIterator[Walk]:
-    """Open a hub to walk on, with its state in *folder*."""
-    opening = serving(folder, body_bytes=BODY_BYTES)
+    """Open a hub to walk on, with its state in *folder*; it listens from the first command on."""
+    opening = answering(folder, body_bytes=BODY_BYTES)
     async with opening as hub, over_unix(hub) as client, AsyncExitStack() as resources:
         tasks = await resources.enter_async_context(anyio.create_task_group())
         resources.callback(tasks.cancel_scope.cancel)
         await tasks.start(hub.app.heartbeats.serve)
-        yield Walk(hub, client, resources)
+        yield Walk(hub, client, resources, tasks)
 
 
 def _done(answer: httpx2.Response) -> Any:

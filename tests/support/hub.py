@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 import anyio
 import httpx2
 import sqlalchemy as sa
+from anyio.abc import TaskGroup
 from starlette.types import Receive, Scope, Send
 
 from hub.api.door.access import PEER_UID, SOCKET_PATH, Access
@@ -366,9 +367,14 @@ async def serving(
     """
     opening = open_empty_hub if is_empty else open_hub
     async with opening(folder, text, before) as hub, anyio.create_task_group() as tasks:
-        hub.listens(await tasks.start(_server(hub, options).serve))
+        await listen(hub, tasks, **options)
         yield hub
         tasks.cancel_scope.cancel()
+
+
+async def listen(hub: ServedHub, tasks: TaskGroup, **options: Any) -> None:
+    """Serve operators in *tasks*, on a socket in the hub's folder and a free TCP port."""
+    hub.listens(await tasks.start(_server(hub, options).serve))
 
 
 @asynccontextmanager
