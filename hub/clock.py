@@ -163,8 +163,8 @@ def moment_text(at: datetime, zone: tzinfo | None = None, *, has_seconds: bool =
         has_seconds: False: without seconds if they are zero.
     """
     at = at.astimezone(zone)
-    clock_time = f"{at:%H:%M:%S}" if has_seconds or at.second else f"{at:%H:%M}"
-    return f"{at:%Y-%m-%d} {clock_time} {offset_text(at)}"
+    shape = "%Y-%m-%d %H:%M:%S" if has_seconds or at.second else "%Y-%m-%d %H:%M"
+    return f"{at:{shape}} {offset_text(at)}"
 
 
 def offset_text(at: datetime) -> str:

@@ -12,7 +12,7 @@ from hub.cli import show
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import Moment, example
 from hub.cli.talk import Responses, Talk, agent_names, hub_command, path_of
-from hub.clock import offset_text
+from hub.clock import moment_text, offset_text
 
 MAX_DECISIONS: Final = 10
 MAX_WAKES: Final = 10
@@ -168,17 +168,13 @@ def _counted(count: int, what: str) -> str:
 
 
 def _utc(at: str) -> str:
-    return _to_the_minute(datetime.fromisoformat(at), "%Y-%m-%d %H:%M")
+    return show.moment(at, UTC).removesuffix(" UTC")  # which the header has
 
 
 def _local(text: str) -> str:
     """Format a time in the zone of the agent's schedule: ``Mon 2026-01-05 07:00 +01:00``."""
     at = datetime.fromisoformat(text)
-    return f"{_to_the_minute(at, '%a %Y-%m-%d %H:%M')} {offset_text(at)}"
-
-
-def _to_the_minute(at: datetime, shape: str) -> str:
-    return at.strftime(f"{shape}:%S" if at.second else shape)
+    return f"{at:%a} {moment_text(at, at.tzinfo)}"
 
 
 def _instant(text: str, of_day: time) -> datetime:

@@ -127,7 +127,7 @@ def connect(
         accepted=accepted,
         grants=grants,
     )
-    asks = partial(_ask, opened) if sys.stdin.isatty() and sys.stderr.isatty() else None
+    asks = partial(_ask, opened) if sys.stderr.isatty() and _can_ask() else None
     with closing(opened):
         ctx.exit(run_device(options, on_status=opened.show, asks=asks))
 

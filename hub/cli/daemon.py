@@ -25,10 +25,6 @@ kind = "local"                      # the small model of the extra [local], serv
 # timeout_s = 300.0                 # the longest silence while it thinks: one thread is slow
 # concurrency = 1                   # questions at once
 """
-_UNREAD: Final = (
-    "rules read files; its model reads no prose until reads_prose = true in [model]: hub help models"
-)
-_NO_MODEL: Final = "it has no model: rules alone read files, mailboxes wait; to add one: hub help models"
 
 
 @click.command(epilog=example("hub init"))
@@ -67,7 +63,11 @@ def init(config: Path, local: bool, state: Path, as_json: bool) -> None:
         show.report(str(problem))
     show.report(f"wrote {config}; the hub's state is kept in {state}")
     show.report(f"its agent uses the time zone {zone} ({origin})")
-    show.report(_UNREAD if local else _NO_MODEL)
+    show.report(
+        "rules read files; its model reads no prose until reads_prose = true in [model]: hub help models"
+        if local
+        else "it has no model: rules alone read files, mailboxes wait; to add one: hub help models"
+    )
     where = "" if state == default_state() else f" --state {state}"
     show.report(f"next: edit {config}, then: hub serve --config {config}{where}")
 

@@ -8,7 +8,6 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -310,10 +309,11 @@ def _print_table(spec: Spec, rows: Sequence[Values], fields: Values) -> None:
         rows = [*rows, fields[spec["total"]]]
     columns = [(*column, [_value(row, column[1]) for row in rows]) for column in map(_column, spec["table"])]
     shown = [one for one in columns if one[0][-1] != "?" or len(set(map(str, one[2]))) > 1]
-    headers = [_text(name.rstrip("?"), fields) for name, _, _ in shown]
-    times = (at for at, (_, content, _) in enumerate(shown) if content.partition("|")[2] in IN_ZONE)
-    for at in islice(times, 1):  # the zone of a table is said once
-        headers[at] = show.in_zone(headers[at])
+    times = [content for _, content, _ in shown if content.partition("|")[2] in IN_ZONE]
+    headers = [
+        (show.in_zone if content in times[:1] else str)(_text(name.rstrip("?"), fields))
+        for name, content, _ in shown
+    ]
     show.print_table(headers, zip(*(cells for _, _, cells in shown), strict=True))
     if fields.get("next_cursor") and (limit := spec["params"]["limit"]):
         show.report(f"there are more: {limit['flag'].partition(',')[0]} {2 * len(rows)}")

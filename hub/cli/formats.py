@@ -357,12 +357,11 @@ def credentials(device: Item) -> str:
     """List keys and tokens; a fingerprint fills the line, so their times are below."""
     ways = [("key", key["fingerprint"], key) for key in device["keys"]]
     ways += [("token", f"{one['id']} (...{one['last4'] or '?'})", one) for one in device["tokens"]]
+    events = (("created_at", "created"), ("last_used_at", "last used"), ("revoked_at", "revoked"))
     lines = []
     for kind, name, way in ways:
-        times = [f"created {show.moment(way['created_at'])}"]
-        for key, event in (("last_used_at", "last used"), ("revoked_at", "revoked")):
-            times += [f"{event} {show.moment(way[key])}"] if way[key] else []
-        lines += ["", f"{kind:7}{name}", *(f"{'':7}{time}" for time in times)]
+        times = (f"{'':7}{event} {show.moment(way[key])}" for key, event in events if way[key])
+        lines += ["", f"{kind:7}{name}", *times]
     return "\n".join(lines)
 
 

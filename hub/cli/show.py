@@ -133,9 +133,8 @@ def column_moment(text: str | None, zone: tzinfo | None = None, *, seconds: bool
     if text is None:
         return NOTHING
     at = datetime.fromisoformat(text).astimezone(zone)
-    is_near = abs(at - clock.now()) <= HALF_A_YEAR
-    clock_time = f"{at:%H:%M:%S}" if seconds else f"{at:%H:%M}"
-    return f"{at:%m-%d} {clock_time}" if is_near else f"{at:%Y-%m-%d} {clock_time}"
+    day = "%m-%d" if abs(at - clock.now()) <= HALF_A_YEAR else "%Y-%m-%d"
+    return at.strftime(f"{day} %H:%M:%S" if seconds else f"{day} %H:%M")
 
 
 def in_zone(header: str) -> str:

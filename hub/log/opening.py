@@ -80,8 +80,7 @@ class Writer:
         self._on_idle = on_idle
         self._file = file
         self._queue: queue.SimpleQueue[LogEntry | str | None] = queue.SimpleQueue()
-        self._is_closing = threading.Event()
-        self.question = ""
+        self._is_closing, self.question = threading.Event(), ""
         self._thread = threading.Thread(target=self._write_all, name="log", daemon=True)
         self._thread.start()
         self.dropped = 0  # entries that were never written
@@ -132,8 +131,8 @@ class Writer:
         for _ in range(int(WAIT_S / CHECK_S)):
             if not is_taken(self._stream) or self._is_closing.wait(CHECK_S):
                 break
-        lines = [entry if isinstance(entry, str) else self._line(entry) for entry in entries]
         try:
+            lines = (entry if isinstance(entry, str) else self._line(entry) for entry in entries)
             text = "".join(f"{line}\n" for line in lines if line)
             self._stream.write(f"\r\x1b[K{text}{self.question}" if self.question else text)
             self._stream.flush()
@@ -147,8 +146,7 @@ def is_taken(stream: TextIO) -> bool:
     The shell that started this process in the background is none: its prompt waits for nothing in particular.
     """
     try:
-        shells = os.getsid(0), os.getpgid(os.getppid())
-        return os.tcgetpgrp(stream.fileno()) not in (os.getpgrp(), *shells)
+        return os.tcgetpgrp(stream.fileno()) not in {os.getpgrp(), os.getsid(0), os.getpgid(os.getppid())}
     except (OSError, ValueError, AttributeError):  # no terminal, or another session's; Windows has none
         return False
 
@@ -281,7 +279,7 @@ class Log(logging.Handler):
     def asking(self, question: str) -> Iterator[None]:
         """Show a question below all lines until the block ends."""
         self._writer.question = one_line(question)
-        self._writer.put("")
+        self._writer.put("")  # shows it
         try:
             yield
         finally:

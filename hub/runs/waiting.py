@@ -301,7 +301,5 @@ def describe_time(at: datetime, now: datetime, zone: tzinfo | None = None) -> st
         zone: time zone of the result; by default this machine's.
     """
     here, today = at.astimezone(zone), now.astimezone(zone).date()
-    if here.date() != today:
-        return f"{here:%Y-%m-%d %H:%M} {offset_text(here)}"
-    clock_time = f"{here:%H:%M:%S}" if timedelta() <= at - now < NEAR else f"{here:%H:%M}"
-    return f"{clock_time} {offset_text(here)}"
+    time = "%H:%M:%S" if timedelta() <= at - now < NEAR else "%H:%M"
+    return f"{here:{time if here.date() == today else '%Y-%m-%d %H:%M'}} {offset_text(here)}"
