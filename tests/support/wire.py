@@ -210,10 +210,10 @@ async def open_port(
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that another end of a socket brings about."""
+    """Wait for something that another task, thread or end of a socket brings about."""
     with anyio.fail_after(PATIENCE_S):
         while not condition():
-            await anyio.sleep(0.005)
+            await anyio.sleep(0.002)
 
 
 async def call_into(link: DeviceLink, frame: ToolCall, outcomes: list[Answer | Exception]) -> None:

@@ -12,7 +12,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import anyio
-import anyio.lowlevel
 
 from hub.clock import IdFactory
 from hub.device.inserts import DeviceStore, open_device_store
@@ -41,6 +40,7 @@ from tests.support.clock import START, FakeClock, SeededChance
 from tests.support.database import new_database
 from tests.support.link import FakeLink
 from tests.support.runs import MODERN, Bench, KeywordModel
+from tests.support.wire import until
 
 CAN = (*MODERN, "tool.insert", "tool.update", "rows.list", "rows.known")
 _SENTENCE = re.compile(r"We must .+?\.")
@@ -197,9 +197,7 @@ class Past:
     async def agree(self, bench: Bench, link: FakeLink) -> None:
         """Until hub and device agree."""
         async with self.agreeing(bench) as service:
-            with anyio.fail_after(10):
-                while not service.agrees(link):
-                    await anyio.lowlevel.checkpoint()
+            await until(lambda: service.agrees(link))
 
     async def visit(self, *, runs: int = 1) -> int:
         """Both start, agree, and run; returns how many rows these runs made."""

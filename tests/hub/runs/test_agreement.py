@@ -29,6 +29,7 @@ from storage.runs.schema import items
 from tests.hub.runs.past import Past, store_of_device
 from tests.support.link import FakeLink
 from tests.support.runs import Bench
+from tests.support.wire import until
 
 RULES = {f"notes/list{n}.md": f"- [ ] mend roof {n}\n- [ ] paint wall {n}\n" for n in range(3)}
 PROSE = {f"notes/letter{n}.md": f"Dear all. We must send offer {n}. It rained." for n in range(3)}
@@ -317,9 +318,7 @@ async def comparing(
 
 async def agreed(bench: Bench, service: Agreements) -> None:
     (link,) = bench.links.values()
-    with anyio.fail_after(10):
-        while not service.agrees(link):
-            await anyio.lowlevel.checkpoint()
+    await until(lambda: service.agrees(link))
 
 
 async def verdict(bench: Bench) -> str:
