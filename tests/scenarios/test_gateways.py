@@ -19,7 +19,6 @@ name = "office"
 url = "{url}"
 token = {{ file = "gateway.token" }}
 """
-MAIN_SESSION = "agent:main:main"
 
 
 class Scene:

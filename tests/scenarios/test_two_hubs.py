@@ -13,8 +13,6 @@ from tests.support.pgbouncer import running_pgbouncer, why_no_pgbouncer
 from tests.support.postgres import Postgres
 
 FILES, PLANTED = check_boxes(12, each=1)
-# Then nothing of its run is half done in the database when the hub is stopped at a send.
-ONE_BY_ONE = ("--given", "hub.runs.runner:Runner.units_in_flight=1")
 FIRES = "SELECT 1 FROM schedule_fires"
 LED_BY_ANOTHER = "SELECT 1 FROM leases WHERE name = 'scheduler' AND fence > 1"
 BOTH_CONNECTED = "SELECT 1 FROM devices HAVING count(boot_id) = 2"

@@ -29,7 +29,6 @@ NAME = get_args(view.Name)[1].pattern
 ANY_TEXT = "scope"  # of a checkpoint, which may have a slash
 LONG_S = 600  # a shorter time is typed in seconds
 OPTION = re.compile(r"(?=--|=|/--)(--[\w,-]+)?(?:=([^/:]+))?(?:/(--[\w-]+))?: ")
-OF_EVERY_REQUEST = {"user", "limit", "cursor", "If-Match", "Idempotency-Key"}
 
 
 def commands() -> str:

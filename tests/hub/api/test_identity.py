@@ -54,10 +54,6 @@ async def audited(bench: IdentityBench) -> list[tuple[str, str, str]]:
     return [(row.event, row.actor, row.outcome) for row in rows]
 
 
-def operator_of(user_id: str | None, role: Role = Role.OPERATOR) -> Principal:
-    return Principal("token:t-9", role, scopes_of(role), user_id, "script")  # type: ignore[arg-type]
-
-
 async def test_a_device_is_reported_with_all_that_opens_it(bench: IdentityBench) -> None:
     waiting = await bench.asks("desk")
     await bench.identity.pairings.approve(Approval(code=CODE), actor=ME)

@@ -21,7 +21,6 @@ from storage.runs.items import Decision, ItemRow
 from tests.support.clock import SeededChance
 from tests.support.hub import answering, over_tcp, over_unix
 
-PLACE = {"path": "notes/a.md", "quote": "task", "start": 6, "end": 10}
 MAIL = {"origin": "mail", "author": "Ann <ann@example.org>", "trusted": False}
 
 
