@@ -24,13 +24,23 @@ import sqlalchemy as sa
 from protocol.ids import AgentId, DeviceId, RunId, UserId, trace_id_of
 from protocol.secret_rules import redact_secrets
 from protocol.vocabularies import EVENT_ALIASES, EventAlias
-from storage.agents.schema import agent_templates, agents
-from storage.connectors.schema import connectors
-from storage.coordination.schema import boards, gateways
-from storage.devices.schema import browser_sessions, devices, operator_tokens, users
 from storage.kernel.columns import in_parts, now_ms
 from storage.kernel.rows import Key, columns_of, fill_page, narrowed, paged, unindexed
-from storage.schema import activity_log, audit_log, hub, nodes
+from storage.schema import (
+    activity_log,
+    agent_templates,
+    agents,
+    audit_log,
+    boards,
+    browser_sessions,
+    connectors,
+    devices,
+    gateways,
+    hub,
+    nodes,
+    operator_tokens,
+    users,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")

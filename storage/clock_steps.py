@@ -18,9 +18,8 @@ from msgspec.structs import replace
 from storage import audit
 from storage.kernel.columns import Instant, Int, instants, now_ms
 from storage.kernel.database import lone
-from storage.runs.schema import model_calls
 from storage.schedules import schedules
-from storage.schema import activity_log, hub, nodes
+from storage.schema import activity_log, hub, model_calls, nodes
 
 CLOCK: Final = "clock"  # key in the table hub
 # A step forward within this time may be a mistake; what expired by it comes back when it is taken back.

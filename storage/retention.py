@@ -25,26 +25,37 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from storage.agents.schema import agent_config_history, agent_state_history, agents, wakes
-from storage.connectors.schema import posted, seen_messages, sign_ins
-from storage.coordination.schema import broadcasts, message_moves, messages, questions
-from storage.devices.schema import failed_attempts
 from storage.kernel.columns import Int
 from storage.runs.calls import IS_OPEN
-from storage.runs.schema import (
+from storage.schema import (
+    activity_log,
+    agent_config_history,
+    agent_state_history,
+    agents,
+    broadcasts,
+    failed_attempts,
+    idempotency_keys,
+    issue_mutes,
     item_excerpts,
     item_verdicts,
     items,
+    message_moves,
+    messages,
     model_answers,
     model_batches,
     model_calls,
+    posted,
+    questions,
     run_calls,
     run_state_history,
     run_units,
     runs,
+    schedule_fires,
+    schedules,
+    seen_messages,
+    sign_ins,
+    wakes,
 )
-from storage.schedules.schema import schedule_fires, schedules
-from storage.schema import activity_log, idempotency_keys, issue_mutes
 
 ROWS = 500  # in one transaction: a few milliseconds of the only writer
 RUNS = 100  # examined in one transaction

@@ -9,8 +9,8 @@ from protocol.agent_status import Axis, Kind
 from protocol.requirements import Requirement
 from protocol.vocabularies import Vocabulary
 from storage.agents import capabilities
-from storage.agents.schema import agents
 from storage.agents.words_in_sql import AXES_OF_AGENTS, words_in_sql
+from storage.schema import agents
 
 
 class AgentFilter(msgspec.Struct, frozen=True, kw_only=True):

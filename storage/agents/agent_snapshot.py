@@ -14,21 +14,18 @@ import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, RunId, TemplateId
+from storage import schema
 from storage.agents import configs, lock_turns, templates
 from storage.agents.agent_states import AgentState, find_state, states_of
 from storage.agents.agents import AgentRow, UnknownAgent, missing_for_runs, spell_missing
 from storage.agents.configs import Mailbox
 from storage.agents.lock_turns import LockRow
-from storage.agents.schema import agents
 from storage.agents.templates import TemplateRow, WrittenTemplate
-from storage.coordination import schema as coordination
-from storage.devices.schema import devices, users
 from storage.kernel.columns import in_parts
 from storage.kernel.database import UnreadableRow, lone
 from storage.kernel.rows import columns_of, fill, readable, reader
-from storage.runs import schema as run_schema
 from storage.schedules.schedule_rows import REMOVED
-from storage.schedules.schema import schedules
+from storage.schema import agents, devices, schedules, users
 
 VARIABLE: Final = "{{"  # marks a prompt with variables
 
@@ -128,7 +125,7 @@ _is_declared = sa.and_(
 )
 _has_schedule = sa.exists().where(_is_declared, schedules.c.action == "run")
 _has_slots = sa.exists().where(_is_declared, schedules.c.action == "wake")
-_has_runs = sa.exists().where(run_schema.runs.c.agent_id == agents.c.id, sa.text(f"runs.{run_schema.LIVE}"))
+_has_runs = sa.exists().where(schema.runs.c.agent_id == agents.c.id, sa.text(f"runs.{schema.LIVE}"))
 _SETUPS = (
     sa.select(
         agents.c.id,
@@ -349,9 +346,9 @@ class AgentFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 _listed: sa.BindParameter[str] = sa.bindparam("listed", expanding=True)
 _newest_end = (
-    sa.select(run_schema.runs.c.completed_at)
-    .where(run_schema.runs.c.agent_id == agents.c.id, run_schema.runs.c.completed_at.is_not(None))
-    .order_by(run_schema.runs.c.completed_at.desc())
+    sa.select(schema.runs.c.completed_at)
+    .where(schema.runs.c.agent_id == agents.c.id, schema.runs.c.completed_at.is_not(None))
+    .order_by(schema.runs.c.completed_at.desc())
     .limit(1)
     .scalar_subquery()
 )
@@ -359,8 +356,8 @@ STAMPS = sa.select(
     agents.c.id, agents.c.created_at, agents.c.updated_at, _newest_end.label("last_run_at")
 ).where(agents.c.id.in_(_listed))
 # Unordered: to sort, SQLite would scan all runs.
-LIVE = sa.select(run_schema.runs.c.agent_id, run_schema.runs.c.id).where(
-    run_schema.runs.c.agent_id.in_(_listed), sa.text(f"runs.{run_schema.LIVE}")
+LIVE = sa.select(schema.runs.c.agent_id, schema.runs.c.id).where(
+    schema.runs.c.agent_id.in_(_listed), sa.text(f"runs.{schema.LIVE}")
 )
 CRONS = (
     sa.select(schedules.c.agent_id, schedules.c.expr)
@@ -377,26 +374,26 @@ PLACES = (
         *columns_of(
             BoardPlace,
             agents,
-            coordination.board_members,
-            coordination.gateway_agents,
-            board=coordination.boards.c.name,
-            board_gateway_id=coordination.boards.c.gateway_id,
-            board_created_at=coordination.boards.c.created_at,
+            schema.board_members,
+            schema.gateway_agents,
+            board=schema.boards.c.name,
+            board_gateway_id=schema.boards.c.gateway_id,
+            board_created_at=schema.boards.c.created_at,
         )
     )
     .select_from(agents)
-    .outerjoin(coordination.board_members, coordination.board_members.c.agent_id == agents.c.id)
-    .outerjoin(coordination.boards, coordination.boards.c.id == coordination.board_members.c.board_id)
-    .outerjoin(coordination.gateway_agents, coordination.gateway_agents.c.agent_id == agents.c.id)
+    .outerjoin(schema.board_members, schema.board_members.c.agent_id == agents.c.id)
+    .outerjoin(schema.boards, schema.boards.c.id == schema.board_members.c.board_id)
+    .outerjoin(schema.gateway_agents, schema.gateway_agents.c.agent_id == agents.c.id)
     .where(agents.c.id.in_(_listed))
 )
 SOUL = (
-    sa.select(coordination.soul_versions.c.content)
+    sa.select(schema.soul_versions.c.content)
     .where(
-        coordination.soul_versions.c.agent_id == sa.bindparam("agent"),
-        coordination.soul_versions.c.kind != "refused",
+        schema.soul_versions.c.agent_id == sa.bindparam("agent"),
+        schema.soul_versions.c.kind != "refused",
     )
-    .order_by(coordination.soul_versions.c.seq.desc())
+    .order_by(schema.soul_versions.c.seq.desc())
     .limit(1)
 )
 

@@ -33,7 +33,6 @@ from storage.agents.agent_moves import (
     remember,
 )
 from storage.agents.agents import UnknownAgent, agent_called, called
-from storage.agents.schema import agent_state_history, agent_states, agents
 from storage.agents.words_in_sql import CHANGED_WORDS
 from storage.kernel.columns import Int, listed
 from storage.kernel.rows import (
@@ -47,6 +46,7 @@ from storage.kernel.rows import (
     sparing,
     unindexed,
 )
+from storage.schema import agent_state_history, agent_states, agents
 
 WAIT_MS, WAIT_CAP_MS = 60_000, 3_600_000  # rate limit: first and longest wait
 # billing: first and longest wait before a probe

@@ -13,13 +13,19 @@ from protocol.ids import AgentId, DeviceId, RunId, TemplateId, UserId
 from protocol.lifecycles import RunOutcome, RunState
 from storage.agents import configs
 from storage.agents.configs import Mailbox, ModelUse
-from storage.agents.schema import agent_states, agent_templates, agents
-from storage.coordination.schema import gateway_agents, gateways
-from storage.devices.schema import devices, users
 from storage.kernel.rows import Key, columns_of, fill, paged, readable, readable_page, reader
-from storage.runs.schema import runs
 from storage.schedules import schedule_rows
-from storage.schedules.schema import schedules
+from storage.schema import (
+    agent_states,
+    agent_templates,
+    agents,
+    devices,
+    gateway_agents,
+    gateways,
+    runs,
+    schedules,
+    users,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -16,17 +16,25 @@ from protocol.lifecycles import PauseReason, RunOutcome, RunState
 from storage.agents import agents as all_agents
 from storage.agents.agents import AgentRow
 from storage.agents.configs import UnreadableConfig, read_config
-from storage.agents.schema import agent_configs, agent_states, agents
-from storage.coordination.schema import gateway_agents
 from storage.devices.nodes import is_online
-from storage.devices.schema import device_keys, device_tokens, devices
 from storage.kernel.columns import Int, in_parts, listed
 from storage.kernel.rows import fill, fill_each
 from storage.runs.runs import RunRow, find_runs
-from storage.runs.schema import LIVE, runs, unit_ledger
 from storage.schedules import schedule_rows
 from storage.schedules.schedule_rows import ScheduleRow
-from storage.schedules.schema import schedules
+from storage.schema import (
+    LIVE,
+    agent_configs,
+    agent_states,
+    agents,
+    device_keys,
+    device_tokens,
+    devices,
+    gateway_agents,
+    runs,
+    schedules,
+    unit_ledger,
+)
 
 MOST = 200  # findings of one check
 

@@ -15,10 +15,10 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
 from protocol.requirements import Requirement
 from storage.agents.agents import UnknownAgent
-from storage.agents.schema import agent_capabilities as table
-from storage.agents.schema import agents
 from storage.kernel.columns import in_parts, listed
 from storage.kernel.rows import Key, fill, paged, readable, readable_page, values_of
+from storage.schema import agent_capabilities as table
+from storage.schema import agents
 
 # origin of the registration: hub.toml, an operator, the agent's device
 Source = Literal["file", "api", "device"]

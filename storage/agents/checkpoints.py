@@ -13,11 +13,11 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, RunId, UserId
 from storage.agents import locks
 from storage.agents.agents import UnknownAgent
-from storage.agents.schema import agents
-from storage.agents.schema import checkpoints as table
 from storage.kernel.rows import Key, columns_of, fill, fill_page, filled, paged, values_of
 from storage.runs import runs
 from storage.runs.runs import HeldRun
+from storage.schema import agents
+from storage.schema import checkpoints as table
 
 AGENT_SCOPE: Final = "agent"  # the scope that a dispatched run receives
 

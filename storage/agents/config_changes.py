@@ -23,9 +23,9 @@ from storage.agents.configs import (
     list_configs,
     moves_after,
 )
-from storage.agents.schema import agent_config_history, agent_configs, agents
 from storage.agents.templates import keep_templates
 from storage.kernel.rows import values_of
+from storage.schema import agent_config_history, agent_configs, agents
 
 API = "api"
 DESCRIPTION_CHARACTERS = 4_096

@@ -10,21 +10,21 @@ from protocol.agent_status import AgentSubtype, AgentType, Kind
 from protocol.configs import RESERVED
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId, UserId
+from storage import schema
 from storage.agents import agent_moves, agent_states, capabilities, config_changes, templates
 from storage.agents.agents import FILE_AGENTS, AgentFields, AgentRow, agent_in, find_agent_by_name
 from storage.agents.capabilities import Capability
 from storage.agents.config_changes import NewConfig
 from storage.agents.configs import write_configs
 from storage.agents.lock_turns import let_agent_go
-from storage.agents.schema import agents
 from storage.agents.templates import TemplateRow
 from storage.connectors import connectors
 from storage.coordination import boards
 from storage.devices import devices, users
-from storage.devices import schema as device_schema
 from storage.kernel.rows import readable, sparing
 from storage.schedules import schedules
 from storage.schedules.schedule_rows import DeclaredSchedule
+from storage.schema import agents
 
 
 class ExternalIdTaken(HubError):
@@ -240,8 +240,8 @@ class Reconciled(msgspec.Struct, frozen=True):
 
 # Serializes hubs that start at once with different files; rows that refer to the user do not wait.
 LOCK_USER = (
-    sa.select(device_schema.users.c.id)
-    .where(device_schema.users.c.id == sa.bindparam("user"))
+    sa.select(schema.users.c.id)
+    .where(schema.users.c.id == sa.bindparam("user"))
     .with_for_update(key_share=True)
 )
 SET_ASIDE = sa.update(agents).where(agents.c.id == sa.bindparam("agent")).values(name=sa.bindparam("called"))

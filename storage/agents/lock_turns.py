@@ -14,10 +14,9 @@ import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError, LimitReached
 from protocol.ids import AgentId, UserId
-from storage.agents.schema import agent_locks, agents, lock_waits
-from storage.devices.schema import devices, users
 from storage.kernel.columns import in_parts, now_ms
 from storage.kernel.rows import Key, columns_of, fill, paged, readable, readable_page, reader
+from storage.schema import agent_locks, agents, devices, lock_waits, users
 
 
 class HolderKind(StrEnum):

@@ -49,8 +49,8 @@ from storage.agents.lock_turns import (
     join,
     locks_named,
 )
-from storage.agents.schema import agent_locks, lock_waits
 from storage.kernel.columns import now_ms
+from storage.schema import agent_locks, lock_waits
 
 
 class Acquired(msgspec.Struct, frozen=True):

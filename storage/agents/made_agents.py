@@ -27,13 +27,13 @@ from storage.agents.declared_agents import (
     insert_agent,
     update_agent,
 )
-from storage.agents.schema import agents
 from storage.agents.templates import keep_templates
 from storage.devices import devices, pairings
 from storage.kernel.rows import fill
 from storage.runs import run_pauses
 from storage.schedules import schedule_rows, schedules
 from storage.schedules.schedule_rows import DeclaredSchedule, ScheduleRow
+from storage.schema import agents
 
 REMOVED: Final = "the agent was removed"
 

@@ -20,13 +20,12 @@ import sqlalchemy as sa
 from protocol.coordination import MetricType
 from protocol.errors import ErrorCode, HubError, LimitReached
 from protocol.ids import AgentId, DeviceId
-from storage.agents.schema import agent_metrics, agents, metric_series
 from storage.agents.sketch import Sketch
 from storage.devices import idempotency
 from storage.kernel.columns import IN_LIST, in_parts
 from storage.kernel.rows import Key, columns_of, fill_each, fill_page, paged
 from storage.runs.model_calls import ANSWERED
-from storage.runs.schema import items, model_calls, runs
+from storage.schema import agent_metrics, agents, items, metric_series, model_calls, runs
 
 OWN: Final = "hub."  # prefix of the names of the hub's own metrics
 VERDICTS: Final = "hub.verdicts"

@@ -15,10 +15,10 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, TemplateId
 from storage.agents import agent_moves, agent_snapshot, templates
 from storage.agents.agent_snapshot import Check, Setup
-from storage.agents.schema import agent_states as states
-from storage.agents.schema import agent_templates, agents
 from storage.agents.templates import TemplateRow, WrittenTemplate
 from storage.kernel.rows import sparing
+from storage.schema import agent_states as states
+from storage.schema import agent_templates, agents
 
 SET_UP_WRONG: Final = "not set up right: "  # prefix of the reason of an agent that is in error for its set-up
 RIGHT_AGAIN: Final = "set up right again"

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from protocol.agent_status import AgentSubtype, AgentType
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import TemplateId
-from storage.agents.schema import agent_templates, agents
 from storage.kernel.rows import Key, columns_of, fill, fill_page, filled, paged
+from storage.schema import agent_templates, agents
 
 
 class UnknownTemplate(HubError):

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from protocol.agent_status import DETAILED_AXES, STORED_AXES, Activity, Axis, Health, Lifecycle
 from protocol.vocabularies import READINGS, RUNNING, OrchestratorStatus, Reading, StateDetail, Vocabulary
-from storage.agents.schema import MAY_CHANGE_WORDS, agent_state_history, agent_states, agents
+from storage.schema import MAY_CHANGE_WORDS, agent_state_history, agent_states, agents
 
 Columns: TypeAlias = Mapping[str, sa.ColumnElement[str]]
 

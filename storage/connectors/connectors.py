@@ -18,11 +18,11 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import UserId
 from storage import audit
-from storage.connectors.schema import connectors, credentials
 from storage.devices import users
-from storage.devices.schema import users as user_table
 from storage.kernel.columns import Int
 from storage.kernel.rows import Key, columns_of, fill, fill_each, fill_page, filled, paged, sparing, values_of
+from storage.schema import connectors, credentials
+from storage.schema import users as user_table
 
 ACTOR: Final = "hub.toml"
 IDS_PER_CONNECTOR: Final = 2  # fresh ids for the connector, its user

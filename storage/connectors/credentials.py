@@ -21,10 +21,9 @@ from storage.connectors.connectors import (
     find_connector,
     move_connector,
 )
-from storage.connectors.schema import connectors, credentials, sign_ins
-from storage.devices.schema import users
 from storage.kernel.columns import Int, now_ms
 from storage.kernel.rows import columns_of, fill, fill_each, filled
+from storage.schema import connectors, credentials, sign_ins, users
 
 Reseal = Callable[[str, str, str, bytes], "tuple[str, bytes]"]
 

@@ -18,10 +18,10 @@ import sqlalchemy as sa
 
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, RunId
-from storage.connectors.schema import connector_cursors, seen_messages
 from storage.kernel.columns import in_parts
 from storage.kernel.rows import columns_of, fill
 from storage.runs.runs import HeldRun, check_held
+from storage.schema import connector_cursors, seen_messages
 
 MOST_TRIES: Final = 3
 SETTLED: Final = frozenset({"planned", "left_out", "dead"})  # states that the cursor may pass

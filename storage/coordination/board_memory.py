@@ -13,11 +13,10 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, MemoryId, UserId
 from storage import audit
-from storage.agents.schema import agents
 from storage.coordination.boards import TooManyOfBoards, lock_board
-from storage.coordination.schema import board_memory, boards
 from storage.kernel.columns import texts_in
 from storage.kernel.rows import Key, columns_of, fill, fill_page, paged, values_of
+from storage.schema import agents, board_memory, boards
 
 
 class UnknownMemory(HubError):

@@ -11,10 +11,17 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError, LimitReached
 from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, UserId
 from storage import audit
-from storage.agents.schema import agent_states, agents
-from storage.coordination.schema import board_members, boards, gateway_agents, gateways
-from storage.devices.schema import devices, users
 from storage.kernel.rows import Key, columns_of, fill, fill_each, fill_page, filled, paged
+from storage.schema import (
+    agent_states,
+    agents,
+    board_members,
+    boards,
+    devices,
+    gateway_agents,
+    gateways,
+    users,
+)
 
 
 class UnknownBoard(HubError):

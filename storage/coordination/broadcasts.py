@@ -15,7 +15,6 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, BroadcastId, DeviceId, GatewayId, MessageId, UserId
 from protocol.messages import MessageKind, MessageState
 from storage import audit
-from storage.agents.schema import agents
 from storage.coordination.boards import list_places
 from storage.coordination.message_rows import MESSAGES as MESSAGE_ROWS
 from storage.coordination.message_rows import UNPROVEN, MessageRow, SentFields
@@ -27,9 +26,17 @@ from storage.coordination.messages import (
     open_count,
     repeated_message,
 )
-from storage.coordination.schema import boards, broadcasts, gateway_agents, gateways, message_moves, messages
-from storage.devices.schema import users
 from storage.kernel.rows import Key, columns_of, fill, fill_page, listed, narrowed, paged, values_of
+from storage.schema import (
+    agents,
+    boards,
+    broadcasts,
+    gateway_agents,
+    gateways,
+    message_moves,
+    messages,
+    users,
+)
 
 CHECKED: Final = 100  # broadcasts in one query
 

@@ -14,11 +14,9 @@ from storage.agents.agent_moves import axes_in
 from storage.agents.agents import AgentRow, find_agent_by_name, free_name, get_agent
 from storage.agents.declared_agents import LOCK_USER, archive_agent
 from storage.agents.made_agents import AgentLimits, AgentNameTaken
-from storage.agents.schema import agent_states as states
-from storage.agents.schema import agents
-from storage.coordination.schema import gateway_agents, gateways
-from storage.devices.schema import agent_tokens
 from storage.kernel.rows import columns_of, fill, fill_each, readable, sparing
+from storage.schema import agent_states as states
+from storage.schema import agent_tokens, agents, gateway_agents, gateways
 
 EXECUTOR: Final = "gateway"  # value of ``agents.executor``
 MAIN, LEAD, WORKER = "main", "lead", "worker"

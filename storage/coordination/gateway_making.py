@@ -14,7 +14,6 @@ from protocol.ids import AgentId, BoardId, BootId, GatewayId
 from storage import audit
 from storage.agents.agents import free_name, get_agent
 from storage.agents.made_agents import AgentLimits
-from storage.agents.schema import agents
 from storage.coordination import boards
 from storage.coordination.boards import DEFAULT_LIMITS, BoardLimits, MemberRow, get_board, lock_board
 from storage.coordination.gateway_agents import (
@@ -32,10 +31,10 @@ from storage.coordination.gateway_agents import (
 )
 from storage.coordination.gateways import find_gateway
 from storage.coordination.messages import Hand
-from storage.coordination.schema import gateway_agents, gateways
 from storage.devices.nodes import is_alive
 from storage.kernel.columns import Int
 from storage.kernel.rows import fill_each
+from storage.schema import agents, gateway_agents, gateways
 
 NAME_CHARACTERS: Final = 58  # of a board's name in its lead's name: with "-lead" at most 64
 MOST: Final = 500  # agents in one query

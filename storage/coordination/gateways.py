@@ -21,16 +21,15 @@ from protocol.ids import AgentId, GatewayId, UserId
 from storage import audit
 from storage.agents import agent_moves, agent_states
 from storage.agents.declared_agents import LOCK_USER
-from storage.agents.schema import agent_states as states
-from storage.agents.schema import agents
 from storage.agents.status_writes import LAST_MOVE
 from storage.coordination import gateway_agents
-from storage.coordination.schema import gateway_agents as agent_rows
-from storage.coordination.schema import gateways
 from storage.devices import users
-from storage.devices.schema import users as user_table
 from storage.kernel.columns import Int
 from storage.kernel.rows import Key, columns_of, fill, fill_each, fill_page, filled, paged, sparing
+from storage.schema import agent_states as states
+from storage.schema import agents, gateways
+from storage.schema import gateway_agents as agent_rows
+from storage.schema import users as user_table
 
 ACTOR: Final = "hub.toml"
 IDS_PER_GATEWAY: Final = 3  # fresh ids for the gateway, its main agent, its user

@@ -21,11 +21,8 @@ from protocol.ids import (
 )
 from protocol.messages import DELIVERED, MESSAGE, MessageEvent, MessageKind, MessageState
 from storage import audit
-from storage.agents.schema import agent_states, agents
 from storage.coordination.board_memory import MemoryRow, NewMemory, add_memory
 from storage.coordination.boards import lock_board
-from storage.coordination.schema import boards, gateway_agents, gateways, message_moves, messages
-from storage.devices.schema import users
 from storage.kernel.rows import (
     Key,
     columns_of,
@@ -36,6 +33,16 @@ from storage.kernel.rows import (
     narrowed,
     paged,
     unindexed,
+)
+from storage.schema import (
+    agent_states,
+    agents,
+    boards,
+    gateway_agents,
+    gateways,
+    message_moves,
+    messages,
+    users,
 )
 
 # While a message to an agent is in one of these states, later ones wait: order is kept.

@@ -29,7 +29,6 @@ from protocol.ids import (
 )
 from protocol.messages import MESSAGE, MessageEvent, MessageKind, MessageState
 from storage import audit
-from storage.agents.schema import agents
 from storage.coordination.message_rows import (
     LOCK_MESSAGE,
     SIGHTS,
@@ -42,10 +41,10 @@ from storage.coordination.message_rows import (
     move_message,
     remember,
 )
-from storage.coordination.schema import gateway_agents, message_moves, messages, questions
 from storage.devices.nodes import is_alive
 from storage.kernel.columns import Int, listed
 from storage.kernel.rows import fill, fill_each, values_of
+from storage.schema import agents, gateway_agents, message_moves, messages, questions
 
 LEFT_MS: Final = 180_000  # longer than any step of a message takes
 

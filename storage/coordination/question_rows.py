@@ -11,11 +11,9 @@ from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, MemoryId, Messag
 from protocol.messages import MessageEvent, MessageState, QuestionState
 from storage import audit
 from storage.agents.lock_turns import instant_text
-from storage.agents.schema import agents
 from storage.coordination.message_rows import SentFields, find_message, move_message
-from storage.coordination.schema import boards, gateway_agents, messages, questions
-from storage.devices.schema import users
 from storage.kernel.rows import Key, columns_of, fill, fill_page, listed, narrowed, paged, unindexed
+from storage.schema import agents, boards, gateway_agents, messages, questions, users
 
 DEFAULT_TAGS: Final = ("gateway_main", "user_reply")  # tags of the answer in the board's memory
 DEFAULT_SOURCE: Final = "user_via_gateway_main"

@@ -43,10 +43,9 @@ from storage.coordination.question_rows import (
     settled,
     short,
 )
-from storage.coordination.schema import question_tellings, questions
-from storage.devices.schema import devices, users
 from storage.kernel.columns import in_parts
 from storage.kernel.rows import fill, fill_each, listed, values_of
+from storage.schema import devices, question_tellings, questions, users
 
 
 class Due(msgspec.Struct, frozen=True):

@@ -14,10 +14,8 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, SoulWriteId, UserId
 from protocol.messages import SoulWriteState
 from storage import audit
-from storage.agents.schema import agents
-from storage.coordination.schema import gateway_agents, gateways, soul_versions, soul_writes
-from storage.devices.schema import devices
 from storage.kernel.rows import Key, columns_of, fill, fill_each, fill_page, filled, paged, values_of
+from storage.schema import agents, devices, gateway_agents, gateways, soul_versions, soul_writes
 
 VersionKind = Literal["written", "seen", "refused"]
 

@@ -9,9 +9,9 @@ from collections.abc import Collection, Mapping, Sequence
 import msgspec
 import sqlalchemy as sa
 
-from storage.devices.schema import failed_attempts
 from storage.kernel.columns import in_parts, now_ms
 from storage.kernel.rows import columns_of, fill_each
+from storage.schema import failed_attempts
 
 
 class AttemptLimits(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,9 +10,9 @@ import sqlalchemy as sa
 
 from protocol.ids import DeviceId, TokenId
 from storage import audit
-from storage.devices.schema import browser_sessions, devices, operator_tokens, users
 from storage.devices.tokens import DAY_MS, OperatorTokenRow, Tokens
 from storage.kernel.rows import columns_of
+from storage.schema import browser_sessions, devices, operator_tokens, users
 
 IDLE_MS: Final = DAY_MS // 2  # without a request a session ends
 LONGEST_MS: Final = 7 * DAY_MS  # after this time a session ends, however often it is used

@@ -16,10 +16,10 @@ from protocol.ids import DeviceId, KeyId, UserId
 from storage import audit
 from storage.devices import devices
 from storage.devices.devices import DeviceNameTaken, DeviceRow
-from storage.devices.schema import device_keys, device_tokens
-from storage.devices.schema import devices as device_table
 from storage.kernel.columns import listed
 from storage.kernel.rows import columns_of, fill_each
+from storage.schema import device_keys, device_tokens
+from storage.schema import devices as device_table
 
 FREE_NAMES = 100  # tried for a device that reports the name of another device
 

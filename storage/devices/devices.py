@@ -11,12 +11,11 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import BootId, DeviceId, UserId
 from storage import audit
 from storage.agents import agent_states
-from storage.agents.schema import agents
 from storage.devices.nodes import has_node, is_online
-from storage.devices.schema import browser_sessions, device_keys, device_tokens, devices, users
 from storage.kernel.columns import Int, in_parts, listed
 from storage.kernel.database import lone
 from storage.kernel.rows import Key, columns_of, fill, fill_each, fill_page, filled, paged
+from storage.schema import agents, browser_sessions, device_keys, device_tokens, devices, users
 
 LEFT: Final = "its device left"
 CUT: Final = "its hub ended"

@@ -13,13 +13,11 @@ import sqlalchemy as sa
 
 from protocol.errors import CodedError, ErrorCode, HubError, IllegalTransition
 from protocol.ids import BootId, DeviceId, NodeId, UserId
-from storage.devices.schema import devices
 from storage.kernel.columns import Int, in_parts, now_ms
 from storage.kernel.database import end_sessions, lone
 from storage.kernel.migrate import revisions
 from storage.kernel.rows import Key, columns_of, fill, fill_page, paged
-from storage.runs.schema import runs
-from storage.schema import hub, leases, nodes
+from storage.schema import devices, hub, leases, nodes, runs
 
 _NODE = "node "  # with the node's id: name of the lease that its process renews while it lives
 ALONE_MS = 100 * 365 * 86_400_000  # lease of a process that has its database alone: until its end

@@ -21,10 +21,10 @@ from storage import audit
 from storage.devices import device_keys
 from storage.devices.device_keys import KeyOwner
 from storage.devices.devices import DeviceRow, UnknownDevice, devices_called, find_device
-from storage.devices.schema import device_keys as key_table
-from storage.devices.schema import device_tokens, devices, invitations, pairings
 from storage.devices.tokens import INVITATIONS, InvitationRow
 from storage.kernel.rows import Key, columns_of, fill, fill_page, filled, paged, values_of
+from storage.schema import device_keys as key_table
+from storage.schema import device_tokens, devices, invitations, pairings
 
 _LOCK = 0x50414952  # of PostgreSQL: concurrent requests would both see the last free slot
 

@@ -16,13 +16,13 @@ from storage.devices.copies import Copy, Origin
 from storage.devices.device_keys import KeyOwner, KeyRevoked
 from storage.devices.devices import LEFT, TokenRevoked, UnknownDevice
 from storage.devices.nodes import is_online
-from storage.devices.schema import device_keys as key_table
-from storage.devices.schema import device_tokens, devices
 from storage.devices.tokens import DEVICE_TOKENS, DeviceTokenRow
 from storage.kernel.columns import listed
 from storage.kernel.database import lone
 from storage.runs import agreement, run_moves
 from storage.schedules import first_connects
+from storage.schema import device_keys as key_table
+from storage.schema import device_tokens, devices
 
 CONNECTED: Final = "its device connected"
 COPIED: Final = "another machine keeps this key; give this one a key or a token of its own"

@@ -13,16 +13,17 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId, InvitationId, TokenId, UserId
 from storage import audit
 from storage.agents.agents import UnknownAgent
-from storage.agents.schema import agent_states, agents
-from storage.devices.schema import (
+from storage.kernel.rows import Key, columns_of, fill, fill_page, filled, paged, readable
+from storage.schema import (
+    agent_states,
     agent_tokens,
+    agents,
     device_tokens,
     devices,
     invitations,
     operator_tokens,
     users,
 )
-from storage.kernel.rows import Key, columns_of, fill, fill_page, filled, paged, readable
 
 DAY_MS: Final = 86_400_000
 RowT = TypeVar("RowT", bound=msgspec.Struct)

@@ -9,13 +9,21 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId, UserId
 from storage import audit
-from storage.agents.schema import agents
-from storage.coordination.schema import boards, broadcasts, gateways, messages, questions
-from storage.devices.schema import devices, operator_tokens, users
 from storage.kernel.columns import in_parts
 from storage.kernel.rows import Key, fill_page, filled, paged
-from storage.runs.schema import runs
-from storage.schedules.schema import schedules
+from storage.schema import (
+    agents,
+    boards,
+    broadcasts,
+    devices,
+    gateways,
+    messages,
+    operator_tokens,
+    questions,
+    runs,
+    schedules,
+    users,
+)
 
 OWNER: Final = "owner"  # user of everything that names no other user
 

@@ -17,8 +17,6 @@ from protocol.errors import ErrorCode, HubError
 from protocol.handshake import StoreMark
 from protocol.ids import CallId, DeviceId, content_of, derive_call_id
 from storage import audit
-from storage.agents.schema import agents
-from storage.devices.schema import device_stores
 from storage.kernel.columns import in_parts, listed
 from storage.kernel.rows import columns_of, fill, fill_each, filled, values_of
 from storage.runs import item_verdicts
@@ -32,8 +30,8 @@ from storage.runs.items import (
     change_of,
     note_answers,
 )
-from storage.runs.schema import items, run_calls, unit_ledger
 from storage.runs.trees import spoil_trees_of_device
+from storage.schema import agents, device_stores, items, run_calls, unit_ledger
 
 Cause = Literal["first", "store_older", "store_replaced", "hub_older", "asked"]
 

@@ -11,7 +11,7 @@ from storage.devices import nodes
 from storage.kernel.columns import Int
 from storage.runs import model_calls
 from storage.runs.model_calls import Spent
-from storage.runs.schema import budget_holds
+from storage.schema import budget_holds
 
 _LOCK: Final = 0x6875_7403  # key of PostgreSQL's advisory lock on the sums
 

@@ -10,7 +10,6 @@ import sqlalchemy as sa
 from protocol.errors import HubError, IllegalTransition, LinkLost
 from protocol.ids import CallId, DeviceId, RunId
 from protocol.lifecycles import CALL, CallEvent, CallState, UnitState
-from storage.devices.schema import device_stores, devices
 from storage.kernel.columns import Int, in_parts, spelled
 from storage.kernel.database import lone
 from storage.kernel.many_rows import execute_for_each
@@ -18,7 +17,7 @@ from storage.kernel.rows import columns_of, fill_each
 from storage.runs.excerpts import drop_excerpts
 from storage.runs.items import note_answers, note_rows_deleted
 from storage.runs.runs import HeldRun, check_held, units_counted
-from storage.runs.schema import items, run_calls, run_units, runs
+from storage.schema import device_stores, devices, items, run_calls, run_units, runs
 
 OPEN = (CallState.PLANNED, CallState.SENT)
 

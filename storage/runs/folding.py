@@ -16,11 +16,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from protocol.ids import AgentId
-from storage.agents.schema import agent_state_history
 from storage.kernel.columns import spelled
-from storage.runs.schema import run_units, runs
-from storage.schedules.schema import schedule_fires
-from storage.schema import activity_log, changes
+from storage.schema import activity_log, agent_state_history, changes, run_units, runs, schedule_fires
 
 FIRED: Final = frozenset({"schedule", "catchup"})  # triggers of runs that a schedule started
 MOVES: Final = 4  # of a run without a detour: queued, claimed, taken on, completed

@@ -13,8 +13,6 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.ids import AgentId, DeviceId, RunId, UserId
-from storage.agents.schema import agents
-from storage.devices.schema import devices
 from storage.kernel.columns import Int
 from storage.kernel.database import UnreadableRow
 from storage.kernel.rows import (
@@ -29,7 +27,7 @@ from storage.kernel.rows import (
     unindexed,
 )
 from storage.runs.items import NEWEST, VERDICTS, ItemRow, Verdict
-from storage.runs.schema import items
+from storage.schema import agents, devices, items
 
 MOST_EXAMINED: Final = 10_000
 MOST_COUNTED: Final = 10_000

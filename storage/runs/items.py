@@ -17,13 +17,11 @@ from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES, CallState, RunState
 from protocol.tables import DeviceTable
 from storage.agents import configs
-from storage.agents.schema import agents
-from storage.devices.schema import devices
 from storage.kernel.columns import Int, in_parts
 from storage.kernel.many_rows import execute_for_each
 from storage.kernel.rows import columns_of, fill, listed, values_of
 from storage.runs.excerpts import drop_excerpts
-from storage.runs.schema import items, run_calls, runs
+from storage.schema import agents, devices, items, run_calls, runs
 
 # Fingerprint of an item that its device reported: which config found it is unknown.
 TAKEN: Final = ""

@@ -13,14 +13,21 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, RunId, UserId
 from storage.agents.agent_states import forgive
-from storage.agents.schema import agent_states, agents
-from storage.devices.schema import users
 from storage.kernel.columns import Int, in_parts
 from storage.kernel.database import lone
 from storage.kernel.many_rows import execute_for_each, put_first
 from storage.kernel.rows import columns_of, fill_each, values_of
 from storage.runs.runs import Usage
-from storage.runs.schema import model_answers, model_batches, model_calls, run_units, runs
+from storage.schema import (
+    agent_states,
+    agents,
+    model_answers,
+    model_batches,
+    model_calls,
+    run_units,
+    runs,
+    users,
+)
 
 ANSWERED = "answered"  # outcome of a request that brought an answer; other outcomes are error codes
 

@@ -25,13 +25,10 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from storage.agents.schema import agents
-from storage.devices.schema import devices
 from storage.kernel.columns import Int
 from storage.retention import ANSWERS_FROM
-from storage.runs.schema import items, run_calls, runs, unit_ledger
 from storage.runs.trees import spoil_trees_of
-from storage.schema import hub
+from storage.schema import agents, devices, hub, items, run_calls, runs, unit_ledger
 
 ROWS = 500  # examined in one transaction
 PLACES = "housekeeping.places"  # key in the table hub

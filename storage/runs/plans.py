@@ -11,10 +11,8 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, CallId
 from protocol.lifecycles import FINAL_RUN_STATES, UNIT, CallState, UnitEvent, UnitState
-from storage.agents.schema import agents
 from storage.connectors import seen_messages
 from storage.connectors.seen_messages import State
-from storage.devices.schema import users
 from storage.kernel.columns import Int, as_stored, in_parts
 from storage.kernel.database import Conflict
 from storage.kernel.many_rows import execute_for_each
@@ -32,8 +30,8 @@ from storage.runs.items import (
     write_items,
 )
 from storage.runs.runs import HeldRun, advance, check_held, is_held, stale
-from storage.runs.schema import run_calls, run_units, runs, unit_ledger
 from storage.runs.units import ADD_UNIT, UnitRow, fail_unit, settle_unit
+from storage.schema import agents, run_calls, run_units, runs, unit_ledger, users
 
 
 class ItemCaps(msgspec.Struct, frozen=True):

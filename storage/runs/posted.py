@@ -12,11 +12,10 @@ import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
-from storage.agents.schema import agents
-from storage.connectors.schema import connectors, posted
 from storage.connectors.seen_messages import SETTLED, seen_of
 from storage.kernel.columns import in_parts
 from storage.kernel.rows import columns_of, fill_each
+from storage.schema import agents, connectors, posted
 
 PROVIDER: Final = "webhook"
 

@@ -13,11 +13,8 @@ from protocol.ids import AgentId, BootId, DeviceId, RunId, UserId
 from protocol.lifecycles import RUN, PauseReason, RunEvent, RunState
 from storage.agents.agents import AgentRow, get_agent
 from storage.agents.lock_turns import DEFAULT_LIMITS, LockLimits
-from storage.agents.schema import agent_state_history, agent_states, agents
 from storage.connectors.connectors import NOT_YET
-from storage.connectors.schema import connectors, credentials
 from storage.devices.nodes import is_online
-from storage.devices.schema import devices
 from storage.kernel.columns import Int, in_parts, listed, now_ms
 from storage.kernel.database import UnreadableRow, lone
 from storage.kernel.rows import fill, readable, sparing, texts
@@ -32,8 +29,17 @@ from storage.runs.run_locks import (
 )
 from storage.runs.run_moves import MOVED_FOR, RUN_BY_FIRE, CannotRun, create_run, remember_moves
 from storage.runs.runs import RunMove, RunRow, get_run
-from storage.runs.schema import EXECUTING, runs
-from storage.schedules.schema import schedules
+from storage.schema import (
+    EXECUTING,
+    agent_state_history,
+    agent_states,
+    agents,
+    connectors,
+    credentials,
+    devices,
+    runs,
+    schedules,
+)
 
 # in one transaction: many starts take several of them, and other writers wait only briefly
 CLAIMS_AT_ONCE = 32

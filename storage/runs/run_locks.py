@@ -20,7 +20,8 @@ import sqlalchemy as sa
 from protocol.handshake import ALWAYS_OFFERED
 from protocol.ids import AgentId, DeviceId, RunId, UserId
 from protocol.requirements import Unmet, unmet_by
-from storage.agents import capabilities, schema
+from storage import schema
+from storage.agents import capabilities
 from storage.agents.lock_turns import (
     FREED,
     Grant,
@@ -37,10 +38,9 @@ from storage.agents.lock_turns import (
     locks_named,
 )
 from storage.agents.locks import take
-from storage.agents.schema import agent_locks, lock_waits
 from storage.kernel.columns import in_parts
 from storage.kernel.rows import texts
-from storage.runs.schema import runs
+from storage.schema import agent_locks, lock_waits, runs
 
 START_MS: Final = 10_000  # for the claim: five rounds of a dispatcher
 GRACE_MS: Final = 600_000  # after a run's deadline, for its cancellation by this hub or another

@@ -25,15 +25,13 @@ from protocol.lifecycles import (
     RunState,
     UnitState,
 )
+from storage import schema
 from storage.agents import agents
 from storage.agents.agent_moves import AgentTerminated, Counts, count_runs, recount
-from storage.agents.schema import agents as agent_table
 from storage.devices.nodes import is_alive
-from storage.devices.schema import devices
 from storage.kernel.columns import Int, in_parts, listed, now_ms, spelled
 from storage.kernel.database import end_sessions
 from storage.kernel.rows import sparing, unindexed, write_each
-from storage.runs import schema
 from storage.runs.calls import count_calls
 from storage.runs.folding import BECAUSE, FIRED, MOVES, fold
 from storage.runs.run_locks import let_go
@@ -52,9 +50,10 @@ from storage.runs.runs import (
     record_failed_attempt,
     task_in,
 )
-from storage.runs.schema import run_calls, run_state_history, run_units, runs
 from storage.runs.units import ADD_UNIT, find_unit
 from storage.schedules import schedules
+from storage.schema import agents as agent_table
+from storage.schema import devices, run_calls, run_state_history, run_units, runs
 
 
 class AttemptsSpent(IllegalTransition):

@@ -16,10 +16,8 @@ from protocol.lifecycles import (
     RunEvent,
     RunState,
 )
+from storage import schema
 from storage.agents import agent_states, configs
-from storage.agents import schema as agent_schema
-from storage.agents.schema import agent_configs
-from storage.devices import schema as device_schema
 from storage.devices.devices import DEAD_BOOTS
 from storage.devices.nodes import is_online
 from storage.kernel.columns import Int, in_parts
@@ -27,7 +25,7 @@ from storage.kernel.rows import sparing
 from storage.runs.run_claims import QUEUED
 from storage.runs.run_moves import EXECUTED, LEFT, STRAYED, executing_of, move, remember_moves
 from storage.runs.runs import HeldRun, RunMove, RunRow, get_run, record_error
-from storage.runs.schema import EXECUTING, LIVE, run_calls, runs
+from storage.schema import EXECUTING, LIVE, agent_configs, run_calls, runs
 
 # the first, for the index of live runs
 _WAITING = sa.text(f"runs.{LIVE}"), sa.text("runs.state IN ('QUEUED', 'PAUSED')")
@@ -72,8 +70,8 @@ def cancel_orphans(c: sa.Connection, reason: str, at: int, *, actor: str) -> lis
     """Cancel waiting runs of archived agents, which would wait for ever. Return their ids."""
     query = (
         sa.select(runs.c.id)
-        .join_from(runs, agent_schema.agents)
-        .where(agent_schema.agents.c.deleted_at.is_not(None), *_WAITING)
+        .join_from(runs, schema.agents)
+        .where(schema.agents.c.deleted_at.is_not(None), *_WAITING)
     )
     orphans = [RunId(run_id) for run_id in c.execute(query).scalars()]
     for run_id in orphans:
@@ -192,7 +190,7 @@ def awaited_devices(c: sa.Connection) -> set[DeviceId]:
 
 
 _is_paused = runs.c.state == sa.literal_column("'PAUSED'", runs.c.state.type)
-_state = agent_schema.agent_states
+_state = schema.agent_states
 # Agents with quota again, for any reason; also finds runs left by a lost resume.
 RESTED = (
     sa.select(runs.c.agent_id)
@@ -375,7 +373,7 @@ FORGOTTEN = (
 
 STRANDED = (
     sa.select(runs.c.id, runs.c.state, runs.c.fence)
-    .join_from(runs, device_schema.devices, device_schema.devices.c.id == runs.c.device_id)
+    .join_from(runs, schema.devices, schema.devices.c.id == runs.c.device_id)
     .where(
         runs.c.state == sa.literal_column("'QUEUED'", runs.c.state.type),
         runs.c.fence > 0,
@@ -418,8 +416,8 @@ def _to_sweep(c: sa.Connection, query: sa.Select[str, RunState, int], given: dic
 
 _moved = sa.and_(
     *_WAITING,
-    runs.c.device_id.is_distinct_from(agent_schema.agents.c.device_id),
-    agent_schema.agents.c.deleted_at.is_(None),
+    runs.c.device_id.is_distinct_from(schema.agents.c.device_id),
+    schema.agents.c.deleted_at.is_(None),
 )
 
 
@@ -431,12 +429,12 @@ def follow_agents(c: sa.Connection, at: int, *, actor: str) -> list[RunId]:
     left = c.execute(
         sa.select(
             runs.c.id,
-            agent_schema.agents.c.device_id,
+            schema.agents.c.device_id,
             sa.exists()
             .where(run_calls.c.run_id == runs.c.id, sa.text("run_calls.state = 'SENT'"))
             .label("has_sent"),
         )
-        .join_from(runs, agent_schema.agents)
+        .join_from(runs, schema.agents)
         .where(_moved)
     ).all()
     followed: list[RunId] = []

@@ -15,7 +15,6 @@ from protocol.ids import AgentId, BootId, DeviceId, RunId, UserId
 from protocol.lifecycles import LIVE_RUN_STATES, CallState, PauseReason, RunOutcome, RunState
 from protocol.secret_rules import redact_secrets
 from protocol.vocabularies import RunLogStatus
-from storage.agents.schema import agents
 from storage.kernel.columns import Int, in_parts, spelled
 from storage.kernel.rows import (
     Key,
@@ -29,7 +28,7 @@ from storage.kernel.rows import (
     reader,
     unindexed,
 )
-from storage.runs.schema import EXECUTING, LIVE, run_calls, run_state_history, runs
+from storage.schema import EXECUTING, LIVE, agents, run_calls, run_state_history, runs
 
 
 class UnknownRun(HubError):

@@ -17,11 +17,10 @@ from typing import Final
 import sqlalchemy as sa
 
 from protocol.ids import DeviceId
-from storage.agents.schema import agents
 from storage.kernel.columns import Int
 from storage.runs.runs import HeldRun, check_held
-from storage.runs.schema import folder_trees, run_units, runs
 from storage.runs.units import NO_ENTRY, RENEWED_AFTER_MS, ledger_entries
+from storage.schema import agents, folder_trees, run_units, runs
 
 SPOILED: Final = ""  # as digest: the ledger was changed while the run was reading
 

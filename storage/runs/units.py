@@ -22,7 +22,7 @@ from storage.kernel.rows import Key, columns_of, fill_page, paged
 from storage.runs.calls import OF_UNIT, CallAnswer, count_calls, judge_answers, write_settled
 from storage.runs.items import are_answered
 from storage.runs.runs import HeldRun, advance, check_held, record_error
-from storage.runs.schema import run_calls, run_units, runs, unit_ledger
+from storage.schema import run_calls, run_units, runs, unit_ledger
 
 LEANING_AT_ONCE = 500  # units in one transaction
 

@@ -14,9 +14,8 @@ from storage.kernel.database import Conflict
 from storage.kernel.rows import Key, columns_of, fill_each, fill_page, paged
 from storage.runs.run_moves import remember_moves
 from storage.runs.runs import RunMove
-from storage.runs.schema import runs
 from storage.schedules.schedule_rows import DueSchedule, ScheduleRow
-from storage.schedules.schema import schedule_fires, schedules
+from storage.schema import runs, schedule_fires, schedules
 
 Decision = Literal[
     "run",

@@ -17,14 +17,12 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import EXECUTING_RUN_STATES, PauseReason, RunState
-from storage.agents.schema import agent_states, agents
 from storage.devices.nodes import Term, check_term
 from storage.kernel.rows import sparing, values_of
 from storage.runs.run_locks import let_go, with_other_locks
 from storage.runs.run_moves import remember_moves
 from storage.runs.run_pauses import request_cancel
 from storage.runs.runs import RunMove
-from storage.runs.schema import LIVE, runs
 from storage.schedules.calendar_wakeups import INSERT as INSERT_WAKES
 from storage.schedules.calendar_wakeups import WAITING as NOT_SENT_YET
 from storage.schedules.calendar_wakeups import open_of, settle, wake_row, wakes_of_fires
@@ -39,7 +37,7 @@ from storage.schedules.fire_rows import (
     runs_of_fires,
 )
 from storage.schedules.schedule_rows import FINISHED, DueSchedule, Overlap
-from storage.schedules.schema import schedule_fires, schedules
+from storage.schema import LIVE, agent_states, agents, runs, schedule_fires, schedules
 
 SLOTTED = frozenset({"skip", "queue_one", "cancel_running"})  # policies with at most one waiting run
 

@@ -12,14 +12,12 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.ids import DeviceId
-from storage.agents.schema import agent_states, agents
 from storage.devices.nodes import Term, check_term
 from storage.kernel.columns import listed
 from storage.runs.run_moves import remember_moves
-from storage.runs.schema import runs
 from storage.schedules.fire_rows import ACTOR, INSERT_RUNS, FreshRun, first_move, run_row
 from storage.schedules.schedule_rows import AWAITED, DONE, DUE_NOW, DueSchedule
-from storage.schedules.schema import schedules
+from storage.schema import agent_states, agents, runs, schedules
 
 REASON: Final = "first_connect"  # in the history of the run
 FIRE_KEY: Final = "first-connect"  # of the run: an agent has at most one

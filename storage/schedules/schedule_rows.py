@@ -15,11 +15,10 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId, UserId
 from storage.agents import configs
 from storage.agents.configs import Mailbox, ModelUse
-from storage.agents.schema import agent_states, agent_templates, agents
 from storage.kernel.columns import in_parts
 from storage.kernel.database import UnreadableRow
 from storage.kernel.rows import Key, columns_of, fill, paged, readable, readable_page, reader
-from storage.schedules.schema import schedules
+from storage.schema import agent_states, agent_templates, agents, schedules
 
 Kind = Literal["cron", "every", "at"]
 Overlap = Literal["skip", "queue_one", "queue_all", "cancel_running", "allow"]

@@ -16,11 +16,9 @@ import sqlalchemy as sa
 from protocol.ids import AgentId
 from protocol.lifecycles import RunOutcome
 from storage import audit
-from storage.agents.schema import wakes
 from storage.devices.nodes import Term, check_term
 from storage.kernel.columns import Int, in_parts
 from storage.kernel.rows import values_of
-from storage.runs.schema import runs
 from storage.schedules.schedule_rows import (
     AWAITED,
     BROKEN,
@@ -35,8 +33,7 @@ from storage.schedules.schedule_rows import (
     lock_schedules_of,
     lock_slots_of,
 )
-from storage.schedules.schema import schedule_fires, schedules
-from storage.schema import hub
+from storage.schema import hub, runs, schedule_fires, schedules, wakes
 
 
 class Passed(msgspec.Struct, frozen=True):

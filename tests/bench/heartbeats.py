@@ -24,10 +24,8 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from hub.clock import SystemClock, epoch_ms
 from hub.tokens import hash_token
-from storage.agents import schema as agent_schema
-from storage.agents.schema import agent_states
-from storage.devices import schema as device_schema
-from storage.devices.schema import device_tokens, users
+from storage import schema
+from storage.schema import agent_states, device_tokens, users
 from tests.bench.machine import TICKS_PER_S, Load, allow_open_files, cpu_ticks
 from tests.bench.rounds import ROUNDS, Figure, Rounds, alone, ratio
 from tests.bench.rows import Row, at_least, at_most
@@ -258,7 +256,7 @@ def _fill(database: Path) -> None:
         state = {"lifecycle": "active", "last_activity_at": at, "updated_at": at}
         agents = [(f"a{n}-{one}", f"desk{n}") for n in numbers for one in range(_AGENTS)]
         c.execute(
-            sa.insert(device_schema.devices),
+            sa.insert(schema.devices),
             [device | {"id": f"desk{n}", "name": f"desk{n}"} for n in numbers],
         )
         tokens = [
@@ -267,7 +265,7 @@ def _fill(database: Path) -> None:
         ]
         c.execute(sa.insert(device_tokens), tokens)
         made = [agent | {"id": id, "name": id, "device_id": device_id} for id, device_id in agents]
-        c.execute(sa.insert(agent_schema.agents), made)
+        c.execute(sa.insert(schema.agents), made)
         c.execute(sa.insert(agent_states), [state | {"agent_id": id} for id, _ in agents])
         for statement in _COUNTED.split(";\n"):
             c.exec_driver_sql(statement)

@@ -20,8 +20,8 @@ from hub.clock import SystemChance, SystemClock
 from hub.runs.dispatcher import Arrivals
 from hub.tokens import hash_token
 from protocol.ids import BootId, DeviceId
-from storage.devices.schema import device_tokens, devices, users
 from storage.runs import run_claims
+from storage.schema import device_tokens, devices, users
 from storage.store import open_store
 from tests.bench.bare_server import BareConfig
 from tests.bench.client import ClientConfig

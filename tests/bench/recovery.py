@@ -13,11 +13,12 @@ import sqlalchemy as sa
 
 from protocol.ids import BootId, RunId
 from protocol.lifecycles import RunEvent
+from storage import schema
 from storage.agents.agent_moves import recount
 from storage.devices import users
 from storage.kernel.migrate import upgrade
 from storage.kernel.sqlite import open_sqlite
-from storage.runs import run_moves, schema
+from storage.runs import run_moves
 from storage.runs.run_moves import REQUEUED_FOR
 from storage.runs.runs import HeldRun
 from tests.bench.rounds import alone, play, ratio, spread_of

@@ -20,10 +20,8 @@ from hub.metrics import Metrics
 from hub.runs.scheduler import BATCH, Scheduler
 from hub.schedules.trigger import trigger_of
 from protocol.ids import BootId
-from storage.agents.schema import agent_configs, agent_states, agents
-from storage.devices.schema import devices, users
 from storage.kernel.migrate import upgrade
-from storage.schedules.schema import schedules
+from storage.schema import agent_configs, agent_states, agents, devices, schedules, users
 from storage.store import open_store
 from tests.bench.rounds import alone, play, ratio, spread_of
 from tests.bench.rows import Row, at_least, at_most

@@ -14,9 +14,9 @@ from protocol.frame import Parameter, Parameters
 from protocol.keys import key_id
 from protocol.lifecycles import RunState
 from storage.devices import device_keys
-from storage.devices.schema import devices
 from storage.runs import item_lists, run_claims, runs
 from storage.runs.item_lists import ItemFilter
+from storage.schema import devices
 from tests.support.keys import KeyPair
 from tests.support.link import FakeLink
 from tests.support.requests import ask, make_requests, request, serving

@@ -24,11 +24,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from hub.clock import SystemClock, epoch_ms
 from hub.tokens import hash_token
-from storage.agents.schema import agent_configs, agent_states, agents
-from storage.devices import schema as device_schema
-from storage.devices.schema import device_tokens, users
-from storage.runs import schema as run_schema
-from storage.runs.schema import run_state_history
+from storage import schema
+from storage.schema import agent_configs, agent_states, agents, device_tokens, run_state_history, users
 from tests.bench.machine import allow_open_files
 from tests.scenarios.scene import rows
 from tests.support.clock import SeededChance
@@ -159,7 +156,7 @@ def _rows(user: str, numbers: range, at: int) -> Iterator[tuple[sa.Table, list[R
     """Devices with a token each, an agent on each, and a run of that agent whose time has passed."""
     stamps = {"created_at": at, "updated_at": at}
     device = {"user_id": user, "created_at": at}
-    yield device_schema.devices, [device | {"id": f"desk{n}", "name": f"desk{n}"} for n in numbers]
+    yield schema.devices, [device | {"id": f"desk{n}", "name": f"desk{n}"} for n in numbers]
     yield (
         device_tokens,
         [
@@ -176,7 +173,7 @@ def _rows(user: str, numbers: range, at: int) -> Iterator[tuple[sa.Table, list[R
     yield agent_configs, [paths | {"agent_id": f"a{n}"} for n in numbers]
     state = {"lifecycle": "active", "runs_waiting": 1, "last_activity_at": at, "updated_at": at}
     yield agent_states, [state | {"agent_id": f"a{n}"} for n in numbers]
-    yield run_schema.runs, [_run(n, at) | stamps for n in numbers]
+    yield schema.runs, [_run(n, at) | stamps for n in numbers]
     move = {"seq": 1, "new_state": "QUEUED", "attempt": 1, "fence": 0, "actor": "hub", "at": at}
     yield run_state_history, [move | {"run_id": f"run{n}"} for n in numbers]
 

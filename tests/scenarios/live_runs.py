@@ -8,10 +8,8 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from protocol.lifecycles import CallState, PauseReason, RunState, UnitState
-from storage.agents import schema as agent_schema
-from storage.agents.schema import agent_states
-from storage.devices.schema import devices, users
-from storage.runs.schema import run_calls, run_state_history, run_units, runs
+from storage import schema
+from storage.schema import agent_states, devices, run_calls, run_state_history, run_units, runs, users
 
 _UNITS, _CALLS = 3, 2  # of a run that executes; calls of each unit
 _DEAD_BOOT = "a boot that is gone"
@@ -78,7 +76,7 @@ def _rows(user: str, agents: int, at: int) -> Iterator[tuple[sa.Table, list[Row]
     )
     agent = {"user_id": user, "executor": "device"} | stamps
     yield (
-        agent_schema.agents,
+        schema.agents,
         [agent | {"id": f"a{n}", "name": f"a{n}", "device_id": f"desk{n}"} for n in numbers],
     )
     running = sum(kind.state is RunState.RUNNING for kind in (*_KINDS, _LAST_KIND))

@@ -24,8 +24,8 @@ import sqlalchemy as sa
 from hub.clock import Chance
 from storage.agents import lock_turns, locks
 from storage.agents.lock_turns import database_now
-from storage.agents.schema import agent_locks, lock_waits
 from storage.devices import users
+from storage.schema import agent_locks, lock_waits
 from storage.schema import metadata as tables
 from tests.scenarios.lock_worker import NAMES, TTL_MS, USERS, Database, arrivals, metadata, opened, writes
 from tests.support.clock import SeededChance

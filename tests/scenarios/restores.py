@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from hub.device.items import read_items
 from protocol.lifecycles import CallState
 from storage.runs import orphans
-from storage.runs.schema import run_calls
+from storage.schema import run_calls
 from tests.scenarios.scene import Scene
 from tests.support.database import new_database
 from tests.support.processes import POLL_S

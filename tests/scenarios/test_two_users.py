@@ -13,8 +13,7 @@ import sqlalchemy as sa
 
 import hub.api.application  # noqa: F401 - enters the routes of nouns in the table
 from hub.api.door.roles import AGENT, HUB_WIDE, HUB_WIDE_ROUTES, PUBLIC, ROUTES, Asked, Scope
-from storage.agents.schema import agents
-from storage.runs.schema import items, runs
+from storage.schema import agents, items, runs
 from tests.support.hub import ENDLESS
 from tests.support.processes import PATIENCE_S, HubProcess, closing
 

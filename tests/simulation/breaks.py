@@ -41,7 +41,7 @@ from storage.runs.item_verdicts import DueVerdict, GivenVerdict, VerdictAnswer
 from storage.runs.items import Decide, Decision, Known
 from storage.runs.plans import UnitPlan
 from storage.runs.runs import HeldRun
-from storage.runs.schema import runs
+from storage.schema import runs
 from storage.store import Store
 from tests.simulation.answers import name_of
 from tests.simulation.facts import EXECUTING

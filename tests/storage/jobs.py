@@ -2,8 +2,8 @@
 
 import sqlalchemy as sa
 
-from storage.devices.schema import users
 from storage.kernel.database import Database
+from storage.schema import users
 
 
 def add(c: sa.Connection, name: str, *, guilty: bool = False) -> str:

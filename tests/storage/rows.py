@@ -19,8 +19,8 @@ from storage.runs.items import Decision, PlannedCall
 from storage.runs.plans import UnitPlan
 from storage.runs.run_claims import Gates
 from storage.runs.runs import HeldRun, RunRow
-from storage.runs.schema import unit_ledger
 from storage.runs.units import ledger_entries
+from storage.schema import unit_ledger
 from tests.support.presence import appear
 
 AT = 1_000_000

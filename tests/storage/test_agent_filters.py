@@ -15,8 +15,8 @@ from storage.agents.agent_filters import AgentFilter, conditions_of
 from storage.agents.agent_states import AgentState, states_of
 from storage.agents.capabilities import Capability
 from storage.agents.declared_agents import DeclaredAgent
-from storage.agents.schema import agent_states
-from storage.agents.schema import agents as table
+from storage.schema import agent_states
+from storage.schema import agents as table
 from tests.storage.rows import AT, declare
 
 RUNS = ((0, 0, 0), (1, 0, 0), (1, 1, 1), (0, 2, 2))  # waiting, executing, running

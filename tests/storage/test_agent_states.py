@@ -11,10 +11,10 @@ from storage.agents.agent_moves import AgentTerminated
 from storage.agents.agent_states import exhaust
 from storage.agents.agents import AgentRow, UnknownAgent
 from storage.agents.declared_agents import DeclaredAgent
-from storage.agents.schema import agent_states as states
-from storage.agents.schema import agents as agents_table
 from storage.runs import run_moves, run_pauses, runs
 from storage.schedules import schedule_rows
+from storage.schema import agent_states as states
+from storage.schema import agents as agents_table
 from tests.storage.rows import AT, NEXT_BOOT, claim, declare, make_agent, make_run
 from tests.storage.scheduled import make_schedule
 

@@ -8,11 +8,11 @@ from storage.agents import agents, declared_agents
 from storage.agents.agent_states import agent_history
 from storage.agents.agents import UnknownAgent
 from storage.agents.declared_agents import DeclaredAgent, NameTaken, Reconciled
-from storage.agents.schema import agents as agent_table
 from storage.devices import devices, users
 from storage.runs import run_moves
 from storage.schedules import schedule_rows
 from storage.schedules.schedule_rows import DeclaredSchedule
+from storage.schema import agents as agent_table
 from tests.storage.rows import AT, ME, claim, declare, make_agent, make_run
 
 INBOX = DeclaredAgent(

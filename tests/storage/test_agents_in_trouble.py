@@ -5,13 +5,10 @@ import sqlalchemy as sa
 from protocol.lifecycles import RunOutcome, RunState
 from storage.agents import agent_moves, agent_states, agents_in_trouble
 from storage.agents.agents import AgentRow
-from storage.agents.schema import agent_states as state_table
-from storage.agents.schema import agents
-from storage.devices.schema import devices
 from storage.devices.tokens import DEVICE_TOKENS
 from storage.runs import agreement
-from storage.runs.schema import runs, unit_ledger
-from storage.schedules.schema import schedules
+from storage.schema import agent_states as state_table
+from storage.schema import agents, devices, runs, schedules, unit_ledger
 from tests.storage.rows import AT, declare, make_agent, make_run, undone
 from tests.storage.test_agents import INBOX
 from tests.support.presence import appear, live

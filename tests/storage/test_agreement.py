@@ -10,16 +10,15 @@ from protocol.errors import LinkLost
 from protocol.handshake import StoreMark
 from protocol.ids import CallId
 from protocol.lifecycles import CallEvent, CallState, RunEvent, RunOutcome
-from storage.devices.schema import devices
 from storage.kernel.rows import values_of
 from storage.runs import agreement, calls, excerpts, items, run_moves, units
 from storage.runs.agreement import ReportedRow, Resent
 from storage.runs.calls import ReportedVerdict
 from storage.runs.excerpts import SealedExcerpt
 from storage.runs.items import TAKEN, ItemRow
-from storage.runs.schema import folder_trees, run_units, unit_ledger
-from storage.runs.schema import items as item_table
 from storage.runs.trees import SPOILED, has_settled_tree, settle_tree
+from storage.schema import devices, folder_trees, run_units, unit_ledger
+from storage.schema import items as item_table
 from tests.storage.rows import AT, make_agent, running, settle_call
 from tests.storage.test_items import DESK, as_new, bring, changed, is_known, item, ledger, plan, the_item
 

@@ -5,13 +5,12 @@ import sqlalchemy as sa
 
 from protocol.ids import RunId
 from protocol.lifecycles import RunState
-from storage.agents.schema import agent_states
 from storage.kernel.database import Conflict
 from storage.runs import runs
 from storage.schedules import fire_rows, fires, schedule_rows
 from storage.schedules.fire_rows import BackfillPlan, FireRow, FreshRun
 from storage.schedules.fires import Covered
-from storage.schedules.schema import schedule_fires
+from storage.schema import agent_states, schedule_fires
 from tests.storage.rows import AT
 from tests.storage.scheduled import HOUR, decision, fire, lead, make_schedule, told
 

@@ -18,8 +18,8 @@ from storage.coordination.boards import (
     TooManyOfBoards,
     UnknownBoard,
 )
-from storage.coordination.schema import board_members as rows_of_members
 from storage.devices import users
+from storage.schema import board_members as rows_of_members
 from tests.storage.rows import AT, ME, declare
 from tests.storage.test_gateways import OFFICE, put, worker
 

@@ -9,12 +9,12 @@ import sqlalchemy as sa
 from protocol.ids import AgentId, DeviceId
 from storage import retention
 from storage.agents import agent_moves, agent_states, agents
-from storage.agents.schema import wakes as wake_table
 from storage.schedules import calendar_wakeups, fires, schedule_rows, schedules
 from storage.schedules.calendar_wakeups import WakeRow, WakeSight
 from storage.schedules.schedule_rows import DeclaredSchedule, ScheduleRow
 from storage.schedules.schedules import NextFire
-from storage.schedules.schema import schedules as schedule_table
+from storage.schema import schedules as schedule_table
+from storage.schema import wakes as wake_table
 from tests.storage.rows import AT, make_agent, make_run
 from tests.storage.scheduled import HOUR, decision, fire, lead, make_schedule, told
 

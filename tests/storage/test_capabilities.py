@@ -19,7 +19,7 @@ from storage.agents.capabilities import (
     UnknownCapability,
 )
 from storage.agents.declared_agents import DeclaredAgent
-from storage.agents.schema import agent_capabilities
+from storage.schema import agent_capabilities
 from tests.storage.rows import AT, LAPTOP, declare, make_agent
 
 

@@ -9,13 +9,12 @@ import sqlalchemy as sa
 from protocol.ids import AgentId, RunId
 from storage import audit, clock_steps
 from storage.agents import agent_states
-from storage.agents.schema import wakes
 from storage.clock_steps import DOUBTED_MS, ClockStep
-from storage.devices.schema import invitations, users
 from storage.kernel.columns import Instant, instants, is_instant, metadata
 from storage.runs import runs
-from storage.runs.schema import runs as run_table
 from storage.schedules import schedule_rows
+from storage.schema import invitations, users, wakes
+from storage.schema import runs as run_table
 from tests.storage.rows import AT, make_agent, make_run
 from tests.storage.scheduled import HOUR, fire, make_schedule, told
 from tests.storage.test_calendar_wakeups import come

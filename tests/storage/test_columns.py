@@ -4,12 +4,9 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.lifecycles import RunState
-from storage.devices.schema import users
 from storage.kernel.columns import now_ms
 from storage.kernel.sqlite import machine_now_ms
-from storage.runs.schema import runs
-from storage.schedules.schema import schedules
-from storage.schema import idempotency_keys
+from storage.schema import idempotency_keys, runs, schedules, users
 from tests.storage.rows import AT, make_agent, make_run
 
 

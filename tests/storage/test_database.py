@@ -10,12 +10,11 @@ import anyio
 import pytest
 import sqlalchemy as sa
 
-from storage.devices.schema import devices
 from storage.kernel.columns import now_ms
 from storage.kernel.database import Conflict, Database, Unavailable
 from storage.kernel.postgres import open_postgres
 from storage.kernel.sqlite import empty_database, open_sqlite
-from storage.schema import nodes
+from storage.schema import devices, nodes
 from tests.storage.jobs import add, names, outcome_of
 
 

@@ -12,10 +12,10 @@ from storage import audit
 from storage.agents import agents, declared_agents, declaring
 from storage.agents.declared_agents import DeclaredAgent, NameTaken, Reconciled
 from storage.agents.declaring import TakenUp
-from storage.agents.schema import agents as agent_table
 from storage.audit import Entry
 from storage.devices import users
 from storage.runs import runs
+from storage.schema import agents as agent_table
 from tests.storage.rows import AT, ME, make_run
 
 INBOX = DeclaredAgent(

@@ -9,9 +9,9 @@ from storage.agents import agents
 from storage.devices import device_keys, devices, pairings, users
 from storage.devices.devices import DeviceNameTaken, DeviceRow
 from storage.devices.pairings import BadInvitation
-from storage.devices.schema import browser_sessions
 from storage.devices.tokens import DEVICE_TOKENS, INVITATIONS
 from storage.runs import runs
+from storage.schema import browser_sessions
 from tests.storage.rows import AT, LAPTOP, ME, make_run
 
 OLD_KEY, OLD_TOKEN = KeyId("old"), b"\x01" * 32

@@ -6,16 +6,16 @@ import sqlalchemy as sa
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from storage.agents import agent_moves, agent_states, agents, lock_turns, locks
-from storage.agents.schema import agent_states as states
 from storage.devices import nodes
 from storage.devices.nodes import LostLease
 from storage.runs import run_moves, run_pauses, runs
-from storage.runs.schema import runs as run_table
 from storage.schedules import fire_rows, fires, schedule_rows, schedules
 from storage.schedules.fire_rows import Missed
 from storage.schedules.fires import Covered, QueueLimits
-from storage.schedules.schema import schedule_fires
-from storage.schedules.schema import schedules as schedule_table
+from storage.schema import agent_states as states
+from storage.schema import runs as run_table
+from storage.schema import schedule_fires
+from storage.schema import schedules as schedule_table
 from tests.storage.rows import AT, ME, NEXT_BOOT, claim, declare, make_agent
 from tests.storage.scheduled import HOUR, begin, decision, fire, lead, make_schedule, told
 

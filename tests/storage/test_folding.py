@@ -9,12 +9,10 @@ from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from storage import audit
 from storage.agents import agents, measurements
-from storage.agents.schema import agent_state_history
-from storage.agents.schema import agents as agent_table
 from storage.runs import run_moves, runs, units
 from storage.runs.runs import HeldRun, Report
-from storage.schedules.schema import schedule_fires
-from storage.schema import activity_log, changes
+from storage.schema import activity_log, agent_state_history, changes, schedule_fires
+from storage.schema import agents as agent_table
 from tests.storage.rows import AT, answer, calls, claim, make_run, plan, undone
 from tests.storage.scheduled import HOUR, fire, make_schedule, told
 

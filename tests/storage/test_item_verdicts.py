@@ -10,14 +10,14 @@ from protocol.errors import ErrorCode, HubError
 from protocol.handshake import StoreMark
 from protocol.ids import CallId, UserId
 from storage import retention
-from storage.devices.schema import devices, users
 from storage.runs import agreement, calls, excerpts, item_verdicts
 from storage.runs.agreement import ReportedRow
 from storage.runs.calls import ReportedVerdict
 from storage.runs.excerpts import SealedExcerpt
 from storage.runs.item_verdicts import NewVerdict, VerdictAnswer, VerdictRow
 from storage.runs.items import ItemRow
-from storage.runs.schema import items as item_rows
+from storage.schema import devices, users
+from storage.schema import items as item_rows
 from tests.storage.rows import AT, ME, running
 from tests.storage.test_items import DESK, as_new, bring, changed, item, ledger, plan, the_item
 

@@ -13,8 +13,6 @@ from sqlalchemy.util import await_only
 from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
 from protocol.lifecycles import CallEvent, CallState, RunEvent, RunState, UnitState
 from protocol.tables import TABLES
-from storage.agents.schema import agents as agent_table
-from storage.devices.schema import devices as device_table
 from storage.kernel.database import Database
 from storage.kernel.postgres import open_postgres
 from storage.runs import calls, item_lists, items, plans, run_moves, runs, units
@@ -23,6 +21,8 @@ from storage.runs.item_lists import ItemFilter
 from storage.runs.items import Decide, Decision, FoundItem, ItemRow, Known, PlannedCall
 from storage.runs.plans import UnitPlan
 from storage.runs.runs import HeldRun
+from storage.schema import agents as agent_table
+from storage.schema import devices as device_table
 from tests.storage.rows import AT, PROMPT_1, known_units, make_agent, make_run, running, settle_call
 from tests.support.filling import fill
 from tests.support.postgres import Postgres

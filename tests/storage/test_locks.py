@@ -21,8 +21,8 @@ from storage.agents.lock_turns import (
     TooManyLocks,
 )
 from storage.agents.locks import Acquired
-from storage.agents.schema import agent_locks
 from storage.devices import users
+from storage.schema import agent_locks
 from tests.storage.rows import AT, ME, make_agent
 
 TTL = 60_000

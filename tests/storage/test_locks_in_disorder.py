@@ -7,8 +7,8 @@ import sqlalchemy as sa
 
 from storage.agents import lock_turns, locks
 from storage.agents.lock_turns import Grant, Holder, HolderKind, LockLost, LockRequest
-from storage.agents.schema import agent_locks
 from storage.devices import users
+from storage.schema import agent_locks
 from tests.storage.rows import AT, ME
 from tests.support.clock import SeededChance
 

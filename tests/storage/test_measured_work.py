@@ -10,8 +10,8 @@ from storage.agents import measurements
 from storage.agents.measurements import HOUR_MS, MINUTE_MS, SETTLED_MS, BucketRetention
 from storage.agents.sketch import ERROR, Sketch
 from storage.runs import model_calls, run_moves, units
-from storage.runs.schema import items
-from storage.runs.schema import runs as run_table
+from storage.schema import items
+from storage.schema import runs as run_table
 from tests.storage.rows import AT, answer, calls, make_agent, make_run, plan, running
 from tests.storage.test_model_answers import call
 from tests.support.filling import fill

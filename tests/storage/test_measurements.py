@@ -17,8 +17,8 @@ from storage.agents.measurements import (
     TooManySeries,
     TypeDiffers,
 )
-from storage.agents.schema import agent_metrics, metric_series
 from storage.agents.sketch import ERROR, Sketch
+from storage.schema import agent_metrics, metric_series
 from tests.storage.rows import make_agent
 
 DAY_MS = 24 * HOUR_MS

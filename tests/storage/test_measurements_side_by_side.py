@@ -9,10 +9,9 @@ from protocol.coordination import MetricType
 from protocol.lifecycles import RunState
 from storage.agents import measurements
 from storage.agents.measurements import HOUR_MS, BucketRetention, SampleRow, SeriesLimits
-from storage.agents.schema import metric_series
 from storage.agents.sketch import Sketch
 from storage.kernel.database import Database
-from storage.runs.schema import items
+from storage.schema import items, metric_series
 from tests.storage.rows import AT, make_agent, make_run
 from tests.storage.test_side_by_side import hubs, url
 from tests.support.filling import fill

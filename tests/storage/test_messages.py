@@ -21,9 +21,9 @@ from storage.coordination.messages import (
     NewMessage,
     TooManyMessages,
 )
-from storage.coordination.schema import broadcasts, gateways
-from storage.coordination.schema import messages as message_table
 from storage.devices.nodes import beat
+from storage.schema import broadcasts, gateways
+from storage.schema import messages as message_table
 from tests.storage.rows import AT, BOOT, ME, NEXT_BOOT, make_agent, undone
 from tests.support.families import each
 

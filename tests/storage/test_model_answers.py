@@ -10,8 +10,8 @@ from storage.agents import agent_states
 from storage.runs import model_calls, run_moves, runs, units
 from storage.runs.model_calls import ANSWERED, BatchState, JournaledAnswer, ModelCall, Spent
 from storage.runs.runs import Usage
-from storage.runs.schema import model_answers as answers_table
-from storage.runs.schema import model_calls as calls_table
+from storage.schema import model_answers as answers_table
+from storage.schema import model_calls as calls_table
 from tests.storage.rows import AT, ME, make_agent, make_run, plan, running
 
 DAY = 86_400_000

@@ -8,13 +8,11 @@ import sqlalchemy as sa
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunEvent, RunOutcome
 from storage.agents.agents import get_agent
-from storage.agents.schema import agents
-from storage.devices.schema import devices
 from storage.runs import calls, orphans, run_moves, units
 from storage.runs.calls import ReportedVerdict
 from storage.runs.runs import HeldRun
-from storage.runs.schema import items, run_calls, unit_ledger
 from storage.runs.units import RENEWED_AFTER_MS
+from storage.schema import agents, devices, items, run_calls, unit_ledger
 from tests.storage.rows import AT, claim, running
 from tests.storage.test_items import DESK, as_new, bring, is_known, item, plan, the_item
 

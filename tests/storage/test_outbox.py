@@ -13,7 +13,6 @@ from storage.kernel.database import Conflict
 from storage.runs import run_moves, runs
 from storage.runs.calls import CallAnswer, mark_sent, open_calls
 from storage.runs.runs import HeldRun, StaleRun
-from storage.runs.schema import run_calls
 from storage.runs.units import (
     StillOpen,
     UnitRow,
@@ -27,6 +26,7 @@ from storage.runs.units import (
     skip_units,
     units_of,
 )
+from storage.schema import run_calls
 from tests.storage.rows import (
     AT,
     PROMPT_1,

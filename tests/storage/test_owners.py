@@ -6,10 +6,11 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, BoardId, RunId, UserId
 from protocol.lifecycles import RunState
+from storage import schema
 from storage.agents import agents, declared_agents
 from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import DeclaredAgent
-from storage.coordination import boards, schema
+from storage.coordination import boards
 from storage.devices import users
 from storage.runs import runs
 from storage.schedules import fire_rows, schedule_rows, schedules

@@ -7,8 +7,8 @@ from storage import audit
 from storage.devices import device_keys, devices, pairings
 from storage.devices.devices import DeviceNameTaken, DeviceRow
 from storage.devices.pairings import Asked, PairingAsk, PairingChanged, TooManyPairings, UnknownPairing
-from storage.devices.schema import devices as device_table
 from storage.devices.users import ensure_user
+from storage.schema import devices as device_table
 from tests.storage.rows import AT
 
 ANNA = UserId("anna")

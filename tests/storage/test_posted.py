@@ -6,12 +6,12 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import AgentId, RunId
-from storage.agents.schema import agents as agent_table
 from storage.connectors import connectors, seen_messages
 from storage.connectors.connectors import DeclaredConnector
-from storage.connectors.schema import posted as table
 from storage.runs import posted
 from storage.runs.posted import TooManyPosted
+from storage.schema import agents as agent_table
+from storage.schema import posted as table
 from tests.storage.rows import AT, make_agent
 
 INBOX = AgentId("agent-inbox")

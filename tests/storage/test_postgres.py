@@ -14,12 +14,11 @@ from sqlalchemy.util import await_only
 
 from protocol.ids import UserId
 from storage.devices import nodes
-from storage.devices.schema import users
 from storage.devices.users import ensure_user
 from storage.kernel import postgres as module
 from storage.kernel.database import Busy, Conflict, Database, Unavailable, lone, written_for
 from storage.kernel.postgres import CONNECTIONS, WAITS_S, open_postgres
-from storage.schema import idempotency_keys
+from storage.schema import idempotency_keys, users
 from storage.store import open_store
 from tests.storage.jobs import add, count_up, names
 from tests.support.postgres import Postgres, running_postgres

@@ -25,8 +25,7 @@ from storage.coordination.message_rows import MessageRow
 from storage.coordination.messages import MessageLimits
 from storage.coordination.question_rows import QuestionRow, QuestionSettled, UnknownQuestion
 from storage.coordination.questions import NewAnswer, NewQuestion, ReplyIds, TooManyQuestions, add_reply
-from storage.coordination.schema import gateways
-from storage.devices.schema import devices
+from storage.schema import devices, gateways
 from tests.storage.rows import AT, LAPTOP, ME, make_agent
 
 BOARD = BoardId("board")

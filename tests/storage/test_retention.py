@@ -16,10 +16,8 @@ from storage.devices import idempotency
 from storage.kernel.sqlite import open_sqlite
 from storage.runs import run_moves, runs, units
 from storage.runs.calls import open_calls
-from storage.runs.schema import run_calls, run_state_history, run_units
-from storage.runs.schema import runs as run_table
-from storage.schedules.schema import schedule_fires, schedules
-from storage.schema import metadata
+from storage.schema import metadata, run_calls, run_state_history, run_units, schedule_fires, schedules
+from storage.schema import runs as run_table
 from tests.storage.rows import AT, PROMPT_1, answer, calls, known_units, make_agent, make_run, plan
 from tests.support.database import new_database
 from tests.support.source import ROOT

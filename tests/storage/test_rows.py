@@ -6,10 +6,9 @@ import sqlalchemy as sa
 
 from storage.agents import agents
 from storage.agents.declared_agents import DeclaredAgent
-from storage.coordination.schema import boards
-from storage.devices.schema import users
 from storage.kernel.database import UnreadableRow
 from storage.kernel.rows import columns_of, fill, values_of
+from storage.schema import boards, users
 from tests.storage.rows import AT, LAPTOP, ME, declare, make_agent
 
 

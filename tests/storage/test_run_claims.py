@@ -4,14 +4,13 @@ import sqlalchemy as sa
 from protocol.ids import DeviceId, UserId
 from protocol.lifecycles import RunEvent, RunState
 from storage.agents import agent_moves, agents
-from storage.agents.schema import agent_states as state_table
-from storage.agents.schema import agents as agent_table
-from storage.devices.schema import users
 from storage.runs import run_claims, run_moves, runs
 from storage.runs.run_claims import MOVES_AT_ONCE, Gates
 from storage.runs.runs import RunRow
-from storage.runs.schema import runs as run_table
-from storage.schedules.schema import schedules
+from storage.schema import agent_states as state_table
+from storage.schema import agents as agent_table
+from storage.schema import runs as run_table
+from storage.schema import schedules, users
 from tests.storage.rows import AT, BOOT, claim, make_agent, make_run
 from tests.support.presence import appear, live, open_session
 

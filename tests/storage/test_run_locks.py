@@ -8,11 +8,11 @@ from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from storage.agents import declared_agents, lock_turns, locks, status_writes
 from storage.agents.agents import AgentRow
 from storage.agents.lock_turns import Grant, Holder, HolderKind, LockLimits, LockRequest
-from storage.agents.schema import agent_locks
 from storage.devices import users
 from storage.runs import run_claims, run_moves, run_pauses
 from storage.runs.run_claims import Gates
 from storage.runs.runs import RunRow
+from storage.schema import agent_locks
 from tests.storage.rows import AT, BOOT, LAPTOP, ME, NEXT_BOOT, claim, make_agent
 from tests.support.presence import appear
 

@@ -20,7 +20,7 @@ from storage.agents import agents
 from storage.runs import run_moves, run_pauses, runs, units
 from storage.runs.run_moves import AttemptsSpent, OpenWork
 from storage.runs.runs import HeldRun, StaleRun, UnknownRun
-from storage.runs.schema import runs as run_table
+from storage.schema import runs as run_table
 from tests.storage.rows import AT, answer, calls, claim, make_agent, make_run, plan, running, undone
 from tests.support.families import each
 

@@ -15,7 +15,7 @@ from storage.runs import run_moves, run_pauses, runs
 from storage.runs.calls import mark_sent
 from storage.runs.run_pauses import Swept
 from storage.runs.runs import StaleRun
-from storage.runs.schema import runs as run_table
+from storage.schema import runs as run_table
 from tests.storage.rows import AT, BOOT, LAPTOP, calls, claim, declare, make_agent, make_run, plan, running
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000

@@ -8,8 +8,8 @@ from storage.devices import nodes
 from storage.runs import run_moves, run_pauses, runs
 from storage.runs.run_moves import CRASH_LIMIT, Recovered
 from storage.runs.runs import HeldRun, StaleRun
-from storage.runs.schema import runs as run_table
 from storage.runs.units import fail_unit, settle_unit
+from storage.schema import runs as run_table
 from tests.storage.rows import AT, BOOT, NEXT_BOOT, answer, calls, claim, make_agent, make_run, plan, running
 
 

@@ -12,9 +12,9 @@ from storage.connectors import connectors
 from storage.connectors.connectors import NOT_YET, DeclaredConnector
 from storage.devices import devices, sessions
 from storage.runs import run_claims, runs
-from storage.runs.schema import runs as run_table
 from storage.schedules import schedules
 from storage.schedules.schedule_rows import DeclaredSchedule
+from storage.schema import runs as run_table
 from tests.storage.rows import AT, LAPTOP, claim, declare, make_agent, make_run
 from tests.support.presence import BOOT, live, open_session
 

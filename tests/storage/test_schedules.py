@@ -8,13 +8,13 @@ from protocol.lifecycles import RunOutcome
 from storage import audit
 from storage.agents import agents
 from storage.agents.configs import UnreadableConfig
-from storage.agents.schema import agent_configs
 from storage.devices import nodes
 from storage.devices.nodes import LostLease
 from storage.schedules import schedule_rows, schedules
 from storage.schedules.schedule_rows import DeclaredSchedule, UnknownSchedule, time_text
 from storage.schedules.schedules import NextFire, Passed
-from storage.schedules.schema import schedules as table
+from storage.schema import agent_configs
+from storage.schema import schedules as table
 from tests.storage.rows import AT, NEXT_BOOT, declare, make_agent
 from tests.storage.scheduled import HOUR, HOURLY, lead, make_schedule, told
 

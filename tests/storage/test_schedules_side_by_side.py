@@ -20,8 +20,8 @@ from storage.runs import run_moves
 from storage.runs.calls import mark_sent
 from storage.runs.items import PlannedCall
 from storage.runs.runs import HeldRun
-from storage.runs.schema import run_calls
 from storage.schedules import calendar_wakeups, fires, schedule_rows, schedules
+from storage.schema import run_calls
 from tests.storage.rows import AT, calls, make_agent, plan, running
 from tests.storage.scheduled import HOUR, HOURLY, decision, lead, make_schedule
 from tests.support.postgres import Postgres

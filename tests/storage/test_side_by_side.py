@@ -14,8 +14,6 @@ from protocol.lifecycles import CallEvent, RunEvent, RunState
 from storage.agents import agents
 from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import DeclaredAgent
-from storage.agents.schema import agent_states
-from storage.agents.schema import agents as agent_table
 from storage.devices import idempotency
 from storage.kernel.database import Conflict, Database
 from storage.kernel.postgres import open_postgres
@@ -24,7 +22,9 @@ from storage.runs.calls import ReportedVerdict, mark_sent, open_calls, record_ve
 from storage.runs.plans import UnitPlan
 from storage.runs.run_claims import Gates
 from storage.runs.runs import HeldRun, RunRow, StaleRun
-from storage.runs.schema import runs as run_table
+from storage.schema import agent_states
+from storage.schema import agents as agent_table
+from storage.schema import runs as run_table
 from tests.storage import test_items
 from tests.storage.rows import AT, PROMPT_1, calls, declare, make_agent, make_run, plan, running, settle_call
 from tests.support.postgres import Postgres

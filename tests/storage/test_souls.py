@@ -11,7 +11,6 @@ from protocol.messages import SoulWriteState
 from storage import audit
 from storage.agents import agent_snapshot
 from storage.coordination import boards, souls
-from storage.coordination.schema import soul_versions
 from storage.coordination.souls import (
     ABSENT,
     NewSoulWrite,
@@ -23,6 +22,7 @@ from storage.coordination.souls import (
     UnknownSoulVersion,
     digest,
 )
+from storage.schema import soul_versions
 from tests.storage.rows import AT, make_agent
 
 INBOX = AgentId("agent-inbox")

@@ -32,9 +32,9 @@ from storage.devices.devices import DeviceRow
 from storage.runs import excerpts, items
 from storage.runs.excerpts import SealedExcerpt
 from storage.runs.items import Decision, ItemRow
-from storage.runs.schema import model_calls, run_calls, run_state_history, run_units, runs
 from storage.schedules import fire_rows, schedule_rows
 from storage.schedules.fire_rows import FireRow
+from storage.schema import model_calls, run_calls, run_state_history, run_units, runs
 from tests.support.browser import chromium
 from tests.support.clock import START, SeededChance
 from tests.support.hub import TEXT, ServedHub, over_unix, serving

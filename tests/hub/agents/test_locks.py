@@ -18,8 +18,8 @@ from protocol.ids import RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from storage.agents import lock_turns, locks
 from storage.agents.agents import AgentRow
-from storage.agents.schema import agent_locks
 from storage.runs import run_moves
+from storage.schema import agent_locks
 from storage.store import ObservedDatabase
 from tests.support.link import FakeLink
 from tests.support.requests import requests_over

@@ -37,7 +37,7 @@ from storage.agents.measurements import (
     list_series,
     record,
 )
-from storage.agents.schema import agent_metrics
+from storage.schema import agent_metrics
 from storage.store import Store, open_store
 from tests.storage.rows import make_agent, make_run
 from tests.support.clock import FakeClock

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from hub.api.nouns.changes import EVERY_S, ChangesView
 from protocol.ids import AgentId
 from storage import changes
-from storage.agents.schema import agents
+from storage.schema import agents
 from storage.schema import changes as change_table
 from tests.support.hub import ServedHub, over_unix, serving
 

@@ -24,7 +24,7 @@ from hub.metrics import Metrics
 from hub.settings.values import Address
 from storage.connectors import connectors
 from storage.connectors.connectors import DeclaredConnector
-from storage.connectors.schema import posted as table
+from storage.schema import posted as table
 from storage.store import Store, open_store
 from tests.hub.connectors.test_signatures import NOW, OLD, SECRET, WRONG, github, slack, standard
 from tests.support.certificates import write_certificate

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from protocol.ids import RunId
 from protocol.lifecycles import RunOutcome, RunState
 from storage.runs import runs
-from storage.runs.schema import run_units
+from storage.schema import run_units
 from tests.support.hub import ServedHub, answering, over_unix
 
 

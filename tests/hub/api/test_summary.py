@@ -14,7 +14,7 @@ from protocol.ids import UserId
 from protocol.lifecycles import RunOutcome, RunState
 from storage.agents import agents
 from storage.devices import users
-from storage.runs.schema import items, model_calls
+from storage.schema import items, model_calls
 from tests.support.hub import ServedHub, answering, over_unix
 
 HOUR_MS = 3_600_000

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from protocol.lifecycles import RunState
 from storage.devices import devices
-from storage.runs.schema import run_units
+from storage.schema import run_units
 from tests.support.hub import answering, over_unix
 
 

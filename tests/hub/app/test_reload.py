@@ -31,9 +31,9 @@ from protocol.handshake import DeviceHello
 from protocol.ids import AgentId, DeviceId, UserId
 from storage import audit
 from storage.agents import agent_states
-from storage.agents.schema import agents as agent_table
 from storage.coordination import gateway_agents, gateways
 from storage.devices import devices, users
+from storage.schema import agents as agent_table
 from tests.support.hub import open_context
 from tests.support.link import FakeLink
 from tests.support.log import opened_log

@@ -9,7 +9,8 @@ from anyio.from_thread import BlockingPortal
 
 from protocol.handshake import CAPABILITY_OF
 from protocol.work import Action
-from storage.runs import item_verdicts, schema
+from storage import schema
+from storage.runs import item_verdicts
 from tests.hub.api.test_item_routes import keep
 from tests.hub.cli.conftest import Hub
 from tests.support.hub import ServedHub

@@ -17,7 +17,7 @@ from hub.cli import show
 from hub.cli.options import Moment
 from protocol.lifecycles import RunOutcome, RunState
 from protocol.work import AgentComplete, SkippedFile
-from storage.runs.schema import runs as run_table
+from storage.schema import runs as run_table
 from tests.hub.cli.conftest import Hub, Leads
 from tests.support.clock import START, FakeClock
 from tests.support.hub import ServedHub

@@ -9,8 +9,8 @@ import sqlalchemy as sa
 
 from protocol.errors import ErrorCode
 from protocol.messages import MessageEvent, MessageKind, MessageState
-from storage.agents.schema import agent_states
 from storage.coordination import message_rows
+from storage.schema import agent_states
 from tests.hub.coordination.post import DAY_MS, GATEWAY, LEAD, WORKER, WORKERS, PostBench, open_post
 from tests.support.gateway import FakeGateway, fake_gateway
 

@@ -18,7 +18,7 @@ from storage import audit, retention
 from storage.coordination import boards
 from storage.coordination.broadcasts import BoardResult, UnknownBroadcast
 from storage.coordination.messages import TooManyMessages
-from storage.coordination.schema import messages
+from storage.schema import messages
 from storage.store import Store, open_store
 from tests.hub.coordination.leading import (
     OPERATOR,

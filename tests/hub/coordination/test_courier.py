@@ -12,10 +12,10 @@ from protocol.errors import ErrorCode
 from protocol.ids import AgentId, GatewayId
 from protocol.messages import MessageKind, MessageState, QueueMode, attempt_key
 from storage import audit
-from storage.agents.schema import agent_states
 from storage.coordination import board_memory, messages
 from storage.coordination.board_memory import MemoryFilter
-from storage.coordination.schema import gateways as gateway_table
+from storage.schema import agent_states
+from storage.schema import gateways as gateway_table
 from tests.hub.coordination.post import BOARD, LEAD, LEADS, OWNER, WORKER, WORKERS, PostBench, open_post
 from tests.support.gateway import Fails, FakeGateway, Row, fake_gateway
 from tests.support.wire import until

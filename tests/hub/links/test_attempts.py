@@ -9,7 +9,7 @@ from hub.links.refusals import ENTRIES, OTHERS, RefusalSamples
 from hub.links.roster import Takeovers
 from protocol.ids import DeviceId
 from storage.devices.attempts import AttemptLimits
-from storage.devices.schema import failed_attempts
+from storage.schema import failed_attempts
 from storage.store import Store, open_store
 from tests.support.clock import FakeClock
 from tests.support.postgres import Postgres

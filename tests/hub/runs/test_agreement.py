@@ -22,10 +22,9 @@ from protocol.frame import ErrorBody
 from protocol.handshake import StoreMark
 from protocol.ids import CallId
 from protocol.work import Action, Answer, ToolCall
-from storage.devices.schema import devices
 from storage.runs import agreement, calls
 from storage.runs.calls import ReportedVerdict
-from storage.runs.schema import items
+from storage.schema import devices, items
 from tests.hub.runs.past import Past, store_of_device
 from tests.support.link import FakeLink
 from tests.support.runs import Bench

@@ -24,7 +24,7 @@ from storage.agents.agents import AgentRow
 from storage.kernel.database import Busy
 from storage.runs import run_claims, run_moves, run_pauses
 from storage.runs.runs import RunRow
-from storage.runs.schema import runs as run_table
+from storage.schema import runs as run_table
 from storage.store import ObservedDatabase, Store
 from tests.support.runs import Bench, folder, titles
 

@@ -17,13 +17,18 @@ from hub.runs.housekeeping import EVERY_S, FIRST_AFTER_S, HEAD_EVERY_S, LEASE, H
 from hub.settings.limit_settings import RetentionSettings
 from protocol.ids import BootId, NodeId
 from storage import audit, retention
-from storage.agents.schema import agents
 from storage.devices import nodes
 from storage.kernel.database import measure_used
 from storage.runs import orphans
-from storage.runs.schema import model_answers, unit_ledger
-from storage.schedules.schema import schedule_fires, schedules
-from storage.schema import idempotency_keys, leases
+from storage.schema import (
+    agents,
+    idempotency_keys,
+    leases,
+    model_answers,
+    schedule_fires,
+    schedules,
+    unit_ledger,
+)
 from storage.schema import nodes as nodes_table
 from storage.store import Store, open_store
 from tests.storage.rows import make_agent

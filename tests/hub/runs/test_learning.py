@@ -11,7 +11,7 @@ from hub.runs.message_work import MOST_JUDGED, judged_titles
 from hub.runs.run_order import RunOrder
 from protocol.tables import TableName
 from storage.runs.items import DAY_MS
-from storage.runs.schema import items
+from storage.schema import items
 from storage.store import Connection
 from tests.support.runs import Bench, declare_agent, folder
 

@@ -34,7 +34,7 @@ from storage.connectors.connectors import DeclaredConnector
 from storage.runs import excerpts, item_lists, run_pauses, runs
 from storage.runs.item_lists import ItemFilter
 from storage.runs.runs import RunRow
-from storage.runs.schema import items
+from storage.schema import items
 from storage.store import Store
 from tests.support.clock import FakeClock
 from tests.support.link import FakeLink

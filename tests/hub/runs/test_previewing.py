@@ -29,8 +29,7 @@ from storage.connectors import seen_messages
 from storage.runs import model_calls
 from storage.runs.run_moves import CannotRun
 from storage.runs.runs import RunRow
-from storage.runs.schema import items
-from storage.schema import metadata
+from storage.schema import items, metadata
 from storage.store import Connection, Store
 from tests.support.clock import FakeClock
 from tests.support.link import FakeLink

@@ -34,8 +34,8 @@ from storage.kernel.database import Busy
 from storage.runs import run_pauses, runs
 from storage.runs.calls import open_calls
 from storage.runs.runs import HeldRun
-from storage.runs.schema import unit_ledger
 from storage.runs.units import RENEWED_AFTER_MS
+from storage.schema import unit_ledger
 from storage.store import Store
 from tests.storage.rows import calls, known_units, plan
 from tests.support.runs import PAGED, TAKEN, Bench, folder, titles

@@ -12,12 +12,12 @@ import sqlalchemy as sa
 from hub.clock import IdFactory, epoch_ms
 from protocol.lifecycles import RunState
 from storage.agents.agents import AgentRow
-from storage.agents.schema import agent_configs as configs
 from storage.devices import nodes
-from storage.runs.schema import runs as run_table
 from storage.schedules.schedule_rows import DeclaredSchedule
-from storage.schedules.schema import schedules as schedule_table
+from storage.schema import agent_configs as configs
 from storage.schema import hub as hub_table
+from storage.schema import runs as run_table
+from storage.schema import schedules as schedule_table
 from storage.store import open_store
 from tests.support.clock import START, FakeClock
 from tests.support.schedules import BOOT, DAILY, HOUR_S, HOURLY, OTHER_BOOT, Desk, Shared, hours

@@ -8,8 +8,7 @@ import sqlalchemy as sa
 from hub.runs.verdict_delivery import VerdictDelivery
 from protocol.errors import ErrorCode, LinkLost
 from protocol.work import Answer, ToolCall
-from storage.devices.schema import devices
-from storage.runs.schema import items
+from storage.schema import devices, items
 from storage.store import Store
 from tests.storage.test_item_verdicts import EPOCH, at_device, give, stored
 from tests.storage.test_items import DESK

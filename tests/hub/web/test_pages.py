@@ -31,8 +31,8 @@ from storage.agents import agents
 from storage.runs import item_verdicts, items
 from storage.runs.item_verdicts import VerdictAnswer
 from storage.runs.items import Decision
-from storage.runs.schema import items as item_rows
-from storage.runs.schema import model_calls, runs
+from storage.schema import items as item_rows
+from storage.schema import model_calls, runs
 from tests.hub.test_dates import ZONES
 from tests.support.browser import chromium
 from tests.support.clock import START

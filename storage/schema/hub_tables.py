@@ -1,12 +1,6 @@
-"""Tables of the database, declared once for SQLite and PostgreSQL: those of the hub itself, and all others.
+"""Tables of the hub itself: its nodes and their leases, logs, changes and keys."""
 
-``SCHEMA.md`` describes the contents of each. Forbidden states are constraints, written so that NULL does not
-satisfy them. Instants are UTC epoch milliseconds, ids are text. ``kernel/migrations/`` leads to the same
-tables step by step, and a test compares the two.
-"""
-
-from importlib import import_module
-from typing import Any, Final
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -19,31 +13,12 @@ from storage.kernel.columns import (
     expires,
     index,
     key,
-    metadata,
     number,
     one_of,
     table,
     text,
     waits,
 )
-
-__all__ = [
-    "activity_log",
-    "audit_log",
-    "changes",
-    "hub",
-    "idempotency_keys",
-    "issue_mutes",
-    "leases",
-    "metadata",
-    "nodes",
-    "settings_revisions",
-]
-
-SUBJECTS: Final = ("agents", "connectors", "coordination", "devices", "runs", "schedules")
-
-for subject in SUBJECTS:
-    import_module(f"storage.{subject}.schema")  # which declares its tables in ``metadata``
 
 hub = table("hub", key("key"), text("value"), rowid=False)
 
