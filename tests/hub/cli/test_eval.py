@@ -14,6 +14,7 @@ from hub.app.evaluation import MOST_SHOWN_CHARS, MOST_STORED
 from hub.cli.failure import Exit
 from hub.extraction.embedded import free_port
 from hub.extraction.endpoint import CHUNK_TOKENS
+from protocol.backoff import Backoff
 from tests.hub.cli.conftest import Hub
 from tests.support.hub import ServedHub
 from tests.support.oracle import MODEL_NAME, Fault, Oracle, plant
@@ -409,7 +410,7 @@ def test_without_quota_it_is_69(hub: Hub, folder: Path, oracle: Oracle) -> None:
 
 
 def test_an_unreachable_model_is_69(hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hub.extraction.endpoint.MAX_TRIES", 1)
+    monkeypatch.setattr("hub.extraction.endpoint._BACKOFF", Backoff(base_s=0.001, cap_s=0.001))
     write_settings(folder, f"http://127.0.0.1:{free_port()}/v1")
     done = hub(*words_for(folder))
     assert done.exit_code == 69, done.stderr
