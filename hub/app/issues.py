@@ -128,8 +128,7 @@ def watch_for_issues(
         "keys": partial(external.check_keys, accounts),
         "files of connectors": partial(external.check_files, store, accounts),
         "connectors": partial(external.check_connectors, store, accounts.way_in),
-        "models": partial(external.check_circuits, models_in_use.breakers),
-        "runs that wait for models": partial(external.check_waiting_runs, store, away),
+        "models": partial(external.check_models, store, models_in_use.breakers, away),
         "bus": partial(external.check_bus, bus_lost),
     }
     if spans is not None:

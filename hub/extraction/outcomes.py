@@ -49,7 +49,11 @@ class _Opened(msgspec.Struct, frozen=True):
 
 
 class Breaker:
-    """Circuit breaker of one endpoint."""
+    """Circuit breaker of one endpoint.
+
+    Attributes:
+        failed_at: time of the first failure since the last answer; None while there is none.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -57,6 +61,7 @@ class Breaker:
         self._openings = 0  # since the last answer
         self._opened: _Opened | None = None
         self._unanswered: ModelUnavailable | None = None
+        self.failed_at: datetime | None = None
 
     @property
     def circuit(self) -> Circuit:
@@ -78,7 +83,7 @@ class Breaker:
     def succeeded(self) -> None:
         """Record an answer, which closes the circuit."""
         self._in_a_row = self._openings = 0
-        self._opened = self._unanswered = None
+        self._opened = self._unanswered = self.failed_at = None
 
     def try_now(self) -> None:
         """End the delay at a person's request: the next question tests the endpoint."""
@@ -97,6 +102,8 @@ class Breaker:
                 self._in_a_row += 1
                 if self._in_a_row >= FAILURES:
                     self._open(error, self._next_wait_s())
+        if self.error is not None:
+            self.failed_at = self.failed_at or self._clock.now()
 
     def check_quota(self) -> None:
         """Raise the known error again, without a request, while the quota is used up.

@@ -96,52 +96,61 @@ async def check_reach(endpoints: Mapping[str, Reach], now: datetime) -> Iterable
     ]
 
 
-async def check_circuits(breakers: Mapping[str, Breaker], now: datetime) -> Iterable[Finding]:
-    """Find models that gave no answer to the last question, or have no quota left."""
-    answering = [name for name, breaker in breakers.items() if breaker.error is None]
-    meanwhile = f"{answering[0]} is asked instead" if answering else "no document is read by a model"
-    return [
-        warning(
-            "model.left_alone",
-            f"{breaker.error}; {_again(breaker, now)}, and until then {meanwhile}",
-            fix="start it, or correct its table in hub.toml: hub config edit; then hub doctor --online",
-            subject=name,
-        )
-        for name, breaker in breakers.items()
-        if breaker.error is not None
-    ]
-
-
-def _again(breaker: Breaker, now: datetime) -> str:
-    if breaker.circuit is not Circuit.OPEN:
-        return "the next document finds out whether it is over"
-    return f"it is asked again after {describe_time(now + timedelta(seconds=breaker.wait_s), now, UTC)}"
-
-
 class Away(Protocol):
     """Callable that returns why no model is asked, or None while one is. See ``ModelGates.away``."""
 
     def __call__(self, *, allow_cloud: bool) -> str | None: ...
 
 
-async def check_waiting_runs(store: Store, away: Away, now: datetime) -> Iterable[Finding]:
-    """Find runs that wait for a model that does not answer."""
-    found = []
-    for waits in await store.read(run_pauses.model_waits):
-        which = "model" if waits.allow_cloud else "model of agents without the cloud"
-        why = away(allow_cloud=waits.allow_cloud) or "it is asked again now"
-        many = "1 run waits" if waits.count == 1 else f"{waits.count} runs wait"
-        found.append(
-            warning(
-                "model.away",
-                f"{many} for the {which}, which gives no answers: {why}",
-                fix="hub doctor --online checks its endpoint; hub runs lists the waiting runs,"
-                " and they continue once the model answers",
-                subject="" if waits.allow_cloud else "without the cloud",
-                since=from_epoch_ms(waits.since),
-            )
+async def check_models(
+    store: Store, breakers: Mapping[str, Breaker], away: Away, now: datetime
+) -> Iterable[Finding]:
+    """Find models that gave no answer to the last question, or have no quota left, and who waits for them.
+
+    A circuit breaker keeps the error from the first failure until an answer, so that the finding holds while
+    waiting runs try again. After a restart no breaker knows of it, and the waiting runs alone show it.
+    """
+    waiting = await store.read(run_pauses.model_waits)
+    failing = {name: breaker for name, breaker in breakers.items() if breaker.error is not None}
+    if not failing:
+        return [_about_waits(waits, away) for waits in waiting]
+    answering = [name for name in breakers if name not in failing]
+    meanwhile = f"{answering[0]} is asked instead" if answering else "no document is read by a model"
+    if count := sum(waits.count for waits in waiting):
+        meanwhile += f"; {_spelled_waits(count)}"
+    return [
+        warning(
+            "model.away",
+            f"{breaker.error}; {_again(breaker, now)}, and until then {meanwhile}",
+            fix="start it, or correct its table in hub.toml: hub config edit; then hub doctor --online",
+            subject=name,
+            since=breaker.failed_at,
         )
-    return found
+        for name, breaker in failing.items()
+    ]
+
+
+def _about_waits(waits: run_pauses.ModelWaits, away: Away) -> Finding:
+    which = "model" if waits.allow_cloud else "model of agents without the cloud"
+    why = away(allow_cloud=waits.allow_cloud) or "it is asked again now"
+    return warning(
+        "model.away",
+        f"{_spelled_waits(waits.count)} for the {which}, which gives no answers: {why}",
+        fix="hub doctor --online checks its endpoint; hub runs lists the waiting runs,"
+        " and they continue once the model answers",
+        subject="" if waits.allow_cloud else "without the cloud",
+        since=from_epoch_ms(waits.since),
+    )
+
+
+def _spelled_waits(count: int) -> str:
+    return "1 run waits" if count == 1 else f"{count} runs wait"
+
+
+def _again(breaker: Breaker, now: datetime) -> str:
+    if breaker.circuit is not Circuit.OPEN:
+        return "the next document finds out whether it is over"
+    return f"it is asked again after {describe_time(now + timedelta(seconds=breaker.wait_s), now, UTC)}"
 
 
 async def check_connectors(

@@ -12,22 +12,25 @@ from hub.health.external import (
     BUS_AWAY_FOR,
     DAY_MS,
     check_bus,
-    check_circuits,
     check_connectors,
     check_gateway_agents,
     check_gateways,
+    check_models,
     check_reach,
 )
 from hub.health.issues import Finding
 from hub.openclaw import GatewayHealth, GatewayState, Problem
 from protocol.ids import AgentId, TokenId, UserId
+from protocol.lifecycles import PauseReason, RunEvent, RunState
 from storage.connectors import connectors, credentials
 from storage.connectors.connectors import DeclaredConnector
 from storage.coordination import gateway_agents, gateways
 from storage.coordination.gateways import DeclaredGateway
 from storage.devices import users
 from storage.devices.tokens import create_agent_token
+from storage.runs import run_moves, run_pauses
 from storage.store import Store, open_store
+from tests.storage.rows import make_run
 from tests.support.clock import START, FakeClock
 
 OWNER = UserId("owner-id")
@@ -159,10 +162,12 @@ async def test_each_endpoint_that_does_not_answer_is_reported_with_its_error() -
     assert found.explanation == f"{asked}: http://127.0.0.1:1/v1 does not answer"
 
 
-async def test_a_model_without_quota_is_reported_with_the_next_attempt_and_its_substitute() -> None:
+async def test_a_model_without_quota_is_reported_with_the_next_attempt_and_its_substitute(
+    store: Store,
+) -> None:
     clock = FakeClock()
     breakers = {"first": Breaker(clock), "second": Breaker(clock)}
-    look = partial(check_circuits, breakers)
+    look = partial(check_models, store, breakers, lambda *, allow_cloud: None)
     assert list(await look(clock.now())) == []
     breakers["first"].failed(ModelExhausted("no quota is left", reason="rate_limit", retry_after_s=90.0))
     (found,) = await look(clock.now())
@@ -181,21 +186,30 @@ async def test_a_model_without_quota_is_reported_with_the_next_attempt_and_its_s
     assert "it is asked again after 2026-01-06 00:01 UTC, and" in found.explanation
 
 
-async def test_a_model_that_gave_no_answer_is_reported_until_it_gives_one() -> None:
-    breaker = Breaker(FakeClock())
+async def test_a_model_that_gave_no_answer_is_one_finding_from_the_first_failure_until_an_answer(
+    store: Store,
+) -> None:
+    clock = FakeClock()
+    breaker = Breaker(clock)
+    look = partial(check_models, store, {"only": breaker}, lambda *, allow_cloud: "no answer")
     breaker.failed(ModelUnavailable("no answer (HTTP 500)"))
-    (found,) = await check_circuits({"only": breaker}, START)
-    assert breaker.circuit is Circuit.CLOSED
-    assert found.explanation.startswith("no answer (HTTP 500); the next document finds out")
+    (found,) = await look(clock.now())
+    assert (breaker.circuit, found.id, found.since) == (Circuit.CLOSED, "model.away", START)
+    assert found.explanation == (
+        "no answer (HTTP 500); the next document finds out whether it is over,"
+        " and until then no document is read by a model"
+    )
+    run = await store.write(make_run, state=RunState.RUNNING)
+    await store.write(run_moves.move, run.held, RunEvent.MODEL_AWAY, at=AT, actor="hub")
+    (waited,) = await look(clock.now())
+    assert waited.explanation.endswith("; 1 run waits")
+    clock.advance(60)
+    await store.write(run_pauses.resume_runs, PauseReason.MODEL_AWAY, at=AT)
+    breaker.failed(ModelUnavailable("no answer (HTTP 500)"))
+    (tried,) = await look(clock.now())  # while the run asks again
+    assert (tried.id, tried.subject, tried.since) == (waited.id, waited.subject, START)
     breaker.succeeded()
-    assert list(await check_circuits({"only": breaker}, START)) == []
-
-
-async def test_when_no_model_is_left_that_is_said() -> None:
-    breaker = Breaker(FakeClock())
-    breaker.failed(ModelExhausted("no quota is left", reason="billing"))
-    (found,) = await check_circuits({"only": breaker}, START)
-    assert "no document is read by a model" in found.explanation
+    assert list(await look(clock.now())) == []
 
 
 async def declare(store: Store) -> None:

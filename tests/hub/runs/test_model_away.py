@@ -93,7 +93,7 @@ async def test_nothing_is_asked_while_the_model_is_known_to_be_away(bench: Bench
 
 
 async def test_the_doctor_says_how_many_runs_wait_for_the_model_since_when_and_why(bench: Bench) -> None:
-    look = partial(external.check_waiting_runs, bench.store, bench.asking.gates.away)
+    look = partial(external.check_models, bench.store, {}, bench.asking.gates.away)
     assert list(await look(bench.clock.now())) == []
     take_away(bench)
     bench.connect(runs=folder(**FILES) + folder(d="A new riddle."))
