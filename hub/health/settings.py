@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
-from hub.api.door.certificates import ending
+from hub.api.door.certificates import RENEW, ending
 from hub.api.door.roles import Scope
 from hub.clock import from_epoch_ms
 from hub.health.issues import Finding, error, notice, post, warning
@@ -18,6 +18,7 @@ from storage.store import Store
 MOST_NAMED: Final = 5
 MOST_NODES: Final = 1_000
 RELOAD: Final = post("Read the file anew", "hub reload", "/v1/reload", Scope.SETTINGS)
+_WITH_A_CHECK: Final = (".insecure", ".tls.certificate")  # keys whose warnings have a check of their own
 REVISION_TAKES: Final = timedelta(seconds=30)  # at most, until every node uses a new one
 
 
@@ -59,7 +60,7 @@ async def check_warnings(settings: Reloader, now: datetime) -> Iterable[Finding]
             subject=problem.path,
         )
         for problem in settings.reading.problems
-        if problem.severity is Severity.WARNING and not problem.path.endswith(".insecure")
+        if problem.severity is Severity.WARNING and not problem.path.endswith(_WITH_A_CHECK)
     ]
 
 
@@ -144,10 +145,9 @@ async def check_certificates(in_use: Callable[[], Iterable[Certificate]], now: d
 
 def _about_certificate(one: Certificate, now: datetime) -> Iterator[Finding]:
     called = f"the certificate of [listen.{one.listener}]"
-    fix = "put a new one in its place; the hub takes it up within seconds, or by 'hub reload'"
     if explanation := ending(one.ends_at, now):
         finding = error if one.ends_at <= now else warning
-        yield finding("certificate.ends", f"{called} {explanation}", fix=fix, subject=one.listener)
+        yield finding("certificate.ends", f"{called} {explanation}", fix=RENEW, subject=one.listener)
     if one.refused:
         yield error(
             "certificate.refused",

@@ -103,6 +103,7 @@ def _found_in_certificate(
     now: datetime,
 ) -> Iterator[Problem]:
     from hub.api.door.certificates import (  # imported here: it needs a library
+        RENEW,
         CertificateUnread,
         CertificateUnusable,
         ending,
@@ -118,7 +119,7 @@ def _found_in_certificate(
         yield report.error(path, str(error))
         return
     if message := ending(pair.expires_at, now):
-        yield report.warning((*path, "certificate"), message, "put a new one in its place, then hub reload")
+        yield report.warning((*path, "certificate"), message, RENEW)
     if is_open_to_others(tls.key):
         yield report.warning((*path, "key"), f"others may read {tls.key}", f"chmod 600 {tls.key}")
 
