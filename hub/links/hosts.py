@@ -24,6 +24,8 @@ from protocol.errors import ErrorCode, HubError
 
 _OF_THIS_MACHINE: Final = frozenset({"localhost"})
 _OF_SCHEMES: Final = (80, 443)  # default ports of ws and wss
+_NAME: Final = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63}){0,9}\.?")  # safe in a shell
+_SHOWN: Final = 100  # characters of a refused Host
 
 
 class Hosts:
@@ -40,6 +42,19 @@ class Hosts:
         """Return True if a request may have *host* as its Host, with or without a port."""
         name = _without_port(host.strip().lower())
         return name.rstrip(".") in self._names or _address(name) is not None
+
+    def refusal(self, host: str, listener: str) -> str:
+        """Return why *host* is refused, and the command that allows it at ``[listen.`` *listener* ``]``.
+
+        The text is for anyone who asks, so that it does not name the hosts that are listed.
+        """
+        name = _without_port(host.strip().lower())
+        refused = f"this hub is not called {host[:_SHOWN]!r}"
+        if not _NAME.fullmatch(name):
+            return refused
+        if any(_address(listed) is None for listed in self._listed):
+            return f"{refused}: if it leads here, add it to hosts of [listen.{listener}]: hub config edit"
+        return f"{refused}: if it leads here, hub config set 'listen.{listener}.hosts=[\"{name}\"]'"
 
     def are_of(self, host: str, local: tuple[str, int]) -> bool:
         """Return True if the dialled *host* can only lead to this listener.

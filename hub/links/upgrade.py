@@ -20,7 +20,6 @@ from protocol.frame import PATH
 from protocol.handshake import NONCE_CHARACTERS, NONCE_HEADER
 
 _NONCE: Final = re.compile(rf"[A-Za-z0-9_-]{{{NONCE_CHARACTERS}}}")
-MAX_NAME: Final = 100  # longest part of a name repeated in an answer
 
 
 class RequestRefused(HubError):
@@ -103,7 +102,7 @@ class UpgradeRules:
         if len(nonces) != 1 or not _NONCE.fullmatch(nonces[0]):
             raise RequestRefused(ErrorCode.BAD_PARAMS, f"{NONCE_HEADER} is base64url of 32 bytes, once")
         if not self._hosts.are_of(host, local):
-            raise _wrong_host(host)
+            raise self._wrong_host(host)
         return host, nonces[0]
 
     def client(self, request: Request, peer: str) -> str:
@@ -124,7 +123,7 @@ class UpgradeRules:
         headers = request.headers
         hosts = headers.get_all("Host")
         if len(hosts) != 1 or hosts[0] not in self._hosts:
-            raise _wrong_host(" ".join(hosts))
+            raise self._wrong_host(" ".join(hosts))
         if any(origin.lower() not in self._origins for origin in headers.get_all("Origin")):
             raise RequestRefused(ErrorCode.FOREIGN_ORIGIN, "a page of this origin may not connect")
         forwarding = {name: values for name in FORWARDING if (values := headers.get_all(name))}
@@ -133,10 +132,8 @@ class UpgradeRules:
         except BadForwarding as error:
             raise RequestRefused(ErrorCode.UNTRUSTED_PROXY, str(error)) from error
 
-
-def _wrong_host(host: str) -> RequestRefused:
-    message = f"this hub is not called {host[:MAX_NAME]!r}: write that name, without a port, into hosts"
-    return RequestRefused(ErrorCode.WRONG_HOST, f"{message} of [listen.devices], if it leads here")
+    def _wrong_host(self, host: str) -> RequestRefused:
+        return RequestRefused(ErrorCode.WRONG_HOST, self._hosts.refusal(host, "devices"))
 
 
 def bearer(headers: Headers) -> str | None:

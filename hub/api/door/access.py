@@ -312,7 +312,7 @@ class Access:
         """Raise Refused for an unknown host name (DNS rebinding) or a page of another origin."""
         host = headers.get("host", "").lower()
         if len(headers.getlist("host")) != 1 or host not in self.hosts:
-            raise Refused(ErrorCode.WRONG_HOST, f"this hub is not called {host[:100] or 'nothing'}")
+            raise Refused(ErrorCode.WRONG_HOST, self.hosts.refusal(host, "operator"))
         origin = headers.get("origin")
         if origin is not None:
             if origin.lower() not in (f"http://{host}", f"https://{host}"):

@@ -200,8 +200,9 @@ class Hooks:
             BadForwarding: a forwarding header came from a peer that is not a trusted proxy.
         """
         headers = Headers(scope=scope)
-        if len(headers.getlist("host")) != 1 or headers["host"] not in self.hosts:
-            raise Refused(ErrorCode.WRONG_HOST, "this hub is not called so; name it in hosts of its listener")
+        hosts = headers.getlist("host")
+        if len(hosts) != 1 or hosts[0] not in self.hosts:
+            raise Refused(ErrorCode.WRONG_HOST, self.hosts.refusal(" ".join(hosts), "webhooks"))
         forwarded = {name: values for name in FORWARDING if (values := headers.getlist(name))}
         self.proxies.client(scope["client"][0], forwarded)
         path: str = scope["path"]

@@ -82,6 +82,23 @@ def test_any_other_name_is_not(host: str) -> None:
     assert host not in Hosts(["hub.example"])
 
 
+@pytest.mark.parametrize(
+    ("host", "listed", "mend"),
+    [("Desk.lan:8770", [], "hub config set 'listen.devices.hosts=[\"desk.lan\"]'"),
+     ("desk.lan", ["0.0.0.0"], "hub config set 'listen.devices.hosts=[\"desk.lan\"]'"),
+     ("desk.lan", ["hub.example"], "add it to hosts of [listen.devices]: hub config edit"),
+     ("a'; reboot #", [], ""), ("$(reboot)", [], ""), ("x" * 9_000, [], ""), ("", [], "")],
+)  # fmt: skip
+def test_a_refused_host_is_named_with_the_command_that_allows_it_if_it_is_a_name(
+    host: str, listed: list[str], mend: str
+) -> None:
+    refused = Hosts(listed).refusal(host, "devices")
+    assert refused == f"this hub is not called {host[:100]!r}" + (
+        f": if it leads here, {mend}" if mend else ""
+    )
+    assert "hub.example" not in refused
+
+
 @pytest.mark.parametrize("peer", ["203.0.113.9", "::ffff:203.0.113.9", "2001:db8::1"])
 def test_if_only_proxies_may_connect_no_other_client_of_the_network_does(peer: str) -> None:
     with pytest.raises(BadForwarding, match="for its machine and its proxies"):
