@@ -56,7 +56,9 @@ class DatabaseHealth:
     def check_writable(self) -> None:
         """Refuse a write to a database that was damaged or replaced. Raises StorageError."""
         if self.condition is not None and self.condition.is_lasting:
-            raise type(self.condition.error)(f"the hub writes no more: {self.condition.error}")
+            refusal = type(self.condition.error)(f"the hub writes no more: {self.condition.error}")
+            refusal.is_on_a_server = self.condition.error.is_on_a_server
+            raise refusal
 
     def failed(self, error: StorageError, *, is_write: bool) -> None:
         """Note the error of a job."""

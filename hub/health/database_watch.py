@@ -15,7 +15,7 @@ from hub.log import Channel
 from hub.turns import Turns
 from storage.devices import nodes
 from storage.devices.nodes import LostLease
-from storage.kernel.database import REMEDIES, StorageError, Trouble
+from storage.kernel.database import StorageError, Trouble
 from storage.kernel.sqlite import SqliteDatabase
 from storage.kernel.sqlite_files import SqliteFiles
 from storage.store import Connection, ObservedDatabase
@@ -30,8 +30,6 @@ VALID_S: Final = 30.0  # for so long a write may go without an answer, as on a b
 PAGES_EVERY_S: Final = 10.0
 NAMED: Final = 5  # damaged tables
 PAGES_REST: Final = 50  # times as long as all pages took to read: 2 % of one core at most
-
-_RESTORE_SERVER: Final = "hub drain; restore a dump with pg_restore, see backup.md; hub serve"
 
 
 class DatabaseWatch:
@@ -78,14 +76,11 @@ class DatabaseWatch:
         condition = self._store.health.condition
         if condition is None:
             return self._silence
-        fix = REMEDIES[condition.trouble]
-        if condition.trouble is Trouble.DAMAGED and self._store.is_shared:
-            fix = _RESTORE_SERVER
         stopped = ": the hub writes no more, and starts no run" if condition.is_lasting else ""
         return error(
             f"database.{condition.trouble}",
             f"{condition.error}{self._more}{stopped}",
-            fix=fix,
+            fix=condition.error.hint,
             since=from_epoch_ms(condition.since_ms),
             is_stop=True,
         )

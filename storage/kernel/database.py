@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, ClassVar, Concatenate, Final, ParamSpec, Protocol, TypeVar
+from typing import Any, ClassVar, Concatenate, Final, ParamSpec, Protocol, Self, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -75,26 +75,38 @@ REMEDIES: Final = {
     Trouble.FULL: "free some space; the hub continues within seconds",
     Trouble.READ_ONLY: "let the hub's user write the file and its folder; the hub continues by itself",
     Trouble.FAILING: "see dmesg for the disk, quota and ulimit -f for limits; the hub continues by itself",
-    Trouble.AWAY: "see whether its address is right, its server runs, and who may open its file;"
-    " the hub continues by itself",
-    Trouble.BUSY: "end the program that holds it: fuser -v FILE, or pg_stat_activity of its server;"
-    " the hub continues by itself",
+    Trouble.AWAY: "see whether its address is right, and who may open its file; the hub continues by itself",
+    Trouble.BUSY: "end the program that holds it: fuser -v FILE; the hub continues by itself",
+}
+REMEDIES_ON_A_SERVER: Final = REMEDIES | {
+    Trouble.DAMAGED: "hub drain; restore a dump with pg_restore, see backup.md; hub serve",
+    Trouble.READ_ONLY: "let the hub's role write, at a server that takes writes; the hub continues by itself",
+    Trouble.FAILING: "see the log of the server; the hub continues by itself",
+    Trouble.AWAY: "see whether its address is right, and its server runs; the hub continues by itself",
+    Trouble.BUSY: "end what holds it: SELECT * FROM pg_stat_activity; the hub continues by itself",
 }
 
 
 class StorageError(HubError):
     """Error: the database could not run the job. Nothing of the job was written.
 
-    *trouble*: condition of the database that the error shows, if any.
+    *trouble*: condition of the database that the error shows, if any. *is_on_a_server*: not of a file here.
     """
 
     code = ErrorCode.DATABASE_UNAVAILABLE
     trouble: ClassVar[Trouble | None] = None
+    is_on_a_server = False
 
     @property
     def hint(self) -> str:
         """Remedy of the condition; empty without a condition."""
-        return "" if self.trouble is None else REMEDIES[self.trouble]
+        remedies = REMEDIES_ON_A_SERVER if self.is_on_a_server else REMEDIES
+        return "" if self.trouble is None else remedies[self.trouble]
+
+    def on_a_server(self) -> Self:
+        """Mark the error as one of a database server, and return it."""
+        self.is_on_a_server = True
+        return self
 
 
 class Busy(StorageError):
@@ -292,7 +304,7 @@ def _of_state(state: str, error: sa.exc.DBAPIError) -> Exception:
         if (known := _STATES.get(state[:length])) is not None:
             kind, message = known
             # Only the first argument: the detail contains values of the row.
-            return kind(f"{message}: {error.orig.args[0] if error.orig else state}")
+            return kind(f"{message}: {error.orig.args[0] if error.orig else state}").on_a_server()
     return error
 
 

@@ -157,7 +157,9 @@ class PostgresDatabase:
             # Cancelling a statement costs its connection, and leaves the outcome unknown.
             with anyio.move_on_after(JOB_S, shield=True):
                 return await _run_again(engine, call, is_write=is_write)
-            raise Unavailable(f"the database took longer than {JOB_S:.0f} s; it may have taken effect")
+            raise Unavailable(
+                f"the database took longer than {JOB_S:.0f} s; it may have taken effect"
+            ).on_a_server()
         finally:
             self._places.give_back()
 
@@ -263,11 +265,12 @@ def _is_undone(error: Exception) -> bool:
 
 def _ours(error: Exception) -> Exception:
     if isinstance(error, sa.exc.PendingRollbackError):
-        return Unavailable("the connection to the database was lost")
+        return Unavailable("the connection to the database was lost").on_a_server()
     if isinstance(error, TimeoutError):
-        return Unavailable("the database did not answer in time")
+        return Unavailable("the database did not answer in time").on_a_server()
     if isinstance(error, OSError):
-        return Unavailable(f"the database cannot be reached: {error.strerror or type(error).__name__}")
+        fault = error.strerror or type(error).__name__
+        return Unavailable(f"the database cannot be reached: {fault}").on_a_server()
     return translated(error)
 
 
@@ -354,7 +357,7 @@ async def _connect(*args: Any, **options: Any) -> Any:
 
 
 def _cannot_open(url: str, fault: str) -> Unavailable:
-    return Unavailable(f"cannot open the database {shown(url)}: {fault}")
+    return Unavailable(f"cannot open the database {shown(url)}: {fault}").on_a_server()
 
 
 async def _run_once(url: str, fn: Callable[[sa.Connection], T]) -> T:

@@ -1,6 +1,7 @@
 """Faults of the hub's database become conditions; a passing condition ends by itself."""
 
 import json
+import re
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing, suppress
@@ -271,7 +272,7 @@ def test_each_code_of_a_database_has_the_hint_of_its_own_condition() -> None:
         sqlite_errorcode: int | None = None
         sqlstate: str | None = None
 
-    hints: dict[Trouble, set[str]] = {}
+    hints: dict[tuple[Trouble, bool], set[str]] = {}
     codes: list[int | str] = [*database._CODES, *database._STATES]
     for code in codes:
         cause = Raised("words")
@@ -284,6 +285,11 @@ def test_each_code_of_a_database_has_the_hint_of_its_own_condition() -> None:
             assert hint == CATALOGUE[ours.code].hint
             continue
         assert as_failure(ours).next_step == hint
-        hints.setdefault(ours.trouble, set()).add(hint)
-    assert hints == {trouble: {database.REMEDIES[trouble]} for trouble in Trouble}
-    assert [trouble for trouble, (hint,) in hints.items() if "address" in hint] == [Trouble.AWAY]
+        on_a_server = isinstance(code, str)
+        hints.setdefault((ours.trouble, on_a_server), set()).add(hint)
+    remedies = {False: database.REMEDIES, True: database.REMEDIES_ON_A_SERVER}
+    assert hints == {(trouble, where): {remedies[where][trouble]} for trouble, where in hints}
+    assert {trouble for trouble, _ in hints} == set(Trouble)
+    for (trouble, on_a_server), (hint,) in hints.items():
+        assert ("address" in hint) == (trouble is Trouble.AWAY)
+        assert not re.search(r"FILE|file|dmesg" if on_a_server else r"server|pg_", hint), hint
