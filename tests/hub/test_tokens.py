@@ -1,11 +1,11 @@
 """Tokens: their shape, and the typos that are found without asking a hub."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.tokens import LENGTH, TokenKind, check, hash_token, last4, make
 from tests.support.clock import SeededChance
+from tests.support.families import each
 
 kinds = st.sampled_from(list(TokenKind))
 TOKEN = make(TokenKind.DEVICE, SeededChance())
@@ -33,7 +33,7 @@ def test_no_two_tokens_are_alike() -> None:
     assert len({make(TokenKind.OPERATOR, chance) for _ in range(1_000)}) == 1_000
 
 
-@pytest.mark.parametrize(
+@each(
     ("token", "told"),
     [
         (TOKEN[:-1], "it has 46 characters, not 47: was all of it copied?"),

@@ -11,6 +11,7 @@ from storage.kernel.address import fault_of, has_password, shown
 from storage.kernel.database import Unavailable
 from storage.store import open_store
 from tests.support.certificates import write_certificate
+from tests.support.families import each
 from tests.support.postgres import GUARDED, PASSWORD, Postgres
 
 
@@ -47,7 +48,7 @@ async def test_no_error_contains_the_password(
     assert f"postgresql://{user}:***@" in str(refused.value)
 
 
-@pytest.mark.parametrize(
+@each(
     ("url", "people_see"),
     [
         ("postgresql://hub@db/hub", "postgresql://hub@db/hub"),
@@ -120,7 +121,7 @@ def test_an_unknown_option_of_a_database_address_is_a_problem_of_the_file() -> N
     assert fault_of("postgresql://hub@db/hub?sslmod=verify-full") is not None
 
 
-@pytest.mark.parametrize(
+@each(
     ("option", "known"),
     [
         ("sslmode=foo", "disable, allow, prefer, require, verify-ca, verify-full"),

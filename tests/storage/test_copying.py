@@ -14,6 +14,7 @@ from storage.kernel.database import Busy, Unavailable
 from storage.schema import hub, leases, metric_series
 from storage.store import Store, open_store
 from tests.storage.jobs import add
+from tests.support.families import each
 from tests.support.filling import fill
 from tests.support.postgres import Postgres
 
@@ -109,7 +110,7 @@ async def test_a_row_that_is_broken_is_named_and_nothing_is_written(file: str, s
         assert await store.read(lambda c: c.execute(sa.select(hub)).all()) == []
 
 
-@pytest.mark.parametrize(
+@each(
     ("source", "target", "fault"),
     [
         ("sqlite:////a.db", "sqlite:////b.db", "use 'hub backup' for two files"),

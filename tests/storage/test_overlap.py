@@ -3,10 +3,9 @@
 from itertools import product
 from typing import get_args
 
-import pytest
-
 from storage.schedules.fires import Fate, decide_overlap
 from storage.schedules.schedule_rows import Overlap
+from tests.support.families import each
 
 # What becomes of a fire: while nothing is there, a run is under way, one waits, both.
 TABLE = {
@@ -18,7 +17,7 @@ TABLE = {
 }
 
 
-@pytest.mark.parametrize("policy", get_args(Overlap))
+@each("policy", get_args(Overlap))
 def test_each_policy_decides_its_fires(policy: Overlap) -> None:
     found = tuple(
         decide_overlap(policy, is_under_way=under_way, is_waiting=waiting, queued=int(waiting), most=9)
@@ -27,7 +26,7 @@ def test_each_policy_decides_its_fires(policy: Overlap) -> None:
     assert found == TABLE[policy]
 
 
-@pytest.mark.parametrize("policy", ["queue_all", "allow"])
+@each("policy", ["queue_all", "allow"])
 def test_no_more_runs_of_a_schedule_wait_than_may(policy: Overlap) -> None:
     fates = [
         decide_overlap(policy, is_under_way=True, is_waiting=True, queued=queued, most=9) for queued in (8, 9)

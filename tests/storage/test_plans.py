@@ -2,9 +2,8 @@
 
 import pkgutil
 
-import pytest
-
 from storage.schema import metadata
+from tests.support.families import each
 from tests.support.plans import ALLOWED, AT_WORK, SHORT, WHOLE, Plans, Statement
 
 SCAN = "SELECT items.id \nFROM items \nWHERE items.target_table = ?"
@@ -17,7 +16,7 @@ def _found(text: str, function: str = "runs.items.new") -> list[str]:
     return plans.findings()
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "found"),
     [
         (SCAN, "SCAN items"),
@@ -33,7 +32,7 @@ def test_a_statement_that_reads_a_growing_table_is_found(text: str, found: str) 
     assert found in " ".join(_found(text)) and _found(text)
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         "SELECT items.id \nFROM items \nWHERE items.call_id = ?",

@@ -15,8 +15,8 @@ Cases = Iterable[Any] | Callable[[], Iterable[Any]]
 def each(names: str | Sequence[str], cases: Cases) -> Callable[[Test], Test]:
     """Run a test once for every case, all within one item; each failing case is reported as a subtest.
 
-    Use it in place of ``pytest.mark.parametrize`` for more than about forty cases. The fixtures of the
-    test are set up once for all cases.
+    Use it in place of ``pytest.mark.parametrize`` where no case has a mark or leaves something behind in a
+    fixture: the fixtures of the test are set up once for all cases.
 
     Args:
         names: the parameters that a case has values for; a case of a single name is the value itself.

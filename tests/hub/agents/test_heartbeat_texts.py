@@ -8,6 +8,7 @@ from hub.agents.heartbeats import MOST_RECOVERY_MS, NO_REASON, read_beat
 from protocol.agent_status import Availability, ExhaustReason
 from protocol.coordination import AgentBeat
 from storage.agents.status_writes import AgentReport
+from tests.support.families import each
 
 AT = 1_800_000_000_000
 MINUTE = 60_000
@@ -19,7 +20,7 @@ def read(status: str = "idle", *, usage_bytes: int = 100, **told: Any) -> tuple[
     return report, [doubt.what for doubt in doubts]
 
 
-@pytest.mark.parametrize(
+@each(
     ("status", "availability"),
     [
         ("idle", Availability.AVAILABLE),
@@ -40,7 +41,7 @@ def test_an_agent_that_its_device_calls_offline_is_offline() -> None:
     assert (report.is_online, report.availability) == (False, None)
 
 
-@pytest.mark.parametrize(
+@each(
     ("status", "detail", "error"),
     [
         ("idle", None, None),

@@ -5,11 +5,12 @@ import pytest
 from hub.agents.prompts import OWN, BadPrompt, problems_in, rendered, variables_of
 from storage.agents.agent_snapshot import Setup
 from storage.agents.templates import WrittenTemplate
+from tests.support.families import each
 
 VALUES = {"project": "Apollo", "depth": 3, "deep": True, "tags": ["a", "b"], "agent": "notes"}
 
 
-@pytest.mark.parametrize(
+@each(
     ("prompt", "said"),
     [
         ("Find what I promised.", "Find what I promised."),
@@ -27,7 +28,7 @@ def test_a_value_that_looks_like_a_variable_is_not_read_again() -> None:
     assert rendered("{{ a }}", {"a": "{{ b }}", "b": "no"}) == "{{ b }}"
 
 
-@pytest.mark.parametrize(
+@each(
     ("prompt", "words"),
     [
         ("{{ projct }}", ("'projct'", "did you mean 'project'", "agent, deep, depth, project, tags")),

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from hub.agents.schemas import MOST_PROBLEMS, BadSchema, check_schema, problems_in
+from tests.support.families import each
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -35,7 +36,7 @@ def test_what_keeps_to_the_schema_has_no_problems() -> None:
     assert problems_in({}, {"anything": [1]}) == []
 
 
-@pytest.mark.parametrize(
+@each(
     ("configuration", "told"),
     [
         ({}, "$: missing: project"),
@@ -69,7 +70,7 @@ def test_of_many_problems_the_first_are_reported() -> None:
     assert told[-1] == f"and {30 - MOST_PROBLEMS} more"
 
 
-@pytest.mark.parametrize(
+@each(
     ("schema", "words"),
     [
         ({"type": "objet"}, ("$.type",)),
@@ -107,7 +108,7 @@ def test_a_pattern_takes_no_longer_than_the_text_is_long() -> None:
     assert problems_in(schema, {"a": "a" * 400 + "!"}) == ['$.a: must match "^(a+)+$"']
 
 
-@pytest.mark.parametrize(
+@each(
     ("pattern", "text", "fits"),
     [("b+", "abc", True), ("^b", "ab", False), ("^b", "ba", True), ("a$", "ab", False), ("b$", "ab", True)],
 )
@@ -115,7 +116,7 @@ def test_a_pattern_is_looked_for_in_the_whole_text(pattern: str, text: str, *, f
     assert (problems_in({"properties": {"a": {"pattern": pattern}}}, {"a": text}) == []) == fits
 
 
-@pytest.mark.parametrize(
+@each(
     ("values", "are_unique"),
     [([1, 1.0], False), ([1, True], True), ([{"a": 1, "b": 2}, {"b": 2, "a": 1}], False), ([[1], [2]], True)],
 )

@@ -8,6 +8,7 @@ from protocol.vocabularies import Vocabulary, status_words
 from storage.agents.status_writes import BadWrite
 from storage.schema import metadata
 from tests.hub.agents.seed_names import SEED_NAMES
+from tests.support.families import each
 from tests.support.vocabulary_page import page
 
 COLUMNS = {f"{table.name}.{column.name}" for table in metadata.tables.values() for column in table.c}
@@ -24,7 +25,7 @@ def test_a_column_of_a_vocabulary_is_stored_in_columns_that_exist() -> None:
     assert [column.name for column in columns if not (column.lives and column.note and column.written)] == []
 
 
-@pytest.mark.parametrize("vocabulary", Vocabulary)
+@each("vocabulary", Vocabulary)
 def test_every_status_column_can_be_written(vocabulary: Vocabulary) -> None:
     for column in status_words(Axes(), vocabulary):
         assert columns_of(vocabulary)[column].startswith("PATCH")
@@ -32,7 +33,7 @@ def test_every_status_column_can_be_written(vocabulary: Vocabulary) -> None:
         assert (asked.vocabulary, asked.words) == (vocabulary, {column: "x"})
 
 
-@pytest.mark.parametrize("vocabulary", Vocabulary)
+@each("vocabulary", Vocabulary)
 def test_what_is_not_written_here_is_refused_with_where_it_is(vocabulary: Vocabulary) -> None:
     for column, written in columns_of(vocabulary).items():
         if column not in writable(vocabulary):

@@ -21,6 +21,7 @@ from protocol.frame import MAX_VALUES
 from storage import audit
 from storage.devices.tokens import OPERATOR_TOKENS
 from tests.support.clock import FakeClock
+from tests.support.families import each
 from tests.support.hub import over_tcp, over_unix, serving
 
 POST_A_RUN = ("POST", "/v1/agents/notes/runs")
@@ -46,9 +47,7 @@ async def _status(uid: int | None, *, path: str | None = None) -> int:
     return int(sent[0]["status"])
 
 
-@pytest.mark.parametrize(
-    ("uid", "status"), [(os.getuid(), 204), (0, 204), (os.getuid() + 1, 403), (65_534, 403)]
-)
+@each(("uid", "status"), [(os.getuid(), 204), (0, 204), (os.getuid() + 1, 403), (65_534, 403)])
 async def test_over_its_own_socket_the_hubs_user_and_root_are_let_in(uid: int, status: int) -> None:
     assert await _status(uid, path="/var/lib/hub/hub.sock") == status
 

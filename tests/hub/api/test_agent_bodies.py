@@ -12,6 +12,7 @@ from storage.agents.config_changes import NewConfig
 from storage.agents.configs import ModelUse, Redacted
 from storage.agents.declared_agents import DeclaredAgent
 from storage.schedules.schedule_rows import DeclaredSchedule
+from tests.support.families import each
 
 MAIL: dict[str, Any] = {
     "name": "mail",
@@ -85,7 +86,7 @@ def test_what_is_not_mentioned_stays() -> None:
     assert changed(priority=3) == msgspec.structs.replace(NOW, priority=3)
 
 
-@pytest.mark.parametrize(
+@each(
     ("changes", "fields"),
     [
         ({"name": "post", "device": "lab"}, {"name": "post", "device_name": "lab"}),
@@ -117,7 +118,7 @@ def test_configs_that_are_mentioned_are_changed_and_no_others() -> None:
     assert changed_by({"priority": 1}, full, RULES).config == ()
 
 
-@pytest.mark.parametrize(
+@each(
     ("changes", "words"),
     [
         ({"prompt": ""}, ("prompt:",)),

@@ -13,6 +13,7 @@ from hub.api.sentences import MOST_REFUSALS
 from hub.api.view import Instant, Name, View
 from hub.settings.agent_settings import TemplateTable
 from protocol.lifecycles import RunState
+from tests.support.families import each
 
 
 class Part(View):
@@ -121,7 +122,7 @@ async def test_every_wrong_key_of_a_body_is_named_at_once() -> None:
     assert refused.value.hint == "leave it out; did you mean 'name'?"
 
 
-@pytest.mark.parametrize(
+@each(
     ("body", "message"),
     [
         (b"", "body: missing"),

@@ -4,11 +4,11 @@ import os
 from pathlib import Path
 
 import anyio
-import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from hub.api.door.access import PEER_UID, Access
 from hub.links.hosts import Hosts
+from tests.support.families import each
 from tests.support.hub import over_unix, serving
 
 SLOW = (
@@ -68,7 +68,7 @@ class Slow:
             await self.may_go_on.wait()
 
 
-@pytest.mark.parametrize(
+@each(
     ("method", "path", "waits"),
     [
         ("PATCH", "/v1/devices/0197", True),  # of the same thing, perhaps, by another name
@@ -104,7 +104,7 @@ async def test_a_device_that_answers_an_estimate_drop_by_drop_holds_up_no_edit_o
         slow.may_go_on.set()
 
 
-@pytest.mark.parametrize(
+@each(
     ("method", "path", "waits"),
     [
         ("PATCH", "/v1/boards/lawn", True),

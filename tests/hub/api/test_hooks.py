@@ -29,6 +29,7 @@ from storage.store import Store, open_store
 from tests.hub.connectors.test_signatures import NOW, OLD, SECRET, WRONG, github, slack, standard
 from tests.support.certificates import write_certificate
 from tests.support.clock import FakeClock, SeededChance
+from tests.support.families import each
 
 pytestmark = pytest.mark.anyio
 
@@ -168,7 +169,7 @@ async def test_a_header_that_is_there_twice_is_not_there() -> None:
         assert (await other.post("/hooks/builds", content=BODY, headers=twice)).status_code == 401
 
 
-@pytest.mark.parametrize(
+@each(
     ("method", "path", "status"),
     [
         ("GET", "/hooks/builds", 405),

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import pytest
-
 from hub.settings.declared import declared_agents
 from hub.settings.reading import check_text
 from storage.agents.configs import ModelUse, Redacted
+from tests.support.families import each
 
 AGENT = """\
 [[agents]]
@@ -47,7 +46,7 @@ def test_an_agent_without_wishes_has_none() -> None:
     assert agent.model_use == ModelUse()
 
 
-@pytest.mark.parametrize(
+@each(
     ("lines", "problem"),
     [
         (
@@ -70,7 +69,7 @@ def test_a_mistake_is_told_where_it_stands(lines: str, problem: str) -> None:
     assert told.startswith(problem)
 
 
-@pytest.mark.parametrize(
+@each(
     "model",
     [
         "",
@@ -91,9 +90,7 @@ def test_the_default_budget_of_a_run_does_not_ask_for_a_price() -> None:
     assert problems(f"{AGENT}[budget]\nrun_usd = 0.0\n{CLOUD}") == []
 
 
-@pytest.mark.parametrize(
-    ("name", "hint"), [("emial", "did you mean 'email'?"), ("license", "write its pattern in [redaction]")]
-)
+@each(("name", "hint"), [("emial", "did you mean 'email'?"), ("license", "write its pattern in [redaction]")])
 def test_a_name_that_is_to_be_redacted_and_has_no_pattern_gets_a_hint(name: str, hint: str) -> None:
     text = f'{AGENT}redact = ["{name}"]\n{CLOUD}'
     (found,) = check_text(text, Path("hub.toml"), environ={}).problems

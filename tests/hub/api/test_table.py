@@ -31,6 +31,7 @@ from hub.api.nouns.system import routes_view
 from hub.links.attempts import FailedAttempts
 from hub.links.hosts import Hosts
 from protocol.coordination import Method
+from tests.support.families import each
 from tests.support.hub import answering, over_tcp, over_unix, serving
 from tests.support.identity import IdentityBench, open_identity
 
@@ -60,7 +61,7 @@ def test_every_row_is_found_by_its_address() -> None:
         assert "TRACE" not in rows_of(path)
 
 
-@pytest.mark.parametrize("last", ["runs", "pause", "validate", "status"])
+@each("last", ["runs", "pause", "validate", "status"])
 def test_an_agent_may_be_called_as_a_part_of_another_path(last: str) -> None:
     method = "GET" if last == "status" else "POST"
     assert rows_of(f"/v1/agents/as/{last}")[method].path == f"/v1/agents/{{name}}/{last}"
@@ -117,7 +118,7 @@ def _door(bench: IdentityBench) -> Access:
     return Access(_lets_in, hosts=Hosts(), body_bytes=10, bearer=bearer)
 
 
-@pytest.mark.parametrize("role", [*Role, None])
+@each("role", [*Role, None])
 async def test_every_role_is_let_in_where_the_table_says_so_and_nowhere_else(role: Role | None) -> None:
     async with open_identity() as bench:
         token = None if role is None else await bench.token(role)
@@ -128,7 +129,7 @@ async def test_every_role_is_let_in_where_the_table_says_so_and_nowhere_else(rol
             assert await _answer(door, asked, path, token) == (204 if allowed else refused), asked
 
 
-@pytest.mark.parametrize("scope", list(Scope))
+@each("scope", list(Scope))
 async def test_a_token_with_one_scope_has_that_one_only(scope: Scope) -> None:
     async with open_identity() as bench:
         token = await bench.token(Role.ADMIN, [scope])

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from hub.app.systemd import ServiceManager
+from tests.support.families import each
 
 SHOW = """
 import os, sys
@@ -69,7 +70,7 @@ def test_a_service_manager_that_does_not_listen_delays_no_service(
         manager.notify(STATUS="x" * 200)
 
 
-@pytest.mark.parametrize(
+@each(
     ("environ", "watchdog_s"),
     [
         ({"WATCHDOG_USEC": "20000000"}, 20.0),

@@ -16,6 +16,7 @@ from hub.extraction.embedded import free_port
 from hub.extraction.endpoint import CHUNK_TOKENS
 from protocol.backoff import Backoff
 from tests.hub.cli.conftest import Hub
+from tests.support.families import each
 from tests.support.hub import ServedHub
 from tests.support.oracle import MODEL_NAME, Fault, Oracle, plant
 
@@ -434,7 +435,7 @@ def test_without_a_model_rules_are_measured(hub: Hub, folder: Path) -> None:
     assert done.stdout.splitlines()[1].split()[:4] == ["tasks", "1", "1", "1"]
 
 
-@pytest.mark.parametrize(
+@each(
     ("one", "other", "chance"),
     [(0, 0, 1.0), (3, 3, 1.0), (0, 5, 2 / 32), (1, 8, 20 / 512), (12, 2, 2 * 106 / 2**14)],
 )

@@ -3,8 +3,6 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-import pytest
-
 from hub.cli.runs import (
     DELIVERING,
     EXTRACTING,
@@ -18,6 +16,7 @@ from hub.cli.runs import (
 )
 from hub.cli.show import took
 from tests.support.clock import START
+from tests.support.families import each
 
 
 def _at(seconds: float) -> str:
@@ -40,7 +39,7 @@ def _run(*units: dict[str, Any], moves: dict[str, float], ended: float | None = 
     }
 
 
-@pytest.mark.parametrize(
+@each(
     ("spans", "drawn"),
     [
         ([(0, 10, "#")], "##########"),

@@ -1,15 +1,14 @@
 """A mail's sender counts as verified only by the topmost result of the mailbox's own server."""
 
-import pytest
-
 from hub.connectors.authentication import MICROSOFT, is_verified
 from hub.connectors.mime import read_head
+from tests.support.families import each
 
 OWN = "mx.example.net"
 ANNA = "anna@example.org"
 
 
-@pytest.mark.parametrize(
+@each(
     "results",
     [
         "dmarc=pass header.from=example.org",
@@ -27,7 +26,7 @@ def test_a_sender_whose_domain_the_own_server_verified_is_verified(results: str)
     assert is_verified(results, MICROSOFT, ANNA)
 
 
-@pytest.mark.parametrize(
+@each(
     "results",
     [
         "none",
@@ -55,7 +54,7 @@ def test_no_other_result_verifies_a_sender(results: str) -> None:
     assert not is_verified(f"{OWN}; {results}", OWN, ANNA)
 
 
-@pytest.mark.parametrize("forged", ["mx.other.example", f"{OWN}.evil.example", "", "dkim=pass"])
+@each("forged", ["mx.other.example", f"{OWN}.evil.example", "", "dkim=pass"])
 def test_results_of_another_server_count_nothing(forged: str) -> None:
     assert not is_verified(f"{forged}; dmarc=pass header.from=example.org", OWN, ANNA)
     assert not is_verified("mx.evil.example; dmarc=pass header.from=example.org", MICROSOFT, ANNA)
@@ -65,7 +64,7 @@ def test_without_the_name_of_the_own_server_nobody_is_verified() -> None:
     assert not is_verified(f"{OWN}; dmarc=pass header.from=example.org", None, ANNA)
 
 
-@pytest.mark.parametrize(
+@each(
     ("mail", "expected"),
     [
         ("{own}From: Anna <anna@example.org>\r\n\r\nx", True),

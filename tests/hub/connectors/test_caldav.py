@@ -17,6 +17,7 @@ from hub.connectors.failures import ConnectorFailure, CursorLost, Misconfigured,
 from hub.document import Document
 from tests.hub.connectors.caldav_rig import Rig, rig
 from tests.support.asgi import serving
+from tests.support.families import each
 from tests.support.radicale import Radicale
 
 pytestmark = pytest.mark.anyio
@@ -160,7 +161,7 @@ async def test_an_address_without_a_calendar_has_to_be_corrected(radicale: Radic
             await nobody.run()
 
 
-@pytest.mark.parametrize(
+@each(
     "wrong",
     [
         {"url": "http://dav.example.org"},
@@ -294,7 +295,7 @@ async def test_what_a_server_leaves_out_for_now_is_asked_for_again(status: str, 
     assert isinstance(await failure_of(script), Unavailable)
 
 
-@pytest.mark.parametrize("body", [b'<?xml version="1.0" encoding="bogus"?><a/>', b"<a>\xff</a>"])
+@each("body", [b'<?xml version="1.0" encoding="bogus"?><a/>', b"<a>\xff</a>"])
 def test_an_answer_in_an_unknown_encoding_is_a_passing_error(body: bytes) -> None:
     with pytest.raises(Unavailable):
         caldav_answers.read(body)

@@ -35,6 +35,7 @@ from hub.outbound.client import OutboundClient
 from hub.outbound.rules import OutboundRules
 from tests.support.asgi import serving
 from tests.support.clock import FakeClock, SeededChance
+from tests.support.families import each
 
 pytestmark = pytest.mark.anyio
 
@@ -124,7 +125,7 @@ async def test_an_answer_comes_with_a_token_and_its_headers_in_small_letters() -
     assert provider.asked[0].url.query == "q=a+b"
 
 
-@pytest.mark.parametrize(
+@each(
     "url", ["http://127.0.0.1:1/x", "http://localhost/x", "http://a@127.0.0.1/x", "ftp://127.0.0.1/", "x", ""]
 )
 async def test_nothing_is_sent_to_an_address_that_is_not_the_providers(url: str) -> None:
@@ -150,7 +151,7 @@ async def test_who_is_refused_with_a_fresh_token_has_to_sign_in() -> None:
     assert provider.tokens == ["t1", "t2"]
 
 
-@pytest.mark.parametrize("status", [408, 425, 500, 502, 503, 504])
+@each("status", [408, 425, 500, 502, 503, 504])
 async def test_a_passing_error_is_tried_again(status: int) -> None:
     provider = Provider(Response(status_code=status), Response(status_code=status), OK)
     async with bench(provider) as here:
@@ -172,9 +173,7 @@ async def test_a_provider_that_never_answers_properly_is_given_up_after_four_tri
     assert len(provider.asked) == TRIES
 
 
-@pytest.mark.parametrize(
-    ("status", "failure"), [(400, Misconfigured), (403, PermissionMissing), (404, Misconfigured)]
-)
+@each(("status", "failure"), [(400, Misconfigured), (403, PermissionMissing), (404, Misconfigured)])
 async def test_what_another_try_does_not_change_is_not_tried_again(
     status: int, failure: type[ConnectorFailure]
 ) -> None:
@@ -223,7 +222,7 @@ async def test_an_answer_too_large_to_be_read_is_not_asked_for_again() -> None:
     assert len(provider.asked) == 1
 
 
-@pytest.mark.parametrize(
+@each(
     "odd",
     [
         Response(status_code=302, headers={"location": "http://127.0.0.1:1/sorry"}),

@@ -21,6 +21,7 @@ from hub.connectors.gmail_api import GmailSettings, judge, next_midnight
 from hub.document import Document
 from tests.hub.connectors.gmail_rig import WEEK_AGO, read_all, rig
 from tests.support.clock import START
+from tests.support.families import each
 from tests.support.gmail import JSON, FakeGmail, Fault, plain, refusal
 
 pytestmark = pytest.mark.anyio
@@ -229,7 +230,7 @@ def said(status: int, reason: str, message: str = "no") -> ConnectorFailure | No
     return judge(Answer(status, {}, bytes(answer.body), START))
 
 
-@pytest.mark.parametrize(
+@each(
     ("status", "reason", "kind", "word"),
     [
         (403, "insufficientPermissions", PermissionMissing, "tick the box"),
@@ -259,7 +260,7 @@ def test_a_time_in_the_text_of_an_error_is_when_it_may_be_tried_again() -> None:
     assert failure.retry_at == START + timedelta(minutes=90)
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"error": "x"}', b'{"error": {"errors": [7]}}'])
+@each("body", [b"", b"<html>", b"[]", b'{"error": "x"}', b'{"error": {"errors": [7]}}'])
 def test_an_error_of_an_odd_shape_is_judged_by_its_status(body: bytes) -> None:
     assert judge(Answer(503, {}, body, START)) is None
     assert isinstance(judge(Answer(403, {}, body, START)), PermissionMissing)
@@ -282,7 +283,7 @@ def test_a_sign_in_asks_for_a_lasting_right_to_read_and_for_no_more() -> None:
     assert Gmail.origins(GmailSettings()) == {"https://gmail.googleapis.com:443"}
 
 
-@pytest.mark.parametrize("url", ["http://gmail.example.org", "gmail.googleapis.com", "https://x/?a=1"])
+@each("url", ["http://gmail.example.org", "gmail.googleapis.com", "https://x/?a=1"])
 def test_an_address_that_tokens_must_not_go_to_is_refused(url: str) -> None:
     with pytest.raises(ValidationError):
         GmailSettings(base_url=url)

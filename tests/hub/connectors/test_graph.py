@@ -16,6 +16,7 @@ from hub.connectors.failures import (
     SignInNeeded,
 )
 from hub.connectors.graph import GraphSettings, judge, read_time, sign_in_codes, sign_in_failure, web_link
+from tests.support.families import each
 
 
 def answered(status: int, code: str, message: str = "", inner: str = "") -> Answer:
@@ -23,7 +24,7 @@ def answered(status: int, code: str, message: str = "", inner: str = "") -> Answ
     return Answer(status, {}, json.dumps({"error": error}).encode())
 
 
-@pytest.mark.parametrize(
+@each(
     ("status", "code", "inner", "meaning"),
     [
         (401, "InvalidAuthenticationToken", "", SignInNeeded),
@@ -53,7 +54,7 @@ def test_an_error_that_is_no_json_is_judged_by_its_status() -> None:
     assert judge(Answer(500, {}, b"\xff")) is None
 
 
-@pytest.mark.parametrize(
+@each(
     ("code", "meaning", "words"),
     [
         (700082, SignInNeeded, "not used"),
@@ -79,7 +80,7 @@ def test_an_unknown_number_explains_nothing() -> None:
     assert sign_in_failure(sign_in_codes("AADSTS12345678: ?")) is None
 
 
-@pytest.mark.parametrize(
+@each(
     "url",
     [
         "http://graph.microsoft.com/v1.0",
@@ -98,7 +99,7 @@ def test_another_server_of_this_machine_is_taken() -> None:
     assert GraphSettings(base_url="http://127.0.0.1:80/v1.0/").base_url == "http://127.0.0.1:80/v1.0"
 
 
-@pytest.mark.parametrize("told", [None, 7, "", "yesterday", "2026-13-01T00:00:00Z"])
+@each("told", [None, 7, "", "yesterday", "2026-13-01T00:00:00Z"])
 def test_a_time_that_is_none_is_none(told: object) -> None:
     assert read_time(told) is None
 

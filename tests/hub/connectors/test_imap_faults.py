@@ -19,6 +19,7 @@ from hub.connectors.failures import (
 from hub.connectors.imap_line import ImapFilter, ImapSettings
 from tests.hub.connectors.imap_rig import imap, listed, mail, pages, settings_of, texts, wire_to
 from tests.support.dovecot import Dovecot
+from tests.support.families import each
 
 _OK = "{tag} OK done"
 _BROKEN = "{tag} NO [SERVERBUG] broken"
@@ -73,7 +74,7 @@ async def test_a_server_that_is_not_there_is_unavailable() -> None:
         await imap(settings).check()
 
 
-@pytest.mark.parametrize(
+@each(
     ("said", "failure"),
     [
         ("NO [AUTHENTICATIONFAILED] no", SignInNeeded),
@@ -95,7 +96,7 @@ async def test_a_refused_sign_in_says_what_to_do(said: str, failure: type[Connec
     assert "hunter2" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
+@each(
     ("status", "failure"),
     [
         (["{tag} NO [NOPERM] no"], PermissionMissing),

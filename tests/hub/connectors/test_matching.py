@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from hub.connectors.connector import Address, Attachment, Filter, Message, why_left_out
+from tests.support.families import each
 
 ANA = Address("ana@mail.example.org", "Ana Berg")
 
@@ -14,7 +15,7 @@ def message(**said: Any) -> Message:
     return Message(key="mid:1@example.org", **{"sender": ANA, "subject": "Rent for May", **said})
 
 
-@pytest.mark.parametrize(
+@each(
     ("said", "wanted", "reason"),
     [
         ({}, {}, None),
@@ -61,7 +62,7 @@ def test_a_pattern_that_would_take_days_elsewhere_takes_no_time_here() -> None:
     assert why_left_out(message(subject="a" * 5_000), wanted) == "subject"
 
 
-@pytest.mark.parametrize("written", ["(", "a{2", r"(a)\1", "x*"])
+@each("written", ["(", "a{2", r"(a)\1", "x*"])
 def test_a_pattern_that_cannot_be_used_is_refused_where_it_is_written(written: str) -> None:
     with pytest.raises(ValidationError, match="subject_regex"):
         Filter(subject_regex=written)

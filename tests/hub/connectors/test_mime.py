@@ -3,13 +3,13 @@
 import time
 from datetime import UTC, datetime
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.connectors.connector import Address
 from hub.connectors.mime import MOST_KEY_CHARS, addresses, message_key, mid_link, read_head
 from hub.text.mime import header_text
+from tests.support.families import each
 
 HEAD = (
     b"From: =?utf-8?b?0JrQu9C40LXQvdGC?= <C1@Example.org>\r\n"
@@ -43,7 +43,7 @@ def test_a_head_is_the_same_from_bytes_and_from_fields() -> None:
     assert read_head(dict(pairs[:2])).text("subject") == "hi"
 
 
-@pytest.mark.parametrize(
+@each(
     ("header", "is_bulk"),
     [
         ("List-Id: <l.x>", True),
@@ -115,7 +115,7 @@ def test_hostile_headers_are_read_in_linear_time_without_an_error() -> None:
             assert cpu_s(long) < 50 * (min(cpu_s(short) for _ in range(3)) + 0.000_5), (before, pump, behind)
 
 
-@pytest.mark.parametrize(
+@each(
     ("raw", "expected"),
     [
         ("a@b.c (Ana (of X) B)", [("a@b.c", "Ana (of X) B")]),

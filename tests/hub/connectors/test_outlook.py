@@ -19,6 +19,7 @@ from hub.connectors.failures import (
 from hub.connectors.outlook import Outlook
 from hub.document import Document
 from tests.support.clock import START
+from tests.support.families import each
 from tests.support.graph.account import WEEK, account, cursor_of, documents, heads, listing, subjects
 from tests.support.graph.http import Request, Response, serving
 
@@ -75,7 +76,7 @@ async def test_a_run_that_stops_anywhere_goes_on_from_its_last_cursor() -> None:
             assert sorted(subjects(head) + subjects(rest)) == expected
 
 
-@pytest.mark.parametrize("kind", ["next", "delta"])
+@each("kind", ["next", "delta"])
 async def test_a_link_that_microsoft_forgot_loses_no_mail(kind: str) -> None:
     async with account() as here:
         here.fake.mail.page_most = 2
@@ -127,7 +128,7 @@ async def test_a_provider_that_forgets_each_time_is_left_for_later() -> None:
         assert len(here.fake.asked("delta")) < 10
 
 
-@pytest.mark.parametrize("is_told", [True, False])
+@each("is_told", [True, False])
 async def test_a_mail_that_moved_is_the_same_message(is_told: bool) -> None:
     async with account() as here:
         id = here.fake.mail.deliver("Rent")
@@ -198,7 +199,7 @@ async def test_mails_beyond_a_filtered_round_are_listed_by_date(
         assert subjects(await listing(here.outlook(), cursor_of(whole))) == []
 
 
-@pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata", "America/Los_Angeles"])
+@each("zone", ["UTC", "Asia/Kolkata", "America/Los_Angeles"])
 async def test_the_first_run_looks_back_seven_days_to_the_second(zone: str) -> None:
     async with account() as here:
         since = (START - WEEK).astimezone(ZoneInfo(zone)) + timedelta(milliseconds=300)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from hub.connectors.webhook import SECRETS, Delivery, Source, judge, problem_of
+from tests.support.families import each
 
 NOW = datetime(2026, 6, 3, 12, 0, tzinfo=UTC)
 SECRET, OLD, WRONG = "a secret of both sides", "the one before that one", "somebody else's secret"
@@ -55,26 +56,26 @@ def judged(
     return judge(source, headers, body, secrets or (SECRET,), now)
 
 
-@pytest.mark.parametrize("source", Source)
+@each("source", Source)
 def test_each_sender_is_believed_in_its_own_way_and_in_no_other(source: Source) -> None:
     for way, sign in WAYS.items():
         assert (judged(source, sign()) is not None) is (way is source)
     assert judged(None, WAYS[source]()) is None
 
 
-@pytest.mark.parametrize("source", Source)
+@each("source", Source)
 def test_without_a_signature_or_with_anothers_nothing_is_believed(source: Source) -> None:
     assert judged(source, {}) is None
     assert judged(source, WAYS[source](secret=WRONG)) is None
     assert judge(source, WAYS[source](secret=""), BODY, (), NOW) is None  # a webhook that has no secret
 
 
-@pytest.mark.parametrize("source", [Source.STANDARD, Source.GITHUB, Source.SLACK])
+@each("source", [Source.STANDARD, Source.GITHUB, Source.SLACK])
 def test_another_body_under_a_good_signature_is_refused(source: Source) -> None:
     assert judged(source, WAYS[source](), BODY + b" ") is None
 
 
-@pytest.mark.parametrize("source", Source)
+@each("source", Source)
 def test_while_secrets_change_the_old_one_is_good_beside_the_new_one(source: Source) -> None:
     for secret in (SECRET, OLD):
         assert judged(source, WAYS[source](secret=secret), BODY, SECRET, OLD) is not None
@@ -89,9 +90,7 @@ def test_what_was_signed_at_another_time_is_refused(source: Source, minutes: int
     assert (judged(source, signed) is not None) is is_good
 
 
-@pytest.mark.parametrize(
-    "header", ["webhook-id", "webhook-timestamp", "x-slack-request-timestamp", "x-github-event"]
-)
+@each("header", ["webhook-id", "webhook-timestamp", "x-slack-request-timestamp", "x-github-event"])
 def test_what_is_signed_cannot_be_exchanged(header: str) -> None:
     for source, sign in WAYS.items():
         if header in (headers := sign()):
@@ -102,7 +101,7 @@ def test_what_is_signed_cannot_be_exchanged(header: str) -> None:
                 assert told is None
 
 
-@pytest.mark.parametrize(
+@each(
     "headers",
     [
         {"webhook-id": "é", "webhook-timestamp": "\uff19", "webhook-signature": "v1,é v1,===="},

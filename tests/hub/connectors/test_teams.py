@@ -11,6 +11,7 @@ from hub.connectors.graph import NotReadable, text_of_chat
 from hub.connectors.teams import Teams, TeamsSettings
 from hub.document import Document
 from tests.support.clock import START
+from tests.support.families import each
 from tests.support.graph.account import Account, account, cursor_of, documents, heads, listing
 from tests.support.graph.http import Request
 
@@ -139,7 +140,7 @@ async def test_a_run_that_stops_anywhere_goes_on_from_its_last_cursor() -> None:
         assert len(heads(whole)) == len(expected)
 
 
-@pytest.mark.parametrize(
+@each(
     ("wanted", "expected"),
     [("all", 3), ("direct", 1), ("group", 2), ("none", 0)],
 )
@@ -272,12 +273,12 @@ def test_people_attachments_and_quotes_are_shown_as_text() -> None:
     ]
 
 
-@pytest.mark.parametrize("content", ["<div>" * 60_000, "x" * 1_000_001])
+@each("content", ["<div>" * 60_000, "x" * 1_000_001])
 def test_a_page_that_was_built_to_choke_on_is_not_read(content: str) -> None:
     with pytest.raises(NotReadable):
         text_of_chat({"body": {"contentType": "html", "content": content}})
 
 
-@pytest.mark.parametrize("item", [{}, {"body": None}, {"body": {"content": 7}, "attachments": [1, None]}])
+@each("item", [{}, {"body": None}, {"body": {"content": 7}, "attachments": [1, None]}])
 def test_what_is_no_message_has_no_text(item: dict[str, object]) -> None:
     assert text_of_chat(item) == ""

@@ -14,6 +14,7 @@ from hub.connectors.webhook import PAGE, Webhook, WebhookFilter, WebhookSettings
 from hub.document import Document
 from protocol.work import Provenance, ProvenanceOrigin
 from tests.support.clock import FakeClock, SeededChance
+from tests.support.families import each
 
 pytestmark = pytest.mark.anyio
 
@@ -139,7 +140,7 @@ async def test_without_a_text_field_the_whole_post_is_used() -> None:
     assert said.text == "build.state: red\nbuild.by.0: ana\nn: 3"
 
 
-@pytest.mark.parametrize(
+@each(
     "body",
     [
         b"",
@@ -180,7 +181,7 @@ async def test_without_a_listener_it_says_so_and_with_one_how_much_waits() -> No
     assert (await webhook(Box(post(1, {}))).check()).detail == "1 posts wait"
 
 
-@pytest.mark.parametrize("settings", [{"source": "gitlab"}, {"title": "a..b"}, {"titel": "a"}])
+@each("settings", [{"source": "gitlab"}, {"title": "a..b"}, {"titel": "a"}])
 def test_settings_that_mean_nothing_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         WebhookSettings(**settings)

@@ -14,6 +14,7 @@ from protocol.coordination import Method, Request, Response
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody, Parameters
 from protocol.work import Action, Answer, ToolCall
+from tests.support.families import each
 
 pytestmark = pytest.mark.anyio
 URL = "https://op.example/authorize?state=s"
@@ -111,7 +112,7 @@ async def test_a_redirect_is_forwarded_over_the_next_connection() -> None:
     assert hub.asked[0].params["error"] == "access_denied"
 
 
-@pytest.mark.parametrize("agrees", [True, False])
+@each("agrees", [True, False])
 async def test_the_owner_is_shown_the_address_and_asked_before_a_browser_is_opened(agrees: bool) -> None:
     desk = Desk(agrees=agrees)
     await desk.listen()
@@ -141,7 +142,7 @@ async def test_a_hub_shows_few_addresses_a_minute() -> None:
     assert len(desk.told) == SHOWN_A_MINUTE
 
 
-@pytest.mark.parametrize(
+@each(
     "url",
     [
         *("file:///etc/passwd", "http://example.org/", "javascript:1", "", "https://"),

@@ -34,6 +34,7 @@ from protocol.work import (
 )
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.device import RunningDevice, open_device
+from tests.support.families import each
 from tests.support.scripted_hub import ScriptedHub
 from tests.support.wire import until
 
@@ -352,7 +353,7 @@ async def test_a_new_token_in_the_file_is_used_at_the_next_connection(
     assert (first.token, second.token) == ("hub_dev_first", "hub_dev_second")
 
 
-@pytest.mark.parametrize(
+@each(
     ("url", "address"),
     [
         ("ws://127.0.0.1:8770", "ws://127.0.0.1:8770/v1/device"),
@@ -392,7 +393,7 @@ def test_what_is_no_address_is_refused_before_anything_is_sent(url: str, clock: 
         )
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8770", "localhost:8770", "hub.example"])
+@each("url", ["127.0.0.1:8770", "localhost:8770", "hub.example"])
 def test_an_address_without_a_scheme_is_refused_with_a_better_one(url: str) -> None:
     with pytest.raises(BadAddress, match=f"did you mean ws://{url}"):
         address_of(url)
@@ -640,7 +641,7 @@ async def test_a_hub_cannot_send_a_device_to_a_hub_with_another_key(
 NAMED = ["wss://b.example", "ws://c.example", "ws://127.0.0.1:8770", "ws://d.example?token=t", "e.example"]
 
 
-@pytest.mark.parametrize(
+@each(
     ("given", "used"),
     [
         ("wss://a.example", ["wss://b.example"]),

@@ -18,6 +18,7 @@ from protocol.codec import JSON
 from protocol.handshake import SPOKEN, Challenge, GrantOfOwner
 from tests.support.clock import FakeClock
 from tests.support.device import open_device
+from tests.support.families import each
 from tests.support.scripted_hub import ScriptedHub
 
 ONE, OTHER = HubKey(bytes([1]) * 32), HubKey(bytes([2]) * 32)
@@ -161,7 +162,7 @@ def test_a_proof_is_of_this_connection_this_address_and_this_key(changed: dict[s
         check_proof(challenge, address="hub.example", nonce=nonce)
 
 
-@pytest.mark.parametrize(
+@each(
     ("url", "address"),
     [
         ("ws://127.0.0.1:8770", "127.0.0.1:8770"),

@@ -26,6 +26,7 @@ from storage.store import ObservedDatabase
 from tests.scenarios.database_faults import overwrite
 from tests.support.clock import FakeClock
 from tests.support.database import new_database
+from tests.support.families import each
 
 
 class Bench(NamedTuple):
@@ -208,7 +209,7 @@ async def test_a_condition_is_a_metric_and_is_reported_when_it_begins_and_ends(t
     assert changes == [f"database.{Trouble.READ_ONLY}", None]
 
 
-@pytest.mark.parametrize(
+@each(
     ("sqlstate", "trouble"),
     [
         ("53100", Trouble.FULL),

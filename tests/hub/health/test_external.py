@@ -32,6 +32,7 @@ from storage.runs import run_moves, run_pauses
 from storage.store import Store, open_store
 from tests.storage.rows import make_run
 from tests.support.clock import START, FakeClock
+from tests.support.families import each
 
 OWNER = UserId("owner-id")
 AT = int(START.timestamp() * 1000)
@@ -261,7 +262,7 @@ async def test_a_required_sign_in_is_reported_with_its_command() -> None:
         assert await connector_findings(store, FakeClock()) == []
 
 
-@pytest.mark.parametrize(("lasted_days", "is_told"), [(7, True), (3, False), (30, False)])
+@each(("lasted_days", "is_told"), [(7, True), (3, False), (30, False)])
 async def test_a_sign_in_that_lasts_a_week_is_reported_from_its_fifth_day(
     lasted_days: int, is_told: bool
 ) -> None:

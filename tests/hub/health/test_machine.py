@@ -4,11 +4,10 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
-import pytest
-
 from hub.health import machine
 from hub.health.issues import Severity
 from tests.support.clock import START
+from tests.support.families import each
 
 
 def test_a_full_disk_is_an_error_that_says_how_much_is_left() -> None:
@@ -19,7 +18,7 @@ def test_a_full_disk_is_an_error_that_says_how_much_is_left() -> None:
     assert "123 MB" in found.explanation
 
 
-@pytest.mark.parametrize(("used", "is_told"), [(0, False), (799, False), (800, True), (1_000, True)])
+@each(("used", "is_told"), [(0, False), (799, False), (800, True), (1_000, True)])
 async def test_files_become_scarce_at_four_fifths_of_what_may_be_open(used: int, is_told: bool) -> None:
     look = partial(machine.check_open_files, lambda: used, lambda: 1_000)
     assert [found.id for found in await look(START)] == ["files.scarce"] * is_told
@@ -71,7 +70,7 @@ async def test_lost_log_lines_are_reported_for_an_hour_after_the_last_one() -> N
     assert list(await look(START + timedelta(minutes=60))) == []
 
 
-@pytest.mark.parametrize(
+@each(
     ("is_managed", "watchdog_s", "is_told"), [(False, None, False), (True, None, True), (True, 30.0, False)]
 )
 async def test_a_service_manager_without_a_watchdog_is_reported(

@@ -12,6 +12,7 @@ from storage.devices.attempts import AttemptLimits
 from storage.schema import failed_attempts
 from storage.store import Store, open_store
 from tests.support.clock import FakeClock
+from tests.support.families import each
 from tests.support.postgres import Postgres
 
 LIMITS = AttemptLimits(failures=3, window_s=60, wait_s=300, wait_most_s=3_600)
@@ -120,7 +121,7 @@ async def test_a_hub_whose_database_is_away_counts_alone() -> None:
     assert failed.wait_s("192.0.2.7") == 300
 
 
-@pytest.mark.parametrize(
+@each(
     ("address", "network"),
     [
         ("192.0.2.7", "192.0.2.7"),

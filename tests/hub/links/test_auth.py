@@ -20,6 +20,7 @@ from storage.devices import device_keys, devices, pairings
 from storage.devices.attempts import AttemptLimits
 from storage.devices.tokens import DEVICE_TOKENS
 from tests.support.clock import FakeClock
+from tests.support.families import each
 from tests.support.keys import KeyPair
 from tests.support.presence import appear
 from tests.support.wire import AT_MS, PATIENCE_S, Port, open_port, until
@@ -69,7 +70,7 @@ async def test_a_token_works_until_it_expires() -> None:
         assert "expired" in str(error["message"])
 
 
-@pytest.mark.parametrize("hello", [{}, {"invitation": "hub_inv_1"}])
+@each("hello", [{}, {"invitation": "hub_inv_1"}])
 async def test_a_device_without_token_and_key_gets_instructions(hello: dict[str, object]) -> None:
     async with open_port() as port:
         error, close = await answer_to(port, None, **hello)
@@ -310,7 +311,7 @@ async def test_who_goes_on_guessing_while_it_waits_is_not_made_to_wait_longer() 
         assert await refused(port, "192.0.2.7", token="hub_dev_guess") == "auth_failed"
 
 
-@pytest.mark.parametrize("other", ["::ffff:192.0.2.7", "192.0.2.7"])
+@each("other", ["::ffff:192.0.2.7", "192.0.2.7"])
 async def test_both_spellings_of_an_address_share_one_count(other: str) -> None:
     async with open_port() as port:
         for _ in range(10):

@@ -12,6 +12,7 @@ from protocol.errors import CallTimedOut, CloseCode, DeliveryError, LinkLost, To
 from protocol.frame import MAX_BATCH_CALLS, MAX_RESULT_BYTES
 from protocol.work import Answer
 from tests.support.clock import FakeClock
+from tests.support.families import each
 from tests.support.wire import Port, make_call, open_port, until
 
 BATCHES = ("tool_calls",)
@@ -121,7 +122,7 @@ _LONG = json.dumps([{"id": "c-1", "result": "x" * MAX_RESULT_BYTES}])
 _MANY = json.dumps([{"id": f"c-{number}"} for number in range(MAX_BATCH_CALLS + 1)])
 
 
-@pytest.mark.parametrize(
+@each(
     ("results", "code"),
     [
         ("[]", "bad_frame"),

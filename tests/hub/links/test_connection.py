@@ -23,6 +23,7 @@ from protocol.frame import MAX_PENDING_CALLS
 from protocol.handshake import Goodbye
 from protocol.work import Action, AgentCancel, AgentData, AgentRun, Answer, RunConfig
 from tests.support.clock import FakeClock
+from tests.support.families import each
 from tests.support.wire import Port, call_into, make_call, open_port, until
 
 OK = Answer(result={"ok": True})
@@ -42,7 +43,7 @@ async def test_a_call_is_answered() -> None:
         assert port.count("hub_frames_total", direction="in", type="tool_result") == 1
 
 
-@pytest.mark.parametrize(
+@each(
     "spelled",
     [
         {"call_id": "c-1", "error": "disk full"},

@@ -1,14 +1,11 @@
 """What a device is told when the hub goes: when to come back."""
 
-import pytest
-
 from hub.links.listener import RESTARTING
 from tests.support.clock import SeededChance
+from tests.support.families import each
 
 
-@pytest.mark.parametrize(
-    ("connections", "longest_ms"), [(1, 1_000), (500, 1_000), (2_000, 4_000), (10_000, 20_000)]
-)
+@each(("connections", "longest_ms"), [(1, 1_000), (500, 1_000), (2_000, 4_000), (10_000, 20_000)])
 def test_devices_come_back_over_two_milliseconds_for_each_of_them_and_at_least_a_second(
     connections: int, longest_ms: int
 ) -> None:

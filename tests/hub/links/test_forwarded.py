@@ -3,11 +3,12 @@
 import pytest
 
 from hub.links.hosts import BadForwarding, Hosts, TrustedProxies
+from tests.support.families import each
 
 PROXIES = TrustedProxies(["10.0.0.0/24", "192.168.1.5", "fd00::/8"])
 
 
-@pytest.mark.parametrize(
+@each(
     ("header", "value", "client"),
     [
         ("X-Forwarded-For", "203.0.113.7", "203.0.113.7"),
@@ -41,7 +42,7 @@ def test_only_trusted_proxies_may_forward_addresses_loopback_included(peer: str,
         PROXIES.client(peer, {header: ["for=203.0.113.7"]})
 
 
-@pytest.mark.parametrize(
+@each(
     ("header", "value"),
     [
         ("X-Forwarded-For", "somebody"),
@@ -63,7 +64,7 @@ def test_two_headers_must_agree_for_one_may_have_come_through_from_the_client() 
     assert PROXIES.client("10.0.0.2", both | {"Forwarded": ["for=203.0.113.7"]}) == "203.0.113.7"
 
 
-@pytest.mark.parametrize(
+@each(
     "host",
     ["localhost", "LOCALHOST:8770", "127.0.0.1", "127.0.0.1:8770", "[::1]:8770", "[::1]", "192.168.1.9:1",
      "hub.example", "Hub.Example.:443"],
@@ -72,7 +73,7 @@ def test_names_of_this_machine_addresses_and_listed_names_are_allowed(host: str)
     assert host in Hosts(["hub.example"])
 
 
-@pytest.mark.parametrize(
+@each(
     "host",
     ["", "evil.example", "localhost.evil.example", "hub.example.evil", "127.0.0.1.evil.example",
      "localhost:80@evil.example", "[::1].evil.example", "hub.example:x", "[::1]x80", "[::1]80", "[::1]:",
@@ -82,7 +83,7 @@ def test_any_other_name_is_not(host: str) -> None:
     assert host not in Hosts(["hub.example"])
 
 
-@pytest.mark.parametrize(
+@each(
     ("host", "listed", "mend"),
     [("Desk.lan:8770", [], "hub config set 'listen.devices.hosts=[\"desk.lan\"]'"),
      ("desk.lan", ["0.0.0.0"], "hub config set 'listen.devices.hosts=[\"desk.lan\"]'"),
@@ -99,12 +100,12 @@ def test_a_refused_host_is_named_with_the_command_that_allows_it_if_it_is_a_name
     assert "hub.example" not in refused
 
 
-@pytest.mark.parametrize("peer", ["203.0.113.9", "::ffff:203.0.113.9", "2001:db8::1"])
+@each("peer", ["203.0.113.9", "::ffff:203.0.113.9", "2001:db8::1"])
 def test_if_only_proxies_may_connect_no_other_client_of_the_network_does(peer: str) -> None:
     with pytest.raises(BadForwarding, match="for its machine and its proxies"):
         TrustedProxies(["10.0.0.0/24"], are_only_way=True).client(peer, {})
 
 
-@pytest.mark.parametrize("peer", ["10.0.0.2", "127.0.0.1", "::1", "::ffff:127.0.0.1", "local", ""])
+@each("peer", ["10.0.0.2", "127.0.0.1", "::1", "::ffff:127.0.0.1", "local", ""])
 def test_where_proxies_are_the_only_way_they_and_this_machine_get_in(peer: str) -> None:
     assert TrustedProxies(["10.0.0.0/24"], are_only_way=True).client(peer, {}) == peer

@@ -12,6 +12,7 @@ from protocol import keys
 from protocol.handshake import NONCE_HEADER
 from storage.devices import nodes
 from storage.store import open_store
+from tests.support.families import each
 from tests.support.keys import KeyPair, b64
 from tests.support.wire import HUB_SEED, Port, RawDevice, open_port
 
@@ -47,7 +48,7 @@ async def test_a_device_of_the_version_before_asks_for_no_proof_and_gets_none() 
         assert "proof" not in await device.hear()
 
 
-@pytest.mark.parametrize("nonce", ["", "short", "A" * 44, "!" * 43])
+@each("nonce", ["", "short", "A" * 44, "!" * 43])
 async def test_what_is_no_nonce_is_refused(nonce: str) -> None:
     async with open_port() as port:
         assert await refusal(port, nonce) == 422
@@ -59,7 +60,7 @@ async def test_a_hub_does_not_prove_itself_under_an_address_that_may_lead_elsewh
             assert await refusal(port, NONCE, host=host) == 421
 
 
-@pytest.mark.parametrize(
+@each(
     ("host", "local", "is_ours"),
     [
         ("hub.example", LOCAL, True),

@@ -20,6 +20,7 @@ from protocol.work import Action, AgentRun, Answer, RunConfig, ToolCall
 from tests.hub.links.test_listener import refused
 from tests.scenarios.attackers import Plan, frame, ping, request_of
 from tests.support.clock import FakeClock
+from tests.support.families import each
 from tests.support.wire import Port, RawDevice, open_port, until
 
 SLOW = LinkLimits(close_s=1.0, frames_per_s=200.0, bytes_per_s=1e9)
@@ -339,7 +340,7 @@ async def test_new_limits_hold_from_the_next_connection_on() -> None:
 # --- who asks, and by which name ---
 
 
-@pytest.mark.parametrize(
+@each(
     ("headers", "status", "code"),
     [
         ({"Origin": "https://evil.example"}, 403, "foreign_origin"),

@@ -17,6 +17,7 @@ from storage import audit
 from storage.devices import device_keys, devices, pairings, users
 from storage.devices.tokens import INVITATIONS
 from tests.support.clock import FakeClock, SeededChance
+from tests.support.families import each
 from tests.support.keys import KeyPair
 from tests.support.presence import BOOT
 from tests.support.wire import AT_MS, Port, open_port
@@ -176,7 +177,7 @@ async def test_a_signature_is_good_for_one_connection() -> None:
             assert (await thief.hear())["code"] == "auth_failed"
 
 
-@pytest.mark.parametrize("key", ["", "AAAA", "not base64!", "A" * 43 + "="])
+@each("key", ["", "AAAA", "not base64!", "A" * 43 + "="])
 async def test_what_is_no_key_is_refused(key: str) -> None:
     async with open_port() as port, port.connect() as device:
         identity = KEY.identity(await device.hear()) | {"public_key": key}

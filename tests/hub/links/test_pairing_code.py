@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from hub.links.pairing import ALPHABET, BadCode, hash_code, make, read
 from tests.support.clock import SeededChance
+from tests.support.families import each
 
 
 @given(seed=st.integers(0, 10_000))
@@ -20,7 +21,7 @@ def test_no_two_symbols_look_alike() -> None:
     assert not set("0O1ILU") & set(ALPHABET)
 
 
-@pytest.mark.parametrize(
+@each(
     ("typed", "told"),
     [
         ("K7QF-2M9", "has 8 letters and digits, as in K7QF-2M9X; this has 7"),

@@ -7,6 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from hub.links.proof import BadProof, read_key
 from protocol import keys
+from tests.support.families import each
 from tests.support.keys import KeyPair, b64
 
 P = 2**255 - 19
@@ -75,13 +76,13 @@ def test_the_library_takes_what_anybody_can_sign_for_such_a_key() -> None:
     Ed25519PublicKey.from_public_bytes((1).to_bytes(32, "little")).verify(SMALL_SIGNATURE, b"any text")
 
 
-@pytest.mark.parametrize("y", [P, P + 2, 2**255 - 1])
+@each("y", [P, P + 2, 2**255 - 1])
 def test_a_key_is_spelled_in_one_way_only(y: int) -> None:
     with pytest.raises(BadProof, match="not spelled"):
         read_key(b64(y.to_bytes(32, "little")))
 
 
-@pytest.mark.parametrize("seed", range(8))
+@each("seed", range(8))
 def test_a_key_that_a_device_makes_is_one(seed: int) -> None:
     key = KeyPair(seed)
     assert read_key(key.spelled).id == keys.key_id(key.public)

@@ -6,7 +6,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import anyio.to_thread
-import pytest
 
 from hub.health.doors import check_refused
 from hub.links.refusals import MOST_OF_ONE, MOST_PEERS, OTHERS, REMEMBERED_S, SHOWN, Peer, RefusedPeers
@@ -16,6 +15,7 @@ from protocol.ids import DeviceId
 from storage.devices import devices
 from tests.hub.links.test_listener import refused
 from tests.support.clock import START, FakeClock
+from tests.support.families import each
 from tests.support.wire import AT_MS, Port, open_port
 
 LAPTOP = DeviceId("laptop")
@@ -89,7 +89,7 @@ HOME = Peer(network=HERE, device_id=LAPTOP, credential="key:new", name="laptop",
 STRANGER = Peer(network=HERE)
 
 
-@pytest.mark.parametrize(
+@each(
     ("refused", "is_ended"),
     [
         (replace(STRANGER, credential="key:new", name="misspelt"), True),
@@ -111,14 +111,14 @@ def test_an_admission_ends_the_refusals_that_were_mended_and_no_others(refused: 
     assert [one.peer for one in peers.current()] == ([] if is_ended else [refused])
 
 
-@pytest.mark.parametrize("code", [ErrorCode.RATE_LIMITED, ErrorCode.STOPPING, ErrorCode.BAD_PARAMS])
+@each("code", [ErrorCode.RATE_LIMITED, ErrorCode.STOPPING, ErrorCode.BAD_PARAMS])
 def test_a_refusal_that_ends_by_itself_is_not_remembered(code: ErrorCode) -> None:
     peers = RefusedPeers(FakeClock())
     peers.note(Peer(network="10.0.0.1"), code, "wait")
     assert peers.current() == []
 
 
-@pytest.mark.parametrize("networks", ["10.1.{0}.{1}", "2001:db8:1:{0:x}{1:02x}::/64", "10.1.0.1"])
+@each("networks", ["10.1.{0}.{1}", "2001:db8:1:{0:x}{1:02x}::/64", "10.1.0.1"])
 async def test_refusals_of_a_flood_are_bounded_and_counted_and_displace_nobody_else(networks: str) -> None:
     async with open_port() as port:
         await port.pair()

@@ -13,6 +13,7 @@ from protocol.errors import CloseCode
 from protocol.ids import DeviceId, UserId
 from storage.devices import device_keys, devices, users
 from storage.devices.device_keys import KeyRevoked, RotatedTooSoon
+from tests.support.families import each
 from tests.support.keys import NOTHING, KeyPair
 from tests.support.presence import BOOT
 from tests.support.wire import AT_MS, Port, RawDevice, open_port
@@ -87,7 +88,7 @@ async def test_a_new_key_that_was_revoked_ends_the_connection_that_brought_it() 
         assert await device.closed() == CloseCode.REVOKED
 
 
-@pytest.mark.parametrize("wrong", ["signature", "proof"])
+@each("wrong", ["signature", "proof"])
 async def test_both_keys_have_to_sign(wrong: str) -> None:
     async with connected() as (port, _):
         lines = ("hub-key-rotation-v1", "hub-1", "desk", OLD.spelled, NEW.spelled)

@@ -1,14 +1,13 @@
 """Paths of agents outside of what a device shares: said only where that is certain."""
 
-import pytest
-
 from hub.links.roster import REMEMBERED, SharedRoots
 from protocol.ids import DeviceId
+from tests.support.families import each
 
 DESK = DeviceId("d-1")
 
 
-@pytest.mark.parametrize(
+@each(
     ("roots", "path", "is_outside"),
     [
         (["~/notes"], "~/notes", False),

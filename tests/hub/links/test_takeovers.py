@@ -1,15 +1,14 @@
 """How often a device may take its own place before whoever is there stays."""
 
-import pytest
-
 from hub.links.roster import Takeovers
 from protocol.ids import DeviceId
 from tests.support.clock import FakeClock
+from tests.support.families import each
 
 DESK, LAPTOP = DeviceId("desk"), DeviceId("laptop")
 
 
-@pytest.mark.parametrize(("over_s", "wait_s"), [(59.9, 300.0), (60.0, 0.0), (75.0, 0.0)])
+@each(("over_s", "wait_s"), [(59.9, 300.0), (60.0, 0.0), (75.0, 0.0)])
 def test_six_takeovers_count_within_a_minute_and_not_over_a_longer_time(over_s: float, wait_s: float) -> None:
     clock = FakeClock()
     takeovers = Takeovers(clock)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from hub.log import Channel
 from hub.log.redaction import MAX_TEXT, redact
 from tests.hub.log.secret_texts import SECRET_TEXTS
+from tests.support.families import each
 from tests.support.log import Opened
 
 log = Channel("hub.somewhere")
@@ -63,7 +64,7 @@ def test_a_secret_at_the_cut_of_a_long_text_is_taken_out_before_the_cut(opened: 
     assert not [line for line in opened.lines() if "ABCDEFGHIJ" in line or "cdefghij" in line]
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         "1200 tokens, 3 keys: the first is new",

@@ -9,11 +9,12 @@ import pytest
 from hub.openclaw import BadAddress, GatewayAddress
 from hub.outbound.rules import AddressRefused, OutboundRules
 from tests.support.certificates import write_certificate
+from tests.support.families import each
 from tests.support.gateway import fake_gateway
 from tests.support.gateway.visit import visiting
 
 
-@pytest.mark.parametrize(
+@each(
     ("url", "where", "is_here"),
     [
         ("ws://127.0.0.1:18789", "127.0.0.1:18789", True),
@@ -28,7 +29,7 @@ def test_an_address_is_read(url: str, where: str, is_here: bool) -> None:
     assert (address.where, address.is_here) == (where, is_here)
 
 
-@pytest.mark.parametrize(
+@each(
     "url",
     [
         "",

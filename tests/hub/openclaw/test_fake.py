@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
+from tests.support.families import each
 from tests.support.gateway import Fails, FakeGateway, fake_gateway
 from tests.support.gateway.seen import SEEN, unseen
 
@@ -123,7 +123,7 @@ def test_what_was_recorded_is_read_whole() -> None:
     assert list(unseen(told)) == ["tick: more"]
 
 
-@pytest.mark.parametrize("turns", range(4))
+@each("turns", range(4))
 async def test_a_gateway_that_stops_loses_no_socket_that_it_has_just_accepted(turns: int) -> None:
     async with fake_gateway() as gateway:
         with socket.create_connection(("127.0.0.1", gateway.port)):

@@ -21,6 +21,7 @@ from hub.openclaw.frames import (
     encode,
 )
 from hub.openclaw.gateway import GatewayEvent, Inbox, NewsLost, Reconnected
+from tests.support.families import each
 
 
 def test_a_request_has_the_keys_of_the_protocol_and_no_others() -> None:
@@ -60,7 +61,7 @@ def test_what_a_newer_gateway_says_more_is_passed_over() -> None:
     assert decode('{"type":"stream","id":"x"}') is None
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     ["", "{", "[]", "null", "7", '"res"', "{}", '{"type":"res"}', '{"type":"event","seq":1}', '{"type":7}'],
 )

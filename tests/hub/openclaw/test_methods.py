@@ -17,6 +17,7 @@ from hub.openclaw.methods import (
     message_text,
 )
 from protocol.messages import SOUL_FILE, QueueMode
+from tests.support.families import each
 from tests.support.gateway import DEFAULT_SOUL, Fails, fake_gateway
 from tests.support.gateway.office import digest
 from tests.support.gateway.visit import Visit, failed, visiting
@@ -244,7 +245,7 @@ async def test_an_unknown_session_is_empty(tmp_path: Path) -> None:
         assert isinstance(error, GatewayRefused)
 
 
-@pytest.mark.parametrize(
+@each(
     ("content", "text"),
     [
         ("plain", "plain"),

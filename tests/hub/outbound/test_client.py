@@ -15,6 +15,7 @@ from anyio.streams.tls import TLSStream
 from hub.outbound.client import MAX_ANSWER_BYTES, AnswerTooLarge, OutboundClient
 from hub.outbound.rules import AddressRefused, OutboundRules
 from tests.support.certificates import write_certificate
+from tests.support.families import each
 
 HERE = OutboundRules()
 BY_ANY_NAME = OutboundRules.parse(["127.0.0.1"])
@@ -84,7 +85,7 @@ async def test_an_answer_is_read_whole() -> None:
     assert (answer.status_code, answer.text) == (200, "ok")
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@each("status", [301, 302, 303, 307, 308])
 async def test_a_redirect_is_not_followed(status: int) -> None:
     async with Server().serving() as inner:
         elsewhere = (
@@ -142,7 +143,7 @@ async def test_an_address_that_does_not_answer_is_passed_by() -> None:
             assert (await client.get(f"http://model.example:{server.port}/")).text == "ok"
 
 
-@pytest.mark.parametrize(
+@each(
     "url",
     ["http://169.254.169.254/latest/meta-data/", "http://[::ffff:169.254.169.254]/", "https://10.0.0.1/"],
 )

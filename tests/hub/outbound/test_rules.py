@@ -2,11 +2,12 @@ import pytest
 
 from hub.outbound.rules import AddressRefused, OutboundRules
 from protocol.errors import ErrorCode
+from tests.support.families import each
 
 NONE = OutboundRules()
 
 
-@pytest.mark.parametrize(
+@each(
     "address",
     [
         "93.184.216.34",
@@ -22,7 +23,7 @@ def test_public_addresses_are_called(address: str) -> None:
     assert NONE.judge("example.org", [address]) == [address]
 
 
-@pytest.mark.parametrize(
+@each(
     ("address", "why"),
     [
         ("10.1.2.3", "in a private network"),
@@ -64,7 +65,7 @@ def test_addresses_that_are_not_public_are_refused(address: str, why: str) -> No
     assert caught.value.code is ErrorCode.ADDRESS_REFUSED
 
 
-@pytest.mark.parametrize(
+@each(
     "address",
     [
         "::ffff:10.0.0.1",
@@ -104,7 +105,7 @@ def test_a_name_without_an_address_is_refused() -> None:
         NONE.judge("example.org", [])
 
 
-@pytest.mark.parametrize("host", ["localhost", "LocalHost.", "127.0.0.1", "127.0.0.9", "::1", "[::1]"])
+@each("host", ["localhost", "LocalHost.", "127.0.0.1", "127.0.0.9", "::1", "[::1]"])
 def test_this_machine_is_called_by_its_own_names_and_nowhere_else(host: str) -> None:
     assert NONE.judge(host, ["127.0.0.1", "::1"]) == ["127.0.0.1", "::1"]
     with pytest.raises(AddressRefused, match="not this machine"):
@@ -124,9 +125,7 @@ def test_what_is_listed_may_be_called() -> None:
             rules.judge(host, [address])
 
 
-@pytest.mark.parametrize(
-    "entry", ["", "10.0.0.1/8", "http://model.lan", "model.lan:80", "300.1.1.1", "-x", "*"]
-)
+@each("entry", ["", "10.0.0.1/8", "http://model.lan", "model.lan:80", "300.1.1.1", "-x", "*"])
 def test_what_is_no_host_address_or_network_cannot_be_listed(entry: str) -> None:
     with pytest.raises(ValueError, match="is no host, address or network"):
         OutboundRules.parse([entry])

@@ -28,6 +28,7 @@ from storage.runs.budget_holds import Drawn
 from storage.runs.model_calls import Spent
 from storage.store import Store, open_store
 from tests.support.clock import START
+from tests.support.families import each
 from tests.support.postgres import Postgres
 from tests.support.runs import BOOT, Bench, declare_agent, folder
 
@@ -230,7 +231,7 @@ async def test_the_hub_has_a_day_too_and_counts_what_it_spent_before_it_was_star
         await again.through(Spender()).answer(question(99))
 
 
-@pytest.mark.parametrize(
+@each(
     ("now", "zone", "began", "ends"),
     [
         ("2026-01-05T09:00", "UTC", "2026-01-05T00:00", "2026-01-06T00:00"),

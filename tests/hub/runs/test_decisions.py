@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-import pytest
-
 from hub.runs.decisions import (
     MissedFires,
     describe_decision,
@@ -16,9 +14,10 @@ from hub.runs.decisions import (
     describe_wake,
 )
 from storage.runs.runs import RunError
+from tests.support.families import each
 
 
-@pytest.mark.parametrize(
+@each(
     ("decision", "reason", "fires", "sentence"),
     [
         ("run", None, 1, "a run was queued"),
@@ -37,7 +36,7 @@ def test_each_decision_is_a_sentence(decision: str, reason: str | None, fires: i
     assert describe_decision(decision, reason, fires=fires, device="desk") == sentence
 
 
-@pytest.mark.parametrize(
+@each(
     ("missed", "note"),
     [
         ([], None),
@@ -107,7 +106,7 @@ def test_failures_of_a_run_are_summarized_with_the_sentence_of_the_first_and_the
     assert describe([], 9) == "9 failed"
 
 
-@pytest.mark.parametrize(
+@each(
     ("state", "reason", "sentence"),
     [
         ("acknowledged", None, "the agent was woken"),

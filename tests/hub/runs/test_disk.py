@@ -14,6 +14,7 @@ from hub.runs.disk import (
     DiskGuard,
 )
 from tests.support.clock import FakeClock
+from tests.support.families import each
 from tests.support.wire import until
 
 MB = 1_000_000
@@ -52,7 +53,7 @@ def guard_of(disk: Disk, clock: FakeClock | None = None) -> DiskGuard:
     return guard
 
 
-@pytest.mark.parametrize(
+@each(
     ("size_mb", "free_mb", "is_full"),
     [
         (1_000_000, 50_001, False),

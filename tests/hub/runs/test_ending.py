@@ -13,6 +13,7 @@ from protocol.lifecycles import RunEvent, RunState
 from storage.kernel.database import Conflict, DiskFull, Unavailable
 from storage.runs.runs import StaleRun
 from tests.support.clock import SeededChance
+from tests.support.families import each
 from tests.support.runs import Bench
 
 AWAY = LinkLost("the connection was cut", dispatched=True)
@@ -62,7 +63,7 @@ async def test_a_run_that_met_a_full_disk_goes_on_soon_after_there_is_room_howev
     assert ending.wait_s <= FULL_CAP_S
 
 
-@pytest.mark.parametrize(
+@each(
     ("errors", "decides"),
     [
         ([PENDING, DOWN, SPENT, AWAY], AWAY),

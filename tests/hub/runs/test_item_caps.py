@@ -15,6 +15,7 @@ from protocol.lifecycles import RunOutcome, UnitState
 from storage.agents.agents import AgentRow
 from storage.runs import units
 from storage.store import Store
+from tests.support.families import each
 from tests.support.link import FakeLink
 from tests.support.runs import Bench, folder
 
@@ -120,7 +121,7 @@ async def test_what_was_left_out_is_known_after_a_crash_between_plan_and_deliver
     assert (unit.state, unit.notes) == (UnitState.FAILED, {"left_out": {"items_per_file": 1}})
 
 
-@pytest.mark.parametrize(
+@each(
     ("notes", "code"),
     [
         (Notes(), None),

@@ -19,6 +19,7 @@ from protocol.ids import AgentId, DeviceId, RunId, UserId, derive_item_id
 from protocol.lifecycles import CallState
 from protocol.tables import TABLES, TableName
 from storage.runs.items import Decision, Finder, FoundItem, ItemRow, Known, KnownItem
+from tests.support.families import each
 
 DAY = 86_400_000
 FRIDAY = 20_000 * DAY + 9 * 3_600_000
@@ -246,7 +247,7 @@ def test_of_a_message_the_ledger_keeps_no_quote_and_its_device_gets_it() -> None
 # --- known in the same unit ---
 
 
-@pytest.mark.parametrize("verdict", ["open", "approved", "edited", "rejected"])
+@each("verdict", ["open", "approved", "edited", "rejected"])
 def test_an_item_with_the_same_quote_is_not_sent_again_whatever_its_verdict(verdict: str) -> None:
     one = item("call Anna")
     (decision,) = decisions(one, here=[known(one, verdict=verdict)])
@@ -330,7 +331,7 @@ def quoted(quote: str, title: str, text: str = NOTE) -> Item:
     return msgspec.structs.replace(item(title, quote), start=start, end=start + len(quote))
 
 
-@pytest.mark.parametrize("title", ["call Anna", "call Anna about rent", "ring up the landlady"])
+@each("title", ["call Anna", "call Anna about rent", "ring up the landlady"])
 def test_a_rejected_item_stays_away_whatever_part_of_its_sentence_another_prompt_quotes(title: str) -> None:
     before = known(
         quoted("We have to call Anna about the rent by Friday", "call Anna about the rent"),
@@ -413,9 +414,7 @@ def test_a_device_without_updates_gets_a_new_row_that_names_the_replaced_row() -
 # --- not answered yet ---
 
 
-@pytest.mark.parametrize(
-    "state", [CallState.PLANNED, CallState.SENT, CallState.UNKNOWN, CallState.REJECTED, None]
-)
+@each("state", [CallState.PLANNED, CallState.SENT, CallState.UNKNOWN, CallState.REJECTED, None])
 def test_a_call_that_was_never_answered_is_made_again_with_its_id(state: CallState | None) -> None:
     one = item("call Anna")
     before = known(one, told=False, state=state)
@@ -424,7 +423,7 @@ def test_a_call_that_was_never_answered_is_made_again_with_its_id(state: CallSta
     assert (decision.call.call_id, decision.is_behind) == (before.row.call_id, False)
 
 
-@pytest.mark.parametrize("state", [CallState.SENT, CallState.UNKNOWN, None])
+@each("state", [CallState.SENT, CallState.UNKNOWN, None])
 def test_what_a_device_may_have_is_brought_to_its_end_before_a_newer_text_of_it(
     state: CallState | None,
 ) -> None:
@@ -436,7 +435,7 @@ def test_what_a_device_may_have_is_brought_to_its_end_before_a_newer_text_of_it(
     assert decision.is_behind
 
 
-@pytest.mark.parametrize("state", [CallState.PLANNED, CallState.REJECTED])
+@each("state", [CallState.PLANNED, CallState.REJECTED])
 def test_what_no_device_has_is_made_anew_where_its_text_changed(state: CallState) -> None:
     before = known(item("call Anna", "First.", dueDate=FRIDAY), told=False, state=state)
     (decision,) = decisions(item("call Anna", "Second.", dueDate=FRIDAY + DAY), here=[before])
@@ -461,7 +460,7 @@ def test_a_device_that_refused_a_change_has_what_its_source_says_when_that_goes_
     )
 
 
-@pytest.mark.parametrize("state", [CallState.PLANNED, CallState.SENT, CallState.UNKNOWN, None])
+@each("state", [CallState.PLANNED, CallState.SENT, CallState.UNKNOWN, None])
 def test_a_source_that_goes_back_while_a_change_is_on_its_way_is_about_the_same_row(
     state: CallState | None,
 ) -> None:
@@ -505,7 +504,7 @@ def test_nearly_the_same_title_on_the_same_day_is_the_same() -> None:
     assert decision.call is None
 
 
-@pytest.mark.parametrize(
+@each(
     ("said", "there"),
     [
         ("book room 0012 for the workshop", "book room 0345 for the workshop"),
@@ -526,7 +525,7 @@ def test_a_day_is_a_day_where_the_user_lives() -> None:
     assert decisions(said, elsewhere=there, timezone="Europe/Berlin")[0].call is None
 
 
-@pytest.mark.parametrize(
+@each(
     "said",
     [
         item("call Anna", dueDate=FRIDAY),  # the other one says no day
@@ -571,7 +570,7 @@ def test_comments_are_the_same_where_author_and_words_are() -> None:
     assert decisions(comment("Bob"), elsewhere=elsewhere(comment("Anna")))[0].call is not None
 
 
-@pytest.mark.parametrize("state", [CallState.PLANNED, CallState.SENT, CallState.UNKNOWN, None])
+@each("state", [CallState.PLANNED, CallState.SENT, CallState.UNKNOWN, None])
 def test_what_another_source_promised_and_never_brought_is_brought_with_its_id(
     state: CallState | None,
 ) -> None:

@@ -49,6 +49,7 @@ from protocol.work import (
 from storage.runs.units import LedgerEntry
 from tests.support import odd_files
 from tests.support.clock import FakeClock
+from tests.support.families import each
 from tests.support.link import FakeLink
 from tests.support.runs import MODERN, PAGED, digest
 
@@ -409,7 +410,7 @@ async def test_a_file_that_takes_too_long_to_read_is_marked_and_counted_and_the_
     assert metrics.registry.get_sample_value("hub_limits_reached_total", {"limit": "convert_seconds"}) == 1
 
 
-@pytest.mark.parametrize(
+@each(
     ("file", "code"),
     [
         (FilePiece(path="a", content="QQ==QUJD", encoding="base64"), ErrorCode.BAD_FRAME),
@@ -506,7 +507,7 @@ async def test_of_what_a_manifest_lists_beyond_that_nothing_is_kept() -> None:
     assert kept[-1] - kept[10] < 100 * 1024  # of 9,000 entries, of 200 bytes each
 
 
-@pytest.mark.parametrize("capabilities", [MODERN, ()])
+@each("capabilities", [MODERN, ()])
 async def test_of_a_device_that_sends_more_files_than_a_run_may_read_the_rest_is_not_taken(
     capabilities: Sequence[str],
 ) -> None:

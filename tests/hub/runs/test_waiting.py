@@ -4,7 +4,6 @@ from datetime import UTC, timedelta
 from zoneinfo import ZoneInfo
 
 import msgspec
-import pytest
 
 from hub.clock import epoch_ms
 from hub.runs.waiting import Hold, WaitFacts, Wanting, why_waiting
@@ -212,7 +211,7 @@ def test_of_several_shut_gates_the_one_that_a_person_can_open_comes_first() -> N
     ]
 
 
-@pytest.mark.parametrize("state", sorted({RunState.PREPARING, RunState.RUNNING} | FINAL_RUN_STATES))
+@each("state", sorted({RunState.PREPARING, RunState.RUNNING} | FINAL_RUN_STATES))
 def test_what_executes_or_has_ended_waits_for_nothing(state: RunState) -> None:
     assert _why(state=state, is_online=False) is None
 

@@ -1,11 +1,10 @@
 """Which days of a month an expression names, where counting is easily off by one."""
 
-import pytest
-
 from tests.hub.schedules.instants import cron, next_fires
+from tests.support.families import each
 
 
-@pytest.mark.parametrize(
+@each(
     ("days", "after", "expected"),
     [
         ("15W * *", "2026-02-01", ["2026-02-16", "2026-03-16", "2026-04-15"]),  # Sunday, Sunday, Wednesday

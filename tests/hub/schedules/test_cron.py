@@ -6,7 +6,7 @@ from hub.schedules.cron import BadSchedule, parse_cron
 from tests.support.families import each
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "spelled"),
     [
         ("0 7 * * 1-5", "0 7 * * 1-5"),
@@ -31,7 +31,7 @@ def test_what_means_one_thing_is_taken(text: str, spelled: str) -> None:
     assert (found.text, found.day_or, found.warning) == (spelled, True, None)
 
 
-@pytest.mark.parametrize("text", ["0 0 13 * 5", "0 0 31 2 0", "0 0 1-7 * MON", "0 0 1 * WED"])
+@each("text", ["0 0 13 * 5", "0 0 31 2 0", "0 0 1-7 * MON", "0 0 1 * WED"])
 def test_two_day_fields_are_taken_with_a_warning(text: str) -> None:
     assert "put + before the weekday" in (parse_cron(text).warning or "")
 
@@ -100,9 +100,7 @@ def test_what_readers_would_read_differently_is_refused_with_what_to_write_inste
     assert hint in refused.value.hint
 
 
-@pytest.mark.parametrize(
-    "written", ["5-59/15 * * * *", "59 * * * *", "0 0 * * MON-6/2", "0 22-23,0-2 * * *", "0 0 * * SAT,SUN"]
-)
+@each("written", ["5-59/15 * * * *", "59 * * * *", "0 0 * * MON-6/2", "0 22-23,0-2 * * *", "0 0 * * SAT,SUN"])
 def test_what_a_hint_says_to_write_is_taken(written: str) -> None:
     assert parse_cron(written).warning is None
 

@@ -6,6 +6,7 @@ import pytest
 
 from hub.schedules.cron import BadSchedule, parse_cron
 from hub.schedules.second_reading import check_reading
+from tests.support.families import each
 
 ACCEPTED = (
     "0 9 * * 1-5",
@@ -18,7 +19,7 @@ ACCEPTED = (
 )
 
 
-@pytest.mark.parametrize("text", [*ACCEPTED, "0 0 13 * 5", "0 0 13 * +5", "30 2 1,15 */3 *"])
+@each("text", [*ACCEPTED, "0 0 13 * 5", "0 0 13 * +5", "30 2 1,15 */3 *"])
 def test_what_is_accepted_is_read_alike(text: str) -> None:
     check_reading(parse_cron(text))
 

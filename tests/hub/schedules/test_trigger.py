@@ -17,6 +17,7 @@ from hub.schedules.trigger import (
     upcoming,
 )
 from tests.hub.schedules.instants import cron, ms, next_fires
+from tests.support.families import each
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -164,7 +165,7 @@ def test_an_instant_fires_once() -> None:
     assert (trigger.next_after(999), trigger.next_after(1_000)) == (1_000, None)
 
 
-@pytest.mark.parametrize(
+@each(
     ("expression", "period_ms"),
     [
         ("* * * * *", 60_000),
@@ -191,7 +192,7 @@ def test_a_row_is_read_as_the_trigger_of_its_kind() -> None:
     assert cron("0 7 * * *", "Europe/Berlin") is cron("0 7 * * *", "Europe/Berlin")
 
 
-@pytest.mark.parametrize(
+@each(
     ("kind", "expr", "tz", "reason"),
     [
         ("cron", "0 7 * * *", "Europe/Atlantis", "unknown_timezone"),
@@ -262,7 +263,7 @@ def test_an_interval_is_not_moved_by_clocks() -> None:
     assert {fire.shift for fire in found} == {None}
 
 
-@pytest.mark.parametrize(
+@each(
     ("expression", "tz", "after", "expected"),
     [
         (

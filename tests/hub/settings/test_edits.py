@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.settings.edits import CannotEdit, edited
+from tests.support.families import each
 
 SAMPLE = (Path(__file__).parents[3] / "hub.toml").read_text()
 
@@ -79,7 +80,7 @@ def test_line_ends_stay_what_they_are() -> None:
     assert edited(text, {"hub.name": "x"}).count("\n") == text.count("\n")
 
 
-@pytest.mark.parametrize(
+@each(
     ("key", "told"),
     [
         ("runs", "'runs' is no key; a key is TABLE.NAME"),
@@ -94,7 +95,7 @@ def test_a_key_that_leads_nowhere_is_refused(key: str, told: str) -> None:
         edited(SAMPLE, {key: 1})
 
 
-@pytest.mark.parametrize("value", [None, {"a": None}, [None]])
+@each("value", [None, {"a": None}, [None]])
 def test_a_value_that_toml_does_not_have_is_refused(value: object) -> None:
     with pytest.raises(CannotEdit):
         edited(SAMPLE, {"hub.name": value})

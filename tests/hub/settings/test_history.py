@@ -5,6 +5,7 @@ import pytest
 from hub.settings.edits import CannotEdit, edited
 from hub.settings.history import KeyChange, combined, key_changes, undone
 from hub.settings.locate import document
+from tests.support.families import each
 
 NOTES = """
 [[agents]]
@@ -62,7 +63,7 @@ def test_a_name_may_have_dots_and_another_user_an_agent_of_the_same_name() -> No
         edited(hers, *undone([change]))
 
 
-@pytest.mark.parametrize(
+@each(
     ("line", "key"),
     [
         ("[agents.config]\ntoken = '{}'", "agents.notes.config"),
@@ -97,7 +98,7 @@ def test_changes_of_one_key_are_one_from_the_first_to_the_last_value() -> None:
     assert combined([*there_and_back, *more]) == tuple(more)
 
 
-@pytest.mark.parametrize(
+@each(
     "after",
     [
         LIMITS.replace("4", "5") + NOTES + MAIL,

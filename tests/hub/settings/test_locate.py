@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hub.settings.locate import KeyPath, Located, Position
+from tests.support.families import each
 
 BARE = st.text("abcz09_-", min_size=1, max_size=4)
 PLAIN = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=6)
@@ -229,7 +230,7 @@ paths = [ "a",
 """
 
 
-@pytest.mark.parametrize(
+@each(
     ("path", "key", "value"),
     [
         (("title",), (2, 1), (2, 9)),

@@ -10,6 +10,7 @@ import pytest
 from hub.settings.origins import NotAnOverride, Place, on_command_line, value_of
 from hub.settings.reading import Reading, check_settings
 from hub.settings.secret import SecretRef
+from tests.support.families import each
 
 Read = Callable[..., Reading]
 FILE = '[hub]\nname = "home"\n[limits]\nruns = 4\n'
@@ -90,13 +91,13 @@ def test_other_variables_of_the_hub_are_none_of_these(read: Read) -> None:
     assert read(HUB_DEVICE_TOKEN="x", HUB__="1", HUB__A____B="1", HUBNAME="y").problems == []
 
 
-@pytest.mark.parametrize("word", ["limits.runs", "=5", ".runs=5", "limits..runs=5"])
+@each("word", ["limits.runs", "=5", ".runs=5", "limits..runs=5"])
 def test_a_word_that_sets_nothing_is_refused(word: str) -> None:
     with pytest.raises(NotAnOverride, match="is not TABLE"):
         list(on_command_line([word]))
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "value"),
     [
         ("5", 5),

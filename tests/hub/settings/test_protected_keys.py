@@ -14,6 +14,7 @@ from hub.settings.locate import KeyPath
 from hub.settings.secret import SecretRef
 from hub.settings.settings import Settings
 from storage import audit
+from tests.support.families import each
 from tests.support.hub import TEXT, answering, over_tcp, over_unix
 
 MODEL = """
@@ -103,7 +104,7 @@ async def test_an_admin_and_a_user_of_the_hubs_machine_may_change_them(
     assert (by_token.status_code, here.status_code) == (200, 200)
 
 
-@pytest.mark.parametrize(
+@each(
     "after",
     [
         MODEL.replace("HUB_TEST_KEY", "PATH"),

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-import pytest
 
 from hub.settings.reading import check_text
 from hub.settings.schema import leaves, settings_schema
 from hub.settings.settings import Settings
 from hub.settings.values import Scope
+from tests.support.families import each
 
 SAMPLE = Path(__file__).parents[3] / "hub.toml"
 SCHEMA = settings_schema()
@@ -27,7 +27,7 @@ def test_it_is_a_schema_and_the_sample_follows_it() -> None:
     assert mistakes(SAMPLE.read_text()) == []
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "where"),
     [
         ("[hub]\nnmae = 'x'", "hub"),
@@ -62,7 +62,7 @@ def test_an_editor_finds_the_mistakes_that_the_hub_finds(text: str, where: str) 
     assert check_text(text, Path("hub.toml")).settings is None
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         '[listen.devices]\naddress = "127.0.0.1:0"\n',

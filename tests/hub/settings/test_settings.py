@@ -19,6 +19,7 @@ from hub.settings.settings import Settings
 from hub.settings.values import Address, Effect, Table
 from protocol.tables import TableName
 from tests.support.clock import FakeClock
+from tests.support.families import each
 
 ROOT = Path(__file__).parents[3]
 Check = Callable[..., list[str]]
@@ -538,7 +539,7 @@ def test_every_field_tells_people_what_it_is_and_when_a_change_of_it_is_used() -
             assert leaf.effect in Effect, (table, leaf.path)
 
 
-@pytest.mark.parametrize(
+@each(
     ("path", "model"),
     [
         ((), Settings),

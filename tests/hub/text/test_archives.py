@@ -11,6 +11,7 @@ import pytest
 from hub.text.archives import Message, messages_in
 from hub.text.convert import convert
 from hub.text.files import CHAT, JSON, MBOX, PLAIN, Converted
+from tests.support.families import each
 
 MIB = 1024 * 1024
 
@@ -84,7 +85,7 @@ def test_an_export_of_whatsapp_keeps_its_lines_and_tells_who_wrote_when() -> Non
     )
 
 
-@pytest.mark.parametrize(
+@each(
     ("line", "at"),
     [
         ("06.01.25, 14:22 - Anna: hi", "2025-01-06 14:22"),
@@ -169,7 +170,7 @@ def test_a_message_cannot_pretend_that_another_person_wrote_a_part_of_it() -> No
     assert [author for author, _, _ in messages(fake_name)] == ["Eve  x [2025-01-06 14 22] Boss"]
 
 
-@pytest.mark.parametrize(
+@each(
     "data",
     [
         {"messages": [], "from_id": 1},
@@ -270,7 +271,7 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("path", HOSTILE)
+@each("path", HOSTILE)
 def test_an_archive_that_was_built_to_hurt_takes_time_in_proportion_to_its_size(path: str) -> None:
     data = HOSTILE[path]()
     began = time.process_time()

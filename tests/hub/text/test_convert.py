@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from hub.text.convert import convert
 from hub.text.files import Converted, ConvertLimits, NotConvertible
+from tests.support.families import each
 from tests.support.odd_files import docx, pdf
 
 
@@ -31,7 +32,7 @@ def test_what_the_sender_calls_it_counts_more_than_its_name() -> None:
     assert convert(b"<p>x</p>", path="page.txt", media_type="text/html; charset=utf-8").text == "x"
 
 
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+@each("encoding", ["utf-8-sig", "utf-16", "utf-32"])
 def test_a_byte_order_mark_determines_the_encoding_and_is_not_part_of_the_text(encoding: str) -> None:
     assert convert("Müller: 5 €\n".encode(encoding), path="a.txt").text == "Müller: 5 €\n"
 
@@ -92,7 +93,7 @@ def test_a_file_over_the_limit_is_refused() -> None:
         convert(b"x" * 11, path="a.txt", limits=ConvertLimits(bytes=10))
 
 
-@pytest.mark.parametrize(
+@each(
     ("path", "data", "text"),
     [
         ("plan.docx", docx("Call Ana.", "Pay rent."), "Call Ana.\n\nPay rent."),

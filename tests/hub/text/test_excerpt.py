@@ -1,9 +1,8 @@
 """Lines around a place in a text: a few, numbered, and never more bytes than the limit."""
 
-import pytest
-
 from hub.cli import formats
 from hub.text.excerpt import LINES, SIDE_BYTES, Excerpt, Excerpts
+from tests.support.families import each
 
 TEXT = "".join(f"line {n}\n" for n in range(1, 13))
 
@@ -18,7 +17,7 @@ def test_a_quote_has_the_rest_of_its_line_and_the_lines_around_it() -> None:
     assert LINES == 3
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "quote", "found"),
     [
         ("one", "one", Excerpt(1, "", "")),
@@ -32,7 +31,7 @@ def test_a_text_ends_where_it_ends(text: str, quote: str, found: Excerpt) -> Non
     assert around(text, quote) == found
 
 
-@pytest.mark.parametrize("letter", ["x", "\u00e4", "\U0001f600", "\ud800"])
+@each("letter", ["x", "\u00e4", "\U0001f600", "\ud800"])
 def test_a_long_line_is_cut_and_says_so(letter: str) -> None:
     text = f"first\n{letter * 3_000}quote{letter * 3_000}\nlast"
     found = around(text, "quote")

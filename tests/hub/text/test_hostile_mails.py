@@ -231,7 +231,7 @@ def test_a_header_that_would_take_the_square_of_its_length_is_refused() -> None:
             read_file(b"Subject: Rent\r\n" + field + b";a=\r\n b" * 9_000 + b"\r\n\r\nCall Ana.")
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "multipart/mixed", "message/rfc822", "text/csv; name=a.csv"])
+@each("kind", ["text/plain", "multipart/mixed", "message/rfc822", "text/csv; name=a.csv"])
 def test_a_part_whose_charset_is_no_name_is_read_nevertheless(kind: str) -> None:
     data = f'Subject: Rent\r\nContent-Type: {kind}; charset="utf-\0"\r\n\r\nCall Ana, '.encode() + b"\xe9."
     assert "Rent" in read_raw(data).text

@@ -3,6 +3,7 @@
 import pytest
 
 from hub.text.html import TooTangled, text_of_html
+from tests.support.families import each
 
 
 def test_a_page_becomes_the_lines_its_reader_sees() -> None:
@@ -35,7 +36,7 @@ def test_preformatted_text_keeps_its_spaces() -> None:
     assert text_of_html("<p>see</p><pre>a\n  b</pre><p>c   d</p>").text == "see\na\n  b\nc d"
 
 
-@pytest.mark.parametrize(
+@each(
     "hidden",
     [
         "<script>order()</script>",
@@ -79,6 +80,6 @@ def test_a_long_honest_table_is_not_taken_for_a_bomb() -> None:
     assert page.text.count("\n") == 19_999
 
 
-@pytest.mark.parametrize("broken", ["", "<", "<p", "</div></div>", "<<<>>>", "<table><p>x", "\x00<p>x"])
+@each("broken", ["", "<", "<p", "</div></div>", "<<<>>>", "<table><p>x", "\x00<p>x"])
 def test_broken_pages_never_raise(broken: str) -> None:
     text_of_html(broken)

@@ -15,6 +15,7 @@ from hub.text.letter import Body, Enclosure, Letter, LetterOptions
 from hub.text.letter_text import letter_of_mail
 from hub.text.mime import undone
 from hub.text.quoting import mark
+from tests.support.families import each
 
 MAILS = Path(__file__).with_name("mails")
 EN = "I have read the plan and will pay the rent on Friday, as agreed."
@@ -85,7 +86,7 @@ def letter(body: str, **options: Any) -> Converted:
     )
 
 
-@pytest.mark.parametrize(("name", "new", "quoted"), [(name, *told) for name, told in ANSWERS.items()])
+@each(("name", "new", "quoted"), [(name, *told) for name, told in ANSWERS.items()])
 def test_new_text_of_an_answer_is_separated_from_quotes(name: str, new: str, quoted: str) -> None:
     found = read(name)
 
@@ -95,20 +96,20 @@ def test_new_text_of_an_answer_is_separated_from_quotes(name: str, new: str, quo
     assert quoted in quote
 
 
-@pytest.mark.parametrize(("name", "new", "shown"), [(name, *told) for name, told in INLINE.items()])
+@each(("name", "new", "shown"), [(name, *told) for name, told in INLINE.items()])
 def test_answers_between_quoted_lines_stay_behind_what_they_answer(name: str, new: str, shown: str) -> None:
     assert read(name, quoted="drop").text.endswith(f"\n\n{new}\n")
     assert shown in read(name).text
 
 
-@pytest.mark.parametrize(("name", "new", "quoted"), [(name, *told) for name, told in FORWARDS.items()])
+@each(("name", "new", "quoted"), [(name, *told) for name, told in FORWARDS.items()])
 def test_a_forwarded_mail_is_all_sent_whatever_becomes_of_quotes(name: str, new: str, quoted: str) -> None:
     assert f"\n\n{new}\n\n{quoting.FORWARDED}".replace("\n\n\n\n", "\n\n") in read(name).text
     for way in ("context", "drop", "keep"):
         assert quoted in read(name, quoted=way).text
 
 
-@pytest.mark.parametrize(("name", "new", "signature"), [(name, *told) for name, told in SIGNED.items()])
+@each(("name", "new", "signature"), [(name, *told) for name, told in SIGNED.items()])
 def test_signatures_are_left_out(name: str, new: str, signature: str) -> None:
     assert read(name, quoted="drop").text.endswith(f"\n\n{new}\n")
     assert signature not in read(name).text
@@ -129,7 +130,7 @@ def test_words_that_only_look_like_a_signature_are_kept() -> None:
     assert annexed in letter(annexed).text
 
 
-@pytest.mark.parametrize("way", ["context", "drop"])
+@each("way", ["context", "drop"])
 def test_an_answer_of_few_words_brings_all_that_it_answers(way: str) -> None:
     found = read("short-answer", quoted=way)
 
@@ -180,7 +181,7 @@ def test_what_a_page_hides_is_no_part_of_the_mail() -> None:
     assert found.text.endswith("\n\n# Boats\nThe harbour opens on Friday.\n\nSee you there.\n")
 
 
-@pytest.mark.parametrize("name", ["latin1-said-utf8", "unknown-charset"])
+@each("name", ["latin1-said-utf8", "unknown-charset"])
 def test_a_mail_in_another_charset_than_it_says_is_read(name: str) -> None:
     assert "Subject: Frühstück\n" in read(name).text
     assert read(name).text.endswith("\n\nFrühstück für fünf Gäste am Freitag, bitte bestellen.\n")
@@ -194,7 +195,7 @@ def test_a_body_that_a_provider_turned_into_utf_8_is_read_so_whatever_its_header
     assert text == "Frühstück für fünf Gäste am Freitag, bitte bestellen.\n"
 
 
-@pytest.mark.parametrize(
+@each(
     ("data", "charset", "text"),
     [
         ("Встреча".encode("koi8-r"), "koi8-r", "Встреча"),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from hub.text.files import Converted, NotConvertible
 from hub.text.reading import read
+from tests.support.families import each
 
 
 def as_text(data: bytes) -> Converted:
@@ -49,7 +50,7 @@ def test_a_mail_begins_with_its_head_and_goes_on_with_its_words() -> None:
     )
 
 
-@pytest.mark.parametrize(
+@each(
     ("told", "date"),
     [
         ("Tue, 3 Jun 2025 10:00:00 +0200", datetime(2025, 6, 3, 8, tzinfo=UTC)),
@@ -194,7 +195,7 @@ def test_a_long_text_and_a_signature_are_kept() -> None:
     assert as_text(b"Subject: Boats\n\n" + body.encode()).text == f"Subject: Boats\n\n{body}\n"
 
 
-@pytest.mark.parametrize(
+@each(
     ("charset", "body"),
     [
         ("iso-8859-1", "Frühstück".encode("latin-1")),
@@ -213,7 +214,7 @@ def test_a_charset_is_believed_where_it_fits_and_guessed_where_it_does_not(chars
     assert as_text(data).text.strip() in words
 
 
-@pytest.mark.parametrize(
+@each(
     ("header", "shown"),
     [
         (b"Subject: =?utf-8?Q?Miete_f=C3=BCr?= =?utf-8?Q?_Mai?=", "Miete für Mai"),

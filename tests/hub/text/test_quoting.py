@@ -1,13 +1,13 @@
 """Whose words a line of a mail is: its author's, or those of the mail that it answers."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.text.quoting import above_quotations, found_above, mark
+from tests.support.families import each
 
 
-@pytest.mark.parametrize(
+@each(
     "above",
     [
         "On Mon, 5 May 2025 at 10:00, Bob <bob@example.org> wrote:",
@@ -48,9 +48,7 @@ def test_answers_between_quoted_lines_stay_where_they_are() -> None:
     assert mark(text) == text
 
 
-@pytest.mark.parametrize(
-    "text", ["From: the desk of Ana", "On Monday we wrote:\nnothing", "Dear Bob,\n\nbye"]
-)
+@each("text", ["From: the desk of Ana", "On Monday we wrote:\nnothing", "Dear Bob,\n\nbye"])
 def test_ordinary_words_are_not_quoted(text: str) -> None:
     assert mark(text) == text
 
@@ -63,9 +61,7 @@ def test_no_line_is_lost_moved_or_changed_but_for_its_mark(text: str) -> None:
     assert [bare(line) for line in mark(text).split("\n")] == [bare(line) for line in text.split("\n")]
 
 
-@pytest.mark.parametrize(
-    "line", ["On " + "x " * 99, "> " * 100, "2025 " * 40, "On " + "x" * 32_000, "From: " + "* " * 9_000]
-)
+@each("line", ["On " + "x " * 99, "> " * 100, "2025 " * 40, "On " + "x" * 32_000, "From: " + "* " * 9_000])
 def test_lines_built_to_make_a_pattern_search_for_ever_do_not(line: str) -> None:
     text = "\n".join([line] * max(1, 32_000 // len(line)))
 
@@ -101,9 +97,7 @@ def test_to_look_where_rules_begin_finds_what_to_look_everywhere_does(lines: lis
     assert [match.span() for match in found_above(lines)] == everywhere
 
 
-@pytest.mark.parametrize(
-    "said", ["Oprindelig meddelelse", "Opr\u0131ndelig meddelelse", "oprindelig meddelel\u017fe"]
-)
+@each("said", ["Oprindelig meddelelse", "Opr\u0131ndelig meddelelse", "oprindelig meddelel\u017fe"])
 def test_a_head_that_begins_within_a_line_is_found_however_its_letters_are_written(said: str) -> None:
     lines = ["hello", f"so: -----{said}-----", "Fra: Ana", "Sendt: mandag"]
     everywhere = [match.span() for match in above_quotations().finditer("\n".join(lines))]
