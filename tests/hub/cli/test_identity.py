@@ -22,6 +22,7 @@ from storage.devices import device_keys
 from storage.devices.devices import Grant
 from tests.hub.cli.conftest import Hub
 from tests.support.clock import SeededChance
+from tests.support.families import each
 from tests.support.hub import TEXT, ServedHub, serving
 from tests.support.identity import CODE
 
@@ -53,15 +54,14 @@ def test_devices_are_listed_again_whenever_one_connects_or_leaves(
         assert watching.stdout.read() == ""
 
 
-@pytest.mark.parametrize(
+@each(
     ("words", "schema"),
     [
         (["devices"], "hub.devices/1"),
         (["devices", "show", "desk"], "hub.device/1"),
-        (["devices", "rename", "desk", "lab"], "hub.device/1"),
-        (["devices", "revoke", "desk", "--yes"], "hub.device/1"),
         (["devices", "kick", "desk"], "hub.device/1"),
         (["devices", "grant", "desk", "+connectors", "-files"], "hub.device/1"),
+        (["devices", "rename", "desk", "lab"], "hub.device/1"),
         (["pair"], "hub.pairings/1"),
         (["pair", "approve", CODE, "--yes"], "hub.paired/1"),
         (["pair", "invite"], "hub.invitation/1"),
@@ -69,8 +69,9 @@ def test_devices_are_listed_again_whenever_one_connects_or_leaves(
         (["users"], "hub.users/1"),
         (["users", "create", "anna"], "hub.user/1"),
         (["token"], "hub.tokens/1"),
-        (["token", "create", "--device", "desk"], "hub.token/1"),
+        (["token", "create", "--device", "lab"], "hub.token/1"),
         (["token", "create", "--role", "viewer"], "hub.token/1"),
+        (["devices", "revoke", "lab", "--yes"], "hub.device/1"),
     ],
 )
 def test_json_is_one_object_that_names_its_shape(

@@ -4,6 +4,7 @@ import json
 import os
 import pwd
 
+import pytest
 import sqlalchemy as sa
 from anyio.from_thread import BlockingPortal
 
@@ -67,8 +68,9 @@ def test_a_verdict_that_a_connected_device_does_not_take_is_refused_at_once(
 
 
 def test_items_are_chosen_by_filters_and_ranges_without_those_with_a_mark(
-    hub: Hub, served: ServedHub, portal: BlockingPortal
+    hub: Hub, served: ServedHub, portal: BlockingPortal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("hub.cli.items.PAUSE_S", 0.001)
     portal.call(served.store.write, keep)
 
     def given() -> dict[str, str]:
