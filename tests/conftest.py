@@ -1,12 +1,9 @@
 """What every test gets."""
 
 import gc
-import importlib
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -72,19 +69,6 @@ def radicale() -> Iterator[Radicale]:
     """One CalDAV server for all tests; each takes a user of its own from it."""
     with running_radicale() as server:
         yield server
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection(session: pytest.Session) -> None:
-    """Import a share of the modules first, each process of a run another: what one compiles serves all."""
-    worker = getattr(session.config, "workerinput", None)
-    if worker is None:
-        return
-    given = [Path(word.partition("::")[0]) for word in session.config.args]
-    paths = sorted(path for folder in given for path in folder.resolve().rglob("test_*.py"))
-    for path in paths[int(worker["workerid"].removeprefix("gw")) :: worker["workercount"]]:
-        with suppress(Exception):  # reported where it is collected
-            importlib.import_module(".".join(path.relative_to(session.path).with_suffix("").parts))
 
 
 def pytest_collection_finish() -> None:
