@@ -413,10 +413,8 @@ def _hint_for(path: KeyPath, doc: Mapping[str, Any], places: Places, names_at: N
     ]
     if not table and (elsewhere := _elsewhere(unknown, names_at, is_in_table=False)):
         return elsewhere  # the same key is nearer than a similar table
-    if similar := did_you_mean(unknown, [name for name in known if name not in taken]):
-        return similar
-    if near := nearest(unknown, taken):
-        return f"'{near}' is set already"
+    if near := nearest(unknown, known):
+        return f"'{near}' is set already" if near in taken else f"did you mean '{near}'?"
     return _elsewhere(unknown, names_at, is_in_table=bool(table))
 
 
