@@ -16,10 +16,17 @@ _CONTROLS: Final = re.compile(
     "|(?<![^\x00-\x7f\u200c\u200d])[\u200c\u200d]"
 )
 
+_LONG: Final = re.compile(r"""(?<!\w)(?:'[^'\n]{200,}+'|"[^"\n]{200,}+")|\S{201,}+""")
+
 
 def printable(text: str) -> str:
     """Spell out every control character of *text* but line feeds and tabs."""
     return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def shortened(text: str) -> str:
+    """Cut each quotation and word of *text* that has more than 200 characters, as a message repeats them."""
+    return _LONG.sub(lambda found: f"{found[0][:80]}…{found[0][-20:]} ({len(found[0])} characters)", text)
 
 
 def one_line(text: str) -> str:

@@ -202,8 +202,8 @@ CATALOGUE: dict[ErrorCode, CodeInfo] = {
         _O,
         False,
         403,
-        "with a key: 'hub connect ... --new-key' pairs it anew; with a token: make another one with"
-        " 'hub token create --device NAME'",
+        "with a key: 'hub connect URL --root DIR --new-key' pairs it anew; with a token: make another one"
+        " with 'hub token create --device NAME'",
     ),
     _E.PAIRING_REQUIRED: CodeInfo(
         _O,
@@ -249,7 +249,7 @@ CATALOGUE: dict[ErrorCode, CodeInfo] = {
     _E.UNKNOWN_RUN: CodeInfo(
         _O, False, 404, "'hub runs' lists the runs there are; one without news may be part of a later one"
     ),
-    _E.UNKNOWN_ITEM: CodeInfo(_O, False, 404, "GET /v1/items lists the items there are"),
+    _E.UNKNOWN_ITEM: CodeInfo(_O, False, 404, "'hub items' lists the items there are"),
     _E.UNKNOWN_TOKEN: CodeInfo(_O, False, 404, "'hub token ls' lists the tokens there are"),
     _E.UNKNOWN_USER: CodeInfo(_O, False, 404, "'hub users' lists the users there are"),
     _E.UNKNOWN_PAIRING: CodeInfo(

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from starlette.responses import JSONResponse
 
+from hub.printable import shortened
 from protocol.errors import CATALOGUE, ErrorCode, HubError
 from protocol.secret_rules import redact_keys
 
@@ -53,7 +54,7 @@ class Problem(JSONResponse):
             "type": f"urn:hub:error:{code}",
             "title": str(code).replace("_", " "),
             "status": status,
-            "detail": detail,
+            "detail": shortened(detail),
             "code": str(code),
             "retryable": info.retryable,
             "hint": hint or info.hint,

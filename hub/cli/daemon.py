@@ -52,7 +52,7 @@ def init(config: Path, local: bool, state: Path, as_json: bool) -> None:
         raise Failure(
             f"{config} exists already and was not changed",
             Exit.CANNOT_CREATE,
-            next_step=f"check it: hub check {config}; or write another: hub init --config ~/hub/hub.toml",
+            next_step=f"check it: hub check {config}; or write another: hub init --config OTHER/hub.toml",
         ) from error
     except OSError as error:
         raise Failure(f"cannot write {config}: {error.strerror}", Exit.CANNOT_CREATE) from error

@@ -33,7 +33,7 @@ from hub.cli.options import (
     json_option,
     table_in,
 )
-from hub.cli.talk import Talk, names_of, talk
+from hub.cli.talk import FIELD_PREFIX, Talk, names_of, talk
 from hub.printable import one_line
 
 Values = Mapping[str, Any]
@@ -43,7 +43,6 @@ _FIELD: Final = re.compile(r"\{([\w.*]+(?:\|\w+)?)\}")
 _FILE: Final = FilePath(exists=True, dir_okay=False)
 LEAST_END: Final = 6  # characters at the end of an id that identify it
 SEARCHED: Final = 1_000  # first items of a list that are searched for the end of an id
-_PREFIX: Final = "field_"  # of parameters of the request, as some have names of common options
 GIVEN: Final = "hub.given"  # key of ctx.meta: arguments of the groups around a command
 
 
@@ -136,7 +135,7 @@ def _command(spec: Spec, name: str, arguments: Sequence[str]) -> click.Command:
 
 
 def _named(values: Values) -> dict[str, Any]:
-    return {name.removeprefix(_PREFIX): value for name, value in values.items()}
+    return {name.removeprefix(FIELD_PREFIX): value for name, value in values.items()}
 
 
 def _argument(name: str, params: Mapping[str, Spec]) -> click.Argument:
@@ -144,7 +143,7 @@ def _argument(name: str, params: Mapping[str, Spec]) -> click.Argument:
     plain = plain.lower()
     spec = params[plain]
     return click.Argument(
-        [f"{_PREFIX}{plain}"],
+        [f"{FIELD_PREFIX}{plain}"],
         metavar=name.replace("_ID", ""),
         type=_type(spec),
         nargs=-1 if name.endswith("...") else 1,
@@ -156,7 +155,7 @@ def _argument(name: str, params: Mapping[str, Spec]) -> click.Argument:
 
 def _options(spec: Spec) -> Iterator[click.Option]:
     """Yield the option of a parameter, and the flag that sends null for it."""
-    flag, off, name = spec["flag"], spec["off"], f"{_PREFIX}{spec['name']}"
+    flag, off, name = spec["flag"], spec["off"], f"{FIELD_PREFIX}{spec['name']}"
     is_switch = spec["type"] == "boolean"
     if off and not is_switch:
         help = f"Remove the {spec['name'].replace('_', ' ')}." if flag else spec["help"]

@@ -9,7 +9,7 @@ from typing import Final
 
 import click
 
-from hub.printable import one_line, printable
+from hub.printable import one_line, printable, shortened
 
 WHERE: Final = "see [listen.operator] in hub.toml"
 AS_WHOM: Final = "run this as the hub's own user, or as a member of the group hub-operators"
@@ -71,7 +71,7 @@ class Failure(click.ClickException):
     def format_message(self) -> str:
         from protocol.secret_rules import redact_keys
 
-        message = printable(redact_keys(self.message))  # it may quote a peer
+        message = printable(shortened(redact_keys(self.message)))  # it may quote a peer
         return f"{message}\n  {one_line(self.next_step)}" if self.next_step else message
 
 

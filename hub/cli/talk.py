@@ -23,6 +23,7 @@ from hub.cli import show
 from hub.cli.failure import AS_WHOM, WHERE, Exit, Failure
 from hub.cli.options import (
     NODE,
+    SETTINGS,
     TOKEN_FILE,
     URL,
     USER,
@@ -47,6 +48,8 @@ _TIMEOUT_S = 30.0
 _KNOCK_S: Final = 2.0
 NAMED: Final = ("agents", "boards", "connectors", "devices", "gateways", "templates", "users")
 _UNKNOWN: Final = re.compile(r"there is no \w+ '([^']+)'")
+FIELD_PREFIX: Final = "field_"  # of parameters of a request, as some have names of common options
+_FIELD: Final = re.compile(r"\b(?:body|query|path)\.(?:\w+\[\d+\]\.)?(\w+)(?=:)")
 _MOST_OFFERED: Final = 200  # names or newest runs
 
 # Of one response: the name of its schema, the response, and an exit code unless it is 0.
@@ -145,8 +148,9 @@ class Talk:
         fallback = Exit.UNAVAILABLE if answer.status_code >= 500 else Exit.FAILED
         fallback = _EXIT_OF_REASON.get(problem.get("code", ""), fallback)
         elsewhere = f"is this the hub's port for operators? {WHERE}" if answer.is_client_error else ""
-        # The parameter of an address is an option here.
+        # The parameter of an address is an option here, and so is a field of a body.
         detail = problem.get("detail", "").replace("?user=NAME", "--user NAME")
+        detail = _FIELD.sub(lambda found: _as_typed(found[1]), detail)
         raise Failure(
             detail or f"the hub responded with status {answer.status_code}",
             _EXIT_CODES.get(answer.status_code, fallback),
@@ -163,6 +167,15 @@ class Talk:
 
         listed = self._client.get(f"/v1/{noun}", params={"limit": PAGE})
         return did_you_mean(unknown[1], [one["name"] for one in listed.json().get(noun, ())])
+
+
+def _as_typed(field: str) -> str:
+    """Return the option or argument of the command that gives *field* of a request, else the field."""
+    for parameter in click.get_current_context().command.params:
+        if (parameter.name or "").removeprefix(FIELD_PREFIX) == field:
+            is_option = isinstance(parameter, click.Option)
+            return max(parameter.opts, key=len) if is_option else parameter.metavar or field.upper()
+    return field
 
 
 def hub_command(command: Callable[..., Responses]) -> Callable[..., None]:
@@ -306,10 +319,12 @@ def _knock(path: Path) -> None:
                 next_step=AS_WHOM,
             ) from error
         except OSError as error:
+            # 'hub serve' finds a settings file in these folders; any other has to be named.
+            is_found = any((folder / SETTINGS).is_file() for folder in (path.parent, Path()))
             raise Failure(
                 f"no hub is running on {path.parent}",
                 Exit.NOT_RUNNING,
-                next_step=f"start it: hub serve --state {path.parent}",
+                next_step=f"start it: hub serve --state {path.parent}{'' if is_found else ' --config FILE'}",
             ) from error
 
 

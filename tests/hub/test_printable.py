@@ -5,7 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.printable import one_line, printable, printable_json, spelled
+from hub.printable import one_line, printable, printable_json, shortened, spelled
 
 TITLE = "\x1b]0;a title\x07"  # OSC: sets the title of the window
 ORDER = "\u202egpj.exe"  # right to left: reads exe.jpg
@@ -41,3 +41,12 @@ def test_json_says_the_same_and_holds_no_control(text: str) -> None:
     shown = printable_json(json.dumps({"it": text}, ensure_ascii=False))
     assert json.loads(shown) == {"it": text}
     assert printable(shown) == shown
+
+
+def test_long_quotations_and_words_are_cut_and_all_else_stays() -> None:
+    message = f"the hub's agent 'a' {'is away, ' * 40} and the device's too"
+    assert shortened(message) == message
+    assert shortened("x" * 200) == "x" * 200
+    for long in ("x" * 5_000, "'" + "x y " * 1_250 + "'", '"' + "it's " * 1_000 + '"'):
+        cut = shortened(f"there is no agent {long} here")
+        assert len(cut) < 200 and cut.endswith(f" ({len(long)} characters) here"), cut

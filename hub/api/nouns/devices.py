@@ -313,7 +313,7 @@ class Devices(Noun):
         "devices revoke DEVICE_ID",
         example="hub devices revoke desk --yes",
         json="device",
-        message="{name} is revoked; to pair the same machine again: hub connect ... --new-key",
+        message="{name} is revoked; to pair the same machine again: hub connect URL --root DIR --new-key",
         confirm="revoke device {device_id} with its keys and tokens?",
     )
     @route("POST", "/{device_id}/revoke", Scope.DEVICES)
@@ -378,9 +378,9 @@ class Devices(Noun):
         json="device",
         help="Let one of two machines with the same key keep a device; the other one is refused.\n\n"
         "hub doctor names both by host, address and file. The other one gets a key of its own by"
-        " hub connect ... --new-key there. A new key of the kept machine ends the copy for good.",
+        " hub connect URL --root DIR --new-key there. A new key of the kept machine ends the copy for good.",
         message="{name} stays with the machine {machine}; the other one is refused until it has its own key:"
-        " hub connect ... --new-key",
+        " hub connect URL --root DIR --new-key",
     )
     @route("POST", "/{device_id}/keep", Scope.DEVICES, errors=[ErrorCode.BAD_PARAMS])
     @audited("device.kept")

@@ -27,10 +27,11 @@ from hub.links.roster import Roster
 from hub.metrics import Metrics
 from hub.runs.excerpts import ExcerptSeals
 from hub.runs.verdict_delivery import choices_of, lacking, problem_with, refused_by
+from hub.settings.table_settings import unknown_tables
 from hub.text.excerpt import Excerpt
 from protocol.authority import DEVICE
 from protocol.coordination import Method
-from protocol.errors import CATALOGUE, ErrorCode, HubError
+from protocol.errors import CATALOGUE, CodedError, ErrorCode, HubError
 from protocol.ids import CallId, DeviceId, RunId
 from protocol.marks import Mark
 from protocol.tables import TABLES, Tables
@@ -368,6 +369,8 @@ class Items(Noun):
         return ItemCountsView.from_row(await self._store.read(read))
 
     def _filter(self, c: Connection, asked: AskedItems) -> ItemFilter:
+        for _, (message, hint) in unknown_tables([asked.table] if asked.table else [], self._tables()):
+            raise CodedError(ErrorCode.BAD_PARAMS, f"query.table: {message}; {hint}")
         agent_id, device_id = ids_called(
             c, asked.agent, asked.device, user_id=self.user_id, at=epoch_ms(self._clock.now())
         )

@@ -363,7 +363,7 @@ def test_an_invalid_token_of_an_operator_is_refused_with_the_command_that_create
 def test_a_wrong_argument_is_a_usage_error_in_plain_words(hub: Hub, served: ServedHub) -> None:
     told = hub("users", "create", "no name")
     assert told.exit_code == 2
-    assert "body.name: expected a name" in told.stderr
+    assert "Error: NAME: expected a name" in told.stderr
     assert "letters, digits, _ . and -" in told.stderr
     assert "pattern" not in told.stderr
 

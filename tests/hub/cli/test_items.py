@@ -23,6 +23,10 @@ def test_items_are_listed_by_filters_and_shown(hub: Hub, served: ServedHub, port
     assert "task 4" in listed and "open, instruction" in listed and "task 1" not in listed
     assert "task 1" in hub("items", "ls", "--all", "--table", "tasks").output
     assert "no matching items" in hub("items", "--path", "elsewhere/").output
+    for of_table in (["ls"], ["approve", "--yes"], ["reject", "--yes"]):
+        unknown = hub("items", *of_table, "--table", "task")
+        assert (unknown.exit_code, "did you mean 'tasks'?" in unknown.stderr) == (2, True), of_table
+        assert "query." not in unknown.stderr
     shown = hub("items", "show", "i-4").output
     assert "title=task 4" in shown and "quote" in shown and "open, instruction" in shown
 
