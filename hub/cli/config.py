@@ -99,7 +99,7 @@ def set_(hub: Talk, assignments: tuple[str, ...], check: bool) -> Responses:
         if not text:
             without.append(key)
             continue
-        values[key] = text if is_text(_path(key)) else _plain(value_of(text))
+        values[key] = _plain(value_of(text, is_text=is_text(_path(key))))
     edit = {"values": values, "without": without}
     if check:
         checked = hub.post(f"{PATH}/check", edit)

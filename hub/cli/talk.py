@@ -348,7 +348,7 @@ def failure_of(url: str | None, error: "httpx2.TransportError") -> Failure:
         return Failure(
             certificate_fault(where, tls_error),
             Exit.UNAVAILABLE,
-            next_step=certificate_fix(tls_error, "hub ..."),
+            next_step=certificate_fix(tls_error),
         )
     is_cut_off = any(isinstance(cause, ConnectionResetError) for cause in _causes(error))
     if isinstance(error, httpx2.ConnectError) and (tls_error is not None or is_cut_off):

@@ -399,7 +399,7 @@ def why_unreachable(url: str, error: Exception) -> str:
         case InvalidMessage() if parts.scheme == "ws":
             return f"no hub answers at {where} without TLS; if its port speaks TLS, use wss://{where}"
         case ssl.SSLCertVerificationError():
-            return f"{certificate_fault(where, error)}; {certificate_fix(error, 'hub connect ...')}"
+            return f"{certificate_fault(where, error)}; {certificate_fix(error)}"
         case ssl.SSLError() | ConnectionResetError() if parts.scheme == "wss":
             return f"no TLS is spoken at {where}; if it is the hub's port all the same, use ws://{where}"
         case ConnectionRefusedError():

@@ -385,7 +385,7 @@ def _log_unraisable(broke: "sys.UnraisableHookArgs") -> None:
 def _spelling(stream: TextIO, environ: Mapping[str, str]) -> Callable[[LogEntry], str]:
     """Return the function that formats entries for *stream*."""
     if stream.isatty():
-        has_colour = "NO_COLOR" not in environ
+        has_colour = not environ.get("NO_COLOR")
         return lambda entry: short_line(entry, colour=has_colour)
     if is_journal(stream, environ):
         return lambda entry: with_priority(json_line(entry), entry.level)

@@ -64,7 +64,7 @@ def of_opening(where: str, error: Exception) -> Ending:
             return _of_status(where, error)
         case ssl.SSLCertVerificationError():
             message = certificate_fault(where, error)
-            return _refused("certificate_not_trusted", message, certificate_fix(error, "hub serve"))
+            return _refused("certificate_not_trusted", message, certificate_fix(error))
         case ssl.SSLError():
             return _refused("no_tls", f"{where} does not speak TLS", "check its url in hub.toml")
         case InvalidMessage() | InvalidHandshake():

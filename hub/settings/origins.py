@@ -60,12 +60,14 @@ def overlaid(
             inner = table.get(part)
             table[part] = dict(inner) if isinstance(inner, dict) else {}
             table = table[part]
-        table[path[-1]] = text if is_text(path) else value_of(text)
+        table[path[-1]] = value_of(text, is_text=is_text(path))
     return whole
 
 
-def value_of(text: str) -> Any:
-    """Parse *text* as a TOML value; text that is not TOML is a string without quotes."""
+def value_of(text: str, *, is_text: bool = False) -> Any:
+    """Parse *text* as a TOML value; what is not TOML, or is for a setting that *is_text*, needs no quotes."""
+    if is_text and not text.startswith(("'", '"')):
+        return text
     try:
         read = tomllib.loads(f"x = {text}")
     except (tomllib.TOMLDecodeError, RecursionError):

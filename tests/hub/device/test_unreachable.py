@@ -41,8 +41,8 @@ def test_a_refused_certificate_is_shown_with_the_mend_of_its_fault() -> None:
     mends = {
         9: "look whether the clock of this machine is right",
         10: "renew it where it is served (a hub's own: hub tls init), or look whether the clock",
-        18: "trust its authority (a hub's own: hub-ca.crt beside its hub.toml): SSL_CERT_FILE=FILE hub",
-        20: "SSL_CERT_FILE=FILE hub connect ...",
+        18: "trust its authority (a hub's own: hub-ca.crt beside its hub.toml): SSL_CERT_FILE=FILE before",
+        20: "SSL_CERT_FILE=FILE before the command",
         62: "use one of the names in the certificate, or put this one into it (a hub's own: hub tls init",
         64: "hub tls init --name ADDRESS",
     }

@@ -77,6 +77,11 @@ def test_a_mistake_in_a_variable_is_reported_with_its_name(
     assert any(problem.startswith(f"{variable}: error: {told}") for problem in problems), problems
 
 
+@pytest.mark.parametrize("text", ["home", '"home"', "'home'"])
+def test_a_text_may_stand_in_quotes_as_in_the_file(read: Read, text: str) -> None:
+    assert read(HUB__HUB__NAME=text).usable().hub.name == "home"
+
+
 def test_a_hint_for_a_variable_does_not_speak_of_quotes(read: Read) -> None:
     (problem,) = read(HUB__LIMITS__RUNS="many").problems
     assert str(problem) == "HUB__LIMITS__RUNS: error: limits.runs: a whole number is expected"
