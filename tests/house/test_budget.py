@@ -1,5 +1,6 @@
 """Tests of the test suite: families of cases, tests left to ``make soak``, the budget of CPU time."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -90,9 +91,15 @@ def run(folder: Path, source: str, *words: str, test: str = "") -> tuple[int, st
     file = folder / "test_it.py"
     file.write_text(source)
     command = [sys.executable, "-m", "pytest", "-q", f"--rootdir={folder}"]
-    plugins = ["-p", "tests.support.budget", "-p", "tests.support.time_limit"]
+    plugins = ["-p", "anyio", "-p", "tests.support.budget", "-p", "tests.support.time_limit"]
+    # Importing the plugins of every installed package costs a second.
+    environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     done = subprocess.run(
-        [*command, *plugins, *words, f"{file}{test}"], capture_output=True, text=True, check=False
+        [*command, *plugins, *words, f"{file}{test}"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return done.returncode, done.stdout
 

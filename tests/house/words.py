@@ -4,11 +4,10 @@
 """
 
 import ast
-import io
 import re
 import sys
-import tokenize
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -30,6 +29,11 @@ NOT_TERMS: Final = re.compile(
 NAME_PARTS: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 # In TypeScript: lines that are comments, together, and blocks; names that are declared.
 COMMENTS: Final = re.compile(r"(?:^[ \t]*//.*\n)+|(?<=[;{},)] )//.*|/\*(?:.|\n)*?\*/", re.MULTILINE)
+# In Python: a string is matched first, so that it is skipped. tokenize of Python 3.11 is written in Python.
+LEXEMES: Final = re.compile(
+    r'''[rbfu]{0,2}(?:"""(?:\\.|[^\\])*?"""|"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\')|(?P<comment>#[^\n]*)|(?P<name>\w+)''',
+    re.IGNORECASE | re.DOTALL,
+)
 DECLARED: Final = re.compile(r"\b(?:const|let|function|interface|type|class) (\w+)")
 VERBS: Final = frozenset((ROOT / "tests" / "house" / "verbs.txt").read_text(encoding="utf-8").split())
 NO_NOUN: Final = re.compile(
@@ -65,14 +69,12 @@ def _in_typescript(path: Path, text: str) -> Iterator[Finding]:
         words = re.sub(r"^[\s/*]+|[\s*/]+$", "", found[0], flags=re.MULTILINE)
         yield from _prose(path, text.count("\n", 0, found.start()) + 1, words)
     for found in DECLARED.finditer(text):
-        if any(map(NOT_TERMS.fullmatch, NAME_PARTS.findall(found[1]))):
+        if _is_everyday(found[1]):
             yield Finding(path, text.count("\n", 0, found.start()) + 1, "name", found[1])
 
 
 def _in_python(path: Path, text: str) -> Iterator[Finding]:
-    for node in ast.walk(ast.parse(text)):
-        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            continue
+    for node in _documented(ast.parse(text)):
         words = ast.get_docstring(node)
         if not words:
             continue
@@ -84,11 +86,32 @@ def _in_python(path: Path, text: str) -> Iterator[Finding]:
         elif not isinstance(node, ast.Module) and NO_NOUN.match(words):
             yield Finding(path, line, "noun", words)
         yield from _prose(path, line, words)
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type == tokenize.COMMENT:
-            yield from _prose(path, token.start[0], token.string)
-        elif token.type == tokenize.NAME and any(map(NOT_TERMS.fullmatch, NAME_PARTS.findall(token.string))):
-            yield Finding(path, token.start[0], "name", token.string)
+    for lexeme in LEXEMES.finditer(text):
+        comment, name = lexeme.groups()
+        if comment:
+            yield from _prose(path, text.count("\n", 0, lexeme.start()) + 1, comment)
+        elif name and _is_everyday(name):
+            yield Finding(path, text.count("\n", 0, lexeme.start()) + 1, "name", name)
+
+
+def _documented(
+    tree: ast.Module,
+) -> Iterator[ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Return the module, its classes and its functions, without looking into expressions."""
+    blocks: list[ast.AST] = [tree]
+    for block in blocks:
+        if isinstance(block, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield block
+        inner = ast.iter_child_nodes(block)
+        blocks.extend(
+            node for node in inner if isinstance(node, ast.stmt | ast.excepthandler | ast.match_case)
+        )
+
+
+@cache
+def _is_everyday(name: str) -> bool:
+    """Check whether a part of *name* is an everyday word; a name is used some ten times."""
+    return any(map(NOT_TERMS.fullmatch, NAME_PARTS.findall(name)))
 
 
 def _is_property(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
