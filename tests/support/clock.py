@@ -22,7 +22,7 @@ _OF_DATABASE: Final = {
 }
 _SOON_S: Final = 0.001  # of the machine's time: so long the database may take as well
 # Of the machine's time. uvicorn looks around every 0.1 s, and the two must not stay in step.
-_AGAIN_S: Final = 0.007
+_AGAIN_S: Final = 0.07
 # Turns of the loop in a row. A task that ends wakes the group that waits for it one turn later.
 _TURNS: Final = 3
 _FIRST_TICK = 1_000.0  # not zero: code that takes 0.0 for "never" is found out
