@@ -342,7 +342,7 @@ async def test_a_write_whose_agent_was_removed_fails_and_ends_the_waiting(
 async def test_of_two_concurrent_writes_one_wins_and_the_other_gets_both_hashes(
     bench: SoulBench, gateway: FakeGateway
 ) -> None:
-    for number in range(50):
+    for number in range(12):
         before = there(gateway)
         won: list[str] = []
         lost: list[SoulConflict] = []
@@ -374,7 +374,7 @@ async def test_of_two_hubs_that_write_at_once_one_wins_and_the_others_words_are_
     bench: SoulBench, gateway: FakeGateway, tmp_path: Path
 ) -> None:
     async with open_souls(tmp_path, gateway) as second:
-        for number in range(20):
+        for number in range(8):
             before = there(gateway)
             base, won, lost = souls.digest(before), dict[str, SoulBench](), dict[str, SoulConflict]()
 

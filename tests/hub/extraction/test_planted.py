@@ -60,11 +60,18 @@ async def test_every_fact_of_long_documents_is_found_once() -> None:
 
 
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in (2, 3))])
-async def test_a_very_bad_day_of_the_provider_loses_and_doubles_nothing(seed: int) -> None:
+async def test_a_very_bad_day_of_the_provider_loses_and_doubles_nothing_and_its_cost_is_counted(
+    seed: int,
+) -> None:
     async with listening(odds=BAD_DAY, seed=seed, retry_after_s=0.002) as oracle:
         reading = await read_all(oracle)
     assert sum(oracle.stats.played.values()) > 5
     assert is_complete(reading), reading.given_up
+    assert (reading.spent.requests, reading.spent.prompt_tokens, reading.spent.completion_tokens) == (
+        oracle.stats.calls,
+        oracle.stats.prompt_tokens,
+        oracle.stats.completion_tokens,
+    )
 
 
 @pytest.mark.parametrize("fault", [fault for fault in BAD_DAY if fault is not Fault.RATE_LIMIT_MS])
@@ -73,16 +80,6 @@ async def test_a_fault_that_happens_to_every_third_question_loses_nothing(fault:
         reading = await read_all(oracle, DOCUMENTS[:1])
     assert oracle.stats.played
     assert is_complete(reading), reading.given_up
-
-
-async def test_what_the_reading_says_it_cost_is_what_the_server_counted() -> None:
-    async with listening(odds=BAD_DAY, seed=9, retry_after_s=0.002) as oracle:
-        spent = (await read_all(oracle)).spent
-    assert (spent.requests, spent.prompt_tokens, spent.completion_tokens) == (
-        oracle.stats.calls,
-        oracle.stats.prompt_tokens,
-        oracle.stats.completion_tokens,
-    )
 
 
 @pytest.mark.parametrize(("has_json_object", "probes"), [(True, 1), (False, 2)])
