@@ -8,7 +8,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode
 from protocol.frame import Count, EpochMs, ErrorBody, Frame, Id, Name, Parameters, Record, Text, Values
 
 
@@ -173,26 +173,23 @@ MOST_OF_RUN: Final = 2 * MOST_LOCKS  # those of its agent, and its own
 _LOCK: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*", re.ASCII)
 
 
-class BadLockName(HubError):
-    """Error: invalid name of a lock."""
-
-    code = ErrorCode.BAD_PARAMS
-
-
 def lock_names(given: Iterable[str]) -> tuple[str, ...]:
     """Validate and sort the names without duplicates, in the order in which locks are acquired.
 
     Raises:
-        BadLockName: a name is invalid; the message describes valid ones. Or more than ``MOST_LOCKS``.
+        CodedError (BAD_PARAMS): a name is invalid, or there are more than ``MOST_LOCKS``.
     """
     names = tuple(sorted(set(given)))
     for name in names:
         if len(name) > LOCK_CHARACTERS or _LOCK.fullmatch(name) is None:
             shown = name if len(name) <= 40 else f"{name[:40]}..."
-            raise BadLockName(
+            raise CodedError(
+                ErrorCode.BAD_PARAMS,
                 f"{shown!r} cannot be the name of a lock: expected 1 to {LOCK_CHARACTERS} characters, "
-                "a letter or digit first, then letters, digits and . _ : / @ + -, as in 'mailbox:anna'"
+                "a letter or digit first, then letters, digits and . _ : / @ + -, as in 'mailbox:anna'",
             )
     if len(names) > MOST_LOCKS:
-        raise BadLockName(f"{len(names)} locks at once; at most {MOST_LOCKS} can be taken together")
+        raise CodedError(
+            ErrorCode.BAD_PARAMS, f"{len(names)} locks at once; at most {MOST_LOCKS} can be taken together"
+        )
     return names

@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import UserId
 from storage import audit
 from storage.kernel.columns import Int
@@ -26,12 +26,6 @@ class IssueMute(msgspec.Struct, frozen=True):
     ends_at: int | None
 
 
-class TooManyMutes(HubError):
-    """Error: no more issues can be muted; nothing was written."""
-
-    code = ErrorCode.LIMIT_REACHED
-
-
 MUTES: Final = (
     sa.select(*columns_of(IssueMute, issue_mutes))
     .where(sa.or_(issue_mutes.c.ends_at.is_(None), issue_mutes.c.ends_at > sa.bindparam("now", type_=Int)))
@@ -46,10 +40,12 @@ def list_mutes(c: sa.Connection, now: int) -> dict[str, IssueMute]:
 
 
 def mute(c: sa.Connection, new: IssueMute) -> None:
-    """Write a mute, in place of the one before, with its audit entry. Raises TooManyMutes."""
+    """Write a mute, in place of the one before, with its audit entry. Raises CodedError."""
     c.execute(sa.delete(issue_mutes).where(_ONE), {"of": new.key})
     if c.execute(sa.select(sa.func.count()).select_from(issue_mutes)).scalar_one() >= MOST:
-        raise TooManyMutes(f"{MOST} issues are muted already; hub issues ls --muted lists them")
+        raise CodedError(
+            ErrorCode.LIMIT_REACHED, f"{MOST} issues are muted already; hub issues ls --muted lists them"
+        )
     c.execute(sa.insert(issue_mutes), msgspec.structs.asdict(new))
     detail = {"reason": new.reason, "ends_at": new.ends_at}
     audit.append(c, at=new.muted_at, actor=new.actor, event="issue.muted", subject=new.key, detail=detail)

@@ -13,7 +13,7 @@ from hub.clock import Clock, now_ms
 from hub.log import Channel
 from hub.metrics import Metrics
 from protocol.authority import DEVICE
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId
 from protocol.requirements import CAPABILITY, parse_version
 from storage import audit
@@ -25,12 +25,6 @@ from storage.store import Store
 log = Channel(__name__)
 
 DESCRIPTION_CHARACTERS: Final = 4_096
-
-
-class BadCapability(HubError):
-    """A field of the capability is invalid."""
-
-    code = ErrorCode.BAD_PARAMS
 
 
 class CapabilityLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +68,7 @@ class Capabilities:
         """Register or change a capability; see ``storage.agents.capabilities.Capability``.
 
         Raises:
-            BadCapability, BadVersion, BadDocument, DocumentTooLarge: a field is invalid.
+            CodedError, BadVersion, CodedError, DocumentTooLarge: a field is invalid.
             DeclaredCapability, TooManyCapabilities, UnknownAgent: see ``storage.agents.capabilities``.
 
         If an error is raised, nothing was written.
@@ -124,7 +118,7 @@ class Capabilities:
 
         Raises:
             BadVersion: *version* cannot be parsed.
-            UnknownCapability: the agent has no such capability.
+            CodedError (UNKNOWN_CAPABILITY): the agent has no such capability.
             DeclaredCapability: hub.toml declares it.
 
         If an error is raised, nothing was written.
@@ -160,19 +154,21 @@ def capability_name(given: str) -> str:
     """Check the name of a capability, and return it.
 
     Raises:
-        BadCapability: the name is invalid.
+        CodedError (BAD_PARAMS): the name is invalid.
     """
     if CAPABILITY.fullmatch(given) is None:
         shown = given if len(given) <= 40 else f"{given[:40]}..."
         expected = "expected 1 to 255 letters, digits and _ . : -, as in file.read"
-        raise BadCapability(f"name: {shown!r} cannot be the name of a capability: {expected}")
+        raise CodedError(
+            ErrorCode.BAD_PARAMS, f"name: {shown!r} cannot be the name of a capability: {expected}"
+        )
     return given
 
 
 def _description(given: str | None) -> str | None:
     if given is not None and (len(given) > DESCRIPTION_CHARACTERS or "\0" in given):
         expected = f"expected at most {DESCRIPTION_CHARACTERS} characters, none of them null"
-        raise BadCapability(f"description: {expected}")
+        raise CodedError(ErrorCode.BAD_PARAMS, f"description: {expected}")
     return given
 
 

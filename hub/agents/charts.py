@@ -12,7 +12,7 @@ import msgspec
 
 from hub.clock import from_epoch_ms
 from protocol.coordination import MetricType
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode, HubError
 from storage.agents.measurements import HOUR_MS, MINUTE_MS, BucketRow, SeriesRow
 from storage.agents.sketch import Sketch
 
@@ -36,12 +36,6 @@ class BadQuestion(HubError):
     """The query is invalid."""
 
     code = ErrorCode.BAD_PARAMS
-
-
-class UnknownMetric(HubError):
-    """The agent has no such metric, or no series with the requested tags."""
-
-    code = ErrorCode.UNKNOWN_METRIC
 
 
 class TooMuch(HubError):
@@ -183,10 +177,10 @@ def chosen(rows: Sequence[SeriesRow], question: Question) -> dict[str, str | Non
     """Return the line of each series, by the id of the series.
 
     Raises:
-        UnknownMetric: no series matches; the message lists the existing tags.
+        CodedError (UNKNOWN_METRIC): no series matches; the message lists the existing tags.
     """
     if not rows:
-        raise UnknownMetric(f"this agent has no metric {question.name!r}")
+        raise CodedError(ErrorCode.UNKNOWN_METRIC, f"this agent has no metric {question.name!r}")
     tags = question.tags.items()
     found = [row for row in rows if tags <= row.tags.items()]
     if not found:
@@ -194,12 +188,18 @@ def chosen(rows: Sequence[SeriesRow], question: Question) -> dict[str, str | Non
         more = len(known) - MOST_TAGS
         listed = ", ".join(known[:MOST_TAGS]) + (f" and {more} more" if more > 0 else "")
         asked = ", ".join(f"{name}={value}" for name, value in tags)
-        raise UnknownMetric(f"no series of {question.name!r} has {asked}; its tags: {listed or 'none'}")
+        raise CodedError(
+            ErrorCode.UNKNOWN_METRIC,
+            f"no series of {question.name!r} has {asked}; its tags: {listed or 'none'}",
+        )
     if question.by is None:
         return {row.id: None for row in found}
     if not any(question.by in row.tags for row in found):
         names = ", ".join(sorted({name for row in found for name in row.tags}))
-        raise UnknownMetric(f"by: {question.name!r} has no tag {question.by!r}; its tags: {names or 'none'}")
+        raise CodedError(
+            ErrorCode.UNKNOWN_METRIC,
+            f"by: {question.name!r} has no tag {question.by!r}; its tags: {names or 'none'}",
+        )
     return {row.id: row.tags.get(question.by, "") for row in found}
 
 

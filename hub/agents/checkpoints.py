@@ -46,7 +46,7 @@ class Checkpoints:
         return await self._store.read(checkpoints.list_checkpoints, agent_id)
 
     async def get(self, agent_id: AgentId, scope: str) -> CheckpointRow:
-        """Return the checkpoint of a scope. Raises UnknownCheckpoint."""
+        """Return the checkpoint of a scope. Raises CodedError."""
         return await self._store.read(checkpoints.get_checkpoint, agent_id, scope)
 
     async def put(
@@ -64,8 +64,8 @@ class Checkpoints:
         """Store a checkpoint, replacing the previous one of the scope.
 
         Raises:
-            CodedError, BadDocument, DocumentTooLarge: a field is invalid.
-            StaleCheckpoint, StaleRun, LockLost, TooManyCheckpoints, UnknownAgent: see
+            CodedError, CodedError, DocumentTooLarge: a field is invalid.
+            CodedError, StaleRun, LockLost, TooManyCheckpoints, UnknownAgent: see
                 ``storage.agents.checkpoints.put_checkpoint``.
 
         If an error is raised, nothing was written.
@@ -101,7 +101,7 @@ class Checkpoints:
         """Delete a checkpoint and return it.
 
         Raises:
-            UnknownCheckpoint: the agent has no checkpoint of this scope.
+            CodedError (UNKNOWN_CHECKPOINT): the agent has no checkpoint of this scope.
         """
         at = now_ms(self._clock)
         cleared = await self._store.write(

@@ -74,7 +74,7 @@ class AgentConfigs:
         """Write and remove configs in one transaction. See ``storage.agents.config_changes.change``.
 
         Raises:
-            UnknownAgent, UnknownConfig, StaleConfig, ConfigOfFile, ConfigLimitReached, BadConfig,
+            UnknownAgent, CodedError, StaleConfig, ConfigOfFile, ConfigLimitReached, BadConfig,
                 BadConfiguration: nothing was written.
         """
         job = partial(config_changes.change, puts=puts, drops=drops, replaces=replaces)
@@ -86,7 +86,7 @@ class AgentConfigs:
         """Restore the configs as they were after the change numbered *to*; 0 is before the first.
 
         Raises:
-            UnknownConfig: the history no longer has the change; nothing was written.
+            CodedError (UNKNOWN_CONFIG): the history no longer has the change; nothing was written.
             UnknownAgent, StaleConfig, ConfigLimitReached, BadConfiguration: as for ``change``.
         """
         job = partial(config_changes.revert, to=to)

@@ -52,7 +52,7 @@ async def reconcile(
     Raises:
         NameTaken: a name is used by an agent created over the API.
         TooManyDeclared: a user would have too many agents.
-        UnknownTemplate, ExternalIdTaken, WouldBreak, RemoteIdTaken, UnknownConnector: see
+        UnknownTemplate, CodedError, WouldBreak, RemoteIdTaken, UnknownConnector: see
             ``declaring.take_up``.
 
     If an error is raised, nothing was changed.

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.frame import MAX_RESULT_DEPTH, Parameters
 
 NUL: Final = b"\\u0000"  # JSON escape of the null character, which PostgreSQL cannot store in text
@@ -15,12 +15,6 @@ class _Held(msgspec.Struct):
     """Wrapper of a document: msgspec caches decoders of structs, but not of unions (12 ms each)."""
 
     value: Parameters
-
-
-class BadDocument(HubError):
-    """The value is not a JSON object that can be stored."""
-
-    code = ErrorCode.BAD_PARAMS
 
 
 class DocumentTooLarge(HubError):
@@ -41,7 +35,7 @@ def document(name: str, given: Mapping[str, Any], *, most: int, limit: str) -> d
         most: limit in bytes as JSON, called *limit* in a refusal.
 
     Raises:
-        BadDocument: too deeply nested, or has a number or character that cannot be stored.
+        CodedError (BAD_PARAMS): too deeply nested, or has a number or character that cannot be stored.
         DocumentTooLarge: larger than *most*.
     """
     try:
@@ -49,11 +43,17 @@ def document(name: str, given: Mapping[str, Any], *, most: int, limit: str) -> d
         encoded = msgspec.json.encode(checked)
     except msgspec.ValidationError as exc:
         expected = f"expected a JSON object whose values have at most {MAX_RESULT_DEPTH} levels"
-        raise BadDocument(f"{name}: {expected}: {str(exc).replace('$.value', '$')}") from exc
+        raise CodedError(
+            ErrorCode.BAD_PARAMS, f"{name}: {expected}: {str(exc).replace('$.value', '$')}"
+        ) from exc
     except UnicodeEncodeError as exc:
-        raise BadDocument(f"{name}: half a character, which no text has: {exc.object[exc.start]!a}") from exc
+        raise CodedError(
+            ErrorCode.BAD_PARAMS, f"{name}: half a character, which no text has: {exc.object[exc.start]!a}"
+        ) from exc
     if NUL in encoded:
-        raise BadDocument(f"{name}: a null character, which cannot be kept; leave it out")
+        raise CodedError(
+            ErrorCode.BAD_PARAMS, f"{name}: a null character, which cannot be kept; leave it out"
+        )
     if len(encoded) > most:
         problem = f"{len(encoded)} bytes as JSON, and {most} are kept ({limit})"
         raise DocumentTooLarge(f"{name}: {problem}; leave out what is not needed", limit=limit)

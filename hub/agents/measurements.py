@@ -20,7 +20,7 @@ from hub.metrics import Metrics, value_of
 from hub.settings.limit_settings import RetentionSettings
 from hub.turns import Turns
 from protocol.coordination import MOST_TAGS, MetricType, Sample
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, NodeId
 from storage.agents import measurements
 from storage.agents.agents import UnknownAgent
@@ -200,7 +200,7 @@ class Measurements:
             scope: the reporter; report ids are unique per scope.
 
         Raises:
-            TooManyReports, BadSample, UnknownAgent, TypeDiffers, BelowZero, ReportDiffers,
+            TooManyReports, CodedError, UnknownAgent, CodedError, CodedError, CodedError,
                 TooManySeries: no sample was stored.
         """
         retained, now_ms = self._retained(), epoch_ms(self._clock.now())
@@ -232,7 +232,7 @@ class Measurements:
         """Return the result of a query over a metric of an agent.
 
         Raises:
-            UnknownMetric, BadQuestion, TooMuch: the query is invalid; the message says how to correct it.
+            CodedError, BadQuestion, TooMuch: the query is invalid; the message says how to correct it.
         """
         rows = await self._store.read(measurements.list_series, agent_id, name=question.name)
         lines = chosen(rows, question)
@@ -375,12 +375,6 @@ AHEAD_MS: Final = 60_000  # maximum lead of a device's clock
 DAY_MS: Final = 86_400_000
 
 
-class BadSample(HubError):
-    """A sample is invalid; no sample of its report was stored."""
-
-    code = ErrorCode.BAD_PARAMS
-
-
 def checked(
     samples: Sequence[Sample], agents: Mapping[str, AgentId], *, now_ms: int, oldest_ms: int
 ) -> list[SampleRow]:
@@ -391,7 +385,7 @@ def checked(
         oldest_ms: older samples are refused, because they would not be kept.
 
     Raises:
-        BadSample, UnknownAgent: a sample is invalid; the message says which, and how to correct it.
+        CodedError, UnknownAgent: a sample is invalid; the message says which, and how to correct it.
     """
     rows = []
     for place, sample in enumerate(samples):
@@ -419,20 +413,28 @@ def checked(
 
 def _check_name(name: str, where: str) -> None:
     if name.startswith(OWN):
-        raise BadSample(f"{where}.name: {name!r} is of the hub; a name may not begin with {OWN!r}")
+        raise CodedError(
+            ErrorCode.BAD_PARAMS, f"{where}.name: {name!r} is of the hub; a name may not begin with {OWN!r}"
+        )
     if not NAME.fullmatch(name) or len(name) > NAME_CHARACTERS:
         expected = f"a letter, then letters, digits, '_', '.' or '-', at most {NAME_CHARACTERS}"
-        raise BadSample(f"{where}.name: expected {expected}; not {name[:NAME_CHARACTERS]!r}")
+        raise CodedError(
+            ErrorCode.BAD_PARAMS, f"{where}.name: expected {expected}; not {name[:NAME_CHARACTERS]!r}"
+        )
 
 
 def _check_value(value: float, where: str) -> None:
     if not math.isfinite(value) or abs(value) > GREATEST:
-        raise BadSample(f"{where}.value: expected a number from -{GREATEST:g} to {GREATEST:g}")
+        raise CodedError(
+            ErrorCode.BAD_PARAMS, f"{where}.value: expected a number from -{GREATEST:g} to {GREATEST:g}"
+        )
 
 
 def _check_tags(tags: Mapping[str, str], where: str) -> None:
     if len(tags) > MOST_TAGS:
-        raise BadSample(f"{where}.tags: expected at most {MOST_TAGS} tags, not {len(tags)}")
+        raise CodedError(
+            ErrorCode.BAD_PARAMS, f"{where}.tags: expected at most {MOST_TAGS} tags, not {len(tags)}"
+        )
     for name, value in sorted(tags.items()):
         _check_tag(name, value, where)
 
@@ -440,16 +442,22 @@ def _check_tags(tags: Mapping[str, str], where: str) -> None:
 def _check_tag(name: str, value: str, where: str) -> None:
     if not TAG.fullmatch(name) or len(name) > TAG_CHARACTERS:
         expected = f"a letter or '_', then letters, digits, '_', '.' or '-', at most {TAG_CHARACTERS}"
-        raise BadSample(f"{where}.tags: expected as a tag's name {expected}; not {name[:TAG_CHARACTERS]!r}")
+        raise CodedError(
+            ErrorCode.BAD_PARAMS,
+            f"{where}.tags: expected as a tag's name {expected}; not {name[:TAG_CHARACTERS]!r}",
+        )
     if not value or len(value) > TAG_VALUE_CHARACTERS or not value.isprintable():
         expected = f"1 to {TAG_VALUE_CHARACTERS} printable characters"
-        raise BadSample(f"{where}.tags.{name}: expected {expected}")
+        raise CodedError(ErrorCode.BAD_PARAMS, f"{where}.tags.{name}: expected {expected}")
 
 
 def _check_time(at: int, where: str, now_ms: int, oldest_ms: int) -> None:
     if at > now_ms + AHEAD_MS:
         problem = f"{(at - now_ms) / 1_000:.0f} s ahead of the hub's clock; set the clock of the device"
-        raise BadSample(f"{where}.at_ms: {at} is {problem}")
+        raise CodedError(ErrorCode.BAD_PARAMS, f"{where}.at_ms: {at} is {problem}")
     if at < oldest_ms:
         problem = f"older than the {(now_ms - oldest_ms) // DAY_MS} days that measurements are kept"
-        raise BadSample(f"{where}.at_ms: {at} is {problem} (retention.metric_hours_days); leave it out")
+        raise CodedError(
+            ErrorCode.BAD_PARAMS,
+            f"{where}.at_ms: {at} is {problem} (retention.metric_hours_days); leave it out",
+        )

@@ -23,11 +23,10 @@ from hub.api.noun import Audit, Noun
 from hub.api.others import Others
 from hub.clock import Clock
 from hub.coordination import authority
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import UserId
 from storage import audit
 from storage.devices import users
-from storage.devices.users import UnknownUser
 from storage.store import Store
 
 AnyNoun = TypeVar("AnyNoun", bound=Noun)
@@ -90,10 +89,10 @@ class Hub:
         return done
 
     async def user_named(self, name: str) -> UserId:
-        """Return the id of a user. Raises UnknownUser."""
+        """Return the id of a user. Raises CodedError."""
         row = await self._store.read(users.find_user_by_name, name)
         if row is None:
-            raise UnknownUser(f"there is no user {name!r}")
+            raise CodedError(ErrorCode.UNKNOWN_USER, f"there is no user {name!r}")
         return row.id
 
 
@@ -135,7 +134,7 @@ async def _seen(
         return caller.user_id
     user_id = await hub.user_named(user)
     if caller.user_id not in (None, user_id):
-        raise UnknownUser(f"there is no user {user!r}")
+        raise CodedError(ErrorCode.UNKNOWN_USER, f"there is no user {user!r}")
     return user_id
 
 
@@ -151,12 +150,6 @@ def agent(caller: Caller) -> authority.Caller:
     """Return the agent that calls a route under /v1/agent."""
     assert caller.agent_id is not None and caller.user_id is not None, "the table lets agents alone come here"
     return authority.Caller(caller.actor, caller.user_id, caller.agent_id)
-
-
-class ChangedMeanwhile(HubError):
-    """An edit refused because the object changed after the client read it."""
-
-    code = ErrorCode.CHANGED_MEANWHILE
 
 
 class Matching:
@@ -182,9 +175,9 @@ class Matching:
         return None if self._if_match is None else tuple(tag.strip() for tag in self._if_match.split(","))
 
     def check(self, tag: str) -> None:
-        """Raise ChangedMeanwhile if the request has an ``If-Match`` without *tag*."""
+        """Raise CodedError if the request has an ``If-Match`` without *tag*."""
         if self.tags is not None and not {tag, "*"} & {*self.tags}:
-            raise ChangedMeanwhile("it changed since it was read; nothing was done")
+            raise CodedError(ErrorCode.CHANGED_MEANWHILE, "it changed since it was read; nothing was done")
 
     def set_tag(self, tag: str) -> None:
         """Set the ``ETag`` of the response."""

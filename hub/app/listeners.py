@@ -32,7 +32,7 @@ from hub.open_files import SPARE_FILES
 from hub.settings.listen_settings import Listen, Listener
 from hub.settings.settings import Settings
 from hub.settings.values import Address
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode
 
 log = Channel(__name__)
 
@@ -42,23 +42,18 @@ SPOOL: Final = "spool"
 DEVICES, OPERATORS, ADMIN = HELD = ("devices", "operators", "admin")
 
 
-class OpenToOthers(HubError):
-    """Listener that other machines would reach without TLS, though hub.toml does not permit that."""
-
-    code = ErrorCode.BAD_SETTINGS
-
-
 def check_reach(name: str, held: socket.socket, listen: Listener) -> None:
-    """Check that hub.toml permits the address of a service manager's socket. Raises OpenToOthers if not."""
+    """Check that hub.toml permits the address of a service manager's socket. Raises CodedError if not."""
     if held.family is socket.AF_UNIX or listen.is_for_others or listen.trusted_proxies:
         return
     host, port = held.getsockname()[:2]
     if not Address(host, port).is_loopback:
         table = "operator" if name == OPERATORS else name
-        raise OpenToOthers(
+        raise CodedError(
+            ErrorCode.BAD_SETTINGS,
             f"the service manager's socket {name!r} is at {Address(host, port)}, which other machines reach"
             f" without TLS; in [listen.{table}] write tls = {{ certificate = PATH, key = PATH }},"
-            " trusted_proxies, or insecure = true, or change ListenStream= of its socket unit"
+            " trusted_proxies, or insecure = true, or change ListenStream= of its socket unit",
         )
 
 
@@ -68,7 +63,7 @@ def open_device_port(context: Context) -> Iterator[socket.socket]:
 
     Raises:
         CannotListen: the address is in use, or does not belong to this machine.
-        OpenToOthers: the service manager's socket has a forbidden address.
+        CodedError (BAD_SETTINGS): the service manager's socket has a forbidden address.
     """
     for name in context.manager.sockets.keys() - set(HELD):
         log.warning("socket.unknown", name=name, known=", ".join(HELD))
@@ -142,7 +137,7 @@ def make_operator_server(
     """Create the operators' listener.
 
     Raises:
-        OpenToOthers: the service manager's TCP socket has a forbidden address.
+        CodedError (BAD_SETTINGS): the service manager's TCP socket has a forbidden address.
     """
     limits, listen = context.settings.limits, context.settings.listen.operator
     if (held := context.manager.sockets.get(OPERATORS)) is not None:

@@ -64,7 +64,7 @@ def board(c: Connection, caller: Caller, given: str) -> BoardRow:
     """Return the board with this id or name, among the boards of the caller's user.
 
     Raises:
-        UnknownBoard, AmbiguousBoard
+        UnknownBoard, CodedError
     """
     return boards.find_board(c, given, user_id=caller.user_id)
 
@@ -73,7 +73,7 @@ def board_for(c: Connection, caller: Caller, verb: Verb, given: str) -> BoardRow
     """Return the board after checking that the caller may do *verb* on it, without a target agent.
 
     Raises:
-        UnknownBoard, AmbiguousBoard, NotAllowed
+        UnknownBoard, CodedError, NotAllowed
     """
     found = board(c, caller, given)
     require(c, caller, verb, found)
@@ -86,7 +86,7 @@ def target(
     """Return board and agent after checking that the caller may do *verb* to the agent.
 
     Raises:
-        UnknownBoard, AmbiguousBoard, UnknownAgent, NotAllowed
+        UnknownBoard, CodedError, UnknownAgent, NotAllowed
     """
     found = board(c, caller, board_given)
     # first without the target, so that a forbidden caller cannot probe which agents exist

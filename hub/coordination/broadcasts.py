@@ -22,7 +22,7 @@ from hub.coordination.messages import MOST_WAIT_S, WAIT_S, Messages
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.turns import Turns
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import BroadcastId, GatewayId, MessageId, RunId, UserId, trace_id_of
 from storage import audit
 from storage.audit import Entry
@@ -35,7 +35,6 @@ from storage.coordination.broadcasts import (
     NewBroadcast,
     Refused,
     Tally,
-    UnknownBroadcast,
 )
 from storage.coordination.message_rows import MessageRow
 from storage.kernel.database import StorageError
@@ -59,12 +58,6 @@ class TooManyBoards(HubError):
 
     def __init__(self, most: int) -> None:
         super().__init__(f"a broadcast goes to at most {most} boards (boards_per_broadcast)")
-
-
-class BadBroadcast(HubError):
-    """The broadcast is invalid; the message names the problem. Nothing was written."""
-
-    code = ErrorCode.BAD_PARAMS
 
 
 class BroadcastStatus(msgspec.Struct, frozen=True):
@@ -128,7 +121,7 @@ class Broadcasts:
 
         Raises:
             NotGatewayMain: the caller is an agent, but not a main agent.
-            TooManyBoards, TooManyMessages, BadBroadcast, BadKind, BadMemory, BadMessage, MessageTooLong:
+            TooManyBoards, TooManyMessages, CodedError, CodedError, CodedError, BadMessage, MessageTooLong:
                 nothing was written.
         """
         gateway_id = await self._gateway_of(caller)
@@ -137,7 +130,7 @@ class Broadcasts:
         places = await self._store.read(boards.list_places, user_id)
         recipients, refused = self._recipients(places, gateway_id, named)
         if not recipients and not refused:
-            raise BadBroadcast("boards: there is none that it could go to")
+            raise CodedError(ErrorCode.BAD_PARAMS, "boards: there is none that it could go to")
         id, at = BroadcastId(self._ids.fresh()), now_ms(self._clock)
         new = NewBroadcast(
             id=id,
@@ -179,7 +172,7 @@ class Broadcasts:
         Refused boards are looked up again. Leads that have the message, or may have it, get no second one.
 
         Raises:
-            UnknownBroadcast, NotGatewayMain
+            CodedError, NotGatewayMain
             TooManyMessages: nothing was written.
         """
         seen = await self._seen(caller, id)
@@ -207,7 +200,7 @@ class Broadcasts:
         """Return the current state of a broadcast, without results per board.
 
         Raises:
-            UnknownBroadcast, NotGatewayMain
+            CodedError, NotGatewayMain
         """
 
         def read(c: Connection) -> BroadcastStatus:
@@ -360,7 +353,7 @@ def _seen(c: Connection, caller: Caller, id: str) -> BroadcastRow:
     gateway_id = _gateway_of(c, caller)
     row = broadcasts.get_broadcast(c, id)
     if caller.user_id not in (None, row.user_id) or gateway_id not in (None, row.gateway_id):
-        raise UnknownBroadcast(f"there is no broadcast {id}")
+        raise CodedError(ErrorCode.UNKNOWN_BROADCAST, f"there is no broadcast {id}")
     return row
 
 

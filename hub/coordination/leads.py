@@ -25,7 +25,7 @@ from hub.metrics import Metrics
 from hub.openclaw import GatewayError
 from protocol.agent_status import Health
 from protocol.authority import Verb
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, MessageId, RunId, trace_id_of
 from protocol.messages import MessageKind
 from storage.agents import agent_states
@@ -39,7 +39,7 @@ from storage.coordination.boards import (
     UnknownBoard,
 )
 from storage.coordination.gateway_agents import GatewayAgentRow
-from storage.coordination.gateway_making import Led, NoGateway, NoLead
+from storage.coordination.gateway_making import Led, NoGateway
 from storage.coordination.message_rows import MessageRow
 from storage.coordination.messages import NewMessage
 from storage.store import Store
@@ -92,7 +92,7 @@ class Leads:
         """Return the board's lead, ready for messages; see ``hub.coordination.message_transitions.Leads``.
 
         Raises:
-            UnknownBoard, NoLead, NoGateway, TooManyAgents, TooManyOfBoards
+            UnknownBoard, CodedError, NoGateway, TooManyAgents, TooManyOfBoards
             GatewayError: the gateway is unreachable or refused.
         """
         led = await self.led(board_id, ACTOR)
@@ -108,8 +108,8 @@ class Leads:
         the lead is created once the gateway is reachable.
 
         Raises:
-            UnknownBoard, AmbiguousBoard, NotAllowed, NotYourBoard, NotGatewayMain
-            NoLead, NoGateway, TooManyAgents, TooManyOfBoards: nothing was written.
+            UnknownBoard, CodedError, NotAllowed, NotYourBoard, NotGatewayMain
+            CodedError, NoGateway, TooManyAgents, TooManyOfBoards: nothing was written.
             GatewayError: the gateway refused.
         """
         found = await self._store.read(authority.board_for, caller, Verb.ENSURE_LEAD, board)
@@ -130,7 +130,7 @@ class Leads:
         """Return the row of the board's lead, creating it if there is none, without asking the gateway.
 
         Raises:
-            UnknownBoard, NoLead, NoGateway, TooManyAgents, TooManyOfBoards: nothing was written.
+            UnknownBoard, CodedError, NoGateway, TooManyAgents, TooManyOfBoards: nothing was written.
         """
         lead = await self._store.read(boards.lead_of, board_id)
         board = await self._store.read(boards.get_board, board_id)
@@ -194,22 +194,16 @@ class ToLead(msgspec.Struct, frozen=True, kw_only=True):
         """Return a normalized copy.
 
         Raises:
-            BadMessage, BadMemory: a field is invalid.
+            BadMessage, CodedError: a field is invalid.
         """
         if self.kind not in KINDS:
-            raise BadKind(f"kind: expected question or handoff, not {self.kind!r}")
+            raise CodedError(ErrorCode.BAD_PARAMS, f"kind: expected question or handoff, not {self.kind!r}")
         return msgspec.structs.replace(
             self,
             correlation_id=checked_word("correlation_id", self.correlation_id),
             reply_tags=checked_tags(self.reply_tags),
             reply_source=checked_word("reply_source", self.reply_source),
         )
-
-
-class BadKind(HubError):
-    """The kind is not allowed for messages to a lead; nothing was written."""
-
-    code = ErrorCode.BAD_PARAMS
 
 
 class SentToLead(msgspec.Struct, frozen=True):
@@ -256,8 +250,8 @@ class LeadMessages:
         background.
 
         Raises:
-            UnknownBoard, AmbiguousBoard, NotAllowed, NotYourBoard, NotGatewayMain
-            NoLead, NoGateway, TooManyAgents, TooManyOfBoards, BadKind, BadMessage, BadMemory,
+            UnknownBoard, CodedError, NotAllowed, NotYourBoard, NotGatewayMain
+            CodedError, NoGateway, TooManyAgents, TooManyOfBoards, CodedError, BadMessage, CodedError,
                 MessageTooLong: nothing was written.
             TooManyMessages: no message was written; the lead may have been created.
             MessageNotDelivered: the message has failed.
@@ -299,11 +293,11 @@ class LeadMessages:
 
 
 def _check(place: BoardPlace) -> None:
-    """Check that the board can receive messages. Raises NoLead, NoGateway."""
+    """Check that the board can receive messages. Raises CodedError, NoGateway."""
     match place.refusal:
         case (ErrorCode.NO_GATEWAY, words):
             raise NoGateway(words)
         case (ErrorCode.NO_LEAD, words):
-            raise NoLead(words)
+            raise CodedError(ErrorCode.NO_LEAD, words)
         case _:
             pass  # a lead without a home fails later, with an error of its own

@@ -9,7 +9,7 @@ from hub.coordination.authority import Caller
 from hub.log import Channel
 from hub.metrics import Metrics
 from protocol.authority import Verb
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, BoardId, MemoryId, MessageId
 from storage import audit
 from storage.coordination import board_memory, questions
@@ -27,18 +27,6 @@ MOST_TAGS: Final = 16
 TAG_CHARACTERS: Final = 64
 WORD_CHARACTERS: Final = 128  # of a source, a correlation id, a reply_to
 EXPIRES_S: Final = 86_400.0
-
-
-class BadMemory(HubError):
-    """The item is invalid; the message names the problem. Nothing was written."""
-
-    code = ErrorCode.BAD_PARAMS
-
-
-class MemoryTooLarge(HubError):
-    """The item is longer than allowed; nothing was written."""
-
-    code = ErrorCode.TOO_LARGE
 
 
 class BoardMemory:
@@ -71,7 +59,7 @@ class BoardMemory:
         """Return the board's memory, newest first, and the names of the ids of its writers.
 
         Raises:
-            UnknownBoard, AmbiguousBoard, NotAllowed
+            UnknownBoard, CodedError, NotAllowed
         """
 
         def read(c: Connection) -> tuple[list[MemoryRow], dict[str, str]]:
@@ -100,8 +88,8 @@ class BoardMemory:
             dedupe_key: the caller's idempotency key.
 
         Raises:
-            UnknownBoard, AmbiguousBoard, NotAllowed
-            BadMemory, MemoryTooLarge, TooManyOfBoards: nothing was written.
+            UnknownBoard, CodedError, NotAllowed
+            CodedError, CodedError, TooManyOfBoards: nothing was written.
         """
         found = await self._store.read(authority.board_for, caller, Verb.MEMORY_WRITE, board)
         at, who = now_ms(self._clock), caller.agent_id or caller.actor
@@ -134,7 +122,7 @@ class BoardMemory:
         """Remove an item; a message or question that it answered stays answered. For operators only.
 
         Raises:
-            UnknownBoard, AmbiguousBoard, UnknownMemory
+            UnknownBoard, CodedError, CodedError
         """
         found = await self._store.read(authority.board, caller, board)
         at = now_ms(self._clock)
@@ -153,20 +141,23 @@ class BoardMemory:
             self.on_question(replied.question)
 
     def _checked(self, content: str) -> str:
-        """Return the stripped content. Raises BadMemory, MemoryTooLarge."""
+        """Return the stripped content. Raises CodedError, CodedError."""
         stripped = content.strip()
         if not stripped:
-            raise BadMemory("content: may not be empty")
+            raise CodedError(ErrorCode.BAD_PARAMS, "content: may not be empty")
         if "\0" in stripped:
-            raise BadMemory("content: text has no null character")
+            raise CodedError(ErrorCode.BAD_PARAMS, "content: text has no null character")
         try:
             size = len(stripped.encode())
         except UnicodeEncodeError as error:
-            raise BadMemory("content: it is no text: half a character is in it") from error
+            raise CodedError(
+                ErrorCode.BAD_PARAMS, "content: it is no text: half a character is in it"
+            ) from error
         if size > self.limits.memory_bytes:
             self._metrics.limits_reached.labels("memory_bytes").inc()
-            raise MemoryTooLarge(
-                f"content: {size} bytes are more than {self.limits.memory_bytes} (memory_bytes)"
+            raise CodedError(
+                ErrorCode.TOO_LARGE,
+                f"content: {size} bytes are more than {self.limits.memory_bytes} (memory_bytes)",
             )
         return stripped
 
@@ -182,14 +173,16 @@ def checked_tags(tags: Sequence[str]) -> tuple[str, ...]:
     """Return the tags without duplicates, in their order.
 
     Raises:
-        BadMemory: a tag is empty or too long, or the list has too many tags.
+        CodedError (BAD_PARAMS): a tag is empty or too long, or the list has too many tags.
     """
     unique = tuple(dict.fromkeys(tag.strip() for tag in tags))
     if len(unique) > MOST_TAGS:
-        raise BadMemory(f"tags: {len(unique)} are more than {MOST_TAGS}")
+        raise CodedError(ErrorCode.BAD_PARAMS, f"tags: {len(unique)} are more than {MOST_TAGS}")
     for tag in unique:
         if not tag or len(tag) > TAG_CHARACTERS or not tag.isprintable():
-            raise BadMemory(f"tags: a tag has 1 to {TAG_CHARACTERS} characters that can be seen")
+            raise CodedError(
+                ErrorCode.BAD_PARAMS, f"tags: a tag has 1 to {TAG_CHARACTERS} characters that can be seen"
+            )
     return unique
 
 
@@ -197,9 +190,11 @@ def checked_word(name: str, word: str | None) -> str | None:
     """Return the stripped value of the field *name*, or None if empty.
 
     Raises:
-        BadMemory: the value is too long.
+        CodedError (BAD_PARAMS): the value is too long.
     """
     stripped = (word or "").strip()
     if len(stripped) > WORD_CHARACTERS or not (stripped.isprintable() or not stripped):
-        raise BadMemory(f"{name}: it has at most {WORD_CHARACTERS} characters that can be seen")
+        raise CodedError(
+            ErrorCode.BAD_PARAMS, f"{name}: it has at most {WORD_CHARACTERS} characters that can be seen"
+        )
     return stripped or None

@@ -16,14 +16,14 @@ from hub.coordination.courier import Courier
 from hub.coordination.memory import checked_word
 from hub.metrics import Metrics
 from protocol.authority import Verb
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId, MessageId
 from protocol.messages import MESSAGE, MessageEvent, MessageKind, MessageState, QueueMode
 from storage import audit
 from storage.audit import Entry
 from storage.coordination import message_rows, messages
 from storage.coordination.message_rows import MessageMove, MessageRow, UnknownMessage
-from storage.coordination.messages import MessageLimits, MessageSettled, NewMessage
+from storage.coordination.messages import MessageLimits, NewMessage
 from storage.kernel.rows import Key
 from storage.store import Connection, Store
 
@@ -105,8 +105,8 @@ class Messages:
         """Send a message to an agent of a board; return its state after *wait_s* at most.
 
         Raises:
-            UnknownBoard, AmbiguousBoard, UnknownAgent, NotAllowed, NotYourBoard
-            NoSession, BadMessage, BadMemory, MessageTooLong, TooManyMessages: nothing was written.
+            UnknownBoard, CodedError, UnknownAgent, NotAllowed, NotYourBoard
+            NoSession, BadMessage, CodedError, MessageTooLong, TooManyMessages: nothing was written.
             MessageNotDelivered: the message has failed.
         """
         found, target = await self._store.read(authority.target, caller, Verb.NUDGE, board, agent)
@@ -188,7 +188,7 @@ class Messages:
             agent_ids: agents as senders or recipients.
 
         Raises:
-            UnknownBoard, AmbiguousBoard
+            UnknownBoard, CodedError
         """
         board_id = None
         if board is not None:
@@ -225,7 +225,7 @@ class Messages:
         """Cancel a message, so that no further delivery is attempted.
 
         Raises:
-            UnknownMessage, MessageSettled
+            UnknownMessage, CodedError
         """
         row = await self._seen(caller, id)
         moved = await self._store.write(
@@ -238,7 +238,7 @@ class Messages:
         """Retry a waiting message now, or send an undelivered one again as a new message.
 
         Raises:
-            UnknownMessage, MessageSettled, TooManyMessages
+            UnknownMessage, CodedError, TooManyMessages
         """
         row = await self._seen(caller, id)
         tried = await self._store.write(
@@ -260,7 +260,7 @@ class Messages:
         Raises:
             UnknownMessage: no agent of this device received a message with this id.
             BadMessage: the text is empty.
-            MessageSettled: the message was answered with another text, or has ended.
+            CodedError (MESSAGE_SETTLED): the message was answered with another text, or has ended.
         """
         row = await self._store.read(message_rows.find_sight, id)
         if row is None or row.home_device_id != device_id or row.home_gateway_id is not None:
@@ -271,7 +271,7 @@ class Messages:
         if row.state is MessageState.ANSWERED and row.answer == answer:
             return row
         if row.kind not in _ANSWERED or not MESSAGE.allows(row.state, MessageEvent.ANSWERED):
-            raise MessageSettled(f"message {id} is {row.state}: it takes no answer")
+            raise CodedError(ErrorCode.MESSAGE_SETTLED, f"message {id} is {row.state}: it takes no answer")
         moved = await self._courier.moving.answer(row, answer, {"device": device_id})
         return moved if moved is not None else await self.answer_at_device(device_id, id, text)
 

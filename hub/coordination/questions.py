@@ -110,8 +110,8 @@ class Questions:
         """Ask the board's user a question. Return once the question is committed.
 
         Raises:
-            UnknownBoard, AmbiguousBoard, NotAllowed, NotYourBoard
-            BadQuestion, BadMemory, TooManyQuestions, TooManyMessages: nothing was written.
+            UnknownBoard, CodedError, NotAllowed, NotYourBoard
+            BadQuestion, CodedError, TooManyQuestions, TooManyMessages: nothing was written.
         """
         found = await self._store.read(authority.board_for, caller, Verb.ASK_USER, board)
         id, at = QuestionId(self._ids.fresh()), now_ms(self._clock)

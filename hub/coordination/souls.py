@@ -15,7 +15,7 @@ from hub.coordination.authority import Caller
 from hub.coordination.soul_writer import Soul, SoulHomes, SoulWriter
 from hub.metrics import Metrics
 from protocol.authority import Verb
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, RunId, SoulWriteId, trace_id_of, traceparent
 from protocol.messages import SoulWriteState
 from storage.coordination import souls
@@ -28,18 +28,6 @@ T = TypeVar("T")
 
 WAIT_S: Final = 10.0  # for the write to complete, before it is returned in its waiting state
 MOST_WAIT_S: Final = 120.0
-
-
-class BadSoul(HubError):
-    """The text cannot be a soul; nothing was written."""
-
-    code = ErrorCode.BAD_PARAMS
-
-
-class SoulTooLarge(HubError):
-    """The text is longer than ``SoulLimits.bytes``; nothing was written."""
-
-    code = ErrorCode.TOO_LARGE
 
 
 class SoulConflict(HubError):
@@ -163,7 +151,7 @@ class Souls:
         same soul is open, this write waits for it.
 
         Raises:
-            UnknownBoard, UnknownAgent, NotAllowed, NoSession, NoGateway, BadSoul, SoulTooLarge: nothing
+            UnknownBoard, UnknownAgent, NotAllowed, NoSession, NoGateway, CodedError, CodedError: nothing
                 was committed.
             SoulBusy: another write is still open.
             SoulConflict, SoulNotWritten: the write has failed.
@@ -221,22 +209,27 @@ class Souls:
         """Return a version with its text.
 
         Raises:
-            UnknownBoard, UnknownAgent, NotAllowed, UnknownSoulVersion
+            UnknownBoard, UnknownAgent, NotAllowed, CodedError
         """
         return await self._store.read(_of_target, caller, board, agent, souls.get_version, seq)
 
     def _check(self, content: str) -> None:
         if not content.strip():
-            raise BadSoul("content: a soul may not be empty")
+            raise CodedError(ErrorCode.BAD_PARAMS, "content: a soul may not be empty")
         if any(sign < " " and sign not in "\t\n\r" for sign in content):
-            raise BadSoul("content: a soul is text, without control characters")
+            raise CodedError(ErrorCode.BAD_PARAMS, "content: a soul is text, without control characters")
         try:
             size = len(content.encode())
         except UnicodeEncodeError:
-            raise BadSoul("content: has half a character (a lone surrogate)") from None
+            raise CodedError(
+                ErrorCode.BAD_PARAMS, "content: has half a character (a lone surrogate)"
+            ) from None
         if size > self._limits.bytes:
             self._metrics.limits_reached.labels("soul_bytes").inc()
-            raise SoulTooLarge(f"a soul has at most {self._limits.bytes} bytes (soul_bytes), this one {size}")
+            raise CodedError(
+                ErrorCode.TOO_LARGE,
+                f"a soul has at most {self._limits.bytes} bytes (soul_bytes), this one {size}",
+            )
 
 
 def _of_target(

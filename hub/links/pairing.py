@@ -18,7 +18,7 @@ from hub.log import Channel
 from hub.metrics import Metrics
 from hub.tokens import hash_token
 from protocol import keys
-from protocol.errors import CloseCode, ErrorCode, HubError
+from protocol.errors import CloseCode, CodedError, ErrorCode
 from protocol.handshake import DeviceHello
 from protocol.ids import ConnectionId, DeviceId, KeyId, PairingId
 from storage.devices import device_keys, pairings
@@ -216,18 +216,6 @@ WAIT_S: Final = 60.0  # between two key replacements of a device
 _KEY = "key:"
 
 
-class NoKey(HubError):
-    """The connection was opened by a token, so it has no key to replace."""
-
-    code = ErrorCode.FORBIDDEN
-
-
-class KeyInUse(HubError):
-    """The new key is already registered."""
-
-    code = ErrorCode.BAD_PARAMS
-
-
 class KeyRotation:
     """Checks that the old key signed the new one, and that the device holds the new key."""
 
@@ -253,14 +241,16 @@ class KeyRotation:
             signature, proof: signatures over ``protocol.keys.rotation_text``, by the old and the new key.
 
         Raises:
-            NoKey, KeyInUse: see the classes; nothing was written.
+            CodedError, CodedError: see the classes; nothing was written.
             BadProof: the new key or a signature is invalid; nothing was written.
             KeyRevoked: the old key was revoked meanwhile; nothing was written.
             RotatedTooSoon: the last replacement was too recent, as every key stays registered; nothing was
                 written.
         """
         if not link.credential.startswith(_KEY):
-            raise NoKey("this connection was opened by a token, so there is no key to replace")
+            raise CodedError(
+                ErrorCode.FORBIDDEN, "this connection was opened by a token, so there is no key to replace"
+            )
         old_id, new = KeyId(link.credential.removeprefix(_KEY)), read_key(public_key)
         old = next(
             key
@@ -284,7 +274,9 @@ class KeyRotation:
             self._limits_reached.labels("key_rotation_wait_s").inc()
             raise
         except Conflict as error:
-            raise KeyInUse("the new key is on record already; make another one") from error
+            raise CodedError(
+                ErrorCode.BAD_PARAMS, "the new key is on record already; make another one"
+            ) from error
         link.credential = f"{_KEY}{new.id}"
         log.info("device.key_rotated", device_id=link.device_id)
         return new.id

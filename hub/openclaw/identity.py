@@ -19,19 +19,13 @@ from hub.atomic_file import write_atomically
 from hub.clock import Chance
 from hub.log import Channel
 from hub.openclaw.frames import CLIENT_ID, CLIENT_MODE, PLATFORM, ROLE, Challenge, ConnectAuth, DeviceProof
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode
 
 FOLDER: Final = "gateways"  # in the state folder
 _SEED_BYTES: Final = 32  # RFC 8032, 5.1.5
 _DEVICE_FAMILY: Final = ""
 
 log = Channel(__name__)
-
-
-class BadIdentity(HubError):
-    """The file with the hub's key for a gateway cannot be used; ``str()`` gives path and reason."""
-
-    code = ErrorCode.FORBIDDEN
 
 
 class _Stored(msgspec.Struct, kw_only=True):
@@ -103,7 +97,7 @@ class Identity:
         """Load the key, creating it on first use. It is stored before it is used anywhere.
 
         Raises:
-            BadIdentity: the file cannot be read or written.
+            CodedError (FORBIDDEN): the file cannot be read or written.
         """
         if not self._has_device:
             return
@@ -188,14 +182,14 @@ class Identity:
                 _write(self._file, stored)
             except OSError as error:
                 message = f"cannot keep the hub's key for this gateway in {self._file}: {error.strerror}"
-                raise BadIdentity(message) from error
+                raise CodedError(ErrorCode.FORBIDDEN, message) from error
         except OSError as error:
-            raise BadIdentity(f"cannot read {self._file}: {error.strerror}") from error
+            raise CodedError(ErrorCode.FORBIDDEN, f"cannot read {self._file}: {error.strerror}") from error
         except ValueError as error:  # invalid JSON, base64 or key
             message = (
                 f"{self._file} does not hold the hub's key for this gateway; move it away to create a new one"
             )
-            raise BadIdentity(message) from error
+            raise CodedError(ErrorCode.FORBIDDEN, message) from error
         return stored, key
 
 

@@ -31,7 +31,7 @@ from hub.runs.found_items import CallPayload, frame_of
 from hub.runs.reported_rows import taken_item
 from hub.turns import Turns
 from protocol.calls import KnownToDevice, RowsPage
-from protocol.errors import DeviceSlow, ErrorCode, HubError, LinkLost, TooManyCalls
+from protocol.errors import CodedError, DeviceSlow, ErrorCode, HubError, LinkLost, TooManyCalls
 from protocol.frame import Record
 from protocol.handshake import CapabilityName, StoreMark
 from protocol.ids import CallId, DeviceId
@@ -56,12 +56,6 @@ DEADLINE_MS: Final = 30_000
 AGAIN_BASE_S, AGAIN_CAP_S = 1.0, 60.0  # backoff between attempts with a device that answers wrongly
 SLOW_DEVICE_WAIT_S: Final = 0.5
 MOST_LISTINGS: Final = 20  # of one page in a row, while its device reports decisions
-
-
-class NotAgreed(HubError):
-    """The device did not list its rows, or did not accept lost items again; reconciliation is retried."""
-
-    code = ErrorCode.DEVICE_ERROR
 
 
 class _Visit:
@@ -316,7 +310,9 @@ class Agreements:
             result = await self._ask(link, Action.ROWS_LIST, {"since": since}, limit=ROWS)
             page = _read(result, RowsPage, Action.ROWS_LIST)
             if any(row.counter <= since for row in page.rows):  # would request the same page for ever
-                raise NotAgreed(f"{Action.ROWS_LIST}: the device listed again rows up to {since}")
+                raise CodedError(
+                    ErrorCode.DEVICE_ERROR, f"{Action.ROWS_LIST}: the device listed again rows up to {since}"
+                )
             at, has_more = now_ms(self._clock), page.more and bool(page.rows)
             up_to = page.rows[-1].counter if has_more else page.store.counter
             is_known = known.agreed_at is not None and page.store == agreement.mark_of(known)
@@ -347,7 +343,10 @@ class Agreements:
                     raise LinkLost("the connection ended while the device listed its rows", dispatched=True)
                 if visit.reports != reports:  # the page may have older decisions
                     if listings == MOST_LISTINGS:
-                        raise NotAgreed(f"{Action.ROWS_LIST}: the device reported decisions all the while")
+                        raise CodedError(
+                            ErrorCode.DEVICE_ERROR,
+                            f"{Action.ROWS_LIST}: the device reported decisions all the while",
+                        )
                     continue
                 taken = await self._store.write(
                     agreement.take_rows,
@@ -380,21 +379,21 @@ class Agreements:
         """Return the result of a read of the device's store.
 
         Raises:
-            NotAgreed: the device refused the request.
+            CodedError (DEVICE_ERROR): the device refused the request.
         """
         frame = ToolCall(
             id=f"agree-{self._ids.fresh()}", action=action, data=data, limit=limit, deadline_ms=DEADLINE_MS
         )
         answer = await self._call(link, frame)
         if answer.error is not None:
-            raise NotAgreed(f"{action}: {answer.error.code}: {answer.error.message}")
+            raise CodedError(ErrorCode.DEVICE_ERROR, f"{action}: {answer.error.code}: {answer.error.message}")
         return answer.result
 
     async def _call(self, link: DeviceLink, frame: ToolCall) -> Answer:
         """Return the device's answer; repeat the call while the device is slow or has too many calls.
 
         Raises:
-            NotAgreed: the device failed with an error that may be temporary.
+            CodedError (DEVICE_ERROR): the device failed with an error that may be temporary.
             CallTimedOut, LinkLost: see ``DeviceLink.call``.
         """
         while True:
@@ -404,16 +403,20 @@ class Agreements:
                 await self._clock.sleep(SLOW_DEVICE_WAIT_S)
                 continue
             if answer.error is not None and may_change(answer):
-                raise NotAgreed(f"{frame.action}: {answer.error.code}: {answer.error.message}")
+                raise CodedError(
+                    ErrorCode.DEVICE_ERROR, f"{frame.action}: {answer.error.code}: {answer.error.message}"
+                )
             return answer
 
 
 def _read(result: Any, shape: type[T], action: Action) -> T:
-    """Convert a device's result to *shape*. Raises NotAgreed if it has another shape."""
+    """Convert a device's result to *shape*. Raises CodedError if it has another shape."""
     try:
         return msgspec.convert(result, shape)
     except msgspec.ValidationError as exc:
-        raise NotAgreed(f"{action}: the device answered with something else: {exc}") from exc
+        raise CodedError(
+            ErrorCode.DEVICE_ERROR, f"{action}: the device answered with something else: {exc}"
+        ) from exc
 
 
 def _references(item: ItemRow, tables: Tables) -> dict[str, str]:

@@ -94,7 +94,7 @@ class RunControl:
         Raises:
             UnknownAgent: the agent was removed; nothing was queued.
             TooManyWaiting: too many manually started runs are waiting; nothing was queued.
-            DocumentTooLarge, BadDocument: the parameters or the context are invalid; nothing was queued.
+            DocumentTooLarge, CodedError: the parameters or the context are invalid; nothing was queued.
         """
         run_id = RunId(self._ids.fresh())
         fire_key = f"m:{run_id if key is None else f'{actor}:{key}'}"
@@ -136,7 +136,7 @@ class RunControl:
         Units that are already settled are not read again.
 
         Raises:
-            UnknownRun: no run has this id.
+            CodedError (UNKNOWN_RUN): no run has this id.
             UnknownAgent: the run's agent was removed; nothing was queued.
             TooManyWaiting: too many manually started runs are waiting; nothing was queued.
         """
@@ -151,7 +151,7 @@ class RunControl:
         Inserted items stay. A run that has already ended is returned unchanged.
 
         Raises:
-            UnknownRun: no run has this id.
+            CodedError (UNKNOWN_RUN): no run has this id.
         """
         entry = self._entry("run.cancelled", actor, run_id, reason=reason)
         row = await self._store.write(
@@ -176,7 +176,7 @@ class RunControl:
         """Pause a run: a waiting run at once, an executing run after the units in progress.
 
         Raises:
-            UnknownRun: no run has this id.
+            CodedError (UNKNOWN_RUN): no run has this id.
             IllegalTransition: the run has ended, or another node executes it.
         """
         entry = self._entry("run.paused", actor, run_id)
@@ -194,7 +194,7 @@ class RunControl:
         """Resume a run that a person paused.
 
         Raises:
-            UnknownRun: no run has this id.
+            CodedError (UNKNOWN_RUN): no run has this id.
             IllegalTransition: the run is not paused by a person.
         """
         entry = self._entry("run.resumed", actor, run_id)
@@ -280,7 +280,7 @@ class RunControl:
 
         Raises:
             StaleRun: the run executes under another fence, or no longer; nothing was written.
-            DocumentTooLarge, BadDocument, ContextTooLarge: the context is invalid; nothing was written.
+            DocumentTooLarge, CodedError, ContextTooLarge: the context is invalid; nothing was written.
         """
         if report.context is not None:
             report = msgspec.structs.replace(report, context=self._checked("context", report.context))

@@ -38,7 +38,7 @@ from hub.runs.message_work import run_extraction_config
 from hub.runs.run_order import RunOrder, set_up, settings_of
 from hub.runs.sources import DeviceSource, SeenUnits, UnreadUnit
 from hub.settings.limit_settings import Limits
-from protocol.errors import DeviceOffline, ErrorCode, HubError, LinkLost
+from protocol.errors import CodedError, DeviceOffline, ErrorCode, HubError, LinkLost
 from protocol.frame import Record
 from protocol.ids import AgentId, RunId
 from protocol.work import ManifestTree, Provenance
@@ -80,12 +80,6 @@ class PreviewBusy(HubError):
 
     code = ErrorCode.BUSY
     retryable = True
-
-
-class UnknownModel(HubError):
-    """Error: no model of this name is configured."""
-
-    code = ErrorCode.BAD_PARAMS
 
 
 class PreviewRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -220,13 +214,14 @@ class Previews:
         self.previewed: set[AgentId] = set()
 
     def models_of(self, requested: PreviewRequest) -> Models | None:
-        """Return the models that are requested; None: those of runs. Raises UnknownModel."""
+        """Return the models that are requested; None: those of runs. Raises CodedError."""
         if requested.model is None:
             return None
         models = self.model_named(requested.model)
         if models is None:
-            raise UnknownModel(
-                f"model: hub.toml has no model {requested.model!r}; name it in [model] or [[fallback_models]]"
+            raise CodedError(
+                ErrorCode.BAD_PARAMS,
+                f"model: hub.toml has no {requested.model!r}; name it in [model] or [[fallback_models]]",
             )
         return models
 
@@ -241,7 +236,7 @@ class Previews:
         """Return a preview that has not begun.
 
         Raises:
-            CannotRun, LivesAtGateway, UnknownModel, BadPrompt: it could not run with these settings.
+            CannotRun, LivesAtGateway, CodedError, BadPrompt: it could not run with these settings.
             DeviceOffline: the agent's device is not connected.
             NotGranted: the device does not share its files with the hub.
             NoModel: the agent may not use any configured model.

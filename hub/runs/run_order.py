@@ -279,7 +279,7 @@ def run_options(
 
     Raises:
         BadRequirement: a need cannot be parsed, or there are more than ``MOST_NEEDS``.
-        BadLockName: a lock has an invalid name.
+        CodedError (BAD_PARAMS): a lock has an invalid name.
     """
     if len(needs) > MOST_NEEDS:
         raise BadRequirement(f"needs: a run has at most {MOST_NEEDS}, not {len(needs)}")

@@ -29,7 +29,7 @@ from hub.schedules.cron import BadSchedule
 from hub.schedules.missed import MOST_WALKED, plan_fires, walk
 from hub.schedules.trigger import Trigger, Upcoming, offset_ms, trigger_of, tzdata_digest, upcoming
 from hub.turns import Turns
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import BootId, RunId
 from storage import audit
 from storage.audit import Entry
@@ -39,7 +39,7 @@ from storage.schedules import fire_rows, fires, first_connects, schedule_rows, s
 from storage.schedules.fire_rows import BackfillPlan, BackfillSight, FireRow, FreshRun
 from storage.schedules.fires import Covered, Decided, FireDecision, QueueLimits
 from storage.schedules.first_connects import FirstRun
-from storage.schedules.schedule_rows import DueSchedule, ScheduleRow, UnknownSchedule
+from storage.schedules.schedule_rows import DueSchedule, ScheduleRow
 from storage.schedules.schedules import NextFire, Passed
 from storage.store import Store
 
@@ -140,12 +140,6 @@ def decide(due: DueSchedule, settings: RunSettings | None, at: int, ids: IdFacto
 _HAD_A_RUN: Final = frozenset({"run", "coalesced", "deferred", "woken"})
 
 
-class TooManyFires(HubError):
-    """The range has more fires than one backfill may have; nothing was written."""
-
-    code = ErrorCode.BAD_PARAMS
-
-
 class Backfilled(msgspec.Struct, frozen=True):
     """Result of a backfill or of its preview.
 
@@ -167,13 +161,15 @@ def fires_between(schedule: ScheduleRow, first_at: int, last_at: int) -> tuple[i
 
     Raises:
         BadSchedule: the schedule's row cannot be parsed.
-        TooManyFires: the range has more than a thousand fires.
+        CodedError (BAD_PARAMS): the range has more than a thousand fires.
     """
     missed = walk(trigger_for(schedule), first_at - 1, min(last_at, schedule.cursor_at))
     if missed is None:
         return ()
     if missed.is_capped:
-        raise TooManyFires(f"the range has more than {MOST_WALKED} fires; ask for a shorter one")
+        raise CodedError(
+            ErrorCode.BAD_PARAMS, f"the range has more than {MOST_WALKED} fires; ask for a shorter one"
+        )
     return missed.fires
 
 
@@ -497,7 +493,7 @@ class Scheduler:
         """Disable the schedule. Return False if it was disabled already.
 
         Raises:
-            UnknownSchedule: no schedule has this id.
+            CodedError (BAD_PARAMS): no schedule has this id.
         """
         paused = await self._store.write(schedules.set_enabled, schedule.id, False, at=now_ms(self._clock))
         if paused:
@@ -513,7 +509,7 @@ class Scheduler:
                 hub.
 
         Raises:
-            UnknownSchedule: no schedule has this id.
+            CodedError (BAD_PARAMS): no schedule has this id.
             BadSchedule: the schedule's row cannot be parsed.
         """
         at = now_ms(self._clock)
@@ -538,14 +534,16 @@ class Scheduler:
             dry_run: True for a preview without writing.
 
         Raises:
-            UnknownSchedule: no schedule has this id, or it is a slot.
+            CodedError (BAD_PARAMS): no schedule has this id, or it is a slot.
             BadSchedule: the schedule's row cannot be parsed.
-            TooManyFires: the range has more than a thousand fires.
+            CodedError (BAD_PARAMS): the range has more than a thousand fires.
             Conflict: a concurrent backfill did the same; nothing was queued.
         """
         due = await self._store.read(schedule_rows.with_settings, schedule_id)
         if due.schedule.action != "run":
-            raise UnknownSchedule(f"schedule {schedule_id} is a slot: it makes no runs to make up for")
+            raise CodedError(
+                ErrorCode.BAD_PARAMS, f"schedule {schedule_id} is a slot: it makes no runs to make up for"
+            )
         within = fires_between(due.schedule, first_at, last_at)
         if not within:
             return Backfilled((), ())

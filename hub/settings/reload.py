@@ -38,7 +38,7 @@ from hub.settings.reading import Reading
 from hub.settings.settings import Settings
 from hub.settings.settings_file import OpenedSettings, keep_last_good, last_good
 from hub.settings.shared import SHARED, Shared, has_shared_tables, revision_tag, revision_text
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode, HubError
 from storage.agents.settings_revisions import PublishedMeanwhile
 from storage.kernel.database import StorageError
 
@@ -100,30 +100,6 @@ class Unfit(HubError):
         super().__init__(message)
         self.path = path
         self.hint = hint
-
-
-class StaleSettings(HubError):
-    """Edit of settings that changed since they were read; nothing was changed now."""
-
-    code = ErrorCode.CHANGED_MEANWHILE
-
-
-class ReloadUnderWay(HubError):
-    """Refusal because another reload is in progress, and the caller did not want to wait."""
-
-    code = ErrorCode.OVERLOADED
-
-
-class NothingShared(HubError):
-    """Refusal of a text without a table that nodes share; nothing was changed."""
-
-    code = ErrorCode.BAD_PARAMS
-
-
-class WouldArchive(HubError):
-    """Refusal to withdraw shared settings that alone declare some agents; nothing was changed."""
-
-    code = ErrorCode.BAD_PARAMS
 
 
 class CannotWriteSettings(HubError):
@@ -257,10 +233,10 @@ class Reloader:
 
         Raises:
             SettingsInvalid: all problems of the file; the hub continues with the old settings.
-            ReloadUnderWay: another reload is in progress; the file was not read.
+            CodedError (OVERLOADED): another reload is in progress; the file was not read.
         """
         if not wait and self._lock.locked():
-            raise ReloadUnderWay("another reload is under way")
+            raise CodedError(ErrorCode.OVERLOADED, "another reload is under way")
         async with self._lock:
             with self._around():
                 newest = None if self._parts is None else await self._parts.newest(None)
@@ -311,14 +287,14 @@ class Reloader:
             archives: True if agents may be archived because no file of a node declares them.
 
         Raises:
-            WouldArchive: they may not; nothing was published.
-            NothingShared: the text has no such table.
+            CodedError (BAD_PARAMS): they may not; nothing was published.
+            CodedError (BAD_PARAMS): the text has no such table.
             SettingsInvalid: this node cannot use it, and nothing was published.
             PublishedMeanwhile: another caller published a revision since.
         """
         async with self._lock:
             if self._parts is None or not self._is_begun:
-                raise ReloadUnderWay("the hub is starting")
+                raise CodedError(ErrorCode.OVERLOADED, "the hub is starting")
             newest = await self._parts.newest(None)
             last = 0 if newest is None else newest.number
             if expected is not None and not {revision_tag(last), "*"} & set(expected):
@@ -331,7 +307,9 @@ class Reloader:
                 shared = Shared(number, None if own is None else own.text)
                 reading = await anyio.to_thread.run_sync(self._read_in_use, shared)
                 if reading.settings is not None and text is not None and not has_shared_tables(text):
-                    raise NothingShared(f"the text has no table that nodes share: {', '.join(SHARED)}")
+                    raise CodedError(
+                        ErrorCode.BAD_PARAMS, f"the text has no table that nodes share: {', '.join(SHARED)}"
+                    )
                 if text is None and reading.settings is not None and not archives:
                     _check_none_archived(changes(self.current, reading.settings, started=self._started))
                 try:
@@ -362,7 +340,7 @@ class Reloader:
 
         Raises:
             BeyondSettings: the edit changes a guarded key without the permission.
-            StaleSettings: the settings or the file changed meanwhile; the message shows the difference.
+            CodedError (CHANGED_MEANWHILE): the settings or the file changed; the message shows the difference.
             SettingsInvalid: the edit cannot be applied, and the file was not changed; or the file is missing.
             CannotEdit: a key cannot exist.
             CannotWriteSettings: the file cannot be written.
@@ -435,11 +413,11 @@ class Reloader:
         return reading
 
     def _check_unchanged(self, expected: Sequence[str] | None) -> str:
-        """Return the text of the file. Raises StaleSettings if an edit would undo another user's change."""
+        """Return the text of the file. Raises CodedError if an edit would undo another user's change."""
         if expected is not None and not {self.tag, "*"} & set(expected):
             known = next((text for tag, text in self._earlier if tag in expected), None)
             shown = "" if known is None else ":\n" + _difference(known, self._reading.text)
-            raise StaleSettings(f"the settings changed since they were read{shown}")
+            raise CodedError(ErrorCode.CHANGED_MEANWHILE, f"the settings changed since they were read{shown}")
         try:
             text = self._file.path.read_bytes().decode()
         except FileNotFoundError:
@@ -448,7 +426,10 @@ class Reloader:
             raise CannotWriteSettings(f"cannot read {self.path}: {error}") from error
         if text != self._reading.text:
             shown = _difference(self._reading.text, text)
-            raise StaleSettings(f"{self.path} was edited and is not applied yet; reload it first:\n{shown}")
+            raise CodedError(
+                ErrorCode.CHANGED_MEANWHILE,
+                f"{self.path} was edited and is not applied yet; reload it first:\n{shown}",
+            )
         return text
 
     async def _attempt(
@@ -500,7 +481,7 @@ class Reloader:
     ) -> TakenUp:
         parts = self._parts
         if parts is None or not self._is_begun:
-            raise ReloadUnderWay("the hub is starting")
+            raise CodedError(ErrorCode.OVERLOADED, "the hub is starting")
         settings = reading.usable()
         found = changes(self.current, settings, started=self._started)
         try:
@@ -587,11 +568,12 @@ class Reloader:
 
 
 def _check_none_archived(found: Changes) -> None:
-    """Raise WouldArchive if the changes archive agents."""
+    """Raise CodedError if the changes archive agents."""
     if found.archived:
-        raise WouldArchive(
+        raise CodedError(
+            ErrorCode.BAD_PARAMS,
             f"hub.toml of this node does not declare {', '.join(found.archived)}, which would be archived:"
-            " write their tables there first, or ask for it: archive, --archive"
+            " write their tables there first, or ask for it: archive, --archive",
         )
 
 

@@ -11,7 +11,7 @@ import msgspec
 import sqlalchemy as sa
 from semver import Version
 
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId
 from protocol.requirements import Requirement
 from storage.agents.agents import UnknownAgent
@@ -22,12 +22,6 @@ from storage.schema import agents
 
 # origin of the registration: hub.toml, an operator, the agent's device
 Source = Literal["file", "api", "device"]
-
-
-class UnknownCapability(HubError):
-    """Error: the agent does not have the capability, or not in this version."""
-
-    code = ErrorCode.UNKNOWN_CAPABILITY
 
 
 class DeclaredCapability(HubError):
@@ -180,7 +174,7 @@ def remove(
     """Delete a capability in one version, or in all. Return the deleted rows.
 
     Raises:
-        UnknownCapability: the agent does not have it.
+        CodedError (UNKNOWN_CAPABILITY): the agent does not have it.
         DeclaredCapability: hub.toml declares one of the versions.
         In each case nothing was written.
     """
@@ -189,7 +183,7 @@ def remove(
     if not removed:
         shown = name if version is None or not known else f"{name} {version}"
         has = f"; it has {', '.join(str(row.version) for row in known)}" if known else ""
-        raise UnknownCapability(f"the agent has no capability {shown}{has}")
+        raise CodedError(ErrorCode.UNKNOWN_CAPABILITY, f"the agent has no capability {shown}{has}")
     for row in removed:
         if row.source == "file":
             raise DeclaredCapability(f"{row.name} {row.version} is declared in hub.toml; remove it there")

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, RunId, UserId
 from storage.agents import locks
 from storage.agents.agents import UnknownAgent
@@ -20,18 +20,6 @@ from storage.schema import agents
 from storage.schema import checkpoints as table
 
 AGENT_SCOPE: Final = "agent"  # the scope that a dispatched run receives
-
-
-class UnknownCheckpoint(HubError):
-    """Error: the agent has no checkpoint of this scope."""
-
-    code = ErrorCode.UNKNOWN_CHECKPOINT
-
-
-class StaleCheckpoint(HubError):
-    """Error: a newer checkpoint of this scope is stored; nothing was written."""
-
-    code = ErrorCode.STALE_CHECKPOINT
 
 
 class TooManyCheckpoints(HubError):
@@ -98,11 +86,11 @@ def get_checkpoint(c: sa.Connection, agent_id: AgentId, scope: str = AGENT_SCOPE
     """Return the agent's checkpoint of the scope.
 
     Raises:
-        UnknownCheckpoint: the agent has none of this scope.
+        CodedError (UNKNOWN_CHECKPOINT): the agent has none of this scope.
     """
     row = find_checkpoint(c, agent_id, scope)
     if row is None:
-        raise UnknownCheckpoint(f"the agent has no checkpoint {scope!r}")
+        raise CodedError(ErrorCode.UNKNOWN_CHECKPOINT, f"the agent has no checkpoint {scope!r}")
     return row
 
 
@@ -124,7 +112,7 @@ def put_checkpoint(
         UnknownAgent: no agent has the id.
         StaleRun: the writing run no longer executes, or has another fence.
         LockLost: the lock that protects it is free, or held under another fence.
-        StaleCheckpoint: the stored sequence number is equal or greater.
+        CodedError (STALE_CHECKPOINT): the stored sequence number is equal or greater.
         TooManyCheckpoints: the agent has *most* scopes already.
         In each case nothing was written.
     """
@@ -161,7 +149,7 @@ def put_checkpoint(
         return known
     if known.sequence >= given.sequence:
         shown = f"the checkpoint {given.scope!r} is at sequence {known.sequence}"
-        raise StaleCheckpoint(f"{shown}; {given.sequence} is not beyond it")
+        raise CodedError(ErrorCode.STALE_CHECKPOINT, f"{shown}; {given.sequence} is not beyond it")
     older = sa.update(table).where(
         table.c.agent_id == agent_id,
         table.c.scope == row.scope,
@@ -184,7 +172,7 @@ def clear_checkpoint(c: sa.Connection, agent_id: AgentId, scope: str = AGENT_SCO
     """Delete the agent's checkpoint of the scope and return it; the next may have any sequence number.
 
     Raises:
-        UnknownCheckpoint: the agent has none of this scope.
+        CodedError (UNKNOWN_CHECKPOINT): the agent has none of this scope.
     """
     row = get_checkpoint(c, agent_id, scope)
     c.execute(sa.delete(table).where(table.c.agent_id == agent_id, table.c.scope == scope))

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from msgspec import UNSET, UnsetType
 
 from protocol.configs import BadConfig, ConfigType, check_key, text_of, type_of, value_in
-from protocol.errors import ErrorCode, HubError, LimitReached
+from protocol.errors import CodedError, ErrorCode, HubError, LimitReached
 from protocol.ids import AgentId
 from storage.agents import template_changes
 from storage.agents.agents import UnknownAgent
@@ -19,7 +19,6 @@ from storage.agents.configs import (
     FILE,
     LAST_MOVE,
     ConfigRow,
-    UnknownConfig,
     list_configs,
     moves_after,
 )
@@ -128,7 +127,7 @@ def change(
         check: validates the whole configuration before it is written.
 
     Raises:
-        UnknownAgent, UnknownConfig, StaleConfig, ConfigOfFile, ConfigLimitReached, BadConfig, and errors of
+        UnknownAgent, CodedError, StaleConfig, ConfigOfFile, ConfigLimitReached, BadConfig, and errors of
             *check*: nothing was written.
     """
     if check is not None:
@@ -140,7 +139,7 @@ def change(
     new = _put(old, puts, API, at)
     for key in drops:
         if key not in old:
-            raise UnknownConfig(f"the agent has no config {key!r}")
+            raise CodedError(ErrorCode.UNKNOWN_CONFIG, f"the agent has no config {key!r}")
         new.pop(key, None)
     if replaces:
         written = {put.key for put in puts}
@@ -169,7 +168,7 @@ def revert(
     Configs that hub.toml declares are left unchanged.
 
     Raises:
-        UnknownConfig: the change does not exist, or later changes are no longer stored.
+        CodedError (UNKNOWN_CONFIG): the change does not exist, or later changes are no longer stored.
         UnknownAgent, StaleConfig, ConfigLimitReached, BadConfig, and errors of *check*: see ``change``.
     """
     if check is not None:
@@ -178,7 +177,10 @@ def revert(
     moves = moves_after(c, agent_id, to)
     last = c.execute(LAST_MOVE, {"agent": agent_id}).scalar_one()
     if to < 0 or to > last or len(moves) != last - to:
-        raise UnknownConfig(f"the configs of the agent cannot go back to change {to}: it is not remembered")
+        raise CodedError(
+            ErrorCode.UNKNOWN_CONFIG,
+            f"the configs of the agent cannot go back to change {to}: it is not remembered",
+        )
     before = {move.key: move for move in moves}  # the oldest change wins: it comes last
     now = {row.key: row for row in list_configs(c, agent_id)}
     mine = [move for key, move in before.items() if (row := now.get(key)) is None or row.source != FILE]

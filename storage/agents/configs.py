@@ -10,7 +10,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.configs import RESERVED, ConfigType, value_in
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import ErrorCode
 from protocol.ids import AgentId
 from storage.kernel.columns import in_parts
 from storage.kernel.database import UnreadableRow
@@ -134,12 +134,6 @@ def write_configs(c: sa.Connection, agent_id: AgentId, configs: Mapping[str, Any
 
 
 FILE = "file"  # source of configs that hub.toml declares; otherwise "api"
-
-
-class UnknownConfig(HubError):
-    """Error: the agent has no such config, or no change with that number; nothing was written."""
-
-    code = ErrorCode.UNKNOWN_CONFIG
 
 
 class ConfigRow(msgspec.Struct, frozen=True, kw_only=True):

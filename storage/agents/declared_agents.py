@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from protocol.agent_status import AgentSubtype, AgentType, Kind
 from protocol.configs import RESERVED
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId, UserId
 from storage import schema
 from storage.agents import agent_moves, agent_states, capabilities, config_changes, templates
@@ -25,12 +25,6 @@ from storage.kernel.rows import readable, sparing
 from storage.schedules import schedules
 from storage.schedules.schedule_rows import DeclaredSchedule
 from storage.schema import agents
-
-
-class ExternalIdTaken(HubError):
-    """Error: another agent has the external id."""
-
-    code = ErrorCode.NAME_TAKEN
 
 
 class DeclaredAgent(AgentFields, frozen=True, kw_only=True):
@@ -88,7 +82,7 @@ def insert_agent(
     """Insert the rows of a new agent of the user, without its schedules.
 
     Raises:
-        UnknownTemplate, ExternalIdTaken, UnknownConnector: the caller must roll back.
+        UnknownTemplate, CodedError, UnknownConnector: the caller must roll back.
     """
     row = {"id": id, "user_id": user_id, "source": source}
     about = (
@@ -120,7 +114,7 @@ def update_agent(
         back_because: reason in the history if the agent was archived and becomes active again.
 
     Raises:
-        UnknownTemplate, ExternalIdTaken, UnknownConnector: the caller must roll back.
+        UnknownTemplate, CodedError, UnknownConnector: the caller must roll back.
     """
     values = _declared_values(c, old.id, agent, old.user_id) | {"source": source}
     values |= {"device_id": None if device is None else device.id}
@@ -161,7 +155,7 @@ def _declared_values(
         ).first()
         if other is not None:  # the other agent's name is shown only to its own user
             who = f"the agent {other.name!r}" if other.user_id == user_id else "another agent"
-            raise ExternalIdTaken(f"external_id: {who} is called that already")
+            raise CodedError(ErrorCode.NAME_TAKEN, f"external_id: {who} is called that already")
         archived = sa.update(agents).where(is_other, agents.c.deleted_at.is_not(None))
         c.execute(archived.values(external_id=None))
     template = _template(c, agent)

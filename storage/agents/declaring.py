@@ -83,7 +83,7 @@ def take_up(
         NameTaken: an agent of the API has a declared name.
         TooManyDeclared: a user would have too many agents.
         UnknownTemplate: an agent names a template that does not exist.
-        ExternalIdTaken: two agents would share an external id.
+        CodedError (NAME_TAKEN): two agents would share an external id.
         WouldBreak: agents would have an invalid set-up.
         RemoteIdTaken: another agent has the remote id of a gateway's declared main agent.
         UnknownConnector: an agent names a connector that its user does not have.

@@ -11,7 +11,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.agent_status import Lifecycle
-from protocol.errors import ErrorCode, HubError, LimitReached
+from protocol.errors import CodedError, ErrorCode, HubError, LimitReached
 from protocol.ids import AgentId, RunId, UserId
 from storage.agents import agent_moves, agent_snapshot, capabilities, config_changes, template_changes
 from storage.agents.agent_moves import AgentTerminated
@@ -36,12 +36,6 @@ from storage.schedules.schedule_rows import DeclaredSchedule, ScheduleRow
 from storage.schema import agents
 
 REMOVED: Final = "the agent was removed"
-
-
-class AgentNameTaken(HubError):
-    """Error: the user has an agent with that name. Nothing was written."""
-
-    code = ErrorCode.NAME_TAKEN
 
 
 class AgentOfFile(HubError):
@@ -131,7 +125,7 @@ def make_agent(
         may_rename: use ``name-2``, ``name-3``, ... if the user has or had an agent of that name.
 
     Raises:
-        AgentNameTaken, TooManyAgents, UnknownDevice, UnknownTemplate, ExternalIdTaken, BadConfig,
+        CodedError, TooManyAgents, UnknownDevice, UnknownTemplate, CodedError, BadConfig,
             ConfigLimitReached, BadConfiguration, PastTime: nothing was written.
     """
     check_future("schedule", agent.schedule, writing.at)
@@ -144,7 +138,7 @@ def make_agent(
     device = _device(c, user_id, agent.device_name, writing.at)
     old = find_agent_by_name(c, agent.name, user_id=user_id)
     if old is not None and old.archived_at is None:
-        raise AgentNameTaken(f"there is an agent {agent.name!r} already")
+        raise CodedError(ErrorCode.NAME_TAKEN, f"there is an agent {agent.name!r} already")
     check_room(c, user_id, writing.limits)
     if old is not None and (old.lifecycle == Lifecycle.TERMINATED or old.executor == "gateway"):
         set_aside(c, old)  # a terminated agent never works again, and an agent of a gateway lived elsewhere
@@ -184,8 +178,8 @@ def edit_agent(
         revision: the ``config_rev`` that *agent* is based on; refused if another change came between.
 
     Raises:
-        UnknownAgent, AgentOfFile, AgentTerminated, AgentNameTaken, StaleConfig, UnknownDevice,
-            UnknownTemplate, ExternalIdTaken, BadConfig, ConfigLimitReached, BadConfiguration, PastTime:
+        UnknownAgent, AgentOfFile, AgentTerminated, CodedError, StaleConfig, UnknownDevice,
+            UnknownTemplate, CodedError, BadConfig, ConfigLimitReached, BadConfiguration, PastTime:
             nothing was written.
     """
     keep_templates(c)
@@ -199,7 +193,7 @@ def edit_agent(
     if agent.name != old.name:
         other = find_agent_by_name(c, agent.name, user_id=old.user_id)
         if other is not None:
-            raise AgentNameTaken(f"there is an agent {agent.name!r} already, or was one")
+            raise CodedError(ErrorCode.NAME_TAKEN, f"there is an agent {agent.name!r} already, or was one")
     device = _device(c, old.user_id, agent.device_name, writing.at)
     at, actor = writing.at, writing.actor
     is_rescheduled = schedules.declare(c, agent_id, agent.schedule, fresh_id=fresh_schedule_id, at=at)

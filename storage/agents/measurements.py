@@ -18,7 +18,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.coordination import MetricType
-from protocol.errors import ErrorCode, HubError, LimitReached
+from protocol.errors import CodedError, ErrorCode, LimitReached
 from protocol.ids import AgentId, DeviceId
 from storage.agents.sketch import Sketch
 from storage.devices import idempotency
@@ -33,24 +33,6 @@ MOST_OF_HUB: Final = 500  # series of the hub as a whole: one for each outcome, 
 MINUTE_MS: Final = 60_000
 HOUR_MS: Final = 3_600_000
 SIZES_MS: Final = (MINUTE_MS, HOUR_MS)
-
-
-class TypeDiffers(HubError):
-    """Error: a metric of the agent has another type than the sample."""
-
-    code = ErrorCode.BAD_PARAMS
-
-
-class BelowZero(HubError):
-    """Error: a counter got a negative value."""
-
-    code = ErrorCode.BAD_PARAMS
-
-
-class ReportDiffers(HubError):
-    """Error: a different report with this id came before."""
-
-    code = ErrorCode.KEY_USED
 
 
 class TooManySeries(LimitReached):
@@ -202,12 +184,14 @@ def report(
         digest: digest of the report's content, which identifies a different report with the same id.
 
     Raises:
-        ReportDiffers, TypeDiffers, BelowZero, TooManySeries: nothing was written.
+        CodedError, CodedError, CodedError, TooManySeries: nothing was written.
     """
     if report_id is not None:
         known = idempotency.find_answer(c, scope, report_id)
         if known is not None and known.request_hash != digest:
-            raise ReportDiffers(f"another report came with the report_id {report_id!r} before")
+            raise CodedError(
+                ErrorCode.KEY_USED, f"another report came with the report_id {report_id!r} before"
+            )
         if known is not None:
             return False
     record(c, samples, at=at, retention=retention, limits=limits)
@@ -234,7 +218,7 @@ def record(
         limits: limits on the series of agents; None: unlimited, for the hub's own work.
 
     Raises:
-        TypeDiffers, BelowZero, TooManySeries: nothing was written.
+        CodedError, CodedError, TooManySeries: nothing was written.
     """
     samples = [sample for sample in samples if sample.at >= retention.hours_from]
     known = _lock(c, {sample.agent_id for sample in samples})
@@ -306,10 +290,14 @@ def _begin_series(
         is_of = types.setdefault((key.agent_id, key.name), sample.type or MetricType.GAUGE)
         if sample.type not in (None, is_of):
             problem = f"the metric {key.name!r} of this agent is a {is_of}, not a {sample.type}"
-            raise TypeDiffers(f"samples[{place}].type: {problem}; report it under another name")
+            raise CodedError(
+                ErrorCode.BAD_PARAMS, f"samples[{place}].type: {problem}; report it under another name"
+            )
         if is_of is MetricType.COUNTER and sample.value < 0:
             problem = f"the value of a counter is by how much it grew, and {sample.value:g} is below 0"
-            raise BelowZero(f"samples[{place}].value: {problem}; report a gauge where it may fall")
+            raise CodedError(
+                ErrorCode.BAD_PARAMS, f"samples[{place}].value: {problem}; report a gauge where it may fall"
+            )
         if key not in known:
             if limits is not None:
                 _check_room(c, key, place, limits)

@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import NodeId
 from storage import audit
 from storage.kernel.database import lone
@@ -29,12 +29,6 @@ class PublishedMeanwhile(HubError):
     """Error: another caller has published a revision since the newest one was read; nothing was written."""
 
     code = ErrorCode.CHANGED_MEANWHILE
-
-
-class UnknownRevision(HubError):
-    """Error: there is no such revision, or it is no longer kept."""
-
-    code = ErrorCode.BAD_PARAMS
 
 
 _REVISIONS: Final = sa.select(*columns_of(SettingsRevision, settings_revisions))
@@ -62,10 +56,13 @@ def revision_of(c: sa.Connection, node_id: NodeId) -> SettingsRevision | None:
 
 
 def find_revision(c: sa.Connection, number: int) -> SettingsRevision:
-    """Return a revision. Raises UnknownRevision."""
+    """Return a revision. Raises CodedError."""
     row = c.execute(_REVISIONS.where(settings_revisions.c.number == number)).one_or_none()
     if row is None:
-        raise UnknownRevision(f"no revision {number} of the settings is kept; hub config revisions lists all")
+        raise CodedError(
+            ErrorCode.BAD_PARAMS,
+            f"no revision {number} of the settings is kept; hub config revisions lists all",
+        )
     return fill(SettingsRevision, row)
 
 

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, TemplateId
 from storage.agents import agent_moves, agent_snapshot, templates
 from storage.agents.agent_snapshot import Check, Setup
@@ -50,12 +50,6 @@ class WouldBreak(HubError):
         parts = [one.text for one in broken[:MOST_NAMED]] + ([f"and {more} more agents"] if more > 0 else [])
         super().__init__("; ".join(parts))
         self.broken = tuple(broken)
-
-
-class TemplateInUse(HubError):
-    """Error: agents use the template; the message names them. Nothing was written."""
-
-    code = ErrorCode.TEMPLATE_IN_USE
 
 
 class TemplateOfFile(HubError):
@@ -155,7 +149,7 @@ def remove_template(c: sa.Connection, name: str) -> TemplateRow:
     """Remove a template of the API that no agent uses, apart from archived agents.
 
     Raises:
-        UnknownTemplate, TemplateOfFile, TemplateInUse: nothing was written.
+        UnknownTemplate, TemplateOfFile, CodedError: nothing was written.
     """
     templates.change_alone(c)
     old = templates.get_template(c, name)
@@ -164,7 +158,7 @@ def remove_template(c: sa.Connection, name: str) -> TemplateRow:
     if users := agent_snapshot.setups_with(c, old.id):
         named = ", ".join([one.name for one in users.values()][:MOST_NAMED])
         more = f" and {len(users) - MOST_NAMED} more" if len(users) > MOST_NAMED else ""
-        raise TemplateInUse(f"template {name!r} is used by {named}{more}")
+        raise CodedError(ErrorCode.TEMPLATE_IN_USE, f"template {name!r} is used by {named}{more}")
     c.execute(DELETE_TEMPLATE, {"template": old.id})
     return old
 

@@ -10,19 +10,13 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, BoardId, MemoryId, UserId
 from storage import audit
 from storage.coordination.boards import TooManyOfBoards, lock_board
 from storage.kernel.columns import texts_in
 from storage.kernel.rows import Key, columns_of, fill, fill_page, paged, values_of
 from storage.schema import agents, board_memory, boards
-
-
-class UnknownMemory(HubError):
-    """Error: the board's memory has no item with that id."""
-
-    code = ErrorCode.UNKNOWN_MEMORY
 
 
 class MemoryLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,10 +121,10 @@ def add_memory(
 
 
 def get_memory(c: sa.Connection, board_id: BoardId, id: str) -> MemoryRow:
-    """Return the item of the board, or raise UnknownMemory."""
+    """Return the item of the board, or raise CodedError."""
     row = c.execute(ITEM, {"item": id}).one_or_none()
     if row is None or row.board_id != board_id:
-        raise UnknownMemory(f"this board remembers no item {id!r}")
+        raise CodedError(ErrorCode.UNKNOWN_MEMORY, f"this board remembers no item {id!r}")
     return fill(MemoryRow, row)
 
 
@@ -161,7 +155,7 @@ def remove_memory(c: sa.Connection, board_id: BoardId, id: str, *, at: int, acto
     """Delete an item and return it. Messages and questions that it answered stay answered.
 
     Raises:
-        UnknownMemory: the board's memory has no item with that id.
+        CodedError (UNKNOWN_MEMORY): the board's memory has no item with that id.
     """
     item = get_memory(c, board_id, id)
     c.execute(sa.delete(board_memory).where(board_memory.c.id == id, board_memory.c.board_id == board_id))

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
-from protocol.errors import ErrorCode, HubError, LimitReached
+from protocol.errors import CodedError, ErrorCode, HubError, LimitReached
 from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, UserId
 from storage import audit
 from storage.kernel.rows import Key, columns_of, fill, fill_each, fill_page, filled, paged
@@ -28,12 +28,6 @@ class UnknownBoard(HubError):
     """Error: no board has that name or id, or it belongs to another user."""
 
     code = ErrorCode.UNKNOWN_BOARD
-
-
-class AmbiguousBoard(HubError):
-    """Error: several users have a board of this name."""
-
-    code = ErrorCode.BAD_PARAMS
 
 
 class BoardNameTaken(HubError):
@@ -158,14 +152,14 @@ def find_board(c: sa.Connection, given: str, *, user_id: UserId | None = None) -
 
     Raises:
         UnknownBoard: no board matches, or it belongs to another user.
-        AmbiguousBoard: several users have a board of this name.
+        CodedError (BAD_PARAMS): several users have a board of this name.
     """
     row = c.execute(BOARD, {"board": given}).one_or_none()
     if row is not None and user_id in (None, row.user_id):
         return fill(BoardRow, row)
     found = boards_named(c, given, user_id=user_id)
     if len(found) > 1:
-        raise AmbiguousBoard(f"several users have a board {given!r}; say whose: ?user=NAME")
+        raise CodedError(ErrorCode.BAD_PARAMS, f"several users have a board {given!r}; say whose: ?user=NAME")
     if not found:
         raise UnknownBoard(f"there is no board {given!r}")
     return found[0]
@@ -333,12 +327,6 @@ def find_place(c: sa.Connection, user_id: UserId, board_id: BoardId) -> BoardPla
     return filled(BoardPlace, c.execute(query, {"user": user_id}).one_or_none())
 
 
-class NotOnBoard(HubError):
-    """Error: the agent is not on this board; nothing was written."""
-
-    code = ErrorCode.UNKNOWN_AGENT
-
-
 class OnAnotherBoard(HubError):
     """Error: the agent cannot join this board; nothing was written."""
 
@@ -454,7 +442,7 @@ def add_member(
 
     Raises:
         UnknownBoard: no board has the id.
-        NotOnBoard: the board's user has no agent with that id.
+        CodedError (UNKNOWN_AGENT): the board's user has no agent with that id.
         OnAnotherBoard: the agent is on another board, or is the main agent of a gateway.
         TooManyOfBoards: the board has the maximum number of agents.
         In each case nothing was written.
@@ -462,7 +450,7 @@ def add_member(
     user_id = lock_board(c, board_id)
     place = place_of(c, agent_id)
     if place is None or place.user_id != user_id:
-        raise NotOnBoard(f"there is no agent {agent_id}")
+        raise CodedError(ErrorCode.UNKNOWN_AGENT, f"there is no agent {agent_id}")
     if place.main_of is not None:
         message = "the main agent of a gateway is on no board: it serves all of them"
         raise OnAnotherBoard(message, hint="choose another agent")
@@ -491,7 +479,7 @@ def drop_member(c: sa.Connection, board_id: BoardId, agent_id: AgentId, *, at: i
 
     Raises:
         UnknownBoard: no board has the id.
-        NotOnBoard: the agent is not on this board.
+        CodedError (UNKNOWN_AGENT): the agent is not on this board.
     """
     lock_board(c, board_id)
     member = _member(c, board_id, agent_id)
@@ -509,7 +497,7 @@ def set_lead(
 
     Raises:
         UnknownBoard: no board has the id.
-        NotOnBoard: the agent is not on this board; nothing was written.
+        CodedError (UNKNOWN_AGENT): the agent is not on this board; nothing was written.
     """
     lock_board(c, board_id)
     was = lead_of(c, board_id)
@@ -538,5 +526,5 @@ def leave(c: sa.Connection, agent_id: AgentId) -> None:
 def _member(c: sa.Connection, board_id: BoardId, agent_id: AgentId) -> MemberRow:
     row = c.execute(MEMBER, {"board": board_id, "agent": agent_id}).one_or_none()
     if row is None:
-        raise NotOnBoard("the agent is not on this board")
+        raise CodedError(ErrorCode.UNKNOWN_AGENT, "the agent is not on this board")
     return fill(MemberRow, row)

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, BoardId, BroadcastId, DeviceId, GatewayId, MessageId, UserId
 from protocol.messages import MessageKind, MessageState
 from storage import audit
@@ -39,12 +39,6 @@ from storage.schema import (
 )
 
 CHECKED: Final = 100  # broadcasts in one query
-
-
-class UnknownBroadcast(HubError):
-    """Error: no broadcast has that id."""
-
-    code = ErrorCode.UNKNOWN_BROADCAST
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,10 +159,10 @@ RESULTS = (
 
 
 def get_broadcast(c: sa.Connection, id: str) -> BroadcastRow:
-    """Return the broadcast with that id, or raise UnknownBroadcast."""
+    """Return the broadcast with that id, or raise CodedError."""
     row = c.execute(BROADCAST, {"broadcast": id}).one_or_none()
     if row is None:
-        raise UnknownBroadcast(f"there is no broadcast {id}")
+        raise CodedError(ErrorCode.UNKNOWN_BROADCAST, f"there is no broadcast {id}")
     return fill(BroadcastRow, row)
 
 
@@ -304,7 +298,7 @@ def resume(
         refused: boards that are still refused.
 
     Raises:
-        UnknownBroadcast: no broadcast has the id.
+        CodedError (UNKNOWN_BROADCAST): no broadcast has the id.
         TooManyMessages: nothing was written.
     """
     c.execute(sa.select(broadcasts.c.id).where(broadcasts.c.id == id).with_for_update())

@@ -7,13 +7,13 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.agent_status import Axes, Lifecycle
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, GatewayId, UserId
 from storage.agents import agent_moves, agent_states, made_agents
 from storage.agents.agent_moves import axes_in
 from storage.agents.agents import AgentRow, find_agent_by_name, free_name, get_agent
 from storage.agents.declared_agents import LOCK_USER, archive_agent
-from storage.agents.made_agents import AgentLimits, AgentNameTaken
+from storage.agents.made_agents import AgentLimits
 from storage.kernel.rows import columns_of, fill, fill_each, readable, sparing
 from storage.schema import agent_states as states
 from storage.schema import agent_tokens, agents, gateway_agents, gateways
@@ -225,12 +225,12 @@ def make_gateway_agent(
         limits: limits on agents; ``None``: unlimited.
 
     Raises:
-        AgentNameTaken, RemoteIdTaken, TooManyAgents: nothing was written.
+        CodedError, RemoteIdTaken, TooManyAgents: nothing was written.
     """
     c.execute(LOCK_USER, {"user": user_id})
     old = find_agent_by_name(c, name, user_id=user_id)
     if old is not None and old.archived_at is None:
-        raise AgentNameTaken(f"there is an agent {name!r} already")
+        raise CodedError(ErrorCode.NAME_TAKEN, f"there is an agent {name!r} already")
     if limits is not None:
         made_agents.check_room(c, user_id, limits)
     lived = None if old is None else find_gateway_agent(c, old.id)

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 import sqlalchemy as sa
 
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, BootId, GatewayId
 from storage import audit
 from storage.agents.agents import free_name, get_agent
@@ -38,12 +38,6 @@ from storage.schema import agents, gateway_agents, gateways
 
 NAME_CHARACTERS: Final = 58  # of a board's name in its lead's name: with "-lead" at most 64
 MOST: Final = 500  # agents in one query
-
-
-class NoLead(HubError):
-    """Error: the board has no lead, and none can be created; nothing was written."""
-
-    code = ErrorCode.NO_LEAD
 
 
 class NoGateway(HubError):
@@ -210,7 +204,7 @@ def ensure_lead(
 
     Raises:
         UnknownBoard: no board has the id.
-        NoLead: the board has neither lead nor gateway.
+        CodedError (NO_LEAD): the board has neither lead nor gateway.
         NoGateway: its gateway is no longer declared.
         TooManyAgents, TooManyOfBoards: a limit is reached.
         In each case nothing was written.
@@ -221,7 +215,9 @@ def ensure_lead(
         _follow(c, board_id, board.gateway_id, lead, at=at, actor=actor)
         return Led(boards.lead_of(c, board_id) or lead, False)
     if board.gateway_id is None:
-        raise NoLead(f"board {board.name} has no lead, and no gateway at which one could be made")
+        raise CodedError(
+            ErrorCode.NO_LEAD, f"board {board.name} has no lead, and no gateway at which one could be made"
+        )
     gateway = find_gateway(c, board.gateway_id)
     if gateway is None or gateway.archived_at is not None:
         raise NoGateway(f"the gateway of board {board.name} is not in hub.toml any more")

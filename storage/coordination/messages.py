@@ -18,7 +18,7 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
-from protocol.errors import ErrorCode, HubError, LimitReached
+from protocol.errors import CodedError, ErrorCode, HubError, LimitReached
 from protocol.ids import (
     AgentId,
     BootId,
@@ -390,18 +390,12 @@ _UNDELIVERED: Final = (MessageState.FAILED, MessageState.EXPIRED)
 IS_SETTLED: Final = sa.select(questions.c.settled_at).where(questions.c.id == sa.bindparam("question"))
 
 
-class MessageSettled(HubError):
-    """Error: the message's outcome is final."""
-
-    code = ErrorCode.MESSAGE_SETTLED
-
-
 def cancel_message(c: sa.Connection, id: str, *, at: int, actor: str) -> MessageRow:
     """Cancel a message: it is FAILED. Sends that already happened cannot be undone.
 
     Raises:
         UnknownMessage: no message has the id.
-        MessageSettled: its agent has it, or it is settled.
+        CodedError (MESSAGE_SETTLED): its agent has it, or it is settled.
         In each case nothing was written.
     """
     c.execute(LOCK_MESSAGE, {"message": id})  # waits for a concurrent move
@@ -411,7 +405,9 @@ def cancel_message(c: sa.Connection, id: str, *, at: int, actor: str) -> Message
         or seen.settled_at is not None
         or not MESSAGE.allows(seen.state, MessageEvent.FAILED)
     ):
-        raise MessageSettled(f"message {id} is {seen.state}: there is nothing to take back")
+        raise CodedError(
+            ErrorCode.MESSAGE_SETTLED, f"message {id} is {seen.state}: there is nothing to take back"
+        )
     may_have_arrived = seen.state is not MessageState.WAITING or seen.sends > 0
     reason = "taken back" + ("; its agent may have it all the same" if may_have_arrived else "")
     moved = move_message(
@@ -446,7 +442,7 @@ def retry_message(
 
     Raises:
         UnknownMessage: no message has the id.
-        MessageSettled: its agent has it, or the question that it asks is settled.
+        CodedError (MESSAGE_SETTLED): its agent has it, or the question that it asks is settled.
         TooManyMessages: a limit is reached.
         In each case nothing was written.
     """
@@ -457,10 +453,12 @@ def retry_message(
         audit.append(c, at=at, actor=actor, event="message.retried", subject=id, detail=detail)
         return get_message(c, id)
     if seen.state not in _UNDELIVERED:
-        raise MessageSettled(f"message {id} is {seen.state}: its agent has it")
+        raise CodedError(ErrorCode.MESSAGE_SETTLED, f"message {id} is {seen.state}: its agent has it")
     asked = seen.question_id if seen.kind is MessageKind.ASK_USER else None
     if asked is not None and c.execute(IS_SETTLED, {"question": asked}).scalar_one_or_none() is not None:
-        raise MessageSettled(f"no run waits for the answer to question {asked} any more")
+        raise CodedError(
+            ErrorCode.MESSAGE_SETTLED, f"no run waits for the answer to question {asked} any more"
+        )
     added = add_message(c, repeated_message(c, seen, fresh, at=at), limits=limits)
     if added.id != fresh:
         return retry_message(c, added.id, fresh, at=at, actor=actor, limits=limits)

@@ -10,7 +10,7 @@ from typing import Final, Literal
 import msgspec
 import sqlalchemy as sa
 
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, SoulWriteId, UserId
 from protocol.messages import SoulWriteState
 from storage import audit
@@ -20,12 +20,6 @@ from storage.schema import agents, devices, gateway_agents, gateways, soul_versi
 VersionKind = Literal["written", "seen", "refused"]
 
 HISTORY_BYTES: Final = 16 * 1024 * 1024  # of one agent: gateways accept souls of any length
-
-
-class UnknownSoulVersion(HubError):
-    """Error: the version does not exist, or was deleted."""
-
-    code = ErrorCode.UNKNOWN_SOUL_VERSION
 
 
 class SoulPlace(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,11 +136,11 @@ def get_version(c: sa.Connection, agent_id: AgentId, seq: int) -> tuple[SoulVers
     """Return a version and its text.
 
     Raises:
-        UnknownSoulVersion: the version does not exist, or was deleted.
+        CodedError (UNKNOWN_SOUL_VERSION): the version does not exist, or was deleted.
     """
     row = c.execute(VERSION, {"agent": agent_id, "number": seq}).one_or_none()
     if row is None:
-        raise UnknownSoulVersion(f"version {seq} of the soul is not kept")
+        raise CodedError(ErrorCode.UNKNOWN_SOUL_VERSION, f"version {seq} of the soul is not kept")
     return fill(SoulVersion, row), str(row.content)
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import BootId, DeviceId, UserId
 from storage import audit
 from storage.agents import agent_states
@@ -32,12 +32,6 @@ class DeviceNameTaken(HubError):
     """Error: another device of the same user has the name."""
 
     code = ErrorCode.NAME_TAKEN
-
-
-class NamedInFile(HubError):
-    """Error: agents of hub.toml refer to the device by its name, so it cannot be renamed."""
-
-    code = ErrorCode.MANAGED_BY_FILE
 
 
 class TokenRevoked(HubError):
@@ -248,7 +242,7 @@ def rename_device(c: sa.Connection, id: DeviceId, name: str, *, at: int, actor: 
     Raises:
         UnknownDevice: the device does not exist or was revoked.
         DeviceNameTaken: another device of its user has the name.
-        NamedInFile: agents of hub.toml name it, and would get a new device of the old name.
+        CodedError (MANAGED_BY_FILE): agents of hub.toml name it, and would get a new device of the old name.
     """
     device = get_device(c, id)
     if device.revoked_at is not None:
@@ -261,7 +255,9 @@ def rename_device(c: sa.Connection, id: DeviceId, name: str, *, at: int, actor: 
         .order_by(agents.c.name)
     )
     if readers := c.execute(query).scalars().all():
-        raise NamedInFile(f"hub.toml names {device.name!r} as the device of {', '.join(readers)}")
+        raise CodedError(
+            ErrorCode.MANAGED_BY_FILE, f"hub.toml names {device.name!r} as the device of {', '.join(readers)}"
+        )
     if (named := find_device(c, name, user_id=device.user_id)) is not None and named.revoked_at is None:
         raise DeviceNameTaken(f"there is a device {name!r} already")
     c.execute(sa.update(devices).where(devices.c.id == id).values(name=name))

@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import ConnectionId, DeviceId, KeyId, PairingId, UserId
 from storage import audit
 from storage.devices import device_keys
@@ -33,12 +33,6 @@ class UnknownPairing(HubError):
     """Error: no device waits under this code or id."""
 
     code = ErrorCode.UNKNOWN_PAIRING
-
-
-class PairingChanged(HubError):
-    """Error: the code belongs to another pairing than the one shown to the approver."""
-
-    code = ErrorCode.CHANGED_MEANWHILE
 
 
 class TooManyPairings(HubError):
@@ -211,14 +205,16 @@ def approve(
 
     Raises:
         UnknownPairing: no device waits under this code; nothing was written.
-        PairingChanged: another pairing than the one shown waits under it; nothing was written.
+        CodedError (CHANGED_MEANWHILE): another pairing waits under it than was shown; nothing was written.
         DeviceNameTaken: the reported name belongs to another device; nothing was written.
     """
     row = c.execute(BY_CODE, {"code": code_hash, "now": at}).one_or_none()
     if row is None:
         raise UnknownPairing("no device waits under this code")
     if pairing_id not in (None, row.id):
-        raise PairingChanged("another device waits under this code than the one that was shown")
+        raise CodedError(
+            ErrorCode.CHANGED_MEANWHILE, "another device waits under this code than the one that was shown"
+        )
     device = device_keys.give_device(
         c,
         fresh_id=fresh_id,
@@ -368,12 +364,6 @@ def _why_spent(invitation: InvitationRow, at: int) -> str:
 _MOST_NAMED: Final = 8
 
 
-class AmbiguousDevice(HubError):
-    """A device name that is not unique, as several users have a device of that name."""
-
-    code = ErrorCode.BAD_PARAMS
-
-
 class DeviceNames(msgspec.Struct, frozen=True):
     """Names of known devices, with their users, and of devices that wait for pairing."""
 
@@ -424,11 +414,13 @@ def device_named(c: sa.Connection, called: str, *, user_id: UserId | None, at: i
 
     Raises:
         UnknownDevice: there is none; the message has a hint at the device that may be meant.
-        AmbiguousDevice: several users have one.
+        CodedError (BAD_PARAMS): several users have one.
     """
     found = devices_called(c, called, user_id=user_id)
     if len(found) > 1:
-        raise AmbiguousDevice(f"several users have a device {called!r}; say whose: ?user=NAME")
+        raise CodedError(
+            ErrorCode.BAD_PARAMS, f"several users have a device {called!r}; say whose: ?user=NAME"
+        )
     if not found:
         raise unknown_device(c, called, user_id=user_id, at=at)
     return found[0]

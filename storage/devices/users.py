@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId, UserId
 from storage import audit
 from storage.kernel.columns import in_parts
@@ -26,24 +26,6 @@ from storage.schema import (
 )
 
 OWNER: Final = "owner"  # user of everything that names no other user
-
-
-class UnknownUser(HubError):
-    """Error: no user has that name."""
-
-    code = ErrorCode.UNKNOWN_USER
-
-
-class UserTaken(HubError):
-    """Error: a user has that name already."""
-
-    code = ErrorCode.NAME_TAKEN
-
-
-class UserOwnsThings(HubError):
-    """Error: the user cannot be removed; the message lists what they own. Nothing was written."""
-
-    code = ErrorCode.ILLEGAL_TRANSITION
 
 
 class UserRow(msgspec.Struct, frozen=True):
@@ -97,10 +79,10 @@ def create_user(c: sa.Connection, *, id: UserId, name: str, at: int, actor: str)
     """Create a user.
 
     Raises:
-        UserTaken: a user has the name; nothing was written.
+        CodedError (NAME_TAKEN): a user has the name; nothing was written.
     """
     if find_user_by_name(c, name) is not None:
-        raise UserTaken(f"there is a user {name!r} already")
+        raise CodedError(ErrorCode.NAME_TAKEN, f"there is a user {name!r} already")
     c.execute(sa.insert(users), {"id": id, "name": name, "created_at": at})
     audit.append(c, at=at, actor=actor, event="user.created", subject=id, detail={"name": name})
     return UserRow(id, name, at, 0)
@@ -110,15 +92,15 @@ def remove_user(c: sa.Connection, name: str, *, at: int, actor: str) -> UserRow:
     """Remove a user who owns nothing active, with their revoked and archived objects.
 
     Raises:
-        UnknownUser: no user has the name.
-        UserOwnsThings: the user still owns active objects; nothing was written.
+        CodedError (UNKNOWN_USER): no user has the name.
+        CodedError (ILLEGAL_TRANSITION): the user still owns active objects; nothing was written.
     """
     user = find_user_by_name(c, name)
     if user is None:
-        raise UnknownUser(f"there is no user {name!r}")
+        raise CodedError(ErrorCode.UNKNOWN_USER, f"there is no user {name!r}")
     counts = zip(OWNED, c.execute(OWNED_BY, {"user": user.id}).one(), strict=True)
     if owned := ", ".join(f"{what} ({count})" for what, count in counts if count):
-        raise UserOwnsThings(f"user {name!r} still owns: {owned}")
+        raise CodedError(ErrorCode.ILLEGAL_TRANSITION, f"user {name!r} still owns: {owned}")
     c.execute(sa.delete(users).where(users.c.id == user.id))
     audit.append(c, at=at, actor=actor, event="user.removed", subject=user.id, detail={"name": name})
     return user

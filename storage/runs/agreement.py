@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 import msgspec
 import sqlalchemy as sa
 
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode
 from protocol.handshake import StoreMark
 from protocol.ids import CallId, DeviceId, content_of, derive_call_id
 from storage import audit
@@ -143,20 +143,17 @@ def greet(c: sa.Connection, device_id: DeviceId, mark: StoreMark, at: int) -> No
     _begin(c, device_id, cause, at, store_id=mark.id)
 
 
-class NoStore(HubError):
-    """Error: the device never reported a store, so it cannot list its rows."""
-
-    code = ErrorCode.CALL_UNSUPPORTED
-
-
 def compare_again(c: sa.Connection, device_id: DeviceId, at: int, *, actor: str) -> None:
     """Request a comparison of the ledger with the device's store at its next connection.
 
     Raises:
-        NoStore: the device never reported a store.
+        CodedError (CALL_UNSUPPORTED): the device never reported a store.
     """
     if not _begin(c, device_id, "asked", at):
-        raise NoStore("this device cannot tell which rows it has; let it run a newer program")
+        raise CodedError(
+            ErrorCode.CALL_UNSUPPORTED,
+            "this device cannot tell which rows it has; let it run a newer program",
+        )
     audit.append(c, at=at, actor=actor, event="device.resynced", subject=device_id)
 
 

@@ -12,7 +12,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.agent_status import Lifecycle
-from protocol.errors import ErrorCode, HubError, IllegalTransition
+from protocol.errors import CodedError, ErrorCode, HubError, IllegalTransition
 from protocol.ids import AgentId, BootId, DeviceId, RunId
 from protocol.lifecycles import (
     EXECUTING_RUN_STATES,
@@ -40,7 +40,6 @@ from storage.runs.runs import (
     RunMove,
     RunRow,
     StaleRun,
-    UnknownRun,
     check_held,
     discount_overcome,
     find_run,
@@ -136,7 +135,7 @@ def create_run(
 
     Raises:
         UnknownAgent: the agent does not exist or was archived; nothing was written.
-        AgentTerminated, LivesAtGateway, BadTask: nothing was written.
+        AgentTerminated, LivesAtGateway, CodedError: nothing was written.
     """
     known = c.execute(RUN_BY_FIRE, {"agent": agent.id, "fire": fire_key}).scalar_one_or_none()
     if known is not None:
@@ -347,7 +346,7 @@ def _why_not(c: sa.Connection, held: HeldRun, event: RunEvent) -> HubError:
     """Return the error that explains why a move changed no row."""
     run = find_run(c, held.id)
     if run is None:
-        return UnknownRun(f"there is no run {held.id}")
+        return CodedError(ErrorCode.UNKNOWN_RUN, f"there is no run {held.id}")
     if run.held != held:
         return StaleRun(
             f"run {held.id} is {run.state} under fence {run.fence}, no longer {held.state} under {held.fence}"

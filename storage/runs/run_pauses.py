@@ -41,7 +41,7 @@ def request_cancel(
     Its holder sees the mark and moves it. An ended run is left unchanged. The first reason counts.
 
     Raises:
-        UnknownRun: no run has the id.
+        CodedError (UNKNOWN_RUN): no run has the id.
     """
     run = _locked(c, run_id)
     if run.state in FINAL_RUN_STATES:
@@ -103,7 +103,7 @@ def pause_run(c: sa.Connection, run_id: RunId, at: int, *, actor: str) -> RunRow
     """Pause a waiting run until a person resumes it: PAUSED(user), whatever it waited for.
 
     Raises:
-        UnknownRun: no run has the id.
+        CodedError (UNKNOWN_RUN): no run has the id.
         ExecutesElsewhere: only its holder can pause it; nothing was written.
         IllegalTransition: it has ended; nothing was written.
     """
@@ -137,7 +137,7 @@ def resume_run(c: sa.Connection, run_id: RunId, at: int, *, actor: str) -> RunRo
     """Resume a run that a person paused: QUEUED, to be claimed again.
 
     Raises:
-        UnknownRun: no run has the id.
+        CodedError (UNKNOWN_RUN): no run has the id.
         IllegalTransition: no person paused it; nothing was written.
     """
     run = _locked(c, run_id)

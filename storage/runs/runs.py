@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, TypedDict, Unpack
 import msgspec
 import sqlalchemy as sa
 
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, BootId, DeviceId, RunId, UserId
 from protocol.lifecycles import LIVE_RUN_STATES, CallState, PauseReason, RunOutcome, RunState
 from protocol.secret_rules import redact_secrets
@@ -29,12 +29,6 @@ from storage.kernel.rows import (
     unindexed,
 )
 from storage.schema import EXECUTING, LIVE, agents, run_calls, run_state_history, runs
-
-
-class UnknownRun(HubError):
-    """Error: no run has that id."""
-
-    code = ErrorCode.UNKNOWN_RUN
 
 
 class StaleRun(HubError):
@@ -212,11 +206,11 @@ def get_run(c: sa.Connection, id: RunId) -> RunRow:
     """Return the run.
 
     Raises:
-        UnknownRun: no run has the id.
+        CodedError (UNKNOWN_RUN): no run has the id.
     """
     run = find_run(c, id)
     if run is None:
-        raise UnknownRun(f"there is no run {id}")
+        raise CodedError(ErrorCode.UNKNOWN_RUN, f"there is no run {id}")
     return run
 
 
@@ -630,18 +624,14 @@ TASK: Final = "task_id"  # key in the context of a run
 TASK_CHARACTERS: Final = 128
 
 
-class BadTask(HubError):
-    """Error: the task in the context of a run is no identifier; nothing was written."""
-
-    code = ErrorCode.BAD_PARAMS
-
-
 def task_in(context: Mapping[str, Any]) -> str | None:
-    """Return the task that the context of a run names, if any. Raises BadTask."""
+    """Return the task that the context of a run names, if any. Raises CodedError."""
     task = context.get(TASK)
     if task is None or (isinstance(task, str) and 1 <= len(task) <= TASK_CHARACTERS):
         return task
-    raise BadTask(f"context.{TASK}: expected a text of 1 to {TASK_CHARACTERS} characters")
+    raise CodedError(
+        ErrorCode.BAD_PARAMS, f"context.{TASK}: expected a text of 1 to {TASK_CHARACTERS} characters"
+    )
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -682,7 +672,7 @@ def report(c: sa.Connection, held: HeldRun, reported: Report, *, at: int, contex
 
     Raises:
         StaleRun: the run has another fence, or has ended; nothing was written.
-        ContextTooLarge, BadTask: nothing was written.
+        ContextTooLarge, CodedError: nothing was written.
     """
     row = c.execute(CONTEXT, {"run": held.id, "held": held.fence}).one_or_none()
     if row is None:

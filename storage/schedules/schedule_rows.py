@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 import msgspec
 import sqlalchemy as sa
 
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId, UserId
 from storage.agents import configs
 from storage.agents.configs import Mailbox, ModelUse
@@ -57,12 +57,6 @@ _REPEATED: Final = {
     **{f"*/{n} * * * *": f"every {n} minutes" for n in (2, 3, 4, 5, 6, 10, 12, 15, 20, 30)},
     **{f"0 */{n} * * *": f"every {n} hours" for n in (2, 3, 4, 6, 8, 12)},
 }
-
-
-class UnknownSchedule(HubError):
-    """Error: no schedule has that id."""
-
-    code = ErrorCode.BAD_PARAMS
 
 
 class DeclaredSchedule(msgspec.Struct, frozen=True, kw_only=True):
@@ -260,7 +254,7 @@ def get_schedule(c: sa.Connection, id: str) -> ScheduleRow:
     """Return the schedule.
 
     Raises:
-        UnknownSchedule: no schedule has the id.
+        CodedError (BAD_PARAMS): no schedule has the id.
     """
     return _found(c, SCHEDULE, id)
 
@@ -269,7 +263,7 @@ def lock_schedule(c: sa.Connection, id: str) -> ScheduleRow:
     """Lock the schedule until the transaction ends, and return it.
 
     Raises:
-        UnknownSchedule: no schedule has the id.
+        CodedError (BAD_PARAMS): no schedule has the id.
     """
     return _found(c, LOCKED_SCHEDULE, id)
 
@@ -358,12 +352,12 @@ def with_settings(c: sa.Connection, id: str) -> DueSchedule:
     """Return the schedule, due or not, with the current settings of its agent's runs.
 
     Raises:
-        UnknownSchedule: no schedule has the id.
+        CodedError (BAD_PARAMS): no schedule has the id.
         UnreadableConfig: the settings cannot be read.
     """
     row = c.execute(WITH_SETTINGS.where(schedules.c.id == id)).one_or_none()
     if row is None:
-        raise UnknownSchedule(f"there is no schedule {id}")
+        raise CodedError(ErrorCode.BAD_PARAMS, f"there is no schedule {id}")
     return _with_settings(row)
 
 
@@ -394,7 +388,7 @@ def time_text(expr: str | None, every_ms: int | None, at_ms: int | None) -> str:
 def _found(c: sa.Connection, query: sa.Select[Any], id: str) -> ScheduleRow:
     row = c.execute(query, {"schedule": id}).one_or_none()
     if row is None:
-        raise UnknownSchedule(f"there is no schedule {id}")
+        raise CodedError(ErrorCode.BAD_PARAMS, f"there is no schedule {id}")
     return _schedule(row)
 
 

@@ -318,7 +318,7 @@ def set_enabled(
             moved since.
 
     Raises:
-        UnknownSchedule: no schedule has the id.
+        CodedError (BAD_PARAMS): no schedule has the id.
     """
     old = lock_schedule(c, id)
     if not on:

@@ -18,8 +18,8 @@ from hub.api.binding import Head
 from hub.api.nouns.agents import Agents, Resumption, RunRequest
 from hub.api.nouns.gateways import Gateways
 from hub.api.nouns.issues import Issues
-from hub.api.nouns.runs import AmbiguousRun, AskedRuns, Cancellation, Runs
-from hub.api.nouns.schedules import BackfillRequest, NoSchedule, Schedules
+from hub.api.nouns.runs import AskedRuns, Cancellation, Runs
+from hub.api.nouns.schedules import BackfillRequest, Schedules
 from hub.api.nouns.system import About, Readiness, System, Where
 from hub.api.paging import PageOf
 from hub.api.parameters import Hub
@@ -42,7 +42,7 @@ from hub.runs.scheduler import Scheduler
 from hub.runs.waiting import Hold, describe_hold
 from hub.settings.reading import FileLines
 from hub.settings.values import Address
-from protocol.errors import IllegalTransition
+from protocol.errors import CodedError, ErrorCode, IllegalTransition
 from protocol.ids import ConnectionId, KeyId, PairingId, RunId, UserId, trace_id_of
 from protocol.lifecycles import RunOutcome, RunState
 from protocol.work import AgentComplete, SkippedFile
@@ -51,10 +51,10 @@ from storage.devices import devices, pairings, users
 from storage.devices.devices import UnknownDevice
 from storage.devices.pairings import PairingAsk
 from storage.runs import run_moves
-from storage.runs.runs import UnknownRun
 from storage.schedules import schedule_rows, schedules
 from storage.schedules.schedule_rows import DeclaredSchedule
 from tests.support.clock import START, SeededChance
+from tests.support.coded import coded
 from tests.support.log import opened_log
 from tests.support.presence import live, open_session
 from tests.support.runs import BOOT, Bench, agent, bench, folder, store
@@ -222,14 +222,14 @@ async def test_a_run_is_found_by_the_end_of_its_id(bench: Bench, operations: Hub
     first = await operations.noun(Agents).start_run("notes", RunRequest(), "me")
     assert (await operations.noun(Runs).get(first.id[-6:])).id == first.id
     for name in ("", "nothing", first.id[-5:], "%" + first.id[-6:], first.id[:8]):
-        with pytest.raises(UnknownRun):
+        with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_RUN)):
             await operations.noun(Runs).get(name)
 
     twin = RunId("f" + first.id[1:])
     await bench.store.write(
         run_moves.create_run, id=twin, agent=bench.agent, fire_key="m:twin", at=1, config_fingerprint="c"
     )
-    with pytest.raises(AmbiguousRun, match="give more of the id"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS), match="give more of the id"):
         await operations.noun(Runs).get(first.id[-8:])
     assert (await operations.noun(Runs).get(twin)).id == twin
 
@@ -576,14 +576,14 @@ async def test_a_backfill_is_counted_before_it_is_done(
 async def test_an_agent_without_a_schedule_has_nothing_to_make_up_for(operations: Hub) -> None:
     assert (await operations.noun(Agents).get("notes")).next_fires == ()
     wanted = BackfillRequest(first=START, last=START)
-    with pytest.raises(NoSchedule, match="'notes' has no schedule"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS), match="'notes' has no schedule"):
         await operations.noun(Schedules).backfill("notes", wanted, "me")
 
 
 async def test_what_is_not_there_is_refused_by_name(operations: Hub) -> None:
     with pytest.raises(UnknownAgent, match="'nobody'"):
         await operations.noun(Agents).start_run("nobody", RunRequest(), "me")
-    with pytest.raises(UnknownRun):
+    with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_RUN)):
         await operations.noun(Runs).get("nothing")
 
 

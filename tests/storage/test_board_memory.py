@@ -5,12 +5,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, BoardId, MemoryId
 from storage import audit
 from storage.coordination import board_memory, boards
-from storage.coordination.board_memory import MemoryFilter, MemoryLimits, MemoryRow, NewMemory, UnknownMemory
+from storage.coordination.board_memory import MemoryFilter, MemoryLimits, MemoryRow, NewMemory
 from storage.coordination.boards import TooManyOfBoards, UnknownBoard
 from tests.storage.rows import AT, ME, make_agent
+from tests.support.coded import coded
 
 GARDEN, KITCHEN = BoardId("board-garden"), BoardId("board-kitchen")
 ANNA = "operator:7"
@@ -112,10 +114,10 @@ def test_a_board_that_is_full_takes_nothing_more_and_loses_nothing(c: sa.Connect
 
 def test_a_removed_item_makes_room_and_is_in_the_audit_log(c: sa.Connection) -> None:
     add(c, "m-1")
-    with pytest.raises(UnknownMemory):
+    with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_MEMORY)):
         board_memory.remove_memory(c, KITCHEN, "m-1", at=AT, actor=ANNA)
     assert board_memory.remove_memory(c, GARDEN, "m-1", at=AT, actor=ANNA).content == "about m-1"
-    with pytest.raises(UnknownMemory):
+    with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_MEMORY)):
         board_memory.get_memory(c, GARDEN, "m-1")
     (entry, *_) = audit.list_entries(c, limit=1)
     assert (entry.event, entry.subject) == ("memory.removed", "m-1")

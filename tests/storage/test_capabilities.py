@@ -4,7 +4,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from protocol.errors import ErrorCode
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId
 from protocol.requirements import parse_version
 from storage.agents import agents, capabilities
@@ -16,11 +16,11 @@ from storage.agents.capabilities import (
     Registered,
     Source,
     TooManyCapabilities,
-    UnknownCapability,
 )
 from storage.agents.declared_agents import DeclaredAgent
 from storage.schema import agent_capabilities
 from tests.storage.rows import AT, LAPTOP, declare, make_agent
+from tests.support.coded import coded
 
 
 def register(
@@ -128,9 +128,13 @@ def test_a_capability_is_removed_in_one_version_or_in_all(c: sa.Connection) -> N
 def test_removing_an_unknown_version_names_the_known_ones(c: sa.Connection) -> None:
     agent = make_agent(c)
     register(c, agent, "read 1.0.0")
-    with pytest.raises(UnknownCapability, match=r"no capability read 2\.0\.0; it has 1\.0\.0"):
+    with pytest.raises(
+        CodedError,
+        check=coded(ErrorCode.UNKNOWN_CAPABILITY),
+        match=r"no capability read 2\.0\.0; it has 1\.0\.0",
+    ):
         capabilities.remove(c, agent.id, "read", parse_version("2.0.0"))
-    with pytest.raises(UnknownCapability, match=r"no capability web$"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_CAPABILITY), match=r"no capability web$"):
         capabilities.remove(c, agent.id, "web")
     with pytest.raises(UnknownAgent):
         register(c, msgspec.structs.replace(agent, id=AgentId("nobody")), "read 1.0.0")

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from protocol.errors import ErrorCode
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId
 from protocol.lifecycles import RunEvent
 from storage.agents import checkpoints, lock_turns, locks
@@ -14,14 +14,13 @@ from storage.agents.agents import AgentRow, UnknownAgent
 from storage.agents.checkpoints import (
     Checkpoint,
     CheckpointRow,
-    StaleCheckpoint,
     TooManyCheckpoints,
-    UnknownCheckpoint,
 )
 from storage.agents.lock_turns import Holder, HolderKind, LockRequest
 from storage.runs import run_moves
 from storage.runs.runs import HeldRun, StaleRun
 from tests.storage.rows import AT, make_agent, running
+from tests.support.coded import coded
 
 
 def put(
@@ -63,7 +62,11 @@ def test_a_checkpoint_takes_the_place_of_the_one_before_it(c: sa.Connection) -> 
 def test_a_checkpoint_that_is_not_newer_is_refused_with_what_is_kept(c: sa.Connection, sequence: int) -> None:
     agent = make_agent(c)
     put(c, agent, 7)
-    with pytest.raises(StaleCheckpoint, match=f"is at sequence 7; {sequence} is not beyond it") as caught:
+    with pytest.raises(
+        CodedError,
+        check=coded(ErrorCode.STALE_CHECKPOINT),
+        match=f"is at sequence 7; {sequence} is not beyond it",
+    ) as caught:
         put(c, agent, sequence, state={"other": True})
     assert caught.value.code is ErrorCode.STALE_CHECKPOINT
     assert checkpoints.get_checkpoint(c, agent.id).state == {"at": 7}
@@ -133,7 +136,7 @@ def test_a_cleared_checkpoint_is_gone_and_the_next_may_begin_anywhere(c: sa.Conn
     agent = make_agent(c)
     row = put(c, agent, 7)
     assert checkpoints.clear_checkpoint(c, agent.id) == row
-    with pytest.raises(UnknownCheckpoint, match="no checkpoint 'agent'"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_CHECKPOINT), match="no checkpoint 'agent'"):
         checkpoints.clear_checkpoint(c, agent.id)
     assert put(c, agent, 1).sequence == 1
 

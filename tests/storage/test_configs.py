@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.configs import BadConfig, ConfigType
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId
 from storage import retention
 from storage.agents import agents, config_changes, configs
@@ -20,8 +20,8 @@ from storage.agents.config_changes import (
     NewConfig,
     StaleConfig,
 )
-from storage.agents.configs import UnknownConfig
 from tests.storage.rows import AT, make_agent
+from tests.support.coded import coded
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_one_bad_key_and_none_is_written(c: sa.Connection, agent: AgentRow) -> N
     for bad in ({"limit": "five"}, {"9": 1}, {"paths": ["notes"]}, {"text": "a\0b"}):
         with pytest.raises(BadConfig):
             put(c, agent, good=1, **bad)
-    with pytest.raises(UnknownConfig):
+    with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_CONFIG)):
         config_changes.change(
             c, agent.id, [NewConfig(key="good", value=1)], drops=["gone"], at=AT, actor="operator:7"
         )
@@ -183,7 +183,7 @@ def test_nothing_goes_back_to_what_is_not_remembered(c: sa.Connection, agent: Ag
     put(c, agent, AT + 9, a=2)
     assert retention.prune_config_history(c, before=AT + 5) == 1
     for to in (-1, 0, 3):
-        with pytest.raises(UnknownConfig, match="not remembered"):
+        with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_CONFIG), match="not remembered"):
             config_changes.revert(c, agent.id, to=to, at=AT, actor="operator:7")
     assert config_changes.revert(c, agent.id, to=1, at=AT, actor="operator:7").keys == ("a",)
     assert now(c, agent) == {"a": 1}

@@ -1,17 +1,19 @@
 import pytest
 import sqlalchemy as sa
 
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import BootId, DeviceId, TokenId, UserId
 from storage import audit
 from storage.agents import agents
 from storage.agents.agent_states import agent_history
 from storage.devices import devices, sessions, users
-from storage.devices.devices import DeviceNameTaken, DeviceRow, Grant, NamedInFile, NotGranted, UnknownDevice
+from storage.devices.devices import DeviceNameTaken, DeviceRow, Grant, NotGranted, UnknownDevice
 from storage.devices.sessions import Taken, TooManyDevices
 from storage.devices.tokens import DEVICE_TOKENS
 from storage.kernel.columns import now_ms
 from storage.schema import leases
 from tests.storage.rows import AT, make_agent
+from tests.support.coded import coded
 from tests.support.presence import BOOT, live, open_session
 
 NEXT = BootId("boot-2")
@@ -93,7 +95,9 @@ def test_a_device_is_not_renamed_to_what_is_taken_nor_after_it_was_revoked(c: sa
 def test_a_device_that_hub_toml_names_keeps_its_name(c: sa.Connection) -> None:
     agent = make_agent(c)
     assert agent.device_id is not None
-    with pytest.raises(NamedInFile, match="'laptop' as the device of inbox"):
+    with pytest.raises(
+        CodedError, check=coded(ErrorCode.MANAGED_BY_FILE), match="'laptop' as the device of inbox"
+    ):
         devices.rename_device(c, agent.device_id, "desk", at=AT, actor="operator:7")
 
 

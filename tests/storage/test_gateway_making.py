@@ -5,17 +5,19 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, BoardId, BootId, GatewayId, NodeId
 from storage import audit
 from storage.agents.made_agents import AgentLimits, TooManyAgents
 from storage.coordination import boards, gateway_agents, gateway_making
 from storage.coordination.boards import BoardLimits, TooManyOfBoards, create_board, edit_board, lead_of
 from storage.coordination.gateway_agents import GatewayAgentRow
-from storage.coordination.gateway_making import Led, NoGateway, NoLead
+from storage.coordination.gateway_making import Led, NoGateway
 from storage.coordination.messages import Hand
 from storage.devices import nodes
 from tests.storage.rows import AT, ME
 from tests.storage.test_gateways import OFFICE, put, worker
+from tests.support.coded import coded
 
 GARDEN, OFFICE_ID = BoardId("board-garden"), GatewayId("gw-office")
 FIRST, SECOND = BootId("boot-1"), BootId("boot-2")
@@ -93,7 +95,7 @@ def test_a_name_that_is_taken_gets_a_number(c: sa.Connection) -> None:
 
 def test_a_board_without_a_possible_lead_gives_the_reason(c: sa.Connection) -> None:
     board(c, None)
-    with pytest.raises(NoLead):
+    with pytest.raises(CodedError, check=coded(ErrorCode.NO_LEAD)):
         ensure(c)
     edit_board(c, GARDEN, gateway_id=OFFICE_ID, at=AT, actor="anna")
     put(c)

@@ -5,13 +5,14 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.agent_status import AgentType, Lifecycle
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId, UserId
 from storage.agents import agent_moves, agent_states, agents, configs, made_agents, template_changes
 from storage.agents.agent_snapshot import BadConfiguration
 from storage.agents.agents import AgentRow, UnknownAgent
 from storage.agents.config_changes import NewConfig, StaleConfig
-from storage.agents.declared_agents import DeclaredAgent, ExternalIdTaken, NameTaken
-from storage.agents.made_agents import AgentLimits, AgentNameTaken, AgentOfFile, TooManyAgents, Writing
+from storage.agents.declared_agents import DeclaredAgent, NameTaken
+from storage.agents.made_agents import AgentLimits, AgentOfFile, TooManyAgents, Writing
 from storage.agents.template_changes import Broken
 from storage.devices import devices, users
 from storage.devices.devices import UnknownDevice
@@ -19,6 +20,7 @@ from storage.runs import runs
 from storage.schedules import schedule_rows
 from storage.schedules.schedule_rows import DeclaredSchedule
 from tests.storage.rows import AT, ME, declare, make_run
+from tests.support.coded import coded
 
 MAIL = DeclaredAgent(
     name="mail",
@@ -96,10 +98,10 @@ def test_an_agent_that_is_not_started_is_ready(c: sa.Connection) -> None:
 
 def test_a_name_is_taken_once_for_each_user(c: sa.Connection) -> None:
     make(c)
-    with pytest.raises(AgentNameTaken, match="'mail'"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.NAME_TAKEN), match="'mail'"):
         make(c, id="a-2")
     declare(c, DeclaredAgent(name="inbox", device_name="laptop"))
-    with pytest.raises(AgentNameTaken, match="'inbox'"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.NAME_TAKEN), match="'inbox'"):
         make(c, msgspec.structs.replace(MAIL, name="inbox", external_id=None), id="a-2")
     with pytest.raises(NameTaken):
         declare(c, DeclaredAgent(name="mail", device_name="laptop"))
@@ -108,7 +110,7 @@ def test_a_name_is_taken_once_for_each_user(c: sa.Connection) -> None:
 def test_an_external_id_belongs_to_one_agent(c: sa.Connection) -> None:
     make(c)
     other = msgspec.structs.replace(MAIL, name="other")
-    with pytest.raises(ExternalIdTaken, match="'mail'"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.NAME_TAKEN), match="'mail'"):
         make(c, other, id="a-2")
     made_agents.remove_agent(c, AgentId("a-1"), writing=WRITING)
     assert make(c, other, id="a-2").external_id == "crm-7"
@@ -119,7 +121,7 @@ def test_the_holder_of_an_external_id_is_named_to_its_own_user_only(c: sa.Connec
     make(c)
     anna = users.ensure_user(c, UserId("u-anna"), "anna", AT)
     devices.ensure_device(c, id=DeviceId("device-anna"), user_id=anna, name="laptop", at=AT)
-    with pytest.raises(ExternalIdTaken, match="another agent is called that"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.NAME_TAKEN), match="another agent is called that"):
         make(c, msgspec.structs.replace(MAIL, name="other"), id="a-2", user_id=anna)
 
 

@@ -4,6 +4,7 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.coordination import MetricType
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId
 from storage.agents import measurements
 from storage.agents.agents import AgentRow
@@ -11,15 +12,14 @@ from storage.agents.measurements import (
     HOUR_MS,
     MINUTE_MS,
     BucketRetention,
-    ReportDiffers,
     SampleRow,
     SeriesLimits,
     TooManySeries,
-    TypeDiffers,
 )
 from storage.agents.sketch import ERROR, Sketch
 from storage.schema import agent_metrics, metric_series
 from tests.storage.rows import make_agent
+from tests.support.coded import coded
 
 DAY_MS = 24 * HOUR_MS
 NOON = 20_000 * DAY_MS + 12 * HOUR_MS
@@ -124,7 +124,9 @@ def test_a_metric_keeps_its_type_under_all_tags(c: sa.Connection) -> None:
     agent = make_agent(c)
     record(c, sample(agent, 1, type=COUNTER))
     with pytest.raises(
-        TypeDiffers, match=r"samples\[1\].type: the metric 'load' of this agent is a counter, not a gauge"
+        CodedError,
+        check=coded(ErrorCode.BAD_PARAMS),
+        match=r"samples\[1\].type: the metric 'load' of this agent is a counter, not a gauge",
     ):
         record(c, sample(agent, 1), sample(agent, 1, type=GAUGE, kind="b"))
     assert [row.type for row in measurements.list_series(c, agent.id)] == [COUNTER]
@@ -172,7 +174,7 @@ def test_a_report_without_an_id_counts_each_time(c: sa.Connection) -> None:
 def test_another_report_with_a_known_id_is_refused(c: sa.Connection) -> None:
     agent = make_agent(c)
     report(c, "r-1", sample(agent, 5))
-    with pytest.raises(ReportDiffers, match="r-1"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.KEY_USED), match="r-1"):
         report(c, "r-1", sample(agent, 6))
     assert buckets(c, agent.id)[0].n == 1
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from protocol.errors import ErrorCode, IllegalTransition
+from protocol.errors import CodedError, ErrorCode, IllegalTransition
 from protocol.ids import AgentId, BoardId, BootId, BroadcastId, DeviceId, GatewayId, MemoryId, MessageId
 from protocol.messages import MESSAGE, MessageEvent, MessageKind, MessageState
 from storage import audit, retention
@@ -16,7 +16,6 @@ from storage.coordination.messages import (
     BadMessage,
     Hand,
     MessageLimits,
-    MessageSettled,
     MessageTooLong,
     NewMessage,
     TooManyMessages,
@@ -25,6 +24,7 @@ from storage.devices.nodes import beat
 from storage.schema import broadcasts, gateways
 from storage.schema import messages as message_table
 from tests.storage.rows import AT, BOOT, ME, NEXT_BOOT, make_agent, undone
+from tests.support.coded import coded
 from tests.support.families import each
 
 BOARD = BoardId("board")
@@ -399,9 +399,9 @@ def test_two_messages_to_an_agent_at_one_instant_have_an_order(c: sa.Connection)
 
 def test_a_delivered_message_is_neither_cancelled_nor_repeated(c: sa.Connection) -> None:
     led(c, E.SENT, E.CONSUMED)
-    with pytest.raises(MessageSettled):
+    with pytest.raises(CodedError, check=coded(ErrorCode.MESSAGE_SETTLED)):
         messages.cancel_message(c, "m-1", at=AT, actor="operator:1")
-    with pytest.raises(MessageSettled):
+    with pytest.raises(CodedError, check=coded(ErrorCode.MESSAGE_SETTLED)):
         messages.retry_message(c, "m-1", MessageId("m-2"), at=AT, actor="operator:1")
 
 
@@ -421,7 +421,7 @@ def test_a_failed_message_is_repeated_once_for_any_number_of_requests(c: sa.Conn
     assert (anew.id, anew.state) == ("m-5", S.WAITING)  # of the one that failed as well
     for event in (E.SENT, E.CONSUMED):
         anew = move(c, anew, event)
-    with pytest.raises(MessageSettled, match="m-5 is consumed"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.MESSAGE_SETTLED), match="m-5 is consumed"):
         messages.retry_message(c, "m-1", MessageId("m-6"), at=AT, actor="operator:1")
 
 

@@ -2,14 +2,16 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import ConnectionId, DeviceId, KeyId, PairingId, UserId
 from storage import audit
 from storage.devices import device_keys, devices, pairings
 from storage.devices.devices import DeviceNameTaken, DeviceRow
-from storage.devices.pairings import Asked, PairingAsk, PairingChanged, TooManyPairings, UnknownPairing
+from storage.devices.pairings import Asked, PairingAsk, TooManyPairings, UnknownPairing
 from storage.devices.users import ensure_user
 from storage.schema import devices as device_table
 from tests.storage.rows import AT
+from tests.support.coded import coded
 
 ANNA = UserId("anna")
 TTL_MS = 600_000
@@ -200,7 +202,7 @@ def test_who_begins_anew_finds_its_place_like_everybody(c: sa.Connection) -> Non
 
 def test_an_approval_is_of_the_pairing_that_was_shown(c: sa.Connection) -> None:
     shown = ask(c).pairing.id
-    with pytest.raises(PairingChanged):
+    with pytest.raises(CodedError, check=coded(ErrorCode.CHANGED_MEANWHILE)):
         approve(c, shown=PairingId("p-another"))
     assert device_keys.find_key(c, KeyId("k-1")) is None
     assert approve(c, shown=shown).name == "desk"

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, MemoryId, MessageId, QuestionId
 from protocol.messages import MessageKind, MessageState, QuestionState
 from storage import audit, retention
@@ -27,6 +28,7 @@ from storage.coordination.question_rows import QuestionRow, QuestionSettled, Unk
 from storage.coordination.questions import NewAnswer, NewQuestion, ReplyIds, TooManyQuestions, add_reply
 from storage.schema import devices, gateways
 from tests.storage.rows import AT, LAPTOP, ME, make_agent
+from tests.support.coded import coded
 
 BOARD = BoardId("board")
 WEST = GatewayId("gateway")
@@ -404,5 +406,5 @@ def test_a_question_is_repeated_to_the_main_agent_only_while_a_run_waits_for_its
     questions.answer(c, asked.id, said())
     taken_back = message_rows.get_message(c, anew.id)
     assert (taken_back.state, taken_back.reason_code) == (MessageState.FAILED, "question_settled")
-    with pytest.raises(messages.MessageSettled, match="no run waits"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.MESSAGE_SETTLED), match="no run waits"):
         messages.retry_message(c, anew.id, MessageId("more"), **retry)  # type: ignore[arg-type]

@@ -3,7 +3,7 @@ from itertools import product
 import pytest
 import sqlalchemy as sa
 
-from protocol.errors import IllegalTransition
+from protocol.errors import CodedError, ErrorCode, IllegalTransition
 from protocol.ids import DeviceId, RunId
 from protocol.lifecycles import (
     EXECUTING_RUN_STATES,
@@ -19,9 +19,10 @@ from protocol.lifecycles import (
 from storage.agents import agents
 from storage.runs import run_moves, run_pauses, runs, units
 from storage.runs.run_moves import AttemptsSpent, OpenWork
-from storage.runs.runs import HeldRun, StaleRun, UnknownRun
+from storage.runs.runs import HeldRun, StaleRun
 from storage.schema import runs as run_table
 from tests.storage.rows import AT, answer, calls, claim, make_agent, make_run, plan, running, undone
+from tests.support.coded import coded
 from tests.support.families import each
 
 LEGAL = [move for move in RUN.moves() if move[1] is not RunEvent.DISPATCHED]
@@ -97,9 +98,9 @@ def test_who_saw_another_state_or_fence_is_refused_and_changes_nothing(
 
 
 def test_an_unknown_run_is_reported(c: sa.Connection) -> None:
-    with pytest.raises(UnknownRun):
+    with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_RUN)):
         run_moves.move(c, HeldRun(RunId("run-9"), RunState.QUEUED, 0), RunEvent.CANCELLED, at=AT, actor="x")
-    with pytest.raises(UnknownRun):
+    with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_RUN)):
         runs.get_run(c, RunId("run-9"))
     assert runs.find_run(c, RunId("run-9")) is None
 

@@ -3,6 +3,7 @@
 import pytest
 import sqlalchemy as sa
 
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId
 from protocol.lifecycles import RunOutcome
 from storage import audit
@@ -11,12 +12,13 @@ from storage.agents.configs import UnreadableConfig
 from storage.devices import nodes
 from storage.devices.nodes import LostLease
 from storage.schedules import schedule_rows, schedules
-from storage.schedules.schedule_rows import DeclaredSchedule, UnknownSchedule, time_text
+from storage.schedules.schedule_rows import DeclaredSchedule, time_text
 from storage.schedules.schedules import NextFire, Passed
 from storage.schema import agent_configs
 from storage.schema import schedules as table
 from tests.storage.rows import AT, NEXT_BOOT, declare, make_agent
 from tests.storage.scheduled import HOUR, HOURLY, lead, make_schedule, told
+from tests.support.coded import coded
 
 INBOX = AgentId("agent-inbox")
 ID = "schedule-inbox"
@@ -252,9 +254,9 @@ def test_what_is_no_longer_declared_cannot_be_enabled(c: sa.Connection) -> None:
 
 
 def test_an_unknown_schedule_is_reported(c: sa.Connection) -> None:
-    with pytest.raises(UnknownSchedule, match="schedule-9"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS), match="schedule-9"):
         schedules.set_enabled(c, "schedule-9", True, at=AT)
-    with pytest.raises(UnknownSchedule, match="schedule-9"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS), match="schedule-9"):
         schedule_rows.with_settings(c, "schedule-9")
 
 

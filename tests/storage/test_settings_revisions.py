@@ -3,13 +3,15 @@
 import pytest
 import sqlalchemy as sa
 
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import BootId, NodeId
 from storage import audit
 from storage.agents import settings_revisions
-from storage.agents.settings_revisions import REVISIONS, PublishedMeanwhile, SettingsRevision, UnknownRevision
+from storage.agents.settings_revisions import REVISIONS, PublishedMeanwhile, SettingsRevision
 from storage.devices import nodes
 from storage.schema import nodes as node_table
 from tests.storage.rows import AT
+from tests.support.coded import coded
 
 EAST = NodeId("east")
 SAID = sa.select(node_table.c.settings_number, node_table.c.settings_refused)
@@ -56,7 +58,9 @@ def test_old_revisions_go_unless_a_node_uses_them(c: sa.Connection) -> None:
     used = settings_revisions.revision_of(c, EAST)
     assert used is not None
     assert used.number == 1
-    with pytest.raises(UnknownRevision, match="no revision 2 of the settings is kept"):
+    with pytest.raises(
+        CodedError, check=coded(ErrorCode.BAD_PARAMS), match="no revision 2 of the settings is kept"
+    ):
         settings_revisions.find_revision(c, 2)
 
 

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, BoardId, SoulWriteId
 from protocol.messages import SoulWriteState
 from storage import audit
@@ -19,11 +20,11 @@ from storage.coordination.souls import (
     SoulEnd,
     SoulOutcome,
     SoulWriteRow,
-    UnknownSoulVersion,
     digest,
 )
 from storage.schema import soul_versions
 from tests.storage.rows import AT, make_agent
+from tests.support.coded import coded
 
 INBOX = AgentId("agent-inbox")
 DONE: Final = SoulWriteState.DONE
@@ -260,7 +261,7 @@ def test_the_newest_versions_and_writes_stay(c: sa.Connection, monkeypatch: pyte
     assert history(c) == [("written", f"text {number}") for number in (5, 6, 7)]
     assert [row.id for row in souls.list_writes(c, INBOX, limit=10)] == ["w-7", "w-6", "w-5", "w-4"]
     assert [version.seq for version in souls.list_versions(c, INBOX, limit=2, after=(7,))] == [6, 5]
-    with pytest.raises(UnknownSoulVersion):
+    with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_SOUL_VERSION)):
         souls.get_version(c, INBOX, 4)
 
 

@@ -5,7 +5,7 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.agent_status import AgentSubtype, AgentType
-from protocol.errors import ErrorCode
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, TemplateId
 from storage.agents import (
     agent_moves,
@@ -23,7 +23,6 @@ from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.template_changes import (
     Put,
     TemplateChanged,
-    TemplateInUse,
     TemplateOfFile,
     TooManyTemplates,
     WouldBreak,
@@ -31,6 +30,7 @@ from storage.agents.template_changes import (
 from storage.agents.templates import UnknownTemplate, WrittenTemplate
 from storage.devices import users
 from tests.storage.rows import AT, ME
+from tests.support.coded import coded
 
 RESEARCHER = WrittenTemplate(
     name="researcher",
@@ -193,7 +193,7 @@ def test_a_trial_writes_nothing(c: sa.Connection) -> None:
 def test_a_template_goes_when_no_agent_is_made_from_it(c: sa.Connection) -> None:
     put(c)
     take_up(c, NOTES)
-    with pytest.raises(TemplateInUse, match="used by notes"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.TEMPLATE_IN_USE), match="used by notes"):
         template_changes.remove_template(c, "researcher")
     take_up(c)  # the agent is archived, and its template forgotten
     template_changes.remove_template(c, "researcher")

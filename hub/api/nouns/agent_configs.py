@@ -16,13 +16,13 @@ from hub.api.parameters import Actor, Match, Matching
 from hub.api.view import Instant, View
 from protocol.configs import ConfigType, value_in
 from protocol.coordination import Method
-from protocol.errors import ErrorCode
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId
 from storage.agents import agent_snapshot, agents, configs
 from storage.agents.agent_snapshot import EffectiveConfig
 from storage.agents.agents import AgentRow
 from storage.agents.config_changes import ConfigsChanged, NewConfig
-from storage.agents.configs import ConfigMove, ConfigRow, UnknownConfig
+from storage.agents.configs import ConfigMove, ConfigRow
 from storage.devices.devices import Grant
 from storage.store import Connection, Store
 
@@ -180,7 +180,7 @@ class AgentConfigs(Noun):
             if row.key == key:
                 match.set_tag(_tag(agent.config_rev))
                 return ConfigView.from_row(row)
-        raise UnknownConfig(f"agent {agent.name} has no config {key!r}")
+        raise CodedError(ErrorCode.UNKNOWN_CONFIG, f"agent {agent.name} has no config {key!r}")
 
     @route("PUT", "/config/{key}", Scope.RUN, errors=_REFUSED)
     @audited("agent.configured")
@@ -310,7 +310,7 @@ class AgentConfigs(Noun):
         """Return the revision that ``If-Match`` requires, which the change itself then checks again.
 
         Raises:
-            ChangedMeanwhile: the present revision is another.
+            CodedError (CHANGED_MEANWHILE): the present revision is another.
         """
         if not match.is_asked:
             return None

@@ -128,7 +128,7 @@ class AgentHeartbeats(Noun):
         return HeartbeatView.from_row(state, agent=agent.name, last_heartbeat_at=last_at)
 
     def _beat(self, agent: AgentRow, body: HeartbeatBody) -> AgentBeat:
-        """Return it as a device would send it. Raises BadRequest, BadDocument, DocumentTooLarge."""
+        """Return it as a device would send it. Raises BadRequest, CodedError, DocumentTooLarge."""
         recovery_at = None if body.recovery_at is None else epoch_ms(body.recovery_at)
         if body.status != "exhausted" and (body.exhaust_reason or recovery_at):
             raise BadRequest(["exhaust_reason, recovery_at: they belong to the status exhausted"])

@@ -36,7 +36,7 @@ from hub.runs.run_order import MOST_NEEDS, RunOptions, run_options
 from hub.settings.reading import FileLines, ManagedByFile
 from protocol.agent_status import Lifecycle
 from protocol.coordination import MOST_LOCKS, Method
-from protocol.errors import ErrorCode
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId, UserId
 from protocol.lifecycles import RunOutcome
 from protocol.vocabularies import Vocabulary, words_of
@@ -49,7 +49,6 @@ from storage.agents.made_agents import AgentOfFile
 from storage.agents.status_writes import StatusWrite
 from storage.devices import devices, users
 from storage.devices.devices import Grant
-from storage.devices.users import UnknownUser
 from storage.runs import run_locks, runs
 from storage.runs.run_locks import Offered
 from storage.schedules import schedule_rows
@@ -154,7 +153,7 @@ class RunRequest(View):
     task_id: Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00]*$")] | None = None
 
     def options(self) -> RunOptions:
-        """Return the options of the run. Raises BadRequirement, BadLockName, DocumentTooLarge."""
+        """Return the options of the run. Raises BadRequirement, CodedError, DocumentTooLarge."""
         return run_options(**structs.asdict(self))
 
 
@@ -612,7 +611,7 @@ class Agents(Noun):
         name = user or users.OWNER
         row = await self._store.read(users.find_user_by_name, name)
         if row is None or self.user_id not in (None, row.id):
-            raise UnknownUser(f"user: there is no user {name!r}")
+            raise CodedError(ErrorCode.UNKNOWN_USER, f"user: there is no user {name!r}")
         return row.id
 
     def _views(self, found: AgentFacts) -> list[AgentView]:

@@ -12,7 +12,7 @@ from hub.api.noun import ALL, Noun, Part, audited, command, device, listed, rout
 from hub.api.parameters import Actor
 from hub.api.view import Instant, View
 from protocol.coordination import Method
-from protocol.errors import ErrorCode
+from protocol.errors import CodedError, ErrorCode
 from protocol.frame import Fence, Id, Text
 from protocol.ids import RunId
 from protocol.lifecycles import RunState
@@ -21,7 +21,7 @@ from storage.agents.agents import AgentRow
 from storage.agents.checkpoints import AGENT_SCOPE
 from storage.devices.devices import Grant
 from storage.runs import runs
-from storage.runs.runs import HeldRun, UnknownRun
+from storage.runs.runs import HeldRun
 from storage.store import Store
 
 SequenceNumber = Annotated[int, Meta(ge=0, le=2**53 - 1)]
@@ -205,7 +205,7 @@ class Checkpoints(Noun):
 
         Raises:
             BadRequest: only one of run and fence is given.
-            UnknownRun: the agent has no such run at its device.
+            CodedError (UNKNOWN_RUN): the agent has no such run at its device.
         """
         if under.run_id is None and under.fence is None:
             return None
@@ -213,7 +213,7 @@ class Checkpoints(Noun):
             raise BadRequest(["run_id, fence: give both, as agent_run had them, or neither"])
         run = await self._store.read(runs.find_run, RunId(under.run_id))
         if run is None or run.device_id != agent.device_id or run.agent_id != agent.id:
-            raise UnknownRun(f"the agent has no run {under.run_id!r} at this device")
+            raise CodedError(ErrorCode.UNKNOWN_RUN, f"the agent has no run {under.run_id!r} at this device")
         return HeldRun(run.id, RunState.RUNNING, under.fence)
 
 

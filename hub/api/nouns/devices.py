@@ -21,7 +21,7 @@ from hub.log import Channel
 from protocol import keys
 from protocol.agent_status import Axis
 from protocol.coordination import EventName, Method
-from protocol.errors import CloseCode, ErrorCode, HubError
+from protocol.errors import CloseCode, CodedError, ErrorCode
 from protocol.handshake import Goodbye
 from storage import audit
 from storage.agents import agent_states, agents
@@ -48,12 +48,6 @@ RESYNCED: Final = Goodbye(
 
 SHOWN: Final = timedelta(days=14)
 MOST_MOVES: Final = 1_000  # of the connection, each way
-
-
-class NotConnectedHere(HubError):
-    """The device has no connection to this hub that could be closed."""
-
-    code = ErrorCode.DEVICE_OFFLINE
 
 
 class RoundTripView(View):
@@ -364,7 +358,7 @@ class Devices(Noun):
         """Close the connection of a device; it may connect again."""
         device = await self._find(device_id)
         if await link_of(self._store, self._roster, device.id, device.name) is None:
-            raise NotConnectedHere(f"device {device.name!r} is not connected to this hub")
+            raise CodedError(ErrorCode.DEVICE_OFFLINE, f"device {device.name!r} is not connected to this hub")
         self._roster.end(device.id, KICKED, CloseCode.RESTARTING)
         await self._store.write(
             audit.append, at=self._now_ms(), actor=actor, event="device.kicked", subject=device.id

@@ -79,7 +79,7 @@ class Acquisition(Struct, frozen=True):
     wait_ms: Annotated[int, Meta(ge=0, le=MOST_WAIT_MS)] = 0
 
     def names(self) -> tuple[str, ...]:
-        """Return the names of the requested locks. Raises BadRequest, BadLockName."""
+        """Return the names of the requested locks. Raises BadRequest, CodedError."""
         given = [*self.resources, *([] if self.resource is None else [self.resource])]
         if not given:
             raise BadRequest([f"resources: expected the names of 1 to {MOST_LOCKS} locks"])

@@ -197,7 +197,7 @@ class Measurements(Noun):
     @device(Method.METRICS_REPORT, "its own agents")
     @audited("metrics.reported", is_often=True)
     async def report(self, link: Link, report: Report) -> dict[str, Any]:
-        """Store the samples of a report, unless it is known already. Raises BadSample, TooManySeries."""
+        """Store the samples of a report, unless it is known already. Raises CodedError, TooManySeries."""
         is_new = await self._measurements.report(
             report.samples,
             await self._store.read(measurements.agents_of_device, link.device_id),

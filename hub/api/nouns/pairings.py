@@ -17,22 +17,16 @@ from hub.links.attempts import FailedAttempts
 from hub.log import Channel
 from hub.metrics import Metrics
 from protocol import keys
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import DeviceId, PairingId, UserId
 from storage import audit
 from storage.devices import device_keys, devices, pairings, users
 from storage.devices.attempts import AttemptLimits
 from storage.devices.devices import DeviceRow
-from storage.devices.pairings import PairingChanged, PairingRow, UnknownPairing
+from storage.devices.pairings import PairingRow, UnknownPairing
 from storage.store import Store
 
 log = Channel(__name__)
-
-
-class BadPairingCode(HubError):
-    """The text cannot be a pairing code."""
-
-    code = ErrorCode.BAD_PARAMS
 
 
 class TooManyCodes(HubError):
@@ -168,7 +162,9 @@ class Pairings(Noun):
         code_hash, waiting = await self._pairing_of(approval.code, actor)
         shown = None if approval.pairing_id is None else PairingId(approval.pairing_id)
         if shown not in (None, waiting.id):
-            raise PairingChanged("another device shows this code than the one that you were shown")
+            raise CodedError(
+                ErrorCode.CHANGED_MEANWHILE, "another device shows this code than the one that you were shown"
+            )
         user_id = self.user_id or self._owner_id
         device = approval.name or waiting.label
         known = await self._store.read(devices.find_device, device, user_id=user_id)
@@ -217,7 +213,7 @@ class Pairings(Noun):
             try:
                 code_hash = pairing.hash_code(pairing.read(code))
             except pairing.BadCode as error:
-                raise BadPairingCode(f"code: {error}") from error
+                raise CodedError(ErrorCode.BAD_PARAMS, f"code: {error}") from error
             waiting = await self._store.read(pairings.find_pairing, code_hash, at=self._now_ms())
             if waiting is None:
                 await self._count_wrong(actor)

@@ -34,7 +34,7 @@ from hub.runs.failures import explain
 from hub.runs.lifecycle import RunWatch
 from hub.runs.waiting import PAUSING
 from protocol.coordination import Method
-from protocol.errors import ErrorCode, HubError, IllegalTransition
+from protocol.errors import CodedError, ErrorCode, IllegalTransition
 from protocol.frame import Fence, Id
 from protocol.ids import DeviceId, RunId, UserId, trace_id_of
 from protocol.lifecycles import EXECUTING_RUN_STATES, FINAL_RUN_STATES, RUN, RunOutcome, RunState, UnitState
@@ -50,7 +50,6 @@ from storage.runs.runs import (
     RunFilter,
     RunMove,
     RunRow,
-    UnknownRun,
 )
 from storage.runs.units import UnitRow, first_units, list_units
 from storage.schedules import fire_rows
@@ -69,12 +68,6 @@ _OUTCOMES: Final[Mapping[OutcomeWord | None, RunOutcome]] = {
 _OUTCOME_WORDS: Final = {outcome: word for word, outcome in _OUTCOMES.items() if word}
 _SETTLED: Final = frozenset({UnitState.DONE, UnitState.SKIPPED, UnitState.FAILED})
 _CHANGED: Final = (ErrorCode.UNKNOWN_RUN, ErrorCode.ILLEGAL_TRANSITION, ErrorCode.STALE_RUN)
-
-
-class AmbiguousRun(HubError):
-    """The ids of several runs end in the given characters."""
-
-    code = ErrorCode.BAD_PARAMS
 
 
 class RunView(View, kw_only=True):
@@ -575,10 +568,10 @@ class Runs(Noun):
 
     @device(Method.RUNS_GET, "its own runs", answer=_run_record)
     async def get_own(self, link: Link, run_id: Id) -> RunRow:
-        """Return a run of a device. Raises UnknownRun."""
+        """Return a run of a device. Raises CodedError."""
         row = await self._store.read(runs.find_run, RunId(run_id))
         if row is None or row.device_id != link.device_id:
-            raise UnknownRun(f"this device has no run {run_id!r}")
+            raise CodedError(ErrorCode.UNKNOWN_RUN, f"this device has no run {run_id!r}")
         return row
 
     @device(Method.RUNS_CANCEL, "its own runs", Grant.AGENTS, answer=_run_record)
@@ -647,16 +640,16 @@ def run_named(c: Connection, run_id: str, user_id: UserId | None) -> RunRow:
     """Return the run with that id, or the only one whose id ends so.
 
     Raises:
-        UnknownRun, AmbiguousRun
+        CodedError, CodedError
     """
     row = runs.find_run(c, RunId(run_id), user_id=user_id)
     if row is not None:
         return row
     found = runs.runs_ending_in(c, run_id, user_id=user_id) if SUFFIX.fullmatch(run_id) else []
     if len(found) > 1:
-        raise AmbiguousRun(f"several runs end in {run_id!r}; give more of the id")
+        raise CodedError(ErrorCode.BAD_PARAMS, f"several runs end in {run_id!r}; give more of the id")
     if not found:
-        raise UnknownRun(f"there is no run {run_id!r}")
+        raise CodedError(ErrorCode.UNKNOWN_RUN, f"there is no run {run_id!r}")
     return runs.get_run(c, found[0])
 
 

@@ -21,7 +21,7 @@ from hub.runs.decisions import describe_decision, describe_pause, describe_wake
 from hub.runs.scheduler import Scheduler, offset_of, trigger_for
 from hub.schedules.cron import BadSchedule
 from hub.schedules.trigger import Upcoming
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId
 from storage.agents import agents
 from storage.agents.agents import AgentRow
@@ -36,12 +36,6 @@ MOST_PLANS: Final = 25  # schedules in a page of the calendar
 MOST_FIRES: Final = 100  # past, and next, of each of them
 WEEK: Final = timedelta(days=7)
 NEXT_FIRES: Final = 5  # of a schedule or a slot, and of all schedules of an agent
-
-
-class NoSchedule(HubError):
-    """The agent has no schedule to backfill."""
-
-    code = ErrorCode.BAD_PARAMS
 
 
 class FireView(View):
@@ -176,7 +170,10 @@ class Schedules(Noun):
         agent = await self._store.read(agents.agent_called, name, self.user_id)
         declared = await self._declared(agent)
         if not declared:
-            raise NoSchedule(f"the agent {name!r} has no schedule, so there is nothing to make up for")
+            raise CodedError(
+                ErrorCode.BAD_PARAMS,
+                f"the agent {name!r} has no schedule, so there is nothing to make up for",
+            )
         first, last, is_dry = epoch_ms(requested.first), epoch_ms(requested.last), requested.dry_run
         done = await self._scheduler.backfill(declared[0].id, first, last, actor=actor, dry_run=is_dry)
         return BackfillView(

@@ -16,7 +16,7 @@ from hub.links.roster import Roster
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.tokens import TokenKind
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import DeviceId, UserId
 from storage.agents import agents
 from storage.devices import devices
@@ -102,24 +102,6 @@ class UnknownInvitation(HubError):
     code = ErrorCode.UNKNOWN_INVITATION
 
 
-class TooManySecrets(HubError):
-    """The limit on valid tokens or open invitations of this kind is reached."""
-
-    code = ErrorCode.LIMIT_REACHED
-
-
-class BeyondOwnRights(HubError):
-    """The requested scopes exceed those of the role or of the caller."""
-
-    code = ErrorCode.FORBIDDEN
-
-
-class OneDeviceOneName(HubError):
-    """An invitation for several devices cannot name them."""
-
-    code = ErrorCode.BAD_PARAMS
-
-
 class SecretsOfKind(Generic[RowT]):
     """Base of the nouns of secrets of one kind.
 
@@ -171,14 +153,14 @@ class SecretsOfKind(Generic[RowT]):
         """Check the limit on valid secrets, and that per user if the caller is scoped to one.
 
         Raises:
-            TooManySecrets: a limit is reached.
+            CodedError (LIMIT_REACHED): a limit is reached.
         """
         limits = {limit: None} if self.user_id is None else {limit: None, f"{limit}_per_user": self.user_id}
         for name, user_id in limits.items():
             most: int = getattr(self.limits, name)
             if await self._store.read(self.stored.count, self._now, user_id=user_id) >= most:
                 self._metrics.limits_reached.labels(name).inc()
-                raise TooManySecrets(f"there are {most} {about} ({name})")
+                raise CodedError(ErrorCode.LIMIT_REACHED, f"there are {most} {about} ({name})")
 
     async def _create(
         self,
@@ -388,11 +370,13 @@ class OperatorTokens(SecretsOfKind[OperatorTokenRow], Noun):
 def check_within_rights(
     role: Role, granted: frozenset[Scope], requested: Collection[Scope], caller: Principal
 ) -> None:
-    """Raise BeyondOwnRights if the role lacks a requested scope, or the caller a granted one."""
+    """Raise CodedError if the role lacks a requested scope, or the caller a granted one."""
     if foreign := sorted(set(requested) - granted):
-        raise BeyondOwnRights(f"the role {role} does not bring {', '.join(foreign)}")
+        raise CodedError(ErrorCode.FORBIDDEN, f"the role {role} does not bring {', '.join(foreign)}")
     if beyond := sorted(granted - caller.scopes):
-        raise BeyondOwnRights(f"you may not hand out what you do not have: {', '.join(beyond)}")
+        raise CodedError(
+            ErrorCode.FORBIDDEN, f"you may not hand out what you do not have: {', '.join(beyond)}"
+        )
 
 
 def _operator_view(row: OperatorTokenRow) -> OperatorTokenView:
@@ -585,7 +569,9 @@ class Invitations(SecretsOfKind[InvitationRow], Noun):
     async def create(self, requested: InvitationRequest, actor: Actor) -> NewInvitation:
         """Create an invitation; with ``user``, for that user. Only this response has the secret."""
         if requested.device is not None and requested.uses != 1:
-            raise OneDeviceOneName("uses: an invitation that names a device is for one device")
+            raise CodedError(
+                ErrorCode.BAD_PARAMS, "uses: an invitation that names a device is for one device"
+            )
         await self._check_room("invitations", "open invitations")
         lasts_s = self.limits.invitation_ttl_s if requested.ttl_s is None else requested.ttl_s
         row, token = await self._create(

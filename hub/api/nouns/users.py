@@ -8,18 +8,12 @@ from hub.api.view import Instant, Name, View
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.log import Channel
 from hub.metrics import Metrics
-from protocol.errors import CodedError, ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import UserId
 from storage.devices import users
 from storage.store import Store
 
 log = Channel(__name__)
-
-
-class TooManyUsers(HubError):
-    """The limit on users is reached."""
-
-    code = ErrorCode.LIMIT_REACHED
 
 
 class UserView(View):
@@ -79,7 +73,7 @@ class Users(Noun):
         most = self.limits.users
         if len(await self._store.read(users.list_users)) >= most:
             self._metrics.limits_reached.labels("users").inc()
-            raise TooManyUsers(f"there are {most} users (users)")
+            raise CodedError(ErrorCode.LIMIT_REACHED, f"there are {most} users (users)")
         at = epoch_ms(self._clock.now())
         made = await self._store.write(
             users.create_user, id=UserId(self._ids.fresh()), name=requested.name, at=at, actor=actor

@@ -2,12 +2,13 @@
 
 import pytest
 
-from hub.agents.capabilities import BadCapability, Capabilities, CapabilityLimits
+from hub.agents.capabilities import Capabilities, CapabilityLimits
 from hub.agents.checkpoints import CheckpointLimits, Checkpoints
-from hub.agents.documents import BadDocument, DocumentTooLarge, document
-from protocol.errors import ErrorCode
+from hub.agents.documents import DocumentTooLarge, document
+from protocol.errors import CodedError, ErrorCode
 from storage.agents.capabilities import TooManyCapabilities
 from storage.agents.checkpoints import TooManyCheckpoints
+from tests.support.coded import coded
 from tests.support.runs import Bench, agent, bench, store
 
 __all__ = ["agent", "bench", "store"]
@@ -65,7 +66,9 @@ async def test_a_name_that_cannot_stand_in_an_address_is_none_of_a_capability(
     bench: Bench, name: str
 ) -> None:
     made, told = registry(bench)
-    with pytest.raises(BadCapability, match="cannot be the name of a capability") as caught:
+    with pytest.raises(
+        CodedError, check=coded(ErrorCode.BAD_PARAMS), match="cannot be the name of a capability"
+    ) as caught:
         await register(made, bench, "1.0.0", name=name)
     assert (caught.value.code, told) == (ErrorCode.BAD_PARAMS, [])
 
@@ -91,7 +94,7 @@ def nested(levels: int) -> object:
     ids=["deep", "nan", "infinite", "wide", "null", "half", "key"],
 )
 def test_what_no_database_keeps_is_refused_with_where_it_came_in(given: dict[str, object], told: str) -> None:
-    with pytest.raises(BadDocument, match=f"^state: .*{told}"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS), match=f"^state: .*{told}"):
         document("state", given, most=10_000, limit="checkpoint_bytes")
 
 

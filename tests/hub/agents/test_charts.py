@@ -11,13 +11,14 @@ from hub.agents.charts import (
     Plan,
     Question,
     TooMuch,
-    UnknownMetric,
     chosen,
     plan,
 )
 from protocol.coordination import MetricType
+from protocol.errors import CodedError, ErrorCode
 from storage.agents.measurements import HOUR_MS, MINUTE_MS, BucketRow, SeriesRow
 from storage.agents.sketch import Sketch
+from tests.support.coded import coded
 
 COUNTER, GAUGE, HISTOGRAM = MetricType
 DAY_MS = 24 * HOUR_MS
@@ -169,8 +170,10 @@ def test_series_with_a_tag_are_chosen_whatever_else_they_have() -> None:
     rows = [series("a", kind="x", disk="1"), series("b", kind="x"), series("c", kind="y")]
     assert chosen(rows, Question(name="load", tags={"kind": "x"})).keys() == {"a", "b"}
     with pytest.raises(
-        UnknownMetric, match="no series of 'load' has kind=z; its tags: disk=1, kind=x, kind=y"
+        CodedError,
+        check=coded(ErrorCode.UNKNOWN_METRIC),
+        match="no series of 'load' has kind=z; its tags: disk=1, kind=x, kind=y",
     ):
         chosen(rows, Question(name="load", tags={"kind": "z"}))
-    with pytest.raises(UnknownMetric, match="no metric 'load'"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_METRIC), match="no metric 'load'"):
         chosen([], Question(name="load"))

@@ -13,7 +13,6 @@ from hub.agents.charts import Chart, Question, TooMuch
 from hub.agents.measurements import (
     EVERY_S,
     PAUSE_S,
-    BadSample,
     MeasurementRules,
     Measurements,
     TooManyReports,
@@ -21,7 +20,7 @@ from hub.agents.measurements import (
 from hub.clock import epoch_ms
 from hub.metrics import Metrics
 from protocol.coordination import MetricType, Sample
-from protocol.errors import HubError
+from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, NodeId
 from protocol.lifecycles import RunState
 from storage.agents import measurements
@@ -41,6 +40,7 @@ from storage.schema import agent_metrics
 from storage.store import Store, open_store
 from tests.storage.rows import make_agent, make_run
 from tests.support.clock import FakeClock
+from tests.support.coded import coded
 from tests.support.postgres import Postgres
 
 COUNTER, GAUGE, HISTOGRAM = MetricType
@@ -139,7 +139,9 @@ async def test_a_clock_slightly_ahead_is_tolerated_and_one_further_ahead_is_refu
     (series,) = await bench.measurements.series(INBOX)
     assert series.last_at == bench.now
     with pytest.raises(
-        BadSample, match=r"samples\[0\].at_ms: .* 61 s ahead of the hub's clock; set the clock"
+        CodedError,
+        check=coded(ErrorCode.BAD_PARAMS),
+        match=r"samples\[0\].at_ms: .* 61 s ahead of the hub's clock; set the clock",
     ):
         await bench.report(sample(at_ms=bench.now + 61_000))
 
@@ -147,7 +149,7 @@ async def test_a_clock_slightly_ahead_is_tolerated_and_one_further_ahead_is_refu
 async def test_a_report_with_one_bad_sample_leaves_nothing_behind(bench: Bench) -> None:
     with pytest.raises(UnknownAgent, match=r"samples\[1\].agent_id: this device has no agent 'phone'"):
         await bench.report(sample(), sample(agent_id="phone"))
-    with pytest.raises(BadSample, match=r"samples\[1\].name"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS), match=r"samples\[1\].name"):
         await bench.report(sample(), sample(name="a b"))
     assert await bench.measurements.series(INBOX) == []
     (family,) = bench.metrics.samples.collect()
@@ -174,7 +176,7 @@ async def test_a_report_with_one_bad_sample_leaves_nothing_behind(bench: Bench) 
 async def test_a_sample_that_cannot_be_kept_is_refused_by_its_place(
     bench: Bench, about: dict[str, Any], words: str
 ) -> None:
-    with pytest.raises(BadSample, match=rf"samples\[0\].*{words}"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS), match=rf"samples\[0\].*{words}"):
         await bench.report(sample(**about))
 
 

@@ -9,31 +9,28 @@ import pytest
 
 from hub import tokens
 from hub.api.door.roles import Principal, Role, Scope, scopes_of
-from hub.api.nouns.devices import NewName, NotConnectedHere
-from hub.api.nouns.pairings import Approval, BadPairingCode, TooManyCodes
+from hub.api.nouns.devices import NewName
+from hub.api.nouns.pairings import Approval, TooManyCodes
 from hub.api.nouns.tokens import (
-    BeyondOwnRights,
     IdentityLimits,
     InvitationRequest,
-    OneDeviceOneName,
     OperatorTokenRequest,
     TokenRequest,
-    TooManySecrets,
     UnknownInvitation,
     UnknownToken,
 )
-from hub.api.nouns.users import TooManyUsers, UserRequest
+from hub.api.nouns.users import UserRequest
 from hub.tokens import TokenKind
-from protocol.errors import CloseCode
+from protocol.errors import CloseCode, CodedError, ErrorCode
 from protocol.handshake import StoreMark
 from storage import audit
 from storage.devices import device_keys, pairings
 from storage.devices.devices import DeviceNameTaken, UnknownDevice
-from storage.devices.pairings import AmbiguousDevice, PairingChanged, UnknownPairing
+from storage.devices.pairings import UnknownPairing
 from storage.devices.tokens import DEVICE_TOKENS, OPERATOR_TOKENS
 from storage.runs import agreement
-from storage.runs.agreement import NoStore
 from tests.support.clock import START
+from tests.support.coded import coded
 from tests.support.identity import CODE, IdentityBench, open_identity
 from tests.support.presence import BOOT, open_session
 
@@ -73,7 +70,7 @@ async def test_of_several_devices_of_one_name_somebody_says_whose_is_meant(bench
     anna = await bench.user("anna")
     await bench.device("desk")
     hers = await bench.device("desk", user_id=anna)
-    with pytest.raises(AmbiguousDevice, match=r"say whose: \?user=NAME"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS), match=r"say whose: \?user=NAME"):
         await bench.identity.devices.get("desk")
     assert (await bench.identity.devices.seen_by(anna).get("desk")).id == hers.id
 
@@ -113,7 +110,7 @@ async def test_a_kicked_device_may_come_back(bench: IdentityBench) -> None:
 
 async def test_a_device_that_is_not_connected_cannot_be_kicked(bench: IdentityBench) -> None:
     await bench.device("desk")
-    with pytest.raises(NotConnectedHere, match="'desk' is not connected"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.DEVICE_OFFLINE), match="'desk' is not connected"):
         await bench.identity.devices.kick("desk", actor=ME)
     assert await audited(bench) == []
 
@@ -160,9 +157,11 @@ async def test_a_token_of_an_operator_lasts_ninety_days_and_bears_the_scopes_of_
 async def test_nobody_hands_out_more_than_they_have(bench: IdentityBench) -> None:
     mint = bench.identity.operator_tokens.create
     narrow = Principal("token:t-9", Role.ADMIN, frozenset({Scope.READ, Scope.TOKENS}), None, "script")
-    with pytest.raises(BeyondOwnRights, match="what you do not have: devices, run"):
+    with pytest.raises(
+        CodedError, check=coded(ErrorCode.FORBIDDEN), match="what you do not have: devices, run"
+    ):
         await mint(OperatorTokenRequest(name="more", role=Role.OPERATOR), narrow)
-    with pytest.raises(BeyondOwnRights, match="viewer does not bring run"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.FORBIDDEN), match="viewer does not bring run"):
         await mint(OperatorTokenRequest(name="wide", role=Role.VIEWER, scopes=(Scope.RUN,)), ADMIN)
     made = await mint(OperatorTokenRequest(name="same", role=Role.ADMIN, scopes=(Scope.READ,)), narrow)
     assert made.scopes == (Scope.READ,)
@@ -186,7 +185,7 @@ async def test_operators_tokens_are_bounded_and_a_revoked_one_makes_room(bench: 
     mint = bench.identity.operator_tokens
     first = await mint.create(OperatorTokenRequest(name="one", role=Role.VIEWER), ADMIN)
     await mint.create(OperatorTokenRequest(name="two", role=Role.VIEWER), ADMIN)
-    with pytest.raises(TooManySecrets, match="operator_tokens"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.LIMIT_REACHED), match="operator_tokens"):
         await mint.create(OperatorTokenRequest(name="three", role=Role.VIEWER), ADMIN)
     await mint.revoke(first.id, actor=ME)
     await mint.create(OperatorTokenRequest(name="three", role=Role.VIEWER), ADMIN)
@@ -196,7 +195,7 @@ async def test_operators_tokens_are_bounded_and_a_revoked_one_makes_room(bench: 
 async def test_tokens_of_devices_are_bounded() -> None:
     async with open_identity(IdentityLimits(device_tokens=1)) as bench:
         first = await bench.identity.tokens.create(TokenRequest(device="desk"), actor=ME)
-        with pytest.raises(TooManySecrets, match="device_tokens"):
+        with pytest.raises(CodedError, check=coded(ErrorCode.LIMIT_REACHED), match="device_tokens"):
             await bench.identity.tokens.create(TokenRequest(device="lab"), actor=ME)
         await bench.identity.tokens.revoke(first.id, actor=ME)
         await bench.identity.tokens.create(TokenRequest(device="lab"), actor=ME)
@@ -215,15 +214,15 @@ async def test_who_sees_one_user_takes_a_share_of_what_all_may_make_and_leaves_t
     anna, everybody = await narrow.user("anna"), narrow.identity
     invite = everybody.invitations.seen_by(anna)
     first = await invite.create(InvitationRequest(), actor=ME)
-    with pytest.raises(TooManySecrets, match="invitations_per_user"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.LIMIT_REACHED), match="invitations_per_user"):
         await invite.create(InvitationRequest(), actor=ME)
     give = everybody.tokens.seen_by(anna)
     await give.create(TokenRequest(device="desk"), actor=ME)
-    with pytest.raises(TooManySecrets, match="device_tokens_per_user"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.LIMIT_REACHED), match="device_tokens_per_user"):
         await give.create(TokenRequest(device="lab"), actor=ME)
     mint = everybody.operator_tokens.seen_by(anna)
     await mint.create(OperatorTokenRequest(name="one", role=Role.VIEWER), ADMIN)
-    with pytest.raises(TooManySecrets, match="operator_tokens_per_user"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.LIMIT_REACHED), match="operator_tokens_per_user"):
         await mint.create(OperatorTokenRequest(name="two", role=Role.VIEWER), ADMIN)
 
     await everybody.invitations.create(InvitationRequest(), actor=ME)
@@ -238,7 +237,7 @@ async def test_who_sees_one_user_takes_a_share_of_what_all_may_make_and_leaves_t
 async def test_a_user_is_made_once_and_up_to_the_limit(bench: IdentityBench) -> None:
     await bench.identity.users.create(UserRequest(name="anna"), actor=ME)
     await bench.identity.users.create(UserRequest(name="otto"), actor=ME)
-    with pytest.raises(TooManyUsers, match="users"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.LIMIT_REACHED), match="users"):
         await bench.identity.users.create(UserRequest(name="paul"), actor=ME)
     assert [user.name for user in await bench.identity.users.all()] == ["anna", "otto", "owner"]
 
@@ -384,7 +383,9 @@ async def test_an_approval_that_says_what_it_was_shown_is_of_that_alone(
     shown = await bench.asks("laptop")
     asks_anew = await bench.asks("root")
     approve = bench.identity.pairings.approve
-    with pytest.raises(PairingChanged, match="than the one that you were shown"):
+    with pytest.raises(
+        CodedError, check=coded(ErrorCode.CHANGED_MEANWHILE), match="than the one that you were shown"
+    ):
         await approve(Approval(code=CODE, pairing_id=shown.id, dry_run=dry_run), actor=ME)
     assert await bench.store.read(device_keys.find_key, shown.key_id) is None
     assert (await approve(Approval(code=CODE, pairing_id=asks_anew.id), actor=ME)).device == "root"
@@ -393,7 +394,7 @@ async def test_an_approval_that_says_what_it_was_shown_is_of_that_alone(
 async def test_what_was_never_a_code_does_not_count_as_a_wrong_one(bench: IdentityBench) -> None:
     await bench.asks()
     for _ in range(9):
-        with pytest.raises(BadPairingCode, match="never has '0' in it"):
+        with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS), match="never has '0' in it"):
             await bench.identity.pairings.approve(Approval(code="00000000"), actor=ME)
     await bench.identity.pairings.approve(Approval(code=CODE), actor=ME)
 
@@ -432,21 +433,23 @@ async def test_an_invitation_lets_a_key_in_as_a_device_of_who_was_invited(bench:
 async def test_open_invitations_are_bounded_and_a_revoked_one_makes_room(bench: IdentityBench) -> None:
     first = await bench.identity.invitations.create(InvitationRequest(), actor=ME)
     await bench.identity.invitations.create(InvitationRequest(uses=3), actor=ME)
-    with pytest.raises(TooManySecrets, match="invitations"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.LIMIT_REACHED), match="invitations"):
         await bench.identity.invitations.create(InvitationRequest(), actor=ME)
     assert (await bench.identity.invitations.revoke(first.id, actor=ME)).revoked_at == START
     await bench.identity.invitations.create(InvitationRequest(), actor=ME)
 
 
 async def test_an_invitation_for_several_devices_names_none(bench: IdentityBench) -> None:
-    with pytest.raises(OneDeviceOneName, match="for one device"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS), match="for one device"):
         await bench.identity.invitations.create(InvitationRequest(device="desk", uses=2), actor=ME)
 
 
 async def test_a_device_whose_rows_are_to_be_compared_is_asked_to_come_back(bench: IdentityBench) -> None:
     device = await bench.device("desk")
     link = await bench.connect(device)
-    with pytest.raises(NoStore, match="cannot tell which rows it has"):
+    with pytest.raises(
+        CodedError, check=coded(ErrorCode.CALL_UNSUPPORTED), match="cannot tell which rows it has"
+    ):
         await bench.identity.devices.resync("desk", actor=ME)
     mark = StoreMark(id="s", counter=7)
     await bench.store.write(agreement.greet, device.id, mark, bench.now_ms)

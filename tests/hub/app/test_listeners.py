@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from hub.app.limits import operator_hosts, trusted_proxies, upgrade_rules
-from hub.app.listeners import OpenToOthers, check_reach
+from hub.app.listeners import check_reach
 from hub.links.hosts import BadForwarding
 from hub.settings.listen_settings import DeviceListener, OperatorListener, TlsSettings
+from protocol.errors import CodedError, ErrorCode
+from tests.support.coded import coded
 
 EVERYWHERE, HERE = "0.0.0.0", "127.0.0.1"  # what must be refused
 
@@ -21,7 +23,11 @@ def held(request: pytest.FixtureRequest) -> Iterator[socket.socket]:
 
 
 def test_a_held_socket_that_other_machines_reach_without_tls_is_refused(held: socket.socket) -> None:
-    with pytest.raises(OpenToOthers, match=r"0\.0\.0\.0:\d+.*\[listen\.operator\] write tls"):
+    with pytest.raises(
+        CodedError,
+        check=coded(ErrorCode.BAD_SETTINGS),
+        match=r"0\.0\.0\.0:\d+.*\[listen\.operator\] write tls",
+    ):
         check_reach("operators", held, DeviceListener())
 
 

@@ -9,14 +9,14 @@ import pytest
 import sqlalchemy as sa
 
 from hub.coordination.authority import Caller, NotGatewayMain
-from hub.coordination.broadcasts import BadBroadcast, BroadcastStatus, TooManyBoards
+from hub.coordination.broadcasts import BroadcastStatus, TooManyBoards
 from hub.coordination.leads import ToLead
-from protocol.errors import ErrorCode
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, UserId
 from protocol.messages import MessageKind, MessageState
 from storage import audit, retention
 from storage.coordination import boards
-from storage.coordination.broadcasts import BoardResult, UnknownBroadcast
+from storage.coordination.broadcasts import BoardResult
 from storage.coordination.messages import TooManyMessages
 from storage.schema import messages
 from storage.store import Store, open_store
@@ -31,6 +31,7 @@ from tests.hub.coordination.leading import (
     open_leading,
 )
 from tests.hub.coordination.souls import FastClock
+from tests.support.coded import coded
 from tests.support.gateway import FakeGateway, fake_gateway
 
 NEWS = ToLead(content="The harvest is on Sunday.", kind=MessageKind.HANDOFF)
@@ -303,9 +304,9 @@ async def test_only_main_agents_and_people_send_broadcasts_and_see_their_own(
             await hub.broadcasts.send(lead, NEWS)
         sent = await hub.broadcasts.send(main_of("west"), NEWS, wait_s=0)
         for stranger in (main_of("east"), Caller("token:eve", UserId("eve"))):
-            with pytest.raises(UnknownBroadcast):
+            with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_BROADCAST)):
                 await hub.broadcasts.get(stranger, sent.row.id)
-            with pytest.raises(UnknownBroadcast):
+            with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_BROADCAST)):
                 await hub.broadcasts.resume(stranger, sent.row.id)
 
 
@@ -319,7 +320,7 @@ async def test_a_broadcast_has_bounds(tmp_path: Path, store: Store) -> None:
         hub.sent.limits = type(hub.sent.limits)(open_messages_per_user=1)
         with pytest.raises(TooManyMessages, match="open_messages_per_user"):
             await hub.broadcasts.send(OPERATOR, NEWS)
-        with pytest.raises(BadBroadcast):
+        with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS)):
             await hub.broadcasts.send(main_of("west"), NEWS, [])
         assert await hub.broadcasts.page(OPERATOR, limit=5) == []
 

@@ -12,7 +12,7 @@ from hub.api.nouns.messages import Messages
 from hub.api.parameters import Hub
 from hub.tokens import hash_token
 from protocol.coordination import Method
-from protocol.errors import CallTimedOut, ErrorCode, LinkLost, TooManyCalls
+from protocol.errors import CallTimedOut, CodedError, ErrorCode, LinkLost, TooManyCalls
 from protocol.frame import ErrorBody, Parameters
 from protocol.handshake import CapabilityName
 from protocol.ids import DeviceId, TokenId
@@ -21,9 +21,9 @@ from protocol.work import Action, Answer, ToolCall
 from storage.coordination import board_memory
 from storage.coordination.board_memory import MemoryFilter
 from storage.coordination.message_rows import UnknownMessage
-from storage.coordination.messages import MessageSettled
 from storage.devices.tokens import DEVICE_TOKENS
 from tests.hub.coordination.post import AT_DESK, BOARD, PostBench, open_post
+from tests.support.coded import coded
 from tests.support.device import RunningDevice, open_device
 from tests.support.link import FakeLink
 from tests.support.wire import open_port, until
@@ -144,7 +144,7 @@ async def test_an_agent_of_a_device_answers_once_and_the_answer_is_remembered_by
     assert (ended.state, ended.answer) == (MessageState.ANSWERED, "on Tuesday")
     (item,) = await alone.store.read(board_memory.list_memory, BOARD, MemoryFilter(), limit=10)
     assert (item.content, item.reply_to) == ("on Tuesday", row.id)
-    with pytest.raises(MessageSettled):
+    with pytest.raises(CodedError, check=coded(ErrorCode.MESSAGE_SETTLED)):
         await asked(link, answer | {"answer": "on Monday"})
     with pytest.raises(UnknownMessage):
         await asked(FakeLink(DeviceId("device-other")), answer)

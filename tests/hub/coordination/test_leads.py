@@ -10,13 +10,13 @@ import pytest
 
 from hub.coordination.leads import ToLead
 from hub.openclaw import GatewayForbidden, GatewayRefused
-from protocol.errors import ErrorCode
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, GatewayId
 from protocol.messages import MessageKind, MessageState
 from storage import audit
 from storage.agents import agents
 from storage.coordination import boards, gateway_agents
-from storage.coordination.gateway_making import NoGateway, NoLead
+from storage.coordination.gateway_making import NoGateway
 from storage.store import Store, open_store
 from tests.hub.coordination.leading import (
     BOARD,
@@ -32,6 +32,7 @@ from tests.hub.coordination.leading import (
     open_leading,
 )
 from tests.hub.coordination.souls import FastClock
+from tests.support.coded import coded
 from tests.support.gateway import DEFAULT_SOUL, fake_gateway
 from tests.support.postgres import Postgres
 
@@ -211,9 +212,9 @@ async def test_a_board_with_neither_lead_nor_gateway_says_so(tmp_path: Path, sto
     async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
         await make_board(store, "shed", None)
 
-        with pytest.raises(NoLead, match="board shed has no lead"):
+        with pytest.raises(CodedError, check=coded(ErrorCode.NO_LEAD), match="board shed has no lead"):
             await hub.leads.see_to(OPERATOR, "shed")
-        with pytest.raises(NoLead, match="board shed has no lead"):
+        with pytest.raises(CodedError, check=coded(ErrorCode.NO_LEAD), match="board shed has no lead"):
             await hub.to_leads.send(OPERATOR, "shed", ToLead(content="Hello?"))
 
 

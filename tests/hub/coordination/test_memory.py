@@ -7,9 +7,10 @@ import pytest
 
 from hub.clock import IdFactory
 from hub.coordination.authority import NotAllowed
-from hub.coordination.memory import BadMemory, BoardMemory, MemoryTooLarge
+from hub.coordination.memory import BoardMemory
 from hub.log import Ring
 from hub.metrics import Metrics
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import MessageId
 from protocol.messages import MessageEvent, MessageKind, MessageState
 from storage.coordination import board_memory, message_rows, messages
@@ -21,6 +22,7 @@ from storage.coordination.questions import Replied
 from storage.store import open_store
 from tests.hub.coordination.garden import OWNER, Garden, open_garden
 from tests.support.clock import FakeClock, SeededChance
+from tests.support.coded import coded
 from tests.support.log import opened_log
 
 
@@ -112,7 +114,7 @@ def ring() -> Iterator[Ring]:
     ],
 )
 async def test_what_is_no_memory_is_refused_in_words(bench: Bench, about: dict[str, Any], words: str) -> None:
-    with pytest.raises(BadMemory) as refused:
+    with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS)) as refused:
         await bench.add(**about)
     assert words in str(refused.value)
     assert await bench.read() == []
@@ -120,7 +122,9 @@ async def test_what_is_no_memory_is_refused_in_words(bench: Bench, about: dict[s
 
 async def test_what_is_too_large_or_too_much_is_refused_and_counted(bench: Bench) -> None:
     bench.memory.limits = MemoryLimits(memory_items_per_board=1, memory_bytes=9)
-    with pytest.raises(MemoryTooLarge, match=r"10 bytes are more than 9 \(memory_bytes\)"):
+    with pytest.raises(
+        CodedError, check=coded(ErrorCode.TOO_LARGE), match=r"10 bytes are more than 9 \(memory_bytes\)"
+    ):
         await bench.add(content="äöüßé")
     await bench.add(content="123456789")
     with pytest.raises(TooManyOfBoards):

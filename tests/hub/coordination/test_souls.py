@@ -6,14 +6,15 @@ from pathlib import Path
 import anyio
 import pytest
 
-from hub.coordination.souls import BadSoul, SoulConflict, SoulNotWritten, SoulTooLarge
+from hub.coordination.souls import SoulConflict, SoulNotWritten
 from hub.openclaw import GatewayState
-from protocol.errors import ErrorCode
+from protocol.errors import CodedError, ErrorCode
 from protocol.messages import SoulWriteState
 from storage import audit
 from storage.coordination import souls
 from storage.coordination.souls import SoulBusy
 from tests.hub.coordination.souls import AS_IT_WAS, OPERATOR, WORKER, SoulBench, open_souls
+from tests.support.coded import coded
 from tests.support.gateway import DEFAULT_SOUL, FakeGateway, fake_gateway
 from tests.support.wire import until
 
@@ -298,14 +299,14 @@ async def test_a_soul_of_one_mebibyte_by_another_author_is_read_and_stored(
 
 @pytest.mark.parametrize("content", ["", " \n\t ", "a\0b", "bell \a", "half \ud800"])
 async def test_what_is_no_text_is_not_written(bench: SoulBench, gateway: FakeGateway, content: str) -> None:
-    with pytest.raises(BadSoul):
+    with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS)):
         await bench.put(content)
 
     assert (there(gateway), await bench.versions()) == (DEFAULT_SOUL, [])
 
 
 async def test_a_soul_that_is_too_long_is_not_written(bench: SoulBench) -> None:
-    with pytest.raises(SoulTooLarge, match="soul_bytes"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.TOO_LARGE), match="soul_bytes"):
         await bench.put("x" * (256 * 1024 + 1))
 
 

@@ -5,14 +5,15 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from hub.links.pairing import KeyInUse, KeyRotation, NoKey
+from hub.links.pairing import KeyRotation
 from hub.links.proof import BadProof
 from hub.links.roster import EndsElsewhere
 from protocol import keys
-from protocol.errors import CloseCode
+from protocol.errors import CloseCode, CodedError, ErrorCode
 from protocol.ids import DeviceId, UserId
 from storage.devices import device_keys, devices, users
 from storage.devices.device_keys import KeyRevoked, RotatedTooSoon
+from tests.support.coded import coded
 from tests.support.families import each
 from tests.support.keys import NOTHING, KeyPair
 from tests.support.presence import BOOT
@@ -105,7 +106,7 @@ async def test_what_was_signed_for_another_hub_is_refused() -> None:
 
 async def test_a_key_that_is_known_already_is_no_new_key() -> None:
     async with connected() as (port, _):
-        with pytest.raises(KeyInUse):
+        with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS)):
             await rotate(port, OLD)
 
 
@@ -118,5 +119,5 @@ async def test_a_key_that_was_revoked_meanwhile_vouches_for_nothing() -> None:
 
 async def test_a_device_that_came_with_a_token_has_no_key_to_replace() -> None:
     async with open_port() as port, port.device("desk"):
-        with pytest.raises(NoKey):
+        with pytest.raises(CodedError, check=coded(ErrorCode.FORBIDDEN)):
             await rotate(port)

@@ -8,8 +8,10 @@ import pytest
 
 from hub.openclaw import GatewayConfig
 from hub.openclaw.frames import Challenge
-from hub.openclaw.identity import BadIdentity, Identity, identity_file
+from hub.openclaw.identity import Identity, identity_file
+from protocol.errors import CodedError, ErrorCode
 from tests.support.clock import SeededChance
+from tests.support.coded import coded
 from tests.support.gateway import fake_gateway
 from tests.support.gateway.visit import failed, visiting
 from tests.support.log import opened_log
@@ -78,7 +80,7 @@ async def test_a_file_without_a_key_is_reported_and_not_changed(tmp_path: Path, 
     file = identity_file(tmp_path, "west")
     file.parent.mkdir()
     file.write_text(content)
-    with pytest.raises(BadIdentity, match=r"west\.json"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.FORBIDDEN), match=r"west\.json"):
         await identity(tmp_path).open()
     assert file.read_text() == content
 

@@ -11,7 +11,7 @@ import pytest
 
 from hub.metrics import Metrics
 from hub.runs.calendar_wakeups import ANSWER_S, POLL_S, Deferred, Over, Ready, Wakes, fate_of
-from protocol.errors import CallTimedOut, ErrorCode, LinkLost
+from protocol.errors import CallTimedOut, CodedError, ErrorCode, LinkLost
 from protocol.frame import ErrorBody
 from protocol.ids import AgentId, DeviceId, UserId
 from protocol.work import Answer
@@ -21,9 +21,10 @@ from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import users
 from storage.schedules import calendar_wakeups, fire_rows, schedule_rows
 from storage.schedules.calendar_wakeups import WakeRow, WakeSight
-from storage.schedules.schedule_rows import DeclaredSchedule, UnknownSchedule
+from storage.schedules.schedule_rows import DeclaredSchedule
 from storage.store import open_store
 from tests.support.clock import FakeClock
+from tests.support.coded import coded
 from tests.support.link import FakeLink, Replies
 from tests.support.schedules import HOUR_S, Desk, hours
 
@@ -316,7 +317,9 @@ async def test_nothing_is_made_up_for_a_slot_that_is_over(calendar: Calendar) ->
     async with calendar.serving():
         await calendar.pass_time(HOUR_S)
     (slot,) = await calendar.desk.store.read(schedule_rows.slots_of, calendar.agent_id)
-    with pytest.raises(UnknownSchedule, match="it makes no runs to make up for"):
+    with pytest.raises(
+        CodedError, check=coded(ErrorCode.BAD_PARAMS), match="it makes no runs to make up for"
+    ):
         await calendar.desk.current.backfill(slot.id, hours(0), hours(1), actor="somebody")
 
 

@@ -16,10 +16,9 @@ from hub.runs.previewing import (
     PreviewProblem,
     PreviewRequest,
     PreviewStep,
-    UnknownModel,
 )
 from hub.settings.limit_settings import NANOS, BudgetSettings, Limits
-from protocol.errors import DeviceOffline, ErrorCode
+from protocol.errors import CodedError, DeviceOffline, ErrorCode
 from protocol.ids import AgentId
 from protocol.tables import TableName
 from storage.agents import lock_turns, locks
@@ -32,6 +31,7 @@ from storage.runs.runs import RunRow
 from storage.schema import items, metadata
 from storage.store import Connection, Store
 from tests.support.clock import FakeClock
+from tests.support.coded import coded
 from tests.support.link import FakeLink
 from tests.support.mailbox import ListDesk, Mailbox
 from tests.support.runs import Bench, KeywordModel, declare_agent, declare_connector, folder
@@ -216,7 +216,7 @@ async def test_another_model_is_asked_under_its_own_name(bench: Bench) -> None:
     found = await previewed(bench, bench.connect(runs=folder(**FILES)), PreviewRequest(model="other"))
 
     assert (other.asked, found.last.read, found.last.known) == (4, 4, 2)
-    with pytest.raises(UnknownModel, match="fallback_models"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS), match="fallback_models"):
         await bench.previews.open(bench.agent, PreviewRequest(model="gone"), bench.connect())
 
 

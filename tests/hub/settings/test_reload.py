@@ -12,12 +12,11 @@ from hub.settings.problems import Problem, SettingsInvalid, Severity
 from hub.settings.reload import (
     CannotWriteSettings,
     Edit,
-    ReloadUnderWay,
     Remark,
-    StaleSettings,
     Unfit,
 )
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode, HubError
+from tests.support.coded import coded
 from tests.support.settings import TEXT, SettingsBench, files_of_at_most
 
 AGENT = """
@@ -166,7 +165,7 @@ async def test_a_second_reload_waits_for_the_first_or_is_refused(bench: Settings
     bench.path.write_text(TEXT.replace("4", "5"))
 
     async def second() -> None:
-        with pytest.raises(ReloadUnderWay):
+        with pytest.raises(CodedError, check=coded(ErrorCode.OVERLOADED)):
             await bench.reloader.reload(actor=ME, wait=False)
         seen.append("refused")
         await bench.reloader.reload(actor=ME)
@@ -182,7 +181,7 @@ async def test_a_second_reload_waits_for_the_first_or_is_refused(bench: Settings
 
 async def test_a_hub_that_is_starting_takes_nothing_up(tmp_path: Path) -> None:
     bench = SettingsBench(tmp_path)
-    with pytest.raises(ReloadUnderWay):
+    with pytest.raises(CodedError, check=coded(ErrorCode.OVERLOADED)):
         await bench.reloader.reload(actor=ME)
 
 
@@ -204,7 +203,7 @@ async def test_an_edit_of_settings_that_changed_meanwhile_is_refused_and_shown_w
     seen = bench.reloader.tag
     await bench.reloader.edit(Edit(values={"limits.runs": 6}), expected=None, actor=ME)
     before = bench.path.read_bytes()
-    with pytest.raises(StaleSettings) as stale:
+    with pytest.raises(CodedError, check=coded(ErrorCode.CHANGED_MEANWHILE)) as stale:
         await bench.reloader.edit(Edit(values={"limits.runs": 7}), expected=[seen], actor=ME)
     assert "-runs = 4         # at once\n+runs = 6         # at once" in str(stale.value)
     assert bench.path.read_bytes() == before
@@ -212,7 +211,11 @@ async def test_an_edit_of_settings_that_changed_meanwhile_is_refused_and_shown_w
 
 async def test_an_edit_never_undoes_another_edit_of_the_file(bench: SettingsBench) -> None:
     bench.path.write_text(TEXT + "\n[reload]\nwatch = false\n")
-    with pytest.raises(StaleSettings, match=r"(?s)was edited and is not applied yet.*\+watch = false"):
+    with pytest.raises(
+        CodedError,
+        check=coded(ErrorCode.CHANGED_MEANWHILE),
+        match=r"(?s)was edited and is not applied yet.*\+watch = false",
+    ):
         await bench.reloader.edit(Edit(values={"limits.runs": 7}), expected=None, actor=ME)
     assert bench.path.read_text().endswith("watch = false\n")
 

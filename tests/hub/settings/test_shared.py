@@ -6,9 +6,11 @@ import pytest
 
 from hub.settings.edits import CannotEdit
 from hub.settings.problems import Problem, SettingsInvalid, Severity
-from hub.settings.reload import Edit, NothingShared, Unfit
+from hub.settings.reload import Edit, Unfit
 from hub.settings.shared import Shared, revision_text
+from protocol.errors import CodedError, ErrorCode
 from storage.kernel.database import Unavailable
+from tests.support.coded import coded
 from tests.support.settings import TEXT, SettingsBench
 
 ME = "operator:7"
@@ -146,7 +148,9 @@ async def test_what_cannot_be_used_is_not_published(bench: SettingsBench) -> Non
     with pytest.raises(SettingsInvalid, match=r"pushed\.toml:1"):
         await bench.reloader.publish("[limits", name="pushed.toml", actor=ME)
     for text in ("# nothing\n", '[hub]\nname = "x"\n'):
-        with pytest.raises(NothingShared, match="no table that nodes share: model, "):
+        with pytest.raises(
+            CodedError, check=coded(ErrorCode.BAD_PARAMS), match="no table that nodes share: model, "
+        ):
             await bench.reloader.publish(text, name="pushed.toml", actor=ME)
     bench.hub.cannot_reconcile = Unfit(("limits", "runs"), "too few")
     with pytest.raises(SettingsInvalid, match=r"pushed\.toml:10:8"):
