@@ -161,6 +161,8 @@ class Acceptor:
         connection.setblocking(False)
         if connection.family != socket.AF_UNIX:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_AFTER_MS)
+            # asyncio does so only where the socket names its protocol, which a bound one need not.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         try:
             if connection.fileno() >= self._most_files():
                 raise self._gate.turn_away(OPEN_FILES, "too many files are open")

@@ -340,7 +340,7 @@ class Reloader:
 
         Raises:
             BeyondSettings: the edit changes a guarded key without the permission.
-            CodedError (CHANGED_MEANWHILE): the settings or the file changed; the message shows the difference.
+            CodedError (CHANGED_MEANWHILE): the settings or the file changed; the message shows how.
             SettingsInvalid: the edit cannot be applied, and the file was not changed; or the file is missing.
             CannotEdit: a key cannot exist.
             CannotWriteSettings: the file cannot be written.

@@ -1,9 +1,11 @@
 """The way in: what happens before a device is welcomed, and how the port closes."""
 
+import gc
 import json
 import logging
 import socket
 from typing import Any
+from urllib.parse import urlsplit
 
 import anyio
 import pytest
@@ -44,6 +46,21 @@ async def test_a_device_with_a_token_is_welcomed_as_the_device_the_token_was_mad
         assert (welcome["type"], welcome["device_id"], welcome["user_id"]) == ("welcome", "laptop", "anna")
         assert welcome["epoch"] == 1
         assert port.link("laptop").epoch == 1
+
+
+async def test_an_accepted_connection_sends_each_frame_at_once() -> None:
+    async with open_port() as port, port.connect():
+        number = urlsplit(port.url).port
+        accepted = [
+            connection
+            for connection in gc.get_objects()
+            if type(connection) is socket.socket
+            and connection.fileno() >= 0
+            and connection.family == socket.AF_INET
+            and connection.getsockname()[1] == number
+            and not connection.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        ]
+        assert [one.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for one in accepted] == [1]
 
 
 async def test_a_token_may_come_in_the_authorization_header() -> None:
