@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from protocol.authority import AGENT, AIMED, Denial, Role, Verb, Whom, denial
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, GatewayId, UserId
 from storage.agents import agents
 from storage.agents.agents import AgentRow, UnknownAgent
@@ -14,30 +14,12 @@ from storage.kernel.rows import Key
 from storage.store import Connection
 
 
-class NotAllowed(HubError):
-    """The permission table forbids the operation; nothing was changed."""
-
-    code = ErrorCode.FORBIDDEN
-
-
 class NoSuchMember(UnknownAgent):
     """The board has no agent of this name; nothing was changed."""
 
     def __init__(self, named: str, board: BoardRow) -> None:
         super().__init__(f"there is no {named} on board {board.name!r}")
         self.hint = f"'hub boards show {board.name}' lists its agents"
-
-
-class NotYourBoard(NotAllowed):
-    """The board belongs to other agents."""
-
-    code = ErrorCode.NOT_YOUR_BOARD
-
-
-class NotGatewayMain(NotAllowed):
-    """Only the main agent of the board's gateway may do this."""
-
-    code = ErrorCode.NOT_GATEWAY_MAIN
 
 
 @dataclass(frozen=True)
@@ -73,7 +55,7 @@ def board_for(c: Connection, caller: Caller, verb: Verb, given: str) -> BoardRow
     """Return the board after checking that the caller may do *verb* on it, without a target agent.
 
     Raises:
-        UnknownBoard, CodedError, NotAllowed
+        UnknownBoard, CodedError
     """
     found = board(c, caller, given)
     require(c, caller, verb, found)
@@ -86,7 +68,7 @@ def target(
     """Return board and agent after checking that the caller may do *verb* to the agent.
 
     Raises:
-        UnknownBoard, CodedError, UnknownAgent, NotAllowed
+        UnknownBoard, CodedError, UnknownAgent,
     """
     found = board(c, caller, board_given)
     # first without the target, so that a forbidden caller cannot probe which agents exist
@@ -108,7 +90,7 @@ def require(
 
     Raises:
         UnknownBoard: the board belongs to another user.
-        NotYourBoard, NotGatewayMain, NotAllowed: the caller lacks the permission.
+        CodedError: the caller lacks the permission.
         UnknownAgent: the target is not on the board.
     """
     if caller.user_id not in (None, board.user_id):
@@ -140,11 +122,11 @@ def main_of(c: Connection, caller: Caller) -> GatewayId:
     """Return the gateway whose main agent is the caller.
 
     Raises:
-        NotGatewayMain: the caller is not a main agent.
+        CodedError: the caller is not a main agent.
     """
     if caller.agent_id is not None and (gateway_id := place(c, caller).main_of) is not None:
         return gateway_id
-    raise NotGatewayMain("only the main agent of a gateway may ask this")
+    raise CodedError(ErrorCode.NOT_GATEWAY_MAIN, "only the main agent of a gateway may ask this")
 
 
 def boards_of(
@@ -188,13 +170,6 @@ def role_of(place: Place, board: BoardRow) -> Role:
 
 
 def _refusal(denied: Denial, board: BoardRow, target: AgentRow | None) -> HubError:
-    match denied.code:
-        case ErrorCode.UNKNOWN_AGENT:
-            named = "such agent" if target is None else f"agent {target.name!r}"
-            return NoSuchMember(named, board)
-        case ErrorCode.NOT_YOUR_BOARD:
-            return NotYourBoard(denied.words)
-        case ErrorCode.NOT_GATEWAY_MAIN:
-            return NotGatewayMain(denied.words)
-        case _:
-            return NotAllowed(denied.words)
+    if denied.code is ErrorCode.UNKNOWN_AGENT:
+        return NoSuchMember("such agent" if target is None else f"agent {target.name!r}", board)
+    return CodedError(denied.code, denied.words)

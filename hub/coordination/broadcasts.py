@@ -22,7 +22,7 @@ from hub.coordination.messages import MOST_WAIT_S, WAIT_S, Messages
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.turns import Turns
-from protocol.errors import CodedError, ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode, LimitReached
 from protocol.ids import BroadcastId, GatewayId, MessageId, RunId, UserId, trace_id_of
 from storage import audit
 from storage.audit import Entry
@@ -49,15 +49,6 @@ POLL_S: Final = 30.0  # another hub may have delivered the last messages
 WAIT_POLL_S: Final = 1.0
 AT_ONCE: Final = 100  # broadcasts per read
 NAME_CHARACTERS: Final = 200  # longest stored name of a refused board
-
-
-class TooManyBoards(HubError):
-    """The broadcast has too many boards; nothing was written."""
-
-    code = ErrorCode.LIMIT_REACHED
-
-    def __init__(self, most: int) -> None:
-        super().__init__(f"a broadcast goes to at most {most} boards (boards_per_broadcast)")
 
 
 class BroadcastStatus(msgspec.Struct, frozen=True):
@@ -120,8 +111,8 @@ class Broadcasts:
                 itself, and reported in the results.
 
         Raises:
-            NotGatewayMain: the caller is an agent, but not a main agent.
-            TooManyBoards, TooManyMessages, CodedError, CodedError, CodedError, BadMessage, MessageTooLong:
+            CodedError: the caller is an agent, but not a main agent.
+            LimitReached, TooManyMessages, CodedError, BadMessage, MessageTooLong:
                 nothing was written.
         """
         gateway_id = await self._gateway_of(caller)
@@ -172,7 +163,7 @@ class Broadcasts:
         Refused boards are looked up again. Leads that have the message, or may have it, get no second one.
 
         Raises:
-            CodedError, NotGatewayMain
+            CodedError: the caller may not, or its message is invalid.
             TooManyMessages: nothing was written.
         """
         seen = await self._seen(caller, id)
@@ -200,7 +191,7 @@ class Broadcasts:
         """Return the current state of a broadcast, without results per board.
 
         Raises:
-            CodedError, NotGatewayMain
+            CodedError
         """
 
         def read(c: Connection) -> BroadcastStatus:
@@ -219,7 +210,7 @@ class Broadcasts:
         """Return the broadcasts visible to the caller, newest first; a main agent sees its gateway's.
 
         Raises:
-            NotGatewayMain
+            CodedError
         """
 
         def read(c: Connection) -> list[BroadcastStatus]:
@@ -237,7 +228,7 @@ class Broadcasts:
     # --- recipients ---
 
     async def _gateway_of(self, caller: Caller) -> GatewayId | None:
-        """Return the gateway of a calling main agent, or None for a person. Raises NotGatewayMain."""
+        """Return the gateway of a calling main agent, or None for a person. Raises CodedError."""
         return await self._store.read(_gateway_of, caller)
 
     def _recipients(
@@ -249,7 +240,9 @@ class Broadcasts:
         matches = list(_found(places, named))
         if len(matches) > self.most_boards:
             self._metrics.limits_reached.labels("boards_per_broadcast").inc()
-            raise TooManyBoards(self.most_boards)
+            raise LimitReached(
+                f"a broadcast goes to at most {self.most_boards} boards", limit="boards_per_broadcast"
+            )
         recipients: dict[str, BoardPlace] = {}
         refused: dict[str, Refused] = {}
         for given, place in matches:

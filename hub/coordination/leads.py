@@ -108,7 +108,7 @@ class Leads:
         the lead is created once the gateway is reachable.
 
         Raises:
-            UnknownBoard, CodedError, NotAllowed, NotYourBoard, NotGatewayMain
+            UnknownBoard,
             CodedError, NoGateway, TooManyAgents, TooManyOfBoards: nothing was written.
             GatewayError: the gateway refused.
         """
@@ -250,8 +250,8 @@ class LeadMessages:
         background.
 
         Raises:
-            UnknownBoard, CodedError, NotAllowed, NotYourBoard, NotGatewayMain
-            CodedError, NoGateway, TooManyAgents, TooManyOfBoards, CodedError, BadMessage, CodedError,
+            UnknownBoard,
+            CodedError, NoGateway, TooManyAgents, TooManyOfBoards, BadMessage,
                 MessageTooLong: nothing was written.
             TooManyMessages: no message was written; the lead may have been created.
             MessageNotDelivered: the message has failed.

@@ -59,7 +59,7 @@ class BoardMemory:
         """Return the board's memory, newest first, and the names of the ids of its writers.
 
         Raises:
-            UnknownBoard, CodedError, NotAllowed
+            UnknownBoard, CodedError
         """
 
         def read(c: Connection) -> tuple[list[MemoryRow], dict[str, str]]:
@@ -88,8 +88,8 @@ class BoardMemory:
             dedupe_key: the caller's idempotency key.
 
         Raises:
-            UnknownBoard, CodedError, NotAllowed
-            CodedError, CodedError, TooManyOfBoards: nothing was written.
+            UnknownBoard,
+            CodedError, TooManyOfBoards: nothing was written.
         """
         found = await self._store.read(authority.board_for, caller, Verb.MEMORY_WRITE, board)
         at, who = now_ms(self._clock), caller.agent_id or caller.actor
@@ -122,7 +122,7 @@ class BoardMemory:
         """Remove an item; a message or question that it answered stays answered. For operators only.
 
         Raises:
-            UnknownBoard, CodedError, CodedError
+            UnknownBoard, CodedError
         """
         found = await self._store.read(authority.board, caller, board)
         at = now_ms(self._clock)
@@ -141,7 +141,7 @@ class BoardMemory:
             self.on_question(replied.question)
 
     def _checked(self, content: str) -> str:
-        """Return the stripped content. Raises CodedError, CodedError."""
+        """Return the stripped content. Raises CodedError."""
         stripped = content.strip()
         if not stripped:
             raise CodedError(ErrorCode.BAD_PARAMS, "content: may not be empty")

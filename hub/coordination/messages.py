@@ -105,7 +105,7 @@ class Messages:
         """Send a message to an agent of a board; return its state after *wait_s* at most.
 
         Raises:
-            UnknownBoard, CodedError, UnknownAgent, NotAllowed, NotYourBoard
+            UnknownBoard, CodedError, UnknownAgent,
             NoSession, BadMessage, CodedError, MessageTooLong, TooManyMessages: nothing was written.
             MessageNotDelivered: the message has failed.
         """

@@ -37,7 +37,7 @@ from protocol.calls import (
     answers_in,
     asking_call_id,
 )
-from protocol.errors import DeliveryError, ErrorCode, HubError, LinkLost
+from protocol.errors import CodedError, DeliveryError, ErrorCode, HubError, LinkLost
 from protocol.ids import AgentId, DeviceId, MemoryId, MessageId, QuestionId, RunId, trace_id_of
 from protocol.work import Action, ToolCall
 from storage import audit
@@ -55,12 +55,6 @@ MOST_OPEN: Final = 200  # per user
 EXPIRED_AT_ONCE: Final = 100
 MOST_ANSWERS: Final = 1_000  # answers per chat text
 Listener = Callable[[QuestionRow], None]
-
-
-class BadQuestion(HubError):
-    """The question or answer is invalid; the message names the problem. Nothing was written."""
-
-    code = ErrorCode.BAD_PARAMS
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,8 +104,8 @@ class Questions:
         """Ask the board's user a question. Return once the question is committed.
 
         Raises:
-            UnknownBoard, CodedError, NotAllowed, NotYourBoard
-            BadQuestion, CodedError, TooManyQuestions, TooManyMessages: nothing was written.
+            UnknownBoard,
+            CodedError, TooManyQuestions, TooManyMessages: nothing was written.
         """
         found = await self._store.read(authority.board_for, caller, Verb.ASK_USER, board)
         id, at = QuestionId(self._ids.fresh()), now_ms(self._clock)
@@ -146,7 +140,7 @@ class Questions:
         """Answer a question. The first answer counts; the same caller may repeat it without effect.
 
         Raises:
-            UnknownQuestion, NotAllowed, BadQuestion
+            CodedError, UnknownQuestion: it is not the caller's to answer, or the text is invalid.
             QuestionSettled: the question has another answer, or has ended.
         """
         answer = _checked("answer", text, ANSWER_CHARACTERS)
@@ -242,7 +236,7 @@ def seen_question(c: Connection, caller: Caller, verb: Verb, id: str) -> Questio
     """Return the question, if the caller may do *verb* to it.
 
     Raises:
-        UnknownQuestion, NotAllowed
+        UnknownQuestion, CodedError
     """
     asked = question_rows.get_question(c, id, user_id=caller.user_id)
     if caller.agent_id is not None:
@@ -253,22 +247,25 @@ def seen_question(c: Connection, caller: Caller, verb: Verb, id: str) -> Questio
 
 
 def _checked(name: str, text: str, most: int) -> str:
-    """Return the stripped text of the field *name*. Raises BadQuestion."""
+    """Return the stripped text of the field *name*. Raises CodedError."""
     stripped = text.strip()
     if not stripped:
-        raise BadQuestion(f"{name}: may not be empty")
+        raise CodedError(ErrorCode.BAD_PARAMS, f"{name}: may not be empty")
     if "\0" in stripped or any("\ud800" <= letter <= "\udfff" for letter in stripped):
-        raise BadQuestion(f"{name}: text has no null character and no half of one")
+        raise CodedError(ErrorCode.BAD_PARAMS, f"{name}: text has no null character and no half of one")
     if len(stripped) > most:
-        raise BadQuestion(f"{name}: expected at most {most} characters, not {len(stripped)}")
+        raise CodedError(
+            ErrorCode.BAD_PARAMS, f"{name}: expected at most {most} characters, not {len(stripped)}"
+        )
     return stripped
 
 
 def _channel(given: str | None) -> str | None:
     stripped = (given or "").strip()
     if len(stripped) > CHANNEL_CHARACTERS or not (stripped.isprintable() or not stripped):
-        raise BadQuestion(
-            f"preferred_channel: it has at most {CHANNEL_CHARACTERS} characters that can be seen"
+        raise CodedError(
+            ErrorCode.BAD_PARAMS,
+            f"preferred_channel: it has at most {CHANNEL_CHARACTERS} characters that can be seen",
         )
     return stripped or None
 

@@ -129,7 +129,7 @@ class Souls:
         """Return the soul of an agent, read from the agent's home.
 
         Raises:
-            UnknownBoard, UnknownAgent, NotAllowed, NoSession, NoGateway
+            UnknownBoard, UnknownAgent, CodedError, NoSession, NoGateway
             GatewayError, DeliveryError, DeviceRefused: the home is unavailable or refused.
         """
         _, target = await self._store.read(authority.target, caller, Verb.SOUL_READ, board, agent)
@@ -151,7 +151,7 @@ class Souls:
         same soul is open, this write waits for it.
 
         Raises:
-            UnknownBoard, UnknownAgent, NotAllowed, NoSession, NoGateway, CodedError, CodedError: nothing
+            UnknownBoard, UnknownAgent, CodedError, NoSession, NoGateway: nothing
                 was committed.
             SoulBusy: another write is still open.
             SoulConflict, SoulNotWritten: the write has failed.
@@ -191,7 +191,7 @@ class Souls:
         """Return the versions that this hub wrote, read or failed to write, newest first.
 
         Raises:
-            UnknownBoard, UnknownAgent, NotAllowed
+            UnknownBoard, UnknownAgent, CodedError
         """
         return await self._store.read(
             _of_target, caller, board, agent, souls.list_versions, limit=limit, after=after
@@ -201,7 +201,7 @@ class Souls:
         """Return the writes, open or settled, newest first.
 
         Raises:
-            UnknownBoard, UnknownAgent, NotAllowed
+            UnknownBoard, UnknownAgent, CodedError
         """
         return await self._store.read(_of_target, caller, board, agent, souls.list_writes, limit=limit)
 
@@ -209,7 +209,7 @@ class Souls:
         """Return a version with its text.
 
         Raises:
-            UnknownBoard, UnknownAgent, NotAllowed, CodedError
+            UnknownBoard, UnknownAgent, CodedError
         """
         return await self._store.read(_of_target, caller, board, agent, souls.get_version, seq)
 

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from hub.coordination import authority
-from hub.coordination.authority import Caller, NotGatewayMain
+from hub.coordination.authority import Caller
 from protocol.authority import AIMED, LAW, Role, Verb, Whom, denial
-from protocol.errors import HubError
+from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import UserId
 from storage.agents import agents
 from storage.agents.agents import AgentRow, UnknownAgent
@@ -15,6 +15,7 @@ from storage.coordination import boards
 from storage.coordination.boards import BoardRow, UnknownBoard
 from storage.store import open_store
 from tests.hub.coordination.garden import AGENTS, CALLERS, EVE, Garden, open_garden
+from tests.support.coded import coded
 from tests.support.families import each
 
 # Written down a second time, so that a change of the law was meant. By verb and target: what the
@@ -159,7 +160,7 @@ async def test_each_sees_the_boards_that_are_its_own(garden: Garden, caller: str
 async def test_only_the_main_agent_of_a_gateway_is_one(garden: Garden) -> None:
     assert await garden.store.read(authority.main_of, garden.callers["main"]) == garden.board.gateway_id
     for caller in ("user", "lead", "worker", "stranger", "idle"):
-        with pytest.raises(NotGatewayMain):
+        with pytest.raises(CodedError, check=coded(ErrorCode.NOT_GATEWAY_MAIN)):
             await garden.store.read(authority.main_of, garden.callers[caller])
 
 

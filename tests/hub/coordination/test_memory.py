@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from hub.clock import IdFactory
-from hub.coordination.authority import NotAllowed
 from hub.coordination.memory import BoardMemory
 from hub.log import Ring
 from hub.metrics import Metrics
@@ -144,9 +143,9 @@ async def test_members_of_a_board_write_and_read_its_memory(bench: Bench, who: s
 
 @pytest.mark.parametrize("who", ["stranger", "foreign_main", "idle"])
 async def test_other_callers_cannot_write_or_read_a_board_memory(bench: Bench, who: str) -> None:
-    with pytest.raises(NotAllowed):
+    with pytest.raises(CodedError, check=coded(ErrorCode.NOT_YOUR_BOARD)):
         await bench.add(who)
-    with pytest.raises(NotAllowed):
+    with pytest.raises(CodedError, check=coded(ErrorCode.NOT_YOUR_BOARD)):
         await bench.read(who)
 
 
