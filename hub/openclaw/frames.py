@@ -136,7 +136,6 @@ class ServerInfo(msgspec.Struct, frozen=True, rename="camel"):
 
     version: str = ""
     boot_id: str = ""
-    conn_id: str = ""
 
 
 class Policy(msgspec.Struct, frozen=True, rename="camel"):

@@ -67,22 +67,18 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     """A session's newest rows, oldest first, and its pending inputs.
 
     Attributes:
-        pending: at most 20, the newest of *pending_total*; older ones are before *pending_before*.
+        pending: the newest, at most 20; older ones are before *pending_before*.
         next_offset: offset of older rows; None if there are none.
         in_flight_run: the active run, according to the gateway, which reports the newest.
         receipts: states of the requested keys that no turn has read: pending.
     """
 
-    session_key: str
     messages: list[Message]
     pending: list[PendingInput]
-    pending_total: int = 0
     pending_before: int | None = None
     next_offset: int | None = None
-    has_more: bool = False
     in_flight_run: str | None = None
     is_running: bool = False
-    session_id: str | None = None
     receipts: Mapping[str, str] = {}
 
     def place(self, key: str) -> int | None:
@@ -114,7 +110,6 @@ class RunWait(msgspec.Struct, frozen=True, kw_only=True):
 
 class _Pending(msgspec.Struct, frozen=True, rename="camel"):
     items: list[PendingInput] = []
-    total: int = 0
     next_before: int | None = None
 
 
@@ -134,15 +129,12 @@ class _SessionInfo(msgspec.Struct, frozen=True, rename="camel"):
 class HistoryAnswer(msgspec.Struct, frozen=True, rename="camel"):
     """Wire format of the answer to ``chat.history``."""
 
-    session_key: str
     messages: list[dict[str, Any]]
     pending_inputs: _Pending = _Pending()
-    has_more: bool = False
     next_offset: int | None = None
     input_receipts: list[_Receipt] = []
     in_flight_run: _InFlight | None = None
     session_info: _SessionInfo = _SessionInfo()
-    session_id: str | None = None
 
 
 class _Reply(msgspec.Struct, frozen=True):
@@ -164,16 +156,12 @@ class WaitAnswer(msgspec.Struct, frozen=True, rename="camel"):
 def history_of(answer: HistoryAnswer) -> History:
     """Convert a session from its wire format."""
     return History(
-        session_key=answer.session_key,
         messages=[_message(row) for row in answer.messages],
         pending=answer.pending_inputs.items,
-        pending_total=answer.pending_inputs.total,
         pending_before=answer.pending_inputs.next_before,
         next_offset=answer.next_offset,
-        has_more=answer.has_more,
         in_flight_run=answer.in_flight_run.run_id if answer.in_flight_run else None,
         is_running=answer.session_info.has_active_run,
-        session_id=answer.session_id,
         receipts={receipt.run_id: receipt.state for receipt in answer.input_receipts},
     )
 
@@ -232,16 +220,12 @@ class AgentEntry(msgspec.Struct, frozen=True):
     """An agent of a gateway."""
 
     id: str
-    name: str | None = None
-    workspace: str = ""
 
 
-class AgentsList(msgspec.Struct, frozen=True, rename="camel"):
-    """Agents of a gateway, with the parts of session keys."""
+class AgentsList(msgspec.Struct, frozen=True):
+    """Agents of a gateway."""
 
     agents: list[AgentEntry]
-    default_id: str = "main"
-    main_key: str = "main"
 
     def find(self, agent_id: str) -> AgentEntry | None:
         """Return the agent with this id, or None."""
@@ -252,8 +236,6 @@ class CreatedAgent(msgspec.Struct, frozen=True, rename="camel"):
     """A newly created agent."""
 
     agent_id: str
-    name: str = ""
-    workspace: str = ""
 
 
 class AgentFile(msgspec.Struct, frozen=True, rename="camel"):
@@ -261,8 +243,6 @@ class AgentFile(msgspec.Struct, frozen=True, rename="camel"):
 
     name: str
     missing: bool = False
-    path: str = ""
-    size: int = 0
     updated_at_ms: float | None = None
     hash: str | None = None
     content: str | None = None
@@ -277,20 +257,14 @@ async def agents_list(gateway: Gateway, *, trace: str | None = None) -> AgentsLi
     return _read(gateway, "agents.list", await gateway.call("agents.list", trace=trace), AgentsList)
 
 
-async def create_agent(
-    gateway: Gateway, name: str, workspace: str | None = None, *, trace: str | None = None
-) -> CreatedAgent:
-    """Create an agent. The gateway derives its id from *name*: lower case, at most 64 characters.
-
-    Args:
-        workspace: a folder at the gateway; by default a new one for this agent.
+async def create_agent(gateway: Gateway, name: str, *, trace: str | None = None) -> CreatedAgent:
+    """Create an agent with a new workspace. Its id is *name* in lower case, at most 64 characters.
 
     Raises:
         GatewayRefused: refused, possibly because the agent exists; the gateway does not say, so check with
             ``agents_list``.
     """
-    asked = {"name": name} | ({} if workspace is None else {"workspace": workspace})
-    payload = await gateway.call("agents.create", asked, trace=trace, needs=Need.ADMIN)
+    payload = await gateway.call("agents.create", {"name": name}, trace=trace, needs=Need.ADMIN)
     return _read(gateway, "agents.create", payload, CreatedAgent)
 
 

@@ -24,7 +24,7 @@ def unheard(run: str) -> Message:
 
 
 def history(*rows: Message, pending: tuple[PendingInput, ...] = (), is_running: bool = False) -> History:
-    return History(session_key="s", messages=list(rows), pending=list(pending), is_running=is_running)
+    return History(messages=list(rows), pending=list(pending), is_running=is_running)
 
 
 def answer(*rows: Message, key: str = "k2") -> str | None:

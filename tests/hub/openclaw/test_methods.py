@@ -28,12 +28,11 @@ MAIN = "agent:main:main"
 
 async def test_agents_are_made_once_and_listed(tmp_path: Path) -> None:
     async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
-        made = await create_agent(visit.client, "Lead-ABC", "/srv/abc")
-        assert (made.agent_id, made.workspace) == ("lead-abc", "/srv/abc")
-        error = await failed(create_agent(visit.client, "Lead-ABC", "/srv/abc"))
+        made = await create_agent(visit.client, "Lead-ABC")
+        assert made.agent_id == "lead-abc"
+        error = await failed(create_agent(visit.client, "Lead-ABC"))
         assert isinstance(error, GatewayRefused) and error.reason == "INVALID_REQUEST"
-        found = (await agents_list(visit.client)).find("lead-abc")
-        assert found is not None and found.workspace == "/srv/abc"
+        assert (await agents_list(visit.client)).find("lead-abc") is not None
 
 
 async def test_of_two_writers_of_one_soul_one_wins_and_the_other_learns_what_is_there(
@@ -222,7 +221,7 @@ async def test_old_rows_and_many_that_wait_are_read_in_pages(tmp_path: Path) -> 
             await agent_wait(visit.client, f"k{number}", timeout_ms=1000)
         newest = await chat_history(visit.client, MAIN, limit=4)
         assert [row.text for row in newest.messages] == ["m3", "ok: m3", "m4", "ok: m4"]
-        assert (newest.has_more, newest.next_offset) == (True, 4)
+        assert newest.next_offset == 4
         older = await chat_history(visit.client, MAIN, limit=4, offset=newest.next_offset)
         assert [row.text for row in older.messages] == ["m1", "ok: m1", "m2", "ok: m2"]
 
@@ -232,7 +231,7 @@ async def test_old_rows_and_many_that_wait_are_read_in_pages(tmp_path: Path) -> 
         for number in range(25):
             await chat_send(visit.client, MAIN, "x", key=f"q{number}", queue_mode=QueueMode.FOLLOWUP)
         page = await chat_history(visit.client, MAIN)
-        assert (len(page.pending), page.pending_total) == (20, 25)
+        assert len(page.pending) == 20
         rest = await chat_history(visit.client, MAIN, pending_before=page.pending_before)
         assert [item.run_id for item in rest.pending] == [f"q{number}" for number in range(5)]
 
