@@ -168,7 +168,7 @@ class Broadcasts:
         """
         seen = await self._seen(caller, id)
         places = await self._store.read(boards.list_places, seen.user_id)
-        named = [one.given for one in seen.refused]
+        named = [refusal.given for refusal in seen.refused]
         recipients, refused = self._recipients(places, seen.gateway_id, named) if named else ([], [])
         at = now_ms(self._clock)
         row = await self._write(

@@ -247,7 +247,7 @@ class Watch:
             is_settled = await self._query(gateway, is_whole=is_whole)
             self._is_offline = False
             self._query_at = self._clock.monotonic() + (QUERY_S if is_settled else MISSING_S)
-        doubtful = [one for one in self._agents.values() if one.is_guessed and not one.runs]
+        doubtful = [agent for agent in self._agents.values() if agent.is_guessed and not agent.runs]
         if doubtful:
             await self._query_turns(gateway, doubtful, because="its last turn is over")
         return 0.0 if self._facts else max(0.0, self._query_at - self._clock.monotonic())
@@ -380,7 +380,7 @@ class Watch:
         for row in rows:
             known[row.remote_id].row = row
         self._agents = {id: one for id, one in known.items() if id in listed}
-        asked = [one for one in self._agents.values() if is_whole or one.runs]
+        asked = [agent for agent in self._agents.values() if is_whole or agent.runs]
         await self._query_turns(gateway, asked, because="as its gateway shows it")
         if self._clock.monotonic() >= self._contact_at and rows:
             at = now_ms(self._clock)

@@ -399,7 +399,9 @@ class Provisioning:
 
     async def _unmade(self) -> list[GatewayAgentRow]:
         """Return the missing agents whose gateway is connected, except those in progress."""
-        ready = {one.name for one in self._fleet.list() if one.health().state is GatewayState.READY}
+        ready = {
+            gateway.name for gateway in self._fleet.list() if gateway.health().state is GatewayState.READY
+        }
         found = list(await self._store.read(gateway_making.list_unmade))
         anew, self._anew = self._anew & ready, self._anew - ready
         for row in await self._store.read(gateways.list_gateways) if anew else ():

@@ -295,7 +295,9 @@ class Budgets:
         day = await self.day_of_agent(agent.id, agent.timezone, agent.model_use.budget_nanos)
         amount = Spent(tokens=tokens, cost_nanos=cost_nanos)
         accounts = [run, day, await self.day_of_hub()]
-        return tuple(one.setting.replace("*", kind) for one in accounts if (kind := one.missing(amount)))
+        return tuple(
+            limited.setting.replace("*", kind) for limited in accounts if (kind := limited.missing(amount))
+        )
 
     def reach(self, account: Account, kind: str, amount: Spent, agent_id: AgentId) -> ModelError:
         """Record that a budget is reached, and return the error to raise."""
@@ -329,7 +331,9 @@ class RunBudget:
         amount = self._budgets.densities.most_of(model, request, price)
         while True:
             accounts = [account for account in await self._accounts() if account.is_limited]
-            short = next(((one, kind, False) for one in accounts if (kind := one.missing(amount))), None)
+            short = next(
+                ((limited, kind, False) for limited in accounts if (kind := limited.missing(amount))), None
+            )
             if short is None:
                 reservation = Reservation(accounts, amount, self._budgets.hold)
                 short = await reservation.missing()

@@ -145,16 +145,16 @@ class Window:
 
     def put_back(self, batch: Sequence[_Sending]) -> None:
         """Return the unanswered calls of a batch to those that wait."""
-        for one in reversed(batch):
-            if not one.is_done:
-                one.is_waiting = True
-                self.waiting.appendleft(one)
+        for sending in reversed(batch):
+            if not sending.is_done:
+                sending.is_waiting = True
+                self.waiting.appendleft(sending)
 
     def withdraw(self, calls: Collection[_Sending]) -> None:
         """Remove calls that wait."""
-        if any(one.is_waiting and not one.is_done for one in calls):
-            own = {id(one) for one in calls}
-            self.waiting = deque(one for one in self.waiting if id(one) not in own)
+        if any(sending.is_waiting and not sending.is_done for sending in calls):
+            own = {id(sending) for sending in calls}
+            self.waiting = deque(sending for sending in self.waiting if id(sending) not in own)
 
     def notify(self) -> None:
         """Wake all tasks that wait for a change."""
@@ -166,8 +166,8 @@ def _characters(sending: _Sending) -> int:
     """Return a bound on the characters of a call as JSON, apart from escapes."""
     source = sending.payload.source
     texts = [*sending.payload.data.values(), *sending.payload.where.values(), source.quote, source.link]
-    changed = [value for one in source.changed for value in (one.before, one.after)]
-    unresolved = [one.words for one in source.unresolved]
+    changed = [value for change in source.changed for value in (change.before, change.after)]
+    unresolved = [date.words for date in source.unresolved]
     lengths = (len(str(text)) for text in (*texts, *changed, *unresolved) if text is not None)
     return _CHARACTERS_AROUND + len(source.path) + sum(lengths)
 
@@ -301,15 +301,15 @@ class Delivery:
         mine = [_Sending(call, is_of_whole=is_whole, is_marked=is_marked) for call in calls]
         window.waiting.extend(mine)
         try:
-            while left := [one for one in mine if not one.is_done]:
+            while left := [sending for sending in mine if not sending.is_done]:
                 if not interrupt.is_winding_up and window.room and window.waiting:
                     await self._send_next(link, order, window)
-                elif interrupt.is_winding_up and all(one.is_waiting for one in left):
+                elif interrupt.is_winding_up and all(sending.is_waiting for sending in left):
                     return False
                 else:
                     await window.changed.wait()
-                for one in left:  # time has passed: those that still wait may be settled meanwhile
-                    one.is_marked = False
+                for sending in left:  # time has passed: those that still wait may be settled meanwhile
+                    sending.is_marked = False
             return True
         finally:
             window.withdraw(mine)
@@ -325,8 +325,8 @@ class Delivery:
                 finally:
                     window.room += 1
                     window.notify()
-                if any(one.why is not _NO_ANSWER for one in left):
-                    sends = max(one.sends for one in left)
+                if any(sending.why is not _NO_ANSWER for sending in left):
+                    sends = max(sending.sends for sending in left)
                     await self._clock.sleep(min(REFUSED_CAP_S, REFUSED_BASE_S * 2.0 ** (sends - 1)))
         finally:
             window.put_back(batch)
@@ -336,34 +336,38 @@ class Delivery:
         self, link: DeviceLink, order: RunOrder, window: Window, batch: Sequence[_Sending]
     ) -> list[_Sending]:
         """Send calls once, and settle those that are answered for good. Return the others."""
-        given_up = [one for one in batch if one.sends >= self._max_sends]
+        given_up = [sending for sending in batch if sending.sends >= self._max_sends]
         settled = [_unknown(one) for one in given_up]
         # Committed before the send: SENT only means that a call may have been sent.
-        marked = {one.call.call_id for one in batch if one.is_marked}
-        ids = [one.call.call_id for one in batch if one.sends < self._max_sends and not one.is_marked]
+        marked = {sending.call.call_id for sending in batch if sending.is_marked}
+        ids = [
+            sending.call.call_id
+            for sending in batch
+            if sending.sends < self._max_sends and not sending.is_marked
+        ]
         if ids:
             held, at = order.held(RunState.RUNNING), now_ms(self._clock)
             marked.update(await self._store.write(mark_sent, held, ids, at=at))
-        for one in batch:  # the owner rejected the others meanwhile
-            one.is_marked = False
-            one.is_done = one.call.call_id not in marked and one.sends < self._max_sends
-        asked = [one for one in batch if one.call.call_id in marked]
+        for sending in batch:  # the owner rejected the others meanwhile
+            sending.is_marked = False
+            sending.is_done = sending.call.call_id not in marked and sending.sends < self._max_sends
+        asked = [sending for sending in batch if sending.call.call_id in marked]
         left: list[_Sending] = []
         done = list(given_up)
         lost: LinkLost | None = None
-        for one, answer in zip(asked, await self._ask(link, order, asked), strict=True):
-            one.sends += 1
+        for sending, answer in zip(asked, await self._ask(link, order, asked), strict=True):
+            sending.sends += 1
             if isinstance(answer, DeliveryError):
-                one.why = _NO_ANSWER
-                left.append(one)
+                sending.why = _NO_ANSWER
+                left.append(sending)
                 lost = answer if isinstance(answer, LinkLost) else lost
             elif may_change(answer):
                 assert answer.error is not None
-                one.why = f"at last: {answer.error.code}: {answer.error.message}"
-                left.append(one)
+                sending.why = f"at last: {answer.error.code}: {answer.error.message}"
+                left.append(sending)
             else:
-                settled.append(_settled(one, answer, link.epoch, order.tables))
-                done.append(one)
+                settled.append(_settled(sending, answer, link.epoch, order.tables))
+                done.append(sending)
         await self._settle(order, window, done, settled)
         if lost is not None:
             raise lost
@@ -375,14 +379,14 @@ class Delivery:
         """Return for each call the device's answer, CallTimedOut or LinkLost."""
         frames = [
             frame_of(
-                one.call.call_id,
-                one.call.table,
-                one.payload,
+                sending.call.call_id,
+                sending.call.table,
+                sending.payload,
                 run_id=order.run_id,
                 agent_id=order.agent_id,
                 deadline_ms=CALL_TIMEOUT_MS,
             )
-            for one in batch
+            for sending in batch
         ]
         answers: dict[str, Answer | DeliveryError] = {}
         while frames:
@@ -400,7 +404,7 @@ class Delivery:
             if frames:
                 # No attempt is counted: the device reads on, or its connection ends.
                 await self._clock.sleep(SLOW_DEVICE_WAIT_S)
-        return [answers[one.call.call_id] for one in batch]
+        return [answers[sending.call.call_id] for sending in batch]
 
     async def _settle(
         self, order: RunOrder, window: Window, sendings: Sequence[_Sending], answers: Sequence[CallAnswer]
@@ -408,19 +412,19 @@ class Delivery:
         if not answers:
             return
         held, at = order.held(RunState.RUNNING), now_ms(self._clock)
-        whole = {one.call.unit_key for one in sendings if one.is_of_whole}
+        whole = {sending.call.unit_key for sending in sendings if sending.is_of_whole}
         outcomes, done = await self._store.write(settle_answers, held, answers, at, whole=whole)
         window.done |= done
-        for one, answer, outcome in zip(sendings, answers, outcomes, strict=True):
+        for sending, answer, outcome in zip(sendings, answers, outcomes, strict=True):
             if isinstance(outcome, Exception):
                 raise outcome
-            one.is_done = True
+            sending.is_done = True
             error = answer.result["error"]
             # the call's unit fails, and the run's errors report it
             if error is not None and not answer.is_deleted:
                 log.warning("call.refused", call_id=answer.call_id, run_id=order.run_id, code=error["code"])
         counts = Counter(
-            (one.call.table, answer.event) for one, answer in zip(sendings, answers, strict=True)
+            (sending.call.table, answer.event) for sending, answer in zip(sendings, answers, strict=True)
         )
         for (table, event), count in counts.items():
             self._metrics.run_items.labels(table, event.name.lower()).inc(count)

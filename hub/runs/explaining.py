@@ -281,8 +281,11 @@ class Explainer:
         if code == "missing" and file.was_read:
             code = "gone"
         elif code == "missing":
-            names = {one.rpartition("/")[2]: one for one in await self._store.read(units.unit_keys, agent.id)}
-            likely = [names[one] for one in get_close_matches(path.rpartition("/")[2], names, MOST_LIKELY)]
+            names = {
+                unit_key.rpartition("/")[2]: unit_key
+                for unit_key in await self._store.read(units.unit_keys, agent.id)
+            }
+            likely = [names[name] for name in get_close_matches(path.rpartition("/")[2], names, MOST_LIKELY)]
             detail = f"; did you mean {' or '.join(likely)}?" if likely else ""
         return [file.reason(code, detail=detail)]
 
@@ -319,7 +322,9 @@ class Explainer:
 
         def read(c: Connection) -> Known:
             known = known_items(c, finder, items)
-            given = item_verdicts.newest_verdicts(c, [one.row.id for one in (*known.here, *known.elsewhere)])
+            given = item_verdicts.newest_verdicts(
+                c, [known_item.row.id for known_item in (*known.here, *known.elsewhere)]
+            )
             names = audit.actor_names(c, {row.actor for row in given.values()})
             file.judges = {id: names[row.actor] for id, row in given.items() if row.state == "done"}
             return known
@@ -334,8 +339,13 @@ class Explainer:
             learns=order.settings.learn,
             with_done=True,
         )
-        paired = {row.id for one in decisions for row in (one.before, one.elsewhere) if row is not None}
-        left = [one.row for one in known.here if one.row.id not in paired]
+        paired = {
+            row.id
+            for decision in decisions
+            for row in (decision.before, decision.elsewhere)
+            if row is not None
+        }
+        left = [known_item.row for known_item in known.here if known_item.row.id not in paired]
 
         def work() -> list[tuple[Place, Reason]]:
             rows = [*_of_items(file, found, decisions), *_of_rows(file, document, left)]
@@ -437,7 +447,9 @@ class _File:
             return "paused", ""
         if past.content_hash:
             return ("other_settings" if is_same else "changed"), ""
-        limits = [one.message for one in newest.errors if not one.unit_key] if newest is not None else []
+        limits = (
+            [error.message for error in newest.errors if not error.unit_key] if newest is not None else []
+        )
         return ("left", limits[0]) if limits else ("unread", "")
 
     def of_row(self, row: ItemRow) -> Reason:

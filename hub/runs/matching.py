@@ -87,7 +87,7 @@ def decide(
     others = {item.ordinal: other for item in pairing.left if (other := elsewhere.find(item)) is not None}
     pairing.match_changed(but=others)
     unwanted = _unwanted_names(known) if learns else frozenset()
-    fresh = _FreshIds(known.finder, [one.row for one in known.here])
+    fresh = _FreshIds(known.finder, [known_item.row for known_item in known.here])
     promised: set[str] = set()
     decisions = []
     for item in found:
@@ -110,7 +110,11 @@ def decide(
 
 def _unwanted_names(known: Known) -> frozenset[str]:
     """Return the names of items that the agent's owner has only ever rejected, and often."""
-    rows = [one.row for one in (*known.here, *known.elsewhere) if one.row.agent_id == known.finder.agent_id]
+    rows = [
+        known_item.row
+        for known_item in (*known.here, *known.elsewhere)
+        if known_item.row.agent_id == known.finder.agent_id
+    ]
     rejected = Counter(row.likeness for row in rows if row.verdict == "rejected")
     others = {row.likeness for row in rows if row.verdict != "rejected"}
     return frozenset(
@@ -143,7 +147,7 @@ class _Pairing:
         self._quoted = {item.quote_hash for item in found}
         self._places = {item.place_hash for item in found}
         self._found = {item.ordinal: item for item in found}
-        self._known = {one.row.id: one for one in here}
+        self._known = {known_item.row.id: known_item for known_item in here}
 
     @property
     def left(self) -> list[FoundItem]:
@@ -152,8 +156,8 @@ class _Pairing:
 
     def match_taken(self, document: Document) -> None:
         """Pair items with rows reported by the device from the same place."""
-        for item, one in pair_by_place(self._found.values(), list(self._known.values()), document):
-            self._pair(item, one)
+        for item, known_item in pair_by_place(self._found.values(), list(self._known.values()), document):
+            self._pair(item, known_item)
             self.taken.add(item.ordinal)
 
     def match_same(self, finder: Finder) -> None:
@@ -234,7 +238,9 @@ class _Pairing:
         measure = measure or _likeness_of
         rows = self._by_key(key, may)
         pairs = (
-            (item, one) for item in self._found.values() for one in rows.get((item.table, key(item)), ())
+            (item, known_item)
+            for item in self._found.values()
+            for known_item in rows.get((item.table, key(item)), ())
         )
         candidates = list(islice(pairs, MOST_COMPARED + 1))
         if len(candidates) > MOST_COMPARED:
@@ -247,9 +253,9 @@ class _Pairing:
 
     def _by_key(self, key: _Key, may: _May) -> dict[tuple[str, object], list[KnownItem]]:
         rows: dict[tuple[str, object], list[KnownItem]] = {}
-        for one in self._known.values():
-            if may(one.row):
-                rows.setdefault((one.row.target_table, key(one.row)), []).append(one)
+        for known_item in self._known.values():
+            if may(known_item.row):
+                rows.setdefault((known_item.row.target_table, key(known_item.row)), []).append(known_item)
         return rows
 
     def _pair(self, item: FoundItem, one: KnownItem) -> None:
@@ -326,7 +332,7 @@ class _Moved:
     def _day(self, main: str) -> str | None:
         """Return the longest date phrase of a title, or None. Returns None after MOST_READ titles."""
         if main not in self._days and len(self._days) < MOST_READ:
-            phrases = (one.words for one in dates_in(main) if one.words in main)
+            phrases = (date.words for date in dates_in(main) if date.words in main)
             self._days[main] = max(phrases, key=len, default=None)
         return self._days.get(main)
 
@@ -369,7 +375,9 @@ def _is_same(item: FoundItem, row: ItemRow) -> bool:
     zones = _zone_of(item.source), _zone_of(row.source)
     if row.data == item.data or None in zones:
         return row.data == item.data
-    data, known = (dates_as_texts(item.declaration, one.data, _zone_of(one.source)) for one in (item, row))
+    data, known = (
+        dates_as_texts(item.declaration, either.data, _zone_of(either.source)) for either in (item, row)
+    )
     return data == known
 
 
@@ -562,31 +570,31 @@ class Elsewhere:
         self._alike: dict[str, list[tuple[KnownItem, date | None]]] = {}
         self._quoted: dict[tuple[str, str], list[tuple[KnownItem, date | None]]] = {}
         self._of_day: dict[tuple[str, date], list[tuple[KnownItem, tuple[str, ...]]]] = {}
-        for one in known:
-            row = one.row
-            if row.answered_at is None and one.call_state is CallState.REJECTED:
+        for known_item in known:
+            row = known_item.row
+            if row.answered_at is None and known_item.call_state is CallState.REJECTED:
                 continue
             day = None if row.date_ms is None else _day(row.date_ms, _zone_of(row.source) or timezone)
-            self._alike.setdefault(row.likeness, []).append((one, day))
-            self._quoted.setdefault((row.target_table, row.quote_hash), []).append((one, day))
+            self._alike.setdefault(row.likeness, []).append((known_item, day))
+            self._quoted.setdefault((row.target_table, row.quote_hash), []).append((known_item, day))
             if day is not None and (table := tables.get(row.target_table)) is not None:
                 words = _specific_words(main_of(table, row.data), row.data)
-                self._of_day.setdefault((row.target_table, day), []).append((one, words))
+                self._of_day.setdefault((row.target_table, day), []).append((known_item, words))
 
     def find(self, item: FoundItem) -> KnownItem | None:
         """Return a known item that contains everything the new item says, or None."""
         alike = islice(self._candidates(item), MOST_LOOKED_AT)
-        found = next((one for one in alike if _covers(item, one.row)), None)
+        found = next((known_item for known_item in alike if _covers(item, known_item.row)), None)
         return found or self._of_same_words(item)
 
     def _of_same_words(self, item: FoundItem) -> KnownItem | None:
         """Return an item of the same quote, under any name, of the same day or reported by its device."""
         today = None if item.date_ms is None else _day(item.date_ms, self._timezone)
         same = (
-            one
-            for one, day in self._quoted.get((item.table, item.words_hash), ())
-            if (is_taken(one.row) or (day == today and _covers(item, one.row)))
-            and not self._is_of_another_day(one.row)
+            known_item
+            for known_item, day in self._quoted.get((item.table, item.words_hash), ())
+            if (is_taken(known_item.row) or (day == today and _covers(item, known_item.row)))
+            and not self._is_of_another_day(known_item.row)
         )
         return next(same, None)
 
@@ -595,21 +603,21 @@ class Elsewhere:
         # a table of an operator declares what makes two rows the same
         is_specific = item.table not in TABLES or len(words_of(item.main)) >= MIN_SPECIFIC_WORDS
         today = None if item.date_ms is None else _day(item.date_ms, self._timezone)
-        for one, day in self._alike.get(item.likeness, ()):
+        for known_item, day in self._alike.get(item.likeness, ()):
             # An item of another day is different; an item without a day says less.
             is_same_day = today is not None and day == today
-            if today is None and self._is_of_another_day(one.row):
+            if today is None and self._is_of_another_day(known_item.row):
                 continue
             if (today is None or is_same_day) and (
-                is_specific or is_same_day or is_same_place(item, one.row)
+                is_specific or is_same_day or is_same_place(item, known_item.row)
             ):
-                yield one
+                yield known_item
         if today is None:
             return
         mine = _specific_words(item.main, item.data)
-        for one, words in self._of_day.get((item.table, today), ()):
-            if one.row.likeness != item.likeness and are_alike(mine, words):
-                yield one
+        for known_item, words in self._of_day.get((item.table, today), ()):
+            if known_item.row.likeness != item.likeness and are_alike(mine, words):
+                yield known_item
 
     def _is_of_another_day(self, row: ItemRow) -> bool:
         """Return True if a row is from the note of another day, because recurring tasks appear in both."""

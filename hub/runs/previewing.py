@@ -570,8 +570,8 @@ class Preview:
         if missing:
             return  # a part was not read, so nothing is known of what it has
         paired = {one.before.id for one in decisions if one.before is not None}
-        for one in known.here:
-            row = one.row
+        for known_item in known.here:
+            row = known_item.row
             is_own = row.agent_id == self.order.agent_id and row.verdict != "rejected"
             if is_own and row.id not in paired:
                 self._counts["removed"] += 1
@@ -656,8 +656,8 @@ class _Planned:
     def added_to(self, known: Known, items: Iterable[FoundItem]) -> Known:
         """Return the known items with these rows in place of older ones, and with similar new ones."""
         unit_key = known.finder.unit_key
-        elsewhere = {one.row.id: one for one in map(self._newer, known.elsewhere)}
-        here = {one.row.id for one in known.here}
+        elsewhere = {known_item.row.id: known_item for known_item in map(self._newer, known.elsewhere)}
+        here = {known_item.row.id for known_item in known.here}
         for item in items:
             keys: list[tuple[Any, ...]] = [("name", item.likeness), ("quote", item.words_hash)]
             if item.date_ms is not None:

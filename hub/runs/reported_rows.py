@@ -89,7 +89,7 @@ def pair_by_place(
     """
     pairs: list[tuple[FoundItem, KnownItem]] = []
     items = {item.ordinal: item for item in found}
-    rows = {one.row.id: one for one in known if is_taken(one.row)}
+    rows = {known_item.row.id: known_item for known_item in known if is_taken(known_item.row)}
     for alike in (_has_the_same_content, _has_the_same_words) if rows else ():
         _pair(items, rows, alike, pairs)
     if rows and len(items) * len(rows) <= MOST_COMPARED:
@@ -107,11 +107,11 @@ def _pair(
     pairs: list[tuple[FoundItem, KnownItem]],
 ) -> None:
     by_table: dict[str, list[KnownItem]] = {}
-    for one in rows.values():
-        by_table.setdefault(one.row.target_table, []).append(one)
+    for known_item in rows.values():
+        by_table.setdefault(known_item.row.target_table, []).append(known_item)
     for item in list(items.values()):
         candidates = by_table.get(item.table, [])
-        known = next((one for one in candidates if alike(item, one.row)), None)
+        known = next((known_item for known_item in candidates if alike(item, known_item.row)), None)
         if known is not None:
             candidates.remove(known)
             pairs.append((item, known))

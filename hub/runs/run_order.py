@@ -103,7 +103,7 @@ def extraction_config_of(
         timezone=agent.timezone,
         allow_cloud=agent.model_use.allow_cloud,
         outside=agent.model_use.outside,
-        redact=tuple(RedactionRule(one.name, one.regex) for one in agent.model_use.redact),
+        redact=tuple(RedactionRule(rule.name, rule.regex) for rule in agent.model_use.redact),
         own_tables=tuple(table for table in tables.own if table.name in agent.data_types),
     )
 
@@ -123,7 +123,7 @@ async def setups_of_due(store: Store, due: Sequence[DueSchedule]) -> Mapping[Age
 
     Agents without variables are left out.
     """
-    agent_ids = [one.schedule.agent_id for one in due if needs_setup(one)]
+    agent_ids = [due_schedule.schedule.agent_id for due_schedule in due if needs_setup(due_schedule)]
     return await store.read(agent_snapshot.setups_of, agent_ids) if agent_ids else {}
 
 

@@ -358,15 +358,16 @@ class Scheduler:
         """Decide the due fires. Return False if no schedule changed by it."""
         decisions: list[FireDecision] = []
         found = await setups_of_due(self._store, due)
-        for one in due:
+        for due_schedule in due:
             await self._let_others_work()
             try:
-                is_run = one.schedule.action == "run"  # a wake has no parameters that could be invalid
-                setup = found.get(one.schedule.agent_id)
-                settings = settings_of(one, self._extractor, setup) if is_run else None
-                decisions.append(decide(one, settings, at, self._ids))
+                # a wake has no parameters that could be invalid
+                is_run = due_schedule.schedule.action == "run"
+                setup = found.get(due_schedule.schedule.agent_id)
+                settings = settings_of(due_schedule, self._extractor, setup) if is_run else None
+                decisions.append(decide(due_schedule, settings, at, self._ids))
             except (BadSchedule, BadPrompt, UndeclaredTable, ValueError) as exc:
-                await self._give_up(term, one.schedule, f"it cannot be read: {exc}")
+                await self._give_up(term, due_schedule.schedule, f"it cannot be read: {exc}")
         try:
             decided = await self._store.write(fires.decide, term, decisions, at, limits=self.limits)
             self._refused.clear()

@@ -135,7 +135,7 @@ class VerdictDelivery:
                 reason=row.reason,
                 sends=row.sends,
             )
-        left = {one.id for one in sent} - {one.id for one in answers}
+        left = {verdict.id for verdict in sent} - {answer.id for answer in answers}
         if left:
             await self._store.write(
                 item_verdicts.put_off, sorted(left), epoch=link.epoch, next_at=at + AGAIN_MS
@@ -237,7 +237,7 @@ def _problems_with_titles(table: DeviceTable, data: dict[str, Any]) -> list[str]
 
 def lacking(table: DeviceTable, data: Record) -> tuple[str, ...]:
     """Return the fields that a row of *table* needs before it can be approved, and does not have."""
-    needed = (one.name for one in table.columns if one.required_to_approve)
+    needed = (column.name for column in table.columns if column.required_to_approve)
     return tuple(name for name in needed if data.get(name) in (None, "", []))
 
 
@@ -255,7 +255,9 @@ def problem_with(item: ItemRow, new: NewVerdict, tables: Tables) -> str | None:
     plain = {name: value for name, value in new.data.items() if not isinstance(value, dict)}
     problems += problems_of(table, plain, _FILLERS, is_partial=True)
     emptied = [
-        one.name for one in table.columns if one.required and new.data.get(one.name, "-") in (None, "")
+        column.name
+        for column in table.columns
+        if column.required and new.data.get(column.name, "-") in (None, "")
     ]
     lacks = lacking(table, item.data | new.data) if new.verdict == "approve" else ()
     problems += [f"{table.name}.{name}: is required" for name in (*emptied, *lacks)]
