@@ -144,7 +144,7 @@ class Questions:
             QuestionSettled: the question has another answer, or has ended.
         """
         answer = _checked("answer", text, ANSWER_CHARACTERS)
-        asked = await self._seen(caller, Verb.QUESTION_ANSWER, id)
+        asked = await self._store.read(seen_question, caller, Verb.QUESTION_ANSWER, id)
         at = now_ms(self._clock)
         given = NewAnswer(
             text=answer,
@@ -227,9 +227,6 @@ class Questions:
         )
         for listener in self._listeners:
             listener(row)
-
-    async def _seen(self, caller: Caller, verb: Verb, id: str) -> QuestionRow:
-        return await self._store.read(seen_question, caller, verb, id)
 
 
 def seen_question(c: Connection, caller: Caller, verb: Verb, id: str) -> QuestionRow:

@@ -432,7 +432,7 @@ class ToGateway:
                 key=key,
                 deliver=stored_letter.deliver,
                 queue_mode=None if stored_letter.queue_mode is None else QueueMode(stored_letter.queue_mode),
-                trace=_trace(sent, key),
+                trace=traceparent_of(sent.trace_id, "message", key),
             )
         except GatewayError as error:
             await self._not_sent(gateway, seen, sent, error)
@@ -660,7 +660,3 @@ class ToGateway:
 
 def _news_of(row: MessageRow) -> dict[str, Any]:
     return {name: getattr(row, name) for name in row.__struct_fields__}
-
-
-def _trace(row: MessageRow, key: str) -> str:
-    return traceparent_of(row.trace_id, "message", key)
