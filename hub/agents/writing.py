@@ -15,12 +15,11 @@ from hub.settings.limit_settings import Limits
 from protocol.agent_status import Lifecycle
 from protocol.ids import AgentId, TemplateId, UserId
 from storage import audit
-from storage.agents import agent_snapshot, agents, made_agents, template_changes, templates
+from storage.agents import agent_snapshot, agents, declared_agents, template_changes, templates
 from storage.agents.agent_snapshot import Setup
 from storage.agents.agents import AgentFields, AgentRow
 from storage.agents.config_changes import ConfigLimits
-from storage.agents.declared_agents import DeclaredAgent
-from storage.agents.made_agents import AgentLimits, Writing
+from storage.agents.declared_agents import AgentLimits, DeclaredAgent, Writing
 from storage.agents.template_changes import Broken
 from storage.agents.templates import TemplateRow, WrittenTemplate
 from storage.audit import Entry
@@ -71,14 +70,14 @@ class AgentWriter:
         actor: str,
         through: Through | None = None,
     ) -> AgentRow:
-        """Create an agent of the user. See ``made_agents.make_agent`` for its errors.
+        """Create an agent of the user. See ``declared_agents.make_agent`` for its errors.
 
         Args:
             through: executes the write, together with others; by default it is a transaction of its own.
         """
         writing = self._writing(actor)
         make = partial(
-            audit.audited(made_agents.make_agent, _entry(writing, "agent.created", "device_name")),
+            audit.audited(declared_agents.make_agent, _entry(writing, "agent.created", "device_name")),
             agent=agent,
             user_id=user_id,
             fresh_id=AgentId(self._ids.fresh()),
@@ -103,7 +102,7 @@ class AgentWriter:
         actor: str,
         through: Through | None = None,
     ) -> AgentRow:
-        """Replace an agent's settings by *agent*. See ``made_agents.edit_agent`` for its errors.
+        """Replace an agent's settings by *agent*. See ``declared_agents.edit_agent`` for its errors.
 
         Args:
             through: as for ``make``.
@@ -123,11 +122,11 @@ class AgentWriter:
         return done
 
     async def remove(self, agent_id: AgentId, *, actor: str) -> AgentRow:
-        """Remove an agent and cancel its waiting runs. See ``made_agents.remove_agent``."""
+        """Remove an agent and cancel its waiting runs. See ``declared_agents.remove_agent``."""
         writing = self._writing(actor)
         entry = _entry(writing, "agent.removed")
         done = await self._store.write(
-            audit.audited(made_agents.remove_agent, lambda removed: entry(removed.agent)),
+            audit.audited(declared_agents.remove_agent, lambda removed: entry(removed.agent)),
             agent_id,
             writing=writing,
         )
@@ -239,7 +238,7 @@ def _check(template: WrittenTemplate) -> None:
 def _edit(c: Connection, agent_id: AgentId, *, writing: Writing, **options: Any) -> AgentRow:
     """Edit an agent, with an audit entry that names the changed fields."""
     before = _fields(agents.get_agent(c, agent_id))
-    done = made_agents.edit_agent(c, agent_id, writing=writing, **options)
+    done = declared_agents.edit_agent(c, agent_id, writing=writing, **options)
     detail = {"agent": done.name, **audit.changed(before, _fields(done))}
     entry = Entry(at=writing.at, actor=writing.actor, event="agent.edited", subject=done.id, detail=detail)
     audit.append_entry(c, entry)

@@ -29,7 +29,7 @@ from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, MessageId, RunId, trace_id_of
 from protocol.messages import MessageKind
 from storage.agents import agent_states
-from storage.agents.made_agents import AgentLimits
+from storage.agents.declared_agents import AgentLimits
 from storage.coordination import boards, gateway_agents, gateway_making, messages
 from storage.coordination.boards import (
     BoardLimits,

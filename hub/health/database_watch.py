@@ -16,8 +16,7 @@ from hub.turns import Turns
 from storage.devices import nodes
 from storage.devices.nodes import LostLease
 from storage.kernel.database import StorageError, Trouble
-from storage.kernel.sqlite import SqliteDatabase
-from storage.kernel.sqlite_files import SqliteFiles
+from storage.kernel.sqlite import SqliteDatabase, SqliteFiles
 from storage.store import Connection, ObservedDatabase
 
 log = Channel(__name__)

@@ -24,7 +24,7 @@ from protocol.lifecycles import FINAL_RUN_STATES, RunEvent, RunState
 from storage import audit
 from storage.agents import agent_moves, agent_states, agents, status_writes
 from storage.agents.agents import AgentRow, UnknownAgent
-from storage.agents.made_agents import AgentOfFile
+from storage.agents.declared_agents import AgentOfFile
 from storage.agents.status_writes import StatusWrite, Written
 from storage.audit import Entry
 from storage.runs import run_claims, run_pauses, runs

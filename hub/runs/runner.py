@@ -41,7 +41,6 @@ from storage.kernel.database import Conflict, StorageError, written_for
 from storage.runs import plans, runs
 from storage.runs.calls import OpenCall, open_calls
 from storage.runs.runs import StaleRun
-from storage.runs.trees import has_settled_tree, settle_tree
 from storage.runs.units import (
     RENEWED_AFTER_MS,
     LedgerEntry,
@@ -49,10 +48,12 @@ from storage.runs.units import (
     UnitRow,
     fail_unit,
     find_unit,
+    has_settled_tree,
     ledger_entries,
     postponed_units,
     renew_entries,
     settle_leaning,
+    settle_tree,
     settle_unit,
     skip_units,
     units_of,

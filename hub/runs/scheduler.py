@@ -35,10 +35,9 @@ from storage import audit
 from storage.audit import Entry
 from storage.devices.nodes import LostLease, Term
 from storage.kernel.database import Conflict, StorageError
-from storage.schedules import fire_rows, fires, first_connects, schedule_rows, schedules
-from storage.schedules.fire_rows import BackfillPlan, BackfillSight, FireRow, FreshRun
+from storage.schedules import fire_rows, fires, schedule_rows, schedules
+from storage.schedules.fire_rows import BackfillPlan, BackfillSight, FireRow, FirstRun, FreshRun
 from storage.schedules.fires import Covered, Decided, FireDecision, QueueLimits
-from storage.schedules.first_connects import FirstRun
 from storage.schedules.schedule_rows import DueSchedule, ScheduleRow
 from storage.schedules.schedules import NextFire, Passed
 from storage.store import Store
@@ -419,7 +418,7 @@ class Scheduler:
                 config_fingerprint=settings.config_fingerprint,
                 settings=msgspec.to_builtins(settings),
             )
-            queued = await self._store.write(first_connects.queue_first_runs, term, [first], at)
+            queued = await self._store.write(fire_rows.queue_first_runs, term, [first], at)
         except (BadPrompt, UndeclaredTable, ValueError, Conflict) as exc:
             await self._give_up(term, schedule, f"its first run cannot be created: {exc}")
             return

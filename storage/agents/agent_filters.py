@@ -9,7 +9,7 @@ from protocol.agent_status import Axis, Kind
 from protocol.requirements import Requirement
 from protocol.vocabularies import Vocabulary
 from storage.agents import capabilities
-from storage.agents.words_in_sql import AXES_OF_AGENTS, words_in_sql
+from storage.agents.agent_states import AXES_OF_AGENTS, words_in_sql
 from storage.schema import agents
 
 

@@ -1,4 +1,10 @@
-"""Declarations of agents, and reconciliation of the agents with hub.toml."""
+"""Declarations of agents, and reconciliation of the agents with hub.toml.
+
+Agents created, changed and removed over the API, by people and by devices.
+
+Agents of hub.toml are changed only there. A removed agent keeps its row and its history; creating an agent
+with its name revives it.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -6,24 +12,44 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 
-from protocol.agent_status import AgentSubtype, AgentType, Kind
+from protocol.agent_status import AgentSubtype, AgentType, Kind, Lifecycle
 from protocol.configs import RESERVED
-from protocol.errors import CodedError, ErrorCode, HubError
-from protocol.ids import AgentId, DeviceId, UserId
+from protocol.errors import CodedError, ErrorCode, HubError, LimitReached
+from protocol.ids import AgentId, DeviceId, RunId, UserId
 from storage import schema
-from storage.agents import agent_moves, agent_states, capabilities, config_changes, templates
-from storage.agents.agents import FILE_AGENTS, AgentFields, AgentRow, agent_in, find_agent_by_name
+from storage.agents import (
+    agent_moves,
+    agent_snapshot,
+    agent_states,
+    capabilities,
+    config_changes,
+    template_changes,
+    templates,
+)
+from storage.agents.agent_moves import AgentTerminated
+from storage.agents.agent_snapshot import Check
+from storage.agents.agents import (
+    FILE_AGENTS,
+    AgentFields,
+    AgentRow,
+    UnknownAgent,
+    agent_in,
+    find_agent_by_name,
+    free_name,
+    get_agent,
+)
 from storage.agents.capabilities import Capability
 from storage.agents.config_changes import NewConfig
 from storage.agents.configs import write_configs
 from storage.agents.lock_turns import let_agent_go
-from storage.agents.templates import TemplateRow
+from storage.agents.templates import TemplateRow, keep_templates
 from storage.connectors import connectors
 from storage.coordination import boards
-from storage.devices import devices, users
-from storage.kernel.rows import readable, sparing
-from storage.schedules import schedules
-from storage.schedules.schedule_rows import DeclaredSchedule
+from storage.devices import devices, pairings, users
+from storage.kernel.rows import fill, readable, sparing
+from storage.runs import run_pauses
+from storage.schedules import schedule_rows, schedules
+from storage.schedules.schedule_rows import DeclaredSchedule, ScheduleRow
 from storage.schema import agents
 
 
@@ -375,3 +401,266 @@ def check_names(c: sa.Connection, *, user_id: UserId, declared: Sequence[Declare
         found = None if whose is None else find_agent_by_name(c, agent.name, user_id=whose)
         if found is not None and found.source != "file" and found.archived_at is None:
             raise NameTaken(agent.name)
+
+
+REMOVED: Final = "the agent was removed"
+
+
+class AgentOfFile(HubError):
+    """Error: hub.toml declares the agent; it is changed there. Nothing was written."""
+
+    code = ErrorCode.MANAGED_BY_FILE
+
+    def __init__(self, agent: AgentRow) -> None:
+        super().__init__(f"agent {agent.name!r} is managed by hub.toml")
+        self.agent = agent
+
+
+class MainAgentStays(HubError):
+    """Error: the agent is the main agent of a gateway, and is removed with it. Nothing was written."""
+
+    code = ErrorCode.MANAGED_BY_FILE
+
+    def __init__(self, agent: AgentRow) -> None:
+        super().__init__(f"agent {agent.name!r} is the main agent of gateway {agent.gateway!r}")
+        self.hint = "it goes when its gateway is taken out of hub.toml"
+
+
+class TooManyAgents(LimitReached):
+    """Error: the maximum number is reached. *limit*: name of the limit. Nothing was written."""
+
+
+class AgentLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits on agents that are not archived and on templates; a refusal names the limit."""
+
+    agents: int = 10_000
+    agents_per_user: int = 1_000
+    templates: int = 200
+
+
+class Writing(msgspec.Struct, frozen=True, kw_only=True):
+    """Context of a write: time, actor and limits.
+
+    Attributes:
+        check: returns the problems of an agent's set-up; pure.
+    """
+
+    at: int
+    actor: str
+    check: Check
+    limits: AgentLimits = AgentLimits()
+    config_limits: config_changes.ConfigLimits | None = None
+
+
+class Removed(msgspec.Struct, frozen=True):
+    """Removed agent, and its waiting runs that were cancelled."""
+
+    agent: AgentRow
+    cancelled: tuple[RunId, ...] = ()
+
+
+_present = sa.select(sa.func.count()).select_from(agents).where(agents.c.deleted_at.is_(None))
+COUNT_AGENTS = _present
+
+
+class PastTime(HubError):
+    """Error: the only time of a schedule is over; nothing was written."""
+
+    code = ErrorCode.BAD_PARAMS
+    hint = "give a time in the future, or start a run by hand"
+
+
+def check_future(place: str, schedule: DeclaredSchedule | None, at: int) -> None:
+    """Check that the only time of a schedule is after *at* (epoch milliseconds). Raises PastTime."""
+    if schedule is not None and schedule.at_ms is not None and schedule.at_ms <= at:
+        raise PastTime(f"{place}.at: it is in the past")
+
+
+def make_agent(
+    c: sa.Connection,
+    agent: DeclaredAgent,
+    *,
+    user_id: UserId,
+    fresh_id: AgentId,
+    fresh_schedule_id: str,
+    lifecycle: Lifecycle = Lifecycle.ACTIVE,
+    may_rename: bool = False,
+    writing: Writing,
+) -> AgentRow:
+    """Create an agent of the user.
+
+    Args:
+        may_rename: use ``name-2``, ``name-3``, ... if the user has or had an agent of that name.
+
+    Raises:
+        CodedError, TooManyAgents, UnknownDevice, UnknownTemplate, CodedError, BadConfig,
+            ConfigLimitReached, BadConfiguration, PastTime: nothing was written.
+    """
+    check_future("schedule", agent.schedule, writing.at)
+    for place, slot in enumerate(agent.slots):
+        check_future(f"slots.{place}", slot, writing.at)
+    keep_templates(c)
+    c.execute(LOCK_USER, {"user": user_id})
+    if may_rename:
+        agent = msgspec.structs.replace(agent, name=free_name(c, user_id, agent.name))
+    device = _device(c, user_id, agent.device_name, writing.at)
+    old = find_agent_by_name(c, agent.name, user_id=user_id)
+    if old is not None and old.archived_at is None:
+        raise CodedError(ErrorCode.NAME_TAKEN, f"there is an agent {agent.name!r} already")
+    check_room(c, user_id, writing.limits)
+    if old is not None and (old.lifecycle == Lifecycle.TERMINATED or old.executor == "gateway"):
+        set_aside(c, old)  # a terminated agent never works again, and an agent of a gateway lived elsewhere
+        old = None
+    id = fresh_id if old is None else old.id
+    at, actor = writing.at, writing.actor
+    if old is None:
+        insert_agent(
+            c, id, agent, device, user_id=user_id, source="api", lifecycle=lifecycle, at=at, actor=actor
+        )
+    else:
+        update_agent(c, old, agent, device, source="api", at=at, actor=actor, back_because="made again")
+        if lifecycle is not Lifecycle.ACTIVE:
+            agent_moves.move_if_legal(c, id, "lifecycle", lifecycle, at=at, actor=actor)
+    schedules.declare(c, id, agent.schedule, fresh_id=fresh_schedule_id, at=at)
+    schedules.declare_slots(c, id, agent.slots, at=at)
+    capabilities.declare(c, id, agent.capabilities, source="api", at=at)
+    _configure(c, id, agent.config, writing)
+    agent_snapshot.check_setup(c, id, check=writing.check)
+    return get_agent(c, id)
+
+
+def edit_agent(
+    c: sa.Connection,
+    agent_id: AgentId,
+    agent: DeclaredAgent,
+    *,
+    fresh_schedule_id: str,
+    revision: int | None = None,
+    replaces_config: bool = False,
+    writing: Writing,
+) -> AgentRow:
+    """Update an agent of the API to *agent*, with its schedules and the named configs.
+
+    Args:
+        replaces_config: also delete the configs that *agent* does not name.
+        revision: the ``config_rev`` that *agent* is based on; refused if another change came between.
+
+    Raises:
+        UnknownAgent, AgentOfFile, AgentTerminated, CodedError, StaleConfig, UnknownDevice,
+            UnknownTemplate, CodedError, BadConfig, ConfigLimitReached, BadConfiguration, PastTime:
+            nothing was written.
+    """
+    keep_templates(c)
+    c.execute(LOCK_USER, {"user": _own(c, agent_id).user_id})
+    config_changes.lock_revision(c, agent_id)
+    old = _own(c, agent_id)  # read again under the lock
+    if old.lifecycle == Lifecycle.TERMINATED:
+        raise AgentTerminated(f"the agent {old.name!r} is terminated, for good; nothing about it changes")
+    if revision is not None and old.config_rev != revision:
+        raise config_changes.StaleConfig(f"agent {old.name!r} changed since it was read")
+    if agent.name != old.name:
+        other = find_agent_by_name(c, agent.name, user_id=old.user_id)
+        if other is not None:
+            raise CodedError(ErrorCode.NAME_TAKEN, f"there is an agent {agent.name!r} already, or was one")
+    device = _device(c, old.user_id, agent.device_name, writing.at)
+    at, actor = writing.at, writing.actor
+    is_rescheduled = schedules.declare(c, agent_id, agent.schedule, fresh_id=fresh_schedule_id, at=at)
+    if is_rescheduled:
+        check_future("schedule", agent.schedule, at)
+    is_rescheduled |= schedules.declare_slots(c, agent_id, agent.slots, at=at)
+    if is_rescheduled or differs(c, old, agent):
+        update_agent(c, old, agent, device, source="api", at=at, actor=actor, back_because="made again")
+    _configure(c, agent_id, agent.config, writing, replaces=replaces_config)
+    agent_snapshot.check_setup(c, agent_id, check=writing.check)
+    template_changes.put_in_error(c, (), [agent_id], at=at, actor=actor)
+    if old.device_name != agent.device_name:
+        run_pauses.follow_agents(c, at, actor=actor)
+    return get_agent(c, agent_id)
+
+
+def remove_agent(c: sa.Connection, agent_id: AgentId, *, writing: Writing) -> Removed:
+    """Remove an agent of the API: archive it and cancel its waiting runs.
+
+    An executing run finishes; the history stays.
+
+    Raises:
+        UnknownAgent, AgentOfFile, MainAgentStays: nothing was written.
+    """
+    config_changes.lock_revision(c, agent_id)
+    old = _own(c, agent_id)
+    if old.gateway_role == "main":
+        raise MainAgentStays(old)
+    archive_agent(c, old, at=writing.at, actor=writing.actor, reason="removed")
+    cancelled = run_pauses.cancel_orphans(c, REMOVED, writing.at, actor=writing.actor)
+    return Removed(get_agent(c, agent_id), tuple(cancelled))
+
+
+def declaration_of(c: sa.Connection, agent: AgentRow) -> DeclaredAgent:
+    """Return the agent's current declaration, without configs and capabilities, which have their own API."""
+    run = [row for row in schedule_rows.schedules_of(c, agent.id) if not _is_removed(row)]
+    slots = [row for row in schedule_rows.slots_of(c, agent.id) if not _is_removed(row)]
+    return fill(
+        DeclaredAgent,
+        agent,
+        user_name=None,
+        prompt=agent.own_prompt,
+        schedule=run[0].declared if run else None,
+        slots=tuple(row.declared for row in slots),
+    )
+
+
+def _is_removed(row: ScheduleRow) -> bool:
+    return not row.enabled and row.paused_reason in (schedule_rows.REMOVED, None)
+
+
+def _own(c: sa.Connection, agent_id: AgentId) -> AgentRow:
+    agent = get_agent(c, agent_id)
+    if agent.archived_at is not None:
+        raise UnknownAgent(f"the agent {agent.name!r} was removed")
+    if agent.source == "file":
+        raise AgentOfFile(agent)
+    return agent
+
+
+def _device(c: sa.Connection, user_id: UserId, name: str | None, at: int) -> devices.DeviceRow | None:
+    if name is None:
+        return None
+    found = [one for one in devices.devices_called(c, name) if one.user_id == user_id]
+    if not found:
+        raise pairings.unknown_device(c, name, user_id=user_id, at=at)
+    return found[0]
+
+
+def set_aside(c: sa.Connection, agent: AgentRow) -> None:
+    """Rename an archived agent, so that a new agent can have its name."""
+    c.execute(SET_ASIDE, {"agent": agent.id, "called": f"{agent.name}~{agent.id}"})
+
+
+def check_room(c: sa.Connection, user_id: UserId, limits: AgentLimits) -> None:
+    """Check the limits on agents; raise TooManyAgents if the user or the hub has the maximum."""
+    if c.execute(COUNT_AGENTS).scalar_one() >= limits.agents:
+        raise TooManyAgents(f"there are {limits.agents} agents already", limit="agents")
+    own = c.execute(_present.where(agents.c.user_id == user_id)).scalar_one()
+    if own >= limits.agents_per_user:
+        message = f"agents of this user: {own}, the most is {limits.agents_per_user}; terminated ones count"
+        raise TooManyAgents(message, limit="agents_per_user")
+
+
+def _configure(
+    c: sa.Connection,
+    agent_id: AgentId,
+    configs: Sequence[NewConfig],
+    writing: Writing,
+    *,
+    replaces: bool = False,
+) -> None:
+    if configs or replaces:
+        config_changes.change(
+            c,
+            agent_id,
+            configs,
+            replaces=replaces,
+            at=writing.at,
+            actor=writing.actor,
+            limits=writing.config_limits,
+        )

@@ -9,11 +9,10 @@ import sqlalchemy as sa
 from protocol.agent_status import Axes, Lifecycle
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, GatewayId, UserId
-from storage.agents import agent_moves, agent_states, made_agents
+from storage.agents import agent_moves, agent_states, declared_agents
 from storage.agents.agent_moves import axes_in
 from storage.agents.agents import AgentRow, find_agent_by_name, free_name, get_agent
-from storage.agents.declared_agents import LOCK_USER, archive_agent
-from storage.agents.made_agents import AgentLimits
+from storage.agents.declared_agents import LOCK_USER, AgentLimits, archive_agent
 from storage.kernel.rows import columns_of, fill, fill_each, readable, sparing
 from storage.schema import agent_states as states
 from storage.schema import agent_tokens, agents, gateway_agents, gateways
@@ -232,7 +231,7 @@ def make_gateway_agent(
     if old is not None and old.archived_at is None:
         raise CodedError(ErrorCode.NAME_TAKEN, f"there is an agent {name!r} already")
     if limits is not None:
-        made_agents.check_room(c, user_id, limits)
+        declared_agents.check_room(c, user_id, limits)
     lived = None if old is None else find_gateway_agent(c, old.id)
     if (
         old is not None
@@ -244,7 +243,7 @@ def make_gateway_agent(
         _revive(c, old, at=at, actor=actor)
         return _present(c, old.id)
     if old is not None:
-        made_agents.set_aside(c, old)
+        declared_agents.set_aside(c, old)
     row = _Fresh(gateway_id, user_id, name, role, remote_id or worker_remote_id(fresh_id), fresh_id)
     return _insert(
         c,

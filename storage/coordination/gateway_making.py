@@ -13,7 +13,7 @@ from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, BootId, GatewayId
 from storage import audit
 from storage.agents.agents import free_name, get_agent
-from storage.agents.made_agents import AgentLimits
+from storage.agents.declared_agents import AgentLimits
 from storage.coordination import boards
 from storage.coordination.boards import DEFAULT_LIMITS, BoardLimits, MemberRow, get_board, lock_board
 from storage.coordination.gateway_agents import (

@@ -21,8 +21,7 @@ from protocol.ids import (
 )
 from protocol.messages import DELIVERED, MESSAGE, MessageEvent, MessageKind, MessageState
 from storage import audit
-from storage.coordination.board_memory import MemoryRow, NewMemory, add_memory
-from storage.coordination.boards import lock_board
+from storage.coordination.boards import MemoryRow, NewMemory, add_memory, lock_board
 from storage.kernel.rows import (
     Key,
     columns_of,

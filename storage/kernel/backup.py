@@ -32,7 +32,7 @@ from storage.kernel.database import (
     translation,
 )
 from storage.kernel.migrate import refusal
-from storage.kernel.sqlite_files import find_damages
+from storage.kernel.sqlite import find_damages
 
 FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"

@@ -58,7 +58,7 @@ def is_lone(job: Callable[..., Any]) -> bool:
 
 
 class Trouble(StrEnum):
-    """Condition in which a database does not work; see ``storage.database_health``."""
+    """Condition in which a database does not work; see ``storage.store``."""
 
     DAMAGED = "damaged"  # its file is not what was written
     REPLACED = "replaced"  # another file is in its place

@@ -30,7 +30,7 @@ from storage.runs.items import (
     change_of,
     note_answers,
 )
-from storage.runs.trees import spoil_trees_of_device
+from storage.runs.units import spoil_trees_of_device
 from storage.schema import agents, device_stores, items, run_calls, unit_ledger
 
 Cause = Literal["first", "store_older", "store_replaced", "hub_older", "asked"]

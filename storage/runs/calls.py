@@ -12,8 +12,7 @@ from protocol.ids import CallId, DeviceId, RunId
 from protocol.lifecycles import CALL, CallEvent, CallState, UnitState
 from storage.kernel.columns import Int, in_parts, spelled
 from storage.kernel.database import lone
-from storage.kernel.many_rows import execute_for_each
-from storage.kernel.rows import columns_of, fill_each
+from storage.kernel.rows import columns_of, execute_for_each, fill_each
 from storage.runs.excerpts import drop_excerpts
 from storage.runs.items import note_answers, note_rows_deleted
 from storage.runs.runs import HeldRun, check_held, units_counted

@@ -12,8 +12,7 @@ import sqlalchemy as sa
 
 from protocol.ids import DeviceId
 from storage.kernel.columns import in_parts
-from storage.kernel.many_rows import execute_for_each
-from storage.kernel.rows import fill
+from storage.kernel.rows import execute_for_each, fill
 from storage.schema import item_excerpts, items
 
 RESEALED: Final = 500  # in one transaction

@@ -18,8 +18,7 @@ from protocol.lifecycles import FINAL_RUN_STATES, CallState, RunState
 from protocol.tables import DeviceTable
 from storage.agents import configs
 from storage.kernel.columns import Int, in_parts
-from storage.kernel.many_rows import execute_for_each
-from storage.kernel.rows import columns_of, fill, listed, values_of
+from storage.kernel.rows import columns_of, execute_for_each, fill, listed, values_of
 from storage.runs.excerpts import drop_excerpts
 from storage.schema import agents, devices, items, run_calls, runs
 

@@ -27,7 +27,7 @@ import sqlalchemy as sa
 
 from storage.kernel.columns import Int
 from storage.retention import ANSWERS_FROM
-from storage.runs.trees import spoil_trees_of
+from storage.runs.units import spoil_trees_of
 from storage.schema import agents, devices, hub, items, run_calls, runs, unit_ledger
 
 ROWS = 500  # examined in one transaction

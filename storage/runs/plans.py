@@ -15,8 +15,7 @@ from storage.connectors import seen_messages
 from storage.connectors.seen_messages import State
 from storage.kernel.columns import Int, as_stored, in_parts
 from storage.kernel.database import Conflict
-from storage.kernel.many_rows import execute_for_each
-from storage.kernel.rows import columns_of, values_of
+from storage.kernel.rows import columns_of, execute_for_each, values_of
 from storage.runs.calls import AMONG, IS_OPEN, OF_UNIT, OPEN_CALLS_OF_UNIT, OpenCall, count_calls
 from storage.runs.excerpts import SealedExcerpt, put_excerpts
 from storage.runs.items import (

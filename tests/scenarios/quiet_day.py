@@ -23,7 +23,7 @@ from hub.settings.limit_settings import RetentionSettings
 from protocol.lifecycles import RunEvent, RunOutcome
 from storage import audit
 from storage.agents import measurements
-from storage.runs import run_moves, runs, trees
+from storage.runs import run_moves, runs, units
 from storage.runs.runs import RunRow
 from tests.scenarios.ninety_days import DAY_MS, HOUR_MS, Inside
 
@@ -69,8 +69,8 @@ class QuietDay(Inside):
     def _run(self, c: sa.Connection, run: RunRow) -> None:
         at = self.file.at
         held = run_moves.move(c, run.held, RunEvent.ACKNOWLEDGED, at=at, actor="device")
-        if not trees.has_settled_tree(c, held, "as it was", at):
-            trees.settle_tree(c, held, "as it was", {})
+        if not units.has_settled_tree(c, held, "as it was", at):
+            units.settle_tree(c, held, "as it was", {})
         runs.note_progress(c, held, FILES, at, unchanged=FILES)
         run_moves.move(c, held, RunEvent.FINISHED, at=at, actor="hub", outcome=RunOutcome.SUCCESS)
         audit.record(

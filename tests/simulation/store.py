@@ -17,7 +17,7 @@ import anyio
 import sqlalchemy as sa
 
 from storage.kernel.database import Busy, Unavailable, translated
-from storage.runs import trees
+from storage.runs import units
 from storage.schema import metadata
 from tests.simulation.answers import POLLS, RENEWALS, Answers, name_of
 from tests.simulation.dice import Dice
@@ -70,7 +70,7 @@ class Commit:
         self.touched = touched
 
 
-JUDGED = {trees.has_settled_tree}  # jobs whose answer a law checks even if they wrote nothing
+JUDGED = {units.has_settled_tree}  # jobs whose answer a law checks even if they wrote nothing
 
 
 class Disk:

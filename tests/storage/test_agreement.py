@@ -16,7 +16,7 @@ from storage.runs.agreement import ReportedRow, Resent
 from storage.runs.calls import ReportedVerdict
 from storage.runs.excerpts import SealedExcerpt
 from storage.runs.items import TAKEN, ItemRow
-from storage.runs.trees import SPOILED, has_settled_tree, settle_tree
+from storage.runs.units import SPOILED, has_settled_tree, settle_tree
 from storage.schema import devices, folder_trees, run_units, unit_ledger
 from storage.schema import items as item_table
 from tests.storage.rows import AT, make_agent, running, settle_call

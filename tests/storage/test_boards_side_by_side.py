@@ -8,11 +8,11 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import BoardId
-from storage.coordination import board_memory, boards
-from storage.coordination.board_memory import MemoryLimits
+from storage.coordination import boards
 from storage.coordination.boards import (
     BoardLimits,
     BoardNameTaken,
+    MemoryLimits,
     OnAnotherBoard,
     TooManyOfBoards,
     get_board,
@@ -121,8 +121,8 @@ async def test_the_last_item_that_a_board_may_remember_is_written_once(
         postgres,
         url,
         hubs,
-        lambda c: board_memory.add_memory(c, test_board_memory.new("m-1"), full),
-        refusal(TooManyOfBoards, lambda c: board_memory.add_memory(c, test_board_memory.new("m-2"), full)),
+        lambda c: boards.add_memory(c, test_board_memory.new("m-1"), full),
+        refusal(TooManyOfBoards, lambda c: boards.add_memory(c, test_board_memory.new("m-2"), full)),
     )
 
 

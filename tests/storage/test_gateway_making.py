@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, BoardId, BootId, GatewayId, NodeId
 from storage import audit
-from storage.agents.made_agents import AgentLimits, TooManyAgents
+from storage.agents.declared_agents import AgentLimits, TooManyAgents
 from storage.coordination import boards, gateway_agents, gateway_making
 from storage.coordination.boards import BoardLimits, TooManyOfBoards, create_board, edit_board, lead_of
 from storage.coordination.gateway_agents import GatewayAgentRow

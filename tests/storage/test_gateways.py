@@ -9,10 +9,9 @@ from protocol.agent_status import Activity, ExhaustReason
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, GatewayId, UserId
 from storage import audit
-from storage.agents import agent_moves, agent_states, agents, made_agents, status_writes
+from storage.agents import agent_moves, agent_states, agents, declared_agents, status_writes
 from storage.agents.agents import AgentRow
-from storage.agents.declared_agents import DeclaredAgent
-from storage.agents.made_agents import AgentLimits, MainAgentStays, TooManyAgents
+from storage.agents.declared_agents import AgentLimits, DeclaredAgent, MainAgentStays, TooManyAgents
 from storage.coordination import gateway_agents, gateways
 from storage.coordination.gateway_agents import GatewayAgentRow, RemoteIdTaken
 from storage.coordination.gateways import (
@@ -165,7 +164,7 @@ def test_a_main_agent_whose_name_is_taken_gets_a_number(c: sa.Connection) -> Non
 def test_a_main_agent_stays_as_long_as_its_gateway(c: sa.Connection) -> None:
     put(c, OFFICE)
     with pytest.raises(MainAgentStays):
-        made_agents.remove_agent(c, AgentId("main-office"), writing=WRITING)
+        declared_agents.remove_agent(c, AgentId("main-office"), writing=WRITING)
 
 
 def test_a_user_keeps_their_gateway(c: sa.Connection) -> None:
@@ -210,7 +209,7 @@ def test_there_may_be_so_many_agents(c: sa.Connection) -> None:
 def test_a_worker_that_was_removed_comes_back_as_the_one_it_was(c: sa.Connection) -> None:
     put(c, OFFICE)
     row = worker(c)
-    made_agents.remove_agent(c, row.agent_id, writing=WRITING)
+    declared_agents.remove_agent(c, row.agent_id, writing=WRITING)
     assert gateway_agents.list_gateway_agents(c, row.gateway_id) == [
         gateway_agents.find_main_agent(c, row.gateway_id)
     ]
@@ -220,20 +219,20 @@ def test_a_worker_that_was_removed_comes_back_as_the_one_it_was(c: sa.Connection
 
 def test_an_id_of_a_removed_agent_may_be_anothers(c: sa.Connection) -> None:
     put(c, OFFICE)
-    made_agents.remove_agent(c, worker(c, remote_id="main").agent_id, writing=WRITING)
+    declared_agents.remove_agent(c, worker(c, remote_id="main").agent_id, writing=WRITING)
     assert worker(c, "other", remote_id="main").agent_id == "agent-other"
 
 
 def test_a_removed_agent_leaves_its_name_to_one_of_a_device_and_the_other_way_round(c: sa.Connection) -> None:
     put(c, OFFICE)
     mail = worker(c, "mail", id="first")
-    made_agents.remove_agent(c, mail.agent_id, writing=WRITING)
+    declared_agents.remove_agent(c, mail.agent_id, writing=WRITING)
     made = make(c)
     assert (made.id, made.executor, made.gateway) == ("a-1", "device", None)
-    made_agents.remove_agent(c, made.id, writing=WRITING)
+    declared_agents.remove_agent(c, made.id, writing=WRITING)
     again = worker(c, "mail", id="third")
     assert again.agent_id == "third"
-    made_agents.remove_agent(c, again.agent_id, writing=WRITING)
+    declared_agents.remove_agent(c, again.agent_id, writing=WRITING)
     declare(c, DeclaredAgent(name="mail", device_name="laptop", paths=("mail",)))
     declared = agents.find_agent_by_name(c, "mail")
     assert declared is not None
@@ -251,11 +250,11 @@ def test_no_run_of_it_is_started(c: sa.Connection) -> None:
 def test_what_is_said_of_it_can_be_changed(c: sa.Connection) -> None:
     put(c, OFFICE)
     row = agents.get_agent(c, worker(c).agent_id)
-    said = made_agents.declaration_of(c, row)
+    said = declared_agents.declaration_of(c, row)
     changed = DeclaredAgent(
         **{name: getattr(said, name) for name in said.__struct_fields__} | {"name": "desk"}
     )
-    done = made_agents.edit_agent(c, row.id, changed, fresh_schedule_id="s", writing=WRITING)
+    done = declared_agents.edit_agent(c, row.id, changed, fresh_schedule_id="s", writing=WRITING)
     assert (done.name, done.executor, done.gateway, done.device_id) == ("desk", "gateway", "office", None)
 
 

@@ -7,12 +7,18 @@ import sqlalchemy as sa
 from protocol.agent_status import AgentType, Lifecycle
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId, UserId
-from storage.agents import agent_moves, agent_states, agents, configs, made_agents, template_changes
+from storage.agents import agent_moves, agent_states, agents, configs, declared_agents, template_changes
 from storage.agents.agent_snapshot import BadConfiguration
 from storage.agents.agents import AgentRow, UnknownAgent
 from storage.agents.config_changes import NewConfig, StaleConfig
-from storage.agents.declared_agents import DeclaredAgent, NameTaken
-from storage.agents.made_agents import AgentLimits, AgentOfFile, TooManyAgents, Writing
+from storage.agents.declared_agents import (
+    AgentLimits,
+    AgentOfFile,
+    DeclaredAgent,
+    NameTaken,
+    TooManyAgents,
+    Writing,
+)
 from storage.agents.template_changes import Broken
 from storage.devices import devices, users
 from storage.devices.devices import UnknownDevice
@@ -60,7 +66,7 @@ def make(
     lifecycle: Lifecycle = Lifecycle.ACTIVE,
     writing: Writing = WRITING,
 ) -> AgentRow:
-    return made_agents.make_agent(
+    return declared_agents.make_agent(
         c,
         agent,
         user_id=user_id or owner(c),
@@ -72,7 +78,7 @@ def make(
 
 
 def edit(c: sa.Connection, agent: DeclaredAgent, *, revision: int | None = None) -> AgentRow:
-    return made_agents.edit_agent(
+    return declared_agents.edit_agent(
         c, AgentId("a-1"), agent, fresh_schedule_id="s-2", revision=revision, writing=WRITING
     )
 
@@ -85,7 +91,7 @@ def lifecycles(c: sa.Connection, id: str = "a-1") -> list[str]:
 def test_an_agent_is_created_with_all_declared_fields(c: sa.Connection) -> None:
     made = make(c)
     assert (made.source, made.lifecycle, made.device_name) == ("api", "active", "laptop")
-    said = made_agents.declaration_of(c, made)
+    said = declared_agents.declaration_of(c, made)
     assert said == msgspec.structs.replace(MAIL, config=())
     assert configs.configuration_of(c, made.id) == {"depth": 3}
     assert lifecycles(c) == ["created", "initializing", "ready", "active"]
@@ -112,7 +118,7 @@ def test_an_external_id_belongs_to_one_agent(c: sa.Connection) -> None:
     other = msgspec.structs.replace(MAIL, name="other")
     with pytest.raises(CodedError, check=coded(ErrorCode.NAME_TAKEN), match="'mail'"):
         make(c, other, id="a-2")
-    made_agents.remove_agent(c, AgentId("a-1"), writing=WRITING)
+    declared_agents.remove_agent(c, AgentId("a-1"), writing=WRITING)
     assert make(c, other, id="a-2").external_id == "crm-7"
     assert agents.get_agent(c, AgentId("a-1")).external_id is None
 
@@ -146,7 +152,7 @@ def test_an_agent_that_is_not_set_up_right_is_not_made(c: sa.Connection) -> None
 
 def test_an_edit_changes_the_given_fields_and_is_a_new_revision(c: sa.Connection) -> None:
     made = make(c)
-    said = made_agents.declaration_of(c, made)
+    said = declared_agents.declaration_of(c, made)
     hourly = DeclaredSchedule(kind="every", every_ms=3_600_000)
     changed = msgspec.structs.replace(
         said, name="post", prompt="Find notes.", schedule=hourly, max_concurrent_runs=1
@@ -154,23 +160,23 @@ def test_an_edit_changes_the_given_fields_and_is_a_new_revision(c: sa.Connection
     done = edit(c, changed)
     assert (done.id, done.name, done.prompt) == (made.id, "post", "Find notes.")
     assert done.config_rev > made.config_rev
-    assert made_agents.declaration_of(c, done) == changed
+    assert declared_agents.declaration_of(c, done) == changed
     assert edit(c, changed).config_rev == done.config_rev
     assert (
-        made_agents.declaration_of(c, edit(c, msgspec.structs.replace(changed, schedule=None))).schedule
+        declared_agents.declaration_of(c, edit(c, msgspec.structs.replace(changed, schedule=None))).schedule
         is None
     )
 
 
 def test_a_new_config_is_added_to_the_others(c: sa.Connection) -> None:
-    said = made_agents.declaration_of(c, make(c))
+    said = declared_agents.declaration_of(c, make(c))
     edit(c, msgspec.structs.replace(said, config=(NewConfig(key="mode", value="fast"),)))
     assert configs.configuration_of(c, AgentId("a-1")) == {"depth": 3, "mode": "fast"}
 
 
 def test_an_edit_by_who_has_read_another_revision_is_refused(c: sa.Connection) -> None:
     made = make(c)
-    said = made_agents.declaration_of(c, made)
+    said = declared_agents.declaration_of(c, made)
     edit(c, msgspec.structs.replace(said, prompt="Find notes."), revision=made.config_rev)
     with pytest.raises(StaleConfig, match="changed since it was read"):
         edit(c, said, revision=made.config_rev)
@@ -180,7 +186,7 @@ def test_runs_that_wait_follow_an_agent_to_another_device(c: sa.Connection) -> N
     made = make(c)
     owner(c, "desk")
     run = make_run(c, agent=made)
-    said = made_agents.declaration_of(c, made)
+    said = declared_agents.declaration_of(c, made)
     assert edit(c, msgspec.structs.replace(said, device_name="desk")).device_name == "desk"
     assert runs.get_run(c, run.id).device_id == "device-desk"
 
@@ -188,20 +194,20 @@ def test_runs_that_wait_follow_an_agent_to_another_device(c: sa.Connection) -> N
 def test_a_removed_agent_is_archived_and_its_waiting_runs_are_cancelled(c: sa.Connection) -> None:
     made = make(c)
     run = make_run(c, agent=made)
-    removed = made_agents.remove_agent(c, made.id, writing=WRITING)
+    removed = declared_agents.remove_agent(c, made.id, writing=WRITING)
     assert removed.cancelled == (run.id,)
     assert (removed.agent.archived_at, removed.agent.lifecycle) == (AT, "paused")
     assert agents.list_agents(c) == []
     assert all(not row.enabled for row in schedule_rows.schedules_of(c, made.id))
     with pytest.raises(UnknownAgent):
-        made_agents.remove_agent(c, made.id, writing=WRITING)
+        declared_agents.remove_agent(c, made.id, writing=WRITING)
     with pytest.raises(UnknownAgent):
         edit(c, MAIL)
 
 
 def test_an_agent_that_is_made_again_is_the_same_one_with_its_history(c: sa.Connection) -> None:
     make(c)
-    made_agents.remove_agent(c, AgentId("a-1"), writing=WRITING)
+    declared_agents.remove_agent(c, AgentId("a-1"), writing=WRITING)
     again = make(c, msgspec.structs.replace(MAIL, prompt="Find notes."), id="a-2")
     assert (again.id, again.prompt, again.lifecycle, again.archived_at) == (
         "a-1",
@@ -215,7 +221,7 @@ def test_an_agent_that_is_made_again_is_the_same_one_with_its_history(c: sa.Conn
 def test_an_agent_that_was_terminated_never_comes_back_another_takes_its_name(c: sa.Connection) -> None:
     made = make(c)
     agent_moves.move(c, made.id, "lifecycle", "terminated", at=AT, actor="anna")
-    made_agents.remove_agent(c, made.id, writing=WRITING)
+    declared_agents.remove_agent(c, made.id, writing=WRITING)
     again = make(c, id="a-2")
     assert (again.id, again.lifecycle) == ("a-2", "active")
     assert agents.get_agent(c, made.id).name == "mail~a-1"
@@ -225,16 +231,16 @@ def test_an_agent_of_the_file_is_changed_there_alone(c: sa.Connection) -> None:
     declare(c, DeclaredAgent(name="inbox", device_name="laptop"))
     id = AgentId("agent-inbox")
     with pytest.raises(AgentOfFile, match="'inbox' is managed by hub"):
-        made_agents.remove_agent(c, id, writing=WRITING)
+        declared_agents.remove_agent(c, id, writing=WRITING)
     with pytest.raises(AgentOfFile):
-        made_agents.edit_agent(c, id, MAIL, fresh_schedule_id="s", writing=WRITING)
+        declared_agents.edit_agent(c, id, MAIL, fresh_schedule_id="s", writing=WRITING)
 
 
 def test_the_file_and_the_api_may_take_up_what_the_other_let_go(c: sa.Connection) -> None:
     declare(c, DeclaredAgent(name="mail", device_name="laptop"))
     declare(c)
     assert make(c, id="a-2").id == "agent-mail"
-    made_agents.remove_agent(c, AgentId("agent-mail"), writing=WRITING)
+    declared_agents.remove_agent(c, AgentId("agent-mail"), writing=WRITING)
     declare(c, DeclaredAgent(name="mail", device_name="laptop"))
     (agent,) = agents.list_agents(c)
     assert (agent.id, agent.source, agent.lifecycle) == ("agent-mail", "file", "active")
@@ -246,4 +252,4 @@ def test_an_agent_that_was_in_error_for_its_set_up_is_well_once_an_edit_sets_it_
     made = make(c)
     template_changes.put_in_error(c, [Broken(made.id, "mail", "me", ("no good",))], None, at=AT, actor="anna")
     assert agents.get_agent(c, made.id).health == "error"
-    assert edit(c, made_agents.declaration_of(c, made)).health == "ok"
+    assert edit(c, declared_agents.declaration_of(c, made)).health == "ok"

@@ -10,7 +10,7 @@ from protocol.ids import AgentId, BoardId, BootId, BroadcastId, DeviceId, Gatewa
 from protocol.messages import MESSAGE, MessageEvent, MessageKind, MessageState
 from storage import audit, retention
 from storage.coordination import boards, gateway_agents, message_rows, messages
-from storage.coordination.board_memory import MemoryFilter, MemoryRow, NewMemory, add_memory, list_memory
+from storage.coordination.boards import MemoryFilter, MemoryRow, NewMemory, add_memory, list_memory
 from storage.coordination.message_rows import MessageRow, UnknownMessage
 from storage.coordination.messages import (
     BadMessage,

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from protocol.ids import AgentId, MemoryId, MessageId
 from protocol.messages import MessageEvent, MessageKind, MessageState
 from storage.coordination import message_rows, messages
-from storage.coordination.board_memory import NewMemory
+from storage.coordination.boards import NewMemory
 from storage.coordination.message_rows import MessageRow
 from storage.coordination.messages import NewMessage
 from storage.coordination.questions import Replied, ReplyIds, add_reply

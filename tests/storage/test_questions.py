@@ -12,16 +12,8 @@ from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, MemoryId, Messag
 from protocol.messages import MessageKind, MessageState, QuestionState
 from storage import audit, retention
 from storage.agents.agents import AgentRow
-from storage.coordination import (
-    board_memory,
-    boards,
-    gateway_agents,
-    message_rows,
-    messages,
-    question_rows,
-    questions,
-)
-from storage.coordination.board_memory import MemoryRow, NewMemory
+from storage.coordination import boards, gateway_agents, message_rows, messages, question_rows, questions
+from storage.coordination.boards import MemoryRow, NewMemory
 from storage.coordination.message_rows import MessageRow
 from storage.coordination.messages import MessageLimits
 from storage.coordination.question_rows import QuestionRow, QuestionSettled, UnknownQuestion
@@ -86,7 +78,7 @@ def said(text: str = "Red.", *, by: str = "operator:4000007", at: int = AT + 5, 
 
 
 def remembered(c: sa.Connection) -> list[MemoryRow]:
-    return board_memory.list_memory(c, BOARD)
+    return boards.list_memory(c, BOARD)
 
 
 def to(c: sa.Connection, kind: MessageKind) -> list[MessageRow]:

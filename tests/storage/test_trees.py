@@ -9,8 +9,7 @@ from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from storage.agents.agents import AgentRow
 from storage.runs import agreement, orphans, run_moves, run_pauses
 from storage.runs.runs import HeldRun, StaleRun
-from storage.runs.trees import has_settled_tree, settle_tree
-from storage.runs.units import RENEWED_AFTER_MS, ledger_entries, settle_unit
+from storage.runs.units import RENEWED_AFTER_MS, has_settled_tree, ledger_entries, settle_tree, settle_unit
 from storage.schema import agents, folder_trees, runs
 from tests.storage.rows import AT, PROMPT_1, make_agent, make_run, plan
 

@@ -41,7 +41,7 @@ from storage.agents.agent_filters import conditions_of
 from storage.agents.agent_snapshot import AgentFacts
 from storage.agents.agent_states import AgentMove
 from storage.agents.agents import AgentRow
-from storage.agents.made_agents import AgentOfFile
+from storage.agents.declared_agents import AgentOfFile
 from storage.agents.status_writes import Sender, StatusWrite
 from storage.devices.devices import Grant
 from storage.runs.runs import TASK_CHARACTERS

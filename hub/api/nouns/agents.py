@@ -40,12 +40,11 @@ from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId, UserId
 from protocol.lifecycles import RunOutcome
 from protocol.vocabularies import Vocabulary, words_of
-from storage.agents import agent_snapshot, agents, agents_in_trouble, made_agents
+from storage.agents import agent_snapshot, agents, agents_in_trouble, declared_agents
 from storage.agents.agent_filters import conditions_of
 from storage.agents.agent_snapshot import Setup
 from storage.agents.agents import AgentRow
-from storage.agents.declared_agents import DeclaredAgent
-from storage.agents.made_agents import AgentOfFile
+from storage.agents.declared_agents import AgentOfFile, DeclaredAgent
 from storage.agents.status_writes import StatusWrite
 from storage.devices import devices, users
 from storage.devices.devices import Grant
@@ -380,7 +379,7 @@ class Agents(Noun):
             match.check(self.tag_of(before))
             revision = before.config_rev
         row = await self._of_api(name)
-        now = await self._store.read(made_agents.declaration_of, row)
+        now = await self._store.read(declared_agents.declaration_of, row)
         new = changed_by(changes.given, now, self._rules(), gateway=row.gateway)
         edited = await self._writer.edit(row.id, new, revision=revision or row.config_rev, actor=actor)
         view = await self.view(edited)
@@ -399,7 +398,7 @@ class Agents(Noun):
         self._check_source(row)
 
         def read(c: Connection) -> tuple[DeclaredAgent, Setup]:
-            return made_agents.declaration_of(c, row), agent_snapshot.setup_of(c, row.id)
+            return declared_agents.declaration_of(c, row), agent_snapshot.setup_of(c, row.id)
 
         now, setup = await self._store.read(read)
         settings = asked.settings
@@ -550,7 +549,7 @@ class Agents(Noun):
         changes = {
             key: value for key, value in _without_place(params).items() if key not in ("agent_id", "rev")
         }
-        now = await self._store.read(made_agents.declaration_of, agent)
+        now = await self._store.read(declared_agents.declaration_of, agent)
         new = changed_by(changes, now, self._rules())
         await self._check_mailbox(link, agent, new)
         revision = agent.config_rev if rev is None else rev

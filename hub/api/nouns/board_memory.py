@@ -15,7 +15,7 @@ from hub.coordination.authority import Caller
 from hub.coordination.memory import BoardMemory
 from protocol.coordination import Method
 from protocol.errors import ErrorCode
-from storage.coordination.board_memory import MemoryFilter
+from storage.coordination.boards import MemoryFilter
 from storage.devices.devices import Grant
 
 _E = ErrorCode

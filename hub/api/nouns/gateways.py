@@ -22,7 +22,7 @@ from protocol.ids import AgentId
 from storage import audit
 from storage.agents import agents
 from storage.agents.agents import AgentRow, UnknownAgent
-from storage.agents.made_agents import AgentLimits
+from storage.agents.declared_agents import AgentLimits
 from storage.audit import Entry
 from storage.coordination import gateway_agents, gateways
 from storage.coordination.gateway_agents import GatewayAgentRow

@@ -13,7 +13,7 @@ from protocol.vocabularies import Vocabulary
 from storage import audit
 from storage.agents import agent_states, agents
 from storage.agents.agents import UnknownAgent
-from storage.agents.made_agents import AgentOfFile
+from storage.agents.declared_agents import AgentOfFile
 from storage.agents.status_writes import BadWrite, StateChanged
 from storage.runs import runs
 from tests.hub.agents.seed_names import SEED_NAMES

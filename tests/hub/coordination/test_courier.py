@@ -12,8 +12,8 @@ from protocol.errors import ErrorCode
 from protocol.ids import AgentId, GatewayId
 from protocol.messages import MessageKind, MessageState, QueueMode, attempt_key
 from storage import audit
-from storage.coordination import board_memory, messages
-from storage.coordination.board_memory import MemoryFilter
+from storage.coordination import boards, messages
+from storage.coordination.boards import MemoryFilter
 from storage.schema import agent_states
 from storage.schema import gateways as gateway_table
 from tests.hub.coordination.post import BOARD, LEAD, LEADS, OWNER, WORKER, WORKERS, PostBench, open_post
@@ -269,7 +269,7 @@ async def test_what_a_lead_answers_to_a_question_is_remembered_by_its_board(
     gateway.answer_with(lambda session, message: "on Tuesday")
     row = await bench.end(await bench.say("when?", to=LEAD, kind=MessageKind.QUESTION, correlation_id="c-7"))
     assert (row.state, row.answer) == (MessageState.ANSWERED, "on Tuesday")
-    (item,) = await bench.store.read(board_memory.list_memory, BOARD, MemoryFilter(), limit=10)
+    (item,) = await bench.store.read(boards.list_memory, BOARD, MemoryFilter(), limit=10)
     assert (item.content, item.reply_to, item.correlation_id) == ("on Tuesday", row.id, "c-7")
     assert (item.id, item.tags, item.source) == (
         row.memory_id,

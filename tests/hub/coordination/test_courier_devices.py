@@ -18,8 +18,8 @@ from protocol.handshake import CapabilityName
 from protocol.ids import DeviceId, TokenId
 from protocol.messages import MessageKind, MessageState
 from protocol.work import Action, Answer, ToolCall
-from storage.coordination import board_memory
-from storage.coordination.board_memory import MemoryFilter
+from storage.coordination import boards
+from storage.coordination.boards import MemoryFilter
 from storage.coordination.message_rows import UnknownMessage
 from storage.devices.tokens import DEVICE_TOKENS
 from tests.hub.coordination.post import AT_DESK, BOARD, PostBench, open_post
@@ -142,7 +142,7 @@ async def test_an_agent_of_a_device_answers_once_and_the_answer_is_remembered_by
     assert told == again
     ended = await alone.get(row)
     assert (ended.state, ended.answer) == (MessageState.ANSWERED, "on Tuesday")
-    (item,) = await alone.store.read(board_memory.list_memory, BOARD, MemoryFilter(), limit=10)
+    (item,) = await alone.store.read(boards.list_memory, BOARD, MemoryFilter(), limit=10)
     assert (item.content, item.reply_to) == ("on Tuesday", row.id)
     with pytest.raises(CodedError, check=coded(ErrorCode.MESSAGE_SETTLED)):
         await asked(link, answer | {"answer": "on Monday"})

@@ -22,7 +22,7 @@ from protocol.handshake import CapabilityName
 from protocol.ids import AgentId, DeviceId
 from protocol.messages import QuestionState
 from protocol.work import Answer, ToolCall
-from storage.coordination import board_memory as memories
+from storage.coordination import boards as memories
 from storage.coordination import question_rows, questions
 from storage.coordination.question_rows import QuestionRow, QuestionSettled
 from storage.coordination.questions import TooManyQuestions

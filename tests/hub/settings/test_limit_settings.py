@@ -27,10 +27,9 @@ from hub.settings.reading import check_text
 from hub.settings.removed_keys import REMOVED
 from protocol.errors import ErrorCode
 from storage.agents.config_changes import ConfigLimits
+from storage.agents.declared_agents import AgentLimits
 from storage.agents.lock_turns import LockLimits
-from storage.agents.made_agents import AgentLimits
-from storage.coordination.board_memory import MemoryLimits
-from storage.coordination.boards import BoardLimits
+from storage.coordination.boards import BoardLimits, MemoryLimits
 from storage.coordination.messages import MessageLimits
 from storage.devices.attempts import AttemptLimits
 from storage.schedules.fires import QueueLimits
