@@ -25,7 +25,7 @@ Overlap = Literal["skip", "queue_one", "queue_all", "cancel_running", "allow"]
 Coalesce = Literal["latest", "earliest", "all"]
 Does = Literal["run", "wake"]
 
-# Progress of a schedule's first run at a connection; see ``first_connects``.
+# Progress of a schedule's first run at a connection; see ``fire_rows``.
 FirstConnect = Literal["awaited", "due", "done"]
 AWAITED: Final[FirstConnect] = "awaited"
 DUE_NOW: Final[FirstConnect] = "due"
@@ -105,7 +105,7 @@ class ScheduleRow(DeclaredSchedule, frozen=True, kw_only=True):
         cursor_at: every fire up to this instant is decided.
         next_fire_at: nominal time of the next fire; for a paused schedule, of the first passed fire.
         due_at: time at which that fire is decided; ``None``: not planned yet, or never.
-        first_connect: progress of *on_first_connect*; see ``first_connects``.
+        first_connect: progress of *on_first_connect*; see ``fire_rows``.
     """
 
     id: str

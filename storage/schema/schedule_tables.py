@@ -42,7 +42,7 @@ schedules = table(
     sa.Column("paused_reason", sa.Text),
     number("consecutive_failures", 0),
     sa.Column("remaining_runs", Int),
-    sa.Column("first_connect", sa.Text),  # null: a connect starts no run; see first_connects
+    sa.Column("first_connect", sa.Text),  # null: a connect starts no run; see fire_rows
     sa.Column("starts_at", Int, info=NOMINAL),
     sa.Column("ends_at", Int, info=NOMINAL),
     number("cursor_at", info=NOMINAL),

@@ -86,7 +86,7 @@ _ALLOWED: Final = {
     "a person copies the whole database": ("copying._rows_of",),
     "counts up to a limit, when something is added": (
         "agents.declared_agents.check_number",
-        *("agents.made_agents.check_room", "agents.measurements._check_room", "agents.locks._make"),
+        *("agents.declared_agents.check_room", "agents.measurements._check_room", "agents.locks._make"),
     ),
     "a person asks for totals, or gives the end of an id": (
         *("agents.agents.count_agents", "devices.devices.count_devices", "agents.agents.names_of_agents"),
@@ -105,7 +105,7 @@ _ALLOWED: Final = {
         *("schedules.fire_rows.list_fires",),
     ),
     "an update of what it selects, which a server of few rows begins at the wrong table": (
-        "schedules.first_connects.note_connects",
+        "schedules.fire_rows.note_connects",
     ),
     "sorts what waits or is worked on": (
         *("runs.run_claims._next_of_each_device", "coordination.questions.expire_due"),
