@@ -68,7 +68,7 @@ class Capabilities:
         """Register or change a capability; see ``storage.agents.capabilities.Capability``.
 
         Raises:
-            CodedError, BadVersion, CodedError, DocumentTooLarge: a field is invalid.
+            CodedError (BAD_PARAMS), BadVersion, DocumentTooLarge: a field is invalid.
             DeclaredCapability, TooManyCapabilities, UnknownAgent: see ``storage.agents.capabilities``.
 
         If an error is raised, nothing was written.

@@ -64,7 +64,7 @@ class Checkpoints:
         """Store a checkpoint, replacing the previous one of the scope.
 
         Raises:
-            CodedError, CodedError, DocumentTooLarge: a field is invalid.
+            CodedError (BAD_PARAMS), DocumentTooLarge: a field is invalid.
             CodedError, StaleRun, LockLost, TooManyCheckpoints, UnknownAgent: see
                 ``storage.agents.checkpoints.put_checkpoint``.
 

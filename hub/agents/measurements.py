@@ -200,8 +200,8 @@ class Measurements:
             scope: the reporter; report ids are unique per scope.
 
         Raises:
-            TooManyReports, CodedError, UnknownAgent, CodedError, CodedError, CodedError,
-                TooManySeries: no sample was stored.
+            CodedError (BAD_PARAMS, KEY_USED), TooManyReports, UnknownAgent, TooManySeries:
+                no sample was stored.
         """
         retained, now_ms = self._retained(), epoch_ms(self._clock.now())
         try:

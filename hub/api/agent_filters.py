@@ -107,7 +107,8 @@ def ids_called(
     """Return the ids of an agent and a device that a list is filtered by, each given by its name or id.
 
     Raises:
-        UnknownAgent, CodedError, UnknownDevice, CodedError: as one of this user's, or of all.
+        UnknownAgent, UnknownDevice: none is called so among this user's, or all.
+        CodedError (BAD_PARAMS): several are.
     """
     return (
         None if agent is None else agents.agent_called(c, agent, user_id, or_removed=True).id,

@@ -241,7 +241,7 @@ class KeyRotation:
             signature, proof: signatures over ``protocol.keys.rotation_text``, by the old and the new key.
 
         Raises:
-            CodedError, CodedError: see the classes; nothing was written.
+            CodedError (FORBIDDEN, BAD_PARAMS): it has no key, or the new one is in use; nothing was written.
             BadProof: the new key or a signature is invalid; nothing was written.
             KeyRevoked: the old key was revoked meanwhile; nothing was written.
             RotatedTooSoon: the last replacement was too recent, as every key stays registered; nothing was

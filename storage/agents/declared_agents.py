@@ -493,7 +493,7 @@ def make_agent(
         may_rename: use ``name-2``, ``name-3``, ... if the user has or had an agent of that name.
 
     Raises:
-        CodedError, TooManyAgents, UnknownDevice, UnknownTemplate, CodedError, BadConfig,
+        CodedError (NAME_TAKEN), TooManyAgents, UnknownDevice, UnknownTemplate, BadConfig,
             ConfigLimitReached, BadConfiguration, PastTime: nothing was written.
     """
     check_future("schedule", agent.schedule, writing.at)

@@ -184,7 +184,7 @@ def report(
         digest: digest of the report's content, which identifies a different report with the same id.
 
     Raises:
-        CodedError, CodedError, CodedError, TooManySeries: nothing was written.
+        CodedError (BAD_PARAMS, KEY_USED), TooManySeries: nothing was written.
     """
     if report_id is not None:
         known = idempotency.find_answer(c, scope, report_id)
@@ -218,7 +218,7 @@ def record(
         limits: limits on the series of agents; None: unlimited, for the hub's own work.
 
     Raises:
-        CodedError, CodedError, TooManySeries: nothing was written.
+        CodedError (BAD_PARAMS), TooManySeries: nothing was written.
     """
     samples = [sample for sample in samples if sample.at >= retention.hours_from]
     known = _lock(c, {sample.agent_id for sample in samples})

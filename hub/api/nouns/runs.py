@@ -640,7 +640,7 @@ def run_named(c: Connection, run_id: str, user_id: UserId | None) -> RunRow:
     """Return the run with that id, or the only one whose id ends so.
 
     Raises:
-        CodedError, CodedError
+        CodedError (UNKNOWN_RUN, BAD_PARAMS): no run is called so, or several are.
     """
     row = runs.find_run(c, RunId(run_id), user_id=user_id)
     if row is not None:
