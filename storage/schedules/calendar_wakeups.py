@@ -15,9 +15,8 @@ import sqlalchemy as sa
 from protocol.ids import AgentId, DeviceId, UserId
 from storage.kernel.columns import Int
 from storage.kernel.rows import Key, columns_of, fill_each, fill_page, paged
-from storage.schedules.fire_rows import Decision
 from storage.schedules.schedule_rows import REMOVED
-from storage.schema import agent_states, agents, schedule_fires, schedules, wakes
+from storage.schema import Decision, agent_states, agents, schedule_fires, schedules, wakes
 
 WakeState = Literal["waiting", "sent", "deferred", "acknowledged", "failed", "skipped"]
 WakeEnd = Literal["acknowledged", "failed", "skipped"]

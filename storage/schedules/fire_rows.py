@@ -9,7 +9,7 @@ neither a crash nor a second connection nor another hub starts a second run.
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
@@ -23,20 +23,7 @@ from storage.kernel.rows import Key, columns_of, fill_each, fill_page, paged
 from storage.runs.run_moves import remember_moves
 from storage.runs.runs import RunMove
 from storage.schedules.schedule_rows import AWAITED, DONE, DUE_NOW, DueSchedule, ScheduleRow
-from storage.schema import agent_states, agents, runs, schedule_fires, schedules
-
-Decision = Literal[
-    "run",
-    "coalesced",
-    "skipped_overlap",
-    "skipped_window",
-    "skipped_paused",
-    "skipped_exhausted",
-    "dropped_queue_full",
-    "deferred",
-    "woken",
-    "wake_failed",
-]
+from storage.schema import Decision, agent_states, agents, runs, schedule_fires, schedules
 
 
 class FireRow(msgspec.Struct, frozen=True):

@@ -30,14 +30,13 @@ from storage.schedules.fire_rows import (
     ACTOR,
     INSERT_FIRES,
     INSERT_RUNS,
-    Decision,
     FreshRun,
     first_move,
     run_row,
     runs_of_fires,
 )
 from storage.schedules.schedule_rows import FINISHED, DueSchedule, Overlap
-from storage.schema import LIVE, agent_states, agents, runs, schedule_fires, schedules
+from storage.schema import LIVE, Decision, agent_states, agents, runs, schedule_fires, schedules
 
 SLOTTED = frozenset({"skip", "queue_one", "cancel_running"})  # policies with at most one waiting run
 

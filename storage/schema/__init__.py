@@ -91,7 +91,7 @@ from storage.schema.run_tables import (
     runs,
     unit_ledger,
 )
-from storage.schema.schedule_tables import schedule_fires, schedules
+from storage.schema.schedule_tables import Decision, schedule_fires, schedules
 
 __all__ = [
     "AGENT_SUBTYPES",
@@ -103,6 +103,7 @@ __all__ = [
     "SEEN_STATES",
     "SIGN_IN_WAYS",
     "VALUES_OF_AXIS",
+    "Decision",
     "activity_log",
     "agent_capabilities",
     "agent_config_history",

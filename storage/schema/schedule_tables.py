@@ -1,5 +1,7 @@
 """Tables about schedules and their fires."""
 
+from typing import Literal, get_args
+
 import sqlalchemy as sa
 
 from storage.kernel.columns import (
@@ -16,6 +18,20 @@ from storage.kernel.columns import (
     text,
     zero_or_one,
 )
+
+# What was decided about a fire.
+Decision = Literal[
+    "run",
+    "coalesced",
+    "skipped_overlap",
+    "skipped_window",
+    "skipped_paused",
+    "skipped_exhausted",
+    "dropped_queue_full",
+    "deferred",
+    "woken",
+    "wake_failed",
+]
 
 schedules = table(
     "schedules",
@@ -86,21 +102,7 @@ schedule_fires = table(
     sa.Column("reason", Reported),
     sa.Column("run_id", sa.Text),
     number("decided_at"),
-    one_of(
-        "decision",
-        (
-            "run",
-            "coalesced",
-            "skipped_overlap",
-            "skipped_window",
-            "skipped_paused",
-            "skipped_exhausted",
-            "dropped_queue_full",
-            "deferred",
-            "woken",
-            "wake_failed",
-        ),
-    ),
+    one_of("decision", get_args(Decision)),
     sa.CheckConstraint("missed_count >= 0", name="missed_count"),
     sa.CheckConstraint("first_at <= fire_at", name="first_at"),
     index("schedule_fires_run", "run_id", where="run_id IS NOT NULL"),
