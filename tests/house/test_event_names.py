@@ -14,7 +14,7 @@ def test_every_event_has_a_dotted_name() -> None:
     assert [event for event in events() if not DOTTED.match(event.name)] == []
 
 
-def test_events_that_are_logged_and_events_with_a_meaning_are_the_same() -> None:
+def test_each_logged_event_has_a_meaning_and_each_meaning_is_of_a_logged_event() -> None:
     by_variable = {"agent.capability_registered", "agent.capability_removed"} | {
         "checkpoint.cleared",
         "checkpoint.kept",

@@ -320,7 +320,7 @@ async def test_the_pages_of_a_list_have_each_row_once_and_in_order(whole: Whole)
         await whole.empty()
 
 
-async def test_rows_that_come_and_go_between_pages_neither_repeat_nor_hide_others(whole: Whole) -> None:
+async def test_rows_inserted_and_deleted_between_pages_neither_repeat_nor_hide_others(whole: Whole) -> None:
     for path in LISTS:
         await whole.fill(path, range(10, 17))
         everything, _ = await whole.page(path, 1_000)
@@ -342,7 +342,7 @@ async def test_rows_that_come_and_go_between_pages_neither_repeat_nor_hide_other
 
 
 @ON_SQLITE
-async def test_a_page_of_a_long_list_reads_no_more_than_that_of_a_short_one(whole: Whole) -> None:
+async def test_a_page_reads_as_few_rows_of_a_long_list_as_of_a_short_list(whole: Whole) -> None:
     async def cost(path: str) -> tuple[int, int]:
         _, cursor = await whole.page(path, 2)
         whole.reads.forget()
@@ -360,7 +360,7 @@ async def test_a_page_of_a_long_list_reads_no_more_than_that_of_a_short_one(whol
 
 
 @ON_SQLITE
-async def test_a_question_that_few_rows_answer_does_not_read_the_others(whole: Whole) -> None:
+async def test_a_filter_with_few_matches_reads_no_other_rows(whole: Whole) -> None:
     async def steps(asked: str) -> int:
         whole.reads.forget()
         answer = await whole.client.get(asked.format(user="owner"))

@@ -34,7 +34,7 @@ async def test_the_log_comes_in_pages_the_newest_first(hub: ServedHub, client: h
     assert first.links["next"]["url"].startswith("/v1/logs?")
 
 
-async def test_an_entry_of_the_log_has_the_meaning_of_its_event_and_null_for_an_unknown_one(
+async def test_an_entry_of_the_log_has_the_meaning_of_its_event_and_null_for_an_unknown_event(
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
     say(hub, "device.came_from_the_future")

@@ -123,7 +123,7 @@ def test_who_approves_sees_the_fingerprint_before_anything_is_asked(
     assert portal.call(served.store.read, device_keys.find_key, waiting.key_id) is not None
 
 
-def test_who_lets_a_revoked_device_in_again_is_told_before_and_after(
+def test_approval_of_a_revoked_device_says_so_before_and_after(
     hub: Hub, served: ServedHub, waiting: Any, portal: BlockingPortal
 ) -> None:
     for admits, is_asked in (

@@ -22,7 +22,7 @@ from tests.support.terminal import Terminal
 
 ENTER, ESCAPE = "\r", "\x1b"
 TYPED_S = 0.03  # from key to key
-TYPED = 60  # keys
+TYPED = 200  # keys
 
 
 class Owner:
@@ -104,7 +104,7 @@ def test_help_names_every_key_and_hostile_texts_are_spelled_out(tmp_path: Path) 
 
 
 @pytest.mark.slow  # starts a process
-async def test_keys_typed_at_a_terminal_are_as_many_verdicts_in_order_and_all_are_undone(
+async def test_two_hundred_keys_typed_at_a_terminal_are_as_many_verdicts_in_order_and_all_are_undone(
     tmp_path: Path,
 ) -> None:
     path = inbox_of(tmp_path, *(f"task {number}" for number in range(TYPED))).path
