@@ -12,7 +12,7 @@ import anyio
 import msgspec
 from anyio.abc import TaskStatus
 
-from hub.agents.charts import BadQuestion, Chart, Folding, Line, Plan, Question, TooMuch, chosen, plan
+from hub.agents.charts import BadQuestion, Chart, Folding, Line, Plan, Question, TooMuch, chosen, plan, DAY_MS
 from hub.clock import Clock, epoch_ms
 from hub.links.attempts import Buckets
 from hub.log import Channel
@@ -372,7 +372,6 @@ def _hub_line(row: SeriesRow, planned: Plan, line: Line, observed: Collection[in
 
 
 AHEAD_MS: Final = 60_000  # maximum lead of a device's clock
-DAY_MS: Final = 86_400_000
 
 
 def checked(

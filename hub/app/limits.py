@@ -10,7 +10,8 @@ from hub.links.hosts import Hosts, TrustedProxies
 from hub.links.limits import STRANGERS, STRANGERS_PER_NETWORK, LinkLimits, PortLimits
 from hub.links.upgrade import UpgradeRules
 from hub.settings.limit_settings import Limits
-from hub.settings.listen_settings import DeviceListener, Listener
+from hub.settings.listen_settings import DeviceListener as DeviceSettings
+from hub.settings.listen_settings import Listener
 
 # Connections over TCP that have not shown a good token, in all and of one address: each costs a socket and a
 # deadline, and an operator shows a token with the first request.
@@ -70,7 +71,7 @@ def operator_hosts(listen: Listener) -> Hosts:
 
 
 def upgrade_rules(
-    listen: DeviceListener, *, opened: DeviceListener, address: str | None = None
+    listen: DeviceSettings, *, opened: DeviceSettings, address: str | None = None
 ) -> UpgradeRules:
     """Return the host names, web origins and proxies accepted from devices.
 

@@ -8,12 +8,12 @@ from typing import Final
 
 from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
-from starlette.types import Scope
+from starlette.types import Scope as Request
 
 MARK: Final = "x-hub-request"  # header of a change, which no form and no other origin can send
 
 
-def is_encrypted(scope: Scope) -> bool:
+def is_encrypted(scope: Request) -> bool:
     """Return whether the browser uses TLS, up to this listener or up to a trusted proxy."""
     headers = Headers(scope=scope)
     forwarded = headers.get("x-forwarded-proto", "").strip().lower() == "https"
@@ -22,19 +22,19 @@ def is_encrypted(scope: Scope) -> bool:
     )
 
 
-def cookie_of(scope: Scope) -> str | None:
+def cookie_of(scope: Request) -> str | None:
     """Return the secret of the session that a request has in its cookie, or None."""
     cookies = Headers(scope=scope).getlist("cookie")
     return cookie_parser("; ".join(cookies)).get(_name(scope)) or None
 
 
-def spelled_cookie(scope: Scope, secret: str, lasts_s: int) -> str:
+def spelled_cookie(scope: Request, secret: str, lasts_s: int) -> str:
     """Return the header that makes the browser store the secret for *lasts_s* seconds; 0 removes it."""
     secure = "; Secure" if is_encrypted(scope) else ""
     return f"{_name(scope)}={secret}; Path=/; Max-Age={lasts_s}; HttpOnly; SameSite=Strict{secure}"
 
 
-def _name(scope: Scope) -> str:
+def _name(scope: Request) -> str:
     port = Headers(scope=scope).get("host", "").rpartition("]")[2].partition(":")[2]
     name = f"hub-{port}" if port.isdigit() else "hub"
     return f"__Host-{name}" if is_encrypted(scope) else name
