@@ -9,10 +9,10 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from protocol.coordination import SOUL_FILE, QuestionState
 from protocol.frame import MAX_RESULT_BYTES, Count, EpochMs, Id, Name, Path, Record, Sha256, Text
 from protocol.handshake import StoreMark
 from protocol.ids import CallId
-from protocol.messages import SOUL_FILE, QuestionState
 from protocol.work import Action, ToolCall
 
 # Agreement about past rows: answers to ``rows.list`` and ``rows.known``

@@ -21,9 +21,9 @@ from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar
 import msgspec
 import sqlalchemy as sa
 
+from protocol.agent_status import EVENT_ALIASES, EventAlias
 from protocol.ids import AgentId, DeviceId, RunId, UserId, trace_id_of
 from protocol.secret_rules import redact_secrets
-from protocol.vocabularies import EVENT_ALIASES, EventAlias
 from storage.kernel.columns import in_parts, now_ms
 from storage.kernel.rows import Key, columns_of, fill_page, narrowed, paged, unindexed
 from storage.schema import (

@@ -12,7 +12,7 @@ from hub.agents.documents import document
 from hub.clock import Clock, now_ms
 from hub.log import Channel
 from hub.metrics import Metrics
-from protocol.authority import DEVICE
+from protocol.coordination import DEVICE
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId
 from protocol.requirements import CAPABILITY, parse_version

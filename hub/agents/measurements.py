@@ -12,7 +12,7 @@ import anyio
 import msgspec
 from anyio.abc import TaskStatus
 
-from hub.agents.charts import BadQuestion, Chart, Folding, Line, Plan, Question, TooMuch, chosen, plan, DAY_MS
+from hub.agents.charts import DAY_MS, BadQuestion, Chart, Folding, Line, Plan, Question, TooMuch, chosen, plan
 from hub.clock import Clock, epoch_ms
 from hub.links.attempts import Buckets
 from hub.log import Channel

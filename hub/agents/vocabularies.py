@@ -20,21 +20,26 @@ import msgspec
 from hub.agents.documents import NUL
 from hub.agents.schemas import MOST_LEVELS, levels_of
 from hub.clock import epoch_ms, from_epoch_ms
-from protocol.agent_status import TYPE_NAMES, Axes, Kind, Lifecycle, UnknownValue, kind_of
-from protocol.ids import AgentId
-from protocol.lifecycles import RunOutcome, RunState
-from protocol.vocabularies import (
+from protocol.agent_status import (
+    TYPE_NAMES,
+    Axes,
     CalendarExhaustReason,
+    Kind,
+    Lifecycle,
     Pair,
     RunLogStatus,
+    UnknownValue,
     Vocabulary,
     calendar_reason,
+    kind_of,
     own_type,
     pair_of,
     run_log_agent_type,
     run_log_status,
     status_words,
 )
+from protocol.ids import AgentId
+from protocol.lifecycles import RunOutcome, RunState
 from storage.agents import (
     agent_snapshot,
     agent_states,

@@ -15,11 +15,12 @@ from protocol.agent_status import (
     Kind,
     Lifecycle,
     UnknownValue,
+    Vocabulary,
     kind_of,
+    status_columns,
 )
 from protocol.ids import AgentId, DeviceId, UserId
 from protocol.requirements import MAX_CHARACTERS, parse_requirement
-from protocol.vocabularies import Vocabulary, status_columns
 from storage.agents import agents
 from storage.agents.agent_filters import AgentFilter
 from storage.devices import pairings

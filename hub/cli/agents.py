@@ -19,7 +19,7 @@ from hub.cli.preview import preview
 from hub.cli.talk import Responses, Talk, agent_names, hub_command, path_of
 from hub.printable import one_line
 
-# As in protocol.vocabularies
+# As in protocol.agent_status
 VOCABULARIES: Final = ("calendar", "orchestrator", "foundation", "runlog", "coordination")
 PROMPT_WIDTH: Final = 70  # characters
 MAX_FIRES: Final = 3

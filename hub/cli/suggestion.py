@@ -13,9 +13,8 @@ from hub.device.owner import lacking, remedy
 from hub.printable import spelled
 from hub.text.excerpt import Excerpt, lines_around, spoken
 from protocol.frame import Field, Record
-from protocol.marks import MARKS
 from protocol.tables import SUGGESTED, TABLES, Column, Filler, Kind
-from protocol.work import FoundBy, Provenance, ProvenanceOrigin
+from protocol.work import MARKS, FoundBy, Provenance, ProvenanceOrigin
 
 _INDENT: Final = 4
 _FOLDED: Final = 8  # columns before a continued line, more than before any other line

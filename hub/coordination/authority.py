@@ -1,9 +1,9 @@
-"""Callers of board operations and their permissions, by the table of ``protocol.authority``."""
+"""Callers of board operations and their permissions, by the table of ``protocol.coordination``."""
 
 from dataclasses import dataclass
 from typing import Self
 
-from protocol.authority import AGENT, AIMED, Denial, Role, Verb, Whom, denial
+from protocol.coordination import AGENT, AIMED, Denial, Role, Verb, Whom, denial
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, GatewayId, UserId
 from storage.agents import agents

@@ -38,10 +38,10 @@ from hub.openclaw import (
 )
 from hub.rounds import Rounds
 from protocol.backoff import Backoff
+from protocol.coordination import MessageEvent, MessageState
 from protocol.errors import CATALOGUE, CallTimedOut, DeliveryError, ErrorCode, HubError, LinkLost
 from protocol.frame import ErrorBody, Record
 from protocol.ids import BootId, CallId, DeviceId, GatewayId, traceparent_of
-from protocol.messages import MessageEvent, MessageState
 from protocol.work import Action, ToolCall
 from storage.coordination import gateway_agents, gateways, message_rows, messages
 from storage.coordination.message_rows import MessageRow, MessageSight, UnknownMessage

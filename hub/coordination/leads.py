@@ -24,10 +24,9 @@ from hub.log import Channel
 from hub.metrics import Metrics
 from hub.openclaw import GatewayError
 from protocol.agent_status import Health
-from protocol.authority import Verb
+from protocol.coordination import MessageKind, Verb
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, MessageId, RunId, trace_id_of
-from protocol.messages import MessageKind
 from storage.agents import agent_states
 from storage.agents.declared_agents import AgentLimits
 from storage.coordination import boards, gateway_agents, gateway_making, messages

@@ -8,7 +8,7 @@ from hub.coordination import authority
 from hub.coordination.authority import Caller
 from hub.log import Channel
 from hub.metrics import Metrics
-from protocol.authority import Verb
+from protocol.coordination import Verb
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, BoardId, MemoryId, MessageId
 from storage import audit

@@ -10,9 +10,9 @@ from hub.clock import Clock, IdFactory, now_ms, wait_for_event
 from hub.coordination.memory import memory_added
 from hub.log import Channel
 from hub.metrics import Metrics
+from protocol.coordination import MessageEvent, MessageKind
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, MemoryId
-from protocol.messages import MessageEvent, MessageKind
 from storage.coordination import boards, message_rows, messages
 from storage.coordination.boards import UnknownBoard
 from storage.coordination.message_rows import MessageRow, MessageSight

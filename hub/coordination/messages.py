@@ -15,10 +15,9 @@ from hub.coordination.authority import Caller
 from hub.coordination.courier import Courier
 from hub.coordination.memory import checked_word
 from hub.metrics import Metrics
-from protocol.authority import Verb
+from protocol.coordination import MESSAGE, MessageEvent, MessageKind, MessageState, QueueMode, Verb
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId, MessageId
-from protocol.messages import MESSAGE, MessageEvent, MessageKind, MessageState, QueueMode
 from storage import audit
 from storage.audit import Entry
 from storage.coordination import message_rows, messages

@@ -28,7 +28,6 @@ from hub.links.link import DeviceLink
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.rounds import Rounds
-from protocol.authority import Verb
 from protocol.calls import (
     ANSWER_CHARACTERS,
     CHANNEL_CHARACTERS,
@@ -37,6 +36,7 @@ from protocol.calls import (
     answers_in,
     asking_call_id,
 )
+from protocol.coordination import Verb
 from protocol.errors import CodedError, DeliveryError, ErrorCode, HubError, LinkLost
 from protocol.ids import AgentId, DeviceId, MemoryId, MessageId, QuestionId, RunId, trace_id_of
 from protocol.work import Action, ToolCall

@@ -29,10 +29,10 @@ from hub.openclaw.gateway import GatewayNews, NewsLost, Reconnected
 from hub.openclaw.methods import AgentFile, file_get, file_set
 from hub.rounds import Rounds
 from protocol.calls import FileGet, FilePart, FilePut, FileStored
+from protocol.coordination import SOUL_FILE, SoulWriteState
 from protocol.errors import DeliveryError, DeviceOffline, ErrorCode, HubError
 from protocol.frame import Record
 from protocol.ids import AgentId, CallId, DeviceId, RunId, SoulWriteId, traceparent
-from protocol.messages import SOUL_FILE, SoulWriteState
 from protocol.work import Action, ToolCall
 from storage.agents.agents import UnknownAgent
 from storage.coordination import souls

@@ -14,10 +14,9 @@ from hub.coordination import authority
 from hub.coordination.authority import Caller
 from hub.coordination.soul_writer import Soul, SoulHomes, SoulWriter
 from hub.metrics import Metrics
-from protocol.authority import Verb
+from protocol.coordination import SoulWriteState, Verb
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, RunId, SoulWriteId, trace_id_of, traceparent
-from protocol.messages import SoulWriteState
 from storage.coordination import souls
 from storage.coordination.souls import NewSoulWrite, SoulPlace, SoulVersion, SoulWriteRow
 from storage.kernel.rows import Key

@@ -33,9 +33,9 @@ from hub.openclaw import Gateway, GatewayError, GatewayForbidden, GatewayRefused
 from hub.openclaw.methods import History, Message, PendingInput
 from protocol.backoff import Backoff
 from protocol.calls import without_answers
+from protocol.coordination import MessageEvent, MessageKind, MessageState, QueueMode, attempt_key
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, BootId, traceparent_of
-from protocol.messages import MessageEvent, MessageKind, MessageState, QueueMode, attempt_key
 from storage.coordination import message_rows, messages, question_rows
 from storage.coordination.message_rows import MessageRow, MessageSight
 from storage.store import Store

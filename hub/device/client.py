@@ -37,11 +37,19 @@ from hub.tls_faults import certificate_fault, certificate_fix
 from protocol import keys
 from protocol.backoff import Backoff, requested_wait_s
 from protocol.codec import Codec, for_subprotocol
-from protocol.device_session import DeviceSession
 from protocol.errors import CATALOGUE, CLOSE_MEANINGS, CloseCode, ErrorCode, HubError
 from protocol.frame import MAX_MESSAGE_BYTES, Frame
 from protocol.handshake import NONCE_HEADER, Challenge, DeviceHello, Goodbye, Welcome
-from protocol.session import Challenged, Ended, Leaving, Received, Refused, SessionEvent, Welcomed
+from protocol.session import (
+    Challenged,
+    DeviceSession,
+    Ended,
+    Leaving,
+    Received,
+    Refused,
+    SessionEvent,
+    Welcomed,
+)
 
 _OPEN_TIMEOUT_S: Final = 10.0
 _PING_S: Final = 15.0  # a ping, and the same time for its pong: a dead connection is detected within 30 s

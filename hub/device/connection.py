@@ -20,12 +20,11 @@ from websockets.exceptions import ConnectionClosed
 from hub.device.inserts import DeviceStore
 from hub.log import Channel
 from protocol.coordination import Method, Request, Response
-from protocol.device_session import DeviceSession
 from protocol.errors import CATALOGUE, ErrorCode, LocalProtocolError
 from protocol.frame import MAX_PENDING_CALLS, ErrorBody, Frame, Parameters
 from protocol.handshake import CapabilityName, Welcome
 from protocol.ids import CallId
-from protocol.session import SessionState
+from protocol.session import DeviceSession, SessionState
 from protocol.work import Action, Answer, ToolCall
 
 ACTIONS: Final = {

@@ -16,9 +16,9 @@ from msgspec import Meta
 
 from hub.device.rows import Refusal
 from protocol.calls import ANSWER_CHARACTERS, question_in
+from protocol.coordination import QuestionState
 from protocol.errors import ErrorCode
 from protocol.frame import EpochMs, Id
-from protocol.messages import QuestionState
 from protocol.work import ToolCall
 
 _MESSAGE_ANSWER_CHARACTERS: Final = 32_768  # of an answer that is sent to the hub

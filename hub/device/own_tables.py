@@ -14,8 +14,7 @@ from hub.device import schema
 from hub.device.rows import Refusal
 from hub.device.schema import quoted
 from protocol.errors import ErrorCode
-from protocol.own_tables import problems_in
-from protocol.tables import TABLES, DeviceTable, Tables, tables_with
+from protocol.tables import TABLES, DeviceTable, Tables, problems_in, tables_with
 from protocol.work import ToolCall
 
 MOST_TABLES: Final = 32  # of all hubs; each is listed in every review

@@ -26,9 +26,9 @@ from hub.device.proposals import Proposal
 from hub.device.rows import Refusal
 from hub.device.verdicts import Review
 from protocol.calls import ANSWER_CHARACTERS
+from protocol.coordination import QuestionState
 from protocol.errors import ErrorCode
 from protocol.frame import Field, Record
-from protocol.messages import QuestionState
 from protocol.tables import TABLES, Column, DeviceTable, Filler, Kind, plain_choice
 
 _TITLE_CHARACTERS: Final = 120  # of an item's title in a sentence

@@ -9,8 +9,7 @@ from typing import Final
 
 import msgspec
 
-from protocol.own_tables import MAX_TEXT_CHARS
-from protocol.tables import TABLES, Column, DeviceTable, Kind
+from protocol.tables import MAX_TEXT_CHARS, TABLES, Column, DeviceTable, Kind
 
 APPLICATION_ID: Final = 0x44487562  # "DHub": identifies a device's file
 VERSION: Final = 7  # schema version in PRAGMA user_version

@@ -27,8 +27,7 @@ import msgspec
 
 from hub.device.digests import Digests, Stamp, stamp_of
 from hub.text.files import AUDIO, PICTURES, media_type_of
-from protocol.skip_reasons import SkipReason
-from protocol.work import MANY, RunConfig, RunLimits, SkippedFile
+from protocol.work import MANY, RunConfig, RunLimits, SkippedFile, SkipReason
 
 MAX_FILE_BYTES: Final = 16 * 1024 * 1024  # larger files are not documents; one file is in memory at a time
 MAX_ROOTS: Final = 64  # in a hello

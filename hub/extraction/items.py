@@ -14,8 +14,8 @@ import msgspec
 from hub.extraction.chunk import Passage
 from hub.extraction.folding import shown
 from protocol.frame import Field, Record
-from protocol.marks import Mark
 from protocol.tables import DeviceTable, Filler, Tables, problem_of, problems_of, tables_with
+from protocol.work import Mark
 
 Origin = Literal["rule", "model"]
 Outside = Literal["mark", "separate", "drop"]  # handling of items whose author is not known and verified

@@ -24,8 +24,8 @@ from hub.extraction.folding import clusters, is_hidden, is_plain
 from hub.extraction.items import Dropped, Item, Outside, merged
 from hub.extraction.orders import find_orders
 from hub.extraction.support import is_supported
-from protocol.marks import Mark
 from protocol.tables import TABLES, Tables
+from protocol.work import Mark
 
 Span = tuple[int, int]
 

@@ -28,13 +28,13 @@ from protocol.coordination import Heartbeat, Request
 from protocol.errors import CloseCode, DeviceSlow, ErrorCode, LinkLost, RemoteProtocolError
 from protocol.frame import MAX_PIECE_BYTES, Frame
 from protocol.handshake import Challenge, DeviceHello, Error, Goodbye, Limits
-from protocol.hub_session import HubSession
 from protocol.ids import ConnectionId
 from protocol.session import (
     Answered,
     AnsweredTogether,
     Ended,
     HelloReceived,
+    HubSession,
     Ignored,
     Received,
     SessionEvent,

@@ -45,8 +45,8 @@ from hub.settings.limit_settings import DEFAULTS
 from protocol.codec import SUBPROTOCOLS, for_subprotocol
 from protocol.errors import CloseCode, DeliveryError, ErrorCode, HubError
 from protocol.handshake import DeviceHello, Error, Goodbye
-from protocol.hub_session import HubSession
 from protocol.ids import ConnectionId, DeviceId
+from protocol.session import HubSession
 from storage.devices.copies import Copy
 
 log = Channel(__name__)

@@ -12,7 +12,7 @@ import msgspec
 from hub.openclaw.client import Gateway
 from hub.openclaw.errors import FileConflict, GatewayInvalid, GatewayRefused
 from hub.openclaw.gateway import REQUEST_TIMEOUT_S, Need
-from protocol.messages import QueueMode
+from protocol.coordination import QueueMode
 
 _CONFLICT: Final = "agent_file_conflict"
 _SPARE_S: Final = 15.0  # additional time for the answer, beyond the gateway's own time limit

@@ -9,7 +9,7 @@ from hub.settings.agent_settings import AgentSettings
 from hub.settings.locate import KeyPath
 from hub.settings.problems import Problem, Reporter, did_you_mean, sentence
 from hub.settings.settings import Settings
-from protocol.own_tables import REFERENCES, problems_in
+from protocol.tables import REFERENCES, problems_in
 
 if TYPE_CHECKING:  # their dependencies are imported only if templates or agents need a check
     from storage.agents.agent_snapshot import Setup

@@ -7,14 +7,18 @@ from pydantic import Field, StringConstraints
 
 from hub.settings.problems import did_you_mean
 from hub.settings.values import REQUIRED, Flag, Table, live, shaped
-from protocol.own_tables import (
+from protocol.tables import (
     MAX_TEXT_CHARS,
     MAX_TITLE_CHARS,
     MOST_FIELDS,
     MOST_TABLES,
     REFERENCES,
+    Column,
+    DeviceTable,
+    Kind,
+    Tables,
+    tables_with,
 )
-from protocol.tables import Column, DeviceTable, Kind, Tables, tables_with
 
 _KINDS: Final = {
     "text": Kind.TEXT,

@@ -5,9 +5,8 @@ from collections.abc import Iterator, Mapping
 import msgspec
 import sqlalchemy as sa
 
-from protocol.agent_status import Axis, Kind
+from protocol.agent_status import Axis, Kind, Vocabulary
 from protocol.requirements import Requirement
-from protocol.vocabularies import Vocabulary
 from storage.agents import capabilities
 from storage.agents.agent_states import AXES_OF_AGENTS, words_in_sql
 from storage.schema import agents

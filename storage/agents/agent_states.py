@@ -5,7 +5,7 @@ is re-exported.
 
 Axes of agents and status words of the vocabularies as SQL expressions, which filter agents and moves.
 
-The expressions follow the rules of ``protocol.vocabularies``: a test compares both for all values.
+The expressions follow the rules of ``protocol.agent_status``: a test compares both for all values.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +16,8 @@ import sqlalchemy as sa
 
 from protocol.agent_status import (
     DETAILED_AXES,
+    READINGS,
+    RUNNING,
     STORED_AXES,
     Activity,
     AgentMoved,
@@ -26,10 +28,13 @@ from protocol.agent_status import (
     ExhaustReason,
     Health,
     Lifecycle,
+    OrchestratorStatus,
+    Reading,
+    StateDetail,
+    Vocabulary,
     activity_of,
 )
 from protocol.ids import AgentId, DeviceId, UserId
-from protocol.vocabularies import READINGS, RUNNING, OrchestratorStatus, Reading, StateDetail, Vocabulary
 from storage.agents.agent_moves import (
     activity_in,
     axes_in,
@@ -71,7 +76,7 @@ AXES_OF_AGENTS: Final[Columns] = {
 
 
 def words_in_sql(vocabulary: Vocabulary, axes: Columns, slots: sa.ColumnElement[int]) -> Columns:
-    """Return the status columns of a vocabulary, as ``protocol.vocabularies.status_words`` reads them.
+    """Return the status columns of a vocabulary, as ``protocol.agent_status.status_words`` reads them.
 
     Args:
         axes: the values of an agent on the axes, and its ``state_detail``.
@@ -97,7 +102,7 @@ def _read(reading: Reading, axes: Columns) -> sa.ColumnElement[str]:
 
 
 def pair_in_sql(axes: Columns) -> dict[str, sa.ColumnElement[str]]:
-    """Return both words of the orchestrator, as ``protocol.vocabularies.pair_of`` reads them."""
+    """Return both words of the orchestrator, as ``protocol.agent_status.pair_of`` reads them."""
     lifecycle, detail = axes[Axis.LIFECYCLE], axes[STATE_DETAIL]
     is_active = lifecycle == str(Lifecycle.ACTIVE)
     is_error = sa.and_(axes[Axis.HEALTH] == str(Health.ERROR), lifecycle != str(Lifecycle.TERMINATED))

@@ -20,25 +20,23 @@ from protocol.agent_status import (
     Availability,
     Axes,
     Axis,
+    AxisMove,
     Connectivity,
     ExhaustReason,
     Health,
     Lifecycle,
-    axis_value,
-    check_move,
-)
-from protocol.authority import AGENT, DEVICE
-from protocol.errors import ErrorCode, HubError
-from protocol.ids import AgentId, DeviceId, RunId
-from protocol.lifecycles import AgentStatus as CalendarStatus
-from protocol.vocabularies import (
-    AxisMove,
     Refused,
     Vocabulary,
+    axis_value,
+    check_move,
     lifecycle_path,
     reading,
     write_pair,
 )
+from protocol.coordination import AGENT, DEVICE
+from protocol.errors import ErrorCode, HubError
+from protocol.ids import AgentId, DeviceId, RunId
+from protocol.lifecycles import AgentStatus as CalendarStatus
 from storage import schema
 from storage.agents import agent_moves
 from storage.agents import agent_states as moves

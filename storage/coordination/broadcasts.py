@@ -11,9 +11,9 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
+from protocol.coordination import MessageKind, MessageState
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, BoardId, BroadcastId, DeviceId, GatewayId, MessageId, UserId
-from protocol.messages import MessageKind, MessageState
 from storage import audit
 from storage.coordination.boards import list_places
 from storage.coordination.message_rows import MESSAGES as MESSAGE_ROWS

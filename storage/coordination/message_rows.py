@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
+from protocol.coordination import DELIVERED, MESSAGE, MessageEvent, MessageKind, MessageState
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import (
     AgentId,
@@ -19,7 +20,6 @@ from protocol.ids import (
     QuestionId,
     UserId,
 )
-from protocol.messages import DELIVERED, MESSAGE, MessageEvent, MessageKind, MessageState
 from storage import audit
 from storage.coordination.boards import MemoryRow, NewMemory, add_memory, lock_board
 from storage.kernel.rows import (

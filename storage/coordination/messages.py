@@ -18,6 +18,7 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
+from protocol.coordination import MESSAGE, MessageEvent, MessageKind, MessageState
 from protocol.errors import CodedError, ErrorCode, HubError, LimitReached
 from protocol.ids import (
     AgentId,
@@ -27,7 +28,6 @@ from protocol.ids import (
     MessageId,
     UserId,
 )
-from protocol.messages import MESSAGE, MessageEvent, MessageKind, MessageState
 from storage import audit
 from storage.coordination.message_rows import (
     LOCK_MESSAGE,

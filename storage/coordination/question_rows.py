@@ -6,9 +6,9 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
+from protocol.coordination import MessageEvent, MessageState, QuestionState
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, MemoryId, MessageId, QuestionId, UserId
-from protocol.messages import MessageEvent, MessageState, QuestionState
 from storage import audit
 from storage.agents.lock_turns import instant_text
 from storage.coordination.message_rows import SentFields, find_message, move_message

@@ -15,9 +15,9 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
+from protocol.coordination import MessageKind, QuestionState
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, DeviceId, MemoryId, MessageId, QuestionId, UserId
-from protocol.messages import MessageKind, QuestionState
 from storage import audit
 from storage.coordination import boards, message_rows
 from storage.coordination.boards import MemoryLimits, MemoryRow, NewMemory, add_memory

@@ -10,11 +10,11 @@ from typing import Any, Final, NamedTuple, TypedDict, Unpack
 import msgspec
 import sqlalchemy as sa
 
+from protocol.agent_status import RunLogStatus
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, BootId, DeviceId, RunId, UserId
 from protocol.lifecycles import LIVE_RUN_STATES, CallState, PauseReason, RunOutcome, RunState
 from protocol.secret_rules import redact_secrets
-from protocol.vocabularies import RunLogStatus
 from storage.kernel.columns import Int, in_parts, spelled
 from storage.kernel.rows import (
     Key,
@@ -236,7 +236,7 @@ def runs_ending_in(
     return [RunId(found) for found in c.execute(query, {"end": end, "most": most}).scalars()]
 
 
-# as ``protocol.vocabularies.run_log_status``, which a test compares
+# as ``protocol.agent_status.run_log_status``, which a test compares
 LOGGED_AS: Final = sa.case(
     (sa.text("runs." + LIVE), str(RunLogStatus.RUNNING)),
     (sa.text("runs.state <> 'COMPLETED'"), str(RunLogStatus.ERROR)),

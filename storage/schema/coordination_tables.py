@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from protocol.messages import MessageKind, MessageState, QuestionState, QueueMode, SoulWriteState
+from protocol.coordination import MessageKind, MessageState, QuestionState, QueueMode, SoulWriteState
 from storage.kernel.columns import (
     Choice,
     Flag,

@@ -12,8 +12,8 @@ from pydantic import BaseModel, Field, TypeAdapter
 
 from protocol.codec import JSON
 from protocol.handshake import DeviceHello
-from protocol.hub_session import HubSession
 from protocol.ids import ConnectionId, DeviceId, UserId
+from protocol.session import HubSession
 from protocol.work import ToolResult
 from tests.bench.rounds import play, ratio
 from tests.bench.rows import Row, at_most

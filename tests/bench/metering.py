@@ -18,8 +18,8 @@ from hub.links.roster import Roster, Takeovers
 from hub.metrics import Metrics
 from protocol.codec import JSON
 from protocol.handshake import DeviceHello
-from protocol.hub_session import HubSession
 from protocol.ids import ConnectionId, DeviceId, UserId
+from protocol.session import HubSession
 from tests.bench.decoding import frames
 from tests.bench.rounds import play, ratio
 from tests.bench.rows import Row, at_most

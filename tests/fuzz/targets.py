@@ -32,12 +32,10 @@ from hub.text.files import MAIL, MIB, NotConvertible
 from hub.text.letter import LetterOptions
 from hub.text.letter_text import letter_of_mail, text_of_letter
 from protocol.codec import CODECS, Codec
-from protocol.device_session import DeviceSession
 from protocol.errors import RemoteProtocolError
 from protocol.handshake import DeviceHello
-from protocol.hub_session import HubSession
 from protocol.ids import ConnectionId, DeviceId, UserId
-from protocol.session import Session
+from protocol.session import DeviceSession, HubSession, Session
 from protocol.tables import TableName
 from tests.fuzz import inputs
 from tests.fuzz.http import http

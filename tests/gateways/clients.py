@@ -26,7 +26,7 @@ from hub.openclaw import (
 )
 from hub.outbound.rules import OutboundRules
 from hub.version import VERSION
-from protocol.messages import SOUL_FILE, QueueMode
+from protocol.coordination import SOUL_FILE, QueueMode
 from tests.evaluation.figures import Figure, at_most, exactly, only
 from tests.gateways.place import NAME, Place, until
 from tests.gateways.scripted_model import Say

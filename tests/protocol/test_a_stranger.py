@@ -10,9 +10,8 @@ from protocol.codec import SUBPROTOCOLS, for_subprotocol
 from protocol.errors import CloseCode
 from protocol.frame import Frame
 from protocol.handshake import Goodbye
-from protocol.hub_session import HubSession
 from protocol.ids import CallId, ConnectionId, DeviceId, UserId
-from protocol.session import Answered, Ended, HelloReceived, Received, SessionEvent
+from protocol.session import Answered, Ended, HelloReceived, HubSession, Received, SessionEvent
 from protocol.work import Action, AgentComplete, AgentData, AgentRun, Answer, FilePiece, RunConfig, ToolCall
 from tests.support.documents import device_program
 from tests.support.script import NONCE, OPENED_AT, TS_MS

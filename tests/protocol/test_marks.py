@@ -1,6 +1,6 @@
 from typing import get_args
 
-from protocol.marks import MARKS, Mark
+from protocol.work import MARKS, Mark
 
 
 def test_each_mark_of_an_item_has_a_sentence_for_its_reviewer() -> None:

@@ -3,11 +3,9 @@
 import pytest
 
 from protocol.codec import CODECS, FROM_DEVICE, FROM_HUB, Codec, type_of
-from protocol.device_session import DeviceSession
 from protocol.errors import CloseCode, ErrorCode, LocalProtocolError
 from protocol.frame import Frame
 from protocol.handshake import Error, Goodbye
-from protocol.hub_session import HubSession
 from protocol.lifecycles import Table
 from protocol.session import (
     ALLOWED_FROM_DEVICE,
@@ -16,7 +14,9 @@ from protocol.session import (
     HUB_SESSION,
     OVER,
     Allowed,
+    DeviceSession,
     Ended,
+    HubSession,
     Session,
     SessionMove,
     SessionState,

@@ -7,34 +7,31 @@ import msgspec
 import pytest
 
 from protocol.agent_status import (
+    CALENDAR_STATUS,
+    FOUNDATION_STATUS,
+    PAIRS,
+    READINGS,
     Activity,
     AgentSubtype,
     AgentType,
     Availability,
     Axes,
     Axis,
+    CalendarExhaustReason,
     Connectivity,
     ExhaustReason,
     Health,
     Lifecycle,
-    UnknownValue,
-    kind_of,
-    legal_moves,
-)
-from protocol.lifecycles import RunOutcome, RunState
-from protocol.vocabularies import (
-    CALENDAR_STATUS,
-    FOUNDATION_STATUS,
-    PAIRS,
-    READINGS,
-    CalendarExhaustReason,
     OrchestratorStatus,
     Reading,
     Refused,
     RunLogStatus,
     StateDetail,
+    UnknownValue,
     Vocabulary,
     calendar_reason,
+    kind_of,
+    legal_moves,
     lifecycle_path,
     own_type,
     pair_of,
@@ -45,6 +42,7 @@ from protocol.vocabularies import (
     words_of,
     write_pair,
 )
+from protocol.lifecycles import RunOutcome, RunState
 
 EVERYTHING = [
     Axes(

@@ -36,8 +36,8 @@ from hub.coordination.souls import SoulRequest, Souls
 from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayConfig
 from hub.outbound.rules import OutboundRules
+from protocol.coordination import MESSAGE, MessageKind, MessageState
 from protocol.ids import AgentId, BoardId, BootId
-from protocol.messages import MESSAGE, MessageKind, MessageState
 from storage.coordination import boards, gateway_agents, message_rows, question_rows, souls
 from storage.coordination.boards import BoardRow, MemoryFilter
 from storage.coordination.gateway_agents import GatewayAgentRow

@@ -12,7 +12,7 @@ import pytest
 
 from hub.clock import IdFactory, SystemChance, SystemClock
 from hub.openclaw import FileConflict, Gateway, GatewayRefused, GatewayState, Need, methods
-from protocol.messages import SOUL_FILE, QueueMode
+from protocol.coordination import SOUL_FILE, QueueMode
 from tests.gateways.clients import client
 from tests.gateways.place import until
 

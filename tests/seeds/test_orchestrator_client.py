@@ -8,8 +8,7 @@ from uuid import UUID, uuid5
 import anyio
 from pydantic import BaseModel
 
-from protocol.agent_status import AgentType
-from protocol.vocabularies import OrchestratorStatus, StateDetail
+from protocol.agent_status import AgentType, OrchestratorStatus, StateDetail
 from tests.seeds.orchestrator import APOLLO
 from tests.seeds.orchestrator_client import Orchestrator
 from tests.seeds.walk import OF_WALK, Walk, walking

@@ -6,10 +6,18 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from protocol.agent_status import VALUES, AgentSubtype, AgentType, Axis, Kind
+from protocol.agent_status import (
+    VALUES,
+    AgentSubtype,
+    AgentType,
+    Axis,
+    Kind,
+    Vocabulary,
+    status_columns,
+    status_words,
+)
 from protocol.ids import AgentId
 from protocol.requirements import parse_requirement, parse_version
-from protocol.vocabularies import Vocabulary, status_columns, status_words
 from storage.agents import agents, capabilities
 from storage.agents.agent_filters import AgentFilter, conditions_of
 from storage.agents.agent_states import AgentState, states_of

@@ -3,10 +3,9 @@
 import pytest
 import sqlalchemy as sa
 
-from protocol.agent_status import Axis, IllegalMove, UnknownValue
+from protocol.agent_status import READINGS, Axis, AxisMove, IllegalMove, Refused, UnknownValue, Vocabulary
 from protocol.ids import AgentId
 from protocol.lifecycles import RunState
-from protocol.vocabularies import READINGS, AxisMove, Refused, Vocabulary
 from storage.agents import agent_moves, agent_states
 from storage.agents.agent_states import exhaust
 from storage.agents.agents import AgentRow, UnknownAgent

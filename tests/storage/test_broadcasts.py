@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from protocol.coordination import MessageEvent, MessageKind, MessageState
 from protocol.errors import ErrorCode
 from protocol.ids import BoardId, BootId, BroadcastId, GatewayId, MessageId
-from protocol.messages import MessageEvent, MessageKind, MessageState
 from storage import audit, retention
 from storage.coordination import boards, broadcasts, message_rows, messages
 from storage.coordination.boards import create_board, remove_board

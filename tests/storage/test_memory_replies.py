@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from protocol.coordination import MessageEvent, MessageKind, MessageState
 from protocol.ids import AgentId, BoardId, MemoryId, MessageId
-from protocol.messages import MessageEvent, MessageKind, MessageState
 from storage import audit
 from storage.coordination import boards, message_rows, messages
 from storage.coordination.boards import MemoryLimits, NewMemory, TooManyOfBoards

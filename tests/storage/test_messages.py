@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from protocol.coordination import MESSAGE, MessageEvent, MessageKind, MessageState
 from protocol.errors import CodedError, ErrorCode, IllegalTransition
 from protocol.ids import AgentId, BoardId, BootId, BroadcastId, DeviceId, GatewayId, MemoryId, MessageId
-from protocol.messages import MESSAGE, MessageEvent, MessageKind, MessageState
 from storage import audit, retention
 from storage.coordination import boards, gateway_agents, message_rows, messages
 from storage.coordination.boards import MemoryFilter, MemoryRow, NewMemory, add_memory, list_memory

@@ -6,8 +6,8 @@ from contextlib import AsyncExitStack
 import pytest
 import sqlalchemy as sa
 
+from protocol.coordination import MessageEvent, MessageKind, MessageState
 from protocol.ids import AgentId, MemoryId, MessageId
-from protocol.messages import MessageEvent, MessageKind, MessageState
 from storage.coordination import message_rows, messages
 from storage.coordination.boards import NewMemory
 from storage.coordination.message_rows import MessageRow

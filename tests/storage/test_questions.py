@@ -7,9 +7,9 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
+from protocol.coordination import MessageKind, MessageState, QuestionState
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, MemoryId, MessageId, QuestionId
-from protocol.messages import MessageKind, MessageState, QuestionState
 from storage import audit, retention
 from storage.agents.agents import AgentRow
 from storage.coordination import boards, gateway_agents, message_rows, messages, question_rows, questions

@@ -6,9 +6,9 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
+from protocol.coordination import SoulWriteState
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, BoardId, SoulWriteId
-from protocol.messages import SoulWriteState
 from storage import audit
 from storage.agents import agent_snapshot
 from storage.coordination import boards, souls

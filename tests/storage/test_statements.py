@@ -14,9 +14,9 @@ from sqlalchemy.sql import visitors
 from sqlalchemy.sql.dml import UpdateBase
 
 import storage
+from protocol.agent_status import RunLogStatus
 from protocol.ids import AgentId
 from protocol.lifecycles import RunOutcome, RunState
-from protocol.vocabularies import RunLogStatus
 from storage.agents import agent_states
 from storage.devices.tokens import DEVICE_TOKENS, OPERATOR_TOKENS
 from storage.runs import runs

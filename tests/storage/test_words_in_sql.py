@@ -7,16 +7,18 @@ from random import Random
 import pytest
 import sqlalchemy as sa
 
-from protocol.agent_status import VALUES, Axes, Axis
-from protocol.errors import HubError
-from protocol.ids import AgentId
-from protocol.vocabularies import (
+from protocol.agent_status import (
+    VALUES,
+    Axes,
+    Axis,
     OrchestratorStatus,
     StateDetail,
     Vocabulary,
     pair_of,
     status_words,
 )
+from protocol.errors import HubError
+from protocol.ids import AgentId
 from storage.agents import agent_states
 from storage.agents.agent_moves import Counts, count_runs, move_if_legal
 from storage.agents.agent_states import STATE_DETAIL, AgentMove, words_in_sql

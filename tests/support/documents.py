@@ -10,7 +10,7 @@ from hub.api.pages import COMMANDS as COMMAND_LIST
 from hub.cli.app import hub
 from hub.docs import contents
 from hub.runs.explaining import REASONS
-from protocol.marks import MARKS
+from protocol.work import MARKS
 from tests.support import references
 from tests.support.commands import command_list, commands
 from tests.support.issue_page import issue_list

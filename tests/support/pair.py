@@ -8,10 +8,8 @@ said again on a later one.
 from collections.abc import Callable
 
 from protocol.codec import JSON, Codec
-from protocol.device_session import DeviceSession
-from protocol.hub_session import HubSession
 from protocol.ids import ConnectionId, DeviceId, UserId
-from protocol.session import HelloReceived, SessionEvent
+from protocol.session import DeviceSession, HelloReceived, HubSession, SessionEvent
 from tests.support.script import HELLO, NONCE, OPENED_AT, TS_MS
 
 

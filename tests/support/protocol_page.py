@@ -18,7 +18,6 @@ from protocol import frame as limits
 from protocol import keys
 from protocol.codec import FROM_DEVICE, FROM_HUB, type_of
 from protocol.coordination import EventName, Method
-from protocol.device_session import WELCOME_TIMEOUT_S
 from protocol.errors import CATALOGUE, CLOSE_MEANINGS, CloseCode
 from protocol.frame import Frame, Id, Name, Parameters, Path, Record, Sha256, Values
 from protocol.handshake import CAPABILITY_OF, CapabilityName, challenge_text, signed_text
@@ -31,6 +30,7 @@ from protocol.session import (
     HUB_SESSION,
     MAX_UNKNOWN_ANSWERED,
     OVER,
+    WELCOME_TIMEOUT_S,
 )
 from protocol.tables import TABLES, Column, DeviceTable
 from tests.support.protocol_examples import (

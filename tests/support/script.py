@@ -9,13 +9,11 @@ something the peer does, something the owner does, or what must have followed:
 from typing import Self
 
 from protocol.codec import JSON, Codec
-from protocol.device_session import DeviceSession
 from protocol.errors import CloseCode
 from protocol.frame import Frame
 from protocol.handshake import SPOKEN, Challenge, DeviceHello, Error, Goodbye, Limits, Welcome
-from protocol.hub_session import HubSession
 from protocol.ids import CallId, ConnectionId, DeviceId, UserId
-from protocol.session import SessionEvent, SessionState
+from protocol.session import DeviceSession, HubSession, SessionEvent, SessionState
 from protocol.work import Answer
 
 NONCE = bytes(range(32))

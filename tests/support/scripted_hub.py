@@ -17,9 +17,8 @@ from protocol.coordination import Heartbeat
 from protocol.errors import CloseCode
 from protocol.frame import Frame
 from protocol.handshake import NONCE_HEADER, DeviceHello, Error, Goodbye, Limits
-from protocol.hub_session import HubSession
 from protocol.ids import ConnectionId, DeviceId, UserId
-from protocol.session import Answered, Ended, HelloReceived, Received, SessionEvent
+from protocol.session import Answered, Ended, HelloReceived, HubSession, Received, SessionEvent
 from protocol.work import Answer, ToolCall
 
 PATIENCE_S = 10.0

@@ -12,6 +12,9 @@ from hub.api.nouns.questions import AskBody
 from hub.api.nouns.souls import NewSoul
 from hub.api.view import View
 from protocol.agent_status import (
+    EVENT_ALIASES,
+    PAIRS,
+    READINGS,
     STORED_AXES,
     TYPE_OF,
     VALUES,
@@ -20,13 +23,15 @@ from protocol.agent_status import (
     Axis,
     Health,
     Lifecycle,
+    Reading,
+    Rule,
+    Vocabulary,
     legal_moves,
 )
 from protocol.agent_status import TABLES as TRANSITIONS
 from protocol.configs import ConfigType
 from protocol.coordination import MetricType
 from protocol.lifecycles import RunState
-from protocol.vocabularies import EVENT_ALIASES, PAIRS, READINGS, Reading, Rule, Vocabulary
 
 _ABOUT: Final = {
     Vocabulary.CALENDAR: "The words of a calendar: one runtime status, by which a calendar wakes an agent.",
@@ -46,7 +51,7 @@ _HEAD: Final = """\
 
 What other programs call the status of an agent, and where each name is kept.
 
-<!-- Generated from hub/agents/vocabularies.py and protocol/vocabularies.py: make documents -->
+<!-- Generated from hub/agents/vocabularies.py and protocol/agent_status.py: make documents -->
 
 Five vocabularies describe agents, each in words of its own. An agent has a value on each of four axes, and a
 fifth axis is derived from its runs. The status words of a vocabulary are read from the axes, and written to

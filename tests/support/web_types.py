@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from hub.api.application import ANSWERED
 from hub.api.document import openapi_document
-from protocol.marks import MARKS
+from protocol.work import MARKS
 from tests.support.source import ROOT
 
 SOURCES: Final = ROOT / "hub" / "api" / "web" / "src"

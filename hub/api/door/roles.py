@@ -10,9 +10,8 @@ from enum import Enum, StrEnum
 from functools import cache
 from typing import Any, Final, NamedTuple, Self
 
-from protocol.authority import AGENT as AGENT_ACTOR
-from protocol.authority import DEVICE
-from protocol.coordination import Method
+from protocol.coordination import AGENT as AGENT_ACTOR
+from protocol.coordination import DEVICE, Method
 from protocol.ids import AgentId, DeviceId, UserId
 from storage.devices.devices import Grant
 

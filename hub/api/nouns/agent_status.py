@@ -30,11 +30,19 @@ from hub.clock import epoch_ms
 from hub.health.issues import Finding
 from hub.runs.control import RunControl
 from hub.settings.reading import FileLines
-from protocol.agent_status import STORED_AXES, Axes, Axis, Lifecycle, UnknownValue, legal_moves
+from protocol.agent_status import (
+    STORED_AXES,
+    Axes,
+    Axis,
+    Lifecycle,
+    UnknownValue,
+    Vocabulary,
+    legal_moves,
+    words_of,
+)
 from protocol.coordination import Method
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
-from protocol.vocabularies import Vocabulary, words_of
 from storage import audit
 from storage.agents import agent_snapshot, agent_states, agents
 from storage.agents.agent_filters import conditions_of

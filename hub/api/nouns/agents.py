@@ -34,12 +34,11 @@ from hub.log import Channel
 from hub.runs.control import RunControl
 from hub.runs.run_order import MOST_NEEDS, RunOptions, run_options
 from hub.settings.reading import FileLines, ManagedByFile
-from protocol.agent_status import Lifecycle
+from protocol.agent_status import Lifecycle, Vocabulary, words_of
 from protocol.coordination import MOST_LOCKS, Method
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId, UserId
 from protocol.lifecycles import RunOutcome
-from protocol.vocabularies import Vocabulary, words_of
 from storage.agents import agent_snapshot, agents, agents_in_trouble, declared_agents
 from storage.agents.agent_filters import conditions_of
 from storage.agents.agent_snapshot import Setup

@@ -14,7 +14,7 @@ from hub.api.view import Instant, View
 from hub.clock import Clock, epoch_ms
 from hub.log import Channel
 from hub.settings.history import CHANGED
-from protocol.vocabularies import EVENT_ALIASES
+from protocol.agent_status import EVENT_ALIASES
 from storage import audit
 from storage.audit import AuditRow
 from storage.kernel.database import StorageError

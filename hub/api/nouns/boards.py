@@ -14,8 +14,7 @@ from hub.coordination import authority
 from hub.coordination.authority import Caller
 from hub.log import Channel
 from hub.metrics import Metrics
-from protocol.authority import Role, Verb
-from protocol.coordination import Method
+from protocol.coordination import Method, Role, Verb
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, BoardId, GatewayId, UserId
 from storage.agents import agents

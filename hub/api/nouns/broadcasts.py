@@ -17,8 +17,8 @@ from hub.coordination.authority import Caller
 from hub.coordination.broadcasts import Broadcasts as BroadcastService
 from hub.coordination.broadcasts import BroadcastStatus
 from hub.coordination.messages import WAIT_S
+from protocol.coordination import DELIVERED, MessageState
 from protocol.errors import ErrorCode
-from protocol.messages import DELIVERED, MessageState
 from storage import audit
 from storage.coordination.broadcasts import BoardResult, Refused
 from storage.kernel.rows import Key as SortKey

@@ -29,13 +29,11 @@ from hub.runs.excerpts import ExcerptSeals
 from hub.runs.verdict_delivery import choices_of, lacking, problem_with, refused_by
 from hub.settings.table_settings import unknown_tables
 from hub.text.excerpt import Excerpt
-from protocol.authority import DEVICE
-from protocol.coordination import Method
+from protocol.coordination import DEVICE, Method
 from protocol.errors import CATALOGUE, CodedError, ErrorCode, HubError
 from protocol.ids import CallId, DeviceId, RunId
-from protocol.marks import Mark
 from protocol.tables import TABLES, Tables
-from protocol.work import FoundBy, Provenance
+from protocol.work import FoundBy, Mark, Provenance
 from storage import audit
 from storage.audit import Entry
 from storage.devices import devices

@@ -14,8 +14,8 @@ from hub.coordination.leads import LeadMessages, ToLead
 from hub.coordination.leads import Leads as LeadService
 from hub.coordination.messages import MOST_WAIT_S, WAIT_S
 from protocol.calls import REPLY_TAGS
+from protocol.coordination import MessageKind
 from protocol.errors import ErrorCode
-from protocol.messages import MessageKind
 
 _E = ErrorCode
 _Word = Annotated[str, Meta(max_length=128)]

@@ -15,10 +15,9 @@ from hub.clock import epoch_ms
 from hub.coordination.authority import Caller
 from hub.coordination.messages import MOST_WAIT_S, WAIT_S, Nudge
 from hub.coordination.messages import Messages as MessageService
-from protocol.coordination import Method
+from protocol.coordination import MessageKind, MessageState, Method, QueueMode, attempt_key
 from protocol.errors import ErrorCode
 from protocol.ids import DeviceId
-from protocol.messages import MessageKind, MessageState, QueueMode, attempt_key
 from storage import audit
 from storage.agents import agents
 from storage.coordination.message_rows import MessageRow

@@ -17,13 +17,11 @@ from hub.coordination import authority
 from hub.coordination.authority import Caller
 from hub.coordination.questions import Asked, seen_question
 from hub.coordination.questions import Questions as QuestionService
-from protocol.authority import Verb
 from protocol.calls import ANSWER_CHARACTERS, CHANNEL_CHARACTERS, REPLY_TAGS, QuestionToUser
-from protocol.coordination import Method
+from protocol.coordination import Method, QuestionState, Verb
 from protocol.errors import ErrorCode
 from protocol.frame import Record
 from protocol.ids import DeviceId
-from protocol.messages import QuestionState
 from storage import audit
 from storage.coordination import question_rows, questions
 from storage.coordination.question_rows import QuestionRow

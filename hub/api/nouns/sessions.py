@@ -18,8 +18,7 @@ from hub.api.view import Instant, View
 from hub.clock import epoch_ms
 from hub.log import Channel
 from hub.tokens import TokenKind
-from protocol.authority import DEVICE
-from protocol.coordination import Method
+from protocol.coordination import DEVICE, Method
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import TokenId
 from storage.devices import devices

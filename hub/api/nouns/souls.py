@@ -13,8 +13,8 @@ from hub.api.view import Instant, View
 from hub.coordination.authority import Caller
 from hub.coordination.souls import MOST_WAIT_S, WAIT_S, SoulRequest
 from hub.coordination.souls import Souls as SoulService
+from protocol.coordination import SoulWriteState
 from protocol.errors import CodedError, ErrorCode
-from protocol.messages import SoulWriteState
 
 _E = ErrorCode
 _UNREACHABLE: Final = (

@@ -7,9 +7,9 @@ import pytest
 
 from hub.api.door.roles import Principal
 from hub.api.nouns.agent_status import AgentStatuses, StatusChange, Termination
+from protocol.agent_status import Vocabulary
 from protocol.ids import UserId
 from protocol.lifecycles import RunState
-from protocol.vocabularies import Vocabulary
 from storage import audit
 from storage.agents import agent_states, agents
 from storage.agents.agents import UnknownAgent

@@ -19,8 +19,8 @@ from hub.links.link import DeviceLink
 from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayConfig, GatewayState
 from hub.outbound.rules import OutboundRules
+from protocol.coordination import MessageKind, MessageState
 from protocol.ids import AgentId, BoardId, BootId, DeviceId, GatewayId, MessageId, UserId
-from protocol.messages import MessageKind, MessageState
 from storage.agents import declared_agents
 from storage.agents.declared_agents import DeclaredAgent
 from storage.coordination import boards, gateway_agents, gateways, message_rows, messages

@@ -8,8 +8,8 @@ import pytest
 
 from hub.coordination.to_gateway import find
 from hub.openclaw import Gateway
+from protocol.coordination import MessageState
 from protocol.ids import MessageId, QuestionId
-from protocol.messages import MessageState
 from storage.coordination import gateway_agents, questions
 from storage.coordination.messages import MessageLimits
 from storage.coordination.questions import NewQuestion

@@ -7,8 +7,8 @@ import anyio
 import pytest
 import sqlalchemy as sa
 
+from protocol.coordination import MessageEvent, MessageKind, MessageState
 from protocol.errors import ErrorCode
-from protocol.messages import MessageEvent, MessageKind, MessageState
 from storage.coordination import message_rows
 from storage.schema import agent_states
 from tests.hub.coordination.post import DAY_MS, GATEWAY, LEAD, WORKER, WORKERS, PostBench, open_post

@@ -11,9 +11,9 @@ import sqlalchemy as sa
 from hub.coordination.authority import Caller
 from hub.coordination.broadcasts import BroadcastStatus
 from hub.coordination.leads import ToLead
+from protocol.coordination import MessageKind, MessageState
 from protocol.errors import CodedError, ErrorCode, LimitReached
 from protocol.ids import AgentId, UserId
-from protocol.messages import MessageKind, MessageState
 from storage import audit, retention
 from storage.coordination import boards
 from storage.coordination.broadcasts import BoardResult

@@ -8,9 +8,9 @@ import pytest
 import sqlalchemy as sa
 
 from hub.coordination.courier import PER_GATEWAY
+from protocol.coordination import MessageKind, MessageState, QueueMode, attempt_key
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, GatewayId
-from protocol.messages import MessageKind, MessageState, QueueMode, attempt_key
 from storage import audit
 from storage.coordination import boards, messages
 from storage.coordination.boards import MemoryFilter

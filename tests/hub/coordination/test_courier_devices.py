@@ -11,12 +11,11 @@ from hub.api.device import requests_of
 from hub.api.nouns.messages import Messages
 from hub.api.parameters import Hub
 from hub.tokens import hash_token
-from protocol.coordination import Method
+from protocol.coordination import MessageKind, MessageState, Method
 from protocol.errors import CallTimedOut, CodedError, ErrorCode, LinkLost, TooManyCalls
 from protocol.frame import ErrorBody, Parameters
 from protocol.handshake import CapabilityName
 from protocol.ids import DeviceId, TokenId
-from protocol.messages import MessageKind, MessageState
 from protocol.work import Action, Answer, ToolCall
 from storage.coordination import boards
 from storage.coordination.boards import MemoryFilter

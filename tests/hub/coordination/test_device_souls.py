@@ -13,10 +13,10 @@ from hub.coordination.soul_writer import DeviceRefused
 from hub.coordination.souls import SoulConflict, SoulNotWritten
 from hub.links.link import DeviceLink
 from hub.tokens import hash_token
+from protocol.coordination import SoulWriteState
 from protocol.errors import CallTimedOut, DeviceOffline, ErrorCode, LinkLost
 from protocol.frame import ErrorBody
 from protocol.ids import DeviceId, TokenId
-from protocol.messages import SoulWriteState
 from protocol.work import Action, Answer, ToolCall
 from storage.coordination import souls
 from storage.devices.tokens import DEVICE_TOKENS

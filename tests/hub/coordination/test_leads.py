@@ -10,9 +10,9 @@ import pytest
 
 from hub.coordination.leads import ToLead
 from hub.openclaw import GatewayForbidden, GatewayRefused
+from protocol.coordination import MessageKind, MessageState
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, GatewayId
-from protocol.messages import MessageKind, MessageState
 from storage import audit
 from storage.agents import agents
 from storage.coordination import boards, gateway_agents

@@ -9,9 +9,9 @@ from hub.clock import IdFactory
 from hub.coordination.memory import BoardMemory
 from hub.log import Ring
 from hub.metrics import Metrics
+from protocol.coordination import MessageEvent, MessageKind, MessageState
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import MessageId
-from protocol.messages import MessageEvent, MessageKind, MessageState
 from storage.coordination import boards, message_rows, messages
 from storage.coordination.boards import MemoryFilter, MemoryLimits, TooManyOfBoards
 from storage.coordination.message_rows import MessageRow

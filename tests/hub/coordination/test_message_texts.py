@@ -5,8 +5,8 @@ import pytest
 
 from hub.coordination.to_gateway import letter
 from protocol.calls import answers_in
+from protocol.coordination import MessageKind, MessageState
 from protocol.ids import AgentId, BoardId, MessageId, QuestionId, UserId
-from protocol.messages import MessageKind, MessageState
 from storage.coordination.message_rows import MessageRow
 
 URL = "https://hub.example/"

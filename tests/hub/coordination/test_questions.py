@@ -14,13 +14,12 @@ from hub.clock import IdFactory
 from hub.coordination.authority import Caller
 from hub.coordination.questions import AGAIN_S, POLL_S, Asked, QuestionDelivery, Questions, seen_question
 from hub.metrics import Metrics
-from protocol.authority import Verb
 from protocol.calls import question_in
+from protocol.coordination import QuestionState, Verb
 from protocol.errors import CallTimedOut, CodedError, ErrorCode
 from protocol.frame import ErrorBody
 from protocol.handshake import CapabilityName
 from protocol.ids import AgentId, DeviceId
-from protocol.messages import QuestionState
 from protocol.work import Answer, ToolCall
 from storage.coordination import boards as memories
 from storage.coordination import question_rows, questions

@@ -8,8 +8,8 @@ import pytest
 
 from hub.coordination.souls import SoulConflict, SoulNotWritten
 from hub.openclaw import GatewayState
+from protocol.coordination import SoulWriteState
 from protocol.errors import CodedError, ErrorCode
-from protocol.messages import SoulWriteState
 from storage import audit
 from storage.coordination import souls
 from storage.coordination.souls import SoulBusy

@@ -6,7 +6,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from protocol.messages import SoulWriteState
+from protocol.coordination import SoulWriteState
 from storage.coordination import souls
 from tests.hub.coordination.souls import FastClock, SoulBench, open_souls
 from tests.support.clock import SeededChance

@@ -11,8 +11,8 @@ from hub.coordination.courier import Courier
 from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayConfig, GatewayState
 from hub.outbound.rules import OutboundRules
+from protocol.coordination import MessageState
 from protocol.ids import BootId, NodeId
-from protocol.messages import MessageState
 from storage.coordination import messages
 from storage.devices import nodes
 from storage.store import open_store

@@ -21,8 +21,7 @@ from hub.device.inserts import open_device_store
 from hub.device.run_reading import Contents, FileText, cut
 from hub.device.shared import Root, SharedFile, SharedFolders, Unreadable
 from hub.text.files import NotConvertible
-from protocol.skip_reasons import SkipReason
-from protocol.work import RunConfig
+from protocol.work import RunConfig, SkipReason
 from tests.support.clock import FakeClock, SeededChance
 
 

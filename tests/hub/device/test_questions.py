@@ -12,11 +12,10 @@ import pytest
 from hub.device.inserts import DeviceFileError, DeviceStore
 from hub.device.owner import NotAnswered, UnknownQuestion, answer, read_questions
 from protocol.calls import QuestionToUser, asking_call_id
-from protocol.coordination import Method, Request, Response
+from protocol.coordination import Method, QuestionState, Request, Response
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody
 from protocol.handshake import CapabilityName
-from protocol.messages import QuestionState
 from protocol.work import Action, Answer, ToolCall
 from tests.support.clock import FakeClock
 from tests.support.device import RunningDevice, open_device

@@ -16,9 +16,8 @@ from hub.device.inserts import KEEP_CALLS, DeviceStore, open_device_store
 from hub.device.owner import approve
 from protocol.errors import ErrorCode
 from protocol.frame import Record
-from protocol.marks import Mark
 from protocol.tables import SUGGESTED
-from protocol.work import Action, Answer, ItemSource, ReviewVerdict, RowReview, ToolCall
+from protocol.work import Action, Answer, ItemSource, Mark, ReviewVerdict, RowReview, ToolCall
 from tests.support.clock import FakeClock
 
 APPROVE, EDIT, REJECT, UNDO = ReviewVerdict

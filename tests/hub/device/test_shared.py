@@ -20,8 +20,7 @@ from hub.device.shared import (
     settle,
 )
 from hub.text.files import AUDIO, PICTURES, PLAIN, media_type_of
-from protocol.skip_reasons import SkipReason
-from protocol.work import MANY, RunConfig, RunLimits
+from protocol.work import MANY, RunConfig, RunLimits, SkipReason
 from tests.support.families import each
 
 

@@ -16,7 +16,7 @@ from hub.openclaw.methods import (
     file_set,
     message_text,
 )
-from protocol.messages import SOUL_FILE, QueueMode
+from protocol.coordination import SOUL_FILE, QueueMode
 from tests.support.families import each
 from tests.support.gateway import DEFAULT_SOUL, Fails, fake_gateway
 from tests.support.gateway.office import digest

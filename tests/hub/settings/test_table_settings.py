@@ -10,8 +10,19 @@ from hub import docs
 from hub.device import schema
 from hub.settings.reading import check_settings
 from hub.settings.table_settings import tables_of
-from protocol.own_tables import DEVICE_OWN, MOST_CHOICES, MOST_FIELDS, MOST_TABLES, NAME, problems_in
-from protocol.tables import TABLES, Column, DeviceTable, Filler, Kind
+from protocol.tables import (
+    DEVICE_OWN,
+    MOST_CHOICES,
+    MOST_FIELDS,
+    MOST_TABLES,
+    NAME,
+    TABLES,
+    Column,
+    DeviceTable,
+    Filler,
+    Kind,
+    problems_in,
+)
 from tests.hub.settings.test_agent_findings import AGENT, check
 
 CONTACTS = """\
