@@ -24,8 +24,7 @@ import sqlalchemy as sa
 from protocol.agent_status import EVENT_ALIASES, EventAlias
 from protocol.ids import AgentId, DeviceId, RunId, UserId, trace_id_of
 from protocol.secret_rules import redact_secrets
-from storage.kernel.columns import in_parts, now_ms
-from storage.kernel.rows import Key, columns_of, fill_page, narrowed, paged, unindexed
+from storage.kernel.columns import Key, columns_of, fill_page, in_parts, narrowed, now_ms, paged, unindexed
 from storage.schema import (
     activity_log,
     agent_templates,

@@ -8,8 +8,7 @@ import sqlalchemy as sa
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import UserId
 from storage import audit
-from storage.kernel.columns import Int
-from storage.kernel.rows import columns_of, fill
+from storage.kernel.columns import Int, columns_of, fill
 from storage.schema import issue_mutes
 
 MOST: Final = 1_000

@@ -25,7 +25,7 @@ from hub.log import Channel
 from hub.outbound.client import OutboundClient
 from storage.connectors import connectors, credentials
 from storage.connectors.connectors import DETAIL_CHARS, ConnectorRow
-from storage.runs import excerpts, posted
+from storage.runs import items, posted
 from storage.store import Connection, Store
 
 __all__ = ["AccountConfig", "Accounts"]
@@ -317,11 +317,11 @@ class Accounts:
             except NotOpened:
                 return None
 
-        others = (await self._store.read(excerpts.keys_of_excerpts)).keys() - {ring.newest.id}
+        others = (await self._store.read(items.keys_of_excerpts)).keys() - {ring.newest.id}
         if await self.book.has_others():  # which may have the other keys
             others &= {key.id for key in ring.keys}
         for key_id in sorted(others):
-            while await self._store.write(excerpts.reseal_excerpts, key_id, reseal):
+            while await self._store.write(items.reseal_excerpts, key_id, reseal):
                 await self._clock.sleep(0)
 
     async def remove_key(self, key_id: str) -> None:
@@ -345,7 +345,7 @@ class Accounts:
 
 def _keys_in_use(c: Connection) -> tuple[dict[str, int], dict[str, int]]:
     """Return the numbers of sign-ins and of excerpts that each key seals, by key id."""
-    return credentials.keys_in_use(c), excerpts.keys_of_excerpts(c)
+    return credentials.keys_in_use(c), items.keys_of_excerpts(c)
 
 
 class PostedInbox:

@@ -13,8 +13,7 @@ import msgspec
 from hub.clock import from_epoch_ms
 from protocol.coordination import MetricType
 from protocol.errors import CodedError, ErrorCode, HubError
-from storage.agents.measurements import HOUR_MS, MINUTE_MS, BucketRow, SeriesRow
-from storage.agents.sketch import Sketch
+from storage.agents.measurements import HOUR_MS, MINUTE_MS, BucketRow, SeriesRow, Sketch
 
 DAY_MS: Final = 24 * HOUR_MS
 # The default step is the first of these with at most MOST_POINTS points.

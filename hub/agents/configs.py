@@ -34,7 +34,7 @@ from storage.agents.config_changes import (
     NewConfig,
 )
 from storage.audit import Entry
-from storage.devices import users
+from storage.devices import devices
 from storage.store import Store
 
 MOST_KEYS: Final = 20  # in the audit log; the history has all keys
@@ -121,7 +121,7 @@ class AgentConfigs:
                     check=check_agent,
                 )
         except ConfigOfFile as declared:
-            names = {row.id: row.name for row in await self._store.read(users.list_users)}
+            names = {row.id: row.name for row in await self._store.read(devices.list_users)}
             where = self.line_of(agent.name, names.get(agent.user_id, ""), declared.key)
             raise ConfigOfFile(declared.key, where) from None
         if done.keys:

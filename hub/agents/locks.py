@@ -14,7 +14,7 @@ from hub.metrics import Metrics
 from hub.turns import Turns
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId, UserId
-from storage.agents import lock_turns
+from storage.agents import locks
 from storage.agents import locks as rows
 from storage.kernel.database import StorageError
 from storage.store import ObservedDatabase, Store
@@ -46,12 +46,12 @@ class Turn:
         wait_s: maximum seconds in the queues.
     """
 
-    def __init__(self, link: DeviceLink, request: lock_turns.LockRequest) -> None:
+    def __init__(self, link: DeviceLink, request: locks.LockRequest) -> None:
         self.link = link
         self.request = request
         self.wait_s = (request.wait_ms or 0) / 1_000
         self.settled = anyio.Event()
-        self.grant: lock_turns.Grant | None = None
+        self.grant: locks.Grant | None = None
         self.is_disconnected = False  # the device has disconnected
 
 
@@ -71,7 +71,7 @@ class Locks:
         clock: Clock,
         ids: IdFactory,
         metrics: Metrics,
-        limits: lock_turns.LockLimits = lock_turns.DEFAULT_LIMITS,
+        limits: locks.LockLimits = locks.DEFAULT_LIMITS,
         waits_per_device: int = WAITS_PER_DEVICE,
         on_run_granted: Callable[[], None] = lambda: None,
         is_connected: Callable[[DeviceLink], bool] = lambda _: True,
@@ -130,7 +130,7 @@ class Locks:
         *,
         ttl_ms: int = TTL_MS,
         wait_ms: int = 0,
-    ) -> lock_turns.Grant | Turn:
+    ) -> locks.Grant | Turn:
         """Acquire all locks for an agent of a device, or return its place in their queues.
 
         Raises:
@@ -146,7 +146,7 @@ class Locks:
                 ErrorCode.LIMIT_REACHED,
                 f"{waits} requests of this device wait for locks (lock_waits_per_device)",
             )
-        request = lock_turns.LockRequest(
+        request = locks.LockRequest(
             request_id=self._ids.fresh(),
             user_id=link.user_id,
             names=names,
@@ -175,7 +175,7 @@ class Locks:
 
     async def take(
         self, user_id: UserId, agent_id: AgentId, names: tuple[str, ...], *, ttl_ms: int = TTL_MS
-    ) -> lock_turns.Grant:
+    ) -> locks.Grant:
         """Acquire all locks for an agent itself, at once.
 
         Raises:
@@ -184,9 +184,9 @@ class Locks:
         return await self._take(user_id, itself(agent_id), names, ttl_ms)
 
     async def _take(
-        self, user_id: UserId, holder: lock_turns.Holder, names: tuple[str, ...], ttl_ms: int
-    ) -> lock_turns.Grant:
-        request = lock_turns.LockRequest(
+        self, user_id: UserId, holder: locks.Holder, names: tuple[str, ...], ttl_ms: int
+    ) -> locks.Grant:
+        request = locks.LockRequest(
             request_id=self._ids.fresh(), user_id=user_id, names=names, holder=holder, ttl_ms=ttl_ms
         )
         with self._metrics.count_limits():
@@ -198,7 +198,7 @@ class Locks:
 
     @asynccontextmanager
     async def hold(
-        self, user_id: UserId, holder: lock_turns.Holder, names: tuple[str, ...]
+        self, user_id: UserId, holder: locks.Holder, names: tuple[str, ...]
     ) -> AsyncIterator[Mapping[str, int]]:
         """Hold locks inside the block, renewed as long as it lasts. Yields their fences.
 
@@ -216,16 +216,16 @@ class Locks:
                 yield grant.fences
                 tasks.cancel_scope.cancel()
         finally:
-            with anyio.CancelScope(shield=True), suppress(lock_turns.LockLost):
+            with anyio.CancelScope(shield=True), suppress(locks.LockLost):
                 await self.release(user_id, grant.fences, holder)
 
-    async def _keep(self, grant: lock_turns.Grant) -> None:
+    async def _keep(self, grant: locks.Grant) -> None:
         """Renew locks until cancelled."""
         while True:
             await self._clock.sleep(TTL_MS / 3_000)
             await self.renew(grant.user_id, grant.fences, grant.holder, ttl_ms=TTL_MS)
 
-    async def granted(self, turn: Turn) -> lock_turns.Grant:
+    async def granted(self, turn: Turn) -> locks.Grant:
         """Wait for the locks and return their grant.
 
         Raises:
@@ -249,7 +249,7 @@ class Locks:
         return turn.grant
 
     async def renew(
-        self, user_id: UserId, fences: Mapping[str, int], holder: lock_turns.Holder, *, ttl_ms: int
+        self, user_id: UserId, fences: Mapping[str, int], holder: locks.Holder, *, ttl_ms: int
     ) -> int:
         """Renew locks. Return when they expire (epoch ms).
 
@@ -258,7 +258,7 @@ class Locks:
         """
         return await self._store.write(rows.renew, user_id, fences, holder, ttl_ms=ttl_ms)
 
-    async def release(self, user_id: UserId, fences: Mapping[str, int], holder: lock_turns.Holder) -> None:
+    async def release(self, user_id: UserId, fences: Mapping[str, int], holder: locks.Holder) -> None:
         """Release locks.
 
         Raises:
@@ -267,7 +267,7 @@ class Locks:
         self._hand_out(await self._store.write(rows.release, user_id, fences, holder))
         log.info("lock.released", locks=sorted(fences), **_named(holder))
 
-    def report(self, handed: Iterable[lock_turns.Grant]) -> None:
+    def report(self, handed: Iterable[locks.Grant]) -> None:
         """Report grants that another component of this hub caused."""
         self._hand_out(handed)
 
@@ -290,46 +290,46 @@ class Locks:
         wait_s = WAITING_POLL_S if self._waiting else REST_S if self.is_resting else POLL_S
         return wait_s if found.next_due_ms is None else min(wait_s, found.next_due_ms / 1_000 + LEAST_WAIT_S)
 
-    def _hand_out(self, handed: Iterable[lock_turns.Grant]) -> None:
+    def _hand_out(self, handed: Iterable[locks.Grant]) -> None:
         for grant in handed:
             turn = self._waiting.get(grant.request_id)
             if turn is not None and turn.grant is None:
                 turn.grant = grant
                 turn.settled.set()
                 _log_granted(grant)
-            if grant.holder.kind is lock_turns.HolderKind.RUN:
+            if grant.holder.kind is locks.HolderKind.RUN:
                 _log_granted(grant)
                 self.on_run_granted()
 
-    async def _why_not(self, request: lock_turns.LockRequest) -> str:
+    async def _why_not(self, request: locks.LockRequest) -> str:
         """Return the holder of the lock that was not granted, and since when."""
         waited = f"it was not granted within {(request.wait_ms or 0) / 1_000:g} s:"
-        for lock in await self._store.read(lock_turns.locks_named, request.user_id, request.names):
+        for lock in await self._store.read(locks.locks_named, request.user_id, request.names):
             if lock.holder is not None and lock.holder != request.holder:
                 since, until = (
-                    lock_turns.instant_text(lock.acquired_at or 0),
-                    lock_turns.instant_text(lock.expires_at),
+                    locks.instant_text(lock.acquired_at or 0),
+                    locks.instant_text(lock.expires_at),
                 )
                 held = f"is held by {lock.holder_text} since {since}, until {until} at most"
                 return f"{waited} lock {lock.resource!r} {held}"
         return f"{waited} others were before it in the queue of {request.names[0]!r}"
 
 
-def holder_of(device_id: DeviceId, agent_id: AgentId) -> lock_turns.Holder:
+def holder_of(device_id: DeviceId, agent_id: AgentId) -> locks.Holder:
     """Return an agent of a device as a holder of locks."""
-    return lock_turns.Holder(lock_turns.HolderKind.DEVICE, device_id, agent_id)
+    return locks.Holder(locks.HolderKind.DEVICE, device_id, agent_id)
 
 
-def itself(agent_id: AgentId) -> lock_turns.Holder:
+def itself(agent_id: AgentId) -> locks.Holder:
     """Return an agent as a holder of locks by itself, without a device."""
-    return lock_turns.Holder(lock_turns.HolderKind.AGENT, agent_id, agent_id)
+    return locks.Holder(locks.HolderKind.AGENT, agent_id, agent_id)
 
 
-def _named(holder: lock_turns.Holder) -> dict[str, str | None]:
+def _named(holder: locks.Holder) -> dict[str, str | None]:
     """Return the holder and its agent as fields of a log event."""
     return {"agent_id": holder.agent_id} | {f"{holder.kind}_id": holder.id}
 
 
-def _log_granted(grant: lock_turns.Grant) -> None:
+def _log_granted(grant: locks.Grant) -> None:
     holder = grant.holder
     log.info("lock.granted", locks=sorted(grant.fences), **_named(holder))

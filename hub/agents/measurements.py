@@ -32,7 +32,7 @@ from storage.agents.measurements import (
     SeriesLimits,
     SeriesRow,
 )
-from storage.kernel.rows import Key
+from storage.kernel.columns import Key
 from storage.store import Store
 
 log = Channel(__name__)

@@ -15,7 +15,7 @@ from hub.log import Channel, LogEntry, Ring
 from hub.turns import Turns
 from protocol.coordination import EventName
 from protocol.frame import Values
-from storage.devices import users
+from storage.devices import devices
 from storage.store import Store
 
 log = Channel(__name__)
@@ -77,13 +77,13 @@ class News:
 
     async def _queue_for_device(self, event: EventName, entry: LogEntry) -> None:
         kind = "agent_id" if "agent_id" in entry.fields else "run_id"
-        found = await self._store.read(users.find_worker, kind, str(entry.fields.get(kind)))
+        found = await self._store.read(devices.find_worker, kind, str(entry.fields.get(kind)))
         if found is not None and found.device_id is not None:
             self._events.queue(found.device_id, event, {**_data(entry), "agent_id": found.agent_id})
 
     async def _queue_for_user(self, event: EventName, entry: LogEntry) -> None:
         kind = OF_USERS[event]
-        user_id = await self._store.read(users.find_owner, kind, str(entry.fields.get(kind)))
+        user_id = await self._store.read(devices.find_owner, kind, str(entry.fields.get(kind)))
         for device_id in self._events.subscribers(event):
             if user_id is not None and self._events.user_of(device_id) == user_id:
                 self._events.queue(device_id, event, _data(entry))

@@ -52,10 +52,10 @@ from storage.agents import (
 from storage.agents.agent_snapshot import AgentFacts
 from storage.agents.agent_states import AgentMove
 from storage.agents.agents import AgentRow
-from storage.agents.lock_turns import LockRow
+from storage.agents.locks import LockRow
 from storage.agents.status_writes import BadWrite, StatusWrite
 from storage.audit import Activity, list_activity
-from storage.kernel.rows import Key
+from storage.kernel.columns import Key
 from storage.runs import runs
 from storage.runs.runs import ATTEMPT_FAILED, MoveOfRun, RunRow
 from storage.store import Connection

@@ -22,7 +22,7 @@ from protocol.agent_status import (
 from protocol.ids import AgentId, DeviceId, UserId
 from protocol.requirements import MAX_CHARACTERS, parse_requirement
 from storage.agents import agents
-from storage.agents.agent_filters import AgentFilter
+from storage.agents.agent_snapshot import AgentFilter
 from storage.devices import pairings
 from storage.store import Connection
 

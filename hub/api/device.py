@@ -28,7 +28,7 @@ from protocol.frame import Parameters
 from storage.agents import agents
 from storage.agents.agents import AgentRow, UnknownAgent
 from storage.devices import devices
-from storage.kernel.rows import Key
+from storage.kernel.columns import Key
 from storage.store import Connection, Store
 
 OBJECTS: Final = ("agent_id", "board", "message_id", "question_id", "run_id")  # named in audit entries

@@ -23,7 +23,7 @@ from protocol import coordination
 from protocol.errors import ErrorCode
 from protocol.ids import UserId
 from storage.devices.devices import Grant
-from storage.kernel.rows import ForeignKey, Key
+from storage.kernel.columns import ForeignKey, Key
 
 Endpoint = Callable[..., Awaitable[Any]]
 Method = TypeVar("Method", bound=Endpoint)

@@ -19,7 +19,7 @@ from msgspec import Meta
 from hub.api.binding import Call, From
 from hub.api.noun import Part
 from protocol.errors import CodedError, ErrorCode
-from storage.kernel.rows import Key
+from storage.kernel.columns import Key
 
 DEFAULT_LIMIT: Final = 100
 MOST: Final = 1_000

@@ -26,7 +26,7 @@ from hub.coordination import authority
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import UserId
 from storage import audit
-from storage.devices import users
+from storage.devices import devices
 from storage.store import Store
 
 AnyNoun = TypeVar("AnyNoun", bound=Noun)
@@ -90,7 +90,7 @@ class Hub:
 
     async def user_named(self, name: str) -> UserId:
         """Return the id of a user. Raises CodedError."""
-        row = await self._store.read(users.find_user_by_name, name)
+        row = await self._store.read(devices.find_user_by_name, name)
         if row is None:
             raise CodedError(ErrorCode.UNKNOWN_USER, f"there is no user {name!r}")
         return row.id

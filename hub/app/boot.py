@@ -23,7 +23,7 @@ from hub.version import VERSION
 from protocol.ids import UserId
 from storage import audit
 from storage.agents import settings_revisions
-from storage.devices import devices, nodes, users
+from storage.devices import devices, nodes
 from storage.kernel.database import StorageError
 from storage.runs import run_moves
 from storage.store import Connection
@@ -99,7 +99,7 @@ async def begin(context: Context) -> Boot:
     )
     shared = context.watch_settings.reloader.shared
     number = None if shared is None else shared.number
-    user_id = await store.write(users.ensure_user, UserId(context.ids.fresh()), users.OWNER, at)
+    user_id = await store.write(devices.ensure_user, UserId(context.ids.fresh()), devices.OWNER, at)
     await reconcile(
         store,
         declared_agents(settings),

@@ -23,7 +23,7 @@ from hub.version import VERSION
 
 if TYPE_CHECKING:
     from hub.settings.settings import StorageSettings
-    from storage.kernel.broken_rows import BrokenRow
+    from storage.kernel.migrate import BrokenRow
 
 
 Issue = dict[str, Any]  # as in the response of GET /v1/issues; *since* may be None here

@@ -10,7 +10,7 @@ from storage.agents import agents
 from storage.agents.agents import AgentRow, UnknownAgent
 from storage.coordination import boards
 from storage.coordination.boards import BoardRow, Place, UnknownBoard
-from storage.kernel.rows import Key
+from storage.kernel.columns import Key
 from storage.store import Connection
 
 

@@ -37,8 +37,8 @@ from storage.coordination.broadcasts import (
     Tally,
 )
 from storage.coordination.message_rows import MessageRow
+from storage.kernel.columns import Key
 from storage.kernel.database import StorageError
-from storage.kernel.rows import Key
 from storage.store import Connection, Store
 
 log = Channel(__name__)

@@ -17,7 +17,7 @@ from storage.coordination.boards import BoardRow, MemoryFilter, MemoryLimits, Me
 from storage.coordination.message_rows import MessageRow
 from storage.coordination.question_rows import QuestionRow
 from storage.coordination.questions import Replied, ReplyIds
-from storage.kernel.rows import Key
+from storage.kernel.columns import Key
 from storage.store import Connection, Store
 
 log = Channel(__name__)

@@ -23,7 +23,7 @@ from storage.audit import Entry
 from storage.coordination import message_rows, messages
 from storage.coordination.message_rows import MessageMove, MessageRow, UnknownMessage
 from storage.coordination.messages import MessageLimits, NewMessage
-from storage.kernel.rows import Key
+from storage.kernel.columns import Key
 from storage.store import Connection, Store
 
 EXPIRES_S: Final = 86_400.0

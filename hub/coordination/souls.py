@@ -19,7 +19,7 @@ from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, RunId, SoulWriteId, trace_id_of, traceparent
 from storage.coordination import souls
 from storage.coordination.souls import NewSoulWrite, SoulPlace, SoulVersion, SoulWriteRow
-from storage.kernel.rows import Key
+from storage.kernel.columns import Key
 from storage.store import Connection, Store
 
 P = ParamSpec("P")

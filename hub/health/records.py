@@ -9,10 +9,10 @@ from hub.clock import epoch_ms, from_epoch_ms
 from hub.health.issues import Check, Finding, Fix, error, notice, warning
 from storage import audit
 from storage.audit import Break, Checked, Link
-from storage.devices import devices, nodes, users
+from storage.devices import devices, nodes
 from storage.devices.devices import DeviceRow
 from storage.kernel import database
-from storage.kernel.broken_rows import FIRST_PLACE, SHOWN, BrokenRow, Place, broken_from
+from storage.kernel.migrate import FIRST_PLACE, SHOWN, BrokenRow, Place, broken_from
 from storage.runs import agreement
 from storage.runs.agreement import StoreRow
 from storage.store import Store
@@ -71,7 +71,7 @@ async def check_backup(store: Store, now: datetime) -> Iterable[Finding]:
     last = None if made_at is None else from_epoch_ms(made_at)
     if last is not None and timedelta() <= now - last <= BACKUP_AGE:
         return []
-    everybody = await store.read(users.list_users)
+    everybody = await store.read(devices.list_users)
     first_at = min((from_epoch_ms(user.created_at) for user in everybody), default=now)
     if now - first_at <= BACKUP_AGE:
         return []

@@ -11,7 +11,7 @@ from hub.health.issues import Finding, error, notice, post, warning
 from hub.settings.problems import Severity
 from hub.settings.reload import Reloader
 from protocol.ids import NodeId
-from storage.agents import node_declarations, settings_revisions
+from storage.agents import declaring, settings_revisions
 from storage.devices import nodes
 from storage.store import Store
 
@@ -68,7 +68,7 @@ async def check_declarations(store: Store, node_id: NodeId, now: datetime) -> It
     """Find declarations that differ between nodes of one database, and those only of nodes that are down."""
     if not store.is_shared:
         return []
-    known = await store.read(node_declarations.list_declarations)
+    known = await store.read(declaring.list_declarations)
     ours = next((one.declared for one in known if one.node_id == node_id), None)
     if ours is None:
         return []

@@ -34,7 +34,7 @@ from protocol.handshake import HeldRun as RunAtDevice
 from protocol.ids import AgentId, BootId, DeviceId, RunId
 from protocol.lifecycles import EXECUTING_RUN_STATES, PauseReason, RunEvent, RunOutcome
 from protocol.work import AgentCancel
-from storage.agents import agent_states, lock_turns
+from storage.agents import agent_states, locks
 from storage.devices import devices
 from storage.kernel.database import StorageError
 from storage.runs import run_claims, run_moves, run_pauses, runs
@@ -502,7 +502,7 @@ class Dispatcher:
             mailboxes=self.limits.connector_runs,
             is_held=now_ms(self._clock) < self.hold_until_ms,
             offered=self.offered,
-            locks=lock_turns.DEFAULT_LIMITS,
+            locks=locks.DEFAULT_LIMITS,
         )
 
     async def _execute(self, run: RunRow, interrupt: Interrupt, before: Interrupt | None) -> None:
@@ -532,7 +532,7 @@ class Dispatcher:
 
     async def _run(self, run: RunRow, interrupt: Interrupt) -> None:
         try:
-            fences = await self._store.read(lock_turns.run_fences, run.id) if run.locks else {}
+            fences = await self._store.read(locks.run_fences, run.id) if run.locks else {}
             order = order_of(run, locks=fences)
         except ValueError as exc:  # a release with another format of run parameters
             reason = f"its settings cannot be read: {exc}"

@@ -6,8 +6,7 @@ from hub.accounts.keys import BadKeys, Keyring, KeyStore, NotOpened
 from hub.document import Document
 from hub.log import Channel
 from hub.text.excerpt import Excerpt, Excerpts
-from storage.runs.excerpts import SealedExcerpt
-from storage.runs.items import ItemRow
+from storage.runs.items import ItemRow, SealedExcerpt
 from storage.runs.plans import Seal
 
 log = Channel(__name__)

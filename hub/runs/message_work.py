@@ -28,8 +28,7 @@ from protocol.ids import traceparent
 from protocol.tables import TABLES
 from protocol.work import Action, ToolCall
 from storage.runs.calls import OpenCall
-from storage.runs.item_lists import newest_judged
-from storage.runs.items import DAY_MS, ItemRow, Verdict
+from storage.runs.items import DAY_MS, ItemRow, Verdict, newest_judged
 from storage.store import Store
 
 log = Channel(__name__)

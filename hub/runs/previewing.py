@@ -43,7 +43,7 @@ from protocol.frame import Record
 from protocol.ids import AgentId, RunId
 from protocol.work import ManifestTree, Provenance
 from storage.agents.agents import AgentRow
-from storage.agents.lock_turns import Holder, HolderKind
+from storage.agents.locks import Holder, HolderKind
 from storage.devices import devices
 from storage.devices.devices import Grant
 from storage.kernel.database import StorageError

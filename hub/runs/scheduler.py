@@ -35,9 +35,18 @@ from storage import audit
 from storage.audit import Entry
 from storage.devices.nodes import LostLease, Term
 from storage.kernel.database import Conflict, StorageError
-from storage.schedules import fire_rows, fires, schedule_rows, schedules
-from storage.schedules.fire_rows import BackfillPlan, BackfillSight, FireRow, FirstRun, FreshRun
-from storage.schedules.fires import Covered, Decided, FireDecision, QueueLimits
+from storage.schedules import fires, schedule_rows, schedules
+from storage.schedules.fires import (
+    BackfillPlan,
+    BackfillSight,
+    Covered,
+    Decided,
+    FireDecision,
+    FireRow,
+    FirstRun,
+    FreshRun,
+    QueueLimits,
+)
 from storage.schedules.schedule_rows import DueSchedule, ScheduleRow
 from storage.schedules.schedules import NextFire, Passed
 from storage.store import Store
@@ -418,7 +427,7 @@ class Scheduler:
                 config_fingerprint=settings.config_fingerprint,
                 settings=msgspec.to_builtins(settings),
             )
-            queued = await self._store.write(fire_rows.queue_first_runs, term, [first], at)
+            queued = await self._store.write(fires.queue_first_runs, term, [first], at)
         except (BadPrompt, UndeclaredTable, ValueError, Conflict) as exc:
             await self._give_up(term, schedule, f"its first run cannot be created: {exc}")
             return
@@ -547,7 +556,7 @@ class Scheduler:
         within = fires_between(due.schedule, first_at, last_at)
         if not within:
             return Backfilled((), ())
-        sight = await self._store.read(fire_rows.backfill_sight, due, within)
+        sight = await self._store.read(fires.backfill_sight, due, within)
         found = await setups_of_due(self._store, [due])
         settings = settings_of(due, self._extractor, found.get(due.schedule.agent_id))
         plan = plan_backfill(due, within, sight, settings, self._ids)
@@ -561,7 +570,7 @@ class Scheduler:
             subject=schedule_id,
             detail={"first_at": within[0], "last_at": within[-1], "runs": len(missing)},
         )
-        queue = audit.audited(fire_rows.backfill, lambda _: entry)
+        queue = audit.audited(fires.backfill, lambda _: entry)
         made = await self._store.write(queue, plan, entry.at, actor=actor)
         log.info("schedule.backfilled", schedule_id=schedule_id, runs=len(made))
         await self._record(due.schedule, "backfilled", f"{len(made)} runs for old fires queued", actor=actor)

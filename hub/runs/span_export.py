@@ -25,8 +25,8 @@ from hub.version import VERSION
 from protocol.backoff import Backoff
 from protocol.ids import RunId, trace_id_of
 from protocol.lifecycles import CallState, RunOutcome, UnitState
+from storage.kernel.columns import Key
 from storage.kernel.database import StorageError
-from storage.kernel.rows import Key
 from storage.runs import runs
 from storage.runs.model_calls import ANSWERED
 from storage.runs.runs import RunRow

@@ -26,7 +26,7 @@ from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.templates import WrittenTemplate
 from storage.connectors.connectors import DeclaredConnector
 from storage.coordination.gateways import DeclaredGateway
-from storage.kernel.rows import fill
+from storage.kernel.columns import fill
 from storage.schedules.schedule_rows import DeclaredSchedule
 
 NANOS: Final = 1_000_000_000  # of a US dollar

@@ -30,8 +30,7 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
 from protocol.lifecycles import EXECUTING_RUN_STATES, LIVE_RUN_STATES, RunState
 from storage.agents.agents import UnknownAgent
-from storage.kernel.columns import in_parts
-from storage.kernel.rows import fill, is_readable, reader, sparing, write_each
+from storage.kernel.columns import fill, in_parts, is_readable, reader, sparing, write_each
 from storage.schema import EXECUTING, LIVE, agent_state_history, agent_states, agents, runs
 
 _RECORDED: Final = "agent_moves"  # key in a connection's info while its moves are recorded

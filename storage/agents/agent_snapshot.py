@@ -2,6 +2,8 @@
 
 A set-up has the values that prompts may name and templates validate. A function passed in decides whether it
 is valid: this module knows rows, but neither JSON Schema nor prompts.
+
+Filters of agents: by axes, by status words of a vocabulary, by what they are and by what they can do.
 """
 
 import re
@@ -12,18 +14,19 @@ from typing import Any, Final, TypeAlias
 import msgspec
 import sqlalchemy as sa
 
+from protocol.agent_status import Axis, Kind, Vocabulary
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, RunId, TemplateId
+from protocol.requirements import Requirement
 from storage import schema
-from storage.agents import configs, lock_turns, templates
-from storage.agents.agent_states import AgentState, find_state, states_of
+from storage.agents import capabilities, configs, locks, templates
+from storage.agents.agent_states import AXES_OF_AGENTS, AgentState, find_state, states_of, words_in_sql
 from storage.agents.agents import AgentRow, UnknownAgent, missing_for_runs, spell_missing
 from storage.agents.configs import Mailbox
-from storage.agents.lock_turns import LockRow
+from storage.agents.locks import LockRow
 from storage.agents.templates import TemplateRow, WrittenTemplate
-from storage.kernel.columns import in_parts
+from storage.kernel.columns import columns_of, fill, in_parts, readable, reader
 from storage.kernel.database import UnreadableRow, lone
-from storage.kernel.rows import columns_of, fill, readable, reader
 from storage.schedules.schedule_rows import REMOVED
 from storage.schema import agents, devices, schedules, users
 
@@ -412,8 +415,8 @@ def facts_of(c: sa.Connection, rows: Sequence[AgentRow]) -> list[AgentFacts]:
         for row in c.execute(LIVE, given):
             live[row.agent_id].append(RunId(row.id))
         held: dict[str, list[LockRow]] = {id: [] for id in part}
-        now = lock_turns.database_now(c)
-        for lock in lock_turns.list_locks(c, agent_ids=part):
+        now = locks.database_now(c)
+        for lock in locks.list_locks(c, agent_ids=part):
             if lock.holder is not None and lock.holder.agent_id in held and lock.is_held(now):
                 held[lock.holder.agent_id].append(lock)
         for agent in rows:
@@ -459,3 +462,38 @@ def facts_of_agent(c: sa.Connection, agent: AgentRow) -> AgentFacts:
         place_of(c, agent)
         raise UnreadableRow(f"cannot read agent {agent.id}: 'hub migrate verify' names what is broken")
     return found[0]
+
+
+class AgentFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Filter of agents, each condition of which has to hold.
+
+    Attributes:
+        axes: values on axes.
+        words: words in status columns of *vocabulary*.
+        needed: a capability that the agent itself has; those of its device do not count.
+        kind: its type; with a subtype, only agents that have it.
+    """
+
+    axes: Mapping[Axis, str] = {}
+    vocabulary: Vocabulary = Vocabulary.CALENDAR
+    words: Mapping[str, str] = {}
+    needed: Requirement | None = None
+    kind: Kind | None = None
+    project_id: str | None = None
+
+
+def conditions_of(c: sa.Connection, filters: AgentFilter) -> Iterator[sa.ColumnElement[bool]]:
+    """Yield the conditions of a filter, for queries that join agents with their states."""
+    for axis, value in filters.axes.items():
+        yield AXES_OF_AGENTS[axis] == value
+    columns = words_in_sql(filters.vocabulary, AXES_OF_AGENTS, agents.c.max_concurrent_runs)
+    for column, word in filters.words.items():
+        yield columns[column] == word
+    if filters.needed is not None:
+        yield capabilities.having(c, filters.needed)
+    if filters.kind is not None:
+        yield agents.c.type == str(filters.kind.type)
+        if filters.kind.subtype is not None:
+            yield agents.c.subtype == str(filters.kind.subtype)
+    if filters.project_id is not None:
+        yield agents.c.project_id == filters.project_id

@@ -44,13 +44,14 @@ from storage.agents.agent_moves import (
     remember,
 )
 from storage.agents.agents import UnknownAgent, agent_called, called
-from storage.kernel.columns import Int, listed
-from storage.kernel.rows import (
+from storage.kernel.columns import (
+    Int,
     Key,
     columns_of,
     fill,
     fill_each,
     fill_page,
+    listed,
     paged,
     readable,
     sparing,

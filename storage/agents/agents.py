@@ -13,7 +13,7 @@ from protocol.ids import AgentId, DeviceId, RunId, TemplateId, UserId
 from protocol.lifecycles import RunOutcome, RunState
 from storage.agents import configs
 from storage.agents.configs import Mailbox, ModelUse
-from storage.kernel.rows import Key, columns_of, fill, paged, readable, readable_page, reader
+from storage.kernel.columns import Key, columns_of, fill, paged, readable, readable_page, reader
 from storage.schedules import schedule_rows
 from storage.schema import (
     agent_states,

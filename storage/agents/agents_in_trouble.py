@@ -17,8 +17,7 @@ from storage.agents import agents as all_agents
 from storage.agents.agents import AgentRow
 from storage.agents.configs import UnreadableConfig, read_config
 from storage.devices.nodes import is_online
-from storage.kernel.columns import Int, in_parts, listed
-from storage.kernel.rows import fill, fill_each
+from storage.kernel.columns import Int, fill, fill_each, in_parts, listed
 from storage.runs.runs import RunRow, find_runs
 from storage.schedules import schedule_rows
 from storage.schedules.schedule_rows import ScheduleRow

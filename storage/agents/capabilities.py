@@ -15,8 +15,7 @@ from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId
 from protocol.requirements import Requirement
 from storage.agents.agents import UnknownAgent
-from storage.kernel.columns import in_parts, listed
-from storage.kernel.rows import Key, fill, paged, readable, readable_page, values_of
+from storage.kernel.columns import Key, fill, in_parts, listed, paged, readable, readable_page, values_of
 from storage.schema import agent_capabilities as table
 from storage.schema import agents
 

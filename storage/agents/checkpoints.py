@@ -13,7 +13,7 @@ from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, RunId, UserId
 from storage.agents import locks
 from storage.agents.agents import UnknownAgent
-from storage.kernel.rows import Key, columns_of, fill, fill_page, filled, paged, values_of
+from storage.kernel.columns import Key, columns_of, fill, fill_page, filled, paged, values_of
 from storage.runs import runs
 from storage.runs.runs import HeldRun
 from storage.schema import agents

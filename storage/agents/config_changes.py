@@ -23,7 +23,7 @@ from storage.agents.configs import (
     moves_after,
 )
 from storage.agents.templates import keep_templates
-from storage.kernel.rows import values_of
+from storage.kernel.columns import values_of
 from storage.schema import agent_config_history, agent_configs, agents
 
 API = "api"

@@ -12,9 +12,18 @@ import sqlalchemy as sa
 from protocol.configs import RESERVED, ConfigType, value_in
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId
-from storage.kernel.columns import in_parts
+from storage.kernel.columns import (
+    Key,
+    columns_of,
+    fill,
+    fill_each,
+    fill_page,
+    in_parts,
+    paged,
+    readable,
+    readable_page,
+)
 from storage.kernel.database import UnreadableRow
-from storage.kernel.rows import Key, columns_of, fill, fill_each, fill_page, paged, readable, readable_page
 from storage.schema import agent_config_history, agent_configs, agents
 
 

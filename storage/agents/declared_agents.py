@@ -41,12 +41,12 @@ from storage.agents.agents import (
 from storage.agents.capabilities import Capability
 from storage.agents.config_changes import NewConfig
 from storage.agents.configs import write_configs
-from storage.agents.lock_turns import let_agent_go
+from storage.agents.locks import let_agent_go
 from storage.agents.templates import TemplateRow, keep_templates
 from storage.connectors import connectors
 from storage.coordination import boards
-from storage.devices import devices, pairings, users
-from storage.kernel.rows import fill, readable, sparing
+from storage.devices import devices, pairings
+from storage.kernel.columns import fill, readable, sparing
 from storage.runs import run_pauses
 from storage.schedules import schedule_rows, schedules
 from storage.schedules.schedule_rows import DeclaredSchedule, ScheduleRow
@@ -308,7 +308,7 @@ def reconcile_declared(
         own_id, device_id, schedule_id, fresh_user = fresh_ids[position * IDS_PER_AGENT :][:IDS_PER_AGENT]
         whose = user_id
         if agent.user_name is not None:
-            whose = users.ensure_user(c, UserId(fresh_user), agent.user_name, at)
+            whose = devices.ensure_user(c, UserId(fresh_user), agent.user_name, at)
         device = None
         if agent.device_name is not None:
             id = DeviceId(device_id)
@@ -378,13 +378,13 @@ def check_number(
     for number, agent in enumerate(declared):
         places.setdefault(agent.user_name, []).append(number)
     for name, numbers in places.items():
-        user = None if name is None else users.find_user_by_name(c, name)
+        user = None if name is None else devices.find_user_by_name(c, name)
         whose = user_id if name is None else user and user.id
         is_made = sa.and_(agents.c.user_id == whose, agents.c.source != "file", agents.c.deleted_at.is_(None))
         made = c.execute(sa.select(sa.func.count()).select_from(agents).where(is_made)).scalar_one()
         if made + len(numbers) > most_per_user:
             first = numbers[min(max(0, most_per_user - made), len(numbers) - 1)]
-            raise TooManyDeclared(name or users.OWNER, made, most_per_user, first)
+            raise TooManyDeclared(name or devices.OWNER, made, most_per_user, first)
 
 
 def check_names(c: sa.Connection, *, user_id: UserId, declared: Sequence[DeclaredAgent]) -> None:
@@ -396,7 +396,7 @@ def check_names(c: sa.Connection, *, user_id: UserId, declared: Sequence[Declare
     for agent in declared:
         whose: UserId | None = user_id
         if agent.user_name is not None:
-            user = users.find_user_by_name(c, agent.user_name)
+            user = devices.find_user_by_name(c, agent.user_name)
             whose = None if user is None else user.id
         found = None if whose is None else find_agent_by_name(c, agent.name, user_id=whose)
         if found is not None and found.source != "file" and found.archived_at is None:

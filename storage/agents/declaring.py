@@ -1,17 +1,24 @@
-"""Application of hub.toml: the agents, their waiting runs and the audit entry, in one transaction."""
+"""Application of hub.toml: the agents, their waiting runs and the audit entry, in one transaction.
 
-from collections.abc import Callable, Sequence
-from typing import Final
+Declarations of each node: the agents, templates, gateways and connectors in the hub.toml of a node.
+
+Several nodes on one database have a hub.toml each, while the rows are common to all. A node archives only
+rows that no other node declares, so that nodes with different files do not undo each other's work.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final, Protocol
 
 import msgspec
 import sqlalchemy as sa
 
 from protocol.ids import NodeId, RunId, UserId
 from storage import audit
-from storage.agents import declared_agents, node_declarations, template_changes
+from storage.agents import declared_agents, template_changes
 from storage.agents.agent_snapshot import Check
 from storage.agents.declared_agents import DeclaredAgent, Reconciled
-from storage.agents.node_declarations import Elsewhere, declarations_of
 from storage.agents.template_changes import Broken, Put
 from storage.agents.templates import TemplateRow, WrittenTemplate, change_alone
 from storage.audit import Entry
@@ -19,7 +26,141 @@ from storage.connectors import connectors
 from storage.connectors.connectors import DeclaredConnector, ReconciledConnectors
 from storage.coordination import gateways
 from storage.coordination.gateways import DeclaredGateway, ReconciledGateways
+from storage.devices import devices
+from storage.devices import nodes as leases
 from storage.runs import run_pauses
+from storage.schema import nodes
+
+_DIGEST: Final = 16  # characters
+NO_IDS: Final[Mapping[str, UserId]] = MappingProxyType({})
+
+
+class Declarations(msgspec.Struct, frozen=True, kw_only=True):
+    """Digests of declarations by name; the name of an agent has its user before it: ``anna/inbox``."""
+
+    agents: dict[str, str] = {}
+    templates: dict[str, str] = {}
+    gateways: dict[str, str] = {}
+    connectors: dict[str, str] = {}
+
+    def differing(self, other: "Declarations") -> list[str]:
+        """Return what both declare, but not alike, as ``agent anna/inbox``."""
+        theirs = dict(other.named())
+        return [named for named, digest in self.named() if theirs.get(named, digest) != digest]
+
+    def beyond(self, others: Iterable["Declarations"]) -> list[str]:
+        """Return what none of the others declares, as ``agent anna/inbox``."""
+        theirs = {named for other in others for named, _ in other.named()}
+        return [named for named, _ in self.named() if named not in theirs]
+
+    def named(self) -> Iterator[tuple[str, str]]:
+        """Yield each declaration as ``agent anna/inbox``, with its digest."""
+        for kind in self.__struct_fields__:
+            for name, digest in getattr(self, kind).items():
+                yield f"{kind.removesuffix('s')} {name}", digest
+
+
+class NodeDeclarations(msgspec.Struct, frozen=True):
+    """Declarations of a node. *declared*: None if its release does not record them."""
+
+    node_id: NodeId
+    name: str
+    is_alive: bool
+    declared: Declarations | None
+
+
+class Elsewhere:
+    """Declarations of the other nodes.
+
+    Args:
+        others: declarations of nodes, whether they are alive or not.
+        ids: id of each user, by name.
+    """
+
+    def __init__(self, others: Sequence[NodeDeclarations] = (), ids: Mapping[str, UserId] = NO_IDS) -> None:
+        known = [one.declared for one in others if one.declared is not None]
+        # While such a node lives, it may have declared whatever is there.
+        self._is_known = not any(one.is_alive and one.declared is None for one in others)
+        agents = (name.partition("/") for one in known for name in one.agents)
+        self._agents = {(ids[user], name) for user, _, name in agents if user in ids}
+        self._known = known
+
+    def has_agent(self, user_id: UserId, name: str) -> bool:
+        """Return True if another node may declare the agent of the user."""
+        return not self._is_known or (user_id, name) in self._agents
+
+    def has_template(self, name: str) -> bool:
+        """Return True if another node may declare the template."""
+        return not self._is_known or any(name in one.templates for one in self._known)
+
+    def has_gateway(self, name: str) -> bool:
+        """Return True if another node may declare the gateway."""
+        return not self._is_known or any(name in one.gateways for one in self._known)
+
+    def has_connector(self, name: str) -> bool:
+        """Return True if another node may declare the connector."""
+        return not self._is_known or any(name in one.connectors for one in self._known)
+
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+ALL = sa.select(
+    nodes.c.id, nodes.c.name, nodes.c.declared, leases.is_alive(nodes.c.boot_id).label("alive")
+).order_by(nodes.c.id)
+
+
+def declarations_of(
+    agents: Iterable[DeclaredAgent],
+    templates: Iterable[_Named] = (),
+    gateways: Iterable[_Named] = (),
+    connectors: Iterable[_Named] = (),
+) -> Declarations:
+    """Return the digests of the declarations of a hub.toml."""
+    return Declarations(
+        agents={f"{one.user_name or devices.OWNER}/{one.name}": _digest(one) for one in agents},
+        templates=_digests(templates),
+        gateways=_digests(gateways),
+        connectors=_digests(connectors),
+    )
+
+
+def record(c: sa.Connection, node_id: NodeId, declared: Declarations) -> None:
+    """Record the declarations of a node in place of its earlier ones."""
+    document = msgspec.to_builtins(declared)
+    c.execute(sa.update(nodes).where(nodes.c.id == node_id).values(declared=document))
+
+
+def list_declarations(c: sa.Connection) -> list[NodeDeclarations]:
+    """Return the declarations of all nodes."""
+    return [
+        NodeDeclarations(NodeId(row.id), row.name or row.id, bool(row.alive), _declared(row.declared))
+        for row in c.execute(ALL)
+    ]
+
+
+def declared_elsewhere(c: sa.Connection, node_id: NodeId) -> Elsewhere:
+    """Return what other nodes declare, whether they are alive or not."""
+    others = [one for one in list_declarations(c) if one.node_id != node_id]
+    return Elsewhere(others, {user.name: user.id for user in devices.list_users(c)})
+
+
+def _declared(document: Any) -> Declarations | None:
+    try:
+        return None if document is None else msgspec.convert(document, Declarations)
+    except msgspec.ValidationError:
+        return None
+
+
+def _digests(named: Iterable[_Named]) -> dict[str, str]:
+    return {one.name: _digest(one) for one in named}
+
+
+def _digest(one: object) -> str:
+    return hashlib.sha256(msgspec.json.encode(one, enc_hook=str, order="sorted")).hexdigest()[:_DIGEST]
+
 
 ACTOR: Final = "hub.toml"
 UNDECLARED: Final = "the agent is no longer declared"
@@ -92,7 +233,7 @@ def take_up(
     change_alone(c)
     if also is not None:
         also(c)
-    elsewhere = Elsewhere() if node_id is None else node_declarations.declared_elsewhere(c, node_id)
+    elsewhere = Elsewhere() if node_id is None else declared_elsewhere(c, node_id)
     for_agents = declared_agents.IDS_PER_AGENT * len(declared)
     changed = template_changes.reconcile_templates(
         c, templates, fresh_ids=fresh_ids[for_agents:][: len(templates)], at=at
@@ -135,7 +276,7 @@ def take_up(
     audit.append_entries(c, entries)
     if node_id is not None:
         ours = declarations_of(declared, templates, declared_gateways or (), declared_connectors or ())
-        node_declarations.record(c, node_id, ours)
+        record(c, node_id, ours)
     return TakenUp(
         agents=done,
         gateways=reconciled,

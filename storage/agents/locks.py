@@ -17,40 +17,494 @@ The rules:
 Instants are the database's own. Changes of one user's locks are serialized. A free lock keeps its row and
 thereby its fence. When a user has the maximum number, unused locks are deleted, and a new name starts above
 every fence of the user.
+
+Locks and their queues: reading them, granting a free lock to the next request in turn, joining queues.
+
+For ``storage.agents.locks`` and ``storage.runs.run_locks``, whose functions call ``alone`` first.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
 
-from protocol.ids import UserId
-from storage.agents.lock_turns import (
-    DEFAULT_LIMITS,
-    FREED,
-    LEAVE,
-    WAITS_OF_REQUEST,
-    Grant,
-    Holder,
-    HoldsAlready,
-    LockHeld,
-    LockLimits,
-    LockLost,
-    LockRequest,
-    LockRow,
-    TooManyLocks,
-    alone,
-    database_now,
-    give,
-    grant_of,
-    granted,
-    hand_over,
-    instant_text,
-    join,
-    locks_named,
+from protocol.errors import ErrorCode, HubError, LimitReached
+from protocol.ids import AgentId, UserId
+from storage.kernel.columns import (
+    Key,
+    columns_of,
+    fill,
+    in_parts,
+    now_ms,
+    paged,
+    readable,
+    readable_page,
+    reader,
 )
-from storage.kernel.columns import now_ms
-from storage.schema import agent_locks, lock_waits
+from storage.schema import agent_locks, agents, devices, lock_waits, users
+
+
+class HolderKind(StrEnum):
+    """Kinds of lock holders."""
+
+    RUN = "run"  # while it executes
+    DEVICE = "device"  # for one of its agents
+    AGENT = "agent"  # by itself, over REST
+
+
+class Holder(msgspec.Struct, frozen=True):
+    """Holder of a lock. Two agents of one device are two holders."""
+
+    kind: HolderKind
+    id: str
+    agent_id: AgentId | None = None
+
+
+class LockRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Lock. Instants are epoch milliseconds of the database's clock.
+
+    Attributes:
+        fence: grows with each grant, and stays when the lock is released.
+        holder: ``None``: free. A holder whose *expires_at* is past no longer holds the lock.
+        request_id: request that was granted.
+        waiting: number of waiting requests.
+    """
+
+    user_id: UserId
+    resource: str
+    fence: int
+    holder: Holder | None
+    agent_name: str | None
+    device_name: str | None
+    ttl_ms: int
+    acquired_at: int | None
+    expires_at: int
+    request_id: str | None
+    user_name: str
+    waiting: int = 0
+
+    def is_held(self, now: int) -> bool:
+        """Return True if the lock is held at *now*."""
+        return self.holder is not None and self.expires_at > now
+
+    @property
+    def holder_text(self) -> str:
+        """Holder of the lock, for a sentence."""
+        if self.holder is None:
+            return "nobody"
+        of_agent = "" if self.agent_name is None else f" of agent {self.agent_name}"
+        match self.holder.kind:
+            case HolderKind.RUN:
+                return f"run {self.holder.id}{of_agent}"
+            case HolderKind.DEVICE:
+                return f"device {self.device_name or self.holder.id}{of_agent and f' for{of_agent[3:]}'}"
+            case HolderKind.AGENT:
+                return f"agent {self.agent_name or self.holder.id}"
+
+
+class LockWait(msgspec.Struct, frozen=True, kw_only=True):
+    """Waiting request for a lock. *ticket*: the lowest ticket of a lock has the next turn."""
+
+    user_id: UserId
+    resource: str
+    ticket: int
+    request_id: str
+    holder: Holder
+    agent_name: str | None
+    device_name: str | None
+    ttl_ms: int
+    queued_at: int
+    deadline_at: int | None
+
+
+class Grant(msgspec.Struct, frozen=True, kw_only=True):
+    """Locks granted to a request, all at once: fences by name, and the time of expiry."""
+
+    request_id: str
+    user_id: UserId
+    holder: Holder
+    fences: dict[str, int]
+    expires_at: int
+
+
+class LockHeld(HubError):
+    """Error: another holder has a lock; nothing was acquired.
+
+    *retry_after_s*: time until the lock expires, if known.
+    """
+
+    code = ErrorCode.LOCK_HELD
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after_s: float | None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class LockLost(HubError):
+    """Error: the lock is no longer held under that fence, or by that holder; nothing was written."""
+
+    code = ErrorCode.LOCK_LOST
+
+
+class HoldsAlready(HubError):
+    """Error: a holder of one of several locks may not wait for the others; nothing was acquired."""
+
+    code = ErrorCode.BAD_PARAMS
+
+
+class TooManyLocks(LimitReached):
+    """Error: too many locks, or waits for a lock; nothing was acquired. *limit*: name of the limit."""
+
+
+_own_waits = sa.and_(
+    lock_waits.c.user_id == agent_locks.c.user_id, lock_waits.c.resource == agent_locks.c.resource
+)
+LOCKS = (
+    sa.select(
+        *columns_of(
+            LockRow,
+            agent_locks,
+            holder=None,
+            agent_name=agents.c.name,
+            device_name=devices.c.name,
+            user_name=users.c.name,
+            waiting=sa.select(sa.func.count()).where(_own_waits).scalar_subquery(),
+        ),
+        *columns_of(Holder, agent_locks, kind=agent_locks.c.holder_kind, id=agent_locks.c.holder_id),
+    )
+    .join_from(agent_locks, users)
+    .outerjoin(agents, agents.c.id == agent_locks.c.agent_id)
+    .outerjoin(
+        devices, sa.and_(agent_locks.c.holder_kind == "device", devices.c.id == agent_locks.c.holder_id)
+    )
+    .order_by(agent_locks.c.user_id, agent_locks.c.resource)
+)
+LOCKS_NAMED = LOCKS.where(
+    agent_locks.c.user_id == sa.bindparam("user"),
+    agent_locks.c.resource.in_(sa.bindparam("names", expanding=True)),
+)
+LOCKS_OF_REQUESTS = LOCKS.where(
+    agent_locks.c.request_id.in_(sa.bindparam("requests", expanding=True)),
+    agent_locks.c.expires_at > now_ms(),
+)
+LOCKS_OF_HOLDER = LOCKS.where(
+    agent_locks.c.holder_kind == sa.bindparam("kind"), agent_locks.c.holder_id == sa.bindparam("holder")
+)
+WAITS = (
+    sa.select(
+        *columns_of(LockWait, lock_waits, holder=None, agent_name=agents.c.name, device_name=devices.c.name),
+        *columns_of(Holder, lock_waits, kind=lock_waits.c.holder_kind, id=lock_waits.c.holder_id),
+    )
+    .select_from(lock_waits)
+    .outerjoin(agents, agents.c.id == lock_waits.c.agent_id)
+    .outerjoin(devices, sa.and_(lock_waits.c.holder_kind == "device", devices.c.id == lock_waits.c.holder_id))
+    .order_by(lock_waits.c.user_id, lock_waits.c.resource, lock_waits.c.ticket)
+)
+
+
+def database_now(c: sa.Connection) -> int:
+    """Return the time of the database's clock, epoch milliseconds."""
+    return c.execute(sa.select(now_ms())).scalar_one()
+
+
+def list_locks(
+    c: sa.Connection,
+    *,
+    user_id: UserId | None = None,
+    agent_ids: Sequence[AgentId] | None = None,
+    and_free: bool = False,
+    limit: int | None = None,
+    after: Key | None = None,
+) -> list[LockRow]:
+    """Return locks that are held or waited for, by user and name.
+
+    Args:
+        user_id: only locks of this user.
+        agent_ids: only locks that these agents hold or wait for.
+        and_free: also free locks without waiting requests.
+    """
+    query = paged(LOCKS.order_by(None), users.c.name, agent_locks.c.resource, limit=limit, after=after)
+    if not and_free:
+        held = sa.and_(agent_locks.c.holder_id.is_not(None), agent_locks.c.expires_at > now_ms())
+        query = query.where(sa.or_(held, sa.exists().where(_own_waits)))
+    if user_id is not None:
+        query = query.where(agent_locks.c.user_id == user_id)
+    if agent_ids is not None:
+        waited = sa.exists().where(_own_waits, lock_waits.c.agent_id.in_(agent_ids))
+        query = query.where(sa.or_(agent_locks.c.agent_id.in_(agent_ids), waited))
+    return readable_page(c, lock_of, query, limit)
+
+
+def find_locks_named(c: sa.Connection, name: str, *, user_id: UserId | None = None) -> list[LockRow]:
+    """Return the locks with that name: at most one of each user."""
+    query = LOCKS.where(agent_locks.c.resource == name)
+    if user_id is not None:
+        query = query.where(agent_locks.c.user_id == user_id)
+    return readable(lock_of, c.execute(query))
+
+
+def list_lock_waits(
+    c: sa.Connection,
+    *,
+    user_id: UserId | None = None,
+    agent_ids: Sequence[AgentId] | None = None,
+    resources: Sequence[str] | None = None,
+) -> list[LockWait]:
+    """Return waiting requests by user and lock, next turn first.
+
+    Args:
+        user_id: only waits for locks of this user.
+        agent_ids: only waits of these agents.
+        resources: only waits for locks of these names.
+    """
+    query = WAITS
+    if user_id is not None:
+        query = query.where(lock_waits.c.user_id == user_id)
+    if agent_ids is not None:
+        query = query.where(lock_waits.c.agent_id.in_(agent_ids))
+    if resources is not None:
+        query = query.where(lock_waits.c.resource.in_(resources))
+    return readable(lambda row: fill(LockWait, row, holder=fill(Holder, row)), c.execute(query))
+
+
+def granted(c: sa.Connection, request_ids: Sequence[str]) -> dict[str, Grant]:
+    """Return the grants of these requests, as far as they still hold their locks."""
+    found: dict[str, list[LockRow]] = {}
+    for part in in_parts(request_ids):
+        for row in c.execute(LOCKS_OF_REQUESTS, {"requests": part}):
+            found.setdefault(row.request_id, []).append(lock_of(row))
+    return {request_id: grant_of(locks) for request_id, locks in found.items()}
+
+
+def run_fences(c: sa.Connection, run_id: str) -> dict[str, int]:
+    """Return the fences of the locks that a run holds, by name."""
+    rows = c.execute(LOCKS_OF_HOLDER, {"kind": HolderKind.RUN, "holder": run_id})
+    return {row.resource: row.fence for row in rows}
+
+
+def locks_named(c: sa.Connection, user_id: UserId, names: Sequence[str]) -> list[LockRow]:
+    """Return the existing locks among *names*, by name."""
+    return readable(lock_of, c.execute(LOCKS_NAMED, {"user": user_id, "names": list(names)}))
+
+
+def grant_of(locks: Sequence[LockRow]) -> Grant:
+    """Return the grant of *locks*, which one request holds."""
+    first = locks[0]
+    assert first.holder is not None and first.request_id is not None
+    return Grant(
+        request_id=first.request_id,
+        user_id=first.user_id,
+        holder=first.holder,
+        fences={lock.resource: lock.fence for lock in locks},
+        expires_at=min(lock.expires_at for lock in locks),
+    )
+
+
+def instant_text(at: int) -> str:
+    """Format epoch milliseconds in UTC: ``2026-01-05T09:14:00Z``."""
+    return f"{datetime.fromtimestamp(at // 1_000, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+@reader
+def lock_of(row: Any) -> LockRow:
+    """Return the lock in a row of ``LOCKS``."""
+    return fill(LockRow, row, holder=None if row.kind is None else fill(Holder, row))
+
+
+# first key of PostgreSQL's advisory locks that serialize changes of one user's locks
+TAKEN_ALONE: Final = 0x6875_6C6B
+
+
+class LockLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits on locks; a refusal names the limit."""
+
+    locks_per_user: int = 1_000  # names, held or free
+    lock_waits: int = 100  # for one lock
+
+
+DEFAULT_LIMITS: Final = LockLimits()
+
+
+class LockRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Request for locks.
+
+    Attributes:
+        request_id: a repeated request with the same id gets the same result.
+        names: normalized by ``protocol.coordination.lock_names``.
+        ttl_ms: time until the locks expire without renewal, counted from the grant.
+        wait_ms: maximum time in the queue; 0: no waiting; ``None``: no limit.
+        turn_ttl_ms: *ttl_ms* of a grant after waiting; by default the same.
+    """
+
+    request_id: str
+    user_id: UserId
+    names: tuple[str, ...]
+    holder: Holder
+    ttl_ms: int
+    wait_ms: int | None = 0
+    turn_ttl_ms: int | None = None
+
+
+_user: sa.BindParameter[str] = sa.bindparam("user")
+_name: sa.BindParameter[str] = sa.bindparam("name")
+_is_named = (agent_locks.c.user_id == _user, agent_locks.c.resource == _name)
+FREED: Final[dict[str, Any]] = {
+    "holder_kind": None,
+    "holder_id": None,
+    "agent_id": None,
+    "acquired_at": None,
+    "request_id": None,
+    "expires_at": 0,
+}
+FREE_IF_OVER = (
+    sa.update(agent_locks)
+    .where(*_is_named, agent_locks.c.holder_id.is_not(None), agent_locks.c.expires_at <= sa.bindparam("now"))
+    .values(FREED)
+)
+NEXT_IN_TURN = (
+    sa.select(lock_waits)
+    .where(lock_waits.c.user_id == _user, lock_waits.c.resource == _name)
+    .order_by(lock_waits.c.ticket)
+    .limit(1)
+)
+WAITS_OF_REQUEST = sa.select(lock_waits.c.resource).where(lock_waits.c.request_id == sa.bindparam("request"))
+LEAVE = (
+    sa.delete(lock_waits)
+    .where(lock_waits.c.request_id == sa.bindparam("request"))
+    .returning(lock_waits.c.resource)
+)
+
+
+def let_agent_go(c: sa.Connection, agent_id: AgentId) -> None:
+    """Release the locks and waits of an ended agent and of devices for it, and grant the locks to others.
+
+    Locks of its runs are released when the runs end.
+    """
+    of_agent = {
+        table: sa.and_(table.c.agent_id == agent_id, table.c.holder_kind != HolderKind.RUN)
+        for table in (agent_locks, lock_waits)
+    }
+    users_of_agent = sa.union(*(sa.select(table.c.user_id).where(its) for table, its in of_agent.items()))
+    for user_id in c.execute(users_of_agent).scalars().all():
+        alone(c, user_id)
+        freed = sa.update(agent_locks).where(agent_locks.c.user_id == user_id, of_agent[agent_locks])
+        left = sa.delete(lock_waits).where(lock_waits.c.user_id == user_id, of_agent[lock_waits])
+        names = {
+            *c.execute(freed.values(FREED).returning(agent_locks.c.resource)).scalars(),
+            *c.execute(left.returning(lock_waits.c.resource)).scalars(),
+        }
+        hand_over(c, user_id, sorted(names))
+
+
+def alone(c: sa.Connection, user_id: UserId) -> None:
+    """Serialize changes of this user's locks until the transaction ends.
+
+    A SQLite database has only one writer anyway.
+    """
+    if c.dialect.name == "postgresql":
+        c.execute(sa.select(sa.func.pg_advisory_xact_lock(TAKEN_ALONE, sa.func.hashtext(user_id))))
+
+
+def hand_over(c: sa.Connection, user_id: UserId, names: Iterable[str]) -> list[Grant]:
+    """Grant the free locks of *names* to the next requests in turn, and delete expired requests."""
+    handed: list[Grant] = []
+    now = 0  # read only if needed: mostly no request waits
+    looked_at = deque(names)
+    while looked_at:
+        name = looked_at.popleft()
+        head = c.execute(NEXT_IN_TURN, {"user": user_id, "name": name}).one_or_none()
+        if head is None:
+            continue
+        now = now or database_now(c)
+        if head.deadline_at is not None and head.deadline_at <= now:
+            looked_at.extend(c.execute(LEAVE, {"request": head.request_id}).scalars())
+        elif (given := _handed(c, user_id, head, now)) is not None:
+            handed.append(given)
+        else:  # frees the expired lock, so that it is not due again and again until the others are free
+            c.execute(FREE_IF_OVER, {"user": user_id, "name": name, "now": now})
+    return handed
+
+
+def _handed(c: sa.Connection, user_id: UserId, head: Any, now: int) -> Grant | None:
+    """Grant all locks of the request at the head of a queue, if it has its turn in every queue."""
+    names = tuple(c.execute(WAITS_OF_REQUEST, {"request": head.request_id}).scalars())
+    for name in names:
+        first = c.execute(NEXT_IN_TURN, {"user": user_id, "name": name}).one()
+        if first.request_id != head.request_id:
+            return None
+    if any(lock.is_held(now) for lock in locks_named(c, user_id, names)):
+        return None
+    c.execute(LEAVE, {"request": head.request_id})
+    request = LockRequest(
+        request_id=head.request_id,
+        user_id=user_id,
+        names=tuple(sorted(names)),
+        holder=Holder(head.holder_kind, head.holder_id, head.agent_id),
+        ttl_ms=head.ttl_ms,
+    )
+    return give(c, request, now)
+
+
+def give(c: sa.Connection, request: LockRequest, now: int) -> Grant:
+    """Grant all locks of the request, each under its next fence."""
+    taken = (
+        sa.update(agent_locks)
+        .where(agent_locks.c.user_id == request.user_id)
+        .values(
+            fence=agent_locks.c.fence + 1,
+            holder_kind=request.holder.kind,
+            holder_id=request.holder.id,
+            agent_id=request.holder.agent_id,
+            request_id=request.request_id,
+            ttl_ms=request.ttl_ms,
+            acquired_at=now,
+            expires_at=now + request.ttl_ms,
+        )
+        .returning(agent_locks.c.fence)
+    )
+    fences = {
+        name: c.execute(taken.where(agent_locks.c.resource == name)).scalar_one() for name in request.names
+    }
+    return Grant(
+        request_id=request.request_id,
+        user_id=request.user_id,
+        holder=request.holder,
+        fences=fences,
+        expires_at=now + request.ttl_ms,
+    )
+
+
+def join(c: sa.Connection, request: LockRequest, limits: LockLimits, now: int) -> None:
+    """Append the request to the queue of each lock."""
+    queues = (
+        sa.select(lock_waits.c.resource, sa.func.count(), sa.func.max(lock_waits.c.ticket))
+        .where(lock_waits.c.user_id == request.user_id, lock_waits.c.resource.in_(request.names))
+        .group_by(lock_waits.c.resource)
+    )
+    tickets = dict.fromkeys(request.names, 0)
+    for name, waiting, last in c.execute(queues):
+        if waiting >= limits.lock_waits:
+            raise TooManyLocks(f"{waiting} wait for lock {name!r} already", limit="lock_waits")
+        tickets[name] = last
+    row = {
+        "user_id": request.user_id,
+        "request_id": request.request_id,
+        "holder_kind": request.holder.kind,
+        "holder_id": request.holder.id,
+        "agent_id": request.holder.agent_id,
+        "ttl_ms": request.turn_ttl_ms or request.ttl_ms,
+        "queued_at": now,
+        "deadline_at": None if request.wait_ms is None else now + request.wait_ms,
+    }
+    c.execute(
+        sa.insert(lock_waits),
+        [row | {"resource": name, "ticket": last + 1} for name, last in tickets.items()],
+    )
 
 
 class Acquired(msgspec.Struct, frozen=True):

@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import NodeId
 from storage import audit
+from storage.kernel.columns import Key, columns_of, fill, fill_page, paged
 from storage.kernel.database import lone
-from storage.kernel.rows import Key, columns_of, fill, fill_page, paged
 from storage.schema import nodes, settings_revisions
 
 REVISIONS: Final = 100  # the newest ones, and those that a node uses

@@ -42,9 +42,8 @@ from storage.agents import agent_moves
 from storage.agents import agent_states as moves
 from storage.agents.agent_moves import axes_in, end_keeping_offline, keep_offline, locked_state, move, refine
 from storage.agents.agent_states import AgentState, exhaust, find_state, write_metadata
-from storage.agents.lock_turns import let_agent_go
-from storage.kernel.columns import Doc, Int, in_parts
-from storage.kernel.rows import columns_of, fill_each, sparing
+from storage.agents.locks import let_agent_go
+from storage.kernel.columns import Doc, Int, columns_of, fill_each, in_parts, sparing
 from storage.runs.run_pauses import request_cancel
 from storage.schedules import schedules
 from storage.schema import agent_state_history, agent_states, agents, devices, runs

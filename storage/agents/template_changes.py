@@ -16,7 +16,7 @@ from protocol.ids import AgentId, TemplateId
 from storage.agents import agent_moves, agent_snapshot, templates
 from storage.agents.agent_snapshot import Check, Setup
 from storage.agents.templates import TemplateRow, WrittenTemplate
-from storage.kernel.rows import sparing
+from storage.kernel.columns import sparing
 from storage.schema import agent_states as states
 from storage.schema import agent_templates, agents
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from protocol.agent_status import AgentSubtype, AgentType
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import TemplateId
-from storage.kernel.rows import Key, columns_of, fill, fill_page, filled, paged
+from storage.kernel.columns import Key, columns_of, fill, fill_page, filled, paged
 from storage.schema import agent_templates, agents
 
 

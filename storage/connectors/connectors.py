@@ -18,9 +18,19 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import UserId
 from storage import audit
-from storage.devices import users
-from storage.kernel.columns import Int
-from storage.kernel.rows import Key, columns_of, fill, fill_each, fill_page, filled, paged, sparing, values_of
+from storage.devices import devices
+from storage.kernel.columns import (
+    Int,
+    Key,
+    columns_of,
+    fill,
+    fill_each,
+    fill_page,
+    filled,
+    paged,
+    sparing,
+    values_of,
+)
 from storage.schema import connectors, credentials
 from storage.schema import users as user_table
 
@@ -297,7 +307,7 @@ def reconcile_connectors(
     revived: list[str] = []
     for position, one in enumerate(declared):
         own_id, fresh_user = fresh_ids[position * IDS_PER_CONNECTOR :][:IDS_PER_CONNECTOR]
-        whose = users.ensure_user(c, UserId(fresh_user), one.user_name, at)
+        whose = devices.ensure_user(c, UserId(fresh_user), one.user_name, at)
         if one.name in broken:
             continue
         old = known.pop(one.name, None)

@@ -21,8 +21,7 @@ from storage.connectors.connectors import (
     find_connector,
     move_connector,
 )
-from storage.kernel.columns import Int, now_ms
-from storage.kernel.rows import columns_of, fill, fill_each, filled
+from storage.kernel.columns import Int, columns_of, fill, fill_each, filled, now_ms
 from storage.schema import connectors, credentials, sign_ins, users
 
 Reseal = Callable[[str, str, str, bytes], "tuple[str, bytes]"]

@@ -18,8 +18,7 @@ import sqlalchemy as sa
 
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, RunId
-from storage.kernel.columns import in_parts
-from storage.kernel.rows import columns_of, fill
+from storage.kernel.columns import columns_of, fill, in_parts
 from storage.runs.runs import HeldRun, check_held
 from storage.schema import connector_cursors, seen_messages
 

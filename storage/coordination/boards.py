@@ -17,8 +17,17 @@ import sqlalchemy as sa
 from protocol.errors import CodedError, ErrorCode, HubError, LimitReached
 from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, MemoryId, UserId
 from storage import audit
-from storage.kernel.columns import texts_in
-from storage.kernel.rows import Key, columns_of, fill, fill_each, fill_page, filled, paged, values_of
+from storage.kernel.columns import (
+    Key,
+    columns_of,
+    fill,
+    fill_each,
+    fill_page,
+    filled,
+    paged,
+    texts_in,
+    values_of,
+)
 from storage.schema import (
     agent_states,
     agents,

@@ -26,7 +26,7 @@ from storage.coordination.messages import (
     open_count,
     repeated_message,
 )
-from storage.kernel.rows import Key, columns_of, fill, fill_page, listed, narrowed, paged, values_of
+from storage.kernel.columns import Key, columns_of, fill, fill_page, listed_keys, narrowed, paged, values_of
 from storage.schema import (
     agents,
     boards,
@@ -189,7 +189,7 @@ def list_broadcasts(
         limit=limit,
         after=after,
         descending=True,
-        only=[*only, listed(broadcasts)],
+        only=[*only, listed_keys(broadcasts)],
     )
     return fill_page(c, BroadcastRow, query, limit)
 

@@ -13,7 +13,7 @@ from storage.agents import agent_moves, agent_states, declared_agents
 from storage.agents.agent_moves import axes_in
 from storage.agents.agents import AgentRow, find_agent_by_name, free_name, get_agent
 from storage.agents.declared_agents import LOCK_USER, AgentLimits, archive_agent
-from storage.kernel.rows import columns_of, fill, fill_each, readable, sparing
+from storage.kernel.columns import columns_of, fill, fill_each, readable, sparing
 from storage.schema import agent_states as states
 from storage.schema import agent_tokens, agents, gateway_agents, gateways
 

@@ -32,8 +32,7 @@ from storage.coordination.gateway_agents import (
 from storage.coordination.gateways import find_gateway
 from storage.coordination.messages import Hand
 from storage.devices.nodes import is_alive
-from storage.kernel.columns import Int
-from storage.kernel.rows import fill_each
+from storage.kernel.columns import Int, fill_each
 from storage.schema import agents, gateway_agents, gateways
 
 NAME_CHARACTERS: Final = 58  # of a board's name in its lead's name: with "-lead" at most 64

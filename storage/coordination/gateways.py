@@ -23,9 +23,8 @@ from storage.agents import agent_moves, agent_states
 from storage.agents.declared_agents import LOCK_USER
 from storage.agents.status_writes import LAST_MOVE
 from storage.coordination import gateway_agents
-from storage.devices import users
-from storage.kernel.columns import Int
-from storage.kernel.rows import Key, columns_of, fill, fill_each, fill_page, filled, paged, sparing
+from storage.devices import devices
+from storage.kernel.columns import Int, Key, columns_of, fill, fill_each, fill_page, filled, paged, sparing
 from storage.schema import agent_states as states
 from storage.schema import agents, gateways
 from storage.schema import gateway_agents as agent_rows
@@ -149,7 +148,7 @@ def reconcile_gateways(
     revived: list[str] = []
     for position, one in enumerate(declared):
         own_id, main_id, fresh_user = fresh_ids[position * IDS_PER_GATEWAY :][:IDS_PER_GATEWAY]
-        whose = users.ensure_user(c, UserId(fresh_user), one.user_name, at)
+        whose = devices.ensure_user(c, UserId(fresh_user), one.user_name, at)
         if one.name in broken:
             continue
         old = known.pop(one.name, None)

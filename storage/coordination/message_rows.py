@@ -22,13 +22,13 @@ from protocol.ids import (
 )
 from storage import audit
 from storage.coordination.boards import MemoryRow, NewMemory, add_memory, lock_board
-from storage.kernel.rows import (
+from storage.kernel.columns import (
     Key,
     columns_of,
     fill_each,
     fill_page,
     filled,
-    listed,
+    listed_keys,
     narrowed,
     paged,
     unindexed,
@@ -302,7 +302,7 @@ def list_messages(
         limit=limit,
         after=after,
         descending=True,
-        only=[*only, listed(messages)],
+        only=[*only, listed_keys(messages)],
         parts=parts,
     )
     return fill_page(c, MessageRow, query, limit)

@@ -42,8 +42,7 @@ from storage.coordination.message_rows import (
     remember,
 )
 from storage.devices.nodes import is_alive
-from storage.kernel.columns import Int, listed
-from storage.kernel.rows import fill, fill_each, values_of
+from storage.kernel.columns import Int, fill, fill_each, listed, values_of
 from storage.schema import agents, gateway_agents, message_moves, messages, questions
 
 LEFT_MS: Final = 180_000  # longer than any step of a message takes

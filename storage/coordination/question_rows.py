@@ -10,9 +10,9 @@ from protocol.coordination import MessageEvent, MessageState, QuestionState
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, MemoryId, MessageId, QuestionId, UserId
 from storage import audit
-from storage.agents.lock_turns import instant_text
+from storage.agents.locks import instant_text
 from storage.coordination.message_rows import SentFields, find_message, move_message
-from storage.kernel.rows import Key, columns_of, fill, fill_page, listed, narrowed, paged, unindexed
+from storage.kernel.columns import Key, columns_of, fill, fill_page, listed_keys, narrowed, paged, unindexed
 from storage.schema import agents, boards, gateway_agents, messages, questions, users
 
 DEFAULT_TAGS: Final = ("gateway_main", "user_reply")  # tags of the answer in the board's memory
@@ -171,7 +171,7 @@ def list_questions(
         limit=limit,
         after=after,
         descending=True,
-        only=[*only, listed(questions)],
+        only=[*only, listed_keys(questions)],
         parts=[column == state for state in states],
     )
     return fill_page(c, QuestionRow, query, limit)

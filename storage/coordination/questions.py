@@ -43,8 +43,7 @@ from storage.coordination.question_rows import (
     settled,
     short,
 )
-from storage.kernel.columns import in_parts
-from storage.kernel.rows import fill, fill_each, listed, values_of
+from storage.kernel.columns import fill, fill_each, in_parts, listed_keys, values_of
 from storage.schema import devices, question_tellings, questions, users
 
 
@@ -232,7 +231,7 @@ def answer_by_memory(
                 QUESTIONS.where(
                     questions.c.board_id == item.board_id,
                     questions.c.correlation_id == item.correlation_id,
-                    listed(questions),
+                    listed_keys(questions),
                     sa.text(IS_OPEN),
                 ).limit(2)
             )

@@ -14,7 +14,7 @@ from protocol.coordination import SoulWriteState
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, SoulWriteId, UserId
 from storage import audit
-from storage.kernel.rows import Key, columns_of, fill, fill_each, fill_page, filled, paged, values_of
+from storage.kernel.columns import Key, columns_of, fill, fill_each, fill_page, filled, paged, values_of
 from storage.schema import agents, devices, gateway_agents, gateways, soul_versions, soul_writes
 
 VersionKind = Literal["written", "seen", "refused"]

@@ -9,8 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 import msgspec
 import sqlalchemy as sa
 
-from storage.kernel.columns import in_parts, now_ms
-from storage.kernel.rows import columns_of, fill_each
+from storage.kernel.columns import columns_of, fill_each, in_parts, now_ms
 from storage.schema import failed_attempts
 
 

@@ -14,7 +14,7 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import DeviceId
 from storage import audit
 from storage.devices.devices import DEVICES, DeviceRow
-from storage.kernel.rows import fill_each
+from storage.kernel.columns import fill_each
 from storage.schema import devices
 
 _MACHINE: Final = ("host", "store", "address")

@@ -16,8 +16,7 @@ from protocol.ids import DeviceId, KeyId, UserId
 from storage import audit
 from storage.devices import devices
 from storage.devices.devices import DeviceNameTaken, DeviceRow
-from storage.kernel.columns import listed
-from storage.kernel.rows import columns_of, fill_each
+from storage.kernel.columns import columns_of, fill_each, listed
 from storage.schema import device_keys, device_tokens
 from storage.schema import devices as device_table
 

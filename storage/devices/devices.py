@@ -1,4 +1,7 @@
-"""Devices of users, their connections, and recent revocations."""
+"""Devices of users, their connections, and recent revocations.
+
+Users, who own devices and agents, and the owners of objects by id.
+"""
 
 from collections.abc import Collection, Iterable
 from enum import StrEnum
@@ -8,14 +11,39 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.errors import CodedError, ErrorCode, HubError
-from protocol.ids import BootId, DeviceId, UserId
+from protocol.ids import AgentId, BootId, DeviceId, UserId
 from storage import audit
 from storage.agents import agent_states
 from storage.devices.nodes import has_node, is_online
-from storage.kernel.columns import Int, in_parts, listed
+from storage.kernel.columns import (
+    Int,
+    Key,
+    columns_of,
+    fill,
+    fill_each,
+    fill_page,
+    filled,
+    in_parts,
+    listed,
+    paged,
+)
 from storage.kernel.database import lone
-from storage.kernel.rows import Key, columns_of, fill, fill_each, fill_page, filled, paged
-from storage.schema import agents, browser_sessions, device_keys, device_tokens, devices, users
+from storage.schema import (
+    agents,
+    boards,
+    broadcasts,
+    browser_sessions,
+    device_keys,
+    device_tokens,
+    devices,
+    gateways,
+    messages,
+    operator_tokens,
+    questions,
+    runs,
+    schedules,
+    users,
+)
 
 LEFT: Final = "its device left"
 CUT: Final = "its hub ended"
@@ -349,3 +377,170 @@ REVOKED = sa.union_all(
 def revoked_since(c: sa.Connection, since: int) -> list[Revocation]:
     """Return everything revoked at *since* (epoch milliseconds) or later."""
     return [Revocation(*row) for row in c.execute(REVOKED, {"since": since})]
+
+
+OWNER: Final = "owner"  # user of everything that names no other user
+
+
+class UserRow(msgspec.Struct, frozen=True):
+    """User; *devices*: number of devices that are not revoked."""
+
+    id: UserId
+    name: str
+    created_at: int
+    devices: int
+
+
+_mine = sa.select(sa.func.count()).where(devices.c.user_id == users.c.id, devices.c.revoked_at.is_(None))
+USERS = sa.select(users.c.id, users.c.name, users.c.created_at, _mine.scalar_subquery().label("devices"))
+# Counts of objects that prevent removal, by name. Revoked and archived objects are removed with the user.
+OWNED = {
+    "devices": _mine,
+    "agents": sa.select(sa.func.count()).where(agents.c.user_id == users.c.id, agents.c.deleted_at.is_(None)),
+    "gateways": sa.select(sa.func.count()).where(
+        gateways.c.user_id == users.c.id, gateways.c.deleted_at.is_(None)
+    ),
+    "boards": sa.select(sa.func.count()).where(boards.c.user_id == users.c.id),
+    "operators' tokens": sa.select(sa.func.count()).where(
+        operator_tokens.c.user_id == users.c.id, operator_tokens.c.revoked_at.is_(None)
+    ),
+    "runs in the history": sa.select(sa.func.count())
+    .select_from(runs.join(agents, runs.c.agent_id == agents.c.id))
+    .where(agents.c.user_id == users.c.id),
+}
+OWNED_BY = sa.select(*(count.correlate(users).scalar_subquery() for count in OWNED.values())).where(
+    users.c.id == sa.bindparam("user")
+)
+USER_NAMES = sa.select(users.c.id, users.c.name).where(users.c.id.in_(sa.bindparam("listed", expanding=True)))
+
+
+def ensure_user(c: sa.Connection, id: UserId, name: str, at: int) -> UserId:
+    """Return the user of that name, or create it with this id."""
+    known = c.execute(sa.select(users.c.id).where(users.c.name == name)).scalar_one_or_none()
+    if known is not None:
+        return UserId(known)
+    c.execute(sa.insert(users), {"id": id, "name": name, "created_at": at})
+    return id
+
+
+def not_made_yet(c: sa.Connection, names: Iterable[str]) -> list[str]:
+    """Return those of *names* that no user has, without duplicates."""
+    known = {row.name for row in list_users(c)}
+    return [name for name in dict.fromkeys(names) if name not in known]
+
+
+def create_user(c: sa.Connection, *, id: UserId, name: str, at: int, actor: str) -> UserRow:
+    """Create a user.
+
+    Raises:
+        CodedError (NAME_TAKEN): a user has the name; nothing was written.
+    """
+    if find_user_by_name(c, name) is not None:
+        raise CodedError(ErrorCode.NAME_TAKEN, f"there is a user {name!r} already")
+    c.execute(sa.insert(users), {"id": id, "name": name, "created_at": at})
+    audit.append(c, at=at, actor=actor, event="user.created", subject=id, detail={"name": name})
+    return UserRow(id, name, at, 0)
+
+
+def remove_user(c: sa.Connection, name: str, *, at: int, actor: str) -> UserRow:
+    """Remove a user who owns nothing active, with their revoked and archived objects.
+
+    Raises:
+        CodedError (UNKNOWN_USER): no user has the name.
+        CodedError (ILLEGAL_TRANSITION): the user still owns active objects; nothing was written.
+    """
+    user = find_user_by_name(c, name)
+    if user is None:
+        raise CodedError(ErrorCode.UNKNOWN_USER, f"there is no user {name!r}")
+    counts = zip(OWNED, c.execute(OWNED_BY, {"user": user.id}).one(), strict=True)
+    if owned := ", ".join(f"{what} ({count})" for what, count in counts if count):
+        raise CodedError(ErrorCode.ILLEGAL_TRANSITION, f"user {name!r} still owns: {owned}")
+    c.execute(sa.delete(users).where(users.c.id == user.id))
+    audit.append(c, at=at, actor=actor, event="user.removed", subject=user.id, detail={"name": name})
+    return user
+
+
+def find_user_by_name(c: sa.Connection, name: str) -> UserRow | None:
+    """Return the user of that name, if any."""
+    return filled(UserRow, c.execute(USERS.where(users.c.name == name)).one_or_none())
+
+
+def list_users(
+    c: sa.Connection, *, user_id: UserId | None = None, limit: int | None = None, after: Key | None = None
+) -> list[UserRow]:
+    """Return the users, or one of them, by name."""
+    query = paged(USERS, users.c.name, limit=limit, after=after)
+    if user_id is not None:
+        query = query.where(users.c.id == user_id)
+    return fill_page(c, UserRow, query, limit)
+
+
+def user_names(c: sa.Connection, ids: Iterable[UserId]) -> dict[UserId, str]:
+    """Return the names of these users, by id."""
+    return {
+        UserId(row.id): row.name
+        for part in in_parts(sorted(set(ids)))
+        for row in c.execute(USER_NAMES, {"listed": part})
+    }
+
+
+OWNER_OF_AGENT = sa.select(agents.c.user_id).where(agents.c.id == sa.bindparam("thing"))
+OWNER_OF_DEVICE = sa.select(devices.c.user_id).where(devices.c.id == sa.bindparam("thing"))
+OWNER_OF_RUN = sa.select(agents.c.user_id).join_from(runs, agents).where(runs.c.id == sa.bindparam("thing"))
+OWNER_OF_SCHEDULE = (
+    sa.select(agents.c.user_id).join_from(schedules, agents).where(schedules.c.id == sa.bindparam("thing"))
+)
+OWNER_OF_BOARD = sa.select(boards.c.user_id).where(boards.c.id == sa.bindparam("thing"))
+OWNER_OF_GATEWAY = sa.select(gateways.c.user_id).where(gateways.c.id == sa.bindparam("thing"))
+OWNER_OF_MESSAGE = sa.select(messages.c.user_id).where(messages.c.id == sa.bindparam("thing"))
+OWNER_OF_QUESTION = sa.select(questions.c.user_id).where(questions.c.id == sa.bindparam("thing"))
+OWNER_OF_BROADCAST = sa.select(broadcasts.c.user_id).where(broadcasts.c.id == sa.bindparam("thing"))
+_OWNERS: Final = {
+    "agent_id": OWNER_OF_AGENT,
+    "board_id": OWNER_OF_BOARD,
+    "broadcast_id": OWNER_OF_BROADCAST,
+    "device_id": OWNER_OF_DEVICE,
+    "gateway_id": OWNER_OF_GATEWAY,
+    "message_id": OWNER_OF_MESSAGE,
+    "question_id": OWNER_OF_QUESTION,
+    "run_id": OWNER_OF_RUN,
+    "schedule_id": OWNER_OF_SCHEDULE,
+}
+KINDS: Final = frozenset(_OWNERS)
+
+
+def find_owner(c: sa.Connection, kind: str, id: str) -> UserId | None:
+    """Return the owner of the object; ``None`` if it does not exist.
+
+    Args:
+        kind: one of KINDS, the names of event fields.
+    """
+    found = c.execute(_OWNERS[kind], {"thing": id}).scalar_one_or_none()
+    return None if found is None else UserId(found)
+
+
+class Worker(msgspec.Struct, frozen=True):
+    """Agent that works on an object, with its device; ``None``: no device."""
+
+    agent_id: AgentId
+    device_id: DeviceId | None
+
+
+WORKER = sa.select(agents.c.id, agents.c.device_id)
+WORKER_OF_AGENT = WORKER.where(agents.c.id == sa.bindparam("thing"))
+WORKER_OF_RUN = (
+    sa.select(agents.c.id, sa.func.coalesce(runs.c.device_id, agents.c.device_id).label("device_id"))
+    .join_from(runs, agents)
+    .where(runs.c.id == sa.bindparam("thing"))
+)
+_WORKERS: Final = {"agent_id": WORKER_OF_AGENT, "run_id": WORKER_OF_RUN}
+
+
+def find_worker(c: sa.Connection, kind: str, id: str) -> Worker | None:
+    """Return the agent of the object; ``None`` if the object does not exist.
+
+    Args:
+        kind: ``agent_id`` or ``run_id``, the names of event fields.
+    """
+    row = c.execute(_WORKERS[kind], {"thing": id}).one_or_none()
+    return None if row is None else Worker(row.id, row.device_id)

@@ -13,10 +13,9 @@ import sqlalchemy as sa
 
 from protocol.errors import CodedError, ErrorCode, HubError, IllegalTransition
 from protocol.ids import BootId, DeviceId, NodeId, UserId
-from storage.kernel.columns import Int, in_parts, now_ms
+from storage.kernel.columns import Int, Key, columns_of, fill, fill_page, in_parts, now_ms, paged
 from storage.kernel.database import end_sessions, lone
 from storage.kernel.migrate import revisions
-from storage.kernel.rows import Key, columns_of, fill, fill_page, paged
 from storage.schema import devices, hub, leases, nodes, runs
 
 _NODE = "node "  # with the node's id: name of the lease that its process renews while it lives

@@ -22,7 +22,7 @@ from storage.devices import device_keys
 from storage.devices.device_keys import KeyOwner
 from storage.devices.devices import DeviceRow, UnknownDevice, devices_called, find_device
 from storage.devices.tokens import INVITATIONS, InvitationRow
-from storage.kernel.rows import Key, columns_of, fill, fill_page, filled, paged, values_of
+from storage.kernel.columns import Key, columns_of, fill, fill_page, filled, paged, values_of
 from storage.schema import device_keys as key_table
 from storage.schema import device_tokens, devices, invitations, pairings
 

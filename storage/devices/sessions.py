@@ -20,7 +20,7 @@ from storage.devices.tokens import DEVICE_TOKENS, DeviceTokenRow
 from storage.kernel.columns import listed
 from storage.kernel.database import lone
 from storage.runs import agreement, run_moves
-from storage.schedules import fire_rows
+from storage.schedules import fires
 from storage.schema import device_keys as key_table
 from storage.schema import device_tokens, devices
 
@@ -228,7 +228,7 @@ def open_sessions(
         c.execute(TAKE_OVER, changes)
         taken = sorted({change["device"] for change in changes})
         agent_states.connect_agents(c, taken, online=True, at=at, reason=CONNECTED)
-        if fire_rows.note_connects(c, taken, at):
+        if fires.note_connects(c, taken, at):
             opened = [
                 msgspec.structs.replace(one, has_due=True) if isinstance(one, Opened) else one
                 for one in opened

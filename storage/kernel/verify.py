@@ -15,10 +15,11 @@ import sqlalchemy as sa
 
 from storage.changes import make_triggers, trigger_names
 from storage.kernel.address import SERVER
-from storage.kernel.broken_rows import BrokenRow, broken_rows
 from storage.kernel.database import Unavailable, file_of, translation
 from storage.kernel.migrate import (
     VERSION_TABLE,
+    BrokenRow,
+    broken_rows,
     current_revision,
     make_tables,
     refusal,

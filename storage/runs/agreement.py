@@ -17,17 +17,16 @@ from protocol.errors import CodedError, ErrorCode
 from protocol.handshake import StoreMark
 from protocol.ids import CallId, DeviceId, content_of, derive_call_id
 from storage import audit
-from storage.kernel.columns import in_parts, listed
-from storage.kernel.rows import columns_of, fill, fill_each, filled, values_of
+from storage.kernel.columns import columns_of, fill, fill_each, filled, in_parts, listed, values_of
 from storage.runs import item_verdicts
 from storage.runs.calls import IS_OPEN, ReportedVerdict, check_newest, record_verdicts
-from storage.runs.excerpts import drop_excerpts
 from storage.runs.items import (
     CHANGE_ITEM,
     ITEMS,
     TAKEN,
     ItemRow,
     change_of,
+    drop_excerpts,
     note_answers,
 )
 from storage.runs.units import spoil_trees_of_device

@@ -10,11 +10,9 @@ import sqlalchemy as sa
 from protocol.errors import HubError, IllegalTransition, LinkLost
 from protocol.ids import CallId, DeviceId, RunId
 from protocol.lifecycles import CALL, CallEvent, CallState, UnitState
-from storage.kernel.columns import Int, in_parts, spelled
+from storage.kernel.columns import Int, columns_of, execute_for_each, fill_each, in_parts, spelled
 from storage.kernel.database import lone
-from storage.kernel.rows import columns_of, execute_for_each, fill_each
-from storage.runs.excerpts import drop_excerpts
-from storage.runs.items import note_answers, note_rows_deleted
+from storage.runs.items import drop_excerpts, note_answers, note_rows_deleted
 from storage.runs.runs import HeldRun, check_held, units_counted
 from storage.schema import device_stores, devices, items, run_calls, run_units, runs
 

@@ -19,9 +19,8 @@ from protocol.calls import RowState
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import CallId, DeviceId, UserId
 from storage import audit
-from storage.kernel.columns import Int, in_parts
+from storage.kernel.columns import Int, columns_of, execute_for_each, fill, fill_each, in_parts, values_of
 from storage.kernel.database import lone
-from storage.kernel.rows import columns_of, execute_for_each, fill, fill_each, values_of
 from storage.runs.calls import EPOCH, NOTE_COUNTER, ReportedVerdict, record_verdicts
 from storage.runs.items import ITEMS, ItemRow
 from storage.schema import devices, item_verdicts, items

@@ -13,9 +13,16 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, RunId, UserId
 from storage.agents.agent_states import forgive
-from storage.kernel.columns import Int, in_parts
+from storage.kernel.columns import (
+    Int,
+    columns_of,
+    execute_for_each,
+    fill_each,
+    in_parts,
+    put_first,
+    values_of,
+)
 from storage.kernel.database import lone
-from storage.kernel.rows import columns_of, execute_for_each, fill_each, put_first, values_of
 from storage.runs.runs import Usage
 from storage.schema import (
     agent_states,

@@ -13,11 +13,9 @@ from protocol.ids import AgentId, CallId
 from protocol.lifecycles import FINAL_RUN_STATES, UNIT, CallState, UnitEvent, UnitState
 from storage.connectors import seen_messages
 from storage.connectors.seen_messages import State
-from storage.kernel.columns import Int, as_stored, in_parts
+from storage.kernel.columns import Int, as_stored, columns_of, execute_for_each, in_parts, values_of
 from storage.kernel.database import Conflict
-from storage.kernel.rows import columns_of, execute_for_each, values_of
 from storage.runs.calls import AMONG, IS_OPEN, OF_UNIT, OPEN_CALLS_OF_UNIT, OpenCall, count_calls
-from storage.runs.excerpts import SealedExcerpt, put_excerpts
 from storage.runs.items import (
     Decide,
     Decision,
@@ -25,7 +23,9 @@ from storage.runs.items import (
     FoundItem,
     ItemRow,
     PlannedCall,
+    SealedExcerpt,
     known_items,
+    put_excerpts,
     write_items,
 )
 from storage.runs.runs import HeldRun, advance, check_held, is_held, stale

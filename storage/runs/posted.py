@@ -13,8 +13,7 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
 from storage.connectors.seen_messages import SETTLED, seen_of
-from storage.kernel.columns import in_parts
-from storage.kernel.rows import columns_of, fill_each
+from storage.kernel.columns import columns_of, fill_each, in_parts
 from storage.schema import agents, connectors, posted
 
 PROVIDER: Final = "webhook"

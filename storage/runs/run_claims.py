@@ -12,12 +12,11 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BootId, DeviceId, RunId, UserId
 from protocol.lifecycles import RUN, PauseReason, RunEvent, RunState
 from storage.agents.agents import AgentRow, get_agent
-from storage.agents.lock_turns import DEFAULT_LIMITS, LockLimits
+from storage.agents.locks import DEFAULT_LIMITS, LockLimits
 from storage.connectors.connectors import NOT_YET
 from storage.devices.nodes import is_online
-from storage.kernel.columns import Int, in_parts, listed, now_ms
+from storage.kernel.columns import Int, fill, in_parts, listed, now_ms, readable, sparing, texts
 from storage.kernel.database import UnreadableRow, lone
-from storage.kernel.rows import fill, readable, sparing, texts
 from storage.runs import run_locks
 from storage.runs.run_locks import (
     WAITS_FOR_LOCKS,

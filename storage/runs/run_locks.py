@@ -22,7 +22,7 @@ from protocol.ids import AgentId, DeviceId, RunId, UserId
 from protocol.requirements import Unmet, unmet_by
 from storage import schema
 from storage.agents import capabilities
-from storage.agents.lock_turns import (
+from storage.agents.locks import (
     FREED,
     Grant,
     Holder,
@@ -36,10 +36,9 @@ from storage.agents.lock_turns import (
     database_now,
     hand_over,
     locks_named,
+    take,
 )
-from storage.agents.locks import take
-from storage.kernel.columns import in_parts
-from storage.kernel.rows import texts
+from storage.kernel.columns import in_parts, texts
 from storage.schema import agent_locks, lock_waits, runs
 
 START_MS: Final = 10_000  # for the claim: five rounds of a dispatcher

@@ -20,8 +20,7 @@ from storage import schema
 from storage.agents import agent_states, configs
 from storage.devices.devices import DEAD_BOOTS
 from storage.devices.nodes import is_online
-from storage.kernel.columns import Int, in_parts
-from storage.kernel.rows import sparing
+from storage.kernel.columns import Int, in_parts, sparing
 from storage.runs.run_claims import QUEUED
 from storage.runs.run_moves import EXECUTED, LEFT, STRAYED, executing_of, move, remember_moves
 from storage.runs.runs import HeldRun, RunMove, RunRow, get_run, record_error

@@ -15,17 +15,19 @@ from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, BootId, DeviceId, RunId, UserId
 from protocol.lifecycles import LIVE_RUN_STATES, CallState, PauseReason, RunOutcome, RunState
 from protocol.secret_rules import redact_secrets
-from storage.kernel.columns import Int, in_parts, spelled
-from storage.kernel.rows import (
+from storage.kernel.columns import (
+    Int,
     Key,
     columns_of,
     fill,
     fill_page,
-    listed,
+    in_parts,
+    listed_keys,
     paged,
     readable,
     readable_page,
     reader,
+    spelled,
     unindexed,
 )
 from storage.schema import EXECUTING, LIVE, agents, run_calls, run_state_history, runs
@@ -342,7 +344,7 @@ def _filtered(query: sa.Select[Any], of: RunFilter) -> sa.Select[Any]:
         # SQLite has no figures by which to choose an index: a task has fewer runs than an agent
         query = query.where((runs.c.agent_id if task_id is None else unindexed(runs.c.agent_id)) == agent_id)
     if (device_id := of.get("device_id")) is not None:
-        query = query.where(runs.c.device_id == device_id, listed(runs))
+        query = query.where(runs.c.device_id == device_id, listed_keys(runs))
     if states is not None:
         query = query.where(*_are_in(states))
     if agent_id is None and states is not None and set(states) == {RunState.FAILED}:

@@ -10,8 +10,7 @@ import sqlalchemy as sa
 
 from protocol.ids import RunId, span_id_of
 from protocol.lifecycles import FINAL_RUN_STATES, CallState, RunState, UnitState
-from storage.kernel.columns import Int
-from storage.kernel.rows import Key, columns_of, fill_page, paged
+from storage.kernel.columns import Int, Key, columns_of, fill_page, paged
 from storage.schema import model_calls, run_calls, run_state_history, run_units, runs
 
 SpanKind = Literal["run", "state", "unit", "model", "call"]

@@ -27,9 +27,8 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError, IllegalTransition
 from protocol.ids import AgentId, DeviceId, RunId
 from protocol.lifecycles import EXECUTING_RUN_STATES, UNIT, CallState, UnitEvent, UnitState
-from storage.kernel.columns import Int, in_parts
+from storage.kernel.columns import Int, Key, columns_of, execute_for_each, fill_page, in_parts, paged, put
 from storage.kernel.database import lone
-from storage.kernel.rows import Key, columns_of, execute_for_each, fill_page, paged, put
 from storage.runs.calls import OF_UNIT, CallAnswer, count_calls, judge_answers, write_settled
 from storage.runs.items import are_answered
 from storage.runs.runs import HeldRun, advance, check_held, record_error

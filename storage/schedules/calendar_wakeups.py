@@ -13,8 +13,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.ids import AgentId, DeviceId, UserId
-from storage.kernel.columns import Int
-from storage.kernel.rows import Key, columns_of, fill_each, fill_page, paged
+from storage.kernel.columns import Int, Key, columns_of, fill_each, fill_page, paged
 from storage.schedules.schedule_rows import REMOVED
 from storage.schema import Decision, agent_states, agents, schedule_fires, schedules, wakes
 

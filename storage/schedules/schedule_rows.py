@@ -15,9 +15,8 @@ from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId, UserId
 from storage.agents import configs
 from storage.agents.configs import Mailbox, ModelUse
-from storage.kernel.columns import in_parts
+from storage.kernel.columns import Key, columns_of, fill, in_parts, paged, readable, readable_page, reader
 from storage.kernel.database import UnreadableRow
-from storage.kernel.rows import Key, columns_of, fill, paged, readable, readable_page, reader
 from storage.schema import agent_states, agent_templates, agents, schedules
 
 Kind = Literal["cron", "every", "at"]

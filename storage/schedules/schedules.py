@@ -17,8 +17,7 @@ from protocol.ids import AgentId
 from protocol.lifecycles import RunOutcome
 from storage import audit
 from storage.devices.nodes import Term, check_term
-from storage.kernel.columns import Int, in_parts
-from storage.kernel.rows import values_of
+from storage.kernel.columns import Int, in_parts, values_of
 from storage.schedules.schedule_rows import (
     AWAITED,
     BROKEN,

@@ -91,7 +91,7 @@ runs = table(
     sa.Column("completed_at", Int),
     sa.Column("forgotten_at", Int),
     sa.Column("measured_at", Int),
-    number("folded", 0),  # earlier runs without news that it represents; see ``storage.runs.folding``
+    number("folded", 0),  # earlier runs without news that it represents; see ``storage.runs.run_moves``
     sa.Column("folded_since", Int, info=HAPPENED),
     number("updated_at", info=waits(LIVE, happened=True)),
     sa.UniqueConstraint("agent_id", "fire_key"),

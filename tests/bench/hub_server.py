@@ -29,7 +29,7 @@ from hub.metrics import Durations, Metrics
 from hub.tokens import hash_token
 from protocol.ids import BootId, DeviceId, TokenId, UserId
 from protocol.work import Action, AgentData, AgentRun, RunConfig, RunLimits, ToolCall
-from storage.devices import devices, users
+from storage.devices import devices
 from storage.devices.tokens import DEVICE_TOKENS
 from storage.store import open_store
 from tests.bench.driver import Arrivals, Order, obey, run_server
@@ -155,7 +155,7 @@ async def _ask_for_metrics(metrics: Metrics) -> None:
 
 def enrol(c: sa.Connection, number: int) -> None:
     """As many devices as that, each with its token."""
-    user_id = users.ensure_user(c, UserId("u-1"), "anna", _AT_MS)
+    user_id = devices.ensure_user(c, UserId("u-1"), "anna", _AT_MS)
     for n in range(number):
         device_id = DeviceId(f"d-{n}")
         devices.ensure_device(c, id=device_id, user_id=user_id, name=f"laptop-{n}", at=_AT_MS)

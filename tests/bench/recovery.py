@@ -15,7 +15,7 @@ from protocol.ids import BootId, RunId
 from protocol.lifecycles import RunEvent
 from storage import schema
 from storage.agents.agent_moves import recount
-from storage.devices import users
+from storage.devices import devices
 from storage.kernel.migrate import upgrade
 from storage.kernel.sqlite import open_sqlite
 from storage.runs import run_moves
@@ -52,7 +52,7 @@ def _make(path: Path) -> None:
     upgrade(path)
     engine = sa.create_engine(f"sqlite:///{path}")
     with engine.begin() as c:
-        users.ensure_user(c, ME, "me", AT)
+        devices.ensure_user(c, ME, "me", AT)
     engine.dispose()
     fill(path, _RUNS // EACH, at=AT)
 

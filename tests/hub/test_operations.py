@@ -47,7 +47,7 @@ from protocol.ids import ConnectionId, KeyId, PairingId, RunId, UserId, trace_id
 from protocol.lifecycles import RunOutcome, RunState
 from protocol.work import AgentComplete, SkippedFile
 from storage.agents.agents import UnknownAgent
-from storage.devices import devices, pairings, users
+from storage.devices import devices, pairings
 from storage.devices.devices import UnknownDevice
 from storage.devices.pairings import PairingAsk
 from storage.runs import run_moves
@@ -82,7 +82,7 @@ def scheduler(bench: Bench) -> Scheduler:
 @pytest.fixture
 async def operate(bench: Bench, scheduler: Scheduler, tmp_path: Path) -> Callable[..., Hub]:
     """Make the nouns of the bench; a hold and a meter of the loop may be given."""
-    await bench.store.write(users.ensure_user, UserId("u"), "owner", 1)
+    await bench.store.write(devices.ensure_user, UserId("u"), "owner", 1)
     roster = Roster(lambda event: None, metrics=bench.metrics)
     reloader = SettingsBench(tmp_path).reloader
 

@@ -14,8 +14,8 @@ from protocol.frame import Parameter, Parameters
 from protocol.keys import key_id
 from protocol.lifecycles import RunState
 from storage.devices import device_keys
-from storage.runs import item_lists, run_claims, runs
-from storage.runs.item_lists import ItemFilter
+from storage.runs import items, run_claims, runs
+from storage.runs.items import ItemFilter
 from storage.schema import devices
 from tests.support.keys import KeyPair
 from tests.support.link import FakeLink
@@ -75,7 +75,7 @@ async def test_a_device_tells_what_its_owner_said_of_its_own_items_and_may_say_s
     assert foreign.result == {"known": 0, "unknown": 2}
     for _ in range(2):
         assert (await ask(bench, "review.report", verdicts=verdicts)).result == {"known": 1, "unknown": 1}
-    (listed,) = (await bench.store.read(item_lists.list_items, ItemFilter(), limit=9)).items
+    (listed,) = (await bench.store.read(items.list_items, ItemFilter(), limit=9)).items
     assert listed.row.verdict == "rejected"
     assert bench.metrics.registry.get_sample_value("hub_verdicts_unknown_total") == 4
 
@@ -88,7 +88,7 @@ async def test_what_an_owner_said_over_an_older_connection_is_not_written(bench:
     verdicts: Parameter = [{"call_id": link.calls[0].id, "verdict": "rejected"}]
     refused = await ask(bench, "review.report", verdicts=verdicts)
     assert refused.error is not None and refused.error.code == ErrorCode.DEVICE_GONE
-    (listed,) = (await bench.store.read(item_lists.list_items, ItemFilter(), limit=9)).items
+    (listed,) = (await bench.store.read(items.list_items, ItemFilter(), limit=9)).items
     assert listed.row.verdict == "open"
 
 

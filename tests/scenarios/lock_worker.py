@@ -17,9 +17,8 @@ from anyio.from_thread import start_blocking_portal
 from sqlalchemy import exc
 
 from protocol.ids import UserId
-from storage.agents import lock_turns, locks
-from storage.agents.lock_turns import Grant, Holder, HolderKind, LockLimits, LockLost, LockRequest
-from storage.agents.locks import Acquired
+from storage.agents import locks
+from storage.agents.locks import Acquired, Grant, Holder, HolderKind, LockLimits, LockLost, LockRequest
 from storage.kernel.sqlite import set_clock
 from tests.support.blocking import blocking_engine
 from tests.support.clock import SeededChance
@@ -197,7 +196,7 @@ class Worker:
             look_s = min(look_s * 1.5, LONGEST_LOOK_S)
             if waited_s * 1_000 > WAIT_MS or self._is_over.is_set():
                 return write(given_up, wanted)
-            grant = self._database.read(lock_turns.granted, [request_id]).get(request_id)
+            grant = self._database.read(locks.granted, [request_id]).get(request_id)
         if waited_s:
             write(note, grant)
         return grant

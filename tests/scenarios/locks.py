@@ -22,9 +22,9 @@ from typing import Final, NamedTuple
 import sqlalchemy as sa
 
 from hub.clock import Chance
-from storage.agents import lock_turns, locks
-from storage.agents.lock_turns import database_now
-from storage.devices import users
+from storage.agents import locks
+from storage.agents.locks import database_now
+from storage.devices import devices
 from storage.schema import agent_locks, lock_waits
 from storage.schema import metadata as tables
 from tests.scenarios.lock_worker import NAMES, TTL_MS, USERS, Database, arrivals, metadata, opened, writes
@@ -158,7 +158,7 @@ def _prepare(c: sa.Connection) -> None:
         for limit in ("lock_timeout = '2s'", "idle_in_transaction_session_timeout = '10s'"):
             c.exec_driver_sql(f"ALTER DATABASE {name} SET {limit}")
     for user_id in USERS:
-        users.ensure_user(c, user_id, user_id, 1)
+        devices.ensure_user(c, user_id, user_id, 1)
 
 
 def _hand_over(database: Database) -> None:
@@ -175,7 +175,7 @@ def _stuck(c: sa.Connection) -> set[str]:
 def _left_over(database: Database, pause: threading.Event) -> int:
     """Locks that somebody has or waits for long after everybody is gone."""
     ends_at = perf_counter() + PATIENCE_S
-    while (left := database.write(lock_turns.list_locks)) and perf_counter() < ends_at:
+    while (left := database.write(locks.list_locks)) and perf_counter() < ends_at:
         _hand_over(database)  # to those who died waiting, too: each has its time
         pause.wait(LOOK_EVERY_S)
     return len(left)

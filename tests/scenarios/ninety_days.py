@@ -42,8 +42,7 @@ from storage.runs.items import Decision, PlannedCall
 from storage.runs.run_claims import Gates
 from storage.runs.runs import RunRow
 from storage.schedules import fires, schedule_rows, schedules
-from storage.schedules.fire_rows import FreshRun
-from storage.schedules.fires import FireDecision
+from storage.schedules.fires import FireDecision, FreshRun
 from storage.schedules.schedule_rows import DeclaredSchedule, DueSchedule
 from storage.schedules.schedules import NextFire
 from storage.schema import metadata

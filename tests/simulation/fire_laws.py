@@ -6,7 +6,7 @@ from functools import lru_cache
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
-from storage.schedules.fire_rows import FIRE_KEY
+from storage.schedules.fires import FIRE_KEY
 from storage.schedules.schedules import REPEATED_MS
 from tests.hub.schedules.brute_force import Job, fires, wall_clock
 from tests.simulation.facts import ScheduleFacts

@@ -15,9 +15,8 @@ from storage.agents.agents import get_agent
 from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import nodes
 from storage.runs import run_moves, run_pauses
-from storage.schedules import fire_rows, fires, schedule_rows, schedules
-from storage.schedules.fire_rows import FreshRun
-from storage.schedules.fires import Covered
+from storage.schedules import fires, schedule_rows, schedules
+from storage.schedules.fires import Covered, FreshRun
 from storage.schedules.schedule_rows import DeclaredSchedule, Overlap
 from storage.schedules.schedules import NextFire
 from tests.storage import rows
@@ -204,7 +203,7 @@ class PeopleAndTime(Steps):
             )
             fresh = FreshRun(RunId(self._fresh_run_id()), newest)
             fires.decide(c, self._lead(c), [msgspec.structs.replace(fire, runs=(fresh,))], self.at)
-            told = fire_rows.fires_within(c, schedule.id, missed[0], newest)
+            told = fires.fires_within(c, schedule.id, missed[0], newest)
         fate = self.world.fire(schedule, fresh.id, self.at)
         assert told[-1].decision == fate
         assert sum(row.fires for row in told) == len(missed)

@@ -12,7 +12,7 @@ from protocol.lifecycles import CallEvent, RunEvent, RunOutcome, RunState
 from storage.agents import agents, declared_agents
 from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import DeclaredAgent
-from storage.devices import users
+from storage.devices import devices
 from storage.runs import plans, run_claims, run_moves, run_pauses, runs
 from storage.runs.calls import CallAnswer, mark_sent, settle_calls
 from storage.runs.items import Decision, PlannedCall
@@ -49,7 +49,7 @@ def undone(c: sa.Connection) -> Iterator[None]:
 
 def declare(c: sa.Connection, *declared: DeclaredAgent, at: int = AT) -> declared_agents.Reconciled:
     """The declared agents of hub.toml, as they stand now. Ids tell what they are of."""
-    user = users.ensure_user(c, ME, "me", at)
+    user = devices.ensure_user(c, ME, "me", at)
     fresh = [
         name
         for agent in declared

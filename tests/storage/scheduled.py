@@ -12,9 +12,8 @@ from storage.agents.agents import AgentRow, UnknownAgent, get_agent
 from storage.devices import nodes
 from storage.devices.nodes import Term
 from storage.runs import run_moves
-from storage.schedules import fire_rows, fires, schedule_rows, schedules
-from storage.schedules.fire_rows import FireRow, FreshRun
-from storage.schedules.fires import Covered, Decided, FireDecision
+from storage.schedules import fires, schedule_rows, schedules
+from storage.schedules.fires import Covered, Decided, FireDecision, FireRow, FreshRun
 from storage.schedules.schedule_rows import DeclaredSchedule, ScheduleRow
 from storage.schedules.schedules import NextFire
 from tests.storage.rows import AT, BOOT, claim, make_agent
@@ -102,4 +101,4 @@ def begin(c: sa.Connection, state: RunState = RunState.RUNNING) -> RunId:
 
 def told(c: sa.Connection, agent: str = "inbox") -> list[FireRow]:
     """What was decided about an agent's fires, oldest first."""
-    return fire_rows.list_fires(c, AgentId(f"agent-{agent}"), 1_000)[::-1]
+    return fires.list_fires(c, AgentId(f"agent-{agent}"), 1_000)[::-1]

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, RunId, UserId, trace_id_of
 from storage import audit
-from storage.devices import users
+from storage.devices import devices
 from storage.schema import activity_log
 from tests.storage.rows import AT
 
@@ -68,6 +68,6 @@ def test_activity_is_found_by_its_name_its_beginning_and_its_time(c: sa.Connecti
 
 
 def test_activity_of_a_user_is_about_agents_and_devices_of_that_user(c: sa.Connection) -> None:
-    anna = users.ensure_user(c, UserId("anna"), "anna", AT)
+    anna = devices.ensure_user(c, UserId("anna"), "anna", AT)
     record(c, "act-1", AT)
     assert audit.list_activity(c, user_id=anna) == []

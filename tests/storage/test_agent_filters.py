@@ -19,7 +19,7 @@ from protocol.agent_status import (
 from protocol.ids import AgentId
 from protocol.requirements import parse_requirement, parse_version
 from storage.agents import agents, capabilities
-from storage.agents.agent_filters import AgentFilter, conditions_of
+from storage.agents.agent_snapshot import AgentFilter, conditions_of
 from storage.agents.agent_states import AgentState, states_of
 from storage.agents.capabilities import Capability
 from storage.agents.declared_agents import DeclaredAgent

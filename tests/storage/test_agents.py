@@ -8,7 +8,7 @@ from storage.agents import agents, declared_agents
 from storage.agents.agent_states import agent_history
 from storage.agents.agents import UnknownAgent
 from storage.agents.declared_agents import DeclaredAgent, NameTaken, Reconciled
-from storage.devices import devices, users
+from storage.devices import devices
 from storage.runs import run_moves
 from storage.schedules import schedule_rows
 from storage.schedules.schedule_rows import DeclaredSchedule
@@ -50,12 +50,12 @@ def test_two_users_may_each_have_an_agent_and_a_device_of_one_name(c: sa.Connect
         fresh = [f"{at}-{number}" for number in range(4 * len(declared))]
         return declared_agents.reconcile_declared(c, user_id=me, declared=declared, at=at, fresh_ids=fresh)
 
-    me = users.ensure_user(c, ME, "me", AT)
+    me = devices.ensure_user(c, ME, "me", AT)
     mine, annas = INBOX, msgspec.structs.replace(INBOX, user_name="anna")
     assert read(mine, annas, at=AT) == Reconciled(created=("inbox", "inbox"))
     assert read(mine, annas, at=AT + 1) == Reconciled()
 
-    anna = users.find_user_by_name(c, "anna")
+    anna = devices.find_user_by_name(c, "anna")
     assert anna is not None
     assert {row.user_id for row in agents.list_agents(c)} == {me, anna.id}
     assert {row.user_id for row in devices.devices_called(c, "laptop")} == {me, anna.id}

@@ -10,12 +10,11 @@ from protocol.errors import LinkLost
 from protocol.handshake import StoreMark
 from protocol.ids import CallId
 from protocol.lifecycles import CallEvent, CallState, RunEvent, RunOutcome
-from storage.kernel.rows import values_of
-from storage.runs import agreement, calls, excerpts, items, run_moves, units
+from storage.kernel.columns import values_of
+from storage.runs import agreement, calls, items, run_moves, units
 from storage.runs.agreement import ReportedRow, Resent
 from storage.runs.calls import ReportedVerdict
-from storage.runs.excerpts import SealedExcerpt
-from storage.runs.items import TAKEN, ItemRow
+from storage.runs.items import TAKEN, ItemRow, SealedExcerpt
 from storage.runs.units import SPOILED, has_settled_tree, settle_tree
 from storage.schema import devices, folder_trees, run_units, unit_ledger
 from storage.schema import items as item_table
@@ -125,11 +124,11 @@ def test_a_row_of_a_lost_day_is_taken_though_an_older_change_of_it_is_on_its_way
     plan(c, held, changed)
     on_its_way = the_item(c)
     assert on_its_way.answered_at is None
-    excerpts.put_excerpts(c, {on_its_way.id: SealedExcerpt(on_its_way.id, "k1", b"")}, at=AT)
+    items.put_excerpts(c, {on_its_way.id: SealedExcerpt(on_its_way.id, "k1", b"")}, at=AT)
     told = taken(on_its_way, "c-9")
     assert agreement.take_rows(c, [told], device_id=DESK, epoch=0, mark=MARK, is_last=True, at=AT) == 1
     assert the_item(c).call_id == "c-9"
-    assert excerpts.find_excerpt(c, on_its_way.id) is None, "its words are others now"
+    assert items.find_excerpt(c, on_its_way.id) is None, "its words are others now"
 
 
 def test_an_older_row_of_a_restored_device_is_what_the_change_on_its_way_changes(c: sa.Connection) -> None:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from protocol.ids import BootId, NodeId, UserId
 from storage import audit
 from storage.audit import Break, Entry, Link
-from storage.devices import nodes, users
+from storage.devices import devices, nodes
 from storage.schema import audit_log, hub
 from tests.storage.rows import AT
 
@@ -322,18 +322,18 @@ def test_a_change_and_its_audit_entry_are_one_transaction(c: sa.Connection) -> N
     def entry(made: UserId) -> Entry:
         return Entry(at=AT, actor=ME, event="user.created", subject=made)
 
-    assert audit.audited(users.ensure_user, entry)(c, user, "anna", AT) == user
-    assert audit.audited(users.ensure_user, lambda _: None)(c, user, "anna", AT) == user
+    assert audit.audited(devices.ensure_user, entry)(c, user, "anna", AT) == user
+    assert audit.audited(devices.ensure_user, lambda _: None)(c, user, "anna", AT) == user
     assert [(row.event, row.subject) for row in audit.list_entries(c, limit=9)] == [("user.created", "u-1")]
 
 
 @pytest.mark.parametrize(
     ("job", "events"),
     [
-        (lambda c: users.ensure_user(c, UserId("u"), "anna", AT), ["item.judged"]),
+        (lambda c: devices.ensure_user(c, UserId("u"), "anna", AT), ["item.judged"]),
         (lambda c: tell(c, "lock.released"), ["lock.released"]),
-        (lambda c: users.find_user_by_name(c, "anna"), []),
-        (audit.audited(lambda c: users.ensure_user(c, UserId("u"), "anna", AT), lambda _: None), []),
+        (lambda c: devices.find_user_by_name(c, "anna"), []),
+        (audit.audited(lambda c: devices.ensure_user(c, UserId("u"), "anna", AT), lambda _: None), []),
     ],
     ids=["a-change", "a-change-with-an-entry", "no-change", "a-change-that-needs-none"],
 )

@@ -7,9 +7,8 @@ from protocol.ids import RunId
 from protocol.lifecycles import RunState
 from storage.kernel.database import Conflict
 from storage.runs import runs
-from storage.schedules import fire_rows, fires, schedule_rows
-from storage.schedules.fire_rows import BackfillPlan, FireRow, FreshRun
-from storage.schedules.fires import Covered
+from storage.schedules import fires, schedule_rows
+from storage.schedules.fires import BackfillPlan, Covered, FireRow, FreshRun
 from storage.schema import agent_states, schedule_fires
 from tests.storage.rows import AT
 from tests.storage.scheduled import HOUR, decision, fire, lead, make_schedule, told
@@ -47,7 +46,7 @@ def test_what_is_known_of_old_fires_are_their_rows_and_their_runs(c: sa.Connecti
     make_schedule(c)
     fire(c, FIRST)
     due = schedule_rows.with_settings(c, ID)
-    seen = fire_rows.backfill_sight(c, due, [FIRST, SECOND])
+    seen = fires.backfill_sight(c, due, [FIRST, SECOND])
     assert [row.fire_at for row in seen.rows] == [FIRST]
     assert seen.runs == {FIRST: f"{ID}-{FIRST}"}
 
@@ -56,9 +55,7 @@ def test_old_fires_become_runs_one_after_the_other(c: sa.Connection) -> None:
     make_schedule(c)
     skipped = skip_all(c)
     remaining = (part(FIRST, FIRST, 1), part(FOURTH, FOURTH, 1))
-    made = fire_rows.backfill(
-        c, plan(c, SECOND, THIRD, dropped=(skipped,), remaining=remaining), AT, actor="me"
-    )
+    made = fires.backfill(c, plan(c, SECOND, THIRD, dropped=(skipped,), remaining=remaining), AT, actor="me")
     assert made == [f"b-{SECOND}", f"b-{THIRD}"]
     second, third = (runs.get_run(c, id) for id in made)
     assert (second.trigger_kind, second.fire_key, second.state) == (
@@ -80,7 +77,7 @@ def test_a_backfill_leaves_the_cursor_and_the_next_fire_alone(c: sa.Connection) 
     make_schedule(c)
     skipped = skip_all(c)
     before = schedule_rows.get_schedule(c, ID)
-    fire_rows.backfill(c, plan(c, FIRST, dropped=(skipped,)), AT, actor="me")
+    fires.backfill(c, plan(c, FIRST, dropped=(skipped,)), AT, actor="me")
     assert schedule_rows.get_schedule(c, ID) == before
 
 
@@ -88,20 +85,20 @@ def test_of_two_backfills_of_the_same_fires_one_is_refused(c: sa.Connection) -> 
     make_schedule(c)
     skipped = skip_all(c)
     again = plan(c, FIRST, dropped=(skipped,))
-    fire_rows.backfill(c, again, AT, actor="me")
+    fires.backfill(c, again, AT, actor="me")
     with pytest.raises(Conflict, match="ask again"):
-        fire_rows.backfill(c, again, AT, actor="me")
+        fires.backfill(c, again, AT, actor="me")
 
 
 def test_runs_of_a_backfill_that_wait_take_no_new_fires(c: sa.Connection) -> None:
     make_schedule(c)
-    fire_rows.backfill(c, plan(c, AT - HOUR), AT, actor="me")
+    fires.backfill(c, plan(c, AT - HOUR), AT, actor="me")
     (decided,) = fire(c, FIRST)
     assert (decided.decision, decided.run_id) == ("run", f"{ID}-{FIRST}")
 
 
 def test_a_fire_before_the_schedule_was_created_may_be_backfilled_and_is_recorded(c: sa.Connection) -> None:
     make_schedule(c)
-    fire_rows.backfill(c, plan(c, AT - HOUR), AT, actor="me")
+    fires.backfill(c, plan(c, AT - HOUR), AT, actor="me")
     assert [(row.fire_at, row.decision) for row in told(c)] == [(AT - HOUR, "run")]
     assert c.execute(sa.select(sa.func.count()).select_from(schedule_fires)).scalar_one() == 1

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from protocol.ids import BootId, NodeId, UserId
-from storage.devices import nodes, users
+from storage.devices import devices, nodes
 from storage.kernel.backup import DATABASE, MANIFEST, BackupRefused, Manifest, checked, make, restore, verify
 from storage.kernel.database import Busy, Replaced, Unavailable, held_alone
 from storage.store import open_store
@@ -31,7 +31,7 @@ async def state(tmp_path: Path) -> Path:
     new_database(state / "hub.db")
     async with open_store("sqlite:///hub.db", base=state) as store:
         await store.write(nodes.ensure_hub_id, "hub-1")
-        await store.write(users.ensure_user, UserId("anna"), "anna", AT)
+        await store.write(devices.ensure_user, UserId("anna"), "anna", AT)
     (state / "node_id").write_text("node-1\n")
     return state
 
@@ -50,14 +50,14 @@ def people(database: Path) -> list[str]:
 
 async def add(state: Path, name: str) -> None:
     async with open_store("sqlite:///hub.db", base=state) as store:
-        await store.write(users.ensure_user, UserId(name), name, AT)
+        await store.write(devices.ensure_user, UserId(name), name, AT)
 
 
 async def test_a_backup_made_while_the_hub_writes_holds_what_was_committed(state: Path) -> None:
     async with open_store("sqlite:///hub.db", base=state) as store:
-        await store.write(users.ensure_user, UserId("bo"), "bo", AT)  # in the log, not in the file yet
+        await store.write(devices.ensure_user, UserId("bo"), "bo", AT)  # in the log, not in the file yet
         file = await anyio.to_thread.run_sync(back_up, state)
-        await store.write(users.ensure_user, UserId("cy"), "cy", AT)
+        await store.write(devices.ensure_user, UserId("cy"), "cy", AT)
     manifest = verify(file)
     assert (manifest.hub_id, manifest.version, manifest.made_at) == ("hub-1", "0.1.0", AT)
     assert set(manifest.files) == {DATABASE, "node_id"}

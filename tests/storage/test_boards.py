@@ -17,7 +17,7 @@ from storage.coordination.boards import (
     TooManyOfBoards,
     UnknownBoard,
 )
-from storage.devices import users
+from storage.devices import devices
 from storage.schema import board_members as rows_of_members
 from tests.storage.rows import AT, ME, declare
 from tests.storage.test_gateways import OFFICE, put, worker
@@ -70,7 +70,7 @@ def test_a_board_is_found_by_its_id_and_by_its_name(c: sa.Connection) -> None:
 
 
 def test_what_is_anothers_is_not_there_by_its_id_either(c: sa.Connection) -> None:
-    made, eve = make(c), users.ensure_user(c, UserId("eve"), "eve", AT)
+    made, eve = make(c), devices.ensure_user(c, UserId("eve"), "eve", AT)
     for given in ("garden", made.id):
         with pytest.raises(UnknownBoard):
             boards.find_board(c, given, user_id=eve)
@@ -124,7 +124,7 @@ def test_an_agent_is_on_one_board_at_most(c: sa.Connection) -> None:
 
 
 def test_an_agent_of_another_user_does_not_come_on_the_board(c: sa.Connection) -> None:
-    eve = users.ensure_user(c, UserId("eve"), "eve", AT)
+    eve = devices.ensure_user(c, UserId("eve"), "eve", AT)
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_AGENT)):
         add(c, make(c, user_id=eve), INBOX)
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_AGENT)):
@@ -227,7 +227,7 @@ def test_decisions_about_a_board_are_in_the_audit_log(c: sa.Connection) -> None:
 
 
 def test_a_user_who_has_a_board_is_not_removed(c: sa.Connection) -> None:
-    eve = users.create_user(c, id=UserId("eve"), name="eve", at=AT, actor=ANNA)
+    eve = devices.create_user(c, id=UserId("eve"), name="eve", at=AT, actor=ANNA)
     make(c, user_id=eve.id)
     with pytest.raises(CodedError, check=coded(ErrorCode.ILLEGAL_TRANSITION), match=r"boards \(1\)"):
-        users.remove_user(c, "eve", at=AT, actor=ANNA)
+        devices.remove_user(c, "eve", at=AT, actor=ANNA)

@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from protocol.keys import key_id
-from storage.kernel.broken_rows import BrokenRow, Place, broken_from
+from storage.kernel.migrate import BrokenRow, Place, broken_from
 from storage.kernel.verify import verify
 from storage.schema import metadata
 from storage.store import open_store

@@ -9,14 +9,14 @@ import sqlalchemy as sa
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId
 from protocol.lifecycles import RunEvent
-from storage.agents import checkpoints, lock_turns, locks
+from storage.agents import checkpoints, locks
 from storage.agents.agents import AgentRow, UnknownAgent
 from storage.agents.checkpoints import (
     Checkpoint,
     CheckpointRow,
     TooManyCheckpoints,
 )
-from storage.agents.lock_turns import Holder, HolderKind, LockRequest
+from storage.agents.locks import Holder, HolderKind, LockRequest
 from storage.runs import run_moves
 from storage.runs.runs import HeldRun, StaleRun
 from tests.storage.rows import AT, make_agent, running
@@ -115,7 +115,7 @@ def test_a_lock_protects_a_checkpoint_by_its_fence(c: sa.Connection) -> None:
         return checkpoints.put_checkpoint(c, agent.id, given, at=AT, actor="device:d", most=9)
 
     for lost in (fence - 1, fence + 1):
-        with pytest.raises(lock_turns.LockLost):
+        with pytest.raises(locks.LockLost):
             put_under(lost)
     assert checkpoints.list_checkpoints(c, agent.id) == []
     assert put_under(fence).sequence == 1

@@ -13,7 +13,7 @@ from storage.agents import agents, declared_agents, declaring
 from storage.agents.declared_agents import DeclaredAgent, NameTaken, Reconciled
 from storage.agents.declaring import TakenUp
 from storage.audit import Entry
-from storage.devices import users
+from storage.devices import devices
 from storage.runs import runs
 from storage.schema import agents as agent_table
 from tests.storage.rows import AT, ME, make_run
@@ -26,7 +26,7 @@ ENTRY = Entry(at=AT, actor="operator:7", event="settings.applied", detail={"live
 
 @pytest.fixture
 def me(c: sa.Connection) -> UserId:
-    return users.ensure_user(c, ME, "me", AT)
+    return devices.ensure_user(c, ME, "me", AT)
 
 
 def take_up(c: sa.Connection, me: UserId, *declared: DeclaredAgent, at: int = AT) -> TakenUp:

@@ -5,9 +5,8 @@ from protocol.ids import DeviceId, KeyId, TokenId, UserId
 from storage import audit
 from storage.devices import device_keys, devices
 from storage.devices.device_keys import KeyRevoked, RotatedTooSoon
-from storage.devices.devices import DeviceNameTaken, DeviceRow, Revocation
+from storage.devices.devices import DeviceNameTaken, DeviceRow, Revocation, ensure_user
 from storage.devices.tokens import DEVICE_TOKENS
-from storage.devices.users import ensure_user
 from storage.kernel.database import translated
 from tests.storage.rows import AT
 from tests.support.presence import BOOT, live, open_session

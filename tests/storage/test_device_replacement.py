@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from protocol.ids import DeviceId, InvitationId, KeyId, TokenId, UserId
 from storage import audit
 from storage.agents import agents
-from storage.devices import device_keys, devices, pairings, users
+from storage.devices import device_keys, devices, pairings
 from storage.devices.devices import DeviceNameTaken, DeviceRow
 from storage.devices.pairings import BadInvitation
 from storage.devices.tokens import DEVICE_TOKENS, INVITATIONS
@@ -67,7 +67,7 @@ def test_a_device_of_another_name_or_user_is_another_device(c: sa.Connection) ->
     run = make_run(c)
     device = admit(c)
     revoke(c, device)
-    anna = users.ensure_user(c, UserId("anna"), "anna", AT)
+    anna = devices.ensure_user(c, UserId("anna"), "anna", AT)
     assert {admit(c, "desk").id, admit(c, user_id=anna).id}.isdisjoint({device.id})
     assert agents.get_agent(c, run.agent_id).device_id == device.id
     assert devices.get_device(c, device.id).revoked_at == AT + 1

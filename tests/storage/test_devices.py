@@ -6,7 +6,7 @@ from protocol.ids import BootId, DeviceId, TokenId, UserId
 from storage import audit
 from storage.agents import agents
 from storage.agents.agent_states import agent_history
-from storage.devices import devices, sessions, users
+from storage.devices import devices, sessions
 from storage.devices.devices import DeviceNameTaken, DeviceRow, Grant, NotGranted, UnknownDevice
 from storage.devices.sessions import Taken, TooManyDevices
 from storage.devices.tokens import DEVICE_TOKENS
@@ -22,7 +22,7 @@ HASH = b"\x01" * 32
 
 def make_device(c: sa.Connection, id: str = "d-1", name: str = "laptop") -> DeviceRow:
     live(c)
-    user = users.ensure_user(c, UserId("u-1"), "anna", AT)
+    user = devices.ensure_user(c, UserId("u-1"), "anna", AT)
     return devices.ensure_device(c, id=DeviceId(id), user_id=user, name=name, at=AT)
 
 
@@ -52,7 +52,7 @@ def test_a_revoked_device_keeps_its_name_until_another_device_takes_it(c: sa.Con
 
 def test_a_device_is_called_by_its_id_or_by_its_name(c: sa.Connection) -> None:
     mine = make_device(c, "d-1")
-    otto = users.ensure_user(c, UserId("u-2"), "otto", AT)
+    otto = devices.ensure_user(c, UserId("u-2"), "otto", AT)
     his = devices.ensure_device(c, id=DeviceId("d-2"), user_id=otto, name="laptop", at=AT)
     assert devices.devices_called(c, "laptop") == [mine, his]
     assert devices.devices_called(c, "laptop", user_id=otto) == [his]
@@ -65,7 +65,7 @@ def test_a_device_is_called_by_its_id_or_by_its_name(c: sa.Connection) -> None:
 
 def test_a_user_has_a_list_of_devices_and_tokens_apart_from_others(c: sa.Connection) -> None:
     mine = make_device(c, "d-1")
-    otto = users.ensure_user(c, UserId("u-2"), "otto", AT)
+    otto = devices.ensure_user(c, UserId("u-2"), "otto", AT)
     his = devices.ensure_device(c, id=DeviceId("d-2"), user_id=otto, name="laptop", at=AT)
     for device in (mine, his):
         token, hashed = TokenId(f"t-{device.id}"), device.id.encode()
@@ -185,7 +185,7 @@ def test_the_end_of_an_older_connection_does_not_take_a_device_offline(c: sa.Con
 
 
 def test_a_token_revoked_after_it_was_looked_at_opens_no_session(c: sa.Connection) -> None:
-    user_id = users.ensure_user(c, UserId("u-1"), "anna", AT)
+    user_id = devices.ensure_user(c, UserId("u-1"), "anna", AT)
     device = devices.ensure_device(c, id=DeviceId("d-1"), user_id=user_id, name="desk", at=AT)
     DEVICE_TOKENS.create(c, id=TokenId("t-1"), device_id=device.id, token_hash=b"hash", at=AT)
     DEVICE_TOKENS.revoke(c, TokenId("t-1"), at=AT, actor="hub")

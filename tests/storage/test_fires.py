@@ -5,13 +5,12 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
-from storage.agents import agent_moves, agent_states, agents, lock_turns, locks
+from storage.agents import agent_moves, agent_states, agents, locks
 from storage.devices import nodes
 from storage.devices.nodes import LostLease
 from storage.runs import run_moves, run_pauses, runs
-from storage.schedules import fire_rows, fires, schedule_rows, schedules
-from storage.schedules.fire_rows import Missed
-from storage.schedules.fires import Covered, QueueLimits
+from storage.schedules import fires, schedule_rows, schedules
+from storage.schedules.fires import Covered, Missed, QueueLimits
 from storage.schema import agent_states as states
 from storage.schema import runs as run_table
 from storage.schema import schedule_fires
@@ -133,18 +132,18 @@ def test_a_merged_run_that_wants_other_locks_leaves_the_queues_of_the_old_ones(c
     fire(c, FIRST)
     (run_id,) = queued(c)
     c.execute(sa.update(run_table).values(locks=["mailbox"]))
-    mine = lock_turns.LockRequest(
+    mine = locks.LockRequest(
         request_id="r",
         user_id=ME,
         names=("mailbox",),
-        holder=lock_turns.Holder(lock_turns.HolderKind.DEVICE, "another"),
+        holder=locks.Holder(locks.HolderKind.DEVICE, "another"),
         ttl_ms=60_000,
     )
     locks.acquire(c, mine)
     assert claim(c, at=FIRST) is None
-    assert [wait.holder.id for wait in lock_turns.list_lock_waits(c)] == [run_id]
+    assert [wait.holder.id for wait in locks.list_lock_waits(c)] == [run_id]
     fire(c, SECOND)
-    assert lock_turns.list_lock_waits(c) == []
+    assert locks.list_lock_waits(c) == []
     assert claim(c, at=SECOND) is not None
 
 
@@ -163,7 +162,7 @@ def test_fires_merge_into_the_run_that_waits_for_its_device(c: sa.Connection) ->
         (SECOND, "coalesced", "device_offline", waiting),
         (THIRD, "coalesced", "device_offline", waiting),
     ]
-    assert fire_rows.missed_of(c, [waiting]) == {waiting: (Missed("coalesced", "device_offline", 2),)}
+    assert fires.missed_of(c, [waiting]) == {waiting: (Missed("coalesced", "device_offline", 2),)}
     assert c.execute(sa.select(states.c.runs_waiting)).scalar_one() == 1
 
 
@@ -374,7 +373,7 @@ def test_a_hub_that_was_down_over_three_fires_makes_up_for_them_with_one_run(c: 
         (THIRD, "run", None, caught_up),
     ]
     assert [(row.first_at, row.fires) for row in told(c)] == [(FIRST, 2), (THIRD, 1)]
-    assert fire_rows.missed_of(c, [caught_up]) == {caught_up: (Missed("coalesced", "hub_down", 2),)}
+    assert fires.missed_of(c, [caught_up]) == {caught_up: (Missed("coalesced", "hub_down", 2),)}
 
 
 def test_fires_missed_in_a_pause_are_not_recorded_as_a_downtime(c: sa.Connection) -> None:
@@ -494,8 +493,8 @@ def test_a_backfill_under_way_is_in_no_fires_way(c: sa.Connection, overlap: str)
 def test_the_newest_decisions_of_an_agent_come_first(c: sa.Connection) -> None:
     make_schedule(c, overlap="allow")
     fire(c, FIRST, SECOND, THIRD)
-    assert [row.fire_at for row in fire_rows.list_fires(c, INBOX, 2)] == [THIRD, SECOND]
-    assert [row.fire_at for row in fire_rows.fires_within(c, ID, FIRST, SECOND)] == [FIRST, SECOND]
+    assert [row.fire_at for row in fires.list_fires(c, INBOX, 2)] == [THIRD, SECOND]
+    assert [row.fire_at for row in fires.fires_within(c, ID, FIRST, SECOND)] == [FIRST, SECOND]
 
 
 def test_the_same_fire_cannot_be_recorded_twice(c: sa.Connection) -> None:

@@ -7,8 +7,8 @@ import sqlalchemy as sa
 from protocol.ids import DeviceId, RunId
 from storage.devices.nodes import LostLease
 from storage.runs import runs
-from storage.schedules import fire_rows, schedule_rows
-from storage.schedules.fire_rows import FirstRun, FreshRun
+from storage.schedules import fires, schedule_rows
+from storage.schedules.fires import FirstRun, FreshRun
 from storage.schedules.schedule_rows import ScheduleRow
 from tests.storage.rows import AT, make_agent
 from tests.storage.scheduled import HOUR, lead, make_schedule
@@ -45,8 +45,8 @@ def test_a_connection_makes_the_waiting_schedules_of_its_own_agents_due(c: sa.Co
 
 def test_its_run_is_queued_once(c: sa.Connection) -> None:
     connect(c, make_schedule(c, on_first_connect=True))
-    (queued,) = fire_rows.queue_first_runs(c, lead(c), [planned(c)], AT)
-    assert fire_rows.queue_first_runs(c, lead(c), [planned(c, "run-2")], AT) == []
+    (queued,) = fires.queue_first_runs(c, lead(c), [planned(c)], AT)
+    assert fires.queue_first_runs(c, lead(c), [planned(c, "run-2")], AT) == []
     (run,) = runs.list_runs(c)
     assert (run.id, run.fire_key, run.schedule_id) == (queued.run.id, "first-connect", "schedule-inbox")
     assert connected(c) == []
@@ -56,7 +56,7 @@ def test_a_hub_without_the_lease_queues_nothing(c: sa.Connection) -> None:
     connect(c, make_schedule(c, on_first_connect=True))
     stale = msgspec.structs.replace(lead(c), fence=0)
     with pytest.raises(LostLease):
-        fire_rows.queue_first_runs(c, stale, [planned(c)], AT)
+        fires.queue_first_runs(c, stale, [planned(c)], AT)
     assert (runs.list_runs(c), len(connected(c))) == ([], 1)
 
 

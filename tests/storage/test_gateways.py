@@ -21,7 +21,7 @@ from storage.coordination.gateways import (
     Seen,
     UnknownGateway,
 )
-from storage.devices import users
+from storage.devices import devices
 from storage.runs import runs
 from storage.runs.run_moves import LivesAtGateway
 from tests.storage.rows import AT, ME, declare, make_agent, make_run
@@ -34,7 +34,7 @@ MINUTE_MS = 60_000
 
 def put(c: sa.Connection, *declared: DeclaredGateway, at: int = AT) -> ReconciledGateways:
     """The gateways of hub.toml are these now. Ids tell what they are of."""
-    owner = users.ensure_user(c, ME, "me", at)
+    owner = devices.ensure_user(c, ME, "me", at)
     fresh = [id for one in declared for id in (f"gw-{one.name}", f"main-{one.name}", f"user-{one.user_name}")]
     return gateways.reconcile_gateways(c, owner_id=owner, declared=declared, at=at, fresh_ids=fresh)
 
@@ -170,7 +170,7 @@ def test_a_main_agent_stays_as_long_as_its_gateway(c: sa.Connection) -> None:
 def test_a_user_keeps_their_gateway(c: sa.Connection) -> None:
     put(c, OFFICE)
     with pytest.raises(CodedError, check=coded(ErrorCode.ILLEGAL_TRANSITION), match=r"gateways \(1\)"):
-        users.remove_user(c, "me", at=AT, actor="anna")
+        devices.remove_user(c, "me", at=AT, actor="anna")
 
 
 # --- agents at a gateway ---

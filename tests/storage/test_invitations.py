@@ -5,9 +5,9 @@ from protocol.ids import DeviceId, InvitationId, KeyId, UserId
 from storage import audit
 from storage.devices import device_keys, devices, pairings
 from storage.devices.device_keys import KeyOwner
+from storage.devices.devices import ensure_user
 from storage.devices.pairings import BadInvitation
 from storage.devices.tokens import INVITATIONS, InvitationRow
-from storage.devices.users import ensure_user
 from tests.storage.rows import AT
 
 ANNA = UserId("anna")

@@ -10,12 +10,11 @@ from protocol.errors import ErrorCode, HubError
 from protocol.handshake import StoreMark
 from protocol.ids import CallId, UserId
 from storage import retention
-from storage.runs import agreement, calls, excerpts, item_verdicts
+from storage.runs import agreement, calls, item_verdicts, items
 from storage.runs.agreement import ReportedRow
 from storage.runs.calls import ReportedVerdict
-from storage.runs.excerpts import SealedExcerpt
 from storage.runs.item_verdicts import NewVerdict, VerdictAnswer, VerdictRow
-from storage.runs.items import ItemRow
+from storage.runs.items import ItemRow, SealedExcerpt
 from storage.schema import devices, users
 from storage.schema import items as item_rows
 from tests.storage.rows import AT, ME, running
@@ -291,7 +290,7 @@ def test_a_device_that_is_revoked_gets_no_verdict(c: sa.Connection) -> None:
 def test_verdicts_and_excerpts_go_when_they_are_old_or_with_their_user(c: sa.Connection) -> None:
     at_device(c)
     excerpt = {the_item(c).id: SealedExcerpt(the_item(c).id, "k1", b"")}
-    excerpts.put_excerpts(c, excerpt, at=AT)
+    items.put_excerpts(c, excerpt, at=AT)
     assert retention.prune_excerpts(c, before=AT) == 0
     assert retention.prune_excerpts(c, before=AT + 1) == 1
     give(c, "reject")
@@ -301,7 +300,7 @@ def test_verdicts_and_excerpts_go_when_they_are_old_or_with_their_user(c: sa.Con
     assert retention.prune_verdicts(c, before=AT + 9) == 0
     assert retention.prune_verdicts(c, before=AT + 10) == 1
     give(c, "approve", "v-2")
-    excerpts.put_excerpts(c, excerpt, at=AT)
+    items.put_excerpts(c, excerpt, at=AT)
     c.execute(sa.delete(users).where(users.c.id == ME))
     assert item_verdicts.devices_with_open(c) == []
-    assert excerpts.keys_of_excerpts(c) == {}
+    assert items.keys_of_excerpts(c) == {}

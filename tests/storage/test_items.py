@@ -15,10 +15,9 @@ from protocol.lifecycles import CallEvent, CallState, RunEvent, RunState, UnitSt
 from protocol.tables import TABLES
 from storage.kernel.database import Database
 from storage.kernel.postgres import open_postgres
-from storage.runs import calls, item_lists, items, plans, run_moves, runs, units
+from storage.runs import calls, items, plans, run_moves, runs, units
 from storage.runs.calls import ReportedVerdict
-from storage.runs.item_lists import ItemFilter
-from storage.runs.items import Decide, Decision, FoundItem, ItemRow, Known, PlannedCall
+from storage.runs.items import Decide, Decision, FoundItem, ItemFilter, ItemRow, Known, PlannedCall
 from storage.runs.plans import UnitPlan
 from storage.runs.runs import HeldRun
 from storage.schema import agents as agent_table
@@ -123,7 +122,7 @@ def bring(c: sa.Connection, held: HeldRun, written: UnitPlan, **answer: Any) -> 
 
 
 def ledger(c: sa.Connection, **options: Any) -> list[ItemRow]:
-    return [one.row for one in item_lists.list_items(c, ItemFilter(**options), limit=100).items]
+    return [one.row for one in items.list_items(c, ItemFilter(**options), limit=100).items]
 
 
 def the_item(c: sa.Connection) -> ItemRow:
@@ -308,8 +307,8 @@ def test_an_owners_verdict_is_stored_and_may_be_reported_twice(c: sa.Connection)
 
 
 def test_a_long_queue_of_items_that_wait_is_counted_up_to_a_limit(c: sa.Connection) -> None:
-    fill(c, {"users": 1, "devices": 1, "agents": 1, "runs": 1, "items": 2 * items.MOST_COUNTED})
-    assert items.count_open(c) == items.MOST_COUNTED == 1_000
+    fill(c, {"users": 1, "devices": 1, "agents": 1, "runs": 1, "items": 2 * items.MOST_COUNTED_OPEN})
+    assert items.count_open(c) == items.MOST_COUNTED_OPEN == 1_000
 
 
 def test_a_device_judges_its_own_items_alone(c: sa.Connection) -> None:
@@ -362,10 +361,10 @@ def test_items_are_listed_from_the_newest_in_pages_and_by_what_is_asked_for(c: s
     plan(c, held, as_new(*(item(f"task {n}") for n in range(5))))
     everything = ledger(c)
     assert [row.data["title"] for row in everything] == [f"task {n}" for n in (4, 3, 2, 1, 0)]
-    first = item_lists.list_items(c, ItemFilter(), limit=2).items
+    first = items.list_items(c, ItemFilter(), limit=2).items
     last = first[-1].row
     assert first[-1].agent == "inbox"
-    rest = item_lists.list_items(c, ItemFilter(), limit=9, after=(last.created_at, last.id)).items
+    rest = items.list_items(c, ItemFilter(), limit=9, after=(last.created_at, last.id)).items
     assert [one.row for one in (*first, *rest)] == everything
     for nothing in (
         {"agent_id": AgentId("other")},
@@ -380,12 +379,12 @@ def test_items_are_listed_from_the_newest_in_pages_and_by_what_is_asked_for(c: s
 def test_few_items_among_many_are_found_over_pages_of_limited_work(
     c: sa.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(item_lists, "MOST_EXAMINED", 10)
+    monkeypatch.setattr(items, "MOST_EXAMINED", 10)
     plan(c, running(c), as_new(*(item(f"Überweisung {n}") for n in range(25))))
     sought = ItemFilter(text="ÜBERWEISUNG 2", verdict="open")
-    pages = [item_lists.list_items(c, sought, limit=50)]
+    pages = [items.list_items(c, sought, limit=50)]
     while pages[-1].rest is not None:
-        pages.append(item_lists.list_items(c, sought, limit=50, after=pages[-1].rest))
+        pages.append(items.list_items(c, sought, limit=50, after=pages[-1].rest))
     assert len(pages) == 3
     found = [one.row.data["title"] for page in pages for one in page.items]
     assert sorted(found) == [f"Überweisung {n}" for n in (2, 20, 21, 22, 23, 24)]

@@ -8,8 +8,9 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import UserId
-from storage.agents import lock_turns, locks
-from storage.agents.lock_turns import (
+from storage.agents import locks
+from storage.agents.locks import (
+    Acquired,
     Grant,
     Holder,
     HolderKind,
@@ -20,8 +21,7 @@ from storage.agents.lock_turns import (
     LockRequest,
     TooManyLocks,
 )
-from storage.agents.locks import Acquired
-from storage.devices import users
+from storage.devices import devices
 from storage.schema import agent_locks
 from tests.storage.rows import AT, ME, make_agent
 
@@ -31,7 +31,7 @@ ANNA, BERT, CARL, DORA = (Holder(HolderKind.DEVICE, f"device-{name}") for name i
 
 @pytest.fixture(autouse=True)
 def _owner(c: sa.Connection) -> None:
-    users.ensure_user(c, ME, "me", AT)
+    devices.ensure_user(c, ME, "me", AT)
 
 
 def wanted(holder: Holder, *names: str, **changed: Any) -> LockRequest:
@@ -153,7 +153,7 @@ def test_a_request_that_comes_twice_is_answered_as_before(c: sa.Connection) -> N
     assert take(c, ANNA, "mailbox") == first
     for _ in range(2):
         wait(c, BERT, "mailbox")
-    assert len(lock_turns.list_lock_waits(c)) == 1
+    assert len(locks.list_lock_waits(c)) == 1
 
 
 def test_a_holder_that_asks_again_gets_the_lock_anew_and_its_lost_answer_opens_nothing(
@@ -214,7 +214,7 @@ def test_who_has_waited_too_long_is_passed_over_with_all_that_it_wanted(c: sa.Co
     wait(c, CARL, "a", "b", wait_ms=-1)  # its time is over before it begins
     assert locks.users_due(c) == [ME]
     assert locks.sweep(c, ME) == []
-    assert lock_turns.list_lock_waits(c) == []
+    assert locks.list_lock_waits(c) == []
     wait(c, DORA, "a")
     assert holders(locks.release(c, ME, first.fences, ANNA)) == ["device-d"]
     assert locks.release(c, ME, second.fences, BERT) == []
@@ -240,7 +240,7 @@ def test_a_lock_that_is_over_is_free_though_the_next_in_turn_waits_for_another_o
     over(c, "a")
     assert locks.sweep(c, ME) == []
     assert (locks.next_due_ms(c) or 0) > 1_000
-    assert [lock.holder for lock in lock_turns.list_locks(c)] == [None, BERT]
+    assert [lock.holder for lock in locks.list_locks(c)] == [None, BERT]
 
 
 def test_one_who_died_waiting_costs_its_own_time_and_nobodys_turn(c: sa.Connection) -> None:
@@ -268,14 +268,14 @@ def test_who_withdraws_too_late_has_the_lock(c: sa.Connection) -> None:
     locks.release(c, ME, fences, ANNA)
     late = locks.withdraw(c, ME, "device-b mailbox").grant
     assert late is not None
-    assert late == lock_turns.granted(c, ["device-b mailbox", "nobody"])["device-b mailbox"]
+    assert late == locks.granted(c, ["device-b mailbox", "nobody"])["device-b mailbox"]
 
 
 def test_what_is_handed_over_lasts_as_long_as_was_asked_for(c: sa.Connection) -> None:
     fences = take(c, ANNA, "mailbox").fences
     wait(c, BERT, "mailbox", ttl_ms=5_000)
     (grant,) = locks.release(c, ME, fences, ANNA)
-    (lock,) = lock_turns.list_locks(c, user_id=ME)
+    (lock,) = locks.list_locks(c, user_id=ME)
     assert lock.acquired_at is not None
     assert grant.expires_at == lock.expires_at == lock.acquired_at + 5_000
 
@@ -294,12 +294,12 @@ def test_a_lock_can_be_taken_from_its_holder_by_force(c: sa.Connection) -> None:
 
 
 def test_users_have_locks_of_their_own(c: sa.Connection) -> None:
-    other = users.ensure_user(c, UserId("other"), "other", AT)
+    other = devices.ensure_user(c, UserId("other"), "other", AT)
     take(c, ANNA, "mailbox")
     assert take(c, BERT, "mailbox", user_id=other).fences == {"mailbox": 1}
-    assert [lock.holder for lock in lock_turns.list_locks(c, user_id=other)] == [BERT]
-    assert len(lock_turns.find_locks_named(c, "mailbox")) == 2
-    assert [lock.user_id for lock in lock_turns.list_locks(c, limit=1, after=(ME, "mailbox"))] == [other]
+    assert [lock.holder for lock in locks.list_locks(c, user_id=other)] == [BERT]
+    assert len(locks.find_locks_named(c, "mailbox")) == 2
+    assert [lock.user_id for lock in locks.list_locks(c, limit=1, after=(ME, "mailbox"))] == [other]
 
 
 def test_locks_are_listed_that_are_held_or_waited_for(c: sa.Connection) -> None:
@@ -307,10 +307,10 @@ def test_locks_are_listed_that_are_held_or_waited_for(c: sa.Connection) -> None:
     locks.release(c, ME, take(c, ANNA, "free").fences, ANNA)
     take(c, ANNA, "held")
     wait(c, Holder(HolderKind.DEVICE, "device-a", agent.id), "held")
-    assert [(lock.resource, lock.waiting) for lock in lock_turns.list_locks(c)] == [("held", 1)]
-    assert len(lock_turns.list_locks(c, and_free=True)) == 2
-    assert [lock.resource for lock in lock_turns.list_locks(c, agent_ids=[agent.id])] == ["held"]
-    (waiting,) = lock_turns.list_lock_waits(c, user_id=ME, agent_ids=[agent.id])
+    assert [(lock.resource, lock.waiting) for lock in locks.list_locks(c)] == [("held", 1)]
+    assert len(locks.list_locks(c, and_free=True)) == 2
+    assert [lock.resource for lock in locks.list_locks(c, agent_ids=[agent.id])] == ["held"]
+    (waiting,) = locks.list_lock_waits(c, user_id=ME, agent_ids=[agent.id])
     assert (waiting.agent_name, waiting.ticket) == ("inbox", 1)
 
 
@@ -323,7 +323,7 @@ def test_a_user_has_as_many_locks_as_may_be_and_free_ones_make_room(c: sa.Connec
         grant = locks.acquire(c, wanted(ANNA, name), limits).grant
         assert grant is not None
         assert grant.fences == {name: fence}, "a new name begins above every fence there was"
-    assert [lock.resource for lock in lock_turns.list_locks(c, and_free=True)] == ["b", "c"]
+    assert [lock.resource for lock in locks.list_locks(c, and_free=True)] == ["b", "c"]
     with pytest.raises(TooManyLocks, match="2 locks that are in use") as refused:
         locks.acquire(c, wanted(ANNA, "d"), limits)
     assert refused.value.limit == "locks_per_user"
@@ -341,14 +341,14 @@ def test_waits_of_devices_end_with_the_hub_that_they_were_connected_to(c: sa.Con
     take(c, ANNA, "mailbox")
     wait(c, BERT, "mailbox")
     assert locks.forget_waits(c) == 1
-    assert (lock_turns.list_lock_waits(c), locks.next_due_ms(c)) == ([], None)
+    assert (locks.list_lock_waits(c), locks.next_due_ms(c)) == ([], None)
 
 
 @pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
 def test_on_a_server_locks_of_one_user_are_given_one_after_the_other(engine: sa.Engine) -> None:
     with engine.connect() as one, engine.connect() as other:
-        lock_turns.alone(one, ME)
-        lock_turns.alone(other, UserId("somebody else"))
+        locks.alone(one, ME)
+        locks.alone(other, UserId("somebody else"))
         other.execute(sa.text("SET LOCAL lock_timeout = '50ms'"))
         with pytest.raises(sa.exc.DBAPIError, match="lock timeout"):
-            lock_turns.alone(other, ME)
+            locks.alone(other, ME)

@@ -5,9 +5,9 @@ from collections import defaultdict
 import pytest
 import sqlalchemy as sa
 
-from storage.agents import lock_turns, locks
-from storage.agents.lock_turns import Grant, Holder, HolderKind, LockLost, LockRequest
-from storage.devices import users
+from storage.agents import locks
+from storage.agents.locks import Grant, Holder, HolderKind, LockLost, LockRequest
+from storage.devices import devices
 from storage.schema import agent_locks
 from tests.storage.rows import AT, ME
 from tests.support.clock import SeededChance
@@ -90,7 +90,7 @@ class Disorder:
 
     def _look(self, who: int) -> None:
         if (wanted := self._waiting.get(who)) is not None:
-            grant = lock_turns.granted(self._c, [wanted.request_id]).get(wanted.request_id)
+            grant = locks.granted(self._c, [wanted.request_id]).get(wanted.request_id)
             if grant is not None:
                 del self._waiting[who]
                 self._got(who, grant)
@@ -142,7 +142,7 @@ class Disorder:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_locks_keep_their_laws_in_any_order_of_events(c: sa.Connection, seed: int) -> None:
-    users.ensure_user(c, ME, "me", AT)
+    devices.ensure_user(c, ME, "me", AT)
     disorder = Disorder(c, seed)
     for _ in range(STEPS):
         disorder.step()
@@ -151,5 +151,5 @@ def test_locks_keep_their_laws_in_any_order_of_events(c: sa.Connection, seed: in
     assert disorder.served_out_of_turn() == 0
     assert disorder.writes and disorder.refused
     disorder.end()
-    assert lock_turns.list_lock_waits(c) == []
+    assert locks.list_lock_waits(c) == []
     assert locks.next_due_ms(c) is None

@@ -20,7 +20,7 @@ from storage.agents.declared_agents import (
     Writing,
 )
 from storage.agents.template_changes import Broken
-from storage.devices import devices, users
+from storage.devices import devices
 from storage.devices.devices import UnknownDevice
 from storage.runs import runs
 from storage.schedules import schedule_rows
@@ -52,7 +52,7 @@ WRITING = Writing(at=AT, actor="anna", check=lambda _: ())
 
 
 def owner(c: sa.Connection, name: str = "laptop") -> UserId:
-    user = users.ensure_user(c, ME, "me", AT)
+    user = devices.ensure_user(c, ME, "me", AT)
     devices.ensure_device(c, id=DeviceId(f"device-{name}"), user_id=user, name=name, at=AT)
     return user
 
@@ -125,7 +125,7 @@ def test_an_external_id_belongs_to_one_agent(c: sa.Connection) -> None:
 
 def test_the_holder_of_an_external_id_is_named_to_its_own_user_only(c: sa.Connection) -> None:
     make(c)
-    anna = users.ensure_user(c, UserId("u-anna"), "anna", AT)
+    anna = devices.ensure_user(c, UserId("u-anna"), "anna", AT)
     devices.ensure_device(c, id=DeviceId("device-anna"), user_id=anna, name="laptop", at=AT)
     with pytest.raises(CodedError, check=coded(ErrorCode.NAME_TAKEN), match="another agent is called that"):
         make(c, msgspec.structs.replace(MAIL, name="other"), id="a-2", user_id=anna)

@@ -7,8 +7,7 @@ import sqlalchemy as sa
 from protocol.ids import AgentId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from storage.agents import measurements
-from storage.agents.measurements import HOUR_MS, MINUTE_MS, SETTLED_MS, BucketRetention
-from storage.agents.sketch import ERROR, Sketch
+from storage.agents.measurements import ERROR, HOUR_MS, MINUTE_MS, SETTLED_MS, BucketRetention, Sketch
 from storage.runs import model_calls, run_moves, units
 from storage.schema import items
 from storage.schema import runs as run_table

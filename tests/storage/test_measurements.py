@@ -9,14 +9,15 @@ from protocol.ids import AgentId
 from storage.agents import measurements
 from storage.agents.agents import AgentRow
 from storage.agents.measurements import (
+    ERROR,
     HOUR_MS,
     MINUTE_MS,
     BucketRetention,
     SampleRow,
     SeriesLimits,
+    Sketch,
     TooManySeries,
 )
-from storage.agents.sketch import ERROR, Sketch
 from storage.schema import agent_metrics, metric_series
 from tests.storage.rows import make_agent
 from tests.support.coded import coded

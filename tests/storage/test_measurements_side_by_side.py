@@ -8,8 +8,7 @@ import sqlalchemy as sa
 from protocol.coordination import MetricType
 from protocol.lifecycles import RunState
 from storage.agents import measurements
-from storage.agents.measurements import HOUR_MS, BucketRetention, SampleRow, SeriesLimits
-from storage.agents.sketch import Sketch
+from storage.agents.measurements import HOUR_MS, BucketRetention, SampleRow, SeriesLimits, Sketch
 from storage.kernel.database import Database
 from storage.schema import items, metric_series
 from tests.storage.rows import AT, make_agent, make_run

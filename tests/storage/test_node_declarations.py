@@ -5,7 +5,7 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import BootId, NodeId, UserId
-from storage.agents import declared_agents, declaring, node_declarations, templates
+from storage.agents import declared_agents, declaring, templates
 from storage.agents.agents import list_agents
 from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.declaring import TakenUp
@@ -14,7 +14,7 @@ from storage.connectors import connectors
 from storage.connectors.connectors import DeclaredConnector
 from storage.coordination import gateways
 from storage.coordination.gateways import DeclaredGateway
-from storage.devices import nodes, users
+from storage.devices import devices, nodes
 from storage.schema import nodes as node_table
 from tests.storage.rows import AT, ME
 
@@ -31,7 +31,7 @@ def me(c: sa.Connection) -> UserId:
     for node in (EAST, WEST):
         nodes.begin_boot(c, node, BootId(f"boot of {node}"), AT, name=f"{node}.example")
         nodes.beat(c, node, BootId(f"boot of {node}"), ttl_ms=30_000)
-    return users.ensure_user(c, ME, users.OWNER, AT)
+    return devices.ensure_user(c, ME, devices.OWNER, AT)
 
 
 def applies(
@@ -105,7 +105,7 @@ def test_an_agent_of_another_user_is_another_agent(c: sa.Connection, me: UserId)
 def test_declarations_are_equal_if_and_only_if_the_files_say_the_same(c: sa.Connection, me: UserId) -> None:
     applies(c, me, EAST, INBOX, NOTES)
     applies(c, me, WEST, msgspec.structs.replace(INBOX, prompt="Find all."), NOTES)
-    east, west = node_declarations.list_declarations(c)
+    east, west = declaring.list_declarations(c)
     assert (east.name, east.is_alive) == ("east.example", True)
     assert east.declared is not None
     assert west.declared is not None

@@ -2,7 +2,7 @@ import sqlalchemy as sa
 
 from protocol.ids import TokenId, UserId
 from storage import audit
-from storage.devices import users
+from storage.devices import devices
 from storage.devices.tokens import OPERATOR_TOKENS, OperatorTokenRow
 from tests.storage.rows import AT
 
@@ -29,7 +29,7 @@ def make_token(
 
 
 def test_a_token_is_found_by_its_hash_with_all_that_it_may(c: sa.Connection) -> None:
-    anna = users.ensure_user(c, UserId("u-1"), "anna", AT)
+    anna = devices.ensure_user(c, UserId("u-1"), "anna", AT)
     made = make_token(c, user_id=anna)
     assert OPERATOR_TOKENS.find(c, HASH) == made
     assert (made.role, made.scopes, made.user_id, made.user_name) == (
@@ -67,7 +67,7 @@ def test_it_is_known_when_a_token_was_shown_last(c: sa.Connection) -> None:
 
 
 def test_tokens_of_one_user_are_listed_apart(c: sa.Connection) -> None:
-    anna = users.ensure_user(c, UserId("u-1"), "anna", AT)
+    anna = devices.ensure_user(c, UserId("u-1"), "anna", AT)
     everybodys, annas = make_token(c), make_token(c, "t-2", token_hash=b"\x02" * 32, user_id=anna)
     assert OPERATOR_TOKENS.page(c) == [everybodys, annas]
     assert OPERATOR_TOKENS.page(c, user_id=anna) == [annas]

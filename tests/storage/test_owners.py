@@ -11,9 +11,9 @@ from storage.agents import agents, declared_agents
 from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import DeclaredAgent
 from storage.coordination import boards
-from storage.devices import users
+from storage.devices import devices
 from storage.runs import runs
-from storage.schedules import fire_rows, schedule_rows, schedules
+from storage.schedules import fires, schedule_rows, schedules
 from tests.storage.rows import AT, ME, declare, make_run
 from tests.storage.scheduled import HOUR, fire, make_schedule
 
@@ -24,11 +24,11 @@ INBOX = AgentId("agent-inbox")
 @pytest.fixture
 def both(c: sa.Connection) -> tuple[AgentRow, AgentRow]:
     """My agent and eve's, which have the same name, each with a run: ``run-me`` and ``run-eve``."""
-    users.ensure_user(c, EVE, "eve", AT)
+    devices.ensure_user(c, EVE, "eve", AT)
     mine = DeclaredAgent(name="notes", device_name="desk", paths=("notes",))
     eves = msgspec.structs.replace(mine, user_name="eve")
     fresh = [f"{kind}-{of}" for of in ("mine", "eves") for kind in ("agent", "device", "schedule", "user")]
-    users.ensure_user(c, ME, "me", AT)
+    devices.ensure_user(c, ME, "me", AT)
     declared_agents.reconcile_declared(c, user_id=ME, declared=[mine, eves], at=AT, fresh_ids=fresh)
     first, second = (agents.agent_called(c, "notes", user) for user in (ME, EVE))
     for agent, run_id in ((first, "run-me"), (second, "run-eve")):
@@ -78,10 +78,10 @@ def test_the_owner_of_a_thing_is_found_by_its_id(c: sa.Connection, both: tuple[A
         "schedule_id": "schedule-of-eve",
         **_coordination_of_eve(c),
     }
-    assert things.keys() == users.KINDS
+    assert things.keys() == devices.KINDS
     for kind, id in things.items():
-        assert users.find_owner(c, kind, id) == EVE
-        assert users.find_owner(c, kind, "nothing") is None
+        assert devices.find_owner(c, kind, id) == EVE
+        assert devices.find_owner(c, kind, "nothing") is None
 
 
 def _coordination_of_eve(c: sa.Connection) -> dict[str, str]:
@@ -106,7 +106,7 @@ def test_the_decisions_of_an_agent_come_in_pages(c: sa.Connection) -> None:
     fire(c, *times)
     told: list[int] = []
     after: tuple[int, str] | None = None
-    while page := fire_rows.list_fires(c, INBOX, 2, after=after):
+    while page := fires.list_fires(c, INBOX, 2, after=after):
         told += [row.fire_at for row in page]
         after = (page[-1].fire_at, page[-1].schedule_id)
     assert told == times[::-1]

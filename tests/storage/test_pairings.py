@@ -6,9 +6,8 @@ from protocol.errors import CodedError, ErrorCode
 from protocol.ids import ConnectionId, DeviceId, KeyId, PairingId, UserId
 from storage import audit
 from storage.devices import device_keys, devices, pairings
-from storage.devices.devices import DeviceNameTaken, DeviceRow
+from storage.devices.devices import DeviceNameTaken, DeviceRow, ensure_user
 from storage.devices.pairings import Asked, PairingAsk, TooManyPairings, UnknownPairing
-from storage.devices.users import ensure_user
 from storage.schema import devices as device_table
 from tests.storage.rows import AT
 from tests.support.coded import coded

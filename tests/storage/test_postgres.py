@@ -14,7 +14,7 @@ from sqlalchemy.util import await_only
 
 from protocol.ids import UserId
 from storage.devices import nodes
-from storage.devices.users import ensure_user
+from storage.devices.devices import ensure_user
 from storage.kernel import postgres as module
 from storage.kernel.database import Busy, Conflict, Database, Unavailable, lone, written_for
 from storage.kernel.postgres import CONNECTIONS, WAITS_S, open_postgres

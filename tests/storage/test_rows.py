@@ -6,8 +6,8 @@ import sqlalchemy as sa
 
 from storage.agents import agents
 from storage.agents.declared_agents import DeclaredAgent
+from storage.kernel.columns import columns_of, fill, values_of
 from storage.kernel.database import UnreadableRow
-from storage.kernel.rows import columns_of, fill, values_of
 from storage.schema import boards, users
 from tests.storage.rows import AT, LAPTOP, ME, declare, make_agent
 

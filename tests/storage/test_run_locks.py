@@ -5,10 +5,10 @@ import sqlalchemy as sa
 
 from protocol.ids import DeviceId, RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
-from storage.agents import declared_agents, lock_turns, locks, status_writes
+from storage.agents import declared_agents, locks, status_writes
 from storage.agents.agents import AgentRow
-from storage.agents.lock_turns import Grant, Holder, HolderKind, LockLimits, LockRequest
-from storage.devices import users
+from storage.agents.locks import Grant, Holder, HolderKind, LockLimits, LockRequest
+from storage.devices import devices
 from storage.runs import run_claims, run_moves, run_pauses
 from storage.runs.run_claims import Gates
 from storage.runs.runs import RunRow
@@ -23,7 +23,7 @@ TTL = 60_000
 
 @pytest.fixture(autouse=True)
 def _owner(c: sa.Connection) -> None:
-    users.ensure_user(c, ME, "me", AT)
+    devices.ensure_user(c, ME, "me", AT)
 
 
 def make_locking_run(c: sa.Connection, run_id: str, *names: str, agent: AgentRow | None = None) -> RunRow:
@@ -50,13 +50,11 @@ def ask(
 
 def holders(c: sa.Connection) -> dict[str, str]:
     """Who has which lock."""
-    return {
-        lock.resource: lock.holder.id for lock in lock_turns.list_locks(c) if lock.is_held(0) and lock.holder
-    }
+    return {lock.resource: lock.holder.id for lock in locks.list_locks(c) if lock.is_held(0) and lock.holder}
 
 
 def waiting(c: sa.Connection) -> list[str]:
-    return [wait.holder.id for wait in lock_turns.list_lock_waits(c)]
+    return [wait.holder.id for wait in locks.list_lock_waits(c)]
 
 
 def test_a_run_that_is_claimed_holds_all_its_locks_until_it_ends(c: sa.Connection) -> None:
@@ -64,8 +62,8 @@ def test_a_run_that_is_claimed_holds_all_its_locks_until_it_ends(c: sa.Connectio
     claimed = claim(c)
     assert claimed is not None
     assert holders(c) == {"a": "run-1", "b": "run-1"}
-    assert lock_turns.run_fences(c, "run-1") == {"a": 1, "b": 1}
-    (lock, _) = lock_turns.list_locks(c)
+    assert locks.run_fences(c, "run-1") == {"a": 1, "b": 1}
+    (lock, _) = locks.list_locks(c)
     assert lock.acquired_at is not None
     assert lock.expires_at - lock.acquired_at > claimed.timeout_ms
     held = run_moves.move(c, claimed.held, RunEvent.ACKNOWLEDGED, at=AT, actor="device")
@@ -94,7 +92,7 @@ def test_a_run_gets_its_locks_in_its_turn_and_is_claimed_with_new_fences(c: sa.C
     assert (handed.holder.id, handed.fences) == ("run-1", {"a": 2})
     claimed = claim(c)
     assert claimed is not None
-    assert lock_turns.run_fences(c, "run-1") == {"a": 3}
+    assert locks.run_fences(c, "run-1") == {"a": 3}
 
 
 def test_a_run_that_is_not_claimed_in_its_turn_loses_it_to_the_next(c: sa.Connection) -> None:
@@ -131,7 +129,7 @@ def test_a_run_that_stops_executing_hands_its_locks_over(c: sa.Connection) -> No
         assert claimed is not None
         assert ask(c, "a", wait_ms=TTL, request_id=f"after {n}") is None
         moved = run_moves.move(c, claimed.held, event, at=AT, actor="hub", reason="test")
-        grant = lock_turns.granted(c, [f"after {n}"])[f"after {n}"]
+        grant = locks.granted(c, [f"after {n}"])[f"after {n}"]
         if moved.state in (RunState.QUEUED, RunState.PAUSED):
             run_pauses.request_cancel(c, moved.id, "not needed", AT)
         locks.release(c, ME, grant.fences, DEVICE)
@@ -153,7 +151,7 @@ def test_the_locks_of_runs_that_a_dead_hub_left_are_free_after_the_next_start(c:
     run_moves.recover(c, boot_id=NEXT_BOOT, at=AT)
     assert holders(c) == {}
     assert claim(c, boot=NEXT_BOOT) is not None
-    assert lock_turns.run_fences(c, "run-1") == {"a": 2}
+    assert locks.run_fences(c, "run-1") == {"a": 2}
 
 
 def test_two_runs_that_want_the_same_lock_execute_one_after_the_other(c: sa.Connection) -> None:
@@ -199,9 +197,9 @@ def test_why_a_run_waits_names_the_lock_and_who_is_before_it(c: sa.Connection) -
 def test_the_holder_of_a_lock_is_named_as_a_run_of_an_agent(c: sa.Connection) -> None:
     make_locking_run(c, "run-1", "a")
     assert claim(c) is not None
-    (lock,) = lock_turns.list_locks(c)
+    (lock,) = locks.list_locks(c)
     assert lock.holder_text == "run run-1 of agent inbox"
-    assert lock_turns.instant_text(AT) == "1970-01-01T00:16:40Z"
+    assert locks.instant_text(AT) == "1970-01-01T00:16:40Z"
 
 
 @pytest.mark.parametrize("end", ["terminated", "archived"])
@@ -219,5 +217,5 @@ def test_an_agent_that_ends_holds_no_lock_and_waits_for_none(c: sa.Connection, e
         declared_agents.archive_agent(c, agent, at=AT, actor="anna", reason="removed")
     assert holders(c) == {"calendar": OTHER.id, "mailbox": OTHER.id}
     assert waiting(c) == []
-    with pytest.raises(lock_turns.LockLost):
+    with pytest.raises(locks.LockLost):
         locks.check_fence(c, ME, "mailbox", held.fences["mailbox"])

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.agents.sketch import ERROR, MOST_BINS, Sketch
+from storage.agents.measurements import ERROR, MOST_BINS, Sketch
 
 PERCENTS = (0, 1, 25, 50, 75, 90, 95, 99, 99.9, 100)
 VALUES = st.lists(st.floats(-1e100, 1e100).filter(lambda x: x == 0 or abs(x) >= 1e-100), min_size=1)

@@ -99,7 +99,7 @@ def test_a_table_can_be_made_on_postgresql(name: str) -> None:
         ("schedule_rows.SCHEDULES_OF", {"agent": "a"}, "schedules_agent"),
         ("fires.LIVE_RUNS", {"listed": ["s-1", "s-2"]}, "runs_of_schedule"),
         ("fires.WAITING_FOR_DEVICES", {"listed": ["d-1", "d-2"]}, "runs_queued"),
-        ("fire_rows.FIRED", {"agent": "a", "keys": ["k", "l"]}, "agent_id=? AND fire_key=?"),
+        ("fires.FIRED", {"agent": "a", "keys": ["k", "l"]}, "agent_id=? AND fire_key=?"),
         ("questions.OVER", {"now": 0, "most": 1}, "questions_waiting"),
         ("questions.OPEN_OF_USER", {"user": "u"}, "questions_waiting"),
         ("questions.NOT_ASKED", {"listed": ["d-1", "d-2"]}, "questions_waiting"),
@@ -108,8 +108,8 @@ def test_a_table_can_be_made_on_postgresql(name: str) -> None:
         ("broadcasts.STATES_OF", {"broadcast": "b"}, "messages_broadcast"),
         ("broadcasts.UNDELIVERED", {"broadcast": "b", "after": "", "most": 1}, "messages_broadcast"),
         ("broadcasts.OPEN", {"after": "", "most": 1}, "broadcasts_open"),
-        ("lock_turns.NEXT_IN_TURN", {"user": "u", "name": "n"}, "user_id=? AND resource=?"),
-        ("lock_turns.LOCKS_OF_REQUESTS", {"requests": ["r-1", "r-2"]}, "agent_locks_request"),
+        ("locks.NEXT_IN_TURN", {"user": "u", "name": "n"}, "user_id=? AND resource=?"),
+        ("locks.LOCKS_OF_REQUESTS", {"requests": ["r-1", "r-2"]}, "agent_locks_request"),
         ("run_locks.HELD_BY_RUNS", {"runs": ["r-1", "r-2"]}, "agent_locks_holder"),
         ("run_locks.WAITED_BY_RUNS", {"runs": ["r-1", "r-2"]}, "lock_waits_holder"),
         ("souls.DUE_WRITES", {"now": 0, "most": 1, "after": ""}, "soul_writes_"),
@@ -125,7 +125,7 @@ def test_a_table_can_be_made_on_postgresql(name: str) -> None:
         ("items.QUOTED", {"user": "u", "device": "d", "unit": "x", "quotes": ["a", "b"]}, "items_quote"),
         ("agreement.PLANNED", {"calls": ["a", "b"]}, "call_id=?"),
         ("audit.LAST_BACKUP", {}, "audit_log_event"),
-        ("fire_rows.MISSED", {"runs": ["r-1", "r-2"]}, "schedule_fires_run"),
+        ("fires.MISSED", {"runs": ["r-1", "r-2"]}, "schedule_fires_run"),
     ],
 )
 def test_a_frequent_statement_uses_an_index(

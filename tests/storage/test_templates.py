@@ -28,7 +28,7 @@ from storage.agents.template_changes import (
     WouldBreak,
 )
 from storage.agents.templates import UnknownTemplate, WrittenTemplate
-from storage.devices import users
+from storage.devices import devices
 from tests.storage.rows import AT, ME
 from tests.support.coded import coded
 
@@ -86,7 +86,7 @@ def take_up(
     at: int = AT,
 ) -> declaring.TakenUp:
     """The agents and templates of hub.toml, as they stand now."""
-    user = users.ensure_user(c, ME, "me", at)
+    user = devices.ensure_user(c, ME, "me", at)
     fresh = [
         name
         for agent in declared

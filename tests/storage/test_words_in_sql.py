@@ -23,7 +23,7 @@ from storage.agents import agent_states
 from storage.agents.agent_moves import Counts, count_runs, move_if_legal
 from storage.agents.agent_states import STATE_DETAIL, AgentMove, words_in_sql
 from storage.agents.status_writes import StatusWrite, write_status
-from storage.kernel.rows import fill
+from storage.kernel.columns import fill
 from tests.storage.rows import AT, make_agent
 
 DETAILS = (None, "CREATED", "INITIALIZING", "READY", "ACTIVE")

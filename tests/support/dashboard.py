@@ -29,11 +29,10 @@ from protocol.work import Action
 from storage.agents import agents, measurements
 from storage.agents.measurements import BucketRetention, SampleRow
 from storage.devices.devices import DeviceRow
-from storage.runs import excerpts, items
-from storage.runs.excerpts import SealedExcerpt
-from storage.runs.items import Decision, ItemRow
-from storage.schedules import fire_rows, schedule_rows
-from storage.schedules.fire_rows import FireRow
+from storage.runs import items
+from storage.runs.items import Decision, ItemRow, SealedExcerpt
+from storage.schedules import fires, schedule_rows
+from storage.schedules.fires import FireRow
 from storage.schema import model_calls, run_calls, run_state_history, run_units, runs
 from tests.support.browser import chromium
 from tests.support.clock import START, SeededChance
@@ -165,14 +164,14 @@ def keep_items(c: sa.Connection, hub: ServedHub) -> None:
     for row, around in zip(rows, (HOSTILE, LONG, "Hello,"), strict=True):
         excerpt = Excerpt(98, f"{around}\n- [ ] ", f" @due(2026-12-01)\n\n{around}")
         sealed = SealedExcerpt(row.id, *ring.seal(excerpt, row=row.id, owner=row.id))
-        excerpts.put_excerpts(c, {row.id: sealed}, at=hub.now_ms)
+        items.put_excerpts(c, {row.id: sealed}, at=hub.now_ms)
     (schedule,) = schedule_rows.schedules_of(c, agent.id)
     hour = 3_600_000
-    fires = [
+    decided = [
         FireRow(schedule.id, hub.now_ms - 3 * hour, hub.now_ms - 3 * hour, 0, "run", None, RunId("r-1"), 1),
         FireRow(schedule.id, hub.now_ms - hour, hub.now_ms - 2 * hour, 1, "skipped_paused", "user", None, 1),
     ]
-    c.execute(fire_rows.INSERT_FIRES, [msgspec.structs.asdict(fire) for fire in fires])
+    c.execute(fires.INSERT_FIRES, [msgspec.structs.asdict(fire) for fire in decided])
     samples = [
         SampleRow(
             agent_id=agent.id,

@@ -42,7 +42,7 @@ from hub.settings.values import Address
 from protocol.ids import BootId, RunId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES, RunEvent, RunOutcome, RunState
 from storage.agents import agents
-from storage.devices import sessions, users
+from storage.devices import devices, sessions
 from storage.devices.devices import DeviceRow
 from storage.runs import run_claims, run_moves, runs
 from storage.runs.run_claims import Gates
@@ -324,7 +324,7 @@ async def open_empty_hub(
         await app.open(resources)
         resources.enter_context(lent_process(app.rules))
         await context.watch_settings.reloader.begin()
-        owner = await context.store.read(users.find_user_by_name, users.OWNER)
+        owner = await context.store.read(devices.find_user_by_name, devices.OWNER)
         assert owner is not None
         yield ServedHub(app, context, owner.id, clock)
 

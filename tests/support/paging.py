@@ -1,7 +1,7 @@
 """Pages of lists, for tests that call nouns without a request."""
 
 from hub.api.paging import PageOf, cursor_of
-from storage.kernel.rows import Key
+from storage.kernel.columns import Key
 
 
 def page_of(limit: int = 99, after: Key | None = None) -> PageOf:

@@ -92,7 +92,7 @@ _ALLOWED: Final = {
         *("agents.agents.count_agents", "devices.devices.count_devices", "agents.agents.names_of_agents"),
         *("runs.model_calls.costs", "runs.runs.count_live", "runs.runs.runs_ending_in"),
         *("runs.model_calls.lately", "runs.model_calls.spent_since", "agents.templates.uses_of_templates"),
-        "runs.excerpts.keys_of_excerpts",
+        "runs.items.keys_of_excerpts",
     ),
     "sorts the rows of one agent, board, run or name, which are few": (
         *("agents.agents.agent_called", "agents.agents.find_agent_by_name", "runs.units.first_units"),
@@ -102,28 +102,28 @@ _ALLOWED: Final = {
         *("coordination.boards.boards_named", "coordination.question_rows.main_of"),
         *("coordination.gateway_agents.has_tokens",),
         *("coordination.messages.stirred", "coordination.questions.due_of"),
-        *("schedules.fire_rows.list_fires",),
+        *("schedules.fires.list_fires",),
     ),
     "an update of what it selects, which a server of few rows begins at the wrong table": (
-        "schedules.fire_rows.note_connects",
+        "schedules.fires.note_connects",
     ),
     "sorts what waits or is worked on": (
         *("runs.run_claims._next_of_each_device", "coordination.questions.expire_due"),
-        *("coordination.gateway_making.list_unmade", "agents.lock_turns.list_lock_waits"),
+        *("coordination.gateway_making.list_unmade", "agents.locks.list_lock_waits"),
         *("agents.locks.users_due", "schedules.calendar_wakeups.resend"),
     ),
     "a list with filters: tests/hub/api/test_lists.py counts what each of them reads": (
-        *("agents.agents.list_agents", "agents.lock_turns.list_locks", "audit.list_activity"),
+        *("agents.agents.list_agents", "agents.locks.list_locks", "audit.list_activity"),
         *("coordination.message_rows.list_messages", "coordination.question_rows.list_questions"),
-        *("runs.item_lists.list_items", "runs.runs.list_runs", "coordination.broadcasts.list_broadcasts"),
-        *("coordination.boards.list_boards", "devices.users.list_users"),
+        *("runs.items.list_items", "runs.runs.list_runs", "coordination.broadcasts.list_broadcasts"),
+        *("coordination.boards.list_boards", "devices.devices.list_users"),
     ),
 }
 ALLOWED: Final = {function: reason for reason, functions in _ALLOWED.items() for function in functions}
 # Functions that may be asked for all rows, without a limit.
 WHOLE: Final = {
     *("coordination.boards.list_boards", "devices.device_keys.list_keys", "devices.devices.list_devices"),
-    *("devices.tokens.Tokens.page", "devices.users.list_users", "schedules.schedule_rows.list_schedules"),
+    *("devices.tokens.Tokens.page", "devices.devices.list_users", "schedules.schedule_rows.list_schedules"),
 }
 
 

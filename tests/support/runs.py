@@ -35,7 +35,7 @@ from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import DeclaredAgent
 from storage.connectors import connectors
 from storage.connectors.connectors import DeclaredConnector
-from storage.devices import users
+from storage.devices import devices
 from storage.runs import run_claims, run_pauses, runs, units
 from storage.runs.run_claims import Gates
 from storage.runs.runs import RunRow
@@ -336,7 +336,7 @@ async def store() -> AsyncIterator[Store]:
 
 async def declare_agent(store: Store, *, at: int = 1, fresh_ids: str = "abcd", **fields: Any) -> AgentRow:
     """Declare the only agent of hub.toml, by default one that reads notes of a device called desk."""
-    user_id = await store.write(users.ensure_user, UserId("u"), "owner", 1)
+    user_id = await store.write(devices.ensure_user, UserId("u"), "owner", 1)
     by_default = {"name": "notes", "device_name": "desk", "data_types": ("tasks",), "prompt": "Find tasks."}
     if "mailbox" not in fields:
         by_default["paths"] = ("notes",)
@@ -357,7 +357,7 @@ async def declare_agent(store: Store, *, at: int = 1, fresh_ids: str = "abcd", *
 
 async def declare_connector(store: Store, name: str = "work", provider: str = "listed") -> None:
     """Declare the only connector of hub.toml."""
-    await store.write(users.ensure_user, UserId("u"), "owner", 1)
+    await store.write(devices.ensure_user, UserId("u"), "owner", 1)
     declared = DeclaredConnector(name=name, user_name="owner", provider=provider, origin="me")
     await store.write(
         connectors.reconcile_connectors, declared=[declared], at=1, fresh_ids=[f"{name}-id", "no-user"]

@@ -20,11 +20,11 @@ from storage import audit
 from storage.agents import agents, declared_agents
 from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import DeclaredAgent
-from storage.devices import users
+from storage.devices import devices
 from storage.runs import runs
 from storage.runs.runs import RunRow
-from storage.schedules import fire_rows, schedule_rows
-from storage.schedules.fire_rows import FireRow
+from storage.schedules import fires, schedule_rows
+from storage.schedules.fires import FireRow
 from storage.schedules.schedule_rows import DeclaredSchedule, ScheduleRow
 from storage.store import Store
 from tests.support.clock import START, FakeClock, SeededChance
@@ -123,7 +123,7 @@ class Desk:
 
     async def declare(self, *declared: DeclaredSchedule | None) -> list[AgentRow]:
         """An agent for each schedule: agent-0, agent-1, ... all on one device."""
-        user = await self.store.write(users.ensure_user, UserId("u"), "owner", self.at)
+        user = await self.store.write(devices.ensure_user, UserId("u"), "owner", self.at)
         wanted = [
             DeclaredAgent(name=f"agent-{n}", device_name="desk", data_types=("tasks",), schedule=schedule)
             for n, schedule in enumerate(declared)
@@ -149,7 +149,7 @@ class Desk:
     async def fires(self) -> list[FireRow]:
         """What was decided, oldest first."""
         (agent, *_) = await self.store.read(agents.list_agents)
-        return (await self.store.read(fire_rows.list_fires, agent.id, 10_000))[::-1]
+        return (await self.store.read(fires.list_fires, agent.id, 10_000))[::-1]
 
     async def told(self, event_type: str) -> list[str]:
         """The owner's activities of this kind."""

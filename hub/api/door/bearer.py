@@ -19,8 +19,15 @@ from hub.tokens import TokenKind
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import TokenId
 from storage import audit
-from storage.devices.browser_sessions import SESSIONS, BrowserSessionRow, use_session
-from storage.devices.tokens import AGENT_TOKENS, OPERATOR_TOKENS, AgentTokenRow, OperatorTokenRow
+from storage.devices.tokens import (
+    AGENT_TOKENS,
+    OPERATOR_TOKENS,
+    SESSIONS,
+    AgentTokenRow,
+    BrowserSessionRow,
+    OperatorTokenRow,
+    use_session,
+)
 from storage.kernel.database import StorageError
 from storage.store import Connection, Store
 

@@ -45,8 +45,7 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
 from storage import audit
 from storage.agents import agent_snapshot, agent_states, agents
-from storage.agents.agent_filters import conditions_of
-from storage.agents.agent_snapshot import AgentFacts
+from storage.agents.agent_snapshot import AgentFacts, conditions_of
 from storage.agents.agent_states import AgentMove
 from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import AgentOfFile

@@ -40,12 +40,11 @@ from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId, UserId
 from protocol.lifecycles import RunOutcome
 from storage.agents import agent_snapshot, agents, agents_in_trouble, declared_agents
-from storage.agents.agent_filters import conditions_of
-from storage.agents.agent_snapshot import Setup
+from storage.agents.agent_snapshot import Setup, conditions_of
 from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import AgentOfFile, DeclaredAgent
 from storage.agents.status_writes import StatusWrite
-from storage.devices import devices, users
+from storage.devices import devices
 from storage.devices.devices import Grant
 from storage.runs import run_locks, runs
 from storage.runs.run_locks import Offered
@@ -606,8 +605,8 @@ class Agents(Noun):
         """Return the owner of a new agent: the user that is named, else the caller, else the hub's owner."""
         if user is None and self.user_id is not None:
             return self.user_id
-        name = user or users.OWNER
-        row = await self._store.read(users.find_user_by_name, name)
+        name = user or devices.OWNER
+        row = await self._store.read(devices.find_user_by_name, name)
         if row is None or self.user_id not in (None, row.id):
             raise CodedError(ErrorCode.UNKNOWN_USER, f"user: there is no user {name!r}")
         return row.id

@@ -21,7 +21,7 @@ from protocol.coordination import DELIVERED, MessageState
 from protocol.errors import ErrorCode
 from storage import audit
 from storage.coordination.broadcasts import BoardResult, Refused
-from storage.kernel.rows import Key as SortKey
+from storage.kernel.columns import Key as SortKey
 from storage.store import Store
 
 _E = ErrorCode

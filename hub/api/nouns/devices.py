@@ -29,7 +29,7 @@ from storage.agents.agent_states import AgentMove
 from storage.devices import copies, device_keys, devices, pairings
 from storage.devices.devices import DeviceRow, Grant
 from storage.devices.tokens import DEVICE_TOKENS
-from storage.runs import agreement, excerpts, item_verdicts
+from storage.runs import agreement, item_verdicts, items
 from storage.store import Connection, Store
 
 log = Channel(__name__)
@@ -320,7 +320,7 @@ class Devices(Noun):
         def write(c: Connection) -> None:
             devices.revoke_device(c, device.id, at=at, actor=actor)
             item_verdicts.refuse_all(c, device.id, at)
-            excerpts.drop_excerpts_of_device(c, device.id)
+            items.drop_excerpts_of_device(c, device.id)
 
         await self._store.write(write)
         self._roster.end_revoked(device.id, None)

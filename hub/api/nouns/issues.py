@@ -18,8 +18,8 @@ from hub.health.issues import Issues as FoundIssues
 from protocol.errors import CodedError, ErrorCode
 from storage import audit, issue_mutes
 from storage.issue_mutes import IssueMute
+from storage.kernel.columns import Key
 from storage.kernel.database import StorageError
-from storage.kernel.rows import Key
 from storage.store import Connection, Store
 
 CHECK_S: Final = 2.0  # time for checks of which the worst and the numbers are asked

@@ -37,12 +37,10 @@ from protocol.work import FoundBy, Mark, Provenance
 from storage import audit
 from storage.audit import Entry
 from storage.devices import devices
-from storage.runs import calls, excerpts, item_lists, item_verdicts, items
+from storage.runs import calls, item_verdicts, items
 from storage.runs.calls import ReportedVerdict
-from storage.runs.excerpts import SealedExcerpt
-from storage.runs.item_lists import ItemCounts, ItemFilter, ItemPage
 from storage.runs.item_verdicts import GivenVerdict, NewVerdict, VerdictRefused, VerdictRow, VerdictState
-from storage.runs.items import ItemRow
+from storage.runs.items import ItemCounts, ItemFilter, ItemPage, ItemRow, SealedExcerpt
 from storage.store import Connection, Store
 
 _TAKES_NONE: Final = {  # by the reason why a device takes no verdict
@@ -338,9 +336,7 @@ class Items(Noun):
         """
 
         def read(c: Connection) -> tuple[ItemPage, Given, Edits, set[DeviceId]]:
-            page = item_lists.list_items(
-                c, self._filter(c, asked), limit=paging.part.limit, after=paging.after
-            )
+            page = items.list_items(c, self._filter(c, asked), limit=paging.part.limit, after=paging.after)
             rows = [one.row for one in page.items]
             newest = _given(c, [row.id for row in rows])
             return page, newest, item_verdicts.edited_values(c, rows), self._elsewhere(c, rows)
@@ -367,7 +363,7 @@ class Items(Noun):
         """Count the newest 10,000 items by table, device, agent, warning and folder."""
 
         def read(c: Connection) -> ItemCounts:
-            return item_lists.count_items(c, self._filter(c, asked))
+            return items.count_items(c, self._filter(c, asked))
 
         return ItemCountsView.from_row(await self._store.read(read))
 
@@ -434,7 +430,7 @@ class Items(Noun):
             newest = _given(c, [item_id]).get(item_id)
             found = items.get_item(c, item_id, self.user_id)
             edits, elsewhere = item_verdicts.edited_values(c, found[:1]), self._elsewhere(c, found[:1])
-            return found, newest, excerpts.find_excerpt(c, item_id), edits, elsewhere
+            return found, newest, items.find_excerpt(c, item_id), edits, elsewhere
 
         found, newest, sealed, edits, elsewhere = await self._store.read(read)
         stored, agent, device_name, timezone = found

@@ -22,7 +22,7 @@ from protocol.errors import CodedError, ErrorCode
 from protocol.frame import Fence
 from protocol.ids import UserId
 from storage import audit
-from storage.agents import agents, lock_turns, locks
+from storage.agents import agents, locks
 from storage.agents.agents import AgentRow
 from storage.audit import Entry
 from storage.devices.devices import Grant
@@ -129,7 +129,7 @@ _RECORD = object_of(
     *("acquired_at as acquired_at_ms", "expires_at as expires_at_ms", "waiting"),
 )
 _grant = object_of("fences", "expires_at as expires_at_ms")
-_Found = tuple[Sequence[lock_turns.LockRow], Sequence[lock_turns.LockWait]]
+_Found = tuple[Sequence[locks.LockRow], Sequence[locks.LockWait]]
 
 
 class Locks(Noun):
@@ -174,7 +174,7 @@ class Locks(Noun):
             agent_ids = None
             if agent is not None:
                 agent_ids = [agents.agent_called(c, agent, self.user_id).id]
-            rows = lock_turns.list_locks(
+            rows = locks.list_locks(
                 c,
                 user_id=self.user_id,
                 agent_ids=agent_ids,
@@ -215,7 +215,7 @@ class Locks(Noun):
         if released is None:
             found = await self._find(resource)
             if found.holder is not None:
-                raise lock_turns.LockLost(
+                raise locks.LockLost(
                     f"lock {resource!r} is held by {found.holder_text} under fence {found.fence}, not {fence}"
                 )
         else:
@@ -300,12 +300,12 @@ class Locks(Noun):
         return {}
 
     @device(Method.LOCKS_LIST, "its own agents", answer=lambda rows: {"locks": list(map(_RECORD, rows))})
-    async def of_device(self, link: Link) -> Sequence[lock_turns.LockRow]:
+    async def of_device(self, link: Link) -> Sequence[locks.LockRow]:
         """Return the locks that the agents of a device hold or wait for."""
 
-        def read(c: Connection) -> Sequence[lock_turns.LockRow]:
+        def read(c: Connection) -> Sequence[locks.LockRow]:
             mine = [agent.id for agent in agents.list_agents(c, device_id=link.device_id)]
-            return lock_turns.list_locks(c, agent_ids=mine)
+            return locks.list_locks(c, agent_ids=mine)
 
         return await self._store.read(read)
 
@@ -317,12 +317,12 @@ class Locks(Noun):
             )
         return agent
 
-    async def _find(self, resource: str) -> lock_turns.LockRow:
+    async def _find(self, resource: str) -> locks.LockRow:
         return await self._store.read(_lock_named, resource, self.user_id)
 
 
-def _lock_named(c: Connection, resource: str, user_id: UserId | None) -> lock_turns.LockRow:
-    found = lock_turns.find_locks_named(c, resource, user_id=user_id)
+def _lock_named(c: Connection, resource: str, user_id: UserId | None) -> locks.LockRow:
+    found = locks.find_locks_named(c, resource, user_id=user_id)
     if not found:
         raise CodedError(ErrorCode.UNKNOWN_LOCK, f"there is no lock {resource!r}")
     if len(found) > 1:
@@ -332,11 +332,11 @@ def _lock_named(c: Connection, resource: str, user_id: UserId | None) -> lock_tu
     return found[0]
 
 
-def _with_waits(c: Connection, rows: Sequence[lock_turns.LockRow]) -> _Found:
-    return rows, lock_turns.list_lock_waits(c, resources=sorted({row.resource for row in rows}))
+def _with_waits(c: Connection, rows: Sequence[locks.LockRow]) -> _Found:
+    return rows, locks.list_lock_waits(c, resources=sorted({row.resource for row in rows}))
 
 
-def _views(rows: Sequence[lock_turns.LockRow], waits: Sequence[lock_turns.LockWait]) -> list[LockView]:
+def _views(rows: Sequence[locks.LockRow], waits: Sequence[locks.LockWait]) -> list[LockView]:
     queues: defaultdict[tuple[UserId, str], list[LockWaitView]] = defaultdict(list)
     for wait in waits:
         holder = _holder(wait.holder, wait)
@@ -355,5 +355,5 @@ def _views(rows: Sequence[lock_turns.LockRow], waits: Sequence[lock_turns.LockWa
     ]
 
 
-def _holder(holder: lock_turns.Holder, of: lock_turns.LockRow | lock_turns.LockWait) -> LockHolderView:
+def _holder(holder: locks.Holder, of: locks.LockRow | locks.LockWait) -> LockHolderView:
     return LockHolderView.from_row(holder, agent=of.agent_name, device=of.device_name)

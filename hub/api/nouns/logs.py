@@ -19,7 +19,7 @@ from hub.log.meanings import MEANINGS
 from protocol.errors import ErrorCode
 from storage.devices import devices
 from storage.devices.devices import UnknownDevice
-from storage.kernel.rows import Key
+from storage.kernel.columns import Key
 from storage.store import Store
 
 LEVELS: Final = ("debug", "info", "warning", "error")

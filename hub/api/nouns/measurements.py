@@ -19,7 +19,7 @@ from storage.agents import agents, measurements
 from storage.agents.agents import UnknownAgent
 from storage.agents.measurements import tags_key
 from storage.devices import nodes
-from storage.kernel.rows import fill
+from storage.kernel.columns import fill
 from storage.store import Store
 
 MOST_LINES: Final = 60  # of a page; a day of them is read by the minute within the limit of buckets

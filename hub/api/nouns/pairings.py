@@ -20,7 +20,7 @@ from protocol import keys
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import DeviceId, PairingId, UserId
 from storage import audit
-from storage.devices import device_keys, devices, pairings, users
+from storage.devices import device_keys, devices, pairings
 from storage.devices.attempts import AttemptLimits
 from storage.devices.devices import DeviceRow
 from storage.devices.pairings import PairingRow, UnknownPairing
@@ -183,7 +183,7 @@ class Pairings(Noun):
                 at=self._now_ms(),
             )
             log.info("pairing.approved", pairing_id=waiting.id, device_id=approved.id)
-        user = (await self._store.read(users.user_names, [user_id]))[user_id]
+        user = (await self._store.read(devices.user_names, [user_id]))[user_id]
         view = _view(waiting, known)
         return PairedView(pairing=view, device=device, user=user, dry_run=approval.dry_run)
 

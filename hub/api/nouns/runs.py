@@ -52,7 +52,7 @@ from storage.runs.runs import (
     RunRow,
 )
 from storage.runs.units import UnitRow, first_units, list_units
-from storage.schedules import fire_rows
+from storage.schedules import fires
 from storage.store import Connection, Store
 
 LISTED_RUNS: Final = 50  # in an answer to a device
@@ -251,7 +251,7 @@ class RunFacts(NamedTuple):
     rows: Sequence[RunRow]
     devices: Mapping[DeviceId, str]
     waits: Waits
-    missed: Mapping[RunId, Sequence[fire_rows.Missed]]
+    missed: Mapping[RunId, Sequence[fires.Missed]]
 
 
 class AskedRuns(NamedTuple):
@@ -632,7 +632,7 @@ def read_facts(c: Connection, rows: Sequence[RunRow], offered: Offered) -> RunFa
         rows,
         devices.names_of_devices(c, (row.device_id for row in rows if row.device_id is not None)),
         read_waits(c, rows, offered),
-        fire_rows.missed_of(c, [row.id for row in rows if row.schedule_id is not None]),
+        fires.missed_of(c, [row.id for row in rows if row.schedule_id is not None]),
     )
 
 

@@ -26,9 +26,9 @@ from protocol.ids import AgentId
 from storage.agents import agents
 from storage.agents.agents import AgentRow
 from storage.devices import devices
-from storage.schedules import calendar_wakeups, fire_rows, schedule_rows
+from storage.schedules import calendar_wakeups, fires, schedule_rows
 from storage.schedules.calendar_wakeups import WakeRow
-from storage.schedules.fire_rows import FireRow
+from storage.schedules.fires import FireRow
 from storage.schedules.schedule_rows import ScheduleRow
 from storage.store import Connection, Store
 
@@ -157,7 +157,7 @@ class Schedules(Noun):
     async def past_fires(self, name: str, paging: Paging) -> FirePage:
         """List the past fires, the newest first, each with its run or the reason why it has none."""
         agent, rows = await self._store.read(
-            agents.with_agent, name, self.user_id, fire_rows.list_fires, paging.part.limit, after=paging.after
+            agents.with_agent, name, self.user_id, fires.list_fires, paging.part.limit, after=paging.after
         )
         found = [_decision_view(row, agent.device_name or "") for row in rows]
         page = paging.fetched(found, key=lambda fire: (epoch_ms(fire.fire_at), fire.schedule))
@@ -347,7 +347,7 @@ class Plans(Noun):
                 (
                     row,
                     named.get(row.device_id, "") if row.device_id else "",
-                    fire_rows.newest_within(c, row.id, first, last, MOST_FIRES + 1),
+                    fires.newest_within(c, row.id, first, last, MOST_FIRES + 1),
                 )
                 for row in rows
             ]

@@ -22,8 +22,8 @@ from protocol.coordination import DEVICE, Method
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import TokenId
 from storage.devices import devices
-from storage.devices.browser_sessions import IDLE_MS, LONGEST_MS, SESSIONS, BrowserSessionRow, open_link
 from storage.devices.devices import Grant
+from storage.devices.tokens import IDLE_MS, LONGEST_MS, SESSIONS, BrowserSessionRow, open_link
 
 log = Channel(__name__)
 

@@ -148,7 +148,7 @@ def _runs(c: Connection, since: int, user_id: UserId | None) -> RunCounts:
 
 
 def _items(c: Connection, since: int, user_id: UserId | None) -> ItemCounts:
-    count = partial(items.count_items, c, most=MOST_COUNTED, user_id=user_id)
+    count = partial(items.count_with_verdicts, c, most=MOST_COUNTED, user_id=user_id)
     return ItemCounts(
         found=count(verdicts=VERDICTS, found_since=since),
         approved=count(verdicts=("approved", "edited"), decided_since=since),

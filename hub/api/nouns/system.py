@@ -38,7 +38,7 @@ from hub.version import VERSION
 from protocol.lifecycles import RunState
 from storage.agents import agents
 from storage.coordination import gateways
-from storage.devices import devices, pairings, users
+from storage.devices import devices, pairings
 from storage.kernel.database import StorageError
 from storage.runs import runs
 from storage.store import Store
@@ -255,7 +255,9 @@ class System(Noun):
     @route("GET", "/v1/me", Scope.READ)
     async def me(self, caller: Caller) -> MeView:
         """Return who the caller is, and what it may do."""
-        (user,) = await self._store.read(users.list_users, user_id=self.user_id) if self.user_id else (None,)
+        (user,) = (
+            await self._store.read(devices.list_users, user_id=self.user_id) if self.user_id else (None,)
+        )
         return MeView(
             actor=caller.actor,
             name=caller.name,

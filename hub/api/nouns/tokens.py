@@ -20,13 +20,13 @@ from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import DeviceId, UserId
 from storage.agents import agents
 from storage.devices import devices
-from storage.devices.browser_sessions import BrowserSessionRow
 from storage.devices.tokens import (
     AGENT_TOKENS,
     DEVICE_TOKENS,
     INVITATIONS,
     OPERATOR_TOKENS,
     AgentTokenRow,
+    BrowserSessionRow,
     DeviceTokenRow,
     InvitationRow,
     OperatorTokenRow,

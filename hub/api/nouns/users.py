@@ -10,7 +10,7 @@ from hub.log import Channel
 from hub.metrics import Metrics
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import UserId
-from storage.devices import users
+from storage.devices import devices
 from storage.store import Store
 
 log = Channel(__name__)
@@ -56,7 +56,7 @@ class Users(Noun):
     async def all(self, part: Part = ALL) -> list[UserView]:
         """List the users by name."""
         rows = await self._store.read(
-            users.list_users, user_id=self.user_id, limit=part.limit, after=part.after
+            devices.list_users, user_id=self.user_id, limit=part.limit, after=part.after
         )
         return list(map(UserView.from_row, rows))
 
@@ -71,12 +71,12 @@ class Users(Noun):
     async def create(self, requested: UserRequest, actor: Actor) -> UserView:
         """Create a user, whose devices and agents other users do not see."""
         most = self.limits.users
-        if len(await self._store.read(users.list_users)) >= most:
+        if len(await self._store.read(devices.list_users)) >= most:
             self._metrics.limits_reached.labels("users").inc()
             raise CodedError(ErrorCode.LIMIT_REACHED, f"there are {most} users (users)")
         at = epoch_ms(self._clock.now())
         made = await self._store.write(
-            users.create_user, id=UserId(self._ids.fresh()), name=requested.name, at=at, actor=actor
+            devices.create_user, id=UserId(self._ids.fresh()), name=requested.name, at=at, actor=actor
         )
         log.info("user.created", user_id=made.id)
         return UserView.from_row(made)
@@ -88,9 +88,9 @@ class Users(Noun):
     @audited("user.removed")
     async def remove(self, name: str, actor: Actor) -> UserView:
         """Delete a user who owns no devices, agents, tokens or runs."""
-        if name == users.OWNER:
+        if name == devices.OWNER:
             raise CodedError(ErrorCode.ILLEGAL_TRANSITION, f"user {name!r} is made at each start, and stays")
         at = epoch_ms(self._clock.now())
-        removed = await self._store.write(users.remove_user, name, at=at, actor=actor)
+        removed = await self._store.write(devices.remove_user, name, at=at, actor=actor)
         log.info("user.removed", user_id=removed.id)
         return UserView.from_row(removed)

@@ -16,8 +16,7 @@ from hub.agents.charts import (
 )
 from protocol.coordination import MetricType
 from protocol.errors import CodedError, ErrorCode
-from storage.agents.measurements import HOUR_MS, MINUTE_MS, BucketRow, SeriesRow
-from storage.agents.sketch import Sketch
+from storage.agents.measurements import HOUR_MS, MINUTE_MS, BucketRow, SeriesRow, Sketch
 from tests.support.coded import coded
 
 COUNTER, GAUGE, HISTOGRAM = MetricType

@@ -23,7 +23,7 @@ from storage.agents.agents import AgentRow
 from storage.agents.config_changes import ConfigLimitReached, ConfigLimits, NewConfig
 from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.templates import WrittenTemplate
-from storage.devices import devices, users
+from storage.devices import devices
 from storage.store import Store, open_store
 from tests.support.clock import START, FakeClock, SeededChance
 from tests.support.hearing import Hearers, HearingLink, served
@@ -55,7 +55,7 @@ class House:
 
     async def declare(self, **more: Any) -> None:
         """The agents, with *more* said of ``notes``."""
-        owner = await self.store.write(users.ensure_user, UserId("me"), "owner", epoch_ms(START))
+        owner = await self.store.write(devices.ensure_user, UserId("me"), "owner", epoch_ms(START))
         declared = [
             DeclaredAgent(name="inbox", device_name="laptop", paths=("mail",)),
             DeclaredAgent(name="notes", device_name="laptop", paths=("notes",), **more),
@@ -166,7 +166,7 @@ async def test_a_device_that_does_not_read_gets_the_newest_once_it_does(house: H
 
 
 async def test_more_agents_than_queued_events_are_delivered_too(house: House, store: Store) -> None:
-    owner = await store.write(users.ensure_user, UserId("me"), "owner", epoch_ms(START))
+    owner = await store.write(devices.ensure_user, UserId("me"), "owner", epoch_ms(START))
     many = [DeclaredAgent(name=f"agent-{n}", device_name="laptop", paths=("notes",)) for n in range(22)]
     await reconcile(store, many, user_id=owner, clock=house.clock, ids=house.ids)
     house.hearers.events.most = 4

@@ -16,7 +16,7 @@ from protocol.errors import ErrorCode
 from protocol.frame import Parameter
 from protocol.ids import RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
-from storage.agents import lock_turns, locks
+from storage.agents import locks
 from storage.agents.agents import AgentRow
 from storage.runs import run_moves
 from storage.schema import agent_locks
@@ -82,9 +82,9 @@ class Served:
         """The device that the agent works on, connected."""
         return Desk(self, self.bench.connect(epoch=epoch, user_id=self.bench.agent.user_id), self.bench.agent)
 
-    async def hold(self, *names: str, ttl_ms: int = FAR_MS) -> lock_turns.Grant:
+    async def hold(self, *names: str, ttl_ms: int = FAR_MS) -> locks.Grant:
         """Somebody else takes the locks."""
-        wanted = lock_turns.LockRequest(
+        wanted = locks.LockRequest(
             request_id=" ".join(names),
             user_id=self.bench.agent.user_id,
             names=names,
@@ -95,11 +95,11 @@ class Served:
         assert grant is not None
         return grant
 
-    async def let_go(self, grant: lock_turns.Grant) -> None:
+    async def let_go(self, grant: locks.Grant) -> None:
         await self.locks.release(grant.user_id, grant.fences, OTHER)
 
 
-OTHER = lock_turns.Holder(lock_turns.HolderKind.DEVICE, "another")
+OTHER = locks.Holder(locks.HolderKind.DEVICE, "another")
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ async def test_a_device_takes_renews_and_releases_locks_for_its_agent(served: Se
     assert listed is not None
     assert [lock["held_by"] for lock in listed["locks"]] == ["device desk for agent notes"] * 2  # type: ignore[union-attr,index,call-overload]
     assert (await desk.ask(Method.LOCKS_RELEASE, fences=taken["fences"])).result == {}
-    assert await served.bench.store.read(lock_turns.list_locks) == []
+    assert await served.bench.store.read(locks.list_locks) == []
 
 
 async def test_a_service_without_requests_rests_until_something_is_written(
@@ -179,7 +179,7 @@ async def test_a_request_that_waits_too_long_gets_the_holder_of_the_lock(served:
     assert told.startswith(
         "it was not granted within 0.001 s: lock 'mailbox' is held by device another since 20"
     )
-    assert await served.bench.store.read(lock_turns.list_lock_waits) == []
+    assert await served.bench.store.read(locks.list_lock_waits) == []
 
 
 async def test_the_lock_of_a_holder_whose_time_is_over_goes_to_who_waits(served: Served) -> None:
@@ -209,7 +209,7 @@ async def test_what_a_device_waits_for_ends_with_its_connection_and_what_it_hold
     served.locks.device_lost(desk.link.device_id, 7)
     await until(lambda: len(served.locks) == 0)
     await served.let_go(grant)
-    held = await served.bench.store.read(lock_turns.list_locks)
+    held = await served.bench.store.read(locks.list_locks)
     assert [lock.resource for lock in held] == ["kept"]
 
 
@@ -244,7 +244,7 @@ async def test_a_device_waits_with_as_many_requests_as_it_may(served: Served) ->
     code, told = refused(await desk.ask(Method.LOCKS_ACQUIRE, resource="mailbox", wait_ms=60_000))
     assert (code, "lock_waits_per_device" in told) == (ErrorCode.LIMIT_REACHED, True)
     served.locks.limits, served.locks.waits_per_device = (
-        lock_turns.LockLimits(locks_per_user=1, lock_waits=1),
+        locks.LockLimits(locks_per_user=1, lock_waits=1),
         9,
     )
     for asked, limit in (
@@ -301,14 +301,14 @@ async def test_a_run_that_ends_hands_its_lock_to_a_device_that_waits(served: Ser
 async def test_waits_that_a_hub_left_behind_are_forgotten_when_it_starts_again(bench: Bench) -> None:
     served = Served(bench)
     await served.hold("mailbox")
-    wanted = lock_turns.LockRequest(
+    wanted = locks.LockRequest(
         request_id="r",
         user_id=bench.agent.user_id,
         names=("mailbox",),
-        holder=lock_turns.Holder(lock_turns.HolderKind.DEVICE, "desk"),
+        holder=locks.Holder(locks.HolderKind.DEVICE, "desk"),
         ttl_ms=1,
         wait_ms=9_999,
     )
     await bench.store.write(locks.acquire, wanted)
     async with running(served):
-        assert await bench.store.read(lock_turns.list_lock_waits) == []
+        assert await bench.store.read(locks.list_lock_waits) == []

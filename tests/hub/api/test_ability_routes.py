@@ -13,7 +13,7 @@ from storage import audit
 from storage.agents import declared_agents
 from storage.agents.capabilities import Capability
 from storage.agents.declared_agents import DeclaredAgent
-from storage.devices import users
+from storage.devices import devices
 from tests.support.hub import ServedHub, over_unix
 
 CAPABILITIES = "/v1/agents/inbox/capabilities"
@@ -22,7 +22,7 @@ CHECKPOINTS = "/v1/agents/inbox/checkpoints"
 
 def keep(c: sa.Connection) -> None:
     """An agent of hub.toml that can read files."""
-    owner = users.ensure_user(c, UserId("u"), "owner", 1)
+    owner = devices.ensure_user(c, UserId("u"), "owner", 1)
     able = Capability(name="file.read", version=parse_version("1.2.0"), enabled=True)
     inbox = DeclaredAgent(
         name="inbox",

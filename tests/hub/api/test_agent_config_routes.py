@@ -12,7 +12,7 @@ from protocol.ids import UserId
 from storage.agents import declared_agents
 from storage.agents.config_changes import NewConfig
 from storage.agents.declared_agents import DeclaredAgent
-from storage.devices import users
+from storage.devices import devices
 from tests.support.hub import answering, over_unix
 
 INBOX = "/v1/agents/inbox"
@@ -21,7 +21,7 @@ CONFIG = f"{INBOX}/config"
 
 def an_agent(c: sa.Connection) -> None:
     """An agent called inbox, of whose configs hub.toml declares one."""
-    owner = users.ensure_user(c, UserId("u"), "owner", 1)
+    owner = devices.ensure_user(c, UserId("u"), "owner", 1)
     declared = DeclaredAgent(
         name="inbox", device_name="lab", data_types=("tasks",), config=(NewConfig(key="folder", value="in"),)
     )

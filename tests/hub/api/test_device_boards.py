@@ -9,7 +9,7 @@ from hub.api import device
 from protocol.coordination import Response
 from protocol.ids import BoardId, UserId
 from storage.coordination import boards
-from storage.devices import users
+from storage.devices import devices
 from tests.support.link import FakeLink
 from tests.support.requests import ask
 from tests.support.runs import Bench, agent, bench, store
@@ -22,7 +22,7 @@ _AT: Mapping[str, Any] = {"at": 1, "actor": "operator:0"}
 @pytest.fixture(autouse=True)
 async def _boards(bench: Bench) -> None:
     """The boards roses, on which the agent notes is, and lawn; eve has one that is called eves."""
-    mine, eve = bench.agent.user_id, await bench.store.write(users.ensure_user, UserId("eve"), "eve", 1)
+    mine, eve = bench.agent.user_id, await bench.store.write(devices.ensure_user, UserId("eve"), "eve", 1)
     for name, user_id in (("roses", mine), ("lawn", mine), ("eves", eve)):
         id = BoardId(f"board-{name}")
         await bench.store.write(boards.create_board, id=id, user_id=user_id, name=name, **_AT)

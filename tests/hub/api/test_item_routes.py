@@ -14,10 +14,9 @@ from hub.text.excerpt import Excerpt
 from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
 from storage.agents import declared_agents
 from storage.agents.declared_agents import DeclaredAgent
-from storage.devices import users
-from storage.runs import excerpts, items
-from storage.runs.excerpts import SealedExcerpt
-from storage.runs.items import Decision, ItemRow
+from storage.devices import devices
+from storage.runs import items
+from storage.runs.items import Decision, ItemRow, SealedExcerpt
 from tests.support.clock import SeededChance
 from tests.support.hub import answering, over_tcp, over_unix
 
@@ -26,7 +25,7 @@ MAIL = {"origin": "mail", "author": "Ann <ann@example.org>", "trusted": False}
 
 def keep(c: sa.Connection) -> None:
     """Five items of an agent called notes, one of each verdict and one more."""
-    owner = users.ensure_user(c, UserId("u"), "owner", 1)
+    owner = devices.ensure_user(c, UserId("u"), "owner", 1)
     declared = DeclaredAgent(name="inbox", device_name="lab", data_types=("tasks",))
     declared_agents.reconcile_declared(
         c, user_id=owner, declared=[declared], at=1, fresh_ids=["a-1", "d-1", "s-1", "u-1"]
@@ -125,7 +124,7 @@ async def test_an_item_without_a_verdict_shows_the_lines_around_its_quote_and_a_
             SealedExcerpt(f"i-{n}", *keys.ring_now().seal(text, row=f"i-{n}", owner=f"i-{of}"))
             for n, of in ((0, 0), (4, 0))
         ]
-        await hub.store.write(excerpts.put_excerpts, {one.item_id: one for one in sealed}, at=1)
+        await hub.store.write(items.put_excerpts, {one.item_id: one for one in sealed}, at=1)
         place = (await asking.get("/v1/items/i-0")).json()["place"]
         assert place["excerpt"] == {"line": 3, "before": "Hello.\n", "after": "\nBye."}
         assert (await asking.get("/v1/items/i-1")).json()["place"]["excerpt"] is None
@@ -134,7 +133,7 @@ async def test_an_item_without_a_verdict_shows_the_lines_around_its_quote_and_a_
         (hub.folder / FILE).unlink()
         assert (await asking.get("/v1/items/i-0")).json()["place"]["excerpt"] is None, "its key is gone"
         assert (await asking.post("/v1/devices/lab/revoke")).status_code == 200
-        assert await hub.store.read(excerpts.keys_of_excerpts) == {}
+        assert await hub.store.read(items.keys_of_excerpts) == {}
 
 
 async def test_items_are_chosen_by_agent_verdict_and_run(client: httpx2.AsyncClient) -> None:

@@ -9,17 +9,17 @@ import sqlalchemy as sa
 
 from protocol.ids import UserId
 from storage import audit
-from storage.agents import lock_turns, locks
-from storage.devices import users
+from storage.agents import locks
+from storage.devices import devices
 from tests.support.hub import ServedHub, over_unix
 
-ANNA, BERT = (lock_turns.Holder(lock_turns.HolderKind.DEVICE, f"device-{name}") for name in ("anna", "bert"))
+ANNA, BERT = (locks.Holder(locks.HolderKind.DEVICE, f"device-{name}") for name in ("anna", "bert"))
 
 
 def keep(c: sa.Connection) -> None:
     """A lock that is held and waited for, one that is free, and one of another user."""
-    owner = users.ensure_user(c, UserId("u"), "owner", 1)
-    other = users.ensure_user(c, UserId("o"), "other", 1)
+    owner = devices.ensure_user(c, UserId("u"), "owner", 1)
+    other = devices.ensure_user(c, UserId("o"), "other", 1)
     take(c, owner, ANNA, "mailbox")
     take(c, owner, BERT, "mailbox", wait_ms=60_000)
     free = take(c, owner, ANNA, "calendar")
@@ -30,9 +30,9 @@ def keep(c: sa.Connection) -> None:
 
 
 def take(
-    c: sa.Connection, user_id: UserId, holder: lock_turns.Holder, name: str, wait_ms: int = 0
-) -> lock_turns.Grant | None:
-    wanted = lock_turns.LockRequest(
+    c: sa.Connection, user_id: UserId, holder: locks.Holder, name: str, wait_ms: int = 0
+) -> locks.Grant | None:
+    wanted = locks.LockRequest(
         request_id=f"{user_id} {holder.id} {name}",
         user_id=user_id,
         names=(name,),

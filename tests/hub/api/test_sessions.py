@@ -18,7 +18,7 @@ from hub.api.nouns.tokens import IdentityLimits
 from hub.health.limits import check_limits
 from hub.settings.limit_settings import Limits
 from protocol.coordination import Method
-from storage.devices import devices, users
+from storage.devices import devices
 from storage.devices.devices import Grant, NotGranted
 from tests.hub.api.test_certificates import trusting
 from tests.support.certificates import write_certificate
@@ -224,7 +224,7 @@ async def test_a_removed_user_is_not_held_by_sessions(hub: ServedHub) -> None:
         await _signed_in(browser, path.partition("#")[2])
         assert (await local.delete("/v1/users/anna")).is_success
         assert await _me(browser) == 401
-    assert await hub.store.read(users.find_user_by_name, "anna") is None, anna
+    assert await hub.store.read(devices.find_user_by_name, "anna") is None, anna
 
 
 def _scope(*headers: tuple[bytes, bytes], scheme: str = "http") -> dict[str, Any]:

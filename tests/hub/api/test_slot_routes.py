@@ -13,7 +13,7 @@ from hub.clock import epoch_ms
 from protocol.ids import AgentId, UserId
 from storage.agents import agents, declared_agents
 from storage.agents.declared_agents import DeclaredAgent
-from storage.devices import users
+from storage.devices import devices
 from storage.schedules import calendar_wakeups, schedule_rows
 from storage.schedules.calendar_wakeups import INSERT
 from storage.schedules.schedule_rows import DeclaredSchedule
@@ -35,8 +35,8 @@ SLOT = DeclaredSchedule(
 
 def keep(c: sa.Connection) -> None:
     """An agent with a slot that came twice, and one of somebody else."""
-    owner = users.ensure_user(c, UserId("u"), "owner", 1)
-    users.ensure_user(c, UserId("u-anna"), "anna", 1)
+    owner = devices.ensure_user(c, UserId("u"), "owner", 1)
+    devices.ensure_user(c, UserId("u-anna"), "anna", 1)
     declared = [
         DeclaredAgent(name="inbox", device_name="lab", slots=(SLOT,)),
         DeclaredAgent(name="letters", device_name="phone", user_name="anna"),

@@ -13,7 +13,7 @@ from hub.api.nouns import summaries
 from protocol.ids import UserId
 from protocol.lifecycles import RunOutcome, RunState
 from storage.agents import agents
-from storage.devices import users
+from storage.devices import devices
 from storage.schema import items, model_calls
 from tests.support.hub import ServedHub, answering, over_unix
 
@@ -87,7 +87,7 @@ async def test_a_summary_counts_what_happened_since_then(hub: ServedHub) -> None
 
 
 async def test_a_summary_counts_only_what_is_the_callers(hub: ServedHub) -> None:
-    await hub.store.write(users.ensure_user, UserId("u-other"), "other", 1)
+    await hub.store.write(devices.ensure_user, UserId("u-other"), "other", 1)
     async with over_unix(hub) as client:
         assert (await client.get("/v1/summary")).json()["runs"]["failed"] == 2, "of the last 24 hours"
         mine = (await client.get("/v1/summary", params={"user": "owner"})).json()

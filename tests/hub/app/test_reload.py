@@ -32,7 +32,7 @@ from protocol.ids import AgentId, DeviceId, UserId
 from storage import audit
 from storage.agents import agent_states
 from storage.coordination import gateway_agents, gateways
-from storage.devices import devices, users
+from storage.devices import devices
 from storage.schema import agents as agent_table
 from tests.support.hub import open_context
 from tests.support.link import FakeLink
@@ -149,7 +149,7 @@ async def test_a_check_finds_the_name_that_an_agent_made_over_the_api_has_and_ch
 
 def make_over_the_api(c: Connection) -> None:
     """The owner's agent called notes."""
-    owner = users.ensure_user(c, UserId("u-fresh"), "owner", 1)
+    owner = devices.ensure_user(c, UserId("u-fresh"), "owner", 1)
     about = {"id": "a-1", "user_id": owner, "name": "notes", "source": "api", "executor": "device"}
     c.execute(insert(agent_table), about | {"created_at": 1, "updated_at": 1})
     agent_states.create_state(c, AgentId("a-1"), lifecycle="active", online=False, at=1, actor="operator:7")
@@ -175,7 +175,7 @@ async def test_an_unknown_device_is_reported_with_its_position(tmp_path: Path) -
         await Hub(context).open(resources)
         reloader = context.watch_settings.reloader
         assert [one.path for one in (await reloader.check(Edit(text=TEXT + agent)))[0]] == []
-        (owner,) = await context.store.read(users.list_users)
+        (owner,) = await context.store.read(devices.list_users)
         desk = await context.store.write(
             devices.ensure_device, id=DeviceId("d-9"), user_id=owner.id, name="desk", at=1
         )
@@ -194,7 +194,7 @@ async def test_a_path_outside_the_shared_folders_is_reported_with_its_position(t
     async with grounded(tmp_path, TEXT) as context, AsyncExitStack() as resources:
         hub = Hub(context)
         await hub.open(resources)
-        (owner,) = await context.store.read(users.list_users)
+        (owner,) = await context.store.read(devices.list_users)
         desk = await context.store.write(
             devices.ensure_device, id=DeviceId("d-9"), user_id=owner.id, name="desk", at=1
         )

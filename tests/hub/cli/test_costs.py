@@ -9,7 +9,7 @@ from hub.clock import epoch_ms
 from protocol.ids import AgentId, UserId
 from storage.agents import declared_agents
 from storage.agents.declared_agents import DeclaredAgent
-from storage.devices import users
+from storage.devices import devices
 from storage.runs import model_calls
 from storage.runs.model_calls import ModelCall
 from storage.runs.runs import Usage
@@ -22,7 +22,7 @@ def spend(served: ServedHub, portal: BlockingPortal, *, cost_nanos: int = 1_234_
     """One call of an agent called mail."""
 
     def written(c: sa.Connection) -> None:
-        owner = users.ensure_user(c, UserId("u-costs"), "somebody", 1)
+        owner = devices.ensure_user(c, UserId("u-costs"), "somebody", 1)
         mail = DeclaredAgent(name="mail", device_name="desk-2", paths=("mail",))
         declared_agents.reconcile_declared(
             c, user_id=owner, declared=[mail], at=1, fresh_ids=["agent-mail", "d-2", "s-2", "u-2"]

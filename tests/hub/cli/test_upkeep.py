@@ -14,7 +14,7 @@ from click.testing import Result
 from hub.drain import Drain
 from protocol.ids import UserId
 from storage import audit
-from storage.devices import users
+from storage.devices import devices
 from storage.store import open_store
 from tests.hub.cli.conftest import Hub
 from tests.support.hub import TEXT, ServedHub, serving
@@ -33,7 +33,7 @@ def known(state: Path) -> Path:
 
 async def _add(state: Path, name: str) -> None:
     async with open_store("sqlite:///hub.db", base=state) as store:
-        await store.write(users.ensure_user, UserId(name), name, AT)
+        await store.write(devices.ensure_user, UserId(name), name, AT)
 
 
 def test_a_running_hub_is_drained_and_its_restart_stays(hub: Hub, served: ServedHub) -> None:
@@ -88,7 +88,7 @@ def test_a_backup_is_made_checked_and_restored(hub: Hub, known: Path, tmp_path: 
 
 async def _people(state: Path) -> list[str]:
     async with open_store("sqlite:///hub.db", base=state) as store:
-        return [user.name for user in await store.read(users.list_users)]
+        return [user.name for user in await store.read(devices.list_users)]
 
 
 def test_a_backup_without_settings_is_reported(hub: Hub, known: Path, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from storage.coordination import boards, gateway_agents, gateways, message_rows,
 from storage.coordination.gateways import IDS_PER_GATEWAY, DeclaredGateway
 from storage.coordination.message_rows import MessageMove, MessageRow
 from storage.coordination.messages import NewMessage
-from storage.devices import users
+from storage.devices import devices
 from storage.store import Store, open_store
 from tests.hub.coordination.souls import FAST, FastClock
 from tests.support.clock import SeededChance
@@ -235,7 +235,7 @@ async def say(
 async def declare(store: Store, clock: Clock) -> None:
     """A user with a gateway, a device, and a board with three agents: two there, one here."""
     at = epoch_ms(clock.now())
-    await store.write(users.ensure_user, OWNER, "anna", at)
+    await store.write(devices.ensure_user, OWNER, "anna", at)
     declared = [DeclaredGateway(name="west", user_name="anna")]
     fresh = [GATEWAY, "agent-main", OWNER][:IDS_PER_GATEWAY]
     await store.write(gateways.reconcile_gateways, owner_id=OWNER, declared=declared, at=at, fresh_ids=fresh)

@@ -27,7 +27,7 @@ from storage.agents.declared_agents import DeclaredAgent
 from storage.coordination import boards, gateway_agents, gateways, souls
 from storage.coordination.gateways import IDS_PER_GATEWAY, DeclaredGateway
 from storage.coordination.souls import SoulVersion, SoulWriteRow
-from storage.devices import users
+from storage.devices import devices
 from storage.store import Store, open_store
 from tests.support.clock import START, SeededChance
 from tests.support.gateway import DEFAULT_SOUL, FakeGateway
@@ -164,7 +164,7 @@ class SoulBench:
     async def declare(self) -> None:
         """A user with a gateway, a device, and a board with three agents: two there, one here."""
         at = self.at
-        await self.store.write(users.ensure_user, OWNER, "anna", at)
+        await self.store.write(devices.ensure_user, OWNER, "anna", at)
         declared = [DeclaredGateway(name="west", user_name="anna")]
         fresh = ["gateway-west", "agent-main", OWNER][:IDS_PER_GATEWAY]
         await self.store.write(

@@ -14,7 +14,7 @@ from protocol.coordination import Response
 from protocol.errors import CloseCode, ErrorCode
 from protocol.handshake import Error
 from protocol.ids import DeviceId, UserId
-from storage.devices import device_keys, devices, pairings, users
+from storage.devices import device_keys, devices, pairings
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.device import RunningDevice, open_device
 from tests.support.scripted_hub import Guest, ScriptedHub
@@ -46,7 +46,7 @@ async def time_passes(clock: FakeClock, condition: Callable[[], bool]) -> None:
 
 
 async def approve(port: Port, code: str) -> None:
-    await port.store.write(users.ensure_user, ANNA, "anna", AT_MS)
+    await port.store.write(devices.ensure_user, ANNA, "anna", AT_MS)
     await port.store.write(
         pairings.approve,
         pairing.hash_code(code),
@@ -196,7 +196,7 @@ async def known(port: Port, credential: KeyCredential) -> None:
     """The hub knows the key as that of the device "desk"."""
     credential.read()
     identity = credential.identity
-    await port.store.write(users.ensure_user, ANNA, "anna", AT_MS)
+    await port.store.write(devices.ensure_user, ANNA, "anna", AT_MS)
     await port.store.write(devices.ensure_device, id=DeviceId("desk"), user_id=ANNA, name="desk", at=AT_MS)
     await port.store.write(
         device_keys.add_key,

@@ -26,7 +26,7 @@ from storage.connectors import connectors, credentials
 from storage.connectors.connectors import DeclaredConnector
 from storage.coordination import gateway_agents, gateways
 from storage.coordination.gateways import DeclaredGateway
-from storage.devices import users
+from storage.devices import devices
 from storage.devices.tokens import create_agent_token
 from storage.runs import run_moves, run_pauses
 from storage.store import Store, open_store
@@ -43,7 +43,7 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 async def store() -> AsyncIterator[Store]:
     async with open_store("sqlite://") as store:
-        await store.write(users.ensure_user, OWNER, "owner", AT)
+        await store.write(devices.ensure_user, OWNER, "owner", AT)
         await store.write(
             gateways.reconcile_gateways,
             owner_id=OWNER,

@@ -14,7 +14,7 @@ from protocol import keys
 from protocol.errors import CloseCode
 from protocol.ids import DeviceId, InvitationId, UserId
 from storage import audit
-from storage.devices import device_keys, devices, pairings, users
+from storage.devices import device_keys, devices, pairings
 from storage.devices.tokens import INVITATIONS
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.families import each
@@ -41,7 +41,7 @@ async def knock(
 
 async def approve(port: Port, code: str, *, name: str | None = None) -> None:
     """What the operator does with the code that the device shows."""
-    await port.store.write(users.ensure_user, ANNA, "anna", AT_MS)
+    await port.store.write(devices.ensure_user, ANNA, "anna", AT_MS)
     await port.store.write(
         pairings.approve,
         pairing.hash_code(pairing.read(code)),
@@ -60,7 +60,7 @@ async def paired(port: Port, key: KeyPair = KEY, *, label: str = "desk") -> None
 
 async def invitation(port: Port, *, uses: int = 1) -> str:
     token = make(TokenKind.INVITATION, SeededChance(uses))
-    await port.store.write(users.ensure_user, ANNA, "anna", AT_MS)
+    await port.store.write(devices.ensure_user, ANNA, "anna", AT_MS)
     await port.store.write(
         INVITATIONS.create,
         id=InvitationId("i-1"),

@@ -16,7 +16,7 @@ from hub.metrics import Metrics
 from protocol.errors import CloseCode
 from protocol.handshake import DeviceHello, Goodbye, Hubs
 from protocol.ids import BootId, DeviceId, NodeId, UserId
-from storage.devices import devices, nodes, sessions, users
+from storage.devices import devices, nodes, sessions
 from storage.store import open_store
 from tests.support.clock import FakeClock
 from tests.support.hearing import Hearers
@@ -150,7 +150,7 @@ EAST, WEST = BootId("east"), BootId("west")
 
 
 def _add_desk(c: sa.Connection) -> DeviceId:
-    user = users.ensure_user(c, UserId("u-1"), "anna", 0)
+    user = devices.ensure_user(c, UserId("u-1"), "anna", 0)
     return devices.ensure_device(c, id=DeviceId("desk"), user_id=user, name="desk", at=0).id
 
 

@@ -11,7 +11,7 @@ from hub.links.roster import EndsElsewhere
 from protocol import keys
 from protocol.errors import CloseCode, CodedError, ErrorCode
 from protocol.ids import DeviceId, UserId
-from storage.devices import device_keys, devices, users
+from storage.devices import device_keys, devices
 from storage.devices.device_keys import KeyRevoked, RotatedTooSoon
 from tests.support.coded import coded
 from tests.support.families import each
@@ -27,7 +27,7 @@ DESK = DeviceId("desk")
 async def connected() -> AsyncIterator[tuple[Port, RawDevice]]:
     """A device that came in with its key."""
     async with open_port() as port, port.connect() as device:
-        await port.store.write(users.ensure_user, UserId("anna"), "anna", AT_MS)
+        await port.store.write(devices.ensure_user, UserId("anna"), "anna", AT_MS)
         await port.store.write(devices.ensure_device, id=DESK, user_id=UserId("anna"), name="desk", at=AT_MS)
         await port.store.write(
             device_keys.add_key,

@@ -31,7 +31,7 @@ from protocol.work import (
 )
 from storage.agents import agents, declared_agents
 from storage.agents.declared_agents import DeclaredAgent
-from storage.devices import devices, users
+from storage.devices import devices
 from storage.runs import agreement, calls
 from storage.runs.agreement import StoreRow
 from storage.runs.calls import ReportedVerdict
@@ -117,7 +117,7 @@ class Past:
             self.lives += 1
             new_database(self.hub_file)
         async with open_store(f"sqlite:///{self.hub_file}") as store:
-            user_id = await store.write(users.ensure_user, UserId(f"u-{self.lives}"), "owner", 1)
+            user_id = await store.write(devices.ensure_user, UserId(f"u-{self.lives}"), "owner", 1)
             declared = DeclaredAgent(
                 name="notes",
                 device_name="desk",

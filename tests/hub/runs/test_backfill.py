@@ -8,7 +8,7 @@ from hub.clock import IdFactory
 from hub.runs import scheduler
 from hub.runs.run_order import RunSettings
 from protocol.ids import AgentId, DeviceId, RunId
-from storage.schedules.fire_rows import BackfillPlan, BackfillSight, FireRow
+from storage.schedules.fires import BackfillPlan, BackfillSight, FireRow
 from storage.schedules.schedule_rows import DueSchedule, ScheduleRow
 from tests.support.clock import FakeClock, SeededChance
 

@@ -18,8 +18,8 @@ from protocol.work import Answer
 from storage import audit
 from storage.agents import agent_moves, agent_states, agents, declared_agents
 from storage.agents.declared_agents import DeclaredAgent
-from storage.devices import users
-from storage.schedules import calendar_wakeups, fire_rows, schedule_rows
+from storage.devices import devices
+from storage.schedules import calendar_wakeups, fires, schedule_rows
 from storage.schedules.calendar_wakeups import WakeRow, WakeSight
 from storage.schedules.schedule_rows import DeclaredSchedule
 from storage.store import open_store
@@ -57,7 +57,7 @@ class Calendar:
 
     async def declare(self, prompt: str = "") -> None:
         store, at = self.desk.store, self.desk.at
-        user = await store.write(users.ensure_user, UserId("u"), "owner", at)
+        user = await store.write(devices.ensure_user, UserId("u"), "owner", at)
         wanted = [
             DeclaredAgent(
                 name="anna", device_name="desk", data_types=("tasks",), slots=(SLOT,), prompt=prompt
@@ -134,7 +134,7 @@ class Calendar:
     async def outcome(self) -> tuple[str, str, str | None]:
         """The state of the newest wake, and what the row of its fire says."""
         (newest, *_) = await self.wakes()
-        (row, *_) = await self.desk.store.read(fire_rows.list_fires, self.agent_id, 1)
+        (row, *_) = await self.desk.store.read(fires.list_fires, self.agent_id, 1)
         assert row.fire_at == newest.fire_at
         return newest.state, row.decision, row.reason
 
@@ -292,7 +292,7 @@ async def test_a_slot_that_ended_while_the_hub_was_down_is_reported_as_missed(
     calendar.clock.advance(HOUR_S + 700)
     async with calendar.serving():
         pass
-    (row,) = await calendar.desk.store.read(fire_rows.list_fires, calendar.agent_id, 10)
+    (row,) = await calendar.desk.store.read(fires.list_fires, calendar.agent_id, 10)
     assert (row.decision, row.reason, await calendar.wakes()) == ("skipped_window", "window", [])
     assert link.calls == []
 

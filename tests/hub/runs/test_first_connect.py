@@ -15,7 +15,7 @@ from storage.agents.agents import AgentRow
 from storage.devices import devices
 from storage.runs import run_moves, run_pauses, runs
 from storage.schedules import schedules
-from storage.schedules.fire_rows import note_connects
+from storage.schedules.fires import note_connects
 from storage.store import open_store
 from tests.support.presence import BOOT, open_session
 from tests.support.schedules import DAILY, HOUR_S, HOURLY, OTHER_BOOT, Desk, Shared

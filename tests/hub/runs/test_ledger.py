@@ -23,10 +23,9 @@ from protocol.work import (
     ManifestFile,
     ToolCall,
 )
-from storage.runs import calls, excerpts, item_lists, runs
+from storage.runs import calls, items, runs
 from storage.runs.calls import ReportedVerdict
-from storage.runs.item_lists import ItemFilter
-from storage.runs.items import ItemRow
+from storage.runs.items import ItemFilter, ItemRow
 from storage.runs.runs import RunRow
 from tests.support.link import FakeLink
 from tests.support.runs import MODERN, Bench, declare_agent
@@ -69,7 +68,7 @@ async def run(
 
 
 async def ledger(bench: Bench) -> dict[object, ItemRow]:
-    found = await bench.store.read(item_lists.list_items, ItemFilter(), limit=100)
+    found = await bench.store.read(items.list_items, ItemFilter(), limit=100)
     return {one.row.data["title"]: one.row for one in found.items}
 
 
@@ -122,7 +121,7 @@ async def test_a_changed_line_changes_its_row_and_the_owner_sees_what_was_there(
 
 async def excerpt_of(bench: Bench, title: str) -> Excerpt | None:
     row = (await ledger(bench))[title]
-    sealed = await bench.store.read(excerpts.find_excerpt, row.id)
+    sealed = await bench.store.read(items.find_excerpt, row.id)
     assert sealed is None or b"Hello" not in sealed.sealed, "it is not readable in the database"
     return await bench.seals.open(sealed)
 

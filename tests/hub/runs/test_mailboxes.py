@@ -31,8 +31,9 @@ from storage.agents import agents
 from storage.agents.configs import Mailbox as MailboxConfig
 from storage.connectors import connectors, credentials, seen_messages
 from storage.connectors.connectors import DeclaredConnector
-from storage.runs import excerpts, item_lists, run_pauses, runs
-from storage.runs.item_lists import ItemFilter
+from storage.runs import items as item_rows
+from storage.runs import run_pauses, runs
+from storage.runs.items import ItemFilter
 from storage.runs.runs import RunRow
 from storage.schema import items
 from storage.store import Store
@@ -96,9 +97,9 @@ async def test_each_message_becomes_items_at_the_device_and_the_cursor_is_behind
     assert await cursor(bench) == {"at": 3}
     assert next(call.source.link for call in link.calls if call.source) == "https://mail.example/t1"
     assert mailbox.opened == mailbox.closed == 1
-    found = await bench.store.read(item_lists.list_items, ItemFilter())
+    found = await bench.store.read(item_rows.list_items, ItemFilter())
     assert {(one.row.source or {}).get("quote") for one in found.items} == {""}, "no part of a mail is kept"
-    assert await bench.store.read(excerpts.keys_of_excerpts) == {}
+    assert await bench.store.read(item_rows.keys_of_excerpts) == {}
 
 
 async def test_a_second_run_reads_what_is_new_and_nothing_else(bench: Bench, mailbox: Mailbox) -> None:

@@ -21,7 +21,7 @@ from hub.settings.limit_settings import NANOS, BudgetSettings, Limits
 from protocol.errors import CodedError, DeviceOffline, ErrorCode
 from protocol.ids import AgentId
 from protocol.tables import TableName
-from storage.agents import lock_turns, locks
+from storage.agents import locks
 from storage.agents.agents import AgentRow
 from storage.agents.configs import Mailbox as MailboxConfig
 from storage.connectors import seen_messages
@@ -252,16 +252,16 @@ async def test_a_preview_holds_the_locks_of_its_agent_while_it_reads(bench: Benc
     steps = preview.steps()
     while (await anext(steps)).read < len(FILES):
         pass
-    held = await bench.store.read(lock_turns.list_locks)
+    held = await bench.store.read(locks.list_locks)
     assert [lock.resource for lock in held] == ["mailbox"]
     await steps.aclose()
-    assert await bench.store.read(lock_turns.list_locks) == []
+    assert await bench.store.read(locks.list_locks) == []
 
 
 async def test_a_preview_does_not_begin_while_another_holds_a_lock_of_its_agent(bench: Bench) -> None:
     bench.agent = await declare_agent(bench.store, at=2, locks=("mailbox",))
-    other = lock_turns.Holder(lock_turns.HolderKind.DEVICE, "another")
-    request = lock_turns.LockRequest(
+    other = locks.Holder(locks.HolderKind.DEVICE, "another")
+    request = locks.LockRequest(
         request_id="r", user_id=bench.agent.user_id, names=("mailbox",), holder=other, ttl_ms=500_000
     )
     await bench.store.write(locks.acquire, request)

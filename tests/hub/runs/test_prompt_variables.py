@@ -10,7 +10,7 @@ from storage.agents.agents import AgentRow
 from storage.agents.config_changes import NewConfig
 from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.templates import WrittenTemplate
-from storage.devices import users
+from storage.devices import devices
 from storage.runs import runs
 from storage.schedules.schedule_rows import DeclaredSchedule
 from storage.store import Store
@@ -35,7 +35,7 @@ NOTES = DeclaredAgent(
 
 
 async def declared(store: Store, agent: DeclaredAgent = NOTES) -> AgentRow:
-    user_id = await store.write(users.ensure_user, UserId("u"), "owner", 1)
+    user_id = await store.write(devices.ensure_user, UserId("u"), "owner", 1)
     await store.write(
         template_changes.put_template,
         TEMPLATE,

@@ -7,13 +7,13 @@ import anyio
 
 from hub.runs.run_order import RunOptions
 from protocol.lifecycles import RunState
-from storage.agents import lock_turns, locks
+from storage.agents import locks
 from storage.runs import run_claims
 from tests.support.runs import Bench, agent, bench, folder, store
 
 __all__ = ["agent", "bench", "store"]
 
-OTHER = lock_turns.Holder(lock_turns.HolderKind.DEVICE, "another")
+OTHER = locks.Holder(locks.HolderKind.DEVICE, "another")
 
 
 @asynccontextmanager
@@ -26,7 +26,7 @@ async def served(bench: Bench) -> AsyncIterator[None]:
 
 
 async def test_a_run_waits_for_its_lock_says_so_and_brings_the_fence_to_its_device(bench: Bench) -> None:
-    wanted = lock_turns.LockRequest(
+    wanted = locks.LockRequest(
         request_id="r",
         user_id=bench.agent.user_id,
         names=("mailbox",),
@@ -51,4 +51,4 @@ async def test_a_run_waits_for_its_lock_says_so_and_brings_the_fence_to_its_devi
     (stream,) = link.streams
     assert stream.run.locks.keys() == {"mailbox", "printer"}
     assert stream.run.locks["mailbox"] > grant.fences["mailbox"]
-    assert await bench.store.read(lock_turns.list_locks) == []
+    assert await bench.store.read(locks.list_locks) == []

@@ -10,16 +10,16 @@ from hub.runs.waiting import Hold, WaitFacts, Wanting, why_waiting
 from protocol.ids import AgentId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES, PauseReason, RunState
 from protocol.requirements import Unmet
-from storage.agents import lock_turns
+from storage.agents import locks
 from storage.runs.run_locks import LockInTheWay
 from tests.support.clock import START
 from tests.support.families import each
 
-LOCK = lock_turns.LockRow(
+LOCK = locks.LockRow(
     user_id=UserId("u"),
     resource="mailbox",
     fence=1,
-    holder=lock_turns.Holder(lock_turns.HolderKind.RUN, "r-1", AgentId("a")),
+    holder=locks.Holder(locks.HolderKind.RUN, "r-1", AgentId("a")),
     agent_name="mail",
     device_name=None,
     ttl_ms=1,

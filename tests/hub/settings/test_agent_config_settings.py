@@ -13,7 +13,7 @@ from protocol.ids import UserId
 from storage.agents import agents, config_changes, configs
 from storage.agents.config_changes import ConfigOfFile, NewConfig
 from storage.agents.declared_agents import Reconciled, reconcile_declared
-from storage.devices import users
+from storage.devices import devices
 from storage.store import open_store
 
 AGENT = """\
@@ -74,7 +74,7 @@ def test_a_mistake_is_reported_with_its_position(lines: str, problem: str) -> No
 
 async def test_a_file_that_is_taken_up_changes_its_own_configs_and_no_others() -> None:
     def take_up(c: sa.Connection, at: int, config: str) -> Reconciled:
-        owner = users.ensure_user(c, UserId("u"), "owner", 1)
+        owner = devices.ensure_user(c, UserId("u"), "owner", 1)
         declared = declared_agents(check_text(AGENT + config, Path("hub.toml"), environ={}).usable())
         return reconcile_declared(
             c, user_id=owner, declared=declared, at=at, fresh_ids=["a-1", "d-1", "s-1", "u-1"]

@@ -28,7 +28,7 @@ from hub.settings.removed_keys import REMOVED
 from protocol.errors import ErrorCode
 from storage.agents.config_changes import ConfigLimits
 from storage.agents.declared_agents import AgentLimits
-from storage.agents.lock_turns import LockLimits
+from storage.agents.locks import LockLimits
 from storage.coordination.boards import BoardLimits, MemoryLimits
 from storage.coordination.messages import MessageLimits
 from storage.devices.attempts import AttemptLimits
