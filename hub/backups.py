@@ -17,8 +17,8 @@ from anyio.abc import TaskStatus
 
 from hub.clock import Clock, epoch_ms
 from hub.log import Channel
+from hub.rounds import Turns
 from hub.settings.limit_settings import BackupSettings
-from hub.turns import Turns
 from hub.version import VERSION
 from protocol.errors import HubError
 from storage import audit

@@ -8,6 +8,8 @@ The first existing source is used:
 
 Each line has a key: its id and 32 bytes in base64url, newest first. The newest key seals, and all keys open.
 A file changed by another process is read again.
+
+Transfer of keys to another node of the database: sealed for it, through its row, and taken by it.
 """
 
 import fcntl
@@ -22,15 +24,24 @@ from typing import Any, Final, TypeVar
 import anyio
 import anyio.to_thread
 import msgspec
+from anyio.abc import TaskStatus
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
-from hub.clock import Chance
+from hub.clock import Chance, Clock, now_ms
+from hub.log import Channel
+from hub.rounds import Turns
 from protocol import keys as spelling
 from protocol.errors import ErrorCode, HubError
-from protocol.ids import KeyId
+from protocol.ids import KeyId, NodeId
+from storage import audit
+from storage.audit import Entry
+from storage.devices import nodes
+from storage.devices.nodes import NodeRow
+from storage.kernel.database import StorageError
+from storage.store import Connection, Store
 
 FILE: Final = "keys/credentials.keys"  # in the state folder
 NODE_FILE: Final = "keys/node.key"  # opens what other nodes seal for this one
@@ -409,3 +420,83 @@ def _purpose(node_id: str) -> bytes:
 def encoded(secret: bytes) -> str:
     """Return the base64url form of *secret*, without padding."""
     return urlsafe_b64encode(secret).rstrip(b"=").decode()
+
+
+log = Channel(__name__)
+
+EVERY_S: Final = 2.0
+
+
+class KeySharing:
+    """Sealing of this node's keys for another node, and a service that takes those sealed for this node."""
+
+    def __init__(self, store: Store, keys: KeyStore, *, node_id: NodeId, clock: Clock) -> None:
+        self._store = store
+        self._keys = keys
+        self._node_id = node_id
+        self._clock = clock
+        self.turns = Turns(clock)
+
+    async def share(self, called: str, code: str, *, actor: str) -> NodeRow:
+        """Seal the keys of this node for another one, which takes them within seconds. Return that node.
+
+        Args:
+            called: name or id of the node.
+            code: the node's own, as it shows it.
+
+        Raises:
+            CodedError: there is none, or several.
+            MistypedCode: *code* is none of a node.
+            BadKeys: it is this node, or the keys cannot be read.
+        """
+        node = await self._store.read(nodes.node_called, called)
+        if node.id == self._node_id:
+            raise BadKeys(f"{called} is this node, which has these keys")
+        sealed = await anyio.to_thread.run_sync(self._keys.seal_for, node.id, code)
+        at = now_ms(self._clock)
+
+        def write(c: Connection) -> None:
+            nodes.give_keys(c, node.id, sealed)
+            audit.append(c, at=at, actor=actor, event="keys.shared", subject=node.id)
+
+        await self._store.write(write)
+        return node
+
+    async def take(self) -> None:
+        """Take the keys that another node sealed for this one, if there are any."""
+        sealed = await self._store.read(nodes.given_keys, self._node_id)
+        if sealed is None:
+            return
+        why = ""
+        try:
+            await anyio.to_thread.run_sync(self._keys.accept, self._node_id, sealed)
+            log.info("keys.taken")
+        except BadKeys as error:
+            why = str(error)
+            log.error("keys.not_taken", reason=why)
+        entry = Entry(
+            at=now_ms(self._clock),
+            actor="hub",
+            event="keys.taken",
+            subject=self._node_id,
+            outcome="refused" if why else "done",
+            detail={"why": why} if why else {},
+        )
+
+        def write(c: Connection) -> None:
+            nodes.drop_given_keys(c, self._node_id, sealed)
+            audit.append_entry(c, entry)
+
+        await self._store.write(write)
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Take keys until cancelled."""
+        task_status.started()
+        while True:
+            self.turns.work()
+            try:
+                await self.take()
+            except StorageError as error:  # the row keeps them
+                log.warning("keys.not_read", code=error.code)
+            self.turns.wait(EVERY_S)
+            await self._clock.sleep(EVERY_S)

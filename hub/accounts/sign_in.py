@@ -21,14 +21,13 @@ import anyio
 import msgspec
 from anyio.abc import TaskStatus
 
-from hub.accounts.desk import Accounts
-from hub.accounts.grants import AccountConfig, Pending, authorize_url, fresh_secret
+from hub.accounts.desk import AccountConfig, Accounts, Pending, authorize_url, fresh_secret
 from hub.accounts.keys import KeyMissing, NotOpened
 from hub.clock import Chance, Clock, IdFactory, epoch_ms
 from hub.connectors.failures import ConnectorFailure, Unavailable
 from hub.links.link import DeviceLink
 from hub.log import Channel
-from hub.turns import Turns
+from hub.rounds import Turns
 from protocol.errors import DeliveryError, ErrorCode, HubError
 from protocol.frame import Record
 from protocol.ids import CallId, DeviceId

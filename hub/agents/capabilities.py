@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from hub.agents.documents import document
+from hub.agents.schemas import document
 from hub.clock import Clock, now_ms
 from hub.log import Channel
 from hub.metrics import Metrics

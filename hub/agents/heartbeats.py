@@ -23,13 +23,13 @@ import anyio
 import msgspec
 from anyio.abc import TaskStatus
 
-from hub.agents.documents import NUL
+from hub.agents.schemas import NUL
 from hub.clock import Clock, now_ms
 from hub.links.attempts import Buckets
 from hub.links.roster import AgentsSilent, DeviceLost, DeviceReady, HeartbeatReceived
 from hub.log import Channel
 from hub.metrics import Metrics
-from hub.turns import Turns
+from hub.rounds import Turns
 from protocol.agent_status import AgentMoved, Availability, Axis, ExhaustReason
 from protocol.coordination import AgentBeat, Heartbeat
 from protocol.errors import ErrorCode, HubError

@@ -11,7 +11,7 @@ from hub.clock import Clock, IdFactory
 from hub.links.link import DeviceLink
 from hub.log import Channel
 from hub.metrics import Metrics
-from hub.turns import Turns
+from hub.rounds import Turns
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId, UserId
 from storage.agents import locks

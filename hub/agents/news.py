@@ -12,7 +12,7 @@ from anyio.abc import TaskStatus
 from hub.clock import Clock
 from hub.links.device_events import DeviceEvents
 from hub.log import Channel, LogEntry, Ring
-from hub.turns import Turns
+from hub.rounds import Turns
 from protocol.coordination import EventName
 from protocol.frame import Values
 from storage.devices import devices

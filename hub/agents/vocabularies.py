@@ -17,8 +17,7 @@ from uuid import UUID
 
 import msgspec
 
-from hub.agents.documents import NUL
-from hub.agents.schemas import MOST_LEVELS, levels_of
+from hub.agents.schemas import MOST_LEVELS, NUL, levels_of
 from hub.clock import epoch_ms, from_epoch_ms
 from protocol.agent_status import (
     TYPE_NAMES,

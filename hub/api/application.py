@@ -26,7 +26,7 @@ from hub.api.noun import Endpoint, Noun, Part, Route, audit_of
 from hub.api.others import ALL, HEADER, Others
 from hub.api.paging import Paging
 from hub.api.parameters import Match, Matching, Seen, Served, agent, operator
-from hub.cluster.messages import Reply, Request
+from hub.cluster.bus import Reply, Request
 from hub.coordination.authority import Caller
 from hub.log import Channel
 from protocol.errors import ErrorCode, HubError

@@ -12,7 +12,7 @@ import anyio
 import msgspec
 from msgspec import Raw, Struct
 
-from hub.cluster.messages import NodeUnreachable, Reply, Request
+from hub.cluster.bus import NodeUnreachable, Reply, Request
 from hub.links.link import DeviceLink
 from hub.links.roster import Roster
 from protocol.errors import ErrorCode, HubError

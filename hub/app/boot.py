@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, NamedTuple
 
-from hub.agents.declared import reconcile
+from hub.agents.writing import reconcile
 from hub.app.context import Context
 from hub.clock import from_epoch_ms, now_ms
 from hub.links.proof import HubKey

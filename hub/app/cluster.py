@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from hub.app.boot import Boot
 from hub.app.context import Context
-from hub.cluster.messages import DeviceTaken, Hint, RunChanged, RunsWaiting
+from hub.cluster.bus import DeviceTaken, Hint, RunChanged, RunsWaiting
 from hub.links.auth import Authenticator
 from hub.links.roster import Roster
 from hub.runs.control import RunControl

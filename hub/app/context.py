@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hub.agents.status_log import Moves
+from hub.agents.writing import Moves
 from hub.api.nouns.debug import Dumper
 from hub.app.node import Node
 from hub.app.systemd import ServiceManager

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import anyio
 
-from hub.agents.status_log import Moves
+from hub.agents.writing import Moves
 from hub.api.nouns.debug import Dumper
 from hub.app.context import Context
 from hub.app.hub import Hub

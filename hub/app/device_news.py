@@ -1,7 +1,7 @@
 """Messages that devices receive unsolicited: events, and the configuration of their agents."""
 
-from hub.agents.configs import AgentConfigs, ConfigDelivery
 from hub.agents.news import News
+from hub.agents.writing import AgentConfigs, ConfigDelivery
 from hub.app.context import Context
 from hub.app.supervisor import Supervisor
 from hub.links.device_events import DeviceEvents

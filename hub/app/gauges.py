@@ -9,8 +9,8 @@ from anyio.abc import TaskStatus
 from hub.clock import Clock, now_ms
 from hub.log import Channel, Log
 from hub.metrics import Metrics
+from hub.rounds import Turns
 from hub.runs.disk import DiskGuard
-from hub.turns import Turns
 from protocol.errors import HubError
 from storage import audit
 from storage.coordination import question_rows

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final
 
-from hub.accounts.sharing import KeySharing
+from hub.accounts.keys import KeySharing
 from hub.agents.heartbeats import Heartbeats
 from hub.agents.writing import AgentWriter
 from hub.api.application import reply_to
@@ -49,9 +49,9 @@ from hub.app.work import (
 from hub.extraction.extractor import Extractor
 from hub.extraction.rules_process import RulesProcess
 from hub.health import machine
-from hub.health.database_watch import DatabaseWatch
 from hub.health.doors import Arrived
 from hub.health.issues import Finding, Issues
+from hub.health.records import DatabaseWatch
 from hub.links.listener import RESTARTING, STOPPING
 from hub.links.pairing import KeyRotation
 from hub.links.roster import (

@@ -15,7 +15,7 @@ from hub.app.model import ModelsInUse
 from hub.app.supervisor import Failures
 from hub.app.tls import Tls
 from hub.clock import Clock, now_ms
-from hub.health import doors, external, limits, machine, records, settings, work
+from hub.health import doors, external, machine, records, settings, work
 from hub.health.doors import Arrived
 from hub.health.issues import Check, Finding, Issues, Source, lasting
 from hub.links.refusals import RefusedPeer
@@ -73,7 +73,7 @@ def watch_for_issues(
     in_use = context.watch_settings.reloader
     sources: list[Source] = [
         lambda now: stops(),
-        partial(limits.check_services, failures),
+        partial(machine.check_services, failures),
         partial(settings.check_reload, in_use),
         partial(work.check_hold, partial(_held, start)),
     ]
@@ -105,9 +105,9 @@ def watch_for_issues(
         "absent devices": lasting(partial(doors.check_absence, store), context.clock, RECONNECTED_S),
         "copied keys": partial(doors.check_copies, store),
         "takeovers": partial(doors.check_takeovers, store, takeovers.waiting),
-        "limits": limits.check_limits(context.metrics.reached, lambda: in_use.current.limits),
-        "event loop": partial(limits.check_loop, context.metrics.loop),
-        "attempts": partial(limits.check_shut_out, shut_out),
+        "limits": machine.check_limits(context.metrics.reached, lambda: in_use.current.limits),
+        "event loop": partial(machine.check_loop, context.metrics.loop),
+        "attempts": partial(machine.check_shut_out, shut_out),
         "schedules": partial(work.check_schedules, store),
         "emptied folders": partial(work.check_emptied, store),
         "overdue schedules": lasting(partial(work.check_overdue, store), context.clock, SETTLED_S),

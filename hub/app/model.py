@@ -22,6 +22,7 @@ from hub.health.external import Reach
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.outbound.rules import OutboundRules
+from hub.rounds import Turns
 from hub.settings.locate import KeyPath
 from hub.settings.model_settings import (
     EndpointAccess,
@@ -33,7 +34,6 @@ from hub.settings.model_settings import (
 from hub.settings.reload import Commit, Unfit
 from hub.settings.secret import SecretMissing, SecretRef
 from hub.settings.settings import Settings
-from hub.turns import Turns
 from protocol.ids import BootId
 from storage.devices import nodes
 from storage.kernel.database import StorageError

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 from hub.accounts.desk import Accounts
-from hub.accounts.sharing import KeySharing
+from hub.accounts.keys import KeySharing
 from hub.accounts.sign_in import SignIns
 from hub.agents.heartbeats import Heartbeats
 from hub.agents.measurements import Measurements as MeasurementStore

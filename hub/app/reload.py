@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from hub.agents.declared import reconcile
+from hub.agents.writing import reconcile
 from hub.api.door.sockets import CannotListen, listen_on_tcp
 from hub.app.boot import Boot
 from hub.app.context import Context

@@ -20,8 +20,8 @@ from hub.links.roster import (
     RequestReceived,
 )
 from hub.log import Channel
+from hub.rounds import Turns
 from hub.runs.dispatcher import Dispatcher
-from hub.turns import Turns
 
 log = Channel(__name__)
 

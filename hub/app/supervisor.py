@@ -16,7 +16,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from hub.clock import Chance, Clock
 from hub.log import Channel
 from hub.metrics import Metrics
-from hub.turns import Turns
+from hub.rounds import Turns
 from protocol.backoff import Backoff
 from protocol.errors import HubError
 

@@ -32,8 +32,7 @@ from hub.outbound.client import (
     OutboundClient,
     TransportError,
 )
-from hub.outbound.rules import AddressRefused, is_this_machine
-from hub.outbound.waits import bounded_wait, retry_after
+from hub.outbound.rules import AddressRefused, bounded_wait, is_this_machine, retry_after
 from protocol.frame import read_json
 
 TRIES: Final = 4

@@ -34,7 +34,7 @@ from hub.connectors.failures import (
 )
 from hub.connectors.mime import Head, read_head
 from hub.text.files import HTML, MAIL, PLAIN
-from hub.text.letter import MOST_BYTES, MOST_DEPTH, MOST_PARTS, Body, Enclosure, Letter, LetterOptions
+from hub.text.letter_text import MOST_BYTES, MOST_DEPTH, MOST_PARTS, Body, Enclosure, Letter, LetterOptions
 from hub.text.mime import header_text
 from protocol.frame import read_json
 

@@ -19,8 +19,7 @@ from hub.connectors.connector import Message
 from hub.connectors.imap_wire import Answer, Lost, Value, number_of, set_of, values
 from hub.connectors.mime import headers_of
 from hub.text.files import HTML, MAIL, MIB, PLAIN, NotConvertible
-from hub.text.letter import Body, Enclosure, Letter, LetterOptions
-from hub.text.letter_text import is_tame, letter_of_mail
+from hub.text.letter_text import Body, Enclosure, Letter, LetterOptions, is_tame, letter_of_mail
 from hub.text.mime import date_in, file_name, header_text, undone
 
 MOST_PARTS: Final = 100  # examined in one mail

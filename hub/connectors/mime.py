@@ -21,7 +21,7 @@ from hub.connectors.connector import Address, Filter, Message, Unread
 from hub.document import Document
 from hub.text.convert import read_letter
 from hub.text.files import MIB, NotConvertible
-from hub.text.letter import Letter, LetterOptions
+from hub.text.letter_text import Letter, LetterOptions
 from hub.text.mime import MOST_RAW_CHARS, date_in, header_text, letters, on_one_line
 
 MOST_KEY_CHARS: Final = 1_000

@@ -69,7 +69,7 @@ from hub.connectors.graph import (
 from hub.connectors.mime import MOST_RECIPIENTS, headers_of, is_bulk, message_key
 from hub.document import Document
 from hub.text.files import HTML, MAIL
-from hub.text.letter import Body, Enclosure, Letter, LetterOptions
+from hub.text.letter_text import Body, Enclosure, Letter, LetterOptions
 
 SELECT: Final = (
     "id,internetMessageId,subject,from,toRecipients,ccRecipients,receivedDateTime,sentDateTime,conversationId"

@@ -45,7 +45,7 @@ from hub.connectors.graph import (
 )
 from hub.connectors.mime import headers_of, message_key
 from hub.document import Document
-from hub.text.letter import Body, Letter
+from hub.text.letter_text import Body, Letter
 
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
 OVERLAP: Final = timedelta(minutes=5)  # clocks of Microsoft's machines differ

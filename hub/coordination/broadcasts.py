@@ -21,7 +21,7 @@ from hub.coordination.message_transitions import Waiters
 from hub.coordination.messages import MOST_WAIT_S, WAIT_S, Messages
 from hub.log import Channel
 from hub.metrics import Metrics
-from hub.turns import Turns
+from hub.rounds import Turns
 from protocol.errors import CodedError, ErrorCode, LimitReached
 from protocol.ids import BroadcastId, GatewayId, MessageId, RunId, UserId, trace_id_of
 from storage import audit

@@ -31,7 +31,7 @@ from hub.openclaw import (
     StateChanged,
 )
 from hub.openclaw.methods import agents_list, chat_history
-from hub.turns import Turns
+from hub.rounds import Turns
 from protocol.agent_status import ExhaustReason
 from storage.coordination import gateway_agents, gateway_making, gateways
 from storage.coordination.gateway_agents import GatewayAgentRow

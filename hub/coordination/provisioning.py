@@ -42,7 +42,7 @@ from hub.openclaw import (
     Reconnected,
     methods,
 )
-from hub.turns import Turns
+from hub.rounds import Turns
 from protocol.errors import HubError
 from protocol.ids import AgentId, BootId, RunId, trace_id_of, traceparent_of
 from storage.agents.agents import UnknownAgent

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from hub.extraction.model import Finish, Message, ModelRequest
-from hub.outbound.waits import bounded
+from hub.outbound.rules import bounded
 from protocol.frame import read_json
 
 

@@ -27,8 +27,8 @@ from hub.extraction.task_lists import front_matter
 from hub.extraction.when.resolve import Anchor, DateWords, dates_in, local_day, read_date, resolve
 from hub.text.archives import messages_in
 from hub.text.files import CHAT, MAIL, is_named
+from hub.text.letter_text import lines_above
 from hub.text.mime import date_in
-from hub.text.quoting import lines_above
 
 _LINE_CHARS: Final = 200  # examined in a line
 # Different lines parsed by the lexicon, 2 ms each; dates in further lines are ignored.

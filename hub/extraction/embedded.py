@@ -21,7 +21,7 @@ from hub.extraction.model import ModelUnavailable
 from hub.log import Channel
 from hub.outbound.client import OutboundClient, TransportError
 from hub.outbound.rules import OutboundRules
-from hub.turns import Turns
+from hub.rounds import Turns
 from protocol.backoff import Backoff
 
 MODEL_NAME: Final = "smollm2-135m-instruct"

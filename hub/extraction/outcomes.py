@@ -20,7 +20,7 @@ from hub.clock import Clock
 from hub.extraction.completion import Completion
 from hub.extraction.model import Finish, ModelError, ModelExhausted, ModelRefused, ModelUnavailable, Usage
 from hub.metrics import Metrics
-from hub.outbound.waits import finite_number, retry_after
+from hub.outbound.rules import finite_number, retry_after
 from protocol.backoff import Backoff
 
 if TYPE_CHECKING:

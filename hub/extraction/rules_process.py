@@ -23,7 +23,7 @@ from hub.clock import Clock, SystemClock
 from hub.extraction.model import TooMuchWork
 from hub.extraction.ruled import MEMORY_BYTES, Reading, Request, Sorted, ToRead, ToSort, encode
 from hub.log import Channel
-from hub.turns import Turns
+from hub.rounds import Turns
 
 log = Channel(__name__)
 

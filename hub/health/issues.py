@@ -25,7 +25,7 @@ from hub.api.door.roles import Scope
 from hub.clock import Clock, epoch_ms, wait_for_event
 from hub.log import Channel
 from hub.metrics import Metrics
-from hub.turns import Turns
+from hub.rounds import Turns
 from protocol.ids import UserId
 from storage.kernel.database import StorageError, Trouble
 

@@ -20,7 +20,7 @@ import anyio
 from anyio.abc import TaskStatus
 
 from hub.clock import Clock, wait_for_event
-from hub.turns import Turns
+from hub.rounds import Turns
 
 TICK_S: Final = 0.25  # maximum delay of a deadline
 _LONGEST_TICKS: Final = 14_400  # of a sleep without entries: an hour

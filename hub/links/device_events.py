@@ -18,7 +18,7 @@ from hub.links.link import DeviceLink
 from hub.links.roster import Roster
 from hub.log import Channel
 from hub.metrics import Metrics
-from hub.turns import Turns
+from hub.rounds import Turns
 from protocol.coordination import Event, EventName
 from protocol.errors import DeliveryError, ErrorCode, HubError, LinkLost, LocalProtocolError
 from protocol.frame import Parameters

@@ -26,7 +26,7 @@ from hub.clock import Clock, now_ms
 from hub.links.link import DeviceLink
 from hub.log import Channel
 from hub.metrics import Metrics
-from hub.turns import Turns
+from hub.rounds import Turns
 from protocol.coordination import Heartbeat, Request
 from protocol.errors import CloseCode, DeviceSlow, ErrorCode, LinkLost
 from protocol.handshake import CapabilityName, DeviceHello, Goodbye, Hubs

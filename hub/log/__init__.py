@@ -5,9 +5,7 @@ document text, token or personal address; any that slip in are redacted.
 """
 
 from hub.log.channel import Channel, bind
-from hub.log.file import LogFile
-from hub.log.lines import learn_names
+from hub.log.lines import LogEntry, LogFile, Ring, learn_names
 from hub.log.opening import Log, open_log
-from hub.log.ring import LogEntry, Ring
 
 __all__ = ["Channel", "Log", "LogEntry", "LogFile", "Ring", "bind", "learn_names", "open_log"]

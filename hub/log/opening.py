@@ -25,10 +25,19 @@ from contextlib import contextmanager
 from typing import Final, NamedTuple, TextIO
 
 from hub.log.channel import Channel, fields_of
-from hub.log.file import LogFile
-from hub.log.lines import is_journal, json_line, short_line, with_priority
-from hub.log.redaction import redact, redact_fields, shortened
-from hub.log.ring import ENTRIES, LogEntry, Ring
+from hub.log.lines import (
+    ENTRIES,
+    LogEntry,
+    LogFile,
+    Ring,
+    is_journal,
+    json_line,
+    redact,
+    redact_fields,
+    short_line,
+    shortened,
+    with_priority,
+)
 from hub.printable import one_line
 from protocol.ids import RunId, trace_id_of
 

@@ -15,7 +15,7 @@ from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidStatu
 from hub.openclaw.errors import GatewayError, GatewayForbidden, GatewayRefused, GatewayUnreachable
 from hub.openclaw.frames import Refusal, Unreadable
 from hub.openclaw.gateway import GatewayState, Problem
-from hub.outbound.waits import bounded, bounded_wait
+from hub.outbound.rules import bounded, bounded_wait
 from hub.tls_faults import certificate_fault, certificate_fix
 from protocol.errors import HubError
 

@@ -16,7 +16,7 @@ from hub.openclaw.client import Gateway, GatewayConfig
 from hub.openclaw.gateway import GatewayHealth, GatewayNews, Listener
 from hub.openclaw.line import BACKOFF, STEADY_S
 from hub.outbound.rules import OutboundRules
-from hub.turns import Turns
+from hub.rounds import Turns
 from protocol.errors import ErrorCode, HubError
 
 log = Channel(__name__)

@@ -7,14 +7,23 @@ that address. This module does no I/O.
 Special-purpose addresses belong to no machine on the internet. They are listed here because ``is_global`` of
 Python's ``ipaddress`` differs between releases. Source: IANA's registries of special-purpose addresses (RFC
 6890 and later registrations) and of the IPv6 address space.
+
+Waits and other numbers that another party names, bounded where they enter.
+
+A header, an answer or a frame may name 1e308 seconds, a date of 2099, or epoch seconds in the place of a
+duration. Only bounded numbers leave this module, and a wait that was shortened carries a note for a person.
 """
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 import msgspec
 
+from protocol.backoff import MOST_WAIT_S
 from protocol.errors import ErrorCode, HubError
 
 Ip = IPv4Address | IPv6Address
@@ -211,3 +220,71 @@ def _is_name(text: str) -> bool:
         )
         and not labels[-1].isdigit()
     )
+
+
+_DAY_S: Final = 86_400.0
+_LEAST_EPOCH_S: Final = 1e9  # more seconds than this are an instant after 2001, and no duration
+_MOST_CHARACTERS: Final = 64  # of a number or a date in a header
+
+
+class Wait(NamedTuple):
+    """Wait in seconds that another party requested, at most MOST_WAIT_S.
+
+    *note*: what it had requested, if that was more; else empty. To be appended to the message for a person.
+    """
+
+    seconds: float
+    note: str = ""
+
+
+def bounded_wait(seconds: float) -> Wait:
+    """Return a wait of *seconds*, within 0 and MOST_WAIT_S."""
+    if seconds <= MOST_WAIT_S:
+        return Wait(max(0.0, seconds))
+    note = f" (a wait of {seconds / _DAY_S:.3g} days was requested; the next attempt is after a day)"
+    return Wait(MOST_WAIT_S, note)
+
+
+def retry_after(headers: Mapping[str, str], now: datetime) -> Wait | None:
+    """Return the wait that the headers request; None if there is none, or if it is unreadable or negative.
+
+    It is given in milliseconds, in seconds, as a date (RFC 9110, 10.2.3), or as epoch seconds.
+
+    Args:
+        headers: names in lower case, or in any case if the mapping ignores it.
+        now: wall time, aware, to compare with a date.
+    """
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        if (number := finite_number(headers.get(name))) is not None:
+            return _wait_of(number * unit, now)
+    try:
+        at = parsedate_to_datetime(headers["retry-after"][:_MOST_CHARACTERS])
+        return bounded_wait((at - now).total_seconds())
+    except (KeyError, ValueError, TypeError, OverflowError):  # a TypeError for a date without a time zone
+        return None
+
+
+def _wait_of(seconds: float, now: datetime) -> Wait | None:
+    if seconds < 0:
+        return None
+    return bounded_wait(seconds - now.timestamp() if seconds > _LEAST_EPOCH_S else seconds)
+
+
+def finite_number(text: str | None) -> float | None:
+    """Parse a number of a header, or return None."""
+    try:
+        number = float((text or "")[:_MOST_CHARACTERS])
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def bounded(value: Any, *, least: float, most: float, default: float) -> float:
+    """Return a foreign number within *least* and *most*; *default* if it is no number."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return default
+    except OverflowError:  # an integer beyond any float
+        return most
+    return default if math.isnan(number) else min(max(number, least), most)

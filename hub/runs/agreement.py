@@ -24,12 +24,12 @@ from anyio.abc import TaskGroup, TaskStatus
 from hub.clock import Clock, IdFactory, now_ms
 from hub.links.link import DeviceLink
 from hub.log import Channel
+from hub.rounds import Turns
 from hub.runs.attempt import gravest
 from hub.runs.declaring import TableRefused, declare
 from hub.runs.delivery import is_row_deleted, may_change, row_id_of
 from hub.runs.found_items import CallPayload, frame_of
 from hub.runs.reported_rows import taken_item
-from hub.turns import Turns
 from protocol.calls import KnownToDevice, RowsPage
 from protocol.errors import CodedError, DeviceSlow, ErrorCode, HubError, LinkLost, TooManyCalls
 from protocol.frame import Record

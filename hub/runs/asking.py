@@ -42,10 +42,10 @@ from hub.extraction.outcomes import OPEN
 from hub.extraction.transcription import Recording, recording_of
 from hub.log import Channel
 from hub.metrics import Metrics
+from hub.rounds import Turns
 from hub.runs.batching import Batching, Collection
 from hub.runs.budget import Budgets, RunBudget
 from hub.runs.run_order import RunOrder
-from hub.turns import Turns
 from protocol.backoff import Backoff
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, RunId

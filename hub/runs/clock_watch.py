@@ -20,8 +20,8 @@ from msgspec.structs import replace
 from hub.clock import HubClock, IdFactory, now_ms
 from hub.log import Channel
 from hub.metrics import Metrics
+from hub.rounds import Turns
 from hub.schedules.cron import BadSchedule, parse_cron
-from hub.turns import Turns
 from storage import clock_steps
 from storage.clock_steps import ClockBase
 from storage.kernel.database import StorageError

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from hub.agents.documents import document
+from hub.agents.schemas import document
 from hub.clock import Clock, IdFactory, now_ms
 from hub.extraction.extractor import Extractor
 from hub.log import Channel

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
-from hub.schedules.missed import describe_count
+from hub.schedules.trigger import describe_count
 from storage.runs.runs import RunError
 
 _CAUSES: Final = {

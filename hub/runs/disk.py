@@ -16,7 +16,7 @@ from anyio.abc import TaskStatus
 
 from hub.clock import Clock
 from hub.log import Channel
-from hub.turns import Turns
+from hub.rounds import Turns
 
 log = Channel(__name__)
 

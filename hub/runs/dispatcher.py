@@ -22,12 +22,12 @@ from hub.clock import Chance, Clock, now_ms
 from hub.links.link import DeviceLink
 from hub.log import Channel
 from hub.metrics import Metrics
+from hub.rounds import Turns
 from hub.runs.leases import LEASE_MS, RENEW_EVERY_S
 from hub.runs.lifecycle import Interrupt, Lifecycle
 from hub.runs.run_order import order_of
 from hub.runs.runner import Runner
 from hub.settings.limit_settings import Limits
-from hub.turns import Turns
 from protocol.agent_status import AgentMoved, Axis
 from protocol.errors import DeliveryError
 from protocol.handshake import HeldRun as RunAtDevice

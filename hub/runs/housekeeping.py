@@ -22,8 +22,8 @@ from msgspec.structs import replace
 
 from hub.clock import Clock, epoch_ms
 from hub.log import Channel
+from hub.rounds import Turns
 from hub.settings.limit_settings import AuditSettings, Limits, RetentionSettings
-from hub.turns import Turns
 from protocol.ids import BootId
 from storage import audit, changes, clock_steps, retention
 from storage.agents import measurements

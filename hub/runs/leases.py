@@ -18,7 +18,7 @@ from anyio.abc import TaskStatus
 
 from hub.clock import Clock
 from hub.log import Channel
-from hub.turns import Turns
+from hub.rounds import Turns
 from protocol.ids import BootId, NodeId
 from storage.devices import nodes
 from storage.devices.nodes import LostLease, Term

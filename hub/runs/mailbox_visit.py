@@ -39,14 +39,14 @@ from hub.document import Document
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import ModelExhausted
 from hub.log import Channel
-from hub.outbound.waits import bounded_wait
+from hub.outbound.rules import bounded_wait
+from hub.rounds import Turns
 from hub.runs.asking import NoModel
 from hub.runs.attempt import Attempt, Ending
 from hub.runs.leases import is_share_of
 from hub.runs.lifecycle import Interrupt
 from hub.runs.message_work import MessageWork
 from hub.runs.run_order import RunOrder, UndeclaredTable, set_up, settings_of
-from hub.turns import Turns
 from protocol.backoff import Backoff
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import BootId, RunId

@@ -23,12 +23,21 @@ from hub.clock import Clock, IdFactory, now_ms, wait_for_event
 from hub.extraction.extractor import Extractor
 from hub.log import Channel
 from hub.metrics import Metrics
+from hub.rounds import Turns
 from hub.runs.leases import Leadership
 from hub.runs.run_order import RunSettings, UndeclaredTable, settings_of, setups_of_due
 from hub.schedules.cron import BadSchedule
-from hub.schedules.missed import MOST_WALKED, plan_fires, walk
-from hub.schedules.trigger import Trigger, Upcoming, offset_ms, trigger_of, tzdata_digest, upcoming
-from hub.turns import Turns
+from hub.schedules.trigger import (
+    MOST_WALKED,
+    Trigger,
+    Upcoming,
+    offset_ms,
+    plan_fires,
+    trigger_of,
+    tzdata_digest,
+    upcoming,
+    walk,
+)
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import BootId, RunId
 from storage import audit

@@ -17,10 +17,9 @@ from hub.clock import Chance, Clock
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.outbound.client import AnswerTooLarge, DecodingError, OutboundClient, TransportError
-from hub.outbound.rules import AddressRefused, OutboundRules
-from hub.outbound.waits import retry_after
+from hub.outbound.rules import AddressRefused, OutboundRules, retry_after
+from hub.rounds import Turns
 from hub.runs.budget import NANOS
-from hub.turns import Turns
 from hub.version import VERSION
 from protocol.backoff import Backoff
 from protocol.ids import RunId, trace_id_of

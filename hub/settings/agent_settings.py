@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from hub.agents.documents import document
+from hub.agents.schemas import document
 from hub.printable import spelled
 from hub.schedules.trigger import Trigger, trigger_of
 from hub.settings.schedule_settings import ScheduleSettings, SlotTable, TriggerTable

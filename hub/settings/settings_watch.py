@@ -9,9 +9,9 @@ from anyio.abc import TaskStatus
 
 from hub.clock import Clock
 from hub.log import Channel
+from hub.rounds import Turns
 from hub.settings.problems import SettingsInvalid
 from hub.settings.reload import Reloader
-from hub.turns import Turns
 from storage.kernel.database import StorageError
 
 log = Channel(__name__)

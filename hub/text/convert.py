@@ -28,8 +28,15 @@ from hub.text.files import (
     NotConvertible,
     media_type_of,
 )
-from hub.text.letter import MOST_BYTES, Attached, Body, Letter, LetterOptions
-from hub.text.letter_text import shown_headers, text_of_letter
+from hub.text.letter_text import (
+    MOST_BYTES,
+    Attached,
+    Body,
+    Letter,
+    LetterOptions,
+    shown_headers,
+    text_of_letter,
+)
 from hub.text.reading import Attachments, read
 from hub.text.worker import LETTER, Check, packed, read_apart
 

@@ -1,11 +1,10 @@
 """Conversion of bytes of a known type within this process. ``convert`` selects the process."""
 
 from hub.text import chats, office, pictures
+from hub.text.archives import text_of_mbox
 from hub.text.files import CHAT, HTML, MAIL, MBOX, OFFICE, PDF, PICTURES, Converted, NotConvertible
 from hub.text.html import TooTangled, text_of_html
-from hub.text.letter import WHOLE, Attached
-from hub.text.letter_text import letter_of_mail, text_of_letter
-from hub.text.mbox import text_of_mbox
+from hub.text.letter_text import WHOLE, Attached, letter_of_mail, text_of_letter
 from hub.text.mime import decode
 
 

@@ -20,7 +20,7 @@ import msgspec
 
 from hub.text import office, pictures
 from hub.text.files import MAIL, MBOX, Converted, ConvertLimits, NotConvertible
-from hub.text.letter import Body, Enclosure, Letter, LetterOptions
+from hub.text.letter_text import Body, Enclosure, Letter, LetterOptions
 
 ANSWER_ROOM: Final = 64 * 1024  # bytes of an answer in addition to the text
 LETTER: Final = "application/vnd.hub.letter"  # the file is a ``Letter`` in MessagePack

@@ -20,8 +20,7 @@ import msgspec
 
 from hub.text import confinement, office, pictures
 from hub.text.files import MAIL, MBOX, OFFICE, Converted, NotConvertible
-from hub.text.letter import Letter
-from hub.text.letter_text import text_of_letter
+from hub.text.letter_text import Letter, text_of_letter
 from hub.text.reading import Attachments, read
 from hub.text.worker import ANSWER_ROOM, DONE, LETTER, REFUSED, Refusal, Task, packed, unpacked
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import anyio
 
-from hub.accounts.desk import Accounts
-from hub.accounts.grants import AccountConfig
+from hub.accounts.desk import AccountConfig, Accounts
 from hub.accounts.keys import KeyStore
 from hub.clock import IdFactory, SystemChance, SystemClock
 from hub.outbound.client import OutboundClient

@@ -19,8 +19,7 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 
-from hub.agents.charts import Question
-from hub.agents.measurements import Measurements
+from hub.agents.measurements import Measurements, Question
 from hub.clock import epoch_ms
 from hub.metrics import Metrics
 from hub.runs.housekeeping import Housekeeping

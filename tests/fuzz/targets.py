@@ -29,8 +29,7 @@ from hub.schedules.trigger import CronTrigger
 from hub.settings.reading import check_text
 from hub.text import reading
 from hub.text.files import MAIL, MIB, NotConvertible
-from hub.text.letter import LetterOptions
-from hub.text.letter_text import letter_of_mail, text_of_letter
+from hub.text.letter_text import LetterOptions, letter_of_mail, text_of_letter
 from protocol.codec import CODECS, Codec
 from protocol.errors import RemoteProtocolError
 from protocol.handshake import DeviceHello

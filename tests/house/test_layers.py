@@ -34,7 +34,7 @@ PLANTED: list[tuple[Rule, str, str]] = [
     (rooms_keep_to_their_floor, "storage.runs.runs", "from hub import clock"),
     (rooms_keep_to_their_floor, "storage.kernel.migrations.versions.0001_first", "import storage.schema"),
     (rooms_keep_to_their_floor, "hub.clock", "from protocol.session import HubSession"),
-    (rooms_keep_to_their_floor, "hub.text.letter", "from hub.document import Document"),
+    (rooms_keep_to_their_floor, "hub.text.letter_text", "from hub.document import Document"),
     (rooms_keep_to_their_floor, "hub.links.auth", "from hub.runs.runner import Runner"),
     (rooms_keep_to_their_floor, "hub.links.auth", "from ..runs import runner"),
     (rooms_keep_to_their_floor, "hub.links.auth", "def f():\n    import hub.api.door.server"),

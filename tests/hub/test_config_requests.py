@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from hub.agents.configs import AgentConfigs
+from hub.agents.writing import AgentConfigs
 from hub.api.nouns.agent_configs import AgentConfigs as ConfigsNoun
 from hub.api.nouns.devices import Connections
 from hub.links.pairing import KeyRotation

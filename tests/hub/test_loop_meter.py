@@ -7,7 +7,7 @@ import anyio
 import pytest
 from prometheus_client import generate_latest
 
-from hub.health.limits import LATELY, check_loop
+from hub.health.machine import LATELY, check_loop
 from hub.loop_meter import (
     LATE_S,
     MOST_CAUSES,

@@ -33,7 +33,7 @@ AT_RUN_TIME: Final = {
 }
 
 # Modules that try each expression at one place, and take the first that matches or stop.
-_AT_ONE_PLACE: Final = ("hub.settings.locate", "hub.text.quoting")
+_AT_ONE_PLACE: Final = ("hub.settings.locate", "hub.text.letter_text")
 
 Pattern = re.Pattern[Any]
 
@@ -115,7 +115,7 @@ def _build_the_rest() -> dict[Pattern, tuple[str, str]]:
     from hub.extraction.redaction import Redaction
     from hub.extraction.when.language import Language
     from hub.extraction.wording.lexicon import Lexicon
-    from hub.text import quoting
+    from hub.text import letter_text
 
     named: dict[Pattern, tuple[str, str]] = {}
     for one in gc.get_objects():
@@ -132,7 +132,7 @@ def _build_the_rest() -> dict[Pattern, tuple[str, str]]:
             first = one.months.split(",")[0] or "Chinese"
             named |= {pattern: ("hub.extraction.when", f"{name} ({first})") for name, pattern in built}
     orders._dress()
-    quoting.above_quotations()
+    letter_text.above_quotations()
     list(suspicion._hidden_runs("\u200b" * 99))
     Redaction([RedactionRule(name="email")], "a@b.example")
     return named

@@ -14,8 +14,8 @@ from typing import Any, cast
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
-from hub.agents.declared import reconcile
 from hub.agents.heartbeats import Heartbeats
+from hub.agents.writing import reconcile
 from hub.api.door.requests import Requests
 from hub.api.nouns.items import Items
 from hub.api.parameters import Hub
@@ -23,8 +23,7 @@ from hub.app.cluster import exchange_hints
 from hub.app.router import Router
 from hub.app.supervisor import Supervisor
 from hub.clock import IdFactory, epoch_ms
-from hub.cluster.bus import Bus, Member
-from hub.cluster.messages import NodeUnreachable, Request
+from hub.cluster.bus import Bus, Member, NodeUnreachable, Request
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
 from hub.links.auth import Admission, Authenticator, Knock

@@ -12,9 +12,9 @@ from hub.accounts.keys import KeyStore
 from hub.accounts.sign_in import SignIns
 from hub.agents.capabilities import Capabilities as KeptCapabilities
 from hub.agents.checkpoints import Checkpoints as KeptCheckpoints
-from hub.agents.configs import AgentConfigs as KeptConfigs
 from hub.agents.locks import Locks as HeldLocks
 from hub.agents.measurements import Measurements as KeptMeasurements
+from hub.agents.writing import AgentConfigs as KeptConfigs
 from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import Rules
 from hub.api.door.requests import Requests

@@ -26,8 +26,8 @@ from hub.links.roster import RequestReceived
 from hub.log import Channel
 from hub.loop_meter import charged
 from hub.metrics import Metrics
+from hub.rounds import Turns
 from hub.settings.limit_settings import DEFAULTS, Limits
-from hub.turns import Turns
 from protocol.coordination import Request, Response
 from protocol.errors import CATALOGUE, DeliveryError, ErrorCode, HubError, LocalProtocolError
 from protocol.frame import ErrorBody, Parameters

@@ -24,7 +24,7 @@ from hub.links.deadlines import DeadlineWheel
 from hub.links.gate import Gate, Place
 from hub.links.hosts import Hosts, TrustedProxies
 from hub.loop_meter import LoopMeter
-from hub.turns import Turns
+from hub.rounds import Turns
 
 FINISH_S: Final = 5  # for responses in progress when the server stops
 GRACE_S: Final = FINISH_S + 2.0  # uvicorn is cancelled after this time

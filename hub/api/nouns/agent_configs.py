@@ -5,8 +5,8 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
-from hub.agents.configs import AgentConfigs as ConfigService
-from hub.agents.configs import config_values
+from hub.agents.writing import AgentConfigs as ConfigService
+from hub.agents.writing import config_values
 from hub.api.binding import BadRequest
 from hub.api.device import OwnAgent, object_of
 from hub.api.door.roles import Scope

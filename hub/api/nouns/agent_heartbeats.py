@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from hub.agents.documents import document
 from hub.agents.heartbeats import SILENT_S, Heartbeats
+from hub.agents.schemas import document
 from hub.api.binding import OPTIONAL, BadRequest
 from hub.api.door.roles import AGENT, Scope
 from hub.api.noun import Noun, audited, command, route

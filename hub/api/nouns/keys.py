@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 from msgspec import Meta
 
 from hub.accounts.desk import Accounts
-from hub.accounts.sharing import KeySharing
+from hub.accounts.keys import KeySharing
 from hub.api.door.roles import Scope
 from hub.api.noun import Noun, audited, command, route
 from hub.api.parameters import Actor

@@ -6,8 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from hub.accounts.desk import Accounts
-from hub.accounts.grants import AccountConfig, Granted
+from hub.accounts.desk import AccountConfig, Accounts, Granted
 from hub.accounts.keys import KeyStore
 from hub.accounts.sign_in import SignIns
 from hub.clock import Chance, Clock, IdFactory, epoch_ms

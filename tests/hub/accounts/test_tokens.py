@@ -9,11 +9,9 @@ import anyio
 import pytest
 from starlette.responses import JSONResponse, Response
 
-from hub.accounts import tokens
-from hub.accounts.desk import Accounts
-from hub.accounts.grants import AccountConfig
-from hub.accounts.keys import FILE, BadKeys
-from hub.accounts.sharing import KeySharing
+from hub.accounts import desk
+from hub.accounts.desk import AccountConfig, Accounts
+from hub.accounts.keys import FILE, BadKeys, KeySharing
 from hub.clock import SystemClock
 from hub.connectors.failures import (
     Elsewhere,
@@ -192,7 +190,7 @@ async def test_the_lease_of_another_process_is_waited_for_and_not_for_ever(tmp_p
                 await anyio.sleep(0.01)
                 b.clock.advance(10)
         assert b.op.posts == 0
-        assert tokens.PATIENCE_S * 1_000 > tokens.LEASE_MS
+        assert desk.PATIENCE_S * 1_000 > desk.LEASE_MS
 
 
 @pytest.mark.parametrize(

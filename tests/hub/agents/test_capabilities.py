@@ -4,7 +4,7 @@ import pytest
 
 from hub.agents.capabilities import Capabilities, CapabilityLimits
 from hub.agents.checkpoints import CheckpointLimits, Checkpoints
-from hub.agents.documents import DocumentTooLarge, document
+from hub.agents.schemas import DocumentTooLarge, document
 from protocol.errors import CodedError, ErrorCode
 from storage.agents.capabilities import TooManyCapabilities
 from storage.agents.checkpoints import TooManyCheckpoints

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from hub.agents.charts import (
+from hub.agents.measurements import (
     BadQuestion,
     Chart,
     Folding,

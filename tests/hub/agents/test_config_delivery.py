@@ -7,9 +7,7 @@ import anyio
 import msgspec
 import pytest
 
-from hub.agents.configs import POLL_S, RETRY_S, AgentConfigs, ConfigDelivery
-from hub.agents.declared import reconcile
-from hub.agents.writing import AgentWriter
+from hub.agents.writing import POLL_S, RETRY_S, AgentConfigs, AgentWriter, ConfigDelivery, reconcile
 from hub.clock import IdFactory, epoch_ms
 from hub.links.device_events import UNSENT_BYTES
 from protocol.agent_status import AgentType

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from hub.agents.heartbeats import BEATS_AT_ONCE, SAVE_MS, SILENT_S, USAGE_MS, Heartbeats, TooManyHeartbeats
-from hub.agents.status_log import Moves
+from hub.agents.writing import Moves
 from hub.clock import epoch_ms
 from hub.links.roster import AgentsSilent, DeviceLost, DeviceReady, HeartbeatReceived
 from hub.metrics import Metrics

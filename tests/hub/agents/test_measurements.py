@@ -9,13 +9,15 @@ import anyio.lowlevel
 import pytest
 import sqlalchemy as sa
 
-from hub.agents.charts import Chart, Question, TooMuch
 from hub.agents.measurements import (
     EVERY_S,
     PAUSE_S,
+    Chart,
     MeasurementRules,
     Measurements,
+    Question,
     TooManyReports,
+    TooMuch,
 )
 from hub.clock import epoch_ms
 from hub.metrics import Metrics

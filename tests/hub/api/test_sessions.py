@@ -15,7 +15,7 @@ from hub.api.door.cookies import is_encrypted, spelled_cookie
 from hub.api.door.roles import Role
 from hub.api.nouns.sessions import Sessions
 from hub.api.nouns.tokens import IdentityLimits
-from hub.health.limits import check_limits
+from hub.health.machine import check_limits
 from hub.settings.limit_settings import Limits
 from protocol.coordination import Method
 from storage.devices import devices

@@ -23,11 +23,11 @@ from hub.links.limits import PortLimits
 from hub.links.roster import DeviceReady
 from hub.loop_lag import LoopLag
 from hub.metrics import Metrics
+from hub.rounds import WORK_S, Turns
 from hub.runs.disk import DiskGuard
 from hub.runs.housekeeping import Housekeeping
 from hub.runs.scheduler import Scheduler
 from hub.settings.values import Address
-from hub.turns import WORK_S, Turns
 from protocol.handshake import DeviceHello, HeldRun
 from protocol.ids import BootId
 from storage.devices import nodes

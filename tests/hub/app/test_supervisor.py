@@ -7,7 +7,7 @@ from anyio.abc import TaskStatus
 
 from hub.app.supervisor import Failures, ServiceEnded, Supervisor
 from hub.metrics import Metrics
-from hub.turns import WORK_S, Turns
+from hub.rounds import WORK_S, Turns
 from protocol.backoff import Backoff
 from tests.support.clock import FakeClock, SeededChance
 

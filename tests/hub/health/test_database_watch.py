@@ -14,8 +14,8 @@ import sqlalchemy as sa
 
 from hub.api.errors import Problem
 from hub.cli.failure import as_failure
-from hub.health import database_watch
-from hub.health.database_watch import FRESH_S, VALID_S, DatabaseWatch
+from hub.health import records
+from hub.health.records import FRESH_S, VALID_S, DatabaseWatch
 from protocol.errors import CATALOGUE
 from storage.devices import nodes
 from storage.kernel import database
@@ -245,12 +245,12 @@ async def test_probe_of_a_database_that_hangs_is_a_condition_once_the_time_for_a
             return await (anyio.sleep_forever() if hangs else real(fn, *args, **kwargs))
 
         monkeypatch.setattr(bench.store.database, "write", write)
-        monkeypatch.setattr(database_watch, "ANSWER_S", 30.0)  # a busy machine takes its time
+        monkeypatch.setattr(records, "ANSWER_S", 30.0)  # a busy machine takes its time
         bench.clock.advance(FRESH_S)
         for _ in range(100):  # callers without a token do not wear the disk out
             await bench.watch.probe()
         assert asked == 1
-        monkeypatch.setattr(database_watch, "ANSWER_S", 0.01)
+        monkeypatch.setattr(records, "ANSWER_S", 0.01)
         hangs = True
         for after_s in (VALID_S, VALID_S - 1):
             bench.clock.advance(after_s)
@@ -263,7 +263,7 @@ async def test_probe_of_a_database_that_hangs_is_a_condition_once_the_time_for_a
         assert (found.id, found.is_stop) == ("database.silent", True)
         assert found.since is not None and (bench.clock.now() - found.since).total_seconds() == VALID_S
         hangs = False
-        monkeypatch.setattr(database_watch, "ANSWER_S", 30.0)
+        monkeypatch.setattr(records, "ANSWER_S", 30.0)
         await bench.watch.probe()
         assert bench.watch.finding is None
 

@@ -4,9 +4,9 @@ from datetime import timedelta
 from functools import partial
 
 from hub.app.supervisor import Failures
-from hub.health import limits
+from hub.health import machine
 from hub.health.issues import Severity
-from hub.health.limits import LATELY, check_services
+from hub.health.machine import LATELY, check_services
 from hub.links.attempts import FailedAttempts
 from hub.metrics import Metrics
 from hub.settings.limit_settings import Limits
@@ -19,7 +19,7 @@ MINUTE = timedelta(minutes=1)
 
 async def test_a_reached_limit_is_reported_with_its_count_and_a_fix() -> None:
     metrics = Metrics()
-    look = limits.check_limits(metrics.reached, lambda: Limits(connections_per_user=3))
+    look = machine.check_limits(metrics.reached, lambda: Limits(connections_per_user=3))
     assert list(await look(START)) == []
     for _ in range(4):
         metrics.limits_reached.labels("connections_per_user").inc()
@@ -31,12 +31,12 @@ async def test_a_reached_limit_is_reported_with_its_count_and_a_fix() -> None:
     )
     assert "limits.connections_per_user (3) was reached 4 times within the last hour" in found.explanation
     assert "devices of a user were refused" in found.explanation
-    assert "hub devices" in found.fix and "hub config set limits.connections_per_user=NUMBER" in found.fix
+    assert "hub devices" in found.fix and "hub config set machine.connections_per_user=NUMBER" in found.fix
 
 
 async def test_a_limit_is_no_longer_reported_an_hour_after_it_was_reached() -> None:
     metrics = Metrics()
-    look = limits.check_limits(metrics.reached, Limits)
+    look = machine.check_limits(metrics.reached, Limits)
     metrics.limits_reached.labels("users").inc()
     begin = START + MINUTE  # the hub is a minute old when somebody looks first
     assert [found.subject for found in await look(begin)] == ["users"]
@@ -50,18 +50,18 @@ async def test_a_limit_is_no_longer_reported_an_hour_after_it_was_reached() -> N
 
 async def test_a_limit_that_only_slows_a_device_down_is_not_reported() -> None:
     metrics = Metrics()
-    look = limits.check_limits(metrics.reached, Limits)
+    look = machine.check_limits(metrics.reached, Limits)
     metrics.limits_reached.labels("frames_per_s").inc(1_000)
     assert list(await look(START)) == []
 
 
 async def test_every_reported_limit_is_a_limit_of_the_settings() -> None:
     metrics = Metrics()
-    look = limits.check_limits(metrics.reached, Limits)
-    for name in limits.COUNSEL:
+    look = machine.check_limits(metrics.reached, Limits)
+    for name in machine.COUNSEL:
         metrics.limits_reached.labels(name).inc()
     found = list(await look(START))
-    assert {one.subject for one in found} == limits.COUNSEL.keys()
+    assert {one.subject for one in found} == machine.COUNSEL.keys()
     (files,) = [one for one in found if one.subject == "open_files"]  # the one limit that no setting raises
     assert "LimitNOFILE=" in files.fix and "limits." not in files.fix + files.explanation
 
@@ -70,7 +70,7 @@ async def test_who_is_shut_out_is_named_with_how_long_the_longest_first() -> Non
     clock, once = FakeClock(), AttemptLimits(failures=1, wait_s=100.0)
     async with open_store("sqlite://") as store:
         attempts = FailedAttempts(store, clock, kind="operator", limits=once)
-        look = partial(limits.check_shut_out, attempts.waiting)
+        look = partial(machine.check_shut_out, attempts.waiting)
         assert list(await look(START)) == []
         for number in range(1, 6):
             await attempts.fail(f"192.0.2.{number}")

@@ -4,7 +4,7 @@ import stat
 from pathlib import Path
 
 from hub.log import Channel, LogEntry, LogFile
-from hub.log.file import NAME
+from hub.log.lines import NAME
 from tests.support.log import opened_log
 
 log = Channel("hub.somewhere")

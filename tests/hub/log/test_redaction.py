@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from hub.log import Channel
-from hub.log.redaction import MAX_TEXT, redact
+from hub.log.lines import MAX_TEXT, redact
 from tests.hub.log.secret_texts import SECRET_TEXTS
 from tests.support.families import each
 from tests.support.log import Opened

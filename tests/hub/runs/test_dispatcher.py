@@ -9,7 +9,7 @@ import anyio
 import pytest
 import sqlalchemy as sa
 
-from hub.agents.declared import reconcile
+from hub.agents.writing import reconcile
 from hub.extraction.model import ModelExhausted
 from hub.runs import dispatcher
 from hub.runs.lifecycle import Interrupt

@@ -7,8 +7,8 @@ from typing import Any
 
 import anyio
 
+from hub.rounds import WORK_S
 from hub.runs.leases import LEASE_MS, RENEW_EVERY_S, LeaseKeeper
-from hub.turns import WORK_S
 from protocol.ids import BootId, NodeId
 from storage.devices import nodes
 from storage.store import Store, open_store

@@ -14,9 +14,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from hub.clock import Clock
 from hub.health.external import DROPPED_SPANS_REPORTED, check_spans
 from hub.outbound.rules import OutboundRules
+from hub.rounds import Turns
 from hub.runs import span_export
 from hub.runs.span_export import SpanExport
-from hub.turns import Turns
 from protocol.ids import RunId, span_id_of, trace_id_of
 from storage.agents import agents
 from tests.support.asgi import serving

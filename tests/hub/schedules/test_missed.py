@@ -5,8 +5,16 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.schedules.missed import Coalesce, Covered, FirePlan, Missed, plan_fires, walk
-from hub.schedules.trigger import AtTrigger, EveryTrigger
+from hub.schedules.trigger import (
+    AtTrigger,
+    Coalesce,
+    Covered,
+    EveryTrigger,
+    FirePlan,
+    Missed,
+    plan_fires,
+    walk,
+)
 from tests.hub.schedules.instants import cron, ms
 
 MINUTE_MS = 60_000

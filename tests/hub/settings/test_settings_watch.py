@@ -6,10 +6,10 @@ from pathlib import Path
 import anyio
 import pytest
 
+from hub.rounds import WORK_S
 from hub.settings.reload import Edit
 from hub.settings.settings_watch import POLL_S, SETTLE_S, SettingsWatch
 from hub.settings.shared import Shared
-from hub.turns import WORK_S
 from tests.support.settings import TEXT, SettingsBench
 
 APPLIED = ("hub", "applied")

@@ -11,8 +11,7 @@ import pytest
 
 from hub.text.convert import convert, read_letter
 from hub.text.files import Converted, ConvertLimits, NotConvertible
-from hub.text.letter import Body, Letter, LetterOptions
-from hub.text.letter_text import is_tame, letter_of_mail
+from hub.text.letter_text import Body, Letter, LetterOptions, is_tame, letter_of_mail
 from tests.support.families import each
 
 MIB = 1024 * 1024

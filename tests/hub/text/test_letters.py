@@ -8,13 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.text import quoting
+from hub.text import letter_text
 from hub.text.convert import read_letter
 from hub.text.files import Converted, NotConvertible
-from hub.text.letter import Body, Enclosure, Letter, LetterOptions
-from hub.text.letter_text import letter_of_mail
+from hub.text.letter_text import Body, Enclosure, Letter, LetterOptions, letter_of_mail, mark
 from hub.text.mime import undone
-from hub.text.quoting import mark
 from tests.support.families import each
 
 MAILS = Path(__file__).with_name("mails")
@@ -91,7 +89,7 @@ def test_new_text_of_an_answer_is_separated_from_quotes(name: str, new: str, quo
     found = read(name)
 
     assert read(name, quoted="drop").text.endswith(f"\n\n{new}\n")
-    head, _, quote = found.text.partition(quoting.CONTEXT)
+    head, _, quote = found.text.partition(letter_text.CONTEXT)
     assert head.endswith(f"\n\n{new}\n\n")
     assert quoted in quote
 
@@ -104,7 +102,7 @@ def test_answers_between_quoted_lines_stay_behind_what_they_answer(name: str, ne
 
 @each(("name", "new", "quoted"), [(name, *told) for name, told in FORWARDS.items()])
 def test_a_forwarded_mail_is_all_sent_whatever_becomes_of_quotes(name: str, new: str, quoted: str) -> None:
-    assert f"\n\n{new}\n\n{quoting.FORWARDED}".replace("\n\n\n\n", "\n\n") in read(name).text
+    assert f"\n\n{new}\n\n{letter_text.FORWARDED}".replace("\n\n\n\n", "\n\n") in read(name).text
     for way in ("context", "drop", "keep"):
         assert quoted in read(name, quoted=way).text
 
@@ -136,14 +134,14 @@ def test_an_answer_of_few_words_brings_all_that_it_answers(way: str) -> None:
 
     assert "\n\nOk, do it.\n\n" in found.text
     assert "> Shall I pay the rent on Friday?" in found.text
-    assert quoting.ANSWERED in found.text
+    assert letter_text.ANSWERED in found.text
 
 
 def test_of_a_long_quote_the_beginning_is_kept_as_context() -> None:
     quoted = "\n".join(f"> line {number} of the old mail" for number in range(500))
     found = letter(f"{EN}\n\nOn Mon, 5 May 2025, Bob wrote:\n{quoted}")
 
-    context = found.text.partition(quoting.CONTEXT)[2]
+    context = found.text.partition(letter_text.CONTEXT)[2]
     assert "> line 0 of" in context
     assert "line 499" not in context
     assert context.rstrip().endswith("> […]")
@@ -327,7 +325,7 @@ def test_a_mail_of_nothing_is_refused() -> None:
 def test_whatever_a_mail_is_made_of_not_all_of_it_is_left_out(lines: list[str]) -> None:
     text = "\n".join(lines)
     for way in ("context", "drop", "keep"):
-        found = quoting.separate(mark(text), subject="", quoted=way)
+        found = letter_text.separate(mark(text), subject="", quoted=way)
         assert bool(found.strip()) == bool(text.strip())
 
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.text.quoting import above_quotations, found_above, mark
+from hub.text.letter_text import above_quotations, found_above, mark
 from tests.support.families import each
 
 
