@@ -14,12 +14,10 @@ from hub.api.sentences import MOST_REFUSALS, by_field, refused_parts, table_refu
 from hub.api.view import View
 from hub.extraction.items import RedactionRule
 from hub.extraction.redaction import problem_of
-from hub.settings.agent_settings import AgentSettings
+from hub.settings.agent_settings import AgentSettings, ScheduleSettings, SlotTable, tables_of, unknown_tables
 from hub.settings.declared import declared_agent
 from hub.settings.problems import did_you_mean
-from hub.settings.schedule_settings import ScheduleSettings, SlotTable
 from hub.settings.settings import Settings
-from hub.settings.table_settings import tables_of, unknown_tables
 from hub.settings.values import Flag, Name, live
 from protocol.errors import ErrorCode, HubError
 from protocol.tables import TABLES, Tables

@@ -12,8 +12,8 @@ from hub.drain import Drain
 from hub.log import Log
 from hub.metrics import Metrics
 from hub.runs.clock_watch import ClockWatch
+from hub.settings.reload import SettingsWatch
 from hub.settings.settings import Settings
-from hub.settings.settings_watch import SettingsWatch
 from protocol.ids import BootId
 from storage.store import ObservedDatabase
 

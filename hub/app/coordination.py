@@ -34,7 +34,7 @@ from hub.links.roster import Roster
 from hub.openclaw import BadAddress, Fleet, GatewayAddress, GatewayConfig, GatewayState
 from hub.outbound.rules import OutboundRules
 from hub.runs.leases import Leadership
-from hub.settings.gateway_settings import GatewaySettings
+from hub.settings.agent_settings import GatewaySettings
 from hub.settings.reload import Commit, Unfit
 from hub.settings.secret import SecretMissing
 from hub.settings.settings import Settings

@@ -37,9 +37,9 @@ from hub.metrics import Metrics
 from hub.runs.asking import model_for
 from hub.runs.budget import Account, BudgetReached, Densities, Reservation
 from hub.runs.run_order import AgentConfig, extraction_config_of
+from hub.settings.agent_settings import tables_of
 from hub.settings.limit_settings import BudgetSettings
 from hub.settings.settings import Settings
-from hub.settings.table_settings import tables_of
 from storage.runs.model_calls import Spent
 
 _SECRET_BYTES: Final = 32

@@ -13,7 +13,7 @@ from hub.links.gate import Gate
 from hub.links.hosts import Hosts
 from hub.links.limits import PortLimits
 from hub.settings.agent_settings import ConnectorSettings
-from hub.settings.listen_settings import Listener
+from hub.settings.limit_settings import Listener
 from hub.settings.reload import Commit, Unfit
 from hub.settings.secret import SecretMissing
 from hub.settings.settings import Settings

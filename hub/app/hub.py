@@ -66,9 +66,9 @@ from hub.links.roster import (
 from hub.loop_lag import LoopLag
 from hub.runs.disk import Ballast, DiskGuard
 from hub.runs.dispatcher import Dispatcher
+from hub.settings.agent_settings import tables_of
 from hub.settings.reading import FileLines
 from hub.settings.settings import Settings
-from hub.settings.table_settings import tables_of
 from storage.devices import nodes
 
 # A failure of these services ends the process, and the next start recovers; others are restarted.

@@ -9,9 +9,8 @@ from urllib.parse import urlsplit
 from hub.links.hosts import Hosts, TrustedProxies
 from hub.links.limits import STRANGERS, STRANGERS_PER_NETWORK, LinkLimits, PortLimits
 from hub.links.upgrade import UpgradeRules
-from hub.settings.limit_settings import Limits
-from hub.settings.listen_settings import DeviceListener as DeviceSettings
-from hub.settings.listen_settings import Listener
+from hub.settings.limit_settings import DeviceListener as DeviceSettings
+from hub.settings.limit_settings import Limits, Listener
 
 # Connections over TCP that have not shown a good token, in all and of one address: each costs a socket and a
 # deadline, and an operator shows a token with the first request.

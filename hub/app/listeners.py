@@ -29,7 +29,7 @@ from hub.links.proof import HubKey
 from hub.links.roster import Roster
 from hub.log import Channel
 from hub.open_files import SPARE_FILES
-from hub.settings.listen_settings import Listen, Listener
+from hub.settings.limit_settings import Listen, Listener
 from hub.settings.settings import Settings
 from hub.settings.values import Address
 from protocol.errors import CodedError, ErrorCode

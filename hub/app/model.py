@@ -23,7 +23,6 @@ from hub.log import Channel
 from hub.metrics import Metrics
 from hub.outbound.rules import OutboundRules
 from hub.rounds import Turns
-from hub.settings.locate import KeyPath
 from hub.settings.model_settings import (
     EndpointAccess,
     LocalModelSettings,
@@ -31,6 +30,7 @@ from hub.settings.model_settings import (
     OpenAIModelSettings,
     TranscriptionSettings,
 )
+from hub.settings.problems import KeyPath
 from hub.settings.reload import Commit, Unfit
 from hub.settings.secret import SecretMissing, SecretRef
 from hub.settings.settings import Settings

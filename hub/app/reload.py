@@ -15,7 +15,6 @@ from hub.app.listeners import DEVICES, OPERATORS
 from hub.clock import now_ms
 from hub.links.roster import SharedRoots
 from hub.log import Channel
-from hub.settings.changes import Changes
 from hub.settings.declared import (
     declared_agents,
     declared_connectors,
@@ -23,11 +22,9 @@ from hub.settings.declared import (
     declared_templates,
 )
 from hub.settings.history import APPLIED, CHANGED, Revision
-from hub.settings.locate import KeyPath
-from hub.settings.problems import SettingsInvalid
-from hub.settings.reload import Commit, Parts, Prepare, Reloader, Remark, Unfit
+from hub.settings.problems import KeyPath, SettingsInvalid
+from hub.settings.reload import ACTOR, Changes, Commit, Parts, Prepare, Reloader, Remark, Unfit
 from hub.settings.settings import Settings
-from hub.settings.settings_watch import ACTOR
 from hub.settings.shared import Shared
 from hub.settings.values import Address
 from protocol.ids import NodeId

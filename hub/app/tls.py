@@ -9,7 +9,7 @@ from hub.api.door.certificates import Certificates, CertificateUnusable, Pair, l
 from hub.health.settings import Certificate
 from hub.log import Channel
 from hub.metrics import Metrics
-from hub.settings.listen_settings import Listen, TlsSettings
+from hub.settings.limit_settings import Listen, TlsSettings
 from hub.settings.reload import Commit, Unfit
 from hub.settings.settings import Settings
 

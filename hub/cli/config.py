@@ -17,8 +17,7 @@ from hub.cli.options import URL, FilePath, config_option, example, hub_option, j
 from hub.cli.talk import Responses, Talk, hub_command, setting_keys, talk
 
 if TYPE_CHECKING:
-    from hub.settings.locate import KeyPath
-    from hub.settings.problems import Problem
+    from hub.settings.problems import KeyPath, Problem
 
 
 PATH: Final = "/v1/config"
@@ -83,7 +82,7 @@ def set_(hub: Talk, assignments: tuple[str, ...], check: bool) -> Responses:
     As in limits.runs=40, agents.notes.priority=3, hub.name=home. KEY= removes the key from
     the file, so that its default applies. Comments and order stay.
     """
-    from hub.settings.origins import value_of
+    from hub.settings.problems import value_of
     from hub.settings.schema import is_text
 
     values: dict[str, Any] = {}

@@ -97,8 +97,7 @@ def serve(
     for early in (signal.SIGHUP, signal.SIGUSR1):  # they end a process that has no handlers yet
         signal.signal(early, signal.SIG_IGN)
     gc.disable()  # until the hub is ready: collections during imports take a quarter of the start
-    from hub.settings.origins import NotAnOverride, on_command_line
-    from hub.settings.problems import SettingsInvalid
+    from hub.settings.problems import NotAnOverride, SettingsInvalid, on_command_line
     from hub.settings.settings_file import SettingsFile, open_settings
 
     try:

@@ -230,7 +230,7 @@ def _agent(settings: "Settings", name: str, user: str | None) -> "AgentSettings"
 def _documents(gold: Path, settings: "Settings") -> tuple[list["GoldDocument"], str]:
     """Return the documents of a gold file and its digest. Print its problems and exit if it has any."""
     from hub.extraction.gold import BadGold, gold_digest, read_gold
-    from hub.settings.table_settings import tables_of
+    from hub.settings.agent_settings import tables_of
 
     data = gold.read_bytes()
     try:
@@ -297,8 +297,8 @@ def _declared(settings: "Settings", agent: "AgentSettings", *, prompt: str | Non
     import msgspec
 
     from hub.agents.prompts import rendered, variables_of
-    from hub.settings.agent_findings import setup_in
     from hub.settings.declared import declared_agent, declared_templates
+    from hub.settings.findings import setup_in
 
     declared = declared_agent(
         agent, run_wall_s=settings.limits.run_wall_s, patterns=settings.redaction.patterns

@@ -1,11 +1,20 @@
-"""Tables ``[[agents]]``, ``[[templates]]`` and ``[[connectors]]`` of hub.toml: agents and what they read."""
+"""Tables ``[[agents]]``, ``[[templates]]`` and ``[[connectors]]`` of hub.toml: agents and what they read.
+
+Keys ``schedule`` and ``slots`` of an agent in hub.toml: when it runs, and when it is woken.
+
+``[[gateways]]``: OpenClaw gateways of the hub; ``[coordination]``: messages and questions of agents.
+
+Tables ``[[tables]]`` of hub.toml: tables of a device beside the built-in ones, without a line of code.
+"""
 
 import json
-from collections.abc import Sequence
-from datetime import timedelta
+import re
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path as FilePath
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -19,14 +28,204 @@ from pydantic import (
 )
 
 from hub.agents.schemas import document
+from hub.outbound.rules import is_this_machine
 from hub.printable import spelled
+from hub.schedules.cron import BadSchedule, parse_cron
+from hub.schedules.second_reading import check_reading
 from hub.schedules.trigger import Trigger, trigger_of
-from hub.settings.schedule_settings import ScheduleSettings, SlotTable, TriggerTable
+from hub.settings.problems import did_you_mean
 from hub.settings.secret import SecretRef
-from hub.settings.values import REQUIRED, Flag, Name, Table, TimeZone, Usd, accepted, live, refusal, shaped
+from hub.settings.values import (
+    REQUIRED,
+    WEEK_S,
+    YEAR_S,
+    Delay,
+    Flag,
+    Instant,
+    Name,
+    Seconds,
+    Table,
+    TimeZone,
+    Usd,
+    accepted,
+    live,
+    refusal,
+    shaped,
+)
 from protocol.configs import BadConfig, check_key, text_of, type_of
 from protocol.coordination import lock_names
 from protocol.requirements import CAPABILITY, parse_requirement, parse_version
+from protocol.tables import (
+    MAX_TEXT_CHARS,
+    MAX_TITLE_CHARS,
+    MOST_FIELDS,
+    MOST_TABLES,
+    REFERENCES,
+    Column,
+    DeviceTable,
+    Kind,
+    Tables,
+    tables_with,
+)
+
+# The top of the hour is the most common time; without jitter, all runs would start at once.
+TOP_OF_HOUR_JITTER_S = 120.0
+CRON = r"^\s*(@[a-z]+|\S+(\s+\S+){4})\s*$"
+TriggerKind = Literal["cron", "every", "at"]
+
+
+def _cron(text: str) -> str:
+    try:
+        check_reading(parse_cron(text))
+    except BadSchedule as error:
+        raise refusal("schedule", error.message, hint=error.hint) from error
+    return text
+
+
+# Five fields, or a name such as @daily.
+Cron = Annotated[str, AfterValidator(_cron), shaped(CRON, "0 7 * * 1-5", "@hourly")]
+
+
+def _as_table(value: object) -> object:
+    """Convert the short form, ``schedule = "0 9 * * 1-5"``, to its table."""
+    if isinstance(value, str):
+        return {"cron": value}
+    if not isinstance(value, dict):
+        hint = 'as in "0 9 * * 1-5" or { every_s = 900 }'
+        raise refusal("schedule", "a cron expression or a table is expected", hint=hint)
+    return value
+
+
+class TriggerTable(Table):
+    """Trigger: either *cron*, *every_s* or *at*, and how its fires are handled."""
+
+    cron: Cron | None = live(None, 'minute hour day month weekday, as in "0 9 * * 1-5".')
+    every_s: Annotated[float, Field(strict=True, allow_inf_nan=False, ge=5, le=YEAR_S)] | None = live(
+        None, "Seconds between fires."
+    )
+    at: Instant | None = live(None, "Time of the only fire.")
+    overlap: Literal["skip", "queue_one", "queue_all", "cancel_running", "allow"] = live(
+        "skip", "What a fire does while the previous run has not ended."
+    )
+    catch_up: Literal["latest", "earliest", "all", "none"] = live(
+        "latest", "Missed fires that are caught up."
+    )
+    catch_up_window_s: Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0, le=YEAR_S)] | None = (
+        live(None, "Maximum age of a missed fire that is caught up; by default any age.")
+    )
+    max_catch_up: Annotated[int, Field(strict=True, ge=1, le=1_000)] = live(
+        10, 'Maximum number of runs with catch_up = "all".'
+    )
+    jitter_s: Delay | None = live(
+        None, "Random delay of each run, up to this; by default 120 at the top of an hour, else 0."
+    )
+    exact: Flag = live(False, "No default jitter.")
+
+    @model_validator(mode="after")
+    def _fires_in_one_way(self) -> Self:
+        given = [key for key in ("cron", "every_s", "at") if getattr(self, key) is not None]
+        if len(given) > 1:
+            raise refusal("schedule", f"there is {given[0]} already", key=given[1], hint="keep one of them")
+        if not given:
+            raise refusal("schedule", "when it fires is missing", hint="give one of cron, every_s and at")
+        return self
+
+    @model_validator(mode="after")
+    def _catches_up_what_it_can(self) -> Self:
+        window = self.catch_up_window_s
+        if self.catch_up == "all" and window is None:
+            hint = "give catch_up_window_s too"
+            raise refusal("schedule", "how old a fire may be is missing", key="catch_up", hint=hint)
+        if self.catch_up == "none" and window is not None:
+            hint = 'leave it out, or write catch_up = "latest"'
+            raise refusal("schedule", "nothing is caught up", key="catch_up_window_s", hint=hint)
+        return self
+
+    @model_validator(mode="after")
+    def _is_exact_or_has_jitter(self) -> Self:
+        if self.exact and self.jitter_s:
+            raise refusal(
+                "schedule", "exact and jitter_s exclude each other", key="exact", hint="keep one of them"
+            )
+        return self
+
+    def warnings(self, now: datetime) -> Iterator[tuple[str, str, str]]:
+        """Yield key, message and hint of settings that are probably unintended, as of *now*."""
+        if self.cron is not None and (warning := parse_cron(self.cron).warning):
+            yield "cron", warning, ""
+        if self.at is not None and self.at <= now:
+            yield "at", "is in the past and will not fire", ""
+        if self.catch_up == "all" and self.overlap not in ("queue_all", "allow"):
+            message = f'with overlap = "{self.overlap}" one run replaces all missed fires'
+            yield "catch_up", message, 'write overlap = "queue_all" too, for a run for each fire'
+
+    @property
+    def kind(self) -> TriggerKind:
+        """Kind of the trigger."""
+        if self.cron is not None:
+            return "cron"
+        return "every" if self.every_s is not None else "at"
+
+    @property
+    def jitter(self) -> float:
+        """Seconds over which its runs are spread; by default only at the top of the hour."""
+        if self.jitter_s is not None:
+            return self.jitter_s
+        return TOP_OF_HOUR_JITTER_S if not self.exact and _is_top_of_hour(self.cron or "") else 0.0
+
+
+class ScheduleTable(TriggerTable):
+    """Schedule of an agent's runs."""
+
+    start_deadline_s: Seconds | None = live(
+        None, "A run that has not started this long after its fire is cancelled."
+    )
+    run_timeout_s: Seconds | None = live(None, "Time limit of a run; by default run_wall_s of [limits].")
+    max_attempts: Annotated[int, Field(strict=True, ge=1, le=20)] = live(
+        5, "Maximum number of attempts of a run."
+    )
+    pause_after_failures: Annotated[int, Field(strict=True, ge=0, le=1_000)] = live(
+        5, "Consecutive failures after which the schedule pauses; 0: never."
+    )
+    on_first_connect: Flag = live(
+        False, "Also start a run when the device first connects, if the agent has never run."
+    )
+
+
+class SlotTable(TriggerTable):
+    """Slot of an agent's calendar: when its device is asked to wake it, and when the slot ends."""
+
+    label: Annotated[str, StringConstraints(min_length=1, max_length=255)] = live(
+        REQUIRED, "Unique label of the slot among the agent's slots."
+    )
+    duration_s: Annotated[float, Field(strict=True, allow_inf_nan=False, ge=10, le=WEEK_S)] = live(
+        REQUIRED, "Length of the slot; an agent that does not answer before its end is not woken."
+    )
+
+    @model_validator(mode="after")
+    def _is_caught_up_within_itself(self) -> Self:
+        window = self.catch_up_window_s
+        if window is not None and window > self.duration_s:
+            hint = "leave it out: a slot is caught up until it ends"
+            raise refusal("slot", "the slot is over by then", key="catch_up_window_s", hint=hint)
+        return self
+
+    @property
+    def jitter(self) -> float:
+        """Seconds over which its wakes are spread; by default 0."""
+        return self.jitter_s or 0.0
+
+
+ScheduleSettings = Annotated[
+    ScheduleTable, BeforeValidator(_as_table, json_schema_input_type=Cron | ScheduleTable)
+]
+
+
+def _is_top_of_hour(cron: str) -> bool:
+    """Return True if a cron expression fires at minute 0 of many hours, like most others."""
+    fields = cron.split()
+    return cron == "@hourly" or (len(fields) == 5 and fields[0] == "0" and fields[1].startswith("*"))
+
 
 # Of one config in the file; over the API, [limits] capability_config_bytes applies.
 CAPABILITY_CONFIG_BYTES: Final = 16 * 1024
@@ -357,3 +556,189 @@ class ConnectorSettings(Table):
 
 
 Connectors = Annotated[tuple[ConnectorSettings, ...], Field(max_length=MOST_CONNECTORS)]
+
+
+MOST: Final = 100  # each needs up to two sockets, and memory
+
+_REMOTE_ID: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_AS_IN: Final = 'as in "wss://gateway.example" or "ws://127.0.0.1:18789"'
+_TOKEN_APART: Final = 'write the token in a key of its own: token = { file = "PATH" }'
+
+
+def _gateway_address(url: str) -> str:
+    parts = _parts(url, "not the address of a gateway", _AS_IN)
+    if parts.scheme not in ("ws", "wss") or not parts.host:
+        raise refusal("url", "not the address of a gateway", hint=_AS_IN)
+    if parts.has_more:
+        raise refusal("url", "an address has no user, query or fragment in it", hint=_TOKEN_APART)
+    if parts.scheme == "ws" and not is_this_machine(parts.host):
+        message = "token and messages would cross the network unencrypted"
+        raise refusal("not_encrypted", message, hint="use wss, or a gateway on this machine")
+    return url
+
+
+def _reply_address(url: str) -> str:
+    as_in = 'as in "https://hub.example"'
+    parts = _parts(url, "not the address of this hub", as_in)
+    if parts.scheme not in ("http", "https") or not parts.host:
+        raise refusal("url", "not the address of this hub", hint=as_in)
+    if parts.has_more:
+        message = "an address has no user, query or fragment in it"
+        raise refusal("url", message, hint="agents show a token of their own: hub agents token")
+    if parts.scheme == "http" and not is_this_machine(parts.host):
+        message = "agents' tokens would cross the network unencrypted"
+        raise refusal("not_encrypted", message, hint="use https, or let agents answer in their chat")
+    return url.rstrip("/")
+
+
+class _Parts(NamedTuple):
+    scheme: str
+    host: str
+    has_more: bool
+
+
+def _parts(url: str, wrong: str, hint: str) -> _Parts:
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port  # reading the port validates it
+        host.encode("idna")
+    except ValueError as error:  # includes UnicodeError
+        raise refusal("url", wrong, hint=hint) from error
+    has_more = bool(parts.query or parts.fragment or "@" in parts.netloc)
+    return _Parts(parts.scheme, host, has_more)
+
+
+def _remote_id(id: str) -> str:
+    if not _REMOTE_ID.fullmatch(id):
+        message = "not the id of an agent at a gateway"
+        raise refusal("remote_id", message, hint="small letters, digits, - and _, at most 64 of them")
+    return id
+
+
+RemoteId = Annotated[str, AfterValidator(_remote_id)]
+Url = Annotated[str, StringConstraints(min_length=1, max_length=2_000)]
+
+
+class GatewaySettings(Table):
+    """Settings of a gateway."""
+
+    name: Name = live(REQUIRED, "Name.")
+    url: Annotated[
+        Url,
+        AfterValidator(_gateway_address),
+        shaped(r"^wss?://[^/?#@ ]+[^?#@ ]*$", "wss://gateway.example", "ws://127.0.0.1:18789"),
+    ] = live(REQUIRED, "URL: wss://, or ws:// on this machine.")
+    token: SecretRef | None = live(None, "Token, if the gateway requires one.")
+    user: Name = live("owner", "Owner of the gateway, its boards and its agents; a new name creates a user.")
+    main_agent: RemoteId | None = live(
+        None, "Agent at the gateway that talks with people; by default the hub creates one."
+    )
+    device_identity: Flag | None = live(
+        None, "Authenticate with a key that is approved at the gateway once; the default for other machines."
+    )
+
+
+Gateways = Annotated[tuple[GatewaySettings, ...], Field(max_length=MOST)]
+
+
+class CoordinationSettings(Table):
+    """``[coordination]``: messages between agents, and questions to people."""
+
+    reply_url: (
+        Annotated[
+            Url,
+            AfterValidator(_reply_address),
+            shaped(r"^https?://[^/?#@ ]+[^?#@ ]*$", "https://hub.example"),
+        ]
+        | None
+    ) = live(
+        None,
+        "URL of the operator listener for replies of agents; by default they reply in their chat.",
+    )
+    message_expires_s: Seconds = live(86_400.0, "Age after which a message that was not delivered expires.")
+    question_expires_s: Seconds = live(604_800.0, "Age after which a question to a person expires.")
+
+
+_KINDS: Final = {
+    "text": Kind.TEXT,
+    "number": Kind.NUMBER,
+    "date": Kind.EPOCH_MS,
+    "boolean": Kind.FLAG,
+    "list": Kind.NAMES,
+}
+_DEFAULT_CHARS: Final = 2_000
+
+_Name = Annotated[
+    str, StringConstraints(min_length=1, max_length=100), shaped("^[a-z][A-Za-z0-9]{0,39}$", "contacts")
+]
+
+
+class FieldSettings(Table):
+    """Field of a table."""
+
+    name: _Name = live(REQUIRED, "Name, a small letter first: letters and digits.")
+    type: Literal["text", "number", "date", "boolean", "list"] = live(
+        "text", "Type; a date may have a time of day, and a list has texts."
+    )
+    description: str = live("", "Meaning, for the model and for people.")
+    required: Flag = live(False, "Leave out records without it.")
+    choices: Annotated[tuple[str, ...], Field(min_length=1)] | None = live(
+        None, "The only values of a text, if it has some."
+    )
+    max_length: Annotated[int, Field(strict=True, ge=1, le=MAX_TEXT_CHARS)] | None = live(
+        None, "Most characters of a text, or of each text of a list; by default 2000, 500 of a name of a row."
+    )
+
+
+class TableSettings(Table):
+    """Table of a device, which agents may name in *data_types*."""
+
+    name: _Name = live(REQUIRED, 'Name, as in "contacts".')
+    description: str = live(REQUIRED, "What a row is, for the model and for people.")
+    fields: Annotated[tuple[FieldSettings, ...], Field(min_length=1, max_length=MOST_FIELDS)] = live(
+        REQUIRED, "What a row has."
+    )
+    key: Annotated[tuple[str, ...], Field(min_length=1, max_length=MOST_FIELDS)] = live(
+        REQUIRED, "Fields that make two rows the same; the first one is a text that names a row."
+    )
+    needs: Annotated[tuple[str, ...], Field(max_length=MOST_FIELDS)] = live(
+        (), "What an approval needs: fields, or project or task, which the owner chooses."
+    )
+
+    @property
+    def declaration(self) -> DeviceTable:
+        """The table as all parts of the hub and its devices know it."""
+        title = self.key[0]
+        columns = [
+            Column(
+                name=field.name,
+                kind=_KINDS[field.type],
+                required=field.required or field.name == title,
+                required_to_approve=field.name in self.needs,
+                choices=field.choices or (),
+                max_length=field.max_length or (MAX_TITLE_CHARS if field.name == title else _DEFAULT_CHARS),
+                about=field.description,
+            )
+            for field in self.fields
+        ]
+        columns += [REFERENCES[name] for name in dict.fromkeys(self.needs) if name in REFERENCES]
+        return DeviceTable(
+            name=self.name, about=self.description, title=title, key=self.key, fields=tuple(columns)
+        )
+
+
+DeclaredTables = Annotated[tuple[TableSettings, ...], Field(max_length=MOST_TABLES)]
+
+
+def tables_of(declared: Sequence[TableSettings]) -> Tables:
+    """Return the built-in tables and those that are declared."""
+    return tables_with(tuple(table.declaration for table in declared))
+
+
+def unknown_tables(names: Collection[str], tables: Collection[str]) -> Iterator[tuple[int, tuple[str, str]]]:
+    """Yield the place of each name that no table has, with a message and a hint."""
+    for place, name in enumerate(names):
+        if name not in tables:
+            near = did_you_mean(name, tables)
+            hint = near or f"there are {', '.join(tables)}; declare others in [[tables]]"
+            yield place, (f"there is no table {name!r}", hint)

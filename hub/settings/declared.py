@@ -12,9 +12,11 @@ from hub.settings.agent_settings import (
     AgentSettings,
     CapabilitySettings,
     ConnectorSettings,
+    ScheduleTable,
+    SlotTable,
     TemplateSettings,
+    TriggerTable,
 )
-from hub.settings.schedule_settings import ScheduleTable, SlotTable, TriggerTable
 from hub.settings.settings import Settings
 from protocol.agent_status import kind_of
 from protocol.configs import type_of

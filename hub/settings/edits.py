@@ -10,10 +10,8 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import InlineTable
 
-from hub.settings.locate import KeyPath, Located, document, value_at
-from hub.settings.origins import Places
-from hub.settings.problems import Problem, Severity, spell
-from hub.settings.removed_keys import removed_value
+from hub.settings.findings import removed_value
+from hub.settings.problems import KeyPath, Located, Places, Problem, Severity, document, spell, value_at
 from hub.settings.schema import tables_at
 from hub.settings.shared import SHARED, Shared
 from protocol.errors import ErrorCode, HubError

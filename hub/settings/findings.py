@@ -1,29 +1,42 @@
 """Checks of hub.toml beyond the types of its values: unexpected consequences, secrets and certificates.
 
 Some checks work on any document, the others only on a valid one.
+
+Checks of hub.toml that compare its tables, templates, agents and connectors with each other.
+
+Removed limits of hub.toml, which are answered with a warning.
 """
 
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ValidationError
+
+from hub.settings.agent_settings import AgentSettings
+from hub.settings.problems import KeyPath, Problem, Reporter, did_you_mean, sentence
+from hub.settings.settings import Settings
+from protocol.tables import REFERENCES, problems_in
+
+if TYPE_CHECKING:  # their dependencies are imported only if templates or agents need a check
+    from storage.agents.agent_snapshot import Setup
+    from storage.agents.declared_agents import DeclaredAgent
+    from storage.agents.templates import WrittenTemplate
+
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from datetime import datetime
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
-
-from pydantic import BaseModel, ValidationError
 
 from hub import open_files
 from hub.open_files import SPARE_FILES
 from hub.outbound.rules import AddressRefused, OutboundRules
-from hub.settings.agent_findings import found_in_agents, found_in_connectors, found_in_tables
-from hub.settings.cluster_settings import ClusterSettings
-from hub.settings.listen_settings import TlsSettings
-from hub.settings.locate import KeyPath, value_at
+from hub.settings.agent_settings import TriggerTable, unknown_tables
+from hub.settings.limit_settings import ClusterSettings, TlsSettings
 from hub.settings.model_settings import ModelSettings, OpenAIModelSettings
-from hub.settings.origins import Places
-from hub.settings.problems import Problem, Reporter, did_you_mean, is_secret_like
-from hub.settings.schedule_settings import TriggerTable
+from hub.settings.problems import Places, is_secret_like, value_at
 from hub.settings.secret import (
     IN_THE_OPEN,
     REFER_TO_IT,
@@ -31,9 +44,190 @@ from hub.settings.secret import (
     SecretRef,
     is_open_to_others,
 )
-from hub.settings.settings import IN_MEMORY, Settings, StorageSettings
-from hub.settings.table_settings import unknown_tables
+from hub.settings.settings import IN_MEMORY, StorageSettings
 from protocol.tables import TABLES
+
+
+def found_in_agents(settings: Settings, report: Reporter) -> Iterator[Problem]:
+    """Yield problems of unusable templates, and of agents that do not fit their template."""
+    if not settings.templates and not any(
+        agent.template is not None or "{{" in (agent.prompt or "") or _may_miss_something(agent)
+        for agent in settings.agents
+    ):
+        return
+    from hub.settings.declared import written_template
+
+    usable: dict[str, WrittenTemplate] = {}
+    for number, template in enumerate(settings.templates):
+        written = written_template(template)
+        wrong = list(_wrong_in(written))
+        for key, message in wrong:
+            yield report.error(("templates", number, key), message)
+        if not wrong:
+            usable[template.name] = written
+    yield from _found_in_setups(settings, usable, report)
+
+
+def _may_miss_something(agent: AgentSettings) -> bool:
+    """Return True if a schedule, slots or a push of the agent may lack a setting."""
+    has_source = agent.paths is not None or agent.connector is not None
+    is_complete = bool(agent.device and has_source and agent.data_types and agent.prompt)
+    return not is_complete and bool(agent.schedule or agent.slots or agent.push)
+
+
+def setup_in(agent: "DeclaredAgent", templates: "Mapping[str, WrittenTemplate]") -> "Setup":
+    """Return the configuration of an agent of hub.toml, completed by that of its template."""
+    from storage.agents.agent_snapshot import Setup
+
+    return Setup(
+        name=agent.name,
+        user=agent.user_name or "",
+        device=agent.device_name or "",
+        timezone=agent.timezone,
+        data_types=agent.data_types,
+        prompt=agent.prompt,
+        template=None if agent.template is None else templates.get(agent.template),
+        configs={one.key: one.value for one in agent.config},
+        paths=agent.paths,
+        mailbox=agent.mailbox,
+        has_schedule=agent.schedule is not None,
+        has_slots=bool(agent.slots),
+    )
+
+
+def _wrong_in(template: "WrittenTemplate") -> Iterator[tuple[str, str]]:
+    """Yield each faulty key of a template with its problem."""
+    from hub.agents.prompts import problems_in
+    from hub.agents.schemas import BadSchema, check_schema
+
+    try:
+        check_schema(template.configuration_schema, template.default_configuration)
+    except BadSchema as error:
+        key, _, message = str(error).partition(": ")
+        yield key, message
+    for wrong in problems_in(template.prompt_template or "", None):
+        yield "prompt", wrong
+
+
+def _found_in_setups(
+    settings: Settings, templates: "Mapping[str, WrittenTemplate]", report: Reporter
+) -> Iterator[Problem]:
+    from hub.agents.schemas import problems_of
+    from hub.settings.declared import declared_agent
+
+    declared = {template.name for template in settings.templates}
+    for number, agent in enumerate(settings.agents):
+        if agent.template is not None and agent.template not in declared:
+            message = "no template of this file has this name"
+            hint = "create it over the API first: hub templates put"
+            yield report.warning(("agents", number, "template"), message, hint)
+        elif agent.template is None or agent.template in templates:
+            row = declared_agent(
+                agent, run_wall_s=settings.limits.run_wall_s, patterns=settings.redaction.patterns
+            )
+            for wrong in problems_of(setup_in(row, templates)):
+                key, sign, message = wrong.partition(": ")
+                if sign and getattr(agent, key, None):
+                    yield report.error(("agents", number, key), message)
+                else:
+                    yield report.error(("agents", number, "name"), wrong.removeprefix("prompt: "))
+
+
+def found_in_tables(settings: Settings, report: Reporter) -> Iterator[Problem]:
+    """Yield the problems of declared tables."""
+    names: set[str] = set()
+    for number, table in enumerate(settings.tables):
+        for key, message in problems_in(table.declaration):
+            path = [int(part) if part.isdigit() else part for part in key.split(".")]
+            yield report.error(("tables", number, *path), message)
+        if table.name.lower() in names:
+            message = "another table has this name"
+            yield report.error(("tables", number, "name"), message, "case does not make a difference")
+        names.add(table.name.lower())
+        fields = [field.name for field in table.fields]
+        for place, name in enumerate(table.needs):
+            if name not in fields and name not in REFERENCES:
+                near = did_you_mean(name, fields)
+                hint = near or f"a field of the table is expected, or {' or '.join(REFERENCES)}"
+                yield report.error(("tables", number, "needs", place), f"there is no field {name!r}", hint)
+
+
+def found_in_connectors(settings: Settings, report: Reporter) -> Iterator[Problem]:
+    """Yield problems of unknown providers, refused settings or filters, and missing connectors."""
+    if not settings.connectors and not any(agent.connector for agent in settings.agents):
+        return
+    # Imported here: most settings have no connectors.
+    from hub.connectors.connector import Auth, ConnectorClass, UnknownProvider, find
+
+    kinds: dict[str, ConnectorClass] = {}
+    for number, one in enumerate(settings.connectors):
+        whole: KeyPath = ("connectors", number)
+        try:
+            kind = kinds[one.name] = find(one.provider, settings.plugins.connectors)
+        except UnknownProvider as error:
+            # A broken plug-in must not prevent the hub's start.
+            problem = report.warning if error.is_broken else report.error
+            yield problem((*whole, "provider"), str(error), error.hint)
+            continue
+        yield from _not_taken(kind.settings_model, one.settings, (*whole, "settings"), report)
+        if kind.auth is Auth.SECRET and one.secret is None:
+            hint = 'write secret = { file = "PATH" } or { env = "NAME" }'
+            yield report.error(whole, f"{one.provider} requires a secret", hint)
+        if one.provider == "webhook" and settings.listen.webhooks is None:
+            yield report.error(
+                whole, "there is no listener for webhooks", "write [listen.webhooks] with an address"
+            )
+    yield from _found_in_agents(settings, kinds, report)
+
+
+def _found_in_agents(settings: Settings, kinds: Mapping[str, Any], report: Reporter) -> Iterator[Problem]:
+    declared = {one.name: one for one in settings.connectors}
+    read_by: dict[str, str] = {}
+    for number, agent in enumerate(settings.agents):
+        if agent.connector is None:
+            continue
+        key: KeyPath = ("agents", number, "connector")
+        connector = declared.get(agent.connector)
+        if connector is None or connector.user != agent.user:
+            his = [one.name for one in settings.connectors if one.user == agent.user]
+            near = did_you_mean(agent.connector, his)
+            yield report.error(
+                key, f"there is no connector {agent.connector!r}", near or "write it in [[connectors]]"
+            )
+            continue
+        if connector.provider == "webhook" and agent.connector in read_by:
+            message = f"the agent {read_by[agent.connector]!r} reads this webhook already"
+            hint = "a webhook has one agent: give the other agent a webhook of its own"
+            yield report.error(key, message, hint)
+        read_by.setdefault(agent.connector, agent.name)
+        kind = kinds.get(agent.connector)
+        if kind is None:
+            continue
+        yield from _not_taken(kind.filter_model, agent.filter, ("agents", number, "filter"), report)
+        if kind.needs_model and settings.model is None:
+            message = "there is no model that could read its messages"
+            yield report.error(key, message, "write [model]; what a mailbox brings is prose")
+        if agent.push and not kind.can_push and connector.provider != "webhook":
+            message = f"{connector.provider} cannot notify of new messages"
+            yield report.error(("agents", number, "push"), message, "leave it out; a schedule reads it")
+
+
+def _not_taken(
+    model: type[BaseModel], given: Mapping[str, Any], whole: KeyPath, report: Reporter
+) -> Iterator[Problem]:
+    try:
+        model.model_validate(given)
+    except ValidationError as error:
+        for found in error.errors(include_url=False):
+            context = found.get("ctx", {})
+            what = sentence(found["type"], found["msg"], found["input"], context)
+            path: KeyPath = (*whole, *found["loc"])
+            hint = what.hint
+            if found["type"] == "extra_forbidden" and not hint:
+                hint = did_you_mean(str(found["loc"][-1]), model.model_fields)
+                hint = hint or f"known are {', '.join(model.model_fields)}"
+            yield report.error(path, what.message, hint)
+
 
 _Table = TypeVar("_Table", bound=BaseModel)
 
@@ -371,3 +565,122 @@ def _strings(value: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]
         case list():
             for number, inner in enumerate(value):
                 yield from _strings(inner, (*path, number))
+
+
+# Former keys of [limits], with the value that the hub always uses: a constant in the code that uses it.
+REMOVED: Final[Mapping[str, float | str]] = {
+    "handshake_timeout_s": 5.0,
+    "hello_timeout_s": 10.0,
+    "hello_bytes": 16_384,
+    "message_bytes": 1_048_576,
+    "message_fragments": 4_096,
+    "strangers": 256,
+    "strangers_per_network": "half of connections_per_network, at least 16",
+    "new_connections_at_once": "twice new_connections_per_s",
+    "spare_files": 256,
+    "auth_window_s": 60.0,
+    "auth_wait_s": 300.0,
+    "auth_wait_most_s": 3_600.0,
+    "pairing_ttl_s": 600.0,
+    "pairings": 50,
+    "pairings_per_network": 3,
+    "key_rotation_wait_s": 60.0,
+    "takeovers": 6,
+    "takeover_window_s": 60.0,
+    "takeover_wait_s": 300.0,
+    "outgoing_bytes": 1_048_576,
+    "outgoing_frames": 1_024,
+    "pending_calls": 256,
+    "write_timeout_s": 10.0,
+    "call_timeout_s": 30.0,
+    "wake_answer_s": 60.0,
+    "call_sends": 5,
+    "posted_waiting": 1_000,
+    "posts_at_once": 32,
+    "webhook_connections": 128,
+    "webhook_connections_per_network": 64,
+    "waiting_runs_per_device": 1_000,
+    "waiting_runs_per_schedule": 100,
+    "waiting_manual_runs": 20,
+    "waiting_manual_runs_per_device": 100,
+    "agents": 10_000,
+    "templates": 200,
+    "run_context_bytes": 16_384,
+    "capabilities_per_agent": 256,
+    "capability_config_bytes": 16_384,
+    "checkpoints_per_agent": 16,
+    "checkpoint_bytes": 65_536,
+    "waiting_requests": 16,
+    "device_events": 256,
+    "metric_series_per_agent": 50,
+    "metric_series": 2_000,
+    "metric_reports_at_once": 50,
+    "metric_reports_per_s": 5.0,
+    "metric_points": 2_000,
+    "metric_buckets": 100_000,
+    "config_keys": 256,
+    "config_value_bytes": 65_536,
+    "config_bytes": 262_144,
+    "resource_usage_bytes": 4_096,
+    "locks_per_user": 1_000,
+    "lock_waits": 100,
+    "lock_waits_per_device": 16,
+    "cancel_grace_s": 30.0,
+    "paused_days": 7,
+    "operator_body_bytes": 1_048_576,
+    "device_tokens": 20_000,
+    "device_tokens_per_user": 5_000,
+    "operator_tokens": 100,
+    "operator_tokens_per_user": 25,
+    "operator_token_days": 90,
+    "agent_tokens_per_agent": 16,
+    "agent_token_days": 90,
+    "boards_per_user": 1_000,
+    "members_per_board": 64,
+    "memory_items_per_board": 10_000,
+    "memory_bytes": 65_536,
+    "open_messages_per_user": 10_000,
+    "agent_message_bytes": 32_768,
+    "boards_per_broadcast": 1_000,
+    "open_questions_per_user": 200,
+    "soul_bytes": 262_144,
+    "soul_versions": 200,
+    "users": 1_000,
+    "invitations": 100,
+    "invitations_per_user": 25,
+    "invitation_ttl_s": 600.0,
+    "wrong_codes": 5,
+    "wrong_code_window_s": 600.0,
+    "wrong_code_wait_s": 600.0,
+    "operator_body_timeout_s": 30.0,
+    "operator_connections_per_network": "a quarter of operator_connections",
+    "operator_strangers": 64,
+    "operator_strangers_per_network": 16,
+    "operator_new_connections_at_once": "as many as operator_connections",
+    "operator_new_connections_per_s": "as many as operator_connections",
+    "operator_head_timeout_s": 5.0,
+    "log_entries": 2_000,
+    "log_queue": 8_192,
+    "log_repeats": 10,
+}
+
+
+def removed_value(path: KeyPath) -> str:
+    """Return the value that the hub uses in place of a removed key; empty for any other key."""
+    match path:
+        case ("limits", str(name)) if name in REMOVED:
+            value = REMOVED[name]
+            return value if isinstance(value, str) else f"{value:_.15g}"
+        case _:
+            return ""
+
+
+def drop_removed(doc: dict[str, Any]) -> list[KeyPath]:
+    """Delete the removed keys in *doc* itself, and return them."""
+    table = doc.get("limits")
+    if not isinstance(table, dict):
+        return []
+    found: list[KeyPath] = [("limits", name) for name in table if name in REMOVED]
+    if found:
+        doc["limits"] = {name: value for name, value in table.items() if name not in REMOVED}
+    return found

@@ -1,10 +1,47 @@
-"""``[limits]``, ``[budget]``, ``[retention]``, ``[audit]``, ``[backup]``: how much the hub uses and keeps."""
+"""``[limits]``, ``[budget]``, ``[retention]``, ``[audit]``, ``[backup]``: how much the hub uses and keeps.
 
-from typing import Annotated, Final
+``[cluster]``: this hub as one of several on a database.
 
-from pydantic import Field
+``[listen]``: listeners for devices, operators and webhooks.
+"""
 
-from hub.settings.values import Days, Delay, Flag, Scope, Seconds, Table, Usd, Whole, live, reconnect, restart
+import os
+from collections.abc import Iterator, Mapping
+from ipaddress import ip_network
+from typing import Annotated, Final, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    Tag,
+    model_validator,
+)
+
+from hub.settings.secret import IN_THE_OPEN, REFER_TO_IT, SecretMissing, SecretRef
+from hub.settings.values import (
+    REQUIRED,
+    Address,
+    Days,
+    Delay,
+    Flag,
+    Name,
+    Scope,
+    Seconds,
+    SettingsPath,
+    Table,
+    Usd,
+    Whole,
+    live,
+    reconnect,
+    refusal,
+    restart,
+    shaped,
+)
 
 NANOS: Final = 1_000_000_000  # of a US dollar
 KIB, MIB = 1024, 1024 * 1024
@@ -152,3 +189,212 @@ class BackupSettings(Table):
     daily: Flag = live(True, "Make a backup every day, if the database is a file of this hub.")
     keep_days: Whole = live(7, "Number of days whose newest backup is kept.")
     keep_weeks: Whole = live(4, "Number of weeks whose newest backup is kept.")
+
+
+_SCHEMES: Final = ("nats", "tls")
+
+
+def _fault_of(url: str) -> str | None:
+    """Return what is wrong with the address of a bus, or None."""
+    try:
+        parts = urlsplit(url)
+        is_right = parts.scheme in _SCHEMES and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        is_right = False
+    if not is_right or parts.path.strip("/") or parts.query:
+        return "not the address of a NATS server"
+    return None
+
+
+def _bus_url(url: str) -> str:
+    if (fault := _fault_of(url)) is not None:
+        raise refusal("bus", fault, hint='as in "nats://10.0.0.5:4222", or "tls://..." with TLS')
+    if "@" in url:
+        raise refusal("literal_secret", IN_THE_OPEN, hint=REFER_TO_IT)
+    return url
+
+
+BusUrl = Annotated[str, AfterValidator(_bus_url), shaped("^(nats|tls)://", "nats://10.0.0.5:4222")]
+
+
+def _node_address(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        is_right = parts.scheme in ("ws", "wss") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        is_right = False
+    if not is_right or parts.path.strip("/") or parts.query or parts.fragment or "@" in url:
+        raise refusal("address", "not the address of a hub", hint='as in "wss://a.example:8770"')
+    return url
+
+
+NodeAddress = Annotated[
+    str,
+    StringConstraints(max_length=300),
+    AfterValidator(_node_address),
+    shaped("^wss?://[^/?#@ ]+/?$", "wss://a.example:8770"),
+]
+
+
+def _kind(value: object) -> str | None:
+    if value is None:
+        return None
+    return "reference" if isinstance(value, dict | SecretRef) else "plain"
+
+
+class ClusterSettings(Table):
+    """``[cluster]``: this hub as one of several on one PostgreSQL.
+
+    An address with a user or token in it is a secret, and must be a reference.
+    """
+
+    bus: (
+        Annotated[
+            Annotated[BusUrl, Tag("plain")] | Annotated[SecretRef, Tag("reference")], Discriminator(_kind)
+        ]
+        | None
+    ) = restart(None, "NATS server through which the nodes reach each other.")
+    address: NodeAddress | None = restart(None, "Address of this node for devices, as they dial it.")
+    node: Name | None = restart(None, "Name of this node; by default that of the machine.")
+
+    def resolved(self, environ: Mapping[str, str] = os.environ) -> str:
+        """Return the bus's address, resolved if it is a reference; empty without a bus.
+
+        Raises:
+            SecretMissing: the reference cannot be resolved, or not to the address of a bus.
+        """
+        if self.bus is None or isinstance(self.bus, str):
+            return self.bus or ""
+        url = self.bus.resolve(environ)
+        if (fault := _fault_of(url)) is not None:
+            raise SecretMissing(f"{self.bus.place}: {fault}")
+        return url
+
+
+def _address(value: object) -> object:
+    if not isinstance(value, str):
+        raise refusal("address", "an address is host:port", hint='as in "127.0.0.1:8770"')
+    try:
+        return Address.parse(value)
+    except ValueError as error:
+        raise refusal("address", str(error), hint='as in "127.0.0.1:8770"') from error
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ip_network(text))
+    except ValueError as error:
+        hint = 'as in "10.0.0.5" or "10.0.0.0/24"'
+        raise refusal("network", "not an address or a network of addresses", hint=hint) from error
+
+
+def _host(text: str) -> str:
+    host = text.lower().rstrip(".")
+    if not host or set(host) & set(":/@ []"):
+        raise refusal("host", "a host name has no port and no scheme", hint='as in "hub.example"')
+    return host
+
+
+def _origin(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path or parts.query:
+        raise refusal("origin", "not the origin of a web page", hint='as in "https://app.example"')
+    return text
+
+
+Listening = Annotated[
+    Address,
+    BeforeValidator(_address),
+    PlainSerializer(str, return_type=str),
+    shaped(r"^(\[[0-9A-Fa-f:.]+\]|[^:/@ \[\]]+):[0-9]{1,5}$", "127.0.0.1:8770", "[::1]:8770"),
+]
+Network = Annotated[
+    str,
+    StringConstraints(max_length=64),
+    AfterValidator(_network),
+    shaped(r"^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$", "10.0.0.5", "10.0.0.0/24"),
+]
+Host = Annotated[
+    str,
+    StringConstraints(max_length=253),
+    AfterValidator(_host),
+    shaped(r"^[^:/@ \[\]]{1,253}$", "hub.example"),
+]
+Origin = Annotated[str, AfterValidator(_origin), shaped(r"^https?://[^/?#@ ]+$", "https://app.example")]
+
+
+class TlsSettings(Table):
+    """``tls = { certificate = "PATH", key = "PATH" }``: PEM files, relative to the folder of hub.toml."""
+
+    certificate: SettingsPath = live(REQUIRED, "Certificate chain, the hub's certificate first.")
+    key: SettingsPath = live(REQUIRED, "Private key, without a password.")
+
+
+class Listener(Table):
+    """Settings of all listeners: without TLS, only this machine may connect, unless configured otherwise."""
+
+    address: Listening
+    tls: TlsSettings | None = restart(None, "Serve with TLS 1.2 or newer.")
+    trusted_proxies: tuple[Network, ...] = reconnect(
+        (), "Addresses of proxies whose forwarded client address is trusted."
+    )
+    hosts: tuple[Host, ...] = reconnect(
+        (), "Host names of this listener, in addition to those of this machine."
+    )
+    insecure: Flag = restart(False, "Allow connections from other machines without TLS.")
+
+    @property
+    def is_for_others(self) -> bool:
+        """True if other machines may connect without a proxy: with TLS, or explicitly insecure."""
+        return self.tls is not None or self.insecure
+
+    @model_validator(mode="after")
+    def _stays_on_this_machine(self) -> Self:
+        is_covered = self.is_for_others or self.trusted_proxies
+        if not self.address.is_loopback and not is_covered:
+            raise refusal(
+                "not_loopback",
+                "other machines could reach this address without TLS",
+                key="address",
+                hint="write tls = { certificate = PATH, key = PATH }, trusted_proxies, or insecure = true",
+            )
+        return self
+
+
+class DeviceListener(Listener):
+    """``[listen.devices]``: where devices connect."""
+
+    address: Listening = restart(Address("127.0.0.1", 8770), "Address that devices connect to, as host:port.")
+    compression: Flag = restart(False, "Compress frames; costs 40 KiB of memory per device.")
+    origins: tuple[Origin, ...] = reconnect((), "Origins of web pages that may connect; by default none.")
+
+
+class OperatorListener(Listener):
+    """``[listen.operator]``: where operators connect, in addition to hub.sock in the state folder."""
+
+    address: Listening = restart(
+        Address("127.0.0.1", 8771), "Address that operators connect to, as host:port."
+    )
+
+
+class WebhookListener(Listener):
+    """``[listen.webhooks]``: where others post to connectors of the provider ``webhook``."""
+
+    address: Listening = restart(
+        Address("127.0.0.1", 8772), "Address that senders of webhooks post to, as host:port."
+    )
+
+
+class Listen(Table):
+    """``[listen]``: the listeners; the listener of webhooks is off unless it is configured."""
+
+    devices: DeviceListener = DeviceListener()
+    operator: OperatorListener = OperatorListener()
+    webhooks: WebhookListener | None = restart(None, "Accept posts of other services; off unless configured.")
+
+    def named(self) -> Iterator[tuple[str, Listener]]:
+        """Yield the configured listeners with their names in the file."""
+        yield "devices", self.devices
+        yield "operator", self.operator
+        if self.webhooks is not None:
+            yield "webhooks", self.webhooks

@@ -10,19 +10,31 @@ from typing import Any, Final, NamedTuple
 from pydantic import ValidationError
 
 from hub.clock import Clock, SystemClock
-from hub.settings.findings import Around, found_beyond, found_by_looking, found_in_references
-from hub.settings.locate import KeyPath, Located, document
-from hub.settings.origins import Override, Place, Places, in_environment, overlaid
+from hub.settings.findings import (
+    Around,
+    drop_removed,
+    found_beyond,
+    found_by_looking,
+    found_in_references,
+    removed_value,
+)
 from hub.settings.problems import (
+    KeyPath,
+    Located,
+    Override,
+    Place,
+    Places,
     Problem,
     SettingsInvalid,
     Severity,
+    document,
     found_by_parser,
     found_by_validation,
+    in_environment,
     in_order,
+    overlaid,
     spell,
 )
-from hub.settings.removed_keys import drop_removed, removed_value
 from hub.settings.schema import default_at, is_text, names_at
 from hub.settings.settings import Settings
 from hub.settings.shared import OWN, SHARED, Shared, ignored_tables, merged

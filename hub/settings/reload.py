@@ -3,11 +3,15 @@
 A change is read, checked, prepared and then applied completely or not at all: after any failure, the hub
 continues with the old settings, and ``refused`` has the reasons. Settings that need new connections or a
 restart are accepted, too, and reported as pending.
+
+Differences between two readings of hub.toml, and when each takes effect.
+
+Automatic reloads: of hub.toml and certificates after an edit, on SIGHUP, after a new shared revision.
 """
 
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from difflib import unified_diff
 from functools import partial
@@ -17,11 +21,13 @@ from typing import Any, Final, NamedTuple
 
 import anyio
 import anyio.to_thread
+from anyio.abc import TaskStatus
 
 from hub.clock import Clock, now_ms
 from hub.log import Channel
 from hub.metrics import Metrics
-from hub.settings.changes import Changes, changes
+from hub.rounds import Turns
+from hub.settings.agent_settings import AgentSettings
 from hub.settings.edits import (
     BeyondSettings,
     check_guarded,
@@ -32,15 +38,103 @@ from hub.settings.edits import (
     wrong_by_itself,
 )
 from hub.settings.history import Revision, Source, key_changes
-from hub.settings.locate import KeyPath
-from hub.settings.problems import Problem, Reporter, SettingsInvalid, Severity, in_order
+from hub.settings.problems import KeyPath, Problem, Reporter, SettingsInvalid, Severity, in_order, spell
 from hub.settings.reading import Reading
+from hub.settings.schema import effect_of
 from hub.settings.settings import Settings
 from hub.settings.settings_file import OpenedSettings, keep_last_good, last_good
 from hub.settings.shared import SHARED, Shared, has_shared_tables, revision_tag, revision_text
+from hub.settings.values import Effect, Table
 from protocol.errors import CodedError, ErrorCode, HubError
 from storage.agents.settings_revisions import PublishedMeanwhile
 from storage.kernel.database import StorageError
+
+
+class Changes(NamedTuple):
+    """Keys whose values changed, as people write them; an agent counts as one key, ``agents.NAME``.
+
+    *archived* are agents missing from the new file; they are in no other list.
+    """
+
+    live: tuple[str, ...] = ()
+    reconnect: tuple[str, ...] = ()
+    restart: tuple[str, ...] = ()
+    archived: tuple[str, ...] = ()
+
+    def with_renewed(self, keys: Iterable[str]) -> "Changes":
+        """Return the changes plus *keys* with an unchanged value whose files changed, effective at once."""
+        more = [key for key in keys if not any(path.startswith(key) for path in (*self.live, *self.restart))]
+        return self._replace(live=(*self.live, *more))
+
+
+def changes(before: Settings, after: Settings, *, started: Settings) -> Changes:
+    """Return the changed keys of *after* in the order of the file.
+
+    Args:
+        started: the settings at the hub's start. Keys that need a restart are compared with them, so that
+            they are reported until the restart.
+    """
+    since = list(_differences(before, after))
+    waiting = list(_differences(started, after))
+    changed, archived = _agents_that_differ(before.agents, after.agents)
+    # A model with needs_restart stays in use until then, whatever the file says meanwhile.
+    is_model_fixed = any(
+        table.needs_restart for table in (*_tables(started.model), *_tables(started.fallback_models))
+    )
+    fixed = ("model", "fallback_models", "transcription") if is_model_fixed else ()
+    if is_model_fixed:  # the transcriber is opened with the models
+        waiting += [(key, Effect.RESTART) for key, _ in waiting if key.partition(".")[0] == "transcription"]
+    live = [key for key, effect in since if effect is Effect.LIVE and key.partition(".")[0] not in fixed]
+    return Changes(
+        live=(*changed, *live),
+        reconnect=tuple(key for key, effect in since if effect is Effect.RECONNECT),
+        restart=tuple(key for key, effect in waiting if effect is Effect.RESTART),
+        archived=archived,
+    )
+
+
+def _differences(before: Table, after: Table, path: KeyPath = ()) -> Iterator[tuple[str, Effect]]:
+    """Yield the differences, except those of agents."""
+    for name, field in type(after).model_fields.items():
+        old, new = getattr(before, name), getattr(after, name)
+        if old == new or (path == () and name == "agents"):
+            continue
+        match old, new:
+            case Table(), Table() if type(old) is type(new):
+                yield from _differences(old, new, (*path, name))
+            case _:
+                waits = any(table.needs_restart for value in (old, new) for table in _tables(value))
+                yield spell((*path, name)), Effect.RESTART if waits else effect_of(field)
+
+
+def _tables(value: object) -> Iterator[Table]:
+    """Yield *value* if it is a table, or the tables in it if it is a list."""
+    for one in value if isinstance(value, tuple) else (value,):
+        if isinstance(one, Table):
+            yield one
+
+
+class _Agents(NamedTuple):
+    changed: tuple[str, ...]
+    archived: tuple[str, ...]
+
+
+def _agents_that_differ(old: Sequence[AgentSettings], new: Sequence[AgentSettings]) -> _Agents:
+    """Return the names of changed and archived agents; with the user, if the name is ambiguous."""
+    before = {(agent.user, agent.name): agent for agent in old}
+    after = {(agent.user, agent.name): agent for agent in new}
+    users = Counter(name for _, name in before.keys() | after.keys())
+
+    def called(keys: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+        return tuple(
+            f"agents.{name}" if users[name] == 1 else f"agents.{name} (of {user})" for user, name in keys
+        )
+
+    return _Agents(
+        called(key for key, agent in after.items() if before.get(key) != agent),
+        called(key for key in before if key not in after),
+    )
+
 
 Commit = Callable[[], None]  # applies prepared settings; cannot fail
 Prepare = Callable[[Settings], Commit]  # performs all steps that can fail; raises HubError
@@ -580,3 +674,57 @@ def _check_none_archived(found: Changes) -> None:
 def _difference(before: str, after: str) -> str:
     lines = unified_diff(before.splitlines(), after.splitlines(), "read", "now", lineterm="", n=1)
     return "\n".join(lines)
+
+
+POLL_S: Final = 1.0  # reading the file costs microseconds; some file systems do not notify
+SETTLE_S: Final = 0.2  # an editor saves in several steps
+ACTOR: Final = "hub"
+
+
+class SettingsWatch:
+    """Service that reloads the file after an edit, unless ``[reload] watch`` is off, and on request.
+
+    Attributes:
+        renew_certificates: called each second, unless ``[reload] watch`` is off.
+    """
+
+    def __init__(self, reloader: Reloader, clock: Clock) -> None:
+        self.turns = Turns(clock)  # of the loop that watches the file
+        self.reloader = reloader
+        self.renew_certificates: Callable[[], None] = lambda: None
+        self._clock = clock
+        self._asked = anyio.Event()
+
+    def ask(self) -> None:
+        """Request a reload, even if the file is unchanged. Returns at once."""
+        self._asked.set()
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Run until cancelled; all other services must have started before."""
+        await self.reloader.begin()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._reload_when_asked)
+            task_status.started()
+            await self._reload_when_edited()
+
+    async def _reload_when_asked(self) -> None:
+        while True:
+            await self._asked.wait()
+            self._asked = anyio.Event()
+            await self._reload()
+
+    async def _reload_when_edited(self) -> None:
+        while True:  # at once too: an edit during the hub's start is news
+            if self.reloader.current.reload.watch:
+                self.renew_certificates()
+                if self.reloader.is_news():
+                    await self._clock.sleep(SETTLE_S)
+                    await self._reload()
+            with suppress(SettingsInvalid, StorageError):  # already recorded; the database is away
+                await self.reloader.follow(actor=ACTOR)
+            self.turns.wait(POLL_S)
+            await self._clock.sleep(POLL_S)
+
+    async def _reload(self) -> None:
+        with suppress(SettingsInvalid, StorageError):  # already logged, counted and reported as an issue
+            await self.reloader.reload(actor=ACTOR)

@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from hub.settings.locate import KeyPath
+from hub.settings.problems import KeyPath
 from hub.settings.settings import Settings
 from hub.settings.values import EFFECT, Address, Effect
 

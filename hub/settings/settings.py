@@ -14,20 +14,25 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Discriminator, Field, StringConstraints, Tag
 
 from hub.outbound.rules import OutboundRules, is_this_machine
-from hub.settings.agent_settings import AgentSettings, Connectors, TemplateSettings
-from hub.settings.cluster_settings import ClusterSettings
-from hub.settings.gateway_settings import CoordinationSettings, Gateways
+from hub.settings.agent_settings import (
+    AgentSettings,
+    Connectors,
+    CoordinationSettings,
+    DeclaredTables,
+    Gateways,
+    TemplateSettings,
+)
 from hub.settings.limit_settings import (
     AuditSettings,
     BackupSettings,
     BudgetSettings,
+    ClusterSettings,
     Limits,
+    Listen,
     RetentionSettings,
 )
-from hub.settings.listen_settings import Listen
 from hub.settings.model_settings import ModelSettings, TranscriptionSettings
 from hub.settings.secret import IN_THE_OPEN, REFER_TO_IT, SecretMissing, SecretRef
-from hub.settings.table_settings import DeclaredTables
 from hub.settings.values import Flag, Name, Table, live, refusal, restart, shaped
 from storage.kernel.address import SERVER, SQLITE, fault_of, has_password
 

@@ -14,8 +14,15 @@ from typing import Final, NamedTuple
 
 from hub.atomic_file import write_atomically
 from hub.clock import Clock, SystemClock
-from hub.settings.origins import PREFIX, Override, in_environment
-from hub.settings.problems import Problem, SettingsInvalid, Severity, nearest
+from hub.settings.problems import (
+    PREFIX,
+    Override,
+    Problem,
+    SettingsInvalid,
+    Severity,
+    in_environment,
+    nearest,
+)
 from hub.settings.reading import Reading, check_settings, check_text
 from hub.settings.settings import Settings
 from hub.settings.shared import Shared

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
-from hub.settings.locate import Located, document
+from hub.settings.problems import Located, document
 from hub.settings.settings import Settings
 
 # Tables about the machine of a node, or needed before the database is open.

@@ -33,7 +33,7 @@ AT_RUN_TIME: Final = {
 }
 
 # Modules that try each expression at one place, and take the first that matches or stop.
-_AT_ONE_PLACE: Final = ("hub.settings.locate", "hub.text.letter_text")
+_AT_ONE_PLACE: Final = ("hub.settings.problems", "hub.text.letter_text")
 
 Pattern = re.Pattern[Any]
 

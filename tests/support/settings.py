@@ -9,9 +9,8 @@ from pathlib import Path
 import anyio
 
 from hub.metrics import Metrics
-from hub.settings.changes import Changes
 from hub.settings.history import Revision
-from hub.settings.reload import Commit, Parts, Reloader, Remark
+from hub.settings.reload import Changes, Commit, Parts, Reloader, Remark
 from hub.settings.settings import Settings
 from hub.settings.settings_file import OpenedSettings, SettingsFile, open_settings
 from hub.settings.shared import Shared

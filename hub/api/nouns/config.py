@@ -15,8 +15,7 @@ from hub.api.parameters import Actor, Caller, Match
 from hub.api.view import Instant, View
 from hub.settings.edits import CannotEdit
 from hub.settings.history import APPLIED, CHANGED, KeyChange, Source, combined, undone
-from hub.settings.locate import KeyPath
-from hub.settings.problems import Problem, Severity, spell
+from hub.settings.problems import KeyPath, Problem, Severity, spell
 from hub.settings.reload import Edit, Reloader, TakenUp
 from hub.settings.schema import settings_schema
 from protocol.errors import ErrorCode

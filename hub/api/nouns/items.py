@@ -27,7 +27,7 @@ from hub.links.roster import Roster
 from hub.metrics import Metrics
 from hub.runs.excerpts import ExcerptSeals
 from hub.runs.verdict_delivery import choices_of, lacking, problem_with, refused_by
-from hub.settings.table_settings import unknown_tables
+from hub.settings.agent_settings import unknown_tables
 from hub.text.excerpt import Excerpt
 from protocol.coordination import DEVICE, Method
 from protocol.errors import CATALOGUE, CodedError, ErrorCode, HubError

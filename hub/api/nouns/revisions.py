@@ -11,7 +11,7 @@ from hub.api.nouns.config import ReloadView, reload_view
 from hub.api.parameters import Caller, Match
 from hub.api.view import Instant, View
 from hub.settings.edits import BeyondSettings
-from hub.settings.locate import document
+from hub.settings.problems import document
 from hub.settings.reload import Reloader
 from hub.settings.shared import revision_tag
 from protocol.errors import ErrorCode

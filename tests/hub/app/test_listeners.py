@@ -9,7 +9,7 @@ import pytest
 from hub.app.limits import operator_hosts, trusted_proxies, upgrade_rules
 from hub.app.listeners import check_reach
 from hub.links.hosts import BadForwarding
-from hub.settings.listen_settings import DeviceListener, OperatorListener, TlsSettings
+from hub.settings.limit_settings import DeviceListener, OperatorListener, TlsSettings
 from protocol.errors import CodedError, ErrorCode
 from tests.support.coded import coded
 

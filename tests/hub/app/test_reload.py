@@ -18,12 +18,10 @@ from hub.app.hub import Hub
 from hub.clock import SystemClock
 from hub.links.roster import DeviceReady
 from hub.metrics import Metrics
-from hub.settings.changes import Changes
 from hub.settings.history import Revision
-from hub.settings.locate import KeyPath
-from hub.settings.problems import SettingsInvalid, Severity
+from hub.settings.problems import KeyPath, SettingsInvalid, Severity
 from hub.settings.reading import check_text
-from hub.settings.reload import Edit, Parts, Reloader, Unfit
+from hub.settings.reload import Changes, Edit, Parts, Reloader, Unfit
 from hub.settings.schema import leaves
 from hub.settings.settings import Settings
 from hub.settings.values import Address, Effect, Table

@@ -10,10 +10,9 @@ import pytest
 from hub.api.door.certificates import CertificateUnusable
 from hub.app.tls import Tls
 from hub.metrics import Metrics
-from hub.settings.listen_settings import DeviceListener, Listen, TlsSettings
-from hub.settings.reload import Unfit
+from hub.settings.limit_settings import DeviceListener, Listen, TlsSettings
+from hub.settings.reload import POLL_S, SettingsWatch, Unfit
 from hub.settings.settings import ReloadSettings, Settings
-from hub.settings.settings_watch import POLL_S, SettingsWatch
 from tests.support.certificates import Files, write_certificate
 from tests.support.clock import FakeClock
 

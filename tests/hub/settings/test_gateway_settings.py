@@ -9,9 +9,9 @@ from hub.app.coordination import GatewaySettingsInUse, config_of
 from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayAddress
 from hub.outbound.rules import OutboundRules
+from hub.settings.agent_settings import MOST, CoordinationSettings, GatewaySettings
 from hub.settings.declared import declared_gateways
 from hub.settings.edits import BeyondSettings, check_guarded
-from hub.settings.gateway_settings import MOST, CoordinationSettings, GatewaySettings
 from hub.settings.reading import check_settings, load_settings
 from hub.settings.reload import Unfit
 from hub.settings.secret import SecretRef

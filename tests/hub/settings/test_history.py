@@ -4,7 +4,7 @@ import pytest
 
 from hub.settings.edits import CannotEdit, edited
 from hub.settings.history import KeyChange, combined, key_changes, undone
-from hub.settings.locate import document
+from hub.settings.problems import document
 from tests.support.families import each
 
 NOTES = """

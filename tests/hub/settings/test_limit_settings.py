@@ -22,9 +22,9 @@ from hub.log.lines import ENTRIES
 from hub.log.opening import A_MINUTE, QUEUE
 from hub.metrics import Metrics
 from hub.settings.edits import CannotEdit, edited
+from hub.settings.findings import REMOVED
 from hub.settings.limit_settings import Limits
 from hub.settings.reading import check_text
-from hub.settings.removed_keys import REMOVED
 from protocol.errors import ErrorCode
 from storage.agents.config_changes import ConfigLimits
 from storage.agents.declared_agents import AgentLimits

@@ -11,7 +11,7 @@ import tomlkit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hub.settings.locate import KeyPath, Located, Position
+from hub.settings.problems import KeyPath, Located, Position
 from tests.support.families import each
 
 BARE = st.text("abcz09_-", min_size=1, max_size=4)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hub.settings.origins import NotAnOverride, Place, on_command_line, value_of
+from hub.settings.problems import NotAnOverride, Place, on_command_line, value_of
 from hub.settings.reading import Reading, check_settings
 from hub.settings.secret import SecretRef
 from tests.support.families import each

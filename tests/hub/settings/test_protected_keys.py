@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from hub.api.door.roles import Role, Scope
 from hub.settings.edits import GUARDED, BeyondSettings, check_guarded
-from hub.settings.locate import KeyPath
+from hub.settings.problems import KeyPath
 from hub.settings.secret import SecretRef
 from hub.settings.settings import Settings
 from storage import audit

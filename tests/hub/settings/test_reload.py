@@ -6,11 +6,11 @@ from pathlib import Path
 import anyio
 import pytest
 
-from hub.settings.changes import Changes
 from hub.settings.edits import CannotEdit
 from hub.settings.problems import Problem, SettingsInvalid, Severity
 from hub.settings.reload import (
     CannotWriteSettings,
+    Changes,
     Edit,
     Remark,
     Unfit,

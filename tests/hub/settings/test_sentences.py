@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 import tomli_w
 
-from hub.settings.agent_settings import AgentSettings
-from hub.settings.listen_settings import TlsSettings
-from hub.settings.locate import KeyPath
+from hub.settings.agent_settings import AgentSettings, ScheduleTable
+from hub.settings.limit_settings import TlsSettings
 from hub.settings.model_settings import LocalModelSettings, OpenAIModelSettings
+from hub.settings.problems import KeyPath
 from hub.settings.reading import check_text
-from hub.settings.schedule_settings import ScheduleTable
 from hub.settings.schema import leaves
 from hub.settings.secret import SecretRef
 from tests.support.families import each

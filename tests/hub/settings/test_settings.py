@@ -6,13 +6,11 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from hub.settings.agent_settings import AgentSettings
-from hub.settings.listen_settings import DeviceListener, Listener
-from hub.settings.locate import KeyPath
+from hub.settings.agent_settings import AgentSettings, ScheduleTable
+from hub.settings.limit_settings import DeviceListener, Listener
 from hub.settings.model_settings import LocalModelSettings, ModelTuning, OpenAIModelSettings
-from hub.settings.problems import Problem, SettingsInvalid, Severity
+from hub.settings.problems import KeyPath, Problem, SettingsInvalid, Severity
 from hub.settings.reading import check_settings, load_settings
-from hub.settings.schedule_settings import ScheduleTable
 from hub.settings.schema import leaves, names_at, tables_at
 from hub.settings.secret import SecretRef
 from hub.settings.settings import Settings

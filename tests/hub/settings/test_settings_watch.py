@@ -7,8 +7,7 @@ import anyio
 import pytest
 
 from hub.rounds import WORK_S
-from hub.settings.reload import Edit
-from hub.settings.settings_watch import POLL_S, SETTLE_S, SettingsWatch
+from hub.settings.reload import POLL_S, SETTLE_S, Edit, SettingsWatch
 from hub.settings.shared import Shared
 from tests.support.settings import TEXT, SettingsBench
 
