@@ -25,7 +25,7 @@ from hub.accounts.desk import AccountConfig, Accounts, Pending, authorize_url, f
 from hub.accounts.keys import KeyMissing, NotOpened
 from hub.clock import Chance, Clock, IdFactory, epoch_ms
 from hub.connectors.failures import ConnectorFailure, Unavailable
-from hub.links.link import DeviceLink
+from hub.links.roster import DeviceLink
 from hub.log import Channel
 from hub.rounds import Turns
 from protocol.errors import DeliveryError, ErrorCode, HubError

@@ -25,7 +25,7 @@ from anyio.abc import TaskStatus
 
 from hub.agents.schemas import NUL
 from hub.clock import Clock, now_ms
-from hub.links.attempts import Buckets
+from hub.links.gate import Buckets
 from hub.links.roster import AgentsSilent, DeviceLost, DeviceReady, HeartbeatReceived
 from hub.log import Channel
 from hub.metrics import Metrics

@@ -8,7 +8,7 @@ import anyio
 from anyio.abc import TaskStatus
 
 from hub.clock import Clock, IdFactory
-from hub.links.link import DeviceLink
+from hub.links.roster import DeviceLink
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.rounds import Turns

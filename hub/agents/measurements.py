@@ -18,7 +18,7 @@ import msgspec
 from anyio.abc import TaskStatus
 
 from hub.clock import Clock, epoch_ms, from_epoch_ms
-from hub.links.attempts import Buckets
+from hub.links.gate import Buckets
 from hub.log import Channel
 from hub.metrics import Metrics, value_of
 from hub.rounds import Turns

@@ -25,8 +25,7 @@ from hub.agents.prompts import BadPrompt, problems_in
 from hub.agents.schemas import BadSchema, check_agent, check_schema, problems_of
 from hub.clock import Clock, IdFactory, now_ms, wait_for_event
 from hub.links.device_events import DeviceEvents
-from hub.links.link import DeviceLink
-from hub.links.roster import Roster
+from hub.links.roster import DeviceLink, Roster
 from hub.log import Channel, learn_names
 from hub.metrics import Metrics
 from hub.rounds import Turns

@@ -23,7 +23,7 @@ from hub.api.parameters import Hub
 from hub.api.sentences import Refusal, refusals
 from hub.clock import epoch_ms
 from hub.coordination.authority import Caller
-from hub.links.link import DeviceLink
+from hub.links.roster import DeviceLink
 from protocol.frame import Parameters
 from storage.agents import agents
 from storage.agents.agents import AgentRow, UnknownAgent

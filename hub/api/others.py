@@ -13,8 +13,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from hub.cluster.bus import NodeUnreachable, Reply, Request
-from hub.links.link import DeviceLink
-from hub.links.roster import Roster
+from hub.links.roster import DeviceLink, Roster
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import BootId, DeviceId, NodeId
 from storage.devices import nodes

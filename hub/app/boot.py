@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from hub.agents.writing import reconcile
 from hub.app.context import Context
 from hub.clock import from_epoch_ms, now_ms
-from hub.links.proof import HubKey
+from hub.links.auth import HubKey
 from hub.log import Channel
 from hub.runs.housekeeping import log_audit_head
 from hub.runs.leases import LEASE_MS

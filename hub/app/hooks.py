@@ -9,9 +9,8 @@ from hub.api.door.hooks import Hook, Hooks, HookServer, NewsDesk
 from hub.app.context import Context
 from hub.app.limits import trusted_proxies
 from hub.connectors.webhook import WebhookSettings, problem_of
-from hub.links.gate import Gate
+from hub.links.gate import Gate, PortLimits
 from hub.links.hosts import Hosts
-from hub.links.limits import PortLimits
 from hub.settings.agent_settings import ConnectorSettings
 from hub.settings.limit_settings import Listener
 from hub.settings.reload import Commit, Unfit

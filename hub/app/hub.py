@@ -52,8 +52,8 @@ from hub.health import machine
 from hub.health.doors import Arrived
 from hub.health.issues import Finding, Issues
 from hub.health.records import DatabaseWatch
+from hub.links.auth import KeyRotation
 from hub.links.listener import RESTARTING, STOPPING
-from hub.links.pairing import KeyRotation
 from hub.links.roster import (
     DeviceLost,
     DeviceReady,

@@ -19,8 +19,8 @@ from hub.api.nouns.users import Users
 from hub.app.boot import Boot
 from hub.app.context import Context
 from hub.clock import Chance, Clock, IdFactory
-from hub.links.attempts import FailedAttempts
 from hub.links.auth import Authenticator
+from hub.links.gate import FailedAttempts
 from hub.links.roster import Roster
 from hub.metrics import Metrics
 from hub.settings.limit_settings import Limits

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from hub.links.gate import STRANGERS, STRANGERS_PER_NETWORK, LinkLimits, PortLimits
 from hub.links.hosts import Hosts, TrustedProxies
-from hub.links.limits import STRANGERS, STRANGERS_PER_NETWORK, LinkLimits, PortLimits
-from hub.links.upgrade import UpgradeRules
+from hub.links.transport import UpgradeRules
 from hub.settings.limit_settings import DeviceListener as DeviceSettings
 from hub.settings.limit_settings import Limits, Listener
 

@@ -23,9 +23,9 @@ from hub.app.limits import (
     trusted_proxies,
     upgrade_rules,
 )
+from hub.links.auth import HubKey
 from hub.links.gate import Gate
 from hub.links.listener import DeviceListener
-from hub.links.proof import HubKey
 from hub.links.roster import Roster
 from hub.log import Channel
 from hub.open_files import SPARE_FILES

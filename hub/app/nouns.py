@@ -56,7 +56,7 @@ from hub.app.model import ModelsInUse, shown_model
 from hub.app.work import Work
 from hub.backups import Backups
 from hub.health.issues import Issues as FoundIssues
-from hub.links.pairing import KeyRotation
+from hub.links.auth import KeyRotation
 from hub.links.roster import Roster
 from hub.loop_lag import LoopLag
 from hub.runs.explaining import Explainer

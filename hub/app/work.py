@@ -14,8 +14,7 @@ from hub.app.model import ModelsInUse
 from hub.backups import Backups
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
-from hub.links.link import DeviceLink
-from hub.links.roster import Roster
+from hub.links.roster import DeviceLink, Roster
 from hub.loop_lag import LoopLag
 from hub.outbound.rules import OutboundRules
 from hub.runs.agreement import Agreements

@@ -23,7 +23,7 @@ from hub.clock import Chance, Clock, IdFactory
 from hub.coordination.message_transitions import Homes, Listener, Moving, is_delivered_or_over
 from hub.coordination.missed_answers import ActiveSessions, MissedAnswers
 from hub.coordination.to_gateway import OnText, Paces, ToGateway
-from hub.links.link import DeviceLink
+from hub.links.roster import DeviceLink
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.openclaw import (

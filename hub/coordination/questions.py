@@ -24,7 +24,7 @@ from hub.clock import Clock, IdFactory, now_ms
 from hub.coordination import authority
 from hub.coordination.authority import Caller
 from hub.coordination.memory import checked_tags, checked_word, memory_added
-from hub.links.link import DeviceLink
+from hub.links.roster import DeviceLink
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.rounds import Rounds

@@ -20,7 +20,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from hub.clock import Clock, IdFactory, now_ms
 from hub.coordination.message_transitions import Waiters
 from hub.coordination.messages import NoSession
-from hub.links.link import DeviceLink
+from hub.links.roster import DeviceLink
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.openclaw.client import Gateway

@@ -14,8 +14,7 @@ import anyio
 from anyio.abc import TaskStatus
 
 from hub.clock import Clock
-from hub.links.link import DeviceLink
-from hub.links.roster import Roster
+from hub.links.roster import DeviceLink, Roster
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.rounds import Turns

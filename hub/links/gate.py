@@ -3,18 +3,258 @@
 A connection counts from its acceptance until its socket is closed. It counts as a stranger until it is
 welcomed. Loopback counts as a network like any other. If no place is free, a new connection gets that
 of the stranger that has let the hub wait longest. So half-open connections do not fill a port.
+
+Rate limits: token buckets, and waits after failed attempts, per network and per proved key or token.
+
+A token bucket allows a burst of limited size, and then a limited rate per second.
+
+A success does not reset the count: the holder of one valid token could otherwise keep guessing. A waiting
+party with a valid credential is still admitted, because the caller checks credentials first. So no device can
+be locked out by the attempts of others. The records are bounded in time and number.
+
+Limits of one connection and of a port.
+
+Limits of a connection: deadlines of waits, and its rate of frames and bytes.
+
+A coarse wheel of deadlines for all waits on devices.
+
+A timer or cancel scope per call costs more than the rest of the call: a third of the throughput. Here a
+deadline is an entry in the set of its quarter of a second. Adding and removing are set operations, and
+deadlines are never early, only up to one tick late. While there is no entry, the wheel sleeps.
+
+Rate limit of one connection in frames and bytes per second.
+
+Each frame and each read reduces the remaining allowance. The clock is only read when the allowance is used
+up: the accrued allowance is added, and if that is not enough, reading pauses. No data is dropped, and no
+connection is closed. Messages that the hub requested are credited back, so a device is never slowed down by
+fast answers.
 """
 
+import ipaddress
 from collections import Counter
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Generic, Protocol, TypeVar
+
+import anyio
+from anyio.abc import TaskStatus
 
 from hub import open_files
-from hub.clock import Clock
-from hub.links.attempts import Buckets
-from hub.links.limits import PortLimits
+from hub.clock import Clock, now_ms, wait_for_event
+from hub.links.streams import MEMORY_BYTES
+from hub.log import Channel
 from hub.metrics import Metrics
+from hub.open_files import SPARE_FILES
+from hub.rounds import Turns
+from hub.settings.limit_settings import DEFAULTS
+from hub.together import Together
 from protocol.errors import ErrorCode, HubError
+from protocol.frame import HELLO_TIMEOUT_S, MAX_HELLO_BYTES, MAX_MESSAGE_BYTES, MAX_PENDING_CALLS
+from storage.devices import attempts
+from storage.devices.attempts import AttemptLimits, Failures
+from storage.kernel.database import StorageError
+from storage.store import Store
+
+log = Channel(__name__)
+
+Key = TypeVar("Key", bound=Hashable)
+
+BUCKETS: Final = 10_000  # keys; the least recently used one is dropped for a new one
+_NOTHING_S: Final = 1e-9  # tolerance for rounding errors
+
+
+class Buckets(Generic[Key]):
+    """Token buckets by key, full at first."""
+
+    def __init__(self, *, remembered: int = BUCKETS) -> None:
+        self._remembered = remembered
+        self._full_at: dict[Key, float] = {}  # when each bucket is full again, least recently used first
+
+    def __len__(self) -> int:
+        return len(self._full_at)
+
+    def take(self, key: Key, now: float, *, at_once: int, per_s: float) -> float:
+        """Take a token from the bucket of *key*. Return 0.0, or the seconds until a token is available.
+
+        Args:
+            at_once: capacity of a bucket.
+            per_s: tokens added per second.
+        """
+        full_at = max(self._full_at.pop(key, now), now)
+        # With n tokens taken, a bucket is full again in n / per_s.
+        missing_s = full_at - now - (at_once - 1) / per_s
+        if missing_s > _NOTHING_S:
+            self._full_at[key] = full_at
+            return missing_s
+        self._full_at[key] = full_at + 1 / per_s
+        if len(self._full_at) > self._remembered:
+            del self._full_at[next(iter(self._full_at))]
+        return 0.0
+
+
+REMEMBERED: Final = 10_000  # parties; the entry with the oldest failure is dropped for a new one
+AT_ONCE: Final = 200  # attempts of one transaction
+IPV6_NETWORK_BITS: Final = 64  # network size of one household
+
+
+class FailedAttempts:
+    """Counter of failures by party; a party is a network, token or key, given as a string.
+
+    Each counted failure is written, so that all hubs on the database count together, and go on after a
+    restart. A wait is kept in memory: during it nothing is written.
+
+    Args:
+        kind: of the attempts; those of different kinds are counted apart.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        kind: str,
+        limits: AttemptLimits | None = None,
+        remembered: int = REMEMBERED,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._kind = kind
+        self.limits = limits or AttemptLimits()
+        self._remembered = remembered
+        self._failures: dict[str, Failures] = {}  # by row; the oldest failure first
+        self._waits_until: dict[str, float] = {}  # monotonic, likewise
+        self._dropped: list[str] = []  # rows to delete
+        self._counting = Together[Sequence[str], float](self._count, most=AT_ONCE)
+
+    def __len__(self) -> int:
+        return len(self._failures)
+
+    def wait_s(self, party: str) -> float:
+        """Return the seconds that *party* has to wait, as far as this hub knows; 0 if it has not."""
+        return max(0.0, self._waits_until.get(self._row(party), 0.0) - self._clock.monotonic())
+
+    async def read_wait_s(self, party: str) -> float:
+        """Return the seconds that *party* has to wait, whichever hub made it wait; 0 if it has not."""
+        row = self._row(party)
+        return (await self._store.read(attempts.wait_ms, row, limits=self.limits, at=self._at())) / 1000
+
+    async def fail(self, *parties: str) -> float:
+        """Count a failed attempt, of one or several parties.
+
+        Returns:
+            0.0, or the seconds that one of them has to wait since before: the attempt was not counted then.
+        """
+        return max(map(self.wait_s, parties)) or await self._counting.run([*map(self._row, parties)])
+
+    def waiting(self) -> Iterator[tuple[str, float]]:
+        """Yield each party that this hub lets wait, with the seconds that it has to wait."""
+        for row in list(self._waits_until):
+            party = row.removeprefix(self._row(""))
+            if wait_s := self.wait_s(party):
+                yield party, wait_s
+
+    async def _count(self, failed: Sequence[Sequence[str]]) -> Sequence[float]:
+        dropped, self._dropped = self._dropped, []
+        try:
+            counted = await self._store.write(
+                attempts.count, failed, limits=self.limits, at=self._at(), dropped=dropped
+            )
+        except StorageError as exc:  # this hub alone counts meanwhile
+            log.warning("attempts.not_written", code=exc.code)
+            counted = attempts.add(self._failures, failed, at=now_ms(self._clock), limits=self.limits)
+        now = self._clock.monotonic()
+        for row, failures in counted.failures.items():
+            for known in (self._failures, self._waits_until):
+                known.pop(row, None)  # inserted again at the end
+            self._failures[row] = failures
+            if wait_ms := failures.wait_ms(counted.at, self.limits):
+                self._waits_until[row] = now + wait_ms / 1000
+        while len(self._failures) > self._remembered:
+            oldest = next(iter(self._failures))
+            self._dropped.append(oldest)
+            del self._failures[oldest]
+            self._waits_until.pop(oldest, None)
+        return [wait_ms / 1000 for wait_ms in counted.waits]
+
+    def _row(self, party: str) -> str:
+        return f"{self._kind} {party}"
+
+    def _at(self) -> int | None:
+        return None if self._store.is_shared else now_ms(self._clock)
+
+
+def network_of(address: str) -> str:
+    """Return the network that belongs to one party: an IPv4 address, or 64 bits of an IPv6 address.
+
+    Both notations of an IPv4 address give the same result. A string that is not an address, as for a Unix
+    socket, is returned unchanged.
+    """
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return str(parsed.ipv4_mapped)
+        return str(ipaddress.ip_network((parsed, IPV6_NETWORK_BITS), strict=False))
+    return str(parsed)
+
+
+HEAD_BYTES: Final = 16 * 1024  # of the WebSocket upgrade request
+OUTGOING_BYTES: Final = 1024 * 1024  # unsent bytes per device; above this the device counts as not reading
+# queued until the end of one turn of the event loop; afterwards only bytes count
+OUTGOING_FRAMES: Final = 1024
+MAX_FRAGMENTS: Final = 4096  # per message; more is an attack on memory
+WRITE_DEADLINE_S: Final = 10.0  # time for which the outgoing queue may stay full
+STRANGERS: Final = 256  # each holds memory and a deadline before it is known who it is
+STRANGERS_PER_NETWORK: Final = 16  # so that one address cannot take the places of all strangers
+CLOSE_S: Final = 5.0  # for the peer's part of the closing handshake
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkLimits:
+    """Limits of one connection. A change applies to later connections.
+
+    Attributes:
+        frames_per_s, bytes_per_s: rates of reading; excess data waits on the device's side.
+        spool_dir: None for the system's folder of temporary files.
+    """
+
+    hello_timeout_s: float = HELLO_TIMEOUT_S
+    hello_bytes: int = MAX_HELLO_BYTES
+    message_bytes: int = MAX_MESSAGE_BYTES
+    message_fragments: int = MAX_FRAGMENTS
+    frames_per_s: float = DEFAULTS.frames_per_s
+    bytes_per_s: float = DEFAULTS.bytes_per_s
+    outgoing_bytes: int = OUTGOING_BYTES
+    outgoing_frames: int = OUTGOING_FRAMES
+    pending_calls: int = MAX_PENDING_CALLS
+    write_deadline_s: float = WRITE_DEADLINE_S
+    close_s: float = CLOSE_S
+    spool_dir: Path | None = None
+    spool_memory_bytes: int = MEMORY_BYTES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortLimits:
+    """Limits on the connections of a port, of devices or of operators.
+
+    Attributes:
+        connections: in total; fewer if the process may not open as many files.
+        strangers: connections that are not welcomed yet.
+        new_at_once, new_per_s: capacity and rate of the token bucket of each network.
+        spare_files: files that the process may open in addition to connections.
+    """
+
+    connections: int = DEFAULTS.connections
+    connections_per_network: int = DEFAULTS.connections_per_network
+    strangers: int = STRANGERS
+    strangers_per_network: int = STRANGERS_PER_NETWORK
+    new_at_once: int = 2 * int(DEFAULTS.new_connections_per_s)
+    new_per_s: float = DEFAULTS.new_connections_per_s
+    spare_files: int = SPARE_FILES
+
 
 OPEN_FILES: Final = "open_files"  # the limit of the system, not one of the settings
 RETRY_S: Final = 1.0  # suggested wait of a connection refused for lack of room
@@ -226,3 +466,138 @@ class Gate:
                 del self._by_network[place.network]
         if is_stranger:
             self.forget_stranger(place)
+
+
+TICK_S: Final = 0.25  # maximum delay of a deadline
+_LONGEST_TICKS: Final = 14_400  # of a sleep without entries: an hour
+
+
+class Timed(Protocol):
+    """Object with a deadline on the wheel. Compared by identity."""
+
+    def run_late(self) -> None:
+        """Handle the passed deadline, already removed from the wheel. Must not wait or raise."""
+        ...
+
+
+Slot = set[Timed]
+
+
+class DeadlineWheel:
+    """Deadlines in slots of one tick each. One wheel serves a whole hub."""
+
+    __slots__ = ("_clock", "_earlier", "_slots", "_tick_s", "_turned_to", "_waits_for", "turns")
+
+    def __init__(self, clock: Clock, *, tick_s: float = TICK_S) -> None:
+        self.turns = Turns(clock)
+        self._clock = clock
+        self._tick_s = tick_s
+        self._slots: dict[int, Slot] = {}
+        self._waits_for = 0  # number of the slot until which the wheel sleeps
+        self._earlier = anyio.Event()  # set when there is an earlier one
+        self._turned_to = int(clock.monotonic() / tick_s)
+
+    def __len__(self) -> int:
+        return sum(len(slot) for slot in self._slots.values())
+
+    def add(self, timed: Timed, deadline: float) -> Slot:
+        """Call ``timed.run_late`` after *deadline* (monotonic seconds).
+
+        Return the slot of the entry: ``slot.discard(timed)`` removes it.
+        """
+        # at least the next slot, because the current slot was processed already
+        number = max(int(deadline / self._tick_s), self._turned_to) + 1
+        slot = self._slots.get(number)
+        if slot is None:
+            slot = self._slots[number] = set()
+            if number < self._waits_for:
+                self._earlier.set()
+        slot.add(timed)
+        return slot
+
+    def add_after(self, timed: Timed, seconds: float) -> Slot:
+        """Add a deadline counted from now, as ``add`` does."""
+        return self.add(timed, self._clock.monotonic() + seconds)
+
+    def turn(self) -> None:
+        """Process all deadlines that have passed."""
+        now = int(self._clock.monotonic() / self._tick_s)
+        due = [number for number in self._slots if number <= now]
+        self._turned_to = now  # before the callbacks, which may add deadlines
+        for number in sorted(due):
+            slot = self._slots.pop(number)
+            while slot:  # a callback may remove other entries
+                slot.pop().run_late()
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Turn the wheel whenever a slot is due, until cancelled."""
+        task_status.started()
+        while True:
+            self._earlier = anyio.Event()
+            self._waits_for = min(self._slots, default=self._turned_to + _LONGEST_TICKS)
+            wait_s = max(self._tick_s / 10, self._waits_for * self._tick_s - self._clock.monotonic())
+            self.turns.wait(wait_s)
+            await wait_for_event(self._earlier, self._clock, wait_s)
+            self.turn()
+
+
+STRANGER_FRAMES: Final = 32  # a hello, possibly in fragments; pings count too
+HELLO_ROOM: Final = 4  # times the longest hello, so that a hello that is too long gets an error message
+LEAST_WAIT_S: Final = 0.05  # pausing and resuming a socket for each frame would cost more than the frames
+MOST_WAIT_S: Final = 5.0  # less than the time limit of a pong, so that a slowed device is not considered dead
+
+
+class Intake:
+    """Remaining allowance of one connection.
+
+    A stranger gets the size of its request and then of a hello; ``welcome`` sets the rates of a device.
+    """
+
+    __slots__ = ("_bytes_per_s", "_filled_at", "_frames_per_s", "bytes_left", "frames_left")
+
+    def __init__(self, head_bytes: int) -> None:
+        self.frames_left: float = STRANGER_FRAMES
+        self.bytes_left: float = head_bytes
+        self._frames_per_s = self._bytes_per_s = 0.0
+        self._filled_at = 0.0
+
+    @property
+    def is_stranger(self) -> bool:
+        """True if the connection is not welcomed yet."""
+        return not self._frames_per_s
+
+    @property
+    def is_spent(self) -> bool:
+        """True if more was received than allowed."""
+        return self.frames_left < 0 or self.bytes_left < 0
+
+    def greet(self, hello_bytes: int) -> None:
+        """Set the allowance for a hello, after the request."""
+        self.frames_left = STRANGER_FRAMES
+        self.bytes_left = HELLO_ROOM * hello_bytes
+
+    def welcome(self, frames_per_s: float, bytes_per_s: float, now: float) -> None:
+        """Set the rates of a device from *now* on, with bursts of one second."""
+        self._frames_per_s, self._bytes_per_s = frames_per_s, bytes_per_s
+        self.frames_left, self.bytes_left = frames_per_s, bytes_per_s
+        self._filled_at = now
+
+    def give_back(self, octets: int) -> None:
+        """Return the allowance for a message of *octets* bytes that the hub requested."""
+        frames_left, bytes_left = self.frames_left + 1, self.bytes_left + octets
+        self.frames_left = frames_left if frames_left < self._frames_per_s else self._frames_per_s
+        self.bytes_left = bytes_left if bytes_left < self._bytes_per_s else self._bytes_per_s
+
+    def refill(self, now: float) -> float:
+        """Add the accrued allowance. Return the seconds for which reading must pause, or 0.0."""
+        passed_s, self._filled_at = now - self._filled_at, now
+        frames, octets = self._frames_per_s, self._bytes_per_s
+        self.frames_left = min(frames, self.frames_left + passed_s * frames)
+        self.bytes_left = min(octets, self.bytes_left + passed_s * octets)
+        wait_s = max(-self.frames_left / frames, -self.bytes_left / octets)
+        return min(wait_s, MOST_WAIT_S) if wait_s > 0 else 0.0
+
+    @property
+    def limit(self) -> str:
+        """Name of the exceeded limit; read it before ``refill``."""
+        return "frames_per_s" if self.frames_left < 0 else "bytes_per_s"

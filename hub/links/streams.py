@@ -21,7 +21,7 @@ from typing import IO, Final
 import anyio
 import msgspec
 
-from hub.links.link import RunFrame, RunTooLarge, SpoolFailed
+from hub.links.roster import RunFrame, RunTooLarge, SpoolFailed
 from protocol.errors import (
     DeliveryError,
     DeviceSlow,

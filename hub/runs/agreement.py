@@ -22,7 +22,7 @@ import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 
 from hub.clock import Clock, IdFactory, now_ms
-from hub.links.link import DeviceLink
+from hub.links.roster import DeviceLink
 from hub.log import Channel
 from hub.rounds import Turns
 from hub.runs.attempt import gravest

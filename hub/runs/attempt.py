@@ -21,7 +21,7 @@ from hub.connectors.connector import Message
 from hub.document import Document
 from hub.extraction.items import ExtractionOptions
 from hub.extraction.model import ModelExhausted, ModelUnavailable
-from hub.links.link import DeviceLink
+from hub.links.roster import DeviceLink
 from hub.log import Channel
 from hub.runs.asking import NoModel, RunAsking
 from hub.runs.batching import BatchPending

@@ -16,7 +16,7 @@ import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 
 from hub.clock import Clock, IdFactory, now_ms
-from hub.links.link import DeviceLink
+from hub.links.roster import DeviceLink
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.rounds import Rounds

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from hub.links.link import DeviceLink
+from hub.links.roster import DeviceLink
 from protocol.errors import ErrorCode, HubError
 from protocol.handshake import CAPABILITY_OF
 from protocol.tables import DeviceTable

@@ -23,7 +23,7 @@ from hub.clock import Clock, now_ms
 from hub.connectors.connector import Message
 from hub.document import Document
 from hub.extraction.items import Extraction, Notes
-from hub.links.link import ALWAYS_ACTIONS, DeviceLink
+from hub.links.roster import ALWAYS_ACTIONS, DeviceLink
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.runs.excerpts import ExcerptSeals

@@ -19,7 +19,7 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from hub.clock import Chance, Clock, now_ms
-from hub.links.link import DeviceLink
+from hub.links.roster import DeviceLink
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.rounds import Turns

@@ -15,7 +15,7 @@ import msgspec
 from hub.clock import Clock, IdFactory, now_ms
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import LanguageModel, Models
-from hub.links.link import DeviceLink
+from hub.links.roster import DeviceLink
 from hub.runs.budget import Budgets
 from hub.runs.run_order import RunSettings, config_of, set_up, settings_of
 from hub.runs.sources import ACK_TIMEOUT_S, MOST_LISTED, PIECE_TIMEOUT_S, DeviceStalled, NotTakenOn

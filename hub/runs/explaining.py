@@ -24,7 +24,7 @@ from hub.extraction.folding import fold
 from hub.extraction.items import Extraction, merged
 from hub.extraction.model import ModelAnswer, ModelError, ModelRequest, ModelUnavailable
 from hub.extraction.ruled import Reading
-from hub.links.link import DeviceLink
+from hub.links.roster import DeviceLink
 from hub.runs.asking import NoModel, RunModel
 from hub.runs.found_items import found_items, quote_hash_of
 from hub.runs.matching import decide

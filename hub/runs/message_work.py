@@ -15,7 +15,7 @@ from hub.connectors.connector import Message
 from hub.document import Document
 from hub.extraction.folding import fold, shown
 from hub.extraction.items import ExtractionOptions, JudgedTitle, Reference
-from hub.links.link import DeviceLink
+from hub.links.roster import DeviceLink
 from hub.log import Channel
 from hub.runs.asking import RunAsking
 from hub.runs.attempt import Attempt, Reading

@@ -25,7 +25,7 @@ from hub.document import Document
 from hub.extraction.extractor import Extractor
 from hub.extraction.items import Extraction, ExtractionOptions
 from hub.extraction.model import ExtractionError, ModelError, Models
-from hub.links.link import DeviceLink
+from hub.links.roster import DeviceLink
 from hub.log import Channel
 from hub.runs.asking import Asking, NoModel, RunAsking
 from hub.runs.attempt import gravest, wordless

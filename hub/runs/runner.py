@@ -16,7 +16,7 @@ from hub.document import Document
 from hub.extraction.extractor import Extractor
 from hub.extraction.items import ExtractionOptions, Notes
 from hub.extraction.model import ExtractionError, ModelError, ModelUnavailable
-from hub.links.link import DeviceLink
+from hub.links.roster import DeviceLink
 from hub.log import Channel, bind
 from hub.metrics import Metrics
 from hub.runs.asking import Asking

@@ -33,7 +33,7 @@ from anyio import from_thread
 
 from hub.clock import Clock, from_epoch_ms, now_ms
 from hub.document import Document
-from hub.links.link import DeviceLink, RunStream, RunTooLarge
+from hub.links.roster import DeviceLink, RunStream, RunTooLarge
 from hub.metrics import Metrics
 from hub.runs.run_order import RunOrder
 from hub.text import archives, office, pictures

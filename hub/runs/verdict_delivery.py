@@ -14,7 +14,7 @@ import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 
 from hub.clock import Clock, now_ms
-from hub.links.link import DeviceLink
+from hub.links.roster import DeviceLink
 from hub.log import Channel
 from hub.rounds import Rounds
 from hub.runs.delivery import may_change

@@ -16,10 +16,9 @@ from websockets.protocol import OPEN
 
 from hub.clock import SystemChance, SystemClock
 from hub.links import listener
-from hub.links.auth import Authenticator
-from hub.links.limits import LinkLimits, PortLimits
+from hub.links.auth import Authenticator, HubKey
+from hub.links.gate import LinkLimits, PortLimits
 from hub.links.listener import DeviceListener
-from hub.links.proof import HubKey
 from hub.links.roster import Roster
 from hub.links.transport import DeviceSocket
 from hub.metrics import Metrics

@@ -16,13 +16,11 @@ import msgspec
 import sqlalchemy as sa
 
 from hub.clock import SystemChance, SystemClock
-from hub.links.auth import Authenticator
-from hub.links.limits import LinkLimits, PortLimits
-from hub.links.link import DeviceLink
+from hub.links.auth import Authenticator, HubKey
+from hub.links.connection import PendingCalls
+from hub.links.gate import LinkLimits, PortLimits
 from hub.links.listener import DeviceListener
-from hub.links.open_link import PendingCalls
-from hub.links.proof import HubKey
-from hub.links.roster import DeviceLost, DeviceReady, LinkEvent, Roster
+from hub.links.roster import DeviceLink, DeviceLost, DeviceReady, LinkEvent, Roster
 from hub.links.transport import DeviceSocket
 from hub.log import Channel, open_log
 from hub.metrics import Durations, Metrics

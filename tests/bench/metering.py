@@ -11,9 +11,7 @@ from typing import Any, Final, cast
 from hub.clock import SystemClock
 from hub.links.auth import Admission
 from hub.links.connection import Connection
-from hub.links.deadlines import DeadlineWheel, Intake
-from hub.links.gate import Gate
-from hub.links.limits import LinkLimits, PortLimits
+from hub.links.gate import DeadlineWheel, Gate, Intake, LinkLimits, PortLimits
 from hub.links.roster import Roster, Takeovers
 from hub.metrics import Metrics
 from protocol.codec import JSON

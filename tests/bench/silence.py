@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import anyio
 
-from hub.links.link import DeviceLink
+from hub.links.roster import DeviceLink
 from protocol.errors import DeviceSlow, LinkLost
 from protocol.work import Action, ToolCall
 from tests.bench.driver import WARM_S, Order, Peer, keep_calling

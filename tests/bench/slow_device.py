@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-from hub.links.limits import OUTGOING_BYTES
+from hub.links.gate import OUTGOING_BYTES
 from tests.bench.calls import HUB
 from tests.bench.client import ClientConfig
 from tests.bench.hub_server import HubConfig

@@ -41,7 +41,7 @@ PLANTED: list[tuple[Rule, str, str]] = [
     (rooms_keep_to_their_floor, "hub.links.auth", "if TYPE_CHECKING:\n    from hub.agents import declared"),
     (rooms_keep_to_their_floor, "hub.links.auth", "importlib.import_module('hub.app.daemon')"),
     (rooms_keep_to_their_floor, "hub.runs.runner", "from hub.app.router import Router"),
-    (rooms_keep_to_their_floor, "hub.device.client", "from hub.links.link import DeviceLink"),
+    (rooms_keep_to_their_floor, "hub.device.client", "from hub.links.roster import DeviceLink"),
     (rooms_keep_to_their_floor, "hub.extraction.endpoint", "from storage.store import Store"),
     (rooms_keep_to_their_floor, "hub", "from hub.clock import Clock"),
     (rooms_keep_to_their_floor, "hub.utils", "x = 1"),
@@ -91,7 +91,7 @@ ALLOWED: list[tuple[str, str]] = [
     ("protocol.session", "from protocol.codec import Codec\nimport msgspec"),
     ("storage.runs.runs", "import sqlalchemy as sa\nfrom protocol.ids import RunId\nfrom . import database"),
     ("hub.clock", "import random, secrets, time\nfrom protocol.ids import spell_id\ntime.time()"),
-    ("hub.links.auth", "from storage.store import Store\nfrom hub.links.link import DeviceLink"),
+    ("hub.links.auth", "from storage.store import Store\nfrom hub.links.roster import DeviceLink"),
     ("hub.links.listener", "from websockets.asyncio.server import serve"),
     ("hub.runs.runner", "from datetime import datetime\ndatetime.fromtimestamp(0, UTC)\ngroup.start_soon(f)"),
     ("hub.device.client", "import aiosqlite\nimport websockets\nfrom hub.log import Channel"),
@@ -118,15 +118,15 @@ def test_a_circle_among_modules_is_found() -> None:
 @pytest.mark.parametrize(
     ("module", "target"),
     [
-        (Module("hub.links.auth", "from .link import DeviceLink"), "hub.links.link"),
-        (Module("hub.links.auth", "from . import link"), "hub.links.link"),
+        (Module("hub.links.auth", "from .roster import DeviceLink"), "hub.links.roster"),
+        (Module("hub.links.auth", "from . import roster"), "hub.links.roster"),
         (Module("hub.links.auth", "from ..clock import Clock"), "hub.clock"),
-        (Module("hub.links", "from .link import DeviceLink", is_package=True), "hub.links.link"),
-        (Module("hub.links", "from . import link", is_package=True), "hub.links.link"),
-        (Module("hub.links.auth", "from hub.links import link"), "hub.links.link"),
+        (Module("hub.links", "from .roster import DeviceLink", is_package=True), "hub.links.roster"),
+        (Module("hub.links", "from . import roster", is_package=True), "hub.links.roster"),
+        (Module("hub.links.auth", "from hub.links import roster"), "hub.links.roster"),
         (Module("hub.links.auth", "from hub.links import NAME"), "hub.links"),
     ],
     ids=str,
 )
 def test_an_import_is_read_however_it_is_spelled(module: Module, target: str) -> None:
-    assert list(imports_of(module, {"hub.links.link", "hub.clock"})) == [Import(target, 1)]
+    assert list(imports_of(module, {"hub.links.roster", "hub.clock"})) == [Import(target, 1)]

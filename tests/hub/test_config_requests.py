@@ -8,7 +8,7 @@ import pytest
 from hub.agents.writing import AgentConfigs
 from hub.api.nouns.agent_configs import AgentConfigs as ConfigsNoun
 from hub.api.nouns.devices import Connections
-from hub.links.pairing import KeyRotation
+from hub.links.auth import KeyRotation
 from hub.links.roster import RequestReceived
 from protocol.codec import JSON
 from protocol.coordination import EventName, Request, Response

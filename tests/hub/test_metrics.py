@@ -3,7 +3,7 @@ import re
 from prometheus_client.parser import text_string_to_metric_families
 
 from hub.extraction.model import Finish
-from hub.links.link import ALWAYS_ACTIONS
+from hub.links.roster import ALWAYS_ACTIONS
 from hub.metrics import Metrics
 from protocol.codec import FROM_DEVICE, FROM_HUB
 from protocol.coordination import Heartbeat

@@ -30,7 +30,7 @@ _LONGEST_TIMEOUT_S: Final = 1.0
 # Of a peer that says nothing; the hub's own are longer than an attack here takes.
 _TIMEOUTS: Final = (
     "hub.links.listener:DeviceListener.open_s",
-    "hub.links.limits:LinkLimits.hello_timeout_s",
+    "hub.links.gate:LinkLimits.hello_timeout_s",
     "hub.api.door.server:OperatorServer.head_s",
     "hub.api.door.server:OperatorServer.body_s",
 )

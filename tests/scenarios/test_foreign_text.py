@@ -21,7 +21,7 @@ from hub.cli.app import hub as command
 from hub.clock import IdFactory
 from hub.device.inserts import open_device_store
 from hub.device.known_hubs import KnownHub, KnownHubs
-from hub.links.proof import HubKey
+from hub.links.auth import HubKey
 from hub.printable import printable
 from hub.text.excerpt import Excerpt
 from protocol.frame import Record

@@ -26,8 +26,8 @@ import anyio
 import msgspec
 import sqlalchemy as sa
 
-from hub.links.link import DeviceLink
-from hub.links.open_link import OpenLink
+from hub.links.connection import OpenLink
+from hub.links.roster import DeviceLink
 from hub.runs.agreement import Agreements
 from protocol.calls import RowState
 from protocol.errors import DeliveryError

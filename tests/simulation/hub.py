@@ -27,12 +27,18 @@ from hub.cluster.bus import Bus, Member, NodeUnreachable, Request
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
 from hub.links.auth import Admission, Authenticator, Knock
-from hub.links.deadlines import DeadlineWheel, Slot, Timed
-from hub.links.limits import LinkLimits
-from hub.links.link import DeviceLink
-from hub.links.open_link import OpenLink
+from hub.links.connection import OpenLink
+from hub.links.gate import DeadlineWheel, LinkLimits, Slot, Timed
 from hub.links.refusals import Refusal
-from hub.links.roster import DeviceLost, DeviceReady, EndsElsewhere, LinkEvent, RequestReceived, Roster
+from hub.links.roster import (
+    DeviceLink,
+    DeviceLost,
+    DeviceReady,
+    EndsElsewhere,
+    LinkEvent,
+    RequestReceived,
+    Roster,
+)
 from hub.metrics import Metrics
 from hub.runs.agreement import Agreements
 from hub.runs.asking import Asking

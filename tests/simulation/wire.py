@@ -12,8 +12,8 @@ from typing import Protocol, TypeVar
 
 import anyio
 
-from hub.links.link import RunFrame
-from hub.links.open_link import OpenLink
+from hub.links.connection import OpenLink
+from hub.links.roster import RunFrame
 from protocol.coordination import Request
 from protocol.errors import CloseCode, DeviceSlow, LinkLost
 from protocol.frame import Frame

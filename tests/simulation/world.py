@@ -16,7 +16,7 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from hub.links.open_link import OpenLink
+from hub.links.connection import OpenLink
 from hub.runs.agreement import Agreements
 from hub.tokens import hash_token
 from protocol.errors import HubError

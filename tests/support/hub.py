@@ -28,10 +28,8 @@ from hub.app.reload import begin_with_revision
 from hub.app.systemd import ServiceManager
 from hub.clock import Clock, IdFactory
 from hub.drain import Drain
-from hub.links.attempts import FailedAttempts
-from hub.links.gate import Gate
-from hub.links.limits import PortLimits
-from hub.links.link import RunFrame
+from hub.links.gate import FailedAttempts, Gate, PortLimits
+from hub.links.roster import RunFrame
 from hub.log import Log, Ring
 from hub.log.opening import Duplicates, Writer
 from hub.metrics import Metrics

@@ -11,7 +11,7 @@ from hub.api.door.roles import Principal, Role, Scope
 from hub.api.nouns.tokens import AgentTokenRequest, IdentityLimits, OperatorTokenRequest
 from hub.app.identity import Identity
 from hub.clock import IdFactory, epoch_ms
-from hub.links import pairing
+from hub.links import auth
 from hub.links.roster import Roster
 from hub.metrics import Metrics
 from protocol.handshake import DeviceHello
@@ -155,7 +155,7 @@ class IdentityBench:
         """A device that nobody knows waits with *code* on its screen."""
         asking = PairingAsk(
             id=PairingId(self.ids.fresh()),
-            code_hash=pairing.hash_code(code),
+            code_hash=auth.hash_code(code),
             known_code_hash=None,
             key_id=key_id(key),
             public_key=key,

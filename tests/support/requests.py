@@ -45,8 +45,8 @@ from hub.coordination.messages import Messages as SentMessages
 from hub.coordination.questions import Questions as AskedQuestions
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
+from hub.links.auth import KeyRotation
 from hub.links.device_events import DeviceEvents
-from hub.links.pairing import KeyRotation
 from hub.links.roster import RequestReceived, Roster
 from hub.metrics import Metrics
 from hub.openclaw import Fleet

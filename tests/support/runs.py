@@ -11,7 +11,7 @@ from hub.agents.locks import Locks
 from hub.clock import IdFactory
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Batches, Finish, ModelAnswer, ModelRequest, Models, Price, Usage
-from hub.links.link import DeviceLink, RunFrame
+from hub.links.roster import DeviceLink, RunFrame
 from hub.metrics import Metrics
 from hub.runs.asking import Asking
 from hub.runs.budget import Budgets

@@ -11,7 +11,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
-from hub.links.proof import HubKey
+from hub.links.auth import HubKey
 from protocol.codec import SUBPROTOCOLS, for_subprotocol
 from protocol.coordination import Heartbeat
 from protocol.errors import CloseCode

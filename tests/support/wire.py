@@ -11,12 +11,10 @@ from anyio.abc import TaskStatus
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from hub.links.auth import Authenticator
-from hub.links.limits import LinkLimits
-from hub.links.link import DeviceLink
+from hub.links.auth import Authenticator, HubKey
+from hub.links.gate import LinkLimits
 from hub.links.listener import DeviceListener
-from hub.links.proof import HubKey
-from hub.links.roster import LinkEvent, Roster, Takeovers
+from hub.links.roster import DeviceLink, LinkEvent, Roster, Takeovers
 from hub.metrics import Metrics
 from hub.tokens import hash_token
 from protocol.ids import DeviceId, TokenId, UserId

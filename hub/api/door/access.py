@@ -43,7 +43,7 @@ from hub.api.door.roles import (
 )
 from hub.api.errors import Problem
 from hub.api.pages import Pages
-from hub.links.attempts import network_of
+from hub.links.gate import network_of
 from hub.links.hosts import FORWARDING, Hosts, TrustedProxies
 from hub.loop_meter import MOST_WAIT_S, SHARE, LoopMeter, charged
 from hub.tokens import TokenKind

@@ -12,7 +12,7 @@ from typing import Final
 
 from hub.api.door.roles import ROLE_SCOPES, Principal, Role, Scope
 from hub.clock import Clock, epoch_ms
-from hub.links.attempts import FailedAttempts, network_of
+from hub.links.gate import FailedAttempts, network_of
 from hub.links.refusals import OTHERS, RefusalSamples
 from hub.log import Channel
 from hub.tokens import TokenKind

@@ -19,8 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from hub.api.door.access import LET_IN, LIVENESS, PEER_UID, SOCKET_PATH
 from hub.api.errors import Problem
-from hub.links.deadlines import LEAST_WAIT_S, MOST_WAIT_S, Intake
-from hub.links.gate import LivenessPlace, Place, TurnedAway
+from hub.links.gate import LEAST_WAIT_S, MOST_WAIT_S, Intake, LivenessPlace, Place, TurnedAway
 from hub.loop_meter import LoopMeter
 from protocol.errors import ErrorCode
 

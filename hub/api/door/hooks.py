@@ -22,8 +22,7 @@ from hub.api.door.uvicorn_server import HttpServer
 from hub.api.errors import Problem
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.connectors.webhook import Delivery, Source, judge, value_of
-from hub.links.attempts import network_of
-from hub.links.gate import Gate
+from hub.links.gate import Gate, network_of
 from hub.links.hosts import FORWARDING, Hosts, TrustedProxies
 from hub.log import Channel
 from hub.loop_meter import LoopMeter, charged

@@ -20,9 +20,8 @@ from anyio.abc import TaskGroup, TaskStatus
 from hub.api.device import Later, requests_of
 from hub.api.parameters import Hub
 from hub.clock import Clock
-from hub.links.attempts import Buckets
-from hub.links.link import DeviceLink
-from hub.links.roster import RequestReceived
+from hub.links.gate import Buckets
+from hub.links.roster import DeviceLink, RequestReceived
 from hub.log import Channel
 from hub.loop_meter import charged
 from hub.metrics import Metrics

@@ -19,10 +19,9 @@ from starlette.types import Receive, Scope, Send
 
 from hub.api.door.connection import connection_factory, operator_refusal
 from hub.clock import Clock, wait_for_event
-from hub.links.acceptor import Acceptor, Make
-from hub.links.deadlines import DeadlineWheel
-from hub.links.gate import Gate, Place
+from hub.links.gate import DeadlineWheel, Gate, Place
 from hub.links.hosts import Hosts, TrustedProxies
+from hub.links.listener import Acceptor, Make
 from hub.loop_meter import LoopMeter
 from hub.rounds import Turns
 

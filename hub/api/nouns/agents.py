@@ -29,7 +29,7 @@ from hub.api.parameters import Actor, Key, Match
 from hub.api.view import Instant, View
 from hub.health.issues import Finding
 from hub.health.work import about_failing
-from hub.links.link import DeviceLink
+from hub.links.roster import DeviceLink
 from hub.log import Channel
 from hub.runs.control import RunControl
 from hub.runs.run_order import MOST_NEEDS, RunOptions, run_options

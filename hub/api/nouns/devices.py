@@ -13,10 +13,9 @@ from hub.api.others import link_of
 from hub.api.parameters import Actor
 from hub.api.view import Instant, Name, View
 from hub.clock import Clock, epoch_ms, from_epoch_ms
+from hub.links.auth import KeyRotation
 from hub.links.device_events import DeviceEvents
-from hub.links.link import DeviceLink
-from hub.links.pairing import KeyRotation
-from hub.links.roster import Roster
+from hub.links.roster import DeviceLink, Roster
 from hub.log import Channel
 from protocol import keys
 from protocol.agent_status import Axis

@@ -12,8 +12,7 @@ from hub.api.noun import Noun, command, route
 from hub.api.others import ConnectedElsewhere, link_of
 from hub.api.view import View
 from hub.clock import Clock, epoch_ms
-from hub.links.link import DeviceLink
-from hub.links.roster import Roster
+from hub.links.roster import DeviceLink, Roster
 from hub.printable import one_line
 from hub.runs.explaining import Explainer, Reason
 from protocol.errors import CodedError, ErrorCode

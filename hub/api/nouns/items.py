@@ -22,8 +22,7 @@ from hub.api.parameters import Actor
 from hub.api.view import Instant, View
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.dates import dates_as_instants, dates_as_texts
-from hub.links.link import DeviceLink
-from hub.links.roster import Roster
+from hub.links.roster import DeviceLink, Roster
 from hub.metrics import Metrics
 from hub.runs.excerpts import ExcerptSeals
 from hub.runs.verdict_delivery import choices_of, lacking, problem_with, refused_by

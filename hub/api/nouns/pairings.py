@@ -12,8 +12,8 @@ from hub.api.nouns.tokens import IdentityLimits
 from hub.api.parameters import Actor
 from hub.api.view import Instant, Name, View
 from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
-from hub.links import pairing
-from hub.links.attempts import FailedAttempts
+from hub.links import auth
+from hub.links.gate import FailedAttempts
 from hub.log import Channel
 from hub.metrics import Metrics
 from protocol import keys
@@ -211,8 +211,8 @@ class Pairings(Noun):
             if wait_s := await self._wrong_codes.read_wait_s(actor):
                 raise TooManyCodes(wait_s)
             try:
-                code_hash = pairing.hash_code(pairing.read(code))
-            except pairing.BadCode as error:
+                code_hash = auth.hash_code(auth.read(code))
+            except auth.BadCode as error:
                 raise CodedError(ErrorCode.BAD_PARAMS, f"code: {error}") from error
             waiting = await self._store.read(pairings.find_pairing, code_hash, at=self._now_ms())
             if waiting is None:

@@ -12,8 +12,7 @@ from hub.api.nouns.costs import EstimateView, estimate_view
 from hub.api.others import link_of
 from hub.api.parameters import OpenStreams
 from hub.api.view import View
-from hub.links.link import DeviceLink
-from hub.links.roster import Roster
+from hub.links.roster import DeviceLink, Roster
 from hub.runs.estimating import Estimator
 from hub.runs.previewing import PreviewRequest, Previews
 from protocol.errors import ErrorCode

@@ -11,7 +11,7 @@ from hub.accounts.keys import KeyStore
 from hub.accounts.sign_in import SignIns
 from hub.clock import Chance, Clock, IdFactory, epoch_ms
 from hub.connectors.connector import Account, Auth, Connector, Cursor, Message, OAuth, Page, ProviderSettings
-from hub.links.link import DeviceLink
+from hub.links.roster import DeviceLink
 from hub.outbound.client import OutboundClient
 from hub.outbound.rules import OutboundRules
 from storage.connectors import connectors

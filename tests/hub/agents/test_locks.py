@@ -9,8 +9,7 @@ import sqlalchemy as sa
 
 from hub.agents.locks import Locks
 from hub.api.nouns.locks import Locks as LocksNoun
-from hub.links.link import DeviceLink
-from hub.links.roster import RequestReceived
+from hub.links.roster import DeviceLink, RequestReceived
 from protocol.coordination import Method, Request, Response
 from protocol.errors import ErrorCode
 from protocol.frame import Parameter

@@ -8,7 +8,7 @@ import pytest
 
 from hub.api.door.bearer import BearerTokens, TokenRefused, TooManyTokens
 from hub.api.door.roles import Principal, Role, Scope
-from hub.links.attempts import FailedAttempts
+from hub.links.gate import FailedAttempts
 from protocol.errors import HubError
 from protocol.ids import TokenId
 from storage import audit

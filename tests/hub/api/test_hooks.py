@@ -17,9 +17,8 @@ from hub.api.door.certificates import Certificates
 from hub.api.door.hooks import Hook, Hooks, HookServer, NewsDesk
 from hub.clock import IdFactory
 from hub.connectors.webhook import Source
-from hub.links.gate import Gate
+from hub.links.gate import Gate, PortLimits
 from hub.links.hosts import Hosts, TrustedProxies
-from hub.links.limits import PortLimits
 from hub.metrics import Metrics
 from hub.settings.values import Address
 from storage.connectors import connectors

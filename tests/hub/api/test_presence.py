@@ -3,7 +3,7 @@
 from datetime import timedelta
 from pathlib import Path
 
-from hub.links.link import RoundTrip
+from hub.links.roster import RoundTrip
 from protocol.handshake import Client
 from tests.support.clock import START
 from tests.support.hub import answering, over_unix

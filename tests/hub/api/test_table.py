@@ -28,7 +28,7 @@ from hub.api.door.roles import (
     rows_of,
 )
 from hub.api.nouns.system import routes_view
-from hub.links.attempts import FailedAttempts
+from hub.links.gate import FailedAttempts
 from hub.links.hosts import Hosts
 from protocol.coordination import Method
 from tests.support.families import each

@@ -17,9 +17,7 @@ from hub.app.systemd import Watchdog
 from hub.clock import IdFactory
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
-from hub.links.deadlines import DeadlineWheel
-from hub.links.gate import Gate
-from hub.links.limits import PortLimits
+from hub.links.gate import DeadlineWheel, Gate, PortLimits
 from hub.links.roster import DeviceReady
 from hub.loop_lag import LoopLag
 from hub.metrics import Metrics

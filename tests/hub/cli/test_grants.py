@@ -11,7 +11,7 @@ from hub.cli.connect import ask_grants
 from hub.clock import IdFactory
 from hub.device.inserts import open_device_store
 from hub.device.known_hubs import KnownHub, KnownHubs
-from hub.links.proof import HubKey
+from hub.links.auth import HubKey
 from tests.support.clock import FakeClock, SeededChance
 
 ONE, OTHER = HubKey(bytes([1]) * 32), HubKey(bytes([2]) * 32)

@@ -16,7 +16,7 @@ from anyio.from_thread import BlockingPortal
 
 from hub import tokens
 from hub.cli.access import GRANTS, has_display
-from hub.links.link import RoundTrip
+from hub.links.roster import RoundTrip
 from hub.tokens import TokenKind
 from storage.devices import device_keys
 from storage.devices.devices import Grant

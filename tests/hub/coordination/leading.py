@@ -19,7 +19,7 @@ from hub.coordination.courier import Courier
 from hub.coordination.leads import MOST_WAIT_S, Ensured, LeadMessages, Leads
 from hub.coordination.messages import Messages
 from hub.coordination.provisioning import Provisioning, Quiet
-from hub.links.link import DeviceLink
+from hub.links.roster import DeviceLink
 from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayConfig, GatewayState
 from hub.outbound.rules import OutboundRules

@@ -15,7 +15,7 @@ from anyio.abc import TaskGroup
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.coordination.courier import Courier
 from hub.coordination.messages import Messages
-from hub.links.link import DeviceLink
+from hub.links.roster import DeviceLink
 from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayConfig, GatewayState
 from hub.outbound.rules import OutboundRules

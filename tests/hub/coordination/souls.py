@@ -17,7 +17,7 @@ from hub.clock import IdFactory, epoch_ms
 from hub.coordination.authority import Caller
 from hub.coordination.soul_writer import SoulHomes, SoulWriter
 from hub.coordination.souls import SoulRequest, Souls
-from hub.links.link import DeviceLink
+from hub.links.roster import DeviceLink
 from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayConfig, GatewayState
 from hub.outbound.rules import OutboundRules

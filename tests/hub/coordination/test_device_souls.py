@@ -11,7 +11,7 @@ import pytest
 from hub.coordination.messages import NoSession
 from hub.coordination.soul_writer import DeviceRefused
 from hub.coordination.souls import SoulConflict, SoulNotWritten
-from hub.links.link import DeviceLink
+from hub.links.roster import DeviceLink
 from hub.tokens import hash_token
 from protocol.coordination import SoulWriteState
 from protocol.errors import CallTimedOut, DeviceOffline, ErrorCode, LinkLost

@@ -12,7 +12,7 @@ from hub.device.client import TurnedAway
 from hub.device.credentials import KeyCredential
 from hub.device.known_hubs import BadKnownHubs, HubNotTrusted, KnownHub, KnownHubs, check_proof, dialled
 from hub.device.owner import change_grants
-from hub.links.proof import HubKey
+from hub.links.auth import HubKey
 from protocol import keys
 from protocol.codec import JSON
 from protocol.handshake import SPOKEN, Challenge, GrantOfOwner

@@ -7,8 +7,8 @@ import anyio
 
 from hub.device.client import TurnedAway
 from hub.device.credentials import KeyCredential, next_file, read_identity
-from hub.links import pairing
-from hub.links.pairing import KeyRotation
+from hub.links import auth
+from hub.links.auth import KeyRotation
 from hub.links.roster import RequestReceived
 from protocol.coordination import Response
 from protocol.errors import CloseCode, ErrorCode
@@ -49,7 +49,7 @@ async def approve(port: Port, code: str) -> None:
     await port.store.write(devices.ensure_user, ANNA, "anna", AT_MS)
     await port.store.write(
         pairings.approve,
-        pairing.hash_code(code),
+        auth.hash_code(code),
         fresh_id=DeviceId("desk-id"),
         user_id=ANNA,
         name=None,

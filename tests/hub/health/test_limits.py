@@ -7,7 +7,7 @@ from hub.app.supervisor import Failures
 from hub.health import machine
 from hub.health.issues import Severity
 from hub.health.machine import LATELY, check_services
-from hub.links.attempts import FailedAttempts
+from hub.links.gate import FailedAttempts
 from hub.metrics import Metrics
 from hub.settings.limit_settings import Limits
 from storage.devices.attempts import AttemptLimits

@@ -4,7 +4,7 @@ import anyio
 import pytest
 import sqlalchemy as sa
 
-from hub.links.attempts import FailedAttempts, network_of
+from hub.links.gate import FailedAttempts, network_of
 from hub.links.refusals import ENTRIES, OTHERS, RefusalSamples
 from hub.links.roster import Takeovers
 from protocol.ids import DeviceId

@@ -6,8 +6,8 @@ from typing import Any
 import anyio
 import pytest
 
-from hub.links.limits import LinkLimits
-from hub.links.link import DeviceLink
+from hub.links.gate import LinkLimits
+from hub.links.roster import DeviceLink
 from protocol.errors import CallTimedOut, CloseCode, DeliveryError, LinkLost, TooManyCalls
 from protocol.frame import MAX_BATCH_CALLS, MAX_RESULT_BYTES
 from protocol.work import Answer

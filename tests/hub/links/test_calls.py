@@ -5,8 +5,8 @@ from contextlib import contextmanager
 import anyio
 import pytest
 
-from hub.links.deadlines import DeadlineWheel
-from hub.links.open_link import PendingCalls
+from hub.links.connection import PendingCalls
+from hub.links.gate import DeadlineWheel
 from protocol.errors import CallTimedOut, DeviceSlow, LinkLost, LocalProtocolError, TooManyCalls
 from protocol.frame import ErrorBody
 from protocol.work import Answer

@@ -13,9 +13,15 @@ from websockets.asyncio.client import ClientConnection
 from websockets.frames import Frame, Opcode
 
 from hub.links import transport
-from hub.links.limits import LinkLimits
-from hub.links.link import DeviceLink
-from hub.links.roster import AgentsSilent, DeviceLost, DeviceReady, HeartbeatReceived, RequestReceived
+from hub.links.gate import LinkLimits
+from hub.links.roster import (
+    AgentsSilent,
+    DeviceLink,
+    DeviceLost,
+    DeviceReady,
+    HeartbeatReceived,
+    RequestReceived,
+)
 from hub.loop_meter import LATE_S, OVER_S, SHARE
 from protocol.coordination import Response
 from protocol.errors import CallTimedOut, CallUnsupported, CloseCode, DeviceSlow, LinkLost, TooManyCalls

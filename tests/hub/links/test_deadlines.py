@@ -1,6 +1,6 @@
 import anyio
 
-from hub.links.deadlines import DeadlineWheel
+from hub.links.gate import DeadlineWheel
 from tests.support.clock import FakeClock
 
 

@@ -4,9 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from hub.links.attempts import Buckets
-from hub.links.gate import Gate, Place, TurnedAway
-from hub.links.limits import PortLimits
+from hub.links.gate import Buckets, Gate, Place, PortLimits, TurnedAway
 from hub.metrics import Metrics
 from protocol.errors import ErrorCode
 from tests.support.clock import FakeClock

@@ -5,9 +5,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
+from hub.links.auth import HubKey
 from hub.links.hosts import Hosts
-from hub.links.proof import HubKey
-from hub.links.upgrade import UpgradeRules
+from hub.links.transport import UpgradeRules
 from protocol import keys
 from protocol.handshake import NONCE_HEADER
 from storage.devices import nodes

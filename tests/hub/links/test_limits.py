@@ -12,9 +12,9 @@ import anyio.lowlevel
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from hub.links.gate import LinkLimits, PortLimits
 from hub.links.hosts import TrustedProxies
-from hub.links.limits import LinkLimits, PortLimits
-from hub.links.upgrade import UpgradeRules
+from hub.links.transport import UpgradeRules
 from protocol.errors import CloseCode
 from protocol.work import Action, AgentRun, Answer, RunConfig, ToolCall
 from tests.hub.links.test_listener import refused

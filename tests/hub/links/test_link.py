@@ -7,7 +7,7 @@ import anyio
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from hub.links.link import DeviceLink
+from hub.links.roster import DeviceLink
 from protocol.errors import LinkLost
 from protocol.work import (
     AgentCancel,

@@ -13,9 +13,9 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from hub.links.auth import Admission, Authenticator, Knock
-from hub.links.limits import PortLimits
+from hub.links.gate import PortLimits
 from hub.links.listener import RESTARTING
-from hub.links.upgrade import UpgradeRules
+from hub.links.transport import UpgradeRules
 from protocol.codec import MSGPACK
 from protocol.errors import CloseCode
 from protocol.handshake import Challenge, DeviceHello, Goodbye, Welcome

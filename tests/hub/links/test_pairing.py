@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
-from hub.links import pairing
+from hub.links import auth
 from hub.links.roster import EndsElsewhere
 from hub.tokens import TokenKind, hash_token, last4, make
 from protocol import keys
@@ -44,7 +44,7 @@ async def approve(port: Port, code: str, *, name: str | None = None) -> None:
     await port.store.write(devices.ensure_user, ANNA, "anna", AT_MS)
     await port.store.write(
         pairings.approve,
-        pairing.hash_code(pairing.read(code)),
+        auth.hash_code(auth.read(code)),
         fresh_id=DeviceId(f"device-{code}"),
         user_id=ANNA,
         name=name,

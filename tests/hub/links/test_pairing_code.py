@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.links.pairing import ALPHABET, BadCode, hash_code, make, read
+from hub.links.auth import ALPHABET, BadCode, hash_code, make, read
 from tests.support.clock import SeededChance
 from tests.support.families import each
 

@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from hub.links.proof import BadProof, read_key
+from hub.links.auth import BadProof, read_key
 from protocol import keys
 from tests.support.families import each
 from tests.support.keys import KeyPair, b64

@@ -9,7 +9,7 @@ import anyio.to_thread
 
 from hub.health.doors import check_refused
 from hub.links.refusals import MOST_OF_ONE, MOST_PEERS, OTHERS, REMEMBERED_S, SHOWN, Peer, RefusedPeers
-from hub.links.upgrade import UpgradeRules
+from hub.links.transport import UpgradeRules
 from protocol.errors import ErrorCode
 from protocol.ids import DeviceId
 from storage.devices import devices

@@ -5,8 +5,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from hub.links.pairing import KeyRotation
-from hub.links.proof import BadProof
+from hub.links.auth import BadProof, KeyRotation
 from hub.links.roster import EndsElsewhere
 from protocol import keys
 from protocol.errors import CloseCode, CodedError, ErrorCode

@@ -16,8 +16,7 @@ from websockets.server import ServerProtocol
 from websockets.speedups import apply_mask
 
 from hub.clock import SystemClock
-from hub.links.gate import Gate
-from hub.links.limits import LinkLimits, PortLimits
+from hub.links.gate import Gate, LinkLimits, PortLimits
 from hub.links.transport import DeviceSocket
 from hub.metrics import Metrics
 

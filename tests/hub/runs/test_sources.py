@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from hub.document import Document
-from hub.links.link import RunFrame, RunTooLarge
+from hub.links.roster import RunFrame, RunTooLarge
 from hub.metrics import Metrics
 from hub.runs.run_order import RunOrder, RunSettings
 from hub.runs.sources import (

@@ -14,9 +14,9 @@ from hub.api.door.access import BODY_BYTES, BODY_S
 from hub.api.door.connection import HEAD_S
 from hub.api.nouns.tokens import IdentityLimits
 from hub.health.machine import COUNSEL
-from hub.links.limits import LinkLimits, PortLimits
+from hub.links.auth import PairingLimits
+from hub.links.gate import LinkLimits, PortLimits
 from hub.links.listener import OPEN_S
-from hub.links.pairing import PairingLimits
 from hub.links.roster import TakeoverLimits
 from hub.log.lines import ENTRIES
 from hub.log.opening import A_MINUTE, QUEUE

@@ -23,7 +23,7 @@ from hub.api.door.roles import Role
 from hub.cli.app import hub as cli
 from hub.dates import begin_of
 from hub.health.issues import error, notice, warning
-from hub.links.link import RoundTrip
+from hub.links.roster import RoundTrip
 from hub.settings.limit_settings import Limits
 from protocol.ids import CallId
 from storage import issue_mutes
