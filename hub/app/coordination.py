@@ -23,13 +23,11 @@ from hub.app.supervisor import Supervisor
 from hub.coordination.broadcasts import Broadcasts
 from hub.coordination.courier import Courier
 from hub.coordination.gateway_watch import GatewayMonitor
-from hub.coordination.leads import LeadMessages, Leads
 from hub.coordination.memory import BoardMemory
-from hub.coordination.messages import Messages
+from hub.coordination.messages import LeadMessages, Leads, Messages
 from hub.coordination.provisioning import Provisioning, Quiet
 from hub.coordination.questions import QuestionDelivery, Questions
-from hub.coordination.soul_writer import SoulHomes, SoulWriter
-from hub.coordination.souls import Souls
+from hub.coordination.souls import SoulHomes, Souls, SoulWriter
 from hub.links.roster import Roster
 from hub.openclaw import BadAddress, Fleet, GatewayAddress, GatewayConfig, GatewayState
 from hub.outbound.rules import OutboundRules

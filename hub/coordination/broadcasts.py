@@ -16,9 +16,8 @@ from hub.clock import Clock, IdFactory, now_ms, wait_for_event
 from hub.coordination import authority
 from hub.coordination.authority import Caller
 from hub.coordination.courier import Courier
-from hub.coordination.leads import ToLead
 from hub.coordination.message_transitions import Waiters
-from hub.coordination.messages import MOST_WAIT_S, WAIT_S, Messages
+from hub.coordination.messages import MOST_WAIT_S, WAIT_S, Messages, ToLead
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.rounds import Turns

@@ -8,6 +8,15 @@ A message is a row; this module decides which rows are processed, and when. Due 
 of each gateway and of the devices. So an unreachable gateway costs nothing, and a gateway that never answers
 does not delay other messages. All open messages of a gateway are checked again after it reconnects, and at
 the start of this hub.
+
+Answers in sessions of gateways: sessions with events, and recovery of missed answers.
+
+The sessions are filled by the readers of the sockets, and read by the courier. If too many sessions are
+collected, the courier checks all messages instead, so that no event is lost.
+
+If agents cannot reach the hub over HTTP, an answer is a line in the main agent's chat. It may come days after
+the message with the question was settled. As long as a question of the gateway's boards is open, missed
+events are replaced by reading the agent's history.
 """
 
 import hashlib
@@ -21,8 +30,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from hub.clock import Chance, Clock, IdFactory
 from hub.coordination.message_transitions import Homes, Listener, Moving, is_delivered_or_over
-from hub.coordination.missed_answers import ActiveSessions, MissedAnswers
-from hub.coordination.to_gateway import OnText, Paces, ToGateway
+from hub.coordination.to_gateway import PAGES, ROWS, OnText, Paces, ToGateway
 from hub.links.roster import DeviceLink
 from hub.log import Channel
 from hub.metrics import Metrics
@@ -35,7 +43,9 @@ from hub.openclaw import (
     Inbox,
     NewsLost,
     Reconnected,
+    methods,
 )
+from hub.openclaw.methods import History, Message
 from hub.rounds import Rounds
 from protocol.backoff import Backoff
 from protocol.coordination import MessageEvent, MessageState
@@ -43,10 +53,141 @@ from protocol.errors import CATALOGUE, CallTimedOut, DeliveryError, ErrorCode, H
 from protocol.frame import ErrorBody, Record
 from protocol.ids import BootId, CallId, DeviceId, GatewayId, traceparent_of
 from protocol.work import Action, ToolCall
-from storage.coordination import gateway_agents, gateways, message_rows, messages
+from storage.coordination import gateway_agents, gateways, message_rows, messages, question_rows
 from storage.coordination.message_rows import MessageRow, MessageSight, UnknownMessage
 from storage.kernel.database import StorageError
 from storage.store import Store
+
+MOST: Final = 5_000  # limit of collected sessions
+MOST_TEXTS: Final = 200  # limit of collected texts; a person's answer is also found in the history later
+ANSWER: Final = "ANSWER "  # prefix of a line in which a main agent reports a person's answer
+_ENDS: Final = ("final", "error", "aborted")
+_PHASES: Final = ("start", "end", "error")
+
+
+class ActiveSessions:
+    """Events collected since the last read."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[str, set[str]] = {}  # by gateway's name
+        self._count = 0
+        self._texts: list[tuple[str, str, str]] = []
+        self.is_too_much = False
+
+    def observe(self, event: GatewayEvent) -> bool:
+        """Collect one event. Return True if the courier should check because of it."""
+        payload = event.payload
+        if not isinstance(payload, Mapping) or not isinstance(session := payload.get("sessionKey"), str):
+            return False
+        if not _is_news(event.name, payload):
+            return False
+        if event.name == "chat" and payload.get("state") == "final":
+            text = _text(payload.get("message"))
+            if ANSWER in text and len(self._texts) < MOST_TEXTS:
+                self._texts.append((event.gateway, session, text))
+        known = self._sessions.setdefault(event.gateway, set())
+        if session not in known:
+            if self._count >= MOST:
+                self.is_too_much = True
+                return True
+            known.add(session)
+            self._count += 1
+        return True
+
+    def take_sessions(self) -> dict[str, set[str]]:
+        """Return and clear the collected sessions, by gateway's name."""
+        taken, self._sessions, self._count = self._sessions, {}, 0
+        return taken
+
+    def take_texts(self) -> list[tuple[str, str, str]]:
+        """Return and clear the texts that may be answers, as gateway, session and text."""
+        taken, self._texts = self._texts, []
+        return taken
+
+
+def _is_news(name: str, payload: Mapping[str, Any]) -> bool:
+    if name == "chat":
+        return payload.get("state") in _ENDS
+    data = payload.get("data")
+    return (
+        name == "agent"
+        and payload.get("stream") == "lifecycle"
+        and isinstance(data, Mapping)
+        and data.get("phase") in _PHASES
+    )
+
+
+def _text(message: Any) -> str:
+    content = message.get("content") if isinstance(message, Mapping) else None
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    return "\n".join(str(part.get("text", "")) for part in parts if isinstance(part, Mapping))
+
+
+log = Channel(__name__)
+
+AGAIN_S: Final = 30.0  # after an error of the gateway or the database
+SKEW_MS: Final = 600_000  # maximum difference between the gateway's clock and the hub's
+
+
+class MissedAnswers:
+    """Gateways whose histories must be read, and the reading."""
+
+    def __init__(self, store: Store, *, on_text: OnText | None, clock: Clock) -> None:
+        self._store = store
+        self._on_text = on_text
+        self._clock = clock
+        self._due: dict[str, float] = {}  # gateways with the monotonic time at which they are due
+
+    def schedule(self, name: str) -> None:
+        """Schedule a read of the gateway's history, because events may have been missed."""
+        self._due[name] = self._clock.monotonic()
+
+    def take_due(self) -> list[str]:
+        """Return and remove the gateways that are due; the caller reads their histories."""
+        now = self._clock.monotonic()
+        due = [name for name, since in self._due.items() if since <= now]
+        for name in due:
+            del self._due[name]
+        return due
+
+    async def read(self, gateway: Gateway) -> None:
+        """Process missed answers. Postpone it if the gateway or the database fails."""
+        try:
+            if gateway.health().state is GatewayState.READY:
+                await self._read(gateway)
+        except (GatewayError, StorageError) as exc:
+            log.info("question.looked_for_later", gateway=gateway.name, code=exc.code)
+            self._due.setdefault(gateway.name, self._clock.monotonic() + AGAIN_S)
+        except Exception as exc:  # the caller must survive any error
+            log.error("question.broke", exc=exc)
+
+    async def _read(self, gateway: Gateway) -> None:
+        ids = [row.id for row in await self._store.read(gateways.list_gateways) if row.name == gateway.name]
+        if not ids or self._on_text is None:
+            return
+        since = await self._store.read(question_rows.open_since, ids[0])
+        main = await self._store.read(gateway_agents.find_main_agent, ids[0])
+        if since is None or main is None or main.session_key is None:
+            return
+        for row in await self._texts(gateway, main.session_key, since - SKEW_MS):
+            await self._on_text(main.agent_id, row.text)
+
+    async def _texts(self, gateway: Gateway, session_key: str, since: int) -> list[Message]:
+        """Return the agent's texts since then that may be answers, in order."""
+        found: list[Message] = []
+        offset: int | None = None
+        for _ in range(PAGES):
+            history: History = await methods.chat_history(gateway, session_key, limit=ROWS, offset=offset)
+            texts = [row for row in history.messages if row.role == "assistant" and ANSWER in row.text]
+            found = [*texts, *found]
+            offset = history.next_offset
+            oldest = history.messages[0].timestamp_ms if history.messages else None
+            if offset is None or (oldest and oldest < since):
+                break
+        return found
+
 
 ANSWER_S: Final = 60.0
 CLOSING_MS: Final = (
@@ -157,8 +298,6 @@ def _may_change(error: ErrorBody) -> bool:
     except ValueError:
         return False  # an error code that only the device knows
 
-
-log = Channel(__name__)
 
 POLL_S: Final = 1.0  # while a message is open: another hub may have added or settled one
 REST_S: Final = 30.0  # while no message is open; the sender wakes the courier

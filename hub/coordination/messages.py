@@ -2,25 +2,50 @@
 
 Input is validated here, so that REST and device callers get the same errors. A committed message is delivered
 in the background: an unreachable gateway is not an error for the sender.
+
+Leads of boards, and messages to them.
+
+Leads of boards: chosen by a person, or created at the board's gateway.
+
+The row of a lead is created in one idempotent transaction. Then ``provisioning`` creates the agent at the
+gateway, which may take long and can be resumed.
+
+Questions and handoffs to the lead of a board, from its gateway's main agent or a person.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+import anyio
 import msgspec
 
 from hub.clock import Clock, IdFactory, now_ms
 from hub.coordination import authority
 from hub.coordination.authority import Caller
 from hub.coordination.courier import Courier
-from hub.coordination.memory import checked_word
+from hub.coordination.memory import checked_tags, checked_word
+from hub.coordination.provisioning import Provisioning
+from hub.log import Channel
 from hub.metrics import Metrics
+from hub.openclaw import GatewayError
+from protocol.agent_status import Health
 from protocol.coordination import MESSAGE, MessageEvent, MessageKind, MessageState, QueueMode, Verb
 from protocol.errors import CodedError, ErrorCode, HubError
-from protocol.ids import AgentId, DeviceId, MessageId
+from protocol.ids import AgentId, BoardId, DeviceId, MessageId, RunId, trace_id_of
 from storage import audit
+from storage.agents import agent_states
+from storage.agents.declared_agents import AgentLimits
 from storage.audit import Entry
-from storage.coordination import message_rows, messages
+from storage.coordination import boards, gateway_agents, gateway_making, message_rows, messages
+from storage.coordination.boards import (
+    BoardLimits,
+    BoardPlace,
+    BoardRow,
+    MemberRow,
+    UnknownBoard,
+)
+from storage.coordination.gateway_agents import GatewayAgentRow
+from storage.coordination.gateway_making import Led, NoGateway
 from storage.coordination.message_rows import MessageMove, MessageRow, UnknownMessage
 from storage.coordination.messages import MessageLimits, NewMessage
 from storage.kernel.columns import Key
@@ -286,3 +311,261 @@ def _seen(c: Connection, caller: Caller, id: str) -> MessageRow:
     if row is None or not is_theirs:
         raise UnknownMessage(f"there is no message {id}")
     return row
+
+
+log = Channel(__name__)
+
+ACTOR: Final = "hub"  # actor for leads created to deliver a message
+LEAD_WAIT_S: Final = 30.0  # for a lead to become ready, before its state is returned
+
+
+class Ensured(NamedTuple):
+    """A board's lead.
+
+    Attributes:
+        home: the lead's row at its gateway; None if it lives on a device or has no home.
+        is_created: True if this call created it.
+    """
+
+    board: BoardRow
+    lead: MemberRow
+    home: GatewayAgentRow | None
+    is_created: bool
+
+    @property
+    def is_ready(self) -> bool:
+        """True if messages to the lead can be delivered."""
+        return self.home is None or self.home.state == gateway_agents.READY
+
+
+class Leads:
+    """Lookup and creation of leads."""
+
+    def __init__(
+        self,
+        store: Store,
+        provisioning: Provisioning,
+        *,
+        clock: Clock,
+        ids: IdFactory,
+        metrics: Metrics,
+    ) -> None:
+        self._store = store
+        self._provisioning = provisioning
+        self._clock = clock
+        self._ids = ids
+        self._metrics = metrics
+
+    async def ensure(self, board_id: BoardId) -> AgentId:
+        """Return the board's lead, ready for messages; see ``hub.coordination.message_transitions.Leads``.
+
+        Raises:
+            UnknownBoard, CodedError, NoGateway, TooManyAgents, TooManyOfBoards
+            GatewayError: the gateway is unreachable or refused.
+        """
+        led = await self.led(board_id, ACTOR)
+        home = await self._store.read(gateway_agents.find_gateway_agent, led.lead.agent_id)
+        if home is not None:
+            await self._made_ready(home)
+        return led.lead.agent_id
+
+    async def see_to(self, caller: Caller, board: str, *, wait_s: float = LEAD_WAIT_S) -> Ensured:
+        """Return the board's lead in its state after *wait_s*; its creation continues in the background.
+
+        A lead that was deleted at its gateway is created there again. An unreachable gateway is not an error:
+        the lead is created once the gateway is reachable.
+
+        Raises:
+            UnknownBoard,
+            CodedError, NoGateway, TooManyAgents, TooManyOfBoards: nothing was written.
+            GatewayError: the gateway refused.
+        """
+        found = await self._store.read(authority.board_for, caller, Verb.ENSURE_LEAD, board)
+        led = await self.led(found.id, caller.actor)
+        home = await self._store.read(gateway_agents.find_gateway_agent, led.lead.agent_id)
+        if home is not None:
+            try:
+                with anyio.move_on_after(min(MOST_WAIT_S, max(0.0, wait_s))):
+                    await self._made_ready(home, is_asked=True)
+            except HubError as error:
+                if not (isinstance(error, GatewayError) and error.retryable):
+                    raise
+                log.info("lead.put_off", board_id=found.id, agent_id=home.agent_id, code=error.code)
+            self._provisioning.kick()
+        return await self._ensured(found.id, led)
+
+    async def led(self, board_id: BoardId, actor: str) -> Led:
+        """Return the row of the board's lead, creating it if there is none, without asking the gateway.
+
+        Raises:
+            UnknownBoard, CodedError, NoGateway, TooManyAgents, TooManyOfBoards: nothing was written.
+        """
+        lead = await self._store.read(boards.lead_of, board_id)
+        board = await self._store.read(boards.get_board, board_id)
+        if lead is not None and (lead.gateway_id is None or lead.gateway_id == board.gateway_id):
+            return Led(lead, False)  # the usual case: nothing to write
+        with self._metrics.count_limits():
+            led = await self._store.write(
+                gateway_making.ensure_lead,
+                board_id,
+                fresh_id=AgentId(self._ids.fresh()),
+                limits=AgentLimits(),
+                board_limits=BoardLimits(),
+                at=now_ms(self._clock),
+                actor=actor,
+            )
+        if led.is_created:
+            log.info("lead.created", board_id=board_id, agent_id=led.lead.agent_id, actor=actor)
+            log.info("agent.changed", agent_id=led.lead.agent_id, change="created", actor=actor)
+        return led
+
+    async def _made_ready(self, home: GatewayAgentRow, *, is_asked: bool = False) -> None:
+        """Create the lead at its gateway if necessary. Raises NoGateway, GatewayError."""
+        if not home.is_listed:
+            problem = f"gateway {home.gateway_name} of agent {home.agent_name} is not in hub.toml any more"
+            raise NoGateway(problem)
+        if home.state == gateway_agents.READY:
+            if not is_asked:
+                state = await self._store.read(agent_states.find_state, home.agent_id)
+                if state.health is not Health.ERROR:
+                    return
+            await self._provisioning.verify(home)
+        await self._provisioning.ready(home.agent_id)
+
+    async def _ensured(self, board_id: BoardId, led: Led) -> Ensured:
+        board = await self._store.read(boards.get_board, board_id)
+        home = await self._store.read(gateway_agents.find_gateway_agent, led.lead.agent_id)
+        return Ensured(board, led.lead, home, led.is_created)
+
+
+KINDS: Final = (MessageKind.QUESTION, MessageKind.HANDOFF)
+
+
+class ToLead(msgspec.Struct, frozen=True, kw_only=True):
+    """Content of a message to one or many leads.
+
+    Attributes:
+        kind: question or handoff.
+        reply_tags, reply_source: tags and source of the lead's answer in the board's memory, to override the
+        defaults.
+        dedupe_key: the caller's idempotency key.
+    """
+
+    content: str
+    kind: MessageKind = MessageKind.QUESTION
+    correlation_id: str | None = None
+    reply_tags: Sequence[str] = ()
+    reply_source: str | None = None
+    dedupe_key: str | None = None
+
+    def checked(self) -> "ToLead":
+        """Return a normalized copy.
+
+        Raises:
+            BadMessage, CodedError: a field is invalid.
+        """
+        if self.kind not in KINDS:
+            raise CodedError(ErrorCode.BAD_PARAMS, f"kind: expected question or handoff, not {self.kind!r}")
+        return msgspec.structs.replace(
+            self,
+            correlation_id=checked_word("correlation_id", self.correlation_id),
+            reply_tags=checked_tags(self.reply_tags),
+            reply_source=checked_word("reply_source", self.reply_source),
+        )
+
+
+class SentToLead(msgspec.Struct, frozen=True):
+    """A message to a lead with its lead.
+
+    Attributes:
+        lead_created: True if the lead was created for the message.
+    """
+
+    message: MessageRow
+    lead: MemberRow
+    lead_created: bool
+
+
+class LeadMessages:
+    """Sender of questions and handoffs to leads."""
+
+    def __init__(
+        self,
+        store: Store,
+        sent: Messages,
+        leads: Leads,
+        *,
+        clock: Clock,
+        ids: IdFactory,
+    ) -> None:
+        self._store = store
+        self._messages = sent
+        self._leads = leads
+        self._clock = clock
+        self._ids = ids
+
+    async def send(
+        self,
+        caller: Caller,
+        board: str,
+        message: ToLead,
+        *,
+        wait_s: float = WAIT_S,
+    ) -> SentToLead:
+        """Send a message to a board's lead, creating the lead if there is none.
+
+        Returns once the message is delivered, or its state after *wait_s*; delivery continues in the
+        background.
+
+        Raises:
+            UnknownBoard,
+            CodedError, NoGateway, TooManyAgents, TooManyOfBoards, BadMessage,
+                MessageTooLong: nothing was written.
+            TooManyMessages: no message was written; the lead may have been created.
+            MessageNotDelivered: the message has failed.
+        """
+        found = await self._store.read(authority.board_for, caller, Verb.LEAD_MESSAGE, board)
+        checked = message.checked()
+        messages.check_content(checked.content, self._messages.limits)
+        led = await self._leads.led(found.id, caller.actor)
+        place = await self._store.read(boards.find_place, found.user_id, found.id)
+        if place is None:
+            raise UnknownBoard(f"there is no board {found.id}")
+        _check(place)
+        gateway_id, device_id = place.goes_over
+        id, at = MessageId(self._ids.fresh()), now_ms(self._clock)
+        key = checked.dedupe_key
+        new = NewMessage(
+            id=id,
+            user_id=found.user_id,
+            kind=checked.kind,
+            board_id=found.id,
+            from_agent_id=caller.agent_id,
+            actor=caller.actor,
+            to_lead=True,
+            gateway_id=gateway_id,
+            device_id=device_id,
+            content=checked.content,
+            correlation_id=checked.correlation_id,
+            reply_tags=tuple(checked.reply_tags),
+            reply_source=checked.reply_source,
+            trace_id=trace_id_of(RunId(id)),
+            dedupe_key=None if key is None else f"lead:{found.id}:{caller.actor}:{key}",
+            not_before=at,
+            expires_at=at + round(self._messages.expires_s * 1_000),
+            at=at,
+        )
+        row = await self._messages.add(new)
+        row = await self._messages.delivered(row.id, wait_s)
+        return SentToLead(row, led.lead, led.is_created)
+
+
+def _check(place: BoardPlace) -> None:
+    """Check that the board can receive messages. Raises CodedError, NoGateway."""
+    match place.refusal:
+        case (ErrorCode.NO_GATEWAY, words):
+            raise NoGateway(words)
+        case (ErrorCode.NO_LEAD, words):
+            raise CodedError(ErrorCode.NO_LEAD, words)
+        case _:
+            pass  # a lead without a home fails later, with an error of its own

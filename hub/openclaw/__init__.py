@@ -1,8 +1,7 @@
 """Client of OpenClaw gateways: a supervised connection to each, with typed methods and errors."""
 
-from hub.openclaw.address import BadAddress, GatewayAddress
-from hub.openclaw.client import Gateway, GatewayConfig
-from hub.openclaw.errors import (
+from hub.openclaw.client import Fleet, Gateway, GatewayConfig, UnknownGateway
+from hub.openclaw.failures import (
     FileConflict,
     GatewayError,
     GatewayForbidden,
@@ -11,7 +10,6 @@ from hub.openclaw.errors import (
     GatewayTimedOut,
     GatewayUnreachable,
 )
-from hub.openclaw.fleet import Fleet, UnknownGateway
 from hub.openclaw.gateway import (
     GatewayEvent,
     GatewayHealth,
@@ -25,6 +23,7 @@ from hub.openclaw.gateway import (
     Reconnected,
     StateChanged,
 )
+from hub.openclaw.identity import BadAddress, GatewayAddress
 
 __all__ = [
     "BadAddress",

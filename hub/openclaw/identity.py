@@ -2,24 +2,34 @@
 
 Both are in one file of the state folder that only the hub's user can read. A token is sent only to the
 gateway that issued it, not to another URL in hub.toml. No secret appears in a ``repr``, a log line or a row.
+
+The address of a gateway, checked by the rules for outbound connections.
+
+The name is resolved, its addresses are checked, and the connection uses a checked address. So a DNS answer
+that changes in between has no effect.
 """
 
 import hashlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import anyio
 import anyio.to_thread
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from websockets.exceptions import InvalidURI
+from websockets.uri import parse_uri
 
 from hub.atomic_file import write_atomically
 from hub.clock import Chance
 from hub.log import Channel
 from hub.openclaw.frames import CLIENT_ID, CLIENT_MODE, PLATFORM, ROLE, Challenge, ConnectAuth, DeviceProof
-from protocol.errors import CodedError, ErrorCode
+from hub.outbound.client import resolve
+from hub.outbound.rules import AddressRefused, OutboundRules, is_this_machine
+from protocol.errors import CodedError, ErrorCode, HubError
 
 FOLDER: Final = "gateways"  # in the state folder
 _SEED_BYTES: Final = 32  # RFC 8032, 5.1.5
@@ -209,3 +219,69 @@ def _encoded(data: bytes) -> str:
 def _write(file: Path, stored: _Stored) -> None:
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_atomically(file, msgspec.json.encode(stored), mode=0o600)
+
+
+Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
+resolve_here: Final[Resolve] = resolve
+
+_PORTS: Final = {"ws": 80, "wss": 443}
+
+
+class BadAddress(HubError):
+    """The URL cannot be the address of a gateway."""
+
+    code = ErrorCode.BAD_SETTINGS
+
+
+class GatewayAddress(msgspec.Struct, frozen=True):
+    """A WebSocket address without secrets.
+
+    Attributes:
+        url: the URL as configured.
+    """
+
+    url: str
+    host: str
+    port: int
+    is_secure: bool
+
+    @classmethod
+    def parse(cls, url: str) -> "GatewayAddress":
+        """Parse ``ws://`` or ``wss://`` with a host.
+
+        Raises:
+            BadAddress: the URL is malformed, or has a user, a query or a fragment.
+        """
+        try:
+            parse_uri(url)
+            parts = urlsplit(url)
+            host, port = parts.hostname or "", parts.port
+            host.encode("idna")
+        except (InvalidURI, ValueError) as error:  # UnicodeError is a ValueError
+            raise BadAddress(
+                "expected a url such as wss://gateway.example or ws://127.0.0.1:18789"
+            ) from error
+        if parts.query or parts.fragment or "@" in parts.netloc:
+            raise BadAddress("a gateway's url has no query and no user in it: the token is given apart")
+        return cls(url, host, port or _PORTS[parts.scheme], parts.scheme == "wss")
+
+    @property
+    def where(self) -> str:
+        """Host and port, for people."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_here(self) -> bool:
+        """True if the host can only be this machine."""
+        return is_this_machine(self.host)
+
+    async def judged(self, rules: OutboundRules, resolve: Resolve = resolve_here) -> list[str]:
+        """Return the allowed addresses, in the resolver's order.
+
+        Raises:
+            AddressRefused: no address is allowed; no data was sent.
+            OSError: the name cannot be resolved.
+        """
+        if not (self.is_secure or self.is_here):
+            raise AddressRefused(f"ws://{self.where}: a gateway on another machine is called over wss only")
+        return rules.judge(self.host, await resolve(self.host, self.port))

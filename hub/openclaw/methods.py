@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from hub.openclaw.client import Gateway
-from hub.openclaw.errors import FileConflict, GatewayInvalid, GatewayRefused
+from hub.openclaw.failures import FileConflict, GatewayInvalid, GatewayRefused
 from hub.openclaw.gateway import REQUEST_TIMEOUT_S, Need
 from protocol.coordination import QueueMode
 

@@ -27,12 +27,10 @@ from hub.clock import IdFactory, epoch_ms
 from hub.coordination.authority import Caller
 from hub.coordination.broadcasts import Broadcasts
 from hub.coordination.courier import Courier
-from hub.coordination.leads import Leads, ToLead
-from hub.coordination.messages import Messages
+from hub.coordination.messages import Leads, Messages, ToLead
 from hub.coordination.provisioning import Provisioning
 from hub.coordination.questions import Asked, Questions
-from hub.coordination.soul_writer import SoulHomes, SoulWriter
-from hub.coordination.souls import SoulRequest, Souls
+from hub.coordination.souls import SoulHomes, SoulRequest, Souls, SoulWriter
 from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayConfig
 from hub.outbound.rules import OutboundRules

@@ -10,9 +10,8 @@ from hub.api.nouns.messages import Messages, MessageView
 from hub.api.parameters import Key
 from hub.api.view import View
 from hub.coordination.authority import Caller
-from hub.coordination.leads import LeadMessages, ToLead
-from hub.coordination.leads import Leads as LeadService
-from hub.coordination.messages import MOST_WAIT_S, WAIT_S
+from hub.coordination.messages import MOST_WAIT_S, WAIT_S, LeadMessages, ToLead
+from hub.coordination.messages import Leads as LeadService
 from protocol.calls import REPLY_TAGS
 from protocol.coordination import MessageKind
 from protocol.errors import ErrorCode

@@ -16,8 +16,7 @@ from hub.clock import Clock, IdFactory, epoch_ms
 from hub.coordination.authority import Caller
 from hub.coordination.broadcasts import Broadcasts
 from hub.coordination.courier import Courier
-from hub.coordination.leads import MOST_WAIT_S, Ensured, LeadMessages, Leads
-from hub.coordination.messages import Messages
+from hub.coordination.messages import MOST_WAIT_S, Ensured, LeadMessages, Leads, Messages
 from hub.coordination.provisioning import Provisioning, Quiet
 from hub.links.roster import DeviceLink
 from hub.metrics import Metrics

@@ -15,8 +15,7 @@ from anyio.abc import TaskGroup
 
 from hub.clock import IdFactory, epoch_ms
 from hub.coordination.authority import Caller
-from hub.coordination.soul_writer import SoulHomes, SoulWriter
-from hub.coordination.souls import SoulRequest, Souls
+from hub.coordination.souls import SoulHomes, SoulRequest, Souls, SoulWriter
 from hub.links.roster import DeviceLink
 from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayConfig, GatewayState

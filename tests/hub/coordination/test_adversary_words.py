@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hub.coordination.leads import ToLead
+from hub.coordination.messages import ToLead
 from storage.store import open_store
 from tests.hub.coordination.leading import OPERATOR, make_board, open_leading
 from tests.support.gateway import fake_gateway

@@ -9,8 +9,7 @@ import anyio
 import pytest
 
 from hub.coordination.messages import NoSession
-from hub.coordination.soul_writer import DeviceRefused
-from hub.coordination.souls import SoulConflict, SoulNotWritten
+from hub.coordination.souls import DeviceRefused, SoulConflict, SoulNotWritten
 from hub.links.roster import DeviceLink
 from hub.tokens import hash_token
 from protocol.coordination import SoulWriteState

@@ -8,7 +8,7 @@ from typing import Literal
 import anyio
 import pytest
 
-from hub.coordination.leads import ToLead
+from hub.coordination.messages import ToLead
 from hub.openclaw import GatewayForbidden, GatewayRefused
 from protocol.coordination import MessageKind, MessageState
 from protocol.errors import CodedError, ErrorCode

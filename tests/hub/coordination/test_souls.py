@@ -315,7 +315,7 @@ async def test_a_write_that_cannot_be_delivered_within_a_day_is_given_up(
 ) -> None:
     await gateway.stop()
     waiting = await bench.put("ours", AS_IT_WAS, wait_s=5)
-    monkeypatch.setattr("hub.coordination.soul_writer.GIVE_UP_MS", 0)
+    monkeypatch.setattr("hub.coordination.souls.GIVE_UP_MS", 0)
 
     bench.writer.recheck()
     write = await bench.writer.settled_or(waiting.id, 120)
