@@ -30,10 +30,9 @@ from pydantic import ValidationError
 
 from hub.accounts.keys import BadKeys, Key, KeyMissing, Keyring, KeyStore, NotOpened, encoded
 from hub.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
-from hub.connectors.calling import Caller, Throttle
-from hub.connectors.connector import Auth, Connector, Context, Inbox, OAuth, Posted, ProviderSettings
-from hub.connectors.failures import (
+from hub.connectors.calling import (
     NEEDS_A_PERSON,
+    Caller,
     ConnectorFailure,
     Elsewhere,
     FileUnusable,
@@ -41,8 +40,10 @@ from hub.connectors.failures import (
     PermissionMissing,
     ProviderBusy,
     SignInNeeded,
+    Throttle,
     Unavailable,
 )
+from hub.connectors.connector import Auth, Connector, Context, Inbox, OAuth, Posted, ProviderSettings
 from hub.connectors.graph import sign_in_codes, sign_in_failure
 from hub.log import Channel
 from hub.outbound.client import AnswerTooLarge, OutboundClient, TransportError, was_never_sent

@@ -24,7 +24,7 @@ from anyio.abc import TaskStatus
 from hub.accounts.desk import AccountConfig, Accounts, Pending, authorize_url, fresh_secret
 from hub.accounts.keys import KeyMissing, NotOpened
 from hub.clock import Chance, Clock, IdFactory, epoch_ms
-from hub.connectors.failures import ConnectorFailure, Unavailable
+from hub.connectors.calling import ConnectorFailure, Unavailable
 from hub.links.roster import DeviceLink
 from hub.log import Channel
 from hub.rounds import Turns

@@ -8,9 +8,8 @@ from hub.accounts.desk import AccountConfig, Accounts, PostedInbox
 from hub.accounts.keys import KeyStore
 from hub.accounts.sign_in import SignIns
 from hub.app.context import Context
-from hub.connectors.calling import MOST_ANSWER_BYTES
+from hub.connectors.calling import MOST_ANSWER_BYTES, SignInNeeded
 from hub.connectors.connector import UnknownProvider, find
-from hub.connectors.failures import SignInNeeded
 from hub.links.roster import Roster
 from hub.outbound.client import OutboundClient
 from hub.outbound.rules import OutboundRules

@@ -20,8 +20,8 @@ from typing import Final
 import msgspec
 from pydantic import ValidationError
 
+from hub.connectors.calling import CursorLost
 from hub.connectors.connector import PAGE_MESSAGES, Connector, Cursor, Message, Page
-from hub.connectors.failures import CursorLost
 from hub.document import Document
 
 MOST_CURSOR_BYTES: Final = 64 * 1024

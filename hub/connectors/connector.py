@@ -33,8 +33,7 @@ import msgspec
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo
 
 from hub.clock import Chance, Clock
-from hub.connectors.calling import Answer, Caller, Quota, Tokens
-from hub.connectors.failures import ConnectorFailure, CursorLost
+from hub.connectors.calling import Answer, Caller, ConnectorFailure, CursorLost, Quota, Tokens
 from hub.document import Document
 from hub.extraction.patterns import BadPattern, pattern_of
 from hub.text.files import MAIL

@@ -21,9 +21,10 @@ from urllib.parse import quote, urlencode
 import msgspec
 from pydantic import Field
 
-from hub.connectors.calling import Answer, BaseUrl, Caller, origin_of
-from hub.connectors.connector import Address, Auth, Connector, Context, OAuth, ProviderSettings
-from hub.connectors.failures import (
+from hub.connectors.calling import (
+    Answer,
+    BaseUrl,
+    Caller,
     ConnectorFailure,
     CursorLost,
     Misconfigured,
@@ -32,7 +33,9 @@ from hub.connectors.failures import (
     QuotaSpent,
     SignInNeeded,
     Unavailable,
+    origin_of,
 )
+from hub.connectors.connector import Address, Auth, Connector, Context, OAuth, ProviderSettings
 from hub.connectors.mime import Letters
 from hub.text.html import TooTangled, text_of_html
 from hub.text.mime import header_text

@@ -2,14 +2,26 @@
 
 A wait can be cancelled at any time, even if the server hangs: the connection is then cut, which ends the
 waiting thread. All failures are raised as ``ConnectorFailure``.
+
+Synchronous IMAP connection for one thread, and IMAP syntax: folder names, strings, dates, sets of numbers.
+
+``imaplib`` opens the connection, starts TLS and transports the bytes. Its parser does not support literals in
+answers, so commands are formatted and answers parsed here (RFC 9051, RFC 3501). ``imap_line`` runs it outside
+the event loop.
 """
 
 import base64
+import binascii
+import contextlib
 import difflib
+import imaplib
 import re
+import socket
 import ssl
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date
+from itertools import count, groupby
 from typing import Annotated, Final, Literal, NoReturn, Self, TypeVar
 
 import anyio
@@ -18,8 +30,7 @@ from anyio import CapacityLimiter, to_thread
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from hub.connectors.authentication import GOOGLE, MICROSOFT
-from hub.connectors.connector import Context, Filter, OAuth, ProviderSettings, SettingsFile, Words
-from hub.connectors.failures import (
+from hub.connectors.calling import (
     ConnectorFailure,
     FileUnusable,
     Misconfigured,
@@ -29,20 +40,348 @@ from hub.connectors.failures import (
     SignInNeeded,
     Unavailable,
 )
-from hub.connectors.imap_wire import (
-    Answer,
-    Lost,
-    Refused,
-    TooLong,
-    Value,
-    Wire,
-    folder_name,
-    folder_word,
-    number_of,
-    quoted,
-    values,
-)
+from hub.connectors.connector import Context, Filter, OAuth, ProviderSettings, SettingsFile, Words
 from hub.outbound.rules import is_this_machine
+
+MOST_LITERAL_BYTES: Final = 32 * 1024 * 1024  # of one literal; same limit as for a provider's answers
+_MOST_DEPTH: Final = 60  # of parentheses; a valid mail is not nested deeper
+_MOST_CHALLENGES: Final = 5
+_MOST_DIGITS: Final = 18  # below 2**63
+_LITERAL: Final = re.compile(rb"\{(\d+)\+?\}\r?\n$")
+_TAGGED: Final = re.compile(rb"(\S+) (OK|NO|BAD)(?: \[([^\]]*)\])? ?(.*)", re.IGNORECASE | re.DOTALL)
+_TOKEN: Final = re.compile(
+    rb'([()])|"((?:[^"\\]|\\.)*+)(?:"|\\?\Z)|((?:BODY|BINARY)\[[^\[\]]*+\](?:<\d+>)?|[^\s()"]+)',
+    re.IGNORECASE,
+)
+_ESCAPED: Final = re.compile(rb"\\(.)", re.DOTALL)
+
+T = TypeVar("T")
+Tls = Literal["implicit", "starttls", "none"]
+Value = bytes | None | list["Value"]  # an atom or string, NIL, or a parenthesized list
+
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_SHIFTED: Final = re.compile(r"&([^&-]*+)-")
+_NOT_PRINTED: Final = re.compile(r"&|[^\x20-\x7e]+")
+
+
+class Lost(Exception):
+    """Unusable connection: closed, or its data cannot be parsed."""
+
+
+class TooLong(Lost):
+    """Answer longer than the hub's limit. A smaller request may succeed."""
+
+
+class Refused(Exception):
+    """Answer NO or BAD of the server.
+
+    Attributes:
+        code: response code such as ``NONEXISTENT``; empty if missing.
+        text: the server's text, on one line.
+    """
+
+    def __init__(self, status: str, code: str, text: str) -> None:
+        super().__init__(f"{status} [{code}] {text}" if code else f"{status} {text}")
+        self.status = status
+        self.code = code
+        self.text = text
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """Answer to one command.
+
+    Attributes:
+        untagged: each untagged response in pieces; every second piece is a literal.
+        status, code, said: parts of the tagged line.
+    """
+
+    untagged: list[list[bytes]]
+    status: str
+    code: str
+    text: str
+
+    def named(self, name: bytes) -> Iterator[list[bytes]]:
+        """Yield untagged responses of the form ``* <name> ...``, without these words."""
+        before = b"* " + name
+        for first, *others in self.untagged:
+            if first[: len(before)].upper() == before and first[len(before) : len(before) + 1] in (b" ", b""):
+                yield [first[len(before) :], *others]
+
+    def codes(self) -> dict[str, str]:
+        """Return the response codes of untagged OK lines, as in ``UIDNEXT`` -> ``12``."""
+        found = {}
+        for first, *_ in self.untagged:
+            match = _TAGGED.match(first)
+            if match and match[1] == b"*" and match[3]:
+                name, _, value = match[3].decode("ascii", "replace").partition(" ")
+                found[name.upper()] = value
+        return found
+
+
+class Wire:
+    """IMAP connection for one thread at a time; only ``cut`` may be called from another thread.
+
+    Raises:
+        Lost: from each method: the connection ended, timed out, or does not speak IMAP.
+    """
+
+    def __init__(
+        self, host: str, port: int, *, tls: Tls, trust: ssl.SSLContext | None, timeout_s: float
+    ) -> None:
+        self._busy = threading.Lock()
+        self._is_cut = False
+        try:
+            if tls == "implicit":
+                self._imap: imaplib.IMAP4 = imaplib.IMAP4_SSL(
+                    host, port, ssl_context=trust, timeout=timeout_s
+                )
+            else:
+                self._imap = imaplib.IMAP4(host, port, timeout=timeout_s)
+        except ssl.SSLCertVerificationError:
+            raise
+        except (OSError, imaplib.IMAP4.error) as error:
+            raise Lost(f"not reached: {error}") from error
+        self._numbers = count(1)
+        try:
+            if tls == "starttls":
+                self._imap.starttls(trust)
+        except ssl.SSLCertVerificationError:
+            self.close()
+            raise
+        except (OSError, imaplib.IMAP4.error) as error:
+            self.close()
+            raise Lost(f"no TLS: {error}") from error
+        self.capabilities = frozenset(self._imap.capabilities)
+
+    def run(self, work: Callable[["Wire"], T]) -> T:
+        """Run an operation; close the connection afterwards if it was cut meanwhile."""
+        try:
+            with self._busy:
+                return work(self)
+        finally:
+            if self._is_cut:
+                self.close()
+
+    def leave(self) -> None:
+        """Cut and close the connection; a waiting thread gets ``Lost``."""
+        self.cut()
+        if self._busy.acquire(blocking=False):  # otherwise the busy thread closes it, as it is cut
+            self._busy.release()
+            self.close()
+
+    def cut(self) -> None:
+        """Cut the connection; a waiting thread gets ``Lost``."""
+        self._is_cut = True
+        with contextlib.suppress(OSError):  # it has ended already
+            # Bypasses the TLS methods, which would wait for the server and are not thread-safe.
+            socket.socket.shutdown(self._imap.socket(), socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the connection without a LOGOUT, since the server may hang."""
+        self.cut()
+        with contextlib.suppress(OSError):
+            self._imap.file.close()
+            self._imap.socket().close()
+
+    def wait_for(self, seconds: float | None) -> None:
+        """Set the maximum silence of the server from now on."""
+        self._imap.socket().settimeout(seconds)
+
+    def command(self, *words: bytes) -> Answer:
+        """Send one command and return its answer.
+
+        Raises:
+            Refused: NO or BAD.
+        """
+        return self.finish(self.send(*words))
+
+    def send(self, *words: bytes) -> bytes:
+        """Send a command without waiting; pass the returned tags to ``finish`` in the order of sending."""
+        tag = b"h%d" % next(self._numbers)
+        self._send(tag + b" " + b" ".join(words) + b"\r\n")
+        return tag
+
+    def finish(self, tag: bytes, *, may_refuse: bool = False, first: list[bytes] | None = None) -> Answer:
+        """Read the answer to a command.
+
+        Args:
+            may_refuse: accept NO as an answer.
+            first: a response that was read already.
+        """
+        untagged = []
+        while True:
+            pieces, first = first or self.response(), None
+            if pieces[0].startswith(b"* "):
+                if pieces[0][2:5].upper() == b"BYE":
+                    raise Lost(f"the server hung up: {_line(pieces[0][6:])}")
+                untagged.append(pieces)
+                continue
+            match = _TAGGED.match(pieces[0])
+            if match is None or match[1] != tag:
+                raise Lost("the server answers something else than it was asked")
+            return self._judged(match, untagged, may_refuse=may_refuse)
+
+    def _judged(self, match: re.Match[bytes], untagged: list[list[bytes]], *, may_refuse: bool) -> Answer:
+        status = match[2].decode().upper()
+        code = (match[3] or b"").decode("ascii", "replace").partition(" ")[0].upper()
+        if status == "BAD" or (status == "NO" and not may_refuse):
+            raise Refused(status, code, _line(match[4]))
+        return Answer(untagged, status, code, _line(match[4]))
+
+    def finish_asked(self, tag: bytes, *lines: bytes) -> Answer:
+        """Read the answer like ``finish``, sending a line for each ``+``; after the last line, empty ones.
+
+        A server that refuses a token sends the reason in a challenge, which requires an empty line.
+        """
+        todo = list(lines)
+        asked = 0
+        while True:
+            pieces = self.response()
+            if not pieces[0].startswith(b"+"):
+                return self.finish(tag, first=pieces)
+            asked += 1
+            if asked > _MOST_CHALLENGES:
+                raise Lost("the server asks without end")
+            self.send_line(todo.pop(0) if todo else b"")
+
+    def send_line(self, line: bytes) -> None:
+        """Send a line inside a command: the reply to a ``+``, or DONE."""
+        self._send(line + b"\r\n")
+
+    def response(self) -> list[bytes]:
+        """Read the next response, including ``+``: a line, or lines with literals between them."""
+        pieces = []
+        try:
+            while True:
+                line = self._imap.readline()
+                if not line.endswith(b"\n"):
+                    raise Lost("the connection ended")
+                literal = _LITERAL.search(line)
+                if literal is None:
+                    pieces.append(line.rstrip(b"\r\n"))
+                    return pieces
+                pieces += [line[: literal.start()], self._literal(int(literal[1]))]
+        except imaplib.IMAP4.error as error:  # raised for no other reason while a line is read
+            raise TooLong("the server's answer has a line of more than 1,000,000 bytes") from error
+        except (OSError, ValueError) as error:
+            raise Lost(f"the connection ended: {type(error).__name__}") from error
+
+    def _literal(self, size: int) -> bytes:
+        if size > MOST_LITERAL_BYTES:
+            raise TooLong(f"the server wants to send {size} bytes at once, {MOST_LITERAL_BYTES} are taken")
+        data = self._imap.read(size) if size else b""
+        if len(data) != size:
+            raise Lost("the connection ended")
+        return data
+
+    def _send(self, data: bytes) -> None:
+        try:
+            self._imap.send(data)
+        except (OSError, ValueError) as error:
+            raise Lost(f"the connection ended: {type(error).__name__}") from error
+
+
+def values(pieces: Sequence[bytes]) -> list[Value]:
+    """Parse a response with its literals.
+
+    Raises:
+        Lost: parentheses do not match, or are nested too deeply.
+    """
+    top: list[Value] = []
+    stack = [top]
+    for at, piece in enumerate(pieces):
+        if at % 2:
+            stack[-1].append(piece)
+            continue
+        for sign, string, atom in _TOKEN.findall(piece):
+            if atom:
+                stack[-1].append(None if atom in (b"NIL", b"nil") else atom)
+            elif sign == b"(":
+                inner: list[Value] = []
+                stack[-1].append(inner)
+                stack.append(inner)
+                if len(stack) > _MOST_DEPTH:
+                    raise Lost(f"the server's answer nests deeper than {_MOST_DEPTH} levels")
+            elif sign:
+                stack.pop()
+                if not stack:
+                    raise Lost("the server's answer cannot be understood")
+            else:
+                stack[-1].append(_ESCAPED.sub(rb"\1", string) if b"\\" in string else string)
+    if len(stack) > 1:
+        raise Lost("the server's answer cannot be understood")
+    return top
+
+
+def number_of(value: Value) -> int | None:
+    """Parse a number of at most 63 bits (RFC 9051, 9); None for a value that is no text.
+
+    Raises:
+        Lost: the text is no such number.
+    """
+    if not isinstance(value, bytes):
+        return None
+    if not value.isdigit() or len(value) > _MOST_DIGITS:
+        raise Lost("the server's answer cannot be understood")
+    return int(value)
+
+
+def _line(data: bytes) -> str:
+    return " ".join(data.decode("utf-8", "replace").split())[:200]
+
+
+def quoted(text: str) -> bytes:
+    """Encode *text* as a quoted string.
+
+    Raises:
+        ValueError: line ends or non-ASCII characters.
+    """
+    if not text.isascii() or any(char in text for char in "\r\n\0"):
+        raise ValueError("no line ends and only ASCII letters in a quoted string")
+    return b'"' + text.replace("\\", "\\\\").replace('"', '\\"').encode() + b'"'
+
+
+def folder_word(name: str) -> bytes:
+    """Encode a folder's name: modified UTF-7, quoted (RFC 3501, 5.1.3)."""
+
+    def shifted(match: re.Match[str]) -> str:
+        if match[0] == "&":
+            return "&-"
+        encoded = binascii.b2a_base64(match[0].encode("utf-16-be", "replace"), newline=False)
+        return f"&{encoded.decode().rstrip('=').replace('/', ',')}-"
+
+    return quoted(_NOT_PRINTED.sub(shifted, name))
+
+
+def folder_name(word: bytes) -> str:
+    """Decode a folder's name; invalid sequences are kept."""
+
+    def unshifted(match: re.Match[str]) -> str:
+        if not match[1]:
+            return "&"
+        padded = match[1].replace(",", "/") + "=" * (-len(match[1]) % 4)
+        try:
+            return binascii.a2b_base64(padded, strict_mode=True).decode("utf-16-be")
+        except ValueError:
+            return match[0]
+
+    return _SHIFTED.sub(unshifted, word.decode("utf-8", "replace"))
+
+
+def day(of: date) -> bytes:
+    """Format a date for SEARCH, in English for any locale."""
+    return f"{of.day}-{_MONTHS[of.month - 1]}-{of.year}".encode()
+
+
+def set_of(uids: Sequence[int]) -> bytes:
+    """Format sorted numbers as a set: ``1:3,7``."""
+    pieces = []
+    # Consecutive numbers have the same distance to their index.
+    for _, run in groupby(enumerate(uids), lambda pair: pair[1] - pair[0]):
+        ends = [uid for _, uid in run]
+        pieces.append(f"{ends[0]}:{ends[-1]}" if len(ends) > 1 else str(ends[0]))
+    return ",".join(pieces).encode()
+
 
 IMPLICIT_PORT: Final = 993
 PORT: Final = 143
@@ -207,8 +546,6 @@ _STALE_S: Final = 20.0  # idle time after which servers or firewalls may have dr
 _SHOWN_FOLDERS: Final = 20
 _THREADS: Final = 1
 _STATUS_WORD: Final = re.compile(r"(?i)(temporar|try again|unavailable|internal|too many|in use)")
-
-T = TypeVar("T")
 
 
 class AnswerTooLong(Unavailable):

@@ -31,7 +31,14 @@ from pydantic import Field, StringConstraints
 from hub.clock import Clock
 from hub.connectors import graph as graph_rules
 from hub.connectors.authentication import HEADER, MICROSOFT, is_verified
-from hub.connectors.calling import Quota, each
+from hub.connectors.calling import (
+    CursorLost,
+    Misconfigured,
+    PermissionMissing,
+    Quota,
+    Unavailable,
+    each,
+)
 from hub.connectors.connector import (
     Account,
     Address,
@@ -45,12 +52,6 @@ from hub.connectors.connector import (
     Unread,
     Words,
     read_cursor,
-)
-from hub.connectors.failures import (
-    CursorLost,
-    Misconfigured,
-    PermissionMissing,
-    Unavailable,
 )
 from hub.connectors.graph import (
     Graph,

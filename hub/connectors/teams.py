@@ -18,7 +18,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from hub.connectors.calling import Quota
+from hub.connectors.calling import CursorLost, Misconfigured, Quota, Unavailable
 from hub.connectors.connector import (
     Account,
     Address,
@@ -31,7 +31,6 @@ from hub.connectors.connector import (
     Unread,
     read_cursor,
 )
-from hub.connectors.failures import CursorLost, Misconfigured, Unavailable
 from hub.connectors.graph import (
     GraphConnector,
     GraphSettings,

@@ -22,6 +22,7 @@ from urllib.parse import parse_qsl, urlsplit
 import msgspec
 from pydantic import Field, StringConstraints
 
+from hub.connectors.calling import Misconfigured
 from hub.connectors.connector import (
     Account,
     Address,
@@ -37,7 +38,6 @@ from hub.connectors.connector import (
     Unread,
     Words,
 )
-from hub.connectors.failures import Misconfigured
 from hub.document import Document
 from protocol.frame import read_json
 from protocol.work import ProvenanceOrigin

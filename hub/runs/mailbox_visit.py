@@ -25,8 +25,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from hub.agents.prompts import BadPrompt
 from hub.clock import Chance, Clock, IdFactory, from_epoch_ms, now_ms
-from hub.connectors.connector import Connector, Message, Page, Unread, why_left_out
-from hub.connectors.failures import (
+from hub.connectors.calling import (
     NEEDS_A_PERSON,
     ConnectorFailure,
     CursorLost,
@@ -35,6 +34,7 @@ from hub.connectors.failures import (
     QuotaSpent,
     Unavailable,
 )
+from hub.connectors.connector import Connector, Message, Page, Unread, why_left_out
 from hub.document import Document
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import ModelExhausted

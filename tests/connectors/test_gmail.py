@@ -12,11 +12,9 @@ from urllib.parse import parse_qs, urlsplit
 import httpx2
 import pytest
 
-from hub.connectors.calling import Caller, Throttle
+from hub.connectors.calling import Caller, CursorLost, SignInNeeded, Throttle
 from hub.connectors.connector import Context, Cursor, Message
-from hub.connectors.failures import CursorLost, SignInNeeded
-from hub.connectors.gmail import Gmail, GmailFilter
-from hub.connectors.gmail_api import GmailSettings
+from hub.connectors.gmail import Gmail, GmailFilter, GmailSettings
 from hub.document import Document
 from hub.outbound.client import OutboundClient
 from hub.outbound.rules import OutboundRules

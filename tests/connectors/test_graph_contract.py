@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hub.connectors import outlook as outlook_stream
-from hub.connectors.failures import Misconfigured, Unavailable
+from hub.connectors.calling import Misconfigured, Unavailable
 from hub.document import Document
 from tests.connectors.prism import running_prism, why_no_prism
 from tests.support.graph.account import Account, account, cursor_of, documents, heads, listing

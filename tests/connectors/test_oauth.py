@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from hub.accounts.sign_in import SignInFailed
-from hub.connectors.failures import SignInNeeded
+from hub.connectors.calling import SignInNeeded
 from hub.outbound.client import OutboundClient
 from hub.outbound.rules import OutboundRules
 from storage.connectors import connectors, credentials

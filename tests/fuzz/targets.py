@@ -15,8 +15,8 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from hub.clock import epoch_ms
-from hub.connectors.caldav_answers import is_token_refused, joined, multistatus, read_metadata
-from hub.connectors.failures import Unavailable
+from hub.connectors.caldav import is_token_refused, joined, multistatus, read_metadata
+from hub.connectors.calling import Unavailable
 from hub.connectors.mime import read_head
 from hub.document import Document
 from hub.extraction.answers import Unreadable, is_whole, read

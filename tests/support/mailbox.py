@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from hub.clock import Clock
+from hub.connectors.calling import ConnectorFailure, CursorLost, Elsewhere, FileUnusable
 from hub.connectors.connector import (
     Account,
     Auth,
@@ -18,7 +19,6 @@ from hub.connectors.connector import (
     ProviderSettings,
     Unread,
 )
-from hub.connectors.failures import ConnectorFailure, CursorLost, Elsewhere, FileUnusable
 from hub.document import Document
 
 

@@ -15,8 +15,8 @@ from hub.api.noun import ALL, Noun, Part, audited, command, device, listed, rout
 from hub.api.parameters import Actor
 from hub.api.view import Instant, View
 from hub.clock import Clock, epoch_ms, from_epoch_ms
+from hub.connectors.calling import ConnectorFailure
 from hub.connectors.connector import Connector, Message, Page
-from hub.connectors.failures import ConnectorFailure
 from hub.document import Document
 from protocol.coordination import Method
 from protocol.errors import ErrorCode

@@ -13,7 +13,7 @@ from hub.accounts import desk
 from hub.accounts.desk import AccountConfig, Accounts
 from hub.accounts.keys import FILE, BadKeys, KeySharing
 from hub.clock import SystemClock
-from hub.connectors.failures import (
+from hub.connectors.calling import (
     Elsewhere,
     FileUnusable,
     Misconfigured,

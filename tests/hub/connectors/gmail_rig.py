@@ -9,8 +9,7 @@ import anyio.lowlevel
 
 from hub.connectors.calling import Caller, Throttle
 from hub.connectors.connector import Context, Cursor, Message, Page, Unread
-from hub.connectors.gmail import Gmail, GmailFilter
-from hub.connectors.gmail_api import GmailSettings
+from hub.connectors.gmail import Gmail, GmailFilter, GmailSettings
 from hub.document import Document
 from hub.outbound.client import OutboundClient
 from hub.outbound.rules import OutboundRules

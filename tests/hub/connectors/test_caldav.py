@@ -10,10 +10,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from hub.connectors import caldav_answers
+from hub.connectors import caldav
 from hub.connectors.caldav import PAGE, CalDavSettings
+from hub.connectors.calling import ConnectorFailure, CursorLost, Misconfigured, SignInNeeded, Unavailable
 from hub.connectors.connector import Cursor, Unread
-from hub.connectors.failures import ConnectorFailure, CursorLost, Misconfigured, SignInNeeded, Unavailable
 from hub.document import Document
 from tests.hub.connectors.caldav_rig import Rig, rig
 from tests.support.asgi import serving
@@ -229,13 +229,13 @@ async def test_an_answer_that_is_none_is_a_passing_error(body: str) -> None:
 
 def test_an_object_in_a_time_zone_of_many_dots_has_no_metadata() -> None:
     event = f"BEGIN:VEVENT\r\nDTSTART;TZID=a{'.' * 2_000}/b:20260506T090000\r\nEND:VEVENT\r\n"
-    assert caldav_answers.read_metadata(f"BEGIN:VCALENDAR\r\n{event}END:VCALENDAR\r\n").kind is None
+    assert caldav.read_metadata(f"BEGIN:VCALENDAR\r\n{event}END:VCALENDAR\r\n").kind is None
 
 
 def test_caldav_object_with_the_path_of_a_file_is_not_read_from_disk(tmp_path: Path) -> None:
     file = tmp_path / "own.ics"
     file.write_text("BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nSUMMARY:secret\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n")
-    assert caldav_answers.read_metadata(str(file)).title == ""
+    assert caldav.read_metadata(str(file)).title == ""
 
 
 async def test_a_password_goes_to_the_address_of_the_settings_alone() -> None:
@@ -298,7 +298,7 @@ async def test_what_a_server_leaves_out_for_now_is_asked_for_again(status: str, 
 @each("body", [b'<?xml version="1.0" encoding="bogus"?><a/>', b"<a>\xff</a>"])
 def test_an_answer_in_an_unknown_encoding_is_a_passing_error(body: bytes) -> None:
     with pytest.raises(Unavailable):
-        caldav_answers.read(body)
+        caldav.read(body)
 
 
 async def test_an_event_without_an_end_is_an_event(radicale: Radicale, home: Rig) -> None:
@@ -310,5 +310,5 @@ async def test_an_event_without_an_end_is_an_event(radicale: Radicale, home: Rig
 
 
 def test_a_sync_token_is_escaped_only_for_xml() -> None:
-    asked = caldav_answers.sync_collection('a<b&"c')
-    assert caldav_answers.read(asked).findtext("{DAV:}sync-token") == 'a<b&"c'
+    asked = caldav.sync_collection('a<b&"c')
+    assert caldav.read(asked).findtext("{DAV:}sync-token") == 'a<b&"c'

@@ -17,19 +17,17 @@ from hub.connectors.calling import (
     TRIES,
     Answer,
     Caller,
-    Quota,
-    Throttle,
-    origin_of,
-)
-from hub.connectors.failures import (
     ConnectorFailure,
     MessageUnreadable,
     Misconfigured,
     PermissionMissing,
     ProviderBusy,
+    Quota,
     QuotaSpent,
     SignInNeeded,
+    Throttle,
     Unavailable,
+    origin_of,
 )
 from hub.outbound.client import OutboundClient
 from hub.outbound.rules import OutboundRules

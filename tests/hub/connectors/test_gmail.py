@@ -7,17 +7,16 @@ import pytest
 from pydantic import ValidationError
 from starlette.responses import Response
 
-from hub.connectors.calling import Answer
-from hub.connectors.connector import Attachment, Unread
-from hub.connectors.failures import (
+from hub.connectors.calling import (
+    Answer,
     ConnectorFailure,
     PermissionMissing,
     ProviderBusy,
     SignInNeeded,
     Unavailable,
 )
-from hub.connectors.gmail import Gmail, GmailFilter
-from hub.connectors.gmail_api import GmailSettings, judge, next_midnight
+from hub.connectors.connector import Attachment, Unread
+from hub.connectors.gmail import Gmail, GmailFilter, GmailSettings, judge, next_midnight
 from hub.document import Document
 from tests.hub.connectors.gmail_rig import WEEK_AGO, read_all, rig
 from tests.support.clock import START

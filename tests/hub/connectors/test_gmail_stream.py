@@ -6,8 +6,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from hub.connectors import gmail
+from hub.connectors.calling import CursorLost, Misconfigured, Unavailable
 from hub.connectors.connector import Cursor
-from hub.connectors.failures import CursorLost, Misconfigured, Unavailable
 from hub.connectors.gmail import INDEXED_S
 from tests.hub.connectors.gmail_rig import WEEK_AGO, Run, rig
 from tests.support.clock import START

@@ -5,8 +5,8 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from hub.connectors.calling import Answer
-from hub.connectors.failures import (
+from hub.connectors.calling import (
+    Answer,
     ConnectorFailure,
     CursorLost,
     Misconfigured,

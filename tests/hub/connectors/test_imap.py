@@ -13,8 +13,8 @@ import anyio
 import pytest
 
 from hub.clock import SystemClock
+from hub.connectors.calling import FileUnusable, Misconfigured, SignInNeeded
 from hub.connectors.connector import Unread
-from hub.connectors.failures import FileUnusable, Misconfigured, SignInNeeded
 from hub.connectors.imap_line import ImapFilter
 from hub.document import Document
 from tests.hub.connectors.imap_rig import (

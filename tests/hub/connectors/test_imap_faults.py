@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 import anyio
 import pytest
 
-from hub.connectors.failures import (
+from hub.connectors.calling import (
     ConnectorFailure,
     Misconfigured,
     PermissionMissing,

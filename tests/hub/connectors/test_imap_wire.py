@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.connectors.imap_mail import attached, chosen, fetched, parts_of
-from hub.connectors.imap_wire import (
+from hub.connectors.imap import attached, chosen, fetched, parts_of
+from hub.connectors.imap_line import (
     Answer,
     Lost,
     day,

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from hub.connectors.failures import SignInNeeded
+from hub.connectors.calling import SignInNeeded
 from hub.connectors.imap import Imap
 from hub.connectors.imap_line import ImapSettings
 from tests.hub.connectors.imap_rig import imap, mail, pages, subjects

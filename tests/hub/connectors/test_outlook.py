@@ -7,8 +7,7 @@ import anyio
 import pytest
 
 from hub.connectors import outlook
-from hub.connectors.connector import Unread
-from hub.connectors.failures import (
+from hub.connectors.calling import (
     CursorLost,
     Misconfigured,
     PermissionMissing,
@@ -16,6 +15,7 @@ from hub.connectors.failures import (
     SignInNeeded,
     Unavailable,
 )
+from hub.connectors.connector import Unread
 from hub.connectors.outlook import Outlook
 from hub.document import Document
 from tests.support.clock import START

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from hub.connectors.calling import Misconfigured
 from hub.connectors.connector import Context, Message, Posted, Unread, find
-from hub.connectors.failures import Misconfigured
 from hub.connectors.webhook import PAGE, Webhook, WebhookFilter, WebhookSettings
 from hub.document import Document
 from protocol.work import Provenance, ProvenanceOrigin

@@ -11,8 +11,8 @@ import anyio
 import msgspec
 import pytest
 
+from hub.connectors.calling import ConnectorFailure
 from hub.connectors.connector import Connector
-from hub.connectors.failures import ConnectorFailure
 from hub.extraction.model import ModelAnswer, ModelRequest
 from protocol.lifecycles import RunOutcome, RunState
 from storage.agents.configs import ModelUse

@@ -8,8 +8,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from hub.connectors.calling import ConnectorFailure, FileUnusable, SignInNeeded, Unavailable
 from hub.connectors.connector import Connector
-from hub.connectors.failures import ConnectorFailure, FileUnusable, SignInNeeded, Unavailable
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
 from hub.runs.leases import is_share_of

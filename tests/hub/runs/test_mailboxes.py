@@ -9,8 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from hub.clock import epoch_ms
-from hub.connectors.connector import Address
-from hub.connectors.failures import (
+from hub.connectors.calling import (
     ConnectorFailure,
     Elsewhere,
     FileUnusable,
@@ -21,6 +20,7 @@ from hub.connectors.failures import (
     SignInNeeded,
     Unavailable,
 )
+from hub.connectors.connector import Address
 from hub.extraction.model import Models
 from hub.runs.lifecycle import Interrupt
 from protocol.errors import CallTimedOut, LinkLost
