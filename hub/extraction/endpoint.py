@@ -22,7 +22,6 @@ import msgspec
 
 from hub.clock import Chance, Clock
 from hub.extraction.completion import Completion, Dialect, Tokens, Unusable, completion_of, tokens_of
-from hub.extraction.limiter import Limiter, Turn
 from hub.extraction.model import (
     Finish,
     ModelAnswer,
@@ -40,10 +39,12 @@ from hub.extraction.outcomes import (
     Counting,
     Disliked,
     EndpointRefused,
+    Limiter,
     Place,
     RateLimited,
     Trouble,
     TryEnd,
+    Turn,
     end_of,
     meaning_of,
 )

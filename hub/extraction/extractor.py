@@ -3,11 +3,24 @@
 Nothing is lost silently: a document is read completely, or its notes say how much was not read, or the
 extraction raises. Items in text that gives orders to its reader are marked, whether found by rules or by a
 model. A model refers to rows of the device by labels, as it never sees ids.
+
+Reading of one document by a model, several chunks at a time.
+
+The next question depends only on the last answer. After a truncated, unreadable or suspiciously full answer,
+the piece is split and asked about again; a piece that is too small for that is given up, and reported. If an
+answer ends long before its text, a question about the rest follows. Unusable records are requested again, at
+most twice, in a question as short as the first. Those without a readable answer are lost, which is also
+reported.
+
+Some models return the first few records of a long list and end. Records are distributed about evenly in a
+text, so many records at its start and none in the rest are unlikely: all n records lie in the first part p
+with probability pⁿ.
 """
 
 import hashlib
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from typing import Final, TypeVar, TypeVarTuple
 
 import anyio
@@ -15,19 +28,379 @@ import anyio.to_thread
 import msgspec
 
 from hub.document import Document
-from hub.extraction import chunk, ruled, structured
-from hub.extraction.chunk import Chunk
+from hub.extraction import answers, chunk, ruled, structured
+from hub.extraction.answers import Answer, Unreadable
+from hub.extraction.chunk import Chunk, sentences
 from hub.extraction.dating import PassageDates
 from hub.extraction.folding import fold
-from hub.extraction.items import Extraction, ExtractionOptions, Form, Item, Reference, merged
-from hub.extraction.model import LanguageModel, ModelRequest, Models, Through
-from hub.extraction.prompt import LiteralPrompt, Prompt
-from hub.extraction.reading import Reading
+from hub.extraction.items import Dropped, Extraction, ExtractionOptions, Form, Item, Notes, Reference, merged
+from hub.extraction.model import (
+    AnswerCutOff,
+    ExtractionError,
+    Finish,
+    LanguageModel,
+    Message,
+    ModelAnswer,
+    ModelError,
+    ModelRequest,
+    Models,
+    Through,
+    Usage,
+)
+from hub.extraction.prompt import CORRECTION, MOST_ASKED_AGAIN, LiteralPrompt, Prompt
 from hub.extraction.redaction import Redaction
 from hub.extraction.ruled import ToRead, ToSort
 from hub.extraction.rules_process import Rules, RulesHere
-from hub.extraction.validate import Material
+from hub.extraction.validate import Checked, Checking, FailedRecord, Material
 from protocol.tables import TABLES, DeviceTable, TableName, Tables
+
+MOST_HALVINGS: Final = 5  # nested; a runaway model is asked at most 63 times about a chunk
+MOST_ASKINGS_AGAIN: Final = 2  # for unusable records; further attempts rarely help
+
+_UNREADABLE_COSTS: Final = 2  # halvings: the size matters little to a model that cannot write JSON
+_HOPELESS: Final = 3  # pieces given up before any was read: the model is unsuitable
+_LONG_CHARS: Final = 4_096  # longer answers are parsed in a thread; up to here, the worst answer takes 10 ms
+_MAX_BAD_ANSWER_CHARS: Final = 2_000  # of an unreadable answer, quoted to the model
+
+# Also the share of correct answers with two or more records whose rest is asked for in vain.
+UNLIKELY: Final = 0.05
+DOUBTFUL: Final = 0.5  # for a text for which an earlier answer was incomplete
+_LONGEST_STATEMENT: Final = 400  # characters: twice the limit of a quote
+LEAST_CHARS: Final = 40  # of a rest: shorter sentences contain no record
+
+
+class Reading:
+    """Results of a model for one document so far.
+
+    Attributes:
+        spent: usage of all questions.
+    """
+
+    def __init__(self, model: LanguageModel, material: Material) -> None:
+        self.spent = Usage()
+        self._model = model
+        self._material = material
+        self._text = material.document.text
+        self._found: dict[Chunk, list[Checked]] = {}
+        self._failed: ModelError | None = None
+        self._hopeless: ExtractionError | None = None  # raised if nothing can be read
+        self._read = 0  # pieces with a complete answer
+        self._counts: Counter[str] = Counter()
+        self._shared: set[tuple[int, int]] = set()  # places that two pieces have in common
+
+    async def read(self, prompt: Prompt | LiteralPrompt, pieces: Sequence[Chunk]) -> None:
+        """Ask about every piece.
+
+        Raises:
+            ModelError: the model does not answer, or no answer so far was usable. The other questions are
+                cancelled.
+        """
+        todo = iter(pieces)
+        async with anyio.create_task_group() as readers:
+            for _ in range(min(self._model.in_flight, len(pieces))):
+                readers.start_soon(self._read_on, prompt, todo, readers.cancel_scope)
+        if self._failed is None and self._counts["given_up"] and not self._has_anything():
+            self._failed = self._hopeless
+        if self._failed is not None:
+            self._failed.spent = self.spent
+            raise self._failed
+
+    def has_items(self, piece: Chunk) -> bool:
+        """Return True if the piece has yielded items already."""
+        return any(checked.items for checked in self._found.get(piece, ()))
+
+    def items(self) -> list[Item]:
+        """Return the items by place; at the same place in the model's order."""
+        found = [item for checked in self._in_order() for item in checked.items]
+        found.sort(key=lambda item: (item.start, item.end))
+        return without_torn(self._text, found, self._shared)
+
+    def dropped(self) -> list[Dropped]:
+        """Return the rejected parts, in the order of the text."""
+        return [note for checked in self._in_order() for note in checked.dropped]
+
+    def noted(self, notes: Notes, *, redacted: int) -> Notes:
+        """Return *notes* with the statistics of the reading."""
+        return msgspec.structs.replace(notes, redacted=redacted, **self._counts)
+
+    def _in_order(self) -> Iterator[Checked]:
+        for piece in sorted(self._found, key=lambda piece: piece.start):
+            yield from self._found[piece]
+
+    async def _read_on(
+        self, prompt: Prompt | LiteralPrompt, todo: Iterator[Chunk], scope: anyio.CancelScope
+    ) -> None:
+        for piece in todo:
+            try:
+                found = await self._read_piece(prompt, piece, MOST_HALVINGS)
+            except ModelError as error:
+                self._failed = self._failed or error
+                self.spent += error.spent
+                scope.cancel()
+                return
+            self._found.setdefault(piece, []).extend(found)
+
+    async def _read_piece(
+        self, prompt: Prompt | LiteralPrompt, piece: Chunk, halvings: int, *, is_rest: bool = False
+    ) -> list[Checked]:
+        """Return the results for *piece*, which may be split *halvings* times.
+
+        Args:
+            is_rest: True if an answer about the text before it returned no record of it.
+        """
+        if piece.shared:
+            self._shared.add((piece.start, piece.start + piece.shared))
+        request = prompt.ask(piece)
+        reply, answer, is_corrected = await self._ask_for_records(request)
+        halvings -= _UNREADABLE_COSTS if is_corrected else 0
+        records = self._restored(answer)
+        is_whole = _is_whole(reply, answer)
+        halves = chunk.halve(self._text, piece) if halvings > 0 else []
+        if is_whole and not (halves and prompt.may_hide_more(piece, len(records))):
+            self._read += 1
+            checked = await self._take(prompt, piece, records)
+            return [
+                checked,
+                *await self._read_behind(prompt, piece, checked.items, halvings, is_rest=is_rest),
+            ]
+        salvaged = self._checking(piece).take_all(records).items
+        if not halves:
+            return [self._give_up(piece, request, reply, salvaged)]
+        self._counts["halved"] += 1
+        found = await self._read_each(prompt, halves, halvings - 1, is_rest=is_rest)
+        rest = self._not_returned(salvaged, [item for checked in found for item in checked.items])
+        self._counts["salvaged"] += 0 if is_whole else len(rest)
+        return [*found, Checked(rest, [])]
+
+    async def _read_each(
+        self, prompt: Prompt | LiteralPrompt, pieces: Iterable[Chunk], halvings: int, *, is_rest: bool
+    ) -> list[Checked]:
+        return [
+            one
+            for piece in pieces
+            for one in await self._read_piece(prompt, piece, halvings, is_rest=is_rest)
+        ]
+
+    async def _read_behind(
+        self,
+        prompt: Prompt | LiteralPrompt,
+        piece: Chunk,
+        items: Sequence[Item],
+        halvings: int,
+        *,
+        is_rest: bool,
+    ) -> list[Checked]:
+        """Ask about the text after the last record, if a complete answer probably stopped too early."""
+        if halvings <= 0 or not isinstance(prompt, Prompt):
+            return []
+        places = {(item.start, item.end) for item in items}
+        rest = rest_of(self._text, piece, places, DOUBTFUL if is_rest else UNLIKELY)
+        if rest is None:
+            return []
+        self._counts["looked_behind"] += 1
+        # The answer about it was incomplete before: smaller pieces are safer.
+        pieces = (chunk.halve(self._text, rest) if is_rest else []) or [rest]
+        return await self._read_each(prompt, pieces, halvings - 1, is_rest=True)
+
+    async def _take(self, prompt: Prompt | LiteralPrompt, piece: Chunk, records: list[object]) -> Checked:
+        """Return the items of a complete answer; unusable records are requested again."""
+        checking = self._checking(piece)
+        checked = checking.take_all(records)
+        if not isinstance(prompt, Prompt):
+            return checked
+        items, dropped, failed = list(checked.items), list(checked.dropped), checked.failed
+        unread: list[FailedRecord] = []
+        requests: list[ModelRequest] = []
+        while failed and len(requests) < MOST_ASKINGS_AGAIN:
+            asked, later = failed[:MOST_ASKED_AGAIN], failed[MOST_ASKED_AGAIN:]
+            request = prompt.ask_again(piece, asked)
+            if request in requests:  # a repeated mistake: the same question has the same answer
+                break
+            requests.append(request)
+            self._counts["asked_again"] += len(asked)
+            records, unanswered = await self._read_again(prompt, piece, asked, request)
+            again = checking.take_all(records)
+            self._add(items, again.items, dropped)
+            unread += unanswered
+            failed = [*later, *again.failed]
+        for one in failed:
+            self._add(items, filter(None, [checking.take_by_title(one)]), dropped)
+        for one in unread:
+            item = checking.take_by_title(one)
+            self._counts["lost"] += item is None
+            self._add(items, filter(None, [item]), dropped)
+        return Checked(items, dropped)
+
+    def _add(self, items: list[Item], more: Iterable[Item], dropped: list[Dropped]) -> None:
+        """Add corrected items that are not known yet, and remove the notes about their first records."""
+        for item in more:
+            if not any(self._is_same(item, other) for other in items):
+                items.append(item)
+                _forget(dropped, item.table)
+
+    async def _read_again(
+        self, prompt: Prompt, piece: Chunk, asked: list[FailedRecord], request: ModelRequest
+    ) -> tuple[list[object], list[FailedRecord]]:
+        """Return the records in the answer to *request*, and those of *asked* without a readable answer.
+
+        The rules of a first answer apply: an unreadable one is requested once more, and an incomplete one in
+        halves. A complete answer without a record withdraws that record.
+        """
+        reply, answer, _ = await self._ask_for_records(request)
+        records = self._restored(answer)
+        if _is_whole(reply, answer) or (records and len(asked) == 1):
+            return records, []
+        # The size matters little to a model that cannot write JSON.
+        if len(asked) == 1 or (answer is None and reply.finish is Finish.WHOLE):
+            return [], asked
+        middle = len(asked) // 2
+        halves = [
+            await self._read_again(prompt, piece, half, prompt.ask_again(piece, half))
+            for half in (asked[:middle], asked[middle:])
+        ]
+        return [one for half, _ in halves for one in half], [one for _, half in halves for one in half]
+
+    def _give_up(
+        self, piece: Chunk, request: ModelRequest, reply: ModelAnswer, salvaged: Iterable[Item]
+    ) -> Checked:
+        """Return the usable rest of a piece without any complete answer, and count the piece as given up."""
+        marked = [msgspec.structs.replace(item, warnings=(*item.warnings, "cut_answer")) for item in salvaged]
+        chars = piece.end - piece.start
+        self._counts += Counter(given_up=1, given_up_chars=chars, salvaged=len(marked))
+        self._hopeless = self._hopeless or (
+            ExtractionError(f"the model's answer about {chars} characters of text could not be read, twice")
+            if reply.finish is Finish.WHOLE
+            else AnswerCutOff(
+                f"the model's answer about {chars} characters of text was cut off "
+                f"at its limit of {request.max_tokens} tokens"
+            )
+        )
+        if self._counts["given_up"] >= _HOPELESS and not self._has_anything():
+            raise self._hopeless
+        return Checked(marked, [])
+
+    def _has_anything(self) -> bool:
+        return bool(self._read or self._counts["salvaged"])
+
+    async def _ask_for_records(self, request: ModelRequest) -> tuple[ModelAnswer, Answer | None, bool]:
+        """Return an answer, its records, and whether the question had to be repeated for it."""
+        reply = await self._ask(request)
+        answer = await self._answer_in(reply)
+        if answer is not None or reply.finish is not Finish.WHOLE:
+            return reply, answer, False
+        turns = (
+            *request.messages,
+            Message("assistant", reply.text[:_MAX_BAD_ANSWER_CHARS] or "(nothing)"),
+            Message("user", CORRECTION),
+        )
+        reply = await self._ask(msgspec.structs.replace(request, messages=turns))
+        return reply, await self._answer_in(reply), True
+
+    async def _ask(self, request: ModelRequest) -> ModelAnswer:
+        answer = await self._model.answer(request)
+        self.spent += answer.usage
+        return answer
+
+    async def _answer_in(self, reply: ModelAnswer) -> Answer | None:
+        """Parse the records of an answer, in a thread if it is long; None if it is unreadable."""
+        try:
+            if len(reply.text) <= _LONG_CHARS:
+                return answers.read(reply.text)
+            return await anyio.to_thread.run_sync(answers.read, reply.text)
+        except Unreadable:
+            return None
+
+    def _restored(self, answer: Answer | None) -> list[object]:
+        """Return the records with placeholders replaced by the document's own words."""
+        return [self._material.redaction.restore(record) for record in (answer.records if answer else ())]
+
+    def _checking(self, piece: Chunk) -> Checking:
+        return Checking(self._material, piece, is_literal=self._model.is_literal)
+
+    def _is_same(self, item: Item, other: Item) -> bool:
+        """Return True for equal items of two answers: same table, overlapping place, same title."""
+        return _is_at(item, other) and self._name(item) == self._name(other)
+
+    def _name(self, item: Item) -> str:
+        return fold(str(item.data.get(self._material.options.tables[item.table].title)))
+
+    def _not_returned(self, salvaged: Iterable[Item], returned: Iterable[Item]) -> list[Item]:
+        """Return the items of an incomplete answer that the halves did not return again.
+
+        The halves may have returned an item under another title, so an overlapping place is sufficient.
+        """
+        left = list(returned)
+        rest = list(salvaged)
+        for is_twin in (self._is_same, _is_at):
+            for item in list(rest):
+                twin = next((other for other in left if is_twin(item, other)), None)
+                if twin is not None:
+                    left.remove(twin)
+                    rest.remove(item)
+        return rest
+
+
+def _is_whole(reply: ModelAnswer, answer: Answer | None) -> bool:
+    """Return True if an answer is complete."""
+    return answer is not None and not answer.is_cut and reply.finish is Finish.WHOLE
+
+
+def _is_at(item: Item, other: Item) -> bool:
+    return item.table == other.table and item.start < other.end and other.start < item.end
+
+
+def without_torn(text: str, items: Sequence[Item], shared: Iterable[tuple[int, int]]) -> list[Item]:
+    """Return *items* without parts of others, which a model found where a cut went through a statement.
+
+    Args:
+        items: sorted by place.
+        shared: places that two pieces have in common; at both of their ends, one of the pieces ends.
+    """
+    starts = [item.start for item in items]
+    torn: set[int] = set()
+    for start, end in shared:
+        near = range(bisect_left(starts, start - _LONGEST_STATEMENT), bisect_left(starts, end))
+        for nth in near:
+            item = items[nth]
+            is_last = item.end <= end and not text[item.end : end].strip()
+            is_first = item.start >= start and not text[start : item.start].strip()
+            torn.update(
+                nth
+                for other in (items[at] for at in near)
+                if (is_last and other.end > end and _is_at(item, other))
+                or (is_first and other.start < start and _is_at(item, other))
+            )
+    return [item for nth, item in enumerate(items) if nth not in torn]
+
+
+def _forget(dropped: list[Dropped], table: str) -> None:
+    """Remove one note about an unusable record of *table*, after a record was corrected."""
+    for note in dropped:
+        if note.table == table and note.reason in ("ungrounded", "bad_record"):
+            dropped.remove(note)
+            return
+
+
+def rest_of(text: str, piece: Chunk, places: Set[tuple[int, int]], doubt: float) -> Chunk | None:
+    """Return the rest of *piece* after the last of *places* if it probably contains records, else None.
+
+    Args:
+        places: places of the returned records; two at the same place count once.
+        doubt: probability below which the answer is doubted.
+    """
+    if not places:
+        return None
+    last = max(end for _, end in places)
+    share = (last - piece.start) / (piece.end - piece.start)
+    if share ** len(places) >= doubt:
+        return None
+    spans = list(sentences(text, piece.start, piece.end))
+    nth = next((nth for nth, (start, _) in enumerate(spans) if start >= last), None)
+    if nth is None or piece.end - spans[nth][0] < LEAST_CHARS:
+        return None
+    before = spans[nth - 1] if nth else (0, 0)
+    return chunk.part_of(text, piece, spans[nth][0], piece.end, before=before)
+
 
 Parts = TypeVarTuple("Parts")
 Result = TypeVar("Result")

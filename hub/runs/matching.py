@@ -36,8 +36,8 @@ import msgspec
 from hub.clock import from_epoch_ms
 from hub.dates import dates_as_texts
 from hub.document import Document
-from hub.extraction.dedupe import are_alike, significant_words
 from hub.extraction.folding import fold, words_of
+from hub.extraction.validate import are_alike, significant_words
 from hub.extraction.when.resolve import dates_in, local_day
 from hub.runs.found_items import is_same_place, main_of, payload_of
 from hub.runs.reported_rows import is_taken, pair_by_place

@@ -16,8 +16,8 @@ from hub.app.model import (
 )
 from hub.app.supervisor import Supervisor
 from hub.extraction.endpoint import Chain
-from hub.extraction.limiter import Limiter
 from hub.extraction.model import LanguageModel, Models, Price
+from hub.extraction.outcomes import Limiter
 from protocol.ids import BootId, NodeId
 from storage.devices import nodes
 from storage.store import open_store

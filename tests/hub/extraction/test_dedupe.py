@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.extraction import dedupe
+from hub.extraction import validate
 from hub.extraction.items import Item
 from protocol.frame import Field
 from protocol.tables import TableName
@@ -19,24 +19,24 @@ def item(title: str, start: int, end: int, table: TableName = TableName.TASKS) -
 
 def test_the_first_of_two_that_say_the_same_of_the_same_place_is_kept() -> None:
     first = item("Call Bob", 0, 10)
-    kept, doubles = dedupe.once([first, item("call  bob", 5, 12)])
+    kept, doubles = validate.once([first, item("call  bob", 5, 12)])
     assert kept == (first,)
     assert [double.reason for double in doubles] == ["duplicate"]
 
 
 def test_the_same_words_at_another_place_are_another_item() -> None:
     items = [item("Call Bob", 0, 10), item("Call Bob", 10, 20)]
-    assert dedupe.once(items) == (tuple(items), ())
+    assert validate.once(items) == (tuple(items), ())
 
 
 def test_two_records_of_one_sentence_are_two_items() -> None:
     items = [item("Call Bob", 0, 10), item("Pay rent", 0, 10), item("Call Bob", 0, 10, TableName.NOTES)]
-    assert dedupe.once(items) == (tuple(items), ())
+    assert validate.once(items) == (tuple(items), ())
 
 
 def test_the_same_words_in_every_row_of_a_long_table_are_items_soon() -> None:
     items = [item("Call Bob", at * 10, at * 10 + 10) for at in range(30_000)]
-    assert dedupe.once(items) == (tuple(items), ())
+    assert validate.once(items) == (tuple(items), ())
 
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 8))))
@@ -46,7 +46,7 @@ def test_what_overlaps_nothing_kept_is_kept_in_whatever_order_it_comes(places: l
     for one in items:
         if not any(one.start < other.end and other.start < one.end for other in kept):
             kept.append(one)
-    assert dedupe.once(items)[0] == tuple(kept)
+    assert validate.once(items)[0] == tuple(kept)
 
 
 def said(title: str, place: tuple[int, int] = (0, 40), **data: Field) -> Item:
@@ -73,7 +73,7 @@ def said(title: str, place: tuple[int, int] = (0, 40), **data: Field) -> Item:
     ],
 )
 def test_nearly_the_same_words_about_one_place_are_one_item(first: Item, second: Item) -> None:
-    kept, doubles = dedupe.once([first, second])
+    kept, doubles = validate.once([first, second])
     assert len(kept) == len(doubles) == 1
 
 
@@ -91,20 +91,20 @@ def test_nearly_the_same_words_about_one_place_are_one_item(first: Item, second:
     ],
 )
 def test_what_differs_in_a_word_a_day_or_a_person_is_two_items(first: Item, second: Item) -> None:
-    assert dedupe.once([first, second]) == ((first, second), ())
+    assert validate.once([first, second]) == ((first, second), ())
 
 
 def test_of_two_that_say_the_same_the_one_that_says_more_is_kept() -> None:
     short, full = said("send quote"), said("send the quote", dueDate=5)
     later = said("call Bob", (50, 60))
-    assert dedupe.once([short, later, full])[0] == (full, later)
+    assert validate.once([short, later, full])[0] == (full, later)
 
 
 def test_what_a_rule_found_is_not_replaced_by_what_a_model_says() -> None:
     rule = msgspec.structs.replace(said("send quote"), origin="rule")
-    assert dedupe.once([rule, said("send the quote", dueDate=5)])[0] == (rule,)
+    assert validate.once([rule, said("send the quote", dueDate=5)])[0] == (rule,)
 
 
 def test_thousands_of_items_of_one_place_are_compared_soon() -> None:
     items = [said(f"do work {nth}") for nth in range(5_000)]
-    assert dedupe.once(items)[0] == tuple(items)
+    assert validate.once(items)[0] == tuple(items)

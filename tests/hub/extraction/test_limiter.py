@@ -8,8 +8,7 @@ from itertools import count
 import anyio
 import pytest
 
-from hub.extraction.limiter import Limiter, Quota
-from hub.extraction.outcomes import ReportedQuota, duration_s, reported_quota
+from hub.extraction.outcomes import Limiter, Quota, ReportedQuota, duration_s, reported_quota
 from tests.support.clock import FakeClock
 
 NOTHING: Mapping[str, str] = {}

@@ -8,13 +8,13 @@ import msgspec
 import pytest
 
 from hub.document import Document
-from hub.extraction import dedupe
+from hub.extraction import validate
 from hub.extraction.chunk import Chunk
 from hub.extraction.extractor import Extractor
 from hub.extraction.items import Extraction, ExtractionOptions, Item
 from hub.extraction.model import Models
 from hub.extraction.prompt import LiteralPrompt, Prompt, schema_of
-from hub.extraction.support import is_supported
+from hub.extraction.suspicion import is_supported
 from protocol.frame import Record
 from protocol.tables import Column, DeviceTable, Kind, tables_with
 from tests.hub.extraction.conftest import material_of
@@ -146,7 +146,7 @@ def test_rows_of_one_key_are_one_item_wherever_they_are_if_one_says_all() -> Non
         contact(30, name="Ada", company="E"),
         contact(40, name="Ada", company="E", kind="New lead"),
     )
-    kept, doubles = dedupe.once([short, other, whole, again, unlike], TABLES)
+    kept, doubles = validate.once([short, other, whole, again, unlike], TABLES)
     assert kept == (other, whole, unlike)
     assert [one.reason for one in doubles] == ["duplicate"] * 2
 

@@ -8,8 +8,7 @@ import pytest
 
 from hub.extraction.gold import GoldDocument, Label
 from hub.extraction.items import Item
-from hub.extraction.support import is_supported
-from hub.extraction.suspicion import marked, spans
+from hub.extraction.suspicion import is_supported, marked, spans
 from protocol.frame import Record
 from protocol.tables import TABLES, TableName
 from tests.hub.extraction.test_gold import ALL, LANGUAGES

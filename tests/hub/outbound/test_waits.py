@@ -11,8 +11,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.http11 import Response
 
 from hub.extraction.completion import tokens_of
-from hub.extraction.limiter import Quota
-from hub.extraction.outcomes import reported_quota
+from hub.extraction.outcomes import Quota, reported_quota
 from hub.openclaw.failures import REFUSED_S, of_answer, of_opening, of_refusal
 from hub.openclaw.frames import Refusal
 from hub.outbound.rules import bounded, bounded_wait, retry_after
