@@ -12,7 +12,7 @@ from hub.links.auth import HubKey
 from hub.log import Channel
 from hub.runs.housekeeping import log_audit_head
 from hub.runs.leases import LEASE_MS
-from hub.runs.waiting import Hold
+from hub.runs.sentences import Hold
 from hub.settings.declared import (
     declared_agents,
     declared_connectors,

@@ -21,8 +21,8 @@ from hub.health.issues import Check, Finding, Issues, Source, lasting
 from hub.links.refusals import RefusedPeer
 from hub.links.roster import SharedRoots, Takeovers
 from hub.runs.budget import Reached
+from hub.runs.sentences import describe_hold
 from hub.runs.span_export import SpanExport
-from hub.runs.waiting import describe_hold
 from protocol.ids import UserId
 from storage import changes, issue_mutes
 from storage.runs.run_locks import Offered

@@ -17,25 +17,22 @@ from hub.extraction.model import Models
 from hub.links.roster import DeviceLink, Roster
 from hub.loop_lag import LoopLag
 from hub.outbound.rules import OutboundRules
-from hub.runs.agreement import Agreements
+from hub.runs.agreement import Agreements, VerdictDelivery
 from hub.runs.asking import Asking
 from hub.runs.budget import Budgets
-from hub.runs.calendar_wakeups import Wakes
 from hub.runs.control import RunControl
-from hub.runs.delivery import Delivery
+from hub.runs.delivery import Delivery, ExcerptSeals
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.estimating import Estimator
-from hub.runs.excerpts import ExcerptSeals
 from hub.runs.housekeeping import Housekeeping
 from hub.runs.leases import LeaseKeeper
 from hub.runs.lifecycle import POLL_S, Lifecycle, RunWatch
 from hub.runs.mailbox_visit import MailboxVisits, Watching
 from hub.runs.previewing import Previews
 from hub.runs.runner import Runner
-from hub.runs.scheduler import Scheduler
+from hub.runs.scheduler import Scheduler, Wakes
 from hub.runs.sources import DeviceSource
 from hub.runs.span_export import SpanExport
-from hub.runs.verdict_delivery import VerdictDelivery
 from hub.settings.limit_settings import BudgetSettings, Limits
 from hub.settings.settings import TrustSettings
 from hub.text.files import ConvertLimits

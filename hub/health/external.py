@@ -14,8 +14,8 @@ from hub.clock import epoch_ms, from_epoch_ms
 from hub.extraction.outcomes import Breaker, Circuit
 from hub.health.issues import Finding, Fix, Severity, error, notice, post, warning
 from hub.openclaw import GatewayHealth, GatewayState, Problem
+from hub.runs.sentences import describe_time
 from hub.runs.span_export import SpanExport
-from hub.runs.waiting import describe_time
 from storage.connectors import connectors, credentials
 from storage.connectors.connectors import ConnectorRow
 from storage.connectors.credentials import GrantAge

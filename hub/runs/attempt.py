@@ -23,10 +23,8 @@ from hub.extraction.items import ExtractionOptions
 from hub.extraction.model import ModelExhausted, ModelUnavailable
 from hub.links.roster import DeviceLink
 from hub.log import Channel
-from hub.runs.asking import NoModel, RunAsking
-from hub.runs.batching import BatchPending
-from hub.runs.declaring import TableRefused
-from hub.runs.delivery import Window
+from hub.runs.asking import BatchPending, NoModel, RunAsking
+from hub.runs.delivery import TableRefused, Window
 from hub.runs.run_order import RunOrder
 from hub.runs.sources import DeviceStalled, NotTakenOn, ReadTree
 from protocol.errors import DeliveryError, DeviceOffline, ErrorCode, LinkLost

@@ -7,10 +7,14 @@ inserted exactly once, despite crashes on either side.
 The extracted parts of a file are kept if other parts could not be extracted. The file still counts as failed,
 so that the failure is reported and the next run reads the file again. Questions that are already answered
 cost nothing then.
+
+Excerpts of documents around the quotes of items, sealed until the items' owners decide.
+
+Declaration of an operator's tables at a device, before it gets items of them.
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Final, NamedTuple
@@ -19,6 +23,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 
+from hub.accounts.keys import BadKeys, Keyring, KeyStore, NotOpened
 from hub.clock import Clock, now_ms
 from hub.connectors.connector import Message
 from hub.document import Document
@@ -26,25 +31,68 @@ from hub.extraction.items import Extraction, Notes
 from hub.links.roster import ALWAYS_ACTIONS, DeviceLink
 from hub.log import Channel
 from hub.metrics import Metrics
-from hub.runs.excerpts import ExcerptSeals
 from hub.runs.found_items import CallPayload, found_items, frame_of
 from hub.runs.lifecycle import Interrupt
 from hub.runs.matching import decide
 from hub.runs.run_order import RunOrder
 from hub.settings.limit_settings import Limits
-from protocol.errors import CATALOGUE, DeliveryError, DeviceSlow, ErrorCode, LinkLost, TooManyCalls
+from hub.text.excerpt import Excerpt, Excerpts
+from protocol.errors import CATALOGUE, DeliveryError, DeviceSlow, ErrorCode, HubError, LinkLost, TooManyCalls
 from protocol.frame import MAX_BATCH_CALLS, MAX_BATCH_CHARACTERS, ErrorBody
 from protocol.handshake import CAPABILITY_OF, CapabilityName
 from protocol.lifecycles import CallEvent, RunState
 from protocol.tables import DeviceTable, Tables
-from protocol.work import Action, Answer
+from protocol.work import Action, Answer, ToolCall
 from storage.runs import plans
 from storage.runs.calls import CallAnswer, OpenCall, mark_sent
-from storage.runs.plans import ItemCaps, UnitPlan
+from storage.runs.items import ItemRow, SealedExcerpt
+from storage.runs.plans import ItemCaps, Seal, UnitPlan
 from storage.runs.units import settle_answers
 from storage.store import Store
 
 log = Channel(__name__)
+
+
+class ExcerptSeals:
+    """Seals excerpts by the keys of this node, and opens them."""
+
+    def __init__(self, keys: KeyStore) -> None:
+        self._keys = keys
+
+    def of(self, document: Document) -> Seal:
+        """Return a function that seals the excerpt of an item of a document; None without a usable key."""
+        excerpts = Excerpts(document.text)
+        ring: Keyring | None = None
+
+        def seal(item: ItemRow) -> SealedExcerpt | None:
+            nonlocal ring
+            source = item.source or {}
+            if item.unit_key != document.unit_key or source.get("sha256") != document.content_hash:
+                return None  # of another text
+            try:
+                ring = ring or self._keys.ring_now()
+            except BadKeys as error:
+                log.warning("excerpt.not_sealed", why=str(error))
+                return None
+            key_id, sealed = ring.seal(
+                excerpts.around(source["start"], source["end"]), row=item.id, owner=item.id
+            )
+            return SealedExcerpt(item.id, key_id, sealed)
+
+        return seal
+
+    async def open(self, found: SealedExcerpt | None) -> Excerpt | None:
+        """Return an excerpt; None if there is none, or this node cannot open it."""
+        if found is None:
+            return None
+        try:
+            ring = await anyio.to_thread.run_sync(self._keys.ring_now)
+            id = found.item_id
+            return ring.open(found.sealed, Excerpt, row=id, owner=id, key_id=found.key_id)
+        except (BadKeys, NotOpened) as error:
+            log.warning("excerpt.not_opened", item_id=found.item_id, why=str(error))
+            return None
+
 
 BATCHES_IN_FLIGHT = 2  # per run: the hub writes the answers to one while the device writes the other's rows;
 # together half of a device's limit, so that other calls get through
@@ -529,3 +577,41 @@ def missing_of(notes: Notes) -> Missing | None:
             f"{count} of its items were left out, by {cap} of [limits]" + _NEXT[cap],
         )
     return None
+
+
+_DEADLINE_MS = 30_000
+
+
+class TableRefused(HubError):
+    """A device does not take a table of the settings, so it gets no items of it."""
+
+    code = ErrorCode.UNKNOWN_TABLE
+
+
+async def declare(link: DeviceLink, tables: Iterable[DeviceTable], *, call_id: str) -> None:
+    """Declare tables at a device; those that it has as they are stay unchanged.
+
+    Args:
+        call_id: beginning of the ids of the calls.
+
+    Raises:
+        TableRefused: the device knows built-in tables only, or refuses a declaration.
+        DeliveryError: the device did not answer.
+    """
+    for table in tables:
+        if not link.can(CAPABILITY_OF[Action.TABLE_DECLARE]):
+            raise TableRefused(
+                f"{table.name}: the program of the device knows only the built-in tables; update it, "
+                "or take the table out of data_types"
+            )
+        answer = await link.call(
+            ToolCall(
+                id=f"{call_id}:{table.name}",
+                action=Action.TABLE_DECLARE,
+                table=table.name,
+                declares=table,
+                deadline_ms=_DEADLINE_MS,
+            )
+        )
+        if answer.error is not None:
+            raise TableRefused(f"the device refuses the table: {answer.error.message or answer.error.code}")

@@ -12,9 +12,15 @@ An agent with ``push`` gets a run as soon as its mailbox has new messages. If a 
 one connection is kept open per agent. News posted to a webhook is reported by the webhook's handler. Both
 start a run at once. All news before that run begins is read by the same run. A schedule in addition reads
 messages without a notification.
+
+Processing of one mailbox message in a run, and the device's rows that items may belong to.
+
+A run queries these rows, such as projects and tasks, once. The call ids are fixed, and a device answers a
+known id with its first answer. So the model is shown the same rows in the whole run, even across crashes, and
+answered questions need not be asked again.
 """
 
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from typing import Any, Final, Never, Protocol
@@ -37,20 +43,27 @@ from hub.connectors.calling import (
 from hub.connectors.connector import Connector, Message, Page, Unread, why_left_out
 from hub.document import Document
 from hub.extraction.extractor import Extractor
+from hub.extraction.folding import fold, shown
+from hub.extraction.items import ExtractionOptions, JudgedTitle, Reference
 from hub.extraction.model import ModelExhausted
+from hub.links.roster import DeviceLink
 from hub.log import Channel
 from hub.outbound.rules import bounded_wait
 from hub.rounds import Turns
-from hub.runs.asking import NoModel
-from hub.runs.attempt import Attempt, Ending
+from hub.runs.asking import NoModel, RunAsking
+from hub.runs.attempt import Attempt, Ending, Reading
 from hub.runs.leases import is_share_of
 from hub.runs.lifecycle import Interrupt
-from hub.runs.message_work import MessageWork
 from hub.runs.run_order import RunOrder, UndeclaredTable, set_up, settings_of
+from hub.text.files import HTML, MAIL, is_named, media_type_of
 from protocol.backoff import Backoff
-from protocol.errors import ErrorCode, HubError
-from protocol.ids import BootId, RunId
+from protocol.errors import DeliveryError, DeviceOffline, ErrorCode, HubError, LinkLost
+from protocol.frame import Record
+from protocol.handshake import CapabilityName
+from protocol.ids import BootId, RunId, traceparent
 from protocol.lifecycles import RunEvent, RunState, UnitState
+from protocol.tables import TABLES
+from protocol.work import Action, ToolCall
 from storage.agents import agents
 from storage.agents.agents import AgentRow
 from storage.connectors import connectors, credentials, seen_messages
@@ -59,11 +72,186 @@ from storage.connectors.credentials import CredentialRow
 from storage.devices import nodes
 from storage.runs import calls, plans, run_moves, runs
 from storage.runs.calls import OpenCall
-from storage.runs.items import approved_authors
+from storage.runs.items import DAY_MS, ItemRow, Verdict, approved_authors, newest_judged
 from storage.runs.units import ledger_entries, units_of
 from storage.store import Store
 
 log = Channel(__name__)
+
+MOST_ROWS: Final = 50  # of all tables together: each title costs tokens in every question
+MOST_JUDGED: Final = 8  # titles kept, and as many rejected: each costs tokens in every question
+_VERDICTS: Final[Mapping[bool, tuple[Verdict, ...]]] = {True: ("approved", "edited"), False: ("rejected",)}
+_TITLE_CHARS: Final = 120  # enough to recognize the row
+_DEADLINE_MS: Final = 10_000  # without an answer by then, the run continues without references
+_APPROVED: Final[Record] = {"isApproved": 1}  # a mere suggestion may be deleted soon
+
+
+class MessageWork:
+    """Processing of the messages that one attempt reads.
+
+    Args:
+        slots: one is acquired for each message in progress, and released by *process* at its end.
+        has_model: True if a model is available for free text.
+        process: extracts and plans a document, and delivers its items if the device is connected.
+        bring: delivers calls of a unit that were planned earlier.
+    """
+
+    def __init__(
+        self,
+        attempt: Attempt,
+        asking: RunAsking,
+        slots: anyio.Semaphore,
+        *,
+        has_model: bool,
+        process: Callable[[Reading], Awaitable[None]],
+        bring: Callable[[str, Sequence[OpenCall]], Awaitable[None]],
+    ) -> None:
+        self.has_model = has_model
+        self.bring = bring
+        self._attempt = attempt
+        self._asking = asking
+        self._slots = slots
+        self._process = process
+        self._extraction_config: ExtractionOptions | None = None  # fetched for the first message
+        self._asks = anyio.Lock()  # the device is queried once, by the first of several concurrent messages
+
+    async def room(self) -> None:
+        """Wait until another message may be read."""
+        await self._asking.make_room()
+        await self._slots.acquire()
+
+    async def read(self, document: Document, message: Message, *, read_at: int) -> None:
+        """Extract and plan a message after ``room``, and deliver its items if the device is connected."""
+        attempt = self._attempt
+        extraction_config = await self._read_extraction_config()
+        reading = Reading(attempt.link, self._asking, extraction_config, document, read_at, message)
+        await self._process(reading)
+
+    async def _read_extraction_config(self) -> ExtractionOptions:
+        attempt = self._attempt
+        async with self._asks:
+            if self._extraction_config is None:
+                store = self._asking.asking.store
+                try:
+                    found = await run_extraction_config(store, attempt.link, attempt.order)
+                except (LinkLost, DeviceOffline):
+                    attempt.link = None
+                    found = await run_extraction_config(store, None, attempt.order)
+                self._extraction_config = found
+            return self._extraction_config
+
+
+async def run_extraction_config(store: Store, link: DeviceLink | None, order: RunOrder) -> ExtractionOptions:
+    """Return the extraction settings with what the model is shown in addition, the same in a whole run.
+
+    These are the device's rows that items may refer to, none if it is disconnected; and titles that their
+    owner has judged, if the agent learns from verdicts.
+    """
+    return msgspec.structs.replace(
+        order.extraction_config,
+        references=() if link is None else await references_of(link, order),
+        judged=await judged_titles(store, order) if order.settings.learn else (),
+    )
+
+
+async def judged_titles(store: Store, order: RunOrder) -> tuple[JudgedTitle, ...]:
+    """Return the newest titles that the owner of an agent has kept, and those that were rejected.
+
+    Verdicts of the day of the run do not count, so that the questions of a day begin the same. Titles from
+    text of others are left out, and marked items: their words may be orders to a machine.
+    """
+    if order.settings.mailbox is not None:
+        return ()
+    day = order.created_at - order.created_at % DAY_MS
+    found: dict[tuple[bool, str], JudgedTitle] = {}
+    for is_approved, verdicts in _VERDICTS.items():
+        left = MOST_JUDGED
+        for row in await store.read(newest_judged, order.user_id, order.agent_id, verdicts, day):
+            table = order.extraction_config.tables.get(row.target_table)
+            title = "" if table is None else " ".join(str(row.data.get(table.title) or "").split())
+            key = is_approved, fold(title)
+            if left and title and key not in found and _is_own(row):
+                found[key] = JudgedTitle(row.target_table, title[:_TITLE_CHARS], is_approved)
+                left -= 1
+    return tuple(reversed(found.values()))  # the newest ones last, closest to the question
+
+
+def _is_own(row: ItemRow) -> bool:
+    """Return True if an item is from its owner's own text, and nothing in it is marked.
+
+    A rejected item has no source any more. It counts as own if its unit is named as a file that only its
+    owner writes.
+    """
+    if row.warnings:
+        return False
+    if row.source is not None:
+        provenance = row.source.get("provenance") or {}
+        return provenance.get("trusted") is True
+    is_message = row.unit_key.startswith("mid:") or not is_named(row.unit_key)
+    return not is_message and media_type_of(row.unit_key) not in (MAIL, HTML)
+
+
+class _Rows(msgspec.Struct):
+    rows: list[dict[str, object]]
+
+
+async def references_of(link: DeviceLink, order: RunOrder) -> tuple[Reference, ...]:
+    """Return the newest approved rows that items of *order* can refer to.
+
+    The result is empty if the device does not list ``tool.query``. Tables for which the device returns an
+    error or a malformed answer are left out.
+
+    Raises:
+        LinkLost, DeviceOffline: the connection ended.
+    """
+    columns = (column for name in order.settings.data_types for column in order.tables.of(name).columns)
+    referred_to = {column.refers_to for column in columns}
+    tables = [name for name in TABLES if name in referred_to]
+    if not tables or CapabilityName.TOOL_QUERY not in link.capabilities:
+        return ()
+    found: list[Reference] = []
+    for table in tables:
+        try:
+            found += await _newest(link, order, table, MOST_ROWS // len(tables))
+        except (LinkLost, DeviceOffline):
+            raise
+        except (DeliveryError, msgspec.ValidationError) as exc:
+            log.warning("references.unread", table=table, error=type(exc).__name__)
+    return tuple(found)
+
+
+async def _newest(link: DeviceLink, order: RunOrder, table: str, most: int) -> list[Reference]:
+    title = TABLES[table].title
+    call_id = f"{order.run_id}:references:{table}"
+    answer = await link.call(
+        ToolCall(
+            id=call_id,
+            action=Action.QUERY,
+            table=table,
+            where=_APPROVED,
+            data={"newest_first": True, "fields": ["id", title]},
+            limit=most,
+            run_id=order.run_id,
+            agent_id=order.agent_id,
+            deadline_ms=_DEADLINE_MS,
+            trace=traceparent(order.run_id, "tool_call", call_id),
+        )
+    )
+    if answer.error is not None:
+        log.warning("references.refused", table=table, code=answer.error.code)
+        return []
+    rows = msgspec.convert(answer.result, _Rows).rows
+    found = [_reference(table, row.get("id"), row.get(title)) for row in rows[:most]]
+    return [reference for reference in found if reference is not None]
+
+
+def _reference(table: str, row_id: object, title: object) -> Reference | None:
+    """Return a reference to a row, or None if the row lacks an id or a title."""
+    if not isinstance(row_id, str) or not isinstance(title, str):
+        return None
+    text = " ".join(shown(title).split())[:_TITLE_CHARS]
+    return Reference(table=table, id=row_id, title=text) if row_id and text else None
+
 
 READ_AT_ONCE: Final = 16  # messages whose text is requested together
 LEAST_LOOKBACK_DAYS: Final = 7  # of a preview

@@ -39,8 +39,7 @@ from hub.document import Document
 from hub.extraction.folding import fold, words_of
 from hub.extraction.validate import are_alike, significant_words
 from hub.extraction.when.resolve import dates_in, local_day
-from hub.runs.found_items import is_same_place, main_of, payload_of
-from hub.runs.reported_rows import is_taken, pair_by_place
+from hub.runs.found_items import is_same_place, is_taken, main_of, pair_by_place, payload_of
 from protocol.frame import Field, Record
 from protocol.ids import content_of, derive_call_id, derive_item_id, is_taken_item_id
 from protocol.lifecycles import CallState

@@ -32,9 +32,8 @@ from hub.runs.attempt import gravest, wordless
 from hub.runs.budget import NANOS, BudgetReached
 from hub.runs.delivery import can_update, missing_of
 from hub.runs.found_items import MAX_VALUE_CHARACTERS, found_items
-from hub.runs.mailbox_visit import MailboxVisits
+from hub.runs.mailbox_visit import MailboxVisits, run_extraction_config
 from hub.runs.matching import decide
-from hub.runs.message_work import run_extraction_config
 from hub.runs.run_order import RunOrder, set_up, settings_of
 from hub.runs.sources import DeviceSource, SeenUnits, UnreadUnit
 from hub.settings.limit_settings import Limits

@@ -22,11 +22,9 @@ from hub.metrics import Metrics
 from hub.runs.asking import Asking
 from hub.runs.attempt import Attempt, Ending, Reading, ending_of, gravest, retried, unit_tasks, wordless
 from hub.runs.budget import BudgetReached
-from hub.runs.declaring import TableRefused, declare
-from hub.runs.delivery import NOT_READ, POSTPONED, Delivery, Window, missing_of
+from hub.runs.delivery import NOT_READ, POSTPONED, Delivery, TableRefused, Window, declare, missing_of
 from hub.runs.lifecycle import Interrupt, Lifecycle, RunWatch
-from hub.runs.mailbox_visit import MailboxVisits
-from hub.runs.message_work import MessageWork, run_extraction_config
+from hub.runs.mailbox_visit import MailboxVisits, MessageWork, run_extraction_config
 from hub.runs.run_order import RunOrder
 from hub.runs.sources import DeviceSource, ReadTree, SeenUnits, SettledTree, TakenOn, UnreadUnit
 from hub.version import VERSION

@@ -39,7 +39,7 @@ from hub.openclaw import Fleet
 from hub.outbound.rules import OutboundRules
 from hub.runs.leases import Leadership
 from hub.runs.scheduler import Scheduler
-from hub.runs.waiting import Hold, describe_hold
+from hub.runs.sentences import Hold, describe_hold
 from hub.settings.reading import FileLines
 from hub.settings.values import Address
 from protocol.errors import CodedError, ErrorCode, IllegalTransition

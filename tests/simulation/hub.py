@@ -40,10 +40,9 @@ from hub.links.roster import (
     Roster,
 )
 from hub.metrics import Metrics
-from hub.runs.agreement import Agreements
+from hub.runs.agreement import Agreements, VerdictDelivery
 from hub.runs.asking import Asking
 from hub.runs.budget import Budgets
-from hub.runs.calendar_wakeups import Wakes
 from hub.runs.clock_watch import ClockWatch
 from hub.runs.control import RunControl
 from hub.runs.delivery import Delivery
@@ -52,9 +51,8 @@ from hub.runs.housekeeping import Housekeeping
 from hub.runs.leases import LEASE_MS, RENEW_EVERY_S
 from hub.runs.lifecycle import Lifecycle, RunWatch
 from hub.runs.runner import Runner
-from hub.runs.scheduler import Scheduler
+from hub.runs.scheduler import Scheduler, Wakes
 from hub.runs.sources import DeviceSource
-from hub.runs.verdict_delivery import VerdictDelivery
 from hub.settings.limit_settings import Limits
 from protocol.errors import CloseCode, HubError
 from protocol.handshake import SPOKEN, Capability, Challenge, DeviceHello, Goodbye, GrantOfOwner, Welcome

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from hub.accounts.keys import KEY_BYTES, VARIABLE, KeyStore, encoded
-from hub.runs.excerpts import ExcerptSeals
+from hub.runs.delivery import ExcerptSeals
 from tests.support.clock import SeededChance
 
 

@@ -16,10 +16,9 @@ from hub.metrics import Metrics
 from hub.runs.asking import Asking
 from hub.runs.budget import Budgets
 from hub.runs.control import RunControl
-from hub.runs.delivery import Delivery
+from hub.runs.delivery import Delivery, ExcerptSeals
 from hub.runs.dispatcher import Dispatcher
 from hub.runs.estimating import Estimator
-from hub.runs.excerpts import ExcerptSeals
 from hub.runs.lifecycle import Interrupt, Lifecycle, RunWatch
 from hub.runs.mailbox_visit import Desk, MailboxVisits
 from hub.runs.previewing import Previews

@@ -24,8 +24,8 @@ from hub.clock import Clock, IdFactory, epoch_ms
 from hub.dates import dates_as_instants, dates_as_texts
 from hub.links.roster import DeviceLink, Roster
 from hub.metrics import Metrics
-from hub.runs.excerpts import ExcerptSeals
-from hub.runs.verdict_delivery import choices_of, lacking, problem_with, refused_by
+from hub.runs.agreement import choices_of, lacking, problem_with, refused_by
+from hub.runs.delivery import ExcerptSeals
 from hub.settings.agent_settings import unknown_tables
 from hub.text.excerpt import Excerpt
 from protocol.coordination import DEVICE, Method

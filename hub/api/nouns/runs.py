@@ -22,17 +22,17 @@ from hub.api.waiting import Waiting, Waits, read_waits
 from hub.clock import Clock, epoch_ms, from_epoch_ms, now_ms
 from hub.runs.budget import NANOS
 from hub.runs.control import RunControl
-from hub.runs.decisions import (
+from hub.runs.dispatcher import Dispatcher
+from hub.runs.lifecycle import RunWatch
+from hub.runs.sentences import (
+    PAUSING,
     MissedFires,
     describe_errors,
     describe_folded,
     describe_missed,
     describe_reason,
+    explain,
 )
-from hub.runs.dispatcher import Dispatcher
-from hub.runs.failures import explain
-from hub.runs.lifecycle import RunWatch
-from hub.runs.waiting import PAUSING
 from protocol.coordination import Method
 from protocol.errors import CodedError, ErrorCode, IllegalTransition
 from protocol.frame import Fence, Id

@@ -17,8 +17,8 @@ from hub.api.paging import Paging
 from hub.api.parameters import Actor
 from hub.api.view import Instant, View
 from hub.clock import Clock, epoch_ms, from_epoch_ms
-from hub.runs.decisions import describe_decision, describe_pause, describe_wake
 from hub.runs.scheduler import Scheduler, offset_of, trigger_for
+from hub.runs.sentences import describe_decision, describe_pause, describe_wake
 from hub.schedules.cron import BadSchedule
 from hub.schedules.trigger import Upcoming
 from protocol.errors import CodedError, ErrorCode

@@ -16,7 +16,7 @@ from hub.extraction.model import (
     Price,
     Usage,
 )
-from hub.runs.batching import LEAST_WAIT_S, MOST_WAIT_S
+from hub.runs.asking import LEAST_WAIT_S, MOST_WAIT_S
 from hub.settings.limit_settings import NANOS, BudgetSettings
 from protocol.lifecycles import RunOutcome, RunState
 from storage.agents.agents import AgentRow

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from hub.metrics import Metrics
-from hub.runs.calendar_wakeups import ANSWER_S, POLL_S, Deferred, Over, Ready, Wakes, fate_of
+from hub.runs.scheduler import ANSWER_S, WAKEUPS_POLL_S, Deferred, Over, Ready, Wakes, fate_of
 from protocol.errors import CallTimedOut, CodedError, ErrorCode, LinkLost
 from protocol.frame import ErrorBody
 from protocol.ids import AgentId, DeviceId, UserId
@@ -177,7 +177,7 @@ async def test_a_call_is_repeated_with_the_same_id_until_the_device_answers(
         await calendar.pass_time(HOUR_S)
         assert (len(link.calls), (await calendar.outcome())[0]) == (1, "sent")
         for _ in range(10):
-            await calendar.pass_time(POLL_S)
+            await calendar.pass_time(WAKEUPS_POLL_S)
         assert [call.id for call in link.calls] == [link.calls[0].id] * 3
     assert await calendar.outcome() == ("acknowledged", "woken", None)
 
@@ -208,7 +208,7 @@ async def test_an_agent_that_is_away_is_woken_when_it_is_back_in_time(calendar: 
         await calendar.pass_time(HOUR_S + 300)
         assert (await calendar.outcome())[0] == "waiting"
         link = await calendar.connect([YES])
-        await calendar.pass_time(POLL_S)
+        await calendar.pass_time(WAKEUPS_POLL_S)
         assert len(link.calls) == 1
     assert (await calendar.outcome())[1] == "woken"
 
@@ -250,7 +250,7 @@ async def test_an_agent_whose_quota_is_back_within_the_slot_is_woken_then(calend
         await calendar.pass_time(298)
         assert link.calls == []
         await calendar.move("availability", "available")
-        await calendar.pass_time(POLL_S)
+        await calendar.pass_time(WAKEUPS_POLL_S)
         assert len(link.calls) == 1
     assert (await calendar.outcome())[1] == "woken"
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from hub.runs.decisions import (
+from hub.runs.sentences import (
     MissedFires,
     describe_decision,
     describe_errors,

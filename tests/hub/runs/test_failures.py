@@ -3,7 +3,7 @@
 import re
 from itertools import product
 
-from hub.runs.failures import FAILURES, explain
+from hub.runs.sentences import FAILURES, explain
 from protocol.errors import ErrorCode
 from protocol.work import LEFT_OUT, SkipReason
 from storage.runs.runs import RunError

@@ -7,7 +7,7 @@ from hub.clock import epoch_ms
 from hub.extraction.folding import fold
 from hub.runs.found_items import likeness_of
 from hub.runs.lifecycle import Interrupt
-from hub.runs.message_work import MOST_JUDGED, judged_titles
+from hub.runs.mailbox_visit import MOST_JUDGED, judged_titles
 from hub.runs.run_order import RunOrder
 from protocol.tables import TableName
 from storage.runs.items import DAY_MS

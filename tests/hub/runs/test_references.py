@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from hub.runs.message_work import MOST_ROWS, references_of
+from hub.runs.mailbox_visit import MOST_ROWS, references_of
 from hub.runs.run_order import RunOrder
 from protocol.errors import CallTimedOut, ErrorCode, LinkLost
 from protocol.frame import ErrorBody

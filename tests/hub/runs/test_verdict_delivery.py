@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import anyio
 import sqlalchemy as sa
 
-from hub.runs.verdict_delivery import VerdictDelivery
+from hub.runs.agreement import VerdictDelivery
 from protocol.errors import ErrorCode, LinkLost
 from protocol.work import Answer, ToolCall
 from storage.schema import devices, items

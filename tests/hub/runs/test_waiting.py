@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from hub.clock import epoch_ms
-from hub.runs.waiting import Hold, WaitFacts, Wanting, why_waiting
+from hub.runs.sentences import Hold, WaitFacts, Wanting, why_waiting
 from protocol.ids import AgentId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES, PauseReason, RunState
 from protocol.requirements import Unmet
