@@ -137,7 +137,8 @@ def make_nouns(
         backups=backups,
         clock=clock,
     )
-    hub = Hub(store, clock, Others(store, context.boot_id, ask))
+    others = Others(store, context.boot_id, ask)
+    hub = Hub(store, clock, others)
     hub.add(
         *identity.nouns,
         *coordination.nouns,
@@ -167,7 +168,7 @@ def make_nouns(
         Connectors(store, accounts, sign_ins, clock=clock),
         Costs(store=store, clock=clock),
         Debug(context.debug, audit_log),
-        Why(store, roster=roster, explainer=Explainer(work.previews), clock=clock),
+        Why(store, roster=roster, explainer=Explainer(work.previews), others=others, clock=clock),
         Events(store=store, ring=ring, clock=clock, boot_id=context.boot_id),
         Handbook(),
         HubSeries(store, measurements),

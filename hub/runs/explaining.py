@@ -44,7 +44,6 @@ from storage.runs.runs import RunRow
 from storage.runs.units import PastUnit
 from storage.store import Connection
 
-WITHIN_S: Final = 20.0  # for one agent; a command line waits for 30 s
 MOST_REASONS: Final = 1_000  # in an answer about one agent
 MOST_PLACES: Final = 12  # of one reason that are named; the others are counted
 MOST_PARTS: Final = 48  # of a path, as deep as a device lists
@@ -81,6 +80,10 @@ REASONS: Final[Mapping[str, tuple[str, str]]] = {
     "device_away": (
         "device {device} is not connected, so the file cannot be read now; {last}",
         "connect the device: hub connect, on the device",
+    ),
+    "elsewhere": (
+        "{detail}, so the file cannot be read here; {last}",
+        "ask that node, or give the nodes a bus: hub help cluster",
     ),
     "busy": ("it cannot be read now: {detail}", "ask again"),
     "not_granted": ("the hub may not read files of {device}", "hub devices grant {device} +files"),
@@ -252,13 +255,25 @@ class Explainer:
         self._store = previews.store
 
     async def explain(
-        self, agent: AgentRow, path: str, line: int | None, link: DeviceLink | None
+        self,
+        agent: AgentRow,
+        path: str,
+        line: int | None,
+        link: DeviceLink | None,
+        *,
+        within_s: float,
+        away: str = "",
     ) -> list[Reason]:
-        """Return the reason of a file, then those of all its lines, or of one."""
+        """Return the reason of a file, then those of all its lines, or of one.
+
+        Args:
+            within_s: longest time to read the file.
+            away: why the device, which is connected to another node, cannot be asked; empty: it can.
+        """
         key = await self.known(agent, path) or path
         code = detail = ""
         try:
-            with anyio.fail_after(WITHIN_S):
+            with anyio.fail_after(within_s):
                 preview = await self._previews.open(agent, PreviewRequest(), link)
                 found = await preview.find(key)
                 if isinstance(found, Document) and found.recording is None:
@@ -273,9 +288,11 @@ class Explainer:
             else:
                 code = "message" if link is None else "other_extension" if found is None else "recording"
         except TimeoutError:
-            code, detail = "busy", f"it took more than {WITHIN_S:g} s"
+            code, detail = "busy", f"it took more than {within_s:.1f} s"
         except HubError as exc:
             code, detail = _CODES.get(type(exc), "busy"), str(exc)
+            if away and code == "device_away":
+                code, detail = "elsewhere", away
         file = _File(agent, key, *await self._store.read(_past, agent, key))
         if code == "missing" and file.was_read:
             code = "gone"

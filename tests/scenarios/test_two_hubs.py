@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.scenarios import why
 from tests.scenarios.fires import EVERY_5_S, each_was_decided_once
 from tests.scenarios.scene import are_there_once, check_boxes, rows
 from tests.scenarios.two_hubs import TTL_S, Side, two_hubs
+from tests.support.nats import Nats
 from tests.support.pgbouncer import running_pgbouncer, why_no_pgbouncer
 from tests.support.postgres import Postgres
 
@@ -188,6 +190,21 @@ async def test_a_device_of_a_hub_that_was_frozen_past_its_lease_is_connected_aga
         await hubs.until("SELECT 1 FROM devices WHERE name = 'east' AND boot_id IS NOT NULL")
         run = await hubs.east.hub.ended(await hubs.east.hub.start_run("east"))
         assert (run["state"], run["outcome"]) == ("COMPLETED", "success")
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("has_model", [False, True], ids=["by rules", "by a model"])
+async def test_a_hub_without_the_device_explains_each_planted_sentence_as_the_hub_that_has_it_does(
+    tmp_path: Path, postgres: Postgres, nats: Nats, has_model: bool
+) -> None:
+    with postgres.database() as url:
+        shared = f'[storage]\nurl = "{url}"\n[cluster]\nbus = "{nats.url}"\n'
+        play = await (
+            why.by_model(tmp_path / "state", 1, shared)
+            if has_model
+            else why.by_rules(tmp_path / "state", 1, 2, shared)
+        )
+        assert why.wrong_in([play]) == 0
 
 
 async def test_devices_that_were_given_one_address_go_to_the_other_hub_when_theirs_dies_or_stops(

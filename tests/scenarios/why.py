@@ -163,11 +163,17 @@ class Planter:
 
 
 class World:
-    """A hub and a device over a folder, with what is asked of them."""
+    """A hub and a device over a folder, with what is asked of them.
 
-    def __init__(self, folder: Path, hub: HubProcess, device: DeviceProcess) -> None:
+    Attributes:
+        hub: has the device.
+        asked: is put the questions; another node than *hub* has to answer each as that does.
+    """
+
+    def __init__(self, folder: Path, hub: HubProcess, device: DeviceProcess, asked: HubProcess) -> None:
         self.folder = folder
         self.hub = hub
+        self.asked = asked
         self.device = device
         self.results: defaultdict[str, Counter[bool]] = defaultdict(Counter)
         self.misses: list[str] = []
@@ -199,14 +205,18 @@ class World:
 
     async def explain(self, case: Case) -> list[dict[str, Any]]:
         """The reason of the file of a case, and those of its line, by its agent."""
-        asked = {"path": case.place, "agent": case.agent}
-        answer = await self.hub.ask("GET", "/v1/why", params=asked)
-        assert answer.status_code == 200, (asked, answer.text)
-        reasons: list[dict[str, Any]] = answer.json()["reasons"]
+        reasons = await _reasons(self.asked, path=case.place, agent=case.agent)
+        if self.asked is not self.hub:
+            expected = await _reasons(self.hub, path=case.place, agent=case.agent)
+            assert reasons == expected, f"{case}: {reasons} where {expected} is expected"
         return reasons
 
     async def check(self, cases: Iterable[Case]) -> None:
         """Ask about each case, and count those whose reason and remedy are as planted."""
+        cases = list(cases)
+        for case in cases[:1] if self.asked is not self.hub else ():  # of all agents at once
+            everywhere = [await _reasons(hub, path=case.place) for hub in (self.asked, self.hub)]
+            assert everywhere[0] == everywhere[1], f"{case}: {everywhere}"
         for case in cases:
             of_file, *of_line = await self.explain(case)
             reasons = [of_file] if case.is_of_file else of_line
@@ -218,9 +228,16 @@ class World:
                 had = [(one["code"], one["because"], one["remedy"]) for one in (of_file, *of_line)]
                 self.misses.append(f"{case.place} ({case.agent}): expected {case.code}, had {had}")
 
-    async def typed(self, *words: str) -> str:
-        """``hub WORDS``; its standard output."""
-        command = [sys.executable, "-m", "hub", "--state", str(self.folder), *words]
+    async def set_budget(self, table: str) -> None:
+        """Have the hub with the device apply its hub.toml with this table *budget*; empty: without one."""
+        path = self.folder / "hub.toml"
+        text = path.read_text()
+        path.write_text(table + text[text.index("[hub]") :])
+        await self.hub.post("/v1/reload")
+
+    async def typed(self, *words: str, state: Path | None = None) -> str:
+        """``hub WORDS``, by default to the hub that has the device; its standard output."""
+        command = [sys.executable, "-m", "hub", "--state", str(state or self.folder), *words]
         done = await anyio.run_process(command, check=False)
         assert done.returncode == 0, (words, done.stdout.decode(), done.stderr.decode())
         return done.stdout.decode()
@@ -229,17 +246,31 @@ class World:
         """Ask the command about each case; the number of those asked."""
         asked = list(cases)
         for case in asked:
-            found = json.loads(await self.typed("why", case.place, "--agent", case.agent, "--json"))
+            words, state = ("why", case.place, "--agent", case.agent), self.asked.folder
+            found = json.loads(await self.typed(*words, "--json", state=state))
             expected = await self.explain(case)
-            shown = await self.typed("why", case.place, "--agent", case.agent)
+            shown = await self.typed(*words, state=state)
             if found["reasons"] != expected or REMEDIES[case.code] not in shown:
                 self.misses.append(f"hub why {case.place}: expected {case.code}, had {shown}")
         return len(asked)
 
 
+async def _reasons(hub: HubProcess, **asked: str) -> list[dict[str, Any]]:
+    answer = await hub.ask("GET", "/v1/why", params=asked)
+    assert answer.status_code == 200, (asked, answer.text)
+    reasons: list[dict[str, Any]] = answer.json()["reasons"]
+    return reasons
+
+
 @asynccontextmanager
-async def world(folder: Path, agents: str, oracle: Oracle | None = None) -> AsyncIterator[World]:
-    """A hub and a connected device over the notes in *folder*."""
+async def world(
+    folder: Path, agents: str, oracle: Oracle | None = None, *, shared: str = ""
+) -> AsyncIterator[World]:
+    """A hub and a connected device over the notes in *folder*.
+
+    Args:
+        shared: tables of hub.toml for two nodes, the second of which is put the questions; empty: one hub.
+    """
     (folder / "notes").mkdir(parents=True, exist_ok=True)
     async with AsyncExitStack() as opened:
         model = ""
@@ -247,10 +278,15 @@ async def world(folder: Path, agents: str, oracle: Oracle | None = None) -> Asyn
             tasks = await opened.enter_async_context(anyio.create_task_group())
             opened.callback(tasks.cancel_scope.cancel)
             model = model_at(await tasks.start(oracle.serve))
-        settings = SETTINGS.format(model=model, cap=_CAP, files=_FILES) + agents
-        hub = HubProcess(folder, settings=settings)
+        settings = SETTINGS.format(model=model, cap=_CAP, files=_FILES) + shared
+        hub = asked = HubProcess(folder, settings=settings + agents)
         opened.push_async_callback(hub.close)
         await hub.start()
+        if shared:
+            (folder / "second").mkdir()
+            asked = HubProcess(folder / "second", settings=settings)
+            opened.push_async_callback(asked.close)
+            await asked.start()
         device = DeviceProcess(folder, await hub.device_url(), await hub.token())
         device.words = [*device.words, "--grant=+review.remote"]
         opened.push_async_callback(device.close)
@@ -258,7 +294,7 @@ async def world(folder: Path, agents: str, oracle: Oracle | None = None) -> Asyn
         with anyio.fail_after(60):
             while not (await hub.get("/v1/status"))["devices_connected"]:
                 await anyio.sleep(POLL_S)
-        yield World(folder, hub, device)
+        yield World(folder, hub, device, asked)
 
 
 def _numbered(text: str, each: int) -> list[str]:
@@ -355,7 +391,7 @@ def of_files(code: str, name: str, each: int) -> list[Case]:
     return [Case(code, "work", name, 1, is_of_file=True) for name in names]
 
 
-async def by_rules(folder: Path, each: int, typed: int) -> World:
+async def by_rules(folder: Path, each: int, typed: int, shared: str = "") -> World:
     """A world without a model."""
     names = {"work": WORK, "many": "", "any": ""}
     agents = "".join(AGENT.format(name=name) + more for name, more in names.items())
@@ -369,7 +405,7 @@ async def by_rules(folder: Path, each: int, typed: int) -> World:
         os.utime(path, (now + i, now + i))
     for i in range(each):
         others.file(f"any/file{i}{'.png' if i % 2 else '.zip'}", ["PK"], of_file="not_convertible")
-    async with world(folder, agents) as play:
+    async with world(folder, agents, shared=shared) as play:
         await play.run("work", "many", "any")
         ids = await play.items()
         await play.judge("approve", [ids[f"Approved parcel {i}"] for i in range(each)])
@@ -415,10 +451,7 @@ async def remedies(play: World) -> None:
     settings = play.folder / "hub.toml"
     text = settings.read_text().replace('".eml"]', '".eml", ".markdown"]', 1)
     settings.write_text(text.replace('"tasks", "notes"]', '"tasks", "notes", "timelines"]', 1))
-    with anyio.fail_after(30):
-        while "timelines" not in (await play.hub.get("/v1/agents/work"))["data_types"]:
-            await play.hub.ask("POST", "/v1/config/reload")
-            await anyio.sleep(POLL_S)
+    await play.hub.post("/v1/reload")
     first = await play.explain(Case("rejected", "work", "notes/work/rejected.md", 1))
     for item in re.findall(r"hub items undo (\w+)", first[1]["remedy"]):  # none: the line below is missed
         await play.typed("items", "undo", item)
@@ -478,7 +511,7 @@ def planted_for_model(each: int) -> Iterator[tuple[str, str, Record | None]]:
         )
 
 
-async def by_model(folder: Path, each: int) -> World:
+async def by_model(folder: Path, each: int, shared: str = "") -> World:
     """A world with a model."""
     agent = AGENT.format(name="work").replace('"notes"]\nprompt', '"timelines"]\nprompt')
     work = Planter(folder, "work")
@@ -489,7 +522,7 @@ async def by_model(folder: Path, each: int) -> World:
     for i in range(each):
         work.file(f"work/garbled{i}.md", [f"GARBLED {i} is nothing that one could read."], of_file="failed")
     oracle = Answering(records)
-    async with world(folder, agent, oracle) as play:
+    async with world(folder, agent, oracle, shared=shared) as play:
         await play.run("work")
         await play.check(work.cases)
         asked = oracle.stats.calls
@@ -499,6 +532,13 @@ async def by_model(folder: Path, each: int) -> World:
             changed.append(Case("not_asked", "work", f"notes/work/later{i}.md", 2))
         await play.check(changed)
         assert oracle.stats.calls == asked, "an explanation asked the model"
+        await play.set_budget("[budget]\nrun_tokens = 1\n")
+        await play.run("work")
+        for case in of_files("failed", "later{}", each):
+            (of_file, *_) = await play.explain(case)
+            assert "the budget budget.run_tokens = 1 is reached" in of_file["because"], of_file
+            await play.check([case])
+        await play.set_budget("")
         oracle.is_away = True
         run = await play.hub.start_run("work")
         with anyio.fail_after(300):
@@ -511,6 +551,11 @@ async def by_model(folder: Path, each: int) -> World:
 async def prove(folder: Path, each: int, typed: int) -> int:
     """Play both worlds and print reasons by right and wrong answers. Return the number of wrong ones."""
     worlds = [await by_rules(folder / "rules", each, typed), await by_model(folder / "model", each)]
+    return wrong_in(worlds)
+
+
+def wrong_in(worlds: list[World]) -> int:
+    """Print the reasons in worlds by right and wrong answers. Return the number of wrong ones."""
     results: defaultdict[str, Counter[bool]] = defaultdict(Counter)
     for play in worlds:
         for code, counts in play.results.items():

@@ -241,6 +241,7 @@ class HubProcess(Program):
     def __init__(
         self, folder: Path, *, model: str = "", settings: str | None = None, is_forked: bool = True
     ) -> None:
+        self.folder = folder
         (folder / "hub.toml").write_text(settings or SETTINGS.format(model=model))
         if not (folder / "hub.db").exists():
             new_database(folder / "hub.db")

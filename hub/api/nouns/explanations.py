@@ -1,18 +1,24 @@
 """Explanations: what became of a file or a sentence of it, and why of others nothing did."""
 
 import re
+from http import HTTPStatus
 from typing import Annotated, Final
+from urllib.parse import urlencode
 
+import anyio
+import msgspec
 from msgspec import Meta
 
 from hub.api.agent_filters import ids_called
 from hub.api.binding import BadRequest
-from hub.api.door.roles import Scope
+from hub.api.door.roles import Principal, Scope
 from hub.api.noun import Noun, command, route
-from hub.api.others import ConnectedElsewhere, link_of
+from hub.api.others import ConnectedElsewhere, Others, link_of
+from hub.api.parameters import Caller
 from hub.api.view import View
 from hub.clock import Clock, epoch_ms
-from hub.links.roster import DeviceLink, Roster
+from hub.cluster.bus import NodeUnreachable, Request
+from hub.links.roster import Roster
 from hub.printable import one_line
 from hub.runs.explaining import Explainer, Reason
 from protocol.errors import CodedError, ErrorCode
@@ -23,6 +29,7 @@ from storage.store import Connection, Store
 MOST_EXAMINED: Final = 100  # agents, by name, among which those that know the file are looked up
 MOST_LINE: Final = 999_999_999
 MOST_AGENTS: Final = 5  # explained in one answer: each reads the file
+WITHIN_S: Final = 20.0  # for an answer; a command line waits for 30 s
 _PLACE: Final = re.compile(r"(?P<path>.+?):(?P<line>[1-9]\d{0,8})")
 _NO_PLACE: Final = re.compile(r".+\.\w{1,8}:([^./]*)")  # no line follows the ending of a file
 _ELSEWHERE: Final = ("missing", "outside_paths", "outside_shared")  # of no use beside another agent's answer
@@ -43,8 +50,11 @@ class Why(Noun):
 
     name, path = "why", "/v1/why"
 
-    def __init__(self, store: Store, *, roster: Roster, explainer: Explainer, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, *, roster: Roster, explainer: Explainer, others: Others, clock: Clock
+    ) -> None:
         self._store = store
+        self._others = others
         self._roster = roster
         self._explainer = explainer
         self._clock = clock
@@ -73,6 +83,7 @@ class Why(Noun):
     @route("GET", "", Scope.READ, errors=[ErrorCode.UNKNOWN_AGENT, ErrorCode.UNKNOWN_DEVICE])
     async def explain(
         self,
+        caller: Caller,
         path: Annotated[
             str, Meta(min_length=1, max_length=4096, description="Of a file; ``:LINE`` may follow.")
         ],
@@ -103,20 +114,45 @@ class Why(Noun):
         rows = sorted(rows, key=lambda row: row.id not in knowing)[:MOST_AGENTS]
         if not rows:
             raise CodedError(ErrorCode.UNKNOWN_AGENT, "no agent reads files here; make one: hub help agents")
-        found = [
-            await self._explainer.explain(row, path, line, await self._link(row, is_alone=len(rows) == 1))
-            for row in rows
-        ]
+        found: list[list[Reason]] = []
+        ends_at = anyio.current_time() + WITHIN_S
+        for row in rows:  # a slow agent leaves the others their share
+            within_s = (ends_at - anyio.current_time()) / (len(rows) - len(found))
+            found.append(await self._explain(row, path, line, None if len(rows) == 1 else caller, within_s))
         useful = [one for one in found if one[0].code not in _ELSEWHERE]
         return Reasons(tuple(reason for one in useful or found for reason in one))
 
-    async def _link(self, row: AgentRow, *, is_alone: bool) -> DeviceLink | None:
-        """Return the link of an agent's device; where it is the only one, another node may have to answer."""
-        if row.device_id is None:
-            return None
+    async def _explain(
+        self, row: AgentRow, path: str, line: int | None, caller: Principal | None, within_s: float
+    ) -> list[Reason]:
+        """Return the reasons of an agent; where its device is connected to another node, ask that one.
+
+        Args:
+            caller: of a request about several agents; None: about this one alone.
+
+        Raises:
+            ConnectedElsewhere: it is about this agent alone, so the other node answers it as a whole.
+        """
+        link, away = None, ""
         try:
-            return await link_of(self._store, self._roster, row.device_id, row.device_name or "")
-        except ConnectedElsewhere:
-            if is_alone:
+            if row.device_id is not None:
+                link = await link_of(self._store, self._roster, row.device_id, row.device_name or "")
+        except ConnectedElsewhere as error:
+            if caller is None:
                 raise
-            return None
+            away = str(error)
+            if self._others.can_answer(error.boot_id):
+                asked = {"path": path, "agent": row.id} | ({} if line is None else {"line": line})
+                principal = msgspec.to_builtins(caller)
+                request = Request(
+                    method="GET", path=self.path, query=urlencode(asked), body=b"", principal=principal
+                )
+                try:
+                    reply = await self._others.ask(error.boot_id, request, within_s)
+                except NodeUnreachable as unreachable:
+                    away = f"{away}: {unreachable}"
+                else:
+                    if reply.status == HTTPStatus.OK:
+                        return [*msgspec.json.decode(reply.body, type=Reasons).reasons]
+                    away = f"{away}, which answered {reply.status}"
+        return await self._explainer.explain(row, path, line, link, within_s=within_s, away=away)

@@ -14,7 +14,7 @@ from hub.api.door.roles import Role
 from hub.api.nouns.runs import Runs
 from hub.health.records import check_nodes
 from hub.runs.lifecycle import Interrupt
-from protocol.errors import CloseCode
+from protocol.errors import CloseCode, CodedError, ErrorCode
 from protocol.ids import NodeId, RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from storage.devices import nodes
@@ -72,6 +72,28 @@ async def test_a_device_that_is_connected_to_another_node_is_disconnected_there(
 async def test_a_device_elsewhere_is_asked_for_an_estimate_where_it_is(pair: Pair) -> None:
     refused = (await pair.client.post("/v1/agents/notes/estimate")).json()
     assert refused["code"] == "call_unsupported"  # which only the link of the device knows
+
+
+async def test_a_question_about_several_agents_is_answered_by_the_node_of_each_and_names_one_out_of_reach(
+    pair: Pair,
+) -> None:
+    asleep = CodedError(ErrorCode.INTERNAL, "its disk sleeps")
+    await pair.east.connect(await pair.east.device("desk"), runs=[[asleep]] * 8)
+    await pair.east.agent("letters", **NOTES)
+    async with over_unix(pair.east) as there:
+        for path in ("notes/a.md", "notes/a.md:2"):
+            found, expected = [
+                (await client.get("/v1/why", params={"path": path})).json()["reasons"]
+                for client in (pair.client, there)
+            ]
+            assert found == expected
+            assert [one["because"] for one in found] == ["it cannot be read now: its disk sleeps"] * 2
+    _lose_the_bus(pair.west)
+    lost = (await pair.client.get("/v1/why", params={"path": "notes/a.md"})).json()["reasons"]
+    assert [one["code"] for one in lost] == ["elsewhere", "elsewhere"]
+    assert "is connected to another node: the bus between the nodes is away" in lost[0]["because"]
+    alone = await pair.client.get("/v1/why", params={"path": "notes/a.md", "agent": "notes"})
+    assert (alone.status_code, alone.json()["code"]) == (503, "node_unreachable")
 
 
 async def test_a_run_that_another_node_executes_is_paused_there(pair: Pair) -> None:
