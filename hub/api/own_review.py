@@ -45,9 +45,8 @@ from hub.api.nouns.tables import fields_of
 from hub.api.pages import Pages
 from hub.clock import Chance, Clock, epoch_ms, from_epoch_ms
 from hub.dates import dates_as_texts
-from hub.device.inbox import Inbox, waits
+from hub.device.inbox import DeviceItem, Inbox, read_excerpt, waits
 from hub.device.inserts import DeviceFileError
-from hub.device.items import DeviceItem, read_excerpt
 from hub.device.owner import lacking
 from hub.text.excerpt import Excerpt
 from hub.tokens import TokenKind

@@ -24,7 +24,7 @@ from rich.table import Table
 from hub.cli.failure import Exit, Failure
 from hub.cli.local_zone import machine_zone
 from hub.clock import SystemClock
-from hub.device.items import DeviceItem, read_items
+from hub.device.inbox import DeviceItem, read_items
 from hub.printable import one_line
 
 Found = TypeVar("Found")

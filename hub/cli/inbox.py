@@ -18,9 +18,8 @@ import click
 
 from hub.cli.suggestion import lines_of
 from hub.clock import Clock, epoch_ms
-from hub.device.inbox import Inbox, NotDecided, Verdict, is_apart, waits
+from hub.device.inbox import DeviceItem, Inbox, NotDecided, Verdict, is_apart, read_excerpt, waits
 from hub.device.inserts import DeviceFileError
-from hub.device.items import DeviceItem, read_excerpt
 from hub.printable import spelled
 from hub.text.excerpt import Excerpt
 

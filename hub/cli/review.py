@@ -20,7 +20,7 @@ from hub.cli.options import NAME, Command, FilePath, device_state_option, exampl
 from hub.printable import one_line, spelled
 
 if TYPE_CHECKING:
-    from hub.device.items import DeviceItem
+    from hub.device.inbox import DeviceItem
     from hub.device.messages import Question
     from hub.device.owner import Decided
 
@@ -139,9 +139,8 @@ def _serve_pages(path: Path, *, no_open: bool) -> None:
 def list_items(here: _Here, everything: bool, apart: bool, whole: bool, as_json: bool) -> None:
     """List the items that wait for your approval, with the quotes that support them."""
     from hub.cli.suggestion import lines_of
-    from hub.device.inbox import is_apart, waits
+    from hub.device.inbox import is_apart, read_items, waits
     from hub.device.inserts import DeviceFileError
-    from hub.device.items import read_items
 
     db = here()
     try:
@@ -242,7 +241,7 @@ def _as_json(item: "DeviceItem | Question") -> dict[str, Any]:
     import msgspec
 
     from hub.dates import dates_as_texts
-    from hub.device.items import DeviceItem
+    from hub.device.inbox import DeviceItem
 
     fields: dict[str, Any] = msgspec.to_builtins(item)
     if isinstance(item, DeviceItem):

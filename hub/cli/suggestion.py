@@ -8,7 +8,7 @@ from typing import Final
 
 from hub.clock import from_epoch_ms, moment_text
 from hub.dates import day_at
-from hub.device.items import DeviceItem, SourceState
+from hub.device.inbox import DeviceItem, SourceState
 from hub.device.owner import lacking, remedy
 from hub.printable import spelled
 from hub.text.excerpt import Excerpt, lines_around, spoken

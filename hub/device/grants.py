@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from hub.device import own_tables
+from hub.device import rows
 from protocol.calls import MARKED, OwnerGrant
 from protocol.errors import ErrorCode, HubError
 from protocol.tables import TABLES
@@ -31,7 +31,7 @@ def of_hub(db: sqlite3.Connection, hub: str) -> dict[str, list[str]]:
 
 def change(db: sqlite3.Connection, hub: str, changes: Sequence[str]) -> dict[str, list[str]]:
     """Change the grants of *hub* and return the new grants. Raises BadGrant as ``changed``."""
-    granted = changed(of_hub(db, hub), changes, own_tables.tables_of(db))
+    granted = changed(of_hub(db, hub), changes, rows.tables_of(db))
     db.execute("DELETE FROM owner_grants WHERE hub = ?", (hub,))
     db.executemany(
         "INSERT INTO owner_grants VALUES (?, ?, ?)",

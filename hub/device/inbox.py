@@ -1,20 +1,228 @@
 """Inbox of a device's owner: the items that wait, and decisions on them, which can be taken back for a while.
 
 It works over the device's file, as ``hub.device.owner`` does. All functions block.
+
+Items of a device's file as their owner sees them, and the state of their source files.
+
+The device compares suggestions with their files, not the hub: the files are on this machine. All functions
+block.
 """
 
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
+from datetime import datetime
+from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
+from urllib.parse import quote as quoted_for_url
 
-from hub.device import proposals, rows
-from hub.device.inserts import DeviceFileError, connect_shared
-from hub.device.items import DeviceItem, read_items
+import msgspec
+
+from hub.clock import from_epoch_ms
+from hub.device import proposals, rows, verdicts
+from hub.device.inserts import BUSY_TIMEOUT_S, DeviceFileError, check_file, connect_shared
 from hub.device.owner import Decided, approve, edit, reject
+from hub.device.proposals import Proposal
 from hub.device.rows import Refusal
 from hub.device.schema import quoted
+from hub.device.verdicts import Remarks, Review, ReviewState
+from hub.text import archives
+from hub.text.excerpt import Excerpt, Excerpts
+from hub.text.files import AUDIO, HTML, MAIL, MBOX, OFFICE, PICTURES, NotConvertible, media_type_of
+from hub.text.mime import decode
 from protocol.frame import Record
-from protocol.tables import DeviceTable
+from protocol.tables import TABLES, DeviceTable
+
+MAX_BYTES: Final = 4 << 20  # of a file that is searched for a quote; the state of larger files is unknown
+MOST_CACHED: Final = 16  # files whose text is cached
+_CONVERTED: Final = (
+    OFFICE | AUDIO | PICTURES | {HTML, MAIL, MBOX}
+)  # media types whose bytes are not their text
+
+
+class SourceState(StrEnum):
+    """Difference between an item's source and the file that the hub read."""
+
+    FILE_MISSING = "file_gone"
+    WORDS_MISSING = "words_gone"
+
+
+class Sources:
+    """Files in shared folders, by their names on the wire.
+
+    Args:
+        roots: folders by their names on the wire.
+    """
+
+    def __init__(self, roots: Mapping[str, Path]) -> None:
+        self._roots = roots
+        self._text = lru_cache(maxsize=MOST_CACHED)(_text)
+
+    def state(self, path: str | None, quote: str | None) -> SourceState | None:
+        """Return what is missing: the file *path* or *quote* in it. None: nothing, or unknown."""
+        root, file = self._place(path)
+        if root is None:
+            return None
+        try:
+            if not root.is_dir():  # for example on an unmounted disk
+                return None
+            if not file.exists():
+                return SourceState.FILE_MISSING
+        except OSError:  # invalid name, or a folder that cannot be read
+            return None
+        text = self._plain(file) if quote else None
+        return None if text is None or not quote or quote in text else SourceState.WORDS_MISSING
+
+    def excerpt(self, path: str | None, quote: str | None, start: int | None) -> Excerpt | None:
+        """Return the lines around a quote; None where the file no longer has it once or at *start*."""
+        root, file = self._place(path)
+        text = self._plain(file) if root is not None and quote else None
+        if text is None or not quote:
+            return None
+        if start is None or not text.startswith(quote, start):
+            start = text.find(quote)
+            if start < 0 or text.find(quote, start + 1) >= 0:
+                return None
+        return Excerpts(text).around(start, start + len(quote))
+
+    def _place(self, path: str | None) -> tuple[Path, Path] | tuple[None, Path]:
+        """Return the shared folder of a path and the file, or no folder."""
+        name, _, below = (path or "").partition("/")
+        root = self._roots.get(name)
+        if root is None or not below or below.startswith("/") or ".." in below.split("/"):
+            return None, Path()  # a mail, for example, or a hub's attempt to probe other paths
+        return root, root / below
+
+    def _plain(self, file: Path) -> str | None:
+        """Return the text of a file whose bytes are its text, as the hub reads it."""
+        kind = media_type_of(file.name)
+        text = None if kind in _CONVERTED else self._text(file)
+        if (
+            text is None
+            or archives.kind_in(text[: archives.HEAD_BYTES].encode("utf-8", "replace"), kind) != kind
+        ):
+            return None
+        return text
+
+
+def _text(file: Path) -> str | None:
+    """Return the text of a plain-text file as the hub decodes it; None if it is too large or not text."""
+    try:
+        if not file.is_file() or file.stat().st_size > MAX_BYTES:
+            return None
+        return decode(file.read_bytes())
+    except (OSError, NotConvertible):
+        return None
+
+
+class DeviceItem(msgspec.Struct, frozen=True, kw_only=True):
+    """Inserted row with its source and its owner's verdict.
+
+    Attributes:
+        declaration: of its table.
+        data: columns with a value, without id and time stamps, as on the wire.
+        quote: ``text[start:end]`` of the file at *source_path*, if the hub sent it.
+        at: when its newest content was received, aware UTC.
+        number: permanent number of the item.
+        label: the item's number; after a change, with a point and the revision.
+        remarks: notes for the reviewer.
+        proposal: a pending change that waits for the owner. Source, quote and remarks are then those of the
+            change, if it has a quote.
+        belongs_to: titles of the rows that this row refers to, by column.
+        source_state: for a suggestion, how its source file has changed, if this machine can tell.
+    """
+
+    number: int
+    label: str
+    declaration: DeviceTable
+    table: str
+    row_id: str
+    title: str
+    data: Record
+    source_path: str | None
+    quote: str | None
+    start: int | None
+    end: int | None
+    at: datetime
+    verdict: ReviewState
+    remarks: Remarks
+    proposal: Proposal | None = None
+    belongs_to: dict[str, str] = {}
+    source_state: SourceState | None = None
+
+
+def read_items(path: Path) -> list[DeviceItem]:
+    """Return the inserted rows that still exist, the oldest first; empty without a file or rows.
+
+    May run while a device serves the file.
+
+    Raises:
+        DeviceFileError: the file is not a device's, or the disk fails.
+    """
+    if not path.exists():
+        return []
+    url = f"file:{quoted_for_url(str(path.absolute()))}?mode=ro"
+    try:
+        with closing(sqlite3.connect(url, uri=True, timeout=BUSY_TIMEOUT_S)) as db:
+            db.row_factory = sqlite3.Row
+            if db.execute("SELECT 1 FROM sqlite_schema").fetchone() is None:
+                return []  # a device is just creating it
+            check_file(db, path)
+            found = sorted(verdicts.reviews(db), key=lambda review: review.number)
+            sources = _sources(db)
+            return [_item(db, sources, review, review.row) for review in found if review.row is not None]
+    except sqlite3.Error as error:
+        raise DeviceFileError(f"{path}: {error}") from error
+
+
+def read_excerpt(path: Path, item: DeviceItem) -> Excerpt | None:
+    """Return the lines around an item's quote, if this machine has its file still. Raises DeviceFileError."""
+    with connect_shared(path) as db:
+        return _sources(db).excerpt(item.source_path, item.quote, item.start)
+
+
+def _sources(db: sqlite3.Connection) -> Sources:
+    return Sources({name: Path(root) for root, name in db.execute("SELECT path, name FROM roots")})
+
+
+def _item(db: sqlite3.Connection, sources: Sources, review: Review, row: Record) -> DeviceItem:
+    proposal = proposals.of_row(db, review.table.name, review.row_id)
+    call = db.execute(
+        "SELECT * FROM calls WHERE call_id = ?1 OR (call_id = ?2 AND quote IS NOT NULL)"
+        " ORDER BY call_id = ?1 LIMIT 1",
+        (review.call_id, None if proposal is None else proposal.call_id),
+    ).fetchone()
+    own = ("id", "createdAt", "updatedAt")
+    belongs_to: dict[str, str] = {}
+    for column in review.table.columns:
+        if column.refers_to is not None and (id := row.get(column.name)) is not None:
+            other = TABLES[column.refers_to]
+            if (found := rows.find(db, other, str(id))) is not None:
+                belongs_to[column.name] = str(found[other.title])
+    return DeviceItem(
+        number=review.number,
+        label=review.label,
+        declaration=review.table,
+        table=review.table.name,
+        row_id=review.row_id,
+        title=str(row[review.table.title]),
+        data={name: value for name, value in row.items() if value is not None and name not in own},
+        source_path=call["source_path"],
+        quote=call["quote"],
+        start=call["quote_start"],
+        end=call["quote_end"],
+        at=from_epoch_ms(call["at"]),
+        verdict=review.state,
+        remarks=verdicts.read_remarks(call["remarks"]),
+        proposal=proposal,
+        belongs_to=belongs_to,
+        source_state=None
+        if row["isApproved"] or proposal is not None
+        else sources.state(call["source_path"], call["quote"]),
+    )
+
 
 Verdict = Literal["approve", "edit", "reject"]
 MOST_SAVED: Final = 10_000  # decisions that can be taken back

@@ -5,6 +5,18 @@ neither; a repeated call is answered from the file and changes nothing again.
 
 A refusal that follows from the call itself is stored like any answer. A temporary failure (a full disk, a
 locked file) is raised and not stored.
+
+History of a device's file for its hub: change counter, written rows and completed calls.
+
+Each call that changed a row gets the next counter value, and another one when the hub has confirmed the
+owner's verdict on the row. So a hub that knows the file up to a counter asks for the changes after it. Plain
+functions over a connection, inside the caller's transaction.
+
+Verdicts that the owner gave elsewhere, which a hub brings by ``review.apply``.
+
+A verdict is applied only if the row is as its owner saw it: a change at the device meanwhile is a conflict.
+The row from before the newest verdict is stored, so that the verdict can be undone while the row is unchanged
+since. Plain functions over a connection, inside the caller's transaction.
 """
 
 import fcntl
@@ -19,29 +31,27 @@ from typing import Any, Final
 import msgspec
 
 from hub.clock import Clock, IdFactory, epoch_ms, now_ms
-from hub.device import (
-    addresses,
-    agreement,
-    digests,
-    files,
-    grants,
-    messages,
-    own_tables,
-    proposals,
-    remote_review,
-    rows,
-    schema,
-    verdicts,
-)
+from hub.device import addresses, files, grants, messages, proposals, rows, schema, shared, verdicts
 from hub.device.messages import Reply
+from hub.device.named_rows import row_called
+from hub.device.proposals import Proposal
 from hub.device.rows import Refusal
 from hub.device.verdicts import Verdict
-from protocol.calls import refused_by_owner
+from protocol.calls import (
+    MAX_ASKED,
+    MAX_PAGE_BYTES,
+    KnownToDevice,
+    ListedRow,
+    Reviewed,
+    RowsPage,
+    refused_by_owner,
+)
 from protocol.errors import ErrorCode, HubError
-from protocol.frame import ErrorBody
+from protocol.frame import ErrorBody, Record
 from protocol.handshake import StoreMark, Welcome
 from protocol.ids import CallId
-from protocol.work import Action, Answer, ToolCall
+from protocol.tables import SUGGESTED, TABLES, DeviceTable, Filler, TableName
+from protocol.work import Action, Answer, ReviewVerdict, RowReview, ToolCall
 
 # For calls that changed nothing. The answer to a change is kept as long as the file: a hub restored from a
 # backup may repeat a call of any age, which must not create a second row.
@@ -120,15 +130,15 @@ class DeviceStore:
         # by asker: last data_version, which changes with each write of another connection
         self._seen: dict[str, int] = {}
         with self._transaction():
-            if agreement.read_mark(db) is None:
-                agreement.make_mark(db, ids.fresh())
+            if read_mark(db) is None:
+                make_mark(db, ids.fresh())
         self._opened = _identities(path)
         self.mark = self._read_mark()
 
     def note_welcome(self, welcome: Welcome) -> str | None:
         """Store the counter up to which the hub knows this file. Return a message for the owner, or None."""
         with self._transaction():
-            message = agreement.note_welcome(self._db, welcome, self._ids.fresh())
+            message = note_welcome(self._db, welcome, self._ids.fresh())
         self.mark = self._read_mark()
         return message
 
@@ -142,7 +152,7 @@ class DeviceStore:
         return addresses.read_addresses(self._db, hub)
 
     def _read_mark(self) -> StoreMark:
-        mark = agreement.read_mark(self._db)
+        mark = read_mark(self._db)
         assert mark is not None
         return mark
 
@@ -183,7 +193,7 @@ class DeviceStore:
                 answer, counter = self._settle(call, granted, counter)
                 answers.append(answer)
             if counter != mark.counter:
-                agreement.set_counter(self._db, counter)
+                set_counter(self._db, counter)
         self.mark = self._read_mark()
         return answers
 
@@ -197,7 +207,7 @@ class DeviceStore:
                 " OR json_extract(answer, '$.error') IS NOT NULL)",
                 (epoch_ms(now - KEEP_CALLS),),
             )
-            remote_review.forget(self._db, epoch_ms(now - KEEP_CALLS))
+            forget(self._db, epoch_ms(now - KEEP_CALLS))
         self._pruned_ms = epoch_ms(now)
 
     def is_changed(self, asker: str) -> bool:
@@ -218,7 +228,7 @@ class DeviceStore:
         with self._transaction():
             verdicts.note_reported(self._db, report)
             proposals.note_reported(self._db, report)
-            agreement.note_confirmed(self._db, [one.call_id for one in report])
+            note_confirmed(self._db, [one.call_id for one in report])
         self.mark = self._read_mark()
 
     def unreported_replies(self, most: int) -> list[Reply]:
@@ -279,7 +289,7 @@ class DeviceStore:
         known = self._db.execute("SELECT answer, hub FROM calls WHERE call_id = ?", (call.id,)).fetchone()
         # A verdict that was applied has its answer, whatever is granted since: its hub may have lost it.
         is_known_verdict = known is not None and call.action is Action.REVIEW_APPLY
-        is_marked = remote_review.is_of_marked(self._db, call)
+        is_marked = is_of_marked(self._db, call)
         if not is_known_verdict and (why := refused_by_owner(call, granted, is_marked=is_marked)) is not None:
             # not stored: the owner may grant it later
             return Answer(error=ErrorBody(code=ErrorCode.NOT_GRANTED, message=why)), counter
@@ -298,7 +308,7 @@ class DeviceStore:
         if call.action is Action.REVIEW_APPLY and answer.error is None:
             counter += 1
             answer = msgspec.structs.replace(answer, counter=counter)
-            agreement.note_reviewed(self._db, call, counter)
+            note_reviewed(self._db, call, counter)
         source = call.source
         self._db.execute(
             "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -353,12 +363,12 @@ class DeviceStore:
         if call.action is Action.FILE_PUT:
             return None, files.put(self._db, call, at_ms)
         if call.action is Action.ROWS_LIST:
-            return None, agreement.list_rows(self._db, call, self.hub)
+            return None, list_rows(self._db, call, self.hub)
         if call.action is Action.ROWS_KNOWN:
-            return None, agreement.list_known(self._db, call, self.hub)
+            return None, list_known(self._db, call, self.hub)
         if call.action is Action.TABLE_DECLARE:
-            return None, own_tables.declare(self._db, call)
-        table = own_tables.table_of(self._db, call.table)
+            return None, rows.declare(self._db, call)
+        table = rows.table_of(self._db, call.table)
         match call.action:
             case Action.INSERT:
                 row_id = self._ids.fresh()
@@ -375,7 +385,7 @@ class DeviceStore:
                 found = rows.query(self._db, table, call.where, call.limit, call.data, sees=sees)
                 return None, {"rows": found}
             case Action.REVIEW_APPLY:
-                return None, remote_review.apply(self._db, table, call, at_ms, hub=self.hub)
+                return None, apply(self._db, table, call, at_ms, hub=self.hub)
         raise Refusal(ErrorCode.CALL_UNSUPPORTED, f"{call.action} is nothing that a table does")
 
     @contextmanager
@@ -483,10 +493,10 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
             db.execute(statement)
         db.execute("COMMIT")
     for table in (
-        digests.CREATE,
+        shared.CREATE,
         addresses.CREATE,
-        remote_review.CREATE,
-        own_tables.CREATE,
+        CREATE,
+        rows.CREATE,
     ):  # also in older files; older versions ignore them
         db.execute(table)
     db.execute("PRAGMA foreign_keys = ON")
@@ -496,3 +506,352 @@ def _fresh_name(path: Path, taken: set[str]) -> str:
     candidates = [path.name, f"{path.name} ({path.parent.name})"]
     candidates.extend(f"{path.name} ({number})" for number in range(2, len(taken) + 3))
     return next(name for name in candidates if name not in taken)
+
+
+_MOST_DATA_BYTES: Final = 8_192  # of one row; a longer row is listed without its fields
+
+_LISTED: Final = """
+SELECT calls.*, reviews.tbl AS written_tbl, reviews.row_id AS written_row, reviews.written,
+    (SELECT made.call_id FROM calls AS made WHERE made.row_id = reviews.row_id) AS made_by
+FROM calls JOIN reviews ON reviews.call_id = calls.call_id
+WHERE calls.counter > ? AND calls.hub = ? ORDER BY calls.counter LIMIT ?
+"""
+_DONE: Final = "SELECT 1 FROM calls WHERE call_id = ? AND hub = ?"
+_WRITTEN: Final = "SELECT 1 FROM reviews WHERE tbl = ? AND row_id = ? AND hub = ?"
+
+
+def read_mark(db: sqlite3.Connection) -> StoreMark | None:
+    """Return the mark of the file, or None if it has none yet."""
+    found = db.execute("SELECT id, counter FROM store").fetchone()
+    return None if found is None else StoreMark(id=found[0], counter=found[1])
+
+
+def make_mark(db: sqlite3.Connection, store_id: str) -> None:
+    """Write the first mark of a file."""
+    db.execute(
+        "INSERT INTO store (only, id, counter) SELECT 1, ?, coalesce(max(counter), 0) FROM calls", (store_id,)
+    )
+
+
+def set_counter(db: sqlite3.Connection, counter: int) -> None:
+    """Set the change counter to the number of the newest change."""
+    db.execute("UPDATE store SET counter = ?", (counter,))
+
+
+def note_confirmed(db: sqlite3.Connection, call_ids: list[str]) -> None:
+    """Assign new counter values to confirmed verdicts, so that a restored hub receives them again."""
+    for call_id in call_ids:
+        known = db.execute(
+            "SELECT 1 FROM calls WHERE call_id = ? AND counter IS NOT NULL", (call_id,)
+        ).fetchone()
+        if known is not None:
+            db.execute("UPDATE store SET counter = counter + 1")
+            db.execute("UPDATE calls SET counter = (SELECT counter FROM store) WHERE call_id = ?", (call_id,))
+
+
+def note_reviewed(db: sqlite3.Connection, call: ToolCall, counter: int) -> None:
+    """Assign *counter* to the call that last wrote the row of a ``review.apply``, as a new verdict does."""
+    db.execute(
+        "UPDATE calls SET counter = ? WHERE counter IS NOT NULL"
+        " AND call_id = (SELECT call_id FROM reviews WHERE tbl = ? AND row_id = ?)",
+        (counter, call.table, call.where["id"]),
+    )
+
+
+def note_welcome(db: sqlite3.Connection, welcome: Welcome, fresh_id: str) -> str | None:
+    """Store the counter up to which the hub knows this file. Return a message for the owner, or None.
+
+    There is a message if hub and device compare their rows. If the hub's counter is ahead of the file's, the
+    file is an older copy; if the hub does not know the file, it may be one. The file gets *fresh_id* then, so
+    that reused counter values are not taken for the lost ones, not by a restored hub either.
+    """
+    mark, known = read_mark(db), welcome.store
+    if mark is None:
+        return None
+    hub_knows = 0 if known is None or known.id != mark.id else known.counter
+    if hub_knows > mark.counter or hub_knows == 0 < mark.counter:
+        db.execute("UPDATE store SET id = ?", (fresh_id,))
+    if known is None:
+        return None
+    hub_id, hub_counter = db.execute("SELECT hub_id, hub_counter FROM store").fetchone()
+    message = None
+    if hub_knows > mark.counter:
+        message = "this device's file is older than the hub knows it: the hub sends the missing rows again"
+    elif known.id == mark.id and hub_id == welcome.hub_id and known.counter < (hub_counter or 0):
+        # A hub that compares from the start sends 0, on an operator's request or after a loss. Any other
+        # lower counter means that the hub was restored.
+        message = (
+            "the hub knows fewer of this device's rows than before: they are reported again"
+            if known.counter
+            else "the hub compares all of this device's rows with its own: they are reported again"
+        )
+    if (hub_id, hub_counter) != (welcome.hub_id, known.counter):
+        db.execute("UPDATE store SET hub_id = ?, hub_counter = ?", (welcome.hub_id, known.counter))
+    return message
+
+
+def list_rows(db: sqlite3.Connection, call: ToolCall, hub: str) -> dict[str, object]:
+    """Execute ``rows.list``: return one page of the rows that *hub* wrote.
+
+    Raises:
+        Refusal: ``since`` is not a counter.
+    """
+    since = call.data.get("since", 0)
+    if not isinstance(since, int) or isinstance(since, bool) or since < 0:
+        raise Refusal(ErrorCode.BAD_RECORD, "since: expected the counter that the last page ended with")
+    mark = read_mark(db)
+    assert mark is not None  # every served file has a mark
+    listed: list[ListedRow] = []
+    size, more = 0, False
+    for found in db.execute(_LISTED, (since, hub, call.limit + 1)):
+        row = _listed(db, found)
+        size += len(msgspec.json.encode(row)) + 1
+        if listed and (size > MAX_PAGE_BYTES or len(listed) == call.limit):
+            more = True
+            break
+        listed.append(row)
+    page: dict[str, object] = msgspec.to_builtins(RowsPage(store=mark, rows=listed, more=more))
+    return page
+
+
+def list_known(db: sqlite3.Connection, call: ToolCall, hub: str) -> dict[str, object]:
+    """Execute ``rows.known``: return those of the requested calls and rows of *hub* that exist in this file.
+
+    Raises:
+        Refusal: too many ids, or values that are not ids.
+    """
+    calls, asked = _ids(call.data, "calls"), _ids(call.data, "rows")
+    tables = rows.tables_of(db).values()
+    done = [id for id in calls if db.execute(_DONE, (id, hub)).fetchone()]
+    known = [
+        id
+        for id in asked
+        for table in tables
+        if db.execute(_WRITTEN, (table.name, id, hub)).fetchone() and rows.find(db, table, id) is not None
+    ]
+    answer: dict[str, object] = msgspec.to_builtins(KnownToDevice(calls=done, rows=known))
+    return answer
+
+
+def _ids(data: Record, name: str) -> list[str]:
+    asked = data.get(name, [])
+    if not isinstance(asked, list) or len(asked) > MAX_ASKED:
+        raise Refusal(ErrorCode.BAD_RECORD, f"{name}: expected a list of at most {MAX_ASKED} ids")
+    return asked
+
+
+def _listed(db: sqlite3.Connection, found: sqlite3.Row) -> ListedRow:
+    table = rows.table_of(db, found["written_tbl"])
+    row = rows.find(db, table, found["written_row"])
+    state = verdicts.state_of(table, row, found["written"])
+    return ListedRow(
+        counter=found["counter"],
+        call_id=found["call_id"],
+        table=table.name,
+        row_id=found["written_row"],
+        state=state,
+        inserted_by=found["made_by"] if found["made_by"] != found["call_id"] else None,
+        agent_id=found["agent_id"],
+        run_id=found["run_id"],
+        path=found["source_path"],
+        sha256=found["source_sha256"],
+        quote=found["quote"] or "",
+        start=found["quote_start"] or 0,
+        end=found["quote_end"] or 0,
+        timezone=verdicts.read_remarks(found["remarks"]).timezone,
+        data={} if row is None else _shown(db, table, row, is_open=state == "open"),
+    )
+
+
+def _shown(db: sqlite3.Connection, table: DeviceTable, row: Record, *, is_open: bool) -> Record:
+    """Return the fields of *row* that a hub may see, without those that the device or flags provide."""
+    is_open = is_open and not proposals.is_owned(db, table, row["id"])
+    content = {column.name for column in table.columns if column.filler in (Filler.MODEL, Filler.PERSON)}
+    visible = content & {*proposals.seen_fields(table, row, is_open=is_open)}
+    shown: Record = {name: value for name, value in row.items() if value is not None and name in visible}
+    return shown if len(msgspec.json.encode(shown)) <= _MOST_DATA_BYTES else {}
+
+
+# Newest verdict on a row that a hub brought, with the row before and after it; *after* is null where the
+# verdict removed the row.
+CREATE: Final = """
+CREATE TABLE IF NOT EXISTS remote_reviews (
+    tbl TEXT NOT NULL,
+    row_id TEXT NOT NULL,
+    call_id TEXT NOT NULL,
+    before TEXT NOT NULL CHECK (json_valid(before)),
+    after TEXT NOT NULL CHECK (json_valid(after)),
+    at INTEGER NOT NULL,
+    PRIMARY KEY (tbl, row_id)
+) STRICT, WITHOUT ROWID
+"""
+OPEN_PROJECTS: Final = f"""
+SELECT r.call_id, r.hub, p.{TABLES[TableName.PROJECTS].title} AS title FROM projects AS p
+JOIN reviews AS r ON r.tbl = 'projects' AND r.row_id = p.id
+WHERE p.isApproved = 0
+"""
+_row: Final = msgspec.json.Decoder(Record | None)
+
+
+def apply(
+    db: sqlite3.Connection, table: DeviceTable, call: ToolCall, at_ms: int, *, hub: str
+) -> dict[str, object]:
+    """Apply the verdict of *call* to a row of *hub* or to its proposal, and return a ``Reviewed``.
+
+    Raises:
+        Refusal: the call is invalid, there is no such row, it is no longer as the owner saw it, or only the
+            device may do it.
+    """
+    review, row_id = call.review, call.where.get("id")
+    if review is None or not isinstance(row_id, str) or call.where.keys() != {"id"}:
+        message = f"{table.name}: expected 'review', and an 'id' alone in 'where'"
+        raise Refusal(ErrorCode.BAD_RECORD, message)
+    _check_fields(table, review, call.data)
+    called = {title.casefold() for title in review.titles.values()}
+    if any(row["hub"] != hub and row["title"].casefold() in called for row in db.execute(OPEN_PROJECTS)):
+        message = f"{table.name}: the project is a suggestion of another hub; approve it at the device"
+        raise Refusal(ErrorCode.BAD_RECORD, message)
+    known = db.execute(
+        "SELECT call_id, written FROM reviews WHERE tbl = ? AND row_id = ? AND hub = ?",
+        (table.name, row_id, hub),
+    ).fetchone()
+    if known is None:
+        raise Refusal(ErrorCode.DATABASE_CONFLICT, f"{table.name}: there is no such row")
+    row = rows.find(db, table, row_id)
+    proposal = proposals.of_row(db, table.name, row_id)
+    if review.verdict is ReviewVerdict.UNDO:
+        _undo(db, table, row_id, row, review.seen, has_proposal=proposal is not None)
+    elif row is None:
+        raise _changed(table, "its owner has deleted the row")
+    elif proposal is not None:
+        _decide(db, table, row_id, proposal, call, at_ms)
+    else:
+        is_open = verdicts.is_open(table, row, known["written"])
+        if not is_open or proposals.is_owned(db, table, row_id):
+            raise _changed(table, "its owner has decided about the row at the device")
+        if known["call_id"] != review.seen:
+            raise _changed(table, "the row has been written again since")
+        _judge(db, table, row, call, at_ms)
+    after = rows.find(db, table, row_id)
+    (written,) = db.execute(
+        "SELECT written FROM reviews WHERE tbl = ? AND row_id = ?", (table.name, row_id)
+    ).fetchone()
+    state = verdicts.state_of(table, after, written)
+    if state == "open" and proposal is not None:
+        state = "edited"  # as the device reports it: the row is its owner's
+    db.execute(  # the answer reports it
+        "UPDATE reviews SET reported = ? WHERE tbl = ? AND row_id = ?",
+        (None if state == "open" else state, table.name, row_id),
+    )
+    answer: dict[str, object] = msgspec.to_builtins(Reviewed(state))
+    return answer
+
+
+def is_of_marked(db: sqlite3.Connection, call: ToolCall) -> bool:
+    """Return whether *call* approves or edits what a call wrote or proposed with a mark.
+
+    A project that the verdict names by its title is approved with it, so its call counts too.
+    """
+    if call.review is None or call.review.verdict not in (ReviewVerdict.APPROVE, ReviewVerdict.EDIT):
+        return False
+    called = {title.casefold() for title in call.review.titles.values()}
+    projects = db.execute(OPEN_PROJECTS).fetchall() if called else []
+    seen = [call.review.seen, *(row["call_id"] for row in projects if row["title"].casefold() in called)]
+    remarks = [db.execute("SELECT remarks FROM calls WHERE call_id = ?", (id,)).fetchone() for id in seen]
+    return any(row is not None and verdicts.read_remarks(row["remarks"]).warnings for row in remarks)
+
+
+def forget(db: sqlite3.Connection, before_ms: int) -> None:
+    """Delete what undoing verdicts from before *before_ms* would need."""
+    db.execute("DELETE FROM remote_reviews WHERE at < ?", (before_ms,))
+
+
+def _check_fields(table: DeviceTable, review: RowReview, data: Record) -> None:
+    """Refuse flags, and fields that the verdict does not take."""
+    takes = review.verdict in (ReviewVerdict.APPROVE, ReviewVerdict.EDIT)
+    written = data.keys() | review.titles.keys()
+    if (
+        data.keys() & (SUGGESTED.keys() | review.titles.keys())
+        or (written and not takes)
+        or (not written and review.verdict is ReviewVerdict.EDIT)
+    ):
+        message = (
+            f"{table.name}: 'data' has the values of an approval or edit, without flags, and nothing else"
+        )
+        raise Refusal(ErrorCode.BAD_RECORD, message)
+
+
+def _judge(db: sqlite3.Connection, table: DeviceTable, row: Record, call: ToolCall, at_ms: int) -> None:
+    """Apply a verdict to an open row, and keep the row from before it."""
+    assert call.review is not None
+    row_id = str(row["id"])
+    if call.review.verdict is ReviewVerdict.REJECT:
+        rows.delete(db, table, row_id)
+    else:
+        flags: Record = {"isApproved": 1} if call.review.verdict is ReviewVerdict.APPROVE else {}
+        rows.update(db, table, row_id, {**call.data, **_called(db, table, call, at_ms), **flags}, at_ms)
+    db.execute(
+        "INSERT OR REPLACE INTO remote_reviews VALUES (?, ?, ?, ?, ?, ?)",
+        (table.name, row_id, call.id, _stored(row), _stored(rows.find(db, table, row_id)), at_ms),
+    )
+
+
+def _called(db: sqlite3.Connection, table: DeviceTable, call: ToolCall, at_ms: int) -> Record:
+    """Return the ids of the rows whose titles the verdict has, by field. Raises Refusal if there are none."""
+    assert call.review is not None
+    found: Record = {}
+    for name, title in call.review.titles.items():
+        column = table.column(name)
+        if column is None or column.refers_to is None:
+            raise Refusal(ErrorCode.BAD_RECORD, f"{table.name}.{name}: refers to no row")
+        referred = TABLES[column.refers_to]
+        found[name], _ = row_called(db, referred, title, at_ms, by_title_alone=True)
+    return found
+
+
+def _decide(
+    db: sqlite3.Connection, table: DeviceTable, row_id: str, proposal: Proposal, call: ToolCall, at_ms: int
+) -> None:
+    """Accept or reject a proposed change of a row. Raises Refusal if the device alone may do that."""
+    assert call.review is not None
+    if proposal.call_id != call.review.seen:
+        raise _changed(table, "another change of the row has been proposed since")
+    if call.review.verdict is ReviewVerdict.REJECT:
+        proposals.reject(db, table, row_id)
+    elif proposal.data is None or call.review.verdict is ReviewVerdict.EDIT:
+        what = "a deletion is approved" if proposal.data is None else "a proposed change is edited"
+        raise Refusal(ErrorCode.BAD_RECORD, f"{table.name}: {what} at the device alone")
+    else:
+        changes: Record = {**proposal.data, **call.data, **_called(db, table, call, at_ms)}
+        proposals.accept(db, table, row_id, Proposal(proposal.call_id, changes), at_ms)
+    db.execute("DELETE FROM remote_reviews WHERE tbl = ? AND row_id = ?", (table.name, row_id))
+
+
+def _undo(
+    db: sqlite3.Connection,
+    table: DeviceTable,
+    row_id: str,
+    row: Record | None,
+    undone: str,
+    *,
+    has_proposal: bool,
+) -> None:
+    """Restore the row from before the verdict of call *undone*."""
+    saved = db.execute(
+        "SELECT before, after FROM remote_reviews WHERE tbl = ? AND row_id = ? AND call_id = ?",
+        (table.name, row_id, undone),
+    ).fetchone()
+    if saved is None or has_proposal or _row.decode(saved["after"]) != row:
+        raise _changed(table, "the row has been decided about or changed since that verdict")
+    before = _row.decode(saved["before"])
+    assert before is not None
+    rows.restore(db, table, before)
+    db.execute("DELETE FROM remote_reviews WHERE tbl = ? AND row_id = ?", (table.name, row_id))
+
+
+def _stored(row: Record | None) -> str:
+    return msgspec.json.encode(row).decode()
+
+
+def _changed(table: DeviceTable, why: str) -> Refusal:
+    return Refusal(ErrorCode.CHANGED_MEANWHILE, f"{table.name}: {why}")

@@ -18,7 +18,7 @@ import msgspec
 
 from hub.clock import epoch_ms
 from hub.dates import DAY, begin_of
-from hub.device import grants, messages, own_tables, proposals, rows, verdicts
+from hub.device import grants, messages, proposals, rows, verdicts
 from hub.device.inserts import DeviceFileError, connect_shared
 from hub.device.messages import Question
 from hub.device.named_rows import cut, row_called
@@ -148,7 +148,7 @@ def _refuse_referred(db: sqlite3.Connection, review: Review) -> None:
     """Refuse to remove a row that other rows refer to; the Refusal names them by label, or as the owner's."""
     found = [
         (table.name, row_id)
-        for table in own_tables.tables_of(db).values()
+        for table in rows.tables_of(db).values()
         for column in table.columns
         if column.refers_to == review.table.name
         for row_id in rows.ids_of(db, table, {column.name: review.row_id})

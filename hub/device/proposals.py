@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from hub.device import own_tables, rows, verdicts
+from hub.device import rows, verdicts
 from hub.device.rows import Refusal
 from hub.device.verdicts import Verdict
 from protocol.errors import ErrorCode
@@ -151,7 +151,7 @@ def unreported(db: sqlite3.Connection, hub: str) -> list[Verdict]:
     )
     report = []
     for call_id, name, row_id, is_rejected, written in found.fetchall():
-        table = own_tables.table_of(db, name)
+        table = rows.table_of(db, name)
         row = rows.find(db, table, row_id)
         if row is None or is_rejected:
             state = verdicts.state_of(table, row, written)

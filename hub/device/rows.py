@@ -2,6 +2,11 @@
 
 Plain functions over a connection, inside the caller's transaction. Every problem of a record is raised as a
 ``Refusal`` with a code of the protocol, never as an exception of SQLite.
+
+Tables that hubs declare in the device's file, beside the built-in ones.
+
+A field that a hub adds becomes a column; a field that it leaves out keeps its column and values. Plain
+functions over a connection, inside the caller's transaction.
 """
 
 import sqlite3
@@ -12,18 +17,24 @@ from typing import Final
 
 import msgspec
 
+from hub.device import schema
 from hub.device.schema import quoted
 from protocol.errors import ErrorCode, HubError
 from protocol.frame import MAX_RESULT_BYTES, Field, Record
 from protocol.tables import (
     SUGGESTED,
+    TABLES,
     Column,
     DeviceTable,
     Filler,
     Kind,
+    Tables,
     problem_of,
+    problems_in,
     problems_of,
+    tables_with,
 )
+from protocol.work import ToolCall
 
 # Fields that a hub may write: extracted values, flags, and decisions that a person made elsewhere.
 _FILLERS: Final = frozenset({Filler.MODEL, Filler.HUB, Filler.PERSON})
@@ -246,3 +257,102 @@ def _refusals() -> Iterator[None]:
             raise Refusal(ErrorCode.DATABASE_CONFLICT, message) from error
         message = str(error).partition("constraint failed: ")[2] or str(error)
         raise Refusal(ErrorCode.BAD_RECORD, message) from error
+
+
+MOST_TABLES: Final = 32  # of all hubs; each is listed in every review
+MOST_COLUMNS: Final = 64  # with those that hubs have left out since
+
+CREATE: Final = """
+CREATE TABLE IF NOT EXISTS own_tables (
+    name TEXT PRIMARY KEY,
+    declaration TEXT NOT NULL CHECK (json_valid(declaration))
+) STRICT
+"""
+
+
+def tables_of(db: sqlite3.Connection) -> Tables:
+    """Return the declarations of all tables of the file."""
+    known = db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'own_tables'").fetchone()
+    if known is None:  # an older file, which no device of this version has served yet
+        return TABLES
+    found = db.execute("SELECT declaration FROM own_tables ORDER BY rowid")
+    return _tables(tuple(text for (text,) in found))
+
+
+@lru_cache(maxsize=16)
+def _tables(declarations: tuple[str, ...]) -> Tables:
+    return tables_with(tuple(msgspec.json.decode(text, type=DeviceTable) for text in declarations))
+
+
+def table_of(db: sqlite3.Connection, name: str | None) -> DeviceTable:
+    """Return the declaration of a table.
+
+    Raises:
+        Refusal: there is no such table.
+    """
+    found = TABLES.get(name or "") or tables_of(db).get(name or "")
+    if found is None:
+        raise Refusal(ErrorCode.UNKNOWN_TABLE, f"there is no table {name!r}")
+    return found
+
+
+def declare(db: sqlite3.Connection, call: ToolCall) -> dict[str, object]:
+    """Create the table that a hub declares, or add its new columns.
+
+    Raises:
+        Refusal: the declaration is invalid, or the file has a field of this name with another type.
+    """
+    declared = call.declares
+    if declared is None or declared.name != call.table:
+        raise _refused("expected 'declares' with the name of the table")
+    if wrong := [f"{declared.name}.{key}: {message}" for key, message in problems_in(declared)]:
+        raise _refused("; ".join(wrong))
+    tables = tables_of(db)
+    known = tables.get(declared.name)
+    if known is None:
+        if len(tables.own) >= MOST_TABLES:
+            raise _refused(f"{declared.name}: this device has {MOST_TABLES} tables of hubs already")
+        if any(name.lower() == declared.name.lower() for name in tables):
+            raise _refused(f"{declared.name}: this device has a table of this name in other letters")
+        db.execute(schema.create_own(declared))
+        merged = declared
+    else:
+        merged = _merged(known, declared)
+        for column in merged.fields[len(known.fields) :]:
+            db.execute(f"ALTER TABLE {quoted(known.name)} ADD COLUMN {schema.added(column)}")
+    if merged != known:
+        for statement in schema.guards(merged):
+            db.execute(statement)
+        db.execute(
+            "INSERT INTO own_tables VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET declaration = ?2",
+            (merged.name, msgspec.json.encode(merged).decode()),
+        )
+    return {"columns": [column.name for column in merged.columns]}
+
+
+def _merged(known: DeviceTable, declared: DeviceTable) -> DeviceTable:
+    """Return the new declaration in the order of the known columns, with those that it leaves out."""
+    new = {column.name: column for column in declared.fields}
+    fields = [
+        new.get(column.name) or msgspec.structs.replace(column, required=False, required_to_approve=False)
+        for column in known.fields
+    ]
+    for before, after in zip(known.fields, fields, strict=True):
+        if (before.kind, before.refers_to) != (after.kind, after.refers_to):
+            what = f"is a {before.kind} at this device, and not a {after.kind}"
+            raise _refused(f"{known.name}.{before.name}: {what}; give the field another name")
+    taken = {column.name.lower() for column in known.fields}
+    for column in declared.fields:
+        if known.column(column.name) is not None:
+            continue
+        if column.name.lower() in taken:
+            raise _refused(f"{known.name}.{column.name}: this device has the field in other letters")
+        fields.append(column)
+    if len(fields) > MOST_COLUMNS:
+        problem = f"{len(fields)} fields with those that were left out, the most is {MOST_COLUMNS}"
+        raise _refused(f"{known.name}: {problem}")
+    return msgspec.structs.replace(declared, fields=tuple(fields))
+
+
+def _refused(why: str) -> Refusal:
+    return Refusal(ErrorCode.BAD_RECORD, why)

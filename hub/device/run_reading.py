@@ -26,8 +26,16 @@ from anyio import from_thread, to_thread
 from anyio.abc import TaskGroup
 
 from hub.clock import Clock, epoch_ms
-from hub.device.digests import Digests, stamp_of
-from hub.device.shared import Check, Place, SharedFile, SharedFolders, Unreadable, is_hard_link
+from hub.device.shared import (
+    Check,
+    Digests,
+    Place,
+    SharedFile,
+    SharedFolders,
+    Unreadable,
+    is_hard_link,
+    stamp_of,
+)
 from hub.log import Channel, bind
 from hub.text import office, pictures
 from hub.text.convert import convert

@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from hub.device import own_tables, rows
+from hub.device import rows
 from hub.device.schema import quoted
 from protocol.frame import Record
 from protocol.tables import SUGGESTED, DeviceTable, Filler
@@ -161,7 +161,7 @@ def is_open(table: DeviceTable, row: Record, written: str | None) -> bool:
 
 def reviews(db: sqlite3.Connection, hub: str | None = None) -> Iterator[Review]:
     """Yield every row that *hub*, or any hub, wrote, by table in the order of insertion."""
-    for table in own_tables.tables_of(db).values():
+    for table in rows.tables_of(db).values():
         found = db.execute(
             "SELECT number, revision, row_id, call_id, written, reported FROM reviews"
             " WHERE tbl = ?1 AND (?2 IS NULL OR hub = ?2) ORDER BY number",

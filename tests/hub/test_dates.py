@@ -15,8 +15,8 @@ from hub.cli.review import _as_json
 from hub.cli.suggestion import lines_of
 from hub.clock import IdFactory, epoch_ms
 from hub.dates import begin_of, dates_as_instants, dates_as_texts, day_at
+from hub.device.inbox import read_items
 from hub.device.inserts import open_device_store
-from hub.device.items import read_items
 from hub.device.owner import edit
 from hub.document import Document
 from hub.extraction.items import ExtractionOptions

@@ -9,7 +9,7 @@ from typing import Final
 import anyio
 import sqlalchemy as sa
 
-from hub.device.items import read_items
+from hub.device.inbox import read_items
 from protocol.lifecycles import CallState
 from storage.runs import orphans
 from storage.schema import run_calls

@@ -5,7 +5,7 @@ from typing import Any
 
 import anyio
 
-from hub.device.items import read_items
+from hub.device.inbox import read_items
 from hub.device.owner import approve, reject
 from tests.scenarios.scene import Scene, scene, write
 from tests.support.processes import POLL_S

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Final
 
-from hub.device import remote_review, rows, schema, verdicts
+from hub.device import inserts, rows, schema, verdicts
 from hub.device.rows import Refusal
 from protocol.frame import ErrorBody, Record
 from protocol.tables import TABLES, TableName
@@ -31,7 +31,7 @@ def apply_review(memory: Memory, call: ToolCall) -> Answer:
         if written is not None:
             _write(db, written, is_there=row is not None, saved=memory.undoable.get(row_id))
         try:
-            result = remote_review.apply(db, TASKS, call, AT_MS, hub="")
+            result = inserts.apply(db, TASKS, call, AT_MS, hub="")
         except Refusal as refusal:
             return Answer(error=ErrorBody(code=refusal.code, message=str(refusal)))
         assert written is not None
@@ -52,7 +52,7 @@ def _file() -> sqlite3.Connection:
     """Return an empty file of a device, in memory; it is empty again after each verdict."""
     db = sqlite3.connect(":memory:", isolation_level=None)
     db.row_factory = sqlite3.Row
-    for statement in (*schema.statements(), remote_review.CREATE):
+    for statement in (*schema.statements(), inserts.CREATE):
         db.execute(statement)
     return db
 

@@ -12,8 +12,8 @@ import pytest
 
 from hub.cli.inbox import KEYS, TerminalInbox
 from hub.clock import IdFactory
+from hub.device.inbox import read_items
 from hub.device.inserts import open_device_store
-from hub.device.items import read_items
 from protocol.tables import SUGGESTED
 from protocol.work import Action, ToolCall
 from tests.hub.device.test_inbox import inbox_of

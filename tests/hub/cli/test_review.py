@@ -16,9 +16,8 @@ from click.testing import Result
 from hub.cli.inbox import TerminalInbox
 from hub.cli.suggestion import lines_of
 from hub.clock import IdFactory
-from hub.device.inbox import Inbox
+from hub.device.inbox import MAX_BYTES, Inbox, Sources, read_excerpt, read_items
 from hub.device.inserts import open_device_store
-from hub.device.items import MAX_BYTES, Sources, read_excerpt, read_items
 from hub.device.owner import approve
 from hub.text.excerpt import Excerpt
 from protocol.frame import Record

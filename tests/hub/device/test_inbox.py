@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 
 from hub.clock import IdFactory
-from hub.device.inbox import Inbox, NotDecided
+from hub.device.inbox import DeviceItem, Inbox, NotDecided
 from hub.device.inserts import open_device_store
-from hub.device.items import DeviceItem
 from hub.device.owner import approve
 from protocol.tables import SUGGESTED
 from protocol.work import Action, ToolCall

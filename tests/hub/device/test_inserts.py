@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from hub.clock import IdFactory
+from hub.device.inbox import DeviceItem, read_items
 from hub.device.inserts import (
     KEEP_CALLS,
     DeviceFileError,
@@ -20,7 +21,6 @@ from hub.device.inserts import (
     DeviceStore,
     open_device_store,
 )
-from hub.device.items import DeviceItem, read_items
 from hub.device.verdicts import Remarks
 from protocol.errors import ErrorCode
 from protocol.frame import Record

@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from hub.clock import IdFactory
-from hub.device import grants, own_tables
+from hub.device import grants, rows
+from hub.device.inbox import read_items
 from hub.device.inserts import DeviceStore, open_device_store
-from hub.device.items import read_items
 from hub.device.owner import approve, edit, reject
 from protocol.errors import ErrorCode
 from protocol.frame import Record
@@ -120,7 +120,7 @@ def test_the_declarations_are_in_the_file(
 ) -> None:
     declare(store)
     insert(store, "c-1")
-    tables = own_tables.tables_of(store._db)
+    tables = rows.tables_of(store._db)
     assert tables.own == (CONTACTS,)
 
 
@@ -146,7 +146,7 @@ def test_a_declaration_that_does_not_fit_is_refused_in_words(
     assert answer.error is not None
     assert answer.error.code == ErrorCode.BAD_RECORD
     assert words in answer.error.message
-    assert own_tables.tables_of(store._db).own == (CONTACTS,)
+    assert rows.tables_of(store._db).own == (CONTACTS,)
     assert insert(store, "c-2", {**ADA, "name": "Bob"}).error is None
 
 

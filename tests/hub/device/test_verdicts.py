@@ -10,10 +10,10 @@ from typing import Any
 import anyio
 import pytest
 
+from hub.device.app import POLL_EVERY_S
+from hub.device.inbox import read_items
 from hub.device.inserts import DeviceFileError, DeviceStore
-from hub.device.items import read_items
 from hub.device.owner import UnknownNumber, approve, edit, reject
-from hub.device.reporting import POLL_EVERY_S
 from hub.device.verdicts import Remarks, Verdict
 from protocol.coordination import Method, Request, Response
 from protocol.errors import ErrorCode
