@@ -1,15 +1,25 @@
-"""Start and end of the hub: recovers the state of an earlier boot, and records a clean end."""
+"""Start and end of the hub: recovers the state of an earlier boot, and records a clean end.
+
+Context that all parts of the hub share.
+"""
 
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Final, NamedTuple
 
-from hub.agents.writing import reconcile
-from hub.app.context import Context
-from hub.clock import from_epoch_ms, now_ms
+from hub.agents.writing import Moves, reconcile
+from hub.api.nouns.debug import Dumper
+from hub.app.node import Node
+from hub.app.systemd import ServiceManager
+from hub.clock import Chance, Clock, IdFactory, from_epoch_ms, now_ms
+from hub.drain import Drain
 from hub.links.auth import HubKey
-from hub.log import Channel
+from hub.log import Channel, Log
+from hub.metrics import Metrics
+from hub.runs.clock_watch import ClockWatch
 from hub.runs.housekeeping import log_audit_head
 from hub.runs.leases import LEASE_MS
 from hub.runs.sentences import Hold
@@ -19,14 +29,49 @@ from hub.settings.declared import (
     declared_gateways,
     declared_templates,
 )
+from hub.settings.reload import SettingsWatch
+from hub.settings.settings import Settings
 from hub.version import VERSION
-from protocol.ids import UserId
+from protocol.ids import BootId, UserId
 from storage import audit
 from storage.agents import settings_revisions
 from storage.devices import devices, nodes
 from storage.kernel.database import StorageError
 from storage.runs import run_moves
-from storage.store import Connection
+from storage.store import Connection, ObservedDatabase
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Context of a hub: settings, state folder, database, clock and randomness.
+
+    Attributes:
+        settings: settings at the hub's start.
+        watch_settings: service that changes the settings while the hub runs.
+        state: folder with all data of the hub.
+        boot_id: id of this start of the hub.
+        node: identity of this node, stored in its state folder.
+        clock_watch: moves *clock* when the machine's clock was set; None: a test moves it.
+        moves: state changes of agents written by this node.
+    """
+
+    settings: Settings
+    watch_settings: SettingsWatch
+    state: Path
+    store: ObservedDatabase
+    clock: Clock
+    chance: Chance
+    ids: IdFactory
+    boot_id: BootId
+    node: Node
+    manager: ServiceManager
+    drain: Drain
+    log: Log
+    debug: Dumper
+    metrics: Metrics
+    clock_watch: ClockWatch | None = None
+    moves: Moves = field(default_factory=Moves)
+
 
 log = Channel(__name__)
 

@@ -7,7 +7,7 @@ from functools import partial
 from hub.accounts.desk import AccountConfig, Accounts, PostedInbox
 from hub.accounts.keys import KeyStore
 from hub.accounts.sign_in import SignIns
-from hub.app.context import Context
+from hub.app.boot import Context
 from hub.connectors.calling import MOST_ANSWER_BYTES, SignInNeeded
 from hub.connectors.connector import UnknownProvider, find
 from hub.links.roster import Roster

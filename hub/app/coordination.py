@@ -17,8 +17,7 @@ from hub.api.nouns.leads import Leads as LeadNoun
 from hub.api.nouns.messages import Messages as MessageNoun
 from hub.api.nouns.questions import Questions as QuestionNoun
 from hub.api.nouns.souls import Souls as SoulNoun
-from hub.app.boot import Boot
-from hub.app.context import Context
+from hub.app.boot import Boot, Context
 from hub.app.supervisor import Supervisor
 from hub.coordination.broadcasts import Broadcasts
 from hub.coordination.courier import Courier

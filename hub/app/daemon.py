@@ -13,7 +13,7 @@ import anyio
 
 from hub.agents.writing import Moves
 from hub.api.nouns.debug import Dumper
-from hub.app.context import Context
+from hub.app.boot import Context
 from hub.app.hub import Hub
 from hub.app.listeners import DEVICES
 from hub.app.node import Node

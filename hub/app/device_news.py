@@ -1,13 +1,108 @@
-"""Messages that devices receive unsolicited: events, and the configuration of their agents."""
+"""Messages that devices receive unsolicited: events, and the configuration of their agents.
 
-from hub.agents.news import News
+Events about agents, runs and boards for the devices that subscribed to them.
+
+The events come from the log, as for operators. Events that the log only counts, because they are too
+frequent, are gaps in the numbers that a device gets.
+"""
+
+from typing import Final
+
+from anyio import TASK_STATUS_IGNORED
+from anyio.abc import TaskStatus
+
 from hub.agents.writing import AgentConfigs, ConfigDelivery
-from hub.app.context import Context
+from hub.app.boot import Context
 from hub.app.supervisor import Supervisor
+from hub.clock import Clock
 from hub.links.device_events import DeviceEvents
 from hub.links.roster import Roster
+from hub.log import Channel, LogEntry, Ring
+from hub.rounds import Turns
 from protocol.coordination import EventName
+from protocol.frame import Values
 from storage.connectors.connectors import ConnectorRow
+from storage.devices import devices
+from storage.store import Store
+
+log = Channel(__name__)
+
+FROM_THE_LOG: Final = frozenset(
+    (
+        *(EventName.AGENT_MOVED, EventName.AGENT_CHANGED, EventName.RUN_QUEUED, EventName.RUN_MOVED),
+        *(EventName.MEMORY_ADDED, EventName.MESSAGE_MOVED, EventName.QUESTION_MOVED),
+    )
+)
+# Sent to all devices of the user, because events of boards and questions belong to no single device.
+OF_USERS: Final = {
+    EventName.MEMORY_ADDED: "board_id",
+    EventName.MESSAGE_MOVED: "message_id",
+    EventName.QUESTION_MOVED: "question_id",
+}
+COUNTED: Final = "log.suppressed"
+UNTOLD_FIELDS: Final = frozenset(("traceback", "trace_id"))
+RETRY_S: Final = 1.0  # after a database error
+
+
+class News:
+    """Delivery of log events about agents to their devices."""
+
+    def __init__(self, store: Store, *, ring: Ring, events: DeviceEvents, clock: Clock) -> None:
+        self.turns = Turns(clock)
+        self._store = store
+        self._ring = ring
+        self._events = events
+        self._clock = clock
+
+    async def serve(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
+        """Send new events until cancelled."""
+        seq = self._ring.last
+        task_status.started()
+        while True:
+            self.turns.wait()
+            await self._ring.wait(seq)
+            entries = self._ring.since(seq)
+            if entries[0].seq > seq + 1:  # entries were lost, because this service was too slow
+                for event in FROM_THE_LOG:
+                    self._skip(event)
+            for entry in entries:
+                self.turns.work()
+                seq = entry.seq
+                await self._forward(entry)
+
+    async def _forward(self, entry: LogEntry) -> None:
+        if entry.event == COUNTED and entry.fields.get("of") in FROM_THE_LOG:
+            self._skip(EventName(str(entry.fields["of"])))
+        if entry.event not in FROM_THE_LOG or not self._events.subscribers(event := EventName(entry.event)):
+            return
+        try:
+            await (self._queue_for_user if event in OF_USERS else self._queue_for_device)(event, entry)
+        except Exception as exc:  # the loop must survive any error
+            log.error("event.unforwarded", exc=exc, of=event)
+            self._skip(event)
+            await self._clock.sleep(RETRY_S)
+
+    async def _queue_for_device(self, event: EventName, entry: LogEntry) -> None:
+        kind = "agent_id" if "agent_id" in entry.fields else "run_id"
+        found = await self._store.read(devices.find_worker, kind, str(entry.fields.get(kind)))
+        if found is not None and found.device_id is not None:
+            self._events.queue(found.device_id, event, {**_data(entry), "agent_id": found.agent_id})
+
+    async def _queue_for_user(self, event: EventName, entry: LogEntry) -> None:
+        kind = OF_USERS[event]
+        user_id = await self._store.read(devices.find_owner, kind, str(entry.fields.get(kind)))
+        for device_id in self._events.subscribers(event):
+            if user_id is not None and self._events.user_of(device_id) == user_id:
+                self._events.queue(device_id, event, _data(entry))
+
+    def _skip(self, event: EventName) -> None:
+        for device_id in self._events.subscribers(event):
+            self._events.skip(device_id, event)
+
+
+def _data(entry: LogEntry) -> Values:
+    fields = {name: value for name, value in entry.fields.items() if name not in UNTOLD_FIELDS}
+    return {**fields, "at_ms": entry.at}  # type: ignore[dict-item]
 
 
 class DeviceNews:

@@ -2,12 +2,41 @@
 
 Services start bottom-up and stop in reverse: first no new run starts and runs in progress are paused, then
 devices receive a goodbye, and the database closes last.
+
+This hub as one of several: the bus between them, if there is one.
+
+Gauges that are not updated by events: measured every few seconds for /metrics.
+
+Routing of unsolicited events from devices to the services that handle them.
+
+The roster calls ``take`` from a socket's reader, so it never blocks. Connection events go to a bounded queue
+of the router, requests to the queue of ``Requests``, and reports about agents to that of ``Heartbeats``. So
+connection events never wait behind the more frequent others.
 """
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from hub.app.boot import Boot, Context
+from hub.cluster.bus import DeviceTaken, Hint, RunChanged, RunsWaiting
+from hub.links.auth import Authenticator
+from hub.links.roster import Roster
+from hub.runs.control import RunControl
+from hub.runs.lifecycle import RunWatch
+from protocol.errors import CodedError, ErrorCode
+
+if TYPE_CHECKING:
+    from hub.cluster.bus import Bus  # needs an optional extra
+
+import math
+from collections import deque
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final
+
+import anyio
+from anyio.abc import TaskStatus
 
 from hub.accounts.keys import KeySharing
 from hub.agents.heartbeats import Heartbeats
@@ -16,16 +45,14 @@ from hub.api.application import reply_to
 from hub.api.door.requests import Requests
 from hub.api.nouns.system import Where
 from hub.app import boot
-from hub.app.cluster import exchange_hints, make_bus
 from hub.app.connectors import ConnectorsInUse, make_accounts, make_sign_ins
-from hub.app.context import Context
 from hub.app.coordination import Coordination
 from hub.app.device_news import DeviceNews
-from hub.app.gauges import Gauges
-from hub.app.hooks import HooksInUse
 from hub.app.identity import Judges, make_identity
 from hub.app.issues import watch_for_issues
 from hub.app.listeners import (
+    HooksInUse,
+    Tls,
     apply_to_devices,
     apply_to_operators,
     make_device_listener,
@@ -35,10 +62,8 @@ from hub.app.listeners import (
 from hub.app.model import ModelShares, ModelsInUse, asks_small_model
 from hub.app.nouns import make_nouns
 from hub.app.reload import at_once, last_generation, make_parts
-from hub.app.router import Router
 from hub.app.supervisor import Supervisor
 from hub.app.systemd import Watchdog
-from hub.app.tls import Tls
 from hub.app.work import (
     Work,
     make_backups,
@@ -46,6 +71,7 @@ from hub.app.work import (
     make_lease_keeper,
     make_measurements,
 )
+from hub.clock import Clock, now_ms
 from hub.extraction.extractor import Extractor
 from hub.extraction.rules_process import RulesProcess
 from hub.health import machine
@@ -59,17 +85,179 @@ from hub.links.roster import (
     DeviceReady,
     EndsElsewhere,
     LinkEvent,
-    Roster,
+    RequestReceived,
     SharedRoots,
     Takeovers,
 )
+from hub.log import Channel, Log
 from hub.loop_lag import LoopLag
+from hub.metrics import Metrics
+from hub.rounds import Turns
 from hub.runs.disk import Ballast, DiskGuard
 from hub.runs.dispatcher import Dispatcher
 from hub.settings.agent_settings import tables_of
 from hub.settings.reading import FileLines
 from hub.settings.settings import Settings
-from storage.devices import nodes
+from protocol.errors import HubError
+from storage import audit
+from storage.coordination import question_rows
+from storage.devices import nodes, pairings
+from storage.kernel import database
+from storage.runs import items
+from storage.store import Connection, Store
+
+
+def make_bus(context: Context, start: Boot) -> "Bus | None":
+    """Create the bus of hub.toml; None: it has none, or no other hub can use the database.
+
+    Raises:
+        CodedError: a package is missing.
+        SecretMissing: the address cannot be resolved.
+    """
+    url = context.settings.cluster.resolved()
+    if not url or not context.store.is_shared:
+        return None
+    try:
+        from hub.cluster.bus import Bus, Member
+    except ImportError as error:
+        raise CodedError(
+            ErrorCode.BAD_SETTINGS,
+            f"[cluster] bus needs {error.name}, of the extra 'cluster': pip install 'device-hub[cluster]'",
+        ) from error
+    member = Member(start.hub_id, context.boot_id, start.secret)
+    return Bus(url, member, clock=context.clock, chance=context.chance)
+
+
+def exchange_hints(
+    bus: "Bus",
+    *,
+    watch: RunWatch,
+    control: RunControl,
+    recheck: Callable[[], None],
+    roster: Roster,
+    authenticator: Authenticator,
+) -> None:
+    """Send hints of what happens at this node to the others, and follow theirs.
+
+    Args:
+        recheck: looks for runs and schedules that other nodes have changed.
+    """
+
+    def follow(hint: Hint) -> None:
+        match hint:
+            case RunChanged(run_id):
+                watch.changed(run_id)
+            case RunsWaiting():
+                recheck()
+            case DeviceTaken(device_id, epoch):
+                roster.supersede(device_id, epoch)
+
+    bus.on_hint = follow
+    watch.on_moved = lambda run_id: bus.hint(RunChanged(run_id))
+    control.wake_others = lambda: bus.hint(RunsWaiting())
+    authenticator.on_taken = lambda device_id, epoch, boot: bus.hint(DeviceTaken(device_id, epoch), boot)
+
+
+log = Channel(__name__)
+
+EVERY_S: Final = 15.0  # usual interval of a metrics collector
+
+
+class Gauges:
+    """Service that updates the gauges of the database; gauges of the process are computed on request."""
+
+    def __init__(self, *, store: Store, clock: Clock, metrics: Metrics, log: Log, disk: DiskGuard) -> None:
+        self._store = store
+        self._clock = clock
+        self._metrics = metrics
+        self.turns = Turns(clock)
+        metrics.log_dropped.follow(lambda: log.dropped)
+        metrics.log_suppressed.follow(lambda: log.suppressed)
+        metrics.disk_free.set_function(lambda: math.nan if disk.free_bytes is None else disk.free_bytes)
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Measure periodically until cancelled."""
+        task_status.started()
+        while True:
+            self.turns.work()
+            try:
+                await self.read()
+            except HubError as exc:
+                log.warning("gauges.unread", detail=str(exc))  # the gauges keep their values
+            self.turns.wait(EVERY_S)
+            await self._clock.sleep(EVERY_S)
+
+    async def read(self) -> None:
+        """Measure now."""
+        at = now_ms(self._clock)
+
+        def measure(c: Connection) -> tuple[database.DatabaseSize, int, int, int, int | None]:
+            return (
+                database.measure_size(c),
+                pairings.count_pairings(c, at=at),
+                items.count_open(c),
+                question_rows.count_open(c),
+                audit.last_backup_at(c),
+            )
+
+        size, waiting, suggested, questions, backup_at = await self._store.read(measure)
+        self._metrics.db_size.set(size.data)
+        self._metrics.db_wal.set(size.log)
+        self._metrics.pairing_pending.set(waiting)
+        self._metrics.review_queue.set(suggested)
+        self._metrics.open_questions.set(questions)
+        if backup_at is not None:
+            self._metrics.backup_success_at.set(backup_at / 1000)
+
+
+QUEUE_EVENTS: Final = 10_000  # every device of a full hub may send one in a loop turn
+
+
+class Router:
+    """Router of events to their handlers."""
+
+    def __init__(
+        self, *, dispatcher: Dispatcher, requests: Requests, heartbeats: Heartbeats, clock: Clock
+    ) -> None:
+        self.turns = Turns(clock)
+        self._heartbeats = heartbeats
+        self._dispatcher = dispatcher
+        self._requests = requests
+        self._queue: deque[DeviceReady] = deque()
+        self._arrived = anyio.Event()
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def take(self, event: LinkEvent) -> None:
+        """Pass an event on. If the queue is full, log an error and drop the event: all services also poll."""
+        if isinstance(event, RequestReceived):
+            self._requests.take(event)
+            return
+        self._heartbeats.take(event)
+        if not isinstance(event, DeviceReady) or not event.hello.runs:
+            return
+        if len(self._queue) >= QUEUE_EVENTS:
+            log.error("router.full", event_type=type(event).__name__, limit=QUEUE_EVENTS)
+            return
+        self._queue.append(event)
+        self._arrived.set()
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Dispatch events to the services until cancelled."""
+        task_status.started()
+        while True:
+            self.turns.wait()
+            await self._arrived.wait()
+            self._arrived = anyio.Event()
+            while self._queue:
+                self.turns.work()
+                event = self._queue.popleft()
+                try:
+                    await self._dispatcher.answer_held(event.link, event.hello.runs)
+                except Exception as exc:  # one failure must not end the loop
+                    log.error("router.handler_failed", exc=exc, event_type=type(event).__name__)
+
 
 # A failure of these services ends the process, and the next start recovers; others are restarted.
 VITAL: Final[Mapping[str, str]] = {

@@ -16,8 +16,7 @@ from hub.api.nouns.tokens import (
     Tokens,
 )
 from hub.api.nouns.users import Users
-from hub.app.boot import Boot
-from hub.app.context import Context
+from hub.app.boot import Boot, Context
 from hub.clock import Chance, Clock, IdFactory
 from hub.links.auth import Authenticator
 from hub.links.gate import FailedAttempts

@@ -8,12 +8,11 @@ from typing import Final
 
 from hub import open_files
 from hub.accounts.desk import Accounts
-from hub.app.boot import Boot
-from hub.app.context import Context
+from hub.app.boot import Boot, Context
 from hub.app.coordination import Coordination
+from hub.app.listeners import Tls
 from hub.app.model import ModelsInUse
 from hub.app.supervisor import Failures
-from hub.app.tls import Tls
 from hub.clock import Clock, now_ms
 from hub.health import doors, external, machine, records, settings, work
 from hub.health.doors import Arrived

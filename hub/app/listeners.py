@@ -1,38 +1,136 @@
-"""Listeners: the devices' port and the operators' sockets."""
+"""Listeners: the devices' port and the operators' sockets.
 
+Limits of both listeners, converted from the settings.
+
+Listener for webhooks, which exists if hub.toml has ``[listen.webhooks]``.
+
+TLS certificates of the listeners: loaded at the start, at every reload, and when their files change.
+"""
+
+import math
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from hub import open_files
 from hub.api.door.bearer import BearerTokens
+from hub.api.door.certificates import Certificates, CertificateUnusable, Pair, load_pair
+from hub.api.door.hooks import Hook, Hooks, HookServer, NewsDesk
 from hub.api.door.idempotency import Replays
 from hub.api.door.server import OperatorServer
 from hub.api.door.sockets import listen_on_tcp
 from hub.api.parameters import Hub
-from hub.app.context import Context
+from hub.app.boot import Context
 from hub.app.identity import Judges
-from hub.app.limits import (
-    link_limits,
-    operator_hosts,
-    operator_port_limits,
-    port_limits,
-    trusted_proxies,
-    upgrade_rules,
-)
+from hub.connectors.webhook import WebhookSettings, problem_of
+from hub.health.settings import Certificate
 from hub.links.auth import HubKey
-from hub.links.gate import Gate
+from hub.links.gate import STRANGERS, STRANGERS_PER_NETWORK, Gate, LinkLimits, PortLimits
+from hub.links.hosts import Hosts, TrustedProxies
 from hub.links.listener import DeviceListener
 from hub.links.roster import Roster
+from hub.links.transport import UpgradeRules
 from hub.log import Channel
+from hub.metrics import Metrics
 from hub.open_files import SPARE_FILES
-from hub.settings.limit_settings import Listen, Listener
+from hub.settings.agent_settings import ConnectorSettings
+from hub.settings.limit_settings import DeviceListener as DeviceSettings
+from hub.settings.limit_settings import Limits, Listen, Listener, TlsSettings
+from hub.settings.reload import Commit, Unfit
+from hub.settings.secret import SecretMissing
 from hub.settings.settings import Settings
 from hub.settings.values import Address
 from protocol.errors import CodedError, ErrorCode
+from storage.runs import posted
+
+# Connections over TCP that have not shown a good token, in all and of one address: each costs a socket and a
+# deadline, and an operator shows a token with the first request.
+OPERATOR_STRANGERS: Final = 64
+OPERATOR_STRANGERS_PER_NETWORK: Final = 16
+
+
+def link_limits(limits: Limits, *, spool: Path) -> LinkLimits:
+    """Return the limits of one connection."""
+    return LinkLimits(frames_per_s=limits.frames_per_s, bytes_per_s=limits.bytes_per_s, spool_dir=spool)
+
+
+def port_limits(limits: Limits) -> PortLimits:
+    """Return the limits of the number of connections.
+
+    Where more devices of one address may connect, as behind a proxy, more of them may wait to be let in.
+    """
+    strangers_of_one = max(STRANGERS_PER_NETWORK, limits.connections_per_network // 2)
+    return PortLimits(
+        connections=limits.connections,
+        connections_per_network=limits.connections_per_network,
+        strangers=max(STRANGERS, strangers_of_one),
+        strangers_per_network=strangers_of_one,
+        new_at_once=math.ceil(2 * limits.new_connections_per_s),
+        new_per_s=limits.new_connections_per_s,
+    )
+
+
+def trusted_proxies(listen: Listener, *, opened: Listener) -> TrustedProxies:
+    """Return the proxies trusted at a listener, and whether they are the only way for other machines.
+
+    Args:
+        opened: settings at the listener's start, which determine TLS until a restart.
+    """
+    return TrustedProxies(listen.trusted_proxies, are_only_way=not opened.is_for_others)
+
+
+def operator_port_limits(limits: Limits) -> PortLimits:
+    """Return the limits of the number of operator connections over TCP.
+
+    An address gets a quarter of them. A request takes milliseconds, so all may be opened anew each second.
+    """
+    most = limits.operator_connections
+    return PortLimits(
+        connections=most,
+        connections_per_network=max(1, most // 4),
+        strangers=OPERATOR_STRANGERS,
+        strangers_per_network=OPERATOR_STRANGERS_PER_NETWORK,
+        new_at_once=most,
+        new_per_s=most,
+    )
+
+
+def operator_hosts(listen: Listener) -> Hosts:
+    """Return the host names by which operators may connect."""
+    return Hosts((listen.address.host, *listen.hosts))
+
+
+def upgrade_rules(
+    listen: DeviceSettings, *, opened: DeviceSettings, address: str | None = None
+) -> UpgradeRules:
+    """Return the host names, web origins and proxies accepted from devices.
+
+    Args:
+        opened: settings at the listener's start, as for ``trusted_proxies``.
+        address: URL of this node for devices, the host of which is accepted.
+    """
+    dialled = () if address is None else _names(urlsplit(address).hostname or "")
+    return UpgradeRules(
+        hosts=(*listen.hosts, *_names(listen.address.host), *dialled),
+        origins=listen.origins,
+        proxies=trusted_proxies(listen, opened=opened),
+    )
+
+
+def _names(host: str) -> tuple[str, ...]:
+    """Return *host* if it is a name; an IP address is known from the connection itself."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return (host,)
+    return ()
+
 
 log = Channel(__name__)
 
@@ -169,3 +267,213 @@ def make_operator_server(
         admin=context.manager.sockets.get(ADMIN),
         clock=context.clock,
     )
+
+
+CONNECTIONS: Final = 128  # four times the posts at once, as senders keep connections open
+CONNECTIONS_PER_NETWORK: Final = 64  # a sender's posts may all come from one address
+_ANY: Final = 1_000_000  # connections at once; senders may deliver all postponed posts together
+
+
+class HooksInUse:
+    """Listener for webhooks and its settings.
+
+    Signing secrets are resolved at the start and at each reload, not for each post. So a stranger cannot make
+    the hub open files, and cannot detect existing webhooks by timing.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        listen: Listener,
+        *,
+        tls: ssl.SSLContext | None,
+        on_news: Callable[[str], Awaitable[None]],
+    ) -> None:
+        self._opened = listen
+        desk = NewsDesk(context.store, on_news)
+        hooks = Hooks(
+            context.store,
+            clock=context.clock,
+            ids=context.ids,
+            metrics=context.metrics,
+            news=desk.news,
+            hosts=hook_hosts(listen),
+            proxies=trusted_proxies(listen, opened=listen),
+        )
+        gate = Gate(hook_port_limits(), clock=context.clock, metrics=context.metrics, prefix="webhook_")
+        self.server = HookServer(
+            hooks,
+            desk,
+            address=listen.address,
+            gate=gate,
+            tls=tls,
+            on_refusal=lambda code: context.metrics.webhook_refusals.labels(code).inc(),
+            loop=context.metrics.loop,
+            clock=context.clock,
+        )
+
+    def prepare(self, settings: Settings) -> Commit:
+        """Resolve every secret.
+
+        Raises:
+            Unfit: a secret does not exist or is unsuitable; nothing was changed.
+        """
+        hooks = [
+            _hook(number, one)
+            for number, one in enumerate(settings.connectors)
+            if one.provider == posted.PROVIDER
+        ]
+        return partial(self._use, settings, hooks)
+
+    def _use(self, settings: Settings, hooks: list[Hook]) -> None:
+        server = self.server
+        server.hooks.use(hooks)
+        server.hooks.body_bytes = settings.limits.posted_bytes
+        # If the table was removed, the listener closes at the next start.
+        if (listen := settings.listen.webhooks) is not None:
+            server.apply(hosts=hook_hosts(listen), proxies=trusted_proxies(listen, opened=self._opened))
+
+
+def hook_hosts(listen: Listener) -> Hosts:
+    """Return the host names by which others may post."""
+    return Hosts((listen.address.host, *listen.hosts))
+
+
+def hook_port_limits() -> PortLimits:
+    """Return the limits of connections; every client counts as a stranger until its post is verified."""
+    return PortLimits(
+        connections=CONNECTIONS,
+        connections_per_network=CONNECTIONS_PER_NETWORK,
+        strangers=CONNECTIONS,
+        strangers_per_network=CONNECTIONS_PER_NETWORK,
+        new_at_once=_ANY,
+        new_per_s=_ANY,
+    )
+
+
+def _hook(number: int, one: ConnectorSettings) -> Hook:
+    settings = WebhookSettings.model_validate(one.settings)
+    secrets = []
+    for key in ("secret", "previous_secret"):
+        reference = getattr(one, key)
+        if reference is None:
+            continue
+        try:
+            secret = reference.resolve()
+        except SecretMissing as error:
+            raise Unfit(("connectors", number, key), str(error)) from error
+        if (problem := problem_of(settings.source, secret)) is not None:
+            raise Unfit(("connectors", number, key), problem)
+        secrets.append(secret)
+    return Hook(one.name, settings.source, tuple(secrets))
+
+
+_Mark = tuple[int, int, int] | None
+_Marks = tuple[_Mark, _Mark]
+
+
+class Tls:
+    """Certificates in use, by the listener's name in ``[listen]``.
+
+    Raises:
+        CertificateUnusable: a configured certificate or key is invalid.
+    """
+
+    def __init__(self, listen: Listen, metrics: Metrics) -> None:
+        self._expiry = metrics.certificate_expiry
+        self._listen = listen
+        self._in_use: dict[str, Certificates] = {}
+        self._seen: dict[str, _Marks] = {}  # of the files, at the last call of ``renew``
+        self._read: dict[str, _Marks] = {}  # of those that it has loaded
+        for name, tls in _configured(listen):
+            self._in_use[name] = Certificates(tls.certificate, tls.key)
+            self._log_expiry(name)
+
+    def context(self, name: str) -> ssl.SSLContext | None:
+        """Return the TLS context of the listener *name*, or None if it serves without TLS."""
+        certificates = self._in_use.get(name)
+        return None if certificates is None else certificates.context
+
+    def prepare(self, settings: Settings) -> Commit:
+        """Load all certificate files, even if their paths are unchanged.
+
+        Raises:
+            Unfit: the files cannot be used; the certificates in use are kept.
+        """
+        pairs: dict[str, Pair] = {}
+        for name, tls in _configured(settings.listen):
+            try:
+                pairs[name] = load_pair(tls.certificate, tls.key)
+            except CertificateUnusable as error:
+                fix = "put a certificate and its key in their places"
+                raise Unfit(("listen", name, "tls"), str(error), fix) from error
+        return partial(self._use, settings.listen, pairs)
+
+    def renewed(self, settings: Settings) -> list[str]:
+        """Return the keys of listeners whose files contain another certificate than the one in use.
+
+        Raises:
+            CertificateUnusable: the files changed since they were prepared, and are invalid.
+        """
+        return [
+            f"listen.{name}.tls"
+            for name, tls in _configured(settings.listen)
+            if name in self._in_use
+            and load_pair(tls.certificate, tls.key).digest != self._in_use[name].pair.digest
+        ]
+
+    def renew(self) -> None:
+        """Use certificates whose files changed, and did not change between the last call and this one."""
+        for name, tls in _configured(self._listen):
+            certificates, marks = self._in_use.get(name), (_mark(tls.certificate), _mark(tls.key))
+            was_seen, self._seen[name] = self._seen.get(name) == marks, marks
+            if certificates is None or not was_seen or self._read.get(name) == marks:
+                continue
+            self._read[name] = marks
+            try:
+                pair = load_pair(tls.certificate, tls.key)
+            except CertificateUnusable as error:  # an issue says so while it is the case
+                log.error("certificate.refused", listener=name, why=str(error))
+                continue
+            if pair.digest != certificates.pair.digest:
+                certificates.use(pair)
+                self._log_expiry(name)
+                log.info("certificate.renewed", listener=name, expires_at=f"{pair.expires_at:%Y-%m-%d}")
+
+    def in_use(self) -> Iterator[Certificate]:
+        """Yield each certificate with its listener, and why its files were refused, for the issue checks."""
+        files = dict(_configured(self._listen))
+        for name, certificates in self._in_use.items():
+            refused = _why_refused(files[name]) if name in files else ""
+            yield Certificate(name, certificates.pair.expires_at, refused)
+
+    def _use(self, listen: Listen, pairs: dict[str, Pair]) -> None:
+        self._listen = listen
+        for name in self._in_use.keys() & pairs.keys():  # other changes of TLS wait for a restart
+            self._in_use[name].use(pairs[name])
+            self._log_expiry(name)
+
+    def _log_expiry(self, name: str) -> None:
+        self._expiry.labels(name).set(self._in_use[name].pair.expires_at.timestamp())
+
+
+def _mark(file: Path) -> _Mark:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _why_refused(tls: TlsSettings) -> str:
+    try:
+        load_pair(tls.certificate, tls.key)
+    except CertificateUnusable as error:
+        return str(error)
+    return ""
+
+
+def _configured(listen: Listen) -> Iterator[tuple[str, TlsSettings]]:
+    for name, listener in listen.named():
+        if listener.tls is not None:
+            yield name, listener.tls

@@ -47,8 +47,7 @@ from hub.api.nouns.upkeep import Upkeep
 from hub.api.others import Ask, Others
 from hub.api.parameters import Hub
 from hub.api.waiting import Waiting
-from hub.app.boot import Boot
-from hub.app.context import Context
+from hub.app.boot import Boot, Context
 from hub.app.coordination import Coordination
 from hub.app.device_news import DeviceNews
 from hub.app.identity import Identity

@@ -9,8 +9,7 @@ import msgspec
 
 from hub.agents.writing import reconcile
 from hub.api.door.sockets import CannotListen, listen_on_tcp
-from hub.app.boot import Boot
-from hub.app.context import Context
+from hub.app.boot import Boot, Context
 from hub.app.listeners import DEVICES, OPERATORS
 from hub.clock import now_ms
 from hub.links.roster import SharedRoots

@@ -8,8 +8,7 @@ from hub.agents.capabilities import Capabilities
 from hub.agents.checkpoints import Checkpoints
 from hub.agents.locks import Locks
 from hub.agents.measurements import Measurements
-from hub.app.boot import Boot
-from hub.app.context import Context
+from hub.app.boot import Boot, Context
 from hub.app.model import ModelsInUse
 from hub.backups import Backups
 from hub.extraction.extractor import Extractor

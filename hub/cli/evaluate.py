@@ -110,8 +110,7 @@ def eval(
     With another prompt or model, the documents are read twice, each time within the budget of a run.
     A calibration reads them several times, within the budget of one run, and states its costs before.
     """
-    from hub.app.comparison import compare
-    from hub.app.evaluation import EvaluationFile
+    from hub.app.evaluation import EvaluationFile, compare
     from hub.cli import evaluation_report
     from hub.cli.evaluation_report import Report
 
@@ -133,7 +132,7 @@ def eval(
     if write and not calibrate:
         raise Failure("--write is for --calibrate", Exit.USAGE)
     if calibrate:
-        from hub.app.planted import planted_documents
+        from hub.app.calibration import planted_documents
         from hub.cli.calibrate import run_calibration
 
         labelled = planted_documents() if gold is None else _documents(gold, settings)[0]

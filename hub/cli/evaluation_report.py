@@ -10,8 +10,7 @@ from hub.cli import show
 from hub.printable import printable
 
 if TYPE_CHECKING:
-    from hub.app.comparison import Comparison
-    from hub.app.evaluation import DocumentResult, Shown, StoredEvaluation, WrongField
+    from hub.app.evaluation import Comparison, DocumentResult, Shown, StoredEvaluation, WrongField
     from hub.extraction.gold import Tally
 
 NANOS: Final = 1_000_000_000  # of a US dollar

@@ -23,7 +23,7 @@ from unittest.mock import patch
 import anyio
 import httpx2
 
-from hub.app.gauges import Gauges
+from hub.app.hub import Gauges
 from hub.runs import housekeeping
 from hub.runs.disk import DiskGuard
 from hub.runs.housekeeping import Housekeeping

@@ -11,9 +11,17 @@ from typing import Any, Final, NamedTuple
 
 import anyio
 
-from hub.app.calibration import MOST_CUT, SIZES, TOLERANCE, Calibration, Measured, calibrate, plan
+from hub.app.calibration import (
+    MOST_CUT,
+    SIZES,
+    TOLERANCE,
+    Calibration,
+    Measured,
+    calibrate,
+    plan,
+    planted_documents,
+)
 from hub.app.evaluation import Means, evaluate
-from hub.app.planted import planted_documents
 from hub.clock import SystemChance, SystemClock
 from hub.extraction.chunk import estimated_tokens
 from hub.extraction.extractor import first_questions

@@ -14,8 +14,8 @@ from typing import Final
 import anyio
 import openai
 
+from hub.app.calibration import Lots
 from hub.app.evaluation import CountedModel, Evaluation
-from hub.app.planted import Lots
 from hub.clock import SystemChance, SystemClock
 from hub.extraction.embedded import CHUNK_TOKENS, MODEL_NAME, EmbeddedModel
 from hub.extraction.endpoint import Endpoint

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from hub.app.planted import Lots
+from hub.app.calibration import Lots
 from tests.evaluation import documents
 from tests.evaluation.documents import Planted
 from tests.evaluation.figures import Figure, Told, at_least, exactly

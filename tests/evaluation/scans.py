@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from hub.app.planted import Lots
+from hub.app.calibration import Lots
 from hub.text import pictures
 from tests.evaluation import documents
 from tests.evaluation.figures import Figure, Told, at_least, at_most, exactly, only

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import anyio
 
-from hub.app.planted import Lots
+from hub.app.calibration import Lots
 from tests.evaluation import documents
 from tests.evaluation.figures import Figure, Told, at_least, exactly, only
 from tests.scenarios.scene import Scene, scene

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from unittest.mock import patch
 
-from hub.app.planted import Lots
+from hub.app.calibration import Lots
 from hub.extraction import orders as model
 from hub.extraction.gold import GoldDocument, read_gold
 from hub.extraction.suspicion import plain_text

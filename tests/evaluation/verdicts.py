@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 import anyio
 import msgspec
 
-from hub.app.planted import Lots
+from hub.app.calibration import Lots
 from hub.clock import SystemChance, SystemClock
 from hub.document import Document
 from hub.extraction.embedded import MODEL_NAME, EmbeddedModel

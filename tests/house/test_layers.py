@@ -40,7 +40,7 @@ PLANTED: list[tuple[Rule, str, str]] = [
     (rooms_keep_to_their_floor, "hub.links.auth", "def f():\n    import hub.api.door.server"),
     (rooms_keep_to_their_floor, "hub.links.auth", "if TYPE_CHECKING:\n    from hub.agents import declared"),
     (rooms_keep_to_their_floor, "hub.links.auth", "importlib.import_module('hub.app.daemon')"),
-    (rooms_keep_to_their_floor, "hub.runs.runner", "from hub.app.router import Router"),
+    (rooms_keep_to_their_floor, "hub.runs.runner", "from hub.app.hub import Router"),
     (rooms_keep_to_their_floor, "hub.device.client", "from hub.links.roster import DeviceLink"),
     (rooms_keep_to_their_floor, "hub.extraction.endpoint", "from storage.store import Store"),
     (rooms_keep_to_their_floor, "hub", "from hub.clock import Clock"),
@@ -96,7 +96,7 @@ ALLOWED: list[tuple[str, str]] = [
     ("hub.runs.runner", "from datetime import datetime\ndatetime.fromtimestamp(0, UTC)\ngroup.start_soon(f)"),
     ("hub.device.client", "import aiosqlite\nimport websockets\nfrom hub.log import Channel"),
     ("hub.app.daemon", "from hub.api.door.server import OperatorServer\nfrom hub.runs.runner import Runner"),
-    ("hub.api.door.server", "import uvicorn\nfrom hub.app.router import Router"),
+    ("hub.api.door.server", "import uvicorn\nfrom hub.app.hub import Router"),
 ]
 
 

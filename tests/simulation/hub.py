@@ -19,8 +19,7 @@ from hub.agents.writing import reconcile
 from hub.api.door.requests import Requests
 from hub.api.nouns.items import Items
 from hub.api.parameters import Hub
-from hub.app.cluster import exchange_hints
-from hub.app.router import Router
+from hub.app.hub import Router, exchange_hints
 from hub.app.supervisor import Supervisor
 from hub.clock import IdFactory, epoch_ms
 from hub.cluster.bus import Bus, Member, NodeUnreachable, Request

@@ -21,7 +21,7 @@ from hub.api.door.idempotency import Replays
 from hub.api.door.server import Listening, OperatorServer
 from hub.api.nouns.debug import Dumper
 from hub.api.parameters import AnyNoun
-from hub.app.context import Context
+from hub.app.boot import Context
 from hub.app.hub import Hub
 from hub.app.node import FILE, Node
 from hub.app.reload import begin_with_revision

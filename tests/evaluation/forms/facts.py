@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Final, NamedTuple
 
-from hub.app.planted import Lots
+from hub.app.calibration import Lots
 from tests.evaluation.forms.languages import LANGUAGES, Language, When
 
 SAVED: Final = datetime(2025, 12, 20, 9, tzinfo=UTC)  # long after everything that the documents say

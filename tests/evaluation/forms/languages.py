@@ -3,7 +3,7 @@
 from datetime import date, timedelta
 from typing import Final, NamedTuple
 
-from hub.app.planted import Lots
+from hub.app.calibration import Lots
 
 TODAY, TOMORROW, IN_THREE_DAYS, IN_TWO_WEEKS = 0, 1, 3, 14
 

@@ -6,8 +6,8 @@ import anyio
 import pytest
 import sqlalchemy as sa
 
-from hub.agents.news import News
 from hub.agents.writing import reconcile
+from hub.app.device_news import News
 from hub.clock import IdFactory, epoch_ms
 from hub.log import Ring
 from protocol.coordination import Event, EventName

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from hub.api.nouns.audit import AuditCheckView, AuditLog
 from hub.app import boot
-from hub.app.context import Context
+from hub.app.boot import Context
 from storage import audit
 from tests.hub.app.test_reload import grounded
 

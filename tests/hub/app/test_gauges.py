@@ -7,7 +7,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from hub.app.gauges import EVERY_S, Gauges
+from hub.app.hub import EVERY_S, Gauges
 from hub.clock import epoch_ms
 from hub.log import Channel
 from hub.metrics import Metrics

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hub.app.limits import operator_hosts, trusted_proxies, upgrade_rules
-from hub.app.listeners import check_reach
+from hub.app.listeners import check_reach, operator_hosts, trusted_proxies, upgrade_rules
 from hub.links.hosts import BadForwarding
 from hub.settings.limit_settings import DeviceListener, OperatorListener, TlsSettings
 from protocol.errors import CodedError, ErrorCode

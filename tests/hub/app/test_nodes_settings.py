@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hub.app import boot
-from hub.app.context import Context
+from hub.app.boot import Context
 from hub.health.settings import check_declarations
 from storage.agents import agents
 from storage.devices import nodes

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Connection, insert, text
 
 from hub.api.door.sockets import listen_on_tcp
-from hub.app.context import Context
+from hub.app.boot import Context
 from hub.app.hub import Hub
 from hub.clock import SystemClock
 from hub.links.roster import DeviceReady

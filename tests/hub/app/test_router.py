@@ -4,8 +4,8 @@ import anyio
 import pytest
 
 from hub.agents.heartbeats import Heartbeats
-from hub.app import router
-from hub.app.router import Router
+from hub.app import hub
+from hub.app.hub import Router
 from hub.links.roster import DeviceReady, RequestReceived
 from hub.runs import dispatcher
 from protocol.coordination import Request
@@ -75,7 +75,7 @@ async def test_a_handler_that_fails_does_not_stop_the_next(
 async def test_connection_events_never_wait_behind_requests(
     bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(router, "QUEUE_EVENTS", 1)
+    monkeypatch.setattr(hub, "QUEUE_EVENTS", 1)
     routed = make_router(bench)
     link = bench.connect()
     for number in range(100):
@@ -88,7 +88,7 @@ async def test_connection_events_never_wait_behind_requests(
 async def test_an_event_beyond_the_limit_of_the_queue_is_logged(
     bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(router, "QUEUE_EVENTS", 1)
+    monkeypatch.setattr(hub, "QUEUE_EVENTS", 1)
     routed = make_router(bench)
     for _ in range(2):
         routed.take(DeviceReady(bench.connect(), HOLDING))

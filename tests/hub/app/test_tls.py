@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from hub.api.door.certificates import CertificateUnusable
-from hub.app.tls import Tls
+from hub.app.listeners import Tls
 from hub.metrics import Metrics
 from hub.settings.limit_settings import DeviceListener, Listen, TlsSettings
 from hub.settings.reload import POLL_S, SettingsWatch, Unfit

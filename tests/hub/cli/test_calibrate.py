@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from anyio.from_thread import BlockingPortal
 
-from hub.app.planted import planted_documents
+from hub.app.calibration import planted_documents
 from hub.extraction.gold import GoldDocument
 from tests.hub.cli.conftest import Hub
 from tests.hub.cli.test_eval import write_settings

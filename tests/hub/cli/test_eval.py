@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from anyio.from_thread import BlockingPortal
 
-from hub.app.comparison import sign_test
-from hub.app.evaluation import MOST_SHOWN_CHARS, MOST_STORED
+from hub.app.evaluation import MOST_SHOWN_CHARS, MOST_STORED, sign_test
 from hub.cli.failure import Exit
 from hub.extraction.embedded import free_port
 from hub.extraction.endpoint import CHUNK_TOKENS

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from hub.app.planted import Lots
+from hub.app.calibration import Lots
 from hub.clock import epoch_ms
 from hub.document import Document
 from hub.extraction import chunk, structured

@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
-from hub.app.planted import Lots
+from hub.app.calibration import Lots
 from tests.evaluation.documents import Planted, made, plant_in
 from tests.evaluation.ours import Reading, read
 from tests.evaluation.places import in_scripts
