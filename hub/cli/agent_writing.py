@@ -9,10 +9,18 @@ import click
 
 from hub.cli import show
 from hub.cli.declared import GIVEN
-from hub.cli.failure import Exit, Failure
 from hub.cli.formats import changed, config_value
-from hub.cli.local_zone import machine_zone
-from hub.cli.options import NAME, FilePath, ListOfOne, example, hub_option, json_option, table_in
+from hub.cli.options import (
+    NAME,
+    FilePath,
+    ListOfOne,
+    example,
+    hub_option,
+    json_option,
+    machine_zone,
+    table_in,
+)
+from hub.cli.show import Exit, Failure
 from hub.cli.talk import Responses, Talk, agent_names, hub_command, path_of, talk
 
 Command = TypeVar("Command", bound=Callable[..., Any])

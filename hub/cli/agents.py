@@ -1,23 +1,392 @@
-"""``hub agents``: show, the status and the metrics of agents; most other commands are declared."""
+"""``hub agents``: show, the status and the metrics of agents; most other commands are declared.
+
+Calendars of agents: ``hub agents next``, ``calendar``, ``backfill`` and ``slots``.
+
+``hub agents preview``: what an agent would find with another prompt, model or tables.
+"""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, time
+from pathlib import Path
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import click
 
 from hub.cli import show
 from hub.cli.access import revoke_agent_token
-from hub.cli.agent_calendar import about_schedules, backfill, calendar, next_fires, slots
 from hub.cli.agent_writing import config, create, edit, validate
 from hub.cli.declared import present
-from hub.cli.failure import Exit, Failure
-from hub.cli.formats import figure, short
-from hub.cli.options import NAME, Duration, ListByDefault, example, moment_option
-from hub.cli.preview import preview
-from hub.cli.talk import Responses, Talk, agent_names, hub_command, path_of
-from hub.printable import one_line
+from hub.cli.formats import figure, short, usd
+from hub.cli.options import (
+    NAME,
+    Duration,
+    FilePath,
+    ListByDefault,
+    Moment,
+    example,
+    hub_option,
+    json_option,
+    moment_option,
+    text_in,
+)
+from hub.cli.runs import print_estimate
+from hub.cli.show import Exit, Failure
+from hub.cli.talk import Responses, Talk, agent_names, hub_command, path_of, talk
+from hub.clock import moment_text, offset_text
+from hub.printable import one_line, spelled
+
+MAX_DECISIONS: Final = 10
+MAX_WAKES: Final = 10
+INSTANT = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)?)?", re.ASCII)
+
+
+@click.command("next", epilog=example("hub agents next notes"))
+@click.argument("name", required=False, shell_complete=agent_names)
+@hub_command
+def next_fires(hub: Talk, name: str | None) -> Responses:
+    """List the next five scheduled runs of each agent.
+
+    Notes times that a clock change moves. With NAME, also lists the results of its last scheduled times.
+    """
+    listed = (
+        hub.get_all("/v1/agents", "agents")["agents"] if name is None else [hub.get(path_of("agents", name))]
+    )
+    fires = [] if name is None else hub.get(path_of("agents", name, "fires"), limit=MAX_DECISIONS)["fires"]
+    forecast = [{"agent": agent["name"], "schedules": agent["schedules"]} for agent in listed]
+    yield "next", {"agents": forecast, "fires": fires}
+    rows = [row for agent in listed for row in _fire_rows(agent)]
+    if rows:
+        show.print_table(("agent", "UTC", "local time", "note"), rows)
+    for agent in listed:
+        show.report(*(f"{agent['name']}: {sentence}" for sentence in about_schedules(agent)))
+    if fires:
+        show.out()
+        show.print_table(("scheduled (UTC)", "result", "run"), map(_decision_row, fires))
+
+
+@click.command("calendar", epilog=example("hub agents calendar --since today --until 2026-03-08"))
+@click.option("--since", type=Moment(), metavar="TIME", help="Start of the range. [default: now]")
+@click.option("--until", type=Moment(), metavar="TIME", help="Its end. [default: a week after the start]")
+@hub_command
+def calendar(hub: Talk, since: str | None, until: str | None) -> Responses:
+    """List what all agents do in a range of time: past fires with their runs, and next ones."""
+    listed = hub.get_all("/v1/schedule", "schedules", since=since, until=until)
+    yield "schedule", listed
+    rows = sorted(row for plan in listed["schedules"] for row in _plan_rows(plan))
+    if rows:
+        show.print_table(("scheduled (UTC)", "agent", "schedule", "result", "run"), rows)
+    else:
+        show.report("nothing is scheduled in that time")
+    for plan in listed["schedules"]:
+        if plan["is_cut"]:
+            show.report(f"{plan['agent']}: more than 100 times; choose a shorter range")
+
+
+def _plan_rows(plan: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Yield the fires of a schedule, next ones without a result."""
+    about = plan["agent"], plan["label"] or plan["times"]
+    for fire in plan["past_fires"]:
+        yield _utc(fire["fire_at"]), *about, fire["said"], show.short_id(fire["run"]) if fire["run"] else ""
+    for fire in plan["next_fires"]:
+        yield _utc(fire["at"]), *about, fire["shift"] or "", ""
+
+
+@click.command("backfill", epilog=example("hub agents backfill notes --from 2026-03-01 --to 2026-03-07"))
+@click.argument("name", shell_complete=agent_names)
+@click.option(
+    "--from", "first", required=True, metavar="TIME", help="Start, as in 2026-01-05 or 2026-01-05T09:00."
+)
+@click.option(
+    "--to",
+    "last",
+    required=True,
+    metavar="TIME",
+    help="End, in the same form; a date alone includes that day.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@hub_command
+def backfill(hub: Talk, name: str, first: str, last: str, yes: bool) -> Responses:
+    """Queue a run for each scheduled time of the past that had none.
+
+    Shows their number and asks for confirmation. Queues at most 1,000 runs. Times without an offset
+    are in the agent's time zone.
+    """
+    typed = _instant(first, time.min), _instant(last, time.max)
+    path = path_of("agents", name, "backfill")
+    zone = ZoneInfo(hub.get(path_of("agents", name))["timezone"])
+    start, end = (at.replace(tzinfo=at.tzinfo or zone) for at in typed)
+    if end < start:
+        raise Failure("--to is before --from", Exit.USAGE)
+    body: dict[str, object] = {"from": start.isoformat(), "to": end.isoformat()}
+    if not yes:
+        would = hub.post(path, body | {"dry_run": True})
+        _refuse_if_none(would, zone)
+        show.confirm(f"{_range(would, zone)}; queue {_counted(would['wanted'], 'run')}?")
+    done = hub.post(path, body)
+    _refuse_if_none(done, zone)
+    yield "backfill", done
+    for run in done["runs"]:
+        show.out(run)
+    show.report(f"{_counted(done['wanted'], 'run')} queued; list them: hub runs --agent {name}")
+
+
+def _fire_rows(agent: Mapping[str, Any]) -> Iterator[Sequence[object]]:
+    for schedule in agent["schedules"]:
+        for fire in schedule["next_fires"]:
+            yield agent["name"], _utc(fire["at"]), _local(fire["local"]), fire["shift"]
+
+
+def about_schedules(agent: Mapping[str, Any]) -> Iterator[str]:
+    """Yield notes on the schedules of an agent: reasons for pauses, offsets, no schedule."""
+    if agent["lifecycle"] == "terminated":
+        yield "agent is terminated for good: it starts no runs"
+        return
+    again = f"resume it: hub agents resume {agent['name']}"
+    if agent["lifecycle"] != "active":
+        yield f"agent is {agent['lifecycle']}, so its runs wait; {again}"
+    for schedule in agent["schedules"]:
+        if schedule["paused_because"]:
+            finished = schedule["paused_reason"] == "finished"
+            by_hand = f"set another: hub agents edit {agent['name']}, or start a run: hub run {agent['name']}"
+            yield f"{schedule['paused_because']}; {by_hand if finished else again}"
+        elif schedule["first_connect"] == "awaited":
+            yield "it runs when its device connects next, if it has never run until then"
+        if schedule["offset_s"]:
+            late = show.duration(schedule["offset_s"])
+            yield f"its runs are queued {late} after each scheduled time, to spread the load"
+    if not agent["device"] and agent["gateway"] is None:
+        yield f"starts no runs; what they need: hub agents validate {agent['name']}"
+    elif not agent["schedules"] and agent["gateway"] is None:
+        yield f"has no schedule; start a run by hand: hub run {agent['name']}"
+
+
+def _decision_row(fire: Mapping[str, Any]) -> Sequence[object]:
+    when = show.column_moment(fire["fire_at"], UTC)
+    if fire["fires"] > 1:
+        from hub.schedules.trigger import describe_count  # imported late: it has the rules of cron
+
+        when = f"{show.column_moment(fire['first_at'], UTC)} to {when} ({describe_count(fire['fires'])})"
+    return when, fire["said"], show.short_id(fire["run"]) if fire["run"] else None
+
+
+def _refuse_if_none(backfill: Mapping[str, Any], zone: ZoneInfo) -> None:
+    if not backfill["wanted"]:
+        raise Failure(f"nothing to backfill: {_range(backfill, zone)}", Exit.FAILED)
+
+
+def _range(backfill: Mapping[str, Any], zone: ZoneInfo) -> str:
+    """Describe the range: ``3 scheduled times from ... to ..., 1 of them had a run``."""
+    if not backfill["fires"]:
+        return "no scheduled time in that range"
+    first, last = show.moment(backfill["first_at"], zone), show.moment(backfill["last_at"], zone)
+    had = backfill["fires"] - backfill["wanted"]
+    times = f"{_counted(backfill['fires'], 'scheduled time')} from {first} to {last}"
+    return f"{times}, {had} of them had a run" if had else times
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def _utc(at: str) -> str:
+    return show.moment(at, UTC).removesuffix(" UTC")  # which the header has
+
+
+def _local(text: str) -> str:
+    """Format a time in the zone of the agent's schedule: ``Mon 2026-01-05 07:00 +01:00``."""
+    at = datetime.fromisoformat(text)
+    return f"{at:%a} {moment_text(at, at.tzinfo)}"
+
+
+def _instant(text: str, of_day: time) -> datetime:
+    """Parse a time of the command line: naive without an offset, at *of_day* if it is a date alone.
+
+    Raises:
+        Failure: *text* is not a time.
+    """
+    try:
+        at = datetime.fromisoformat(text) if INSTANT.fullmatch(text) else None
+    except ValueError:  # as in 2026-02-30
+        at = None
+    if at is None:
+        hint = "write it as in 2026-01-05, 2026-01-05T09:00 or 2026-01-05T09:00+01:00"
+        raise Failure(f"invalid time {text!r}", Exit.USAGE, next_step=hint)
+    return at if "T" in text else datetime.combine(at.date(), of_day)
+
+
+@click.command("slots", epilog=example("hub agents slots notes"))
+@click.argument("name", shell_complete=agent_names)
+@hub_command
+def slots(hub: Talk, name: str) -> Responses:
+    """Show an agent's calendar: its next and its last wake-ups."""
+    response = hub.get(path_of("agents", name, "slots"), limit=MAX_WAKES)
+    yield "slots", response
+    to_come = sorted(_slot_times(response["slots"]), key=lambda row: str(row[1]))
+    if to_come:
+        show.print_table(("slot", "UTC", "local time", "duration", "note"), to_come)
+    for slot in response["slots"]:
+        if slot["paused_because"]:
+            show.report(f"{slot['label']}: {slot['paused_because']}")
+    if response["wakes"]:
+        show.out()
+        show.print_table(("slot", "started (UTC)", "result", "sent"), map(_wake_row, response["wakes"]))
+    if not response["slots"]:
+        show.report(f"agent {name} has no slots; add them to hub.toml: [[agents.slots]]")
+
+
+def _slot_times(slots: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[object]]:
+    for slot in slots:
+        lasts = show.duration(slot["duration_s"])
+        for occurrence in slot["next_times"]:
+            local = datetime.fromisoformat(occurrence["local"])
+            yield (
+                slot["label"],
+                show.column_moment(occurrence["starts_at"], UTC),
+                f"{local:%m-%d %H:%M} {offset_text(local)}",
+                lasts,
+                occurrence["shift"],
+            )
+
+
+def _wake_row(wake: Mapping[str, Any]) -> Sequence[object]:
+    times = "time" if wake["sends"] == 1 else "times"
+    return wake["slot"], show.column_moment(wake["starts_at"], UTC), wake["said"], f"{wake['sends']} {times}"
+
+
+_SIGNS: Final = {"added": "+", "removed": "-", "changed": "~"}
+_PROMPT_IS_IGNORED: Final = (
+    "the prompt changes nothing: no model of this agent follows one, and neither do rules or the small model;"
+    " set an endpoint in [model] of hub.toml (hub help models)"
+)
+_MOST_CHARACTERS: Final = 300  # of a quote or a value
+
+
+@click.command(epilog=example("hub agents preview notes --prompt new.txt --files 50"))
+@click.argument("name", shell_complete=agent_names)
+@click.option(
+    "--prompt",
+    type=FilePath(exists=True, dir_okay=False, allow_dash=True),
+    metavar="FILE",
+    help="File with the prompt to try; - is the standard input.",
+)
+@click.option("--model", metavar="NAME", help="Model to try: [model] or one of [[fallback_models]].")
+@click.option(
+    "--data-type", "data_types", multiple=True, metavar="TABLE", help="Table to find records of, as in tasks."
+)
+@click.option(
+    "--files", type=click.IntRange(min=1), metavar="N", help="Read only the N newest files or messages."
+)
+@click.option(
+    "--estimate", is_flag=True, help="Estimate the size and cost of the preview, without making it."
+)
+@hub_option
+@json_option
+@click.pass_context
+def preview(
+    ctx: click.Context,
+    name: str,
+    prompt: Path | None,
+    model: str | None,
+    data_types: Sequence[str],
+    files: int | None,
+    estimate: bool,
+    state: Path,
+    as_json: bool,
+) -> None:
+    """Show what an agent would find with another prompt, model or tables.
+
+    Reads its present documents and asks the model, within its budgets. Nothing is sent to the
+    device or stored as found. The answers are kept: a run with the same settings does not pay
+    for them again. Ctrl-C ends the preview. Exits with 1 if a document could not be read.
+    """
+    given = {
+        "prompt": None if prompt is None else text_in(prompt),
+        "model": model,
+        "data_types": list(data_types) or None,
+        "newest": files,
+    }
+    body = {key: value for key, value in given.items() if value is not None}
+    with talk(state) as hub:
+        if estimate:
+            print_estimate(hub.post(path_of("agents", name, "estimate"), body), as_json=as_json)
+            return
+        found = _whole(hub.follow(path_of("agents", name, "preview"), body=body), as_json=as_json)
+    if as_json:
+        show.print_json("preview", found)
+    else:
+        _print(found)
+    if prompt is not None and not found["reads_prompt"]:
+        show.report(_PROMPT_IS_IGNORED)
+    ctx.exit(Exit.FAILED if found["failure"] or found["problems"] else Exit.DONE)
+
+
+def _whole(steps: Iterator[Mapping[str, Any]], *, as_json: bool) -> dict[str, Any]:
+    """Return the last step of a preview with the items and problems of all steps.
+
+    Raises:
+        Failure: the hub stopped before the preview was done.
+    """
+    items: list[Any] = []
+    problems: list[Any] = []
+    for step in steps:
+        items += step["items"]
+        problems += step["problems"]
+        if step["is_done"]:
+            return {**step, "items": items, "problems": problems}
+        if not as_json:
+            show.report(_progress(step))
+    raise Failure("the hub stopped before the preview was done", Exit.TRY_AGAIN, next_step="start it again")
+
+
+def _progress(step: Mapping[str, Any]) -> str:
+    of = "" if step["to_read"] is None else f" of {step['to_read']}"
+    return f"{step['read']}{of} read, {_changes(step)}"
+
+
+def _changes(step: Mapping[str, Any]) -> str:
+    return ", ".join(f"{step[change]} {change}" for change in _SIGNS)
+
+
+def _print(found: Mapping[str, Any]) -> None:
+    for item in sorted(found["items"], key=lambda one: (one["path"], one["start"] or 0)):
+        show.out("\n".join(_lines(item)))
+    for problem in (*found["problems"], *filter(None, [found["failure"]])):
+        where = f"{problem['path']}: " if problem["path"] else ""
+        show.report(f"{problem['code']}: {where}{problem['message']}")
+    if found["unlisted"]:
+        show.report(f"{found['unlisted']} more items or problems are counted only; try --files N")
+    if found["left_out"]:
+        show.report(
+            f"{found['left_out']} new items are left out by items_per_file or items_per_run of [limits]"
+        )
+    settled = f", {found['settled']} are settled with these settings" if found["settled"] else ""
+    show.out(f"{found['read']} documents read{settled}: {_changes(found)}, {found['known']} as they are")
+    tokens = found["prompt_tokens"] + found["completion_tokens"]
+    before = f", {found['answered_before']} answered before" if found["answered_before"] else ""
+    cost = f", {usd(found['usd'])} USD" if found["usd"] else ""
+    show.out(f"{found['model_requests']} model requests{before}, {tokens} tokens{cost}")
+
+
+def _lines(item: Mapping[str, Any]) -> Iterator[str]:
+    verdict = f" ({item['verdict']})" if item["verdict"] not in (None, "open") else ""
+    yield f"{_SIGNS[item['change']]} {item['table']}  {spelled(item['title'])}{verdict}"
+    before = item["before"] or {}
+    for field, value in item["data"].items() if item["change"] == "changed" else ():
+        if before.get(field) != value:
+            yield f"    ! {field} was {_short(before.get(field))}, is {_short(value)}"
+    quote = f': "{_short(item["quote"])}"' if item["quote"] else ""
+    yield f"    {one_line(item['path'])}{quote}"
+    for mark in item["warnings"]:
+        yield f"    ! {mark}"
+
+
+def _short(value: object) -> str:
+    text = one_line("-" if value is None else str(value))
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}…"
+
 
 # As in protocol.agent_status
 VOCABULARIES: Final = ("calendar", "orchestrator", "foundation", "runlog", "coordination")

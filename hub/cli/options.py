@@ -1,4 +1,7 @@
-"""Options and their types that several commands share, completion of names, and groups with a default."""
+"""Options and their types that several commands share, completion of names, and groups with a default.
+
+Time zone of this machine.
+"""
 
 import json
 import os
@@ -8,11 +11,12 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from zoneinfo import available_timezones
 
 import click
 from click.core import ParameterSource
 
-from hub.cli.failure import Exit, Failure, using
+from hub.cli.show import Exit, Failure, using
 from hub.printable import typed_problem
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -367,3 +371,35 @@ def _plain(value: Any) -> Any:
         case date():
             return value.isoformat()
     return value
+
+
+ETC: Final = Path("/etc")
+_ZONES: Final = "zoneinfo/"  # folder of the zones' files, in paths of every system
+
+
+def machine_zone(environment: Mapping[str, str] = os.environ, etc: Path = ETC) -> tuple[str, str]:
+    """Return the IANA name of the machine's zone, and the place that names it.
+
+    If no place names one, the zone is UTC, and the reason is returned in place of the place.
+    """
+    refused: list[str] = []
+    for place, value in _places(environment, etc):
+        name = value.strip().removeprefix(":").rpartition(_ZONES)[2]
+        name = name.removeprefix("posix/").removeprefix("right/")
+        if name in available_timezones():
+            return name, "; ".join([f"from {place}", *refused])
+        refused.append(f"{place} has {value.strip()[:64]!r}, which is no name as in 'Europe/Berlin'")
+    return "UTC", "; ".join(refused) or f"neither TZ nor {etc} names a time zone"
+
+
+def _places(environment: Mapping[str, str], etc: Path) -> Iterator[tuple[str, str]]:
+    """Yield the places that name a zone, with their content, as the C library reads them."""
+    if environment.get("TZ", "").strip(" :"):
+        yield "TZ", environment["TZ"]
+    local, named = etc / "localtime", etc / "timezone"
+    if local.is_symlink():
+        yield str(local), os.path.realpath(local)
+    try:
+        yield str(named), named.read_text("utf-8", "replace")
+    except OSError:
+        return  # most systems have the link alone

@@ -14,9 +14,9 @@ import click
 
 from hub.cli import show
 from hub.cli.connect import file_here
-from hub.cli.failure import Exit, Failure
 from hub.cli.formats import short
 from hub.cli.options import NAME, Command, FilePath, device_state_option, example, json_option
+from hub.cli.show import Exit, Failure
 from hub.printable import one_line, spelled
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def _serve_pages(path: Path, *, no_open: bool) -> None:
 @click.pass_obj
 def list_items(here: _Here, everything: bool, apart: bool, whole: bool, as_json: bool) -> None:
     """List the items that wait for your approval, with the quotes that support them."""
-    from hub.cli.suggestion import lines_of
+    from hub.cli.inbox import lines_of
     from hub.device.inbox import is_apart, read_items, waits
     from hub.device.inserts import DeviceFileError
 

@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from hub.api.own_review import _detail
+from hub.cli.inbox import lines_of
 from hub.cli.review import _as_json
-from hub.cli.suggestion import lines_of
 from hub.clock import IdFactory, epoch_ms
 from hub.dates import begin_of, dates_as_instants, dates_as_texts, day_at
 from hub.device.inbox import read_items

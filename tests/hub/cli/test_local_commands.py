@@ -15,7 +15,7 @@ import httpx2
 import pytest
 
 from hub.api.door.certificates import Certificates
-from hub.cli.local_zone import machine_zone
+from hub.cli.options import machine_zone
 from hub.settings.model_settings import LocalModelSettings
 from hub.settings.reading import check_settings
 from hub.settings.schema import settings_schema

@@ -13,8 +13,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from click.testing import Result
 
-from hub.cli.inbox import TerminalInbox
-from hub.cli.suggestion import lines_of
+from hub.cli.inbox import TerminalInbox, lines_of
 from hub.clock import IdFactory
 from hub.device.inbox import MAX_BYTES, Inbox, Sources, read_excerpt, read_items
 from hub.device.inserts import open_device_store
