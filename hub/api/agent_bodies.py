@@ -10,8 +10,8 @@ import msgspec
 from msgspec import UNSET
 from pydantic import BeforeValidator, Field, ValidationError
 
+from hub.api.noun import View
 from hub.api.sentences import MOST_REFUSALS, by_field, refused_parts, table_refusals
-from hub.api.view import View
 from hub.extraction.items import RedactionRule
 from hub.extraction.redaction import problem_of
 from hub.settings.agent_settings import AgentSettings, ScheduleSettings, SlotTable, tables_of, unknown_tables

@@ -22,10 +22,21 @@ from hub.api.door.access import BODY, ROUTE
 from hub.api.door.roles import AGENT, PRINCIPAL, Asked, Principal, may_ask, rows_of
 from hub.api.errors import Problem
 from hub.api.events import EventStream
-from hub.api.noun import Endpoint, Noun, Part, Route, audit_of
+from hub.api.noun import (
+    Endpoint,
+    Match,
+    Matching,
+    Noun,
+    Paging,
+    Part,
+    Route,
+    Seen,
+    Served,
+    agent,
+    audit_of,
+    operator,
+)
 from hub.api.others import ALL, HEADER, Others
-from hub.api.paging import Paging
-from hub.api.parameters import Match, Matching, Seen, Served, agent, operator
 from hub.cluster.bus import Reply, Request
 from hub.coordination.authority import Caller
 from hub.log import Channel

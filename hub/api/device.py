@@ -14,12 +14,10 @@ from typing import Annotated, Any, Final, NamedTuple
 import msgspec
 from msgspec import Meta, structs
 
-from hub.api import paging
+from hub.api import noun
 from hub.api.binding import MISSING, BadRequest, Binding, Call, From, Value
 from hub.api.door.roles import Principal
-from hub.api.noun import ALL, DeviceRequest, Endpoint, Noun, Part, audit_of
-from hub.api.paging import Page, PageOf
-from hub.api.parameters import Hub
+from hub.api.noun import ALL, DeviceRequest, Endpoint, Hub, Noun, Page, PageOf, Part, audit_of
 from hub.api.sentences import Refusal, refusals
 from hub.clock import epoch_ms
 from hub.coordination.authority import Caller
@@ -92,7 +90,7 @@ class RequestOf:
         instead: dict[Any, Callable[..., Any]] = {
             Caller: _caller,
             Part: partial(_same, ALL),
-            paging.page: _page,
+            noun.page: _page,
         }
         if "{name}" in self._noun.path:
             instead["name"] = _agent_name
@@ -221,9 +219,7 @@ async def _caller(call: Call, agent_id: AgentIdOrName | None = None) -> Caller:
     return Caller(caller.actor, agent.user_id, agent.id)
 
 
-def _page(
-    limit: Annotated[int, Meta(ge=1, le=paging.MOST_LONG)] = ITEMS, cursor: str | None = None
-) -> PageOf:
+def _page(limit: Annotated[int, Meta(ge=1, le=noun.MOST_LONG)] = ITEMS, cursor: str | None = None) -> PageOf:
     return FittingPage(limit=limit, cursor=cursor)
 
 

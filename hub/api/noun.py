@@ -8,22 +8,63 @@ other parameters of a method are those of the request, as ``binding`` reads them
 request of devices that the method answers, as ``device`` binds it.
 A method with several of these decorators answers at several routes. Its parameter of the type
 ``authority.Caller`` is the agent at a route of ``AGENT``, and the operator at any other.
+
+Base of the bodies of the REST interface, which ``--json`` prints too, and types of their fields.
+
+A field is added, never renamed. Times are aware UTC unless they say otherwise; ids are text.
+
+Pages of lists: ``limit`` items at most, and a ``cursor`` that leads to the next ones.
+
+A cursor is the sort key of the last item of its page, so concurrent additions and removals
+neither repeat nor hide other items. It is opaque to clients.
+
+``@listed`` does this for a method. A method with a ``Paging`` of its own reads ``paging.part``, and gives the
+items to ``paging.fetched``.
+
+Parameters of routes: the caller, the user whose objects are visible, ``If-Match``, services of the hub.
+
+``If-Match`` (RFC 9110, 13.1.1) refuses an edit of an outdated version. An ``ETag`` covers the fields that an
+edit may change. Fields that change without an edit, such as the time when a device was last seen, are left
+out. ``If-Match`` is optional; with it, a client never overwrites a change that another caller made after the
+client's read. A route that is declared with ``is_tagged`` checks it and sends the tag. A method with a
+``Match`` of its own calls ``match.check`` before the change, and ``match.set_tag`` after it.
 """
 
+import base64
+import binascii
 import hashlib
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from copy import copy
+from datetime import datetime
+from functools import cache
+from itertools import product
+from operator import attrgetter
 from types import MappingProxyType
-from typing import Any, ClassVar, Final, NamedTuple, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Generic, NamedTuple, Self, TypeVar, get_args
+from urllib.parse import urlencode
 
 import msgspec
+from anyio import to_thread
+from msgspec import Meta, Struct
+from msgspec.structs import fields
+from starlette.datastructures import Headers
+from starlette.responses import Response
 
-from hub.api.door.roles import AGENT, DeviceNeed, Need, declare, declare_request
+from hub.api.binding import Call, From, Head, Header
+from hub.api.door.roles import AGENT, DeviceNeed, Need, Principal, declare, declare_request
+from hub.api.events import Streams
+from hub.api.others import Others
+from hub.api.sentences import Refusal
+from hub.clock import Clock, from_epoch_ms
+from hub.coordination import authority
 from protocol import coordination
-from protocol.errors import ErrorCode
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import UserId
+from storage import audit
+from storage.devices import devices
 from storage.devices.devices import Grant
 from storage.kernel.columns import ForeignKey, Key
+from storage.store import Store
 
 Endpoint = Callable[..., Awaitable[Any]]
 Method = TypeVar("Method", bound=Endpoint)
@@ -330,3 +371,327 @@ class Noun:
         for method in vars(cls).values():
             for declared in getattr(method, _ROUTES, ()):
                 yield declared, method
+
+
+# For URLs and command lines, as in hub.toml. Python's ``$`` alone would allow a line feed after the name.
+Name = Annotated[str, Meta(pattern=r"^\w[\w.-]{0,63}$(?!\n)")]
+Instant = Annotated[datetime, Meta(tz=True)]
+
+
+class View(Struct, forbid_unknown_fields=True):
+    """Base of the bodies of requests and responses.
+
+    Attributes:
+        refused_keys: keys of a body that are no fields, with a message and a hint for each.
+        aliases: names that fields have in other documents, which a body may use instead, with their fields.
+    """
+
+    refused_keys: ClassVar[Mapping[str, Refusal]] = {}
+    aliases: ClassVar[Mapping[str, str]] = {}
+
+    @classmethod
+    def from_row(cls, *sources: object, **own: Any) -> Self:
+        """Return a view of rows or other objects: their attributes that are fields of the view, and *own*.
+
+        The first source with an attribute gives it. Without an attribute ``device``, that field is taken from
+        ``device_name``, else from ``device_id``. Epoch milliseconds of an ``Instant`` become an aware time.
+        """
+        kinds = (cls, *map(type, sources))
+        if kinds not in _ATTRIBUTES:
+            _ATTRIBUTES[kinds] = list(_attributes(cls, sources))
+        for field, number, attribute in _ATTRIBUTES[kinds]:
+            if field not in own:
+                own[field] = getattr(sources[number], attribute)
+        for field in _instants(cls):
+            if isinstance(own.get(field), int):
+                own[field] = from_epoch_ms(own[field])
+        return cls(**own)
+
+
+# Of each view and its sources: fields, numbers of sources, and attributes. Looked up once, not in each row.
+_ATTRIBUTES: Final[dict[tuple[type, ...], list[tuple[str, int, str]]]] = {}
+
+
+def _attributes(view: type[View], sources: Sequence[object]) -> Iterator[tuple[str, int, str]]:
+    for field in view.__struct_fields__:
+        for attribute, number in product((field, f"{field}_name", f"{field}_id"), range(len(sources))):
+            if hasattr(sources[number], attribute):
+                yield field, number, attribute
+                break
+
+
+@cache
+def _instants(kind: type[View]) -> frozenset[str]:
+    """Return the names of the fields that hold a time."""
+    return frozenset(field.name for field in fields(kind) if _has_time(field.type))
+
+
+def _has_time(hint: object) -> bool:
+    return hint is datetime or any(_has_time(part) for part in get_args(hint))
+
+
+DEFAULT_LIMIT: Final = 100
+MOST: Final = 1_000
+MOST_LONG: Final = 200  # of items with a text that may be long
+
+
+class Page(NamedTuple, Generic[T]):
+    """Page of ordered items; *next_cursor* is the cursor of the next page, None on the last page."""
+
+    items: tuple[T, ...]
+    next_cursor: str | None
+
+
+class PageOf:
+    """The requested part of a list.
+
+    Args:
+        call: the request whose URL, with another cursor, its response links to; without it there is no link.
+
+    Attributes:
+        limit: number of items at most.
+        after: the sort key of the last item of the page before; None: from the start.
+    """
+
+    def __init__(
+        self,
+        *,
+        limit: int = DEFAULT_LIMIT,
+        cursor: str | None = None,
+        call: Call | None = None,
+    ) -> None:
+        self._call = call
+        self.limit = limit
+        self.after = None if cursor is None else _key(cursor)
+
+    @property
+    def part(self) -> Part:
+        """The part to read: one item more than the page has, which tells whether another page follows."""
+        return Part(self.limit + 1, self.after)
+
+    def fetched(self, items: Sequence[T], *, key: Callable[[T], Key], rest: Key | None = None) -> Page[T]:
+        """Return the page out of the ``limit + 1`` items after ``after``, or fewer, and set its ``Link``.
+
+        Args:
+            rest: the sort key after which other items may follow fewer ones.
+        """
+        page = tuple(items[: self.limit])
+        if len(items) > self.limit:
+            rest = key(page[-1])
+        if rest is None:
+            return Page(page, None)
+        cursor = cursor_of(rest)
+        if self._call is not None:
+            others = [(name, value) for name, value in self._call.query if name not in ("cursor", "limit")]
+            query = [*others, ("cursor", cursor), ("limit", str(self.limit))]
+            path = self._call.scope["path"]
+            self._call.head.headers["link"] = f'<{path}?{urlencode(query)}>; rel="next"'
+        return Page(page, cursor)
+
+
+def page(
+    call: Call,
+    limit: Annotated[int, Meta(ge=1, le=MOST, description="Maximum number of items.")] = DEFAULT_LIMIT,
+    cursor: Annotated[str, Meta(max_length=1_000, description="``next_cursor`` of the page before.")]
+    | None = None,
+) -> PageOf:
+    """Return the part of a list that a REST request asks for."""
+    return PageOf(limit=limit, cursor=cursor, call=call)
+
+
+Paging = Annotated[PageOf, From(page)]
+
+
+def cursor_of(key: Key) -> str:
+    """Return the cursor that leads to the items after the one with this sort key."""
+    return base64.urlsafe_b64encode(msgspec.json.encode(key)).decode().rstrip("=")
+
+
+def _key(cursor: str) -> Key:
+    try:
+        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        key = msgspec.json.decode(raw, type=Key)
+    except (ValueError, binascii.Error, msgspec.MsgspecError) as error:
+        raise CodedError(
+            ErrorCode.BAD_PARAMS, "cursor: take it from next_cursor of the page before"
+        ) from error
+    if not key or not all(map(_is_bearable, key)):
+        raise CodedError(ErrorCode.BAD_PARAMS, "cursor: take it from next_cursor of the page before")
+    return key
+
+
+def _is_bearable(part: str | int) -> bool:
+    """Return whether every database takes this part of a key."""
+    return "\0" not in part if isinstance(part, str) else abs(part) < 2**63
+
+
+AnyNoun = TypeVar("AnyNoun", bound=Noun)
+DAY_S: Final = 86_400.0
+MOST_ENTRIES: Final = 10_000  # frequent requests whose last entry is remembered
+
+
+class Hub:
+    """A running hub. *others*: its other nodes."""
+
+    def __init__(self, store: Store, clock: Clock, others: Others | None = None) -> None:
+        self._store = store
+        self._clock = clock
+        self.others = others
+        self._entries: dict[tuple[object, ...], float] = {}  # time of the last entries of frequent requests
+        self._nouns: dict[type[Noun], Noun] = {}
+
+    def add(self, *nouns: Noun) -> None:
+        """Add nouns, each by the class that declares its routes."""
+        for noun in nouns:
+            kind = next(one for one in type(noun).__mro__ if Noun in one.__bases__)
+            self._nouns[kind] = noun
+
+    @property
+    def nouns(self) -> Collection[type[Noun]]:
+        """Return the classes of the nouns."""
+        return self._nouns.keys()
+
+    def noun(self, kind: type[AnyNoun], user_id: UserId | None = None) -> AnyNoun:
+        """Return the noun of this class, scoped to a user's things; None: to everybody's.
+
+        Names of other users' things are unknown to a scoped noun, never forbidden.
+        """
+        noun = self._nouns[kind]
+        assert isinstance(noun, kind)
+        return noun if user_id is None else noun.seen_by(user_id)
+
+    async def traced(self, declared: Audit, call: Call, detail: audit.Detail, work: Awaitable[T]) -> T:
+        """Await the work of a request, which leaves its entry in the audit log."""
+        if not declared.event or declared.is_noted or call.caller is None:
+            return await work
+        at, key = self._clock.monotonic(), (call.caller.actor, declared.event, *detail.items())
+        if declared.is_often and self._entries.get(key, at - DAY_S) > at - DAY_S:
+            return await work
+        owed = audit.Owed(call.caller.actor, declared.event, detail)
+        before = audit.OWED.set(owed)
+        try:
+            done = await work
+        finally:
+            audit.OWED.reset(before)
+        if declared.is_act and not owed.is_paid:
+            await self._store.write(owed.append)
+            owed.is_paid = True
+        if declared.is_often and owed.is_paid:
+            if len(self._entries) >= MOST_ENTRIES:
+                self._entries.clear()
+            self._entries[key] = at
+        owed.is_paid = True  # for tasks that the work has started
+        return done
+
+    async def user_named(self, name: str) -> UserId:
+        """Return the id of a user. Raises CodedError."""
+        row = await self._store.read(devices.find_user_by_name, name)
+        if row is None:
+            raise CodedError(ErrorCode.UNKNOWN_USER, f"there is no user {name!r}")
+        return row.id
+
+
+class Served(NamedTuple):
+    """State of an operators' server that its routes answer from.
+
+    Attributes:
+        streams: the open event streams, and the limit on them.
+        metrics: returns the body of ``/metrics``, in Prometheus' text format.
+        document: answers a request with these headers for the OpenAPI document.
+    """
+
+    hub: Hub
+    streams: Streams
+    metrics: Callable[[], bytes]
+    document: Callable[[Headers], Response]
+
+
+async def _document(call: Call) -> Response:
+    # In a thread, as building it takes a while.
+    return await to_thread.run_sync(call.served.document, call.headers)
+
+
+Document = Annotated[Response, From(_document)]
+Exposed = Annotated[Callable[[], bytes], From(attrgetter("served.metrics"))]
+OpenStreams = Annotated[Streams, From(attrgetter("served.streams"))]
+Caller = Annotated[Principal, From(attrgetter("caller"))]
+Actor = Annotated[str, From(attrgetter("caller.actor"))]
+
+
+async def _seen(
+    hub: Annotated[Hub, From(attrgetter("served.hub"))],
+    caller: Caller,
+    user: Annotated[str, Meta(max_length=200, description="See this user's things only, by the user's name.")]
+    | None = None,
+) -> UserId | None:
+    """Return the user whose objects are visible: the caller's, or *user* as requested; None: all users."""
+    if user is None:
+        return caller.user_id
+    user_id = await hub.user_named(user)
+    if caller.user_id not in (None, user_id):
+        raise CodedError(ErrorCode.UNKNOWN_USER, f"there is no user {user!r}")
+    return user_id
+
+
+Seen = Annotated[UserId | None, From(_seen)]
+
+
+def operator(caller: Caller, seen: Seen) -> authority.Caller:
+    """Return the caller of an operators' route as an ``authority.Caller``."""
+    return authority.Caller(caller.actor, seen)
+
+
+def agent(caller: Caller) -> authority.Caller:
+    """Return the agent that calls a route under /v1/agent."""
+    assert caller.agent_id is not None and caller.user_id is not None, "the table lets agents alone come here"
+    return authority.Caller(caller.actor, caller.user_id, caller.agent_id)
+
+
+class Matching:
+    """``If-Match`` of a request, and ``ETag`` of its response."""
+
+    def __init__(self, head: Head, if_match: str | None) -> None:
+        self._head = head
+        self._if_match = if_match
+
+    @property
+    def is_asked(self) -> bool:
+        """True if the request has ``If-Match``; only then the current object has to be read."""
+        return self._if_match is not None
+
+    @property
+    def given(self) -> str | None:
+        """Value of ``If-Match``, stripped; None if the request has none."""
+        return None if self._if_match is None else self._if_match.strip()
+
+    @property
+    def tags(self) -> tuple[str, ...] | None:
+        """Tags of ``If-Match``, or ``*``; None if the request has none."""
+        return None if self._if_match is None else tuple(tag.strip() for tag in self._if_match.split(","))
+
+    def check(self, tag: str) -> None:
+        """Raise CodedError if the request has an ``If-Match`` without *tag*."""
+        if self.tags is not None and not {tag, "*"} & {*self.tags}:
+            raise CodedError(ErrorCode.CHANGED_MEANWHILE, "it changed since it was read; nothing was done")
+
+    def set_tag(self, tag: str) -> None:
+        """Set the ``ETag`` of the response."""
+        self._head.headers["etag"] = tag
+
+
+def _matching(
+    call: Call,
+    if_match: Annotated[
+        Annotated[str, Meta(max_length=1_000, description="``ETag`` of what was read.")] | None,
+        Header("if-match"),
+    ] = None,
+) -> Matching:
+    return Matching(call.head, if_match)
+
+
+Match = Annotated[Matching, From(_matching)]
+
+
+# Stored with the written row, in addition to the response in ``api.door.idempotency``: a hub that is killed
+# between the two finds the row when the request is repeated.
+RetryKey = Annotated[Annotated[str, Meta(min_length=1, max_length=128)] | None, Header("idempotency-key")]

@@ -22,7 +22,7 @@ from starlette.types import Receive, Send
 from starlette.types import Scope as Connection
 
 from hub import tokens
-from hub.api.door.cookies import MARK, cookie_of, spelled_cookie
+from hub.api.door.access import MARK, cookie_of, spelled_cookie
 from hub.api.door.roles import Scope
 from hub.api.errors import Problem
 from hub.api.nouns.items import (
@@ -39,9 +39,9 @@ from hub.api.nouns.items import (
     VerdictError,
     VerdictResult,
     VerdictResults,
+    fields_of,
 )
 from hub.api.nouns.system import MeView
-from hub.api.nouns.tables import fields_of
 from hub.api.pages import Pages
 from hub.clock import Chance, Clock, epoch_ms, from_epoch_ms
 from hub.dates import dates_as_texts

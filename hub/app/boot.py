@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from hub.agents.writing import Moves, reconcile
-from hub.api.nouns.debug import Dumper
+from hub.api.nouns.logs import Dumper
 from hub.app.node import Node
 from hub.app.systemd import ServiceManager
 from hub.clock import Chance, Clock, IdFactory, from_epoch_ms, now_ms

@@ -9,11 +9,10 @@ from functools import partial
 from typing import Any, Final
 
 from hub.api.noun import Noun
-from hub.api.nouns.board_memory import BoardMemories
-from hub.api.nouns.boards import Boards
-from hub.api.nouns.broadcasts import Broadcasts as BroadcastNoun
+from hub.api.nouns.boards import BoardMemories, Boards
 from hub.api.nouns.gateways import Gateways
-from hub.api.nouns.leads import Leads as LeadNoun
+from hub.api.nouns.messages import Broadcasts as BroadcastNoun
+from hub.api.nouns.messages import Leads as LeadNoun
 from hub.api.nouns.messages import Messages as MessageNoun
 from hub.api.nouns.questions import Questions as QuestionNoun
 from hub.api.nouns.souls import Souls as SoulNoun

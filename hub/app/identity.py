@@ -4,18 +4,16 @@ from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from hub.api.noun import Noun
-from hub.api.nouns.devices import Devices
-from hub.api.nouns.pairings import Pairings
-from hub.api.nouns.sessions import Sessions
+from hub.api.nouns.devices import Devices, Pairings, Users
 from hub.api.nouns.tokens import (
     AgentTokens,
     IdentityLimits,
     Invitations,
     OperatorTokens,
     SecretsOfKind,
+    Sessions,
     Tokens,
 )
-from hub.api.nouns.users import Users
 from hub.app.boot import Boot, Context
 from hub.clock import Chance, Clock, IdFactory
 from hub.links.auth import Authenticator

@@ -19,13 +19,13 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from hub import open_files
-from hub.api.door.bearer import BearerTokens
+from hub.api.door.access import BearerTokens
 from hub.api.door.certificates import Certificates, CertificateUnusable, Pair, load_pair
 from hub.api.door.hooks import Hook, Hooks, HookServer, NewsDesk
 from hub.api.door.idempotency import Replays
 from hub.api.door.server import OperatorServer
 from hub.api.door.sockets import listen_on_tcp
-from hub.api.parameters import Hub
+from hub.api.noun import Hub
 from hub.app.boot import Context
 from hub.app.identity import Judges
 from hub.connectors.webhook import WebhookSettings, problem_of

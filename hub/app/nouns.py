@@ -9,43 +9,27 @@ from hub.agents.heartbeats import Heartbeats
 from hub.agents.measurements import Measurements as MeasurementStore
 from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import rules_of
-from hub.api.nouns.agent_configs import AgentConfigs
-from hub.api.nouns.agent_heartbeats import AgentHeartbeats
-from hub.api.nouns.agent_status import AgentDocuments, AgentStatuses
-from hub.api.nouns.agents import Agents
+from hub.api.noun import Hub
+from hub.api.nouns.agent_configs import AgentConfigs, Capabilities, Checkpoints
+from hub.api.nouns.agent_status import AgentDocuments, AgentHeartbeats, AgentStatuses
+from hub.api.nouns.agents import Agents, Templates
 from hub.api.nouns.audit import AuditLog
-from hub.api.nouns.capabilities import Capabilities
-from hub.api.nouns.changes import Changes
-from hub.api.nouns.checkpoints import Checkpoints
-from hub.api.nouns.config import Config
-from hub.api.nouns.connectors import Connectors
+from hub.api.nouns.config import Config, Revisions
+from hub.api.nouns.connectors import Connectors, Keys
 from hub.api.nouns.costs import Costs
-from hub.api.nouns.debug import Debug
 from hub.api.nouns.devices import Connections
-from hub.api.nouns.events import Events
-from hub.api.nouns.explanations import Why
-from hub.api.nouns.handbook import Handbook
+from hub.api.nouns.explanations import AgentPreviews, Why
 from hub.api.nouns.issues import Issues
-from hub.api.nouns.items import Items
-from hub.api.nouns.keys import Keys
+from hub.api.nouns.items import DeviceTables, Items
 from hub.api.nouns.locks import Locks
-from hub.api.nouns.logs import Logs
+from hub.api.nouns.logs import Debug, Events, Logs
 from hub.api.nouns.measurements import HubSeries, Measurements
-from hub.api.nouns.nodes import Nodes
-from hub.api.nouns.overviews import ActivityLog, Overviews
-from hub.api.nouns.previews import AgentPreviews
-from hub.api.nouns.revisions import Revisions
-from hub.api.nouns.runs import Runs
+from hub.api.nouns.overviews import ActivityLog, Changes, Overviews, Summaries
+from hub.api.nouns.runs import Runs, Traces
 from hub.api.nouns.schedules import Plans, Schedules, Slots
-from hub.api.nouns.sessions import PagesAt
-from hub.api.nouns.summaries import Summaries
-from hub.api.nouns.system import About, System, Where
-from hub.api.nouns.tables import DeviceTables
-from hub.api.nouns.templates import Templates
-from hub.api.nouns.traces import Traces
-from hub.api.nouns.upkeep import Upkeep
+from hub.api.nouns.system import About, Handbook, Nodes, System, Upkeep, Where
+from hub.api.nouns.tokens import PagesAt
 from hub.api.others import Ask, Others
-from hub.api.parameters import Hub
 from hub.api.waiting import Waiting
 from hub.app.boot import Boot, Context
 from hub.app.coordination import Coordination

@@ -15,14 +15,13 @@ from hub.agents.measurements import Measurements
 from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import Rules
 from hub.api.binding import Head
+from hub.api.noun import Hub, PageOf
 from hub.api.nouns.agents import Agents, Resumption, RunRequest
 from hub.api.nouns.gateways import Gateways
 from hub.api.nouns.issues import Issues
 from hub.api.nouns.runs import AskedRuns, Cancellation, Runs
 from hub.api.nouns.schedules import BackfillRequest, Schedules
 from hub.api.nouns.system import About, Readiness, System, Where
-from hub.api.paging import PageOf
-from hub.api.parameters import Hub
 from hub.api.waiting import Waiting
 from hub.clock import epoch_ms, from_epoch_ms
 from hub.coordination.gateway_watch import GatewayMonitor

@@ -17,8 +17,8 @@ from anyio.abc import TaskGroup, TaskStatus
 from hub.agents.heartbeats import Heartbeats
 from hub.agents.writing import reconcile
 from hub.api.door.requests import Requests
+from hub.api.noun import Hub
 from hub.api.nouns.items import Items
-from hub.api.parameters import Hub
 from hub.app.hub import Router, exchange_hints
 from hub.app.supervisor import Supervisor
 from hub.clock import IdFactory, epoch_ms

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import click
 
-from hub.api import view
+from hub.api import noun
 from hub.api.application import ANSWERED, DECLARED
 from hub.api.document import ALIAS, openapi_document
 from hub.api.noun import Command, Noun, Route
@@ -25,7 +25,7 @@ NAMED = {
     "user",
 }  # names that a shell completes
 METAVARS = {"duration": "TIME", "time": "TIME", "object": "JSON", "integer": "NUMBER", "number": "SECONDS"}
-NAME = get_args(view.Name)[1].pattern
+NAME = get_args(noun.Name)[1].pattern
 ANY_TEXT = "scope"  # of a checkpoint, which may have a slash
 LONG_S = 600  # a shorter time is typed in seconds
 OPTION = re.compile(r"(?=--|=|/--)(--[\w,-]+)?(?:=([^/:]+))?(?:/(--[\w-]+))?: ")

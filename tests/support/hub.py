@@ -15,12 +15,11 @@ import sqlalchemy as sa
 from anyio.abc import TaskGroup
 from starlette.types import Receive, Scope, Send
 
-from hub.api.door.access import PEER_UID, SOCKET_PATH, Access
-from hub.api.door.bearer import BearerTokens
+from hub.api.door.access import PEER_UID, SOCKET_PATH, Access, BearerTokens
 from hub.api.door.idempotency import Replays
 from hub.api.door.server import Listening, OperatorServer
-from hub.api.nouns.debug import Dumper
-from hub.api.parameters import AnyNoun
+from hub.api.noun import AnyNoun
+from hub.api.nouns.logs import Dumper
 from hub.app.boot import Context
 from hub.app.hub import Hub
 from hub.app.node import FILE, Node

@@ -1,6 +1,6 @@
 """Pages of lists, for tests that call nouns without a request."""
 
-from hub.api.paging import PageOf, cursor_of
+from hub.api.noun import PageOf, cursor_of
 from storage.kernel.columns import Key
 
 

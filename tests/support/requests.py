@@ -18,14 +18,11 @@ from hub.agents.writing import AgentConfigs as KeptConfigs
 from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import Rules
 from hub.api.door.requests import Requests
-from hub.api.noun import Noun
-from hub.api.nouns.agent_configs import AgentConfigs
+from hub.api.noun import Hub, Noun
+from hub.api.nouns.agent_configs import AgentConfigs, Capabilities, Checkpoints
 from hub.api.nouns.agent_status import AgentStatuses
 from hub.api.nouns.agents import Agents
-from hub.api.nouns.board_memory import BoardMemories
-from hub.api.nouns.boards import Boards
-from hub.api.nouns.capabilities import Capabilities
-from hub.api.nouns.checkpoints import Checkpoints
+from hub.api.nouns.boards import BoardMemories, Boards
 from hub.api.nouns.connectors import Connectors
 from hub.api.nouns.devices import Connections
 from hub.api.nouns.items import Items
@@ -35,9 +32,7 @@ from hub.api.nouns.messages import Messages
 from hub.api.nouns.questions import Questions
 from hub.api.nouns.runs import Runs
 from hub.api.nouns.schedules import Schedules
-from hub.api.nouns.sessions import Sessions
-from hub.api.nouns.tokens import IdentityLimits
-from hub.api.parameters import Hub
+from hub.api.nouns.tokens import IdentityLimits, Sessions
 from hub.api.waiting import Waiting
 from hub.coordination.courier import Courier
 from hub.coordination.memory import BoardMemory

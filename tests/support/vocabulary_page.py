@@ -5,12 +5,10 @@ from enum import StrEnum
 from typing import Final
 
 from hub.agents.vocabularies import CONFIG, HUB, METRIC, RUN_MOVES, TABLES, Column, Rows, set_by
-from hub.api.nouns.broadcasts import BroadcastBody
-from hub.api.nouns.leads import LeadMessageBody
-from hub.api.nouns.messages import NudgeBody
+from hub.api.noun import View
+from hub.api.nouns.messages import BroadcastBody, LeadMessageBody, NudgeBody
 from hub.api.nouns.questions import AskBody
 from hub.api.nouns.souls import NewSoul
-from hub.api.view import View
 from protocol.agent_status import (
     EVENT_ALIASES,
     PAIRS,

@@ -18,7 +18,7 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from hub.api.device import Later, requests_of
-from hub.api.parameters import Hub
+from hub.api.noun import Hub
 from hub.clock import Clock
 from hub.links.gate import Buckets
 from hub.links.roster import DeviceLink, RequestReceived

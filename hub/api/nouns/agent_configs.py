@@ -1,29 +1,56 @@
-"""Configs of agents: typed values by key, on top of the defaults of a template."""
+"""Configs of agents: typed values by key, on top of the defaults of a template.
+
+Capabilities of agents: named abilities in semantic versions.
+
+Checkpoints: state that agents keep between their runs.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
+from hub.agents.capabilities import Capabilities as CapabilityService
+from hub.agents.checkpoints import Checkpoints as CheckpointService
 from hub.agents.writing import AgentConfigs as ConfigService
 from hub.agents.writing import config_values
-from hub.api.binding import BadRequest
+from hub.api.binding import BadRequest, From
 from hub.api.device import OwnAgent, object_of
 from hub.api.door.roles import Scope
-from hub.api.noun import Noun, audited, command, device, route
-from hub.api.paging import Paging
-from hub.api.parameters import Actor, Match, Matching
-from hub.api.view import Instant, View
+from hub.api.noun import (
+    ALL,
+    Actor,
+    Instant,
+    Match,
+    Matching,
+    Noun,
+    Paging,
+    Part,
+    View,
+    audited,
+    command,
+    device,
+    listed,
+    route,
+    tag_of,
+)
+from hub.settings.reading import FileLines
 from protocol.configs import ConfigType, value_in
 from protocol.coordination import Method
 from protocol.errors import CodedError, ErrorCode
-from protocol.ids import AgentId
-from storage.agents import agent_snapshot, agents, configs
+from protocol.frame import Fence, Id, Text
+from protocol.ids import AgentId, RunId
+from protocol.lifecycles import RunState
+from storage.agents import agent_snapshot, agents, capabilities, checkpoints, configs
 from storage.agents.agent_snapshot import EffectiveConfig
 from storage.agents.agents import AgentRow
+from storage.agents.capabilities import CapabilityRow, DeclaredCapability
+from storage.agents.checkpoints import AGENT_SCOPE
 from storage.agents.config_changes import ConfigsChanged, NewConfig
 from storage.agents.configs import ConfigMove, ConfigRow
 from storage.devices.devices import Grant
+from storage.runs import runs
+from storage.runs.runs import HeldRun
 from storage.store import Connection, Store
 
 MOST_KEYS: Final = 1_000  # of configs in one request of a device
@@ -343,3 +370,440 @@ def _value(type: ConfigType | None, text: str | None) -> Any:
 
 def _tag(rev: int) -> str:
     return f'"{rev}"'
+
+
+Description = Annotated[str, Meta(max_length=4_096, pattern=r"^[^\x00]*$")]
+
+FIRST_VERSION: Final = "1.0.0"  # of a capability that names none
+
+_CAPABILITY_REFUSED = (
+    ErrorCode.UNKNOWN_CAPABILITY,
+    ErrorCode.MANAGED_BY_FILE,
+    ErrorCode.LIMIT_REACHED,
+    ErrorCode.TOO_LARGE,
+)
+
+
+class CapabilityView(View, kw_only=True):
+    """Version of a capability. At most one version of each name is enabled.
+
+    *source*: who registered it: hub.toml, an operator, the agent's device.
+    """
+
+    name: str
+    version: str
+    enabled: bool
+    source: Literal["file", "api", "device"]
+    config: dict[str, Any] = {}
+    description: str | None = None
+    created_at: Instant
+    updated_at: Instant
+
+
+_CAPABILITY_RECORD = object_of("name", "version", "enabled", "source", "config", "description")
+
+
+class CapabilitiesView(View):
+    """The capabilities of an agent."""
+
+    capabilities: tuple[CapabilityView, ...]
+
+
+class CapabilityRequest(View):
+    """Properties of a capability to register.
+
+    *enabled* by default: unchanged; a new one is enabled unless it is a pre-release or a newer version of its
+    name is enabled.
+    """
+
+    enabled: bool | None = None
+    config: dict[str, Any] = {}
+    description: Description | None = None
+
+
+class RegisteredView(View):
+    """A registered capability. *disabled*: the version that it replaced."""
+
+    capability: CapabilityView
+    is_new: bool
+    disabled: str | None = None
+
+
+class RemovedCapabilities(View):
+    """Capabilities that were removed from an agent."""
+
+    removed: tuple[CapabilityView, ...]
+
+
+class Capabilities(Noun):
+    """Capabilities of agents. Changes are written to the audit log in the same transaction."""
+
+    name, path = "capabilities", "/v1/agents/{name}/capabilities"
+    commands_help = "List, register and remove the capabilities of an agent."
+    errors = (ErrorCode.UNKNOWN_AGENT,)
+
+    def __init__(self, store: Store, capabilities: CapabilityService, lines: FileLines) -> None:
+        """Create the noun. *lines*: places in hub.toml, for refusals of what is declared there."""
+        self._store = store
+        self._capabilities = capabilities
+        self._lines = lines
+
+    @command(
+        "agents capabilities NAME ls",
+        example="hub agents capabilities notes ls",
+        json="capabilities",
+        rows="capabilities",
+        table=("name as capability", "version", "enabled", "source|origin", "description"),
+        empty="no capabilities except its device's; register one: hub agents capabilities {name} put --help",
+    )
+    @route("GET", "", Scope.READ)
+    @device(
+        Method.CAPABILITIES_LIST,
+        "its own agents",
+        answer=lambda found: {"capabilities": list(map(_CAPABILITY_RECORD, found.capabilities))},
+    )
+    async def all(self, name: str, match: Match) -> CapabilitiesView:
+        """List the capabilities of an agent by name, of each the newest version first."""
+        found = await self.of_agent(name)
+        match.set_tag(_capabilities_tag(found))
+        return CapabilitiesView(capabilities=tuple(found))
+
+    async def of_agent(self, name: str) -> list[CapabilityView]:
+        """Return the capabilities of an agent by name, of each the newest version first."""
+        _, rows = await self._store.read(
+            agents.with_agent, name, self.user_id, capabilities.list_capabilities
+        )
+        return [_view(row) for row in rows]
+
+    @command(
+        "agents capabilities NAME put CAPABILITY [VERSION]",
+        example="hub agents capabilities notes put file.read 1.2.0 --enable",
+        json="capability",
+        options={
+            "enabled": "--enable/--disable: Enable this version, or not [default: if it is the newest].",
+            "config": "Configuration of the capability, as JSON.",
+            "description": "Description of the capability.",
+        },
+        message="{capability.name} {capability.version} is {*|registered}",
+    )
+    @route("PUT", "/{capability}/{version}", Scope.RUN, errors=_CAPABILITY_REFUSED)
+    @audited("capability.registered")
+    async def register_version(
+        self,
+        name: str,
+        capability: str,
+        version: str,
+        match: Match,
+        requested: CapabilityRequest,
+        actor: Actor,
+    ) -> RegisteredView:
+        """Register a capability in a semantic version, or change it. Enabling it disables other versions."""
+        return await self.register_any(name, capability, match, requested, actor, version)
+
+    @route("PUT", "/{capability}", Scope.RUN, errors=_CAPABILITY_REFUSED)
+    @audited("capability.registered")
+    async def register(
+        self, name: str, capability: str, match: Match, requested: CapabilityRequest, actor: Actor
+    ) -> RegisteredView:
+        """Register a capability in version 1.0.0, or change that version."""
+        return await self.register_any(name, capability, match, requested, actor)
+
+    @device(
+        Method.CAPABILITIES_PUT,
+        "its own agents",
+        Grant.AGENTS,
+        answer=lambda done: {"capability": _CAPABILITY_RECORD(done.capability), "disabled": done.disabled},
+        names={"capability": "name"},
+    )
+    @audited("capability.registered")
+    async def register_any(
+        self,
+        name: str,
+        capability: str,
+        match: Match,
+        requested: CapabilityRequest,
+        actor: Actor,
+        version: str = FIRST_VERSION,
+    ) -> RegisteredView:
+        """Register a capability in a version, or change it. Enabling it disables other versions."""
+        await self._check(name, match)
+        agent = await self._agent(name)
+        try:
+            done = await self._capabilities.register(
+                agent.id,
+                name=capability,
+                version=version,
+                enabled=requested.enabled,
+                config=requested.config,
+                description=requested.description,
+                actor=actor,
+            )
+        except DeclaredCapability as error:
+            raise self._managed(agent, error) from error
+        disabled = None if done.disabled is None else str(done.disabled)
+        return RegisteredView(capability=_view(done.row), is_new=done.is_new, disabled=disabled)
+
+    @route("DELETE", "/{capability}", Scope.RUN, errors=_CAPABILITY_REFUSED)
+    @audited("capability.removed")
+    async def remove(self, name: str, capability: str, match: Match, actor: Actor) -> RemovedCapabilities:
+        """Remove a capability of an agent in all its versions."""
+        return await self.remove_any(name, capability, match, actor)
+
+    @command(
+        "agents capabilities NAME rm CAPABILITY [VERSION]",
+        example="hub agents capabilities notes rm file.read 1.2.0",
+        json="capabilities_removed",
+        message="removed: {removed|versions}",
+    )
+    @route("DELETE", "/{capability}/{version}", Scope.RUN, errors=_CAPABILITY_REFUSED)
+    @audited("capability.removed")
+    async def remove_version(
+        self, name: str, capability: str, version: str, match: Match, actor: Actor
+    ) -> RemovedCapabilities:
+        """Remove one version of a capability of an agent."""
+        return await self.remove_any(name, capability, match, actor, version)
+
+    @device(
+        Method.CAPABILITIES_REMOVE,
+        "its own agents",
+        Grant.AGENTS,
+        answer=lambda done: {"removed": [one.version for one in done.removed]},
+        names={"capability": "name"},
+    )
+    @audited("capability.removed")
+    async def remove_any(
+        self, name: str, capability: str, match: Match, actor: Actor, version: str | None = None
+    ) -> RemovedCapabilities:
+        """Remove one version of a capability of an agent, or all."""
+        await self._check(name, match)
+        agent = await self._agent(name)
+        try:
+            removed = await self._capabilities.remove(agent.id, name=capability, version=version, actor=actor)
+        except DeclaredCapability as error:
+            raise self._managed(agent, error) from error
+        return RemovedCapabilities(removed=tuple(map(_view, removed)))
+
+    async def _check(self, name: str, match: Matching) -> None:
+        if match.is_asked:
+            match.check(_capabilities_tag(await self.of_agent(name)))
+
+    def _managed(self, agent: AgentRow, error: DeclaredCapability) -> DeclaredCapability:
+        """Return the same refusal with the line of hub.toml."""
+        where = self._lines.of_agent(agent.name, agent.user_name, "capabilities")
+        return DeclaredCapability(f"{error}: {where}")
+
+    async def _agent(self, name: str) -> AgentRow:
+        return await self._store.read(agents.agent_called, name, self.user_id)
+
+
+def _view(row: CapabilityRow) -> CapabilityView:
+    return CapabilityView.from_row(row, version=str(row.version))
+
+
+def _capabilities_tag(found: Sequence[CapabilityView]) -> str:
+    return tag_of(found)
+
+
+SequenceNumber = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+
+
+class CheckpointView(View, kw_only=True):
+    """State of a scope that an agent keeps between its runs.
+
+    *run* is the one that wrote it, under *fence*; null and 0 if an operator or device wrote it between runs.
+    """
+
+    scope: str
+    sequence: int
+    is_recoverable: bool
+    state: dict[str, Any]
+    run: str | None = None
+    fence: int = 0
+    actor: str
+    created_at: Instant
+    updated_at: Instant
+
+
+class CheckpointRequest(View):
+    """A checkpoint to write. *sequence* is greater than the present one.
+
+    *is_recoverable*: the next run of the agent receives it, if its scope is ``agent``.
+    """
+
+    sequence: SequenceNumber
+    state: dict[str, Any]
+    is_recoverable: bool = True
+
+
+class Under(Struct, frozen=True):
+    """Run and lock that a device has to hold while it writes a checkpoint, with their fences."""
+
+    run_id: Id | None = None
+    fence: Fence | None = None
+    lock: Text | None = None
+    lock_fence: Fence | None = None
+
+
+def _under(under: Under) -> Under:
+    return under
+
+
+def _under_nothing() -> Under:
+    return Under()
+
+
+def _answer(checkpoint: CheckpointView) -> dict[str, Any]:
+    return {"checkpoint": _CHECKPOINT_RECORD(checkpoint)}
+
+
+_CHECKPOINT_RECORD = object_of(
+    *("scope", "sequence", "state", "is_recoverable", "run as run_id", "fence", "updated_at as updated_at_ms")
+)
+
+
+class Checkpoints(Noun):
+    """Checkpoints of agents. Changes are written to the audit log in the same transaction."""
+
+    name, path = "checkpoints", "/v1/agents/{name}/checkpoints"
+    tagged = ("scope", "sequence", "updated_at")
+    commands_help = "List, show, write and clear the checkpoints of an agent."
+    errors = (ErrorCode.UNKNOWN_AGENT,)
+
+    def __init__(self, store: Store, checkpoints: CheckpointService) -> None:
+        self._store = store
+        self._checkpoints = checkpoints
+
+    @command(
+        "agents checkpoints NAME ls",
+        example="hub agents checkpoints notes ls",
+        json="checkpoints",
+        rows="checkpoints",
+        table=(
+            "scope",
+            "sequence",
+            "is_recoverable as recoverable",
+            "run|id",
+            "updated_at|at as written",
+            "actor as by",
+        ),
+        empty="agent {name} has no checkpoints",
+    )
+    @listed("", Scope.READ, key=lambda checkpoint: (checkpoint.scope,))
+    async def all(self, name: str, part: Part = ALL) -> list[CheckpointView]:
+        """List the checkpoints of an agent, by scope."""
+        _, rows = await self._store.read(
+            agents.with_agent,
+            name,
+            self.user_id,
+            checkpoints.list_checkpoints,
+            limit=part.limit,
+            after=part.after,
+        )
+        return list(map(CheckpointView.from_row, rows))
+
+    @command(
+        "agents checkpoints NAME show [SCOPE=agent]",
+        example="hub agents checkpoints notes show",
+        json="checkpoint",
+        prints="state|pretty",
+    )
+    @route("GET", "/{scope}", Scope.READ, errors=[ErrorCode.UNKNOWN_CHECKPOINT], is_tagged=True)
+    @device(Method.CHECKPOINTS_GET, "its own agents", answer=_answer)
+    async def get(self, name: str, scope: str = AGENT_SCOPE) -> CheckpointView:
+        """Return a checkpoint of an agent; its runs continue from that of the scope ``agent``."""
+        _, row = await self._store.read(
+            agents.with_agent, name, self.user_id, checkpoints.get_checkpoint, scope
+        )
+        return CheckpointView.from_row(row)
+
+    @command(
+        "agents checkpoints NAME put [SCOPE=agent]",
+        example="hub agents checkpoints notes put --sequence 4 --json-state '{}'",
+        json="checkpoint",
+        options={
+            "sequence": "Greater than that of the last checkpoint.",
+            "state": "--json-state: State to write, as JSON.",
+            "is_recoverable": "--recover/--no-recover: Whether runs resume from it.",
+        },
+        message="written: {scope} at sequence {sequence}",
+    )
+    @route(
+        "PUT",
+        "/{scope}",
+        Scope.RUN,
+        errors=[ErrorCode.STALE_CHECKPOINT, ErrorCode.LIMIT_REACHED, ErrorCode.TOO_LARGE],
+        is_tagged=True,
+    )
+    @device(
+        Method.CHECKPOINTS_PUT, "its own agents", Grant.AGENTS, answer=_answer, arguments={"under": _under}
+    )
+    @audited("checkpoint.kept")
+    async def put(
+        self,
+        name: str,
+        requested: CheckpointRequest,
+        actor: Actor,
+        under: Annotated[Under, From(_under_nothing)],
+        scope: str = AGENT_SCOPE,
+    ) -> CheckpointView:
+        """Replace a checkpoint by one with a greater sequence number, or create it."""
+        agent = await self._agent(name)
+        row = await self._checkpoints.put(
+            agent.id,
+            scope=scope,
+            sequence=requested.sequence,
+            state=requested.state,
+            is_recoverable=requested.is_recoverable,
+            held=await self._held(agent, under),
+            lock=_lock(under),
+            actor=actor,
+        )
+        return CheckpointView.from_row(row)
+
+    @command(
+        "agents checkpoints NAME clear [SCOPE=agent]",
+        help="Delete a checkpoint; the next run begins without it.",
+        example="hub agents checkpoints notes clear",
+        json="checkpoint",
+        message="cleared: {scope}, which was at sequence {sequence}",
+    )
+    @route("DELETE", "/{scope}", Scope.RUN, errors=[ErrorCode.UNKNOWN_CHECKPOINT], is_tagged=True)
+    @device(
+        Method.CHECKPOINTS_CLEAR,
+        "its own agents",
+        Grant.AGENTS,
+        answer=lambda was: {"cleared": _CHECKPOINT_RECORD(was)},
+    )
+    @audited("checkpoint.cleared")
+    async def clear(self, name: str, actor: Actor, scope: str = AGENT_SCOPE) -> CheckpointView:
+        """Delete a checkpoint and return it; the next run begins without it."""
+        agent = await self._agent(name)
+        return CheckpointView.from_row(await self._checkpoints.clear(agent.id, scope, actor=actor))
+
+    async def _agent(self, name: str) -> AgentRow:
+        return await self._store.read(agents.agent_called, name, self.user_id)
+
+    async def _held(self, agent: AgentRow, under: Under) -> HeldRun | None:
+        """Return the run that the agent's device works on, with its fence.
+
+        Raises:
+            BadRequest: only one of run and fence is given.
+            CodedError (UNKNOWN_RUN): the agent has no such run at its device.
+        """
+        if under.run_id is None and under.fence is None:
+            return None
+        if under.run_id is None or under.fence is None:
+            raise BadRequest(["run_id, fence: give both, as agent_run had them, or neither"])
+        run = await self._store.read(runs.find_run, RunId(under.run_id))
+        if run is None or run.device_id != agent.device_id or run.agent_id != agent.id:
+            raise CodedError(ErrorCode.UNKNOWN_RUN, f"the agent has no run {under.run_id!r} at this device")
+        return HeldRun(run.id, RunState.RUNNING, under.fence)
+
+
+def _lock(under: Under) -> tuple[str, int] | None:
+    """Return the name and the fence of the lock. Raises BadRequest if only one of them is given."""
+    if under.lock is None and under.lock_fence is None:
+        return None
+    if under.lock is None or under.lock_fence is None:
+        raise BadRequest(["lock, lock_fence: give both, as locks.acquire answered them, or neither"])
+    return under.lock, under.lock_fence

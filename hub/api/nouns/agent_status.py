@@ -1,4 +1,7 @@
-"""Status of agents on each axis: read, written and recorded, also in the terms of other vocabularies."""
+"""Status of agents on each axis: read, written and recorded, also in the terms of other vocabularies.
+
+Heartbeats of agents without a device, which send them over HTTP.
+"""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -7,6 +10,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 from msgspec import UNSET, Meta, UnsetType, field
 
+from hub.agents.heartbeats import SILENT_S, Heartbeats
+from hub.agents.schemas import document
 from hub.agents.vocabularies import (
     TABLES,
     Change,
@@ -19,14 +24,24 @@ from hub.agents.vocabularies import (
 from hub.api.agent_filters import AgentFilters
 from hub.api.binding import OPTIONAL, BadRequest, From
 from hub.api.device import OwnAgent, converted
-from hub.api.door.roles import Scope, creation_of
-from hub.api.noun import Noun, audited, command, device, route
+from hub.api.door.roles import AGENT, Scope, creation_of
+from hub.api.noun import (
+    MOST_LONG,
+    Actor,
+    Caller,
+    Instant,
+    Match,
+    Noun,
+    Paging,
+    View,
+    audited,
+    command,
+    device,
+    route,
+)
 from hub.api.nouns.agents import Agents, VocabularyQuery, faults_of, managed
 from hub.api.nouns.audit import EventWord
-from hub.api.paging import MOST_LONG, Paging
-from hub.api.parameters import Actor, Caller, Match
-from hub.api.view import Instant, View
-from hub.clock import epoch_ms
+from hub.clock import Clock, epoch_ms, now_ms
 from hub.health.issues import Finding
 from hub.runs.control import RunControl
 from hub.settings.reading import FileLines
@@ -40,11 +55,12 @@ from protocol.agent_status import (
     legal_moves,
     words_of,
 )
-from protocol.coordination import Method
+from protocol.coordination import AgentBeat, Method
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
 from storage import audit
 from storage.agents import agent_snapshot, agent_states, agents
+from storage.agents.agent_moves import AgentTerminated
 from storage.agents.agent_snapshot import AgentFacts, conditions_of
 from storage.agents.agent_states import AgentMove
 from storage.agents.agents import AgentRow
@@ -505,3 +521,123 @@ class AgentDocuments(Noun):
             _with_heartbeat(facts[row.id], self._last_heartbeat) for row in page.items if row.id in facts
         ]
         return {"agents": [document_of(words, one) for one in found], "next_cursor": page.next_cursor}
+
+
+_HEARTBEAT_REFUSED = (
+    ErrorCode.UNKNOWN_AGENT,
+    ErrorCode.BAD_PARAMS,
+    ErrorCode.BAD_STATUS,
+    ErrorCode.TOO_LARGE,
+    ErrorCode.RATE_LIMITED,
+)
+Detail = Annotated[str, Meta(max_length=500, pattern=r"^[^\x00]*$")]
+
+
+class HasOtherHeartbeats(HubError):
+    """The device or the gateway of the agent reports on it; two reports would contradict each other."""
+
+    code = ErrorCode.BAD_PARAMS
+
+    def __init__(self, agent: AgentRow) -> None:
+        where = f"device {agent.device_name!r}" if agent.device_name else f"gateway {agent.gateway!r}"
+        super().__init__(f"agent {agent.name!r} works at {where}, which reports on it")
+        self.hint = "only an agent without a device sends heartbeats of its own"
+
+
+class HeartbeatBody(View):
+    """A sign of life of an agent, with its state. What people have set stays.
+
+    *status*: words of a calendar and of the foundation; ``busy`` and ``processing``: it works on something.
+    *state_detail*: ``ERROR`` or ``ERROR: why``. *resource_usage*: the newest is kept. *recovery_at*: end of
+    an exhaustion, if it is known.
+    """
+
+    status: Literal["idle", "on_call", "busy", "waiting", "processing", "exhausted", "offline", "error"] = (
+        "idle"
+    )
+    state_detail: Detail | None = None
+    resource_usage: dict[str, Any] = {}
+    exhaust_reason: Literal["rate_limit", "billing"] | None = None
+    recovery_at: Instant | None = None
+
+
+class HeartbeatView(View, kw_only=True):
+    """Status of an agent after its heartbeat.
+
+    *offline_after_s*: without another heartbeat the agent is offline after so many seconds.
+    """
+
+    agent: str
+    lifecycle: str
+    availability: str
+    connectivity: str
+    health: str
+    activity: str
+    recovery_at: Instant | None = None
+    last_heartbeat_at: Instant
+    offline_after_s: float = SILENT_S
+
+
+class AgentHeartbeats(Noun):
+    """Heartbeats of agents without a device."""
+
+    name, path = "agent_heartbeats", ""
+
+    def __init__(self, store: Store, heartbeats: Heartbeats, clock: Clock) -> None:
+        self._store = store
+        self._heartbeats = heartbeats
+        self._clock = clock
+
+    @command(
+        "agents heartbeat NAME",
+        example="hub agents heartbeat planner --status busy",
+        json="agent_heartbeat",
+        help="Send a heartbeat of an agent without a device, which is online for 45 seconds then.",
+        options={
+            "status": "State of the agent, as in on_call.",
+            "state_detail": "ERROR, or ERROR: and the reason.",
+            "exhaust_reason": "With exhausted: rate_limit or billing.",
+            "recovery_at": "With exhausted: end of the exhaustion, with its zone.",
+        },
+        message="agent {agent} is {connectivity}, {availability} and {activity}",
+    )
+    @route("POST", "/v1/agents/{name}/heartbeat", Scope.RUN, errors=_HEARTBEAT_REFUSED)
+    @audited("agent.heartbeat", is_act=True, is_often=True)
+    async def accept(self, name: str, body: Annotated[HeartbeatBody, OPTIONAL]) -> HeartbeatView:
+        """Take a heartbeat of an agent without a device; it is offline 45 seconds after its last one.
+
+        After 30 at once, more than one a second is refused, and counts as a sign of life only.
+        """
+        return await self._accept(await self._store.read(agents.agent_called, name, self.user_id), body)
+
+    @route("POST", "/v1/agent/heartbeat", AGENT, errors=_HEARTBEAT_REFUSED)
+    @audited("agent.heartbeat", is_act=True, is_often=True)
+    async def accept_own(self, caller: Caller, body: Annotated[HeartbeatBody, OPTIONAL]) -> HeartbeatView:
+        """Take a heartbeat of the agent that calls with its own token."""
+        assert caller.agent_id is not None
+        return await self._accept(await self._store.read(agents.get_agent, caller.agent_id), body)
+
+    async def _accept(self, agent: AgentRow, body: HeartbeatBody) -> HeartbeatView:
+        if agent.archived_at is not None:
+            raise agents.UnknownAgent(f"the agent {agent.name!r} was removed")
+        if agent.device_id is not None or agent.executor == "gateway":
+            raise HasOtherHeartbeats(agent)
+        if agent.lifecycle == Lifecycle.TERMINATED:
+            raise AgentTerminated(f"the agent {agent.name!r} is terminated, for good")
+        await self._heartbeats.accept(agent.id, self._beat(agent, body))
+        state = await self._store.read(agent_states.find_state, agent.id)
+        last_at = self._heartbeats.last(agent.id)
+        return HeartbeatView.from_row(state, agent=agent.name, last_heartbeat_at=last_at)
+
+    def _beat(self, agent: AgentRow, body: HeartbeatBody) -> AgentBeat:
+        """Return it as a device would send it. Raises BadRequest, CodedError, DocumentTooLarge."""
+        recovery_at = None if body.recovery_at is None else epoch_ms(body.recovery_at)
+        if body.status != "exhausted" and (body.exhaust_reason or recovery_at):
+            raise BadRequest(["exhaust_reason, recovery_at: they belong to the status exhausted"])
+        if recovery_at is not None and recovery_at <= now_ms(self._clock):
+            raise BadRequest(["recovery_at: it lies in the past"])
+        most = self._heartbeats.usage_bytes
+        usage = document("resource_usage", body.resource_usage, most=most, limit="resource_usage_bytes")
+        values = msgspec.structs.asdict(body) | {"resource_usage": usage, "recovery_at_ms": recovery_at}
+        del values["recovery_at"]
+        return AgentBeat(agent_id=agent.id, **values)

@@ -8,9 +8,8 @@ import msgspec
 from msgspec import Meta
 
 from hub.api.door.roles import Scope
-from hub.api.noun import ALL, Noun, Part, command, listed, route
+from hub.api.noun import ALL, Instant, Noun, Part, View, command, listed, route
 from hub.api.nouns.config import KeyChangeView
-from hub.api.view import Instant, View
 from hub.clock import Clock, epoch_ms
 from hub.log import Channel
 from hub.settings.history import CHANGED

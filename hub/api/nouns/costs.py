@@ -6,8 +6,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta
 
 from hub.api.door.roles import Scope
-from hub.api.noun import Noun, command, route
-from hub.api.view import Instant, View
+from hub.api.noun import Instant, Noun, View, command, route
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.runs.budget import NANOS
 from hub.runs.estimating import Estimate

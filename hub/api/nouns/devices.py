@@ -1,32 +1,43 @@
-"""Devices: renaming and revoking them, their grants, and closing their connections."""
+"""Devices: renaming and revoking them, their grants, and closing their connections.
 
+Pairings: unknown devices that wait for an operator's approval, by the code that they show.
+
+Users: the people who own devices and agents.
+"""
+
+import math
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 
+import anyio
 from msgspec import Meta
 
 from hub.api.device import Link
 from hub.api.door.roles import Scope
-from hub.api.noun import ALL, Noun, Part, audited, command, device, listed, route
-from hub.api.nouns.tokens import TokenView
+from hub.api.noun import ALL, Actor, Instant, Name, Noun, Part, View, audited, command, device, listed, route
+from hub.api.nouns.tokens import IdentityLimits, TokenView
 from hub.api.others import link_of
-from hub.api.parameters import Actor
-from hub.api.view import Instant, Name, View
-from hub.clock import Clock, epoch_ms, from_epoch_ms
+from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
+from hub.links import auth
 from hub.links.auth import KeyRotation
 from hub.links.device_events import DeviceEvents
+from hub.links.gate import FailedAttempts
 from hub.links.roster import DeviceLink, Roster
 from hub.log import Channel
+from hub.metrics import Metrics
 from protocol import keys
 from protocol.agent_status import Axis
 from protocol.coordination import EventName, Method
-from protocol.errors import CloseCode, CodedError, ErrorCode
+from protocol.errors import CloseCode, CodedError, ErrorCode, HubError
 from protocol.handshake import Goodbye
+from protocol.ids import DeviceId, PairingId, UserId
 from storage import audit
 from storage.agents import agent_states, agents
 from storage.agents.agent_states import AgentMove
 from storage.devices import copies, device_keys, devices, pairings
+from storage.devices.attempts import AttemptLimits
 from storage.devices.devices import DeviceRow, Grant
+from storage.devices.pairings import PairingRow, UnknownPairing
 from storage.devices.tokens import DEVICE_TOKENS
 from storage.runs import agreement, item_verdicts, items
 from storage.store import Connection, Store
@@ -474,3 +485,298 @@ class Connections(Noun):
         """Replace the key of a device."""
         key_id = await self._rotation.rotate(link, public_key=public_key, signature=signature, proof=proof)
         return {"key_id": key_id}
+
+
+class TooManyCodes(HubError):
+    """The operator entered too many wrong codes and has to wait for *retry_after_s*."""
+
+    code = ErrorCode.RATE_LIMITED
+
+    def __init__(self, retry_after_s: float) -> None:
+        wait_s = math.ceil(retry_after_s)
+        super().__init__(f"too many codes were wrong (wrong_codes); try again in {wait_s} s")
+        self.retry_after_s = retry_after_s
+
+
+class PairingView(View, kw_only=True):
+    """A device that asked to be paired. *label* and *platform* are what it reports of itself.
+
+    *fingerprint* is of its key, and the device shows the same one. The code that it shows is not part
+    of this view: an operator has to read it from the device. *revoked_at*: when the device of this name was
+    revoked, which an approval lets in again.
+    """
+
+    id: str
+    fingerprint: str
+    label: str = ""
+    platform: str = ""
+    network: str
+    created_at: Instant
+    expires_at: Instant
+    decision: Literal["approved", "denied"] | None = None
+    decided_at: Instant | None = None
+    decided_by: str | None = None
+    revoked_at: Instant | None = None
+
+
+class PairedView(View):
+    """The result of an approval, or of a dry run of it: *device* of *user*."""
+
+    pairing: PairingView
+    device: str
+    user: str
+    dry_run: bool = False
+
+
+class Approval(View):
+    """The code that the device shows. *dry_run*: only return which device it is.
+
+    *pairing_id*: the id that a dry run returned; another pairing is not approved.
+    """
+
+    code: Annotated[str, Meta(min_length=1, max_length=32, examples=["K7QF-2M9X"])]
+    pairing_id: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+    name: Name | None = None  # by default the label of the device
+    dry_run: bool = False
+
+
+class Pairings(Noun):
+    """Pairings. A pending one belongs to no user yet, so only an unscoped caller sees or denies it.
+
+    Wrong codes count against the operator who enters them; text that cannot be a code does not. Codes
+    are looked up one at a time, so that simultaneous requests do not get more tries than consecutive ones.
+    """
+
+    name, path = "pairings", "/v1/pairings"
+    errors = (ErrorCode.UNKNOWN_PAIRING, ErrorCode.NAME_TAKEN, ErrorCode.CHANGED_MEANWHILE)
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        ids: IdFactory,
+        metrics: Metrics,
+        owner_id: UserId,
+        limits: IdentityLimits,
+    ) -> None:
+        """Create the noun. *owner_id*: owner of a device that an unscoped operator approves."""
+        self._store = store
+        self._clock = clock
+        self._ids = ids
+        self._metrics = metrics
+        self._owner_id = owner_id
+        self._one_at_a_time = anyio.Lock()
+        self._wrong_codes = FailedAttempts(
+            store,
+            clock,
+            kind="code",
+            limits=AttemptLimits(
+                failures=limits.wrong_codes,
+                window_s=limits.wrong_code_window_s,
+                wait_s=limits.wrong_code_wait_s,
+                wait_most_s=limits.wrong_code_wait_s,
+            ),
+        )
+
+    @command(
+        "pair ls",
+        example="hub pair ls",
+        json="pairings",
+        help="List the devices that wait for approval.",
+        table=(
+            "label as proposed name",
+            "platform",
+            "network",
+            "created_at|at as asked",
+            "expires_at|at as expires",
+            "id",
+        ),
+        empty="no devices wait for approval; start one: hub connect URL --root DIR",
+        message="admit one by its code: hub pair approve CODE; or refuse it: hub pair deny ID",
+    )
+    @listed("", Scope.DEVICES, key=lambda pairing: (epoch_ms(pairing.created_at), pairing.id))
+    async def all(self, part: Part = ALL) -> list[PairingView]:
+        """List the pending pairings without their codes, the oldest first."""
+        if self.user_id is not None:
+            return []
+        at, limit, after = self._now_ms(), part.limit, part.after
+        return await self._store.read(
+            lambda c: [
+                _view(row, devices.find_device(c, row.label, user_id=self._owner_id))
+                for row in pairings.list_pairings(c, at=at, limit=limit, after=after)
+            ]
+        )
+
+    @route("POST", "/approve", Scope.DEVICES)
+    @audited("pairing.approved")
+    async def approve(self, approval: Approval, actor: Actor) -> PairedView:
+        """Approve the device that shows this code; with ``user``, as that user's device.
+
+        With the name of a known device of the user, the key becomes one of that device. A revoked device of
+        that name, or of the label, is let in again with its items. After too many wrong codes, in dry runs
+        too, the caller has to wait.
+        """
+        code_hash, waiting = await self._pairing_of(approval.code, actor)
+        shown = None if approval.pairing_id is None else PairingId(approval.pairing_id)
+        if shown not in (None, waiting.id):
+            raise CodedError(
+                ErrorCode.CHANGED_MEANWHILE, "another device shows this code than the one that you were shown"
+            )
+        user_id = self.user_id or self._owner_id
+        device = approval.name or waiting.label
+        known = await self._store.read(devices.find_device, device, user_id=user_id)
+        if approval.dry_run:
+            if approval.name is None and known is not None and known.revoked_at is None:
+                await self._store.read(device_keys.check_free, known)
+        else:
+            approved = await self._store.write(
+                pairings.approve,
+                code_hash,
+                pairing_id=shown,
+                fresh_id=DeviceId(self._ids.fresh()),
+                user_id=user_id,
+                name=approval.name,
+                actor=actor,
+                at=self._now_ms(),
+            )
+            log.info("pairing.approved", pairing_id=waiting.id, device_id=approved.id)
+        user = (await self._store.read(devices.user_names, [user_id]))[user_id]
+        view = _view(waiting, known)
+        return PairedView(pairing=view, device=device, user=user, dry_run=approval.dry_run)
+
+    @command(
+        "pair deny PAIRING_ID",
+        example="hub pair deny 4e21a9",
+        json="pairing",
+        help="Refuse a device that waits for approval.",
+        ids="pairing_id",
+        message="{label} is refused",
+    )
+    @route("POST", "/{pairing_id}/deny", Scope.DEVICES)
+    @audited("pairing.denied")
+    async def deny(self, pairing_id: str, actor: Actor) -> PairingView:
+        """Deny a pending pairing."""
+        if self.user_id is not None:
+            raise UnknownPairing(f"no device waits under the id {pairing_id!r}")
+        denied = await self._store.write(pairings.deny, PairingId(pairing_id), actor=actor, at=self._now_ms())
+        log.info("pairing.denied", pairing_id=denied.id)
+        return _view(denied)
+
+    async def _pairing_of(self, code: str, actor: str) -> tuple[bytes, PairingRow]:
+        """Return the hash of a code, and its pairing."""
+        async with self._one_at_a_time:
+            if wait_s := await self._wrong_codes.read_wait_s(actor):
+                raise TooManyCodes(wait_s)
+            try:
+                code_hash = auth.hash_code(auth.read(code))
+            except auth.BadCode as error:
+                raise CodedError(ErrorCode.BAD_PARAMS, f"code: {error}") from error
+            waiting = await self._store.read(pairings.find_pairing, code_hash, at=self._now_ms())
+            if waiting is None:
+                await self._count_wrong(actor)
+                raise UnknownPairing("no device shows this code now")
+            return code_hash, waiting
+
+    async def _count_wrong(self, actor: str) -> None:
+        await self._wrong_codes.fail(actor)
+        if self._wrong_codes.wait_s(actor):
+            self._metrics.limits_reached.labels("wrong_codes").inc()
+            log.warning("pairing.locked", actor=actor)
+            await self._store.write(
+                audit.append,
+                at=self._now_ms(),
+                actor=actor,
+                event="auth.refused",
+                outcome="refused",
+                detail={"reason": "wrong_codes"},
+            )
+
+    def _now_ms(self) -> int:
+        return epoch_ms(self._clock.now())
+
+
+def _view(row: PairingRow, known: DeviceRow | None = None) -> PairingView:
+    revoked_at = None if known is None or known.revoked_at is None else from_epoch_ms(known.revoked_at)
+    fingerprint = keys.shown(row.key_id)
+    return PairingView.from_row(row, fingerprint=fingerprint, decided_by=row.actor, revoked_at=revoked_at)
+
+
+class UserView(View):
+    """A user. *devices* counts those that are not revoked."""
+
+    id: str
+    name: str
+    devices: int
+    created_at: Instant
+
+
+class UserRequest(View):
+    """A user to create."""
+
+    name: Name
+
+
+class Users(Noun):
+    """Users; scoped to one user, that one."""
+
+    name, path = "users", "/v1/users"
+
+    def __init__(
+        self, *, store: Store, clock: Clock, ids: IdFactory, metrics: Metrics, limits: IdentityLimits
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._ids = ids
+        self._metrics = metrics
+        self.limits = limits
+
+    @command(
+        "users ls",
+        example="hub users ls",
+        json="users",
+        table=("name as user", "devices", "created_at|moment as known since"),
+        empty="no users",
+    )
+    @listed("", Scope.READ, key=lambda user: (user.name,))
+    async def all(self, part: Part = ALL) -> list[UserView]:
+        """List the users by name."""
+        rows = await self._store.read(
+            devices.list_users, user_id=self.user_id, limit=part.limit, after=part.after
+        )
+        return list(map(UserView.from_row, rows))
+
+    @command(
+        "users create NAME",
+        example="hub users create anna",
+        json="user",
+        message="user {name} is created; admit a device: hub pair approve CODE --user {name}",
+    )
+    @route("POST", "", Scope.SYSTEM, errors=[ErrorCode.NAME_TAKEN, ErrorCode.LIMIT_REACHED], status=201)
+    @audited("user.created")
+    async def create(self, requested: UserRequest, actor: Actor) -> UserView:
+        """Create a user, whose devices and agents other users do not see."""
+        most = self.limits.users
+        if len(await self._store.read(devices.list_users)) >= most:
+            self._metrics.limits_reached.labels("users").inc()
+            raise CodedError(ErrorCode.LIMIT_REACHED, f"there are {most} users (users)")
+        at = epoch_ms(self._clock.now())
+        made = await self._store.write(
+            devices.create_user, id=UserId(self._ids.fresh()), name=requested.name, at=at, actor=actor
+        )
+        log.info("user.created", user_id=made.id)
+        return UserView.from_row(made)
+
+    @command(
+        "users remove NAME", example="hub users remove anna", json="user", message="user {name} is removed"
+    )
+    @route("DELETE", "/{name}", Scope.SYSTEM, errors=[ErrorCode.UNKNOWN_USER, ErrorCode.ILLEGAL_TRANSITION])
+    @audited("user.removed")
+    async def remove(self, name: str, actor: Actor) -> UserView:
+        """Delete a user who owns no devices, agents, tokens or runs."""
+        if name == devices.OWNER:
+            raise CodedError(ErrorCode.ILLEGAL_TRANSITION, f"user {name!r} is made at each start, and stays")
+        at = epoch_ms(self._clock.now())
+        removed = await self._store.write(devices.remove_user, name, at=at, actor=actor)
+        log.info("user.removed", user_id=removed.id)
+        return UserView.from_row(removed)

@@ -1,4 +1,7 @@
-"""Explanations: what became of a file or a sentence of it, and why of others nothing did."""
+"""Explanations: what became of a file or a sentence of it, and why of others nothing did.
+
+Previews: what an agent would find with another prompt, model or tables, before anything is sent.
+"""
 
 import re
 from http import HTTPStatus
@@ -7,23 +10,26 @@ from urllib.parse import urlencode
 
 import anyio
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, structs
 
 from hub.api.agent_filters import ids_called
-from hub.api.binding import BadRequest
+from hub.api.binding import OPTIONAL, BadRequest
 from hub.api.door.roles import Principal, Scope
-from hub.api.noun import Noun, command, route
+from hub.api.events import EventStream
+from hub.api.noun import NO_CHANGE, Caller, Noun, OpenStreams, View, audited, command, route
+from hub.api.nouns.costs import EstimateView, estimate_view
 from hub.api.others import ConnectedElsewhere, Others, link_of
-from hub.api.parameters import Caller
-from hub.api.view import View
 from hub.clock import Clock, epoch_ms
 from hub.cluster.bus import NodeUnreachable, Request
-from hub.links.roster import Roster
+from hub.links.roster import DeviceLink, Roster
 from hub.printable import one_line
+from hub.runs.estimating import Estimator
 from hub.runs.explaining import Explainer, Reason
+from hub.runs.previewing import PreviewRequest, Previews
 from protocol.errors import CodedError, ErrorCode
 from storage.agents import agents
 from storage.agents.agents import AgentRow
+from storage.runs.run_moves import LivesAtGateway
 from storage.store import Connection, Store
 
 MOST_EXAMINED: Final = 100  # agents, by name, among which those that know the file are looked up
@@ -156,3 +162,86 @@ class Why(Noun):
                         return [*msgspec.json.decode(reply.body, type=Reasons).reasons]
                     away = f"{away}, which answered {reply.status}"
         return await self._explainer.explain(row, path, line, link, within_s=within_s, away=away)
+
+
+MOST_NEWEST: Final = 100_000  # documents; a run reads fewer
+_REFUSED: Final = (
+    ErrorCode.UNKNOWN_AGENT,
+    ErrorCode.BAD_CONFIG,
+    ErrorCode.CALL_UNSUPPORTED,
+    ErrorCode.DEVICE_OFFLINE,
+    ErrorCode.MODEL_REFUSED,
+    ErrorCode.BUSY,
+)
+
+
+class PreviewBody(View):
+    """Settings that differ from the agent's; what is left out is as the agent has it.
+
+    *model*: name of a model in hub.toml. *newest*: number of documents to read, those that were changed last.
+    """
+
+    prompt: Annotated[str, Meta(min_length=1, max_length=32_768, pattern=r"^[^\x00]*$")] | None = None
+    data_types: Annotated[tuple[str, ...], Meta(min_length=1, max_length=16)] | None = None
+    model: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
+    newest: Annotated[int, Meta(ge=1, le=MOST_NEWEST)] | None = None
+
+    def request(self) -> PreviewRequest:
+        """Return the request for a preview."""
+        return PreviewRequest(**structs.asdict(self))
+
+
+class AgentPreviews(Noun):
+    """Previews and estimates of agents."""
+
+    name, path = "previews", "/v1/agents"
+    errors = (ErrorCode.UNKNOWN_AGENT,)
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        roster: Roster,
+        previews: Previews,
+        estimator: Estimator,
+    ) -> None:
+        self._store = store
+        self._roster = roster
+        self._previews = previews
+        self._estimator = estimator
+
+    @route("POST", "/{name}/estimate", Scope.RUN, errors=_REFUSED)
+    @audited(NO_CHANGE)
+    async def estimate(self, name: str, body: Annotated[PreviewBody, OPTIONAL]) -> EstimateView:
+        """Estimate a run of an agent: its device lists its files; none is read, and no model is asked.
+
+        With other settings, it is an estimate of their preview.
+        """
+        row, link = await self._agent(name)
+        if row.gateway is not None:
+            raise LivesAtGateway(row)
+        requested = body.request()
+        agent = requested.applied_to(row) if body != PreviewBody() else row
+        models = self._previews.models_of(requested)
+        found = await self._estimator.estimate(agent, link, models=models, newest=requested.newest)
+        return estimate_view(found, row.name)
+
+    @route("POST", "/{name}/preview", Scope.RUN, errors=_REFUSED)
+    @audited("agent.previewed", is_act=True)
+    async def preview(
+        self, name: str, body: Annotated[PreviewBody, OPTIONAL], streams: OpenStreams
+    ) -> EventStream:
+        """Send server-sent events named ``preview``: what a run would find with these settings.
+
+        Reads documents and asks the model, within the budgets. Sends nothing to the device and changes
+        nothing, apart from the answers of the model, which the next run uses. Closing the stream ends it.
+        """
+        row, link = await self._agent(name)
+        preview = await self._previews.open(row, body.request(), link)
+        return EventStream(preview.steps(), name="preview", streams=streams)
+
+    async def _agent(self, name: str) -> tuple[AgentRow, DeviceLink | None]:
+        row = await self._store.read(agents.agent_called, name, self.user_id)
+        if row.device_id is None:
+            return row, None
+        return row, await link_of(self._store, self._roster, row.device_id, row.device_name or "")

@@ -6,10 +6,8 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta
 
 from hub.api.door.roles import Scope
-from hub.api.noun import ALL, Noun, Part, audited, command, listed, route
+from hub.api.noun import ALL, Actor, Instant, Name, Noun, Part, View, audited, command, listed, route
 from hub.api.nouns.agents import AgentView
-from hub.api.parameters import Actor
-from hub.api.view import Instant, Name, View
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.coordination.gateway_watch import GatewayMonitor
 from hub.log import Channel

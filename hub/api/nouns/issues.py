@@ -9,9 +9,7 @@ import anyio
 from msgspec import Meta
 
 from hub.api.door.roles import Scope
-from hub.api.noun import ALL, Noun, Part, audited, command, listed, route
-from hub.api.parameters import Actor
-from hub.api.view import Instant, View
+from hub.api.noun import ALL, Actor, Instant, Noun, Part, View, audited, command, listed, route
 from hub.clock import Clock, epoch_ms, now_ms
 from hub.health.issues import Issue, Severity, place
 from hub.health.issues import Issues as FoundIssues

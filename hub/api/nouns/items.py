@@ -1,4 +1,7 @@
-"""Items that agents found, and the verdicts of their owners."""
+"""Items that agents found, and the verdicts of their owners.
+
+Tables of devices: the built-in ones, and those that hub.toml declares.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -14,12 +17,21 @@ from hub.api.agent_filters import ids_called
 from hub.api.binding import From
 from hub.api.device import Link
 from hub.api.door.roles import Scope
-from hub.api.noun import Noun, audited, command, device, route
-from hub.api.nouns.tables import TableField, fields_of
+from hub.api.noun import (
+    ALL,
+    Actor,
+    Instant,
+    Noun,
+    Paging,
+    Part,
+    View,
+    audited,
+    command,
+    device,
+    listed,
+    route,
+)
 from hub.api.others import link_of
-from hub.api.paging import Paging
-from hub.api.parameters import Actor
-from hub.api.view import Instant, View
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.dates import dates_as_instants, dates_as_texts
 from hub.links.roster import DeviceLink, Roster
@@ -31,7 +43,7 @@ from hub.text.excerpt import Excerpt
 from protocol.coordination import DEVICE, Method
 from protocol.errors import CATALOGUE, CodedError, ErrorCode, HubError
 from protocol.ids import CallId, DeviceId, RunId
-from protocol.tables import TABLES, Tables
+from protocol.tables import TABLES, DeviceTable, Filler, Kind, Tables
 from protocol.work import FoundBy, Mark, Provenance
 from storage import audit
 from storage.audit import Entry
@@ -41,6 +53,84 @@ from storage.runs.calls import ReportedVerdict
 from storage.runs.item_verdicts import GivenVerdict, NewVerdict, VerdictRefused, VerdictRow, VerdictState
 from storage.runs.items import ItemCounts, ItemFilter, ItemPage, ItemRow, SealedExcerpt
 from storage.store import Connection, Store
+
+
+class TableField(View):
+    """Field of a table that a document or the owner fills.
+
+    *is_required*: a suggestion has it. *is_needed*: an approval needs it. *choices*: its only values, if
+    it has some. *refers_to*: the table whose rows it may refer to.
+    """
+
+    name: str
+    kind: Kind
+    about: str = ""
+    is_required: bool = False
+    is_needed: bool = False
+    choices: tuple[str, ...] = ()
+    refers_to: str | None = None
+
+
+class TableView(View):
+    """Table. *title*: the field that names a row. *key*: fields that make two rows the same."""
+
+    name: str
+    about: str
+    is_built_in: bool
+    title: str
+    key: tuple[str, ...]
+    fields: tuple[TableField, ...]
+
+
+class DeviceTables(Noun):
+    """Tables that agents may find items for."""
+
+    name, path = "tables", "/v1/tables"
+
+    def __init__(self, store: Store, tables: Callable[[], Tables]) -> None:
+        self._store = store
+        self._tables = tables
+
+    @command(
+        "tables ls",
+        example="hub tables ls",
+        json="tables",
+        table=("name as table", "about as rows", "key as same by", "fields|field_names as fields"),
+        empty="no tables",
+    )
+    @listed("", Scope.READ, key=lambda table: (table.name,))
+    async def all(self, part: Part = ALL) -> list[TableView]:
+        """List the tables that an agent may name in data_types, with their fields."""
+        views = [
+            TableView(
+                name=str(table.name),
+                about=table.about,
+                is_built_in=table.name in TABLES,
+                title=table.title,
+                key=table.key,
+                fields=fields_of(table),
+            )
+            for table in self._tables().values()
+        ]
+        return part.of(views, lambda table: (table.name,))
+
+
+def fields_of(table: DeviceTable) -> tuple[TableField, ...]:
+    """Return the fields of a table that a document or the owner fills."""
+    return tuple(
+        TableField(
+            name=column.name,
+            kind=column.kind,
+            about=column.about,
+            is_required=column.required,
+            is_needed=column.required_to_approve,
+            choices=column.choices,
+            refers_to=column.refers_to,
+        )
+        for column in table.fields
+        if column.filler is Filler.MODEL or column.refers_to is not None
+    )
+
 
 _TAKES_NONE: Final = {  # by the reason why a device takes no verdict
     ErrorCode.NOT_GRANTED: "its owner does not grant it; on the device: hub grants +review.remote",

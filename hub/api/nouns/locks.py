@@ -11,9 +11,7 @@ from hub.agents.locks import Locks as HeldLocks
 from hub.api.binding import BadRequest
 from hub.api.device import Later, Link, OwnAgent, object_of
 from hub.api.door.roles import Scope
-from hub.api.noun import ALL, Noun, Part, audited, command, device, listed, route
-from hub.api.parameters import Actor
-from hub.api.view import Instant, View
+from hub.api.noun import ALL, Actor, Instant, Noun, Part, View, audited, command, device, listed, route
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.log import Channel
 from protocol.agent_status import Lifecycle

@@ -1,29 +1,44 @@
-"""Overviews: an agent with what the other nouns know of it, and its activity."""
+"""Overviews: an agent with what the other nouns know of it, and its activity.
 
+Summary of what happened at the hub since a person looked the last time.
+
+Changes of what people look at, as a stream of server-sent events from the database: none is lost.
+"""
+
+from collections.abc import AsyncGenerator
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Annotated, Any, Final, Literal
 
+import msgspec
 from msgspec import Meta
 
+from hub.api.binding import Header
 from hub.api.door.roles import Scope
-from hub.api.noun import ALL, Noun, Part, command, listed, route
-from hub.api.nouns.agent_configs import AgentConfigs
+from hub.api.events import EventStream
+from hub.api.noun import ALL, Hub, Instant, Noun, OpenStreams, Part, View, command, listed, route
+from hub.api.nouns.agent_configs import AgentConfigs, Capabilities, CapabilityView, Checkpoints
 from hub.api.nouns.agent_status import AgentStatuses, AgentStatusView
 from hub.api.nouns.agents import Agents, AgentView
 from hub.api.nouns.audit import EventWord
-from hub.api.nouns.capabilities import Capabilities, CapabilityView
-from hub.api.nouns.checkpoints import Checkpoints
 from hub.api.nouns.costs import Costs, SpendView
+from hub.api.nouns.issues import IssueCounts, Issues
 from hub.api.nouns.locks import Locks, LockView
 from hub.api.nouns.measurements import Measurements
 from hub.api.nouns.runs import AskedRuns, Runs, RunView
 from hub.api.nouns.schedules import Slots, SlotView
-from hub.api.parameters import Hub
-from hub.api.view import Instant, View
-from hub.clock import epoch_ms
+from hub.clock import Clock, epoch_ms
+from hub.runs.budget import NANOS
 from protocol.errors import ErrorCode
-from storage import audit
+from protocol.ids import BootId, UserId
+from protocol.lifecycles import RunOutcome, RunState
+from storage import audit, changes
 from storage.agents import agents
 from storage.audit import Activity
+from storage.coordination import question_rows
+from storage.devices import pairings
+from storage.runs import items, model_calls, runs
+from storage.runs.items import VERDICTS
 from storage.store import Connection, Store
 
 NEWEST_RUNS: Final = 5
@@ -158,3 +173,225 @@ class ActivityLog(Noun):
 
         rows = await self._store.read(read)
         return [ActivityView.from_row(row, event=row.event_type) for row in rows]
+
+
+LATELY: Final = timedelta(days=1)
+MOST_COUNTED: Final = 1_000  # of each kind, in the order of an index
+MOST_CALLS: Final = 10_000  # of models, whose costs are summed up
+
+
+class RunCounts(View):
+    """Numbers of runs that were created in the time, by how they ended."""
+
+    success: int
+    partial: int
+    failed: int
+    cancelled: int
+
+
+class ItemCounts(View):
+    """Numbers of items found, approved or edited, and rejected in the time; *waiting*: all open ones."""
+
+    found: int
+    approved: int
+    rejected: int
+    waiting: int
+
+
+class QuestionCounts(View):
+    """Number of questions asked in the time, and of all open ones."""
+
+    asked: int
+    open: int
+
+
+class SpentView(View):
+    """Costs of models in the time. *is_part*: of so many calls that only a part of them is summed up."""
+
+    requests: int
+    usd: float
+    is_part: bool = False
+
+
+class SummaryView(View):
+    """Summary of the time from *since* until *until*. A number of 1,000 means that there may be more.
+
+    *pairings*: devices that wait to be let in; *issues*: those that began in the time.
+    """
+
+    since: Instant
+    until: Instant
+    runs: RunCounts
+    items: ItemCounts
+    questions: QuestionCounts
+    pairings: int
+    issues: IssueCounts
+    costs: SpentView
+
+
+class Summaries(Noun):
+    """Summaries of what happened, made from the other nouns of the hub."""
+
+    name, path = "summary", "/v1/summary"
+
+    def __init__(self, hub: Hub, store: Store, clock: Clock) -> None:
+        self._hub = hub
+        self._store = store
+        self._clock = clock
+
+    @command(
+        "summary",
+        example="hub summary --since 'yesterday 18:00'",
+        json="summary",
+        help="Show what happened since a time: runs, items, questions and costs.",
+        options={"since": "--since=24h: What happened from then on."},
+        facts=(
+            "since|moment",
+            "runs|run_counts as runs",
+            "items|run_counts as items",
+            "questions|run_counts as questions",
+            "pairings as devices that wait",
+            "issues|issue_counts as new issues",
+            "costs.requests as model requests",
+            "costs.usd|usd as USD",
+        ),
+    )
+    @route("GET", "", Scope.READ)
+    async def get(
+        self,
+        since: Annotated[Instant, Meta(description="24 hours ago by default.")] | None = None,
+    ) -> SummaryView:
+        """Count runs, items, questions, pairings, issues and costs of the time since then."""
+        until = self._clock.now()
+        begin: datetime = since or until - LATELY
+        at, user_id = epoch_ms(begin), self.user_id
+        issues = await self._hub.noun(Issues, user_id).counts(since=begin)
+
+        def read(c: Connection) -> SummaryView:
+            usage, calls = model_calls.newest_costs(c, MOST_CALLS, since=at, user_id=user_id)
+            waiting = [] if user_id else pairings.list_pairings(c, at=epoch_ms(until), limit=MOST_COUNTED)
+            return SummaryView(
+                since=begin.astimezone(UTC),
+                until=until,
+                runs=_runs(c, at, user_id),
+                items=_items(c, at, user_id),
+                questions=QuestionCounts(
+                    asked=question_rows.count_questions(c, MOST_COUNTED, since=at, user_id=user_id),
+                    open=question_rows.count_questions(c, MOST_COUNTED, user_id=user_id),
+                ),
+                pairings=len(waiting),
+                issues=issues,
+                costs=SpentView(
+                    requests=usage.requests, usd=usage.cost_nanos / NANOS, is_part=calls == MOST_CALLS
+                ),
+            )
+
+        return await self._store.read(read)
+
+
+def _runs(c: Connection, since: int, user_id: UserId | None) -> RunCounts:
+    def count(outcome: RunOutcome | None = None, states: set[RunState] | None = None) -> int:
+        return runs.count_runs(c, MOST_COUNTED, outcome=outcome, states=states, since=since, user_id=user_id)
+
+    return RunCounts(
+        success=count(RunOutcome.SUCCESS),
+        partial=count(RunOutcome.PARTIAL),
+        failed=count(RunOutcome.ERROR),
+        cancelled=count(states={RunState.CANCELLED}),
+    )
+
+
+def _items(c: Connection, since: int, user_id: UserId | None) -> ItemCounts:
+    count = partial(items.count_with_verdicts, c, most=MOST_COUNTED, user_id=user_id)
+    return ItemCounts(
+        found=count(verdicts=VERDICTS, found_since=since),
+        approved=count(verdicts=("approved", "edited"), decided_since=since),
+        rejected=count(verdicts=("rejected",), decided_since=since),
+        waiting=count(verdicts=("open",)),
+    )
+
+
+OPEN, RESET, CHANGED = "open", "reset", "changed"
+EVERY_S: Final = 0.25  # between two looks of a reader; a subject that changes more often is sent once
+AT_ONCE: Final = 500
+
+
+class ChangeView(View):
+    """Change of a thing: the route of its *kind* and *id* shows it as it is now, or no longer.
+
+    *version* grows with each change, and is the same for things that changed together.
+    """
+
+    kind: str
+    id: str
+    version: int
+
+
+class ChangesView(View):
+    """Event of a stream of changes.
+
+    *id*: for ``Last-Event-ID``. *event*: ``open`` comes first, ``reset`` in its place if changes may be
+    missing, so that everything has to be read again; ``changed`` bears *changes*, each thing once.
+    """
+
+    id: str
+    event: str
+    changes: list[ChangeView] = []
+
+
+class Changes(Noun):
+    """Changes of agents, runs, items, devices and so on, whichever node made them."""
+
+    name, path = "changes", "/v1/changes"
+
+    def __init__(self, *, store: Store, clock: Clock, boot_id: BootId) -> None:
+        self._store = store
+        self._clock = clock
+        self._boot = boot_id[-12:]  # after a restore of the database its numbers are given again
+
+    @route("GET", "", Scope.READ)
+    async def stream(
+        self,
+        streams: OpenStreams,
+        last_event_id: Annotated[Annotated[str, Meta(max_length=100)] | None, Header("last-event-id")] = None,
+    ) -> EventStream:
+        """Send server-sent events about what changes from now on, or has changed after ``Last-Event-ID``.
+
+        Open the stream first, then read what you show, and read a thing again when it has changed. Of a thing
+        that changed more than once there is the last change only. A change is sent when it is committed, at
+        most four times a second.
+        """
+        return EventStream(self.follow(last_event_id), spell=_spelled, streams=streams)
+
+    async def follow(self, after: str | None) -> AsyncGenerator[ChangesView]:
+        """Yield the changes from now on, or those behind the event *after*; see ``ChangesView``."""
+        number = None if after is None else self._number(after)
+        is_lost = after is not None and number is None
+        if number is None:
+            number = await self._store.read(changes.newest)
+        yield self._view(RESET if is_lost else OPEN, number)
+        while True:
+            found = await self._store.read(changes.changes_after, number, user_id=self.user_id, limit=AT_ONCE)
+            number = found.upto
+            if not found.is_gapless:
+                yield self._view(RESET, number)
+            if found.changes:
+                yield self._view(
+                    CHANGED, number, [ChangeView(one.kind, one.subject, one.version) for one in found.changes]
+                )
+            if not found.has_more:
+                await self._clock.sleep(EVERY_S)
+
+    def _number(self, after: str) -> int | None:
+        """Return the number in the id of an event; None: it is of another start of the hub."""
+        boot, _, number = after.rpartition("-")
+        if boot != self._boot or not (number.isascii() and number.isdigit()) or len(number) > 18:
+            return None
+        return int(number)
+
+    def _view(self, event: str, number: int, found: list[ChangeView] | None = None) -> ChangesView:
+        return ChangesView(id=f"{self._boot}-{number}", event=event, changes=found or [])
+
+
+def _spelled(event: ChangesView) -> str:
+    return f"id: {event.id}\nevent: {event.event}\ndata: {msgspec.json.encode(event).decode()}\n\n"

@@ -7,11 +7,8 @@ from msgspec import Meta, structs
 
 from hub.api.device import person
 from hub.api.door.roles import AGENT, Scope
-from hub.api.noun import Noun, audited, command, device, route
+from hub.api.noun import MOST_LONG, Instant, Noun, Paging, RetryKey, View, audited, command, device, route
 from hub.api.nouns.messages import SentView
-from hub.api.paging import MOST_LONG, Paging
-from hub.api.parameters import Key
-from hub.api.view import Instant, View
 from hub.clock import epoch_ms
 from hub.coordination import authority
 from hub.coordination.authority import Caller
@@ -155,7 +152,7 @@ class Questions(Noun):
     )
     @device(Method.QUESTIONS_ASK, "its user's boards", Grant.COORDINATION, answer=_asked)
     @audited("question.asked")
-    async def ask(self, caller: Caller, board: str, body: AskBody, key: Key = None) -> QuestionView:
+    async def ask(self, caller: Caller, board: str, body: AskBody, key: RetryKey = None) -> QuestionView:
         """Ask the person whose board that is. Of agents, for the board's lead.
 
         The question is shown on the person's devices, and sent over the board's gateway if it has one. The

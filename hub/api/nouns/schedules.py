@@ -12,10 +12,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, field
 
 from hub.api.door.roles import Scope
-from hub.api.noun import ALL, Noun, Part, audited, listed, route
-from hub.api.paging import Paging
-from hub.api.parameters import Actor
-from hub.api.view import Instant, View
+from hub.api.noun import ALL, Actor, Instant, Noun, Paging, Part, View, audited, listed, route
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.runs.scheduler import Scheduler, offset_of, trigger_for
 from hub.runs.sentences import describe_decision, describe_pause, describe_wake

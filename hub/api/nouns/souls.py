@@ -6,10 +6,7 @@ from msgspec import Meta
 
 from hub.api.binding import Head
 from hub.api.door.roles import AGENT, Scope
-from hub.api.noun import Noun, audited, route
-from hub.api.paging import Paging
-from hub.api.parameters import Match, Matching
-from hub.api.view import Instant, View
+from hub.api.noun import Instant, Match, Matching, Noun, Paging, View, audited, route
 from hub.coordination.authority import Caller
 from hub.coordination.souls import MOST_WAIT_S, WAIT_S, SoulRequest
 from hub.coordination.souls import Souls as SoulService

@@ -10,8 +10,8 @@ import pytest
 from hub.accounts.desk import Accounts
 from hub.accounts.sign_in import SignIns
 from hub.api.device import Later, RequestOf, requests_of
+from hub.api.noun import Hub
 from hub.api.nouns.connectors import Connectors
-from hub.api.parameters import Hub
 from hub.clock import SystemClock
 from hub.device.browser import Browser
 from protocol.coordination import Method, Response

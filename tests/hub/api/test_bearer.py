@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from hub.api.door.bearer import BearerTokens, TokenRefused, TooManyTokens
+from hub.api.door.access import BearerTokens, TokenRefused, TooManyTokens
 from hub.api.door.roles import Principal, Role, Scope
 from hub.links.gate import FailedAttempts
 from protocol.errors import HubError

@@ -9,8 +9,8 @@ from msgspec import Meta
 
 from hub.api import binding, sentences
 from hub.api.binding import OPTIONAL, BadRequest, Binding, Call, From, Head, Header
+from hub.api.noun import Instant, Name, View
 from hub.api.sentences import MOST_REFUSALS
-from hub.api.view import Instant, Name, View
 from hub.settings.agent_settings import TemplateTable
 from protocol.lifecycles import RunState
 from tests.support.families import each

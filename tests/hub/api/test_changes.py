@@ -10,7 +10,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from hub.api.nouns.changes import EVERY_S, ChangesView
+from hub.api.nouns.overviews import EVERY_S, ChangesView
 from protocol.ids import AgentId
 from storage import changes
 from storage.schema import agents

@@ -5,7 +5,7 @@ import threading
 import anyio
 import pytest
 
-from hub.api.nouns.debug import MOST_CONNECTIONS, Dumper
+from hub.api.nouns.logs import MOST_CONNECTIONS, Dumper
 from protocol.ids import DeviceId
 from tests.support.clock import FakeClock
 from tests.support.log import opened_log

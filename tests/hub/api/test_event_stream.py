@@ -11,7 +11,7 @@ import pytest
 
 from hub.api.door.roles import Role
 from hub.api.events import Streams
-from hub.api.nouns.events import Events
+from hub.api.nouns.logs import Events
 from hub.clock import epoch_ms
 from hub.log import Ring
 from protocol.ids import UserId

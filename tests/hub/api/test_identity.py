@@ -9,8 +9,7 @@ import pytest
 
 from hub import tokens
 from hub.api.door.roles import Principal, Role, Scope, scopes_of
-from hub.api.nouns.devices import NewName
-from hub.api.nouns.pairings import Approval, TooManyCodes
+from hub.api.nouns.devices import Approval, NewName, TooManyCodes, UserRequest
 from hub.api.nouns.tokens import (
     IdentityLimits,
     InvitationRequest,
@@ -19,7 +18,6 @@ from hub.api.nouns.tokens import (
     UnknownInvitation,
     UnknownToken,
 )
-from hub.api.nouns.users import UserRequest
 from hub.tokens import TokenKind
 from protocol.errors import CloseCode, CodedError, ErrorCode
 from protocol.handshake import StoreMark

@@ -6,7 +6,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from hub.api.nouns import broadcasts
+from hub.api.nouns import messages
 from tests.hub.api.test_gateway_routes import keep
 from tests.support.hub import ServedHub, over_unix
 
@@ -93,7 +93,7 @@ async def test_left_out_boards_mean_all_of_them(operator: httpx2.AsyncClient) ->
 
 
 async def test_results_come_in_pages(operator: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(broadcasts, "MOST_RESULTS", 1)
+    monkeypatch.setattr(messages, "MOST_RESULTS", 1)
     told = await broadcast(operator)
     assert [one["board"] for one in told["results"]] == ["shed", "garden"]
     path = f"/v1/broadcasts/{told['id']}"

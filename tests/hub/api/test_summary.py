@@ -9,7 +9,7 @@ import httpx2
 import pytest
 import sqlalchemy as sa
 
-from hub.api.nouns import summaries
+from hub.api.nouns import overviews
 from protocol.ids import UserId
 from protocol.lifecycles import RunOutcome, RunState
 from storage.agents import agents
@@ -97,8 +97,8 @@ async def test_a_summary_counts_only_what_is_the_callers(hub: ServedHub) -> None
 
 
 async def test_counts_and_sums_end_at_a_limit(hub: ServedHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(summaries, "MOST_COUNTED", 1)
-    monkeypatch.setattr(summaries, "MOST_CALLS", 2)
+    monkeypatch.setattr(overviews, "MOST_COUNTED", 1)
+    monkeypatch.setattr(overviews, "MOST_CALLS", 2)
     async with over_unix(hub) as client:
         found = await summary(client, hub, hours=3)
     assert (found["runs"]["failed"], found["items"]["found"], found["items"]["waiting"]) == (1, 1, 1)

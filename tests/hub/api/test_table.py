@@ -11,8 +11,7 @@ from starlette.types import Receive, Send
 from starlette.types import Scope as Request
 
 from hub.api.application import ANSWERED
-from hub.api.door.access import Access
-from hub.api.door.bearer import BearerTokens
+from hub.api.door.access import Access, BearerTokens
 from hub.api.door.roles import (
     AGENT,
     DEVICE_REQUESTS,

@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 
 from hub.api.door.server import OperatorServer
-from hub.api.parameters import Hub
+from hub.api.noun import Hub
 from hub.app.supervisor import Service, Supervisor
 from hub.app.systemd import Watchdog
 from hub.clock import IdFactory

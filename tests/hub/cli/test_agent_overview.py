@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from msgspec import convert, to_builtins
 
+from hub.api.nouns.agent_configs import CapabilityView
 from hub.api.nouns.agent_status import AgentStatusView, AxisView
-from hub.api.nouns.capabilities import CapabilityView
 from hub.api.nouns.costs import CostView, SpendView
 from hub.api.nouns.locks import LockHolderView, LockView
 from hub.api.nouns.overviews import AgentOverview, CheckpointBrief

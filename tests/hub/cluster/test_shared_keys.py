@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from hub.accounts.keys import FILE
-from hub.api.nouns.keys import Keys
+from hub.api.nouns.connectors import Keys
 from protocol.ids import NodeId
 from storage import audit
 from storage.devices import nodes

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from hub.api.device import requests_of
+from hub.api.noun import Hub
 from hub.api.nouns.messages import Messages
-from hub.api.parameters import Hub
 from hub.tokens import hash_token
 from protocol.coordination import MessageKind, MessageState, Method
 from protocol.errors import CallTimedOut, CodedError, ErrorCode, LinkLost, TooManyCalls
