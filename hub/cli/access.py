@@ -15,8 +15,8 @@ import click
 
 from hub.cli import show
 from hub.cli.declared import item_called, present
+from hub.cli.failure import Exit, Failure
 from hub.cli.options import NAME, Duration, ListByDefault, example, hub_option, json_option
-from hub.cli.show import Exit, Failure
 from hub.cli.talk import (
     Responses,
     Talk,

@@ -9,6 +9,7 @@ import click
 
 from hub.cli import show
 from hub.cli.declared import GIVEN
+from hub.cli.failure import Exit, Failure
 from hub.cli.formats import changed, config_value
 from hub.cli.options import (
     NAME,
@@ -20,7 +21,6 @@ from hub.cli.options import (
     machine_zone,
     table_in,
 )
-from hub.cli.show import Exit, Failure
 from hub.cli.talk import Responses, Talk, agent_names, hub_command, path_of, talk
 
 Command = TypeVar("Command", bound=Callable[..., Any])

@@ -19,6 +19,7 @@ from hub.cli import show
 from hub.cli.access import revoke_agent_token
 from hub.cli.agent_writing import config, create, edit, validate
 from hub.cli.declared import present
+from hub.cli.failure import Exit, Failure
 from hub.cli.formats import figure, short, usd
 from hub.cli.options import (
     NAME,
@@ -33,7 +34,6 @@ from hub.cli.options import (
     text_in,
 )
 from hub.cli.runs import print_estimate
-from hub.cli.show import Exit, Failure
 from hub.cli.talk import Responses, Talk, agent_names, hub_command, path_of, talk
 from hub.clock import moment_text, offset_text
 from hub.printable import one_line, spelled

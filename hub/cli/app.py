@@ -7,8 +7,8 @@ from typing import Any, Final, NamedTuple
 
 import click
 
+from hub.cli.failure import as_failure
 from hub.cli.options import check_texts, node_option, token_file_option, url_option, user_option
-from hub.cli.show import as_failure
 from hub.version import VERSION
 
 DECLARED: Final = "declared"  # module of commands that are written nowhere else

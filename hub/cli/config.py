@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from hub.cli import show
+from hub.cli.failure import Exit, Failure, using
 from hub.cli.options import URL, FilePath, config_option, example, hub_option, json_option, keys_of
-from hub.cli.show import Exit, Failure, using
 from hub.cli.talk import Responses, Talk, hub_command, setting_keys, talk
 
 if TYPE_CHECKING:

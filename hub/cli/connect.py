@@ -13,8 +13,8 @@ import click
 
 from hub.cli import show
 from hub.cli.daemon import make_folder
+from hub.cli.failure import Exit, Failure
 from hub.cli.options import NAME, STATE, FilePath, device_state_option, example, secret_in, state_folder
-from hub.cli.show import Exit, Failure
 from protocol import keys
 from protocol.ids import KeyId
 

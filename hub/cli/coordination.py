@@ -8,8 +8,8 @@ import click
 
 from hub.cli import show
 from hub.cli.declared import item_called, present
+from hub.cli.failure import Exit, Failure
 from hub.cli.options import NAME, FilePath, ListByDefault, example, text_in
-from hub.cli.show import Exit, Failure
 from hub.cli.talk import Responses, Talk, agent_names, board_names, hub_command, path_of
 
 BROADCASTS: Final = "/v1/broadcasts"

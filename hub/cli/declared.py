@@ -15,6 +15,7 @@ from urllib.parse import quote
 import click
 
 from hub.cli import show
+from hub.cli.failure import Exit, Failure
 from hub.cli.formats import FORMATS, IN_ZONE
 from hub.cli.options import (
     MOST_OF_TEXT,
@@ -32,7 +33,6 @@ from hub.cli.options import (
     json_option,
     table_in,
 )
-from hub.cli.show import Exit, Failure
 from hub.cli.talk import FIELD_PREFIX, Talk, names_of, talk
 from hub.printable import one_line
 

@@ -16,8 +16,8 @@ import anyio
 import click
 
 from hub.cli import show
+from hub.cli.failure import Exit, Failure, using
 from hub.cli.options import URL, FilePath, config_option, example, hub_option, json_option, state_option
-from hub.cli.show import Exit, Failure, using
 from hub.cli.talk import PAGE, Talk, talk
 from hub.version import VERSION
 

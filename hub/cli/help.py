@@ -9,8 +9,8 @@ from click.shell_completion import get_completion_class
 
 from hub import docs
 from hub.cli import show
+from hub.cli.failure import Exit, Failure
 from hub.cli.options import NAME, example, json_option
-from hub.cli.show import Exit, Failure
 from hub.printable import printable
 
 

@@ -11,9 +11,9 @@ import click
 
 from hub.cli import show
 from hub.cli.declared import LEAST_END, SEARCHED, item_called
+from hub.cli.failure import Exit, Failure
 from hub.cli.formats import short
 from hub.cli.options import Command, ListByDefault, example
-from hub.cli.show import Exit, Failure
 from hub.cli.talk import Responses, Talk, hub_command
 from hub.printable import one_line
 

@@ -13,8 +13,8 @@ import anyio
 import click
 
 from hub.cli import show
+from hub.cli.failure import Exit, Failure, using
 from hub.cli.options import NAME, FilePath, ListByDefault, example, hub_option, json_option, moment_option
-from hub.cli.show import Exit, Failure, using
 from hub.cli.talk import Talk, talk
 from hub.printable import printable_json
 

@@ -16,7 +16,7 @@ from zoneinfo import available_timezones
 import click
 from click.core import ParameterSource
 
-from hub.cli.show import Exit, Failure, using
+from hub.cli.failure import Exit, Failure, using
 from hub.printable import typed_problem
 
 Command = TypeVar("Command", bound=Callable[..., Any])

@@ -14,9 +14,9 @@ import click
 
 from hub.cli import show
 from hub.cli.connect import file_here
+from hub.cli.failure import Exit, Failure
 from hub.cli.formats import short
 from hub.cli.options import NAME, Command, FilePath, device_state_option, example, json_option
-from hub.cli.show import Exit, Failure
 from hub.printable import one_line, spelled
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ import click
 
 from hub.cli import show
 from hub.cli.declared import present
+from hub.cli.failure import Exit, Failure
 from hub.cli.formats import FINAL, left_out, usd
 from hub.cli.options import ListByDefault, example, hub_option, json_option, object_option
-from hub.cli.show import Exit, Failure
 from hub.cli.talk import Talk, agent_names, path_of, run_ids, talk
 from hub.printable import one_line, spelled
 

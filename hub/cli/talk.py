@@ -20,6 +20,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from hub.cli import show
+from hub.cli.failure import AS_WHOM, WHERE, Exit, Failure
 from hub.cli.options import (
     NODE,
     SETTINGS,
@@ -33,7 +34,6 @@ from hub.cli.options import (
     secret_in,
     state_folder,
 )
-from hub.cli.show import AS_WHOM, WHERE, Exit, Failure
 from hub.tls_faults import certificate_fault, certificate_fix
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from hub.cli import show
+from hub.cli.failure import Exit, Failure, using
 from hub.cli.options import config_option, example, json_option
-from hub.cli.show import Exit, Failure, using
 
 if TYPE_CHECKING:
     from cryptography import x509

@@ -9,6 +9,7 @@ import click
 
 from hub.cli import show
 from hub.cli.daemon import make_folder
+from hub.cli.failure import Exit, Failure
 from hub.cli.options import (
     SETTINGS,
     Command,
@@ -18,7 +19,6 @@ from hub.cli.options import (
     json_option,
     state_option,
 )
-from hub.cli.show import Exit, Failure
 from hub.printable import one_line
 
 if TYPE_CHECKING:

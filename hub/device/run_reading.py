@@ -44,6 +44,7 @@ from hub.version import VERSION
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody, Frame
 from protocol.handshake import Limits
+from protocol.skip_reasons import SkipReason
 from protocol.work import (
     MANY,
     AgentAck,
@@ -59,7 +60,6 @@ from protocol.work import (
     ManifestTree,
     RunMode,
     SkippedFile,
-    SkipReason,
 )
 
 _BLOCK_BYTES: Final = 1024 * 1024

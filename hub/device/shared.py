@@ -39,7 +39,8 @@ import msgspec
 
 from hub.log import Channel
 from hub.text.files import AUDIO, PICTURES, media_type_of
-from protocol.work import MANY, RunConfig, RunLimits, SkippedFile, SkipReason
+from protocol.skip_reasons import SkipReason
+from protocol.work import MANY, RunConfig, RunLimits, SkippedFile
 
 CREATE: Final = """
 CREATE TABLE IF NOT EXISTS digests (

@@ -55,8 +55,8 @@ from hub.text.worker import Check
 from protocol.errors import CATALOGUE, ErrorCode, HubError
 from protocol.frame import ErrorBody
 from protocol.ids import traceparent
+from protocol.skip_reasons import LEFT_OUT
 from protocol.work import (
-    LEFT_OUT,
     MANY,
     MAX_AUTHOR_CHARS,
     AgentAck,

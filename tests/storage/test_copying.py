@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from hub.cli.show import as_failure
+from hub.cli.failure import as_failure
 from protocol.ids import BootId, NodeId
 from storage.copying import TABLES, Copied, NotEmpty, copy_database
 from storage.devices import nodes

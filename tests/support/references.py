@@ -13,7 +13,7 @@ from prometheus_client.metrics_core import Metric
 from hub.api.application import ANSWERED, RouteOf
 from hub.api.door.roles import AGENT, DEVICE_REQUESTS, PUBLIC, ROLE_SCOPES, ROUTES, Asked, Role, Scope
 from hub.cli.app import hub
-from hub.cli.show import Exit
+from hub.cli.failure import Exit
 from hub.log.meanings import MEANINGS
 from hub.metrics import Metrics
 from hub.settings.schema import settings_schema

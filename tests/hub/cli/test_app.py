@@ -13,8 +13,9 @@ from hub.api.door.sockets import CannotListen
 from hub.cli.agent_writing import CONFIG_TYPES
 from hub.cli.agents import VOCABULARIES
 from hub.cli.app import COMMANDS, LazyGroup
+from hub.cli.failure import Exit, as_failure
 from hub.cli.options import state_folder
-from hub.cli.show import Exit, as_failure, duration
+from hub.cli.show import duration
 from hub.printable import printable
 from protocol.agent_status import Vocabulary
 from protocol.configs import ConfigType

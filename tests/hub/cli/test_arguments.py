@@ -8,8 +8,8 @@ import pytest
 from anyio.from_thread import BlockingPortal
 
 from hub.cli.app import hub as root
+from hub.cli.failure import Exit
 from hub.cli.options import FilePath, Name
-from hub.cli.show import Exit
 from tests.hub.api.test_agent_config_routes import an_agent
 from tests.hub.api.test_gateway_routes import keep
 from tests.hub.cli.conftest import Hub

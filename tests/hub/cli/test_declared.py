@@ -14,8 +14,8 @@ from hub.api.application import ANSWERED
 from hub.api.document import openapi_document
 from hub.api.nouns import questions
 from hub.cli.declared import LEAST_END, item_called
+from hub.cli.failure import Exit, Failure
 from hub.cli.formats import FORMATS
-from hub.cli.show import Exit, Failure
 from tests.hub.api.test_agent_config_routes import an_agent
 from tests.hub.api.test_gateway_routes import keep
 from tests.hub.cli.conftest import Hub

@@ -10,7 +10,7 @@ import pytest
 from anyio.from_thread import BlockingPortal
 
 from hub.app.evaluation import MOST_SHOWN_CHARS, MOST_STORED, sign_test
-from hub.cli.show import Exit
+from hub.cli.failure import Exit
 from hub.extraction.embedded import free_port
 from hub.extraction.endpoint import CHUNK_TOKENS
 from protocol.backoff import Backoff

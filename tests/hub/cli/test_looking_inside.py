@@ -14,7 +14,7 @@ from anyio.from_thread import BlockingPortal
 
 from hub.api.nouns.logs import Logs
 from hub.cli import logs
-from hub.cli.show import Exit
+from hub.cli.failure import Exit
 from hub.log import LogEntry, LogFile, Ring
 from tests.hub.cli.conftest import Hub
 from tests.support.hub import ServedHub, serving

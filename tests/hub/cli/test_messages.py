@@ -9,7 +9,7 @@ import pytest
 from anyio.from_thread import BlockingPortal
 
 from hub.api.nouns.messages import Messages as MessageNoun
-from hub.cli.show import Exit
+from hub.cli.failure import Exit
 from tests.hub.cli.conftest import Hub
 from tests.hub.coordination.post import WORKERS, PostBench, open_post
 from tests.support.gateway import FakeGateway, fake_gateway

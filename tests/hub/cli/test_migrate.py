@@ -10,7 +10,7 @@ import anyio.to_thread
 import pytest
 import sqlalchemy as sa
 
-from hub.cli.show import Exit
+from hub.cli.failure import Exit
 from storage.kernel import migrate
 from storage.kernel.backup import verify
 from storage.kernel.migrate import revisions

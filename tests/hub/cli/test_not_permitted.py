@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hub.cli.show import Exit, as_failure
+from hub.cli.failure import Exit, as_failure
 from tests.hub.cli.conftest import Hub
 
 NOBODY = 65_534

@@ -20,7 +20,8 @@ from hub.device.inserts import open_device_store
 from hub.device.run_reading import Contents, FileText, cut
 from hub.device.shared import Digests, Root, SharedFile, SharedFolders, Unreadable, open_digests
 from hub.text.files import NotConvertible
-from protocol.work import RunConfig, SkipReason
+from protocol.skip_reasons import SkipReason
+from protocol.work import RunConfig
 from tests.support.clock import FakeClock, SeededChance
 
 

@@ -20,7 +20,8 @@ from hub.device.shared import (
     settle,
 )
 from hub.text.files import AUDIO, PICTURES, PLAIN, media_type_of
-from protocol.work import MANY, RunConfig, RunLimits, SkipReason
+from protocol.skip_reasons import SkipReason
+from protocol.work import MANY, RunConfig, RunLimits
 from tests.support.families import each
 
 

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from hub.api.errors import Problem
-from hub.cli.show import as_failure
+from hub.cli.failure import as_failure
 from hub.health import records
 from hub.health.records import FRESH_S, VALID_S, DatabaseWatch
 from protocol.errors import CATALOGUE

@@ -31,7 +31,7 @@ async def test_a_reached_limit_is_reported_with_its_count_and_a_fix() -> None:
     )
     assert "limits.connections_per_user (3) was reached 4 times within the last hour" in found.explanation
     assert "devices of a user were refused" in found.explanation
-    assert "hub devices" in found.fix and "hub config set machine.connections_per_user=NUMBER" in found.fix
+    assert "hub devices" in found.fix and "hub config set limits.connections_per_user=NUMBER" in found.fix
 
 
 async def test_a_limit_is_no_longer_reported_an_hour_after_it_was_reached() -> None:

@@ -5,7 +5,7 @@ from itertools import product
 
 from hub.runs.sentences import FAILURES, explain
 from protocol.errors import ErrorCode
-from protocol.work import LEFT_OUT, SkipReason
+from protocol.skip_reasons import LEFT_OUT, SkipReason
 from storage.runs.runs import RunError
 from tests.storage.rows import make_run
 from tests.support.runs import Bench

@@ -1,0 +1,115 @@
+"""Failures of commands: a message, a next step and an exit code."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from pathlib import Path
+from typing import Final
+
+import click
+
+from hub.printable import one_line, printable, shortened
+
+WHERE: Final = "see [listen.operator] in hub.toml"
+AS_WHOM: Final = "run this as the hub's own user, or as a member of the group hub-operators"
+
+
+class Exit(IntEnum):
+    """Exit codes of the command line; scripts rely on them."""
+
+    DONE = 0
+    FAILED = 1  # the run failed, or problems were found
+    USAGE = 2
+    NOT_RUNNING = 3
+    UNAVAILABLE = 69
+    CANNOT_CREATE = 73
+    TRY_AGAIN = 75
+    NOT_PERMITTED = 77
+    SETTINGS = 78
+
+
+_EXIT_CODES: Final = {  # by code of an error
+    "bad_settings": Exit.SETTINGS,
+    "bad_schedule": Exit.SETTINGS,
+    "database_busy": Exit.TRY_AGAIN,
+    "database_unavailable": Exit.UNAVAILABLE,
+    "database_from_the_future": Exit.UNAVAILABLE,
+    "model_unavailable": Exit.UNAVAILABLE,
+    "model_exhausted": Exit.UNAVAILABLE,
+    "model_refused": Exit.SETTINGS,
+    "forbidden": Exit.NOT_PERMITTED,
+}
+
+
+ANOTHER: Final = "name another file"
+_FILE_PROBLEMS: Final = {  # by errno: what is wrong with the path, and what to do
+    errno.EEXIST: ("it exists already", "name another file, or remove this one first"),
+    errno.ENOENT: ("no such file or folder", "is the path right? a new file needs a folder that exists"),
+    errno.EISDIR: ("it is a folder", "name a file in it"),
+    errno.ENOTDIR: ("a part of the path is a file, no folder", ANOTHER),
+    errno.ENOSPC: ("the disk is full", "free some room, or name a file on another disk"),
+    errno.EDQUOT: ("the quota of this user is used up", "free some room, or name a file on another disk"),
+    errno.EFBIG: (
+        "it would be larger than a limit allows",
+        "raise the limit: ulimit -f",
+    ),
+    errno.EROFS: ("it is on a file system that is read-only", ANOTHER),
+    errno.EACCES: ("no permission", "run this as the user that owns it, or " + ANOTHER),
+    errno.EPERM: ("no permission", "run this as the user that owns it, or " + ANOTHER),
+}
+
+
+class Failure(click.ClickException):
+    """Error that ends the command with *code*, a message of one sentence, and a next step."""
+
+    def __init__(self, problem: str, code: Exit, *, next_step: str = "") -> None:
+        super().__init__(problem)
+        self.exit_code = code  # type: ignore[misc]  # click reads it off the instance as well
+        self.next_step = next_step
+
+    def format_message(self) -> str:
+        from protocol.secret_rules import redact_keys
+
+        message = printable(shortened(redact_keys(self.message)))  # it may quote a peer
+        return f"{message}\n  {one_line(self.next_step)}" if self.next_step else message
+
+
+@contextmanager
+def using(file: Path, doing: str, code: Exit) -> Iterator[None]:
+    """Convert errors of *doing* something with a file: ``cannot write a.jsonl: it exists already``."""
+    try:
+        yield
+    except (OSError, UnicodeDecodeError) as error:
+        raise _file_failure(f"cannot {doing} {file}", error, code) from error
+
+
+def _file_failure(where: object, error: OSError | UnicodeDecodeError, code: Exit) -> Failure:
+    if isinstance(error, UnicodeDecodeError):
+        return Failure(f"{where}: it is not UTF-8: {error.reason} at byte {error.start}", code)
+    problem, next_step = _FILE_PROBLEMS.get(error.errno or 0, (error.strerror or str(error), ""))
+    return Failure(f"{where}: {problem}" if where else problem, code, next_step=next_step if where else "")
+
+
+def as_failure(error: Exception) -> Failure:
+    """Convert an unexpected error into a failure with an exit code and a next step."""
+    from hub.api.door.sockets import CannotListen
+    from protocol.errors import CATALOGUE, HubError
+
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]  # the only error of a task group
+    match error:
+        case CannotListen():
+            return Failure(str(error), Exit.UNAVAILABLE, next_step="is another hub running? hub status")
+        case HubError():
+            code = _EXIT_CODES.get(error.code, Exit.FAILED)
+            hint = getattr(error, "hint", "") or CATALOGUE[error.code].hint
+            return Failure(str(error) or str(error.code), code, next_step=hint)
+        case PermissionError():
+            problem = f"no permission for {error.filename or 'a file'}: {error.strerror or error}"
+            return Failure(problem, Exit.NOT_PERMITTED, next_step=AS_WHOM)
+        case OSError():
+            return _file_failure(error.filename, error, Exit.UNAVAILABLE)
+        case _:
+            problem = f"{type(error).__name__}: {error}"
+            return Failure(problem, Exit.FAILED, next_step="a bug in hub; 'hub --debug ...' shows where")

@@ -1,0 +1,47 @@
+"""Reasons why a run does not read a file, and what its owner can do."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
+
+
+class SkipReason(StrEnum):
+    """Reason why a file or folder was not sent; details may follow after a colon."""
+
+    OTHER_EXTENSION = "other_extension"
+    OUTSIDE_SHARED = "outside_shared"
+    OUTSIDE_PATHS = "outside_paths"
+    HIDDEN = "hidden"
+    KEY_FILE = "key_file"
+    VERSION_CONTROL = "version_control"
+    SYMLINK = "symlink"
+    HARD_LINK = "hard_link"
+    NOT_A_FILE = "not_a_file"
+    NAME_NOT_UTF8 = "name_not_utf8"
+    NOT_OFFERED = "not_offered"
+    NOT_CONVERTIBLE = "not_convertible"
+    TOO_DEEP = "too_deep"
+    TOO_LARGE = "too_large"
+    LIMIT = "limit"
+    MISSING = "missing"
+    UNREADABLE = "unreadable"
+    CHANGED = "changed"
+    CONVERT_SECONDS = "convert_seconds"
+    CONVERT_MEMORY = "convert_memory_bytes"
+
+
+# What the reason means, and how to change it. These files are left out on purpose; others have failed.
+LEFT_OUT: Final[Mapping[str, str]] = {
+    SkipReason.OTHER_EXTENSION: "file_extensions of the agent do not name it; without that key, all are read",
+    SkipReason.OUTSIDE_SHARED: "the device does not share it: start hub connect anew, with more --root DIR",
+    SkipReason.OUTSIDE_PATHS: "it is outside of the paths of the agent: add its folder to paths",
+    SkipReason.HIDDEN: "its name, or that of its folder, begins with a dot: rename it",
+    SkipReason.KEY_FILE: "its name is that of a file with keys or passwords, which stays here: rename it",
+    SkipReason.VERSION_CONTROL: "it belongs to a version control system: copy it out of its folder",
+    SkipReason.SYMLINK: "it is a link: share the folder that it leads to",
+    SkipReason.HARD_LINK: "it has other names outside of what is read: copy it",
+    SkipReason.NOT_A_FILE: "it is a folder, a pipe, a socket or the like: name a file",
+    SkipReason.NAME_NOT_UTF8: "its name is not UTF-8: rename it",
+    SkipReason.NOT_OFFERED: "the device does not offer it any more",
+    SkipReason.NOT_CONVERTIBLE: "no text can be made of it: hub help agents lists what is read",
+}
