@@ -1,4 +1,4 @@
-"""An agent asks its person, with real processes: on the device, from the command line, whoever is killed."""
+"""An agent asks its person, who answers on a device: with real processes."""
 
 import os
 import sys
@@ -9,14 +9,9 @@ from typing import Any
 
 import anyio
 import httpx2
-import pytest
 
-from tests.scenarios.scene import Point, Scene, rows, scene
+from tests.scenarios.scene import Scene, rows, scene
 from tests.support.processes import POLL_S
-
-CALL = Point("the device is about to be told of the question", "to_device", "tool_call")
-ANSWER = Point("the hub is about to get the answer", "to_hub", "request")
-TAKEN = Point("the device is about to hear that the answer was taken", "to_device", "response")
 
 
 @asynccontextmanager
@@ -121,75 +116,3 @@ async def test_a_lead_asks_and_its_person_answers_on_the_device(tmp_path: Path) 
         seen = await as_lead(play, "GET", f"/v1/agent/questions/{id}")
         assert seen.json()["answer"] == "Red, please."
         assert len(await memory(play)) == 1
-
-
-@pytest.mark.soak
-async def test_a_person_asks_and_answers_on_the_command_line_and_the_device_hears_of_it(
-    tmp_path: Path,
-) -> None:
-    async with a_board(tmp_path) as play:
-        code, said = await at_hub(play, "roadmap", "Which", "colour?")
-        assert (code, "asked: " in said) == (0, True), said
-        await device_has(play, OPEN)
-        code, listed = await at_hub(play)
-        assert (code, "Which colour?" in listed, "roadmap" in listed) == (0, True, True), listed
-        (one,) = (await play.hub.get("/v1/questions"))["questions"]
-        code, said = await at_hub(play, "answer", one["id"][-12:], "Red.")
-        assert code == 0, said
-        uid = os.getuid()
-        await device_has(play, ("answered", "Red.", 1, f"operator:{uid}"))
-        assert [item[0] for item in await memory(play)] == ["Red."]
-        code, shown = await at_hub(play, "show", one["id"])
-        assert (code, "-> Red." in shown, "desk" in shown) == (0, True, True), shown
-        entries = (await play.hub.get("/v1/audit?event=question."))["entries"]
-        assert [entry["event"] for entry in entries] == ["question.answered", "question.asked"]
-
-
-@pytest.mark.soak
-async def test_a_question_that_is_withdrawn_is_told_so_on_the_device(tmp_path: Path) -> None:
-    async with a_board(tmp_path) as play:
-        id = await asked_by_lead(play)
-        await device_has(play, OPEN)
-        assert (await at_hub(play, "withdraw", id))[0] == 0
-        await device_has(play, ("withdrawn", None, 1, None))
-        await play.device.says("the question was withdrawn")
-
-
-@pytest.mark.soak
-async def test_a_hub_that_is_killed_before_the_device_knows_tells_it_when_it_is_back(tmp_path: Path) -> None:
-    async with a_board(tmp_path) as play:
-        play.at(CALL, play.kill_hub)
-        id = await asked_by_lead(play)
-        await play.happened()
-        assert on_device(play) == []
-        await play.start_hub()
-        await device_has(play, OPEN)
-        asked = [frame["id"] for frame in play.sent_to_device("tool_call") if frame["action"] == "user.ask"]
-        assert (len(asked), len(set(asked))) == (2, 1), "told again by the same id"
-        assert (await at_device(play, "1", "Red."))[0] == 0
-        await comes_to(play, id, "answered")
-
-
-@pytest.mark.soak
-async def test_an_answer_counts_once_though_the_device_is_killed_before_and_after_it_is_taken(
-    tmp_path: Path,
-) -> None:
-    async with a_board(tmp_path) as play:
-        id = await asked_by_lead(play)
-        await device_has(play, OPEN)
-        play.at(ANSWER, play.device.kill)
-        assert (await at_device(play, "1", "Red."))[0] == 0
-        await play.happened()
-        assert (await question(play, id))["state"] == "open"
-        play.at(TAKEN, play.device.kill)
-        await play.device.start()
-        await play.happened()
-        assert (await question(play, id))["state"] == "answered"
-        assert on_device(play) == [("open", "Red.", 0, None)]
-        await play.device.start()
-        await device_has(play, ("answered", "Red.", 1, "device desk"))
-        assert (await question(play, id))["answered_by"] == "device desk"
-        assert "does not count" not in play.device.log()
-        assert [item[0] for item in await memory(play)] == ["Red."]
-        sent = [frame for way, frame in play.seen if (way, frame["type"]) == ("to_hub", "request")]
-        assert len(sent) >= 2
