@@ -11,6 +11,7 @@ from storage.schema.agent_tables import (
     AGENT_TYPES,
     MAY_CHANGE_WORDS,
     VALUES_OF_AXIS,
+    Decision,
     agent_capabilities,
     agent_config_history,
     agent_configs,
@@ -23,18 +24,9 @@ from storage.schema.agent_tables import (
     checkpoints,
     lock_waits,
     metric_series,
+    schedule_fires,
+    schedules,
     wakes,
-)
-from storage.schema.connector_tables import (
-    CONNECTOR_STATES,
-    SEEN_STATES,
-    SIGN_IN_WAYS,
-    connector_cursors,
-    connectors,
-    credentials,
-    posted,
-    seen_messages,
-    sign_ins,
 )
 from storage.schema.coordination_tables import (
     board_members,
@@ -50,34 +42,38 @@ from storage.schema.coordination_tables import (
     soul_versions,
     soul_writes,
 )
-from storage.schema.device_tables import (
+from storage.schema.hub_tables import (
+    activity_log,
     agent_tokens,
+    audit_log,
     browser_sessions,
+    changes,
     device_keys,
     device_stores,
     device_tokens,
     devices,
     failed_attempts,
-    invitations,
-    operator_tokens,
-    pairings,
-    users,
-)
-from storage.schema.hub_tables import (
-    activity_log,
-    audit_log,
-    changes,
     hub,
     idempotency_keys,
+    invitations,
     issue_mutes,
     leases,
     nodes,
+    operator_tokens,
+    pairings,
     settings_revisions,
+    users,
 )
 from storage.schema.run_tables import (
+    CONNECTOR_STATES,
     EXECUTING,
     LIVE,
+    SEEN_STATES,
+    SIGN_IN_WAYS,
     budget_holds,
+    connector_cursors,
+    connectors,
+    credentials,
     folder_trees,
     item_excerpts,
     item_verdicts,
@@ -85,13 +81,15 @@ from storage.schema.run_tables import (
     model_answers,
     model_batches,
     model_calls,
+    posted,
     run_calls,
     run_state_history,
     run_units,
     runs,
+    seen_messages,
+    sign_ins,
     unit_ledger,
 )
-from storage.schema.schedule_tables import Decision, schedule_fires, schedules
 
 __all__ = [
     "AGENT_SUBTYPES",

@@ -13,7 +13,7 @@ from hub.api.device import Later, RequestOf, requests_of
 from hub.api.noun import Hub
 from hub.api.nouns.connectors import Connectors
 from hub.clock import SystemClock
-from hub.device.browser import Browser
+from hub.device.app import Browser
 from protocol.coordination import Method, Response
 from protocol.errors import HubError
 from protocol.frame import ErrorBody, Parameters
@@ -67,7 +67,7 @@ async def test_a_person_signs_in_with_the_browser_of_a_device(
     tmp_path: Path, is_restarted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The provider of this test is on this machine, where no device looks for one.
-    monkeypatch.setattr("hub.device.browser.why_not_shown", lambda url: None)
+    monkeypatch.setattr("hub.device.app.why_not_shown", lambda url: None)
     async with bench(tmp_path, clock=SystemClock()) as b:
         row = await b.store.read(connectors.get_connector, "work")
         wire: Any = Wire(b, row.user_id)

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from hub.clock import SystemClock
-from hub.device.browser import SHOWN_A_MINUTE, Browser
+from hub.device.app import SHOWN_A_MINUTE, Browser
 from protocol.coordination import Method, Request, Response
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody, Parameters

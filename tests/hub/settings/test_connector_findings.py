@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hub.app.connectors import config_of
+from hub.app.hub import config_of
 from hub.connectors.imap_line import ImapSettings
 from hub.settings.reading import check_settings, load_settings
 
