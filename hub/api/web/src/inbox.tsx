@@ -78,6 +78,7 @@ export function begin(key: string): void {
   if (!isAtEnd) typed = [];
   list.value = { ...EMPTY, key };
   restored.value = new Set();
+  chosen.value = new Map(); // a key decides about nothing that is listed no more
   size.value = ROWS;
 }
 

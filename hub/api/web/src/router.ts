@@ -59,10 +59,10 @@ function settle(): void {
   timer = setTimeout(settle, REST_MS);
 }
 
-/** Change parts of the query; a filter that changes begins at the first page again. */
+/** Change parts of the query; a filter that changes begins at the first page again, and at the first of its items. */
 export function refine(changes: Readonly<Record<string, string | undefined>>): void {
   const { path, query } = place.value;
-  go(link(path, { ...Object.fromEntries(query), cursor: undefined, files: undefined, ...changes }), { replace: !("cursor" in changes) });
+  go(link(path, { ...Object.fromEntries(query), cursor: undefined, files: undefined, item: undefined, ...changes }), { replace: !("cursor" in changes) });
 }
 
 export function followLinks(): void {

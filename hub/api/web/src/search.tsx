@@ -96,7 +96,7 @@ export function Search({ fields }: { fields: readonly SearchField[] }): JSX.Elem
       if (field.values && known === undefined) return setProblem(`${labelOf(field)} is one of: ${field.values.join(", ").toLowerCase()}`);
       if (DAY_FIELDS.includes(field) && Number.isNaN(Date.parse(value))) return setProblem(`${labelOf(field)} is a day, as in 2027-03-12`);
       clearTimeout(timer.current);
-      refine({ [field.name]: known ?? value, item: undefined });
+      refine({ [field.name]: known ?? value });
     }
     setTyped("");
   }
@@ -109,7 +109,7 @@ export function Search({ fields }: { fields: readonly SearchField[] }): JSX.Elem
     <form class="search" role="search" onSubmit={(event) => event.preventDefault()}>
       <div class="search-field">
         {chips.map((field) => (
-          <button key={field.name} type="button" class="chip" onClick={() => refine({ [field.name]: undefined, item: undefined })}>
+          <button key={field.name} type="button" class="chip" onClick={() => refine({ [field.name]: undefined })}>
             <span class="unseen">Remove the filter </span>
             {labelOf(field)}: <Foreign of={(field.values ? query.get(field.name)?.toLowerCase() : query.get(field.name)) ?? ""} />
             <span aria-hidden="true"> ×</span>
