@@ -333,10 +333,14 @@ def _value(row: Values, content: str) -> object:
     field, _, format = content.partition("|")
     value: Any = row
     for name in field.split(".") if field != "*" else ():
-        value = value[name]
+        value = None if value is None else value[name]
     return FORMATS[format](value) if format else value
 
 
 def _text(template: str, fields: Values) -> str:
     """Replace ``{field|format}`` in a text."""
-    return _FIELD.sub(lambda found: str(_value(fields, found[1])), template)
+    return _FIELD.sub(lambda found: _spelled(_value(fields, found[1])), template)
+
+
+def _spelled(value: object) -> str:
+    return show.NOTHING if value is None else str(value)

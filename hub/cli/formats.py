@@ -46,7 +46,7 @@ FORMATS: Final[dict[str, Callable[[Any], object]]] = {
     "field_names": lambda fields: [field["name"] for field in fields],
     "named": lambda counts: [f"{name} {value}" for name, value in counts.items()],
     # The hub itself
-    "run_counts": lambda counts: [f"{count} {name}" for name, count in counts.items() if count],
+    "run_counts": lambda counts: counts and [f"{count} {name}" for name, count in counts.items() if count],
     # The audit log
     "refused": lambda outcome: "" if outcome == "done" else f" ({outcome})",
     # Costs
@@ -160,8 +160,10 @@ def ready_gateways(status: Item) -> str:
 
 
 @_format
-def connected_devices(status: Item) -> str:
+def connected_devices(status: Item) -> str | None:
     connected, here = status["devices_connected"], status["devices_here"]
+    if connected is None:
+        return None
     text = f"{connected} of {status['devices_known']} connected"
     return text if here == connected else f"{text}, {here} of them to this node"
 

@@ -575,7 +575,7 @@ class Nodes(Noun):
         "nodes rm NODE_ID",
         example="hub nodes rm 4e21a9",
         json="node",
-        message="node {name} is removed",
+        message="node {node_id} is removed",
     )
     @route("DELETE", "/{node_id}", Scope.SYSTEM, errors=[ErrorCode.ILLEGAL_TRANSITION])
     @audited("node.removed")

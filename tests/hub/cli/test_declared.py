@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hub.api.application import ANSWERED
 from hub.api.document import openapi_document
 from hub.api.nouns import questions
-from hub.cli.declared import LEAST_END, item_called
+from hub.cli.declared import LEAST_END, item_called, present
 from hub.cli.failure import Exit, Failure
 from hub.cli.formats import FORMATS
 from tests.hub.api.test_agent_config_routes import an_agent
@@ -178,6 +178,42 @@ def test_every_field_is_one_of_the_response_or_of_the_request() -> None:
             is_of_request = kind == "text" and field in spec.get("params", ())
             found = _member(row if kind == "row" else response, field, schemas)
             assert field == "*" or is_of_request or found is not None, f"hub {spec['words']}: {field}"
+
+
+def test_a_response_whose_nullable_fields_are_null_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    document = openapi_document(ANSWERED.values())
+    schemas = document["components"]["schemas"]
+    for spec in SPECS:
+        responses = document["paths"][spec["path"]][spec["verb"].lower()]["responses"]
+        status = min(status for status in responses if status.startswith("2"))
+        response = responses[status]["content"]["application/json"]["schema"]
+        for items in (0, 1):
+            fields = _with_nulls(response, schemas, items)
+            arguments = dict.fromkeys(spec.get("params", ()), "x")
+            present(
+                {**arguments, **fields},
+                **{**spec, "notes": (*spec.get("notes", ()), *spec.get("lines", ())[2:])},
+            )
+    lines = {line for line in "".join(capsys.readouterr()).splitlines() if "None" in line}
+    assert lines == {"it is creating at gateway None; the hub keeps trying"}  # that state has a gateway
+
+
+def _with_nulls(schema: dict[str, Any], schemas: dict[str, Any], items: int) -> Any:
+    """Return a value of the schema: each field that may be null is null, each list has so many items."""
+    if "$ref" in schema:
+        return _with_nulls(schemas[schema["$ref"].rpartition("/")[2]], schemas, items)
+    if {"type": "null"} in schema.get("anyOf", ()) or "null" in schema.get("type", ()):
+        return None
+    if "anyOf" in schema or "enum" in schema:
+        return _with_nulls(schema["anyOf"][0], schemas, items) if "anyOf" in schema else schema["enum"][0]
+    if schema.get("type") == "array":
+        return [_with_nulls(schema["items"], schemas, items)] * items
+    if schema.get("type") == "object":
+        properties = schema.get("properties", {})
+        return {name: _with_nulls(field, schemas, items) for name, field in properties.items()}
+    if schema.get("format") == "date-time":
+        return "2026-01-05T09:14:00Z"
+    return {"integer": 1, "number": 1.0, "boolean": False}.get(schema.get("type", ""), "x")
 
 
 def _columns(spec: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
