@@ -19,7 +19,6 @@ from starlette.types import Receive, Scope, Send
 from hub.api import nouns
 from hub.api.binding import BadRequest, Binding, Call
 from hub.api.door.access import BODY, ROUTE
-from hub.api.door.roles import AGENT, PRINCIPAL, Asked, Principal, may_ask, rows_of
 from hub.api.errors import Problem
 from hub.api.events import EventStream
 from hub.api.noun import (
@@ -40,6 +39,7 @@ from hub.api.others import ALL, HEADER, Others
 from hub.cluster.bus import Reply, Request
 from hub.coordination.authority import Caller
 from hub.log import Channel
+from hub.roles import AGENT, PRINCIPAL, Asked, Principal, may_ask, rows_of
 from protocol.errors import ErrorCode, HubError
 from storage.kernel.database import CAUSE
 

@@ -16,12 +16,12 @@ from msgspec import Meta, structs
 
 from hub.api import noun
 from hub.api.binding import MISSING, BadRequest, Binding, Call, From, Value
-from hub.api.door.roles import Principal
 from hub.api.noun import ALL, DeviceRequest, Endpoint, Hub, Noun, Page, PageOf, Part, audit_of
 from hub.api.sentences import Refusal, refusals
 from hub.clock import epoch_ms
 from hub.coordination.authority import Caller
 from hub.links.roster import DeviceLink
+from hub.roles import Principal
 from protocol.frame import Parameters
 from storage.agents import agents
 from storage.agents.agents import AgentRow, UnknownAgent

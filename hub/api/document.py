@@ -1,6 +1,6 @@
 """The interface as an OpenAPI 3.1 document, made from the declarations of the routes.
 
-The permitted callers come from ``api/door/roles``. The refusals come from the rules of
+The permitted callers come from ``roles``. The refusals come from the rules of
 ``api/door/access``, which hold for every route, and from the route's own declaration.
 """
 
@@ -20,8 +20,8 @@ from starlette.responses import Response
 
 from hub.api.application import RouteOf
 from hub.api.binding import MISSING, Value
-from hub.api.door.roles import AGENT, PUBLIC, ROLE_SCOPES, Need, Scope
 from hub.api.errors import MEDIA_TYPE, Problem
+from hub.roles import AGENT, PUBLIC, ROLE_SCOPES, Need, Scope
 from hub.version import VERSION
 from protocol.errors import CATALOGUE, ErrorCode
 

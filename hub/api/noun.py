@@ -51,12 +51,12 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 
 from hub.api.binding import Call, From, Head, Header
-from hub.api.door.roles import AGENT, DeviceNeed, Need, Principal, declare, declare_request
 from hub.api.events import Streams
 from hub.api.others import Others
 from hub.api.sentences import Refusal
 from hub.clock import Clock, from_epoch_ms
 from hub.coordination import authority
+from hub.roles import AGENT, DeviceNeed, Need, Principal, declare, declare_request
 from protocol import coordination
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import UserId

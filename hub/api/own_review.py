@@ -23,7 +23,6 @@ from starlette.types import Scope as Connection
 
 from hub import tokens
 from hub.api.door.access import MARK, cookie_of, spelled_cookie
-from hub.api.door.roles import Scope
 from hub.api.errors import Problem
 from hub.api.nouns.items import (
     FieldChoices,
@@ -48,6 +47,7 @@ from hub.dates import dates_as_texts
 from hub.device.inbox import DeviceItem, Inbox, read_excerpt, waits
 from hub.device.inserts import DeviceFileError
 from hub.device.owner import lacking
+from hub.roles import Scope
 from hub.text.excerpt import Excerpt
 from hub.tokens import TokenKind
 from protocol.errors import CATALOGUE, ErrorCode

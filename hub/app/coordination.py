@@ -17,7 +17,6 @@ from hub.api.nouns.messages import Messages as MessageNoun
 from hub.api.nouns.questions import Questions as QuestionNoun
 from hub.api.nouns.souls import Souls as SoulNoun
 from hub.app.boot import Boot, Context
-from hub.app.supervisor import Supervisor
 from hub.coordination.broadcasts import Broadcasts
 from hub.coordination.courier import Courier
 from hub.coordination.gateway_watch import GatewayMonitor
@@ -34,6 +33,7 @@ from hub.settings.agent_settings import GatewaySettings
 from hub.settings.reload import Commit, Unfit
 from hub.settings.secret import SecretMissing
 from hub.settings.settings import Settings
+from hub.supervisor import Supervisor
 from hub.version import VERSION
 from protocol.ids import DeviceId
 from storage.coordination.message_rows import MessageRow

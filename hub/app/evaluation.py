@@ -18,7 +18,6 @@ import anyio
 import msgspec
 
 from hub.app.model import asks_small_model, open_embedded, open_models
-from hub.app.supervisor import Supervisor
 from hub.atomic_file import write_atomically
 from hub.clock import Chance, Clock
 from hub.extraction import answers, chunk
@@ -43,6 +42,7 @@ from hub.runs.run_order import AgentConfig, extraction_config_of
 from hub.settings.agent_settings import tables_of
 from hub.settings.limit_settings import BudgetSettings
 from hub.settings.settings import Settings
+from hub.supervisor import Supervisor
 from storage.runs.model_calls import Spent
 
 _SECRET_BYTES: Final = 32

@@ -75,7 +75,6 @@ from hub.app.listeners import (
 from hub.app.model import ModelShares, ModelsInUse, asks_small_model
 from hub.app.nouns import make_nouns
 from hub.app.reload import at_once, last_generation, make_parts
-from hub.app.supervisor import Supervisor
 from hub.app.systemd import Watchdog
 from hub.app.work import (
     Work,
@@ -110,6 +109,7 @@ from hub.runs.disk import Ballast, DiskGuard
 from hub.runs.dispatcher import Dispatcher
 from hub.settings.agent_settings import tables_of
 from hub.settings.reading import FileLines
+from hub.supervisor import Supervisor
 from protocol.errors import HubError
 from storage import audit
 from storage.coordination import question_rows

@@ -12,7 +12,6 @@ from hub.app.boot import Boot, Context
 from hub.app.coordination import Coordination
 from hub.app.listeners import Tls
 from hub.app.model import ModelsInUse
-from hub.app.supervisor import Failures
 from hub.clock import Clock, now_ms
 from hub.health import doors, external, machine, records, settings, work
 from hub.health.doors import Arrived
@@ -22,6 +21,7 @@ from hub.links.roster import SharedRoots, Takeovers
 from hub.runs.budget import Reached
 from hub.runs.sentences import describe_hold
 from hub.runs.span_export import SpanExport
+from hub.supervisor import Failures
 from protocol.ids import UserId
 from storage import changes, issue_mutes
 from storage.runs.run_locks import Offered

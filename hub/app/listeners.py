@@ -20,7 +20,6 @@ from urllib.parse import urlsplit
 
 from hub import open_files
 from hub.api.door.access import BearerTokens
-from hub.api.door.certificates import Certificates, CertificateUnusable, Pair, load_pair
 from hub.api.door.hooks import Hook, Hooks, HookServer, NewsDesk
 from hub.api.door.idempotency import Replays
 from hub.api.door.server import OperatorServer
@@ -28,6 +27,7 @@ from hub.api.door.sockets import listen_on_tcp
 from hub.api.noun import Hub
 from hub.app.boot import Context
 from hub.app.identity import Judges
+from hub.certificates import Certificates, CertificateUnusable, Pair, load_pair
 from hub.connectors.webhook import WebhookSettings, problem_of
 from hub.health.settings import Certificate
 from hub.links.auth import HubKey

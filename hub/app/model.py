@@ -9,7 +9,6 @@ import anyio
 import msgspec
 from anyio.abc import TaskStatus
 
-from hub.app.supervisor import Supervisor
 from hub.clock import Chance, Clock
 from hub.extraction.batch import BatchClient
 from hub.extraction.embedded import CHUNK_TOKENS as EMBEDDED_CHUNK_TOKENS
@@ -34,6 +33,7 @@ from hub.settings.problems import KeyPath
 from hub.settings.reload import Commit, Unfit
 from hub.settings.secret import SecretMissing, SecretRef
 from hub.settings.settings import Settings
+from hub.supervisor import Supervisor
 from protocol.ids import BootId
 from storage.devices import nodes
 from storage.kernel.database import StorageError

@@ -267,7 +267,7 @@ def revoke_token(hub: Talk, id: str, yes: bool) -> Responses:
 
 def _narrowed(token: Mapping[str, Any]) -> str:
     """Return the scopes of a token in brackets, unless they are those that its role brings by itself."""
-    from hub.api.door.roles import Role, scopes_of
+    from hub.roles import Role, scopes_of
 
     own = {str(scope) for scope in scopes_of(Role(token["role"]), ())}
     return "" if own == set(token["scopes"]) else f" ({' '.join(token['scopes'])})"

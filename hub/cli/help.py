@@ -51,8 +51,8 @@ def routes(as_json: bool) -> None:
     """List the REST routes with the roles that may use them."""
     from msgspec import to_builtins
 
-    from hub.api.door.roles import IN_NAME_OF_OWNERS, Role
     from hub.api.nouns.system import routes_view
+    from hub.roles import IN_NAME_OF_OWNERS, Role
 
     import_module("hub.api.application")  # its nouns enter their routes in the table
     table = routes_view()

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from hub.api.door.roles import Scope
 from hub.clock import Clock, epoch_ms, from_epoch_ms, utc_text
 from hub.health.issues import Finding, Fix, error, notice, post, warning
 from hub.links.refusals import OTHERS, RefusedPeer
 from hub.links.roster import SharedRoots
+from hub.roles import Scope
 from protocol.ids import DeviceId
 from storage.agents import agents_in_trouble
 from storage.agents.agents_in_trouble import AbsentDevice

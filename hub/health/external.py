@@ -9,11 +9,11 @@ import anyio
 
 from hub.accounts.desk import Accounts
 from hub.accounts.keys import BadKeys
-from hub.api.door.roles import Scope
 from hub.clock import epoch_ms, from_epoch_ms
 from hub.extraction.outcomes import Breaker, Circuit
 from hub.health.issues import Finding, Fix, Severity, error, notice, post, warning
 from hub.openclaw import GatewayHealth, GatewayState, Problem
+from hub.roles import Scope
 from hub.runs.sentences import describe_time
 from hub.runs.span_export import SpanExport
 from storage.connectors import connectors, credentials

@@ -21,10 +21,10 @@ from typing import Any, Final
 import anyio
 from anyio.abc import TaskStatus
 
-from hub.api.door.roles import Scope
 from hub.clock import Clock, epoch_ms, wait_for_event
 from hub.log import Channel
 from hub.metrics import Metrics
+from hub.roles import Scope
 from hub.rounds import Turns
 from protocol.ids import UserId
 from storage.kernel.database import StorageError, Trouble

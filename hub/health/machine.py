@@ -11,12 +11,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from hub.app.supervisor import Failures
 from hub.clock import from_epoch_ms, utc_text
 from hub.health.issues import Check, Finding, error, notice, warning
 from hub.loop_meter import LoopMeter
 from hub.runs.clock_watch import JUMP_S, ClockWatch
 from hub.settings.limit_settings import Limits
+from hub.supervisor import Failures
 
 SCARCE_FILES: Final = 0.8  # share of the files that the process may open
 GROUP_DIR, PRIVATE_FILE = 0o750, 0o600

@@ -12,10 +12,10 @@ import anyio
 import anyio.to_thread
 from anyio.abc import TaskStatus
 
-from hub.api.door.roles import Scope
 from hub.clock import Clock, epoch_ms, from_epoch_ms, now_ms, wait_for_event
 from hub.health.issues import Check, Finding, Fix, error, notice, warning
 from hub.log import Channel
+from hub.roles import Scope
 from hub.rounds import Turns
 from storage import audit
 from storage.audit import Break, Checked, Link

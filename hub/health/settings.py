@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
-from hub.api.door.certificates import RENEW, ending
-from hub.api.door.roles import Scope
+from hub.certificates import RENEW, ending
 from hub.clock import from_epoch_ms
 from hub.health.issues import Finding, error, notice, post, warning
+from hub.roles import Scope
 from hub.settings.problems import Severity
 from hub.settings.reload import Reloader
 from protocol.ids import NodeId

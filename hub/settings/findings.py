@@ -296,7 +296,7 @@ def _found_in_certificate(
     missing: Callable[[KeyPath, str], Problem],
     now: datetime,
 ) -> Iterator[Problem]:
-    from hub.api.door.certificates import (  # imported here: it needs a library
+    from hub.certificates import (  # imported here: it needs a library
         RENEW,
         CertificateUnread,
         CertificateUnusable,

@@ -5,6 +5,7 @@ A rule takes modules and gives findings, one line each, so that it can be tried 
 
 import graphlib
 from collections.abc import Callable, Collection, Iterator
+from typing import Final
 
 from tests.support.source import Module, facts, imports_of
 
@@ -50,6 +51,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hub.version": set(),
     "hub.docs": set(),
     "hub.tokens": {"hub.clock"},
+    "hub.certificates": {"protocol.errors"},
+    "hub.roles": {"protocol", "storage.devices.devices"},
+    "hub.supervisor": {"protocol", "hub.clock", "hub.log", "hub.metrics", "hub.rounds"},
     "hub.outbound": {"protocol"},
     "hub.text": set(),
     "hub.schedules": {"protocol", "hub.clock"},
@@ -68,16 +72,21 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hub.device": {"protocol", "hub.text", "hub.atomic_file", "hub.clock", "hub.dates", "hub.log"}
     | {"hub.version", "hub.tls_faults"},
 }
-# May look at all below, and at each other.
-TOP = {
-    "hub.backups",
-    "hub.api",
-    "hub.settings",
-    "hub.health",
-    "hub.app",
-    "hub.cli",
-    "hub.__main__",
-}
+# Rooms above all others, the lowest first: each may import from all rooms below it.
+UPPER: Final = (
+    {"hub.settings"},
+    {"hub.backups"},
+    {"hub.health"},
+    {"hub.api"},
+    {"hub.app"},
+    {"hub.cli"},
+    {"hub.__main__"},
+)
+TOP: Final = {room for rooms in UPPER for room in rooms}
+OWN: Final = {"protocol", "storage", "hub"}
+MOST_IMPORTS: Final = 40  # own modules that one module imports
+MOST_IMPORTS_OF_ALL: Final = 8.4  # mean of all modules
+COMPOSED: Final = {"hub.app"}  # where all parts meet
 
 STANDS_IN: dict[str, set[str]] = {
     "sqlalchemy": {"storage"},
@@ -128,11 +137,25 @@ def rooms_keep_to_their_floor(modules: Collection[Module]) -> Iterator[str]:
             yield f"{module.name}: has no row in the import table"
             continue
         for target, line in imports_of(module, names):
-            if target.partition(".")[0] not in ("protocol", "storage", "hub"):
+            if target.partition(".")[0] not in OWN:
                 continue
-            if room in TOP or _within(target, {room} - {"hub"}) or _within(target, MAY_IMPORT[room]):
+            allowed = {room} - {"hub"} | MAY_IMPORT.get(room, set())
+            if _within(target, allowed) or _floor(target) < _floor(module.name):
                 continue
             yield f"{module.name}:{line}: {room} may not import {target}"
+
+
+def modules_import_few_others(modules: Collection[Module]) -> Iterator[str]:
+    """A module imports at most MOST_IMPORTS others, unless it composes the hub; so does the mean of all."""
+    names = {module.name for module in modules}
+    edges = 0
+    for module in modules:
+        targets = {target for target, _ in imports_of(module, names) if target.partition(".")[0] in OWN}
+        edges += len(targets)
+        if len(targets) > MOST_IMPORTS and not _within(module.name, COMPOSED):
+            yield f"{module.name}: imports {len(targets)} modules, more than {MOST_IMPORTS}"
+    if edges > MOST_IMPORTS_OF_ALL * len(names):
+        yield f"modules import {edges / len(names):.1f} others on average, more than {MOST_IMPORTS_OF_ALL}"
 
 
 def libraries_stand_in_their_rooms(modules: Collection[Module]) -> Iterator[str]:
@@ -196,6 +219,7 @@ def time_and_chance_are_handed_in(modules: Collection[Module]) -> Iterator[str]:
 
 RULES: tuple[Rule, ...] = (
     rooms_keep_to_their_floor,
+    modules_import_few_others,
     libraries_stand_in_their_rooms,
     the_protocol_does_no_io,
     nothing_imports_itself_by_a_detour,
@@ -208,6 +232,11 @@ def _room(name: str) -> str | None:
     """The row of the table that *name* stands in: the longest that fits."""
     fitting = [room for room in {*MAY_IMPORT, *TOP} - {"hub"} if _within(name, {room})]
     return max(fitting, key=len, default="hub" if name == "hub" else None)
+
+
+def _floor(name: str) -> int:
+    """Return the number of a room's floor in ``UPPER``, from 1; 0 below them."""
+    return next((floor for floor, rooms in enumerate(UPPER, 1) if _within(name, rooms)), 0)
 
 
 def _within(name: str, rooms: Collection[str]) -> bool:

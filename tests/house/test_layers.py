@@ -6,6 +6,7 @@ from tests.house.rules import (
     RULES,
     Rule,
     libraries_stand_in_their_rooms,
+    modules_import_few_others,
     nothing_imports_itself_by_a_detour,
     rooms_keep_to_their_floor,
     tasks_have_an_owner,
@@ -45,6 +46,13 @@ PLANTED: list[tuple[Rule, str, str]] = [
     (rooms_keep_to_their_floor, "hub.extraction.endpoint", "from storage.store import Store"),
     (rooms_keep_to_their_floor, "hub", "from hub.clock import Clock"),
     (rooms_keep_to_their_floor, "hub.utils", "x = 1"),
+    (rooms_keep_to_their_floor, "hub.health.work", "from hub.api.noun import Noun"),
+    (rooms_keep_to_their_floor, "hub.settings.reload", "from hub.health.issues import Issues"),
+    (
+        modules_import_few_others,
+        "hub.runs.runner",
+        "\n".join(f"import {module.name}" for module in HOUSE[:50]),
+    ),
     (libraries_stand_in_their_rooms, "hub.runs.runner", "import sqlalchemy as sa"),
     (libraries_stand_in_their_rooms, "hub.api.nouns", "from sqlalchemy.exc import DBAPIError"),
     (libraries_stand_in_their_rooms, "hub.cli.show", "import sqlite3"),
@@ -96,7 +104,7 @@ ALLOWED: list[tuple[str, str]] = [
     ("hub.runs.runner", "from datetime import datetime\ndatetime.fromtimestamp(0, UTC)\ngroup.start_soon(f)"),
     ("hub.device.client", "import aiosqlite\nimport websockets\nfrom hub.log import Channel"),
     ("hub.app.daemon", "from hub.api.door.server import OperatorServer\nfrom hub.runs.runner import Runner"),
-    ("hub.api.door.server", "import uvicorn\nfrom hub.app.hub import Router"),
+    ("hub.api.door.server", "import uvicorn\nfrom hub.health.issues import Issues"),
 ]
 
 

@@ -4,9 +4,9 @@ import pytest
 import sqlalchemy as sa
 
 from hub.api.door import requests as service
-from hub.api.door.roles import DEVICE_REQUESTS
 from hub.api.nouns import agents as agents_noun
 from hub.clock import epoch_ms
+from hub.roles import DEVICE_REQUESTS
 from hub.settings.limit_settings import Limits
 from protocol.coordination import Method, Response
 from protocol.errors import ErrorCode

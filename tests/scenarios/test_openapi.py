@@ -28,7 +28,7 @@ from schemathesis.specs.openapi.checks import (
 
 from hub.api.application import ANSWERED
 from hub.api.document import openapi_document
-from hub.api.door.roles import Scope
+from hub.roles import Scope
 from tests.support.hub import ENDLESS
 from tests.support.processes import HubProcess, closing
 

@@ -15,9 +15,9 @@ from anyio.abc import TaskGroup
 from click.testing import CliRunner
 
 from hub.api.door.requests import Requests
-from hub.app.supervisor import Supervisor
 from hub.cli.app import hub as command
 from hub.openclaw import GatewayState
+from hub.supervisor import Supervisor
 from protocol.coordination import Response
 from storage.agents import agents
 from storage.agents.agents import AgentRow

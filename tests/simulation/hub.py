@@ -20,7 +20,6 @@ from hub.api.door.requests import Requests
 from hub.api.noun import Hub
 from hub.api.nouns.items import Items
 from hub.app.hub import Router, exchange_hints
-from hub.app.supervisor import Supervisor
 from hub.clock import IdFactory, epoch_ms
 from hub.cluster.bus import Bus, Member, NodeUnreachable, Request
 from hub.extraction.extractor import Extractor
@@ -53,6 +52,7 @@ from hub.runs.runner import Runner
 from hub.runs.scheduler import Scheduler, Wakes
 from hub.runs.sources import DeviceSource
 from hub.settings.limit_settings import Limits
+from hub.supervisor import Supervisor
 from protocol.errors import CloseCode, HubError
 from protocol.handshake import SPOKEN, Capability, Challenge, DeviceHello, Goodbye, GrantOfOwner, Welcome
 from protocol.ids import BootId, ConnectionId, DeviceId, NodeId, UserId

@@ -7,13 +7,13 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 
-from hub.api.door.roles import Principal, Role, Scope
 from hub.api.nouns.tokens import AgentTokenRequest, IdentityLimits, OperatorTokenRequest
 from hub.app.identity import Identity
 from hub.clock import IdFactory, epoch_ms
 from hub.links import auth
 from hub.links.roster import Roster
 from hub.metrics import Metrics
+from hub.roles import Principal, Role, Scope
 from protocol.handshake import DeviceHello
 from protocol.ids import AgentId, BootId, ConnectionId, DeviceId, PairingId, UserId
 from protocol.keys import key_id

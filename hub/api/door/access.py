@@ -2,7 +2,7 @@
 
 Over the Unix socket the kernel identifies the caller; over TCP a bearer token is always required, also
 from loopback. Requests of web pages on another origin and of rebound host names are refused. Then the
-table of ``api/door/roles`` decides; a route that is not in the table is refused.
+table of ``roles`` decides; a route that is not in the table is refused.
 
 Places for requests and event streams are limited, and shared fairly between users. A user gets at most half
 of those over TCP, however many tokens it has. All users together leave a quarter free, which is reserved for
@@ -39,7 +39,15 @@ from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as Request
 
 from hub.api.door.idempotency import Replays
-from hub.api.door.roles import (
+from hub.api.errors import Problem
+from hub.api.pages import Pages
+from hub.clock import Clock, epoch_ms
+from hub.links.gate import FailedAttempts, network_of
+from hub.links.hosts import FORWARDING, Hosts, TrustedProxies
+from hub.links.refusals import OTHERS, RefusalSamples
+from hub.log import Channel
+from hub.loop_meter import MOST_WAIT_S, SHARE, LoopMeter, charged
+from hub.roles import (
     AGENT,
     HUB_WIDE_ROUTES,
     PRINCIPAL,
@@ -54,14 +62,6 @@ from hub.api.door.roles import (
     may_ask,
     rows_of,
 )
-from hub.api.errors import Problem
-from hub.api.pages import Pages
-from hub.clock import Clock, epoch_ms
-from hub.links.gate import FailedAttempts, network_of
-from hub.links.hosts import FORWARDING, Hosts, TrustedProxies
-from hub.links.refusals import OTHERS, RefusalSamples
-from hub.log import Channel
-from hub.loop_meter import MOST_WAIT_S, SHARE, LoopMeter, charged
 from hub.tokens import TokenKind
 from protocol.errors import ErrorCode, HubError
 from protocol.frame import check_value

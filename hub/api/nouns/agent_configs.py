@@ -16,7 +16,6 @@ from hub.agents.writing import AgentConfigs as ConfigService
 from hub.agents.writing import config_values
 from hub.api.binding import BadRequest, From
 from hub.api.device import OwnAgent, object_of
-from hub.api.door.roles import Scope
 from hub.api.noun import (
     ALL,
     Actor,
@@ -34,6 +33,7 @@ from hub.api.noun import (
     route,
     tag_of,
 )
+from hub.roles import Scope
 from hub.settings.reading import FileLines
 from protocol.configs import ConfigType, value_in
 from protocol.coordination import Method

@@ -24,7 +24,6 @@ from hub.agents.vocabularies import (
 from hub.api.agent_filters import AgentFilters
 from hub.api.binding import OPTIONAL, BadRequest, From
 from hub.api.device import OwnAgent, converted
-from hub.api.door.roles import AGENT, Scope, creation_of
 from hub.api.noun import (
     MOST_LONG,
     Actor,
@@ -43,6 +42,7 @@ from hub.api.nouns.agents import Agents, VocabularyQuery, faults_of, managed
 from hub.api.nouns.audit import EventWord
 from hub.clock import Clock, epoch_ms, now_ms
 from hub.health.issues import Finding
+from hub.roles import AGENT, Scope, creation_of
 from hub.runs.control import RunControl
 from hub.settings.reading import FileLines
 from protocol.agent_status import (

@@ -23,7 +23,6 @@ from hub.api.agent_bodies import AgentBody, AgentChanges, Rules, body_of, change
 from hub.api.agent_filters import ANY, AgentFilters
 from hub.api.binding import OPTIONAL, BadRequest, Head
 from hub.api.device import Link, OwnAgent, object_of
-from hub.api.door.roles import Scope
 from hub.api.noun import (
     ALL,
     NO_CHANGE,
@@ -47,6 +46,7 @@ from hub.health.issues import Finding
 from hub.health.work import about_failing
 from hub.links.roster import DeviceLink
 from hub.log import Channel
+from hub.roles import Scope
 from hub.runs.control import RunControl
 from hub.runs.run_order import MOST_NEEDS, RunOptions, run_options
 from hub.settings.agent_settings import TemplateSettings, TemplateTable

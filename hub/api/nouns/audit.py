@@ -7,11 +7,11 @@ import anyio
 import msgspec
 from msgspec import Meta
 
-from hub.api.door.roles import Scope
 from hub.api.noun import ALL, Instant, Noun, Part, View, command, listed, route
 from hub.api.nouns.config import KeyChangeView
 from hub.clock import Clock, epoch_ms
 from hub.log import Channel
+from hub.roles import Scope
 from hub.settings.history import CHANGED
 from protocol.agent_status import EVENT_ALIASES
 from storage import audit

@@ -10,7 +10,6 @@ from msgspec import UNSET, Meta, UnsetType, structs
 
 from hub.api.binding import From
 from hub.api.device import object_of
-from hub.api.door.roles import AGENT, Scope
 from hub.api.noun import (
     ALL,
     MOST_LONG,
@@ -33,6 +32,7 @@ from hub.coordination.authority import Caller
 from hub.coordination.memory import BoardMemory
 from hub.log import Channel
 from hub.metrics import Metrics
+from hub.roles import AGENT, Scope
 from protocol.coordination import Method, Role, Verb
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, BoardId, GatewayId, UserId

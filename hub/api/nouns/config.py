@@ -11,7 +11,6 @@ import msgspec
 from msgspec import Meta
 
 from hub.api.binding import Head
-from hub.api.door.roles import Scope
 from hub.api.noun import (
     ALL,
     NO_CHANGE,
@@ -28,6 +27,7 @@ from hub.api.noun import (
     listed,
     route,
 )
+from hub.roles import Scope
 from hub.settings.edits import BeyondSettings, CannotEdit
 from hub.settings.history import APPLIED, CHANGED, KeyChange, Source, combined, undone
 from hub.settings.problems import KeyPath, Problem, Severity, document, spell

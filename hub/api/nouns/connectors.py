@@ -14,12 +14,12 @@ from hub.accounts.desk import Accounts
 from hub.accounts.keys import KeySharing
 from hub.accounts.sign_in import SignInFailed, SignIns
 from hub.api.device import Later, Link
-from hub.api.door.roles import Scope
 from hub.api.noun import ALL, Actor, Instant, Noun, Part, View, audited, command, device, listed, route
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.connectors.calling import ConnectorFailure
 from hub.connectors.connector import Connector, Message, Page
 from hub.document import Document
+from hub.roles import Scope
 from protocol.coordination import Method
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId

@@ -5,9 +5,9 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
-from hub.api.door.roles import Scope
 from hub.api.noun import Instant, Noun, View, command, route
 from hub.clock import Clock, epoch_ms, from_epoch_ms
+from hub.roles import Scope
 from hub.runs.budget import NANOS
 from hub.runs.estimating import Estimate
 from storage.agents import agents

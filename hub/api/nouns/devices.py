@@ -13,7 +13,6 @@ import anyio
 from msgspec import Meta
 
 from hub.api.device import Link
-from hub.api.door.roles import Scope
 from hub.api.noun import ALL, Actor, Instant, Name, Noun, Part, View, audited, command, device, listed, route
 from hub.api.nouns.tokens import IdentityLimits, TokenView
 from hub.api.others import link_of
@@ -25,6 +24,7 @@ from hub.links.gate import FailedAttempts
 from hub.links.roster import DeviceLink, Roster
 from hub.log import Channel
 from hub.metrics import Metrics
+from hub.roles import Scope
 from protocol import keys
 from protocol.agent_status import Axis
 from protocol.coordination import EventName, Method

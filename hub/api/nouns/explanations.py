@@ -14,7 +14,6 @@ from msgspec import Meta, structs
 
 from hub.api.agent_filters import ids_called
 from hub.api.binding import OPTIONAL, BadRequest
-from hub.api.door.roles import Principal, Scope
 from hub.api.events import EventStream
 from hub.api.noun import NO_CHANGE, Caller, Noun, OpenStreams, View, audited, command, route
 from hub.api.nouns.costs import EstimateView, estimate_view
@@ -23,6 +22,7 @@ from hub.clock import Clock, epoch_ms
 from hub.cluster.bus import NodeUnreachable, Request
 from hub.links.roster import DeviceLink, Roster
 from hub.printable import one_line
+from hub.roles import Principal, Scope
 from hub.runs.estimating import Estimator
 from hub.runs.explaining import Explainer, Reason
 from hub.runs.previewing import PreviewRequest, Previews

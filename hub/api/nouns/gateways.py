@@ -5,7 +5,6 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
-from hub.api.door.roles import Scope
 from hub.api.noun import ALL, Actor, Instant, Name, Noun, Part, View, audited, command, listed, route
 from hub.api.nouns.agents import AgentView
 from hub.clock import Clock, IdFactory, epoch_ms
@@ -14,6 +13,7 @@ from hub.log import Channel
 from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayError, GatewayHealth, GatewayState, Problem
 from hub.openclaw.methods import agents_list
+from hub.roles import Scope
 from protocol.agent_status import Axes, Connectivity
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Final, Literal
 import anyio
 from msgspec import Meta
 
-from hub.api.door.roles import Scope
 from hub.api.noun import ALL, Actor, Instant, Noun, Part, View, audited, command, listed, route
 from hub.clock import Clock, epoch_ms, now_ms
 from hub.health.issues import Issue, Severity, place
 from hub.health.issues import Issues as FoundIssues
+from hub.roles import Scope
 from protocol.errors import CodedError, ErrorCode
 from storage import audit, issue_mutes
 from storage.issue_mutes import IssueMute

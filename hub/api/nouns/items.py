@@ -16,7 +16,6 @@ from msgspec import Meta, Struct
 from hub.api.agent_filters import ids_called
 from hub.api.binding import From
 from hub.api.device import Link
-from hub.api.door.roles import Scope
 from hub.api.noun import (
     ALL,
     Actor,
@@ -36,6 +35,7 @@ from hub.clock import Clock, IdFactory, epoch_ms
 from hub.dates import dates_as_instants, dates_as_texts
 from hub.links.roster import DeviceLink, Roster
 from hub.metrics import Metrics
+from hub.roles import Scope
 from hub.runs.agreement import choices_of, lacking, problem_with, refused_by
 from hub.runs.delivery import ExcerptSeals
 from hub.settings.agent_settings import unknown_tables

@@ -10,10 +10,10 @@ from hub.agents.locks import LEAST_TTL_MS, MOST_TTL_MS, MOST_WAIT_MS, TTL_MS, Tu
 from hub.agents.locks import Locks as HeldLocks
 from hub.api.binding import BadRequest
 from hub.api.device import Later, Link, OwnAgent, object_of
-from hub.api.door.roles import Scope
 from hub.api.noun import ALL, Actor, Instant, Noun, Part, View, audited, command, device, listed, route
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.log import Channel
+from hub.roles import Scope
 from protocol.agent_status import Lifecycle
 from protocol.coordination import LOCK_CHARACTERS, MOST_LOCKS, Method, lock_names
 from protocol.errors import CodedError, ErrorCode

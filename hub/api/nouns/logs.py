@@ -23,13 +23,13 @@ from anyio import to_thread
 from msgspec import Meta, structs
 
 from hub.api.binding import Header
-from hub.api.door.roles import Scope
 from hub.api.events import EventStream
 from hub.api.noun import ALL, Actor, Instant, Noun, OpenStreams, Paging, Part, View, audited, command, route
 from hub.api.nouns.audit import AuditLog
 from hub.clock import Clock, epoch_ms
 from hub.log import Channel, LogEntry, LogFile, Ring
 from hub.log.meanings import MEANINGS
+from hub.roles import Scope
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, BootId, DeviceId, UserId
 from storage.agents import agents

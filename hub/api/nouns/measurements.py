@@ -8,9 +8,9 @@ from msgspec import Meta, Struct
 from hub.agents.measurements import Chart, Question
 from hub.agents.measurements import Measurements as MeasurementStore
 from hub.api.device import Link, OwnAgent, object_of
-from hub.api.door.roles import Scope
 from hub.api.noun import ALL, Instant, Noun, Part, View, audited, command, device, listed, route
 from hub.clock import epoch_ms
+from hub.roles import Scope
 from protocol.coordination import MOST_SAMPLES, MOST_TAGS, Method, Sample
 from protocol.errors import CodedError, ErrorCode
 from protocol.frame import Count, Id

@@ -11,7 +11,6 @@ from typing import Annotated, Any, ClassVar, Final, Literal, cast
 from msgspec import Meta, structs
 
 from hub.api.device import Link, OwnAgents, fitting, object_of
-from hub.api.door.roles import AGENT, Scope
 from hub.api.noun import (
     ALL,
     MOST_LONG,
@@ -35,6 +34,7 @@ from hub.coordination.broadcasts import BroadcastStatus
 from hub.coordination.messages import MOST_WAIT_S, WAIT_S, LeadMessages, Nudge, ToLead
 from hub.coordination.messages import Leads as LeadService
 from hub.coordination.messages import Messages as MessageService
+from hub.roles import AGENT, Scope
 from protocol.calls import REPLY_TAGS
 from protocol.coordination import DELIVERED, MessageKind, MessageState, Method, QueueMode, attempt_key
 from protocol.errors import ErrorCode

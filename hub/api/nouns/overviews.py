@@ -14,7 +14,6 @@ import msgspec
 from msgspec import Meta
 
 from hub.api.binding import Header
-from hub.api.door.roles import Scope
 from hub.api.events import EventStream
 from hub.api.noun import ALL, Hub, Instant, Noun, OpenStreams, Part, View, command, listed, route
 from hub.api.nouns.agent_configs import AgentConfigs, Capabilities, CapabilityView, Checkpoints
@@ -28,6 +27,7 @@ from hub.api.nouns.measurements import Measurements
 from hub.api.nouns.runs import AskedRuns, Runs, RunView
 from hub.api.nouns.schedules import Slots, SlotView
 from hub.clock import Clock, epoch_ms
+from hub.roles import Scope
 from hub.runs.budget import NANOS
 from protocol.errors import ErrorCode
 from protocol.ids import BootId, UserId

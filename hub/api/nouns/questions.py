@@ -6,7 +6,6 @@ from typing import Annotated, Any
 from msgspec import Meta, structs
 
 from hub.api.device import person
-from hub.api.door.roles import AGENT, Scope
 from hub.api.noun import MOST_LONG, Instant, Noun, Paging, RetryKey, View, audited, command, device, route
 from hub.api.nouns.messages import SentView
 from hub.clock import epoch_ms
@@ -14,6 +13,7 @@ from hub.coordination import authority
 from hub.coordination.authority import Caller
 from hub.coordination.questions import Asked, seen_question
 from hub.coordination.questions import Questions as QuestionService
+from hub.roles import AGENT, Scope
 from protocol.calls import ANSWER_CHARACTERS, CHANNEL_CHARACTERS, REPLY_TAGS, QuestionToUser
 from protocol.coordination import Method, QuestionState, Verb
 from protocol.errors import ErrorCode

@@ -15,7 +15,6 @@ from msgspec import Meta, Struct
 from hub.api.agent_filters import ids_called
 from hub.api.binding import OPTIONAL, From
 from hub.api.device import Link, object_of
-from hub.api.door.roles import Scope
 from hub.api.events import EventStream
 from hub.api.noun import (
     ALL,
@@ -34,6 +33,7 @@ from hub.api.noun import (
 )
 from hub.api.waiting import Waiting, Waits, read_waits
 from hub.clock import Clock, epoch_ms, from_epoch_ms, now_ms
+from hub.roles import Scope
 from hub.runs.budget import NANOS
 from hub.runs.control import RunControl
 from hub.runs.dispatcher import Dispatcher

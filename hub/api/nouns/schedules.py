@@ -11,9 +11,9 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, field
 
-from hub.api.door.roles import Scope
 from hub.api.noun import ALL, Actor, Instant, Noun, Paging, Part, View, audited, listed, route
 from hub.clock import Clock, epoch_ms, from_epoch_ms
+from hub.roles import Scope
 from hub.runs.scheduler import Scheduler, offset_of, trigger_for
 from hub.runs.sentences import describe_decision, describe_pause, describe_wake
 from hub.schedules.cron import BadSchedule

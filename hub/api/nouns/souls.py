@@ -5,11 +5,11 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta
 
 from hub.api.binding import Head
-from hub.api.door.roles import AGENT, Scope
 from hub.api.noun import Instant, Match, Matching, Noun, Paging, View, audited, route
 from hub.coordination.authority import Caller
 from hub.coordination.souls import MOST_WAIT_S, WAIT_S, SoulRequest
 from hub.coordination.souls import Souls as SoulService
+from hub.roles import AGENT, Scope
 from protocol.coordination import SoulWriteState
 from protocol.errors import CodedError, ErrorCode
 

@@ -28,16 +28,6 @@ from starlette.responses import Response
 
 from hub import docs
 from hub.api.binding import OPTIONAL, Call, Head
-from hub.api.door.roles import (
-    AUDITED,
-    DEVICE_REQUESTS,
-    PUBLIC,
-    ROLE_SCOPES,
-    ROUTES,
-    Role,
-    Scope,
-    roles_that_may,
-)
 from hub.api.noun import (
     ALL,
     Actor,
@@ -66,6 +56,16 @@ from hub.health.issues import Issues as FoundIssues
 from hub.links.roster import Roster
 from hub.log import Channel
 from hub.loop_lag import LoopLag
+from hub.roles import (
+    AUDITED,
+    DEVICE_REQUESTS,
+    PUBLIC,
+    ROLE_SCOPES,
+    ROUTES,
+    Role,
+    Scope,
+    roles_that_may,
+)
 from hub.runs.dispatcher import Dispatcher
 from hub.settings.reload import Reloader
 from hub.settings.values import Address
@@ -393,7 +393,7 @@ class System(Noun):
 
 
 def routes_view() -> RoutesView:
-    """Return the tables of ``api/door/roles``."""
+    """Return the tables of ``roles``."""
     return RoutesView(
         roles={role: tuple(scope for scope in Scope if scope in ROLE_SCOPES[role]) for role in Role},
         routes=tuple(

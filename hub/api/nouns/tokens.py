@@ -13,7 +13,6 @@ from hub import tokens
 from hub.api.binding import Call, Head
 from hub.api.device import Link
 from hub.api.door.access import NEW_LINK, spelled_cookie
-from hub.api.door.roles import Principal, Role, Scope, scopes_of
 from hub.api.noun import (
     ALL,
     Actor,
@@ -33,6 +32,7 @@ from hub.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.links.roster import Roster
 from hub.log import Channel
 from hub.metrics import Metrics
+from hub.roles import Principal, Role, Scope, scopes_of
 from hub.tokens import TokenKind
 from protocol.coordination import DEVICE, Method
 from protocol.errors import CodedError, ErrorCode, HubError

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from hub.api.door.roles import Principal
 from hub.api.nouns.agent_status import AgentStatuses, StatusChange, Termination
+from hub.roles import Principal
 from protocol.agent_status import Vocabulary
 from protocol.ids import UserId
 from protocol.lifecycles import RunState

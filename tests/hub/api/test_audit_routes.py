@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from hub.api.door.roles import Role
 from hub.health.issues import Check, Finding, error, notice, warning
+from hub.roles import Role
 from protocol.ids import UserId
 from storage import audit
 from tests.support.clock import START

@@ -10,7 +10,7 @@ import anyio
 import httpx2
 import sqlalchemy as sa
 
-from hub.api.door.roles import AGENT, AUDITED, ROUTES, Asked
+from hub.roles import AGENT, AUDITED, ROUTES, Asked
 from storage import audit
 from storage.audit import AuditRow
 from tests.hub.api.test_item_routes import keep

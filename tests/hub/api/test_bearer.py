@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from hub.api.door.access import BearerTokens, TokenRefused, TooManyTokens
-from hub.api.door.roles import Principal, Role, Scope
 from hub.links.gate import FailedAttempts
+from hub.roles import Principal, Role, Scope
 from protocol.errors import HubError
 from protocol.ids import TokenId
 from storage import audit

@@ -10,7 +10,7 @@ from cryptography import x509
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake
 
-from hub.api.door.certificates import Certificates, CertificateUnusable, load_pair
+from hub.certificates import Certificates, CertificateUnusable, load_pair
 from hub.clock import SystemClock
 from tests.support.certificates import Files, write_certificate
 from tests.support.wire import RawDevice, open_port

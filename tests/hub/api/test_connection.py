@@ -17,10 +17,10 @@ from uvicorn.server import ServerState
 
 from hub.api.door.access import LIVENESS_PLACES
 from hub.api.door.connection import STRANGER_READS_PER_S, BoundedConnection
-from hub.api.door.roles import Role
 from hub.links.gate import Gate
 from hub.loop_meter import LoopMeter
 from hub.metrics import Metrics
+from hub.roles import Role
 from tests.support.clock import FakeClock
 from tests.support.hub import ROOMY, ServedHub, over_tcp, over_unix, serving
 

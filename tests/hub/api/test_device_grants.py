@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from hub.api.door.roles import DEVICE_REQUESTS
+from hub.roles import DEVICE_REQUESTS
 from protocol.coordination import Method
 from protocol.errors import ErrorCode
 from protocol.lifecycles import RunOutcome, RunState

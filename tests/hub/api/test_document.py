@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from hub.api.document import EVERY, WITH_TOKEN
-from hub.api.door.roles import AGENT, PUBLIC, ROUTES
+from hub.roles import AGENT, PUBLIC, ROUTES
 from protocol.errors import CATALOGUE, ErrorCode
 from tests.support.hub import answering, over_unix
 

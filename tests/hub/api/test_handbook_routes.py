@@ -5,7 +5,7 @@ from pathlib import Path
 from selectolax.lexbor import LexborHTMLParser as HTMLParser
 
 from hub import docs
-from hub.api.door.roles import Role
+from hub.roles import Role
 from tests.support.hub import answering, over_tcp, over_unix
 
 

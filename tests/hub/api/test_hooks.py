@@ -13,8 +13,8 @@ import httpx2
 import pytest
 import sqlalchemy as sa
 
-from hub.api.door.certificates import Certificates
 from hub.api.door.hooks import Hook, Hooks, HookServer, NewsDesk
+from hub.certificates import Certificates
 from hub.clock import IdFactory
 from hub.connectors.webhook import Source
 from hub.links.gate import Gate, PortLimits

@@ -8,7 +8,6 @@ import anyio
 import pytest
 
 from hub import tokens
-from hub.api.door.roles import Principal, Role, Scope, scopes_of
 from hub.api.nouns.devices import Approval, NewName, TooManyCodes, UserRequest
 from hub.api.nouns.tokens import (
     IdentityLimits,
@@ -18,6 +17,7 @@ from hub.api.nouns.tokens import (
     UnknownInvitation,
     UnknownToken,
 )
+from hub.roles import Principal, Role, Scope, scopes_of
 from hub.tokens import TokenKind
 from protocol.errors import CloseCode, CodedError, ErrorCode
 from protocol.handshake import StoreMark

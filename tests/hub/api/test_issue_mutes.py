@@ -7,8 +7,8 @@ from typing import Any
 
 import httpx2
 
-from hub.api.door.roles import Role
 from hub.health.issues import Finding, notice, warning
+from hub.roles import Role
 from storage import changes
 from tests.support.clock import START
 from tests.support.hub import ServedHub, answer, nodes_of, open_empty_hub, over_tcp, over_unix

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from hub.accounts.keys import FILE, KeyStore
-from hub.api.door.roles import Role, Scope
+from hub.roles import Role, Scope
 from hub.text.excerpt import Excerpt
 from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
 from storage.agents import declared_agents

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from hub.api.application import ANSWERED
-from hub.api.door.roles import AGENT
+from hub.roles import AGENT
 from protocol.keys import key_id
 from storage.agents import agents
 from storage.schedules import schedule_rows

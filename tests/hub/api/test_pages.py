@@ -7,8 +7,8 @@ import pytest
 from starlette.datastructures import Headers
 from starlette.responses import Response
 
-from hub.api.door.roles import ROUTES
 from hub.api.pages import BUNDLE, NO_PAGES, Pages
+from hub.roles import ROUTES
 from tests.support.hub import answering, over_tcp, over_unix
 
 BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}

@@ -9,7 +9,7 @@ import anyio
 import httpx2
 import pytest
 
-from hub.api.door.certificates import Certificates
+from hub.certificates import Certificates
 from hub.links.gate import Gate
 from hub.metrics import Metrics
 from tests.hub.api.test_certificates import trusting

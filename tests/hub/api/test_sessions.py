@@ -11,10 +11,10 @@ import pytest
 from hub.api import events
 from hub.api.device import requests_of
 from hub.api.door.access import is_encrypted, spelled_cookie
-from hub.api.door.certificates import Certificates
-from hub.api.door.roles import Role
 from hub.api.nouns.tokens import IdentityLimits, Sessions
+from hub.certificates import Certificates
 from hub.health.machine import check_limits
+from hub.roles import Role
 from hub.settings.limit_settings import Limits
 from protocol.coordination import Method
 from storage.devices import devices

@@ -12,7 +12,10 @@ from starlette.types import Scope as Request
 
 from hub.api.application import ANSWERED
 from hub.api.door.access import Access, BearerTokens
-from hub.api.door.roles import (
+from hub.api.nouns.system import routes_view
+from hub.links.gate import FailedAttempts
+from hub.links.hosts import Hosts
+from hub.roles import (
     AGENT,
     DEVICE_REQUESTS,
     HUB_WIDE,
@@ -26,9 +29,6 @@ from hub.api.door.roles import (
     Scope,
     rows_of,
 )
-from hub.api.nouns.system import routes_view
-from hub.links.gate import FailedAttempts
-from hub.links.hosts import Hosts
 from protocol.coordination import Method
 from tests.support.families import each
 from tests.support.hub import answering, over_tcp, over_unix, serving

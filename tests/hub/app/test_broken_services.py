@@ -15,8 +15,8 @@ from hub.api.binding import Head
 from hub.api.nouns.issues import Issues
 from hub.api.nouns.system import System
 from hub.app.hub import VITAL, Hub
-from hub.app.supervisor import Service, Supervisor
 from hub.backups import FOLDER
+from hub.supervisor import Service, Supervisor
 from protocol.ids import BootId
 from storage.store import ObservedDatabase, Store, open_store
 from tests.hub.app.test_reload import TEXT, grounded

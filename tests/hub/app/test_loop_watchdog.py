@@ -12,7 +12,6 @@ import uvicorn
 
 from hub.api.door.server import OperatorServer
 from hub.api.noun import Hub
-from hub.app.supervisor import Service, Supervisor
 from hub.app.systemd import Watchdog
 from hub.clock import IdFactory
 from hub.extraction.extractor import Extractor
@@ -26,6 +25,7 @@ from hub.runs.disk import DiskGuard
 from hub.runs.housekeeping import Housekeeping
 from hub.runs.scheduler import Scheduler
 from hub.settings.values import Address
+from hub.supervisor import Service, Supervisor
 from protocol.handshake import DeviceHello, HeldRun
 from protocol.ids import BootId
 from storage.devices import nodes

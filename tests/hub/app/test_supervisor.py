@@ -5,9 +5,9 @@ import anyio.lowlevel
 import pytest
 from anyio.abc import TaskStatus
 
-from hub.app.supervisor import Failures, ServiceEnded, Supervisor
 from hub.metrics import Metrics
 from hub.rounds import WORK_S, Turns
+from hub.supervisor import Failures, ServiceEnded, Supervisor
 from protocol.backoff import Backoff
 from tests.support.clock import FakeClock, SeededChance
 

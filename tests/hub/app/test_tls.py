@@ -7,8 +7,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from hub.api.door.certificates import CertificateUnusable
 from hub.app.listeners import Tls
+from hub.certificates import CertificateUnusable
 from hub.metrics import Metrics
 from hub.settings.limit_settings import DeviceListener, Listen, TlsSettings
 from hub.settings.reload import POLL_S, SettingsWatch, Unfit

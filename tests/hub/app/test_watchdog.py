@@ -13,8 +13,8 @@ import pytest
 import sqlalchemy as sa
 
 from hub.app.hub import Hub
-from hub.app.supervisor import Service, Supervisor
 from hub.app.systemd import ServiceManager, Watchdog
+from hub.supervisor import Service, Supervisor
 from protocol.ids import BootId
 from storage.devices import nodes
 from storage.store import ObservedDatabase, open_store

@@ -7,10 +7,10 @@ from typing import Any
 from anyio.from_thread import BlockingPortal
 
 from hub.api.binding import Head
-from hub.api.door.roles import Scope
 from hub.api.nouns.system import WORST, System
 from hub.cli import show
 from hub.health.issues import Finding, Severity, post
+from hub.roles import Scope
 from tests.hub.cli.conftest import Hub
 from tests.support.hub import ServedHub
 from tests.support.issue_page import issue_kinds

@@ -10,9 +10,9 @@ import pytest
 import sqlalchemy as sa
 from anyio.from_thread import BlockingPortal
 
-from hub.api.door.roles import Scope
 from hub.health import machine
 from hub.health.issues import FRESH_S, Finding, error, notice, post, warning
+from hub.roles import Scope
 from storage import audit
 from tests.hub.cli.conftest import Hub
 from tests.support.broken_rows import faults, plant

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from hub.api.door.certificates import Certificates
+from hub.certificates import Certificates
 from hub.cli.options import machine_zone
 from hub.settings.model_settings import LocalModelSettings
 from hub.settings.reading import check_settings

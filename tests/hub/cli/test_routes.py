@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from hub.api.application import DECLARED
-from hub.api.door.roles import DEVICE_REQUESTS, ROUTES
 from hub.cli.app import hub
+from hub.roles import DEVICE_REQUESTS, ROUTES
 
 
 def test_every_route_is_printed_with_the_roles_that_may_and_no_hub_need_run() -> None:

@@ -10,9 +10,9 @@ import anyio
 import httpx2
 import pytest
 
-from hub.api.door.roles import Role
 from hub.api.nouns.runs import Runs
 from hub.health.records import check_nodes
+from hub.roles import Role
 from hub.runs.lifecycle import Interrupt
 from protocol.errors import CloseCode, CodedError, ErrorCode
 from protocol.ids import NodeId, RunId

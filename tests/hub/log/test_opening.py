@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from hub.api.door.certificates import Certificates
+from hub.certificates import Certificates
 from hub.log import Channel, LogEntry
 from hub.log.opening import Writer
 from tests.support.certificates import write_certificate

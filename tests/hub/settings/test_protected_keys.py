@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from hub.api.door.roles import Role, Scope
+from hub.roles import Role, Scope
 from hub.settings.edits import GUARDED, BeyondSettings, check_guarded
 from hub.settings.problems import KeyPath
 from hub.settings.secret import SecretRef

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, expect
 
-from hub.api.door.roles import Role
+from hub.roles import Role
 from tests.support.browser import chromium
 from tests.support.dashboard import visiting
 from tests.support.hub import over_unix, serving

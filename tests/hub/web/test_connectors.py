@@ -6,7 +6,7 @@ import httpx2
 import pytest
 from playwright.async_api import Browser, expect
 
-from hub.api.door.roles import Role
+from hub.roles import Role
 from storage.connectors import credentials
 from storage.connectors.connectors import ConnectorRow, get_connector
 from tests.support.asgi import serving as serving_app

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, expect
 
-from hub.api.door.roles import Role
+from hub.roles import Role
 from protocol.lifecycles import RunOutcome, RunState
 from storage.agents import agents
 from storage.agents.configs import configuration_of

@@ -18,11 +18,11 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 from playwright.async_api import Browser, Route, expect
 
-from hub.api.door.roles import Role
 from hub.cli.app import hub as cli
 from hub.dates import begin_of
 from hub.health.issues import error, notice, warning
 from hub.links.roster import RoundTrip
+from hub.roles import Role
 from hub.settings.limit_settings import Limits
 from protocol.ids import CallId
 from storage import issue_mutes

@@ -1,8 +1,7 @@
 """Roles and their scopes, the principal of a request, and the table of the routes with the scope of each.
 
 Claims of a client about itself are never trusted: a principal comes from the kernel (Unix socket) or from a
-token's row. A route that is not in the table is refused for every caller. ``hub routes`` prints the table.
-"""
+token's row. A route that is not in the table is refused for every caller. ``hub routes`` prints the table."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass

@@ -1,8 +1,7 @@
 """The certificate of a listener, with its key: TLS 1.2 or newer, replaceable without a restart.
 
 A new pair is loaded in a context of its own before it is used: a broken pair leaves the current pair in
-use. Open connections keep the pair that they were accepted with.
-"""
+use. Open connections keep the pair that they were accepted with."""
 
 import ssl
 from datetime import datetime, timedelta

@@ -2,8 +2,7 @@
 
 A service has a method ``serve(*, task_status)`` that returns only by cancellation or failure. The failure of
 a vital service stops all others in order; any other service is restarted after a growing delay, without
-affecting the others.
-"""
+affecting the others."""
 
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
