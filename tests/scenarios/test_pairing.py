@@ -9,15 +9,9 @@ from pathlib import Path
 
 import anyio
 import httpx2
-import pytest
 
 from hub.device.app import EXIT_NOT_PERMITTED
-from hub.device.client import TurnedAway
-from protocol.errors import CloseCode
 from tests.scenarios.scene import check_boxes, rows, write
-from tests.scenarios.two_hubs import two_hubs
-from tests.support.device import open_device
-from tests.support.postgres import Postgres
 from tests.support.processes import POLL_S, ROOT, HubProcess, Program, closing
 
 SETTLED_S = 30.0
@@ -151,73 +145,8 @@ async def verdicts(daemon: HubProcess) -> list[str]:
     return sorted(item["verdict"] for item in (await daemon.get("/v1/items"))["items"])
 
 
-@pytest.mark.soak
-async def test_a_device_that_waits_outlives_a_restart_of_the_hub(tmp_path: Path) -> None:
-    async with place(tmp_path) as (daemon, desk):
-        first = await desk.shows_code()
-        port = (await daemon.device_url()).rpartition(":")[2]
-        await daemon.kill()
-        settings = tmp_path / "hub.toml"
-        settings.write_text(settings.read_text().replace("127.0.0.1:0", f"127.0.0.1:{port}", 1))
-        await daemon.start()
-        with anyio.fail_after(SETTLED_S):
-            while (code := await desk.shows_code()) == first:
-                await anyio.sleep(POLL_S)
-        await hub(tmp_path, "pair", "approve", code, "--yes")
-        await desk.says("connected as")
-
-
-@pytest.mark.soak
-async def test_an_invited_device_asks_nobody_and_replaces_its_key(tmp_path: Path) -> None:
-    invitation = tmp_path / "invitation"
-    daemon = HubProcess(tmp_path)
-    async with closing(daemon):
-        await daemon.start()
-        invitation.write_text(await hub(tmp_path, "pair", "invite"))
-        invitation.chmod(0o600)
-        url = await daemon.device_url()
-        desk = Desk(tmp_path, url, "--invitation-file", str(invitation))
-        async with closing(desk):
-            await desk.start()
-            await desk.says("connected as")
-            assert await desk.stop() == 0
-            before = desk.key.read_bytes()
-            desk.words = [*Desk(tmp_path, url).words, "--new-key"]
-            await desk.start()
-            await desk.says("the device has a new key")
-            assert desk.key.read_bytes() != before
-            assert await desk.stop() == 0
-            desk.words = Desk(tmp_path, url).words
-            await desk.start()
-            await until_connected(daemon)
-
-
 async def until_connected(daemon: HubProcess) -> None:
     """Until the hub has the device in its roster."""
     with anyio.fail_after(SETTLED_S):
         while not (await daemon.get("/v1/status"))["devices_connected"]:
             await anyio.sleep(POLL_S)
-
-
-@pytest.mark.soak
-async def test_a_device_revoked_at_one_hub_is_sent_away_by_the_other_and_let_in_again_by_both(
-    tmp_path: Path, postgres: Postgres
-) -> None:
-    async with two_hubs(tmp_path, postgres) as hubs:
-        await hubs.east.hub.post("/v1/devices/west/revoke")
-        failure = await hubs.west.device.over()
-        assert isinstance(failure, TurnedAway)
-        assert failure.close == CloseCode.REVOKED
-        assert hubs.east.device.failure is None
-        (known,) = hubs.sql("SELECT id, session_epoch FROM devices WHERE name = 'west'")
-
-        # The hub in the west reads revocations of the last minute again each time.
-        fresh, url = await hubs.east.hub.token("west"), await hubs.west.hub.device_url()
-        async with open_device(url, tmp_path / "west", fresh) as device:
-            await hubs.until(f"SELECT 1 FROM devices WHERE boot_id IS NOT NULL AND id = '{known[0]}'")
-            for _ in range(3):
-                await hubs.west.hub.ended(await hubs.west.hub.start_run("west"))
-            assert device.failure is None
-        assert hubs.sql("SELECT id, session_epoch FROM devices WHERE name = 'west'") == [
-            (known[0], known[1] + 1)
-        ]
