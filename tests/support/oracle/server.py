@@ -62,10 +62,6 @@ class Oracle(Traits):
         self._faults.extend(faults * times)
         return self
 
-    def play_no_more(self) -> None:
-        """Forget what is still queued."""
-        self._faults.clear()
-
     async def serve(self, *, port: int = 0, task_status: TaskStatus[str] = anyio.TASK_STATUS_IGNORED) -> None:
         """Answer on loopback until cancelled; ready with the base URL, which ends in ``/v1``."""
         now = anyio.current_time()
