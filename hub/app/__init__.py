@@ -1,4 +1,7 @@
 """Process of the hub: all objects are created here once, explicitly, from the settings.
 
-Each part has a module; ``hub.app.hub`` assembles them in order.
+``daemon`` opens the database and runs one event loop. ``hub`` assembles the parts in order: ``boot``,
+``identity``, ``coordination``, ``work``, ``model``, ``nouns``, ``issues``, ``listeners``; ``hub.supervisor``
+starts and stops their services. ``reload`` applies new settings to the running parts. ``evaluation`` and
+``calibration`` read documents without a hub.
 """

@@ -1,1 +1,1 @@
-"""Messages between the hub processes on one database."""
+"""Messages between the hub processes on one database, over the ``bus``."""

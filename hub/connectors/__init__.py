@@ -1,1 +1,7 @@
-"""Remote mail and messages: the contract of a connector, and the providers that implement it."""
+"""Remote mail, messages and calendars: the contract of a connector, and the providers that implement it.
+
+``connector`` is the contract and the catalogue; ``conformance`` tests it for authors of plug-ins. A provider
+is one module (``imap``, ``gmail``, ``outlook``, ``teams``, ``caldav``, ``webhook``) over ``calling``, the
+HTTP client, or ``imap_line``. Runs list messages and read them (``hub.runs.mailbox_visit``); ``mime`` makes a
+document of a mail. A connector has no state: ``hub.accounts`` lends the credentials, runs keep the cursors.
+"""

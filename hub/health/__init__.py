@@ -1,1 +1,6 @@
-"""Checks behind ``hub doctor``: each examines the facts that it gets, and returns its findings."""
+"""Checks behind ``hub doctor``, ``hub status`` and Home: each examines facts, and returns findings.
+
+``issues`` is the registry: it runs all checks in rounds, keeps the start of each issue, and is the one list
+that every view shows. A topic of checks is a module: ``settings``, ``machine``, ``records``, ``doors``,
+``work``, ``external``. ``hub.app.issues`` registers them with the facts that they examine.
+"""

@@ -1,1 +1,1 @@
-"""Outbound HTTP calls of the hub: rules for addresses, and a client that enforces them."""
+"""Outbound HTTP calls of the hub: ``rules`` for addresses and waits, and a ``client`` that enforces them."""

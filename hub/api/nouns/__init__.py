@@ -1,1 +1,1 @@
-"""The operators' REST interface: one router a noun."""
+"""Nouns of the operators' interface: a module for the nouns of one topic, found by ``application``."""
