@@ -5,8 +5,9 @@ EVALUATIONS := eval eval-faults eval-live eval-kills eval-files eval-speed eval-
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes
 CORES  := $(shell getconf _NPROCESSORS_ONLN)
-# A process for each core, and one for those that wait; eight at most. Each pays for the collection of all tests.
-PYTEST := $(BIN)/python -m pytest --dist=worksteal --numprocesses=$(shell echo $$(( $(CORES) < 8 ? $(CORES) + 1 : 8 )))
+# A process for each core, and two for those that wait: with one, a quarter of the cores' time was idle. Eight at
+# most. Each pays for the collection of all tests, which is five seconds of a core.
+PYTEST := $(BIN)/python -m pytest --dist=worksteal --numprocesses=$(shell echo $$(( $(CORES) < 6 ? $(CORES) + 2 : 8 )))
 
 # Where this is set, each of the hundreds of processes of a test run compiles the hub anew: five seconds each.
 unexport PYTHONDONTWRITEBYTECODE
