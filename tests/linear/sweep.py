@@ -22,7 +22,7 @@ _MOST_SUSPECTS: Final = 5  # texts of one expression whose growth is followed
 _SUSPECT_S: Final = 0.000_06
 _SURE_S: Final = 0.002  # of the longer text, before its growth counts
 _ENDLESS_S: Final = 1.0
-_MOST_SCANS: Final = 4.0  # plain scans of 64 K characters that one bounded text may cost
+_MOST_SCANS: Final = 8.0  # plain scans of 64 K characters that one bounded text may cost
 
 
 class TooLong(Exception):
