@@ -90,10 +90,11 @@ async def test_what_to_do_about_a_row_that_cannot_be_read_is_told(tmp_path: Path
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("kind", sorted({fault.kind for fault in faults()} - set(OFTEN)))
-async def test_no_list_and_no_row_of_others_fails_whatever_the_kind(tmp_path: Path, kind: str) -> None:
-    async with damaged(tmp_path, *(fault for fault in faults() if fault.kind == kind)) as client:
-        assert await failures(client) == []
+async def test_no_list_and_no_row_of_others_fails_whatever_the_kind(tmp_path: Path) -> None:
+    for kind in {fault.kind for fault in faults()} - set(OFTEN):
+        (tmp_path / kind).mkdir()
+        async with damaged(tmp_path / kind, *(fault for fault in faults() if fault.kind == kind)) as client:
+            assert (kind, await failures(client)) == (kind, [])
 
 
 @pytest.mark.soak
