@@ -174,6 +174,11 @@ class CodeInfo(msgspec.Struct, frozen=True):
     hint: str
 
 
+def connect_command(name: str = "NAME", *, anew: bool = False) -> str:
+    """Return the command that connects a device; *anew*: with a new key, because its own was revoked."""
+    return f"hub connect URL --root DIR --name {name}{' --new-key' if anew else ''}"
+
+
 _R, _L, _O, _P = Fault.REMOTE, Fault.LOCAL, Fault.OPERATOR, Fault.PROVIDER
 _E = ErrorCode
 
@@ -202,7 +207,7 @@ CATALOGUE: dict[ErrorCode, CodeInfo] = {
         _O,
         False,
         403,
-        "with a key: 'hub connect URL --root DIR --new-key' pairs it anew; with a token: make another one"
+        f"with a key: '{connect_command(anew=True)}' pairs it anew; with a token: make another one"
         " with 'hub token create --device NAME'",
     ),
     _E.PAIRING_REQUIRED: CodeInfo(
@@ -229,7 +234,7 @@ CATALOGUE: dict[ErrorCode, CodeInfo] = {
     _E.SLOW_CONSUMER: CodeInfo(_R, True, 408, "read faster; what was sent stood unread for too long"),
     _E.STOPPING: CodeInfo(_O, True, 503, "the hub stops; come back later"),
     _E.RESTARTING: CodeInfo(_O, True, 503, "the hub restarts, and is back soon"),
-    _E.DEVICE_OFFLINE: CodeInfo(_R, True, 409, "start the device: 'hub connect URL --root DIR'"),
+    _E.DEVICE_OFFLINE: CodeInfo(_R, True, 409, f"start the device: '{connect_command()}'"),
     _E.DEVICE_GONE: CodeInfo(_R, True, 409, "the connection ended; the work goes on when the device is back"),
     _E.DEVICE_SLOW: CodeInfo(_R, True, 503, "the device does not read what it is sent"),
     _E.DEVICE_ERROR: CodeInfo(_R, False, 502, "the device refused; its message says why"),

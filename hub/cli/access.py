@@ -194,8 +194,10 @@ def create_token(
     if device is not None and (scopes or name):
         raise Failure("--name and --scope need --role", Exit.USAGE)
     if device is not None:
+        from protocol.errors import connect_command
+
         made = hub.post(TOKENS, {"device": device, "ttl_s": ttl})
-        use = "On the device, put it", f"  hub connect URL --root DIR --name {device} --token-file FILE"
+        use = "On the device, put it", f"  {connect_command(device)} --token-file FILE"
     else:
         body = {"name": name or role, "role": role, "scopes": scopes, "ttl_s": ttl}
         made = hub.post(OPERATOR_TOKENS, body)

@@ -60,6 +60,7 @@ FORMATS: Final[dict[str, Callable[[Any], object]]] = {
     "run_message": lambda run: run["waiting_for"] or run["because"] or run["message"],
     # Devices
     "last_seen": lambda device: "now" if device["connected"] else show.moment(device["last_seen_at"]),
+    "as_name": lambda name: f" --name {name}" if name else "",
     "owner_grants": lambda grants: [" ".join((grant["name"], *grant["tables"])) for grant in grants],
     # Agents
     "agent_home": lambda agent: (

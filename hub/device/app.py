@@ -74,7 +74,7 @@ from hub.device.verdicts import Verdict
 from hub.log import Channel
 from protocol.codec import JSON, MSGPACK
 from protocol.coordination import AgentBeat, Event, EventName, Heartbeat, Method, Response
-from protocol.errors import CloseCode, ErrorCode
+from protocol.errors import CloseCode, ErrorCode, connect_command
 from protocol.frame import Frame, Parameters, Values
 from protocol.handshake import (
     SPOKEN,
@@ -863,7 +863,9 @@ async def _run(
         try:
             await device.serve()
         except TurnedAway as refused:
-            on_status(f"not coming back by itself: {refused}")
+            again = connect_command(options.name or "NAME", anew=True)
+            reason = str(refused).replace(connect_command(anew=True), again)
+            on_status(f"not coming back by itself: {reason}")
             code = EXIT_FAILED if refused.close == CloseCode.REPLACED else EXIT_NOT_PERMITTED
         except DeviceFileError as error:
             on_status(str(error))

@@ -9,6 +9,7 @@ from hub.health.issues import Finding, Fix, error, notice, post, warning
 from hub.links.refusals import OTHERS, RefusedPeer
 from hub.links.roster import SharedRoots
 from hub.roles import Scope
+from protocol.errors import connect_command
 from protocol.ids import DeviceId
 from storage.agents import agents_in_trouble
 from storage.agents.agents_in_trouble import AbsentDevice
@@ -136,8 +137,8 @@ async def check_device_names(store: Store, now: datetime) -> Iterable[Finding]:
             "device.unknown",
             f"agent {row.name} reads from device {row.device_name!r}, which"
             f" {'was revoked' if row.device_id in revoked else 'is not paired'}; {hint}",
-            fix=f"correct the device of the agent, or let it in: hub connect --name {row.device_name}"
-            + (" --new-key" if row.device_id in revoked else ""),
+            fix="correct the device of the agent, or let it in:"
+            f" {connect_command(row.device_name or 'NAME', anew=row.device_id in revoked)}",
             subject=row.id,
             user_id=row.user_id,
         )
@@ -256,7 +257,7 @@ def _about_absence(row: AbsentDevice, now: datetime) -> Finding:
     fix = f"start hub connect there; if it does not come back: hub devices revoke {row.name}, and {pause}"
     if row.revoked_at is not None:
         last_seen = "was revoked"
-        fix = f"let it in again: hub connect --name {row.name} --new-key; or {pause}"
+        fix = f"let it in again: {connect_command(row.name, anew=True)}; or {pause}"
     return (warning if is_long else notice)(
         "device.absent",
         f"device {row.name} {last_seen}, and"

@@ -41,7 +41,7 @@ from hub.settings.limit_settings import DEFAULTS
 from hub.together import Together
 from hub.tokens import hash_token
 from protocol import keys
-from protocol.errors import CloseCode, CodedError, ErrorCode, HubError
+from protocol.errors import CloseCode, CodedError, ErrorCode, HubError, connect_command
 from protocol.handshake import (
     Challenge,
     Client,
@@ -270,7 +270,7 @@ class PairingDesk:
                 at=now_ms(self._clock),
             )
         except (BadInvitation, DeviceNameTaken) as error:
-            hint = "ask for a new one: hub pair invite"
+            hint = getattr(error, "hint", "") or "ask for a new one: hub pair invite"
             raise refuse(
                 error.code, str(error), CloseCode.AUTH_FAILED, party=f"key:{key.id}", hint=hint
             ) from error
@@ -599,9 +599,9 @@ class Authenticator:
             raise refuse(ErrorCode.AUTH_FAILED, "this token is unknown", CloseCode.AUTH_FAILED)
         credential = f"token:{owner.id}"
         if owner.device_revoked_at is not None:
-            raise _revoked("the device was revoked", credential, owner.device_id)
+            raise _revoked("the device was revoked", credential, owner)
         if owner.revoked_at is not None:
-            raise _revoked("the token was revoked", credential, owner.device_id)
+            raise _revoked("the token was revoked", credential, owner)
         if owner.expires_at is not None and owner.expires_at <= now_ms(self._clock):
             message = "the token has expired"
             raise refuse(
@@ -639,11 +639,11 @@ class Authenticator:
             raise await self._desk.ask(key, hello, network=network, connection_id=knock.connection_id)
         self._desk.forget(key.id)
         if owner.device_revoked_at is not None:
-            raise _revoked("the device was revoked", credential, owner.device_id)
+            raise _revoked("the device was revoked", credential, owner)
         if owner.rotated_to is not None:
-            raise _revoked("the device has replaced this key by another", credential, owner.device_id)
+            raise _revoked("the device has replaced this key by another", credential, owner)
         if owner.key_revoked_at is not None:
-            raise _revoked("the key was revoked", credential, owner.device_id)
+            raise _revoked("the key was revoked", credential, owner)
         return await self._open(owner, owner.key_id, knock, credential)
 
     async def _open(
@@ -680,7 +680,7 @@ class Authenticator:
         try:
             opened = await self._openings.run(opening)
         except (TokenRevoked, KeyRevoked, UnknownDevice) as exc:  # revoked since the read
-            raise _revoked(str(exc), credential, owner.device_id) from exc
+            raise _revoked(str(exc), credential, owner) from exc
         except TooManyDevices as exc:
             self._metrics.limits_reached.labels("connections_per_user").inc()
             wait_ms = round(RETRY_S * 1000)
@@ -752,8 +752,11 @@ class Authenticator:
             log.warning("audit.not_written", code=exc.code, reason=reason)
 
 
-def _revoked(message: str, credential: str, device_id: DeviceId) -> Refusal:
-    return refuse(ErrorCode.REVOKED, message, CloseCode.REVOKED, party=credential, device_id=device_id)
+def _revoked(message: str, credential: str, owner: KeyOwner | DeviceTokenRow) -> Refusal:
+    name, code = owner.device_name, ErrorCode.REVOKED
+    token = f"at the hub: hub token create --device {name}"
+    hint = f"to pair it again: {connect_command(name, anew=True)}" if isinstance(owner, KeyOwner) else token
+    return refuse(code, message, CloseCode.REVOKED, party=credential, device_id=owner.device_id, hint=hint)
 
 
 def _wait(message: str, wait_s: float) -> Refusal:

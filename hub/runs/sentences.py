@@ -21,7 +21,7 @@ import msgspec
 
 from hub.clock import from_epoch_ms, offset_text
 from hub.schedules.trigger import describe_count
-from protocol.errors import CATALOGUE, ErrorCode
+from protocol.errors import CATALOGUE, ErrorCode, connect_command
 from protocol.lifecycles import EXECUTING_RUN_STATES, FINAL_RUN_STATES, PauseReason, RunState
 from protocol.requirements import Unmet
 from storage.runs.run_locks import LockInTheWay
@@ -183,9 +183,8 @@ def _held_by_the_device(facts: WaitFacts, zone: tzinfo | None) -> str | None:
     if facts.device is None:
         return "agent has no device"
     if facts.is_revoked:
-        return (
-            f"device {facts.device} was revoked; let it in again: hub connect --name {facts.device} --new-key"
-        )
+        command = connect_command(facts.device, anew=True)
+        return f"device {facts.device} was revoked; let it in again: {command}"
     if facts.is_away:
         since = (
             "" if facts.away_since is None else f" since {describe_time(facts.away_since, facts.now, zone)}"

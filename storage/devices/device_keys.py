@@ -11,7 +11,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol import keys
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import ErrorCode, HubError, connect_command
 from protocol.ids import DeviceId, KeyId, UserId
 from storage import audit
 from storage.devices import devices
@@ -200,8 +200,9 @@ def check_free(c: sa.Connection, device: DeviceRow) -> None:
     """Check that no key or token of the device is valid; raise DeviceNameTaken otherwise."""
     if has_way_in(c, device.id):
         raise DeviceNameTaken(
-            f"another key or token is in use for the device {device.name!r} already;"
-            f" if that is an older key of the same machine, revoke it: hub devices revoke {device.name}"
+            f"another key or token is in use for the device {device.name!r} already",
+            hint=f"an older key of the same machine is revoked by: hub devices revoke {device.name};"
+            " else choose another name",
         )
 
 
@@ -218,8 +219,9 @@ def give_free_device(
         device = devices.ensure_device(c, id=fresh_id, user_id=user_id, name=free, at=at)
         if device.revoked_at is not None:
             raise DeviceNameTaken(
-                f"device {free!r} was revoked, and only an invitation of its name lets it in again:"
-                f" hub pair invite --device {free}; a new device needs another name: hub connect --name NAME"
+                f"device {free!r} was revoked, and only an invitation of its name lets it in again",
+                hint=f"at the hub: hub pair invite --device {free}; a new device needs another name:"
+                f" {connect_command()}",
             )
         if not has_way_in(c, device.id):
             return device

@@ -61,6 +61,10 @@ class DeviceNameTaken(HubError):
 
     code = ErrorCode.NAME_TAKEN
 
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
 
 class TokenRevoked(HubError):
     """Error: the token was revoked."""

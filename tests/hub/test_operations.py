@@ -248,7 +248,10 @@ async def test_a_waiting_run_says_what_it_waits_for(bench: Bench, operations: Hu
     (desk,) = await bench.store.read(devices.list_devices)
     await bench.store.write(devices.revoke_device, desk.id, at=epoch_ms(bench.clock.now()), actor="me")
     waiting = (await operations.noun(Runs).get(again.id)).waiting_for
-    assert waiting == "device desk was revoked; let it in again: hub connect --name desk --new-key"
+    assert (
+        waiting
+        == "device desk was revoked; let it in again: hub connect URL --root DIR --name desk --new-key"
+    )
 
 
 async def test_who_follows_the_log_hears_of_an_agent_that_a_person_pauses(operations: Hub) -> None:

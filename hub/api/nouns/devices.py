@@ -28,7 +28,7 @@ from hub.roles import Scope
 from protocol import keys
 from protocol.agent_status import Axis
 from protocol.coordination import EventName, Method
-from protocol.errors import CloseCode, CodedError, ErrorCode, HubError
+from protocol.errors import CloseCode, CodedError, ErrorCode, HubError, connect_command
 from protocol.handshake import Goodbye
 from protocol.ids import DeviceId, PairingId, UserId
 from storage import audit
@@ -317,7 +317,7 @@ class Devices(Noun):
         "devices revoke DEVICE_ID",
         example="hub devices revoke desk --yes",
         json="device",
-        message="{name} is revoked; to pair the same machine again: hub connect URL --root DIR --new-key",
+        message="{name} is revoked; to pair the same machine again: " + connect_command("{name}", anew=True),
         confirm="revoke device {device_id} with its keys and tokens?",
     )
     @route("POST", "/{device_id}/revoke", Scope.DEVICES)
@@ -382,9 +382,9 @@ class Devices(Noun):
         json="device",
         help="Let one of two machines with the same key keep a device; the other one is refused.\n\n"
         "hub doctor names both by host, address and file. The other one gets a key of its own by"
-        " hub connect URL --root DIR --new-key there. A new key of the kept machine ends the copy for good.",
+        f" {connect_command(anew=True)} there. A new key of the kept machine ends the copy for good.",
         message="{name} stays with the machine {machine}; the other one is refused until it has its own key:"
-        " hub connect URL --root DIR --new-key",
+        f" {connect_command('{name}', anew=True)}",
     )
     @route("POST", "/{device_id}/keep", Scope.DEVICES, errors=[ErrorCode.BAD_PARAMS])
     @audited("device.kept")
@@ -592,7 +592,7 @@ class Pairings(Noun):
             "expires_at|at as expires",
             "id",
         ),
-        empty="no devices wait for approval; start one: hub connect URL --root DIR",
+        empty="no devices wait for approval; start one: " + connect_command(),
         message="admit one by its code: hub pair approve CODE; or refuse it: hub pair deny ID",
     )
     @listed("", Scope.DEVICES, key=lambda pairing: (epoch_ms(pairing.created_at), pairing.id))

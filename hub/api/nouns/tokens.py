@@ -583,7 +583,7 @@ class Invitations(SecretsOfKind[InvitationRow], Noun):
         prints="token",
         message="The invitation is shown only once, and expires {expires_at|moment}."
         " On the device, put it into a file that only you can read, then:\n"
-        "  hub connect URL --root DIR --invitation-file FILE\n"
+        "  hub connect URL --root DIR{device|as_name} --invitation-file FILE\n"
         "For its owner: agents of this hub read the files in DIR, which this hub and its models get."
         " Nothing outside of DIR is read.\n"
         "Tasks and notes that agents suggest are stored on the device, and its owner decides about them.",

@@ -189,7 +189,9 @@ def test_a_device_that_waits_is_sent_away(hub: Hub, served: ServedHub, waiting: 
 
 def test_an_invitation_is_printed_alone_on_stdout_and_can_be_taken_back(hub: Hub, served: ServedHub) -> None:
     made = hub("pair", "invite", "--device", "lab", "--ttl", "2h")
-    assert "\n  hub connect URL --root DIR --invitation-file FILE\n" in made.stderr  # to be copied whole
+    assert (
+        "\n  hub connect URL --root DIR --name lab --invitation-file FILE\n" in made.stderr
+    )  # to be copied whole
     assert tokens.check(made.stdout.strip(), TokenKind.INVITATION) is None
     assert "2026-01-05 11:00 UTC" in made.stderr
     assert "Nothing outside of DIR is read." in made.stderr

@@ -91,6 +91,7 @@ async def test_a_device_without_a_right_to_connect_ends_with_77(tmp_path: Path) 
 
     assert code == 77
     assert told.startswith("not coming back by itself: device or token revoked: token revoked; with a key")
+    assert "--name desk --new-key" in told
 
 
 async def test_a_device_that_was_replaced_ends_with_1(tmp_path: Path) -> None:

@@ -277,6 +277,10 @@ async def test_a_device_that_was_revoked_is_refused_whatever_key_it_shows() -> N
         )
         error, close = await knock(port)
         assert (error["message"], close) == ("the device was revoked", CloseCode.REVOKED)
+        assert error["hint"].endswith("hub connect URL --root DIR --name desk --new-key")
+        error, close = await knock(port, KeyPair(2), invitation=await invitation(port))
+        assert (error["code"], close) == ("name_taken", CloseCode.AUTH_FAILED)
+        assert "hub pair invite --device desk" in error["hint"]
 
 
 async def test_another_key_of_the_device_is_revoked_and_the_connection_stays() -> None:
