@@ -330,7 +330,9 @@ def given_by(given: Item | None) -> str:
 
 @_format
 def owner_alone(needs_owner: bool) -> str:
-    return "to approve or change it: it has a mark; on the device: hub review" if needs_owner else ""
+    """Return who approves an item that has a mark, and how."""
+    remedy = "on the device: hub review, or hub grants +review.remote=marked"
+    return f"to approve or change it: it has a mark; {remedy}" if needs_owner else ""
 
 
 # Devices

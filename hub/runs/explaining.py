@@ -32,7 +32,7 @@ from hub.runs.previewing import Preview, PreviewRequest, Previews
 from hub.runs.sources import UnreadUnit
 from protocol.errors import DeviceOffline, HubError, LinkLost
 from protocol.ids import RunId
-from protocol.lifecycles import FINAL_RUN_STATES, UnitState
+from protocol.lifecycles import FINAL_RUN_STATES, RunOutcome, UnitState
 from protocol.skip_reasons import LEFT_OUT
 from protocol.work import MARKS
 from storage import audit
@@ -48,14 +48,21 @@ from storage.store import Connection
 MOST_REASONS: Final = 1_000  # in an answer about one agent
 MOST_PLACES: Final = 12  # of one reason that are named; the others are counted
 MOST_PARTS: Final = 48  # of a path, as deep as a device lists
+MOST_TEXT: Final = 100_000  # characters whose sentences are explained: an answer has seconds
 MOST_LIKELY: Final = 3  # paths that a wrong one may mean
 _NEW_LINE: Final = re.compile(r"\r\n|\r|\n")
+
+# The hub takes back a verdict that it gave, and none of the device's.
+_ON_DEVICE: Final = (
+    "on {device}, hub review ls --all has its number; there: hub review edit NUMBER FIELD=VALUE,"
+    " or, to delete it, hub review reject NUMBER --approved"
+)
 
 # Each reason as a sentence, and how to change it. ``hub help why`` lists them.
 REASONS: Final[Mapping[str, tuple[str, str]]] = {
     # the file
     "settled": (
-        "run {run} read it at {at}, and it has not changed since: no run reads it again",
+        "run {run} read it{when}, and it has not changed since: no run reads it again",
         "change the file, or the prompt or data_types of the agent; then: hub run {agent}",
     ),
     "other_settings": (
@@ -86,7 +93,11 @@ REASONS: Final[Mapping[str, tuple[str, str]]] = {
         "{detail}, so the file cannot be read here; {last}",
         "ask that node, or give the nodes a bus: hub help cluster",
     ),
-    "busy": ("it cannot be read now: {detail}", "ask again"),
+    "busy": ("it cannot be read now: {detail}; {last}", "ask again; hub items ls --path {quoted}"),
+    "too_long": (
+        "its lines were not looked at: {detail}",
+        "hub items ls --path {quoted} has its items; to explain a line, ask about a shorter file with it",
+    ),
     "not_granted": ("the hub may not read files of {device}", "hub devices grant {device} +files"),
     "cannot_run": ("agent {agent} has no runs: {detail}", "hub agents validate {agent}"),
     "no_model": ("{detail}", "name a local model in [model] of hub.toml: hub help models"),
@@ -110,8 +121,8 @@ REASONS: Final[Mapping[str, tuple[str, str]]] = {
     "too_large": ("it is too large: {detail}", "split it into parts"),
     "missing": ("{device} has no such file{detail}", "name a file that is there: hub runs files {run}"),
     "gone": (
-        "{device} has no such file any more; run {run} read it at {at}",
-        "hub items ls --path {path} has its items; if it was moved, name its new path",
+        "{device} has no such file any more; {last}",
+        "hub items ls --path {quoted} has its items; if it was moved, name its new path",
     ),
     "unreadable": (
         "the device may not open it, or its folder",
@@ -124,7 +135,7 @@ REASONS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "recording": (
         "it is a recording: its words are not read again to explain them",
-        "hub items ls --path {path}",
+        "hub items ls --path {quoted}",
     ),
     "message": (
         "it is a message of a mailbox, which is not read again to explain it",
@@ -134,7 +145,8 @@ REASONS: Final[Mapping[str, tuple[str, str]]] = {
     "item": ("it became item {item} of {table}, which waits for a verdict", "hub items show {item}"),
     "marked": (
         "it became item {item} of {table}; it is marked, so it is approved only by its own id: {marks}",
-        "check its source: hub items show {item}; then: hub items approve {item}",
+        "check its source: hub items show {item}; approve it on {device}: hub review; or here, once its owner"
+        " has typed hub grants +review.remote=marked there: hub items approve {item}",
     ),
     "not_delivered": (
         "it became item {item} of {table}, which the device has not confirmed so far",
@@ -145,6 +157,18 @@ REASONS: Final[Mapping[str, tuple[str, str]]] = {
     "rejected": (
         "its item {item} of {table} was rejected on {at} by {by}, so it is not suggested again",
         "hub items undo {item}, or change the sentence",
+    ),
+    "approved_there": (
+        "it became item {item} of {table}, which its owner approved on {at}",
+        _ON_DEVICE,
+    ),
+    "edited_there": (
+        "it became item {item} of {table}, which its owner changed on {at}",
+        _ON_DEVICE,
+    ),
+    "rejected_there": (
+        "its owner rejected its item {item} of {table} on {at}, so it is not suggested again",
+        "change the sentence: no command takes back what was decided on the device",
     ),
     "duplicate": (
         "{path} says the same, and has item {item} of {table}",
@@ -202,7 +226,7 @@ REASONS: Final[Mapping[str, tuple[str, str]]] = {
     "blank": ("the line has no words", "name another line"),
     "empty": ("it is empty", "write something into it"),
     "no_line": (
-        "the text has {detail} lines",
+        "its last line is {detail}",
         "name another line; of a converted file, lines are those of its text",
     ),
 }
@@ -273,28 +297,32 @@ class Explainer:
         """
         key = await self.known(agent, path) or path
         code = detail = ""
+        file, top = None, list[Reason]()
         try:
             with anyio.fail_after(within_s):
                 preview = await self._previews.open(agent, PreviewRequest(), link)
                 found = await preview.find(key)
                 if isinstance(found, Document) and found.recording is None:
                     file = _File(agent, found.unit_key, *await self._store.read(_past, agent, found.unit_key))
-                    top = file.of_document(found, preview.order.settings.config_fingerprint)
-                    if line is None and not found.text.strip():
-                        return [top, file.reason("empty")]
-                    rows = await self._sentences(preview, found, file)
-                    return [top, *_grouped(file, found.text, rows, line)]
-            if isinstance(found, UnreadUnit):
+                    top = [file.of_document(found, preview.order.settings.config_fingerprint)]
+                    if not found.text.strip():
+                        return [*top, file.reason("empty")]
+                    if len(found.text) <= MOST_TEXT:
+                        rows = await self._sentences(preview, found, file)
+                        return [*top, *_grouped(file, found.text, rows, line)]
+            if isinstance(found, Document) and top:
+                code, detail = "too_long", f"it has more than {MOST_TEXT:,} characters"
+            elif isinstance(found, UnreadUnit):
                 code, detail = found.code, found.message.partition(": ")[2] or found.message
             else:
                 code = "message" if link is None else "other_extension" if found is None else "recording"
         except TimeoutError:
-            code, detail = "busy", f"it took more than {within_s:.1f} s"
+            code, detail = "too_long" if top else "busy", f"it took more than {within_s:.1f} s"
         except HubError as exc:
             code, detail = _CODES.get(type(exc), "busy"), str(exc)
             if away and code == "device_away":
                 code, detail = "elsewhere", away
-        file = _File(agent, key, *await self._store.read(_past, agent, key))
+        file = file or _File(agent, key, *await self._store.read(_past, agent, key))
         if code == "missing" and file.was_read:
             code = "gone"
         elif code == "missing":
@@ -304,7 +332,7 @@ class Explainer:
             }
             likely = [names[name] for name in get_close_matches(path.rpartition("/")[2], names, MOST_LIKELY)]
             detail = f"; did you mean {' or '.join(likely)}?" if likely else ""
-        return [file.reason(code, detail=detail)]
+        return [*top, file.reason(code, detail=detail)]
 
     async def known(self, agent: AgentRow, path: str) -> str | None:
         """Return the longest end of a path that the agent knows, or its only file that ends so."""
@@ -343,7 +371,7 @@ class Explainer:
                 c, [known_item.row.id for known_item in (*known.here, *known.elsewhere)]
             )
             names = audit.actor_names(c, {row.actor for row in given.values()})
-            file.judges = {id: names[row.actor] for id, row in given.items() if row.state == "done"}
+            file.judges = {(id, row.settled_at): names[row.actor] for id, row in given.items()}
             return known
 
         known = await self._store.read(read)
@@ -373,29 +401,42 @@ class Explainer:
         return await anyio.to_thread.run_sync(work)
 
 
-def _past(c: Connection, agent: AgentRow, key: str) -> tuple[PastUnit | None, RunRow | None]:
-    newest = runs.list_runs(c, agent_id=agent.id, limit=1)
-    return units.past_units(c, agent.id, [key]).get(key), newest[0] if newest else None
+def _past(c: Connection, agent: AgentRow, key: str) -> tuple[PastUnit, RunRow | None, bool]:
+    """Return the past of a unit, the agent's newest run, and whether one ended well after the unit's last."""
+    past = units.past_units(c, agent.id, [key]).get(key) or PastUnit(key)
+    newest = next(iter(runs.list_runs(c, agent_id=agent.id, limit=1)), None)
+    good = runs.list_runs(c, agent_id=agent.id, outcome=RunOutcome.SUCCESS, limit=1)
+    is_over = past.unit is not None and any(
+        run.id != past.run_id and (run.completed_at or 0) > past.unit.updated_at for run in good
+    )
+    return past, newest, is_over
 
 
 class _File:
     """File of an agent, with its past.
 
     Attributes:
-        judges: names of those who gave the verdicts on items at the hub, by item.
+        judges: names of those who gave the newest verdicts at the hub, by item and end of the verdict.
         is_settled: a run has read it as it is, with the settings of now.
-        was_read: a run has read it, as it is or as it was.
+        was_read: a run has had it, as it is or as it was.
     """
 
-    def __init__(self, agent: AgentRow, path: str, past: PastUnit | None, newest: RunRow | None) -> None:
+    def __init__(
+        self, agent: AgentRow, path: str, past: PastUnit, newest: RunRow | None, is_over: bool
+    ) -> None:
         self._agent = agent
-        self._past = past or PastUnit(path)
+        self._past = past
         self._newest = newest
         self.notes = (self._past.unit and self._past.unit.notes) or {}
-        self.judges: dict[str, str] = {}
+        self.judges: dict[tuple[str, int | None], str] = {}
         self.is_settled = False
         self.was_read = self._past.done_in is not None
-        last = self._past.unit and self._past.unit.error
+        when = f" at {utc_text(past.done_at)}" if past.done_at else ""
+        last = "no run has read it so far"
+        if past.done_in:
+            last = f"run {past.done_in[-6:]} {'read' if past.content_hash else 'had'} it{when}"
+        if past.unit is not None and past.unit.error and past.run_id and not is_over:
+            last = f"run {past.run_id[-6:]} says of it: {past.unit.error}"
         self._facts: dict[str, object] = {
             "agent": agent.name,
             "device": agent.device_name,
@@ -403,8 +444,8 @@ class _File:
             "quoted": shlex.quote(path),
             "folder": shlex.quote(path.rpartition("/")[0] or "."),
             "state": agent.lifecycle,
-            "at": utc_text(self._past.done_at),
-            "last": f"the last run says of it: {last}" if last else "hub items ls --path has its items",
+            "when": when,
+            "last": last,
             "edit": f"hub agents edit {agent.name} --set ",
             "endings": ", ".join(agent.file_extensions),
         }
@@ -463,10 +504,12 @@ class _File:
         if self._agent.lifecycle != "active":
             return "paused", ""
         if past.content_hash:
+            self._name_run(past.done_in)
             return ("other_settings" if is_same else "changed"), ""
         limits = (
             [error.message for error in newest.errors if not error.unit_key] if newest is not None else []
         )
+        self._name_run(newest.id if newest is not None else None)
         return ("left", limits[0]) if limits else ("unread", "")
 
     def of_row(self, row: ItemRow) -> Reason:
@@ -475,8 +518,8 @@ class _File:
         if row.answered_at is None:
             code = "not_delivered"
         elif row.verdict != "open":
-            code = row.verdict
-        at, by = utc_text(row.verdict_at or 0), self.judges.get(row.id, "its owner")
+            code = row.verdict if (row.id, row.verdict_at) in self.judges else f"{row.verdict}_there"
+        at, by = utc_text(row.verdict_at or 0), self.judges.get((row.id, row.verdict_at))
         marks = "; ".join(f"{mark}: {MARKS[mark]}" for mark in row.warnings if mark in MARKS)
         reason = self.reason(code, table=row.target_table, item_id=row.id, at=at, by=by, marks=marks)
         reason.title = str(next(iter(row.data.values()), ""))
@@ -580,6 +623,7 @@ def _grouped(
 ) -> Sequence[Reason]:
     """Return the reasons of all lines or of one, those without an item together with equal ones."""
     begins = _begins(text)
+    number = len(begins) - (begins[-1] == len(text))  # of lines: nothing follows the last one's end
     grouped: dict[object, tuple[Reason, list[str]]] = {}
     for (start, end), reason in rows:
         first, last = bisect_right(begins, start), bisect_right(begins, max(start, end - 1))
@@ -592,7 +636,7 @@ def _grouped(
         reason.lines = ", ".join(dict.fromkeys(places[:MOST_PLACES])) + beyond
         reason.title = reason.title if len(places) == 1 else ""
     if line is not None and not grouped:
-        reason = file.reason("blank" if line <= len(begins) else "no_line", detail=len(begins))
+        reason = file.reason("blank" if line <= number else "no_line", detail=number)
         reason.lines = str(line)
         return [reason]
     return [reason for reason, _ in grouped.values()][:MOST_REASONS]

@@ -81,8 +81,8 @@ NO_ENTRY: Final = LedgerEntry("", 0)
 class PastUnit(msgspec.Struct, frozen=True):
     """Past of a unit of an agent: its newest row with the run, and its entry of the ledger, if there are any.
 
-    *done_in*: the run that settled or tried it last, at *done_at*; *content_hash* and *fingerprint*: the
-    settled content and the settings.
+    *done_in*: the run that settled it, else the first that tried it; *done_at*: when that run ended, 0 if it
+    has not, or is no longer kept; *content_hash* and *fingerprint*: the settled content and the settings.
     """
 
     unit_key: str
@@ -152,15 +152,19 @@ LATE_UNITS = (
     .where(run_units.c.unit_key.in_(sa.bindparam("keys", expanding=True)))
     .order_by(_late.c.created_at, _late.c.id)
 )
-SETTLED = sa.select(
-    unit_ledger.c.unit_key,
-    unit_ledger.c.run_id,
-    unit_ledger.c.done_at,
-    unit_ledger.c.content_hash,
-    unit_ledger.c.config_fingerprint,
-).where(
-    unit_ledger.c.agent_id == sa.bindparam("agent"),
-    unit_ledger.c.unit_key.in_(sa.bindparam("keys", expanding=True)),
+SETTLED = (
+    sa.select(
+        unit_ledger.c.unit_key,
+        unit_ledger.c.run_id,
+        sa.func.coalesce(runs.c.completed_at, 0),  # done_at of the entry may be that of a later attempt
+        unit_ledger.c.content_hash,
+        unit_ledger.c.config_fingerprint,
+    )
+    .join_from(unit_ledger, runs, runs.c.id == unit_ledger.c.run_id, isouter=True)
+    .where(
+        unit_ledger.c.agent_id == sa.bindparam("agent"),
+        unit_ledger.c.unit_key.in_(sa.bindparam("keys", expanding=True)),
+    )
 )
 KEYS = (
     sa.select(unit_ledger.c.unit_key)

@@ -20,6 +20,9 @@ from typing import Any, Final
 import anyio
 import msgspec
 
+from hub.device import owner
+from hub.device.inbox import read_items
+from hub.runs.explaining import MOST_TEXT
 from hub.text.convert import convert
 from hub.text.files import ConvertLimits
 from tests.support.oracle import Oracle, order, plant
@@ -56,10 +59,14 @@ WORK: Final = 'file_extensions = [".md", ".txt", ".ics", ".csv", ".eml"]\nlearn 
 # A part of the remedy that each reason has to name.
 REMEDIES: Final = {
     "item": "hub items show",
-    "marked": "hub items show",
+    "marked": "hub grants +review.remote=marked",
     "approved": "hub items undo",
     "edited": "hub items undo",
     "rejected": "hub items undo",
+    "approved_there": "hub review reject NUMBER --approved",
+    "edited_there": "hub review edit NUMBER",
+    "rejected_there": "change the sentence",
+    "too_long": "hub items ls --path",
     "duplicate": "hub items show",
     "twice": "say what differs",
     "done": "take its mark away",
@@ -203,6 +210,18 @@ class World:
                 while (await self.hub.get(f"/v1/items/{id}"))["given"]["state"] not in ("done", "refused"):
                     await anyio.sleep(POLL_S)
 
+    async def decide(self, each: int) -> None:
+        """Approve, change and reject letters on the device, and wait until the hub has it."""
+        db = self.device.database
+        labels = {str(next(iter(one.data.values()))): one.label for one in read_items(db)}
+        for i in range(each):
+            owner.approve(db, [labels[f"Approved letter {i}"]], at_ms=1)
+            owner.approve(db, [labels[f"Edited letter {i}"]], at_ms=1, fields={"title": f"Better letter {i}"})
+            owner.reject(db, [labels[f"Rejected letter {i}"]])
+        with anyio.fail_after(60):
+            while len((await self.hub.get("/v1/items?limit=200&text=letter&verdict=open"))["items"]) > each:
+                await anyio.sleep(POLL_S)
+
     async def explain(self, case: Case) -> list[dict[str, Any]]:
         """The reason of the file of a case, and those of its line, by its agent."""
         reasons = await _reasons(self.asked, path=case.place, agent=case.agent)
@@ -308,6 +327,8 @@ def plant_first(work: Planter, each: int) -> None:
     file("work/boxes.md", _numbered("- [ ] Fetch parcel {}", each), ["item"] * each)
     for verdict in ("approved", "edited", "rejected"):
         file(f"work/{verdict}.md", _numbered(f"- [ ] {verdict.title()} parcel {{}}", each), [verdict] * each)
+        there = f"{verdict}_there"
+        file(f"work/{there}.md", _numbered(f"- [ ] {verdict.title()} letter {{}}", each), [there] * each)
     doors = [*_numbered("Paint door {} +house", 3), "x 2026-01-01 Mend the lamp"]
     file("work/todo.txt", doors, ["item"] * 3 + ["done"])
     tiles = (f"Order tile {i},Ann,2027-04-0{i + 1}" for i in range(4))
@@ -339,7 +360,8 @@ def plant_first(work: Planter, each: int) -> None:
     work.cases.append(Case("empty", "work", "notes/work/empty.md"))
     file("work/lists.csv", ["Task,Who", "Rake leaves,Ben"], ["not_prose", "item"])
     for i in n:
-        work.cases.append(Case("no_line", "work", "notes/work/house.md", 900 + i))
+        work.cases.append(Case("no_line", "work", "notes/work/house.md", 4 * each + 1 + i))
+    file("work/long.md", ["x" * (MOST_TEXT + 1)], ["too_long"])
     for i in n:
         mail = [f"From: Zoe <zoe{i}@example.org>", "To: me@example.org", f"Subject: Door {i}"]
         mail += ["Date: Tue, 03 Nov 2026 10:00:00 +0000", "", f"Please send quote 9{i} to Ben by 2027-03-02."]
@@ -412,6 +434,7 @@ async def by_rules(folder: Path, each: int, typed: int, shared: str = "") -> Wor
         await play.judge("reject", [ids[f"Rejected parcel {i}"] for i in range(each)])
         for i in range(each):
             await play.judge("edit", [ids[f"Edited parcel {i}"]], data={"title": f"Better parcel {i}"})
+        await play.decide(each)
         listed = await play.hub.get("/v1/items?limit=200&text=Water plant")
         await play.judge("reject", [one["id"] for one in listed["items"]])
         plant_rest(work, each)

@@ -57,7 +57,7 @@ def reasons() -> str:
     """Return the list of the reasons of explanations; what they name is in capital letters."""
     texts = "".join(text for both in REASONS.values() for text in both)
     names = {name: name.upper() for _, name, _, _ in Formatter().parse(texts) if name}
-    names["edit"] = "hub agents edit AGENT --set "
+    names |= {"edit": "hub agents edit AGENT --set ", "when": " at TIME"}
     return (
         "\n"
         + "".join(

@@ -137,7 +137,7 @@ _TAKES_NONE: Final = {  # by the reason why a device takes no verdict
     ErrorCode.CALL_UNSUPPORTED: "its device takes no verdicts from a hub; decide there: hub review",
 }
 _OF_OWNER: Final = (
-    "has a mark: its owner approves or changes it on the device (hub review), or grants it to this hub"
+    "it has a mark: its owner approves or changes it on the device (hub review), or grants it to this hub"
     " there: hub grants +review.remote=marked"
 )
 MOST_VERDICTS: Final = 500  # in one report: as many as one write may look up
@@ -599,10 +599,10 @@ class Items(Noun):
         if (problem := problem_with(item, new, tables)) is not None:
             return problem
         link = None if item.device_id is None else self._roster.find(item.device_id)
-        if link is not None and (code := refused_by(link)) is not None:
-            raise VerdictRefused(code, f"item {item.id!r}: {_TAKES_NONE[code]}")
-        if new.verdict in ("approve", "edit") and self._needs_owner(item, link):
-            raise VerdictRefused(ErrorCode.NOT_GRANTED, f"item {item.id!r} {_OF_OWNER}")
+        is_marked = bool(item.warnings) and new.verdict in ("approve", "edit")
+        if link is not None and (code := refused_by(link, is_marked=is_marked)) is not None:
+            why = _OF_OWNER if is_marked and code is ErrorCode.NOT_GRANTED else _TAKES_NONE[code]
+            raise VerdictRefused(code, f"item {item.id!r}: {why}")
         return None
 
     def _needs_owner(self, item: ItemRow, link: DeviceLink | None) -> bool:

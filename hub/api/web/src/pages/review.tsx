@@ -156,7 +156,7 @@ export function Review(): JSX.Element {
                   {row.device_refuses === "not_granted" && (
                     <>
                       {" "}
-                      On the device: <Command text="hub review --web" /> or, to decide here, <Command text="hub grants +review.remote" />
+                      On the device: <Command text="hub review --web" /> or, to decide here, <Command text={`hub grants +review.remote${row.needs_owner ? "=marked" : ""}`} />
                     </>
                   )}
                 </p>
