@@ -57,33 +57,42 @@ class Rounds(Turns):
 
     async def serve(
         self,
-        work: Callable[[], Awaitable[float]],
+        work: Callable[[], Awaitable[float | None]],
         *,
         of: str,
-        retry_s: float,
+        every_s: float,
         least_s: float = 0.0,
+        first_s: float = 0.0,
     ) -> None:
         """Run rounds until cancelled.
 
         Args:
-            work: does the work of a round. Returns the seconds to rest.
+            work: does the work of a round. Returns the seconds to rest; infinite: until the loop is woken.
             of: name of the service in the log.
-            retry_s: the rest after an error, of which the loop survives any.
+            every_s: the rest if the work names none, and after an error, of which the loop survives any.
             least_s: the least rest, also for a loop that is woken.
+            first_s: the rest before the first round.
         """
+        if first_s:
+            self.wait(first_s)
+            await self._clock.sleep(first_s)
         while True:
             # created before the work reads, so that a later notification is not lost
             self._wake = anyio.Event()
             self.work()
-            rest_s = retry_s
+            rest_s: float | None = None
             try:
                 rest_s = await work()
             except StorageError as exc:
                 log.error("round.database", service=of, exc=exc)
             except Exception as exc:
                 log.error("round.broke", service=of, exc=exc)
+            rest_s = every_s if rest_s is None else rest_s
             self.wait(least_s + rest_s)
             if least_s:
                 await self._clock.sleep(least_s)
-            await wait_for_event(self._wake, self._clock, rest_s)
+            if math.isinf(rest_s):
+                await self._wake.wait()
+            else:
+                await wait_for_event(self._wake, self._clock, rest_s)
             self.is_rested = not self._wake.is_set()

@@ -32,7 +32,7 @@ from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
 from hub.clock import Chance, Clock, now_ms
 from hub.log import Channel
-from hub.rounds import Turns
+from hub.rounds import Rounds
 from protocol import keys as spelling
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import KeyId, NodeId
@@ -40,7 +40,6 @@ from storage import audit
 from storage.audit import Entry
 from storage.devices import nodes
 from storage.devices.nodes import NodeRow
-from storage.kernel.database import StorageError
 from storage.store import Connection, Store
 
 FILE: Final = "keys/credentials.keys"  # in the state folder
@@ -435,7 +434,7 @@ class KeySharing:
         self._keys = keys
         self._node_id = node_id
         self._clock = clock
-        self.turns = Turns(clock)
+        self.turns = Rounds(clock)
 
     async def share(self, called: str, code: str, *, actor: str) -> NodeRow:
         """Seal the keys of this node for another one, which takes them within seconds. Return that node.
@@ -492,11 +491,4 @@ class KeySharing:
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Take keys until cancelled."""
         task_status.started()
-        while True:
-            self.turns.work()
-            try:
-                await self.take()
-            except StorageError as error:  # the row keeps them
-                log.warning("keys.not_read", code=error.code)
-            self.turns.wait(EVERY_S)
-            await self._clock.sleep(EVERY_S)
+        await self.turns.serve(self.take, of="shared keys", every_s=EVERY_S)

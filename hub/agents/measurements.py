@@ -21,7 +21,7 @@ from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.links.gate import Buckets
 from hub.log import Channel
 from hub.metrics import Metrics, value_of
-from hub.rounds import Turns
+from hub.rounds import Rounds
 from hub.settings.limit_settings import RetentionSettings
 from protocol.coordination import MOST_TAGS, MetricType, Sample
 from protocol.errors import CodedError, ErrorCode, HubError
@@ -404,7 +404,7 @@ class Measurements:
         self._devices = devices
         self._lag_s = lag_s
         self._sampled: tuple[int, float, float] | None = None  # slot, time and CPU time
-        self.turns = Turns(clock)
+        self.turns = Rounds(clock)
         self.keep = keep or RetentionSettings()
         self.rules = MeasurementRules()
         self._store = store
@@ -416,15 +416,11 @@ class Measurements:
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Measure the work of agents, until cancelled."""
         task_status.started()
-        while True:
-            self.turns.work()
-            try:
-                await self.measure_node()
-                await self.measure_work()
-            except Exception as exc:  # the loop must survive any error
-                log.error("measurements.failed", exc=exc)  # retried in the next round
-            self.turns.wait(EVERY_S)
-            await self._clock.sleep(EVERY_S)
+        await self.turns.serve(self._measure, of="measurements", every_s=EVERY_S)
+
+    async def _measure(self) -> None:
+        await self.measure_node()
+        await self.measure_work()
 
     async def measure_node(self) -> None:
         """Record the load of this node, once in each slot of five minutes."""

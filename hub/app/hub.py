@@ -104,13 +104,12 @@ from hub.links.roster import (
 from hub.log import Channel, Log
 from hub.loop_lag import LoopLag
 from hub.metrics import Metrics
-from hub.rounds import Turns
+from hub.rounds import Rounds, Turns
 from hub.runs.disk import Ballast, DiskGuard
 from hub.runs.dispatcher import Dispatcher
 from hub.settings.agent_settings import tables_of
 from hub.settings.reading import FileLines
 from hub.supervisor import Supervisor
-from protocol.errors import HubError
 from storage import audit
 from storage.coordination import question_rows
 from storage.devices import nodes, pairings
@@ -268,7 +267,7 @@ class Gauges:
         self._store = store
         self._clock = clock
         self._metrics = metrics
-        self.turns = Turns(clock)
+        self.turns = Rounds(clock)
         metrics.log_dropped.follow(lambda: log.dropped)
         metrics.log_suppressed.follow(lambda: log.suppressed)
         metrics.disk_free.set_function(lambda: math.nan if disk.free_bytes is None else disk.free_bytes)
@@ -276,14 +275,7 @@ class Gauges:
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Measure periodically until cancelled."""
         task_status.started()
-        while True:
-            self.turns.work()
-            try:
-                await self.read()
-            except HubError as exc:
-                log.warning("gauges.unread", detail=str(exc))  # the gauges keep their values
-            self.turns.wait(EVERY_S)
-            await self._clock.sleep(EVERY_S)
+        await self.turns.serve(self.read, of="gauges", every_s=EVERY_S)
 
     async def read(self) -> None:
         """Measure now."""

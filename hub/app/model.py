@@ -1,5 +1,6 @@
 """Models that read documents: a chain of endpoints, the model on this machine, or none."""
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
@@ -21,7 +22,7 @@ from hub.health.external import Reach
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.outbound.rules import OutboundRules
-from hub.rounds import Turns
+from hub.rounds import Rounds
 from hub.settings.model_settings import (
     EndpointAccess,
     LocalModelSettings,
@@ -36,7 +37,6 @@ from hub.settings.settings import Settings
 from hub.supervisor import Supervisor
 from protocol.ids import BootId
 from storage.devices import nodes
-from storage.kernel.database import StorageError
 from storage.store import Store
 
 log = Channel(__name__)
@@ -153,14 +153,13 @@ class ModelsInUse:
     """
 
     def __init__(self, context: ModelContext, supervisor: Supervisor) -> None:
-        self.turns = Turns(context.clock)
+        self.turns = Rounds(context.clock)
         self._context = context
         self._embedded = open_embedded(context, supervisor)
         self.settings = context.settings
         self._users: list[Callable[[Models], None]] = []
         self._is_used: Callable[[Models], bool] = lambda models: False
         self._replaced: list[OpenModels] = []
-        self._wake = anyio.Event()
         self.breakers: dict[str, Breaker] = {}
         self.reach: dict[str, Reach] = {}
         self.opened = open_models(context, context.settings, embedded=self._embedded)
@@ -213,19 +212,17 @@ class ModelsInUse:
 
     def released(self) -> None:
         """Close the replaced models that no run uses any more. Returns at once."""
-        self._wake.set()
+        self.turns.wake()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Close replaced models until cancelled."""
         task_status.started()
-        while True:
-            self.turns.wait()
-            await self._wake.wait()
-            self.turns.work()
-            self._wake = anyio.Event()
-            for old in [one for one in self._replaced if not self._is_used(one.models)]:
-                self._replaced.remove(old)
-                await old.clients.aclose()
+        await self.turns.serve(self._close_unused, of="replaced models", every_s=math.inf)
+
+    async def _close_unused(self) -> None:
+        for old in [one for one in self._replaced if not self._is_used(one.models)]:
+            self._replaced.remove(old)
+            await old.clients.aclose()
 
     async def close(self) -> None:
         """Close all models, after all services have ended."""
@@ -255,7 +252,7 @@ class ModelShares:
     """
 
     def __init__(self, store: Store, models: ModelsInUse, *, boot_id: BootId, clock: Clock) -> None:
-        self.turns = Turns(clock)
+        self.turns = Rounds(clock)
         self._store = store
         self._models = models
         self._boot_id = boot_id
@@ -264,14 +261,8 @@ class ModelShares:
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Share until cancelled."""
         task_status.started()
-        while self._store.is_shared:
-            self.turns.work()
-            try:
-                await self._share()
-            except StorageError as exc:  # the shares stay as they are
-                log.warning("models.not_shared", exc=exc)
-            self.turns.wait(SHARED_EVERY_S)
-            await self._clock.sleep(SHARED_EVERY_S)
+        if self._store.is_shared:
+            await self.turns.serve(self._share, of="shares of models", every_s=SHARED_EVERY_S)
         self.turns.wait()
         await anyio.sleep_forever()
 

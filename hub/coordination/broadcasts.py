@@ -12,7 +12,7 @@ import anyio
 import msgspec
 from anyio.abc import TaskStatus
 
-from hub.clock import Clock, IdFactory, now_ms, wait_for_event
+from hub.clock import Clock, IdFactory, now_ms
 from hub.coordination import authority
 from hub.coordination.authority import Caller
 from hub.coordination.courier import Courier
@@ -20,7 +20,7 @@ from hub.coordination.message_transitions import Waiters
 from hub.coordination.messages import MOST_WAIT_S, WAIT_S, Messages, ToLead
 from hub.log import Channel
 from hub.metrics import Metrics
-from hub.rounds import Turns
+from hub.rounds import Rounds
 from protocol.errors import CodedError, ErrorCode, LimitReached
 from protocol.ids import BroadcastId, GatewayId, MessageId, RunId, UserId, trace_id_of
 from storage import audit
@@ -81,7 +81,7 @@ class Broadcasts:
         ids: IdFactory,
         metrics: Metrics,
     ) -> None:
-        self.turns = Turns(clock)
+        self.turns = Rounds(clock)
         self.most_boards = MOST_BOARDS
         self._store = store
         self._messages = sent
@@ -91,7 +91,6 @@ class Broadcasts:
         self._ids = ids
         self._metrics = metrics
         self._moved: set[str] = set()  # broadcasts with a changed message
-        self._wake = anyio.Event()
         self._waiters = Waiters(clock)
         courier.listen(self._on_message)
 
@@ -264,25 +263,19 @@ class Broadcasts:
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Settle broadcasts until cancelled."""
         task_status.started()
-        is_all = True
-        while True:
-            self._wake = anyio.Event()
-            self.turns.work()
-            moved, self._moved = self._moved, set()
-            try:
-                for id in moved:
-                    await self._settle(id)
-                if is_all:
-                    await self._settle_all()
-            except StorageError as exc:
-                self._moved |= moved
-                log.error("broadcast.database", exc=exc)
-            except Exception as exc:  # the loop must survive any error
-                log.error("broadcast.broke", exc=exc)
-            self.turns.wait(POLL_S)
-            await wait_for_event(self._wake, self._clock, POLL_S)
-            is_all = not self._wake.is_set()
-            await self._clock.sleep(SHORTLY_S)
+        await self.turns.serve(self._settle_moved, of="broadcasts", every_s=POLL_S, least_s=SHORTLY_S)
+
+    async def _settle_moved(self) -> None:
+        """Settle the broadcasts with a changed message; after a rest all open ones."""
+        moved, self._moved = self._moved, set()
+        try:
+            for id in moved:
+                await self._settle(id)
+        except StorageError:
+            self._moved |= moved
+            raise
+        if self.turns.is_rested:
+            await self._settle_all()
 
     async def _settle_all(self) -> None:
         after = ""
@@ -312,7 +305,7 @@ class Broadcasts:
     def _on_message(self, moved: MessageRow) -> None:
         if moved.broadcast_id is not None and (moved.is_delivered or moved.settled_at is not None):
             self._moved.add(moved.broadcast_id)
-            self._wake.set()
+            self.turns.wake()
 
     async def _settled_or(self, id: BroadcastId, wait_s: float) -> BroadcastStatus:
         """Return the broadcast once it is settled, or its state after *wait_s*."""

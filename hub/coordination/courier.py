@@ -407,7 +407,7 @@ class Courier:
                 tasks.start_soon(self._listen, inbox)
                 task_status.started()
                 await self.turns.serve(
-                    partial(self._poll, tasks), of="messages", retry_s=self._poll_s, least_s=LEAST_S
+                    partial(self._poll, tasks), of="messages", every_s=self._poll_s, least_s=LEAST_S
                 )
         finally:
             end_listening()

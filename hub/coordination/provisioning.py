@@ -16,13 +16,14 @@ replaced.
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from hashlib import sha256
 from typing import Final
 
 import anyio
-from anyio.abc import TaskStatus
+from anyio.abc import TaskGroup, TaskStatus
 
-from hub.clock import Clock, IdFactory, now_ms, wait_for_event
+from hub.clock import Clock, IdFactory, now_ms
 from hub.coordination.message_transitions import shortened
 from hub.log import Channel
 from hub.metrics import Metrics
@@ -42,7 +43,7 @@ from hub.openclaw import (
     Reconnected,
     methods,
 )
-from hub.rounds import Turns
+from hub.rounds import Rounds
 from protocol.errors import HubError
 from protocol.ids import AgentId, BootId, RunId, trace_id_of, traceparent_of
 from storage.agents.agents import UnknownAgent
@@ -156,7 +157,7 @@ class Provisioning:
             quiet: notified of every agent that is created.
             after_step: awaited with the name of each completed step; for tests.
         """
-        self.turns = Turns(clock)
+        self.turns = Rounds(clock)
         self.on_made: Callable[[str], None] = lambda _: None
         self._store = store
         self._fleet = fleet
@@ -170,8 +171,10 @@ class Provisioning:
         self._anew: set[str] = set()  # reconnected gateways, at which failed agents are retried
         self._unreported: set[str] = set()
         self._has_made = anyio.Event()  # set while there are any
-        self._wake = anyio.Event()
         self._in_flight: set[AgentId] = set()
+        self._limits: defaultdict[str, anyio.CapacityLimiter] = defaultdict(
+            lambda: anyio.CapacityLimiter(AT_ONCE)
+        )
 
     def schedule(self, row: GatewayAgentRow) -> None:
         """Schedule the creation of an agent, unless it is in progress."""
@@ -185,7 +188,7 @@ class Provisioning:
 
     def kick(self) -> None:
         """Wake the loop, because an agent may have to be created."""
-        self._wake.set()
+        self.turns.wake()
 
     async def ready(self, agent_id: AgentId) -> GatewayAgentRow:
         """Return the agent, existing at its gateway with its files; create it if necessary.
@@ -378,24 +381,20 @@ class Provisioning:
         """Create missing agents until cancelled: at the start, after reconnects, and periodically."""
         end_listening = self._fleet.listen(self._on_news)
         self._in_flight.clear()
-        limits: defaultdict[str, anyio.CapacityLimiter] = defaultdict(lambda: anyio.CapacityLimiter(AT_ONCE))
+        self._limits.clear()
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._report_made)
                 task_status.started()
-                while True:
-                    self._wake = anyio.Event()
-                    self.turns.work()
-                    try:
-                        for row in await self._unmade():
-                            self._in_flight.add(row.agent_id)
-                            tasks.start_soon(self._see_to, row, limits[row.gateway_name])
-                    except StorageError as exc:
-                        log.error("agent.making_database", exc=exc)
-                    self.turns.wait(AGAIN_S)
-                    await wait_for_event(self._wake, self._clock, AGAIN_S)
+                await self.turns.serve(partial(self._begin, tasks), of="agents at gateways", every_s=AGAIN_S)
         finally:
             end_listening()
+
+    async def _begin(self, tasks: TaskGroup) -> None:
+        """Start to create the missing agents."""
+        for row in await self._unmade():
+            self._in_flight.add(row.agent_id)
+            tasks.start_soon(self._see_to, row, self._limits[row.gateway_name])
 
     async def _unmade(self) -> list[GatewayAgentRow]:
         """Return the missing agents whose gateway is connected, except those in progress."""

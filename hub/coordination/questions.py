@@ -321,7 +321,7 @@ class QuestionDelivery:
         task_status.started()
         self._in_flight.clear()
         async with anyio.create_task_group() as tasks:
-            await self.turns.serve(partial(self._poll, tasks), of="questions", retry_s=POLL_S)
+            await self.turns.serve(partial(self._poll, tasks), of="questions", every_s=POLL_S)
 
     async def _poll(self, tasks: TaskGroup) -> float:
         """Start delivery to every connected device with news. Return the seconds until the next round."""

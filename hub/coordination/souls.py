@@ -388,7 +388,7 @@ class SoulWriter:
         task_status.started()
         self._in_flight.clear()
         async with anyio.create_task_group() as writers:
-            await self.turns.serve(partial(self._poll, writers), of="souls", retry_s=POLL_S)
+            await self.turns.serve(partial(self._poll, writers), of="souls", every_s=POLL_S)
 
     async def _poll(self, writers: TaskGroup) -> float:
         """Start all due writes. Return the seconds until the next round."""

@@ -19,6 +19,7 @@ while, or over the device's next connection. The device answers a repeated id as
 applied once, whichever hub is killed, frozen or restored, and whichever takes over the device.
 """
 
+import math
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -31,7 +32,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from hub.clock import Clock, IdFactory, now_ms
 from hub.links.roster import DeviceLink
 from hub.log import Channel
-from hub.rounds import Rounds, Turns
+from hub.rounds import Rounds
 from hub.runs.attempt import gravest
 from hub.runs.delivery import TableRefused, declare, is_row_deleted, may_change, row_id_of
 from hub.runs.found_items import CallPayload, frame_of, taken_item
@@ -106,7 +107,7 @@ class Agreements:
         on_lost: Callable[[DeviceId, int], None] = lambda _, __: None,
         tables: Callable[[], Tables] = lambda: TABLES,
     ) -> None:
-        self.turns = Turns(clock)
+        self.turns = Rounds(clock)
         self._store = store
         self._clock = clock
         self._ids = ids
@@ -117,7 +118,6 @@ class Agreements:
         # the connection epoch in which the device completed reconciliation
         self._agreed: dict[DeviceId, int] = {}
         self._under_way: set[tuple[DeviceId, int]] = set()  # reconciliations in progress, by device and epoch
-        self._wake = anyio.Event()
 
     def agrees(self, link: DeviceLink) -> bool:
         """Return True if the device may get runs. A device without ``rows.list`` always may."""
@@ -131,7 +131,7 @@ class Agreements:
             self._on_agreed(link)
         else:
             self._pending[link.device_id] = _Visit(link)
-            self._wake.set()
+            self.turns.wake()
 
     def device_lost(self, device_id: DeviceId, epoch: int) -> None:
         """Forget a connection that has ended."""
@@ -159,14 +159,11 @@ class Agreements:
         limiter = anyio.CapacityLimiter(AT_ONCE)
         async with anyio.create_task_group() as tasks:
             task_status.started()
-            while True:
-                self._wake = anyio.Event()
-                self.turns.work()
-                self._begin_all(tasks, limiter)
-                self.turns.wait()
-                await self._wake.wait()
+            await self.turns.serve(
+                partial(self._begin_all, tasks, limiter), of="agreements", every_s=math.inf
+            )
 
-    def _begin_all(self, tasks: TaskGroup, limiter: anyio.CapacityLimiter) -> None:
+    async def _begin_all(self, tasks: TaskGroup, limiter: anyio.CapacityLimiter) -> None:
         for device_id, visit in self._pending.items():
             key = (device_id, visit.link.epoch)
             if key not in self._under_way:
@@ -496,7 +493,7 @@ class VerdictDelivery:
         task_status.started()
         self._in_progress.clear()
         async with anyio.create_task_group() as tasks:
-            await self.turns.serve(partial(self._begin, tasks), of="verdicts", retry_s=POLL_S)
+            await self.turns.serve(partial(self._begin, tasks), of="verdicts", every_s=POLL_S)
 
     async def _begin(self, tasks: TaskGroup) -> float:
         """Start to send the open verdicts of each connected device. Return the seconds to rest."""

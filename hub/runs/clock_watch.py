@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from hub.clock import HubClock, IdFactory, now_ms
 from hub.log import Channel
 from hub.metrics import Metrics
-from hub.rounds import Turns
+from hub.rounds import Rounds
 from hub.schedules.cron import BadSchedule, parse_cron
 from storage import clock_steps
 from storage.clock_steps import ClockBase
@@ -53,7 +53,7 @@ class ClockWatch:
         Args:
             machine: id of the machine's start; empty: unknown.
         """
-        self.turns = Turns(clock)
+        self.turns = Rounds(clock)
         self._store = store
         self._clock = clock
         self._ids = ids
@@ -88,16 +88,12 @@ class ClockWatch:
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Check the clock every few seconds until cancelled."""
         task_status.started()
-        while True:
-            self.turns.wait(EVERY_S)
-            await self._clock.sleep(EVERY_S)
-            self.turns.work()
-            try:
-                await self.check()
-                if self._clock.uptime_s() - self.base.uptime_ms / 1000 >= RECORD_S:
-                    await self._record()
-            except StorageError as exc:
-                log.warning("clock.unchecked", why=str(exc))
+        await self.turns.serve(self._check_and_record, of="clock", every_s=EVERY_S, first_s=EVERY_S)
+
+    async def _check_and_record(self) -> None:
+        await self.check()
+        if self._clock.uptime_s() - self.base.uptime_ms / 1000 >= RECORD_S:
+            await self._record()
 
     async def check(self) -> None:
         """Follow the wall clock.

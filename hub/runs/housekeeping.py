@@ -22,7 +22,7 @@ from msgspec.structs import replace
 
 from hub.clock import Clock, epoch_ms
 from hub.log import Channel
-from hub.rounds import Turns
+from hub.rounds import Rounds
 from hub.settings.limit_settings import AuditSettings, Limits, RetentionSettings
 from protocol.ids import BootId
 from storage import audit, changes, clock_steps, retention
@@ -79,7 +79,7 @@ class Housekeeping:
         every_s: float = EVERY_S,
         pause_s: float = PAUSE_S,
     ) -> None:
-        self.turns = Turns(clock)
+        self.turns = Rounds(clock)
         self._store = store
         self._clock = clock
         self._boot_id = boot_id
@@ -93,20 +93,16 @@ class Housekeeping:
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Prune every hour, and log the end of the audit log once a day, until cancelled."""
         task_status.started()
-        logged_at = self._clock.monotonic()  # the start logs it too
-        self.turns.wait(FIRST_AFTER_S)
-        await self._clock.sleep(FIRST_AFTER_S)
-        while True:
-            self.turns.work()
-            try:
-                await self.prune()
-                if self._clock.monotonic() - logged_at >= HEAD_EVERY_S:
-                    await log_audit_head(self._store)
-                    logged_at = self._clock.monotonic()
-            except Exception as exc:  # the loop must survive any error
-                log.error("housekeeping.failed", exc=exc)  # retried in an hour
-            self.turns.wait(self._every_s)
-            await self._clock.sleep(self._every_s)
+        self._logged_at = self._clock.monotonic()  # the start logs it too
+        await self.turns.serve(
+            self._prune_and_log, of="housekeeping", every_s=self._every_s, first_s=FIRST_AFTER_S
+        )
+
+    async def _prune_and_log(self) -> None:
+        await self.prune()
+        if self._clock.monotonic() - self._logged_at >= HEAD_EVERY_S:
+            await log_audit_head(self._store)
+            self._logged_at = self._clock.monotonic()
 
     async def prune(self) -> Counter[str]:
         """Delete old rows once. Return the number of deleted rows by kind.

@@ -23,6 +23,7 @@ answered questions need not be asked again.
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final, Never, Protocol
 
 import anyio
@@ -49,7 +50,7 @@ from hub.extraction.model import ModelExhausted
 from hub.links.roster import DeviceLink
 from hub.log import Channel
 from hub.outbound.rules import bounded_wait
-from hub.rounds import Turns
+from hub.rounds import Rounds
 from hub.runs.asking import NoModel, RunAsking
 from hub.runs.attempt import Attempt, Ending, Reading
 from hub.runs.leases import is_share_of
@@ -779,7 +780,7 @@ class Watching:
         self._chance = chance
         self._ids = ids
         self._on_queued = on_queued
-        self.turns = Turns(clock)
+        self.turns = Rounds(clock)
         self._watched: dict[_Key, anyio.CancelScope] = {}
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -787,11 +788,7 @@ class Watching:
         self._watched.clear()
         async with anyio.create_task_group() as tasks:
             task_status.started()
-            while True:
-                self.turns.work()
-                await self._poll(tasks)
-                self.turns.wait(POLL_S)
-                await self._clock.sleep(POLL_S)
+            await self.turns.serve(partial(self._poll, tasks), of="mailboxes", every_s=POLL_S)
 
     async def news(self, connector_id: str) -> None:
         """Start a run of each agent with ``push`` that reads the connector."""

@@ -729,7 +729,7 @@ class Wakes:
         self._is_first = not self._store.is_shared
         self._in_flight.clear()
         async with anyio.create_task_group() as tasks:
-            await self.turns.serve(partial(self._process, tasks), of="wakes", retry_s=WAKEUPS_POLL_S)
+            await self.turns.serve(partial(self._process, tasks), of="wakes", every_s=WAKEUPS_POLL_S)
 
     async def _process(self, tasks: TaskGroup) -> float:
         """Process all open wakes. Return the seconds until the next round."""

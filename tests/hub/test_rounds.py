@@ -37,7 +37,7 @@ async def test_a_loop_works_when_it_is_woken_else_after_a_rest_and_survives_erro
     async with anyio.create_task_group() as tasks:
 
         async def serve() -> None:
-            await service.rounds.serve(service.work, of="things", retry_s=2.0, least_s=0.5)
+            await service.rounds.serve(service.work, of="things", every_s=2.0, least_s=0.5)
 
         tasks.start_soon(serve)
         await clock.pass_time(10.0)

@@ -279,7 +279,7 @@ async def test_a_surprise_is_no_end_of_housekeeping(
         clock.advance(1)
         await comes_to_rest(clock)
         services.cancel_scope.cancel()
-    assert [record.getMessage() for record in caplog.records] == ["housekeeping.failed"]
+    assert [record.getMessage() for record in caplog.records] == ["round.broke"]
 
 
 async def test_a_long_round_keeps_its_lease(store: Store, clock: FakeClock) -> None:
@@ -302,7 +302,7 @@ async def test_a_database_that_fails_is_tried_again_in_an_hour(
         await services.start(keeper(closed, clock).serve)
         await clock.pass_time(FIRST_AFTER_S + EVERY_S)
         services.cancel_scope.cancel()
-    assert [record.getMessage() for record in caplog.records] == ["housekeeping.failed"] * 2
+    assert [record.getMessage() for record in caplog.records] == ["round.database"] * 2
 
 
 async def test_the_head_of_the_audit_log_is_logged_once_a_day(
