@@ -8,6 +8,7 @@ Pure: suggestions as lines of text, for review by their owner.
 import json
 import os
 import re
+import signal
 import sys
 import textwrap
 from codecs import IncrementalDecoder, getincrementaldecoder
@@ -458,31 +459,47 @@ def show_inbox(inbox: Inbox, clock: Clock) -> None:
 
     console = Console(highlight=False)
     shown = TerminalInbox(inbox, clock)
-    with suppress(KeyboardInterrupt, EOFError), console.screen() as screen, _keys() as read:
-        while not shown.has_ended:
+    with suppress(KeyboardInterrupt, EOFError), console.screen() as screen:
+
+        def draw() -> None:
             lines = shown.lines(console.width, console.height)
             console.control(Control.home())
             screen.update(Text("\n".join(lines), no_wrap=True, overflow="crop"))
-            for key in _KEY.findall(read()):
-                if not shown.has_ended:
-                    shown.press(key)
+
+        with _keys(draw) as read:
+            while not shown.has_ended:
+                for key in _KEY.findall(read()):
+                    if not shown.has_ended:
+                        shown.press(key)
+                draw()
 
 
 @contextmanager
-def _keys() -> Iterator[Callable[[], str]]:
-    """Yield a function that waits for keys. None is lost between two calls, as each is read at once."""
+def _keys(draw: Callable[[], None]) -> Iterator[Callable[[], str]]:
+    """Yield a function that waits for keys. None is lost between two calls, as each is read at once.
+
+    After Ctrl-Z and ``fg`` the terminal is as the shell has it: its mode is set, and the screen drawn, again.
+    """
     try:
         import termios
         import tty
     except ImportError:  # Windows
+        draw()
         yield click.getchar
         return
     terminal = sys.stdin.fileno()
     before = termios.tcgetattr(terminal)
-    tty.setcbreak(terminal, termios.TCSADRAIN)
+
+    def resume(*_: object) -> None:
+        tty.setcbreak(terminal, termios.TCSADRAIN)
+        draw()
+
+    resume()
+    handler = signal.signal(signal.SIGCONT, resume)
     try:
         yield partial(_read, terminal, getincrementaldecoder("utf-8")("ignore"))
     finally:
+        signal.signal(signal.SIGCONT, handler)
         termios.tcsetattr(terminal, termios.TCSADRAIN, before)
 
 

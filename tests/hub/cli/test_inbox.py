@@ -2,8 +2,10 @@
 
 import os
 import pty
+import signal
 import sqlite3
 import sys
+import termios
 from contextlib import closing
 from pathlib import Path
 
@@ -104,11 +106,12 @@ def test_help_names_every_key_and_hostile_texts_are_spelled_out(tmp_path: Path) 
 
 
 @pytest.mark.slow  # starts a process
-async def test_two_hundred_keys_typed_at_a_terminal_are_as_many_verdicts_in_order_and_all_are_undone(
+async def test_two_hundred_keys_typed_at_a_terminal_that_was_left_for_the_shell_are_as_many_verdicts_in_order(
     tmp_path: Path,
 ) -> None:
     path = inbox_of(tmp_path, *(f"task {number}" for number in range(TYPED))).path
     ours, theirs = pty.openpty()
+    of_shell = termios.tcgetattr(theirs)
     command = [sys.executable, "-m", "hub", "review", "--db", str(path)]
     environ = os.environ | {"TERM": "xterm", "COLUMNS": "80", "LINES": "24"}
     async with await anyio.open_process(
@@ -118,6 +121,10 @@ async def test_two_hundred_keys_typed_at_a_terminal_are_as_many_verdicts_in_orde
         seen = Terminal(ours)
         await seen.shows(f"{TYPED} waiting")
         for key in (b"a", b"u"):
+            # As by Ctrl-Z and fg: the shell sets its own mode, in which the keys are lines.
+            process.send_signal(signal.SIGSTOP)
+            termios.tcsetattr(ours, termios.TCSANOW, of_shell)
+            process.send_signal(signal.SIGCONT)
             async with anyio.create_task_group() as typing:
                 typing.start_soon(type_keys, ours, key)
                 await seen.shows("no item waits" if key == b"a" else f"{TYPED} waiting")

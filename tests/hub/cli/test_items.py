@@ -58,7 +58,7 @@ def test_a_verdict_that_a_connected_device_does_not_take_is_refused_at_once(
     (result,) = json.loads(hub("items", "approve", "i-0", "--json").stdout)["results"]
     assert (result["state"], result["error"]["code"]) == (None, "not_granted")
     assert "hub grants +review.remote" in result["error"]["message"]
-    grants: tuple[dict[str, list[str]], ...] = ({}, {"review.remote": []})
+    grants: list[dict[str, list[str]]] = [{}, {"review.remote": []}]
     for granted in grants:  # the refusal names the grant that is enough
         link.owner_grants.update(granted)
         for verdict in (["approve", "i-4"], ["edit", "i-4", "title=call Ana"]):  # it has a mark
