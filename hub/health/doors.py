@@ -121,30 +121,36 @@ class Arrived:
 
 
 async def check_device_names(store: Store, now: datetime) -> Iterable[Finding]:
-    """Find agents whose device name matches no paired device and may be misspelt.
+    """Find agents whose device was revoked, or has a name that matches no paired device.
 
-    Agents are reported only where other devices have been paired.
+    A name may be that of a device that is to come: it is reported where other devices have been paired.
     """
     rows = await store.read(agents_in_trouble.on_unpaired_devices)
     if not rows:
         return []
     names = await store.read(pairings.list_names, at=epoch_ms(now))
-    hints = {row.id: names.hint(row.device_name, row.user_id) for row in rows if row.device_name}
     ids = {row.device_id for row in rows if row.device_id is not None}
-    revoked = {one.id for one in await store.read(devices.devices_of, ids) if one.revoked_at is not None}
-    return [
-        warning(
-            "device.unknown",
-            f"agent {row.name} reads from device {row.device_name!r}, which"
-            f" {'was revoked' if row.device_id in revoked else 'is not paired'}; {hint}",
-            fix="correct the device of the agent, or let it in:"
-            f" {connect_command(row.device_name or 'NAME', anew=row.device_id in revoked)}",
-            subject=row.id,
-            user_id=row.user_id,
+    revoked = {one.id: one for one in await store.read(devices.devices_of, ids) if one.revoked_at is not None}
+    found = []
+    for row in rows:
+        device, name = revoked.get(row.device_id or DeviceId("")), row.device_name or "NAME"
+        hint = names.hint(name, row.user_id)
+        if row.lifecycle != "active" if device else row.lifecycle == "terminated" or not hint:
+            continue
+        because = "was revoked, so none of its runs starts" if device else f"is not paired; {hint}"
+        command = connect_command(name, anew=device is not None)
+        pause = f"; or hub agents pause {row.name}" if device else ""
+        found.append(
+            warning(
+                "device.unknown",
+                f"agent {row.name} reads from device {name!r}, which {because}",
+                fix=f"correct the device of the agent, or let it in: {command}{pause}",
+                subject=row.id,
+                user_id=row.user_id,
+                since=None if device is None else from_epoch_ms(device.revoked_at or 0),
+            )
         )
-        for row in rows
-        if row.lifecycle != "terminated" and (hint := hints.get(row.id))
-    ]
+    return found
 
 
 async def check_shared_paths(store: Store, shared: SharedRoots, now: datetime) -> Iterable[Finding]:
@@ -253,17 +259,13 @@ def _about_absence(row: AbsentDevice, now: datetime) -> Finding:
     since = row.waits_since if row.last_seen_at is None else row.last_seen_at
     is_long = now - from_epoch_ms(since) >= ABSENT_LONG
     last_seen = "has never connected" if row.last_seen_at is None else f"is away since {utc_text(since)}"
-    pause = f"hub agents pause {row.agent_name}"
-    fix = f"start hub connect there; if it does not come back: hub devices revoke {row.name}, and {pause}"
-    if row.revoked_at is not None:
-        last_seen = "was revoked"
-        fix = f"let it in again: {connect_command(row.name, anew=True)}; or {pause}"
     return (warning if is_long else notice)(
         "device.absent",
         f"device {row.name} {last_seen}, and"
         f" {'1 run waits' if row.runs == 1 else f'{row.runs} runs wait'} for it since"
         f" {utc_text(row.waits_since)}",
-        fix=fix,
+        fix=f"start hub connect there; if it does not come back: hub devices revoke {row.name},"
+        f" and hub agents pause {row.agent_name}",
         subject=row.id,
         user_id=row.user_id,
         since=from_epoch_ms(since),

@@ -154,10 +154,11 @@ EMPTIED = (
     )
     .limit(MOST)
 )
-# Without those of agents that read mailboxes, which need no device, and of agents that are paused.
+# Without those of agents that read mailboxes, which need no device, and of agents that are paused. A device
+# that was revoked is an issue of its own, at once.
 ABSENT = (
     sa.select(
-        *(devices.c.id, devices.c.name, devices.c.user_id, devices.c.last_seen_at, devices.c.revoked_at),
+        *(devices.c.id, devices.c.name, devices.c.user_id, devices.c.last_seen_at),
         sa.func.count().label("runs"),
         sa.func.min(runs.c.created_at).label("waits_since"),
         sa.func.min(agents.c.name).label("agent_name"),
@@ -172,6 +173,7 @@ ABSENT = (
         agents.c.deleted_at.is_(None),
         agent_states.c.lifecycle == "active",
         ~is_online(),
+        devices.c.revoked_at.is_(None),
         sa.func.coalesce(devices.c.last_seen_at, devices.c.created_at) <= sa.bindparam("by", type_=Int),
     )
     .group_by(devices.c.id)
@@ -233,7 +235,6 @@ class AbsentDevice(msgspec.Struct, frozen=True):
     name: str
     user_id: UserId
     last_seen_at: int | None
-    revoked_at: int | None
     runs: int
     waits_since: int
     agent_name: str

@@ -237,8 +237,15 @@ async def test_an_absent_device_is_reported_with_its_time_its_runs_and_the_comma
     assert found.explanation.startswith("device desk is away since 2026-01-05 09:00 UTC, and 1 run waits")
     assert found.fix.endswith("hub devices revoke desk, and hub agents pause notes")
     await bench.store.write(revoke_device, bench.agent.device_id, at=epoch_ms(START), actor="me")
-    (found,) = await look(later)
-    assert found.explanation.startswith("device desk was revoked, and 1 run waits")
+    assert list(await look(later)) == []
+    (found,) = await doors.check_device_names(
+        bench.store, START
+    )  # at once, and though it was the only device
+    assert (found.id, found.since) == ("device.unknown", START)
+    assert found.explanation.endswith("'desk', which was revoked, so none of its runs starts")
+    assert found.fix.endswith("hub connect URL --root DIR --name desk --new-key; or hub agents pause notes")
+    await bench.store.write(agent_moves.move, bench.agent.id, "lifecycle", "paused", at=1, actor="user")
+    assert list(await doors.check_device_names(bench.store, START)) == []
 
 
 async def test_an_agent_whose_runs_fail_is_an_error_with_the_reason_and_the_command_until_one_succeeds(
