@@ -193,14 +193,16 @@ _ended = (
 _of_agent = _ended.where(runs.c.agent_id == agents.c.id).correlate(agents)
 _newest = _of_agent.with_only_columns(runs.c.outcome).limit(1).scalar_subquery()
 _lately = _of_agent.limit(FAILED_IN_A_ROW).subquery()
-# One seek in the index of each agent's runs for an agent whose newest run succeeded, else two.
+_succeeded = sa.exists().where(
+    _lately.c.outcome == RunOutcome.SUCCESS, _lately.c.completed_at > sa.bindparam("since", type_=Int)
+)
+# Files that failed stay so; what made a run fail as a whole is often over by the next one.
+# One seek in the index of each agent's runs for an agent whose newest run succeeded, else up to three.
 WITHOUT_SUCCESS = _STATES.where(
     agents.c.deleted_at.is_(None),
     agent_states.c.lifecycle == "active",
     _newest != RunOutcome.SUCCESS,
-    ~sa.exists().where(
-        _lately.c.outcome == RunOutcome.SUCCESS, _lately.c.completed_at > sa.bindparam("since", type_=Int)
-    ),
+    sa.or_(_of_agent.with_only_columns(runs.c.units_failed).limit(1).scalar_subquery() > 0, ~_succeeded),
 ).limit(MOST)
 NEWEST_FIRST = _ended.where(runs.c.agent_id == sa.bindparam("agent")).limit(MOST_COUNTED)
 
@@ -295,7 +297,7 @@ def absent_devices(c: sa.Connection, by: int) -> list[AbsentDevice]:
 
 
 def failing(c: sa.Connection, at: int, only: Collection[str] | None = None) -> list[FailingAgent]:
-    """Return agents whose newest run did not succeed, nor one of those before it within a day.
+    """Return agents whose newest run had files that failed, or failed as those before it within a day did.
 
     Args:
         at: the time now, epoch milliseconds.

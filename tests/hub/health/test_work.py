@@ -254,7 +254,9 @@ async def test_an_agent_whose_runs_fail_is_an_error_with_the_reason_and_the_comm
     frames = folder(a="- [ ] one")[0]
     frames[-1] = AgentComplete(run_id="r", skipped=[SkippedFile(path="notez", reason="missing")])
     look = partial(work.check_failing, bench.store)
-    bench.connect(runs=[[*frames[:1], frames[-1]], *folder(a="- [ ] one")])
+    (changed,) = folder(a="- [ ] one", b="- [ ] two")
+    partly = [*changed[:-1], frames[-1]]
+    bench.connect(runs=[[*frames[:1], frames[-1]], *folder(a="- [ ] one"), partly])
     await bench.run()
     now = bench.clock.now()
     (found,) = await look(now)
@@ -268,3 +270,10 @@ async def test_an_agent_whose_runs_fail_is_an_error_with_the_reason_and_the_comm
     assert found.since == now
     await bench.run()
     assert list(await look(bench.clock.now())) == []
+    run = await bench.run()  # files that fail are reported at once, although the run before succeeded
+    assert (run.outcome, run.units_failed) == (RunOutcome.PARTIAL, 1)
+    (found,) = await look(bench.clock.now())
+    assert (found.id, found.severity) == ("agent.files_fail", Severity.WARNING)
+    assert (
+        "did only a part of its last run, 1 error in the last: device desk has no notez" in found.explanation
+    )
