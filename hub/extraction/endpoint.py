@@ -14,6 +14,7 @@ If none is, it is asked nonetheless, unless its quota is known to be used up.
 
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
@@ -272,9 +273,19 @@ class Endpoint:
                 return False
 
     async def reach(self) -> str | None:
-        """Check the endpoint by listing its models; return its problem, or ``None``."""
+        """Check the endpoint by listing its models, or else by a question without a text; return its problem.
+
+        An endpoint that answers "not found" to the list may have none, or be no endpoint of models at all.
+        """
         wrong = await self._list_models()
         answers = self._is_proved and self.breaker.error is None
+        if wrong is None and not self._has_listed and not answers:
+            nothing = Question(ModelRequest(messages=(), schema={"type": "object"}, max_tokens=1))
+            with anyio.move_on_after(REACH_S), suppress(Trouble, RateLimited, Disliked, AnswerTooLarge):
+                try:
+                    await self._post(nothing)
+                except ModelError as error:
+                    return str(error)
         return None if wrong is None or (answers and isinstance(wrong, ListFailed)) else str(wrong)
 
     async def probe(self) -> ModelError | None:

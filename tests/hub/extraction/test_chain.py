@@ -195,6 +195,8 @@ async def test_an_endpoint_that_answers_questions_is_never_away_for_its_list_of_
             assert (await endpoint.reach() is not None) == has_list, status
             assert SENTENCE in (await chain.answer(question())).text
             assert (await chain.reach(), await endpoint.reach()) == (None, None), status
+    async with aclosing(model_at(f"{oracle.base_url}/nowhere")) as endpoint:  # 404 to every request
+        assert "has no model" in str(await endpoint.reach())
     async with aclosing(model_at(oracle.base_url)) as endpoint:
         oracle.list_status = 200
         assert await Chain([endpoint]).reach() is None

@@ -113,6 +113,8 @@ class Oracle(Traits):
     async def _complete(self, request: dict[str, Any], key: str | None) -> HttpResponse:
         now = anyio.current_time()
         self.stats.began_at = self.stats.began_at or now
+        if not request["messages"]:
+            return refusal(400, "empty_array")
         self.stats.calls += 1
         if self.keeps_requests:
             self.requests.append(request)
