@@ -1,4 +1,4 @@
-"""Types of agents; their states: four stored axes, one derived from its runs, and the moves on each.
+"""Types and states of agents: stored axes, moves on each, and the status words of other vocabularies.
 
 The axes are independent, so an exhausted agent that goes offline keeps its recovery time. Every other status
 is a projection of these (this module). The spellings are used in rows, in answers and on the

@@ -1,4 +1,4 @@
-"""Frames outside runs and calls: heartbeat, request, response, event; measurements and names of locks.
+"""Frames outside runs and calls: heartbeats, requests, events, messages of agents, permissions on boards.
 
 Messages between agents: kinds, states and moves.
 

@@ -1,4 +1,4 @@
-"""Frames of runs and calls: the hub's requests and the device's answers.
+"""Frames of runs and calls: the hub's requests, the device's answers, and marks of items.
 
 Marks of items for their reviewers: what to look at before an approval.
 """

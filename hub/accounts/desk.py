@@ -1,4 +1,4 @@
-"""The accounts of the hub: opening connectors for runs, refusals, grants, revocation and webhook inboxes.
+"""Accounts of the hub: opening connectors for runs, OAuth grants, access tokens, refusals and revocation.
 
 OAuth client of an account: grants by authorization code or device code, refresh and revocation.
 

@@ -1,4 +1,4 @@
-"""Keys that seal credentials and excerpts. They are never stored in the database or its backups.
+"""Keys that seal credentials and excerpts, and their transfer to other nodes; never stored in the database.
 
 The first existing source is used:
 

@@ -1,4 +1,4 @@
-"""Measurements of agents and of the hub: reports of devices, the hub's own samples, and queries over both.
+"""Measurements of agents and of the hub: reports of devices, own samples, and queries and charts over both.
 
 Queries over measurements and their results: a figure per step of a time range.
 

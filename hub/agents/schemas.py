@@ -1,4 +1,4 @@
-"""Validation of templates' schemas (JSON Schema 2020-12), and of configurations by these schemas.
+"""Validation of templates' schemas (JSON Schema 2020-12), of configurations by them, and of foreign objects.
 
 A schema is fully checked before it is stored, so that later validation cannot fail. Three rules are stricter
 than the standard, to keep validation linear in time:

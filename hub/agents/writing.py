@@ -1,4 +1,4 @@
-"""Creation, change and removal of agents and templates over the API, by people and devices.
+"""Changes of agents: over the API, by hub.toml and by devices; and delivery of configs to their devices.
 
 Changes of agents' configs by operators and devices, validated and audited.
 

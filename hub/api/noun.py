@@ -1,4 +1,4 @@
-"""Nouns of the operators' interface: a class per noun, whose marked methods are its routes.
+"""Nouns of the operators' interface: declaration of routes, commands, views, pages of lists and parameters.
 
 ``@route("POST", "/release", Scope.RUN, errors=[ErrorCode.LOCK_LOST])`` above an ``async def`` declares the
 route, its row in the table of roles, and its OpenAPI entry. ``@listed`` declares a list with its

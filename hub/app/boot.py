@@ -1,4 +1,4 @@
-"""Start and end of the hub: recovers the state of an earlier boot, and records a clean end.
+"""Start and end of the hub, which recover an earlier boot; and the context that all parts share.
 
 Context that all parts of the hub share.
 """

@@ -1,4 +1,4 @@
-"""Messages that devices receive unsolicited: events, and the configuration of their agents.
+"""Messages that devices receive unsolicited: events of the log, and the configuration of their agents.
 
 Events about agents, runs and boards for the devices that subscribed to them.
 

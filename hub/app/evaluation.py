@@ -1,4 +1,4 @@
-"""Evaluation of an agent's settings and model on labelled documents, without a running hub.
+"""Evaluation of an agent on labelled documents without a running hub, and comparison of two evaluations.
 
 Nothing is delivered or stored, and no stored answer of a model is used, so that the current model is
 measured. The costs are limited by the budget of a run.

@@ -1,4 +1,4 @@
-"""Hub: its services in their order.
+"""Hub: its services in their order, with its bus, gauges, accounts and the routing of devices' events.
 
 Services start bottom-up and stop in reverse: first no new run starts and runs in progress are paused, then
 devices receive a goodbye, and the database closes last.

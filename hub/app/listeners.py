@@ -1,4 +1,4 @@
-"""Listeners: the devices' port and the operators' sockets.
+"""Listeners of devices, operators and webhooks, with their limits and TLS certificates.
 
 Limits of both listeners, converted from the settings.
 

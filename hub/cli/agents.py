@@ -1,4 +1,4 @@
-"""``hub agents``: show, the status and the metrics of agents; most other commands are declared.
+"""``hub agents``: show, status, metrics, calendars and previews of agents; other commands are declared.
 
 Calendars of agents: ``hub agents next``, ``calendar``, ``backfill`` and ``slots``.
 

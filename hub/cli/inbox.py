@@ -1,4 +1,4 @@
-"""The inbox of ``hub review`` on a terminal: items in a list, one of them in full, decided about by keys.
+"""Inbox of ``hub review`` on a terminal: items in a list, one of them in full, decided about by keys.
 
 The keys are those of the dashboard's page for review.
 

@@ -1,4 +1,4 @@
-"""Options and their types that several commands share, completion of names, and groups with a default.
+"""Options and their types that several commands share, completion of names, and the machine's time zone.
 
 Time zone of this machine.
 """

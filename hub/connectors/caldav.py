@@ -1,4 +1,4 @@
-"""CalDAV (RFC 4791): calendars and task lists, followed by their sync tokens (RFC 6578).
+"""CalDAV (RFC 4791): calendars and task lists, followed by their sync tokens (RFC 6578), and its XML.
 
 To-dos and events are structured, so rules convert them to items without a model. A changed object has the
 same key and another version (its ETag); a deleted object is no longer listed.

@@ -1,4 +1,4 @@
-"""Courier of messages: delivers every open message and follows it until it is answered or expired.
+"""Courier of messages: delivers each open message and follows it; also finds answers that were missed.
 
 A message to an agent on a device is delivered when the device has stored it and answered. The call id is
 derived from the message's id, and a device carries out a call once, so a repeated message is stored once. The

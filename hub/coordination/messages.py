@@ -1,4 +1,4 @@
-"""Messages between agents: sending, listing, answering, cancelling and retrying.
+"""Messages between agents and to leads of boards: sending, listing, answering, cancelling, retrying.
 
 Input is validated here, so that REST and device callers get the same errors. A committed message is delivered
 in the background: an unreachable gateway is not an error for the sender.

@@ -1,4 +1,4 @@
-"""Reference device as one object: shared folders, a file for suggestions, and a connection to the hub.
+"""Reference device as one object: folders, file, connection, reports, and sign-in by its browser.
 
 People run it until their desktop application speaks the protocol; it also specifies the protocol in code.
 

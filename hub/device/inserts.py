@@ -1,4 +1,4 @@
-"""SQLite file of the device: the five tables, and one row for every answered call.
+"""SQLite file of the device: rows of the tables, answered calls, text files, agreement and verdicts.
 
 A changed row and the call's answer are written in one transaction. So after a crash either both exist or
 neither; a repeated call is answered from the file and changes nothing again.

@@ -1,4 +1,4 @@
-"""Rows of the five tables: validated by ``protocol.tables``, converted between file and wire.
+"""Rows of the device's tables, built-in and declared: validated, converted between file and wire.
 
 Plain functions over a connection, inside the caller's transaction. Every problem of a record is raised as a
 ``Refusal`` with a code of the protocol, never as an exception of SQLite.

@@ -1,4 +1,4 @@
-"""Shared folders of an owner: which files an agent may read, and how they are opened safely.
+"""Shared folders of an owner: which files an agent may read, how they are opened, and their digests.
 
 Every file is opened from ``/`` one component at a time, each relative to the previous one and never through a
 symbolic link. Checking a path before opening it can be raced by any process that may write in the folder;

@@ -1,4 +1,4 @@
-"""Outcomes of requests to an endpoint: circuit breaker, HTTP errors and rate limits, and metrics. No I/O.
+"""Outcomes of requests to an endpoint: circuit breaker, errors, rate limits and the limiter. No I/O.
 
 A closed circuit opens after several consecutive failures, and at once when the quota is used up. After a
 delay it is half open: one question tests the endpoint. Meanwhile other endpoints are asked.

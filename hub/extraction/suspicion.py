@@ -1,4 +1,4 @@
-"""Warnings for the reviewer about an item's place in the text. Pure functions.
+"""Warnings for the reviewer: places of the text that give orders, and quotes that do not support an item.
 
 Anyone may have written a document. Rules detect passages that give orders to the reader, openly or in a form
 invisible to people. An item from such a passage has a warning and is never delivered without it. An item that

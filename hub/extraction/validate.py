@@ -1,4 +1,4 @@
-"""Validation of a model's answer: converts records to items, with notes on rejected parts. Pure functions.
+"""Validation of a model's answer: records to items, notes on rejected parts, duplicates. Pure functions.
 
 Nothing is accepted on the model's word alone. Every record must have a quote from the text. Only requested
 tables and fields that a document can fill are accepted. Values are converted to the types of their columns

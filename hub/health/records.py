@@ -1,4 +1,4 @@
-"""Checks of stored data: write-ahead log, backups, audit log, and agreement with the devices' stores.
+"""Checks of stored data and of the database: files, pages, backups, audit log, devices' stores.
 
 Watch over the database: its files, its pages, and whether it can be written.
 """

@@ -1,4 +1,4 @@
-"""Authentication of devices: from the hello and its proof to an admission or a refusal.
+"""Authentication of devices: hello, proof of keys, and pairing, to an admission or a refusal.
 
 A device's statements about itself are displayed but not trusted. Its token decides, or the key that signed
 the hello. Only SHA-256 hashes of tokens are kept in memory and in the database. Tokens are long and random,

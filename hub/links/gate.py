@@ -1,4 +1,4 @@
-"""Connection limits of a port, checked before any byte is read.
+"""Limits of a port and of its connections: places, rates, failed attempts and deadlines.
 
 A connection counts from its acceptance until its socket is closed. It counts as a stranger until it is
 welcomed. Loopback counts as a network like any other. If no place is free, a new connection gets that

@@ -1,4 +1,4 @@
-"""The device port: a WebSocket server, from the accepted socket to the roster.
+"""The device port: acceptance of sockets and a WebSocket server, up to the roster.
 
 Strangers get few connections, small messages and short deadlines. All messages to a device before its socket
 closes are sent by its session.

@@ -1,4 +1,4 @@
-"""The connected devices of this process, and the end of connections with revoked credentials.
+"""Connected devices of this process: the interface ``DeviceLink``, and the end of revoked connections.
 
 Each device has one connection: a newer epoch ends the older connection, and an older epoch that arrives late
 is refused. Events are passed to one callable, ``on_event``. It must not wait, because it is called by the

@@ -1,4 +1,4 @@
-"""Formats of a log entry: JSON for programs, a short line for people, a priority prefix for journald.
+"""Formats of log entries, and where they are kept: files, a ring of the last ones; with redaction.
 
 Lines for people show the names of agents and devices; JSON lines keep the ids.
 

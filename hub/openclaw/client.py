@@ -1,4 +1,4 @@
-"""Client of one gateway: a permanent connection, and a second one for admin methods.
+"""Client of one gateway (a permanent connection, and one for admin methods), and the fleet of all.
 
 The permanent connection has read and write scopes, and is the only source of events. A method that needs
 admin rights opens the second connection, which is closed after a minute without use.

@@ -1,4 +1,4 @@
-"""One live connection to a gateway: opening, multiplexed requests and supervision.
+"""Connection to a gateway: opened, multiplexed, supervised, and re-established as long as needed.
 
 Sockets lead to checked addresses only, without proxies or redirects. A connection owns its open requests.
 When it ends, all of them end at once, and report whether their frame may have been sent. No request is sent

@@ -1,4 +1,4 @@
-"""Reconciliation of the hub's ledger with the store of each device that connects.
+"""Agreement of the hub's ledger with the store of each device, and delivery of verdicts to devices.
 
 Either side may have been restored from an older backup, or may have lost data without notice. Up to the
 counter in ``storage.runs.agreement``, the ledger contains every row that hubs wrote into the device's store.

@@ -1,4 +1,4 @@
-"""A run's questions to a model, answered from the journal or by a paid model call.
+"""A run's questions to a model: answered from the journal, by a paid call, or in batches.
 
 Each question passes, in this order: the journal of the agent's answers, the budgets, the model. One
 transaction then stores the answer and its cost before the answer is used. So after a crash only the questions

@@ -1,4 +1,4 @@
-"""Extracted items: their keys for comparison with the ledger, and the calls that bring them to a device.
+"""Extracted items: their keys for comparison with the ledger, their calls, and the sources of reported rows.
 
 The keys are name, day and place. The stored content of a planned call is enough to send its frame again after
 a restart. Pure functions.

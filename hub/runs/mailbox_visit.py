@@ -1,4 +1,4 @@
-"""Runs that read a connector: their execution, and their start when a mailbox has new messages.
+"""Runs that read a connector: their start, their pages, and the processing of each message.
 
 A run reads its connector page by page, and each message once.
 

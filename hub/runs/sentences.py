@@ -1,4 +1,4 @@
-"""Sentences for people about why a run is not executing.
+"""Sentences for people about runs: why one waits, decisions on fires, failures and what mends them.
 
 Pure functions: the facts are collected by the caller at one moment, and the first closed gate is named. A
 gate is a condition that the dispatcher checks.

@@ -1,4 +1,4 @@
-"""Parser of cron expressions, which refuses ambiguous ones and those that never fire.
+"""Cron expressions: their parser, which refuses ambiguous ones, and the minutes that they name.
 
 Five fields or an ``@name``, by the rules of Debian's cron. An accepted expression is expanded once into a
 ``Calendar``. ``hub.schedules.trigger`` decides when its readings occur in a time zone.

@@ -1,4 +1,4 @@
-"""Tables ``[[agents]]``, ``[[templates]]`` and ``[[connectors]]`` of hub.toml: agents and what they read.
+"""Tables of hub.toml about agents: templates, connectors, schedules, gateways, and tables of devices.
 
 Keys ``schedule`` and ``slots`` of an agent in hub.toml: when it runs, and when it is woken.
 

@@ -1,4 +1,4 @@
-"""Checks of hub.toml beyond the types of its values: unexpected consequences, secrets and certificates.
+"""Checks of hub.toml beyond the types of its values: consequences, secrets, agents against each other.
 
 Some checks work on any document, the others only on a valid one.
 

@@ -1,4 +1,4 @@
-"""``[limits]``, ``[budget]``, ``[retention]``, ``[audit]``, ``[backup]``: how much the hub uses and keeps.
+"""Tables of hub.toml about the hub itself: limits, budget, retention, backup, listeners and cluster.
 
 ``[cluster]``: this hub as one of several on a database.
 

@@ -1,4 +1,4 @@
-"""Problems of a settings file and their positions: ``file:line:column: error: path: message - hint``.
+"""Problems of a settings file, positions of its keys, and origins of its values.
 
 A problem never quotes the faulty value, which may be a secret.
 

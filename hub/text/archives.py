@@ -1,4 +1,4 @@
-"""Files of many messages, mbox and exports of chats: their detection, and the messages in their text.
+"""Files of many messages, mbox and exports of chats: detection, conversion, and the messages in their text.
 
 Both are converted to one text (``mbox``, ``chats``) in which each message begins with a line that no message
 can contain. So authors and dates can be read from the text alone, wherever it was converted.

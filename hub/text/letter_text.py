@@ -1,4 +1,4 @@
-"""Parsing of a raw mail into a ``Letter``, and rendering of a ``Letter`` as text.
+"""Mails: parsing into a ``Letter``, its parts, its quotations, and its rendering as text.
 
 The format is always the same; the chunker relies on it::
 

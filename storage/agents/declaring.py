@@ -1,4 +1,4 @@
-"""Application of hub.toml: the agents, their waiting runs and the audit entry, in one transaction.
+"""Application of hub.toml in one transaction, and the declarations of each node.
 
 Declarations of each node: the agents, templates, gateways and connectors in the hub.toml of a node.
 

@@ -1,4 +1,4 @@
-"""Locks: named leases with fences. Acquired all or none, granted in order of arrival, expiring by time.
+"""Locks: named leases with fences, and their queues. Acquired all or none, granted in order, expiring.
 
 The rules:
 

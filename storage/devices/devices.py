@@ -1,4 +1,4 @@
-"""Devices of users, their connections, and recent revocations.
+"""Devices of users, their connections and revocations; and users, who own devices and agents.
 
 Users, who own devices and agents, and the owners of objects by id.
 """

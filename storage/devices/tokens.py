@@ -1,4 +1,4 @@
-"""Tokens of devices, operators and agents, and invitations. Only their hashes are stored.
+"""Tokens of devices, operators and agents, invitations, sessions of browsers. Only hashes are stored.
 
 This module does not know what a role may do: roles and scopes are plain text here.
 

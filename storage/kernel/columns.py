@@ -1,4 +1,4 @@
-"""Column types for both SQLite (STRICT) and PostgreSQL, and short constructors for columns and constraints.
+"""Columns for SQLite and PostgreSQL, their constructors, and fields of structs as columns.
 
 Besides these types, tables use only ``sa.Text``, ``sa.REAL`` and ``sa.LargeBinary``; a STRICT table refuses
 all others.

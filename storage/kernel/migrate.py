@@ -1,4 +1,4 @@
-"""Migration of a database to the tables of this release.
+"""Migration of a database to the tables of this release, and search for broken rows.
 
 A database of a newer release, or older than all of ``releases.json``, is refused.
 

@@ -1,4 +1,4 @@
-"""Ledger of items: what agents extracted for each user, what the device has, and the owner's verdict.
+"""Ledger of items: what agents found, what the device has, verdicts, excerpts, and lists of items.
 
 An item has one row as long as its device may have it (``orphans``): if a later run, another prompt or
 another source finds it again, nothing is sent. ``storage.runs.plans`` writes the row in the transaction that

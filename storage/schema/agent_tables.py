@@ -1,4 +1,4 @@
-"""Tables about agents: identity, state, capabilities, locks, measurements and checkpoints.
+"""Tables about agents and schedules: identity, state, capabilities, locks, measurements, fires.
 
 Part of the metadata of ``storage.schema``.
 

@@ -1,4 +1,4 @@
-"""Tables about runs, their units and calls, items, and answers of models.
+"""Tables about runs and connectors: units, calls, items, answers of models, accounts, messages.
 
 Tables of connectors: accounts, sealed credentials, cursors, seen messages, posts.
 

@@ -1,4 +1,4 @@
-"""The operators' listener: uvicorn on a Unix socket and on TCP, separate from the devices' listener.
+"""Listener of operators, and HTTP servers in general: uvicorn, started and stopped by the hub.
 
 HTTP servers of the hub: uvicorn, started and stopped by the hub, which accepts TCP connections itself.
 

@@ -1,4 +1,4 @@
-"""Configs of agents: typed values by key, on top of the defaults of a template.
+"""Configs, capabilities and checkpoints of agents.
 
 Capabilities of agents: named abilities in semantic versions.
 

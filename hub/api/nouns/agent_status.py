@@ -1,4 +1,4 @@
-"""Status of agents on each axis: read, written and recorded, also in the terms of other vocabularies.
+"""Status of agents on each axis: read, written and recorded, also by heartbeats over HTTP.
 
 Heartbeats of agents without a device, which send them over HTTP.
 """

@@ -1,4 +1,4 @@
-"""Agents: creating, changing and removing them, pausing and resuming them, and starting their runs.
+"""Agents and templates: creating, changing and removing them, pausing and resuming, and starting runs.
 
 Templates: what agents of one kind have in common.
 """

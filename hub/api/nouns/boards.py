@@ -1,4 +1,4 @@
-"""Boards: agents that work on one thing together, and their lead.
+"""Boards, and their memories: agents that work on one thing together, and what they and people write there.
 
 Memories of boards: items that people and agents write, and replies to messages and questions.
 """

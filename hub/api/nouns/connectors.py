@@ -1,4 +1,4 @@
-"""Connectors of hub.toml: whether they work, testing them, signing in, and giving a grant back.
+"""Connectors of hub.toml: tests, sign-in and giving a grant back; and the keys that seal grants.
 
 Keys that seal the grants of sign-ins, and excerpts of documents.
 """

@@ -1,4 +1,4 @@
-"""Devices: renaming and revoking them, their grants, and closing their connections.
+"""Devices with their grants, pairings that wait for an approval, and the users who own devices.
 
 Pairings: unknown devices that wait for an operator's approval, by the code that they show.
 

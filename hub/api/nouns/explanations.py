@@ -1,4 +1,4 @@
-"""Explanations: what became of a file or a sentence of it, and why of others nothing did.
+"""Explanations of what became of a file or a sentence, and previews with another prompt, model or tables.
 
 Previews: what an agent would find with another prompt, model or tables, before anything is sent.
 """

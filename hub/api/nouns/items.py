@@ -1,4 +1,4 @@
-"""Items that agents found, and the verdicts of their owners.
+"""Items that agents found, the verdicts of their owners, and the tables of devices.
 
 Tables of devices: the built-in ones, and those that hub.toml declares.
 """

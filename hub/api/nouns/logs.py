@@ -1,4 +1,4 @@
-"""The log of the running hub: its last entries, or a stream of them.
+"""The log of the running hub, its events as a stream, and a dump of the process.
 
 Events: those of the log that concern operators, as a stream of server-sent events.
 

@@ -1,4 +1,4 @@
-"""Messages between agents: sent, listed, cancelled, retried.
+"""Messages between agents, leads of boards and messages to them, and broadcasts to many boards.
 
 Leads of boards: created where there is none, and messages to them.
 

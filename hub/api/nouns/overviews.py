@@ -1,4 +1,4 @@
-"""Overviews: an agent with what the other nouns know of it, and its activity.
+"""Overviews of agents, the summary since a person looked, and the stream of changes.
 
 Summary of what happened at the hub since a person looked the last time.
 

@@ -1,4 +1,4 @@
-"""Runs: lists of them, their details and progress, and the changes that operators make to them.
+"""Runs: lists of them, their details, progress and traces, and the changes that operators make to them.
 
 Traces of runs: the parts of a run that took time, as spans.
 """

@@ -1,4 +1,4 @@
-"""State of the hub itself: whether it lives, whether it is ready, its status, and the table of roles.
+"""State of the hub, its nodes, stopping it and backing it up; the handbook and the OpenAPI document.
 
 Upkeep of the hub as a whole: stopping it, and backing it up.
 

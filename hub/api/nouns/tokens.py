@@ -1,4 +1,4 @@
-"""Tokens of devices, operators and agents, and invitations. The hub keeps only their hashes.
+"""Tokens of devices, operators and agents, invitations, and sessions of browsers. Only hashes are kept.
 
 Sessions of browsers, and the links that open them.
 """
