@@ -17,7 +17,7 @@ from hub.log import Channel
 from hub.metrics import Metrics
 from hub.rounds import Turns
 from protocol.backoff import Backoff
-from protocol.errors import HubError
+from protocol.errors import CodedError, ErrorCode, HubError
 
 log = Channel(__name__)
 
@@ -31,10 +31,6 @@ class Service(Protocol):
     async def serve(self, *, task_status: TaskStatus[Any] = anyio.TASK_STATUS_IGNORED) -> None:
         """Run until cancelled; call ``task_status.started()`` once others may rely on it."""
         ...
-
-
-class ServiceEnded(HubError):
-    """Service that returned without a cancellation."""
 
 
 @dataclass(slots=True)
@@ -172,7 +168,7 @@ class Supervisor:
             began = self._clock.monotonic()
             try:
                 await place.service.serve(task_status=task_status)
-                raise ServiceEnded(f"service {place.name} ended unexpectedly")
+                raise CodedError(ErrorCode.INTERNAL, f"service {place.name} ended unexpectedly")
             except Exception as exc:
                 if place.is_vital:
                     raise

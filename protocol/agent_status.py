@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
-from protocol.errors import ErrorCode, HubError, IllegalTransition
+from protocol.errors import CodedError, ErrorCode, HubError, IllegalTransition
 from protocol.lifecycles import LIVE_RUN_STATES, AgentStatus, RunOutcome, RunState, Table
 
 # The orchestrator vocabulary has ten types. Each is mapped to one of eight shared types; a finer one is also
@@ -284,12 +284,6 @@ class IllegalMove(IllegalTransition):
             self.hint = FINAL
 
 
-class UnknownValue(HubError):
-    """Error: the axis, or its value, does not exist; nothing was written."""
-
-    code = ErrorCode.BAD_PARAMS
-
-
 def legal_moves(axis: Axis, before: str) -> tuple[str, ...]:
     """Return the values that may follow *before*, in the order of the table; empty for the derived axis."""
     return _LEGAL.get((axis, before), ())
@@ -299,14 +293,14 @@ def axis_value(axis: str, value: str) -> tuple[Axis, str]:
     """Parse the names of an axis and of a value.
 
     Raises:
-        UnknownValue: the axis does not exist, or has no such value.
+        CodedError (BAD_PARAMS): the axis does not exist, or has no such value.
     """
     if axis not in VALUES:
-        raise UnknownValue(f"there is no axis {axis!r}; axes: {', '.join(STORED_AXES)}")
+        raise CodedError(ErrorCode.BAD_PARAMS, f"there is no axis {axis!r}; axes: {', '.join(STORED_AXES)}")
     known = Axis(axis)
     values = [str(one) for one in VALUES[known]]
     if value not in values:
-        raise UnknownValue(f"{axis} has no value {value!r}; values: {', '.join(values)}")
+        raise CodedError(ErrorCode.BAD_PARAMS, f"{axis} has no value {value!r}; values: {', '.join(values)}")
     return known, str(VALUES[known](value))
 
 
@@ -536,11 +530,11 @@ class Reading:
         """Return the word that is written so.
 
         Raises:
-            UnknownValue: the column has no such word.
+            CodedError (BAD_PARAMS): the column has no such word.
         """
         if written not in list(self.words):
             known = ", ".join(self.words)
-            raise UnknownValue(f"{self.name} has no value {written!r}; values: {known}")
+            raise CodedError(ErrorCode.BAD_PARAMS, f"{self.name} has no value {written!r}; values: {known}")
         return self.words(written)
 
     def rule_of(self, word: StrEnum) -> Rule:
@@ -551,7 +545,7 @@ class Reading:
         """Return the moves that write a word; none if it is read already.
 
         Raises:
-            UnknownValue: the column has no such word.
+            CodedError (BAD_PARAMS): the column has no such word.
             Refused: the word is derived, or the agent is terminated.
         """
         word = self.word(written)
@@ -691,7 +685,7 @@ def write_pair(status: str | None, state_detail: str | None, axes: Axes) -> Axes
         status, state_detail: None: not written.
 
     Raises:
-        UnknownValue: a column has no such word.
+        CodedError (BAD_PARAMS): a column has no such word.
         Refused: no legal pair has the words, or the tables do not lead to it; the message names the pairs.
     """
     now = pair_of(axes)
@@ -759,7 +753,10 @@ def _legal_pairs(axes: Axes) -> str:
 
 def _word(words: type[WordT], column: str, written: str) -> WordT:
     if written not in list(words):
-        raise UnknownValue(f"orchestrator.{column} has no value {written!r}; values: {', '.join(words)}")
+        raise CodedError(
+            ErrorCode.BAD_PARAMS,
+            f"orchestrator.{column} has no value {written!r}; values: {', '.join(words)}",
+        )
     return words(written)
 
 
@@ -819,13 +816,15 @@ def words_of(vocabulary: str) -> Vocabulary:
     """Return the vocabulary with that name.
 
     Raises:
-        UnknownValue: no vocabulary has that name.
+        CodedError (BAD_PARAMS): no vocabulary has that name.
     """
     try:
         return Vocabulary(vocabulary)
     except ValueError:
         known = ", ".join(Vocabulary)
-        raise UnknownValue(f"there is no vocabulary {vocabulary!r}; vocabularies: {known}") from None
+        raise CodedError(
+            ErrorCode.BAD_PARAMS, f"there is no vocabulary {vocabulary!r}; vocabularies: {known}"
+        ) from None
 
 
 def status_words(axes: Axes, vocabulary: Vocabulary, *, slots: int = 2) -> dict[str, Any]:

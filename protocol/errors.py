@@ -18,7 +18,10 @@ One tree of exceptions::
 Codes are never renamed. A class carries data; ``str()`` returns the sentence.
 """
 
+from collections.abc import Mapping
 from enum import IntEnum, StrEnum
+from types import MappingProxyType
+from typing import Any
 
 import msgspec
 
@@ -487,11 +490,28 @@ class HubError(Exception):
 
 
 class CodedError(HubError):
-    """Error that no caller tells from others by its type: its code and message say all."""
+    """Error that no caller tells from others by its type: its code and message say all.
 
-    def __init__(self, code: ErrorCode, message: str) -> None:
+    Attributes:
+        hint: more specific than the catalogue's; empty: there is none.
+        limit: name of the limit that was reached.
+        retry_after_s: wait before a retry, if known.
+        members: additional fields of the problem response.
+    """
+
+    def __init__(
+        self,
+        code: ErrorCode,
+        message: str,
+        *,
+        hint: str = "",
+        limit: str | None = None,
+        retry_after_s: float | None = None,
+        members: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         super().__init__(message)
-        self.code = code
+        self.code, self.hint, self.limit = code, hint, limit
+        self.retry_after_s, self.members = retry_after_s, members
 
 
 class LimitReached(HubError):

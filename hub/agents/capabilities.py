@@ -68,8 +68,8 @@ class Capabilities:
         """Register or change a capability; see ``storage.agents.capabilities.Capability``.
 
         Raises:
-            CodedError (BAD_PARAMS), BadVersion, DocumentTooLarge: a field is invalid.
-            DeclaredCapability, TooManyCapabilities, UnknownAgent: see ``storage.agents.capabilities``.
+            CodedError (BAD_PARAMS), BadVersion, CodedError: a field is invalid.
+            DeclaredCapability, CodedError, CodedError: see ``storage.agents.capabilities``.
 
         If an error is raised, nothing was written.
         """

@@ -64,8 +64,8 @@ class Checkpoints:
         """Store a checkpoint, replacing the previous one of the scope.
 
         Raises:
-            CodedError (BAD_PARAMS), DocumentTooLarge: a field is invalid.
-            CodedError, StaleRun, LockLost, TooManyCheckpoints, UnknownAgent: see
+            CodedError (BAD_PARAMS), CodedError: a field is invalid.
+            CodedError, StaleRun, LockLost, CodedError, CodedError: see
                 ``storage.agents.checkpoints.put_checkpoint``.
 
         If an error is raised, nothing was written.

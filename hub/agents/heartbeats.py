@@ -32,7 +32,7 @@ from hub.metrics import Metrics
 from hub.rounds import Turns
 from protocol.agent_status import AgentMoved, Availability, Axis, ExhaustReason
 from protocol.coordination import AgentBeat, Heartbeat
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode
 from protocol.frame import HEARTBEAT_INTERVAL_MS, SILENT_AFTER_HEARTBEATS
 from protocol.ids import AgentId
 from storage.agents import status_writes
@@ -76,16 +76,6 @@ _AVAILABILITY: Final[Mapping[str, Availability | None]] = {
     "error": None,
 }
 _WORKING: Final = frozenset({"busy", "processing"})  # of an agent without a device, which has no runs
-
-
-class TooManyHeartbeats(HubError):
-    """Error: an agent sends heartbeats too often. The hub knows that it is online, and nothing more."""
-
-    code = ErrorCode.RATE_LIMITED
-
-    def __init__(self, retry_after_s: float) -> None:
-        super().__init__(f"more than {BEATS_PER_S:g} heartbeats a second; one every 15 s is enough")
-        self.retry_after_s = retry_after_s
 
 
 class Doubt(msgspec.Struct, frozen=True):
@@ -328,7 +318,7 @@ class Heartbeats:
         """Take a heartbeat that an agent without a device sends, and wait until its changes are written.
 
         Raises:
-            TooManyHeartbeats: the agent exceeds the rate; this one counts as a sign of life only.
+            CodedError (RATE_LIMITED): the agent exceeds the rate; this one counts as a sign of life only.
         """
         source = self._sources.get(agent_id)
         if source is None:
@@ -336,7 +326,11 @@ class Heartbeats:
         self._expect_next(source, now_ms(self._clock), self._clock.monotonic())
         if wait_s := self._wait_s(source):
             self._outcomes.labels("too_often").inc()
-            raise TooManyHeartbeats(wait_s)
+            raise CodedError(
+                ErrorCode.RATE_LIMITED,
+                f"more than {BEATS_PER_S:g} heartbeats a second; one every 15 s is enough",
+                retry_after_s=wait_s,
+            )
         source.beat, source.is_silent = Heartbeat(agents=[beat]), False
         written = anyio.Event()
         source.waiting.append(written)

@@ -12,7 +12,7 @@ from hub.links.roster import DeviceLink
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.rounds import Turns
-from protocol.errors import CodedError, ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId, UserId
 from storage.agents import locks
 from storage.agents import locks as rows
@@ -30,13 +30,6 @@ LEAST_TTL_MS: Final = 1_000  # less would mostly cover the round trip
 MOST_TTL_MS: Final = 86_400_000
 MOST_WAIT_MS: Final = 600_000
 WAITS_PER_DEVICE: Final = 16
-
-
-class LockTimedOut(HubError):
-    """The locks were not granted in time; none was acquired."""
-
-    code = ErrorCode.LOCK_TIMED_OUT
-    retryable = True
 
 
 class Turn:
@@ -229,7 +222,7 @@ class Locks:
         """Wait for the locks and return their grant.
 
         Raises:
-            LockTimedOut: the locks were not granted in time.
+            CodedError (LOCK_TIMED_OUT): the locks were not granted in time.
         """
         request = turn.request
         try:
@@ -242,7 +235,7 @@ class Locks:
         finally:
             del self._waiting[request.request_id]
         if turn.grant is None:
-            raise LockTimedOut(await self._why_not(request))
+            raise CodedError(ErrorCode.LOCK_TIMED_OUT, await self._why_not(request))
         if turn.is_disconnected:
             # the device cannot get the answer any more
             await self.release(request.user_id, turn.grant.fences, request.holder)

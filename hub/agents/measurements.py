@@ -27,7 +27,6 @@ from protocol.coordination import MOST_TAGS, MetricType, Sample
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, NodeId
 from storage.agents import measurements
-from storage.agents.agents import UnknownAgent
 from storage.agents.measurements import (
     HOUR_MS,
     MINUTE_MS,
@@ -56,22 +55,6 @@ AGGREGATES: Final[Mapping[MetricType, tuple[str, ...]]] = {
     MetricType.HISTOGRAM: ("p50", "avg", "min", "max", "last", "sum", "count"),
 }
 _PERCENTILE: Final = re.compile(r"p(\d{1,2}(?:\.\d{1,3})?|100)", re.ASCII)
-
-
-class BadQuestion(HubError):
-    """The query is invalid."""
-
-    code = ErrorCode.BAD_PARAMS
-
-
-class TooMuch(HubError):
-    """The result, or the number of buckets for it, exceeds a limit."""
-
-    code = ErrorCode.LIMIT_REACHED
-
-    def __init__(self, message: str, limit: str) -> None:
-        super().__init__(message)
-        self.limit = limit  # its name
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,27 +133,37 @@ def plan(
         lines: number of lines in the result.
 
     Raises:
-        BadQuestion, TooMuch: the query is invalid; the message says how to correct it.
+        CodedError, CodedError: the query is invalid; the message says how to correct it.
     """
     until = now_ms if question.until is None else question.until
     since = until - RANGE_MS if question.since is None else question.since
     if until > now_ms + DAY_MS:
-        raise BadQuestion("until: is more than a day in the future; leave it out for the newest data")
+        raise CodedError(
+            ErrorCode.BAD_PARAMS, "until: is more than a day in the future; leave it out for the newest data"
+        )
     if not 0 <= since < until:
-        raise BadQuestion(f"since: expected a time before until, which is {_moment(until)}")
+        raise CodedError(
+            ErrorCode.BAD_PARAMS, f"since: expected a time before until, which is {_moment(until)}"
+        )
     step_ms = question.step_ms or _suitable(since, until, minutes_from)
     if step_ms <= 0 or step_ms % MINUTE_MS:
-        raise BadQuestion(f"step: expected whole minutes, as in 5m or 1h; not {step_ms / 1_000:g} s")
+        raise CodedError(
+            ErrorCode.BAD_PARAMS, f"step: expected whole minutes, as in 5m or 1h; not {step_ms / 1_000:g} s"
+        )
     first, end = since - since % step_ms, until + -until % step_ms
     points = (end - first) // step_ms * lines
     if points > most_points:
         least = math.ceil((until - since) * lines / most_points / HOUR_MS) * HOUR_MS
         message = f"{points} points are more than the {most_points} of one answer (metric_points)"
-        raise TooMuch(f"{message}; ask with a step of {least // HOUR_MS} h or more", "metric_points")
+        raise CodedError(
+            ErrorCode.LIMIT_REACHED,
+            f"{message}; ask with a step of {least // HOUR_MS} h or more",
+            limit="metric_points",
+        )
     size_ms = MINUTE_MS if step_ms % HOUR_MS else HOUR_MS
     if size_ms == MINUTE_MS and since < minutes_from - step_ms:
         limit_text = f"minutes are kept since {_moment(minutes_from)} only (retention.metric_minutes_days)"
-        raise BadQuestion(f"step: {limit_text}; ask with whole hours, or for less time")
+        raise CodedError(ErrorCode.BAD_PARAMS, f"step: {limit_text}; ask with whole hours, or for less time")
     aggregate, percent = _aggregate(question, type)
     return Plan(
         since=first, until=end, step_ms=step_ms, size_ms=size_ms, aggregate=aggregate, percent=percent
@@ -195,7 +188,7 @@ def _aggregate(question: Question, type: MetricType) -> tuple[str, float | None]
     if percentile is not None or asked not in known:
         also = " or a percentile as p95 or p99.9" if type is MetricType.HISTOGRAM else ""
         problem = f"{question.name} is a {type}; of such ask {', '.join(known)}{also}"
-        raise BadQuestion(f"agg: {problem}; not {asked!r}")
+        raise CodedError(ErrorCode.BAD_PARAMS, f"agg: {problem}; not {asked!r}")
     return asked, None
 
 
@@ -483,7 +476,7 @@ class Measurements:
             scope: the reporter; report ids are unique per scope.
 
         Raises:
-            CodedError (BAD_PARAMS, KEY_USED), TooManyReports, UnknownAgent, TooManySeries:
+            CodedError (BAD_PARAMS, KEY_USED), TooManyReports, CodedError, CodedError:
                 no sample was stored.
         """
         retained, now_ms = self._retained(), epoch_ms(self._clock.now())
@@ -515,7 +508,7 @@ class Measurements:
         """Return the result of a query over a metric of an agent.
 
         Raises:
-            CodedError, BadQuestion, TooMuch: the query is invalid; the message says how to correct it.
+            CodedError, CodedError, CodedError: the query is invalid; the message says how to correct it.
         """
         rows = await self._store.read(measurements.list_series, agent_id, name=question.name)
         lines = chosen(rows, question)
@@ -548,7 +541,7 @@ class Measurements:
         A counter without a sample is 0 in a step in which a node ran. Other steps have no value.
 
         Raises:
-            BadQuestion, TooMuch: the query is invalid; the message says how to correct it.
+            CodedError, CodedError: the query is invalid; the message says how to correct it.
         """
         rows, of_nodes = await self._store.read(
             lambda c: (
@@ -563,7 +556,9 @@ class Measurements:
             step_ms = next((one for one in HUB_STEPS_MS if end - begin <= one * HUB_POINTS), DAY_MS)
             step_ms = step_ms if begin >= retained.minutes_from else max(step_ms, HOUR_MS)
         if step_ms % SLOT_MS:
-            raise BadQuestion(f"step: expected whole steps of 5 minutes; not {step_ms / 1_000:g} s")
+            raise CodedError(
+                ErrorCode.BAD_PARAMS, f"step: expected whole steps of 5 minutes; not {step_ms / 1_000:g} s"
+            )
         question = Question(name="", since=begin, until=end, step_ms=step_ms)
 
         def planned(type: MetricType, aggregate: str | None = None) -> Plan:
@@ -626,9 +621,10 @@ class Measurements:
             problem = (
                 f"{buckets} buckets are more than the {self.rules.buckets} that one answer may be made of"
             )
-            raise TooMuch(
+            raise CodedError(
+                ErrorCode.LIMIT_REACHED,
                 f"{problem} (metric_buckets); ask for less time, for fewer tags, or in whole hours",
-                "metric_buckets",
+                limit="metric_buckets",
             )
 
     def _retained(self) -> BucketRetention:
@@ -667,14 +663,16 @@ def checked(
         oldest_ms: older samples are refused, because they would not be kept.
 
     Raises:
-        CodedError, UnknownAgent: a sample is invalid; the message says which, and how to correct it.
+        CodedError, CodedError: a sample is invalid; the message says which, and how to correct it.
     """
     rows = []
     for place, sample in enumerate(samples):
         where = f"samples[{place}]"
         agent_id = agents.get(sample.agent_id)
         if agent_id is None:
-            raise UnknownAgent(f"{where}.agent_id: this device has no agent {sample.agent_id!r}")
+            raise CodedError(
+                ErrorCode.UNKNOWN_AGENT, f"{where}.agent_id: this device has no agent {sample.agent_id!r}"
+            )
         _check_name(sample.name, where)
         _check_value(sample.value, where)
         _check_tags(sample.tags, where)

@@ -316,16 +316,6 @@ class _Held(msgspec.Struct):
     value: Parameters
 
 
-class DocumentTooLarge(HubError):
-    """The document is too large. *limit* is the name of the limit."""
-
-    code = ErrorCode.TOO_LARGE
-
-    def __init__(self, message: str, *, limit: str) -> None:
-        super().__init__(message)
-        self.limit = limit
-
-
 def document(name: str, given: Mapping[str, Any], *, most: int, limit: str) -> dict[str, Any]:
     """Return a validated copy of *given*.
 
@@ -335,7 +325,7 @@ def document(name: str, given: Mapping[str, Any], *, most: int, limit: str) -> d
 
     Raises:
         CodedError (BAD_PARAMS): too deeply nested, or has a number or character that cannot be stored.
-        DocumentTooLarge: larger than *most*.
+        CodedError (TOO_LARGE): larger than *most*.
     """
     try:
         checked: dict[str, Any] = msgspec.convert({"value": given}, _Held).value
@@ -355,5 +345,5 @@ def document(name: str, given: Mapping[str, Any], *, most: int, limit: str) -> d
         )
     if len(encoded) > most:
         problem = f"{len(encoded)} bytes as JSON, and {most} are kept ({limit})"
-        raise DocumentTooLarge(f"{name}: {problem}; leave out what is not needed", limit=limit)
+        raise CodedError(ErrorCode.TOO_LARGE, f"{name}: {problem}; leave out what is not needed", limit=limit)
     return checked

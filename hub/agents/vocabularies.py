@@ -27,7 +27,6 @@ from protocol.agent_status import (
     Lifecycle,
     Pair,
     RunLogStatus,
-    UnknownValue,
     Vocabulary,
     calendar_reason,
     kind_of,
@@ -37,6 +36,7 @@ from protocol.agent_status import (
     run_log_status,
     status_words,
 )
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId
 from protocol.lifecycles import RunOutcome, RunState
 from storage.agents import (
@@ -900,20 +900,25 @@ def paged_table(vocabulary: Vocabulary, name: str, filters: Mapping[str, str]) -
     """Return a table that is read in pages.
 
     Raises:
-        UnknownValue: the vocabulary has no such table, the table no such filter, or that filter no such word.
+        CodedError (BAD_PARAMS): the vocabulary has no such table, the table no such filter, or that filter
+            no such word.
     """
     paged = {table.name: (table, table.rows) for table in TABLES[vocabulary] if table.rows is not None}
     if name not in paged:
         known = f"tables: {', '.join(paged)}" if paged else "it has none"
-        raise UnknownValue(f"{vocabulary} has no table {name!r} that is read in pages; {known}")
+        raise CodedError(
+            ErrorCode.BAD_PARAMS, f"{vocabulary} has no table {name!r} that is read in pages; {known}"
+        )
     table, rows = paged[name]
     for column, value in filters.items():
         if column not in rows.filters:
             known = f"filters: {', '.join(rows.filters)}" if rows.filters else "it has no filters"
-            raise UnknownValue(f"query.{column}: {name} is not filtered by it; {known}")
+            raise CodedError(ErrorCode.BAD_PARAMS, f"query.{column}: {name} is not filtered by it; {known}")
         words = rows.filters[column]
         if words and value not in words:
-            raise UnknownValue(f"query.{column}: {name} has no {value!r}; values: {', '.join(words)}")
+            raise CodedError(
+                ErrorCode.BAD_PARAMS, f"query.{column}: {name} has no {value!r}; values: {', '.join(words)}"
+            )
     return table, rows
 
 

@@ -14,11 +14,11 @@ from protocol.agent_status import (
     Health,
     Kind,
     Lifecycle,
-    UnknownValue,
     Vocabulary,
     kind_of,
     status_columns,
 )
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId, UserId
 from protocol.requirements import MAX_CHARACTERS, parse_requirement
 from storage.agents import agents
@@ -58,7 +58,7 @@ class AgentQuery(NamedTuple):
         """Return the filter that the parameters mean; *vocabulary* is that of the status words.
 
         Raises:
-            UnknownValue: the vocabulary has no such column or word, or there is no such type.
+            CodedError (BAD_PARAMS): the vocabulary has no such column or word, or there is no such type.
             BadRequirement: the capability cannot be parsed.
         """
         return AgentFilter(
@@ -78,12 +78,15 @@ class AgentQuery(NamedTuple):
                 continue
             if place >= len(columns):
                 with_it = ", ".join(one for one in Vocabulary if place < len(status_columns(one)))
-                raise UnknownValue(f"query.{name}: agents have none in {vocabulary}, but in: {with_it}")
+                raise CodedError(
+                    ErrorCode.BAD_PARAMS, f"query.{name}: agents have none in {vocabulary}, but in: {with_it}"
+                )
             column, words = columns[place]
             if word not in list(words):
                 known = ", ".join(words)
-                raise UnknownValue(
-                    f"query.{name}: {vocabulary}.{column} has no value {word!r}; values: {known}"
+                raise CodedError(
+                    ErrorCode.BAD_PARAMS,
+                    f"query.{name}: {vocabulary}.{column} has no value {word!r}; values: {known}",
                 )
             found[column] = word
         return found
@@ -93,8 +96,8 @@ def _kind(written: str) -> Kind:
     try:
         return kind_of(written)
     except ValueError:
-        raise UnknownValue(
-            f"query.type: there is no type {written!r}; types: {', '.join(TYPE_NAMES)}"
+        raise CodedError(
+            ErrorCode.BAD_PARAMS, f"query.type: there is no type {written!r}; types: {', '.join(TYPE_NAMES)}"
         ) from None
 
 
@@ -108,7 +111,7 @@ def ids_called(
     """Return the ids of an agent and a device that a list is filtered by, each given by its name or id.
 
     Raises:
-        UnknownAgent, UnknownDevice: none is called so among this user's, or all.
+        CodedError, UnknownDevice: none is called so among this user's, or all.
         CodedError (BAD_PARAMS): several are.
     """
     return (

@@ -22,9 +22,10 @@ from hub.clock import epoch_ms
 from hub.coordination.authority import Caller
 from hub.links.roster import DeviceLink
 from hub.roles import Principal
+from protocol.errors import CodedError, ErrorCode
 from protocol.frame import Parameters
 from storage.agents import agents
-from storage.agents.agents import AgentRow, UnknownAgent
+from storage.agents.agents import AgentRow
 from storage.devices import devices
 from storage.kernel.columns import Key
 from storage.store import Connection, Store
@@ -144,11 +145,11 @@ def _own_agent(c: Connection, link: DeviceLink, given: str) -> AgentRow:
     """Return the agent of that id or name, if it works on this device.
 
     Raises:
-        UnknownAgent: the device has no such agent.
+        CodedError (UNKNOWN_AGENT): the device has no such agent.
     """
     found = agents.find_agent_on(c, given, device_id=link.device_id)
     if found is None:
-        raise UnknownAgent(f"this device has no agent {given!r}")
+        raise CodedError(ErrorCode.UNKNOWN_AGENT, f"this device has no agent {given!r}")
     return found
 
 

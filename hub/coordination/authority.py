@@ -7,19 +7,11 @@ from protocol.coordination import AGENT, AIMED, Denial, Role, Verb, Whom, denial
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, GatewayId, UserId
 from storage.agents import agents
-from storage.agents.agents import AgentRow, UnknownAgent
+from storage.agents.agents import AgentRow
 from storage.coordination import boards
 from storage.coordination.boards import BoardRow, Place, UnknownBoard
 from storage.kernel.columns import Key
 from storage.store import Connection
-
-
-class NoSuchMember(UnknownAgent):
-    """The board has no agent of this name; nothing was changed."""
-
-    def __init__(self, named: str, board: BoardRow) -> None:
-        super().__init__(f"there is no {named} on board {board.name!r}")
-        self.hint = f"'hub boards show {board.name}' lists its agents"
 
 
 @dataclass(frozen=True)
@@ -68,14 +60,14 @@ def target(
     """Return board and agent after checking that the caller may do *verb* to the agent.
 
     Raises:
-        UnknownBoard, CodedError, UnknownAgent,
+        UnknownBoard, CodedError, CodedError,
     """
     found = board(c, caller, board_given)
     # first without the target, so that a forbidden caller cannot probe which agents exist
     require(c, caller, verb, found)
     agent = agents.find_agent(c, agent_given, user_id=found.user_id)
     if agent is None:
-        raise NoSuchMember(f"agent {agent_given!r}", found)
+        raise _no_member(f"agent {agent_given!r}", found)
     require(c, caller, verb, found, agent)
     return found, agent
 
@@ -91,7 +83,7 @@ def require(
     Raises:
         UnknownBoard: the board belongs to another user.
         CodedError: the caller lacks the permission.
-        UnknownAgent: the target is not on the board.
+        CodedError (UNKNOWN_AGENT): the target is not on the board.
     """
     if caller.user_id not in (None, board.user_id):
         raise UnknownBoard(f"there is no board {board.id}")
@@ -109,12 +101,12 @@ def place(c: Connection, caller: Caller) -> Place:
     """Return the calling agent's place: its board, its role and its gateway.
 
     Raises:
-        UnknownAgent: the agent was removed.
+        CodedError (UNKNOWN_AGENT): the agent was removed.
     """
     assert caller.agent_id is not None, "an operator is not a member of a board"
     found = boards.place_of(c, caller.agent_id)
     if found is None or found.user_id != caller.user_id:
-        raise UnknownAgent(f"there is no agent {caller.agent_id}")
+        raise CodedError(ErrorCode.UNKNOWN_AGENT, f"there is no agent {caller.agent_id}")
     return found
 
 
@@ -171,5 +163,10 @@ def role_of(place: Place, board: BoardRow) -> Role:
 
 def _refusal(denied: Denial, board: BoardRow, target: AgentRow | None) -> HubError:
     if denied.code is ErrorCode.UNKNOWN_AGENT:
-        return NoSuchMember("such agent" if target is None else f"agent {target.name!r}", board)
+        return _no_member("such agent" if target is None else f"agent {target.name!r}", board)
     return CodedError(denied.code, denied.words)
+
+
+def _no_member(named: str, board: BoardRow) -> CodedError:
+    hint = f"'hub boards show {board.name}' lists its agents"
+    return CodedError(ErrorCode.UNKNOWN_AGENT, f"there is no {named} on board {board.name!r}", hint=hint)

@@ -110,7 +110,7 @@ class Broadcasts:
 
         Raises:
             CodedError: the caller is an agent, but not a main agent.
-            LimitReached, TooManyMessages, CodedError, BadMessage, MessageTooLong:
+            LimitReached, LimitReached, CodedError, CodedError, CodedError:
                 nothing was written.
         """
         gateway_id = await self._gateway_of(caller)
@@ -162,7 +162,7 @@ class Broadcasts:
 
         Raises:
             CodedError: the caller may not, or its message is invalid.
-            TooManyMessages: nothing was written.
+            LimitReached: nothing was written.
         """
         seen = await self._seen(caller, id)
         places = await self._store.read(boards.list_places, seen.user_id)

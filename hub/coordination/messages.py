@@ -13,8 +13,8 @@ gateway, which may take long and can be resumed.
 Questions and handoffs to the lead of a board, from its gateway's main agent or a person.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 import anyio
 import msgspec
@@ -61,19 +61,6 @@ class NoSession(HubError):
     """The agent has no home; nothing was written."""
 
     code = ErrorCode.NO_SESSION
-
-
-class MessageNotDelivered(HubError):
-    """The message was committed and has failed; its row has the reason.
-
-    Attributes:
-        members: additional fields of the problem response.
-    """
-
-    def __init__(self, row: MessageRow) -> None:
-        super().__init__(row.reason or f"the message {row.state}")
-        self.code = ErrorCode(row.reason_code or ErrorCode.GATEWAY_REFUSED)
-        self.members: Mapping[str, Any] = {"message_id": row.id}
 
 
 class Nudge(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,14 +116,14 @@ class Messages:
         """Send a message to an agent of a board; return its state after *wait_s* at most.
 
         Raises:
-            UnknownBoard, CodedError, UnknownAgent,
-            NoSession, BadMessage, CodedError, MessageTooLong, TooManyMessages: nothing was written.
-            MessageNotDelivered: the message has failed.
+            UnknownBoard, CodedError, CodedError,
+            NoSession, CodedError, CodedError, CodedError, LimitReached: nothing was written.
+            CodedError (GATEWAY_REFUSED): the message has failed.
         """
         found, target = await self._store.read(authority.target, caller, Verb.NUDGE, board, agent)
         if nudge.queue_mode not in (None, *QueueMode):
             modes = ", ".join(QueueMode)
-            raise messages.BadMessage(f"queue_mode is one of {modes}, not {nudge.queue_mode!r}")
+            raise CodedError(ErrorCode.BAD_PARAMS, f"queue_mode is one of {modes}, not {nudge.queue_mode!r}")
         home = await self._store.read(message_rows.home_of, target.id)
         if home is None:
             raise NoSession(f"agent {target.name} lives on no gateway and on no device")
@@ -169,7 +156,7 @@ class Messages:
         """Commit a message and wake the courier.
 
         Raises:
-            BadMessage, MessageTooLong, TooManyMessages: nothing was written.
+            CodedError, CodedError, LimitReached: nothing was written.
         """
 
         def entry(row: MessageRow) -> Entry | None:
@@ -187,11 +174,15 @@ class Messages:
         """Return the message once it is delivered, or its state after *wait_s*.
 
         Raises:
-            MessageNotDelivered: the message has failed.
+            CodedError (GATEWAY_REFUSED): the message has failed.
         """
         row = await self._courier.settled_or(id, min(MOST_WAIT_S, max(0.0, wait_s)))
         if row.state is MessageState.FAILED:
-            raise MessageNotDelivered(row)
+            raise CodedError(
+                ErrorCode(row.reason_code or ErrorCode.GATEWAY_REFUSED),
+                row.reason or f"the message {row.state}",
+                members={"message_id": row.id},
+            )
         return row
 
     async def page(
@@ -262,7 +253,7 @@ class Messages:
         """Retry a waiting message now, or send an undelivered one again as a new message.
 
         Raises:
-            UnknownMessage, CodedError, TooManyMessages
+            UnknownMessage, CodedError, LimitReached
         """
         row = await self._seen(caller, id)
         tried = await self._store.write(
@@ -283,7 +274,7 @@ class Messages:
 
         Raises:
             UnknownMessage: no agent of this device received a message with this id.
-            BadMessage: the text is empty.
+            CodedError (BAD_PARAMS): the text is empty.
             CodedError (MESSAGE_SETTLED): the message was answered with another text, or has ended.
         """
         row = await self._store.read(message_rows.find_sight, id)
@@ -291,7 +282,7 @@ class Messages:
             raise UnknownMessage(f"there is no message {id} to an agent of this device")
         answer = text.strip()
         if not answer:
-            raise messages.BadMessage("text: an answer may not be empty")
+            raise CodedError(ErrorCode.BAD_PARAMS, "text: an answer may not be empty")
         if row.state is MessageState.ANSWERED and row.answer == answer:
             return row
         if row.kind not in _ANSWERED or not MESSAGE.allows(row.state, MessageEvent.ANSWERED):
@@ -360,7 +351,7 @@ class Leads:
         """Return the board's lead, ready for messages; see ``hub.coordination.message_transitions.Leads``.
 
         Raises:
-            UnknownBoard, CodedError, NoGateway, TooManyAgents, TooManyOfBoards
+            UnknownBoard, CodedError, NoGateway, LimitReached, TooManyOfBoards
             GatewayError: the gateway is unreachable or refused.
         """
         led = await self.led(board_id, ACTOR)
@@ -377,7 +368,7 @@ class Leads:
 
         Raises:
             UnknownBoard,
-            CodedError, NoGateway, TooManyAgents, TooManyOfBoards: nothing was written.
+            CodedError, NoGateway, LimitReached, TooManyOfBoards: nothing was written.
             GatewayError: the gateway refused.
         """
         found = await self._store.read(authority.board_for, caller, Verb.ENSURE_LEAD, board)
@@ -398,7 +389,7 @@ class Leads:
         """Return the row of the board's lead, creating it if there is none, without asking the gateway.
 
         Raises:
-            UnknownBoard, CodedError, NoGateway, TooManyAgents, TooManyOfBoards: nothing was written.
+            UnknownBoard, CodedError, NoGateway, LimitReached, TooManyOfBoards: nothing was written.
         """
         lead = await self._store.read(boards.lead_of, board_id)
         board = await self._store.read(boards.get_board, board_id)
@@ -462,7 +453,7 @@ class ToLead(msgspec.Struct, frozen=True, kw_only=True):
         """Return a normalized copy.
 
         Raises:
-            BadMessage, CodedError: a field is invalid.
+            CodedError, CodedError: a field is invalid.
         """
         if self.kind not in KINDS:
             raise CodedError(ErrorCode.BAD_PARAMS, f"kind: expected question or handoff, not {self.kind!r}")
@@ -519,10 +510,10 @@ class LeadMessages:
 
         Raises:
             UnknownBoard,
-            CodedError, NoGateway, TooManyAgents, TooManyOfBoards, BadMessage,
-                MessageTooLong: nothing was written.
-            TooManyMessages: no message was written; the lead may have been created.
-            MessageNotDelivered: the message has failed.
+            CodedError, NoGateway, LimitReached, TooManyOfBoards, CodedError,
+                CodedError (TOO_LARGE): nothing was written.
+            LimitReached: no message was written; the lead may have been created.
+            CodedError (GATEWAY_REFUSED): the message has failed.
         """
         found = await self._store.read(authority.board_for, caller, Verb.LEAD_MESSAGE, board)
         checked = message.checked()

@@ -44,9 +44,8 @@ from hub.openclaw import (
     methods,
 )
 from hub.rounds import Rounds
-from protocol.errors import HubError
+from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, BootId, RunId, trace_id_of, traceparent_of
-from storage.agents.agents import UnknownAgent
 from storage.coordination import boards, gateway_agents, gateway_making, gateways, messages
 from storage.coordination.boards import BoardRow
 from storage.coordination.gateway_agents import LEAD, MAIN, GatewayAgentRow
@@ -194,7 +193,7 @@ class Provisioning:
         """Return the agent, existing at its gateway with its files; create it if necessary.
 
         Raises:
-            UnknownAgent: no agent with this id lives at a gateway.
+            CodedError (UNKNOWN_AGENT): no agent with this id lives at a gateway.
             NoGateway: its gateway is no longer declared.
             GatewayUnreachable: its gateway is unreachable; creation is retried in the background.
             GatewayRefused, GatewayForbidden, GatewayInvalid: its gateway cannot create the agent.
@@ -368,7 +367,7 @@ class Provisioning:
     async def _row(self, agent_id: AgentId) -> GatewayAgentRow:
         row = await self._store.read(gateway_agents.find_gateway_agent, agent_id)
         if row is None:
-            raise UnknownAgent(f"there is no agent {agent_id} that lives at a gateway")
+            raise CodedError(ErrorCode.UNKNOWN_AGENT, f"there is no agent {agent_id} that lives at a gateway")
         return row
 
     async def _step(self, name: str) -> None:

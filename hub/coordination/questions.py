@@ -43,7 +43,7 @@ from protocol.work import Action, ToolCall
 from storage import audit
 from storage.coordination import boards, question_rows, questions
 from storage.coordination.messages import MessageLimits
-from storage.coordination.question_rows import QuestionRow, UnknownQuestion
+from storage.coordination.question_rows import QuestionRow
 from storage.coordination.questions import NewAnswer, NewQuestion
 from storage.kernel.database import StorageError
 from storage.store import Connection, Store
@@ -105,7 +105,7 @@ class Questions:
 
         Raises:
             UnknownBoard,
-            CodedError, TooManyQuestions, TooManyMessages: nothing was written.
+            CodedError, CodedError, LimitReached: nothing was written.
         """
         found = await self._store.read(authority.board_for, caller, Verb.ASK_USER, board)
         id, at = QuestionId(self._ids.fresh()), now_ms(self._clock)
@@ -140,7 +140,7 @@ class Questions:
         """Answer a question. The first answer counts; the same caller may repeat it without effect.
 
         Raises:
-            CodedError, UnknownQuestion: it is not the caller's to answer, or the text is invalid.
+            CodedError, CodedError: it is not the caller's to answer, or the text is invalid.
             QuestionSettled: the question has another answer, or has ended.
         """
         answer = _checked("answer", text, ANSWER_CHARACTERS)
@@ -167,7 +167,7 @@ class Questions:
         """Withdraw a question, so that it is no longer open. For operators only.
 
         Raises:
-            UnknownQuestion, QuestionSettled
+            CodedError, QuestionSettled
         """
         at = now_ms(self._clock)
         row = await self._store.write(
@@ -233,12 +233,12 @@ def seen_question(c: Connection, caller: Caller, verb: Verb, id: str) -> Questio
     """Return the question, if the caller may do *verb* to it.
 
     Raises:
-        UnknownQuestion, CodedError
+        CodedError, CodedError
     """
     asked = question_rows.get_question(c, id, user_id=caller.user_id)
     if caller.agent_id is not None:
         if asked.board_id is None:
-            raise UnknownQuestion(f"there is no question {id}")
+            raise CodedError(ErrorCode.UNKNOWN_QUESTION, f"there is no question {id}")
         authority.require(c, caller, verb, boards.get_board(c, asked.board_id))
     return asked
 

@@ -41,7 +41,6 @@ from protocol.errors import CodedError, DeliveryError, DeviceOffline, ErrorCode,
 from protocol.frame import Record
 from protocol.ids import AgentId, CallId, DeviceId, RunId, SoulWriteId, trace_id_of, traceparent
 from protocol.work import Action, ToolCall
-from storage.agents.agents import UnknownAgent
 from storage.coordination import souls
 from storage.coordination.gateway_making import NoGateway
 from storage.coordination.souls import (
@@ -425,7 +424,7 @@ class SoulWriter:
     async def _attempt(self, write: SoulWriteRow) -> None:
         place = await self._store.read(souls.find_place, write.agent_id)
         if place is None:
-            error = UnknownAgent("the agent was removed")
+            error = CodedError(ErrorCode.UNKNOWN_AGENT, "the agent was removed")
             await self._settle(write, write.agent_id, "nowhere", SoulWriteState.FAILED, error=error)
             return
         if write.created_at + GIVE_UP_MS <= now_ms(self._clock):
@@ -547,11 +546,11 @@ class SoulWriter:
         """Return the place of an agent's soul.
 
         Raises:
-            UnknownAgent: the agent was removed.
+            CodedError (UNKNOWN_AGENT): the agent was removed.
         """
         place = await self._store.read(souls.find_place, agent_id)
         if place is None:
-            raise UnknownAgent(f"there is no agent {agent_id}")
+            raise CodedError(ErrorCode.UNKNOWN_AGENT, f"there is no agent {agent_id}")
         return place
 
     async def note(self, agent_id: AgentId, home: SoulHome, soul: Soul, since: int) -> None:
@@ -589,33 +588,6 @@ P = ParamSpec("P")
 
 WAIT_S: Final = 10.0  # for the write to complete, before it is returned in its waiting state
 MOST_WAIT_S: Final = 120.0
-
-
-class SoulConflict(HubError):
-    """The stored version by another author is kept; the text of this write is in the history."""
-
-    code = ErrorCode.SOUL_CONFLICT
-
-    def __init__(self, agent: str, write: SoulWriteRow) -> None:
-        expected, found = write.expected_sha256 or "none", write.found_sha256 or "none"
-        super().__init__(
-            f"the soul of {agent} is not the one that was to be replaced: {expected} was expected,"
-            f" {found} was found"
-        )
-        self.members = {
-            "write_id": write.id,
-            "expected_sha256": write.expected_sha256,
-            "found_sha256": write.found_sha256,
-        }
-
-
-class SoulNotWritten(HubError):
-    """The write failed, for the reason in its row; its text is in the history."""
-
-    def __init__(self, write: SoulWriteRow) -> None:
-        super().__init__(write.problem or "the soul was not written")
-        self.code = ErrorCode(write.reason_code or ErrorCode.INTERNAL)
-        self.members = {"write_id": write.id}
 
 
 class SoulSight(msgspec.Struct, frozen=True, kw_only=True):
@@ -690,7 +662,7 @@ class Souls:
         """Return the soul of an agent, read from the agent's home.
 
         Raises:
-            UnknownBoard, UnknownAgent, CodedError, NoSession, NoGateway
+            UnknownBoard, CodedError, CodedError, NoSession, NoGateway
             GatewayError, DeliveryError, DeviceRefused: the home is unavailable or refused.
         """
         _, target = await self._store.read(authority.target, caller, Verb.SOUL_READ, board, agent)
@@ -712,10 +684,10 @@ class Souls:
         same soul is open, this write waits for it.
 
         Raises:
-            UnknownBoard, UnknownAgent, CodedError, NoSession, NoGateway: nothing
+            UnknownBoard, CodedError, CodedError, NoSession, NoGateway: nothing
                 was committed.
             SoulBusy: another write is still open.
-            SoulConflict, SoulNotWritten: the write has failed.
+            CodedError, CodedError: the write has failed.
         """
         found, target = await self._store.read(authority.target, caller, Verb.SOUL_WRITE, board, agent)
         self._check(request.content)
@@ -741,9 +713,13 @@ class Souls:
         write = await self._writer.add(new, wait_s=wait_s)
         match write.state:
             case SoulWriteState.CONFLICT:
-                raise SoulConflict(target.name, write)
+                raise _conflict(target.name, write)
             case SoulWriteState.FAILED:
-                raise SoulNotWritten(write)
+                raise CodedError(
+                    ErrorCode(write.reason_code or ErrorCode.INTERNAL),
+                    write.problem or "the soul was not written",
+                    members={"write_id": write.id},
+                )
         return write
 
     async def history(
@@ -752,7 +728,7 @@ class Souls:
         """Return the versions that this hub wrote, read or failed to write, newest first.
 
         Raises:
-            UnknownBoard, UnknownAgent, CodedError
+            UnknownBoard, CodedError, CodedError
         """
         return await self._store.read(
             _of_target, caller, board, agent, souls.list_versions, limit=limit, after=after
@@ -762,7 +738,7 @@ class Souls:
         """Return the writes, open or settled, newest first.
 
         Raises:
-            UnknownBoard, UnknownAgent, CodedError
+            UnknownBoard, CodedError, CodedError
         """
         return await self._store.read(_of_target, caller, board, agent, souls.list_writes, limit=limit)
 
@@ -770,7 +746,7 @@ class Souls:
         """Return a version with its text.
 
         Raises:
-            UnknownBoard, UnknownAgent, CodedError
+            UnknownBoard, CodedError, CodedError
         """
         return await self._store.read(_of_target, caller, board, agent, souls.get_version, seq)
 
@@ -805,3 +781,18 @@ def _of_target(
     """Return the result of *fn* for the id of an agent whose soul the caller may read."""
     _, target = authority.target(c, caller, Verb.SOUL_READ, board, agent)
     return fn(c, target.id, *args, **kwargs)
+
+
+def _conflict(agent: str, write: SoulWriteRow) -> CodedError:
+    """Return the refusal: another author's version is kept; the text of this write is in the history."""
+    expected, found = write.expected_sha256 or "none", write.found_sha256 or "none"
+    return CodedError(
+        ErrorCode.SOUL_CONFLICT,
+        f"the soul of {agent} is not the one that was to be replaced: {expected} was expected,"
+        f" {found} was found",
+        members={
+            "write_id": write.id,
+            "expected_sha256": write.expected_sha256,
+            "found_sha256": write.found_sha256,
+        },
+    )

@@ -19,7 +19,7 @@ from hub.log import Channel
 from hub.metrics import Metrics
 from hub.rounds import Turns
 from protocol.coordination import Event, EventName
-from protocol.errors import DeliveryError, ErrorCode, HubError, LinkLost, LocalProtocolError
+from protocol.errors import CodedError, DeliveryError, ErrorCode, LinkLost, LocalProtocolError
 from protocol.frame import Parameters
 from protocol.ids import DeviceId, UserId
 
@@ -30,19 +30,6 @@ WAITING_EVENTS: Final = 256  # per device, until the end of one turn of the even
 UNSENT_BYTES: Final = 256 * 1024
 EVERYTHING: Final = "*"
 ALL_OF: Final = ".*"  # suffix of a name: all events with this prefix
-
-
-class UnknownEvent(HubError):
-    """The event name does not exist."""
-
-    code = ErrorCode.BAD_PARAMS
-
-    def __init__(self, name: str) -> None:
-        known = ", ".join(sorted(EventName))
-        super().__init__(
-            f"events: there is no event {name!r}; there are {known}, all of one kind as in run.*"
-        )
-        self.name = name
 
 
 class _Subscriber:
@@ -100,7 +87,7 @@ class DeviceEvents:
         """Subscribe the connection to events: names, ``run.*`` or ``*``. Return all its subscriptions.
 
         Raises:
-            UnknownEvent: a name does not exist; no subscription was changed.
+            CodedError (BAD_PARAMS): a name does not exist; no subscription was changed.
         """
         return self._change(link, names, operator.or_)
 
@@ -108,7 +95,7 @@ class DeviceEvents:
         """Remove subscriptions of the connection: names, ``run.*`` or ``*``. Return those that are left.
 
         Raises:
-            UnknownEvent: a name does not exist; no subscription was changed.
+            CodedError (BAD_PARAMS): a name does not exist; no subscription was changed.
         """
         return self._change(link, names, operator.sub)
 
@@ -219,5 +206,9 @@ def _named(name: str) -> tuple[EventName, ...]:
     if name.endswith(ALL_OF) and name.removesuffix(ALL_OF) in _BY_PREFIX:
         return _BY_PREFIX[name.removesuffix(ALL_OF)]
     if name not in set(EventName):
-        raise UnknownEvent(name)
+        raise CodedError(
+            ErrorCode.BAD_PARAMS,
+            f"events: there is no event {name!r}; there are {', '.join(sorted(EventName))},"
+            " all of one kind as in run.*",
+        )
     return (EventName(name),)

@@ -19,11 +19,12 @@ from hub.runs.lifecycle import Lifecycle
 from hub.runs.run_order import NO_OPTIONS, RunOptions, set_up, settings_of
 from protocol.agent_status import Axis
 from protocol.agent_status import Lifecycle as AgentLifecycle
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, BootId, RunId
 from protocol.lifecycles import FINAL_RUN_STATES, RunEvent, RunState
 from storage import audit
 from storage.agents import agent_moves, agent_states, agents, status_writes
-from storage.agents.agents import AgentRow, UnknownAgent
+from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import AgentOfFile
 from storage.agents.status_writes import StatusWrite, Written
 from storage.audit import Entry
@@ -92,9 +93,9 @@ class RunControl:
             rerun_of: the run that this one repeats.
 
         Raises:
-            UnknownAgent: the agent was removed; nothing was queued.
-            TooManyWaiting: too many manually started runs are waiting; nothing was queued.
-            DocumentTooLarge, CodedError: the parameters or the context are invalid; nothing was queued.
+            CodedError (UNKNOWN_AGENT): the agent was removed; nothing was queued.
+            CodedError (LIMIT_REACHED): too many manually started runs are waiting; nothing was queued.
+            CodedError, CodedError: the parameters or the context are invalid; nothing was queued.
         """
         run_id = RunId(self._ids.fresh())
         fire_key = f"m:{run_id if key is None else f'{actor}:{key}'}"
@@ -137,8 +138,8 @@ class RunControl:
 
         Raises:
             CodedError (UNKNOWN_RUN): no run has this id.
-            UnknownAgent: the run's agent was removed; nothing was queued.
-            TooManyWaiting: too many manually started runs are waiting; nothing was queued.
+            CodedError (UNKNOWN_AGENT): the run's agent was removed; nothing was queued.
+            CodedError (LIMIT_REACHED): too many manually started runs are waiting; nothing was queued.
         """
         old = await self._store.read(runs.get_run, run_id)
         agent = await self._store.read(agents.get_agent, old.agent_id)
@@ -218,10 +219,10 @@ class RunControl:
         """Start runs of the agent again, and ask an exhausted model again. Return False if already active.
 
         Raises:
-            UnknownAgent: no agent has this id, or it was removed.
+            CodedError (UNKNOWN_AGENT): no agent has this id, or it was removed.
         """
         if (await self._store.read(agents.get_agent, agent_id)).archived_at is not None:
-            raise UnknownAgent("the agent was removed; declare it again")
+            raise CodedError(ErrorCode.UNKNOWN_AGENT, "the agent was removed; declare it again")
         paused, exhausted = (
             self._entry("agent.resumed", actor, agent_id, was=was) for was in ("paused", "exhausted")
         )
@@ -249,7 +250,7 @@ class RunControl:
         Raises:
             AgentOfFile: the request terminates an agent that is declared in hub.toml; it can only be removed
                 there.
-            UnknownValue, BadWrite, Refused, IllegalMove, StateChanged: see ``storage.agents.status_writes``.
+            CodedError, BadWrite, Refused, IllegalMove, StateChanged: see ``storage.agents.status_writes``.
 
         If an error is raised, nothing was written.
         """
@@ -280,7 +281,7 @@ class RunControl:
 
         Raises:
             StaleRun: the run executes under another fence, or no longer; nothing was written.
-            DocumentTooLarge, CodedError, ContextTooLarge: the context is invalid; nothing was written.
+            CodedError, CodedError, CodedError: the context is invalid; nothing was written.
         """
         if report.context is not None:
             report = msgspec.structs.replace(report, context=self._checked("context", report.context))

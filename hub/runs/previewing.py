@@ -74,13 +74,6 @@ STEP_S: Final = 0.2  # between two steps
 NEWEST_MESSAGES: Final = 50  # of a mailbox, if no number is given
 
 
-class PreviewBusy(HubError):
-    """Error: another preview reads the agent's documents, or too many previews are made."""
-
-    code = ErrorCode.BUSY
-    retryable = True
-
-
 class PreviewRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of a preview that differ from the agent's; None: as the agent has them.
 
@@ -225,11 +218,13 @@ class Previews:
         return models
 
     def check_room(self, agent: AgentRow) -> None:
-        """Check that another preview of this agent may be made. Raises PreviewBusy."""
+        """Check that another preview of this agent may be made. Raises CodedError."""
         if agent.id in self.previewed:
-            raise PreviewBusy(f"another preview of {agent.name} is made; wait for its end")
+            raise CodedError(ErrorCode.BUSY, f"another preview of {agent.name} is made; wait for its end")
         if len(self.previewed) >= MOST_PREVIEWS:
-            raise PreviewBusy(f"{MOST_PREVIEWS} previews are made, the most at once; try again later")
+            raise CodedError(
+                ErrorCode.BUSY, f"{MOST_PREVIEWS} previews are made, the most at once; try again later"
+            )
 
     async def open(self, agent: AgentRow, requested: PreviewRequest, link: DeviceLink | None) -> "Preview":
         """Return a preview that has not begun.
@@ -239,7 +234,7 @@ class Previews:
             DeviceOffline: the agent's device is not connected.
             NotGranted: the device does not share its files with the hub.
             NoModel: the agent may not use any configured model.
-            PreviewBusy: another preview of the agent is made, or too many of others.
+            CodedError (BUSY): another preview of the agent is made, or too many of others.
         """
         changed = requested.applied_to(agent)
         self.check_room(changed)
@@ -317,7 +312,7 @@ class Preview:
         """Make the preview, and yield its steps; the last one is done. Closing the generator ends it.
 
         Raises:
-            PreviewBusy: as ``Previews.open``.
+            CodedError (BUSY): as ``Previews.open``.
         """
         previewed = self._previews.previewed
         self._previews.check_room(self._agent)

@@ -12,7 +12,6 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.agent_status import (
-    FINAL,
     STORED_AXES,
     Activity,
     AgentMoved,
@@ -26,10 +25,9 @@ from protocol.agent_status import (
     axis_value,
     check_move,
 )
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId
 from protocol.lifecycles import EXECUTING_RUN_STATES, LIVE_RUN_STATES, RunState
-from storage.agents.agents import UnknownAgent
 from storage.kernel.columns import fill, in_parts, is_readable, reader, sparing, write_each
 from storage.schema import EXECUTING, LIVE, agent_state_history, agent_states, agents, runs
 
@@ -96,13 +94,6 @@ NEW_HEALTH_REASON = (
 )
 
 
-class AgentTerminated(HubError):
-    """Error: the agent is terminated."""
-
-    code = ErrorCode.BAD_STATUS
-    hint = FINAL
-
-
 def locked_states(c: sa.Connection, agent_ids: Sequence[AgentId]) -> Sequence[Any]:
     """Lock the states of these agents for update and return them by id; at most one IN list.
 
@@ -116,12 +107,12 @@ def locked_state(c: sa.Connection, agent_id: AgentId) -> Any:
     """Lock the state of an agent for update and return it.
 
     Raises:
-        UnknownAgent: no agent has the id.
+        CodedError (UNKNOWN_AGENT): no agent has the id.
         UnreadableRow: its state cannot be read.
     """
     row = c.execute(LOCKED_STATES, {"listed": [agent_id]}).one_or_none()
     if row is None:
-        raise UnknownAgent(f"there is no agent {agent_id}")
+        raise CodedError(ErrorCode.UNKNOWN_AGENT, f"there is no agent {agent_id}")
     axes_in(row)
     return row
 
@@ -168,9 +159,9 @@ def move(
     offline is only noted.
 
     Raises:
-        UnknownValue: the axis or value does not exist.
+        CodedError (BAD_PARAMS): the axis or value does not exist.
         IllegalMove: the axis' table does not allow the move, or the axis is derived.
-        UnknownAgent: no agent has the id.
+        CodedError (UNKNOWN_AGENT): no agent has the id.
         In each case nothing was written.
     """
     known, value = axis_value(axis, to)

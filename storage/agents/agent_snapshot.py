@@ -15,13 +15,13 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.agent_status import Axis, Kind, Vocabulary
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, RunId, TemplateId
 from protocol.requirements import Requirement
 from storage import schema
 from storage.agents import capabilities, configs, locks, templates
 from storage.agents.agent_states import AXES_OF_AGENTS, AgentState, find_state, states_of, words_in_sql
-from storage.agents.agents import AgentRow, UnknownAgent, missing_for_runs, spell_missing
+from storage.agents.agents import AgentRow, missing_for_runs, spell_missing
 from storage.agents.configs import Mailbox
 from storage.agents.locks import LockRow
 from storage.agents.templates import TemplateRow, WrittenTemplate
@@ -152,12 +152,12 @@ def setup_of(c: sa.Connection, agent_id: AgentId) -> Setup:
     """Return the set-up of the agent.
 
     Raises:
-        UnknownAgent: no agent has the id.
+        CodedError (UNKNOWN_AGENT): no agent has the id.
         UnreadableRow: its row, or a config that the hub itself uses, cannot be read.
     """
     for row, own, known in _setup_rows(c, [agent_id]):
         return _setup(row, own, known)
-    raise UnknownAgent(f"there is no agent {agent_id}")
+    raise CodedError(ErrorCode.UNKNOWN_AGENT, f"there is no agent {agent_id}")
 
 
 def setups_of(c: sa.Connection, agent_ids: Iterable[AgentId]) -> dict[AgentId, Setup]:
@@ -297,12 +297,12 @@ def effective_of(c: sa.Connection, agent_id: AgentId) -> EffectiveConfig:
     """Return the effective configuration of an agent.
 
     Raises:
-        UnknownAgent: no agent has the id.
+        CodedError (UNKNOWN_AGENT): no agent has the id.
         UnreadableConfig: as ``effective``.
     """
     found = effective(c, [agent_id])
     if not found:
-        raise UnknownAgent(f"there is no agent {agent_id}")
+        raise CodedError(ErrorCode.UNKNOWN_AGENT, f"there is no agent {agent_id}")
     return found[0]
 
 

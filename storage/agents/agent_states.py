@@ -34,6 +34,7 @@ from protocol.agent_status import (
     Vocabulary,
     activity_of,
 )
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId, UserId
 from storage.agents.agent_moves import (
     activity_in,
@@ -43,7 +44,7 @@ from storage.agents.agent_moves import (
     next_move,
     remember,
 )
-from storage.agents.agents import UnknownAgent, agent_called, called
+from storage.agents.agents import agent_called, called
 from storage.kernel.columns import (
     Int,
     Key,
@@ -216,7 +217,7 @@ def exhaust(
         is_last_word: a person set it: overwrite a later instant too.
 
     Raises:
-        UnknownAgent: no agent has the id; nothing was written.
+        CodedError (UNKNOWN_AGENT): no agent has the id; nothing was written.
     """
     why = None if cause is None else ExhaustReason(cause)
     row = locked_state(c, agent_id)
@@ -435,12 +436,12 @@ def find_state(c: sa.Connection, agent_id: AgentId) -> AgentState:
     """Return the state of the agent.
 
     Raises:
-        UnknownAgent: no agent has the id.
+        CodedError (UNKNOWN_AGENT): no agent has the id.
         UnreadableRow: its state cannot be read.
     """
     for row in c.execute(_STATES, {"listed": [agent_id]}):
         return _state(row)
-    raise UnknownAgent(f"there is no agent {agent_id}")
+    raise CodedError(ErrorCode.UNKNOWN_AGENT, f"there is no agent {agent_id}")
 
 
 def states_of(c: sa.Connection, agent_ids: Sequence[AgentId]) -> dict[AgentId, AgentState]:
@@ -457,7 +458,7 @@ def status_called(c: sa.Connection, name: str, user_id: UserId | None) -> AgentS
     """Return the status of the agent of that name, as ``agents.agent_called`` finds it, in one query.
 
     Raises:
-        UnknownAgent: no user has an agent of that name.
+        CodedError (UNKNOWN_AGENT): no user has an agent of that name.
         CodedError: several users have one.
     """
     rows = c.execute(called(STATUS, name, user_id)).all()

@@ -8,7 +8,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.agent_status import AgentSubtype, AgentType
-from protocol.errors import CodedError, ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId, RunId, TemplateId, UserId
 from protocol.lifecycles import RunOutcome, RunState
 from storage.agents import configs
@@ -31,12 +31,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 EXTERNAL: Final = "external:"  # before an agent's external identifier, in the place of its name
-
-
-class UnknownAgent(HubError):
-    """Error: the agent does not exist, or was removed."""
-
-    code = ErrorCode.UNKNOWN_AGENT
 
 
 class LastRun(msgspec.Struct, frozen=True):
@@ -218,11 +212,11 @@ def get_agent(c: sa.Connection, id: AgentId) -> AgentRow:
     """Return the agent, archived or not.
 
     Raises:
-        UnknownAgent: no agent has the id.
+        CodedError (UNKNOWN_AGENT): no agent has the id.
     """
     row = c.execute(AGENT, {"agent": id}).one_or_none()
     if row is None:
-        raise UnknownAgent(f"there is no agent {id}")
+        raise CodedError(ErrorCode.UNKNOWN_AGENT, f"there is no agent {id}")
     return agent_in(row)
 
 
@@ -275,7 +269,7 @@ def agent_called(
         or_removed: return the last one that was removed where there is no other.
 
     Raises:
-        UnknownAgent: no user has an agent of that name.
+        CodedError (UNKNOWN_AGENT): no user has an agent of that name.
         CodedError: several users have one, and no agent has that id.
     """
     found = readable(agent_in, c.execute(called(AGENTS, name, user_id)))
@@ -287,9 +281,11 @@ def agent_called(
     removed = _removed(c, name, user_id) if or_removed and not found else None
     if not found and name.startswith(EXTERNAL):
         external_id = name.removeprefix(EXTERNAL)
-        raise UnknownAgent(f"there is no agent with the external identifier {external_id!r}")
+        raise CodedError(
+            ErrorCode.UNKNOWN_AGENT, f"there is no agent with the external identifier {external_id!r}"
+        )
     if not found and removed is None:
-        raise UnknownAgent(f"there is no agent {name!r}")
+        raise CodedError(ErrorCode.UNKNOWN_AGENT, f"there is no agent {name!r}")
     return removed or found[0]
 
 

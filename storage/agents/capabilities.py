@@ -14,7 +14,6 @@ from semver import Version
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId
 from protocol.requirements import Requirement
-from storage.agents.agents import UnknownAgent
 from storage.kernel.columns import Key, fill, in_parts, listed, paged, readable, readable_page, values_of
 from storage.schema import agent_capabilities as table
 from storage.schema import agents
@@ -27,13 +26,6 @@ class DeclaredCapability(HubError):
     """Error: hub.toml declares the capability; nothing was written."""
 
     code = ErrorCode.MANAGED_BY_FILE
-
-
-class TooManyCapabilities(HubError):
-    """Error: the agent has the maximum number of capabilities, all versions counted; nothing was written."""
-
-    code = ErrorCode.LIMIT_REACHED
-    limit = "capabilities_per_agent"
 
 
 class Capability(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,15 +146,15 @@ def register(
         most: maximum number of capabilities of an agent, all versions counted.
 
     Raises:
-        UnknownAgent: no agent has the id.
+        CodedError (UNKNOWN_AGENT): no agent has the id.
         DeclaredCapability: hub.toml declares it, or declares the version that this one would disable.
-        TooManyCapabilities: the agent has *most* already.
+        CodedError (LIMIT_REACHED): the agent has *most* already.
         In each case nothing was written.
     """
     # Serializes writers of one agent, which could otherwise enable two versions.
     query = sa.select(agents.c.id).where(agents.c.id == agent_id).with_for_update(key_share=True)
     if c.execute(query).one_or_none() is None:
-        raise UnknownAgent(f"there is no agent {agent_id}")
+        raise CodedError(ErrorCode.UNKNOWN_AGENT, f"there is no agent {agent_id}")
     known = list_capabilities(c, agent_id)
     return _register(c, agent_id, known, given, source=source, at=at, most=most)
 
@@ -240,7 +232,11 @@ def _register(
         enabled = False  # the caller did not request it
     if old is None and len(known) >= most:
         message = f"the agent has {len(known)} capabilities, as many as it may (capabilities_per_agent)"
-        raise TooManyCapabilities(f"{message}: remove versions that are not used")
+        raise CodedError(
+            ErrorCode.LIMIT_REACHED,
+            f"{message}: remove versions that are not used",
+            limit="capabilities_per_agent",
+        )
     if enabled and other is not None:
         others = sa.update(table).where(table.c.agent_id == agent_id, table.c.name == given.name, _is_enabled)
         c.execute(others.values(enabled=False, updated_at=at))

@@ -9,10 +9,9 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
-from protocol.errors import CodedError, ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, RunId, UserId
 from storage.agents import locks
-from storage.agents.agents import UnknownAgent
 from storage.kernel.columns import Key, columns_of, fill, fill_page, filled, paged, values_of
 from storage.runs import runs
 from storage.runs.runs import HeldRun
@@ -20,13 +19,6 @@ from storage.schema import agents
 from storage.schema import checkpoints as table
 
 AGENT_SCOPE: Final = "agent"  # the scope that a dispatched run receives
-
-
-class TooManyCheckpoints(HubError):
-    """Error: the agent has checkpoints of the maximum number of scopes; nothing was written."""
-
-    code = ErrorCode.LIMIT_REACHED
-    limit = "checkpoints_per_agent"
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,11 +101,11 @@ def put_checkpoint(
         most: maximum number of scopes of an agent.
 
     Raises:
-        UnknownAgent: no agent has the id.
+        CodedError (UNKNOWN_AGENT): no agent has the id.
         StaleRun: the writing run no longer executes, or has another fence.
         LockLost: the lock that protects it is free, or held under another fence.
         CodedError (STALE_CHECKPOINT): the stored sequence number is equal or greater.
-        TooManyCheckpoints: the agent has *most* scopes already.
+        CodedError (LIMIT_REACHED): the agent has *most* scopes already.
         In each case nothing was written.
     """
     # Serializes writers of one agent.
@@ -121,7 +113,7 @@ def put_checkpoint(
         sa.select(agents.c.user_id).where(agents.c.id == agent_id).with_for_update(key_share=True)
     ).scalar_one_or_none()
     if user_id is None:
-        raise UnknownAgent(f"there is no agent {agent_id}")
+        raise CodedError(ErrorCode.UNKNOWN_AGENT, f"there is no agent {agent_id}")
     if given.held is not None:
         runs.check_held(c, given.held)
     if given.lock is not None:
@@ -140,7 +132,11 @@ def put_checkpoint(
         count = c.execute(sa.select(sa.func.count()).where(table.c.agent_id == agent_id)).scalar_one()
         if count >= most:
             message = f"the agent has {count} checkpoints, as many as it may (checkpoints_per_agent)"
-            raise TooManyCheckpoints(f"{message}: clear scopes that are not used")
+            raise CodedError(
+                ErrorCode.LIMIT_REACHED,
+                f"{message}: clear scopes that are not used",
+                limit="checkpoints_per_agent",
+            )
         own = {"sequence_number": row.sequence, "state_data": row.state}
         c.execute(sa.insert(table), values_of(row, table, agent_id=agent_id, **own))
         return row

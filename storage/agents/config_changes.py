@@ -14,7 +14,6 @@ from protocol.configs import BadConfig, ConfigType, check_key, text_of, type_of,
 from protocol.errors import CodedError, ErrorCode, HubError, LimitReached
 from protocol.ids import AgentId
 from storage.agents import template_changes
-from storage.agents.agents import UnknownAgent
 from storage.agents.configs import (
     FILE,
     LAST_MOVE,
@@ -35,12 +34,6 @@ REMEMBERED_CHARACTERS = 2 * 1024 * 1024  # of these values: an agent that change
 Check: TypeAlias = Callable[[sa.Connection, AgentId, Mapping[str, Any]], None]
 
 
-class StaleConfig(HubError):
-    """Error: the agent changed since the caller read it; nothing was written."""
-
-    code = ErrorCode.CHANGED_MEANWHILE
-
-
 class ConfigOfFile(HubError):
     """Error: hub.toml declares the config, at *where*; nothing was written."""
 
@@ -49,10 +42,6 @@ class ConfigOfFile(HubError):
     def __init__(self, key: str, where: str = "hub.toml") -> None:
         super().__init__(f"config {key!r} is managed by {where}")
         self.key = key
-
-
-class ConfigLimitReached(LimitReached):
-    """Error: the agent would exceed a limit; nothing was written. *limit*: its name."""
 
 
 class ConfigLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,14 +116,17 @@ def change(
         check: validates the whole configuration before it is written.
 
     Raises:
-        UnknownAgent, CodedError, StaleConfig, ConfigOfFile, ConfigLimitReached, BadConfig, and errors of
+        CodedError, CodedError, CodedError, ConfigOfFile, LimitReached, BadConfig, and errors of
             *check*: nothing was written.
     """
     if check is not None:
         keep_templates(c)
     rev = lock_revision(c, agent_id)
     if expected_rev is not None and rev != expected_rev:
-        raise StaleConfig(f"the configuration is at revision {rev} by now, not {expected_rev}; read it again")
+        raise CodedError(
+            ErrorCode.CHANGED_MEANWHILE,
+            f"the configuration is at revision {rev} by now, not {expected_rev}; read it again",
+        )
     old = {row.key: row for row in list_configs(c, agent_id)}
     new = _put(old, puts, API, at)
     for key in drops:
@@ -169,7 +161,7 @@ def revert(
 
     Raises:
         CodedError (UNKNOWN_CONFIG): the change does not exist, or later changes are no longer stored.
-        UnknownAgent, StaleConfig, ConfigLimitReached, BadConfig, and errors of *check*: see ``change``.
+        CodedError, CodedError, LimitReached, BadConfig, and errors of *check*: see ``change``.
     """
     if check is not None:
         keep_templates(c)
@@ -215,7 +207,7 @@ def declare(
     """Replace the agent's configs of hub.toml by *puts*; configs of the API stay.
 
     Raises:
-        UnknownAgent, BadConfig, and errors of *check*: nothing was written.
+        CodedError, BadConfig, and errors of *check*: nothing was written.
     """
     rev = lock_revision(c, agent_id)
     old = {row.key: row for row in list_configs(c, agent_id)}
@@ -273,15 +265,15 @@ def _keep_within(limits: ConfigLimits, changed: Sequence[ConfigRow], new: Mappin
     for row in changed:
         if (size := len(row.text.encode())) > limits.value_bytes:
             message = f"{row.key}: a value has at most {limits.value_bytes} bytes, this one {size}"
-            raise ConfigLimitReached(message, limit="config_value_bytes")
+            raise LimitReached(message, limit="config_value_bytes")
     of_api = [row for row in new.values() if row.source != FILE]
     if changed and len(of_api) > limits.keys:
         message = f"an agent has at most {limits.keys} configs, this would be {len(of_api)}"
-        raise ConfigLimitReached(message, limit="config_keys")
+        raise LimitReached(message, limit="config_keys")
     total = sum(len(row.key) + len(msgspec.json.encode(row.text)) for row in of_api)
     if changed and total > limits.total_bytes:
         message = f"the configs of an agent have at most {limits.total_bytes} bytes together, these {total}"
-        raise ConfigLimitReached(message, limit="config_bytes")
+        raise LimitReached(message, limit="config_bytes")
 
 
 def _write(
@@ -351,13 +343,13 @@ def lock_revision(c: sa.Connection, agent_id: AgentId) -> int:
     """Lock the agent's revision until the transaction ends, and return it.
 
     Raises:
-        UnknownAgent: no agent has the id.
+        CodedError (UNKNOWN_AGENT): no agent has the id.
     """
     rev = c.execute(
         sa.select(agents.c.config_rev).where(agents.c.id == agent_id).with_for_update(key_share=True)
     ).scalar_one_or_none()
     if rev is None:
-        raise UnknownAgent(f"there is no agent {agent_id}")
+        raise CodedError(ErrorCode.UNKNOWN_AGENT, f"there is no agent {agent_id}")
     return int(rev)
 
 

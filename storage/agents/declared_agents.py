@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 
-from protocol.agent_status import AgentSubtype, AgentType, Kind, Lifecycle
+from protocol.agent_status import FINAL, AgentSubtype, AgentType, Kind, Lifecycle
 from protocol.configs import RESERVED
 from protocol.errors import CodedError, ErrorCode, HubError, LimitReached
 from protocol.ids import AgentId, DeviceId, RunId, UserId
@@ -26,13 +26,11 @@ from storage.agents import (
     template_changes,
     templates,
 )
-from storage.agents.agent_moves import AgentTerminated
 from storage.agents.agent_snapshot import Check
 from storage.agents.agents import (
     FILE_AGENTS,
     AgentFields,
     AgentRow,
-    UnknownAgent,
     agent_in,
     find_agent_by_name,
     free_name,
@@ -416,20 +414,6 @@ class AgentOfFile(HubError):
         self.agent = agent
 
 
-class MainAgentStays(HubError):
-    """Error: the agent is the main agent of a gateway, and is removed with it. Nothing was written."""
-
-    code = ErrorCode.MANAGED_BY_FILE
-
-    def __init__(self, agent: AgentRow) -> None:
-        super().__init__(f"agent {agent.name!r} is the main agent of gateway {agent.gateway!r}")
-        self.hint = "it goes when its gateway is taken out of hub.toml"
-
-
-class TooManyAgents(LimitReached):
-    """Error: the maximum number is reached. *limit*: name of the limit. Nothing was written."""
-
-
 class AgentLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Limits on agents that are not archived and on templates; a refusal names the limit."""
 
@@ -463,17 +447,14 @@ _present = sa.select(sa.func.count()).select_from(agents).where(agents.c.deleted
 COUNT_AGENTS = _present
 
 
-class PastTime(HubError):
-    """Error: the only time of a schedule is over; nothing was written."""
-
-    code = ErrorCode.BAD_PARAMS
-    hint = "give a time in the future, or start a run by hand"
-
-
 def check_future(place: str, schedule: DeclaredSchedule | None, at: int) -> None:
-    """Check that the only time of a schedule is after *at* (epoch milliseconds). Raises PastTime."""
+    """Check that the only time of a schedule is after *at* (epoch milliseconds). Raises CodedError."""
     if schedule is not None and schedule.at_ms is not None and schedule.at_ms <= at:
-        raise PastTime(f"{place}.at: it is in the past")
+        raise CodedError(
+            ErrorCode.BAD_PARAMS,
+            f"{place}.at: it is in the past",
+            hint="give a time in the future, or start a run by hand",
+        )
 
 
 def make_agent(
@@ -493,8 +474,8 @@ def make_agent(
         may_rename: use ``name-2``, ``name-3``, ... if the user has or had an agent of that name.
 
     Raises:
-        CodedError (NAME_TAKEN), TooManyAgents, UnknownDevice, UnknownTemplate, BadConfig,
-            ConfigLimitReached, BadConfiguration, PastTime: nothing was written.
+        CodedError (NAME_TAKEN), LimitReached, UnknownDevice, UnknownTemplate, BadConfig,
+            LimitReached, BadConfiguration, CodedError: nothing was written.
     """
     check_future("schedule", agent.schedule, writing.at)
     for place, slot in enumerate(agent.slots):
@@ -546,8 +527,8 @@ def edit_agent(
         revision: the ``config_rev`` that *agent* is based on; refused if another change came between.
 
     Raises:
-        UnknownAgent, AgentOfFile, AgentTerminated, CodedError, StaleConfig, UnknownDevice,
-            UnknownTemplate, CodedError, BadConfig, ConfigLimitReached, BadConfiguration, PastTime:
+        CodedError, AgentOfFile, CodedError, CodedError, CodedError, UnknownDevice,
+            UnknownTemplate, CodedError, BadConfig, LimitReached, BadConfiguration, CodedError:
             nothing was written.
     """
     keep_templates(c)
@@ -555,9 +536,13 @@ def edit_agent(
     config_changes.lock_revision(c, agent_id)
     old = _own(c, agent_id)  # read again under the lock
     if old.lifecycle == Lifecycle.TERMINATED:
-        raise AgentTerminated(f"the agent {old.name!r} is terminated, for good; nothing about it changes")
+        raise CodedError(
+            ErrorCode.BAD_STATUS,
+            f"the agent {old.name!r} is terminated, for good; nothing about it changes",
+            hint=FINAL,
+        )
     if revision is not None and old.config_rev != revision:
-        raise config_changes.StaleConfig(f"agent {old.name!r} changed since it was read")
+        raise CodedError(ErrorCode.CHANGED_MEANWHILE, f"agent {old.name!r} changed since it was read")
     if agent.name != old.name:
         other = find_agent_by_name(c, agent.name, user_id=old.user_id)
         if other is not None:
@@ -584,12 +569,16 @@ def remove_agent(c: sa.Connection, agent_id: AgentId, *, writing: Writing) -> Re
     An executing run finishes; the history stays.
 
     Raises:
-        UnknownAgent, AgentOfFile, MainAgentStays: nothing was written.
+        CodedError, AgentOfFile, CodedError: nothing was written.
     """
     config_changes.lock_revision(c, agent_id)
     old = _own(c, agent_id)
     if old.gateway_role == "main":
-        raise MainAgentStays(old)
+        raise CodedError(
+            ErrorCode.MANAGED_BY_FILE,
+            f"agent {old.name!r} is the main agent of gateway {old.gateway!r}",
+            hint="it goes when its gateway is taken out of hub.toml",
+        )
     archive_agent(c, old, at=writing.at, actor=writing.actor, reason="removed")
     cancelled = run_pauses.cancel_orphans(c, REMOVED, writing.at, actor=writing.actor)
     return Removed(get_agent(c, agent_id), tuple(cancelled))
@@ -616,7 +605,7 @@ def _is_removed(row: ScheduleRow) -> bool:
 def _own(c: sa.Connection, agent_id: AgentId) -> AgentRow:
     agent = get_agent(c, agent_id)
     if agent.archived_at is not None:
-        raise UnknownAgent(f"the agent {agent.name!r} was removed")
+        raise CodedError(ErrorCode.UNKNOWN_AGENT, f"the agent {agent.name!r} was removed")
     if agent.source == "file":
         raise AgentOfFile(agent)
     return agent
@@ -637,13 +626,13 @@ def set_aside(c: sa.Connection, agent: AgentRow) -> None:
 
 
 def check_room(c: sa.Connection, user_id: UserId, limits: AgentLimits) -> None:
-    """Check the limits on agents; raise TooManyAgents if the user or the hub has the maximum."""
+    """Check the limits on agents; raise LimitReached if the user or the hub has the maximum."""
     if c.execute(COUNT_AGENTS).scalar_one() >= limits.agents:
-        raise TooManyAgents(f"there are {limits.agents} agents already", limit="agents")
+        raise LimitReached(f"there are {limits.agents} agents already", limit="agents")
     own = c.execute(_present.where(agents.c.user_id == user_id)).scalar_one()
     if own >= limits.agents_per_user:
         message = f"agents of this user: {own}, the most is {limits.agents_per_user}; terminated ones count"
-        raise TooManyAgents(message, limit="agents_per_user")
+        raise LimitReached(message, limit="agents_per_user")
 
 
 def _configure(

@@ -30,7 +30,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.coordination import MetricType
-from protocol.errors import CodedError, ErrorCode, LimitReached
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId
 from storage.devices import idempotency
 from storage.kernel.columns import IN_LIST, Key, columns_of, fill_each, fill_page, in_parts, paged
@@ -183,12 +183,6 @@ HOUR_MS: Final = 3_600_000
 SIZES_MS: Final = (MINUTE_MS, HOUR_MS)
 
 
-class TooManySeries(LimitReached):
-    """Error: the maximum number of series is reached; no series was created."""
-
-    code = ErrorCode.TOO_MANY_SERIES
-
-
 class SeriesLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Limits on series; series of the hub's own work do not count."""
 
@@ -332,7 +326,7 @@ def report(
         digest: digest of the report's content, which identifies a different report with the same id.
 
     Raises:
-        CodedError (BAD_PARAMS, KEY_USED), TooManySeries: nothing was written.
+        CodedError (BAD_PARAMS, KEY_USED), CodedError: nothing was written.
     """
     if report_id is not None:
         known = idempotency.find_answer(c, scope, report_id)
@@ -366,7 +360,7 @@ def record(
         limits: limits on the series of agents; None: unlimited, for the hub's own work.
 
     Raises:
-        CodedError (BAD_PARAMS), TooManySeries: nothing was written.
+        CodedError (BAD_PARAMS), CodedError: nothing was written.
     """
     samples = [sample for sample in samples if sample.at >= retention.hours_from]
     known = _lock(c, {sample.agent_id for sample in samples})
@@ -476,10 +470,14 @@ def _check_room(c: sa.Connection, key: _Key, place: int, limits: SeriesLimits) -
     own = everything.where(metric_series.c.agent_id == key.agent_id)
     if c.execute(own).scalar_one() >= limits.per_agent:
         most = f"an agent may have {limits.per_agent}"
-        raise TooManySeries(problem + most, limit="metric_series_per_agent")
+        raise CodedError(
+            ErrorCode.TOO_MANY_SERIES,
+            f"{problem}{most} (metric_series_per_agent)",
+            limit="metric_series_per_agent",
+        )
     if c.execute(everything).scalar_one() >= limits.total:
         most = f"all agents together may have {limits.total}"
-        raise TooManySeries(problem + most, limit="metric_series")
+        raise CodedError(ErrorCode.TOO_MANY_SERIES, f"{problem}{most} (metric_series)", limit="metric_series")
 
 
 def _write(c: sa.Connection, buckets: Mapping[_BucketKey, _Bucket]) -> None:

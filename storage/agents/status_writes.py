@@ -66,7 +66,7 @@ def terminate(
     agent is left unchanged.
 
     Raises:
-        UnknownAgent: no agent has the id.
+        CodedError (UNKNOWN_AGENT): no agent has the id.
     """
     if not move(c, agent_id, Axis.LIFECYCLE, Lifecycle.TERMINATED, at=at, actor=actor, reason=reason):
         return []
@@ -138,8 +138,8 @@ def write_status(c: sa.Connection, agent_id: AgentId, asked: StatusWrite, *, at:
     """Apply the requested change.
 
     Raises:
-        UnknownAgent: no agent has the id.
-        UnknownValue: an axis, a column or a value of them does not exist.
+        CodedError (UNKNOWN_AGENT): no agent has the id.
+        CodedError (BAD_PARAMS): an axis, a column or a value of them does not exist.
         IllegalMove, Refused: an axis does not allow the move.
         BadWrite: contradicting details of an exhaustion.
         StateChanged: *asked.version* is not the state's current version.

@@ -58,19 +58,6 @@ class TemplateOfFile(HubError):
     code = ErrorCode.MANAGED_BY_FILE
 
 
-class TooManyTemplates(HubError):
-    """Error: the maximum number of templates is reached. Nothing was written."""
-
-    code = ErrorCode.LIMIT_REACHED
-    limit = "templates"
-
-
-class TemplateChanged(HubError):
-    """Error: the template changed since the caller read it. Nothing was written."""
-
-    code = ErrorCode.CHANGED_MEANWHILE
-
-
 class Put(msgspec.Struct, frozen=True):
     """Result of writing a template.
 
@@ -126,16 +113,18 @@ def put_template(
         most: maximum number of templates.
 
     Raises:
-        TemplateOfFile, TemplateChanged, TooManyTemplates, WouldBreak: nothing was written.
+        TemplateOfFile, CodedError, CodedError, WouldBreak: nothing was written.
     """
     templates.change_alone(c)
     old = templates.find_template(c, written.name)
     if old is not None and old.source == "file":
         raise TemplateOfFile(f"template {written.name!r} is managed by hub.toml")
     if version is not None and version != (0 if old is None else old.version):
-        raise TemplateChanged(f"template {written.name!r} changed since it was read")
+        raise CodedError(ErrorCode.CHANGED_MEANWHILE, f"template {written.name!r} changed since it was read")
     if old is None and most is not None and c.execute(templates.COUNT).scalar_one() >= most:
-        raise TooManyTemplates(f"there are {most} templates already (templates)")
+        raise CodedError(
+            ErrorCode.LIMIT_REACHED, f"there are {most} templates already (templates)", limit="templates"
+        )
     broken = judge(c, written, check)
     if broken and not force:
         raise WouldBreak(broken)

@@ -47,12 +47,6 @@ class UnknownBoard(HubError):
     code = ErrorCode.UNKNOWN_BOARD
 
 
-class BoardNameTaken(HubError):
-    """Error: the user has a board of this name already."""
-
-    code = ErrorCode.NAME_TAKEN
-
-
 class TooManyOfBoards(LimitReached):
     """Error: too many boards, members or items. *limit*: name of the limit; nothing was written."""
 
@@ -137,13 +131,13 @@ def create_board(
     """Create a board for the user.
 
     Raises:
-        BoardNameTaken: the user has a board of this name.
+        CodedError (NAME_TAKEN): the user has a board of this name.
         TooManyOfBoards: the user has the maximum number of boards.
         In each case nothing was written.
     """
     c.execute(LOCK_USER, {"user": user_id})
     if boards_named(c, name, user_id=user_id):
-        raise BoardNameTaken(f"there is a board {name!r} already")
+        raise CodedError(ErrorCode.NAME_TAKEN, f"there is a board {name!r} already")
     count = c.execute(
         sa.select(sa.func.count()).select_from(boards).where(boards.c.user_id == user_id)
     ).scalar_one()
@@ -219,14 +213,14 @@ def edit_board(
 
     Raises:
         UnknownBoard: no board has the id.
-        BoardNameTaken: the user has another board of this name.
+        CodedError (NAME_TAKEN): the user has another board of this name.
         In each case nothing was written.
     """
     user_id = lock_board(c, id)
     given = {"name": name, "description": description, "gateway_id": gateway_id}
     changed: dict[str, Any] = {key: value for key, value in given.items() if not isinstance(value, Unset)}
     if any(other.id != id for other in boards_named(c, changed.get("name", ""), user_id=user_id)):
-        raise BoardNameTaken(f"there is a board {name!r} already")
+        raise CodedError(ErrorCode.NAME_TAKEN, f"there is a board {name!r} already")
     if changed:
         before = get_board(c, id)
         c.execute(sa.update(boards).where(boards.c.id == id).values(**changed, updated_at=at))
@@ -344,16 +338,6 @@ def find_place(c: sa.Connection, user_id: UserId, board_id: BoardId) -> BoardPla
     return filled(BoardPlace, c.execute(query, {"user": user_id}).one_or_none())
 
 
-class OnAnotherBoard(HubError):
-    """Error: the agent cannot join this board; nothing was written."""
-
-    code = ErrorCode.ILLEGAL_TRANSITION
-
-    def __init__(self, message: str, *, hint: str) -> None:
-        super().__init__(message)
-        self.hint = hint
-
-
 class MemberRow(msgspec.Struct, frozen=True, kw_only=True):
     """Agent on a board, with its home: a gateway, a device, or none yet."""
 
@@ -460,7 +444,7 @@ def add_member(
     Raises:
         UnknownBoard: no board has the id.
         CodedError (UNKNOWN_AGENT): the board's user has no agent with that id.
-        OnAnotherBoard: the agent is on another board, or is the main agent of a gateway.
+        CodedError (ILLEGAL_TRANSITION): the agent is on another board, or is the main agent of a gateway.
         TooManyOfBoards: the board has the maximum number of agents.
         In each case nothing was written.
     """
@@ -470,11 +454,11 @@ def add_member(
         raise CodedError(ErrorCode.UNKNOWN_AGENT, f"there is no agent {agent_id}")
     if place.main_of is not None:
         message = "the main agent of a gateway is on no board: it serves all of them"
-        raise OnAnotherBoard(message, hint="choose another agent")
+        raise CodedError(ErrorCode.ILLEGAL_TRANSITION, message, hint="choose another agent")
     if place.board_id not in (None, board_id):
         other = get_board(c, place.board_id)
         message = f"it is on board {other.name!r}: take it off that one first"
-        raise OnAnotherBoard(message, hint=f"'hub boards drop {other.name} AGENT'")
+        raise CodedError(ErrorCode.ILLEGAL_TRANSITION, message, hint=f"'hub boards drop {other.name} AGENT'")
     if place.board_id is None:
         count = c.execute(
             sa.select(sa.func.count()).select_from(board_members).where(board_members.c.board_id == board_id)

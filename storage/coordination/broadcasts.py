@@ -12,7 +12,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.coordination import MessageKind, MessageState
-from protocol.errors import CodedError, ErrorCode
+from protocol.errors import CodedError, ErrorCode, LimitReached
 from protocol.ids import AgentId, BoardId, BroadcastId, DeviceId, GatewayId, MessageId, UserId
 from storage import audit
 from storage.coordination.boards import list_places
@@ -21,7 +21,6 @@ from storage.coordination.message_rows import UNPROVEN, MessageRow, SentFields
 from storage.coordination.messages import (
     MessageLimits,
     NewMessage,
-    TooManyMessages,
     check_content,
     open_count,
     repeated_message,
@@ -258,7 +257,7 @@ def add_broadcast(
     A broadcast without messages is settled at once.
 
     Raises:
-        BadMessage, MessageTooLong, TooManyMessages: nothing was written.
+        CodedError, CodedError, LimitReached: nothing was written.
     """
     if new.dedupe_key is not None:
         known = c.execute(
@@ -299,7 +298,7 @@ def resume(
 
     Raises:
         CodedError (UNKNOWN_BROADCAST): no broadcast has the id.
-        TooManyMessages: nothing was written.
+        LimitReached: nothing was written.
     """
     c.execute(sa.select(broadcasts.c.id).where(broadcasts.c.id == id).with_for_update())
     row = get_broadcast(c, id)
@@ -391,7 +390,7 @@ def _check_room(c: sa.Connection, user_id: UserId, more: int, limits: MessageLim
     most = limits.open_messages_per_user
     if more and open_count(c, user_id, most) + more > most:
         message = f"with {more} more there would be more than {most} messages of this user under way"
-        raise TooManyMessages(message, limit="open_messages_per_user")
+        raise LimitReached(message, limit="open_messages_per_user")
 
 
 def _add_messages(c: sa.Connection, repeated: Sequence[NewMessage], at: int) -> None:

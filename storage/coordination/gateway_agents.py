@@ -224,7 +224,7 @@ def make_gateway_agent(
         limits: limits on agents; ``None``: unlimited.
 
     Raises:
-        CodedError, RemoteIdTaken, TooManyAgents: nothing was written.
+        CodedError, RemoteIdTaken, LimitReached: nothing was written.
     """
     c.execute(LOCK_USER, {"user": user_id})
     old = find_agent_by_name(c, name, user_id=user_id)

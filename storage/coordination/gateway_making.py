@@ -205,7 +205,7 @@ def ensure_lead(
         UnknownBoard: no board has the id.
         CodedError (NO_LEAD): the board has neither lead nor gateway.
         NoGateway: its gateway is no longer declared.
-        TooManyAgents, TooManyOfBoards: a limit is reached.
+        LimitReached, TooManyOfBoards: a limit is reached.
         In each case nothing was written.
     """
     lock_board(c, board_id)

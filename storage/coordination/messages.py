@@ -19,7 +19,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.coordination import MESSAGE, MessageEvent, MessageKind, MessageState
-from protocol.errors import CodedError, ErrorCode, HubError, LimitReached
+from protocol.errors import CodedError, ErrorCode, LimitReached
 from protocol.ids import (
     AgentId,
     BootId,
@@ -287,23 +287,6 @@ def _spelled(hand: Hand) -> dict[str, Any]:
     return {"boot": hand.boot_id, "is_alone": int(hand.is_alone)}
 
 
-class BadMessage(HubError):
-    """Error: the message has no valid text; nothing was written."""
-
-    code = ErrorCode.BAD_PARAMS
-
-
-class MessageTooLong(HubError):
-    """Error: the message exceeds the maximum size; nothing was written."""
-
-    code = ErrorCode.TOO_LARGE
-    limit = "agent_message_bytes"
-
-
-class TooManyMessages(LimitReached):
-    """Error: too many open messages. *limit*: name of the limit; nothing was written."""
-
-
 class MessageLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Limits on messages; a refusal names the limit."""
 
@@ -333,7 +316,7 @@ def add_message(c: sa.Connection, new: NewMessage, *, limits: MessageLimits = DE
     """Add a message for delivery, or return the one with the same dedupe key.
 
     Raises:
-        BadMessage, MessageTooLong, TooManyMessages: nothing was written.
+        CodedError, CodedError, LimitReached: nothing was written.
     """
     if new.dedupe_key is not None:
         known = c.execute(
@@ -343,7 +326,7 @@ def add_message(c: sa.Connection, new: NewMessage, *, limits: MessageLimits = DE
             return get_message(c, known)
     check_content(new.content, limits)
     if open_count(c, new.user_id, limits.open_messages_per_user) >= limits.open_messages_per_user:
-        raise TooManyMessages(
+        raise LimitReached(
             f"{limits.open_messages_per_user} messages of this user are under way",
             limit="open_messages_per_user",
         )
@@ -360,14 +343,16 @@ def add_message(c: sa.Connection, new: NewMessage, *, limits: MessageLimits = DE
 
 
 def check_content(content: str, limits: MessageLimits) -> None:
-    """Check the text of a message; raise BadMessage or MessageTooLong."""
+    """Check the text of a message; raise CodedError or CodedError."""
     if not content.strip():
-        raise BadMessage("a message says something: its content is empty")
+        raise CodedError(ErrorCode.BAD_PARAMS, "a message says something: its content is empty")
     if "\0" in content or not _is_text(content):
-        raise BadMessage("the content has characters in it that are no text")
+        raise CodedError(ErrorCode.BAD_PARAMS, "the content has characters in it that are no text")
     if (size := len(content.encode())) > limits.agent_message_bytes:
-        raise MessageTooLong(
-            f"the message has {size} bytes, {limits.agent_message_bytes} are allowed (agent_message_bytes)"
+        raise CodedError(
+            ErrorCode.TOO_LARGE,
+            f"the message has {size} bytes, {limits.agent_message_bytes} are allowed (agent_message_bytes)",
+            limit="agent_message_bytes",
         )
 
 
@@ -442,7 +427,7 @@ def retry_message(
     Raises:
         UnknownMessage: no message has the id.
         CodedError (MESSAGE_SETTLED): its agent has it, or the question that it asks is settled.
-        TooManyMessages: a limit is reached.
+        LimitReached: a limit is reached.
         In each case nothing was written.
     """
     seen = get_message(c, id)

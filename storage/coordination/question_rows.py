@@ -7,7 +7,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.coordination import MessageEvent, MessageState, QuestionState
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, MemoryId, MessageId, QuestionId, UserId
 from storage import audit
 from storage.agents.locks import instant_text
@@ -17,12 +17,6 @@ from storage.schema import agents, boards, gateway_agents, messages, questions, 
 
 DEFAULT_TAGS: Final = ("gateway_main", "user_reply")  # tags of the answer in the board's memory
 DEFAULT_SOURCE: Final = "user_via_gateway_main"
-
-
-class UnknownQuestion(HubError):
-    """Error: no question has that id."""
-
-    code = ErrorCode.UNKNOWN_QUESTION
 
 
 class QuestionFields(SentFields, frozen=True, kw_only=True):
@@ -139,11 +133,11 @@ def get_question(c: sa.Connection, id: str, *, user_id: UserId | None = None) ->
     """Return the question with that id.
 
     Raises:
-        UnknownQuestion: no question has the id, or it belongs to another user.
+        CodedError (UNKNOWN_QUESTION): no question has the id, or it belongs to another user.
     """
     found = find_question(c, id, user_id=user_id)
     if found is None:
-        raise UnknownQuestion(f"there is no question {id}")
+        raise CodedError(ErrorCode.UNKNOWN_QUESTION, f"there is no question {id}")
     return found
 
 

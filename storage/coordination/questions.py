@@ -16,7 +16,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.coordination import MessageKind, QuestionState
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, BoardId, DeviceId, MemoryId, MessageId, QuestionId, UserId
 from storage import audit
 from storage.coordination import boards, message_rows
@@ -169,7 +169,7 @@ def answer(c: sa.Connection, id: str, given: NewAnswer, *, user_id: UserId | Non
     The same answer again changes nothing.
 
     Raises:
-        UnknownQuestion: no question has the id, or it belongs to another user.
+        CodedError (UNKNOWN_QUESTION): no question has the id, or it belongs to another user.
         QuestionSettled: it was answered before, or withdrawn, or expired.
         In each case nothing was written.
     """
@@ -287,13 +287,6 @@ def _answered(c: sa.Connection, asked: QuestionRow, given: NewAnswer) -> Questio
     return get_question(c, asked.id)
 
 
-class TooManyQuestions(HubError):
-    """Error: the user has the maximum number of open questions; nothing was written."""
-
-    code = ErrorCode.LIMIT_REACHED
-    limit = "open_questions_per_user"
-
-
 class NewQuestion(QuestionFields, frozen=True, kw_only=True):
     """New question.
 
@@ -326,7 +319,7 @@ def ask(c: sa.Connection, new: NewQuestion, *, most: int, limits: MessageLimits)
         limits: limits on messages.
 
     Raises:
-        TooManyQuestions, MessageTooLong, TooManyMessages: nothing was written.
+        CodedError, CodedError, LimitReached: nothing was written.
     """
     # serializes counting and inserting
     c.execute(sa.select(users.c.id).where(users.c.id == new.user_id).with_for_update(key_share=True))
@@ -336,9 +329,11 @@ def ask(c: sa.Connection, new: NewQuestion, *, most: int, limits: MessageLimits)
             return fill(QuestionRow, known), False
     count = c.execute(OPEN_OF_USER, {"user": new.user_id}).scalar_one()
     if count >= most:
-        raise TooManyQuestions(
-            f"{count} questions of this user wait for an answer ({TooManyQuestions.limit}):"
-            " answer some, or withdraw them"
+        raise CodedError(
+            ErrorCode.LIMIT_REACHED,
+            f"{count} questions of this user wait for an answer (open_questions_per_user):"
+            " answer some, or withdraw them",
+            limit="open_questions_per_user",
         )
     c.execute(sa.insert(questions), values_of(new, questions, created_at=new.at, message_id=None))
     main = main_of(c, new.board_id)
@@ -373,7 +368,7 @@ def withdraw(
     """Withdraw a question.
 
     Raises:
-        UnknownQuestion: no question has the id, or it belongs to another user.
+        CodedError (UNKNOWN_QUESTION): no question has the id, or it belongs to another user.
         QuestionSettled: it was answered, or has expired.
     """
     asked = get_question(c, id, user_id=user_id)

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import DeviceId
 from storage import audit
 from storage.devices.devices import DEVICES, DeviceRow
@@ -18,12 +18,6 @@ from storage.kernel.columns import fill_each
 from storage.schema import devices
 
 _MACHINE: Final = ("host", "store", "address")
-
-
-class NoSuchCopy(HubError):
-    """Error: the credential of the device was not copied, or the word names none or both of the machines."""
-
-    code = ErrorCode.BAD_PARAMS
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -83,15 +77,17 @@ def note_replaced(c: sa.Connection, device_id: DeviceId, older: Origin, *, at: i
 def keep(c: sa.Connection, device_id: DeviceId, called: str, *, at: int, actor: str) -> tuple[Copy, Origin]:
     """Assign the device to the machine *called* by its host, address or the end of its file's id.
 
-    Return the machines, and the origin of the present connection. Raises NoSuchCopy.
+    Return the machines, and the origin of the present connection. Raises CodedError.
     """
     row = c.execute(sa.select(devices.c.copies, devices.c.origin).where(devices.c.id == device_id)).one()
     if row.copies is None:
-        raise NoSuchCopy("no other machine has connected with the key of this device")
+        raise CodedError(ErrorCode.BAD_PARAMS, "no other machine has connected with the key of this device")
     copy = msgspec.json.decode(row.copies, type=Copy)
     are_called = [called in (one.host, one.address, one.store[-6:]) for one in (copy.older, copy.newer)]
     if sum(are_called) != 1:
-        raise NoSuchCopy(f"{called!r} is not one of both: {copy.older}, or {copy.newer}")
+        raise CodedError(
+            ErrorCode.BAD_PARAMS, f"{called!r} is not one of both: {copy.older}, or {copy.newer}"
+        )
     copy = msgspec.structs.replace(copy, is_newer_chosen=are_called[1])
     _write(c, device_id, copy)
     chosen = copy.newer if copy.is_newer_chosen else copy.older

@@ -29,12 +29,6 @@ from storage.schema import device_tokens, devices, invitations, pairings
 _LOCK = 0x50414952  # of PostgreSQL: concurrent requests would both see the last free slot
 
 
-class UnknownPairing(HubError):
-    """Error: no device waits under this code or id."""
-
-    code = ErrorCode.UNKNOWN_PAIRING
-
-
 class TooManyPairings(HubError):
     """Error: the maximum number of devices waits.
 
@@ -204,13 +198,13 @@ def approve(
             it reports, if that has no valid credentials.
 
     Raises:
-        UnknownPairing: no device waits under this code; nothing was written.
+        CodedError (UNKNOWN_PAIRING): no device waits under this code; nothing was written.
         CodedError (CHANGED_MEANWHILE): another pairing waits under it than was shown; nothing was written.
         DeviceNameTaken: the reported name belongs to another device; nothing was written.
     """
     row = c.execute(BY_CODE, {"code": code_hash, "now": at}).one_or_none()
     if row is None:
-        raise UnknownPairing("no device waits under this code")
+        raise CodedError(ErrorCode.UNKNOWN_PAIRING, "no device waits under this code")
     if pairing_id not in (None, row.id):
         raise CodedError(
             ErrorCode.CHANGED_MEANWHILE, "another device waits under this code than the one that was shown"
@@ -226,7 +220,7 @@ def approve(
     )
     decision = {"pairing": row.id, "now": at, "as": "approved", "by": actor, "became": device.id}
     if c.execute(DECIDE, decision).rowcount == 0:
-        raise UnknownPairing("no device waits under this code any more")
+        raise CodedError(ErrorCode.UNKNOWN_PAIRING, "no device waits under this code any more")
     device_keys.add_key(c, id=KeyId(row.key_id), device_id=device.id, public_key=bytes(row.public_key), at=at)
     shown = device_keys.key_subject(KeyId(row.key_id))
     detail = {"key": shown, "device": device.name, "user": user_id, "network": row.network}
@@ -238,11 +232,11 @@ def deny(c: sa.Connection, id: PairingId, *, actor: str, at: int) -> PairingRow:
     """Refuse the waiting device; the same key may ask again after the pairing has expired.
 
     Raises:
-        UnknownPairing: the pairing does not wait; nothing was written.
+        CodedError (UNKNOWN_PAIRING): the pairing does not wait; nothing was written.
     """
     decision = {"pairing": id, "now": at, "as": "denied", "by": actor, "became": None}
     if c.execute(DECIDE, decision).rowcount == 0:
-        raise UnknownPairing(f"no device waits under the id {id!r}")
+        raise CodedError(ErrorCode.UNKNOWN_PAIRING, f"no device waits under the id {id!r}")
     denied = _pairing(c, id)
     detail = {"key": device_keys.key_subject(denied.key_id), "network": denied.network}
     audit.append(c, at=at, actor=actor, event="pairing.denied", subject=id, detail=detail)

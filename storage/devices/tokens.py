@@ -14,10 +14,9 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 import sqlalchemy as sa
 
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId, InvitationId, TokenId, UserId
 from storage import audit
-from storage.agents.agents import UnknownAgent
 from storage.kernel.columns import Key, columns_of, fill, fill_page, filled, paged, readable
 from storage.schema import (
     agent_states,
@@ -312,13 +311,13 @@ def create_agent_token(
     """Create a token of an agent; see ``Tokens.create``.
 
     Raises:
-        UnknownAgent: the agent does not exist or was removed.
+        CodedError (UNKNOWN_AGENT): the agent does not exist or was removed.
         TooManyAgentTokens: the agent has *most* valid tokens already.
         In each case nothing was written.
     """
     present = sa.select(agents.c.id).where(agents.c.id == agent_id, agents.c.deleted_at.is_(None))
     if c.execute(present.with_for_update(key_share=True)).one_or_none() is None:
-        raise UnknownAgent(f"there is no agent {agent_id}")
+        raise CodedError(ErrorCode.UNKNOWN_AGENT, f"there is no agent {agent_id}")
     if AGENT_TOKENS.count(c, at, agent_id=agent_id) >= most:
         raise TooManyAgentTokens(f"this agent has {most} tokens that count (agent_tokens_per_agent)")
     return AGENT_TOKENS.create(c, agent_id=agent_id, at=at, **token)

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 import msgspec
 import sqlalchemy as sa
 
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, BootId, DeviceId, RunId, UserId
 from protocol.lifecycles import RUN, PauseReason, RunEvent, RunState
 from storage.agents.agents import AgentRow, get_agent
@@ -651,16 +651,6 @@ class WaitingLimits(msgspec.Struct, frozen=True, kw_only=True):
     waiting_manual_runs_per_device: int = 100
 
 
-class TooManyWaiting(HubError):
-    """Error: the maximum number of runs waits. *limit*: name of the limit."""
-
-    code = ErrorCode.LIMIT_REACHED
-
-    def __init__(self, message: str, *, limit: str) -> None:
-        super().__init__(f"{message} ({limit}): wait until one has started, or cancel some")
-        self.limit = limit
-
-
 # Serializes counting and inserting. A SQLite database has only one writer anyway.
 LOCK_AGENT = (
     sa.select(agent_states.c.agent_id)
@@ -687,8 +677,8 @@ def start_run(
     """Create a requested run within the limits; *made*: the other arguments of ``create_run``.
 
     Raises:
-        TooManyWaiting: the agent or its device has too many waiting runs; nothing was written.
-        UnknownAgent: the agent does not exist or was archived; nothing was written.
+        CodedError (LIMIT_REACHED): the agent or its device has too many waiting runs; nothing was written.
+        CodedError (UNKNOWN_AGENT): the agent does not exist or was archived; nothing was written.
         CannotRun: the agent lacks settings that runs need; nothing was written.
     """
     c.execute(LOCK_AGENT, {"agent": agent.id})
@@ -701,12 +691,17 @@ def start_run(
     return row
 
 
+_REMEDY: Final = ": wait until one has started, or cancel some"
+
+
 def _check_room(c: sa.Connection, agent: AgentRow, limits: WaitingLimits) -> None:
     most = limits.waiting_manual_runs
     if c.execute(WAITING_OF_AGENT, {"agent": agent.id}).scalar_one() >= most:
-        message = f"{most} runs of {agent.name!r} wait that were started by hand"
-        raise TooManyWaiting(message, limit="waiting_manual_runs")
+        message = f"{most} runs of {agent.name!r} wait that were started by hand (waiting_manual_runs)"
+        raise CodedError(ErrorCode.LIMIT_REACHED, message + _REMEDY, limit="waiting_manual_runs")
     most = limits.waiting_manual_runs_per_device
     if c.execute(WAITING_OF_DEVICE, {"device": agent.device_id}).scalar_one() >= most:
-        message = f"{most} runs of this device wait that were started by hand"
-        raise TooManyWaiting(message, limit="waiting_manual_runs_per_device")
+        message = (
+            f"{most} runs of this device wait that were started by hand (waiting_manual_runs_per_device)"
+        )
+        raise CodedError(ErrorCode.LIMIT_REACHED, message + _REMEDY, limit="waiting_manual_runs_per_device")

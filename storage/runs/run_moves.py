@@ -22,7 +22,7 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
-from protocol.agent_status import Lifecycle
+from protocol.agent_status import FINAL, Lifecycle
 from protocol.errors import CodedError, ErrorCode, HubError, IllegalTransition
 from protocol.ids import AgentId, BootId, DeviceId, RunId
 from protocol.lifecycles import (
@@ -38,7 +38,7 @@ from protocol.lifecycles import (
 )
 from storage import schema
 from storage.agents import agents
-from storage.agents.agent_moves import AgentTerminated, Counts, count_runs, recount
+from storage.agents.agent_moves import Counts, count_runs, recount
 from storage.devices.nodes import is_alive
 from storage.kernel.columns import Int, in_parts, listed, now_ms, sparing, spelled, unindexed, write_each
 from storage.kernel.database import end_sessions
@@ -228,10 +228,6 @@ def _round_trip(activity: Sequence[Any], run_id: str) -> list[int]:
     return [move.seq for move in own] if is_closed else []
 
 
-class AttemptsSpent(IllegalTransition):
-    """Error: the run reached its maximum number of attempts; nothing was written."""
-
-
 class OpenWork(IllegalTransition):
     """Error: a run cannot be finished yet; nothing was written.
 
@@ -307,17 +303,21 @@ def create_run(
         timeout_ms: maximum time of one execution.
 
     Raises:
-        UnknownAgent: the agent does not exist or was archived; nothing was written.
-        AgentTerminated, LivesAtGateway, CodedError: nothing was written.
+        CodedError (UNKNOWN_AGENT): the agent does not exist or was archived; nothing was written.
+        CodedError, LivesAtGateway, CodedError: nothing was written.
     """
     known = c.execute(RUN_BY_FIRE, {"agent": agent.id, "fire": fire_key}).scalar_one_or_none()
     if known is not None:
         return get_run(c, RunId(known))
     now = agents.get_agent(c, agent.id)
     if now.archived_at is not None:
-        raise agents.UnknownAgent(f"the agent {agent.name!r} was removed; declare it again")
+        raise CodedError(ErrorCode.UNKNOWN_AGENT, f"the agent {agent.name!r} was removed; declare it again")
     if now.lifecycle == Lifecycle.TERMINATED:
-        raise AgentTerminated(f"the agent {agent.name!r} is terminated, for good; nothing of it starts again")
+        raise CodedError(
+            ErrorCode.BAD_STATUS,
+            f"the agent {agent.name!r} is terminated, for good; nothing of it starts again",
+            hint=FINAL,
+        )
     if now.executor == "gateway":
         raise LivesAtGateway(now)
     row = {
@@ -451,7 +451,7 @@ def move(
     Raises:
         IllegalTransition: the state table does not allow the event.
         OpenWork: FINISHED while a unit or a call is not settled.
-        AttemptsSpent: RETRIED at the last attempt.
+        IllegalTransition: RETRIED at the last attempt.
         StaleRun: the run has another state or fence.
         In each case nothing was written.
     """
@@ -527,7 +527,7 @@ def _why_not(c: sa.Connection, held: HeldRun, event: RunEvent) -> HubError:
     if event is RunEvent.FINISHED:
         units, calls = c.execute(OPEN_WORK, {"run": held.id}).one()
         return OpenWork(held.id, units, calls)
-    return AttemptsSpent(f"run {held.id} was tried {run.attempt} times, as often as it may be")
+    return IllegalTransition(f"run {held.id} was tried {run.attempt} times, as often as it may be")
 
 
 CRASH_LIMIT = 3  # crashes of the hub under a run that makes no progress

@@ -615,13 +615,6 @@ def record_held_error(
 MAX_MESSAGE_CHARS: Final = 1_000
 
 
-class ContextTooLarge(HubError):
-    """Error: the context of a run is too large; nothing was written."""
-
-    code = ErrorCode.TOO_LARGE
-    limit = "run_context_bytes"
-
-
 TASK: Final = "task_id"  # key in the context of a run
 TASK_CHARACTERS: Final = 128
 
@@ -674,7 +667,7 @@ def report(c: sa.Connection, held: HeldRun, reported: Report, *, at: int, contex
 
     Raises:
         StaleRun: the run has another fence, or has ended; nothing was written.
-        ContextTooLarge, CodedError: nothing was written.
+        CodedError, CodedError: nothing was written.
     """
     row = c.execute(CONTEXT, {"run": held.id, "held": held.fence}).one_or_none()
     if row is None:
@@ -697,11 +690,13 @@ def report(c: sa.Connection, held: HeldRun, reported: Report, *, at: int, contex
 
 
 def check_context(context: dict[str, Any], most: int) -> None:
-    """Check that *context* has at most *most* bytes as JSON; raise ContextTooLarge otherwise."""
+    """Check that *context* has at most *most* bytes as JSON; raise CodedError otherwise."""
     size = len(msgspec.json.encode(context))
     if size > most:
         message = f"context: {size} bytes as JSON, and {most} are kept (run_context_bytes)"
-        raise ContextTooLarge(f"{message}: leave out what the run does not need")
+        raise CodedError(
+            ErrorCode.TOO_LARGE, f"{message}: leave out what the run does not need", limit="run_context_bytes"
+        )
 
 
 def keep_result(c: sa.Connection, run_id: RunId) -> None:

@@ -45,7 +45,6 @@ from protocol.errors import CodedError, ErrorCode, IllegalTransition
 from protocol.ids import ConnectionId, KeyId, PairingId, RunId, UserId, trace_id_of
 from protocol.lifecycles import RunOutcome, RunState
 from protocol.work import AgentComplete, SkippedFile
-from storage.agents.agents import UnknownAgent
 from storage.devices import devices, pairings
 from storage.devices.devices import UnknownDevice
 from storage.devices.pairings import PairingAsk
@@ -583,7 +582,7 @@ async def test_an_agent_without_a_schedule_has_nothing_to_make_up_for(operations
 
 
 async def test_what_is_not_there_is_refused_by_name(operations: Hub) -> None:
-    with pytest.raises(UnknownAgent, match="'nobody'"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_AGENT), match="'nobody'"):
         await operations.noun(Agents).start_run("nobody", RunRequest(), "me")
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_RUN)):
         await operations.noun(Runs).get("nothing")

@@ -15,13 +15,13 @@ from protocol.agent_status import (
     Health,
     IllegalMove,
     Lifecycle,
-    UnknownValue,
     activity_of,
     axis_value,
     check_move,
     legal_moves,
 )
-from protocol.errors import CATALOGUE, ErrorCode
+from protocol.errors import CATALOGUE, CodedError, ErrorCode
+from tests.support.coded import coded
 
 
 @pytest.mark.parametrize("axis", TABLES)
@@ -113,9 +113,15 @@ def test_the_runs_of_an_agent_make_its_activity(
 
 
 def test_an_unknown_axis_or_value_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(UnknownValue, match="there is no axis 'mood'; axes: lifecycle, availability"):
+    with pytest.raises(
+        CodedError,
+        check=coded(ErrorCode.BAD_PARAMS),
+        match="there is no axis 'mood'; axes: lifecycle, availability",
+    ):
         axis_value("mood", "fine")
-    with pytest.raises(UnknownValue, match="health has no value 'fine'; values: ok, error"):
+    with pytest.raises(
+        CodedError, check=coded(ErrorCode.BAD_PARAMS), match="health has no value 'fine'; values: ok, error"
+    ):
         axis_value("health", "fine")
 
 

@@ -27,7 +27,6 @@ from protocol.agent_status import (
     Refused,
     RunLogStatus,
     StateDetail,
-    UnknownValue,
     Vocabulary,
     calendar_reason,
     kind_of,
@@ -42,7 +41,9 @@ from protocol.agent_status import (
     words_of,
     write_pair,
 )
+from protocol.errors import CodedError, ErrorCode
 from protocol.lifecycles import RunOutcome, RunState
+from tests.support.coded import coded
 
 EVERYTHING = [
     Axes(
@@ -243,12 +244,22 @@ def test_a_pair_that_means_nothing_is_refused_with_the_legal_ones() -> None:
 
 def test_an_unknown_word_is_refused_with_the_words_that_exist() -> None:
     with pytest.raises(
-        UnknownValue, match=r"foundation\.current_status has no value 'ACTIVE'; values: idle, busy"
+        CodedError,
+        check=coded(ErrorCode.BAD_PARAMS),
+        match=r"foundation\.current_status has no value 'ACTIVE'; values: idle, busy",
     ):
         FOUNDATION_STATUS.write("ACTIVE", WELL)
-    with pytest.raises(UnknownValue, match=r"orchestrator\.status has no value 'idle'; values: INACTIVE"):
+    with pytest.raises(
+        CodedError,
+        check=coded(ErrorCode.BAD_PARAMS),
+        match=r"orchestrator\.status has no value 'idle'; values: INACTIVE",
+    ):
         write_pair("idle", None, WELL)
-    with pytest.raises(UnknownValue, match="there is no vocabulary 'klingon'; vocabularies: calendar"):
+    with pytest.raises(
+        CodedError,
+        check=coded(ErrorCode.BAD_PARAMS),
+        match="there is no vocabulary 'klingon'; vocabularies: calendar",
+    ):
         words_of("klingon")
 
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 import httpx2
 import pytest
 
-from hub.coordination.messages import MessageNotDelivered
+from protocol.errors import CodedError
 from tests.seeds.walk import Document, Walk
 from tests.support.gateway import DEFAULT_SOUL, FakeGateway
 from tests.support.hub import over_tcp
@@ -846,7 +846,7 @@ async def a_question_that_did_not_reach_the_main_agent_is_an_event(walk: Walk) -
     gateway = await garden(walk)
     gateway.fault("chat.send", "refused", GONE)
     asked = await walk.post(ASK, {"content": "Which hedge?"})
-    with pytest.raises(MessageNotDelivered):
+    with pytest.raises(CodedError):
         await walk.hub.app.coordination.sent.delivered(asked["message_id"], 60.0)
     ((message, _),) = await happened(walk, "gateway.lead.ask_user.failed")
     assert message.startswith("Lead user question failed for garden: ")

@@ -13,7 +13,7 @@ from storage.runs.calls import CallAnswer, mark_sent
 from storage.runs.items import Decision, PlannedCall
 from storage.runs.plans import UnitPlan
 from storage.runs.run_claims import Gates
-from storage.runs.run_moves import AttemptsSpent, OpenWork
+from storage.runs.run_moves import OpenWork
 from storage.runs.units import StillOpen
 from tests.storage.expected_rows import ATTEMPTS, Run
 from tests.storage.people_and_time import PeopleAndTime
@@ -289,7 +289,7 @@ class RunsAtWork(PeopleAndTime):
     def a_run_is_to_be_tried_again(self, choose: Choose) -> None:
         run = self.run(choose, "RUNNING")
         if run.attempt == ATTEMPTS:
-            with pytest.raises(AttemptsSpent), self.hub.transaction() as c:
+            with pytest.raises(IllegalTransition), self.hub.transaction() as c:
                 run_moves.move(c, held(run), RunEvent.RETRIED, at=self.at, actor="hub")
         else:
             run.attempt += 1

@@ -6,9 +6,10 @@ from typing import Any, Literal
 import msgspec
 import sqlalchemy as sa
 
+from protocol.errors import CodedError
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunEvent, RunState
-from storage.agents.agents import AgentRow, UnknownAgent, get_agent
+from storage.agents.agents import AgentRow, get_agent
 from storage.devices import nodes
 from storage.devices.nodes import Term
 from storage.runs import run_moves
@@ -43,7 +44,7 @@ def make_schedule(
 def _agent(c: sa.Connection, name: str) -> AgentRow:
     try:
         return get_agent(c, AgentId(f"agent-{name}"))
-    except UnknownAgent:
+    except CodedError:
         return make_agent(c, name)
 
 

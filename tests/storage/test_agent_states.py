@@ -3,13 +3,13 @@
 import pytest
 import sqlalchemy as sa
 
-from protocol.agent_status import Activity, Axis, IllegalMove, Lifecycle, UnknownValue
+from protocol.agent_status import Activity, Axis, IllegalMove, Lifecycle
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from storage.agents import agent_moves, agent_states, agents, status_writes
-from storage.agents.agent_moves import AgentTerminated
 from storage.agents.agent_states import exhaust
-from storage.agents.agents import AgentRow, UnknownAgent
+from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import DeclaredAgent
 from storage.runs import run_moves, run_pauses, runs
 from storage.schedules import schedule_rows
@@ -17,6 +17,7 @@ from storage.schema import agent_states as states
 from storage.schema import agents as agents_table
 from tests.storage.rows import AT, NEXT_BOOT, claim, declare, make_agent, make_run
 from tests.storage.scheduled import make_schedule
+from tests.support.coded import coded
 
 MINUTE = 60_000
 
@@ -70,13 +71,13 @@ def test_a_move_that_the_table_has_not_is_refused_and_nothing_is_written(c: sa.C
     for axis, to, error in (
         ("lifecycle", "created", IllegalMove),
         ("activity", "saturated", IllegalMove),
-        ("lifecycle", "asleep", UnknownValue),
-        ("mood", "fine", UnknownValue),
+        ("lifecycle", "asleep", CodedError),
+        ("mood", "fine", CodedError),
         ("availability", "exhausted", ValueError),
     ):
         with pytest.raises(error):
             agent_moves.move(c, agent.id, axis, to, at=AT + 1, actor="test")
-    with pytest.raises(UnknownAgent):
+    with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_AGENT)):
         agent_moves.move(c, AgentId("nobody"), "health", "error", at=AT, actor="test")
     assert agent_states.find_state(c, agent.id) == before
     assert not agent_moves.move_if_legal(c, agent.id, "lifecycle", "created", at=AT + 1, actor="test")
@@ -247,7 +248,9 @@ def test_a_terminated_agent_has_no_live_run_no_schedule_and_no_device(c: sa.Conn
 def test_nothing_of_a_terminated_agent_starts_again(c: sa.Connection) -> None:
     agent = make_agent(c)
     status_writes.terminate(c, agent.id, at=AT, actor="operator")
-    with pytest.raises(AgentTerminated, match="'inbox' is terminated, for good"):
+    with pytest.raises(
+        CodedError, check=coded(ErrorCode.BAD_STATUS), match="'inbox' is terminated, for good"
+    ):
         make_run(c, agent=agent)
     for to in Lifecycle:
         if to is not Lifecycle.TERMINATED:

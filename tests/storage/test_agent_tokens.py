@@ -3,10 +3,10 @@
 import pytest
 import sqlalchemy as sa
 
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, TokenId
 from storage import audit
 from storage.agents import agent_moves
-from storage.agents.agents import UnknownAgent
 from storage.devices.tokens import (
     AGENT_TOKENS,
     AgentTokenRow,
@@ -15,6 +15,7 @@ from storage.devices.tokens import (
     list_agent_tokens,
 )
 from tests.storage.rows import AT, ME, declare, make_agent
+from tests.support.coded import coded
 
 HASH = b"\x01" * 32
 LATER = AT + 1_000
@@ -83,7 +84,7 @@ def test_the_token_of_an_agent_that_was_removed_or_ended_is_marked(c: sa.Connect
     assert find(c).is_removed
     declare(c)
     assert find(c).is_removed
-    with pytest.raises(UnknownAgent):
+    with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_AGENT)):
         make(c, "t-2", token_hash=b"\x02" * 32)
 
 

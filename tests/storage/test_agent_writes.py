@@ -3,14 +3,16 @@
 import pytest
 import sqlalchemy as sa
 
-from protocol.agent_status import READINGS, Axis, AxisMove, IllegalMove, Refused, UnknownValue, Vocabulary
+from protocol.agent_status import READINGS, Axis, AxisMove, IllegalMove, Refused, Vocabulary
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId
 from protocol.lifecycles import RunState
 from storage.agents import agent_moves, agent_states
 from storage.agents.agent_states import exhaust
-from storage.agents.agents import AgentRow, UnknownAgent
+from storage.agents.agents import AgentRow
 from storage.agents.status_writes import BadWrite, StateChanged, StatusWrite, Written, write_status
 from tests.storage.rows import AT, make_agent, make_run
+from tests.support.coded import coded
 
 
 @pytest.fixture
@@ -44,7 +46,7 @@ def test_several_axes_move_in_one_write(c: sa.Connection, agent: AgentRow) -> No
     [
         (StatusWrite(axes={"availability": "on_call", "lifecycle": "created"}), IllegalMove),
         (StatusWrite(axes={"availability": "on_call", "activity": "saturated"}), Refused),
-        (StatusWrite(axes={"health": "error", "mood": "fine"}), UnknownValue),
+        (StatusWrite(axes={"health": "error", "mood": "fine"}), CodedError),
         (StatusWrite(axes={"health": "error"}, recovery_at=AT + 9), BadWrite),
         (
             StatusWrite(axes={"availability": "exhausted"}, exhaust_reason="billing", recovery_at=AT),
@@ -70,7 +72,7 @@ def test_of_a_write_that_is_refused_nothing_is_done(
 
 
 def test_nobody_is_told_so(c: sa.Connection) -> None:
-    with pytest.raises(UnknownAgent):
+    with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_AGENT)):
         write_status(c, AgentId("nobody"), StatusWrite(), at=AT, actor="operator:1")
 
 

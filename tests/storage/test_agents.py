@@ -2,11 +2,11 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId, RunId
 from protocol.lifecycles import RunState
 from storage.agents import agents, declared_agents
 from storage.agents.agent_states import agent_history
-from storage.agents.agents import UnknownAgent
 from storage.agents.declared_agents import DeclaredAgent, NameTaken, Reconciled
 from storage.devices import devices
 from storage.runs import run_moves
@@ -14,6 +14,7 @@ from storage.schedules import schedule_rows
 from storage.schedules.schedule_rows import DeclaredSchedule
 from storage.schema import agents as agent_table
 from tests.storage.rows import AT, ME, claim, declare, make_agent, make_run
+from tests.support.coded import coded
 
 INBOX = DeclaredAgent(
     name="inbox",
@@ -145,7 +146,7 @@ def test_an_archived_agent_gets_no_run_and_its_waiting_ones_are_not_claimed(c: s
     agent = agents.get_agent(c, run.agent_id)
     declare(c, at=AT + 1)
     assert claim(c) is None
-    with pytest.raises(UnknownAgent, match="inbox"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_AGENT), match="inbox"):
         run_moves.create_run(
             c, id=RunId("run-2"), agent=agent, fire_key="again", at=AT, config_fingerprint=""
         )
@@ -175,7 +176,7 @@ def test_an_agent_shows_its_newest_run(c: sa.Connection) -> None:
 
 
 def test_an_unknown_agent_is_reported(c: sa.Connection) -> None:
-    with pytest.raises(UnknownAgent, match="agent-9"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_AGENT), match="agent-9"):
         agents.get_agent(c, AgentId("agent-9"))
     assert agents.find_agent_by_name(c, "nobody") is None
 

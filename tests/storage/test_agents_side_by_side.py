@@ -10,11 +10,11 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.util import await_only
 
+from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
 from storage.agents import agent_moves, config_changes, configs
 from storage.agents.agent_snapshot import BadConfiguration, check_setup
-from storage.agents.config_changes import NewConfig, StaleConfig
-from storage.agents.template_changes import TemplateChanged
+from storage.agents.config_changes import NewConfig
 from storage.kernel.database import Database
 from storage.kernel.postgres import open_postgres
 from storage.runs.runs import RunRow
@@ -41,15 +41,19 @@ async def hubs(url: str) -> AsyncIterator[list[Database]]:
         yield [await opened.enter_async_context(open_postgres(url)) for _ in range(2)]
 
 
-def refusal(of: type[Exception], fn: Callable[[sa.Connection], object]) -> Callable[[sa.Connection], bool]:
-    """Return a function that is True if *fn* raises *of*."""
+def refusal(
+    of: type[HubError] | ErrorCode, fn: Callable[[sa.Connection], object]
+) -> Callable[[sa.Connection], bool]:
+    """Return a function that is True if *fn* raises *of*, or an error with that code."""
 
     def is_refused(c: sa.Connection) -> bool:
         try:
             with c.begin_nested():
                 fn(c)
-        except of:
-            return True
+        except HubError as error:
+            if of is error.code or (not isinstance(of, ErrorCode) and isinstance(error, of)):
+                return True
+            raise
         return False
 
     return is_refused
@@ -76,7 +80,7 @@ async def test_of_two_who_have_read_the_same_template_one_writes_it(
         url,
         hubs,
         lambda c: put(c, longer, version=read.version),
-        refusal(TemplateChanged, lambda c: put(c, shorter, version=read.version)),
+        refusal(ErrorCode.CHANGED_MEANWHILE, lambda c: put(c, shorter, version=read.version)),
     )
 
 
@@ -108,7 +112,7 @@ async def test_an_edit_by_who_has_read_an_agent_before_another_edit_is_refused(
         url,
         hubs,
         lambda c: edit(c, longer, revision=read.config_rev),
-        refusal(StaleConfig, lambda c: edit(c, shorter, revision=read.config_rev)),
+        refusal(ErrorCode.CHANGED_MEANWHILE, lambda c: edit(c, shorter, revision=read.config_rev)),
     )
 
 
@@ -121,7 +125,7 @@ async def test_an_edit_and_a_new_config_at_once_are_two_revisions(
         url,
         hubs,
         lambda c: config_changes.change(c, MADE, [NewConfig(key="depth", value=9)], at=AT, actor="ben"),
-        refusal(StaleConfig, lambda c: edit(c, MAIL, revision=read.config_rev)),
+        refusal(ErrorCode.CHANGED_MEANWHILE, lambda c: edit(c, MAIL, revision=read.config_rev)),
     )
 
 

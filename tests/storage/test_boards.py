@@ -9,14 +9,7 @@ from storage import audit
 from storage.agents import agents
 from storage.agents.declared_agents import DeclaredAgent
 from storage.coordination import boards
-from storage.coordination.boards import (
-    BoardLimits,
-    BoardNameTaken,
-    BoardRow,
-    OnAnotherBoard,
-    TooManyOfBoards,
-    UnknownBoard,
-)
+from storage.coordination.boards import BoardLimits, BoardRow, TooManyOfBoards, UnknownBoard
 from storage.devices import devices
 from storage.schema import board_members as rows_of_members
 from tests.storage.rows import AT, ME, declare
@@ -83,7 +76,7 @@ def test_what_is_anothers_is_not_there_by_its_id_either(c: sa.Connection) -> Non
 
 def test_a_user_has_one_board_of_a_name_and_as_many_as_may_be(c: sa.Connection) -> None:
     make(c)
-    with pytest.raises(BoardNameTaken):
+    with pytest.raises(CodedError, check=coded(ErrorCode.NAME_TAKEN)):
         make(c)
     with pytest.raises(TooManyOfBoards, match="boards_per_user") as refused:
         make(c, "kitchen", limits=BoardLimits(boards_per_user=1))
@@ -92,7 +85,7 @@ def test_a_user_has_one_board_of_a_name_and_as_many_as_may_be(c: sa.Connection) 
 
 def test_a_board_is_renamed_unless_the_name_is_taken_and_omitted_fields_stay(c: sa.Connection) -> None:
     board, _ = make(c, description="What grows."), make(c, "kitchen")
-    with pytest.raises(BoardNameTaken):
+    with pytest.raises(CodedError, check=coded(ErrorCode.NAME_TAKEN)):
         boards.edit_board(c, board.id, name="kitchen", at=AT, actor=ANNA)
     changed = boards.edit_board(c, board.id, name="yard", at=AT + 5, actor=ANNA)
     assert (changed.name, changed.description, changed.updated_at) == ("yard", "What grows.", AT + 5)
@@ -116,7 +109,11 @@ def test_an_agent_is_on_one_board_at_most(c: sa.Connection) -> None:
     add(c, garden, INBOX)
     add(c, garden, INBOX)
     assert members(c, garden) == [("inbox", False)]
-    with pytest.raises(OnAnotherBoard, match="on board 'garden': take it off that one first"):
+    with pytest.raises(
+        CodedError,
+        check=coded(ErrorCode.ILLEGAL_TRANSITION),
+        match="on board 'garden': take it off that one first",
+    ):
         add(c, kitchen, INBOX)
     boards.drop_member(c, garden.id, INBOX, at=AT, actor=ANNA)
     add(c, kitchen, INBOX)
@@ -134,7 +131,7 @@ def test_an_agent_of_another_user_does_not_come_on_the_board(c: sa.Connection) -
 def test_the_main_agent_of_a_gateway_is_on_no_board(c: sa.Connection) -> None:
     put(c, OFFICE)
     garden = make(c, gateway_id="gw-office")
-    with pytest.raises(OnAnotherBoard, match="it serves all of them"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.ILLEGAL_TRANSITION), match="it serves all of them"):
         add(c, garden, AgentId("main-office"))
     add(c, garden, worker(c, "weeds").agent_id)
     (member,) = boards.list_members(c, garden.id)

@@ -7,16 +7,10 @@ from functools import partial
 import pytest
 import sqlalchemy as sa
 
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import BoardId
 from storage.coordination import boards
-from storage.coordination.boards import (
-    BoardLimits,
-    BoardNameTaken,
-    MemoryLimits,
-    OnAnotherBoard,
-    TooManyOfBoards,
-    get_board,
-)
+from storage.coordination.boards import BoardLimits, MemoryLimits, TooManyOfBoards, get_board
 from storage.devices.tokens import TooManyAgentTokens, list_agent_tokens
 from storage.kernel.database import Database
 from storage.kernel.postgres import open_postgres
@@ -86,8 +80,8 @@ def refusal_of_a_second_board(c: sa.Connection) -> bool:
     """Not in a savepoint, as ``refusal``: what comes second is looked at again by the database itself."""
     try:
         boards.add_member(c, BoardId("board-kitchen"), INBOX, at=2, actor="ben")
-    except OnAnotherBoard:
-        return True
+    except CodedError as error:
+        return error.code is ErrorCode.ILLEGAL_TRANSITION
     return False
 
 
@@ -109,7 +103,7 @@ async def test_two_boards_of_a_user_do_not_get_one_name(
     postgres: Postgres, url: str, hubs: list[Database]
 ) -> None:
     await hubs[0].write(_a_board)
-    assert await while_the_other_waits(postgres, url, hubs, make, refusal(BoardNameTaken, make))
+    assert await while_the_other_waits(postgres, url, hubs, make, refusal(ErrorCode.NAME_TAKEN, make))
 
 
 async def test_the_last_item_that_a_board_may_remember_is_written_once(

@@ -7,16 +7,17 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.coordination import MessageEvent, MessageKind, MessageState
-from protocol.errors import ErrorCode
+from protocol.errors import ErrorCode, HubError
 from protocol.ids import BoardId, BootId, BroadcastId, GatewayId, MessageId
 from storage import audit, retention
 from storage.coordination import boards, broadcasts, message_rows, messages
 from storage.coordination.boards import create_board, remove_board
 from storage.coordination.broadcasts import Aim, BroadcastRow, NewBroadcast, Refused, Tally
 from storage.coordination.message_rows import MessageRow
-from storage.coordination.messages import BadMessage, Hand, MessageLimits, MessageTooLong, TooManyMessages
+from storage.coordination.messages import Hand, MessageLimits
 from tests.storage.rows import AT, ME
 from tests.storage.test_gateways import OFFICE, put
+from tests.support.coded import coded
 
 NEWS = BroadcastId("cast")
 DAY_MS = 86_400_000
@@ -143,16 +144,16 @@ def test_a_later_message_comes_after_an_earlier_one(c: sa.Connection) -> None:
 @pytest.mark.parametrize(
     ("limits", "content", "error"),
     [
-        (MessageLimits(open_messages_per_user=1), "Hello.", TooManyMessages),
-        (MessageLimits(agent_message_bytes=3), "Hello.", MessageTooLong),
-        (MessageLimits(), " \n", BadMessage),
+        (MessageLimits(open_messages_per_user=1), "Hello.", ErrorCode.LIMIT_REACHED),
+        (MessageLimits(agent_message_bytes=3), "Hello.", ErrorCode.TOO_LARGE),
+        (MessageLimits(), " \n", ErrorCode.BAD_PARAMS),
     ],
 )
 def test_one_that_may_not_be_leaves_nothing(
-    c: sa.Connection, limits: MessageLimits, content: str, error: type[Exception]
+    c: sa.Connection, limits: MessageLimits, content: str, error: ErrorCode
 ) -> None:
     aims = garden(c, "roses", "weeds")
-    with pytest.raises(error):
+    with pytest.raises(HubError, check=coded(error)):
         send(c, aims, limits, content=content)
     assert broadcasts.list_broadcasts(c) == []
 

@@ -8,15 +8,8 @@ from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId
 from protocol.requirements import parse_version
 from storage.agents import agents, capabilities
-from storage.agents.agents import AgentRow, UnknownAgent
-from storage.agents.capabilities import (
-    Capability,
-    CapabilityRow,
-    DeclaredCapability,
-    Registered,
-    Source,
-    TooManyCapabilities,
-)
+from storage.agents.agents import AgentRow
+from storage.agents.capabilities import Capability, CapabilityRow, DeclaredCapability, Registered, Source
 from storage.agents.declared_agents import DeclaredAgent
 from storage.schema import agent_capabilities
 from tests.storage.rows import AT, LAPTOP, declare, make_agent
@@ -105,7 +98,9 @@ def test_agents_have_as_many_capabilities_as_they_may(c: sa.Connection) -> None:
     agent = make_agent(c)
     register(c, agent, "read 1.0.0", most=2)
     register(c, agent, "read 1.1.0", most=2)
-    with pytest.raises(TooManyCapabilities, match="capabilities_per_agent") as caught:
+    with pytest.raises(
+        CodedError, check=coded(ErrorCode.LIMIT_REACHED), match="capabilities_per_agent"
+    ) as caught:
         register(c, agent, "web 1.0.0", most=2)
     assert caught.value.code is ErrorCode.LIMIT_REACHED
     register(c, agent, "read 1.1.0", description="one that is there may change", most=2)
@@ -136,7 +131,7 @@ def test_removing_an_unknown_version_names_the_known_ones(c: sa.Connection) -> N
         capabilities.remove(c, agent.id, "read", parse_version("2.0.0"))
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_CAPABILITY), match=r"no capability web$"):
         capabilities.remove(c, agent.id, "web")
-    with pytest.raises(UnknownAgent):
+    with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_AGENT)):
         register(c, msgspec.structs.replace(agent, id=AgentId("nobody")), "read 1.0.0")
 
 

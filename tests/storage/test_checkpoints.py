@@ -10,12 +10,8 @@ from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId
 from protocol.lifecycles import RunEvent
 from storage.agents import checkpoints, locks
-from storage.agents.agents import AgentRow, UnknownAgent
-from storage.agents.checkpoints import (
-    Checkpoint,
-    CheckpointRow,
-    TooManyCheckpoints,
-)
+from storage.agents.agents import AgentRow
+from storage.agents.checkpoints import Checkpoint, CheckpointRow
 from storage.agents.locks import Holder, HolderKind, LockRequest
 from storage.runs import run_moves
 from storage.runs.runs import HeldRun, StaleRun
@@ -83,7 +79,9 @@ def test_each_scope_has_a_checkpoint_of_its_own(c: sa.Connection) -> None:
     put(c, agent, 9)
     put(c, agent, 1, "mailbox:anna")
     assert [row.scope for row in checkpoints.list_checkpoints(c, agent.id)] == ["agent", "mailbox:anna"]
-    with pytest.raises(TooManyCheckpoints, match="checkpoints_per_agent") as caught:
+    with pytest.raises(
+        CodedError, check=coded(ErrorCode.LIMIT_REACHED), match="checkpoints_per_agent"
+    ) as caught:
         put(c, agent, 1, "one more", most=2)
     assert caught.value.code is ErrorCode.LIMIT_REACHED
     put(c, agent, 2, "mailbox:anna", most=2)
@@ -142,5 +140,5 @@ def test_a_cleared_checkpoint_is_gone_and_the_next_may_begin_anywhere(c: sa.Conn
 
 
 def test_no_checkpoint_of_an_unknown_agent_is_stored(c: sa.Connection) -> None:
-    with pytest.raises(UnknownAgent):
+    with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_AGENT)):
         put(c, msgspec.structs.replace(make_agent(c), id=AgentId("nobody")), 1)

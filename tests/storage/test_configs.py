@@ -7,19 +7,12 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.configs import BadConfig, ConfigType
-from protocol.errors import CodedError, ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode, HubError, LimitReached
 from protocol.ids import AgentId
 from storage import retention
 from storage.agents import agents, config_changes, configs
-from storage.agents.agents import AgentRow, UnknownAgent
-from storage.agents.config_changes import (
-    ConfigLimitReached,
-    ConfigLimits,
-    ConfigOfFile,
-    ConfigsChanged,
-    NewConfig,
-    StaleConfig,
-)
+from storage.agents.agents import AgentRow
+from storage.agents.config_changes import ConfigLimits, ConfigOfFile, ConfigsChanged, NewConfig
 from tests.storage.rows import AT, make_agent
 from tests.support.coded import coded
 
@@ -87,7 +80,9 @@ def test_a_change_makes_the_revision_grow_by_one_and_the_same_again_does_not(
 def test_who_read_an_older_revision_changes_nothing(c: sa.Connection, agent: AgentRow) -> None:
     rev = put(c, agent, a=1).rev
     new = [NewConfig(key="a", value=2)]
-    with pytest.raises(StaleConfig, match=f"at revision {rev} by now, not {rev - 1}"):
+    with pytest.raises(
+        CodedError, check=coded(ErrorCode.CHANGED_MEANWHILE), match=f"at revision {rev} by now, not {rev - 1}"
+    ):
         config_changes.change(c, agent.id, new, at=AT, actor="x", expected_rev=rev - 1)
     assert now(c, agent) == {"a": 1}
     assert config_changes.change(c, agent.id, new, at=AT, actor="x", expected_rev=rev).keys == ("a",)
@@ -266,7 +261,7 @@ def test_an_agent_has_only_so_much(
     c: sa.Connection, agent: AgentRow, limits: ConfigLimits, values: Mapping[str, Any], limit: str
 ) -> None:
     puts = [NewConfig(key=key, value=value) for key, value in values.items()]
-    with pytest.raises(ConfigLimitReached, match=limit) as refused:
+    with pytest.raises(LimitReached, match=limit) as refused:
         config_changes.change(c, agent.id, puts, at=AT, actor="operator:7", limits=limits)
     assert (refused.value.limit, refused.value.code) == (limit, ErrorCode.LIMIT_REACHED)
     assert now(c, agent) == {}
@@ -304,9 +299,9 @@ def test_what_a_template_refuses_is_not_written(c: sa.Connection, agent: AgentRo
 
 def test_an_agent_that_is_not_there_has_no_configs_to_change(c: sa.Connection) -> None:
     nobody = AgentId("nobody")
-    with pytest.raises(UnknownAgent):
+    with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_AGENT)):
         config_changes.change(c, nobody, at=AT, actor="operator:7")
-    with pytest.raises(UnknownAgent):
+    with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_AGENT)):
         config_changes.declare(c, nobody, [], at=AT, actor="hub.toml")
     assert configs.configurations_of(c, [nobody]) == {nobody: {}}
 

@@ -6,8 +6,9 @@ from contextlib import AsyncExitStack
 import anyio
 import pytest
 
+from protocol.errors import CodedError, ErrorCode
 from storage.agents import config_changes, configs
-from storage.agents.config_changes import NewConfig, StaleConfig
+from storage.agents.config_changes import NewConfig
 from storage.kernel.database import Database
 from storage.kernel.postgres import open_postgres
 from tests.storage.rows import AT, make_agent
@@ -66,7 +67,8 @@ async def test_of_those_who_read_the_same_revision_one_changes_it(hubs: list[Dat
                 actor="operator:7",
                 expected_rev=agent.config_rev,
             )
-        except StaleConfig:
+        except CodedError as error:
+            assert error.code is ErrorCode.CHANGED_MEANWHILE
             return
         done.append(number)
 

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from protocol.errors import CodedError, ErrorCode
+from protocol.errors import CodedError, ErrorCode, LimitReached
 from protocol.ids import AgentId, BoardId, BootId, GatewayId, NodeId
 from storage import audit
-from storage.agents.declared_agents import AgentLimits, TooManyAgents
+from storage.agents.declared_agents import AgentLimits
 from storage.coordination import boards, gateway_agents, gateway_making
 from storage.coordination.boards import BoardLimits, TooManyOfBoards, create_board, edit_board, lead_of
 from storage.coordination.gateway_agents import GatewayAgentRow
@@ -107,7 +107,7 @@ def test_a_board_without_a_possible_lead_gives_the_reason(c: sa.Connection) -> N
 def test_a_lead_counts_among_the_agents_of_its_user_and_its_board(c: sa.Connection) -> None:
     board(c)
     with c.begin_nested() as undone:
-        with pytest.raises(TooManyAgents):
+        with pytest.raises(LimitReached):
             ensure(c, limits=AgentLimits(agents_per_user=1))
         undone.rollback()
     worker(c)

@@ -6,12 +6,12 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.agent_status import Activity, ExhaustReason
-from protocol.errors import CodedError, ErrorCode
+from protocol.errors import CodedError, ErrorCode, LimitReached
 from protocol.ids import AgentId, GatewayId, UserId
 from storage import audit
 from storage.agents import agent_moves, agent_states, agents, declared_agents, status_writes
 from storage.agents.agents import AgentRow
-from storage.agents.declared_agents import AgentLimits, DeclaredAgent, MainAgentStays, TooManyAgents
+from storage.agents.declared_agents import AgentLimits, DeclaredAgent
 from storage.coordination import gateway_agents, gateways
 from storage.coordination.gateway_agents import GatewayAgentRow, RemoteIdTaken
 from storage.coordination.gateways import (
@@ -163,7 +163,7 @@ def test_a_main_agent_whose_name_is_taken_gets_a_number(c: sa.Connection) -> Non
 
 def test_a_main_agent_stays_as_long_as_its_gateway(c: sa.Connection) -> None:
     put(c, OFFICE)
-    with pytest.raises(MainAgentStays):
+    with pytest.raises(CodedError, check=coded(ErrorCode.MANAGED_BY_FILE)):
         declared_agents.remove_agent(c, AgentId("main-office"), writing=WRITING)
 
 
@@ -202,7 +202,7 @@ def test_a_name_is_one_agents_wherever_it_works(c: sa.Connection) -> None:
 
 def test_there_may_be_so_many_agents(c: sa.Connection) -> None:
     put(c, OFFICE)
-    with pytest.raises(TooManyAgents):
+    with pytest.raises(LimitReached):
         worker(c, limits=AgentLimits(agents=1))
 
 

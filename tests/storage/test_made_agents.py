@@ -5,20 +5,13 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.agent_status import AgentType, Lifecycle
-from protocol.errors import CodedError, ErrorCode
+from protocol.errors import CodedError, ErrorCode, LimitReached
 from protocol.ids import AgentId, DeviceId, UserId
 from storage.agents import agent_moves, agent_states, agents, configs, declared_agents, template_changes
 from storage.agents.agent_snapshot import BadConfiguration
-from storage.agents.agents import AgentRow, UnknownAgent
-from storage.agents.config_changes import NewConfig, StaleConfig
-from storage.agents.declared_agents import (
-    AgentLimits,
-    AgentOfFile,
-    DeclaredAgent,
-    NameTaken,
-    TooManyAgents,
-    Writing,
-)
+from storage.agents.agents import AgentRow
+from storage.agents.config_changes import NewConfig
+from storage.agents.declared_agents import AgentLimits, AgentOfFile, DeclaredAgent, NameTaken, Writing
 from storage.agents.template_changes import Broken
 from storage.devices import devices
 from storage.devices.devices import UnknownDevice
@@ -140,7 +133,7 @@ def test_an_agent_works_on_a_device_that_its_user_has(c: sa.Connection) -> None:
 def test_there_are_so_many_agents_and_no_more(c: sa.Connection, limit: str) -> None:
     few = msgspec.structs.replace(WRITING, limits=AgentLimits(**{limit: 1}))
     make(c, writing=few)
-    with pytest.raises(TooManyAgents) as refused:
+    with pytest.raises(LimitReached) as refused:
         make(c, msgspec.structs.replace(MAIL, name="other", external_id=None), id="a-2", writing=few)
     assert refused.value.limit == limit
 
@@ -178,7 +171,9 @@ def test_an_edit_by_who_has_read_another_revision_is_refused(c: sa.Connection) -
     made = make(c)
     said = declared_agents.declaration_of(c, made)
     edit(c, msgspec.structs.replace(said, prompt="Find notes."), revision=made.config_rev)
-    with pytest.raises(StaleConfig, match="changed since it was read"):
+    with pytest.raises(
+        CodedError, check=coded(ErrorCode.CHANGED_MEANWHILE), match="changed since it was read"
+    ):
         edit(c, said, revision=made.config_rev)
 
 
@@ -199,9 +194,9 @@ def test_a_removed_agent_is_archived_and_its_waiting_runs_are_cancelled(c: sa.Co
     assert (removed.agent.archived_at, removed.agent.lifecycle) == (AT, "paused")
     assert agents.list_agents(c) == []
     assert all(not row.enabled for row in schedule_rows.schedules_of(c, made.id))
-    with pytest.raises(UnknownAgent):
+    with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_AGENT)):
         declared_agents.remove_agent(c, made.id, writing=WRITING)
-    with pytest.raises(UnknownAgent):
+    with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_AGENT)):
         edit(c, MAIL)
 
 

@@ -16,7 +16,6 @@ from storage.agents.measurements import (
     SampleRow,
     SeriesLimits,
     Sketch,
-    TooManySeries,
 )
 from storage.schema import agent_metrics, metric_series
 from tests.storage.rows import make_agent
@@ -136,7 +135,11 @@ def test_a_metric_keeps_its_type_under_all_tags(c: sa.Connection) -> None:
 def test_an_agent_has_so_many_series_and_no_more(c: sa.Connection) -> None:
     agent = make_agent(c)
     record(c, *(sample(agent, 1, kind=str(n)) for n in range(3)))
-    with pytest.raises(TooManySeries, match=r'load\{"kind":"3"\}.*3 \(metric_series_per_agent\)') as refused:
+    with pytest.raises(
+        CodedError,
+        check=coded(ErrorCode.TOO_MANY_SERIES),
+        match=r'load\{"kind":"3"\}.*3 \(metric_series_per_agent\)',
+    ) as refused:
         record(c, sample(agent, 1, kind="3"))
     assert refused.value.limit == "metric_series_per_agent"
     record(c, sample(agent, 2, kind="0"), sample(make_agent(c, "other"), 1))
@@ -147,7 +150,7 @@ def test_all_agents_together_have_so_many_series_and_no_more(c: sa.Connection) -
         record(c, *(sample(make_agent(c, name), 1, kind=str(n)) for n in range(2)))
     third = make_agent(c, "three")
     record(c, sample(third, 1))
-    with pytest.raises(TooManySeries, match=r"metric_series\)"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.TOO_MANY_SERIES), match=r"metric_series\)"):
         record(c, sample(third, 1, kind="b"))
 
 

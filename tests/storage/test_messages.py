@@ -6,20 +6,13 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.coordination import MESSAGE, MessageEvent, MessageKind, MessageState
-from protocol.errors import CodedError, ErrorCode, IllegalTransition
+from protocol.errors import CodedError, ErrorCode, IllegalTransition, LimitReached
 from protocol.ids import AgentId, BoardId, BootId, BroadcastId, DeviceId, GatewayId, MemoryId, MessageId
 from storage import audit, retention
 from storage.coordination import boards, gateway_agents, message_rows, messages
 from storage.coordination.boards import MemoryFilter, MemoryRow, NewMemory, add_memory, list_memory
 from storage.coordination.message_rows import MessageRow, UnknownMessage
-from storage.coordination.messages import (
-    BadMessage,
-    Hand,
-    MessageLimits,
-    MessageTooLong,
-    NewMessage,
-    TooManyMessages,
-)
+from storage.coordination.messages import Hand, MessageLimits, NewMessage
 from storage.devices.nodes import beat
 from storage.schema import broadcasts, gateways
 from storage.schema import messages as message_table
@@ -115,21 +108,21 @@ def test_two_messages_of_one_key_are_one(c: sa.Connection) -> None:
 
 @pytest.mark.parametrize("content", ["", " \n", "a\0b", "\ud800"])
 def test_content_that_is_no_text_is_refused(c: sa.Connection, content: str) -> None:
-    with pytest.raises(BadMessage):
+    with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS)):
         say(c, content=content)
 
 
 def test_a_message_has_a_length(c: sa.Connection) -> None:
     limits = MessageLimits(agent_message_bytes=10)
     messages.add_message(c, new(content="ä" * 5), limits=limits)
-    with pytest.raises(MessageTooLong, match="agent_message_bytes"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.TOO_LARGE), match="agent_message_bytes"):
         messages.add_message(c, new("m-2", content="ä" * 6), limits=limits)
 
 
 def test_a_user_has_so_many_messages_under_way(c: sa.Connection) -> None:
     led(c, E.SENT, E.CONSUMED, E.ANSWERED, id="m-0", most=1)
     say(c, "m-1", most=1)
-    with pytest.raises(TooManyMessages, match="open_messages_per_user"):
+    with pytest.raises(LimitReached, match="open_messages_per_user"):
         say(c, "m-2", most=1)
 
 

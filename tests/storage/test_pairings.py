@@ -7,7 +7,7 @@ from protocol.ids import ConnectionId, DeviceId, KeyId, PairingId, UserId
 from storage import audit
 from storage.devices import device_keys, devices, pairings
 from storage.devices.devices import DeviceNameTaken, DeviceRow, ensure_user
-from storage.devices.pairings import Asked, PairingAsk, TooManyPairings, UnknownPairing
+from storage.devices.pairings import Asked, PairingAsk, TooManyPairings
 from storage.schema import devices as device_table
 from tests.storage.rows import AT
 from tests.support.coded import coded
@@ -84,7 +84,7 @@ def test_a_code_that_was_typed_lets_its_key_in_as_what_the_device_calls_itself(c
 def test_a_code_works_once(c: sa.Connection) -> None:
     ask(c)
     approve(c)
-    with pytest.raises(UnknownPairing):
+    with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_PAIRING)):
         approve(c)
 
 
@@ -99,14 +99,14 @@ def test_those_that_wait_are_counted_while_they_do(c: sa.Connection) -> None:
 
 def test_another_code_admits_no_device(c: sa.Connection) -> None:
     ask(c)
-    with pytest.raises(UnknownPairing):
+    with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_PAIRING)):
         approve(c, "CODE-2")
     assert device_keys.find_key(c, KeyId("k-1")) is None
 
 
 def test_an_expired_code_admits_no_device(c: sa.Connection) -> None:
     ask(c)
-    with pytest.raises(UnknownPairing):
+    with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_PAIRING)):
         approve(c, at=AT + TTL_MS)
     assert pairings.list_pairings(c, at=AT + TTL_MS) == []
 
@@ -140,7 +140,7 @@ def test_a_denied_key_is_refused_until_its_pairing_has_expired(c: sa.Connection)
     assert ask(c, at=AT + 2).pairing.decision == "denied"
     assert ask(c, at=AT + TTL_MS).pairing.decision is None
     assert told(c) == ["pairing.denied"]
-    with pytest.raises(UnknownPairing):
+    with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_PAIRING)):
         pairings.deny(c, PairingId("p-9"), actor="operator:0", at=AT)
 
 
@@ -176,7 +176,7 @@ def test_a_key_that_calls_itself_something_else_begins_anew_with_another_code_an
     assert again.pairing.id != first.pairing.id
     assert again.pairing.expires_at == first.pairing.expires_at
     assert [row.label for row in pairings.list_pairings(c, at=AT + 5)] == ["root"]
-    with pytest.raises(UnknownPairing):
+    with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_PAIRING)):
         approve(c, "CODE-1")
 
 

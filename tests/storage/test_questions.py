@@ -16,8 +16,8 @@ from storage.coordination import boards, gateway_agents, message_rows, messages,
 from storage.coordination.boards import MemoryRow, NewMemory
 from storage.coordination.message_rows import MessageRow
 from storage.coordination.messages import MessageLimits
-from storage.coordination.question_rows import QuestionRow, QuestionSettled, UnknownQuestion
-from storage.coordination.questions import NewAnswer, NewQuestion, ReplyIds, TooManyQuestions, add_reply
+from storage.coordination.question_rows import QuestionRow, QuestionSettled
+from storage.coordination.questions import NewAnswer, NewQuestion, ReplyIds, add_reply
 from storage.schema import devices, gateways
 from tests.storage.rows import AT, LAPTOP, ME, make_agent
 from tests.support.coded import coded
@@ -159,7 +159,7 @@ def test_so_many_questions_of_a_user_may_wait_and_no_more(c: sa.Connection) -> N
     a_board(c)
     ask(c, "q-1", most=2)
     ask(c, "q-2", most=2)
-    with pytest.raises(TooManyQuestions, match="open_questions_per_user"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.LIMIT_REACHED), match="open_questions_per_user"):
         ask(c, "q-3", most=2)
     questions.answer(c, "q-1", said())
     ask(c, "q-3", most=2)
@@ -292,7 +292,7 @@ def test_another_users_question_is_not_there(c: sa.Connection) -> None:
     ask(c)
     other = msgspec.convert("somebody", type(ME))
     assert question_rows.find_question(c, "q-1", user_id=other) is None
-    with pytest.raises(UnknownQuestion):
+    with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_QUESTION)):
         questions.answer(c, "q-1", said(), user_id=other)
 
 

@@ -6,9 +6,9 @@ from contextlib import AsyncExitStack
 import pytest
 import sqlalchemy as sa
 
+from protocol.errors import ErrorCode
 from storage.coordination import question_rows, questions
 from storage.coordination.question_rows import QuestionSettled
-from storage.coordination.questions import TooManyQuestions
 from storage.kernel.database import Database
 from storage.kernel.postgres import open_postgres
 from tests.storage.test_agents_side_by_side import refusal
@@ -74,5 +74,5 @@ async def test_of_two_questions_asked_at_the_same_moment_the_one_too_many_is_ref
         url,
         hubs,
         lambda c: ask(c, "q-1", most=1),
-        refusal(TooManyQuestions, lambda c: ask(c, "q-2", most=1)),
+        refusal(ErrorCode.LIMIT_REACHED, lambda c: ask(c, "q-2", most=1)),
     )

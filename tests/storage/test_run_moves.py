@@ -18,7 +18,7 @@ from protocol.lifecycles import (
 )
 from storage.agents import agents
 from storage.runs import run_moves, run_pauses, runs, units
-from storage.runs.run_moves import AttemptsSpent, OpenWork
+from storage.runs.run_moves import OpenWork
 from storage.runs.runs import HeldRun, StaleRun
 from storage.schema import runs as run_table
 from tests.storage.rows import AT, answer, calls, claim, make_agent, make_run, plan, running, undone
@@ -139,7 +139,7 @@ def test_every_try_and_every_crash_is_counted_where_it_belongs(c: sa.Connection)
 def test_the_last_attempt_is_not_retried(c: sa.Connection) -> None:
     held = running(c)
     c.execute(sa.update(run_table).values(attempt=5))
-    with pytest.raises(AttemptsSpent, match="5 times"):
+    with pytest.raises(IllegalTransition, match="5 times"):
         run_moves.move(c, held, RunEvent.RETRIED, at=AT, actor="hub")
 
 

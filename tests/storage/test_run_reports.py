@@ -3,12 +3,13 @@
 import pytest
 import sqlalchemy as sa
 
-from protocol.errors import ErrorCode
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from storage.runs import run_moves, runs, units
-from storage.runs.runs import ContextTooLarge, HeldRun, Report, RunRow, StaleRun
+from storage.runs.runs import HeldRun, Report, RunRow, StaleRun
 from tests.storage.rows import AT, answer, calls, make_run, plan, running
+from tests.support.coded import coded
 
 
 def report(c: sa.Connection, held: HeldRun, said: Report, *, context_bytes: int = 1_000) -> RunRow:
@@ -43,7 +44,7 @@ def test_the_hub_counts_itself_once_it_knows_how_many_units_there_are(c: sa.Conn
 def test_a_context_that_is_too_large_is_refused_as_a_whole(c: sa.Connection) -> None:
     held = running(c)
     report(c, held, Report(context={"a": "x" * 50}), context_bytes=100)
-    with pytest.raises(ContextTooLarge, match="run_context_bytes") as caught:
+    with pytest.raises(CodedError, check=coded(ErrorCode.TOO_LARGE), match="run_context_bytes") as caught:
         report(c, held, Report(context={"b": "x" * 50}), context_bytes=100)
     assert caught.value.code is ErrorCode.TOO_LARGE
     assert runs.get_run(c, held.id).context == {"a": "x" * 50}

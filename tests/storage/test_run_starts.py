@@ -3,13 +3,14 @@
 import pytest
 import sqlalchemy as sa
 
-from protocol.errors import ErrorCode
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import RunId
 from storage.agents.agents import AgentRow
 from storage.runs import run_claims, run_moves, run_pauses, runs
-from storage.runs.run_claims import TooManyWaiting, WaitingLimits
+from storage.runs.run_claims import WaitingLimits
 from storage.runs.runs import RunRow
 from tests.storage.rows import AT, claim, make_agent
+from tests.support.coded import coded
 
 LIMITS = WaitingLimits(waiting_manual_runs=2, waiting_manual_runs_per_device=3)
 
@@ -32,7 +33,9 @@ def test_the_waiting_runs_of_an_agent_are_limited(c: sa.Connection) -> None:
     start(c, agent, "a")
     start(c, agent, "b", trigger="rerun")
     with pytest.raises(
-        TooManyWaiting, match=r"2 runs of 'inbox' wait.*waiting_manual_runs.*cancel some"
+        CodedError,
+        check=coded(ErrorCode.LIMIT_REACHED),
+        match=r"2 runs of 'inbox' wait.*waiting_manual_runs.*cancel some",
     ) as caught:
         start(c, agent, "c")
     assert (caught.value.code, caught.value.limit) == (ErrorCode.LIMIT_REACHED, "waiting_manual_runs")
@@ -43,7 +46,7 @@ def test_of_one_device_so_many_runs_wait_and_another_device_has_its_own(c: sa.Co
     first, second = make_agent(c), make_agent(c, "outbox")
     for agent, key in ((first, "a"), (first, "b"), (second, "a")):
         start(c, agent, key)
-    with pytest.raises(TooManyWaiting) as caught:
+    with pytest.raises(CodedError, check=coded(ErrorCode.LIMIT_REACHED)) as caught:
         start(c, second, "b")
     assert caught.value.limit == "waiting_manual_runs_per_device"
     assert start(c, make_agent(c, "elsewhere", device="desktop"), "a").id == "run-elsewhere-a"
@@ -70,5 +73,5 @@ def test_what_schedules_fired_and_what_has_begun_or_ended_does_not_count(c: sa.C
             c, id=id, agent=agent, fire_key=id, at=AT, config_fingerprint="", trigger_kind="schedule"
         )
     start(c, agent, "c")
-    with pytest.raises(TooManyWaiting):
+    with pytest.raises(CodedError, check=coded(ErrorCode.LIMIT_REACHED)):
         start(c, agent, "d")

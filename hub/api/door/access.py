@@ -63,7 +63,7 @@ from hub.roles import (
     rows_of,
 )
 from hub.tokens import TokenKind
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.frame import check_value
 from protocol.ids import TokenId
 from storage import audit
@@ -87,26 +87,6 @@ LONGEST_TOKEN: Final = 200
 NEW_TOKEN: Final = "on the hub's machine: hub token create --role ROLE"
 NEW_LINK: Final = "on the hub's machine: hub dashboard"
 NEW_AGENT_TOKEN: Final = "on the hub's machine: hub agents token NAME"
-
-
-class TokenRefused(HubError):
-    """A token that is not valid."""
-
-    code = ErrorCode.AUTH_FAILED
-
-    def __init__(self, message: str, *, hint: str = NEW_TOKEN) -> None:
-        super().__init__(message)
-        self.hint = hint
-
-
-class TooManyTokens(HubError):
-    """Too many failed attempts from this network or with this token."""
-
-    code = ErrorCode.RATE_LIMITED
-
-    def __init__(self, retry_after_s: float) -> None:
-        super().__init__(f"too many wrong tokens; wait {retry_after_s:.0f} s")
-        self.retry_after_s = retry_after_s
 
 
 class BearerTokens:
@@ -139,8 +119,8 @@ class BearerTokens:
             signs_in: the request opens a session, for which alone the code of a link counts.
 
         Raises:
-            TokenRefused: the token is unknown, revoked or expired, or its agent was removed.
-            TooManyTokens: the same, after too many failed attempts.
+            CodedError (AUTH_FAILED): the token is unknown, revoked or expired, or its agent was removed.
+            CodedError (RATE_LIMITED): the same, after too many failed attempts.
         """
         at = epoch_ms(self._clock.now())
         digest = hashlib.sha256(token[:LONGEST_TOKEN].encode()).digest()
@@ -163,7 +143,7 @@ class BearerTokens:
         if row is None or row.opened_at is None:
             raise await self._refusal(network_of(network), digest, "no_session", at, door="browser")
         if _why_not(row, at) is not None:  # no guess: a browser sends its cookie until it is removed
-            raise TokenRefused(_MESSAGES["no_session"], hint=NEW_LINK)
+            raise CodedError(ErrorCode.AUTH_FAILED, _MESSAGES["no_session"], hint=NEW_LINK)
         await self._note_use(row.id, at, partial(use_session, row=row, at=at))
         return _principal(row, f"session:{row.id}")
 
@@ -235,8 +215,10 @@ class BearerTokens:
             )
         if wait_s:
             self._on_limit()
-            return TooManyTokens(wait_s)
-        return TokenRefused(_MESSAGES[reason], hint=_HINTS[door])
+            return CodedError(
+                ErrorCode.RATE_LIMITED, f"too many wrong tokens; wait {wait_s:.0f} s", retry_after_s=wait_s
+            )
+        return CodedError(ErrorCode.AUTH_FAILED, _MESSAGES[reason], hint=_HINTS[door])
 
     async def _note_use(self, id: TokenId, at: int, use: Callable[[Connection], object]) -> None:
         """Store the use of the token, once a minute."""

@@ -45,22 +45,12 @@ from hub.health.issues import Finding
 from hub.roles import AGENT, Scope, creation_of
 from hub.runs.control import RunControl
 from hub.settings.reading import FileLines
-from protocol.agent_status import (
-    STORED_AXES,
-    Axes,
-    Axis,
-    Lifecycle,
-    UnknownValue,
-    Vocabulary,
-    legal_moves,
-    words_of,
-)
+from protocol.agent_status import FINAL, STORED_AXES, Axes, Axis, Lifecycle, Vocabulary, legal_moves, words_of
 from protocol.coordination import AgentBeat, Method
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId
 from storage import audit
 from storage.agents import agent_snapshot, agent_states, agents
-from storage.agents.agent_moves import AgentTerminated
 from storage.agents.agent_snapshot import AgentFacts, conditions_of
 from storage.agents.agent_states import AgentMove
 from storage.agents.agents import AgentRow
@@ -72,13 +62,6 @@ from storage.store import Connection, Store
 
 _REFUSED = (ErrorCode.BAD_STATUS, ErrorCode.BAD_PARAMS, ErrorCode.MANAGED_BY_FILE)
 _SET = (ErrorCode.NAME_TAKEN, ErrorCode.UNKNOWN_DEVICE, ErrorCode.UNKNOWN_TEMPLATE, ErrorCode.BAD_CONFIG)
-
-
-class SettingsForbidden(HubError):
-    """The caller may change the status of agents, but not their settings; nothing was changed."""
-
-    code = ErrorCode.FORBIDDEN
-    hint = creation_of(Scope.DEVICES)
 
 
 class AxisView(View):
@@ -390,7 +373,11 @@ class AgentStatuses(Noun):
         asked = await self._asked(agent, words, change)
         if asked.settings and not caller.may(Scope.DEVICES):
             named = ", ".join(asked.columns.values())
-            raise SettingsForbidden(f"{named}: a setting, which needs the scope {Scope.DEVICES.value!r}")
+            raise CodedError(
+                ErrorCode.FORBIDDEN,
+                f"{named}: a setting, which needs the scope {Scope.DEVICES.value!r}",
+                hint=creation_of(Scope.DEVICES),
+            )
         await self._write_document(agent, asked, actor=caller.actor)
         return await self.document(agent.id, vocabulary)
 
@@ -467,7 +454,7 @@ def _asked(change: StatusChange, version: int | None) -> StatusWrite:
 def _axis(axis: str) -> Axis:
     """Return an axis that has a history, which *activity* has as well."""
     if axis not in list(Axis):
-        raise UnknownValue(f"there is no axis {axis!r}; axes: {', '.join(Axis)}")
+        raise CodedError(ErrorCode.BAD_PARAMS, f"there is no axis {axis!r}; axes: {', '.join(Axis)}")
     return Axis(axis)
 
 
@@ -531,17 +518,6 @@ _HEARTBEAT_REFUSED = (
     ErrorCode.RATE_LIMITED,
 )
 Detail = Annotated[str, Meta(max_length=500, pattern=r"^[^\x00]*$")]
-
-
-class HasOtherHeartbeats(HubError):
-    """The device or the gateway of the agent reports on it; two reports would contradict each other."""
-
-    code = ErrorCode.BAD_PARAMS
-
-    def __init__(self, agent: AgentRow) -> None:
-        where = f"device {agent.device_name!r}" if agent.device_name else f"gateway {agent.gateway!r}"
-        super().__init__(f"agent {agent.name!r} works at {where}, which reports on it")
-        self.hint = "only an agent without a device sends heartbeats of its own"
 
 
 class HeartbeatBody(View):
@@ -619,18 +595,25 @@ class AgentHeartbeats(Noun):
 
     async def _accept(self, agent: AgentRow, body: HeartbeatBody) -> HeartbeatView:
         if agent.archived_at is not None:
-            raise agents.UnknownAgent(f"the agent {agent.name!r} was removed")
+            raise CodedError(ErrorCode.UNKNOWN_AGENT, f"the agent {agent.name!r} was removed")
         if agent.device_id is not None or agent.executor == "gateway":
-            raise HasOtherHeartbeats(agent)
+            where = f"device {agent.device_name!r}" if agent.device_name else f"gateway {agent.gateway!r}"
+            raise CodedError(
+                ErrorCode.BAD_PARAMS,
+                f"agent {agent.name!r} works at {where}, which reports on it",
+                hint="only an agent without a device sends heartbeats of its own",
+            )
         if agent.lifecycle == Lifecycle.TERMINATED:
-            raise AgentTerminated(f"the agent {agent.name!r} is terminated, for good")
+            raise CodedError(
+                ErrorCode.BAD_STATUS, f"the agent {agent.name!r} is terminated, for good", hint=FINAL
+            )
         await self._heartbeats.accept(agent.id, self._beat(agent, body))
         state = await self._store.read(agent_states.find_state, agent.id)
         last_at = self._heartbeats.last(agent.id)
         return HeartbeatView.from_row(state, agent=agent.name, last_heartbeat_at=last_at)
 
     def _beat(self, agent: AgentRow, body: HeartbeatBody) -> AgentBeat:
-        """Return it as a device would send it. Raises BadRequest, CodedError, DocumentTooLarge."""
+        """Return it as a device would send it. Raises BadRequest, CodedError, CodedError."""
         recovery_at = None if body.recovery_at is None else epoch_ms(body.recovery_at)
         if body.status != "exhausted" and (body.exhaust_reason or recovery_at):
             raise BadRequest(["exhaust_reason, recovery_at: they belong to the status exhausted"])

@@ -363,7 +363,7 @@ class RunRequest(View):
     task_id: Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00]*$")] | None = None
 
     def options(self) -> RunOptions:
-        """Return the options of the run. Raises BadRequirement, CodedError, DocumentTooLarge."""
+        """Return the options of the run. Raises BadRequirement, CodedError, CodedError."""
         return run_options(**structs.asdict(self))
 
 

@@ -34,10 +34,9 @@ from hub.log import Channel
 from hub.metrics import Metrics
 from hub.roles import AGENT, Scope
 from protocol.coordination import Method, Role, Verb
-from protocol.errors import ErrorCode
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, BoardId, GatewayId, UserId
 from storage.agents import agents
-from storage.agents.agents import UnknownAgent
 from storage.coordination import boards, gateways
 from storage.coordination.boards import BoardLimits, BoardRow, MemberRow, MemoryFilter, TooManyOfBoards
 from storage.devices.devices import Grant
@@ -396,10 +395,10 @@ class Boards(Noun):
         return epoch_ms(self._clock.now())
 
     async def _agent(self, board: BoardRow, given: str) -> AgentId:
-        """Find an agent of the board's user, by name or id. Raises UnknownAgent."""
+        """Find an agent of the board's user, by name or id. Raises CodedError."""
         found = await self._store.read(agents.find_agent, given, user_id=board.user_id)
         if found is None:
-            raise UnknownAgent(f"{board.user_name} has no agent {given!r}")
+            raise CodedError(ErrorCode.UNKNOWN_AGENT, f"{board.user_name} has no agent {given!r}")
         return found.id
 
     async def _gateway(self, given: str | None, user_id: UserId) -> GatewayId | None:

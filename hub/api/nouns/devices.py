@@ -28,7 +28,7 @@ from hub.roles import Scope
 from protocol import keys
 from protocol.agent_status import Axis
 from protocol.coordination import EventName, Method
-from protocol.errors import CloseCode, CodedError, ErrorCode, HubError, connect_command
+from protocol.errors import CloseCode, CodedError, ErrorCode, connect_command
 from protocol.handshake import Goodbye
 from protocol.ids import DeviceId, PairingId, UserId
 from storage import audit
@@ -37,7 +37,7 @@ from storage.agents.agent_states import AgentMove
 from storage.devices import copies, device_keys, devices, pairings
 from storage.devices.attempts import AttemptLimits
 from storage.devices.devices import DeviceRow, Grant
-from storage.devices.pairings import PairingRow, UnknownPairing
+from storage.devices.pairings import PairingRow
 from storage.devices.tokens import DEVICE_TOKENS
 from storage.runs import agreement, item_verdicts, items
 from storage.store import Connection, Store
@@ -487,17 +487,6 @@ class Connections(Noun):
         return {"key_id": key_id}
 
 
-class TooManyCodes(HubError):
-    """The operator entered too many wrong codes and has to wait for *retry_after_s*."""
-
-    code = ErrorCode.RATE_LIMITED
-
-    def __init__(self, retry_after_s: float) -> None:
-        wait_s = math.ceil(retry_after_s)
-        super().__init__(f"too many codes were wrong (wrong_codes); try again in {wait_s} s")
-        self.retry_after_s = retry_after_s
-
-
 class PairingView(View, kw_only=True):
     """A device that asked to be paired. *label* and *platform* are what it reports of itself.
 
@@ -658,7 +647,7 @@ class Pairings(Noun):
     async def deny(self, pairing_id: str, actor: Actor) -> PairingView:
         """Deny a pending pairing."""
         if self.user_id is not None:
-            raise UnknownPairing(f"no device waits under the id {pairing_id!r}")
+            raise CodedError(ErrorCode.UNKNOWN_PAIRING, f"no device waits under the id {pairing_id!r}")
         denied = await self._store.write(pairings.deny, PairingId(pairing_id), actor=actor, at=self._now_ms())
         log.info("pairing.denied", pairing_id=denied.id)
         return _view(denied)
@@ -667,7 +656,11 @@ class Pairings(Noun):
         """Return the hash of a code, and its pairing."""
         async with self._one_at_a_time:
             if wait_s := await self._wrong_codes.read_wait_s(actor):
-                raise TooManyCodes(wait_s)
+                raise CodedError(
+                    ErrorCode.RATE_LIMITED,
+                    f"too many codes were wrong (wrong_codes); try again in {math.ceil(wait_s)} s",
+                    retry_after_s=wait_s,
+                )
             try:
                 code_hash = auth.hash_code(auth.read(code))
             except auth.BadCode as error:
@@ -675,7 +668,7 @@ class Pairings(Noun):
             waiting = await self._store.read(pairings.find_pairing, code_hash, at=self._now_ms())
             if waiting is None:
                 await self._count_wrong(actor)
-                raise UnknownPairing("no device shows this code now")
+                raise CodedError(ErrorCode.UNKNOWN_PAIRING, "no device shows this code now")
             return code_hash, waiting
 
     async def _count_wrong(self, actor: str) -> None:

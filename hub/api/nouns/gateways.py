@@ -15,11 +15,11 @@ from hub.openclaw import Fleet, GatewayError, GatewayHealth, GatewayState, Probl
 from hub.openclaw.methods import agents_list
 from hub.roles import Scope
 from protocol.agent_status import Axes, Connectivity
-from protocol.errors import ErrorCode
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId
 from storage import audit
 from storage.agents import agents
-from storage.agents.agents import AgentRow, UnknownAgent
+from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import AgentLimits
 from storage.audit import Entry
 from storage.coordination import gateway_agents, gateways
@@ -30,12 +30,6 @@ from storage.store import Connection, Store
 log = Channel(__name__)
 
 _NAMED: Final = 10  # agents of a gateway that a refusal names
-
-
-class UnknownRemoteAgent(UnknownAgent):
-    """The gateway has no agent with the given id; nothing was written."""
-
-    hint = "name one that it has, or leave --agent out: then one is made there"
 
 
 GatewayWord = Literal["connecting", "ready", "waiting", "parked", "refused", "stopped"]
@@ -285,7 +279,7 @@ class Gateways(Noun):
         """Check that the gateway has this agent, as far as the gateway can be asked.
 
         Raises:
-            UnknownRemoteAgent: the gateway answered that it has no such agent.
+            CodedError (UNKNOWN_AGENT): the gateway answered that it has no such agent.
         """
         client = self._fleet.find(row.name)
         if client is None or client.health().state is not GatewayState.READY:
@@ -297,7 +291,11 @@ class Gateways(Noun):
             return
         if remote_agents.find(remote_id) is None:
             known = ", ".join(sorted(one.id for one in remote_agents.agents)[:_NAMED])
-            raise UnknownRemoteAgent(f"gateway {row.name!r} has no agent {remote_id!r}; it has: {known}")
+            raise CodedError(
+                ErrorCode.UNKNOWN_AGENT,
+                f"gateway {row.name!r} has no agent {remote_id!r}; it has: {known}",
+                hint="name one that it has, or leave --agent out: then one is made there",
+            )
 
     async def _row(self, gateway: str) -> GatewayRow:
         return await self._store.read(gateways.get_gateway, gateway, user_id=self.user_id)

@@ -271,7 +271,7 @@ class Locks(Noun):
     @device(Method.LOCKS_ACQUIRE, "its own agents", Grant.COORDINATION)
     @audited("lock.taken", is_often=True)
     async def acquire(self, agent: OwnAgent, link: Link, request: Acquisition) -> dict[str, Any] | Later:
-        """Acquire locks for an agent of a device, or queue for them. Raises LockHeld, LockTimedOut."""
+        """Acquire locks for an agent of a device, or queue for them. Raises LockHeld, CodedError."""
         names = request.names()
         answer = await self._locks.ask(link, agent.id, names, ttl_ms=request.ttl_ms, wait_ms=request.wait_ms)
         if not isinstance(answer, Turn):
@@ -310,8 +310,9 @@ class Locks(Noun):
     async def _agent(self, name: str) -> AgentRow:
         agent = await self._store.read(agents.agent_called, name, self.user_id)
         if agent.archived_at is not None or agent.lifecycle == Lifecycle.TERMINATED:
-            raise agents.UnknownAgent(
-                f"the agent {agent.name!r} was removed or terminated: it holds no locks"
+            raise CodedError(
+                ErrorCode.UNKNOWN_AGENT,
+                f"the agent {agent.name!r} was removed or terminated: it holds no locks",
             )
         return agent
 

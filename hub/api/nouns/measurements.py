@@ -15,7 +15,6 @@ from protocol.coordination import MOST_SAMPLES, MOST_TAGS, Method, Sample
 from protocol.errors import CodedError, ErrorCode
 from protocol.frame import Count, Id
 from storage.agents import agents, measurements
-from storage.agents.agents import UnknownAgent
 from storage.agents.measurements import tags_key
 from storage.devices import nodes
 from storage.kernel.columns import fill
@@ -184,8 +183,9 @@ class Measurements(Noun):
         for place, sample in enumerate(report.samples):
             if sample.agent_id is not None and sample.agent_id not in own:
                 where = f"samples[{place}].agent_id"
-                raise UnknownAgent(
-                    f"{where}: expected {agent.name!r} as in the path, not {sample.agent_id!r}"
+                raise CodedError(
+                    ErrorCode.UNKNOWN_AGENT,
+                    f"{where}: expected {agent.name!r} as in the path, not {sample.agent_id!r}",
                 )
         samples = [fill(Sample, one, agent_id=one.agent_id or agent.id) for one in report.samples]
         scope = f"metrics:user:{agent.user_id}"
@@ -196,7 +196,7 @@ class Measurements(Noun):
     @device(Method.METRICS_REPORT, "its own agents")
     @audited("metrics.reported", is_often=True)
     async def report(self, link: Link, report: Report) -> dict[str, Any]:
-        """Store the samples of a report, unless it is known already. Raises CodedError, TooManySeries."""
+        """Store the samples of a report, unless it is known already. Raises CodedError, CodedError."""
         is_new = await self._measurements.report(
             report.samples,
             await self._store.read(measurements.agents_of_device, link.device_id),

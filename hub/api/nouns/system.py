@@ -70,7 +70,7 @@ from hub.runs.dispatcher import Dispatcher
 from hub.settings.reload import Reloader
 from hub.settings.values import Address
 from hub.version import VERSION
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import NodeId
 from protocol.lifecycles import RunState
 from storage import audit
@@ -627,16 +627,6 @@ class Page(Response):
     media_type = "text/markdown"
 
 
-class UnknownPage(HubError):
-    """A page that the handbook does not have."""
-
-    code = ErrorCode.UNKNOWN_METHOD
-
-    def __init__(self, unknown: docs.UnknownTopic) -> None:
-        super().__init__(str(unknown))
-        self.hint = unknown.hint
-
-
 class Handbook(Noun):
     """Pages for people, and the document for programs."""
 
@@ -663,7 +653,7 @@ class Handbook(Noun):
 
 
 async def _page(call: Call, topic: str) -> Page:
-    """Return a page; empty *topic*: the list of all. Raises UnknownPage."""
+    """Return a page; empty *topic*: the list of all. Raises CodedError."""
     try:
         if "text/html" not in Headers(scope=call.scope).get("accept", ""):
             return Page(docs.page(topic) if topic else docs.contents("/docs/"), headers={"vary": "accept"})
@@ -671,7 +661,7 @@ async def _page(call: Call, topic: str) -> Page:
         text = await to_thread.run_sync(html_of, topic)
         return Page(text, media_type="text/html", headers={**HEADERS, "vary": "accept"})
     except docs.UnknownTopic as unknown:
-        raise UnknownPage(unknown) from unknown
+        raise CodedError(ErrorCode.UNKNOWN_METHOD, str(unknown), hint=unknown.hint) from unknown
 
 
 _COMMENT: Final = re.compile(r"^<!--.*?-->\n?", re.MULTILINE | re.DOTALL)  # marks of generated parts

@@ -35,7 +35,7 @@ from hub.metrics import Metrics
 from hub.roles import Principal, Role, Scope, scopes_of
 from hub.tokens import TokenKind
 from protocol.coordination import DEVICE, Method
-from protocol.errors import CodedError, ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import DeviceId, TokenId, UserId
 from storage.agents import agents
 from storage.devices import devices
@@ -114,18 +114,6 @@ class IdentityLimits(msgspec.Struct, frozen=True, kw_only=True):
     wrong_code_wait_s: float = 600.0
 
 
-class UnknownToken(HubError):
-    """A token id that does not exist."""
-
-    code = ErrorCode.UNKNOWN_TOKEN
-
-
-class UnknownInvitation(HubError):
-    """An invitation id that does not exist."""
-
-    code = ErrorCode.UNKNOWN_INVITATION
-
-
 class SecretsOfKind(Generic[RowT]):
     """Base of the nouns of secrets of one kind.
 
@@ -135,12 +123,12 @@ class SecretsOfKind(Generic[RowT]):
     Attributes:
         kind: prefix of the secrets.
         stored: the statements about their rows.
-        unknown: class and text of the refusal of an id of which the caller sees no secret.
+        unknown: code and text of the refusal of an id of which the caller sees no secret.
     """
 
     kind: ClassVar[TokenKind]
     stored: StoredTokens[RowT]
-    unknown: ClassVar[tuple[type[HubError], str]]
+    unknown: ClassVar[tuple[ErrorCode, str]]
     user_id: UserId | None
 
     def __init__(
@@ -211,8 +199,8 @@ class SecretsOfKind(Generic[RowT]):
         """Revoke a secret, unless it is revoked, and return its row."""
         row = await self._store.read(self.stored.find_by_id, id)
         if row is None or self.user_id not in (None, row.user_id):
-            error, text = self.unknown
-            raise error(text.format(id))
+            code, text = self.unknown
+            raise CodedError(code, text.format(id))
         await self._store.write(self.stored.revoke, id, at=self._now, actor=actor)
         return await self._store.read(self.stored.find_by_id, id) or row
 
@@ -259,7 +247,7 @@ class Tokens(SecretsOfKind[DeviceTokenRow], Noun):
 
     name, path = "tokens", "/v1/tokens"
     kind, stored = TokenKind.DEVICE, DEVICE_TOKENS
-    unknown = UnknownToken, "there is no token {!r}"
+    unknown = ErrorCode.UNKNOWN_TOKEN, "there is no token {!r}"
     errors = (ErrorCode.UNKNOWN_TOKEN, ErrorCode.LIMIT_REACHED)
 
     @listed("", Scope.DEVICES, key=lambda token: (epoch_ms(token.created_at), token.id))
@@ -352,7 +340,7 @@ class OperatorTokens(SecretsOfKind[OperatorTokenRow], Noun):
 
     name, path, list_key = "operator_tokens", "/v1/operator-tokens", "tokens"
     kind, stored = TokenKind.OPERATOR, OPERATOR_TOKENS
-    unknown = UnknownToken, "there is no token {!r} of an operator"
+    unknown = ErrorCode.UNKNOWN_TOKEN, "there is no token {!r} of an operator"
     errors = (ErrorCode.UNKNOWN_TOKEN, ErrorCode.LIMIT_REACHED)
 
     @listed("", Scope.TOKENS, key=lambda token: (epoch_ms(token.created_at), token.id))
@@ -431,7 +419,7 @@ class AgentTokens(SecretsOfKind[AgentTokenRow], Noun):
 
     name, path, list_key = "agent_tokens", "", "tokens"
     kind, stored = TokenKind.AGENT, AGENT_TOKENS
-    unknown = UnknownToken, "there is no token {!r} of an agent"
+    unknown = ErrorCode.UNKNOWN_TOKEN, "there is no token {!r} of an agent"
 
     @command(
         "agents tokens NAME",
@@ -545,7 +533,7 @@ class Invitations(SecretsOfKind[InvitationRow], Noun):
 
     name, path = "invitations", "/v1/invitations"
     kind, stored = TokenKind.INVITATION, INVITATIONS
-    unknown = UnknownInvitation, "there is no invitation {!r}"
+    unknown = ErrorCode.UNKNOWN_INVITATION, "there is no invitation {!r}"
     errors = (ErrorCode.UNKNOWN_INVITATION, ErrorCode.LIMIT_REACHED)
 
     @command(
@@ -642,20 +630,6 @@ class PagesAt(msgspec.Struct, frozen=True):
     is_encrypted: bool
 
 
-class UsedLink(HubError):
-    """A link that another request has opened in the same moment."""
-
-    code = ErrorCode.AUTH_FAILED
-    hint = NEW_LINK
-
-
-class NoSessionHere(HubError):
-    """A caller that may not open a session: it is signed in, or needs none."""
-
-    code = ErrorCode.FORBIDDEN
-    hint = NEW_LINK
-
-
 class SessionView(OperatorTokenView, kw_only=True):
     """A browser's session without its secret, of which *last4* are the last characters.
 
@@ -684,7 +658,7 @@ class Sessions(SecretsOfKind[BrowserSessionRow], Noun):
 
     name, path = "sessions", "/v1/sessions"
     kind, stored = TokenKind.LINK, SESSIONS
-    unknown = UnknownToken, "there is no session {!r}"
+    unknown = ErrorCode.UNKNOWN_TOKEN, "there is no session {!r}"
     errors = (ErrorCode.UNKNOWN_TOKEN, ErrorCode.LIMIT_REACHED)
     pages_at: Callable[[], PagesAt | None] = staticmethod(lambda: None)  # None: nothing listens yet
 
@@ -765,7 +739,7 @@ class Sessions(SecretsOfKind[BrowserSessionRow], Noun):
                 actor=caller.actor,
             )
             if row is None:
-                raise UsedLink("this link was used in this moment")
+                raise CodedError(ErrorCode.AUTH_FAILED, "this link was used in this moment", hint=NEW_LINK)
         elif kind == "token":
             await self._check_room("browser_sessions", "sessions of browsers")
             row, secret = await self._create(
@@ -781,7 +755,9 @@ class Sessions(SecretsOfKind[BrowserSessionRow], Noun):
                 actor=caller.actor,
             )
         else:
-            raise NoSessionHere("a session is opened with a link or an operator's token")
+            raise CodedError(
+                ErrorCode.FORBIDDEN, "a session is opened with a link or an operator's token", hint=NEW_LINK
+            )
         head.headers["set-cookie"] = spelled_cookie(call.scope, secret, LONGEST_MS // 1_000)
         log.info("session.opened", session_id=row.id)
         return _view(row)
@@ -792,7 +768,7 @@ class Sessions(SecretsOfKind[BrowserSessionRow], Noun):
         """End the session of the cookie, and remove the cookie."""
         kind, _, id = caller.actor.partition(":")
         if kind != "session":
-            raise UnknownToken("this request has no session: it bears no cookie")
+            raise CodedError(ErrorCode.UNKNOWN_TOKEN, "this request has no session: it bears no cookie")
         head.headers["set-cookie"] = spelled_cookie(call.scope, "", 0)
         return await self.revoke(id, caller.actor)
 

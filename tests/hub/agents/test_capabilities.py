@@ -4,10 +4,8 @@ import pytest
 
 from hub.agents.capabilities import Capabilities, CapabilityLimits
 from hub.agents.checkpoints import CheckpointLimits, Checkpoints
-from hub.agents.schemas import DocumentTooLarge, document
+from hub.agents.schemas import document
 from protocol.errors import CodedError, ErrorCode
-from storage.agents.capabilities import TooManyCapabilities
-from storage.agents.checkpoints import TooManyCheckpoints
 from tests.support.coded import coded
 from tests.support.runs import Bench, agent, bench, store
 
@@ -42,16 +40,16 @@ async def test_a_limit_that_is_reached_is_counted_by_its_name(bench: Bench) -> N
     made, _ = registry(bench)
     made.limits = CapabilityLimits(capabilities_per_agent=1, capability_config_bytes=20)
     await register(made, bench, "1.0.0")
-    with pytest.raises(TooManyCapabilities):
+    with pytest.raises(CodedError, check=coded(ErrorCode.LIMIT_REACHED)):
         await register(made, bench, "2.0.0")
-    with pytest.raises(DocumentTooLarge):
+    with pytest.raises(CodedError, check=coded(ErrorCode.TOO_LARGE)):
         await made.register(bench.agent.id, name="web", version="1.0.0", config={"a": "x" * 20}, actor="me")
     kept = Checkpoints(bench.store, clock=bench.clock, metrics=bench.metrics)
     kept.limits = CheckpointLimits(checkpoints_per_agent=1, checkpoint_bytes=20)
     await kept.put(bench.agent.id, scope="agent", sequence=1, state={}, actor="device:d")
-    with pytest.raises(TooManyCheckpoints):
+    with pytest.raises(CodedError, check=coded(ErrorCode.LIMIT_REACHED)):
         await kept.put(bench.agent.id, scope="b", sequence=1, state={}, actor="device:d")
-    with pytest.raises(DocumentTooLarge):
+    with pytest.raises(CodedError, check=coded(ErrorCode.TOO_LARGE)):
         await kept.put(bench.agent.id, scope="agent", sequence=2, state={"a": "x" * 20}, actor="device:d")
     assert bench.metrics.reached() == {
         "capabilities_per_agent": 1,

@@ -4,16 +4,7 @@ from typing import Any
 
 import pytest
 
-from hub.agents.measurements import (
-    BadQuestion,
-    Chart,
-    Folding,
-    Plan,
-    Question,
-    TooMuch,
-    chosen,
-    plan,
-)
+from hub.agents.measurements import Chart, Folding, Plan, Question, chosen, plan
 from protocol.coordination import MetricType
 from protocol.errors import CodedError, ErrorCode
 from storage.agents.measurements import HOUR_MS, MINUTE_MS, BucketRow, SeriesRow, Sketch
@@ -78,7 +69,9 @@ def test_a_range_is_moved_to_whole_steps() -> None:
 
 def test_a_period_older_than_minutes_is_returned_by_the_hour() -> None:
     assert planned(since=MINUTES_FROM - HOUR_MS, until=MINUTES_FROM).size_ms == HOUR_MS
-    with pytest.raises(BadQuestion, match=r"metric_minutes_days.*whole hours"):
+    with pytest.raises(
+        CodedError, check=coded(ErrorCode.BAD_PARAMS), match=r"metric_minutes_days.*whole hours"
+    ):
         planned(since=MINUTES_FROM - HOUR_MS, until=MINUTES_FROM, step_ms=MINUTE_MS)
 
 
@@ -98,7 +91,7 @@ def test_a_period_older_than_minutes_is_returned_by_the_hour() -> None:
     ids=["step", "empty", "before-time", "ahead", "percentile", "word"],
 )
 def test_a_question_that_makes_no_sense_is_refused_with_what_would(asked: dict[str, Any], words: str) -> None:
-    with pytest.raises(BadQuestion, match=words.replace("(", "\\(")):
+    with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS), match=words.replace("(", "\\(")):
         planned(COUNTER, **asked)
 
 
@@ -107,15 +100,17 @@ def test_a_percentile_is_of_histograms_alone() -> None:
     assert planned(HISTOGRAM, aggregate="p99.9").percent == 99.9
     assert planned(HISTOGRAM, aggregate="p100").percent == 100
     for wrong in ("p101", "p", "p-1", "p99.9999"):
-        with pytest.raises(BadQuestion, match="percentile as p95"):
+        with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS), match="percentile as p95"):
             planned(HISTOGRAM, aggregate=wrong)
 
 
 def test_more_points_than_an_answer_may_have_are_refused_with_a_step_that_would_do() -> None:
-    with pytest.raises(TooMuch, match=r"1440 points.*metric_points.*step of 1 h") as refused:
+    with pytest.raises(
+        CodedError, check=coded(ErrorCode.LIMIT_REACHED), match=r"1440 points.*metric_points.*step of 1 h"
+    ) as refused:
         planned(step_ms=MINUTE_MS, points=1_000)
     assert refused.value.limit == "metric_points"
-    with pytest.raises(TooMuch, match="step of 2 h"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.LIMIT_REACHED), match="step of 2 h"):
         planned(step_ms=HOUR_MS, points=100, lines=6)
 
 

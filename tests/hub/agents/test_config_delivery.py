@@ -12,13 +12,13 @@ from hub.clock import IdFactory, epoch_ms
 from hub.links.device_events import UNSENT_BYTES
 from protocol.agent_status import AgentType
 from protocol.coordination import EventName
-from protocol.errors import ErrorCode
+from protocol.errors import ErrorCode, LimitReached
 from protocol.ids import DeviceId, UserId
 from storage import audit
 from storage.agents import agents, config_changes, configs
 from storage.agents.agent_snapshot import BadConfiguration
 from storage.agents.agents import AgentRow
-from storage.agents.config_changes import ConfigLimitReached, ConfigLimits, NewConfig
+from storage.agents.config_changes import ConfigLimits, NewConfig
 from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.templates import WrittenTemplate
 from storage.devices import devices
@@ -271,7 +271,7 @@ async def test_an_agent_that_its_template_broke_is_well_again_once_its_configs_a
 
 async def test_a_limit_that_is_reached_is_counted(house: House, store: Store) -> None:
     house.configs.limits = ConfigLimits(keys=1)
-    with pytest.raises(ConfigLimitReached, match=r"at most 1 configs, this would be 2 \(config_keys\)") as no:
+    with pytest.raises(LimitReached, match=r"at most 1 configs, this would be 2 \(config_keys\)") as no:
         await house.put(a=1, b=2)
     assert no.value.code is ErrorCode.LIMIT_REACHED
     assert house.hearers.metrics.reached() == {"config_keys": 1}

@@ -8,13 +8,14 @@ import anyio
 import pytest
 import sqlalchemy as sa
 
-from hub.agents.heartbeats import BEATS_AT_ONCE, SAVE_MS, SILENT_S, USAGE_MS, Heartbeats, TooManyHeartbeats
+from hub.agents.heartbeats import BEATS_AT_ONCE, SAVE_MS, SILENT_S, USAGE_MS, Heartbeats
 from hub.agents.writing import Moves
 from hub.clock import epoch_ms
 from hub.links.roster import AgentsSilent, DeviceLost, DeviceReady, HeartbeatReceived
 from hub.metrics import Metrics
 from protocol.agent_status import Axis
 from protocol.coordination import AgentBeat, Heartbeat
+from protocol.errors import CodedError, ErrorCode
 from protocol.handshake import DeviceHello
 from protocol.ids import AgentId, DeviceId
 from storage.agents import agent_moves, agent_states, agents, declared_agents
@@ -25,6 +26,7 @@ from storage.agents.status_writes import Reports
 from storage.kernel.database import Conflict, Unavailable
 from storage.store import ObservedDatabase, Store
 from tests.support.clock import FakeClock
+from tests.support.coded import coded
 from tests.support.link import FakeLink
 from tests.support.presence import BOOT, open_session
 from tests.support.runs import agent, store
@@ -460,7 +462,9 @@ async def test_an_agent_that_sends_too_often_is_refused_and_known_to_be_online(d
     planner = await _planner(desk)
     for _ in range(30):
         await desk.heartbeats.accept(planner, AgentBeat(agent_id=planner))
-    with pytest.raises(TooManyHeartbeats, match="one every 15 s is enough") as refused:
+    with pytest.raises(
+        CodedError, check=coded(ErrorCode.RATE_LIMITED), match="one every 15 s is enough"
+    ) as refused:
         await desk.heartbeats.accept(planner, AgentBeat(agent_id=planner, status="offline"))
     assert refused.value.retry_after_s == 1.0
     assert (await desk.rows.read(agent_states.find_state, planner)).connectivity == "online"

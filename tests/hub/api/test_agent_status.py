@@ -8,15 +8,16 @@ import pytest
 from hub.api.nouns.agent_status import AgentStatuses, StatusChange, Termination
 from hub.roles import Principal
 from protocol.agent_status import Vocabulary
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import UserId
 from protocol.lifecycles import RunState
 from storage import audit
 from storage.agents import agent_states, agents
-from storage.agents.agents import UnknownAgent
 from storage.agents.declared_agents import AgentOfFile
 from storage.agents.status_writes import BadWrite, StateChanged
 from storage.runs import runs
 from tests.hub.agents.seed_names import SEED_NAMES
+from tests.support.coded import coded
 from tests.support.paging import page_of
 from tests.support.requests import agents_of, runs_of
 from tests.support.runs import Bench, agent, bench, folder, store
@@ -153,11 +154,11 @@ async def test_an_agent_is_found_by_the_identifier_that_others_gave_it(
     assert (await statuses.get("external:claw-7")).agent == "notes"
     told = await statuses.document("external:claw-7", "calendar")
     assert told["agent_id"] == "claw-7"
-    with pytest.raises(UnknownAgent, match="external identifier 'ghost'"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_AGENT), match="external identifier 'ghost'"):
         await statuses.get("external:ghost")
     stranger = statuses.seen_by(UserId("somebody-else"))
     for name in ("notes", "external:claw-7"):
-        with pytest.raises(UnknownAgent):
+        with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_AGENT)):
             await stranger.document(name, "calendar")
 
 

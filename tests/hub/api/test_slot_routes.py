@@ -10,14 +10,16 @@ import sqlalchemy as sa
 
 from hub.api.nouns.schedules import Slots
 from hub.clock import epoch_ms
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, UserId
-from storage.agents import agents, declared_agents
+from storage.agents import declared_agents
 from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import devices
 from storage.schedules import calendar_wakeups, schedule_rows
 from storage.schedules.calendar_wakeups import INSERT
 from storage.schedules.schedule_rows import DeclaredSchedule
 from tests.support.clock import START
+from tests.support.coded import coded
 from tests.support.hub import ServedHub, answering, over_unix
 
 NOW = epoch_ms(START)
@@ -97,6 +99,6 @@ async def test_the_calendar_of_somebody_elses_agent_is_not_there(
 ) -> None:
     hub, _ = served
     seen = hub.noun(Slots).seen_by(UserId("u-anna"))
-    with pytest.raises(agents.UnknownAgent, match="inbox"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_AGENT), match="inbox"):
         await seen.of_agent("inbox")
     assert await seen.of_agent("letters") == []

@@ -7,9 +7,11 @@ from anyio.abc import TaskStatus
 
 from hub.metrics import Metrics
 from hub.rounds import WORK_S, Turns
-from hub.supervisor import Failures, ServiceEnded, Supervisor
+from hub.supervisor import Failures, Supervisor
 from protocol.backoff import Backoff
+from protocol.errors import CodedError, ErrorCode
 from tests.support.clock import FakeClock, SeededChance
+from tests.support.coded import coded
 
 
 class Recorder:
@@ -96,7 +98,7 @@ async def test_a_service_that_ends_by_itself_counts_as_broken() -> None:
 
     supervisor = make_supervisor()
     supervisor.add("short", Short())
-    with pytest.raises(ServiceEnded, match="short"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.INTERNAL), match="short"):
         await supervisor.serve()
 
 

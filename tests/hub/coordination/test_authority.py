@@ -10,7 +10,7 @@ from protocol.coordination import AIMED, LAW, Role, Verb, Whom, denial
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import UserId
 from storage.agents import agents
-from storage.agents.agents import AgentRow, UnknownAgent
+from storage.agents.agents import AgentRow
 from storage.coordination import boards
 from storage.coordination.boards import BoardRow, UnknownBoard
 from storage.store import open_store
@@ -129,7 +129,7 @@ async def test_who_sees_everybodys_things_may_do_everything(garden: Garden) -> N
 async def test_an_agent_of_another_user_is_not_on_the_board(garden: Garden) -> None:
     eves = await garden.agent("eves")
     assert await _answer(garden, garden.callers["user"], Verb.NUDGE, eves) == NOBODY
-    with pytest.raises(UnknownAgent):
+    with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_AGENT)):
         await garden.store.read(authority.target, garden.callers["user"], Verb.NUDGE, "roses", eves.id)
 
 

@@ -17,7 +17,6 @@ from protocol.ids import AgentId, UserId
 from storage import audit, retention
 from storage.coordination import boards
 from storage.coordination.broadcasts import BoardResult
-from storage.coordination.messages import TooManyMessages
 from storage.schema import messages
 from storage.store import Store, open_store
 from tests.hub.coordination.leading import (
@@ -318,7 +317,7 @@ async def test_a_broadcast_has_bounds(tmp_path: Path, store: Store) -> None:
             await hub.broadcasts.send(OPERATOR, NEWS)
         hub.broadcasts.most_boards = 2
         hub.sent.limits = type(hub.sent.limits)(open_messages_per_user=1)
-        with pytest.raises(TooManyMessages, match="open_messages_per_user"):
+        with pytest.raises(LimitReached, match="open_messages_per_user"):
             await hub.broadcasts.send(OPERATOR, NEWS)
         with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS)):
             await hub.broadcasts.send(main_of("west"), NEWS, [])

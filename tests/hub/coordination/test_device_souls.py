@@ -9,17 +9,18 @@ import anyio
 import pytest
 
 from hub.coordination.messages import NoSession
-from hub.coordination.souls import DeviceRefused, SoulConflict, SoulNotWritten
+from hub.coordination.souls import DeviceRefused
 from hub.links.roster import DeviceLink
 from hub.tokens import hash_token
 from protocol.coordination import SoulWriteState
-from protocol.errors import CallTimedOut, DeviceOffline, ErrorCode, LinkLost
+from protocol.errors import CallTimedOut, CodedError, DeviceOffline, ErrorCode, LinkLost
 from protocol.frame import ErrorBody
 from protocol.ids import DeviceId, TokenId
 from protocol.work import Action, Answer, ToolCall
 from storage.coordination import souls
 from storage.devices.tokens import DEVICE_TOKENS
 from tests.hub.coordination.souls import AT_DESK, OPERATOR, SoulBench, open_souls
+from tests.support.coded import coded
 from tests.support.device import RunningDevice, open_device
 from tests.support.link import FakeLink
 from tests.support.wire import open_port, until
@@ -98,7 +99,7 @@ async def test_the_text_of_the_owner_stays_and_both_hashes_are_reported(
     await bench.put("be brief", "", agent=AT_DESK)
     written_there(device, "be long")
 
-    with pytest.raises(SoulConflict) as refused:
+    with pytest.raises(CodedError, check=coded(ErrorCode.SOUL_CONFLICT)) as refused:
         await bench.put("be quick", souls.digest("be brief"), agent=AT_DESK)
 
     members = refused.value.members
@@ -116,7 +117,7 @@ async def test_the_text_of_the_owner_stays_and_both_hashes_are_reported(
 async def test_a_first_write_is_refused_if_there_is_a_soul(bench: SoulBench, device: RunningDevice) -> None:
     written_there(device, "be long")
 
-    with pytest.raises(SoulConflict) as refused:
+    with pytest.raises(CodedError, check=coded(ErrorCode.SOUL_CONFLICT)) as refused:
         await bench.put("be quick", "", agent=AT_DESK)
 
     assert (refused.value.members["expected_sha256"], await bench.read(AT_DESK)) == ("", "be long")
@@ -203,7 +204,7 @@ async def test_a_device_that_answers_nonsense_is_not_believed(
     with pytest.raises(DeviceRefused, match=told):
         await bench.read(AT_DESK)
 
-    with pytest.raises(SoulNotWritten, match=told) as refused:
+    with pytest.raises(CodedError, match=told) as refused:
         await bench.put("be brief", agent=AT_DESK)
 
     assert refused.value.code is code
@@ -222,13 +223,14 @@ async def test_of_two_concurrent_writes_on_a_device_one_wins_and_the_other_gets_
     before = ""
     for number in range(50):
         won: list[str] = []
-        lost: list[SoulConflict] = []
+        lost: list[CodedError] = []
 
-        async def write(text: str, base: str, won: list[str], lost: list[SoulConflict]) -> None:
+        async def write(text: str, base: str, won: list[str], lost: list[CodedError]) -> None:
             try:
                 await bench.put(text, base, agent=AT_DESK)
                 won.append(text)
-            except SoulConflict as conflict:
+            except CodedError as conflict:
+                assert conflict.code is ErrorCode.SOUL_CONFLICT
                 lost.append(conflict)
 
         pair = [f"left {number}", f"right {number}"]

@@ -24,7 +24,6 @@ from protocol.work import Answer, ToolCall
 from storage.coordination import boards as memories
 from storage.coordination import question_rows, questions
 from storage.coordination.question_rows import QuestionRow, QuestionSettled
-from storage.coordination.questions import TooManyQuestions
 from storage.store import Store, open_store
 from tests.storage.rows import ME
 from tests.storage.test_questions import BOARD, MAIN, a_board
@@ -305,7 +304,7 @@ async def test_what_cannot_be_asked_is_refused_in_words(hub: Hub, about: dict[st
 async def test_a_limit_that_is_reached_is_counted(hub: Hub) -> None:
     hub.questions.most = 1
     await hub.ask()
-    with pytest.raises(TooManyQuestions, match="open_questions_per_user"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.LIMIT_REACHED), match="open_questions_per_user"):
         await hub.ask()
     assert hub.metrics.reached()["open_questions_per_user"] == 1
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import anyio
 import pytest
 
-from hub.coordination.souls import SoulConflict, SoulNotWritten
 from hub.openclaw import GatewayState
 from protocol.coordination import SoulWriteState
 from protocol.errors import CodedError, ErrorCode
@@ -99,7 +98,7 @@ async def test_a_write_over_an_older_version_returns_both_hashes_and_loses_no_te
 ) -> None:
     gateway.agents["worker"].files["SOUL.md"] = "theirs"
 
-    with pytest.raises(SoulConflict) as refused:
+    with pytest.raises(CodedError, check=coded(ErrorCode.SOUL_CONFLICT)) as refused:
         await bench.put("ours", AS_IT_WAS)
 
     members = refused.value.members
@@ -124,7 +123,7 @@ async def test_a_writer_that_is_overtaken_between_read_and_write_gets_both_hashe
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(overtake)
-        with pytest.raises(SoulConflict) as refused:
+        with pytest.raises(CodedError, check=coded(ErrorCode.SOUL_CONFLICT)) as refused:
             await bench.put("ours", AS_IT_WAS)
 
     assert refused.value.members["found_sha256"] == souls.digest("theirs")
@@ -239,7 +238,7 @@ async def test_a_missing_scope_is_reported_with_a_fix(bench: SoulBench, gateway:
     }
     gateway.fault(SETS, "refused", {"code": "FORBIDDEN", "message": "missing scope", "details": details})
 
-    with pytest.raises(SoulNotWritten, match="approve the scopes that this hub asks for") as refused:
+    with pytest.raises(CodedError, match="approve the scopes that this hub asks for") as refused:
         await bench.put("ours", AS_IT_WAS)
 
     assert refused.value.code is ErrorCode.GATEWAY_FORBIDDEN
@@ -254,7 +253,7 @@ async def test_what_a_gateway_refuses_for_good_is_not_tried_again(
 ) -> None:
     del gateway.agents["worker"]
 
-    with pytest.raises(SoulNotWritten, match="not found") as refused:
+    with pytest.raises(CodedError, match="not found") as refused:
         await bench.put("ours")
 
     assert refused.value.code is ErrorCode.GATEWAY_REFUSED
@@ -266,7 +265,7 @@ async def test_a_refusal_that_may_have_done_it_is_followed_by_a_look(
 ) -> None:
     gateway.fault(SETS, "refused", {"code": "UNAVAILABLE", "message": "Error: half of it"})
 
-    with pytest.raises(SoulNotWritten) as refused:
+    with pytest.raises(CodedError) as refused:
         await bench.put("ours")
 
     assert refused.value.code is ErrorCode.GATEWAY_REFUSED
@@ -280,7 +279,7 @@ async def test_an_answer_whose_hash_is_not_that_of_its_text_is_not_believed(
     lying = worker.file("SOUL.md") | {"hash": "0" * 64}
     monkeypatch.setattr(worker, "file", lambda _: lying)
 
-    with pytest.raises(SoulNotWritten, match="another hash than its content") as refused:
+    with pytest.raises(CodedError, match="another hash than its content") as refused:
         await bench.put("ours")
 
     assert refused.value.code is ErrorCode.GATEWAY_INVALID
@@ -346,13 +345,14 @@ async def test_of_two_concurrent_writes_one_wins_and_the_other_gets_both_hashes(
     for number in range(12):
         before = there(gateway)
         won: list[str] = []
-        lost: list[SoulConflict] = []
+        lost: list[CodedError] = []
 
-        async def write(text: str, base: str, won: list[str], lost: list[SoulConflict]) -> None:
+        async def write(text: str, base: str, won: list[str], lost: list[CodedError]) -> None:
             try:
                 await bench.put(text, base)
                 won.append(text)
-            except SoulConflict as conflict:
+            except CodedError as conflict:
+                assert conflict.code is ErrorCode.SOUL_CONFLICT
                 lost.append(conflict)
 
         pair = [f"left {number}", f"right {number}"]
@@ -377,15 +377,15 @@ async def test_of_two_hubs_that_write_at_once_one_wins_and_the_others_words_are_
     async with open_souls(tmp_path, gateway) as second:
         for number in range(8):
             before = there(gateway)
-            base, won, lost = souls.digest(before), dict[str, SoulBench](), dict[str, SoulConflict]()
+            base, won, lost = souls.digest(before), dict[str, SoulBench](), dict[str, CodedError]()
 
             async def write(
-                hub: SoulBench, text: str, base: str, won: dict[str, SoulBench], lost: dict[str, SoulConflict]
+                hub: SoulBench, text: str, base: str, won: dict[str, SoulBench], lost: dict[str, CodedError]
             ) -> None:
                 try:
                     await hub.put(text, base)
                     won[text] = hub
-                except SoulConflict as overtaken:
+                except CodedError as overtaken:
                     lost[text] = overtaken
 
             async with anyio.create_task_group() as tasks:

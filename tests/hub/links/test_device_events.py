@@ -3,9 +3,11 @@
 import anyio
 import pytest
 
-from hub.links.device_events import UNSENT_BYTES, UnknownEvent
+from hub.links.device_events import UNSENT_BYTES
 from protocol.coordination import Event, EventName
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import DeviceId
+from tests.support.coded import coded
 from tests.support.hearing import Hearers, HearingLink, served
 
 LAPTOP = DeviceId("laptop")
@@ -78,7 +80,9 @@ async def test_events_are_selected_singly_by_kind_or_all_at_once(
 async def test_a_name_that_is_none_is_refused_and_nothing_changes(hearers: Hearers, name: str) -> None:
     link = hearers.enter("laptop")
     for asked in (hearers.events.subscribe, hearers.events.unsubscribe):
-        with pytest.raises(UnknownEvent, match=r"there is no event .*; there are agent"):
+        with pytest.raises(
+            CodedError, check=coded(ErrorCode.BAD_PARAMS), match=r"there is no event .*; there are agent"
+        ):
             asked(link, ["agent.moved", name])
     assert not hearers.events.is_subscribed(LAPTOP, MOVED)
 

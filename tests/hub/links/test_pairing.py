@@ -11,12 +11,13 @@ from hub.links import auth
 from hub.links.roster import EndsElsewhere
 from hub.tokens import TokenKind, hash_token, last4, make
 from protocol import keys
-from protocol.errors import CloseCode
+from protocol.errors import CloseCode, CodedError, ErrorCode
 from protocol.ids import DeviceId, InvitationId, UserId
 from storage import audit
 from storage.devices import device_keys, devices, pairings
 from storage.devices.tokens import INVITATIONS
 from tests.support.clock import FakeClock, SeededChance
+from tests.support.coded import coded
 from tests.support.families import each
 from tests.support.keys import KeyPair
 from tests.support.presence import BOOT
@@ -104,7 +105,7 @@ async def test_a_device_that_calls_itself_something_else_meanwhile_shows_another
         first, _ = await knock(port, label="desk")
         second, _ = await knock(port, label="root")
         assert first["pairing_code"] != second["pairing_code"]
-        with pytest.raises(pairings.UnknownPairing):
+        with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_PAIRING)):
             await approve(port, first["pairing_code"])
         (waiting,) = await port.store.read(pairings.list_pairings, at=now_ms(port))
         assert waiting.label == "root"
@@ -118,7 +119,7 @@ async def test_a_code_is_good_for_ten_minutes() -> None:
         port.clock.advance(600)
         second, _ = await knock(port)
         assert first["pairing_code"] != second["pairing_code"]
-        with pytest.raises(pairings.UnknownPairing):
+        with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_PAIRING)):
             await approve(port, first["pairing_code"])
         await approve(port, second["pairing_code"])
 

@@ -9,14 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from hub.extraction.model import Finish, ModelAnswer, ModelRequest, Models, ModelUnavailable, Price, Usage
-from hub.runs.previewing import (
-    MOST_PREVIEWS,
-    PreviewBusy,
-    PreviewItem,
-    PreviewProblem,
-    PreviewRequest,
-    PreviewStep,
-)
+from hub.runs.previewing import MOST_PREVIEWS, PreviewItem, PreviewProblem, PreviewRequest, PreviewStep
 from hub.settings.limit_settings import NANOS, BudgetSettings, Limits
 from protocol.errors import CodedError, DeviceOffline, ErrorCode
 from protocol.ids import AgentId
@@ -287,10 +280,10 @@ async def test_a_reader_that_leaves_ends_the_preview_and_leaves_nothing(
 
 async def test_an_agent_has_one_preview_at_once_and_a_hub_a_few(bench: Bench) -> None:
     bench.previews.previewed = {bench.agent.id}
-    with pytest.raises(PreviewBusy, match="another preview of notes"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.BUSY), match="another preview of notes"):
         await bench.previews.open(bench.agent, ABOUT_MEETINGS, bench.connect())
     bench.previews.previewed = {AgentId(f"a-{number}") for number in range(MOST_PREVIEWS)}
-    with pytest.raises(PreviewBusy, match="the most at once"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.BUSY), match="the most at once"):
         await bench.previews.open(bench.agent, ABOUT_MEETINGS, bench.connect())
 
 
