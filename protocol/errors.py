@@ -18,10 +18,10 @@ One tree of exceptions::
 Codes are never renamed. A class carries data; ``str()`` returns the sentence.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import IntEnum, StrEnum
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -600,3 +600,23 @@ class CallUnsupported(DeliveryError):
     """Error: the device does not list the capability; the frame was not sent."""
 
     code = ErrorCode.CALL_UNSUPPORTED
+
+
+MOST_SIMILAR: Final = 64  # characters of a word: names are shorter, and comparing costs their product
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a hint with the most similar name of *known*, ignoring case; empty if no name is similar."""
+    near = nearest(word, known)
+    return f"did you mean '{near}'?" if near else ""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return the most similar name of *known*, or an empty string if no name is similar."""
+    from difflib import get_close_matches
+
+    if len(word) > MOST_SIMILAR:
+        return ""
+    spelled = {name.lower(): name for name in sorted(known, reverse=True)}
+    near = get_close_matches(word.lower(), sorted(spelled), n=1)
+    return spelled[near[0]] if near else ""

@@ -7,12 +7,11 @@ without ``{{`` stays unchanged.
 
 import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any, Final
 
 import msgspec
 
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import ErrorCode, HubError, did_you_mean
 from storage.agents.agent_snapshot import Setup
 
 OPENS: Final = "{{"
@@ -64,9 +63,9 @@ def problems_in(prompt: str, known: Mapping[str, Any] | None) -> list[str]:
             line = prompt.count("\n", 0, found.start()) + 1
             wrong.append(f"prompt, line {line}: '{{{{' opens no variable; write {{{{ name }}}}")
         elif known is not None and name not in known:
-            near = get_close_matches(name, known, n=1)
-            hint = f" did you mean '{near[0]}'?" if near else ""
-            wrong.append(f"prompt: there is no variable '{name}';{hint} known are {', '.join(sorted(known))}")
+            hint = did_you_mean(name, known)
+            listed = ", ".join(sorted(known))
+            wrong.append(f"prompt: there is no variable '{name}';{hint and ' ' + hint} known are {listed}")
     return list(dict.fromkeys(wrong))
 
 

@@ -16,10 +16,9 @@ from hub.extraction.items import RedactionRule
 from hub.extraction.redaction import problem_of
 from hub.settings.agent_settings import AgentSettings, ScheduleSettings, SlotTable, tables_of, unknown_tables
 from hub.settings.declared import declared_agent
-from hub.settings.problems import did_you_mean
 from hub.settings.settings import Settings
 from hub.settings.values import Flag, Name, live
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import ErrorCode, HubError, did_you_mean
 from protocol.tables import TABLES, Tables
 from storage.agents.declared_agents import DeclaredAgent
 

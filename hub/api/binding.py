@@ -35,8 +35,7 @@ from hub.api.sentences import (
     table_refusals,
 )
 from hub.printable import typed_problem
-from hub.settings.problems import did_you_mean
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import ErrorCode, HubError, did_you_mean
 
 MISSING: Final = object()
 MOST_OF_TEXT: Final = 1_000  # characters of a parameter of a path or a query, if it has no limit of its own

@@ -11,7 +11,7 @@ from msgspec import inspect as shapes
 from pydantic import ValidationError
 
 from hub.settings import problems as settings
-from hub.settings.problems import did_you_mean
+from protocol.errors import did_you_mean
 
 _PLACE: Final = re.compile(r" - at `(?:key in )?\$\.?([^`]*)`$")
 _MISSING: Final = re.compile(r"Object missing required field `(\w+)`$")

@@ -21,7 +21,6 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from difflib import get_close_matches
 from enum import StrEnum
 from functools import cache
 from importlib import import_module
@@ -37,7 +36,7 @@ from hub.connectors.calling import Answer, Caller, ConnectorFailure, CursorLost,
 from hub.document import Document
 from hub.extraction.patterns import BadPattern, pattern_of
 from hub.text.files import MAIL
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import ErrorCode, HubError, did_you_mean
 from protocol.work import MAX_AUTHOR_CHARS, Provenance, ProvenanceOrigin
 
 T = TypeVar("T")
@@ -489,8 +488,8 @@ def find(name: str, allowed: Collection[str] = ()) -> ConnectorClass:
         return _loaded(name, place)
     plugins = {point.name: point.value for point in entry_points(group=GROUP)}
     if name not in plugins:
-        near = get_close_matches(name, [*BUILT_IN, *(set(plugins) & set(allowed))], n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(BUILT_IN))}"
+        near = did_you_mean(name, [*BUILT_IN, *(set(plugins) & set(allowed))])
+        hint = near or f"there are {', '.join(sorted(BUILT_IN))}"
         raise UnknownProvider(f"there is no provider {name!r}", hint)
     if name not in allowed:
         hint = f'write [plugins] connectors = ["{name}"] if you trust its package'

@@ -26,7 +26,6 @@ from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Mapp
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
-from difflib import get_close_matches
 from typing import Any, ClassVar, Final, Literal, TypeVar
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
@@ -74,6 +73,7 @@ from hub.document import Document
 from hub.text.files import HTML, MAIL, MIB, PLAIN
 from hub.text.letter_text import MOST_BYTES, MOST_DEPTH, MOST_PARTS, Body, Enclosure, Letter, LetterOptions
 from hub.text.mime import header_text
+from protocol.errors import did_you_mean
 from protocol.frame import read_json
 
 SCOPE: Final = "https://www.googleapis.com/auth/gmail.readonly"
@@ -944,9 +944,8 @@ class Gmail(Connector):
 def _id_of(name: str, ids: dict[str, str]) -> str:
     id = ids.get(name.casefold())
     if id is None:
-        near = get_close_matches(name.casefold(), ids, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise Misconfigured(f"there is no label {name!r} in this mailbox{hint}")
+        hint = did_you_mean(name, ids)
+        raise Misconfigured(f"there is no label {name!r} in this mailbox{hint and '; ' + hint}")
     return id
 
 

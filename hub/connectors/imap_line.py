@@ -13,7 +13,6 @@ the event loop.
 import base64
 import binascii
 import contextlib
-import difflib
 import imaplib
 import re
 import socket
@@ -42,6 +41,7 @@ from hub.connectors.calling import (
 )
 from hub.connectors.connector import Context, Filter, OAuth, ProviderSettings, SettingsFile, Words
 from hub.outbound.rules import is_this_machine
+from protocol.errors import did_you_mean
 
 MOST_LITERAL_BYTES: Final = 32 * 1024 * 1024  # of one literal; same limit as for a provider's answers
 _MOST_DEPTH: Final = 60  # of parentheses; a valid mail is not nested deeper
@@ -711,11 +711,12 @@ class Line:
             raise Misconfigured(f"the folder {name} holds only other folders, no messages") from refused
         if name in names or name == "INBOX":
             raise failure_of(refused, f"the folder {name} cannot be opened") from refused
-        near = difflib.get_close_matches(name, names, n=1)
         more = len(names) - _SHOWN_FOLDERS
         listed = ", ".join(names[:_SHOWN_FOLDERS]) + (f" and {more} more" if more > 0 else "")
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise Misconfigured(f"there is no folder {name}{hint} There are: {listed}") from refused
+        hint = did_you_mean(name, names)
+        raise Misconfigured(
+            f"there is no folder {name}{hint and '; ' + hint} There are: {listed}"
+        ) from refused
 
     async def _do(
         self, wire: Wire, work: Callable[[Wire], T], *, timeout_s: float | None = WORK_TIMEOUT_S

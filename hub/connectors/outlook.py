@@ -22,7 +22,6 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime, timedelta
-from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
@@ -71,6 +70,7 @@ from hub.connectors.mime import MOST_RECIPIENTS, headers_of, is_bulk, message_ke
 from hub.document import Document
 from hub.text.files import HTML, MAIL
 from hub.text.letter_text import Body, Enclosure, Letter, LetterOptions
+from protocol.errors import did_you_mean
 
 SELECT: Final = (
     "id,internetMessageId,subject,from,toRecipients,ccRecipients,receivedDateTime,sentDateTime,conversationId"
@@ -485,9 +485,8 @@ async def find_folder(graph: Graph, name: str) -> str:
         found = next((id for shown, id in folders if shown.casefold() == step.strip().casefold()), None)
         if found is None:
             names = [shown for shown, _ in folders]
-            near = get_close_matches(step.strip(), names, n=1)
             listed = ", ".join(sorted(names)[:20]) or "none"
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {listed}"
+            hint = did_you_mean(step.strip(), names) or f"there are {listed}"
             raise Misconfigured(f"there is no folder {name!r} in the mailbox: {hint}")
         parent = found
     assert parent is not None  # a name has at least one segment

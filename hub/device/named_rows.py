@@ -1,14 +1,13 @@
 """Rows that people name by their titles: the projects and tasks that other rows belong to."""
 
 import sqlite3
-from difflib import get_close_matches
 from typing import Final
 
 from hub.clock import IdFactory, SystemChance, SystemClock
 from hub.device import rows, verdicts
 from hub.device.rows import Refusal
 from hub.device.schema import quoted
-from protocol.errors import ErrorCode
+from protocol.errors import ErrorCode, nearest
 from protocol.frame import Record
 from protocol.tables import DeviceTable, TableName
 
@@ -45,8 +44,8 @@ def row_called(
         rows.insert(db, table, row_id, {table.title: text}, at_ms, flags=_OWN)
         return row_id, f"; the project {cut(text)} is new"
     if not found:
-        near = get_close_matches(text, [row[1] for row in candidates], n=1)
-        hint = f"did you mean {cut(near[0])}?" if near else "'hub review ls --all' lists those there are"
+        near = nearest(text, [row[1] for row in candidates])
+        hint = f"did you mean {cut(near)}?" if near else "'hub review ls --all' lists those there are"
         raise _refused(f"{table.name}: there is no {cut(text)}; {hint}")
     (row,) = found
     if is_made and not row["isApproved"]:

@@ -10,7 +10,6 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
@@ -27,7 +26,7 @@ from hub.device.rows import Refusal
 from hub.device.verdicts import Review
 from protocol.calls import ANSWER_CHARACTERS
 from protocol.coordination import QuestionState
-from protocol.errors import ErrorCode
+from protocol.errors import ErrorCode, did_you_mean
 from protocol.frame import Field, Record
 from protocol.tables import TABLES, Column, DeviceTable, Filler, Kind, plain_choice
 
@@ -283,8 +282,7 @@ def _column(table: DeviceTable, name: str) -> Column:
         others = [one.name for one in TABLES.values() if any(c.name == f"{name}Id" for c in one.columns)]
         if others:
             raise _refused(f"{table.name} belong to no {name}; {', '.join(others)} do")
-        near = get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+        hint = did_you_mean(name, known) or f"there are {', '.join(known)}"
         raise _refused(f"{table.name} have no field {cut(name)}; {hint}")
     return column
 

@@ -4,7 +4,6 @@ A page begins with a title, an empty line and one line that says what the page i
 """
 
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
@@ -42,9 +41,10 @@ class UnknownTopic(LookupError):
     """
 
     def __init__(self, topic: str) -> None:
+        from protocol.errors import did_you_mean  # the help of commands imports this module
+
         super().__init__(f"the handbook has no page {topic!r}")
-        likely = get_close_matches(topic, TOPICS, n=1)
-        self.hint = f"did you mean {likely[0]}?" if likely else "'hub help' lists the topics"
+        self.hint = did_you_mean(topic, TOPICS) or "'hub help' lists the topics"
 
 
 def page(topic: str) -> str:

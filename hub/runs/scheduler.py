@@ -1,4 +1,4 @@
-"""Scheduler: decides each fire of a schedule at its time; and delivery of calendar wake-ups to devices.
+"""Scheduler: asks at its time for each fire that is due; and delivery of calendar wake-ups to devices.
 
 ``storage.schedules.fires`` carries a decision out, and makes the final choice if other runs are in the way.
 

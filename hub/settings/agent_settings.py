@@ -33,7 +33,6 @@ from hub.printable import spelled
 from hub.schedules.cron import BadSchedule, parse_cron
 from hub.schedules.second_reading import check_reading
 from hub.schedules.trigger import Trigger, trigger_of
-from hub.settings.problems import did_you_mean
 from hub.settings.secret import SecretRef
 from hub.settings.values import (
     REQUIRED,
@@ -54,6 +53,7 @@ from hub.settings.values import (
 )
 from protocol.configs import BadConfig, check_key, text_of, type_of
 from protocol.coordination import lock_names
+from protocol.errors import did_you_mean
 from protocol.requirements import CAPABILITY, parse_requirement, parse_version
 from protocol.tables import (
     MAX_TEXT_CHARS,

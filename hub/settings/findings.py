@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from hub.settings.agent_settings import AgentSettings
-from hub.settings.problems import KeyPath, Problem, Reporter, did_you_mean, sentence
+from hub.settings.problems import KeyPath, Problem, Reporter, sentence
 from hub.settings.settings import Settings
+from protocol.errors import did_you_mean
 from protocol.tables import REFERENCES, problems_in
 
 if TYPE_CHECKING:  # their dependencies are imported only if templates or agents need a check

@@ -16,7 +16,6 @@ precedence over the environment, which takes precedence over the file. Agents ca
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from difflib import get_close_matches
 from enum import StrEnum
 from functools import cache
 from types import MappingProxyType
@@ -24,7 +23,7 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
 
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import ErrorCode, HubError, did_you_mean, nearest
 
 KeyPath = tuple[int | str, ...]
 
@@ -401,7 +400,6 @@ class Sentence(NamedTuple):
     hint: str = ""
 
 
-_MOST_SIMILAR: Final = 64  # characters of a word: names are shorter, and comparing costs their product
 AS_NUMBER: Final = "write a number without quotes"
 _OF_NAMES: Final = "letters, digits, _ . and -, at most 64 of them; the first no . and no -"
 
@@ -648,21 +646,6 @@ def _in_words(number: int, listed: str) -> str:
 def is_secret_like(text: str) -> bool:
     """Return True if *text* contains a string in the form of a key, a token or a password."""
     return _SECRET_LIKE.search(text) is not None
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return a hint with the most similar name of *known*, ignoring case; empty if no name is similar."""
-    near = nearest(word, known)
-    return f"did you mean '{near}'?" if near else ""
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Return the most similar name of *known*, or an empty string if no name is similar."""
-    if len(word) > _MOST_SIMILAR:
-        return ""
-    spelled = {name.lower(): name for name in sorted(known, reverse=True)}
-    near = get_close_matches(word.lower(), sorted(spelled), n=1)
-    return spelled[near[0]] if near else ""
 
 
 def found_by_validation(

@@ -21,11 +21,11 @@ from hub.settings.problems import (
     SettingsInvalid,
     Severity,
     in_environment,
-    nearest,
 )
 from hub.settings.reading import Reading, check_settings, check_text
 from hub.settings.settings import Settings
 from hub.settings.shared import Shared
+from protocol.errors import nearest
 
 LAST_GOOD: Final = "last-good.toml"
 _PRIVATE: Final = 0o600

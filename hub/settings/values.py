@@ -27,8 +27,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from hub.settings.problems import did_you_mean
-from protocol.errors import HubError
+from protocol.errors import HubError, did_you_mean
 
 T = TypeVar("T")
 

@@ -9,13 +9,12 @@ stored. A use and the key that it admits are written in one transaction: a use i
 twice.
 """
 
-from difflib import get_close_matches
 from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
 
-from protocol.errors import CodedError, ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode, HubError, nearest
 from protocol.ids import ConnectionId, DeviceId, KeyId, PairingId, UserId
 from storage import audit
 from storage.devices import device_keys
@@ -373,9 +372,9 @@ class DeviceNames(msgspec.Struct, frozen=True):
         known = sorted({one for whose, one in self.known if user_id in (None, whose)})
         if name in known or name in self.waiting or not (known or self.waiting):
             return ""
-        if near := get_close_matches(name, [*known, *self.waiting], n=1):
-            waits = "" if near[0] in known else ", which waits to be let in (hub pair)"
-            return f"did you mean {near[0]!r}{waits}?"
+        if near := nearest(name, [*known, *self.waiting]):
+            waits = "" if near in known else ", which waits to be let in (hub pair)"
+            return f"did you mean {near!r}{waits}?"
         waiting = sorted(set(self.waiting))
         named = [f"known: {_listed(known)}"] if known else []
         named += [f"waiting to be let in: {_listed(waiting)}"] if waiting else []

@@ -1,4 +1,4 @@
-"""Creation, moves and folding of runs: a compare-and-set, a row of history, a change of counters.
+"""Creation, moves and folding of runs, and recovery of a dead hub's runs with their locks.
 
 Also recovery of runs from a dead hub, and adoption of undelivered units by an agent's next run. Runs over
 files need no adoption, because their files are read again. A mailbox message is never read again after its

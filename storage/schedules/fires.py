@@ -1,4 +1,4 @@
-"""Fires of schedules: decisions (a run, a wake, a merge, a skip), their rows, and backfills.
+"""Fires of schedules as rows: a decided fire becomes a run, a wake, a merge or a skip; and backfills.
 
 ``hub.schedules`` decides which fires get a run; this module takes the existing runs and the overlap policies
 into account. One transaction decides for up to a few hundred schedules, in sets. A schedule that was changed

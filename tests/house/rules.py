@@ -49,7 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hub.open_files": set(),
     "hub.document": {"protocol.work"},
     "hub.version": set(),
-    "hub.docs": set(),
+    "hub.docs": {"protocol.errors"},
     "hub.tokens": {"hub.clock"},
     "hub.certificates": {"protocol.errors"},
     "hub.roles": {"protocol", "storage.devices.devices"},
@@ -103,7 +103,19 @@ STANDS_IN: dict[str, set[str]] = {
     "httpx2": {"hub.outbound", "hub.cli"},  # the hub calls nobody but by the rules of hub.outbound
 }
 # All that the protocol may stand on: nothing here opens, waits, reads a clock or draws a lot.
-PURE = {"abc", "base64", "collections", "enum", "hashlib", "inspect", "operator", "re", "types", "typing"}
+PURE = {
+    "abc",
+    "base64",
+    "collections",
+    "difflib",
+    "enum",
+    "hashlib",
+    "inspect",
+    "operator",
+    "re",
+    "types",
+    "typing",
+}
 PURE |= {"msgspec", "semver"}
 IMPURE_CALLS = {"open", "print", "input", "exec", "eval", "__import__"}
 

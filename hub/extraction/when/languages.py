@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001, RUF003 - letters of three alphabets
-"""Words about time in English, German, French, Spanish, Russian and Chinese.
+"""Meanings of words about time in English, German, French, Spanish, Russian and Chinese.
 
 Where "next Friday" is not the next Friday after today, the comment of the language says so.
 """

@@ -210,7 +210,7 @@ async def test_folders_are_named_as_people_see_them(dovecot: Dovecot) -> None:
     client.logout()
 
     assert subjects(await pages(imap(settings, ImapFilter(folders=(name,))))) == ["Task 1"]
-    with pytest.raises(Misconfigured, match=r"no folder Archiv; did you mean Archive\? There are: .*Счета"):
+    with pytest.raises(Misconfigured, match=r"no folder Archiv; did you mean 'Archive'\? There are: .*Счета"):
         await pages(imap(settings, ImapFilter(folders=("Archiv",))))
 
 

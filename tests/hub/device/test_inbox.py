@@ -56,6 +56,6 @@ def test_a_decision_on_an_item_that_has_changed_since_stays(tmp_path: Path) -> N
 def test_what_cannot_be_approved_is_refused_with_its_reason(tmp_path: Path) -> None:
     inbox = inbox_of(tmp_path, "call Ana")
     (item,) = inbox.items()
-    with pytest.raises(NotDecided, match="did you mean title"):
+    with pytest.raises(NotDecided, match="did you mean 'title'"):
         inbox.judge(item, "approve", {"titel": "x"}, at_ms=AT)
     assert inbox.items() == [item]
