@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
-from protocol.errors import CodedError, ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode, HubError, connect_command
 from protocol.ids import AgentId, BootId, DeviceId, UserId
 from storage import audit
 from storage.agents import agent_states
@@ -54,6 +54,7 @@ class UnknownDevice(HubError):
     """Error: the device does not exist, or was revoked."""
 
     code = ErrorCode.UNKNOWN_DEVICE
+    hint = ""
 
 
 class DeviceNameTaken(HubError):
@@ -256,16 +257,28 @@ def names_of_devices(c: sa.Connection, ids: Iterable[DeviceId]) -> dict[DeviceId
     }
 
 
-def devices_called(c: sa.Connection, called: str, *, user_id: UserId | None = None) -> list[DeviceRow]:
-    """Return the device with that id, revoked or not, else the active devices of that name.
+def devices_called(
+    c: sa.Connection, called: str, *, user_id: UserId | None = None, is_revoked: bool = False
+) -> list[DeviceRow]:
+    """Return the device with that id, revoked or not, else the active or the revoked devices of that name.
 
     Args:
         user_id: only devices of this user; ``None``: several users may have a device of that name.
     """
     found = fill_each(DeviceRow, c.execute(DEVICE, {"device": called}))
-    query = DEVICES.where(devices.c.name == called, devices.c.revoked_at.is_(None))
+    revoked_at = devices.c.revoked_at
+    query = DEVICES.where(
+        devices.c.name == called, revoked_at.is_not(None) if is_revoked else revoked_at.is_(None)
+    )
     found = found or fill_each(DeviceRow, c.execute(query))
     return [row for row in found if user_id in (None, row.user_id)]
+
+
+def revoked_device(name: str) -> UnknownDevice:
+    """Return the error for a change of a revoked device, with the command that lets it in again."""
+    error = UnknownDevice(f"device {name!r} was revoked")
+    error.hint = f"let it in again: {connect_command(name, anew=True)}"
+    return error
 
 
 def rename_device(c: sa.Connection, id: DeviceId, name: str, *, at: int, actor: str) -> DeviceRow:
@@ -278,7 +291,7 @@ def rename_device(c: sa.Connection, id: DeviceId, name: str, *, at: int, actor: 
     """
     device = get_device(c, id)
     if device.revoked_at is not None:
-        raise UnknownDevice(f"device {device.name!r} was revoked")
+        raise revoked_device(device.name)
     if device.name == name:
         return device
     query = (
@@ -317,7 +330,7 @@ def change_grants(
     c.execute(sa.select(devices.c.id).where(devices.c.id == id).with_for_update())
     device = get_device(c, id)
     if device.revoked_at is not None:
-        raise UnknownDevice(f"device {device.name!r} was revoked")
+        raise revoked_device(device.name)
     after = [grant.value for grant in Grant if grant in {*device.grants, *add} - {*remove}]
     if after != device.grants:
         c.execute(sa.update(devices).where(devices.c.id == id).values(grants=after))

@@ -19,7 +19,7 @@ from protocol.ids import ConnectionId, DeviceId, KeyId, PairingId, UserId
 from storage import audit
 from storage.devices import device_keys
 from storage.devices.device_keys import KeyOwner
-from storage.devices.devices import DeviceRow, UnknownDevice, devices_called, find_device
+from storage.devices.devices import DeviceRow, UnknownDevice, devices_called, find_device, revoked_device
 from storage.devices.tokens import INVITATIONS, InvitationRow
 from storage.kernel.columns import Key, columns_of, fill, fill_page, filled, paged, values_of
 from storage.schema import device_keys as key_table
@@ -397,19 +397,22 @@ def list_names(c: sa.Connection, *, at: int) -> DeviceNames:
 
 
 def unknown_device(c: sa.Connection, name: str, *, user_id: UserId | None, at: int) -> UnknownDevice:
-    """Return the error for a missing device, with a hint at the device that may be meant."""
+    """Return the error for a missing or revoked device, with a hint at the device that may be meant."""
+    if devices_called(c, name, user_id=user_id, is_revoked=True):
+        return revoked_device(name)
     hint = list_names(c, at=at).hint(name, user_id)
     return UnknownDevice(f"there is no device {name!r}{hint and '; '}{hint}")
 
 
 def device_named(c: sa.Connection, called: str, *, user_id: UserId | None, at: int) -> DeviceRow:
-    """Return the device with that id, revoked or not, else the active device of that name.
+    """Return the device with that id, else the active device of that name, else the revoked one.
 
     Raises:
         UnknownDevice: there is none; the message has a hint at the device that may be meant.
         CodedError (BAD_PARAMS): several users have one.
     """
     found = devices_called(c, called, user_id=user_id)
+    found = found or devices_called(c, called, user_id=user_id, is_revoked=True)
     if len(found) > 1:
         raise CodedError(
             ErrorCode.BAD_PARAMS, f"several users have a device {called!r}; say whose: ?user=NAME"

@@ -102,6 +102,11 @@ def test_a_device_is_revoked_only_after_a_confirmation(hub: Hub, served: ServedH
     assert hub("devices", "revoke", "desk", "--yes").exit_code == 0
     assert "desk" not in hub("devices").stdout
     assert "desk" in hub("devices", "ls", "--all").stdout
+    assert "revoked" in hub("devices", "show", "desk").stdout
+    for change in (["rename", "desk", "lab"], ["grant", "desk", "+files"]):
+        changed = hub("devices", *change)
+        assert changed.exit_code == 1
+        assert "'desk' was revoked" in changed.stderr and "--name desk --new-key" in changed.stderr, change
 
 
 def test_a_device_is_called_otherwise_after_it_was_renamed(hub: Hub, served: ServedHub) -> None:
@@ -135,7 +140,8 @@ def test_approval_of_a_revoked_device_says_so_before_and_after(
         assert hub("devices", "revoke", "desk", "--yes").exit_code == 0
         told = hub(*admits).stderr
         assert "desk was revoked at 2026-01-05" in told and "as the same device" in told
-        assert (hub("devices", "show", "desk").exit_code == 1) == is_asked
+        shown = json.loads(hub("devices", "show", "desk", "--json").stdout)
+        assert (shown["revoked_at"] is not None) == is_asked
         if is_asked:
             assert hub("token", "create", "--device", "desk").exit_code == 0
         assert json.loads(hub("devices", "show", "desk", "--json").stdout)["id"] == known
