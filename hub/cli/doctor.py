@@ -163,7 +163,7 @@ def _database_faults(storage: "StorageSettings", state: Path) -> Iterator[Issue]
     except SecretMissing:
         return  # already listed with the problems of the settings
     except (Unavailable, OSError) as error:
-        fix = "check storage.url in the settings, and the permissions of that file"
+        fix = "check storage.url in the settings, and that the hub can write that file and its folder"
         yield _issue("database.unreadable", str(error), fix=fix)
     except BackupRefused as error:
         if not broken:  # else these are the damage

@@ -54,7 +54,7 @@ _FILE_PROBLEMS: Final = {  # by errno: what is wrong with the path, and what to 
         "it would be larger than a limit allows",
         "raise the limit: ulimit -f",
     ),
-    errno.EROFS: ("it is on a file system that is read-only", ANOTHER),
+    errno.EROFS: ("it is on a file system that is read-only", "mount it for writing, or " + ANOTHER),
     errno.EACCES: ("no permission", "run this as the user that owns it, or " + ANOTHER),
     errno.EPERM: ("no permission", "run this as the user that owns it, or " + ANOTHER),
 }
@@ -100,7 +100,7 @@ def as_failure(error: Exception) -> Failure:
         error = error.exceptions[0]  # the only error of a task group
     match error:
         case CannotListen():
-            return Failure(str(error), Exit.UNAVAILABLE, next_step="is another hub running? hub status")
+            return Failure(str(error), Exit.UNAVAILABLE, next_step=error.hint)
         case HubError():
             code = _EXIT_CODES.get(error.code, Exit.FAILED)
             hint = getattr(error, "hint", "") or CATALOGUE[error.code].hint
@@ -109,7 +109,9 @@ def as_failure(error: Exception) -> Failure:
             problem = f"no permission for {error.filename or 'a file'}: {error.strerror or error}"
             return Failure(problem, Exit.NOT_PERMITTED, next_step=AS_WHOM)
         case OSError():
-            return _file_failure(error.filename, error, Exit.UNAVAILABLE)
+            failure = _file_failure(error.filename, error, Exit.UNAVAILABLE)
+            failure.next_step = failure.next_step.replace(ANOTHER, "name another folder: --state DIR")
+            return failure
         case _:
             problem = f"{type(error).__name__}: {error}"
             return Failure(problem, Exit.FAILED, next_step="a bug in hub; 'hub --debug ...' shows where")

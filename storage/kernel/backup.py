@@ -170,8 +170,20 @@ def _copy(database: Path, copy: Path) -> None:
     with closing(
         sqlite3.connect(f"{database.absolute().as_uri()}?mode=rw", uri=True, timeout=30.0)
     ) as source:
+        try:
+            source.execute("PRAGMA schema_version")
+        except sqlite3.OperationalError as error:
+            raise _unreadable(database, error) from error
         source.execute("VACUUM INTO ?", (str(copy),))
     copy.chmod(0o600)
+
+
+def _unreadable(database: Path, error: sqlite3.Error) -> Unavailable:
+    """Return the error about a database that cannot be read; SQLite has to write in its folder even then."""
+    why = "" if os.access(database.parent, os.W_OK) else f"; {database.parent} cannot be written"
+    if os.statvfs(database.parent).f_flag & os.ST_RDONLY:
+        why = f"; {database.parent} is on a file system that is read-only"
+    return Unavailable(f"cannot read the database {database}: {error}{why}")
 
 
 class Checked(NamedTuple):
@@ -202,7 +214,7 @@ def checked(database: Path) -> Checked:
     except sqlite3.DatabaseError as error:
         if not isinstance(ours := translated(error), StorageError) or isinstance(ours, Damaged):
             raise BackupRefused(f"the database is damaged: {error}") from error
-        raise Unavailable(f"cannot read the database {database}: {error}") from error
+        raise _unreadable(database, error) from error
     return Checked(hub_id, revision, has_broken_rows or has_broken_values)
 
 

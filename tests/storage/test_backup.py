@@ -243,6 +243,12 @@ async def test_a_hub_that_runs_is_left_alone(state: Path) -> None:
     assert not (state / ASIDE).exists()
 
 
+async def test_a_backup_of_a_database_that_cannot_be_read_does_not_blame_its_target(state: Path) -> None:
+    (state / f"{DATABASE}-wal").mkdir()  # as in a folder that cannot be written
+    with pytest.raises(Unavailable, match=r"^cannot read the database .*hub\.db: "):
+        back_up(state)
+
+
 def test_a_database_in_the_place_of_nothing_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="no database"):
         make(tmp_path / "one", database=tmp_path / "hub.db", others={}, at=AT, version="0.1.0")

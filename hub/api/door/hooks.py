@@ -311,7 +311,7 @@ class HookServer(HttpServer):
         Raises:
             CannotListen: the address is taken, or is not this machine's.
         """
-        with listen_on_tcp(self._address) as tcp:
+        with listen_on_tcp(self._address, "webhooks") as tcp:
             async with self.serving(tcp) as tasks:
                 tasks.start_soon(self._news.serve)
                 task_status.started(Address(self._address.host, tcp.getsockname()[1]))

@@ -319,7 +319,7 @@ class OperatorServer(HttpServer):
         """
         with ExitStack() as sockets:
             unix = sockets.enter_context(listen_on_unix(self._unix_path))
-            tcp = self._tcp or sockets.enter_context(listen_on_tcp(self._address))
+            tcp = self._tcp or sockets.enter_context(listen_on_tcp(self._address, "operator"))
             host, port = tcp.getsockname()[:2]
             where = Address(self._address.host if self._tcp is None else host, port)
             async with self.serving(tcp, unix, *([] if self._admin is None else [self._admin])):

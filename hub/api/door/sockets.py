@@ -18,12 +18,14 @@ class CannotListen(HubError):
     """A listening socket that could not be opened; nothing is left on disk."""
 
     code = ErrorCode.BAD_SETTINGS
+    hint = "name another folder: --state DIR"
 
 
 class AnotherHub(CannotListen):
     """Listener refused, because another hub process serves this state folder."""
 
     code = ErrorCode.DATABASE_BUSY
+    hint = "stop it first, or name another folder: --state DIR"
 
 
 @contextmanager
@@ -59,8 +61,8 @@ def listen_on_unix(path: Path) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def listen_on_tcp(address: Address) -> Iterator[socket.socket]:
-    """Listen at *address*; port 0 takes a free one.
+def listen_on_tcp(address: Address, of: str = "devices") -> Iterator[socket.socket]:
+    """Listen at *address*, which is a setting *of* a listener; port 0 takes a free one.
 
     Raises:
         CannotListen: the address is taken, or is not this machine's.
@@ -71,16 +73,22 @@ def listen_on_tcp(address: Address) -> Iterator[socket.socket]:
         )[0]
         listening = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise CannotListen(f"cannot listen on {address}: {error.strerror}") from error
+        raise _not_at(address, of, error) from error
     with listening:
         try:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.bind(where)
             listening.listen(_BACKLOG)
         except OSError as error:
-            raise CannotListen(f"cannot listen on {address}: {error.strerror}") from error
+            raise _not_at(address, of, error) from error
         listening.setblocking(False)
         yield listening
+
+
+def _not_at(address: Address, of: str, error: OSError) -> CannotListen:
+    refused = CannotListen(f"cannot listen on {address}: {error.strerror}")
+    refused.hint = f"end the program that listens there, or change address in [listen.{of}] of the settings"
+    return refused
 
 
 def _remove_dead(path: Path) -> None:

@@ -1,5 +1,6 @@
 """The command ``hub`` itself: help, cost, options, failures."""
 
+import errno
 import shlex
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
-from hub.api.door.sockets import CannotListen
+from hub.api.door.sockets import AnotherHub, CannotListen, listen_on_tcp
 from hub.cli.agent_writing import CONFIG_TYPES
 from hub.cli.agents import VOCABULARIES
 from hub.cli.app import COMMANDS, LazyGroup
@@ -17,6 +18,7 @@ from hub.cli.failure import Exit, as_failure
 from hub.cli.options import state_folder
 from hub.cli.show import duration
 from hub.printable import printable
+from hub.settings.values import Address
 from protocol.agent_status import Vocabulary
 from protocol.configs import ConfigType
 from protocol.errors import CATALOGUE, ErrorCode, HubError
@@ -178,13 +180,21 @@ def test_an_error_of_the_hub_has_its_hint_and_exit_code() -> None:
     )
 
 
-def test_an_address_that_is_taken_is_unavailable_and_no_fault() -> None:
-    failure = as_failure(CannotListen("cannot listen on 127.0.0.1:8771: Address already in use"))
-    assert (failure.exit_code, failure.next_step) == (
-        Exit.UNAVAILABLE,
-        "is another hub running? hub status",
-    )
-    assert as_failure(OSError(28, "No space left on device")).exit_code == Exit.UNAVAILABLE
+def test_a_failure_to_start_names_the_setting_or_the_option_that_mends_it(tmp_path: Path) -> None:
+    with listen_on_tcp(Address("127.0.0.1", 0)) as taken:
+        address = Address("127.0.0.1", taken.getsockname()[1])
+        with pytest.raises(CannotListen) as in_use, listen_on_tcp(address, "operator"):
+            pass
+    read_only = OSError(errno.EROFS, "Read-only file system", str(tmp_path / "node_id"))
+    for error, remedy in (
+        (in_use.value, "change address in [listen.operator]"),
+        (AnotherHub("a hub is running"), "stop it first, or name another folder: --state DIR"),
+        (read_only, "mount it for writing, or name another folder: --state DIR"),
+        (OSError(errno.ENOSPC, "No space left on device"), ""),
+    ):
+        failure = as_failure(error)
+        assert failure.exit_code == Exit.UNAVAILABLE
+        assert remedy in failure.next_step
 
 
 def test_durations_have_two_units() -> None:
