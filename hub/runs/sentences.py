@@ -521,7 +521,7 @@ FAILURES: Final[Mapping[str, Failure]] = {
     "file_incomplete": Failure("not all of {path} came: {message}", _AGAIN),
     "unit_failed": Failure("{where}{message}", "hub runs show {run} has all of it"),
     "model_refused": Failure(
-        "{where}{message}", "put the right key where api_key of [model] names it, then: hub reload"
+        "{where}{message}", "correct the setting that it names, then: hub reload; hub runs rerun {run}"
     ),
     "model_unavailable": Failure("{where}{message}", "ask it: hub doctor --online"),
     "limit_reached": Failure("{where}{message}", _LIMIT),

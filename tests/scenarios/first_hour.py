@@ -299,7 +299,7 @@ async def _model_refuses_the_key(person: Newcomer) -> Row:
     (person.home / "key").write_text("sk-wrong\n")
     await person.types("reload")
     person.write("never")
-    screen = await person.finds("HTTP 401", "put the right key where .* hub reload", FOLLOW)
+    screen = await person.finds("HTTP 401", "correct api_key in .* hub reload", FOLLOW)
     (person.home / "key").write_text(f"{RIGHT_KEY}\n")
     await person.takes(screen, "hub reload")
     await person.succeeds()
