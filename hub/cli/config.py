@@ -428,11 +428,15 @@ def schema(output: Path | None) -> None:
         output.write_text(text, "utf-8")
 
 
-def report_reloaded(response: Mapping[str, Any], *, nothing: str = "no changes") -> None:
+def report_reloaded(
+    response: Mapping[str, Any], *, nothing: str = "no changes: the hub uses these settings"
+) -> None:
     """Print the result of a reload; *nothing* is the sentence for no changed value."""
     report_warnings(response)
-    report_changes(response, nothing=nothing)
-    show.report(f"applied; generation {response['generation']}")
+    generation = f"generation {response['generation']}"
+    report_changes(response, nothing=f"{nothing}; {generation}")
+    if any(response[when] for when in WHEN):
+        show.report(f"applied; {generation}")
 
 
 def report_warnings(response: Mapping[str, Any]) -> None:

@@ -76,6 +76,8 @@ def test_the_file_is_edited_with_the_persons_editor(
     monkeypatch.setenv("VISUAL", "sed -i s/4/8/")
     result = hub("config", "edit")
     assert (result.exit_code, result.stdout) == (0, "limits.runs: applies at once\n")
+    assert result.stderr == "applied; generation 2\n"
+    assert hub("reload").stderr.startswith("no changes: the hub uses these settings; generation ")
     assert served.settings.read_text() == TEXT.replace("4", "8")
     monkeypatch.setenv("VISUAL", "true")
     assert "no changes" in hub("config", "edit").stderr
