@@ -317,9 +317,19 @@ def item_state(item: Item) -> str:
     words = [item["verdict"], *item["warnings"]]
     if given and (given["state"] != "done" or given["verdict"] == "undo"):
         words.insert(
-            1, f"{given['verdict']} {given['state']}" + (f": {given['reason']}" if given["reason"] else "")
+            1,
+            f"{given['verdict']} {given['state']}"
+            + (f": {refusal(given['reason'])}" if given["reason"] else ""),
         )
     return ", ".join(words)
+
+
+@_format
+def refusal(code: str | None) -> str | None:
+    """Return why a device does not apply a verdict from the hub, and what to do."""
+    from protocol.errors import VERDICT_REFUSALS
+
+    return VERDICT_REFUSALS.get(code or "", code)
 
 
 @_format

@@ -41,7 +41,7 @@ from hub.runs.delivery import ExcerptSeals
 from hub.settings.agent_settings import unknown_tables
 from hub.text.excerpt import Excerpt
 from protocol.coordination import DEVICE, Method
-from protocol.errors import CATALOGUE, CodedError, ErrorCode, HubError
+from protocol.errors import CATALOGUE, VERDICT_REFUSALS, CodedError, ErrorCode, HubError
 from protocol.ids import CallId, DeviceId, RunId
 from protocol.tables import TABLES, DeviceTable, Filler, Kind, Tables
 from protocol.work import FoundBy, Mark, Provenance
@@ -132,10 +132,6 @@ def fields_of(table: DeviceTable) -> tuple[TableField, ...]:
     )
 
 
-_TAKES_NONE: Final = {  # by the reason why a device takes no verdict
-    ErrorCode.NOT_GRANTED: "its owner does not grant it; on the device: hub grants +review.remote",
-    ErrorCode.CALL_UNSUPPORTED: "its device takes no verdicts from a hub; decide there: hub review",
-}
 _OF_OWNER: Final = (
     "it has a mark: its owner approves or changes it on the device (hub review), or grants it to this hub"
     " there: hub grants +review.remote=marked"
@@ -497,7 +493,7 @@ class Items(Noun):
             "found|values as found as?",
             "before|values as before?",
             "place|quote as quote?",
-            "device_refuses as refused here?",
+            "device_refuses|refusal as refused here?",
             "*|elsewhere as refused here?",
             "needs_owner|owner_alone as refused here?",
         ),
@@ -601,7 +597,7 @@ class Items(Noun):
         link = None if item.device_id is None else self._roster.find(item.device_id)
         is_marked = bool(item.warnings) and new.verdict in ("approve", "edit")
         if link is not None and (code := refused_by(link, is_marked=is_marked)) is not None:
-            why = _OF_OWNER if is_marked and code is ErrorCode.NOT_GRANTED else _TAKES_NONE[code]
+            why = _OF_OWNER if is_marked and code is ErrorCode.NOT_GRANTED else VERDICT_REFUSALS[code]
             raise VerdictRefused(code, f"item {item.id!r}: {why}")
         return None
 

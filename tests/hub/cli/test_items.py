@@ -57,6 +57,7 @@ def test_a_verdict_that_a_connected_device_does_not_take_is_refused_at_once(
     assert hub("items", "approve", "i-0").exit_code == 1
     (result,) = json.loads(hub("items", "approve", "i-0", "--json").stdout)["results"]
     assert (result["state"], result["error"]["code"]) == (None, "not_granted")
+    assert "its owner does not grant it; on the device: hub grants" in hub("items", "show", "i-0").stdout
     assert "hub grants +review.remote" in result["error"]["message"]
     grants: list[dict[str, list[str]]] = [{}, {"review.remote": []}]
     for granted in grants:  # the refusal names the grant that is enough
