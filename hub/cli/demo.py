@@ -94,7 +94,7 @@ async def _demo(folder: Path) -> int:
                 "desk.log",
                 "connect",
                 f"ws://{address}",
-                *("--root", str(folder / "notes"), "--db", str(folder / "desk.db"), "--name", DEVICE),
+                *("--root", str(folder / "notes"), "--name", DEVICE),
                 *("--token-file", str(await _token_file(folder))),
             )
         )
@@ -104,7 +104,7 @@ async def _demo(folder: Path) -> int:
             _command(folder, "run", AGENT, "--follow"), check=False, stdout=None, stderr=None
         )
         run = (await _ask(folder, "runs", "--json"))["runs"][0]
-    _show(console, read_items(folder / "desk.db"))
+    _show(console, read_items(folder / "devices" / f"{DEVICE}.db"))
     _sum_up(console, run, clock.monotonic() - began)
     return follow.returncode
 

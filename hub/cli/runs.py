@@ -1,5 +1,6 @@
 """``hub run`` and ``hub runs``: start, follow, list, show, cancel, pause, resume and rerun."""
 
+import shlex
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -12,7 +13,7 @@ from hub.cli import show
 from hub.cli.declared import present
 from hub.cli.failure import Exit, Failure
 from hub.cli.formats import FINAL, left_out, usd
-from hub.cli.options import ListByDefault, example, hub_option, json_option, object_option
+from hub.cli.options import ListByDefault, default_state, example, hub_option, json_option, object_option
 from hub.cli.talk import Talk, agent_names, path_of, run_ids, talk
 from hub.printable import one_line, spelled
 
@@ -197,7 +198,7 @@ def run(
         ended = follow_to_end(ctx, hub, started, as_json=as_json)
         if not as_json:
             sum_up(hub.get(path_of("runs", ended["id"])))
-            show_found(hub, ended)
+            show_found(hub, ended, state)
     ctx.exit(Exit.DONE if ended["state"] == "COMPLETED" else Exit.FAILED)
 
 
@@ -286,8 +287,12 @@ def sum_up(run: Mapping[str, Any]) -> None:
         show.report(f"to mend it: {run['fix']}")
 
 
-def show_found(hub: Talk, run: Mapping[str, Any]) -> None:
-    """Print the newest items of a run, and the command with which their owner reviews them."""
+def show_found(hub: Talk, run: Mapping[str, Any], state: Path) -> None:
+    """Print the newest items of a run, and the command with which their owner reviews them.
+
+    Args:
+        state: state folder of the hub, which may be that of the device too.
+    """
     count = run["items_created"] + run["items_updated"]
     if not count:
         return
@@ -296,7 +301,9 @@ def show_found(hub: Talk, run: Mapping[str, Any]) -> None:
         show.out(f"  {item['table']}  {spelled(item['title'])}")
     if count > len(found):
         show.out(f"  ... and {count - len(found)} more")
-    show.report(f"they wait for review on {run['device']}; run there: hub review")
+    is_here = state != default_state() and (state / "devices" / f"{run['device']}.db").exists()
+    where = f" --state {shlex.quote(str(state))} --name {run['device']}" if is_here else ""
+    show.report(f"they wait for review on {run['device']}; run there: hub review{where}")
 
 
 def files_of(run: Mapping[str, Any]) -> str:

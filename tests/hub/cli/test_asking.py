@@ -172,6 +172,9 @@ def test_a_followed_run_ends_with_titles_and_the_next_command(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
     tasks = "".join(f"- [ ] task {number}\n" for number in range(12))
+    file = served.folder / "devices" / "desk.db"  # of a device on the same machine, as in a demo
+    file.parent.mkdir()
+    file.touch()
     with portal.wrap_async_context_manager(served.working(*folder(a=tasks))):
         result = hub("run", "notes", "--follow")
     summary, *titles = result.stdout.splitlines()
@@ -179,7 +182,8 @@ def test_a_followed_run_ends_with_titles_and_the_next_command(
     assert summary == "success: 1 read, 0 skipped, 0 failed, 12 items, 0 model requests"
     assert {title.rstrip("0123456789") for title in titles[:10]} == {"  tasks  task "}
     assert titles[10:] == ["  ... and 2 more"]
-    assert result.stderr.splitlines()[-1] == "they wait for review on desk; run there: hub review"
+    review = f"hub review --state {served.folder} --name desk"
+    assert result.stderr.splitlines()[-1] == f"they wait for review on desk; run there: {review}"
 
 
 def test_a_followed_run_without_items_names_no_next_command(
