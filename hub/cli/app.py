@@ -1,13 +1,14 @@
 """The command ``hub``. A command's module is imported when it is used, so that ``--help`` stays fast."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, Final, NamedTuple
 
 import click
 
-from hub.cli.failure import as_failure
+from hub.cli.failure import Exit, as_failure, repeatable
 from hub.cli.options import check_texts, node_option, token_file_option, url_option, user_option
 from hub.version import VERSION
 
@@ -101,6 +102,10 @@ class LazyGroup(click.Group):
         super().__init__(*args, **attributes)
         check_texts(self)
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _as_typed():
+            return super().make_context(*args, **extra)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
@@ -137,13 +142,26 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command. Without --debug, an unexpected error becomes a Failure without a traceback."""
         try:
-            return super().invoke(ctx)
+            with _as_typed():
+                return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except Exception as error:
             if ctx.params["debug"]:
                 raise
             raise as_failure(error) from error
+
+
+@contextmanager
+def _as_typed() -> Iterator[None]:
+    """Cut what a usage error repeats of the command line, and exit with 130 after an interrupt."""
+    try:
+        yield
+    except click.UsageError as error:
+        error.message = repeatable(error.message)  # type: ignore[misc]  # of every usage error, at one place
+        raise
+    except KeyboardInterrupt as error:
+        raise click.exceptions.Exit(Exit.INTERRUPTED) from error
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -27,6 +27,7 @@ class Exit(IntEnum):
     TRY_AGAIN = 75
     NOT_PERMITTED = 77
     SETTINGS = 78
+    INTERRUPTED = 130
 
 
 _EXIT_CODES: Final = {  # by code of an error
@@ -42,6 +43,7 @@ _EXIT_CODES: Final = {  # by code of an error
 }
 
 
+MOST_OF_MESSAGE: Final = 4_000  # characters
 ANOTHER: Final = "name another file"
 _FILE_PROBLEMS: Final = {  # by errno: what is wrong with the path, and what to do
     errno.EEXIST: ("it exists already", "name another file, or remove this one first"),
@@ -69,10 +71,16 @@ class Failure(click.ClickException):
         self.next_step = next_step
 
     def format_message(self) -> str:
-        from protocol.secret_rules import redact_keys
-
-        message = printable(shortened(redact_keys(self.message)))  # it may quote a peer
+        message = repeatable(self.message)  # it may quote a peer
         return f"{message}\n  {one_line(self.next_step)}" if self.next_step else message
+
+
+def repeatable(message: str) -> str:
+    """Return a message that quotes foreign text: without secrets, controls and what is too long to read."""
+    from protocol.secret_rules import redact_keys
+
+    text = printable(shortened(redact_keys(message)))
+    return text if len(text) <= MOST_OF_MESSAGE else f"{text[:MOST_OF_MESSAGE]}… ({len(text)} characters)"
 
 
 @contextmanager
@@ -87,6 +95,8 @@ def using(file: Path, doing: str, code: Exit) -> Iterator[None]:
 def _file_failure(where: object, error: OSError | UnicodeDecodeError, code: Exit) -> Failure:
     if isinstance(error, UnicodeDecodeError):
         return Failure(f"{where}: it is not UTF-8: {error.reason} at byte {error.start}", code)
+    if isinstance(error, PermissionError) and code == Exit.UNAVAILABLE:
+        code = Exit.NOT_PERMITTED
     problem, next_step = _FILE_PROBLEMS.get(error.errno or 0, (error.strerror or str(error), ""))
     return Failure(f"{where}: {problem}" if where else problem, code, next_step=next_step if where else "")
 

@@ -353,7 +353,7 @@ def secret_in(file: Path) -> str:
     """Return the token or the invitation in a file; report a file that others may read. Raises Failure."""
     from hub.cli import show
 
-    with using(file, "read", Exit.NOT_PERMITTED):
+    with using(file, "read", Exit.UNAVAILABLE):
         text = file.read_text("utf-8").strip()
         is_open = bool(file.stat().st_mode & 0o077)
     if is_open:

@@ -35,6 +35,7 @@ _EXITS: Final = {
     Exit.TRY_AGAIN: "try again later",
     Exit.NOT_PERMITTED: "not permitted",
     Exit.SETTINGS: "the settings are wrong",
+    Exit.INTERRUPTED: "interrupted by Ctrl-C",
 }
 
 

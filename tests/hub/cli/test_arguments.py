@@ -1,5 +1,7 @@
 """Arguments and options of all commands: unknown ids, and values that no command accepts."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -49,6 +51,40 @@ def test_no_command_accepts_a_missing_empty_blank_long_or_unprintable_value_or_a
                     wrong.append((leaf.words, leaf.named(param), kind, ended.exit_code, ended.output[-200:]))
     assert wrong == []
     assert tried > 1_500
+
+
+def test_a_usage_error_repeats_a_readable_part_of_the_command_line(hub: Hub) -> None:
+    for foreign in ("x" * 70_000, "\u202eabc", " ".join(["word"] * 20_000), "sk-" + "a" * 40):
+        for line in (
+            (foreign,),
+            (f"--{foreign}",),
+            (f"--{foreign}", "status"),
+            ("agents", foreign),
+            ("agents", "ls", "--limit", foreign),
+            ("agents", "ls", f"--{foreign}"),
+            ("agents", "config", "notes", "ls", foreign),
+            ("agents", "config", "notes", "ls", *foreign.split()),
+            ("help", "--state", foreign),
+        ):
+            ended = hub(*line)
+            assert ended.exit_code in (Exit.USAGE, Exit.NOT_RUNNING), line
+            assert len(ended.output) < 6_000 and "\u202e" not in ended.output, line
+            assert "a" * 40 not in ended.output, line
+
+
+def test_an_interrupt_ends_a_command_with_130_while_its_modules_are_imported() -> None:
+    for module in ("click", "hub.cli.show", "hub.cli.items"):
+        code = (
+            "import os, signal, sys\n"
+            "class Interrupting:\n"
+            "    def find_spec(self, name, *_):\n"
+            f"        if name == {module!r}: os.kill(os.getpid(), signal.SIGINT)\n"
+            "sys.meta_path.insert(0, Interrupting())\n"
+            "from hub.__main__ import main\n"
+            "main()\n"
+        )
+        ended = subprocess.run([sys.executable, "-c", code, "items", "--help"], capture_output=True)
+        assert (ended.returncode, ended.stderr) == (Exit.INTERRUPTED, b""), module
 
 
 def test_an_option_before_the_command_is_refused_if_it_is_empty(hub: Hub) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from hub.cli.failure import Exit
 from hub.tokens import TokenKind, make
 from tests.hub.cli.conftest import Hub
 from tests.support.clock import SeededChance
@@ -51,6 +52,12 @@ def test_a_device_shows_a_token_or_a_key(hub: Hub, tmp_path: Path, option: str) 
     result = hub("connect", NOWHERE, *words)
     assert result.exit_code == 2
     assert "a token or a key, not both" in result.stderr
+
+
+def test_a_secret_file_that_is_missing_is_not_available(hub: Hub, tmp_path: Path) -> None:
+    for option in ("--token-file", "--invitation-file"):
+        result = hub("connect", NOWHERE, "--root", str(tmp_path), option, str(tmp_path / "none"))
+        assert (result.exit_code, "no such file or folder" in result.stderr) == (Exit.UNAVAILABLE, True)
 
 
 def test_a_secret_file_that_others_may_read_is_warned_of(hub: Hub, tmp_path: Path) -> None:

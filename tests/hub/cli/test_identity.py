@@ -16,6 +16,7 @@ from anyio.from_thread import BlockingPortal
 
 from hub import tokens
 from hub.cli.access import GRANTS, has_display
+from hub.cli.failure import Exit
 from hub.links.roster import RoundTrip
 from hub.tokens import TokenKind
 from storage.devices import device_keys
@@ -348,7 +349,10 @@ def test_a_hub_elsewhere_is_not_asked_without_a_token(hub: Hub, tmp_path: Path) 
     missing = hub("devices", "--url", "http://127.0.0.1:9")
     assert missing.exit_code == 2
     assert "hub token create --role viewer" in missing.stderr
-    assert hub("devices", "--url", "http://127.0.0.1:9", "--token-file", str(tmp_path)).exit_code == 77
+    assert (
+        hub("devices", "--url", "http://127.0.0.1:9", "--token-file", str(tmp_path)).exit_code
+        == Exit.UNAVAILABLE
+    )
 
 
 def test_a_mistyped_token_is_found_without_asking_anybody(hub: Hub, token_file: Path) -> None:
