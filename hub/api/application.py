@@ -39,6 +39,7 @@ from hub.api.others import ALL, HEADER, Others
 from hub.cluster.bus import Reply, Request
 from hub.coordination.authority import Caller
 from hub.log import Channel
+from hub.printable import spelled
 from hub.roles import AGENT, PRINCIPAL, Asked, Principal, may_ask, rows_of
 from protocol.errors import ErrorCode, HubError
 from storage.kernel.database import CAUSE
@@ -260,8 +261,10 @@ def _reply(response: Response) -> Reply:
 
 
 def _unknown(scope: Scope) -> Response:
-    allowed = rows_of(scope["path"])
+    path, hint = spelled(scope["path"]), "GET /v1/openapi.json describes the routes"
+    allowed = ", ".join(rows_of(scope["path"]))
     if not allowed:
-        return Problem(ErrorCode.UNKNOWN_METHOD, "Not Found", status=404)
-    headers = {"allow": ", ".join(allowed)}
-    return Problem(ErrorCode.UNKNOWN_METHOD, "Method Not Allowed", status=405, headers=headers)
+        what, members = f"there is nothing at {path}", {"title": "unknown path"}
+        return Problem(ErrorCode.UNKNOWN_METHOD, what, status=404, hint=hint, members=members)
+    what, headers = f"{path} does not take {scope['method']}, but {allowed}", {"allow": allowed}
+    return Problem(ErrorCode.UNKNOWN_METHOD, what, status=405, hint=hint, headers=headers)
