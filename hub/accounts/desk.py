@@ -740,7 +740,7 @@ class Accounts:
     async def missing_keys(self) -> dict[str, int]:
         """Return the keys that are not here, with the number of sign-ins sealed by each. Raises BadKeys."""
         used = await self._store.read(credentials.keys_in_use)
-        here = {key.id for key in (await self.keys.ring()).keys} if used else set()
+        here = {key.id for key in (await self.keys.ring()).keys}
         return {key_id: rows for key_id, rows in used.items() if key_id not in here}
 
     async def check_keys(self) -> None:

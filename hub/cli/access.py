@@ -149,7 +149,8 @@ def approve(hub: Talk, code: str, name: str | None, yes: bool) -> Responses:
 def _let_in_again(device: str, revoked_at: str, how: str) -> str:
     return (
         f"{device} was revoked at {show.moment(revoked_at)}: {how} it in again as the same device."
-        " Its items, agents and grants stay; its old keys and tokens stay refused."
+        " Its items, agents and grants stay, without the lines around their quotes; its old keys and"
+        " tokens stay refused."
     )
 
 

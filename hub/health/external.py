@@ -172,11 +172,12 @@ async def check_connectors(
 
 
 async def check_keys(accounts: Accounts, now: datetime) -> Iterable[Finding]:
-    """Find keys that seal sign-ins and are not on this node."""
+    """Find keys that cannot be used, and those that seal sign-ins and are not on this node."""
     try:
         missing = await accounts.missing_keys()
     except BadKeys as failure:
-        return [error("keys.unusable", str(failure), fix=failure.hint)]
+        lost = f"{failure}; the lines around new items are not kept, and no sign-in is used"
+        return [error("keys.unusable", lost, fix=f"let the user of the hub use them alone; {failure.hint}")]
     if not missing:
         return []
     explanation = (

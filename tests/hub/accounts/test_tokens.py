@@ -329,6 +329,19 @@ async def _lives(b: Bench, *boots: str) -> None:
         await b.store.write(nodes.beat, node, BootId(boot), ttl_ms=30_000)
 
 
+async def test_keys_that_cannot_be_used_are_an_issue_also_where_nothing_is_sealed_so_far(
+    tmp_path: Path,
+) -> None:
+    async with bench(tmp_path) as b:
+        assert list(await check_keys(b.accounts, b.clock.now())) == []
+        await anyio.Path(b.accounts.keys.place).chmod(0o644)
+        (issue,) = await check_keys(b.accounts, b.clock.now())
+        assert (issue.id, "can be read by others: chmod 600 it" in issue.explanation) == (
+            "keys.unusable",
+            True,
+        )
+
+
 async def test_a_node_without_the_key_leaves_the_connector_to_the_node_that_has_it(tmp_path: Path) -> None:
     (folder := tmp_path / "west").mkdir()
     async with bench(tmp_path) as b:

@@ -195,7 +195,7 @@ function Pairings(): JSX.Element {
         (one) =>
           one.revoked_at !== null && (
             <p key={one.id}>
-              {one.label} was revoked <Time at={one.revoked_at} />: its code lets it in again as the same device. Its items, agents and grants stay;
+              {one.label} was revoked <Time at={one.revoked_at} />: its code lets it in again as the same device. Its items, agents and grants stay, without the lines around their quotes;
               its old keys and tokens stay refused.
             </p>
           ),
