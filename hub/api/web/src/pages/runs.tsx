@@ -152,7 +152,7 @@ function Detail({ of }: { of: RunDetail }): JSX.Element {
           ["Took", between(of.started_at, of.completed_at, now.value)],
           ["Files", <Done of={of} />],
           ["Left out", Object.entries(of.left_out).map(([why, files]) => `${count(files)} ${why.replaceAll("_", " ")}`).join(", ")],
-          ["Items", <a href={itemsOf(of)}>{`${count(of.items_created)} new, ${count(of.items_updated)} changed, ${count(of.items_known)} known`}</a>],
+          ["Items", <a href={itemsOf(of)}>{`${count(of.items_created)} new, ${count(of.items_updated)} updated, ${count(of.items_known)} known`}</a>],
           ["Model", `${count(of.model_requests)} requests, ${count(of.prompt_tokens)} tokens in, ${count(of.completion_tokens)} out`],
           ["Cost", money(of.usd)],
           ["Attempt", of.max_attempts > 1 && `${of.attempt} of ${of.max_attempts}`],
