@@ -31,7 +31,7 @@ from hub.extraction.chunk import Passage
 from hub.extraction.folding import asides, shown
 from hub.extraction.items import ExtractionOptions, Form, Item, make_item, merged
 from hub.extraction.spreadsheets import read_pipe_tables, read_spreadsheet
-from hub.extraction.task_lists import read_markdown, read_taskpaper, read_todo_txt
+from hub.extraction.task_lists import read_markdown, read_org, read_taskpaper, read_todo_txt
 from hub.extraction.when.resolve import date_ms
 from hub.text.archives import Message, messages_in
 from hub.text.calendars import reading_calendar
@@ -300,6 +300,7 @@ _BY_SUFFIX: Final[dict[str, _Reader]] = {
     ".ics": read_calendar,
     ".ical": read_calendar,
     ".taskpaper": read_taskpaper,
+    ".org": read_org,
     ".csv": read_spreadsheet,
     ".tsv": read_spreadsheet,
     ".vtt": read_captions,

@@ -1,4 +1,4 @@
-"""Rules for lists of tasks: check boxes in Markdown, todo.txt and TaskPaper. Pure functions.
+"""Rules for lists of tasks: check boxes in Markdown, todo.txt, TaskPaper and Org. Pure functions.
 
 ``x 2026-03-02 2026-02-01 (A) Call the plumber +house @phone due:2026-03-09`` ``- Call the plumber
 @due(2026-03-09)`` below ``House:``
@@ -263,6 +263,15 @@ _ROW_LABEL: Final = re.compile(rf"{_LIST_ITEM.pattern}[ \t*_]*(?P<label>[^\W\d_]
 _HEADING: Final = re.compile(r" {0,3}(#{1,6})[ \t]+")
 _CODE_FENCE: Final = re.compile(r" {0,3}(`{3,}|~{3,})")
 
+_ORG_GIVEN_UP: Final = ("CANCELLED", "CANCELED", "KILL")
+_ORG_HEADING: Final = re.compile(
+    rf"\*+[ \t]+(?:(?P<state>TODO|NEXT|STARTED|DOING|WAITING|HOLD|DONE|{'|'.join(_ORG_GIVEN_UP)})[ \t]+)?"
+    r"(?:\[#(?P<priority>[A-Z])\][ \t]+)?(?P<value>\S.*)"
+)
+_ORG_TAGS: Final = re.compile(r"[ \t]:[\w@#%:]+:$")
+_ORG_PLAN: Final = re.compile(r"[ \t]*(?:DEADLINE|SCHEDULED|CLOSED):[ \t]*[<\[]\d{4}-.*")
+_ORG_DEADLINE: Final = re.compile(r"DEADLINE:[ \t]*<(\d{4}-\d{2}-\d{2})(?:[^>\d]{1,20}(\d{2}:\d{2}))?")
+
 _MAX_FRONT_LINES: Final = 100
 _FRONT_FIELD: Final = re.compile(r"([A-Za-z][\w -]*+)[ \t]*+:[ \t]++(.+)")
 _FRONT_REMARK: Final = re.compile(r"(?<!\s)\s++#.*$")
@@ -321,6 +330,35 @@ def read_taskpaper(document: Document, options: ExtractionOptions) -> Form:
         elif line.text.strip():
             prose.append(Passage(line.start, line.end))
     return Form(items=items, prose=prose, date=document.modified_at)
+
+
+def read_org(document: Document, options: ExtractionOptions) -> Form:
+    """Extract the headings of an Org file with a state or a planned day, and check boxes as in Markdown."""
+    lines = list(lines_of(document.text))
+    reading = _Reading(document.text, options, None, None)
+    at = 0
+    while at < len(lines):
+        line, below = lines[at], lines[min(at + 1, len(lines) - 1)]
+        heading, is_planned = _ORG_HEADING.fullmatch(line.text), _ORG_PLAN.fullmatch(below.text) is not None
+        if heading is None or not (heading["state"] or is_planned):
+            at = reading.take(lines, at)
+            continue
+        reading.close_passage(line.start)
+        parsed = MARKDOWN.read(_ORG_TAGS.sub("", heading["value"].rstrip()))
+        parsed.is_done = heading["state"] == "DONE"
+        parsed.priority = _level(heading["priority"]) if heading["priority"] else parsed.priority
+        plan = below.text.strip() if is_planned else ""
+        if deadline := _ORG_DEADLINE.search(plan):
+            parsed.due = " ".join(filter(None, deadline.groups()))
+        if plan and not deadline:
+            parsed.unmapped.append(plan)  # when it is to be begun, or was ended, has no field
+        if heading["state"] not in _ORG_GIVEN_UP:
+            fields = fields_of(parsed, heading["value"], options.timezone)
+            start, end = line.start + heading.start("value"), _bounds(below if is_planned else line)[1]
+            reading.items += _item(TableName.TASKS, fields, document.text, start, end, options)
+        at += 2 if is_planned else 1
+    reading.close_passage(len(document.text))
+    return Form(items=reading.items, prose=reading.prose, date=document.modified_at)
 
 
 def _is_note_of(task: re.Match[str], line: Line) -> bool:

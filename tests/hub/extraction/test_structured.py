@@ -152,6 +152,28 @@ def test_a_todo_txt_line_is_a_task_with_all_its_parts() -> None:
     assert form.prose == []
 
 
+def test_a_heading_of_an_org_file_with_a_state_or_a_planned_day_is_a_task() -> None:
+    text = (
+        "* TODO Write the report\n  DEADLINE: <2026-12-20 Sun>\nIt is long.\n"
+        "** DONE [#A] Pay rent :home:\nCLOSED: [2026-11-01 Sun 10:00]\n* CANCELLED Paint\n"
+        "* Dinner\nSCHEDULED: <2026-12-24 Thu> DEADLINE: <2026-12-25 Fri 19:00>\n"
+        "* House\n- [ ] Call Bob\nEnd.\n"
+    )
+    form = read("plan.org", text)
+    assert [item.data for item in form.items] == [
+        {"title": "Write the report", "status": "todo", "dueDate": berlin("2026-12-20")},
+        {
+            "title": "Pay rent",
+            "description": "CLOSED: [2026-11-01 Sun 10:00]",
+            "status": "done",
+            "priority": "high",
+        },
+        {"title": "Dinner", "status": "todo", "dueDate": berlin("2026-12-25T19:00")},
+        {"title": "Call Bob", "status": "todo"},
+    ]
+    assert [text[span.start : span.end] for span in form.prose] == ["It is long.\n", "* House\n", "End.\n"]
+
+
 ICS = """BEGIN:VCALENDAR
 VERSION:2.0
 BEGIN:VEVENT
