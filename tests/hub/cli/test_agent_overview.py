@@ -13,7 +13,8 @@ from hub.api.nouns.locks import LockHolderView, LockView
 from hub.api.nouns.overviews import AgentOverview, CheckpointBrief
 from hub.api.nouns.runs import RunView
 from hub.api.nouns.schedules import FireView, ScheduleView
-from hub.cli.agents import print_overview
+from hub.cli.agents import _facts, print_overview
+from hub.docs import page
 from protocol.lifecycles import RunOutcome, RunState
 from tests.support.clock import START
 
@@ -131,6 +132,18 @@ def test_a_calm_agent_takes_a_few_lines_without_empty_facts(screen: Any) -> None
     assert shown["next run"].startswith("2026-01-06")
     assert len(shown["prompt"]) == 70
     assert not shown.keys() & {"slots", "locks", "config", "checkpoints", "spend", "metrics", "availability"}
+
+
+def test_the_sample_of_the_handbook_has_the_names_of_the_command(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    overview = make_overview()
+    names = {name.strip() for name, _ in _facts(overview)} | overview["status"]["axes"].keys()
+    print_overview(overview)
+    *_, header, _ = capsys.readouterr().out.splitlines()
+    sample = page("agents").partition("$ hub agents show scholar\n")[2].partition("```")[0].splitlines()
+    assert {line[:16].strip() for line in sample[:-2]} - names == set()
+    assert sample[-2].split() == header.split()
 
 
 def test_the_exhaustion_of_an_agent_is_shown_with_its_reason_begin_and_end(screen: Any) -> None:
