@@ -361,7 +361,7 @@ def names_in(c: sa.Connection, rows: Sequence[AuditRow]) -> dict[str, str]:
 
 def names_of_actors(c: sa.Connection, actors: Iterable[str]) -> dict[str, str]:
     """Return the names of actors, those that have one: of ``token:ID``, and the login of ``operator:UID``."""
-    parted = {actor: actor.partition(":") for actor in actors}
+    parted = {actor: actor.partition(":") for actor in actors if isinstance(actor, str)}
     names = names_of(c, {id for kind, _, id in parted.values() if kind != "operator"})
     found = {
         actor: _login(id) if kind == "operator" else names.get(id) for actor, (kind, _, id) in parted.items()
@@ -381,7 +381,7 @@ def _login(uid: str) -> str | None:
 def names_of(c: sa.Connection, ids: Iterable[str]) -> dict[str, str]:
     """Return the present names of ids, those that have one."""
     found: dict[str, str] = {}
-    for part in in_parts(sorted(set(ids))):
+    for part in in_parts(sorted({id for id in ids if isinstance(id, str)})):
         found |= {id: name for id, name in c.execute(NAMES, {"ids": part}) if name}
     return found
 

@@ -180,9 +180,8 @@ async def check_keys(accounts: Accounts, now: datetime) -> Iterable[Finding]:
         return [error("keys.unusable", lost, fix=f"let the user of the hub use them alone; {failure.hint}")]
     if not missing:
         return []
-    explanation = (
-        f"{sum(missing.values())} sign-ins are sealed by keys that are not here: {', '.join(missing)}"
-    )
+    ids = ", ".join(map(str, missing))  # a broken row has none
+    explanation = f"{sum(missing.values())} sign-ins are sealed by keys that are not here: {ids}"
     fix = f"{accounts.keys.remedy}; or sign in again"
     return [error("keys.missing", f"{explanation}; their connectors cannot be read here", fix=fix)]
 

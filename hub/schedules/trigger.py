@@ -1,4 +1,4 @@
-"""Triggers of schedules: cron in a time zone, an interval, an instant; next fires, and which missed ones count.
+"""Triggers of schedules: cron in a time zone, an interval, an instant; next fires, and missed ones.
 
 A trigger computes fires: nominal instants in UTC epoch milliseconds. It has no state. A zone is read as
 stretches of constant offset, in whole minutes since the epoch, UTC. Since 1973, no zone has changed its

@@ -5,6 +5,7 @@ took its place, show that the credential is on two machines. A device that recon
 answers at its older connection no more, or is the same program.
 """
 
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -100,7 +101,10 @@ def list_copies(c: sa.Connection) -> list[tuple[DeviceRow, Copy]]:
     query = sa.select(devices.c.id, devices.c.copies).where(
         devices.c.copies.is_not(None), devices.c.revoked_at.is_(None)
     )
-    copies = {row.id: msgspec.json.decode(row.copies, type=Copy) for row in c.execute(query)}
+    copies: dict[DeviceId, Copy] = {}
+    for row in c.execute(query):
+        with suppress(msgspec.DecodeError, TypeError):  # a broken row
+            copies[row.id] = msgspec.json.decode(row.copies, type=Copy)
     rows = fill_each(DeviceRow, c.execute(DEVICES.where(devices.c.id.in_(copies))))
     return [(row, copies[row.id]) for row in rows if copies[row.id].is_newer_chosen is None]
 

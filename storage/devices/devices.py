@@ -148,7 +148,11 @@ LEFT_SESSIONS = (
 CLOSE_LEFT = (
     sa.update(devices)
     .where(devices.c.id.in_(listed(sa.bindparam("ids"))))
-    .values(boot_id=None, taken_from=devices.c.boot_id, last_seen_at=sa.bindparam("now", type_=Int))
+    .values(
+        boot_id=None,
+        taken_from=sa.cast(devices.c.boot_id, sa.Text),
+        last_seen_at=sa.bindparam("now", type_=Int),
+    )
 )
 NAMES = sa.select(devices.c.id, devices.c.name).where(
     devices.c.id.in_(sa.bindparam("listed", expanding=True))

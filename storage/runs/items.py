@@ -825,7 +825,7 @@ def _counts(found: Mapping[Any, int], chosen: ItemFilter, *, is_complete: bool) 
     total = 0
     for (table, device_id, device, agent, path, warnings), count in found.items():
         marks = (ANY, *warnings) if warnings else (NONE,)
-        folder = path.rpartition("/")[0]
+        folder = path.rpartition("/")[0] if isinstance(path, str) else ""
         failed = [
             name
             for name, is_through in (
@@ -849,8 +849,7 @@ def _counts(found: Mapping[Any, int], chosen: ItemFilter, *, is_complete: bool) 
         }
         for name, all_values in values.items():
             if failed in ([], [name]):
-                for value in all_values:
-                    counted[name][value] += count
+                counted[name].update({value: count for value in all_values if isinstance(value, str)})
     most = {name: dict(sorted(values.most_common(MOST_VALUES))) for name, values in counted.items()}
     return ItemCounts(total=total, is_complete=is_complete, **most)
 

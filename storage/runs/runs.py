@@ -324,7 +324,7 @@ def count_by_end(c: sa.Connection, **of: Unpack[RunFilter]) -> list[EndCount]:
     found = _newest(_filtered(sa.select(*columns, runs.c.folded).join_from(runs, agents), of)).subquery()
     ends = found.c.state, found.c.outcome
     rows = c.execute(sa.select(*ends, _sum_of(found), sa.func.sum(found.c.folded)).group_by(*ends))
-    return [EndCount(row[0], row[1], int(row[2]), int(row[3])) for row in rows]
+    return [EndCount(row[0], row[1], int(row[2] or 0), int(row[3] or 0)) for row in rows]
 
 
 def _newest(query: sa.Select[Any]) -> sa.Select[Any]:

@@ -394,7 +394,7 @@ class Runs(Noun):
                 outcomes[word or "cancelled"] += count
         return RunCountsView(
             total=states.total(),
-            states=dict(states),
+            states={state: count for state, count in states.items() if isinstance(state, RunState)},
             outcomes=dict(outcomes),
             is_complete=examined < runs.MOST_EXAMINED,
         )
