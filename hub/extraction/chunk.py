@@ -17,6 +17,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
+from functools import cache
 from itertools import accumulate, pairwise
 from typing import Final
 
@@ -24,7 +25,7 @@ import msgspec
 
 from hub.extraction.folding import is_unspaced, splits
 from hub.extraction.outline import Outline
-from hub.extraction.when.languages import GERMAN
+from hub.extraction.wording.languages import languages
 
 _ENDS: Final = ".!?\u2026\u203d\u061f\u06d4\u0589\u0964\u0965\u1362\u17d4\u104b"  # a blank must follow
 _WIDE_ENDS: Final = "\u3002\uff01\uff1f\uff61\uff0e"  # nothing needs to follow
@@ -43,9 +44,6 @@ _ORDINAL: Final = re.compile(r"(?:^|\s)\d{1,3}\.$")  # "3. May", "1. first"
 _LONGEST_ABBREVIATION: Final = 16  # upper bound of an abbreviation with the character before and its dot
 _LINE: Final = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|$)")
 _LIST_MARK: Final = re.compile(r"\s*(?:[-*+\u2022\u2023\u25e6]\s|\d{1,3}[.)]\s|[|#])")
-_DAY: Final = re.compile(
-    rf"\s*\d{{1,2}}\.\s+(?:{'|'.join(GERMAN.months.replace(',', '').split())})\b", re.IGNORECASE
-)
 _WRAPPED_FROM: Final = 50  # a shorter line was ended deliberately, not by wrapping
 
 _NEW_LINE: Final = re.compile(r"\r\n|\r|\n")
@@ -200,7 +198,16 @@ def _is_ended(line: str, following: str) -> bool:
 
 def _goes_on_with_a_day(content: str, following: str) -> bool:
     """Return True if the date of an unended line is wrapped before its day: "until the" / "19. Juni"."""
-    return not content.endswith(tuple(_ENDS)) and _DAY.match(following) is not None
+    day = _day_with_point()
+    return not content.endswith(tuple(_ENDS)) and day.match(following) is not None
+
+
+@cache
+def _day_with_point() -> re.Pattern[str]:
+    """Return the pattern of a day such as "3. Mai", whose point ends no sentence."""
+    times = (language.time for language in languages() if language.time.has_day_points)
+    months = "|".join(" ".join(time.months.replace(",", "") for time in times).split())
+    return re.compile(rf"\s*\d{{1,2}}\.\s+(?:{months})\b", re.IGNORECASE)
 
 
 def _quoted(line: str) -> tuple[int, str]:

@@ -46,7 +46,6 @@ _MOST_TOPIC_WORDS: Final = 2  # of the first sentence in a row, which names what
 _LEAST_BLANKS: Final = 2  # in a remark on a ticket
 _MOST_LEADING: Final = 2  # words dropped before a date
 _COPULAS: Final = frozenset(("is", "are", "ist", "sind", "est"))  # which date words may include
-_LEAST_TITLE: Final = {"zh": 2}  # characters of a title; 5 in other languages
 _VALUE_END: Final = re.compile("[,;(\uff0c\u2013-]")
 _LONGEST_ROW: Final = 100
 _VALUE: Final = re.compile('[\\d"\u201c\u00abA-Z\u00c4-\u00dc\u0410-\u042f\u4e00-\u9fff]')
@@ -384,7 +383,7 @@ class _Sentence:
         self._days = reader.days_of(self._text, self._start, lexicon)
         # What patterns are matched with: of the same length, in Chinese with blanks for days.
         self._alike = self._text.translate(lexicon.translation)
-        for day in self._days if lexicon.code == "zh" else ():
+        for day in () if lexicon.time.is_spaced else self._days:
             self._alike = self._alike[: day.start] + " " * (day.end - day.start) + self._alike[day.end :]
         self._used: set[_Day] = set()
 
@@ -695,7 +694,7 @@ class _Sentence:
         is_order = match.start("what") == match.start() and not {"who", "np"} & match.groupdict().keys()
         if is_order and self._is_advice and not self._has_day_ahead():
             return True
-        if not (is_order and lexicon.code == "ru") and lexicon.has("past", clause.text):
+        if not (is_order and lexicon.is_past_nominal) and lexicon.has("past", clause.text):
             return True
         return lexicon.has("unreal", clause.text[:_ORDER_CHARS] if is_order else clause.text)
 
@@ -705,7 +704,7 @@ class _Sentence:
         has_reader = (
             about.is_minutes or about.is_chat or about.is_loose or about.has_bullets or about.is_letter
         )
-        if lexicon.code != "zh" or has_reader or len(about.sentences) < FEW_SENTENCES:
+        if lexicon.time.is_spaced or has_reader or len(about.sentences) < FEW_SENTENCES:
             return False
         is_ones = match.groupdict().get("who") or self._days or lexicon.has("me", clause.text)
         return not (is_ones or lexicon.has("concrete", clause.text))
@@ -724,8 +723,10 @@ class _Sentence:
                 for day in self._days
             )
             is_heading = (
-                lexicon.code == "zh" and self._line.start == about.start and not self._line.is_bullet
-            ) and about.is_short
+                not (lexicon.time.is_spaced or self._line.is_bullet)
+                and about.is_short
+                and self._line.start == about.start
+            )
             if (about.is_minutes or about.is_terse or is_dated) and not is_heading:
                 attributes.append("reports")
             if self._section is Section.TO_DO or about.is_loose or (about.is_minutes and self._speaker):
@@ -817,7 +818,7 @@ class _Sentence:
             task = task._replace(end=task.end + 1)
         title = title or self._shown(task.what, task.end)
         is_brief = lexicon.match("brief", title) is not None
-        if not is_brief and len(title) < _LEAST_TITLE.get(lexicon.code, 5):
+        if not is_brief and len(title) < lexicon.least_title:
             return False
         quote_from = self._place(task.start)
         title = self._titled(title)

@@ -8,18 +8,10 @@ from typing import Final, NamedTuple
 
 from hub.extraction.chunk import Passage, mail_fields, sentences
 from hub.extraction.items import lines_of
-from hub.extraction.when.language import has_cyrillic, has_han
-from hub.extraction.wording.chinese import CHINESE
-from hub.extraction.wording.english import ENGLISH
-from hub.extraction.wording.french import FRENCH
-from hub.extraction.wording.german import GERMAN
+from hub.extraction.when.language import has_han
+from hub.extraction.wording.languages import languages_in, script_of
 from hub.extraction.wording.lexicon import Lexicon
-from hub.extraction.wording.russian import RUSSIAN
-from hub.extraction.wording.spanish import SPANISH
 
-LEXICONS: Final = (ENGLISH, GERMAN, FRENCH, SPANISH, RUSSIAN, CHINESE)
-
-_LATIN: Final = LEXICONS[:4]
 _MOST_CHARS: Final = 400  # of a sentence; a longer one is read in pieces
 _FIRST_LINES: Final = 3  # of a text, which may name its kind
 FEW_SENTENCES: Final = 3
@@ -267,17 +259,18 @@ class About:
 
 def _lexicon_in(text: str, known: Lexicon | None) -> Lexicon | None:
     """Return the lexicon of the language with the most common words, else *known*."""
-    if has_han(text) or has_cyrillic(text):
-        return CHINESE if has_han(text) else RUSSIAN
+    lexicons = languages_in(script_of(text))
+    if len(lexicons) == 1:
+        return lexicons[0]
     words = Counter(word.lower() for word in _WORD.findall(text))
 
     def signs(lexicon: Lexicon) -> int:
         common = sum(count for word, count in words.items() if word in lexicon.common_words)
         return common + len(lexicon.patterns("letters")[0].findall(text))
 
-    if known in _LATIN and signs(known):
+    if known in lexicons and signs(known):
         return known
-    best = max(_LATIN, key=signs)
+    best = max(lexicons, key=signs)
     return best if known is None or signs(best) >= _LEAST_SIGNS else known
 
 

@@ -15,17 +15,9 @@ from hub.extraction.chunk import Chunk
 from hub.extraction.dating import PassageDates
 from hub.extraction.items import Dropped, ExtractionOptions, Form, Item, Notes
 from hub.extraction.spreadsheets import without_pipe_tables
+from hub.extraction.wording.languages import languages
 from protocol.secret_rules import redact_typed
 from protocol.tables import TABLES
-
-_SENTENCES: Final = (
-    "Meet Ana on 3 May 2026 at 2 pm.",
-    "Treffen mit Ana am 3. Mai 2026 um 14 Uhr.",
-    "Réunion avec Ana le 3 mai 2026 à 14 h.",
-    "Reunión con Ana el 3 de mayo de 2026 a las 14:00.",
-    "Встреча 3 мая 2026.",
-    "2026年5月3日14点与安娜见面。",
-)
 
 
 class Sorted(msgspec.Struct, frozen=True):
@@ -127,8 +119,8 @@ def by_place(items: Iterable[Item]) -> list[Item]:
 def warm_up() -> None:
     """Read a sentence of each language, which unpacks weights and compiles patterns for half a second."""
     options = ExtractionOptions(data_types=tuple(TABLES), prompt="", timezone="UTC")
-    for text in _SENTENCES:
-        document = Document(unit_key="", text=text, content_hash="")
+    for language in languages():
+        document = Document(unit_key="", text=language.example, content_hash="")
         ToRead(document=document, options=options, reads_prose=True).answer()
 
 

@@ -7,8 +7,6 @@ Wants a process of its own, in which nothing of the product is imported yet.
 """
 
 import ast
-import dataclasses
-import gc
 import importlib
 import pkgutil
 import re
@@ -110,27 +108,24 @@ def _names() -> Iterator[str]:
 
 def _build_the_rest() -> dict[Pattern, tuple[str, str]]:
     """Build the expressions that the product compiles when they are first used; return their names."""
-    from hub.extraction import orders, suspicion
+    from hub.extraction import chunk, orders, suspicion
     from hub.extraction.items import RedactionRule
     from hub.extraction.redaction import Redaction
-    from hub.extraction.when.language import Language
-    from hub.extraction.wording.lexicon import Lexicon
+    from hub.extraction.wording.languages import languages
+    from hub.extraction.wording.lexicon import ATTRIBUTES
     from hub.text import letter_text
 
     named: dict[Pattern, tuple[str, str]] = {}
-    for one in gc.get_objects():
-        if isinstance(one, Lexicon):
-            texts = [
-                field.name for field in dataclasses.fields(one) if isinstance(getattr(one, field.name), str)
-            ]
-            built = [(name, pattern) for name in texts for pattern in one.patterns(name)]
-            built += [("rewrites", pattern) for pattern, _ in one._compiled_rewrites]
-            named |= {pattern: ("hub.extraction.wording", f"{one.code}.{name}") for name, pattern in built}
-        elif isinstance(one, Language):
-            built = [("any", one._any), *(("sayings", pattern) for pattern, _ in one._compiled)]
-            built += [("rewrites", re.compile(source)) for source, _ in one.rewrites]
-            first = one.months.split(",")[0] or "Chinese"
-            named |= {pattern: ("hub.extraction.when", f"{name} ({first})") for name, pattern in built}
+    for language in languages():
+        code, time = language.code, language.time
+        built = [(name, pattern) for name in ATTRIBUTES for pattern in language.patterns(name)]
+        for name in ("rewrites", *language.forms):
+            built += [("rewrites", pattern) for pattern, _ in language.rules(name)]
+        named |= {pattern: ("hub.extraction.wording", f"{code}.{name}") for name, pattern in built}
+        built = [("any", time._any), *(("sayings", pattern) for pattern, _ in time._compiled)]
+        built += [("rewrites", pattern) for pattern, _ in time.compiled_rewrites]
+        named |= {pattern: ("hub.extraction.when", f"{name} ({code})") for name, pattern in built}
+    named[chunk._day_with_point()] = "hub.extraction.chunk", "day"
     orders._dress()
     letter_text.above_quotations()
     list(suspicion._hidden_runs("\u200b" * 99))

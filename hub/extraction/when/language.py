@@ -1,6 +1,6 @@
 """Words about time of a language: a lexicon, a list of sayings, and their parsed parts. Pure functions.
 
-A saying is a regular expression with placeholders, ``in {n} {unit}``, and its ``DateParts``. A text is parsed
+A saying is a regular expression with places, ``in {n} {unit}``, and its ``DateParts``. A text is parsed
 from left to right, the longest saying first; an unknown word makes the whole text unparsable. No backtracking
 takes place.
 
@@ -12,7 +12,6 @@ reading is valid.
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
 from typing import Any, Final, Literal, get_args
@@ -46,6 +45,10 @@ SAYINGS: Final[tuple[tuple[str, Mapping[str, object]], ...]] = (
     ("-", {"is_to": True}),
 )
 _CENTURY: Final = 2000  # of a year with two digits
+
+
+class NotationError(ValueError):
+    """Text in a data file of a language that does not have the form it must have."""
 
 
 class Ambiguous(Exception):
@@ -108,6 +111,18 @@ class DateParts(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def _names(self) -> frozenset[str]:
         return frozenset(name for name in self.__struct_fields__ if getattr(self, name) is not None)
+
+
+class Meaning(DateParts, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Meaning of a saying in a data file: its parts, and what they are made of.
+
+    Attributes:
+        sign: of the number before a unit; 1: ahead, -1: ago.
+        steps: spans ahead.
+    """
+
+    sign: int | None = None
+    steps: int | None = None
 
 
 _OF_TIME = frozenset({"hour", "minute", "less", "is_sure", "half", "zone"})
@@ -197,6 +212,9 @@ _FILLER: Final[Mapping[str, object]] = {}
 _DUE: Final[Mapping[str, object]] = {"is_due": True}
 _IN: Final = frozenset(("in", "im", "en", "в"))  # fillers before the year of a date
 _PLACE: Final = re.compile(r"\{([A-Za-z]+)\}")  # {d}, not the {2} of a pattern
+_NUMBER: Final = re.compile(r"[^=]+=-?\d+")
+_CONTINUED: Final = re.compile(r"\\\n\s*")
+_GROUP: Final = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\((?!\?)")
 _END_OF_WORD: Final = r"(?!(?<=[^\W_])[^\W_])"
 _END_OF_NUMBER: Final = r"(?!(?<=\d)\d)"
 # Groups that contain a number, and the parts of ``DateParts`` that they fill.
@@ -251,46 +269,63 @@ def has_latin(text: str) -> bool:
     return re.search("[a-z]", text) is not None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Language:
-    """Language with its lexicon and sayings.
-
-    A saying may contain ``{n} {unit}`` with ``sign`` (1: ahead, -1: ago) or ``{unit}`` with ``steps`` (spans
-    ahead); ``{d} {dth} {month} {y}``, ``{weekday}``, ``{nth}``, ``{half}``; ``{h}``, in words also
-    ``{hour}``, and ``{min}``; its own groups ``q`` and ``w`` are quarters and weeks.
+class Language(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, forbid_unknown_fields=True):
+    """Words about time of a language, its lexicon and sayings.
 
     Attributes:
-        months: spellings of the twelve months, separated by commas; empty if months are numbered.
+        code: ISO 639 code, the name of the file.
+        months: spellings of the twelve months, separated by commas; none if months are numbered.
         weekdays: likewise of the seven days, Monday first.
-        numbers: values of numbers in words.
-        ordinals: likewise "first", "second", and -1 for "last".
         units: likewise of the units of time, from minute to year.
+        numbers: numbers in words, as pairs.
+        ordinals: likewise "first", "second", and -1 for "last".
         halves: spellings of each part of the day, next to an hour or a day.
-        sayings: patterns with their parts.
+        spans: pattern of each unit in sayings with ``{span}``.
+        parts: parts of sayings, written in them as ``{part}``.
+        sayings: patterns with their meaning.
         dues: words before a deadline ("by|before"), which is never far in the past.
         fillers: words around a date without a meaning of their own ("by|on|the").
-        is_day_first: order of dates in figures; ``None`` if both orders are in use.
+        rewrites: patterns of an interval, with its plain form by which it is replaced first.
+        is_day_first: order of dates in figures; None if both orders are in use.
         is_spaced: words are separated by spaces.
-        rewrites: spellings of an interval to be replaced by its plain form first.
+        has_day_points: a point after a day that is followed by a month ends no sentence.
     """
 
-    months: str
+    code: str
+    months: str = ""
     weekdays: str
-    numbers: Mapping[str, int]
-    ordinals: Mapping[str, int] = field(default_factory=dict)
     units: str
-    halves: Mapping[str, str]
-    sayings: Sequence[Saying]
+    numbers: str
+    ordinals: str = ""
+    halves: Mapping[Half, str]
+    spans: Mapping[Unit, str] = {}
+    parts: Mapping[str, str] = {}
+    sayings: str
     fillers: str
     dues: str
-    is_day_first: bool | None
+    rewrites: str = ""
+    is_day_first: bool | None = None
     is_spaced: bool = True
-    rewrites: Sequence[tuple[str, str]] = ()
+    has_day_points: bool = False
 
-    def parts(self, text: str) -> list[DateParts] | None:
+    def __post_init__(self) -> None:
+        """Check the numbers of words.
+
+        Raises:
+            NotationError: a list has more or fewer words than there are, or a word without its number.
+        """
+        for name, count in (("months", 12), ("weekdays", 7), ("units", len(get_args(Unit)))):
+            words = getattr(self, name)
+            if words and (has := len(words.split(","))) != count:
+                raise NotationError(f"{name}: {count} words are expected between commas, not {has}")
+        for name in ("numbers", "ordinals"):
+            if wrong := [pair for pair in getattr(self, name).split() if not _NUMBER.fullmatch(pair)]:
+                raise NotationError(f"{name}: pairs such as 'two=2' are expected, not {wrong[0]!r}")
+
+    def parse(self, text: str) -> list[DateParts] | None:
         """Parse folded *text* into its parts; ``None`` if it has an unknown word."""
-        for pattern, plain in self.rewrites:
-            text = re.sub(pattern, plain, text)
+        for pattern, plain in self.compiled_rewrites:
+            text = pattern.sub(plain, text)
         found: list[DateParts] = []
         at = 0
         while at < len(text):
@@ -392,9 +427,17 @@ class Language:
             "weekday": _by_spelling(dict(enumerate(self.weekdays.split(",")))),
             "unit": _by_spelling(dict(zip(get_args(Unit), self.units.split(","), strict=True))),
             "half": _by_spelling(self.halves),
-            "n": {fold(word): value for word, value in self.numbers.items()},
-            "nth": {fold(word): value for word, value in self.ordinals.items()},
+            "n": {fold(word): int(value) for word, value in pairs(self.numbers).items()},
+            "nth": {fold(word): int(value) for word, value in pairs(self.ordinals).items()},
         }
+
+    @cached_property
+    def compiled_rewrites(self) -> Sequence[tuple[re.Pattern[str], str]]:
+        """Patterns of an interval, with its plain form."""
+        return [
+            (re.compile(uncaptured(pattern)), _PLACE.sub(r"\\g<\1>", plain))
+            for pattern, plain in rules(self.rewrites)
+        ]
 
     @cached_property
     def _any(self) -> re.Pattern[str]:
@@ -419,14 +462,65 @@ class Language:
             "hour": rf"(?P<h>2[0-4]|1\d|0?\d|{words['n']})",
             "min": r"(?P<min>[0-5]\d)",
         }
-        fillers = [(filler, _FILLER) for filler in self.fillers.split("|")]
-        dues = [(due, _DUE) for due in self.dues.split("|")]
-        sayings = [*self.sayings, *fillers, *dues, *SAYINGS]
+        places |= {name: f"(?:{unmarked(uncaptured(part))})" for name, part in self.parts.items()}
+        written: list[tuple[str, str | Mapping[str, object]]] = [*rules(self.sayings)]
+        written += [(filler, _FILLER) for filler in self.fillers.split("|")]
+        written += [(due, _DUE) for due in self.dues.split("|")]
+        written += SAYINGS
         end = _END_OF_WORD if self.is_spaced else _END_OF_NUMBER
-        return [
-            (re.compile(f"(?:{_filled(unmarked(pattern), places)}){end}"), parts)
-            for pattern, parts in sayings
-        ]
+        pattern = ""
+        compiled: list[tuple[re.Pattern[str], Mapping[str, object]]] = []
+        try:
+            for pattern, result in written:
+                meaning = _meaning(result) if isinstance(result, str) else result
+                for saying, parts in self._by_span(pattern, meaning):
+                    source = _filled(unmarked(uncaptured(saying)), places)
+                    compiled.append((re.compile(f"(?:{source}){end}"), parts))
+        except (KeyError, ValueError, re.error) as error:
+            why = f"no part or place {error}" if isinstance(error, KeyError) else error
+            raise NotationError(f"{self.code}.toml: time.sayings: {why}, in {pattern:.80}") from error
+        return compiled
+
+    def _by_span(self, pattern: str, meaning: Mapping[str, object]) -> Iterator[Saying]:
+        """Yield a saying; one with ``{span}`` for each span."""
+        if "{span}" not in pattern:
+            yield pattern, meaning
+            return
+        for unit, words in self.spans.items():
+            yield pattern.replace("{span}", f"({words})"), {"span": (unit, meaning["steps"])}
+
+
+def _meaning(written: str) -> Mapping[str, object]:
+    """Return the parts of a saying, from text such as ``weekday=5 span=week:1``."""
+    if not written:
+        return _FILLER
+    parts = {name: value.split(":") if ":" in value else value for name, value in pairs(written).items()}
+    meaning = msgspec.structs.asdict(msgspec.convert(parts, Meaning, strict=False))
+    return {name: value for name, value in meaning.items() if value is not None}
+
+
+def rows(written: str) -> list[str]:
+    """Return the patterns that are written one a line; a backslash at its end continues a line."""
+    if "\n" not in written:
+        return [written]
+    return [row.strip() for row in _CONTINUED.sub("", written).strip().split("\n")]
+
+
+def rules(written: str) -> list[tuple[str, str]]:
+    """Return the patterns that are written one a line, each with the text behind its arrow, or ""."""
+    parted = (row.partition(" => ") for row in rows(written) if row)
+    return [(pattern.rstrip(), result.strip()) for pattern, _, result in parted]
+
+
+def pairs(written: str) -> dict[str, str]:
+    """Return pairs such as ``one=1 two=2``."""
+    parted = (pair.partition("=") for pair in written.split())
+    return {word: value for word, _, value in parted}
+
+
+def uncaptured(pattern: str) -> str:
+    """Return a pattern in which ``(...)`` is no group of its own."""
+    return _GROUP.sub(lambda sign: "(?:" if sign.group() == "(" else sign.group(), pattern)
 
 
 def _by_spelling(spellings: Mapping[Any, str]) -> dict[str, Any]:
@@ -440,4 +534,7 @@ def _either(words: Iterable[str]) -> str:
 
 
 def _filled(pattern: str, places: Mapping[str, str]) -> str:
-    return _PLACE.sub(lambda match: places[match[1]], pattern)
+    """Fill the places of a saying, also those in its parts."""
+    while _PLACE.search(pattern):
+        pattern = _PLACE.sub(lambda match: places[match[1]], pattern)
+    return pattern

@@ -51,12 +51,11 @@ from hub.extraction.when.language import (
     Unit,
     day_of,
     fold,
-    has_cyrillic,
     has_han,
     has_latin,
     together,
 )
-from hub.extraction.when.languages import CHINESE, ENGLISH, FRENCH, GERMAN, RUSSIAN, SPANISH
+from hub.extraction.wording.languages import languages, languages_in, script_of
 
 Rule = Callable[[DateParts, date], date | None]
 _LEAP_YEARS_APART: Final = 8  # at most, around 1900 and 2100
@@ -441,8 +440,6 @@ def date_ms(text: str, timezone: str) -> int | None:
 
 Anchor = datetime | date  # aware; a plain date is a day in the reader's time zone
 MOST_CHARS: Final = 120  # longer than any informal date; bounds the cost of hostile text
-_LATIN: Final = (ENGLISH, GERMAN, FRENCH, SPANISH)
-_ALL: Final = (*_LATIN, RUSSIAN, CHINESE)
 MOST_SENTENCE_CHARS: Final = 400
 _SUFFICIENT: Final = frozenset({"weekday", "days", "shift", "figures"})
 _SHORT: Final = 3  # "in the sun", "el mar": such short names of days have other meanings
@@ -549,7 +546,7 @@ def _expressions_in(folded: str) -> Iterator[tuple[str, DateParts]]:
     """Yield the parts of a folded text that denote a day, with their parsed form."""
     for language in _languages_of(folded):
         for run in language.runs(folded):
-            found = language.parts(run)
+            found = language.parse(run)
             try:
                 parts = together(found) if found else None
             except ValueError:  # no date
@@ -571,18 +568,16 @@ def _denotes_day(parts: DateParts, run: str) -> bool:
 
 
 def _languages_of(text: str) -> Sequence[Language]:
-    if has_han(text):
-        return (CHINESE,)
-    if has_cyrillic(text):
-        return (RUSSIAN,)
-    return _LATIN if has_latin(text) else _ALL
+    script = script_of(text)
+    is_without_letters = script == "latin" and not has_latin(text)
+    return [one.time for one in (languages() if is_without_letters else languages_in(script))]
 
 
 def _read(
     language: Language, text: str, words: str, anchor: Anchor | None, zone: ZoneInfo, is_due: bool
 ) -> Moment | None:
     """Resolve *text* in one language."""
-    found = language.parts(text)
+    found = language.parse(text)
     parts = together([*found, DateParts(is_due=True)] if is_due else found) if found else None
     if parts is None:
         return None

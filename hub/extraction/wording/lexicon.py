@@ -1,26 +1,22 @@
-r"""Form of a lexicon for the rules about prose: words and patterns of clauses.
+r"""Form of a language for the rules: its words and patterns of clauses, and its words about time.
 
-A pattern is a regular expression for the start of a clause. Its group ``what`` is the work, ``who`` the name
-of a person who is to do it, ``np`` other words for people. No pattern repeats a repetition, and clauses are
-short: the work grows with the text.
-
-Patterns are written one a line; a line that ends with a backslash goes on in the next one. Case is ignored,
-and ``(...)`` is no group of its own. ``{part}`` means a part of the language, or one of these:
-
-- ``{A}`` and ``{a}``: a capital letter, and a small one,
-- ``{who}`` and ``{names}``: the name of a person, and of up to four,
-- ``{what}`` and ``{work}``: the work to the end of the clause, in any words, and from its verb.
+A language is one data file, in the notation that ``en.toml`` explains. A pattern is a regular expression for
+the start of a clause. Its group ``what`` is the work, ``who`` the name of a person who is to do it, ``np``
+other words for people. No pattern repeats a repetition, and clauses are short: the work grows with the text.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Final
+from typing import Annotated, Final, Literal
 
-_PLACE: Final = re.compile(r"\{(\w*[^\W\d]\w*)\}")
-_CONTINUED: Final = re.compile(r"\\\n\s*")
-_GROUP: Final = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\((?!\?)")
+import msgspec
+
+from hub.extraction.when.language import Language, NotationError, pairs, rows, rules, uncaptured
+
+_PLACE: Final = re.compile(r"\{(\w*[^\W\d_]\w*(?::\w+)?)\}")
+_RESULT: Final = re.compile(r"\{(\w+):?(\w*)\}")
+_PAIR: Final = re.compile(r"(\w+)=\w*")
 _WAY_FIELDS: Final = """
 to cc bcc from sent reply-to von an kopie gesendet antwort à de cci envoyé copie répondre para enviado cco от
 кому копия отправлено 发件人 收件人 抄送 密送 发送时间
@@ -28,7 +24,6 @@ to cc bcc from sent reply-to von an kopie gesendet antwort à de cci envoyé cop
 WAY_FIELDS: Final = frozenset(_WAY_FIELDS.split())  # by whom, to whom and when a mail was sent
 _OTHER_FIELDS: Final = "subject re fwd date betreff datum objet asunto fecha тема дата 主题 日期"
 MAIL_FIELDS: Final = WAY_FIELDS.union(_OTHER_FIELDS.split())
-_PLURAL: Final = re.compile("(?<=[иьй])те$")  # of an imperative in Russian
 _NEVER: Final = "(?!)"
 _PARTS: Final = {
     "A": "(?-i:[A-ZÀ-ÖØ-ÞА-ЯЁ])",
@@ -41,21 +36,44 @@ _PARTS: Final = {
     "work": "(?P<what>{verbs}.*)",
 }
 
+Script = Literal["latin", "cyrillic", "han"]
 Patterns = Sequence[re.Pattern[str]]
+Rules = Sequence[tuple[re.Pattern[str], str]]
+Rows = Annotated[str, msgspec.Meta(description="patterns, one a line")]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Lexicon:
-    """Words of one language. Every attribute but the first three is a pattern, or several.
+class Form(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Conversion of a word to another form: by its ending, else by the first rule that matches all of it.
 
     Attributes:
-        common: words by which the language is recognized, as by *weekdays*; *letters*: likewise.
+        endings: name of a list of pairs, of which the first counts with which the word ends.
+        most_before: characters before such an ending.
+        alike: pairs of characters, of which the first counts as the second in an ending.
+        rules: patterns of the word, with the other form.
+    """
+
+    endings: str = ""
+    most_before: int = 100
+    alike: str = ""
+    rules: str = ""
+
+
+class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, forbid_unknown_fields=True):
+    """Words of one language. An attribute of the type ``Rows`` is a pattern, or several.
+
+    Attributes:
+        code: ISO 639 code, the name of the file.
+        rank: place among the languages; the first of two that fit equally well counts.
+        script: letters that tell a text in this language, or in another with these letters.
+        example: sentence with a date, which is read once before texts are.
+        time: words about time; in patterns, ``{days}`` are the first spellings of weekdays and months.
+        words, parts, forms: lists of words, parts of patterns, and other forms of words.
+        least_title: characters of a title at least.
+        is_past_nominal: nouns of an order may have the forms of verbs in the past tense.
+        common: words by which the language is recognized, as by weekdays; *letters*: likewise.
         no_names: words that are no names, although they often have a capital letter.
-        weekdays, months: their spellings, which are no names either; in patterns ``{days}``.
         variants: pairs of characters, of which the first counts as the second.
-        code: ISO 639 code.
         name: a person's name.
-        parts: parts of patterns, written in them as ``{part}``.
         verbs: verbs of work, in the form of requests and of lists; *present*: in the present tense.
         inserted: words that may interrupt a clause, and are passed over.
         fillers: words without a meaning for the work, at any place of a clause.
@@ -70,7 +88,7 @@ class Lexicon:
         gapped: work without a verb, after work with one.
         more: a further verb after "and".
         settled: work that is done, cancelled or refused.
-        past: verbs in the past tense, whose forms nouns of an order may have.
+        past: verbs in the past tense.
         unreal: hopes, doubts and stories; *general*: what holds for people in general, habits, and sayings.
         advice: the first words of a text, or of a row, in which orders are for anybody.
         personal: words of a writer and a reader, without whom several orders in a text are advice.
@@ -96,8 +114,8 @@ class Lexicon:
         to_do: headings of tasks; *finished*, *decided* and *talk* of other lists.
         labels: words before a colon that are no people.
         me: words for the speaker; *anyone*: other words before a duty that are no names.
-        finite: verbs of which the base form names a task; *base_endings* has pairs of endings for it.
-        rewrites: titles and their better forms, as for ``re.sub``.
+        finite: verbs of which the base form names a task, its form ``base``.
+        rewrites: patterns of titles, with their better forms.
         pronouns: work on something that the words before name ("bring it").
         brief: work that needs the words before to be understood ("have a look").
         edges: words for the edge of a span ("by the end of May").
@@ -106,87 +124,105 @@ class Lexicon:
     """
 
     code: str
+    rank: int
+    script: Script
+    example: str
+    time: Language
     common: str
     no_names: str
-    name: str
-    verbs: str
-    weekdays: str = ""
-    months: str = ""
-    parts: Mapping[str, str] = field(default_factory=dict)
-    letters: str = _NEVER
+    name: Rows
+    verbs: Rows
+    words: Mapping[str, str] = {}
+    parts: Mapping[str, str] = {}
+    forms: Mapping[str, Form] = {}
+    rewrites: str = ""
     variants: str = ""
-    present: str = _NEVER
-    inserted: str = _NEVER
-    fillers: str = _NEVER
-    leads: str = _NEVER
-    joints: str = _NEVER
-    requests: str = _NEVER
-    duties: str = _NEVER
-    reports: str = _NEVER
-    listed: str = _NEVER
-    spanning: str = _NEVER
-    addressed: str = _NEVER
-    gapped: str = _NEVER
-    more: str = _NEVER
-    settled: str = _NEVER
-    past: str = _NEVER
-    unreal: str = _NEVER
-    general: str = _NEVER
-    advice: str = _NEVER
-    personal: str = ""
-    concrete: str = _NEVER
-    states: str = _NEVER
-    openers: str = _NEVER
-    questions: str = _NEVER
-    tales: str = _NEVER
-    metadata: str = _NEVER
-    asks: str = _NEVER
-    answers: str = _NEVER
-    events: str = _NEVER
-    happens: str = _NEVER
-    absent: str = _NEVER
-    articles: str = _NEVER
     pronoun_subjects: str = ""
-    decisions: str = _NEVER
-    facts: str = _NEVER
-    places: str = _NEVER
-    values: str = _NEVER
-    projects: str = _NEVER
-    comments: str = _NEVER
-    tickets: str = _NEVER
-    threads: str = _NEVER
-    urgent: str = _NEVER
-    minutes: str = _NEVER
-    to_do: str = _NEVER
-    finished: str = _NEVER
-    decided: str = _NEVER
-    talk: str = _NEVER
-    labels: str = _NEVER
-    me: str = _NEVER
-    anyone: str = _NEVER
-    finite: str = _NEVER
-    base_endings: str = ""
-    rewrites: Sequence[tuple[str, str | Callable[[re.Match[str]], str]]] = ()
-    pronouns: str = _NEVER
-    brief: str = _NEVER
-    edges: str = _NEVER
-    undated: str = _NEVER
-    dated: str = _NEVER
+    least_title: int = 5
+    is_past_nominal: bool = False
+    letters: Rows = _NEVER
+    present: Rows = _NEVER
+    inserted: Rows = _NEVER
+    fillers: Rows = _NEVER
+    leads: Rows = _NEVER
+    joints: Rows = _NEVER
+    requests: Rows = _NEVER
+    duties: Rows = _NEVER
+    reports: Rows = _NEVER
+    listed: Rows = _NEVER
+    spanning: Rows = _NEVER
+    addressed: Rows = _NEVER
+    gapped: Rows = _NEVER
+    more: Rows = _NEVER
+    settled: Rows = _NEVER
+    past: Rows = _NEVER
+    unreal: Rows = _NEVER
+    general: Rows = _NEVER
+    advice: Rows = _NEVER
+    personal: Rows = ""
+    concrete: Rows = _NEVER
+    states: Rows = _NEVER
+    openers: Rows = _NEVER
+    questions: Rows = _NEVER
+    tales: Rows = _NEVER
+    metadata: Rows = _NEVER
+    asks: Rows = _NEVER
+    answers: Rows = _NEVER
+    events: Rows = _NEVER
+    happens: Rows = _NEVER
+    absent: Rows = _NEVER
+    articles: Rows = _NEVER
+    decisions: Rows = _NEVER
+    facts: Rows = _NEVER
+    places: Rows = _NEVER
+    values: Rows = _NEVER
+    projects: Rows = _NEVER
+    comments: Rows = _NEVER
+    tickets: Rows = _NEVER
+    threads: Rows = _NEVER
+    urgent: Rows = _NEVER
+    minutes: Rows = _NEVER
+    to_do: Rows = _NEVER
+    finished: Rows = _NEVER
+    decided: Rows = _NEVER
+    talk: Rows = _NEVER
+    labels: Rows = _NEVER
+    me: Rows = _NEVER
+    anyone: Rows = _NEVER
+    finite: Rows = _NEVER
+    pronouns: Rows = _NEVER
+    brief: Rows = _NEVER
+    edges: Rows = _NEVER
+    undated: Rows = _NEVER
+    dated: Rows = _NEVER
+
+    def __post_init__(self) -> None:
+        """Check what forms need.
+
+        Raises:
+            NotationError: a list of words or a form is missing.
+        """
+        for name, form in self.forms.items():
+            if form.endings and form.endings not in self.words:
+                raise NotationError(f"forms.{name}.endings: no list {form.endings!r} in words")
+        if self.finite != _NEVER and "base" not in self.forms:
+            raise NotationError("forms: 'base' is expected, the form of words that are finite")
 
     @cached_property
     def common_words(self) -> frozenset[str]:
         """Words by which the language is recognized."""
-        return frozenset(self.common.split()).union(_firsts(self.weekdays))
+        weekdays = _firsts(self.time.weekdays) if self.time.is_spaced else ()  # "周日来" is one word
+        return frozenset(self.common.split()).union(weekdays)
 
     @cached_property
     def other_words(self) -> frozenset[str]:
         """Words that are no names, in lower case."""
-        return self.common_words.union(self.no_names.lower().split(), _firsts(self.months))
+        return self.common_words.union(self.no_names.lower().split(), _firsts(self.time.months))
 
     @cached_property
     def translation(self) -> dict[int, str]:
         """Table for ``str.translate`` of the variants."""
-        return {ord(pair[0]): pair[1] for pair in self.variants.split()}
+        return _translation(self.variants)
 
     @cached_property
     def subjects(self) -> frozenset[str]:
@@ -197,7 +233,8 @@ class Lexicon:
         """Return the compiled patterns of an attribute."""
         found: Patterns | None = self.__dict__.get(f"_{attribute}")
         if found is None:
-            found = self.__dict__[f"_{attribute}"] = [*map(self._compiled, _rows(getattr(self, attribute)))]
+            written = rows(getattr(self, attribute))
+            found = self.__dict__[f"_{attribute}"] = [self._compiled(attribute, row) for row in written]
         return found
 
     def has(self, attribute: str, text: str) -> bool:
@@ -214,36 +251,94 @@ class Lexicon:
 
     def rewritten(self, title: str) -> str:
         """Return a title in the form of the first rule that matches the whole of it."""
-        for pattern, form in self._compiled_rewrites:
-            if (match := pattern.fullmatch(title)) is not None:
-                return match.expand(form) if isinstance(form, str) else form(match)
-        return title
-
-    @cached_property
-    def _compiled_rewrites(self) -> list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]]:
-        return [(self._compiled(pattern), form) for pattern, form in self.rewrites]
+        return self._by_rule("rewrites", title)
 
     def base_form(self, word: str) -> str:
         """Return the form of a verb that names a task, or *word* itself."""
         verb = word.lower()
-        if self.patterns("finite")[0].fullmatch(verb) is None:
-            return word
-        verb = _PLURAL.sub("", verb)
-        plain = verb.replace("\u0451", "\u0435")
-        endings = (pair.split("=") for pair in self.base_endings.split())
-        old, new = next((pair for pair in endings if plain.endswith(pair[0])), ("", ""))
-        return verb[: len(verb) - len(old)] + new
+        return word if self.patterns("finite")[0].fullmatch(verb) is None else self.formed("base", verb)
 
-    def _compiled(self, pattern: str) -> re.Pattern[str]:
-        while _PLACE.search(pattern):
-            pattern = _PLACE.sub(lambda place: f"({self._part(place[1])})", pattern)
-        pattern = _GROUP.sub(lambda sign: "(?:" if sign.group() == "(" else sign.group(), pattern)
-        return re.compile(pattern, re.IGNORECASE)
+    def formed(self, name: str, word: str) -> str:
+        """Return another form of *word*; every language has the form ``lower``, in small letters."""
+        if name == "lower":
+            return word.lower()
+        form = self.forms[name]
+        plain = word.translate(_translation(form.alike))
+        for old, new in self._endings(form):
+            if plain.endswith(old) and len(word) - len(old) <= form.most_before:
+                return word[: len(word) - len(old)] + new
+        return self._by_rule(name, word)
+
+    def rules(self, name: str) -> Rules:
+        """Return the compiled rules of a form, or those for titles, ``rewrites``."""
+        found: Rules | None = self.__dict__.get(f"_rules_of_{name}")
+        if found is None:
+            written = self.rewrites if name == "rewrites" else self.forms[name].rules
+            found = [(self._compiled(name, pattern), result) for pattern, result in rules(written)]
+            for pattern, result in found:
+                for group, form in _RESULT.findall(result):
+                    if group not in pattern.groupindex or form not in ("", "lower", *self.forms):
+                        raise NotationError(
+                            f"{self.code}.toml: {name}: no such group or form in {result:.80}"
+                        )
+            self.__dict__[f"_rules_of_{name}"] = found
+        return found
+
+    def _by_rule(self, name: str, text: str) -> str:
+        matches = ((pattern.fullmatch(text), result) for pattern, result in self.rules(name))
+        match, result = next((found for found in matches if found[0] is not None), (None, ""))
+        if match is None:
+            return text
+
+        def group(place: re.Match[str]) -> str:
+            word = match[place[1]] or ""
+            return self.formed(place[2], word) if place[2] else word
+
+        return _RESULT.sub(group, result)
+
+    def _endings(self, form: Form) -> Sequence[tuple[str, str]]:
+        found: Sequence[tuple[str, str]] | None = self.__dict__.get(f"_pairs_of_{form.endings}")
+        if found is None:
+            found = [*pairs(self.words[form.endings]).items()] if form.endings else []
+            self.__dict__[f"_pairs_of_{form.endings}"] = found
+        return found
+
+    def _compiled(self, key: str, pattern: str) -> re.Pattern[str]:
+        try:
+            return re.compile(self._filled(pattern), re.IGNORECASE)
+        except (KeyError, RecursionError, re.error) as error:
+            why = f"no list, part, form or pattern {error}" if isinstance(error, KeyError) else error
+            raise NotationError(f"{self.code}.toml: {key}: {why}, in {pattern:.80}") from error
+
+    def _filled(self, pattern: str) -> str:
+        return _PLACE.sub(lambda place: f"(?:{self._part(place[1])})", uncaptured(pattern))
 
     def _part(self, name: str) -> str:
-        if name == "days" and self.weekdays:
-            return "|".join([*_firsts(self.weekdays), *_firsts(self.months)])
-        return "|".join(_rows(self.parts.get(name) or _PARTS.get(name) or getattr(self, name)))
+        found: str | None = self._filled_parts.get(name)
+        if found is None:
+            found = self._filled_parts[name] = self._filled("|".join(self._alternatives(name)))
+        return found
+
+    @cached_property
+    def _filled_parts(self) -> dict[str, str]:
+        return {}
+
+    def _alternatives(self, name: str) -> Sequence[str]:
+        """Return what a place in a pattern may be."""
+        words, _, form = name.partition(":")
+        if words in self.words:
+            found = [_PAIR.sub(r"\1", word).replace("_", " ") for word in self.words[words].split()]
+            return [self.formed(form, word) for word in found] if form else found
+        if (part := self.parts.get(name) or _PARTS.get(name)) is not None:
+            return rows(part)
+        if name == "days":
+            return [*_firsts(self.time.weekdays), *_firsts(self.time.months)]
+        if name not in ATTRIBUTES:
+            raise KeyError(name)
+        return rows(getattr(self, name))
+
+
+ATTRIBUTES: Final = tuple(field.name for field in msgspec.structs.fields(Lexicon) if field.type is Rows)
 
 
 def _firsts(spellings: str) -> list[str]:
@@ -251,12 +346,5 @@ def _firsts(spellings: str) -> list[str]:
     return [word.split()[0] for word in spellings.split(",") if word]
 
 
-def _rows(written: str) -> list[str]:
-    """Return the patterns that are written one a line."""
-    written = _CONTINUED.sub("", written)
-    return [row.strip() for row in written.strip().split("\n")] if "\n" in written else [written]
-
-
-def either(*words: str) -> str:
-    """Return a pattern for any of the words in these lists, whole and in any case; ``_`` is a blank."""
-    return rf"\b({'|'.join(' '.join(words).split())})\b".replace("_", " ")
+def _translation(alike: str) -> dict[int, str]:
+    return {ord(pair[0]): pair[1] for pair in alike.split()}

@@ -17,9 +17,7 @@ from hub.extraction.extractor import Extractor
 from hub.extraction.items import ExtractionOptions, Item
 from hub.extraction.model import Models
 from hub.extraction.prose import read
-from hub.extraction.prose_layout import LEXICONS
-from hub.extraction.wording.chinese import CHINESE as CHINESE_WORDING
-from hub.extraction.wording.lexicon import Lexicon
+from hub.extraction.wording.languages import languages_in
 from protocol.tables import TABLES, TableName
 
 ALL = ExtractionOptions(data_types=tuple(TABLES))
@@ -571,39 +569,9 @@ def test_remarks_below_a_chinese_heading_for_them_are_comments() -> None:
 @pytest.mark.parametrize("unit", ["需", "得", "都", "全", "A", "1"])
 def test_chinese_patterns_search_a_long_repetition_quickly(unit: str) -> None:
     names = ("requests", "spanning", "duties", "reports", "listed", "values")
-    patterns = [pattern for name in names for pattern in CHINESE_WORDING.patterns(name)]
+    (chinese,) = languages_in("han")
+    patterns = [pattern for name in names for pattern in chinese.patterns(name)]
     began = process_time()
     for pattern in patterns:
         pattern.search(unit * 400)
     assert process_time() - began < 0.4
-
-
-def test_patterns_are_written_one_a_line_with_parts() -> None:
-    lexicon = Lexicon(
-        code="en",
-        common="",
-        no_names="",
-        name=r"(?-i:[A-Z]\w+)",
-        verbs="buy|sell",
-        parts={"and": " and", "must": "must|has to"},
-        requests=r"""
-            please( do)? \
-                {work}
-            {names} {must} {what}
-        """,
-    )
-    order, duty = lexicon.patterns("requests")
-    match = order.match("PLEASE do buy eggs")
-    assert match is not None
-    assert match.groupdict() == {"what": "buy eggs"}
-    match = duty.match("Ann and Ben must sing")
-    assert match is not None
-    assert match.groupdict() == {"who": "Ann and Ben", "what": "sing"}
-    assert duty.match("ann must sing") is None
-
-
-@pytest.mark.parametrize("lexicon", LEXICONS, ids=lambda lexicon: lexicon.code)
-def test_no_pattern_of_a_language_is_written_twice(lexicon: Lexicon) -> None:
-    for attribute in ("requests", "spanning", "addressed", "duties", "reports", "decisions", "projects"):
-        rows = [pattern.pattern for pattern in lexicon.patterns(attribute)]
-        assert len(set(rows)) == len(rows) > 0

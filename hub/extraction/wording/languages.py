@@ -1,0 +1,48 @@
+"""Languages of the rules, read from the data files beside this module when they are first asked for."""
+
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from hub.extraction.when.language import NotationError, has_cyrillic, has_han
+from hub.extraction.wording.lexicon import Lexicon, Script
+
+FOLDER: Final = Path(__file__).parent
+
+
+@cache
+def languages() -> tuple[Lexicon, ...]:
+    """Return all languages by their rank."""
+    paths = sorted(FOLDER.glob("*.toml"))
+    found = [read_language(path.stem, path.read_text(encoding="utf-8")) for path in paths]
+    return tuple(sorted(found, key=lambda language: language.rank))
+
+
+@cache
+def languages_in(script: Script) -> tuple[Lexicon, ...]:
+    """Return the languages that are written in a script."""
+    return tuple(language for language in languages() if language.script == script)
+
+
+def script_of(text: str) -> Script:
+    """Return the script that tells the language of a text: Latin, unless there are letters of another."""
+    return "han" if has_han(text) else "cyrillic" if has_cyrillic(text) else "latin"
+
+
+def read_language(code: str, text: str) -> Lexicon:
+    """Return the language of a data file.
+
+    Raises:
+        NotationError: it is no TOML, or has a key that is missing, unknown or of another type.
+    """
+    try:
+        written = tomllib.loads(text)
+        for named in (written, written.get("time")):
+            if isinstance(named, dict):
+                named["code"] = code
+        return msgspec.convert(written, Lexicon)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise NotationError(f"{code}.toml: {error}") from error
