@@ -494,8 +494,8 @@ def _keys(draw: Callable[[], None]) -> Iterator[Callable[[], str]]:
         tty.setcbreak(terminal, termios.TCSADRAIN)
         draw()
 
-    resume()
     handler = signal.signal(signal.SIGCONT, resume)
+    resume()
     try:
         yield partial(_read, terminal, getincrementaldecoder("utf-8")("ignore"))
     finally:
