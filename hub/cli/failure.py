@@ -92,13 +92,19 @@ def using(file: Path, doing: str, code: Exit) -> Iterator[None]:
         raise _file_failure(f"cannot {doing} {file}", error, code) from error
 
 
-def _file_failure(where: object, error: OSError | UnicodeDecodeError, code: Exit) -> Failure:
+def _file_failure(
+    where: object, error: OSError | UnicodeDecodeError, code: Exit, another: str = ANOTHER
+) -> Failure:
     if isinstance(error, UnicodeDecodeError):
         return Failure(f"{where}: it is not UTF-8: {error.reason} at byte {error.start}", code)
     if isinstance(error, PermissionError) and code == Exit.UNAVAILABLE:
         code = Exit.NOT_PERMITTED
     problem, next_step = _FILE_PROBLEMS.get(error.errno or 0, (error.strerror or str(error), ""))
-    return Failure(f"{where}: {problem}" if where else problem, code, next_step=next_step if where else "")
+    return Failure(
+        f"{where}: {problem}" if where else problem,
+        code,
+        next_step=next_step.replace(ANOTHER, another) if where else "",
+    )
 
 
 def as_failure(error: Exception) -> Failure:
@@ -119,9 +125,7 @@ def as_failure(error: Exception) -> Failure:
             problem = f"no permission for {error.filename or 'a file'}: {error.strerror or error}"
             return Failure(problem, Exit.NOT_PERMITTED, next_step=AS_WHOM)
         case OSError():
-            failure = _file_failure(error.filename, error, Exit.UNAVAILABLE)
-            failure.next_step = failure.next_step.replace(ANOTHER, "name another folder: --state DIR")
-            return failure
+            return _file_failure(error.filename, error, Exit.UNAVAILABLE, "name another folder: --state DIR")
         case _:
             problem = f"{type(error).__name__}: {error}"
             return Failure(problem, Exit.FAILED, next_step="a bug in hub; 'hub --debug ...' shows where")

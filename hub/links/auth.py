@@ -58,7 +58,7 @@ from storage.devices import copies, device_keys, devices, pairings, sessions
 from storage.devices.attempts import AttemptLimits
 from storage.devices.copies import Copy, Origin
 from storage.devices.device_keys import KeyOwner, KeyRevoked, RotatedTooSoon
-from storage.devices.devices import DeviceNameTaken, TokenRevoked, UnknownDevice
+from storage.devices.devices import TokenRevoked, UnknownDevice
 from storage.devices.pairings import Asked, BadInvitation, PairingAsk, TooManyPairings
 from storage.devices.sessions import Opened, Opening, Owner, TooManyDevices
 from storage.devices.tokens import DeviceTokenRow
@@ -269,7 +269,7 @@ class PairingDesk:
                 label=label_of(hello),
                 at=now_ms(self._clock),
             )
-        except (BadInvitation, DeviceNameTaken) as error:
+        except (BadInvitation, CodedError) as error:
             hint = getattr(error, "hint", "") or "ask for a new one: hub pair invite"
             raise refuse(
                 error.code, str(error), CloseCode.AUTH_FAILED, party=f"key:{key.id}", hint=hint

@@ -11,11 +11,11 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol import keys
-from protocol.errors import ErrorCode, HubError, connect_command
+from protocol.errors import CodedError, ErrorCode, HubError, connect_command
 from protocol.ids import DeviceId, KeyId, UserId
 from storage import audit
 from storage.devices import devices
-from storage.devices.devices import DeviceNameTaken, DeviceRow
+from storage.devices.devices import DeviceRow
 from storage.kernel.columns import columns_of, fill_each, listed
 from storage.schema import device_keys, device_tokens
 from storage.schema import devices as device_table
@@ -188,7 +188,7 @@ def give_device(
             credentials.
 
     Raises:
-        DeviceNameTaken: the reported name belongs to a device with valid credentials.
+        CodedError (NAME_TAKEN): the reported name belongs to a device with valid credentials.
     """
     device = devices.admit_device(c, id=fresh_id, user_id=user_id, name=name, at=at, actor=actor)
     if not is_chosen:
@@ -197,9 +197,10 @@ def give_device(
 
 
 def check_free(c: sa.Connection, device: DeviceRow) -> None:
-    """Check that no key or token of the device is valid; raise DeviceNameTaken otherwise."""
+    """Check that no key or token of the device is valid; raise CodedError otherwise."""
     if has_way_in(c, device.id):
-        raise DeviceNameTaken(
+        raise CodedError(
+            ErrorCode.NAME_TAKEN,
             f"another key or token is in use for the device {device.name!r} already",
             hint=f"an older key of the same machine is revoked by: hub devices revoke {device.name};"
             " else choose another name",
@@ -212,20 +213,21 @@ def give_free_device(
     """Return a device like ``give_device`` for a reported name; a number is appended to a taken name.
 
     Raises:
-        DeviceNameTaken: a device of that name was revoked, or no numbered name was free.
+        CodedError (NAME_TAKEN): a device of that name was revoked, or no numbered name was free.
     """
     for number in range(1, FREE_NAMES + 1):
         free = name if number == 1 else f"{name}-{number}"
         device = devices.ensure_device(c, id=fresh_id, user_id=user_id, name=free, at=at)
         if device.revoked_at is not None:
-            raise DeviceNameTaken(
+            raise CodedError(
+                ErrorCode.NAME_TAKEN,
                 f"device {free!r} was revoked, and only an invitation of its name lets it in again",
                 hint=f"at the hub: hub pair invite --device {free}; a new device needs another name:"
                 f" {connect_command()}",
             )
         if not has_way_in(c, device.id):
             return device
-    raise DeviceNameTaken(f"there are {FREE_NAMES} devices called {name!r} already")
+    raise CodedError(ErrorCode.NAME_TAKEN, f"there are {FREE_NAMES} devices called {name!r} already")
 
 
 def has_way_in(c: sa.Connection, device_id: DeviceId) -> bool:

@@ -54,17 +54,6 @@ class UnknownDevice(HubError):
     """Error: the device does not exist, or was revoked."""
 
     code = ErrorCode.UNKNOWN_DEVICE
-    hint = ""
-
-
-class DeviceNameTaken(HubError):
-    """Error: another device of the same user has the name."""
-
-    code = ErrorCode.NAME_TAKEN
-
-    def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
 
 
 class TokenRevoked(HubError):
@@ -278,19 +267,18 @@ def devices_called(
     return [row for row in found if user_id in (None, row.user_id)]
 
 
-def revoked_device(name: str) -> UnknownDevice:
+def revoked_device(name: str) -> CodedError:
     """Return the error for a change of a revoked device, with the command that lets it in again."""
-    error = UnknownDevice(f"device {name!r} was revoked")
-    error.hint = f"let it in again: {connect_command(name, anew=True)}"
-    return error
+    hint = f"let it in again: {connect_command(name, anew=True)}"
+    return CodedError(ErrorCode.UNKNOWN_DEVICE, f"device {name!r} was revoked", hint=hint)
 
 
 def rename_device(c: sa.Connection, id: DeviceId, name: str, *, at: int, actor: str) -> DeviceRow:
     """Rename the device; repeating it changes nothing.
 
     Raises:
-        UnknownDevice: the device does not exist or was revoked.
-        DeviceNameTaken: another device of its user has the name.
+        UnknownDevice, CodedError (UNKNOWN_DEVICE): the device does not exist, or was revoked.
+        CodedError (NAME_TAKEN): another device of its user has the name.
         CodedError (MANAGED_BY_FILE): agents of hub.toml name it, and would get a new device of the old name.
     """
     device = get_device(c, id)
@@ -308,7 +296,7 @@ def rename_device(c: sa.Connection, id: DeviceId, name: str, *, at: int, actor: 
             ErrorCode.MANAGED_BY_FILE, f"hub.toml names {device.name!r} as the device of {', '.join(readers)}"
         )
     if (named := find_device(c, name, user_id=device.user_id)) is not None and named.revoked_at is None:
-        raise DeviceNameTaken(f"there is a device {name!r} already")
+        raise CodedError(ErrorCode.NAME_TAKEN, f"there is a device {name!r} already")
     c.execute(sa.update(devices).where(devices.c.id == id).values(name=name))
     detail = audit.changed({"name": device.name}, {"name": name})
     audit.append(c, at=at, actor=actor, event="device.renamed", subject=id, detail=detail)
@@ -329,7 +317,7 @@ def change_grants(
     """Add and remove permissions of the device; repeating it changes nothing.
 
     Raises:
-        UnknownDevice: the device does not exist or was revoked.
+        UnknownDevice, CodedError (UNKNOWN_DEVICE): the device does not exist, or was revoked.
     """
     c.execute(sa.select(devices.c.id).where(devices.c.id == id).with_for_update())
     device = get_device(c, id)

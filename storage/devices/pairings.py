@@ -199,7 +199,7 @@ def approve(
     Raises:
         CodedError (UNKNOWN_PAIRING): no device waits under this code; nothing was written.
         CodedError (CHANGED_MEANWHILE): another pairing waits under it than was shown; nothing was written.
-        DeviceNameTaken: the reported name belongs to another device; nothing was written.
+        CodedError (NAME_TAKEN): the reported name belongs to another device; nothing was written.
     """
     row = c.execute(BY_CODE, {"code": code_hash, "now": at}).one_or_none()
     if row is None:
@@ -297,7 +297,7 @@ def redeem(
 
     Raises:
         BadInvitation: the invitation is not valid; nothing was written.
-        DeviceNameTaken: no name is free, or a device of the reported one was revoked; nothing was written.
+        CodedError (NAME_TAKEN): no name is free, or its device was revoked; nothing was written.
     """
     invitation = INVITATIONS.find(c, token_hash)
     if invitation is None:
@@ -396,7 +396,7 @@ def list_names(c: sa.Connection, *, at: int) -> DeviceNames:
     return DeviceNames(known, tuple(row.label for row in list_pairings(c, at=at)))
 
 
-def unknown_device(c: sa.Connection, name: str, *, user_id: UserId | None, at: int) -> UnknownDevice:
+def unknown_device(c: sa.Connection, name: str, *, user_id: UserId | None, at: int) -> HubError:
     """Return the error for a missing or revoked device, with a hint at the device that may be meant."""
     if devices_called(c, name, user_id=user_id, is_revoked=True):
         return revoked_device(name)

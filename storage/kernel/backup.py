@@ -180,9 +180,7 @@ def _copy(database: Path, copy: Path) -> None:
 
 def _unreadable(database: Path, error: sqlite3.Error) -> Unavailable:
     """Return the error about a database that cannot be read; SQLite has to write in its folder even then."""
-    why = "" if os.access(database.parent, os.W_OK) else f"; {database.parent} cannot be written"
-    if os.statvfs(database.parent).f_flag & os.ST_RDONLY:
-        why = f"; {database.parent} is on a file system that is read-only"
+    why = "" if os.access(database.parent, os.W_OK) else f"; {database.parent} is read-only for this user"
     return Unavailable(f"cannot read the database {database}: {error}{why}")
 
 

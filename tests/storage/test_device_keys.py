@@ -1,11 +1,12 @@
 import pytest
 import sqlalchemy as sa
 
+from protocol.errors import CodedError
 from protocol.ids import DeviceId, KeyId, TokenId, UserId
 from storage import audit
 from storage.devices import device_keys, devices
 from storage.devices.device_keys import KeyRevoked, RotatedTooSoon
-from storage.devices.devices import DeviceNameTaken, DeviceRow, Revocation, ensure_user
+from storage.devices.devices import DeviceRow, Revocation, ensure_user
 from storage.devices.tokens import DEVICE_TOKENS
 from storage.kernel.database import translated
 from tests.storage.rows import AT
@@ -116,7 +117,7 @@ def test_a_device_that_reports_a_name_in_use_gets_a_free_one(c: sa.Connection) -
 def test_there_is_an_end_to_names(c: sa.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device_keys, "FREE_NAMES", 1)
     make_key(c, make_device(c))
-    with pytest.raises(DeviceNameTaken):
+    with pytest.raises(CodedError):
         device_keys.give_free_device(c, fresh_id=DeviceId("d-2"), user_id=ANNA, name="desk", at=AT)
 
 

@@ -6,7 +6,7 @@ from protocol.errors import CodedError, ErrorCode
 from protocol.ids import ConnectionId, DeviceId, KeyId, PairingId, UserId
 from storage import audit
 from storage.devices import device_keys, devices, pairings
-from storage.devices.devices import DeviceNameTaken, DeviceRow, ensure_user
+from storage.devices.devices import DeviceRow, ensure_user
 from storage.devices.pairings import Asked, PairingAsk, TooManyPairings
 from storage.schema import devices as device_table
 from tests.storage.rows import AT
@@ -211,7 +211,7 @@ def test_a_device_does_not_get_the_name_of_another_one_by_saying_it(c: sa.Connec
     ask(c)
     desk = approve(c)
     ask(c, asking("k-2", code="CODE-2"))
-    with pytest.raises(DeviceNameTaken):
+    with pytest.raises(CodedError):
         approve(c, "CODE-2")
     assert approve(c, "CODE-2", name="desk-2", fresh="d-2").name == "desk-2"
     assert device_keys.list_keys(c, device_id=desk.id)[0].id == "k-1"
