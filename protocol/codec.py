@@ -84,26 +84,12 @@ def type_of(frame: type[Frame]) -> str:
     return str(frame.__struct_config__.tag)
 
 
-class BadFrame(RemoteProtocolError):
-    """Error: the bytes are not a frame. The message has the path, as in ``$.files[0].path``."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(ErrorCode.BAD_FRAME, message[:_QUOTED_CHARACTERS])
-
-
 class UnknownType(RemoteProtocolError):
     """Error: the frame's type is unknown, as from a newer peer. Does not end the session."""
 
     def __init__(self, spelled: str) -> None:
         self.type = spelled[:_QUOTED_CHARACTERS]
         super().__init__(ErrorCode.UNKNOWN_TYPE, f"there is no frame of type {self.type!r}")
-
-
-class WrongWay(RemoteProtocolError):
-    """Error: only the other side may send this frame."""
-
-    def __init__(self, spelled: str) -> None:
-        super().__init__(ErrorCode.WRONG_STATE, f"{spelled} does not go this way")
 
 
 class _Typed(msgspec.Struct):
@@ -209,9 +195,9 @@ class Codec:
         """Decode a frame of a device.
 
         Raises:
-            BadFrame: the data is no object with a ``type``, or a field is invalid.
+            RemoteProtocolError: the data is no object with a ``type``, or a field is invalid.
             UnknownType: the type is unknown.
-            WrongWay: only a hub may send the frame.
+            RemoteProtocolError: only a hub may send the frame.
         """
         try:
             if len(data) > UNCHECKED_BYTES:
@@ -227,7 +213,7 @@ class Codec:
         """Decode a frame of a hub.
 
         Raises:
-            BadFrame, UnknownType, WrongWay: as ``decode_from_device``.
+            RemoteProtocolError, UnknownType, RemoteProtocolError: as ``decode_from_device``.
         """
         try:
             self._check_from_hub(data)
@@ -243,13 +229,13 @@ class Codec:
         """Decode the open value in ``ToolResult.result``.
 
         Raises:
-            BadFrame: it is not a JSON value of at most MAX_RESULT_DEPTH levels.
+            RemoteProtocolError: it is not a JSON value of at most MAX_RESULT_DEPTH levels.
         """
         try:
             self._check(bytes(raw))
             return self._value(raw)
         except _UNREADABLE as error:
-            raise BadFrame(f"result: {error}") from None
+            raise _bad_frame(f"result: {error}") from None
 
     def unpack_request(self, request: Request) -> Request:
         """Decode the parameters of a ``LargeRequest``; return other requests unchanged.
@@ -257,7 +243,7 @@ class Codec:
         Raises:
             TooLargeValue: more than MAX_PARAMS parameters, or more than MAX_PARAMS_BYTES in those that are no
                 texts.
-            BadFrame: a parameter is invalid.
+            RemoteProtocolError: a parameter is invalid.
         """
         if type(request) is Request:
             return request
@@ -271,14 +257,14 @@ class Codec:
         except _UNREADABLE as error:
             if "of length <=" in str(error):
                 raise TooLargeValue(f"a request has at most {MAX_PARAMS} parameters") from None
-            raise BadFrame(f"params: {error}") from None
+            raise _bad_frame(f"params: {error}") from None
         values = [view for view in views.values() if view[0] not in self._text_marks]
         _check_size(values, MAX_PARAMS_BYTES, "parameters that are no texts")
         try:
             self._check(b",".join(values))
             params = {name: self._parameter(view) for name, view in views.items()}
         except _UNREADABLE as error:
-            raise BadFrame(f"params: {error}") from None
+            raise _bad_frame(f"params: {error}") from None
         return Request(id=request.id, method=request.method, params=params, trace=request.trace)
 
     def unpack_heartbeat(self, heartbeat: Heartbeat) -> Heartbeat:
@@ -286,7 +272,7 @@ class Codec:
 
         Raises:
             TooLargeValue: the usage of all agents has more than MAX_USAGE_BYTES.
-            BadFrame: a usage is no record.
+            RemoteProtocolError: a usage is no record.
         """
         if type(heartbeat) is Heartbeat:
             return heartbeat
@@ -302,7 +288,7 @@ class Codec:
                 for beat, view in zip(heartbeat.agents, views, strict=True)
             ]
         except _UNREADABLE as error:
-            raise BadFrame(f"resource_usage: {error}") from None
+            raise _bad_frame(f"resource_usage: {error}") from None
         return Heartbeat(agents=agents, trace=heartbeat.trace)
 
     def _explain(self, error: Exception, data: bytes, expected: Sequence[type[Frame]]) -> RemoteProtocolError:
@@ -310,12 +296,12 @@ class Codec:
         try:
             spelled = self._type(data).type
         except _UNREADABLE:
-            return BadFrame(str(error))
+            return _bad_frame(str(error))
         if spelled not in _KNOWN:
             return UnknownType(spelled)
         if all(spelled != type_of(frame) for frame in expected):
-            return WrongWay(spelled)
-        return BadFrame(str(error))
+            return RemoteProtocolError(ErrorCode.WRONG_STATE, f"{spelled} does not go this way")
+        return _bad_frame(str(error))
 
 
 def _names(params: bytes) -> int:
@@ -376,3 +362,8 @@ def for_subprotocol(name: str | None) -> Codec:
         return CODECS[name]
     except KeyError:
         raise LocalProtocolError(f"there is no codec for the subprotocol {name!r}") from None
+
+
+def _bad_frame(message: str) -> RemoteProtocolError:
+    """Return the error about bytes that are no frame; *message* has the path, as in ``$.files[0].path``."""
+    return RemoteProtocolError(ErrorCode.BAD_FRAME, message[:_QUOTED_CHARACTERS])

@@ -34,7 +34,7 @@ from hub.clock import Chance, Clock, now_ms
 from hub.log import Channel
 from hub.rounds import Rounds
 from protocol import keys as spelling
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import KeyId, NodeId
 from storage import audit
 from storage.audit import Entry
@@ -64,13 +64,6 @@ class BadKeys(HubError):
 
     code = ErrorCode.FORBIDDEN
     hint = "'hub keys ls' lists the keys there are, and what each seals"
-
-
-class MistypedCode(BadKeys):
-    """The code is none of a node; the message says where it is mistyped."""
-
-    code = ErrorCode.BAD_PARAMS
-    hint = "copy it again: 'hub keys ls' at the node shows it"
 
 
 class NotOpened(HubError):
@@ -227,14 +220,18 @@ class KeyStore:
         """Seal all keys for the node with this code.
 
         Raises:
-            MistypedCode: *code* is none of a node.
+            CodedError (BAD_PARAMS): *code* is none of a node.
             BadKeys: the keys cannot be read.
         """
         lines = "".join(f"{key.id} {encoded(key.secret)}\n" for key in self.ring_now().keys)
         try:
             public = X25519PublicKey.from_public_bytes(b32decode(spelling.read(code) + "===="))
         except ValueError as error:
-            raise MistypedCode(f"this is not the code of a node: {error}") from None
+            raise CodedError(
+                ErrorCode.BAD_PARAMS,
+                f"this is not the code of a node: {error}",
+                hint="copy it again: 'hub keys ls' at the node shows it",
+            ) from None
         return _SUITE.encrypt(lines.encode("ascii"), public, info=_purpose(node_id))
 
     def accept(self, node_id: str, sealed: bytes) -> None:
@@ -445,7 +442,7 @@ class KeySharing:
 
         Raises:
             CodedError: there is none, or several.
-            MistypedCode: *code* is none of a node.
+            CodedError (BAD_PARAMS): *code* is none of a node.
             BadKeys: it is this node, or the keys cannot be read.
         """
         node = await self._store.read(nodes.node_called, called)

@@ -345,18 +345,6 @@ class MeasurementRules(msgspec.Struct, frozen=True, kw_only=True):
     buckets: int = 100_000  # read per answer
 
 
-class TooManyReports(HubError):
-    """A device, or a user over REST, exceeds the rate of reports; no sample of the report was stored."""
-
-    code = ErrorCode.RATE_LIMITED
-    limit = "metric_reports_per_s"
-
-    def __init__(self, retry_after_s: float, rules: MeasurementRules) -> None:
-        often = f"{rules.reports_per_s:g} reports a second (metric_reports_per_s)"
-        super().__init__(f"accepted are {often}; send this one in {retry_after_s:.1f} s, or more in one")
-        self.retry_after_s = retry_after_s
-
-
 class HubLine(msgspec.Struct, frozen=True, kw_only=True):
     """A series of the hub as a whole: a value for each step of the plan.
 
@@ -476,7 +464,7 @@ class Measurements:
             scope: the reporter; report ids are unique per scope.
 
         Raises:
-            CodedError (BAD_PARAMS, KEY_USED), TooManyReports, CodedError, CodedError:
+            CodedError (BAD_PARAMS, KEY_USED), CodedError, CodedError, CodedError:
                 no sample was stored.
         """
         retained, now_ms = self._retained(), epoch_ms(self._clock.now())
@@ -613,7 +601,13 @@ class Measurements:
         now = self._clock.monotonic()
         wait_s = self._buckets.take(scope, now, at_once=rules.reports_at_once, per_s=rules.reports_per_s)
         if wait_s:
-            raise TooManyReports(wait_s, rules)
+            often = f"{rules.reports_per_s:g} reports a second (metric_reports_per_s)"
+            raise CodedError(
+                ErrorCode.RATE_LIMITED,
+                f"accepted are {often}; send this one in {wait_s:.1f} s, or more in one",
+                limit="metric_reports_per_s",
+                retry_after_s=wait_s,
+            )
 
     def _check_size(self, planned: Plan, series: int) -> None:
         buckets = (planned.until - planned.since) // planned.size_ms * series

@@ -335,7 +335,7 @@ class AgentConfigs:
 
         Raises:
             CodedError, CodedError, CodedError, ConfigOfFile, LimitReached, BadConfig,
-                BadConfiguration: nothing was written.
+                CodedError (BAD_CONFIG): nothing was written.
         """
         job = partial(config_changes.change, puts=puts, drops=drops, replaces=replaces)
         return await self._carry_out(job, agent, expected_rev=expected_rev, actor=actor)
@@ -347,7 +347,7 @@ class AgentConfigs:
 
         Raises:
             CodedError (UNKNOWN_CONFIG): the history no longer has the change; nothing was written.
-            CodedError, CodedError, LimitReached, BadConfiguration: as for ``change``.
+            CodedError, CodedError, LimitReached, CodedError: as for ``change``.
         """
         job = partial(config_changes.revert, to=to)
         return await self._carry_out(job, agent, expected_rev=expected_rev, actor=actor)

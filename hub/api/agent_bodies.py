@@ -1,7 +1,7 @@
 """Agents in request bodies: validated by the rules of hub.toml, and converted to rows."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -10,15 +10,16 @@ import msgspec
 from msgspec import UNSET
 from pydantic import BeforeValidator, Field, ValidationError
 
+from hub.api.binding import bad_request
 from hub.api.noun import View
-from hub.api.sentences import MOST_REFUSALS, by_field, refused_parts, table_refusals
+from hub.api.sentences import MOST_REFUSALS, refused_parts, table_refusals
 from hub.extraction.items import RedactionRule
 from hub.extraction.redaction import problem_of
 from hub.settings.agent_settings import AgentSettings, ScheduleSettings, SlotTable, tables_of, unknown_tables
 from hub.settings.declared import declared_agent
 from hub.settings.settings import Settings
 from hub.settings.values import Flag, Name, live
-from protocol.errors import ErrorCode, HubError, did_you_mean
+from protocol.errors import CodedError, did_you_mean
 from protocol.tables import TABLES, Tables
 from storage.agents.declared_agents import DeclaredAgent
 
@@ -38,17 +39,6 @@ _AS_THEY_ARE: Final[Mapping[str, str]] = MappingProxyType({})
 _AT_GATEWAY: Final = frozenset(
     {"name", "title", "description", "type", "external_id", "instance_id", "project_id"}
 )
-
-
-class BadAgent(HubError):
-    """An invalid agent; the messages name every wrong key. Nothing was stored."""
-
-    code = ErrorCode.BAD_PARAMS
-
-    def __init__(self, wrong: Collection[str], hint: str) -> None:
-        super().__init__("; ".join(wrong))
-        self.hint = hint
-        self.members = by_field(wrong)
 
 
 def _with_instants(value: object) -> object:
@@ -128,10 +118,10 @@ def body_of(given: Mapping[str, Any], columns: Mapping[str, str] = _AS_THEY_ARE)
         columns: names of keys in the request, where they differ, for refusals.
 
     Raises:
-        BadAgent: the body is invalid.
+        CodedError (BAD_PARAMS): the body is invalid.
     """
     if wrong := refused_parts(given, "agent"):
-        raise BadAgent([message for message, _ in wrong], "")
+        raise bad_request([message for message, _ in wrong], ())
     try:
         return AgentBody.model_validate(given)
     except ValidationError as error:
@@ -142,13 +132,14 @@ def made_of(body: AgentBody, rules: Rules) -> DeclaredAgent:
     """Convert the body of a new agent to its stored form.
 
     Raises:
-        BadAgent: a redaction rule of the agent has no valid pattern, or a table is not declared.
+        CodedError (BAD_PARAMS): a redaction rule of the agent has no valid pattern, or a table is not
+            declared.
     """
     for place, (message, hint) in unknown_tables(body.data_types or (), rules.tables):
-        raise BadAgent([f"data_types.{place}: {message}"], hint)
+        raise bad_request([f"data_types.{place}: {message}"], [hint])
     for name in body.redact:
         if wrong := problem_of(RedactionRule(name, rules.patterns.get(name))):
-            raise BadAgent([f"redact: {name!r}: {wrong}"], "patterns stand in [redaction] of hub.toml")
+            raise bad_request([f"redact: {name!r}: {wrong}"], ["patterns stand in [redaction] of hub.toml"])
     return declared_agent(body, run_wall_s=rules.run_wall_s, patterns=rules.patterns)
 
 
@@ -167,17 +158,17 @@ def changed_by(
         columns: as for ``body_of``.
 
     Raises:
-        BadAgent: a key is unknown or cannot be changed, or the changed agent is invalid.
+        CodedError (BAD_PARAMS): a key is unknown or cannot be changed, or the changed agent is invalid.
     """
     unknown = sorted(set(changes) - set(AgentChanges.__struct_fields__))[:MOST_REFUSALS]
     if unknown:
         known = ", ".join(AgentChanges.__struct_fields__)
         wrong = [f"{key}: there is no such field" for key in unknown]
         near = [did_you_mean(key, AgentChanges.__struct_fields__) for key in unknown]
-        raise BadAgent(wrong, "; ".join(filter(None, near)) or f"known are {known}")
+        raise bad_request(wrong, ["; ".join(filter(None, near)) or f"known are {known}"])
     if gateway is not None and (elsewhere := sorted(set(changes) - _AT_GATEWAY)):
         wrong = [f"{columns.get(key, key)}: the agent lives at gateway {gateway!r}" for key in elsewhere]
-        raise BadAgent(wrong, f"what can be changed of it here: {', '.join(sorted(_AT_GATEWAY))}")
+        raise bad_request(wrong, [f"what can be changed of it here: {', '.join(sorted(_AT_GATEWAY))}"])
     new = made_of(body_of(_whole(now) | dict(changes), columns), rules)
     changed = {field: getattr(new, field) for key in changes for field in _FIELDS_OF_KEY.get(key, (key,))}
     if used := set(changes).intersection(_MODEL_USE):
@@ -214,10 +205,10 @@ def _whole(now: DeclaredAgent) -> dict[str, Any]:
     )
 
 
-def _refusal(error: ValidationError, columns: Mapping[str, str]) -> BadAgent:
+def _refusal(error: ValidationError, columns: Mapping[str, str]) -> CodedError:
     wrong = table_refusals(error)
-    hints = dict.fromkeys(hint for _, hint in wrong if hint)
-    return BadAgent([_renamed(message, columns) for message, _ in wrong], "; ".join(hints))
+    hints = [hint for _, hint in wrong if hint]
+    return bad_request([_renamed(message, columns) for message, _ in wrong], hints)
 
 
 def _renamed(message: str, columns: Mapping[str, str]) -> str:

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from hub.api import nouns
-from hub.api.binding import BadRequest, Binding, Call
+from hub.api.binding import Binding, Call, bad_request
 from hub.api.door.access import BODY, ROUTE
 from hub.api.errors import Problem
 from hub.api.events import EventStream
@@ -112,7 +112,7 @@ class RouteOf:
         """Return the response to a request. Raises HubError."""
         declared, headers = self.declared, call.head.headers
         if declared.verb != "GET" and "if-match" in call.headers and not self._has_match:
-            raise BadRequest(["header.if-match: what is changed here has no ETag"], ["leave it out"])
+            raise bad_request(["header.if-match: what is changed here has no ETag"], ["leave it out"])
         given = await self.binding.arguments(call)
         seen, paging = given.pop("_seen", None), given.pop("_paging", None)
         noun = call.served.hub.noun(self.noun, seen)
@@ -231,7 +231,7 @@ async def _answer(route: RouteOf, call: Call) -> Response:
 
 async def _answer_of_all(route: RouteOf, call: Call, others: Others) -> Response:
     if route.declared.verb != "GET":
-        raise BadRequest(["header.hub-node: a change is made at one node, not at all"])
+        raise bad_request(["header.hub-node: a change is made at one node, not at all"])
     try:
         response = await route.answer(call)
     except HubError as error:

@@ -35,7 +35,7 @@ from hub.api.sentences import (
     table_refusals,
 )
 from hub.printable import typed_problem
-from protocol.errors import ErrorCode, HubError, did_you_mean
+from protocol.errors import CodedError, ErrorCode, did_you_mean
 
 MISSING: Final = object()
 MOST_OF_TEXT: Final = 1_000  # characters of a parameter of a path or a query, if it has no limit of its own
@@ -43,15 +43,10 @@ T = TypeVar("T")
 _KEYWORD: Final = inspect.Parameter.KEYWORD_ONLY
 
 
-class BadRequest(HubError):
-    """A request with invalid parameters or an invalid body; the message names every one of them."""
-
-    code = ErrorCode.BAD_PARAMS
-
-    def __init__(self, wrong: Collection[str], hints: Collection[str] = ()) -> None:
-        super().__init__("; ".join(wrong))
-        self.hint = "; ".join(dict.fromkeys(hints))
-        self.members = by_field(wrong)
+def bad_request(wrong: Collection[str], hints: Collection[str] = ()) -> CodedError:
+    """Return the error about invalid parameters or an invalid body; the message names every one of them."""
+    hint = "; ".join(dict.fromkeys(hints))
+    return CodedError(ErrorCode.BAD_PARAMS, "; ".join(wrong), hint=hint, members=by_field(wrong))
 
 
 class Header(NamedTuple):
@@ -282,7 +277,7 @@ class Binding:
         """Return the arguments of the function for a request.
 
         Raises:
-            BadRequest: parts of the request are missing or invalid.
+            CodedError (BAD_PARAMS): parts of the request are missing or invalid.
         """
         wrong: list[Refusal] = []
         parts = {(part.place, part.name): part.read(call, wrong) for part in self.parts}
@@ -299,7 +294,7 @@ class Binding:
             for name in unknown
         ]
         if wrong:
-            raise BadRequest([message for message, _ in wrong], [hint for _, hint in wrong if hint])
+            raise bad_request([message for message, _ in wrong], [hint for _, hint in wrong if hint])
         results: dict[Callable[..., Any], Any] = {}
         given: dict[str, Any] = {}
         for step in self._steps.values():

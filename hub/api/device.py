@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta, structs
 
 from hub.api import noun
-from hub.api.binding import MISSING, BadRequest, Binding, Call, From, Value
+from hub.api.binding import MISSING, Binding, Call, From, Value, bad_request
 from hub.api.noun import ALL, DeviceRequest, Endpoint, Hub, Noun, Page, PageOf, Part, audit_of
 from hub.api.sentences import Refusal, refusals
 from hub.clock import epoch_ms
@@ -154,10 +154,10 @@ def _own_agent(c: Connection, link: DeviceLink, given: str) -> AgentRow:
 
 
 def converted(given: Any, kind: Any, where: str) -> Any:
-    """Convert a part of a request whose type depends on another part. Raises BadRequest."""
+    """Convert a part of a request whose type depends on another part. Raises CodedError."""
     wrong: list[Refusal] = list(refusals(given, kind, where))
     if wrong:
-        raise BadRequest([message for message, _ in wrong], [hint for _, hint in wrong if hint])
+        raise bad_request([message for message, _ in wrong], [hint for _, hint in wrong if hint])
     return msgspec.convert(given, kind)
 
 

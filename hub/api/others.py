@@ -14,7 +14,7 @@ from msgspec import Raw, Struct
 
 from hub.cluster.bus import NodeUnreachable, Reply, Request
 from hub.links.roster import DeviceLink, Roster
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import BootId, DeviceId, NodeId
 from storage.devices import nodes
 from storage.devices.nodes import NodeRow
@@ -55,16 +55,6 @@ async def link_of(store: Store, roster: Roster, device_id: DeviceId, name: str) 
     return link
 
 
-class NodeNotAlive(NodeUnreachable):
-    """Error: a node that only itself can answer for is stopped or dead."""
-
-    def __init__(self, node: NodeRow) -> None:
-        name = node.name or node.id
-        ended = "is dead: it ended without a word, or its database is out of reach"
-        super().__init__(f"node {name} {ended if node.stopped_at is None else 'is stopped'}")
-        self.hint = f"start it; if it is gone for good: hub nodes rm {node.id[-6:]}"
-
-
 class NodeReply(Struct, frozen=True):
     """Response of one node to a request that all nodes were asked."""
 
@@ -102,7 +92,7 @@ class Others:
 
         Raises:
             CodedError: there is no such node.
-            NodeNotAlive: it is stopped or dead.
+            CodedError (NODE_UNREACHABLE): it is stopped or dead.
         """
         if header is None:
             return None
@@ -110,7 +100,7 @@ class Others:
         if node.boot_id == self._here:
             return None
         if node.expires_at is None:
-            raise NodeNotAlive(node)
+            raise not_alive(node)
         return node.boot_id
 
     async def ask(self, boot_id: BootId, request: Request, within_s: float = WITHIN_S) -> Reply:
@@ -143,3 +133,14 @@ class Others:
                 else:
                     asking.start_soon(ask, row)
         return [NodeReply.of(row, replies[row.id]) for row in alive]
+
+
+def not_alive(node: NodeRow) -> CodedError:
+    """Return the error about a stopped or dead node, if only the node itself can answer."""
+    name = node.name or node.id
+    ended = "is dead: it ended without a word, or its database is out of reach"
+    return CodedError(
+        ErrorCode.NODE_UNREACHABLE,
+        f"node {name} {ended if node.stopped_at is None else 'is stopped'}",
+        hint=f"start it; if it is gone for good: hub nodes rm {node.id[-6:]}",
+    )

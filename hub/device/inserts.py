@@ -78,21 +78,11 @@ _answers: Final = msgspec.json.Decoder(Answer)
 
 
 class DeviceFileError(HubError):
-    """Unusable device file; nothing in it was changed."""
+    """Unusable device file, or a number of no row in it; nothing in it was changed."""
 
-    code = ErrorCode.DATABASE_UNAVAILABLE
-
-
-class DeviceFileInUse(DeviceFileError):
-    """Device file that another process serves: two devices would answer each other's calls."""
-
-    code = ErrorCode.DATABASE_BUSY
-
-
-class DeviceFileFromTheFuture(DeviceFileError):
-    """Device file written by a newer version, which an older one would misread."""
-
-    code = ErrorCode.DATABASE_FROM_THE_FUTURE
+    def __init__(self, message: str, code: ErrorCode = ErrorCode.DATABASE_UNAVAILABLE) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class Configuration(msgspec.Struct, frozen=True):
@@ -110,7 +100,7 @@ def open_device_store(path: Path, *, clock: Clock, ids: IdFactory) -> Iterator["
     Blocks, as do all methods of ``DeviceStore``.
 
     Raises:
-        DeviceFileInUse, DeviceFileFromTheFuture: another device serves the file, or a newer version wrote it.
+        DeviceFileError, DeviceFileError: another device serves the file, or a newer version wrote it.
         DeviceFileError: the file is not a device's, or the disk fails.
     """
     try:
@@ -435,8 +425,9 @@ def _held(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released with the process, however it ends
         except BlockingIOError as error:
-            raise DeviceFileInUse(
-                f"another hub connect uses {path}; end it first, or give this one a --name of its own"
+            raise DeviceFileError(
+                f"another hub connect uses {path}; end it first, or give this one a --name of its own",
+                code=ErrorCode.DATABASE_BUSY,
             ) from error
         yield
     finally:
@@ -481,8 +472,9 @@ def check_file(db: sqlite3.Connection, path: Path) -> None:
     if application != schema.APPLICATION_ID:
         raise DeviceFileError(f"{path} is not a device's database; choose another file with '--db FILE'")
     if version > schema.VERSION:
-        raise DeviceFileFromTheFuture(
-            f"{path} has version {version}, this program knows {schema.VERSION}: start the newer one"
+        raise DeviceFileError(
+            f"{path} has version {version}, this program knows {schema.VERSION}: start the newer one",
+            code=ErrorCode.DATABASE_FROM_THE_FUTURE,
         )
     if version < schema.VERSION:
         problem = f"{path} has version {version}, from before the first release"

@@ -34,10 +34,6 @@ _TITLE_CHARACTERS: Final = 120  # of an item's title in a sentence
 _MOST_NAMED: Final = 8  # items in a sentence
 
 
-class UnknownNumber(DeviceFileError):
-    """Number of no existing row that a hub wrote, or label of another revision."""
-
-
 class Decided(msgspec.Struct, frozen=True):
     """Results of a decision: a sentence for each changed item, and for each item left unchanged."""
 
@@ -61,7 +57,7 @@ def approve(
         fields: values to fill in first, as for ``edit``.
 
     Raises:
-        UnknownNumber: a number or label names no item; nothing was changed.
+        DeviceFileError: a number or label names no item; nothing was changed.
         DeviceFileError: the file is not a device's, or the disk fails.
     """
 
@@ -216,7 +212,7 @@ def _reviews(path: Path, numbers: Sequence[int | str]) -> Iterator[tuple[sqlite3
         known: dict[int | str, Review] = {review.number: review for review in existing}
         known |= {review.label: review for review in existing}
         if missing := [number for number in numbers if number not in known]:
-            raise UnknownNumber(_unknown(missing, known))
+            raise DeviceFileError(_unknown(missing, known))
         chosen = {known[number].number: known[number] for number in numbers}
         yield db, list(chosen.values())
         db.execute("COMMIT")  # an exception before this line closes the connection, which rolls back
@@ -332,14 +328,6 @@ def _utf8(column: Column, text: str) -> str:
     return text
 
 
-class UnknownQuestion(DeviceFileError):
-    """Unknown number of a question."""
-
-
-class NotAnswered(DeviceFileError):
-    """Refused answer: the question is closed, or the text is invalid; nothing was changed."""
-
-
 def read_questions(path: Path) -> list[Question]:
     """Return every question that the device received, the oldest first.
 
@@ -354,21 +342,21 @@ def answer(path: Path, number: int, text: str, *, at_ms: int) -> Question:
     """Answer the question with this number and return its new state.
 
     Raises:
-        UnknownNumber, NotAnswered: no such question, or an answer that is refused.
+        DeviceFileError, DeviceFileError: no such question, or an answer that is refused.
         DeviceFileError: the file is not a device's, or the disk fails.
     """
     content = text.replace("\0", "").strip()
     if not content:
-        raise NotAnswered("an answer has words")
+        raise DeviceFileError("an answer has words")
     if len(content) > ANSWER_CHARACTERS:
-        raise NotAnswered(f"an answer has at most {ANSWER_CHARACTERS} characters, not {len(content)}")
+        raise DeviceFileError(f"an answer has at most {ANSWER_CHARACTERS} characters, not {len(content)}")
     with connect_shared(path) as db:
         db.execute("BEGIN IMMEDIATE")
         known = {one.number: one for one in messages.list_questions(db)}
         if number not in known:
-            raise UnknownQuestion(f"there is no question {number}; 'hub answer' lists those there are")
+            raise DeviceFileError(f"there is no question {number}; 'hub answer' lists those there are")
         if not messages.write_answer(db, number, content, at_ms):
-            raise NotAnswered(f"question {number} {_why_not(known[number])}")
+            raise DeviceFileError(f"question {number} {_why_not(known[number])}")
         db.execute("COMMIT")  # an exception before this line closes the connection, which rolls back
         return next(one for one in messages.list_questions(db) if one.number == number)
 

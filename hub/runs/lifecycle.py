@@ -190,7 +190,7 @@ class Lifecycle:
         Raises:
             IllegalTransition: the table has no such transition; nothing was written.
             StaleRun: another process moved the run; nothing was written.
-            OpenWork: the event is FINISHED, and a unit or call is open; nothing was written.
+            IllegalTransition: the event is FINISHED, and a unit or call is open; nothing was written.
         """
         at = now_ms(self._clock)
         after = await self._store.write(

@@ -15,7 +15,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.agent_status import Axis, Kind, Vocabulary
-from protocol.errors import CodedError, ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, RunId, TemplateId
 from protocol.requirements import Requirement
 from storage import schema
@@ -96,30 +96,6 @@ _OF_CONFIG: Final = re.compile(
 )
 _MISSING: Final = re.compile(r"missing: (?P<keys>\S+(?:, \S+)*)")
 Check: TypeAlias = Callable[[Setup], Sequence[str]]  # returns the problems, in words; must be pure
-
-
-class BadConfiguration(HubError):
-    """Error: the agent violates its template's schema, or its prompt names an unknown variable.
-
-    Or its schedules, slots or runs miss a setting.
-    The message lists all problems; nothing was written.
-
-    Attributes:
-        members: the first problem of each key of the configuration, by the name of its field.
-    """
-
-    code = ErrorCode.BAD_CONFIG
-
-    def __init__(self, agent: str, problems: Sequence[str]) -> None:
-        super().__init__(f"agent {agent}: {'; '.join(problems)}")
-        fields: dict[str, str] = {}
-        for problem in problems:
-            if (found := _OF_CONFIG.fullmatch(problem)) is not None:
-                missing = _MISSING.match(found["what"])
-                keys = missing["keys"].split(", ") if found["key"] is None and missing else [found["key"]]
-                for key in filter(None, keys):
-                    fields.setdefault(f"config.{key}", found["what"])
-        self.members = {"fields": fields} if fields else {}
 
 
 _is_declared = sa.and_(
@@ -247,13 +223,13 @@ def check_setup(
         configs: future configs of the agent; by default its current ones.
 
     Raises:
-        BadConfiguration: the set-up is invalid; the caller must roll back.
+        CodedError (BAD_CONFIG): the set-up is invalid; the caller must roll back.
     """
     setup = setup_of(c, agent_id)
     if configs is not None:
         setup = msgspec.structs.replace(setup, configs=configs)
     if wrong := check(setup):
-        raise BadConfiguration(setup.name, wrong)
+        raise _bad_configuration(setup.name, wrong)
 
 
 class EffectiveConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -497,3 +473,16 @@ def conditions_of(c: sa.Connection, filters: AgentFilter) -> Iterator[sa.ColumnE
             yield agents.c.subtype == str(filters.kind.subtype)
     if filters.project_id is not None:
         yield agents.c.project_id == filters.project_id
+
+
+def _bad_configuration(agent: str, problems: Sequence[str]) -> CodedError:
+    """Return the error with all problems; its members are the first problem of each key."""
+    fields: dict[str, str] = {}
+    for problem in problems:
+        if (found := _OF_CONFIG.fullmatch(problem)) is not None:
+            missing = _MISSING.match(found["what"])
+            keys = missing["keys"].split(", ") if found["key"] is None and missing else [found["key"]]
+            for key in filter(None, keys):
+                fields.setdefault(f"config.{key}", found["what"])
+    message = f"agent {agent}: {'; '.join(problems)}"
+    return CodedError(ErrorCode.BAD_CONFIG, message, members={"fields": fields} if fields else {})

@@ -475,7 +475,7 @@ def make_agent(
 
     Raises:
         CodedError (NAME_TAKEN), LimitReached, UnknownDevice, UnknownTemplate, BadConfig,
-            LimitReached, BadConfiguration, CodedError: nothing was written.
+            LimitReached, CodedError, CodedError: nothing was written.
     """
     check_future("schedule", agent.schedule, writing.at)
     for place, slot in enumerate(agent.slots):
@@ -528,7 +528,7 @@ def edit_agent(
 
     Raises:
         CodedError, AgentOfFile, CodedError, CodedError, CodedError, UnknownDevice,
-            UnknownTemplate, CodedError, BadConfig, LimitReached, BadConfiguration, CodedError:
+            UnknownTemplate, CodedError, BadConfig, LimitReached, CodedError, CodedError:
             nothing was written.
     """
     keep_templates(c)

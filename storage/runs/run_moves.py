@@ -228,20 +228,6 @@ def _round_trip(activity: Sequence[Any], run_id: str) -> list[int]:
     return [move.seq for move in own] if is_closed else []
 
 
-class OpenWork(IllegalTransition):
-    """Error: a run cannot be finished yet; nothing was written.
-
-    Attributes:
-        units: number of units that are not settled.
-        calls: number of calls that are not answered.
-    """
-
-    def __init__(self, run_id: RunId, units: int, calls: int) -> None:
-        super().__init__(f"run {run_id} has {units} units and {calls} calls that are not settled")
-        self.units = units
-        self.calls = calls
-
-
 RUN_TIMEOUT_MS = 3_600_000
 
 RUN_BY_FIRE = sa.select(runs.c.id).where(
@@ -450,7 +436,7 @@ def move(
 
     Raises:
         IllegalTransition: the state table does not allow the event.
-        OpenWork: FINISHED while a unit or a call is not settled.
+        IllegalTransition: FINISHED while a unit or a call is not settled.
         IllegalTransition: RETRIED at the last attempt.
         StaleRun: the run has another state or fence.
         In each case nothing was written.
@@ -526,7 +512,7 @@ def _why_not(c: sa.Connection, held: HeldRun, event: RunEvent) -> HubError:
         )
     if event is RunEvent.FINISHED:
         units, calls = c.execute(OPEN_WORK, {"run": held.id}).one()
-        return OpenWork(held.id, units, calls)
+        return IllegalTransition(f"run {held.id} has {units} units and {calls} calls that are not settled")
     return IllegalTransition(f"run {held.id} was tried {run.attempt} times, as often as it may be")
 
 

@@ -15,10 +15,8 @@ from protocol.codec import (
     JSON,
     MSGPACK,
     SUBPROTOCOLS,
-    BadFrame,
     Codec,
     UnknownType,
-    WrongWay,
     for_subprotocol,
 )
 from protocol.coordination import Heartbeat, Request
@@ -88,7 +86,7 @@ def test_both_codecs_spell_the_same_fields() -> None:
 def test_what_is_no_frame_is_a_bad_frame_and_nothing_worse(
     decode: Callable[[bytes], object], data: bytes
 ) -> None:
-    with pytest.raises(BadFrame):
+    with pytest.raises(RemoteProtocolError, match="bad_frame"):
         decode(data)
 
 
@@ -107,13 +105,13 @@ def test_what_is_no_frame_is_a_bad_frame_and_nothing_worse(
     ids=["bytes key", "bytes", "ext", "int key", "ext result", "nan", "inf", "2**63"],
 )
 def test_messagepack_may_carry_nothing_that_json_could_not(value: object) -> None:
-    with pytest.raises(BadFrame):
+    with pytest.raises(RemoteProtocolError, match="bad_frame"):
         MSGPACK.decode_from_device(msgspec.msgpack.encode(value))
 
 
 def test_a_bad_frame_names_the_place_that_is_wrong() -> None:
     data = b'{"type":"agent_data","run_id":"r-1","files":[{"path":7}]}'
-    with pytest.raises(BadFrame, match=r"\$\.files\[0\]\.path"):
+    with pytest.raises(RemoteProtocolError, match=r"\$\.files\[0\]\.path"):
         JSON.decode_from_device(data)
 
 
@@ -138,9 +136,9 @@ def test_an_unknown_type_differs_from_a_broken_frame(codec: Codec) -> None:
 @both_codecs
 def test_a_frame_of_the_other_direction_has_its_own_error(codec: Codec) -> None:
     goodbye = codec.encode({"type": "goodbye", "reason": "stopping"})
-    with pytest.raises(WrongWay, match="goodbye"):
+    with pytest.raises(RemoteProtocolError, match="goodbye"):
         codec.decode_from_device(goodbye)
-    with pytest.raises(WrongWay, match="heartbeat"):
+    with pytest.raises(RemoteProtocolError, match="heartbeat"):
         codec.decode_from_hub(codec.encode(Heartbeat()))
 
 
@@ -161,13 +159,13 @@ def test_a_result_may_be_so_deep_and_no_deeper(codec: Codec) -> None:
     for _ in range(MAX_RESULT_DEPTH):
         value = [value]
     assert codec.unpack(codec.pack(value)) == value
-    with pytest.raises(BadFrame, match="result"):
+    with pytest.raises(RemoteProtocolError, match="result"):
         codec.unpack(codec.pack([value]))
 
 
 @pytest.mark.parametrize("value", [{1: 2}, b"bytes", msgspec.msgpack.Ext(5, b"x"), float("nan"), 2**64 - 1])
 def test_a_result_holds_only_what_json_and_sqlite_can_hold(value: object) -> None:
-    with pytest.raises(BadFrame, match="result"):
+    with pytest.raises(RemoteProtocolError, match="result"):
         MSGPACK.unpack(MSGPACK.pack(value))
 
 
@@ -181,7 +179,7 @@ def test_any_bytes_are_a_frame_or_a_named_error(codec: Codec, data: bytes) -> No
             assert error.message
     try:
         codec.unpack(msgspec.Raw(data))
-    except BadFrame as error:
+    except RemoteProtocolError as error:
         assert error.message
 
 

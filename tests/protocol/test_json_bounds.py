@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from protocol.codec import FROM_DEVICE as FROM_DEVICE_FRAMES
-from protocol.codec import JSON, MSGPACK, BadFrame, TooLargeValue, type_of
+from protocol.codec import JSON, MSGPACK, TooLargeValue, type_of
+from protocol.errors import RemoteProtocolError
 from protocol.frame import (
     MAX_CONTAINERS,
     MAX_EXTREME_NUMBERS,
@@ -127,13 +128,13 @@ FROM_HUB = (
 
 @pytest.mark.parametrize("frame", FROM_DEVICE)
 def test_a_device_sends_only_so_many_in_an_open_value(frame: str) -> None:
-    with pytest.raises(BadFrame, match="exponent of three digits"):
+    with pytest.raises(RemoteProtocolError, match="exponent of three digits"):
         JSON.decode_from_device(frame.encode() % listed("1e308"))
 
 
 @pytest.mark.parametrize("frame", FROM_HUB)
 def test_a_hub_sends_only_so_many_in_an_open_value(frame: str) -> None:
-    with pytest.raises(BadFrame, match="exponent of three digits"):
+    with pytest.raises(RemoteProtocolError, match="exponent of three digits"):
         JSON.decode_from_hub(frame.encode() % listed("1e308"))
 
 
@@ -142,13 +143,13 @@ def test_they_are_counted_in_long_messages_too() -> None:
     request = JSON.decode_from_device(
         b'{"type":"request","id":"q","method":"m","params":{"t":%s,"a":%s}}' % (padding, listed("1e308"))
     )
-    with pytest.raises(BadFrame, match="exponent of three digits"):
+    with pytest.raises(RemoteProtocolError, match="exponent of three digits"):
         JSON.unpack_request(request)  # type: ignore[arg-type]
     usage = b'{"t":%s,%s}' % (padding, b",".join(b'"%d":1e308' % n for n in range(TOO_MANY)))
     beat = JSON.decode_from_device(
         b'{"type":"heartbeat","agents":[{"agent_id":"a","resource_usage":%s}]}' % usage
     )
-    with pytest.raises(BadFrame, match="exponent of three digits"):
+    with pytest.raises(RemoteProtocolError, match="exponent of three digits"):
         JSON.unpack_heartbeat(beat)  # type: ignore[arg-type]
 
 
@@ -172,7 +173,7 @@ def test_messagepack_reads_them_as_fast_as_any_other() -> None:
 def test_a_device_sends_only_so_many_lists_and_objects(frame: str, value: str) -> None:
     JSON.decode_from_device(frame.encode() % listed(value, MAX_CONTAINERS - 10))
     JSON.decode_from_device(frame.encode() % listed(f'"{value}"', 2 * MAX_CONTAINERS))
-    with pytest.raises(BadFrame, match="lists and objects"):
+    with pytest.raises(RemoteProtocolError, match="lists and objects"):
         JSON.decode_from_device(frame.encode() % listed(value, MAX_CONTAINERS))
 
 
@@ -204,5 +205,5 @@ def test_a_frame_of_files_is_not_counted_because_it_has_no_open_value(frame: typ
 @pytest.mark.parametrize("frame", FROM_DEVICE)
 def test_a_second_type_does_not_make_a_frame_of_files_of_another_one(frame: str) -> None:
     disguised = frame.replace("{", '{"type":"agent_data","run_id":"r",', 1).encode() % listed("1e308")
-    with pytest.raises(BadFrame, match="type"):
+    with pytest.raises(RemoteProtocolError, match="type"):
         JSON.decode_from_device(disguised)

@@ -13,7 +13,6 @@ from storage.runs.calls import CallAnswer, mark_sent
 from storage.runs.items import Decision, PlannedCall
 from storage.runs.plans import UnitPlan
 from storage.runs.run_claims import Gates
-from storage.runs.run_moves import OpenWork
 from storage.runs.units import StillOpen
 from tests.storage.expected_rows import ATTEMPTS, Run
 from tests.storage.people_and_time import PeopleAndTime
@@ -260,7 +259,7 @@ class RunsAtWork(PeopleAndTime):
 
     def _finish(self, run: Run, outcome: RunOutcome) -> None:
         if self.world.has_open_work(run):
-            with pytest.raises(OpenWork), self.hub.transaction() as c:
+            with pytest.raises(IllegalTransition), self.hub.transaction() as c:
                 run_moves.move(c, held(run), RunEvent.FINISHED, at=self.at, actor="hub", outcome=outcome)
         else:
             run.is_success = outcome is RunOutcome.SUCCESS

@@ -13,7 +13,7 @@ from sqlalchemy.util import await_only
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
 from storage.agents import agent_moves, config_changes, configs
-from storage.agents.agent_snapshot import BadConfiguration, check_setup
+from storage.agents.agent_snapshot import check_setup
 from storage.agents.config_changes import NewConfig
 from storage.kernel.database import Database
 from storage.kernel.postgres import open_postgres
@@ -97,7 +97,7 @@ async def test_a_template_that_changes_is_judged_with_the_configs_that_others_wr
         url,
         hubs,
         change_template,
-        refusal(BadConfiguration, lambda c: set_config(c, DECLARED, "depth", 3)),
+        refusal(ErrorCode.BAD_CONFIG, lambda c: set_config(c, DECLARED, "depth", 3)),
     )
     assert (await hubs[0].read(configs.configuration_of, DECLARED))["depth"] == 3
 

@@ -8,7 +8,6 @@ from protocol.agent_status import AgentType, Lifecycle
 from protocol.errors import CodedError, ErrorCode, LimitReached
 from protocol.ids import AgentId, DeviceId, UserId
 from storage.agents import agent_moves, agent_states, agents, configs, declared_agents, template_changes
-from storage.agents.agent_snapshot import BadConfiguration
 from storage.agents.agents import AgentRow
 from storage.agents.config_changes import NewConfig
 from storage.agents.declared_agents import AgentLimits, AgentOfFile, DeclaredAgent, NameTaken, Writing
@@ -139,7 +138,7 @@ def test_there_are_so_many_agents_and_no_more(c: sa.Connection, limit: str) -> N
 
 
 def test_an_agent_that_is_not_set_up_right_is_not_made(c: sa.Connection) -> None:
-    with pytest.raises(BadConfiguration, match="agent mail: no good"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.BAD_CONFIG), match="agent mail: no good"):
         make(c, writing=msgspec.structs.replace(WRITING, check=lambda _: ["no good"]))
 
 

@@ -415,7 +415,7 @@ def test_a_unit_that_waits_for_the_model_keeps_its_run_open_and_is_read_again(c:
     (waiting,) = postponed_units(c, held.id)
     assert (waiting.unit_key, waiting.error) == ("a.txt", WAITS)
     assert known_units(c, runs.get_run(c, held.id).agent_id, PROMPT_1) == {}
-    with pytest.raises(run_moves.OpenWork):
+    with pytest.raises(IllegalTransition):
         run_moves.move(c, held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
 
     plan(c, held, of=calls("call-1", "call-2"))

@@ -17,7 +17,7 @@ from storage.agents import (
     template_changes,
     templates,
 )
-from storage.agents.agent_snapshot import BadConfiguration, Setup
+from storage.agents.agent_snapshot import Setup
 from storage.agents.config_changes import NewConfig
 from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.template_changes import Put, TemplateOfFile, WouldBreak
@@ -253,6 +253,6 @@ def test_who_changes_an_agent_looks_at_it_as_it_would_be(c: sa.Connection) -> No
     take_up(c, NOTES, of=(RESEARCHER,))
     id = AgentId("agent-notes")
     agent_snapshot.check_setup(c, id, check=needs_a_project)
-    with pytest.raises(BadConfiguration, match="agent notes"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.BAD_CONFIG), match="agent notes"):
         agent_snapshot.check_setup(c, id, {}, check=needs_a_project)
     assert configs.configuration_of(c, id) == {"project": "apollo"}

@@ -14,7 +14,7 @@ from hub.agents.capabilities import Capabilities as CapabilityService
 from hub.agents.checkpoints import Checkpoints as CheckpointService
 from hub.agents.writing import AgentConfigs as ConfigService
 from hub.agents.writing import config_values
-from hub.api.binding import BadRequest, From
+from hub.api.binding import From, bad_request
 from hub.api.device import OwnAgent, object_of
 from hub.api.noun import (
     ALL,
@@ -289,7 +289,7 @@ class AgentConfigs(Noun):
     async def set_own(self, agent: OwnAgent, request: ConfigsWrite, actor: Actor) -> dict[str, Any]:
         """Write configs of an agent of a device, all or none."""
         if unknown := sorted(request.types.keys() - request.values.keys()):
-            raise BadRequest([f"types: {key!r} is not among the values" for key in unknown])
+            raise bad_request([f"types: {key!r} is not among the values" for key in unknown])
         new = [
             NewConfig(key=key, value=value, type=request.types.get(key))
             for key, value in request.values.items()
@@ -787,13 +787,13 @@ class Checkpoints(Noun):
         """Return the run that the agent's device works on, with its fence.
 
         Raises:
-            BadRequest: only one of run and fence is given.
+            CodedError (BAD_PARAMS): only one of run and fence is given.
             CodedError (UNKNOWN_RUN): the agent has no such run at its device.
         """
         if under.run_id is None and under.fence is None:
             return None
         if under.run_id is None or under.fence is None:
-            raise BadRequest(["run_id, fence: give both, as agent_run had them, or neither"])
+            raise bad_request(["run_id, fence: give both, as agent_run had them, or neither"])
         run = await self._store.read(runs.find_run, RunId(under.run_id))
         if run is None or run.device_id != agent.device_id or run.agent_id != agent.id:
             raise CodedError(ErrorCode.UNKNOWN_RUN, f"the agent has no run {under.run_id!r} at this device")
@@ -801,9 +801,9 @@ class Checkpoints(Noun):
 
 
 def _lock(under: Under) -> tuple[str, int] | None:
-    """Return the name and the fence of the lock. Raises BadRequest if only one of them is given."""
+    """Return the name and the fence of the lock. Raises CodedError if only one of them is given."""
     if under.lock is None and under.lock_fence is None:
         return None
     if under.lock is None or under.lock_fence is None:
-        raise BadRequest(["lock, lock_fence: give both, as locks.acquire answered them, or neither"])
+        raise bad_request(["lock, lock_fence: give both, as locks.acquire answered them, or neither"])
     return under.lock, under.lock_fence

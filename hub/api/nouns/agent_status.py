@@ -22,7 +22,7 @@ from hub.agents.vocabularies import (
     tables_of,
 )
 from hub.api.agent_filters import AgentFilters
-from hub.api.binding import OPTIONAL, BadRequest, From
+from hub.api.binding import OPTIONAL, From, bad_request
 from hub.api.device import OwnAgent, converted
 from hub.api.noun import (
     MOST_LONG,
@@ -399,7 +399,7 @@ class AgentStatuses(Noun):
         else:
             change = await self._asked(agent, words_of(request.vocabulary), request.values)
             if "device" in change.settings:
-                raise BadRequest([f"set.{change.columns['device']}: a device keeps its agents"])
+                raise bad_request([f"set.{change.columns['device']}: a device keeps its agents"])
             await self._write_document(agent, change, actor=actor)
         return await self.get_own(agent, request)
 
@@ -613,12 +613,12 @@ class AgentHeartbeats(Noun):
         return HeartbeatView.from_row(state, agent=agent.name, last_heartbeat_at=last_at)
 
     def _beat(self, agent: AgentRow, body: HeartbeatBody) -> AgentBeat:
-        """Return it as a device would send it. Raises BadRequest, CodedError, CodedError."""
+        """Return it as a device would send it. Raises CodedError, CodedError, CodedError."""
         recovery_at = None if body.recovery_at is None else epoch_ms(body.recovery_at)
         if body.status != "exhausted" and (body.exhaust_reason or recovery_at):
-            raise BadRequest(["exhaust_reason, recovery_at: they belong to the status exhausted"])
+            raise bad_request(["exhaust_reason, recovery_at: they belong to the status exhausted"])
         if recovery_at is not None and recovery_at <= now_ms(self._clock):
-            raise BadRequest(["recovery_at: it lies in the past"])
+            raise bad_request(["recovery_at: it lies in the past"])
         most = self._heartbeats.usage_bytes
         usage = document("resource_usage", body.resource_usage, most=most, limit="resource_usage_bytes")
         values = msgspec.structs.asdict(body) | {"resource_usage": usage, "recovery_at_ms": recovery_at}

@@ -21,7 +21,7 @@ from hub.agents.vocabularies import (
 from hub.agents.writing import AgentWriter, Through, Verdict
 from hub.api.agent_bodies import AgentBody, AgentChanges, Rules, body_of, changed_by, made_of
 from hub.api.agent_filters import ANY, AgentFilters
-from hub.api.binding import OPTIONAL, BadRequest, Head
+from hub.api.binding import OPTIONAL, Head, bad_request
 from hub.api.device import Link, OwnAgent, object_of
 from hub.api.noun import (
     ALL,
@@ -391,14 +391,14 @@ _RECORD = object_of(
 
 
 def _without_place(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters of an agent. Raises BadRequest if they name a user or a device."""
+    """Return the parameters of an agent. Raises CodedError if they name a user or a device."""
     wrong = [
         f"{key}: a device makes agents of its own user, which work on it; leave it out"
         for key in ("user", "device")
         if key in params
     ]
     if wrong:
-        raise BadRequest(wrong)
+        raise bad_request(wrong)
     return dict(params)
 
 
@@ -602,7 +602,7 @@ class Agents(Noun):
 
         Raises:
             ManagedByFile: hub.toml declares the agent.
-            BadAgent: a setting is invalid.
+            CodedError (BAD_PARAMS): a setting is invalid.
 
         Errors of ``AgentWriter.edit`` and ``RunControl.write_status`` are raised as well.
         """
@@ -742,7 +742,7 @@ class Agents(Noun):
             given = {"device_id": device.id} | params if words is Vocabulary.RUN_LOG else params
             change = creation_of(words, {key: value for key, value in given.items() if key != "as"})
             if change.settings.setdefault("device", device.id) != device.id:
-                raise BadRequest(["device_id: a device makes agents which work on it; leave it out"])
+                raise bad_request(["device_id: a device makes agents which work on it; leave it out"])
             return {"agent": await self._created(words, change, device.user_id, actor)}
         body = body_of(_without_place(params) | {"device": device.name})
         declared = made_of(body, self._rules())

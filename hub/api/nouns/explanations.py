@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta, structs
 
 from hub.api.agent_filters import ids_called
-from hub.api.binding import OPTIONAL, BadRequest
+from hub.api.binding import OPTIONAL, bad_request
 from hub.api.events import EventStream
 from hub.api.noun import NO_CHANGE, Caller, Noun, OpenStreams, View, audited, command, route
 from hub.api.nouns.costs import EstimateView, estimate_view
@@ -105,7 +105,9 @@ class Why(Noun):
         if line is None and (place := _PLACE.fullmatch(path)):
             path, line = place["path"], int(place["line"])
         elif line is None and (wrong := _NO_PLACE.fullmatch(path)):
-            raise BadRequest([f"path: '{one_line(wrong[1])}' is no line of a file; lines are numbers from 1"])
+            raise bad_request(
+                [f"path: '{one_line(wrong[1])}' is no line of a file; lines are numbers from 1"]
+            )
 
         def read(c: Connection) -> list[AgentRow]:
             at = epoch_ms(self._clock.now())

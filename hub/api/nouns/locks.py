@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 
 from hub.agents.locks import LEAST_TTL_MS, MOST_TTL_MS, MOST_WAIT_MS, TTL_MS, Turn, holder_of, itself
 from hub.agents.locks import Locks as HeldLocks
-from hub.api.binding import BadRequest
+from hub.api.binding import bad_request
 from hub.api.device import Later, Link, OwnAgent, object_of
 from hub.api.noun import ALL, Actor, Instant, Noun, Part, View, audited, command, device, listed, route
 from hub.clock import Clock, epoch_ms, from_epoch_ms
@@ -77,10 +77,10 @@ class Acquisition(Struct, frozen=True):
     wait_ms: Annotated[int, Meta(ge=0, le=MOST_WAIT_MS)] = 0
 
     def names(self) -> tuple[str, ...]:
-        """Return the names of the requested locks. Raises BadRequest, CodedError."""
+        """Return the names of the requested locks. Raises CodedError, CodedError."""
         given = [*self.resources, *([] if self.resource is None else [self.resource])]
         if not given:
-            raise BadRequest([f"resources: expected the names of 1 to {MOST_LOCKS} locks"])
+            raise bad_request([f"resources: expected the names of 1 to {MOST_LOCKS} locks"])
         return lock_names(given)
 
 

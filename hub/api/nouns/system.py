@@ -46,7 +46,7 @@ from hub.api.noun import (
 )
 from hub.api.nouns.gateways import Gateways
 from hub.api.nouns.issues import IssueCounts, Issues, IssueView
-from hub.api.others import NodeNotAlive
+from hub.api.others import not_alive
 from hub.api.pages import HEADERS, asset
 from hub.backups import Backups
 from hub.clock import Clock, epoch_ms
@@ -608,7 +608,7 @@ class Nodes(Noun):
         """Stop a node gracefully: it starts no run, and pauses those that it executes."""
         node = await self._store.read(nodes.node_called, node_id)
         if node.id != self._here:
-            raise NodeNotAlive(node) if node.expires_at is None else OfAnotherNode(node)
+            raise not_alive(node) if node.expires_at is None else OfAnotherNode(node)
         return await self._upkeep.drain(options, actor)
 
     def _view(self, row: NodeRow) -> NodeView:

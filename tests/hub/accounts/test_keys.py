@@ -5,18 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from hub.accounts.keys import (
-    FILE,
-    NODE_FILE,
-    BadKeys,
-    Key,
-    Keyring,
-    KeyStore,
-    MistypedCode,
-    NotOpened,
-    encoded,
-)
+from hub.accounts.keys import FILE, NODE_FILE, BadKeys, Key, Keyring, KeyStore, NotOpened, encoded
+from protocol.errors import CodedError, ErrorCode
 from tests.support.clock import SeededChance
+from tests.support.coded import coded
 
 KEY = Key("k1", bytes(32))
 
@@ -140,7 +132,11 @@ def test_keys_sealed_for_a_node_are_opened_by_it_alone_and_its_own_stay(tmp_path
 def test_what_is_no_code_of_a_node_gets_no_keys(tmp_path: Path) -> None:
     keys = store(tmp_path)
     for code in ("", "x", "A" * 55, "ä" * 56, encoded(bytes(32))):
-        with pytest.raises(MistypedCode, match="not the code of a node: expected eight groups of seven"):
+        with pytest.raises(
+            CodedError,
+            check=coded(ErrorCode.BAD_PARAMS),
+            match="not the code of a node: expected eight groups of seven",
+        ):
             keys.seal_for("west", code)
 
 
@@ -152,7 +148,11 @@ def test_a_mistyped_code_of_a_node_is_told_by_its_groups_before_anything_is_seal
         typed = [*groups]
         typed[number] = ("B" if typed[number][0] != "B" else "C") + typed[number][1:]
         first = number // 2 * 2 + 1
-        with pytest.raises(MistypedCode, match=f"mistyped in the groups {first} and {first + 1}"):
+        with pytest.raises(
+            CodedError,
+            check=coded(ErrorCode.BAD_PARAMS),
+            match=f"mistyped in the groups {first} and {first + 1}",
+        ):
             keys.seal_for("west", "-".join(typed))
 
 

@@ -12,11 +12,10 @@ from hub.clock import IdFactory, epoch_ms
 from hub.links.device_events import UNSENT_BYTES
 from protocol.agent_status import AgentType
 from protocol.coordination import EventName
-from protocol.errors import ErrorCode, LimitReached
+from protocol.errors import CodedError, ErrorCode, LimitReached
 from protocol.ids import DeviceId, UserId
 from storage import audit
 from storage.agents import agents, config_changes, configs
-from storage.agents.agent_snapshot import BadConfiguration
 from storage.agents.agents import AgentRow
 from storage.agents.config_changes import ConfigLimits, NewConfig
 from storage.agents.declared_agents import DeclaredAgent
@@ -24,6 +23,7 @@ from storage.agents.templates import WrittenTemplate
 from storage.devices import devices
 from storage.store import Store, open_store
 from tests.support.clock import START, FakeClock, SeededChance
+from tests.support.coded import coded
 from tests.support.hearing import Hearers, HearingLink, served
 
 CAPABLE = ["agent.config"]
@@ -249,7 +249,7 @@ async def test_what_the_template_says_comes_with_it_and_comes_again_when_that_ch
 async def test_what_the_template_refuses_is_not_written(house: House, store: Store) -> None:
     await house.writer.put_template(LIMITED, actor="operator:7")
     await house.declare(template="limited")
-    with pytest.raises(BadConfiguration, match=r"limit.*template limited"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.BAD_CONFIG), match=r"limit.*template limited"):
         await house.put(limit=11, fine=1)
     assert await store.read(configs.list_configs, (await house.agent()).id) == []
     assert await store.read(audit.list_entries, limit=9, event="agent.configured") == []

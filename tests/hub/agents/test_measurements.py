@@ -9,15 +9,7 @@ import anyio.lowlevel
 import pytest
 import sqlalchemy as sa
 
-from hub.agents.measurements import (
-    EVERY_S,
-    PAUSE_S,
-    Chart,
-    MeasurementRules,
-    Measurements,
-    Question,
-    TooManyReports,
-)
+from hub.agents.measurements import EVERY_S, PAUSE_S, Chart, MeasurementRules, Measurements, Question
 from hub.clock import epoch_ms
 from hub.metrics import Metrics
 from protocol.coordination import MetricType, Sample
@@ -203,7 +195,9 @@ async def test_a_device_that_reports_too_often_gets_the_time_of_the_next_report(
     bench.measurements.rules = MeasurementRules(reports_at_once=2, reports_per_s=0.5)
     for _ in range(2):
         await bench.report(sample())
-    with pytest.raises(TooManyReports, match=r"metric_reports_per_s.* in 2.0 s") as refused:
+    with pytest.raises(
+        CodedError, check=coded(ErrorCode.RATE_LIMITED), match=r"metric_reports_per_s.* in 2.0 s"
+    ) as refused:
         await bench.report(sample())
     assert refused.value.retry_after_s == 2
     assert bench.metrics.reached() == {"metric_reports_per_s": 1}

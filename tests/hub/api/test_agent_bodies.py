@@ -5,13 +5,15 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from hub.api.agent_bodies import AgentBody, AgentChanges, BadAgent, Rules, body_of, changed_by, made_of
+from hub.api.agent_bodies import AgentBody, AgentChanges, Rules, body_of, changed_by, made_of
 from hub.settings.agent_settings import AgentSettings, WrittenType
 from protocol.agent_status import TYPE_NAMES, AgentSubtype, AgentType, kind_of
+from protocol.errors import CodedError, ErrorCode
 from storage.agents.config_changes import NewConfig
 from storage.agents.configs import ModelUse, Redacted
 from storage.agents.declared_agents import DeclaredAgent
 from storage.schedules.schedule_rows import DeclaredSchedule
+from tests.support.coded import coded
 from tests.support.families import each
 
 MAIL: dict[str, Any] = {
@@ -75,7 +77,7 @@ def test_every_type_of_both_vocabularies_can_be_written_and_reads_back() -> None
 
 
 def test_all_that_is_wrong_is_reported_at_once() -> None:
-    with pytest.raises(BadAgent) as refused:
+    with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS)) as refused:
         body_of({"name": "a b", "device": "desk", "paths": [], "data_types": [1], "prompt": "x", "y": 1})
     told = str(refused.value)
     assert all(f"{key}: " in told for key in ("name", "paths", "data_types.0", "y"))
@@ -132,6 +134,6 @@ def test_configs_that_are_mentioned_are_changed_and_no_others() -> None:
 def test_a_change_is_checked_together_with_what_stays(
     changes: dict[str, Any], words: tuple[str, ...]
 ) -> None:
-    with pytest.raises(BadAgent) as refused:
+    with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS)) as refused:
         changed(**changes)
     assert [word for word in words if word not in str(refused.value)] == []

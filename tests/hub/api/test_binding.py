@@ -8,11 +8,13 @@ import pytest
 from msgspec import Meta
 
 from hub.api import binding, sentences
-from hub.api.binding import OPTIONAL, BadRequest, Binding, Call, From, Head, Header
+from hub.api.binding import OPTIONAL, Binding, Call, From, Head, Header
 from hub.api.noun import Instant, Name, View
 from hub.api.sentences import MOST_REFUSALS
 from hub.settings.agent_settings import TemplateTable
+from protocol.errors import CodedError, ErrorCode
 from protocol.lifecycles import RunState
+from tests.support.coded import coded
 from tests.support.families import each
 
 
@@ -80,7 +82,7 @@ async def test_each_part_of_a_request_has_its_type() -> None:
 
 async def test_every_wrong_part_is_named_at_once() -> None:
     query = "limit=12&state=odd&is_all=perhaps&since=2026-01-05T09:00:00"
-    with pytest.raises(BadRequest) as refused:
+    with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS)) as refused:
         await bound(with_parts, a_call(query, name="notes"))
     state, limit, since, is_all = str(refused.value).split("; ")
     assert state.startswith("query.state: expected one of") and "QUEUED" in state and state.endswith("'odd'")
@@ -90,7 +92,7 @@ async def test_every_wrong_part_is_named_at_once() -> None:
 
 
 async def test_a_parameter_that_is_no_list_is_given_once() -> None:
-    with pytest.raises(BadRequest) as refused:
+    with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS)) as refused:
         await bound(with_parts, a_call("state=QUEUED&state=RUNNING&tag=a&tag=b", name="notes"))
     assert (str(refused.value), refused.value.hint) == ("query.state: given 2 times", "keep one of them")
 
@@ -99,7 +101,7 @@ async def with_body(body: Body) -> None: ...
 
 
 async def test_a_parameter_that_does_not_exist_is_refused_with_the_nearest_one() -> None:
-    with pytest.raises(BadRequest) as refused:
+    with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS)) as refused:
         await bound(with_parts, a_call("limits=7&user=ana", name="notes"))
     assert str(refused.value) == "query.limits: there is no such parameter"
     assert refused.value.hint == "did you mean 'limit'?"
@@ -110,7 +112,7 @@ async def test_every_wrong_key_of_a_body_is_named_at_once() -> None:
         b'{"name": "a\\n", "part": {"size": 0}, "state": "odd", "tags": ["a", "b", "c"], "at": 5,'
         b' "derived": 1, "nane": 2}'
     )
-    with pytest.raises(BadRequest) as refused:
+    with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS)) as refused:
         await bound(with_body, a_call(body=given))
     name, part, state, tags, at, derived, unknown = str(refused.value).replace("; the first", "").split("; ")
     assert name.startswith("body.name: expected a name: letters, digits")
@@ -137,7 +139,7 @@ async def test_every_wrong_key_of_a_body_is_named_at_once() -> None:
     ],
 )
 async def test_a_body_that_cannot_be_one_is_refused(body: bytes, message: str) -> None:
-    with pytest.raises(BadRequest) as refused:
+    with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS)) as refused:
         await bound(with_body, a_call(body=body))
     assert str(refused.value).startswith(message)
 
@@ -156,7 +158,9 @@ async def with_table(table: TemplateTable) -> None: ...
 async def test_a_table_of_hub_toml_is_checked_by_its_own_rules() -> None:
     found = await bound(with_table, a_call(body=b'{"type": "RESEARCHER"}'))
     assert found["table"].type == "RESEARCHER"
-    with pytest.raises(BadRequest, match=r"body\.typ: there is no such field"):
+    with pytest.raises(
+        CodedError, check=coded(ErrorCode.BAD_PARAMS), match=r"body\.typ: there is no such field"
+    ):
         await bound(with_table, a_call(body=b'{"typ": "RESEARCHER"}'))
 
 
@@ -212,7 +216,7 @@ async def test_a_field_may_be_given_by_its_alias_and_a_refusal_names_it_as_the_r
         (b'{"message": ' + b"[" * 3_000 + b"]" * 3_000 + b"}", "nested too deep"),
         (b"[]", "expected an object"),
     ):
-        with pytest.raises(BadRequest, match=re.escape(says)):
+        with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS), match=re.escape(says)):
             await bound(with_letter, a_call(body=wrong))
 
 
@@ -247,6 +251,6 @@ async def test_as_many_wrong_keys_as_fit_into_a_request_make_a_short_refusal(
 
     for module in (binding, sentences):
         monkeypatch.setattr(module, "did_you_mean", compare)
-    with pytest.raises(BadRequest) as refused:
+    with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS)) as refused:
         await bound(function, a_call(query, body.encode(), name="notes"))
     assert len(compared) <= MOST_REFUSALS and len(str(refused.value)) < MOST_REFUSALS * 300

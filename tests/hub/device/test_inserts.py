@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,14 @@ import pytest
 
 from hub.clock import IdFactory
 from hub.device.inbox import DeviceItem, read_items
-from hub.device.inserts import (
-    KEEP_CALLS,
-    DeviceFileError,
-    DeviceFileFromTheFuture,
-    DeviceFileInUse,
-    DeviceStore,
-    open_device_store,
-)
+from hub.device.inserts import KEEP_CALLS, DeviceFileError, DeviceStore, open_device_store
 from hub.device.verdicts import Remarks
 from protocol.errors import ErrorCode
 from protocol.frame import Record
 from protocol.tables import SUGGESTED, TABLES
 from protocol.work import Action, Answer, ItemSource, ToolCall
 from tests.support.clock import FakeClock
+from tests.support.coded import coded
 
 CALL_ANA: Record = {"title": "Call Ana", **SUGGESTED}
 
@@ -298,20 +293,27 @@ def test_the_answer_to_a_change_is_stored_however_old_it_is(
 def test_two_devices_do_not_share_a_file(
     store: DeviceStore, db: Path, clock: FakeClock, ids: IdFactory
 ) -> None:
-    with pytest.raises(DeviceFileInUse), open_device_store(db, clock=clock, ids=ids):
+    with (
+        pytest.raises(DeviceFileError, check=coded(ErrorCode.DATABASE_BUSY)),
+        open_device_store(db, clock=clock, ids=ids),
+    ):
         pass
 
 
-@pytest.mark.parametrize(("version", "kind"), [(99, DeviceFileFromTheFuture), (6, DeviceFileError)])
+@pytest.mark.parametrize(
+    ("version", "code"),
+    [(99, ErrorCode.DATABASE_FROM_THE_FUTURE), (6, ErrorCode.DATABASE_UNAVAILABLE)],
+)
 def test_a_file_of_another_version_is_left_alone(
-    db: Path, clock: FakeClock, ids: IdFactory, version: int, kind: type[DeviceFileError]
+    db: Path, clock: FakeClock, ids: IdFactory, version: int, code: ErrorCode
 ) -> None:
     with open_device_store(db, clock=clock, ids=ids) as store:
         store._db.execute(f"PRAGMA user_version = {version}")
 
-    with pytest.raises(kind, match=f"has version {version}"), open_device_store(db, clock=clock, ids=ids):
+    refused = partial(pytest.raises, DeviceFileError, check=coded(code))
+    with refused(match=f"has version {version}"), open_device_store(db, clock=clock, ids=ids):
         pass
-    with pytest.raises(kind, match=f"has version {version}"):
+    with refused(match=f"has version {version}"):
         read_items(db)
 
 

@@ -13,7 +13,7 @@ import pytest
 from hub.device.app import POLL_EVERY_S
 from hub.device.inbox import read_items
 from hub.device.inserts import DeviceFileError, DeviceStore
-from hub.device.owner import UnknownNumber, approve, edit, reject
+from hub.device.owner import approve, edit, reject
 from hub.device.verdicts import Remarks, Verdict
 from protocol.coordination import Method, Request, Response
 from protocol.errors import ErrorCode
@@ -142,7 +142,7 @@ def test_what_cannot_be_approved_is_named_and_keeps_no_other_from_it(store: Devi
     comment = {"content": "done?", **SUGGESTED}
     store.apply([insert("c-1"), ToolCall(id="c-2", action=Action.INSERT, table="taskComments", data=comment)])
     for decide in (partial(approve, at_ms=5), reject):
-        with pytest.raises(UnknownNumber, match=r"there is no item 7; .* nothing was changed"):
+        with pytest.raises(DeviceFileError, match=r"there is no item 7; .* nothing was changed"):
             decide(db, [1, 7])
     assert {item.verdict for item in read_items(db)} == {"open"}
     decided = approve(db, [2, 1], at_ms=5)

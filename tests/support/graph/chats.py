@@ -151,7 +151,7 @@ class Chats:
         found = sorted(self.messages[chat], key=lambda one: one["lastModifiedDateTime"], reverse=True)
         order, wanted = request.query.get("$orderby", ""), request.query.get("$filter", "")
         if order not in ("", "lastModifiedDateTime desc", "createdDateTime desc"):
-            return refusal(400, "BadRequest")
+            return refusal(400, "CodedError")
         if wanted and wanted.split(" ")[0] == order.split(" ")[0]:  # ignored otherwise, without a word
             after = datetime.fromisoformat(wanted.split(" ")[2])
             found = [one for one in found if datetime.fromisoformat(one["lastModifiedDateTime"]) > after]
