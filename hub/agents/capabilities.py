@@ -69,7 +69,7 @@ class Capabilities:
 
         Raises:
             CodedError (BAD_PARAMS), BadVersion, CodedError: a field is invalid.
-            DeclaredCapability, CodedError, CodedError: see ``storage.agents.capabilities``.
+            DeclaredCapability, CodedError: see ``storage.agents.capabilities``.
 
         If an error is raised, nothing was written.
         """

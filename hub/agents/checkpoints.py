@@ -65,7 +65,7 @@ class Checkpoints:
 
         Raises:
             CodedError (BAD_PARAMS), CodedError: a field is invalid.
-            CodedError, StaleRun, LockLost, CodedError, CodedError: see
+            CodedError, StaleRun, LockLost, CodedError: see
                 ``storage.agents.checkpoints.put_checkpoint``.
 
         If an error is raised, nothing was written.

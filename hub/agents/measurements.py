@@ -133,7 +133,7 @@ def plan(
         lines: number of lines in the result.
 
     Raises:
-        CodedError, CodedError: the query is invalid; the message says how to correct it.
+        CodedError: the query is invalid; the message says how to correct it.
     """
     until = now_ms if question.until is None else question.until
     since = until - RANGE_MS if question.since is None else question.since
@@ -464,7 +464,7 @@ class Measurements:
             scope: the reporter; report ids are unique per scope.
 
         Raises:
-            CodedError (BAD_PARAMS, KEY_USED), CodedError, CodedError, CodedError:
+            CodedError (BAD_PARAMS, KEY_USED), CodedError:
                 no sample was stored.
         """
         retained, now_ms = self._retained(), epoch_ms(self._clock.now())
@@ -496,7 +496,7 @@ class Measurements:
         """Return the result of a query over a metric of an agent.
 
         Raises:
-            CodedError, CodedError, CodedError: the query is invalid; the message says how to correct it.
+            CodedError: the query is invalid; the message says how to correct it.
         """
         rows = await self._store.read(measurements.list_series, agent_id, name=question.name)
         lines = chosen(rows, question)
@@ -529,7 +529,7 @@ class Measurements:
         A counter without a sample is 0 in a step in which a node ran. Other steps have no value.
 
         Raises:
-            CodedError, CodedError: the query is invalid; the message says how to correct it.
+            CodedError: the query is invalid; the message says how to correct it.
         """
         rows, of_nodes = await self._store.read(
             lambda c: (
@@ -657,7 +657,7 @@ def checked(
         oldest_ms: older samples are refused, because they would not be kept.
 
     Raises:
-        CodedError, CodedError: a sample is invalid; the message says which, and how to correct it.
+        CodedError: a sample is invalid; the message says which, and how to correct it.
     """
     rows = []
     for place, sample in enumerate(samples):

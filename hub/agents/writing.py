@@ -197,7 +197,7 @@ class AgentWriter:
 
         Raises:
             BadSchema, BadPrompt: the template is invalid.
-            TemplateOfFile, CodedError, CodedError, WouldBreak: see ``template_changes``.
+            TemplateOfFile, CodedError, WouldBreak: see ``template_changes``.
 
         If an error is raised, nothing was written.
         """
@@ -334,7 +334,7 @@ class AgentConfigs:
         """Write and remove configs in one transaction. See ``storage.agents.config_changes.change``.
 
         Raises:
-            CodedError, CodedError, CodedError, ConfigOfFile, LimitReached, BadConfig,
+            CodedError, ConfigOfFile, LimitReached, BadConfig,
                 CodedError (BAD_CONFIG): nothing was written.
         """
         job = partial(config_changes.change, puts=puts, drops=drops, replaces=replaces)
@@ -347,7 +347,7 @@ class AgentConfigs:
 
         Raises:
             CodedError (UNKNOWN_CONFIG): the history no longer has the change; nothing was written.
-            CodedError, CodedError, LimitReached, CodedError: as for ``change``.
+            CodedError, LimitReached, CodedError: as for ``change``.
         """
         job = partial(config_changes.revert, to=to)
         return await self._carry_out(job, agent, expected_rev=expected_rev, actor=actor)

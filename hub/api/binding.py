@@ -1,9 +1,10 @@
 """Arguments of a noun's method, read from a request as the signature of the method declares them.
 
 A parameter that the path names is a path parameter; a struct, a table of hub.toml or a ``dict`` is the
-body; any other is a query parameter. In ``Annotated``, ``Header(name)`` makes it a header, and
-``From(function)`` the result of a function whose own parameters are bound in the same way. Limits and
-descriptions are ``msgspec.Meta``. A signature is read once, at the first request of its route.
+body; any other is a query parameter. In ``Annotated``, ``Header(name)`` makes it a header. ``Body(name,
+about)`` makes it a field of the body, and ``From(function)`` the result of a function whose own parameters
+are bound in the same way. Limits and descriptions are ``msgspec.Meta``. A signature is read once, at the
+first request of its route.
 """
 
 import inspect
@@ -62,6 +63,20 @@ class From(NamedTuple):
     """
 
     function: Callable[..., Any]
+
+
+class Body(NamedTuple):
+    """Marks a parameter that is a field of the body.
+
+    Attributes:
+        name: of the schema of the body, which all its fields give.
+        about: description of that schema.
+        is_optional: whether the body may be left out: each of its fields has a default.
+    """
+
+    name: str
+    about: str
+    is_optional: bool = False
 
 
 class MayBeLeftOut:
@@ -207,6 +222,7 @@ class _Step(NamedTuple):
         made: functions whose results are arguments.
         attributes: of the call, by argument.
         calls: arguments that are the call.
+        fields: names of the fields of the body *body*, by argument.
     """
 
     function: Callable[..., Any]
@@ -215,6 +231,8 @@ class _Step(NamedTuple):
     made: dict[str, Callable[..., Any]]
     attributes: dict[str, Callable[[Call], Any]]
     calls: list[str]
+    fields: dict[str, str]
+    body: list[Value]
 
 
 class Binding:
@@ -249,7 +267,8 @@ class Binding:
 
     def _add(self, function: Callable[..., Any], own: Mapping[str, Any]) -> list[Value]:
         """Add the steps up to the call of a function, and return the parts that they read."""
-        step = _Step(function, inspect.iscoroutinefunction(function), {}, {}, {}, [])
+        step = _Step(function, inspect.iscoroutinefunction(function), {}, {}, {}, [], {}, [])
+        in_body: dict[str, tuple[Body, inspect.Parameter, Any]] = {}
         taken = [inspect.Parameter(name, _KEYWORD, annotation=kind) for name, kind in own.items()]
         for one in (*taken, *inspect.signature(function).parameters.values()):
             kind, marks = _parted(one.annotation)
@@ -265,9 +284,14 @@ class Binding:
                 step.attributes[one.name] = made
             elif made is not None:
                 step.made[one.name] = made
+            elif body := next((mark for mark in marks if isinstance(mark, Body)), None):
+                in_body[one.name] = body, one, kind
             elif one.name != "self":
                 step.values[one.name] = _value(one, kind, marks, self._path)
-        parts = [*step.values.values()]
+        if in_body:
+            step.fields.update({name: name.removesuffix("_") for name in in_body})
+            step.body.append(_body_of(function, in_body))
+        parts = [*step.values.values(), *step.body]
         for made in step.made.values():
             parts += self._steps[made].values.values() if made in self._steps else self._add(made, {})
         self._steps[function] = step
@@ -302,6 +326,8 @@ class Binding:
             given |= {name: results[made] for name, made in step.made.items()}
             given |= {name: read(call) for name, read in step.attributes.items()}
             given |= dict.fromkeys(step.calls, call)
+            for body in step.body:
+                given |= {name: getattr(parts["body", body.name], key) for name, key in step.fields.items()}
             if step is not self._last:
                 result = step.function(**given)
                 results[step.function] = await result if step.is_async else result
@@ -313,11 +339,34 @@ def _parted(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
     if get_origin(annotation) is not Annotated:
         return annotation, ()
     kind, *metas = get_args(annotation)
-    marks = tuple(one for one in metas if isinstance(one, Header | From | MayBeLeftOut))
+    marks = tuple(one for one in metas if isinstance(one, Header | From | Body | MayBeLeftOut))
     limits = [one for one in metas if one not in marks]
     for limit in limits:
         kind = Annotated[kind, limit]
     return kind, marks
+
+
+def _body_of(
+    function: Callable[..., Any], fields: Mapping[str, tuple[Body, inspect.Parameter, Any]]
+) -> Value:
+    """Return the body whose fields these parameters are."""
+    key = (function, *fields)
+    body = next(iter(fields.values()))[0]
+    if key not in _STRUCTS:  # once for all routes of a function, as the document names it once
+        columns = [
+            (name.removesuffix("_"), kind)
+            if one.default is one.empty
+            else (name.removesuffix("_"), kind, one.default)
+            for name, (_, one, kind) in fields.items()
+        ]
+        _STRUCTS[key] = msgspec.defstruct(
+            body.name, columns, forbid_unknown_fields=True, kw_only=True, namespace={"__doc__": body.about}
+        )
+    struct = _STRUCTS[key]
+    return Value("body", "body", struct, struct() if body.is_optional else MISSING)
+
+
+_STRUCTS: Final[dict[tuple[object, ...], type[msgspec.Struct]]] = {}
 
 
 def _value(one: inspect.Parameter, kind: Any, marks: tuple[Any, ...], path: Collection[str]) -> Value:

@@ -60,7 +60,7 @@ def target(
     """Return board and agent after checking that the caller may do *verb* to the agent.
 
     Raises:
-        UnknownBoard, CodedError, CodedError,
+        UnknownBoard, CodedError,
     """
     found = board(c, caller, board_given)
     # first without the target, so that a forbidden caller cannot probe which agents exist

@@ -110,7 +110,7 @@ class Broadcasts:
 
         Raises:
             CodedError: the caller is an agent, but not a main agent.
-            LimitReached, LimitReached, CodedError, CodedError, CodedError:
+            LimitReached, LimitReached, CodedError:
                 nothing was written.
         """
         gateway_id = await self._gateway_of(caller)

@@ -116,8 +116,8 @@ class Messages:
         """Send a message to an agent of a board; return its state after *wait_s* at most.
 
         Raises:
-            UnknownBoard, CodedError, CodedError,
-            NoSession, CodedError, CodedError, CodedError, LimitReached: nothing was written.
+            UnknownBoard, CodedError,
+            NoSession, CodedError, LimitReached: nothing was written.
             CodedError (GATEWAY_REFUSED): the message has failed.
         """
         found, target = await self._store.read(authority.target, caller, Verb.NUDGE, board, agent)
@@ -156,7 +156,7 @@ class Messages:
         """Commit a message and wake the courier.
 
         Raises:
-            CodedError, CodedError, LimitReached: nothing was written.
+            CodedError, LimitReached: nothing was written.
         """
 
         def entry(row: MessageRow) -> Entry | None:
@@ -453,7 +453,7 @@ class ToLead(msgspec.Struct, frozen=True, kw_only=True):
         """Return a normalized copy.
 
         Raises:
-            CodedError, CodedError: a field is invalid.
+            CodedError: a field is invalid.
         """
         if self.kind not in KINDS:
             raise CodedError(ErrorCode.BAD_PARAMS, f"kind: expected question or handoff, not {self.kind!r}")

@@ -105,7 +105,7 @@ class Questions:
 
         Raises:
             UnknownBoard,
-            CodedError, CodedError, LimitReached: nothing was written.
+            CodedError, LimitReached: nothing was written.
         """
         found = await self._store.read(authority.board_for, caller, Verb.ASK_USER, board)
         id, at = QuestionId(self._ids.fresh()), now_ms(self._clock)
@@ -140,7 +140,7 @@ class Questions:
         """Answer a question. The first answer counts; the same caller may repeat it without effect.
 
         Raises:
-            CodedError, CodedError: it is not the caller's to answer, or the text is invalid.
+            CodedError: it is not the caller's to answer, or the text is invalid.
             QuestionSettled: the question has another answer, or has ended.
         """
         answer = _checked("answer", text, ANSWER_CHARACTERS)
@@ -233,7 +233,7 @@ def seen_question(c: Connection, caller: Caller, verb: Verb, id: str) -> Questio
     """Return the question, if the caller may do *verb* to it.
 
     Raises:
-        CodedError, CodedError
+        CodedError
     """
     asked = question_rows.get_question(c, id, user_id=caller.user_id)
     if caller.agent_id is not None:

@@ -662,7 +662,7 @@ class Souls:
         """Return the soul of an agent, read from the agent's home.
 
         Raises:
-            UnknownBoard, CodedError, CodedError, NoSession, NoGateway
+            UnknownBoard, CodedError, NoSession, NoGateway
             GatewayError, DeliveryError, DeviceRefused: the home is unavailable or refused.
         """
         _, target = await self._store.read(authority.target, caller, Verb.SOUL_READ, board, agent)
@@ -684,10 +684,10 @@ class Souls:
         same soul is open, this write waits for it.
 
         Raises:
-            UnknownBoard, CodedError, CodedError, NoSession, NoGateway: nothing
+            UnknownBoard, CodedError, NoSession, NoGateway: nothing
                 was committed.
             SoulBusy: another write is still open.
-            CodedError, CodedError: the write has failed.
+            CodedError: the write has failed.
         """
         found, target = await self._store.read(authority.target, caller, Verb.SOUL_WRITE, board, agent)
         self._check(request.content)
@@ -728,7 +728,7 @@ class Souls:
         """Return the versions that this hub wrote, read or failed to write, newest first.
 
         Raises:
-            UnknownBoard, CodedError, CodedError
+            UnknownBoard, CodedError
         """
         return await self._store.read(
             _of_target, caller, board, agent, souls.list_versions, limit=limit, after=after
@@ -738,7 +738,7 @@ class Souls:
         """Return the writes, open or settled, newest first.
 
         Raises:
-            UnknownBoard, CodedError, CodedError
+            UnknownBoard, CodedError
         """
         return await self._store.read(_of_target, caller, board, agent, souls.list_writes, limit=limit)
 
@@ -746,7 +746,7 @@ class Souls:
         """Return a version with its text.
 
         Raises:
-            UnknownBoard, CodedError, CodedError
+            UnknownBoard, CodedError
         """
         return await self._store.read(_of_target, caller, board, agent, souls.get_version, seq)
 

@@ -95,7 +95,7 @@ class RunControl:
         Raises:
             CodedError (UNKNOWN_AGENT): the agent was removed; nothing was queued.
             CodedError (LIMIT_REACHED): too many manually started runs are waiting; nothing was queued.
-            CodedError, CodedError: the parameters or the context are invalid; nothing was queued.
+            CodedError: the parameters or the context are invalid; nothing was queued.
         """
         run_id = RunId(self._ids.fresh())
         fire_key = f"m:{run_id if key is None else f'{actor}:{key}'}"
@@ -281,7 +281,7 @@ class RunControl:
 
         Raises:
             StaleRun: the run executes under another fence, or no longer; nothing was written.
-            CodedError, CodedError, CodedError: the context is invalid; nothing was written.
+            CodedError: the context is invalid; nothing was written.
         """
         if report.context is not None:
             report = msgspec.structs.replace(report, context=self._checked("context", report.context))

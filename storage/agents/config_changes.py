@@ -116,7 +116,7 @@ def change(
         check: validates the whole configuration before it is written.
 
     Raises:
-        CodedError, CodedError, CodedError, ConfigOfFile, LimitReached, BadConfig, and errors of
+        CodedError, ConfigOfFile, LimitReached, BadConfig, and errors of
             *check*: nothing was written.
     """
     if check is not None:
@@ -161,7 +161,7 @@ def revert(
 
     Raises:
         CodedError (UNKNOWN_CONFIG): the change does not exist, or later changes are no longer stored.
-        CodedError, CodedError, LimitReached, BadConfig, and errors of *check*: see ``change``.
+        CodedError, LimitReached, BadConfig, and errors of *check*: see ``change``.
     """
     if check is not None:
         keep_templates(c)

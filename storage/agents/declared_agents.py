@@ -475,7 +475,7 @@ def make_agent(
 
     Raises:
         CodedError (NAME_TAKEN), LimitReached, UnknownDevice, UnknownTemplate, BadConfig,
-            LimitReached, CodedError, CodedError: nothing was written.
+            LimitReached, CodedError: nothing was written.
     """
     check_future("schedule", agent.schedule, writing.at)
     for place, slot in enumerate(agent.slots):
@@ -527,8 +527,8 @@ def edit_agent(
         revision: the ``config_rev`` that *agent* is based on; refused if another change came between.
 
     Raises:
-        CodedError, AgentOfFile, CodedError, CodedError, CodedError, UnknownDevice,
-            UnknownTemplate, CodedError, BadConfig, LimitReached, CodedError, CodedError:
+        CodedError, AgentOfFile, CodedError, UnknownDevice,
+            UnknownTemplate, CodedError, BadConfig, LimitReached, CodedError:
             nothing was written.
     """
     keep_templates(c)

@@ -113,7 +113,7 @@ def put_template(
         most: maximum number of templates.
 
     Raises:
-        TemplateOfFile, CodedError, CodedError, WouldBreak: nothing was written.
+        TemplateOfFile, CodedError, WouldBreak: nothing was written.
     """
     templates.change_alone(c)
     old = templates.find_template(c, written.name)

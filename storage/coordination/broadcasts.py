@@ -257,7 +257,7 @@ def add_broadcast(
     A broadcast without messages is settled at once.
 
     Raises:
-        CodedError, CodedError, LimitReached: nothing was written.
+        CodedError, LimitReached: nothing was written.
     """
     if new.dedupe_key is not None:
         known = c.execute(

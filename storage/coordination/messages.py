@@ -316,7 +316,7 @@ def add_message(c: sa.Connection, new: NewMessage, *, limits: MessageLimits = DE
     """Add a message for delivery, or return the one with the same dedupe key.
 
     Raises:
-        CodedError, CodedError, LimitReached: nothing was written.
+        CodedError, LimitReached: nothing was written.
     """
     if new.dedupe_key is not None:
         known = c.execute(

@@ -319,7 +319,7 @@ def ask(c: sa.Connection, new: NewQuestion, *, most: int, limits: MessageLimits)
         limits: limits on messages.
 
     Raises:
-        CodedError, CodedError, LimitReached: nothing was written.
+        CodedError, LimitReached: nothing was written.
     """
     # serializes counting and inserting
     c.execute(sa.select(users.c.id).where(users.c.id == new.user_id).with_for_update(key_share=True))

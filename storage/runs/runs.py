@@ -667,7 +667,7 @@ def report(c: sa.Connection, held: HeldRun, reported: Report, *, at: int, contex
 
     Raises:
         StaleRun: the run has another fence, or has ended; nothing was written.
-        CodedError, CodedError: nothing was written.
+        CodedError: nothing was written.
     """
     row = c.execute(CONTEXT, {"run": held.id, "held": held.fence}).one_or_none()
     if row is None:

@@ -9,18 +9,17 @@ from typing import Any
 
 import anyio
 import pytest
-from msgspec import convert
 
 from hub.agents.measurements import Measurements
 from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import Rules
 from hub.api.binding import Head
 from hub.api.noun import Hub, PageOf
-from hub.api.nouns.agents import Agents, Resumption, RunRequest
+from hub.api.nouns.agents import Agents, RunRequest
 from hub.api.nouns.gateways import Gateways
 from hub.api.nouns.issues import Issues
-from hub.api.nouns.runs import AskedRuns, Cancellation, Runs
-from hub.api.nouns.schedules import BackfillRequest, Schedules
+from hub.api.nouns.runs import AskedRuns, Runs
+from hub.api.nouns.schedules import Schedules
 from hub.api.nouns.system import About, Readiness, System, Where
 from hub.api.waiting import Waiting
 from hub.clock import epoch_ms, from_epoch_ms
@@ -239,7 +238,7 @@ async def test_a_waiting_run_says_what_it_waits_for(bench: Bench, operations: Hu
     await operations.noun(Agents).pause("notes", actor="me")
     assert (await operations.noun(Runs).get(run.id)).waiting_for == "agent is paused"
 
-    await operations.noun(Agents).resume("notes", Resumption(catch_up=False), "me")
+    await operations.noun(Agents).resume("notes", "me")
     paused = await operations.noun(Runs).pause(run.id, actor="me")
     assert (paused.state, paused.waiting_for) == (RunState.PAUSED, "paused by hand")
 
@@ -257,7 +256,7 @@ async def test_who_follows_the_log_hears_of_an_agent_that_a_person_pauses(operat
     with opened_log() as opened:
         for _ in range(2):
             await operations.noun(Agents).pause("notes", actor="operator:7")
-        await operations.noun(Agents).resume("notes", Resumption(catch_up=False), "operator:7")
+        await operations.noun(Agents).resume("notes", "operator:7")
         told = [line for line in opened.lines() if "agent." in line]
     assert [(line.count("agent.paused"), line.count("operator:7")) for line in told] == [(1, 1), (0, 1)]
 
@@ -349,7 +348,7 @@ async def test_a_run_is_paused_resumed_cancelled_and_run_again_in_somebodys_name
     await operations.noun(Runs).pause(run.id, actor="operator:7")
     assert (await operations.noun(Runs).resume(run.id, actor="operator:7")).state is RunState.QUEUED
 
-    ended = await operations.noun(Runs).cancel(run.id, Cancellation(reason="wrong folder"), "operator:7")
+    ended = await operations.noun(Runs).cancel(run.id, "operator:7", reason="wrong folder")
     assert (ended.state, ended.reason, ended.waiting_for) == (RunState.CANCELLED, "wrong folder", None)
     again = await operations.noun(Runs).rerun(run.id, actor="operator:8")
     assert (await operations.noun(Runs).get(again.id)).rerun_of == run.id
@@ -440,7 +439,7 @@ async def test_a_schedule_that_failures_paused_says_so_and_goes_on_with_its_agen
     assert (paused.enabled, paused.paused_because) == (False, "paused after 2 failed runs in a row")
     assert paused.next_fires == ()
 
-    (again,) = (await operations.noun(Agents).resume("notes", Resumption(catch_up=False), "me")).schedules
+    (again,) = (await operations.noun(Agents).resume("notes", "me")).schedules
     assert (again.enabled, again.paused_because, len(again.next_fires)) == (True, None, 5)
 
 
@@ -452,7 +451,7 @@ async def test_a_schedule_that_has_fired_for_the_last_time_is_not_woken_with_its
     finished = schedule_rows.FINISHED
     await bench.store.write(schedules.set_enabled, once, False, at=at, reason=finished)
 
-    (schedule,) = (await operations.noun(Agents).resume("notes", Resumption(catch_up=True), "me")).schedules
+    (schedule,) = (await operations.noun(Agents).resume("notes", "me", catch_up=True)).schedules
     assert (schedule.enabled, schedule.paused_because) == (False, "its time 2026-01-05 09:00 UTC is over")
 
 
@@ -544,8 +543,8 @@ async def test_runs_without_news_are_shown_as_one_and_their_fires_as_decided(
         (1, with_news.id),
     ]
     assert fires[0].said == "a run was queued for each; the newest represents those without news"
-    span = {"from": START + minute, "to": START + count * minute, "dry_run": True}
-    tried = await operations.noun(Schedules).backfill("notes", convert(span, BackfillRequest), "me")
+    first, last = START + minute, START + count * minute
+    tried = await operations.noun(Schedules).backfill("notes", first, last, "me", dry_run=True)
     assert (tried.fires, tried.wanted) == (count, 0)
 
 
@@ -557,28 +556,26 @@ async def test_a_backfill_is_counted_before_it_is_done(
     await _pass_days(bench, scheduler, 0)
     (missed,) = (await operations.noun(Schedules).past_fires("notes", PageOf())).fires
     assert (missed.fires, missed.said) == (3, "not caught up: older than the catch-up window")
-    nouns, span = operations.noun(Schedules), {"from": START, "to": START + 3 * DAY}
-    trial = convert(span | {"dry_run": True}, BackfillRequest)
+    backfill = partial(operations.noun(Schedules).backfill, "notes", START, START + 3 * DAY, "me")
 
-    tried = await nouns.backfill("notes", trial, "me")
+    tried = await backfill(dry_run=True)
     assert (tried.fires, tried.wanted, tried.runs) == (3, 3, ())
     assert (await operations.noun(Runs).newest(AskedRuns(agent="notes"))) == []
 
-    done = await nouns.backfill("notes", convert(span, BackfillRequest), "me")
+    done = await backfill()
     assert (done.first_at, done.last_at) == (START.replace(day=6, hour=6), START.replace(day=8, hour=6))
     queued = await operations.noun(Runs).newest(AskedRuns(agent="notes"))
     assert {run.id for run in queued} == set(done.runs)
     assert {run.trigger for run in queued} == {"backfill"}
 
-    again = await nouns.backfill("notes", trial, "me")
+    again = await backfill(dry_run=True)
     assert (again.fires, again.wanted) == (3, 0)
 
 
 async def test_an_agent_without_a_schedule_has_nothing_to_make_up_for(operations: Hub) -> None:
     assert (await operations.noun(Agents).get("notes")).next_fires == ()
-    wanted = BackfillRequest(first=START, last=START)
     with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS), match="'notes' has no schedule"):
-        await operations.noun(Schedules).backfill("notes", wanted, "me")
+        await operations.noun(Schedules).backfill("notes", START, START, "me")
 
 
 async def test_what_is_not_there_is_refused_by_name(operations: Hub) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 
-from hub.api.nouns.tokens import AgentTokenRequest, IdentityLimits, OperatorTokenRequest
+from hub.api.nouns.tokens import IdentityLimits
 from hub.app.identity import Identity
 from hub.clock import IdFactory, epoch_ms
 from hub.links import auth
@@ -123,8 +123,7 @@ class IdentityBench:
     ) -> str:
         """An operator's token."""
         nouns = self.identity.operator_tokens.seen_by(user_id)
-        requested = OperatorTokenRequest(name="test", role=role, scopes=tuple(scopes))
-        made = await nouns.create(requested, Principal.of_uid(0))
+        made = await nouns.create("test", role, Principal.of_uid(0), scopes=tuple(scopes))
         return made.token
 
     async def agent(self, name: str = "notes", *, user_id: UserId | None = None, **declared: Any) -> AgentId:
@@ -149,7 +148,7 @@ class IdentityBench:
         """A token by which the agent asks in its own name."""
         row = await self.store.read(agents.get_agent, agent_id)
         nouns = self.identity.agent_tokens.seen_by(row.user_id)
-        return (await nouns.create(row.name, AgentTokenRequest(), "operator:0")).token
+        return (await nouns.create(row.name, "operator:0")).token
 
     async def asks(self, label: str = "laptop", *, code: str = CODE, key: bytes = b"k" * 32) -> PairingRow:
         """A device that nobody knows waits with *code* on its screen."""

@@ -14,7 +14,7 @@ from hub.agents.capabilities import Capabilities as CapabilityService
 from hub.agents.checkpoints import Checkpoints as CheckpointService
 from hub.agents.writing import AgentConfigs as ConfigService
 from hub.agents.writing import config_values
-from hub.api.binding import From, bad_request
+from hub.api.binding import Body, From, bad_request
 from hub.api.device import OwnAgent, object_of
 from hub.api.noun import (
     ALL,
@@ -127,23 +127,11 @@ class ConfigRequest(View):
     description: Annotated[str, Meta(max_length=4_096)] | UnsetType | None = UNSET
 
 
-class ConfigsRequest(View):
-    """The new configs of an agent by key; all others are removed."""
-
-    configs: dict[str, ConfigRequest]
-
-
 class AgentConfigEdit(View):
     """Configs to write by key, and keys to remove; all others stay."""
 
     configs: dict[str, ConfigRequest] = {}
     unset: tuple[str, ...] = ()
-
-
-class ConfigRevert(View):
-    """The number of the change whose result to restore; 0: the configs before the first one."""
-
-    to: Annotated[int, Meta(ge=0, le=2**53)]
 
 
 class ConfigsWrite(Struct, frozen=True):
@@ -188,10 +176,17 @@ class AgentConfigs(Noun):
     @route("PUT", "/config", Scope.RUN, errors=_REFUSED)
     @audited("agent.configured")
     async def replace(
-        self, name: str, match: Match, requested: ConfigsRequest, actor: Actor
+        self,
+        name: str,
+        match: Match,
+        configs: Annotated[
+            dict[str, ConfigRequest],
+            Body("ConfigsRequest", "The new configs of an agent by key; all others are removed."),
+        ],
+        actor: Actor,
     ) -> ConfigsChangedView:
         """Replace all configs of an agent, apart from those that hub.toml declares; all or none."""
-        return await self._change(name, match, requested.configs, replaces=True, actor=actor)
+        return await self._change(name, match, configs, replaces=True, actor=actor)
 
     @route("PATCH", "/config", Scope.RUN, errors=_REFUSED)
     @audited("agent.configured")
@@ -270,12 +265,23 @@ class AgentConfigs(Noun):
     @route("POST", "/config-revert", Scope.RUN, errors=_REFUSED)
     @audited("agent.configured")
     async def revert(
-        self, name: str, match: Match, requested: ConfigRevert, actor: Actor
+        self,
+        name: str,
+        match: Match,
+        to: Annotated[
+            int,
+            Meta(ge=0, le=2**53),
+            Body(
+                "ConfigRevert",
+                "The number of the change whose result to restore; 0: the configs before the first one.",
+            ),
+        ],
+        actor: Actor,
     ) -> ConfigsChangedView:
         """Restore the configs as they were after a change; that is a change too, and can be reverted."""
         rev = await self._expected(name, match)
         agent = await self._agent(name)
-        done = await self._configs.revert(agent, to=requested.to, expected_rev=rev, actor=actor)
+        done = await self._configs.revert(agent, to=to, expected_rev=rev, actor=actor)
         return _changed(agent, done, match)
 
     @device(Method.CONFIG_GET, "its own agents")

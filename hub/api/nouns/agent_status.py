@@ -22,7 +22,7 @@ from hub.agents.vocabularies import (
     tables_of,
 )
 from hub.api.agent_filters import AgentFilters
-from hub.api.binding import OPTIONAL, From, bad_request
+from hub.api.binding import OPTIONAL, Body, From, bad_request
 from hub.api.device import OwnAgent, converted
 from hub.api.noun import (
     MOST_LONG,
@@ -130,12 +130,6 @@ class StatusChange(View):
     exhaust_reason: Literal["rate_limit", "billing"] | UnsetType | None = UNSET
     recovery_at: Instant | UnsetType | None = UNSET
     metadata: dict[str, Any] | None = None
-
-
-class Termination(View):
-    """The reason to terminate an agent."""
-
-    reason: Annotated[str, Meta(max_length=1_000, pattern=r"^[^\x00]*$")] | None = None
 
 
 class StatusRequest(VocabularyQuery, frozen=True, kw_only=True):
@@ -288,10 +282,16 @@ class AgentStatuses(Noun):
     @route("POST", "/terminate", Scope.RUN, errors=_REFUSED, is_tagged=True)
     @audited("agent.status_set")
     async def terminate(
-        self, name: str, end: Annotated[Termination, OPTIONAL], actor: Actor
+        self,
+        name: str,
+        actor: Actor,
+        reason: Annotated[
+            Annotated[str, Meta(max_length=1_000, pattern=r"^[^\x00]*$")] | None,
+            Body("Termination", "The reason to terminate an agent.", is_optional=True),
+        ] = None,
     ) -> AgentStatusView:
         """End an agent for good: cancel its live runs, remove its schedules, and keep its history."""
-        asked = StatusWrite(axes={Axis.LIFECYCLE: Lifecycle.TERMINATED}, reason=end.reason)
+        asked = StatusWrite(axes={Axis.LIFECYCLE: Lifecycle.TERMINATED}, reason=reason)
         await self._write(await self._agent(name), asked, actor=actor)
         return await self.get(name)
 
@@ -613,7 +613,7 @@ class AgentHeartbeats(Noun):
         return HeartbeatView.from_row(state, agent=agent.name, last_heartbeat_at=last_at)
 
     def _beat(self, agent: AgentRow, body: HeartbeatBody) -> AgentBeat:
-        """Return it as a device would send it. Raises CodedError, CodedError, CodedError."""
+        """Return it as a device would send it. Raises CodedError."""
         recovery_at = None if body.recovery_at is None else epoch_ms(body.recovery_at)
         if body.status != "exhausted" and (body.exhaust_reason or recovery_at):
             raise bad_request(["exhaust_reason, recovery_at: they belong to the status exhausted"])

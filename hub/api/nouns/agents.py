@@ -21,7 +21,7 @@ from hub.agents.vocabularies import (
 from hub.agents.writing import AgentWriter, Through, Verdict
 from hub.api.agent_bodies import AgentBody, AgentChanges, Rules, body_of, changed_by, made_of
 from hub.api.agent_filters import ANY, AgentFilters
-from hub.api.binding import OPTIONAL, Head, bad_request
+from hub.api.binding import OPTIONAL, Body, Head, bad_request
 from hub.api.device import Link, OwnAgent, object_of
 from hub.api.noun import (
     ALL,
@@ -342,12 +342,6 @@ class AgentView(View, kw_only=True):
     last_run: RunView | None = None
 
 
-class Resumption(View):
-    """Options of resuming an agent. *catch_up*: fires that its paused schedules missed are caught up."""
-
-    catch_up: bool = False
-
-
 class RunRequest(View):
     """Requirements, locks, parameters and context of a run, in addition to those that its agent declares.
 
@@ -363,7 +357,7 @@ class RunRequest(View):
     task_id: Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00]*$")] | None = None
 
     def options(self) -> RunOptions:
-        """Return the options of the run. Raises BadRequirement, CodedError, CodedError."""
+        """Return the options of the run. Raises BadRequirement, CodedError."""
         return run_options(**structs.asdict(self))
 
 
@@ -686,12 +680,25 @@ class Agents(Noun):
     )
     @route("POST", "/{name}/resume", Scope.RUN, is_tagged=True)
     @audited("agent.resumed")
-    async def resume(self, name: str, how: Annotated[Resumption, OPTIONAL], actor: Actor) -> AgentView:
+    async def resume(
+        self,
+        name: str,
+        actor: Actor,
+        catch_up: Annotated[
+            bool,
+            Body(
+                "Resumption",
+                "Options of resuming an agent. *catch_up*: fires that its paused schedules missed are"
+                " caught up.",
+                is_optional=True,
+            ),
+        ] = False,
+    ) -> AgentView:
         """Resume the agent and its schedules, also those paused after failures."""
         agent = await self._agent(name)
         if await self._control.resume_agent(agent.id, actor=actor):
             log.info("agent.resumed", agent_id=agent.id, actor=actor)
-        await self._schedules.resume(agent, catch_up=how.catch_up, actor=actor)
+        await self._schedules.resume(agent, catch_up=catch_up, actor=actor)
         return await self.get(name)
 
     @route(

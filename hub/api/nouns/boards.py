@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import UNSET, Meta, UnsetType, structs
 
-from hub.api.binding import From
+from hub.api.binding import Body, From
 from hub.api.device import object_of
 from hub.api.noun import (
     ALL,
@@ -103,33 +103,17 @@ class AgentSelfView(View):
     gateway: str | None = None
 
 
-class BoardBody(View):
-    """A board to create. *gateway*: name of the OpenClaw gateway whose main agent serves it."""
-
-    name: Name
-    description: Description | None = None
-    gateway: Annotated[str, Meta(max_length=200, examples=["home"])] | None = None
+_BOARD_BODY: Final = Body(
+    "BoardBody", "A board to create. *gateway*: name of the OpenClaw gateway whose main agent serves it."
+)
 
 
-class BoardChanges(View):
-    """Changes of a board: what is left out stays, and null removes a value."""
-
-    name: Name | None = None
-    description: Description | UnsetType | None = UNSET
-    gateway: Annotated[str, Meta(max_length=200, examples=["home"])] | UnsetType | None = UNSET
+_BOARD_CHANGES: Final = Body(
+    "BoardChanges", "Changes of a board: what is left out stays, and null removes a value."
+)
 
 
-class NewMember(View):
-    """An agent to add to a board, by its name or id."""
-
-    agent: Annotated[str, Meta(min_length=1, max_length=200)]
-    is_lead: bool = False
-
-
-class Lead(View):
-    """The agent of the board that is to be its lead, by name or id; null: none."""
-
-    agent: Annotated[str, Meta(min_length=1, max_length=200)] | None
+_NEW_MEMBER: Final = Body("NewMember", "An agent to add to a board, by its name or id.")
 
 
 class Boards(Noun):
@@ -200,7 +184,15 @@ class Boards(Noun):
         location="/v1/boards/{0.id}",
     )
     @audited("board.created")
-    async def create(self, caller: Caller, body: BoardBody) -> BoardDetail:
+    async def create(
+        self,
+        caller: Caller,
+        name: Annotated[Name, _BOARD_BODY],
+        description: Annotated[Description | None, _BOARD_BODY] = None,
+        gateway: Annotated[
+            Annotated[str, Meta(max_length=200, examples=["home"])] | None, _BOARD_BODY
+        ] = None,
+    ) -> BoardDetail:
         """Create a board; with ``user``, as that user's, else as the owner's."""
         user_id = caller.user_id or self._owner_id
         try:
@@ -208,9 +200,9 @@ class Boards(Noun):
                 boards.create_board,
                 id=BoardId(self._ids.fresh()),
                 user_id=user_id,
-                name=body.name,
-                description=body.description,
-                gateway_id=await self._gateway(body.gateway, user_id),
+                name=name,
+                description=description,
+                gateway_id=await self._gateway(gateway, user_id),
                 limits=self.limits,
                 at=self._now,
                 actor=caller.actor,
@@ -260,16 +252,25 @@ class Boards(Noun):
         is_tagged=True,
     )
     @audited("board.changed")
-    async def edit(self, caller: Caller, board: str, changes: BoardChanges) -> BoardDetail:
+    async def edit(
+        self,
+        caller: Caller,
+        board: str,
+        name: Annotated[Name | None, _BOARD_CHANGES] = None,
+        description: Annotated[Description | UnsetType | None, _BOARD_CHANGES] = UNSET,
+        gateway: Annotated[
+            Annotated[str, Meta(max_length=200, examples=["home"])] | UnsetType | None, _BOARD_CHANGES
+        ] = UNSET,
+    ) -> BoardDetail:
         """Change the name, the description or the gateway of a board."""
         found = await self._store.read(authority.board, caller, board)
         changed: dict[str, Any] = {}
-        if changes.name is not None:
-            changed["name"] = changes.name
-        if changes.description is not UNSET:
-            changed["description"] = changes.description
-        if changes.gateway is not UNSET:
-            changed["gateway_id"] = await self._gateway(changes.gateway, found.user_id)
+        if name is not None:
+            changed["name"] = name
+        if description is not UNSET:
+            changed["description"] = description
+        if gateway is not UNSET:
+            changed["gateway_id"] = await self._gateway(gateway, found.user_id)
         done = await self._store.write(
             boards.edit_board, found.id, **changed, at=self._now, actor=caller.actor
         )
@@ -313,16 +314,22 @@ class Boards(Noun):
         status=201,
     )
     @audited("board.joined")
-    async def add_agent(self, caller: Caller, board: str, new: NewMember) -> BoardDetail:
+    async def add_agent(
+        self,
+        caller: Caller,
+        board: str,
+        agent: Annotated[str, Meta(min_length=1, max_length=200), _NEW_MEMBER],
+        is_lead: Annotated[bool, _NEW_MEMBER] = False,
+    ) -> BoardDetail:
         """Add an agent to a board. An agent is on one board at most."""
         found = await self._store.read(authority.board, caller, board)
-        agent_id = await self._agent(found, new.agent)
+        agent_id = await self._agent(found, agent)
         try:
             await self._store.write(
                 boards.add_member,
                 found.id,
                 agent_id,
-                is_lead=new.is_lead,
+                is_lead=is_lead,
                 limits=self.limits,
                 at=self._now,
                 actor=caller.actor,
@@ -362,10 +369,18 @@ class Boards(Noun):
     )
     @route("PUT", "/v1/boards/{board}/lead", Scope.DEVICES, errors=[_E.UNKNOWN_BOARD, _E.UNKNOWN_AGENT])
     @audited("board.lead")
-    async def set_lead(self, caller: Caller, board: str, lead: Lead) -> BoardDetail:
+    async def set_lead(
+        self,
+        caller: Caller,
+        board: str,
+        agent: Annotated[
+            Annotated[str, Meta(min_length=1, max_length=200)] | None,
+            Body("Lead", "The agent of the board that is to be its lead, by name or id; null: none."),
+        ],
+    ) -> BoardDetail:
         """Make one of the board's agents its lead. There is one at most."""
         found = await self._store.read(authority.board, caller, board)
-        agent_id = None if lead.agent is None else await self._agent(found, lead.agent)
+        agent_id = None if agent is None else await self._agent(found, agent)
         await self._store.write(boards.set_lead, found.id, agent_id, at=self._now, actor=caller.actor)
         log.info("board.lead_set", board_id=found.id, agent_id=agent_id, actor=caller.actor)
         return await self._again(found.id)

@@ -13,6 +13,7 @@ from msgspec import Meta
 from hub.accounts.desk import Accounts
 from hub.accounts.keys import KeySharing
 from hub.accounts.sign_in import SignInFailed, SignIns
+from hub.api.binding import Body
 from hub.api.device import Later, Link
 from hub.api.noun import ALL, Actor, Instant, Noun, Part, View, audited, command, device, listed, route
 from hub.clock import Clock, epoch_ms, from_epoch_ms
@@ -118,18 +119,6 @@ class ForgottenView(View):
 
     name: str
     is_revoked: bool
-
-
-class SignInRequest(View):
-    """The way to sign in; by default through a connected device, else by pasting."""
-
-    way: Literal["device", "paste", "code"] | None = None
-
-
-class Pasted(View):
-    """The address at which a browser ended after a sign-in."""
-
-    address: Annotated[str, Meta(min_length=1, max_length=8_000)]
 
 
 class Password(View):
@@ -304,10 +293,20 @@ class Connectors(Noun):
         status=201,
     )
     @audited("connector.sign_in_begun")
-    async def begin_sign_in(self, connector: str, requested: SignInRequest, actor: Actor) -> SignInView:
+    async def begin_sign_in(
+        self,
+        connector: str,
+        actor: Actor,
+        way: Annotated[
+            Literal["device", "paste", "code"] | None,
+            Body(
+                "SignInRequest", "The way to sign in; by default through a connected device, else by pasting."
+            ),
+        ] = None,
+    ) -> SignInView:
         """Begin a sign-in; an earlier one of the same connector ends."""
         row = await self._find(connector)
-        begun = await self._sign_ins.begin(row.id, way=requested.way, actor=actor)
+        begun = await self._sign_ins.begin(row.id, way=way, actor=actor)
         return SignInView.from_row(begun, connector=row.name)
 
     @route(
@@ -331,11 +330,20 @@ class Connectors(Noun):
         errors=[_E.UNKNOWN_CONNECTOR, _E.SIGN_IN_FAILED],
     )
     @audited("connector.sign_in_answered")
-    async def answer_sign_in(self, connector: str, pasted: Pasted, actor: Actor) -> SignInView:
+    async def answer_sign_in(
+        self,
+        connector: str,
+        address: Annotated[
+            str,
+            Meta(min_length=1, max_length=8_000),
+            Body("Pasted", "The address at which a browser ended after a sign-in."),
+        ],
+        actor: Actor,
+    ) -> SignInView:
         """Finish a sign-in with the address at which the browser ended."""
         row = await self._find(connector)
         await self._note("connector.sign_in_answered", row, actor)
-        answered = await self._sign_ins.pasted(pasted.address)
+        answered = await self._sign_ins.pasted(address)
         if answered.connector_id != row.id:
             raise SignInFailed("that address is of another connector's sign-in")
         return SignInView.from_row(answered, connector=row.name)
@@ -454,14 +462,10 @@ class SealingKeysView(View):
     keys: tuple[SealingKeyView, ...]
 
 
-class KeyShare(View):
-    """Request to seal the keys for another *node*. *code*: what that node shows where it lacks a key."""
-
-    node: Annotated[str, Meta(min_length=1, max_length=300)]
-    code: Annotated[
-        str,
-        Meta(max_length=100, examples=["HC2OMUX-EJWT7EY-NYNTYTA-4JYTMVZ-IKJI5G2-B7VYDBL-TF6FREJ-AIH7JA2"]),
-    ]
+_KEY_SHARE: Final = Body(
+    "KeyShare",
+    "Request to seal the keys for another *node*. *code*: what that node shows where it lacks a key.",
+)
 
 
 class SharedKeysView(View):
@@ -546,10 +550,22 @@ class Keys(Noun):
     )
     @route("POST", "/share", Scope.SYSTEM, errors=[ErrorCode.UNKNOWN_NODE])
     @audited("keys.shared")
-    async def share(self, share: KeyShare, actor: Actor) -> SharedKeysView:
+    async def share(
+        self,
+        node: Annotated[str, Meta(min_length=1, max_length=300), _KEY_SHARE],
+        code: Annotated[
+            str,
+            Meta(
+                max_length=100,
+                examples=["HC2OMUX-EJWT7EY-NYNTYTA-4JYTMVZ-IKJI5G2-B7VYDBL-TF6FREJ-AIH7JA2"],
+            ),
+            _KEY_SHARE,
+        ],
+        actor: Actor,
+    ) -> SharedKeysView:
         """Give the keys to another node; its 'hub keys ls' shows the code. Only that node can open them."""
-        node = await self._sharing.share(share.node, share.code, actor=actor)
-        return SharedKeysView(node_id=node.id)
+        shared = await self._sharing.share(node, code, actor=actor)
+        return SharedKeysView(node_id=shared.id)
 
     async def _note(self, event: str, actor: str, **detail: str | int) -> None:
         entry = Entry(at=epoch_ms(self._clock.now()), actor=actor, event=event, detail=dict(detail))

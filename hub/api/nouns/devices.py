@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal
 import anyio
 from msgspec import Meta
 
+from hub.api.binding import Body
 from hub.api.device import Link
 from hub.api.noun import ALL, Actor, Instant, Name, Noun, Part, View, audited, command, device, listed, route
 from hub.api.nouns.tokens import IdentityLimits, TokenView
@@ -157,23 +158,7 @@ class DeviceDetail(DeviceView, kw_only=True):
     roots: tuple[str, ...] = ()  # likewise
 
 
-class NewName(View):
-    """The new name of a device."""
-
-    name: Name
-
-
-class ChosenMachine(View):
-    """The machine that keeps a device, by its host, its address or the end of the id of its file."""
-
-    machine: Annotated[str, Meta(min_length=1, max_length=300)]
-
-
-class GrantChange(View):
-    """Grants to add and to remove; one that is in both is removed."""
-
-    add: tuple[Grant, ...] = ()
-    remove: tuple[Grant, ...] = ()
+_GRANT_CHANGE: Final = Body("GrantChange", "Grants to add and to remove; one that is in both is removed.")
 
 
 class Devices(Noun):
@@ -304,12 +289,15 @@ class Devices(Noun):
     )
     @route("PATCH", "/{device_id}", Scope.DEVICES, is_tagged=True)
     @audited("device.renamed")
-    async def rename(self, device_id: str, new: NewName, actor: Actor) -> DeviceView:
+    async def rename(
+        self,
+        device_id: str,
+        name: Annotated[Name, Body("NewName", "The new name of a device.")],
+        actor: Actor,
+    ) -> DeviceView:
         """Rename a device. One that hub.toml names keeps its name."""
         device = await self._find(device_id)
-        row = await self._store.write(
-            devices.rename_device, device.id, new.name, at=self._now_ms(), actor=actor
-        )
+        row = await self._store.write(devices.rename_device, device.id, name, at=self._now_ms(), actor=actor)
         log.info("device.renamed", device_id=device.id)
         return self._view(row)
 
@@ -339,7 +327,13 @@ class Devices(Noun):
 
     @route("POST", "/{device_id}/grant", Scope.DEVICES)
     @audited("device.granted")
-    async def grant(self, device_id: str, change: GrantChange, actor: Actor) -> DeviceView:
+    async def grant(
+        self,
+        device_id: str,
+        actor: Actor,
+        add: Annotated[tuple[Grant, ...], _GRANT_CHANGE] = (),
+        remove: Annotated[tuple[Grant, ...], _GRANT_CHANGE] = (),
+    ) -> DeviceView:
         """Change the grants of a device; doing it twice is no error.
 
         They apply from its next request and its next run on.
@@ -348,8 +342,8 @@ class Devices(Noun):
         changed = await self._store.write(
             devices.change_grants,
             device.id,
-            add=change.add,
-            remove=change.remove,
+            add=add,
+            remove=remove,
             at=self._now_ms(),
             actor=actor,
         )
@@ -388,12 +382,24 @@ class Devices(Noun):
     )
     @route("POST", "/{device_id}/keep", Scope.DEVICES, errors=[ErrorCode.BAD_PARAMS])
     @audited("device.kept")
-    async def keep(self, device_id: str, one: ChosenMachine, actor: Actor) -> DeviceView:
+    async def keep(
+        self,
+        device_id: str,
+        machine: Annotated[
+            str,
+            Meta(min_length=1, max_length=300),
+            Body(
+                "ChosenMachine",
+                "The machine that keeps a device, by its host, its address or the end of the id of its file.",
+            ),
+        ],
+        actor: Actor,
+    ) -> DeviceView:
         """Assign a device to one of two machines with its credential; the other one is refused."""
         device = await self._find(device_id)
         await link_of(self._store, self._roster, device.id, device.name)
         copy, present = await self._store.write(
-            copies.keep, device.id, one.machine, at=self._now_ms(), actor=actor
+            copies.keep, device.id, machine, at=self._now_ms(), actor=actor
         )
         if copy.refuses(present):
             self._roster.end_revoked(device.id, None)
@@ -517,16 +523,13 @@ class PairedView(View):
     dry_run: bool = False
 
 
-class Approval(View):
+_APPROVAL: Final = Body(
+    "Approval",
     """The code that the device shows. *dry_run*: only return which device it is.
 
-    *pairing_id*: the id that a dry run returned; another pairing is not approved.
-    """
-
-    code: Annotated[str, Meta(min_length=1, max_length=32, examples=["K7QF-2M9X"])]
-    pairing_id: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
-    name: Name | None = None  # by default the label of the device
-    dry_run: bool = False
+*pairing_id*: the id that a dry run returned; another pairing is not approved.
+""",
+)
 
 
 class Pairings(Noun):
@@ -599,24 +602,31 @@ class Pairings(Noun):
 
     @route("POST", "/approve", Scope.DEVICES)
     @audited("pairing.approved")
-    async def approve(self, approval: Approval, actor: Actor) -> PairedView:
+    async def approve(
+        self,
+        code: Annotated[str, Meta(min_length=1, max_length=32, examples=["K7QF-2M9X"]), _APPROVAL],
+        actor: Actor,
+        pairing_id: Annotated[Annotated[str, Meta(min_length=1, max_length=64)] | None, _APPROVAL] = None,
+        name: Annotated[Name | None, _APPROVAL] = None,
+        dry_run: Annotated[bool, _APPROVAL] = False,
+    ) -> PairedView:
         """Approve the device that shows this code; with ``user``, as that user's device.
 
         With the name of a known device of the user, the key becomes one of that device. A revoked device of
         that name, or of the label, is let in again with its items. After too many wrong codes, in dry runs
         too, the caller has to wait.
         """
-        code_hash, waiting = await self._pairing_of(approval.code, actor)
-        shown = None if approval.pairing_id is None else PairingId(approval.pairing_id)
+        code_hash, waiting = await self._pairing_of(code, actor)
+        shown = None if pairing_id is None else PairingId(pairing_id)
         if shown not in (None, waiting.id):
             raise CodedError(
                 ErrorCode.CHANGED_MEANWHILE, "another device shows this code than the one that you were shown"
             )
         user_id = self.user_id or self._owner_id
-        device = approval.name or waiting.label
+        device = name or waiting.label
         known = await self._store.read(devices.find_device, device, user_id=user_id)
-        if approval.dry_run:
-            if approval.name is None and known is not None and known.revoked_at is None:
+        if dry_run:
+            if name is None and known is not None and known.revoked_at is None:
                 await self._store.read(device_keys.check_free, known)
         else:
             approved = await self._store.write(
@@ -625,14 +635,14 @@ class Pairings(Noun):
                 pairing_id=shown,
                 fresh_id=DeviceId(self._ids.fresh()),
                 user_id=user_id,
-                name=approval.name,
+                name=name,
                 actor=actor,
                 at=self._now_ms(),
             )
             log.info("pairing.approved", pairing_id=waiting.id, device_id=approved.id)
         user = (await self._store.read(devices.user_names, [user_id]))[user_id]
         view = _view(waiting, known)
-        return PairedView(pairing=view, device=device, user=user, dry_run=approval.dry_run)
+        return PairedView(pairing=view, device=device, user=user, dry_run=dry_run)
 
     @command(
         "pair deny PAIRING_ID",
@@ -704,12 +714,6 @@ class UserView(View):
     created_at: Instant
 
 
-class UserRequest(View):
-    """A user to create."""
-
-    name: Name
-
-
 class Users(Noun):
     """Users; scoped to one user, that one."""
 
@@ -747,7 +751,9 @@ class Users(Noun):
     )
     @route("POST", "", Scope.SYSTEM, errors=[ErrorCode.NAME_TAKEN, ErrorCode.LIMIT_REACHED], status=201)
     @audited("user.created")
-    async def create(self, requested: UserRequest, actor: Actor) -> UserView:
+    async def create(
+        self, name: Annotated[Name, Body("UserRequest", "A user to create.")], actor: Actor
+    ) -> UserView:
         """Create a user, whose devices and agents other users do not see."""
         most = self.limits.users
         if len(await self._store.read(devices.list_users)) >= most:
@@ -755,7 +761,7 @@ class Users(Noun):
             raise CodedError(ErrorCode.LIMIT_REACHED, f"there are {most} users (users)")
         at = epoch_ms(self._clock.now())
         made = await self._store.write(
-            devices.create_user, id=UserId(self._ids.fresh()), name=requested.name, at=at, actor=actor
+            devices.create_user, id=UserId(self._ids.fresh()), name=name, at=at, actor=actor
         )
         log.info("user.created", user_id=made.id)
         return UserView.from_row(made)

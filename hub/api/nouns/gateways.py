@@ -5,6 +5,7 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
+from hub.api.binding import Body
 from hub.api.noun import ALL, Actor, Instant, Name, Noun, Part, View, audited, command, listed, route
 from hub.api.nouns.agents import AgentView
 from hub.clock import Clock, IdFactory, epoch_ms
@@ -89,13 +90,10 @@ class GatewayDetail(GatewayView):
     members: tuple[GatewayAgentView, ...] = ()
 
 
-class Adopted(View):
-    """An agent to create. *remote_id*: of an agent that the gateway has; by default one is created there."""
-
-    name: Name
-    remote_id: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$(?!\n)", examples=["main"])] | None = (
-        None
-    )
+_ADOPTED: Final = Body(
+    "Adopted",
+    "An agent to create. *remote_id*: of an agent that the gateway has; by default one is created there.",
+)
 
 
 _Found = tuple[GatewayRow, Sequence[GatewayAgentRow], Mapping[AgentId, Axes]]
@@ -247,12 +245,20 @@ class Gateways(Noun):
         status=201,
     )
     @audited("agent.created")
-    async def adopt(self, gateway: str, requested: Adopted, actor: Actor) -> AgentView:
+    async def adopt(
+        self,
+        gateway: str,
+        name: Annotated[Name, _ADOPTED],
+        actor: Actor,
+        remote_id: Annotated[
+            Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$(?!\n)", examples=["main"])] | None,
+            _ADOPTED,
+        ] = None,
+    ) -> AgentView:
         """Create an agent that lives at the gateway.
 
         With *remote_id*, it is that agent of the gateway; else it is created there too.
         """
-        name, remote_id = requested.name, requested.remote_id
         row = await self._row(gateway)
         if remote_id is not None:
             await self._check_exists(row, remote_id)

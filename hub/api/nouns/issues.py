@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal
 import anyio
 from msgspec import Meta
 
+from hub.api.binding import Body
 from hub.api.noun import ALL, Actor, Instant, Noun, Part, View, audited, command, listed, route
 from hub.clock import Clock, epoch_ms, now_ms
 from hub.health.issues import Issue, Severity, place
@@ -75,11 +76,9 @@ class IssueView(View):
     muted: IssueMuteView | None = None
 
 
-class MuteRequest(View):
-    """Request to mute an issue, with the reason for others. *until*: null: until it is unmuted."""
-
-    reason: Annotated[str, Meta(min_length=1, max_length=500)]
-    until: Instant | None = None
+_MUTE_REQUEST: Final = Body(
+    "MuteRequest", "Request to mute an issue, with the reason for others. *until*: null: until it is unmuted."
+)
 
 
 class IssueCounts(View):
@@ -148,11 +147,15 @@ class Issues(Noun):
     @route("POST", "/{key}/mute", Scope.RUN, errors=[ErrorCode.LIMIT_REACHED])
     @audited("issue.muted")
     async def mute(
-        self, key: Annotated[str, Meta(pattern=KEY)], mute: MuteRequest, actor: Actor
+        self,
+        key: Annotated[str, Meta(pattern=KEY)],
+        reason: Annotated[str, Meta(min_length=1, max_length=500), _MUTE_REQUEST],
+        actor: Actor,
+        until: Annotated[Instant | None, _MUTE_REQUEST] = None,
     ) -> IssueMuteView:
         """Hide an issue at all nodes, until a time or until it is unmuted."""
         now = now_ms(self._clock)
-        ends_at = None if mute.until is None else epoch_ms(mute.until)
+        ends_at = None if until is None else epoch_ms(until)
         if ends_at is not None and ends_at <= now:
             raise CodedError(ErrorCode.BAD_PARAMS, "until: expected a time to come")
         issue = next((one for one in self._issues.current if one.found.key == key), None)
@@ -160,7 +163,7 @@ class Issues(Noun):
         if not is_elsewhere and (issue is None or not self._is_seen(issue)):
             raise CodedError(ErrorCode.BAD_PARAMS, f"there is no issue {key} now; hub issues ls lists all")
         owner = None if issue is None else issue.found.user_id
-        row = IssueMute(key, owner, mute.reason, actor, now, ends_at)
+        row = IssueMute(key, owner, reason, actor, now, ends_at)
         await self._store.write(issue_mutes.mute, row)
         await self._issues.refresh_muted()
         return (await self._store.read(_named, [row]))[key]

@@ -2,13 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
 
 from hub.agents.locks import LEAST_TTL_MS, MOST_TTL_MS, MOST_WAIT_MS, TTL_MS, Turn, holder_of, itself
 from hub.agents.locks import Locks as HeldLocks
-from hub.api.binding import bad_request
+from hub.api.binding import Body, bad_request
 from hub.api.device import Later, Link, OwnAgent, object_of
 from hub.api.noun import ALL, Actor, Instant, Noun, Part, View, audited, command, device, listed, route
 from hub.clock import Clock, epoch_ms, from_epoch_ms
@@ -58,11 +58,7 @@ class LockView(View):
     waiting: tuple[LockWaitView, ...] = ()
 
 
-class Release(View):
-    """The lock to release; *fence*: only if its holder still has this fence."""
-
-    resource: Annotated[str, Meta(min_length=1, max_length=LOCK_CHARACTERS, examples=["mailbox:anna"])]
-    fence: Annotated[int, Meta(ge=1, le=2**53 - 1, examples=[7])] | None = None
+_RELEASE: Final = Body("Release", "The lock to release; *fence*: only if its holder still has this fence.")
 
 
 TtlMs = Annotated[int, Meta(ge=LEAST_TTL_MS, le=MOST_TTL_MS)]
@@ -77,20 +73,17 @@ class Acquisition(Struct, frozen=True):
     wait_ms: Annotated[int, Meta(ge=0, le=MOST_WAIT_MS)] = 0
 
     def names(self) -> tuple[str, ...]:
-        """Return the names of the requested locks. Raises CodedError, CodedError."""
+        """Return the names of the requested locks. Raises CodedError."""
         given = [*self.resources, *([] if self.resource is None else [self.resource])]
         if not given:
             raise bad_request([f"resources: expected the names of 1 to {MOST_LOCKS} locks"])
         return lock_names(given)
 
 
-class LockRequestBody(View):
-    """The locks that an agent is to hold itself. *ttl_ms*: they are over then, unless they are renewed."""
-
-    resources: Annotated[
-        tuple[str, ...], Meta(min_length=1, max_length=MOST_LOCKS, examples=[["mailbox:anna"]])
-    ]
-    ttl_ms: TtlMs = TTL_MS
+_LOCK_REQUEST_BODY: Final = Body(
+    "LockRequestBody",
+    "The locks that an agent is to hold itself. *ttl_ms*: they are over then, unless they are renewed.",
+)
 
 
 class HeldLocksBody(View):
@@ -194,12 +187,20 @@ class Locks(Noun):
     )
     @route("POST", "/locks/release", Scope.RUN, errors=[ErrorCode.UNKNOWN_LOCK, ErrorCode.LOCK_LOST])
     @audited("lock.released")
-    async def release(self, requested: Release, actor: Actor) -> LockView:
+    async def release(
+        self,
+        resource: Annotated[
+            str,
+            Meta(min_length=1, max_length=LOCK_CHARACTERS, examples=["mailbox:anna"]),
+            _RELEASE,
+        ],
+        actor: Actor,
+        fence: Annotated[Annotated[int, Meta(ge=1, le=2**53 - 1, examples=[7])] | None, _RELEASE] = None,
+    ) -> LockView:
         """Release a lock by force; the next in its queue holds it then.
 
         What the old holder does under its fence is refused from then on. A free lock stays free.
         """
-        resource, fence = requested.resource, requested.fence
         found = await self._find(resource)
         entry = Entry(
             at=epoch_ms(self._clock.now()),
@@ -231,15 +232,23 @@ class Locks(Noun):
         errors=[ErrorCode.UNKNOWN_AGENT, ErrorCode.LOCK_HELD, ErrorCode.LIMIT_REACHED],
     )
     @audited("lock.taken", is_often=True)
-    async def take(self, name: str, body: LockRequestBody) -> LockGrantView:
+    async def take(
+        self,
+        name: str,
+        resources: Annotated[
+            Annotated[
+                tuple[str, ...], Meta(min_length=1, max_length=MOST_LOCKS, examples=[["mailbox:anna"]])
+            ],
+            _LOCK_REQUEST_BODY,
+        ],
+        ttl_ms: Annotated[TtlMs, _LOCK_REQUEST_BODY] = TTL_MS,
+    ) -> LockGrantView:
         """Acquire locks for an agent itself: all of them at once, or none. It does not wait for them.
 
         An agent that asks again for what it holds gets it under a greater fence.
         """
         agent = await self._agent(name)
-        granted = await self._locks.take(
-            agent.user_id, agent.id, lock_names(body.resources), ttl_ms=body.ttl_ms
-        )
+        granted = await self._locks.take(agent.user_id, agent.id, lock_names(resources), ttl_ms=ttl_ms)
         return LockGrantView(fences=granted.fences, until=from_epoch_ms(granted.expires_at))
 
     @route(

@@ -7,6 +7,7 @@ from msgspec import Meta, Struct
 
 from hub.agents.measurements import Chart, Question
 from hub.agents.measurements import Measurements as MeasurementStore
+from hub.api.binding import Body
 from hub.api.device import Link, OwnAgent, object_of
 from hub.api.noun import ALL, Instant, Noun, Part, View, audited, command, device, listed, route
 from hub.clock import epoch_ms
@@ -103,11 +104,10 @@ class SampleRequest(View, kw_only=True):
     at_ms: Annotated[int, Meta(ge=0, le=2**53 - 1)] | None = None
 
 
-class ReportRequest(View):
-    """Samples of an agent. *report_id*: a report of the same user that is known is not stored again."""
-
-    samples: Annotated[list[SampleRequest], Meta(max_length=MOST_SAMPLES)]
-    report_id: Id | None = None
+_REPORT_REQUEST: Final = Body(
+    "ReportRequest",
+    "Samples of an agent. *report_id*: a report of the same user that is known is not stored again.",
+)
 
 
 class ReportedView(View):
@@ -176,27 +176,32 @@ class Measurements(Noun):
 
     @route("POST", "", Scope.RUN, errors=[ErrorCode.LIMIT_REACHED, ErrorCode.RATE_LIMITED])
     @audited("metrics.reported", is_often=True)
-    async def write(self, name: str, report: ReportRequest) -> ReportedView:
+    async def write(
+        self,
+        name: str,
+        samples: Annotated[list[SampleRequest], Meta(max_length=MOST_SAMPLES), _REPORT_REQUEST],
+        report_id: Annotated[Id | None, _REPORT_REQUEST] = None,
+    ) -> ReportedView:
         """Store samples of an agent, all or none, by the rules and limits of reports of a device."""
         agent = await self._store.read(agents.agent_called, name, self.user_id)
         own = {agent.id: agent.id, agent.name: agent.id, name: agent.id}
-        for place, sample in enumerate(report.samples):
+        for place, sample in enumerate(samples):
             if sample.agent_id is not None and sample.agent_id not in own:
                 where = f"samples[{place}].agent_id"
                 raise CodedError(
                     ErrorCode.UNKNOWN_AGENT,
                     f"{where}: expected {agent.name!r} as in the path, not {sample.agent_id!r}",
                 )
-        samples = [fill(Sample, one, agent_id=one.agent_id or agent.id) for one in report.samples]
+        filled = [fill(Sample, sample, agent_id=sample.agent_id or agent.id) for sample in samples]
         scope = f"metrics:user:{agent.user_id}"
-        is_new = await self._measurements.report(samples, own, scope=scope, report_id=report.report_id)
+        is_new = await self._measurements.report(filled, own, scope=scope, report_id=report_id)
         count = len(samples)
         return ReportedView(taken=count if is_new else 0, known=0 if is_new else count)
 
     @device(Method.METRICS_REPORT, "its own agents")
     @audited("metrics.reported", is_often=True)
     async def report(self, link: Link, report: Report) -> dict[str, Any]:
-        """Store the samples of a report, unless it is known already. Raises CodedError, CodedError."""
+        """Store the samples of a report, unless it is known already. Raises CodedError."""
         is_new = await self._measurements.report(
             report.samples,
             await self._store.read(measurements.agents_of_device, link.device_id),

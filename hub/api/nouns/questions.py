@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, structs
 
+from hub.api.binding import Body
 from hub.api.device import person
 from hub.api.noun import MOST_LONG, Instant, Noun, Paging, RetryKey, View, audited, command, device, route
 from hub.api.nouns.messages import SentView
@@ -80,12 +81,6 @@ class AskBody(View):
         tuple[str, ...], Meta(max_length=REPLY_TAGS, examples=[["gateway_main", "user_reply"]])
     ] = ()
     reply_source: Annotated[_Word, Meta(examples=["user_via_gateway_main"])] | None = None
-
-
-class AnswerBody(View):
-    """The answer of the person."""
-
-    answer: Annotated[str, Meta(examples=["Red, please."])]
 
 
 def _record(question: QuestionView) -> Record:
@@ -284,12 +279,19 @@ class Questions(Noun):
     )
     @device(Method.QUESTIONS_ANSWER, "its user's questions", answer=_asked, arguments={"caller": person})
     @audited("question.answered")
-    async def answer(self, caller: Caller, question_id: str, body: AnswerBody) -> QuestionView:
+    async def answer(
+        self,
+        caller: Caller,
+        question_id: str,
+        answer: Annotated[
+            str, Meta(examples=["Red, please."]), Body("AnswerBody", "The answer of the person.")
+        ],
+    ) -> QuestionView:
         """Answer a question for the person; of agents, for the main agent of the board's gateway.
 
         The first answer counts, wherever it was given.
         """
-        answered = await self._questions.answer(caller, question_id, body.answer)
+        answered = await self._questions.answer(caller, question_id, answer)
         return await self._view(answered)
 
     @command(

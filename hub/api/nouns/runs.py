@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 from msgspec import Meta, Struct
 
 from hub.api.agent_filters import ids_called
-from hub.api.binding import OPTIONAL, From
+from hub.api.binding import Body, From
 from hub.api.device import Link, object_of
 from hub.api.events import EventStream
 from hub.api.noun import (
@@ -220,14 +220,6 @@ class RunProgress(View):
     seq: int
     run: RunView
     working_on: str | None = None  # the current file
-
-
-class Cancellation(View):
-    """Reason of a cancellation; the first reason is kept."""
-
-    reason: Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00]+$(?!\n)")] = (
-        "cancelled by an operator"
-    )
 
 
 class Progress(Struct, frozen=True):
@@ -519,10 +511,19 @@ class Runs(Noun):
     )
     @route("POST", "/{run_id}/cancel", Scope.RUN, errors=_CHANGED, is_tagged=True)
     @audited("run.cancelled")
-    async def cancel(self, run_id: str, why: Annotated[Cancellation, OPTIONAL], actor: Actor) -> RunView:
+    async def cancel(
+        self,
+        run_id: str,
+        actor: Actor,
+        reason: Annotated[
+            str,
+            Meta(min_length=1, max_length=200, pattern=r"^[^\x00]+$(?!\n)"),
+            Body("Cancellation", "Reason of a cancellation; the first reason is kept.", is_optional=True),
+        ] = "cancelled by an operator",
+    ) -> RunView:
         """End the run. What it sent to its device stays. A run that has ended is returned as it is."""
         row = await self._run(run_id)
-        return await self.view(await self._control.cancel(row.id, actor=actor, reason=why.reason))
+        return await self.view(await self._control.cancel(row.id, actor=actor, reason=reason))
 
     @command(
         "runs pause RUN_ID",

@@ -9,8 +9,9 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Annotated, Final, Literal
 
-from msgspec import Meta, field
+from msgspec import Meta
 
+from hub.api.binding import Body
 from hub.api.noun import ALL, Actor, Instant, Noun, Paging, Part, View, audited, listed, route
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.roles import Scope
@@ -126,12 +127,9 @@ class FirePage(View):
     next_cursor: str | None = None
 
 
-class BackfillRequest(View):
-    """The range to backfill, ends included; *dry_run* only counts the runs."""
-
-    first: Instant = field(name="from")
-    last: Instant = field(name="to")
-    dry_run: bool = False
+_BACKFILL_REQUEST: Final = Body(
+    "BackfillRequest", "The range to backfill, ends included; *dry_run* only counts the runs."
+)
 
 
 class Schedules(Noun):
@@ -162,7 +160,14 @@ class Schedules(Noun):
 
     @route("POST", "/backfill", Scope.RUN)
     @audited("schedule.backfilled")
-    async def backfill(self, name: str, requested: BackfillRequest, actor: Actor) -> BackfillView:
+    async def backfill(
+        self,
+        name: str,
+        from_: Annotated[Instant, _BACKFILL_REQUEST],
+        to: Annotated[Instant, _BACKFILL_REQUEST],
+        actor: Actor,
+        dry_run: Annotated[bool, _BACKFILL_REQUEST] = False,
+    ) -> BackfillView:
         """Queue a run for each fire in the range that had none, one after the other."""
         agent = await self._store.read(agents.agent_called, name, self.user_id)
         declared = await self._declared(agent)
@@ -171,11 +176,11 @@ class Schedules(Noun):
                 ErrorCode.BAD_PARAMS,
                 f"the agent {name!r} has no schedule, so there is nothing to make up for",
             )
-        first, last, is_dry = epoch_ms(requested.first), epoch_ms(requested.last), requested.dry_run
-        done = await self._scheduler.backfill(declared[0].id, first, last, actor=actor, dry_run=is_dry)
+        first, last = epoch_ms(from_), epoch_ms(to)
+        done = await self._scheduler.backfill(declared[0].id, first, last, actor=actor, dry_run=dry_run)
         return BackfillView(
             agent=name,
-            dry_run=is_dry,
+            dry_run=dry_run,
             first_at=from_epoch_ms(done.fires[0]) if done.fires else None,
             last_at=from_epoch_ms(done.fires[-1]) if done.fires else None,
             fires=len(done.fires),

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from hub import tokens
-from hub.api.binding import Call, Head
+from hub.api.binding import Body, Call, Head
 from hub.api.device import Link
 from hub.api.door.access import NEW_LINK, spelled_cookie
 from hub.api.noun import (
@@ -235,11 +235,7 @@ class NewToken(View, kw_only=True):
     expires_at: Instant | None = None
 
 
-class TokenRequest(View):
-    """A token to create, for the device of this name."""
-
-    device: Name
-    ttl_s: Lifetime | None = None  # None: it never expires
+_TOKEN_REQUEST: Final = Body("TokenRequest", "A token to create, for the device of this name.")
 
 
 class Tokens(SecretsOfKind[DeviceTokenRow], Noun):
@@ -257,22 +253,27 @@ class Tokens(SecretsOfKind[DeviceTokenRow], Noun):
 
     @route("POST", "", Scope.DEVICES, status=201, is_secret=True)
     @audited("token.created")
-    async def create(self, requested: TokenRequest, actor: Actor) -> NewToken:
+    async def create(
+        self,
+        device: Annotated[Name, _TOKEN_REQUEST],
+        actor: Actor,
+        ttl_s: Annotated[Lifetime | None, _TOKEN_REQUEST] = None,
+    ) -> NewToken:
         """Create a token for a device, and the device if it is new; with ``user``, as that user's.
 
         A revoked device of that name is let in again with its items. Only this response has the secret.
         """
         await self._check_room("device_tokens", "tokens of devices that count")
         fresh_id = DeviceId(self._ids.fresh())
-        named, user_id, at = requested.device, self.user_id or self._owner_id, self._now
-        known, device = await self._store.write(
+        named, user_id, at = device, self.user_id or self._owner_id, self._now
+        known, owner = await self._store.write(
             lambda c: (
                 devices.find_device(c, named, user_id=user_id),
                 devices.admit_device(c, id=fresh_id, user_id=user_id, name=named, at=at, actor=actor),
             )
         )
-        row, token = await self._create(requested.ttl_s, device_id=device.id, actor=actor)
-        log.info("token.created", token_id=row.id, device_id=device.id)
+        row, token = await self._create(ttl_s, device_id=owner.id, actor=actor)
+        log.info("token.created", token_id=row.id, device_id=owner.id)
         return NewToken.from_row(
             row,
             is_new_device=known is None,
@@ -323,16 +324,13 @@ class NewOperatorToken(OperatorTokenView, kw_only=True):
     token: str
 
 
-class OperatorTokenRequest(View):
+_OPERATOR_TOKEN_REQUEST: Final = Body(
+    "OperatorTokenRequest",
     """An operator's token to create, with some scopes of its role.
 
-    *scopes*: ``review`` and ``answer``, which act in the name of owners, have to be named.
-    """
-
-    name: Label
-    role: Role
-    scopes: tuple[Scope, ...] = ()  # none: every scope of the role but review and answer
-    ttl_s: Lifetime | None = None  # None: 90 days
+*scopes*: ``review`` and ``answer``, which act in the name of owners, have to be named.
+""",
+)
 
 
 class OperatorTokens(SecretsOfKind[OperatorTokenRow], Noun):
@@ -350,19 +348,26 @@ class OperatorTokens(SecretsOfKind[OperatorTokenRow], Noun):
 
     @route("POST", "", Scope.TOKENS, status=201, is_secret=True)
     @audited("operator_token.created")
-    async def create(self, requested: OperatorTokenRequest, caller: Caller) -> NewOperatorToken:
+    async def create(
+        self,
+        name: Annotated[Label, _OPERATOR_TOKEN_REQUEST],
+        role: Annotated[Role, _OPERATOR_TOKEN_REQUEST],
+        caller: Caller,
+        scopes: Annotated[tuple[Scope, ...], _OPERATOR_TOKEN_REQUEST] = (),
+        ttl_s: Annotated[Lifetime | None, _OPERATOR_TOKEN_REQUEST] = None,
+    ) -> NewOperatorToken:
         """Create a token within the caller's own rights. Only this response has the secret.
 
         With ``user``, the token sees only that user's things.
         """
-        granted = scopes_of(requested.role, requested.scopes)
-        check_within_rights(requested.role, granted, requested.scopes, caller)
+        granted = scopes_of(role, scopes)
+        check_within_rights(role, granted, scopes, caller)
         await self._check_room("operator_tokens", "tokens of operators that count")
-        lasts_s = self.limits.operator_token_days * DAY_S if requested.ttl_s is None else requested.ttl_s
+        lasts_s = self.limits.operator_token_days * DAY_S if ttl_s is None else ttl_s
         row, token = await self._create(
             lasts_s,
-            name=requested.name.strip(),
-            role=requested.role,
+            name=name.strip(),
+            role=role,
             scopes=sorted(granted),
             user_id=self.user_id,
             actor=caller.actor,
@@ -406,12 +411,6 @@ class NewAgentToken(AgentTokenView, kw_only=True):
     """A created token of an agent. No other response contains *token*."""
 
     token: str
-
-
-class AgentTokenRequest(View):
-    """An agent's token to create. *ttl_s*: 90 days by default."""
-
-    ttl_s: Lifetime | None = None
 
 
 class AgentTokens(SecretsOfKind[AgentTokenRow], Noun):
@@ -473,10 +472,18 @@ class AgentTokens(SecretsOfKind[AgentTokenRow], Noun):
         is_secret=True,
     )
     @audited("agent_token.created")
-    async def create(self, name: str, requested: AgentTokenRequest, actor: Actor) -> NewAgentToken:
+    async def create(
+        self,
+        name: str,
+        actor: Actor,
+        ttl_s: Annotated[
+            Lifetime | None,
+            Body("AgentTokenRequest", "An agent's token to create. *ttl_s*: 90 days by default."),
+        ] = None,
+    ) -> NewAgentToken:
         """Create a token for an agent, valid only under ``/v1/agent``. Only this response has the secret."""
         agent = await self._store.read(agents.agent_called, name, self.user_id)
-        lasts_s = self.limits.agent_token_days * DAY_S if requested.ttl_s is None else requested.ttl_s
+        lasts_s = self.limits.agent_token_days * DAY_S if ttl_s is None else ttl_s
         try:
             row, token = await self._create(
                 lasts_s,
@@ -520,12 +527,10 @@ class NewInvitation(InvitationView, kw_only=True):
     token: str
 
 
-class InvitationRequest(View):
-    """An invitation to create: for one device of this name, or for several with names of their own."""
-
-    device: Name | None = None
-    uses: Annotated[int, Meta(ge=1, le=1_000)] = 1
-    ttl_s: Annotated[float, Meta(ge=10.0, le=YEAR_S, examples=[600])] | None = None  # None: ten minutes
+_INVITATION_REQUEST: Final = Body(
+    "InvitationRequest",
+    "An invitation to create: for one device of this name, or for several with names of their own.",
+)
 
 
 class Invitations(SecretsOfKind[InvitationRow], Noun):
@@ -578,19 +583,27 @@ class Invitations(SecretsOfKind[InvitationRow], Noun):
     )
     @route("POST", "", Scope.DEVICES, status=201, is_secret=True)
     @audited("invitation.created")
-    async def create(self, requested: InvitationRequest, actor: Actor) -> NewInvitation:
+    async def create(
+        self,
+        actor: Actor,
+        device: Annotated[Name | None, _INVITATION_REQUEST] = None,
+        uses: Annotated[int, Meta(ge=1, le=1_000), _INVITATION_REQUEST] = 1,
+        ttl_s: Annotated[
+            Annotated[float, Meta(ge=10.0, le=YEAR_S, examples=[600])] | None, _INVITATION_REQUEST
+        ] = None,
+    ) -> NewInvitation:
         """Create an invitation; with ``user``, for that user. Only this response has the secret."""
-        if requested.device is not None and requested.uses != 1:
+        if device is not None and uses != 1:
             raise CodedError(
                 ErrorCode.BAD_PARAMS, "uses: an invitation that names a device is for one device"
             )
         await self._check_room("invitations", "open invitations")
-        lasts_s = self.limits.invitation_ttl_s if requested.ttl_s is None else requested.ttl_s
+        lasts_s = self.limits.invitation_ttl_s if ttl_s is None else ttl_s
         row, token = await self._create(
             lasts_s,
             user_id=self.user_id or self._owner_id,
-            device_name=requested.device,
-            uses_left=requested.uses,
+            device_name=device,
+            uses_left=uses,
             actor=actor,
         )
         log.info("invitation.created", invitation_id=row.id, user_id=row.user_id)
@@ -646,11 +659,7 @@ class NewLink(SessionView, kw_only=True):
     path: str
 
 
-class LinkRequest(View):
-    """A link to create, with the rights of the caller, or fewer."""
-
-    role: Role | None = None  # None: the caller's
-    scopes: tuple[Scope, ...] = ()  # none: those of the caller, or of a role that is named
+_LINK_REQUEST: Final = Body("LinkRequest", "A link to create, with the rights of the caller, or fewer.")
 
 
 class Sessions(SecretsOfKind[BrowserSessionRow], Noun):
@@ -669,15 +678,20 @@ class Sessions(SecretsOfKind[BrowserSessionRow], Noun):
 
     @route("POST", "/links", Scope.TOKENS, status=201, is_secret=True)
     @audited("session.created")
-    async def link(self, requested: LinkRequest, caller: Caller) -> NewLink:
+    async def link(
+        self,
+        caller: Caller,
+        role: Annotated[Role | None, _LINK_REQUEST] = None,
+        scopes: Annotated[tuple[Scope, ...], _LINK_REQUEST] = (),
+    ) -> NewLink:
         """Create a link that signs a browser in, once and within a minute. Only this response has it.
 
         With ``user``, the session sees only that user's things.
         """
-        role = requested.role or caller.role or Role.VIEWER
-        is_same = not requested.scopes and requested.role is None
-        granted = caller.scopes if is_same else scopes_of(role, requested.scopes)
-        check_within_rights(role, granted, requested.scopes, caller)
+        is_same = not scopes and role is None
+        role = role or caller.role or Role.VIEWER
+        granted = caller.scopes if is_same else scopes_of(role, scopes)
+        check_within_rights(role, granted, scopes, caller)
         await self._check_room("browser_sessions", "sessions of browsers")
         row, code = await self._create(
             LINK_S,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from hub.api.nouns.agent_status import AgentStatuses, StatusChange, Termination
+from hub.api.nouns.agent_status import AgentStatuses, StatusChange
 from hub.roles import Principal
 from protocol.agent_status import Vocabulary
 from protocol.errors import CodedError, ErrorCode
@@ -110,7 +110,7 @@ async def test_an_agent_of_the_file_is_not_terminated_in_any_vocabulary(
     bench: Bench, statuses: AgentStatuses
 ) -> None:
     with pytest.raises(AgentOfFile):
-        await statuses.terminate("notes", Termination(reason=None), actor="o")
+        await statuses.terminate("notes", actor="o")
     for vocabulary, column, word in (("orchestrator", "state_detail", "TERMINATED"),):
         with pytest.raises(AgentOfFile):
             await statuses.change_document("notes", vocabulary, {column: word}, caller=OPERATOR)
@@ -121,10 +121,10 @@ async def test_a_terminated_agent_has_no_live_run_left(
     bench: Bench, statuses: AgentStatuses, made_over_the_api: None
 ) -> None:
     waiting = await bench.control.submit(bench.agent)
-    told = await statuses.terminate("notes", Termination(reason="not needed"), actor="operator:1")
+    told = await statuses.terminate("notes", reason="not needed", actor="operator:1")
     assert (told.lifecycle, told.activity, told.runs_waiting) == ("terminated", "idle", 0)
     assert (await bench.row(waiting.id)).state is RunState.CANCELLED
-    again = await statuses.terminate("notes", Termination(reason="not needed"), actor="operator:1")
+    again = await statuses.terminate("notes", reason="not needed", actor="operator:1")
     assert again.version == told.version  # twice is once
 
 

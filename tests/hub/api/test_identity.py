@@ -8,12 +8,8 @@ import anyio
 import pytest
 
 from hub import tokens
-from hub.api.nouns.devices import Approval, NewName, UserRequest
 from hub.api.nouns.tokens import (
     IdentityLimits,
-    InvitationRequest,
-    OperatorTokenRequest,
-    TokenRequest,
 )
 from hub.roles import Principal, Role, Scope, scopes_of
 from hub.tokens import TokenKind
@@ -48,8 +44,8 @@ async def audited(bench: IdentityBench) -> list[tuple[str, str, str]]:
 
 async def test_a_device_is_reported_with_all_that_opens_it(bench: IdentityBench) -> None:
     waiting = await bench.asks("desk")
-    await bench.identity.pairings.approve(Approval(code=CODE), actor=ME)
-    made = await bench.identity.tokens.create(TokenRequest(device="desk"), actor=ME)
+    await bench.identity.pairings.approve(code=CODE, actor=ME)
+    made = await bench.identity.tokens.create(device="desk", actor=ME)
 
     told = await bench.identity.devices.get("desk")
 
@@ -72,7 +68,7 @@ async def test_of_several_devices_of_one_name_somebody_says_whose_is_meant(bench
 
 async def test_a_device_is_renamed(bench: IdentityBench) -> None:
     device = await bench.device("desk")
-    renamed = await bench.identity.devices.rename("desk", NewName(name="lab"), actor=ME)
+    renamed = await bench.identity.devices.rename("desk", "lab", actor=ME)
     assert (renamed.id, renamed.name) == (device.id, "lab")
     with pytest.raises(UnknownDevice):
         await bench.identity.devices.get("desk")
@@ -111,7 +107,7 @@ async def test_a_device_that_is_not_connected_cannot_be_kicked(bench: IdentityBe
 
 
 async def test_a_token_is_shown_once_and_kept_as_a_hash(bench: IdentityBench) -> None:
-    made = await bench.identity.tokens.create(TokenRequest(device="desk", ttl_s=3_600), actor=ME)
+    made = await bench.identity.tokens.create(device="desk", ttl_s=3_600, actor=ME)
     assert tokens.check(made.token, TokenKind.DEVICE) is None
     assert made.expires_at == START + timedelta(hours=1)
     listed = await bench.identity.tokens.all()
@@ -125,8 +121,8 @@ async def test_a_token_is_shown_once_and_kept_as_a_hash(bench: IdentityBench) ->
 async def test_revoking_a_token_ends_the_connection_that_it_opened_and_no_other(
     bench: IdentityBench,
 ) -> None:
-    first = await bench.identity.tokens.create(TokenRequest(device="desk"), actor=ME)
-    other = await bench.identity.tokens.create(TokenRequest(device="desk"), actor=ME)
+    first = await bench.identity.tokens.create(device="desk", actor=ME)
+    other = await bench.identity.tokens.create(device="desk", actor=ME)
     link = await bench.connect(await bench.device("desk"), credential=f"token:{first.id}")
 
     await bench.identity.tokens.revoke(other.id, actor=ME)
@@ -138,9 +134,7 @@ async def test_revoking_a_token_ends_the_connection_that_it_opened_and_no_other(
 async def test_a_token_of_an_operator_lasts_ninety_days_and_bears_the_scopes_of_its_role(
     bench: IdentityBench,
 ) -> None:
-    made = await bench.identity.operator_tokens.create(
-        OperatorTokenRequest(name="backup", role=Role.OPERATOR), ADMIN
-    )
+    made = await bench.identity.operator_tokens.create(name="backup", role=Role.OPERATOR, caller=ADMIN)
     assert tokens.check(made.token, TokenKind.OPERATOR) is None
     assert set(made.scopes) == scopes_of(Role.OPERATOR)
     assert made.expires_at == START + timedelta(days=90)
@@ -155,10 +149,10 @@ async def test_nobody_hands_out_more_than_they_have(bench: IdentityBench) -> Non
     with pytest.raises(
         CodedError, check=coded(ErrorCode.FORBIDDEN), match="what you do not have: devices, run"
     ):
-        await mint(OperatorTokenRequest(name="more", role=Role.OPERATOR), narrow)
+        await mint(name="more", role=Role.OPERATOR, caller=narrow)
     with pytest.raises(CodedError, check=coded(ErrorCode.FORBIDDEN), match="viewer does not bring run"):
-        await mint(OperatorTokenRequest(name="wide", role=Role.VIEWER, scopes=(Scope.RUN,)), ADMIN)
-    made = await mint(OperatorTokenRequest(name="same", role=Role.ADMIN, scopes=(Scope.READ,)), narrow)
+        await mint(name="wide", role=Role.VIEWER, scopes=(Scope.RUN,), caller=ADMIN)
+    made = await mint(name="same", role=Role.ADMIN, scopes=(Scope.READ,), caller=narrow)
     assert made.scopes == (Scope.READ,)
     assert await audited(bench) == [("operator_token.created", "token:t-9", "done")]
 
@@ -166,10 +160,8 @@ async def test_nobody_hands_out_more_than_they_have(bench: IdentityBench) -> Non
 async def test_a_token_made_as_one_user_sees_the_hub_is_that_users(bench: IdentityBench) -> None:
     anna = await bench.user("anna")
     mint = bench.identity.operator_tokens.seen_by(anna)
-    made = await mint.create(OperatorTokenRequest(name="annas", role=Role.VIEWER), ADMIN)
-    everybodys = await bench.identity.operator_tokens.create(
-        OperatorTokenRequest(name="all", role=Role.VIEWER), ADMIN
-    )
+    made = await mint.create(name="annas", role=Role.VIEWER, caller=ADMIN)
+    everybodys = await bench.identity.operator_tokens.create(name="all", role=Role.VIEWER, caller=ADMIN)
     assert (made.user, everybodys.user) == ("anna", None)
     assert [token.id for token in await mint.all()] == [made.id]
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_TOKEN)):
@@ -178,22 +170,22 @@ async def test_a_token_made_as_one_user_sees_the_hub_is_that_users(bench: Identi
 
 async def test_operators_tokens_are_bounded_and_a_revoked_one_makes_room(bench: IdentityBench) -> None:
     mint = bench.identity.operator_tokens
-    first = await mint.create(OperatorTokenRequest(name="one", role=Role.VIEWER), ADMIN)
-    await mint.create(OperatorTokenRequest(name="two", role=Role.VIEWER), ADMIN)
+    first = await mint.create(name="one", role=Role.VIEWER, caller=ADMIN)
+    await mint.create(name="two", role=Role.VIEWER, caller=ADMIN)
     with pytest.raises(CodedError, check=coded(ErrorCode.LIMIT_REACHED), match="operator_tokens"):
-        await mint.create(OperatorTokenRequest(name="three", role=Role.VIEWER), ADMIN)
+        await mint.create(name="three", role=Role.VIEWER, caller=ADMIN)
     await mint.revoke(first.id, actor=ME)
-    await mint.create(OperatorTokenRequest(name="three", role=Role.VIEWER), ADMIN)
+    await mint.create(name="three", role=Role.VIEWER, caller=ADMIN)
     assert b'hub_limits_reached_total{limit="operator_tokens"} 1.0' in bench.metrics.render()
 
 
 async def test_tokens_of_devices_are_bounded() -> None:
     async with open_identity(IdentityLimits(device_tokens=1)) as bench:
-        first = await bench.identity.tokens.create(TokenRequest(device="desk"), actor=ME)
+        first = await bench.identity.tokens.create(device="desk", actor=ME)
         with pytest.raises(CodedError, check=coded(ErrorCode.LIMIT_REACHED), match="device_tokens"):
-            await bench.identity.tokens.create(TokenRequest(device="lab"), actor=ME)
+            await bench.identity.tokens.create(device="lab", actor=ME)
         await bench.identity.tokens.revoke(first.id, actor=ME)
-        await bench.identity.tokens.create(TokenRequest(device="lab"), actor=ME)
+        await bench.identity.tokens.create(device="lab", actor=ME)
 
 
 @pytest.fixture
@@ -208,32 +200,32 @@ async def test_who_sees_one_user_takes_a_share_of_what_all_may_make_and_leaves_t
 ) -> None:
     anna, everybody = await narrow.user("anna"), narrow.identity
     invite = everybody.invitations.seen_by(anna)
-    first = await invite.create(InvitationRequest(), actor=ME)
+    first = await invite.create(actor=ME)
     with pytest.raises(CodedError, check=coded(ErrorCode.LIMIT_REACHED), match="invitations_per_user"):
-        await invite.create(InvitationRequest(), actor=ME)
+        await invite.create(actor=ME)
     give = everybody.tokens.seen_by(anna)
-    await give.create(TokenRequest(device="desk"), actor=ME)
+    await give.create(device="desk", actor=ME)
     with pytest.raises(CodedError, check=coded(ErrorCode.LIMIT_REACHED), match="device_tokens_per_user"):
-        await give.create(TokenRequest(device="lab"), actor=ME)
+        await give.create(device="lab", actor=ME)
     mint = everybody.operator_tokens.seen_by(anna)
-    await mint.create(OperatorTokenRequest(name="one", role=Role.VIEWER), ADMIN)
+    await mint.create(name="one", role=Role.VIEWER, caller=ADMIN)
     with pytest.raises(CodedError, check=coded(ErrorCode.LIMIT_REACHED), match="operator_tokens_per_user"):
-        await mint.create(OperatorTokenRequest(name="two", role=Role.VIEWER), ADMIN)
+        await mint.create(name="two", role=Role.VIEWER, caller=ADMIN)
 
-    await everybody.invitations.create(InvitationRequest(), actor=ME)
-    await everybody.tokens.create(TokenRequest(device="lab"), actor=ME)
-    await everybody.operator_tokens.create(OperatorTokenRequest(name="all", role=Role.VIEWER), ADMIN)
+    await everybody.invitations.create(actor=ME)
+    await everybody.tokens.create(device="lab", actor=ME)
+    await everybody.operator_tokens.create(name="all", role=Role.VIEWER, caller=ADMIN)
     await invite.revoke(first.id, actor=ME)
-    await invite.create(InvitationRequest(), actor=ME)
+    await invite.create(actor=ME)
     told = narrow.metrics.registry.get_sample_value
     assert told("hub_limits_reached_total", {"limit": "invitations_per_user"}) == 1
 
 
 async def test_a_user_is_made_once_and_up_to_the_limit(bench: IdentityBench) -> None:
-    await bench.identity.users.create(UserRequest(name="anna"), actor=ME)
-    await bench.identity.users.create(UserRequest(name="otto"), actor=ME)
+    await bench.identity.users.create(name="anna", actor=ME)
+    await bench.identity.users.create(name="otto", actor=ME)
     with pytest.raises(CodedError, check=coded(ErrorCode.LIMIT_REACHED), match="users"):
-        await bench.identity.users.create(UserRequest(name="paul"), actor=ME)
+        await bench.identity.users.create(name="paul", actor=ME)
     assert [user.name for user in await bench.identity.users.all()] == ["anna", "otto", "owner"]
 
 
@@ -245,8 +237,8 @@ async def test_a_user_sees_nobody_else(bench: IdentityBench) -> None:
 async def test_what_belongs_to_another_user_is_not_there(bench: IdentityBench) -> None:
     anna = await bench.user("anna")
     device = await bench.device("desk")
-    token = await bench.identity.tokens.create(TokenRequest(device="desk"), actor=ME)
-    invitation = await bench.identity.invitations.create(InvitationRequest(), actor=ME)
+    token = await bench.identity.tokens.create(device="desk", actor=ME)
+    invitation = await bench.identity.invitations.create(actor=ME)
     waiting = await bench.asks()
     seen = bench.identity
 
@@ -274,7 +266,7 @@ async def test_the_code_that_a_device_shows_lets_in_that_device(bench: IdentityB
     assert (listed.id, listed.label, listed.network) == (waiting.id, "laptop", "192.0.2.7")
     assert CODE not in repr(listed)
 
-    paired = await bench.identity.pairings.approve(Approval(code=" k7qf 2m9x"), actor=ME)
+    paired = await bench.identity.pairings.approve(code=" k7qf 2m9x", actor=ME)
 
     assert (paired.device, paired.user, paired.pairing.fingerprint) == (
         "laptop",
@@ -291,7 +283,7 @@ async def test_the_code_that_a_device_shows_lets_in_that_device(bench: IdentityB
 
 async def test_a_try_says_which_device_it_is_and_lets_nobody_in(bench: IdentityBench) -> None:
     waiting = await bench.asks("laptop")
-    tried = await bench.identity.pairings.approve(Approval(code=CODE, name="desk", dry_run=True), actor=ME)
+    tried = await bench.identity.pairings.approve(code=CODE, name="desk", dry_run=True, actor=ME)
     assert (tried.device, tried.dry_run, tried.pairing.label) == ("desk", True, "laptop")
     assert await bench.store.read(device_keys.find_key, waiting.key_id) is None
     assert len(await bench.identity.pairings.all()) == 1
@@ -300,28 +292,26 @@ async def test_a_try_says_which_device_it_is_and_lets_nobody_in(bench: IdentityB
 async def test_a_device_that_calls_itself_like_another_is_told_of_before_it_is_let_in(
     bench: IdentityBench,
 ) -> None:
-    await bench.identity.tokens.create(TokenRequest(device="laptop"), actor=ME)
+    await bench.identity.tokens.create(device="laptop", actor=ME)
     await bench.asks("laptop")
     for dry_run in (True, False):
         with pytest.raises(CodedError, match=r"'laptop' already") as taken:
-            await bench.identity.pairings.approve(Approval(code=CODE, dry_run=dry_run), actor=ME)
+            await bench.identity.pairings.approve(code=CODE, dry_run=dry_run, actor=ME)
         assert "hub devices revoke laptop; else choose another name" in taken.value.hint
-    assert (
-        await bench.identity.pairings.approve(Approval(code=CODE, name="laptop"), actor=ME)
-    ).device == "laptop"
+    assert (await bench.identity.pairings.approve(code=CODE, name="laptop", actor=ME)).device == "laptop"
 
 
 async def test_a_device_whose_older_key_was_revoked_gets_its_name_again(bench: IdentityBench) -> None:
-    await bench.identity.tokens.create(TokenRequest(device="laptop"), actor=ME)
+    await bench.identity.tokens.create(device="laptop", actor=ME)
     await bench.asks("laptop")
     await bench.identity.devices.revoke("laptop", actor=ME)
-    assert (await bench.identity.pairings.approve(Approval(code=CODE), actor=ME)).device == "laptop"
+    assert (await bench.identity.pairings.approve(code=CODE, actor=ME)).device == "laptop"
 
 
 async def test_a_user_who_has_the_code_lets_the_device_in_as_their_own(bench: IdentityBench) -> None:
     anna = await bench.user("anna")
     await bench.asks("laptop")
-    assert (await bench.identity.pairings.seen_by(anna).approve(Approval(code=CODE), actor=ME)).user == "anna"
+    assert (await bench.identity.pairings.seen_by(anna).approve(code=CODE, actor=ME)).user == "anna"
     assert [device.name for device in await bench.identity.devices.seen_by(anna).all()] == ["laptop"]
 
 
@@ -332,19 +322,19 @@ async def test_after_five_wrong_codes_an_operator_waits_ten_minutes_and_others_d
     approve = bench.identity.pairings.approve
     for dry_run in (True, False, True, False, True):
         with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_PAIRING)):
-            await approve(Approval(code=WRONG, dry_run=dry_run), actor=ME)
+            await approve(code=WRONG, dry_run=dry_run, actor=ME)
     with pytest.raises(CodedError, check=coded(ErrorCode.RATE_LIMITED), match="try again in 600 s"):
-        await approve(Approval(code=CODE), actor=ME)
+        await approve(code=CODE, actor=ME)
     with pytest.raises(CodedError, check=coded(ErrorCode.RATE_LIMITED)):
-        await bench.identity.pairings.seen_by(bench.owner_id).approve(Approval(code=CODE), actor=ME)
+        await bench.identity.pairings.seen_by(bench.owner_id).approve(code=CODE, actor=ME)
 
-    assert (await approve(Approval(code=CODE, dry_run=True), actor="operator:8")).device == "laptop"
+    assert (await approve(code=CODE, dry_run=True, actor="operator:8")).device == "laptop"
     assert ("auth.refused", ME, "refused") in await audited(bench)
     assert b'hub_limits_reached_total{limit="wrong_codes"} 1.0' in bench.metrics.render()
 
     bench.clock.advance(600)
     await bench.asks("laptop", key=b"l" * 32)
-    assert (await approve(Approval(code=CODE), actor=ME)).device == "laptop"
+    assert (await approve(code=CODE, actor=ME)).device == "laptop"
 
 
 async def test_codes_that_are_tried_all_at_once_are_no_more_tries_than_one_by_one(
@@ -354,7 +344,7 @@ async def test_codes_that_are_tried_all_at_once_are_no_more_tries_than_one_by_on
 
     async def guess() -> None:
         with pytest.raises(CodedError) as refusal:
-            await bench.identity.pairings.approve(Approval(code=WRONG), actor=ME)
+            await bench.identity.pairings.approve(code=WRONG, actor=ME)
         looked_at.append(refusal.value.code is ErrorCode.UNKNOWN_PAIRING)
 
     async with anyio.create_task_group() as tasks:
@@ -368,8 +358,8 @@ async def test_right_codes_that_are_typed_all_at_once_shut_nothing(bench: Identi
     approve = bench.identity.pairings.approve
     async with anyio.create_task_group() as tasks:
         for _ in range(20):
-            tasks.start_soon(partial(approve, Approval(code=CODE, dry_run=True), actor=ME))
-    assert (await bench.identity.pairings.approve(Approval(code=CODE), actor=ME)).device == "laptop"
+            tasks.start_soon(partial(approve, code=CODE, dry_run=True, actor=ME))
+    assert (await bench.identity.pairings.approve(code=CODE, actor=ME)).device == "laptop"
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
@@ -382,17 +372,17 @@ async def test_an_approval_that_says_what_it_was_shown_is_of_that_alone(
     with pytest.raises(
         CodedError, check=coded(ErrorCode.CHANGED_MEANWHILE), match="than the one that you were shown"
     ):
-        await approve(Approval(code=CODE, pairing_id=shown.id, dry_run=dry_run), actor=ME)
+        await approve(code=CODE, pairing_id=shown.id, dry_run=dry_run, actor=ME)
     assert await bench.store.read(device_keys.find_key, shown.key_id) is None
-    assert (await approve(Approval(code=CODE, pairing_id=asks_anew.id), actor=ME)).device == "root"
+    assert (await approve(code=CODE, pairing_id=asks_anew.id, actor=ME)).device == "root"
 
 
 async def test_what_was_never_a_code_does_not_count_as_a_wrong_one(bench: IdentityBench) -> None:
     await bench.asks()
     for _ in range(9):
         with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS), match="never has '0' in it"):
-            await bench.identity.pairings.approve(Approval(code="00000000"), actor=ME)
-    await bench.identity.pairings.approve(Approval(code=CODE), actor=ME)
+            await bench.identity.pairings.approve(code="00000000", actor=ME)
+    await bench.identity.pairings.approve(code=CODE, actor=ME)
 
 
 async def test_a_device_is_sent_away_by_its_id(bench: IdentityBench) -> None:
@@ -400,14 +390,14 @@ async def test_a_device_is_sent_away_by_its_id(bench: IdentityBench) -> None:
     denied = await bench.identity.pairings.deny(waiting.id, actor=ME)
     assert (denied.decision, denied.decided_by) == ("denied", ME)
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_PAIRING)):
-        await bench.identity.pairings.approve(Approval(code=CODE), actor=ME)
+        await bench.identity.pairings.approve(code=CODE, actor=ME)
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_PAIRING)):
         await bench.identity.pairings.deny(waiting.id, actor=ME)
 
 
 async def test_an_invitation_lets_a_key_in_as_a_device_of_who_was_invited(bench: IdentityBench) -> None:
     anna = await bench.user("anna")
-    made = await bench.identity.invitations.seen_by(anna).create(InvitationRequest(device="desk"), actor=ME)
+    made = await bench.identity.invitations.seen_by(anna).create(device="desk", actor=ME)
     assert tokens.check(made.token, TokenKind.INVITATION) is None
     assert (made.user, made.uses_left, made.expires_at) == ("anna", 1, START + timedelta(minutes=10))
 
@@ -427,17 +417,17 @@ async def test_an_invitation_lets_a_key_in_as_a_device_of_who_was_invited(bench:
 
 
 async def test_open_invitations_are_bounded_and_a_revoked_one_makes_room(bench: IdentityBench) -> None:
-    first = await bench.identity.invitations.create(InvitationRequest(), actor=ME)
-    await bench.identity.invitations.create(InvitationRequest(uses=3), actor=ME)
+    first = await bench.identity.invitations.create(actor=ME)
+    await bench.identity.invitations.create(uses=3, actor=ME)
     with pytest.raises(CodedError, check=coded(ErrorCode.LIMIT_REACHED), match="invitations"):
-        await bench.identity.invitations.create(InvitationRequest(), actor=ME)
+        await bench.identity.invitations.create(actor=ME)
     assert (await bench.identity.invitations.revoke(first.id, actor=ME)).revoked_at == START
-    await bench.identity.invitations.create(InvitationRequest(), actor=ME)
+    await bench.identity.invitations.create(actor=ME)
 
 
 async def test_an_invitation_for_several_devices_names_none(bench: IdentityBench) -> None:
     with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS), match="for one device"):
-        await bench.identity.invitations.create(InvitationRequest(device="desk", uses=2), actor=ME)
+        await bench.identity.invitations.create(device="desk", uses=2, actor=ME)
 
 
 async def test_a_device_whose_rows_are_to_be_compared_is_asked_to_come_back(bench: IdentityBench) -> None:

@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from hub.api.nouns.souls import Souls as SoulNoun
-from hub.api.nouns.tokens import AgentTokenRequest, AgentTokens
+from hub.api.nouns.tokens import AgentTokens
 from storage.coordination import souls
 from tests.hub.coordination.souls import AS_IT_WAS, SoulBench, open_souls
 from tests.support.gateway import DEFAULT_SOUL, FakeGateway, fake_gateway
@@ -33,7 +33,7 @@ async def bench(hub: ServedHub, gateway: FakeGateway, tmp_path: Path) -> AsyncIt
 
 async def by(hub: ServedHub, agent: str) -> dict[str, str]:
     """Headers of an agent that asks in its own name."""
-    made = await hub.noun(AgentTokens).create(agent, AgentTokenRequest(), actor="test")
+    made = await hub.noun(AgentTokens).create(agent, actor="test")
     return {"authorization": f"Bearer {made.token}"}
 
 
