@@ -1,1 +1,20 @@
-"""Extraction of items from text: by rules where the form is unambiguous, else by a model."""
+"""Extraction of items from text: by rules where the form is unambiguous, else by a model.
+
+The way of a document: ``extractor`` is called by runs, previews and evaluations, and returns an
+``Extraction`` of ``items``. It first sends a request of ``ruled`` to ``rules_process``, another process:
+
+1. ``structured`` reads formats (calendars, ``spreadsheets``, ``task_lists``) and returns a ``Form``: items,
+   passages of prose, and the author's own text.
+2. ``prose`` reads the passages, if no model does. ``prose_layout`` splits each into sentences and says what
+   kind of text it is. Each sentence is of one language of ``wording``. It is split into clauses, and the
+   patterns of the language match them: tasks, events, decisions, facts.
+3. Words for days in a sentence are found and resolved by ``when``, from the day that ``dating`` finds for
+   the passage. ``outline`` and ``wording.names`` say whose a list is.
+4. ``validate`` removes doubles, and ``suspicion`` marks items whose text gives orders to a machine.
+
+With a model, step 2 is its: ``chunk`` cuts the passages, ``redaction`` hides values, ``prompt`` asks,
+``endpoint`` or ``embedded`` answers, ``answers`` and ``validate`` make items; a second request does step 4.
+
+Items carry their place in the text and its quote. Nothing is kept between two documents but the compiled
+languages, in the process of the rules, and in ``outcomes`` what endpoints did before.
+"""
