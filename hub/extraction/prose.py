@@ -35,7 +35,8 @@ from hub.extraction.prose_layout import (
 )
 from hub.extraction.when.language import fold, has_han
 from hub.extraction.when.resolve import Anchor, Moment, dates_in, local_day, resolve
-from hub.extraction.wording.lexicon import MAIL_FIELDS, WAY_FIELDS, Lexicon
+from hub.extraction.wording.languages import is_label, mail_fields, way_fields
+from hub.extraction.wording.lexicon import Lexicon
 from hub.extraction.wording.names import is_person
 from protocol.frame import Field
 from protocol.tables import TABLES, TableName
@@ -394,8 +395,8 @@ class _Sentence:
         if match is None:
             return line.speaker if about.is_chat or about.is_minutes else "", line.text, line.start
         who = match["who"].strip(" *_<>@")
-        is_label = self._lexicon.is_label(who) or self._lexicon.match("decisions", line.text) is not None
-        is_person = not is_label and (
+        is_words = is_label(self._lexicon, who) or self._lexicon.match("decisions", line.text) is not None
+        is_person = not is_words and (
             about.is_chat or ((about.is_minutes or about.is_loose) and self._is_name(who))
         )
         if not is_person:
@@ -411,7 +412,7 @@ class _Sentence:
     def read(self) -> None:
         if self._section is Section.TALK or not self._text.strip():
             return
-        if self._line.is_first and self._line.speaker.lower() in WAY_FIELDS:
+        if self._line.is_first and self._line.speaker.lower() in way_fields():
             return
         if self._about.is_ticket and self._line.start == self._about.start:
             return
@@ -514,7 +515,7 @@ class _Sentence:
         ):
             match = _REMARK.match(line.text)
             who = match["who"].strip() if match else ""
-            if match is not None and (not self._is_name(who) or lexicon.is_label(who)):
+            if match is not None and (not self._is_name(who) or is_label(lexicon, who)):
                 match = None
             elif match is not None and not has_han(line.text) and match["what"].count(" ") < _LEAST_BLANKS:
                 return True  # "thanks"
@@ -555,7 +556,7 @@ class _Sentence:
         is_note = self._about.is_note and not (lexicon.has("settled", text) or lexicon.has("past", text))
         if is_note and not is_fact:
             is_row = bool(key and len(key) < 50 and not DIGIT.search(key) and _VALUE.search(value))
-            is_row = is_row and key.lower() not in MAIL_FIELDS
+            is_row = is_row and key.lower() not in mail_fields()
             is_fact = is_row or (not value and lexicon.has("places", text))
         if is_fact and len(text) > 5:
             fields: dict[str, Field] = (
@@ -599,7 +600,7 @@ class _Sentence:
         """Add the task of a row in a list of work: ``cake: Ann``. Return False for other rows."""
         lexicon, text = self._lexicon, self._line.text
         match = SPEAKER.match(text) if self._line.is_first else None
-        if self._section is not Section.TO_DO or match is None or lexicon.is_label(match["who"]):
+        if self._section is not Section.TO_DO or match is None or is_label(lexicon, match["who"]):
             return False
         if lexicon.has("facts", text):
             return False

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from hub.extraction.chunk import Passage, mail_fields, sentences
 from hub.extraction.items import lines_of
 from hub.extraction.when.language import has_han
-from hub.extraction.wording.languages import languages_in, script_of
+from hub.extraction.wording.languages import is_label, languages_in, script_of
 from hub.extraction.wording.lexicon import Lexicon
 
 _MOST_CHARS: Final = 400  # of a sentence; a longer one is read in pieces
@@ -193,7 +193,7 @@ class About:
                 or any(lexicon.match("threads", line.text) for line in lines[:_THREAD_LINES])
             )
         )
-        is_spoken = all(line.speaker and lexicon and not lexicon.is_label(line.speaker) for line in firsts)
+        is_spoken = all(line.speaker and lexicon and not is_label(lexicon, line.speaker) for line in firsts)
         is_talk = is_spoken and len(firsts) > 1 and all(len(name.split()) < 3 for name in speakers)
         self.is_chat = is_talk or (
             any(count > 1 for count in speakers.values()) and sum(speakers.values()) > len(firsts) / 2
@@ -238,7 +238,7 @@ class About:
         if self.is_minutes:
             return False
         count = sum(
-            lexicon.match("listed", line.text) is not None and not lexicon.is_label(line.speaker)
+            lexicon.match("listed", line.text) is not None and not is_label(lexicon, line.speaker)
             for line in rows
         )
         return count >= _LEAST_WORK and count >= _LEAST_SHARE * len(rows)

@@ -32,6 +32,23 @@ def script_of(text: str) -> Script:
     return "han" if has_han(text) else "cyrillic" if has_cyrillic(text) else "latin"
 
 
+@cache
+def way_fields() -> frozenset[str]:
+    """Return the fields of a mail's header that tell by whom, to whom and when it was sent."""
+    return frozenset(field for language in languages() for field in language.way_fields.split())
+
+
+@cache
+def mail_fields() -> frozenset[str]:
+    """Return the fields of a mail's header, in all languages."""
+    return way_fields().union(*(language.other_fields.split() for language in languages()))
+
+
+def is_label(lexicon: Lexicon, words: str) -> bool:
+    """Return True for words before a colon that are no person: labels, or fields of a mail's header."""
+    return words.strip().lower() in mail_fields() or lexicon.match("labels", words) is not None
+
+
 def read_language(code: str, text: str) -> Lexicon:
     """Return the language of a data file.
 

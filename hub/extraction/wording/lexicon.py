@@ -17,13 +17,6 @@ from hub.extraction.when.language import Language, NotationError, pairs, rows, r
 _PLACE: Final = re.compile(r"\{(\w*[^\W\d_]\w*(?::\w+)?)\}")
 _RESULT: Final = re.compile(r"\{(\w+):?(\w*)\}")
 _PAIR: Final = re.compile(r"(\w+)=\w*")
-_WAY_FIELDS: Final = """
-to cc bcc from sent reply-to von an kopie gesendet antwort à de cci envoyé copie répondre para enviado cco от
-кому копия отправлено 发件人 收件人 抄送 密送 发送时间
-"""
-WAY_FIELDS: Final = frozenset(_WAY_FIELDS.split())  # by whom, to whom and when a mail was sent
-_OTHER_FIELDS: Final = "subject re fwd date betreff datum objet asunto fecha тема дата 主题 日期"
-MAIL_FIELDS: Final = WAY_FIELDS.union(_OTHER_FIELDS.split())
 _NEVER: Final = "(?!)"
 _PARTS: Final = {
     "A": "(?-i:[A-ZÀ-ÖØ-ÞА-ЯЁ])",
@@ -68,6 +61,7 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
         example: sentence with a date, which is read once before texts are.
         time: words about time; in patterns, ``{days}`` are the first spellings of weekdays and months.
         words, parts, forms: lists of words, parts of patterns, and other forms of words.
+        way_fields: fields of a mail's header: by whom, to whom and when it was sent; *other_fields*: others.
         least_title: characters of a title at least.
         is_past_nominal: nouns of an order may have the forms of verbs in the past tense.
         common: words by which the language is recognized, as by weekdays; *letters*: likewise.
@@ -138,6 +132,8 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
     rewrites: str = ""
     variants: str = ""
     pronoun_subjects: str = ""
+    way_fields: str = ""
+    other_fields: str = ""
     least_title: int = 5
     is_past_nominal: bool = False
     letters: Rows = _NEVER
@@ -244,10 +240,6 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
     def match(self, attribute: str, text: str) -> re.Match[str] | None:
         """Return the first match of the attribute's patterns at the start of *text*."""
         return next(filter(None, (pattern.match(text) for pattern in self.patterns(attribute))), None)
-
-    def is_label(self, words: str) -> bool:
-        """Return True for words before a colon that are no person: labels, or fields of a mail's header."""
-        return words.strip().lower() in MAIL_FIELDS or self.match("labels", words) is not None
 
     def rewritten(self, title: str) -> str:
         """Return a title in the form of the first rule that matches the whole of it."""

@@ -24,6 +24,7 @@ example = 'Anna deve comprare il pane.'
 common = 'il la di che deve entro e'
 no_names = 'ieri oggi'
 name = '(?-i:[A-Z]\w+)'
+way_fields = 'inviato'
 verbs = '\b{work_verbs}\b'
 requests = '''
 per favore( ora)? \
@@ -200,11 +201,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for path in module.FOLDER.glob("*.toml"):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     monkeypatch.setattr(module, "FOLDER", tmp_path)
-    languages.cache_clear()
-    languages_in.cache_clear()
+    forget()
     yield tmp_path
-    languages.cache_clear()
-    languages_in.cache_clear()
+    forget()
 
 
 def test_new_data_file_alone_makes_a_language_of_prose_and_dates(folder: Path) -> None:
@@ -213,13 +212,19 @@ def test_new_data_file_alone_makes_a_language_of_prose_and_dates(folder: Path) -
     request = ToRead(document=document, options=ExtractionOptions(data_types=tuple(TABLES)), reads_prose=True)
     assert request.answer().items == []
     (folder / "it.toml").write_text(SMALL, encoding="utf-8")
-    languages.cache_clear()
-    languages_in.cache_clear()
+    forget()
     (item,) = request.answer().items
     assert (item.data["title"], item.data["assignee"]) == ("comprare il pane", ["Anna"])
+    assert module.is_label(languages()[0], "Inviato")
     moment = resolve("dopodomani", anchor=date(2026, 3, 4), timezone="UTC")
     assert moment is not None
     assert moment.at.date() == date(2026, 3, 6)
+
+
+def forget() -> None:
+    """Let the data files be read again."""
+    for cached in (languages, languages_in, module.way_fields, module.mail_fields):
+        cached.cache_clear()
 
 
 def built(language: Lexicon) -> None:
