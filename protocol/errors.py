@@ -1,4 +1,4 @@
-"""Errors: stable codes, the responsible party, and hints for people.
+"""Errors: stable codes, the responsible party, and hints for people, such as the name that was meant.
 
 One tree of exceptions::
 
