@@ -9,7 +9,7 @@ from functools import cached_property
 from importlib import import_module
 from pkgutil import iter_modules
 from types import UnionType
-from typing import Any, Final, get_args
+from typing import Any, Final, Union, get_args, get_origin
 from urllib.parse import quote, unquote
 
 import msgspec
@@ -71,17 +71,20 @@ class RouteOf:
     @property
     def items_key(self) -> str:
         """Return the key of the items in a page of a list."""
-        return self.noun.list_key or self.noun.name
+        return self.declared.page.partition(".")[2] or self.noun.list_key or self.noun.name
 
     @property
     def returned(self) -> Any:
         """Return the type of the response, or of its items if it is a page of a list."""
         returned = inspect.signature(self.method).return_annotation
-        return (
-            get_args(returned)[0]
-            if self.declared.key is not None or isinstance(returned, UnionType)
-            else returned
-        )
+        if get_origin(returned) in (Union, UnionType):
+            returned = get_args(returned)[0]
+        return get_args(returned)[0] if self.is_page else returned
+
+    @property
+    def is_page(self) -> bool:
+        """Return True if the response is a page of a list."""
+        return self.declared.key is not None or self.declared.page != ""
 
     @cached_property
     def binding(self) -> Binding:
@@ -132,8 +135,9 @@ class RouteOf:
         if declared.is_secret:
             headers["cache-control"] = "no-store"
         if declared.key is not None:
-            page = paging.fetched(result, key=declared.key)
-            result = {self.items_key: page.items, "next_cursor": page.next_cursor}
+            result = paging.fetched(result, key=declared.key)
+        if self.is_page:
+            result = {self.items_key: result.items, "next_cursor": result.next_cursor}
         status = call.head.status or declared.status
         return Response(msgspec.json.encode(result), status, headers, "application/json")
 

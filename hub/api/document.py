@@ -335,8 +335,9 @@ def _answers(route: RouteOf, parts: _Components) -> dict[str, Any]:
         content = {
             returned.media_type or "application/json": {"schema": {"type": "string"} if is_text else {}}
         }
-    elif declared.key is not None:
-        page = parts.named(route.noun.__name__, _page(route.items_key, parts.schema(returned)))
+    elif route.is_page:
+        name = declared.page.partition(".")[0] or route.noun.__name__
+        page = parts.named(name, _page(route.items_key, parts.schema(returned)))
         content = {"application/json": {"schema": page}}
     else:
         content = {"application/json": {"schema": parts.schema(returned)}}

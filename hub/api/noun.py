@@ -171,6 +171,8 @@ class Route(NamedTuple):
         errors: codes that it may answer, in addition to those of the noun.
         key: the sort key of a listed item, by the same columns as in the database; ``None``: the method
             returns the whole response.
+        page: name of the schema, and key of the items, of a ``Page`` that the method returns:
+            ``FirePage.fires``; empty: it returns none.
         most: number of items in a page of long items, whatever its limit.
         is_tagged: whether ``ETag`` is sent, and ``If-Match`` checked before a change.
         is_secret: whether the response bears a secret, so that no cache may store it.
@@ -186,6 +188,7 @@ class Route(NamedTuple):
     errors: tuple[ErrorCode, ...]
     status: int = 200
     key: Callable[[Any], Key] | None = None
+    page: str = ""
     most: int | None = None
     is_tagged: bool = False
     is_secret: bool = False

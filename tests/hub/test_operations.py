@@ -459,7 +459,7 @@ async def test_a_fire_that_had_no_run_says_why(bench: Bench, operations: Hub, sc
     await _declare(bench)
     await _pass_days(bench, scheduler, 3)
 
-    fires = (await operations.noun(Schedules).past_fires("notes", PageOf())).fires
+    fires = (await operations.noun(Schedules).past_fires("notes", PageOf())).items
     assert [fire.said for fire in fires] == [
         "one run covers it: device desk was offline",
         "one run covers it: device desk was offline",
@@ -536,7 +536,7 @@ async def test_runs_without_news_are_shown_as_one_and_their_fires_as_decided(
     assert (first_without_news.folded, first_without_news.because, with_news.items_created) == (0, None, 1)
     counts = await operations.noun(Runs).counts(AskedRuns())
     assert (counts.total, counts.outcomes, counts.is_complete) == (count, {"success": count}, True)
-    fires = (await operations.noun(Schedules).past_fires("notes", PageOf())).fires
+    fires = (await operations.noun(Schedules).past_fires("notes", PageOf())).items
     assert [(fire.fires, fire.run) for fire in fires] == [
         (count - 2, newest.id),
         (1, first_without_news.id),
@@ -554,7 +554,7 @@ async def test_a_backfill_is_counted_before_it_is_done(
     await _declare(bench, catchup_window_ms=0)
     bench.clock.advance(3 * DAY.total_seconds())  # while the hub is down
     await _pass_days(bench, scheduler, 0)
-    (missed,) = (await operations.noun(Schedules).past_fires("notes", PageOf())).fires
+    (missed,) = (await operations.noun(Schedules).past_fires("notes", PageOf())).items
     assert (missed.fires, missed.said) == (3, "not caught up: older than the catch-up window")
     backfill = partial(operations.noun(Schedules).backfill, "notes", START, START + 3 * DAY, "me")
 

@@ -23,6 +23,7 @@ from hub.api.noun import (
     Match,
     Matching,
     Noun,
+    Page,
     Paging,
     Part,
     View,
@@ -106,13 +107,6 @@ class ConfigMoveView(View):
     new_value: Any
     actor: str
     at: Instant
-
-
-class ConfigHistory(View):
-    """A page of changes of configs."""
-
-    changes: tuple[ConfigMoveView, ...]
-    next_cursor: str | None = None
 
 
 class ConfigRequest(View):
@@ -234,13 +228,13 @@ class AgentConfigs(Noun):
         ),
         empty="no changes",
     )
-    @route("GET", "/config-history", Scope.READ)
+    @route("GET", "/config-history", Scope.READ, page="ConfigHistory.changes")
     async def history(
         self,
         name: str,
         paging: Paging,
         key: Annotated[str, Meta(max_length=255, description="Changes of this config alone.")] | None = None,
-    ) -> ConfigHistory:
+    ) -> Page[ConfigMoveView]:
         """List the changes of configs with their actors, the newest first."""
         _, rows = await self._store.read(
             agents.with_agent,
@@ -251,8 +245,7 @@ class AgentConfigs(Noun):
             after=paging.after,
             key=key,
         )
-        page = paging.fetched([_move(row) for row in rows], key=lambda change: (change.seq,))
-        return ConfigHistory(changes=page.items, next_cursor=page.next_cursor)
+        return paging.fetched([_move(row) for row in rows], key=lambda change: (change.seq,))
 
     @command(
         "agents config NAME revert",

@@ -31,6 +31,7 @@ from hub.api.noun import (
     Instant,
     Match,
     Noun,
+    Page,
     Paging,
     View,
     audited,
@@ -153,13 +154,6 @@ class AgentMoveView(View):
     actor: str
     snapshot: dict[str, str]
     actor_name: str | None = None
-
-
-class AgentHistory(View):
-    """A page of changes of an agent, the newest first."""
-
-    moves: tuple[AgentMoveView, ...]
-    next_cursor: str | None = None
 
 
 def _filters(
@@ -308,14 +302,14 @@ class AgentStatuses(Noun):
         table=("at|at", "axis", "before as from", "after as to", "reason", "*|by as by"),
         empty="no changes",
     )
-    @route("GET", "/history", Scope.READ)
+    @route("GET", "/history", Scope.READ, page="AgentHistory.moves")
     async def history(
         self,
         name: str,
         paging: Paging,
         axis: Annotated[str, Meta(max_length=20, description="Moves on this axis only, as in lifecycle.")]
         | None = None,
-    ) -> AgentHistory:
+    ) -> Page[AgentMoveView]:
         """List the moves of an agent on its axes, the newest first: when, from where, why, and by whom."""
         of_axis = None if axis is None else _axis(axis)
 
@@ -326,8 +320,7 @@ class AgentStatuses(Noun):
             return rows, audit.names_of_actors(c, {row.actor for row in rows})
 
         rows, names = await self._store.read(read)
-        page = paging.fetched([_move_view(row, names) for row in rows], key=lambda move: (move.seq,))
-        return AgentHistory(moves=page.items, next_cursor=page.next_cursor)
+        return paging.fetched([_move_view(row, names) for row in rows], key=lambda move: (move.seq,))
 
     @route("GET", "/as/{vocabulary}", Scope.READ)
     async def document(self, name: str, vocabulary: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from hub.api.noun import (
     Instant,
     Name,
     Noun,
+    Page,
     Paging,
     Part,
     RetryKey,
@@ -489,13 +490,6 @@ class RememberedView(MemoryView):
     answered_question: str | None = None
 
 
-class Memory(View):
-    """A page of a board's memory, the newest items first; *next_cursor* leads to the older ones."""
-
-    memory: tuple[MemoryView, ...]
-    next_cursor: str | None = None
-
-
 class MemoryBody(View):
     """An item to write. *reply_to*: the id of a message or a question that it answers."""
 
@@ -556,18 +550,18 @@ class BoardMemories(Noun):
         rows="memory",
         empty="board {board} has no matching memory",
     )
-    @route("GET", _MEMORY, Scope.READ, errors=[_E.UNKNOWN_BOARD])
-    @route("GET", _AGENTS_MEMORY, AGENT, errors=[_E.UNKNOWN_BOARD, _E.NOT_YOUR_BOARD])
+    @route("GET", _MEMORY, Scope.READ, errors=[_E.UNKNOWN_BOARD], page="Memory.memory")
+    @route("GET", _AGENTS_MEMORY, AGENT, errors=[_E.UNKNOWN_BOARD, _E.NOT_YOUR_BOARD], page="Memory.memory")
     @device(
         Method.MEMORY_LIST,
         "its user's boards",
         Grant.COORDINATION,
-        answer=lambda page: {"memory": list(map(_MEMORY_RECORD, page.memory)), "cursor": page.next_cursor},
+        answer=lambda page: {"memory": list(map(_MEMORY_RECORD, page.items)), "cursor": page.next_cursor},
         names={"tag": "tags"},
     )
     async def page(
         self, caller: Caller, board: str, paging: Paging, requested: Annotated[MemoryFilter, From(_requested)]
-    ) -> Memory:
+    ) -> Page[MemoryView]:
         """List the items of a board's memory, the newest first."""
         paging.limit = min(paging.limit, MOST_LONG)
         rows, names = await self._memory.page(
@@ -575,7 +569,7 @@ class BoardMemories(Noun):
         )
         page = paging.fetched(rows, key=lambda row: (row.created_at, row.id))
         memory = tuple(MemoryView.from_row(row, actor_name=names.get(row.actor)) for row in page.items)
-        return Memory(memory=memory, next_cursor=page.next_cursor)
+        return Page(memory, page.next_cursor)
 
     @command(
         "boards memory BOARD add CONTENT",

@@ -19,6 +19,7 @@ from hub.api.noun import (
     Instant,
     Match,
     Noun,
+    Page,
     Paging,
     Part,
     View,
@@ -144,13 +145,6 @@ class SettingsChangeView(KeyChangeView, kw_only=True):
     revision: int | None = None
 
 
-class SettingsHistory(View):
-    """A page of changes, the newest first."""
-
-    changes: tuple[SettingsChangeView, ...]
-    next_cursor: str | None = None
-
-
 class ConfigDiffView(View):
     """The keys that differ between two generations of the settings."""
 
@@ -260,13 +254,13 @@ class Config(Noun):
         ),
         empty="no changes are known",
     )
-    @route("GET", "/config/history", Scope.SETTINGS)
+    @route("GET", "/config/history", Scope.SETTINGS, page="SettingsHistory.changes")
     async def history(
         self,
         paging: Paging,
         key: Annotated[str, Meta(max_length=300, description="Only this key: ``limits.runs``.")]
         | None = None,
-    ) -> SettingsHistory:
+    ) -> Page[SettingsChangeView]:
         """List the changes of the settings with their old and new values, the newest first, of all nodes."""
         part = paging.part
         rows, names = await self._store.read(
@@ -282,7 +276,7 @@ class Config(Noun):
             )
             for row in page.items
         )
-        return SettingsHistory(changes=tuple(changes), next_cursor=page.next_cursor)
+        return Page(tuple(changes), page.next_cursor)
 
     @command(
         "config diff [SINCE] [UNTIL]",

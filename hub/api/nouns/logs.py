@@ -24,7 +24,20 @@ from msgspec import Meta, structs
 
 from hub.api.binding import Header
 from hub.api.events import EventStream
-from hub.api.noun import ALL, Actor, Instant, Noun, OpenStreams, Paging, Part, View, audited, command, route
+from hub.api.noun import (
+    ALL,
+    Actor,
+    Instant,
+    Noun,
+    OpenStreams,
+    Page,
+    Paging,
+    Part,
+    View,
+    audited,
+    command,
+    route,
+)
 from hub.api.nouns.audit import AuditLog
 from hub.clock import Clock, epoch_ms
 from hub.log import Channel, LogEntry, LogFile, Ring
@@ -65,13 +78,6 @@ class LogView(View, kw_only=True):
     fields: dict[str, Any]
 
 
-class LogEntries(View):
-    """A page of entries."""
-
-    entries: tuple[LogView, ...]
-    next_cursor: str | None = None
-
-
 def _key(entry: LogEntry | LogView) -> Key:
     return (-entry.seq,)  # the newest first
 
@@ -87,7 +93,13 @@ class Logs(Noun):
         self._store = store
         self._file = file
 
-    @route("GET", "", Scope.SYSTEM, errors=[ErrorCode.UNKNOWN_DEVICE, ErrorCode.UNKNOWN_RUN])
+    @route(
+        "GET",
+        "",
+        Scope.SYSTEM,
+        errors=[ErrorCode.UNKNOWN_DEVICE, ErrorCode.UNKNOWN_RUN],
+        page="LogEntries.entries",
+    )
     async def read(
         self,
         streams: OpenStreams,
@@ -101,7 +113,7 @@ class Logs(Noun):
         follow: Annotated[
             bool, Meta(description="Server-sent events named ``log``: the last entries, then new ones.")
         ] = False,
-    ) -> LogEntries | EventStream:
+    ) -> Page[LogView] | EventStream:
         """Return the last entries, the newest first; with ``follow`` a stream of them, the oldest first."""
         if follow:
             entries = await self.follow(run=run, device=device, level=level, limit=paging.limit)
@@ -109,8 +121,7 @@ class Logs(Noun):
         found = await self.newest(
             run=run, device=device, level=level, since=since, until=until, part=paging.part
         )
-        page = paging.fetched(found, key=_key)
-        return LogEntries(entries=page.items, next_cursor=page.next_cursor)
+        return paging.fetched(found, key=_key)
 
     async def newest(
         self,

@@ -7,7 +7,19 @@ from msgspec import Meta, structs
 
 from hub.api.binding import Body
 from hub.api.device import person
-from hub.api.noun import MOST_LONG, Instant, Noun, Paging, RetryKey, View, audited, command, device, route
+from hub.api.noun import (
+    MOST_LONG,
+    Instant,
+    Noun,
+    Page,
+    Paging,
+    RetryKey,
+    View,
+    audited,
+    command,
+    device,
+    route,
+)
 from hub.api.nouns.messages import SentView
 from hub.clock import epoch_ms
 from hub.coordination import authority
@@ -62,13 +74,6 @@ class QuestionDetail(QuestionView):
     """A question with the names of the devices that show it."""
 
     devices: tuple[str, ...] = ()
-
-
-class QuestionsPage(View):
-    """A page of questions, the newest first; *next_cursor* leads to the older ones."""
-
-    questions: tuple[QuestionView, ...]
-    next_cursor: str | None = None
 
 
 class AskBody(View):
@@ -179,11 +184,11 @@ class Questions(Noun):
         ),
         empty="no matching questions; --all includes those that are settled",
     )
-    @route("GET", "/v1/questions", Scope.READ, errors=[_E.UNKNOWN_BOARD])
+    @route("GET", "/v1/questions", Scope.READ, errors=[_E.UNKNOWN_BOARD], page="QuestionsPage.questions")
     @device(
         Method.QUESTIONS_LIST,
         "its user's questions",
-        answer=lambda page: {"questions": list(map(_record, page.questions))},
+        answer=lambda page: {"questions": list(map(_record, page.items))},
         arguments={"state": _states},
     )
     async def page(
@@ -198,7 +203,7 @@ class Questions(Noun):
         ]
         | None = None,
         correlation_id: Annotated[str, Meta(max_length=128)] | None = None,
-    ) -> QuestionsPage:
+    ) -> Page[QuestionView]:
         """List the questions to people, the newest first."""
         paging.limit = min(paging.limit, MOST_LONG)
 
@@ -217,7 +222,7 @@ class Questions(Noun):
         rows, named = await self._store.read(read)
         page = paging.fetched(rows, key=lambda row: (row.created_at, row.id))
         views = tuple(_view(row, named) for row in page.items)
-        return QuestionsPage(questions=views, next_cursor=page.next_cursor)
+        return Page(views, page.next_cursor)
 
     @command(
         "ask show QUESTION_ID",

@@ -12,7 +12,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta
 
 from hub.api.binding import Body
-from hub.api.noun import ALL, Actor, Instant, Noun, Paging, Part, View, audited, listed, route
+from hub.api.noun import ALL, Actor, Instant, Noun, Page, Paging, Part, View, audited, listed, route
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.roles import Scope
 from hub.runs.scheduler import Scheduler, offset_of, trigger_for
@@ -120,13 +120,6 @@ class AgentSchedules(View):
     schedules: tuple[ScheduleView, ...]
 
 
-class FirePage(View):
-    """A page of an agent's past fires; *next_cursor* leads to the next one."""
-
-    fires: tuple[DecisionView, ...]
-    next_cursor: str | None = None
-
-
 _BACKFILL_REQUEST: Final = Body(
     "BackfillRequest", "The range to backfill, ends included; *dry_run* only counts the runs."
 )
@@ -148,15 +141,14 @@ class Schedules(Noun):
         _, rows = await self._store.read(agents.with_agent, name, self.user_id, schedule_rows.schedules_of)
         return AgentSchedules(schedules=tuple(map(self._view, filter(_is_declared, rows))))
 
-    @route("GET", "/fires", Scope.READ)
-    async def past_fires(self, name: str, paging: Paging) -> FirePage:
+    @route("GET", "/fires", Scope.READ, page="FirePage.fires")
+    async def past_fires(self, name: str, paging: Paging) -> Page[DecisionView]:
         """List the past fires, the newest first, each with its run or the reason why it has none."""
         agent, rows = await self._store.read(
             agents.with_agent, name, self.user_id, fires.list_fires, paging.part.limit, after=paging.after
         )
         found = [_decision_view(row, agent.device_name or "") for row in rows]
-        page = paging.fetched(found, key=lambda fire: (epoch_ms(fire.fire_at), fire.schedule))
-        return FirePage(fires=page.items, next_cursor=page.next_cursor)
+        return paging.fetched(found, key=lambda fire: (epoch_ms(fire.fire_at), fire.schedule))
 
     @route("POST", "/backfill", Scope.RUN)
     @audited("schedule.backfilled")

@@ -139,12 +139,12 @@ def _of_the_api(c: Any) -> None:
 
 async def test_the_history_comes_in_pages_and_by_axis(bench: Bench, statuses: AgentStatuses) -> None:
     await bench.control.submit(bench.agent)
-    everything = (await statuses.history("notes", page_of())).moves
+    everything = (await statuses.history("notes", page_of())).items
     assert [move.seq for move in everything] == list(range(len(everything), 0, -1))
-    (activity,) = (await statuses.history("notes", page_of(), axis="activity")).moves
+    (activity,) = (await statuses.history("notes", page_of(), axis="activity")).items
     assert (activity.before, activity.after) == ("idle", "waiting")
     assert activity.snapshot["lifecycle"] == "active"
-    assert (await statuses.history("notes", page_of(2, (3,)))).moves == everything[-2:]
+    assert (await statuses.history("notes", page_of(2, (3,)))).items == everything[-2:]
 
 
 async def test_an_agent_is_found_by_the_identifier_that_others_gave_it(
