@@ -310,15 +310,15 @@ class _Reader:
             return self._numeric_or_words(match["day"]), True
         if self._entry is not None and (match := _HOUR.match(content)):
             _, anchor, ends = self._entry
-            if isinstance(
-                anchor, datetime
-            ):  # the time of another message; an earlier time belongs to another day
-                here = anchor.astimezone(self._zone)
-                is_later = (here.hour, here.minute) <= (int(match["h"]), int(match["min"]))
-                return (
-                    self._with_time(here.date(), f"{match['h']}:{match['min']}") if is_later else None
-                ), ends
+            if isinstance(anchor, datetime):
+                return self._later_that_day(anchor, match), ends
         return None
+
+    def _later_that_day(self, before: datetime, clock: re.Match[str]) -> _LineDate:
+        """Return the moment of a message with an hour alone; an hour before the last is of another day."""
+        last = before.astimezone(self._zone)
+        is_later = (last.hour, last.minute) <= (int(clock["h"]), int(clock["min"]))
+        return self._with_time(last.date(), f"{clock['h']}:{clock['min']}") if is_later else None
 
     def _with_time(self, day: _LineDate, time: str) -> _LineDate:
         if isinstance(day, _NoDate | datetime) or day is None or (clock := _CLOCK.match(time)) is None:
@@ -382,24 +382,24 @@ class _Reader:
         # A dash before a date separates it from a title; it does not mean "until".
         dates = [one for one in dates_in(title) if not one.parts.is_due or one.words.startswith("-")]
         full = [one for one in dates if one.is_full]
-        if not dates and len(_YEAR.findall(title)) > 1:  # an interval
+        is_interval_of_years = not dates and len(_YEAR.findall(title)) > 1
+        if is_interval_of_years:
             return None
         if not full:
             leading = [one for one in dates if not one.before]
             return self._without_year(leading) if leading else _NO_DATE
         moments = {one.words: resolve(one.words, anchor=None, timezone=self._timezone) for one in full}
         days = {local_day(moment.at, self._zone) if moment else None for moment in moments.values()}
-        others = [one for one in dates if not any(one.words in whole.words for whole in full)]
-        first = max(full, key=lambda one: len(one.words))
-        moment = moments[first.words]
-        if (
+        longest = max(full, key=lambda one: len(one.words))
+        moment = moments[longest.words]
+        has_other_days = (
             len(days) > 1
-            or moment is None
-            or others
-            or (first.before and first.after)
-            or _OTHER_DAYS.search(f"{first.before} {first.after}")
-            or _INTERVAL.search(first.words)
-        ):
+            or any(not any(one.words in whole.words for whole in full) for one in dates)
+            or _OTHER_DAYS.search(f"{longest.before} {longest.after}") is not None
+        )
+        is_amid_words = bool(longest.before and longest.after)
+        is_interval = _INTERVAL.search(longest.words) is not None
+        if moment is None or has_other_days or is_amid_words or is_interval:
             return None
         return self._checked(moment.at if moment.has_time else next(iter(days)))
 
@@ -429,8 +429,10 @@ class _Reader:
     def _is_at_odds(self, anchor: _LineDate) -> bool:
         """Return True if the current passage has another day."""
         around = self._sections[-1]
-        day = self._day(self._date if self._is_mail and isinstance(around.anchor, _NoDate) else around.anchor)
-        return (around.is_day or self._is_mail) and day is not None and day != self._day(anchor)
+        is_of_mail = self._is_mail and isinstance(around.anchor, _NoDate)
+        day = self._day(self._date if is_of_mail else around.anchor)
+        has_day = (around.is_day or self._is_mail) and day is not None
+        return has_day and day != self._day(anchor)
 
     def _by_name(self) -> _Section:
         """Return the section of the file with the day in its name."""

@@ -919,18 +919,25 @@ class _Sentence:
                 if lexicon.has("absent", passage):
                     continue
                 at = self._after_leads(clauses[first]) if first == nth else start
-                title = self._shown(start if at >= end else min(at, day.start) if at > day.end else at, end)
+                has_day_in_leads = at > day.end
+                title_start = min(at, day.start) if has_day_in_leads else at
+                title = self._shown(start if at >= end else title_start, end)
                 others = self._shown(start, end)
                 is_event = lexicon.has("events", others) or lexicon.has("happens", others)
                 is_short = len(others) < _MOST_ROW_CHARS if has_han(others) else len(others.split()) <= 2
                 is_row = is_short and len(clauses) == 1 and not self._about.is_chat
                 is_event = is_event or (is_row and others.lower() not in lexicon.other_words)
                 if others and (is_event or (by_time and not self._about.is_chat)):
-                    title, begin = lexicon.rewritten(title or others), self._place(start)
-                    if article := lexicon.patterns("articles")[0].match(title):
-                        title = title[article.end() :][:1].upper() + title[article.end() + 1 :]
-                    if self._before is not None and title.split()[0].lower() in lexicon.subjects:
-                        title, begin = f"{self._before.text.strip(EDGES)}: {title}", self._before.start
-                    fields: dict[str, Field] = {"title": title}
-                    return reader.add(TableName.TIMELINES, fields, begin, self._start + end, day)
+                    return self._add_event(title or others, start, end, day)
         return False
+
+    def _add_event(self, words: str, start: int, end: int, day: _Day) -> bool:
+        """Add an event named by *words*; the sentence before may tell what "it" is."""
+        lexicon = self._lexicon
+        title, begin = lexicon.rewritten(words), self._place(start)
+        if article := lexicon.patterns("articles")[0].match(title):
+            title = title[article.end() :][:1].upper() + title[article.end() + 1 :]
+        if self._before is not None and title.split()[0].lower() in lexicon.subjects:
+            title, begin = f"{self._before.text.strip(EDGES)}: {title}", self._before.start
+        fields: dict[str, Field] = {"title": title}
+        return self._reader.add(TableName.TIMELINES, fields, begin, self._start + end, day)
