@@ -248,7 +248,7 @@ class TooManyDeclared(HubError):
 
 
 class Reconciled(msgspec.Struct, frozen=True):
-    """Names of the agents that the file changed; *revived* agents were archived before."""
+    """Names of the agents or gateways that the file changed; those *revived* were archived before."""
 
     created: tuple[str, ...] = ()
     updated: tuple[str, ...] = ()

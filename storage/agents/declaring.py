@@ -25,7 +25,7 @@ from storage.audit import Entry
 from storage.connectors import connectors
 from storage.connectors.connectors import DeclaredConnector, ReconciledConnectors
 from storage.coordination import gateways
-from storage.coordination.gateways import DeclaredGateway, ReconciledGateways
+from storage.coordination.gateways import DeclaredGateway
 from storage.devices import devices
 from storage.devices import nodes as leases
 from storage.runs import run_pauses
@@ -179,7 +179,7 @@ class TakenUp(msgspec.Struct, frozen=True):
     """
 
     agents: Reconciled
-    gateways: ReconciledGateways | None = None
+    gateways: Reconciled | None = None
     connectors: ReconciledConnectors | None = None
     followed: tuple[RunId, ...] = ()
     orphaned: tuple[RunId, ...] = ()

@@ -20,7 +20,7 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, GatewayId, UserId
 from storage import audit
 from storage.agents import agent_moves, agent_states
-from storage.agents.declared_agents import LOCK_USER
+from storage.agents.declared_agents import LOCK_USER, Reconciled
 from storage.agents.status_writes import LAST_MOVE
 from storage.coordination import gateway_agents
 from storage.devices import devices
@@ -62,15 +62,6 @@ class GatewayRow(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     created_at: int
     archived_at: int | None = None
-
-
-class ReconciledGateways(msgspec.Struct, frozen=True):
-    """Names of the gateways that the file changed; *revived* gateways were archived before."""
-
-    created: tuple[str, ...] = ()
-    updated: tuple[str, ...] = ()
-    revived: tuple[str, ...] = ()
-    archived: tuple[str, ...] = ()
 
 
 GATEWAYS = sa.select(
@@ -125,7 +116,7 @@ def reconcile_gateways(
     at: int,
     fresh_ids: Sequence[str],
     is_elsewhere: Callable[[str], bool] = lambda name: False,
-) -> ReconciledGateways:
+) -> Reconciled:
     """Make the gateways match the declarations, each with its main agent.
 
     Users named for the first time are created. A gateway declared for another user is another gateway. Every
@@ -188,7 +179,7 @@ def reconcile_gateways(
         with sparing(c):
             _archive(c, row, at)
     names = tuple(sorted(row.name for row in undeclared))
-    return ReconciledGateways(tuple(created), tuple(updated), tuple(revived), names)
+    return Reconciled(tuple(created), tuple(updated), tuple(revived), names)
 
 
 def check_main_agents(c: sa.Connection, declared: Sequence[DeclaredGateway]) -> None:

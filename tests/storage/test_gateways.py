@@ -11,13 +11,12 @@ from protocol.ids import AgentId, GatewayId, UserId
 from storage import audit
 from storage.agents import agent_moves, agent_states, agents, declared_agents, status_writes
 from storage.agents.agents import AgentRow
-from storage.agents.declared_agents import AgentLimits, DeclaredAgent
+from storage.agents.declared_agents import AgentLimits, DeclaredAgent, Reconciled
 from storage.coordination import gateway_agents, gateways
 from storage.coordination.gateway_agents import GatewayAgentRow, RemoteIdTaken
 from storage.coordination.gateways import (
     DeclaredGateway,
     Exhaustion,
-    ReconciledGateways,
     Seen,
     UnknownGateway,
 )
@@ -32,7 +31,7 @@ OFFICE = DeclaredGateway(name="office", user_name="me")
 MINUTE_MS = 60_000
 
 
-def put(c: sa.Connection, *declared: DeclaredGateway, at: int = AT) -> ReconciledGateways:
+def put(c: sa.Connection, *declared: DeclaredGateway, at: int = AT) -> Reconciled:
     """The gateways of hub.toml are these now. Ids tell what they are of."""
     owner = devices.ensure_user(c, ME, "me", at)
     fresh = [id for one in declared for id in (f"gw-{one.name}", f"main-{one.name}", f"user-{one.user_name}")]
@@ -79,7 +78,7 @@ def events(c: sa.Connection) -> Sequence[str]:
 
 
 def test_a_declared_gateway_is_made_with_its_main_agent(c: sa.Connection) -> None:
-    assert put(c, OFFICE) == ReconciledGateways(created=("office",))
+    assert put(c, OFFICE) == Reconciled(created=("office",))
     gateway = gateways.get_gateway(c, "office")
     main = gateway_agents.find_main_agent(c, gateway.id)
     assert main is not None
@@ -94,7 +93,7 @@ def test_a_declared_gateway_is_made_with_its_main_agent(c: sa.Connection) -> Non
 
 def test_declared_twice_it_is_the_same(c: sa.Connection) -> None:
     put(c, OFFICE)
-    assert put(c, OFFICE) == ReconciledGateways()
+    assert put(c, OFFICE) == Reconciled()
     assert events(c) == ["gateway.created"]
 
 
@@ -102,7 +101,7 @@ def test_a_gateway_that_goes_and_comes_back_is_the_row_that_it_was(c: sa.Connect
     put(c, OFFICE)
     helper = worker(c)
     see(c, helper, Seen(agent_id=helper.agent_id, is_online=True, turns=1, because="turn k began"))
-    assert put(c, at=AT + 1) == ReconciledGateways(archived=("office",))
+    assert put(c, at=AT + 1) == Reconciled(archived=("office",))
     with pytest.raises(UnknownGateway):
         gateways.get_gateway(c, "office")
     main = agents.get_agent(c, AgentId("main-office"))
@@ -112,7 +111,7 @@ def test_a_gateway_that_goes_and_comes_back_is_the_row_that_it_was(c: sa.Connect
     found = gateway_agents.find_gateway_agent(c, helper.agent_id)
     assert found is not None
     assert not found.is_listed
-    assert put(c, OFFICE, at=AT + 2) == ReconciledGateways(revived=("office",))
+    assert put(c, OFFICE, at=AT + 2) == Reconciled(revived=("office",))
     assert gateways.get_gateway(c, "office").id == "gw-office"
     back = agents.get_agent(c, AgentId("main-office"))
     assert (back.archived_at, back.lifecycle) == (None, "active")
