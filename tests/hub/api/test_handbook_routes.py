@@ -23,7 +23,7 @@ async def test_an_unknown_page_is_refused_with_a_hint(tmp_path: Path) -> None:
     async with answering(tmp_path) as hub, over_unix(hub) as client:
         answer = await client.get("/docs/setings")
     assert (answer.status_code, answer.json()["code"]) == (404, "unknown_method")
-    assert answer.json()["hint"] == "did you mean settings?"
+    assert answer.json()["hint"] == "did you mean 'settings'?"
 
 
 async def test_a_browser_gets_the_pages_as_html_whose_links_lead_somewhere(tmp_path: Path) -> None:

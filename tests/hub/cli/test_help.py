@@ -29,7 +29,7 @@ def test_every_page_of_the_folder_is_a_topic() -> None:
 @pytest.mark.parametrize(
     ("typed", "hint"),
     [
-        ("setings", "did you mean settings?"),
+        ("setings", "did you mean 'settings'?"),
         ("xyzzy", "'hub help' lists the topics"),
         ("doctor", "hub doctor --help"),
     ],

@@ -310,7 +310,7 @@ def test_fields_are_typed_as_people_write_them(review: Callable[..., Result], db
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
-        (["1", "titel=x"], 1, "tasks have no field 'titel'; did you mean title?"),
+        (["1", "titel=x"], 1, "tasks have no field 'titel'; did you mean 'title'?"),
         (["1", "isApproved=1"], 1, "tasks have no field 'isApproved'; there are title, description"),
         (["1", "title="], 1, "title cannot be empty"),
         (["1", "status=later"], 1, "expected one of todo, in_progress, done"),

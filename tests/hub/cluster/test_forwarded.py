@@ -87,7 +87,9 @@ async def test_a_question_about_several_agents_is_answered_by_the_node_of_each_a
                 for client in (pair.client, there)
             ]
             assert found == expected
-            assert [one["because"] for one in found] == ["it cannot be read now: its disk sleeps"] * 2
+            assert [one["because"] for one in found] == [
+                "it cannot be read now: its disk sleeps; no run has read it so far"
+            ] * 2
     _lose_the_bus(pair.west)
     lost = (await pair.client.get("/v1/why", params={"path": "notes/a.md"})).json()["reasons"]
     assert [one["code"] for one in lost] == ["elsewhere", "elsewhere"]

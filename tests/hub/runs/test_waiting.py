@@ -75,7 +75,7 @@ def _why(**facts: object) -> str | None:
         ),
         (
             {"is_online": False, "is_revoked": True, "offline_since": START - timedelta(days=1)},
-            "device desk was revoked; let it in again: hub connect --name desk --new-key",
+            "device desk was revoked; let it in again: hub connect URL --root DIR --name desk --new-key",
         ),
         (
             {"is_online": False, "offline_since": START - timedelta(minutes=46)},
