@@ -62,7 +62,9 @@ ELSEWHERE: Final = ("hub connect ", "hub restore")  # typed at another machine, 
 PATIENCE_S: Final = 60.0
 # What the hub knows soon after a line, by its first words: a path of REST, and a part of the answer.
 FOLLOWS: Final = {
+    "hub grants +rows.read": ("/v1/devices/desk", '"name": "rows.read"'),
     "hub grants +review.remote": ("/v1/devices/desk", '"name": "review.remote"'),
+    "hub grants +review.remote=marked": ("/v1/devices/desk", '"marked"'),
     "python device.py": ("/v1/devices/mine", '"connected": true'),
 }
 ENDED: Final = r"exit-code=(\d+)"
