@@ -36,7 +36,7 @@ from hub.api.noun import (
     operator,
 )
 from hub.api.others import ALL, HEADER, Others
-from hub.cluster.bus import Reply, Request
+from hub.cluster.messages import Reply, Request
 from hub.coordination.authority import Caller
 from hub.log import Channel
 from hub.printable import spelled

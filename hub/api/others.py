@@ -12,7 +12,7 @@ import anyio
 import msgspec
 from msgspec import Raw, Struct
 
-from hub.cluster.bus import NodeUnreachable, Reply, Request
+from hub.cluster.messages import NodeUnreachable, Reply, Request
 from hub.links.roster import DeviceLink, Roster
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import BootId, DeviceId, NodeId

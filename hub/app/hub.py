@@ -3,17 +3,11 @@
 Services start bottom-up and stop in reverse: first no new run starts and runs in progress are paused, then
 devices receive a goodbye, and the database closes last.
 
-This hub as one of several: the bus between them, if there is one.
-
-Gauges that are not updated by events: measured every few seconds for /metrics.
-
 Routing of unsolicited events from devices to the services that handle them.
 
 The roster calls ``take`` from a socket's reader, so it never blocks. Connection events go to a bounded queue
 of the router, requests to the queue of ``Requests``, and reports about agents to that of ``Heartbeats``. So
 connection events never wait behind the more frequent others.
-
-Connector accounts from hub.toml; a secret is resolved at each use and not stored.
 """
 
 import os
@@ -26,7 +20,7 @@ from hub.accounts.desk import AccountConfig, Accounts, PostedInbox
 from hub.accounts.keys import KeyStore
 from hub.accounts.sign_in import SignIns
 from hub.app.boot import Boot, Context
-from hub.cluster.bus import DeviceTaken, Hint, RunChanged, RunsWaiting
+from hub.cluster.messages import DeviceTaken, Hint, RunChanged, RunsWaiting
 from hub.connectors.calling import MOST_ANSWER_BYTES, SignInNeeded
 from hub.connectors.connector import UnknownProvider, find
 from hub.links.auth import Authenticator

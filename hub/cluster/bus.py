@@ -6,15 +6,13 @@ Nothing waits for NATS longer than a time limit, and everything else goes on wit
 Each process has a subject of its own, and all have one together. A message is sealed by a key of the
 database and bound to its subject: a client of NATS alone can neither read a message nor forge one, nor
 have a request answered that it saw before.
-
-Messages of the bus. A field is added with a default, never renamed: nodes may be of two releases.
 """
 
 import hmac
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 import anyio
 import msgspec
@@ -22,68 +20,14 @@ import nats.errors
 from anyio.abc import TaskGroup, TaskStatus
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-from msgspec import Struct
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from hub.clock import Chance, Clock
+from hub.cluster.messages import Hint, Message, NodeUnreachable, Reply, Request
 from hub.log import Channel
 from hub.rounds import Turns
-from protocol.errors import ErrorCode, HubError
-from protocol.ids import BootId, DeviceId, RunId
-
-
-class NodeUnreachable(HubError):
-    """Error: another node did not answer; whether it did what was requested is unknown."""
-
-    code = ErrorCode.NODE_UNREACHABLE
-    retryable = True
-
-
-class Request(Struct, frozen=True, kw_only=True, tag="request"):
-    """Request of an operator's interface that another node answers. The caller was checked by the first.
-
-    Attributes:
-        path: decoded.
-        query: as it was sent.
-        principal: fields of the caller, as ``api.door.roles.Principal`` has them.
-    """
-
-    method: str
-    path: str
-    query: str
-    body: bytes
-    principal: Mapping[str, object]
-
-
-class Reply(Struct, frozen=True, kw_only=True, tag="reply"):
-    """Response to a request."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
-class RunChanged(Struct, frozen=True, tag="run_changed"):
-    """Hint: the row of a run changed."""
-
-    run_id: RunId
-
-
-class RunsWaiting(Struct, frozen=True, tag="runs_waiting"):
-    """Hint: runs were queued, or are to be cancelled, maybe at the node that receives this."""
-
-
-class DeviceTaken(Struct, frozen=True, tag="device_taken"):
-    """Hint: the device has a newer connection at the node that sends this."""
-
-    device_id: DeviceId
-    epoch: int
-
-
-Hint: TypeAlias = RunChanged | RunsWaiting | DeviceTaken
-Message: TypeAlias = Request | Reply | RunChanged | RunsWaiting | DeviceTaken
-
+from protocol.ids import BootId
 
 log = Channel(__name__)
 

@@ -9,17 +9,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from hub.clock import SystemClock
-from hub.cluster.bus import (
-    MOST_BYTES,
-    Bus,
-    Hint,
-    Member,
-    NodeUnreachable,
-    Reply,
-    Request,
-    RunChanged,
-    reach_server,
-)
+from hub.cluster.bus import MOST_BYTES, Bus, Member, reach_server
+from hub.cluster.messages import Hint, NodeUnreachable, Reply, Request, RunChanged
 from protocol.ids import BootId, RunId
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.nats import Nats, running_nats
