@@ -1,7 +1,7 @@
 """Types and states of agents: stored axes, moves on each, and the status words of other vocabularies.
 
 The axes are independent, so an exhausted agent that goes offline keeps its recovery time. Every other status
-is a projection of these (this module). The spellings are used in rows, in answers and on the
+is a projection of these. The spellings are used in rows, in answers and on the
 wire.
 
 Status words of other vocabularies, read from the axes of an agent and written to them.

@@ -10,8 +10,6 @@ unknown here.
 Hub's side of a session: challenge, judging of the hello, welcome or refusal, goodbye.
 
 In addition to the common rules it tracks a device's open requests, because each must be answered once.
-
-Device's side of a session: hello, work, answers to calls, leaving.
 """
 
 from abc import ABC, abstractmethod

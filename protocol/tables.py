@@ -4,8 +4,6 @@ A column declares who fills it: the *model* (or a rule) extracts it from a docum
 every insert, the *device* sets it itself. Ids, flags and foreign keys are never taken from a model.
 
 Five tables are built in; an operator may declare more of them, in the same way.
-
-Tables that an operator declares beside the built-in ones: limits, and the check of a declaration.
 """
 
 import re

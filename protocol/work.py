@@ -1,7 +1,4 @@
-"""Frames of runs and calls: the hub's requests, the device's answers, and marks of items.
-
-Marks of items for their reviewers: what to look at before an approval.
-"""
+"""Frames of runs and calls: the hub's requests, the device's answers, and marks of items."""
 
 from collections.abc import Mapping
 from enum import StrEnum

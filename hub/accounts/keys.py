@@ -8,8 +8,6 @@ The first existing source is used:
 
 Each line has a key: its id and 32 bytes in base64url, newest first. The newest key seals, and all keys open.
 A file changed by another process is read again.
-
-Transfer of keys to another node of the database: sealed for it, through its row, and taken by it.
 """
 
 import fcntl

@@ -7,8 +7,6 @@ than the standard, to keep validation linear in time:
 - A pattern must be matchable in linear time: matches of 1 to 512 characters, without backreferences and
   lookarounds (``hub.extraction.patterns``).
 - A schema that expands to more than ``MOST_PARTS`` is refused.
-
-Validation of JSON objects from outside before they are stored.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

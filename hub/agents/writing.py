@@ -6,8 +6,6 @@ Delivery of agents' configurations to their devices. A device with the capabilit
 configuration of each of its agents when it connects, and again whenever an agent's ``config_rev`` has grown.
 The configuration is read when it can be sent, so a slow device gets the newest, and no queue builds up.
 
-Reconciliation of rows with the agents, templates, gateways and connectors in hub.toml.
-
 Status moves of agents, reported as one log event each after their commit.
 
 People follow these events (``GET /v1/events``), and devices subscribe to them.

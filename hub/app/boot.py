@@ -1,7 +1,4 @@
-"""Start and end of the hub, which recover an earlier boot; and the context that all parts share.
-
-Context that all parts of the hub share.
-"""
+"""Start and end of the hub, which recover an earlier boot; and the context that all parts share."""
 
 import socket
 from collections.abc import Callable

@@ -5,7 +5,7 @@ more. From all labels found and overlooked, with the lengths of their chunks, th
 follows. The chosen size is the largest whose share is within ``TOLERANCE`` of the best one. If the endpoint
 cut answers off, the answers about chunks of this size fit its limit.
 
-Share of labels that a model finds, by the length of the text that it is asked about. Pure functions.
+Share of labels that a model finds, by the length of the text that it is asked about.
 
 A model may overlook more in a longer text. The share found is fitted by the highest likelihood of all
 observations as ``base * exp(-(length / scale) ** power)``. With a large scale the length does not matter; the

@@ -2,8 +2,6 @@
 
 Nothing is delivered or stored, and no stored answer of a model is used, so that the current model is
 measured. The costs are limited by the budget of a run.
-
-Comparison of two evaluations of the same documents, label by label. Pure functions.
 """
 
 import hashlib

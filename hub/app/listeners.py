@@ -1,11 +1,4 @@
-"""Listeners of devices, operators and webhooks, with their limits and TLS certificates.
-
-Limits of both listeners, converted from the settings.
-
-Listener for webhooks, which exists if hub.toml has ``[listen.webhooks]``.
-
-TLS certificates of the listeners: loaded at the start, at every reload, and when their files change.
-"""
+"""Listeners of devices, operators and webhooks, with their limits and TLS certificates."""
 
 import math
 import socket

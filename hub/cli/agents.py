@@ -1,9 +1,4 @@
-"""``hub agents``: show, status, metrics, calendars and previews of agents; other commands are declared.
-
-Calendars of agents: ``hub agents next``, ``calendar``, ``backfill`` and ``slots``.
-
-``hub agents preview``: what an agent would find with another prompt, model or tables.
-"""
+"""``hub agents``: show, status, metrics, calendars and previews of agents; other commands are declared."""
 
 import json
 import re

@@ -1,8 +1,6 @@
 """Inbox of ``hub review`` on a terminal: items in a list, one of them in full, decided about by keys.
 
 The keys are those of the dashboard's page for review.
-
-Pure: suggestions as lines of text, for review by their owner.
 """
 
 import json

@@ -1,7 +1,4 @@
-"""Options and their types that several commands share, completion of names, and the machine's time zone.
-
-Time zone of this machine.
-"""
+"""Options and their types that several commands share, completion of names, and the machine's time zone."""
 
 import json
 import os

@@ -2,11 +2,11 @@
 
 Anyone may have written a document. Rules detect passages that give orders to the reader, openly or in a form
 invisible to people. An item from such a passage has a warning and is never delivered without it. An item that
-an order caused, with a harmless quote, is not supported by that quote (this module). The rules
+an order caused, with a harmless quote, is not supported by that quote. The rules
 are broad on purpose: a false warning costs a glance, a missed order costs trust. The model's own judgement is
 not used.
 
-Comparison of an item's fields with its quote: what the quote does not say is marked. Pure functions.
+Comparison of an item's fields with its quote: what the quote does not say is marked.
 
 A model may return a record that no part of its quote supports: it invented the record, or obeyed an order
 elsewhere in the document. The check compares words, so it does not depend on the wording of orders, and its

@@ -14,7 +14,7 @@ the text. A different number or negation is never a typo.
 A model that can only copy is asked about one sentence, so its words must occur in that sentence; all others
 are invented.
 
-Removal of duplicates, so that each statement of a document yields one suggestion. Pure functions.
+Removal of duplicates, so that each statement of a document yields one suggestion.
 
 Two items are equal if they are of the same table, overlap in the text, have similar titles, and do not
 contradict each other: "call Bob" on Monday and on Tuesday are two items, as are items for Anna and Ben. The

@@ -1,7 +1,4 @@
-"""Checks of the machine and of the hub's load: disk, open files, clock, limits, services that fail.
-
-Checks of the hub's own load: limits reached, event loop, locked-out clients, and services that failed.
-"""
+"""Checks of the machine and of the hub's load: disk, open files, clock, limits, services that fail."""
 
 import os
 from collections import deque

@@ -1,7 +1,4 @@
-"""Checks of stored data and of the database: files, pages, backups, audit log, devices' stores.
-
-Watch over the database: its files, its pages, and whether it can be written.
-"""
+"""Checks of stored data and of the database: files, pages, backups, audit log, devices' stores."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping

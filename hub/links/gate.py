@@ -12,8 +12,6 @@ A success does not reset the count: the holder of one valid token could otherwis
 party with a valid credential is still admitted, because the caller checks credentials first. So no device can
 be locked out by the attempts of others. The records are bounded in time and number.
 
-Limits of one connection and of a port.
-
 Limits of a connection: deadlines of waits, and its rate of frames and bytes.
 
 A coarse wheel of deadlines for all waits on devices.

@@ -304,7 +304,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "verdict.settled": "the device has applied or refused a verdict",
     "wake.database": "wakes of agents wait, because the database does not answer",
     "wake.refused": "the device refused to wake the agent",
-    "wake.sent": "the device was told to wake the agent",
+    "wake.sent": "the device was asked to wake the agent",
     "wake.settled": "a wake of the agent's calendar has ended",
     "watchdog.database": "the database did not answer the watchdog",
     "watchdog.silent": "a part of the hub hangs; systemd is not told that the hub lives, and restarts it",

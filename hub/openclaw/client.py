@@ -2,8 +2,6 @@
 
 The permanent connection has read and write scopes, and is the only source of events. A method that needs
 admin rights opens the second connection, which is closed after a minute without use.
-
-All gateways of hub.toml by name. A reload restarts only the connections that changed.
 """
 
 import ssl

@@ -3,8 +3,6 @@
 Decisions use only structure: exception type, HTTP status, close code, ``code``, ``details.code``,
 ``retryable``, ``retryAfterMs``. Messages are never used, because gateways may change their wording. The close
 codes are OpenClaw's; those of this hub (``protocol.errors``) have other meanings. Pure functions.
-
-Errors of requests to gateways. Each reports whether the request may have been carried out.
 """
 
 import socket

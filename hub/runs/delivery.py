@@ -7,10 +7,6 @@ inserted exactly once, despite crashes on either side.
 The extracted parts of a file are kept if other parts could not be extracted. The file still counts as failed,
 so that the failure is reported and the next run reads the file again. Questions that are already answered
 cost nothing then.
-
-Excerpts of documents around the quotes of items, sealed until the items' owners decide.
-
-Declaration of an operator's tables at a device, before it gets items of them.
 """
 
 from collections import Counter, deque

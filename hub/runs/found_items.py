@@ -3,7 +3,7 @@
 The keys are name, day and place. The stored content of a planned call is enough to send its frame again after
 a restart. Pure functions.
 
-Matching of rows that a device reported with the documents they came from. Pure functions.
+Matching of rows that a device reported with the documents they came from.
 
 The hub that wrote such a row is unknown, and so are the words of the model. Only the place remains: the
 quote, or the sentences around it.

@@ -7,8 +7,6 @@ Sentences for people about decisions on fires, and about state changes and unsuc
 
 Pure functions from the stable words of rows (``schedule_fires.decision`` and ``reason``, ``runs.reason``) to
 sentences. A word of a newer release is shown unchanged, as is a reason that was written for people already.
-
-Sentences about failures of runs and of their files, and what mends each, by the code of the failure.
 """
 
 import shlex

@@ -1,11 +1,4 @@
-"""Tables of hub.toml about agents: templates, connectors, schedules, gateways, and tables of devices.
-
-Keys ``schedule`` and ``slots`` of an agent in hub.toml: when it runs, and when it is woken.
-
-``[[gateways]]``: OpenClaw gateways of the hub; ``[coordination]``: messages and questions of agents.
-
-Tables ``[[tables]]`` of hub.toml: tables of a device beside the built-in ones, without a line of code.
-"""
+"""Tables of hub.toml about agents: templates, connectors, schedules, gateways, and tables of devices."""
 
 import json
 import re

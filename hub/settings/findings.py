@@ -1,10 +1,6 @@
 """Checks of hub.toml beyond the types of its values: consequences, secrets, agents against each other.
 
 Some checks work on any document, the others only on a valid one.
-
-Checks of hub.toml that compare its tables, templates, agents and connectors with each other.
-
-Removed limits of hub.toml, which are answered with a warning.
 """
 
 from collections.abc import Iterator, Mapping

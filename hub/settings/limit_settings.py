@@ -1,9 +1,4 @@
-"""Tables of hub.toml about the hub itself: limits, budget, retention, backup, listeners and cluster.
-
-``[cluster]``: this hub as one of several on a database.
-
-``[listen]``: listeners for devices, operators and webhooks.
-"""
+"""Tables of hub.toml about the hub itself: limits, budget, retention, backup, listeners and cluster."""
 
 import os
 from collections.abc import Iterator, Mapping

@@ -2,7 +2,7 @@
 
 A problem never quotes the faulty value, which may be a secret.
 
-Positions of keys and values in a TOML text. Pure functions.
+Positions of keys and values in a TOML text.
 
 The text must have been accepted by ``tomllib``; the scanner relies on that and validates nothing. Paths have
 pydantic's form: ``("agents", 1, "paths", 0)``.

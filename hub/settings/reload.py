@@ -3,10 +3,6 @@
 A change is read, checked, prepared and then applied completely or not at all: after any failure, the hub
 continues with the old settings, and ``refused`` has the reasons. Settings that need new connections or a
 restart are accepted, too, and reported as pending.
-
-Differences between two readings of hub.toml, and when each takes effect.
-
-Automatic reloads: of hub.toml and certificates after an edit, on SIGHUP, after a new shared revision.
 """
 
 from collections import Counter, deque

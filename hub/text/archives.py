@@ -3,7 +3,7 @@
 Both are converted to one text (``mbox``, ``chats``) in which each message begins with a line that no message
 can contain. So authors and dates can be read from the text alone, wherever it was converted.
 
-Conversion of an mbox, a file of many mails, to text. Pure functions.
+Conversion of an mbox, a file of many mails, to text.
 
 Each mail begins with the separator line of the file ("From ana@example.org Tue Jun 3 10:00:00 2025"). Its
 text follows, in the format of a single mail. Lines of a mail that look like a separator are indented by a

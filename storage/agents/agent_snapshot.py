@@ -2,8 +2,6 @@
 
 A set-up has the values that prompts may name and templates validate. A function passed in decides whether it
 is valid: this module knows rows, but neither JSON Schema nor prompts.
-
-Filters of agents: by axes, by status words of a vocabulary, by what they are and by what they can do.
 """
 
 import re

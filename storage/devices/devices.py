@@ -1,7 +1,4 @@
-"""Devices of users, their connections and revocations; and users, who own devices and agents.
-
-Users, who own devices and agents, and the owners of objects by id.
-"""
+"""Devices of users, their connections and revocations; and users, who own devices and agents."""
 
 from collections.abc import Collection, Iterable
 from enum import StrEnum

@@ -1,8 +1,6 @@
 """Tables about agents and schedules: identity, state, capabilities, locks, measurements, fires.
 
 Part of the metadata of ``storage.schema``.
-
-Tables about schedules and their fires.
 """
 
 from typing import Any, Literal, get_args

@@ -1,7 +1,4 @@
-"""Tables of the hub itself, of users and devices: nodes, leases, logs, keys, ways in.
-
-Tables about users, devices, and how devices and operators are let in.
-"""
+"""Tables of the hub itself, of users and devices: nodes, leases, logs, keys, ways in."""
 
 from typing import Any
 

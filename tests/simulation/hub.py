@@ -21,7 +21,8 @@ from hub.api.noun import Hub
 from hub.api.nouns.items import Items
 from hub.app.hub import Router, exchange_hints
 from hub.clock import IdFactory, epoch_ms
-from hub.cluster.bus import Bus, Member, NodeUnreachable, Request
+from hub.cluster.bus import Bus, Member
+from hub.cluster.messages import NodeUnreachable, Request
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
 from hub.links.auth import Admission, Authenticator, Knock

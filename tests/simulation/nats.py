@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import anyio
 import nats.errors
 
-from hub.cluster.bus import Reply, Request
+from hub.cluster.messages import Reply, Request
 from protocol.ids import BootId
 from tests.simulation.dice import Dice
 from tests.simulation.wire import Tally

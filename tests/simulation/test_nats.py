@@ -9,7 +9,8 @@ import anyio
 import pytest
 
 from hub.clock import Clock
-from hub.cluster.bus import Bus, Hint, Member, NodeUnreachable, Request, RunChanged
+from hub.cluster.bus import Bus, Member
+from hub.cluster.messages import Hint, NodeUnreachable, Request, RunChanged
 from protocol.ids import BootId, RunId
 from tests.simulation.clock import SimClock, WorldTime
 from tests.simulation.dice import Dice

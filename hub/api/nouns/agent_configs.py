@@ -1,9 +1,4 @@
-"""Configs, capabilities and checkpoints of agents.
-
-Capabilities of agents: named abilities in semantic versions.
-
-Checkpoints: state that agents keep between their runs.
-"""
+"""Configs, capabilities and checkpoints of agents."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal

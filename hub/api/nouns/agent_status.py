@@ -1,7 +1,4 @@
-"""Status of agents on each axis: read, written and recorded, also by heartbeats over HTTP.
-
-Heartbeats of agents without a device, which send them over HTTP.
-"""
+"""Status of agents on each axis: read, written and recorded, also by heartbeats over HTTP."""
 
 from collections.abc import Callable, Mapping
 from functools import partial

@@ -1,7 +1,4 @@
-"""Agents and templates: creating, changing and removing them, pausing and resuming, and starting runs.
-
-Templates: what agents of one kind have in common.
-"""
+"""Agents and templates: creating, changing and removing them, pausing and resuming, and starting runs."""
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence

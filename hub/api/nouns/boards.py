@@ -1,7 +1,4 @@
-"""Boards, and their memories: agents that work on one thing together, and what they and people write there.
-
-Memories of boards: items that people and agents write, and replies to messages and questions.
-"""
+"""Boards and their memories: agents that work on one thing together, and what they and people write."""
 
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Final, Literal

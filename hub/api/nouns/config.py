@@ -1,7 +1,4 @@
-"""Settings: reading, checking, editing and reloading hub.toml, and revisions that all nodes share.
-
-Revisions of the settings that all nodes share: published at one node, applied by all.
-"""
+"""Settings: reading, checking, editing and reloading hub.toml, and revisions that all nodes share."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

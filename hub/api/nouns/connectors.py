@@ -1,7 +1,4 @@
-"""Connectors of hub.toml: tests, sign-in and giving a grant back; and the keys that seal grants.
-
-Keys that seal the grants of sign-ins, and excerpts of documents.
-"""
+"""Connectors of hub.toml: tests, sign-in and giving a grant back; and the keys that seal grants."""
 
 from collections.abc import Mapping
 from contextlib import aclosing

@@ -1,9 +1,4 @@
-"""Devices with their grants, pairings that wait for an approval, and the users who own devices.
-
-Pairings: unknown devices that wait for an operator's approval, by the code that they show.
-
-Users: the people who own devices and agents.
-"""
+"""Devices with their grants, pairings that wait for an approval, and the users who own devices."""
 
 import math
 from datetime import datetime, timedelta

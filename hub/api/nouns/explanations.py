@@ -1,7 +1,4 @@
-"""Explanations of what became of a file or a sentence, and previews with another prompt, model or tables.
-
-Previews: what an agent would find with another prompt, model or tables, before anything is sent.
-"""
+"""Explanations of what became of a file or a sentence, and previews with another prompt, model or tables."""
 
 import re
 from http import HTTPStatus
@@ -19,7 +16,7 @@ from hub.api.noun import NO_CHANGE, Caller, Noun, OpenStreams, View, audited, co
 from hub.api.nouns.costs import EstimateView, estimate_view
 from hub.api.others import ConnectedElsewhere, Others, link_of
 from hub.clock import Clock, epoch_ms
-from hub.cluster.bus import NodeUnreachable, Request
+from hub.cluster.messages import NodeUnreachable, Request
 from hub.links.roster import DeviceLink, Roster
 from hub.printable import one_line
 from hub.roles import Principal, Scope

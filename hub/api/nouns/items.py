@@ -1,7 +1,4 @@
-"""Items that agents found, the verdicts of their owners, and the tables of devices.
-
-Tables of devices: the built-in ones, and those that hub.toml declares.
-"""
+"""Items that agents found, the verdicts of their owners, and the tables of devices."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence

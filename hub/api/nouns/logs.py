@@ -1,7 +1,5 @@
 """The log of the running hub, its events as a stream, and a dump of the process.
 
-Events: those of the log that concern operators, as a stream of server-sent events.
-
 A dump of the process: for an operator, or to the log on SIGUSR1.
 
 Everything is read without waiting and without I/O, so that a hub in trouble can still be inspected.

@@ -1,9 +1,4 @@
-"""Messages between agents, leads of boards and messages to them, and broadcasts to many boards.
-
-Leads of boards: created where there is none, and messages to them.
-
-Broadcasts: messages to the leads of many boards at once.
-"""
+"""Messages between agents, leads of boards and messages to them, and broadcasts to many boards."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Final, Literal, cast

@@ -1,9 +1,4 @@
-"""Overviews of agents, the summary since a person looked, and the stream of changes.
-
-Summary of what happened at the hub since a person looked the last time.
-
-Changes of what people look at, as a stream of server-sent events from the database: none is lost.
-"""
+"""Overviews of agents, the summary since a person looked, and the stream of changes."""
 
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta

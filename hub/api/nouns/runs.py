@@ -1,7 +1,4 @@
-"""Runs: lists of them, their details, progress and traces, and the changes that operators make to them.
-
-Traces of runs: the parts of a run that took time, as spans.
-"""
+"""Runs: lists of them, their details, progress and traces, and the changes that operators make to them."""
 
 import re
 from collections import Counter

@@ -1,9 +1,5 @@
 """State of the hub, its nodes, stopping it and backing it up; the handbook and the OpenAPI document.
 
-Upkeep of the hub as a whole: stopping it, and backing it up.
-
-Nodes: the hub processes that share this hub's database.
-
 The handbook as pages for browsers, and the OpenAPI document of the interface.
 
 The pages are the handbook's Markdown as HTML, without scripts, under a strict policy, in the style sheet of

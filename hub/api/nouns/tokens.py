@@ -1,7 +1,4 @@
-"""Tokens of devices, operators and agents, invitations, and sessions of browsers. Only hashes are kept.
-
-Sessions of browsers, and the links that open them.
-"""
+"""Tokens of devices, operators and agents, invitations, and sessions of browsers. Only hashes are kept."""
 
 from collections.abc import Callable, Collection
 from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar

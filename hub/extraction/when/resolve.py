@@ -13,7 +13,7 @@ clock, a local reading may not correspond to exactly one instant. A *skipped* re
 over it) is moved forward by the same amount. Of a *repeated* reading (the clock goes back), the first instant
 is used. Python's ``fold=0`` does both (PEP 495).
 
-Resolution of a parsed date on the calendar. Pure functions.
+Resolution of a parsed date on the calendar.
 
 The rules hold in all languages. The *anchor* is the day of the document.
 
