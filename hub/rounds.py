@@ -49,6 +49,7 @@ class Rounds(Turns):
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)
         self.is_rested = True  # the round before ended without a wake
+        self.on_fault: Callable[[Exception], None] = lambda _: None  # of a fault in the hub; for its health
         self._wake = anyio.Event()
 
     def wake(self) -> None:
@@ -87,6 +88,7 @@ class Rounds(Turns):
                 log.error("round.database", service=of, exc=exc)
             except Exception as exc:
                 log.error("round.broke", service=of, exc=exc)
+                self.on_fault(exc)
             rest_s = every_s if rest_s is None else rest_s
             self.wait(least_s + rest_s)
             if least_s:

@@ -7,6 +7,7 @@ affecting the others."""
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, Protocol
 
 import anyio
@@ -15,7 +16,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from hub.clock import Chance, Clock
 from hub.log import Channel
 from hub.metrics import Metrics
-from hub.rounds import Turns
+from hub.rounds import Rounds, Turns
 from protocol.backoff import Backoff
 from protocol.errors import CodedError, ErrorCode, HubError
 
@@ -70,7 +71,7 @@ class Supervisor:
         metrics: counts the restarts of the other services.
 
     Attributes:
-        failures: failures of restarted services, by name.
+        failures: failures of services that were restarted or went on with their next round, by name.
         started: values that services reported when they had started.
     """
 
@@ -108,6 +109,8 @@ class Supervisor:
         """
         is_vital = self._vital is None or name in self._vital
         self._places.append(_Place(name, service, is_vital, turns))
+        if isinstance(turns, Rounds):
+            turns.on_fault = partial(self._count, name, is_down=False)
         if self._metrics is not None and not is_vital:
             self._metrics.service_restarts.labels(name)  # initialized to 0
 
@@ -183,13 +186,14 @@ class Supervisor:
                 place.turns.wait(wait_s)
             await self._clock.sleep(wait_s)
 
-    def _count(self, name: str, exc: Exception) -> None:
+    def _count(self, name: str, exc: Exception, *, is_down: bool = True) -> None:
         while isinstance(exc, ExceptionGroup):
             exc = exc.exceptions[0]
         before = self._failures.get(name)
         error = f"{type(exc).__name__}: {exc}" if isinstance(exc, HubError) else type(exc).__name__
-        self._failures[name] = Failures(1 if before is None else before.count + 1, self._clock.now(), error)
-        if self._metrics is not None:
+        count = 1 if before is None else before.count + 1
+        self._failures[name] = Failures(count, self._clock.now(), error, is_down)
+        if is_down and self._metrics is not None:
             self._metrics.service_restarts.labels(name).inc()
 
     async def _stop(self, place: _Place) -> None:

@@ -6,7 +6,7 @@ import pytest
 from anyio.abc import TaskStatus
 
 from hub.metrics import Metrics
-from hub.rounds import WORK_S, Turns
+from hub.rounds import WORK_S, Rounds, Turns
 from hub.supervisor import Failures, Supervisor
 from protocol.backoff import Backoff
 from protocol.errors import CodedError, ErrorCode
@@ -132,6 +132,32 @@ async def test_a_service_that_cannot_start_yet_is_not_waited_for_unless_it_is_vi
         assert diary == ["links started", "backups started"]
         assert supervisor.started["backups"] == "value of backups"
         tasks.cancel_scope.cancel()
+
+
+class InRounds:
+    """A service whose rounds fail by a fault of the hub."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.turns = Rounds(clock)
+
+    async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        task_status.started()
+        await self.turns.serve(self._work, of="things", every_s=60.0)
+
+    async def _work(self) -> None:
+        raise ValueError("a fault")
+
+
+async def test_supervisor_counts_failed_rounds_of_a_service_that_goes_on() -> None:
+    clock = FakeClock()
+    supervisor, service = make_supervisor(clock, vital=()), InRounds(clock)
+    supervisor.add("things", service, turns=service.turns)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(supervisor.serve)
+        await clock.pass_time(61.0)
+        failures = supervisor.failures["things"]
+        tasks.cancel_scope.cancel()
+    assert (failures.count, failures.error, failures.is_down) == (2, "ValueError", False)
 
 
 async def test_failures_of_services_are_counted_and_reported_until_they_run_again() -> None:
