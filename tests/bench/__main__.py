@@ -12,7 +12,6 @@ from typing import Final
 
 from tests.bench import (
     calls,
-    crowd,
     decoding,
     folders,
     heartbeats,
@@ -20,15 +19,11 @@ from tests.bench import (
     listing,
     mailbox,
     memory,
-    metering,
     nodes,
     observing,
     presence,
-    recovery,
     scheduling,
     shared,
-    side_by_side,
-    slow_device,
     uploads,
     writing,
 )
@@ -36,7 +31,7 @@ from tests.bench.processes import ProcessFailed
 from tests.bench.report import summary, table
 from tests.bench.rows import Row, Verdict
 
-ALL: Final = (1, 2, 3, 5, 6, 7, 8, 10, 12, 13, *range(16, 34))
+ALL: Final = (1, 2, 3, 5, 6, 7, 8, 10, 12, 13, 18, 20, 21, 22, *range(26, 34))
 _FAILED, _MISUSED, _NOT_MEASURED = 1, 2, 3
 
 
@@ -69,17 +64,12 @@ def _sections(
     return [
         ("row 12: decoding", frozenset({12}), decoding.run),
         ("row 13: durable rows", frozenset({13}), writing.run),
-        ("row 17: recovery", frozenset({17}), recovery.run),
         ("row 18: scheduling", frozenset({18}), scheduling.run),
         ("rows 1-6: calls", calls.ROWS, lambda told: calls.run(told, wanted)),
         ("row 10: uploads", frozenset({10}), uploads.run),
-        ("row 16: a device that never reads", frozenset({16}), slow_device.run),
-        ("row 19: a crowd that is only there", frozenset({19}), crowd.run),
         ("row 20: being looked at", frozenset({20}), observing.run),
         ("row 21: heartbeats of agents", frozenset({21}), heartbeats.run),
         ("row 22: a mailbox", frozenset({22}), mailbox.run),
-        ("row 24: measuring who takes the loop's time", frozenset({24}), metering.run),
-        ("row 25: side by side", frozenset({25}), side_by_side.run),
         ("rows 26-28: devices that are there", presence.ROWS, lambda told: presence.run(told, wanted)),
         ("row 29: items, end to end", items.ROWS, items.run),
         ("row 30: pages of lists", frozenset({30}), listing.run),

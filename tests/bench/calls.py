@@ -10,8 +10,7 @@ from tests.bench import native_client
 from tests.bench.client import ClientConfig
 from tests.bench.fastapi_server import FastApiConfig
 from tests.bench.hub_server import HubConfig, Variant
-from tests.bench.libraries import library_process
-from tests.bench.processes import Pair, pair_of, paired
+from tests.bench.processes import Pair, paired
 from tests.bench.raw_server import RawConfig
 from tests.bench.rounds import play, ratio, spread_of
 from tests.bench.rows import Goal, Row, at_least, gate
@@ -49,52 +48,37 @@ _PHASES: Final = [
     _Phase({1}, "fastapi", _FEW, 1),
     _Phase({2}, "fastapi", _MANY, 1),
     _Phase({5}, "fastapi", 1, _FEW),
-    _Phase({1}, "sansio", _FEW, 1),
-    _Phase({2}, "sansio", _MANY, 1),
-    _Phase({5}, "sansio", 1, _FEW),
     _Phase({3}, "raw", _FEW, 1),
     _Phase({3}, "raw", _MANY, 1),
     _Phase({5}, "raw", 1, _FEW),
     _Phase({5}, "plain", 1, _FEW),
-    _Phase({5}, "at once", 1, _FEW),
     _Phase({6}, "timeless", _FEW, 1),
 ]
 
-_DEFAULT: Final = "... / FastAPI on uvicorn's default"
-_RATIOS: Final[list[tuple[int, str, Goal | None, str, str, str]]] = [
+_RATIOS: Final[list[tuple[int, str, Goal, str, str, str]]] = [
     (1, "calls, 100 links: hub / FastAPI hub", at_least(2.5, hard=1.2), "100x1", "hub", "fastapi"),
-    (1, _DEFAULT, None, "100x1", "hub", "sansio"),
     (2, "calls, 1,000 links: hub / FastAPI hub", at_least(1.6, hard=1.3), "1000x1", "hub", "fastapi"),
-    (2, _DEFAULT, None, "1000x1", "hub", "sansio"),
     (3, "calls, 100 links: hub / raw TCP", at_least(0.65), "100x1", "hub", "raw"),
     (3, "calls, 1,000 links: hub / raw TCP", at_least(0.5), "1000x1", "hub", "raw"),
     (5, "100 calls on a link: hub / plain send", gate(1.6), "1x100", "hub", "plain"),
-    (5, "... / a write a frame, no await", None, "1x100", "hub", "at once"),
     (5, "... / FastAPI hub", at_least(3.5), "1x100", "hub", "fastapi"),
     (5, "... / raw TCP", at_least(0.8), "1x100", "hub", "raw"),
-    (5, _DEFAULT, None, "1x100", "hub", "sansio"),
     (6, "100 links: with / without deadlines", gate(0.9), "100x1", "hub", "timeless"),
 ]
 _VARIANTS: Final = {
     "hub": Variant.WHOLE,
     "plain": Variant.LIBRARY_SENDS,
-    "at once": Variant.SENDS_AT_ONCE,
     "timeless": Variant.NO_DEADLINES,
 }
 
 
-def open_pair(stack: ExitStack, server: str, devices: int) -> Pair:
+def _open_pair(stack: ExitStack, server: str, devices: int) -> Pair:
     client = ClientConfig(port=0, devices=devices, is_prefixed=server == "raw")
     match server:
         case "fastapi":
             return stack.enter_context(paired(FASTAPI, FastApiConfig(devices=devices), client))
-        case "sansio":
-            ordinary = FastApiConfig(devices=devices, sockets="websockets-sansio")
-            return stack.enter_context(paired(FASTAPI, ordinary, client))
         case "raw":
             return stack.enter_context(paired(RAW, RawConfig(devices=devices), client))
-        case "websockets" | "aiohttp" | "node ws":
-            return stack.enter_context(pair_of(library_process(server, devices), client))
         case _:
             hub = HubConfig(devices=devices, variant=_VARIANTS[server])
             return stack.enter_context(paired(HUB, hub, client))
@@ -107,7 +91,7 @@ def run(told: Callable[[str], None], wanted: Collection[int]) -> list[Row]:
     for phase in phases:
         needed[phase.server] = max(needed.get(phase.server, 0), phase.peers)
     with ExitStack() as stack:
-        pairs = {server: open_pair(stack, server, devices) for server, devices in needed.items()}
+        pairs = {server: _open_pair(stack, server, devices) for server, devices in needed.items()}
         for server, pair in pairs.items():
             told(f"{server}: {needed[server]} devices connected, server on {pair.loop}")
 

@@ -1,11 +1,11 @@
 /*
  * The load client in C: connects devices, greets, and answers every tool_call with a constant tool_result.
  *
- *   client PORT DEVICES WIRE OPENING FIRST HELLO SMALL LARGE
+ *   client PORT DEVICES WIRE OPENING HELLO ANSWER
  *
  * WIRE: "ws" (RFC 6455) or "raw" (a length of four bytes before each message). OPENING: the upgrade request.
- * HELLO: the first message, in which %08d becomes FIRST, FIRST + 1, ... SMALL, LARGE: the answers, in which
- * ID_LENGTH question marks become the id of the call; LARGE answers the calls that have "b-1" in them.
+ * HELLO: the first message, in which %08d becomes the number of the device. ANSWER: the answer, in which
+ * ID_LENGTH question marks become the id of the call.
  *
  * Prints {"connected": n} once every device is welcomed, and goes on until its input or all sockets are closed.
  * The mask is zero, as in the client in Python.
@@ -42,7 +42,7 @@ struct answer {
 static int is_raw, epoll;
 static unsigned char buffer[BUFFER];
 static struct bytes answers;
-static struct answer small, large;
+static struct answer answer;
 
 static void fail(const char *what) {
     perror(what);
@@ -140,12 +140,11 @@ static void flush_answers(struct device *device) {
 }
 
 static void answer_call(const unsigned char *call, size_t size) {
-    const struct answer *answer = memmem(call, size, "\"b-1\"", 5) ? &large : &small;
     const unsigned char *id = memmem(call, size, "\"id\":", 5);
     if (!id || !(id = memchr(id + 5, '"', 2))) fail("a call without an id");
-    add(&answers, answer->head.data, answer->head.length);
+    add(&answers, answer.head.data, answer.head.length);
     add(&answers, id + 1, ID_LENGTH);
-    add(&answers, answer->tail.data, answer->tail.length);
+    add(&answers, answer.tail.data, answer.tail.length);
 }
 
 /* Read once; return 0 if the socket is closed. */
@@ -210,11 +209,10 @@ static void read_welcome(struct device *device) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 9) return 2;
-    int port = atoi(argv[1]), count = atoi(argv[2]), first = atoi(argv[5]), open = 0, yes = 1;
+    if (argc != 7) return 2;
+    int port = atoi(argv[1]), count = atoi(argv[2]), open = 0, yes = 1;
     is_raw = !strcmp(argv[3], "raw");
-    small = answer_from(argv[7]);
-    large = answer_from(argv[8]);
+    answer = answer_from(argv[6]);
     struct device *devices = calloc(count, sizeof *devices);
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
     struct rlimit files;
@@ -237,7 +235,7 @@ int main(int argc, char **argv) {
             struct bytes greeting = {0};
             char hello[4096];
             if (*argv[4]) read_until(&devices[i], "\r\n\r\n");
-            snprintf(hello, sizeof hello, argv[6], first + i);
+            snprintf(hello, sizeof hello, argv[5], i);
             add_message(&greeting, hello);
             send_to(&devices[i], greeting.data, greeting.length);
             free(greeting.data);

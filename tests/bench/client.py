@@ -23,7 +23,7 @@ from protocol.frame import PATH
 from protocol.handshake import Capability, DeviceHello
 from protocol.work import AgentComplete
 from tests.bench.machine import allow_open_files, pin_to_core
-from tests.bench.payloads import FILE_SETS, LARGE, LARGE_RESULT, RESULT, RUN_ID, agent_data, token_of
+from tests.bench.payloads import FILE_SETS, RESULT, RUN_ID, agent_data, token_of
 from tests.bench.wire import CLOSE, PING, PONG, TEXT, PrefixWire, WebSocketWire, Wire, inflate
 
 CORE: Final = 1
@@ -31,26 +31,18 @@ _BUFFER_BYTES: Final = 512 * 1024
 _AT_ONCE: Final = 64  # connections being opened: fewer than a listening socket's backlog of 100
 _OPEN_S: Final = 20.0
 _ANSWER: Final = b'{"type":"tool_result","id":"%s","result":%s}'
-_LARGE_CALL: Final = b'"%s"' % LARGE.encode()
 _TYPE_WITHIN: Final = 24  # bytes from the start of a frame in which its type is spelled
 _ANSWERS_AT_ONCE: Final = 16  # a device answers as it gets done; all at the end would keep the server waiting
 
 
 class ClientConfig(msgspec.Struct, kw_only=True):
-    """What the client is to be.
-
-    Attributes:
-        first: the number of its first device; each has a token of its own.
-        silent: how many of the devices never read after their welcome.
-    """
+    """What the client is to be."""
 
     port: int
     devices: int
-    first: int = 0
     is_prefixed: bool = False
     is_compressed: bool = False
     has_uploads: bool = False
-    silent: int = 0
 
 
 class Device:
@@ -75,14 +67,14 @@ class Client:
             PrefixWire() if config.is_prefixed else WebSocketWire(PATH, is_compressed=config.is_compressed)
         )
         self._devices: dict[int, Device] = {}
-        self._silent: list[Device] = []  # the first to come: held open, never read
         self._epoll = select.epoll()
         self._buffer = bytearray(_BUFFER_BYTES)
         self._view = memoryview(self._buffer)
         # Ids have one length, so the answers have one header too.
         place = b"c-" + bytes(32)
-        samples = [self._wire.frame(_ANSWER % (place, result)) for result in (RESULT, LARGE_RESULT)]
-        self._around = [] if config.is_compressed else [sample.split(place) for sample in samples]
+        self._around = (
+            [] if config.is_compressed else self._wire.frame(_ANSWER % (place, RESULT)).split(place)
+        )
         self._files = {
             name: [self._wire.frame(data) for data in agent_data(files)]
             for name, files in FILE_SETS.items()
@@ -105,15 +97,12 @@ class Client:
                 self._read_until(device, b"\r\n\r\n")
             for device in batch:
                 left -= 1
-                device.socket.sendall(self._wire.frame(JSON.encode(_hello(self._config.first + left))))
+                device.socket.sendall(self._wire.frame(JSON.encode(_hello(left))))
             for device in batch:
                 self._read_welcome(device)
-                if len(self._silent) < self._config.silent:
-                    self._silent.append(device)
-                else:
-                    device.socket.setblocking(False)
-                    self._devices[device.socket.fileno()] = device
-                    self._epoll.register(device.socket.fileno(), select.EPOLLIN)
+                device.socket.setblocking(False)
+                self._devices[device.socket.fileno()] = device
+                self._epoll.register(device.socket.fileno(), select.EPOLLIN)
 
     def serve(self, stop_fd: int) -> None:
         """Answer until *stop_fd* can be read (it is closed then) or nobody is left."""
@@ -196,7 +185,7 @@ class Client:
             else:
                 # ..."id":"c-..." with or without a space behind the colon
                 begin = buffer.index(b'"', buffer.index(b'"id":', start, end) + 5) + 1
-                head, tail = self._around[buffer.find(_LARGE_CALL, start, end) >= 0]
+                head, tail = self._around
                 answers += (head, bytes(buffer[begin : buffer.index(b'"', begin)]), tail)
                 if len(answers) >= _ANSWERS_AT_ONCE * 3:
                     self._send(device, b"".join(answers))

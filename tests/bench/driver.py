@@ -21,7 +21,6 @@ import msgspec
 import uvloop
 
 from tests.bench.machine import allow_open_files, cpu_seconds, pin_to_core, rss_bytes
-from tests.bench.payloads import SMALL
 
 CORE: Final = 0
 WARM_S: Final = 0.3
@@ -32,8 +31,8 @@ _ARRIVE_S: Final = 240.0  # for all devices; a server whose client has failed do
 class Peer(Protocol):
     """A connected device, as one of the servers sees it."""
 
-    async def call(self, agent_id: str = SMALL) -> object:
-        """One tool_call, until its answer is here, which is small or large by *agent_id*."""
+    async def call(self) -> object:
+        """One tool_call, until its answer is here."""
         ...
 
     async def take_files(self, file_set: str, taken: Callable[[], None]) -> None:
@@ -47,7 +46,6 @@ class Order(msgspec.Struct, kw_only=True):
     do: str
     peers: int = 0
     in_flight: int = 1
-    agent_id: str = SMALL
     seconds: float = 1.0
     file_set: str = ""
 
@@ -67,10 +65,7 @@ class Arrivals:
             self.complete.set()
 
 
-Extra = Callable[[Order], Awaitable[dict[str, Any]]]
-
-
-async def obey(port: int, arrivals: Arrivals, extra: Extra | None = None) -> NoReturn:
+async def obey(port: int, arrivals: Arrivals) -> NoReturn:
     """Say where the server is, wait for everybody, then take orders until the input ends.
 
     The process ends here too: saying goodbye to thousands of devices is not measured.
@@ -95,8 +90,7 @@ async def obey(port: int, arrivals: Arrivals, extra: Extra | None = None) -> NoR
                 await _touch(arrivals.peers)
                 say({})
             case _:
-                assert extra is not None, f"this server knows nothing of {order.do}"
-                say(await extra(order))
+                raise AssertionError(f"this server knows nothing of {order.do}")
     os._exit(0)
 
 
@@ -105,12 +99,8 @@ def say(told: dict[str, Any]) -> None:
     print(json.dumps(told), flush=True)
 
 
-async def keep_calling(
-    peers: Sequence[Peer],
-    in_flight: int,
-    seconds: float,
-    note: Callable[[float], None],
-    agent_id: str = SMALL,
+async def _keep_calling(
+    peers: Sequence[Peer], in_flight: int, seconds: float, note: Callable[[float], None]
 ) -> None:
     """Call each device, as often as it answers, with so many calls open on each; *note* their seconds."""
     end = perf_counter() + seconds
@@ -119,7 +109,7 @@ async def keep_calling(
         done = 0.0
         while done < end:  # once at least, however late this process gets the core
             began = perf_counter()
-            await peer.call(agent_id)
+            await peer.call()
             done = perf_counter()
             note(done - began)
 
@@ -131,11 +121,11 @@ async def keep_calling(
 
 async def _calls(peers: Sequence[Peer], order: Order) -> dict[str, Any]:
     calls: list[float] = []
-    await keep_calling(peers, order.in_flight, WARM_S, calls.append, order.agent_id)
+    await _keep_calling(peers, order.in_flight, WARM_S, calls.append)
     calls.clear()
     gc.collect()
     began, used = perf_counter(), cpu_seconds()
-    await keep_calling(peers, order.in_flight, order.seconds, calls.append, order.agent_id)
+    await _keep_calling(peers, order.in_flight, order.seconds, calls.append)
     took, used = perf_counter() - began, cpu_seconds() - used
     p99 = sorted(calls)[len(calls) * 99 // 100]
     return {"rate": len(calls) / took, "cpu_us": used / len(calls) * 1e6, "p99_ms": p99 * 1e3}

@@ -11,7 +11,7 @@ import socket
 import sys
 import warnings
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import anyio
 import msgspec
@@ -20,16 +20,15 @@ from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 
 from protocol.frame import PATH
 from tests.bench.driver import Arrivals, obey, run_server
-from tests.bench.payloads import CALL_DATA, RUN_ID, SMALL, call_ids
+from tests.bench.payloads import AGENT_ID, CALL_DATA, RUN_ID, call_ids
 
 _MANY = 1_000_000_000
 
 
 class FastApiConfig(msgspec.Struct, kw_only=True):
-    """How the server is to be. *sockets*: uvicorn's ``ws``, its WebSocket implementation."""
+    """How the server is to be."""
 
     devices: int
-    sockets: Literal["websockets", "websockets-sansio"] = "websockets"
 
 
 _ids = call_ids()
@@ -43,7 +42,7 @@ class RoutePeer:
         self._websocket = websocket
         self.taken: Callable[[], None] | None = None
 
-    async def call(self, agent_id: str = SMALL) -> object:
+    async def call(self) -> object:
         call_id = next(_ids)
         answered = _pending[call_id] = asyncio.get_running_loop().create_future()
         frame = {
@@ -53,7 +52,7 @@ class RoutePeer:
             "table": "tasks",
             "data": CALL_DATA,
             "run_id": RUN_ID,
-            "agent_id": agent_id,
+            "agent_id": AGENT_ID,
         }
         await self._websocket.send_text(json.dumps(frame))
         return await answered
@@ -103,7 +102,7 @@ def _app(arrivals: Arrivals) -> FastAPI:
 async def _serve(config: FastApiConfig) -> None:
     arrivals = Arrivals(config.devices)
     listening = socket.create_server(("127.0.0.1", 0))  # before uvicorn starts: who comes early waits
-    running = uvicorn.Config(_app(arrivals), ws=config.sockets, log_level="error", lifespan="off")
+    running = uvicorn.Config(_app(arrivals), ws="websockets", log_level="error", lifespan="off")
     server = uvicorn.Server(running)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(server.serve, [listening])

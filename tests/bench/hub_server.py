@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from enum import StrEnum
 from itertools import count
-from typing import Any, Final
+from typing import Final
 
 import anyio
 import msgspec
@@ -20,7 +20,7 @@ from hub.links.auth import Authenticator, HubKey
 from hub.links.connection import PendingCalls
 from hub.links.gate import LinkLimits, PortLimits
 from hub.links.listener import DeviceListener
-from hub.links.roster import DeviceLink, DeviceLost, DeviceReady, LinkEvent, Roster
+from hub.links.roster import DeviceLink, DeviceReady, LinkEvent, Roster
 from hub.links.transport import DeviceSocket
 from hub.log import Channel, open_log
 from hub.metrics import Durations, Metrics
@@ -30,9 +30,8 @@ from protocol.work import Action, AgentData, AgentRun, RunConfig, RunLimits, Too
 from storage.devices import devices
 from storage.devices.tokens import DEVICE_TOKENS
 from storage.store import open_store
-from tests.bench.driver import Arrivals, Order, obey, run_server
-from tests.bench.payloads import CALL_DATA, RUN_ID, SMALL, call_ids, token_of
-from tests.bench.silence import Flood
+from tests.bench.driver import Arrivals, obey, run_server
+from tests.bench.payloads import AGENT_ID, CALL_DATA, RUN_ID, call_ids, token_of
 
 log = Channel("hub.bench")
 
@@ -47,7 +46,6 @@ class Variant(StrEnum):
 
     WHOLE = "whole"
     LIBRARY_SENDS = "library sends"  # each frame by the library's own ``send``
-    SENDS_AT_ONCE = "sends at once"  # each frame in a write of its own, as cheaply as it can be done
     NO_DEADLINES = "no deadlines"
     UNTOLD = "untold"  # no call is timed for the metrics
 
@@ -58,7 +56,6 @@ class HubConfig(msgspec.Struct, kw_only=True):
     devices: int
     variant: Variant = Variant.WHOLE
     compression: bool = False
-    write_deadline_s: float = 10.0
     is_watched: bool = False  # it logs like a busy hub, and somebody asks for its metrics
 
 
@@ -71,14 +68,14 @@ class HubPeer:
     def __init__(self, link: DeviceLink) -> None:
         self.link = link
 
-    async def call(self, agent_id: str = SMALL) -> object:
+    async def call(self) -> object:
         frame = ToolCall(
             id=next(_ids),
             action=Action.INSERT,
             table="tasks",
             data=CALL_DATA,
             run_id=RUN_ID,
-            agent_id=agent_id,
+            agent_id=AGENT_ID,
         )
         return await self.link.call(frame)
 
@@ -108,15 +105,6 @@ def _send_by_library(self: DeviceSocket, data: bytes, is_text: bool) -> None:
     raise RuntimeError("the socket is full: this figure would be none")
 
 
-def _send_at_once(self: DeviceSocket, data: bytes, is_text: bool) -> None:
-    """``DeviceSocket.send_frame`` without waiting for the end of the loop turn."""
-    _send_frame(self, data, is_text)
-    self.send_data()
-
-
-_send_frame: Final = DeviceSocket.send_frame
-
-
 def _no_deadline(self: PendingCalls, deadline: float) -> None:
     """``PendingCalls._wait_until`` that forgets."""
 
@@ -125,8 +113,6 @@ def _apply(variant: Variant) -> None:
     match variant:
         case Variant.LIBRARY_SENDS:
             DeviceSocket.send_frame = _send_by_library  # type: ignore[method-assign]
-        case Variant.SENDS_AT_ONCE:
-            DeviceSocket.send_frame = _send_at_once  # type: ignore[method-assign]
         case Variant.NO_DEADLINES:
             PendingCalls._wait_until = _no_deadline  # type: ignore[method-assign]
         case Variant.UNTOLD:
@@ -165,14 +151,10 @@ def enrol(c: sa.Connection, number: int) -> None:
 async def _serve(config: HubConfig) -> None:
     clock, chance, metrics = SystemClock(), SystemChance(), Metrics()
     arrivals = Arrivals(config.devices)
-    flood = Flood()
 
     def on_event(event: LinkEvent) -> None:
-        match event:
-            case DeviceReady(link=link):
-                arrivals.add(HubPeer(link))
-            case DeviceLost():
-                flood.device_lost()
+        if isinstance(event, DeviceReady):
+            arrivals.add(HubPeer(event.link))
 
     async with open_store("sqlite://", base=None) as store, anyio.create_task_group() as tasks:
         await store.write(enrol, config.devices)
@@ -194,7 +176,6 @@ async def _serve(config: HubConfig) -> None:
             metrics=metrics,
             limits=LinkLimits(
                 pending_calls=_PENDING_CALLS,
-                write_deadline_s=config.write_deadline_s,
                 frames_per_s=_UNHURRIED,  # counted like any other's, and never reached
                 bytes_per_s=_UNHURRIED,
             ),
@@ -213,13 +194,7 @@ async def _serve(config: HubConfig) -> None:
             tasks.start_soon(_log_like_a_busy_hub)
             tasks.start_soon(_ask_for_metrics, metrics)
 
-        async def do_more(order: Order) -> dict[str, Any]:
-            if order.do == "there":
-                return {"share": len(roster) / config.devices}
-            links = [peer.link for peer in arrivals.peers if isinstance(peer, HubPeer)]
-            return await flood.overwhelm(links[0], arrivals.peers[1:], order)
-
-        await obey(port, arrivals, do_more)
+        await obey(port, arrivals)
 
 
 def main() -> None:

@@ -69,14 +69,14 @@ def rss_bytes(pid: int | None = None) -> int:
     return _status("VmRSS", pid)
 
 
-def forget_peak_rss() -> None:
+def forget_peak_rss(pid: int | None = None) -> None:
     """Let ``peak_rss_bytes`` count from here."""
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    Path(f"/proc/{pid or 'self'}/clear_refs").write_text("5", encoding="ascii")
 
 
-def peak_rss_bytes() -> int:
-    """The most resident memory this process has had since ``forget_peak_rss``."""
-    return _status("VmHWM")
+def peak_rss_bytes(pid: int | None = None) -> int:
+    """The most resident memory that this process, or *pid*, has had since ``forget_peak_rss``."""
+    return _status("VmHWM", pid)
 
 
 def _status(name: str, pid: int | None = None) -> int:

@@ -80,8 +80,6 @@ def run(told: Callable[[str], None], wanted: Collection[int]) -> list[Row]:
         measurements["hub"] = partial(_measure, HUB, HubConfig(devices=DEVICES))
         measurements["daemon"] = _measure_daemon
         measurements["fastapi"] = partial(_measure, FASTAPI, FastApiConfig(devices=DEVICES))
-        ordinary = FastApiConfig(devices=DEVICES, sockets="websockets-sansio")
-        measurements["sansio"] = partial(_measure, FASTAPI, ordinary)
     if 8 in wanted:
         deflating = HubConfig(devices=DEVICES, compression=True)
         measurements["compressing"] = partial(_measure, HUB, deflating, is_compressed=True)
@@ -101,7 +99,6 @@ def run(told: Callable[[str], None], wanted: Collection[int]) -> list[Row]:
                 _UNIT,
             ),
             Row("7", "... / FastAPI hub", at_most(0.65), ratio(rounds, "hub", "fastapi"), False),
-            Row("7", "... / FastAPI on uvicorn's default", None, ratio(rounds, "hub", "sansio"), False),
         ]
     if 8 in wanted:
         what = "RSS a connection with compression, 5,000"

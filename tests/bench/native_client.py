@@ -11,7 +11,7 @@ from typing import Final
 from protocol.codec import JSON
 from protocol.frame import PATH
 from protocol.handshake import Capability, DeviceHello
-from tests.bench.payloads import LARGE_RESULT, RESULT
+from tests.bench.payloads import RESULT
 from tests.bench.wire import PrefixWire, WebSocketWire, Wire
 from tests.support.programs import cache_folder
 
@@ -37,18 +37,11 @@ def binary() -> Path | None:
     return built
 
 
-def command(client: Path, *, port: int, devices: int, first: int, is_prefixed: bool) -> list[str]:
+def command(client: Path, *, port: int, devices: int, is_prefixed: bool) -> list[str]:
     """Return the command line of the compiled *client*."""
     wire: Wire = PrefixWire() if is_prefixed else WebSocketWire(PATH)
     hello = DeviceHello(token="hub_bench_%08d", capabilities=[Capability(name="agent_data.credit")])
-    answers = [_answer(result).decode() for result in (RESULT, LARGE_RESULT)]
+    answer = b'{"type":"tool_result","id":"%s","result":%s}' % (_ID, RESULT)
     kind = "raw" if is_prefixed else "ws"
-    opening = wire.opening().decode()
-    return [
-        *(str(client), str(port), str(devices), kind, opening, str(first), JSON.encode(hello).decode()),
-        *answers,
-    ]
-
-
-def _answer(result: bytes) -> bytes:
-    return b'{"type":"tool_result","id":"%s","result":%s}' % (_ID, result)
+    opening, greeting = wire.opening().decode(), JSON.encode(hello).decode()
+    return [str(client), str(port), str(devices), kind, opening, greeting, answer.decode()]

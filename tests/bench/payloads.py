@@ -21,7 +21,7 @@ CALL_DATA: Final[Record] = {
 }
 RESULT: Final = b'{"ok":true,"table":"tasks","id":"0198c2f0-7d7e-7f7c-9d3b-2f0b6a7c5d11","changes":1}'
 RUN_ID: Final = "bench-run"
-SMALL, LARGE = AGENTS = ("a-1", "b-1")  # agents of the calls that get a small or a large answer
+AGENT_ID: Final = "a-1"
 
 
 class FileSet(NamedTuple):
@@ -84,6 +84,3 @@ def agent_data(files: FileSet) -> list[bytes]:
 def token_of(number: int) -> str:
     """What the *number*-th device shows."""
     return f"hub_bench_{number:08d}"
-
-
-LARGE_RESULT: Final = msgspec.json.encode({"ok": True, "text": text(FileSet("large", 16_000, False, 1), 0)})

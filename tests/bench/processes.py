@@ -4,7 +4,7 @@ import os
 import select
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from time import perf_counter
 from typing import Any, Final
@@ -37,14 +37,13 @@ class BenchProcess:
         command: Sequence[str],
         *,
         steady_malloc: bool = False,
-        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._name = name
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, **(_MALLOC if steady_malloc else {}), **(environment or {})},
+            env={**os.environ, **(_MALLOC if steady_malloc else {})},
         )
         self._read = b""
 
@@ -100,20 +99,17 @@ class BenchProcess:
 
 
 class Pair:
-    """A server and the client whose devices are connected to it. *also*: ids of other clients."""
+    """A server and the client whose devices are connected to it."""
 
-    def __init__(
-        self, server: BenchProcess, client: BenchProcess, loop: str, *, also: Sequence[int] = ()
-    ) -> None:
+    def __init__(self, server: BenchProcess, client: BenchProcess, loop: str) -> None:
         self.server = server
         self.client = client
         self.loop = loop
-        self._also = also
         self.client_share = 0.0  # the most of its core that the client used in an order
 
     @property
-    def pids(self) -> tuple[int, ...]:
-        return self.server.pid, self.client.pid, *self._also
+    def pids(self) -> tuple[int, int]:
+        return self.server.pid, self.client.pid
 
     def ask(self, order: dict[str, Any]) -> dict[str, Any]:
         """Have the server do something, and look at what the client uses meanwhile."""
@@ -132,11 +128,11 @@ def python_process(module: str, config: msgspec.Struct, *, steady_malloc: bool =
 
 def client_process(config: ClientConfig) -> BenchProcess:
     """The load client: in C where it can do what *config* wants and there is a compiler, else in Python."""
-    native = None if config.is_compressed or config.has_uploads or config.silent else native_client.binary()
+    native = None if config.is_compressed or config.has_uploads else native_client.binary()
     if native is None:
         return python_process("tests.bench.client", config)
     command = native_client.command(
-        native, port=config.port, devices=config.devices, first=config.first, is_prefixed=config.is_prefixed
+        native, port=config.port, devices=config.devices, is_prefixed=config.is_prefixed
     )
     client = BenchProcess("client", command)
     pin_to_core(CORE, client.pid)
@@ -152,14 +148,7 @@ def paired(
     Raises:
         ProcessFailed: one of them did not start.
     """
-    with pair_of(python_process(module, server, steady_malloc=steady_malloc), client) as pair:
-        yield pair
-
-
-@contextmanager
-def pair_of(server: BenchProcess, client: ClientConfig) -> Iterator[Pair]:
-    """As ``paired``, of a *server* that was started already."""
-    with server as serving:
+    with python_process(module, server, steady_malloc=steady_malloc) as serving:
         opened = serving.hear()
         config = msgspec.structs.replace(client, port=opened["port"])
         with client_process(config) as connecting:

@@ -17,7 +17,7 @@ from protocol.codec import JSON
 from protocol.handshake import DeviceHello
 from protocol.work import Action, AgentCancel, AgentData, AgentRun, RunConfig, ToolCall, ToolResult
 from tests.bench.driver import Arrivals, obey, run_server
-from tests.bench.payloads import CALL_DATA, RUN_ID, SMALL, call_ids
+from tests.bench.payloads import AGENT_ID, CALL_DATA, RUN_ID, call_ids
 
 _LENGTH = Struct(">I")
 _MANY = 1_000_000_000
@@ -42,7 +42,7 @@ class RawPeer(asyncio.Protocol):
         self._taken: Callable[[], None] | None = None
         self._transport: asyncio.Transport
 
-    async def call(self, agent_id: str = SMALL) -> object:
+    async def call(self) -> object:
         call_id = next(_ids)
         answered = _pending[call_id] = asyncio.get_running_loop().create_future()
         self._send(
@@ -52,7 +52,7 @@ class RawPeer(asyncio.Protocol):
                 table="tasks",
                 data=CALL_DATA,
                 run_id=RUN_ID,
-                agent_id=agent_id,
+                agent_id=AGENT_ID,
             )
         )
         return await answered

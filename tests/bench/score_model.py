@@ -9,7 +9,6 @@ once. Draw new notes for a score: what a prompt was tuned on proves nothing.
 """
 
 import argparse
-import hashlib
 import json
 from collections.abc import Sequence
 from contextlib import aclosing
@@ -21,6 +20,7 @@ import anyio
 import msgspec
 import openai
 
+from hub.app.calibration import Lots
 from hub.clock import SystemChance, SystemClock
 from hub.document import Document
 from hub.extraction.embedded import CHUNK_TOKENS, MODEL_NAME, EmbeddedModel
@@ -167,29 +167,13 @@ class Score(msgspec.Struct):
         )
 
 
-class _Draw:
-    """Draws from a seed, the same on every machine."""
-
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-        self._count = 0
-
-    def below(self, limit: int) -> int:
-        self._count += 1
-        digest = hashlib.sha256(f"{self._seed}:{self._count}".encode()).digest()
-        return int.from_bytes(digest[:8], "big") % limit
-
-    def one(self, words: Sequence[str]) -> str:
-        return words[self.below(len(words))]
-
-
 def make_notes(seed: int, count: int) -> list[Note]:
     """*count* notes with zero to three tasks each."""
-    draw = _Draw(seed)
+    draw = Lots(seed)
     return [_make_note(draw) for _ in range(count)]
 
 
-def _make_note(draw: _Draw) -> Note:
+def _make_note(draw: Lots) -> Note:
     sentences = [draw.one(_SAYING_NOTHING) for _ in range(2 + draw.below(3))]
     tasks = []
     for _ in range(draw.below(4)):
