@@ -1,11 +1,10 @@
 """``python -m tests.evaluation [BAR ...]``: measure the bars of extraction and measurements, or some of them.
 
-A bar with options takes what stands behind it: ``python -m tests.evaluation forms --seeds 3 --faults``.
 Exit code 1 when a bar is not met.
 """
 
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from importlib import import_module
 from time import perf_counter
 from typing import Final, NamedTuple
@@ -23,14 +22,13 @@ class Bar(NamedTuple):
     title: str
     module: str
     function: str = "measure"
-    has_options: bool = False
 
-    async def measure(self, told: Told, options: Sequence[str]) -> list[Figure]:
+    async def measure(self, told: Told) -> list[Figure]:
         """Its figures."""
         function: Callable[..., Awaitable[list[Figure]]] = getattr(
             import_module(f"tests.evaluation.{self.module}"), self.function
         )
-        return await (function(told, options) if self.has_options else function(told))
+        return await function(told)
 
 
 BARS: Final = {
@@ -41,19 +39,14 @@ BARS: Final = {
     "5": Bar("the small real model on new notes", "live"),
     "gold": Bar("the small real model on the English part of the gold set", "gold"),
     "prose": Bar("the rules for prose on the gold sets", "prose"),
-    "proseseen": Bar("the rules for prose on the gold set alone", "prose", "measure_seen"),
     "6": Bar("orders planted in mails, and a model that obeys", "injection"),
     "injection": Bar("three sets of two hundred orders, and an endpoint that obeys each", "obedient"),
-    "6live": Bar("orders planted in mails, and the small real model", "injection", "measure_live"),
     "7": Bar("the sums of the hub and of the server; budgets", "costs"),
     "8": Bar("kill -9 at ten points of a run over 200 documents", "kills"),
     "9": Bar("a server with a limit of tokens a minute", "pace"),
     "10": Bar("a server without JSON modes", "planted", "measure_without_schema"),
     "11": Bar("files that would break a reader", "bombs"),
-    "scans": Bar("scanned pages by OCR, with the extra [ocr]", "scans"),
-    "speech": Bar("spoken notes by an endpoint of transcriptions", "speech"),
     "12": Bar("a thousand questions at 200 ms", "speed"),
-    "forms": Bar("documents of fifteen forms, through a hub to a device", "forms.measured", has_options=True),
     "metrics": Bar("a million samples over thirty virtual days", "measurements"),
     "calibration": Bar("the size of chunks found for three kinds of models", "calibration"),
     "verdicts": Bar("a reviewer with one preference: verdicts as examples", "verdicts"),
@@ -63,21 +56,16 @@ BARS: Final = {
 
 def main() -> int:
     """Measure, print, judge."""
-    words = sys.argv[1:]
-    options = words[next((nth for nth, word in enumerate(words) if word.startswith("-")), len(words)) :]
-    wanted = words[: len(words) - len(options)] or list(BARS)
-    if not set(wanted) <= BARS.keys() or (options and not all(BARS[bar].has_options for bar in wanted)):
-        print(
-            f"usage: python -m tests.evaluation [BAR ...] [OPTION ...]   bars: {' '.join(BARS)}",
-            file=sys.stderr,
-        )
+    wanted = sys.argv[1:] or list(BARS)
+    if not set(wanted) <= BARS.keys():
+        print(f"usage: python -m tests.evaluation [BAR ...]   bars: {' '.join(BARS)}", file=sys.stderr)
         return _MISUSED
     all_met = True
     for number in wanted:
         bar = BARS[number]
         print(f"\nbar {number}: {bar.title}", flush=True)
         began = perf_counter()
-        figures = anyio.run(bar.measure, _tell, options)
+        figures = anyio.run(bar.measure, _tell)
         print(*(figure.line for figure in figures), sep="\n")
         print(f"  ({perf_counter() - began:.0f} s)", flush=True)
         all_met &= are_met(figures)

@@ -5,7 +5,6 @@ they are. The memory is that of the process at its peak, counted from after a ru
 files that are well, so that what it imports once is not counted.
 """
 
-import re
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -17,8 +16,8 @@ from typing import Final
 
 import anyio
 
+from tests.bench.machine import forget_peak_rss, peak_rss_bytes, rss_bytes
 from tests.evaluation.figures import Figure, Told, at_most, exactly, only
-from tests.evaluation.unprotected import MOST_MIB
 from tests.scenarios.scene import Scene, scene
 from tests.support import odd_files
 
@@ -59,24 +58,12 @@ BUILT_TO_HURT: Final[Mapping[str, Make]] = {
 
 
 async def measure(told: Told) -> list[Figure]:
-    """Both ways, and without any protection to compare with."""
-    told("unprotected ...")
-    figures = [await _unprotected()]
+    """Both ways."""
+    figures: list[Figure] = []
     for name, connected in (("device reads", _reference), ("hub reads", _raw)):
         told(f"{name} ...")
         figures += await _measured(name, connected, told)
     return figures
-
-
-async def _unprotected() -> Figure:
-    """What a process takes that reads them itself; it may not survive that."""
-    with tempfile.TemporaryDirectory() as folder:
-        for path, make in (*LATER.items(), *BUILT_TO_HURT.items()):
-            _write(folder, path, make())
-        words = [sys.executable, "-m", "tests.evaluation.unprotected", f"{folder}/notes"]
-        read = await anyio.run_process(words, check=False, stderr=DEVNULL)
-    grown = read.stdout.decode().strip() if read.returncode == 0 else f"died > {MOST_MIB:,}"
-    return only("unprotected: memory of who reads them itself grew by, MiB", grown)
 
 
 async def _measured(name: str, connected: "Connected", told: Told) -> list[Figure]:
@@ -90,13 +77,15 @@ async def _measured(name: str, connected: "Connected", told: Told) -> list[Figur
             _write(folder, path, make())
         async with scene(Path(folder), {}) as play, connected(play) as pids:
             await play.hub.ended(await play.hub.start_run(), within_s=_RUN_S)
-            before = {who: _start_measuring(pid) for who, pid in pids.items()}
+            before = {who: rss_bytes(pid) for who, pid in pids.items()}
+            for pid in pids.values():
+                forget_peak_rss(pid)
             for path, make in (*LATER.items(), *BUILT_TO_HURT.items()):
                 _write(folder, path, make())
             for path, data in damaged.items():
                 _write(folder, path, data)
             run = await play.hub.ended(await play.hub.start_run(), within_s=_RUN_S)
-            grown = {who: _peak(pids[who]) - rss for who, rss in before.items()}
+            grown = {who: (peak_rss_bytes(pids[who]) - rss) / _MIB for who, rss in before.items()}
     states = {Path(unit["path"]).name: unit["state"] for unit in run["units"]}
     errors = {Path(unit["path"]).name: unit["error"] for unit in run["units"]}
     unread = [path for path in LATER if states.get(path) != _DONE]
@@ -156,19 +145,3 @@ def _mail(data: bytes, kind: str, subtype: str, name: str) -> bytes:
     message.set_content("Call Ana.")
     message.add_attachment(data, maintype=kind, subtype=subtype, filename=name)
     return bytes(message)
-
-
-def _start_measuring(pid: int) -> float:
-    """Memory in MiB now; from here on the peak is counted anew."""
-    Path(f"/proc/{pid}/clear_refs").write_text("5")
-    return _status(pid, "VmRSS")
-
-
-def _peak(pid: int) -> float:
-    return _status(pid, "VmHWM")
-
-
-def _status(pid: int, field: str) -> float:
-    found = re.search(rf"{field}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    assert found is not None
-    return int(found[1]) / 1024

@@ -5,6 +5,7 @@ the same again. The seed's way is shown the same documents and asked for the sam
 it has no quotes, the place of what it finds is not asked for.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -27,7 +28,6 @@ from hub.settings.limit_settings import BudgetSettings
 from protocol.frame import Record
 from protocol.tables import TABLES, TableName
 from tests.evaluation.figures import Figure, Told, at_least, exactly, only
-from tests.evaluation.seed import SeedWay
 
 GOLD: Final = Path(__file__).parents[1] / "gold" / "en.jsonl"
 ASKED: Final = "Find what there is to do, what happens when, and what is worth remembering."
@@ -36,6 +36,29 @@ WANTED: Final = ExtractionOptions(data_types=tuple(TABLES), prompt=ASKED)
 _SEEDS: Final = (71_001, 71_002, 71_003)
 _DRAWN: Final = 10  # documents, of each seed
 _MAX_TOKENS: Final = 512  # of an answer to the seed's way; a longer one has run away
+
+# The way this program began: the first characters, free words, `json.loads`, and no quotes.
+_SYSTEM: Final = """\
+You are a data extraction assistant for a freelance project management tool. Given a document, \
+extract structured records matching the user's instructions. Output a JSON array (no markdown \
+fences, no explanation) of objects shaped: [{"table": "", "data": {...fields}}, ...] Allowed table \
+names and their fields: %s Rules: \
+- Only extract tables listed in the "data_types" instructions. - Use camelCase field names exactly \
+as shown above. - Omit optional fields you cannot determine; do not invent data. - Never include id, \
+createdAt, updatedAt, isAiSuggested, or isApproved. - If nothing relevant is found, return an empty \
+JSON array: [] - Return ONLY the JSON array."""
+_FIELDS: Final = {
+    "tasks": (
+        "title (str, required), description (str), status (todo|in_progress|done, default todo), "
+        "priority (high|medium|low, default medium), assignee (JSON array string), "
+        "dueDate (ms timestamp int), projectId (str)"
+    ),
+    "notes": "title (str, required), content (str, markdown), projectId (str)",
+    "timelines": "title (str, required), projectId (str, required), date (ms timestamp int)",
+    "projects": "name (str, required), clientId (str)",
+    "taskComments": "taskId (str, required), author (str), content (str, required)",
+}
+_READ_CHARS: Final = 8_000
 
 Tallies = Mapping[str, Tally]
 
@@ -107,20 +130,35 @@ async def _ours(
 
 async def _theirs(base_url: str, documents: Sequence[GoldDocument]) -> tuple[dict[str, Tallies], int]:
     """The way this program began; and how many of its answers could not be read."""
-    way = SeedWay(base_url, MODEL_NAME, tables=tuple(TABLES), asked=ASKED, max_tokens=_MAX_TOKENS)
+    client, unparsable = openai.AsyncOpenAI(base_url=base_url, api_key="none"), 0
+    fields = " ".join(f"{table}: {_FIELDS[table]}" for table in TABLES)
+    asked = f"User instructions: {ASKED}\n\nExtract these record types: {', '.join(TABLES)}\n\n"
     scored: dict[str, Tallies] = {}
     for gold in documents:
         try:
-            records = await way.records(gold.text)
+            answer = await client.chat.completions.create(
+                model=MODEL_NAME,
+                messages=[
+                    {"role": "system", "content": _SYSTEM % fields},
+                    {"role": "user", "content": f"{asked}Document:\n{gold.text[:_READ_CHARS]}"},
+                ],
+                temperature=0,
+                max_tokens=_MAX_TOKENS,
+            )
+            records = json.loads((answer.choices[0].message.content or "").strip())
+        except json.JSONDecodeError:
+            unparsable, records = unparsable + 1, []
         except openai.OpenAIError:
             records = []
         found = [
             _anywhere(gold, TableName(one["table"]), one["data"])
-            for one in records
-            if one.get("table") in list(TABLES)
+            for one in (records if isinstance(records, list) else [])
+            if isinstance(one, dict)
+            and isinstance(one.get("data"), dict)
+            and one.get("table") in list(TABLES)
         ]
         scored[gold.id] = score(gold.labels, found, timezone=WANTED.timezone)
-    return scored, way.unparsable
+    return scored, unparsable
 
 
 def _anywhere(gold: GoldDocument, table: TableName, data: Mapping[str, object]) -> Item:

@@ -1,6 +1,7 @@
 """Our whole way from document to items, without a hub around it."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from time import perf_counter
 from typing import Any, Final
@@ -16,8 +17,32 @@ from hub.extraction.items import Extraction, ExtractionOptions
 from hub.extraction.model import ModelError, Models, Usage
 from protocol.tables import TableName
 from tests.evaluation.documents import Planted
-from tests.evaluation.tally import Tally
 from tests.support.oracle import MODEL_NAME
+
+
+class Tally(msgspec.Struct):
+    """Sums over documents."""
+
+    planted: int = 0
+    found: int = 0
+    false: int = 0
+    doubled: int = 0
+    failed: int = 0  # documents that ended with an error somebody is told
+    silent: int = 0  # documents that ended as if nothing stood in them, and nobody is told
+
+    def add(self, planted: Iterable[str], found: Iterable[str]) -> None:
+        """Count the titles found in one document against those planted there."""
+        wanted, counted = set(planted), Counter(found)
+        self.planted += len(wanted)
+        self.found += len(wanted & counted.keys())
+        self.false += sum(counted[title] for title in counted.keys() - wanted)
+        self.doubled += sum(counted[title] - 1 for title in counted.keys() & wanted)
+
+    @property
+    def recall(self) -> float:
+        """The share that was found."""
+        return self.found / (self.planted or 1)
+
 
 TASKS: Final = ExtractionOptions(
     data_types=(TableName.TASKS,), prompt="Find the tasks: who has to do what, and by when."

@@ -9,9 +9,8 @@ from typing import Any, Final
 
 from tests.evaluation import documents
 from tests.evaluation.documents import Planted
-from tests.evaluation.figures import Figure, Told, at_least, at_most, exactly, only
+from tests.evaluation.figures import Figure, Told, at_least, at_most, exactly
 from tests.evaluation.ours import Reading, read
-from tests.evaluation.seed import SeedWay
 from tests.support.oracle import oracle_process
 from tests.support.oracle.traits import BAD_DAY
 
@@ -27,8 +26,7 @@ async def measure(told: Told) -> list[Figure]:
     figures = await _ours("clean", chosen, told)
     for seed in _SEEDS:
         figures += await _ours(f"faults, seed {seed}", documents.planted(_DOCUMENTS, seed), told, seed=seed)
-    figures += await _seeds("clean", chosen)
-    return figures + await _seeds("faults", chosen, seed=_SEEDS[0])
+    return figures
 
 
 async def measure_without_schema(told: Told) -> list[Figure]:
@@ -68,17 +66,6 @@ def _found(name: str, reading: Reading) -> list[Figure]:
         exactly(f"{name}: false", tally.false),
         exactly(f"{name}: found twice", tally.doubled),
         exactly(f"{name}: documents given up", tally.failed),
-    ]
-
-
-async def _seeds(name: str, chosen: Sequence[Planted], *, seed: int | None = None) -> list[Figure]:
-    traits = {} if seed is None else _IMPATIENT | {"seed": seed}
-    async with oracle_process(**traits) as oracle:
-        tally = await SeedWay(oracle.base_url).read(chosen)
-    return [
-        only(f"seed's way, {name}: recall", tally.recall),
-        only(f"seed's way, {name}: documents silently empty", tally.silent, "d"),
-        only(f"seed's way, {name}: documents lost", tally.failed, "d"),
     ]
 
 

@@ -23,13 +23,8 @@ _ALL: Final = ExtractionOptions(data_types=tuple(TABLES))
 
 async def measure(told: Told) -> list[Figure]:
     """F1 by language, on all gold sets."""
-    return [*await measure_seen(told), *await _figures("unseen set", _GOLD / "unseen", told)]
-
-
-async def measure_seen(told: Told) -> list[Figure]:
-    """F1 by language, on the sets that authors of rules may read."""
-    first = await _figures("first set", _GOLD, told)
-    return [*first, *await _figures("second set", _GOLD / "second", told)]
+    folders = {"first set": _GOLD, "second set": _GOLD / "second", "unseen set": _GOLD / "unseen"}
+    return [figure for name, folder in folders.items() for figure in await _figures(name, folder, told)]
 
 
 async def _figures(name: str, folder: Path, told: Told) -> list[Figure]:

@@ -6,10 +6,9 @@ from typing import Final
 
 from hub.app.calibration import Lots
 from tests.evaluation.documents import Planted, facts, long_texts
-from tests.evaluation.figures import Figure, Told, at_most, exactly, only
-from tests.evaluation.seed import SeedWay
+from tests.evaluation.figures import Figure, Told, at_most, exactly
+from tests.evaluation.ours import Tally
 from tests.evaluation.stage import played, run, titles
-from tests.evaluation.tally import Tally
 from tests.scenarios.scene import Scene, rows, write
 from tests.support.oracle import oracle_process
 
@@ -48,9 +47,6 @@ async def measure(told: Told) -> list[Figure]:
                 exactly("questions answered twice, all three runs", after.answered_twice),
                 *_found(chosen, play),
             ]
-        async with oracle_process() as oracle:
-            await SeedWay(oracle.base_url).read(chosen)
-            figures.append(only("seed's way: questions, unchanged folder", (await oracle.stats()).calls, "d"))
     return figures
 
 

@@ -17,8 +17,8 @@ from tests.evaluation import documents, ours
 from tests.evaluation.calibration import means_at
 from tests.evaluation.documents import Planted, planted
 from tests.evaluation.figures import Figure, Told, at_most, exactly, only
+from tests.evaluation.ours import Tally
 from tests.evaluation.peers.environment import PEERS, Peer, PeerMissing, read
-from tests.evaluation.tally import Tally
 from tests.support.oracle import Stats, oracle_process
 from tests.support.oracle.traits import BAD_DAY
 

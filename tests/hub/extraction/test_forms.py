@@ -1,4 +1,4 @@
-"""Documents of many forms, read by a perfect model: the bar ``forms`` of ``tests.evaluation`` in small."""
+"""Documents of many forms, read by a perfect model, without a hub."""
 
 from datetime import UTC, datetime, timedelta
 
