@@ -25,11 +25,10 @@ from storage import audit
 from storage.agents.agent_moves import recorded_moves
 from storage.kernel.address import SERVER
 from storage.kernel.database import (
-    Damaged,
     Database,
-    Replaced,
     StorageError,
     Trouble,
+    Unavailable,
     file_of,
     held_alone,
     session_name,
@@ -38,7 +37,7 @@ from storage.kernel.migrate import upgrade
 from storage.kernel.sqlite import empty_database, machine_now_ms, open_sqlite
 
 LONG_S: Final = 5.0  # for so long, other hubs may hold rows of a shared database; a file is waited for
-_LASTING: Final = (Damaged, Replaced)
+_LASTING: Final = (Trouble.DAMAGED, Trouble.REPLACED)
 
 
 class Condition(NamedTuple):
@@ -55,7 +54,7 @@ class Condition(NamedTuple):
     @property
     def is_lasting(self) -> bool:
         """True if a write could destroy what is left: the hub writes no more until it opened another file."""
-        return isinstance(self.error, _LASTING)
+        return self.trouble in _LASTING
 
 
 class DatabaseHealth:
@@ -87,7 +86,7 @@ class DatabaseHealth:
     def check_writable(self) -> None:
         """Refuse a write to a database that was damaged or replaced. Raises StorageError."""
         if self.condition is not None and self.condition.is_lasting:
-            refusal = type(self.condition.error)(f"the hub writes no more: {self.condition.error}")
+            refusal = Unavailable(f"the hub writes no more: {self.condition.error}", self.condition.trouble)
             refusal.is_on_a_server = self.condition.error.is_on_a_server
             raise refusal
 

@@ -23,8 +23,8 @@ import sqlalchemy as sa
 from protocol.errors import ErrorCode, HubError
 from storage.audit import Entry, append_entry
 from storage.kernel.database import (
-    Damaged,
     StorageError,
+    Trouble,
     Unavailable,
     check_in_place,
     held_alone,
@@ -85,7 +85,7 @@ def make(target: Path, *, database: Path, others: Mapping[str, bytes], at: int, 
     Raises:
         BackupRefused: *target* exists already, or the copy is not sound.
         Unavailable: the database cannot be read, or *target* cannot be written; no file is left.
-        Replaced: a hub has another file open.
+        Unavailable: a hub has another file open.
     """
     if target.exists():
         raise BackupRefused(f"{target} is there already, and was left as it is")
@@ -210,7 +210,7 @@ def checked(database: Path) -> Checked:
             (hub_id,) = opened.execute("SELECT value FROM hub WHERE key = 'hub_id'").fetchone() or ("",)
             (revision,) = opened.execute("SELECT version_num FROM alembic_version").fetchone() or ("",)
     except sqlite3.DatabaseError as error:
-        if not isinstance(ours := translated(error), StorageError) or isinstance(ours, Damaged):
+        if not isinstance(ours := translated(error), StorageError) or ours.trouble is Trouble.DAMAGED:
             raise BackupRefused(f"the database is damaged: {error}") from error
         raise _unreadable(database, error) from error
     return Checked(hub_id, revision, has_broken_rows or has_broken_values)

@@ -17,8 +17,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Concatenate, Final, ParamSpec, Protocol, Self, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, Protocol, Self, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -94,7 +95,7 @@ class StorageError(HubError):
     """
 
     code = ErrorCode.DATABASE_UNAVAILABLE
-    trouble: ClassVar[Trouble | None] = None
+    trouble: Trouble | None = None
     is_on_a_server = False
 
     @property
@@ -123,45 +124,11 @@ class Conflict(StorageError):
 
 
 class Unavailable(StorageError):
-    """Error: the database or its disk does not work."""
+    """Error: the database or its disk does not work; *trouble*: how, or None if this process closed it."""
 
-    trouble: ClassVar[Trouble | None] = Trouble.AWAY
-
-
-class Closed(Unavailable):
-    """Error: this process closed the database."""
-
-    trouble = None
-
-
-class DiskFull(Unavailable):
-    """Error: the disk has no room for the write."""
-
-    trouble = Trouble.FULL
-
-
-class ReadOnly(Unavailable):
-    """Error: the database may not be written."""
-
-    trouble = Trouble.READ_ONLY
-
-
-class Failing(Unavailable):
-    """Error: the disk failed, or the system refused a read or a write."""
-
-    trouble = Trouble.FAILING
-
-
-class Damaged(Unavailable):
-    """Error: the file of the database is not what was written."""
-
-    trouble = Trouble.DAMAGED
-
-
-class Replaced(Unavailable):
-    """Error: another file is in the place of one of the database's files."""
-
-    trouble = Trouble.REPLACED
+    def __init__(self, message: str, trouble: Trouble | None = Trouble.AWAY) -> None:
+        super().__init__(message)
+        self.trouble = trouble
 
 
 class UnreadableRow(StorageError):
@@ -223,45 +190,52 @@ class Database(Protocol):
         ...
 
 
-_DAMAGED = (Damaged, "the database is damaged")
-_FAILING = (Failing, "the database's disk failed, or a quota or a limit of the system refused its file")
+_in_trouble: Final = {trouble: partial(Unavailable, trouble=trouble) for trouble in Trouble}
+_DAMAGED = (_in_trouble[Trouble.DAMAGED], "the database is damaged")
+_FAILING = (
+    _in_trouble[Trouble.FAILING],
+    "the database's disk failed, or a quota or a limit of the system refused its file",
+)
 # SQLite's codes: extended ones, or the primary in the lowest byte.
-_CODES: dict[int, tuple[type[StorageError], str]] = {
-    sqlite3.SQLITE_PERM: (ReadOnly, "the database may not be written"),
+_CODES: dict[int, tuple[Callable[[str], StorageError], str]] = {
+    sqlite3.SQLITE_PERM: (_in_trouble[Trouble.READ_ONLY], "the database may not be written"),
     sqlite3.SQLITE_BUSY: (Busy, "another process holds the database"),
     sqlite3.SQLITE_LOCKED: (Busy, "another process holds the database"),
-    sqlite3.SQLITE_READONLY: (ReadOnly, "the database may not be written"),
-    sqlite3.SQLITE_READONLY_DBMOVED: (Replaced, "the file of the database was moved"),
+    sqlite3.SQLITE_READONLY: (_in_trouble[Trouble.READ_ONLY], "the database may not be written"),
+    sqlite3.SQLITE_READONLY_DBMOVED: (_in_trouble[Trouble.REPLACED], "the file of the database was moved"),
     sqlite3.SQLITE_IOERR: _FAILING,
     sqlite3.SQLITE_IOERR_CORRUPTFS: _DAMAGED,
     sqlite3.SQLITE_IOERR_DATA: _DAMAGED,
     sqlite3.SQLITE_IOERR_SHORT_READ: _DAMAGED,
     sqlite3.SQLITE_CORRUPT: _DAMAGED,
-    sqlite3.SQLITE_FULL: (DiskFull, "the disk of the database is full"),
+    sqlite3.SQLITE_FULL: (_in_trouble[Trouble.FULL], "the disk of the database is full"),
     sqlite3.SQLITE_CANTOPEN: (Unavailable, "the file of the database cannot be opened"),
     sqlite3.SQLITE_PROTOCOL: (Busy, "another process holds the database"),
     sqlite3.SQLITE_NOLFS: _FAILING,
     sqlite3.SQLITE_NOTADB: _DAMAGED,
 }
 # PostgreSQL's SQLSTATEs: complete ones, or the class in the first two characters.
-_STATES: dict[str, tuple[type[StorageError], str]] = {
+_STATES: dict[str, tuple[Callable[[str], StorageError], str]] = {
     "08": (Unavailable, "the connection to the database was lost"),
     "23": (Conflict, "the database refused"),
-    "25006": (ReadOnly, "the database cannot be written here"),  # in a read, or on a standby
+    "25006": (
+        _in_trouble[Trouble.READ_ONLY],
+        "the database cannot be written here",
+    ),  # in a read, or on a standby
     "25P03": (Unavailable, "the connection to the database was lost"),  # idle in a transaction
     "28": (Unavailable, "the database lets this hub not in"),
     "3D": (Unavailable, "the database is not there"),
     "40": (Busy, "others write the same rows"),  # serialization failure, deadlock
     "42501": (Unavailable, "the database lets this hub not do that"),
     "53": (Busy, "the database has no room for more"),
-    "53100": (DiskFull, "the disk of the database is full"),
+    "53100": (_in_trouble[Trouble.FULL], "the disk of the database is full"),
     "55P03": (Busy, "another hub holds the row"),  # lock_timeout
     "57014": (Busy, "the database took too long"),  # statement_timeout
     "57P": (Unavailable, "the database stops or starts"),
-    "58": (Failing, "the database does not work"),
+    "58": (_in_trouble[Trouble.FAILING], "the database does not work"),
     "XX": (Unavailable, "the database does not work"),
-    "XX001": (Damaged, "the database is damaged"),
-    "XX002": (Damaged, "an index of the database is damaged"),
+    "XX001": _DAMAGED,
+    "XX002": (_in_trouble[Trouble.DAMAGED], "an index of the database is damaged"),
 }
 
 
@@ -413,7 +387,7 @@ def check_in_place(path: Path) -> None:
     """Check that a hub which has the database open has the file of this name open, and no earlier one.
 
     Raises:
-        Replaced: another file took its place; it and the log of the open one do not belong together.
+        Unavailable: another file took its place; it and the log of the open one do not belong together.
     """
     with suppress(OSError):  # no hub has used it
         handle = os.open(_lock_of(path), os.O_RDONLY)
@@ -421,7 +395,8 @@ def check_in_place(path: Path) -> None:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             if len(words := _lock_text(handle)) == 2 and words[1] != _identity(path):
-                raise Replaced(f"{path} was replaced by another file while a hub had it open") from None
+                message = f"{path} was replaced by another file while a hub had it open"
+                raise Unavailable(message, Trouble.REPLACED) from None
         finally:
             os.close(handle)
 

@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from storage.kernel.address import fault_of, shown, without_pooler
 from storage.kernel.columns import json_text
-from storage.kernel.database import CAUSE, Busy, Closed, Unavailable, is_lone, sqlstate, translated
+from storage.kernel.database import CAUSE, Busy, Unavailable, is_lone, sqlstate, translated
 from storage.kernel.migrate import revision_in, upgrade_tables
 
 P = ParamSpec("P")
@@ -165,7 +165,7 @@ class PostgresDatabase:
 
     def _check_open(self) -> None:
         if self._is_closed:
-            raise Closed("the database is closed")
+            raise Unavailable("the database is closed", None)
 
 
 @asynccontextmanager

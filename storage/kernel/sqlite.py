@@ -32,10 +32,8 @@ from storage.changes import make_triggers
 from storage.kernel.database import (
     CAUSE,
     WAL,
-    Busy,
-    Closed,
-    Damaged,
-    Replaced,
+    StorageError,
+    Trouble,
     Unavailable,
     translated,
     translation,
@@ -66,44 +64,48 @@ class SqliteFiles:
         self._counter = 0
 
     def check(self) -> None:
-        """Compare device and inode of each file. Raises Replaced, Unavailable."""
+        """Compare device and inode of each file. Raises Unavailable."""
         for name in (str(self.path), f"{self.path}{WAL}", f"{self.path}-shm"):
             known = self._seen.get(name)
             try:
                 found = os.stat(name)
             except FileNotFoundError:
                 if known is not None:
-                    raise Replaced(f"{name} was removed while the hub had it open") from None
+                    message = f"{name} was removed while the hub had it open"
+                    raise Unavailable(message, Trouble.REPLACED) from None
             except OSError as error:
                 raise Unavailable(f"the file of the database cannot be opened: {error}") from error
             else:
                 if self._seen.setdefault(name, (found.st_dev, found.st_ino)) != (found.st_dev, found.st_ino):
-                    raise Replaced(f"{name} was replaced by another file while the hub had it open")
+                    message = f"{name} was replaced by another file while the hub had it open"
+                    raise Unavailable(message, Trouble.REPLACED)
 
     def check_header(self) -> None:
         """Check that the file has the header of a database, and that no older copy overwrote it.
 
         Raises:
-            Damaged: otherwise.
+            Unavailable: otherwise.
         """
         header = os.pread(self._opened, 100, 0)
         if not header.startswith(_MAGIC):
-            raise Damaged(f"the database is damaged: {self.path} does not begin as a database")
+            message = f"the database is damaged: {self.path} does not begin as a database"
+            raise Unavailable(message, Trouble.DAMAGED)
         counter = int.from_bytes(header[_COUNTER])
         if counter < self._counter:
-            raise Damaged(f"{self.path} was overwritten by an older copy while the hub had it open")
+            message = f"{self.path} was overwritten by an older copy while the hub had it open"
+            raise Unavailable(message, Trouble.DAMAGED)
         self._counter = counter
 
     def check_pages(self) -> None:
         """Read all pages, other than through the caches of the open database. Blocks.
 
         Raises:
-            StorageError: Damaged if a page is not what was written.
+            StorageError: a page is not what was written.
         """
         self.check()
         with translation(), closing(sqlite3.connect(f"{self.path.as_uri()}?mode=rw", uri=True)) as opened:
             if damages := find_damages(opened, "quick_check(2147483647)")[0]:
-                raise Damaged(f"the database is damaged: {'; '.join(damages)}")
+                raise Unavailable(f"the database is damaged: {'; '.join(damages)}", Trouble.DAMAGED)
 
     def damaged_tables(self) -> list[str]:
         """Return the names of tables of which not all pages can be read. Blocks."""
@@ -300,7 +302,7 @@ class SqliteDatabase:
             self._room = anyio.Event() if self._room.is_set() else self._room
             await self._room.wait()
         if self._is_closed:
-            raise Closed("the database is closed")
+            raise Unavailable("the database is closed", None)
         settled: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         queue = self._queues.get(cause)
         if queue is None:
@@ -409,7 +411,7 @@ class _Session:
         version.
         """
         if self._is_closed:
-            raise Closed("the database is closed")
+            raise Unavailable("the database is closed", None)
         result: T = await self._raw._execute(fn, *args)  # type: ignore[no-untyped-call]
         return result
 
@@ -461,7 +463,9 @@ class _Session:
             with self.core.begin():
                 values = [job.fn(self.core, *job.args, **job.kwargs) for job in batch]
         except Exception as error:
-            if len(batch) == 1 or isinstance(translated(error), Busy | Replaced):
+            ours = translated(error)
+            fails_all = isinstance(ours, StorageError) and ours.trouble in (Trouble.BUSY, Trouble.REPLACED)
+            if len(batch) == 1 or fails_all:
                 for job in batch:
                     job.fail(error)
             else:

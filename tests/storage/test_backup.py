@@ -15,7 +15,7 @@ import pytest
 from protocol.ids import BootId, NodeId, UserId
 from storage.devices import devices, nodes
 from storage.kernel.backup import DATABASE, MANIFEST, BackupRefused, Manifest, checked, make, restore, verify
-from storage.kernel.database import Busy, Replaced, Unavailable, held_alone
+from storage.kernel.database import Busy, Unavailable, held_alone
 from storage.store import open_store
 from tests.support.database import new_database
 
@@ -271,7 +271,7 @@ def test_a_file_that_took_the_place_of_an_open_database_is_not_backed_up(tmp_pat
     with held_alone(database):
         make(tmp_path / "before", database=database, others={}, at=1, version="0")
         other.replace(database)
-        with pytest.raises(Replaced, match="was replaced by another file"):
+        with pytest.raises(Unavailable, match="was replaced by another file"):
             make(tmp_path / "meanwhile", database=database, others={}, at=1, version="0")
     make(tmp_path / "after", database=database, others={}, at=1, version="0")
     assert not (tmp_path / "meanwhile").exists()

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from protocol.ids import CallId
 from protocol.lifecycles import CallEvent, RunEvent, RunOutcome, RunState, UnitState
 from storage import audit, retention
-from storage.kernel.database import Database, DiskFull, Unavailable
+from storage.kernel.database import Database, Unavailable
 from storage.kernel.sqlite import open_sqlite
 from storage.runs import run_moves, run_pauses, runs
 from storage.runs.calls import mark_sent, open_calls
@@ -89,7 +89,7 @@ async def end(database: Database, held: HeldRun) -> None:
 async def test_a_plan_that_does_not_fit_leaves_no_trace(database: Database, held: HeldRun) -> None:
     await allow_pages(database, None)
     before = await database.read(everything)
-    with pytest.raises(DiskFull, match="full"):
+    with pytest.raises(Unavailable, match="full"):
         await plan_large(database, held)
     assert await database.read(everything) == before
 
