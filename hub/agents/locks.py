@@ -127,7 +127,7 @@ class Locks:
         """Acquire all locks for an agent of a device, or return its place in their queues.
 
         Raises:
-            LockHeld: a lock is held, and the request does not wait.
+            CodedError (LOCK_HELD): a lock is held, and the request does not wait.
             HoldsAlready, TooManyLocks, CodedError: the request is not allowed.
 
         If an error is raised, no lock was acquired.
@@ -172,7 +172,7 @@ class Locks:
         """Acquire all locks for an agent itself, at once.
 
         Raises:
-            LockHeld, TooManyLocks: no lock was acquired.
+            CodedError (LOCK_HELD), TooManyLocks: no lock was acquired.
         """
         return await self._take(user_id, itself(agent_id), names, ttl_ms)
 
@@ -196,7 +196,7 @@ class Locks:
         """Hold locks inside the block, renewed as long as it lasts. Yields their fences.
 
         Raises:
-            LockHeld, TooManyLocks: no lock was acquired.
+            CodedError (LOCK_HELD), TooManyLocks: no lock was acquired.
             LockLost: a lock was released by force; the block was cancelled.
         """
         if not names:

@@ -63,7 +63,7 @@ from protocol.ids import UserId
 from storage import audit
 from storage.devices import devices
 from storage.devices.devices import Grant
-from storage.kernel.columns import ForeignKey, Key
+from storage.kernel.columns import Key, foreign_key
 from storage.store import Store
 
 Endpoint = Callable[..., Awaitable[Any]]
@@ -151,12 +151,12 @@ class Part(NamedTuple):
         """Return this part of a list in memory, in the order of *key*.
 
         Raises:
-            ForeignKey: *after* is a key of another list.
+            CodedError (BAD_PARAMS): *after* is a key of another list.
         """
         try:
             found = [item for item in items if self.after is None or key(item) > self.after]
         except TypeError as error:
-            raise ForeignKey from error
+            raise foreign_key() from error
         return sorted(found, key=key)[: self.limit]
 
 

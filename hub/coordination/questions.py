@@ -141,7 +141,7 @@ class Questions:
 
         Raises:
             CodedError: it is not the caller's to answer, or the text is invalid.
-            QuestionSettled: the question has another answer, or has ended.
+            CodedError (QUESTION_SETTLED): the question has another answer, or has ended.
         """
         answer = _checked("answer", text, ANSWER_CHARACTERS)
         asked = await self._store.read(seen_question, caller, Verb.QUESTION_ANSWER, id)
@@ -167,7 +167,7 @@ class Questions:
         """Withdraw a question, so that it is no longer open. For operators only.
 
         Raises:
-            CodedError, QuestionSettled
+            CodedError
         """
         at = now_ms(self._clock)
         row = await self._store.write(

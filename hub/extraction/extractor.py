@@ -35,7 +35,6 @@ from hub.extraction.dating import PassageDates
 from hub.extraction.folding import fold
 from hub.extraction.items import Dropped, Extraction, ExtractionOptions, Form, Item, Notes, Reference, merged
 from hub.extraction.model import (
-    AnswerCutOff,
     ExtractionError,
     Finish,
     LanguageModel,
@@ -52,6 +51,7 @@ from hub.extraction.redaction import Redaction
 from hub.extraction.ruled import ToRead, ToSort
 from hub.extraction.rules_process import Rules, RulesHere
 from hub.extraction.validate import Checked, Checking, FailedRecord, Material
+from protocol.errors import ErrorCode
 from protocol.tables import TABLES, DeviceTable, TableName, Tables
 
 MOST_HALVINGS: Final = 5  # nested; a runaway model is asked at most 63 times about a chunk
@@ -270,9 +270,10 @@ class Reading:
         self._hopeless = self._hopeless or (
             ExtractionError(f"the model's answer about {chars} characters of text could not be read, twice")
             if reply.finish is Finish.WHOLE
-            else AnswerCutOff(
+            else ExtractionError(
                 f"the model's answer about {chars} characters of text was cut off "
-                f"at its limit of {request.max_tokens} tokens"
+                f"at its limit of {request.max_tokens} tokens",
+                code=ErrorCode.MODEL_ANSWER_CUT_OFF,
             )
         )
         if self._counts["given_up"] >= _HOPELESS and not self._has_anything():

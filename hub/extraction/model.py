@@ -204,9 +204,10 @@ class Models(msgspec.Struct, frozen=True):
 class ModelError(HubError):
     """Failure of a model. *spent* is the usage nonetheless."""
 
-    def __init__(self, message: str, *, spent: Usage | None = None) -> None:
+    def __init__(self, message: str, *, spent: Usage | None = None, code: ErrorCode | None = None) -> None:
         super().__init__(message)
         self.spent = spent or Usage()
+        self.code = code or self.code
 
 
 class ModelUnavailable(ModelError):
@@ -241,18 +242,6 @@ class ExtractionError(ModelError):
     """Document that cannot be extracted now; the unit fails with this reason."""
 
     code = ErrorCode.MODEL_ANSWER_INVALID
-
-
-class TooMuchWork(ExtractionError):
-    """Text that takes the rules more time or memory than its length permits."""
-
-    code = ErrorCode.LIMIT_REACHED
-
-
-class AnswerCutOff(ExtractionError):
-    """Answer that exceeds the limit even for the smallest piece of text."""
-
-    code = ErrorCode.MODEL_ANSWER_CUT_OFF
 
 
 class ModelRefused(ExtractionError):

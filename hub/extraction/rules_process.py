@@ -20,10 +20,11 @@ import msgspec
 from anyio.abc import TaskStatus
 
 from hub.clock import Clock, SystemClock
-from hub.extraction.model import TooMuchWork
+from hub.extraction.model import ExtractionError
 from hub.extraction.ruled import MEMORY_BYTES, Reading, Request, Sorted, ToRead, ToSort, encode
 from hub.log import Channel
 from hub.rounds import Turns
+from protocol.errors import ErrorCode
 
 log = Channel(__name__)
 
@@ -92,7 +93,7 @@ class RulesProcess:
         """Return the answer to a request.
 
         Raises:
-            TooMuchWork: its text broke two processes, or took one too long.
+            ExtractionError (LIMIT_REACHED): its text broke two processes, or took one too long.
         """
         seconds = _FREE_S + len(request.document.text) / _CHARS_PER_S
         async with self._one_at_a_time:
@@ -117,9 +118,10 @@ class RulesProcess:
                 finally:
                     if not is_answered:
                         self.close()
-        raise TooMuchWork(
+        raise ExtractionError(
             f"the rules did not read its {len(request.document.text):,} characters within {seconds:.0f} s of "
-            f"processor time and {MEMORY_BYTES >> 30} GiB of memory"
+            f"processor time and {MEMORY_BYTES >> 30} GiB of memory",
+            code=ErrorCode.LIMIT_REACHED,
         )
 
     def close(self) -> None:

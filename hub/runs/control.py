@@ -250,7 +250,7 @@ class RunControl:
         Raises:
             AgentOfFile: the request terminates an agent that is declared in hub.toml; it can only be removed
                 there.
-            CodedError, BadWrite, Refused, IllegalMove, StateChanged: see ``storage.agents.status_writes``.
+            CodedError, BadWrite, Refused, IllegalMove: see ``storage.agents.status_writes``.
 
         If an error is raised, nothing was written.
         """

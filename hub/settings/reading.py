@@ -38,7 +38,6 @@ from hub.settings.problems import (
 from hub.settings.schema import default_at, is_text, names_at
 from hub.settings.settings import Settings
 from hub.settings.shared import OWN, SHARED, Shared, ignored_tables, merged
-from protocol.errors import ErrorCode, HubError
 
 _CLOCK: Final = SystemClock()
 MOST_LEVELS: Final = 64  # of tables and lists in each other; the code behind walks them by recursion
@@ -224,12 +223,6 @@ def _deeper(value: object, levels: int) -> Iterator[str]:
 def _removed(path: KeyPath, places: Places) -> Problem:
     message = f"is no longer a setting: the hub always uses {removed_value(path)}"
     return Problem(*places.key(path), spell(path, places.doc), message, "remove the line", Severity.WARNING)
-
-
-class ManagedByFile(HubError):
-    """The agent or template is declared in hub.toml, and can be changed only there."""
-
-    code = ErrorCode.MANAGED_BY_FILE
 
 
 class FileLines:

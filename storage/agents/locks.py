@@ -32,7 +32,7 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
-from protocol.errors import ErrorCode, HubError, LimitReached
+from protocol.errors import CodedError, ErrorCode, HubError, LimitReached
 from protocol.ids import AgentId, UserId
 from storage.kernel.columns import (
     Key,
@@ -129,20 +129,6 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     holder: Holder
     fences: dict[str, int]
     expires_at: int
-
-
-class LockHeld(HubError):
-    """Error: another holder has a lock; nothing was acquired.
-
-    *retry_after_s*: time until the lock expires, if known.
-    """
-
-    code = ErrorCode.LOCK_HELD
-    retryable = True
-
-    def __init__(self, message: str, *, retry_after_s: float | None) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
 
 
 class LockLost(HubError):
@@ -573,7 +559,7 @@ def take(c: sa.Connection, request: LockRequest, limits: LockLimits = DEFAULT_LI
     """Acquire all locks, or wait for them in their queues.
 
     Raises:
-        LockHeld: the request does not wait, and a lock is held or has other requests in its queue.
+        CodedError (LOCK_HELD): the request does not wait, and a lock is held or has a queue.
         HoldsAlready: the request would wait while its holder has some of the locks, which risks a deadlock.
         TooManyLocks: the user has too many locks, or a queue is full.
         In each case nothing was written.
@@ -755,11 +741,13 @@ def _of_holder(user_id: UserId, name: str, fence: int, holder: Holder) -> sa.Upd
     )
 
 
-def _held(lock: LockRow, now: int) -> LockHeld:
+def _held(lock: LockRow, now: int) -> CodedError:
     if not lock.is_held(now):
-        return LockHeld(f"lock {lock.resource!r} is free, but {lock.waiting} wait for it", retry_after_s=None)
+        message = f"lock {lock.resource!r} is free, but {lock.waiting} wait for it"
+        return CodedError(ErrorCode.LOCK_HELD, message)
     since, until = instant_text(lock.acquired_at or now), instant_text(lock.expires_at)
-    return LockHeld(
+    return CodedError(
+        ErrorCode.LOCK_HELD,
         f"lock {lock.resource!r} is held by {lock.holder_text} since {since}, until {until} at most",
         retry_after_s=(lock.expires_at - now) / 1_000,
     )

@@ -34,7 +34,7 @@ from protocol.agent_status import (
     write_pair,
 )
 from protocol.coordination import AGENT, DEVICE
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId, RunId
 from protocol.lifecycles import AgentStatus as CalendarStatus
 from storage import schema
@@ -90,12 +90,6 @@ class BadWrite(HubError):
     code = ErrorCode.BAD_PARAMS
 
 
-class StateChanged(HubError):
-    """Error: the state changed since the caller read it; nothing was written."""
-
-    code = ErrorCode.CHANGED_MEANWHILE
-
-
 class StatusWrite(msgspec.Struct, frozen=True, kw_only=True):
     """Requested change of an agent's state. ``UNSET`` leaves a value unchanged.
 
@@ -142,12 +136,13 @@ def write_status(c: sa.Connection, agent_id: AgentId, asked: StatusWrite, *, at:
         CodedError (BAD_PARAMS): an axis, a column or a value of them does not exist.
         IllegalMove, Refused: an axis does not allow the move.
         BadWrite: contradicting details of an exhaustion.
-        StateChanged: *asked.version* is not the state's current version.
+        CodedError (CHANGED_MEANWHILE): *asked.version* is not the state's current version.
         In each case nothing was written.
     """
     row = locked_state(c, agent_id)
     if asked.version is not None and asked.version != row.version:
-        raise StateChanged("its state changed since it was read; nothing was done")
+        message = "its state changed since it was read; nothing was done"
+        raise CodedError(ErrorCode.CHANGED_MEANWHILE, message)
     plan = _planned(row, asked)
     details = _exhaustion(row, plan.moves, asked, at)
     called_off: list[RunId] = []

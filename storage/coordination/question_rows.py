@@ -7,7 +7,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.coordination import MessageEvent, MessageState, QuestionState
-from protocol.errors import CodedError, ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, MemoryId, MessageId, QuestionId, UserId
 from storage import audit
 from storage.agents.locks import instant_text
@@ -243,22 +243,6 @@ _BECAME: Final = {QuestionState.WITHDRAWN: "was withdrawn", QuestionState.EXPIRE
 _SHORT: Final = 120  # maximum characters of a question in a message about it
 
 
-class QuestionSettled(HubError):
-    """Error: the question was answered, withdrawn or expired; nothing was written.
-
-    ``question`` is its current row.
-    """
-
-    code = ErrorCode.QUESTION_SETTLED
-
-    def __init__(self, question: QuestionRow, by: str | None) -> None:
-        """Build the message. *by*: display name of the actor that answered."""
-        when = instant_text(question.settled_at or question.created_at)
-        became = f"was answered by {by}" if by else _BECAME[question.state]
-        super().__init__(f"question {question.id} {became} at {when}")
-        self.question = question
-
-
 SETTLE = (
     sa.update(questions)
     .where(questions.c.id == sa.bindparam("question"), sa.text(IS_OPEN))
@@ -292,10 +276,12 @@ def settle(c: sa.Connection, asked: QuestionRow, to: QuestionState, at: int, giv
     return True
 
 
-def settled(c: sa.Connection, question: QuestionRow) -> QuestionSettled:
-    """Return the error for a call after the question was settled."""
-    by = question.answered_by
-    return QuestionSettled(question, None if by is None else audit.actor_name(c, by))
+def settled(c: sa.Connection, question: QuestionRow) -> CodedError:
+    """Return the error for a call after the question was answered, withdrawn or expired."""
+    by = None if question.answered_by is None else audit.actor_name(c, question.answered_by)
+    when = instant_text(question.settled_at or question.created_at)
+    became = f"was answered by {by}" if by else _BECAME[question.state]
+    return CodedError(ErrorCode.QUESTION_SETTLED, f"question {question.id} {became} at {when}")
 
 
 def record(

@@ -170,7 +170,7 @@ def answer(c: sa.Connection, id: str, given: NewAnswer, *, user_id: UserId | Non
 
     Raises:
         CodedError (UNKNOWN_QUESTION): no question has the id, or it belongs to another user.
-        QuestionSettled: it was answered before, or withdrawn, or expired.
+        CodedError (QUESTION_SETTLED): it was answered before, or withdrawn, or expired.
         In each case nothing was written.
     """
     asked = get_question(c, id, user_id=user_id)
@@ -369,7 +369,7 @@ def withdraw(
 
     Raises:
         CodedError (UNKNOWN_QUESTION): no question has the id, or it belongs to another user.
-        QuestionSettled: it was answered, or has expired.
+        CodedError (QUESTION_SETTLED): it was answered, or has expired.
     """
     asked = get_question(c, id, user_id=user_id)
     if not settle(c, asked, QuestionState.WITHDRAWN, at, {}):

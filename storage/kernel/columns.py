@@ -30,7 +30,7 @@ from msgspec import UNSET
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.compiler import compiles
 
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.secret_rules import redact_secrets
 from storage.kernel.database import UnreadableRow
 
@@ -556,13 +556,10 @@ def write_each(c: sa.Connection, statement: sa.UpdateBase, changes: Sequence[Cha
 Key: TypeAlias = tuple[str | int, ...]
 
 
-class ForeignKey(HubError):
-    """Error: a sort key does not fit the columns that order the list."""
-
-    code = ErrorCode.BAD_PARAMS
-
-    def __init__(self) -> None:
-        super().__init__("cursor: it came from another list; take it from next_cursor of the page before")
+def foreign_key() -> CodedError:
+    """Return the error for a sort key that does not fit the columns that order the list."""
+    message = "cursor: it came from another list; take it from next_cursor of the page before"
+    return CodedError(ErrorCode.BAD_PARAMS, message)
 
 
 def unindexed(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
@@ -612,13 +609,13 @@ def paged(
             a page: it is merged from a page of each part. The last column of *by* identifies a row then.
 
     Raises:
-        ForeignKey: *after* is a key of another list.
+        CodedError (BAD_PARAMS): *after* is a key of another list.
     """
     order = [column.desc() if descending else column for column in by]
     found = query.where(*only)
     if after is not None:
         if [type(part) for part in after] != [column.type.python_type for column in by]:
-            raise ForeignKey
+            raise foreign_key()
         row, key = sa.tuple_(*by), sa.tuple_(*map(sa.literal, after, (column.type for column in by)))
         found = found.where(row < key if descending else row > key)
     if len(parts) > 1 and limit is not None:

@@ -10,7 +10,7 @@ from protocol.lifecycles import RunState
 from storage.agents import agent_moves, agent_states
 from storage.agents.agent_states import exhaust
 from storage.agents.agents import AgentRow
-from storage.agents.status_writes import BadWrite, StateChanged, StatusWrite, Written, write_status
+from storage.agents.status_writes import BadWrite, StatusWrite, Written, write_status
 from tests.storage.rows import AT, make_agent, make_run
 from tests.support.coded import coded
 
@@ -53,7 +53,7 @@ def test_several_axes_move_in_one_write(c: sa.Connection, agent: AgentRow) -> No
             BadWrite,
         ),
         (StatusWrite(axes={"availability": "exhausted"}, exhaust_reason="tired"), BadWrite),
-        (StatusWrite(axes={"health": "error"}, version=1), StateChanged),
+        (StatusWrite(axes={"health": "error"}, version=1), CodedError),
         (
             StatusWrite(vocabulary=Vocabulary.CALENDAR, words={"status": "busy"}),
             Refused,
@@ -82,7 +82,7 @@ def test_who_read_the_newest_state_may_write_and_who_read_an_older_one_may_not(
     version = agent_states.find_state(c, agent.id).version
     written = write(c, agent, StatusWrite(axes={"health": "error"}, version=version))
     assert written.state.version == version + 1
-    with pytest.raises(StateChanged):
+    with pytest.raises(CodedError, check=coded(ErrorCode.CHANGED_MEANWHILE)):
         write(c, agent, StatusWrite(axes={"health": "ok"}, version=version))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import UserId
 from storage.agents import locks
 from storage.agents.locks import (
@@ -15,7 +16,6 @@ from storage.agents.locks import (
     Holder,
     HolderKind,
     HoldsAlready,
-    LockHeld,
     LockLimits,
     LockLost,
     LockRequest,
@@ -24,6 +24,7 @@ from storage.agents.locks import (
 from storage.devices import devices
 from storage.schema import agent_locks
 from tests.storage.rows import AT, ME, make_agent
+from tests.support.coded import coded
 
 TTL = 60_000
 ANNA, BERT, CARL, DORA = (Holder(HolderKind.DEVICE, f"device-{name}") for name in "abcd")
@@ -73,14 +74,16 @@ def test_the_first_request_holds_the_lock_and_the_refusal_of_the_next_names_its_
 ) -> None:
     assert take(c, ANNA, "mailbox").fences == {"mailbox": 1}
     with pytest.raises(
-        LockHeld, match=r"'mailbox' is held by device device-a since 20.*Z, until 20.*Z at most"
+        CodedError,
+        check=coded(ErrorCode.LOCK_HELD),
+        match=r"'mailbox' is held by device device-a since 20.*Z, until 20.*Z at most",
     ):
         locks.acquire(c, wanted(BERT, "mailbox"))
 
 
 def test_the_refusal_names_the_expiry_of_the_lock(c: sa.Connection) -> None:
     take(c, ANNA, "mailbox")
-    with pytest.raises(LockHeld) as refused:
+    with pytest.raises(CodedError, check=coded(ErrorCode.LOCK_HELD)) as refused:
         locks.acquire(c, wanted(BERT, "mailbox"))
     assert refused.value.retry_after_s is not None
     assert 50 < refused.value.retry_after_s <= 60
@@ -118,7 +121,7 @@ def test_two_agents_of_one_device_are_two_holders(c: sa.Connection) -> None:
     agent = make_agent(c)
     ours = Holder(HolderKind.DEVICE, "device-a", agent.id)
     fences = take(c, ours, "mailbox").fences
-    with pytest.raises(LockHeld, match="for agent inbox"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.LOCK_HELD), match="for agent inbox"):
         locks.acquire(c, wanted(ANNA, "mailbox"))
     another = r"'mailbox' is another's: device device-a for agent inbox has it under fence 1"
     with pytest.raises(LockLost, match=another):
@@ -168,7 +171,7 @@ def test_a_holder_that_asks_again_gets_the_lock_anew_and_its_lost_answer_opens_n
 
 def test_several_locks_are_taken_together_or_not_at_all(c: sa.Connection) -> None:
     take(c, ANNA, "b")
-    with pytest.raises(LockHeld, match="'b'"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.LOCK_HELD), match="'b'"):
         locks.acquire(c, wanted(BERT, "a", "b"))
     assert take(c, CARL, "a", "c").fences.keys() == {"a", "c"}
 
@@ -188,7 +191,7 @@ def test_a_lock_is_handed_over_in_the_order_of_arrival(c: sa.Connection) -> None
 def test_no_request_overtakes_waiting_requests(c: sa.Connection) -> None:
     take(c, ANNA, "b")
     wait(c, BERT, "a", "b")
-    with pytest.raises(LockHeld, match="'a' is free, but 1 wait for it"):
+    with pytest.raises(CodedError, check=coded(ErrorCode.LOCK_HELD), match="'a' is free, but 1 wait for it"):
         locks.acquire(c, wanted(CARL, "a"))
 
 

@@ -6,9 +6,8 @@ from contextlib import AsyncExitStack
 import pytest
 import sqlalchemy as sa
 
-from protocol.errors import ErrorCode
+from protocol.errors import CodedError, ErrorCode
 from storage.coordination import question_rows, questions
-from storage.coordination.question_rows import QuestionSettled
 from storage.kernel.database import Database
 from storage.kernel.postgres import open_postgres
 from tests.storage.test_agents_side_by_side import refusal
@@ -43,7 +42,7 @@ async def test_of_two_answers_at_two_hubs_one_counts_and_the_other_is_refused(
         url,
         hubs,
         lambda c: questions.answer(c, "q-1", said("Red.")),
-        refusal(QuestionSettled, lambda c: questions.answer(c, "q-1", said("Blue.", by="device:d"))),
+        refusal(CodedError, lambda c: questions.answer(c, "q-1", said("Blue.", by="device:d"))),
     )
     answered = await hubs[0].read(question_rows.get_question, "q-1")
     assert answered.answer == "Red."

@@ -319,15 +319,6 @@ SIGN_IN: Final = Asked("POST", "/v1/sessions")
 _SAME: Final = ("same-origin", "none")  # values of Sec-Fetch-Site: the hub's own page, or a person
 
 
-class Refused(HubError):
-    """A refused request."""
-
-    def __init__(self, code: ErrorCode, detail: str, *, hint: str = "") -> None:
-        super().__init__(detail)
-        self.code = code
-        self.hint = hint
-
-
 class NoPlace(HubError):
     """Error: the places for requests, or for event streams, are taken."""
 
@@ -518,47 +509,51 @@ class Access:
         """
         headers = Headers(scope=scope)
         if "%00" in scope["path"] or b"%00" in scope["query_string"]:
-            raise Refused(ErrorCode.BAD_PARAMS, "an address with a NUL in it names nothing")
+            raise CodedError(ErrorCode.BAD_PARAMS, "an address with a NUL in it names nothing")
         query = unquote_plus(scope["query_string"].decode("latin-1")).lower()  # however it is encoded
         if any(token in query for token in TOKENS) or _NAMED_TOKEN.search(query):
-            raise Refused(ErrorCode.TOKEN_IN_URL, "a token in an address is read by others: it is not taken")
+            raise CodedError(
+                ErrorCode.TOKEN_IN_URL, "a token in an address is read by others: it is not taken"
+            )
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length) > self.body_bytes:
-            raise Refused(ErrorCode.TOO_LARGE, f"a body has at most {self.body_bytes} bytes")
+            raise CodedError(ErrorCode.TOO_LARGE, f"a body has at most {self.body_bytes} bytes")
         if scope["state"].get(PEER_UID) is None:
             self._check_origin(scope, headers)
         has_body = length.strip("0") != "" or "transfer-encoding" in headers
         if has_body and scope["method"] in READING_METHODS:  # before it is read, or its elements are counted
-            raise Refused(ErrorCode.BAD_PARAMS, f"a {scope['method']} has no body", hint="leave it out")
+            raise CodedError(ErrorCode.BAD_PARAMS, f"a {scope['method']} has no body", hint="leave it out")
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if has_body and kind != "application/json":
-            raise Refused(ErrorCode.BAD_CONTENT_TYPE, f"a body is application/json, not {kind or 'untold'}")
+            raise CodedError(
+                ErrorCode.BAD_CONTENT_TYPE, f"a body is application/json, not {kind or 'untold'}"
+            )
         return has_body
 
     def _wait_s(self, actor: str) -> float:
         """Return the seconds that a request of *actor*, which used more loop time than its share, is delayed.
 
         Raises:
-            Refused: the actor used so much loop time that it has to retry later.
+            CodedError: the actor used so much loop time that it has to retry later.
         """
         wait_s = self.loop.wait_s(actor)
         if wait_s > MOST_WAIT_S:
             share = self.loop.share(actor)
             message = f"your requests take {share:.0%} of the hub's time, and others wait: {SHARE:.0%} may"
-            raise Refused(ErrorCode.OVERLOADED, message, hint=f"ask again in {wait_s:.0f} s")
+            raise CodedError(ErrorCode.OVERLOADED, message, hint=f"ask again in {wait_s:.0f} s")
         return wait_s
 
     def _check_origin(self, scope: Request, headers: Headers) -> None:
-        """Raise Refused for an unknown host name (DNS rebinding) or a page of another origin."""
+        """Raise CodedError for an unknown host name (DNS rebinding) or a page of another origin."""
         host = headers.get("host", "").lower()
         if len(headers.getlist("host")) != 1 or host not in self.hosts:
-            raise Refused(ErrorCode.WRONG_HOST, self.hosts.refusal(host, "operator"))
+            raise CodedError(ErrorCode.WRONG_HOST, self.hosts.refusal(host, "operator"))
         origin = headers.get("origin")
         if origin is not None:
             if origin.lower() not in (f"http://{host}", f"https://{host}"):
-                raise Refused(ErrorCode.FOREIGN_ORIGIN, "a page of another origin may not ask")
+                raise CodedError(ErrorCode.FOREIGN_ORIGIN, "a page of another origin may not ask")
         elif scope["method"] not in READING_METHODS and headers.get("sec-fetch-site", "none") not in _SAME:
-            raise Refused(ErrorCode.FOREIGN_ORIGIN, "a browser does not say which page asks")
+            raise CodedError(ErrorCode.FOREIGN_ORIGIN, "a browser does not say which page asks")
 
     async def _caller(self, scope: Request, asked: Asked | None) -> tuple[Principal | None, str]:
         """Return the principal of the request, and its network; None: no token was sent, to a public route.
@@ -574,7 +569,7 @@ class Access:
                 return await charged(self.loop, cause, self._bearer_of(scope, asked, network)), network
         if uid in self._uids or scope["state"].get(SOCKET_PATH) in self._guarded:
             return Principal.of_uid(uid), ""
-        raise Refused(ErrorCode.FORBIDDEN, f"user {uid} is not the hub's user")
+        raise CodedError(ErrorCode.FORBIDDEN, f"user {uid} is not the hub's user")
 
     async def _bearer_of(self, scope: Request, asked: Asked | None, network: str) -> Principal | None:
         """Return the principal of the token that was sent; see ``_caller``."""
@@ -588,9 +583,9 @@ class Access:
         if scheme.lower() != "bearer" or not token.strip() or self._bearer is None:
             if asked is not None and ROUTES[asked] is AGENT:
                 message = "show an agent's token: Authorization: Bearer hub_agt_..."
-                raise Refused(ErrorCode.AUTH_FAILED, message, hint=NEW_AGENT_TOKEN)
+                raise CodedError(ErrorCode.AUTH_FAILED, message, hint=NEW_AGENT_TOKEN)
             message = "show an operator's token: Authorization: Bearer hub_op_..."
-            raise Refused(ErrorCode.AUTH_FAILED, message, hint=NEW_TOKEN)
+            raise CodedError(ErrorCode.AUTH_FAILED, message, hint=NEW_TOKEN)
         signs_in = asked == SIGN_IN
         return _let_in(scope, await self._bearer.principal(token.strip(), network, signs_in=signs_in))
 
@@ -604,7 +599,7 @@ class Access:
         forwarded = {name: values for name in FORWARDING if (values := headers.getlist(name))}
         return self.proxies.client(scope["client"][0], forwarded)
 
-    async def _forbidden(self, asked: Asked, principal: Principal | None, network: str) -> Refused:
+    async def _forbidden(self, asked: Asked, principal: Principal | None, network: str) -> CodedError:
         """Return the refusal of a route that the table does not permit; report that of a valid token."""
         need, message, hint = ROUTES[asked], f"{asked.method} {asked.path}", ""
         if need is AGENT:
@@ -621,7 +616,7 @@ class Access:
                 hint += ", without --user"
         if principal is not None and self._bearer is not None:
             await self._bearer.report_forbidden(principal, network, message)
-        return Refused(ErrorCode.FORBIDDEN, message, hint=hint)
+        return CodedError(ErrorCode.FORBIDDEN, message, hint=hint)
 
 
 async def read_body(receive: Receive, *, within_s: float) -> bytes | None:
@@ -630,7 +625,7 @@ async def read_body(receive: Receive, *, within_s: float) -> bytes | None:
     Its length is limited before: a request declares it in its head (``hub.api.door.connection``).
 
     Raises:
-        Refused: the body was not received *within_s* seconds.
+        CodedError: the body was not received *within_s* seconds.
     """
     body = bytearray()
     with anyio.move_on_after(within_s):
@@ -641,7 +636,7 @@ async def read_body(receive: Receive, *, within_s: float) -> bytes | None:
             body += message.get("body", b"")
             if not message.get("more_body", False):
                 return bytes(body)
-    raise Refused(ErrorCode.HELLO_TIMEOUT, f"the body was not here within {within_s:g} s")
+    raise CodedError(ErrorCode.HELLO_TIMEOUT, f"the body was not here within {within_s:g} s")
 
 
 def _let_in(scope: Request, principal: Principal) -> Principal:
@@ -671,21 +666,23 @@ def _uncached(send: Send) -> Send:
 
 
 def _check_page(scope: Request) -> None:
-    """Raise Refused unless the hub's own page sends the request: any page makes a browser send its cookie."""
+    """Raise CodedError unless the hub's own page sends the request: a browser sends its cookie for any."""
     headers = Headers(scope=scope)
     if headers.get("sec-fetch-site", "none") not in _SAME:
-        raise Refused(ErrorCode.FOREIGN_ORIGIN, "a page of another origin may not ask with this cookie")
+        raise CodedError(ErrorCode.FOREIGN_ORIGIN, "a page of another origin may not ask with this cookie")
     if scope["method"] not in READING_METHODS and MARK not in headers:
         message = "a change with a cookie bears the header X-Hub-Request"
-        raise Refused(ErrorCode.FORBIDDEN, message, hint="send X-Hub-Request: 1, or a token in place of it")
+        raise CodedError(
+            ErrorCode.FORBIDDEN, message, hint="send X-Hub-Request: 1, or a token in place of it"
+        )
 
 
 def _check_body(body: bytes) -> None:
-    """Raise Refused if *body* has more parts than may be parsed, whatever its media type."""
+    """Raise CodedError if *body* has more parts than may be parsed, whatever its media type."""
     try:
         check_value(body)
     except msgspec.DecodeError as error:
-        raise Refused(ErrorCode.TOO_LARGE, f"the body has {error}") from None
+        raise CodedError(ErrorCode.TOO_LARGE, f"the body has {error}") from None
 
 
 def _noun_changed(asked: Asked) -> str | None:

@@ -257,7 +257,7 @@ class AgentStatuses(Noun):
         """Move an agent on axes, on all or none.
 
         Raises:
-            StateChanged: *version* is given, and not the present one.
+            CodedError (CHANGED_MEANWHILE): *version* is given, and not the present one.
         """
         await self._write(await self._agent(name), _asked(change, version), actor=actor)
         return await self.get(name)

@@ -48,7 +48,7 @@ from hub.runs.control import RunControl
 from hub.runs.run_order import MOST_NEEDS, RunOptions, run_options
 from hub.settings.agent_settings import TemplateSettings, TemplateTable
 from hub.settings.declared import written_template
-from hub.settings.reading import FileLines, ManagedByFile
+from hub.settings.reading import FileLines
 from protocol.agent_status import Kind, Lifecycle, Vocabulary, words_of
 from protocol.coordination import MOST_LOCKS, Method
 from protocol.errors import CodedError, ErrorCode
@@ -231,8 +231,11 @@ class Templates(Noun):
             return _verdict_view(await self._writer.judge_stored(name))
         return _verdict_view(await self._writer.judge_template(_written(name, table)))
 
-    def _managed(self, name: str) -> ManagedByFile:
-        return ManagedByFile(f"template {name!r} is managed by hub.toml: {self._lines.of_template(name)}")
+    def _managed(self, name: str) -> CodedError:
+        return CodedError(
+            ErrorCode.MANAGED_BY_FILE,
+            f"template {name!r} is managed by hub.toml: {self._lines.of_template(name)}",
+        )
 
     async def _views(self, find: Callable[[Connection], list[TemplateRow]]) -> list[TemplateView]:
         """Return the views of the templates that *find* reads, with the names of their agents."""
@@ -592,7 +595,7 @@ class Agents(Noun):
         """Change settings of an agent, and its status, in the terms of a vocabulary: all of it or nothing.
 
         Raises:
-            ManagedByFile: hub.toml declares the agent.
+            CodedError: hub.toml declares the agent.
             CodedError (BAD_PARAMS): a setting is invalid.
 
         Errors of ``AgentWriter.edit`` and ``RunControl.write_status`` are raised as well.
@@ -808,13 +811,13 @@ class Agents(Noun):
         return await self._store.read(agents.agent_called, name, self.user_id)
 
     async def _of_api(self, name: str) -> AgentRow:
-        """Return an agent that hub.toml does not declare. Raises ManagedByFile for one that it does."""
+        """Return an agent that hub.toml does not declare. Raises CodedError for one that it does."""
         row = await self._agent(name)
         self._check_source(row)
         return row
 
     def _check_source(self, row: AgentRow) -> None:
-        """Raise ManagedByFile if hub.toml declares the agent."""
+        """Raise CodedError if hub.toml declares the agent."""
         if row.source == "file":
             raise managed(self._lines, AgentOfFile(row))
 
@@ -890,7 +893,9 @@ def _soonest(schedules: Iterable[ScheduleView]) -> tuple[FireView, ...]:
     return tuple(sorted(fires, key=lambda fire: fire.at)[:NEXT_FIRES])
 
 
-def managed(lines: FileLines, error: AgentOfFile, *key: str) -> ManagedByFile:
+def managed(lines: FileLines, error: AgentOfFile, *key: str) -> CodedError:
     """Return the refusal to change an agent of hub.toml, with the line that declares it."""
     where = lines.of_agent(error.agent.name, error.agent.user_name, *key)
-    return ManagedByFile(f"agent {error.agent.name!r} is managed by hub.toml: {where}")
+    return CodedError(
+        ErrorCode.MANAGED_BY_FILE, f"agent {error.agent.name!r} is managed by hub.toml: {where}"
+    )

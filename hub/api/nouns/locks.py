@@ -280,7 +280,7 @@ class Locks(Noun):
     @device(Method.LOCKS_ACQUIRE, "its own agents", Grant.COORDINATION)
     @audited("lock.taken", is_often=True)
     async def acquire(self, agent: OwnAgent, link: Link, request: Acquisition) -> dict[str, Any] | Later:
-        """Acquire locks for an agent of a device, or queue for them. Raises LockHeld, CodedError."""
+        """Acquire locks for an agent of a device, or queue for them. Raises CodedError."""
         names = request.names()
         answer = await self._locks.ask(link, agent.id, names, ttl_ms=request.ttl_ms, wait_ms=request.wait_ms)
         if not isinstance(answer, Turn):

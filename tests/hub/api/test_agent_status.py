@@ -14,7 +14,7 @@ from protocol.lifecycles import RunState
 from storage import audit
 from storage.agents import agent_states, agents
 from storage.agents.declared_agents import AgentOfFile
-from storage.agents.status_writes import BadWrite, StateChanged
+from storage.agents.status_writes import BadWrite
 from storage.runs import runs
 from tests.hub.agents.seed_names import SEED_NAMES
 from tests.support.coded import coded
@@ -101,7 +101,7 @@ async def test_who_read_an_older_state_does_not_write_over_a_newer_one(
 ) -> None:
     read = await statuses.get("notes")
     await statuses.write("notes", StatusChange(health="error"), version=read.version, actor="o")
-    with pytest.raises(StateChanged):
+    with pytest.raises(CodedError, check=coded(ErrorCode.CHANGED_MEANWHILE)):
         await statuses.write("notes", StatusChange(health="ok"), version=read.version, actor="o")
     assert len(await _audited(bench)) == 1
 

@@ -23,7 +23,7 @@ from protocol.ids import AgentId, DeviceId
 from protocol.work import Answer, ToolCall
 from storage.coordination import boards as memories
 from storage.coordination import question_rows, questions
-from storage.coordination.question_rows import QuestionRow, QuestionSettled
+from storage.coordination.question_rows import QuestionRow
 from storage.store import Store, open_store
 from tests.storage.rows import ME
 from tests.storage.test_questions import BOARD, MAIN, a_board
@@ -241,7 +241,9 @@ async def test_a_question_that_a_device_does_not_take_keeps_no_other_one_back(hu
 async def test_a_late_answer_is_refused_with_the_name_of_the_first_answerer(hub: Hub) -> None:
     asked = await hub.ask()
     await hub.answer(asked, "Red.", Caller(f"device:{DESK}", ME))
-    with pytest.raises(QuestionSettled, match="answered by device laptop"):
+    with pytest.raises(
+        CodedError, check=coded(ErrorCode.QUESTION_SETTLED), match="answered by device laptop"
+    ):
         await hub.answer(asked, "Blue.")
 
 

@@ -9,7 +9,7 @@ from hub.document import Document
 from hub.extraction.endpoint import Endpoint
 from hub.extraction.extractor import Extractor
 from hub.extraction.items import Extraction, ExtractionOptions, RedactionRule
-from hub.extraction.model import AnswerCutOff, ExtractionError, Models, ModelUnavailable
+from hub.extraction.model import ExtractionError, Models, ModelUnavailable
 from protocol.errors import ErrorCode
 from protocol.tables import TableName
 from tests.hub.extraction.conftest import model_at
@@ -74,7 +74,7 @@ async def test_a_text_too_long_for_the_model_is_halved_as_well(oracle: Oracle, m
 
 async def test_an_answer_that_is_always_cut_off_fails_the_document(oracle: Oracle, model: Endpoint) -> None:
     oracle.play(Fault.CUT_OFF, times=50)
-    with pytest.raises(AnswerCutOff) as caught:
+    with pytest.raises(ExtractionError) as caught:
         await extract(model, note(PLANTED[0]))
     assert caught.value.code is ErrorCode.MODEL_ANSWER_CUT_OFF
     assert caught.value.spent.requests == oracle.stats.calls

@@ -10,7 +10,6 @@ from hub.document import Document
 from hub.extraction.extractor import Extractor
 from hub.extraction.items import Extraction, ExtractionOptions, Notes, RedactionRule, Reference
 from hub.extraction.model import (
-    AnswerCutOff,
     ExtractionError,
     Finish,
     ModelAnswer,
@@ -19,7 +18,9 @@ from hub.extraction.model import (
     Price,
     Usage,
 )
+from protocol.errors import ErrorCode
 from protocol.tables import TableName
+from tests.support.coded import coded
 
 TASKS = ExtractionOptions(data_types=(TableName.TASKS,))
 ANNA = "Anna must send the quote to the office by Friday."
@@ -123,7 +124,7 @@ async def test_a_part_that_cannot_be_read_costs_few_questions_where_others_can()
 
 async def test_a_model_that_never_ends_fails_the_document_soon() -> None:
     model = Spoken(lambda asked: cut('{"items": [' + " " * 500))
-    with pytest.raises(AnswerCutOff):
+    with pytest.raises(ExtractionError, check=coded(ErrorCode.MODEL_ANSWER_CUT_OFF)):
         await extract(model, f"{BOTH} " * 200)
     assert len(model.asked) < 20
 

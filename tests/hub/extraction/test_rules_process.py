@@ -13,10 +13,12 @@ from hub.document import Document
 from hub.extraction import rules_process
 from hub.extraction.extractor import Extractor
 from hub.extraction.items import ExtractionOptions
-from hub.extraction.model import Models, TooMuchWork
+from hub.extraction.model import ExtractionError, Models
 from hub.extraction.rules_process import RulesProcess
+from protocol.errors import ErrorCode
 from protocol.tables import TABLES
 from tests.fuzz.doubling import READERS, SHAPES
+from tests.support.coded import coded
 
 pytestmark = pytest.mark.anyio
 
@@ -69,7 +71,8 @@ async def test_a_text_that_takes_too_long_is_given_up_alone(
         shorter.setattr(rules_process, "_FREE_S", 0.0)
         shorter.setattr(rules_process, "_START_S", 1.0)
         shorter.setattr(rules_process, "_CHARS_PER_S", 10**9)
-        with pytest.raises(TooMuchWork, match="did not read its 300,000 characters within 0 s"):
+        message = "did not read its 300,000 characters within 0 s"
+        with pytest.raises(ExtractionError, match=message, check=coded(ErrorCode.LIMIT_REACHED)):
             await extractor.extract(document(SHAPES["dated lines"](300_000)[:300_000]), OPTIONS)
     found = await extractor.extract(document("Anna must send the quote by Friday."), OPTIONS)
     assert len(found.items) == 1

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from hub.extraction.model import AnswerCutOff, ExtractionError, Finish, ModelUnavailable
+from hub.extraction.model import ExtractionError, Finish, ModelUnavailable
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody
 from protocol.lifecycles import RunOutcome
@@ -28,7 +28,7 @@ async def test_no_word_of_a_document_is_in_the_log_whatever_becomes_of_it(
     caplog.set_level(logging.DEBUG)
     bench.model.said = f'{{"items": [{{"table": "tasks", "quote": "{SECRET}", "title": "{SECRET}"}}]}}'
     bench.model.errors |= {
-        "riddle": AnswerCutOff("the answer was cut off"),
+        "riddle": ExtractionError("the answer was cut off", code=ErrorCode.MODEL_ANSWER_CUT_OFF),
         "puzzle": ExtractionError("the answer is not JSON"),
         "enigma": ValueError(f"not a word: {SECRET}"),
     }
