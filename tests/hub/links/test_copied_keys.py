@@ -80,15 +80,14 @@ async def test_the_machine_that_does_not_keep_the_device_is_refused_and_the_othe
                     assert is_kept or "another machine keeps this key" in str(answer["message"])
 
 
-async def test_a_word_that_names_no_machine_keeps_none() -> None:
-    async with open_port() as port:
-        await port.pair()
-        try:
-            await keep(port, "a")
-        except CodedError as error:
-            assert "no other machine" in str(error)
-        else:
-            raise AssertionError("nothing was copied")
+async def test_a_word_that_names_no_machine_keeps_none(port: Port) -> None:
+    await port.pair()
+    try:
+        await keep(port, "a")
+    except CodedError as error:
+        assert "no other machine" in str(error)
+    else:
+        raise AssertionError("nothing was copied")
 
 
 async def keep(port: Port, called: str) -> None:

@@ -31,21 +31,19 @@ async def refusal(port: Port, nonce: str, *, host: str | None = None) -> int:
     return refused.value.response.status_code
 
 
-async def test_a_challenge_is_signed_over_both_nonces_and_the_address_that_was_dialled() -> None:
-    async with open_port() as port, port.connect(additional_headers={NONCE_HEADER: NONCE}) as device:
+async def test_a_challenge_is_signed_over_both_nonces_and_the_address_that_was_dialled(port: Port) -> None:
+    async with port.connect(additional_headers={NONCE_HEADER: NONCE}) as device:
         challenge = await device.hear()
     proof, address = challenge["proof"], port.url.split("/")[2]
-    assert proof["address"] == address
-    assert proof["public_key"] == HubKey(HUB_SEED).public_key
+    assert (proof["address"], proof["public_key"]) == (address, HubKey(HUB_SEED).public_key)
     lines = ("hub-challenge-v1", challenge["hub_id"], challenge["nonce"], str(challenge["ts_ms"]))
     text = "\n".join((*lines, proof["public_key"], address, NONCE)).encode()
     public = Ed25519PublicKey.from_public_bytes(keys.decode(proof["public_key"], 32))
     public.verify(keys.decode(proof["signature"], 64), text)
 
 
-async def test_a_device_of_the_version_before_asks_for_no_proof_and_gets_none() -> None:
-    async with open_port() as port, port.connect() as device:
-        assert "proof" not in await device.hear()
+async def test_a_device_of_the_version_before_asks_for_no_proof_and_gets_none(stranger: RawDevice) -> None:
+    assert "proof" not in await stranger.hear()
 
 
 @each("nonce", ["", "short", "A" * 44, "!" * 43])
@@ -114,15 +112,15 @@ async def greets(device: RawDevice, key: KeyPair, **changed: str) -> str:
     ids=["as it should be", "another address", "another address signed", "another hub", "the older header"],
 )
 async def test_a_proof_counts_only_where_it_names_this_hub_and_the_address_dialled(
-    changed: dict[str, str], code: str
+    port: Port, changed: dict[str, str], code: str
 ) -> None:
-    async with open_port() as port, port.connect(additional_headers={NONCE_HEADER: NONCE}) as device:
+    async with port.connect(additional_headers={NONCE_HEADER: NONCE}) as device:
         assert await greets(device, KeyPair(), **changed) == code
 
 
-async def test_an_address_without_a_proof_to_sign_is_refused() -> None:
+async def test_an_address_without_a_proof_to_sign_is_refused(port: Port) -> None:
     key = KeyPair()
-    async with open_port() as port, port.connect() as device:
+    async with port.connect() as device:
         challenge = await device.hear()
         shown = key.identity(challenge) | {"address": port.url.split("/")[2]}
         await device.say(type="device_hello", identity=shown)
@@ -131,5 +129,7 @@ async def test_an_address_without_a_proof_to_sign_is_refused() -> None:
 
 async def test_the_key_is_made_once_and_kept_in_the_database() -> None:
     async with open_store("sqlite://", base=None) as store:
-        assert await store.write(nodes.ensure_key, b"1" * 32) == b"1" * 32
-        assert await store.write(nodes.ensure_key, b"2" * 32) == b"1" * 32
+        assert (
+            await store.write(nodes.ensure_key, b"1" * 32),
+            await store.write(nodes.ensure_key, b"2" * 32),
+        ) == (b"1" * 32, b"1" * 32)

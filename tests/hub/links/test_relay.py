@@ -23,7 +23,7 @@ from protocol.ids import DeviceId
 from tests.hub.device.test_pairing import key_of, known
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.device import open_device
-from tests.support.wire import Port, open_port, until
+from tests.support.wire import Port, until
 
 Edit = Callable[[Challenge, str, str], Challenge]
 OF_M = HubKey(b"m" * 32)
@@ -116,60 +116,52 @@ async def connects(port: Port, state: Path, credential: Credential, clock: FakeC
     ids=["as it is", "under another address", "without a nonce", "with its own name"],
 )
 async def test_a_device_shows_nothing_to_a_hub_that_passes_on_the_challenge_of_another(
-    tmp_path: Path, shows: str, keeps_host: bool, gives_nonce: bool, edit: Edit, why: str
+    port: Port, tmp_path: Path, shows: str, keeps_host: bool, gives_nonce: bool, edit: Edit, why: str
 ) -> None:
-    clock = FakeClock()
-    async with open_port(clock) as port:
-        credential: Credential = TokenCredential(await port.pair("desk"))
-        if shows == "key":
-            credential = key_of(tmp_path, clock)
-            await known(port, credential)
-        await connects(port, tmp_path, credential, clock)
-        relay = Relay(port.url, keeps_host=keeps_host, gives_nonce=gives_nonce, edit=edit)
-        async with relay.open(), open_device(relay.url, tmp_path, credential, clock=clock) as device:
-            failure = await device.over()
-        assert isinstance(failure, TurnedAway) and why in str(failure)
-        assert relay.hellos == []
+    credential: Credential = TokenCredential(await port.pair("desk"))
+    if shows == "key":
+        credential = key_of(tmp_path, port.clock)
+        await known(port, credential)
+    await connects(port, tmp_path, credential, port.clock)
+    relay = Relay(port.url, keeps_host=keeps_host, gives_nonce=gives_nonce, edit=edit)
+    async with relay.open(), open_device(relay.url, tmp_path, credential, clock=port.clock) as device:
+        failure = await device.over()
+    assert isinstance(failure, TurnedAway) and why in str(failure)
+    assert relay.hellos == []
 
 
-async def test_a_hub_does_not_prove_itself_under_the_address_of_another(tmp_path: Path) -> None:
-    clock = FakeClock()
-    async with open_port(clock) as port:
-        relay = Relay(port.url, keeps_host=True, gives_nonce=True, edit=as_it_is)
-        async with relay.open(), open_device(relay.url, tmp_path, clock=clock):
-            await until(lambda: relay.refused == [421])
-        assert relay.hellos == []
+async def test_a_hub_does_not_prove_itself_under_the_address_of_another(port: Port, tmp_path: Path) -> None:
+    relay = Relay(port.url, keeps_host=True, gives_nonce=True, edit=as_it_is)
+    async with relay.open(), open_device(relay.url, tmp_path, clock=port.clock):
+        await until(lambda: relay.refused == [421])
+    assert relay.hellos == []
 
 
 @pytest.mark.parametrize("is_one_key", [False, True], ids=["a key for each hub", "one key for both"])
 async def test_what_a_device_signs_for_one_hub_is_worth_nothing_at_another(
-    tmp_path: Path, is_one_key: bool
+    port: Port, tmp_path: Path, is_one_key: bool
 ) -> None:
-    clock = FakeClock()
-    async with open_port(clock) as port:
-        credential = key_of(tmp_path, clock)
-        await known(port, credential)
-        await connects(port, tmp_path, credential, clock)
-        state = tmp_path
-        if is_one_key:
-            (state := tmp_path / "other").mkdir()
-            (state / "desk.key").write_bytes((tmp_path / "desk.key").read_bytes())
-        relay = Relay(port.url, keeps_host=False, gives_nonce=True, edit=proved_by_m)
-        shown = KeyCredential(state / "desk.key", clock=clock, chance=SeededChance(11))
-        async with relay.open(), open_device(relay.url, state, shown, clock=clock):
-            await until(lambda: bool(relay.answers))
-        (hello,), (answer,) = relay.hellos, relay.answers
-        assert answer["type"] == "error" and answer["code"] == "auth_failed"
-        assert (hello["identity"]["public_key"] == keys.encode(credential.identity.public_key)) is is_one_key
-        assert port.roster.find(DeviceId("desk")) is None
+    credential = key_of(tmp_path, port.clock)
+    await known(port, credential)
+    await connects(port, tmp_path, credential, port.clock)
+    state = tmp_path
+    if is_one_key:
+        (state := tmp_path / "other").mkdir()
+        (state / "desk.key").write_bytes((tmp_path / "desk.key").read_bytes())
+    relay = Relay(port.url, keeps_host=False, gives_nonce=True, edit=proved_by_m)
+    shown = KeyCredential(state / "desk.key", clock=port.clock, chance=SeededChance(11))
+    async with relay.open(), open_device(relay.url, state, shown, clock=port.clock):
+        await until(lambda: bool(relay.answers))
+    (hello,), (answer,) = relay.hellos, relay.answers
+    assert answer["type"] == "error" and answer["code"] == "auth_failed"
+    assert (hello["identity"]["public_key"] == keys.encode(credential.identity.public_key)) is is_one_key
+    assert port.roster.find(DeviceId("desk")) is None
 
 
-async def test_the_device_is_welcome_where_it_dials_its_hub_itself(tmp_path: Path) -> None:
+async def test_the_device_is_welcome_where_it_dials_its_hub_itself(port: Port, tmp_path: Path) -> None:
     """What the relays above lack is the address alone."""
-    clock = FakeClock()
-    async with open_port(clock) as port:
-        credential = key_of(tmp_path, clock)
-        await known(port, credential)
-        with anyio.fail_after(30):
-            await connects(port, tmp_path, credential, clock)
-            await connects(port, tmp_path, key_of(tmp_path, clock), clock)
+    credential = key_of(tmp_path, port.clock)
+    await known(port, credential)
+    with anyio.fail_after(30):
+        await connects(port, tmp_path, credential, port.clock)
+        await connects(port, tmp_path, key_of(tmp_path, port.clock), port.clock)
