@@ -214,9 +214,27 @@ async def until(condition: Callable[[], bool]) -> None:
             await anyio.sleep(0.002)
 
 
-async def call_into(link: DeviceLink, frame: ToolCall, outcomes: list[Answer | Exception]) -> None:
-    """Make a call, for a task: keeps how it ended."""
-    try:
-        outcomes.append(await link.call(frame))
-    except Exception as error:
-        outcomes.append(error)
+@asynccontextmanager
+async def calling(link: DeviceLink, *frames: ToolCall) -> AsyncIterator[list[Answer | Exception]]:
+    """Make calls in the block, an insert by default; the list gets how each of them ended."""
+    outcomes: list[Answer | Exception] = []
+
+    async def call(frame: ToolCall) -> None:
+        try:
+            outcomes.append(await link.call(frame))
+        except Exception as error:
+            outcomes.append(error)
+
+    async with anyio.create_task_group() as tasks:
+        for frame in frames or (make_call(),):
+            tasks.start_soon(call, frame)
+        yield outcomes
+
+
+async def call_answered_by(device: RawDevice, link: DeviceLink, call_id: str = "c-1") -> Answer:
+    """Make a call that the device answers; return its answer."""
+    async with calling(link, make_call(call_id)) as outcomes:
+        await device.answer_call()
+    (answer,) = outcomes
+    assert isinstance(answer, Answer), answer
+    return answer

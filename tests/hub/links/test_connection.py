@@ -27,10 +27,10 @@ from protocol.coordination import Response
 from protocol.errors import CallTimedOut, CallUnsupported, CloseCode, DeviceSlow, LinkLost, TooManyCalls
 from protocol.frame import MAX_PENDING_CALLS
 from protocol.handshake import Goodbye
+from protocol.ids import DeviceId
 from protocol.work import Action, AgentCancel, AgentData, AgentRun, Answer, RunConfig
 from tests.support.clock import FakeClock
-from tests.support.families import each
-from tests.support.wire import Port, call_into, make_call, open_port, until
+from tests.support.wire import Port, RawDevice, call_answered_by, calling, make_call, open_port, until
 
 OK = Answer(result={"ok": True})
 UNHURRIED = LinkLimits(close_s=1.0, frames_per_s=1e6, bytes_per_s=1e9)  # a device may send what it likes
@@ -40,16 +40,15 @@ def make_run(run_id: str = "r-1", *, credit: int = 4) -> AgentRun:
     return AgentRun(run_id=run_id, fence=3, agent_id="a-1", config=RunConfig(paths=["notes"]), credit=credit)
 
 
-async def test_a_call_is_answered() -> None:
-    async with open_port() as port, port.device() as device:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(device.answer_call)
-            assert await port.link().call(make_call()) == OK
-        assert port.count("hub_call_duration_seconds_count", action="insert", outcome="answered") == 1
-        assert port.count("hub_frames_total", direction="in", type="tool_result") == 1
+async def test_a_call_is_answered(port: Port, device: RawDevice) -> None:
+    assert await call_answered_by(device, port.link()) == OK
+    assert (
+        port.count("hub_call_duration_seconds_count", action="insert", outcome="answered"),
+        port.count("hub_frames_total", direction="in", type="tool_result"),
+    ) == (1, 1)
 
 
-@each(
+@pytest.mark.parametrize(
     "spelled",
     [
         {"call_id": "c-1", "error": "disk full"},
@@ -57,122 +56,100 @@ async def test_a_call_is_answered() -> None:
         {"id": "c-1", "result": {"error": "disk full"}},
     ],
 )
-async def test_a_device_may_refuse_a_call_in_any_of_the_known_spellings(spelled: dict[str, object]) -> None:
-    async with open_port() as port, port.device() as device:
-        outcomes: list[Answer | Exception] = []
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(call_into, port.link(), make_call(), outcomes)
-            await device.hear()
-            await device.say(type="tool_result", **spelled)
-        (answer,) = outcomes
-        assert isinstance(answer, Answer)
-        assert answer.error is not None
-        assert (answer.error.code, answer.error.message) == ("device_error", "disk full")
+async def test_a_device_may_refuse_a_call_in_any_of_the_known_spellings(
+    port: Port, device: RawDevice, spelled: dict[str, object]
+) -> None:
+    async with calling(port.link()) as outcomes:
+        await device.hear()
+        await device.say(type="tool_result", **spelled)
+    (answer,) = outcomes
+    assert isinstance(answer, Answer) and answer.error is not None
+    assert (answer.error.code, answer.error.message) == ("device_error", "disk full")
 
 
-async def test_many_calls_are_in_flight_at_once_and_each_gets_its_own_answer() -> None:
-    async with open_port() as port, port.device() as device:
-        outcomes: list[Answer | Exception] = []
-        async with anyio.create_task_group() as tasks:
-            for number in range(MAX_PENDING_CALLS):
-                tasks.start_soon(call_into, port.link(), make_call(f"c-{number}"), outcomes)
-            calls = [await device.hear() for _ in range(MAX_PENDING_CALLS)]
-            with pytest.raises(TooManyCalls):
-                await port.link().call(make_call("c-one-more"))
-            assert port.count("hub_limits_reached_total", limit="pending_calls") == 1
-            for call in reversed(calls):
-                await device.say(type="tool_result", id=call["id"], result={"ok": True})
-        assert outcomes == [OK] * MAX_PENDING_CALLS
+async def test_many_calls_are_in_flight_at_once_and_each_gets_its_own_answer(
+    port: Port, device: RawDevice
+) -> None:
+    async with calling(port.link(), *(make_call(f"c-{n}") for n in range(MAX_PENDING_CALLS))) as outcomes:
+        calls = [await device.hear() for _ in range(MAX_PENDING_CALLS)]
+        with pytest.raises(TooManyCalls):
+            await port.link().call(make_call("c-one-more"))
+        assert port.count("hub_limits_reached_total", limit="pending_calls") == 1
+        for call in reversed(calls):
+            await device.say(type="tool_result", id=call["id"], result={"ok": True})
+    assert outcomes == [OK] * MAX_PENDING_CALLS
 
 
-async def test_a_call_without_an_answer_times_out_and_its_late_answer_is_dropped() -> None:
-    clock = FakeClock()
-    async with open_port(clock) as port, port.device() as device:
-        outcomes: list[Answer | Exception] = []
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(call_into, port.link(), make_call(deadline_ms=2_000), outcomes)
-            await device.hear()
-            await clock.pass_time(2.5)
-        assert isinstance(outcomes[0], CallTimedOut)
-        assert port.count("hub_limits_reached_total", limit="call_timeout_s") == 1
-        await device.say(type="tool_result", id="c-1", result={"ok": True})
-        await until(lambda: port.count("hub_frames_dropped_total", reason="unknown_call") == 1)
+async def test_a_call_without_an_answer_times_out_and_its_late_answer_is_dropped(
+    port: Port, device: RawDevice
+) -> None:
+    async with calling(port.link(), make_call(deadline_ms=2_000)) as outcomes:
+        await device.hear()
+        await port.clock.pass_time(2.5)
+    assert isinstance(outcomes[0], CallTimedOut)
+    assert port.count("hub_limits_reached_total", limit="call_timeout_s") == 1
+    await device.say(type="tool_result", id="c-1", result={"ok": True})
+    await until(lambda: port.count("hub_frames_dropped_total", reason="unknown_call") == 1)
+    assert port.count("hub_pending_calls") == 0
 
 
-async def test_an_action_that_the_device_does_not_list_is_not_sent() -> None:
-    async with open_port() as port, port.device(capabilities=("user.ask",)):
+async def test_an_action_that_the_device_does_not_list_is_not_sent(port: Port) -> None:
+    async with port.device(capabilities=("user.ask",)):
         link = port.link()
-        assert link.can("user.ask")
-        assert link.can("insert")
-        assert not link.can("browser.open")
+        assert [link.can(name) for name in ("user.ask", "insert", "browser.open")] == [True, True, False]
         with pytest.raises(CallUnsupported):
             await link.call(make_call(action=Action.BROWSER_OPEN))
 
 
-async def test_ten_thousand_answers_with_unknown_ids_are_counted_and_nothing_else() -> None:
-    async with open_port(limits=UNHURRIED) as port, port.device() as device:
-        for number in range(10_000):
-            await device.socket.send(json.dumps({"type": "tool_result", "id": f"c-{number}", "result": 1}))
-        await until(lambda: port.count("hub_frames_dropped_total", reason="unknown_call") == 10_000)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(device.answer_call)
-            assert await port.link().call(make_call("c-1")) == OK
-        assert port.count("hub_pending_calls") == 0
+async def test_a_device_replaced_in_the_middle_of_a_call_gives_the_call_up_at_once(
+    port: Port, device: RawDevice
+) -> None:
+    link = port.link()
+    async with calling(link) as outcomes:
+        await device.hear()
+        async with port.device() as new:
+            await until(lambda: bool(outcomes))
+            assert isinstance(outcomes[0], LinkLost) and outcomes[0].dispatched
+            assert (await device.hear(), await device.closed()) == (
+                {"type": "goodbye", "reason": "replaced"},
+                CloseCode.REPLACED,
+            )
+            assert json.loads(device.socket.close_reason or "") == {"r": "replaced"}
+            # The same id goes out again over the newer connection, and is answered there.
+            assert await call_answered_by(new, port.link()) == OK
+            assert port.link().epoch == link.epoch + 1
+            with pytest.raises(LinkLost) as gone:
+                await link.call(make_call("c-2"))
+            assert not gone.value.dispatched
+    assert ([type(event) for event in port.events][:3], port.count("hub_takeovers_total")) == (
+        [DeviceReady, DeviceLost, DeviceReady],
+        1,
+    )
 
 
-async def test_a_device_replaced_in_the_middle_of_a_call_gives_the_call_up_at_once() -> None:
-    async with open_port() as port, port.device() as old:
-        link = port.link()
-        outcomes: list[Answer | Exception] = []
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(call_into, link, make_call(), outcomes)
-            await old.hear()
-            async with port.device() as new:
-                await until(lambda: bool(outcomes))
-                assert isinstance(outcomes[0], LinkLost)
-                assert outcomes[0].dispatched
-                assert await old.hear() == {"type": "goodbye", "reason": "replaced"}
-                assert await old.closed() == CloseCode.REPLACED
-                assert json.loads(old.socket.close_reason or "") == {"r": "replaced"}
-                # The same id goes out again over the newer connection, and is answered there.
-                tasks.start_soon(new.answer_call)
-                assert await port.link().call(make_call()) == OK
-                assert port.link().epoch == link.epoch + 1
-                with pytest.raises(LinkLost) as gone:
-                    await link.call(make_call("c-2"))
-                assert not gone.value.dispatched
-        kinds = [type(event) for event in port.events]
-        assert kinds[:3] == [DeviceReady, DeviceLost, DeviceReady]
-        assert port.count("hub_takeovers_total") == 1
+async def test_when_the_device_leaves_its_calls_end_at_once(port: Port, device: RawDevice) -> None:
+    async with calling(port.link()) as outcomes:
+        await device.hear()
+        await device.socket.close()
+    assert isinstance(outcomes[0], LinkLost)
+    assert isinstance(port.events[-1], DeviceLost)
+    assert port.roster.connected() == []
 
 
-async def test_when_the_device_leaves_its_calls_end_at_once() -> None:
-    async with open_port() as port, port.device() as device:
-        outcomes: list[Answer | Exception] = []
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(call_into, port.link(), make_call(), outcomes)
-            await device.hear()
-            await device.socket.close()
-        assert isinstance(outcomes[0], LinkLost)
-        assert isinstance(port.events[-1], DeviceLost)
-        assert port.roster.connected() == []
-
-
-async def test_a_close_by_the_device_is_distinguished_from_a_broken_connection() -> None:
-    async with open_port() as port:
-        for leave in ("close", "abort"):
-            async with port.device("laptop") as device:
-                if leave == "abort":
-                    device.socket.transport.abort()
-                else:
-                    await device.socket.close()
-                await until(lambda: isinstance(port.events[-1], DeviceLost))
-        reasons = [event.reason for event in port.events if isinstance(event, DeviceLost)]
+async def test_a_close_by_the_device_is_distinguished_from_a_broken_connection(port: Port) -> None:
+    for leave in ("close", "abort"):
+        async with port.device("laptop") as device:
+            if leave == "abort":
+                device.socket.transport.abort()
+            else:
+                await device.socket.close()
+            await until(lambda: isinstance(port.events[-1], DeviceLost))
+    reasons = [event.reason for event in port.events if isinstance(event, DeviceLost)]
     assert reasons == ["device_closed", "connection_lost"]
 
 
-async def test_a_run_comes_back_as_a_stream() -> None:
-    async with open_port() as port, port.device(capabilities=("agent_data.credit",)) as device:
+async def test_a_run_comes_back_as_a_stream(port: Port) -> None:
+    async with port.device(capabilities=("agent_data.credit",)) as device:
         async with port.link().open_run(make_run(credit=1)) as stream:
             run = await device.hear()
             assert (run["type"], run["run_id"], run["fence"]) == ("agent_run", "r-1", 3)
@@ -181,24 +158,20 @@ async def test_a_run_comes_back_as_a_stream() -> None:
                 type="agent_data", run_id="r-1", fence=3, files=[{"path": "a.md", "content": "A"}]
             )
             frame = await anext(stream)
-            assert isinstance(frame, AgentData)
-            assert [piece.content for piece in frame.files] == ["A"]
+            assert isinstance(frame, AgentData) and [piece.content for piece in frame.files] == ["A"]
             await stream.grant(1)
             assert await device.hear() == {"type": "agent_credit", "run_id": "r-1", "fence": 3, "pieces": 1}
             await device.say(type="agent_complete", run_id="r-1", fence=3, files=1)
-            rest = [frame async for frame in stream]
-            assert len(rest) == 1
+            assert len([frame async for frame in stream]) == 1
         assert port.count("hub_frames_dropped_total", reason="stale_fence") == 1
 
 
-async def test_a_run_that_is_left_early_is_cancelled_at_the_device() -> None:
-    async with open_port() as port, port.device() as device:
-        async with port.link().open_run(make_run()):
-            await device.hear()
-        cancel = await device.hear()
-        assert (cancel["type"], cancel["run_id"], cancel["fence"]) == ("agent_cancel", "r-1", 3)
-        await device.say(type="agent_data", run_id="r-1", files=[])
-        await until(lambda: port.count("hub_frames_dropped_total", reason="unknown_run") == 1)
+async def test_a_run_that_is_left_early_is_cancelled_at_the_device(port: Port, device: RawDevice) -> None:
+    async with port.link().open_run(make_run()):
+        await device.hear()
+    assert {("type", "agent_cancel"), ("run_id", "r-1"), ("fence", 3)} <= (await device.hear()).items()
+    await device.say(type="agent_data", run_id="r-1", files=[])
+    await until(lambda: port.count("hub_frames_dropped_total", reason="unknown_run") == 1)
 
 
 async def test_a_full_stream_does_not_keep_an_answer_from_being_read() -> None:
@@ -223,8 +196,8 @@ async def test_a_full_stream_does_not_keep_an_answer_from_being_read() -> None:
             assert seqs == list(range(200))
 
 
-async def test_sending_beyond_the_credit_ends_the_connection() -> None:
-    async with open_port() as port, port.device(capabilities=("agent_data.credit",)) as device:
+async def test_sending_beyond_the_credit_ends_the_connection(port: Port) -> None:
+    async with port.device(capabilities=("agent_data.credit",)) as device:
         with pytest.raises(LinkLost):
             async with port.link().open_run(make_run(credit=1)) as stream:
                 await device.hear()
@@ -258,14 +231,11 @@ def not_reading(socket: ClientConnection) -> Iterator[None]:
         socket.transport.abort()  # or its own closing handshake would wait for what it does not read
 
 
-async def test_a_device_that_never_reads_is_cut_and_the_others_go_on() -> None:
-    clock = FakeClock()
-    async with open_port(clock) as port, port.device("other") as other, port.device("stuck") as stuck:
+async def test_a_device_that_never_reads_is_cut_and_the_others_go_on(port: Port) -> None:
+    async with port.device("other") as other, port.device("stuck") as stuck:
         link = port.link("stuck")
-        outcomes: list[Answer | Exception] = []
         with not_reading(stuck.socket):
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(call_into, link, make_call(), outcomes)
+            async with calling(link) as outcomes:
                 await anyio.wait_all_tasks_blocked()
                 await fill(link)
                 unsent = port.count("hub_outbound_queue_bytes", of="max")
@@ -274,101 +244,89 @@ async def test_a_device_that_never_reads_is_cut_and_the_others_go_on() -> None:
                     with pytest.raises(DeviceSlow):
                         await link.call(make_call("c-2"))
                 assert port.count("hub_outbound_queue_bytes", of="max") == unsent
-
-                tasks.start_soon(other.answer_call)
-                assert await port.link("other").call(make_call()) == OK
-
-                await clock.pass_time(9)
+                assert await call_answered_by(other, port.link("other")) == OK
+                await port.clock.pass_time(9)
                 assert outcomes == []
-                await clock.pass_time(2)
+                await port.clock.pass_time(2)
                 await until(lambda: bool(outcomes))
             await until(lambda: port.count("hub_outbound_queue_bytes", of="sum") == 0)
         assert isinstance(outcomes[0], LinkLost)
-        lost = port.events[-1]
-        assert isinstance(lost, DeviceLost)
-        assert (lost.device_id, lost.reason) == ("stuck", "slow_consumer")
-        assert port.count("hub_slow_consumers_total") == 1
-        assert port.count("hub_limits_reached_total", limit="write_timeout_s") == 1
+        assert (
+            port.events[-1],
+            port.count("hub_slow_consumers_total"),
+            port.count("hub_limits_reached_total", limit="write_timeout_s"),
+        ) == (DeviceLost(DeviceId("stuck"), 1, "slow_consumer"), 1, 1)
 
 
-async def test_a_slow_device_that_reads_at_last_gets_the_reason_of_the_close() -> None:
-    clock = FakeClock()
-    async with open_port(clock) as port, port.device() as device:
-        device.socket.transport.pause_reading()
-        await fill(port.link())
-        await clock.pass_time(11)
-        device.socket.transport.resume_reading()
-        assert await device.closed() == CloseCode.SLOW_CONSUMER
+async def test_a_slow_device_that_reads_at_last_gets_the_reason_of_the_close(
+    port: Port, device: RawDevice
+) -> None:
+    device.socket.transport.pause_reading()
+    await fill(port.link())
+    await port.clock.pass_time(11)
+    device.socket.transport.resume_reading()
+    assert await device.closed() == CloseCode.SLOW_CONSUMER
 
 
-async def test_a_device_that_reads_again_in_time_stays() -> None:
-    clock = FakeClock()
-    async with open_port(clock) as port, port.device() as device:
-        device.socket.transport.pause_reading()
-        link = port.link()
-        await fill(link)
-        device.socket.transport.resume_reading()
+async def test_a_device_that_reads_again_in_time_stays(port: Port, device: RawDevice) -> None:
+    device.socket.transport.pause_reading()
+    link = port.link()
+    await fill(link)
+    device.socket.transport.resume_reading()
 
-        async def read() -> None:
-            while True:
-                await device.socket.recv()
+    async def read() -> None:
+        while True:
+            await device.socket.recv()
 
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(read)
-            await until(lambda: port.count("hub_outbound_queue_bytes", of="max") == 0)
-            await clock.pass_time(11)
-            await link.send(AgentCancel(run_id="r-2"))
-            tasks.cancel_scope.cancel()
-        assert port.roster.find(link.device_id) is link
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(read)
+        await until(lambda: port.count("hub_outbound_queue_bytes", of="max") == 0)
+        await port.clock.pass_time(11)
+        await link.send(AgentCancel(run_id="r-2"))
+        tasks.cancel_scope.cancel()
+    assert port.roster.find(link.device_id) is link
 
 
-async def test_a_request_goes_up_and_its_response_down() -> None:
-    async with open_port() as port, port.device() as device:
-        await device.say(type="request", id="q-1", method="agents.list")
-        await until(lambda: isinstance(port.events[-1], RequestReceived))
-        event = port.events[-1]
-        assert isinstance(event, RequestReceived)
-        await event.link.send(Response(id=event.frame.id, result={"agents": []}))
-        assert await device.hear() == {"type": "response", "id": "q-1", "result": {"agents": []}}
+async def test_a_request_goes_up_and_its_response_down(port: Port, device: RawDevice) -> None:
+    await device.say(type="request", id="q-1", method="agents.list")
+    await until(lambda: isinstance(port.events[-1], RequestReceived))
+    event = port.events[-1]
+    assert isinstance(event, RequestReceived)
+    await event.link.send(Response(id=event.frame.id, result={"agents": []}))
+    assert await device.hear() == {"type": "response", "id": "q-1", "result": {"agents": []}}
 
 
-async def test_a_device_that_had_sent_heartbeats_and_stops_is_reported_silent_and_stays() -> None:
-    clock = FakeClock()
-    async with open_port(clock) as port, port.device() as device:
-        await device.say(type="heartbeat", agents=[{"agent_id": "a-1", "status": "busy"}])
-        await until(lambda: isinstance(port.events[-1], HeartbeatReceived))
-        await clock.pass_time(44)
-        told = len(port.events)
-        await clock.pass_time(2)
-        assert port.events[told:] == [AgentsSilent(port.link())]
+async def test_a_device_that_had_sent_heartbeats_and_stops_is_reported_silent_and_stays(
+    port: Port, device: RawDevice
+) -> None:
+    await device.say(type="heartbeat", agents=[{"agent_id": "a-1", "status": "busy"}])
+    await until(lambda: isinstance(port.events[-1], HeartbeatReceived))
+    await port.clock.pass_time(44)
+    told = len(port.events)
+    await port.clock.pass_time(2)
+    assert port.events[told:] == [AgentsSilent(port.link())]
 
 
-async def test_what_is_no_frame_ends_the_connection_in_words() -> None:
-    async with open_port() as port, port.device() as device:
-        await device.socket.send("{")
-        assert (await device.hear())["code"] == "bad_frame"
-        assert await device.closed() == CloseCode.BAD_FRAME
-        assert json.loads(device.socket.close_reason or "") == {"r": "bad_frame"}
+async def test_what_is_no_frame_ends_the_connection_in_words(port: Port, device: RawDevice) -> None:
+    await device.socket.send("{")
+    assert ((await device.hear())["code"], await device.closed()) == ("bad_frame", CloseCode.BAD_FRAME)
+    assert json.loads(device.socket.close_reason or "") == {"r": "bad_frame"}
 
 
-async def test_an_unknown_frame_type_is_answered_with_an_error_and_changes_nothing() -> None:
-    async with open_port() as port, port.device() as device:
-        await device.say(type="from_the_future")
-        error = await device.hear()
-        assert (error["type"], error["code"]) == ("error", "unknown_type")
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(device.answer_call)
-            assert await port.link().call(make_call()) == OK
+async def test_an_unknown_frame_type_is_answered_with_an_error_and_changes_nothing(
+    port: Port, device: RawDevice
+) -> None:
+    await device.say(type="from_the_future")
+    error = await device.hear()
+    assert (error["type"], error["code"]) == ("error", "unknown_type")
+    assert await call_answered_by(device, port.link()) == OK
 
 
-async def test_a_message_in_fragments_is_one_message() -> None:
-    async with open_port() as port, port.device() as device:
-        outcomes: list[Answer | Exception] = []
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(call_into, port.link(), make_call(), outcomes)
-            await device.hear()
-            await device.socket.send(iter(['{"type":"tool_result",', '"id":"c-1",', '"result":{"ok":true}}']))
-        assert outcomes == [OK]
+async def test_a_message_in_fragments_is_one_message(port: Port, device: RawDevice) -> None:
+    async with calling(port.link()) as outcomes:
+        await device.hear()
+        await device.socket.send(iter(['{"type":"tool_result",', '"id":"c-1",', '"result":{"ok":true}}']))
+    assert outcomes == [OK]
 
 
 async def test_a_message_in_too_many_fragments_ends_the_connection() -> None:
@@ -378,20 +336,20 @@ async def test_a_message_in_too_many_fragments_ends_the_connection() -> None:
         await until(lambda: port.count("hub_limits_reached_total", limit="message_fragments") == 1)
 
 
-async def test_a_message_that_is_too_large_ends_the_connection() -> None:
-    async with open_port() as port, port.device() as device:
-        await device.socket.send("x" * (1024 * 1024 + 1))
-        assert await device.closed() == CloseCode.TOO_LARGE
-        await until(lambda: port.roster.connected() == [])
-        assert port.count("hub_limits_reached_total", limit="message_bytes") == 1
+async def test_a_message_that_is_too_large_ends_the_connection(port: Port, device: RawDevice) -> None:
+    await device.socket.send("x" * (1024 * 1024 + 1))
+    assert await device.closed() == CloseCode.TOO_LARGE
+    await until(lambda: port.roster.connected() == [])
+    assert port.count("hub_limits_reached_total", limit="message_bytes") == 1
 
 
-async def test_goodbye_is_sent_before_the_hub_closes() -> None:
-    async with open_port() as port, port.device() as device:
-        goodbye = Goodbye(reason="restarting", retry_after_ms=2_000)
-        await port.roster.drain(lambda: goodbye, CloseCode.RESTARTING)
-        assert await device.hear() == {"type": "goodbye", "reason": "restarting", "retry_after_ms": 2_000}
-        assert await device.closed() == CloseCode.RESTARTING
+async def test_goodbye_is_sent_before_the_hub_closes(port: Port, device: RawDevice) -> None:
+    goodbye = Goodbye(reason="restarting", retry_after_ms=2_000)
+    await port.roster.drain(lambda: goodbye, CloseCode.RESTARTING)
+    assert (await device.hear(), await device.closed()) == (
+        {"type": "goodbye", "reason": "restarting", "retry_after_ms": 2_000},
+        CloseCode.RESTARTING,
+    )
 
 
 async def test_a_fault_of_the_hub_ends_one_connection_and_no_other() -> None:
@@ -399,11 +357,11 @@ async def test_a_fault_of_the_hub_ends_one_connection_and_no_other() -> None:
     async with open_port(clock) as port, port.device("one") as one, port.device("two") as two:
         clock.breaks = 1
         await one.say(type="heartbeat")
-        assert await one.hear() == {"type": "goodbye", "reason": "fault"}
-        assert await one.closed() == CloseCode.FAULT
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(two.answer_call)
-            assert await port.link("two").call(make_call()) == OK
+        assert (await one.hear(), await one.closed()) == (
+            {"type": "goodbye", "reason": "fault"},
+            CloseCode.FAULT,
+        )
+        assert await call_answered_by(two, port.link("two")) == OK
 
 
 class BreakingClock(FakeClock):
@@ -426,25 +384,27 @@ def dear(port: Port, share: float) -> None:
     loop.charge(f"device:{port.link().device_id}", share * OVER_S)
 
 
-async def test_a_device_that_takes_more_of_the_loop_than_its_share_is_read_later() -> None:
-    async with open_port() as port, port.device() as device:
-        dear(port, 1.05 * SHARE)
-        await device.say(type="request", id="q-1", method="agents.list")
-        await until(lambda: port.count("hub_limits_reached_total", limit="loop_share") > 0)
-        await device.say(type="request", id="q-2", method="agents.list")
-        port.clock.advance(1.0)
-        await until(lambda: len([one for one in port.events if isinstance(one, RequestReceived)]) == 2)
+async def test_a_device_that_takes_more_of_the_loop_than_its_share_is_read_later(
+    port: Port, device: RawDevice
+) -> None:
+    dear(port, 1.05 * SHARE)
+    await device.say(type="request", id="q-1", method="agents.list")
+    await until(lambda: port.count("hub_limits_reached_total", limit="loop_share") > 0)
+    await device.say(type="request", id="q-2", method="agents.list")
+    port.clock.advance(1.0)
+    await until(lambda: len([one for one in port.events if isinstance(one, RequestReceived)]) == 2)
 
 
-async def test_a_device_that_uses_far_too_much_time_is_disconnected_with_the_reason() -> None:
-    async with open_port() as port, port.device() as device:
-        dear(port, 7.5 * SHARE)
-        await device.say(type="request", id="q-1", method="agents.list")
-        error = await device.hear()
-        assert (error["type"], error["code"]) == ("error", "overloaded")
-        assert "75% of the hub's time" in error["message"]
-        await device.socket.wait_closed()
-        assert device.socket.close_code == CloseCode.OVERLOADED
+async def test_a_device_that_uses_far_too_much_time_is_disconnected_with_the_reason(
+    port: Port, device: RawDevice
+) -> None:
+    dear(port, 7.5 * SHARE)
+    await device.say(type="request", id="q-1", method="agents.list")
+    error = await device.hear()
+    assert (error["type"], error["code"]) == ("error", "overloaded")
+    assert "75% of the hub's time" in error["message"]
+    await device.socket.wait_closed()
+    assert device.socket.close_code == CloseCode.OVERLOADED
 
 
 async def test_a_read_that_takes_long_goes_on_in_another_turn_and_in_order(
@@ -465,7 +425,7 @@ async def test_devices_share_the_time_of_long_reads_in_a_turn(monkeypatch: pytes
     monkeypatch.setattr(transport, "MOST_TURN_S", -1.0)
     turn, loop = transport._Turn(), asyncio.get_running_loop()
     for _ in range(2):
-        assert [turn.is_spent(loop), turn.is_spent(loop), turn.is_spent(loop)] == [False, True, True]
+        assert [turn.is_spent(loop) for _ in range(3)] == [False, True, True]
         await anyio.lowlevel.checkpoint()
 
 

@@ -19,7 +19,7 @@ from protocol.work import (
     RunConfig,
 )
 from tests.support.link import FakeLink
-from tests.support.wire import RawDevice, call_into, make_call, open_port
+from tests.support.wire import RawDevice, calling, make_call, open_port
 
 DONE = Answer(result={"ok": True})
 RUN = AgentRun(run_id="r-1", fence=3, agent_id="a-1", config=RunConfig(), credit=4)
@@ -74,10 +74,8 @@ both = pytest.mark.parametrize("made", [over_a_socket, from_a_list])
 async def test_a_link_says_what_its_device_can(made: Made) -> None:
     async with made() as (link, _):
         assert (link.device_id, link.user_id, link.epoch) == ("laptop", "anna", 1)
-        assert link.can("insert")
-        assert link.can("tool.insert")
-        assert link.can("user.ask")
-        assert not link.can("browser.open")
+        able = {name: link.can(name) for name in ("insert", "tool.insert", "user.ask", "browser.open")}
+        assert able == {"insert": True, "tool.insert": True, "user.ask": True, "browser.open": False}
         assert link.offers == {"user.ask": "1.0.0"}
 
 
@@ -97,14 +95,11 @@ async def test_a_run_over_a_link_is_a_stream_that_stops_after_its_last_frame(mad
 async def test_a_link_that_is_cut_ends_what_waits_and_refuses_what_comes(made: Made) -> None:
     async with made() as (link, cut):
         await link.call(make_call("c-1"))
-        outcomes: list[Answer | Exception] = []
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(call_into, link, make_call("c-2"), outcomes)
+        async with calling(link, make_call("c-2")) as outcomes:
             await anyio.wait_all_tasks_blocked()
             cut()
         (gone,) = outcomes
-        assert isinstance(gone, LinkLost)
-        assert gone.dispatched
+        assert isinstance(gone, LinkLost) and gone.dispatched
         for _ in range(2):
             with pytest.raises(LinkLost):
                 await link.send(AgentCancel(run_id="r-1"))
