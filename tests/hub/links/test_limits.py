@@ -62,22 +62,21 @@ def throttled_s(port: Port) -> float:
     return port.count("hub_throttled_seconds_total")
 
 
-async def test_answers_that_the_hub_asked_for_are_never_slowed_down() -> None:
-    async with open_port() as port, port.device() as device:
-        asked = [ToolCall(id=f"c-{number}", action=Action.INSERT, table="tasks") for number in range(2_000)]
-        answers: list[Answer] = []
+async def test_answers_that_the_hub_asked_for_are_never_slowed_down(port: Port, device: RawDevice) -> None:
+    asked = [ToolCall(id=f"c-{number}", action=Action.INSERT, table="tasks") for number in range(2_000)]
+    answers: list[Answer] = []
 
-        async def ask(calls: Sequence[ToolCall]) -> None:
-            answers.extend([await port.link().call(call) for call in calls])
+    async def ask(calls: Sequence[ToolCall]) -> None:
+        answers.extend([await port.link().call(call) for call in calls])
 
-        async with anyio.create_task_group() as tasks:
-            for lane in range(20):
-                tasks.start_soon(ask, asked[lane::20])
-            for _ in asked:
-                await device.answer_call()
+    async with anyio.create_task_group() as tasks:
+        for lane in range(20):
+            tasks.start_soon(ask, asked[lane::20])
+        for _ in asked:
+            await device.answer_call()
 
-        assert len(answers) == 2_000
-        assert throttled_s(port) == 0
+    assert len(answers) == 2_000
+    assert throttled_s(port) == 0
 
 
 async def test_of_answers_to_one_call_only_the_first_was_asked_for() -> None:
@@ -162,8 +161,7 @@ async def test_who_pings_and_never_reads_the_pongs_is_cut_off() -> None:
     async with open_port(clock, limits=limits, ping_every_s=None) as port, port.device() as device:
         device.socket.transport.pause_reading()
         await until(lambda: _is_full(port, device))
-        held = port.count("hub_outbound_queue_bytes", of="max")
-        assert held < 2 * 100_000
+        assert port.count("hub_outbound_queue_bytes", of="max") < 2 * 100_000
         for _ in range(50):
             await clock.pass_time(0.25)
         await until(lambda: port.count("hub_slow_consumers_total") == 1)
@@ -187,8 +185,11 @@ async def test_a_device_gets_the_limits_that_apply_to_it() -> None:
     limits = LinkLimits(close_s=1.0, message_bytes=400_000, pending_calls=7)
     async with open_port(limits=limits) as port, port.device() as device:
         told = device.welcome["limits"]
-        assert (told["max_message_bytes"], told["max_piece_bytes"]) == (400_000, 100_000)
-        assert told["max_pending_calls"] == 7
+        assert (told["max_message_bytes"], told["max_piece_bytes"], told["max_pending_calls"]) == (
+            400_000,
+            100_000,
+            7,
+        )
         await device.socket.send("x" * 400_001)
         assert await device.closed() == CloseCode.TOO_LARGE
 
@@ -196,15 +197,17 @@ async def test_a_device_gets_the_limits_that_apply_to_it() -> None:
 # --- strangers ---
 
 
-async def test_a_stranger_that_pings_is_not_read_any_more_and_its_hello_may_still_come_late() -> None:
-    clock = FakeClock()
-    async with open_port(clock) as port, port.connect() as device:
-        await device.hear()
-        send_raw(device, ping() * 1_000)
-        await device.say(type="device_hello", token=await port.pair())
-        await clock.pass_time(11)
-        assert (await device.hear())["code"] == "hello_timeout"
-        assert await device.closed() == CloseCode.HELLO_TIMEOUT
+async def test_a_stranger_that_pings_is_not_read_any_more_and_its_hello_may_still_come_late(
+    port: Port, stranger: RawDevice
+) -> None:
+    await stranger.hear()
+    send_raw(stranger, ping() * 1_000)
+    await stranger.say(type="device_hello", token=await port.pair())
+    await port.clock.pass_time(11)
+    assert ((await stranger.hear())["code"], await stranger.closed()) == (
+        "hello_timeout",
+        CloseCode.HELLO_TIMEOUT,
+    )
 
 
 async def test_how_long_a_hello_may_take_and_be_is_a_setting() -> None:
@@ -229,8 +232,10 @@ async def test_a_request_that_is_too_long_or_never_ends_is_cut_off() -> None:
             silent.sendall(b"GET /v1/de")
             assert await all_of(silent) == b""
         await until(lambda: port.count("hub_connection_attempts_total", result="no_request") == 1)
-        assert port.count("hub_connection_attempts_total", result="too_large") == 1
-        assert port.count("hub_connections", role="device", state="greeting") == 0
+        assert (
+            port.count("hub_connection_attempts_total", result="too_large"),
+            port.count("hub_connections", role="device", state="greeting"),
+        ) == (1, 0)
         assert port.count("hub_limits_reached_total", limit="handshake_timeout_s") == 1
 
 
@@ -267,14 +272,20 @@ async def test_a_refused_connection_gets_the_reason_and_the_time_of_the_next_try
         with pytest.raises(InvalidStatus) as refusal:
             async with port.connect():
                 pass
-        assert refusal.value.response.status_code == 429
-        assert refusal.value.response.headers["Retry-After"] == "10"
-        assert port.count("hub_connection_attempts_total", result="rate_limited") == 1
-        assert port.count("hub_limits_reached_total", limit="new_connections_per_s") == 1
+        assert (refusal.value.response.status_code, refusal.value.response.headers["Retry-After"]) == (
+            429,
+            "10",
+        )
+        assert (
+            port.count("hub_connection_attempts_total", result="rate_limited"),
+            port.count("hub_limits_reached_total", limit="new_connections_per_s"),
+        ) == (1, 1)
 
 
-async def test_a_user_has_so_many_devices_connected_and_the_same_device_again_is_none_more() -> None:
-    async with open_port() as port, AsyncExitStack() as devices:
+async def test_a_user_has_so_many_devices_connected_and_the_same_device_again_is_none_more(
+    port: Port,
+) -> None:
+    async with AsyncExitStack() as devices:
         port.judge.connections_per_user = 2
         first, _ = [await devices.enter_async_context(port.device(name)) for name in ("one", "two")]
         async with port.connect() as third:
@@ -292,8 +303,7 @@ async def test_a_flood_of_connections_costs_no_task_and_closes_without_a_word_be
         with raw_socket(port):
             knocking = [socket.create_connection(_where(port)) for _ in range(200)]
             said = [await all_of(connection) for connection in knocking]
-            assert sum(b"429" in words for words in said) == 64
-            assert sum(words == b"" for words in said) == 136
+            assert (sum(b"429" in words for words in said), sum(words == b"" for words in said)) == (64, 136)
             for connection in knocking:
                 connection.close()
             assert port.listener.sockets == 1
@@ -304,27 +314,26 @@ def _where(port: Port) -> tuple[str, int]:
 
 
 async def test_near_the_end_of_files_nothing_is_accepted_and_later_it_is_again(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    port: Port, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    clock = FakeClock()
-    async with open_port(clock) as port, port.device("first"):
+    async with port.device("first"):
         with monkeypatch.context() as few:
             few.setattr("hub.open_files.limit", lambda: 12)  # this process has more open than that
             for _ in range(5):
                 with raw_socket(port) as connection:
                     assert b"too_many_connections" in await all_of(connection)
                     await until(lambda: not port.listener.is_accepting)
-                await clock.pass_time(1.5)
+                await port.clock.pass_time(1.5)
             assert port.count("hub_limits_reached_total", limit="open_files") == 5
         waiting = socket.create_connection(_where(port))  # in the kernel, as it is not accepted
-        await clock.pass_time(2)
+        await port.clock.pass_time(2)
         async with port.device("second"):
             waiting.close()
     assert caplog.text.count("listener.paused") <= 1
 
 
-async def test_new_limits_hold_from_the_next_connection_on() -> None:
-    async with open_port() as port, port.device():
+async def test_new_limits_hold_from_the_next_connection_on(port: Port) -> None:
+    async with port.device():
         port.listener.apply(
             limits=replace(SLOW, pending_calls=3),
             port_limits=PortLimits(connections_per_network=2),
@@ -364,8 +373,7 @@ async def test_a_name_that_was_rebound_to_this_machine_is_misdirected() -> None:
         for name, status in (("evil.example", b"421"), ("hub.example", b"101"), ("localhost:1", b"101")):
             with raw_socket(port) as connection:
                 connection.sendall(request_of(Plan(seconds=0, sockets=1, headers={"Host": name}), None))
-                answer = await anyio.to_thread.run_sync(connection.recv, 4_096)
-                assert answer.split(b" ")[1] == status
+                assert (await anyio.to_thread.run_sync(connection.recv, 4_096)).split(b" ")[1] == status
 
 
 async def test_behind_a_listed_proxy_each_client_is_counted_by_its_own_address() -> None:
@@ -387,8 +395,10 @@ async def test_a_device_gets_the_place_of_the_connection_that_has_let_the_hub_wa
                 assert b" 503 " in await all_of(silent)
                 assert (await first.hear())["type"] == "challenge"
                 async with port.connect() as second, port.device("two"):
-                    assert (await first.hear())["code"] == "overloaded"
-                    assert await first.closed() == CloseCode.OVERLOADED
+                    assert ((await first.hear())["code"], await first.closed()) == (
+                        "overloaded",
+                        CloseCode.OVERLOADED,
+                    )
                     assert (await second.hear())["type"] == "challenge"
                     assert len(port.roster.connected()) == 2
 

@@ -4,6 +4,7 @@ import gc
 import json
 import logging
 import socket
+from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,14 +16,12 @@ from websockets.exceptions import InvalidStatus
 from hub.links.auth import Admission, Authenticator, Knock
 from hub.links.gate import PortLimits
 from hub.links.listener import RESTARTING
-from hub.links.transport import UpgradeRules
 from protocol.codec import MSGPACK
 from protocol.errors import CloseCode
 from protocol.handshake import Challenge, DeviceHello, Goodbye, Welcome
 from storage.kernel.database import Busy
 from storage.store import Store
-from tests.support.clock import FakeClock
-from tests.support.wire import Port, make_call, open_port, until
+from tests.support.wire import Port, RawDevice, call_answered_by, open_port, until
 
 
 async def refused(
@@ -37,19 +36,22 @@ async def refused(
     return response.status_code, body
 
 
-async def test_a_device_with_a_token_is_welcomed_as_the_device_the_token_was_made_for() -> None:
-    async with open_port() as port, port.connect() as device:
-        token = await port.pair("laptop")
-        welcome = await device.greet(
-            token, device_id="my own label", client={"name": "c", "platform": "linux"}
-        )
-        assert (welcome["type"], welcome["device_id"], welcome["user_id"]) == ("welcome", "laptop", "anna")
-        assert welcome["epoch"] == 1
-        assert port.link("laptop").epoch == 1
+async def test_a_device_with_a_token_is_welcomed_as_the_device_the_token_was_made_for(
+    port: Port, stranger: RawDevice
+) -> None:
+    token = await port.pair("laptop")
+    welcome = await stranger.greet(token, device_id="my own label", client={"name": "c", "platform": "linux"})
+    assert (welcome["type"], welcome["device_id"], welcome["user_id"], welcome["epoch"]) == (
+        "welcome",
+        "laptop",
+        "anna",
+        1,
+    )
+    assert port.link("laptop").epoch == 1
 
 
-async def test_an_accepted_connection_sends_each_frame_at_once() -> None:
-    async with open_port() as port, port.connect():
+async def test_an_accepted_connection_sends_each_frame_at_once(port: Port) -> None:
+    async with port.connect():
         number = urlsplit(port.url).port
         accepted = [
             connection
@@ -63,45 +65,41 @@ async def test_an_accepted_connection_sends_each_frame_at_once() -> None:
         assert [one.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for one in accepted] == [1]
 
 
-async def test_a_token_may_come_in_the_authorization_header() -> None:
-    async with open_port() as port:
-        token = await port.pair("laptop")
-        async with port.connect(additional_headers={"Authorization": f"Bearer {token}"}) as device:
-            assert (await device.greet(None))["type"] == "welcome"
+async def test_a_token_may_come_in_the_authorization_header(port: Port) -> None:
+    token = await port.pair("laptop")
+    async with port.connect(additional_headers={"Authorization": f"Bearer {token}"}) as device:
+        assert (await device.greet(None))["type"] == "welcome"
 
 
-async def test_a_device_may_greet_before_it_has_read_the_challenge() -> None:
-    async with open_port() as port, port.connect() as device:
-        await device.say(type="device_hello", token=await port.pair())
-        assert [(await device.hear())["type"] for _ in range(2)] == ["challenge", "welcome"]
+async def test_a_device_may_greet_before_it_has_read_the_challenge(port: Port, stranger: RawDevice) -> None:
+    await stranger.say(type="device_hello", token=await port.pair())
+    assert [(await stranger.hear())["type"] for _ in range(2)] == ["challenge", "welcome"]
 
 
-async def test_what_comes_right_behind_the_hello_is_looked_at_after_the_welcome() -> None:
-    async with open_port() as port, port.connect() as device:
-        token = await port.pair()
-        await device.say(type="device_hello", token=token)
-        await device.say(type="request", id="q-1", method="agents.list")
-        kinds = [(await device.hear())["type"] for _ in range(2)]
-        assert kinds == ["challenge", "welcome"]
-        await until(lambda: len(port.events) == 2)
+async def test_what_comes_right_behind_the_hello_is_looked_at_after_the_welcome(
+    port: Port, stranger: RawDevice
+) -> None:
+    token = await port.pair()
+    await stranger.say(type="device_hello", token=token)
+    await stranger.say(type="request", id="q-1", method="agents.list")
+    assert [(await stranger.hear())["type"] for _ in range(2)] == ["challenge", "welcome"]
+    await until(lambda: len(port.events) == 2)
 
 
-async def test_a_device_may_speak_messagepack() -> None:
-    async with open_port() as port, port.connect(subprotocols=["hub.v1.msgpack"]) as device:
+async def test_a_device_may_speak_messagepack(port: Port) -> None:
+    async with port.connect(subprotocols=["hub.v1.msgpack"]) as device:
         assert device.socket.subprotocol == "hub.v1.msgpack"
-        challenge = MSGPACK.decode_from_hub(await device.socket.recv(decode=False))
-        assert isinstance(challenge, Challenge)
+        assert isinstance(MSGPACK.decode_from_hub(await device.socket.recv(decode=False)), Challenge)
         await device.socket.send(MSGPACK.encode(DeviceHello(token=await port.pair())))
         assert isinstance(MSGPACK.decode_from_hub(await device.socket.recv(decode=False)), Welcome)
 
 
-async def test_the_subprotocol_is_the_first_one_offered_that_the_hub_knows() -> None:
-    async with open_port() as port:
-        async with port.connect(subprotocols=["hub.v9.xml", "hub.v1.json", "hub.v1.msgpack"]) as device:
-            assert device.socket.subprotocol == "hub.v1.json"
-        async with port.connect() as device:
-            assert device.socket.subprotocol is None
-            assert (await device.greet(await port.pair()))["type"] == "welcome"
+async def test_the_subprotocol_is_the_first_one_offered_that_the_hub_knows(port: Port) -> None:
+    async with port.connect(subprotocols=["hub.v9.xml", "hub.v1.json", "hub.v1.msgpack"]) as device:
+        assert device.socket.subprotocol == "hub.v1.json"
+    async with port.connect() as device:
+        assert device.socket.subprotocol is None
+        assert (await device.greet(await port.pair()))["type"] == "welcome"
 
 
 async def test_compression_is_off_unless_it_is_turned_on() -> None:
@@ -112,16 +110,13 @@ async def test_compression_is_off_unless_it_is_turned_on() -> None:
         assert "server_no_context_takeover" in agreed
         assert "client_no_context_takeover" in agreed
         assert "server_max_window_bits=10" in agreed and "client_max_window_bits=10" in agreed
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(device.answer_call)
-            assert (await port.link().call(make_call())).result == {"ok": True}
+        assert (await call_answered_by(device, port.link())).result == {"ok": True}
 
 
-async def test_another_path_is_not_found() -> None:
-    async with open_port() as port:
-        status, body = await refused(port, port.url.replace("/v1/device", "/"))
-        assert status == 404
-        assert "/v1/device" in body["error"]["message"]
+async def test_another_path_is_not_found(port: Port) -> None:
+    status, body = await refused(port, port.url.replace("/v1/device", "/"))
+    assert status == 404
+    assert "/v1/device" in body["error"]["message"]
 
 
 @pytest.mark.parametrize("query", ["token=hub_dev_secret", "access_token=secret", "x=hub_dev_secret"])
@@ -132,32 +127,23 @@ async def test_a_token_in_the_url_is_refused_and_not_logged(
     logging.getLogger("websockets").setLevel(logging.WARNING)  # the client's log has what it sent
     async with open_port() as port:
         status, body = await refused(port, f"{port.url}?{query}")
-        assert status == 400
-        assert body["error"]["code"] == "token_in_url"
+        assert (status, body["error"]["code"]) == (400, "token_in_url")
         assert port.count("hub_connection_attempts_total", result="token_in_url") == 1
-    assert "secret" not in caplog.text
-    assert "listener.opened" in caplog.text
+        assert "secret" not in caplog.text
+        assert "listener.opened" in caplog.text
 
 
-async def test_a_page_in_a_browser_may_not_connect_unless_it_is_listed() -> None:
-    async with open_port(rules=UpgradeRules(origins=["https://app.example"])) as port:
-        status, body = await refused(port, origin="https://evil.example")
-        assert (status, body["error"]["code"]) == (403, "foreign_origin")
-        async with port.connect(origin="https://app.example") as device:
-            assert (await device.hear())["type"] == "challenge"
-
-
-async def test_no_hello_in_time_ends_the_connection_in_words() -> None:
-    clock = FakeClock()
-    async with open_port(clock) as port, port.connect() as device:
-        await device.hear()
-        await clock.pass_time(9)
-        assert port.count("hub_connections", role="device", state="greeting") == 1
-        await clock.pass_time(2)
-        assert (await device.hear())["code"] == "hello_timeout"
-        assert await device.closed() == CloseCode.HELLO_TIMEOUT
-        await until(lambda: port.count("hub_connections", role="device", state="greeting") == 0)
-        assert port.count("hub_limits_reached_total", limit="hello_timeout_s") == 1
+async def test_no_hello_in_time_ends_the_connection_in_words(port: Port, stranger: RawDevice) -> None:
+    await stranger.hear()
+    await port.clock.pass_time(9)
+    assert port.count("hub_connections", role="device", state="greeting") == 1
+    await port.clock.pass_time(2)
+    assert ((await stranger.hear())["code"], await stranger.closed()) == (
+        "hello_timeout",
+        CloseCode.HELLO_TIMEOUT,
+    )
+    await until(lambda: port.count("hub_connections", role="device", state="greeting") == 0)
+    assert port.count("hub_limits_reached_total", limit="hello_timeout_s") == 1
 
 
 async def test_a_hello_that_is_too_large_is_refused() -> None:
@@ -171,11 +157,12 @@ async def test_a_hello_that_is_too_large_is_refused() -> None:
         assert await device.closed() == CloseCode.TOO_LARGE
 
 
-async def test_a_device_without_a_common_version_is_refused_with_the_reason() -> None:
-    async with open_port() as port, port.connect() as device:
-        answer = await device.greet(await port.pair(), protocol={"min": 7, "max": 9})
-        assert answer["code"] == "version_unsupported"
-        assert await device.closed() == CloseCode.VERSION_UNSUPPORTED
+async def test_a_device_without_a_common_version_is_refused_with_the_reason(
+    port: Port, stranger: RawDevice
+) -> None:
+    answer = await stranger.greet(await port.pair(), protocol={"min": 7, "max": 9})
+    assert answer["code"] == "version_unsupported"
+    assert await stranger.closed() == CloseCode.VERSION_UNSUPPORTED
 
 
 async def test_devices_that_were_welcomed_do_not_count_as_strangers() -> None:
@@ -185,27 +172,28 @@ async def test_devices_that_were_welcomed_do_not_count_as_strangers() -> None:
         port.device("two"),
         port.device("three"),
     ):
-        assert len(port.roster.connected()) == 3
-        assert port.count("hub_connections", role="device", state="ready") == 3
+        assert (
+            len(port.roster.connected()),
+            port.count("hub_connections", role="device", state="ready"),
+        ) == (3, 3)
 
 
-async def test_when_the_port_closes_every_device_gets_a_goodbye() -> None:
-    async with open_port() as port:
-        async with port.connect() as stranger, port.device("one") as one, port.device("two") as two:
-            await stranger.hear()
-            port.listener.farewell = RESTARTING
-            told: set[int] = set()
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(port.stop)
-                for device in (stranger, one, two):
-                    goodbye = await device.hear()
-                    told.add(goodbye.pop("retry_after_ms"))
-                    assert goodbye == {"type": "goodbye", "reason": "restarting"}
-                    assert await device.closed() == CloseCode.RESTARTING
-        assert len(told) == 3, "each comes back at a time of its own"
-        assert all(200 <= retry_after_ms <= 1_000 for retry_after_ms in told)
-        with pytest.raises(OSError):
-            await anyio.connect_tcp("127.0.0.1", int(port.url.split(":")[2].split("/")[0]))
+async def test_when_the_port_closes_every_device_gets_a_goodbye(port: Port) -> None:
+    async with port.connect() as stranger, port.device("one") as one, port.device("two") as two:
+        await stranger.hear()
+        port.listener.farewell = RESTARTING
+        told: set[int] = set()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(port.stop)
+            for device in (stranger, one, two):
+                goodbye = await device.hear()
+                told.add(goodbye.pop("retry_after_ms"))
+                assert goodbye == {"type": "goodbye", "reason": "restarting"}
+                assert await device.closed() == CloseCode.RESTARTING
+    assert len(told) == 3, "each comes back at a time of its own"
+    assert all(200 <= retry_after_ms <= 1_000 for retry_after_ms in told)
+    with pytest.raises(OSError):
+        await anyio.connect_tcp("127.0.0.1", int(port.url.split(":")[2].split("/")[0]))
 
 
 async def test_a_device_that_ignores_the_close_does_not_hold_up_the_stop() -> None:
@@ -253,64 +241,69 @@ class SlowJudge(Authenticator):
         return await super().admit(knock)
 
 
-async def test_a_device_that_leaves_while_it_is_judged_is_not_left_online() -> None:
+@pytest.fixture
+async def slow() -> AsyncIterator[tuple[Port, SlowJudge]]:
+    """A port with a judge that waits."""
     async with open_port(judge=SlowJudge) as port:
-        token = await port.pair()
-        judge = port.judge
-        assert isinstance(judge, SlowJudge)
-        async with port.connect() as device:
-            await device.say(type="device_hello", token=token)
+        assert isinstance(port.judge, SlowJudge)
+        yield port, port.judge
+
+
+async def test_a_device_that_leaves_while_it_is_judged_is_not_left_online(
+    slow: tuple[Port, SlowJudge],
+) -> None:
+    port, judge = slow
+    async with port.connect() as device:
+        await device.say(type="device_hello", token=await port.pair())
+        await judge.asked.wait()
+        device.socket.transport.abort()
+    judge.open.set()
+    await until(lambda: port.count("hub_connections", role="device", state="greeting") == 0)
+    await until(lambda: port.roster.connected() == [])
+
+
+async def test_a_device_whose_newer_connection_ends_before_its_welcome_connects_anew(
+    slow: tuple[Port, SlowJudge],
+) -> None:
+    port, judge = slow
+    token = await port.pair()
+    judge.open.set()
+    async with port.connect() as older:
+        assert (await older.greet(token))["type"] == "welcome"
+        judge.asked, judge.open = anyio.Event(), anyio.Event()
+        async with port.connect() as newer:
+            await newer.say(type="device_hello", token=token)
             await judge.asked.wait()
-            device.socket.transport.abort()
-        judge.open.set()
-        await until(lambda: port.count("hub_connections", role="device", state="greeting") == 0)
-        await until(lambda: port.roster.connected() == [])
+            (connection,) = port.listener._greeting
+            connection.end(Goodbye(reason="fault"), CloseCode.FAULT)
+            judge.open.set()
+        assert ((await older.hear())["reason"], await older.closed()) == ("overtaken", CloseCode.RESTARTING)
 
 
-async def test_a_device_whose_newer_connection_ends_before_its_welcome_connects_anew() -> None:
-    async with open_port(judge=SlowJudge) as port:
-        token = await port.pair()
-        judge = port.judge
-        assert isinstance(judge, SlowJudge)
-        judge.open.set()
-        async with port.connect() as older:
-            assert (await older.greet(token))["type"] == "welcome"
-            judge.asked, judge.open = anyio.Event(), anyio.Event()
-            async with port.connect() as newer:
-                await newer.say(type="device_hello", token=token)
-                await judge.asked.wait()
-                (connection,) = port.listener._greeting
-                connection.end(Goodbye(reason="fault"), CloseCode.FAULT)
-                judge.open.set()
-            assert (await older.hear())["reason"] == "overtaken"
-            assert await older.closed() == CloseCode.RESTARTING
+async def test_a_database_that_does_not_answer_is_no_reason_to_stay_away(
+    slow: tuple[Port, SlowJudge],
+) -> None:
+    port, judge = slow
+    judge.open.set()
+    for judge.error, close in (
+        (Busy("another process holds it"), CloseCode.OVERLOADED),
+        (ZeroDivisionError(), CloseCode.FAULT),
+    ):
+        async with port.connect() as device:
+            assert ((await device.greet("hub_dev_x"))["type"], await device.closed()) == ("error", close)
 
 
-async def test_a_database_that_does_not_answer_is_no_reason_to_stay_away() -> None:
-    async with open_port(judge=SlowJudge) as port:
-        judge = port.judge
-        assert isinstance(judge, SlowJudge)
-        judge.open.set()
-        for error, close in (
-            (Busy("another process holds it"), CloseCode.OVERLOADED),
-            (ZeroDivisionError(), CloseCode.FAULT),
-        ):
-            judge.error = error
-            async with port.connect() as device:
-                assert (await device.greet("hub_dev_x"))["type"] == "error"
-                assert await device.closed() == close
-
-
-async def test_a_device_judged_while_the_port_closes_is_not_let_in() -> None:
-    async with open_port(judge=SlowJudge) as port, port.connect() as device:
-        judge = port.judge
-        assert isinstance(judge, SlowJudge)
+async def test_a_device_judged_while_the_port_closes_is_not_let_in(slow: tuple[Port, SlowJudge]) -> None:
+    port, judge = slow
+    async with port.connect() as device:
         await device.say(type="device_hello", token=await port.pair())
         await judge.asked.wait()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(port.stop)
-            assert (await device.hear())["type"] == "challenge"
-            assert (await device.hear())["reason"] == "stopping"
-            assert await device.closed() == CloseCode.STOPPING
+            assert (
+                (await device.hear())["type"],
+                (await device.hear())["reason"],
+                await device.closed(),
+            ) == ("challenge", "stopping", CloseCode.STOPPING)
             judge.open.set()
         assert port.events == []

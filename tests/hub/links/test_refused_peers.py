@@ -78,8 +78,11 @@ async def test_a_device_is_refused_with_its_reason_and_mend_until_it_is_admitted
         async with port.connect() as device:
             assert (await device.greet(token))["code"] == "revoked"
         before = await found(port)
-        assert (before[0][0], before[0][1].split()[:2]) == ("warning", ["laptop", "revoked"])
-        assert before[0][2] == f"device laptop at {HERE} was refused once: the device was revoked"
+        assert (before[0][0], before[0][1].split()[:2], before[0][2]) == (
+            "warning",
+            ["laptop", "revoked"],
+            f"device laptop at {HERE} was refused once: the device was revoked",
+        )
 
         async with port.device("other"):
             assert await found(port) == before, "it hides nobody behind its address"
@@ -114,7 +117,7 @@ def test_an_admission_ends_the_refusals_that_were_mended_and_no_others(refused: 
 @each("code", [ErrorCode.RATE_LIMITED, ErrorCode.STOPPING, ErrorCode.BAD_PARAMS])
 def test_a_refusal_that_ends_by_itself_is_not_remembered(code: ErrorCode) -> None:
     peers = RefusedPeers(FakeClock())
-    peers.note(Peer(network="10.0.0.1"), code, "wait")
+    peers.note(HOME, code, "wait")
     assert peers.current() == []
 
 
