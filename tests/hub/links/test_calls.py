@@ -7,7 +7,7 @@ import pytest
 
 from hub.links.connection import PendingCalls
 from hub.links.gate import DeadlineWheel
-from protocol.errors import CallTimedOut, DeviceSlow, LinkLost, LocalProtocolError, TooManyCalls
+from protocol.errors import CallTimedOut, LinkLost, LocalProtocolError, TooManyCalls
 from protocol.frame import ErrorBody
 from protocol.work import Answer
 from tests.support.clock import FakeClock
@@ -128,22 +128,6 @@ async def test_when_the_connection_ends_every_open_call_ends_at_once() -> None:
     with pytest.raises(LinkLost) as gone, opened(calls, "c-11"):
         pass
     assert not gone.value.dispatched
-
-
-async def test_a_call_is_forgotten_when_its_frame_cannot_be_sent() -> None:
-    calls, _ = make_calls()
-    with pytest.raises(DeviceSlow), opened(calls, "c-1"):
-        raise DeviceSlow("full")
-    assert len(calls) == 0
-
-
-async def test_a_cancelled_call_is_forgotten() -> None:
-    calls, _ = make_calls()
-    with anyio.move_on_after(0.01):
-        with opened(calls, "c-1") as answer:
-            await answer
-    assert len(calls) == 0
-    assert not calls.settle("c-1", DONE)
 
 
 async def test_a_call_too_many_is_refused_until_one_is_settled() -> None:

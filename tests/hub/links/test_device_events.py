@@ -31,6 +31,13 @@ def seqs(link: HearingLink) -> list[int]:
     return [event.seq for event in link.heard]
 
 
+async def moves(hearers: Hearers, times: int = 1) -> list[bool]:
+    """Report moves of agents to the laptop; return which were queued."""
+    queued = [hearers.events.queue(LAPTOP, MOVED, {}) for _ in range(times)]
+    await anyio.wait_all_tasks_blocked()
+    return queued
+
+
 async def test_a_device_gets_events_of_its_subscriptions_in_order(
     hearers: Hearers, link: HearingLink
 ) -> None:
@@ -47,16 +54,14 @@ async def test_devices_without_the_subscription_get_no_event(hearers: Hearers, l
     hearers.events.subscribe(other, ["*"])
     async with served(hearers.events):
         assert not hearers.events.queue(DeviceId("away"), MOVED, {})
-        hearers.events.queue(LAPTOP, MOVED, {})
-        await anyio.wait_all_tasks_blocked()
+        await moves(hearers)
     assert (seqs(link), seqs(other)) == ([1], [])
 
 
 async def test_a_device_that_lists_a_capability_gets_the_event_of_that_name(hearers: Hearers) -> None:
     link = hearers.enter("laptop", capabilities=["agent.config"])
     assert hearers.events.is_subscribed(LAPTOP, CONFIG) and not hearers.events.is_subscribed(LAPTOP, MOVED)
-    assert hearers.events.subscribers(CONFIG) == [LAPTOP]
-    assert hearers.events.unsubscribe(link, ["*"]) == ()
+    assert (hearers.events.subscribers(CONFIG), hearers.events.unsubscribe(link, ["*"])) == ([LAPTOP], ())
 
 
 @pytest.mark.parametrize(
@@ -72,8 +77,10 @@ async def test_events_are_selected_singly_by_kind_or_all_at_once(
     hearers: Hearers, names: list[str], heard: list[str]
 ) -> None:
     link = hearers.enter("laptop")
-    assert list(hearers.events.subscribe(link, names)) == heard
-    assert hearers.events.unsubscribe(link, names) == ()
+    assert (list(hearers.events.subscribe(link, names)), hearers.events.unsubscribe(link, names)) == (
+        heard,
+        (),
+    )
 
 
 @pytest.mark.parametrize("name", ["agent.mooved", "nobody.*", "", "*.*", "agent.", ".*"])
@@ -89,14 +96,12 @@ async def test_a_name_that_is_none_is_refused_and_nothing_changes(hearers: Heare
 
 async def test_a_new_connection_begins_anew(hearers: Hearers, link: HearingLink) -> None:
     async with served(hearers.events):
-        hearers.events.queue(LAPTOP, MOVED, {})
-        await anyio.wait_all_tasks_blocked()
+        await moves(hearers)
         newer = hearers.enter("laptop", epoch=2)
-        assert not hearers.events.queue(LAPTOP, MOVED, {})
+        assert await moves(hearers) == [False]
         assert hearers.events.subscribe(link, ["*"]) == (), "the older connection has ended"
         hearers.events.subscribe(newer, ["agent.*"])
-        hearers.events.queue(LAPTOP, MOVED, {})
-        await anyio.wait_all_tasks_blocked()
+        await moves(hearers)
     assert (seqs(link), seqs(newer)) == ([1], [1])
 
 
@@ -105,11 +110,8 @@ async def test_what_cannot_wait_any_more_is_lost_and_leaves_a_gap(
 ) -> None:
     hearers.events.most = 2
     async with served(hearers.events):
-        told = [hearers.events.queue(LAPTOP, MOVED, {}) for _ in range(4)]
-        await anyio.wait_all_tasks_blocked()
-        hearers.events.queue(LAPTOP, MOVED, {})
-        await anyio.wait_all_tasks_blocked()
-    assert told == [True, True, False, False]
+        assert await moves(hearers, 4) == [True, True, False, False]
+        await moves(hearers)
     assert (seqs(link), hearers.lost) == ([1, 2, 5], 2)
 
 
@@ -119,14 +121,11 @@ async def test_a_device_that_does_not_read_loses_events_and_keeps_its_connection
     async with served(hearers.events):
         link.buffered_bytes = UNSENT_BYTES + 1
         assert not hearers.events.has_room(LAPTOP)
-        hearers.events.queue(LAPTOP, MOVED, {})
-        await anyio.wait_all_tasks_blocked()
+        await moves(hearers)
         link.buffered_bytes, link.is_full = 0, True
-        hearers.events.queue(LAPTOP, MOVED, {})
-        await anyio.wait_all_tasks_blocked()
+        await moves(hearers)
         link.is_full = False
-        hearers.events.queue(LAPTOP, MOVED, {})
-        await anyio.wait_all_tasks_blocked()
+        await moves(hearers)
     assert (seqs(link), hearers.lost, link.gone.is_set()) == ([3], 2, False)
 
 
@@ -134,8 +133,7 @@ async def test_an_event_without_data_leaves_a_gap(hearers: Hearers, link: Hearin
     async with served(hearers.events):
         hearers.events.skip(LAPTOP, MOVED)
         hearers.events.skip(LAPTOP, CONFIG)  # it does not want to hear that anyway
-        hearers.events.queue(LAPTOP, MOVED, {})
-        await anyio.wait_all_tasks_blocked()
+        await moves(hearers)
     assert seqs(link) == [2]
 
 

@@ -1,6 +1,8 @@
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import anyio
+import pytest
 import sqlalchemy as sa
 
 from hub.links.roster import (
@@ -17,7 +19,7 @@ from protocol.errors import CloseCode
 from protocol.handshake import DeviceHello, Goodbye, Hubs
 from protocol.ids import BootId, DeviceId, NodeId, UserId
 from storage.devices import devices, nodes, sessions
-from storage.store import open_store
+from storage.store import Store, open_store
 from tests.support.clock import FakeClock
 from tests.support.hearing import Hearers
 from tests.support.link import FakeLink
@@ -94,8 +96,7 @@ def test_an_older_connection_that_comes_late_is_the_one_that_loses() -> None:
     house = House()
     new = house.enter("laptop", 2)
     assert not house.roster.supersede(DeviceId("laptop"), 1)
-    assert new.ended == []
-    assert house.roster.find(DeviceId("laptop")) is new
+    assert (new.ended, house.roster.find(DeviceId("laptop"))) == ([], new)
 
 
 def test_an_old_connection_that_leaves_late_does_not_take_the_new_one_along() -> None:
@@ -154,76 +155,81 @@ def _add_desk(c: sa.Connection) -> DeviceId:
     return devices.ensure_device(c, id=DeviceId("desk"), user_id=user, name="desk", at=0).id
 
 
-async def test_a_device_that_connects_to_another_hub_leaves_the_first_one(postgres: Postgres) -> None:
-    house = House()
+@dataclass
+class SharedDesk:
+    """The device desk in a database of several hubs, as the hub east watches it."""
+
+    store: Store
+    desk: DeviceId
+    house: House = field(default_factory=House)
+    clock: FakeClock = field(default_factory=FakeClock)
+
+    def __post_init__(self) -> None:
+        self._watch = EndsElsewhere(self.store, roster=self.house.roster, boot_id=EAST, clock=self.clock)
+
+    async def connects_to(self, boot: BootId, at: int) -> int:
+        """Connect the desk to another hub; return its epoch."""
+        return await self.store.write(open_session, self.desk, boot_id=boot, at=at)
+
+    async def enter(self, at: int = 1) -> LocalFake:
+        """Connect the desk to the hub east."""
+        return self.house.enter(self.desk, await self.connects_to(EAST, at))
+
+    async def poll(self) -> list[DeviceId]:
+        """Let the hub east look for connections elsewhere; return those that it has still to end."""
+        await self._watch.poll()
+        return [row.device_id for row in await self.store.read(sessions.taken_from, EAST)]
+
+
+@pytest.fixture
+async def shared(postgres: Postgres) -> AsyncIterator[SharedDesk]:
     with postgres.database() as url:
         async with open_store(url) as store:
-            desk = await store.write(_add_desk)
-            watch = EndsElsewhere(store, roster=house.roster, boot_id=EAST, clock=FakeClock())
-            first = house.enter(desk, await store.write(open_session, desk, boot_id=EAST, at=1))
-            await watch.poll()
-            assert first.ended == []
-            await store.write(open_session, desk, boot_id=WEST, at=2)
-            await watch.poll()
-            assert first.ended == [Ended(Goodbye(reason="replaced"), CloseCode.REPLACED)]
-            assert await store.read(sessions.taken_from, EAST) == []
+            yield SharedDesk(store, await store.write(_add_desk))
 
 
-async def test_a_device_that_a_third_hub_took_meanwhile_leaves_the_first_one(postgres: Postgres) -> None:
-    house, clock = House(), FakeClock()
-    with postgres.database() as url:
-        async with open_store(url) as store:
-            desk = await store.write(_add_desk)
-            watch = EndsElsewhere(store, roster=house.roster, boot_id=EAST, clock=clock)
-            first = house.enter(desk, await store.write(open_session, desk, boot_id=EAST, at=1))
-            for boot in (WEST, BootId("north")):
-                await store.write(open_session, desk, boot_id=boot, at=2)
-            clock.advance(COMPARE_EVERY_S)
-            await watch.poll()
-            assert first.ended == [Ended(Goodbye(reason="replaced"), CloseCode.REPLACED)]
+async def test_a_device_that_connects_to_another_hub_leaves_the_first_one(shared: SharedDesk) -> None:
+    first = await shared.enter()
+    await shared.poll()
+    assert first.ended == []
+    await shared.connects_to(WEST, 2)
+    assert await shared.poll() == []
+    assert first.ended == [Ended(Goodbye(reason="replaced"), CloseCode.REPLACED)]
 
 
-async def test_a_device_whose_leaving_was_not_written_is_offline_after_two_looks(postgres: Postgres) -> None:
-    house, clock = House(), FakeClock()
-    with postgres.database() as url:
-        async with open_store(url) as store:
-            desk = await store.write(_add_desk)
-            await store.write(live, EAST)
-            await store.write(open_session, desk, boot_id=EAST, at=1)
-            watch = EndsElsewhere(store, roster=house.roster, boot_id=EAST, clock=clock)
-            seen = []
-            for _ in range(2):
-                clock.advance(COMPARE_EVERY_S)
-                await watch.poll()
-                seen.append((await store.read(devices.get_device, desk)).connectivity)
-            assert seen == ["online", "offline"]
+async def test_a_device_that_a_third_hub_took_meanwhile_leaves_the_first_one(shared: SharedDesk) -> None:
+    first = await shared.enter()
+    for boot in (WEST, BootId("north")):
+        await shared.connects_to(boot, 2)
+    shared.clock.advance(COMPARE_EVERY_S)
+    await shared.poll()
+    assert first.ended == [Ended(Goodbye(reason="replaced"), CloseCode.REPLACED)]
 
 
-async def test_a_device_that_came_back_before_its_hub_looked_stays(postgres: Postgres) -> None:
-    house = House()
-    with postgres.database() as url:
-        async with open_store(url) as store:
-            desk = await store.write(_add_desk)
-            watch = EndsElsewhere(store, roster=house.roster, boot_id=EAST, clock=FakeClock())
-            for boot in (EAST, WEST):
-                await store.write(open_session, desk, boot_id=boot, at=1)
-            back = house.enter(desk, await store.write(open_session, desk, boot_id=EAST, at=2))
-            await watch.poll()
-            assert back.ended == []
-            assert await store.read(sessions.taken_from, EAST) == []
+async def test_a_device_whose_leaving_was_not_written_is_offline_after_two_looks(shared: SharedDesk) -> None:
+    await shared.store.write(live, EAST)
+    await shared.connects_to(EAST, 1)
+    seen = []
+    for _ in range(2):
+        shared.clock.advance(COMPARE_EVERY_S)
+        await shared.poll()
+        seen.append((await shared.store.read(devices.get_device, shared.desk)).connectivity)
+    assert seen == ["online", "offline"]
 
 
-async def test_a_frozen_hub_ends_a_connection_that_another_closed_meanwhile(postgres: Postgres) -> None:
-    house = House()
-    with postgres.database() as url:
-        async with open_store(url) as store:
-            desk = await store.write(_add_desk)
-            watch = EndsElsewhere(store, roster=house.roster, boot_id=EAST, clock=FakeClock())
-            frozen = house.enter(desk, await store.write(open_session, desk, boot_id=EAST, at=1))
-            assert await store.write(devices.close_left_sessions, 2, boot_id=WEST, is_alone=False) == 1
-            await watch.poll()
-            assert frozen.ended == [Ended(FROZEN, CloseCode.RESTARTING)]
-            assert await store.read(sessions.taken_from, EAST) == []
+async def test_a_device_that_came_back_before_its_hub_looked_stays(shared: SharedDesk) -> None:
+    for boot in (EAST, WEST):
+        await shared.connects_to(boot, 1)
+    assert (await shared.poll(), (await shared.enter(2)).ended) == ([], [])
+
+
+async def test_a_frozen_hub_ends_a_connection_that_another_closed_meanwhile(shared: SharedDesk) -> None:
+    frozen = await shared.enter()
+    assert (
+        await shared.store.write(devices.close_left_sessions, 2, boot_id=WEST, is_alone=False),
+        await shared.poll(),
+    ) == (1, [])
+    assert frozen.ended == [Ended(FROZEN, CloseCode.RESTARTING)]
 
 
 async def test_connected_devices_hear_of_added_and_removed_nodes_if_they_can(postgres: Postgres) -> None:

@@ -50,82 +50,82 @@ class Wire:
     """The streams of one connection, and what they sent to the device."""
 
     def __init__(
-        self, *, has_credit: bool, spool_dir: Path | None = None, memory_bytes: int = 10_000
+        self, *, has_credit: bool = True, spool_dir: Path | None = None, memory_bytes: int = 10_000
     ) -> None:
         self.sent: list[Frame] = []
         self.streams = RunStreams(
             send=self.sent.append, has_credit=has_credit, spool_dir=spool_dir, memory_bytes=memory_bytes
         )
 
+    def put(self, *frames: RunFrame) -> list[str | None]:
+        """Receive frames of the device; return why each was dropped."""
+        return [self.streams.put(frame) for frame in frames]
+
+
+@pytest.fixture
+def wire() -> Wire:
+    """A connection of a device that knows credit."""
+    return Wire()
+
 
 async def read_all(stream: Stream) -> list[Frame]:
     return [frame async for frame in stream]
 
 
-async def test_frames_of_a_run_come_in_order_until_it_is_complete() -> None:
-    wire = Wire(has_credit=True)
+async def test_frames_of_a_run_come_in_order_until_it_is_complete(wire: Wire) -> None:
+    frames: list[RunFrame] = [
+        AgentAck(run_id="r-1", fence=3),
+        AgentManifest(run_id="r-1", fence=3),
+        data("one"),
+        DONE,
+    ]
     with wire.streams.open(make_run()) as stream:
-        frames: list[RunFrame] = [
-            AgentAck(run_id="r-1", fence=3),
-            AgentManifest(run_id="r-1", fence=3),
-            data("one"),
-            DONE,
-        ]
-        for frame in frames:
-            assert wire.streams.put(frame) is None
+        assert wire.put(*frames) == [None] * 4
         assert await read_all(stream) == frames
 
 
-async def test_a_reader_waits_for_what_comes_later() -> None:
-    wire = Wire(has_credit=True)
+async def test_a_reader_waits_for_what_comes_later(wire: Wire) -> None:
+    got: list[Frame] = []
     with wire.streams.open(make_run()) as stream:
-        got: list[Frame] = []
 
         async def read() -> None:
             got.extend(await read_all(stream))
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(read)
-            await anyio.wait_all_tasks_blocked()
-            wire.streams.put(data("one"))
-            await anyio.wait_all_tasks_blocked()
-            wire.streams.put(DONE)
-        assert got == [data("one"), DONE]
+            for frame in (data("one"), DONE):
+                await anyio.wait_all_tasks_blocked()
+                wire.put(frame)
+    assert got == [data("one"), DONE]
 
 
-async def test_frames_of_an_unknown_run_are_dropped() -> None:
-    wire = Wire(has_credit=True)
-    assert wire.streams.put(data("one")) == "unknown_run"
+async def test_frames_of_an_unknown_run_are_dropped(wire: Wire) -> None:
+    before = wire.put(data("one"))
     with wire.streams.open(make_run()):
-        assert wire.streams.put(data("one")) is None
-    assert wire.streams.put(data("one")) == "unknown_run"
+        assert wire.put(data("one")) == [None]
+    assert before == wire.put(data("one")) == ["unknown_run"]
 
 
-async def test_frames_of_an_older_fence_are_dropped_and_no_fence_is_taken() -> None:
-    wire = Wire(has_credit=True)
+async def test_frames_of_an_older_fence_are_dropped_and_no_fence_is_taken(wire: Wire) -> None:
+    without = data("without a fence", fence=None)
     with wire.streams.open(make_run(fence=3)) as stream:
-        assert wire.streams.put(data("stale", fence=2)) == "stale_fence"
-        assert wire.streams.put(data("without a fence", fence=None)) is None
-        wire.streams.put(DONE)
-        assert await read_all(stream) == [data("without a fence", fence=None), DONE]
+        assert wire.put(data("stale", fence=2), without, DONE) == ["stale_fence", None, None]
+        assert await read_all(stream) == [without, DONE]
 
 
-async def test_sending_beyond_the_credit_breaks_the_protocol() -> None:
-    wire = Wire(has_credit=True)
+async def test_sending_beyond_the_credit_breaks_the_protocol(wire: Wire) -> None:
     with wire.streams.open(make_run(credit=2)):
-        wire.streams.put(data("one", "two"))
+        wire.put(data("one", "two"))
         with pytest.raises(RemoteProtocolError) as wrong:
-            wire.streams.put(data("three"))
-        assert wrong.value.reason is ErrorCode.CREDIT_EXCEEDED
+            wire.put(data("three"))
+    assert wrong.value.reason is ErrorCode.CREDIT_EXCEEDED
 
 
-async def test_pieces_that_were_taken_in_can_be_granted_again() -> None:
-    wire = Wire(has_credit=True)
+async def test_pieces_that_were_taken_in_can_be_granted_again(wire: Wire) -> None:
     with wire.streams.open(make_run(credit=1)) as stream:
-        wire.streams.put(data("one"))
+        wire.put(data("one"))
         await stream.grant(1)
-        assert wire.streams.put(data("two")) is None
-        assert wire.sent == [AgentCredit(run_id="r-1", fence=3, pieces=1)]
+        assert (wire.put(data("two")), wire.sent) == ([None], [AgentCredit(run_id="r-1", fence=3, pieces=1)])
 
 
 async def test_a_device_that_does_not_know_credit_is_granted_nothing() -> None:
@@ -147,44 +147,38 @@ async def test_unread_pieces_are_stored_on_disk_and_returned_in_order(tmp_path: 
     wire = Wire(has_credit=False, spool_dir=tmp_path, memory_bytes=1_000)
     with wire.streams.open(make_run()) as stream:
         frames = [data("x" * 400, "ü😀", seq=number) for number in range(50)]
-        for frame in frames[:25]:
-            wire.streams.put(frame)
+        wire.put(*frames[:25])
         assert bytes_in(tmp_path) > 20 * 400
         first = [await anext(stream) for _ in range(10)]
-        for frame in frames[25:]:
-            wire.streams.put(frame)
-        wire.streams.put(DONE)
+        wire.put(*frames[25:], DONE)
         assert first + await read_all(stream) == [*frames, DONE]
-        assert bytes_in(tmp_path) == 0
+    assert bytes_in(tmp_path) == 0
 
 
 async def test_a_device_that_exceeds_the_run_limit_is_stopped(tmp_path: Path) -> None:
     wire = Wire(has_credit=False, spool_dir=tmp_path)
     with wire.streams.open(make_run(most_bytes=200_000)) as stream:
-        kept = [data("x" * 50_000, seq=number) for number in range(4)]
-        dropped = [wire.streams.put(data("x" * 50_000, seq=number)) for number in range(10)]
-        assert dropped[:4] == [None] * 4
-        assert ErrorCode.TOO_LARGE in dropped
+        sent = [data("x" * 50_000, seq=number) for number in range(10)]
+        dropped = wire.put(*sent)
+        assert (dropped[:4], ErrorCode.TOO_LARGE in dropped) == ([None] * 4, True)
         assert wire.sent == [AgentCancel(run_id="r-1", fence=3, reason="too_large")]
         got: list[Frame] = []
         with pytest.raises(RunTooLarge, match="more than 200000 bytes"):
             async for frame in stream:
                 got.append(frame)  # noqa: PERF401 (what came before the error counts)
-        assert got[:4] == kept
+        assert got[:4] == sent[:4]
 
 
 async def test_a_device_may_send_base64_up_to_the_limit_of_the_decoded_bytes() -> None:
     wire = Wire(has_credit=False)
     with wire.streams.open(make_run(most_bytes=300_000)):
         piece = FilePiece(path="a.pdf", content="QUJD" * 100_000, encoding="base64")
-        assert wire.streams.put(AgentData(run_id="r-1", files=[piece])) is None
+        assert wire.put(AgentData(run_id="r-1", files=[piece])) == [None]
 
 
-async def test_empty_frames_are_not_free() -> None:
-    wire = Wire(has_credit=True)
+async def test_empty_frames_are_not_free(wire: Wire) -> None:
     with wire.streams.open(make_run(most_bytes=1)):
-        dropped = {wire.streams.put(data()) for _ in range(1_000)}
-        assert ErrorCode.TOO_LARGE in dropped
+        assert ErrorCode.TOO_LARGE in wire.put(*[data()] * 1_000)
 
 
 async def test_a_spool_that_cannot_be_written_ends_the_run_and_not_the_connection(tmp_path: Path) -> None:
@@ -195,61 +189,59 @@ async def test_a_spool_that_cannot_be_written_ends_the_run_and_not_the_connectio
             await anext(stream)
 
 
-async def test_when_the_connection_ends_an_open_stream_ends_at_once() -> None:
-    wire = Wire(has_credit=True)
+async def test_when_the_connection_ends_an_open_stream_ends_at_once(wire: Wire) -> None:
     with wire.streams.open(make_run()) as stream:
-        wire.streams.put(data("one"))
+        wire.put(data("one"))
         wire.streams.end("replaced")
         with pytest.raises(LinkLost, match="replaced"):
             await anext(stream)
-        with pytest.raises(LinkLost), wire.streams.open(make_run("r-2")):
-            pass
+    with pytest.raises(LinkLost), wire.streams.open(make_run("r-2")):
+        pass
 
 
 async def test_a_stream_that_is_complete_can_be_read_after_the_connection_ended(tmp_path: Path) -> None:
-    wire = Wire(has_credit=True, spool_dir=tmp_path, memory_bytes=100)
+    wire = Wire(spool_dir=tmp_path, memory_bytes=100)
     with wire.streams.open(make_run()) as stream:
-        wire.streams.put(data("one"))
-        wire.streams.put(DONE)
+        wire.put(data("one"), DONE)
         wire.streams.end("connection_lost")
         assert await read_all(stream) == [data("one"), DONE]
 
 
-async def test_a_run_is_open_once_on_a_connection() -> None:
-    wire = Wire(has_credit=True)
+async def test_a_run_is_open_once_on_a_connection(wire: Wire) -> None:
     again = pytest.raises(LocalProtocolError)
     with wire.streams.open(make_run()), again, wire.streams.open(make_run(fence=4)):
         pass
 
 
-async def test_a_long_list_of_files_is_asked_for_in_frames_that_fit() -> None:
-    wire = Wire(has_credit=True)
+async def test_a_long_list_of_files_is_asked_for_in_frames_that_fit(wire: Wire) -> None:
+    paths = [f"notes/{'ü' * 400}/{number}.md" for number in range(2_000)]
     with wire.streams.open(make_run()) as stream:
-        paths = [f"notes/{'ü' * 400}/{number}.md" for number in range(2_000)]
         await stream.fetch(paths, last=True)
-        fetches = [frame for frame in wire.sent if isinstance(frame, AgentFetch)]
-        assert [path for fetch in fetches for path in fetch.paths] == paths
-        assert [fetch.last for fetch in fetches] == [False] * (len(fetches) - 1) + [True]
-        assert max(sum(len(path.encode()) for path in fetch.paths) for fetch in fetches) <= 256 * 1024
+    fetches = [frame for frame in wire.sent if isinstance(frame, AgentFetch)]
+    assert ([path for fetch in fetches for path in fetch.paths], [fetch.last for fetch in fetches]) == (
+        paths,
+        [False] * (len(fetches) - 1) + [True],
+    )
+    assert max(sum(len(path.encode()) for path in fetch.paths) for fetch in fetches) <= 256 * 1024
 
 
-async def test_nothing_to_fetch_is_one_empty_last_fetch() -> None:
-    wire = Wire(has_credit=True)
+async def test_nothing_to_fetch_is_one_empty_last_fetch(wire: Wire) -> None:
     with wire.streams.open(make_run()) as stream:
         await stream.fetch([], last=True)
-        assert wire.sent == [AgentFetch(run_id="r-1", fence=3, paths=[], last=True)]
+    assert wire.sent == [AgentFetch(run_id="r-1", fence=3, paths=[], last=True)]
 
 
-async def test_frames_of_a_paged_manifest_use_up_no_room_and_come_when_they_are_asked_for() -> None:
-    wire = Wire(has_credit=True)
+async def test_frames_of_a_paged_manifest_use_up_no_room_and_come_when_they_are_asked_for(
+    wire: Wire,
+) -> None:
     long = [ManifestFile(path=f"{number}.md", size_bytes=1, sha256="0" * 64) for number in range(1_000)]
     page = AgentManifest(run_id="r-1", fence=3, files=long, last=False)
     with wire.streams.open(msgspec.structs.replace(make_run(most_bytes=1_000), paged=True)) as stream:
         for _ in range(3):
-            assert wire.streams.put(page) is None
+            assert wire.put(page) == [None]
             await stream.fetch([], last=False)
-        wire.streams.put(msgspec.structs.replace(page, last=True))
+        wire.put(msgspec.structs.replace(page, last=True))
         await stream.fetch(["1.md"], last=True)
         with pytest.raises(RemoteProtocolError) as wrong:
-            wire.streams.put(page)
+            wire.put(page)
     assert wrong.value.reason == ErrorCode.CREDIT_EXCEEDED

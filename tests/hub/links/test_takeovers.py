@@ -16,8 +16,7 @@ def test_six_takeovers_count_within_a_minute_and_not_over_a_longer_time(over_s: 
         takeovers.record(DESK)
         clock.advance(over_s / 5)
     takeovers.record(DESK)
-    assert takeovers.wait_s(DESK) == wait_s
-    assert takeovers.waiting() == ({DESK: wait_s} if wait_s else {})
+    assert (takeovers.wait_s(DESK), takeovers.waiting()) == (wait_s, ({DESK: wait_s} if wait_s else {}))
 
 
 def test_takeovers_are_counted_for_each_device_and_anew_after_the_wait() -> None:
