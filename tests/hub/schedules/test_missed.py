@@ -1,6 +1,7 @@
 """Which fires were missed, and which of them deserve a run."""
 
 from itertools import pairwise
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,36 +17,69 @@ from hub.schedules.trigger import (
     walk,
 )
 from tests.hub.schedules.instants import cron, ms
+from tests.support.families import each
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
 
 
-def plan(
-    fires: tuple[int, ...],
-    *,
-    coalesce: str = "latest",
-    window_ms: int | None = None,
-    max_catchup: int = 10,
-    late_ms: int = 1_000,
-) -> FirePlan:
-    """The plan for these fires, looked at *late_ms* after the last."""
-    return plan_fires(
-        Missed(fires),
-        coalesce=coalesce,
-        window_ms=window_ms,
-        max_catchup=max_catchup,
-        now_ms=fires[-1] + late_ms,
-    )
-
-
 HOURS = tuple(hour * HOUR_MS for hour in range(1, 6))
+IN_TIME = FirePlan(HOURS[:1], (), is_catchup=False)
+SKIPPED_ALL = (Covered(HOURS[0], HOURS[4], 5, "skipped_window"),)
+# Arguments of a plan, and what is planned.
+PLANS: dict[str, tuple[dict[str, Any], FirePlan]] = {
+    "seen in time": ({"fires": HOURS[:1]}, IN_TIME),
+    "seen in time, window of nothing": ({"fires": HOURS[:1], "window_ms": 0}, IN_TIME),
+    "seen in time, window": ({"fires": HOURS[:1], "window_ms": HOUR_MS}, IN_TIME),
+    "without a window the newest, however old": (
+        {"late_ms": 400 * DAY_MS},
+        FirePlan(HOURS[-1:], (Covered(HOURS[0], HOURS[3], 4, "coalesced", HOURS[4]),), is_catchup=True),
+    ),
+    "older than the window": (
+        {"window_ms": 2 * HOUR_MS},
+        FirePlan(
+            HOURS[-1:],
+            (
+                Covered(HOURS[0], HOURS[2], 3, "skipped_window"),
+                Covered(HOURS[3], HOURS[3], 1, "coalesced", HOURS[4]),
+            ),
+            is_catchup=False,
+        ),
+    ),
+    "all older than the window": (
+        {"window_ms": 2 * HOUR_MS, "late_ms": 3 * HOUR_MS},
+        FirePlan((), SKIPPED_ALL, is_catchup=False),
+    ),
+    "window of nothing, seen in time": (
+        {"window_ms": 0},
+        FirePlan(HOURS[-1:], (Covered(HOURS[0], HOURS[3], 4, "skipped_window"),), is_catchup=False),
+    ),
+    "window of nothing, too late": (
+        {"window_ms": 0, "late_ms": 2 * MINUTE_MS},
+        FirePlan((), SKIPPED_ALL, is_catchup=False),
+    ),
+    "the earliest covers those after it": (
+        {"coalesce": "earliest", "window_ms": 3 * HOUR_MS},
+        FirePlan(
+            (HOURS[2],),
+            (
+                Covered(HOURS[0], HOURS[1], 2, "skipped_window"),
+                Covered(HOURS[3], HOURS[4], 2, "coalesced", HOURS[2]),
+            ),
+            is_catchup=True,
+        ),
+    ),
+    "all": ({"coalesce": "all", "window_ms": DAY_MS}, FirePlan(HOURS, (), is_catchup=True)),
+    "all up to the most": (
+        {"coalesce": "all", "window_ms": DAY_MS, "max_catchup": 2},
+        FirePlan(HOURS[3:], (Covered(HOURS[0], HOURS[2], 3, "coalesced", HOURS[3]),), is_catchup=True),
+    ),
+}
 
 
 def test_nothing_was_missed_where_nothing_fired() -> None:
-    daily = cron("0 7 * * *")
-    assert walk(daily, ms("2026-01-05T07:00"), ms("2026-01-06T06:59")) is None
+    assert walk(cron("0 7 * * *"), ms("2026-01-05T07:00"), ms("2026-01-06T06:59")) is None
 
 
 def test_a_walk_takes_its_end_in_and_leaves_its_beginning_out() -> None:
@@ -57,8 +91,7 @@ def test_a_walk_takes_its_end_in_and_leaves_its_beginning_out() -> None:
 
 
 def test_a_single_instant_is_missed_once_and_never_comes_again() -> None:
-    assert walk(AtTrigger(5), 0, 10) == Missed((5,), next_at=None)
-    assert walk(AtTrigger(5), 5, 10) is None
+    assert (walk(AtTrigger(5), 0, 10), walk(AtTrigger(5), 5, 10)) == (Missed((5,), next_at=None), None)
 
 
 def test_a_thousand_fires_are_walked_through_and_no_more() -> None:
@@ -76,8 +109,7 @@ def test_a_year_of_every_minute_is_walked_from_its_last_day() -> None:
     assert missed is not None and missed.is_capped and missed.has_hole
     assert missed.oldest == until - 365 * DAY_MS + MINUTE_MS
     assert missed.fires == tuple(range(until - 999 * MINUTE_MS, until + 1, MINUTE_MS))
-    assert missed.earlier[-1] == until - 1_000 * MINUTE_MS
-    assert missed.count == 2_001
+    assert (missed.earlier[-1], missed.count) == (until - 1_000 * MINUTE_MS, 2_001)
     assert missed.next_at == until + MINUTE_MS
 
 
@@ -112,64 +144,24 @@ def test_a_walk_knows_the_oldest_and_the_newest_fire_and_the_last_before_those_i
         assert missed.count == (missed.newest - missed.oldest) // every_ms + 1
 
 
-def test_a_fire_that_is_seen_in_time_runs_and_is_no_catchup() -> None:
-    for window_ms in (None, 0, HOUR_MS):
-        assert plan(HOURS[:1], window_ms=window_ms) == FirePlan(HOURS[:1], (), is_catchup=False)
-
-
-def test_without_a_window_the_newest_missed_fire_is_worth_a_run_however_old() -> None:
-    assert plan(HOURS, late_ms=400 * DAY_MS) == FirePlan(
-        HOURS[-1:], (Covered(HOURS[0], HOURS[3], 4, "coalesced", HOURS[4]),), is_catchup=True
-    )
-
-
-def test_fires_older_than_the_window_are_skipped() -> None:
-    assert plan(HOURS, window_ms=2 * HOUR_MS) == FirePlan(
-        HOURS[-1:],
-        (
-            Covered(HOURS[0], HOURS[2], 3, "skipped_window"),
-            Covered(HOURS[3], HOURS[3], 1, "coalesced", HOURS[4]),
-        ),
-        is_catchup=False,
-    )
-    assert plan(HOURS, window_ms=2 * HOUR_MS, late_ms=3 * HOUR_MS) == FirePlan(
-        (), (Covered(HOURS[0], HOURS[4], 5, "skipped_window"),), is_catchup=False
-    )
-
-
-def test_a_window_of_nothing_leaves_only_what_is_seen_in_time() -> None:
-    assert plan(HOURS, window_ms=0).runs == HOURS[-1:]
-    assert plan(HOURS, window_ms=0, late_ms=2 * MINUTE_MS).runs == ()
-
-
-def test_the_earliest_fire_covers_those_after_it() -> None:
-    assert plan(HOURS, coalesce="earliest", window_ms=3 * HOUR_MS) == FirePlan(
-        (HOURS[2],),
-        (
-            Covered(HOURS[0], HOURS[1], 2, "skipped_window"),
-            Covered(HOURS[3], HOURS[4], 2, "coalesced", HOURS[2]),
-        ),
-        is_catchup=True,
-    )
-
-
-def test_all_fires_run_up_to_the_most_that_may_be_caught_up_with() -> None:
-    assert plan(HOURS, coalesce="all", window_ms=DAY_MS) == FirePlan(HOURS, (), is_catchup=True)
-    assert plan(HOURS, coalesce="all", window_ms=DAY_MS, max_catchup=2) == FirePlan(
-        HOURS[3:], (Covered(HOURS[0], HOURS[2], 3, "coalesced", HOURS[3]),), is_catchup=True
-    )
-
-
 def test_fires_that_were_not_looked_at_go_with_what_is_too_old() -> None:
     until = ms("2026-11-20T06:30")
     missed = walk(cron("* * * * *"), until - 30 * DAY_MS, until)
     assert missed is not None
     found = plan_fires(missed, coalesce="latest", window_ms=3 * DAY_MS, max_catchup=10, now_ms=until + 1_000)
     skipped, coalesced = found.covered
-    assert found.runs == (until,)
-    assert (skipped.first_at, skipped.decision) == (missed.oldest, "skipped_window")
-    assert skipped.fire_at + MINUTE_MS == coalesced.first_at
-    assert coalesced.fire_at + MINUTE_MS == until
+    assert (found.runs, skipped.first_at, skipped.decision) == ((until,), missed.oldest, "skipped_window")
+    assert (skipped.fire_at + MINUTE_MS, coalesced.fire_at + MINUTE_MS) == (coalesced.first_at, until)
+
+
+@each("case", PLANS)
+def test_missed_fires_run_are_coalesced_or_skipped(case: str) -> None:
+    given, expected = PLANS[case]
+    fires = given.get("fires", HOURS)
+    now_ms = fires[-1] + given.get("late_ms", 1_000)
+    rules = {"coalesce": "latest", "window_ms": None, "max_catchup": 10} | given
+    rules = {name: value for name, value in rules.items() if name not in ("fires", "late_ms")}
+    assert plan_fires(Missed(fires), now_ms=now_ms, **rules) == expected
 
 
 @given(
@@ -186,16 +178,10 @@ def test_every_fire_runs_or_is_covered_exactly_once(
     missed = walk(EveryTrigger(MINUTE_MS, 0), until - count * MINUTE_MS, until)
     assert missed is not None
     found = plan_fires(
-        missed,
-        coalesce=coalesce,
-        window_ms=window_ms,
-        max_catchup=max_catchup,
-        now_ms=until + late_ms,
+        missed, coalesce=coalesce, window_ms=window_ms, max_catchup=max_catchup, now_ms=until + late_ms
     )
-    spans = [(fire, fire) for fire in found.runs] + [
-        (group.first_at, group.fire_at) for group in found.covered
-    ]
-    spans.sort()
+    covered = [(group.first_at, group.fire_at) for group in found.covered]
+    spans = sorted([*((fire, fire) for fire in found.runs), *covered])
     assert spans[0][0] == missed.oldest and spans[-1][1] == missed.newest
     assert all(later[0] == earlier[1] + MINUTE_MS for earlier, later in pairwise(spans))
     assert len(found.runs) + sum(group.count for group in found.covered) == missed.count
