@@ -6,6 +6,7 @@ import tracemalloc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 import pytest
@@ -145,18 +146,6 @@ def unread(events: Sequence[SourceEvent]) -> list[tuple[str, str]]:
     return [(event.unit_key, event.code) for event in events if isinstance(event, UnreadUnit)]
 
 
-async def test_a_file_in_pieces_becomes_one_document_and_its_credit_is_given_back() -> None:
-    events, link = await read(
-        manifest("a.md"),
-        piece("a.md", "one ", 0, 3),
-        piece("a.md", "two ", 1, 3),
-        piece("a.md", "三", 2, 3),
-        END,
-    )
-    assert documents(events) == {"a.md": "one two 三"}
-    assert link.streams[0].granted == 3
-
-
 async def test_the_order_says_manifest_where_the_device_can_and_stream_where_it_cannot() -> None:
     _, modern = await read(manifest(), END)
     _, simple = await read(END, capabilities=())
@@ -178,62 +167,302 @@ async def test_only_what_is_not_known_is_fetched() -> None:
     assert ([file.path for file in seen.files], seen.listed) == (["same.md"], 3)
 
 
-async def test_a_manifest_in_several_frames_is_fetched_and_counted_once_it_is_whole() -> None:
-    first = AgentManifest(run_id="r", files=manifest("a.md").files, last=False)
-    events, link = await read(first, manifest("b.md"), piece("a.md", "x"), piece("b.md", "y"), END)
-    assert link.streams[0].fetched == [(("a.md", "b.md"), True)]
-    assert [event.listed for event in events if isinstance(event, SeenUnits)] == [None, 2]
+def limits(metrics: Metrics) -> dict[str, int]:
+    return {name: count for name, count in metrics.reached().items() if count}
+
+
+LIMITED: list[tuple[str, str]] = [("", ErrorCode.LIMIT_REACHED)]
+SIMPLE = {"capabilities": ()}
+MANY = [f"{number}.md" for number in range(60)]
+BROKEN = AgentComplete(run_id="r", error="disk on fire")
+
+
+def file(path: str, content: str, encoding: str) -> AgentData:
+    return AgentData(run_id="r", files=[FilePiece(path=path, content=content, encoding=encoding)])
+
+
+# Frames of a device, options of the reading, the documents, what was unread, and limits that were reached.
+READ: dict[
+    str,
+    tuple[
+        list[RunFrame | Exception],
+        dict[str, Any],
+        dict[str, str],
+        list[tuple[str, str]],
+        dict[str, int],
+    ],
+] = {
+    "a file in pieces": (
+        [
+            manifest("a.md"),
+            piece("a.md", "one ", 0, 3),
+            piece("a.md", "two ", 1, 3),
+            piece("a.md", "三", 2, 3),
+            END,
+        ],
+        {},
+        {"a.md": "one two 三"},
+        [],
+        {},
+    ),
+    "pieces out of order lose their file and no other": (
+        [
+            manifest("a.md", "b.md"),
+            piece("a.md", "2", 1, 2),
+            piece("a.md", "1", 0, 2),
+            piece("b.md", "fine"),
+            END,
+        ],
+        {},
+        {"b.md": "fine"},
+        [("a.md", ErrorCode.FILE_INCOMPLETE)],
+        {},
+    ),
+    "a file that changes while it is read": (
+        [manifest("a.md"), piece("a.md", "old", 0, 2, "a"), piece("a.md", "new", 1, 2, "b"), END],
+        {},
+        {},
+        [("a.md", ErrorCode.FILE_CHANGED)],
+        {},
+    ),
+    "files that never became whole": (
+        [manifest("half.md", "never.md"), piece("half.md", "1", 0, 2), END],
+        {},
+        {},
+        [("half.md", ErrorCode.FILE_INCOMPLETE), ("never.md", ErrorCode.FILE_INCOMPLETE)],
+        {},
+    ),
+    "a file sent twice": (
+        [manifest("a.md"), piece("a.md", "first"), piece("a.md", "second"), END],
+        {},
+        {"a.md": "first"},
+        [],
+        {},
+    ),
+    "broken off by the device": (
+        [manifest("a.md"), piece("a.md", "text"), BROKEN],
+        {},
+        {"a.md": "text"},
+        [("", ErrorCode.DEVICE_ERROR)],
+        {},
+    ),
+    "more than a device may send": (
+        [piece("a.md", "text"), RunTooLarge("64 MiB")],
+        SIMPLE,
+        {"a.md": "text"},
+        [("", ErrorCode.TOO_LARGE)],
+        {"run_bytes": 1},
+    ),
+    "more files than a run may read, by a manifest": (
+        [manifest(*MANY), *(piece(path, "x") for path in MANY), END],
+        {"run_files": 5},
+        dict.fromkeys(MANY[:5], "x"),
+        LIMITED,
+        {"run_files": 1},
+    ),
+    "more files than a run may read, without one": (
+        [*(piece(path, "x") for path in MANY), END],
+        {"run_files": 5, **SIMPLE},
+        dict.fromkeys(MANY[:5], "x"),
+        LIMITED,
+        {"run_files": 1},
+    ),
+    "more files than a run may read, only begun": (
+        [*(piece(path, "x", 0, 2) for path in MANY[:9]), END],
+        {"run_files": 5, **SIMPLE},
+        {},
+        LIMITED,
+        {"run_files": 1},
+    ),
+    "settled files use nothing up": (
+        [piece("old.md", "1"), piece("new.md", "2"), piece("old2.md", "3"), END],
+        {"run_files": 1, "known": dict.fromkeys(("old.md", "old2.md"), digest("a")), **SIMPLE},
+        {"new.md": "2"},
+        [],
+        {},
+    ),
+    "changed files do": (
+        [piece("new.md", "1"), piece("changed.md", "2"), END],
+        {"run_files": 1, "known": {"changed.md": digest("b")}, **SIMPLE},
+        {"new.md": "1"},
+        LIMITED,
+        {"run_files": 1},
+    ),
+    **{
+        f"no text: {content}, {encoding}": (
+            [file("a.bin", content, encoding), END],
+            SIMPLE,
+            {},
+            [("a.bin", code)],
+            {},
+        )
+        for content, encoding, code in (
+            ("QQ==QUJD", "base64", ErrorCode.BAD_FRAME),
+            ("QUJDR", "base64", ErrorCode.BAD_FRAME),
+            ("%%%", "base64", ErrorCode.BAD_FRAME),
+            ("x", "rot13", ErrorCode.NOT_CONVERTIBLE),
+            (base64.b64encode(b"\0\1\2" * 9).decode(), "base64", ErrorCode.NOT_CONVERTIBLE),
+        )
+    },
+}
+
+
+@each("case", READ)
+async def test_frames_become_documents_and_files_that_cannot_are_named(case: str) -> None:
+    frames, options, texts, failed, reached = READ[case]
+    metrics = Metrics()
+    events, link = await read(*frames, metrics=metrics, **options)
+    assert (documents(events), unread(events), limits(metrics)) == (texts, failed, reached)
+    if case == "a file in pieces":
+        assert link.streams[0].granted == 3
 
 
 TREE = ManifestTree(digest=digest("f"), files=3)
+ONLY_TREE = AgentManifest(run_id="r", tree=TREE, last=False)
+WITH_TREE = msgspec.structs.replace(manifest("a.md", "b.md"), tree=TREE)
+X, Y = piece("a.md", "x"), piece("b.md", "y")
 
 
-async def test_a_tree_that_is_settled_ends_the_manifest_with_one_frame_each_way() -> None:
-    only_tree = AgentManifest(run_id="r", tree=TREE, last=False)
-    events, link = await read(only_tree, END, capabilities=PAGED, tree=TREE.digest)
-    assert link.streams[0].fetched == [((), True)]
-    assert [event for event in events if not isinstance(event, TakenOn)] == [SettledTree(3)]
+def skipped(**reasons: str) -> AgentComplete:
+    left_out = [SkippedFile(path=f"{name}.md", reason=reason) for name, reason in reasons.items()]
+    return AgentComplete(run_id="r", skipped=left_out)
 
 
-async def test_a_tree_that_is_not_settled_is_listed_and_reported_once_all_of_it_was_read() -> None:
-    only_tree = AgentManifest(run_id="r", tree=TREE, last=False)
-    files, pieces = manifest("old.md", "a.md", "b.md"), (piece("a.md", "x"), piece("b.md", "y"))
-    known = {"old.md": digest("a")}
-    events, link = await read(only_tree, files, *pieces, END, capabilities=PAGED, known=known)
-    assert link.streams[0].fetched == [((), False), (("a.md", "b.md"), True)]
-    assert events[-1] == ReadTree(TREE, {"a.md": digest("a"), "b.md": digest("a")})
-
-
-async def test_a_tree_at_the_end_of_a_manifest_is_reported_as_well() -> None:
-    files = msgspec.structs.replace(manifest("a.md"), tree=TREE)
-    events, _ = await read(files, piece("a.md", "x"), END, capabilities=PAGED, tree=TREE.digest)
-    assert list(documents(events)) == ["a.md"]  # its files are there: the digest is no claim about them
-    assert events[-1] == ReadTree(TREE, {"a.md": digest("a")})
-
-
-@pytest.mark.parametrize(
-    ("frames", "run_files"),
-    [
-        ([piece("a.md", "x"), END], 9),
-        ([piece("a.md", "x"), END], 1),
-        ([piece("a.md", "x"), piece("b.md", "x", 0, 2), END], 9),
-        ([piece("a.md", "x"), piece("b.md", "x"), AgentComplete(run_id="r", error="broken")], 9),
+# Frames of a device, options of the reading, what is fetched, and the last event if it is of a tree.
+FETCHED: dict[
+    str,
+    tuple[
+        list[RunFrame | Exception],
+        dict[str, Any],
+        list[tuple[tuple[str, ...], bool]],
+        SourceEvent | None,
     ],
-    ids=["a file did not come", "a file is left for the next run", "a file came in part", "the device broke"],
-)
-async def test_a_tree_of_which_something_was_not_read_is_not_reported(
-    frames: list[RunFrame], run_files: int
-) -> None:
-    files = msgspec.structs.replace(manifest("a.md", "b.md"), tree=TREE)
-    events, _ = await read(files, *frames, capabilities=PAGED, run_files=run_files)
-    assert not any(isinstance(event, ReadTree) for event in events)
+] = {
+    "a manifest in several frames": (
+        [msgspec.structs.replace(manifest("a.md"), last=False), manifest("b.md"), X, Y, END],
+        {},
+        [(("a.md", "b.md"), True)],
+        None,
+    ),
+    "no more than a run may read": (
+        [manifest("old.md", "a.md", "b.md", "c.md"), X, Y, END],
+        {"known": {"old.md": digest("a")}, "run_files": 2},  # settled: uses nothing up
+        [(("a.md", "b.md"), True)],
+        None,
+    ),
+    "what an earlier attempt has read counts": (
+        [manifest("a.md", "b.md", "c.md"), Y, END],
+        {"dealt_with": ["a.md"], "run_files": 2, "taken": 1},
+        [(("b.md",), True)],
+        None,
+    ),
+    "a tree that is settled": (
+        [ONLY_TREE, END],
+        {"capabilities": PAGED, "tree": TREE.digest},
+        [((), True)],
+        SettledTree(3),
+    ),
+    "a tree that is not settled": (
+        [ONLY_TREE, manifest("old.md", "a.md", "b.md"), X, Y, END],
+        {"capabilities": PAGED, "known": {"old.md": digest("a")}},
+        [((), False), (("a.md", "b.md"), True)],
+        ReadTree(TREE, {"a.md": digest("a"), "b.md": digest("a")}),
+    ),
+    # Its files are there: the digest is no claim about them.
+    "a tree at the end of a manifest": (
+        [msgspec.structs.replace(manifest("a.md"), tree=TREE), X, END],
+        {"capabilities": PAGED, "tree": TREE.digest},
+        [(("a.md",), True)],
+        ReadTree(TREE, {"a.md": digest("a")}),
+    ),
+    "a file that was left out on purpose belongs to a tree and one that failed does not": (
+        [WITH_TREE, skipped(a="not_convertible", b="changed")],
+        {"capabilities": PAGED},
+        [(("a.md", "b.md"), True)],
+        ReadTree(TREE, {"b.md": digest("a")}),
+    ),
+    "a file did not come": ([WITH_TREE, X, END], {"capabilities": PAGED}, [(("a.md", "b.md"), True)], None),
+    "a file is left for the next run": (
+        [WITH_TREE, X, END],
+        {"capabilities": PAGED, "run_files": 1},
+        [(("a.md",), True)],
+        None,
+    ),
+    "a file came in part": (
+        [WITH_TREE, X, piece("b.md", "x", 0, 2), END],
+        {"capabilities": PAGED},
+        [(("a.md", "b.md"), True)],
+        None,
+    ),
+    "the device broke": (
+        [WITH_TREE, X, Y, AgentComplete(run_id="r", error="broken")],
+        {"capabilities": PAGED},
+        [(("a.md", "b.md"), True)],
+        None,
+    ),
+}
 
 
-async def test_a_file_that_was_left_out_on_purpose_belongs_to_a_tree_and_one_that_failed_does_not() -> None:
-    files = msgspec.structs.replace(manifest("a.md", "b.md"), tree=TREE)
-    skipped = [SkippedFile(path="a.md", reason="not_convertible"), SkippedFile(path="b.md", reason="changed")]
-    events, _ = await read(files, AgentComplete(run_id="r", skipped=skipped), capabilities=PAGED)
-    assert events[-1] == ReadTree(TREE, {"b.md": digest("a")})
+@each("case", FETCHED)
+async def test_files_to_read_are_fetched_and_a_tree_is_reported_if_all_of_it_was_read(case: str) -> None:
+    frames, options, fetched, tree = FETCHED[case]
+    metrics = Metrics()
+    events, link = await read(*frames, metrics=metrics, **options)
+    assert link.streams[0].fetched == fetched
+    trees = [event for event in events if isinstance(event, ReadTree | SettledTree)]
+    assert trees == [tree] * (tree is not None) == events[-1:] * (tree is not None)
+    is_limited = "run_files" in options
+    assert (LIMITED[0] in unread(events), limits(metrics)) == (
+        is_limited,
+        {"run_files": 1} if is_limited else {},
+    )
+    if isinstance(tree, SettledTree):
+        assert [type(event) for event in events] == [TakenOn, SettledTree]
+
+
+async def test_files_of_a_manifest_and_those_that_a_device_leaves_out_are_counted() -> None:
+    left_out = [SkippedFile(path="b.png", reason="not_convertible"), SkippedFile(path="*", reason="7 more")]
+    last = msgspec.structs.replace(END, skipped=left_out)
+    first = msgspec.structs.replace(manifest("a.md"), last=False)
+    counted: list[tuple[list[RunFrame], list[int | None]]] = [
+        ([manifest("a.md"), X, last], [1, 2]),
+        ([first, manifest("b.md"), X, Y, END], [None, 2]),
+    ]
+    for frames, counts in counted:
+        events, _ = await read(*frames)
+        assert [event.listed for event in events if isinstance(event, SeenUnits)] == counts
+
+
+PAY = "Date: Tue, 3 Jun 2025 10:00:00 +0200\n\nPay rent"
+WEB = Provenance(origin=ProvenanceOrigin.WEB, trusted=False)
+MAIL = Provenance(origin=ProvenanceOrigin.MAIL, trusted=False)
+OWN = Provenance(origin=ProvenanceOrigin.OWN, trusted=True)
+
+
+def converted(path: str, mail: bytes) -> FilePiece:
+    """A mail as a device that reads mails sends it."""
+    text = convert(mail, path=path)
+    return FilePiece(path=path, content=text.text, media_type=text.media_type)
+
+
+def by(author: str) -> Provenance:
+    return msgspec.structs.replace(MAIL, author=author)
+
+
+async def test_a_saved_mail_or_page_is_from_others_and_any_other_file_is_the_owners() -> None:
+    sent = b"From: Support <s@deals.example>\nSubject: Bills\n\nFrom: Eve <eve@example.org>\n"
+    files = {
+        FilePiece(path="a.html", content="<p>Call Anna</p>"): WEB,
+        FilePiece(path="b.eml", content=f"From: Ann <ann@example.org>\n{PAY}"): by("Ann <ann@example.org>"),
+        FilePiece(path="c.eml", content="Pay rent", media_type="text/plain"): MAIL,
+        FilePiece(path="d.txt", content="Call Anna", media_type="text/html"): WEB,
+        FilePiece(path="e.md", content="Call Anna"): OWN,
+        converted("f.eml", sent): by("Support <s@deals.example>"),
+        converted("g.eml", b"Subject: Bills\n\nPay rent\n\nFrom: Eve <eve@example.org>\n"): MAIL,
+    }
+    events, _ = await read(AgentData(run_id="r", files=list(files)), END, capabilities=())
+    found = {event.unit_key: event.provenance for event in events if isinstance(event, Document)}
+    assert found == {file.path: provenance for file, provenance in files.items()}
 
 
 async def test_an_acknowledgement_or_the_first_frame_says_that_the_run_is_taken_on() -> None:
@@ -243,39 +472,6 @@ async def test_an_acknowledgement_or_the_first_frame_says_that_the_run_is_taken_
     for events in (acknowledged, silent, empty):
         assert [type(event) for event in events].count(TakenOn) == 1
         assert isinstance(events[0], TakenOn)
-
-
-async def test_pieces_out_of_order_lose_their_file_and_no_other() -> None:
-    events, _ = await read(
-        manifest("a.md", "b.md"),
-        piece("a.md", "2", 1, 2),
-        piece("a.md", "1", 0, 2),
-        piece("b.md", "fine"),
-        END,
-    )
-    assert documents(events) == {"b.md": "fine"}
-    assert unread(events) == [("a.md", ErrorCode.FILE_INCOMPLETE)]
-
-
-async def test_a_file_that_changes_while_it_is_read_is_not_taken_half_and_half() -> None:
-    events, _ = await read(
-        manifest("a.md"), piece("a.md", "old", 0, 2, "a"), piece("a.md", "new", 1, 2, "b"), END
-    )
-    assert documents(events) == {}
-    assert unread(events) == [("a.md", ErrorCode.FILE_CHANGED)]
-
-
-async def test_files_that_never_became_whole_are_named_at_the_end() -> None:
-    events, _ = await read(manifest("half.md", "never.md"), piece("half.md", "1", 0, 2), END)
-    assert unread(events) == [
-        ("half.md", ErrorCode.FILE_INCOMPLETE),
-        ("never.md", ErrorCode.FILE_INCOMPLETE),
-    ]
-
-
-async def test_the_first_version_of_a_file_sent_twice_is_taken() -> None:
-    events, _ = await read(manifest("a.md"), piece("a.md", "first"), piece("a.md", "second"), END)
-    assert documents(events) == {"a.md": "first"}
 
 
 async def test_a_thin_device_sends_bytes_and_the_hub_makes_them_text() -> None:
@@ -306,51 +502,8 @@ async def test_a_simple_device_that_sends_a_page_or_a_mail_as_it_is_has_it_read_
     events, _ = await read(AgentData(run_id="r", files=[page, mail]), END, capabilities=())
 
     found = {event.unit_key: event for event in events if isinstance(event, Document)}
-    assert found["a.html"].text == "Call Anna"
-    assert found["a.html"].hidden_parts == 1
+    assert (found["a.html"].text, found["a.html"].hidden_parts) == ("Call Anna", 1)
     assert found["b.eml"].modified_at == datetime(2025, 6, 3, 8, tzinfo=UTC)
-
-
-async def test_a_saved_mail_or_page_is_from_others_and_any_other_file_is_the_owners() -> None:
-    letter = "From: Ann <ann@example.org>\nDate: Tue, 3 Jun 2025 10:00:00 +0200\n\nPay rent"
-    files = [
-        FilePiece(path="a.html", content="<p>Call Anna</p>"),
-        FilePiece(path="b.eml", content=letter),
-        FilePiece(path="c.eml", content="Pay rent", media_type="text/plain"),
-        FilePiece(path="d.txt", content="Call Anna", media_type="text/html"),
-        FilePiece(path="e.md", content="Call Anna"),
-    ]
-    events, _ = await read(AgentData(run_id="r", files=files), END, capabilities=())
-    found = {event.unit_key: event.provenance for event in events if isinstance(event, Document)}
-    assert found == {
-        "a.html": Provenance(origin=ProvenanceOrigin.WEB, trusted=False),
-        "b.eml": Provenance(origin=ProvenanceOrigin.MAIL, author="Ann <ann@example.org>", trusted=False),
-        "c.eml": Provenance(origin=ProvenanceOrigin.MAIL, trusted=False),
-        "d.txt": Provenance(origin=ProvenanceOrigin.WEB, trusted=False),
-        "e.md": Provenance(origin=ProvenanceOrigin.OWN, trusted=True),
-    }
-
-
-async def test_a_mail_that_its_device_converted_names_its_sender() -> None:
-    sent = (
-        b"From: Support Team <support@quick-deals.example>\nSubject: Bills\n\nFrom: Eve <eve@example.org>\n"
-    )
-    bare = b"Subject: Bills\n\nPay rent\n\nFrom: Eve <eve@example.org>\n"
-    files = [
-        FilePiece(path=path, content=converted.text, media_type=converted.media_type)
-        for path, converted in (
-            ("a.eml", convert(sent, path="a.eml")),
-            ("b.eml", convert(bare, path="b.eml")),
-        )
-    ]
-    events, _ = await read(AgentData(run_id="r", files=files), END, capabilities=())
-    found = {event.unit_key: event.provenance for event in events if isinstance(event, Document)}
-    assert found == {
-        "a.eml": Provenance(
-            origin=ProvenanceOrigin.MAIL, author="Support Team <support@quick-deals.example>", trusted=False
-        ),
-        "b.eml": Provenance(origin=ProvenanceOrigin.MAIL, trusted=False),
-    }
 
 
 async def test_each_message_of_an_archive_has_its_own_author() -> None:
@@ -410,24 +563,6 @@ async def test_a_file_that_takes_too_long_to_read_is_marked_and_counted_and_the_
     assert metrics.registry.get_sample_value("hub_limits_reached_total", {"limit": "convert_seconds"}) == 1
 
 
-@each(
-    ("file", "code"),
-    [
-        (FilePiece(path="a", content="QQ==QUJD", encoding="base64"), ErrorCode.BAD_FRAME),
-        (FilePiece(path="a", content="QUJDR", encoding="base64"), ErrorCode.BAD_FRAME),
-        (FilePiece(path="a", content="%%%", encoding="base64"), ErrorCode.BAD_FRAME),
-        (FilePiece(path="a", content="x", encoding="rot13"), ErrorCode.NOT_CONVERTIBLE),
-        (
-            FilePiece(path="a.bin", content=base64.b64encode(b"\0\1\2" * 9).decode(), encoding="base64"),
-            ErrorCode.NOT_CONVERTIBLE,
-        ),
-    ],
-)
-async def test_what_cannot_be_made_text_is_named_with_its_reason(file: FilePiece, code: ErrorCode) -> None:
-    events, _ = await read(AgentData(run_id="r", files=[file]), END, capabilities=())
-    assert unread(events) == [(file.path, code)]
-
-
 async def test_what_is_no_text_is_left_out_and_what_reaches_a_limit_has_failed() -> None:
     pytest.importorskip("kreuzberg")
     noise = FilePiece(path="a.bin", content=base64.b64encode(b"\0" * 9).decode(), encoding="base64")
@@ -453,38 +588,6 @@ async def test_a_run_refused_as_a_whole_says_whether_to_come_back() -> None:
     assert "disk on fire" in str(plain.value)
 
 
-async def test_a_run_that_the_device_breaks_off_keeps_what_came_and_says_so() -> None:
-    broken = AgentComplete(run_id="r", error="disk on fire")
-    events, _ = await read(manifest("a.md"), piece("a.md", "text"), broken)
-    assert documents(events) == {"a.md": "text"}
-    assert unread(events) == [("", ErrorCode.DEVICE_ERROR)]
-
-
-async def test_a_device_that_sends_more_than_it_may_keeps_what_was_whole() -> None:
-    metrics = Metrics()
-    events, _ = await read(piece("a.md", "text"), RunTooLarge("64 MiB"), capabilities=(), metrics=metrics)
-    assert metrics.registry.get_sample_value("hub_limits_reached_total", {"limit": "run_bytes"}) == 1
-    assert documents(events) == {"a.md": "text"}
-    assert unread(events) == [("", ErrorCode.TOO_LARGE)]
-
-
-async def test_of_a_manifest_no_more_is_fetched_than_a_run_may_read() -> None:
-    metrics = Metrics()
-    events, link = await read(
-        manifest("old.md", "a.md", "b.md", "c.md"),
-        piece("a.md", "1"),
-        piece("b.md", "2"),
-        END,
-        known={"old.md": digest("a")},  # settled: it is not fetched, and uses nothing up
-        run_files=2,
-        metrics=metrics,
-    )
-    assert link.streams[0].fetched == [(("a.md", "b.md"), True)]
-    assert documents(events) == {"a.md": "1", "b.md": "2"}
-    assert unread(events) == [("", ErrorCode.LIMIT_REACHED)]
-    assert metrics.registry.get_sample_value("hub_limits_reached_total", {"limit": "run_files"}) == 1
-
-
 async def test_of_what_a_manifest_lists_beyond_that_nothing_is_kept() -> None:
     kept: list[int] = []  # bytes in use after each frame
 
@@ -505,58 +608,6 @@ async def test_of_what_a_manifest_lists_beyond_that_nothing_is_kept() -> None:
         tracemalloc.stop()
     assert frames_read == 100
     assert kept[-1] - kept[10] < 100 * 1024  # of 9,000 entries, of 200 bytes each
-
-
-@each("capabilities", [MODERN, ()])
-async def test_of_a_device_that_sends_more_files_than_a_run_may_read_the_rest_is_not_taken(
-    capabilities: Sequence[str],
-) -> None:
-    paths = [f"{number}.md" for number in range(60)]
-    listed = [manifest(*paths)] if capabilities else []
-    metrics = Metrics()
-    events, _ = await read(
-        *listed,
-        *(piece(path, "x") for path in paths),
-        END,
-        capabilities=capabilities,
-        run_files=5,
-        metrics=metrics,
-    )
-    assert list(documents(events)) == paths[:5]
-    assert unread(events) == [("", ErrorCode.LIMIT_REACHED)]
-    assert metrics.registry.get_sample_value("hub_limits_reached_total", {"limit": "run_files"}) == 1
-
-
-async def test_files_of_which_only_the_beginning_comes_use_up_what_a_run_may_read() -> None:
-    begun = [piece(f"{number}.md", "x", 0, 2) for number in range(9)]
-    events, _ = await read(*begun, END, capabilities=(), run_files=5)
-    assert unread(events) == [("", ErrorCode.LIMIT_REACHED)]
-
-
-async def test_a_file_that_was_settled_before_uses_nothing_up_where_there_is_no_manifest() -> None:
-    known = {"old.md": digest("a"), "changed.md": digest("b")}
-    events, _ = await read(
-        piece("old.md", "1"),
-        piece("new.md", "2"),
-        piece("old2.md", "3"),
-        END,
-        capabilities=(),
-        run_files=1,
-        known=known | {"old2.md": digest("a")},
-    )
-    assert (documents(events), unread(events)) == ({"new.md": "2"}, [])
-    events, _ = await read(
-        piece("new.md", "1"), piece("changed.md", "2"), END, capabilities=(), run_files=1, known=known
-    )
-    assert (documents(events), unread(events)) == ({"new.md": "1"}, [("", ErrorCode.LIMIT_REACHED)])
-
-
-async def test_what_an_earlier_attempt_read_counts_among_what_the_run_may_read() -> None:
-    events, link = await read(
-        manifest("a.md", "b.md", "c.md"), piece("b.md", "2"), END, dealt_with=["a.md"], run_files=2, taken=1
-    )
-    assert link.streams[0].fetched == [(("b.md",), True)]
-    assert unread(events) == [("", ErrorCode.LIMIT_REACHED)]
 
 
 async def test_a_device_from_which_nothing_comes_is_not_waited_for_for_ever() -> None:
@@ -627,17 +678,8 @@ async def test_a_run_reads_as_many_bytes_as_it_may_and_reports_a_larger_file() -
     assert metrics.registry.get_sample_value("hub_limits_reached_total", {"limit": "run_bytes"}) == 1
 
 
-async def test_files_that_a_device_leaves_out_count_among_those_that_it_has() -> None:
-    left_out = [SkippedFile(path="b.png", reason="not_convertible"), SkippedFile(path="*", reason="7 more")]
-    events, _ = await read(
-        manifest("a.md"), piece("a.md", "1"), msgspec.structs.replace(END, skipped=left_out)
-    )
-    assert [event.listed for event in events if isinstance(event, SeenUnits)] == [1, 2]
-
-
 async def test_a_listing_without_end_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hub.runs.sources.MOST_LISTED", 3)
     endless = (page(listed(f"{number}.md"), listed(f"{number}.txt"), last=False) for number in range(100))
     events, link = await read(*endless, capabilities=PAGED)
-    assert link.streams[0].taken == 2
-    assert unread(events) == [("", ErrorCode.LIMIT_REACHED)]
+    assert (link.streams[0].taken, unread(events)) == (2, [("", ErrorCode.LIMIT_REACHED)])
