@@ -51,13 +51,6 @@ def takes(call: ToolCall) -> Answer:
     return Answer(result={"updated": 1})
 
 
-async def run_over(bench: Bench, files: dict[str, str]) -> FakeLink:
-    """One run over files of any name."""
-    link = bench.connect(runs=folder(**files), answers=takes)
-    await bench.run()
-    return link
-
-
 async def run(
     bench: Bench, *, answers: Any = takes, capabilities: tuple[str, ...] = MODERN, **files: str
 ) -> FakeLink:
@@ -87,11 +80,79 @@ def inserted(link: FakeLink) -> list[object]:
     return [call.data["title"] for call in link.calls if call.action is Action.INSERT]
 
 
-async def test_a_new_edition_of_a_file_sends_what_is_new_in_it(bench: Bench) -> None:
-    await run(bench, a="- [ ] call Anna\n- [ ] pay the rent\n")
-    link = await run(bench, a="- [ ] call Anna\n- [ ] mend the old roof\n- [ ] pay the rent\n")
-    assert inserted(link) == ["mend the old roof"]
-    assert len(link.calls) == 1
+ANNA = "- [ ] call Anna\n"
+RENT = "- [ ] pay the rent\n"
+LONGER = "- [ ] call Anna about the contract, the invoice and all the other papers\n"
+PLANTS, WATERED = "- [ ] water the plants\n", "- [x] water the plants\n"
+
+# A verdict on the first task, and the editions of a file, each with the calls that it leads to: the action,
+# the row or the title, and the status.
+EDITIONS: dict[str, tuple[str | None, dict[str, list[str]]]] = {
+    "what is new is sent": (
+        None,
+        {
+            ANNA + RENT: ["+ call Anna", "+ pay the rent"],
+            f"{ANNA}- [ ] mend the old roof\n{RENT}": ["+ mend the old roof"],
+        },
+    ),
+    "rejected, until its line is another": (
+        "rejected",
+        {ANNA: ["+ call Anna"], f"Hello.\n{ANNA}": [], "- [ ] call Anna !!!\n": ["+ call Anna !!!"]},
+    ),
+    "rejected, and ticked": ("rejected", {ANNA: ["+ call Anna"], "- [x] call Anna\n": []}),
+    "made longer": (
+        None,
+        {ANNA + RENT: ["+ call Anna", "+ pay the rent"], LONGER + RENT: ["row of call Anna"]},
+    ),
+    "a longer line beside an approved one": (
+        "approved",
+        {ANNA: ["+ call Anna"], LONGER: [f"+ {LONGER[6:-1]}"]},
+    ),
+    **{
+        f"ticked, {verdict or 'open'}": (
+            verdict,
+            {
+                ANNA + RENT: ["+ call Anna", "+ pay the rent"],
+                f"- [x] call Anna\n{RENT}": ["row of call Anna done"],
+                f"Hello.\n\n- [x] call Anna\n{RENT}": [],
+                f"Hello.\n\n{ANNA}{RENT}": ["row of call Anna todo"],
+            },
+        )
+        for verdict in (None, "approved", "edited")
+    },
+    "tasks of one name, one ticked at any position": (
+        None,
+        {
+            PLANTS * 2: ["+ water the plants"] * 2,
+            WATERED + PLANTS: ["row of water the plants done"],
+            PLANTS + WATERED: [],
+        },
+    ),
+    "another task of another day": (
+        "approved",
+        {
+            "- [ ] tell Ann by 2026-12-01\n": ["+ tell Ann by 2026-12-01"],
+            "- [ ] tell Ben soon by 2027-03-24\n": ["+ tell Ben soon by 2027-03-24"],
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("case", EDITIONS)
+async def test_editions_of_a_file_send_what_is_new_or_changed(bench: Bench, case: str) -> None:
+    verdict, editions = EDITIONS[case]
+    for number, (text, expected) in enumerate(editions.items()):
+        link = await run(bench, a=text)
+        calls = [
+            f"+ {call.data['title']}"
+            if call.action is Action.INSERT
+            else " ".join(map(str, filter(None, ((call.where or {}).get("id"), call.data.get("status")))))
+            for call in link.calls
+        ]
+        assert calls == expected
+        assert all((call.data["isAiSuggested"], call.data["isApproved"]) == (1, 0) for call in link.calls)
+        if number == 0 and verdict is not None:
+            await judge(bench, str(link.calls[0].data["title"]), verdict)
 
 
 async def test_another_prompt_over_the_same_file_sends_nothing_again(bench: Bench) -> None:
@@ -102,11 +163,12 @@ async def test_another_prompt_over_the_same_file_sends_nothing_again(bench: Benc
     await bench.store.write(
         lambda c: c.exec_driver_sql("UPDATE items SET config_fingerprint = 'older'").rowcount
     )
-    link = await run(bench, a="- [ ] call Anna\n")
-    assert link.calls == []
+    assert (await run(bench, a="- [ ] call Anna\n")).calls == []
 
 
-async def test_a_changed_line_changes_its_row_and_the_owner_sees_what_was_there(bench: Bench) -> None:
+async def test_a_changed_line_changes_its_row_or_replaces_it_at_a_device_without_updates(
+    bench: Bench,
+) -> None:
     await run(bench, a="- [ ] call Anna on Friday\n")
     await judge(bench, "call Anna on Friday", "approved")
     link = await run(bench, a="- [ ] call Anna on Monday\n")
@@ -117,6 +179,9 @@ async def test_a_changed_line_changes_its_row_and_the_owner_sees_what_was_there(
     (changed,) = call.source.changed
     assert (changed.before, changed.after) == ("call Anna on Friday", "call Anna on Monday")
     assert (await ledger(bench))["call Anna on Monday"].verdict == "open"
+    (call,) = (await run(bench, a="- [ ] call Anna on Sunday\n", capabilities=(*MODERN, "tool.insert"))).calls
+    assert (call.action, call.data["title"]) == (Action.INSERT, "call Anna on Sunday")
+    assert call.source is not None and call.source.replaces == "row of call Anna on Friday"
 
 
 async def excerpt_of(bench: Bench, title: str) -> Excerpt | None:
@@ -140,21 +205,6 @@ async def test_the_lines_around_a_quote_are_kept_until_its_owner_decides(bench: 
     assert await excerpt_of(bench, "call Anna on Monday") is None, "a decided item needs none"
 
 
-async def test_a_row_that_its_owner_removed_leaves_no_lines_behind(bench: Bench) -> None:
-    await run(bench, a="- [ ] call Anna on Friday\n")
-    gone = Answer(error=ErrorBody(code=ErrorCode.DATABASE_CONFLICT, message="no row"))
-    await run(bench, a="- [ ] call Anna on Monday\n", answers=lambda call: gone)
-    assert (await ledger(bench))["call Anna on Monday"].verdict == "rejected"
-    assert await excerpt_of(bench, "call Anna on Monday") is None
-
-
-async def test_a_rejected_item_stays_away_until_its_line_is_another_one(bench: Bench) -> None:
-    await run(bench, a="- [ ] call Anna\n")
-    await judge(bench, "call Anna", "rejected")
-    assert (await run(bench, a="Hello.\n- [ ] call Anna\n")).calls == []
-    assert inserted(await run(bench, a="- [ ] call Anna !!!\n")) != []
-
-
 async def test_the_same_task_in_two_notes_is_sent_once(bench: Bench) -> None:
     link = await run(bench, a="- [ ] call Anna\n", b="- [ ] call Anna\n- [ ] pay the rent\n")
     assert sorted(map(str, inserted(link))) == ["call Anna", "pay the rent"]
@@ -172,16 +222,18 @@ async def test_the_same_task_in_two_notes_is_sent_once(bench: Bench) -> None:
         ("2026-99-20", "2026-99-21", 1),
     ],
 )
-async def test_an_entry_in_the_notes_of_two_days_is_due_on_both(
+async def test_an_entry_in_the_notes_of_two_days_is_due_on_both_and_an_appointment_once(
     bench: Bench, one: str, other: str, rows: int
 ) -> None:
-    notes = dict.fromkeys((one, other), "- [ ] water the plants\n")
-    assert inserted(await run_over(bench, notes)) == ["water the plants"] * rows
-    assert (await run_over(bench, notes)).calls == []
+    dated = "- [ ] call Anna @due(2026-12-01)\n"
+    notes: dict[str, Any] = dict.fromkeys((one, other), f"{PLANTS}{dated}")
+    titles = sorted(map(str, inserted(await run(bench, **notes))))
+    assert (titles[1:], "call Anna" in titles[0]) == (["water the plants"] * rows, True)
+    assert (await run(bench, **notes)).calls == []
 
 
 async def test_an_unchanged_folder_is_not_read_again_however_often_it_says_the_same(bench: Bench) -> None:
-    files = {f"copy{number}": "- [ ] water the plants\n" for number in range(50)}
+    files: dict[str, Any] = {f"copy{number}": "- [ ] water the plants\n" for number in range(50)}
     slow = bench.connect(runs=folder(**files), answers=takes)
     answered = slow.call
 
@@ -195,57 +247,8 @@ async def test_an_unchanged_folder_is_not_read_again_however_often_it_says_the_s
     slow.call = answer  # type: ignore[assignment, method-assign]
     await bench.run()
     assert inserted(slow) == ["water the plants"]
-    link = await run_over(bench, files)
-    assert link.streams[0].fetched == [((), True)]
+    assert (await run(bench, **files)).streams[0].fetched == [((), True)]
     assert (await newest(bench)).units_skipped == 50
-
-
-async def test_an_appointment_in_the_notes_of_two_days_is_one(bench: Bench) -> None:
-    text = "- [ ] call Anna @due(2026-12-01)\n"
-    link = await run_over(bench, {"2026-11-20": text, "2026-11-21": text})
-    assert len(inserted(link)) == 1
-
-
-async def test_a_line_that_is_made_longer_changes_its_open_suggestion(bench: Bench) -> None:
-    await run(bench, a="- [ ] call Anna\n- [ ] mend the roof\n")
-    longer = "- [ ] call Anna about the contract, the invoice and all the other papers\n"
-    link = await run(bench, a=f"{longer}- [ ] mend the roof\n")
-    (call,) = link.calls
-    assert (call.action, call.where) == (Action.UPDATE, {"id": "row of call Anna"})
-
-
-async def test_a_longer_line_beside_an_approved_one_is_another_suggestion(bench: Bench) -> None:
-    await run(bench, a="- [ ] call Anna\n")
-    await judge(bench, "call Anna", "approved")
-    link = await run(bench, a="- [ ] call Anna about the contract, the invoice and all other papers\n")
-    assert [call.action for call in link.calls] == [Action.INSERT]
-
-
-@pytest.mark.parametrize("verdict", ["open", "approved", "edited"])
-async def test_a_check_box_that_is_ticked_says_that_its_task_is_done(bench: Bench, verdict: str) -> None:
-    await run(bench, a="- [ ] call Anna\n- [ ] pay the rent\n")
-    if verdict != "open":
-        await judge(bench, "call Anna", verdict)
-    ticked = "- [x] call Anna\n- [ ] pay the rent\n"
-    (call,) = (await run(bench, a=ticked)).calls
-    assert (call.action, call.where) == (Action.UPDATE, {"id": "row of call Anna"})
-    assert call.data == {"status": "done", "isAiSuggested": 1, "isApproved": 0}
-    assert (await run(bench, a=f"Hello.\n\n{ticked}")).calls == []
-    (call,) = (await run(bench, a="- [ ] call Anna\n- [ ] pay the rent\n")).calls
-    assert call.data["status"] == "todo"
-
-
-async def test_a_rejected_task_stays_away_when_its_check_box_is_ticked(bench: Bench) -> None:
-    await run(bench, a="- [ ] call Anna\n")
-    await judge(bench, "call Anna", "rejected")
-    assert (await run(bench, a="- [x] call Anna\n")).calls == []
-
-
-async def test_of_tasks_with_one_name_the_ticked_one_is_done_at_any_position(bench: Bench) -> None:
-    await run(bench, a="- [ ] water the plants\n- [ ] water the plants\n")
-    link = await run(bench, a="- [x] water the plants\n- [ ] water the plants\n")
-    assert [call.data["status"] for call in link.calls] == ["done"]
-    assert (await run(bench, a="- [ ] water the plants\n- [x] water the plants\n")).calls == []
 
 
 @pytest.mark.parametrize("verdict", ["open", "approved"])
@@ -262,29 +265,13 @@ async def test_a_longer_line_changes_its_row_whether_its_day_moves_or_not(
     assert len(await ledger(bench)) == 1
 
 
-async def test_another_task_of_another_day_takes_no_row_of_a_deleted_task(bench: Bench) -> None:
-    await run(bench, a="- [ ] tell Ann by 2026-12-01\n")
-    await judge(bench, "tell Ann by 2026-12-01", "approved")
-    link = await run(bench, a="- [ ] tell Ben soon by 2027-03-24\n")
-    assert inserted(link) == ["tell Ben soon by 2027-03-24"]
-
-
-async def test_a_device_that_lists_its_tools_and_cannot_update_gets_a_row_that_says_what_it_replaces(
-    bench: Bench,
-) -> None:
-    await run(bench, a="- [ ] call Anna on Friday\n")
-    link = await run(bench, a="- [ ] call Anna on Monday\n", capabilities=(*MODERN, "tool.insert"))
-    (call,) = link.calls
-    assert (call.action, call.data["title"]) == (Action.INSERT, "call Anna on Monday")
-    assert call.source is not None and call.source.replaces == "row of call Anna on Friday"
-
-
-async def test_an_owner_who_removed_the_row_has_rejected_the_item(bench: Bench) -> None:
+async def test_an_owner_who_removed_the_row_has_rejected_the_item_and_no_lines_are_kept(bench: Bench) -> None:
     await run(bench, a="- [ ] call Anna on Friday\n")
     gone = Answer(error=ErrorBody(code=ErrorCode.DATABASE_CONFLICT, message="there is no such row"))
     await run(bench, a="- [ ] call Anna on Monday\n", answers=lambda call: gone)
     assert (await newest(bench)).outcome is RunOutcome.SUCCESS
     assert (await ledger(bench))["call Anna on Monday"].verdict == "rejected"
+    assert await excerpt_of(bench, "call Anna on Monday") is None
 
 
 @pytest.mark.parametrize("edition", ["- [ ] call Anna on Friday\n", "- [ ] call Anna on Monday\n"])

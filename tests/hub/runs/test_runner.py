@@ -88,8 +88,7 @@ async def test_an_unchanged_folder_costs_one_manifest_and_nothing_else(bench: Be
     run = await bench.run()
 
     assert (run.outcome, run.units_skipped, run.units_done) == (RunOutcome.SUCCESS, 2, 0)
-    assert link.streams[0].fetched == [((), True)]
-    assert (link.calls, bench.model.asked) == ([], asked)
+    assert (link.streams[0].fetched, link.calls, bench.model.asked) == ([((), True)], [], asked)
 
 
 def tree_of(*, last: bool, digest: str = "f", files: int = 2) -> AgentManifest:
@@ -151,8 +150,7 @@ async def test_a_lost_device_pauses_the_run_and_what_was_sent_is_sent_again_with
 
     assert (run.id, run.state, run.items_created) == (paused.id, RunState.COMPLETED, 2)
     assert run.fence > paused.fence
-    assert [call.id for call in back.calls] == [lost.calls[1].id]
-    assert bench.model.asked == asked
+    assert ([call.id for call in back.calls], bench.model.asked) == ([lost.calls[1].id], asked)
 
 
 async def test_the_files_of_all_attempts_count_among_those_that_a_run_may_read(
@@ -169,8 +167,7 @@ async def test_the_files_of_all_attempts_count_among_those_that_a_run_may_read(
 
     run = await bench.run()
 
-    assert (titles(lost), titles(back)) == (["one"], [])
-    assert (run.outcome, run.units_done) == (RunOutcome.PARTIAL, 1)
+    assert (titles(lost), titles(back), run.outcome, run.units_done) == (["one"], [], RunOutcome.PARTIAL, 1)
 
 
 async def test_what_an_attempt_has_settled_the_next_one_does_not_fetch(bench: Bench) -> None:
@@ -190,28 +187,60 @@ async def test_what_an_attempt_has_settled_the_next_one_does_not_fetch(bench: Be
     assert (run.outcome, run.items_created) == (RunOutcome.SUCCESS, 2)
 
 
-async def test_an_item_the_device_refuses_fails_its_file_and_the_others_go_on(bench: Bench) -> None:
-    refusal = Answer(error=ErrorBody(code=ErrorCode.BAD_RECORD, message="tasks.title: is required"))
-    bench.connect(
-        runs=folder(a="- [ ] bad", b="- [ ] good"),
-        answers=lambda call: refusal if call.data["title"] == "bad" else TAKEN,
-    )
+REFUSAL = Answer(error=ErrorBody(code=ErrorCode.BAD_RECORD, message="tasks.title: is required"))
+NOTHING = ErrorBody(code=ErrorCode.NOTHING_SHARED, message="no shared folder")
+TOO_LARGE = AgentComplete(run_id="r", skipped=[SkippedFile(path="big.md", reason="too_large")])
+
+# Frames of a device, the state and outcome of the run, its only error, and how many files were done.
+ENDS: dict[str, tuple[list[Any], tuple[RunState, RunOutcome], tuple[str | None, str, str], int]] = {
+    "an item refused": (
+        folder(a="- [ ] bad", b="- [ ] good")[0],
+        (RunState.COMPLETED, RunOutcome.PARTIAL),
+        ("a.md", "device_error", "tasks.title: is required"),
+        1,
+    ),
+    "an answer of the model that cannot be read": (
+        folder(a="A riddle to read.", b="- [ ] good")[0],
+        (RunState.COMPLETED, RunOutcome.PARTIAL),
+        ("a.md", ErrorCode.MODEL_ANSWER_INVALID, "not JSON"),
+        1,
+    ),
+    "nothing shared": (
+        [AgentComplete(run_id="r", error=NOTHING)],
+        (RunState.FAILED, RunOutcome.ERROR),
+        (None, ErrorCode.NOTHING_SHARED, "no shared folder"),
+        0,
+    ),
+    "a file skipped": (
+        [*folder(a="- [ ] one")[0][:-1], TOO_LARGE],
+        (RunState.COMPLETED, RunOutcome.PARTIAL),
+        ("big.md", ErrorCode.TOO_LARGE, "too_large"),
+        1,
+    ),
+    "refused after it was taken on": (
+        [
+            AgentAck(run_id="r"),
+            AgentAck(run_id="r", accepted=False, reason="busy"),
+            AgentComplete(run_id="r"),
+        ],
+        (RunState.FAILED, RunOutcome.ERROR),
+        (None, ErrorCode.BUSY, ""),
+        0,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ENDS)
+async def test_a_run_ends_with_what_failed_and_the_other_files_go_on(bench: Bench, case: str) -> None:
+    frames, end, (unit, code, words), done = ENDS[case]
+    bench.model.errors["riddle"] = ExtractionError("the model's answer is not JSON")
+    bench.connect(runs=[frames], answers=lambda call: REFUSAL if call.data["title"] == "bad" else TAKEN)
 
     run = await bench.run()
 
-    assert (run.outcome, run.units_done, run.units_failed) == (RunOutcome.PARTIAL, 1, 1)
-    assert [(error.unit_key, error.code) for error in run.errors] == [("a.md", "device_error")]
-    assert "tasks.title: is required" in run.errors[0].message
-
-
-async def test_a_call_without_an_answer_is_sent_again_with_the_same_id(bench: Bench) -> None:
-    late = CallTimedOut("no answer")
-    link = bench.connect(runs=folder(a="- [ ] one"), answers=[late, late, TAKEN])
-
-    run = await bench.run()
-
-    assert run.outcome is RunOutcome.SUCCESS
-    assert len({call.id for call in link.calls}) == 1 and len(link.calls) == 3
+    (error,) = run.errors
+    assert ((run.state, run.outcome), error.unit_key, run.units_done) == (end, unit, done)
+    assert (error.code, words in error.message) == (code, True)
 
 
 async def test_a_call_never_answered_is_given_up_with_an_unknown_effect(bench: Bench) -> None:
@@ -219,25 +248,11 @@ async def test_a_call_never_answered_is_given_up_with_an_unknown_effect(bench: B
 
     run = await bench.run()
 
-    assert len(link.calls) == bench.max_sends
-    assert (run.state, run.outcome) == (RunState.FAILED, RunOutcome.ERROR)
+    assert (len(link.calls), run.state, run.outcome) == (bench.max_sends, RunState.FAILED, RunOutcome.ERROR)
     assert run.errors[0].code == ErrorCode.UNKNOWN_EFFECT
     assert "no answer came" in run.errors[0].message
     reached = bench.metrics.registry.get_sample_value
     assert reached("hub_limits_reached_total", {"limit": "call_sends"}) == 1
-
-
-async def test_an_answer_that_cannot_be_read_fails_its_file_and_is_never_nothing_found(bench: Bench) -> None:
-    bench.model.errors["riddle"] = ExtractionError("the model's answer is not JSON")
-    bench.connect(runs=folder(a="A riddle to read.", b="- [ ] good"))
-
-    run = await bench.run()
-    units = await bench.units(run.id)
-
-    assert (run.outcome, run.units_failed) == (RunOutcome.PARTIAL, 1)
-    assert units["a.md"].state is UnitState.FAILED
-    assert run.errors[0].code == ErrorCode.MODEL_ANSWER_INVALID
-    assert run.errors[0].unit_key == "a.md"
 
 
 async def test_a_used_up_quota_pauses_the_run_and_its_agent(bench: Bench) -> None:
@@ -247,8 +262,7 @@ async def test_a_used_up_quota_pauses_the_run_and_its_agent(bench: Bench) -> Non
     run = await bench.run()
 
     assert (run.state, run.pause_reason, run.attempt) == (RunState.PAUSED, PauseReason.EXHAUSTED, 1)
-    agent = await bench.store.read(agents.get_agent, bench.agent.id)
-    assert agent.availability == "exhausted"
+    assert (await bench.store.read(agents.get_agent, bench.agent.id)).availability == "exhausted"
     back = await bench.store.read(agent_states.next_recovery)
     assert back == bench.clock.now().timestamp() * 1000 + 90_000
 
@@ -278,27 +292,6 @@ async def test_a_device_that_is_busy_gets_the_run_later_and_no_attempt_is_spent(
     assert run.eligible_at > bench.clock.now().timestamp() * 1000
 
 
-async def test_a_device_that_shares_nothing_fails_the_run_in_words(bench: Bench) -> None:
-    error = ErrorBody(code=ErrorCode.NOTHING_SHARED, message="no shared folder")
-    bench.connect(runs=[[AgentComplete(run_id="r", error=error)]])
-
-    run = await bench.run()
-
-    assert (run.state, run.outcome) == (RunState.FAILED, RunOutcome.ERROR)
-    assert "no shared folder" in run.errors[0].message
-
-
-async def test_files_the_device_skips_are_named_with_their_reason(bench: Bench) -> None:
-    frames = folder(a="- [ ] one")[0]
-    frames[-1] = AgentComplete(run_id="r", skipped=[SkippedFile(path="big.md", reason="too_large")])
-    bench.connect(runs=[frames])
-
-    run = await bench.run()
-
-    assert run.outcome is RunOutcome.PARTIAL
-    assert [(error.unit_key, error.message) for error in run.errors] == [("big.md", "too_large")]
-
-
 async def test_a_file_that_cannot_be_read_is_logged_with_its_name_once_until_it_changes(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -314,16 +307,6 @@ async def test_a_file_that_cannot_be_read_is_logged_with_its_name_once_until_it_
     assert counts == [1, 1, 1, 2]
     logged = next(record for record in caplog.records if record.getMessage() == "unit.unread")
     assert "big.md" in str(vars(logged))
-
-
-async def test_one_unreadable_file_among_known_ones_makes_a_run_partial_every_time(bench: Bench) -> None:
-    manifest, first, end = folder(a="- [ ] one")[0]
-    end = AgentComplete(run_id="r", skipped=[SkippedFile(path="huge.md", reason="too_large: 108 MB")])
-    bench.connect(runs=[[manifest, first, end], [manifest, end]])
-
-    outcomes = [(await bench.run()).outcome for _ in range(2)]
-
-    assert outcomes == [RunOutcome.PARTIAL, RunOutcome.PARTIAL]
 
 
 async def test_a_file_left_out_on_purpose_is_listed_and_does_not_spoil_the_run(bench: Bench) -> None:
@@ -445,22 +428,6 @@ async def test_a_run_cancelled_while_it_pauses_does_not_go_on(bench: Bench) -> N
     assert (run.state, run.reason) == (RunState.CANCELLED, "enough")
 
 
-async def test_a_refusal_after_the_run_was_taken_on_ends_it(bench: Bench) -> None:
-    bench.connect(
-        runs=[
-            [
-                AgentAck(run_id="r"),
-                AgentAck(run_id="r", accepted=False, reason="busy"),
-                AgentComplete(run_id="r"),
-            ]
-        ]
-    )
-
-    run = await bench.run()
-
-    assert run.state is RunState.FAILED
-
-
 async def test_a_file_done_before_and_sent_again_in_pieces_that_break_stays_done(bench: Bench) -> None:
     whole = AgentData(run_id="r", files=[FilePiece(path="a.md", content="- [ ] one")])
     half = AgentData(run_id="r", files=[FilePiece(path="a.md", content="- [ ] o", pieces=2)])
@@ -509,8 +476,7 @@ async def test_a_cancelled_run_waits_for_the_answers_to_what_it_sent(bench: Benc
         may_answer.set()
 
     run = (await bench.store.read(runs.list_runs))[0]
-    assert (run.state, run.items_created) == (RunState.CANCELLED, SINGLE_CALLS)
-    assert len(link.calls) == SINGLE_CALLS
+    assert (run.state, run.items_created, len(link.calls)) == (RunState.CANCELLED, SINGLE_CALLS, SINGLE_CALLS)
 
 
 async def test_a_cancelled_run_does_not_wait_for_ever(bench: Bench) -> None:
@@ -617,8 +583,7 @@ async def test_a_run_reads_no_more_files_than_it_may_and_keeps_those_it_has(
 
     run = await bench.run()
 
-    assert titles(link) == ["one"]
-    assert (run.outcome, run.units_done) == (RunOutcome.PARTIAL, 1)
+    assert (titles(link), run.outcome, run.units_done) == (["one"], RunOutcome.PARTIAL, 1)
     (error,) = run.errors
     assert (error.code, "run_files" in error.message) == (ErrorCode.LIMIT_REACHED, True)
 
