@@ -19,8 +19,8 @@ from hub.openclaw.client import MAX_WAITING
 from hub.openclaw.connection import MAX_IN_FLIGHT
 from hub.openclaw.methods import agent_wait, agents_list, chat_send
 from protocol.errors import ErrorCode
-from tests.support.gateway import Fails, fake_gateway
-from tests.support.gateway.visit import Calls, failed, visiting
+from tests.support.gateway import Fails, FakeGateway, fake_gateway
+from tests.support.gateway.visit import Calls, Visit, failed, visiting
 from tests.support.wire import until
 
 MAIN = "agent:main:main"
@@ -44,22 +44,21 @@ async def test_many_requests_share_one_connection_and_are_answered_out_of_order(
         assert len(gateway.knocks) == 1
 
 
-async def test_each_request_bears_a_trace_of_its_own_or_the_one_it_was_given(tmp_path: Path) -> None:
+async def test_each_request_bears_a_trace_of_its_own_or_the_one_it_was_given(
+    gateway: FakeGateway, visit: Visit
+) -> None:
     given = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
-        await visit.client.call("health")
-        await visit.client.call("health")
-        await visit.client.call("health", trace=given)
-        first, second, third = (asked.traceparent or "" for asked in gateway.asked)
-        assert first != second
-        assert [len(part) for part in first.split("-")] == [2, 32, 16, 2]
-        assert third == given
+    await visit.client.call("health")
+    await visit.client.call("health")
+    await visit.client.call("health", trace=given)
+    first, second, third = (asked.traceparent or "" for asked in gateway.asked)
+    assert first != second
+    assert ([len(part) for part in first.split("-")], third) == ([2, 32, 16, 2], given)
 
 
-async def test_an_answer_may_be_nothing(tmp_path: Path) -> None:
-    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
-        gateway.answer_once("last-heartbeat", None)
-        assert await visit.client.call("last-heartbeat") is None
+async def test_an_answer_may_be_nothing(gateway: FakeGateway, visit: Visit) -> None:
+    gateway.answer_once("last-heartbeat", None)
+    assert await visit.client.call("last-heartbeat") is None
 
 
 class Case(NamedTuple):
@@ -118,53 +117,50 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.error["message"] for case in CASES])
-async def test_a_refusal_is_read_by_its_structure(tmp_path: Path, case: Case) -> None:
-    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
-        gateway.fault("health", "refused", case.error)
-        raised = await failed(visit.client.call("health"))
-        assert type(raised) is case.kind
-        assert raised.reason == case.reason
-        assert (raised.dispatched, raised.retryable) == (case.dispatched, case.retryable)
-        assert raised.retry_after_ms == case.retry_after_ms
-        assert raised.gateway == "fake"
+async def test_a_refusal_is_read_by_its_structure(case: Case, gateway: FakeGateway, visit: Visit) -> None:
+    gateway.fault("health", "refused", case.error)
+    raised = await failed(visit.client.call("health"))
+    assert type(raised) is case.kind
+    assert raised.reason == case.reason
+    assert (raised.dispatched, raised.retryable) == (case.dispatched, case.retryable)
+    assert (raised.retry_after_ms, raised.gateway) == (case.retry_after_ms, "fake")
 
 
-async def test_a_missing_scope_is_reported_with_a_fix(tmp_path: Path) -> None:
-    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
-        error = await failed(visit.client.call("agents.create", {"name": "x"}, needs=Need.WRITE))
-        assert isinstance(error, GatewayForbidden)
-        assert error.code is ErrorCode.GATEWAY_FORBIDDEN
-        assert error.details["missingScope"] == "operator.admin"
-        assert "does not let this hub call agents.create" in str(error)
-        assert "openclaw devices list" in str(error)
+async def test_a_missing_scope_is_reported_with_a_fix(visit: Visit) -> None:
+    error = await failed(visit.client.call("agents.create", {"name": "x"}, needs=Need.WRITE))
+    assert isinstance(error, GatewayForbidden)
+    assert error.code is ErrorCode.GATEWAY_FORBIDDEN
+    assert error.details["missingScope"] == "operator.admin"
+    assert "does not let this hub call agents.create" in str(error)
+    assert "openclaw devices list" in str(error)
 
 
 @pytest.mark.parametrize(("when", "done"), [("before", []), ("after", ["hello"])])
 async def test_a_socket_that_breaks_before_the_answer_leaves_open_whether_it_was_done(
-    tmp_path: Path, when: Literal["before", "after"], done: list[str]
+    when: Literal["before", "after"], done: list[str], gateway: FakeGateway, visit: Visit
 ) -> None:
-    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
-        gateway.fault("chat.send", when)
-        error = await failed(chat_send(visit.client, MAIN, "hello", key="k1"))
-        assert isinstance(error, GatewayUnreachable)
-        assert error.dispatched
-        assert error.reason == "connection_lost"
-        await visit.is_in("waiting")
-        await visit.back_within(1)
-        await until(lambda: gateway.said(MAIN) == done)
-        assert gateway.count("chat.send") == 1
+    gateway.fault("chat.send", when)
+    error = await failed(chat_send(visit.client, MAIN, "hello", key="k1"))
+    assert isinstance(error, GatewayUnreachable)
+    assert error.dispatched
+    assert error.reason == "connection_lost"
+    await visit.is_in("waiting")
+    await visit.back_within(1)
+    await until(lambda: gateway.said(MAIN) == done)
+    assert gateway.count("chat.send") == 1
 
 
-async def test_who_asks_again_with_the_same_key_is_not_heard_twice(tmp_path: Path) -> None:
-    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
-        gateway.fault("chat.send", "after")
-        await failed(chat_send(visit.client, MAIN, "hello", key="k1"))
-        await visit.is_in("waiting")
-        await visit.back_within(1)
-        await chat_send(visit.client, MAIN, "hello", key="k1")
-        await until(lambda: gateway.said(MAIN) == ["hello"])
-        error = await failed(chat_send(visit.client, MAIN, "something else", key="k1"))
-        assert error.reason == "chat-request-conflict"
+async def test_who_asks_again_with_the_same_key_is_not_heard_twice(
+    gateway: FakeGateway, visit: Visit
+) -> None:
+    gateway.fault("chat.send", "after")
+    await failed(chat_send(visit.client, MAIN, "hello", key="k1"))
+    await visit.is_in("waiting")
+    await visit.back_within(1)
+    await chat_send(visit.client, MAIN, "hello", key="k1")
+    await until(lambda: gateway.said(MAIN) == ["hello"])
+    error = await failed(chat_send(visit.client, MAIN, "something else", key="k1"))
+    assert error.reason == "chat-request-conflict"
 
 
 async def test_no_answer_in_time_leaves_open_whether_it_was_done(tmp_path: Path) -> None:
@@ -225,32 +221,30 @@ async def test_a_burst_is_answered_whole_for_it_is_sent_in_portions(tmp_path: Pa
         assert calls.errors == []
 
 
-async def test_what_is_larger_than_a_gateway_takes_is_not_sent(tmp_path: Path) -> None:
-    async with fake_gateway() as gateway:
-        gateway.max_payload = 1_000
-        async with visiting(gateway, tmp_path) as visit:
-            error = await failed(chat_send(visit.client, MAIN, "x" * 1_000, key="k1"))
-            assert isinstance(error, GatewayRefused)
-            assert (error.reason, error.dispatched) == ("too_large", False)
-            assert gateway.asked == []
-
-
-async def test_what_is_no_text_is_refused_here(tmp_path: Path) -> None:
-    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
-        error = await failed(chat_send(visit.client, MAIN, "half a pair: \ud800", key="k1"))
+async def test_what_is_larger_than_a_gateway_takes_is_not_sent(tmp_path: Path, gateway: FakeGateway) -> None:
+    gateway.max_payload = 1_000
+    async with visiting(gateway, tmp_path) as visit:
+        error = await failed(chat_send(visit.client, MAIN, "x" * 1_000, key="k1"))
         assert isinstance(error, GatewayRefused)
-        assert (error.reason, error.dispatched, error.retryable) == ("no_text", False, False)
-        assert gateway.asked == []
-        assert await visit.client.call("health") == {"ok": True}
+        assert (error.reason, error.dispatched, gateway.asked) == ("too_large", False, [])
 
 
-async def test_an_answer_without_required_fields_is_reported_as_invalid(tmp_path: Path) -> None:
-    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
-        gateway.answer_once("agents.list", {"defaultId": "main"})
-        error = await failed(agents_list(visit.client))
-        assert isinstance(error, GatewayInvalid)
-        assert error.code is ErrorCode.GATEWAY_INVALID
-        assert "agents" in str(error)
+async def test_what_is_no_text_is_refused_here(gateway: FakeGateway, visit: Visit) -> None:
+    error = await failed(chat_send(visit.client, MAIN, "half a pair: \ud800", key="k1"))
+    assert isinstance(error, GatewayRefused)
+    assert (error.reason, error.dispatched, error.retryable) == ("no_text", False, False)
+    assert gateway.asked == []
+    assert await visit.client.call("health") == {"ok": True}
+
+
+async def test_an_answer_without_required_fields_is_reported_as_invalid(
+    gateway: FakeGateway, visit: Visit
+) -> None:
+    gateway.answer_once("agents.list", {"defaultId": "main"})
+    error = await failed(agents_list(visit.client))
+    assert isinstance(error, GatewayInvalid)
+    assert error.code is ErrorCode.GATEWAY_INVALID
+    assert "agents" in str(error)
 
 
 async def test_a_frame_that_is_no_json_ends_the_connection_and_what_waits_on_it(tmp_path: Path) -> None:
@@ -271,12 +265,10 @@ async def test_a_frame_that_is_no_json_ends_the_connection_and_what_waits_on_it(
         await visit.back_within(1)
 
 
-async def test_frames_of_a_kind_that_is_not_known_are_passed_over(tmp_path: Path) -> None:
-    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
-        gateway.say_raw('{"type":"stream","id":"s1","chunk":"x"}')
-        gateway.say_raw('{"type":"res","id":"never-asked","ok":true,"payload":1,"more":2}')
-        assert await visit.client.call("health") == {"ok": True}
-        assert len(gateway.knocks) == 1
+async def test_frames_of_a_kind_that_is_not_known_are_passed_over(gateway: FakeGateway, visit: Visit) -> None:
+    gateway.say_raw('{"type":"stream","id":"s1","chunk":"x"}')
+    gateway.say_raw('{"type":"res","id":"never-asked","ok":true,"payload":1,"more":2}')
+    assert (await visit.client.call("health"), len(gateway.knocks)) == ({"ok": True}, 1)
 
 
 async def test_how_requests_end_is_counted(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from hub.openclaw.identity import Identity, identity_file
 from protocol.errors import CodedError, ErrorCode
 from tests.support.clock import SeededChance
 from tests.support.coded import coded
-from tests.support.gateway import fake_gateway
-from tests.support.gateway.visit import failed, visiting
+from tests.support.gateway import FakeGateway, fake_gateway
+from tests.support.gateway.visit import Visit, failed, visiting
 from tests.support.log import opened_log
 from tests.support.wire import until
 
@@ -30,8 +30,7 @@ async def test_the_key_is_on_the_disk_for_its_owner_alone_before_it_is_shown(tmp
     mine = identity(tmp_path)
     await mine.open()
     file = identity_file(tmp_path, "west")
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    assert (stat.S_IMODE(file.stat().st_mode), stat.S_IMODE(file.parent.stat().st_mode)) == (0o600, 0o700)
     again = identity(tmp_path)
     await again.open()
     assert again.id == mine.id
@@ -71,8 +70,7 @@ async def test_a_token_of_one_gateway_is_not_shown_to_another_at_its_place(tmp_p
     await mine.welcomed("from-the-gateway")
     moved = identity(tmp_path, url="wss://elsewhere.example", token=None)
     await moved.open()
-    assert moved.id == mine.id
-    assert moved.show(0, CHALLENGE, READ).auth is None
+    assert (moved.id, moved.show(0, CHALLENGE, READ).auth) == (mine.id, None)
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"private_key":"short"}', '{"private_key":"***"}', "\x00"])
@@ -100,15 +98,15 @@ async def test_a_key_that_cannot_be_kept_is_not_used(tmp_path: Path) -> None:
 async def test_a_gateway_believes_the_signature(tmp_path: Path) -> None:
     async with fake_gateway() as gateway, visiting(gateway, tmp_path, has_device=True):
         device = gateway.connects[0]["device"]
-        assert len(device["id"]) == 64
-        assert device["signedAt"] == 1_795_149_178_664
+        assert (len(device["id"]), device["signedAt"]) == (64, 1_795_149_178_664)
 
 
-async def test_on_this_machine_no_device_is_shown_unless_asked_for(tmp_path: Path) -> None:
-    async with fake_gateway() as gateway, visiting(gateway, tmp_path):
-        assert "device" not in gateway.connects[0]
-        assert gateway.connects[0]["auth"] == {"token": gateway.token}
-        assert not (tmp_path / "gateways").exists()
+async def test_on_this_machine_no_device_is_shown_unless_asked_for(
+    tmp_path: Path, gateway: FakeGateway, visit: Visit
+) -> None:
+    assert "device" not in gateway.connects[0]
+    assert gateway.connects[0]["auth"] == {"token": gateway.token}
+    assert not (tmp_path / "gateways").exists()
 
 
 async def test_no_token_is_in_an_address_a_header_a_log_line_or_a_repr(tmp_path: Path) -> None:
@@ -141,67 +139,65 @@ async def test_no_token_is_in_an_address_a_header_a_log_line_or_a_repr(tmp_path:
             assert not [line for line in told if secret in line]
 
 
-async def test_a_gateway_does_not_learn_the_origin_of_its_visitor(tmp_path: Path) -> None:
-    async with fake_gateway() as gateway, visiting(gateway, tmp_path):
-        path, headers = gateway.knocks[0]
-        assert path == "/"
-        names = {name.lower() for name in headers}
-        assert not names & {"origin", "authorization", "cookie", "sec-websocket-extensions", "user-agent"}
+async def test_a_gateway_does_not_learn_the_origin_of_its_visitor(gateway: FakeGateway, visit: Visit) -> None:
+    path, headers = gateway.knocks[0]
+    assert path == "/"
+    names = {name.lower() for name in headers}
+    assert not names & {"origin", "authorization", "cookie", "sec-websocket-extensions", "user-agent"}
 
 
-async def test_a_token_that_was_rotated_gives_way_to_the_one_of_hub_toml(tmp_path: Path) -> None:
-    async with fake_gateway() as gateway:
-        gateway.is_remote = gateway.auto_approve = True
-        async with visiting(gateway, tmp_path, has_device=True) as visit:
-            await until(lambda: "devtok" in identity_file(tmp_path, "fake").read_text())
-            gateway.cut()
-            await visit.is_in("waiting")
-            await visit.back_within(1)
-            assert "deviceToken" in gateway.connects[-1]["auth"]
-            await gateway.rotate()
-            await visit.is_in("waiting")
-            assert visit.problem == "device_removed"
-            await visit.back_within(3)
-            assert gateway.connects[-1]["auth"] == {"token": gateway.token}
-            new = next(iter(gateway.office.devices.values())).token
-            await until(lambda: new in identity_file(tmp_path, "fake").read_text())
+async def test_a_token_that_was_rotated_gives_way_to_the_one_of_hub_toml(
+    tmp_path: Path, gateway: FakeGateway
+) -> None:
+    gateway.is_remote = gateway.auto_approve = True
+    async with visiting(gateway, tmp_path, has_device=True) as visit:
+        await until(lambda: "devtok" in identity_file(tmp_path, "fake").read_text())
+        gateway.cut()
+        await visit.is_in("waiting")
+        await visit.back_within(1)
+        assert "deviceToken" in gateway.connects[-1]["auth"]
+        await gateway.rotate()
+        await visit.is_in("waiting")
+        assert visit.problem == "device_removed"
+        await visit.back_within(3)
+        assert gateway.connects[-1]["auth"] == {"token": gateway.token}
+        new = next(iter(gateway.office.devices.values())).token
+        await until(lambda: new in identity_file(tmp_path, "fake").read_text())
 
 
 async def test_a_device_that_was_removed_and_has_nothing_else_to_show_waits_for_a_person(
-    tmp_path: Path,
+    tmp_path: Path, gateway: FakeGateway
 ) -> None:
-    async with fake_gateway() as gateway:
-        gateway.is_remote = gateway.auto_approve = True
-        async with visiting(gateway, tmp_path, has_device=True) as visit:
-            await until(lambda: "devtok" in identity_file(tmp_path, "fake").read_text())
-        async with visiting(gateway, tmp_path, has_device=True, token=None) as visit:
-            assert "deviceToken" in gateway.connects[-1]["auth"]
-            gateway.auto_approve = False
-            await gateway.rotate(removed=True)
-            await visit.is_in("refused")
-            problem = visit.client.health().problem
-            assert problem is not None and problem.code == "device_removed"
-            assert "approve it again" in problem.hint
-            assert "devtok" not in identity_file(tmp_path, "fake").read_text()
-            await visit.time_goes_by(290, step_s=10)
-            assert len(gateway.connects) == 2
-            await visit.time_goes_by(80, step_s=10)
-            assert visit.problem == "AUTH_TOKEN_MISSING"
+    gateway.is_remote = gateway.auto_approve = True
+    async with visiting(gateway, tmp_path, has_device=True) as visit:
+        await until(lambda: "devtok" in identity_file(tmp_path, "fake").read_text())
+    async with visiting(gateway, tmp_path, has_device=True, token=None) as visit:
+        assert "deviceToken" in gateway.connects[-1]["auth"]
+        gateway.auto_approve = False
+        await gateway.rotate(removed=True)
+        await visit.is_in("refused")
+        problem = visit.client.health().problem
+        assert problem is not None and problem.code == "device_removed"
+        assert "approve it again" in problem.hint
+        assert "devtok" not in identity_file(tmp_path, "fake").read_text()
+        await visit.time_goes_by(290, step_s=10)
+        assert len(gateway.connects) == 2
+        await visit.time_goes_by(80, step_s=10)
+        assert visit.problem == "AUTH_TOKEN_MISSING"
 
 
 async def test_a_device_that_was_removed_asks_to_be_approved_again_by_the_token_of_hub_toml(
-    tmp_path: Path,
+    tmp_path: Path, gateway: FakeGateway
 ) -> None:
-    async with fake_gateway() as gateway:
-        gateway.is_remote = gateway.auto_approve = True
-        async with visiting(gateway, tmp_path, has_device=True) as visit:
-            gateway.auto_approve = False
-            await gateway.rotate(removed=True)
-            await visit.is_in("waiting")
-            await visit.time_goes_by(1)
-            await visit.is_in("parked")
-            gateway.approve()
-            await visit.back_within(75)
+    gateway.is_remote = gateway.auto_approve = True
+    async with visiting(gateway, tmp_path, has_device=True) as visit:
+        gateway.auto_approve = False
+        await gateway.rotate(removed=True)
+        await visit.is_in("waiting")
+        await visit.time_goes_by(1)
+        await visit.is_in("parked")
+        gateway.approve()
+        await visit.back_within(75)
 
 
 async def test_a_token_that_came_meanwhile_is_not_forgotten_with_the_old_one(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -9,151 +10,151 @@ import pytest
 from hub.openclaw import GatewayState, GatewayUnreachable
 from hub.openclaw.methods import chat_send
 from tests.support.clock import FakeClock
-from tests.support.gateway import fake_gateway
-from tests.support.gateway.visit import Calls, failed, visiting
+from tests.support.gateway import FakeGateway, fake_gateway
+from tests.support.gateway.visit import Calls, Visit, failed, visiting
 from tests.support.wire import until
 
 MAIN = "agent:main:main"
 
 
-async def test_a_client_comes_back_after_a_restart_and_tells_that_it_was_one(tmp_path: Path) -> None:
-    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
-        first = visit.client.health().boot_id
-        await gateway.stop()
-        await visit.is_in("waiting")
-        assert visit.problem == "service_restart"
-        await gateway.start()
-        await visit.back_within(1.0)
-        assert visit.reconnected == [False, True]
-        assert visit.client.health().restarts == 1
-        assert visit.client.health().boot_id not in (None, first)
-
-
-async def test_a_connection_that_breaks_without_a_word_is_made_again(tmp_path: Path) -> None:
-    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
-        gateway.cut()
-        await visit.is_in("waiting")
-        assert visit.problem == "connection_lost"
-        await visit.back_within(1.0)
-        assert visit.reconnected == [False, False]
-        assert visit.states == ["connecting", "ready", "waiting", "connecting", "ready"]
+async def test_a_client_comes_back_after_a_restart_and_tells_that_it_was_one(
+    gateway: FakeGateway, visit: Visit
+) -> None:
+    first = visit.client.health().boot_id
+    await gateway.stop()
+    await visit.is_in("waiting")
+    assert visit.problem == "service_restart"
+    await gateway.start()
+    await visit.back_within(1.0)
+    assert (visit.reconnected, visit.client.health().restarts) == ([False, True], 1)
+    assert visit.client.health().boot_id not in (None, first)
 
 
 @pytest.mark.parametrize(
-    ("code", "problem"), [(1000, "closed"), (1001, "closed"), (1008, "policy_violation")]
+    ("code", "problem"),
+    [(1000, "closed"), (1001, "closed"), (1008, "policy_violation"), (None, "connection_lost")],
 )
-async def test_a_gateway_that_closes_is_asked_again(tmp_path: Path, code: int, problem: str) -> None:
-    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
+async def test_a_connection_that_closes_or_breaks_without_a_word_is_made_again(
+    gateway: FakeGateway, visit: Visit, code: int | None, problem: str
+) -> None:
+    if code is None:
+        gateway.cut()
+    else:
         await gateway.close_all(code)
+    await visit.is_in("waiting")
+    assert visit.problem == problem
+    await visit.back_within(1.0)
+    assert visit.reconnected == [False, False]
+    assert visit.states == ["connecting", "ready", "waiting", "connecting", "ready"]
+
+
+BUSY = {"code": "UNAVAILABLE", "message": "x", "retryable": True, "retryAfterMs": 20_000}
+
+
+@pytest.mark.parametrize(
+    ("refusal", "problem", "least_s", "most_s"),
+    [(None, "startup-sidecars", 0.45, 0.6), (BUSY, "UNAVAILABLE", 19.9, 4.5)],
+    ids=["starting", "retry after"],
+)
+async def test_a_gateway_that_is_starting_or_busy_is_asked_again_no_sooner_than_it_said(
+    tmp_path: Path,
+    gateway: FakeGateway,
+    refusal: dict[str, Any] | None,
+    problem: str,
+    least_s: float,
+    most_s: float,
+) -> None:
+    gateway.is_starting = refusal is None
+    gateway.refuses = None if refusal is None else (refusal, 1013)
+    async with visiting(gateway, tmp_path, is_ready=False) as visit:
         await visit.is_in("waiting")
         assert visit.problem == problem
-        await visit.back_within(1.0)
+        gateway.is_starting, gateway.refuses = False, None
+        await visit.time_goes_by(least_s)
+        assert visit.state == "waiting"
+        await visit.back_within(most_s)
 
 
-async def test_a_gateway_that_is_starting_is_asked_again_no_sooner_than_it_said(tmp_path: Path) -> None:
-    async with fake_gateway() as gateway:
-        gateway.is_starting = True
-        async with visiting(gateway, tmp_path, is_ready=False) as visit:
-            await visit.is_in("waiting")
-            assert visit.problem == "startup-sidecars"
-            gateway.is_starting = False
-            await visit.time_goes_by(0.45)
-            assert visit.state == "waiting"
-            await visit.back_within(0.6)
-
-
-async def test_a_retry_after_of_the_gateway_is_the_least_to_wait(tmp_path: Path) -> None:
-    busy = {"code": "UNAVAILABLE", "message": "x", "retryable": True, "retryAfterMs": 20_000}
-    async with fake_gateway() as gateway:
-        gateway.refuses = (busy, 1013)
-        async with visiting(gateway, tmp_path, is_ready=False) as visit:
-            await visit.is_in("waiting")
-            gateway.refuses = None
-            await visit.time_goes_by(19.9)
-            assert visit.state == "waiting"
-            await visit.back_within(4.5)
-
-
-async def test_while_the_gateway_is_down_connecting_is_retried_at_most_every_30_s(tmp_path: Path) -> None:
-    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
-        await gateway.stop(killed=True)
-        await visit.time_goes_by(600, step_s=5)
-        assert visit.problem == "connection_refused"
-        tries = visit.states.count("connecting") - 1
-        assert 20 <= tries <= 30
-        await gateway.start()
-        await visit.back_within(31)
+async def test_while_the_gateway_is_down_connecting_is_retried_at_most_every_30_s(
+    gateway: FakeGateway, visit: Visit
+) -> None:
+    await gateway.stop(killed=True)
+    await visit.time_goes_by(600, step_s=5)
+    assert visit.problem == "connection_refused"
+    assert 20 <= visit.states.count("connecting") - 1 <= 30
+    await gateway.start()
+    await visit.back_within(31)
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
-async def test_a_door_that_is_shut_for_now_is_knocked_at_again(tmp_path: Path, status: int) -> None:
-    async with fake_gateway() as gateway:
-        gateway.http_status = status
-        async with visiting(gateway, tmp_path, is_ready=False) as visit:
-            await visit.is_in("waiting")
-            assert visit.problem == f"http_{status}"
-            gateway.http_status = None
-            await visit.back_within(1.0)
+async def test_a_door_that_is_shut_for_now_is_knocked_at_again(
+    tmp_path: Path, status: int, gateway: FakeGateway
+) -> None:
+    gateway.http_status = status
+    async with visiting(gateway, tmp_path, is_ready=False) as visit:
+        await visit.is_in("waiting")
+        assert visit.problem == f"http_{status}"
+        gateway.http_status = None
+        await visit.back_within(1.0)
 
 
 @pytest.mark.parametrize("status", [301, 401, 403, 404])
 async def test_an_address_without_a_gateway_is_reported_and_retried_slowly(
-    tmp_path: Path, status: int
+    tmp_path: Path, status: int, gateway: FakeGateway
 ) -> None:
-    async with fake_gateway() as gateway:
-        gateway.http_status = status
-        async with visiting(gateway, tmp_path, is_ready=False) as visit:
-            await visit.is_in("refused")
-            assert visit.problem == f"http_{status}"
-            gateway.http_status = None
-            await visit.time_goes_by(290, step_s=10)
-            assert visit.state == "refused"
-            await visit.back_within(80)
+    gateway.http_status = status
+    async with visiting(gateway, tmp_path, is_ready=False) as visit:
+        await visit.is_in("refused")
+        assert visit.problem == f"http_{status}"
+        gateway.http_status = None
+        await visit.time_goes_by(290, step_s=10)
+        assert visit.state == "refused"
+        await visit.back_within(80)
 
 
-async def test_a_draining_gateway_accepts_no_connection_until_it_is_back(tmp_path: Path) -> None:
-    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
-        gateway.drain()
-        gateway.cut()
+async def test_a_draining_gateway_accepts_no_connection_until_it_is_back(
+    gateway: FakeGateway, visit: Visit
+) -> None:
+    gateway.drain()
+    gateway.cut()
+    await visit.is_in("waiting")
+    await visit.time_goes_by(1.0)
+    await until(lambda: visit.problem == "http_503")
+    await gateway.restart()
+    await visit.back_within(10)
+
+
+async def test_a_gateway_that_does_not_greet_is_given_up_after_15_s(
+    tmp_path: Path, gateway: FakeGateway
+) -> None:
+    gateway.greets = False
+    async with visiting(gateway, tmp_path, is_ready=False) as visit:
+        await until(lambda: len(gateway.knocks) == 1)
+        await visit.time_goes_by(14, step_s=7)
+        assert visit.state == "connecting"
+        await visit.time_goes_by(1)
         await visit.is_in("waiting")
-        await visit.time_goes_by(1.0)
-        await until(lambda: visit.problem == "http_503")
-        await gateway.restart()
-        await visit.back_within(10)
+        assert visit.problem == "no_answer"
+        gateway.greets = True
+        await visit.back_within(1.0)
 
 
-async def test_a_gateway_that_does_not_greet_is_given_up_after_15_s(tmp_path: Path) -> None:
-    async with fake_gateway() as gateway:
-        gateway.greets = False
-        async with visiting(gateway, tmp_path, is_ready=False) as visit:
-            await until(lambda: len(gateway.knocks) == 1)
-            await visit.time_goes_by(14, step_s=7)
-            assert visit.state == "connecting"
-            await visit.time_goes_by(1)
-            await visit.is_in("waiting")
-            assert visit.problem == "no_answer"
-            gateway.greets = True
-            await visit.back_within(1.0)
+async def test_the_health_says_when_it_is_tried_next(gateway: FakeGateway, visit: Visit) -> None:
+    assert visit.client.health().next_try_at is None
+    gateway.cut()
+    await visit.is_in("waiting")
+    next_try = visit.client.health().next_try_at
+    assert next_try is not None
+    assert timedelta() < next_try - visit.clock.now() <= timedelta(seconds=1)
 
 
-async def test_the_health_says_when_it_is_tried_next(tmp_path: Path) -> None:
-    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
-        assert visit.client.health().next_try_at is None
-        gateway.cut()
-        await visit.is_in("waiting")
-        next_try = visit.client.health().next_try_at
-        assert next_try is not None
-        assert timedelta() < next_try - visit.clock.now() <= timedelta(seconds=1)
-
-
-async def test_who_changed_something_need_not_wait(tmp_path: Path) -> None:
-    async with fake_gateway() as gateway:
-        gateway.http_status = 404
-        async with visiting(gateway, tmp_path, is_ready=False) as visit:
-            await visit.is_in("refused")
-            gateway.http_status = None
-            visit.client.wake()
-            assert await visit.client.call("health") == {"ok": True}
+async def test_who_changed_something_need_not_wait(tmp_path: Path, gateway: FakeGateway) -> None:
+    gateway.http_status = 404
+    async with visiting(gateway, tmp_path, is_ready=False) as visit:
+        await visit.is_in("refused")
+        gateway.http_status = None
+        visit.client.wake()
+        assert await visit.client.call("health") == {"ok": True}
 
 
 async def test_a_drain_of_24_s_and_a_restart_of_42_s_lose_nothing_and_send_nothing_twice(
@@ -213,26 +214,26 @@ async def test_a_request_waits_for_a_connection_that_comes_in_time(tmp_path: Pat
         await until(lambda: calls.ended == [{"ok": True}])
 
 
-async def test_a_request_for_a_connection_that_comes_too_late_fails_at_once(tmp_path: Path) -> None:
-    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
-        gateway.cut()
-        await visit.is_in("waiting")
-        error = await failed(visit.client.call("health", timeout_s=0.5))
-        assert isinstance(error, GatewayUnreachable)
-        assert (error.dispatched, error.retryable) == (False, True)
-        assert error.retry_after_ms is not None and 500 < error.retry_after_ms <= 1000
+async def test_a_request_for_a_connection_that_comes_too_late_fails_at_once(
+    gateway: FakeGateway, visit: Visit
+) -> None:
+    gateway.cut()
+    await visit.is_in("waiting")
+    error = await failed(visit.client.call("health", timeout_s=0.5))
+    assert isinstance(error, GatewayUnreachable)
+    assert (error.dispatched, error.retryable) == (False, True)
+    assert error.retry_after_ms is not None and 500 < error.retry_after_ms <= 1000
 
 
-async def test_a_gateway_that_comes_and_goes_is_not_run_down(tmp_path: Path) -> None:
-    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
-        for _ in range(6):
-            gateway.cut()
-            await visit.is_in("waiting")
-            await visit.back_within(31)
+async def test_a_gateway_that_comes_and_goes_is_not_run_down(gateway: FakeGateway, visit: Visit) -> None:
+    for _ in range(6):
         gateway.cut()
         await visit.is_in("waiting")
-        next_try = visit.client.health().next_try_at
-        assert next_try is not None and next_try - visit.clock.now() >= timedelta(seconds=20)
+        await visit.back_within(31)
+    gateway.cut()
+    await visit.is_in("waiting")
+    next_try = visit.client.health().next_try_at
+    assert next_try is not None and next_try - visit.clock.now() >= timedelta(seconds=20)
 
 
 async def test_who_stops_ends_what_is_under_way_and_says_that_it_may_be_done(tmp_path: Path) -> None:
@@ -243,8 +244,7 @@ async def test_who_stops_ends_what_is_under_way_and_says_that_it_may_be_done(tmp
             tasks.start_soon(calls.make, lambda: visit.client.call("health"))
             await until(lambda: gateway.count("health") == 1)
         await until(lambda: len(calls.ended) == 1)
-        assert [error.dispatched for error in calls.errors] == [True]
-        assert visit.state == GatewayState.STOPPED
+        assert ([error.dispatched for error in calls.errors], visit.state) == ([True], GatewayState.STOPPED)
         error = await failed(visit.client.call("health"))
         assert error.reason == "stopped"
 

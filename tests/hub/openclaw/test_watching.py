@@ -11,34 +11,32 @@ from hub.openclaw.connection import MAX_UNSENT_BYTES
 from hub.openclaw.gateway import Inbox
 from hub.openclaw.methods import chat_send
 from tests.support.clock import FakeClock
-from tests.support.gateway import fake_gateway
-from tests.support.gateway.visit import Calls, failed, visiting
+from tests.support.gateway import FakeGateway, fake_gateway
+from tests.support.gateway.visit import Calls, Visit, failed, visiting
 from tests.support.wire import until
 
 MAIN = "agent:main:main"
 
 
-async def test_lost_events_end_the_connection_so_that_all_is_looked_at_anew(tmp_path: Path) -> None:
-    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
-        gateway.emit("agent", 1)
-        gateway.emit("agent", 2)
-        gateway.emit("chat", 4, lost=1)
-        await visit.is_in("waiting")
-        assert visit.events == ["agent", "agent"]
-        assert visit.problem == "events_lost"
-        await visit.back_within(1)
-        assert visit.reconnected == [False, False]
-        assert visit.counted("hub_gateway_event_gaps_total") == 1
-        gateway.emit("agent", 5)
-        await until(lambda: visit.events == ["agent", "agent", "agent"])
+async def test_lost_events_end_the_connection_so_that_all_is_looked_at_anew(
+    gateway: FakeGateway, visit: Visit
+) -> None:
+    gateway.emit("agent", 1)
+    gateway.emit("agent", 2)
+    gateway.emit("chat", 4, lost=1)
+    await visit.is_in("waiting")
+    assert (visit.events, visit.problem) == (["agent", "agent"], "events_lost")
+    await visit.back_within(1)
+    assert (visit.reconnected, visit.counted("hub_gateway_event_gaps_total")) == ([False, False], 1)
+    gateway.emit("agent", 5)
+    await until(lambda: visit.events == ["agent", "agent", "agent"])
 
 
-async def test_events_without_a_number_are_heard_and_lose_nothing(tmp_path: Path) -> None:
-    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
-        gateway.emit("agent", 1)
-        gateway.say_raw('{"type":"event","event":"health","payload":{}}')
-        gateway.emit("agent", 2)
-        await until(lambda: visit.events == ["agent", "health", "agent"])
+async def test_events_without_a_number_are_heard_and_lose_nothing(gateway: FakeGateway, visit: Visit) -> None:
+    gateway.emit("agent", 1)
+    gateway.say_raw('{"type":"event","event":"health","payload":{}}')
+    gateway.emit("agent", 2)
+    await until(lambda: visit.events == ["agent", "health", "agent"])
 
 
 async def test_a_gateway_that_is_silent_for_two_ticks_is_given_up(tmp_path: Path) -> None:
@@ -55,8 +53,7 @@ async def test_a_gateway_that_is_silent_for_two_ticks_is_given_up(tmp_path: Path
         assert (visit.state, calls.ended) == ("ready", [])
         await visit.time_goes_by(1)
         await visit.is_in("waiting")
-        assert visit.problem == "silent"
-        assert [error.dispatched for error in calls.errors] == [True]
+        assert (visit.problem, [error.dispatched for error in calls.errors]) == ("silent", [True])
         await visit.back_within(1)
 
 
@@ -67,38 +64,38 @@ async def test_a_gateway_that_ticks_is_kept_for_ever(tmp_path: Path) -> None:
         visiting(gateway, tmp_path, clock=clock) as visit,
     ):
         await visit.time_goes_by(900, step_s=15)
-        assert visit.states == ["connecting", "ready"]
-        assert len(gateway.knocks) == 1
+        assert (visit.states, len(gateway.knocks)) == (["connecting", "ready"], 1)
 
 
-async def test_a_gateway_that_never_reads_is_found_out_and_costs_a_bounded_memory(tmp_path: Path) -> None:
+async def test_a_gateway_that_never_reads_is_found_out_and_costs_a_bounded_memory(
+    tmp_path: Path, gateway: FakeGateway
+) -> None:
     text = "x" * 1_000_000
     calls = Calls()
-    async with fake_gateway() as gateway:
-        gateway.reads = False
-        async with visiting(gateway, tmp_path) as visit, anyio.create_task_group() as tasks:
-            tracemalloc.start()
-            try:
-                for number in range(60):
-                    key = f"k{number}"
-                    tasks.start_soon(calls.make, lambda key=key: chat_send(visit.client, MAIN, text, key=key))
-                    gateway.tick()  # it talks all the same
-                    await anyio.lowlevel.checkpoint()
-                await until(lambda: len(calls.ended) >= 40)
-                _, peak = tracemalloc.get_traced_memory()
-            finally:
-                tracemalloc.stop()
-            refused = calls.errors
-            assert {(error.reason, error.dispatched) for error in refused} == {("slow", False)}
-            assert peak < 3 * MAX_UNSENT_BYTES  # masking makes a copy of each frame
-            assert visit.counted("hub_limits_reached_total", limit="gateway_unsent_bytes") == len(refused)
-            for _ in range(6):
-                gateway.tick()
-                await visit.time_goes_by(10, step_s=5)
-            await until(lambda: visit.problem == "silent")
-            await until(lambda: len(calls.ended) == 60)
-            left = [error for error in calls.errors if error.dispatched]
-            assert left and all(isinstance(error, GatewayUnreachable | GatewayError) for error in left)
+    gateway.reads = False
+    async with visiting(gateway, tmp_path) as visit, anyio.create_task_group() as tasks:
+        tracemalloc.start()
+        try:
+            for number in range(60):
+                key = f"k{number}"
+                tasks.start_soon(calls.make, lambda key=key: chat_send(visit.client, MAIN, text, key=key))
+                gateway.tick()  # it talks all the same
+                await anyio.lowlevel.checkpoint()
+            await until(lambda: len(calls.ended) >= 40)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        refused = calls.errors
+        assert {(error.reason, error.dispatched) for error in refused} == {("slow", False)}
+        assert peak < 3 * MAX_UNSENT_BYTES  # masking makes a copy of each frame
+        assert visit.counted("hub_limits_reached_total", limit="gateway_unsent_bytes") == len(refused)
+        for _ in range(6):
+            gateway.tick()
+            await visit.time_goes_by(10, step_s=5)
+        await until(lambda: visit.problem == "silent")
+        await until(lambda: len(calls.ended) == 60)
+        left = [error for error in calls.errors if error.dispatched]
+        assert left and all(isinstance(error, GatewayUnreachable | GatewayError) for error in left)
 
 
 async def test_a_gateway_that_never_answers_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -132,30 +129,29 @@ async def test_a_gateway_that_never_answers_leaves_nothing_behind(tmp_path: Path
         assert after - before < 100_000
 
 
-async def test_a_flood_of_events_is_dropped_and_reported_once_to_a_slow_reader(tmp_path: Path) -> None:
+async def test_a_flood_of_events_is_dropped_and_reported_once_to_a_slow_reader(
+    gateway: FakeGateway, visit: Visit
+) -> None:
     inbox = Inbox(most=50)
-    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
-        visit.client.listen(inbox.put)
-        for number in range(500):
-            gateway.emit("agent", number)
-        await until(lambda: len(visit.events) == 500)
-        assert len(inbox) <= 50
-        heard = [await inbox.get() for _ in range(len(inbox))]
-        assert [type(news) for news in heard].count(NewsLost) == 1
-        assert isinstance(heard[0], NewsLost)
+    visit.client.listen(inbox.put)
+    for number in range(500):
+        gateway.emit("agent", number)
+    await until(lambda: len(visit.events) == 500)
+    assert len(inbox) <= 50
+    heard = [await inbox.get() for _ in range(len(inbox))]
+    assert [type(news) for news in heard].count(NewsLost) == 1
+    assert isinstance(heard[0], NewsLost)
 
 
 def fails(news: GatewayNews) -> None:
     raise RuntimeError("a fault of the listener's own")
 
 
-async def test_an_error_of_a_listener_affects_no_other(tmp_path: Path) -> None:
-    async with fake_gateway() as gateway, visiting(gateway, tmp_path) as visit:
-        end = visit.client.listen(fails)
-        gateway.emit("agent", 1)
-        await until(lambda: visit.events == ["agent"])
-        end()
-        end()
-        assert await visit.client.call("health") == {"ok": True}
-        error = await failed(visit.client.call("nonsense"))
-        assert error.reason == "MISSING_SCOPE"
+async def test_an_error_of_a_listener_affects_no_other(gateway: FakeGateway, visit: Visit) -> None:
+    end = visit.client.listen(fails)
+    gateway.emit("agent", 1)
+    await until(lambda: visit.events == ["agent"])
+    end()
+    end()
+    assert await visit.client.call("health") == {"ok": True}
+    assert (await failed(visit.client.call("nonsense"))).reason == "MISSING_SCOPE"
