@@ -113,8 +113,7 @@ async def test_a_change_comes_at_once_and_alone(house: House) -> None:
         link = await house.connect()
         await house.told(link)
         rev = await house.put(limit=5)
-        assert await house.told(link) == [("notes", rev, {"limit": 5})]
-        assert await house.put(limit=5) == rev
+        assert (await house.told(link), await house.put(limit=5)) == ([("notes", rev, {"limit": 5})], rev)
         assert await house.told(link) == []
         await house.put("away", limit=9)
         assert await house.told(link) == [], "another device's agent"
@@ -134,9 +133,7 @@ async def test_each_connection_gets_all_configurations_again(house: House) -> No
     async with served(house.hearers.events, house.delivery):
         first = await house.connect()
         await house.told(first)
-        second = await house.connect(epoch=2)
-        assert len(await house.told(second)) == 2
-        assert await house.told(first) == []
+        assert (len(await house.told(await house.connect(epoch=2))), await house.told(first)) == (2, [])
 
 
 async def test_a_device_without_the_capability_gets_no_events_until_it_subscribes(house: House) -> None:

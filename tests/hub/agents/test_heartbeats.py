@@ -160,8 +160,7 @@ async def test_an_unchanged_heartbeat_reads_and_writes_nothing(desk: Desk) -> No
     for _ in range(20):
         await desk.beats()
     assert (desk.counted.reads, desk.counted.writes) == (0, 0)
-    assert desk.heartbeats.last(desk.device_id) == desk.now_ms
-    assert desk.counted_as("unchanged") == 22
+    assert (desk.heartbeats.last(desk.device_id), desk.counted_as("unchanged")) == (desk.now_ms, 22)
 
 
 async def test_a_changed_status_is_written_once(desk: Desk) -> None:
@@ -248,8 +247,7 @@ async def test_what_was_said_just_before_the_device_left_is_written(desk: Desk) 
 async def test_when_a_device_was_heard_is_written_every_ten_minutes(desk: Desk) -> None:
     for _ in range(SAVE_MS // 15_000):
         await desk.beats()
-    assert (await desk.stands()).last_heartbeat_at == desk.now_ms
-    assert desk.counted.writes == 1
+    assert ((await desk.stands()).last_heartbeat_at, desk.counted.writes) == (desk.now_ms, 1)
 
 
 async def test_resource_usage_is_written_when_it_changed_and_not_with_every_heartbeat(desk: Desk) -> None:
@@ -264,8 +262,7 @@ async def test_agents_that_are_not_the_device_s_own_are_counted_and_looked_for_o
     desk.counted.reads = 0
     for _ in range(5):
         await desk.beats("exhausted", agent_id="somebody-elses")
-    assert (desk.counted.reads, desk.counted.writes) == (1, 0)
-    assert desk.counted_as("unknown_agent") == 5
+    assert (desk.counted.reads, desk.counted.writes, desk.counted_as("unknown_agent")) == (1, 0, 5)
 
 
 async def test_usage_that_is_too_large_is_counted_under_its_limit(desk: Desk) -> None:
@@ -359,8 +356,7 @@ async def test_a_device_that_beats_all_the_time_is_looked_at_once_a_second(desk:
     await desk.beats("idle")
     writes = desk.counted.writes
     await desk.beats("on_call")
-    assert desk.counted.writes == writes + 1
-    assert desk.heartbeats.last(desk.device_id) == desk.now_ms
+    assert (desk.counted.writes, desk.heartbeats.last(desk.device_id)) == (writes + 1, desk.now_ms)
 
 
 async def _planner(desk: Desk) -> AgentId:

@@ -41,8 +41,7 @@ class Desk:
 
     async def ask(self, method: str, **params: Parameter) -> Response:
         """What the hub answers."""
-        id = self.say(method, **params)
-        return await self.answer(id)
+        return await self.answer(self.say(method, **params))
 
     def say(self, method: str, **params: Parameter) -> str:
         """Ask, and do not wait for the answer."""
@@ -167,8 +166,7 @@ async def test_who_waits_is_answered_when_the_lock_is_released_and_others_meanwh
     await served.let_go(grant)
     answer = await desk.answer(waits)
     assert answer.result is not None
-    assert answer.result["fences"] == {"mailbox": 2}
-    assert len(served.locks) == 0
+    assert (answer.result["fences"], len(served.locks)) == ({"mailbox": 2}, 0)
 
 
 async def test_a_request_that_waits_too_long_gets_the_holder_of_the_lock(served: Served) -> None:
@@ -208,8 +206,7 @@ async def test_what_a_device_waits_for_ends_with_its_connection_and_what_it_hold
     served.locks.device_lost(desk.link.device_id, 7)
     await until(lambda: len(served.locks) == 0)
     await served.let_go(grant)
-    held = await served.bench.store.read(locks.list_locks)
-    assert [lock.resource for lock in held] == ["kept"]
+    assert [lock.resource for lock in await served.bench.store.read(locks.list_locks)] == ["kept"]
 
 
 async def test_a_lock_that_comes_to_a_device_that_has_left_goes_on_to_the_next(served: Served) -> None:

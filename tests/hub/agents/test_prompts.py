@@ -44,8 +44,7 @@ def test_what_cannot_be_said_is_named_with_what_is_known(prompt: str, words: tup
 
 
 def test_every_problem_is_reported_once() -> None:
-    assert len(problems_in("{{ a }} {{ b }} {{ a }}", {})) == 2
-    assert problems_in("{{ whatever }}", None) == []
+    assert (len(problems_in("{{ a }} {{ b }} {{ a }}", {})), problems_in("{{ whatever }}", None)) == (2, [])
 
 
 def test_a_prompt_may_name_the_configuration_and_what_the_hub_knows() -> None:

@@ -38,12 +38,10 @@ def settled(arrivals: Arrivals) -> Set[DeviceId]:
 
 def test_a_device_settles_a_few_seconds_after_it_came(arrivals: Arrivals, clock: FakeClock) -> None:
     arrivals.add(Link())
-    assert (set(arrivals.online), settled(arrivals)) == ({DESK}, set())
-    assert arrivals.since(DESK) == START
+    assert (set(arrivals.online), settled(arrivals), arrivals.since(DESK)) == ({DESK}, set(), START)
     assert arrivals.settles_at(DESK) is not None
     clock.advance(SETTLE_S)
-    assert settled(arrivals) == {DESK}
-    assert arrivals.settles_at(DESK) is None
+    assert (settled(arrivals), arrivals.settles_at(DESK)) == ({DESK}, None)
 
 
 def test_a_new_connection_of_a_device_settles_anew(arrivals: Arrivals, clock: FakeClock) -> None:

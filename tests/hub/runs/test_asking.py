@@ -61,8 +61,7 @@ async def opened(bench: Bench, unit_key: str = "a.md") -> UnitAsking:
     """What stands before the questions about a unit of a new run."""
     bench.connect()
     await bench.control.submit(bench.agent)
-    order = await bench.claim()
-    return (await bench.asking.open(order)).about(unit_key)
+    return (await bench.asking.open(await bench.claim())).about(unit_key)
 
 
 async def journaled(store: Store, agent: AgentRow, request: ModelRequest, model: LanguageModel) -> bool:
@@ -78,8 +77,7 @@ async def test_what_was_answered_once_is_not_asked_again_and_costs_nothing(bench
     again = await unit.through(teller).answer(question())
 
     assert (again.text, again.finish, again.model) == (first.text, Finish.WHOLE, "teller")
-    assert again.usage == Usage()
-    assert len(teller.asked) == 1
+    assert (again.usage, len(teller.asked)) == (Usage(), 1)
 
 
 async def test_an_answer_outlives_the_hub_that_got_it(store: Store, agent: AgentRow) -> None:
@@ -89,8 +87,7 @@ async def test_an_answer_outlives_the_hub_that_got_it(store: Store, agent: Agent
     teller = Teller()
     unit = (await Bench(store, agent).asking.open(before.run.order)).about("b.md")
 
-    assert (await unit.through(teller).answer(question())).text == "answer 1"
-    assert teller.asked == []
+    assert ((await unit.through(teller).answer(question())).text, teller.asked) == ("answer 1", [])
 
 
 async def test_another_model_is_asked_anew(bench: Bench) -> None:
@@ -124,8 +121,7 @@ async def test_the_same_question_at_the_same_time_is_asked_once(bench: Bench) ->
         await anyio.wait_all_tasks_blocked()
         teller.may_answer.set()
 
-    assert answers == ["answer 1"] * 5
-    assert len(teller.asked) == 1
+    assert (answers, len(teller.asked)) == (["answer 1"] * 5, 1)
 
 
 async def test_where_the_first_of_several_gets_no_answer_the_next_one_asks(bench: Bench) -> None:
@@ -269,8 +265,7 @@ def outbox_of_newest(c: sa.Connection) -> bool:
 async def test_unreadable_answers_are_deleted_so_that_the_next_run_asks_again(bench: Bench) -> None:
     bench.model.said = "I would rather not."
     bench.connect(runs=folder(a="Some prose."))
-    failed = await bench.run()
-    assert (await bench.units(failed.id))["a.md"].state is UnitState.FAILED
+    assert (await bench.units((await bench.run()).id))["a.md"].state is UnitState.FAILED
 
     bench.model.said = '{"items": []}'
     bench.connect(runs=folder(a="Some prose."))
@@ -330,8 +325,7 @@ async def test_what_was_given_up_of_a_file_is_asked_again_by_the_next_run_and_th
     bench = Bench(store, agent, model=model)
     prose = " ".join(f"The weather of day {day} was rather fine in all of the valley." for day in range(30))
     bench.connect(runs=folder(a=f"{prose}\n\nA zebra came."))
-    first = await bench.run()
-    assert [error.code for error in first.errors] == ["model_answer_cut_off"]
+    assert [error.code for error in (await bench.run()).errors] == ["model_answer_cut_off"]
 
     model.stutters, model.asked = False, 0
     bench.connect(runs=folder(a=f"{prose}\n\nA zebra came."))

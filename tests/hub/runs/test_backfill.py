@@ -86,8 +86,7 @@ def test_every_fire_is_reported_once_before_and_after(
     stay = [told for told in rows if told not in plan.dropped]
     spans = [(told.first_at, told.fire_at, told.fires) for told in (*stay, *plan.remaining)]
     spans += [(run.fire_at, run.fire_at, 1) for run in plan.runs]
-    told_of = [at for begin, end, _ in spans for at in FIRES if begin <= at <= end]
-    assert sorted(told_of) == list(FIRES)
+    assert sorted([at for begin, end, _ in spans for at in FIRES if begin <= at <= end]) == list(FIRES)
     assert sum(count for _, _, count in spans) == len(FIRES)
 
 

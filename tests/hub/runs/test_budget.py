@@ -210,8 +210,7 @@ async def test_the_run_goes_on_where_it_was_once_the_day_is_over(store: Store, a
     bench.clock.advance(24 * 3_600)
     await model.answer(question(before))
 
-    assert spender.asked == before + 1
-    assert bench.budgets.reached() == []
+    assert (spender.asked, bench.budgets.reached()) == (before + 1, [])
 
 
 async def test_the_hub_has_a_day_too_and_counts_what_it_spent_before_it_was_started(

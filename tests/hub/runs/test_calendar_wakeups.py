@@ -236,8 +236,7 @@ async def test_a_paused_agent_is_passed_over_at_once(calendar: Calendar) -> None
     await calendar.move("lifecycle", "paused")
     async with calendar.serving():
         await calendar.pass_time(HOUR_S)
-    assert await calendar.outcome() == ("skipped", "skipped_paused", "agent_paused")
-    assert link.calls == []
+    assert (await calendar.outcome(), link.calls) == (("skipped", "skipped_paused", "agent_paused"), [])
 
 
 async def test_an_agent_whose_quota_is_back_within_the_slot_is_woken_then(calendar: Calendar) -> None:
@@ -265,8 +264,7 @@ async def test_an_agent_whose_quota_is_not_back_in_time_is_passed_over(
         await calendar.pass_time(HOUR_S - 1)
         await calendar.exhaust(back_in_s=None if back_in_s is None else back_in_s + 1)
         await calendar.pass_time(1)
-    assert await calendar.outcome() == ("skipped", "skipped_exhausted", "exhausted")
-    assert link.calls == []
+    assert (await calendar.outcome(), link.calls) == (("skipped", "skipped_exhausted", "exhausted"), [])
 
 
 async def test_a_hub_that_was_killed_after_its_call_repeats_it_with_the_same_id(

@@ -85,8 +85,7 @@ def test_a_reason_of_a_run_is_shown_to_people_as_a_sentence() -> None:
 
 
 def test_a_reason_that_was_written_for_people_stays_as_it_is() -> None:
-    assert describe_reason("wrong folder") == "wrong folder"
-    assert describe_reason(None) is None
+    assert (describe_reason("wrong folder"), describe_reason(None)) == ("wrong folder", None)
 
 
 def test_failures_of_a_run_are_summarized_with_the_sentence_of_the_first_and_their_numbers() -> None:
@@ -96,8 +95,7 @@ def test_failures_of_a_run_are_summarized_with_the_sentence_of_the_first_and_the
     def describe(errors: Sequence[RunError], failed: int) -> str | None:
         return describe_errors(errors, failed=failed, describe=lambda one: f"{one.unit_key or 'all'} is bad")
 
-    assert describe([], 0) is None
-    assert describe([error("too_large")], 1) == "1 failed: a.md is bad"
+    assert (describe([], 0), describe([error("too_large")], 1)) == (None, "1 failed: a.md is bad")
     both = [error("changed"), error("too_large"), error("too_large")]
     assert describe(both, 3) == "3 failed: 2 too_large, 1 changed; first: a.md is bad"
     whole = RunError(None, "limit_reached", "", 1)

@@ -47,8 +47,7 @@ async def test_each_error_ends_an_attempt_in_its_way(
 ) -> None:
     bench.connect()
     await bench.control.submit(bench.agent)
-    order = await bench.claim()
-    assert ending_of(error, order, state, SeededChance()).event is event
+    assert ending_of(error, await bench.claim(), state, SeededChance()).event is event
 
 
 async def test_a_run_that_met_a_full_disk_goes_on_soon_after_there_is_room_however_often_it_met_it(

@@ -35,8 +35,7 @@ async def test_an_estimate_lists_the_files_and_reads_none(bench: Bench) -> None:
     assert 10_500 / 4 < found.tokens.low < found.tokens.high
     assert found.cost_nanos is not None and 0 < found.cost_nanos.low < found.cost_nanos.high
     assert not found.is_reckoned_from_runs
-    assert link.streams[0].fetched == [((), True)]
-    assert bench.model.asked == 0
+    assert (link.streams[0].fetched, bench.model.asked) == ([((), True)], 0)
     assert await bench.store.read(runs.list_runs) == []
 
 
@@ -61,8 +60,7 @@ async def test_no_more_files_are_reckoned_than_a_run_may_read(bench: Bench) -> N
 async def test_an_agent_that_has_read_files_is_reckoned_from_what_they_cost(bench: Bench) -> None:
     bench.model.usage = Usage(1, 100, 20, 5_000)
     bench.connect(runs=folder(**{name: f"Some prose of {name}." for name in "abcdef"}))
-    run = await bench.run()
-    assert run.usage.requests == 6
+    assert (await bench.run()).usage.requests == 6
     link = bench.connect(runs=[listing(*([1] * 6), *([len("Some prose of g.")] * 4))])
 
     found = await bench.estimator.estimate(bench.agent, link)

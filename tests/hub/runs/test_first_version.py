@@ -93,8 +93,7 @@ async def test_04_the_next_run_inserts_nothing_again(bench: Bench) -> None:
     bench.connect(runs=folder(a="- [ ] one"))
     await bench.run()
     link = bench.connect(runs=folder(a="- [ ] one"))
-    run = await bench.run()
-    assert (link.calls, run.outcome) == ([], RunOutcome.SUCCESS)
+    assert (link.calls, (await bench.run()).outcome) == ([], RunOutcome.SUCCESS)
 
 
 async def test_05_an_unanswered_insert_is_sent_again_with_its_own_id(bench: Bench) -> None:

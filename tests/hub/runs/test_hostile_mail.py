@@ -101,8 +101,7 @@ async def test_mails_that_the_hub_cannot_understand_are_set_aside_by_their_uid_a
     }
     assert {error.message for error in run.errors} == why
     unread = await store.read(seen_messages.failed_messages, bench.agent.id)
-    assert {one["reason"] for one in unread} == why
-    assert {one["state"] for one in unread} == {"dead"}
+    assert ({one["reason"] for one in unread}, {one["state"] for one in unread}) == (why, {"dead"})
     cursor = await store.read(seen_messages.find_cursor, bench.agent.id)
     assert cursor is not None and cursor.cursor is not None
     assert cursor.cursor["folders"]["INBOX"]["uid"] == len(mails)  # nobody waits for them

@@ -70,8 +70,7 @@ async def test_a_run_that_has_brought_all_it_may_reads_no_further_and_the_next_o
     files = {"a": THREE, "b": "- [ ] four\nand a riddle\n"}
     first = bench.connect(runs=folder(**files))
     run = await bench.run()
-    assert titles(first) == ["one", "two"]
-    assert bench.model.asked == 0
+    assert (titles(first), bench.model.asked) == (["one", "two"], 0)
     assert [error.code for error in run.errors] == [ErrorCode.LIMIT_REACHED] * 2
     assert "items_per_run" in run.errors[0].message and "it was not read" in run.errors[1].message
 

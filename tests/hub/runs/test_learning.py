@@ -88,8 +88,7 @@ async def test_the_newest_titles_of_each_verdict_are_shown_and_no_more(bench: Be
         await decided(bench, f"call person {number:02} of the house", verdict, at=number + 1)
     found = await judged_titles(bench.store, order)
     kept = [one.title for one in found if one.is_approved]
-    assert (len(kept), len(found)) == (MOST_JUDGED, 2 * MOST_JUDGED)
-    assert kept[-1] == "call person 18 of the house"
+    assert (len(kept), len(found), kept[-1]) == (MOST_JUDGED, 2 * MOST_JUDGED, "call person 18 of the house")
     assert all(one.table == TableName.TASKS for one in found)
 
 

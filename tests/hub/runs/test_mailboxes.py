@@ -92,8 +92,7 @@ async def test_each_message_becomes_items_at_the_device_and_the_cursor_is_behind
     mailbox.add("t2")
     mailbox.add("t3")
     link = bench.connect()
-    assert shown(await bench.run()) == DONE
-    assert sorted(map(str, titles(link))) == ["t1", "t2", "t3"]
+    assert (shown(await bench.run()), sorted(map(str, titles(link)))) == (DONE, ["t1", "t2", "t3"])
     assert await cursor(bench) == {"at": 3}
     assert next(call.source.link for call in link.calls if call.source) == "https://mail.example/t1"
     assert mailbox.opened == mailbox.closed == 1
@@ -107,9 +106,7 @@ async def test_a_second_run_reads_what_is_new_and_nothing_else(bench: Bench, mai
     link = bench.connect()
     await bench.run()
     mailbox.add("t2")
-    assert shown(await bench.run()) == DONE
-    assert titles(link) == ["t1", "t2"]
-    assert mailbox.read == ["t1", "t2"]
+    assert (shown(await bench.run()), titles(link), mailbox.read) == (DONE, ["t1", "t2"], ["t1", "t2"])
     assert mailbox.cursors == [None, {"at": 1}]
 
 
@@ -132,8 +129,7 @@ async def test_what_the_filter_is_against_is_not_read_and_the_cursor_passes_it(
     mailbox.add("t2")
     bench.connect()
     run = await bench.run()
-    assert mailbox.read == ["t2"]
-    assert (run.units_skipped, run.units_done) == (1, 1)
+    assert (mailbox.read, run.units_skipped, run.units_done) == (["t2"], 1, 1)
     assert await cursor(bench) == {"at": 2}
 
 
@@ -156,12 +152,10 @@ async def test_an_unreadable_message_holds_the_cursor_and_no_other_message(
     mailbox.unreadable.add("t3")
     link = bench.connect()
     assert shown(await bench.run()) == (RunState.COMPLETED, RunOutcome.PARTIAL)
-    assert await cursor(bench) == {"at": 2}
-    assert sorted(map(str, titles(link))) == ["t1", "t2", "t4", "t5"]
+    assert (await cursor(bench), sorted(map(str, titles(link)))) == ({"at": 2}, ["t1", "t2", "t4", "t5"])
     mailbox.read.clear()
     await bench.run()
-    assert mailbox.read == ["t3"]
-    assert len(link.calls) == 4
+    assert (mailbox.read, len(link.calls)) == (["t3"], 4)
 
 
 async def test_after_three_runs_it_is_given_up_and_the_cursor_goes_on(bench: Bench, mailbox: Mailbox) -> None:
@@ -171,11 +165,9 @@ async def test_after_three_runs_it_is_given_up_and_the_cursor_goes_on(bench: Ben
     link = bench.connect()
     for _ in range(3):
         await bench.run()
-    assert await state_of(bench, "t1") == ("dead", 3)
-    assert await cursor(bench) == {"at": 2}
+    assert (await state_of(bench, "t1"), await cursor(bench)) == (("dead", 3), {"at": 2})
     await bench.run()
-    assert mailbox.read.count("t1") == 3
-    assert titles(link) == ["t2"]
+    assert (mailbox.read.count("t1"), titles(link)) == (3, ["t2"])
 
 
 async def test_one_that_can_be_read_at_last_is_read(bench: Bench, mailbox: Mailbox) -> None:
@@ -184,8 +176,7 @@ async def test_one_that_can_be_read_at_last_is_read(bench: Bench, mailbox: Mailb
     link = bench.connect()
     await bench.run()
     mailbox.unreadable.clear()
-    assert shown(await bench.run()) == DONE
-    assert titles(link) == ["t1"]
+    assert (shown(await bench.run()), titles(link)) == (DONE, ["t1"])
     assert await state_of(bench, "t1") == ("planned", 0)
 
 
@@ -200,8 +191,7 @@ async def test_a_required_action_of_a_person_is_reported_and_the_run_waits(
     else:
         mailbox.failures[0] = [failure]
     bench.connect()
-    run = await bench.run()
-    assert run.state is RunState.QUEUED
+    assert (await bench.run()).state is RunState.QUEUED
     assert desk_of(bench).refusals == [failure]
     assert shown(await bench.run()) == DONE
 
@@ -274,8 +264,7 @@ async def test_passing_errors_make_the_connector_wait_longer_each_time_and_fail_
     waits = []
     for _ in range(8):
         began = bench.clock.now()
-        run = await bench.run()
-        assert run.state is RunState.QUEUED
+        assert (await bench.run()).state is RunState.QUEUED
         row = await bench.store.read(connectors.get_connector, "work")
         assert row.retry_at is not None
         assert (row.state, row.detail) == ("ok", "away")
@@ -315,8 +304,7 @@ async def test_an_error_in_the_middle_keeps_what_was_settled(bench: Bench, mailb
     await bench.run()
     assert await cursor(bench) == {"at": 2}
     bench.clock.advance(60)
-    assert shown(await bench.run()) == DONE
-    assert sorted(map(str, titles(link))) == ["t1", "t2", "t3", "t4"]
+    assert (shown(await bench.run()), sorted(map(str, titles(link)))) == (DONE, ["t1", "t2", "t3", "t4"])
     assert sorted(mailbox.read) == ["t1", "t2", "t3", "t4"]
 
 
@@ -330,10 +318,8 @@ async def test_a_lost_cursor_begins_anew_a_day_before_and_reads_nothing_twice(
     bench.clock.advance(30 * 86_400)
     mailbox.add("t2")
     mailbox.has_lost_cursor = True
-    assert shown(await bench.run()) == DONE
-    assert mailbox.asked_since[-1] == ended - timedelta(hours=24)
-    assert mailbox.read == ["t1", "t2"]
-    assert titles(link) == ["t1", "t2"]
+    assert (shown(await bench.run()), mailbox.asked_since[-1]) == (DONE, ended - timedelta(hours=24))
+    assert (mailbox.read, titles(link)) == (["t1", "t2"], ["t1", "t2"])
 
 
 async def test_what_failed_while_no_cursor_was_there_is_within_what_the_next_run_looks_at(
@@ -349,8 +335,7 @@ async def test_what_failed_while_no_cursor_was_there_is_within_what_the_next_run
         mailbox.has_lost_cursor = True
         await bench.run()
         mailbox.unreadable.clear()
-    assert mailbox.asked_since[-1] == mailbox.asked_since[2]
-    assert titles(link) == ["t1", "t2"]
+    assert (mailbox.asked_since[-1], titles(link)) == (mailbox.asked_since[2], ["t1", "t2"])
 
 
 async def test_the_cursor_of_another_account_is_worth_nothing(bench: Bench, mailbox: Mailbox) -> None:
@@ -380,10 +365,8 @@ async def test_a_new_sign_in_begins_a_day_earlier_and_reads_nothing_twice(
     bench.clock.advance(30 * 86_400)
     mailbox.add("t2")
     await sign_in(2)
-    assert shown(await bench.run()) == DONE
-    assert mailbox.cursors == [None, {"at": 1}, None]
-    assert mailbox.asked_since[-1] == ended - timedelta(hours=24)
-    assert mailbox.read == ["t1", "t2"]
+    assert (shown(await bench.run()), mailbox.cursors) == (DONE, [None, {"at": 1}, None])
+    assert (mailbox.asked_since[-1], mailbox.read) == (ended - timedelta(hours=24), ["t1", "t2"])
     assert titles(link) == ["t1", "t2"]
 
 
@@ -415,8 +398,7 @@ async def test_a_run_reads_so_many_and_another_goes_on_at_once(store: Store, mai
     ended = [shown(await bench.run())]
     while await bench.store.read(runs.list_runs, states=[RunState.QUEUED]):
         ended.append(shown(await bench.run()))
-    assert ended == [DONE] * 3
-    assert sorted(map(str, titles(link))) == [f"t{number}" for number in range(1, 8)]
+    assert (ended, sorted(map(str, titles(link)))) == ([DONE] * 3, [f"t{number}" for number in range(1, 8)])
     assert len(mailbox.read) == 7
 
 
@@ -438,9 +420,7 @@ async def test_a_mailbox_is_read_while_the_device_is_away_and_delivered_in_order
         run_pauses.resume_runs, PauseReason.DEVICE_OFFLINE, devices=set(bench.links), at=bench.now_ms
     )
     assert resumed == [run.id]
-    assert shown(await bench.run()) == DONE
-    assert titles(link) == keys
-    assert len(mailbox.read) == 5
+    assert (shown(await bench.run()), titles(link), len(mailbox.read)) == (DONE, keys, 5)
 
 
 async def test_a_device_that_goes_in_the_middle_stops_the_delivery_and_not_the_reading(
@@ -457,10 +437,8 @@ async def test_a_device_that_goes_in_the_middle_stops_the_delivery_and_not_the_r
     await bench.store.write(
         run_pauses.resume_runs, PauseReason.DEVICE_OFFLINE, devices=set(bench.links), at=2
     )
-    assert shown(await bench.run()) == DONE
-    assert len(mailbox.read) == 4
-    units = await bench.units(run.id)
-    assert {unit.state for unit in units.values()} == {UnitState.DONE}
+    assert (shown(await bench.run()), len(mailbox.read)) == (DONE, 4)
+    assert {unit.state for unit in (await bench.units(run.id)).values()} == {UnitState.DONE}
     assert len(link.calls) >= 3
 
 
@@ -475,8 +453,7 @@ async def test_what_an_ended_run_had_planned_is_brought_by_the_next_one(
     outcome = RunOutcome.ERROR if event is RunEvent.FAILED else None
     await bench.lifecycle.move(run.held, event, reason="swept", outcome=outcome)
     link = bench.connect()
-    assert shown(await bench.run()) == DONE
-    assert sorted(map(str, titles(link))) == ["t1", "t2"]
+    assert (shown(await bench.run()), sorted(map(str, titles(link)))) == (DONE, ["t1", "t2"])
     assert sorted(mailbox.read) == ["t1", "t2"]
 
 
@@ -486,11 +463,9 @@ async def test_an_item_that_was_never_answered_is_asked_for_again_by_the_next_ru
     bench = await bench_over(store, mailbox)
     mailbox.add("t1")
     silent = bench.connect(answers=[CallTimedOut("silence")] * 5)
-    run = await bench.run()
-    assert shown(run) == (RunState.FAILED, RunOutcome.ERROR)
+    assert shown(await bench.run()) == (RunState.FAILED, RunOutcome.ERROR)
     link = bench.connect()
-    assert shown(await bench.run()) == DONE
-    assert [call.id for call in link.calls] == [silent.calls[0].id]
+    assert (shown(await bench.run()), [call.id for call in link.calls]) == (DONE, [silent.calls[0].id])
 
 
 # --- the hub dies ---
@@ -554,8 +529,7 @@ async def test_a_hub_that_dies_loses_nothing_and_does_nothing_twice(
         bench.clock.advance(3_600)
     await bench.run()
     assert sorted(taken.values()) == ["t1", "t2", "t4", "t5"]
-    assert await cursor(bench) == {"at": 5}
-    assert mailbox.opened == mailbox.closed
+    assert (await cursor(bench), mailbox.opened) == ({"at": 5}, mailbox.closed)
 
 
 async def test_the_device_is_asked_once_what_items_may_belong_to_though_many_messages_are_read_at_once(
@@ -587,8 +561,7 @@ async def test_nothing_is_read_as_long_as_there_is_no_model_to_understand_it(
     assert "model" in (run.reason or "")
     assert (mailbox.read, await cursor(bench)) == ([], None)
     bench.asking.models = models
-    assert shown(await bench.run()) == DONE
-    assert titles(link) == ["t1"]
+    assert (shown(await bench.run()), titles(link)) == (DONE, ["t1"])
 
 
 def sent(by: str, *, is_verified: bool = True) -> dict[str, Any]:
@@ -627,8 +600,7 @@ async def test_the_sender_of_an_approved_item_is_known_from_then_on(bench: Bench
     await bench.store.write(approve_all)
     mailbox.add("t2", **sent("anna@example.org"))
     mailbox.add("t3", **sent("anna@example.org", is_verified=False))
-    assert shown(await bench.run()) == DONE
-    assert trusted(link) == {"t1": False, "t2": True, "t3": False}
+    assert (shown(await bench.run()), trusted(link)) == (DONE, {"t1": False, "t2": True, "t3": False})
 
 
 def approve_all(c: sa.Connection) -> None:

@@ -75,8 +75,7 @@ async def test_what_waited_is_read_when_the_model_answers_and_each_item_comes_on
         1,
     )
     assert sorted(map(str, titles(link))) == ["four", "one", "three", "two"]
-    assert len({call.id for call in link.calls}) == 4
-    assert (run.units_done, run.error_count) == (3, 0)
+    assert (len({call.id for call in link.calls}), run.units_done, run.error_count) == (4, 3, 0)
 
 
 async def test_nothing_is_asked_while_the_model_is_known_to_be_away(bench: Bench) -> None:
@@ -150,12 +149,10 @@ async def test_a_hub_that_died_between_rules_and_model_reads_the_rest_of_the_fil
 
     bench.model.said = FOUND
     give_back(bench)
-    waiting = await bench.run()
-    assert waiting.pause_reason is PauseReason.MODEL_AWAY
+    assert (await bench.run()).pause_reason is PauseReason.MODEL_AWAY
     run = await bench.run()
 
-    assert (run.id, run.outcome) == (order.run_id, RunOutcome.SUCCESS)
-    assert titles(link) == ["three", "four"]
+    assert (run.id, run.outcome, titles(link)) == (order.run_id, RunOutcome.SUCCESS, ["three", "four"])
 
 
 async def test_a_question_that_alone_gets_no_answer_costs_attempts_and_fails_its_file(bench: Bench) -> None:

@@ -35,8 +35,7 @@ def people(bench: Bench) -> Bench:
 
 async def test_a_table_is_declared_before_its_first_item(people: Bench) -> None:
     link = people.connect(runs=folder(a=QUOTE), capabilities=CAN)
-    run = await people.run()
-    assert run.outcome is RunOutcome.SUCCESS
+    assert (await people.run()).outcome is RunOutcome.SUCCESS
     declared, inserted = link.calls
     assert (declared.action, declared.declares) == (Action.TABLE_DECLARE, CONTACTS)
     assert (inserted.action, inserted.table) == (Action.INSERT, "contacts")

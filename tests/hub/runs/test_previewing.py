@@ -141,8 +141,7 @@ async def test_a_changed_prompt_adds_and_removes_what_a_run_with_it_would(
         "Join the meeting on roofs.",
         "Join the meeting with Ben.",
     }
-    assert await contents(bench) == before
-    assert (link.calls, link.sent) == ([], [])
+    assert (await contents(bench), link.calls, link.sent) == (before, [], [])
 
     await with_prompt(bench, "Find meetings.")
     link = bench.connect(runs=folder(**FILES))
@@ -245,8 +244,7 @@ async def test_a_preview_holds_the_locks_of_its_agent_while_it_reads(bench: Benc
     steps = preview.steps()
     while (await anext(steps)).read < len(FILES):
         pass
-    held = await bench.store.read(locks.list_locks)
-    assert [lock.resource for lock in held] == ["mailbox"]
+    assert [lock.resource for lock in await bench.store.read(locks.list_locks)] == ["mailbox"]
     await steps.aclose()
     assert await bench.store.read(locks.list_locks) == []
 
@@ -334,9 +332,7 @@ async def test_the_newest_messages_of_a_mailbox_are_read_and_its_cursor_stays(st
     requested = msgspec.structs.replace(ABOUT_MEETINGS, newest=3)
     found = await previewed(bench, bench.connect(), requested)
 
-    assert mailbox.read == ["m2", "m3", "m4"]
-    assert found.titles("added") == ["Join the meeting with Ben", "m4"]
+    assert (mailbox.read, found.titles("added")) == (["m2", "m3", "m4"], ["Join the meeting with Ben", "m4"])
     assert (found.last.known, found.last.removed, found.last.failure) == (1, 0, None)
-    assert await store.read(seen_messages.find_cursor, agent.id) == cursor
-    assert await contents(bench) == before
+    assert (await store.read(seen_messages.find_cursor, agent.id), await contents(bench)) == (cursor, before)
     assert mailbox.opened == mailbox.closed

@@ -62,8 +62,7 @@ async def configure(store: Store, agent: AgentRow, **values: object) -> None:
 
 async def test_a_run_is_made_with_what_the_variables_stand_for(store: Store) -> None:
     bench = Bench(store, await declared(store))
-    run = await bench.control.submit(bench.agent)
-    assert run.settings["prompt"] == "notes: apollo, 2"
+    assert (await bench.control.submit(bench.agent)).settings["prompt"] == "notes: apollo, 2"
 
 
 async def test_another_value_is_another_question_and_reads_all_again(store: Store) -> None:

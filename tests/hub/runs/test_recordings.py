@@ -89,8 +89,7 @@ async def test_what_is_said_in_a_recording_is_asked_about_with_its_times(
     link = bench.connect(runs=[folder()])
     run = await bench.run()
 
-    assert (run.state, run.outcome) == (RunState.COMPLETED, RunOutcome.SUCCESS)
-    assert titles(link) == ["call Anna"]
+    assert (run.state, run.outcome, titles(link)) == (RunState.COMPLETED, RunOutcome.SUCCESS, ["call Anna"])
     assert link.calls[0].source is not None
     assert link.calls[0].source.quote == "[00:00:01] - [ ] call Anna"
     assert "[00:00:09] It rains." in bench.model.requests[0].messages[-1].content

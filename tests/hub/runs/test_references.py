@@ -97,14 +97,12 @@ async def test_comments_may_belong_to_tasks_and_all_tables_share_the_room(order:
 
 async def test_nothing_is_asked_where_nothing_can_belong(order: RunOrder) -> None:
     link = link_that(rows(HOUSE))
-    assert await references_of(link, about(order, TableName.PROJECTS)) == ()
-    assert link.calls == []
+    assert (await references_of(link, about(order, TableName.PROJECTS)), link.calls) == ((), [])
 
 
 async def test_a_device_that_does_not_list_queries_is_not_asked(order: RunOrder) -> None:
     link = FakeLink("desk", capabilities=MODERN, answers=rows(HOUSE))
-    assert await references_of(link, order) == ()
-    assert link.calls == []
+    assert (await references_of(link, order), link.calls) == ((), [])
 
 
 @pytest.mark.parametrize(

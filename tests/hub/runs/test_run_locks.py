@@ -39,12 +39,10 @@ async def test_a_run_waits_for_its_lock_says_so_and_brings_the_fence_to_its_devi
     run = await bench.control.submit(bench.agent, options=RunOptions(locks=("mailbox", "printer")))
     async with served(bench):
         await bench.looks()
-        row = await bench.row(run.id)
-        assert row.state is RunState.QUEUED
+        assert (await bench.row(run.id)).state is RunState.QUEUED
         lock = (await bench.store.read(run_claims.waits_of, [run.id]))[run.id].lock
         assert lock is not None
-        assert (lock.lock.resource, lock.lock.holder_text) == ("mailbox", "device another")
-        assert link.streams == []
+        assert (lock.lock.resource, lock.lock.holder_text, link.streams) == ("mailbox", "device another", [])
         await bench.store.write(locks.release, grant.user_id, grant.fences, OTHER)
         bench.dispatcher.recheck()
         await bench.comes_to(RunState.COMPLETED)

@@ -40,8 +40,7 @@ async def test_a_schedule_fires_at_its_time(desk: Desk) -> None:
         await desk.pass_time(1)
         (run,) = await desk.runs()
         assert (run.fire_at, run.trigger_kind, run.state) == (hours(1), "schedule", RunState.QUEUED)
-        assert run.created_at == hours(1)
-        assert desk.told_queued == 1
+        assert (run.created_at, desk.told_queued) == (hours(1), 1)
 
 
 async def test_a_run_is_made_with_the_agents_settings_as_they_are_at_its_fire(desk: Desk) -> None:
@@ -161,8 +160,7 @@ async def test_a_schedule_that_cannot_be_read_is_paused_and_the_others_fire(desk
         await desk.pass_time(HOUR_S)
     (run,) = await desk.runs()
     assert run.agent_name == "agent-1"
-    reasons = [schedule.paused_reason for schedule in await desk.schedules()]
-    assert reasons == ["broken", None]
+    assert [schedule.paused_reason for schedule in await desk.schedules()] == ["broken", None]
     (why,) = await desk.told("schedule.broken")
     assert "cannot be read" in why
 
@@ -206,8 +204,7 @@ async def test_a_schedule_whose_fires_the_database_refuses_is_given_up_and_the_o
         schedule = (await desk.schedules())[0]
         await put_in_the_way(desk, first, queue_slot=schedule.id)
         await desk.pass_time(HOUR_S)
-        reasons = [found.paused_reason for found in await desk.schedules()]
-        assert reasons == ["broken", None]
+        assert [found.paused_reason for found in await desk.schedules()] == ["broken", None]
         assert [run.agent_name for run in await desk.runs()] == ["agent-0", "agent-1"]
     (why,) = await desk.told("schedule.broken")
     assert "cannot be written" in why
@@ -275,8 +272,7 @@ async def test_others_have_their_turn_while_many_schedules_are_decided() -> None
         others.start_soon(turns.count)
         async with desk.serving():
             pass
-        assert len(await desk.runs()) == 40
-        assert len(turns.drawn_in) == 40 // 4
+        assert (len(await desk.runs()), len(turns.drawn_in)) == (40, 40 // 4)
         others.cancel_scope.cancel()
 
 

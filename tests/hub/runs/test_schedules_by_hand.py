@@ -77,8 +77,7 @@ async def test_old_fires_without_a_run_get_one_on_request(desk: Desk) -> None:
         again = await scheduler.backfill(*asked, actor="me")
         assert (len(again.fires), again.missing) == (4, ())
         made = [run for run in await desk.runs() if run.trigger_kind == "backfill"]
-        assert {run.id for run in made} == set(done.runs)
-        assert {run.agent_id for run in made} == {agent.id}
+        assert ({run.id for run in made}, {run.agent_id for run in made}) == (set(done.runs), {agent.id})
         assert desk.told_queued == 2
 
 
@@ -103,6 +102,4 @@ async def test_the_next_fires_are_listed(desk: Desk) -> None:
     await desk.declare(DeclaredSchedule(kind="cron", expr="30 2 * * *", tz="Europe/Berlin"))
     (schedule,) = await desk.schedules()
     (first, *rest) = desk.scheduler().forecast(schedule, count=3)
-    assert first.at == datetime(2026, 1, 6, 1, 30, tzinfo=UTC)
-    assert first.local.hour == 2
-    assert len(rest) == 2
+    assert (first.at, first.local.hour, len(rest)) == (datetime(2026, 1, 6, 1, 30, tzinfo=UTC), 2, 2)

@@ -118,9 +118,7 @@ async def test_a_receiver_that_is_away_gets_the_spans_later_and_the_run_does_not
     async with serving(receiver(answer)) as url, exporting(bench, url) as export:
         await bench.run()  # ends though nothing is sent yet
         await counts(bench, export, 6, "sent")
-    assert len(bodies) == 3
-    assert bodies[0] == bodies[2]
-    assert export.problem is None
+    assert (len(bodies), bodies[0], export.problem) == (3, bodies[2], None)
 
 
 async def test_spans_that_the_receiver_does_not_take_are_counted_and_reported(bench: Bench) -> None:
