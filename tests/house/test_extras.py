@@ -4,6 +4,8 @@ import subprocess
 import sys
 from typing import Final
 
+import pytest
+
 from tests.support.source import modules_of_the_product
 
 EXTRAS: Final = {
@@ -37,6 +39,7 @@ print(failed)
 """
 
 
+@pytest.mark.slow  # the import of all modules takes three seconds
 def test_modules_import_without_the_extras_of_the_package() -> None:
     names = [
         module.name

@@ -3,7 +3,7 @@
 ``python -m tests.house.words hub/links`` prints each finding below a folder, with its line.
 """
 
-import ast
+import inspect
 import re
 import sys
 from collections.abc import Iterator
@@ -11,7 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
-ROOT: Final = Path(__file__).parents[2]
+from tests.support.source import ROOT, Module, facts, modules_of_the_product
+
 MOST_WORDS: Final = 25  # of a sentence
 
 # Words in place of a noun, and everyday words in place of a term.
@@ -74,16 +75,13 @@ def _in_typescript(path: Path, text: str) -> Iterator[Finding]:
 
 
 def _in_python(path: Path, text: str) -> Iterator[Finding]:
-    for node in _documented(ast.parse(text)):
-        words = ast.get_docstring(node)
-        if not words:
-            continue
-        line = node.body[0].lineno
+    for of, raw, line in facts(_module(path, text)).docstrings:
+        words = inspect.cleandoc(raw)
         first = re.split(r"[\s.,;:]", words, maxsplit=1)[0].lower()
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not _is_property(node):
+        if of == "function":
             if first not in VERBS:
                 yield Finding(path, line, "verb", words)
-        elif not isinstance(node, ast.Module) and NO_NOUN.match(words):
+        elif of != "module" and NO_NOUN.match(words):
             yield Finding(path, line, "noun", words)
         yield from _prose(path, line, words)
     for lexeme in LEXEMES.finditer(text):
@@ -94,28 +92,21 @@ def _in_python(path: Path, text: str) -> Iterator[Finding]:
             yield Finding(path, text.count("\n", 0, lexeme.start()) + 1, "name", name)
 
 
-def _documented(
-    tree: ast.Module,
-) -> Iterator[ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
-    """Return the module, its classes and its functions, without looking into expressions."""
-    blocks: list[ast.AST] = [tree]
-    for block in blocks:
-        if isinstance(block, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            yield block
-        inner = ast.iter_child_nodes(block)
-        blocks.extend(
-            node for node in inner if isinstance(node, ast.stmt | ast.excepthandler | ast.match_case)
-        )
+def _module(path: Path, text: str) -> Module:
+    """Return the module of the product at *path*, whose facts are collected once for all rules."""
+    parts = path.relative_to(ROOT).with_suffix("").parts if path.is_relative_to(ROOT) else ("",)
+    return _modules().get(".".join(parts).removesuffix(".__init__")) or Module("", text)
+
+
+@cache
+def _modules() -> dict[str, Module]:
+    return {module.name: module for module in modules_of_the_product()}
 
 
 @cache
 def _is_everyday(name: str) -> bool:
     """Check whether a part of *name* is an everyday word; a name is used some ten times."""
     return any(map(NOT_TERMS.fullmatch, NAME_PARTS.findall(name)))
-
-
-def _is_property(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    return any("property" in ast.unparse(one) or "setter" in ast.unparse(one) for one in node.decorator_list)
 
 
 def _prose(path: Path, line: int, words: str) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).parents[2]
 LEVELS: Final = ("debug", "info", "warning", "error")
+LEAVES: Final = (ast.Name, ast.Constant, ast.expr_context)  # nodes without facts and without other nodes
 STARTS_A_TASK: Final = ("create_task", "ensure_future")
 
 
@@ -34,6 +35,18 @@ class LoggedEvent(NamedTuple):
     module: str
 
 
+class Docstring(NamedTuple):
+    """A docstring of a module, class or function as it is written, and its line.
+
+    Attributes:
+        of: ``module``, ``class``, ``property`` or ``function``.
+    """
+
+    of: str
+    text: str
+    line: int
+
+
 class Facts(NamedTuple):
     """Facts of one module, each with its line.
 
@@ -44,6 +57,7 @@ class Facts(NamedTuple):
         calls: names of functions called without a dot.
         waits: lines of ``async def``, ``await``, ``async with`` and ``async for``.
         events: events that the module logs.
+        docstrings: docstrings, in any order.
     """
 
     imports: tuple[tuple[str, str, int], ...]
@@ -51,6 +65,7 @@ class Facts(NamedTuple):
     calls: tuple[tuple[str, int], ...]
     waits: tuple[int, ...]
     events: tuple[LoggedEvent, ...]
+    docstrings: tuple[Docstring, ...]
 
 
 @cache
@@ -86,9 +101,10 @@ def facts(module: Module) -> Facts:
     calls: list[tuple[str, int]] = []
     waits: list[int] = []
     events: list[LoggedEvent] = []
+    docstrings: list[Docstring] = []
     attributes: list[ast.Attribute] = []
     spelled: dict[str, str] = {}
-    for node in ast.walk(ast.parse(module.source)):
+    for node in _nodes(ast.parse(module.source)):
         match node:
             case ast.Attribute():
                 attributes.append(node)
@@ -108,13 +124,40 @@ def facts(module: Module) -> Facts:
                     calls.append((node.func.id, node.lineno))
                 elif (event := _logged(node, module.name)) is not None:
                     events.append(event)
-            case ast.AsyncFunctionDef() | ast.Await() | ast.AsyncWith() | ast.AsyncFor():
+            case ast.Await() | ast.AsyncWith() | ast.AsyncFor():
                 waits.append(node.lineno)
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef() | ast.Module():
+                if isinstance(node, ast.AsyncFunctionDef):
+                    waits.append(node.lineno)
+                if text := ast.get_docstring(node, clean=False):
+                    docstrings.append(Docstring(_kind(node), text, node.body[0].lineno))
     for attribute in attributes:
         first, dot, rest = _dotted(attribute).partition(".")
         if dot:
             uses.append((spelled.get(first, first) + dot + rest, attribute.lineno))
-    return Facts(tuple(imports), tuple(uses), tuple(calls), tuple(waits), tuple(events))
+    return Facts(tuple(imports), tuple(uses), tuple(calls), tuple(waits), tuple(events), tuple(docstrings))
+
+
+def _nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """Return the nodes of *tree* but its leaves, in half the time of ``ast.walk``."""
+    left = [tree]
+    while left:
+        node = left.pop()
+        yield node
+        for value in vars(node).values():
+            inner = value if isinstance(value, list) else (value,)
+            left.extend(one for one in inner if isinstance(one, ast.AST) and not isinstance(one, LEAVES))
+
+
+def _kind(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module) -> str:
+    """Name the kind of a documented *node*."""
+    if isinstance(node, ast.Module):
+        return "module"
+    if isinstance(node, ast.ClassDef):
+        return "class"
+    decorators = [ast.unparse(one) for one in node.decorator_list]
+    is_property = any("property" in one or "setter" in one for one in decorators)
+    return "property" if is_property else "function"
 
 
 def _absolute(module: Module, origin: str | None, level: int) -> str:
