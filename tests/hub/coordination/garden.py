@@ -77,8 +77,7 @@ async def open_garden(store: Store) -> Garden:
             at=1,
             actor="operator:0",
         )
-    board = await store.read(boards.get_board, BoardId("board-roses"))
-    return Garden(store, board, ids)
+    return Garden(store, await store.read(boards.get_board, BoardId("board-roses")), ids)
 
 
 async def _declare(store: Store, *names: str) -> None:

@@ -20,6 +20,7 @@ from hub.links.roster import DeviceLink
 from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayConfig, GatewayState
 from hub.outbound.rules import OutboundRules
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, BoardId, DeviceId, UserId
 from storage.agents import declared_agents
 from storage.agents.declared_agents import DeclaredAgent
@@ -142,6 +143,30 @@ class SoulBench:
         """Write a soul, and wait for its end."""
         wish = SoulRequest(content=content, expected_sha256=expected, reason=reason)
         return await self.souls.write(caller, BOARD, agent, wish, wait_s=wait_s)
+
+    async def contend(self, number: int, base: str, *, agent: AgentId = WORKER) -> str:
+        """Write two texts over *base* at once: one is refused with both hashes. Return the other."""
+        won: list[str] = []
+        lost: list[CodedError] = []
+
+        async def write(text: str) -> None:
+            try:
+                await self.put(text, base, agent=agent)
+                won.append(text)
+            except CodedError as conflict:
+                lost.append(conflict)
+
+        pair = [f"left {number}", f"right {number}"]
+        async with anyio.create_task_group() as tasks:
+            for text in pair if number % 2 else reversed(pair):
+                tasks.start_soon(write, text)
+        ((winner,), (loser,)) = won, lost
+        (other,) = set(pair) - {winner}
+        hashes = {"expected_sha256": base, "found_sha256": souls.digest(winner)}
+        assert (loser.code, {**loser.members, **hashes}) == (ErrorCode.SOUL_CONFLICT, loser.members)
+        last = [(kind, text) for kind, text, _ in await self.history(agent, last=2)]
+        assert last == [("written", winner), ("refused", other)]
+        return winner
 
     async def read(self, agent: AgentId = WORKER) -> str | None:
         """The text of a soul, as it is where its agent lives."""

@@ -19,8 +19,7 @@ def test_letters_wait_while_agents_are_made_and_a_while_after_the_last_change() 
     quiet = Quiet(clock)
     with quiet.making(WEST):
         clock.advance(QUIET_S * 2)
-        assert quiet.held_s(WEST) == CONFIG_POLL_S
-        assert quiet.held_s("east") == 0
+        assert (quiet.held_s(WEST), quiet.held_s("east")) == (CONFIG_POLL_S, 0)
         quiet.changed(WEST)
     clock.advance(1)
     assert quiet.held_s(WEST) == QUIET_S - 1

@@ -1,38 +1,37 @@
 """Messages to agents of a gateway: each state is proven by what the gateway shows."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 import sqlalchemy as sa
 
 from hub.coordination.courier import PER_GATEWAY
-from protocol.coordination import MessageKind, MessageState, QueueMode, attempt_key
+from protocol.coordination import MessageEvent, MessageKind, MessageState, QueueMode, attempt_key
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, GatewayId
 from storage import audit
-from storage.coordination import boards, messages
+from storage.coordination import boards, message_rows, messages
 from storage.coordination.boards import MemoryFilter
 from storage.schema import agent_states
 from storage.schema import gateways as gateway_table
-from tests.hub.coordination.post import BOARD, LEAD, LEADS, OWNER, WORKER, WORKERS, PostBench, open_post
-from tests.support.gateway import Fails, FakeGateway, Row, fake_gateway
+from tests.hub.coordination.post import (
+    BOARD,
+    DAY_MS,
+    GATEWAY,
+    LEAD,
+    LEADS,
+    OWNER,
+    WORKER,
+    WORKERS,
+    PostBench,
+    open_post,
+)
+from tests.support.gateway import Fails, FakeGateway, Row
 from tests.support.wire import until
 
 SEND = "chat.send"
-
-
-@pytest.fixture
-async def gateway() -> AsyncIterator[FakeGateway]:
-    async with fake_gateway("west") as opened:
-        yield opened
-
-
-@pytest.fixture
-async def bench(gateway: FakeGateway, tmp_path: Path) -> AsyncIterator[PostBench]:
-    async with open_post(tmp_path, gateway) as opened:
-        yield opened
 
 
 async def test_a_message_is_answered_by_the_words_that_its_agent_ends_its_turn_with(
@@ -64,8 +63,7 @@ async def test_a_message_to_a_busy_agent_is_not_reported_as_answered_by_its_ackn
     assert await bench.states(second) == ["waiting", "sent", "accepted", "queued"]
     assert (await bench.get(first)).state is MessageState.CONSUMED
     queued = (await bench.moves(second))[-1]
-    assert queued.proof["pending"]["state"] == "queued"
-    assert queued.proof["wait"]["status"] == "pending"
+    assert (queued.proof["pending"]["state"], queued.proof["wait"]["status"]) == ("queued", "pending")
 
     gateway.release(WORKERS)
     assert (await bench.end(second)).state is MessageState.ANSWERED
@@ -109,8 +107,7 @@ async def test_an_acknowledgement_that_is_lost_is_not_asked_for_by_saying_it_twi
 ) -> None:
     gateway.fault(SEND, "after")
     row = await bench.end(await bench.say())
-    assert (row.state, row.attempt) == (MessageState.ANSWERED, 1)
-    assert len(gateway.said(WORKERS)) == 1
+    assert (row.state, row.attempt, len(gateway.said(WORKERS))) == (MessageState.ANSWERED, 1, 1)
 
 
 async def test_what_never_reached_its_gateway_is_said_again_in_the_same_words(
@@ -119,8 +116,7 @@ async def test_what_never_reached_its_gateway_is_said_again_in_the_same_words(
     gateway.fault(SEND, "before", times=2)
     row = await bench.end(await bench.say())
     sent = [asked.params for asked in gateway.asked if asked.method == SEND]
-    assert (row.state, row.sends) == (MessageState.ANSWERED, 3)
-    assert (len(sent), len(gateway.said(WORKERS))) == (3, 1)
+    assert (row.state, row.sends, len(sent), len(gateway.said(WORKERS))) == (MessageState.ANSWERED, 3, 3, 1)
     assert sent[0] == sent[1] == sent[2]
     (letter,) = [move.proof["letter"] for move in await bench.moves(row) if "letter" in move.proof]
     assert letter["message"] == sent[0]["message"]
@@ -182,8 +178,7 @@ async def test_a_message_expires_that_its_agent_did_not_get_in_time(
     bench: PostBench, gateway: FakeGateway
 ) -> None:
     await gateway.stop()
-    row = await bench.end(await bench.say(lasts_ms=3_000))
-    assert row.state is MessageState.EXPIRED
+    assert (await bench.end(await bench.say(lasts_ms=3_000))).state is MessageState.EXPIRED
     (told,) = await bench.store.read(audit.list_activity, agent_id=LEAD)
     assert (told.event_type, told.level) == ("agent.nudge.failed", "warning")
 
@@ -228,6 +223,38 @@ async def test_people_are_notified_of_the_delivery_and_not_of_the_attempt(
     assert (told.event_type, told.message) == ("agent.nudge.sent", "Nudge sent to worker.")
 
 
+SCOPE = {"code": "MISSING_SCOPE", "missingScope": "operator.write"}
+FORBIDDEN = {"code": "FORBIDDEN", "message": "no", "details": SCOPE}
+
+
+@pytest.mark.parametrize(
+    ("answer", "refusal", "state", "code", "words", "said"),
+    [
+        (Fails(), None, MessageState.FAILED, None, "", 1),
+        ("NO_REPLY", None, MessageState.CONSUMED, None, "", 1),
+        ("", FORBIDDEN, MessageState.FAILED, ErrorCode.GATEWAY_FORBIDDEN, "operator.write is missing", 0),
+    ],
+    ids=["the turn fails", "the turn ends without a word", "missing scope"],
+)
+async def test_a_message_without_an_answer_ends_by_what_became_of_it_and_is_not_repeated(
+    bench: PostBench,
+    gateway: FakeGateway,
+    answer: Fails | str,
+    refusal: dict[str, Any] | None,
+    state: MessageState,
+    code: ErrorCode | None,
+    words: str,
+    said: int,
+) -> None:
+    gateway.answer_with(lambda session, message: answer)
+    if refusal is not None:
+        gateway.fault(SEND, "refused", refusal)
+    row = await bench.end(await bench.say())
+    assert (row.state, row.answer, row.attempt) == (state, None, 1)
+    assert ("consumed" in await bench.states(row), len(gateway.said(WORKERS))) == (said == 1, said)
+    assert (code in (None, row.reason_code), words in (row.reason or "")) == (True, True)
+
+
 async def test_an_agent_unknown_to_its_gateway_is_reported_as_unknown(
     bench: PostBench, gateway: FakeGateway
 ) -> None:
@@ -235,32 +262,6 @@ async def test_an_agent_unknown_to_its_gateway_is_reported_as_unknown(
     row = await bench.end(await bench.say())
     assert (row.state, row.reason_code) == (MessageState.FAILED, ErrorCode.GATEWAY_REFUSED)
     assert row.reason == "gateway west has no agent worker any more"
-
-
-async def test_a_missing_scope_is_reported_in_plain_words(bench: PostBench, gateway: FakeGateway) -> None:
-    details = {"code": "MISSING_SCOPE", "missingScope": "operator.write"}
-    gateway.fault(SEND, "refused", {"code": "FORBIDDEN", "message": "no", "details": details})
-    row = await bench.end(await bench.say())
-    assert (row.state, row.reason_code) == (MessageState.FAILED, ErrorCode.GATEWAY_FORBIDDEN)
-    assert "operator.write is missing" in (row.reason or "")
-
-
-async def test_a_turn_that_fails_after_delivery_is_reported_and_not_repeated(
-    bench: PostBench, gateway: FakeGateway
-) -> None:
-    gateway.answer_with(lambda session, message: Fails())
-    row = await bench.end(await bench.say())
-    assert (row.state, row.attempt) == (MessageState.FAILED, 1)
-    assert "consumed" in await bench.states(row)
-    assert len(gateway.said(WORKERS)) == 1
-
-
-async def test_a_turn_that_ends_without_a_word_ends_the_message_as_read(
-    bench: PostBench, gateway: FakeGateway
-) -> None:
-    gateway.answer_with(lambda session, message: "NO_REPLY")
-    row = await bench.end(await bench.say())
-    assert (row.state, row.answer) == (MessageState.CONSUMED, None)
 
 
 async def test_what_a_lead_answers_to_a_question_is_remembered_by_its_board(
@@ -282,8 +283,7 @@ async def test_a_message_to_the_lead_of_a_board_goes_to_who_is_lead_when_it_is_s
     bench: PostBench, gateway: FakeGateway
 ) -> None:
     row = await bench.end(await bench.say(to=None, to_lead=True, kind=MessageKind.HANDOFF))
-    assert (row.state, row.to_agent_id) == (MessageState.ANSWERED, LEAD)
-    assert len(gateway.said(LEADS)) == 1
+    assert (row.state, row.to_agent_id, len(gateway.said(LEADS))) == (MessageState.ANSWERED, LEAD, 1)
 
 
 async def test_what_a_main_agent_says_of_a_persons_answer_is_heard(
@@ -363,8 +363,7 @@ async def test_messages_to_a_gateway_that_is_down_delay_no_others(
     nowhere = await bench.store.write(another_gateway, at=bench.at)
     for n in range(60):
         await bench.say(f"number {n}", to=LEAD, gateway_id=nowhere)
-    row = await bench.end(await bench.say("to one that is there"))
-    assert row.state is MessageState.ANSWERED
+    assert (await bench.end(await bench.say("to one that is there"))).state is MessageState.ANSWERED
     assert gateway.count(SEND) == 1
 
 
@@ -399,3 +398,81 @@ async def test_what_a_gateway_could_not_even_ask_the_model_is_said_anew_after_a_
     sent = [move.at for move in await bench.moves(row) if move.new_state is MessageState.SENT]
     assert sent[1] - sent[0] >= 4_500
     assert sent[2] - sent[1] >= 9_000
+
+
+# --- a message whose time is over ---
+
+
+async def test_what_waits_at_its_agent_when_its_time_is_over_is_not_called_expired(
+    bench: PostBench, gateway: FakeGateway
+) -> None:
+    """Its agent gets it, sooner or later: who were told that it expired would say it twice."""
+    gateway.hold(WORKERS)
+    await bench.until(await bench.say("first"), MessageState.CONSUMED)
+    second = await bench.end(await bench.say("second", lasts_ms=6_000, queue_mode="followup"))
+    assert "queued" in await bench.states(second)
+    assert (second.state, second.reason_code) == (MessageState.FAILED, ErrorCode.UNKNOWN_EFFECT)
+    assert second.reason is not None and "may get it yet" in second.reason
+    gateway.release(WORKERS)
+
+
+async def test_a_session_that_its_gateway_never_shows_again_holds_up_its_agent_for_a_day_and_no_longer(
+    bench: PostBench, gateway: FakeGateway
+) -> None:
+    await bench.kill()
+    row = await bench.say(lasts_ms=-2 * DAY_MS)
+    sent = await bench.store.write(
+        message_rows.move_message,
+        row.id,
+        MessageEvent.SENT,
+        seen_version=row.version,
+        at=bench.at,
+        proof={},
+        gateway_id=GATEWAY,
+    )
+    assert sent is not None
+    refused = {"code": "INVALID_REQUEST", "message": "unsafe session"}
+    gateway.fault("chat.history", "refused", refused, times=1_000)
+    bench.start()
+    ended = await bench.end(row)
+    assert (ended.state, ended.reason_code) == (MessageState.FAILED, ErrorCode.UNKNOWN_EFFECT)
+
+
+async def ticking(gateway: FakeGateway) -> None:
+    """The gateway is heard of, so that no reconnection makes everything be looked at."""
+    while True:
+        gateway.tick()
+        await anyio.sleep(0.5)
+
+
+async def test_an_agent_that_is_well_again_before_its_quota_was_to_be_back_gets_what_waits_for_it(
+    bench: PostBench, gateway: FakeGateway
+) -> None:
+    bench.tasks.start_soon(ticking, gateway)
+    await bench.store.write(use_up, back_at=bench.at + DAY_MS // 2)
+    row = await bench.say()
+    assert (await bench.courier.settled_or(row.id, 1.0)).state is MessageState.WAITING
+    await bench.store.write(use_up, back_at=1)
+    assert (await bench.end(row)).state is MessageState.ANSWERED
+
+
+async def test_what_is_for_the_lead_of_a_board_comes_after_what_was_said_to_that_agent_before(
+    bench: PostBench, gateway: FakeGateway
+) -> None:
+    gateway.hold_intake()
+    first = await bench.until(await bench.say("first", to=LEAD), MessageState.ACCEPTED)
+    second = await bench.say("second", to=None, to_lead=True, kind=MessageKind.HANDOFF)
+    waiting = await bench.until(second, addressed=True)
+    assert (waiting.state, waiting.to_agent_id) == (MessageState.WAITING, LEAD)
+    gateway.release_intake()
+    assert [(await bench.end(row)).state for row in (first, second)] == [MessageState.ANSWERED] * 2
+
+
+async def test_a_gateway_with_unreadable_acknowledgements_is_retried_less_and_less_often(
+    bench: PostBench, gateway: FakeGateway
+) -> None:
+    """Each try is a row of the database, and a message may be tried for a day."""
+    for _ in range(50):
+        gateway.answer_once("chat.send", {"ok": True, "aborted": False, "runIds": []})
+    assert (await bench.courier.settled_or((await bench.say()).id, 30.0)).state is MessageState.SENT
+    assert 2 < gateway.count("chat.send") < 10

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 
-import anyio
 import pytest
 
 from hub.coordination.messages import NoSession
@@ -220,31 +219,8 @@ async def test_an_agent_without_a_home_has_no_soul(bench: SoulBench) -> None:
 async def test_of_two_concurrent_writes_on_a_device_one_wins_and_the_other_gets_both_hashes(
     bench: SoulBench, device: RunningDevice
 ) -> None:
-    before = ""
-    for number in range(50):
-        won: list[str] = []
-        lost: list[CodedError] = []
-
-        async def write(text: str, base: str, won: list[str], lost: list[CodedError]) -> None:
-            try:
-                await bench.put(text, base, agent=AT_DESK)
-                won.append(text)
-            except CodedError as conflict:
-                assert conflict.code is ErrorCode.SOUL_CONFLICT
-                lost.append(conflict)
-
-        pair = [f"left {number}", f"right {number}"]
-        async with anyio.create_task_group() as tasks:
-            for text in pair if number % 2 else reversed(pair):
-                tasks.start_soon(write, text, before, won, lost)
-
-        ((winner,), (loser,)) = won, lost
-        assert (loser.members["expected_sha256"], loser.members["found_sha256"]) == (
-            before,
-            souls.digest(winner),
-        )
-        (other,) = set(pair) - {winner}
-        last = [(kind, text) for kind, text, _ in await bench.history(AT_DESK, last=2)]
-        assert last == [("written", winner), ("refused", other)]
-        before = souls.digest(winner)
+    base = ""
+    for number in range(12):
+        winner = await bench.contend(number, base, agent=AT_DESK)
+        base = souls.digest(winner)
     assert await bench.read(AT_DESK) == winner

@@ -1,7 +1,6 @@
 """A person's answer is heard whenever its gateway's main agent wrote it, and whoever was away then."""
 
-from collections.abc import AsyncIterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, cast
 
 import pytest
@@ -13,21 +12,9 @@ from protocol.ids import MessageId, QuestionId
 from storage.coordination import gateway_agents, questions
 from storage.coordination.messages import MessageLimits
 from storage.coordination.questions import NewQuestion
-from tests.hub.coordination.post import BOARD, GATEWAY, LEAD, OWNER, WORKERS, PostBench, open_post
-from tests.support.gateway import FakeGateway, Row, fake_gateway
+from tests.hub.coordination.post import BOARD, GATEWAY, LEAD, OWNER, WORKERS, PostBench
+from tests.support.gateway import FakeGateway, Row
 from tests.support.wire import until
-
-
-@pytest.fixture
-async def gateway() -> AsyncIterator[FakeGateway]:
-    async with fake_gateway("west") as opened:
-        yield opened
-
-
-@pytest.fixture
-async def bench(gateway: FakeGateway, tmp_path: Path) -> AsyncIterator[PostBench]:
-    async with open_post(tmp_path, gateway) as opened:
-        yield opened
 
 
 async def ask(bench: PostBench, id: str = "q-1") -> None:
@@ -75,8 +62,7 @@ async def test_without_an_open_question_no_history_is_read(bench: PostBench, gat
     await bench.kill()
     before = gateway.count("chat.history")
     bench.start()
-    row = await bench.end(await bench.say())
-    assert row.state is MessageState.ANSWERED
+    assert (await bench.end(await bench.say())).state is MessageState.ANSWERED
     sessions = [asked.params["sessionKey"] for asked in gateway.asked if asked.method == "chat.history"]
     assert set(sessions[before:]) == {WORKERS}
 

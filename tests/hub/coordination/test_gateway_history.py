@@ -2,6 +2,7 @@
 
 from hub.coordination.to_gateway import RESUMED, Progress, shown_of
 from hub.openclaw.methods import History, Message, PendingInput
+from tests.support.families import each
 
 
 def user(key: str, *, source: str | None = None) -> Message:
@@ -63,41 +64,10 @@ def test_a_message_is_answered_by_the_words_of_its_own_turn() -> None:
     assert shown.end_proof == {"history": {"role": "assistant", "run_id": "k2", "stop_reason": "stop"}}
 
 
-def test_what_was_put_into_a_running_turn_is_answered_by_that_turn() -> None:
-    rows = (user("k1"), user("k2"), agent("both", "k1"))
-    assert answer(*rows) == "both"
-    assert answer(*rows, key="k1") == "both"
-
-
-def test_what_waited_behind_a_turn_is_answered_under_a_run_of_its_own() -> None:
-    assert answer(user("k1"), agent("one", "k1"), user("k2"), agent("two", "a-uuid")) == "two"
-
-
-def test_a_turn_that_a_restart_broke_off_is_answered_under_the_run_that_took_it_up() -> None:
-    rows = (user("k2"), user("a-uuid", source=RESUMED), agent("two", "a-uuid"))
-    assert answer(*rows) == "two"
-
-
-def test_the_answer_to_what_was_said_next_is_not_the_answer_to_this() -> None:
-    assert answer(user("k2"), user("k3"), agent("three", "k3")) is None
-    assert answer(user("k2"), user("k3"), agent("three", "a-uuid")) is None
-    assert answer(user("k2"), user("k3"), agent("two", "k2"), agent("three", "k3")) == "two"
-
-
-def test_what_was_said_by_another_agent_is_not_the_gateways_own_word() -> None:
-    assert answer(user("k2"), user("a-uuid", source="inter_session"), agent("three", "a-uuid")) is None
-
-
-def test_an_answer_has_words() -> None:
-    assert answer(user("k2"), agent("", "k2"), agent("NO_REPLY", "k2")) is None
-    assert answer(user("k2"), agent("", "k2"), agent("two", "k2")) == "two"
-
-
 def test_a_broken_turn_is_reported_with_its_row_unless_it_was_answered_later() -> None:
     shown = shown_of("k2", history(user("k2"), broken("k2")))
     assert (shown.answer, shown.is_unheard) == (None, False)
     assert shown.failure == "The agent run failed before producing a reply."
-    assert answer(user("k2"), broken("k2"), agent("two", "k2")) == "two"
 
 
 def test_a_turn_without_any_model_request_is_marked() -> None:
@@ -106,15 +76,44 @@ def test_a_turn_without_any_model_request_is_marked() -> None:
     assert shown_of("k2", history(user("k2"), unheard("k1"))).is_unheard is False
 
 
-def test_what_the_gateway_says_of_the_session_itself_is_passed_over() -> None:
-    compacted = Message(role="system", text="Compaction")
-    assert answer(user("k2"), compacted, agent("two", "k2")) == "two"
+# A gateway puts words into a session that no run has said: told from elsewhere, or injected.
+INJECTED = Message(role="assistant", text="the backup is done", stop_reason="stop")
+RESET, COMPACTED = Message(role="system", text="Reset"), Message(role="system", text="Compaction")
+ANSWERS: dict[str, tuple[tuple[Message, ...], str | None]] = {
+    "put into a running turn": ((user("k1"), user("k2"), agent("both", "k1")), "both"),
+    "behind a turn, under a run of its own": (
+        (user("k1"), agent("one", "k1"), user("k2"), agent("two", "a-uuid")),
+        "two",
+    ),
+    "broken off by a restart, under the run that took it up": (
+        (user("k2"), user("a-uuid", source=RESUMED), agent("two", "a-uuid")),
+        "two",
+    ),
+    "to what was said next": ((user("k2"), user("k3"), agent("three", "k3")), None),
+    "to what was said next, under another run": ((user("k2"), user("k3"), agent("three", "a-uuid")), None),
+    "to both": ((user("k2"), user("k3"), agent("two", "k2"), agent("three", "k3")), "two"),
+    "said by another agent": (
+        (user("k2"), user("a-uuid", source="inter_session"), agent("three", "a-uuid")),
+        None,
+    ),
+    "no words": ((user("k2"), agent("", "k2"), agent("NO_REPLY", "k2")), None),
+    "no words at first": ((user("k2"), agent("", "k2"), agent("two", "k2")), "two"),
+    "answered after a broken turn": ((user("k2"), broken("k2"), agent("two", "k2")), "two"),
+    "the session itself is passed over": ((user("k2"), COMPACTED, agent("two", "k2")), "two"),
+    "no known run, once something else was said": ((RESET, user("k2"), user("k3"), INJECTED), None),
+    "no known run, after a tool": (
+        (INJECTED, user("k2"), agent("let me look", "", "toolUse"), user("k3"), INJECTED),
+        None,
+    ),
+    "after a reset": ((RESET, user("k2"), agent("two", "k2")), "two"),
+}
 
 
-def test_words_of_no_known_run_are_no_answer_once_something_else_was_said() -> None:
-    """A gateway puts words into a session that no run has said: told from elsewhere, or injected."""
-    injected = Message(role="assistant", text="the backup is done", stop_reason="stop")
-    reset = Message(role="system", text="Reset")
-    assert answer(reset, user("k2"), user("k3"), injected) is None
-    assert answer(injected, user("k2"), agent("let me look", "", "toolUse"), user("k3"), injected) is None
-    assert answer(reset, user("k2"), agent("two", "k2")) == "two"
+@each("case", ANSWERS)
+def test_the_answer_to_a_message_is_of_its_own_turn(case: str) -> None:
+    rows, expected = ANSWERS[case]
+    assert answer(*rows) == expected
+
+
+def test_one_answer_is_of_both_messages_of_a_turn() -> None:
+    assert answer(user("k1"), user("k2"), agent("both", "k1"), key="k1") == "both"

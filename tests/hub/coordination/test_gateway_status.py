@@ -143,16 +143,7 @@ async def test_its_agents_are_online_once_it_is_connected_and_one_yet_to_be_made
 ) -> None:
     state = await office.state()
     assert (state.connectivity, state.activity) == ("online", "idle")
-    assert (await office.state(MAIN)).connectivity == "offline"
-    assert office.moves[-1].actor == "gateway:office"
-
-
-async def test_an_agent_is_busy_while_a_turn_of_it_runs(office: Office) -> None:
-    office.gateway.hold(SESSION)
-    await office.say()
-    await office.until(activity="saturated")
-    office.gateway.release(SESSION)
-    await office.until_told("activity", "saturated", "idle")
+    assert ((await office.state(MAIN)).connectivity, office.moves[-1].actor) == ("offline", "gateway:office")
 
 
 async def test_a_message_that_waits_behind_a_turn_makes_no_agent_idle(office: Office) -> None:
@@ -183,8 +174,7 @@ async def test_a_gateway_that_is_lost_takes_its_agents_offline_and_brings_them_b
     await office.gateway.stop(killed=True)
     assert (await office.state()).connectivity == "online"  # it may be back in a moment
     await office.clock.pass_time(GRACE_S)
-    state = await office.until(connectivity="offline")
-    assert state.activity == "idle"
+    assert (await office.until(connectivity="offline")).activity == "idle"
     assert office.monitor.lost_since("office") is not None
     assert office.moves[-1].reason is not None
     assert office.moves[-1].reason.startswith("gateway office is away: ")
@@ -218,9 +208,15 @@ async def test_a_rate_limit_exhausts_until_the_gateway_tries_again(office: Offic
     assert office.told("availability") == ["exhausted", "available"]
 
 
-async def test_a_gateway_that_waits_for_another_reason_exhausts_no_agent(office: Office) -> None:
-    delay = {"phase": "retrying", "delayMs": 572, "reason": "server_error", "attempt": 2}
-    office.shows("agent", stream="run_status", data=delay)
+@pytest.mark.parametrize("is_failing", [False, True], ids=["server error", "failed turn"])
+async def test_a_gateway_that_waits_or_fails_for_another_reason_exhausts_no_agent(
+    office: Office, is_failing: bool
+) -> None:
+    if is_failing:
+        office.gateway.answer_with(lambda session, message: Fails())
+    else:
+        delay = {"phase": "retrying", "delayMs": 572, "reason": "server_error", "attempt": 2}
+        office.shows("agent", stream="run_status", data=delay)
     await office.say()
     await office.until_told("activity", "saturated", "idle")
     assert office.told("availability") == []
@@ -253,18 +249,10 @@ async def test_want_of_credit_exhausts_for_ten_minutes_also_who_is_not_even_aske
     assert other.exhaust_reason == "billing"
 
 
-async def test_a_turn_that_fails_or_is_aborted_says_nothing_of_quota(office: Office) -> None:
-    office.gateway.answer_with(lambda session, message: Fails())
-    await office.say()
-    await office.until_told("activity", "saturated", "idle")
-    assert office.told("availability") == []
-
-
 async def test_an_agent_that_was_removed_there_is_in_error_until_it_is_back(office: Office) -> None:
     notes = office.gateway.agents.pop("notes")
     await looked(office, connectivity="offline", health="error")
-    state = await office.state()
-    assert state.health_reason == "gateway office has no agent notes"
+    assert (await office.state()).health_reason == "gateway office has no agent notes"
     office.gateway.agents["notes"] = notes
     office.monitor.recheck("office")
     await office.until(connectivity="online", health="ok")

@@ -1,6 +1,5 @@
 """Boards without a lead get one, made once at their gateway, whoever asks and whatever breaks meanwhile."""
 
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Literal
@@ -33,64 +32,56 @@ from tests.hub.coordination.leading import (
 )
 from tests.hub.coordination.souls import FastClock
 from tests.support.coded import coded
-from tests.support.gateway import DEFAULT_SOUL, fake_gateway
+from tests.support.gateway import DEFAULT_SOUL, FakeGateway, fake_gateway
 from tests.support.postgres import Postgres
 
 STEPS = ("claimed", "created", "listed", "IDENTITY.md", "SOUL.md", "AGENTS.md")
 REFUSED = {"code": "INVALID_REQUEST", "message": "no"}
 
 
-@pytest.fixture
-async def store() -> AsyncIterator[Store]:
-    async with open_store("sqlite://") as opened:
-        yield opened
+async def test_a_board_without_a_lead_gets_one_at_its_gateway(
+    store: Store, hub: LeadingHub, gateway: FakeGateway
+) -> None:
+    found = await hub.lead()
+
+    assert found.is_created and found.is_ready and found.lead.name == "garden-lead"
+    assert found.home is not None
+    assert (found.home.remote_id, found.home.role, found.home.state) == (GARDENER, "lead", "ready")
+    files = gateway.agents[GARDENER].files
+    assert "You lead the board garden" in files["SOUL.md"]
+    assert "Board ID: board-garden" in files["AGENTS.md"]
+    assert "Name: garden-lead" in files["IDENTITY.md"]
+    board = await store.read(boards.get_board, BOARD)
+    assert (board.lead_name, board.members) == ("garden-lead", 1)
+    assert "agent.made" in [one.event_type for one in await store.read(audit.list_activity)]
 
 
-async def test_a_board_without_a_lead_gets_one_at_its_gateway(tmp_path: Path, store: Store) -> None:
-    async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
-        found = await hub.lead()
+async def test_a_board_that_has_a_lead_keeps_it(hub: LeadingHub, gateway: FakeGateway) -> None:
+    first = await hub.lead()
+    gateway.agents[GARDENER].files["SOUL.md"] = "I have become somebody else."
+    asked = gateway.count("agents.files.set")
 
-        assert found.is_created and found.is_ready and found.lead.name == "garden-lead"
-        assert found.home is not None
-        assert (found.home.remote_id, found.home.role, found.home.state) == (GARDENER, "lead", "ready")
-        files = west.agents[GARDENER].files
-        assert "You lead the board garden" in files["SOUL.md"]
-        assert "Board ID: board-garden" in files["AGENTS.md"]
-        assert "Name: garden-lead" in files["IDENTITY.md"]
-        board = await store.read(boards.get_board, BOARD)
-        assert (board.lead_name, board.members) == ("garden-lead", 1)
-        told = [one.event_type for one in await store.read(audit.list_activity)]
-        assert "agent.made" in told
+    again = await hub.lead()
+
+    assert (again.lead.agent_id, again.is_created) == (first.lead.agent_id, False)
+    assert (gateway.count("agents.create"), gateway.count("agents.files.set")) == (1, asked)
 
 
-async def test_a_board_that_has_a_lead_keeps_it(tmp_path: Path, store: Store) -> None:
-    async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
-        first = await hub.lead()
-        west.agents[GARDENER].files["SOUL.md"] = "I have become somebody else."
-        asked = west.count("agents.files.set")
+async def test_ten_who_ask_at_once_have_one_lead(hub: LeadingHub, gateway: FakeGateway) -> None:
+    found = []
 
-        again = await hub.lead()
+    async def ask() -> None:
+        found.append(await hub.lead())
 
-        assert (again.lead.agent_id, again.is_created) == (first.lead.agent_id, False)
-        assert (west.count("agents.create"), west.count("agents.files.set")) == (1, asked)
+    async with anyio.create_task_group() as askers:
+        for _ in range(10):
+            askers.start_soon(ask)
 
-
-async def test_ten_who_ask_at_once_have_one_lead(tmp_path: Path, store: Store) -> None:
-    async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
-        found = []
-
-        async def ask() -> None:
-            found.append(await hub.lead())
-
-        async with anyio.create_task_group() as askers:
-            for _ in range(10):
-                askers.start_soon(ask)
-
-        assert len({one.lead.agent_id for one in found}) == 1
-        assert [one.is_created for one in found].count(True) == 1
-        await hub.has_ready()
-        assert west.count("agents.create") == 1
-        assert [row.remote_id for row in await hub.gateway_agents()] == [GARDENER]
+    assert len({one.lead.agent_id for one in found}) == 1
+    assert [one.is_created for one in found].count(True) == 1
+    await hub.has_ready()
+    assert gateway.count("agents.create") == 1
+    assert [row.remote_id for row in await hub.gateway_agents()] == [GARDENER]
 
 
 async def test_two_hubs_that_ask_at_once_have_one_lead(tmp_path: Path, postgres: Postgres) -> None:
@@ -164,116 +155,111 @@ async def test_a_hub_that_is_killed_while_it_makes_a_lead_has_one_in_the_end(
     "method", ["agents.list", "agents.create", "agents.files.get", "agents.files.set", "chat.send"]
 )
 async def test_a_connection_that_is_cut_while_a_lead_is_made_costs_nothing(
-    tmp_path: Path, store: Store, method: str, when: Literal["before", "after"]
+    method: str, when: Literal["before", "after"], hub: LeadingHub, gateway: FakeGateway
 ) -> None:
-    async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
-        west.fault(method, when)
-        said = await hub.to_leads.send(OPERATOR, "garden", ToLead(content="Who are you?"), wait_s=0)
+    gateway.fault(method, when)
+    said = await hub.to_leads.send(OPERATOR, "garden", ToLead(content="Who are you?"), wait_s=0)
 
-        row = await hub.delivered(said.message.id)
+    row = await hub.delivered(said.message.id)
 
-        assert row.is_delivered, row.reason
-        assert [row.remote_id for row in await hub.gateway_agents()] == [GARDENER]
-        assert west.agents[GARDENER].files["SOUL.md"] != DEFAULT_SOUL
-        assert len(west.said(f"agent:{GARDENER}:main")) == 1
+    assert row.is_delivered, row.reason
+    assert [row.remote_id for row in await hub.gateway_agents()] == [GARDENER]
+    assert gateway.agents[GARDENER].files["SOUL.md"] != DEFAULT_SOUL
+    assert len(gateway.said(f"agent:{GARDENER}:main")) == 1
 
 
 async def test_what_is_said_to_a_board_without_a_lead_makes_one_and_reaches_it_in_order(
-    tmp_path: Path, store: Store
+    hub: LeadingHub, gateway: FakeGateway
 ) -> None:
-    async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
-        said = [
-            await hub.to_leads.send(main_of("west"), "garden", ToLead(content=f"number {n}"), wait_s=0)
-            for n in range(5)
-        ]
-        for one in said:
-            await hub.settled(one.message.id)
+    said = [
+        await hub.to_leads.send(main_of("west"), "garden", ToLead(content=f"number {n}"), wait_s=0)
+        for n in range(5)
+    ]
+    for one in said:
+        await hub.settled(one.message.id)
 
-        heard = west.said(f"agent:{GARDENER}:main")
-        assert [text.split("\n\n")[1] for text in heard] == [f"number {n}" for n in range(5)]
-        assert west.count("agents.create") == 1
-
-
-async def test_a_sender_to_a_lead_learns_its_name_and_that_it_was_created(
-    tmp_path: Path, store: Store
-) -> None:
-    async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
-        handoff = ToLead(content="Yours now.", kind=MessageKind.HANDOFF)
-
-        first = await hub.to_leads.send(main_of("west"), "garden", handoff, wait_s=120)
-        second = await hub.to_leads.send(main_of("west"), "garden", handoff, wait_s=120)
-
-        assert first.message.to_agent == second.message.to_agent == "garden-lead"
-        assert (first.lead_created, second.lead_created) == (True, False)
-        assert first.message.is_delivered and second.message.is_delivered
+    heard = gateway.said(f"agent:{GARDENER}:main")
+    assert [text.split("\n\n")[1] for text in heard] == [f"number {n}" for n in range(5)]
+    assert gateway.count("agents.create") == 1
 
 
-async def test_a_board_with_neither_lead_nor_gateway_says_so(tmp_path: Path, store: Store) -> None:
-    async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
-        await make_board(store, "shed", None)
+async def test_a_sender_to_a_lead_learns_its_name_and_that_it_was_created(hub: LeadingHub) -> None:
+    handoff = ToLead(content="Yours now.", kind=MessageKind.HANDOFF)
 
-        with pytest.raises(CodedError, check=coded(ErrorCode.NO_LEAD), match="board shed has no lead"):
-            await hub.leads.see_to(OPERATOR, "shed")
-        with pytest.raises(CodedError, check=coded(ErrorCode.NO_LEAD), match="board shed has no lead"):
-            await hub.to_leads.send(OPERATOR, "shed", ToLead(content="Hello?"))
+    first = await hub.to_leads.send(main_of("west"), "garden", handoff, wait_s=120)
+    second = await hub.to_leads.send(main_of("west"), "garden", handoff, wait_s=120)
+
+    assert first.message.to_agent == second.message.to_agent == "garden-lead"
+    assert (first.lead_created, second.lead_created) == (True, False)
+    assert first.message.is_delivered and second.message.is_delivered
 
 
-async def test_a_gateway_that_is_no_longer_declared_gets_no_lead(tmp_path: Path, store: Store) -> None:
-    async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
-        await declare(store, hub.at, ["east"])
+async def test_a_board_with_neither_lead_nor_gateway_says_so(store: Store, hub: LeadingHub) -> None:
+    await make_board(store, "shed", None)
 
-        with pytest.raises(NoGateway, match="is not in hub"):
-            await hub.lead()
+    with pytest.raises(CodedError, check=coded(ErrorCode.NO_LEAD), match="board shed has no lead"):
+        await hub.leads.see_to(OPERATOR, "shed")
+    with pytest.raises(CodedError, check=coded(ErrorCode.NO_LEAD), match="board shed has no lead"):
+        await hub.to_leads.send(OPERATOR, "shed", ToLead(content="Hello?"))
+
+
+async def test_a_gateway_that_is_no_longer_declared_gets_no_lead(store: Store, hub: LeadingHub) -> None:
+    await declare(store, hub.at, ["east"])
+
+    with pytest.raises(NoGateway, match="is not in hub"):
+        await hub.lead()
 
 
 async def test_a_refusal_of_a_gateway_is_reported_and_the_next_request_tries_again(
-    tmp_path: Path, store: Store
+    store: Store, hub: LeadingHub, gateway: FakeGateway
 ) -> None:
-    async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
-        west.fault("agents.create", "refused", REFUSED)
+    gateway.fault("agents.create", "refused", REFUSED)
 
-        with pytest.raises(GatewayRefused):
-            await hub.lead()
-        (row,) = await hub.gateway_agents()
-        assert (row.state, row.problem) == ("failed", "gateway west: agents.create: no")
-        assert "agent.not_made" in [one.event_type for one in await store.read(audit.list_activity)]
+    with pytest.raises(GatewayRefused):
+        await hub.lead()
+    (row,) = await hub.gateway_agents()
+    assert (row.state, row.problem) == ("failed", "gateway west: agents.create: no")
+    assert "agent.not_made" in [one.event_type for one in await store.read(audit.list_activity)]
 
-        assert (await hub.lead()).is_ready
-
-
-async def test_a_message_fails_where_the_gateway_refuses_its_lead(tmp_path: Path, store: Store) -> None:
-    async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
-        west.fault("agents.create", "refused", REFUSED)
-        said = await hub.to_leads.send(OPERATOR, "garden", ToLead(content="Hello?"), wait_s=0)
-
-        row = await hub.settled(said.message.id)
-
-        assert (row.state, row.reason_code) == (MessageState.FAILED, ErrorCode.GATEWAY_REFUSED)
+    assert (await hub.lead()).is_ready
 
 
-async def test_a_gateway_that_is_down_gets_its_lead_when_it_is_back(tmp_path: Path, store: Store) -> None:
-    async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
-        await west.stop()
-        found = await hub.leads.see_to(OPERATOR, "garden", wait_s=1)
-        assert found.is_created and not found.is_ready
+async def test_a_message_fails_where_the_gateway_refuses_its_lead(
+    hub: LeadingHub, gateway: FakeGateway
+) -> None:
+    gateway.fault("agents.create", "refused", REFUSED)
+    said = await hub.to_leads.send(OPERATOR, "garden", ToLead(content="Hello?"), wait_s=0)
 
-        await west.start()
-        await hub.has_ready()
+    row = await hub.settled(said.message.id)
+
+    assert (row.state, row.reason_code) == (MessageState.FAILED, ErrorCode.GATEWAY_REFUSED)
 
 
-async def test_a_lead_that_its_gateway_has_lost_is_made_there_again(tmp_path: Path, store: Store) -> None:
-    async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
-        first = await hub.lead()
-        del west.agents[GARDENER]
+async def test_a_gateway_that_is_down_gets_its_lead_when_it_is_back(
+    hub: LeadingHub, gateway: FakeGateway
+) -> None:
+    await gateway.stop()
+    found = await hub.leads.see_to(OPERATOR, "garden", wait_s=1)
+    assert found.is_created and not found.is_ready
 
-        again = await hub.lead()
+    await gateway.start()
+    await hub.has_ready()
 
-        assert (again.lead.agent_id, again.is_created, again.is_ready) == (
-            first.lead.agent_id,
-            False,
-            True,
-        )
-        assert "You lead the board garden" in west.agents[GARDENER].files["SOUL.md"]
+
+async def test_a_lead_that_its_gateway_has_lost_is_made_there_again(
+    hub: LeadingHub, gateway: FakeGateway
+) -> None:
+    first = await hub.lead()
+    del gateway.agents[GARDENER]
+
+    again = await hub.lead()
+
+    assert (again.lead.agent_id, again.is_created, again.is_ready) == (
+        first.lead.agent_id,
+        False,
+        True,
+    )
+    assert "You lead the board garden" in gateway.agents[GARDENER].files["SOUL.md"]
 
 
 async def test_a_lead_that_was_made_follows_its_board_to_another_gateway(
@@ -297,43 +283,41 @@ async def test_a_lead_that_was_made_follows_its_board_to_another_gateway(
 
 
 async def test_a_lead_that_was_taken_off_its_board_leads_it_again_when_one_is_wanted(
-    tmp_path: Path, store: Store
+    store: Store, hub: LeadingHub, gateway: FakeGateway
 ) -> None:
-    async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
-        first = await hub.lead()
-        at = hub.at
-        await store.write(boards.drop_member, BOARD, first.lead.agent_id, at=at, actor="test")
+    first = await hub.lead()
+    at = hub.at
+    await store.write(boards.drop_member, BOARD, first.lead.agent_id, at=at, actor="test")
 
-        again = await hub.lead()
+    again = await hub.lead()
 
-        assert (again.lead.agent_id, again.is_created) == (first.lead.agent_id, False)
-        assert west.count("agents.create") == 1
+    assert (again.lead.agent_id, again.is_created) == (first.lead.agent_id, False)
+    assert gateway.count("agents.create") == 1
 
 
 async def test_a_worker_is_made_by_itself_and_after_a_refusal_when_it_is_tried_again(
-    tmp_path: Path, store: Store
+    store: Store, hub: LeadingHub, gateway: FakeGateway
 ) -> None:
-    async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
-        west.fault("agents.create", "refused", REFUSED)
-        row = await store.write(
-            gateway_agents.make_gateway_agent,
-            gateway_id=GatewayId("gateway-west"),
-            user_id=OWNER,
-            name="digger",
-            fresh_id=AgentId("agent-digger"),
-            at=hub.at,
-            actor="test",
-        )
-        hub.making.schedule(row)
-        with anyio.fail_after(PATIENCE_S):
-            while (await hub.gateway_agents())[0].state != gateway_agents.FAILED:
-                await hub.clock.sleep(0.2)
+    gateway.fault("agents.create", "refused", REFUSED)
+    row = await store.write(
+        gateway_agents.make_gateway_agent,
+        gateway_id=GatewayId("gateway-west"),
+        user_id=OWNER,
+        name="digger",
+        fresh_id=AgentId("agent-digger"),
+        at=hub.at,
+        actor="test",
+    )
+    hub.making.schedule(row)
+    with anyio.fail_after(PATIENCE_S):
+        while (await hub.gateway_agents())[0].state != gateway_agents.FAILED:
+            await hub.clock.sleep(0.2)
 
-        hub.making.retry("west")
-        await hub.has_ready()
+    hub.making.retry("west")
+    await hub.has_ready()
 
-        assert "Name: digger" in west.agents["mc-agent-digger"].files["IDENTITY.md"]
-        assert (await store.read(agents.get_agent, AgentId("agent-digger"))).gateway_role == "worker"
+    assert "Name: digger" in gateway.agents["mc-agent-digger"].files["IDENTITY.md"]
+    assert (await store.read(agents.get_agent, AgentId("agent-digger"))).gateway_role == "worker"
 
 
 async def test_what_others_have_written_meanwhile_stays(tmp_path: Path, store: Store) -> None:
@@ -353,11 +337,23 @@ async def test_what_others_have_written_meanwhile_stays(tmp_path: Path, store: S
         assert west.count("agents.files.set") >= 2
 
 
-async def test_a_hub_without_admin_rights_says_so(tmp_path: Path, store: Store) -> None:
+async def test_a_hub_without_admin_rights_says_so(hub: LeadingHub, gateway: FakeGateway) -> None:
     details = {"code": "MISSING_SCOPE", "missingScope": "operator.admin"}
     refusal = {"code": "FORBIDDEN", "message": "missing scope: operator.admin", "details": details}
-    async with fake_gateway("west") as west, open_leading(tmp_path, store, west) as hub:
-        west.fault("agents.create", "refused", refusal)
+    gateway.fault("agents.create", "refused", refusal)
 
-        with pytest.raises(GatewayForbidden):
-            await hub.lead()
+    with pytest.raises(GatewayForbidden):
+        await hub.lead()
+
+
+async def test_one_key_for_words_to_two_boards_keeps_neither_of_them_back(
+    store: Store, hub: LeadingHub
+) -> None:
+    await make_board(store, "orchard")
+    keyed = ToLead(content="Good morning.", dedupe_key="k-1")
+    sent = [
+        (await hub.to_leads.send(OPERATOR, board, keyed, wait_s=0)).message
+        for board in ("garden", "orchard", "garden")
+    ]
+    assert [message.board for message in sent] == ["garden", "orchard", "garden"]
+    assert sent[2].id == sent[0].id

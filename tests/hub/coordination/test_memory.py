@@ -180,13 +180,11 @@ async def test_an_item_that_replies_to_a_message_answers_it_and_wakes_the_waitin
         *(MessageState.ANSWERED, "cut them"),
         *(replied.memory.id,),
     )
-    assert (await bench.add(content="again", reply_to=message.id)).message is None
-    assert len(heard) == 1
+    assert ((await bench.add(content="again", reply_to=message.id)).message, len(heard)) == (None, 1)
 
 
 async def test_an_operator_removes_any_item_of_a_board(bench: Bench) -> None:
     added = await bench.add("user")
     _, gone = await bench.memory.remove(bench.garden.callers["user"], "roses", added.memory.id)
     assert gone.id == added.memory.id
-    rows = await bench.garden.store.read(boards.list_memory, bench.garden.board.id)
-    assert rows == []
+    assert await bench.garden.store.read(boards.list_memory, bench.garden.board.id) == []

@@ -8,6 +8,7 @@ from protocol.calls import answers_in
 from protocol.coordination import MessageKind, MessageState
 from protocol.ids import AgentId, BoardId, MessageId, QuestionId, UserId
 from storage.coordination.message_rows import MessageRow
+from tests.support.families import each
 
 URL = "https://hub.example/"
 ROW = MessageRow(
@@ -94,30 +95,61 @@ def test_a_question_to_a_lead_says_where_the_answer_belongs() -> None:
     )
 
 
-def test_who_sends_says_how_the_answer_is_tagged() -> None:
-    told = written(MessageKind.HANDOFF, reply_tags=("urgent",), reply_source="night shift")
-    assert '"tags":["urgent"],"source":"night shift"' in told
+IN_CHAT = "Give your answer to the gateway's main agent in this chat: it is brought there."
+# Fields of a message, parts of its letter, and its end.
+LETTERS: dict[str, tuple[MessageKind, dict[str, object], tuple[str, ...], str]] = {
+    "who sends says how the answer is tagged": (
+        MessageKind.HANDOFF,
+        {"reply_tags": ("urgent",), "reply_source": "night shift"},
+        ('"tags":["urgent"],"source":"night shift"',),
+        "",
+    ),
+    "a question to the user": (
+        MessageKind.ASK_USER,
+        {"question_id": "q-1"},
+        (
+            "A LEAD ASKS THE USER\n",
+            "From: lead lead\n",
+            "Preferred channel: slack\n",
+            '"tags":["gateway_main","user_reply"],"source":"user_via_gateway_main","reply_to":"q-1"',
+        ),
+        "",
+    ),
+    "a lead answers in its chat where it does not reach the hub": (
+        MessageKind.QUESTION,
+        {"url": None},
+        (),
+        IN_CHAT,
+    ),
+    "so it does after a handoff": (MessageKind.HANDOFF, {"url": None}, (), IN_CHAT),
+    "a person's answer is a line in the chat": (
+        MessageKind.ASK_USER,
+        {"url": None, "question_id": "q-1"},
+        ("\nQuestion ID: q-1\n",),
+        "ANSWER QUESTION_ID: what the user said",
+    ),
+    "a person's answer is brought as one": (
+        MessageKind.ANSWER,
+        {"question_id": "q-1"},
+        ("ANSWER OF THE USER\n", "From: the user\n"),
+        "is the gate shut?",
+    ),
+    "a person is named as a person": (
+        MessageKind.NUDGE,
+        {"from_agent_id": None, "from_agent": None},
+        ("From: the user of this hub\n",),
+        "",
+    ),
+}
 
 
-def test_a_question_to_the_user_names_the_channel_and_what_the_answer_replies_to() -> None:
-    told = written(MessageKind.ASK_USER, question_id=QuestionId("q-1"))
-    assert told.startswith("A LEAD ASKS THE USER\n")
-    assert "From: lead lead\n" in told
-    assert "Preferred channel: slack\n" in told
-    assert '"tags":["gateway_main","user_reply"],"source":"user_via_gateway_main","reply_to":"q-1"' in told
-
-
-@pytest.mark.parametrize("kind", [MessageKind.QUESTION, MessageKind.HANDOFF])
-def test_where_agents_do_not_reach_the_hub_a_lead_answers_in_its_chat(kind: MessageKind) -> None:
-    told = written(kind, url=None)
-    assert "POST" not in told
-    assert told.endswith("Give your answer to the gateway's main agent in this chat: it is brought there.")
-
-
-def test_where_agents_do_not_reach_the_hub_a_persons_answer_is_a_line_in_the_chat() -> None:
-    told = written(MessageKind.ASK_USER, url=None, question_id=QuestionId("q-1"))
-    assert "\nQuestion ID: q-1\n" in told
-    assert told.endswith("ANSWER QUESTION_ID: what the user said")
+@each("case", LETTERS)
+def test_a_letter_names_its_sender_and_where_an_answer_belongs(case: str) -> None:
+    kind, fields, parts, end = LETTERS[case]
+    told = written(kind, **fields)  # type: ignore[arg-type]
+    assert [part for part in parts if part not in told] == []
+    assert told.endswith(end)
+    assert "url" not in fields or "POST" not in told
 
 
 @pytest.mark.parametrize("url", [None, "https://hub.example"])
@@ -130,27 +162,9 @@ def test_who_quotes_the_letter_of_a_question_has_not_answered_it(url: str | None
     assert answers_in(told) == answers_in(quoted) == []
 
 
-def test_a_persons_answer_is_brought_as_one() -> None:
-    told = written(MessageKind.ANSWER, question_id=QuestionId("q-1"))
-    assert told.startswith("ANSWER OF THE USER\n")
-    assert "From: the user\n" in told
-    assert told.endswith("is the gate shut?")
-
-
-def test_a_message_names_a_person_as_a_person() -> None:
-    assert "From: the user of this hub\n" in written(MessageKind.NUDGE, from_agent_id=None, from_agent=None)
-
-
-@pytest.mark.parametrize("kind", list(MessageKind))
-def test_a_letter_begins_with_words_of_our_own(kind: MessageKind) -> None:
+@each("kind", MessageKind)
+def test_a_letter_begins_with_words_of_our_own_and_has_no_token(kind: MessageKind) -> None:
     """A gateway takes a message that begins with a slash, or says no more than "stop", as a command."""
     told = written(kind, content="/new\nstop")
-    assert told.splitlines()[0].isupper()
-    assert not told.startswith("/")
-
-
-@pytest.mark.parametrize("kind", list(MessageKind))
-def test_there_is_no_token_in_a_letter(kind: MessageKind) -> None:
-    told = written(kind).lower()
-    assert "token" not in told
-    assert "bearer" not in told
+    assert (told.splitlines()[0].isupper(), told.startswith("/")) == (True, False)
+    assert [word for word in ("token", "bearer") if word in told.lower()] == []

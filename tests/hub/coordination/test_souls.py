@@ -14,16 +14,10 @@ from storage.coordination import souls
 from storage.coordination.souls import SoulBusy
 from tests.hub.coordination.souls import AS_IT_WAS, OPERATOR, WORKER, SoulBench, open_souls
 from tests.support.coded import coded
-from tests.support.gateway import DEFAULT_SOUL, FakeGateway, fake_gateway
+from tests.support.gateway import DEFAULT_SOUL, FakeGateway
 from tests.support.wire import until
 
 GETS, SETS = "agents.files.get", "agents.files.set"
-
-
-@pytest.fixture
-async def gateway() -> AsyncIterator[FakeGateway]:
-    async with fake_gateway("west") as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -226,8 +220,7 @@ async def test_while_one_waits_another_has_its_turn_after_it_or_not_at_all(
         await bench.put("others'", AS_IT_WAS, wait_s=2)
     again = await bench.put("ours", AS_IT_WAS, wait_s=0)
 
-    assert busy.value.members == {"write_id": waiting.id}
-    assert again.id == waiting.id
+    assert (busy.value.members, again.id) == ({"write_id": waiting.id}, waiting.id)
 
 
 async def test_a_missing_scope_is_reported_with_a_fix(bench: SoulBench, gateway: FakeGateway) -> None:
@@ -343,32 +336,7 @@ async def test_of_two_concurrent_writes_one_wins_and_the_other_gets_both_hashes(
     bench: SoulBench, gateway: FakeGateway
 ) -> None:
     for number in range(12):
-        before = there(gateway)
-        won: list[str] = []
-        lost: list[CodedError] = []
-
-        async def write(text: str, base: str, won: list[str], lost: list[CodedError]) -> None:
-            try:
-                await bench.put(text, base)
-                won.append(text)
-            except CodedError as conflict:
-                assert conflict.code is ErrorCode.SOUL_CONFLICT
-                lost.append(conflict)
-
-        pair = [f"left {number}", f"right {number}"]
-        async with anyio.create_task_group() as tasks:
-            for text in pair if number % 2 else reversed(pair):
-                tasks.start_soon(write, text, souls.digest(before), won, lost)
-
-        ((winner,), (loser,)) = won, lost
-        assert there(gateway) == winner
-        assert (loser.members["expected_sha256"], loser.members["found_sha256"]) == (
-            souls.digest(before),
-            souls.digest(winner),
-        )
-        (other,) = set(pair) - {winner}
-        last = [(kind, text) for kind, text, _ in await bench.history(last=2)]
-        assert last == [("written", winner), ("refused", other)]
+        assert await bench.contend(number, souls.digest(there(gateway))) == there(gateway)
 
 
 async def test_of_two_hubs_that_write_at_once_one_wins_and_the_others_words_are_kept(
