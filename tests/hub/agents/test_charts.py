@@ -9,6 +9,7 @@ from protocol.coordination import MetricType
 from protocol.errors import CodedError, ErrorCode
 from storage.agents.measurements import HOUR_MS, MINUTE_MS, BucketRow, SeriesRow, Sketch
 from tests.support.coded import coded
+from tests.support.families import each
 
 COUNTER, GAUGE, HISTOGRAM = MetricType
 DAY_MS = 24 * HOUR_MS
@@ -43,28 +44,45 @@ def values(plan: Plan, *rows: BucketRow) -> list[float | None]:
     return [point.value for point in told(plan, *rows).lines[0].points]
 
 
-def test_without_a_period_the_last_day_is_returned() -> None:
-    asked = planned()
-    assert (asked.since, asked.until) == (NOON - DAY_MS, NOON)
-    assert (asked.step_ms, asked.size_ms, asked.aggregate) == (15 * MINUTE_MS, MINUTE_MS, "sum")
+MONTH = {"since": NOON - 30 * DAY_MS}
+PLANS: dict[str, tuple[MetricType, dict[str, Any], dict[str, Any]]] = {
+    "without a period the last day": (
+        COUNTER,
+        {},
+        {
+            "since": NOON - DAY_MS,
+            "until": NOON,
+            "step_ms": 15 * MINUTE_MS,
+            "size_ms": MINUTE_MS,
+            "aggregate": "sum",
+        },
+    ),
+    "an hour": (COUNTER, {"since": NOON - int(0.04 * DAY_MS)}, {"step_ms": MINUTE_MS, "size_ms": MINUTE_MS}),
+    "three days": (COUNTER, {"since": NOON - 3 * DAY_MS}, {"step_ms": HOUR_MS, "size_ms": HOUR_MS}),
+    "a month": (COUNTER, MONTH, {"step_ms": 6 * HOUR_MS, "size_ms": HOUR_MS}),
+    "three months": (COUNTER, {"since": NOON - 90 * DAY_MS}, {"step_ms": DAY_MS, "size_ms": HOUR_MS}),
+    "whole steps": (
+        COUNTER,
+        {"since": NOON - 90 * MINUTE_MS - 1, "until": NOON + 1, "step_ms": HOUR_MS},
+        {"since": NOON - 2 * HOUR_MS, "until": NOON + HOUR_MS, "points": 3},
+    ),
+    "median": (HISTOGRAM, {}, {"percent": 50}),
+    "percentile with a decimal": (HISTOGRAM, {"aggregate": "p99.9"}, {"percent": 99.9}),
+    "most": (HISTOGRAM, {"aggregate": "p100"}, {"percent": 100}),
+}
 
 
-@pytest.mark.parametrize(
-    ("days", "step_ms", "size_ms"),
-    [(0.04, MINUTE_MS, MINUTE_MS), (3, HOUR_MS, HOUR_MS), (30, 6 * HOUR_MS, HOUR_MS), (90, DAY_MS, HOUR_MS)],
-    ids=["an hour", "three days", "a month", "three months"],
-)
-def test_the_step_suits_the_range_and_whole_hours_are_read_from_hours(
-    days: float, step_ms: int, size_ms: int
-) -> None:
-    asked = planned(since=NOON - int(days * DAY_MS))
-    assert (asked.step_ms, asked.size_ms) == (step_ms, size_ms)
-    assert asked.points <= 121
+@each("case", PLANS)
+def test_the_steps_of_an_answer_suit_its_range_and_its_metric(case: str) -> None:
+    type, asked, expected = PLANS[case]
+    found = planned(type, **asked)
+    assert ({name: getattr(found, name) for name in expected}, found.points <= 121) == (expected, True)
 
 
-def test_a_range_is_moved_to_whole_steps() -> None:
-    asked = planned(since=NOON - 90 * MINUTE_MS - 1, until=NOON + 1, step_ms=HOUR_MS)
-    assert (asked.since, asked.until, asked.points) == (NOON - 2 * HOUR_MS, NOON + HOUR_MS, 3)
+@each("aggregate", ["p101", "p", "p-1", "p99.9999"])
+def test_what_is_no_percentile_is_refused(aggregate: str) -> None:
+    with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS), match="percentile as p95"):
+        planned(HISTOGRAM, aggregate=aggregate)
 
 
 def test_a_period_older_than_minutes_is_returned_by_the_hour() -> None:
@@ -93,14 +111,6 @@ def test_a_period_older_than_minutes_is_returned_by_the_hour() -> None:
 def test_a_question_that_makes_no_sense_is_refused_with_what_would(asked: dict[str, Any], words: str) -> None:
     with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS), match=words.replace("(", "\\(")):
         planned(COUNTER, **asked)
-
-
-def test_a_percentile_is_of_histograms_alone() -> None:
-    assert (planned(HISTOGRAM).percent, planned(HISTOGRAM, aggregate="p99.9").percent) == (50, 99.9)
-    assert planned(HISTOGRAM, aggregate="p100").percent == 100
-    for wrong in ("p101", "p", "p-1", "p99.9999"):
-        with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS), match="percentile as p95"):
-            planned(HISTOGRAM, aggregate=wrong)
 
 
 def test_more_points_than_an_answer_may_have_are_refused_with_a_step_that_would_do() -> None:

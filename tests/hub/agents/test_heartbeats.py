@@ -82,6 +82,11 @@ class Desk:
         self.moves = Moves()
         self.moves.listen(self.heartbeats.agent_moved)
 
+    def beat(self, status: str, *, link: FakeLink | None = None, agent: AgentRow | None = None) -> Any:
+        """Return a heartbeat with one agent in it."""
+        listed = AgentBeat(agent_id=(agent or self.agent).id, status=status)
+        return HeartbeatReceived(link or self.link, Heartbeat(agents=[listed]))
+
     @property
     def device_id(self) -> DeviceId:
         return self.link.device_id
@@ -236,8 +241,7 @@ async def test_a_heartbeat_that_comes_with_the_silence_ends_it(desk: Desk) -> No
 
 async def test_what_was_said_just_before_the_device_left_is_written(desk: Desk) -> None:
     desk.clock.advance(15)
-    spent = AgentBeat(agent_id=desk.agent.id, status="exhausted")
-    desk.heartbeats.take(HeartbeatReceived(desk.link, Heartbeat(agents=[spent])))
+    desk.heartbeats.take(desk.beat("exhausted"))
     await desk.happens(DeviceLost(desk.device_id, desk.link.epoch, "closed"))
     stands = await desk.stands()
     assert (stands.availability, stands.last_heartbeat_at) == ("exhausted", desk.now_ms)
@@ -274,8 +278,7 @@ async def test_usage_that_is_too_large_is_counted_under_its_limit(desk: Desk) ->
 
 async def test_what_was_said_while_the_database_was_away_is_written_when_it_is_back(desk: Desk) -> None:
     desk.counted.is_away = True
-    spent = Heartbeat(agents=[AgentBeat(agent_id=desk.agent.id, status="exhausted")])
-    desk.heartbeats.take(HeartbeatReceived(desk.link, spent))
+    desk.heartbeats.take(desk.beat("exhausted"))
     with anyio.fail_after(10):
         while not desk.clock.sleeping:
             await anyio.lowlevel.checkpoint()
@@ -289,16 +292,14 @@ async def test_what_was_said_last_is_written_when_the_hub_stops(store: Store, ag
     assert agent.device_id is not None
     epoch = await store.write(open_session, agent.device_id, boot_id=BOOT, platform=None, at=1)
     desk = Desk(store, agent, epoch)
-    spent = Heartbeat(agents=[AgentBeat(agent_id=agent.id, status="exhausted")])
     async with serving(desk):
-        desk.heartbeats.take(HeartbeatReceived(desk.link, spent))
+        desk.heartbeats.take(desk.beat("exhausted"))
     assert (await desk.stands()).availability == "exhausted"
 
 
 async def test_of_two_heartbeats_that_wait_the_newer_one_counts(desk: Desk) -> None:
     for status in ("exhausted", "on_call"):
-        beat = Heartbeat(agents=[AgentBeat(agent_id=desk.agent.id, status=status)])
-        desk.heartbeats.take(HeartbeatReceived(desk.link, beat))
+        desk.heartbeats.take(desk.beat(status))
     await desk.settled()
     assert ((await desk.stands()).availability, desk.counted_as("overtaken")) == ("on_call", 1)
 
@@ -312,8 +313,7 @@ async def test_the_devices_of_one_turn_are_written_together_and_one_that_is_refu
 
     for there in agents_there:
         assert there.device_id is not None
-        spent = Heartbeat(agents=[AgentBeat(agent_id=there.id, status="exhausted")])
-        desk.heartbeats.take(HeartbeatReceived(FakeLink(there.device_id), spent))
+        desk.heartbeats.take(desk.beat("exhausted", link=FakeLink(there.device_id), agent=there))
     await desk.settled()
 
     stand = [await store.read(agent_states.find_state, there.id) for there in agents_there]
@@ -336,21 +336,14 @@ async def test_a_connection_that_was_replaced_is_not_listened_to(desk: Desk) -> 
     desk.link = FakeLink(desk.device_id, epoch=epoch)
     await desk.beats()
     desk.heartbeats.take(DeviceLost(desk.device_id, older.epoch, "replaced"))
-    await desk.happens(
-        HeartbeatReceived(older, Heartbeat(agents=[AgentBeat(agent_id=desk.agent.id, status="offline")]))
-    )
+    await desk.happens(desk.beat("offline", link=older))
     assert (await desk.stands()).connectivity == "online"
     assert desk.heartbeats.last(desk.device_id) is not None
 
 
 async def test_a_device_that_beats_all_the_time_is_looked_at_once_a_second(desk: Desk) -> None:
-    def beat(status: str) -> HeartbeatReceived:
-        return HeartbeatReceived(
-            desk.link, Heartbeat(agents=[AgentBeat(agent_id=desk.agent.id, status=status)])
-        )
-
     for n in range(3 * BEATS_AT_ONCE):
-        await desk.happens(beat("on_call" if n % 2 else "idle"))
+        await desk.happens(desk.beat("on_call" if n % 2 else "idle"))
     assert desk.counted.writes <= BEATS_AT_ONCE
     assert desk.counted_as("too_often") == 2 * BEATS_AT_ONCE
     await desk.beats("idle")

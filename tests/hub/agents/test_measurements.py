@@ -225,8 +225,11 @@ async def test_what_agents_do_is_measured_every_quarter_of_a_minute(bench: Bench
 
 
 async def test_all_that_is_left_to_measure_is_measured_in_one_go_with_pauses(bench: Bench) -> None:
-    for n in range(2 * measurements.AT_ONCE):
-        await bench.store.write(cancelled_run, f"r-{n}", bench.now)
+    def fill(c: sa.Connection) -> None:
+        for n in range(2 * measurements.AT_ONCE):
+            cancelled_run(c, f"r-{n}", bench.now)
+
+    await bench.store.write(fill)
     done: list[int] = []
 
     async def measure() -> None:
