@@ -262,18 +262,6 @@ def outbox_of_newest(c: sa.Connection) -> bool:
     )
 
 
-async def test_unreadable_answers_are_deleted_so_that_the_next_run_asks_again(bench: Bench) -> None:
-    bench.model.said = "I would rather not."
-    bench.connect(runs=folder(a="Some prose."))
-    assert (await bench.units((await bench.run()).id))["a.md"].state is UnitState.FAILED
-
-    bench.model.said = '{"items": []}'
-    bench.connect(runs=folder(a="Some prose."))
-    run = await bench.run()
-
-    assert run.outcome is RunOutcome.SUCCESS
-
-
 async def test_a_run_kept_to_local_models_is_refused_where_there_is_none_and_nothing_is_asked(
     store: Store, agent: AgentRow
 ) -> None:

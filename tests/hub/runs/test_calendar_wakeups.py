@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -213,32 +214,6 @@ async def test_an_agent_that_is_away_is_woken_when_it_is_back_in_time(calendar: 
     assert (await calendar.outcome())[1] == "woken"
 
 
-async def test_an_agent_that_is_away_until_the_end_is_not_woken_and_the_reason_says_why(
-    calendar: Calendar,
-) -> None:
-    async with calendar.serving():
-        await calendar.pass_time(HOUR_S)
-        await calendar.pass_time(601)
-    assert await calendar.outcome() == ("failed", "wake_failed", "device_offline")
-
-
-async def test_a_device_that_cannot_wake_agents_gets_no_calls(calendar: Calendar) -> None:
-    link = await calendar.connect(can_wake=False)
-    async with calendar.serving():
-        await calendar.pass_time(HOUR_S)
-        await calendar.pass_time(601)
-    assert link.calls == []
-    assert await calendar.outcome() == ("failed", "wake_failed", "unsupported")
-
-
-async def test_a_paused_agent_is_passed_over_at_once(calendar: Calendar) -> None:
-    link = await calendar.connect([YES])
-    await calendar.move("lifecycle", "paused")
-    async with calendar.serving():
-        await calendar.pass_time(HOUR_S)
-    assert (await calendar.outcome(), link.calls) == (("skipped", "skipped_paused", "agent_paused"), [])
-
-
 async def test_an_agent_whose_quota_is_back_within_the_slot_is_woken_then(calendar: Calendar) -> None:
     link = await calendar.connect([YES])
     async with calendar.serving():
@@ -254,17 +229,58 @@ async def test_an_agent_whose_quota_is_back_within_the_slot_is_woken_then(calend
     assert (await calendar.outcome())[1] == "woken"
 
 
-@pytest.mark.parametrize("back_in_s", [None, 601.0], ids=["unknown", "after the slot"])
-async def test_an_agent_whose_quota_is_not_back_in_time_is_passed_over(
-    calendar: Calendar, back_in_s: float | None
+@pytest.mark.parametrize(
+    ("condition", "outcome"),
+    [
+        ("away", ("failed", "wake_failed", "device_offline")),
+        ("unsupported", ("failed", "wake_failed", "unsupported")),
+        ("paused", ("skipped", "skipped_paused", "agent_paused")),
+        (None, ("skipped", "skipped_exhausted", "exhausted")),
+        (601.0, ("skipped", "skipped_exhausted", "exhausted")),
+    ],
+    ids=[
+        "away until the end",
+        "cannot wake",
+        "paused",
+        "quota is back some day",
+        "quota is back after the slot",
+    ],
+)
+async def test_an_agent_that_cannot_be_woken_within_the_slot_is_not_and_the_reason_says_why(
+    calendar: Calendar, condition: str | float | None, outcome: tuple[str, str, str]
 ) -> None:
-    link = await calendar.connect([YES])
-    await calendar.move_connectivity(online=True)
+    link = None
+    if condition != "away":
+        link = await calendar.connect([YES], can_wake=condition != "unsupported")
+    if condition == "paused":
+        await calendar.move("lifecycle", "paused")
     async with calendar.serving():
         await calendar.pass_time(HOUR_S - 1)
-        await calendar.exhaust(back_in_s=None if back_in_s is None else back_in_s + 1)
+        if not isinstance(condition, str):
+            await calendar.exhaust(back_in_s=None if condition is None else condition + 1)
         await calendar.pass_time(1)
-    assert (await calendar.outcome(), link.calls) == (("skipped", "skipped_exhausted", "exhausted"), [])
+        await calendar.pass_time(601 if outcome[0] == "failed" else 0)
+    assert (await calendar.outcome(), [] if link is None else link.calls) == (outcome, [])
+
+
+@pytest.mark.parametrize(
+    ("prompt", "late_s", "answers"),
+    [
+        ("", 300, [YES]),
+        ("Find {{ nothing_that_there_is }}.", 0, [YES]),
+        ("", 0, [LinkLost("cut", dispatched=True), YES]),
+    ],
+    ids=["the hub is back before the end", "unreadable prompt", "the connection breaks"],
+)
+async def test_an_agent_is_woken_within_its_slot_in_spite_of_a_fault(
+    calendar: Calendar, prompt: str, late_s: int, answers: list[Any]
+) -> None:
+    await calendar.declare(prompt=prompt)
+    link = await calendar.connect(list(answers))
+    calendar.clock.advance(HOUR_S + late_s)
+    async with calendar.serving():
+        await calendar.pass_time(6)
+    assert (len(link.calls), (await calendar.outcome())[1]) == (len(answers), "woken")
 
 
 async def test_a_hub_that_was_killed_after_its_call_repeats_it_with_the_same_id(
@@ -295,22 +311,6 @@ async def test_a_slot_that_ended_while_the_hub_was_down_is_reported_as_missed(
     assert link.calls == []
 
 
-async def test_a_slot_that_is_not_over_when_the_hub_is_back_wakes_the_agent(calendar: Calendar) -> None:
-    link = await calendar.connect([YES])
-    calendar.clock.advance(HOUR_S + 300)
-    async with calendar.serving():
-        await calendar.settles()
-    assert (len(link.calls), (await calendar.outcome())[1]) == (1, "woken")
-
-
-async def test_a_prompt_that_cannot_be_rendered_does_not_prevent_the_wake(calendar: Calendar) -> None:
-    await calendar.declare(prompt="Find {{ nothing_that_there_is }}.")
-    link = await calendar.connect([YES])
-    async with calendar.serving():
-        await calendar.pass_time(HOUR_S)
-    assert (len(link.calls), (await calendar.outcome())[1]) == (1, "woken")
-
-
 async def test_nothing_is_made_up_for_a_slot_that_is_over(calendar: Calendar) -> None:
     async with calendar.serving():
         await calendar.pass_time(HOUR_S)
@@ -319,14 +319,6 @@ async def test_nothing_is_made_up_for_a_slot_that_is_over(calendar: Calendar) ->
         CodedError, check=coded(ErrorCode.BAD_PARAMS), match="it makes no runs to make up for"
     ):
         await calendar.desk.current.backfill(slot.id, hours(0), hours(1), actor="somebody")
-
-
-async def test_a_connection_that_breaks_is_followed_by_another_try(calendar: Calendar) -> None:
-    link = await calendar.connect([LinkLost("cut", dispatched=True), YES])
-    async with calendar.serving():
-        await calendar.pass_time(HOUR_S)
-        await calendar.pass_time(6)
-    assert (len(link.calls), (await calendar.outcome())[1]) == (2, "woken")
 
 
 SIGHT = WakeSight(

@@ -219,7 +219,7 @@ async def test_a_paused_run_goes_on_when_its_device_is_back(bench: Bench) -> Non
         back = bench.connect(runs=[[manifest, second, end]])
         bench.dispatcher.recheck()
         await until(bench, run.id, lambda row: row.state is RunState.COMPLETED)
-    assert titles(back) == ["two"]
+    assert (titles(back), back.streams[0].fetched) == (["two"], [(("b.md",), True)])
 
 
 async def test_a_fired_run_leaves_a_device_that_has_just_connected_in_peace(bench: Bench) -> None:

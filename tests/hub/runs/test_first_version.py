@@ -129,7 +129,8 @@ async def test_08_what_a_run_did_not_get_to_before_its_deadline_is_read_by_the_n
     bench = Bench(store, agent, limits=Limits(run_wall_s=0.2))
     first = bench.connect(runs=[folder(a="- [ ] one", b="- [ ] two")[0][:2]])
     run = await bench.run()
-    assert run.state is RunState.FAILED
+    assert (run.state, "deadline" in run.errors[0].message) == (RunState.FAILED, True)
+    assert bench.metrics.reached()["run_wall_s"] == 1
 
     bench.control.run_timeout_s = 3_600.0
     link = bench.connect(runs=folder(a="- [ ] one", b="- [ ] two"))

@@ -37,7 +37,7 @@ from storage.runs.items import ItemFilter
 from storage.runs.runs import RunRow
 from storage.schema import items
 from storage.store import Store
-from tests.support.clock import FakeClock
+from tests.support.clock import START, FakeClock
 from tests.support.link import FakeLink
 from tests.support.mailbox import ListDesk, Mailbox
 from tests.support.runs import MODERN, TAKEN, Bench, declare_agent, declare_connector, titles
@@ -110,11 +110,6 @@ async def test_a_second_run_reads_what_is_new_and_nothing_else(bench: Bench, mai
     assert mailbox.cursors == [None, {"at": 1}]
 
 
-async def test_an_empty_mailbox_is_a_run_that_went_well(bench: Bench) -> None:
-    bench.connect()
-    assert shown(await bench.run()) == DONE
-
-
 async def test_the_first_run_looks_back_as_far_as_the_filter_says(store: Store, mailbox: Mailbox) -> None:
     bench = await bench_over(store, mailbox, lookback_days=3)
     bench.connect()
@@ -122,23 +117,31 @@ async def test_the_first_run_looks_back_as_far_as_the_filter_says(store: Store, 
     assert mailbox.asked_since == [bench.clock.now() - timedelta(days=3)]
 
 
-async def test_what_the_filter_is_against_is_not_read_and_the_cursor_passes_it(
-    bench: Bench, mailbox: Mailbox
+@pytest.mark.parametrize(
+    ("bulk", "gone", "read", "ended", "at"),
+    [
+        ([], [], [], [], None),
+        ([True, False], [], ["t2"], [1, 1], {"at": 2}),
+        ([False], ["t1"], [], [1, 0], {"at": 1}),
+    ],
+    ids=["empty mailbox", "not for the filter", "removed meanwhile"],
+)
+async def test_messages_that_are_not_to_be_read_are_passed_and_are_no_failure(
+    bench: Bench,
+    mailbox: Mailbox,
+    bulk: list[bool],
+    gone: list[str],
+    read: list[str],
+    ended: list[int],
+    at: Any,
 ) -> None:
-    mailbox.add("t1", is_bulk=True)
-    mailbox.add("t2")
+    for number, is_bulk in enumerate(bulk, 1):
+        mailbox.add(f"t{number}", is_bulk=is_bulk)
+    mailbox.gone |= set(gone)
     bench.connect()
     run = await bench.run()
-    assert (mailbox.read, run.units_skipped, run.units_done) == (["t2"], 1, 1)
-    assert await cursor(bench) == {"at": 2}
-
-
-async def test_a_message_that_was_removed_meanwhile_is_no_failure(bench: Bench, mailbox: Mailbox) -> None:
-    mailbox.add("t1")
-    mailbox.gone.add("t1")
-    bench.connect()
-    assert shown(await bench.run()) == DONE
-    assert await cursor(bench) == {"at": 1}
+    assert (shown(run), mailbox.read, await cursor(bench)) == (DONE, read, at)
+    assert [run.units_skipped, run.units_done] == (ended or [0, 0])
 
 
 # --- what fails ---
@@ -220,39 +223,38 @@ async def test_of_many_refusals_one_moves_the_connector(bench: Bench) -> None:
     assert told == [True, False, False]
 
 
-async def test_a_provider_that_asks_for_a_pause_exhausts_the_agent_until_then(
-    bench: Bench, mailbox: Mailbox
+PAUSE_S = 120
+BUSY = ProviderBusy("slow down", retry_at=START + timedelta(seconds=PAUSE_S))
+FOREVER = ProviderBusy("slow down", retry_at=datetime.max.replace(tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("at", "failure", "reason", "back_in_s", "words"),
+    [
+        ("t1", BUSY, "rate_limit", PAUSE_S, ""),
+        ("t1", FOREVER, "rate_limit", 86_400, "days was requested"),  # shortened, and said
+        (0, QuotaSpent("the day is spent"), "billing", None, ""),
+    ],
+    ids=["pause", "pause beyond a day", "quota"],
+)
+async def test_a_provider_that_asks_for_a_pause_or_has_no_quota_exhausts_the_agent(
+    bench: Bench,
+    mailbox: Mailbox,
+    at: Any,
+    failure: ConnectorFailure,
+    reason: str,
+    back_in_s: int | None,
+    words: str,
 ) -> None:
     mailbox.add("t1")
-    at = bench.clock.now() + timedelta(seconds=120)
-    mailbox.failures["t1"] = [ProviderBusy("slow down", retry_at=at)]
+    mailbox.failures[at] = [failure]
     bench.connect()
     run = await bench.run()
     assert (run.state, run.pause_reason) == (RunState.PAUSED, PauseReason.EXHAUSTED)
     agent = await bench.store.read(agents.get_agent, bench.agent.id)
-    assert (agent.availability, agent.exhaust_reason) == ("exhausted", "rate_limit")
-    assert agent.recovery_at == int(at.timestamp() * 1_000)
-
-
-async def test_a_pause_of_a_provider_beyond_a_day_is_shortened_and_said(
-    bench: Bench, mailbox: Mailbox
-) -> None:
-    mailbox.add("t1")
-    mailbox.failures["t1"] = [ProviderBusy("slow down", retry_at=datetime.max.replace(tzinfo=UTC))]
-    bench.connect()
-    run = await bench.run()
-    agent = await bench.store.read(agents.get_agent, bench.agent.id)
-    assert agent.recovery_at == int((bench.clock.now().timestamp() + 86_400) * 1_000)
-    assert "days was requested" in (run.reason or "")
-
-
-async def test_a_quota_that_is_spent_is_billing(bench: Bench, mailbox: Mailbox) -> None:
-    mailbox.add("t1")
-    mailbox.failures[0] = [QuotaSpent("the day is spent")]
-    bench.connect()
-    await bench.run()
-    agent = await bench.store.read(agents.get_agent, bench.agent.id)
-    assert (agent.availability, agent.exhaust_reason) == ("exhausted", "billing")
+    assert (agent.availability, agent.exhaust_reason) == ("exhausted", reason)
+    assert back_in_s is None or agent.recovery_at == epoch_ms(START) + back_in_s * 1_000
+    assert words in (run.reason or "")
 
 
 async def test_passing_errors_make_the_connector_wait_longer_each_time_and_fail_no_run(

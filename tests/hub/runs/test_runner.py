@@ -12,7 +12,6 @@ from hub.extraction.model import ExtractionError, ModelExhausted
 from hub.runs.delivery import SINGLE_CALLS
 from hub.runs.lifecycle import Interrupt
 from hub.runs.run_order import RunOrder
-from hub.settings.limit_settings import Limits
 from protocol.errors import CallTimedOut, ErrorCode, LinkLost, TooManyCalls
 from protocol.frame import ErrorBody
 from protocol.lifecycles import EXECUTING_RUN_STATES, PauseReason, RunEvent, RunOutcome, RunState, UnitState
@@ -168,23 +167,6 @@ async def test_the_files_of_all_attempts_count_among_those_that_a_run_may_read(
     run = await bench.run()
 
     assert (titles(lost), titles(back), run.outcome, run.units_done) == (["one"], [], RunOutcome.PARTIAL, 1)
-
-
-async def test_what_an_attempt_has_settled_the_next_one_does_not_fetch(bench: Bench) -> None:
-    files = {"a": "- [ ] one", "b": "- [ ] two"}
-    manifest, first, second, end = folder(**files)[0]
-    lost = bench.connect(runs=[[manifest, first]])
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(bench.run)
-        await bench.settled("a.md")
-        lost.cut()
-
-    back = bench.connect(runs=[[manifest, second, end]])
-    await bench.dispatcher.open_gates()
-    run = await bench.run()
-
-    assert back.streams[0].fetched == [(("b.md",), True)]
-    assert (run.outcome, run.items_created) == (RunOutcome.SUCCESS, 2)
 
 
 REFUSAL = Answer(error=ErrorBody(code=ErrorCode.BAD_RECORD, message="tasks.title: is required"))
@@ -561,31 +543,6 @@ async def test_a_drain_lets_the_file_in_hand_come_to_its_end(bench: Bench) -> No
     assert (run.state, run.pause_reason) == (RunState.PAUSED, PauseReason.DRAIN)
     assert units["a.md"].state is UnitState.DONE
     assert titles(link) == ["one"]
-
-
-async def test_a_run_that_takes_too_long_fails_by_its_deadline(store: Store, agent: AgentRow) -> None:
-    bench = Bench(store, agent, limits=Limits(run_wall_s=0.01))
-    bench.connect(runs=[[AgentManifest(run_id="r")]])
-
-    run = await bench.run()
-
-    assert run.state is RunState.FAILED
-    assert "deadline" in run.errors[0].message
-    reached = bench.metrics.registry.get_sample_value
-    assert reached("hub_limits_reached_total", {"limit": "run_wall_s"}) == 1
-
-
-async def test_a_run_reads_no_more_files_than_it_may_and_keeps_those_it_has(
-    store: Store, agent: AgentRow
-) -> None:
-    bench = Bench(store, agent, run_limits=RunLimits(files=1))
-    link = bench.connect(runs=folder(a="- [ ] one", b="- [ ] two"))
-
-    run = await bench.run()
-
-    assert (titles(link), run.outcome, run.units_done) == (["one"], RunOutcome.PARTIAL, 1)
-    (error,) = run.errors
-    assert (error.code, "run_files" in error.message) == (ErrorCode.LIMIT_REACHED, True)
 
 
 async def test_a_run_that_was_moved_by_another_process_is_released_silently(

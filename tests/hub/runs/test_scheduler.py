@@ -152,19 +152,6 @@ async def test_a_schedule_of_one_instant_fires_once_and_is_finished(desk: Desk) 
     assert [run.fire_at for run in await desk.runs()] == [hours(1)]
 
 
-async def test_a_schedule_that_cannot_be_read_is_paused_and_the_others_fire(desk: Desk) -> None:
-    await desk.declare(DAILY, HOURLY)
-    broken = sa.update(schedule_table).where(schedule_table.c.kind == "cron")
-    await desk.change(broken.values(expr="every other Tuesday"))
-    async with desk.serving():
-        await desk.pass_time(HOUR_S)
-    (run,) = await desk.runs()
-    assert run.agent_name == "agent-1"
-    assert [schedule.paused_reason for schedule in await desk.schedules()] == ["broken", None]
-    (why,) = await desk.told("schedule.broken")
-    assert "cannot be read" in why
-
-
 async def put_in_the_way(desk: Desk, agent: AgentRow, **given: Any) -> None:
     """A run of the agent that has what a fire's run is to have."""
     row = {"id": "x", "agent_id": agent.id, "fire_key": "k", "fire_at": 0, "trigger_kind": "manual"}
@@ -387,11 +374,18 @@ async def test_decided_fires_are_counted_with_how_late_they_were(desk: Desk) -> 
     assert 'hub_scheduler_lag_seconds_bucket{le="0.1"} 0.0' in text
 
 
-async def test_an_agent_whose_settings_cannot_be_read_does_not_stop_the_others(desk: Desk) -> None:
-    (first, _) = await desk.declare(HOURLY, HOURLY)
-    paths = sa.update(configs).where(configs.c.agent_id == first.id, configs.c.config_key == "paths")
+@pytest.mark.parametrize("table", [schedule_table, configs], ids=["schedule", "settings of the agent"])
+async def test_a_schedule_or_agent_that_cannot_be_read_is_paused_and_the_others_fire(
+    desk: Desk, table: sa.Table
+) -> None:
+    (first, _) = await desk.declare(DAILY if table is schedule_table else HOURLY, HOURLY)
+    broken = sa.update(table).where(table.c.agent_id == first.id)
+    if table is schedule_table:
+        await desk.change(broken.values(expr="every other Tuesday"))
     async with desk.serving():
-        await desk.change(paths.values(config_value='{"glob": ["a"]}'))
+        if table is configs:
+            paths = broken.where(table.c.config_key == "paths")
+            await desk.change(paths.values(config_value='{"glob": ["a"]}'))
         await desk.pass_time(HOUR_S)
         assert [schedule.paused_reason for schedule in await desk.schedules()] == ["broken", None]
         assert [run.agent_name for run in await desk.runs()] == ["agent-1"]
