@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import anyio
 import pytest
 
 from hub.backups import (
@@ -24,6 +23,7 @@ from storage.kernel.backup import BackupRefused
 from storage.store import Store, open_store
 from tests.support.clock import START, FakeClock
 from tests.support.database import new_database
+from tests.support.services import running
 from tests.support.wire import until
 
 DAY_S = 86_400
@@ -65,8 +65,7 @@ async def test_a_backup_is_made_and_checked_by_relative_paths(
 async def test_there_is_one_backup_a_day_and_none_right_after_the_start(store: Store, tmp_path: Path) -> None:
     clock = FakeClock()
     backups = Backups(store, tmp_path, tmp_path / "hub.db", clock=clock)
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(backups.serve)
+    async with running(backups):
         await until(lambda: clock.sleeping == 1)
         assert there(tmp_path) == []
         clock.advance(FIRST_AFTER_S)
@@ -77,7 +76,6 @@ async def test_there_is_one_backup_a_day_and_none_right_after_the_start(store: S
         assert len(there(tmp_path)) == 1
         clock.advance(CHECK_EVERY_S)
         await until(lambda: len(there(tmp_path)) == 2 and clock.sleeping == 1)
-        tasks.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize(("is_daily", "has_file"), [(False, True), (True, False)])
@@ -87,10 +85,8 @@ async def test_there_is_none_where_none_is_wanted_or_the_database_is_elsewhere(
     clock = FakeClock()
     database = tmp_path / "hub.db" if has_file else None
     backups = Backups(store, tmp_path, database, clock=clock, keep=BackupSettings(daily=is_daily))
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(backups.serve)
+    async with running(backups):
         await clock.pass_time(3 * DAY_S)
-        tasks.cancel_scope.cancel()
     assert there(tmp_path) == []
 
 
@@ -98,14 +94,12 @@ async def test_a_backup_that_cannot_be_made_is_tried_again(store: Store, tmp_pat
     clock = FakeClock()
     (tmp_path / FOLDER).write_text("in the way")
     backups = Backups(store, tmp_path, tmp_path / "hub.db", clock=clock)
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(backups.serve)
+    async with running(backups):
         await clock.pass_time(FIRST_AFTER_S)
         await until(lambda: clock.sleeping == 1)
         (tmp_path / FOLDER).unlink()
         clock.advance(CHECK_EVERY_S)
         await until(lambda: len(there(tmp_path)) == 1)
-        tasks.cancel_scope.cancel()
 
 
 async def test_a_database_on_a_server_is_refused_with_what_to_do(store: Store, tmp_path: Path) -> None:
@@ -140,11 +134,9 @@ async def test_a_backup_that_a_clock_ahead_has_dated_stops_no_other_and_goes_fir
     clock.set_wall(START + timedelta(days=21))
     ahead = (await backups.make(actor="hub")).path
     clock.set_wall(START)
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(backups.serve)
+    async with running(backups):
         await until(lambda: clock.sleeping == 1)
         clock.advance(FIRST_AFTER_S)
         await until(lambda: ahead.name not in there(tmp_path))
-        tasks.cancel_scope.cancel()
     (made,) = there(tmp_path)
     assert made < ahead.name

@@ -10,16 +10,15 @@ import pytest
 from hub.loop_lag import DEEPEST, EVERY_S, HELD_S, IDLE_EVERY_S, STUCK_S, LoopLag, calls_of
 from hub.metrics import Metrics
 from tests.support.clock import FakeClock
+from tests.support.services import running
 
 
 @pytest.fixture
 async def measured() -> AsyncIterator[tuple[LoopLag, FakeClock, Metrics]]:
     clock, metrics = FakeClock(), Metrics()
     lag = LoopLag(clock=clock, metrics=metrics)
-    async with anyio.create_task_group() as group:
-        await group.start(lag.serve)
+    async with running(lag):
         yield lag, clock, metrics
-        group.cancel_scope.cancel()
 
 
 async def test_a_loop_that_turns_is_not_late(measured: tuple[LoopLag, FakeClock, Metrics]) -> None:
@@ -33,11 +32,9 @@ async def test_a_loop_that_turns_is_not_late(measured: tuple[LoopLag, FakeClock,
 async def test_a_loop_with_work_is_measured_more_often(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, metrics = FakeClock(), Metrics()
     monkeypatch.setattr("hub.loop_lag.time.thread_time", lambda: clock.monotonic() / 10)
-    async with anyio.create_task_group() as group:
-        await group.start(LoopLag(clock=clock, metrics=metrics).serve)
+    async with running(LoopLag(clock=clock, metrics=metrics)):
         await clock.pass_time(10)
         assert metrics.registry.get_sample_value("hub_event_loop_lag_seconds_count") == 10 / EVERY_S
-        group.cancel_scope.cancel()
 
 
 async def test_a_loop_that_stood_still_is_stuck_until_it_has_turned_again(
@@ -85,8 +82,7 @@ def test_who_holds_the_loop_is_told_once_each_time(caplog: pytest.LogCaptureFixt
 def test_the_innermost_calls_come_first() -> None:
     calls = calls_of(sys._getframe())
     assert calls[0].startswith("tests.hub.test_loop_lag:")
-    assert len(calls) == DEEPEST
-    assert calls_of(None) == []
+    assert (len(calls), calls_of(None)) == (DEEPEST, [])
 
 
 @pytest.mark.parametrize(("worked_s", "told_s"), [(0.5, 0.5), (0.1, 0.0)])
@@ -96,10 +92,8 @@ async def test_a_loop_that_is_late_counts_where_it_was_at_work_itself(
     clock, metrics = FakeClock(), Metrics()
     worked = iter([0.0, worked_s])
     monkeypatch.setattr("hub.loop_lag.time.thread_time", lambda: next(worked))
-    async with anyio.create_task_group() as group:
-        await group.start(LoopLag(clock=clock, metrics=metrics).serve)
+    async with running(LoopLag(clock=clock, metrics=metrics)):
         await anyio.wait_all_tasks_blocked()
         clock.advance(EVERY_S + 0.5)
         await anyio.wait_all_tasks_blocked()
         assert metrics.loop.lag_s == told_s
-        group.cancel_scope.cancel()

@@ -22,6 +22,7 @@ from storage.store import ObservedDatabase, Store, open_store
 from tests.hub.app.test_reload import TEXT, grounded
 from tests.support.clock import START, FakeClock
 from tests.support.database import new_database
+from tests.support.services import running
 from tests.support.wire import until
 
 STEP_S = 3_600.0
@@ -100,8 +101,7 @@ async def test_a_hub_outlives_two_days_in_which_every_service_that_is_not_vital_
     ):
         hub = Hub(replace(base, store=ObservedDatabase(store), clock=clock))
         await hub.open(resources)
-        async with anyio.create_task_group() as tasks:
-            await tasks.start(hub.supervisor.serve)
+        async with running(hub.supervisor):
             hub.where()
             while clock.now() < START + LIVES_FOR:
                 clock.advance(STEP_S)
@@ -122,6 +122,5 @@ async def test_a_hub_outlives_two_days_in_which_every_service_that_is_not_vital_
                 await until(all_others_wait)
             metric = base.metrics.registry.get_sample_value
             assert metric("hub_service_restarts_total", {"service": "backups"}) == 1
-            tasks.cancel_scope.cancel()
         made = sorted(file.name for file in (base.state / FOLDER).iterdir())
         assert [name[:8] for name in made] == ["20260105", "20260106"]

@@ -19,6 +19,7 @@ from storage.devices.pairings import PairingAsk
 from storage.store import Store, open_store
 from tests.support.clock import FakeClock
 from tests.support.log import opened_log
+from tests.support.services import running
 
 log = Channel("hub.somewhere")
 
@@ -52,8 +53,7 @@ async def test_database_disk_and_backup_are_looked_up_again_and_again(store: Sto
     with opened_log() as opened:
         gauges = Gauges(store=store, clock=clock, metrics=metrics, log=opened.log, disk=disk)
         assert math.isnan(value("hub_disk_free_bytes") or 0.0), "nobody has looked yet"
-        async with anyio.create_task_group() as group:
-            await group.start(gauges.serve)
+        async with running(gauges):
             disk.check()
             with anyio.fail_after(5):
                 while not value("hub_db_size_bytes"):
@@ -69,7 +69,6 @@ async def test_database_disk_and_backup_are_looked_up_again_and_again(store: Sto
             with anyio.fail_after(5):
                 while value("hub_pairing_pending") != 1:
                     await clock.pass_time(EVERY_S)
-            group.cancel_scope.cancel()
     assert (value("hub_db_size_bytes") or 0) > 100_000
     assert (value("hub_db_wal_bytes") or 0) > 0
     assert (value("hub_disk_free_bytes") or 0) > 0

@@ -69,8 +69,7 @@ def names(model: LanguageModel | None) -> list[str]:
 
 async def test_without_a_model_no_request_is_made(tmp_path: Path) -> None:
     (models, endpoints, *_), shown = await opened(tmp_path, "# defaults\n")
-    assert models == Models()
-    assert (endpoints, shown) == ((), None)
+    assert (models, endpoints, shown) == (Models(), (), None)
 
 
 async def test_a_cloud_model_alone_is_none_for_agents_that_may_not_use_the_cloud(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Events from the links reach the services that are to hear of them."""
 
-import anyio
 import pytest
 
 from hub.agents.heartbeats import Heartbeats
@@ -15,6 +14,7 @@ from protocol.lifecycles import RunState
 from protocol.work import AgentCancel
 from tests.support.requests import make_requests
 from tests.support.runs import Bench, agent, bench, folder, store
+from tests.support.services import running
 from tests.support.wire import until
 
 __all__ = ["agent", "bench", "store"]
@@ -38,9 +38,7 @@ async def test_a_device_that_is_back_lets_its_paused_run_go_on_at_once(
     manifest, first, second, end = folder(a="- [ ] one", b="- [ ] two")[0]
     lost = bench.connect(runs=[[manifest, first]])
     routed = make_router(bench)
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(bench.dispatcher.serve)
-        await tasks.start(routed.serve)
+    async with running(bench.dispatcher, routed):
         await bench.control.submit(bench.agent)
         await bench.settled("a.md")
         del bench.links[lost.device_id]
@@ -49,7 +47,6 @@ async def test_a_device_that_is_back_lets_its_paused_run_go_on_at_once(
 
         bench.connect(runs=[[manifest, second, end]])
         await bench.comes_to(RunState.COMPLETED)
-        tasks.cancel_scope.cancel()
 
 
 async def test_a_handler_that_fails_does_not_stop_the_next(
@@ -59,16 +56,13 @@ async def test_a_handler_that_fails_does_not_stop_the_next(
         raise RuntimeError("a fault")
 
     routed = make_router(bench)
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(bench.dispatcher.serve)
-        await tasks.start(routed.serve)
+    async with running(bench.dispatcher, routed):
         broken = bench.connect()
         monkeypatch.setattr(broken, "send", fail)
         routed.take(DeviceReady(broken, HOLDING))
         link = bench.connect()
         routed.take(DeviceReady(link, HOLDING))
         await until(lambda: any(isinstance(frame, AgentCancel) for frame in link.sent))
-        tasks.cancel_scope.cancel()
     assert [record.message for record in caplog.records].count("router.handler_failed") == 1
 
 
@@ -81,8 +75,7 @@ async def test_connection_events_never_wait_behind_requests(
     for number in range(100):
         routed.take(RequestReceived(link, Request(id=str(number), method="agents.list")))
     routed.take(DeviceReady(link, HOLDING))
-    assert len(routed) == 1
-    assert caplog.records == []
+    assert (len(routed), caplog.records) == (1, [])
 
 
 async def test_an_event_beyond_the_limit_of_the_queue_is_logged(

@@ -12,6 +12,7 @@ from protocol.backoff import Backoff
 from protocol.errors import CodedError, ErrorCode
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.coded import coded
+from tests.support.services import running
 
 
 class Recorder:
@@ -59,11 +60,9 @@ async def test_services_start_in_order_and_stop_in_reverse_order() -> None:
     supervisor = make_supervisor()
     for name in ("store", "links", "runs"):
         supervisor.add(name, Recorder(name, diary))
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(supervisor.serve)
+    async with running(supervisor):
         assert diary == ["store started", "links started", "runs started"]
         assert supervisor.started["links"] == "value of links"
-        tasks.cancel_scope.cancel()
     assert diary[3:] == ["runs stopped", "links stopped", "store stopped"]
 
 
@@ -108,15 +107,12 @@ async def test_a_service_that_is_not_vital_comes_back_after_a_wait() -> None:
     supervisor = make_supervisor(clock, vital=())
     fragile = Recorder("connectors", diary, breaks=2)
     supervisor.add("connectors", fragile)
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(supervisor.serve)
+    async with running(supervisor):
         fragile.break_now.set()
         await anyio.wait_all_tasks_blocked()
-        assert diary == ["connectors started", "connectors stopped"]
-        assert clock.sleeping == 1
+        assert (diary, clock.sleeping) == (["connectors started", "connectors stopped"], 1)
         await clock.pass_time(5)
         assert diary == ["connectors started", "connectors stopped"] * 2 + ["connectors started"]
-        tasks.cancel_scope.cancel()
 
 
 async def test_a_service_that_cannot_start_yet_is_not_waited_for_unless_it_is_vital() -> None:
@@ -125,13 +121,11 @@ async def test_a_service_that_cannot_start_yet_is_not_waited_for_unless_it_is_vi
     supervisor = make_supervisor(clock, vital={"links"})
     supervisor.add("backups", Recorder("backups", diary, breaks=2, before_start=True))
     supervisor.add("links", Recorder("links", diary))
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(supervisor.serve)
+    async with running(supervisor):
         assert diary == ["links started"]
         await clock.pass_time(10)
         assert diary == ["links started", "backups started"]
         assert supervisor.started["backups"] == "value of backups"
-        tasks.cancel_scope.cancel()
 
 
 class InRounds:
@@ -152,11 +146,9 @@ async def test_supervisor_counts_failed_rounds_of_a_service_that_goes_on() -> No
     clock = FakeClock()
     supervisor, service = make_supervisor(clock, vital=()), InRounds(clock)
     supervisor.add("things", service, turns=service.turns)
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(supervisor.serve)
+    async with running(supervisor):
         await clock.pass_time(61.0)
         failures = supervisor.failures["things"]
-        tasks.cancel_scope.cancel()
     assert (failures.count, failures.error, failures.is_down) == (2, "ValueError", False)
 
 
@@ -170,8 +162,7 @@ async def test_failures_of_services_are_counted_and_reported_until_they_run_agai
     def restarts(service: str) -> float | None:
         return metrics.registry.get_sample_value("hub_service_restarts_total", {"service": service})
 
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(supervisor.serve)
+    async with running(supervisor):
         assert (supervisor.failures, restarts("backups"), restarts("links")) == ({}, 0, None)
         broke_at = clock.now()
         fragile.break_now.set()
@@ -180,7 +171,6 @@ async def test_failures_of_services_are_counted_and_reported_until_they_run_agai
         await clock.pass_time(5)
         failures = supervisor.failures["backups"]
         assert (failures.count, failures.is_down, restarts("backups")) == (2, False, 2)
-        tasks.cancel_scope.cancel()
 
 
 async def test_being_cancelled_while_starting_stops_what_was_started() -> None:
@@ -237,11 +227,9 @@ async def test_a_service_that_waits_to_be_started_again_is_not_late() -> None:
         clock=clock, chance=SeededChance(), vital=(), backoff=Backoff(base_s=10_000.0, cap_s=10_000.0)
     )
     supervisor.add("links", Breaks(), turns=turns)
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(supervisor.serve)
+    async with running(supervisor):
         await anyio.wait_all_tasks_blocked()
         wakes_at = turns.due - WORK_S
         assert wakes_at > clock.monotonic() + WORK_S
         clock.advance(wakes_at - clock.monotonic() - 1.0)
         assert supervisor.late() == []
-        tasks.cancel_scope.cancel()

@@ -51,8 +51,7 @@ def test_a_reload_is_framed_whichever_way_it_ends(listening: tuple[socket.socket
     manager = ServiceManager({"NOTIFY_SOCKET": path})
     with pytest.raises(ValueError), manager.reloading(12.5):
         raise ValueError
-    assert heard.recv(100) == b"RELOADING=1\nMONOTONIC_USEC=12500000"
-    assert heard.recv(100) == b"READY=1"
+    assert (heard.recv(100), heard.recv(100)) == (b"RELOADING=1\nMONOTONIC_USEC=12500000", b"READY=1")
 
 
 def test_without_a_service_manager_nothing_happens(tmp_path: Path) -> None:
@@ -80,14 +79,12 @@ def test_a_service_manager_that_does_not_listen_delays_no_service(
     ],
 )
 def test_a_watchdog_of_another_process_is_not_ours(environ: dict[str, str], watchdog_s: float | None) -> None:
-    assert ServiceManager(environ).watchdog_s == watchdog_s
-    assert environ == {}
+    assert (ServiceManager(environ).watchdog_s, environ) == (watchdog_s, {})
 
 
 def test_sockets_for_another_process_are_not_taken() -> None:
     environ = {"LISTEN_PID": "1", "LISTEN_FDS": "2", "LISTEN_FDNAMES": "devices:admin"}
-    assert ServiceManager(environ).sockets == {}
-    assert environ == {}
+    assert (ServiceManager(environ).sockets, environ) == ({}, {})
 
 
 def test_sockets_are_taken_by_their_names_and_no_child_inherits_them(tmp_path: Path) -> None:

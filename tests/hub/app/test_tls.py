@@ -15,6 +15,7 @@ from hub.settings.reload import POLL_S, SettingsWatch, Unfit
 from hub.settings.settings import ReloadSettings, Settings
 from tests.support.certificates import Files, write_certificate
 from tests.support.clock import FakeClock
+from tests.support.services import running
 
 LONG = timedelta(days=200)
 
@@ -120,8 +121,7 @@ async def test_the_watch_of_the_settings_renews_certificates_unless_it_is_off() 
         called += 1
 
     watch.renew_certificates = renew
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(watch.serve)
+    async with running(watch):
         for _ in range(2):
             await anyio.wait_all_tasks_blocked()
             clock.advance(POLL_S)
@@ -130,5 +130,4 @@ async def test_the_watch_of_the_settings_renews_certificates_unless_it_is_off() 
         reloads.current = Settings(reload=ReloadSettings(watch=False))
         clock.advance(POLL_S)
         await anyio.wait_all_tasks_blocked()
-        tasks.cancel_scope.cancel()
     assert (seen, called) == (3, 3)

@@ -14,6 +14,7 @@ from hub.cluster.messages import Hint, NodeUnreachable, Reply, Request, RunChang
 from protocol.ids import BootId, RunId
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.nats import Nats, running_nats
+from tests.support.services import running
 from tests.support.wire import until
 
 EAST, WEST = BootId("east"), BootId("west")
@@ -45,11 +46,9 @@ async def on_bus(
     """Run the bus of a process, and wait until it is connected."""
     chance = SeededChance(len(boot) + boot.encode()[0])
     bus = Bus(url, Member("hub-1", boot, secret), clock=clock or SystemClock(), chance=chance)
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(bus.serve)
+    async with running(bus):
         await until(lambda: bus.lost_since is None)
         yield Member_(bus)
-        tasks.cancel_scope.cancel()
 
 
 async def test_a_process_asks_another_one_and_gets_its_answer(nats: Nats) -> None:
@@ -154,10 +153,8 @@ async def test_a_server_that_asks_for_a_password_takes_the_one_in_the_address_an
                 clock.advance(1.0)  # the end of a connection may be noticed before its reason
                 return "authorization violation" in bus.problem.lower()
 
-            async with anyio.create_task_group() as tasks:
-                await tasks.start(bus.serve)
+            async with running(bus):
                 await until(is_refused)
-                tasks.cancel_scope.cancel()
             assert bus.lost_since is not None
             assert "donkey" not in bus.problem
 

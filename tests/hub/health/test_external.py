@@ -86,8 +86,7 @@ async def test_a_gateway_that_is_away_for_long_is_reported_with_the_consequence(
     assert told.explanation == (
         "gateway office is away for 6 min: nothing listens at 127.0.0.1:1; messages to its agents wait"
     )
-    assert told.fix == "is the gateway running?"
-    assert told.since == START - timedelta(seconds=360)
+    assert (told.fix, told.since) == ("is the gateway running?", START - timedelta(seconds=360))
 
 
 @pytest.mark.parametrize(

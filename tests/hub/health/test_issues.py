@@ -24,6 +24,7 @@ from hub.metrics import Metrics
 from protocol.ids import UserId
 from storage.kernel.database import Busy
 from tests.support.clock import START, FakeClock
+from tests.support.services import running
 
 
 class Facts:
@@ -131,8 +132,7 @@ async def test_finding_of_a_source_is_an_issue_as_long_as_it_holds_without_a_run
     clock.advance(1)
     held.clear()
     assert b"disk.full" not in metrics.render()
-    assert told(issues) == [("token.ends", "t-1", timedelta())]
-    assert facts.runs == 1
+    assert (told(issues), facts.runs) == ([("token.ends", "t-1", timedelta())], 1)
     noted.clear()
     await issues.run_checks()
     assert noted == ["disk.full", "disk.full"]  # opened, and closed
@@ -189,10 +189,8 @@ async def test_a_check_that_hangs_is_given_up(issues: Issues, monkeypatch: pytes
 async def test_the_checks_are_run_once_a_minute(issues: Issues, clock: FakeClock) -> None:
     facts = Facts()
     issues.add("disk", facts)
-    async with anyio.create_task_group() as services:
-        await services.start(issues.serve)
+    async with running(issues):
         await clock.pass_time(3 * EVERY_S)
-        services.cancel_scope.cancel()
     assert facts.runs == 4
 
 
@@ -212,12 +210,10 @@ async def test_other_machines_are_checked_only_on_request_and_not_too_often(
 ) -> None:
     model = Facts(error("model.unreachable", "it does not answer", fix="start it"))
     issues.add("model", model, online=True)
-    assert await issues.fresh() == []
-    assert model.runs == 0
+    assert (await issues.fresh(), model.runs) == ([], 0)
     assert [issue.found.id for issue in await issues.fresh(online=True)] == ["model.unreachable"]
     await issues.run_checks()
-    assert [issue.found.id for issue in issues.current] == ["model.unreachable"]
-    assert model.runs == 1
+    assert ([issue.found.id for issue in issues.current], model.runs) == (["model.unreachable"], 1)
     model.found = []
     clock.advance(FRESH_S - 1)
     assert len(await issues.fresh(online=True)) == model.runs == 1

@@ -44,8 +44,7 @@ QUERIES += [("dashboard", expr) for expr in asked_by_the_dashboard()]
 
 
 def test_there_are_ten_rules_and_each_says_what_is_wrong_and_what_to_do() -> None:
-    assert len(RULES) == 10
-    assert len({rule["alert"] for rule in RULES}) == 10
+    assert (len(RULES), len({rule["alert"] for rule in RULES})) == (10, 10)
     for rule in RULES:
         assert rule["labels"]["severity"] in ("page", "ticket")
         assert rule["annotations"]["summary"].endswith(".")

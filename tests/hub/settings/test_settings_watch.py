@@ -9,6 +9,7 @@ import pytest
 from hub.rounds import WORK_S
 from hub.settings.reload import POLL_S, SETTLE_S, Edit, SettingsWatch
 from hub.settings.shared import Shared
+from tests.support.services import running
 from tests.support.settings import TEXT, SettingsBench
 
 APPLIED = ("hub", "applied")
@@ -22,10 +23,8 @@ def bench(tmp_path: Path) -> SettingsBench:
 @pytest.fixture
 async def watch(bench: SettingsBench) -> AsyncIterator[SettingsWatch]:
     watch = SettingsWatch(bench.reloader, bench.clock)
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(watch.serve)
+    async with running(watch):
         yield watch
-        tasks.cancel_scope.cancel()
 
 
 async def noticed(bench: SettingsBench) -> None:
@@ -94,11 +93,9 @@ async def test_a_file_that_is_not_to_be_watched_waits_until_the_hub_is_asked(tmp
 
 async def test_an_edit_made_while_the_hub_started_is_taken_up(bench: SettingsBench) -> None:
     bench.path.write_text(with_runs(5))
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(SettingsWatch(bench.reloader, bench.clock).serve)
+    async with running(SettingsWatch(bench.reloader, bench.clock)):
         await noticed(bench)
         await bench.hub.hears(APPLIED)
-        tasks.cancel_scope.cancel()
 
 
 async def test_what_a_link_leads_to_is_watched(tmp_path: Path) -> None:
@@ -108,12 +105,10 @@ async def test_what_a_link_leads_to_is_watched(tmp_path: Path) -> None:
     link = tmp_path / "hub.toml"
     link.symlink_to(bench.path)
     linked = SettingsBench(tmp_path, TEXT)
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(SettingsWatch(linked.reloader, linked.clock).serve)
+    async with running(SettingsWatch(linked.reloader, linked.clock)):
         bench.path.write_text(with_runs(5))
         await noticed(linked)
         await linked.hub.hears(APPLIED)
-        tasks.cancel_scope.cancel()
     assert link.is_symlink()
 
 
