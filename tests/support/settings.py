@@ -17,6 +17,7 @@ from hub.settings.shared import Shared
 from protocol.errors import HubError
 from tests.support.clock import FakeClock
 
+Check = Callable[..., list[str]]  # of a text: its problems
 WITHIN_S = 30.0
 TEXT = """\
 # my hub

@@ -1,12 +1,11 @@
 """What is found in the templates and agents of hub.toml by looking at them together."""
 
 import re
-from pathlib import Path
 
 import pytest
 
 from hub import docs
-from hub.settings.reading import check_settings
+from tests.support.settings import Check
 
 TEMPLATE = """\
 [[templates]]
@@ -26,20 +25,14 @@ data_types = ["tasks"]
 """
 
 
-def check(folder: Path, text: str) -> list[str]:
-    file = folder / "hub.toml"
-    file.write_text(text)
-    return [str(found).removeprefix(f"{file}:") for found in check_settings(file, environ={}).problems]
+def test_an_agent_that_is_what_its_template_asks_for_is_no_finding(check: Check) -> None:
+    assert check(TEMPLATE + AGENT + 'template = "researcher"\nconfig = { project = "x" }') == []
 
 
-def test_an_agent_that_is_what_its_template_asks_for_is_no_finding(tmp_path: Path) -> None:
-    assert check(tmp_path, TEMPLATE + AGENT + 'template = "researcher"\nconfig = { project = "x" }') == []
-
-
-def test_the_template_agent_and_slot_of_the_handbook_are_right(tmp_path: Path) -> None:
+def test_the_template_agent_and_slot_of_the_handbook_are_right(check: Check) -> None:
     (block,) = re.findall(r"```toml\n(\[\[templates\]\].*?)```", docs.page("agents"), re.DOTALL)
     assert all(table in block for table in ("[[agents]]", "[[agents.slots]]"))
-    assert check(tmp_path, block) == []
+    assert check(block) == []
 
 
 @pytest.mark.parametrize(
@@ -91,14 +84,14 @@ def test_the_template_agent_and_slot_of_the_handbook_are_right(tmp_path: Path) -
     ],
 )
 def test_an_invalid_value_is_reported_with_its_position(
-    tmp_path: Path, text: str, words: tuple[str, ...]
+    check: Check, text: str, words: tuple[str, ...]
 ) -> None:
-    (told,) = check(tmp_path, text)
+    (told,) = check(text)
     assert [word for word in words if word not in told] == []
 
 
-def test_an_external_id_belongs_to_one_agent(tmp_path: Path) -> None:
+def test_an_external_id_belongs_to_one_agent(check: Check) -> None:
     one = AGENT + 'prompt = "x"\nexternal_id = "crm-7"\n'
-    (told,) = check(tmp_path, one + one.replace('"notes"\ndevice', '"mail"\ndevice'))
+    (told,) = check(one + one.replace('"notes"\ndevice', '"mail"\ndevice'))
     assert "14:15: error: agents.mail.external_id: another agent" in told
     assert "line 7" in told

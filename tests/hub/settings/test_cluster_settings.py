@@ -10,11 +10,6 @@ from hub.settings.settings import Settings
 DATABASE = '[storage]\nurl = "postgresql://hub@db/hub"\n'
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return tmp_path / "hub.toml"
-
-
 def problems(file: Path, line: str, *, database: str = DATABASE, **environ: str) -> list[str]:
     """Return the problems of a ``[cluster]`` with this line."""
     file.write_text(f"{database}[cluster]\n{line}\n")
@@ -43,8 +38,7 @@ def test_what_is_not_an_address_of_nats_is_refused(file: Path, url: str) -> None
 
 @pytest.mark.parametrize("url", ["wss://a.example:8770", "ws://10.0.0.5:8770/", "wss://[::1]"])
 def test_devices_reach_a_node_at_its_address(file: Path, url: str) -> None:
-    assert problems(file, f'address = "{url}"') == []
-    assert load_settings(file).cluster.address == url
+    assert (problems(file, f'address = "{url}"'), load_settings(file).cluster.address) == ([], url)
 
 
 @pytest.mark.parametrize(

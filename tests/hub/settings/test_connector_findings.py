@@ -1,15 +1,14 @@
 """What 'hub check' says of connectors, and of agents that read one: each mistake where it stands."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from hub.app.hub import config_of
 from hub.connectors.imap_line import ImapSettings
-from hub.settings.reading import check_settings, load_settings
+from hub.settings.reading import load_settings
+from tests.support.settings import Check
 
-Check = Callable[..., list[str]]
 MODEL = '[model]\nkind = "openai"\nbase_url = "http://127.0.0.1:1/v1"\nname = "m"\n'
 CONNECTOR = """\
 [[connectors]]
@@ -30,18 +29,10 @@ prompt = "Find."
 WHOLE = MODEL + CONNECTOR + AGENT
 
 
-@pytest.fixture
-def check(tmp_path: Path) -> Check:
-    file = tmp_path / "hub.toml"
-    password = tmp_path / "pw"
-    password.write_text("secret\n")
-    password.chmod(0o600)
-
-    def problems(text: str) -> list[str]:
-        file.write_text(text)
-        return [str(one).removeprefix(f"{file}:") for one in check_settings(file, environ={}).problems]
-
-    return problems
+@pytest.fixture(autouse=True)
+def _password(tmp_path: Path) -> None:
+    (tmp_path / "pw").write_text("secret\n")
+    (tmp_path / "pw").chmod(0o600)
 
 
 @pytest.mark.parametrize("written", ["tls/ca.pem", "/etc/hub/ca.pem"])
@@ -58,8 +49,7 @@ def test_a_file_in_the_settings_of_a_provider_begins_at_the_folder_of_the_settin
 
 
 def test_a_mailbox_needs_no_password_in_the_file(check: Check) -> None:
-    assert check(WHOLE) == []
-    assert check(WHOLE.replace('secret = { file = "pw" }\n', "")) == []
+    assert (check(WHOLE), check(WHOLE.replace('secret = { file = "pw" }\n', ""))) == ([], [])
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import os
 import resource
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,15 +10,10 @@ import pytest
 from hub.settings.reading import check_settings
 from hub.settings.secret import SecretMissing, SecretRef
 from tests.support.certificates import write_certificate
+from tests.support.settings import Check
 
-Check = Callable[..., list[str]]
 TLS = '[listen.devices]\ntls = { certificate = "hub.crt", key = "hub.key" }\n'
 OPENAI = '[model]\nkind = "openai"\nbase_url = "https://h/v1"\nname = "m"\napi_key = { credential = "llm" }\n'
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return tmp_path / "hub.toml"
 
 
 @pytest.fixture
@@ -125,8 +119,7 @@ def test_a_credential_is_a_file_that_the_service_manager_hands_over(check: Check
     (told,) = check(OPENAI, **folder)
     assert told == f"5:11: error: model.api_key: cannot read {tmp_path}/llm: No such file or directory"
     (tmp_path / "llm").write_text("k\n")
-    assert check(OPENAI, **folder) == []
-    assert SecretRef(credential="llm").resolve(folder) == "k"
+    assert (check(OPENAI, **folder), SecretRef(credential="llm").resolve(folder)) == ([], "k")
 
 
 @pytest.mark.parametrize(

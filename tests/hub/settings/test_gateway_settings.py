@@ -1,6 +1,5 @@
 """``[[gateways]]`` and ``[coordination]``: what they may say, and how what is wrong is told."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,28 +11,15 @@ from hub.outbound.rules import OutboundRules
 from hub.settings.agent_settings import MOST, CoordinationSettings, GatewaySettings
 from hub.settings.declared import declared_gateways
 from hub.settings.edits import BeyondSettings, check_guarded
-from hub.settings.reading import check_settings, load_settings
+from hub.settings.reading import load_settings
 from hub.settings.reload import Unfit
 from hub.settings.secret import SecretRef
 from storage.coordination.gateways import DeclaredGateway
 from tests.support.clock import FakeClock, SeededChance
+from tests.support.settings import Check
 
 ROOT = Path(__file__).parents[3]
-Check = Callable[[str], list[str]]
 OFFICE = '[[gateways]]\nname = "office"\nurl = "ws://127.0.0.1:18789"\n'
-
-
-@pytest.fixture
-def check(tmp_path: Path) -> Check:
-    """The problems of a text, each as ``line:column: severity: ...``."""
-
-    def problems(text: str) -> list[str]:
-        file = tmp_path / "hub.toml"
-        file.write_text(text, "utf-8")
-        found = check_settings(file, environ={}, serving=True, clock=FakeClock()).problems
-        return [str(problem).removeprefix(f"{file}:") for problem in found]
-
-    return problems
 
 
 def read(folder: Path, text: str) -> tuple[GatewaySettings, ...]:
@@ -95,8 +81,7 @@ def test_a_gateway_in_one_bracket_is_reported_with_the_correction(check: Check) 
 
 
 def test_there_are_so_many_gateways_at_most(check: Check) -> None:
-    many = "".join(OFFICE.replace("office", f"office-{n}") for n in range(MOST + 1))
-    (told,) = check(many)
+    (told,) = check("".join(OFFICE.replace("office", f"office-{n}") for n in range(MOST + 1)))
     assert told.startswith(f"1:1: error: gateways: more than {MOST} are given")
 
 
@@ -162,16 +147,13 @@ def test_a_reload_takes_up_another_token_and_tells_so(tmp_path: Path) -> None:
     applied: list[str] = []
     in_use = GatewaySettingsInUse(fleet, lambda: applied.append("applied"))
     in_use.prepare(settings)()
-    assert fleet.get("office").name == "office"
-    assert in_use.renewed(settings) == []
+    assert (fleet.get("office").name, in_use.renewed(settings)) == ("office", [])
     token.write_text("second")
     assert in_use.renewed(settings) == ["gateways"]
     in_use.prepare(settings)()
-    assert in_use.renewed(settings) == []
-    assert config_of(settings.gateways[0]).token == "second"
+    assert (in_use.renewed(settings), config_of(settings.gateways[0]).token) == ([], "second")
     token.unlink()
     with pytest.raises(Unfit) as refused:
         in_use.prepare(settings)
-    assert refused.value.path == ("gateways", 0, "token")
-    assert applied == ["applied", "applied"]
+    assert (refused.value.path, applied) == (("gateways", 0, "token"), ["applied", "applied"])
     assert settings.gateways[0].token == SecretRef(file=token)

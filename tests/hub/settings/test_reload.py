@@ -65,8 +65,7 @@ async def test_changes_are_reported_by_the_time_of_their_effect(bench: SettingsB
     assert done.changes.reconnect == ("limits.ping_interval_s",)
     assert done.changes.restart == ("listen.devices.address",)
     assert done.generation == bench.reloader.generation == 2
-    assert bench.hub.in_use == [bench.reloader.current]
-    assert bench.hub.told == [(ME, "applied")]
+    assert (bench.hub.in_use, bench.hub.told) == ([bench.reloader.current], [(ME, "applied")])
     assert (bench.state / "last-good.toml").read_text() == bench.path.read_text()
 
 
@@ -116,8 +115,7 @@ async def test_a_file_that_is_broken_changes_nothing(bench: SettingsBench, broke
     with pytest.raises(SettingsInvalid) as refused:
         await bench.reloader.reload(actor=ME)
     assert str(refused.value).startswith(f"{bench.path}:{problem}")
-    assert stand(bench) == before
-    assert bench.reloader.refused == tuple(refused.value.problems)
+    assert (stand(bench), bench.reloader.refused) == (before, tuple(refused.value.problems))
     assert bench.hub.told == [(ME, str(refused.value))]
 
 
@@ -235,8 +233,7 @@ async def test_an_edit_that_cannot_be_taken_up_leaves_the_file_untouched(
     before, at_before = stand(bench), bench.path.stat()
     with pytest.raises(error):
         await bench.reloader.edit(edit, expected=None, actor=ME)
-    assert stand(bench) == before
-    assert bench.path.read_text() == TEXT
+    assert (stand(bench), bench.path.read_text()) == (before, TEXT)
     assert bench.path.stat().st_ino == at_before.st_ino
     assert bench.reloader.refused == ()  # the file itself is as good as it was
 
@@ -254,8 +251,7 @@ async def test_a_file_that_was_written_is_put_back_when_the_last_step_fails(benc
     bench.hub.cannot_reconcile = Unfit((), "no room")
     with pytest.raises(SettingsInvalid):
         await bench.reloader.edit(Edit(values={"limits.runs": 6}), expected=None, actor=ME)
-    assert ("runs = 6" in written[0], news) == (True, [False])
-    assert bench.path.read_text() == TEXT
+    assert ("runs = 6" in written[0], news, bench.path.read_text()) == (True, [False], TEXT)
     assert stand(bench) == before
     assert not bench.reloader.is_news()
 
@@ -267,8 +263,7 @@ async def test_a_file_that_cannot_be_written_leaves_all_as_it_was(bench: Setting
         pytest.raises(CannotWriteSettings, match=r"cannot write .*hub.toml: File too large"),
     ):
         await bench.reloader.edit(Edit(values={"limits.runs": 6}), expected=None, actor=ME)
-    assert bench.path.read_text() == TEXT
-    assert stand(bench) == before
+    assert (bench.path.read_text(), stand(bench)) == (TEXT, before)
     assert sorted(path.name for path in bench.path.parent.iterdir()) == ["hub.toml", "state"]
 
 

@@ -1,6 +1,5 @@
 """hub.toml: what it may say, and how everything wrong with it is told at once."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,11 +15,10 @@ from hub.settings.secret import SecretRef
 from hub.settings.settings import Settings
 from hub.settings.values import Address, Effect, Table
 from protocol.tables import TableName
-from tests.support.clock import FakeClock
 from tests.support.families import each
+from tests.support.settings import Check
 
 ROOT = Path(__file__).parents[3]
-Check = Callable[..., list[str]]
 AGENT = """\
 [[agents]]
 name = "notes"
@@ -31,30 +29,15 @@ prompt = "Find what I promised to do."
 """
 
 
-@pytest.fixture
-def check(tmp_path: Path) -> Check:
-    """The problems of a text, each as ``line:column: severity: ...``."""
-
-    def problems(text: str, *, serving: bool = True, **environ: str) -> list[str]:
-        file = tmp_path / "hub.toml"
-        file.write_text(text, "utf-8")
-        found = check_settings(file, environ=environ, serving=serving, clock=FakeClock()).problems
-        return [str(problem).removeprefix(f"{file}:") for problem in found]
-
-    return problems
-
-
 def test_the_sample_is_read_as_written(tmp_path: Path) -> None:
     settings = load_settings(ROOT / "hub.toml", environ={})
-    assert settings.hub.name == "home"
-    assert settings.listen.devices.address == Address("127.0.0.1", 8770)
+    assert (settings.hub.name, settings.listen.devices.address) == ("home", Address("127.0.0.1", 8770))
     assert settings.listen.operator.address == Address("127.0.0.1", 8771)
     assert settings.storage.url == "sqlite:///hub.db"
     assert settings.model is None
     (agent,) = settings.agents
     assert agent.data_types == (TableName.TASKS, TableName.NOTES, TableName.TIMELINES)
-    assert agent.schedule == ScheduleTable(cron="0 7 * * 1-5")
-    assert agent.timezone == "UTC"
+    assert (agent.schedule, agent.timezone) == (ScheduleTable(cron="0 7 * * 1-5"), "UTC")
 
 
 def test_the_model_that_the_sample_has_commented_out_can_be_used(tmp_path: Path) -> None:
@@ -91,8 +74,7 @@ def test_what_the_sample_has_commented_out_are_the_defaults(tmp_path: Path) -> N
 def test_each_schedule_that_the_sample_shows_can_be_used(check: Check) -> None:
     lines = (ROOT / "hub.toml").read_text().splitlines()
     shown = [line.removeprefix("# ") for line in lines if line.startswith("# schedule = ")]
-    assert len(shown) == 4
-    assert [check(AGENT + schedule) for schedule in shown] == [[]] * 4
+    assert (len(shown), [check(AGENT + schedule) for schedule in shown]) == (4, [[]] * 4)
 
 
 def test_a_file_without_settings_is_a_hub_without_a_model_on_loopback(tmp_path: Path) -> None:
@@ -453,8 +435,7 @@ def test_a_secret_that_is_not_there_is_an_error_when_serving_else_a_warning(chec
     text = f'{OPENAI}api_key = {{ env = "KEY" }}'
     told = "model.api_key: the environment variable KEY is not set"
     assert check(text) == [f"5:11: error: {told}"]
-    assert check(text, serving=False) == [f"5:11: warning: {told}"]
-    assert check(text, KEY="k") == []
+    assert (check(text, serving=False), check(text, KEY="k")) == ([f"5:11: warning: {told}"], [])
 
 
 def test_a_secrets_file_lies_beside_the_settings_and_is_private(check: Check, tmp_path: Path) -> None:
@@ -465,8 +446,7 @@ def test_a_secrets_file_lies_beside_the_settings_and_is_private(check: Check, tm
     file.chmod(0o644)
     assert check(text) == [f"5:11: warning: model.api_key: others may read {file} - chmod 600 {file}"]
     file.chmod(0o600)
-    assert check(text) == []
-    assert SecretRef(file=file).resolve() == "k"
+    assert (check(text), SecretRef(file=file).resolve()) == ([], "k")
     file.write_text("\n")
     assert check(text) == [f"5:11: error: model.api_key: {file} is empty"]
 
@@ -549,8 +529,7 @@ def test_every_field_tells_people_what_it_is_and_when_a_change_of_it_is_used() -
     ],
 )
 def test_the_position_of_each_table_is_known(path: KeyPath, model: type[BaseModel]) -> None:
-    assert tables_at(path) == [model]
-    assert names_at(path) == list(model.model_fields)
+    assert (tables_at(path), names_at(path)) == ([model], list(model.model_fields))
 
 
 def test_a_table_of_several_kinds_has_the_keys_of_all() -> None:

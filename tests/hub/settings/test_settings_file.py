@@ -144,8 +144,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -
     file.write_text(TEXT)
     with files_of_at_most(10), pytest.raises(OSError, match="File too large"):
         write_atomically(file, b"x" * 100, mode=0o644)
-    assert file.read_text() == TEXT
-    assert list(tmp_path.iterdir()) == [file]
+    assert (file.read_text(), list(tmp_path.iterdir())) == (TEXT, [file])
 
 
 def test_a_file_is_replaced_behind_its_link_and_keeps_its_mode(bench: SettingsBench, tmp_path: Path) -> None:

@@ -89,8 +89,7 @@ async def test_a_revision_in_use_stays_in_use_when_the_file_of_the_node_changes(
     await bench.reloader.follow(actor="hub")
     bench.path.write_text('[hub]\nname = "away"\n')
     done = await bench.reloader.reload(actor=ME)
-    assert done.changes.restart == ("hub.name",)
-    assert bench.reloader.current.limits.runs == 9
+    assert (done.changes.restart, bench.reloader.current.limits.runs) == (("hub.name",), 9)
     done = await bench.reloader.edit(Edit(values={"hub.name": "home"}), expected=None, actor=ME)
     assert (done.changes.restart, bench.reloader.current.limits.runs) == ((), 9)
     for edit in (

@@ -12,11 +12,6 @@ SERVER = "postgresql://hub:correct-horse@db/hub"
 VARIABLE = 'url = { env = "HUB_DATABASE_URL" }'
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return tmp_path / "hub.toml"
-
-
 def told(file: Path, line: str, *, serving: bool = True, **environ: str) -> list[str]:
     """The problems of a ``[storage]`` with this line."""
     file.write_text(f"[storage]\n{line}\n")
@@ -46,8 +41,7 @@ def test_everything_is_stored_in_one_file_by_default() -> None:
     ["sqlite:////var/lib/hub.db", "postgresql://hub@db/hub", "postgresql://db:5433/hub?sslmode=verify-full"],
 )
 def test_an_address_without_a_password_may_stand_in_the_file(file: Path, url: str) -> None:
-    assert told(file, f'url = "{url}"') == []
-    assert load_settings(file).storage.resolved({}) == url
+    assert (told(file, f'url = "{url}"'), load_settings(file).storage.resolved({})) == ([], url)
 
 
 @pytest.mark.parametrize(
