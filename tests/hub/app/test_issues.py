@@ -1,25 +1,21 @@
 """What a built hub looks at by itself, as far as only the whole of it can show."""
 
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from hub.api.nouns.issues import Issues
-from hub.app.hub import Hub
 from protocol.lifecycles import RunEvent, RunState
 from storage.devices import devices
 from storage.devices.devices import Grant
 from storage.runs import run_moves
-from tests.hub.app.test_reload import grounded
+from tests.hub.app.test_reload import opened_hub
 from tests.storage.rows import AT, make_agent, make_run
 from tests.support.presence import open_session
 
 
 async def test_a_built_hub_tells_of_limits_that_were_reached(tmp_path: Path) -> None:
-    async with grounded(tmp_path) as context, AsyncExitStack() as resources:
-        hub = Hub(context)
-        await hub.open(resources)
+    async with opened_hub(tmp_path) as (hub, context):
         context.metrics.limits_reached.labels("users").inc()
         found = await hub.nouns.noun(Issues).all()
         assert ("limit.reached", "users") in {(issue.id, issue.subject) for issue in found}
@@ -37,9 +33,7 @@ async def test_a_built_hub_tells_of_runs_that_wait_for_a_model_and_of_a_device_w
         assert run.device_id is not None
         devices.change_grants(c, run.device_id, add=(), remove=(Grant.FILES,), at=AT, actor="me")
 
-    async with grounded(tmp_path) as context, AsyncExitStack() as resources:
-        hub = Hub(context)
-        await hub.open(resources)
+    async with opened_hub(tmp_path) as (hub, context):
         await context.store.write(wait_and_take_back)
         found = await hub.nouns.noun(Issues).all()
         assert {"model.away", "device.no_files"} <= {issue.id for issue in found}

@@ -34,6 +34,7 @@ from storage.store import Store, open_store
 from tests.hub.app.test_router import make_router
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.runs import Bench, agent, bench, store
+from tests.support.services import running
 from tests.support.wire import until
 
 __all__ = ["agent", "bench", "store"]
@@ -101,10 +102,8 @@ class House:
     async def serving(self, service: Service, turns: Turns) -> AsyncIterator[None]:
         """*service* runs; afterwards it is gone, hung or not."""
         self.supervisor.add("it", service, turns=turns)
-        async with anyio.create_task_group() as tasks:
-            await tasks.start(self.supervisor.serve)
+        async with running(self.supervisor):
             yield
-            tasks.cancel_scope.cancel()
 
     async def beats(self) -> bool:
         """Return True if one round of the watchdog sends a notification."""
@@ -113,28 +112,15 @@ class House:
         return {"WATCHDOG": 1} in self.told
 
 
-def _disk_guard(clock: FakeClock, folder: Path, _: Store) -> tuple[Service, Turns]:
-    guard = DiskGuard(folder, clock=clock)
-    return guard, guard.turns
-
-
-def _wheel(clock: FakeClock, _: Path, __: Store) -> tuple[Service, Turns]:
-    wheel = DeadlineWheel(clock, tick_s=10.0)
-    return wheel, wheel.turns
-
-
-def _housekeeping(clock: FakeClock, _: Path, store: Store) -> tuple[Service, Turns]:
-    housekeeping = Housekeeping(store, clock=clock, boot_id=BootId("b"), every_s=60.0)
-    return housekeeping, housekeeping.turns
-
-
-def _loop_lag(clock: FakeClock, _: Path, __: Store) -> tuple[Service, Turns]:
-    lag = LoopLag(clock=clock, metrics=Metrics())
-    return lag, lag.turns
-
-
-def _scheduler(clock: FakeClock, _: Path, store: Store) -> tuple[Service, Turns]:
-    scheduler = Scheduler(
+Make = Callable[[FakeClock, Path, Store], Any]
+LOOPS: dict[str, Make] = {
+    "disk": lambda clock, folder, _: DiskGuard(folder, clock=clock),
+    "deadlines": lambda clock, _, __: DeadlineWheel(clock, tick_s=10.0),
+    "housekeeping": lambda clock, _, store: Housekeeping(
+        store, clock=clock, boot_id=BootId("b"), every_s=60.0
+    ),
+    "loop lag": lambda clock, _, __: LoopLag(clock=clock, metrics=Metrics()),
+    "scheduler": lambda clock, _, store: Scheduler(
         store=store,
         extractor=Extractor(Models(), secret=bytes(32)),
         clock=clock,
@@ -143,17 +129,18 @@ def _scheduler(clock: FakeClock, _: Path, store: Store) -> tuple[Service, Turns]
         boot_id=BootId("b"),
         on_queued=lambda: None,
         on_cancel=lambda run_id: None,
-    )
-    return scheduler, scheduler.turns
+    ),
+}
 
 
-@pytest.mark.parametrize("make", [_disk_guard, _wheel, _housekeeping, _loop_lag, _scheduler])
+@pytest.mark.parametrize("make", LOOPS.values(), ids=LOOPS)
 async def test_each_loop_that_sleeps_by_the_clock_ends_the_beat_when_it_does_not_wake(
-    make: Callable[[FakeClock, Path, Store], tuple[Service, Turns]], tmp_path: Path, store: Store
+    make: Make, tmp_path: Path, store: Store
 ) -> None:
     house = House()
     clock = house.clock
-    service, turns = make(clock, tmp_path, store)
+    service = make(clock, tmp_path, store)
+    turns = service.turns
     async with house.serving(service, turns):
         await until(lambda: turns.due < math.inf and clock.sleeping > 0)
         promised = turns.due
@@ -266,10 +253,8 @@ async def test_a_service_that_is_stopped_need_not_go_round() -> None:
 
 async def test_the_beat_comes_three_times_as_often_as_it_is_wanted() -> None:
     house = House()
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(house.watchdog.serve)
+    async with running(house.watchdog):
         await house.clock.pass_time(WATCHDOG_S)
-        tasks.cancel_scope.cancel()
     assert house.told.count({"WATCHDOG": 1}) == 4  # at 0, and three times in 20 s
 
 

@@ -32,6 +32,7 @@ from storage.agents import agent_states
 from storage.coordination import gateway_agents, gateways
 from storage.devices import devices
 from storage.schema import agents as agent_table
+from tests.support.families import each
 from tests.support.hub import open_context
 from tests.support.link import FakeLink
 from tests.support.log import opened_log
@@ -39,6 +40,8 @@ from tests.support.presence import BOOT, open_session
 from tests.support.source import modules_of_the_product
 
 TEXT = '[listen.devices]\naddress = "127.0.0.1:0"\n[listen.operator]\naddress = "127.0.0.1:0"\n'
+AGENT = '[[agents]]\nname = "notes"\ndevice = "desk"\npaths = ["~"]\ndata_types = ["tasks"]\nprompt = "x"\n'
+GATEWAY = '[[gateways]]\nname = "office"\nurl = "ws://127.0.0.1:1"\n'
 WITH_WEBHOOKS = TEXT + '[listen.webhooks]\naddress = "127.0.0.1:0"\n'
 # Read where it is needed, from the settings in use.
 READ_LATER: set[KeyPath] = {("reload", "watch")}
@@ -80,6 +83,15 @@ async def grounded(folder: Path, text: str = TEXT) -> AsyncIterator[Context]:
             folder, text, clock=SystemClock(), reloader=Watched, log=opened.log
         ) as context:
             yield context
+
+
+@asynccontextmanager
+async def opened_hub(folder: Path, text: str = TEXT) -> AsyncIterator[tuple[Hub, Context]]:
+    """Open a hub that serves nothing, and its context."""
+    async with grounded(folder, text) as context, AsyncExitStack() as resources:
+        hub = Hub(context)
+        await hub.open(resources)
+        yield hub, context
 
 
 @asynccontextmanager
@@ -126,10 +138,8 @@ async def test_an_address_that_is_taken_is_refused_before_a_restart_would_find_i
 async def test_a_check_finds_the_name_that_an_agent_made_over_the_api_has_and_changes_nothing(
     tmp_path: Path,
 ) -> None:
-    agent = '[[agents]]\nname = "notes"\ndevice = "desk"\npaths = ["~"]\ndata_types = ["tasks"]\n'
-    wanted = f'{TEXT}{agent}prompt = "x"\n'
-    async with grounded(tmp_path) as context, AsyncExitStack() as resources:
-        await Hub(context).open(resources)
+    wanted = TEXT + AGENT
+    async with opened_hub(tmp_path) as (_, context):
         reloader = context.watch_settings.reloader
         problems, found = await reloader.check(Edit(text=wanted))
         assert problems == []
@@ -153,31 +163,29 @@ def make_over_the_api(c: Connection) -> None:
     agent_states.create_state(c, AgentId("a-1"), lifecycle="active", online=False, at=1, actor="operator:7")
 
 
-async def test_a_user_that_would_be_created_is_reported(tmp_path: Path) -> None:
-    agent = (
-        '[[agents]]\nname = "notes"\ndevice = "desk"\npaths = ["~"]\ndata_types = ["tasks"]\nprompt = "x"\n'
-    )
-    settings = check_text(agent + 'user = "nobody"\n', Path("hub.toml"), environ={}).usable()
+@each(("table", "text"), [("agents", AGENT), ("gateways", GATEWAY)])
+async def test_a_user_that_would_be_created_is_reported(tmp_path: Path, table: str, text: str) -> None:
+    settings = check_text(f'{text}user = "nobody"\n', Path("hub.toml"), environ={}).usable()
     async with built(tmp_path) as reloader:
         (told,) = await reloader.parts.remark(settings)
-        assert (told.path, told.message) == (("agents", 0, "user"), "makes user 'nobody'")
+        assert (told.path, told.message) == ((table, 0, "user"), "makes user 'nobody'")
         await reloader.parts.reconcile(settings, "operator:7", Changes(), Revision(2, "file"))
         assert await reloader.parts.remark(settings) == []
 
 
+def let_in_desk(c: Connection) -> None:
+    """The owner's device called desk, which has connected."""
+    (owner,) = devices.list_users(c)
+    desk = devices.ensure_device(c, id=DeviceId("d-9"), user_id=owner.id, name="desk", at=1)
+    open_session(c, desk.id, boot_id=BOOT, platform="linux", at=1)
+
+
 async def test_an_unknown_device_is_reported_with_its_position(tmp_path: Path) -> None:
-    agent = (
-        '[[agents]]\nname = "notes"\ndevice = "dsek"\npaths = ["~"]\ndata_types = ["tasks"]\nprompt = "x"\n'
-    )
-    async with grounded(tmp_path, TEXT) as context, AsyncExitStack() as resources:
-        await Hub(context).open(resources)
+    agent = AGENT.replace("desk", "dsek")
+    async with opened_hub(tmp_path) as (_, context):
         reloader = context.watch_settings.reloader
         assert [one.path for one in (await reloader.check(Edit(text=TEXT + agent)))[0]] == []
-        (owner,) = await context.store.read(devices.list_users)
-        desk = await context.store.write(
-            devices.ensure_device, id=DeviceId("d-9"), user_id=owner.id, name="desk", at=1
-        )
-        await context.store.write(open_session, desk.id, boot_id=BOOT, platform="linux", at=1)
+        await context.store.write(let_in_desk)
         (told,), _ = await reloader.check(Edit(text=TEXT + agent))
         assert (told.severity, told.hint) == (Severity.WARNING, "did you mean 'desk'?")
         assert told.message == "no device 'dsek' has been let in"
@@ -185,19 +193,10 @@ async def test_an_unknown_device_is_reported_with_its_position(tmp_path: Path) -
 
 
 async def test_a_path_outside_the_shared_folders_is_reported_with_its_position(tmp_path: Path) -> None:
-    agent = (
-        '[[agents]]\nname = "notes"\ndevice = "desk"\npaths = ["~/nots"]\n'
-        'data_types = ["tasks"]\nprompt = "x"\n'
-    )
-    async with grounded(tmp_path, TEXT) as context, AsyncExitStack() as resources:
-        hub = Hub(context)
-        await hub.open(resources)
-        (owner,) = await context.store.read(devices.list_users)
-        desk = await context.store.write(
-            devices.ensure_device, id=DeviceId("d-9"), user_id=owner.id, name="desk", at=1
-        )
-        await context.store.write(open_session, desk.id, boot_id=BOOT, platform="linux", at=1)
-        hub._route(DeviceReady(FakeLink(desk.id), DeviceHello(roots=["~/notes"])))
+    agent = AGENT.replace("~", "~/nots")
+    async with opened_hub(tmp_path) as (hub, context):
+        await context.store.write(let_in_desk)
+        hub._route(DeviceReady(FakeLink("d-9"), DeviceHello(roots=["~/notes"])))
         (told,), _ = await context.watch_settings.reloader.check(Edit(text=TEXT + agent))
         assert (told.message, told.hint) == (
             "~/nots lies outside of what the device shares",
@@ -206,12 +205,8 @@ async def test_a_path_outside_the_shared_folders_is_reported_with_its_position(t
         assert told.line == (TEXT + agent).splitlines().index('paths = ["~/nots"]') + 1
 
 
-GATEWAY = '[[gateways]]\nname = "office"\nurl = "ws://127.0.0.1:1"\n'
-
-
 async def test_a_main_agent_that_is_another_agent_is_reported_with_its_position(tmp_path: Path) -> None:
-    async with grounded(tmp_path, TEXT + GATEWAY) as context, AsyncExitStack() as resources:
-        await Hub(context).open(resources)
+    async with opened_hub(tmp_path, TEXT + GATEWAY) as (_, context):
         reloader = context.watch_settings.reloader
         (office,) = await context.store.read(gateways.list_gateways)
         await context.store.write(
@@ -234,15 +229,6 @@ async def test_a_main_agent_that_is_another_agent_is_reported_with_its_position(
             await reloader.reload(actor="operator:7")
 
 
-async def test_a_user_created_for_a_gateway_is_reported(tmp_path: Path) -> None:
-    settings = check_text(GATEWAY + 'user = "nobody"\n', Path("hub.toml"), environ={}).usable()
-    async with built(tmp_path) as reloader:
-        (told,) = await reloader.parts.remark(settings)
-        assert (told.path, told.message) == (("gateways", 0, "user"), "makes user 'nobody'")
-        await reloader.parts.reconcile(settings, "operator:7", Changes(), Revision(2, "file"))
-        assert await reloader.parts.remark(settings) == []
-
-
 async def test_the_hubs_own_port_may_be_opened_to_other_machines(tmp_path: Path) -> None:
     with listen_on_tcp(Address("127.0.0.1", 0)) as sock:
         own = sock.getsockname()[1]
@@ -254,8 +240,7 @@ async def test_the_hubs_own_port_may_be_opened_to_other_machines(tmp_path: Path)
 async def test_problems_of_a_file_are_reported_even_if_the_audit_log_cannot_be_written(
     tmp_path: Path,
 ) -> None:
-    async with grounded(tmp_path) as context, AsyncExitStack() as resources:
-        await Hub(context).open(resources)
+    async with opened_hub(tmp_path) as (_, context):
         reloader = context.watch_settings.reloader
         await reloader.begin()
         reloader.path.write_text("[limits]\nrusn = 1\n")
