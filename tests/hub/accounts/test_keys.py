@@ -55,9 +55,7 @@ def test_two_processes_create_one_file_that_only_its_owner_can_read(tmp_path: Pa
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(found) == 8
-    assert len(set(found)) == 1
-    assert (tmp_path / FILE).stat().st_mode & 0o777 == 0o600
+    assert (len(found), len(set(found)), (tmp_path / FILE).stat().st_mode & 0o777) == (8, 1, 0o600)
     assert [path.name for path in (tmp_path / "keys").iterdir()] == ["credentials.keys"]
 
 

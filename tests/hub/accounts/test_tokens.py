@@ -52,8 +52,7 @@ async def test_four_processes_with_ten_tasks_each_refresh_a_token_that_has_ended
         processes = [b.process(f"process-{number}") for number in range(4)]
 
         async def work(accounts: Accounts) -> None:
-            connector = await accounts.open(ID, {})
-            assert (await connector.check()).name == "ana@example.org"
+            assert (await (await accounts.open(ID, {})).check()).name == "ana@example.org"
 
         for refreshed in range(3):
             async with anyio.create_task_group() as tasks:
@@ -65,23 +64,20 @@ async def test_four_processes_with_ten_tasks_each_refresh_a_token_that_has_ended
         assert await b.state_of() == "ok"
 
 
-async def test_a_token_is_used_until_shortly_before_its_end(tmp_path: Path) -> None:
-    async with bench(tmp_path) as b:
-        first = await b.signed_in()
-        b.clock.advance(3_290)
-        assert await b.token() == first
-        b.clock.advance(11)
-        assert await b.token() != first
-        assert b.op.refreshes == [200]
+async def test_a_token_is_used_until_shortly_before_its_end(b: Bench) -> None:
+    first = await b.signed_in()
+    b.clock.advance(3_290)
+    assert await b.token() == first
+    b.clock.advance(11)
+    assert await b.token() != first
+    assert b.op.refreshes == [200]
 
 
-async def test_a_refused_token_is_renewed_once_for_all_who_were_refused(tmp_path: Path) -> None:
-    async with bench(tmp_path) as b:
-        first = await b.signed_in()
-        second = await b.token(rejected=first)
-        assert second != first
-        assert await b.token(rejected=first) == second
-        assert b.op.refreshes == [200]
+async def test_a_refused_token_is_renewed_once_for_all_who_were_refused(b: Bench) -> None:
+    first = await b.signed_in()
+    second = await b.token(rejected=first)
+    assert second != first
+    assert (await b.token(rejected=first), b.op.refreshes) == (second, [200])
 
 
 async def test_a_provider_that_omits_the_refresh_token_keeps_the_old_one_good(tmp_path: Path) -> None:
@@ -92,105 +88,96 @@ async def test_a_provider_that_omits_the_refresh_token_keeps_the_old_one_good(tm
         assert await b.token(rejected=second) not in (first, second)
 
 
-async def test_the_end_of_a_grant_is_reported_once_and_the_provider_is_not_asked_again(
-    tmp_path: Path,
-) -> None:
-    async with bench(tmp_path) as b:
-        first = await b.signed_in()
-        b.told.clear()
-        b.op.families[0].is_alive = False
-        others = [b.process(f"process-{number}") for number in range(4)]
-        ended: list[SignInNeeded] = []
+async def test_the_end_of_a_grant_is_reported_once_and_the_provider_is_not_asked_again(b: Bench) -> None:
+    first = await b.signed_in()
+    b.told.clear()
+    b.op.families[0].is_alive = False
+    others = [b.process(f"process-{number}") for number in range(4)]
+    ended: list[SignInNeeded] = []
 
-        async def work(accounts: Any) -> None:
-            try:
-                await b.token(accounts, rejected=first)
-            except SignInNeeded as failure:
-                ended.append(failure)
-                await accounts.refused(ID, failure)
+    async def work(accounts: Any) -> None:
+        try:
+            await b.token(accounts, rejected=first)
+        except SignInNeeded as failure:
+            ended.append(failure)
+            await accounts.refused(ID, failure)
 
-        async with anyio.create_task_group() as tasks:
-            for accounts in others * 5:
-                tasks.start_soon(work, accounts)
-            for _ in range(50):
-                await anyio.sleep(0.01)
-                b.clock.advance(0.2)
-        assert len(ended) == 20
-        assert b.op.posts == 1
-        assert [row.state for row in b.told] == ["sign_in"]
-        with pytest.raises(SignInNeeded):
-            await b.accounts.open(ID, {})
-        assert b.op.posts == 1
-        await b.signed_in()
-        assert await b.state_of() == "ok"
+    async with anyio.create_task_group() as tasks:
+        for accounts in others * 5:
+            tasks.start_soon(work, accounts)
+        for _ in range(50):
+            await anyio.sleep(0.01)
+            b.clock.advance(0.2)
+    assert (len(ended), b.op.posts, [row.state for row in b.told]) == (20, 1, ["sign_in"])
+    with pytest.raises(SignInNeeded):
+        await b.accounts.open(ID, {})
+    assert b.op.posts == 1
+    await b.signed_in()
+    assert await b.state_of() == "ok"
 
 
-async def test_a_stale_refusal_changes_nothing_after_a_new_sign_in(tmp_path: Path) -> None:
-    async with bench(tmp_path) as b:
-        await b.signed_in()
-        await b.signed_in()
-        assert not await b.accounts.refused(ID, SignInNeeded("old", version=1))
-        assert await b.state_of() == "ok"
-        assert await b.accounts.refused(ID, SignInNeeded("now", version=2))
-        assert await b.state_of() == "sign_in"
+async def test_a_stale_refusal_changes_nothing_after_a_new_sign_in(b: Bench) -> None:
+    await b.signed_in()
+    await b.signed_in()
+    assert not await b.accounts.refused(ID, SignInNeeded("old", version=1))
+    assert await b.state_of() == "ok"
+    assert await b.accounts.refused(ID, SignInNeeded("now", version=2))
+    assert await b.state_of() == "sign_in"
 
 
-async def test_who_signs_in_during_a_refresh_wins(tmp_path: Path) -> None:
-    async with bench(tmp_path) as b:
-        first = await b.signed_in()
-        b.op.hold = anyio.Event()
-        got: list[str] = []
+async def test_who_signs_in_during_a_refresh_wins(b: Bench) -> None:
+    first = await b.signed_in()
+    b.op.hold = anyio.Event()
+    got: list[str] = []
 
-        async def ask() -> None:
-            got.append(await b.token(rejected=first))
+    async def ask() -> None:
+        got.append(await b.token(rejected=first))
 
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(ask)
-            await b.op.is_asked.wait()
-            theirs = await b.signed_in()
-            b.op.hold.set()
-        assert got == [theirs]
-
-
-async def test_a_sent_refresh_is_stored_although_its_caller_was_cancelled(tmp_path: Path) -> None:
-    async with bench(tmp_path) as b:
-        first = await b.signed_in()
-        b.op.hold = anyio.Event()
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(partial(b.token, rejected=first))
-            await b.op.is_asked.wait()
-            tasks.cancel_scope.cancel()
-            b.op.hold.set()
-        row = await b.store.read(credentials.find_credential, ID)
-        assert row is not None
-        assert row.version == 2
-        assert row.lease_owner is None
-        assert b.op.is_good(await b.token())
-        assert b.op.refreshes == [200]
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask)
+        await b.op.is_asked.wait()
+        theirs = await b.signed_in()
+        b.op.hold.set()
+    assert got == [theirs]
 
 
-async def test_the_lease_of_another_process_is_waited_for_and_not_for_ever(tmp_path: Path) -> None:
-    async with bench(tmp_path) as b:
-        first = await b.signed_in()
-        lease = partial(credentials.lease_credential, version=1, owner="another", ttl_ms=60_000)
-        assert await b.store.write(lease, ID)
-        assert await b.token() == first  # good enough meanwhile
-        b.clock.advance(3_600)
-        caught: list[Unavailable] = []
+async def test_a_sent_refresh_is_stored_although_its_caller_was_cancelled(b: Bench) -> None:
+    first = await b.signed_in()
+    b.op.hold = anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(partial(b.token, rejected=first))
+        await b.op.is_asked.wait()
+        tasks.cancel_scope.cancel()
+        b.op.hold.set()
+    row = await b.store.read(credentials.find_credential, ID)
+    assert row is not None
+    assert row.version == 2
+    assert row.lease_owner is None
+    assert b.op.is_good(await b.token())
+    assert b.op.refreshes == [200]
 
-        async def ask() -> None:
-            try:
-                await b.token()
-            except Unavailable as failure:
-                caught.append(failure)
 
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(ask)
-            while not caught:
-                await anyio.sleep(0.01)
-                b.clock.advance(10)
-        assert b.op.posts == 0
-        assert desk.PATIENCE_S * 1_000 > desk.LEASE_MS
+async def test_the_lease_of_another_process_is_waited_for_and_not_for_ever(b: Bench) -> None:
+    first = await b.signed_in()
+    lease = partial(credentials.lease_credential, version=1, owner="another", ttl_ms=60_000)
+    assert await b.store.write(lease, ID)
+    assert await b.token() == first  # good enough meanwhile
+    b.clock.advance(3_600)
+    caught: list[Unavailable] = []
+
+    async def ask() -> None:
+        try:
+            await b.token()
+        except Unavailable as failure:
+            caught.append(failure)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask)
+        while not caught:
+            await anyio.sleep(0.01)
+            b.clock.advance(10)
+    assert b.op.posts == 0
+    assert desk.PATIENCE_S * 1_000 > desk.LEASE_MS
 
 
 @pytest.mark.parametrize(
@@ -207,119 +194,112 @@ async def test_the_lease_of_another_process_is_waited_for_and_not_for_ever(tmp_p
     ],
 )
 async def test_each_refusal_says_what_to_do(
-    tmp_path: Path, status: int, told: dict[str, Any], kind: type[Exception]
+    b: Bench, status: int, told: dict[str, Any], kind: type[Exception]
 ) -> None:
-    async with bench(tmp_path) as b:
-        first = await b.signed_in()
-        b.op.next = [JSONResponse(told, status)]
-        with pytest.raises(kind) as caught:
+    first = await b.signed_in()
+    b.op.next = [JSONResponse(told, status)]
+    with pytest.raises(kind) as caught:
+        await b.token(rejected=first)
+    assert first not in str(caught.value)
+    assert b.op.posts == 1
+    row = await b.store.read(credentials.find_credential, ID)
+    assert row is not None
+    assert row.lease_owner is None
+
+
+async def test_a_refresh_that_may_have_arrived_is_not_sent_again(b: Bench) -> None:
+    first = await b.signed_in()
+    b.op.next = [Response(b"<html>", 502), Response(b'{"access_to', 200)]
+    for _ in range(2):
+        with pytest.raises(Unavailable):
             await b.token(rejected=first)
-        assert first not in str(caught.value)
-        assert b.op.posts == 1
+    assert b.op.posts == 2
+    assert await b.state_of() == "ok"
+    assert await b.token(rejected=first) != first
+
+
+async def test_what_is_kept_shows_no_secret(b: Bench) -> None:
+    with opened_log("debug") as opened:
+        first = await b.signed_in()
+        second = await b.token(rejected=first)
         row = await b.store.read(credentials.find_credential, ID)
         assert row is not None
-        assert row.lease_owner is None
-
-
-async def test_a_refresh_that_may_have_arrived_is_not_sent_again(tmp_path: Path) -> None:
-    async with bench(tmp_path) as b:
-        first = await b.signed_in()
-        b.op.next = [Response(b"<html>", 502), Response(b'{"access_to', 200)]
-        for _ in range(2):
-            with pytest.raises(Unavailable):
-                await b.token(rejected=first)
-        assert b.op.posts == 2
-        assert await b.state_of() == "ok"
-        assert await b.token(rejected=first) != first
-
-
-async def test_what_is_kept_shows_no_secret(tmp_path: Path) -> None:
-    async with bench(tmp_path) as b:
-        with opened_log("debug") as opened:
-            first = await b.signed_in()
-            second = await b.token(rejected=first)
-            row = await b.store.read(credentials.find_credential, ID)
-            assert row is not None
-            kept = await b.accounts.book.open(row)
-            refresh = kept.refresh_token
-            assert refresh is not None
-            b.op.families[0].is_alive = False
-            with pytest.raises(SignInNeeded) as caught:
-                await b.token(rejected=second)
-            shown = repr((kept, row, b.told, caught.value))
-        lines = opened.lines()
+        kept = await b.accounts.book.open(row)
+        refresh = kept.refresh_token
+        assert refresh is not None
+        b.op.families[0].is_alive = False
+        with pytest.raises(SignInNeeded) as caught:
+            await b.token(rejected=second)
+        shown = repr((kept, row, b.told, caught.value))
+    lines = opened.lines()
     assert any("connector.refused" in line for line in lines)
     for secret in (first, second, refresh):
         assert secret not in "".join(lines) + shown
         assert secret.encode() not in row.sealed
 
 
-async def test_what_is_given_back_is_revoked_and_forgotten(tmp_path: Path) -> None:
-    async with bench(tmp_path) as b:
-        first = await b.signed_in()
-        assert b.op.is_good(first)
-        assert await b.accounts.forget("work", actor="me")
-        assert not b.op.is_good(first)
-        assert await b.store.read(credentials.find_credential, ID) is None
-        with pytest.raises(SignInNeeded):
-            await b.token()
+async def test_what_is_given_back_is_revoked_and_forgotten(b: Bench) -> None:
+    first = await b.signed_in()
+    assert b.op.is_good(first)
+    assert await b.accounts.forget("work", actor="me")
+    assert not b.op.is_good(first)
+    assert await b.store.read(credentials.find_credential, ID) is None
+    with pytest.raises(SignInNeeded):
+        await b.token()
 
 
-async def test_keys_are_rotated_while_agents_read(tmp_path: Path) -> None:
-    async with bench(tmp_path) as b:
-        token = await b.signed_in()
-        old = (await b.accounts.keys.ring()).newest.id
-        other = b.process("process-2")  # has read the old key
-        assert await b.token(other) == token
-        assert await b.accounts.rotate() == 1
-        assert old not in await b.store.read(credentials.keys_in_use)
-        assert await b.token(other) == token
-        await b.token(other, rejected=token)
-        new = (await other.keys.ring()).newest.id
-        assert await b.store.read(credentials.keys_in_use) == {new: 1}
-        assert new != old
-        await b.accounts.keys.remove(old)
-        assert b.op.is_good(await b.token(other))
+async def test_keys_are_rotated_while_agents_read(b: Bench) -> None:
+    token = await b.signed_in()
+    old = (await b.accounts.keys.ring()).newest.id
+    other = b.process("process-2")  # has read the old key
+    assert await b.token(other) == token
+    assert await b.accounts.rotate() == 1
+    assert old not in await b.store.read(credentials.keys_in_use)
+    assert await b.token(other) == token
+    await b.token(other, rejected=token)
+    new = (await other.keys.ring()).newest.id
+    assert await b.store.read(credentials.keys_in_use) == {new: 1}
+    assert new != old
+    await b.accounts.keys.remove(old)
+    assert b.op.is_good(await b.token(other))
 
 
-async def test_a_key_that_seals_something_is_not_given_up(tmp_path: Path) -> None:
-    async with bench(tmp_path) as b:
-        await b.signed_in()
-        old = (await b.accounts.keys.ring()).newest.id
-        await b.accounts.keys.add()
-        with pytest.raises(BadKeys, match="seals 1"):
-            await b.accounts.remove_key(old)
-        await b.accounts.rotate()
+async def test_a_key_that_seals_something_is_not_given_up(b: Bench) -> None:
+    await b.signed_in()
+    old = (await b.accounts.keys.ring()).newest.id
+    await b.accounts.keys.add()
+    with pytest.raises(BadKeys, match="seals 1"):
         await b.accounts.remove_key(old)
-        assert old not in [key.id for key, *_ in await b.accounts.list_keys()]
+    await b.accounts.rotate()
+    await b.accounts.remove_key(old)
+    assert old not in [key.id for key, *_ in await b.accounts.list_keys()]
 
 
-async def test_excerpts_are_sealed_anew_and_those_that_nobody_opens_are_deleted(tmp_path: Path) -> None:
-    async with bench(tmp_path) as b:
-        old = await b.accounts.keys.ring()
-        sealed = [
-            SealedExcerpt(f"id-{n:06}", *old.seal(n, row=f"id-{n:06}", owner=f"id-{n:06}")) for n in range(3)
-        ]
-        lost = SealedExcerpt("id-000003", "gone", b"")
-        await b.store.write(fill, {"users": 1, "agents": 1, "devices": 1, "items": 4})
-        await b.store.write(items.put_excerpts, {one.item_id: one for one in [*sealed, lost]}, at=1)
-        await b.accounts.keys.add()
-        with pytest.raises(BadKeys, match="seals 3"):
-            await b.accounts.remove_key(old.newest.id)
-        await _lives(b, "process-1", "process-2")
-        await b.accounts.rotate()
-        ring = await b.accounts.keys.ring()
-        assert await b.store.read(items.keys_of_excerpts) == {ring.newest.id: 3, "gone": 1}
-        found = await b.store.read(items.find_excerpt, "id-000002")
-        assert found is not None
-        assert ring.open(found.sealed, int, row=found.item_id, owner=found.item_id, key_id=found.key_id) == 2
-        assert (await b.accounts.list_keys())[0][1:] == (0, 3)
+async def test_excerpts_are_sealed_anew_and_those_that_nobody_opens_are_deleted(b: Bench) -> None:
+    old = await b.accounts.keys.ring()
+    sealed = [
+        SealedExcerpt(f"id-{n:06}", *old.seal(n, row=f"id-{n:06}", owner=f"id-{n:06}")) for n in range(3)
+    ]
+    lost = SealedExcerpt("id-000003", "gone", b"")
+    await b.store.write(fill, {"users": 1, "agents": 1, "devices": 1, "items": 4})
+    await b.store.write(items.put_excerpts, {one.item_id: one for one in [*sealed, lost]}, at=1)
+    await b.accounts.keys.add()
+    with pytest.raises(BadKeys, match="seals 3"):
+        await b.accounts.remove_key(old.newest.id)
+    await _lives(b, "process-1", "process-2")
+    await b.accounts.rotate()
+    ring = await b.accounts.keys.ring()
+    assert await b.store.read(items.keys_of_excerpts) == {ring.newest.id: 3, "gone": 1}
+    found = await b.store.read(items.find_excerpt, "id-000002")
+    assert found is not None
+    assert ring.open(found.sealed, int, row=found.item_id, owner=found.item_id, key_id=found.key_id) == 2
+    assert (await b.accounts.list_keys())[0][1:] == (0, 3)
 
-        ended = "UPDATE leases SET expires_at = 0 WHERE holder_boot_id = 'process-2'"
-        await b.store.write(lambda c: c.exec_driver_sql(ended).rowcount)
-        await b.accounts.rotate()
-        newest = (await b.accounts.keys.ring()).newest.id
-        assert await b.store.read(items.keys_of_excerpts) == {newest: 3}
+    ended = "UPDATE leases SET expires_at = 0 WHERE holder_boot_id = 'process-2'"
+    await b.store.write(lambda c: c.exec_driver_sql(ended).rowcount)
+    await b.accounts.rotate()
+    newest = (await b.accounts.keys.ring()).newest.id
+    assert await b.store.read(items.keys_of_excerpts) == {newest: 3}
 
 
 async def _lives(b: Bench, *boots: str) -> None:
@@ -329,17 +309,14 @@ async def _lives(b: Bench, *boots: str) -> None:
         await b.store.write(nodes.beat, node, BootId(boot), ttl_ms=30_000)
 
 
-async def test_keys_that_cannot_be_used_are_an_issue_also_where_nothing_is_sealed_so_far(
-    tmp_path: Path,
-) -> None:
-    async with bench(tmp_path) as b:
-        assert list(await check_keys(b.accounts, b.clock.now())) == []
-        await anyio.Path(b.accounts.keys.place).chmod(0o644)
-        (issue,) = await check_keys(b.accounts, b.clock.now())
-        assert (issue.id, "can be read by others: chmod 600 it" in issue.explanation) == (
-            "keys.unusable",
-            True,
-        )
+async def test_keys_that_cannot_be_used_are_an_issue_also_where_nothing_is_sealed_so_far(b: Bench) -> None:
+    assert list(await check_keys(b.accounts, b.clock.now())) == []
+    await anyio.Path(b.accounts.keys.place).chmod(0o644)
+    (issue,) = await check_keys(b.accounts, b.clock.now())
+    assert (issue.id, "can be read by others: chmod 600 it" in issue.explanation) == (
+        "keys.unusable",
+        True,
+    )
 
 
 async def test_a_node_without_the_key_leaves_the_connector_to_the_node_that_has_it(tmp_path: Path) -> None:
@@ -372,40 +349,40 @@ async def test_a_node_without_the_key_leaves_the_connector_to_the_node_that_has_
 
 
 async def test_a_node_without_a_file_of_the_settings_leaves_the_mailbox_to_the_node_that_has_it(
-    tmp_path: Path,
+    b: Bench, tmp_path: Path
 ) -> None:
-    async with bench(tmp_path) as b:
-        await b.signed_in()
-        settings = ImapSettings(host="localhost", username="anna", ca_file=tmp_path / "ca.pem")
-        west = b.process("process-2")
-        west.apply(
-            [AccountConfig(name="work", provider="imap", kind=Imap, settings=settings, secret=lambda: "-")]
-        )
-        await _lives(b, "process-1", "process-2")
-        opened = await west.open(ID, {})
-        with pytest.raises(FileUnusable) as refused:
-            await opened.check()
-        left = await west.judged(refused.value)
-        assert isinstance(left, Elsewhere)
-        lacks = f"ca_file {settings.ca_file} cannot be used here: No such file or directory"
-        assert str(left) == f"node NODE: {lacks}"
-        await west.test_failed(ID, refused.value)
-        assert await b.state_of() == "ok"
-        (issue,) = await check_files(b.store, west, b.clock.now())
-        assert (issue.id, issue.subject, lacks in issue.explanation) == ("connector.file", "work", True)
-        assert list(await check_files(b.store, b.accounts, b.clock.now())) == []
+    await b.signed_in()
+    settings = ImapSettings(host="localhost", username="anna", ca_file=tmp_path / "ca.pem")
+    west = b.process("process-2")
+    west.apply(
+        [AccountConfig(name="work", provider="imap", kind=Imap, settings=settings, secret=lambda: "-")]
+    )
+    await _lives(b, "process-1", "process-2")
+    opened = await west.open(ID, {})
+    with pytest.raises(FileUnusable) as refused:
+        await opened.check()
+    left = await west.judged(refused.value)
+    assert isinstance(left, Elsewhere)
+    lacks = f"ca_file {settings.ca_file} cannot be used here: No such file or directory"
+    assert str(left) == f"node NODE: {lacks}"
+    await west.test_failed(ID, refused.value)
+    assert await b.state_of() == "ok"
+    (issue,) = await check_files(b.store, west, b.clock.now())
+    assert (issue.id, issue.subject, lacks in issue.explanation) == ("connector.file", "work", True)
+    assert list(await check_files(b.store, b.accounts, b.clock.now())) == []
 
-        ended = "UPDATE leases SET expires_at = 0 WHERE holder_boot_id = 'process-1'"
-        await b.store.write(lambda c: c.exec_driver_sql(ended).rowcount)
-        await west.test_failed(ID, refused.value)
-        assert await b.state_of() == "blocked", "no other node may have the file"
+    ended = "UPDATE leases SET expires_at = 0 WHERE holder_boot_id = 'process-1'"
+    await b.store.write(lambda c: c.exec_driver_sql(ended).rowcount)
+    await west.test_failed(ID, refused.value)
+    assert await b.state_of() == "blocked", "no other node may have the file"
 
 
-async def test_where_no_other_node_lives_a_lost_key_asks_for_another_sign_in(tmp_path: Path) -> None:
-    async with bench(tmp_path) as b:
-        await b.signed_in()
-        await _lives(b, "process-1")
-        (tmp_path / FILE).unlink()
-        with pytest.raises(SignInNeeded, match="is gone"):
-            await b.token()
-        assert (await b.signing(b.accounts).begin(ID, actor="me")).connector == "work"
+async def test_where_no_other_node_lives_a_lost_key_asks_for_another_sign_in(
+    b: Bench, tmp_path: Path
+) -> None:
+    await b.signed_in()
+    await _lives(b, "process-1")
+    (tmp_path / FILE).unlink()
+    with pytest.raises(SignInNeeded, match="is gone"):
+        await b.token()
+    assert (await b.signing(b.accounts).begin(ID, actor="me")).connector == "work"
