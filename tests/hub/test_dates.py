@@ -97,8 +97,7 @@ def test_a_date_is_the_same_day_in_all_zones_of_hub_agent_and_desktop(
         clock = FakeClock()
         file = tmp_path / f"{agent.replace('/', '-')}.db"
         with open_device_store(file, clock=clock, ids=IdFactory(clock, SeededChance())) as store:
-            answers = store.apply(sent[0])
-            assert all(answer.error is None for answer in answers)
+            assert all(answer.error is None for answer in store.apply(sent[0]))
         for machine in ZONES:
             with machine_in(machine, monkeypatch):
                 found: dict[str, list[str]] = {name: [] for name in expected}

@@ -55,6 +55,7 @@ from tests.support.coded import coded
 from tests.support.log import opened_log
 from tests.support.presence import live, open_session
 from tests.support.runs import BOOT, Bench, agent, bench, folder, store
+from tests.support.services import running
 from tests.support.settings import SettingsBench
 
 __all__ = ["agent", "bench", "store"]
@@ -166,13 +167,11 @@ async def _pass_days(bench: Bench, scheduler: Scheduler, days: int, *, day: time
             await anyio.lowlevel.checkpoint()
 
     with anyio.fail_after(10):
-        async with anyio.create_task_group() as tasks:
-            await tasks.start(scheduler.serve)
+        async with running(scheduler):
             await decided()
             for _ in range(days):
                 bench.clock.advance(day.total_seconds())
                 await decided()
-            tasks.cancel_scope.cancel()
 
 
 async def _failed_run_of(bench: Bench, schedule_id: str) -> None:
@@ -188,6 +187,7 @@ async def test_a_run_tells_its_counts_its_files_its_errors_and_its_moves(
     told = await operations.noun(Runs).get(done.id)
 
     assert (told.agent, told.device, told.state, told.items_created) == ("notes", "desk", "COMPLETED", 2)
+    assert (told.outcome, told.because, told.trace_id) == (RunOutcome.SUCCESS, None, trace_id_of(done.id))
     assert told.model_requests == bench.model.asked == 1
     assert [(unit.path, unit.items) for unit in told.units] == [("a.md", 2), ("b.md", 0)]
     assert all(unit.read_at and unit.planned_at and unit.settled_at for unit in told.units)
@@ -364,15 +364,13 @@ async def test_a_pause_that_waits_for_the_files_in_hand_is_told_and_cannot_be_re
     bench.model.on_ask = asked.set
     bench.connect(runs=folder(a="Dave must send the report."))
     run = await operations.noun(Agents).start_run("notes", RunRequest(), "me")
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(bench.dispatcher.serve)
+    async with running(bench.dispatcher):
         with anyio.fail_after(10):
             await asked.wait()
         pausing = await operations.noun(Runs).pause(run.id, actor="me")
         with pytest.raises(IllegalTransition, match="not paused yet"):
             await operations.noun(Runs).resume(run.id, actor="me")
         bench.model.may_answer.set()
-        tasks.cancel_scope.cancel()
 
     assert (pausing.state, pausing.is_pausing) == (RunState.RUNNING, True)
     assert pausing.waiting_for == "pauses when the files in hand are done"
@@ -418,8 +416,7 @@ async def test_an_agent_tells_when_it_runs_next_and_how_the_clocks_change(
         "02:30 does not exist that night; fires at 03:00",
         None,
     ]
-    assert await operations.noun(Agents).all() == [told]
-    assert told.user == "owner"
+    assert (await operations.noun(Agents).all(), told.user) == ([told], "owner")
     assert (await operations.noun(Schedules).next_fires("notes")).schedules == (schedule,)
 
 
@@ -484,10 +481,8 @@ async def test_on_its_return_a_device_gets_one_run_for_all_that_it_missed_within
     assert (waiting.waiting_for or "").startswith("just connected; starts at ")
 
     bench.clock.advance(6)
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(bench.dispatcher.serve)
+    async with running(bench.dispatcher):
         await bench.comes_to(RunState.COMPLETED)
-        tasks.cancel_scope.cancel()
 
     (done,) = await operations.noun(Runs).newest()
     assert done.started_at is not None
@@ -510,13 +505,6 @@ async def test_a_run_that_ended_partial_says_what_was_left_out_and_how_many(
     assert told.fix is not None and told.fix.startswith("split it")
 
 
-async def test_a_run_that_ended_well_gives_no_reason(bench: Bench, operations: Hub) -> None:
-    bench.connect(runs=folder(a="- [ ] one"))
-    await bench.run()
-    (told,) = await operations.noun(Runs).newest()
-    assert (told.outcome, told.because) == (RunOutcome.SUCCESS, None)
-
-
 async def test_runs_without_news_are_shown_as_one_and_their_fires_as_decided(
     bench: Bench, operations: Hub, scheduler: Scheduler
 ) -> None:
@@ -528,8 +516,7 @@ async def test_runs_without_news_are_shown_as_one_and_their_fires_as_decided(
         await _pass_days(bench, scheduler, 1, day=minute)
         assert (await bench.run()).outcome is RunOutcome.SUCCESS
         await work.measure_work()
-    runs = await operations.noun(Runs).newest()
-    newest, first_without_news, with_news = runs
+    newest, first_without_news, with_news = await operations.noun(Runs).newest()
     assert (newest.folded, newest.fire_at) == (count - 3, START + count * minute)
     assert newest.folded_since is not None
     assert newest.because == f"nothing new, as in the 3 runs since {newest.folded_since:%Y-%m-%d %H:%M} UTC"
@@ -578,13 +565,6 @@ async def test_an_agent_without_a_schedule_has_nothing_to_make_up_for(operations
         await operations.noun(Schedules).backfill("notes", START, START, "me")
 
 
-async def test_what_is_not_there_is_refused_by_name(operations: Hub) -> None:
-    with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_AGENT), match="'nobody'"):
-        await operations.noun(Agents).start_run("nobody", RunRequest(), "me")
-    with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_RUN)):
-        await operations.noun(Runs).get("nothing")
-
-
 async def test_a_hub_is_ready_only_when_everything_listens_and_no_condition_stops_it(
     operate: Callable[..., Hub],
 ) -> None:
@@ -616,9 +596,3 @@ async def test_a_hub_whose_event_loop_stood_still_says_that_it_is_stuck(
     assert ((await system.health(head)).status, head.status) == ("ok", 200)
     bench.clock.advance(STUCK_S + 1)
     assert ((await system.health(head)).status, head.status) == ("stuck", 503)
-
-
-async def test_a_run_tells_its_trace(bench: Bench, operations: Hub) -> None:
-    bench.connect(runs=folder(a="- [ ] one"))
-    done = await bench.run()
-    assert (await operations.noun(Runs).get(done.id)).trace_id == trace_id_of(done.id)

@@ -13,8 +13,7 @@ ORDER = "\u202egpj.exe"  # right to left: reads exe.jpg
 
 def test_what_drives_a_terminal_is_spelled_out() -> None:
     assert printable(f"a{TITLE}b\x9b2J{ORDER}\rc\nd") == "a\\x1b]0;a title\\x07b\\x9b2J\\u202egpj.exe\\rc\nd"
-    assert one_line("a\nb\tc") == "a b c"
-    assert spelled("a\nb\tc") == "a\\nb\\tc"
+    assert (one_line("a\nb\tc"), spelled("a\nb\tc")) == ("a b c", "a\\nb\\tc")
 
 
 def test_what_has_no_width_is_spelled_out() -> None:
@@ -39,14 +38,12 @@ def test_letters_joiners_and_signs_of_any_language_stay() -> None:
 @given(st.text())
 def test_json_says_the_same_and_holds_no_control(text: str) -> None:
     shown = printable_json(json.dumps({"it": text}, ensure_ascii=False))
-    assert json.loads(shown) == {"it": text}
-    assert printable(shown) == shown
+    assert (json.loads(shown), printable(shown)) == ({"it": text}, shown)
 
 
 def test_long_quotations_and_words_are_cut_and_all_else_stays() -> None:
     message = f"the hub's agent 'a' {'is away, ' * 40} and the device's too"
-    assert shortened(message) == message
-    assert shortened("x" * 200) == "x" * 200
+    assert (shortened(message), shortened("x" * 200)) == (message, "x" * 200)
     for long in ("x" * 5_000, "'" + "x y " * 1_250 + "'", '"' + "it's " * 1_000 + '"'):
         cut = shortened(f"there is no agent {long} here")
         assert len(cut) < 200 and cut.endswith(f" ({len(long)} characters) here"), cut

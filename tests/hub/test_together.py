@@ -40,8 +40,7 @@ async def test_callers_of_one_turn_share_a_set_and_each_gets_its_own_result() ->
     async with anyio.create_task_group() as callers:
         for number in (2, 4, 6, 8):
             callers.start_soon(halve, number)
-    assert found == {2: 1, 4: 2, 6: 3, 8: 4}
-    assert halves.sets == [[2, 4, 6], [8]]
+    assert (found, halves.sets) == ({2: 1, 4: 2, 6: 3, 8: 4}, [[2, 4, 6], [8]])
 
 
 async def test_those_who_come_during_a_set_are_the_next_one() -> None:
@@ -75,8 +74,7 @@ async def test_a_caller_that_is_cancelled_leaves_the_set_to_the_others() -> None
             await halves.together.run(2)
         halves.may.set()
         assert await halves.together.run(4) == 2
-    assert halves.sets[0] == [2]
-    assert halves.sets[1:] == [[4]]
+    assert (halves.sets[0], halves.sets[1:]) == ([2], [[4]])
 
 
 async def _cancel_soon(scope: anyio.CancelScope, halves: Halves) -> None:
