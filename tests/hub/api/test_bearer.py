@@ -158,15 +158,6 @@ async def test_whoever_tries_ten_wrong_tokens_in_a_minute_waits_five(bench: Iden
     assert (await _refused(bearer, "hub_op_again")).code is ErrorCode.AUTH_FAILED
 
 
-async def test_whoever_goes_on_trying_while_he_waits_is_not_made_to_wait_longer(bench: IdentityBench) -> None:
-    bearer = _bearer(bench)
-    for _ in range(25):
-        refused = await _refused(bearer, "hub_op_guess")
-    assert refused.code is ErrorCode.RATE_LIMITED and refused.retry_after_s == pytest.approx(300.0)
-    bench.clock.advance(300.0)
-    assert (await _refused(bearer, "hub_op_guess")).code is ErrorCode.AUTH_FAILED
-
-
 async def test_the_limits_are_those_it_was_given_and_reaching_them_is_counted(bench: IdentityBench) -> None:
     attempts, reached = (
         FailedAttempts(bench.store, bench.clock, kind="operator", limits=AttemptLimits(failures=2)),
@@ -177,8 +168,7 @@ async def test_the_limits_are_those_it_was_given_and_reaching_them_is_counted(be
     )
     answers = [(await _refused(bearer, f"hub_op_{n}")).code for n in range(4)]
 
-    assert answers == [ErrorCode.AUTH_FAILED] * 2 + [ErrorCode.RATE_LIMITED] * 2
-    assert len(reached) == 2
+    assert (answers, len(reached)) == ([ErrorCode.AUTH_FAILED] * 2 + [ErrorCode.RATE_LIMITED] * 2, 2)
     assert [network for network, _ in attempts.waiting()] == [HERE]
 
 

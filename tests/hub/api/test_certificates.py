@@ -37,14 +37,6 @@ def connected(url: str, context: ssl.SSLContext) -> AbstractAsyncContextManager[
     return connect(url.replace("ws://", "wss://"), ssl=context, compression=None)
 
 
-async def test_a_device_comes_in_over_tls(tmp_path: Path) -> None:
-    files = write_certificate(tmp_path)
-    async with open_port(tls=Certificates(*files).context) as port:
-        token = await port.pair()
-        async with connected(port.url, trusting(files)) as socket:
-            assert (await RawDevice(socket).greet(token))["type"] == "welcome"
-
-
 async def test_another_pair_is_served_from_the_next_connection_on_and_open_ones_go_on(tmp_path: Path) -> None:
     old, new = write_certificate(tmp_path, "old"), write_certificate(tmp_path, "new")
     context = trusting(old, new)

@@ -3,12 +3,14 @@
 import asyncio
 import json
 import socket
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import anyio
+import httpx2
 import pytest
 import uvicorn
 from anyio.abc import SocketStream
@@ -29,6 +31,20 @@ POST = b"POST /v1/runs/r-1/cancel HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: a
 
 async def _connect(hub: ServedHub) -> SocketStream:
     return await anyio.connect_tcp(hub.listening.tcp.host, hub.listening.tcp.port)
+
+
+@pytest.fixture
+async def hub(tmp_path: Path) -> AsyncIterator[ServedHub]:
+    """A hub that serves on sockets."""
+    async with serving(tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def stream(hub: ServedHub) -> AsyncIterator[SocketStream]:
+    """A connection of a stranger."""
+    async with await _connect(hub) as opened:
+        yield opened
 
 
 async def _rest(stream: SocketStream) -> bytes:
@@ -52,74 +68,43 @@ def _problem(answer: bytes) -> tuple[int, str]:
     return told["status"], told["code"]
 
 
-@pytest.mark.parametrize(
-    "said",
-    [
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-        b"HELLO\r\n\r\n",
-        b"GET / HTTP/1.1\r\nhost: a\r\nhost\r\n\r\n",
-        b"GET / HTTP/1.1\r\ncontent-length: x\r\nhost: a\r\n\r\n",
-    ],
+READ = b"GET /v1/status HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+REFUSED: Final[tuple[tuple[bytes, int, str], ...]] = (
+    (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, "bad_params"),
+    (b"HELLO\r\n\r\n", 400, "bad_params"),
+    (b"GET / HTTP/1.1\r\nhost: a\r\nhost\r\n\r\n", 400, "bad_params"),
+    (b"GET / HTTP/1.1\r\ncontent-length: x\r\nhost: a\r\n\r\n", 400, "bad_params"),
+    (b"GET / HTTP/1.1\r\nx: " + b"y" * 20_000, 431, "too_large"),
+    (b"GET / HTTP/1.1\r\n" + b"a:\r\n" * 200 + b"\r\n", 431, "too_large"),
+    (b"GET /healthz?" + b"a&" * 10_000 + b" HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n", 431, "too_large"),
+    (POST + b"transfer-encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 1_000, 411, "bad_params"),
+    (READ + b"content-length: 100\r\n\r\n", 422, "bad_params"),  # before the body is read
+    (POST + b"content-length: 1000\r\n\r\n{", 401, "auth_failed"),  # nor is anything after a refusal
 )
-async def test_what_is_no_http_is_refused_as_a_problem(tmp_path: Path, said: bytes) -> None:
-    async with serving(tmp_path) as hub, await _connect(hub) as stream:
-        await stream.send(said)
-        assert _problem(await _rest(stream)) == (400, "bad_params")
 
 
-async def test_a_head_without_an_end_is_refused(tmp_path: Path) -> None:
-    async with serving(tmp_path) as hub, await _connect(hub) as stream:
-        await stream.send(b"GET / HTTP/1.1\r\nx: " + b"y" * 20_000)
-        assert _problem(await _rest(stream)) == (431, "too_large")
+async def test_malformed_request_is_refused_as_a_problem_and_ends_its_connection(hub: ServedHub) -> None:
+    for sent, status, code in REFUSED:
+        async with await _connect(hub) as stream:
+            await stream.send(sent)
+            answer = await _rest(stream)
+        assert (_problem(answer), b"connection: close" in answer) == ((status, code), True), sent[:50]
 
 
-async def test_a_body_in_chunks_is_refused_before_any_of_it_is_read(tmp_path: Path) -> None:
-    async with serving(tmp_path) as hub, await _connect(hub) as stream:
-        await stream.send(POST + b"transfer-encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 1_000)
-        assert _problem(await _rest(stream)) == (411, "bad_params")
-
-
-async def test_get_with_a_body_is_refused_before_the_body_is_read(tmp_path: Path) -> None:
-    head = b"GET /v1/status HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
-    async with serving(tmp_path) as hub, await _connect(hub) as stream:
-        await stream.send(head + b"content-length: 100\r\n\r\n")
-        assert _problem(await _rest(stream)) == (422, "bad_params")
-
-
-async def test_too_many_headers_are_refused(tmp_path: Path) -> None:
-    async with serving(tmp_path) as hub, await _connect(hub) as stream:
-        await stream.send(b"GET / HTTP/1.1\r\n" + b"a:\r\n" * 200 + b"\r\n")
-        assert _problem(await _rest(stream)) == (431, "too_large")
-
-
-async def test_an_address_that_is_too_long_is_refused(tmp_path: Path) -> None:
-    async with serving(tmp_path) as hub, await _connect(hub) as stream:
-        await stream.send(b"GET /healthz?" + b"a&" * 10_000 + b" HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
-        assert _problem(await _rest(stream)) == (431, "too_large")
-
-
-async def test_what_follows_an_upgrade_that_is_not_done_is_no_request(tmp_path: Path) -> None:
+async def test_what_follows_an_upgrade_that_is_not_done_is_no_request(hub: ServedHub) -> None:
     asked = b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: upgrade\r\nupgrade: x\r\n"
-    async with serving(tmp_path) as hub, await _connect(hub) as stream:
+    async with await _connect(hub) as stream:
         await stream.send(asked + b"content-type: application/json\r\ncontent-length: 4\r\n\r\n")
         told = await _rest(stream)
     assert told.count(b"HTTP/1.1 ") == 1
     assert b"connection: close" in told
 
 
-async def test_a_request_that_does_not_wait_for_the_response_before_it_is_not_read(tmp_path: Path) -> None:
-    async with serving(tmp_path) as hub, await _connect(hub) as stream:
+async def test_a_request_that_does_not_wait_for_the_response_before_it_is_not_read(hub: ServedHub) -> None:
+    async with await _connect(hub) as stream:
         await stream.send(b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n" * 100)
         told = await _rest(stream)
     assert told.count(b"HTTP/1.1 200 ") == 1
-    assert b"connection: close" in told
-
-
-async def test_nothing_is_read_after_a_refusal(tmp_path: Path) -> None:
-    async with serving(tmp_path) as hub, await _connect(hub) as stream:
-        await stream.send(POST + b"content-length: 1000\r\n\r\n{")
-        told = await _rest(stream)
-    assert _problem(told) == (401, "auth_failed")
     assert b"connection: close" in told
 
 
@@ -169,17 +154,17 @@ async def test_a_stranger_who_sends_byte_by_byte_is_read_at_a_measured_pace() ->
         connection.connection_lost(ConnectionResetError())
 
 
-async def test_whoever_says_nothing_is_let_go(tmp_path: Path) -> None:
-    async with serving(tmp_path, head_s=0.05) as hub, await _connect(hub) as stream:
-        assert _problem(await _rest(stream)) == (408, "hello_timeout")
-
-
-async def test_whoever_dawdles_over_a_second_request_is_let_go_as_well(tmp_path: Path) -> None:
-    async with serving(tmp_path, head_s=0.2) as hub, await _connect(hub) as stream:
+async def test_connection_that_sends_no_request_in_time_is_closed(tmp_path: Path) -> None:
+    async with (
+        serving(tmp_path, head_s=0.2) as hub,
+        await _connect(hub) as silent,
+        await _connect(hub) as stream,
+    ):
         await stream.send(b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
         assert (await stream.receive()).startswith(b"HTTP/1.1 200 ")
         await stream.send(b"GET /hea")
         told = await _rest(stream)
+        assert _problem(await _rest(silent)) == (408, "hello_timeout")
     assert _problem(told[told.index(b"HTTP/1.1") :]) == (408, "hello_timeout")
 
 
@@ -322,12 +307,13 @@ async def test_a_token_that_keeps_the_hub_busy_leaves_room_for_others_and_for_th
     assert "2 are yours already" in refused.json()["detail"]
 
 
-async def test_half_a_request_on_a_broken_connection_leaves_nothing_behind(tmp_path: Path) -> None:
-    async with serving(tmp_path) as hub, over_unix(hub) as client:
-        raw = socket.create_connection((hub.listening.tcp.host, hub.listening.tcp.port))
-        raw.send(b"POST /v1/agents HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 50\r\n\r\nhalf")
-        raw.close()
-        assert (await client.get("/v1/status")).status_code == 200
+async def test_half_a_request_on_a_broken_connection_leaves_nothing_behind(
+    hub: ServedHub, client: httpx2.AsyncClient
+) -> None:
+    raw = socket.create_connection((hub.listening.tcp.host, hub.listening.tcp.port))
+    raw.send(b"POST /v1/agents HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 50\r\n\r\nhalf")
+    raw.close()
+    assert (await client.get("/v1/status")).status_code == 200
 
 
 async def test_a_body_that_does_not_come_is_not_waited_for(tmp_path: Path) -> None:
@@ -342,12 +328,8 @@ async def test_a_body_that_does_not_come_is_not_waited_for(tmp_path: Path) -> No
                 assert (await stream.receive()).startswith(b"HTTP/1.1 408 ")
 
 
-async def test_a_reader_cannot_hold_up_what_others_change(tmp_path: Path) -> None:
-    async with (
-        serving(tmp_path) as hub,
-        over_unix(hub) as client,
-        client.stream("GET", "/v1/events", headers={"if-match": "*"}) as answer,
-    ):
+async def test_a_reader_cannot_hold_up_what_others_change(client: httpx2.AsyncClient) -> None:
+    async with client.stream("GET", "/v1/events", headers={"if-match": "*"}) as answer:
         assert answer.status_code == 200
         with anyio.fail_after(5):
             changed = await client.post("/v1/agents/notes/pause", headers={"if-match": "*"})
@@ -355,9 +337,9 @@ async def test_a_reader_cannot_hold_up_what_others_change(tmp_path: Path) -> Non
 
 
 async def test_who_wants_a_websocket_makes_no_advice_of_a_library_in_the_log(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    hub: ServedHub, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with serving(tmp_path) as hub, await _connect(hub) as stream:
+    async with await _connect(hub) as stream:
         await stream.send(
             b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n"
             b"connection: upgrade, close\r\nupgrade: websocket\r\n\r\n"

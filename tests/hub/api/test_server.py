@@ -7,7 +7,6 @@ import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import anyio
 import httpx2
 import pytest
 
@@ -22,12 +21,15 @@ from tests.support.runs import folder
 from tests.support.wire import until
 
 
-async def test_every_noun_can_be_read_over_both_sockets(tmp_path: Path) -> None:
-    async with (
-        serving(tmp_path) as hub,
-        over_unix(hub) as unix,
-        over_tcp(hub, await hub.token(Role.VIEWER)) as tcp,
-    ):
+@pytest.fixture
+async def hub(tmp_path: Path) -> AsyncIterator[ServedHub]:
+    """A hub that serves on sockets."""
+    async with serving(tmp_path) as opened:
+        yield opened
+
+
+async def test_every_noun_can_be_read_over_both_sockets(hub: ServedHub) -> None:
+    async with over_unix(hub) as unix, over_tcp(hub, await hub.token(Role.VIEWER)) as tcp:
         async with hub.working(*folder(a="- [ ] one\n- [ ] two")):
             run = (await unix.post("/v1/agents/notes/runs")).json()["id"]
             await hub.ends(run)
@@ -44,9 +46,9 @@ async def test_every_noun_can_be_read_over_both_sockets(tmp_path: Path) -> None:
 
 
 async def test_health_and_readiness_are_in_the_status_code(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: ServedHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with serving(tmp_path) as hub, over_tcp(hub) as client:
+    async with over_tcp(hub) as client:
         assert (await client.get("/healthz")).status_code == 200
         assert (await client.get("/readyz")).json()["ready"] is True
         hub.drain.begin()
@@ -56,38 +58,25 @@ async def test_health_and_readiness_are_in_the_status_code(
     assert (unready.status_code, [one["id"] for one in unready.json()["issues"]]) == (503, ["hub.draining"])
 
 
-async def test_a_token_is_shown_once_and_revoked(tmp_path: Path) -> None:
-    async with serving(tmp_path) as hub, over_unix(hub) as client:
-        made = await client.post("/v1/tokens", json={"device": "desk"})
-        assert (made.status_code, made.headers["cache-control"]) == (201, "no-store")
-        assert made.json()["token"].startswith("hub_dev_")
-        listed = (await client.get("/v1/tokens")).json()["tokens"]
-        assert "token" not in listed[0]
-        revoked = await client.delete(f"/v1/tokens/{made.json()['id']}")
-        assert revoked.json()["revoked_at"] is not None
-
-
-@pytest.mark.parametrize(
-    ("path", "status", "code", "detail"),
-    [
-        ("/v1/agents/nobody", 404, "unknown_agent", "nobody"),
-        ("/v1/runs/r-9", 404, "unknown_run", "r-9"),
-        ("/v1/runs/r-9/events", 404, "unknown_run", "r-9"),
-        ("/v1/runs?limit=0", 422, "bad_params", "limit"),
-        ("/v1/handbook", 404, "unknown_method", "there is nothing at /v1/handbook"),
-        ("/v1/tokens/t-1", 405, "unknown_method", "/v1/tokens/t-1 does not take GET, but DELETE"),
-    ],
+REFUSALS = (
+    ("/v1/agents/nobody", 404, "unknown_agent", "nobody"),
+    ("/v1/runs/r-9", 404, "unknown_run", "r-9"),
+    ("/v1/runs/r-9/events", 404, "unknown_run", "r-9"),
+    ("/v1/runs?limit=0", 422, "bad_params", "limit"),
+    ("/v1/handbook", 404, "unknown_method", "there is nothing at /v1/handbook"),
+    ("/v1/tokens/t-1", 405, "unknown_method", "/v1/tokens/t-1 does not take GET, but DELETE"),
 )
-async def test_a_refusal_is_a_problem_with_a_stable_code(
-    client: httpx2.AsyncClient, path: str, status: int, code: str, detail: str
-) -> None:
-    answer = await client.get(path)
-    assert answer.headers["content-type"] == "application/problem+json"
-    problem = answer.json()
-    assert (answer.status_code, problem["status"], problem["code"]) == (status, status, code)
-    assert detail in problem["detail"]
-    is_route = code != ErrorCode.UNKNOWN_METHOD
-    assert problem["hint"] == CATALOGUE[ErrorCode(code)].hint if is_route else "openapi" in problem["hint"]
+
+
+async def test_a_refusal_is_a_problem_with_a_stable_code(client: httpx2.AsyncClient) -> None:
+    for path, status, code, detail in REFUSALS:
+        answer = await client.get(path)
+        assert answer.headers["content-type"] == "application/problem+json", path
+        problem = answer.json()
+        assert (answer.status_code, problem["status"], problem["code"]) == (status, status, code), path
+        is_route = code != ErrorCode.UNKNOWN_METHOD
+        hint = CATALOGUE[ErrorCode(code)].hint if is_route else "openapi"
+        assert detail in problem["detail"] and hint in problem["hint"], path
 
 
 def test_each_error_code_has_the_status_of_the_catalogue() -> None:
@@ -110,76 +99,27 @@ async def test_a_fault_in_the_hub_is_a_500_without_its_message(
     assert (await client.get("/v1/status")).json()["detail"] == "known"
 
 
-async def test_openapi_is_served_without_pages_around_it(client: httpx2.AsyncClient) -> None:
-    document = (await client.get("/v1/openapi.json")).json()
-    assert "/v1/agents/{name}/runs" in document["paths"]
-    assert (await client.get("/redoc")).status_code == 404
-
-
-async def test_a_body_that_is_too_long_or_of_unknown_length_is_refused(tmp_path: Path) -> None:
-    async def chunked() -> AsyncIterator[bytes]:
-        for _ in range(30):
-            yield b" " * 100
-
-    async with serving(tmp_path) as hub, over_unix(hub) as client:
-        long = await client.post("/v1/tokens", content=b"x" * 2_001)
-        unknown = await client.post(
-            "/v1/tokens", content=chunked(), headers={"content-type": "application/json"}
-        )
-    assert [(answer.status_code, answer.json()["code"]) for answer in (long, unknown)] == [
-        (413, "too_large"),
-        (411, "bad_params"),
-    ]
-
-
-async def test_a_run_is_followed_to_its_end(tmp_path: Path) -> None:
-    async with serving(tmp_path) as hub, over_unix(hub) as client:
-        await hub.run("r-1", RunState.RUNNING)
-        async with client.stream("GET", "/v1/runs/r-1/events") as answer:
-            lines = answer.aiter_lines()
-            assert await anext(lines) == "event: progress"
-            await hub.move("r-1", RunState.COMPLETED)
-            rest = [line async for line in lines]
+async def test_a_run_is_followed_to_its_end(hub: ServedHub, client: httpx2.AsyncClient) -> None:
+    await hub.run("r-1", RunState.RUNNING)
+    async with client.stream("GET", "/v1/runs/r-1/events") as answer:
+        lines = answer.aiter_lines()
+        assert await anext(lines) == "event: progress"
+        await hub.move("r-1", RunState.COMPLETED)
+        rest = [line async for line in lines]
     assert answer.headers["content-type"].startswith("text/event-stream")
     steps = [json.loads(line.removeprefix("data: ")) for line in rest if line.startswith("data: ")]
     assert [(step["seq"], step["run"]["state"]) for step in steps] == [(1, "RUNNING"), (2, "COMPLETED")]
 
 
-async def test_the_hub_notices_a_follower_that_disconnects(tmp_path: Path) -> None:
-    async with serving(tmp_path) as hub, over_unix(hub) as client:
-        await hub.run("r-1")
-        async with client.stream("GET", "/v1/runs/r-1/events") as answer:
-            lines = answer.aiter_lines()  # closes the response when it is deleted
-            await anext(lines)
-            assert len(hub.work.watch) == 1
-        await until(lambda: not len(hub.work.watch))
-
-
-async def test_followers_beyond_the_limit_are_refused(tmp_path: Path) -> None:
-    async with serving(tmp_path, event_streams=1) as hub, over_unix(hub) as client:
-        await hub.run("r-1")
-        async with client.stream("GET", "/v1/runs/r-1/events") as answer:
-            lines = answer.aiter_lines()  # closes the response when it is deleted
-            await anext(lines)
-            refused = await client.get("/v1/runs/r-1/events")
-            assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
-
-
-async def test_the_end_of_the_hub_does_not_wait_for_open_streams(tmp_path: Path) -> None:
-    ended = anyio.Event()
-
-    async def follow(hub: ServedHub) -> None:
-        async with over_unix(hub) as client:
-            await client.get("/v1/runs/r-1/events", timeout=None)
-            ended.set()
-
-    async with anyio.create_task_group() as tasks:
-        with anyio.fail_after(3):  # less than the server would wait for responses in progress
-            async with serving(tmp_path) as hub:
-                await hub.run("r-1")
-                tasks.start_soon(follow, hub)
-                await until(lambda: len(hub.work.watch) == 1)
-            await ended.wait()
+async def test_the_hub_notices_a_follower_that_disconnects(
+    hub: ServedHub, client: httpx2.AsyncClient
+) -> None:
+    await hub.run("r-1")
+    async with client.stream("GET", "/v1/runs/r-1/events") as answer:
+        lines = answer.aiter_lines()  # closes the response when it is deleted
+        await anext(lines)
+        assert len(hub.work.watch) == 1
+    await until(lambda: not len(hub.work.watch))
 
 
 async def test_the_socket_is_its_owners_and_goes_with_the_hub(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Sessions of browsers: how one begins, what its cookie opens, and how it ends."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +21,11 @@ from storage.devices.devices import Grant, NotGranted
 from tests.hub.api.test_certificates import trusting
 from tests.support.certificates import write_certificate
 from tests.support.clock import START
-from tests.support.hub import ServedHub, answering, nodes_of, over_tcp, over_unix, serving
+from tests.support.hub import ServedHub, nodes_of, over_tcp, over_unix, serving
 from tests.support.postgres import Postgres
 
 HERE = {"x-hub-request": "1"}
 HOUR_S = 3_600.0
-
-
-@pytest.fixture
-async def hub(tmp_path: Path) -> AsyncIterator[ServedHub]:
-    async with answering(tmp_path) as opened:
-        yield opened
 
 
 async def _link(hub: ServedHub, **requested: Any) -> str:
@@ -164,8 +157,7 @@ async def test_a_device_gets_a_link_for_its_owner_alone_which_ends_with_it(hub: 
     anna = await hub.user("anna")
     desk = await hub.device("annas", user_id=anna)
     link = await hub.connect(desk)
-    asked = requests_of(hub.nouns, hub.store)[Method.SESSIONS_LINK]
-    answer = await asked.answer(link, {})
+    answer = await requests_of(hub.nouns, hub.store)[Method.SESSIONS_LINK].answer(link, {})
     assert isinstance(answer, dict)
     assert (answer["host"], answer["port"], answer["tls"]) == ("127.0.0.1", 80, False)
     async with over_tcp(hub) as browser:
@@ -211,8 +203,7 @@ async def test_nobody_makes_a_link_with_more_rights(hub: ServedHub) -> None:
     async with over_tcp(hub, await hub.token(Role.OPERATOR)) as operator:
         assert (await operator.post("/v1/sessions/links", json={})).status_code == 403
     async with over_tcp(hub, await hub.token(Role.ADMIN, user_id=anna)) as annas:
-        made = (await annas.post("/v1/sessions/links", json={})).json()
-        assert made["user"] == "anna"
+        assert (await annas.post("/v1/sessions/links", json={})).json()["user"] == "anna"
         assert (await annas.post("/v1/sessions/links?user=owner", json={})).status_code == 404
 
 
@@ -275,8 +266,7 @@ async def test_over_tls_no_other_host_can_set_the_cookie(tmp_path: Path) -> None
     async with serving(tmp_path, tls=Certificates(*files).context) as hub:
         base = f"https://localhost:{hub.listening.tcp.port}"
         async with httpx2.AsyncClient(base_url=base, verify=trusting(files), trust_env=False) as browser:
-            opened = await _signed_in(browser, await _link(hub))
-            cookie = opened.headers["set-cookie"]
+            cookie = (await _signed_in(browser, await _link(hub))).headers["set-cookie"]
             assert cookie.startswith(f"__Host-hub-{hub.listening.tcp.port}=") and "; Path=/;" in cookie
             assert cookie.endswith("; Secure") and "Domain" not in cookie
             assert await _me(browser) == 200

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
-import pytest
+import httpx2
 from msgspec import json
 from starlette.responses import Response
 from starlette.types import Receive, Send
@@ -31,7 +31,7 @@ from hub.roles import (
 )
 from protocol.coordination import Method
 from tests.support.families import each
-from tests.support.hub import answering, over_tcp, over_unix, serving
+from tests.support.hub import ServedHub, over_tcp, serving
 from tests.support.identity import IdentityBench, open_identity
 
 # What each role may, written down a second time: a row that changes here was meant to.
@@ -160,40 +160,29 @@ def test_what_agents_ask_stands_under_one_path_and_nothing_else_does() -> None:
         assert (need is AGENT) == (asked.path == "/v1/agent" or asked.path.startswith("/v1/agent/")), asked
 
 
-@pytest.mark.parametrize(
-    "path", ["/V1/status", "/v1//status", "/v1/status/", "/v1/agents/../status", "/v1/status%2F"]
-)
-async def test_another_spelling_of_an_address_is_another_address(tmp_path: Path, path: str) -> None:
-    async with (
-        serving(tmp_path) as hub,
-        await anyio.connect_unix(str(hub.listening.unix)) as stream,  # no client tidies the path
-    ):
-        await stream.send(f"GET {path} HTTP/1.1\r\nhost: hub\r\nconnection: close\r\n\r\n".encode())
-        answer = await stream.receive()
-    assert answer.startswith(b"HTTP/1.1 404 ")
+async def test_another_spelling_of_an_address_is_another_address(tmp_path: Path) -> None:
+    async with serving(tmp_path) as hub:
+        for path in ("/V1/status", "/v1//status", "/v1/status/", "/v1/agents/../status", "/v1/status%2F"):
+            # no client tidies the path
+            async with await anyio.connect_unix(str(hub.listening.unix)) as stream:
+                await stream.send(f"GET {path} HTTP/1.1\r\nhost: hub\r\nconnection: close\r\n\r\n".encode())
+                assert (await stream.receive()).startswith(b"HTTP/1.1 404 "), path
 
 
-async def test_a_caller_is_told_who_it_is_and_what_it_may_do(tmp_path: Path) -> None:
-    async with (
-        answering(tmp_path) as hub,
-        over_unix(hub) as unix,
-        over_tcp(hub, await hub.token(Role.VIEWER)) as viewer,
-    ):
-        admin, reader = (await unix.get("/v1/me")).json(), (await viewer.get("/v1/me")).json()
-        as_owner = (await unix.get("/v1/me", params={"user": "owner"})).json()
+async def test_a_caller_is_told_who_it_is_and_what_it_may_do(
+    hub: ServedHub, client: httpx2.AsyncClient
+) -> None:
+    async with over_tcp(hub, await hub.token(Role.VIEWER)) as viewer:
+        admin, reader = (await client.get("/v1/me")).json(), (await viewer.get("/v1/me")).json()
+        as_owner = (await client.get("/v1/me", params={"user": "owner"})).json()
     assert (admin["role"], {*admin["scopes"]}, admin["user"]) == ("admin", MAY[Role.ADMIN], None)
-    assert (reader["role"], reader["scopes"]) == ("viewer", ["read"])
-    assert as_owner["user"] == "owner"
+    assert (reader["role"], reader["scopes"], as_owner["user"]) == ("viewer", ["read"], "owner")
 
 
-async def test_the_table_is_told_to_whoever_may_read(tmp_path: Path) -> None:
-    async with (
-        answering(tmp_path) as hub,
-        over_unix(hub) as unix,
-        over_tcp(hub, await hub.token(Role.VIEWER)) as viewer,
-    ):
+async def test_the_table_is_told_to_whoever_may_read(hub: ServedHub, client: httpx2.AsyncClient) -> None:
+    async with over_tcp(hub, await hub.token(Role.VIEWER)) as viewer:
         told = (await viewer.get("/v1/routes")).json()
-        assert told == (await unix.get("/v1/routes")).json() == json.decode(json.encode(routes_view()))
+        assert told == (await client.get("/v1/routes")).json() == json.decode(json.encode(routes_view()))
     by_path = {(route["method"], route["path"]): route for route in told["routes"]}
     assert by_path["POST", "/v1/agents/{name}/runs"]["roles"] == ["operator", "admin"]
     assert by_path["GET", "/healthz"]["scope"] == "public"
@@ -204,9 +193,8 @@ def test_the_requests_of_devices_are_reported_with_the_table() -> None:
     assert {request.method for request in routes_view().device_requests} == set(DEVICE_REQUESTS)
 
 
-async def test_metrics_which_tell_of_everybody_are_not_for_whoever_sees_one_user(tmp_path: Path) -> None:
+async def test_metrics_which_tell_of_everybody_are_not_for_whoever_sees_one_user(hub: ServedHub) -> None:
     async with (
-        answering(tmp_path) as hub,
         over_tcp(hub, await hub.token(Role.VIEWER)) as everybodys,
         over_tcp(hub, await hub.token(Role.ADMIN, user_id=hub.owner_id)) as owners,
     ):
