@@ -90,8 +90,7 @@ async def test_between_looking_and_changing_nobody_else_changes_a_thing_of_that_
         await anyio.wait_all_tasks_blocked()
         meanwhile = slow.begun[1:]
         slow.may_go_on.set()
-    assert meanwhile == ([] if waits else [path])
-    assert slow.begun == ["/v1/devices/desk", path]
+    assert (meanwhile, slow.begun) == ([] if waits else [path], ["/v1/devices/desk", path])
 
 
 async def test_a_device_that_answers_an_estimate_drop_by_drop_holds_up_no_edit_of_an_agent() -> None:

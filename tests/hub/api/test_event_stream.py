@@ -22,6 +22,13 @@ from tests.support.hub import ServedHub, over_tcp, over_unix, serving
 from tests.support.presence import BOOT
 
 
+@pytest.fixture
+async def hub(tmp_path: Path) -> AsyncIterator[ServedHub]:
+    """A hub that serves on sockets."""
+    async with serving(tmp_path) as opened:
+        yield opened
+
+
 class Told(NamedTuple):
     """One event as it came over the wire; a beat has no name."""
 
@@ -57,12 +64,10 @@ def _happens(hub: ServedHub, event: str, level: str = "info", **fields: object) 
     hub.ring.append(at=epoch_ms(START), level=level, event=event, channel="test", fields=dict(fields))
 
 
-async def test_events_come_with_a_name_an_id_and_their_fields(tmp_path: Path) -> None:
-    async with (
-        serving(tmp_path) as hub,
-        over_unix(hub) as client,
-        _following(client) as events,
-    ):
+async def test_events_come_with_a_name_an_id_and_their_fields(
+    hub: ServedHub, client: httpx2.AsyncClient
+) -> None:
+    async with _following(client) as events:
         assert (await anext(events)).name == "open"
         _happens(hub, "run.moved", run_id="r-1", after="RUNNING")
         moved = await anext(events)
@@ -70,12 +75,10 @@ async def test_events_come_with_a_name_an_id_and_their_fields(tmp_path: Path) ->
     assert '"run_id":"r-1"' in moved.data and f'"id":"{moved.id}"' in moved.data
 
 
-async def test_the_hubs_own_workings_and_tracebacks_are_not_told(tmp_path: Path) -> None:
-    async with (
-        serving(tmp_path) as hub,
-        over_unix(hub) as client,
-        _following(client) as events,
-    ):
+async def test_the_hubs_own_workings_and_tracebacks_are_not_told(
+    hub: ServedHub, client: httpx2.AsyncClient
+) -> None:
+    async with _following(client) as events:
         await anext(events)
         _happens(hub, "housekeeping.pruned")
         _happens(hub, "library.message", message="something")
@@ -85,39 +88,39 @@ async def test_the_hubs_own_workings_and_tracebacks_are_not_told(tmp_path: Path)
     assert told.name == "run.broke" and "Traceback" not in told.data
 
 
-async def test_whoever_was_away_gets_what_was_missed(tmp_path: Path) -> None:
-    async with serving(tmp_path) as hub, over_unix(hub) as client:
-        async with _following(client) as events:
-            await anext(events)
-            _happens(hub, "run.moved", step=1)
-            seen = await anext(events)
-        _happens(hub, "run.moved", step=2)
-        async with _following(client, after=seen.id) as events:
-            names = [(await anext(events)).name, (await anext(events)).data]
+async def test_whoever_was_away_gets_what_was_missed(hub: ServedHub, client: httpx2.AsyncClient) -> None:
+    async with _following(client) as events:
+        await anext(events)
+        _happens(hub, "run.moved", step=1)
+        seen = await anext(events)
+    _happens(hub, "run.moved", step=2)
+    async with _following(client, after=seen.id) as events:
+        names = [(await anext(events)).name, (await anext(events)).data]
     assert names[0] == "open" and '"step":2' in names[1]
 
 
-@pytest.mark.parametrize(
-    "after", ["another-boot-3", "another-1", "-1", f"{BOOT}-999", f"{BOOT}-", "nonsense", f"{BOOT}-0x1"]
-)
-async def test_whoever_asks_for_what_is_not_here_is_told_to_read_anew(tmp_path: Path, after: str) -> None:
-    async with serving(tmp_path) as hub, over_unix(hub) as client:
+async def test_whoever_asks_for_what_is_not_here_is_told_to_read_anew(
+    hub: ServedHub, client: httpx2.AsyncClient
+) -> None:
+    unknown = ("another-boot-3", "another-1", "-1", f"{BOOT}-999", f"{BOOT}-", "nonsense", f"{BOOT}-0x1")
+    for number, after in enumerate(unknown, 1):
         _happens(hub, "run.moved")
         async with _following(client, after=after) as events:
             reset = await anext(events)
+            assert (reset.name, reset.id) == ("reset", f"{BOOT}-{2 * number - 1}"), after
             _happens(hub, "run.moved", step=2)
-            assert (reset.name, (await anext(events)).name) == ("reset", "run.moved")
-    assert reset.id == f"{BOOT}-1"
+            assert (await anext(events)).name == "run.moved"
 
 
-async def test_what_has_fallen_out_of_the_ring_is_not_passed_over_in_silence(tmp_path: Path) -> None:
-    async with serving(tmp_path) as hub, over_unix(hub) as client:
-        async with _following(client) as events:
-            seen = await anext(events)
-        for _ in range(2_001):
-            _happens(hub, "run.moved")
-        async with _following(client, after=seen.id) as events:
-            assert (await anext(events)).name == "reset"
+async def test_what_has_fallen_out_of_the_ring_is_not_passed_over_in_silence(
+    hub: ServedHub, client: httpx2.AsyncClient
+) -> None:
+    async with _following(client) as events:
+        seen = await anext(events)
+    for _ in range(2_001):
+        _happens(hub, "run.moved")
+    async with _following(client, after=seen.id) as events:
+        assert (await anext(events)).name == "reset"
 
 
 async def test_a_reader_slower_than_the_events_must_read_everything_again(hub: ServedHub) -> None:
@@ -135,12 +138,10 @@ async def test_a_reader_slower_than_the_events_must_read_everything_again(hub: S
         assert (await anext(events)).fields == {"step": 7}
 
 
-async def test_what_came_so_often_that_it_was_only_counted_is_to_be_read_anew(tmp_path: Path) -> None:
-    async with (
-        serving(tmp_path) as hub,
-        over_unix(hub) as client,
-        _following(client) as events,
-    ):
+async def test_what_came_so_often_that_it_was_only_counted_is_to_be_read_anew(
+    hub: ServedHub, client: httpx2.AsyncClient
+) -> None:
+    async with _following(client) as events:
         await anext(events)
         _happens(hub, "log.suppressed", of="library.message", count=3)
         _happens(hub, "log.suppressed", of="device.connected", count=7)
@@ -157,43 +158,40 @@ async def test_a_silent_stream_beats(tmp_path: Path) -> None:
         assert await anext(events) == Told("", "", "")
 
 
-async def test_one_user_is_not_told_of_anothers_things(tmp_path: Path) -> None:
-    async with serving(tmp_path) as hub:
-        eve = await hub.user("eve")
-        mine, theirs = await hub.device("mine"), await hub.device("theirs", user_id=eve)
-        token = await hub.token(Role.VIEWER, user_id=hub.owner_id)
-        async with over_tcp(hub, token) as client, _following(client) as events:
-            await anext(events)
-            _happens(hub, "device.left", device_id=theirs.id)
-            _happens(hub, "run.queued", device_id=mine.id, run_id="r-unknown")
-            _happens(hub, "hub.stopping")
-            _happens(hub, "device.connected", device_id=mine.id)
-            told = await anext(events)
+async def test_one_user_is_not_told_of_anothers_things(hub: ServedHub) -> None:
+    eve = await hub.user("eve")
+    mine, theirs = await hub.device("mine"), await hub.device("theirs", user_id=eve)
+    token = await hub.token(Role.VIEWER, user_id=hub.owner_id)
+    async with over_tcp(hub, token) as client, _following(client) as events:
+        await anext(events)
+        _happens(hub, "device.left", device_id=theirs.id)
+        _happens(hub, "run.queued", device_id=mine.id, run_id="r-unknown")
+        _happens(hub, "hub.stopping")
+        _happens(hub, "device.connected", device_id=mine.id)
+        told = await anext(events)
     assert told.name == "device.connected" and mine.id in told.data
 
 
-async def test_whoever_sees_all_users_can_follow_one(tmp_path: Path) -> None:
-    async with serving(tmp_path) as hub, over_unix(hub) as client:
-        eve = await hub.user("eve")
-        theirs = await hub.device("theirs", user_id=eve)
-        mine = await hub.device("mine")
-        async with _following(client, user="eve") as events:
-            await anext(events)
-            _happens(hub, "device.left", device_id=mine.id)
-            _happens(hub, "device.left", device_id=theirs.id)
-            assert theirs.id in (await anext(events)).data
-        assert (await client.get("/v1/events", params={"user": "nobody"})).status_code == 404
+async def test_whoever_sees_all_users_can_follow_one(hub: ServedHub, client: httpx2.AsyncClient) -> None:
+    eve = await hub.user("eve")
+    theirs = await hub.device("theirs", user_id=eve)
+    mine = await hub.device("mine")
+    async with _following(client, user="eve") as events:
+        await anext(events)
+        _happens(hub, "device.left", device_id=mine.id)
+        _happens(hub, "device.left", device_id=theirs.id)
+        assert theirs.id in (await anext(events)).data
+    assert (await client.get("/v1/events", params={"user": "nobody"})).status_code == 404
 
 
-async def test_a_stream_ends_with_the_token_that_opened_it(tmp_path: Path) -> None:
-    async with serving(tmp_path) as hub:
-        token = await hub.token(Role.VIEWER)
-        async with over_tcp(hub, token) as client, _following(client) as events:
-            await anext(events)
-            (row,) = await hub.identity.operator_tokens.all()
-            await hub.identity.operator_tokens.revoke(row.id, actor="operator:7")
-            with anyio.fail_after(5):
-                assert [told async for told in events] == []
+async def test_a_stream_ends_with_the_token_that_opened_it(hub: ServedHub) -> None:
+    token = await hub.token(Role.VIEWER)
+    async with over_tcp(hub, token) as client, _following(client) as events:
+        await anext(events)
+        (row,) = await hub.identity.operator_tokens.all()
+        await hub.identity.operator_tokens.revoke(row.id, actor="operator:7")
+        with anyio.fail_after(5):
+            assert [told async for told in events] == []
 
 
 async def test_a_stream_ends_with_the_hub(tmp_path: Path) -> None:
@@ -242,17 +240,18 @@ async def test_a_stream_that_opens_while_the_hub_ends_is_over_at_once() -> None:
         await anyio.sleep_forever()
 
 
-async def test_who_follows_one_agent_or_one_kind_of_event_is_told_of_nothing_else(tmp_path: Path) -> None:
-    async with serving(tmp_path) as hub, over_unix(hub) as client:
-        await hub.store.write(an_agent)
-        agent = await hub.store.read(agents.agent_called, "inbox", None)
-        async with _following(client, events="agent.*, run.finished", agent=agent.name) as events:
-            assert (await anext(events)).name == "open"
-            _happens(hub, "run.moved", agent_id=agent.id)
-            _happens(hub, "agent.moved", agent_id="another")
-            _happens(hub, "agents.recovered", agents=1)
-            _happens(hub, "agent.moved", agent_id=agent.id, axis="health")
-            _happens(hub, "run.finished", agent_id=agent.id)
-            assert [(await anext(events)).name for _ in range(2)] == ["agent.moved", "run.finished"]
-        refused = await client.get("/v1/events", params={"agent": "nobody"})
+async def test_who_follows_one_agent_or_one_kind_of_event_is_told_of_nothing_else(
+    hub: ServedHub, client: httpx2.AsyncClient
+) -> None:
+    await hub.store.write(an_agent)
+    agent = await hub.store.read(agents.agent_called, "inbox", None)
+    async with _following(client, events="agent.*, run.finished", agent=agent.name) as events:
+        assert (await anext(events)).name == "open"
+        _happens(hub, "run.moved", agent_id=agent.id)
+        _happens(hub, "agent.moved", agent_id="another")
+        _happens(hub, "agents.recovered", agents=1)
+        _happens(hub, "agent.moved", agent_id=agent.id, axis="health")
+        _happens(hub, "run.finished", agent_id=agent.id)
+        assert [(await anext(events)).name for _ in range(2)] == ["agent.moved", "run.finished"]
+    refused = await client.get("/v1/events", params={"agent": "nobody"})
     assert (refused.status_code, refused.json()["code"]) == (404, "unknown_agent")

@@ -62,8 +62,7 @@ async def test_a_key_belongs_to_one_caller_and_one_route(hub: ServedHub, client:
     async with over_tcp(hub, await hub.token()) as other:
         runs = [(await _post(one, RUNS, "k")).json()["id"] for one in (client, other)]
     paused = await _post(client, PAUSE, "k")
-    assert len(set(runs)) == 2
-    assert (paused.status_code, paused.json()["lifecycle"]) == (200, "paused")
+    assert (len(set(runs)), paused.status_code, paused.json()["lifecycle"]) == (2, 200, "paused")
 
 
 async def test_a_request_that_was_refused_is_tried_again(hub: ServedHub, client: httpx2.AsyncClient) -> None:
@@ -101,11 +100,10 @@ async def test_concurrent_requests_with_one_key_are_done_once(client: httpx2.Asy
     assert sum("idempotency-replayed" in answer.headers for answer in answers) == 4
 
 
-@pytest.mark.parametrize("key", ["", "k" * 129, "a\tb"])
-async def test_a_key_is_short_and_printable(hub: ServedHub, client: httpx2.AsyncClient, key: str) -> None:
+async def test_a_key_is_short_and_printable(hub: ServedHub, client: httpx2.AsyncClient) -> None:
     await hub.run("r-1")
-    refused = await _post(client, CANCEL, key)
-    assert (refused.status_code, refused.json()["code"]) == (422, "bad_params")
+    refused = [await _post(client, CANCEL, key) for key in ("", "k" * 129, "a\tb")]
+    assert [(one.status_code, one.json()["code"]) for one in refused] == [(422, "bad_params")] * 3
     assert await _reasons(client) == []
 
 
