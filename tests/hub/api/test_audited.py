@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import anyio
 import httpx2
 import sqlalchemy as sa
 
@@ -16,6 +15,7 @@ from storage.audit import AuditRow
 from tests.hub.api.test_item_routes import keep
 from tests.support.hub import ENDLESS, TEXT, ServedHub, answering, over_tcp, over_unix
 from tests.support.identity import CODE
+from tests.support.services import running
 
 MORE = """
 [[gateways]]
@@ -255,9 +255,8 @@ async def test_routes_that_write_leave_their_declared_audit_entry_under_the_call
     async with (
         answering(tmp_path, TEXT + MORE, database=database) as hub,
         over_unix(hub) as operator,
-        anyio.create_task_group() as tasks,
+        running(hub.app.heartbeats),
     ):
-        await tasks.start(hub.app.heartbeats.serve)
         await hub.store.write(keep)
         ask = Walk(hub, operator)
         for part in (_agents, _people, _boards, _accounts, _settings):
@@ -271,7 +270,6 @@ async def test_routes_that_write_leave_their_declared_audit_entry_under_the_call
         assert await _changes(hub) == before  # none of these writes
         await _devices(ask)
         text = "".join(f"{row.subject}{row.detail}" for row in await ask.since(0))
-        tasks.cancel_scope.cancel()
     changing = {asked for asked, event in AUDITED.items() if event}
     missing = {
         asked for asked in changing - ELSEWHERE.keys() if AUDITED[asked] not in ask.events.get(asked, ())

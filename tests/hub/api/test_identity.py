@@ -13,7 +13,7 @@ from hub.api.nouns.tokens import (
 )
 from hub.roles import Principal, Role, Scope, scopes_of
 from hub.tokens import TokenKind
-from protocol.errors import CloseCode, CodedError, ErrorCode
+from protocol.errors import CloseCode, CodedError, ErrorCode, HubError
 from protocol.handshake import StoreMark
 from storage import audit
 from storage.devices import device_keys, pairings
@@ -80,9 +80,7 @@ async def test_a_revoked_device_loses_its_connection_at_once_and_may_not_come_ba
     device = await bench.device("desk")
     link = await bench.connect(device)
 
-    told = await bench.identity.devices.revoke("desk", actor=ME)
-
-    assert told.revoked_at == START
+    assert (await bench.identity.devices.revoke("desk", actor=ME)).revoked_at == START
     assert link.ended == ("revoked", CloseCode.REVOKED)
     with pytest.raises(UnknownDevice):
         await bench.store.write(open_session, device.id, boot_id=BOOT, platform=None, at=bench.now_ms)
@@ -242,21 +240,18 @@ async def test_what_belongs_to_another_user_is_not_there(bench: IdentityBench) -
     waiting = await bench.asks()
     seen = bench.identity
 
-    assert await seen.devices.seen_by(anna).all() == []
-    assert await seen.tokens.seen_by(anna).all() == []
-    assert await seen.invitations.seen_by(anna).all() == []
-    assert await seen.pairings.seen_by(anna).all() == []
-    for called in ("desk", device.id):
-        with pytest.raises(UnknownDevice):
-            await seen.devices.seen_by(anna).get(called)
-        with pytest.raises(UnknownDevice):
-            await seen.devices.seen_by(anna).revoke(called, actor=ME)
-    with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_TOKEN)):
-        await seen.tokens.seen_by(anna).revoke(token.id, actor=ME)
-    with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_INVITATION)):
-        await seen.invitations.seen_by(anna).revoke(invitation.id, actor=ME)
-    with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_PAIRING)):
-        await seen.pairings.seen_by(anna).deny(waiting.id, actor=ME)
+    nouns = (seen.devices, seen.tokens, seen.invitations, seen.pairings)
+    assert [await noun.seen_by(anna).all() for noun in nouns] == [[]] * 4
+    hers = seen.devices.seen_by(anna)
+    for code, asked in (
+        *((ErrorCode.UNKNOWN_DEVICE, hers.get(called)) for called in ("desk", device.id)),
+        *((ErrorCode.UNKNOWN_DEVICE, hers.revoke(called, actor=ME)) for called in ("desk", device.id)),
+        (ErrorCode.UNKNOWN_TOKEN, seen.tokens.seen_by(anna).revoke(token.id, actor=ME)),
+        (ErrorCode.UNKNOWN_INVITATION, seen.invitations.seen_by(anna).revoke(invitation.id, actor=ME)),
+        (ErrorCode.UNKNOWN_PAIRING, seen.pairings.seen_by(anna).deny(waiting.id, actor=ME)),
+    ):
+        with pytest.raises(HubError, check=coded(code)):
+            await asked
     assert (await seen.devices.get("desk")).revoked_at is None
 
 

@@ -1,7 +1,5 @@
 """The ledger of items, over the REST interface."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -18,7 +16,7 @@ from storage.devices import devices
 from storage.runs import items
 from storage.runs.items import Decision, ItemRow, SealedExcerpt
 from tests.support.clock import SeededChance
-from tests.support.hub import answering, over_tcp, over_unix
+from tests.support.hub import ServedHub, over_tcp
 
 MAIL = {"origin": "mail", "author": "Ann <ann@example.org>", "trusted": False}
 
@@ -69,11 +67,10 @@ def keep(c: sa.Connection) -> None:
     items.write_items(c, [Decision(after=row) for row in rows])
 
 
-@pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
-    async with answering(tmp_path) as hub, over_unix(hub) as asking:
-        await hub.store.write(keep)
-        yield asking
+@pytest.fixture(autouse=True)
+async def _rows(hub: ServedHub) -> None:
+    """Store the items."""
+    await hub.store.write(keep)
 
 
 async def titles(client: httpx2.AsyncClient, **asked: Any) -> list[str]:
@@ -85,23 +82,13 @@ async def titles(client: httpx2.AsyncClient, **asked: Any) -> list[str]:
 async def test_items_are_reported_with_what_their_owner_said_and_should_know(
     client: httpx2.AsyncClient,
 ) -> None:
-    newest, *_ = (await client.get("/v1/items")).json()["items"]
+    newest, older, *_ = (await client.get("/v1/items")).json()["items"]
     assert (newest["title"], newest["agent"], newest["path"]) == ("task 4", "inbox", "notes/a.md")
     assert (newest["verdict"], newest["warnings"]) == ("open", ["instruction", "apart"])
     assert (newest["row_id"], newest["run_id"]) == ("row-4", "r-2")
-
-
-async def test_an_item_names_who_wrote_the_text_that_it_is_from(client: httpx2.AsyncClient) -> None:
-    listed = {one["id"]: one for one in (await client.get("/v1/items")).json()["items"]}
-    assert listed["i-4"]["provenance"] == MAIL
-    assert listed["i-3"]["provenance"] is None, "an older release planned it"
-    assert (await client.get("/v1/items/i-4")).json()["provenance"] == MAIL
-
-
-async def test_an_item_names_whether_a_rule_or_a_model_found_it(client: httpx2.AsyncClient) -> None:
-    listed = {one["id"]: one for one in (await client.get("/v1/items")).json()["items"]}
-    assert (listed["i-4"]["found_by"], listed["i-3"]["found_by"]) == ("rule", None)
-    assert (await client.get("/v1/items/i-4")).json()["found_by"] == "rule"
+    one = (await client.get("/v1/items/i-4")).json()
+    assert [(item["provenance"], item["found_by"]) for item in (newest, one)] == [(MAIL, "rule")] * 2
+    assert (older["id"], older["provenance"], older["found_by"]) == ("i-3", None, None), "of an older release"
 
 
 async def test_an_item_is_read_with_its_content_and_its_place(client: httpx2.AsyncClient) -> None:
@@ -114,26 +101,24 @@ async def test_an_item_is_read_with_its_content_and_its_place(client: httpx2.Asy
 
 
 async def test_an_item_without_a_verdict_shows_the_lines_around_its_quote_and_a_list_does_not(
-    tmp_path: Path,
+    hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
-    async with answering(tmp_path) as hub, over_unix(hub) as asking:
-        await hub.store.write(keep)
-        keys = KeyStore(hub.folder, chance=SeededChance(), environ={})
-        text = Excerpt(3, "Hello.\n", "\nBye.")
-        sealed = [
-            SealedExcerpt(f"i-{n}", *keys.ring_now().seal(text, row=f"i-{n}", owner=f"i-{of}"))
-            for n, of in ((0, 0), (4, 0))
-        ]
-        await hub.store.write(items.put_excerpts, {one.item_id: one for one in sealed}, at=1)
-        place = (await asking.get("/v1/items/i-0")).json()["place"]
-        assert place["excerpt"] == {"line": 3, "before": "Hello.\n", "after": "\nBye."}
-        assert (await asking.get("/v1/items/i-1")).json()["place"]["excerpt"] is None
-        assert (await asking.get("/v1/items/i-4")).json()["place"]["excerpt"] is None, "another item's"
-        assert "Hello" not in (await asking.get("/v1/items")).text
-        (hub.folder / FILE).unlink()
-        assert (await asking.get("/v1/items/i-0")).json()["place"]["excerpt"] is None, "its key is gone"
-        assert (await asking.post("/v1/devices/lab/revoke")).status_code == 200
-        assert await hub.store.read(items.keys_of_excerpts) == {}
+    keys = KeyStore(hub.folder, chance=SeededChance(), environ={})
+    text = Excerpt(3, "Hello.\n", "\nBye.")
+    sealed = [
+        SealedExcerpt(f"i-{n}", *keys.ring_now().seal(text, row=f"i-{n}", owner=f"i-{of}"))
+        for n, of in ((0, 0), (4, 0))
+    ]
+    await hub.store.write(items.put_excerpts, {one.item_id: one for one in sealed}, at=1)
+    place = (await client.get("/v1/items/i-0")).json()["place"]
+    assert place["excerpt"] == {"line": 3, "before": "Hello.\n", "after": "\nBye."}
+    assert (await client.get("/v1/items/i-1")).json()["place"]["excerpt"] is None
+    assert (await client.get("/v1/items/i-4")).json()["place"]["excerpt"] is None, "another item's"
+    assert "Hello" not in (await client.get("/v1/items")).text
+    (hub.folder / FILE).unlink()
+    assert (await client.get("/v1/items/i-0")).json()["place"]["excerpt"] is None, "its key is gone"
+    assert (await client.post("/v1/devices/lab/revoke")).status_code == 200
+    assert await hub.store.read(items.keys_of_excerpts) == {}
 
 
 async def test_items_are_chosen_by_agent_verdict_and_run(client: httpx2.AsyncClient) -> None:
@@ -186,44 +171,25 @@ async def test_items_are_counted_by_each_filter_as_the_others_let_them_through(
     assert (await counts(table="projects", text="task"))["tables"] == {"notes": 1, "tasks": 4}
 
 
-async def test_an_edited_item_is_shown_with_its_new_values(tmp_path: Path) -> None:
-    async with answering(tmp_path) as hub, over_unix(hub) as asking:
-        await hub.store.write(keep)
-        values = '{"title": "call Bob", "projectId": {"title": "House"}}'
-        await hub.store.write(
-            lambda c: (
-                c.exec_driver_sql(
-                    "INSERT INTO item_verdicts (id, item_id, user_id, device_id, verdict, data, seen_call,"
-                    " state, next_at, actor, created_at, settled_at)"
-                    " SELECT 'v', id, user_id, device_id, 'approve', ?, call_id, 'done', 1, 'a', 1, 1"
-                    " FROM items WHERE id = 'i-1'",
-                    (values,),
-                ).rowcount
-            )
+async def test_an_edited_item_is_shown_with_its_new_values(
+    hub: ServedHub, client: httpx2.AsyncClient
+) -> None:
+    values = '{"title": "call Bob", "projectId": {"title": "House"}}'
+    await hub.store.write(
+        lambda c: (
+            c.exec_driver_sql(
+                "INSERT INTO item_verdicts (id, item_id, user_id, device_id, verdict, data, seen_call,"
+                " state, next_at, actor, created_at, settled_at)"
+                " SELECT 'v', id, user_id, device_id, 'approve', ?, call_id, 'done', 1, 'a', 1, 1"
+                " FROM items WHERE id = 'i-1'",
+                (values,),
+            ).rowcount
         )
-        assert await titles(asking, verdict="approved") == ["call Bob"]
-        found = (await asking.get("/v1/items/i-1")).json()
-        assert (found["title"], found["found"]) == ("call Bob", {"title": "task 1"})
-        assert found["data"] == {"title": "call Bob", "projectId": "House"}
-
-
-async def test_a_list_shows_what_became_of_verdicts(client: httpx2.AsyncClient) -> None:
-    await give(client, {"id": "i-0", "verdict": "approve"})
-    listed = {item["id"]: item for item in (await client.get("/v1/items")).json()["items"]}
-    assert (listed["i-0"]["given"]["state"], listed["i-0"]["device"]) == ("pending", "lab")
-    assert listed["i-4"]["given"] is None
-
-
-async def test_pages_of_items_neither_double_nor_leave_out_one(client: httpx2.AsyncClient) -> None:
-    told: list[str] = []
-    asked: dict[str, Any] = {"limit": 2}
-    while True:
-        page = (await client.get("/v1/items", params=asked)).json()
-        told += [item["title"] for item in page["items"]]
-        if page["next_cursor"] is None:
-            break
-        asked["cursor"] = page["next_cursor"]
-    assert told == [f"task {n}" for n in (4, 3, 2, 1, 0)]
+    )
+    assert await titles(client, verdict="approved") == ["call Bob"]
+    found = (await client.get("/v1/items/i-1")).json()
+    assert (found["title"], found["found"]) == ("call Bob", {"title": "task 1"})
+    assert found["data"] == {"title": "call Bob", "projectId": "House"}
 
 
 async def give(client: httpx2.AsyncClient, *verdicts: dict[str, Any], **headers: str) -> list[dict[str, Any]]:
@@ -275,12 +241,11 @@ async def test_each_verdict_of_a_request_is_answered_for_itself(client: httpx2.A
     changed, unknown, bad = "changed_meanwhile", "unknown_item", "bad_record"
     codes = [one["error"]["code"] if one["error"] else one["state"] for one in results]
     assert codes == ["pending", changed, changed, unknown, bad, bad, bad, bad, changed, "pending"]
-    found = (await client.get("/v1/items/i-0")).json()
-    assert (found["verdict"], found["given"]["verdict"], found["given"]["state"]) == (
-        "open",
-        "approve",
-        "pending",
-    )
+    listed = {item["id"]: item for item in (await client.get("/v1/items")).json()["items"]}
+    for found in ((await client.get("/v1/items/i-0")).json(), listed["i-0"]):
+        given = found["given"]
+        assert (found["verdict"], given["verdict"], given["state"]) == ("open", "approve", "pending")
+    assert (listed["i-0"]["device"], listed["i-1"]["given"]) == ("lab", None)
 
 
 async def test_a_verdict_that_was_never_sent_is_undone_without_a_trace(client: httpx2.AsyncClient) -> None:
@@ -325,34 +290,32 @@ async def test_a_verdict_on_another_version_is_a_conflict_with_the_version_now(
 
 
 async def test_verdicts_of_two_tokens_are_shown_with_their_givers_in_item_audit_and_activity(
-    tmp_path: Path,
+    hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
-    async with answering(tmp_path) as hub, over_unix(hub) as owner:
-        await hub.store.write(keep)
-        scopes = [Scope.READ, Scope.REVIEW]
-        async with (
-            over_tcp(hub, await hub.token(Role.OPERATOR, scopes)) as phone,
-            over_tcp(hub, await hub.token(Role.OPERATOR, scopes)) as watch,
-            over_tcp(hub, await hub.token(Role.OPERATOR)) as other,
-        ):
-            asked = {"verdicts": [{"id": "i-0", "verdict": "approve"}]}
-            refused = await other.post("/v1/items/verdicts", json=asked)
-            assert (refused.status_code, "'review'" in refused.json()["detail"]) == (403, True)
-            assert "--scope review" in refused.json()["hint"]
-            await give(phone, {"id": "i-0", "verdict": "approve"}, {"id": "i-4", "verdict": "reject"})
-            await give(watch, {"id": "i-4", "verdict": "undo"})
-            await give(phone, {"id": "i-0", "verdict": "approve"})  # nothing new
-            me = [(await one.get("/v1/me")).json()["actor"] for one in (phone, watch)]
-        entries = (await owner.get("/v1/audit", params={"event": "item.judged"})).json()["entries"]
-        told = [(one["actor"], one["subject"], one["detail"]) for one in entries]
-        assert told == [
-            (me[1], "i-4", {"undo": 1, "items": "i-4"}),
-            (me[0], None, {"approve": 1, "reject": 1, "items": "i-0 i-4"}),
-        ]
-        given = (await owner.get("/v1/items/i-0")).json()["given"]
-        assert (given["by"], given["actor"]) == ("token test", me[0])
-        activity = (await owner.get("/v1/activity", params={"event": "item.judged"})).json()["activity"]
-        assert {(one["message"], one["actor"], one["device_id"]) for one in activity} == {
-            ("token test took back the verdict on 1 item", me[1], "d-1"),
-            ("token test approved 1, rejected 1 items", me[0], "d-1"),
-        }
+    scopes = [Scope.READ, Scope.REVIEW]
+    async with (
+        over_tcp(hub, await hub.token(Role.OPERATOR, scopes)) as phone,
+        over_tcp(hub, await hub.token(Role.OPERATOR, scopes)) as watch,
+        over_tcp(hub, await hub.token(Role.OPERATOR)) as other,
+    ):
+        asked = {"verdicts": [{"id": "i-0", "verdict": "approve"}]}
+        refused = await other.post("/v1/items/verdicts", json=asked)
+        assert (refused.status_code, "'review'" in refused.json()["detail"]) == (403, True)
+        assert "--scope review" in refused.json()["hint"]
+        await give(phone, {"id": "i-0", "verdict": "approve"}, {"id": "i-4", "verdict": "reject"})
+        await give(watch, {"id": "i-4", "verdict": "undo"})
+        await give(phone, {"id": "i-0", "verdict": "approve"})  # nothing new
+        me = [(await one.get("/v1/me")).json()["actor"] for one in (phone, watch)]
+    entries = (await client.get("/v1/audit", params={"event": "item.judged"})).json()["entries"]
+    told = [(one["actor"], one["subject"], one["detail"]) for one in entries]
+    assert told == [
+        (me[1], "i-4", {"undo": 1, "items": "i-4"}),
+        (me[0], None, {"approve": 1, "reject": 1, "items": "i-0 i-4"}),
+    ]
+    given = (await client.get("/v1/items/i-0")).json()["given"]
+    assert (given["by"], given["actor"]) == ("token test", me[0])
+    activity = (await client.get("/v1/activity", params={"event": "item.judged"})).json()["activity"]
+    assert {(one["message"], one["actor"], one["device_id"]) for one in activity} == {
+        ("token test took back the verdict on 1 item", me[1], "d-1"),
+        ("token test approved 1, rejected 1 items", me[0], "d-1"),
+    }

@@ -1,7 +1,5 @@
 """Measurements, over the REST interface."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -18,7 +16,7 @@ from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.measurements import BucketRetention, SampleRow
 from storage.devices import devices
 from tests.support.clock import START
-from tests.support.hub import answering, over_unix
+from tests.support.hub import ServedHub
 
 NOW = epoch_ms(START)
 MINUTE_MS = 60_000
@@ -49,11 +47,10 @@ def keep(c: sa.Connection) -> None:
     measurements.record(c, samples, at=NOW, retention=BucketRetention(minutes_from=0, hours_from=0))
 
 
-@pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
-    async with answering(tmp_path) as served, over_unix(served) as opened:
-        await served.store.write(keep)
-        yield opened
+@pytest.fixture(autouse=True)
+async def _rows(hub: ServedHub) -> None:
+    """Store the measurements."""
+    await hub.store.write(keep)
 
 
 async def told(client: httpx2.AsyncClient, metric: str = "", **asked: Any) -> dict[str, Any]:
@@ -123,52 +120,53 @@ def keep_of_many_models(c: sa.Connection) -> None:
     measurements.record(c, samples, at=NOW, retention=BucketRetention(minutes_from=0, hours_from=0))
 
 
-async def test_the_series_of_the_hub_are_sums_of_its_work_and_the_load_of_its_nodes(tmp_path: Path) -> None:
-    async with answering(tmp_path) as served, over_unix(served) as client:
-        measured = served.noun(HubSeries)._measurements
-        served.clock.advance(1)
-        await measured.measure_node()
-        for n in range(2):
-            await served.run(f"r-{n}", RunState.CANCELLED)
-        await measured.measure_work()
+async def test_the_series_of_the_hub_are_sums_of_its_work_and_the_load_of_its_nodes(
+    hub: ServedHub, client: httpx2.AsyncClient
+) -> None:
+    measured = hub.noun(HubSeries)._measurements
+    hub.clock.advance(1)
+    await measured.measure_node()
+    for n in range(2):
+        await hub.run(f"r-{n}", RunState.CANCELLED)
+    await measured.measure_work()
 
-        async def asked(**params: Any) -> tuple[list[dict[str, Any]], str | None]:
-            answer = await client.get("/v1/metrics/series", params=params)
-            assert answer.status_code == 200, answer.text
-            body = answer.json()
-            return body["series"], body["next_cursor"]
+    async def asked(**params: Any) -> tuple[list[dict[str, Any]], str | None]:
+        answer = await client.get("/v1/metrics/series", params=params)
+        assert answer.status_code == 200, answer.text
+        body = answer.json()
+        return body["series"], body["next_cursor"]
 
-        everything, _ = await asked(step_s=3600)
-        series = {one["name"]: one for one in everything}
-        assert sorted(series) == [
-            *("hub.node_calls", "hub.node_devices", "hub.node_lag_seconds", "hub.node_memory_bytes"),
-            "hub.runs",
-        ]
-        runs = series["hub.runs"]
-        assert (runs["tags"], runs["node"], runs["whole"]) == ({"outcome": "cancelled"}, None, 2)
-        assert (runs["step_s"], len(runs["values"]), runs["values"][-2:]) == (3600, 25, [None, 2])
-        devices, lag = series["hub.node_devices"], series["hub.node_lag_seconds"]
-        assert (devices["agg"], devices["values"][-1], lag["agg"]) == ("avg", 1, "max")
-        (node,) = (await client.get("/v1/nodes")).json()["nodes"]
-        assert devices["node"] == (node["name"] or node["id"])
+    everything, _ = await asked(step_s=3600)
+    series = {one["name"]: one for one in everything}
+    assert sorted(series) == [
+        *("hub.node_calls", "hub.node_devices", "hub.node_lag_seconds", "hub.node_memory_bytes"),
+        "hub.runs",
+    ]
+    runs = series["hub.runs"]
+    assert (runs["tags"], runs["node"], runs["whole"]) == ({"outcome": "cancelled"}, None, 2)
+    assert (runs["step_s"], len(runs["values"]), runs["values"][-2:]) == (3600, 25, [None, 2])
+    devices, lag = series["hub.node_devices"], series["hub.node_lag_seconds"]
+    assert (devices["agg"], devices["values"][-1], lag["agg"]) == ("avg", 1, "max")
+    (node,) = (await client.get("/v1/nodes")).json()["nodes"]
+    assert devices["node"] == (node["name"] or node["id"])
 
-        first, cursor = await asked(limit=2)
-        rest, _ = await asked(cursor=cursor)
-        assert [one["name"] for one in first + rest] == [one["name"] for one in everything]
-        assert {one["step_s"] for one in first} == {3600}, "of a day"
-        assert (await asked(name="hub.runs", since="2026-01-05T05:00:00Z"))[0][0]["step_s"] == 300
+    first, cursor = await asked(limit=2)
+    rest, _ = await asked(cursor=cursor)
+    assert [one["name"] for one in first + rest] == [one["name"] for one in everything]
+    assert {one["step_s"] for one in first} == {3600}, "of a day"
+    assert (await asked(name="hub.runs", since="2026-01-05T05:00:00Z"))[0][0]["step_s"] == 300
 
-        await served.store.write(keep_of_many_models)
-        page, cursor = await asked(since="2026-01-04T09:00:00Z", step_s=900)
-        assert (len(page), len(page[0]["values"])) == (60, 97), "a day by the minute is not too much"
-        assert len((await asked(since="2026-01-04T09:00:00Z", step_s=900, cursor=cursor))[0]) == 75 + 5 - 60
+    await hub.store.write(keep_of_many_models)
+    page, cursor = await asked(since="2026-01-04T09:00:00Z", step_s=900)
+    assert (len(page), len(page[0]["values"])) == (60, 97), "a day by the minute is not too much"
+    assert len((await asked(since="2026-01-04T09:00:00Z", step_s=900, cursor=cursor))[0]) == 75 + 5 - 60
 
-        refusals: tuple[tuple[dict[str, Any], str], ...] = (
-            ({"step_s": 90}, "whole steps of 5 minutes; not 90 s"),
-            ({"since": "2025-11-01T00:00:00Z", "step_s": 3600}, "more than the 744 of one answer"),
-            ({"since": "2026-02-01T00:00:00Z"}, "since: expected a time before until"),
-        )
-        for params, says in refusals:
-            refused = await client.get("/v1/metrics/series", params=params)
-            assert refused.status_code >= 400
-            assert says in refused.text
+    refusals: tuple[tuple[dict[str, Any], str], ...] = (
+        ({"step_s": 90}, "whole steps of 5 minutes; not 90 s"),
+        ({"since": "2025-11-01T00:00:00Z", "step_s": 3600}, "more than the 744 of one answer"),
+        ({"since": "2026-02-01T00:00:00Z"}, "since: expected a time before until"),
+    )
+    for params, says in refusals:
+        refused = await client.get("/v1/metrics/series", params=params)
+        assert refused.status_code >= 400
+        assert says in refused.text

@@ -1,8 +1,5 @@
 """Runs over the REST interface: their numbers by filters, the search for a text, and pages of their files."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import httpx2
 import pytest
 import sqlalchemy as sa
@@ -11,22 +8,20 @@ from protocol.ids import RunId
 from protocol.lifecycles import RunOutcome, RunState
 from storage.runs import runs
 from storage.schema import run_units
-from tests.support.hub import ServedHub, answering, over_unix
+from tests.support.hub import ServedHub
 
 
-@pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
-    """A client of a hub with six runs, of which one is of another user."""
-    async with answering(tmp_path) as hub, over_unix(hub) as opened:
-        await hub.run("r-1", RunState.COMPLETED, outcome=RunOutcome.SUCCESS)
-        await hub.run("r-2", RunState.COMPLETED, outcome=RunOutcome.PARTIAL)
-        await hub.run("r-3", RunState.FAILED, reason="the 100%_sure folder is missing")
-        await hub.run("r-4", RunState.CANCELLED)
-        await _fail_a_file(hub)
-        await hub.run("r-5")
-        await hub.agent("letters", user_id=await hub.user("anna"))
-        await hub.run("r-6", RunState.CANCELLED, agent="letters")
-        yield opened
+@pytest.fixture(autouse=True)
+async def _runs(hub: ServedHub) -> None:
+    """Store six runs, of which one is of another user."""
+    await hub.run("r-1", RunState.COMPLETED, outcome=RunOutcome.SUCCESS)
+    await hub.run("r-2", RunState.COMPLETED, outcome=RunOutcome.PARTIAL)
+    await hub.run("r-3", RunState.FAILED, reason="the 100%_sure folder is missing")
+    await hub.run("r-4", RunState.CANCELLED)
+    await _fail_a_file(hub)
+    await hub.run("r-5")
+    await hub.agent("letters", user_id=await hub.user("anna"))
+    await hub.run("r-6", RunState.CANCELLED, agent="letters")
 
 
 async def _fail_a_file(hub: ServedHub) -> None:
