@@ -1,6 +1,5 @@
 """What agents can do and remember, over the REST interface."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx2
@@ -9,12 +8,11 @@ import sqlalchemy as sa
 
 from protocol.ids import UserId
 from protocol.requirements import parse_version
-from storage import audit
 from storage.agents import declared_agents
 from storage.agents.capabilities import Capability
 from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import devices
-from tests.support.hub import ServedHub, over_unix
+from tests.support.hub import ServedHub
 
 CAPABILITIES = "/v1/agents/inbox/capabilities"
 CHECKPOINTS = "/v1/agents/inbox/checkpoints"
@@ -37,11 +35,10 @@ def keep(c: sa.Connection) -> None:
     )
 
 
-@pytest.fixture
-async def client(hub: ServedHub) -> AsyncIterator[httpx2.AsyncClient]:
-    async with over_unix(hub) as opened:
-        await hub.store.write(keep)
-        yield opened
+@pytest.fixture(autouse=True)
+async def _rows(hub: ServedHub) -> None:
+    """Store the rows of ``keep``."""
+    await hub.store.write(keep)
 
 
 async def able(client: httpx2.AsyncClient) -> list[str]:
@@ -65,24 +62,6 @@ async def test_what_an_agent_can_do_is_registered_and_removed(client: httpx2.Asy
     assert [one["version"] for one in gone["removed"]] == ["1.0.0"]
     await client.delete(f"{CAPABILITIES}/web.search")
     assert await able(client) == ["file.read 1.2.0 enabled"]
-
-
-async def test_who_registers_and_removes_stands_in_the_audit_log(
-    hub: ServedHub, client: httpx2.AsyncClient
-) -> None:
-    for _ in range(2):  # said twice, it is one change
-        await client.put(f"{CAPABILITIES}/web/1.0.0", json={})
-    await client.delete(f"{CAPABILITIES}/web")
-    await client.put(f"{CHECKPOINTS}/agent", json={"sequence": 1, "state": {}})
-    await client.delete(f"{CHECKPOINTS}/agent")
-    entries = await hub.store.read(audit.list_entries, limit=9)
-    events = [(entry.event, entry.subject) for entry in reversed(entries) if entry.subject == "a-1"]
-    assert events == [
-        ("capability.registered", "a-1"),
-        ("capability.removed", "a-1"),
-        ("checkpoint.kept", "a-1"),
-        ("checkpoint.cleared", "a-1"),
-    ]
 
 
 async def test_what_was_changed_meanwhile_is_not_changed(client: httpx2.AsyncClient) -> None:

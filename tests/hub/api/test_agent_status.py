@@ -152,8 +152,7 @@ async def test_an_agent_is_found_by_the_identifier_that_others_gave_it(
 ) -> None:
     await bench.store.write(lambda c: c.exec_driver_sql("UPDATE agents SET external_id = 'claw-7'"))
     assert (await statuses.get("external:claw-7")).agent == "notes"
-    told = await statuses.document("external:claw-7", "calendar")
-    assert told["agent_id"] == "claw-7"
+    assert (await statuses.document("external:claw-7", "calendar"))["agent_id"] == "claw-7"
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_AGENT), match="external identifier 'ghost'"):
         await statuses.get("external:ghost")
     stranger = statuses.seen_by(UserId("somebody-else"))

@@ -45,8 +45,7 @@ class Options(View):
 def a_call(query: str = "", body: bytes = b"", headers: dict[str, str] | None = None, **path: str) -> Call:
     """Return a request."""
     raw = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
-    scope = {"type": "http", "query_string": query.encode(), "headers": raw}
-    return Call(scope, path, body)
+    return Call({"type": "http", "query_string": query.encode(), "headers": raw}, path, body)
 
 
 async def bound(function: Any, call: Call) -> dict[str, Any]:

@@ -79,6 +79,9 @@ async def test_an_edit_is_checked_and_its_effects_are_listed_before_it_is_writte
             assert (wrong["ok"], wrong["live"]) == (False, [])
             assert (wrong["problems"][0]["file"], wrong["problems"][0]["line"]) == ("limits.runs", 0)
             assert (await check(values={"nonsense": 1}))["code"] == "bad_params"
+            assert (await check(text=TEXT.replace("4", "5")))["live"] == ["limits.runs"]
+            bad = await check(text="[limits]\nruns = 0")
+            assert (bad["ok"], [one["line"] for one in bad["problems"]]) == (False, [2])
         assert hub.settings.read_text() == TEXT
 
 

@@ -47,8 +47,7 @@ async def test_tasks_that_wait_at_the_same_place_are_reported_together_with_the_
         dump = debug.dump()
         group.cancel_scope.cancel()
     (workers,) = [task for task in dump.tasks if any("worker" in name for name in task.names)]
-    assert workers.count == 7
-    assert len(workers.names) == 5
+    assert (workers.count, len(workers.names)) == (7, 5)
     places = [place.split(":")[0] + " " + place.split()[-1] for place in workers.stack]
     mine = "tests/hub/api/test_debug.py"
     assert f"{mine} deep" in places

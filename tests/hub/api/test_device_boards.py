@@ -109,8 +109,7 @@ async def test_an_answer_fits_a_frame_however_long_the_items_are(
 
 async def test_a_request_that_comes_twice_is_written_once(bench: Bench) -> None:
     first = await remember(bench, "once", idempotency_key="k")
-    again = await remember(bench, "once", idempotency_key="k")
-    assert again["memory"] == first["memory"]
+    assert (await remember(bench, "once", idempotency_key="k"))["memory"] == first["memory"]
     other = await remember(bench, "once", idempotency_key="k", agent_id="notes")
     assert other["memory"]["memory_id"] != first["memory"]["memory_id"], "who asks has keys of their own"
 
@@ -140,5 +139,4 @@ async def test_the_person_at_a_device_asks_and_answers_questions(bench: Bench) -
     answered = (await told(bench, "questions.answer", **by_device))["question"]
     assert (answered["state"], answered["answer"]) == ("answered", "the red ones")
     assert (await told(bench, "questions.list"))["questions"] == []
-    listed = await told(bench, "questions.list", states=["answered"])
-    assert listed["questions"] == [answered]
+    assert (await told(bench, "questions.list", states=["answered"]))["questions"] == [answered]

@@ -29,8 +29,7 @@ async def test_a_device_registers_what_its_agent_can_do_and_the_newest_version_i
     bench: Bench,
 ) -> None:
     await put(bench, "1.2.0", config={"root": {"paths": ["/a", "/b"]}}, description="reads files")
-    newer = await put(bench, "1.3.0")
-    assert newer["disabled"] == "1.2.0"
+    assert (await put(bench, "1.3.0"))["disabled"] == "1.2.0"
     listed = (await ask(bench, "capabilities.list", agent_id="notes")).result
     assert listed is not None
     assert listed["capabilities"] == [
@@ -76,8 +75,7 @@ async def test_a_device_that_starts_a_run_gets_its_unmet_needs(bench: Bench) -> 
     assert told.result["unmet"] == ["file.read >= 1.2"]
     run: Any = told.result["run"]
     assert run["context"] == {"task_id": "t-7"}
-    row = await bench.row(RunId(run["run_id"]))
-    assert row.needs == tuple(needs)
+    assert (await bench.row(RunId(run["run_id"]))).needs == tuple(needs)
 
 
 async def test_another_device_gets_no_answer(bench: Bench) -> None:

@@ -1,34 +1,34 @@
 """The interface's own document: who may ask, what is refused, and an example of everything."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from hub.api.document import EVERY, WITH_TOKEN
+import httpx2
+import pytest
+
+from hub.api.application import ANSWERED
+from hub.api.document import EVERY, WITH_TOKEN, openapi_document
 from hub.roles import AGENT, PUBLIC, ROUTES
 from protocol.errors import CATALOGUE, ErrorCode
-from tests.support.hub import answering, over_unix
 
 
-async def _document(tmp_path: Path) -> dict[str, Any]:
-    async with answering(tmp_path) as hub, over_unix(hub) as client:
-        document: dict[str, Any] = (await client.get("/v1/openapi.json")).json()
-    return document
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    """Return the document that a hub would send."""
+    return openapi_document(ANSWERED.values())
 
 
-async def test_the_document_is_sent_compressed_and_once(tmp_path: Path) -> None:
-    async with answering(tmp_path) as hub, over_unix(hub) as client:
-        whole = await client.get("/v1/openapi.json", headers={"accept-encoding": "identity"})
-        packed = await client.get("/v1/openapi.json", headers={"accept-encoding": "gzip"})
-        again = await client.get("/v1/openapi.json", headers={"if-none-match": packed.headers["etag"]})
+async def test_the_document_is_sent_compressed_and_once(client: httpx2.AsyncClient) -> None:
+    whole = await client.get("/v1/openapi.json", headers={"accept-encoding": "identity"})
+    packed = await client.get("/v1/openapi.json", headers={"accept-encoding": "gzip"})
+    again = await client.get("/v1/openapi.json", headers={"if-none-match": packed.headers["etag"]})
     assert whole.json() == packed.json()
     assert whole.headers["etag"] != packed.headers["etag"]
     assert int(packed.headers["content-length"]) * 5 < int(whole.headers["content-length"]) < 450_000
     assert (again.status_code, again.content) == (304, b"")
 
 
-async def test_each_route_reports_what_it_needs(tmp_path: Path) -> None:
-    document = await _document(tmp_path)
+def test_each_route_reports_what_it_needs(document: dict[str, Any]) -> None:
     for asked, need in ROUTES.items():
         operation = document["paths"][asked.path][asked.method.lower()]
         needed = [] if need is PUBLIC else [{"agent": []}] if need is AGENT else [{"token": [need.value]}]
@@ -45,8 +45,7 @@ def _whole(document: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-async def test_each_refusal_is_a_problem_and_each_code_is_explained_once(tmp_path: Path) -> None:
-    document = await _document(tmp_path)
+def test_each_refusal_is_a_problem_and_each_code_is_explained_once(document: dict[str, Any]) -> None:
     named: set[str] = set()
     for asked in ROUTES:
         responses = document["paths"][asked.path][asked.method.lower()]["responses"]
@@ -67,8 +66,7 @@ async def test_each_refusal_is_a_problem_and_each_code_is_explained_once(tmp_pat
         assert f"| {code} | {error.http_status} | {error.retryable} | {error.hint} |" in about
 
 
-async def test_what_http_adds_to_a_request_is_reported(tmp_path: Path) -> None:
-    document = await _document(tmp_path)
+def test_what_http_adds_to_a_request_is_reported(document: dict[str, Any]) -> None:
 
     def headers(method: str, path: str) -> set[str]:
         given = [_whole(document, one) for one in document["paths"][path][method].get("parameters", [])]
@@ -95,8 +93,7 @@ def _integers(document: dict[str, Any], schema: object, place: str) -> Iterator[
                 yield from _integers(document, inner, f"{place}.{name}")
 
 
-async def test_each_integer_of_a_request_has_a_maximum_that_a_database_can_keep(tmp_path: Path) -> None:
-    document = await _document(tmp_path)
+def test_each_integer_of_a_request_has_a_maximum_that_a_database_can_keep(document: dict[str, Any]) -> None:
     found = [
         one
         for asked in ROUTES
@@ -110,8 +107,8 @@ async def test_each_integer_of_a_request_has_a_maximum_that_a_database_can_keep(
         assert integer["maximum"] < 2**63, place
 
 
-async def test_a_response_has_all_of_its_fields_and_a_request_may_leave_some_out(tmp_path: Path) -> None:
-    schemas = (await _document(tmp_path))["components"]["schemas"]
+def test_a_response_has_all_of_its_fields_and_a_request_may_leave_some_out(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
     for name in ("RunView", "Runs", "ItemDetail", "ItemPlace"):
         assert set(schemas[name]["required"]) == schemas[name]["properties"].keys(), name
     assert schemas["RunRequest"].get("required", []) == []

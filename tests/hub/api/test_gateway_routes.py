@@ -1,7 +1,5 @@
 """Gateways over the REST interface."""
 
-from collections.abc import AsyncIterator
-
 import httpx2
 import pytest
 import sqlalchemy as sa
@@ -11,7 +9,7 @@ from storage import audit
 from storage.coordination import gateway_agents, gateways
 from storage.coordination.gateways import DeclaredGateway
 from storage.devices import devices
-from tests.support.hub import ServedHub, over_unix
+from tests.support.hub import ServedHub
 
 
 def keep(c: sa.Connection) -> None:
@@ -35,17 +33,16 @@ def keep(c: sa.Connection) -> None:
     )
 
 
-@pytest.fixture
-async def operator(hub: ServedHub) -> AsyncIterator[httpx2.AsyncClient]:
-    async with over_unix(hub) as client:
-        await hub.store.write(keep)
-        yield client
+@pytest.fixture(autouse=True)
+async def _rows(hub: ServedHub) -> None:
+    """Store the rows of ``keep``."""
+    await hub.store.write(keep)
 
 
 async def test_gateways_are_reported_with_how_they_stand_and_who_lives_there(
-    operator: httpx2.AsyncClient,
+    client: httpx2.AsyncClient,
 ) -> None:
-    told = (await operator.get("/v1/gateways")).json()["gateways"]
+    told = (await client.get("/v1/gateways")).json()["gateways"]
     assert [(one["name"], one["user"], one["agents"]) for one in told] == [
         ("lab", "owner", 1),
         ("office", "owner", 2),
@@ -55,9 +52,9 @@ async def test_gateways_are_reported_with_how_they_stand_and_who_lives_there(
     assert (office["state"], office["main_agent"], office["agents_online"]) == ("stopped", "office-main", 0)
 
 
-async def test_one_gateway_is_reported_by_name_or_id_with_its_agents(operator: httpx2.AsyncClient) -> None:
-    by_name = (await operator.get("/v1/gateways/office")).json()
-    assert (await operator.get("/v1/gateways/gw-office")).json()["id"] == by_name["id"]
+async def test_one_gateway_is_reported_by_name_or_id_with_its_agents(client: httpx2.AsyncClient) -> None:
+    by_name = (await client.get("/v1/gateways/office")).json()
+    assert (await client.get("/v1/gateways/gw-office")).json()["id"] == by_name["id"]
     assert [(one["agent"], one["role"], one["remote_id"], one["state"]) for one in by_name["members"]] == [
         ("office-main", "main", "mc-gateway-gw-office", "wanted"),
         ("reader", "worker", "mc-agent-reader", "wanted"),
@@ -65,16 +62,9 @@ async def test_one_gateway_is_reported_by_name_or_id_with_its_agents(operator: h
     assert by_name["members"][0]["connectivity"] == "offline"
 
 
-async def test_gateways_come_in_pages(operator: httpx2.AsyncClient) -> None:
-    page = (await operator.get("/v1/gateways", params={"limit": 2})).json()
-    assert [one["name"] for one in page["gateways"]] == ["lab", "office"]
-    rest = (await operator.get("/v1/gateways", params={"cursor": page["next_cursor"]})).json()
-    assert [one["name"] for one in rest["gateways"]] == ["theirs"]
-
-
-async def test_what_another_user_has_is_not_there(operator: httpx2.AsyncClient) -> None:
+async def test_what_another_user_has_is_not_there(client: httpx2.AsyncClient) -> None:
     mine = {"user": "owner"}
-    told = (await operator.get("/v1/gateways", params=mine)).json()["gateways"]
+    told = (await client.get("/v1/gateways", params=mine)).json()["gateways"]
     assert [one["name"] for one in told] == ["lab", "office"]
     for method, path in (
         ("GET", "/v1/gateways/theirs"),
@@ -82,22 +72,13 @@ async def test_what_another_user_has_is_not_there(operator: httpx2.AsyncClient) 
         ("POST", "/v1/gateways/theirs/agents"),
     ):
         body = None if method == "GET" else {"name": "x"}
-        answer = await operator.request(method, path, params=mine, json=body)
+        answer = await client.request(method, path, params=mine, json=body)
         assert (answer.status_code, answer.json()["code"]) == (404, "unknown_gateway")
 
 
-async def test_who_had_a_gateway_tried_again_is_on_record(
-    operator: httpx2.AsyncClient, hub: ServedHub
-) -> None:
-    answer = await operator.post("/v1/gateways/office/reconnect")
-    assert (answer.status_code, answer.json()["name"]) == (200, "office")
-    (entry,) = await hub.store.read(audit.list_entries, limit=1)
-    assert (entry.event, entry.subject) == ("gateway.tried_again", "gw-office")
-
-
-async def test_an_agent_is_made_that_lives_there(operator: httpx2.AsyncClient, hub: ServedHub) -> None:
+async def test_an_agent_is_made_that_lives_there(client: httpx2.AsyncClient, hub: ServedHub) -> None:
     body = {"name": "writer", "remote_id": "writer"}
-    answer = await operator.post("/v1/gateways/office/agents", json=body)
+    answer = await client.post("/v1/gateways/office/agents", json=body)
     assert answer.status_code == 201
     assert (answer.json()["name"], answer.json()["gateway"], answer.json()["device"]) == (
         "writer",
@@ -107,13 +88,13 @@ async def test_an_agent_is_made_that_lives_there(operator: httpx2.AsyncClient, h
     (entry,) = await hub.store.read(audit.list_entries, limit=1)
     assert entry.event == "agent.created"
     assert '"remote_id":"writer"' in entry.detail
-    again = await operator.post("/v1/gateways/office/agents", json=body)
+    again = await client.post("/v1/gateways/office/agents", json=body)
     assert (again.status_code, again.json()["code"]) == (409, "name_taken")
 
 
-async def test_by_default_an_agent_is_yet_to_be_made_there(operator: httpx2.AsyncClient) -> None:
-    made = (await operator.post("/v1/gateways/lab/agents", json={"name": "writer"})).json()
-    members = (await operator.get("/v1/gateways/lab")).json()["members"]
+async def test_by_default_an_agent_is_yet_to_be_made_there(client: httpx2.AsyncClient) -> None:
+    made = (await client.post("/v1/gateways/lab/agents", json={"name": "writer"})).json()
+    members = (await client.get("/v1/gateways/lab")).json()["members"]
     assert [(one["remote_id"], one["state"]) for one in members if one["agent"] == "writer"] == [
         (f"mc-{made['id']}", "wanted")
     ]

@@ -1,34 +1,31 @@
 """The handbook as the operators' listener serves it."""
 
-from pathlib import Path
-
+import httpx2
 from selectolax.lexbor import LexborHTMLParser as HTMLParser
 
 from hub import docs
 from hub.roles import Role
-from tests.support.hub import answering, over_tcp, over_unix
+from tests.support.hub import ServedHub, over_tcp
 
 
-async def test_the_pages_are_served_as_markdown(tmp_path: Path) -> None:
-    async with answering(tmp_path) as hub, over_unix(hub) as client:
-        listed = await client.get("/docs")
-        assert listed.headers["content-type"].startswith("text/markdown")
-        for topic in docs.TOPICS:
-            assert f"(/docs/{topic}.md)" in listed.text
-            for path in (f"/docs/{topic}", f"/docs/{topic}.md"):
-                assert (await client.get(path)).text == docs.page(topic)
+async def test_the_pages_are_served_as_markdown(client: httpx2.AsyncClient) -> None:
+    listed = await client.get("/docs")
+    assert listed.headers["content-type"].startswith("text/markdown")
+    for topic in docs.TOPICS:
+        assert f"(/docs/{topic}.md)" in listed.text
+        for path in (f"/docs/{topic}", f"/docs/{topic}.md"):
+            assert (await client.get(path)).text == docs.page(topic)
 
 
-async def test_an_unknown_page_is_refused_with_a_hint(tmp_path: Path) -> None:
-    async with answering(tmp_path) as hub, over_unix(hub) as client:
-        answer = await client.get("/docs/setings")
+async def test_an_unknown_page_is_refused_with_a_hint(client: httpx2.AsyncClient) -> None:
+    answer = await client.get("/docs/setings")
     assert (answer.status_code, answer.json()["code"]) == (404, "unknown_method")
     assert answer.json()["hint"] == "did you mean 'settings'?"
 
 
-async def test_a_browser_gets_the_pages_as_html_whose_links_lead_somewhere(tmp_path: Path) -> None:
+async def test_a_browser_gets_the_pages_as_html_whose_links_lead_somewhere(hub: ServedHub) -> None:
     asked = {"accept": "text/html,application/xhtml+xml"}
-    async with answering(tmp_path) as hub, over_tcp(hub, await hub.token(Role.VIEWER)) as client:
+    async with over_tcp(hub, await hub.token(Role.VIEWER)) as client:
         ids: dict[str, set[str]] = {}
         links: set[tuple[str, str, str]] = set()
         for topic in ("", *docs.TOPICS):

@@ -6,7 +6,6 @@ from contextlib import aclosing
 import anyio
 import pytest
 
-from hub.api.noun import Part
 from hub.api.nouns.logs import LogLevel, Logs, LogView
 from hub.log import Ring
 from protocol.ids import DeviceId, UserId
@@ -42,13 +41,6 @@ def say(ring: Ring, event: str, level: LogLevel = "info", **fields: object) -> N
 async def newest(logs: Logs, **wanted: object) -> list[str]:
     given = {"level": "debug"} | wanted
     return [entry.event for entry in await logs.newest(**given)]  # type: ignore[arg-type]
-
-
-async def test_the_newest_come_first_and_page_by_page(ring: Ring, logs: Logs) -> None:
-    for number in range(5):
-        say(ring, f"event.n{number}")
-    assert await newest(logs, part=Part(2)) == ["event.n4", "event.n3"]
-    assert await newest(logs, part=Part(2, after=(-4,))) == ["event.n2", "event.n1"]
 
 
 async def test_an_entry_is_reported_with_its_time_and_its_fields(ring: Ring, logs: Logs) -> None:

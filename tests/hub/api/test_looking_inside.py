@@ -61,15 +61,6 @@ async def test_who_follows_gets_the_last_entries_and_then_each_that_comes(
     assert heard == ["event.before", "event.after"]
 
 
-@pytest.mark.parametrize("follow", ["true", "false"])
-async def test_a_device_that_is_not_known_is_a_404(
-    hub: ServedHub, client: httpx2.AsyncClient, follow: str
-) -> None:
-    answer = await client.get("/v1/logs", params={"device": "tower", "follow": follow})
-    assert answer.status_code == 404
-    assert answer.json()["code"] == "unknown_device"
-
-
 async def test_a_dump_is_answered_at_once(hub: ServedHub, client: httpx2.AsyncClient) -> None:
     hub.context.debug.queues["router"] = lambda: 3
     told = (await client.get("/v1/debug/dump")).json()

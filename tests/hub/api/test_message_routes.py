@@ -61,17 +61,6 @@ async def test_a_nudge_is_answered_once_its_agent_has_it(
     assert (await bench.store.read(audit.list_entries, limit=1))[0].event == "message.sent"
 
 
-async def test_a_gateway_that_is_away_is_no_error_of_who_sends(
-    client: httpx2.AsyncClient, bench: PostBench, gateway: FakeGateway
-) -> None:
-    await gateway.stop()
-    told = await nudge(client, "?wait_s=0")
-    assert told["state"] == "waiting"
-    await gateway.start()
-    shown = await bench.end(await bench.get_by(told["id"]))
-    assert shown.state == "answered"
-
-
 async def test_what_a_gateway_refuses_is_reported_with_the_messages_id(
     client: httpx2.AsyncClient, bench: PostBench, gateway: FakeGateway
 ) -> None:
@@ -82,16 +71,6 @@ async def test_what_a_gateway_refuses_is_reported_with_the_messages_id(
     assert problem["detail"] == "gateway west has no agent worker any more"
     shown = (await client.get(f"/v1/messages/{problem['message_id']}")).json()
     assert (shown["state"], shown["reason_code"]) == ("failed", "gateway_refused")
-
-
-async def test_a_missing_scope_is_reported_in_words(
-    client: httpx2.AsyncClient, bench: PostBench, gateway: FakeGateway
-) -> None:
-    details = {"code": "MISSING_SCOPE", "missingScope": "client.write"}
-    gateway.fault("chat.send", "refused", {"code": "FORBIDDEN", "message": "no", "details": details})
-    answer = await client.post(NUDGE, json=SAID)
-    assert (answer.status_code, answer.json()["code"]) == (502, "gateway_forbidden")
-    assert "client.write" in answer.json()["detail"]
 
 
 async def test_a_message_is_shown_with_each_move_and_its_proof(

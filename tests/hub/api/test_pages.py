@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from hub.api.pages import BUNDLE, NO_PAGES, Pages
 from hub.roles import ROUTES
-from tests.support.hub import answering, over_tcp, over_unix
+from tests.support.hub import ServedHub, over_tcp, over_unix
 
 BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
@@ -74,8 +74,8 @@ async def test_each_file_of_the_committed_bundle_is_there_and_names_no_other_ori
         assert "default-src 'none'" in file.headers["content-security-policy"]
 
 
-async def test_a_browser_gets_pages_without_a_token_and_a_program_does_not(tmp_path: Path) -> None:
-    async with answering(tmp_path) as hub, over_tcp(hub) as client, over_unix(hub) as local:
+async def test_a_browser_gets_pages_without_a_token_and_a_program_does_not(hub: ServedHub) -> None:
+    async with over_tcp(hub) as client, over_unix(hub) as local:
         page = await client.get("/review", headers=BROWSER)
         assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
         for name in ("content-security-policy", "x-content-type-options", "cross-origin-opener-policy"):

@@ -1,6 +1,5 @@
 """Questions over the REST interface."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx2
@@ -13,7 +12,7 @@ from storage.agents.declared_agents import DeclaredAgent
 from storage.coordination import boards
 from storage.devices import devices
 from tests.storage.rows import AT, declare
-from tests.support.hub import ServedHub, over_unix
+from tests.support.hub import ServedHub
 
 
 def two_boards(c: sa.Connection) -> None:
@@ -25,22 +24,21 @@ def two_boards(c: sa.Connection) -> None:
     boards.add_member(c, BoardId("b-1"), AgentId("agent-inbox"), is_lead=True, at=AT, actor="hub")
 
 
-@pytest.fixture
-async def operator(hub: ServedHub) -> AsyncIterator[httpx2.AsyncClient]:
-    async with over_unix(hub) as client:
-        await hub.store.write(two_boards)
-        yield client
+@pytest.fixture(autouse=True)
+async def _rows(hub: ServedHub) -> None:
+    """Store the boards."""
+    await hub.store.write(two_boards)
 
 
-async def ask(operator: httpx2.AsyncClient, board: str = "roadmap", **about: Any) -> dict[str, Any]:
-    answer = await operator.post(f"/v1/boards/{board}/ask-user", json={"content": "Which colour?"} | about)
+async def ask(client: httpx2.AsyncClient, board: str = "roadmap", **about: Any) -> dict[str, Any]:
+    answer = await client.post(f"/v1/boards/{board}/ask-user", json={"content": "Which colour?"} | about)
     assert answer.status_code == 201, answer.text
     told: dict[str, Any] = answer.json()
     return told
 
 
-async def test_a_question_is_reported_as_it_was_asked(operator: httpx2.AsyncClient) -> None:
-    asked = await ask(operator, preferred_channel="slack", correlation_id="w", reply_tags=["a"])
+async def test_a_question_is_reported_as_it_was_asked(client: httpx2.AsyncClient) -> None:
+    asked = await ask(client, preferred_channel="slack", correlation_id="w", reply_tags=["a"])
     assert (asked["board"], asked["user"], asked["state"], asked["content"]) == (
         "roadmap",
         "me",
@@ -50,64 +48,51 @@ async def test_a_question_is_reported_as_it_was_asked(operator: httpx2.AsyncClie
     assert (asked["preferred_channel"], asked["correlation_id"]) == ("slack", "w")
     assert (asked["reply_tags"], asked["reply_source"]) == (["a"], "user_via_gateway_main")
     assert asked["trace_id"] == asked["id"].replace("-", "")
-    shown = (await operator.get(f"/v1/questions/{asked['id']}")).json()
-    assert shown == asked | {"devices": []}
+    assert (await client.get(f"/v1/questions/{asked['id']}")).json() == asked | {"devices": []}
 
 
 async def test_an_answer_is_on_record_and_a_second_one_is_refused_with_who_gave_the_first(
-    hub: ServedHub, operator: httpx2.AsyncClient
+    hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
-    asked = await ask(operator)
+    asked = await ask(client)
     path = f"/v1/questions/{asked['id']}/answer"
-    answered = (await operator.post(path, json={"answer": "Red."})).json()
+    answered = (await client.post(path, json={"answer": "Red."})).json()
     assert (answered["state"], answered["answer"]) == ("answered", "Red.")
     assert answered["answered_by"].startswith("operator ")
-    late = await operator.post(path, json={"answer": "Blue."})
+    late = await client.post(path, json={"answer": "Blue."})
     assert (late.status_code, late.json()["code"]) == (409, "question_settled")
     assert f"was answered by {answered['answered_by']} at" in late.json()["detail"]
-    same = await operator.post(path, json={"answer": "Red."})
+    same = await client.post(path, json={"answer": "Red."})
     assert (same.status_code, same.json()) == (200, answered)
     entries = await hub.store.read(audit.list_entries, limit=9, event="question.")
     assert [entry.event for entry in entries] == ["question.answered", "question.asked"]
-    remembered = (await operator.get("/v1/boards/roadmap/memory")).json()["memory"]
+    remembered = (await client.get("/v1/boards/roadmap/memory")).json()["memory"]
     assert [item["id"] for item in remembered] == [answered["memory_id"]]
 
 
 async def test_questions_are_found_by_board_state_and_word_page_by_page(
-    operator: httpx2.AsyncClient,
+    client: httpx2.AsyncClient,
 ) -> None:
-    first = await ask(operator, correlation_id="w")
-    await ask(operator)
-    theirs = await ask(operator, "theirs")
-    await operator.post(f"/v1/questions/{first['id']}/withdraw")
+    first = await ask(client, correlation_id="w")
+    await ask(client)
+    theirs = await ask(client, "theirs")
+    await client.post(f"/v1/questions/{first['id']}/withdraw")
 
     async def found(**asked: Any) -> list[str]:
-        told = (await operator.get("/v1/questions", params=asked)).json()
+        told = (await client.get("/v1/questions", params=asked)).json()
         return sorted(one["id"] for one in told["questions"])
 
     assert len(await found()) == 3
     assert await found(correlation_id="w") == await found(state="withdrawn") == [first["id"]]
     assert await found(board="theirs") == await found(user="other") == [theirs["id"]]
     assert len(await found(state=["open", "answered"])) == 2
-    page = (await operator.get("/v1/questions", params={"limit": 2})).json()
-    rest = (await operator.get("/v1/questions", params={"limit": 2, "cursor": page["next_cursor"]})).json()
+    page = (await client.get("/v1/questions", params={"limit": 2})).json()
+    rest = (await client.get("/v1/questions", params={"limit": 2, "cursor": page["next_cursor"]})).json()
     assert (len(page["questions"]), len(rest["questions"]), rest["next_cursor"]) == (2, 1, None)
 
 
-async def test_one_users_questions_are_nobody_elses(operator: httpx2.AsyncClient) -> None:
-    asked = await ask(operator)
+async def test_one_users_questions_are_nobody_elses(client: httpx2.AsyncClient) -> None:
+    asked = await ask(client)
     for method, path in (("GET", ""), ("POST", "/withdraw")):
-        refused = await operator.request(method, f"/v1/questions/{asked['id']}{path}?user=other")
+        refused = await client.request(method, f"/v1/questions/{asked['id']}{path}?user=other")
         assert (refused.status_code, refused.json()["code"]) == (404, "unknown_question")
-
-
-async def test_a_question_that_is_asked_again_by_its_key_is_the_one_that_is_there_whatever_was_kept(
-    hub: ServedHub, operator: httpx2.AsyncClient
-) -> None:
-    asked_again = {"idempotency-key": "k-1"}
-    body = {"content": "Which colour?"}
-    first = await operator.post("/v1/boards/roadmap/ask-user", json=body, headers=asked_again)
-    await hub.store.write(lambda c: c.execute(sa.text("DELETE FROM idempotency_keys")) and None)
-    second = await operator.post("/v1/boards/roadmap/ask-user", json=body, headers=asked_again)
-    assert (first.status_code, second.status_code) == (201, 201)
-    assert first.json() == second.json(), "a hub that was killed before it kept its answer"

@@ -1,7 +1,5 @@
 """Slots of agents' calendars, over the REST interface and on the command line."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -20,7 +18,7 @@ from storage.schedules.calendar_wakeups import INSERT
 from storage.schedules.schedule_rows import DeclaredSchedule
 from tests.support.clock import START
 from tests.support.coded import coded
-from tests.support.hub import ServedHub, answering, over_unix
+from tests.support.hub import ServedHub
 
 NOW = epoch_ms(START)
 MINUTE_MS = 60_000
@@ -57,11 +55,10 @@ def keep(c: sa.Connection) -> None:
     calendar_wakeups.settle(c, "older", "failed", "wake_failed", at=NOW, reason="device_offline")
 
 
-@pytest.fixture
-async def served(tmp_path: Path) -> AsyncIterator[tuple[ServedHub, httpx2.AsyncClient]]:
-    async with answering(tmp_path) as hub, over_unix(hub) as client:
-        await hub.store.write(keep)
-        yield hub, client
+@pytest.fixture(autouse=True)
+async def _rows(hub: ServedHub) -> None:
+    """Store the slots."""
+    await hub.store.write(keep)
 
 
 async def told(client: httpx2.AsyncClient, **asked: Any) -> dict[str, Any]:
@@ -72,9 +69,9 @@ async def told(client: httpx2.AsyncClient, **asked: Any) -> dict[str, Any]:
 
 
 async def test_a_calendar_reports_what_is_to_come_by_the_same_clock_as_schedules_do(
-    served: tuple[ServedHub, httpx2.AsyncClient],
+    client: httpx2.AsyncClient,
 ) -> None:
-    (slot,) = (await told(served[1]))["slots"]
+    (slot,) = (await told(client))["slots"]
     assert (slot["label"], slot["said"], slot["duration_s"]) == ("standup", "every day at 09:00", 900)
     assert len(slot["next_times"]) == 5
     first = slot["next_times"][0]
@@ -83,10 +80,10 @@ async def test_a_calendar_reports_what_is_to_come_by_the_same_clock_as_schedules
 
 
 async def test_what_became_of_slots_is_reported_in_words_page_by_page(
-    served: tuple[ServedHub, httpx2.AsyncClient],
+    client: httpx2.AsyncClient,
 ) -> None:
-    first = await told(served[1], limit=1)
-    rest = await told(served[1], limit=1, cursor=first["next_cursor"])
+    first = await told(client, limit=1)
+    rest = await told(client, limit=1, cursor=first["next_cursor"])
     assert [(wake["id"], wake["state"], wake["said"]) for wake in first["wakes"] + rest["wakes"]] == [
         ("newer", "waiting", "not sent yet"),
         ("older", "failed", "the agent did not wake: device lab was offline"),
@@ -95,9 +92,8 @@ async def test_what_became_of_slots_is_reported_in_words_page_by_page(
 
 
 async def test_the_calendar_of_somebody_elses_agent_is_not_there(
-    served: tuple[ServedHub, httpx2.AsyncClient],
+    hub: ServedHub,
 ) -> None:
-    hub, _ = served
     seen = hub.noun(Slots).seen_by(UserId("u-anna"))
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_AGENT), match="inbox"):
         await seen.of_agent("inbox")

@@ -1,22 +1,18 @@
 """How agents stand, over REST: read with a tag, written under it, remembered in pages."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import httpx2
 import pytest
 
 from tests.hub.api.test_agent_config_routes import an_agent
-from tests.support.hub import answering, over_unix
+from tests.support.hub import ServedHub
 
 STATUS = "/v1/agents/inbox/status"
 
 
-@pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
-    async with answering(tmp_path) as hub, over_unix(hub) as asking:
-        await hub.store.write(an_agent)
-        yield asking
+@pytest.fixture(autouse=True)
+async def _rows(hub: ServedHub) -> None:
+    """Store the agent ``inbox``."""
+    await hub.store.write(an_agent)
 
 
 async def test_a_status_is_written_under_the_tag_that_it_was_read_with(client: httpx2.AsyncClient) -> None:
@@ -44,16 +40,6 @@ async def test_a_refused_move_names_the_axis_and_the_legal_ones(client: httpx2.A
     refused = await client.patch(STATUS, json={"lifecycle": "initializing"})
     assert (refused.status_code, refused.json()["code"]) == (409, "bad_status")
     assert "legal moves: ready, paused, maintenance, terminated" in refused.json()["detail"]
-
-
-async def test_the_history_leads_to_its_next_page_until_the_first_move(client: httpx2.AsyncClient) -> None:
-    path, told = "/v1/agents/inbox/history?limit=3", []
-    for _ in range(2):
-        page = (await client.get(path)).json()
-        told += [move["after"] for move in page["moves"]]
-        path = f"/v1/agents/inbox/history?limit=3&cursor={page['next_cursor']}"
-    assert told == ["active", "ready", "initializing", "created"]
-    assert page["next_cursor"] is None
 
 
 async def test_a_document_is_read_and_written_by_the_names_of_its_vocabulary(

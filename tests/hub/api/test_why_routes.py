@@ -1,7 +1,6 @@
 """Reasons of files over REST: whose they are, and what they say while no device is connected."""
 
-from pathlib import Path
-
+import httpx2
 import sqlalchemy as sa
 
 from hub.clock import utc_text
@@ -11,50 +10,49 @@ from storage.agents import agents
 from storage.devices import devices
 from storage.runs import runs
 from storage.schema import run_units, unit_ledger
-from tests.support.hub import answering, over_unix
+from tests.support.hub import ServedHub
 
 
 async def test_a_file_of_a_device_that_is_away_has_the_last_result_and_only_its_owner_gets_it(
-    tmp_path: Path,
+    hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
-    async with answering(tmp_path) as hub, over_unix(hub) as client:
-        await hub.run("r-1", RunState.CANCELLED)
-        await hub.run("r-2", RunState.COMPLETED, outcome=RunOutcome.SUCCESS)
-        (desk,) = await hub.store.read(devices.devices_called, "desk")
-        await hub.disconnect(desk)
-        await hub.agent("letters", user_id=await hub.user("anna"))
-        await hub.user("ben")
-        row = {"run_id": "r-1", "unit_key": "notes/a.md", "content_hash": "h", "state": "FAILED"}
-        stored: dict[str, object] = {**row, "error": "it is locked", "updated_at": 9_000_000_000_000}
-        await hub.store.write(lambda c: c.execute(sa.insert(run_units), [stored]).rowcount)
-        for path in ("notes/a.md", "/home/owner/notes/a.md", "notes/a.md:7"):
-            asked = {"path": path, "user": "owner"}
-            (reason,) = (await client.get("/v1/why", params=asked)).json()["reasons"]
-            assert (reason["agent"], reason["path"], reason["code"]) == ("notes", "notes/a.md", "device_away")
-            assert "it is locked" in reason["because"] and "hub connect" in reason["remedy"]
-        # Another run ended well after the failure, which is over; the entry was tried later than by its run.
-        notes = await hub.store.read(agents.agent_called, "notes", None)
-        tried = {"config_fingerprint": "f", "done_at": 9_000_000_000_000}
-        entry = {
-            "agent_id": notes.id,
-            "unit_key": "notes/a.md",
-            "run_id": "r-2",
-            "content_hash": "h",
-            **tried,
-        }
-        await hub.store.write(lambda c: c.execute(sa.insert(unit_ledger), [entry]).rowcount)
-        await hub.store.write(lambda c: c.execute(sa.update(run_units).values(updated_at=1)).rowcount)
-        (reason,) = (await client.get("/v1/why", params={"path": "notes/a.md", "agent": "notes"})).json()[
-            "reasons"
-        ]
-        ended = (await hub.store.read(runs.get_run, RunId("r-2"))).completed_at
-        assert f"run r-2 read it at {utc_text(ended or 0)}" in reason["because"], reason
-        for asked in ({"user": "anna", "agent": "notes"}, {"user": "ben"}, {"agent": "nobody"}):
-            refused = await client.get("/v1/why", params={"path": "notes/a.md", **asked})
-            assert refused.status_code == 404, asked
-        (reason,) = (await client.get("/v1/why", params={"path": "a.md", "user": "anna"})).json()["reasons"]
-        assert (reason["agent"], reason["run_id"]) == ("letters", None)
-        assert (await client.get("/v1/why")).status_code == 422
-        for place in ("0", "abc", "-1", ""):
-            refused = await client.get("/v1/why", params={"path": f"notes/a.md:{place}"})
-            assert (refused.status_code, f"'{place}' is no line" in refused.text) == (422, True), place
+    await hub.run("r-1", RunState.CANCELLED)
+    await hub.run("r-2", RunState.COMPLETED, outcome=RunOutcome.SUCCESS)
+    (desk,) = await hub.store.read(devices.devices_called, "desk")
+    await hub.disconnect(desk)
+    await hub.agent("letters", user_id=await hub.user("anna"))
+    await hub.user("ben")
+    row = {"run_id": "r-1", "unit_key": "notes/a.md", "content_hash": "h", "state": "FAILED"}
+    stored: dict[str, object] = {**row, "error": "it is locked", "updated_at": 9_000_000_000_000}
+    await hub.store.write(lambda c: c.execute(sa.insert(run_units), [stored]).rowcount)
+    for path in ("notes/a.md", "/home/owner/notes/a.md", "notes/a.md:7"):
+        asked = {"path": path, "user": "owner"}
+        (reason,) = (await client.get("/v1/why", params=asked)).json()["reasons"]
+        assert (reason["agent"], reason["path"], reason["code"]) == ("notes", "notes/a.md", "device_away")
+        assert "it is locked" in reason["because"] and "hub connect" in reason["remedy"]
+    # Another run ended well after the failure, which is over; the entry was tried later than by its run.
+    notes = await hub.store.read(agents.agent_called, "notes", None)
+    tried = {"config_fingerprint": "f", "done_at": 9_000_000_000_000}
+    entry = {
+        "agent_id": notes.id,
+        "unit_key": "notes/a.md",
+        "run_id": "r-2",
+        "content_hash": "h",
+        **tried,
+    }
+    await hub.store.write(lambda c: c.execute(sa.insert(unit_ledger), [entry]).rowcount)
+    await hub.store.write(lambda c: c.execute(sa.update(run_units).values(updated_at=1)).rowcount)
+    (reason,) = (await client.get("/v1/why", params={"path": "notes/a.md", "agent": "notes"})).json()[
+        "reasons"
+    ]
+    ended = (await hub.store.read(runs.get_run, RunId("r-2"))).completed_at
+    assert f"run r-2 read it at {utc_text(ended or 0)}" in reason["because"], reason
+    for asked in ({"user": "anna", "agent": "notes"}, {"user": "ben"}, {"agent": "nobody"}):
+        refused = await client.get("/v1/why", params={"path": "notes/a.md", **asked})
+        assert refused.status_code == 404, asked
+    (reason,) = (await client.get("/v1/why", params={"path": "a.md", "user": "anna"})).json()["reasons"]
+    assert (reason["agent"], reason["run_id"]) == ("letters", None)
+    assert (await client.get("/v1/why")).status_code == 422
+    for place in ("0", "abc", "-1", ""):
+        refused = await client.get("/v1/why", params={"path": f"notes/a.md:{place}"})
+        assert (refused.status_code, f"'{place}' is no line" in refused.text) == (422, True), place
