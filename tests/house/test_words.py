@@ -6,8 +6,9 @@ from typing import Final
 
 import pytest
 
-from tests.house.words import ROOT, Finding, findings
+from tests.house.words import Finding, findings
 from tests.support.families import each
+from tests.support.source import ROOT
 from tests.support.web_types import TYPES
 
 # Findings that are left, by folder or pattern. Lower the number with each that is rewritten.
