@@ -100,6 +100,5 @@ async def test_the_device_of_twenty_lines_reads_files_and_takes_an_item_once(tmp
 
 
 def test_the_device_of_twenty_lines_is_one() -> None:
-    lines = [line for line in device_program().splitlines() if line.strip()]
-    assert len(lines) <= 24
+    assert len([line for line in device_program().splitlines() if line.strip()]) <= 24
     assert "protocol" not in device_program().replace("subprotocols", "")

@@ -25,15 +25,11 @@ from tests.support.coded import coded
 
 
 @pytest.mark.parametrize("axis", TABLES)
-def test_every_value_of_an_axis_can_be_reached_from_the_first(axis: Axis) -> None:
+def test_every_value_of_an_axis_is_reached_and_each_move_has_one_event(axis: Axis) -> None:
     reached = {str(TABLES[axis].initial)}
     while more := {to for value in reached for to in legal_moves(axis, value)} - reached:
         reached |= more
     assert reached == set(map(str, VALUES[axis]))
-
-
-@pytest.mark.parametrize("axis", TABLES)
-def test_no_two_events_lead_from_one_value_to_the_same_other(axis: Axis) -> None:
     moves = [(before, after) for before, _, after in TABLES[axis].moves()]
     assert len(moves) == len(set(moves))
     assert all(before is not after for before, after in moves)
@@ -50,12 +46,7 @@ def test_an_agent_becomes_active_step_by_step() -> None:
     steps = ["created", "initializing", "ready", "active", "paused"]
     for before, after in pairwise(steps):
         check_move(Axis.LIFECYCLE, before, after)
-    for before, after in (
-        ("created", "ready"),
-        ("created", "active"),
-        ("ready", "paused"),
-        ("paused", "ready"),
-    ):
+    for before, after in (("created", "ready"), ("ready", "paused"), ("paused", "ready")):
         with pytest.raises(IllegalMove):
             check_move(Axis.LIFECYCLE, before, after)
 
@@ -113,16 +104,12 @@ def test_the_runs_of_an_agent_make_its_activity(
 
 
 def test_an_unknown_axis_or_value_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(
-        CodedError,
-        check=coded(ErrorCode.BAD_PARAMS),
-        match="there is no axis 'mood'; axes: lifecycle, availability",
+    for axis, message in (
+        ("mood", "there is no axis 'mood'; axes: lifecycle, availability"),
+        ("health", "health has no value 'fine'; values: ok, error"),
     ):
-        axis_value("mood", "fine")
-    with pytest.raises(
-        CodedError, check=coded(ErrorCode.BAD_PARAMS), match="health has no value 'fine'; values: ok, error"
-    ):
-        axis_value("health", "fine")
+        with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS), match=message):
+            axis_value(axis, "fine")
 
 
 def test_axes_after_a_move_differ_in_that_axis_alone() -> None:

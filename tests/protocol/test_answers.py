@@ -5,23 +5,18 @@ from typing import Any
 
 import pytest
 
-from protocol.codec import CODECS, JSON, MSGPACK, Codec
+from protocol.codec import JSON, MSGPACK, Codec
 from protocol.errors import CloseCode
 from protocol.frame import MAX_RESULT_BYTES, ErrorBody
 from protocol.ids import CallId
-from protocol.session import Answered, AnsweredTogether, Ended, HelloReceived, SessionState
+from protocol.session import Answered, AnsweredTogether, Ended, SessionState
 from protocol.work import Answer, ToolResult
+from tests.protocol.conftest import both_codecs, ready
 from tests.support.families import each
 from tests.support.pair import Pair
-from tests.support.script import HELLO, WELCOME, DeviceScript, Script
-
-both_codecs = pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS.keys())
+from tests.support.script import WELCOME, DeviceScript
 
 SPELLING_BYTES = {JSON.name: 2, MSGPACK.name: 3}  # of a text of this length: quotes, or a header
-
-
-def ready(codec: Codec = JSON) -> Script:
-    return Script(codec).device_says(HELLO).accept().hub_says(WELCOME).hub_sees(HelloReceived(HELLO))
 
 
 def failed(code: str, message: str) -> Answer:

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.codec import (
-    CODECS,
     FROM_DEVICE,
     FROM_HUB,
     JSON,
@@ -23,9 +22,8 @@ from protocol.coordination import Heartbeat, Request
 from protocol.errors import LocalProtocolError, RemoteProtocolError
 from protocol.frame import MAX_RESULT_DEPTH, Frame
 from protocol.work import AgentData, ToolResult, ToolResults
+from tests.protocol.conftest import both_codecs
 from tests.support.frames import frames, open_values
-
-both_codecs = pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS.keys())
 
 
 @both_codecs

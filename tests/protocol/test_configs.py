@@ -40,8 +40,7 @@ sent = open_values().filter(lambda value: "\\x00" not in repr(value))  # a text 
     ],
 )
 def test_a_value_has_one_spelling_and_is_read_back_from_it(type: ConfigType, value: Any, text: str) -> None:
-    assert text_of("limit", type, value) == text
-    assert value_in(type, text) == value
+    assert (text_of("limit", type, value), value_in(type, text)) == (text, value)
 
 
 @pytest.mark.parametrize(

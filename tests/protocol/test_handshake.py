@@ -1,8 +1,22 @@
-"""What a device signs."""
+"""What a device signs, and which version two peers speak."""
 
 import pytest
 
-from protocol.handshake import Client, DeviceHello, VersionRange, challenge_text, signed_text
+from protocol.errors import ErrorCode
+from protocol.handshake import (
+    ALWAYS_ALLOWED,
+    CAPABILITY_OF,
+    SPOKEN,
+    CapabilityName,
+    Client,
+    DeviceHello,
+    VersionMismatch,
+    VersionRange,
+    agree,
+    challenge_text,
+    signed_text,
+)
+from protocol.work import Action
 from tests.support.protocol_examples import CHALLENGE as PROVED
 from tests.support.script import CHALLENGE
 
@@ -60,3 +74,41 @@ def test_what_a_hello_leaves_out_is_an_empty_line_and_version_one() -> None:
 def test_two_hellos_cannot_share_a_text_by_a_line_break(hello: DeviceHello) -> None:
     with pytest.raises(ValueError, match="line break"):
         signed_text(CHALLENGE, hello, 5, address=None)
+
+
+def spoken(least: int, most: int) -> VersionRange:
+    return VersionRange(min=least, max=most)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "agreed"),
+    [
+        (spoken(1, 1), spoken(1, 1), 1),
+        (spoken(1, 3), spoken(2, 5), 3),
+        (spoken(2, 5), spoken(1, 3), 3),
+        (spoken(1, 9), spoken(4, 6), 6),
+        (spoken(3, 4), spoken(4, 8), 4),
+        (SPOKEN, None, 1),  # a peer without a range
+    ],
+)
+def test_two_peers_speak_the_highest_version_that_both_know(
+    ours: VersionRange, theirs: VersionRange | None, agreed: int
+) -> None:
+    assert agree(ours, theirs) == agreed
+
+
+@pytest.mark.parametrize("theirs", [spoken(0, 0), spoken(2, 9), spoken(5, 1)])
+def test_peers_without_a_common_version_get_both_ranges(theirs: VersionRange) -> None:
+    with pytest.raises(VersionMismatch, match=f"1 to 1.* {theirs.min} to {theirs.max}") as caught:
+        agree(spoken(1, 1), theirs)
+    assert caught.value.code is ErrorCode.VERSION_UNSUPPORTED
+    assert (caught.value.ours, caught.value.theirs) == (spoken(1, 1), theirs)
+
+
+def test_every_action_has_its_capability() -> None:
+    assert (set(CAPABILITY_OF), len(set(CAPABILITY_OF.values()))) == (set(Action), len(Action))
+    assert set(CapabilityName) >= set(CAPABILITY_OF.values())
+
+
+def test_the_actions_of_the_oldest_devices_need_not_be_listed() -> None:
+    assert {CAPABILITY_OF[action].partition(".")[0] for action in ALWAYS_ALLOWED} == {"tool"}

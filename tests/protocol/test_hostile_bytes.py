@@ -4,12 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.codec import CODECS, FROM_DEVICE, FROM_HUB, JSON, Codec
+from protocol.codec import FROM_DEVICE, FROM_HUB, JSON, Codec
 from protocol.session import OVER, Ended, Session
+from tests.protocol.conftest import both_codecs
 from tests.support.frames import frames
 from tests.support.script import HELLO, OPENED_AT, WELCOME, DeviceScript, Script
-
-both_codecs = pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS.keys())
 
 
 def sessions(codec: Codec) -> list[Session]:

@@ -12,9 +12,7 @@ from protocol.ids import CHANCE_BYTES, AgentId, CallId, UserId, derive_call_id, 
 @given(now_ms=st.integers(0, 2**48 - 1), chance=st.binary(min_size=CHANCE_BYTES, max_size=CHANCE_BYTES))
 def test_a_fresh_id_is_a_uuid_of_version_seven(now_ms: int, chance: bytes) -> None:
     spelled = UUID(spell_id(now_ms, chance))
-    assert spelled.version == 7
-    assert spelled.variant == "specified in RFC 4122"
-    assert spelled.int >> 80 == now_ms
+    assert (spelled.version, spelled.variant, spelled.int >> 80) == (7, "specified in RFC 4122", now_ms)
 
 
 @given(early=st.integers(0, 2**47), later=st.integers(1, 2**20), chance=st.binary(min_size=20, max_size=20))

@@ -1,4 +1,4 @@
-"""The tables of runs, units and calls, whole."""
+"""The tables of runs, units, calls and sessions, whole."""
 
 from enum import Enum
 from typing import Any
@@ -25,12 +25,15 @@ from protocol.lifecycles import (
     UnitState,
     outcome_of,
 )
+from protocol.session import DEVICE_SESSION, HUB_SESSION, SessionMove, SessionState
 
 R = RunState
 TABLES: list[tuple[Table[Any, Any], type[Enum], type[Enum]]] = [
     (RUN, RunState, RunEvent),
     (UNIT, UnitState, UnitEvent),
     (CALL, CallState, CallEvent),
+    (HUB_SESSION, SessionState, SessionMove),
+    (DEVICE_SESSION, SessionState, SessionMove),
 ]
 each_table = pytest.mark.parametrize(
     ("table", "states", "events"), TABLES, ids=lambda x: x.__class__.__name__
@@ -63,48 +66,44 @@ def test_every_state_but_the_ledgers_own_can_be_reached(
     assert set(states) - reached <= {UnitState.SKIPPED}  # such a unit is written down settled
 
 
-@each_table
-def test_every_event_is_a_move_of_some_state(
-    table: Table[Any, Any], states: type[Enum], events: type[Enum]
+def test_every_event_is_a_move_of_some_state() -> None:
+    for events in (RunEvent, UnitEvent, CallEvent, SessionMove):
+        moves = {event for table, _, own in TABLES if own is events for _, event, _ in table.moves()}
+        assert moves == set(events)
+
+
+@pytest.mark.parametrize(
+    ("table", "states", "finals"),
+    [
+        (RUN, RunState, FINAL_RUN_STATES),
+        (UNIT, UnitState, {UnitState.DONE, UnitState.SKIPPED}),
+        (CALL, CallState, {CallState.ACKED, CallState.REJECTED, CallState.UNKNOWN}),
+        (HUB_SESSION, SessionState, {SessionState.CLOSED}),
+        (DEVICE_SESSION, SessionState, {SessionState.CLOSED}),
+    ],
+)
+def test_only_these_states_are_final(
+    table: Table[Any, Any], states: type[Enum], finals: frozenset[Enum]
 ) -> None:
-    assert {event for _, event, _ in table.moves()} == set(events)
+    assert {state for state in states if table.is_final(state)} == finals
 
 
-def test_a_run_is_final_when_completed_failed_or_cancelled() -> None:
-    assert {state for state in RunState if RUN.is_final(state)} == FINAL_RUN_STATES
+def test_every_run_is_live_or_final() -> None:
     assert set(RunState) == LIVE_RUN_STATES | FINAL_RUN_STATES
     assert EXECUTING_RUN_STATES < LIVE_RUN_STATES
 
 
-def test_a_call_is_final_when_answered_or_given_up() -> None:
-    finals = {state for state in CallState if CALL.is_final(state)}
-    assert finals == {CallState.ACKED, CallState.REJECTED, CallState.UNKNOWN}
-
-
-def test_a_failed_unit_may_be_tried_again_and_a_done_one_not() -> None:
-    assert {state for state in UnitState if UNIT.is_final(state)} == {UnitState.DONE, UnitState.SKIPPED}
-
-
-@pytest.mark.parametrize("state", sorted(LIVE_RUN_STATES))
-def test_every_live_run_can_be_cancelled(state: RunState) -> None:
-    assert RUN.after(state, RunEvent.CANCELLED) is R.CANCELLED
+def test_every_live_run_can_be_cancelled_and_an_executing_one_is_queued_again_when_its_hub_is_lost() -> None:
+    assert {RUN.after(state, RunEvent.CANCELLED) for state in LIVE_RUN_STATES} == {R.CANCELLED}
+    assert {RUN.after(state, RunEvent.HUB_LOST) for state in EXECUTING_RUN_STATES} == {R.QUEUED}
 
 
 def test_every_way_into_a_pause_of_our_own_has_a_reason_and_a_way_out() -> None:
     into = {event for before, event, after in RUN.moves() if after is R.PAUSED}
     assert into == set(PAUSE_REASONS)
-    for event in into:
-        assert RUN.after(R.PAUSED, RESUMED_BY[PAUSE_REASONS[event]]) is R.QUEUED
-
-
-def test_a_paused_run_returns_through_the_queue_with_a_new_fence() -> None:
+    assert {RUN.after(R.PAUSED, RESUMED_BY[PAUSE_REASONS[event]]) for event in into} == {R.QUEUED}
     out = {after for before, _, after in RUN.moves() if before is R.PAUSED}
     assert out == {R.QUEUED, R.FAILED, R.CANCELLED}
-
-
-def test_a_run_that_the_hub_lost_is_queued_again() -> None:
-    for state in EXECUTING_RUN_STATES:
-        assert RUN.after(state, RunEvent.HUB_LOST) is R.QUEUED
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,20 @@
-"""What a run needs, and which versions will do."""
+"""Requirements of runs, and the semantic versions that meet them."""
 
 import pytest
+from semver import Version
 
 from protocol.errors import ErrorCode
-from protocol.requirements import MAX_BOUNDS, BadRequirement, Unmet, parse_requirement, unmet_by
+from protocol.requirements import (
+    MAX_BOUNDS,
+    MAX_NUMBER,
+    BadRequirement,
+    BadVersion,
+    Unmet,
+    find_version,
+    parse_requirement,
+    parse_version,
+    unmet_by,
+)
 
 
 @pytest.mark.parametrize(
@@ -47,8 +58,7 @@ def test_versions_within_all_bounds_will_do(need: str, will_do: str, will_not: s
 )
 def test_a_requirement_has_one_stored_spelling_with_the_same_meaning(written: str, kept: str) -> None:
     requirement = parse_requirement(written)
-    assert str(requirement) == kept
-    assert parse_requirement(kept) == requirement
+    assert (str(requirement), parse_requirement(kept)) == (kept, requirement)
 
 
 @pytest.mark.parametrize(
@@ -86,3 +96,57 @@ def test_a_need_is_met_by_the_device_or_by_the_agent() -> None:
 
 def test_an_unreadable_need_is_not_met() -> None:
     assert unmet_by(["file.read => 1"], {"file.read": "1.0.0"}, {}) == [Unmet("file.read => 1")]
+
+
+# What the grammar of semver.org allows.
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0.0.4",
+        "10.20.30",
+        "1.0.0-alpha.beta.1",
+        "1.0.0-alpha0.valid",
+        "1.0.0-rc.1",
+        "2.0.0--rc",
+        "1.0.0-0A.is.legal",
+        "1.2.3----R-S.12.9.1--.12",
+        f"{MAX_NUMBER}.0.0",
+    ],
+)
+def test_a_version_is_spelled_again_as_it_was_written(text: str) -> None:
+    assert str(parse_version(text)) == text
+
+
+def test_the_part_after_a_plus_is_ignored() -> None:
+    assert parse_version("1.2.3+20261120.sha-5114f85") == parse_version("1.2.3") == Version(1, 2, 3)
+    assert (str(parse_version("1.2.3+1")), parse_version("1.2.3-rc.1+1").prerelease) == ("1.2.3", "rc.1")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "1",
+        "1.2",
+        "1.2.3.4",
+        "v1.2.3",
+        "01.1.1",
+        "1.01.1",
+        "1.2.3-",
+        "1.2.3-01",
+        "1.2.3-a..b",
+        "1.2.3+",
+        "1.2.3-a_b",
+        " 1.2.3",
+        "1.2.3\n",
+        "-1.0.0",
+        "1.2.\u0663",
+        f"{MAX_NUMBER + 1}.0.0",
+        "1.0.0-" + "a" * 128,
+    ],
+)
+def test_what_is_no_version_is_refused_in_words(text: str) -> None:
+    with pytest.raises(BadVersion, match="is no version") as caught:
+        parse_version(text)
+    assert caught.value.code is ErrorCode.BAD_PARAMS
+    assert find_version(text) is None

@@ -5,7 +5,7 @@ import json
 import msgspec
 import pytest
 
-from protocol.codec import CODECS, JSON, MSGPACK, Codec
+from protocol.codec import JSON, MSGPACK, Codec
 from protocol.coordination import Event, Heartbeat, Request, Response
 from protocol.errors import CloseCode, ErrorCode, LocalProtocolError
 from protocol.frame import (
@@ -30,14 +30,10 @@ from protocol.session import (
     Welcomed,
 )
 from protocol.work import AgentComplete, AgentData, AgentFetch, FilePiece
+from tests.protocol.conftest import both_codecs, ready
 from tests.support.script import CHALLENGE, HELLO, WELCOME, DeviceScript, Script
 
 S = SessionState
-both_codecs = pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS.keys())
-
-
-def ready(codec: Codec = JSON) -> Script:
-    return Script(codec).device_says(HELLO).accept().hub_says(WELCOME).hub_sees(HelloReceived(HELLO))
 
 
 def ready_device(codec: Codec = JSON) -> DeviceScript:
@@ -147,8 +143,7 @@ def test_what_a_device_can_do_is_known_by_name_and_version() -> None:
         token="t",
         capabilities=[Capability(name="agent_ack"), Capability(name="file.get", version="2.1.0")],
     )
-    session = Script().device_says(able).session
-    assert session.offers == {"agent_ack": "1.0.0", "file.get": "2.1.0"}
+    assert Script().device_says(able).session.offers == {"agent_ack": "1.0.0", "file.get": "2.1.0"}
 
 
 @both_codecs
