@@ -1,15 +1,22 @@
 """An empty database of either kind, and one transaction in it."""
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
+from storage.agents.agents import AgentRow
+from storage.kernel.database import Database
+from storage.kernel.postgres import open_postgres
 from storage.kernel.sqlite import empty_database, set_clock
+from storage.runs.runs import HeldRun
+from storage.schedules.schedule_rows import ScheduleRow
+from tests.storage.rows import make_agent, running
+from tests.storage.scheduled import make_schedule
 from tests.support.blocking import blocking_engine
 from tests.support.postgres import Postgres
 
@@ -46,6 +53,41 @@ def engine(request: pytest.FixtureRequest) -> Iterator[sa.Engine]:
 def c(engine: sa.Engine) -> Iterator[sa.Connection]:
     with engine.connect() as connection:
         yield connection
+
+
+@pytest.fixture
+def agent(c: sa.Connection) -> AgentRow:
+    """The agent ``inbox`` of a laptop."""
+    return make_agent(c)
+
+
+@pytest.fixture
+def held(c: sa.Connection, agent: AgentRow) -> HeldRun:
+    """A run of the agent that executes."""
+    return running(c, agent=agent)
+
+
+@pytest.fixture
+def schedule(c: sa.Connection) -> ScheduleRow:
+    """An hourly schedule of the agent ``inbox``."""
+    return make_schedule(c)
+
+
+@pytest.fixture
+def url(postgres: Postgres) -> Iterator[str]:
+    with postgres.database() as fresh:
+        yield fresh
+
+
+@pytest.fixture
+async def hubs(
+    request: pytest.FixtureRequest, url: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[list[Database]]:
+    """Connections of two hubs, or HUBS of them, to one PostgreSQL database, which wait long for locks."""
+    monkeypatch.setattr("storage.kernel.postgres.LOCK_MS", 60_000)
+    async with AsyncExitStack() as opened:
+        number = getattr(request.module, "HUBS", 2)
+        yield [await opened.enter_async_context(open_postgres(url)) for _ in range(number)]
 
 
 @contextmanager

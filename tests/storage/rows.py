@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -28,6 +28,13 @@ ME = UserId("me")
 LAPTOP = "laptop"
 BOOT, NEXT_BOOT = BootId("boot-1"), BootId("boot-2")
 PROMPT_1 = "fingerprint-1"
+T = TypeVar("T")
+
+
+def some(value: T | None) -> T:
+    """Return the value, which is not None."""
+    assert value is not None
+    return value
 
 
 def known_units(c: sa.Connection, agent_id: AgentId, fingerprint: str) -> dict[str, str]:

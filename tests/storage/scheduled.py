@@ -17,7 +17,7 @@ from storage.schedules import fires, schedule_rows, schedules
 from storage.schedules.fires import Covered, Decided, FireDecision, FireRow, FreshRun
 from storage.schedules.schedule_rows import DeclaredSchedule, ScheduleRow
 from storage.schedules.schedules import NextFire
-from tests.storage.rows import AT, BOOT, claim, make_agent
+from tests.storage.rows import AT, BOOT, claim, make_agent, some
 
 HOUR = 3_600_000
 HOURLY = DeclaredSchedule(kind="every", every_ms=HOUR)
@@ -50,9 +50,7 @@ def _agent(c: sa.Connection, name: str) -> AgentRow:
 
 def lead(c: sa.Connection) -> Term:
     """The right to decide fires."""
-    term = nodes.acquire_lease(c, "scheduler", BOOT, ttl_ms=60_000)
-    assert term is not None
-    return term
+    return some(nodes.acquire_lease(c, "scheduler", BOOT, ttl_ms=60_000))
 
 
 def decision(
@@ -90,8 +88,7 @@ def fire(c: sa.Connection, *at: int, schedule_id: str = "schedule-inbox", **deta
 
 def begin(c: sa.Connection, state: RunState = RunState.RUNNING) -> RunId:
     """Claim the run whose turn it is, and lead it into *state*."""
-    claimed = claim(c, at=AT + 1_000 * HOUR)
-    assert claimed is not None
+    claimed = some(claim(c, at=AT + 1_000 * HOUR))
     held = claimed.held
     if state is not RunState.PREPARING:
         held = run_moves.move(c, held, RunEvent.ACKNOWLEDGED, at=AT, actor="device")

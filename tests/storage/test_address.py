@@ -1,7 +1,6 @@
 """The address of a database on a server: who is let in, what is told to people, and what is not."""
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,12 +12,6 @@ from storage.store import open_store
 from tests.support.certificates import write_certificate
 from tests.support.families import each
 from tests.support.postgres import GUARDED, PASSWORD, Postgres
-
-
-@pytest.fixture
-def url(postgres: Postgres) -> Iterator[str]:
-    with postgres.database() as fresh:
-        yield fresh
 
 
 @pytest.mark.parametrize(
@@ -59,8 +52,7 @@ async def test_no_error_contains_the_password(
     ],
 )
 def test_an_address_is_shown_without_its_password(url: str, people_see: str) -> None:
-    assert shown(url) == people_see
-    assert has_password(url) == ("pw" in url or "p@w" in url)
+    assert (shown(url), has_password(url)) == (people_see, "pw" in url or "p@w" in url)
 
 
 async def test_a_missing_database_is_reported(postgres: Postgres) -> None:
@@ -112,8 +104,7 @@ async def test_a_server_is_used_over_tls_only_with_a_certificate_that_is_trusted
 
 
 def _is_over_tls(c: sa.Connection) -> bool:
-    statement = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
-    return bool(c.execute(sa.text(statement)).scalar_one())
+    return bool(c.execute(sa.text("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")).scalar_one())
 
 
 def test_an_unknown_option_of_a_database_address_is_a_problem_of_the_file() -> None:

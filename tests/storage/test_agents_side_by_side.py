@@ -1,14 +1,10 @@
 """Agents, templates and claims where another hub writes the same ones meanwhile. PostgreSQL alone."""
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import anyio
 import msgspec
-import pytest
 import sqlalchemy as sa
-from sqlalchemy.util import await_only
 
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId
@@ -16,29 +12,15 @@ from storage.agents import agent_moves, config_changes, configs
 from storage.agents.agent_snapshot import check_setup
 from storage.agents.config_changes import NewConfig
 from storage.kernel.database import Database
-from storage.kernel.postgres import open_postgres
-from storage.runs.runs import RunRow
-from tests.storage.rows import AT, claim, make_agent
+from tests.storage.jobs import uncommitted, while_the_other_waits
+from tests.storage.rows import AT, claim, make_agent, some
 from tests.storage.test_made_agents import MAIL, edit, make
 from tests.storage.test_run_locks import make_locking_run
-from tests.storage.test_schedules_side_by_side import while_the_other_waits
 from tests.storage.test_templates import NOTES, RESEARCHER, needs_a_project, put, take_up, wants
 from tests.support.postgres import Postgres
 
 MADE = AgentId("a-1")
 DECLARED = AgentId("agent-notes")
-
-
-@pytest.fixture
-def url(postgres: Postgres) -> Iterator[str]:
-    with postgres.database() as fresh:
-        yield fresh
-
-
-@pytest.fixture
-async def hubs(url: str) -> AsyncIterator[list[Database]]:
-    async with AsyncExitStack() as opened:
-        yield [await opened.enter_async_context(open_postgres(url)) for _ in range(2)]
 
 
 def refusal(
@@ -60,8 +42,7 @@ def refusal(
 
 
 def set_config(c: sa.Connection, agent_id: AgentId, key: str, value: int) -> None:
-    puts = [NewConfig(key=key, value=value)]
-    config_changes.change(c, agent_id, puts, at=AT, actor="ben", check=_judged)
+    config_changes.change(c, agent_id, [NewConfig(key=key, value=value)], at=AT, actor="ben", check=_judged)
 
 
 def _judged(c: sa.Connection, agent_id: AgentId, new: Mapping[str, Any]) -> None:
@@ -146,22 +127,11 @@ async def test_going_back_undoes_what_another_writes_meanwhile(
 
 async def test_an_agent_may_move_while_its_configs_are_changed(hubs: list[Database]) -> None:
     agent = await hubs[0].write(make_agent)
-    is_changed, may_commit = anyio.Event(), anyio.Event()
-
-    def change_slowly(c: sa.Connection) -> None:
-        config_changes.change(c, agent.id, [NewConfig(key="a", value=1)], at=AT, actor="ben")
-        is_changed.set()
-        await_only(may_commit.wait())
-
-    async with anyio.create_task_group() as writing:
-        writing.start_soon(hubs[0].write, change_slowly)
-        await is_changed.wait()
-        try:
-            await hubs[1].write(
-                agent_moves.move, agent.id, "health", "error", at=AT, actor="anna", reason="waits for nobody"
-            )
-        finally:
-            may_commit.set()
+    puts = [NewConfig(key="a", value=1)]
+    async with uncommitted(hubs[0], lambda c: config_changes.change(c, agent.id, puts, at=AT, actor="ben")):
+        await hubs[1].write(
+            agent_moves.move, agent.id, "health", "error", at=AT, actor="anna", reason="waits for nobody"
+        )
 
 
 async def test_a_claim_that_takes_locks_waits_for_no_agent_that_is_being_changed(
@@ -172,22 +142,6 @@ async def test_a_claim_that_takes_locks_waits_for_no_agent_that_is_being_changed
         return make_agent(c).id
 
     agent_id = await hubs[0].write(two_runs)
-    is_held, may_commit = anyio.Event(), anyio.Event()
-
-    def change_slowly(c: sa.Connection) -> None:
-        agent_moves.locked_state(c, agent_id)
-        is_held.set()
-        await_only(may_commit.wait())
-
-    def claim_one(c: sa.Connection) -> RunRow | None:
-        return claim(c)
-
-    async with anyio.create_task_group() as writing:
-        writing.start_soon(hubs[0].write, change_slowly)
-        await is_held.wait()
-        try:
-            assert await hubs[1].write(claim_one) is None
-        finally:
-            may_commit.set()
-    claimed = await hubs[1].write(claim_one)
-    assert claimed is not None and claimed.id == "run-1"
+    async with uncommitted(hubs[0], lambda c: agent_moves.locked_state(c, agent_id)):
+        assert await hubs[1].write(lambda c: claim(c)) is None
+    assert some(await hubs[1].write(lambda c: claim(c))).id == "run-1"

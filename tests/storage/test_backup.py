@@ -53,6 +53,12 @@ async def add(state: Path, name: str) -> None:
         await store.write(devices.ensure_user, UserId(name), name, AT)
 
 
+@pytest.fixture
+def file(state: Path) -> Path:
+    """A backup of the hub's state."""
+    return back_up(state)
+
+
 async def test_a_backup_made_while_the_hub_writes_holds_what_was_committed(state: Path) -> None:
     async with open_store("sqlite:///hub.db", base=state) as store:
         await store.write(devices.ensure_user, UserId("bo"), "bo", AT)  # in the log, not in the file yet
@@ -60,8 +66,7 @@ async def test_a_backup_made_while_the_hub_writes_holds_what_was_committed(state
         await store.write(devices.ensure_user, UserId("cy"), "cy", AT)
     manifest = verify(file)
     assert (manifest.hub_id, manifest.version, manifest.made_at) == ("hub-1", "0.1.0", AT)
-    assert set(manifest.files) == {DATABASE, "node_id"}
-    assert file.stat().st_mode & 0o777 == 0o600
+    assert (set(manifest.files), file.stat().st_mode & 0o777) == ({DATABASE, "node_id"}, 0o600)
     with tarfile.open(file) as archive:
         archive.extract(DATABASE, state.parent, filter="data")
     assert people(state.parent / DATABASE) == ["anna", "bo"]
@@ -177,9 +182,8 @@ def _repack(
     ],
 )
 async def test_a_damaged_backup_is_found_out_and_restores_nothing(
-    state: Path, damage: Callable[[Path], None], told: str
+    state: Path, file: Path, damage: Callable[[Path], None], told: str
 ) -> None:
-    file = back_up(state)
     damage(file)
     with pytest.raises(BackupRefused, match=told):
         verify(file)
@@ -190,17 +194,14 @@ async def test_a_damaged_backup_is_found_out_and_restores_nothing(
     assert not (state / ASIDE).exists()
 
 
-async def test_a_restore_brings_the_state_back_and_keeps_what_was_there(state: Path) -> None:
-    file = back_up(state)
+async def test_a_restore_brings_the_state_back_and_keeps_what_was_there(state: Path, file: Path) -> None:
     await add(state, "bo")
     (state / "node_id").write_text("node-2\n")
 
     restored = restore(file, state, database=state / "hub.db", at=AT)
 
-    assert people(state / "hub.db") == ["anna"]
-    assert (state / "node_id").read_text() == "node-1\n"
-    assert restored.aside == state / ASIDE
-    assert people(state / ASIDE / "hub.db") == ["anna", "bo"]
+    assert (people(state / "hub.db"), (state / "node_id").read_text()) == (["anna"], "node-1\n")
+    assert (restored.aside, people(state / ASIDE / "hub.db")) == (state / ASIDE, ["anna", "bo"])
     assert (state / ASIDE / "node_id").read_text() == "node-2\n"
     async with open_store("sqlite:///hub.db", base=state) as store:
         assert await store.write(nodes.ensure_hub_id, "another") == "hub-1"
@@ -208,8 +209,7 @@ async def test_a_restore_brings_the_state_back_and_keeps_what_was_there(state: P
 
 async def test_a_restore_into_an_empty_folder_sets_nothing_aside(state: Path, tmp_path: Path) -> None:
     fresh = tmp_path / "fresh"
-    restored = restore(back_up(state), fresh, database=fresh / "hub.db", at=AT)
-    assert restored.aside is None
+    assert restore(back_up(state), fresh, database=fresh / "hub.db", at=AT).aside is None
     assert people(fresh / "hub.db") == ["anna"]
 
 
@@ -219,8 +219,9 @@ async def test_what_is_restored_is_for_the_hubs_own_user_alone(state: Path, tmp_
     assert [(fresh / name).stat().st_mode & 0o777 for name in ("hub.db", "node_id")] == [0o600, 0o600]
 
 
-async def test_a_log_that_a_dead_hub_left_does_not_get_into_the_restored_database(state: Path) -> None:
-    file = back_up(state)
+async def test_a_log_that_a_dead_hub_left_does_not_get_into_the_restored_database(
+    state: Path, file: Path
+) -> None:
     with closing(sqlite3.connect(state / "hub.db")) as open_still:
         open_still.execute("INSERT INTO users (id, name, created_at) SELECT 'x', 'x', created_at FROM users")
         open_still.commit()
@@ -231,12 +232,10 @@ async def test_a_log_that_a_dead_hub_left_does_not_get_into_the_restored_databas
 
     restore(file, state, database=state / "hub.db", at=AT)
 
-    assert people(state / "hub.db") == ["anna"]
-    assert people(state / ASIDE / "hub.db") == ["anna", "x"]
+    assert (people(state / "hub.db"), people(state / ASIDE / "hub.db")) == (["anna"], ["anna", "x"])
 
 
-async def test_a_hub_that_runs_is_left_alone(state: Path) -> None:
-    file = back_up(state)
+async def test_a_hub_that_runs_is_left_alone(state: Path, file: Path) -> None:
     async with open_store("sqlite:///hub.db", base=state):
         with pytest.raises(Busy, match="stop it first"):
             restore(file, state, database=state / "hub.db", at=AT)

@@ -1,10 +1,7 @@
 """Boards where another hub changes the same one meanwhile. PostgreSQL alone."""
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
 from functools import partial
 
-import pytest
 import sqlalchemy as sa
 
 from protocol.errors import CodedError, ErrorCode
@@ -13,28 +10,15 @@ from storage.coordination import boards
 from storage.coordination.boards import BoardLimits, MemoryLimits, TooManyOfBoards, get_board
 from storage.devices.tokens import TooManyAgentTokens, list_agent_tokens
 from storage.kernel.database import Database
-from storage.kernel.postgres import open_postgres
 from tests.storage import test_agent_tokens, test_board_memory
+from tests.storage.jobs import while_the_other_waits
 from tests.storage.rows import make_agent
 from tests.storage.test_agents_side_by_side import refusal
 from tests.storage.test_boards import INBOX, NOTES, add, make
-from tests.storage.test_schedules_side_by_side import while_the_other_waits
 from tests.support.postgres import Postgres
 
 GARDEN = BoardId("board-garden")
 ONE = BoardLimits(members_per_board=1)
-
-
-@pytest.fixture
-def url(postgres: Postgres) -> Iterator[str]:
-    with postgres.database() as fresh:
-        yield fresh
-
-
-@pytest.fixture
-async def hubs(url: str) -> AsyncIterator[list[Database]]:
-    async with AsyncExitStack() as opened:
-        yield [await opened.enter_async_context(open_postgres(url)) for _ in range(2)]
 
 
 def _a_board(c: sa.Connection, *names: str) -> None:
@@ -57,8 +41,7 @@ async def test_of_two_who_are_made_lead_at_once_one_leads(
     await hubs[0].write(_two_on_a_board)
     first = partial(boards.set_lead, board_id=GARDEN, agent_id=INBOX, at=1, actor="anna")
     second = partial(boards.set_lead, board_id=GARDEN, agent_id=NOTES, at=2, actor="ben")
-    last = await while_the_other_waits(postgres, url, hubs, first, second)
-    assert last.lead_name == "notes"
+    assert (await while_the_other_waits(postgres, url, hubs, first, second)).lead_name == "notes"
     told = await hubs[0].read(boards.list_members, GARDEN)
     assert [(row.name, row.is_lead) for row in told] == [("notes", True), ("inbox", False)]
 

@@ -8,7 +8,7 @@ import pytest
 
 from protocol.keys import key_id
 from storage.kernel.migrate import BrokenRow, Place, broken_from
-from storage.kernel.verify import verify
+from storage.kernel.verify import Verified, verify
 from storage.schema import metadata
 from storage.store import open_store
 from tests.support.broken_rows import Fault, faults, plant, script_for_server
@@ -44,6 +44,11 @@ def damaged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     yield path
 
 
+@pytest.fixture(scope="module")
+def verified(damaged: Path) -> Verified:
+    return anyio.run(verify, f"sqlite:///{damaged}")
+
+
 def test_there_is_a_fault_of_each_kind_and_in_each_table() -> None:
     assert {fault.table for fault in faults()} == metadata.tables.keys()
     assert {fault.kind for fault in faults()} == {
@@ -51,10 +56,8 @@ def test_there_is_a_fault_of_each_kind_and_in_each_table() -> None:
     }
 
 
-def test_every_fault_of_a_file_is_named(damaged: Path) -> None:
-    found = anyio.run(verify, f"sqlite:///{damaged}")
-    assert found.differences == ()
-    assert unnamed(list(faults()), list(found.broken)) == []
+def test_every_fault_of_a_file_is_named(verified: Verified) -> None:
+    assert (verified.differences, unnamed(list(faults()), list(verified.broken))) == ((), [])
 
 
 def test_every_fault_of_a_server_without_constraints_is_named(postgres: Postgres) -> None:
@@ -73,13 +76,12 @@ def test_every_fault_of_a_server_without_constraints_is_named(postgres: Postgres
     assert unnamed(planted, list(found.broken)) == []
 
 
-async def test_a_search_in_parts_finds_the_same_rows(damaged: Path) -> None:
-    everything = set((await verify(f"sqlite:///{damaged}")).broken)
+async def test_a_search_in_parts_finds_the_same_rows(damaged: Path, verified: Verified) -> None:
     found: list[BrokenRow] = []
     async with open_store(f"sqlite:///{damaged}") as store:
         place: Place | None = Place("activity_log")
         while place is not None:
             rows, place = await store.read(broken_from, place, most=700)
             found += rows
-    assert everything <= set(found)
+    assert set(verified.broken) <= set(found)
     assert len(found) == len(set(found))  # each part looks at its own rows

@@ -37,8 +37,7 @@ def test_a_state_comes_back_as_a_member_and_a_foreign_word_is_refused(c: sa.Conn
 
 
 def test_a_flag_is_true_or_false(c: sa.Connection) -> None:
-    agent = make_agent(c)
-    schedule = {"id": "s", "agent_id": agent.id, "kind": "cron", "expr": "* * * * *", "cursor_at": AT}
+    schedule = {"id": "s", "agent_id": make_agent(c).id, "kind": "cron", "expr": "* * * * *", "cursor_at": AT}
     c.execute(sa.insert(schedules), schedule | {"enabled": False, "created_at": AT, "updated_at": AT})
     assert c.execute(sa.select(schedules.c.enabled)).scalar_one() is False
     with pytest.raises(sa.exc.DBAPIError, match="enabled"):

@@ -1,32 +1,14 @@
 """Several hubs that change the configs of one agent at the same time, on one PostgreSQL database."""
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
-
 import anyio
-import pytest
 
 from protocol.errors import CodedError, ErrorCode
 from storage.agents import config_changes, configs
 from storage.agents.config_changes import NewConfig
 from storage.kernel.database import Database
-from storage.kernel.postgres import open_postgres
 from tests.storage.rows import AT, make_agent
-from tests.support.postgres import Postgres
 
 HUBS, EACH = 4, 5
-
-
-@pytest.fixture
-def url(postgres: Postgres) -> Iterator[str]:
-    with postgres.database() as fresh:
-        yield fresh
-
-
-@pytest.fixture
-async def hubs(url: str) -> AsyncIterator[list[Database]]:
-    async with AsyncExitStack() as opened:
-        yield [await opened.enter_async_context(open_postgres(url)) for _ in range(HUBS)]
 
 
 async def test_no_change_is_lost_and_each_has_its_number(hubs: list[Database]) -> None:
@@ -75,5 +57,4 @@ async def test_of_those_who_read_the_same_revision_one_changes_it(hubs: list[Dat
     async with anyio.create_task_group() as tasks:
         for number, hub in enumerate(hubs):
             tasks.start_soon(work, number, hub)
-    assert await hubs[0].read(configs.configuration_of, agent.id) == {"who": done[0]}
-    assert len(done) == 1
+    assert (await hubs[0].read(configs.configuration_of, agent.id), len(done)) == ({"who": done[0]}, 1)

@@ -52,9 +52,7 @@ async def test_a_database_of_all_tables_is_the_same_on_a_server_and_back_in_a_fi
         await store.write(fill, ROWS)
         await store.write(_odd_values)
     there = await _copy(file, server)
-    back = await _copy(server, f"sqlite:///{tmp_path}/back.db")
-
-    assert there == back
+    assert there == (await _copy(server, f"sqlite:///{tmp_path}/back.db"))
     assert {one.table: one.rows for one in there} == ROWS | {"hub": 4, "metric_series": 4}
 
 

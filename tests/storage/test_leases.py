@@ -5,7 +5,7 @@ import sqlalchemy as sa
 
 from storage.devices import nodes
 from storage.devices.nodes import LostLease, Term
-from tests.storage.rows import BOOT, NEXT_BOOT
+from tests.storage.rows import BOOT, NEXT_BOOT, some
 
 TTL = 60_000
 
@@ -23,8 +23,7 @@ def test_leases_of_other_names_have_nothing_to_do_with_it(c: sa.Connection) -> N
 
 
 def test_a_lease_that_is_over_is_taken_and_its_old_holder_is_refused(c: sa.Connection) -> None:
-    old = nodes.acquire_lease(c, "scheduler", BOOT, ttl_ms=0)
-    assert old is not None
+    old = some(nodes.acquire_lease(c, "scheduler", BOOT, ttl_ms=0))
     new = nodes.acquire_lease(c, "scheduler", NEXT_BOOT, ttl_ms=TTL)
     assert new == Term("scheduler", NEXT_BOOT, 2)
     assert not nodes.renew_lease(c, old, ttl_ms=TTL)
@@ -34,8 +33,7 @@ def test_a_lease_that_is_over_is_taken_and_its_old_holder_is_refused(c: sa.Conne
 
 
 def test_a_holder_whose_time_is_over_may_not_write_before_it_has_renewed(c: sa.Connection) -> None:
-    term = nodes.acquire_lease(c, "scheduler", BOOT, ttl_ms=0)
-    assert term is not None
+    term = some(nodes.acquire_lease(c, "scheduler", BOOT, ttl_ms=0))
     with pytest.raises(LostLease):
         nodes.check_term(c, term)
     assert nodes.renew_lease(c, term, ttl_ms=TTL)
@@ -43,16 +41,12 @@ def test_a_holder_whose_time_is_over_may_not_write_before_it_has_renewed(c: sa.C
 
 
 def test_a_renewed_lease_stays_with_its_holder(c: sa.Connection) -> None:
-    term = nodes.acquire_lease(c, "scheduler", BOOT, ttl_ms=0)
-    assert term is not None
-    assert nodes.renew_lease(c, term, ttl_ms=TTL)
+    assert nodes.renew_lease(c, some(nodes.acquire_lease(c, "scheduler", BOOT, ttl_ms=0)), ttl_ms=TTL)
     assert nodes.acquire_lease(c, "scheduler", NEXT_BOOT, ttl_ms=TTL) is None
 
 
 def test_what_was_resigned_is_free_at_once_and_its_fence_goes_on(c: sa.Connection) -> None:
-    old = nodes.acquire_lease(c, "scheduler", BOOT, ttl_ms=TTL)
-    assert old is not None
-    nodes.resign_lease(c, old)
+    nodes.resign_lease(c, some(nodes.acquire_lease(c, "scheduler", BOOT, ttl_ms=TTL)))
     assert nodes.acquire_lease(c, "scheduler", NEXT_BOOT, ttl_ms=TTL) == Term("scheduler", NEXT_BOOT, 2)
 
 

@@ -1,9 +1,5 @@
 """A message that one hub moves while another one hears of it. PostgreSQL alone."""
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
-
-import pytest
 import sqlalchemy as sa
 
 from protocol.coordination import MessageEvent, MessageKind, MessageState
@@ -14,26 +10,13 @@ from storage.coordination.message_rows import MessageRow
 from storage.coordination.messages import NewMessage
 from storage.coordination.questions import Replied, ReplyIds, add_reply
 from storage.kernel.database import Database
-from storage.kernel.postgres import open_postgres
+from tests.storage.jobs import while_the_other_waits
 from tests.storage.rows import AT, ME
 from tests.storage.test_questions import BOARD, DAY, WEST, a_board, remembered
-from tests.storage.test_schedules_side_by_side import while_the_other_waits
 from tests.support.postgres import Postgres
 
 LEAD = AgentId("agent-inbox")
 CONSUMED, ACCEPTED = MessageEvent.CONSUMED, MessageEvent.ACCEPTED
-
-
-@pytest.fixture
-def url(postgres: Postgres) -> Iterator[str]:
-    with postgres.database() as fresh:
-        yield fresh
-
-
-@pytest.fixture
-async def hubs(url: str) -> AsyncIterator[list[Database]]:
-    async with AsyncExitStack() as opened:
-        yield [await opened.enter_async_context(open_postgres(url)) for _ in range(2)]
 
 
 def a_question(c: sa.Connection) -> None:

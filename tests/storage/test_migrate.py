@@ -108,16 +108,14 @@ def test_every_table_is_strict_and_every_constraint_has_a_name(tmp_path: Path) -
     upgrade(tmp_path / "hub.db")
     made = parts_of(tmp_path / "hub.db")
     assert all("STRICT" in made[Part(name, "table", "")] for name in metadata.tables)
-    unnamed = [part for part in made if part.kind == "constraint" and not part.name.isidentifier()]
-    assert unnamed == []
+    assert [part for part in made if part.kind == "constraint" and not part.name.isidentifier()] == []
 
 
 def test_an_up_to_date_database_is_left_alone(tmp_path: Path) -> None:
     upgrade(tmp_path / "hub.db")
     before = (tmp_path / "hub.db").read_bytes()
     upgrade(tmp_path / "hub.db")
-    assert (tmp_path / "hub.db").read_bytes() == before
-    assert revision_of(tmp_path / "hub.db") == revisions()[-1]
+    assert ((tmp_path / "hub.db").read_bytes(), revision_of(tmp_path / "hub.db")) == (before, revisions()[-1])
 
 
 @pytest.mark.usefixtures("later")
@@ -170,24 +168,22 @@ def older(path: Path) -> None:
         make_old(c)
 
 
-def test_a_database_of_a_newer_hub_is_refused_with_a_way_out(tmp_path: Path) -> None:
-    upgrade(tmp_path / "hub.db")
-    connection = sqlite3.connect(tmp_path / "hub.db")
-    connection.execute("UPDATE alembic_version SET version_num = '0999'")
-    connection.commit()
-    connection.close()
-    with pytest.raises(FromTheFuture, match=r"newer hub.*revision 0999.*start that newer hub"):
-        upgrade(tmp_path / "hub.db")
-    assert revision_of(tmp_path / "hub.db") == "0999"
-
-
-def test_a_database_older_than_all_supported_releases_is_refused_with_a_way_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("revision", "error", "told"),
+    [
+        ("0999", FromTheFuture, r"newer hub.*revision 0999.*start that newer hub"),
+        ("0000", Unavailable, r"revision 0000.*oldest.* is 0001 of hub 0\.1\.0"),
+    ],
+)
+def test_a_database_of_a_newer_hub_or_older_than_all_releases_is_refused_with_a_way_out(
+    tmp_path: Path, revision: str, error: type[Exception], told: str
+) -> None:
     upgrade(tmp_path / "hub.db")
     with closing(sqlite3.connect(tmp_path / "hub.db")) as opened, opened:
-        opened.execute("UPDATE alembic_version SET version_num = '0000'")
-    with pytest.raises(Unavailable, match=r"revision 0000.*oldest.* is 0001 of hub 0\.1\.0"):
+        opened.execute("UPDATE alembic_version SET version_num = ?", [revision])
+    with pytest.raises(error, match=told):
         upgrade(tmp_path / "hub.db")
-    assert revision_of(tmp_path / "hub.db") == "0000"
+    assert revision_of(tmp_path / "hub.db") == revision
 
 
 def test_this_release_is_the_last_supported_one_and_each_has_a_revision() -> None:
@@ -252,15 +248,13 @@ def three_times_at_once(command: Sequence[str]) -> list[tuple[int, str]]:
 
 @pytest.mark.slow
 def test_three_processes_may_migrate_at_once(tmp_path: Path) -> None:
-    ended = three_times_at_once([sys.executable, "-c", MIGRATE, str(tmp_path / "hub.db")])
-    assert ended == [(0, "")] * 3
+    assert three_times_at_once([sys.executable, "-c", MIGRATE, str(tmp_path / "hub.db")]) == [(0, "")] * 3
     assert revision_of(tmp_path / "hub.db") == revisions()[-1]
 
 
 @pytest.mark.soak
 def test_three_hubs_may_migrate_a_server_at_once(postgres: Postgres, bare: str) -> None:
-    ended = three_times_at_once([sys.executable, "-c", MIGRATE_SERVER, bare])
-    assert ended == [(0, "")] * 3
+    assert three_times_at_once([sys.executable, "-c", MIGRATE_SERVER, bare]) == [(0, "")] * 3
     assert revision_on(postgres, bare) == revisions()[-1]
 
 
@@ -280,8 +274,7 @@ def test_a_migration_that_is_killed_half_way_leaves_the_database_as_it_was(tmp_p
     connection = sqlite3.connect(path)
     connection.execute("CREATE TABLE mine (x TEXT)")
     connection.close()
-    killed = subprocess.run([sys.executable, "-c", KILLED + MIGRATE, str(path)], check=False)
-    assert killed.returncode == -9
+    assert subprocess.run([sys.executable, "-c", KILLED + MIGRATE, str(path)], check=False).returncode == -9
     assert tables_in(parts_of(path)) == {"mine"}
     upgrade(path)
     assert {"mine", "runs"} <= tables_in(parts_of(path))
@@ -292,8 +285,7 @@ async def test_a_migration_that_is_killed_half_way_leaves_the_server_as_it_was(
     postgres: Postgres, bare: str
 ) -> None:
     command = [sys.executable, "-c", KILLED + MIGRATE_SERVER, bare]
-    assert (await anyio.run_process(command, check=False)).returncode == -9
-    assert parts_on(postgres, bare) == {}
+    assert ((await anyio.run_process(command, check=False)).returncode, parts_on(postgres, bare)) == (-9, {})
     async with open_postgres(bare):
         assert revision_on(postgres, bare) == revisions()[-1]
 
@@ -306,8 +298,7 @@ def test_a_hub_whose_database_is_up_to_date_does_not_load_the_migration_tool(tmp
 
 def test_every_table_is_described() -> None:
     page = (Path(storage.__file__).parent / "SCHEMA.md").read_text()
-    described = set(re.findall(r"^\| `(\w+)` \|", page, flags=re.MULTILINE))
-    assert described == metadata.tables.keys()
+    assert set(re.findall(r"^\| `(\w+)` \|", page, flags=re.MULTILINE)) == metadata.tables.keys()
 
 
 def test_a_contract_is_followed_by_revisions_of_a_later_release_only() -> None:

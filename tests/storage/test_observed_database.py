@@ -1,6 +1,6 @@
 """Who is told of the moves of agents, and when."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 import sqlalchemy as sa
@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from protocol.agent_status import AgentMoved
 from protocol.ids import AgentId
 from storage.agents import agent_moves, agent_states
-from storage.store import ObservedDatabase, Store, open_store
+from storage.store import ObservedDatabase, open_store
 from tests.storage.rows import AT, make_agent
 from tests.support.postgres import Postgres
 
@@ -30,31 +30,19 @@ def a_move_and_a_mistake(c: sa.Connection) -> None:
     raise RuntimeError("a mistake")
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
-    if request.param == "sqlite":
-        async with open_store("sqlite://") as opened:
-            yield opened
-        return
-    postgres: Postgres = request.getfixturevalue("postgres")
-    with postgres.database() as url:
-        async with open_store(url) as opened:
-            yield opened
-
-
-async def test_moves_are_reported_after_the_commit_only(store: Store) -> None:
+async def test_moves_are_reported_after_the_commit_only() -> None:
     told: list[Sequence[AgentMoved]] = []
-    listened = ObservedDatabase(store, told.append)
-    await listened.write(make_agent)
-    told.clear()
-    assert await listened.write(two_moves) == "done"
-    assert [[str(one.axis) for one in moves] for moves in told] == [["health", "lifecycle"]]
-    with pytest.raises(RuntimeError):
-        await listened.write(a_move_and_a_mistake)
-    await listened.write(two_moves)  # it stands there already
-    assert len(told) == 1
-    assert (await listened.read(agent_states.find_state, AGENT)).lifecycle == "paused"
-    assert listened.is_shared == store.is_shared
+    async with open_store("sqlite://") as store:
+        listened = ObservedDatabase(store, told.append)
+        await listened.write(make_agent)
+        told.clear()
+        assert await listened.write(two_moves) == "done"
+        assert [[str(one.axis) for one in moves] for moves in told] == [["health", "lifecycle"]]
+        with pytest.raises(RuntimeError):
+            await listened.write(a_move_and_a_mistake)
+        await listened.write(two_moves)  # it stands there already
+        state = await listened.read(agent_states.find_state, AGENT)
+        assert (len(told), state.lifecycle, listened.is_shared) == (1, "paused", False)
 
 
 async def test_a_write_whose_connection_was_lost_is_retried_and_reported_once(postgres: Postgres) -> None:

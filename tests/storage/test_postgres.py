@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 
 import anyio
 import pytest
@@ -21,15 +22,10 @@ from storage.kernel.postgres import CONNECTIONS, WAITS_S, open_postgres
 from storage.schema import idempotency_keys, users
 from storage.store import open_store
 from tests.storage.jobs import add, count_up, names
+from tests.storage.rows import some
 from tests.support.postgres import Postgres, running_postgres
 
 TRIES = len(WAITS_S) + 1
-
-
-@pytest.fixture
-def url(postgres: Postgres) -> Iterator[str]:
-    with postgres.database() as fresh:
-        yield fresh
 
 
 @pytest.fixture
@@ -86,13 +82,13 @@ def once(do: Callable[[sa.Connection], None]) -> Callable[[sa.Connection], None]
 
 
 @contextmanager
-def at_commit(do: Callable[[sa.Connection], object]) -> Iterator[None]:
-    """*do* happens before each COMMIT."""
-    sa.event.listen(sa.Engine, "commit", do)
+def before_each(event: str, do: Callable[..., object], *, once: bool = False) -> Iterator[None]:
+    """Do it before each COMMIT, or each connection."""
+    sa.event.listen(sa.Engine, event, do, once=once)
     try:
         yield
     finally:
-        sa.event.remove(sa.Engine, "commit", do)
+        sa.event.remove(sa.Engine, event, do)
 
 
 async def test_a_database_on_a_server_is_shared(url: str) -> None:
@@ -199,32 +195,25 @@ async def test_refusals_of_the_server_are_errors_of_the_hub(
     assert await database.write(add, "next") == "next"
 
 
-async def test_who_waited_too_long_for_a_row_waits_once_more(database: Database) -> None:
+@pytest.mark.parametrize(
+    ("lose", "times"),
+    [
+        *((partial(fail_with, state=state), TRIES - 1) for state in ("40001", "40P01", "57P01", "25P03")),
+        (partial(fail_with, state="55P03"), 1),  # it waited too long for a row
+        (end_session, 1),
+    ],
+)
+async def test_a_job_that_lost_is_run_again(database: Database, lose: Lose, times: int) -> None:
     tries: list[str] = []
 
     def unlucky(c: sa.Connection) -> str:
         tries.append(add(c, "anna"))
-        if len(tries) == 1:
-            fail_with(c, "55P03")
+        if len(tries) <= times:
+            lose(c)
         return "done"
 
     assert await database.write(unlucky) == "done"
-    assert await database.read(names) == ["anna"]
-
-
-@pytest.mark.parametrize("state", ["40001", "40P01", "57P01", "25P03"])
-async def test_a_job_that_lost_is_run_again(database: Database, state: str) -> None:
-    tries: list[str] = []
-
-    def unlucky(c: sa.Connection) -> str:
-        tries.append(add(c, "anna"))
-        if len(tries) < TRIES:
-            fail_with(c, state)
-        return "done"
-
-    assert await database.write(unlucky) == "done"
-    assert len(tries) == TRIES
-    assert await database.read(names) == ["anna"]
+    assert (len(tries), await database.read(names)) == (times + 1, ["anna"])
 
 
 async def test_two_jobs_that_wait_for_each_other_are_both_done(
@@ -271,21 +260,8 @@ async def test_who_looked_in_vain_and_came_second_finds_what_the_first_one_wrote
     assert len(ids) == 1
 
 
-async def test_a_job_whose_connection_is_lost_is_run_again(database: Database) -> None:
-    tries: list[str] = []
-
-    def cut_off(c: sa.Connection) -> str:
-        tries.append(add(c, "anna"))
-        if len(tries) == 1:
-            end_session(c)
-        return "done"
-
-    assert await database.write(cut_off) == "done"
-    assert await database.read(names) == ["anna"]
-
-
 async def test_a_connection_that_is_lost_in_the_commit_leaves_the_outcome_unknown(database: Database) -> None:
-    with at_commit(end_session), pytest.raises(Unavailable, match="may have taken effect"):
+    with before_each("commit", end_session), pytest.raises(Unavailable, match="may have taken effect"):
         await database.write(add, "anna")
     assert await database.write(add, "bruno") == "bruno"
 
@@ -299,15 +275,14 @@ async def test_a_read_that_loses_its_connection_is_asked_again(lose: Lose, datab
         lose_once(c)
         return names(c)
 
-    assert await database.read(look) == ["anna"]
-    assert len(tries) == 2
+    assert (await database.read(look), len(tries)) == (["anna"], 2)
 
 
 async def test_a_read_that_loses_its_connection_at_its_end_is_asked_again(
     lose: Lose, database: Database
 ) -> None:
     await database.write(add, "anna")
-    with at_commit(once(lose)):
+    with before_each("commit", once(lose)):
         assert await database.read(names) == ["anna"]
 
 
@@ -332,7 +307,7 @@ async def test_a_write_that_the_server_undid_before_the_commit_is_run_again(
         for _ in range(turns):  # of the event loop, in which it hears what the server said
             await_only(anyio.lowlevel.checkpoint())
 
-    with at_commit(once(lose_before)):
+    with before_each("commit", once(lose_before)):
         assert await database.write(add, "anna") == "anna"
     assert await database.read(names) == ["anna"]
 
@@ -350,8 +325,7 @@ async def test_a_statement_is_repeated_if_the_hub_was_suspended_during_it(
         return names(c)
 
     async with open_postgres(url) as database:
-        assert await database.read(stand_still_once) == []
-        assert len(tries) == 2
+        assert (await database.read(stand_still_once), len(tries)) == ([], 2)
 
 
 async def test_a_statement_that_takes_too_long_is_not_repeated(
@@ -377,16 +351,10 @@ async def test_a_hub_that_stood_still_while_it_connected_connects_again(
         await database.write(add, "anna")
     monkeypatch.setattr(module, "CONNECT_S", 0.5)
 
-    def connecting(*_about: object) -> None:
-        stand_still(1.5)
-
     # With TLS, asyncpg 0.32 leaves a future behind whose error nobody asks for.
     async with open_postgres(f"{url}?sslmode=disable") as database:
-        sa.event.listen(sa.Engine, "do_connect", connecting, once=True)
-        try:
+        with before_each("do_connect", lambda *_about: stand_still(1.5), once=True):
             assert await database.read(names) == ["anna"]
-        finally:
-            sa.event.remove(sa.Engine, "do_connect", connecting)
 
 
 async def test_a_server_that_falls_silent_is_given_up(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -411,19 +379,14 @@ async def test_a_server_that_refuses_the_login_is_asked_once(
 ) -> None:
     monkeypatch.setattr(module, "CONNECT_S", 1.0)  # also of the last connection, on a busy machine
     asked: list[object] = []
-
-    def count(*connecting: object) -> None:
-        asked.append(connecting)
-
     async with open_postgres(url) as database:
-        sa.event.listen(sa.Engine, "do_connect", count)
-        try:
-            with postgres.frozen(), pytest.raises(Unavailable, match="in time"):
-                await database.write(add, "anna")
-        finally:
-            sa.event.remove(sa.Engine, "do_connect", count)
-        assert len(asked) == 1
-        assert await database.write(add, "anna") == "anna"
+        with (
+            before_each("do_connect", lambda *connecting: asked.append(connecting)),
+            postgres.frozen(),
+            pytest.raises(Unavailable, match="in time"),
+        ):
+            await database.write(add, "anna")
+        assert (len(asked), await database.write(add, "anna")) == (1, "anna")
 
 
 async def test_a_server_that_is_gone_is_unavailable_until_it_is_back() -> None:
@@ -515,8 +478,7 @@ async def test_a_single_job_does_not_wait_behind_the_hundred_of_another(database
             callers.start_soon(write, cause)
         await anyio.wait_all_tasks_blocked()
         may_go_on.set()
-    assert len(done) == 104
-    assert "".join(done[2 * CONNECTIONS :]) == "busy" * (104 - 2 * CONNECTIONS)
+    assert (len(done), "".join(done[2 * CONNECTIONS :])) == (104, "busy" * (104 - 2 * CONNECTIONS))
 
 
 async def test_a_caller_that_is_cancelled_at_its_turn_gives_its_place_to_the_next(database: Database) -> None:
@@ -543,9 +505,7 @@ async def test_a_caller_that_is_cancelled_at_its_turn_gives_its_place_to_the_nex
 
 def is_in_transaction(c: sa.Connection) -> bool:
     c.execute(sa.select(sa.literal(1)))
-    driver = c.connection.driver_connection
-    assert driver is not None
-    return bool(driver.is_in_transaction())
+    return bool(some(c.connection.driver_connection).is_in_transaction())
 
 
 @lone
@@ -565,8 +525,7 @@ def add_in_a_read(c: sa.Connection) -> None:
 
 
 async def test_a_read_of_one_select_begins_no_transaction_and_may_do_nothing_else(database: Database) -> None:
-    assert await database.read(is_in_transaction)
-    assert not await database.read(is_lone_in_transaction)
+    assert await database.read(is_in_transaction) and not await database.read(is_lone_in_transaction)
     for job in (read_one_then_another, add_in_a_read):
         with pytest.raises(AssertionError, match="one SELECT"):
             await database.read(job)

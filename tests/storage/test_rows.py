@@ -64,5 +64,4 @@ def test_a_broken_row_stays_as_it_is_when_hub_toml_is_applied_to_the_others(c: s
     broken, sound = make_agent(c, "broken"), make_agent(c, "sound")
     _damage(c, f"UPDATE agents SET needs = 'no JSON' WHERE id = '{broken.id}'")
     anew = [DeclaredAgent(name=name, device_name=LAPTOP, paths=("new",)) for name in ("broken", "sound")]
-    assert declare(c, *anew).updated == ("sound",)
-    assert agents.get_agent(c, sound.id).paths == ("new",)
+    assert (declare(c, *anew).updated, agents.get_agent(c, sound.id).paths) == (("sound",), ("new",))

@@ -1,75 +1,29 @@
 """Schedules, and what is old, where another hub writes the same rows at the same time. PostgreSQL alone."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack
+from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
 
-import anyio
 import msgspec
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.util import await_only
 
 from protocol.ids import AgentId
 from protocol.lifecycles import RunEvent
 from storage import retention
 from storage.kernel.database import Database
-from storage.kernel.postgres import open_postgres
 from storage.runs import run_moves
 from storage.runs.calls import mark_sent
 from storage.runs.items import PlannedCall
 from storage.runs.runs import HeldRun
 from storage.schedules import calendar_wakeups, fires, schedule_rows, schedules
 from storage.schema import run_calls
+from tests.storage.jobs import while_the_other_waits
 from tests.storage.rows import AT, calls, make_agent, plan, running
 from tests.storage.scheduled import HOUR, HOURLY, decision, lead, make_schedule
 from tests.support.postgres import Postgres
 
 INBOX = AgentId("agent-inbox")
 ID = "schedule-inbox"
-T = TypeVar("T")
-
-
-@pytest.fixture
-def url(postgres: Postgres) -> Iterator[str]:
-    with postgres.database() as fresh:
-        yield fresh
-
-
-@pytest.fixture
-async def hubs(url: str) -> AsyncIterator[list[Database]]:
-    async with AsyncExitStack() as opened:
-        yield [await opened.enter_async_context(open_postgres(url)) for _ in range(2)]
-
-
-async def while_the_other_waits(
-    postgres: Postgres,
-    url: str,
-    hubs: list[Database],
-    first: Callable[[sa.Connection], object],
-    second: Callable[[sa.Connection], T],
-) -> T:
-    """One hub has done *first* and commits it only when the other one waits for it in *second*."""
-    is_done, may_commit = anyio.Event(), anyio.Event()
-    results: list[T] = []
-
-    def slowly(c: sa.Connection) -> None:
-        first(c)
-        is_done.set()
-        await_only(may_commit.wait())
-
-    async def follow() -> None:
-        await is_done.wait()
-        results.append(await hubs[1].write(second))
-
-    async with anyio.create_task_group() as writing:
-        writing.start_soon(hubs[0].write, slowly)
-        writing.start_soon(follow)
-        await is_done.wait()
-        await postgres.waits(url)
-        may_commit.set()
-    return results[0]
 
 
 def decide_the_first(c: sa.Connection) -> None:

@@ -1,8 +1,9 @@
 """Several hubs on one PostgreSQL database, each writing at the same time as the others."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import anyio
 import pytest
@@ -19,13 +20,13 @@ from storage.kernel.database import Conflict, Database
 from storage.kernel.postgres import open_postgres
 from storage.runs import run_claims, run_moves, runs, units
 from storage.runs.calls import ReportedVerdict, mark_sent, open_calls, record_verdicts
-from storage.runs.plans import UnitPlan
 from storage.runs.run_claims import Gates
 from storage.runs.runs import HeldRun, RunRow, StaleRun
 from storage.schema import agent_states
 from storage.schema import agents as agent_table
 from storage.schema import runs as run_table
 from tests.storage import test_items
+from tests.storage.jobs import at_once, while_the_other_waits
 from tests.storage.rows import AT, PROMPT_1, calls, declare, make_agent, make_run, plan, running, settle_call
 from tests.support.postgres import Postgres
 from tests.support.presence import appear, open_session
@@ -33,20 +34,6 @@ from tests.support.presence import appear, open_session
 HUBS = 4
 EAST, WEST = BootId("east"), BootId("west")
 AGENTS, RUNS_EACH = 40, 8
-
-
-@pytest.fixture
-def url(postgres: Postgres) -> Iterator[str]:
-    with postgres.database() as fresh:
-        yield fresh
-
-
-@pytest.fixture
-async def hubs(url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[Database]]:
-    """Connections of several hubs to the same database, with patience for a busy machine."""
-    monkeypatch.setattr("storage.kernel.postgres.LOCK_MS", 60_000)
-    async with AsyncExitStack() as opened:
-        yield [await opened.enter_async_context(open_postgres(url)) for _ in range(HUBS)]
 
 
 def queue_up(c: sa.Connection) -> None:
@@ -87,8 +74,7 @@ async def test_eight_workers_claim_each_of_many_runs_once(hubs: list[Database]) 
     async with anyio.create_task_group() as workers:
         for n in range(8):
             workers.start_soon(work, hubs[n % HUBS], BootId(f"boot-{n}"))
-    assert Counter(run.id for run in claimed).most_common(1)[0][1] == 1
-    assert len(claimed) == AGENTS * RUNS_EACH
+    assert (Counter(run.id for run in claimed).most_common(1)[0][1], len(claimed)) == (1, AGENTS * RUNS_EACH)
     assert {run.fence for run in claimed} == {1}
     waiting, executing = await hubs[0].read(
         lambda c: c.execute(
@@ -102,16 +88,12 @@ async def test_each_of_many_hubs_claims_as_many_runs_as_it_may(hubs: list[Databa
     await hubs[0].write(queue_up)
     shares = await connect_to_boots(hubs[0])
 
-    async def claim(n: int) -> None:
+    def claim(n: int) -> Callable[[sa.Connection], list[RunRow]]:
         boot_id = BootId(f"boot-{n}")
         gates = Gates(online=shares[boot_id], per_device=1, total=3)
-        await hubs[n % HUBS].write(
-            run_claims.claim_runs, boot_id=boot_id, gates=gates, lease_ms=30_000, at=AT, most=7
-        )
+        return partial(run_claims.claim_runs, boot_id=boot_id, gates=gates, lease_ms=30_000, at=AT, most=7)
 
-    async with anyio.create_task_group() as claiming:
-        for n in range(8):
-            claiming.start_soon(claim, n)
+    await at_once(hubs, claim, number=8)
     executing = await hubs[0].read(runs.list_runs, states=[RunState.PREPARING], limit=1_000)
     assert set(Counter(run.lease_boot_id for run in executing).values()) == {3}
     assert max(Counter(run.device_id for run in executing).values()) == 1
@@ -125,46 +107,25 @@ async def test_an_agent_on_two_hubs_executes_no_more_runs_than_it_may(hubs: list
         c.execute(sa.update(agent_table).values(max_concurrent_runs=1))
         c.execute(sa.update(run_table).values(agent_id="agent-agent-0"))
 
-    await hubs[0].write(share_agents)
-    claimed: list[RunRow] = []
-
-    async def claim(n: int) -> None:
+    def claim(n: int) -> Callable[[sa.Connection], list[RunRow]]:
         boot_id = BootId(f"boot-{n}")
-        claimed.extend(
-            await hubs[n % HUBS].write(
-                run_claims.claim_runs,
-                boot_id=boot_id,
-                gates=Gates(online=shares[boot_id]),
-                lease_ms=30_000,
-                at=AT,
-            )
-        )
+        gates = Gates(online=shares[boot_id])
+        return partial(run_claims.claim_runs, boot_id=boot_id, gates=gates, lease_ms=30_000, at=AT)
 
-    async with anyio.create_task_group() as claiming:
-        for n in range(8):
-            claiming.start_soon(claim, n)
-    assert len(claimed) == 1
+    await hubs[0].write(share_agents)
+    assert sum(map(len, await at_once(hubs, claim, number=8))) == 1
 
 
 async def test_one_fire_makes_one_run_however_many_hubs_see_it(hubs: list[Database]) -> None:
     agent = await hubs[0].write(make_agent)
-    made: set[RunId] = set()
-
-    async def fire(n: int) -> None:
-        run = await hubs[n].write(
-            run_moves.create_run,
-            id=RunId(f"run-{n}"),
-            agent=agent,
-            fire_key="s:daily:7",
-            at=AT,
-            config_fingerprint=PROMPT_1,
-        )
-        made.add(run.id)
-
-    async with anyio.create_task_group() as firing:
-        for n in range(HUBS):
-            firing.start_soon(fire, n)
-    assert len(made) == 1
+    fired: dict[str, Any] = {
+        "agent": agent,
+        "fire_key": "s:daily:7",
+        "at": AT,
+        "config_fingerprint": PROMPT_1,
+    }
+    made = await at_once(hubs, lambda n: partial(run_moves.create_run, id=RunId(f"run-{n}"), **fired))
+    assert (len({run.id for run in made}), len(made)) == (1, HUBS)
     assert (await hubs[0].read(agents.get_agent, agent.id)).runs_waiting == 1
 
 
@@ -177,25 +138,12 @@ async def test_a_call_that_two_runs_plan_at_once_is_delivered_by_one(
         run_moves.move(c, earlier.held, RunEvent.FAILED, at=AT, actor="hub", reason="broken")
         return [running(c, name, agent=make_agent(c, name, device=name)) for name in ("run-1", "run-2")]
 
-    first, second = await hubs[0].write(two_runs)
-    is_planned, may_commit = anyio.Event(), anyio.Event()
-
-    def plan_slowly(c: sa.Connection) -> UnitPlan:
-        planned = plan(c, first, of=calls("call-1"))
-        is_planned.set()
-        await_only(may_commit.wait())
-        return planned
-
-    async def release() -> None:
-        await postgres.waits(url)
-        may_commit.set()
-
-    async with anyio.create_task_group() as planning:
-        planning.start_soon(hubs[0].write, plan_slowly)
-        await is_planned.wait()
-        planning.start_soon(release)
+    def refused(c: sa.Connection) -> None:
         with pytest.raises(Conflict, match="call call-1 is held by run run-1"):
-            await hubs[1].write(plan, second, of=calls("call-1"))
+            plan(c, second, of=calls("call-1"))
+
+    first, second = await hubs[0].write(two_runs)
+    await while_the_other_waits(postgres, url, hubs, lambda c: plan(c, first, of=calls("call-1")), refused)
     assert [call.call_id for call in await hubs[0].read(open_calls, first.id)] == ["call-1"]
 
 
@@ -219,19 +167,9 @@ async def test_an_answer_that_two_hubs_write_at_once_counts_once(
         return held, call.call_id
 
     held, call_id = await hubs[0].write(begin)
-    is_written, may_commit = anyio.Event(), anyio.Event()
-
-    def settle_slowly(c: sa.Connection) -> None:
-        _answered(c, call_id)
-        is_written.set()
-        await_only(may_commit.wait())
-
-    async with anyio.create_task_group() as settling:
-        settling.start_soon(hubs[0].write, settle_slowly)
-        await is_written.wait()
-        settling.start_soon(hubs[1].write, second, call_id)
-        await postgres.waits(url)
-        may_commit.set()
+    await while_the_other_waits(
+        postgres, url, hubs, lambda c: _answered(c, call_id), lambda c: second(c, call_id)
+    )
     (unit,) = await hubs[0].read(units.list_units, held.id)
     run = await hubs[0].read(runs.get_run, held.id)
     assert (unit.calls_planned, unit.calls_settled, run.items_created) == (2, 1, 1)
@@ -327,23 +265,16 @@ async def test_answers_come_in_while_calls_go_out(postgres: Postgres, url: str) 
 
 async def test_hubs_that_start_at_once_declare_their_agents_once(hubs: list[Database]) -> None:
     declared = [DeclaredAgent(name=f"agent-{n}", device_name="desk", paths=("notes",)) for n in range(5)]
-    async with anyio.create_task_group() as starting:
-        for hub in hubs:
-            starting.start_soon(hub.write, declare, *declared)
+    await at_once(hubs, lambda _: lambda c: declare(c, *declared))
     there: list[AgentRow] = await hubs[0].read(agents.list_agents)
     assert [agent.name for agent in there] == [agent.name for agent in declared]
 
 
 async def test_the_first_answer_to_a_request_stays(hubs: list[Database]) -> None:
-    answers: set[object] = set()
-
-    async def answer(n: int) -> None:
-        kept = await hubs[n].write(
-            idempotency.keep_answer, "runs", "key", request_hash="h", response=f"answer {n}", at=AT
-        )
-        answers.add(kept.response)
-
-    async with anyio.create_task_group() as asking:
-        for n in range(HUBS):
-            asking.start_soon(answer, n)
-    assert len(answers) == 1
+    kept = await at_once(
+        hubs,
+        lambda n: partial(
+            idempotency.keep_answer, scope="runs", key="key", request_hash="h", response=f"answer {n}", at=AT
+        ),
+    )
+    assert (len({answer.response for answer in kept}), len(kept)) == (1, HUBS)

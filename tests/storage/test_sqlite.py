@@ -12,10 +12,10 @@ import pytest
 import sqlalchemy as sa
 
 from storage.kernel import sqlite
-from storage.kernel.database import Busy, Unavailable, written_for
+from storage.kernel.database import Busy, written_for
 from storage.kernel.sqlite import BATCH, QUEUE, open_sqlite
 from storage.schema import metadata
-from tests.storage.jobs import add, count_up, names, outcome_of
+from tests.storage.jobs import add, count_up, names
 
 
 @pytest.fixture
@@ -82,33 +82,6 @@ async def test_a_database_that_another_process_locks_is_busy(
         shell.execute("ROLLBACK")
         shell.close()
         assert await database.write(add, "anna") == "anna"
-
-
-async def test_a_full_disk_fails_what_does_not_fit_and_nothing_else(path: Path) -> None:
-    async with open_sqlite(path) as database:
-        await database.write(add, "anna")
-
-        def fill(c: sa.Connection) -> None:
-            pages = c.exec_driver_sql("PRAGMA page_count").scalar_one()
-            c.exec_driver_sql(f"PRAGMA max_page_count={pages}")
-
-        def swell(c: sa.Connection) -> None:
-            add(c, "x" * 1_000_000)
-
-        await database.write(fill)
-        outcomes: dict[str, object] = {}
-
-        async def too_much() -> None:
-            with pytest.raises(Unavailable, match="full"):
-                await database.write(swell)
-
-        async with anyio.create_task_group() as callers:
-            callers.start_soon(outcome_of, database, outcomes, "before")
-            callers.start_soon(too_much)
-            callers.start_soon(outcome_of, database, outcomes, "after")
-        acknowledged = [name for name, outcome in outcomes.items() if outcome == name]
-        assert acknowledged == ["before", "after"]
-        assert sorted([*acknowledged, "anna"]) == await database.read(names)
 
 
 CHILD = """

@@ -96,8 +96,7 @@ async def test_a_column_of_a_file_without_its_constraint_is_reported_in_both_spe
 def test_another_constraint_default_and_index_are_reported_in_both_spellings(
     postgres: Postgres, migrated_url: str
 ) -> None:
-    upgraded = anyio.run(_opened_and_held, migrated_url)
-    assert upgraded.differences == ()
+    assert anyio.run(_opened_and_held, migrated_url).differences == ()
     postgres.run(
         "ALTER TABLE runs ALTER COLUMN priority SET DEFAULT 7;"
         "ALTER TABLE runs ALTER COLUMN reason TYPE varchar(10);"
