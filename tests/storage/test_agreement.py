@@ -15,10 +15,11 @@ from storage.runs import agreement, calls, items, run_moves, units
 from storage.runs.agreement import ReportedRow, Resent
 from storage.runs.calls import ReportedVerdict
 from storage.runs.items import TAKEN, ItemRow, SealedExcerpt
+from storage.runs.runs import HeldRun
 from storage.runs.units import SPOILED, has_settled_tree, settle_tree
 from storage.schema import devices, folder_trees, run_units, unit_ledger
 from storage.schema import items as item_table
-from tests.storage.rows import AT, make_agent, running, settle_call
+from tests.storage.rows import AT, make_agent, running, settle_call, some
 from tests.storage.test_items import DESK, as_new, bring, changed, is_known, item, ledger, plan, the_item
 
 MARK = StoreMark(id="store", counter=5)
@@ -31,13 +32,17 @@ def agreed(c: sa.Connection, mark: StoreMark = MARK) -> None:
 
 
 def counter(c: sa.Connection) -> int:
-    row = agreement.find_store(c, DESK)
-    assert row is not None
-    return row.counter
+    return some(agreement.find_store(c, DESK)).counter
 
 
-def test_an_answer_moves_the_counter_forward_once_both_agree(c: sa.Connection) -> None:
-    held = running(c)
+@pytest.fixture
+def delivered(c: sa.Connection, held: HeldRun) -> None:
+    """The device has the item of a run, and both agree about its store."""
+    agreed(c)
+    bring(c, held, plan(c, held, as_new(item())))
+
+
+def test_an_answer_moves_the_counter_forward_once_both_agree(c: sa.Connection, held: HeldRun) -> None:
     agreement.greet(c, DESK, MARK, AT)
     bring(c, held, plan(c, held, as_new(item())), counter=7)
     assert counter(c) == 0
@@ -47,10 +52,8 @@ def test_an_answer_moves_the_counter_forward_once_both_agree(c: sa.Connection) -
     assert counter(c) == 9
 
 
+@pytest.mark.usefixtures("delivered")
 def test_an_older_store_is_compared_and_its_lost_rows_are_open_again(c: sa.Connection) -> None:
-    held = running(c)
-    agreed(c)
-    bring(c, held, plan(c, held, as_new(item())))
     agreement.greet(c, DESK, StoreMark(id="store", counter=4), AT)
     (there,) = agreement.list_at_device(c, DESK, after="", limit=9)
     assert there.call_id == the_item(c).call_id
@@ -59,16 +62,15 @@ def test_an_older_store_is_compared_and_its_lost_rows_are_open_again(c: sa.Conne
     assert agreement.list_at_device(c, DESK, after=there.call_id, limit=9) == []
 
 
-def test_a_row_with_unknown_content_is_deleted_and_its_file_read_again(c: sa.Connection) -> None:
-    held = running(c)
-    agreed(c)
-    bring(c, held, plan(c, held, as_new(item())))
+@pytest.mark.usefixtures("delivered")
+def test_a_row_with_unknown_content_is_deleted_and_its_file_read_again(
+    c: sa.Connection, held: HeldRun
+) -> None:
     units.settle_unit(c, held, "a.txt", AT)
     other = make_agent(c, "elsewhere", device="tower").id  # which has read a file of the same name
     (known,) = c.execute(sa.select(unit_ledger)).mappings()
     c.execute(sa.insert(unit_ledger), {**known, "agent_id": other})
-    assert not has_settled_tree(c, held, "tree", AT)
-    assert settle_tree(c, held, "tree", {})
+    assert not has_settled_tree(c, held, "tree", AT) and settle_tree(c, held, "tree", {})
     (there,) = agreement.list_at_device(c, DESK, after="", limit=9)
     agreement.note_resent(c, DESK, [], unknown=[there], after=None, epoch=0, at=AT)
     assert c.execute(sa.select(folder_trees.c.digest)).scalars().all() == [SPOILED]
@@ -78,10 +80,10 @@ def test_a_row_with_unknown_content_is_deleted_and_its_file_read_again(c: sa.Con
     assert len(c.execute(sa.select(unit_ledger)).all()) == 2, "the unit counts as gone"
 
 
-def test_an_item_that_was_forgotten_is_sent_again_although_its_call_was_answered(c: sa.Connection) -> None:
-    held = running(c)
-    agreed(c)
-    bring(c, held, plan(c, held, as_new(item())))
+@pytest.mark.usefixtures("delivered")
+def test_an_item_that_was_forgotten_is_sent_again_although_its_call_was_answered(
+    c: sa.Connection, held: HeldRun
+) -> None:
     units.settle_unit(c, held, "a.txt", AT)
     run_moves.move(c, held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
     agreement.note_resent(c, DESK, [], unknown=[the_item(c)], after=None, epoch=0, at=AT)
@@ -89,10 +91,8 @@ def test_an_item_that_was_forgotten_is_sent_again_although_its_call_was_answered
     assert (again.call_id, again.state) == (the_item(c).call_id, CallState.PLANNED)
 
 
+@pytest.mark.usefixtures("delivered")
 def test_the_reports_of_a_device_are_applied_once(c: sa.Connection) -> None:
-    held = running(c)
-    agreed(c)
-    bring(c, held, plan(c, held, as_new(item())))
     known = the_item(c)
     later = msgspec.structs.replace(
         known,
@@ -112,15 +112,14 @@ def test_the_reports_of_a_device_are_applied_once(c: sa.Connection) -> None:
     row = the_item(c)  # the one that nobody has found yet is of no agent
     assert (row.id, row.call_id, row.version, row.verdict) == (known.id, "c-9", 8, "approved")
     assert agreement.take_rows(c, told, device_id=DESK, epoch=0, mark=mark, is_last=True, at=AT) == 0
-    store = agreement.find_store(c, DESK)
-    assert store is not None
+    store = some(agreement.find_store(c, DESK))
     assert (store.cause, store.taken, store.agreed_at) == ("hub_older", 2, AT)
 
 
-def test_a_row_of_a_lost_day_is_taken_though_an_older_change_of_it_is_on_its_way(c: sa.Connection) -> None:
-    held = running(c)
-    agreed(c)
-    bring(c, held, plan(c, held, as_new(item())))
+@pytest.mark.usefixtures("delivered")
+def test_a_row_of_a_lost_day_is_taken_though_an_older_change_of_it_is_on_its_way(
+    c: sa.Connection, held: HeldRun
+) -> None:
     plan(c, held, changed)
     on_its_way = the_item(c)
     assert on_its_way.answered_at is None
@@ -131,10 +130,10 @@ def test_a_row_of_a_lost_day_is_taken_though_an_older_change_of_it_is_on_its_way
     assert items.find_excerpt(c, on_its_way.id) is None, "its words are others now"
 
 
-def test_an_older_row_of_a_restored_device_is_what_the_change_on_its_way_changes(c: sa.Connection) -> None:
-    held = running(c)
-    agreed(c)
-    bring(c, held, plan(c, held, as_new(item())))
+@pytest.mark.usefixtures("delivered")
+def test_an_older_row_of_a_restored_device_is_what_the_change_on_its_way_changes(
+    c: sa.Connection, held: HeldRun
+) -> None:
     change = plan(c, held, changed)
     on_its_way = the_item(c)
     told = taken(on_its_way, "c-9")
@@ -146,12 +145,11 @@ def test_an_older_row_of_a_restored_device_is_what_the_change_on_its_way_changes
     assert the_item(c).answered_at is not None  # so that the next plan knows what the device has
 
 
+@pytest.mark.usefixtures("delivered")
 def test_a_row_that_was_taken_before_does_not_undo_a_change_of_it_that_is_on_its_way(
     c: sa.Connection,
+    held: HeldRun,
 ) -> None:
-    held = running(c)
-    agreed(c)
-    bring(c, held, plan(c, held, as_new(item())))
     row = msgspec.structs.replace(taken(the_item(c), "c-9").item, id=the_item(c).id)
     c.execute(items.CHANGE_ITEM, items.change_of(msgspec.structs.replace(row, agent_id=the_item(c).agent_id)))
     plan(c, held, changed)
@@ -160,27 +158,28 @@ def test_a_row_that_was_taken_before_does_not_undo_a_change_of_it_that_is_on_its
     assert the_item(c).call_id == "c2"
 
 
-def test_a_change_on_its_way_to_a_row_that_the_device_lost_inserts_the_item(c: sa.Connection) -> None:
-    held = running(c)
-    agreed(c)
-    bring(c, held, plan(c, held, as_new(item())))
+@pytest.mark.usefixtures("delivered")
+def test_a_change_on_its_way_to_a_row_that_the_device_lost_inserts_the_item(
+    c: sa.Connection, held: HeldRun
+) -> None:
     plan(c, held, changed)
     agreement.greet(c, DESK, StoreMark(id="another", counter=0), AT)
     (change,) = agreement.list_at_device(c, DESK, after="", limit=9)
     assert change.answered_at is None and change.row_id is not None
     agreement.note_resent(c, DESK, [], rowless=[change], after=None, epoch=0, at=AT)
     (call,) = calls.open_calls(c, held.id)
-    assert (call.payload["action"], call.payload["where"]) == ("insert", {})
-    assert call.payload["data"] == change.data
+    assert (call.payload["action"], call.payload["where"], call.payload["data"]) == (
+        "insert",
+        {},
+        change.data,
+    )
     assert (the_item(c).row_id, the_item(c).version) == (None, change.version)
 
 
+@pytest.mark.usefixtures("delivered")
 def test_a_row_that_a_restored_device_has_again_is_an_item_of_its_own_though_its_call_made_another(
     c: sa.Connection,
 ) -> None:
-    held = running(c)
-    agreed(c)
-    bring(c, held, plan(c, held, as_new(item())))
     told = taken(the_item(c), "c-9", row_id="row-9")
     agreement.take_rows(c, [told], device_id=DESK, epoch=0, mark=MARK, is_last=True, at=AT)
     (made,) = [row for row in agreement.list_at_device(c, DESK, after="", limit=9) if row.call_id == "c-9"]
@@ -192,12 +191,11 @@ def test_a_row_that_a_restored_device_has_again_is_an_item_of_its_own_though_its
     assert sorted(calls)[:2] == ["c-10", "c-9"] and len(calls) == 3
 
 
+@pytest.mark.usefixtures("delivered")
 def test_a_row_that_a_device_restored_to_a_later_day_has_for_another_item_is_that_item_s_alone(
     c: sa.Connection,
+    held: HeldRun,
 ) -> None:
-    held = running(c)
-    agreed(c)
-    bring(c, held, plan(c, held, as_new(item())))
     units.settle_unit(c, held, "a.txt", AT)
     made = the_item(c)
     older = msgspec.structs.replace(made, id="t-9", call_id=CallId("c-9"), quote_hash="other")
@@ -211,8 +209,8 @@ def test_a_row_that_a_device_restored_to_a_later_day_has_for_another_item_is_tha
 
 def test_two_rows_whose_words_changed_places_are_known_after_their_device_was_restored(
     c: sa.Connection,
+    held: HeldRun,
 ) -> None:
-    held = running(c)
     agreed(c)
     bring(c, held, plan(c, held, as_new(item("call Anna", quote="Anna"), item("call Bob", quote="Bob"))))
     before = ledger(c)
@@ -228,10 +226,8 @@ def test_two_rows_whose_words_changed_places_are_known_after_their_device_was_re
     assert {one.row_id: one.quote_hash for one in ledger(c)} == {one.row_id: one.quote_hash for one in before}
 
 
+@pytest.mark.usefixtures("delivered")
 def test_an_older_row_of_an_item_whose_newer_words_are_unknown_counts_again(c: sa.Connection) -> None:
-    held = running(c)
-    agreed(c)
-    bring(c, held, plan(c, held, as_new(item())))
     known = msgspec.structs.replace(
         the_item(c),
         call_id=CallId("c-10"),
@@ -246,12 +242,11 @@ def test_an_older_row_of_an_item_whose_newer_words_are_unknown_counts_again(c: s
     assert the_item(c).call_id == older.item.call_id
 
 
+@pytest.mark.usefixtures("delivered")
 def test_a_change_that_is_planned_while_the_old_version_is_sent_again_goes_to_the_new_row(
     c: sa.Connection,
+    held: HeldRun,
 ) -> None:
-    held = running(c)
-    agreed(c)
-    bring(c, held, plan(c, held, as_new(item())))
     (there,) = agreement.list_at_device(c, DESK, after="", limit=9)
     plan(c, held, changed)
     agreement.note_resent(c, DESK, [Resent(there.id, "row-9")], after=None, epoch=0, at=AT)
@@ -260,22 +255,19 @@ def test_a_change_that_is_planned_while_the_old_version_is_sent_again_goes_to_th
     assert the_item(c).row_id == "row-9"
 
 
-def test_an_item_of_unknown_content_of_which_a_run_plans_a_change_is_inserted(c: sa.Connection) -> None:
-    held = running(c)
-    agreed(c)
-    bring(c, held, plan(c, held, as_new(item())))
+@pytest.mark.usefixtures("delivered")
+def test_an_item_of_unknown_content_of_which_a_run_plans_a_change_is_inserted(
+    c: sa.Connection, held: HeldRun
+) -> None:
     (there,) = agreement.list_at_device(c, DESK, after="", limit=9)
     plan(c, held, changed)
     agreement.note_resent(c, DESK, [], unknown=[there], after=None, epoch=0, at=AT)
-    (call,) = calls.open_calls(c, held.id)
-    assert call.payload["action"] == "insert"
+    assert [call.payload["action"] for call in calls.open_calls(c, held.id)] == ["insert"]
     assert the_item(c).row_id is None
 
 
+@pytest.mark.usefixtures("delivered")
 def test_an_item_without_its_source_has_unknown_content(c: sa.Connection) -> None:
-    held = running(c)
-    agreed(c)
-    bring(c, held, plan(c, held, as_new(item())))
     call = the_item(c).call_id
     assert agreement.list_at_device(c, DESK, after="", limit=9)[0].data
     for verdict in ("rejected", "approved"):  # by the owner; approved by a device of an older day
@@ -284,18 +276,16 @@ def test_an_item_without_its_source_has_unknown_content(c: sa.Connection) -> Non
     assert (there.source, there.data) == (None, {})
 
 
+@pytest.mark.usefixtures("delivered")
 def test_an_item_whose_row_its_owner_deletes_during_the_comparison_is_rejected(c: sa.Connection) -> None:
-    held = running(c)
-    agreed(c)
-    bring(c, held, plan(c, held, as_new(item())))
     agreement.note_resent(c, DESK, [], deleted=[the_item(c)], after=None, epoch=0, at=AT)
     assert the_item(c).verdict == "rejected"
 
 
 def test_an_insert_on_its_way_changes_the_row_that_a_lost_day_made_of_the_same_words(
     c: sa.Connection,
+    held: HeldRun,
 ) -> None:
-    held = running(c)
     agreed(c)
     planned = plan(c, held, as_new(item()))
     told = taken(the_item(c), "c-9", row_id="row-9")
@@ -307,8 +297,8 @@ def test_an_insert_on_its_way_changes_the_row_that_a_lost_day_made_of_the_same_w
 
 def test_a_restored_row_of_a_later_rejected_item_is_that_of_an_insert_of_its_words_on_its_way(
     c: sa.Connection,
+    held: HeldRun,
 ) -> None:
-    held = running(c)
     agreed(c)
     bring(c, held, plan(c, held, as_new(item("pay the rent")), unit="b.txt"))
     rejected = the_item(c)
@@ -324,10 +314,10 @@ def test_a_restored_row_of_a_later_rejected_item_is_that_of_an_insert_of_its_wor
     assert rows == {coming.id: (rejected.row_id, "open"), rejected.id: (None, "rejected")}
 
 
-def test_a_change_on_its_way_to_a_lost_row_changes_a_restored_row_of_the_same_words(c: sa.Connection) -> None:
-    held = running(c)
-    agreed(c)
-    bring(c, held, plan(c, held, as_new(item())))
+@pytest.mark.usefixtures("delivered")
+def test_a_change_on_its_way_to_a_lost_row_changes_a_restored_row_of_the_same_words(
+    c: sa.Connection, held: HeldRun
+) -> None:
     plan(c, held, changed)
     on_its_way = the_item(c)
     told = taken(on_its_way, "c-9", row_id="row-9")  # of an item that was rejected in a later version
@@ -343,14 +333,13 @@ def test_a_change_on_its_way_to_a_lost_row_changes_a_restored_row_of_the_same_wo
 
 def test_an_item_that_its_owner_rejects_before_its_call_is_answered_is_not_sent_again(
     c: sa.Connection,
+    held: HeldRun,
 ) -> None:
-    held = running(c)
     plan(c, held, as_new(item()))
     (call,) = calls.open_calls(c, held.id)
     calls.mark_sent(c, held, [call.call_id], AT)
     assert calls.record_verdicts(c, DESK, [ReportedVerdict(call.call_id, "rejected")], AT) == 1
-    assert calls.open_calls(c, held.id) == []
-    assert calls.mark_sent(c, held, [call.call_id], AT) == []
+    assert (calls.open_calls(c, held.id), calls.mark_sent(c, held, [call.call_id], AT)) == ([], [])
     assert c.execute(sa.select(run_units.c.calls_settled)).scalars().all() == [1]
     assert not settle_call(c, call.call_id, CallEvent.ACKED, {}, AT)  # its late answer
 
@@ -372,12 +361,10 @@ def taken(row: ItemRow, call_id: str, row_id: str | None = None) -> ReportedRow:
     )
 
 
-def test_units_that_lean_on_items_of_others_are_entered_at_the_end(c: sa.Connection) -> None:
-    held = running(c)
+def test_units_that_lean_on_items_of_others_are_entered_at_the_end(c: sa.Connection, held: HeldRun) -> None:
     bring(c, held, plan(c, held, as_new(item())))
     plan(c, held, is_known, unit="b.txt")
-    leaning = sa.update(run_units).where(run_units.c.unit_key == "b.txt").values(awaits=[the_item(c).id])
-    c.execute(leaning)
+    c.execute(sa.update(run_units).where(run_units.c.unit_key == "b.txt").values(awaits=[the_item(c).id]))
     c.execute(sa.text("UPDATE items SET answered_at = NULL"))
     units.settle_unit(c, held, "b.txt", AT)
     assert units.settle_leaning(c, held, after="", at=AT) is None

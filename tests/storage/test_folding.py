@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
 from protocol.ids import AgentId, RunId
@@ -13,7 +14,7 @@ from storage.runs import run_moves, runs, units
 from storage.runs.runs import HeldRun, Report
 from storage.schema import activity_log, agent_state_history, changes, schedule_fires
 from storage.schema import agents as agent_table
-from tests.storage.rows import AT, answer, calls, claim, make_run, plan, undone
+from tests.storage.rows import AT, answer, calls, claim, make_run, plan, some, undone
 from tests.storage.scheduled import HOUR, fire, make_schedule, told
 
 ID = "schedule-inbox"
@@ -34,8 +35,8 @@ def run_of(number: int) -> RunId:
 def begin(c: sa.Connection, number: int, **made_with: Any) -> HeldRun:
     """Let the schedule fire for the time of that number, and start its run."""
     fire(c, at_of(number), **made_with)
-    claimed = claim(c, at=at_of(number), per_device=9)
-    assert claimed is not None and claimed.id == run_of(number)
+    claimed = some(claim(c, at=at_of(number), per_device=9))
+    assert claimed.id == run_of(number)
     return run_moves.move(c, claimed.held, RunEvent.ACKNOWLEDGED, at=at_of(number), actor="device")
 
 
@@ -49,14 +50,12 @@ def end(
     of_run: dict[str, Any] = {"run_id": held.id, "agent_id": INBOX, "actor": "hub"}
     audit.record(c, id=f"told-{held.id}", at=at, event_type="run.finished", message="Run finished", **of_run)
     if is_measured:
-        retention = measurements.BucketRetention(minutes_from=0, hours_from=0)
-        measurements.measure(c, at=at, retention=retention)
+        measurements.measure(c, at=at, retention=measurements.BucketRetention(minutes_from=0, hours_from=0))
 
 
 def run(c: sa.Connection, *numbers: int, do: Deed = lambda c, held: None, **how: Any) -> None:
     for number in numbers:
-        made_with = {name: how.pop(name) for name in ("fingerprint",) if name in how}
-        held = begin(c, number, **made_with)
+        held = begin(c, number, **{name: how.pop(name) for name in ("fingerprint",) if name in how})
         do(c, held)
         end(c, number, held, **how)
 
@@ -90,8 +89,8 @@ def report(**what: Any) -> Deed:
     return lambda c, held: runs.report(c, held, Report(**what), at=AT, context_bytes=1_000)
 
 
+@pytest.mark.usefixtures("schedule")
 def test_runs_without_news_are_one_row_that_counts_them(c: sa.Connection) -> None:
-    make_schedule(c)
     run(c, 1)
     before = {table: rows(c, table) for table in (agent_state_history, activity_log, changes)}
     run(c, *range(2, 12))
@@ -106,8 +105,7 @@ def test_runs_without_news_are_one_row_that_counts_them(c: sa.Connection) -> Non
     assert moves == 2 * before[agent_state_history] - 2 * rows(
         c, agent_state_history, agent_state_history.c.axis != "activity"
     )
-    assert rows(c, activity_log) == 2
-    assert rows(c, changes, changes.c.source == "runs") == 2
+    assert (rows(c, activity_log), rows(c, changes, changes.c.source == "runs")) == (2, 2)
     (outcome,) = runs.count_by_end(c, agent_id=INBOX)
     assert (outcome.runs, outcome.folded, runs.count_runs(c, 99, agent_id=INBOX)) == (11, 9, 11)
     series = measurements.list_series(c, INBOX, name="hub.runs")
@@ -115,8 +113,8 @@ def test_runs_without_news_are_one_row_that_counts_them(c: sa.Connection) -> Non
     assert sum(bucket.sum for bucket in buckets) == 11
 
 
+@pytest.mark.usefixtures("schedule")
 def test_a_run_with_news_and_the_first_one_after_it_stay(c: sa.Connection) -> None:
-    make_schedule(c)
     cases: dict[str, dict[str, Any]] = {
         "an item": {"do": deliver},
         "a failed file": {"do": fail},
@@ -134,34 +132,33 @@ def test_a_run_with_news_and_the_first_one_after_it_stay(c: sa.Connection) -> No
             assert kept(c) == {1: 0, 4: 2, 5: 0, 6: 0, 9: 2}, name
 
 
+@pytest.mark.usefixtures("schedule")
 def test_a_run_that_a_person_started_stays_and_so_does_the_next(c: sa.Connection) -> None:
-    make_schedule(c)
     run(c, 1, 2, 3)
     make_run(c, "by hand", agent=agents.get_agent(c, INBOX), state=RunState.COMPLETED, at=at_of(4))
     run(c, 5, 6, 7)
     assert kept(c) == {1: 0, 3: 1, 4: 0, 5: 0, 7: 1}
 
 
+@pytest.mark.usefixtures("schedule")
 def test_a_file_that_every_run_skips_is_no_news_until_it_changes(c: sa.Connection) -> None:
-    make_schedule(c)
     run(c, 1, 2, 3, 4, do=skip("a.bin"))
     run(c, 5, 6, 7, do=skip("a.bin", "changed"))
     assert kept(c) == {1: 0, 4: 2, 5: 0, 7: 1}
 
 
+@pytest.mark.usefixtures("schedule")
 def test_a_run_that_is_not_measured_stays_until_it_is(c: sa.Connection) -> None:
-    make_schedule(c)
     run(c, 1)
     run(c, 2, 3, 4, is_measured=False)
     assert kept(c) == {1: 0, 2: 0, 3: 0, 4: 0}
     run(c, 5)
     run(c, 6)
-    assert kept(c) == {1: 0, 6: 4}
-    assert [row.fires for row in told(c)] == [1, 5]
+    assert (kept(c), [row.fires for row in told(c)]) == ({1: 0, 6: 4}, [1, 5])
 
 
+@pytest.mark.usefixtures("schedule")
 def test_fires_that_a_run_blocked_stay_decided(c: sa.Connection) -> None:
-    make_schedule(c)
     run(c, 1)
     for number in (2, 4, 6):
         held = begin(c, number)
@@ -192,22 +189,20 @@ def test_moves_of_an_agent_that_two_runs_shared_stay(c: sa.Connection) -> None:
     assert [move.old_value for move in moves[1:]] == [move.new_value for move in moves[:-1]]
 
 
+@pytest.mark.usefixtures("schedule")
 def test_the_newest_run_of_each_hour_stays(c: sa.Connection) -> None:
-    make_schedule(c)
     last = (HOUR - AT) // STEP - 1  # of the first hour
     run(c, 1, *range(last - 3, last + 5))
-    assert kept(c) == {1: 0, last: 3, last + 4: 3}
-    assert [row.fires for row in told(c)] == [1, 4, 4]
+    assert (kept(c), [row.fires for row in told(c)]) == ({1: 0, last: 3, last + 4: 3}, [1, 4, 4])
 
 
+@pytest.mark.usefixtures("schedule")
 def test_a_run_stays_whose_fire_another_decision_separates_from_the_next(c: sa.Connection) -> None:
-    make_schedule(c)
     run(c, 1, 2, 3)
     paused = {"fire_at": at_of(3) + 2, "first_at": at_of(3) + 1, "decision": "skipped_paused"}
     c.execute(sa.insert(schedule_fires), {"schedule_id": ID, "decided_at": at_of(3), **paused})
     run(c, 4, 5, 6)
-    assert kept(c) == {1: 0, 3: 1, 6: 2}
-    assert [row.fires for row in told(c)] == [1, 2, 1, 3]
+    assert (kept(c), [row.fires for row in told(c)]) == ({1: 0, 3: 1, 6: 2}, [1, 2, 1, 3])
 
 
 def test_runs_that_end_in_another_order_than_their_fires_stay(c: sa.Connection) -> None:
@@ -218,5 +213,4 @@ def test_runs_that_end_in_another_order_than_their_fires_stay(c: sa.Connection) 
     end(c, 4, fourth)
     end(c, 5, third)
     run(c, 6, 7)
-    assert kept(c)[4] == 0
-    assert sum(row.fires for row in told(c)) == 6
+    assert (kept(c)[4], sum(row.fires for row in told(c))) == (0, 6)

@@ -1,20 +1,17 @@
 """The ledger of items, on both databases."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Sequence
 from typing import Any
 
-import anyio
 import msgspec
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.util import await_only
 
 from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
 from protocol.lifecycles import CallEvent, CallState, RunEvent, RunState, UnitState
 from protocol.tables import TABLES
+from storage.agents.agents import AgentRow
 from storage.kernel.database import Database
-from storage.kernel.postgres import open_postgres
 from storage.runs import calls, items, plans, run_moves, runs, units
 from storage.runs.calls import ReportedVerdict
 from storage.runs.items import Decide, Decision, FoundItem, ItemFilter, ItemRow, Known, PlannedCall
@@ -22,7 +19,8 @@ from storage.runs.plans import UnitPlan
 from storage.runs.runs import HeldRun
 from storage.schema import agents as agent_table
 from storage.schema import devices as device_table
-from tests.storage.rows import AT, PROMPT_1, known_units, make_agent, make_run, running, settle_call
+from tests.storage.jobs import while_the_other_waits
+from tests.storage.rows import AT, PROMPT_1, known_units, make_agent, make_run, running, settle_call, some
 from tests.support.filling import fill
 from tests.support.postgres import Postgres
 
@@ -130,62 +128,72 @@ def the_item(c: sa.Connection) -> ItemRow:
     return row
 
 
-def test_planned_items_are_in_the_ledger_in_the_same_transaction(c: sa.Connection) -> None:
-    held = running(c)
+@pytest.fixture
+def delivered(c: sa.Connection, held: HeldRun) -> None:
+    """The device has the item of the run."""
+    bring(c, held, plan(c, held, as_new(item())))
+
+
+def test_planned_items_are_in_the_ledger_in_the_same_transaction(c: sa.Connection, held: HeldRun) -> None:
     plan(c, held, as_new(item()))
     row = the_item(c)
-    assert (row.data, row.warnings, row.run_id) == ({"title": "call Anna"}, ("instruction",), held.id)
-    assert (row.device_id, row.config_fingerprint, row.verdict) == (DESK, PROMPT_1, "open")
+    assert (row.data, row.warnings, row.run_id, row.device_id, row.config_fingerprint, row.verdict) == (
+        {"title": "call Anna"},
+        ("instruction",),
+        held.id,
+        DESK,
+        PROMPT_1,
+        "open",
+    )
     assert (row.row_id, row.answered_at) == (None, None)
 
 
-def test_an_answer_records_the_row_of_the_device_in_the_ledger(c: sa.Connection) -> None:
-    held = running(c)
-    bring(c, held, plan(c, held, as_new(item())))
+@pytest.mark.usefixtures("delivered")
+def test_an_answer_records_the_row_of_the_device_in_the_ledger(c: sa.Connection, held: HeldRun) -> None:
     assert (the_item(c).row_id, the_item(c).answered_at) == (f"row of {the_item(c).call_id}", AT + 1)
     assert runs.get_run(c, held.id).items_created == 1
 
 
 @pytest.mark.parametrize("event", [CallEvent.REJECTED, CallEvent.GIVEN_UP])
-def test_an_item_that_was_not_taken_stays_untold(c: sa.Connection, event: CallEvent) -> None:
-    held = running(c)
+def test_an_item_that_was_not_taken_stays_untold(c: sa.Connection, held: HeldRun, event: CallEvent) -> None:
     bring(c, held, plan(c, held, as_new(item())), event=event, row_id=None)
     assert the_item(c).answered_at is None
 
 
-def test_a_changed_row_is_for_its_owner_to_judge_anew(c: sa.Connection) -> None:
-    held = running(c)
-    bring(c, held, plan(c, held, as_new(item())))
+@pytest.mark.usefixtures("delivered")
+def test_a_changed_row_is_for_its_owner_to_judge_anew(c: sa.Connection, held: HeldRun) -> None:
     before = the_item(c)
     calls.record_verdicts(c, DESK, [ReportedVerdict(before.call_id, "approved")], AT)
     written = plan(c, held, changed)
     assert (the_item(c).verdict, the_item(c).before) == ("approved", {"title": "call Anna"})
     bring(c, held, written, row_id=None)
     after = the_item(c)
-    assert (after.verdict, after.verdict_at, after.before) == ("open", None, None)
-    assert (after.row_id, after.data) == (before.row_id, {"title": "call Bob"})
+    assert (after.verdict, after.verdict_at, after.before, after.row_id, after.data) == (
+        "open",
+        None,
+        None,
+        before.row_id,
+        {"title": "call Bob"},
+    )
     row = runs.get_run(c, held.id)
     assert (row.items_created, row.items_updated) == (1, 1)
 
 
-def test_the_row_that_a_device_reported_last_is_the_one_it_has(c: sa.Connection) -> None:
-    held = running(c)
+def test_the_row_that_a_device_reported_last_is_the_one_it_has(c: sa.Connection, held: HeldRun) -> None:
     bring(c, held, plan(c, held, as_new(item())), row_id="old")
     bring(c, held, plan(c, held, changed), row_id="new")  # it could not change the first, and made another
     assert the_item(c).row_id == "new"
 
 
-def test_a_row_that_is_gone_when_it_is_to_be_changed_was_rejected(c: sa.Connection) -> None:
-    held = running(c)
-    bring(c, held, plan(c, held, as_new(item())))
+@pytest.mark.usefixtures("delivered")
+def test_a_row_that_is_gone_when_it_is_to_be_changed_was_rejected(c: sa.Connection, held: HeldRun) -> None:
     bring(c, held, plan(c, held, changed), is_deleted=True, row_id=None)
     assert (the_item(c).verdict, the_item(c).verdict_at) == ("rejected", AT + 1)
     assert runs.get_run(c, held.id).items_updated == 0
     assert units.settle_unit(c, held, "a.txt", AT) is UnitState.DONE
 
 
-def test_the_ledger_has_the_state_of_the_newest_call_of_an_item(c: sa.Connection) -> None:
-    agent = make_agent(c)
+def test_the_ledger_has_the_state_of_the_newest_call_of_an_item(c: sa.Connection, agent: AgentRow) -> None:
     first = running(c, "run-1", agent=agent)
     plan(c, first, as_new(item()))
     seen: list[Known] = []
@@ -197,16 +205,13 @@ def test_the_ledger_has_the_state_of_the_newest_call_of_an_item(c: sa.Connection
     run_moves.move(c, first, RunEvent.DEVICE_LOST, at=AT, actor="hub")
     second = running(c, "run-2", agent=agent)
     plan(c, second, look)
-    (one,) = seen[0].here
-    assert (one.call_state, one.held_by) == (CallState.PLANNED, "run-1")
+    assert [(one.call_state, one.held_by) for one in seen[0].here] == [(CallState.PLANNED, "run-1")]
     run_moves.move(c, HeldRun(first.id, RunState.PAUSED, first.fence), RunEvent.FAILED, at=AT, actor="hub")
     plan(c, second, look)
     assert seen[1].here[0].held_by is None
 
 
-def test_what_is_alike_in_other_units_of_the_device_is_known_there(c: sa.Connection) -> None:
-    agent = make_agent(c)
-    held = running(c, agent=agent)
+def test_what_is_alike_in_other_units_of_the_device_is_known_there(c: sa.Connection, held: HeldRun) -> None:
     for unit, one in {
         "same.txt": item(),
         "day.txt": item("ring Anna", day=20_000, quote="on a day"),
@@ -254,8 +259,7 @@ def test_two_agents_that_read_a_file_of_one_device_know_the_same_items(c: sa.Con
     assert seen[1].here == ()
 
 
-def test_what_is_known_is_counted_once_however_often_it_is_planned(c: sa.Connection) -> None:
-    agent = make_agent(c)
+def test_what_is_known_is_counted_once_however_often_it_is_planned(c: sa.Connection, agent: AgentRow) -> None:
     first = running(c, "run-1", agent=agent)
     bring(c, first, plan(c, first, as_new(item())))
     assert plan(c, first, is_known).known == 0  # its own
@@ -266,14 +270,13 @@ def test_what_is_known_is_counted_once_however_often_it_is_planned(c: sa.Connect
     for _ in range(2):
         assert plan(c, second, is_known).known == 1
     assert runs.get_run(c, second.id).items_known == 1
-    unit = units.find_unit(c, second.id, "a.txt")
-    assert unit is not None
+    unit = some(units.find_unit(c, second.id, "a.txt"))
     assert (unit.items_known, unit.calls_planned) == (1, 0)
 
 
-def test_a_unit_that_leans_on_an_item_is_known_for_good_once_its_device_has_that(c: sa.Connection) -> None:
-    agent = make_agent(c)
-    held = running(c, agent=agent)
+def test_a_unit_that_leans_on_an_item_is_known_for_good_once_its_device_has_that(
+    c: sa.Connection, held: HeldRun, agent: AgentRow
+) -> None:
     written = plan(c, held, as_new(item()), "a.txt")
     id = the_item(c).id
     for unit in ("early.txt", "late.txt"):
@@ -284,9 +287,9 @@ def test_a_unit_that_leans_on_an_item_is_known_for_good_once_its_device_has_that
     assert known_units(c, agent.id, PROMPT_1) == {"late.txt": "sha"}
 
 
-def test_a_unit_whose_newer_text_was_put_off_is_read_again(c: sa.Connection) -> None:
-    agent = make_agent(c)
-    held = running(c, agent=agent)
+def test_a_unit_whose_newer_text_was_put_off_is_read_again(
+    c: sa.Connection, held: HeldRun, agent: AgentRow
+) -> None:
     bring(c, held, plan(c, held, lambda known: [msgspec.structs.replace(new(known, item()), is_behind=True)]))
     assert units.settle_unit(c, held, "a.txt", AT) is UnitState.DONE
     assert known_units(c, agent.id, PROMPT_1) == {}
@@ -295,15 +298,13 @@ def test_a_unit_whose_newer_text_was_put_off_is_read_again(c: sa.Connection) -> 
 # --- verdicts ---
 
 
-def test_an_owners_verdict_is_stored_and_may_be_reported_twice(c: sa.Connection) -> None:
-    held = running(c)
+def test_an_owners_verdict_is_stored_and_may_be_reported_twice(c: sa.Connection, held: HeldRun) -> None:
     bring(c, held, plan(c, held, as_new(item(), item("pay the rent"))))
     assert items.count_open(c) == 2
     said = [ReportedVerdict(row.call_id, "rejected") for row in ledger(c)[:1]]
     assert calls.record_verdicts(c, DESK, said, AT + 5) == 1
     assert calls.record_verdicts(c, DESK, said, AT + 9) == 1
-    assert [row.verdict_at for row in ledger(c, verdict="rejected")] == [AT + 5]
-    assert items.count_open(c) == 1
+    assert ([row.verdict_at for row in ledger(c, verdict="rejected")], items.count_open(c)) == ([AT + 5], 1)
 
 
 def test_a_long_queue_of_items_that_wait_is_counted_up_to_a_limit(c: sa.Connection) -> None:
@@ -311,30 +312,26 @@ def test_a_long_queue_of_items_that_wait_is_counted_up_to_a_limit(c: sa.Connecti
     assert items.count_open(c) == items.MOST_COUNTED_OPEN == 1_000
 
 
+@pytest.mark.usefixtures("delivered")
 def test_a_device_judges_its_own_items_alone(c: sa.Connection) -> None:
-    held = running(c)
-    bring(c, held, plan(c, held, as_new(item())))
     said = [ReportedVerdict(the_item(c).call_id, "rejected"), ReportedVerdict(CallId("c-none"), "approved")]
     assert calls.record_verdicts(c, DeviceId("device-phone"), said, AT) == 0
-    assert calls.record_verdicts(c, DESK, said[1:], AT) == 0
-    assert the_item(c).verdict == "open"
+    assert (calls.record_verdicts(c, DESK, said[1:], AT), the_item(c).verdict) == (0, "open")
 
 
-def test_a_verdict_that_is_faster_than_the_answer_stays(c: sa.Connection) -> None:
-    held = running(c)
+def test_a_verdict_that_is_faster_than_the_answer_stays(c: sa.Connection, held: HeldRun) -> None:
     written = plan(c, held, as_new(item()))
     calls.record_verdicts(c, DESK, [ReportedVerdict(the_item(c).call_id, "approved")], AT)
     bring(c, held, written, row_id="row-1")
     assert (the_item(c).verdict, the_item(c).row_id, the_item(c).answered_at) == ("approved", "row-1", AT)
 
 
+@pytest.mark.usefixtures("delivered")
 @pytest.mark.parametrize("earlier", ["open", "approved", "edited"])
 @pytest.mark.parametrize("verdict", ["approved", "edited"])
 def test_a_verdict_on_a_change_that_is_faster_than_its_answer_stays_whatever_was_said_before(
-    c: sa.Connection, earlier: Any, verdict: Any
+    c: sa.Connection, held: HeldRun, earlier: Any, verdict: Any
 ) -> None:
-    held = running(c)
-    bring(c, held, plan(c, held, as_new(item())))
     if earlier != "open":
         calls.record_verdicts(c, DESK, [ReportedVerdict(the_item(c).call_id, earlier)], AT)
     (call,) = plan(c, held, changed).open_calls
@@ -344,9 +341,10 @@ def test_a_verdict_on_a_change_that_is_faster_than_its_answer_stays_whatever_was
     assert (the_item(c).verdict, the_item(c).verdict_at) == (verdict, AT)
 
 
-def test_a_verdict_on_a_text_that_a_newer_one_replaces_does_not_count(c: sa.Connection) -> None:
-    held = running(c)
-    bring(c, held, plan(c, held, as_new(item())))
+@pytest.mark.usefixtures("delivered")
+def test_a_verdict_on_a_text_that_a_newer_one_replaces_does_not_count(
+    c: sa.Connection, held: HeldRun
+) -> None:
     old = the_item(c).call_id
     plan(c, held, changed)
     assert calls.record_verdicts(c, DESK, [ReportedVerdict(old, "approved")], AT) == 0
@@ -355,9 +353,9 @@ def test_a_verdict_on_a_text_that_a_newer_one_replaces_does_not_count(c: sa.Conn
 # --- looking at it, and its end ---
 
 
-def test_items_are_listed_from_the_newest_in_pages_and_by_what_is_asked_for(c: sa.Connection) -> None:
-    agent = make_agent(c)
-    held = running(c, agent=agent)
+def test_items_are_listed_from_the_newest_in_pages_and_by_what_is_asked_for(
+    c: sa.Connection, held: HeldRun, agent: AgentRow
+) -> None:
     plan(c, held, as_new(*(item(f"task {n}") for n in range(5))))
     everything = ledger(c)
     assert [row.data["title"] for row in everything] == [f"task {n}" for n in (4, 3, 2, 1, 0)]
@@ -390,9 +388,7 @@ def test_few_items_among_many_are_found_over_pages_of_limited_work(
     assert sorted(found) == [f"Überweisung {n}" for n in (2, 20, 21, 22, 23, 24)]
 
 
-def test_items_go_with_their_agent_and_outlive_their_device(c: sa.Connection) -> None:
-    agent = make_agent(c)
-    held = running(c, agent=agent)
+def test_items_go_with_their_agent_and_outlive_their_device(c: sa.Connection, held: HeldRun) -> None:
     plan(c, held, as_new(item()))
     c.execute(sa.delete(device_table))
     assert the_item(c).device_id is None
@@ -403,48 +399,27 @@ def test_items_go_with_their_agent_and_outlive_their_device(c: sa.Connection) ->
 # --- several hubs ---
 
 
-@pytest.fixture
-def url(postgres: Postgres) -> Iterator[str]:
-    with postgres.database() as fresh:
-        yield fresh
-
-
-@pytest.fixture
-async def hubs(url: str) -> AsyncIterator[list[Database]]:
-    async with AsyncExitStack() as opened:
-        yield [await opened.enter_async_context(open_postgres(url)) for _ in range(2)]
-
-
 async def test_of_two_units_that_find_the_same_item_at_once_the_second_sees_that_of_the_first(
     hubs: list[Database], postgres: Postgres, url: str
 ) -> None:
     def two_agents(c: sa.Connection) -> list[HeldRun]:
-        names = ("inbox", "notes")
-        made = [make_agent(c, name, device=name) for name in names]
-        return [make_run(c, agent.name, agent=agent, state=RunState.RUNNING).held for agent in made]
+        made = [make_agent(c, name, device=name) for name in ("inbox", "notes")]
+        held = [make_run(c, agent.name, agent=agent, state=RunState.RUNNING).held for agent in made]
+        c.execute(sa.text("UPDATE runs SET device_id = 'device-inbox'"))
+        return held
 
     first, second = await hubs[0].write(two_agents)
-    await hubs[0].write(lambda c: c.execute(sa.text("UPDATE runs SET device_id = 'device-inbox'")).rowcount)
-    is_planned, may_commit = anyio.Event(), anyio.Event()
     seen: list[Known] = []
-
-    def slowly(c: sa.Connection) -> None:
-        plan(c, first, as_new(item()), found=[item()])
-        is_planned.set()
-        await_only(may_commit.wait())
 
     def look(known: Known) -> list[Decision]:
         seen.append(known)
         return []
 
-    async def follow() -> None:
-        await is_planned.wait()
-        await hubs[1].write(lambda c: plan(c, second, look, "b.txt", found=[item()]))
-
-    async with anyio.create_task_group() as writing:
-        writing.start_soon(hubs[0].write, slowly)
-        writing.start_soon(follow)
-        await is_planned.wait()
-        await postgres.waits(url)
-        may_commit.set()
+    await while_the_other_waits(
+        postgres,
+        url,
+        hubs,
+        lambda c: plan(c, first, as_new(item()), found=[item()]),
+        lambda c: plan(c, second, look, "b.txt", found=[item()]),
+    )
     assert [one.row.agent_id for one in seen[-1].elsewhere] == ["agent-inbox"]

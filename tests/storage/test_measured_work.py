@@ -67,8 +67,7 @@ def test_verdicts_on_items_count_once_a_minute_after_they_were_given(c: sa.Conne
     decide(c, "approved", AT + 1, ids[3])
     decide(c, "rejected", AT + 2, ids[4])
     later = AT + SETTLED_MS
-    assert not has_unmeasured(c, at=later - 1)
-    assert has_unmeasured(c, at=later)
+    assert not has_unmeasured(c, at=later - 1) and has_unmeasured(c, at=later)
     assert [measure(c, most=1, at=later + 2) for _ in range(3)] == [2, 1, 0]
     decide(c, "open", 0, ids[3])
     decide(c, "edited", later, ids[3])
@@ -98,8 +97,7 @@ def test_a_series_of_the_hub_goes_with_its_last_bucket(c: sa.Connection) -> None
     measure(c)
     for size_ms in (MINUTE_MS, HOUR_MS):
         measurements.prune_buckets(c, size_ms=size_ms, before=AT + HOUR_MS)
-    assert measurements.prune_series(c, before=AT) == 0
-    assert measurements.prune_series(c, before=AT + 1) == 2
+    assert (measurements.prune_series(c, before=AT), measurements.prune_series(c, before=AT + 1)) == (0, 2)
     assert measurements.list_series(c, None) == []
 
 
@@ -132,8 +130,10 @@ def test_each_run_and_each_question_counts_once(c: sa.Connection) -> None:
     assert [measure(c, most=1), measure(c, most=1), measure(c, most=1)] == [2, 2, 0]
     assert not has_unmeasured(c)
     told = sums(c)
-    assert told["hub.runs outcome=cancelled"] == 2
-    assert told["hub.model_requests model=large outcome=answered"] == 2 * first.usage.requests
+    assert (told["hub.runs outcome=cancelled"], told["hub.model_requests model=large outcome=answered"]) == (
+        2,
+        2 * first.usage.requests,
+    )
 
 
 def test_a_model_request_has_its_tokens_its_price_and_its_duration(c: sa.Connection) -> None:
@@ -144,8 +144,10 @@ def test_a_model_request_has_its_tokens_its_price_and_its_duration(c: sa.Connect
         model_calls.record_call(c, one)
     measure(c)
     told = sums(c)
-    assert told["hub.model_tokens kind=prompt model=large"] == 2 * asked.usage.prompt_tokens
-    assert told["hub.model_tokens kind=completion model=large"] == 2 * asked.usage.completion_tokens
+    assert (
+        told["hub.model_tokens kind=prompt model=large"],
+        told["hub.model_tokens kind=completion model=large"],
+    ) == (2 * asked.usage.prompt_tokens, 2 * asked.usage.completion_tokens)
     assert told["hub.model_cost_usd model=large"] == pytest.approx(2 * asked.usage.cost_nanos / 1e9)
     assert told["hub.model_requests model=large outcome=model_unavailable"] == failed.usage.requests
     (series,) = measurements.list_series(c, INBOX, name="hub.model_seconds")
@@ -158,7 +160,5 @@ def test_a_model_request_has_its_tokens_its_price_and_its_duration(c: sa.Connect
 
 def test_what_ended_before_measurements_are_kept_is_passed_over(c: sa.Connection) -> None:
     run = make_run(c, state=RunState.CANCELLED)
-    assert measure(c, kept=BucketRetention(minutes_from=AT + 1, hours_from=AT + 1)) == 1
-    assert sums(c) == {}
-    marked = c.execute(sa.select(run_table.c.measured_at).where(run_table.c.id == run.id)).scalar_one()
-    assert marked == AT
+    assert (measure(c, kept=BucketRetention(minutes_from=AT + 1, hours_from=AT + 1)), sums(c)) == (1, {})
+    assert c.execute(sa.select(run_table.c.measured_at).where(run_table.c.id == run.id)).scalar_one() == AT

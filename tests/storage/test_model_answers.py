@@ -1,6 +1,7 @@
 """The journal of answers, and what each call cost."""
 
 import msgspec
+import pytest
 import sqlalchemy as sa
 
 from protocol.ids import AgentId, RunId
@@ -9,10 +10,10 @@ from storage import retention
 from storage.agents import agent_states
 from storage.runs import model_calls, run_moves, runs, units
 from storage.runs.model_calls import ANSWERED, BatchState, JournaledAnswer, ModelCall, Spent
-from storage.runs.runs import Usage
+from storage.runs.runs import HeldRun, Usage
 from storage.schema import model_answers as answers_table
 from storage.schema import model_calls as calls_table
-from tests.storage.rows import AT, ME, make_agent, make_run, plan, running
+from tests.storage.rows import AT, ME, make_agent, make_run, plan, some
 
 DAY = 86_400_000
 SAID = JournaledAnswer(model="large", finish="whole", text='{"items": []}')
@@ -42,24 +43,21 @@ def find(c: sa.Connection, question: str = "q", *, agent: str = "agent-inbox", a
     return None if found is None else found[0].text
 
 
+@pytest.mark.usefixtures("held")
 def test_an_answer_is_found_by_its_agent_and_question_alone(c: sa.Connection) -> None:
-    running(c)
     make_agent(c, "other")
     model_calls.record_answer(c, call(), SAID)
-    assert find(c) == SAID.text
-    assert find(c, "another") is None
-    assert find(c, agent="agent-other") is None
+    assert (find(c), find(c, "another"), find(c, agent="agent-other")) == (SAID.text, None, None)
 
 
+@pytest.mark.usefixtures("held")
 def test_the_first_answer_to_a_question_stays(c: sa.Connection) -> None:
-    running(c)
     model_calls.record_answer(c, call(), SAID)
     model_calls.record_answer(c, call(id="c-2"), msgspec.structs.replace(SAID, text="later"))
     assert find(c) == SAID.text
 
 
-def test_the_cost_of_a_call_is_added_to_its_run_under_any_holder(c: sa.Connection) -> None:
-    held = running(c)
+def test_the_cost_of_a_call_is_added_to_its_run_under_any_holder(c: sa.Connection, held: HeldRun) -> None:
     model_calls.record_answer(c, call(), SAID)
     run_moves.take_back(c, runs.get_run(c, held.id).lease_boot_id, {held.id}, AT)  # type: ignore[arg-type]
     model_calls.record_call(c, call(id="c-2", outcome="model_unavailable"))
@@ -69,8 +67,8 @@ def test_the_cost_of_a_call_is_added_to_its_run_under_any_holder(c: sa.Connectio
     assert model_calls.spent_by_run(c, held.id) == Spent(tokens=214, cost_nanos=3_000)
 
 
+@pytest.mark.usefixtures("held")
 def test_the_costs_of_a_day_are_reported_by_agent_and_in_all(c: sa.Connection) -> None:
-    running(c)
     make_agent(c, "other")
     for number, (agent, at) in enumerate([("inbox", AT - DAY), ("inbox", AT), ("other", AT + 5)]):
         model_calls.record_call(c, call(f"agent-{agent}", id=f"c-{number}", at=at))
@@ -93,8 +91,8 @@ def test_a_model_that_answers_has_its_agents_exhaustion_forgiven(c: sa.Connectio
     assert waits == [60_000, 120_000, 60_000]
 
 
+@pytest.mark.usefixtures("held")
 def test_an_answer_is_of_use_again_once_it_was_forgotten(c: sa.Connection) -> None:
-    running(c)
     for number in range(3):
         model_calls.record_answer(c, call(id=f"c-{number}", question=f"q-{number}"), SAID)
     agent = AgentId("agent-inbox")
@@ -102,23 +100,21 @@ def test_an_answer_is_of_use_again_once_it_was_forgotten(c: sa.Connection) -> No
     assert model_calls.answered(c, agent, {"q-0", "q-1", "q-2"}) == {"q-1"}
 
 
+@pytest.mark.usefixtures("held")
 def test_an_answer_that_is_used_is_kept(c: sa.Connection) -> None:
-    running(c)
     agent = AgentId("agent-inbox")
     for question in ("used", "unused"):
         model_calls.record_answer(c, call(id=question, question=question), SAID)
-    found = model_calls.find_answer(c, agent, "used", AT + DAY)
-    assert found is not None and found[1]
+    assert some(model_calls.find_answer(c, agent, "used", AT + DAY))[1]
     model_calls.touch_answer(c, agent, "used", AT + DAY)
-    found = model_calls.find_answer(c, agent, "used", AT + DAY + 1)
-    assert found is not None and not found[1]  # not again before tomorrow
+    assert not some(model_calls.find_answer(c, agent, "used", AT + DAY + 1))[1]  # not again before tomorrow
 
     assert retention.prune_answers(c, before=AT + DAY) == 1
     assert model_calls.answered(c, agent, {"used", "unused"}) == {"used"}
 
 
+@pytest.mark.usefixtures("held")
 def test_of_too_many_answers_those_unused_for_longest_go(c: sa.Connection) -> None:
-    running(c)
     for number in range(6):
         model_calls.record_answer(c, call(id=f"c-{number}", at=AT + number, question=f"q-{number}"), SAID)
     places, before = [retention.ANSWERS_FROM], None
@@ -127,22 +123,20 @@ def test_of_too_many_answers_those_unused_for_longest_go(c: sa.Connection) -> No
         places.append(place)
     assert places == [retention.ANSWERS_FROM, (AT + 4, 2), retention.ANSWERS_FROM], "two are counted at once"
     assert retention.prune_answers(c, before=before) == 3
-    left = set(c.execute(sa.select(answers_table.c.question)).scalars())
-    assert left == {"q-3", "q-4", "q-5"}
+    assert set(c.execute(sa.select(answers_table.c.question)).scalars()) == {"q-3", "q-4", "q-5"}
     start = retention.ANSWERS_FROM
     assert retention.count_answers(c, start, retained=3, rows=9) == (None, start), "no more than that"
 
 
+@pytest.mark.usefixtures("held")
 def test_of_old_answers_the_oldest_go_first(c: sa.Connection) -> None:
-    running(c)
     for number in range(3):
         model_calls.record_answer(c, call(id=f"c-{number}", at=AT + number, question=f"q-{number}"), SAID)
     assert retention.prune_answers(c, before=AT + 9, rows=1) == 1
     assert set(c.execute(sa.select(answers_table.c.question)).scalars()) == {"q-1", "q-2"}
 
 
-def test_a_batch_that_an_endpoint_has_is_not_dropped(c: sa.Connection) -> None:
-    held = running(c)
+def test_a_batch_that_an_endpoint_has_is_not_dropped(c: sa.Connection, held: HeldRun) -> None:
     for name in ("here", "there"):
         model_calls.make_batch(
             c,
@@ -159,16 +153,17 @@ def test_a_batch_that_an_endpoint_has_is_not_dropped(c: sa.Connection) -> None:
     assert [row.id for row in model_calls.batches_of(c, held.id)] == ["there"]
 
 
+@pytest.mark.usefixtures("held")
 def test_old_calls_go_in_steps(c: sa.Connection) -> None:
-    running(c)
     for number in range(5):
         model_calls.record_call(c, call(id=f"c-{number}", at=AT + number))
     assert [retention.prune_calls(c, before=AT + 4, rows=3) for _ in range(3)] == [3, 1, 0]
     assert c.execute(sa.select(calls_table.c.id)).scalars().all() == ["c-4"]
 
 
-def test_a_batch_is_known_for_as_long_as_its_run_may_ask_for_its_answers(c: sa.Connection) -> None:
-    held = running(c)
+def test_a_batch_is_known_for_as_long_as_its_run_may_ask_for_its_answers(
+    c: sa.Connection, held: HeldRun
+) -> None:
     agent = AgentId("agent-inbox")
     for id, run_id in (("waiting", held.id), ("over", RunId("pruned by now"))):
         model_calls.make_batch(
@@ -178,8 +173,6 @@ def test_a_batch_is_known_for_as_long_as_its_run_may_ask_for_its_answers(c: sa.C
     assert [row.id for row in model_calls.batches_of(c, held.id)] == ["waiting"]
 
 
-def test_the_notes_of_a_unit_stand_with_it(c: sa.Connection) -> None:
-    held = running(c)
+def test_the_notes_of_a_unit_stand_with_it(c: sa.Connection, held: HeldRun) -> None:
     plan(c, held, notes={"halved": 2})
-    unit = units.find_unit(c, held.id, "a.txt")
-    assert unit is not None and unit.notes == {"halved": 2}
+    assert some(units.find_unit(c, held.id, "a.txt")).notes == {"halved": 2}

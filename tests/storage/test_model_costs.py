@@ -59,8 +59,11 @@ def test_only_costs_within_the_period_are_reported_and_the_total_is_of_all_rows(
     assert rows(spent, "agent", since=AT + 1) == {"inbox": ("inbox", 1, 1_500)}
     assert rows(spent, "agent", until=AT) == {}
     total = model_calls.total(spent, since=0, until=AT + 10 * DAY)
-    assert (total.calls, total.failed) == (4, 1)
-    assert total.usage == Usage(requests=8, prompt_tokens=400, completion_tokens=28, cost_nanos=6_000)
+    assert (total.calls, total.failed, total.usage) == (
+        4,
+        1,
+        Usage(requests=8, prompt_tokens=400, completion_tokens=28, cost_nanos=6_000),
+    )
     assert model_calls.total(spent, since=0, until=1).usage == Usage()
 
 
@@ -72,8 +75,7 @@ def test_one_user_sees_what_that_user_spent(spent: sa.Connection, by: CostsBy) -
 
 
 def test_the_recent_cost_of_files_is_reported_with_their_size(c: sa.Connection) -> None:
-    held = running(c)
-    plan(c, held, "a.txt")
+    plan(c, running(c), "a.txt")
     agent = AgentId("agent-inbox")
     for made in (call(id="c-1"), call(id="c-2"), call(id="c-3", at=AT - 5)):
         model_calls.record_call(c, made)

@@ -13,7 +13,7 @@ from storage.runs.calls import ReportedVerdict
 from storage.runs.runs import HeldRun
 from storage.runs.units import RENEWED_AFTER_MS
 from storage.schema import agents, devices, items, run_calls, unit_ledger
-from tests.storage.rows import AT, claim, running
+from tests.storage.rows import AT, claim, running, some
 from tests.storage.test_items import DESK, as_new, bring, is_known, item, plan, the_item
 
 Verdict = Literal["approved", "edited", "rejected"]
@@ -43,8 +43,8 @@ def begin_run(c: sa.Connection, id: str) -> HeldRun:
     (agent_id,) = c.execute(sa.select(agents.c.id)).scalars()
     agent = get_agent(c, AgentId(agent_id))
     run_moves.create_run(c, id=RunId(id), agent=agent, fire_key=id, at=LATER, config_fingerprint="f")
-    claimed = claim(c, at=LATER)
-    assert claimed is not None and claimed.id == id
+    claimed = some(claim(c, at=LATER))
+    assert claimed.id == id
     return run_moves.move(c, claimed.held, RunEvent.ACKNOWLEDGED, at=LATER, actor="device")
 
 
@@ -72,22 +72,26 @@ def left(c: sa.Connection, table: sa.Table) -> int:
     return int(c.execute(sa.select(sa.func.count()).select_from(table)).scalar_one())
 
 
+@pytest.fixture
+def done(c: sa.Connection) -> None:
+    """A run that has delivered an item."""
+    end(c, settled(c))
+
+
+@pytest.mark.usefixtures("done")
 def test_the_entry_of_a_file_that_later_runs_did_not_see_goes_and_the_items_at_the_device_stay(
     c: sa.Connection,
 ) -> None:
-    end(c, settled(c))
     run_later(c, sees=False)
     forget_calls(c)
-    assert prune(c) == (1, 0)
-    assert (left(c, unit_ledger), left(c, items)) == (0, 1)
+    assert (prune(c), left(c, unit_ledger), left(c, items)) == ((1, 0), 0, 1)
 
 
+@pytest.mark.usefixtures("done")
 def test_an_entry_stays_while_its_file_is_seen_and_while_no_run_could_have_seen_it(c: sa.Connection) -> None:
-    end(c, settled(c))
     assert prune(c) == (0, 0)
     run_later(c, sees=True)
-    assert prune(c) == (0, 0)
-    assert left(c, unit_ledger) == 1
+    assert (prune(c), left(c, unit_ledger)) == ((0, 0), 1)
 
 
 def test_an_entry_is_renewed_once_a_month(c: sa.Connection) -> None:
@@ -122,8 +126,7 @@ def test_an_item_whose_row_the_device_has_is_known_when_its_file_comes_back(
     ["its call is kept", "its verdict is young", "its file is read again", "another agent has its file"],
 )
 def test_a_rejected_item_stays_while(c: sa.Connection, kept: str) -> None:
-    held = settled(c, verdict="rejected")
-    end(c, held)
+    end(c, settled(c, verdict="rejected"))
     if kept != "its call is kept":
         forget_calls(c)
     if kept == "its verdict is young":
@@ -148,14 +151,14 @@ def test_items_of_a_device_that_was_revoked_long_ago_go(c: sa.Connection) -> Non
         assert prune(c) == (0, gone)
 
 
+@pytest.mark.usefixtures("done")
 def test_what_an_archived_agent_read_goes(c: sa.Connection) -> None:
-    end(c, settled(c))
     c.execute(sa.update(agents).values(deleted_at=AT))
     assert prune(c) == (1, 0)
 
 
+@pytest.mark.usefixtures("done")
 def test_a_search_examines_as_many_rows_as_it_may_and_goes_on_behind_them(c: sa.Connection) -> None:
-    end(c, settled(c))
     (entry,) = c.execute(sa.select(unit_ledger)).mappings()
     for number in range(4):
         c.execute(sa.insert(unit_ledger), {**entry, "unit_key": f"b-{number}.txt"})

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from protocol.errors import IllegalTransition, LinkLost
 from protocol.ids import CallId
 from protocol.lifecycles import CallEvent, CallState, RunEvent, RunOutcome, RunState, UnitState
+from storage.agents.agents import AgentRow
 from storage.kernel.database import Conflict
 from storage.runs import run_moves, runs
 from storage.runs.calls import CallAnswer, mark_sent, open_calls
@@ -34,19 +35,17 @@ from tests.storage.rows import (
     calls,
     claim,
     known_units,
-    make_agent,
     make_run,
     plan,
     running,
     settle_call,
+    some,
 )
 from tests.support.presence import BOOT, open_session
 
 
 def unit_of(c: sa.Connection, held: HeldRun, key: str = "a.txt") -> UnitRow:
-    unit = find_unit(c, held.id, key)
-    assert unit is not None
-    return unit
+    return some(find_unit(c, held.id, key))
 
 
 def states_of_calls(c: sa.Connection) -> dict[str, CallState]:
@@ -71,8 +70,19 @@ def fail(c: sa.Connection, held: HeldRun, key: str = "a.txt") -> None:
     )
 
 
-def test_a_plan_is_kept_whole_before_anything_is_sent(c: sa.Connection) -> None:
-    held = running(c)
+@pytest.fixture
+def planned(c: sa.Connection, held: HeldRun) -> None:
+    """A unit of the run with one call."""
+    plan(c, held, of=calls("call-1"))
+
+
+@pytest.fixture
+def two_planned(c: sa.Connection, held: HeldRun) -> None:
+    """A unit of the run with two calls."""
+    plan(c, held, of=calls("call-1", "call-2"))
+
+
+def test_a_plan_is_kept_whole_before_anything_is_sent(c: sa.Connection, held: HeldRun) -> None:
     written = plan(c, held, of=calls("call-1", "call-2"))
     assert written.open_calls == open_calls(c, held.id)
     assert [(call.call_id, call.state, call.sends) for call in written.open_calls] == [
@@ -84,25 +94,24 @@ def test_a_plan_is_kept_whole_before_anything_is_sent(c: sa.Connection) -> None:
     assert (unit.state, unit.calls_planned, unit.calls_settled) == (UnitState.EXTRACTED, 2, 0)
 
 
-def test_the_same_plan_may_be_written_twice(c: sa.Connection) -> None:
-    held = running(c)
+def test_the_same_plan_may_be_written_twice(c: sa.Connection, held: HeldRun) -> None:
     first = plan(c, held, of=calls("call-1", "call-2"))
-    assert plan(c, held, of=calls("call-1", "call-2")) == first
-    assert unit_of(c, held).calls_planned == 2
+    assert (plan(c, held, of=calls("call-1", "call-2")), unit_of(c, held).calls_planned) == (first, 2)
 
 
 def test_a_unit_whose_file_changed_before_anything_was_sent_gets_its_new_plan_alone(
     c: sa.Connection,
+    held: HeldRun,
 ) -> None:
-    held = running(c)
     plan(c, held, of=calls("old-1", "old-2"), digest="sha-old")
     written = plan(c, held, of=calls("new-1"), digest="sha-new")
     assert [call.call_id for call in written.open_calls] == ["new-1"]
     assert (unit_of(c, held).content_hash, unit_of(c, held).calls_planned) == ("sha-new", 1)
 
 
-def test_what_was_sent_before_a_file_changed_is_still_brought_to_its_end(c: sa.Connection) -> None:
-    held = running(c)
+def test_what_was_sent_before_a_file_changed_is_still_brought_to_its_end(
+    c: sa.Connection, held: HeldRun
+) -> None:
     plan(c, held, of=calls("old-1", "old-2", "old-3"), digest="sha-old")
     answer(c, held, "old-1")
     mark_sent(c, held, [CallId("old-2")], AT)
@@ -111,8 +120,9 @@ def test_what_was_sent_before_a_file_changed_is_still_brought_to_its_end(c: sa.C
     assert (unit_of(c, held).calls_planned, unit_of(c, held).calls_settled) == (3, 1)
 
 
-def test_a_later_run_adopts_what_an_ended_one_planned_with_its_answers(c: sa.Connection) -> None:
-    agent = make_agent(c)
+def test_a_later_run_adopts_what_an_ended_one_planned_with_its_answers(
+    c: sa.Connection, agent: AgentRow
+) -> None:
     first = running(c, "run-1", agent=agent)
     plan(c, first, of=calls("call-1", "call-2", "call-3", "call-4", "call-5"))
     answer(c, first, "call-1")
@@ -131,15 +141,14 @@ def test_a_later_run_adopts_what_an_ended_one_planned_with_its_answers(c: sa.Con
         ("call-5", CallState.PLANNED),
         ("call-6", CallState.PLANNED),
     ]
-    assert states_of_calls(c)["call-1"] is CallState.ACKED
-    assert open_calls(c, first.id) == []
+    assert (states_of_calls(c)["call-1"], open_calls(c, first.id)) == (CallState.ACKED, [])
     assert runs.get_run(c, second.id).items_created == 0
 
 
 def test_a_unit_that_was_wholly_delivered_by_an_earlier_run_is_settled_without_a_call(
     c: sa.Connection,
+    agent: AgentRow,
 ) -> None:
-    agent = make_agent(c)
     first = running(c, "run-1", agent=agent)
     plan(c, first, of=calls("call-1"))
     answer(c, first, "call-1")
@@ -149,8 +158,7 @@ def test_a_unit_that_was_wholly_delivered_by_an_earlier_run_is_settled_without_a
     assert settle_unit(c, second, "a.txt", AT) is UnitState.DONE
 
 
-def test_calls_of_a_run_that_has_not_ended_stay_with_it(c: sa.Connection) -> None:
-    agent = make_agent(c)
+def test_calls_of_a_run_that_has_not_ended_stay_with_it(c: sa.Connection, agent: AgentRow) -> None:
     first = running(c, "run-1", agent=agent)
     plan(c, first, of=calls("call-1"))
     run_moves.move(c, first, RunEvent.DEVICE_LOST, at=AT, actor="hub")
@@ -160,9 +168,8 @@ def test_calls_of_a_run_that_has_not_ended_stay_with_it(c: sa.Connection) -> Non
     assert units_of(c, second.id) == []
 
 
-def test_a_call_may_be_sent_until_it_is_answered(c: sa.Connection) -> None:
-    held = running(c)
-    plan(c, held, of=calls("call-1", "call-2"))
+@pytest.mark.usefixtures("two_planned")
+def test_a_call_may_be_sent_until_it_is_answered(c: sa.Connection, held: HeldRun) -> None:
     both = [CallId("call-1"), CallId("call-2")]
     assert mark_sent(c, held, both, AT) == both
     settle_call(c, both[0], CallEvent.ACKED, None, AT)
@@ -170,9 +177,8 @@ def test_a_call_may_be_sent_until_it_is_answered(c: sa.Connection) -> None:
     assert [(call.call_id, call.sends) for call in open_calls(c, held.id)] == [("call-2", 2)]
 
 
-def test_only_the_first_answer_to_a_call_counts(c: sa.Connection) -> None:
-    held = running(c)
-    plan(c, held, of=calls("call-1"))
+@pytest.mark.usefixtures("planned")
+def test_only_the_first_answer_to_a_call_counts(c: sa.Connection, held: HeldRun) -> None:
     mark_sent(c, held, [CallId("call-1")], AT)
     assert settle_call(c, CallId("call-1"), CallEvent.ACKED, {"result": 1}, AT)
     assert not settle_call(c, CallId("call-1"), CallEvent.ACKED, {"result": 2}, AT)
@@ -182,9 +188,8 @@ def test_only_the_first_answer_to_a_call_counts(c: sa.Connection) -> None:
     assert unit_of(c, held).calls_settled == 1
 
 
-def test_an_answer_counts_after_its_run_has_ended(c: sa.Connection) -> None:
-    held = running(c)
-    plan(c, held, of=calls("call-1"))
+@pytest.mark.usefixtures("planned")
+def test_an_answer_counts_after_its_run_has_ended(c: sa.Connection, held: HeldRun) -> None:
     mark_sent(c, held, [CallId("call-1")], AT)
     end(c, held)
     assert settle_call(c, CallId("call-1"), CallEvent.ACKED, None, AT)
@@ -192,9 +197,8 @@ def test_an_answer_counts_after_its_run_has_ended(c: sa.Connection) -> None:
     assert (row.items_created, row.state) == (1, RunState.FAILED)
 
 
+@pytest.mark.usefixtures("planned")
 def test_an_answer_to_nothing_is_dropped_and_one_before_sending_is_a_fault(c: sa.Connection) -> None:
-    held = running(c)
-    plan(c, held, of=calls("call-1"))
     assert not settle_call(c, CallId("call-9"), CallEvent.ACKED, None, AT)
     with pytest.raises(IllegalTransition):
         settle_call(c, CallId("call-1"), CallEvent.ACKED, None, AT)
@@ -202,9 +206,8 @@ def test_an_answer_to_nothing_is_dropped_and_one_before_sending_is_a_fault(c: sa
         settle_call(c, CallId("call-1"), CallEvent.SENT, None, AT)
 
 
-def test_a_unit_whose_items_all_arrived_is_done_and_never_read_again(c: sa.Connection) -> None:
-    held = running(c)
-    plan(c, held, of=calls("call-1", "call-2"))
+@pytest.mark.usefixtures("two_planned")
+def test_a_unit_whose_items_all_arrived_is_done_and_never_read_again(c: sa.Connection, held: HeldRun) -> None:
     answer(c, held, "call-1", "call-2")
     assert settle_unit(c, held, "a.txt", AT) is UnitState.DONE
     assert settle_unit(c, held, "a.txt", AT) is UnitState.DONE
@@ -213,8 +216,7 @@ def test_a_unit_whose_items_all_arrived_is_done_and_never_read_again(c: sa.Conne
     assert known_units(c, row.agent_id, PROMPT_1) == {"a.txt": "sha-1"}
 
 
-def test_a_plan_marks_calls_as_sent_that_go_at_once(c: sa.Connection) -> None:
-    held = running(c)
+def test_a_plan_marks_calls_as_sent_that_go_at_once(c: sa.Connection, held: HeldRun) -> None:
     written = plan(c, held, of=calls("call-1", "call-2"), most_sent=2)
     assert written.is_marked
     assert written.open_calls == open_calls(c, held.id)
@@ -235,9 +237,9 @@ def answered(
     return done
 
 
-def test_the_last_answer_settles_a_whole_unit_like_a_transaction_of_its_own(c: sa.Connection) -> None:
-    agent = make_agent(c)
-    held = running(c, agent=agent)
+def test_the_last_answer_settles_a_whole_unit_like_a_transaction_of_its_own(
+    c: sa.Connection, held: HeldRun, agent: AgentRow
+) -> None:
     runs.note_progress(c, held, 4, AT)
     for key in ("a.txt", "b.txt"):
         plan(c, held, key, of=calls(f"{key}-1", f"{key}-2"))
@@ -249,22 +251,20 @@ def test_the_last_answer_settles_a_whole_unit_like_a_transaction_of_its_own(c: s
     assert (first.units_done, first.items_created, first.progress) == (1, 2, 25)
     assert runs.get_run(c, held.id).progress == 50
     assert known_units(c, agent.id, PROMPT_1) == {"a.txt": "sha-1", "b.txt": "sha-1"}
-    assert settle_unit(c, held, "a.txt", AT) is UnitState.DONE
-    assert runs.get_run(c, held.id).units_done == 2
+    assert (settle_unit(c, held, "a.txt", AT), runs.get_run(c, held.id).units_done) == (UnitState.DONE, 2)
 
 
+@pytest.mark.usefixtures("planned")
 @pytest.mark.parametrize("event", [CallEvent.REJECTED, CallEvent.GIVEN_UP])
-def test_answers_settle_no_unit_of_which_an_item_was_not_taken(c: sa.Connection, event: CallEvent) -> None:
-    held = running(c)
-    plan(c, held, of=calls("call-1"))
-    assert answered(c, held, "call-1", event=event) == set()
-    assert unit_of(c, held).state is UnitState.EXTRACTED
+def test_answers_settle_no_unit_of_which_an_item_was_not_taken(
+    c: sa.Connection, held: HeldRun, event: CallEvent
+) -> None:
+    assert (answered(c, held, "call-1", event=event), unit_of(c, held).state) == (set(), UnitState.EXTRACTED)
     assert settle_unit(c, held, "a.txt", AT) is UnitState.FAILED
 
 
-def test_answers_settle_no_unit_that_misses_a_part_or_an_answer(c: sa.Connection) -> None:
-    held = running(c)
-    plan(c, held, of=calls("call-1", "call-2"))
+@pytest.mark.usefixtures("two_planned")
+def test_answers_settle_no_unit_that_misses_a_part_or_an_answer(c: sa.Connection, held: HeldRun) -> None:
     plan(c, held, "b.txt", of=calls("call-3"))
     assert answered(c, held, "call-1") == set()
     assert answered(c, held, "call-3") == set()  # of another unit than the whole one
@@ -272,10 +272,10 @@ def test_answers_settle_no_unit_that_misses_a_part_or_an_answer(c: sa.Connection
     assert runs.get_run(c, held.id).units_done == 0
 
 
-def test_answers_count_without_the_run_but_settle_none_of_its_units(c: sa.Connection) -> None:
-    agent = make_agent(c)
-    held = running(c, agent=agent)
-    plan(c, held, of=calls("call-1"))
+@pytest.mark.usefixtures("planned")
+def test_answers_count_without_the_run_but_settle_none_of_its_units(
+    c: sa.Connection, held: HeldRun, agent: AgentRow
+) -> None:
     mark_sent(c, held, [CallId("call-1")], AT)
     run_moves.move(c, held, RunEvent.HUB_LOST, at=AT, actor="hub")
     assert claim(c) is not None
@@ -285,44 +285,39 @@ def test_answers_count_without_the_run_but_settle_none_of_its_units(c: sa.Connec
     assert known_units(c, agent.id, PROMPT_1) == {}
 
 
-def test_a_unit_without_items_is_done_as_well(c: sa.Connection) -> None:
-    held = running(c)
-    plan(c, held)
-    assert settle_unit(c, held, "a.txt", AT) is UnitState.DONE
-    assert known_units(c, runs.get_run(c, held.id).agent_id, PROMPT_1) == {"a.txt": "sha-1"}
-
-
-def test_a_whole_unit_without_open_calls_is_settled_by_its_plan(c: sa.Connection) -> None:
-    held = running(c)
+def test_a_whole_unit_without_open_calls_is_settled_by_its_plan(c: sa.Connection, held: HeldRun) -> None:
     assert plan(c, held, "b.txt", of=calls("call-1"), is_whole=True).settled is None
     assert plan(c, held, is_whole=True).settled is UnitState.DONE
     row = runs.get_run(c, held.id)
-    assert row.units_done == 1
-    assert known_units(c, row.agent_id, PROMPT_1) == {"a.txt": "sha-1"}
+    assert (row.units_done, known_units(c, row.agent_id, PROMPT_1)) == (1, {"a.txt": "sha-1"})
 
 
+@pytest.mark.usefixtures("two_planned")
 @pytest.mark.parametrize(
     ("event", "code"), [(CallEvent.REJECTED, "device_error"), (CallEvent.GIVEN_UP, "unknown_effect")]
 )
 def test_a_unit_of_which_an_item_was_not_taken_fails_and_is_read_again(
-    c: sa.Connection, event: CallEvent, code: str
+    c: sa.Connection, held: HeldRun, event: CallEvent, code: str
 ) -> None:
-    held = running(c)
-    plan(c, held, of=calls("call-1", "call-2"))
     answer(c, held, "call-1")
     answer(c, held, "call-2", event=event)
     assert settle_unit(c, held, "a.txt", AT) is UnitState.FAILED
     assert settle_unit(c, held, "a.txt", AT) is UnitState.FAILED
     row = runs.get_run(c, held.id)
-    assert (row.units_failed, row.units_done, row.error_count) == (1, 0, 1)
-    assert (row.errors[0].unit_key, row.errors[0].code) == ("a.txt", code)
+    assert (
+        row.units_failed,
+        row.units_done,
+        row.error_count,
+        row.errors[0].unit_key,
+        row.errors[0].code,
+    ) == (1, 0, 1, "a.txt", code)
     assert known_units(c, row.agent_id, PROMPT_1) == {}
 
 
 def test_what_a_run_settled_or_gave_up_is_known_by_when_and_a_settled_content_stays_known(
     c: sa.Connection,
+    agent: AgentRow,
 ) -> None:
-    agent = make_agent(c)
     first = make_run(c, "run-1", agent=agent, state=RunState.RUNNING).held
     plan(c, first)
     settle_unit(c, first, "a.txt", AT)
@@ -339,25 +334,23 @@ def test_what_a_run_settled_or_gave_up_is_known_by_when_and_a_settled_content_st
     }
     run_moves.move(c, first, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.PARTIAL)
 
-    second = make_run(c, "run-2", agent=agent, state=RunState.RUNNING).held
-    wrong(held=second, unit_key="a.txt", at=AT + 9)
+    wrong(held=make_run(c, "run-2", agent=agent, state=RunState.RUNNING).held, unit_key="a.txt", at=AT + 9)
 
     assert ledger_entries(c, *asked)["a.txt"].tried_at == AT + 9
     assert known_units(c, agent.id, PROMPT_1) == {"a.txt": "sha-1"}
 
 
-def test_of_a_long_run_the_units_are_shown_first_that_no_earlier_run_settled(c: sa.Connection) -> None:
-    held = running(c)
+def test_of_a_long_run_the_units_are_shown_first_that_no_earlier_run_settled(
+    c: sa.Connection, held: HeldRun
+) -> None:
     skip_units(c, held, [(f"{number}.txt", "sha", 1) for number in range(50)], AT)
     skip_units(c, held, [("x.txt", "", None)], AT, reason="no text")
     plan(c, held)
-    shown = first_units(c, held.id, 3)
-    assert [unit.unit_key for unit in shown] == ["a.txt", "x.txt", "0.txt"]
+    assert [unit.unit_key for unit in first_units(c, held.id, 3)] == ["a.txt", "x.txt", "0.txt"]
 
 
-def test_a_unit_is_not_settled_while_a_call_is_open(c: sa.Connection) -> None:
-    held = running(c)
-    plan(c, held, of=calls("call-1", "call-2"))
+@pytest.mark.usefixtures("two_planned")
+def test_a_unit_is_not_settled_while_a_call_is_open(c: sa.Connection, held: HeldRun) -> None:
     answer(c, held, "call-1")
     with pytest.raises(StillOpen) as refused:
         settle_unit(c, held, "a.txt", AT)
@@ -366,8 +359,9 @@ def test_a_unit_is_not_settled_while_a_call_is_open(c: sa.Connection) -> None:
         settle_unit(c, held, "b.txt", AT)
 
 
-def test_the_ledger_holds_the_newest_content_and_forgets_with_the_prompt(c: sa.Connection) -> None:
-    agent = make_agent(c)
+def test_the_ledger_holds_the_newest_content_and_forgets_with_the_prompt(
+    c: sa.Connection, agent: AgentRow
+) -> None:
     for n, (digest, fingerprint) in enumerate([("sha-1", PROMPT_1), ("sha-2", PROMPT_1), ("sha-2", "other")]):
         held = make_run(c, f"run-{n}", agent=agent, state=RunState.RUNNING, fingerprint=fingerprint).held
         plan(c, held, digest=digest)
@@ -377,8 +371,9 @@ def test_the_ledger_holds_the_newest_content_and_forgets_with_the_prompt(c: sa.C
     assert known_units(c, agent.id, PROMPT_1) == {}
 
 
-def test_an_older_content_is_settled_no_more_once_a_newer_one_may_reach_the_device(c: sa.Connection) -> None:
-    agent = make_agent(c)
+def test_an_older_content_is_settled_no_more_once_a_newer_one_may_reach_the_device(
+    c: sa.Connection, agent: AgentRow
+) -> None:
     held = make_run(c, "run-1", agent=agent, state=RunState.RUNNING).held
     plan(c, held, digest="sha-1")
     settle_unit(c, held, "a.txt", AT)
@@ -390,12 +385,10 @@ def test_an_older_content_is_settled_no_more_once_a_newer_one_may_reach_the_devi
     assert known_units(c, agent.id, PROMPT_1) == {}
 
 
-def test_units_that_the_ledger_knows_are_skipped_in_one_go(c: sa.Connection) -> None:
-    held = running(c)
+def test_units_that_the_ledger_knows_are_skipped_in_one_go(c: sa.Connection, held: HeldRun) -> None:
     plan(c, held, "7.txt")
     units = [(f"{n}.txt", f"sha-{n}", n) for n in range(2_000)]
-    assert skip_units(c, held, units, AT) == 1_999
-    assert skip_units(c, held, units, AT) == 0
+    assert (skip_units(c, held, units, AT), skip_units(c, held, units, AT)) == (1_999, 0)
     assert runs.get_run(c, held.id).units_skipped == 1_999
     states = [unit.state for unit in first_units(c, held.id, 3_000)]
     assert Counter(states) == {UnitState.SKIPPED: 1_999, UnitState.EXTRACTED: 1}
@@ -405,9 +398,10 @@ def test_units_that_the_ledger_knows_are_skipped_in_one_go(c: sa.Connection) -> 
 WAITS = "its prose waits"
 
 
-def test_a_unit_that_waits_for_the_model_keeps_its_run_open_and_is_read_again(c: sa.Connection) -> None:
-    held = running(c)
-    plan(c, held, of=calls("call-1"))
+@pytest.mark.usefixtures("planned")
+def test_a_unit_that_waits_for_the_model_keeps_its_run_open_and_is_read_again(
+    c: sa.Connection, held: HeldRun
+) -> None:
     with pytest.raises(StillOpen):
         settle_unit(c, held, "a.txt", AT, waits_for=WAITS)
     answer(c, held, "call-1")
@@ -424,18 +418,17 @@ def test_a_unit_that_waits_for_the_model_keeps_its_run_open_and_is_read_again(c:
     assert (runs.get_run(c, held.id).units_done, postponed_units(c, held.id)) == (1, [])
 
 
-def test_a_unit_that_waits_for_the_model_and_is_not_offered_any_more_is_passed_over(c: sa.Connection) -> None:
-    held = running(c)
+def test_a_unit_that_waits_for_the_model_and_is_not_offered_any_more_is_passed_over(
+    c: sa.Connection, held: HeldRun
+) -> None:
     plan(c, held)
     settle_unit(c, held, "a.txt", AT, waits_for=WAITS)
     skip_units(c, held, [("a.txt", "sha-1", 1)], AT, reason="gone")
     unit = unit_of(c, held, "a.txt")
-    assert (unit.state, unit.error) == (UnitState.SKIPPED, "gone")
-    assert runs.get_run(c, held.id).units_skipped == 1
+    assert (unit.state, unit.error, runs.get_run(c, held.id).units_skipped) == (UnitState.SKIPPED, "gone", 1)
 
 
-def test_a_unit_that_could_not_be_read_fails_with_a_reason(c: sa.Connection) -> None:
-    held = running(c)
+def test_a_unit_that_could_not_be_read_fails_with_a_reason(c: sa.Connection, held: HeldRun) -> None:
     fail(c, held)
     fail(c, held)
     row = runs.get_run(c, held.id)
@@ -443,8 +436,7 @@ def test_a_unit_that_could_not_be_read_fails_with_a_reason(c: sa.Connection) -> 
     assert unit_of(c, held).error == "no converter for .xyz"
 
 
-def test_a_unit_that_failed_may_be_tried_again_in_the_same_run(c: sa.Connection) -> None:
-    held = running(c)
+def test_a_unit_that_failed_may_be_tried_again_in_the_same_run(c: sa.Connection, held: HeldRun) -> None:
     fail(c, held)
     plan(c, held, of=calls("call-1"))
     answer(c, held, "call-1")
@@ -453,9 +445,8 @@ def test_a_unit_that_failed_may_be_tried_again_in_the_same_run(c: sa.Connection)
     assert (row.units_failed, row.units_done) == (0, 1)
 
 
-def test_a_unit_that_fails_takes_back_what_was_never_sent(c: sa.Connection) -> None:
-    held = running(c)
-    plan(c, held, of=calls("call-1", "call-2"))
+@pytest.mark.usefixtures("two_planned")
+def test_a_unit_that_fails_takes_back_what_was_never_sent(c: sa.Connection, held: HeldRun) -> None:
     mark_sent(c, held, [CallId("call-1")], AT)
     with pytest.raises(StillOpen):
         fail(c, held)
@@ -466,8 +457,9 @@ def test_a_unit_that_fails_takes_back_what_was_never_sent(c: sa.Connection) -> N
 
 
 @pytest.mark.parametrize("again", [plan, fail])
-def test_a_unit_that_is_settled_stays_settled(c: sa.Connection, again: Callable[..., object]) -> None:
-    held = running(c)
+def test_a_unit_that_is_settled_stays_settled(
+    c: sa.Connection, held: HeldRun, again: Callable[..., object]
+) -> None:
     plan(c, held)
     settle_unit(c, held, "a.txt", AT)
     skip_units(c, held, [("b.txt", "sha", 1)], AT)
@@ -485,14 +477,15 @@ STALE: list[Callable[[sa.Connection, HeldRun], object]] = [
 ]
 
 
+@pytest.mark.usefixtures("planned")
 @pytest.mark.parametrize("write", STALE)
 @pytest.mark.parametrize("event", [RunEvent.CANCELLED, RunEvent.HUB_LOST])
 def test_who_no_longer_holds_a_run_writes_nothing(
-    c: sa.Connection, event: RunEvent, write: Callable[[sa.Connection, HeldRun], object]
+    c: sa.Connection,
+    held: HeldRun,
+    event: RunEvent,
+    write: Callable[[sa.Connection, HeldRun], object],
 ) -> None:
-    agent = make_agent(c)
-    held = running(c, agent=agent)
-    plan(c, held, of=calls("call-1"))
     run_moves.move(c, held, event, at=AT, actor="hub")
     if event is RunEvent.HUB_LOST:
         assert claim(c) is not None
@@ -502,12 +495,10 @@ def test_who_no_longer_holds_a_run_writes_nothing(
     assert (units_of(c, held.id), open_calls(c, held.id)) == (units, opened)
 
 
-def test_an_answer_over_an_older_connection_settles_nothing(c: sa.Connection) -> None:
-    held = running(c)
-    plan(c, held, of=calls("call-1"))
+@pytest.mark.usefixtures("planned")
+def test_an_answer_over_an_older_connection_settles_nothing(c: sa.Connection, held: HeldRun) -> None:
     mark_sent(c, held, [CallId("call-1")], AT)
-    device_id = runs.get_run(c, held.id).device_id
-    assert device_id is not None
+    device_id = some(runs.get_run(c, held.id).device_id)
     older, newer = (open_session(c, device_id, boot_id=BOOT, platform=None, at=AT) for _ in range(2))
     with pytest.raises(LinkLost, match="has connected again"):
         settle_call(c, CallId("call-1"), CallEvent.ACKED, {}, AT, epoch=older)

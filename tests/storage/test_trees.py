@@ -43,16 +43,28 @@ def settle(c: sa.Connection, agent: AgentRow, name: str = "first", file: str = "
     end(c, held)
 
 
-def test_a_tree_is_settled_for_the_next_run_with_the_same_settings(c: sa.Connection, agent: AgentRow) -> None:
+@pytest.fixture
+def settled(c: sa.Connection, agent: AgentRow) -> None:
+    """A tree that one run has settled."""
     settle(c, agent)
+
+
+@pytest.fixture
+def held(c: sa.Connection, agent: AgentRow) -> HeldRun:
+    """The first run of the agent."""
+    return begin(c, agent, "first")
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_tree_is_settled_for_the_next_run_with_the_same_settings(c: sa.Connection, agent: AgentRow) -> None:
     for name in ("next", "after that"):
         held = begin(c, agent, name)
         assert has_settled_tree(c, held, TREE, AT)
         end(c, held)
 
 
+@pytest.mark.usefixtures("settled")
 def test_another_tree_and_other_settings_are_read(c: sa.Connection, agent: AgentRow) -> None:
-    settle(c, agent)
     held = begin(c, agent, "other prompt", fingerprint="other")
     assert not has_settled_tree(c, held, TREE, AT)
     end(c, held)
@@ -60,14 +72,13 @@ def test_another_tree_and_other_settings_are_read(c: sa.Connection, agent: Agent
     assert not has_settled_tree(c, begin(c, agent, "changed"), "tree-2", AT)
 
 
-def test_a_tree_of_one_agent_is_none_of_another(c: sa.Connection, agent: AgentRow) -> None:
-    settle(c, agent)
-    other = make_agent(c, "elsewhere", device="tower")
-    assert not has_settled_tree(c, begin(c, other, "other"), TREE, AT)
+@pytest.mark.usefixtures("settled")
+def test_a_tree_of_one_agent_is_none_of_another(c: sa.Connection) -> None:
+    assert not has_settled_tree(c, begin(c, make_agent(c, "elsewhere", device="tower"), "other"), TREE, AT)
 
 
+@pytest.mark.usefixtures("settled")
 def test_a_tree_is_forgotten_before_a_run_changes_the_ledger(c: sa.Connection, agent: AgentRow) -> None:
-    settle(c, agent)
     broken = begin(c, agent, "breaks")
     assert not has_settled_tree(c, broken, "tree-2", AT)
     read(c, broken, "sha-2")
@@ -77,9 +88,8 @@ def test_a_tree_is_forgotten_before_a_run_changes_the_ledger(c: sa.Connection, a
 
 @pytest.mark.parametrize("files", [{"a.txt": "sha-2"}, {"a.txt": "sha-1", "b.txt": "sha-1"}])
 def test_a_tree_of_which_the_ledger_lacks_a_content_is_not_settled(
-    c: sa.Connection, agent: AgentRow, files: dict[str, str]
+    c: sa.Connection, held: HeldRun, agent: AgentRow, files: dict[str, str]
 ) -> None:
-    held = begin(c, agent, "first")
     has_settled_tree(c, held, TREE, AT)
     read(c, held)
     assert not settle_tree(c, held, TREE, files)
@@ -108,8 +118,7 @@ def test_runs_that_ended_early_do_not_stand_in_the_way(c: sa.Connection, agent: 
     settle(c, agent)
 
 
-def test_a_later_attempt_of_a_run_lists_the_files_again(c: sa.Connection, agent: AgentRow) -> None:
-    held = begin(c, agent, "first")
+def test_a_later_attempt_of_a_run_lists_the_files_again(c: sa.Connection, held: HeldRun) -> None:
     has_settled_tree(c, held, TREE, AT)
     read(c, held)
     assert settle_tree(c, held, TREE, FILES)
@@ -127,11 +136,11 @@ def prune(c: sa.Connection, agent: AgentRow) -> None:
     assert orphans.prune_units(c, ("", ""), before=AT + 1, since=0)[0] == 1
 
 
+@pytest.mark.usefixtures("settled")
 @pytest.mark.parametrize("change", [empty, prune])
 def test_whoever_changes_the_ledger_spoils_the_tree(
     c: sa.Connection, agent: AgentRow, change: Callable[[sa.Connection, AgentRow], None]
 ) -> None:
-    settle(c, agent)
     other = make_agent(c, "elsewhere", device="tower")
     settle(c, other, "other", "b.txt", at=AT + 1)
     change(c, agent)
@@ -139,11 +148,11 @@ def test_whoever_changes_the_ledger_spoils_the_tree(
     assert has_settled_tree(c, begin(c, other, "other next"), TREE, AT), "its ledger is what it was"
 
 
+@pytest.mark.usefixtures("settled")
 @pytest.mark.parametrize("change", [empty, prune])
 def test_a_run_whose_ledger_was_changed_while_it_read_settles_no_tree(
     c: sa.Connection, agent: AgentRow, change: Callable[[sa.Connection, AgentRow], None]
 ) -> None:
-    settle(c, agent)
     held = begin(c, agent, "next")
     assert not has_settled_tree(c, held, None, AT)  # it passes over the file, because the ledger has it
     change(c, agent)
@@ -154,25 +163,24 @@ def test_a_run_whose_ledger_was_changed_while_it_read_settles_no_tree(
     assert not settle_tree(c, later, TREE, {}), "the first one may change the ledger yet"
 
 
+@pytest.mark.usefixtures("settled")
 def test_a_tree_is_believed_until_the_entries_of_its_files_have_to_be_renewed(
     c: sa.Connection, agent: AgentRow
 ) -> None:
-    settle(c, agent)
     held = begin(c, agent, "in time")
     assert has_settled_tree(c, held, TREE, AT + RENEWED_AFTER_MS)
     end(c, held)
     assert not has_settled_tree(c, begin(c, agent, "late"), TREE, AT + RENEWED_AFTER_MS + 1)
 
 
+@pytest.mark.usefixtures("settled")
 def test_an_agent_that_is_deleted_takes_its_trees_with_it(c: sa.Connection, agent: AgentRow) -> None:
-    settle(c, agent)
     c.execute(sa.delete(runs))
     c.execute(sa.delete(agents).where(agents.c.id == agent.id))
     assert c.execute(sa.select(folder_trees)).all() == []
 
 
-def test_a_run_that_lost_its_fence_neither_reads_nor_settles(c: sa.Connection, agent: AgentRow) -> None:
-    held = begin(c, agent, "first")
+def test_a_run_that_lost_its_fence_neither_reads_nor_settles(c: sa.Connection, held: HeldRun) -> None:
     late = HeldRun(held.id, held.state, held.fence + 1)
     with pytest.raises(StaleRun):
         has_settled_tree(c, late, TREE, AT)
@@ -180,8 +188,8 @@ def test_a_run_that_lost_its_fence_neither_reads_nor_settles(c: sa.Connection, a
         settle_tree(c, late, TREE, FILES)
 
 
+@pytest.mark.usefixtures("settled")
 def test_an_entry_that_was_read_with_other_settings_has_no_content(c: sa.Connection, agent: AgentRow) -> None:
-    settle(c, agent)
     keys = ["a.txt", "b.txt"]
     (entry,) = ledger_entries(c, agent.id, PROMPT_1, keys).values()
     assert (entry.content_hash, entry.tried_at) == ("sha-1", AT)
