@@ -11,7 +11,7 @@ from storage.schedules import fires, schedule_rows
 from storage.schedules.fires import BackfillPlan, Covered, FireRow, FreshRun
 from storage.schema import agent_states, schedule_fires
 from tests.storage.rows import AT
-from tests.storage.scheduled import HOUR, decision, fire, lead, make_schedule, told
+from tests.storage.scheduled import HOUR, decision, fire, lead, told
 
 ID = "schedule-inbox"
 FIRST, SECOND, THIRD, FOURTH = (AT + n * HOUR for n in (1, 2, 3, 4))
@@ -42,17 +42,15 @@ def part(first_at: int, fire_at: int, count: int) -> FireRow:
     return FireRow(ID, fire_at, first_at, count - 1, "skipped_window", "window", None, AT)
 
 
+@pytest.mark.usefixtures("schedule")
 def test_what_is_known_of_old_fires_are_their_rows_and_their_runs(c: sa.Connection) -> None:
-    make_schedule(c)
     fire(c, FIRST)
-    due = schedule_rows.with_settings(c, ID)
-    seen = fires.backfill_sight(c, due, [FIRST, SECOND])
-    assert [row.fire_at for row in seen.rows] == [FIRST]
-    assert seen.runs == {FIRST: f"{ID}-{FIRST}"}
+    seen = fires.backfill_sight(c, schedule_rows.with_settings(c, ID), [FIRST, SECOND])
+    assert ([row.fire_at for row in seen.rows], seen.runs) == ([FIRST], {FIRST: f"{ID}-{FIRST}"})
 
 
+@pytest.mark.usefixtures("schedule")
 def test_old_fires_become_runs_one_after_the_other(c: sa.Connection) -> None:
-    make_schedule(c)
     skipped = skip_all(c)
     remaining = (part(FIRST, FIRST, 1), part(FOURTH, FOURTH, 1))
     made = fires.backfill(c, plan(c, SECOND, THIRD, dropped=(skipped,), remaining=remaining), AT, actor="me")
@@ -73,32 +71,30 @@ def test_old_fires_become_runs_one_after_the_other(c: sa.Connection) -> None:
     assert c.execute(sa.select(agent_states.c.runs_waiting)).scalar_one() == 2
 
 
+@pytest.mark.usefixtures("schedule")
 def test_a_backfill_leaves_the_cursor_and_the_next_fire_alone(c: sa.Connection) -> None:
-    make_schedule(c)
     skipped = skip_all(c)
     before = schedule_rows.get_schedule(c, ID)
     fires.backfill(c, plan(c, FIRST, dropped=(skipped,)), AT, actor="me")
     assert schedule_rows.get_schedule(c, ID) == before
 
 
+@pytest.mark.usefixtures("schedule")
 def test_of_two_backfills_of_the_same_fires_one_is_refused(c: sa.Connection) -> None:
-    make_schedule(c)
-    skipped = skip_all(c)
-    again = plan(c, FIRST, dropped=(skipped,))
+    again = plan(c, FIRST, dropped=(skip_all(c),))
     fires.backfill(c, again, AT, actor="me")
     with pytest.raises(Conflict, match="ask again"):
         fires.backfill(c, again, AT, actor="me")
 
 
+@pytest.mark.usefixtures("schedule")
 def test_runs_of_a_backfill_that_wait_take_no_new_fires(c: sa.Connection) -> None:
-    make_schedule(c)
     fires.backfill(c, plan(c, AT - HOUR), AT, actor="me")
-    (decided,) = fire(c, FIRST)
-    assert (decided.decision, decided.run_id) == ("run", f"{ID}-{FIRST}")
+    assert [(decided.decision, decided.run_id) for decided in fire(c, FIRST)] == [("run", f"{ID}-{FIRST}")]
 
 
+@pytest.mark.usefixtures("schedule")
 def test_a_fire_before_the_schedule_was_created_may_be_backfilled_and_is_recorded(c: sa.Connection) -> None:
-    make_schedule(c)
     fires.backfill(c, plan(c, AT - HOUR), AT, actor="me")
     assert [(row.fire_at, row.decision) for row in told(c)] == [(AT - HOUR, "run")]
     assert c.execute(sa.select(sa.func.count()).select_from(schedule_fires)).scalar_one() == 1

@@ -82,8 +82,11 @@ def test_schedules_go_on_after_each_step(c: sa.Connection, by: int) -> None:
     assert step(c, before=before, to=to).schedules == 1 + (by < 0) + (by < -3 * HOUR)
     found = {row.agent_name: row for row in schedule_rows.list_schedules(c)}
     every = found["every"]
-    assert (every.cursor_at, every.next_fire_at) == (AT + HOUR + by, AT + 2 * HOUR + by)
-    assert every.created_at == AT + by
+    assert (every.cursor_at, every.next_fire_at, every.created_at) == (
+        AT + HOUR + by,
+        AT + 2 * HOUR + by,
+        AT + by,
+    )
     is_reset = {"minutely": by < 0, "daily": by < -3 * HOUR}
     for name, reset in is_reset.items():
         expected = (to, None) if reset else (AT + HOUR, AT + 2 * HOUR)
@@ -91,8 +94,7 @@ def test_schedules_go_on_after_each_step(c: sa.Connection, by: int) -> None:
     for name, reset in ({"every": by < 0} | is_reset).items():
         assert (told(c, name) == []) == reset, name
         run = runs.get_run(c, RunId(f"schedule-{name}-{AT + HOUR}"))
-        assert run.state == "QUEUED"
-        assert run.eligible_at == AT + HOUR + by
+        assert (run.state, run.eligible_at) == ("QUEUED", AT + HOUR + by)
     keys = [key for (key,) in c.execute(sa.select(run_table.c.fire_key))]
     assert sum(key.startswith("w:") for key in keys) == (by < 0) + sum(is_reset.values())
 
@@ -210,8 +212,7 @@ def test_a_second_hub_that_sees_the_same_step_changes_nothing(c: sa.Connection) 
     first, second = (
         clock_steps.judge_again(c, base, before=AT, id=f"step-{n}", follows_wall=bool) for n in range(2)
     )
-    assert first == second
-    assert first.last == ClockStep(at=AT + HOUR, by_ms=HOUR, schedules=1)
+    assert (first, first.last) == (second, ClockStep(at=AT + HOUR, by_ms=HOUR, schedules=1))
     assert schedule_rows.get_schedule(c, ID).cursor_at == before.cursor_at + HOUR
 
 

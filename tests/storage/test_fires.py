@@ -11,11 +11,12 @@ from storage.devices.nodes import LostLease
 from storage.runs import run_moves, run_pauses, runs
 from storage.schedules import fires, schedule_rows, schedules
 from storage.schedules.fires import Covered, Missed, QueueLimits
+from storage.schedules.schedule_rows import ScheduleRow
 from storage.schema import agent_states as states
 from storage.schema import runs as run_table
 from storage.schema import schedule_fires
 from storage.schema import schedules as schedule_table
-from tests.storage.rows import AT, ME, NEXT_BOOT, claim, declare, make_agent
+from tests.storage.rows import AT, ME, NEXT_BOOT, claim, declare, make_agent, some
 from tests.storage.scheduled import HOUR, begin, decision, fire, lead, make_schedule, told
 
 INBOX = AgentId("agent-inbox")
@@ -35,20 +36,33 @@ def rows_of(c: sa.Connection) -> list[tuple[int, str, str | None, RunId | None]]
     return [(row.fire_at, row.decision, row.reason, row.run_id) for row in told(c)]
 
 
+@pytest.fixture
+def fired(c: sa.Connection, schedule: ScheduleRow) -> None:
+    """The first fire of the schedule is decided."""
+    fire(c, FIRST)
+
+
 def test_a_fire_is_a_run_that_waits_and_the_cursor_goes_on(c: sa.Connection) -> None:
     make_schedule(c, start_deadline_ms=7, run_timeout_ms=60_000, max_attempts=3)
     (decided,) = fire(c, FIRST, fingerprint="f", prompt="Find notes.")
     assert (decided.decision, decided.fire_at, decided.run_id) == ("run", FIRST, run_of(FIRST))
     run = runs.get_run(c, run_of(FIRST))
-    assert (run.state, run.trigger_kind, run.fire_at, run.eligible_at) == (
-        RunState.QUEUED,
-        "schedule",
-        FIRST,
-        FIRST,
-    )
-    assert (run.schedule_id, run.device_id, run.fire_key) == (ID, "device-laptop", f"s:{ID}:{FIRST}")
-    assert (run.timeout_ms, run.max_attempts, run.start_deadline_at) == (60_000, 3, FIRST + 7)
-    assert (run.config_fingerprint, run.settings) == ("f", {"prompt": "Find notes."})
+    assert (
+        run.state,
+        run.trigger_kind,
+        run.fire_at,
+        run.eligible_at,
+        run.schedule_id,
+        run.device_id,
+        run.fire_key,
+    ) == (RunState.QUEUED, "schedule", FIRST, FIRST, ID, "device-laptop", f"s:{ID}:{FIRST}")
+    assert (
+        run.timeout_ms,
+        run.max_attempts,
+        run.start_deadline_at,
+        run.config_fingerprint,
+        run.settings,
+    ) == (60_000, 3, FIRST + 7, "f", {"prompt": "Find notes."})
     assert [(move.new_state, move.actor) for move in runs.run_history(c, run.id)] == [
         (RunState.QUEUED, "scheduler")
     ]
@@ -81,23 +95,20 @@ def test_runs_that_wait_are_counted_with_their_agent(c: sa.Connection) -> None:
     assert c.execute(sa.select(states.c.runs_waiting)).scalar_one() == 2
 
 
+@pytest.mark.usefixtures("schedule")
 def test_two_that_decide_the_same_fire_are_one_that_wins(c: sa.Connection) -> None:
-    make_schedule(c)
     mine, theirs = (decision(c, runs=[FIRST]) for _ in range(2))
     assert len(fires.decide(c, lead(c), [mine], FIRST)) == 1
-    assert fires.decide(c, lead(c), [theirs], FIRST) == []
-    assert queued(c) == [run_of(FIRST)]
+    assert (fires.decide(c, lead(c), [theirs], FIRST), queued(c)) == ([], [run_of(FIRST)])
 
 
+@pytest.mark.usefixtures("schedule")
 def test_a_decision_about_a_schedule_that_was_edited_or_paused_meanwhile_is_void(c: sa.Connection) -> None:
-    make_schedule(c)
     seen = decision(c, runs=[FIRST])
     schedules.set_enabled(c, ID, False, at=AT + 1)
     assert fires.decide(c, lead(c), [seen], FIRST) == []
     schedules.set_enabled(c, ID, True, at=AT + 2)
-    assert fires.decide(c, lead(c), [seen], FIRST) == []
-    assert queued(c) == []
-    assert told(c) == []
+    assert (fires.decide(c, lead(c), [seen], FIRST), queued(c), told(c)) == ([], [], [])
 
 
 def test_others_of_the_same_batch_are_decided_all_the_same(c: sa.Connection) -> None:
@@ -109,27 +120,25 @@ def test_others_of_the_same_batch_are_decided_all_the_same(c: sa.Connection) -> 
     assert [done.schedule_id for done in fires.decide(c, lead(c), both, FIRST)] == ["schedule-notes"]
 
 
+@pytest.mark.usefixtures("schedule")
 def test_who_lost_the_lease_decides_nothing(c: sa.Connection) -> None:
-    make_schedule(c)
     old = lead(c)
     nodes.resign_lease(c, old)
     nodes.acquire_lease(c, "scheduler", NEXT_BOOT, ttl_ms=60_000)
     with pytest.raises(LostLease):
         fires.decide(c, old, [decision(c, runs=[FIRST])], FIRST)
-    assert queued(c) == []
-    assert schedule_rows.get_schedule(c, ID).cursor_at == AT
+    assert (queued(c), schedule_rows.get_schedule(c, ID).cursor_at) == ([], AT)
 
 
+@pytest.mark.usefixtures("schedule")
 def test_an_archived_agent_does_not_fire(c: sa.Connection) -> None:
-    make_schedule(c)
     seen = decision(c, runs=[FIRST])
     declare(c, at=AT + 1)
     assert fires.decide(c, lead(c), [seen], FIRST) == []
 
 
+@pytest.mark.usefixtures("fired")
 def test_a_merged_run_that_wants_other_locks_leaves_the_queues_of_the_old_ones(c: sa.Connection) -> None:
-    make_schedule(c)
-    fire(c, FIRST)
     (run_id,) = queued(c)
     c.execute(sa.update(run_table).values(locks=["mailbox"]))
     mine = locks.LockRequest(
@@ -140,8 +149,7 @@ def test_a_merged_run_that_wants_other_locks_leaves_the_queues_of_the_old_ones(c
         ttl_ms=60_000,
     )
     locks.acquire(c, mine)
-    assert claim(c, at=FIRST) is None
-    assert [wait.holder.id for wait in locks.list_lock_waits(c)] == [run_id]
+    assert (claim(c, at=FIRST), [wait.holder.id for wait in locks.list_lock_waits(c)]) == (None, [run_id])
     fire(c, SECOND)
     assert locks.list_lock_waits(c) == []
     assert claim(c, at=SECOND) is not None
@@ -155,8 +163,11 @@ def test_fires_merge_into_the_run_that_waits_for_its_device(c: sa.Connection) ->
     (waiting,) = queued(c)
     run = runs.get_run(c, waiting)
     assert (run.id, run.fire_at, run.coalesced_count) == (run_of(FIRST), THIRD, 2)
-    assert (run.config_fingerprint, run.settings) == ("newer", {"prompt": "Find notes."})
-    assert run.start_deadline_at == THIRD + 7
+    assert (run.config_fingerprint, run.settings, run.start_deadline_at) == (
+        "newer",
+        {"prompt": "Find notes."},
+        THIRD + 7,
+    )
     assert rows_of(c) == [
         (FIRST, "run", None, waiting),
         (SECOND, "coalesced", "device_offline", waiting),
@@ -166,6 +177,7 @@ def test_fires_merge_into_the_run_that_waits_for_its_device(c: sa.Connection) ->
     assert c.execute(sa.select(states.c.runs_waiting)).scalar_one() == 1
 
 
+@pytest.mark.usefixtures("fired")
 @pytest.mark.parametrize(
     ("axes", "reason"),
     [
@@ -177,46 +189,39 @@ def test_fires_merge_into_the_run_that_waits_for_its_device(c: sa.Connection) ->
 def test_a_merged_fire_gives_the_reason_of_the_waiting_run(
     c: sa.Connection, axes: dict[str, str], reason: str
 ) -> None:
-    make_schedule(c)
-    fire(c, FIRST)
     for axis, to in axes.items():
         agent_moves.move(c, INBOX, axis, to, at=AT, actor="test")
-    (decided,) = fire(c, SECOND)
-    assert (decided.decision, decided.reason) == ("coalesced", reason)
+    assert [(decided.decision, decided.reason) for decided in fire(c, SECOND)] == [("coalesced", reason)]
 
 
+@pytest.mark.usefixtures("fired")
 def test_a_merged_fire_gives_the_used_up_quota_as_reason(c: sa.Connection) -> None:
-    make_schedule(c)
-    fire(c, FIRST)
     agent_moves.move(c, INBOX, "connectivity", "online", at=AT, actor="test")
     agent_states.exhaust(c, INBOX, cause="rate_limit", retry_after_ms=None, at=AT, actor="test")
     assert fire(c, SECOND)[0].reason == "exhausted"
 
 
+@pytest.mark.usefixtures("fired")
 @pytest.mark.parametrize("state", [RunState.PREPARING, RunState.RUNNING, RunState.PAUSED])
 def test_a_run_under_way_lets_no_second_one_begin(c: sa.Connection, state: RunState) -> None:
-    make_schedule(c)
-    fire(c, FIRST)
     begin(c, state)
     (decided,) = fire(c, SECOND)
-    assert (decided.decision, decided.reason) == ("skipped_overlap", "still_running")
-    assert decided.run_id == run_of(FIRST)
-    assert queued(c) == []
-    assert schedule_rows.get_schedule(c, ID).cursor_at == SECOND
+    assert (decided.decision, decided.reason, decided.run_id) == (
+        "skipped_overlap",
+        "still_running",
+        run_of(FIRST),
+    )
+    assert (queued(c), schedule_rows.get_schedule(c, ID).cursor_at) == ([], SECOND)
 
 
+@pytest.mark.usefixtures("fired")
 def test_a_run_that_was_started_and_waits_again_is_under_way(c: sa.Connection) -> None:
-    make_schedule(c)
-    fire(c, FIRST)
-    begun = begin(c)
-    held = runs.get_run(c, begun).held
-    run_moves.move(c, held, RunEvent.RETRIED, at=AT, actor="hub")
+    run_moves.move(c, runs.get_run(c, begin(c)).held, RunEvent.RETRIED, at=AT, actor="hub")
     assert fire(c, SECOND)[0].decision == "skipped_overlap"
 
 
+@pytest.mark.usefixtures("fired")
 def test_a_run_that_is_over_is_in_nobodys_way(c: sa.Connection) -> None:
-    make_schedule(c)
-    fire(c, FIRST)
     held = runs.get_run(c, begin(c)).held
     run_moves.move(c, held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
     assert fire(c, SECOND)[0].decision == "run"
@@ -263,8 +268,7 @@ def test_a_newer_run_takes_the_place_of_the_one_that_executes_and_of_the_one_tha
     assert (executing.state, executing.cancel_reason) == (RunState.RUNNING, "superseded")
     fire(c, THIRD)
     waited = runs.get_run(c, run_of(SECOND))
-    assert (waited.state, waited.reason) == (RunState.CANCELLED, "superseded")
-    assert queued(c) == [run_of(THIRD)]
+    assert (waited.state, waited.reason, queued(c)) == (RunState.CANCELLED, "superseded", [run_of(THIRD)])
 
 
 def test_a_newer_run_takes_the_place_of_all_that_another_policy_had_queued(c: sa.Connection) -> None:
@@ -281,8 +285,7 @@ def test_a_paused_run_that_is_replaced_is_cancelled_at_once(c: sa.Connection) ->
     make_schedule(c, overlap="cancel_running")
     fire(c, FIRST)
     begin(c, RunState.PAUSED)
-    (decided,) = fire(c, SECOND)
-    assert decided.cancelled == ()
+    assert [decided.cancelled for decided in fire(c, SECOND)] == [()]
     assert runs.get_run(c, run_of(FIRST)).state is RunState.CANCELLED
 
 
@@ -301,8 +304,7 @@ def test_a_run_that_waits_for_its_model_makes_room_for_the_next_fire(c: sa.Conne
     (decided,) = fire(c, SECOND)
     assert (decided.decision, decided.run_id, decided.cancelled) == ("run", run_of(SECOND), ())
     before = runs.get_run(c, waiting)
-    assert (before.state, before.reason) == (RunState.CANCELLED, "superseded")
-    assert begin(c) == run_of(SECOND)
+    assert (before.state, before.reason, begin(c)) == (RunState.CANCELLED, "superseded", run_of(SECOND))
 
 
 def test_a_run_that_was_queued_behind_one_that_waits_for_its_model_begins(c: sa.Connection) -> None:
@@ -347,8 +349,7 @@ def fill_the_queue_of(c: sa.Connection, agent: agents.AgentRow, waiting: int) ->
 def test_no_more_than_a_thousand_runs_wait_for_a_device_those_by_hand_apart(c: sa.Connection) -> None:
     fill_the_queue_of(c, make_agent(c), QueueLimits().per_device - 1)
     make_schedule(c, overlap="allow")
-    assert fire(c, FIRST)[0].decision == "run"
-    assert fire(c, SECOND)[0].decision == "dropped_queue_full"
+    assert (fire(c, FIRST)[0].decision, fire(c, SECOND)[0].decision) == ("run", "dropped_queue_full")
 
 
 def test_of_two_schedules_decided_together_one_takes_the_last_place(c: sa.Connection) -> None:
@@ -357,14 +358,12 @@ def test_of_two_schedules_decided_together_one_takes_the_last_place(c: sa.Connec
     make_schedule(c)
     make_schedule(c, "notes")
     both = [decision(c, "schedule-inbox", runs=[FIRST]), decision(c, "schedule-notes", runs=[FIRST])]
-    decided = fires.decide(c, lead(c), both, FIRST)
-    assert [one.decision for one in decided] == ["run", "dropped_queue_full"]
+    assert [one.decision for one in fires.decide(c, lead(c), both, FIRST)] == ["run", "dropped_queue_full"]
 
 
+@pytest.mark.usefixtures("schedule")
 def test_a_hub_that_was_down_over_three_fires_makes_up_for_them_with_one_run(c: sa.Connection) -> None:
-    make_schedule(c)
-    missed = Covered(FIRST, SECOND, 2, "coalesced", THIRD)
-    fire(c, THIRD, covered=[missed], kind="catchup")
+    fire(c, THIRD, covered=[Covered(FIRST, SECOND, 2, "coalesced", THIRD)], kind="catchup")
     (caught_up,) = queued(c)
     run = runs.get_run(c, caught_up)
     assert (run.trigger_kind, run.fire_at, run.coalesced_count) == ("catchup", THIRD, 2)
@@ -376,8 +375,8 @@ def test_a_hub_that_was_down_over_three_fires_makes_up_for_them_with_one_run(c: 
     assert fires.missed_of(c, [caught_up]) == {caught_up: (Missed("coalesced", "hub_down", 2),)}
 
 
+@pytest.mark.usefixtures("schedule")
 def test_fires_missed_in_a_pause_are_not_recorded_as_a_downtime(c: sa.Connection) -> None:
-    make_schedule(c)
     schedules.set_enabled(c, ID, False, at=AT + 1)
     schedules.set_enabled(c, ID, True, at=SECOND, catch_up=True)
     fire(c, SECOND, covered=[Covered(FIRST, FIRST, 1, "coalesced", SECOND)], kind="catchup")
@@ -385,9 +384,8 @@ def test_fires_missed_in_a_pause_are_not_recorded_as_a_downtime(c: sa.Connection
     assert not schedule_rows.get_schedule(c, ID).is_catching_up
 
 
+@pytest.mark.usefixtures("fired")
 def test_missed_fires_merge_all_into_the_run_that_waits(c: sa.Connection) -> None:
-    make_schedule(c)
-    fire(c, FIRST)
     fire(c, THIRD, covered=[Covered(SECOND, SECOND, 1, "coalesced", THIRD)], kind="catchup")
     assert runs.get_run(c, run_of(FIRST)).coalesced_count == 2
     assert rows_of(c)[1:] == [
@@ -396,36 +394,33 @@ def test_missed_fires_merge_all_into_the_run_that_waits(c: sa.Connection) -> Non
     ]
 
 
+@pytest.mark.usefixtures("fired")
 def test_missed_fires_are_skipped_with_the_one_that_was_to_stand_for_them(c: sa.Connection) -> None:
-    make_schedule(c)
-    fire(c, FIRST)
     begin(c)
     fire(c, THIRD, covered=[Covered(SECOND, SECOND, 1, "coalesced", THIRD)], kind="catchup")
     assert [row[1:3] for row in rows_of(c)[1:]] == [("skipped_overlap", "still_running")] * 2
 
 
+@pytest.mark.usefixtures("schedule")
 def test_fires_that_are_too_old_are_recorded_and_get_no_run(c: sa.Connection) -> None:
-    make_schedule(c)
     fires.decide(
         c, lead(c), [decision(c, runs=[], covered=[Covered(FIRST, THIRD, 3, "skipped_window", None)])], THIRD
     )
-    assert queued(c) == []
-    assert rows_of(c) == [(THIRD, "skipped_window", "window", None)]
+    assert (queued(c), rows_of(c)) == ([], [(THIRD, "skipped_window", "window", None)])
     assert schedule_rows.get_schedule(c, ID).cursor_at == THIRD
 
 
 def test_several_runs_of_one_decision_are_one_where_one_may_wait(c: sa.Connection) -> None:
     make_schedule(c, coalesce="all", catchup_window_ms=HOUR)
-    early = Covered(AT + 1, AT + 2, 2, "coalesced", FIRST)
-    fire(c, FIRST, SECOND, THIRD, covered=[early], kind="catchup")
+    fire(c, FIRST, SECOND, THIRD, covered=[Covered(AT + 1, AT + 2, 2, "coalesced", FIRST)], kind="catchup")
     assert queued(c) == [run_of(THIRD)]
     assert runs.get_run(c, run_of(THIRD)).coalesced_count == 4
     assert {row[3] for row in rows_of(c)} == {run_of(THIRD)}
     assert sum(row.fires for row in told(c)) == 5
 
 
+@pytest.mark.usefixtures("schedule")
 def test_a_schedule_that_has_fired_for_the_last_time_is_finished(c: sa.Connection) -> None:
-    make_schedule(c)
     fire(c, FIRST, next_fire_at=None)
     schedule = schedule_rows.get_schedule(c, ID)
     assert (schedule.enabled, schedule.paused_reason, schedule.next_fire_at) == (False, "finished", None)
@@ -445,8 +440,8 @@ def put_cursor_back(c: sa.Connection, cursor_at: int) -> None:
     c.execute(sa.update(schedule_table).values(cursor_at=cursor_at, next_fire_at=None, due_at=None))
 
 
+@pytest.mark.usefixtures("schedule")
 def test_fires_that_are_recorded_already_are_skipped(c: sa.Connection) -> None:
-    make_schedule(c)
     fire(c, FIRST, SECOND)
     put_cursor_back(c, AT)
     before = told(c)
@@ -456,14 +451,12 @@ def test_fires_that_are_recorded_already_are_skipped(c: sa.Connection) -> None:
     assert (moved_on.cursor_at, told(c)) == (SECOND, before)
 
 
+@pytest.mark.usefixtures("fired")
 def test_a_fire_that_has_its_run_keeps_that_one(c: sa.Connection) -> None:
-    make_schedule(c)
-    fire(c, FIRST)
     c.execute(sa.delete(schedule_fires))  # pruned
     put_cursor_back(c, AT - HOUR)
     again = decision(c, runs=[FIRST], covered=[Covered(AT, AT, 1, "coalesced", FIRST)])
-    decided = fires.decide_what_is_left(c, lead(c), again, SECOND)
-    assert decided is not None
+    decided = some(fires.decide_what_is_left(c, lead(c), again, SECOND))
     assert [(one.decision, one.run_id) for one in decided] == [
         ("coalesced", run_of(FIRST)),
         ("run", run_of(FIRST)),
@@ -472,8 +465,8 @@ def test_a_fire_that_has_its_run_keeps_that_one(c: sa.Connection) -> None:
     assert schedule_rows.get_schedule(c, ID).cursor_at == FIRST
 
 
+@pytest.mark.usefixtures("schedule")
 def test_what_is_left_of_a_schedule_that_changed_meanwhile_is_looked_at_again(c: sa.Connection) -> None:
-    make_schedule(c)
     seen = decision(c, runs=[FIRST])
     schedules.set_enabled(c, ID, False, at=AT + 1)
     assert fires.decide_what_is_left(c, lead(c), seen, FIRST) is None
@@ -497,9 +490,8 @@ def test_the_newest_decisions_of_an_agent_come_first(c: sa.Connection) -> None:
     assert [row.fire_at for row in fires.fires_within(c, ID, FIRST, SECOND)] == [FIRST, SECOND]
 
 
+@pytest.mark.usefixtures("fired")
 def test_the_same_fire_cannot_be_recorded_twice(c: sa.Connection) -> None:
-    make_schedule(c)
-    fire(c, FIRST)
     row = {"schedule_id": ID, "fire_at": FIRST, "first_at": FIRST, "decision": "run", "decided_at": AT}
     with pytest.raises(sa.exc.IntegrityError), c.begin_nested():
         c.execute(sa.insert(schedule_fires), row)

@@ -64,6 +64,5 @@ def test_a_schedule_decides_its_missed_fires_first(c: sa.Connection) -> None:
     make_agent(c, "new")
     make_schedule(c, "new", on_first_connect=True, planned=None)
     connect(c, make_schedule(c, on_first_connect=True))
-    assert [one.agent_name for one in connected(c)] == ["inbox"]
-    assert connected(c, AT + HOUR) == []
+    assert ([one.agent_name for one in connected(c)], connected(c, AT + HOUR)) == (["inbox"], [])
     assert len(schedule_rows.due(c, AT + HOUR, 10)) == 1

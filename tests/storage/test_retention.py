@@ -157,9 +157,7 @@ def test_no_transaction_takes_more_than_it_may(c: sa.Connection) -> None:
         if not went:
             break
     rows_of_each = 1 + 1 + 1 + 4  # run, unit, call, and four moves
-    assert steps == [4, 4, 4, 4, 4, 1, 0]
-    assert sum(steps) == 3 * rows_of_each
-    assert ids(c) == {"newest"}
+    assert (steps, sum(steps), ids(c)) == ([4, 4, 4, 4, 4, 1, 0], 3 * rows_of_each, {"newest"})
 
 
 def test_the_ledger_outlives_the_run_it_names(c: sa.Connection) -> None:
@@ -270,8 +268,7 @@ def test_of_each_schedule_no_more_fires_are_kept_than_the_newest_of_a_crowd(c: s
     crowded, last = retention.list_crowded_schedules(c, "", retained=3, rows=1)
     more, end = retention.list_crowded_schedules(c, last, retained=3, rows=2)
     assert (crowded + more, last, end) == (["often"], "often", "")
-    step = partial(retention.prune_crowded_fires, c, crowded + more, retained=3, rows=2)
-    assert to_the_end(step) == 4
+    assert to_the_end(partial(retention.prune_crowded_fires, c, crowded + more, retained=3, rows=2)) == 4
     assert (fires_of(c, "often"), fires_of(c, "seldom")) == ([4, 5, 6], [-99])
 
 
@@ -362,8 +359,7 @@ async def test_the_file_gets_smaller_when_much_went(tmp_path: Path) -> None:
         assert await database.write(retention.vacuum, pages=3, spare=100) == 3
         while await database.write(retention.vacuum, spare=100):
             pass
-        free = await database.read(lambda c: c.exec_driver_sql("PRAGMA freelist_count").scalar_one())
-        assert free == 100
+        assert (await database.read(lambda c: c.exec_driver_sql("PRAGMA freelist_count").scalar_one())) == 100
         full = sqlite3.connect(path)
         full.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         full.close()

@@ -11,33 +11,40 @@ from storage.schema import agent_states as state_table
 from storage.schema import agents as agent_table
 from storage.schema import runs as run_table
 from storage.schema import schedules, users
-from tests.storage.rows import AT, BOOT, claim, make_agent, make_run
+from tests.storage.rows import AT, BOOT, claim, make_agent, make_run, some
 from tests.support.presence import appear, live, open_session
+
+
+@pytest.fixture
+def waiting(c: sa.Connection) -> None:
+    """A run that waits."""
+    make_run(c)
 
 
 def test_the_run_that_waits_the_longest_is_claimed_with_a_new_fence_and_a_lease(c: sa.Connection) -> None:
     agent = make_agent(c)
     make_run(c, "run-1", agent=agent, at=AT + 5)
     make_run(c, "run-2", agent=agent, at=AT)
-    claimed = claim(c, at=AT + 9)
-    assert claimed is not None
-    assert (claimed.id, claimed.state, claimed.fence) == ("run-2", RunState.PREPARING, 1)
-    assert claimed.lease_boot_id == BOOT
+    claimed = some(claim(c, at=AT + 9))
+    assert (claimed.id, claimed.state, claimed.fence, claimed.lease_boot_id) == (
+        "run-2",
+        RunState.PREPARING,
+        1,
+        BOOT,
+    )
     last = runs.run_history(c, claimed.id)[-1]
     assert (last.old_state, last.new_state, last.fence) == (RunState.QUEUED, RunState.PREPARING, 1)
 
 
 def test_nothing_is_claimed_before_its_time(c: sa.Connection) -> None:
     make_run(c, at=AT + 1)
-    assert claim(c, at=AT) is None
-    assert claim(c, at=AT + 1) is not None
+    assert claim(c, at=AT) is None and claim(c, at=AT + 1) is not None
 
 
+@pytest.mark.usefixtures("waiting")
 def test_nothing_is_claimed_for_a_device_that_is_not_connected(c: sa.Connection) -> None:
-    make_run(c)
     assert claim(c, "desktop") is None
-    nobody = Gates(online=frozenset())
-    assert run_claims.claim_runs(c, boot_id=BOOT, gates=nobody, lease_ms=1, at=AT) == []
+    assert run_claims.claim_runs(c, boot_id=BOOT, gates=Gates(online=frozenset()), lease_ms=1, at=AT) == []
 
 
 def test_nothing_is_claimed_for_an_agent_whose_device_is_connected_and_silent(c: sa.Connection) -> None:
@@ -54,8 +61,7 @@ def test_nothing_is_claimed_for_an_agent_whose_device_is_connected_and_silent(c:
 def test_a_device_works_on_as_many_runs_as_it_may(c: sa.Connection) -> None:
     for n in range(3):
         make_run(c, f"run-{n}", agent=make_agent(c, f"agent-{n}"))
-    assert claim(c, per_device=2) is not None
-    assert claim(c, per_device=2) is not None
+    assert claim(c, per_device=2) is not None and claim(c, per_device=2) is not None
     assert claim(c, per_device=2) is None
 
 
@@ -63,8 +69,7 @@ def test_an_agent_works_on_as_many_runs_as_it_may(c: sa.Connection) -> None:
     agent = make_agent(c)
     make_run(c, "run-1", agent=agent)
     make_run(c, "run-2", agent=agent)
-    assert claim(c, per_device=9) is not None
-    assert claim(c, per_device=9) is None
+    assert claim(c, per_device=9) is not None and claim(c, per_device=9) is None
     c.execute(sa.update(agent_table).values(max_concurrent_runs=2))
     assert claim(c, per_device=9) is not None
 
@@ -74,8 +79,7 @@ def test_an_agent_that_moved_to_another_device_works_on_no_more_runs_than_before
     make_run(c, "run-2", agent=make_agent(c, device="desk-2"))
     there = frozenset({DeviceId("device-desk-1"), DeviceId("device-desk-2")})
     appear(c, there)
-    gates = Gates(online=there)
-    claimed = run_claims.claim_runs(c, boot_id=BOOT, gates=gates, lease_ms=30_000, at=AT)
+    claimed = run_claims.claim_runs(c, boot_id=BOOT, gates=Gates(online=there), lease_ms=30_000, at=AT)
     assert [run.id for run in claimed] == ["run-1"]
 
 
@@ -83,8 +87,7 @@ def test_the_hub_works_on_as_many_runs_as_it_may(c: sa.Connection) -> None:
     for n in range(3):
         make_run(c, f"run-{n}", agent=make_agent(c, f"agent-{n}", device=f"desk-{n}"))
     online = ("desk-0", "desk-1", "desk-2")
-    assert claim(c, *online, total=2) is not None
-    assert claim(c, *online, total=2) is not None
+    assert claim(c, *online, total=2) is not None and claim(c, *online, total=2) is not None
     assert claim(c, *online, total=2) is None
 
 
@@ -97,6 +100,7 @@ def test_a_run_whose_device_is_busy_does_not_hold_up_the_others(c: sa.Connection
     assert [run.id if run else None for run in taken] == ["run-1", "run-3", None]
 
 
+@pytest.mark.usefixtures("waiting")
 @pytest.mark.parametrize(
     "gate",
     [
@@ -105,7 +109,6 @@ def test_a_run_whose_device_is_busy_does_not_hold_up_the_others(c: sa.Connection
     ],
 )
 def test_a_paused_or_exhausted_agent_starts_nothing(c: sa.Connection, gate: dict[str, str]) -> None:
-    make_run(c)
     c.execute(sa.update(state_table).values(gate))
     assert claim(c) is None
 
@@ -113,18 +116,14 @@ def test_a_paused_or_exhausted_agent_starts_nothing(c: sa.Connection, gate: dict
 def test_the_oldest_is_found_among_thousands_of_devices(c: sa.Connection) -> None:
     make_run(c, "run-1", agent=make_agent(c, "z", device="zebra"), at=AT)
     make_run(c, "run-2", agent=make_agent(c, "a", device="aardvark"), at=AT + 1)
-    online = [f"desk-{n}" for n in range(2_000)]
-    claimed = claim(c, *online, "aardvark", "zebra", at=AT + 9)
-    assert claimed is not None
-    assert claimed.id == "run-1"
+    assert some(claim(c, *[f"desk-{n}" for n in range(2_000)], "aardvark", "zebra", at=AT + 9)).id == "run-1"
 
 
+@pytest.mark.usefixtures("waiting")
 def test_a_fence_never_falls(c: sa.Connection) -> None:
-    make_run(c)
     fences = []
     for _ in range(4):
-        claimed = claim(c)
-        assert claimed is not None
+        claimed = some(claim(c))
         fences.append(claimed.fence)
         run_moves.move(c, claimed.held, RunEvent.SENT_BACK, at=AT, actor="hub")
     assert fences == [1, 2, 3, 4]
@@ -157,15 +156,13 @@ def test_many_are_claimed_at_once_and_each_once(c: sa.Connection) -> None:
         make_run(c, f"run-{n}", agent=make_agent(c, f"agent-{n}", device=desk))
     assert claim_all(c, *desks, total=7) == [f"run-{n}" for n in range(7)]
     assert claim_all(c, *desks, total=7) == []
-    agent = agents.find_agent_by_name(c, "agent-0")
-    assert agent is not None
+    agent = some(agents.find_agent_by_name(c, "agent-0"))
     assert (agent.runs_waiting, agent.runs_executing) == (0, 1)
 
 
 def test_the_greater_priority_goes_first(c: sa.Connection) -> None:
     make_run(c, "run-1", agent=make_agent(c, "low", device="desk-1"))
-    urgent = make_run(c, "run-2", agent=make_agent(c, "high", device="desk-2"))
-    change(c, urgent, priority=5)
+    change(c, make_run(c, "run-2", agent=make_agent(c, "high", device="desk-2")), priority=5)
     assert claim_all(c, "desk-1", "desk-2", total=1) == ["run-2"]
 
 
@@ -180,8 +177,7 @@ def test_a_person_with_many_devices_does_not_hold_up_another_with_one(c: sa.Conn
 
 
 def test_a_device_that_has_just_connected_gets_only_what_a_person_asked_for(c: sa.Connection) -> None:
-    fired = make_run(c, "run-1", agent=make_agent(c, "fired", device="desk-1"))
-    change(c, fired, trigger_kind="schedule")
+    change(c, make_run(c, "run-1", agent=make_agent(c, "fired", device="desk-1")), trigger_kind="schedule")
     make_run(c, "run-2", agent=make_agent(c, "asked", device="desk-2"))
     assert claim_all(c, "desk-1", "desk-2", settled=()) == ["run-2"]
     assert claim_all(c, "desk-1", "desk-2", settled=("desk-1",)) == ["run-1"]
@@ -209,10 +205,8 @@ def test_a_run_that_moved_with_its_device_goes_on_at_once_unless_it_moves_again_
 def test_after_one_restart_too_many_what_the_hub_may_have_died_of_waits(
     c: sa.Connection, values: dict[str, object], starts: bool
 ) -> None:
-    run = make_run(c, agent=make_agent(c, device="desk"))
-    change(c, run, **values)
-    assert bool(claim_all(c, "desk", is_held=True)) is starts
-    assert bool(claim_all(c, "desk")) is not starts
+    change(c, make_run(c, agent=make_agent(c, device="desk")), **values)
+    assert bool(claim_all(c, "desk", is_held=True)) is starts and bool(claim_all(c, "desk")) is not starts
 
 
 def test_runs_of_one_schedule_follow_each_other_unless_it_allows_otherwise(c: sa.Connection) -> None:
@@ -233,8 +227,7 @@ def test_runs_of_one_schedule_follow_each_other_unless_it_allows_otherwise(c: sa
     def claimed() -> list[str]:
         return [run.id for run in run_claims.claim_runs(c, boot_id=BOOT, gates=wide, lease_ms=1, at=AT + 99)]
 
-    assert claimed() == ["run-0"]
-    assert claimed() == []
+    assert (claimed(), claimed()) == (["run-0"], [])
     c.execute(sa.update(schedules).values(overlap="allow"))
     assert claimed() == ["run-1"]
 
@@ -250,8 +243,7 @@ def test_an_agent_in_error_works_only_for_a_person(c: sa.Connection) -> None:
 
 def test_an_execution_has_a_deadline_that_goes_with_it(c: sa.Connection) -> None:
     run = make_run(c)
-    claimed = claim(c, at=AT + 7)
-    assert claimed is not None
+    claimed = some(claim(c, at=AT + 7))
     assert claimed.deadline_at == AT + 7 + run.timeout_ms
     run_moves.move(c, claimed.held, RunEvent.SENT_BACK, at=AT, actor="hub")
     assert runs.get_run(c, run.id).deadline_at is None
@@ -259,7 +251,6 @@ def test_an_execution_has_a_deadline_that_goes_with_it(c: sa.Connection) -> None
 
 def test_a_run_that_had_begun_goes_before_one_that_has_not(c: sa.Connection) -> None:
     agent = make_agent(c, device="desk")
-    begun = make_run(c, "run-2", agent=agent, at=AT + 1)
-    change(c, begun, fence=1)
+    change(c, make_run(c, "run-2", agent=agent, at=AT + 1), fence=1)
     make_run(c, "run-1", agent=agent, at=AT)
     assert claim_all(c, "desk") == ["run-2"]

@@ -13,7 +13,7 @@ from storage.runs import run_claims, run_moves, run_pauses
 from storage.runs.run_claims import Gates
 from storage.runs.runs import RunRow
 from storage.schema import agent_locks
-from tests.storage.rows import AT, BOOT, LAPTOP, ME, NEXT_BOOT, claim, make_agent
+from tests.storage.rows import AT, BOOT, LAPTOP, ME, NEXT_BOOT, claim, make_agent, some
 from tests.support.presence import appear
 
 DEVICE = Holder(HolderKind.DEVICE, f"device-{LAPTOP}")
@@ -57,12 +57,16 @@ def waiting(c: sa.Connection) -> list[str]:
     return [wait.holder.id for wait in locks.list_lock_waits(c)]
 
 
+@pytest.fixture
+def grant(c: sa.Connection) -> Grant:
+    """The lock ``a`` of the device."""
+    return some(ask(c, "a"))
+
+
 def test_a_run_that_is_claimed_holds_all_its_locks_until_it_ends(c: sa.Connection) -> None:
     make_locking_run(c, "run-1", "a", "b")
-    claimed = claim(c)
-    assert claimed is not None
-    assert holders(c) == {"a": "run-1", "b": "run-1"}
-    assert locks.run_fences(c, "run-1") == {"a": 1, "b": 1}
+    claimed = some(claim(c))
+    assert (holders(c), locks.run_fences(c, "run-1")) == ({"a": "run-1", "b": "run-1"}, {"a": 1, "b": 1})
     (lock, _) = locks.list_locks(c)
     assert lock.acquired_at is not None
     assert lock.expires_at - lock.acquired_at > claimed.timeout_ms
@@ -72,52 +76,40 @@ def test_a_run_that_is_claimed_holds_all_its_locks_until_it_ends(c: sa.Connectio
     assert holders(c) == {}
 
 
+@pytest.mark.usefixtures("grant")
 def test_a_run_whose_lock_is_held_waits_and_the_next_of_its_device_starts(c: sa.Connection) -> None:
-    ask(c, "a")
     make_locking_run(c, "run-1", "a", "b")
     make_locking_run(c, "run-2", agent=make_agent(c, "another"))
-    claimed = claim(c)
-    assert claimed is not None
-    assert claimed.id == "run-2"
-    assert holders(c) == {"a": DEVICE.id}
-    assert waiting(c) == ["run-1", "run-1"]
+    assert (some(claim(c)).id, holders(c), waiting(c)) == ("run-2", {"a": DEVICE.id}, ["run-1", "run-1"])
 
 
-def test_a_run_gets_its_locks_in_its_turn_and_is_claimed_with_new_fences(c: sa.Connection) -> None:
-    grant = ask(c, "a")
-    assert grant is not None
+def test_a_run_gets_its_locks_in_its_turn_and_is_claimed_with_new_fences(
+    c: sa.Connection, grant: Grant
+) -> None:
     make_locking_run(c, "run-1", "a")
     assert claim(c) is None
     (handed,) = locks.release(c, ME, grant.fences, DEVICE)
     assert (handed.holder.id, handed.fences) == ("run-1", {"a": 2})
-    claimed = claim(c)
-    assert claimed is not None
+    assert claim(c) is not None
     assert locks.run_fences(c, "run-1") == {"a": 3}
 
 
-def test_a_run_that_is_not_claimed_in_its_turn_loses_it_to_the_next(c: sa.Connection) -> None:
-    grant = ask(c, "a")
-    assert grant is not None
+def test_a_run_that_is_not_claimed_in_its_turn_loses_it_to_the_next(c: sa.Connection, grant: Grant) -> None:
     make_locking_run(c, "run-1", "a")
-    assert claim(c) is None
-    assert ask(c, "a", holder=OTHER, wait_ms=TTL, request_id="later") is None
+    assert (claim(c), ask(c, "a", holder=OTHER, wait_ms=TTL, request_id="later")) == (None, None)
     locks.release(c, ME, grant.fences, DEVICE)
     c.execute(sa.update(agent_locks).values(expires_at=1))
-    (handed,) = locks.sweep(c, ME)
-    assert handed.request_id == "later"
-    assert claim(c) is None
+    assert ([handed.request_id for handed in locks.sweep(c, ME)], claim(c)) == (["later"], None)
     assert waiting(c) == ["run-1"]
 
 
 def test_runs_and_devices_take_turns_in_the_order_of_arrival(c: sa.Connection) -> None:
-    grant = ask(c, "a")
-    assert grant is not None
+    assert ask(c, "a") is not None
     make_locking_run(c, "run-1", "a")
     assert claim(c) is None
     ask(c, "a", holder=OTHER, wait_ms=TTL, request_id="second")
     make_locking_run(c, "run-2", "a", agent=make_agent(c, "another"))
-    assert claim(c) is None
-    assert waiting(c) == ["run-1", OTHER.id, "run-2"]
+    assert (claim(c), waiting(c)) == (None, ["run-1", OTHER.id, "run-2"])
 
 
 def test_a_run_that_stops_executing_hands_its_locks_over(c: sa.Connection) -> None:
@@ -125,8 +117,7 @@ def test_a_run_that_stops_executing_hands_its_locks_over(c: sa.Connection) -> No
         (RunEvent.SENT_BACK, RunEvent.DEVICE_LOST, RunEvent.FAILED, RunEvent.CANCELLED)
     ):
         make_locking_run(c, f"run-{n}", "a", agent=make_agent(c, f"agent-{n}"))
-        claimed = claim(c)
-        assert claimed is not None
+        claimed = some(claim(c))
         assert ask(c, "a", wait_ms=TTL, request_id=f"after {n}") is None
         moved = run_moves.move(c, claimed.held, event, at=AT, actor="hub", reason="test")
         grant = locks.granted(c, [f"after {n}"])[f"after {n}"]
@@ -135,8 +126,8 @@ def test_a_run_that_stops_executing_hands_its_locks_over(c: sa.Connection) -> No
         locks.release(c, ME, grant.fences, DEVICE)
 
 
+@pytest.mark.usefixtures("grant")
 def test_a_run_that_is_cancelled_or_paused_while_it_waits_leaves_the_queue(c: sa.Connection) -> None:
-    ask(c, "a")
     for run_id in ("run-1", "run-2"):
         make_locking_run(c, run_id, "a", agent=make_agent(c, run_id))
         assert claim(c) is None
@@ -157,17 +148,14 @@ def test_the_locks_of_runs_that_a_dead_hub_left_are_free_after_the_next_start(c:
 def test_two_runs_that_want_the_same_lock_execute_one_after_the_other(c: sa.Connection) -> None:
     for name, device in (("one", "desk-1"), ("two", "desk-2")):
         make_locking_run(c, f"run-{name}", "a", agent=make_agent(c, name, device=device))
-    first = claim(c, "desk-1", "desk-2")
-    assert first is not None
+    first = some(claim(c, "desk-1", "desk-2"))
     assert claim(c, "desk-1", "desk-2") is None
     run_moves.move(c, first.held, RunEvent.FAILED, at=AT, actor="hub", reason="broken")
-    second = claim(c, "desk-1", "desk-2")
-    assert second is not None
-    assert {first.id, second.id} == {"run-one", "run-two"}
+    assert {first.id, some(claim(c, "desk-1", "desk-2")).id} == {"run-one", "run-two"}
 
 
+@pytest.mark.usefixtures("grant")
 def test_a_run_without_room_in_a_queue_waits_outside_and_delays_no_other_run(c: sa.Connection) -> None:
-    ask(c, "a")
     for n in range(3):
         make_locking_run(c, f"run-{n}", "a", agent=make_agent(c, f"agent-{n}"))
     make_locking_run(c, "run-free", agent=make_agent(c, "free"))
@@ -175,30 +163,30 @@ def test_a_run_without_room_in_a_queue_waits_outside_and_delays_no_other_run(c: 
     appear(c, there)
     gates = Gates(online=there, locks=LockLimits(lock_waits=1))
     claimed = run_claims.claim_runs(c, boot_id=BOOT, gates=gates, lease_ms=30_000, at=AT)
-    assert [run.id for run in claimed] == ["run-free"]
-    assert waiting(c) == ["run-0"]
+    assert ([run.id for run in claimed], waiting(c)) == (["run-free"], ["run-0"])
 
 
 def test_why_a_run_waits_names_the_lock_and_who_is_before_it(c: sa.Connection) -> None:
     ask(c, "b")
     make_locking_run(c, "run-1", "a", "b")
     assert claim(c) is None
-    lock = run_claims.waits_of(c, [RunId("run-1")])[RunId("run-1")].lock
-    assert lock is not None
-    assert (lock.lock.resource, lock.is_held, lock.ahead) == ("b", True, 0)
-    assert lock.lock.holder_text == "device laptop"
+    lock = some(run_claims.waits_of(c, [RunId("run-1")])[RunId("run-1")].lock)
+    assert (lock.lock.resource, lock.is_held, lock.ahead, lock.lock.holder_text) == (
+        "b",
+        True,
+        0,
+        "device laptop",
+    )
     make_locking_run(c, "run-2", "a", agent=make_agent(c, "another"))
     assert claim(c) is None
-    behind = run_claims.waits_of(c, [RunId("run-2")])[RunId("run-2")].lock
-    assert behind is not None
+    behind = some(run_claims.waits_of(c, [RunId("run-2")])[RunId("run-2")].lock)
     assert (behind.lock.resource, behind.is_held, behind.ahead) == ("a", False, 1)
 
 
 def test_the_holder_of_a_lock_is_named_as_a_run_of_an_agent(c: sa.Connection) -> None:
     make_locking_run(c, "run-1", "a")
     assert claim(c) is not None
-    (lock,) = locks.list_locks(c)
-    assert lock.holder_text == "run run-1 of agent inbox"
+    assert [lock.holder_text for lock in locks.list_locks(c)] == ["run run-1 of agent inbox"]
     assert locks.instant_text(AT) == "1970-01-01T00:16:40Z"
 
 
@@ -206,8 +194,7 @@ def test_the_holder_of_a_lock_is_named_as_a_run_of_an_agent(c: sa.Connection) ->
 def test_an_agent_that_ends_holds_no_lock_and_waits_for_none(c: sa.Connection, end: str) -> None:
     agent = make_agent(c)
     its_own = Holder(HolderKind.DEVICE, f"device-{LAPTOP}", agent.id)
-    held = ask(c, "mailbox", holder=its_own, request_id="held")
-    assert held is not None
+    held = some(ask(c, "mailbox", holder=its_own, request_id="held"))
     ask(c, "calendar", holder=OTHER, request_id="others")
     ask(c, "calendar", holder=its_own, wait_ms=TTL, request_id="waits")
     ask(c, "mailbox", holder=OTHER, wait_ms=TTL, request_id="next")
@@ -215,7 +202,6 @@ def test_an_agent_that_ends_holds_no_lock_and_waits_for_none(c: sa.Connection, e
         status_writes.terminate(c, agent.id, at=AT, actor="anna")
     else:
         declared_agents.archive_agent(c, agent, at=AT, actor="anna", reason="removed")
-    assert holders(c) == {"calendar": OTHER.id, "mailbox": OTHER.id}
-    assert waiting(c) == []
+    assert (holders(c), waiting(c)) == ({"calendar": OTHER.id, "mailbox": OTHER.id}, [])
     with pytest.raises(locks.LockLost):
         locks.check_fence(c, ME, "mailbox", held.fences["mailbox"])

@@ -20,7 +20,7 @@ from storage.agents import agents
 from storage.runs import run_moves, run_pauses, runs, units
 from storage.runs.runs import HeldRun, StaleRun
 from storage.schema import runs as run_table
-from tests.storage.rows import AT, answer, calls, claim, make_agent, make_run, plan, running, undone
+from tests.storage.rows import AT, answer, calls, claim, make_agent, make_run, plan, running, some, undone
 from tests.support.coded import coded
 from tests.support.families import each
 
@@ -52,8 +52,7 @@ def test_every_legal_move_is_written_remembered_and_counted(
             c, run.held, event, at=AT + 1, actor="somebody", reason="because", outcome=outcome_for(event)
         )
         row = runs.get_run(c, run.id)
-        assert moved == row.held
-        assert (row.state, row.reason, row.updated_at) == (after, "because", AT + 1)
+        assert (moved, row.state, row.reason, row.updated_at) == (row.held, after, "because", AT + 1)
         assert row.pause_reason == (PAUSE_REASONS[event] if after is RunState.PAUSED else None)
         assert (row.completed_at == AT + 1) == (after in FINAL_RUN_STATES)
         assert (row.lease_boot_id is not None) == (after in EXECUTING_RUN_STATES)
@@ -105,21 +104,19 @@ def test_an_unknown_run_is_reported(c: sa.Connection) -> None:
 
 
 @pytest.mark.parametrize("event", [RunEvent.FAILED, RunEvent.CANCELLED])
-def test_a_run_that_is_ended_by_force_gets_a_new_fence(c: sa.Connection, event: RunEvent) -> None:
-    held = running(c)
+def test_a_run_that_is_ended_by_force_gets_a_new_fence(
+    c: sa.Connection, held: HeldRun, event: RunEvent
+) -> None:
     assert run_moves.move(c, held, event, at=AT, actor="hub").fence == held.fence + 1
 
 
-def test_a_run_that_finishes_or_pauses_keeps_its_fence(c: sa.Connection) -> None:
-    held = running(c)
+def test_a_run_that_finishes_or_pauses_keeps_its_fence(c: sa.Connection, held: HeldRun) -> None:
     assert run_moves.move(c, held, RunEvent.DEVICE_LOST, at=AT, actor="hub").fence == held.fence
 
 
 def claimed(c: sa.Connection) -> HeldRun:
     """Claim the run that waits, and begin it."""
-    row = claim(c, at=AT)
-    assert row is not None
-    return run_moves.move(c, row.held, RunEvent.ACKNOWLEDGED, at=AT, actor="device")
+    return run_moves.move(c, some(claim(c, at=AT)).held, RunEvent.ACKNOWLEDGED, at=AT, actor="device")
 
 
 def test_every_try_and_every_crash_is_counted_where_it_belongs(c: sa.Connection) -> None:
@@ -127,16 +124,14 @@ def test_every_try_and_every_crash_is_counted_where_it_belongs(c: sa.Connection)
     run_moves.move(c, run.held, RunEvent.SENT_BACK, at=AT, actor="hub", eligible_at=AT + 500)
     row = runs.get_run(c, run.id)
     assert (row.dispatch_count, row.attempt, row.crash_count, row.eligible_at) == (1, 1, 0, AT + 500)
-    again = claim(c, at=AT + 500)
-    assert again is not None
+    again = some(claim(c, at=AT + 500))
     held = run_moves.move(c, again.held, RunEvent.ACKNOWLEDGED, at=AT + 501, actor="device")
     run_moves.move(c, held, RunEvent.RETRIED, at=AT + 502, actor="hub")
     row = runs.get_run(c, run.id)
     assert (row.dispatch_count, row.attempt, row.started_at) == (1, 2, AT + 501)
 
 
-def test_the_last_attempt_is_not_retried(c: sa.Connection) -> None:
-    held = running(c)
+def test_the_last_attempt_is_not_retried(c: sa.Connection, held: HeldRun) -> None:
     c.execute(sa.update(run_table).values(attempt=5))
     with pytest.raises(IllegalTransition, match="5 times"):
         run_moves.move(c, held, RunEvent.RETRIED, at=AT, actor="hub")
@@ -144,9 +139,8 @@ def test_the_last_attempt_is_not_retried(c: sa.Connection) -> None:
 
 @pytest.mark.parametrize("error_of_file", [False, True], ids=["nothing else", "a file failed too"])
 def test_errors_that_a_later_attempt_overcame_stay_stored_and_do_not_count_at_the_end(
-    c: sa.Connection, error_of_file: bool
+    c: sa.Connection, held: HeldRun, error_of_file: bool
 ) -> None:
-    held = running(c)
     runs.record_held_error(c, held, None, "disk_error", "the device ended the run early", AT)
     if error_of_file:
         runs.record_held_error(c, held, "a.txt", "too_large", "108 MB", AT)
@@ -174,8 +168,7 @@ def test_a_run_that_fails_counts_the_errors_of_all_its_attempts(c: sa.Connection
     assert [(one.attempt, one.message) for one in row.errors] == [(1, "stalled"), (2, "given up")]
 
 
-def test_a_run_with_an_open_call_or_an_open_unit_cannot_finish(c: sa.Connection) -> None:
-    held = running(c)
+def test_a_run_with_an_open_call_or_an_open_unit_cannot_finish(c: sa.Connection, held: HeldRun) -> None:
     plan(c, held, of=calls("call-1"))
     with pytest.raises(IllegalTransition, match="1 units and 1 calls"):
         run_moves.move(c, held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
@@ -199,8 +192,7 @@ def test_the_same_fire_makes_one_run(c: sa.Connection) -> None:
     again = run_moves.create_run(
         c, id=RunId("run-2"), agent=agent, fire_key="run-1", at=AT + 9, config_fingerprint="other"
     )
-    assert again == first
-    assert counters(c) == (1, 0)
+    assert (again, counters(c)) == (first, (1, 0))
 
 
 @pytest.mark.parametrize("state", [RunState.QUEUED, RunState.PAUSED])
@@ -239,8 +231,7 @@ def test_runs_are_listed_newest_first_page_by_page(c: sa.Connection) -> None:
     assert runs.count_live(c) == {RunState.QUEUED: 4}, "not those that ended"
 
 
-def test_a_run_keeps_the_first_hundred_errors_and_counts_them_all(c: sa.Connection) -> None:
-    held = running(c)
+def test_a_run_keeps_the_first_hundred_errors_and_counts_them_all(c: sa.Connection, held: HeldRun) -> None:
     for n in range(130):
         runs.record_error(c, held.id, f"{n}.txt", "not_convertible", "x" * 5_000, AT)
     row = runs.get_run(c, held.id)
@@ -248,8 +239,7 @@ def test_a_run_keeps_the_first_hundred_errors_and_counts_them_all(c: sa.Connecti
     assert (row.errors[7].unit_key, len(row.errors[7].message)) == ("7.txt", 1_000)
 
 
-def test_progress_is_the_share_of_units_that_are_settled(c: sa.Connection) -> None:
-    held = running(c)
+def test_progress_is_the_share_of_units_that_are_settled(c: sa.Connection, held: HeldRun) -> None:
     runs.note_progress(c, held, 4, AT)
     units.skip_units(c, held, [("b.txt", "sha", 1)], AT)
     plan(c, held, of=calls("call-1"))
@@ -259,7 +249,6 @@ def test_progress_is_the_share_of_units_that_are_settled(c: sa.Connection) -> No
     assert runs.get_run(c, held.id).progress == 50.0
 
 
-def test_progress_of_a_run_that_is_held_by_another_is_refused(c: sa.Connection) -> None:
-    held = running(c)
+def test_progress_of_a_run_that_is_held_by_another_is_refused(c: sa.Connection, held: HeldRun) -> None:
     with pytest.raises(StaleRun):
         runs.note_progress(c, HeldRun(held.id, held.state, held.fence + 1), 4, AT)

@@ -56,8 +56,7 @@ def test_a_run_is_claimed_when_its_device_can_do_what_it_needs(
     assert claimed(c, offers) == (["run-1"] if is_claimed else [])
 
 
-def test_what_its_agent_can_do_counts_as_much(c: sa.Connection) -> None:
-    agent = make_agent(c)
+def test_what_its_agent_can_do_counts_as_much(c: sa.Connection, agent: AgentRow) -> None:
     make_run(c, "run-1", "file.read >= 1.2", agent=agent)
     enable(c, agent, "file.read", "1.1.0")
     assert claimed(c) == []
@@ -65,8 +64,7 @@ def test_what_its_agent_can_do_counts_as_much(c: sa.Connection) -> None:
     assert claimed(c) == ["run-1"]
 
 
-def test_a_capability_that_is_not_enabled_does_not_count(c: sa.Connection) -> None:
-    agent = make_agent(c)
+def test_a_capability_that_is_not_enabled_does_not_count(c: sa.Connection, agent: AgentRow) -> None:
     make_run(c, "run-1", "file.read", agent=agent)
     given = Capability(name="file.read", version=parse_version("1.0.0"), enabled=False)
     capabilities.register(c, agent.id, given, source="api", at=AT, most=9)
@@ -84,8 +82,9 @@ def test_a_run_that_waits_for_a_capability_does_not_hold_up_the_one_behind_it(c:
     assert claimed(c) == ["run-2"]
 
 
-def test_more_runs_than_a_statement_has_room_for_may_wait_for_a_capability(c: sa.Connection) -> None:
-    agent = make_agent(c)
+def test_more_runs_than_a_statement_has_room_for_may_wait_for_a_capability(
+    c: sa.Connection, agent: AgentRow
+) -> None:
     for n in range(3):
         make_run(c, f"needy-{n}", "file.read", agent=agent)
     unmet = [f"run-{n}" for n in range(40_000)]
@@ -114,13 +113,15 @@ def test_the_needs_and_locks_of_an_agent_are_those_of_its_runs_and_a_run_may_add
         locks=("c", "a"),
         context={"task_id": "t-1"},
     )
-    assert (run.needs, run.locks) == (("file.read >= 1.2", "web"), ("a", "b", "c"))
-    assert run.context == {"task_id": "t-1"}
+    assert (run.needs, run.locks, run.context) == (
+        ("file.read >= 1.2", "web"),
+        ("a", "b", "c"),
+        {"task_id": "t-1"},
+    )
     assert make_run(c, "run-2", agent=agent).needs == ("file.read >= 1.2",)
 
 
-def test_unmet_needs_are_listed_with_the_known_versions(c: sa.Connection) -> None:
-    agent = make_agent(c)
+def test_unmet_needs_are_listed_with_the_known_versions(c: sa.Connection, agent: AgentRow) -> None:
     run = make_run(c, "run-1", "file.read >= 1.2", "web", agent=agent)
     enable(c, agent, "file.read", "1.0.0")
     found = run_locks.unmet_of(c, [run.id], {DEVICE: {"file.read": "1.1.0"}})

@@ -7,10 +7,28 @@ from storage.agents import agents
 from storage.devices import nodes
 from storage.runs import run_moves, run_pauses, runs
 from storage.runs.run_moves import CRASH_LIMIT, Recovered
-from storage.runs.runs import HeldRun, StaleRun
+from storage.runs.runs import HeldRun, RunRow, StaleRun
 from storage.runs.units import fail_unit, settle_unit
 from storage.schema import runs as run_table
-from tests.storage.rows import AT, BOOT, NEXT_BOOT, answer, calls, claim, make_agent, make_run, plan, running
+from tests.storage.rows import (
+    AT,
+    BOOT,
+    NEXT_BOOT,
+    answer,
+    calls,
+    claim,
+    make_agent,
+    make_run,
+    plan,
+    running,
+    some,
+)
+
+
+@pytest.fixture
+def run(c: sa.Connection) -> RunRow:
+    """A run that executes."""
+    return make_run(c, state=RunState.RUNNING)
 
 
 @pytest.mark.parametrize("state", [RunState.PREPARING, RunState.RUNNING])
@@ -26,19 +44,16 @@ def test_a_run_that_a_dead_hub_held_is_queued_again(c: sa.Connection, state: Run
 def test_what_this_hub_holds_and_what_does_not_execute_is_left_alone(c: sa.Connection) -> None:
     mine = running(c)
     make_run(c, "run-2", agent=make_agent(c, "second", device="desktop"))
-    assert run_moves.recover(c, boot_id=BOOT, at=AT) == Recovered()
-    assert runs.get_run(c, mine.id).held == mine
+    assert (run_moves.recover(c, boot_id=BOOT, at=AT), runs.get_run(c, mine.id).held) == (Recovered(), mine)
 
 
-def test_a_run_that_was_to_be_cancelled_is_cancelled_on_recovery(c: sa.Connection) -> None:
-    run = make_run(c, state=RunState.RUNNING)
+def test_a_run_that_was_to_be_cancelled_is_cancelled_on_recovery(c: sa.Connection, run: RunRow) -> None:
     run_pauses.request_cancel(c, run.id, "not needed", AT)
     assert run_moves.recover(c, boot_id=NEXT_BOOT, at=AT) == Recovered(cancelled=(run.id,))
     assert runs.get_run(c, run.id).reason == "not needed"
 
 
-def test_the_time_that_the_hub_was_away_does_not_count_against_a_run(c: sa.Connection) -> None:
-    run = make_run(c, state=RunState.RUNNING)
+def test_the_time_that_the_hub_was_away_does_not_count_against_a_run(c: sa.Connection, run: RunRow) -> None:
     assert run.deadline_at is not None
     assert run_moves.recover(c, boot_id=NEXT_BOOT, at=run.deadline_at + 1) == Recovered(requeued=(run.id,))
     assert runs.get_run(c, run.id).deadline_at is None
@@ -72,11 +87,11 @@ def test_the_runs_of_a_node_are_its_own_while_its_lease_is_renewed(c: sa.Connect
     assert run_moves.recover(c, boot_id=NEXT_BOOT, at=AT, is_alone=False) == Recovered(requeued=(held.id,))
 
 
-def test_runs_of_a_device_that_connects_elsewhere_are_queued_there_and_are_no_crash(c: sa.Connection) -> None:
-    held = running(c)
+def test_runs_of_a_device_that_connects_elsewhere_are_queued_there_and_are_no_crash(
+    c: sa.Connection, held: HeldRun
+) -> None:
     other = running(c, "run-2", agent=make_agent(c, "second", device="desktop"))
-    device_id = runs.get_run(c, held.id).device_id
-    assert device_id is not None
+    device_id = some(runs.get_run(c, held.id).device_id)
     for boot_id in (BOOT, NEXT_BOOT):
         moved = run_moves.hand_over(c, [device_id], boot_id=boot_id, at=AT)
         assert moved == Recovered(requeued=() if boot_id == BOOT else (held.id,))
@@ -87,12 +102,10 @@ def test_runs_of_a_device_that_connects_elsewhere_are_queued_there_and_are_no_cr
         settle_unit(c, held, "a.txt", AT)
 
 
-def test_a_run_that_was_to_be_cancelled_does_not_move_with_its_device(c: sa.Connection) -> None:
-    run = make_run(c, state=RunState.RUNNING)
+def test_a_run_that_was_to_be_cancelled_does_not_move_with_its_device(c: sa.Connection, run: RunRow) -> None:
     run_pauses.request_cancel(c, run.id, "not needed", AT)
     assert run.device_id is not None
-    moved = run_moves.hand_over(c, [run.device_id], boot_id=NEXT_BOOT, at=AT)
-    assert moved == Recovered(cancelled=(run.id,))
+    assert run_moves.hand_over(c, [run.device_id], boot_id=NEXT_BOOT, at=AT) == Recovered(cancelled=(run.id,))
 
 
 def crash(c: sa.Connection, n: int) -> Recovered:
@@ -100,9 +113,7 @@ def crash(c: sa.Connection, n: int) -> Recovered:
 
 
 def run_on(c: sa.Connection) -> HeldRun:
-    claimed = claim(c)
-    assert claimed is not None
-    return run_moves.move(c, claimed.held, RunEvent.ACKNOWLEDGED, at=AT, actor="device")
+    return run_moves.move(c, some(claim(c)).held, RunEvent.ACKNOWLEDGED, at=AT, actor="device")
 
 
 def test_a_run_that_takes_the_hub_down_at_the_same_place_again_and_again_fails(c: sa.Connection) -> None:
@@ -111,8 +122,7 @@ def test_a_run_that_takes_the_hub_down_at_the_same_place_again_and_again_fails(c
         run_on(c)
         assert crash(c, n).requeued == (run.id,)
     run_on(c)
-    assert crash(c, CRASH_LIMIT).failed == (run.id,)
-    assert runs.get_run(c, run.id).reason == "crash_loop"
+    assert (crash(c, CRASH_LIMIT).failed, runs.get_run(c, run.id).reason) == ((run.id,), "crash_loop")
 
 
 def test_a_run_whose_task_breaks_again_and_again_fails_by_an_error_of_the_hub(c: sa.Connection) -> None:

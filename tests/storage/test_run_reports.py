@@ -8,7 +8,7 @@ from protocol.ids import RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from storage.runs import run_moves, runs, units
 from storage.runs.runs import HeldRun, Report, RunRow, StaleRun
-from tests.storage.rows import AT, answer, calls, make_run, plan, running
+from tests.storage.rows import AT, answer, calls, make_run, plan
 from tests.support.coded import coded
 
 
@@ -16,24 +16,27 @@ def report(c: sa.Connection, held: HeldRun, said: Report, *, context_bytes: int 
     return runs.report(c, held, said, at=AT + 5, context_bytes=context_bytes)
 
 
-def test_a_report_changes_what_it_speaks_of_and_leaves_the_rest(c: sa.Connection) -> None:
-    held = running(c)
+def test_a_report_changes_what_it_speaks_of_and_leaves_the_rest(c: sa.Connection, held: HeldRun) -> None:
     report(c, held, Report(progress=40.0, message="reading", context={"folder": "in", "seen": 3}))
     row = report(c, held, Report(context={"seen": None, "page": 2}))
-    assert (row.progress, row.status_message, row.context) == (40.0, "reading", {"folder": "in", "page": 2})
-    assert row.updated_at == AT + 5
+    assert (row.progress, row.status_message, row.context, row.updated_at) == (
+        40.0,
+        "reading",
+        {"folder": "in", "page": 2},
+        AT + 5,
+    )
 
 
-def test_who_holds_a_run_no_more_reports_on_it_no_more(c: sa.Connection) -> None:
-    held = running(c)
+def test_who_holds_a_run_no_more_reports_on_it_no_more(c: sa.Connection, held: HeldRun) -> None:
     run_moves.move(c, held, RunEvent.DEVICE_LOST, at=AT, actor="hub")
     with pytest.raises(StaleRun):
         report(c, held, Report(message="still here"))
     assert runs.get_run(c, held.id).status_message is None
 
 
-def test_the_hub_counts_itself_once_it_knows_how_many_units_there_are(c: sa.Connection) -> None:
-    held = running(c)
+def test_the_hub_counts_itself_once_it_knows_how_many_units_there_are(
+    c: sa.Connection, held: HeldRun
+) -> None:
     report(c, held, Report(progress=90.0))
     runs.note_progress(c, held, 4, AT)
     plan(c, held, "a.txt")
@@ -41,17 +44,14 @@ def test_the_hub_counts_itself_once_it_knows_how_many_units_there_are(c: sa.Conn
     assert report(c, held, Report(progress=90.0)).progress == 25.0
 
 
-def test_a_context_that_is_too_large_is_refused_as_a_whole(c: sa.Connection) -> None:
-    held = running(c)
+def test_a_context_that_is_too_large_is_refused_as_a_whole(c: sa.Connection, held: HeldRun) -> None:
     report(c, held, Report(context={"a": "x" * 50}), context_bytes=100)
     with pytest.raises(CodedError, check=coded(ErrorCode.TOO_LARGE), match="run_context_bytes") as caught:
         report(c, held, Report(context={"b": "x" * 50}), context_bytes=100)
-    assert caught.value.code is ErrorCode.TOO_LARGE
-    assert runs.get_run(c, held.id).context == {"a": "x" * 50}
+    assert (caught.value.code, runs.get_run(c, held.id).context) == (ErrorCode.TOO_LARGE, {"a": "x" * 50})
 
 
-def test_a_run_is_summed_up_at_its_end(c: sa.Connection) -> None:
-    held = running(c)
+def test_a_run_is_summed_up_at_its_end(c: sa.Connection, held: HeldRun) -> None:
     runs.note_progress(c, held, 2, AT)
     plan(c, held, "a.txt", of=calls("c-1", "c-2"))
     answer(c, held, "c-1")

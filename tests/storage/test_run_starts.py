@@ -28,8 +28,7 @@ def start(c: sa.Connection, agent: AgentRow, key: str, *, trigger: str = "manual
     )
 
 
-def test_the_waiting_runs_of_an_agent_are_limited(c: sa.Connection) -> None:
-    agent = make_agent(c)
+def test_the_waiting_runs_of_an_agent_are_limited(c: sa.Connection, agent: AgentRow) -> None:
     start(c, agent, "a")
     start(c, agent, "b", trigger="rerun")
     with pytest.raises(
@@ -52,18 +51,19 @@ def test_of_one_device_so_many_runs_wait_and_another_device_has_its_own(c: sa.Co
     assert start(c, make_agent(c, "elsewhere", device="desktop"), "a").id == "run-elsewhere-a"
 
 
-def test_a_run_that_is_known_by_its_key_is_answered_however_many_wait(c: sa.Connection) -> None:
-    agent = make_agent(c)
+def test_a_run_that_is_known_by_its_key_is_answered_however_many_wait(
+    c: sa.Connection, agent: AgentRow
+) -> None:
     known = start(c, agent, "a")
     start(c, agent, "b")
     assert start(c, agent, "a") == known
 
 
-def test_what_schedules_fired_and_what_has_begun_or_ended_does_not_count(c: sa.Connection) -> None:
-    agent = make_agent(c)
+def test_what_schedules_fired_and_what_has_begun_or_ended_does_not_count(
+    c: sa.Connection, agent: AgentRow
+) -> None:
     for n in range(3):
-        gone = start(c, agent, f"gone-{n}")
-        run_pauses.request_cancel(c, gone.id, "not needed", AT)
+        run_pauses.request_cancel(c, start(c, agent, f"gone-{n}").id, "not needed", AT)
     start(c, agent, "a")
     start(c, agent, "b")
     assert claim(c) is not None

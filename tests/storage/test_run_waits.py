@@ -15,7 +15,7 @@ from storage.runs import run_claims, runs
 from storage.schedules import schedules
 from storage.schedules.schedule_rows import DeclaredSchedule
 from storage.schema import runs as run_table
-from tests.storage.rows import AT, LAPTOP, claim, declare, make_agent, make_run
+from tests.storage.rows import AT, LAPTOP, claim, declare, make_agent, make_run, some
 from tests.support.presence import BOOT, live, open_session
 
 
@@ -23,8 +23,14 @@ def _wait(c: sa.Connection, run_id: str) -> run_claims.RunWait:
     return run_claims.waits_of(c, [RunId(run_id)])[RunId(run_id)]
 
 
-def test_a_run_that_could_start_finds_every_gate_open(c: sa.Connection) -> None:
+@pytest.fixture
+def waiting(c: sa.Connection) -> None:
+    """A run that waits."""
     make_run(c)
+
+
+@pytest.mark.usefixtures("waiting")
+def test_a_run_that_could_start_finds_every_gate_open(c: sa.Connection) -> None:
     assert _wait(c, "run-1") == run_claims.RunWait(
         run_id=RunId("run-1"),
         lifecycle="active",
@@ -57,9 +63,8 @@ def test_runs_that_execute_are_counted_where_they_take_a_slot(c: sa.Connection) 
     assert counted == [(1, 1, 1), (0, 1, 1), (0, 0, 1)]
 
 
-def test_an_agents_axes_and_its_devices_last_heartbeat_are_listed(c: sa.Connection) -> None:
-    agent = make_agent(c)
-    make_run(c)
+@pytest.mark.usefixtures("waiting")
+def test_an_agents_axes_and_its_devices_last_heartbeat_are_listed(c: sa.Connection, agent: AgentRow) -> None:
     agent_moves.move(c, agent.id, "lifecycle", "paused", at=AT, actor="me")
     agent_states.exhaust(c, agent.id, cause="billing", retry_after_ms=None, at=AT, actor="hub")
     device_id = DeviceId(f"device-{LAPTOP}")
@@ -77,25 +82,21 @@ def test_an_agents_axes_and_its_devices_last_heartbeat_are_listed(c: sa.Connecti
 
 @pytest.mark.parametrize(("overlap", "follows"), [("skip", True), ("queue_all", True), ("allow", False)])
 def test_a_run_follows_the_one_of_its_schedule_that_is_under_way(
-    c: sa.Connection, overlap: str, follows: bool
+    c: sa.Connection, agent: AgentRow, overlap: str, follows: bool
 ) -> None:
-    agent = make_agent(c)
     declared = msgspec.convert({"kind": "every", "every_ms": 5_000, "overlap": overlap}, DeclaredSchedule)
     schedules.declare(c, AgentId(agent.id), declared, fresh_id="s", at=AT)
     make_run(c, "first", agent=agent, state=RunState.RUNNING)
     make_run(c, "second", agent=agent)
     c.execute(sa.update(run_table).values(schedule_id="s"))
-    assert _wait(c, "second").follows is follows
-    assert _wait(c, "first").follows is False
+    assert _wait(c, "second").follows is follows and _wait(c, "first").follows is False
 
 
 def test_what_waits_to_be_told_of_may_be_nothing(c: sa.Connection) -> None:
-    assert run_claims.waits_of(c, []) == {}
-    assert run_claims.waits_of(c, [RunId("gone")]) == {}
+    assert (run_claims.waits_of(c, []), run_claims.waits_of(c, [RunId("gone")])) == ({}, {})
 
 
-def test_runs_are_found_by_the_end_of_their_ids(c: sa.Connection) -> None:
-    agent = make_agent(c)
+def test_runs_are_found_by_the_end_of_their_ids(c: sa.Connection, agent: AgentRow) -> None:
     for run_id in ("0197-aa-1234abcd", "0198-bb-1234abcd", "0199-cc-9999ffff"):
         make_run(c, run_id, agent=agent)
     assert runs.runs_ending_in(c, "9999ffff") == ["0199-cc-9999ffff"]
@@ -104,21 +105,19 @@ def test_runs_are_found_by_the_end_of_their_ids(c: sa.Connection) -> None:
     assert runs.runs_ending_in(c, "0197") == []
 
 
-def test_several_runs_are_read_at_once(c: sa.Connection) -> None:
-    agent = make_agent(c)
+def test_several_runs_are_read_at_once(c: sa.Connection, agent: AgentRow) -> None:
     for run_id in ("run-1", "run-2", "run-3"):
         make_run(c, run_id, agent=agent)
-    claimed = claim(c)
-    assert claimed is not None
+    claimed = some(claim(c))
     found = runs.find_runs(c, [RunId("run-1"), RunId("run-3"), RunId("gone")])
     assert {run.id: run.state for run in found} == {"run-1": claimed.state, "run-3": RunState.QUEUED}
 
 
+@pytest.mark.usefixtures("waiting")
 def test_an_agent_that_is_offline_on_a_connected_device_has_a_time_and_a_reason(
     c: sa.Connection,
+    agent: AgentRow,
 ) -> None:
-    agent = make_agent(c)
-    make_run(c)
     device_id = DeviceId(f"device-{LAPTOP}")
     live(c)
     open_session(c, device_id, boot_id=BOOT, platform=None, at=AT)
@@ -126,8 +125,7 @@ def test_an_agent_that_is_offline_on_a_connected_device_has_a_time_and_a_reason(
     why = "no heartbeat for 45 s"
     agent_moves.move(c, agent.id, "connectivity", "offline", at=AT + 45, actor="hub", reason=why)
     told = _wait(c, "run-1")
-    assert (told.is_online, told.is_away) == (True, True)
-    assert (told.away_since, told.away_reason) == (AT + 45, why)
+    assert (told.is_online, told.is_away, told.away_since, told.away_reason) == (True, True, AT + 45, why)
 
 
 def _reader(c: sa.Connection, name: str = "mail") -> AgentRow:
