@@ -71,14 +71,10 @@ def test_items_are_found_by_all_of_several_tags_and_by_what_else_they_bear(c: sa
     add(c, "m-2", tags=("weeds", "urgent"), is_chat=True)
     add(c, "m-3", correlation_id="order-1", reply_to="q-1")
     add(c, "m-4", board_id=KITCHEN, tags=("weeds",))
-    assert found(c) == ["m-3", "m-2", "m-1"]
-    assert found(c, tags=("weeds",)) == ["m-2", "m-1"]
-    assert found(c, tags=("urgent", "weeds")) == ["m-2"]
-    assert found(c, tags=("weed",)) == []
-    assert found(c, is_chat=True) == ["m-2"]
-    assert found(c, is_chat=False) == ["m-3", "m-1"]
-    assert found(c, source="lead") == ["m-1"]
-    assert found(c, correlation_id="order-1", reply_to="q-1") == ["m-3"]
+    assert (found(c), found(c, tags=("weeds",))) == (["m-3", "m-2", "m-1"], ["m-2", "m-1"])
+    assert (found(c, tags=("urgent", "weeds")), found(c, tags=("weed",))) == (["m-2"], [])
+    assert (found(c, is_chat=True), found(c, is_chat=False)) == (["m-2"], ["m-3", "m-1"])
+    assert (found(c, source="lead"), found(c, correlation_id="order-1", reply_to="q-1")) == (["m-1"], ["m-3"])
 
 
 def test_pages_lead_on_where_the_one_before_ended(c: sa.Connection) -> None:
@@ -103,8 +99,7 @@ def test_items_stand_in_the_order_in_which_they_were_written(c: sa.Connection) -
 def test_a_key_is_written_once(c: sa.Connection) -> None:
     first = add(c, "m-1", dedupe_key="answer:q-1")
     again, is_new = boards.add_memory(c, new("m-2", dedupe_key="answer:q-1"))
-    assert (again, is_new) == (first, False)
-    assert found(c) == ["m-1"]
+    assert (again, is_new, found(c)) == (first, False, ["m-1"])
 
 
 def test_a_board_that_is_full_takes_nothing_more_and_loses_nothing(c: sa.Connection) -> None:
@@ -112,8 +107,7 @@ def test_a_board_that_is_full_takes_nothing_more_and_loses_nothing(c: sa.Connect
     boards.add_memory(c, new("m-1", is_chat=True), full)
     with pytest.raises(TooManyOfBoards, match="memory_items_per_board") as refused:
         boards.add_memory(c, new("m-2"), full)
-    assert refused.value.limit == "memory_items_per_board"
-    assert found(c) == ["m-1"]
+    assert (refused.value.limit, found(c)) == ("memory_items_per_board", ["m-1"])
     boards.add_memory(c, new("m-3", board_id=KITCHEN), full)
     add(c, "m-4")  # what the hub itself writes is never refused for room
 

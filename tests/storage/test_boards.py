@@ -12,7 +12,7 @@ from storage.coordination import boards
 from storage.coordination.boards import BoardLimits, BoardRow, TooManyOfBoards, UnknownBoard
 from storage.devices import devices
 from storage.schema import board_members as rows_of_members
-from tests.storage.rows import AT, ME, declare
+from tests.storage.rows import AT, ME, declare, some
 from tests.storage.test_gateways import OFFICE, put, worker
 from tests.support.coded import coded
 
@@ -49,6 +49,18 @@ def members(c: sa.Connection, board: BoardRow) -> list[tuple[str, bool]]:
     return [(row.name, row.is_lead) for row in boards.list_members(c, board.id)]
 
 
+@pytest.fixture
+def garden(c: sa.Connection) -> BoardRow:
+    """A board."""
+    return make(c)
+
+
+@pytest.fixture
+def led(c: sa.Connection, garden: BoardRow) -> None:
+    """The agent ``inbox`` leads the board."""
+    add(c, garden, INBOX, is_lead=True)
+
+
 def test_a_board_is_found_by_its_id_and_by_its_name(c: sa.Connection) -> None:
     made = make(c, description="What grows.")
     assert (made.name, made.description, made.user_name, made.members, made.lead_id) == (
@@ -56,8 +68,7 @@ def test_a_board_is_found_by_its_id_and_by_its_name(c: sa.Connection) -> None:
         *(0, None),
     )
     for given in ("garden", made.id):
-        assert boards.find_board(c, given, user_id=ME) == made
-        assert boards.find_board(c, given) == made
+        assert (boards.find_board(c, given, user_id=ME), boards.find_board(c, given)) == (made, made)
     with pytest.raises(UnknownBoard, match="there is no board 'garten'"):
         boards.find_board(c, "garten")
 
@@ -141,8 +152,7 @@ def test_the_main_agent_of_a_gateway_is_on_no_board(c: sa.Connection) -> None:
     )
 
 
-def test_a_board_has_as_many_agents_as_may_be(c: sa.Connection) -> None:
-    garden = make(c)
+def test_a_board_has_as_many_agents_as_may_be(c: sa.Connection, garden: BoardRow) -> None:
     add(c, garden, INBOX)
     with pytest.raises(TooManyOfBoards, match="members_per_board"):
         add(c, garden, NOTES, limits=BoardLimits(members_per_board=1))
@@ -150,20 +160,17 @@ def test_a_board_has_as_many_agents_as_may_be(c: sa.Connection) -> None:
     assert members(c, garden) == [("inbox", True)]
 
 
-def test_a_board_has_one_lead_and_the_next_one_takes_its_place(c: sa.Connection) -> None:
-    garden = make(c)
+def test_a_board_has_one_lead_and_the_next_one_takes_its_place(c: sa.Connection, garden: BoardRow) -> None:
     add(c, garden, INBOX)
     add(c, garden, NOTES, is_lead=True)
     assert members(c, garden) == [("notes", True), ("inbox", False)]
     assert lead(c, garden, INBOX).lead_name == "inbox"
-    assert members(c, garden) == [("inbox", True), ("notes", False)]
-    assert lead(c, garden, None).lead_id is None
+    assert (members(c, garden), lead(c, garden, None).lead_id) == ([("inbox", True), ("notes", False)], None)
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_AGENT)):
         lead(c, garden, PLANS)
 
 
-def test_the_database_itself_knows_of_one_lead(c: sa.Connection) -> None:
-    garden = make(c)
+def test_the_database_itself_knows_of_one_lead(c: sa.Connection, garden: BoardRow) -> None:
     for agent_id in (INBOX, NOTES):
         add(c, garden, agent_id)
     lead(c, garden, INBOX)
@@ -176,44 +183,36 @@ def test_the_place_of_an_agent_is_found(c: sa.Connection) -> None:
     put(c, OFFICE)
     garden = make(c, gateway_id="gw-office")
     add(c, garden, INBOX, is_lead=True)
-    place = boards.place_of(c, INBOX)
-    assert place is not None
+    place = some(boards.place_of(c, INBOX))
     assert (place.board_id, place.is_lead, place.main_of, place.user_id) == (
         *(garden.id, True),
         *(None, ME),
     )
-    main = boards.place_of(c, AgentId("main-office"))
-    assert main is not None
+    main = some(boards.place_of(c, AgentId("main-office")))
     assert (main.board_id, main.is_lead, main.main_of) == (None, False, "gw-office")
-    free = boards.place_of(c, PLANS)
-    assert free is not None and free.board_id is None
-    assert boards.place_of(c, AgentId("nobody")) is None
+    assert (some(boards.place_of(c, PLANS)).board_id, boards.place_of(c, AgentId("nobody"))) == (None, None)
 
 
-def test_an_agent_that_is_removed_leaves_its_board_and_its_lead_is_free(c: sa.Connection) -> None:
-    garden = make(c)
-    add(c, garden, INBOX, is_lead=True)
+@pytest.mark.usefixtures("led")
+def test_an_agent_that_is_removed_leaves_its_board_and_its_lead_is_free(
+    c: sa.Connection, garden: BoardRow
+) -> None:
     add(c, garden, NOTES)
     declare(c, DeclaredAgent(name="notes", device_name="laptop", paths=("notes",)))
-    assert members(c, garden) == [("notes", False)]
-    assert boards.place_of(c, INBOX) is None
+    assert (members(c, garden), boards.place_of(c, INBOX)) == ([("notes", False)], None)
     assert lead(c, garden, NOTES).lead_name == "notes"
 
 
-def test_a_board_that_is_removed_lets_its_agents_go(c: sa.Connection) -> None:
-    garden = make(c)
-    add(c, garden, INBOX, is_lead=True)
+@pytest.mark.usefixtures("led")
+def test_a_board_that_is_removed_lets_its_agents_go(c: sa.Connection, garden: BoardRow) -> None:
     assert boards.remove_board(c, garden.id, at=AT, actor=ANNA).members == 1
     with pytest.raises(UnknownBoard):
         boards.get_board(c, garden.id)
-    place = boards.place_of(c, INBOX)
-    assert place is not None and place.board_id is None
-    assert agents.get_agent(c, INBOX).archived_at is None
+    assert (some(boards.place_of(c, INBOX)).board_id, agents.get_agent(c, INBOX).archived_at) == (None, None)
 
 
-def test_decisions_about_a_board_are_in_the_audit_log(c: sa.Connection) -> None:
-    garden = make(c)
-    add(c, garden, INBOX, is_lead=True)
+@pytest.mark.usefixtures("led")
+def test_decisions_about_a_board_are_in_the_audit_log(c: sa.Connection, garden: BoardRow) -> None:
     lead(c, garden, INBOX)  # it leads already
     boards.edit_board(c, garden.id, name="yard", at=AT, actor=ANNA)
     boards.drop_member(c, garden.id, INBOX, at=AT, actor=ANNA)
@@ -224,7 +223,6 @@ def test_decisions_about_a_board_are_in_the_audit_log(c: sa.Connection) -> None:
 
 
 def test_a_user_who_has_a_board_is_not_removed(c: sa.Connection) -> None:
-    eve = devices.create_user(c, id=UserId("eve"), name="eve", at=AT, actor=ANNA)
-    make(c, user_id=eve.id)
+    make(c, user_id=devices.create_user(c, id=UserId("eve"), name="eve", at=AT, actor=ANNA).id)
     with pytest.raises(CodedError, check=coded(ErrorCode.ILLEGAL_TRANSITION), match=r"boards \(1\)"):
         devices.remove_user(c, "eve", at=AT, actor=ANNA)

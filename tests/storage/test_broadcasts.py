@@ -15,7 +15,7 @@ from storage.coordination.boards import create_board, remove_board
 from storage.coordination.broadcasts import Aim, BroadcastRow, NewBroadcast, Refused, Tally
 from storage.coordination.message_rows import MessageRow
 from storage.coordination.messages import Hand, MessageLimits
-from tests.storage.rows import AT, ME
+from tests.storage.rows import AT, ME, some
 from tests.storage.test_gateways import OFFICE, put
 from tests.support.coded import coded
 
@@ -84,10 +84,11 @@ def move(c: sa.Connection, id: str, *events: MessageEvent, code: str = "gateway_
     for event in events:
         seen = message_rows.get_message(c, id)
         reason = code if event is MessageEvent.FAILED else None
-        moved = message_rows.move_message(
-            c, id, event, seen_version=seen.version, at=AT + 1, reason_code=reason, reason=reason
+        some(
+            message_rows.move_message(
+                c, id, event, seen_version=seen.version, at=AT + 1, reason_code=reason, reason=reason
+            )
         )
-        assert moved is not None
     return message_rows.get_message(c, id)
 
 
@@ -99,18 +100,31 @@ def events(c: sa.Connection) -> list[str]:
     return [one.event_type.rpartition(".")[2] for one in audit.list_activity(c)]
 
 
+@pytest.fixture
+def cast(c: sa.Connection) -> None:
+    """A broadcast to one board."""
+    send(c, garden(c, "roses"))
+
+
+@pytest.fixture
+def two_cast(c: sa.Connection) -> None:
+    """A broadcast to two boards."""
+    send(c, garden(c, "roses", "weeds"))
+
+
 def test_a_broadcast_and_its_messages_are_there_at_once(c: sa.Connection) -> None:
     row = send(c, garden(c, "roses", "weeds"), refused=(NOWHERE,))
     assert (row.boards, row.rounds, row.settled_at, row.refused) == (3, 1, None, (NOWHERE,))
     assert tally(c) == Tally(sent=0, failed=1, waiting=2)
     said = message_rows.get_message(c, "m1-roses")
-    assert (said.kind, said.to_lead, said.broadcast_id, said.reply_tags) == (
+    assert (said.kind, said.to_lead, said.broadcast_id, said.reply_tags, said.state, said.trace_id) == (
         MessageKind.HANDOFF,
         True,
         NEWS,
         ("harvest",),
+        MessageState.WAITING,
+        "1" * 32,
     )
-    assert (said.state, said.trace_id) == (MessageState.WAITING, "1" * 32)
     assert [one.new_state for one in message_rows.moves_of(c, "m1-roses")] == [MessageState.WAITING]
     told = broadcasts.results_of(c, NEWS, limit=10)
     assert [(one.board, one.gateway, one.lead) for one in told] == [
@@ -120,9 +134,8 @@ def test_a_broadcast_and_its_messages_are_there_at_once(c: sa.Connection) -> Non
     assert broadcasts.results_of(c, NEWS, after=("m1-roses",), limit=10) == told[1:]
 
 
+@pytest.mark.usefixtures("cast")
 def test_a_later_message_comes_after_an_earlier_one(c: sa.Connection) -> None:
-    aims = garden(c, "roses")
-    send(c, aims)
     second = NewBroadcast(
         id=BroadcastId("later"),
         user_id=ME,
@@ -163,15 +176,13 @@ def test_the_same_key_is_the_same_broadcast(c: sa.Connection) -> None:
     assert send(c, aims, dedupe_key="k") == send(c, aims, dedupe_key="k")
 
 
+@pytest.mark.usefixtures("two_cast")
 def test_a_broadcast_is_settled_without_pending_messages_with_one_entry_a_round(c: sa.Connection) -> None:
-    send(c, garden(c, "roses", "weeds"))
     move(c, "m1-roses", MessageEvent.SENT, MessageEvent.CONSUMED)
     assert broadcasts.settle(c, NEWS, at=AT + 2) is None
     move(c, "m1-weeds", MessageEvent.FAILED)
-    settled = broadcasts.settle(c, NEWS, at=AT + 2)
-    assert settled is not None and settled.settled_at == AT + 2
-    assert broadcasts.settle(c, NEWS, at=AT + 3) is None
-    assert tally(c) == Tally(sent=1, failed=1)
+    assert some(broadcasts.settle(c, NEWS, at=AT + 2)).settled_at == AT + 2
+    assert (broadcasts.settle(c, NEWS, at=AT + 3), tally(c)) == (None, Tally(sent=1, failed=1))
     (told,) = audit.list_activity(c)
     assert (told.event_type, told.message) == (
         "gateway.main.lead_broadcast.sent",
@@ -181,8 +192,7 @@ def test_a_broadcast_is_settled_without_pending_messages_with_one_entry_a_round(
 
 def test_a_broadcast_without_recipients_is_settled_at_once(c: sa.Connection) -> None:
     garden(c)
-    assert send(c, [], refused=(NOWHERE,)).settled_at == AT
-    assert events(c) == ["failed"]
+    assert (send(c, [], refused=(NOWHERE,)).settled_at, events(c)) == (AT, ["failed"])
 
 
 def test_a_repeated_message_takes_the_place_of_the_failed_one(c: sa.Connection) -> None:
@@ -190,8 +200,7 @@ def test_a_repeated_message_takes_the_place_of_the_failed_one(c: sa.Connection) 
     move(c, "m1-roses", MessageEvent.SENT, MessageEvent.CONSUMED)
     move(c, "m1-weeds", MessageEvent.FAILED)
     row = resume(c, refused=(NOWHERE,))
-    assert (row.rounds, row.refused) == (2, (NOWHERE,))
-    assert tally(c) == Tally(sent=1, failed=1, waiting=2)
+    assert (row.rounds, row.refused, tally(c)) == (2, (NOWHERE,), Tally(sent=1, failed=1, waiting=2))
     assert message_rows.get_message(c, "m1-weeds").broadcast_id is None
     anew = message_rows.get_message(c, "m2-0")
     assert (anew.board, anew.content, anew.trace_id) == ("weeds", "The harvest is on Sunday.", "1" * 32)
@@ -199,22 +208,21 @@ def test_a_repeated_message_takes_the_place_of_the_failed_one(c: sa.Connection) 
 
 
 def test_a_board_that_was_refused_and_exists_now_gets_the_broadcast(c: sa.Connection) -> None:
-    aims = garden(c, "roses", "nowhere")
-    send(c, aims[:1], refused=(NOWHERE,))
+    send(c, garden(c, "roses", "nowhere")[:1], refused=(NOWHERE,))
     row = resume(c, [aim("nowhere", 3), aim("roses", 3)])
     assert (row.rounds, row.boards, row.refused) == (2, 2, ())
     assert [one.board for one in broadcasts.results_of(c, NEWS, limit=9)] == ["roses", "nowhere"]
 
 
+@pytest.mark.usefixtures("two_cast")
 def test_a_message_that_a_lead_has_or_may_have_is_not_sent_again(c: sa.Connection) -> None:
-    send(c, garden(c, "roses", "weeds"))
     move(c, "m1-roses", MessageEvent.SENT, MessageEvent.CONSUMED, MessageEvent.FAILED)
     move(c, "m1-weeds", MessageEvent.SENT, MessageEvent.FAILED, code=str(ErrorCode.UNKNOWN_EFFECT))
     assert resume(c).rounds == 1
 
 
+@pytest.mark.usefixtures("cast")
 def test_a_board_that_was_removed_stays_in_the_result(c: sa.Connection) -> None:
-    send(c, garden(c, "roses"))
     remove_board(c, BoardId("board-roses"), at=AT, actor="anna")
     (one,) = broadcasts.results_of(c, NEWS, limit=9)
     assert (one.board_id, one.board, one.state) == (None, None, MessageState.WAITING)
@@ -222,24 +230,22 @@ def test_a_board_that_was_removed_stays_in_the_result(c: sa.Connection) -> None:
     assert resume(c).rounds == 1
 
 
+@pytest.mark.usefixtures("cast")
 def test_a_message_that_is_tried_again_by_hand_takes_its_place(c: sa.Connection) -> None:
-    send(c, garden(c, "roses"))
     move(c, "m1-roses", MessageEvent.FAILED)
     messages.retry_message(c, "m1-roses", MessageId("m9"), at=AT + 5, actor="anna")
     assert [one.message_id for one in broadcasts.results_of(c, NEWS, limit=9)] == ["m9"]
 
 
+@pytest.mark.usefixtures("cast")
 def test_open_ones_are_found_and_old_ones_go_after_their_messages(c: sa.Connection) -> None:
-    send(c, garden(c, "roses"))
     assert broadcasts.list_open(c) == [NEWS]
     move(c, "m1-roses", MessageEvent.FAILED)
     broadcasts.settle(c, NEWS, at=AT + 2)
-    assert broadcasts.list_open(c) == []
-    assert retention.prune_broadcasts(c, before=AT + 3) == 0
+    assert (broadcasts.list_open(c), retention.prune_broadcasts(c, before=AT + 3)) == ([], 0)
     while retention.prune_messages(c, before=AT + 3):
         pass
-    assert retention.prune_broadcasts(c, before=AT + 3) == 1
-    assert broadcasts.list_broadcasts(c) == []
+    assert (retention.prune_broadcasts(c, before=AT + 3), broadcasts.list_broadcasts(c)) == (1, [])
 
 
 def test_places_have_the_route_of_the_lead_or_the_reason_without_one(c: sa.Connection) -> None:
@@ -249,5 +255,5 @@ def test_places_have_the_route_of_the_lead_or_the_reason_without_one(c: sa.Conne
     assert (roses.goes_over, roses.refusal) == (("gw-office", None), None)
     assert shed.refusal is not None and shed.refusal[0] is ErrorCode.NO_LEAD
     put(c)
-    gone = boards.find_place(c, ME, BoardId("board-roses"))
-    assert gone is not None and gone.refusal is not None and gone.refusal[0] is ErrorCode.NO_GATEWAY
+    gone = some(boards.find_place(c, ME, BoardId("board-roses")))
+    assert gone.refusal is not None and gone.refusal[0] is ErrorCode.NO_GATEWAY

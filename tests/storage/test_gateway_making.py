@@ -15,7 +15,7 @@ from storage.coordination.gateway_agents import GatewayAgentRow
 from storage.coordination.gateway_making import Led, NoGateway
 from storage.coordination.messages import Hand
 from storage.devices import nodes
-from tests.storage.rows import AT, ME
+from tests.storage.rows import AT, ME, some
 from tests.storage.test_gateways import OFFICE, put, worker
 from tests.support.coded import coded
 
@@ -33,9 +33,7 @@ def ensure(c: sa.Connection, id: str = "agent-lead", **limits: Any) -> Led:
 
 
 def home(c: sa.Connection, agent_id: str = "agent-lead") -> GatewayAgentRow:
-    found = gateway_agents.find_gateway_agent(c, AgentId(agent_id))
-    assert found is not None
-    return found
+    return some(gateway_agents.find_gateway_agent(c, AgentId(agent_id)))
 
 
 def shared(boot: BootId) -> Hand:
@@ -62,8 +60,20 @@ def not_made(c: sa.Connection, *, is_final: bool) -> None:
     )
 
 
-def test_a_lead_comes_to_be_with_its_place_on_the_board(c: sa.Connection) -> None:
+@pytest.fixture
+def office(c: sa.Connection) -> None:
+    """A board of a gateway, without a lead."""
     board(c)
+
+
+@pytest.fixture
+def led(c: sa.Connection, office: None) -> None:
+    """A board with a lead that is not made yet."""
+    ensure(c)
+
+
+@pytest.mark.usefixtures("office")
+def test_a_lead_comes_to_be_with_its_place_on_the_board(c: sa.Connection) -> None:
     led = ensure(c)
     assert led.is_created and led.lead.name == "garden-lead" and led.lead.is_lead
     row = home(c)
@@ -80,15 +90,15 @@ def test_a_lead_comes_to_be_with_its_place_on_the_board(c: sa.Connection) -> Non
     ]
 
 
+@pytest.mark.usefixtures("office")
 def test_who_comes_second_has_the_same_lead(c: sa.Connection) -> None:
-    board(c)
     first = ensure(c)
     second = ensure(c, "agent-other")
     assert (second.lead.agent_id, second.is_created) == (first.lead.agent_id, False)
 
 
+@pytest.mark.usefixtures("office")
 def test_a_name_that_is_taken_gets_a_number(c: sa.Connection) -> None:
-    board(c)
     worker(c, "garden-lead")
     assert ensure(c).lead.name == "garden-lead-2"
 
@@ -104,8 +114,8 @@ def test_a_board_without_a_possible_lead_gives_the_reason(c: sa.Connection) -> N
     assert lead_of(c, GARDEN) is None
 
 
+@pytest.mark.usefixtures("office")
 def test_a_lead_counts_among_the_agents_of_its_user_and_its_board(c: sa.Connection) -> None:
-    board(c)
     with c.begin_nested() as undone:
         with pytest.raises(LimitReached):
             ensure(c, limits=AgentLimits(agents_per_user=1))
@@ -116,32 +126,26 @@ def test_a_lead_counts_among_the_agents_of_its_user_and_its_board(c: sa.Connecti
         ensure(c, board_limits=BoardLimits(members_per_board=1))
 
 
+@pytest.mark.usefixtures("led")
 def test_an_agent_is_in_the_hands_of_one_hub(c: sa.Connection) -> None:
-    board(c)
-    ensure(c)
     for boot in (FIRST, SECOND):
         nodes.beat(c, NodeId(boot), boot, ttl_ms=60_000)
-    assert claim(c, shared(FIRST))
-    assert not claim(c, shared(SECOND))
-    assert claim(c, shared(FIRST))
+    assert claim(c, shared(FIRST)) and not claim(c, shared(SECOND)) and claim(c, shared(FIRST))
     assert not made(c, SECOND) and made(c)
     assert (home(c).state, home(c).made_at) == ("ready", AT)
     assert not claim(c, shared(SECOND))
     assert [one.event_type for one in audit.list_activity(c)] == ["agent.made"]
 
 
+@pytest.mark.usefixtures("led")
 def test_what_a_hub_had_in_hand_that_is_gone_is_anybodys(c: sa.Connection) -> None:
-    board(c)
-    ensure(c)
     nodes.beat(c, NodeId(SECOND), SECOND, ttl_ms=60_000)
     assert claim(c, shared(FIRST))  # which has no lease that lasts
-    assert claim(c, shared(SECOND))
-    assert not made(c, FIRST)
+    assert claim(c, shared(SECOND)) and not made(c, FIRST)
 
 
+@pytest.mark.usefixtures("led")
 def test_an_agent_that_its_gateway_refused_is_retried_only_on_request(c: sa.Connection) -> None:
-    board(c)
-    ensure(c)
     alone = Hand(FIRST, is_alone=True)
     assert claim(c, alone)
     not_made(c, is_final=False)
@@ -156,9 +160,8 @@ def test_an_agent_that_its_gateway_refused_is_retried_only_on_request(c: sa.Conn
     assert [one.event_type for one in audit.list_activity(c)] == ["agent.not_made"]
 
 
+@pytest.mark.usefixtures("led")
 def test_an_agent_that_its_gateway_has_lost_is_wanted_with_its_texts(c: sa.Connection) -> None:
-    board(c)
-    ensure(c)
     claim(c, Hand(FIRST, is_alone=True))
     made(c)
     assert gateway_making.note_missing(c, AgentId("agent-lead"), problem="lost", at=AT)

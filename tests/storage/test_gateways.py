@@ -7,10 +7,9 @@ import sqlalchemy as sa
 
 from protocol.agent_status import Activity, ExhaustReason
 from protocol.errors import CodedError, ErrorCode, LimitReached
-from protocol.ids import AgentId, GatewayId, UserId
+from protocol.ids import AgentId, GatewayId
 from storage import audit
 from storage.agents import agent_moves, agent_states, agents, declared_agents, status_writes
-from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import AgentLimits, DeclaredAgent, Reconciled
 from storage.coordination import gateway_agents, gateways
 from storage.coordination.gateway_agents import GatewayAgentRow, RemoteIdTaken
@@ -23,7 +22,7 @@ from storage.coordination.gateways import (
 from storage.devices import devices
 from storage.runs import runs
 from storage.runs.run_moves import LivesAtGateway
-from tests.storage.rows import AT, ME, declare, make_agent, make_run
+from tests.storage.rows import AT, ME, declare, make_agent, make_run, some
 from tests.storage.test_made_agents import WRITING, make
 from tests.support.coded import coded
 
@@ -77,40 +76,52 @@ def events(c: sa.Connection) -> Sequence[str]:
 # --- gateways ---
 
 
-def test_a_declared_gateway_is_made_with_its_main_agent(c: sa.Connection) -> None:
-    assert put(c, OFFICE) == Reconciled(created=("office",))
-    gateway = gateways.get_gateway(c, "office")
-    main = gateway_agents.find_main_agent(c, gateway.id)
-    assert main is not None
-    assert (main.agent_name, main.role, main.state) == ("office-main", "main", "wanted")
-    assert main.remote_id == "mc-gateway-gw-office"
-    assert main.session_key == "agent:mc-gateway-gw-office:main"
-    row = agents.get_agent(c, main.agent_id)
-    assert (row.executor, row.device_id, row.gateway, row.gateway_role) == ("gateway", None, "office", "main")
-    assert (row.lifecycle, row.connectivity) == ("active", "offline")
-    assert events(c) == ["gateway.created"]
-
-
-def test_declared_twice_it_is_the_same(c: sa.Connection) -> None:
+@pytest.fixture
+def office(c: sa.Connection) -> None:
+    """A gateway."""
     put(c, OFFICE)
+
+
+@pytest.fixture
+def row(c: sa.Connection, office: None) -> GatewayAgentRow:
+    """The agent ``notes`` at the gateway."""
+    return worker(c)
+
+
+def test_a_declared_gateway_is_made_once_with_its_main_agent(c: sa.Connection) -> None:
+    assert put(c, OFFICE) == Reconciled(created=("office",))
+    main = some(gateway_agents.find_main_agent(c, gateways.get_gateway(c, "office").id))
+    assert (main.agent_name, main.role, main.state, main.remote_id, main.session_key) == (
+        "office-main",
+        "main",
+        "wanted",
+        "mc-gateway-gw-office",
+        "agent:mc-gateway-gw-office:main",
+    )
+    row = agents.get_agent(c, main.agent_id)
+    assert (row.executor, row.device_id, row.gateway, row.gateway_role, row.lifecycle, row.connectivity) == (
+        "gateway",
+        None,
+        "office",
+        "main",
+        "active",
+        "offline",
+    )
     assert put(c, OFFICE) == Reconciled()
     assert events(c) == ["gateway.created"]
 
 
+@pytest.mark.usefixtures("office")
 def test_a_gateway_that_goes_and_comes_back_is_the_row_that_it_was(c: sa.Connection) -> None:
-    put(c, OFFICE)
     helper = worker(c)
     see(c, helper, Seen(agent_id=helper.agent_id, is_online=True, turns=1, because="turn k began"))
     assert put(c, at=AT + 1) == Reconciled(archived=("office",))
     with pytest.raises(UnknownGateway):
         gateways.get_gateway(c, "office")
-    main = agents.get_agent(c, AgentId("main-office"))
-    assert main.archived_at == AT + 1
+    assert agents.get_agent(c, AgentId("main-office")).archived_at == AT + 1
     left = agents.get_agent(c, helper.agent_id)
     assert (left.archived_at, left.connectivity, left.runs_executing) == (None, "offline", 0)
-    found = gateway_agents.find_gateway_agent(c, helper.agent_id)
-    assert found is not None
-    assert not found.is_listed
+    assert not some(gateway_agents.find_gateway_agent(c, helper.agent_id)).is_listed
     assert put(c, OFFICE, at=AT + 2) == Reconciled(revived=("office",))
     assert gateways.get_gateway(c, "office").id == "gw-office"
     back = agents.get_agent(c, AgentId("main-office"))
@@ -118,34 +129,29 @@ def test_a_gateway_that_goes_and_comes_back_is_the_row_that_it_was(c: sa.Connect
     assert events(c) == ["gateway.created", "gateway.archived", "gateway.revived"]
 
 
+@pytest.mark.usefixtures("office")
 def test_a_gateway_of_another_user_is_another_gateway(c: sa.Connection) -> None:
-    put(c, OFFICE)
     theirs = DeclaredGateway(name="office", user_name="ben")
     fresh = ["gw-2", "main-2", "user-ben"]
     done = gateways.reconcile_gateways(c, owner_id=ME, declared=[theirs], at=AT + 1, fresh_ids=fresh)
-    assert done.created == ("office",)
-    assert gateways.get_gateway(c, "office").id == "gw-2"
+    assert (done.created, gateways.get_gateway(c, "office").id) == (("office",), "gw-2")
     with pytest.raises(UnknownGateway):
         gateways.get_gateway(c, "office", user_id=ME)
     assert gateways.list_gateways(c, user_id=ME) == []
-    old = gateways.find_gateway(c, GatewayId("gw-office"))
-    assert old is not None
-    assert old.archived_at is not None
+    assert some(gateways.find_gateway(c, GatewayId("gw-office"))).archived_at is not None
 
 
 def test_a_main_agent_that_the_gateway_has_is_named_and_may_be_another_later(c: sa.Connection) -> None:
     put(c, DeclaredGateway(name="office", user_name="me", main_agent="main"))
-    main = gateway_agents.find_main_agent(c, GatewayId("gw-office"))
-    assert main is not None
+    main = some(gateway_agents.find_main_agent(c, GatewayId("gw-office")))
     assert (main.remote_id, main.session_key, main.state) == ("main", "agent:main:main", "ready")
     assert put(c, OFFICE, at=AT + 1).updated == ("office",)
-    made = gateway_agents.find_main_agent(c, GatewayId("gw-office"))
-    assert made is not None
+    made = some(gateway_agents.find_main_agent(c, GatewayId("gw-office")))
     assert (made.agent_id, made.remote_id, made.state) == (main.agent_id, "mc-gateway-gw-office", "wanted")
 
 
+@pytest.mark.usefixtures("office")
 def test_a_main_agent_cannot_be_what_another_agent_is_already(c: sa.Connection) -> None:
-    put(c, OFFICE)
     worker(c, "reader", remote_id="reader")
     with pytest.raises(RemoteIdTaken) as refused:
         put(c, DeclaredGateway(name="office", user_name="me", main_agent="reader"))
@@ -155,19 +161,17 @@ def test_a_main_agent_cannot_be_what_another_agent_is_already(c: sa.Connection) 
 def test_a_main_agent_whose_name_is_taken_gets_a_number(c: sa.Connection) -> None:
     make_agent(c, "office-main")
     put(c, OFFICE)
-    main = gateway_agents.find_main_agent(c, GatewayId("gw-office"))
-    assert main is not None
-    assert main.agent_name == "office-main-2"
+    assert some(gateway_agents.find_main_agent(c, GatewayId("gw-office"))).agent_name == "office-main-2"
 
 
+@pytest.mark.usefixtures("office")
 def test_a_main_agent_stays_as_long_as_its_gateway(c: sa.Connection) -> None:
-    put(c, OFFICE)
     with pytest.raises(CodedError, check=coded(ErrorCode.MANAGED_BY_FILE)):
         declared_agents.remove_agent(c, AgentId("main-office"), writing=WRITING)
 
 
+@pytest.mark.usefixtures("office")
 def test_a_user_keeps_their_gateway(c: sa.Connection) -> None:
-    put(c, OFFICE)
     with pytest.raises(CodedError, check=coded(ErrorCode.ILLEGAL_TRANSITION), match=r"gateways \(1\)"):
         devices.remove_user(c, "me", at=AT, actor="anna")
 
@@ -175,18 +179,20 @@ def test_a_user_keeps_their_gateway(c: sa.Connection) -> None:
 # --- agents at a gateway ---
 
 
-def test_a_worker_has_an_id_there_that_is_made_from_its_own(c: sa.Connection) -> None:
-    put(c, OFFICE)
-    row = worker(c)
-    assert (row.remote_id, row.session_key) == ("mc-agent-notes", "agent:mc-agent-notes:main")
-    assert (row.role, row.state) == ("worker", "wanted")
+def test_a_worker_has_an_id_there_that_is_made_from_its_own(c: sa.Connection, row: GatewayAgentRow) -> None:
+    assert (row.remote_id, row.session_key, row.role, row.state) == (
+        "mc-agent-notes",
+        "agent:mc-agent-notes:main",
+        "worker",
+        "wanted",
+    )
     assert gateway_agents.find_by_session(c, row.gateway_id, "agent:mc-agent-notes:main") == row
     assert gateway_agents.find_by_session(c, row.gateway_id, "agent:mc-agent-notes:cron:7") == row
     assert gateway_agents.find_by_session(c, row.gateway_id, "mc-agent-notes") is None
 
 
+@pytest.mark.usefixtures("office")
 def test_an_agent_that_is_there_already_is_taken_over_once(c: sa.Connection) -> None:
-    put(c, OFFICE)
     assert worker(c, remote_id="main").state == "ready"
     with pytest.raises(RemoteIdTaken, match="agent 'notes' is 'main' at gateway 'office' already"):
         worker(c, "other", remote_id="main")
@@ -199,15 +205,15 @@ def test_a_name_is_one_agents_wherever_it_works(c: sa.Connection) -> None:
         worker(c)
 
 
+@pytest.mark.usefixtures("office")
 def test_there_may_be_so_many_agents(c: sa.Connection) -> None:
-    put(c, OFFICE)
     with pytest.raises(LimitReached):
         worker(c, limits=AgentLimits(agents=1))
 
 
-def test_a_worker_that_was_removed_comes_back_as_the_one_it_was(c: sa.Connection) -> None:
-    put(c, OFFICE)
-    row = worker(c)
+def test_a_worker_that_was_removed_comes_back_as_the_one_it_was(
+    c: sa.Connection, row: GatewayAgentRow
+) -> None:
     declared_agents.remove_agent(c, row.agent_id, writing=WRITING)
     assert gateway_agents.list_gateway_agents(c, row.gateway_id) == [
         gateway_agents.find_main_agent(c, row.gateway_id)
@@ -216,16 +222,15 @@ def test_a_worker_that_was_removed_comes_back_as_the_one_it_was(c: sa.Connection
     assert agents.get_agent(c, row.agent_id).lifecycle == "active"
 
 
+@pytest.mark.usefixtures("office")
 def test_an_id_of_a_removed_agent_may_be_anothers(c: sa.Connection) -> None:
-    put(c, OFFICE)
     declared_agents.remove_agent(c, worker(c, remote_id="main").agent_id, writing=WRITING)
     assert worker(c, "other", remote_id="main").agent_id == "agent-other"
 
 
+@pytest.mark.usefixtures("office")
 def test_a_removed_agent_leaves_its_name_to_one_of_a_device_and_the_other_way_round(c: sa.Connection) -> None:
-    put(c, OFFICE)
-    mail = worker(c, "mail", id="first")
-    declared_agents.remove_agent(c, mail.agent_id, writing=WRITING)
+    declared_agents.remove_agent(c, worker(c, "mail", id="first").agent_id, writing=WRITING)
     made = make(c)
     assert (made.id, made.executor, made.gateway) == ("a-1", "device", None)
     declared_agents.remove_agent(c, made.id, writing=WRITING)
@@ -233,21 +238,20 @@ def test_a_removed_agent_leaves_its_name_to_one_of_a_device_and_the_other_way_ro
     assert again.agent_id == "third"
     declared_agents.remove_agent(c, again.agent_id, writing=WRITING)
     declare(c, DeclaredAgent(name="mail", device_name="laptop", paths=("mail",)))
-    declared = agents.find_agent_by_name(c, "mail")
-    assert declared is not None
+    declared = some(agents.find_agent_by_name(c, "mail"))
     assert (declared.id, declared.executor) == ("agent-mail", "device")
 
 
+@pytest.mark.usefixtures("office")
 def test_no_run_of_it_is_started(c: sa.Connection) -> None:
-    put(c, OFFICE)
     row = agents.get_agent(c, worker(c).agent_id)
     with pytest.raises(LivesAtGateway, match="agent 'notes' lives at gateway 'office'"):
         make_run(c, agent=row)
     assert runs.list_runs(c, limit=10) == []
 
 
+@pytest.mark.usefixtures("office")
 def test_what_is_said_of_it_can_be_changed(c: sa.Connection) -> None:
-    put(c, OFFICE)
     row = agents.get_agent(c, worker(c).agent_id)
     said = declared_agents.declaration_of(c, row)
     changed = DeclaredAgent(
@@ -257,24 +261,19 @@ def test_what_is_said_of_it_can_be_changed(c: sa.Connection) -> None:
     assert (done.name, done.executor, done.gateway, done.device_id) == ("desk", "gateway", "office", None)
 
 
-def test_how_far_it_is_made_is_moved_by_who_saw_it_as_it_is(c: sa.Connection) -> None:
-    put(c, OFFICE)
-    row = worker(c)
+def test_how_far_it_is_made_is_moved_by_who_saw_it_as_it_is(c: sa.Connection, row: GatewayAgentRow) -> None:
     move = gateway_agents.move_gateway_agent
     assert move(c, row.agent_id, before="wanted", after="creating", at=AT + 1)
     assert not move(c, row.agent_id, before="wanted", after="failed", at=AT + 1)
     assert move(c, row.agent_id, before="creating", after="failed", problem="no room", at=AT + 2)
-    found = gateway_agents.find_gateway_agent(c, row.agent_id)
-    assert found is not None
+    found = some(gateway_agents.find_gateway_agent(c, row.agent_id))
     assert (found.state, found.problem) == ("failed", "no room")
 
 
 # --- what is seen of them ---
 
 
-def test_it_is_busy_while_a_turn_of_it_runs(c: sa.Connection) -> None:
-    put(c, OFFICE)
-    row = worker(c)
+def test_it_is_busy_while_a_turn_of_it_runs(c: sa.Connection, row: GatewayAgentRow) -> None:
     id = row.agent_id
     see(c, row, Seen(agent_id=id, is_online=True, why="gateway office has it"))
     see(
@@ -289,19 +288,16 @@ def test_it_is_busy_while_a_turn_of_it_runs(c: sa.Connection) -> None:
     assert (last.actor, last.reason) == ("gateway:office", "turn k is over")
 
 
-def test_counting_runs_anew_leaves_turns_at_gateways_alone(c: sa.Connection) -> None:
-    put(c, OFFICE)
-    row = worker(c)
+def test_counting_runs_anew_leaves_turns_at_gateways_alone(c: sa.Connection, row: GatewayAgentRow) -> None:
     see(c, row, Seen(agent_id=row.agent_id, turns=1, because="turn k began"))
     assert agent_moves.recount(c, at=AT, actor="hub") == []
     assert agent_states.find_state(c, row.agent_id).activity is Activity.SATURATED
 
 
-def test_without_quota_it_is_exhausted_until_the_gateway_tries_again(c: sa.Connection) -> None:
-    put(c, OFFICE)
-    row = worker(c)
-    limited = Seen(agent_id=row.agent_id, exhausted=Exhaustion(ExhaustReason.RATE_LIMIT, AT + 2_748))
-    see(c, row, limited)
+def test_without_quota_it_is_exhausted_until_the_gateway_tries_again(
+    c: sa.Connection, row: GatewayAgentRow
+) -> None:
+    see(c, row, Seen(agent_id=row.agent_id, exhausted=Exhaustion(ExhaustReason.RATE_LIMIT, AT + 2_748)))
     state = agent_states.find_state(c, row.agent_id)
     assert (state.availability, state.exhaust_reason, state.recovery_at) == (
         "exhausted",
@@ -313,17 +309,15 @@ def test_without_quota_it_is_exhausted_until_the_gateway_tries_again(c: sa.Conne
     assert agent_states.agent_history(c, row.agent_id)[-1].reason == "a run of it ended well"
 
 
-def test_without_credit_it_is_asked_again_after_ten_minutes(c: sa.Connection) -> None:
-    put(c, OFFICE)
-    row = worker(c)
+def test_without_credit_it_is_asked_again_after_ten_minutes(c: sa.Connection, row: GatewayAgentRow) -> None:
     see(c, row, Seen(agent_id=row.agent_id, exhausted=Exhaustion(ExhaustReason.BILLING)))
     state = agent_states.find_state(c, row.agent_id)
     assert (state.exhaust_reason, state.recovery_at, state.probe_at) == ("billing", None, AT + 10 * MINUTE_MS)
     assert agent_states.recover_due(c, AT + 10 * MINUTE_MS, actor="hub") == [row.agent_id]
 
 
+@pytest.mark.usefixtures("office")
 def test_an_agent_that_its_gateway_has_no_more_is_in_error_until_it_is_back(c: sa.Connection) -> None:
-    put(c, OFFICE)
     row = worker(c, remote_id="reader")
     gone = Seen(
         agent_id=row.agent_id, is_online=False, is_known=False, problem="gateway office has no agent reader"
@@ -335,34 +329,25 @@ def test_an_agent_that_its_gateway_has_no_more_is_in_error_until_it_is_back(c: s
     assert agent_states.find_state(c, row.agent_id).health == "ok"
 
 
-def test_an_error_that_a_person_found_is_not_the_gateways_to_take_back(c: sa.Connection) -> None:
-    put(c, OFFICE)
-    row = worker(c)
+def test_an_error_that_a_person_found_is_not_the_gateways_to_take_back(
+    c: sa.Connection, row: GatewayAgentRow
+) -> None:
     agent_moves.move(c, row.agent_id, "health", "error", at=AT, actor="anna", reason="answers nonsense")
     see(c, row, Seen(agent_id=row.agent_id, is_known=True))
     assert agent_states.find_state(c, row.agent_id).health_reason == "answers nonsense"
 
 
-def test_an_agent_that_has_ended_is_nobodys_news(c: sa.Connection) -> None:
-    put(c, OFFICE)
-    row = worker(c)
+def test_an_agent_that_has_ended_is_nobodys_news(c: sa.Connection, row: GatewayAgentRow) -> None:
     status_writes.terminate(c, row.agent_id, at=AT, actor="anna")
     before = moves(c, row)
     see(c, row, Seen(agent_id=row.agent_id, is_online=True, turns=1))
     assert moves(c, row) == before
 
 
+@pytest.mark.usefixtures("office")
 def test_the_last_heartbeat_is_known_while_the_agent_is_online(c: sa.Connection) -> None:
-    put(c, OFFICE)
     here, away = worker(c), worker(c, "other")
     see(c, here, Seen(agent_id=here.agent_id, is_online=True))
     gateways.note_heartbeat(c, here.gateway_id, at=AT + 7)
     assert agent_states.find_state(c, here.agent_id).last_heartbeat_at == AT + 7
     assert agent_states.find_state(c, away.agent_id).last_heartbeat_at is None
-
-
-def test_agents_of_devices_know_of_no_gateway(c: sa.Connection) -> None:
-    row: AgentRow = make_agent(c)
-    assert (row.executor, row.gateway, row.gateway_role) == ("device", None, None)
-    assert gateway_agents.find_gateway_agent(c, row.id) is None
-    assert UserId(row.user_id) == ME

@@ -23,7 +23,7 @@ from storage.agents.locks import (
 )
 from storage.devices import devices
 from storage.schema import agent_locks
-from tests.storage.rows import AT, ME, make_agent
+from tests.storage.rows import AT, ME, make_agent, some
 from tests.support.coded import coded
 
 TTL = 60_000
@@ -48,9 +48,7 @@ def wanted(holder: Holder, *names: str, **changed: Any) -> LockRequest:
 
 def take(c: sa.Connection, holder: Holder, *names: str, **changed: Any) -> Grant:
     """Locks that are free."""
-    grant = locks.acquire(c, wanted(holder, *names, **changed)).grant
-    assert grant is not None
-    return grant
+    return some(locks.acquire(c, wanted(holder, *names, **changed)).grant)
 
 
 def wait(c: sa.Connection, holder: Holder, *names: str, **changed: Any) -> Acquired:
@@ -69,6 +67,18 @@ def holders(grants: Sequence[Grant]) -> list[str]:
     return [grant.holder.id for grant in grants]
 
 
+@pytest.fixture
+def fences(c: sa.Connection) -> dict[str, int]:
+    """The lock of ANNA."""
+    return take(c, ANNA, "mailbox").fences
+
+
+@pytest.fixture
+def bert_waits(c: sa.Connection, fences: dict[str, int]) -> None:
+    """BERT waits for the lock of ANNA."""
+    wait(c, BERT, "mailbox")
+
+
 def test_the_first_request_holds_the_lock_and_the_refusal_of_the_next_names_its_holder(
     c: sa.Connection,
 ) -> None:
@@ -81,8 +91,8 @@ def test_the_first_request_holds_the_lock_and_the_refusal_of_the_next_names_its_
         locks.acquire(c, wanted(BERT, "mailbox"))
 
 
+@pytest.mark.usefixtures("fences")
 def test_the_refusal_names_the_expiry_of_the_lock(c: sa.Connection) -> None:
-    take(c, ANNA, "mailbox")
     with pytest.raises(CodedError, check=coded(ErrorCode.LOCK_HELD)) as refused:
         locks.acquire(c, wanted(BERT, "mailbox"))
     assert refused.value.retry_after_s is not None
@@ -90,14 +100,12 @@ def test_the_refusal_names_the_expiry_of_the_lock(c: sa.Connection) -> None:
 
 
 def test_a_released_lock_is_free_at_once_and_its_fence_goes_on(c: sa.Connection) -> None:
-    grant = take(c, ANNA, "mailbox")
-    assert locks.release(c, ME, grant.fences, ANNA) == []
+    assert locks.release(c, ME, take(c, ANNA, "mailbox").fences, ANNA) == []
     assert take(c, BERT, "mailbox").fences == {"mailbox": 2}
 
 
 def test_a_lock_that_is_over_is_taken_and_what_its_old_holder_writes_is_refused(c: sa.Connection) -> None:
-    old = take(c, ANNA, "mailbox")
-    locks.check_fence(c, ME, "mailbox", old.fences["mailbox"])
+    locks.check_fence(c, ME, "mailbox", take(c, ANNA, "mailbox").fences["mailbox"])
     over(c, "mailbox")
     with pytest.raises(LockLost, match="was over at 1970-01-01T00:00:00Z"):
         locks.check_fence(c, ME, "mailbox", 1)
@@ -107,8 +115,9 @@ def test_a_lock_that_is_over_is_taken_and_what_its_old_holder_writes_is_refused(
     locks.check_fence(c, ME, "mailbox", 2)
 
 
-def test_only_its_owner_renews_and_releases_a_lock_and_only_under_its_fence(c: sa.Connection) -> None:
-    fences = take(c, ANNA, "mailbox").fences
+def test_only_its_owner_renews_and_releases_a_lock_and_only_under_its_fence(
+    c: sa.Connection, fences: dict[str, int]
+) -> None:
     for holder, shown in ((BERT, fences), (ANNA, {"mailbox": 7}), (ANNA, {"letterbox": 1})):
         with pytest.raises(LockLost):
             locks.renew(c, ME, shown, holder, ttl_ms=TTL)
@@ -118,9 +127,7 @@ def test_only_its_owner_renews_and_releases_a_lock_and_only_under_its_fence(c: s
 
 
 def test_two_agents_of_one_device_are_two_holders(c: sa.Connection) -> None:
-    agent = make_agent(c)
-    ours = Holder(HolderKind.DEVICE, "device-a", agent.id)
-    fences = take(c, ours, "mailbox").fences
+    fences = take(c, Holder(HolderKind.DEVICE, "device-a", make_agent(c).id), "mailbox").fences
     with pytest.raises(CodedError, check=coded(ErrorCode.LOCK_HELD), match="for agent inbox"):
         locks.acquire(c, wanted(ANNA, "mailbox"))
     another = r"'mailbox' is another's: device device-a for agent inbox has it under fence 1"
@@ -130,23 +137,24 @@ def test_two_agents_of_one_device_are_two_holders(c: sa.Connection) -> None:
         locks.release(c, ME, fences, ANNA)
 
 
-def test_an_expired_lock_without_waiting_requests_may_be_renewed(c: sa.Connection) -> None:
-    fences = take(c, ANNA, "mailbox").fences
+def test_an_expired_lock_without_waiting_requests_may_be_renewed(
+    c: sa.Connection, fences: dict[str, int]
+) -> None:
     over(c, "mailbox")
     locks.renew(c, ME, fences, ANNA, ttl_ms=TTL)
     locks.check_fence(c, ME, "mailbox", 1)
 
 
-def test_an_expired_lock_with_waiting_requests_is_not_renewed(c: sa.Connection) -> None:
-    fences = take(c, ANNA, "mailbox").fences
-    wait(c, BERT, "mailbox")
+@pytest.mark.usefixtures("bert_waits")
+def test_an_expired_lock_with_waiting_requests_is_not_renewed(
+    c: sa.Connection, fences: dict[str, int]
+) -> None:
     over(c, "mailbox")
     with pytest.raises(LockLost, match="'mailbox' is not held under fence 1: its last one, 1, was over"):
         locks.renew(c, ME, fences, ANNA, ttl_ms=TTL)
 
 
-def test_a_lock_that_was_released_twice_is_released_once(c: sa.Connection) -> None:
-    fences = take(c, ANNA, "mailbox").fences
+def test_a_lock_that_was_released_twice_is_released_once(c: sa.Connection, fences: dict[str, int]) -> None:
     for _ in range(2):
         assert locks.release(c, ME, fences, ANNA) == []
 
@@ -176,16 +184,14 @@ def test_several_locks_are_taken_together_or_not_at_all(c: sa.Connection) -> Non
     assert take(c, CARL, "a", "c").fences.keys() == {"a", "c"}
 
 
-def test_a_lock_is_handed_over_in_the_order_of_arrival(c: sa.Connection) -> None:
-    fences = take(c, ANNA, "mailbox").fences
+def test_a_lock_is_handed_over_in_the_order_of_arrival(c: sa.Connection, fences: dict[str, int]) -> None:
     for holder in (BERT, CARL, DORA):
         wait(c, holder, "mailbox")
     for before, holder in pairwise((ANNA, BERT, CARL, DORA)):
         (grant,) = locks.release(c, ME, fences, before)
         assert grant.holder == holder
         fences = grant.fences
-    assert fences == {"mailbox": 4}
-    assert locks.release(c, ME, fences, DORA) == []
+    assert (fences, locks.release(c, ME, fences, DORA)) == ({"mailbox": 4}, [])
 
 
 def test_no_request_overtakes_waiting_requests(c: sa.Connection) -> None:
@@ -215,23 +221,19 @@ def test_who_holds_one_of_several_does_not_wait_for_the_others_with_it(c: sa.Con
 def test_who_has_waited_too_long_is_passed_over_with_all_that_it_wanted(c: sa.Connection) -> None:
     first, second = take(c, ANNA, "a"), take(c, BERT, "b")
     wait(c, CARL, "a", "b", wait_ms=-1)  # its time is over before it begins
-    assert locks.users_due(c) == [ME]
-    assert locks.sweep(c, ME) == []
-    assert locks.list_lock_waits(c) == []
+    assert (locks.users_due(c), locks.sweep(c, ME), locks.list_lock_waits(c)) == ([ME], [], [])
     wait(c, DORA, "a")
     assert holders(locks.release(c, ME, first.fences, ANNA)) == ["device-d"]
     assert locks.release(c, ME, second.fences, BERT) == []
 
 
+@pytest.mark.usefixtures("bert_waits")
 def test_the_lock_of_a_holder_that_is_gone_goes_to_the_next_with_any_look(c: sa.Connection) -> None:
-    take(c, ANNA, "mailbox")
-    wait(c, BERT, "mailbox")
     wait(c, CARL, "mailbox")
     assert 0 < (locks.next_due_ms(c) or 0) <= TTL
     assert locks.users_due(c) == []
     over(c, "mailbox")
-    assert (locks.next_due_ms(c), locks.users_due(c)) == (0, [ME])
-    assert holders(locks.sweep(c, ME)) == ["device-b"]
+    assert (locks.next_due_ms(c), locks.users_due(c), holders(locks.sweep(c, ME))) == (0, [ME], ["device-b"])
     over(c, "mailbox")
     assert holders(wait(c, DORA, "mailbox").handed) == ["device-c"]
 
@@ -246,12 +248,12 @@ def test_a_lock_that_is_over_is_free_though_the_next_in_turn_waits_for_another_o
     assert [lock.holder for lock in locks.list_locks(c)] == [None, BERT]
 
 
-def test_one_who_died_waiting_costs_its_own_time_and_nobodys_turn(c: sa.Connection) -> None:
-    fences = take(c, ANNA, "mailbox").fences
+def test_one_who_died_waiting_costs_its_own_time_and_nobodys_turn(
+    c: sa.Connection, fences: dict[str, int]
+) -> None:
     wait(c, BERT, "mailbox", ttl_ms=5_000)
     wait(c, CARL, "mailbox")
-    (dead,) = locks.release(c, ME, fences, ANNA)
-    assert dead.holder == BERT
+    assert [dead.holder for dead in locks.release(c, ME, fences, ANNA)] == [BERT]
     assert 0 < (locks.next_due_ms(c) or 0) <= 5_000
     over(c, "mailbox")
     assert holders(locks.sweep(c, ME)) == ["device-c"]
@@ -265,17 +267,14 @@ def test_who_withdraws_makes_room_for_the_next(c: sa.Connection) -> None:
     assert (withdrawn.grant, holders(withdrawn.handed)) == (None, ["device-c"])
 
 
-def test_who_withdraws_too_late_has_the_lock(c: sa.Connection) -> None:
-    fences = take(c, ANNA, "mailbox").fences
-    wait(c, BERT, "mailbox")
+@pytest.mark.usefixtures("bert_waits")
+def test_who_withdraws_too_late_has_the_lock(c: sa.Connection, fences: dict[str, int]) -> None:
     locks.release(c, ME, fences, ANNA)
-    late = locks.withdraw(c, ME, "device-b mailbox").grant
-    assert late is not None
+    late = some(locks.withdraw(c, ME, "device-b mailbox").grant)
     assert late == locks.granted(c, ["device-b mailbox", "nobody"])["device-b mailbox"]
 
 
-def test_what_is_handed_over_lasts_as_long_as_was_asked_for(c: sa.Connection) -> None:
-    fences = take(c, ANNA, "mailbox").fences
+def test_what_is_handed_over_lasts_as_long_as_was_asked_for(c: sa.Connection, fences: dict[str, int]) -> None:
     wait(c, BERT, "mailbox", ttl_ms=5_000)
     (grant,) = locks.release(c, ME, fences, ANNA)
     (lock,) = locks.list_locks(c, user_id=ME)
@@ -283,13 +282,10 @@ def test_what_is_handed_over_lasts_as_long_as_was_asked_for(c: sa.Connection) ->
     assert grant.expires_at == lock.expires_at == lock.acquired_at + 5_000
 
 
+@pytest.mark.usefixtures("bert_waits")
 def test_a_lock_can_be_taken_from_its_holder_by_force(c: sa.Connection) -> None:
-    take(c, ANNA, "mailbox")
-    wait(c, BERT, "mailbox")
     assert locks.force_release(c, ME, "mailbox", fence=7) is None
-    forced = locks.force_release(c, ME, "mailbox", fence=1)
-    assert forced is not None
-    was, handed = forced
+    was, handed = some(locks.force_release(c, ME, "mailbox", fence=1))
     assert (was.holder, was.fence, holders(handed)) == (ANNA, 1, ["device-b"])
     with pytest.raises(LockLost):
         locks.renew(c, ME, {"mailbox": 1}, ANNA, ttl_ms=TTL)
@@ -319,12 +315,9 @@ def test_locks_are_listed_that_are_held_or_waited_for(c: sa.Connection) -> None:
 
 def test_a_user_has_as_many_locks_as_may_be_and_free_ones_make_room(c: sa.Connection) -> None:
     limits = LockLimits(locks_per_user=2)
-    first = locks.acquire(c, wanted(ANNA, "a"), limits).grant
-    assert first is not None
-    locks.release(c, ME, first.fences, ANNA)
+    locks.release(c, ME, some(locks.acquire(c, wanted(ANNA, "a"), limits).grant).fences, ANNA)
     for name, fence in (("b", 2), ("c", 3)):
-        grant = locks.acquire(c, wanted(ANNA, name), limits).grant
-        assert grant is not None
+        grant = some(locks.acquire(c, wanted(ANNA, name), limits).grant)
         assert grant.fences == {name: fence}, "a new name begins above every fence there was"
     assert [lock.resource for lock in locks.list_locks(c, and_free=True)] == ["b", "c"]
     with pytest.raises(TooManyLocks, match="2 locks that are in use") as refused:
@@ -332,19 +325,16 @@ def test_a_user_has_as_many_locks_as_may_be_and_free_ones_make_room(c: sa.Connec
     assert refused.value.limit == "locks_per_user"
 
 
+@pytest.mark.usefixtures("bert_waits")
 def test_as_many_wait_for_a_lock_as_may(c: sa.Connection) -> None:
-    take(c, ANNA, "mailbox")
-    wait(c, BERT, "mailbox")
     with pytest.raises(TooManyLocks, match="1 wait for lock 'mailbox' already") as refused:
         locks.acquire(c, wanted(CARL, "mailbox", wait_ms=1), LockLimits(lock_waits=1))
     assert refused.value.limit == "lock_waits"
 
 
+@pytest.mark.usefixtures("bert_waits")
 def test_waits_of_devices_end_with_the_hub_that_they_were_connected_to(c: sa.Connection) -> None:
-    take(c, ANNA, "mailbox")
-    wait(c, BERT, "mailbox")
-    assert locks.forget_waits(c) == 1
-    assert (locks.list_lock_waits(c), locks.next_due_ms(c)) == ([], None)
+    assert (locks.forget_waits(c), locks.list_lock_waits(c), locks.next_due_ms(c)) == (1, [], None)
 
 
 @pytest.mark.parametrize("engine", ["postgresql"], indirect=True)

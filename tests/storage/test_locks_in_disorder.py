@@ -71,8 +71,7 @@ class Disorder:
 
     def _ask(self, who: int) -> None:
         self._requests += 1
-        first = self._one_of(len(NAMES))
-        names = {NAMES[first], NAMES[self._one_of(len(NAMES))]}
+        names = {NAMES[self._one_of(len(NAMES))], NAMES[self._one_of(len(NAMES))]}
         wanted = LockRequest(
             request_id=f"r-{self._requests}",
             user_id=ME,
@@ -131,8 +130,7 @@ class Disorder:
             locks.sweep(self._c, user_id)
 
     def _give_up(self, who: int) -> None:
-        wanted = self._waiting.pop(who)
-        grant = locks.withdraw(self._c, ME, wanted.request_id).grant
+        grant = locks.withdraw(self._c, ME, self._waiting.pop(who).request_id).grant
         if grant is not None:
             self._got(who, grant)
 
@@ -151,5 +149,4 @@ def test_locks_keep_their_laws_in_any_order_of_events(c: sa.Connection, seed: in
     assert disorder.served_out_of_turn() == 0
     assert disorder.writes and disorder.refused
     disorder.end()
-    assert locks.list_lock_waits(c) == []
-    assert locks.next_due_ms(c) is None
+    assert (locks.list_lock_waits(c), locks.next_due_ms(c)) == ([], None)

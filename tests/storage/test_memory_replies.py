@@ -12,7 +12,7 @@ from storage.coordination import boards, message_rows, messages
 from storage.coordination.boards import MemoryLimits, NewMemory, TooManyOfBoards
 from storage.coordination.messages import NewMessage
 from storage.coordination.questions import Replied, ReplyIds, add_reply
-from tests.storage.rows import AT, ME, declare
+from tests.storage.rows import AT, ME, declare, some
 from tests.storage.test_boards import three_agents
 
 GARDEN = BoardId("board-garden")
@@ -41,9 +41,7 @@ def _a_nudge_to_inbox(c: sa.Connection) -> None:
     )
     row = messages.add_message(c, new)
     for event in (MessageEvent.SENT, MessageEvent.CONSUMED):
-        moved = message_rows.move_message(c, row.id, event, seen_version=row.version, proof={}, at=AT)
-        assert moved is not None
-        row = moved
+        row = some(message_rows.move_message(c, row.id, event, seen_version=row.version, proof={}, at=AT))
 
 
 def reply(c: sa.Connection, id: str = "m-1", **about: Any) -> Replied:
@@ -83,8 +81,7 @@ def test_the_first_answer_counts_and_what_comes_later_is_an_item_and_no_more(c: 
 def test_what_is_another_agents_or_replies_to_nothing_answers_nothing(
     c: sa.Connection, about: dict[str, Any]
 ) -> None:
-    assert reply(c, **about).message is None
-    assert state(c) == (MessageState.CONSUMED, None)
+    assert (reply(c, **about).message, state(c)) == (None, (MessageState.CONSUMED, None))
 
 
 def test_an_item_of_another_board_answers_nothing(c: sa.Connection) -> None:
@@ -104,8 +101,7 @@ def test_what_came_twice_under_one_key_answers_once_and_says_so_twice(c: sa.Conn
     again = reply(c, "m-2", dedupe_key="a")
     assert (again.memory, again.is_new, again.message) == (first.memory, False, first.message)
     other = reply(c, "m-3", dedupe_key="b")
-    assert (other.is_new, other.message) == (True, None)
-    assert reply(c, "m-4", dedupe_key="b").message is None
+    assert (other.is_new, other.message, reply(c, "m-4", dedupe_key="b").message) == (True, None, None)
 
 
 def test_what_a_full_board_refuses_answers_nothing(c: sa.Connection) -> None:

@@ -19,7 +19,7 @@ from storage.coordination.messages import MessageLimits
 from storage.coordination.question_rows import QuestionRow
 from storage.coordination.questions import NewAnswer, NewQuestion, ReplyIds, add_reply
 from storage.schema import devices, gateways
-from tests.storage.rows import AT, LAPTOP, ME, make_agent
+from tests.storage.rows import AT, LAPTOP, ME, make_agent, some
 from tests.support.coded import coded
 
 BOARD = BoardId("board")
@@ -89,6 +89,30 @@ def types_of_activity(c: sa.Connection) -> list[str]:
     return [entry.event_type for entry in audit.list_activity(c)]
 
 
+@pytest.fixture
+def board(c: sa.Connection) -> AgentRow:
+    """A board whose lead lives on a laptop."""
+    return a_board(c)
+
+
+@pytest.fixture
+def asked(c: sa.Connection, board: AgentRow) -> QuestionRow:
+    """A question of the lead."""
+    return ask(c)
+
+
+@pytest.fixture
+def west(c: sa.Connection) -> AgentRow:
+    """A board of a gateway with a main agent."""
+    return a_board(c, has_gateway=True)
+
+
+@pytest.fixture
+def answered(c: sa.Connection, asked: QuestionRow) -> None:
+    """A question that was answered."""
+    questions.answer(c, "q-1", said())
+
+
 def test_an_answer_is_in_the_memory_of_the_board_and_on_its_way_to_who_asked(c: sa.Connection) -> None:
     lead = a_board(c)
     asked = ask(c, correlation_id="door-7")
@@ -120,17 +144,15 @@ def test_an_answer_is_in_the_memory_of_the_board_and_on_its_way_to_who_asked(c: 
     assert audit.list_entries(c, limit=1)[0].event == "question.answered"
 
 
+@pytest.mark.usefixtures("board")
 def test_the_answer_bears_the_tags_and_the_source_that_were_asked_for(c: sa.Connection) -> None:
-    a_board(c)
     ask(c, reply_tags=("colour", "door"), reply_source="anna")
     questions.answer(c, "q-1", said())
-    (item,) = remembered(c)
-    assert (item.tags, item.source) == (("colour", "door"), "anna")
+    assert [(item.tags, item.source) for item in remembered(c)] == [(("colour", "door"), "anna")]
 
 
+@pytest.mark.usefixtures("asked")
 def test_of_two_answers_the_first_counts_and_the_second_is_refused_with_its_author(c: sa.Connection) -> None:
-    a_board(c)
-    ask(c)
     questions.answer(c, "q-1", said("Red.", by="device:device-laptop"))
     with pytest.raises(
         CodedError,
@@ -143,24 +165,21 @@ def test_of_two_answers_the_first_counts_and_the_second_is_refused_with_its_auth
     assert len(to(c, MessageKind.ANSWER)) == 1
 
 
+@pytest.mark.usefixtures("asked")
 def test_an_answer_that_comes_again_is_the_same_answer(c: sa.Connection) -> None:
-    a_board(c)
-    ask(c)
     first = questions.answer(c, "q-1", said())
-    assert questions.answer(c, "q-1", said(at=AT + 99)) == first
-    assert len(remembered(c)) == 1
+    assert (questions.answer(c, "q-1", said(at=AT + 99)), len(remembered(c))) == (first, 1)
 
 
+@pytest.mark.usefixtures("board")
 def test_a_question_under_a_known_key_is_the_one_that_is_there(c: sa.Connection) -> None:
-    a_board(c)
     first = ask(c, dedupe_key="k")
     again, is_new = questions.ask(c, new("q-2", dedupe_key="k"), most=1, limits=MESSAGES)
-    assert (again, is_new) == (first, False)
-    assert len(question_rows.list_questions(c)) == 1
+    assert (again, is_new, len(question_rows.list_questions(c))) == (first, False, 1)
 
 
+@pytest.mark.usefixtures("board")
 def test_so_many_questions_of_a_user_may_wait_and_no_more(c: sa.Connection) -> None:
-    a_board(c)
     ask(c, "q-1", most=2)
     ask(c, "q-2", most=2)
     with pytest.raises(CodedError, check=coded(ErrorCode.LIMIT_REACHED), match="open_questions_per_user"):
@@ -169,17 +188,22 @@ def test_so_many_questions_of_a_user_may_wait_and_no_more(c: sa.Connection) -> N
     ask(c, "q-3", most=2)
 
 
+@pytest.mark.usefixtures("west")
 def test_the_main_agent_of_the_boards_gateway_gets_the_question(c: sa.Connection) -> None:
-    a_board(c, has_gateway=True)
     asked = ask(c, correlation_id="door-7")
     (message,) = to(c, MessageKind.ASK_USER)
-    assert message.id == asked.message_id
-    assert (message.to_agent_id, message.gateway_id, message.question_id) == (MAIN, WEST, asked.id)
-    assert (message.content, message.correlation_id) == (asked.content, "door-7")
+    assert (
+        message.id,
+        message.to_agent_id,
+        message.gateway_id,
+        message.question_id,
+        message.content,
+        message.correlation_id,
+    ) == (asked.message_id, MAIN, WEST, asked.id, asked.content, "door-7")
 
 
+@pytest.mark.usefixtures("west")
 def test_what_was_not_said_yet_is_not_said_when_the_answer_is_there(c: sa.Connection) -> None:
-    a_board(c, has_gateway=True)
     ask(c)
     questions.answer(c, "q-1", said())
     (message,) = to(c, MessageKind.ASK_USER)
@@ -201,67 +225,52 @@ def reply(c: sa.Connection, *, agent_id: str | None, **about: Any) -> QuestionRo
     return add_reply(c, item, ids, limits=None).question
 
 
-def by_question(asked: QuestionRow) -> dict[str, Any]:
-    return {"reply_to": asked.id}
-
-
-def by_message(asked: QuestionRow) -> dict[str, Any]:
-    return {"reply_to": asked.message_id}
-
-
-def by_word(asked: QuestionRow) -> dict[str, Any]:
-    return {"correlation_id": asked.correlation_id}
-
-
-@pytest.mark.parametrize("how", [by_question, by_message, by_word])
+@pytest.mark.usefixtures("west")
+@pytest.mark.parametrize(
+    "how",
+    [
+        lambda asked: {"reply_to": asked.id},
+        lambda asked: {"reply_to": asked.message_id},
+        lambda asked: {"correlation_id": asked.correlation_id},
+    ],
+    ids=["question", "message", "word"],
+)
 def test_an_item_that_the_gateways_main_agent_writes_answers_what_it_replies_to(
     c: sa.Connection, how: Any
 ) -> None:
-    a_board(c, has_gateway=True)
-    asked = ask(c, correlation_id="door-7")
-    answered = reply(c, agent_id=MAIN, **how(asked))
-    assert answered is not None
+    answered = some(reply(c, agent_id=MAIN, **how(ask(c, correlation_id="door-7"))))
     assert (answered.answer, answered.answered_by, answered.memory_id) == ("Green.", f"agent:{MAIN}", "item")
     assert [item.id for item in remembered(c)] == ["item"]
-    (message,) = to(c, MessageKind.ANSWER)
-    assert message.content == "Green."
+    assert [message.content for message in to(c, MessageKind.ANSWER)] == ["Green."]
 
 
+@pytest.mark.usefixtures("west")
 def test_a_word_that_two_questions_bear_answers_neither(c: sa.Connection) -> None:
-    a_board(c, has_gateway=True)
     ask(c, "q-1", correlation_id="w")
     ask(c, "q-2", correlation_id="w")
-    assert reply(c, agent_id=MAIN, correlation_id="w") is None
-    assert len(remembered(c)) == 1
+    assert (reply(c, agent_id=MAIN, correlation_id="w"), len(remembered(c))) == (None, 1)
 
 
+@pytest.mark.usefixtures("asked")
 def test_a_person_answers_by_an_item_that_replies(c: sa.Connection) -> None:
-    a_board(c)
-    ask(c)
-    answered = reply(c, agent_id=None, reply_to="q-1")
-    assert answered is not None
-    assert answered.answer == "Green."
+    assert some(reply(c, agent_id=None, reply_to="q-1")).answer == "Green."
 
 
 def test_the_lead_that_asked_does_not_answer_for_the_person(c: sa.Connection) -> None:
     lead = a_board(c, has_gateway=True)
     asked = ask(c, correlation_id="w")
     assert reply(c, agent_id=lead.id, reply_to=asked.id, correlation_id="w") is None
-    assert question_rows.get_question(c, asked.id).state is QuestionState.OPEN
-    assert len(remembered(c)) == 1
+    assert (question_rows.get_question(c, asked.id).state, len(remembered(c))) == (QuestionState.OPEN, 1)
 
 
+@pytest.mark.usefixtures("answered")
 def test_an_item_that_comes_after_the_answer_is_an_item_and_nothing_else(c: sa.Connection) -> None:
-    a_board(c)
-    ask(c)
-    questions.answer(c, "q-1", said())
     assert reply(c, agent_id=None, reply_to="q-1") is None
     assert question_rows.get_question(c, "q-1").answer == "Red."
 
 
+@pytest.mark.usefixtures("asked")
 def test_a_withdrawn_question_cannot_be_answered(c: sa.Connection) -> None:
-    a_board(c)
-    ask(c)
     gone = questions.withdraw(c, "q-1", at=AT + 1, actor="operator:4000007", activity_id="w")
     assert gone.state is QuestionState.WITHDRAWN
     assert questions.withdraw(c, "q-1", at=AT + 2, actor="operator:4000007", activity_id="w2") == gone
@@ -270,22 +279,19 @@ def test_a_withdrawn_question_cannot_be_answered(c: sa.Connection) -> None:
     assert remembered(c) == []
 
 
+@pytest.mark.usefixtures("answered")
 def test_an_answered_question_cannot_be_withdrawn(c: sa.Connection) -> None:
-    a_board(c)
-    ask(c)
-    questions.answer(c, "q-1", said())
     with pytest.raises(
         CodedError, check=coded(ErrorCode.QUESTION_SETTLED), match="was answered by operator:4000007 at"
     ):
         questions.withdraw(c, "q-1", at=AT + 9, actor="operator:4000007", activity_id="w")
 
 
+@pytest.mark.usefixtures("board")
 def test_a_question_without_an_answer_in_time_expires(c: sa.Connection) -> None:
-    a_board(c)
     ask(c, "q-1", expires_at=AT + 10)
     ask(c, "q-2", expires_at=AT + 11)
-    assert not questions.is_any_due(c, AT + 9)
-    assert questions.is_any_due(c, AT + 10)
+    assert not questions.is_any_due(c, AT + 9) and questions.is_any_due(c, AT + 10)
     assert [row.id for row in questions.expire_due(c, AT + 10, ["e-1", "e-2"])] == ["q-1"]
     assert not questions.is_any_due(c, AT + 10)
     with pytest.raises(CodedError, check=coded(ErrorCode.QUESTION_SETTLED), match="was over at"):
@@ -293,17 +299,16 @@ def test_a_question_without_an_answer_in_time_expires(c: sa.Connection) -> None:
     assert question_rows.get_question(c, "q-2").state is QuestionState.OPEN
 
 
+@pytest.mark.usefixtures("asked")
 def test_another_users_question_is_not_there(c: sa.Connection) -> None:
-    a_board(c)
-    ask(c)
     other = msgspec.convert("somebody", type(ME))
     assert question_rows.find_question(c, "q-1", user_id=other) is None
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_QUESTION)):
         questions.answer(c, "q-1", said(), user_id=other)
 
 
+@pytest.mark.usefixtures("board")
 def test_questions_are_listed_in_pages_the_newest_first(c: sa.Connection) -> None:
-    a_board(c)
     for number in range(5):
         ask(c, f"q-{number}", at=AT + number // 2)
     first = question_rows.list_questions(c, limit=2)
@@ -314,13 +319,11 @@ def test_questions_are_listed_in_pages_the_newest_first(c: sa.Connection) -> Non
     assert [row.id for row in question_rows.list_questions(c, states=[QuestionState.ANSWERED])] == ["q-2"]
 
 
+@pytest.mark.usefixtures("asked")
 def test_a_question_outlives_its_board_and_its_answer_is_still_brought(c: sa.Connection) -> None:
-    a_board(c)
-    ask(c)
     boards.remove_board(c, BOARD, at=AT + 1, actor="operator:4000007")
     answered = questions.answer(c, "q-1", said())
-    assert (answered.board, answered.memory_id) == (None, None)
-    assert len(to(c, MessageKind.ANSWER)) == 1
+    assert (answered.board, answered.memory_id, len(to(c, MessageKind.ANSWER))) == (None, None, 1)
 
 
 def due(c: sa.Connection, device: str = "device-laptop") -> list[tuple[str, bool]]:
@@ -332,8 +335,8 @@ def tell_all(c: sa.Connection, device: str = "device-laptop") -> None:
         questions.note_delivered(c, one, DeviceId(device), AT)
 
 
+@pytest.mark.usefixtures("board")
 def test_a_device_is_notified_once_of_each_open_question_and_once_of_its_end(c: sa.Connection) -> None:
-    a_board(c)
     ask(c, "q-1")
     ask(c, "q-2", at=AT + 1)
     laptop = DeviceId("device-laptop")
@@ -343,32 +346,26 @@ def test_a_device_is_notified_once_of_each_open_question_and_once_of_its_end(c: 
     tell_all(c)
     assert (due(c), questions.with_news(c, [laptop])) == ([], [])
     questions.answer(c, "q-2", said())
-    assert questions.with_news(c, [laptop]) == [laptop]
-    assert due(c) == [("q-2", True)]
+    assert (questions.with_news(c, [laptop]), due(c)) == ([laptop], [("q-2", True)])
     tell_all(c)
-    assert due(c) == []
-    assert questions.known_to(c, QuestionId("q-1")) == [laptop]
+    assert (due(c), questions.known_to(c, QuestionId("q-1"))) == ([], [laptop])
 
 
+@pytest.mark.usefixtures("answered")
 def test_a_device_that_was_not_notified_of_a_question_is_not_notified_of_its_end(c: sa.Connection) -> None:
-    a_board(c)
-    ask(c)
-    questions.answer(c, "q-1", said())
     assert due(c) == []
 
 
+@pytest.mark.usefixtures("asked")
 def test_a_device_of_another_user_is_not_notified(c: sa.Connection) -> None:
-    a_board(c)
-    ask(c)
     c.execute(sa.text("INSERT INTO users (id, name, created_at) VALUES ('bo', 'bo', 1)"))
     row = {"id": "bos", "user_id": "bo", "name": LAPTOP, "created_at": 1, "updated_at": 1}
     c.execute(sa.insert(devices), row)
-    assert due(c, "bos") == []
-    assert questions.with_news(c, [DeviceId("bos")]) == []
+    assert (due(c, "bos"), questions.with_news(c, [DeviceId("bos")])) == ([], [])
 
 
+@pytest.mark.usefixtures("board")
 def test_who_waits_for_long_is_counted(c: sa.Connection) -> None:
-    a_board(c)
     ask(c, "q-1")
     ask(c, "q-2", at=AT + DAY)
     found: Sequence[Any] = question_rows.waiting_since(c, AT + 5)
@@ -376,10 +373,10 @@ def test_who_waits_for_long_is_counted(c: sa.Connection) -> None:
     assert question_rows.count_open(c) == 2
 
 
+@pytest.mark.usefixtures("board")
 def test_a_question_goes_some_time_after_it_was_settled_and_its_answer_stays_in_the_memory(
     c: sa.Connection,
 ) -> None:
-    a_board(c)
     for id in ("q-old", "q-young", "q-open"):
         ask(c, id)
     tell_all(c)
@@ -393,10 +390,10 @@ def test_a_question_goes_some_time_after_it_was_settled_and_its_answer_stays_in_
     assert set(told_of) == {"q-young", "q-open"}
 
 
+@pytest.mark.usefixtures("west")
 def test_a_question_is_repeated_to_the_main_agent_only_while_a_run_waits_for_its_answer(
     c: sa.Connection,
 ) -> None:
-    a_board(c, has_gateway=True)
     asked = ask(c)
     messages.cancel_message(c, "to-main-q-1", at=AT, actor="operator:4000007")
     retry = {"at": AT + 1, "actor": "operator:4000007"}

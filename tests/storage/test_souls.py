@@ -11,6 +11,7 @@ from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, BoardId, SoulWriteId
 from storage import audit
 from storage.agents import agent_snapshot
+from storage.agents.agents import AgentRow
 from storage.coordination import boards, souls
 from storage.coordination.souls import (
     ABSENT,
@@ -23,7 +24,7 @@ from storage.coordination.souls import (
     digest,
 )
 from storage.schema import soul_versions
-from tests.storage.rows import AT, make_agent
+from tests.storage.rows import AT, make_agent, some
 from tests.support.coded import coded
 
 INBOX = AgentId("agent-inbox")
@@ -60,9 +61,7 @@ def outcome(to: SoulEnd, number: int = 1, *, found: str | None = None, **about: 
 
 
 def end(c: sa.Connection, write: SoulWriteRow, to: SoulEnd, number: int = 1, **about: Any) -> SoulWriteRow:
-    settled = souls.settle(c, write, outcome(to, number, **about), most_versions=KEPT)
-    assert settled is not None
-    return settled
+    return some(souls.settle(c, write, outcome(to, number, **about), most_versions=KEPT))
 
 
 def see(c: sa.Connection, content: str, **about: Any) -> bool:
@@ -75,20 +74,23 @@ def history(c: sa.Connection) -> list[tuple[str, str]]:
     return [(version.kind, souls.get_version(c, INBOX, version.seq)[1]) for version in found]
 
 
+@pytest.fixture
+def write(c: sa.Connection, agent: AgentRow) -> SoulWriteRow:
+    """A write that was asked for."""
+    return ask(c)
+
+
+@pytest.mark.usefixtures("agent")
 def test_a_soul_is_kept_on_the_device_of_its_agent(c: sa.Connection) -> None:
-    make_agent(c)
-    place = souls.find_place(c, INBOX)
-    assert place is not None
+    place = some(souls.find_place(c, INBOX))
     assert (place.agent, place.executor, place.device, place.gateway) == ("inbox", "device", "laptop", None)
     assert souls.find_place(c, AgentId("nobody")) is None
 
 
-def test_a_write_is_open_until_it_has_its_end(c: sa.Connection) -> None:
-    make_agent(c)
-    write = ask(c)
+@pytest.mark.usefixtures("agent")
+def test_a_write_is_open_until_it_has_its_end(c: sa.Connection, write: SoulWriteRow) -> None:
     assert (write.state, write.sends, write.sha256) == (SoulWriteState.WAITING, 0, digest("ours"))
-    assert souls.due_writes(c, AT, 10) == ["w-1"]
-    assert souls.due_writes(c, AT, 10, after="w-1") == []
+    assert (souls.due_writes(c, AT, 10), souls.due_writes(c, AT, 10, after="w-1")) == (["w-1"], [])
     assert souls.next_due(c) == AT
 
     settled = end(c, write, DONE)
@@ -97,47 +99,44 @@ def test_a_write_is_open_until_it_has_its_end(c: sa.Connection) -> None:
     assert history(c) == [("written", "ours")]
 
 
+@pytest.mark.usefixtures("agent")
 def test_one_soul_has_one_open_write(c: sa.Connection) -> None:
-    make_agent(c)
     ask(c)
     with pytest.raises(SoulBusy) as busy:
         ask(c, "others'", 2)
     assert busy.value.write_id == "w-1"
 
 
+@pytest.mark.usefixtures("agent")
 def test_the_same_write_again_is_the_one_that_there_is(c: sa.Connection) -> None:
-    make_agent(c)
     first = ask(c, dedupe_key="k")
     assert ask(c, number=2) == first
     with pytest.raises(SoulBusy):
         ask(c, number=3, actor="operator:2")
     end(c, first, DONE)
-    assert ask(c, number=4, dedupe_key="k").id == "w-1"
-    assert ask(c, number=5).id == "w-5"
+    assert (ask(c, number=4, dedupe_key="k").id, ask(c, number=5).id) == ("w-1", "w-5")
 
 
-def test_a_claimed_write_is_claimed_by_no_other_process(c: sa.Connection) -> None:
-    make_agent(c)
-    write = ask(c)
-    assert souls.take(c, write, until=AT + 100)
-    assert not souls.take(c, write, until=AT + 200)
-    assert souls.due_writes(c, AT, 10) == []
-    assert souls.hurry(c, AT + 5) == 1
+@pytest.mark.usefixtures("agent")
+def test_a_claimed_write_is_claimed_by_no_other_process(c: sa.Connection, write: SoulWriteRow) -> None:
+    assert souls.take(c, write, until=AT + 100) and not souls.take(c, write, until=AT + 200)
+    assert (souls.due_writes(c, AT, 10), souls.hurry(c, AT + 5)) == ([], 1)
     assert souls.due_writes(c, AT + 5, 10) == ["w-1"]
 
 
-def test_the_replaced_soul_is_in_the_row_of_the_write_before_it_is_sent(c: sa.Connection) -> None:
-    make_agent(c)
-    write = ask(c)
-    assert souls.begin_send(c, write, ABSENT)
-    assert not souls.begin_send(c, write, "other")
+@pytest.mark.usefixtures("agent")
+def test_the_replaced_soul_is_in_the_row_of_the_write_before_it_is_sent(
+    c: sa.Connection, write: SoulWriteRow
+) -> None:
+    assert souls.begin_send(c, write, ABSENT) and not souls.begin_send(c, write, "other")
     sent = souls.get_write(c, write.id)
     assert (sent.sends, sent.expected_sha256) == (1, ABSENT)
 
 
-def test_the_reason_of_a_waiting_write_is_in_its_row_until_its_end(c: sa.Connection) -> None:
-    make_agent(c)
-    write = ask(c)
+@pytest.mark.usefixtures("agent")
+def test_the_reason_of_a_waiting_write_is_in_its_row_until_its_end(
+    c: sa.Connection, write: SoulWriteRow
+) -> None:
     assert souls.put_off(c, write, until=AT + 50, reason_code="gateway_unreachable", problem="away")
     waiting = souls.get_write(c, write.id)
     assert (waiting.not_before, waiting.reason_code, waiting.problem) == (
@@ -148,36 +147,34 @@ def test_the_reason_of_a_waiting_write_is_in_its_row_until_its_end(c: sa.Connect
     assert (end(c, waiting, DONE).reason_code, history(c)) == (None, [("written", "ours")])
 
 
-def test_a_write_ends_once(c: sa.Connection) -> None:
-    make_agent(c)
-    write = ask(c)
+@pytest.mark.usefixtures("agent")
+def test_a_write_ends_once(c: sa.Connection, write: SoulWriteRow) -> None:
     end(c, write, DONE)
     assert souls.settle(c, write, outcome(FAILED, 2), most_versions=KEPT) is None
     assert not souls.put_off(c, write, until=AT, reason_code="x", problem="x")
-    assert history(c) == [("written", "ours")]
-    assert len(audit.list_activity(c, agent_id=INBOX)) == 1
+    assert (history(c), len(audit.list_activity(c, agent_id=INBOX))) == ([("written", "ours")], 1)
 
 
+@pytest.mark.usefixtures("agent")
 def test_of_a_conflict_both_texts_are_kept_theirs_first(c: sa.Connection) -> None:
-    make_agent(c)
-    write = ask(c, expected_sha256=digest("before"))
-    settled = end(c, write, CONFLICT, found="theirs")
+    settled = end(c, ask(c, expected_sha256=digest("before")), CONFLICT, found="theirs")
     assert (settled.expected_sha256, settled.found_sha256) == (digest("before"), digest("theirs"))
     assert history(c) == [("seen", "theirs"), ("refused", "ours")]
 
 
+@pytest.mark.usefixtures("agent")
 def test_of_a_conflict_with_nothing_the_hash_of_what_was_found_is_empty(c: sa.Connection) -> None:
-    make_agent(c)
     settled = end(c, ask(c, expected_sha256=digest("before")), CONFLICT)
     assert (settled.found_sha256, history(c)) == (ABSENT, [("refused", "ours")])
 
 
+@pytest.mark.usefixtures("agent")
 def test_a_version_that_others_replaced_is_listed_before_theirs(c: sa.Connection) -> None:
-    make_agent(c)
     settled = end(c, ask(c), DONE, found="theirs")
     assert (settled.found_sha256, history(c)) == (None, [("written", "ours"), ("seen", "theirs")])
 
 
+@pytest.mark.usefixtures("agent")
 @pytest.mark.parametrize(
     ("to", "event", "level", "told", "was"),
     [
@@ -208,7 +205,6 @@ def test_a_version_that_others_replaced_is_listed_before_theirs(c: sa.Connection
 def test_the_end_is_in_the_activity_and_in_the_audit_log(
     c: sa.Connection, to: SoulEnd, event: str, level: str, told: str, was: str
 ) -> None:
-    make_agent(c)
     write = ask(c, reason="kinder", source_url="https://x.example")
     why: dict[str, Any] = {"reason_code": "gateway_forbidden", "problem": "no scope"} if to is FAILED else {}
     end(c, write, to, **why)
@@ -221,34 +217,30 @@ def test_the_end_is_in_the_activity_and_in_the_audit_log(
     assert c.execute(sa.text("SELECT trace_id FROM activity_log")).scalars().all()[-1] == TRACE
 
 
+@pytest.mark.usefixtures("agent")
 def test_what_others_wrote_is_a_version_once(c: sa.Connection) -> None:
-    make_agent(c)
-    assert see(c, "a")
-    assert not see(c, "a")
-    assert see(c, "b")
+    assert see(c, "a") and not see(c, "a") and see(c, "b")
     assert see(c, "a")
     assert history(c) == [("seen", "a"), ("seen", "b"), ("seen", "a")]
 
 
-def test_what_is_being_written_is_not_somebody_elses(c: sa.Connection) -> None:
-    make_agent(c)
-    write = ask(c)
-    assert souls.begin_send(c, write, ABSENT)
-    assert not see(c, "ours")
+@pytest.mark.usefixtures("agent")
+def test_what_is_being_written_is_not_somebody_elses(c: sa.Connection, write: SoulWriteRow) -> None:
+    assert souls.begin_send(c, write, ABSENT) and not see(c, "ours")
     end(c, write, DONE)
     assert history(c) == [("written", "ours")]
 
 
+@pytest.mark.usefixtures("agent")
 def test_what_was_read_before_a_newer_version_is_no_newer_one(c: sa.Connection) -> None:
-    make_agent(c)
     since = souls.last_version(c, INBOX)
     end(c, ask(c), DONE)
     assert not see(c, "before", since=since)
     assert history(c) == [("written", "ours")]
 
 
+@pytest.mark.usefixtures("agent")
 def test_a_text_that_postgresql_cannot_keep_is_passed_over(c: sa.Connection) -> None:
-    make_agent(c)
     assert not see(c, "a\0b")
 
 
@@ -265,10 +257,10 @@ def test_the_newest_versions_and_writes_stay(c: sa.Connection, monkeypatch: pyte
         souls.get_version(c, INBOX, 4)
 
 
+@pytest.mark.usefixtures("agent")
 def test_versions_beyond_so_many_bytes_go_and_the_newest_stays(
     c: sa.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make_agent(c)
     monkeypatch.setattr(souls, "HISTORY_BYTES", 10)
     for text in ("1234", "5678", "9", "x" * 99):
         souls.add_version(
@@ -279,8 +271,8 @@ def test_versions_beyond_so_many_bytes_go_and_the_newest_stays(
     assert history(c) == [("seen", "x" * 99)]
 
 
+@pytest.mark.usefixtures("agent")
 def test_souls_go_with_their_agent(c: sa.Connection) -> None:
-    make_agent(c)
     end(c, ask(c), DONE)
     ask(c, "more", 2)
     c.execute(sa.text("DELETE FROM agents"))
@@ -302,8 +294,13 @@ def test_the_place_of_an_agent_is_its_board(c: sa.Connection) -> None:
     assert agent_snapshot.place_of(c, agent) is None
     board = boards.create_board(c, id=BoardId("b"), user_id=agent.user_id, name="house", at=AT, actor="test")
     boards.add_member(c, board.id, agent.id, at=AT, actor="test")
-    place = agent_snapshot.place_of(c, agent)
-    assert place is not None and (place.board_id, place.board, place.board_created_at) == ("b", "house", AT)
-    assert (place.gateway_id, place.session_key, place.board_gateway_id) == (None, None, None)
-    (facts,) = agent_snapshot.facts_of(c, [agent])
-    assert facts.place == place
+    place = some(agent_snapshot.place_of(c, agent))
+    assert (
+        place.board_id,
+        place.board,
+        place.board_created_at,
+        place.gateway_id,
+        place.session_key,
+        place.board_gateway_id,
+    ) == ("b", "house", AT, None, None, None)
+    assert [facts.place for facts in agent_snapshot.facts_of(c, [agent])] == [place]
