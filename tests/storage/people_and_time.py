@@ -21,6 +21,7 @@ from storage.schedules.schedule_rows import DeclaredSchedule, Overlap
 from storage.schedules.schedules import NextFire
 from tests.storage import rows
 from tests.storage.expected_rows import ATTEMPTS, FAILURES_IN_A_ROW, WAITING, Agent, Run, Schedule
+from tests.storage.rows import some
 from tests.storage.scheduled import decision
 from tests.storage.steps import Choose, Steps, held, step
 
@@ -211,9 +212,7 @@ class PeopleAndTime(Steps):
             assert sum(row.first_at <= at <= row.fire_at for row in told) == 1
 
     def _lead(self, c: sa.Connection) -> nodes.Term:
-        term = nodes.acquire_lease(c, "scheduler", self.hub.boot_id, ttl_ms=MINUTE)
-        assert term is not None
-        return term
+        return some(nodes.acquire_lease(c, "scheduler", self.hub.boot_id, ttl_ms=MINUTE))
 
     @step()
     def the_clock_is_set(self, choose: Choose) -> None:

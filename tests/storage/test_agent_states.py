@@ -12,10 +12,11 @@ from storage.agents.agent_states import exhaust
 from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import DeclaredAgent
 from storage.runs import run_moves, run_pauses, runs
+from storage.runs.runs import RunRow
 from storage.schedules import schedule_rows
 from storage.schema import agent_states as states
 from storage.schema import agents as agents_table
-from tests.storage.rows import AT, NEXT_BOOT, claim, declare, make_agent, make_run
+from tests.storage.rows import AT, NEXT_BOOT, claim, declare, make_run, some
 from tests.storage.scheduled import make_schedule
 from tests.support.coded import coded
 
@@ -43,13 +44,18 @@ def may_do(c: sa.Connection, agent: AgentRow, at_once: int) -> None:
 def run_beside(c: sa.Connection, agent: AgentRow, run_id: str) -> None:
     """One more run of the agent, RUNNING while others are."""
     made = make_run(c, run_id, agent=agent)
-    claimed = claim(c, per_device=9)
-    assert claimed is not None and claimed.id == made.id
+    claimed = some(claim(c, per_device=9))
+    assert claimed.id == made.id
     run_moves.move(c, claimed.held, RunEvent.ACKNOWLEDGED, at=AT, actor="device")
 
 
-def test_a_new_agent_walks_the_steps_of_its_lifecycle(c: sa.Connection) -> None:
-    agent = make_agent(c)
+@pytest.fixture
+def run(c: sa.Connection) -> RunRow:
+    """A run that executes."""
+    return make_run(c, state=RunState.RUNNING)
+
+
+def test_a_new_agent_walks_the_steps_of_its_lifecycle(c: sa.Connection, agent: AgentRow) -> None:
     assert history_of(c, agent.id, Axis.LIFECYCLE) == [
         (None, "created"),
         ("created", "initializing"),
@@ -65,8 +71,9 @@ def test_a_new_agent_walks_the_steps_of_its_lifecycle(c: sa.Connection) -> None:
     }
 
 
-def test_a_move_that_the_table_has_not_is_refused_and_nothing_is_written(c: sa.Connection) -> None:
-    agent = make_agent(c)
+def test_a_move_that_the_table_has_not_is_refused_and_nothing_is_written(
+    c: sa.Connection, agent: AgentRow
+) -> None:
     before = agent_states.find_state(c, agent.id)
     for axis, to, error in (
         ("lifecycle", "created", IllegalMove),
@@ -83,26 +90,26 @@ def test_a_move_that_the_table_has_not_is_refused_and_nothing_is_written(c: sa.C
     assert not agent_moves.move_if_legal(c, agent.id, "lifecycle", "created", at=AT + 1, actor="test")
 
 
-def test_a_move_is_remembered_with_who_why_and_all_axes_after_it(c: sa.Connection) -> None:
-    agent = make_agent(c)
+def test_a_move_is_remembered_with_who_why_and_all_axes_after_it(c: sa.Connection, agent: AgentRow) -> None:
     assert agent_moves.move(
         c, agent.id, "lifecycle", "maintenance", at=AT + 5, actor="operator:1", reason="new disk"
     )
     assert not agent_moves.move(c, agent.id, "lifecycle", "maintenance", at=AT + 6, actor="operator:1")
     last = agent_states.agent_history(c, agent.id)[-1]
-    assert (last.old_value, last.new_value, last.reason, last.actor, last.at) == (
+    assert (last.old_value, last.new_value, last.reason, last.actor, last.at, last.snapshot) == (
         "active",
         "maintenance",
         "new disk",
         "operator:1",
         AT + 5,
+        agent_states.find_state(c, agent.id).axes,
     )
-    assert last.snapshot == agent_states.find_state(c, agent.id).axes
     assert last.seq == agent_states.find_state(c, agent.id).version
 
 
-def test_the_reason_of_an_error_stays_with_the_state_until_it_is_healed(c: sa.Connection) -> None:
-    agent = make_agent(c)
+def test_the_reason_of_an_error_stays_with_the_state_until_it_is_healed(
+    c: sa.Connection, agent: AgentRow
+) -> None:
     for at, reason in ((AT + 1, "no camera"), (AT + 2, "no camera, no disk")):
         agent_moves.move(c, agent.id, "health", "error", at=at, actor="device:d", reason=reason)
         assert agent_states.find_state(c, agent.id).health_reason == reason
@@ -112,8 +119,9 @@ def test_the_reason_of_an_error_stays_with_the_state_until_it_is_healed(c: sa.Co
 
 
 @pytest.mark.parametrize("to", ["available", "on_call"])
-def test_an_agent_that_is_exhausted_no_more_keeps_nothing_of_that(c: sa.Connection, to: str) -> None:
-    agent = make_agent(c)
+def test_an_agent_that_is_exhausted_no_more_keeps_nothing_of_that(
+    c: sa.Connection, agent: AgentRow, to: str
+) -> None:
     exhaust(c, agent.id, cause="rate_limit", retry_after_ms=None, at=AT, actor="hub")
     agent_moves.move(c, agent.id, "availability", to, at=AT + 1, actor="operator")
     state = agent_states.find_state(c, agent.id)
@@ -131,33 +139,31 @@ def test_an_agent_that_is_exhausted_no_more_keeps_nothing_of_that(c: sa.Connecti
 )
 def test_of_two_exhaustions_the_later_end_stays_with_its_cause(
     c: sa.Connection,
+    agent: AgentRow,
     first: tuple[str, int | None],
     second: tuple[str, int | None],
     cause: str,
     until: int,
 ) -> None:
-    agent = make_agent(c)
     back = 0
     for why, wait_s in (first, second):
         after = None if wait_s is None else wait_s * 1_000
         back = exhaust(c, agent.id, cause=why, retry_after_ms=after, at=AT, actor="hub")
     state = agent_states.find_state(c, agent.id)
     assert (back, state.exhaust_reason) == (AT + until * 1_000, cause)
-    assert (state.recovery_at or state.probe_at) == back
-    assert (state.recovery_at is None) == (cause == "billing")
+    assert (state.recovery_at or state.probe_at, state.recovery_at is None) == (back, cause == "billing")
 
 
-def test_a_budget_doubles_nothing(c: sa.Connection) -> None:
-    agent = make_agent(c)
+def test_a_budget_doubles_nothing(c: sa.Connection, agent: AgentRow) -> None:
     for _ in range(3):
-        back = exhaust(c, agent.id, cause="budget", retry_after_ms=MINUTE, at=AT, actor="hub")
-        assert back == AT + MINUTE
+        assert exhaust(c, agent.id, cause="budget", retry_after_ms=MINUTE, at=AT, actor="hub") == AT + MINUTE
         agent_states.recover_agent(c, agent.id, at=AT, actor="hub")
     assert agent_states.find_state(c, agent.id).exhaust_count == 0
 
 
-def test_a_persons_word_about_the_end_of_an_exhaustion_counts_though_it_is_earlier(c: sa.Connection) -> None:
-    agent = make_agent(c)
+def test_a_persons_word_about_the_end_of_an_exhaustion_counts_though_it_is_earlier(
+    c: sa.Connection, agent: AgentRow
+) -> None:
     exhaust(c, agent.id, cause="billing", at=AT, actor="hub")
     exhaust(c, agent.id, cause="billing", recovery_at=AT + 5, at=AT, actor="operator", is_last_word=True)
     state = agent_states.find_state(c, agent.id)
@@ -165,8 +171,9 @@ def test_a_persons_word_about_the_end_of_an_exhaustion_counts_though_it_is_earli
     assert agent_states.recover_due(c, AT + 5, actor="hub") == [agent.id]
 
 
-def test_the_runs_of_an_agent_move_its_activity_and_each_move_names_its_run(c: sa.Connection) -> None:
-    agent = make_agent(c)
+def test_the_runs_of_an_agent_move_its_activity_and_each_move_names_its_run(
+    c: sa.Connection, agent: AgentRow
+) -> None:
     may_do(c, agent, at_once=2)
     make_run(c, "run-1", agent=agent, state=RunState.RUNNING)
     assert history_of(c, agent.id, Axis.ACTIVITY) == [("idle", "waiting"), ("waiting", "processing")]
@@ -194,12 +201,18 @@ def test_a_move_of_a_run_that_leaves_the_activity_as_it_was_writes_no_history(c:
     version = agent_states.find_state(c, run.agent_id).version
     run_moves.move(c, run.held, RunEvent.SENT_BACK, at=AT, actor="hub")
     state = agent_states.find_state(c, run.agent_id)
-    assert (state.activity, state.version) == (Activity.WAITING, version)
-    assert (state.runs_waiting, state.runs_executing, state.runs_running) == (1, 0, 0)
+    assert (state.activity, state.version, state.runs_waiting, state.runs_executing, state.runs_running) == (
+        Activity.WAITING,
+        version,
+        1,
+        0,
+        0,
+    )
 
 
-def test_counters_that_are_off_are_set_right_and_the_activity_with_them(c: sa.Connection) -> None:
-    run = make_run(c, state=RunState.RUNNING)
+def test_counters_that_are_off_are_set_right_and_the_activity_with_them(
+    c: sa.Connection, run: RunRow
+) -> None:
     assert agent_moves.recount(c, at=AT, actor="hub") == []
     c.execute(sa.update(states).values(runs_waiting=4, runs_executing=0, runs_running=0))
     assert agent_moves.recount(c, at=AT + 1, actor="hub") == [run.agent_id]
@@ -209,8 +222,7 @@ def test_counters_that_are_off_are_set_right_and_the_activity_with_them(c: sa.Co
 
 
 def test_an_agent_that_may_do_more_at_once_is_saturated_no_more(c: sa.Connection) -> None:
-    inbox = DeclaredAgent(name="inbox", device_name="laptop", paths=("notes",))
-    declare(c, inbox)
+    declare(c, DeclaredAgent(name="inbox", device_name="laptop", paths=("notes",)))
     run = make_run(c, agent=agents.get_agent(c, AgentId("agent-inbox")), state=RunState.RUNNING)
     declare(c, DeclaredAgent(name="inbox", device_name="laptop", paths=("notes",), max_concurrent_runs=3))
     assert history_of(c, run.agent_id, Axis.ACTIVITY)[-1] == ("saturated", "processing")
@@ -245,8 +257,7 @@ def test_a_terminated_agent_has_no_live_run_no_schedule_and_no_device(c: sa.Conn
     assert [row.id for row in agents.list_agents(c)] == [agent.id]  # it stays listed
 
 
-def test_nothing_of_a_terminated_agent_starts_again(c: sa.Connection) -> None:
-    agent = make_agent(c)
+def test_nothing_of_a_terminated_agent_starts_again(c: sa.Connection, agent: AgentRow) -> None:
     status_writes.terminate(c, agent.id, at=AT, actor="operator")
     with pytest.raises(
         CodedError, check=coded(ErrorCode.BAD_STATUS), match="'inbox' is terminated, for good"
@@ -261,19 +272,19 @@ def test_nothing_of_a_terminated_agent_starts_again(c: sa.Connection) -> None:
     assert agents.get_agent(c, agent.id).lifecycle == "terminated"
 
 
-def test_each_axis_has_a_time_and_a_reason(c: sa.Connection) -> None:
-    agent = make_agent(c)
+def test_each_axis_has_a_time_and_a_reason(c: sa.Connection, agent: AgentRow) -> None:
     agent_moves.move(c, agent.id, "lifecycle", "paused", at=AT + 7, actor="operator", reason="holidays")
     run = make_run(c, agent=agent, at=AT + 8)
     since = agent_states.status_called(c, agent.name, agent.user_id).since
     assert list(since) == list(Axis)
-    assert since[Axis.LIFECYCLE] == agent_states.Since("paused", AT + 7, "holidays", "operator")
-    assert since[Axis.ACTIVITY] == agent_states.Since("waiting", AT + 8, f"run {run.id} is QUEUED", "hub")
+    assert (since[Axis.LIFECYCLE], since[Axis.ACTIVITY]) == (
+        agent_states.Since("paused", AT + 7, "holidays", "operator"),
+        agent_states.Since("waiting", AT + 8, f"run {run.id} is QUEUED", "hub"),
+    )
     assert since[Axis.HEALTH] == agent_states.Since("ok", None, None, None)  # it was never otherwise
 
 
-def test_the_history_is_listed_in_pages_the_newest_first(c: sa.Connection) -> None:
-    agent = make_agent(c)
+def test_the_history_is_listed_in_pages_the_newest_first(c: sa.Connection, agent: AgentRow) -> None:
     for n in range(6):
         agent_moves.move(c, agent.id, "health", ("error", "ok")[n % 2], at=AT + n, actor="device:d")
     first = agent_states.history_page(c, agent.id, limit=4)
@@ -283,8 +294,7 @@ def test_the_history_is_listed_in_pages_the_newest_first(c: sa.Connection) -> No
     assert {move.axis for move in of_health} == {"health"} and len(of_health) == 6
 
 
-def test_moves_are_collected_on_the_connection_and_not_afterwards(c: sa.Connection) -> None:
-    agent = make_agent(c)
+def test_moves_are_collected_on_the_connection_and_not_afterwards(c: sa.Connection, agent: AgentRow) -> None:
     with agent_moves.recorded_moves(c) as told:
         agent_moves.move(c, agent.id, "health", "error", at=AT + 1, actor="device:d", reason="no disk")
         agent_moves.move(c, agent.id, "health", "error", at=AT + 2, actor="device:d")
@@ -303,13 +313,11 @@ def test_moves_are_collected_on_the_connection_and_not_afterwards(c: sa.Connecti
     )
 
 
-def test_a_run_that_ends_leaves_its_agent_idle(c: sa.Connection) -> None:
-    run = make_run(c, state=RunState.RUNNING)
+def test_a_run_that_ends_leaves_its_agent_idle(c: sa.Connection, run: RunRow) -> None:
     run_moves.move(c, run.held, RunEvent.FINISHED, at=AT, actor="hub", outcome=RunOutcome.SUCCESS)
     assert agent_states.find_state(c, run.agent_id).activity is Activity.IDLE
 
 
-def test_runs_taken_back_from_a_dead_hub_let_their_agent_wait(c: sa.Connection) -> None:
-    run = make_run(c, state=RunState.RUNNING)
+def test_runs_taken_back_from_a_dead_hub_let_their_agent_wait(c: sa.Connection, run: RunRow) -> None:
     run_moves.recover(c, boot_id=NEXT_BOOT, at=AT + 1)
     assert history_of(c, run.agent_id, Axis.ACTIVITY)[-1] == ("saturated", "waiting")

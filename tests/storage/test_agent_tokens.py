@@ -14,7 +14,7 @@ from storage.devices.tokens import (
     create_agent_token,
     list_agent_tokens,
 )
-from tests.storage.rows import AT, ME, declare, make_agent
+from tests.storage.rows import AT, ME, declare, make_agent, some
 from tests.support.coded import coded
 
 HASH = b"\x01" * 32
@@ -50,9 +50,7 @@ def make(
 
 
 def find(c: sa.Connection) -> AgentTokenRow:
-    found = AGENT_TOKENS.find(c, HASH)
-    assert found is not None
-    return found
+    return some(AGENT_TOKENS.find(c, HASH))
 
 
 def test_a_token_is_found_by_its_hash_with_its_agent_and_user(c: sa.Connection) -> None:
@@ -95,13 +93,11 @@ def test_an_agent_has_as_many_tokens_as_may_count_at_once(c: sa.Connection) -> N
     AGENT_TOKENS.revoke(c, first.id, at=AT, actor="operator:7")
     second = make(c, "t-2", token_hash=b"\x02" * 32, most=1)
     assert [row.id for row in list_agent_tokens(c, INBOX)] == ["t-1", "t-2"]
-    later = second.expires_at + AGENT_TOKENS.retention_ms
-    make(c, "t-3", token_hash=b"\x03" * 32, at=later, most=1)
+    make(c, "t-3", token_hash=b"\x03" * 32, at=(second.expires_at + AGENT_TOKENS.retention_ms), most=1)
     assert [row.id for row in list_agent_tokens(c, INBOX)] == ["t-3"], "the old ones went"
 
 
 def test_the_maker_and_the_revoker_of_a_token_are_in_the_audit_log(c: sa.Connection) -> None:
-    token = make(c)
-    AGENT_TOKENS.revoke(c, token.id, at=AT, actor="operator:7")
+    AGENT_TOKENS.revoke(c, make(c).id, at=AT, actor="operator:7")
     told = [entry.event for entry in audit.list_entries(c, limit=2)]
     assert told == ["agent_token.revoked", "agent_token.created"]

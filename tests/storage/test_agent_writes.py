@@ -110,8 +110,12 @@ def test_an_agent_is_exhausted_for_a_reason_and_until_a_given_time(
         agent,
         StatusWrite(axes={"availability": "exhausted"}, exhaust_reason=cause, recovery_at=recovery_at),
     ).state
-    assert (state.exhaust_reason, state.exhausted_at) == (cause, AT + 1)
-    assert (state.recovery_at, state.probe_at) == (told, probe)
+    assert (state.exhaust_reason, state.exhausted_at, state.recovery_at, state.probe_at) == (
+        cause,
+        AT + 1,
+        told,
+        probe,
+    )
 
 
 def test_the_details_of_an_exhaustion_are_changed_without_a_move(c: sa.Connection, agent: AgentRow) -> None:
@@ -128,8 +132,11 @@ def test_a_terminated_agent_lets_go_of_its_runs(c: sa.Connection, agent: AgentRo
     run = make_run(c, agent=agent, state=RunState.RUNNING)
     asked = StatusWrite(vocabulary=Vocabulary.ORCHESTRATOR, words={"state_detail": "TERMINATED"})
     written = write(c, agent, asked)
-    assert written.called_off == (run.id,)
-    assert (written.state.lifecycle, written.state.connectivity) == ("terminated", "offline")
+    assert (written.called_off, written.state.lifecycle, written.state.connectivity) == (
+        (run.id,),
+        "terminated",
+        "offline",
+    )
 
 
 def test_what_is_so_already_is_no_move_and_writes_nothing(c: sa.Connection, agent: AgentRow) -> None:
@@ -162,5 +169,4 @@ def test_every_word_that_can_be_written_is_kept_by_the_database_as_it_is_read(
 
 def test_what_others_note_replaces_what_they_noted(c: sa.Connection, agent: AgentRow) -> None:
     write(c, agent, StatusWrite(metadata={"room": 7}))
-    state = write(c, agent, StatusWrite(metadata={"desk": "b"})).state
-    assert state.metadata == {"desk": "b"}
+    assert write(c, agent, StatusWrite(metadata={"desk": "b"})).state.metadata == {"desk": "b"}

@@ -13,7 +13,7 @@ from storage.runs import run_moves
 from storage.schedules import schedule_rows
 from storage.schedules.schedule_rows import DeclaredSchedule
 from storage.schema import agents as agent_table
-from tests.storage.rows import AT, ME, claim, declare, make_agent, make_run
+from tests.storage.rows import AT, ME, claim, declare, make_agent, make_run, some
 from tests.support.coded import coded
 
 INBOX = DeclaredAgent(
@@ -36,12 +36,23 @@ def enabled_schedules(c: sa.Connection) -> list[str]:
     ]
 
 
+@pytest.fixture
+def inbox(c: sa.Connection) -> None:
+    """The declared agent."""
+    declare(c, INBOX)
+
+
 def test_a_declared_agent_comes_with_its_device_its_configs_and_its_schedule(c: sa.Connection) -> None:
     assert declare(c, INBOX) == Reconciled(created=("inbox",))
-    agent = agents.find_agent_by_name(c, "inbox")
-    assert agent is not None
-    assert (agent.device_name, agent.paths, agent.file_extensions) == ("laptop", ("notes", "mail"), (".md",))
-    assert (agent.data_types, agent.prompt, agent.source) == (("tasks",), "Find tasks.", "file")
+    agent = some(agents.find_agent_by_name(c, "inbox"))
+    assert (
+        agent.device_name,
+        agent.paths,
+        agent.file_extensions,
+        agent.data_types,
+        agent.prompt,
+        agent.source,
+    ) == ("laptop", ("notes", "mail"), (".md",), ("tasks",), "Find tasks.", "file")
     assert (agent.schedule, agent.timezone, agent.lifecycle) == ("every hour", "Europe/Rome", "active")
     assert [device.name for device in devices.list_devices(c)] == ["laptop"]
 
@@ -56,8 +67,7 @@ def test_two_users_may_each_have_an_agent_and_a_device_of_one_name(c: sa.Connect
     assert read(mine, annas, at=AT) == Reconciled(created=("inbox", "inbox"))
     assert read(mine, annas, at=AT + 1) == Reconciled()
 
-    anna = devices.find_user_by_name(c, "anna")
-    assert anna is not None
+    anna = some(devices.find_user_by_name(c, "anna"))
     assert {row.user_id for row in agents.list_agents(c)} == {me, anna.id}
     assert {row.user_id for row in devices.devices_called(c, "laptop")} == {me, anna.id}
 
@@ -65,13 +75,13 @@ def test_two_users_may_each_have_an_agent_and_a_device_of_one_name(c: sa.Connect
     assert [row.user_id for row in agents.list_agents(c)] == [anna.id]
 
 
+@pytest.mark.usefixtures("inbox")
 def test_reading_the_same_file_again_changes_nothing(c: sa.Connection) -> None:
-    declare(c, INBOX)
     before = agents.list_agents(c)
-    assert declare(c, INBOX, at=AT + 1) == Reconciled()
-    assert agents.list_agents(c) == before
+    assert (declare(c, INBOX, at=AT + 1), agents.list_agents(c)) == (Reconciled(), before)
 
 
+@pytest.mark.usefixtures("inbox")
 @pytest.mark.parametrize(
     "changed",
     [
@@ -87,33 +97,31 @@ def test_reading_the_same_file_again_changes_nothing(c: sa.Connection) -> None:
 def test_a_change_in_the_file_is_a_new_revision_of_the_agent(
     c: sa.Connection, changed: dict[str, str]
 ) -> None:
-    declare(c, INBOX)
     fields = {name: getattr(INBOX, name) for name in INBOX.__struct_fields__}
     assert declare(c, DeclaredAgent(**(fields | changed)), at=AT + 1) == Reconciled(updated=("inbox",))
     agent = agents.list_agents(c)[0]
-    assert agent.config_rev == 2
-    assert {name: getattr(agent, name) for name in changed} == changed
+    assert (agent.config_rev, {name: getattr(agent, name) for name in changed}) == (2, changed)
 
 
+@pytest.mark.usefixtures("inbox")
 def test_a_new_schedule_is_a_new_revision_of_the_agent_and_nothing_else_of_it_changes(
     c: sa.Connection,
 ) -> None:
-    declare(c, INBOX)
     often = msgspec.structs.replace(INBOX, schedule=DeclaredSchedule(kind="every", every_ms=900_000))
     assert declare(c, often, at=AT + 1) == Reconciled(updated=("inbox",))
     agent = agents.list_agents(c)[0]
     assert (agent.config_rev, agent.schedule, agent.prompt) == (2, "every 15 minutes", "Find tasks.")
 
 
+@pytest.mark.usefixtures("inbox")
 def test_a_changed_prompt_leaves_the_schedule_alone(c: sa.Connection) -> None:
-    declare(c, INBOX)
     before = schedule_rows.list_schedules(c)
     declare(c, msgspec.structs.replace(INBOX, prompt="Find notes."), at=AT + 1)
     assert schedule_rows.list_schedules(c) == before
 
 
+@pytest.mark.usefixtures("inbox")
 def test_a_changed_schedule_takes_the_place_of_the_old_one(c: sa.Connection) -> None:
-    declare(c, INBOX)
     daily = DeclaredSchedule(kind="cron", expr="5 4 * * *")
     declare(c, DeclaredAgent(name="inbox", device_name="laptop", schedule=daily), at=AT + 1)
     assert enabled_schedules(c) == ["every day at 04:05"]
@@ -121,19 +129,16 @@ def test_a_changed_schedule_takes_the_place_of_the_old_one(c: sa.Connection) -> 
     assert enabled_schedules(c) == []
 
 
+@pytest.mark.usefixtures("inbox")
 def test_an_agent_that_is_no_longer_declared_is_paused_and_archived(c: sa.Connection) -> None:
-    declare(c, INBOX)
-    assert declare(c, at=AT + 7) == Reconciled(archived=("inbox",))
-    assert declare(c, at=AT + 8) == Reconciled()
+    assert (declare(c, at=AT + 7), declare(c, at=AT + 8)) == (Reconciled(archived=("inbox",)), Reconciled())
     assert agents.list_agents(c) == []
-    archived = agents.find_agent_by_name(c, "inbox")
-    assert archived is not None
-    assert (archived.archived_at, archived.lifecycle) == (AT + 7, "paused")
-    assert enabled_schedules(c) == []
+    archived = some(agents.find_agent_by_name(c, "inbox"))
+    assert (archived.archived_at, archived.lifecycle, enabled_schedules(c)) == (AT + 7, "paused", [])
 
 
+@pytest.mark.usefixtures("inbox")
 def test_an_agent_that_comes_back_is_the_same_one_with_its_history(c: sa.Connection) -> None:
-    declare(c, INBOX)
     declare(c, at=AT + 1)
     assert declare(c, INBOX, at=AT + 2) == Reconciled(revived=("inbox",))
     agent = agents.get_agent(c, AgentId("agent-inbox"))
@@ -142,8 +147,7 @@ def test_an_agent_that_comes_back_is_the_same_one_with_its_history(c: sa.Connect
 
 
 def test_an_archived_agent_gets_no_run_and_its_waiting_ones_are_not_claimed(c: sa.Connection) -> None:
-    run = make_run(c)
-    agent = agents.get_agent(c, run.agent_id)
+    agent = agents.get_agent(c, make_run(c).agent_id)
     declare(c, at=AT + 1)
     assert claim(c) is None
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_AGENT), match="inbox"):
@@ -170,8 +174,7 @@ def test_an_agent_shows_its_newest_run(c: sa.Connection) -> None:
     assert agent.last_run is None
     make_run(c, "run-1", agent=agent, state=RunState.COMPLETED)
     make_run(c, "run-2", agent=agent)
-    newest = agents.get_agent(c, agent.id).last_run
-    assert newest is not None
+    newest = some(agents.get_agent(c, agent.id).last_run)
     assert (newest.id, newest.state, newest.outcome) == ("run-2", RunState.QUEUED, None)
 
 

@@ -23,10 +23,8 @@ def test_of_an_agent_that_is_well_nothing_is_found_but_that_its_device_was_never
 ) -> None:
     agent = make_agent(c)
     assert agent.device_id is not None
-    assert agents_in_trouble.exhausted_or_failing(c) == []
-    assert agents_in_trouble.reading_without_grant(c) == []
-    assert agents_in_trouble.stopped_schedules(c) == []
-    assert agents_in_trouble.silent(c, []) == []
+    assert (agents_in_trouble.exhausted_or_failing(c), agents_in_trouble.reading_without_grant(c)) == ([], [])
+    assert (agents_in_trouble.stopped_schedules(c), agents_in_trouble.silent(c, [])) == ([], [])
     assert DEVICE_TOKENS.ending_or_unused(c, ends_after=0, ends_by=AT, unused_since=AT) == []
     assert agreement.differing_stores(c, agreed_since=AT) == []
     (paths,) = agents_in_trouble.paths_on(c, [agent.device_id])
@@ -77,8 +75,7 @@ def test_a_device_is_absent_while_it_is_away_and_active_agents_have_runs_that_ne
     assert absent(AT - 1) == []
     assert absent() == [("laptop", 1, "inbox")]  # it never connected
     c.execute(sa.update(devices).where(where).values(last_seen_at=AT + 1))
-    assert absent() == []
-    assert absent(AT + 1) == [("laptop", 1, "inbox")]
+    assert (absent(), absent(AT + 1)) == ([], [("laptop", 1, "inbox")])
     for table, values in (
         (state_table, {"lifecycle": "paused"}),
         (agents, {"executor": "connector"}),

@@ -10,7 +10,7 @@ from storage import audit
 from storage.audit import Break, Entry, Link
 from storage.devices import devices, nodes
 from storage.schema import audit_log, hub
-from tests.storage.rows import AT
+from tests.storage.rows import AT, some
 
 DAY = 24 * 3_600_000
 ME = "operator:1000"
@@ -45,18 +45,37 @@ def wrong(c: sa.Connection, *, rows: int = 500) -> list[Break]:
     return found
 
 
-def test_each_entry_bears_the_hash_of_the_one_before_it(c: sa.Connection) -> None:
+@pytest.fixture
+def three(c: sa.Connection) -> None:
+    """A chain of three entries."""
     told(c, 3)
+
+
+@pytest.fixture
+def five(c: sa.Connection) -> None:
+    """A chain of five entries."""
+    told(c, 5)
+
+
+@pytest.fixture
+def twelve_days(c: sa.Connection) -> None:
+    """An entry on each of twelve days."""
+    for day in range(12):
+        tell(c, at=AT + day * DAY)
+
+
+@pytest.mark.usefixtures("three")
+def test_each_entry_bears_the_hash_of_the_one_before_it(c: sa.Connection) -> None:
     rows = audit.list_entries(c, limit=9, oldest_first=True)
     assert [row.seq for row in rows] == [1, 2, 3]
     assert [row.prev_hash for row in rows] == [audit.FIRST, rows[0].hash, rows[1].hash]
-    assert (rows[0].actor, rows[0].event, rows[0].subject, rows[0].outcome) == (
+    assert (rows[0].actor, rows[0].event, rows[0].subject, rows[0].outcome, rows[0].detail) == (
         ME,
         "run.started",
         "run-1",
         "done",
+        '{"agent":"notes"}',
     )
-    assert rows[0].detail == '{"agent":"notes"}'
 
 
 def test_the_hash_is_of_the_entry_as_a_json_array_behind_the_hash_before_it(c: sa.Connection) -> None:
@@ -75,6 +94,7 @@ def test_an_unchanged_chain_is_valid(c: sa.Connection) -> None:
     assert audit.check_part(c).entries == 7
 
 
+@pytest.mark.usefixtures("five")
 @pytest.mark.parametrize(
     "change",
     [
@@ -88,13 +108,12 @@ def test_an_unchanged_chain_is_valid(c: sa.Connection) -> None:
     ids=lambda change: next(iter(change)),
 )
 def test_an_edit_is_found(c: sa.Connection, change: dict[str, object]) -> None:
-    told(c, 5)
     c.execute(sa.update(audit_log).where(audit_log.c.seq == 3).values(change))
     assert wrong(c) == [Break(3, "entry 3 was edited: its hash does not fit what it says")]
 
 
+@pytest.mark.usefixtures("five")
 def test_an_edit_with_a_hash_made_to_fit_is_found_at_the_next_entry(c: sa.Connection) -> None:
-    told(c, 5)
     edited = audit.list_entries(c, limit=1, after=(2,), oldest_first=True)[0]
     c.execute(sa.update(audit_log).where(audit_log.c.seq == 3).values(actor="hub"))
     forged = audit.hash_of(audit.list_entries(c, limit=1, after=(2,), oldest_first=True)[0])
@@ -104,34 +123,29 @@ def test_an_edit_with_a_hash_made_to_fit_is_found_at_the_next_entry(c: sa.Connec
 
 
 @pytest.mark.parametrize("rows", [1, 2, 500])
-def test_a_removal_is_found(c: sa.Connection, rows: int) -> None:
-    told(c, 6)
-    c.execute(sa.delete(audit_log).where(audit_log.c.seq.in_([3, 4])))
-    assert wrong(c, rows=rows) == [Break(3, "entries 3 to 4 are missing")]
-
-
-def test_a_removal_at_the_beginning_is_found(c: sa.Connection) -> None:
-    told(c, 3)
-    c.execute(sa.delete(audit_log).where(audit_log.c.seq == 1))
-    assert wrong(c) == [Break(1, "entry 1 is missing")]
+@pytest.mark.parametrize(
+    ("first", "last", "missing"),
+    [
+        (3, 4, Break(3, "entries 3 to 4 are missing")),
+        (1, 1, Break(1, "entry 1 is missing")),
+        (1, 5, Break(1, "entries 1 to 5 are missing")),
+    ],
+)
+@pytest.mark.usefixtures("five")
+def test_a_removal_is_found(c: sa.Connection, first: int, last: int, missing: Break, rows: int) -> None:
+    c.execute(sa.delete(audit_log).where(audit_log.c.seq.between(first, last)))
+    assert wrong(c, rows=rows) == [missing]
 
 
 def test_a_removal_at_the_end_is_found_then_and_after_later_entries(c: sa.Connection) -> None:
     told(c, 4)
     c.execute(sa.delete(audit_log).where(audit_log.c.seq > 2))
+    assert (wrong(c), tell(c)) == ([Break(3, "entries 3 to 4 are missing")], 5)
     assert wrong(c) == [Break(3, "entries 3 to 4 are missing")]
-    assert tell(c) == 5
-    assert wrong(c) == [Break(3, "entries 3 to 4 are missing")]
 
 
-def test_the_removal_of_everything_is_found(c: sa.Connection) -> None:
-    told(c, 4)
-    c.execute(sa.delete(audit_log))
-    assert wrong(c) == [Break(1, "entries 1 to 4 are missing")]
-
-
+@pytest.mark.usefixtures("five")
 def test_another_order_is_found(c: sa.Connection) -> None:
-    told(c, 5)
     for before, after in ((2, 99), (3, 2), (99, 3)):
         c.execute(sa.update(audit_log).where(audit_log.c.seq == before).values(seq=after))
     assert {found.seq for found in wrong(c)} >= {2, 3}
@@ -142,14 +156,12 @@ def test_an_entry_put_beside_the_end_on_record_is_found(c: sa.Connection) -> Non
     c.execute(sa.update(hub).where(hub.c.key == "audit.head").values(value='{"seq":1,"hash":"00"}'))
     assert wrong(c) == [Break(2, "the chain ends in entry 2, and entry 1 was written last")]
     c.execute(sa.delete(hub).where(hub.c.key == "audit.head"))
-    assert wrong(c) == [Break(2, "the end of the chain is not on record any more")]
-    assert tell(c) == 3
+    assert (wrong(c), tell(c)) == ([Break(2, "the end of the chain is not on record any more")], 3)
 
 
+@pytest.mark.usefixtures("three")
 def test_a_chain_that_was_written_anew_is_found_by_an_end_that_was_kept_elsewhere(c: sa.Connection) -> None:
-    told(c, 3)
-    kept = audit.end_of_chain(c)
-    assert kept is not None
+    kept = some(audit.end_of_chain(c))
     tell(c)
     assert audit.check_known(c, kept) is None
 
@@ -158,12 +170,8 @@ def test_a_chain_that_was_written_anew_is_found_by_an_end_that_was_kept_elsewher
     for n in range(4):
         tell(c, "run.paused", at=AT + n)
     assert wrong(c) == []
-    found = audit.check_known(c, kept)
-    assert found is not None
-    assert "written anew" in found.what
-    missing = audit.check_known(c, Link(9, kept.hash))
-    assert missing is not None
-    assert "is not there" in missing.what
+    assert "written anew" in some(audit.check_known(c, kept)).what
+    assert "is not there" in some(audit.check_known(c, Link(9, kept.hash))).what
 
 
 def created(c: sa.Connection) -> None:
@@ -209,24 +217,21 @@ def prune(c: sa.Connection, *, before: int, rows: int = 500) -> int:
     return went
 
 
+@pytest.mark.usefixtures("twelve_days")
 @pytest.mark.parametrize("rows", [2, 500])
 def test_entries_that_are_too_old_go_and_the_chain_holds(c: sa.Connection, rows: int) -> None:
-    for day in range(12):
-        tell(c, at=AT + day * DAY)
     prune(c, before=AT + 9 * DAY, rows=rows)
     kept = audit.list_entries(c, limit=99, oldest_first=True)
     assert kept[0].seq > 1
     assert all(row.at >= AT + 2 * DAY for row in kept)
-    assert [row.seq for row in kept if row.event == "run.started"][-3:] == [10, 11, 12]
-    assert wrong(c) == []
+    assert ([row.seq for row in kept if row.event == "run.started"][-3:], wrong(c)) == ([10, 11, 12], [])
     assert tell(c) == kept[-1].seq + 1
 
 
 def test_pruning_waits_until_a_week_has_gathered(c: sa.Connection) -> None:
     tell(c, at=AT)
     tell(c, at=AT + 8 * DAY)
-    assert prune(c, before=AT + 7 * DAY) == 0
-    assert prune(c, before=AT + 7 * DAY + 1) == 1
+    assert (prune(c, before=AT + 7 * DAY), prune(c, before=AT + 7 * DAY + 1)) == (0, 1)
     assert [row.event for row in audit.list_entries(c, limit=9)] == ["audit.pruned", "run.started"]
 
 
@@ -234,27 +239,24 @@ def test_an_entry_after_a_younger_one_stays(c: sa.Connection) -> None:
     """A clock that was ahead for an hour must not leave a gap."""
     for at in (AT, AT + 100 * DAY, AT + 1):
         tell(c, at=at)
-    assert prune(c, before=AT + 50 * DAY) == 1
-    assert wrong(c) == []
+    assert (prune(c, before=AT + 50 * DAY), wrong(c)) == (1, [])
 
 
 def test_entries_of_a_clock_that_was_far_ahead_go_with_their_neighbours(c: sa.Connection) -> None:
     for at in (AT + 20_000 * DAY, AT, AT + 20_000 * DAY, AT + 60 * DAY):
         tell(c, at=at)
-    assert prune(c, before=AT + 50 * DAY) == 3
-    assert wrong(c) == []
+    assert (prune(c, before=AT + 50 * DAY), wrong(c)) == (3, [])
 
 
+@pytest.mark.usefixtures("three")
 def test_a_whole_chain_may_be_too_old_and_another_one_follows_it(c: sa.Connection) -> None:
-    told(c, 3)
     assert prune(c, before=AT + 50 * DAY) == 3
-    (row,) = audit.list_entries(c, limit=9)
-    assert (row.seq, row.event) == (4, "audit.pruned")
+    assert [(row.seq, row.event) for row in audit.list_entries(c, limit=9)] == [(4, "audit.pruned")]
     assert wrong(c) == []
 
 
+@pytest.mark.usefixtures("three")
 def test_what_is_left_after_pruning_hangs_on_what_went(c: sa.Connection) -> None:
-    told(c, 3)
     prune(c, before=AT + 50 * DAY)
     c.execute(sa.update(audit_log).values(prev_hash=bytes(31) + b"1"))
     forged = audit.hash_of(audit.list_entries(c, limit=1)[0])
@@ -264,26 +266,24 @@ def test_what_is_left_after_pruning_hangs_on_what_went(c: sa.Connection) -> None
     assert wrong(c) == [Break(1, "entries 1 to 3 are missing")]
 
 
+@pytest.mark.usefixtures("twelve_days")
 def test_a_removal_at_the_beginning_is_found_where_others_were_pruned_before_it(c: sa.Connection) -> None:
-    for day in range(12):
-        tell(c, at=AT + day * DAY)
     prune(c, before=AT + 9 * DAY)
     first = audit.list_entries(c, limit=1, oldest_first=True)[0].seq
     c.execute(sa.delete(audit_log).where(audit_log.c.seq == first))
     assert wrong(c) == [Break(1, f"entries 1 to {first} are missing")]
 
 
+@pytest.mark.usefixtures("twelve_days")
 def test_a_check_goes_on_where_what_it_had_seen_was_pruned_meanwhile(c: sa.Connection) -> None:
-    for day in range(12):
-        tell(c, at=AT + day * DAY)
     part = audit.check_part(c, rows=3)
     prune(c, before=AT + 9 * DAY)
     rest = audit.check_part(c, part.end)
     assert (rest.breaks, rest.is_last) == ((), True)
 
 
+@pytest.mark.usefixtures("five")
 def test_entries_are_listed_newest_first_and_page_by_page(c: sa.Connection) -> None:
-    told(c, 5)
     page = audit.list_entries(c, limit=2)
     assert [row.seq for row in page] == [5, 4]
     assert [row.seq for row in audit.list_entries(c, limit=9, after=(page[-1].seq,))] == [3, 2, 1]
@@ -347,7 +347,6 @@ def test_a_request_owes_one_entry_in_the_transaction_of_its_first_change(
     owed.run(c, partial(job, c))
     assert not owed.is_paid
     owed.settle()
-    rows = audit.list_entries(c, limit=9)
-    assert [row.event for row in rows] == events
+    assert [row.event for row in audit.list_entries(c, limit=9)] == events
     assert owed.is_paid == (bool(events) or job.__name__ == "job")
     assert not wrong(c)

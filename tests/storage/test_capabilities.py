@@ -12,7 +12,7 @@ from storage.agents.agents import AgentRow
 from storage.agents.capabilities import Capability, CapabilityRow, DeclaredCapability, Registered, Source
 from storage.agents.declared_agents import DeclaredAgent
 from storage.schema import agent_capabilities
-from tests.storage.rows import AT, LAPTOP, declare, make_agent
+from tests.storage.rows import AT, LAPTOP, declare
 from tests.support.coded import coded
 
 
@@ -42,8 +42,9 @@ def able(c: sa.Connection, agent: AgentRow) -> list[str]:
     return [told(row) for row in capabilities.list_capabilities(c, agent.id)]
 
 
-def test_capabilities_are_listed_by_name_and_the_newest_version_first(c: sa.Connection) -> None:
-    agent = make_agent(c)
+def test_capabilities_are_listed_by_name_and_the_newest_version_first(
+    c: sa.Connection, agent: AgentRow
+) -> None:
     for spelled in ("web 1.0.0", "read 1.2.0", "read 1.10.0", "read 2.0.0-beta.2", "read 2.0.0-beta.11"):
         register(c, agent, spelled)
     assert able(c, agent) == [
@@ -55,8 +56,9 @@ def test_capabilities_are_listed_by_name_and_the_newest_version_first(c: sa.Conn
     ]
 
 
-def test_a_newer_version_is_enabled_and_an_older_one_only_on_request(c: sa.Connection) -> None:
-    agent = make_agent(c)
+def test_a_newer_version_is_enabled_and_an_older_one_only_on_request(
+    c: sa.Connection, agent: AgentRow
+) -> None:
     assert register(c, agent, "read 1.2.0").disabled is None
     assert register(c, agent, "read 1.1.0").row.enabled is False
     done = register(c, agent, "read 1.3.0")
@@ -64,28 +66,28 @@ def test_a_newer_version_is_enabled_and_an_older_one_only_on_request(c: sa.Conne
     assert able(c, agent) == ["read 1.3.0 enabled", "read 1.2.0", "read 1.1.0"]
 
 
-def test_enabling_one_version_disables_the_other_in_the_same_write(c: sa.Connection) -> None:
-    agent = make_agent(c)
+def test_enabling_one_version_disables_the_other_in_the_same_write(c: sa.Connection, agent: AgentRow) -> None:
     register(c, agent, "read 1.2.0")
     register(c, agent, "read 1.3.0")
     done = register(c, agent, "read 1.2.0", enabled=True, at=AT + 5)
     assert (done.is_new, done.disabled) == (False, parse_version("1.3.0"))
     assert able(c, agent) == ["read 1.3.0", "read 1.2.0 enabled"]
     register(c, agent, "read 1.2.0", enabled=False)
-    assert able(c, agent) == ["read 1.3.0", "read 1.2.0"]
-    assert capabilities.enabled_of(c, [agent.id]) == {}
+    assert (able(c, agent), capabilities.enabled_of(c, [agent.id])) == (["read 1.3.0", "read 1.2.0"], {})
 
 
-def test_two_versions_of_one_name_are_never_enabled_under_concurrent_writers(c: sa.Connection) -> None:
-    agent = make_agent(c)
+def test_two_versions_of_one_name_are_never_enabled_under_concurrent_writers(
+    c: sa.Connection, agent: AgentRow
+) -> None:
     register(c, agent, "read 1.2.0")
     register(c, agent, "read 1.3.0")
     with pytest.raises(sa.exc.IntegrityError):
         c.execute(sa.update(agent_capabilities).values(enabled=True))
 
 
-def test_a_repeated_registration_changes_nothing_and_stays_disabled(c: sa.Connection) -> None:
-    agent = make_agent(c)
+def test_a_repeated_registration_changes_nothing_and_stays_disabled(
+    c: sa.Connection, agent: AgentRow
+) -> None:
     register(c, agent, "read 1.2.0", source="device")
     register(c, agent, "read 1.2.0", enabled=False, source="device", at=AT + 1)
     again = register(c, agent, "read 1.2.0", source="device", at=AT + 9)
@@ -94,8 +96,7 @@ def test_a_repeated_registration_changes_nothing_and_stays_disabled(c: sa.Connec
     assert (changed.is_changed, changed.row.created_at, changed.row.updated_at) == (True, AT, AT + 9)
 
 
-def test_agents_have_as_many_capabilities_as_they_may(c: sa.Connection) -> None:
-    agent = make_agent(c)
+def test_agents_have_as_many_capabilities_as_they_may(c: sa.Connection, agent: AgentRow) -> None:
     register(c, agent, "read 1.0.0", most=2)
     register(c, agent, "read 1.1.0", most=2)
     with pytest.raises(
@@ -107,8 +108,7 @@ def test_agents_have_as_many_capabilities_as_they_may(c: sa.Connection) -> None:
     assert len(able(c, agent)) == 2
 
 
-def test_a_capability_is_removed_in_one_version_or_in_all(c: sa.Connection) -> None:
-    agent = make_agent(c)
+def test_a_capability_is_removed_in_one_version_or_in_all(c: sa.Connection, agent: AgentRow) -> None:
     for spelled in ("read 1.0.0", "read 1.1.0", "read 1.2.0", "web 1.0.0"):
         register(c, agent, spelled)
     (gone,) = capabilities.remove(c, agent.id, "read", parse_version("1.1.0"))
@@ -120,8 +120,7 @@ def test_a_capability_is_removed_in_one_version_or_in_all(c: sa.Connection) -> N
     assert able(c, agent) == ["web 1.0.0 enabled"]
 
 
-def test_removing_an_unknown_version_names_the_known_ones(c: sa.Connection) -> None:
-    agent = make_agent(c)
+def test_removing_an_unknown_version_names_the_known_ones(c: sa.Connection, agent: AgentRow) -> None:
     register(c, agent, "read 1.0.0")
     with pytest.raises(
         CodedError,

@@ -15,7 +15,7 @@ from storage.agents.checkpoints import Checkpoint, CheckpointRow
 from storage.agents.locks import Holder, HolderKind, LockRequest
 from storage.runs import run_moves
 from storage.runs.runs import HeldRun, StaleRun
-from tests.storage.rows import AT, make_agent, running
+from tests.storage.rows import AT, make_agent, running, some
 from tests.support.coded import coded
 
 
@@ -41,8 +41,7 @@ def put(
     return checkpoints.put_checkpoint(c, agent.id, given, at=at, actor="device:d", most=most)
 
 
-def test_a_checkpoint_takes_the_place_of_the_one_before_it(c: sa.Connection) -> None:
-    agent = make_agent(c)
+def test_a_checkpoint_takes_the_place_of_the_one_before_it(c: sa.Connection, agent: AgentRow) -> None:
     put(c, agent, 1)
     newer = put(c, agent, 7, state={"folder": {"seen": [1, 2]}}, at=AT + 5)
     assert newer == checkpoints.get_checkpoint(c, agent.id)
@@ -55,8 +54,9 @@ def test_a_checkpoint_takes_the_place_of_the_one_before_it(c: sa.Connection) -> 
 
 
 @pytest.mark.parametrize("sequence", [6, 7])
-def test_a_checkpoint_that_is_not_newer_is_refused_with_what_is_kept(c: sa.Connection, sequence: int) -> None:
-    agent = make_agent(c)
+def test_a_checkpoint_that_is_not_newer_is_refused_with_what_is_kept(
+    c: sa.Connection, agent: AgentRow, sequence: int
+) -> None:
     put(c, agent, 7)
     with pytest.raises(
         CodedError,
@@ -68,14 +68,12 @@ def test_a_checkpoint_that_is_not_newer_is_refused_with_what_is_kept(c: sa.Conne
     assert checkpoints.get_checkpoint(c, agent.id).state == {"at": 7}
 
 
-def test_a_checkpoint_that_comes_twice_is_kept_once(c: sa.Connection) -> None:
-    agent = make_agent(c)
+def test_a_checkpoint_that_comes_twice_is_kept_once(c: sa.Connection, agent: AgentRow) -> None:
     first = put(c, agent, 7)
     assert put(c, agent, 7, at=AT + 9) == first
 
 
-def test_each_scope_has_a_checkpoint_of_its_own(c: sa.Connection) -> None:
-    agent = make_agent(c)
+def test_each_scope_has_a_checkpoint_of_its_own(c: sa.Connection, agent: AgentRow) -> None:
     put(c, agent, 9)
     put(c, agent, 1, "mailbox:anna")
     assert [row.scope for row in checkpoints.list_checkpoints(c, agent.id)] == ["agent", "mailbox:anna"]
@@ -87,8 +85,7 @@ def test_each_scope_has_a_checkpoint_of_its_own(c: sa.Connection) -> None:
     put(c, agent, 2, "mailbox:anna", most=2)
 
 
-def test_a_run_writes_while_it_holds_its_fence_and_no_longer(c: sa.Connection) -> None:
-    agent = make_agent(c)
+def test_a_run_writes_while_it_holds_its_fence_and_no_longer(c: sa.Connection, agent: AgentRow) -> None:
     held = running(c, agent=agent)
     row = put(c, agent, 1, held=held)
     assert (row.run_id, row.fence) == (held.id, held.fence)
@@ -100,13 +97,10 @@ def test_a_run_writes_while_it_holds_its_fence_and_no_longer(c: sa.Connection) -
     assert checkpoints.get_checkpoint(c, agent.id).sequence == 1
 
 
-def test_a_lock_protects_a_checkpoint_by_its_fence(c: sa.Connection) -> None:
-    agent = make_agent(c)
+def test_a_lock_protects_a_checkpoint_by_its_fence(c: sa.Connection, agent: AgentRow) -> None:
     holder = Holder(HolderKind.DEVICE, "device-laptop", agent.id)
     wanted = LockRequest(request_id="q", user_id=agent.user_id, names=("box",), holder=holder, ttl_ms=60_000)
-    grant = locks.acquire(c, wanted).grant
-    assert grant is not None
-    fence = grant.fences["box"]
+    fence = some(locks.acquire(c, wanted).grant).fences["box"]
 
     def put_under(fence: int) -> CheckpointRow:
         given = Checkpoint(sequence=1, state={}, lock=("box", fence))
@@ -115,12 +109,12 @@ def test_a_lock_protects_a_checkpoint_by_its_fence(c: sa.Connection) -> None:
     for lost in (fence - 1, fence + 1):
         with pytest.raises(locks.LockLost):
             put_under(lost)
-    assert checkpoints.list_checkpoints(c, agent.id) == []
-    assert put_under(fence).sequence == 1
+    assert (checkpoints.list_checkpoints(c, agent.id), put_under(fence).sequence) == ([], 1)
 
 
-def test_runs_go_on_from_the_checkpoint_of_the_agent_if_it_is_one_to_go_on_from(c: sa.Connection) -> None:
-    agent = make_agent(c)
+def test_runs_go_on_from_the_checkpoint_of_the_agent_if_it_is_one_to_go_on_from(
+    c: sa.Connection, agent: AgentRow
+) -> None:
     assert checkpoints.recoverable(c, agent.id) is None
     put(c, agent, 1, "mailbox:anna")
     assert checkpoints.recoverable(c, agent.id) is None
@@ -130,8 +124,9 @@ def test_runs_go_on_from_the_checkpoint_of_the_agent_if_it_is_one_to_go_on_from(
     assert checkpoints.recoverable(c, agent.id) is None
 
 
-def test_a_cleared_checkpoint_is_gone_and_the_next_may_begin_anywhere(c: sa.Connection) -> None:
-    agent = make_agent(c)
+def test_a_cleared_checkpoint_is_gone_and_the_next_may_begin_anywhere(
+    c: sa.Connection, agent: AgentRow
+) -> None:
     row = put(c, agent, 7)
     assert checkpoints.clear_checkpoint(c, agent.id) == row
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_CHECKPOINT), match="no checkpoint 'agent'"):

@@ -45,8 +45,7 @@ def test_a_config_keeps_its_type_and_value(c: sa.Connection, agent: AgentRow) ->
         "where": {"b": [1, None]},
         "none": None,
     }
-    assert put(c, agent, **values).keys == tuple(sorted(values))
-    assert now(c, agent) == values
+    assert (put(c, agent, **values).keys, now(c, agent)) == (tuple(sorted(values)), values)
     assert {row.key: row.type for row in configs.list_configs(c, agent.id)} == {
         "name": ConfigType.STRING,
         "limit": ConfigType.INTEGER,
@@ -72,8 +71,7 @@ def test_a_change_makes_the_revision_grow_by_one_and_the_same_again_does_not(
     rev = agent.config_rev
     assert put(c, agent, a=1, b=2).rev == rev + 1
     again = put(c, agent, a=1)
-    assert (again.rev, again.keys) == (rev + 1, ())
-    assert put(c, agent, a=3).keys == ("a",)
+    assert (again.rev, again.keys, put(c, agent, a=3).keys) == (rev + 1, (), ("a",))
     assert agents.get_agent(c, agent.id).config_rev == rev + 2
 
 
@@ -97,8 +95,7 @@ def test_one_bad_key_and_none_is_written(c: sa.Connection, agent: AgentRow) -> N
         config_changes.change(
             c, agent.id, [NewConfig(key="good", value=1)], drops=["gone"], at=AT, actor="operator:7"
         )
-    assert now(c, agent) == {"limit": 5}
-    assert len(configs.config_history(c, agent.id, limit=9)) == 1
+    assert (now(c, agent), len(configs.config_history(c, agent.id, limit=9))) == ({"limit": 5}, 1)
 
 
 def test_a_config_keeps_its_type_until_another_is_given(c: sa.Connection, agent: AgentRow) -> None:
@@ -233,8 +230,7 @@ def test_a_new_file_changes_what_it_declares_and_leaves_the_rest(c: sa.Connectio
     declare(c, agent, limit=5, both=3)
     assert now(c, agent) == {"mine": 1, "both": 3, "limit": 5}
     assert declare(c, agent, limit=5, both=3).keys == ()
-    assert declare(c, agent, limit=6).keys == ("both", "limit")
-    assert now(c, agent) == {"mine": 1, "limit": 6}
+    assert (declare(c, agent, limit=6).keys, now(c, agent)) == (("both", "limit"), {"mine": 1, "limit": 6})
     moves = configs.config_history(c, agent.id, limit=9, key="limit")
     assert [(move.new_text, move.actor) for move in moves] == [("6", "hub.toml"), ("5", "hub.toml")]
 
@@ -263,8 +259,7 @@ def test_an_agent_has_only_so_much(
     puts = [NewConfig(key=key, value=value) for key, value in values.items()]
     with pytest.raises(LimitReached, match=limit) as refused:
         config_changes.change(c, agent.id, puts, at=AT, actor="operator:7", limits=limits)
-    assert (refused.value.limit, refused.value.code) == (limit, ErrorCode.LIMIT_REACHED)
-    assert now(c, agent) == {}
+    assert (refused.value.limit, refused.value.code, now(c, agent)) == (limit, ErrorCode.LIMIT_REACHED, {})
 
 
 def test_who_has_too_much_may_have_less(c: sa.Connection, agent: AgentRow) -> None:

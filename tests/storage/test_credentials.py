@@ -9,7 +9,7 @@ from storage import audit, retention
 from storage.connectors import connectors, credentials
 from storage.connectors.connectors import DeclaredConnector
 from storage.connectors.credentials import SignInRow, state_hash
-from tests.storage.rows import AT
+from tests.storage.rows import AT, some
 
 TTL = 60_000
 ID = "connector-1"
@@ -51,63 +51,66 @@ def save(c: sa.Connection, version: int, sealed: bytes) -> bool:
     return credentials.save_refreshed(c, ID, version=version, **new)
 
 
+@pytest.fixture
+def granted(c: sa.Connection) -> None:
+    """A sign-in at the provider."""
+    grant(c)
+
+
 def test_a_grant_lets_the_runs_of_its_connector_start(c: sa.Connection) -> None:
     assert connectors.get_connector(c, "work").state == "sign_in"
     grant(c)
-    seen = credentials.find_grant_state(c, ID)
-    assert seen is not None
+    seen = some(credentials.find_grant_state(c, ID))
     assert seen.row is not None
-    assert (seen.state, seen.row.version, seen.row.sealed, seen.is_leased) == ("ok", 1, b"s1", False)
-    assert seen.row.scopes == ("mail.read",)
+    assert (seen.state, seen.row.version, seen.row.sealed, seen.is_leased, seen.row.scopes) == (
+        "ok",
+        1,
+        b"s1",
+        False,
+        ("mail.read",),
+    )
     assert b"s1".decode() not in repr(seen)
 
 
+@pytest.mark.usefixtures("granted")
 def test_one_of_two_who_would_refresh_has_the_lease(c: sa.Connection) -> None:
-    grant(c)
     assert credentials.lease_credential(c, ID, version=1, owner="a", ttl_ms=TTL)
     assert not credentials.lease_credential(c, ID, version=1, owner="b", ttl_ms=TTL)
-    seen = credentials.find_grant_state(c, ID)
-    assert seen is not None
-    assert seen.is_leased
+    assert some(credentials.find_grant_state(c, ID)).is_leased
     credentials.release_credential(c, ID, owner="b")
     assert not credentials.lease_credential(c, ID, version=1, owner="b", ttl_ms=TTL)
     credentials.release_credential(c, ID, owner="a")
     assert credentials.lease_credential(c, ID, version=1, owner="b", ttl_ms=TTL)
 
 
+@pytest.mark.usefixtures("granted")
 def test_a_grant_that_its_provider_ended_is_not_refreshed_even_with_an_earlier_read(
     c: sa.Connection,
 ) -> None:
-    grant(c)
-    assert credentials.lease_credential(c, ID, version=1, owner="a", ttl_ms=TTL)
-    assert refuse(c, 1, "a2")
+    assert credentials.lease_credential(c, ID, version=1, owner="a", ttl_ms=TTL) and refuse(c, 1, "a2")
     credentials.release_credential(c, ID, owner="a")
     assert not credentials.lease_credential(c, ID, version=1, owner="b", ttl_ms=TTL)
-    seen = credentials.find_grant_state(c, ID)
-    assert seen is not None
-    assert not seen.is_leased
+    assert not some(credentials.find_grant_state(c, ID)).is_leased
 
 
+@pytest.mark.usefixtures("granted")
 def test_the_lease_of_one_that_died_ends_by_the_clock_of_the_database(c: sa.Connection) -> None:
-    grant(c)
     assert credentials.lease_credential(c, ID, version=1, owner="a", ttl_ms=0)
     assert credentials.lease_credential(c, ID, version=1, owner="b", ttl_ms=TTL)
 
 
+@pytest.mark.usefixtures("granted")
 def test_a_refresh_of_what_was_replaced_meanwhile_changes_nothing(c: sa.Connection) -> None:
-    grant(c)
     credentials.lease_credential(c, ID, version=1, owner="a", ttl_ms=TTL)
     grant(c, b"s2", id="a2")  # somebody signs in
     assert not save(c, 1, b"old")
-    row = credentials.find_credential(c, ID)
-    assert row is not None
+    row = some(credentials.find_credential(c, ID))
     assert (row.version, row.sealed, row.lease_owner) == (2, b"s2", None)
-    assert save(c, 2, b"s3")
-    assert not save(c, 2, b"s4")
+    assert save(c, 2, b"s3") and not save(c, 2, b"s4")
 
 
+@pytest.mark.usefixtures("granted")
 def test_a_success_counts_for_the_sign_in_with_which_it_was_had(c: sa.Connection) -> None:
-    grant(c)
     connectors.note_failure(c, ID, reason="provider_unavailable", detail="away", at=AT)
     connectors.note_success(c, ID, at=AT)
     row = connectors.get_connector(c, "work")
@@ -127,37 +130,32 @@ def test_a_refusal_for_another_reason_is_reported_no_second_time_but_shown(c: sa
     assert shown == ["no such folder", "no permission"]
     connectors.note_failure(c, ID, reason="provider_unavailable", detail="away", at=AT)
     assert connectors.get_connector(c, "work").detail == "no permission"
-    told = [one.event_type for one in audit.list_activity(c)]
-    assert told.count("connector.refused") == 1
+    assert [one.event_type for one in audit.list_activity(c)].count("connector.refused") == 1
 
 
+@pytest.mark.usefixtures("granted")
 def test_many_refusals_of_one_grant_are_reported_once_and_old_ones_never(c: sa.Connection) -> None:
-    grant(c)
-    assert refuse(c, 1, "r1")
-    assert not refuse(c, 1, "r2")
+    assert refuse(c, 1, "r1") and not refuse(c, 1, "r2")
     grant(c, id="a2")
     assert not refuse(c, 1, "r3")
     assert connectors.get_connector(c, "work").state == "ok"
-    told = [one.event_type for one in audit.list_activity(c)]
-    assert told.count("connector.refused") == 1
+    assert [one.event_type for one in audit.list_activity(c)].count("connector.refused") == 1
 
 
+@pytest.mark.usefixtures("granted")
 def test_everything_is_sealed_anew_and_no_refresh_is_lost_by_it(c: sa.Connection) -> None:
-    grant(c)
     credentials.begin_sign_in(c, sign_in("one", "state-1"))
     credentials.lease_credential(c, ID, version=1, owner="a", ttl_ms=TTL)
     assert credentials.reseal_all(c, lambda row, connector, key, sealed: ("k2", b"new:" + sealed)) == 2
     assert credentials.keys_in_use(c) == {"k2": 2}
-    row = credentials.find_credential(c, ID)
-    assert row is not None
+    row = some(credentials.find_credential(c, ID))
     assert (row.version, row.sealed, row.lease_owner) == (1, b"new:s1", "a")
     assert save(c, 1, b"refreshed")
 
 
+@pytest.mark.usefixtures("granted")
 def test_what_is_given_back_is_gone_and_its_runs_wait(c: sa.Connection) -> None:
-    grant(c)
-    assert credentials.forget_grant(c, ID, at=AT, actor="me")
-    assert credentials.find_credential(c, ID) is None
+    assert credentials.forget_grant(c, ID, at=AT, actor="me") and credentials.find_credential(c, ID) is None
     assert connectors.get_connector(c, "work").state == "sign_in"
     assert not credentials.forget_grant(c, ID, at=AT, actor="me")
 
@@ -165,16 +163,13 @@ def test_what_is_given_back_is_gone_and_its_runs_wait(c: sa.Connection) -> None:
 def test_a_sign_in_is_settled_once_and_keeps_no_secret_after_it(c: sa.Connection) -> None:
     credentials.begin_sign_in(c, sign_in("one", "state-1"))
     assert credentials.aim_sign_in(c, "one", "http://127.0.0.1:1/")
-    found = credentials.find_by_state(c, "state-1")
-    assert found is not None
+    found = some(credentials.find_by_state(c, "state-1"))
     assert (found.id, found.redirect_uri) == ("one", "http://127.0.0.1:1/")
     assert credentials.find_by_state(c, "state-2") is None
     assert credentials.settle_sign_in(c, "one", outcome="failed", problem="no", at=AT)
     assert not credentials.settle_sign_in(c, "one", outcome="done", at=AT)
-    found = credentials.find_sign_in(c, "one")
-    assert found is not None
-    assert (found.outcome, found.sealed) == ("failed", b"")
-    assert credentials.keys_in_use(c) == {}
+    found = some(credentials.find_sign_in(c, "one"))
+    assert (found.outcome, found.sealed, credentials.keys_in_use(c)) == ("failed", b"", {})
     assert retention.prune_sign_ins(c, before=AT + 600_001) == 1
 
 
@@ -203,8 +198,8 @@ def sign_in(id: str, state: str) -> SignInRow:
     )
 
 
+@pytest.mark.usefixtures("granted")
 def test_how_long_a_grant_lasted_is_remembered_beyond_it(c: sa.Connection) -> None:
-    grant(c)
     refuse(c, 1, "r1")
     grant(c, id="a2")
     assert [(one.granted_at, one.ended_after) for one in credentials.list_grants(c)] == [(AT, 0)]

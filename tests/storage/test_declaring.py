@@ -61,6 +61,5 @@ def test_a_name_of_an_agent_made_over_the_api_takes_up_nothing(c: sa.Connection,
     c.execute(sa.update(agent_table).values(source="api"))
     with pytest.raises(NameTaken) as taken, c.begin_nested():
         take_up(c, me, msgspec.structs.replace(INBOX, name="other"), INBOX, at=AT + 1)
-    assert taken.value.name == "inbox"
-    assert [agent.name for agent in agents.list_agents(c)] == ["inbox"]
+    assert (taken.value.name, [agent.name for agent in agents.list_agents(c)]) == ("inbox", ["inbox"])
     assert len(audit.list_entries(c, limit=9)) == 1

@@ -9,7 +9,7 @@ from storage.devices.device_keys import KeyRevoked, RotatedTooSoon
 from storage.devices.devices import DeviceRow, Revocation, ensure_user
 from storage.devices.tokens import DEVICE_TOKENS
 from storage.kernel.database import translated
-from tests.storage.rows import AT
+from tests.storage.rows import AT, some
 from tests.support.presence import BOOT, live, open_session
 
 ANNA = UserId("anna")
@@ -29,18 +29,21 @@ def use_key(c: sa.Connection, device: DeviceRow, key: KeyId) -> int:
     return open_session(c, device.id, key_id=key, boot_id=BOOT, platform="linux", at=AT + 5)
 
 
-def test_a_key_opens_a_session_of_its_device_and_remembers_when(c: sa.Connection) -> None:
-    device = make_device(c)
-    make_key(c, device)
+@pytest.fixture
+def device(c: sa.Connection) -> DeviceRow:
+    """A device with a key."""
+    made = make_device(c)
+    make_key(c, made)
+    return made
+
+
+def test_a_key_opens_a_session_of_its_device_and_remembers_when(c: sa.Connection, device: DeviceRow) -> None:
     live(c)
-    assert use_key(c, device, OLD) == 1
-    assert devices.get_device(c, device.id).connectivity == "online"
+    assert (use_key(c, device, OLD), devices.get_device(c, device.id).connectivity) == (1, "online")
     assert device_keys.list_keys(c)[0].last_used_at == AT + 5
 
 
-def test_a_key_revoked_after_it_was_looked_at_opens_no_session(c: sa.Connection) -> None:
-    device = make_device(c)
-    make_key(c, device)
+def test_a_key_revoked_after_it_was_looked_at_opens_no_session(c: sa.Connection, device: DeviceRow) -> None:
     assert device_keys.revoke_key(c, OLD, at=AT, actor="operator:0")
     assert not device_keys.revoke_key(c, OLD, at=AT + 1, actor="operator:0")
     with pytest.raises(KeyRevoked):
@@ -48,17 +51,13 @@ def test_a_key_revoked_after_it_was_looked_at_opens_no_session(c: sa.Connection)
     assert devices.get_device(c, device.id).session_epoch == 0
 
 
-def test_a_device_replaces_its_key_and_the_old_one_opens_nothing(c: sa.Connection) -> None:
-    device = make_device(c)
-    make_key(c, device)
+def test_a_device_replaces_its_key_and_the_old_one_opens_nothing(c: sa.Connection, device: DeviceRow) -> None:
     for _ in range(2):  # twice is once
         device_keys.rotate_key(c, device.id, old=OLD, new=NEW, public_key=b"new", at=AT)
     assert use_key(c, device, NEW) == 1
     with pytest.raises(KeyRevoked):
         use_key(c, device, OLD)
-    owner = device_keys.find_key(c, OLD)
-    assert owner is not None
-    assert owner.rotated_to == NEW
+    assert some(device_keys.find_key(c, OLD)).rotated_to == NEW
     assert [row.event for row in audit.list_entries(c, limit=10)] == ["key.rotated"]
 
 
@@ -102,8 +101,7 @@ def test_a_key_belongs_to_one_device_for_good(c: sa.Connection) -> None:
 
 
 def test_a_device_that_reports_a_name_in_use_gets_a_free_one(c: sa.Connection) -> None:
-    desk = make_device(c)
-    make_key(c, desk)
+    make_key(c, make_device(c))
 
     def give(fresh: str) -> DeviceRow:
         return device_keys.give_free_device(c, fresh_id=DeviceId(fresh), user_id=ANNA, name="desk", at=AT)

@@ -13,7 +13,7 @@ from storage.devices.pairings import BadInvitation
 from storage.devices.tokens import DEVICE_TOKENS, INVITATIONS
 from storage.runs import runs
 from storage.schema import browser_sessions
-from tests.storage.rows import AT, LAPTOP, ME, make_run
+from tests.storage.rows import AT, LAPTOP, ME, make_run, some
 
 OLD_KEY, OLD_TOKEN = KeyId("old"), b"\x01" * 32
 
@@ -56,8 +56,7 @@ def test_earlier_credentials_of_a_device_that_is_let_in_again_stay_refused(c: sa
     admit(c)
     device_keys.add_key(c, id=KeyId("new"), device_id=device.id, public_key=b"n", at=AT + 2)
     assert {key.id: key.revoked_at for key in device_keys.list_keys(c)} == {"old": AT + 2, "new": None}
-    token = DEVICE_TOKENS.find(c, OLD_TOKEN)
-    assert token is not None
+    token = some(DEVICE_TOKENS.find(c, OLD_TOKEN))
     assert token.revoked_at == c.execute(sa.select(browser_sessions.c.revoked_at)).scalar() == AT + 2
     # a hub that has not ended the connection of the old key yet still learns that it has to
     assert devices.Revocation(device.id, f"key:{OLD_KEY}") in devices.revoked_since(c, AT + 2)

@@ -6,13 +6,14 @@ from protocol.ids import BootId, DeviceId, TokenId, UserId
 from storage import audit
 from storage.agents import agents
 from storage.agents.agent_states import agent_history
+from storage.agents.agents import AgentRow
 from storage.devices import devices, sessions
 from storage.devices.devices import DeviceRow, Grant, NotGranted, UnknownDevice
 from storage.devices.sessions import Taken, TooManyDevices
 from storage.devices.tokens import DEVICE_TOKENS
 from storage.kernel.columns import now_ms
 from storage.schema import leases
-from tests.storage.rows import AT, make_agent
+from tests.storage.rows import AT, make_agent, some
 from tests.support.coded import coded
 from tests.support.presence import BOOT, live, open_session
 
@@ -35,17 +36,21 @@ def audited(c: sa.Connection) -> list[tuple[str, str | None, str]]:
     return [(entry.event, entry.subject, entry.actor) for entry in c.execute(audit.ONWARDS, {"after": 0})]
 
 
+@pytest.fixture
+def device(c: sa.Connection) -> DeviceRow:
+    """Anna's laptop."""
+    return make_device(c)
+
+
 def test_a_name_is_unique_among_the_devices_of_a_user(c: sa.Connection) -> None:
     first = make_device(c, "d-1")
-    assert make_device(c, "d-2") == first
-    assert devices.list_devices(c) == [first]
+    assert (make_device(c, "d-2"), devices.list_devices(c)) == (first, [first])
 
 
 def test_a_revoked_device_keeps_its_name_until_another_device_takes_it(c: sa.Connection) -> None:
     old, other = make_device(c, "d-1"), make_device(c, "d-2", "desk")
     revoke(c, old)
-    assert make_device(c, "d-3").id == old.id
-    assert devices.devices_called(c, "laptop") == []
+    assert (make_device(c, "d-3").id, devices.devices_called(c, "laptop")) == (old.id, [])
     devices.rename_device(c, other.id, "laptop", at=AT, actor="operator:7")
     assert make_device(c, "d-3").id == other.id
 
@@ -56,8 +61,7 @@ def test_a_device_is_called_by_its_id_or_by_its_name(c: sa.Connection) -> None:
     his = devices.ensure_device(c, id=DeviceId("d-2"), user_id=otto, name="laptop", at=AT)
     assert devices.devices_called(c, "laptop") == [mine, his]
     assert devices.devices_called(c, "laptop", user_id=otto) == [his]
-    assert devices.devices_called(c, "d-1") == [mine]
-    assert devices.devices_called(c, "d-1", user_id=otto) == []
+    assert (devices.devices_called(c, "d-1"), devices.devices_called(c, "d-1", user_id=otto)) == ([mine], [])
     revoke(c, mine)
     assert devices.devices_called(c, "laptop") == [his]
     assert [row.revoked_at for row in devices.devices_called(c, "d-1")] == [AT]
@@ -75,8 +79,7 @@ def test_a_user_has_a_list_of_devices_and_tokens_apart_from_others(c: sa.Connect
     assert len(devices.list_devices(c)) == len(DEVICE_TOKENS.page(c)) == 2
 
 
-def test_a_device_is_renamed_once(c: sa.Connection) -> None:
-    device = make_device(c)
+def test_a_device_is_renamed_once(c: sa.Connection, device: DeviceRow) -> None:
     for _ in range(2):
         renamed = devices.rename_device(c, device.id, "desk", at=AT, actor="operator:7")
         assert (renamed.id, renamed.name) == ("d-1", "desk")
@@ -92,8 +95,7 @@ def test_a_device_is_not_renamed_to_what_is_taken_nor_after_it_was_revoked(c: sa
         devices.rename_device(c, device.id, "other", at=AT, actor="operator:7")
 
 
-def test_a_device_that_hub_toml_names_keeps_its_name(c: sa.Connection) -> None:
-    agent = make_agent(c)
+def test_a_device_that_hub_toml_names_keeps_its_name(c: sa.Connection, agent: AgentRow) -> None:
     assert agent.device_id is not None
     with pytest.raises(
         CodedError, check=coded(ErrorCode.MANAGED_BY_FILE), match="'laptop' as the device of inbox"
@@ -101,8 +103,7 @@ def test_a_device_that_hub_toml_names_keeps_its_name(c: sa.Connection) -> None:
         devices.rename_device(c, agent.device_id, "desk", at=AT, actor="operator:7")
 
 
-def test_a_device_is_revoked_for_good_and_once(c: sa.Connection) -> None:
-    device = make_device(c)
+def test_a_device_is_revoked_for_good_and_once(c: sa.Connection, device: DeviceRow) -> None:
     revoke(c, device)
     assert not devices.revoke_device(c, device.id, at=AT + 1, actor="operator:7")
     assert devices.get_device(c, device.id).revoked_at == AT
@@ -115,22 +116,25 @@ def test_an_unknown_device_is_reported(c: sa.Connection) -> None:
     assert devices.devices_called(c, "desktop") == []
 
 
-def test_a_token_leads_to_its_device_and_its_user(c: sa.Connection) -> None:
-    device = make_device(c)
+def test_a_token_leads_to_its_device_and_its_user(c: sa.Connection, device: DeviceRow) -> None:
     token = DEVICE_TOKENS.create(
         c, id=TokenId("t-1"), device_id=device.id, token_hash=HASH, at=AT, expires_at=AT + 1
     )
-    owner = DEVICE_TOKENS.find(c, HASH)
-    assert owner is not None
-    assert (owner.id, owner.device_id, owner.user_id) == ("t-1", "d-1", "u-1")
-    assert (owner.device_name, owner.expires_at) == ("laptop", AT + 1)
-    assert DEVICE_TOKENS.page(c) == [token]
-    assert DEVICE_TOKENS.find_by_id(c, token.id) == token
+    owner = some(DEVICE_TOKENS.find(c, HASH))
+    assert (owner.id, owner.device_id, owner.user_id, owner.device_name, owner.expires_at) == (
+        "t-1",
+        "d-1",
+        "u-1",
+        "laptop",
+        AT + 1,
+    )
+    assert (DEVICE_TOKENS.page(c), DEVICE_TOKENS.find_by_id(c, token.id)) == ([token], token)
     assert DEVICE_TOKENS.find(c, b"\x02" * 32) is None
 
 
-def test_a_token_row_has_its_end_and_its_maker_and_never_the_token(c: sa.Connection) -> None:
-    device = make_device(c)
+def test_a_token_row_has_its_end_and_its_maker_and_never_the_token(
+    c: sa.Connection, device: DeviceRow
+) -> None:
     about = {"token_hash": HASH, "last4": "aB3x", "actor": "operator:7", "at": AT}
     token = DEVICE_TOKENS.create(c, id=TokenId("t-1"), device_id=device.id, **about)  # type: ignore[arg-type]
     DEVICE_TOKENS.revoke(c, token.id, at=AT, actor="token:t-9")
@@ -138,8 +142,9 @@ def test_a_token_row_has_its_end_and_its_maker_and_never_the_token(c: sa.Connect
     assert audited(c) == [("token.created", "t-1", "operator:7"), ("token.revoked", "t-1", "token:t-9")]
 
 
-def test_tokens_that_open_something_are_counted_and_old_ones_forgotten(c: sa.Connection) -> None:
-    device = make_device(c)
+def test_tokens_that_open_something_are_counted_and_old_ones_forgotten(
+    c: sa.Connection, device: DeviceRow
+) -> None:
     for id, expires_at in (("t-1", None), ("t-2", AT + 9)):
         token, hashed = TokenId(id), id.encode()
         DEVICE_TOKENS.create(
@@ -152,18 +157,14 @@ def test_tokens_that_open_something_are_counted_and_old_ones_forgotten(c: sa.Con
     assert [token.id for token in DEVICE_TOKENS.page(c)] == ["t-1", "t-3"]
 
 
-def test_a_token_can_be_revoked_once_and_is_still_found(c: sa.Connection) -> None:
-    device = make_device(c)
+def test_a_token_can_be_revoked_once_and_is_still_found(c: sa.Connection, device: DeviceRow) -> None:
     DEVICE_TOKENS.create(c, id=TokenId("t-1"), device_id=device.id, token_hash=HASH, at=AT)
     assert DEVICE_TOKENS.revoke(c, TokenId("t-1"), at=AT + 5, actor="hub")
     assert not DEVICE_TOKENS.revoke(c, TokenId("t-1"), at=AT + 9, actor="hub")
-    owner = DEVICE_TOKENS.find(c, HASH)
-    assert owner is not None
-    assert owner.revoked_at == AT + 5
+    assert some(DEVICE_TOKENS.find(c, HASH)).revoked_at == AT + 5
 
 
-def test_each_connection_of_a_device_has_a_higher_epoch(c: sa.Connection) -> None:
-    device = make_device(c)
+def test_each_connection_of_a_device_has_a_higher_epoch(c: sa.Connection, device: DeviceRow) -> None:
     DEVICE_TOKENS.create(c, id=TokenId("t-1"), device_id=device.id, token_hash=HASH, at=AT)
     first = open_session(c, device.id, boot_id=BOOT, platform="linux", at=AT)
     second = open_session(c, device.id, boot_id=BOOT, platform=None, at=AT + 1, token_id=TokenId("t-1"))
@@ -173,14 +174,14 @@ def test_each_connection_of_a_device_has_a_higher_epoch(c: sa.Connection) -> Non
     assert DEVICE_TOKENS.page(c)[0].last_used_at == AT + 1
 
 
-def test_the_end_of_an_older_connection_does_not_take_a_device_offline(c: sa.Connection) -> None:
-    device = make_device(c)
+def test_the_end_of_an_older_connection_does_not_take_a_device_offline(
+    c: sa.Connection, device: DeviceRow
+) -> None:
     old = open_session(c, device.id, boot_id=BOOT, platform=None, at=AT)
     new = open_session(c, device.id, boot_id=BOOT, platform=None, at=AT)
     assert not sessions.close_session(c, device.id, old, AT)
     assert devices.get_device(c, device.id).connectivity == "online"
-    assert sessions.close_session(c, device.id, new, AT)
-    assert not sessions.close_session(c, device.id, new, AT)
+    assert sessions.close_session(c, device.id, new, AT) and not sessions.close_session(c, device.id, new, AT)
     assert devices.get_device(c, device.id).connectivity == "offline"
 
 
@@ -194,15 +195,13 @@ def test_a_token_revoked_after_it_was_looked_at_opens_no_session(c: sa.Connectio
     assert devices.get_device(c, device.id).session_epoch == 0
 
 
-def test_a_revoked_device_opens_no_session(c: sa.Connection) -> None:
-    device = make_device(c)
+def test_a_revoked_device_opens_no_session(c: sa.Connection, device: DeviceRow) -> None:
     revoke(c, device)
     with pytest.raises(UnknownDevice):
         open_session(c, device.id, boot_id=BOOT, platform=None, at=AT)
 
 
-def test_agents_come_and_go_with_their_device(c: sa.Connection) -> None:
-    agent = make_agent(c)
+def test_agents_come_and_go_with_their_device(c: sa.Connection, agent: AgentRow) -> None:
     assert agent.device_id is not None
     epoch = open_session(c, agent.device_id, boot_id=BOOT, platform=None, at=AT + 1)
     assert agents.get_agent(c, agent.id).connectivity == "online"
@@ -219,8 +218,7 @@ def test_agents_come_and_go_with_their_device(c: sa.Connection) -> None:
     ]
 
 
-def test_a_hub_that_starts_marks_all_devices_as_offline(c: sa.Connection) -> None:
-    agent = make_agent(c)
+def test_a_hub_that_starts_marks_all_devices_as_offline(c: sa.Connection, agent: AgentRow) -> None:
     assert agent.device_id is not None
     open_session(c, agent.device_id, boot_id=BOOT, platform=None, at=AT)
     assert devices.close_left_sessions(c, AT, boot_id=NEXT, is_alone=True) == 1
@@ -228,8 +226,9 @@ def test_a_hub_that_starts_marks_all_devices_as_offline(c: sa.Connection) -> Non
     assert agents.get_agent(c, agent.id).connectivity == "offline"
 
 
-def test_devices_and_agents_of_a_hub_that_died_are_offline_once_its_lease_has_ended(c: sa.Connection) -> None:
-    agent = make_agent(c)
+def test_devices_and_agents_of_a_hub_that_died_are_offline_once_its_lease_has_ended(
+    c: sa.Connection, agent: AgentRow
+) -> None:
     assert agent.device_id is not None
     live(c, BOOT)
     open_session(c, agent.device_id, boot_id=BOOT, at=AT)
@@ -244,8 +243,9 @@ def test_devices_and_agents_of_a_hub_that_died_are_offline_once_its_lease_has_en
     assert agent_history(c, agent.id)[-1].reason == "its hub ended"
 
 
-def test_a_hub_that_was_only_frozen_ends_the_connections_that_others_closed(c: sa.Connection) -> None:
-    agent = make_agent(c)
+def test_a_hub_that_was_only_frozen_ends_the_connections_that_others_closed(
+    c: sa.Connection, agent: AgentRow
+) -> None:
     assert agent.device_id is not None
     epoch = open_session(c, agent.device_id, boot_id=BOOT, at=AT)
     assert devices.close_left_sessions(c, AT, boot_id=NEXT, is_alone=False) == 1
@@ -271,8 +271,7 @@ def test_a_user_has_so_many_devices_at_all_hubs_that_live_and_one_that_moves_is_
         open_session(c, device_id, boot_id=BOOT, at=AT, per_user=2)
 
 
-def test_a_device_is_granted_all_but_connectors_by_default(c: sa.Connection) -> None:
-    device = make_device(c)
+def test_a_device_is_granted_all_but_connectors_by_default(c: sa.Connection, device: DeviceRow) -> None:
     assert device.grants == ["files", "agents", "coordination"]
     devices.require_grant(c, device.id, Grant.FILES)
     with pytest.raises(NotGranted, match="'laptop' is not granted 'connectors'"):
@@ -285,8 +284,7 @@ def test_a_device_is_granted_all_but_connectors_by_default(c: sa.Connection) -> 
     assert audited(c) == [("device.granted", "d-1", "operator:7")]
 
 
-def test_a_revoked_device_is_granted_nothing_more(c: sa.Connection) -> None:
-    device = make_device(c)
+def test_a_revoked_device_is_granted_nothing_more(c: sa.Connection, device: DeviceRow) -> None:
     revoke(c, device)
     with pytest.raises(CodedError, match="revoked"):
         devices.change_grants(c, device.id, add=(Grant.CONNECTORS,), remove=(), at=AT, actor="operator:7")

@@ -104,8 +104,12 @@ def test_an_exhaustion_ends_at_its_time_despite_heartbeats(
     for availability in (Availability.AVAILABLE, Availability.ON_CALL, None):
         hear(c, agent, epoch, SAYS(agent_id=agent.id, availability=availability), at=AT + 2)
     stands = agent_states.find_state(c, agent.id)
-    assert (stands.availability, stands.exhaust_reason) == ("exhausted", "billing")
-    assert (stands.exhausted_at, stands.recovery_at) == (AT + 1, AT + 5 * MINUTE)
+    assert (stands.availability, stands.exhaust_reason, stands.exhausted_at, stands.recovery_at) == (
+        "exhausted",
+        "billing",
+        AT + 1,
+        AT + 5 * MINUTE,
+    )
     assert agent_states.recover_due(c, AT + 5 * MINUTE, actor="hub") == [agent.id]
 
 
@@ -114,8 +118,7 @@ def test_a_device_may_report_a_later_recovery_but_no_earlier_one(
 ) -> None:
     spent = Availability.EXHAUSTED
     for back in (10, 20, 5):
-        says = SAYS(agent_id=agent.id, availability=spent, recovery_at=AT + back * MINUTE)
-        hear(c, agent, epoch, says)
+        hear(c, agent, epoch, SAYS(agent_id=agent.id, availability=spent, recovery_at=AT + back * MINUTE))
     assert agent_states.find_state(c, agent.id).recovery_at == AT + 20 * MINUTE
     assert [move[:3] for move in moves(c, agent)] == [("availability", "available", "exhausted")]
 
@@ -178,8 +181,11 @@ def test_usage_and_the_hour_of_the_heartbeat_are_kept_without_a_new_version(
     before = agent_states.find_state(c, agent.id).version
     hear(c, agent, epoch, SAYS(agent_id=agent.id, usage={"cpu": 0.5, "files": 12}), at=AT + 9)
     stands = agent_states.find_state(c, agent.id)
-    assert (stands.resource_usage, stands.last_heartbeat_at) == ({"cpu": 0.5, "files": 12}, AT + 9)
-    assert stands.version == before
+    assert (stands.resource_usage, stands.last_heartbeat_at, stands.version) == (
+        {"cpu": 0.5, "files": 12},
+        AT + 9,
+        before,
+    )
 
 
 def test_the_last_heartbeat_of_a_device_is_stored_for_all_its_agents_and_never_falls(

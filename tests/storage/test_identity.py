@@ -10,8 +10,7 @@ MINUTE_MS = 60_000
 
 
 def test_a_hub_keeps_its_first_id(c: sa.Connection) -> None:
-    assert ensure_hub_id(c, "hub-1") == "hub-1"
-    assert ensure_hub_id(c, "hub-2") == "hub-1"
+    assert (ensure_hub_id(c, "hub-1"), ensure_hub_id(c, "hub-2")) == ("hub-1", "hub-1")
 
 
 def test_the_secret_of_a_hub_is_made_once(c: sa.Connection) -> None:

@@ -44,8 +44,15 @@ def redeem(c: sa.Connection, key: str = "k-1", *, at: int = AT + 1, token_hash: 
     )
 
 
-def test_an_invitation_lets_a_key_in_as_a_device_of_the_user_it_was_made_for(c: sa.Connection) -> None:
-    made = invite(c)
+@pytest.fixture
+def made(c: sa.Connection) -> InvitationRow:
+    """An invitation for one device."""
+    return invite(c)
+
+
+def test_an_invitation_lets_a_key_in_as_a_device_of_the_user_it_was_made_for(
+    c: sa.Connection, made: InvitationRow
+) -> None:
     owner = redeem(c)
     assert (owner.device_id, owner.device_name, owner.user_id) == ("d-k-1", "desk", ANNA)
     assert device_keys.find_key(c, KeyId("k-1")) == owner
@@ -69,8 +76,9 @@ def test_an_invitation_for_a_known_device_gives_it_one_more_key(c: sa.Connection
     assert redeem(c).device_id == known.id
 
 
-def test_an_ended_invitation_gives_the_reason_and_is_deleted_a_week_later(c: sa.Connection) -> None:
-    made = invite(c)
+def test_an_ended_invitation_gives_the_reason_and_is_deleted_a_week_later(
+    c: sa.Connection, made: InvitationRow
+) -> None:
     with pytest.raises(BadInvitation, match="no such"):
         redeem(c, token_hash=b"\x02" * 32)
     with pytest.raises(BadInvitation, match="expired"):

@@ -76,15 +76,18 @@ def edit(c: sa.Connection, agent: DeclaredAgent, *, revision: int | None = None)
 
 
 def lifecycles(c: sa.Connection, id: str = "a-1") -> list[str]:
-    moves = agent_states.agent_history(c, AgentId(id))
-    return [move.new_value for move in moves if move.axis == "lifecycle"]
+    return [move.new_value for move in agent_states.agent_history(c, AgentId(id)) if move.axis == "lifecycle"]
 
 
-def test_an_agent_is_created_with_all_declared_fields(c: sa.Connection) -> None:
-    made = make(c)
+@pytest.fixture
+def made(c: sa.Connection) -> AgentRow:
+    """The agent ``mail``."""
+    return make(c)
+
+
+def test_an_agent_is_created_with_all_declared_fields(c: sa.Connection, made: AgentRow) -> None:
     assert (made.source, made.lifecycle, made.device_name) == ("api", "active", "laptop")
-    said = declared_agents.declaration_of(c, made)
-    assert said == msgspec.structs.replace(MAIL, config=())
+    assert declared_agents.declaration_of(c, made) == msgspec.structs.replace(MAIL, config=())
     assert configs.configuration_of(c, made.id) == {"depth": 3}
     assert lifecycles(c) == ["created", "initializing", "ready", "active"]
     assert {move.actor for move in agent_states.agent_history(c, made.id)} == {"anna"}
@@ -94,8 +97,8 @@ def test_an_agent_that_is_not_started_is_ready(c: sa.Connection) -> None:
     assert make(c, lifecycle=Lifecycle.READY).lifecycle == "ready"
 
 
+@pytest.mark.usefixtures("made")
 def test_a_name_is_taken_once_for_each_user(c: sa.Connection) -> None:
-    make(c)
     with pytest.raises(CodedError, check=coded(ErrorCode.NAME_TAKEN), match="'mail'"):
         make(c, id="a-2")
     declare(c, DeclaredAgent(name="inbox", device_name="laptop"))
@@ -105,8 +108,8 @@ def test_a_name_is_taken_once_for_each_user(c: sa.Connection) -> None:
         declare(c, DeclaredAgent(name="mail", device_name="laptop"))
 
 
+@pytest.mark.usefixtures("made")
 def test_an_external_id_belongs_to_one_agent(c: sa.Connection) -> None:
-    make(c)
     other = msgspec.structs.replace(MAIL, name="other")
     with pytest.raises(CodedError, check=coded(ErrorCode.NAME_TAKEN), match="'mail'"):
         make(c, other, id="a-2")
@@ -115,8 +118,8 @@ def test_an_external_id_belongs_to_one_agent(c: sa.Connection) -> None:
     assert agents.get_agent(c, AgentId("a-1")).external_id is None
 
 
+@pytest.mark.usefixtures("made")
 def test_the_holder_of_an_external_id_is_named_to_its_own_user_only(c: sa.Connection) -> None:
-    make(c)
     anna = devices.ensure_user(c, UserId("u-anna"), "anna", AT)
     devices.ensure_device(c, id=DeviceId("device-anna"), user_id=anna, name="laptop", at=AT)
     with pytest.raises(CodedError, check=coded(ErrorCode.NAME_TAKEN), match="another agent is called that"):
@@ -142,8 +145,7 @@ def test_an_agent_that_is_not_set_up_right_is_not_made(c: sa.Connection) -> None
         make(c, writing=msgspec.structs.replace(WRITING, check=lambda _: ["no good"]))
 
 
-def test_an_edit_changes_the_given_fields_and_is_a_new_revision(c: sa.Connection) -> None:
-    made = make(c)
+def test_an_edit_changes_the_given_fields_and_is_a_new_revision(c: sa.Connection, made: AgentRow) -> None:
     said = declared_agents.declaration_of(c, made)
     hourly = DeclaredSchedule(kind="every", every_ms=3_600_000)
     changed = msgspec.structs.replace(
@@ -166,8 +168,7 @@ def test_a_new_config_is_added_to_the_others(c: sa.Connection) -> None:
     assert configs.configuration_of(c, AgentId("a-1")) == {"depth": 3, "mode": "fast"}
 
 
-def test_an_edit_by_who_has_read_another_revision_is_refused(c: sa.Connection) -> None:
-    made = make(c)
+def test_an_edit_by_who_has_read_another_revision_is_refused(c: sa.Connection, made: AgentRow) -> None:
     said = declared_agents.declaration_of(c, made)
     edit(c, msgspec.structs.replace(said, prompt="Find notes."), revision=made.config_rev)
     with pytest.raises(
@@ -176,8 +177,7 @@ def test_an_edit_by_who_has_read_another_revision_is_refused(c: sa.Connection) -
         edit(c, said, revision=made.config_rev)
 
 
-def test_runs_that_wait_follow_an_agent_to_another_device(c: sa.Connection) -> None:
-    made = make(c)
+def test_runs_that_wait_follow_an_agent_to_another_device(c: sa.Connection, made: AgentRow) -> None:
     owner(c, "desk")
     run = make_run(c, agent=made)
     said = declared_agents.declaration_of(c, made)
@@ -185,12 +185,16 @@ def test_runs_that_wait_follow_an_agent_to_another_device(c: sa.Connection) -> N
     assert runs.get_run(c, run.id).device_id == "device-desk"
 
 
-def test_a_removed_agent_is_archived_and_its_waiting_runs_are_cancelled(c: sa.Connection) -> None:
-    made = make(c)
+def test_a_removed_agent_is_archived_and_its_waiting_runs_are_cancelled(
+    c: sa.Connection, made: AgentRow
+) -> None:
     run = make_run(c, agent=made)
     removed = declared_agents.remove_agent(c, made.id, writing=WRITING)
-    assert removed.cancelled == (run.id,)
-    assert (removed.agent.archived_at, removed.agent.lifecycle) == (AT, "paused")
+    assert (removed.cancelled, removed.agent.archived_at, removed.agent.lifecycle) == (
+        (run.id,),
+        AT,
+        "paused",
+    )
     assert agents.list_agents(c) == []
     assert all(not row.enabled for row in schedule_rows.schedules_of(c, made.id))
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_AGENT)):
@@ -199,8 +203,8 @@ def test_a_removed_agent_is_archived_and_its_waiting_runs_are_cancelled(c: sa.Co
         edit(c, MAIL)
 
 
+@pytest.mark.usefixtures("made")
 def test_an_agent_that_is_made_again_is_the_same_one_with_its_history(c: sa.Connection) -> None:
-    make(c)
     declared_agents.remove_agent(c, AgentId("a-1"), writing=WRITING)
     again = make(c, msgspec.structs.replace(MAIL, prompt="Find notes."), id="a-2")
     assert (again.id, again.prompt, again.lifecycle, again.archived_at) == (
@@ -212,13 +216,13 @@ def test_an_agent_that_is_made_again_is_the_same_one_with_its_history(c: sa.Conn
     assert lifecycles(c)[-2:] == ["paused", "active"]
 
 
-def test_an_agent_that_was_terminated_never_comes_back_another_takes_its_name(c: sa.Connection) -> None:
-    made = make(c)
+def test_an_agent_that_was_terminated_never_comes_back_another_takes_its_name(
+    c: sa.Connection, made: AgentRow
+) -> None:
     agent_moves.move(c, made.id, "lifecycle", "terminated", at=AT, actor="anna")
     declared_agents.remove_agent(c, made.id, writing=WRITING)
     again = make(c, id="a-2")
-    assert (again.id, again.lifecycle) == ("a-2", "active")
-    assert agents.get_agent(c, made.id).name == "mail~a-1"
+    assert (again.id, again.lifecycle, agents.get_agent(c, made.id).name) == ("a-2", "active", "mail~a-1")
 
 
 def test_an_agent_of_the_file_is_changed_there_alone(c: sa.Connection) -> None:
@@ -242,8 +246,8 @@ def test_the_file_and_the_api_may_take_up_what_the_other_let_go(c: sa.Connection
 
 def test_an_agent_that_was_in_error_for_its_set_up_is_well_once_an_edit_sets_it_right(
     c: sa.Connection,
+    made: AgentRow,
 ) -> None:
-    made = make(c)
     template_changes.put_in_error(c, [Broken(made.id, "mail", "me", ("no good",))], None, at=AT, actor="anna")
     assert agents.get_agent(c, made.id).health == "error"
     assert edit(c, declared_agents.declaration_of(c, made)).health == "ok"

@@ -69,10 +69,8 @@ def test_a_node_archives_what_its_own_file_declared_and_nothing_of_another_node(
     everything = ["inbox", "notes", "mails", "claw", "mail"]
     assert active(c) == everything
     assert applies(c, me, EAST, INBOX, others=True).agents.archived == ()  # the other node declares the notes
-    assert active(c) == everything
-    assert applies(c, me, WEST).agents.archived == ("notes",)
-    assert applies(c, me, EAST).agents.archived == ("inbox",)
-    assert active(c) == []
+    assert (active(c), applies(c, me, WEST).agents.archived) == (everything, ("notes",))
+    assert (applies(c, me, EAST).agents.archived, active(c)) == (("inbox",), [])
 
 
 def test_what_only_a_node_declared_that_was_removed_is_archived_by_the_next_one(
@@ -88,8 +86,7 @@ def test_what_only_a_node_declared_that_was_removed_is_archived_by_the_next_one(
 def test_beside_a_living_node_of_an_older_release_nothing_is_archived(c: sa.Connection, me: UserId) -> None:
     applies(c, me, EAST, INBOX, others=True)
     c.execute(sa.update(node_table).values(declared=None))
-    assert applies(c, me, WEST).agents.archived == ()
-    assert active(c) == ["inbox", "mails", "claw", "mail"]
+    assert (applies(c, me, WEST).agents.archived, active(c)) == ((), ["inbox", "mails", "claw", "mail"])
     nodes.end_boot(c, EAST, BootId(f"boot of {EAST}"), AT)
     assert applies(c, me, WEST).agents.archived == ("inbox",)
 
@@ -107,8 +104,7 @@ def test_declarations_are_equal_if_and_only_if_the_files_say_the_same(c: sa.Conn
     applies(c, me, WEST, msgspec.structs.replace(INBOX, prompt="Find all."), NOTES)
     east, west = declaring.list_declarations(c)
     assert (east.name, east.is_alive) == ("east.example", True)
-    assert east.declared is not None
-    assert west.declared is not None
+    assert east.declared is not None and west.declared is not None
     assert east.declared.differing(west.declared) == ["agent owner/inbox"]
     assert east.declared.beyond([west.declared]) == []
     assert east.declared.beyond([]) == ["agent owner/inbox", "agent owner/notes"]

@@ -14,7 +14,7 @@ from storage.coordination import boards
 from storage.devices import devices
 from storage.runs import runs
 from storage.schedules import fires, schedule_rows, schedules
-from tests.storage.rows import AT, ME, declare, make_run
+from tests.storage.rows import AT, ME, declare, make_run, some
 from tests.storage.scheduled import HOUR, fire, make_schedule
 
 EVE = UserId("user-eve")
@@ -42,8 +42,7 @@ def test_an_agent_is_found_among_those_of_its_user(c: sa.Connection, both: tuple
     assert {row.id for row in agents.list_agents(c)} == {mine.id, eves.id}
     assert [row.id for row in agents.list_agents(c, user_id=EVE)] == [eves.id]
     assert len(agents.list_agents(c)) == 2
-    found = agents.find_agent_by_name(c, "notes", user_id=EVE)
-    assert found is not None and found.id == eves.id
+    assert some(agents.find_agent_by_name(c, "notes", user_id=EVE)).id == eves.id
 
 
 def test_an_archived_agent_is_not_among_those_that_are_there(
@@ -51,8 +50,7 @@ def test_an_archived_agent_is_not_among_those_that_are_there(
 ) -> None:
     declare(c)
     assert agents.find_agent(c, "notes", user_id=ME) is None
-    found = agents.find_agent_by_name(c, "notes", user_id=ME)
-    assert found is not None and found.archived_at is not None
+    assert some(agents.find_agent_by_name(c, "notes", user_id=ME)).archived_at is not None
 
 
 def test_a_run_is_found_among_those_of_its_user(c: sa.Connection, both: tuple[AgentRow, AgentRow]) -> None:
@@ -80,8 +78,7 @@ def test_the_owner_of_a_thing_is_found_by_its_id(c: sa.Connection, both: tuple[A
     }
     assert things.keys() == devices.KINDS
     for kind, id in things.items():
-        assert devices.find_owner(c, kind, id) == EVE
-        assert devices.find_owner(c, kind, "nothing") is None
+        assert (devices.find_owner(c, kind, id), devices.find_owner(c, kind, "nothing")) == (EVE, None)
 
 
 def _coordination_of_eve(c: sa.Connection) -> dict[str, str]:

@@ -9,7 +9,7 @@ from storage.devices import device_keys, devices, pairings
 from storage.devices.devices import DeviceRow, ensure_user
 from storage.devices.pairings import Asked, PairingAsk, TooManyPairings
 from storage.schema import devices as device_table
-from tests.storage.rows import AT
+from tests.storage.rows import AT, some
 from tests.support.coded import coded
 
 ANNA = UserId("anna")
@@ -66,6 +66,18 @@ def told(c: sa.Connection) -> list[str]:
     return [row.event for row in audit.list_entries(c, limit=10, oldest_first=True)]
 
 
+@pytest.fixture
+def asked(c: sa.Connection) -> Asked:
+    """A key that waits for its approval."""
+    return ask(c)
+
+
+@pytest.fixture
+def desk(c: sa.Connection, asked: Asked) -> DeviceRow:
+    """A device that was let in."""
+    return approve(c)
+
+
 def test_a_code_that_was_typed_lets_its_key_in_as_what_the_device_calls_itself(c: sa.Connection) -> None:
     assert ask(c).is_new_code
     (waiting,) = pairings.list_pairings(c, at=AT)
@@ -74,38 +86,35 @@ def test_a_code_that_was_typed_lets_its_key_in_as_what_the_device_calls_itself(c
 
     device = approve(c)
 
-    owner = device_keys.find_key(c, KeyId("k-1"))
-    assert owner is not None
+    owner = some(device_keys.find_key(c, KeyId("k-1")))
     assert (device.name, device.user_id, owner.device_id, owner.user_id) == ("desk", ANNA, device.id, ANNA)
-    assert pairings.list_pairings(c, at=AT) == []
-    assert told(c) == ["pairing.approved"]
+    assert (pairings.list_pairings(c, at=AT), told(c)) == ([], ["pairing.approved"])
 
 
+@pytest.mark.usefixtures("asked")
 def test_a_code_works_once(c: sa.Connection) -> None:
-    ask(c)
     approve(c)
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_PAIRING)):
         approve(c)
 
 
+@pytest.mark.usefixtures("asked")
 def test_those_that_wait_are_counted_while_they_do(c: sa.Connection) -> None:
-    ask(c)
     ask(c, asking("k-2", code="CODE-2"), at=AT + 1)
-    assert pairings.count_pairings(c, at=AT + 1) == 2
-    assert pairings.count_pairings(c, at=AT + TTL_MS) == 1
+    assert (pairings.count_pairings(c, at=AT + 1), pairings.count_pairings(c, at=AT + TTL_MS)) == (2, 1)
     approve(c, "CODE-2")
     assert pairings.count_pairings(c, at=AT + 1) == 1
 
 
+@pytest.mark.usefixtures("asked")
 def test_another_code_admits_no_device(c: sa.Connection) -> None:
-    ask(c)
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_PAIRING)):
         approve(c, "CODE-2")
     assert device_keys.find_key(c, KeyId("k-1")) is None
 
 
+@pytest.mark.usefixtures("asked")
 def test_an_expired_code_admits_no_device(c: sa.Connection) -> None:
-    ask(c)
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_PAIRING)):
         approve(c, at=AT + TTL_MS)
     assert pairings.list_pairings(c, at=AT + TTL_MS) == []
@@ -127,18 +136,15 @@ def test_each_key_has_a_pairing_of_its_own_in_whatever_order_they_ask(c: sa.Conn
     assert ask(c, asking("k-1", code="CODE-9", known="CODE-k-1")).pairing.key_id == "k-1"
 
 
+@pytest.mark.usefixtures("asked")
 def test_a_hub_that_has_forgotten_the_code_gives_the_key_another_one(c: sa.Connection) -> None:
-    ask(c)
-    assert ask(c, asking(code="CODE-2")).is_new_code
-    assert pairings.find_pairing(c, b"CODE-1", at=AT) is None
+    assert ask(c, asking(code="CODE-2")).is_new_code and pairings.find_pairing(c, b"CODE-1", at=AT) is None
     assert pairings.find_pairing(c, b"CODE-2", at=AT) is not None
 
 
 def test_a_denied_key_is_refused_until_its_pairing_has_expired(c: sa.Connection) -> None:
-    denied = pairings.deny(c, ask(c).pairing.id, actor="operator:0", at=AT + 1)
-    assert denied.decision == "denied"
-    assert ask(c, at=AT + 2).pairing.decision == "denied"
-    assert ask(c, at=AT + TTL_MS).pairing.decision is None
+    assert pairings.deny(c, ask(c).pairing.id, actor="operator:0", at=AT + 1).decision == "denied"
+    assert (ask(c, at=AT + 2).pairing.decision, ask(c, at=AT + TTL_MS).pairing.decision) == ("denied", None)
     assert told(c) == ["pairing.denied"]
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_PAIRING)):
         pairings.deny(c, PairingId("p-9"), actor="operator:0", at=AT)
@@ -203,13 +209,12 @@ def test_an_approval_is_of_the_pairing_that_was_shown(c: sa.Connection) -> None:
     shown = ask(c).pairing.id
     with pytest.raises(CodedError, check=coded(ErrorCode.CHANGED_MEANWHILE)):
         approve(c, shown=PairingId("p-another"))
-    assert device_keys.find_key(c, KeyId("k-1")) is None
-    assert approve(c, shown=shown).name == "desk"
+    assert (device_keys.find_key(c, KeyId("k-1")), approve(c, shown=shown).name) == (None, "desk")
 
 
-def test_a_device_does_not_get_the_name_of_another_one_by_saying_it(c: sa.Connection) -> None:
-    ask(c)
-    desk = approve(c)
+def test_a_device_does_not_get_the_name_of_another_one_by_saying_it(
+    c: sa.Connection, desk: DeviceRow
+) -> None:
     ask(c, asking("k-2", code="CODE-2"))
     with pytest.raises(CodedError):
         approve(c, "CODE-2")
@@ -217,9 +222,7 @@ def test_a_device_does_not_get_the_name_of_another_one_by_saying_it(c: sa.Connec
     assert device_keys.list_keys(c, device_id=desk.id)[0].id == "k-1"
 
 
-def test_an_operator_may_give_a_known_device_one_more_key(c: sa.Connection) -> None:
-    ask(c)
-    desk = approve(c)
+def test_an_operator_may_give_a_known_device_one_more_key(c: sa.Connection, desk: DeviceRow) -> None:
     ask(c, asking("k-2", code="CODE-2"))
     assert approve(c, "CODE-2", name="desk", fresh="d-2") == desk
     assert [key.id for key in device_keys.list_keys(c, device_id=desk.id)] == ["k-1", "k-2"]
@@ -232,8 +235,8 @@ def test_a_device_that_only_an_agent_has_named_so_far_is_the_one_that_comes_firs
     assert approve(c).id == named.id
 
 
+@pytest.mark.usefixtures("asked")
 def test_a_key_whose_device_is_there_no_more_asks_anew(c: sa.Connection) -> None:
-    ask(c)
     device = approve(c)
     c.execute(sa.delete(device_table).where(device_table.c.id == device.id))
     assert ask(c, asking(code="CODE-2")).pairing.decision is None

@@ -41,23 +41,20 @@ def waiting(c: sa.Connection, hook: str, after: str = "", most: int = 10) -> lis
 
 def test_a_delivery_is_one_row_however_often_it_is_posted(c: sa.Connection, hook: str) -> None:
     assert [post(c, hook, "a"), post(c, hook, "a"), post(c, hook, "b")] == [True, False, True]
-    assert waiting(c, hook) == ["a", "b"]
-    assert posted.connectors_with_news(c) == [hook]
+    assert (waiting(c, hook), posted.connectors_with_news(c)) == (["a", "b"], [hook])
 
 
 def test_what_was_posted_under_another_of_its_keys_is_the_same_only_for_a_while(
     c: sa.Connection, hook: str
 ) -> None:
-    assert post(c, hook, "body:1")
-    assert not post(c, hook, "body:2", "body:1", since=AT)
+    assert post(c, hook, "body:1") and not post(c, hook, "body:2", "body:1", since=AT)
     assert post(c, hook, "body:2", "body:1", since=AT + 1, at=AT + 1)
 
 
 def test_when_too_many_wait_no_further_one_is_taken_and_a_known_one_is_still_known(
     c: sa.Connection, hook: str
 ) -> None:
-    assert post(c, hook, "a", most=1)
-    assert not post(c, hook, "a", most=1)
+    assert post(c, hook, "a", most=1) and not post(c, hook, "a", most=1)
     with pytest.raises(TooManyPosted, match="posted_waiting"):
         post(c, hook, "b", most=1)
 
@@ -65,8 +62,7 @@ def test_when_too_many_wait_no_further_one_is_taken_and_a_known_one_is_still_kno
 def test_pages_go_on_behind_the_row_that_was_last(c: sa.Connection, hook: str) -> None:
     for key in "abc":
         post(c, hook, key)
-    assert waiting(c, hook, most=2) == ["a", "b"]
-    assert waiting(c, hook, after="row-b", most=2) == ["c"]
+    assert (waiting(c, hook, most=2), waiting(c, hook, after="row-b", most=2)) == (["a", "b"], ["c"])
 
 
 def test_what_is_settled_loses_its_body_and_is_known_when_it_is_posted_again(

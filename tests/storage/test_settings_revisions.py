@@ -10,7 +10,7 @@ from storage.agents import settings_revisions
 from storage.agents.settings_revisions import REVISIONS, PublishedMeanwhile, SettingsRevision
 from storage.devices import nodes
 from storage.schema import nodes as node_table
-from tests.storage.rows import AT
+from tests.storage.rows import AT, some
 from tests.support.coded import coded
 
 EAST = NodeId("east")
@@ -26,12 +26,10 @@ def publishes(c: sa.Connection, number: int, text: str | None = "[limits]\n") ->
 
 
 def test_the_newest_revision_counts_and_each_has_an_entry_in_the_audit_log(c: sa.Connection) -> None:
-    assert settings_revisions.newest_number(c) == 0
-    assert settings_revisions.newest_revision(c) is None
+    assert (settings_revisions.newest_number(c), settings_revisions.newest_revision(c)) == (0, None)
     first = publishes(c, 1)
     withdrawn = publishes(c, 2, None)
-    assert settings_revisions.newest_number(c) == 2
-    assert settings_revisions.newest_revision(c) == withdrawn
+    assert (settings_revisions.newest_number(c), settings_revisions.newest_revision(c)) == (2, withdrawn)
     assert settings_revisions.find_revision(c, 1) == first
     assert settings_revisions.list_revisions(c, limit=10) == [withdrawn, first]
     assert settings_revisions.list_revisions(c, limit=1, after=(2,)) == [first]
@@ -55,9 +53,7 @@ def test_old_revisions_go_unless_a_node_uses_them(c: sa.Connection) -> None:
         publishes(c, number)
     numbers = [one.number for one in settings_revisions.list_revisions(c, limit=2 * REVISIONS)]
     assert numbers == [*range(REVISIONS + 2, 2, -1), 1]
-    used = settings_revisions.revision_of(c, EAST)
-    assert used is not None
-    assert used.number == 1
+    assert some(settings_revisions.revision_of(c, EAST)).number == 1
     with pytest.raises(
         CodedError, check=coded(ErrorCode.BAD_PARAMS), match="no revision 2 of the settings is kept"
     ):

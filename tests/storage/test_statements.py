@@ -49,8 +49,7 @@ def test_a_statement_compiles_for_both_databases(name: str) -> None:
 
 
 def test_a_claim_locks_what_it_looks_at_and_passes_by_what_others_locked() -> None:
-    claim = STATEMENTS["run_claims.CLAIM"]
-    assert "FOR UPDATE SKIP LOCKED" in str(claim.compile(dialect=POSTGRESQL))
+    assert "FOR UPDATE SKIP LOCKED" in str(STATEMENTS["run_claims.CLAIM"].compile(dialect=POSTGRESQL))
 
 
 @each("name", sorted(metadata.tables))
@@ -140,8 +139,7 @@ def plan_of(c: sa.Connection, ask: Callable[[], object]) -> str:
     sa.event.listen(c, "before_cursor_execute", lambda *call: said.append((call[2], call[3])))
     ask()
     statement, parameters = said[0]
-    steps = c.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
-    return " ".join(str(step[3]) for step in steps)
+    return " ".join(str(step[3]) for step in c.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters))
 
 
 @pytest.mark.parametrize("engine", ["sqlite"], indirect=True)

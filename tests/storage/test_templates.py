@@ -23,7 +23,7 @@ from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.template_changes import Put, TemplateOfFile, WouldBreak
 from storage.agents.templates import UnknownTemplate, WrittenTemplate
 from storage.devices import devices
-from tests.storage.rows import AT, ME
+from tests.storage.rows import AT, ME, some
 from tests.support.coded import coded
 
 RESEARCHER = WrittenTemplate(
@@ -35,6 +35,7 @@ RESEARCHER = WrittenTemplate(
     default_configuration={"depth": 2},
     prompt_template="Find {{ project }}.",
 )
+STRICTER = msgspec.structs.replace(RESEARCHER, configuration_schema={"required": ["owner"]})
 NOTES = DeclaredAgent(
     name="notes",
     device_name="desk",
@@ -97,6 +98,18 @@ def health(c: sa.Connection, name: str = "notes") -> tuple[str, str | None]:
     return state.health, state.health_reason
 
 
+@pytest.fixture
+def kept(c: sa.Connection) -> None:
+    """The template ``researcher``."""
+    put(c)
+
+
+@pytest.fixture
+def used(c: sa.Connection, kept: None) -> None:
+    """A template with an agent that was made from it."""
+    take_up(c, NOTES)
+
+
 def test_a_template_reads_back_as_it_was_written(c: sa.Connection) -> None:
     done = put(c)
     assert (done.is_new, done.template.source, done.template.version) == (True, "api", 1)
@@ -110,8 +123,13 @@ def test_a_template_reads_back_as_it_was_written(c: sa.Connection) -> None:
 def test_an_agent_has_the_type_the_prompt_and_the_defaults_of_its_template(c: sa.Connection) -> None:
     take_up(c, NOTES, of=(RESEARCHER,))
     (agent,) = agents.list_agents(c)
-    assert (agent.template, agent.type, agent.subtype) == ("researcher", "COORDINATOR", "PLANNER")
-    assert (agent.own_prompt, agent.prompt) == ("", "Find {{ project }}.")
+    assert (agent.template, agent.type, agent.subtype, agent.own_prompt, agent.prompt) == (
+        "researcher",
+        "COORDINATOR",
+        "PLANNER",
+        "",
+        "Find {{ project }}.",
+    )
     assert agent_snapshot.setup_of(c, agent.id).configuration == {"depth": 2, "project": "apollo"}
     assert agent_snapshot.setup_of(c, agent.id).prompt_in_use == "Find {{ project }}."
 
@@ -129,24 +147,18 @@ def test_the_agents_own_values_go_before_its_template(c: sa.Connection) -> None:
     assert agent_snapshot.setup_of(c, agent.id).configuration == {"depth": 7, "project": "x"}
 
 
+@pytest.mark.usefixtures("used")
 def test_a_change_that_would_break_an_agent_is_refused_and_names_it(c: sa.Connection) -> None:
-    put(c)
-    take_up(c, NOTES)
-    stricter = msgspec.structs.replace(RESEARCHER, configuration_schema={"required": ["owner"]})
     with pytest.raises(WouldBreak, match=r"agent notes: \$: missing: owner"):
-        put(c, stricter, check=wants("owner"))
-    assert templates.get_template(c, "researcher").written == RESEARCHER
-    assert health(c) == ("ok", None)
+        put(c, STRICTER, check=wants("owner"))
+    assert (templates.get_template(c, "researcher").written, health(c)) == (RESEARCHER, ("ok", None))
 
 
+@pytest.mark.usefixtures("used")
 def test_a_forced_change_puts_the_agents_that_it_breaks_in_error_until_they_are_valid(
     c: sa.Connection,
 ) -> None:
-    put(c)
-    take_up(c, NOTES)
-    stricter = msgspec.structs.replace(RESEARCHER, configuration_schema={"required": ["owner"]})
-    done = put(c, stricter, check=wants("owner"), force=True)
-    assert [one.name for one in done.broken] == ["notes"]
+    assert [one.name for one in put(c, STRICTER, check=wants("owner"), force=True).broken] == ["notes"]
     assert health(c) == ("error", "not set up right: $: missing: owner")
     put(c)
     assert health(c) == ("ok", None)
@@ -154,18 +166,16 @@ def test_a_forced_change_puts_the_agents_that_it_breaks_in_error_until_they_are_
     assert [(move.new_value, move.actor) for move in moves] == [("error", "anna"), ("ok", "anna")]
 
 
+@pytest.mark.usefixtures("used")
 def test_an_error_of_another_cause_stays(c: sa.Connection) -> None:
-    put(c)
-    take_up(c, NOTES)
     id = AgentId("agent-notes")
     agent_moves.move(c, id, "health", "error", at=AT, actor="device:desk", reason="disk broken")
     put(c, msgspec.structs.replace(RESEARCHER, description="Another."))
     assert health(c) == ("error", "disk broken")
 
 
+@pytest.mark.usefixtures("used")
 def test_new_defaults_are_a_new_revision_of_the_agents_and_a_new_description_is_not(c: sa.Connection) -> None:
-    put(c)
-    take_up(c, NOTES)
     before = agents.list_agents(c)[0].config_rev
     put(c, msgspec.structs.replace(RESEARCHER, description="Another."))
     assert agents.list_agents(c)[0].config_rev == before
@@ -173,32 +183,26 @@ def test_new_defaults_are_a_new_revision_of_the_agents_and_a_new_description_is_
     assert (agents.list_agents(c)[0].config_rev, done.agents) == (before + 1, ("agent-notes",))
 
 
+@pytest.mark.usefixtures("used")
 def test_a_trial_writes_nothing(c: sa.Connection) -> None:
-    put(c)
-    take_up(c, NOTES)
-    stricter = msgspec.structs.replace(RESEARCHER, configuration_schema={"required": ["owner"]})
-    assert [one.text for one in template_changes.judge(c, stricter, wants("owner"))] == [
+    assert [one.text for one in template_changes.judge(c, STRICTER, wants("owner"))] == [
         "agent notes: $: missing: owner"
     ]
-    assert template_changes.judge(c, msgspec.structs.replace(stricter, name="new"), wants("owner")) == []
+    assert template_changes.judge(c, msgspec.structs.replace(STRICTER, name="new"), wants("owner")) == []
     assert templates.get_template(c, "researcher").version == 1
 
 
+@pytest.mark.usefixtures("used")
 def test_a_template_goes_when_no_agent_is_made_from_it(c: sa.Connection) -> None:
-    put(c)
-    take_up(c, NOTES)
     with pytest.raises(CodedError, check=coded(ErrorCode.TEMPLATE_IN_USE), match="used by notes"):
         template_changes.remove_template(c, "researcher")
     take_up(c)  # the agent is archived, and its template forgotten
     template_changes.remove_template(c, "researcher")
-    assert templates.list_templates(c) == []
-    archived = agents.find_agent_by_name(c, "notes")
-    assert archived is not None
-    assert archived.template is None
+    assert (templates.list_templates(c), some(agents.find_agent_by_name(c, "notes")).template) == ([], None)
 
 
+@pytest.mark.usefixtures("kept")
 def test_a_write_by_who_has_read_another_version_is_refused(c: sa.Connection) -> None:
-    put(c)
     put(c, msgspec.structs.replace(RESEARCHER, description="Another."), version=1)
     with pytest.raises(CodedError, check=coded(ErrorCode.CHANGED_MEANWHILE)):
         put(c, RESEARCHER, version=1)

@@ -74,7 +74,7 @@ def change(c: sa.Connection, agent: AgentId, chance: Random, waiting: list[int])
             count_runs(c, {agent: Counts(executing=started, running=started)}, at=at, actor="test")
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 def test_the_moves_that_changed_a_word_are_found_over_all_pages_and_follow_each_other(
     c: sa.Connection, seed: int
 ) -> None:
