@@ -5,20 +5,231 @@ import json
 import math
 import re
 from collections import Counter, deque
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import anyio
 import msgspec
 from anyio.abc import SocketAttribute, SocketStream, TaskStatus
 
 from tests.support.oracle.asker import Asker, message_of, most_records_of, prompt_of, spell, text_of
-from tests.support.oracle.batches import Batches
 from tests.support.oracle.planted import INVENTED, Record, facts_in, obeyed_in, reworded
-from tests.support.oracle.quota import Headers, Quota
 from tests.support.oracle.stats import Asked, Memory, Stats
 from tests.support.oracle.traits import MODEL_NAME, Fault, Traits
 from tests.support.oracle.wire import Connection, HttpRequest, HttpResponse, body_of, refusal, respond
+
+_FILE: Final = re.compile(r"/v1/files/(?P<id>[\w-]+)(?P<content>/content)?")
+_BATCH: Final = re.compile(r"/v1/batches/(?P<id>[\w-]+)(?P<cancel>/cancel)?")
+
+Answer = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
+
+
+class _Batch(msgspec.Struct):
+    input_file: str
+    done_at: float
+    status: str = "in_progress"
+    output_file: str | None = None
+    error_file: str | None = None
+    total: int = 0
+    completed: int = 0
+    metadata: dict[str, str] | None = None
+
+
+class Batches:
+    """Files and batches of one account; *answer* turns the body of a question into that of its completion."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+        self._files: dict[str, bytes] = {}
+        self._batches: dict[str, _Batch] = {}
+
+    async def respond(self, request: HttpRequest, *, batch_s: float, share: float) -> HttpResponse | None:
+        """The answer to a request about files or batches; ``None`` when it is about something else."""
+        match request.method, request.path.partition("?")[0]:
+            case "POST", "/v1/files":
+                return respond(200, self._file(self._keep(_uploaded(request))))
+            case "POST", "/v1/batches":
+                return self._open(json.loads(request.body), batch_s)
+            case "GET", "/v1/batches":
+                listed = [self._told(batch_id) for batch_id in self._batches]
+                return respond(200, {"object": "list", "data": listed, "has_more": False})
+            case method, path if (found := _FILE.fullmatch(path)) is not None:
+                return self._about_file(method, found["id"], is_content=bool(found["content"]))
+            case _, path if (found := _BATCH.fullmatch(path)) is not None:
+                return await self._about_batch(found["id"], share, is_cancel=bool(found["cancel"]))
+            case _:
+                return None
+
+    def _open(self, said: dict[str, Any], batch_s: float) -> HttpResponse:
+        if said["input_file_id"] not in self._files:
+            return refusal(400, "invalid_request_error", message="no such input file")
+        batch_id = f"batch_{len(self._batches) + 1}"
+        lines = self._files[said["input_file_id"]].splitlines()
+        self._batches[batch_id] = _Batch(
+            said["input_file_id"],
+            anyio.current_time() + batch_s,
+            total=len(lines),
+            metadata=said.get("metadata"),
+        )
+        return respond(200, self._told(batch_id))
+
+    def _about_file(self, method: str, file_id: str, *, is_content: bool) -> HttpResponse:
+        if file_id not in self._files:
+            return refusal(404, "not_found")
+        if method == "DELETE":
+            del self._files[file_id]
+            return respond(200, {"id": file_id, "object": "file", "deleted": True})
+        if is_content:
+            return respond(200, self._files[file_id], kind="application/octet-stream")
+        return respond(200, self._file(file_id))
+
+    async def _about_batch(self, batch_id: str, share: float, *, is_cancel: bool) -> HttpResponse:
+        batch = self._batches.get(batch_id)
+        if batch is None:
+            return refusal(404, "not_found")
+        if batch.status == "in_progress":
+            if is_cancel:
+                batch.status = "cancelled"
+            elif anyio.current_time() >= batch.done_at:
+                await self._finish(batch, share)
+        return respond(200, self._told(batch_id))
+
+    async def _finish(self, batch: _Batch, share: float) -> None:
+        asked = [json.loads(line) for line in self._files[batch.input_file].splitlines()]
+        batch.completed = int(len(asked) * share)
+        done, late = asked[: batch.completed], asked[batch.completed :]
+        answered = [
+            {
+                "custom_id": one["custom_id"],
+                "response": {"status_code": 200, "body": await self._answer(one["body"])},
+            }
+            for one in done
+        ]
+        expired = {"code": "batch_expired", "message": "This request was not done in time."}
+        failed = [{"custom_id": one["custom_id"], "response": None, "error": expired} for one in late]
+        batch.output_file = self._keep(_lines(answered)) if answered else None
+        batch.error_file = self._keep(_lines(failed)) if failed else None
+        batch.status = "expired" if late else "completed"
+
+    def _keep(self, content: bytes) -> str:
+        file_id = f"file-{len(self._files) + 1}"
+        self._files[file_id] = content
+        return file_id
+
+    def _file(self, file_id: str) -> dict[str, Any]:
+        told = {"id": file_id, "object": "file", "bytes": len(self._files[file_id]), "created_at": 0}
+        return told | {"filename": "questions.jsonl", "purpose": "batch", "status": "processed"}
+
+    def _told(self, batch_id: str) -> dict[str, Any]:
+        batch = self._batches[batch_id]
+        counts = {
+            "total": batch.total,
+            "completed": batch.completed,
+            "failed": batch.total - batch.completed if batch.status == "expired" else 0,
+        }
+        told = {"id": batch_id, "object": "batch", "endpoint": "/v1/chat/completions", "created_at": 0}
+        return told | {
+            "completion_window": "24h",
+            "input_file_id": batch.input_file,
+            "output_file_id": batch.output_file,
+            "error_file_id": batch.error_file,
+            "status": batch.status,
+            "request_counts": counts,
+            "metadata": batch.metadata,
+        }
+
+
+def _uploaded(request: HttpRequest) -> bytes:
+    """The content of the part called ``file`` of a multipart form."""
+    match = re.search(r'boundary="?([^";]+)', request.headers["content-type"])
+    assert match is not None
+    for part in request.body.split(b"--" + match.group(1).encode()):
+        head, _, content = part.partition(b"\r\n\r\n")
+        if b'name="file"' in head:
+            return content.removesuffix(b"\r\n")
+    return b""
+
+
+def _lines(said: list[dict[str, Any]]) -> bytes:
+    return b"".join(json.dumps(one, ensure_ascii=False).encode() + b"\n" for one in said)
+
+
+Headers = tuple[tuple[str, str], ...]
+
+
+class Bucket:
+    """*per_minute* units come in, of which at most *burst_s* seconds' worth are kept. Full at first."""
+
+    def __init__(self, per_minute: int, burst_s: float, now: float) -> None:
+        self.per_minute = per_minute
+        self.capacity = per_minute * burst_s / 60
+        self._rate = per_minute / 60
+        self._level = self.capacity
+        self._seen_at = now
+
+    def wait_s(self, amount: float, now: float) -> float:
+        """How long until *amount* can be taken; 0: now. More than fits waits until it is full."""
+        self._level = min(self.capacity, self._level + (now - self._seen_at) * self._rate)
+        self._seen_at = now
+        return max(0.0, min(amount, self.capacity) - self._level) / self._rate
+
+    def take(self, amount: float) -> None:
+        """Take *amount*, even where that leaves less than nothing."""
+        self._level -= amount
+
+    def headers(self, kind: str) -> Headers:
+        """What OpenAI tells in every answer."""
+        return (
+            (f"x-ratelimit-limit-{kind}", str(self.per_minute)),
+            (f"x-ratelimit-remaining-{kind}", str(max(0, math.floor(self._level)))),
+            (f"x-ratelimit-reset-{kind}", spelled((self.capacity - self._level) / self._rate)),
+        )
+
+
+class Admission(NamedTuple):
+    """*wait_s* is 0 when the request is let in; *kind* is what there was too little of."""
+
+    wait_s: float
+    kind: str
+
+
+class Quota:
+    """Both limits of one account; either may be missing."""
+
+    def __init__(
+        self, requests_per_minute: int | None, tokens_per_minute: int | None, burst_s: float, now: float
+    ) -> None:
+        limits = {"requests": requests_per_minute, "tokens": tokens_per_minute}
+        self._buckets = {kind: Bucket(limit, burst_s, now) for kind, limit in limits.items() if limit}
+
+    def admit(self, tokens: int, now: float) -> Admission:
+        """Take a request of so many *tokens*, or nothing at all."""
+        wanted = {"requests": 1, "tokens": tokens}
+        waits = [Admission(bucket.wait_s(wanted[kind], now), kind) for kind, bucket in self._buckets.items()]
+        worst = max(waits, default=Admission(0.0, ""))
+        if not worst.wait_s:
+            for kind, bucket in self._buckets.items():
+                bucket.take(wanted[kind])
+        return worst
+
+    def take_tokens(self, tokens: int) -> None:
+        """Count tokens that were not known when the request was let in."""
+        if "tokens" in self._buckets:
+            self._buckets["tokens"].take(tokens)
+
+    def headers(self) -> Headers:
+        """Of every answer."""
+        return tuple(pair for kind, bucket in self._buckets.items() for pair in bucket.headers(kind))
+
+
+def spelled(seconds: float) -> str:
+    """A time as OpenAI spells it: ``20ms``, ``1.5s``, ``6m0s``."""
+    if seconds < 1:
+        return f"{max(0, math.ceil(seconds * 1000))}ms"
+    minutes, rest = divmod(seconds, 60)
+    return f"{int(minutes)}m{rest:.3f}s" if minutes else f"{rest:.3f}s"
+
 
 CHARS_PER_TOKEN: Final = 3.5
 _BORDER: Final = re.compile(r"^--- [0-9a-f]{8,64}$", re.MULTILINE)
