@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.connectors.acceptance import BARS, show
-from tests.connectors.prism import SOFTWARE
-from tests.connectors.software import ASKED, install
+from tests.connectors.software import ASKED, SOFTWARE, install
 from tests.support.programs import CannotInstall, cache_folder
 
 _UNAVAILABLE: Final = 69

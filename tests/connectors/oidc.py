@@ -2,25 +2,21 @@
 
 import os
 import re
-import shutil
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urljoin
 
-import anyio
 import httpx2
 
 from hub.connectors.connector import Account, OAuth
-from tests.connectors.prism import SOFTWARE
-from tests.gateways.rig import free_port
+from tests.connectors.software import SOFTWARE, node_server, why_no
 from tests.hub.accounts.bench import Mail
+from tests.support.programs import free_port
 
 _ENTRY: Final = "node_modules/oidc-provider/lib/index.js"
 _SERVER: Final = Path(__file__).with_name("oidc_server.mjs")
-_PATIENCE_S: Final = 30.0
-_POLL_S: Final = 0.05
 _PAGES: Final = 20  # that a person clicks through at most
 _FIELD: Final = re.compile(r'<input[^>]*\bname="([^"]+)"[^>]*\bvalue="([^"]*)"')
 _ACTION: Final = re.compile(r'<form[^>]*\baction="([^"]+)"')
@@ -47,40 +43,17 @@ class OidcMail(Mail):
 
 
 def why_no_oidc() -> str | None:
-    """Why it cannot be used here; ``None``: it can."""
-    home = os.environ.get(SOFTWARE)
-    if home is None:
-        return "needs the npm package oidc-provider: make connector-check"
-    if shutil.which("node") is None or not (Path(home) / _ENTRY).exists():
-        return f"{home} has no oidc-provider, or there is no Node.js"
-    return None
+    """Return why it cannot be used here; None: it can."""
+    return why_no("oidc-provider", _ENTRY)
 
 
 @asynccontextmanager
 async def running_oidc(folder: Path, *, ttl_s: int) -> AsyncIterator[str]:
     """The server; gives its base URL. *ttl_s*: of access tokens."""
-    port = free_port()
-    base = f"http://127.0.0.1:{port}"
-    command = ["node", str(_SERVER), str(Path(os.environ[SOFTWARE]) / _ENTRY), str(port), str(ttl_s)]
-    with (folder / "oidc.log").open("wb") as log:
-        process = await anyio.open_process(command, stdout=log, stderr=log)
-    async with process:
-        try:
-            with anyio.fail_after(_PATIENCE_S):
-                while not await _answers(base):
-                    assert process.returncode is None, (folder / "oidc.log").read_text()[-2_000:]
-                    await anyio.sleep(_POLL_S)
-            yield base
-        finally:
-            process.kill()
-
-
-async def _answers(base: str) -> bool:
-    try:
-        async with httpx2.AsyncClient() as client:
-            return (await client.get(f"{base}/.well-known/openid-configuration")).status_code == 200
-    except httpx2.TransportError:
-        return False
+    entry, port = Path(os.environ[SOFTWARE]) / _ENTRY, free_port()
+    words = [str(_SERVER), str(entry), str(port), str(ttl_s)]
+    async with node_server(folder / "oidc.log", port, *words) as base:
+        yield base
 
 
 async def click_through(url: str, **typed: str) -> str:

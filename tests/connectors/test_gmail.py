@@ -18,8 +18,15 @@ from hub.connectors.gmail import Gmail, GmailFilter, GmailSettings
 from hub.document import Document
 from hub.outbound.client import OutboundClient
 from hub.outbound.rules import OutboundRules
-from tests.connectors.emulate import CLIENT_ID, CLIENT_SECRET, ME, REDIRECT, running_emulate, why_no_emulate
-from tests.connectors.strict import StrictGoogle
+from tests.connectors.emulate import (
+    CLIENT_ID,
+    CLIENT_SECRET,
+    ME,
+    REDIRECT,
+    StrictGoogle,
+    running_emulate,
+    why_no_emulate,
+)
 from tests.hub.connectors.gmail_rig import HastyClock, read_all
 from tests.support.asgi import serving
 from tests.support.clock import SeededChance

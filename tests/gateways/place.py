@@ -9,11 +9,12 @@ import anyio
 import httpx2
 
 from tests.evaluation.figures import Told
-from tests.gateways.rig import RealGateway, free_port, real_gateway
+from tests.gateways.rig import RealGateway, real_gateway
 from tests.gateways.scripted_model import ScriptedModel, scripted_model
 from tests.gateways.software import Software
 from tests.gateways.witness import History
 from tests.support.processes import HubProcess
+from tests.support.programs import free_port
 
 NAME: Final = "west"
 DEAD: Final = "east"  # nobody listens there, until a scene lets somebody

@@ -5,7 +5,6 @@ Nothing of the person's own OpenClaw is touched: it has a home, a state and a po
 
 import json
 import os
-import socket
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -20,18 +19,12 @@ from tests.gateways.scripted_model import MODEL, ScriptedModel
 from tests.gateways.software import Software
 from tests.gateways.witness import NotYet, Witness, witness
 from tests.support.processes import Program
+from tests.support.programs import free_port
 
 BOOT_TIMEOUT_S: Final = 180.0  # measured: 10 to 42 s on two cores
 _POLL_S: Final = 0.25
 # Of the environment, what a gateway needs to find programs; nothing that could send it anywhere.
 _HANDED_ON: Final = ("PATH", "LANG", "LC_ALL", "TZ", "SHELL")
-
-
-def free_port() -> int:
-    """One that nobody listens at just now."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 class RealGateway(Program):

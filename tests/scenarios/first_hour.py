@@ -28,8 +28,8 @@ from rich.table import Table
 from tests.scenarios.first_run import first_run, type_first_run
 from tests.support import odd_files
 from tests.support.handbook import README
-from tests.support.postgres import free_port
 from tests.support.processes import ROOT
+from tests.support.programs import free_port
 from tests.support.terminal import Terminal, terminal
 
 LINES, COLUMNS = 24, 80  # of a screen

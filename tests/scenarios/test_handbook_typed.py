@@ -21,13 +21,14 @@ import pytest
 from hub import docs
 from hub.app.calibration import planted_documents
 from tests.hub.cli.test_calibrate import written
-from tests.scenarios.test_readme_first_run import FIRST_RUN, free_port
+from tests.scenarios.test_readme_first_run import FIRST_RUN
 from tests.support.documents import device_program
 from tests.support.dovecot import PASSWORD, running_dovecot, why_no_dovecot
 from tests.support.gateway import fake_gateway
 from tests.support.handbook import README, WRITTEN, Block, blocks, commands, parse
 from tests.support.oracle.reader import Reader
 from tests.support.processes import POLL_S, ROOT, HubProcess, Program, model_at
+from tests.support.programs import free_port
 from tests.support.terminal import Terminal, terminal
 
 INSTALLS: Final = "it installs packages from the network"

@@ -1,6 +1,5 @@
 """A model endpoint that is down: rules deliver, the run says what waits, and the rest comes by itself."""
 
-import socket
 from pathlib import Path
 
 import anyio
@@ -10,6 +9,7 @@ from tests.scenarios.scene import are_there_once, check_boxes, scene, sentences
 from tests.support.faulty_hub import FaultyHub
 from tests.support.oracle import Oracle
 from tests.support.processes import model_at
+from tests.support.programs import free_port
 
 BOXES, BOX_TITLES = check_boxes(80)
 LETTERS, LETTER_TITLES = sentences(3)
@@ -20,13 +20,6 @@ QUICK = [
     "--given",
     "hub.extraction.endpoint:Endpoint.max_tries=2",
 ]  # half a minute of trouble is sat out otherwise
-
-
-def free_port() -> int:
-    """A port on which nobody listens."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        return int(bound.getsockname()[1])
 
 
 async def test_what_needs_no_model_is_delivered_while_it_is_away_and_the_rest_when_it_is_back(

@@ -2,7 +2,6 @@
 
 import os
 import re
-import socket
 import sys
 from pathlib import Path
 from shutil import copy, which
@@ -14,6 +13,7 @@ from tests.scenarios.first_run import first_run, outputs, type_first_run
 from tests.scenarios.scene import rows
 from tests.support.handbook import README
 from tests.support.processes import ROOT
+from tests.support.programs import free_port
 from tests.support.terminal import terminal
 
 PROSE = "Dave must send the signed contract to Anna by Friday. It rained on the old roofs."
@@ -25,12 +25,6 @@ CALENDAR = (
 )
 MOST_COMMANDS = 7
 FIRST_RUN = docs.FOLDER / "first-run.md"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def test_the_first_run_takes_seven_commands_at_most() -> None:

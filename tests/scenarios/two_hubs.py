@@ -13,8 +13,9 @@ from tests.scenarios.deaths import TITLES
 from tests.scenarios.scene import rows
 from tests.support.device import RunningDevice, open_device
 from tests.support.faulty_hub import FaultyHub
-from tests.support.postgres import Postgres, free_port
+from tests.support.postgres import Postgres
 from tests.support.processes import POLL_S, START_TIMEOUT_S
+from tests.support.programs import free_port
 
 SIDES = ("east", "west")
 TTL_S = 3.0  # of the scheduler's lease and of runs', a tenth of what it is

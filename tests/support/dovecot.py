@@ -9,7 +9,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -21,6 +20,7 @@ from threading import Event
 
 from hub.clock import SystemClock
 from tests.support.certificates import Files, write_certificate
+from tests.support.programs import free_port
 
 PASSWORD = "an-open-SESAME/for+all"
 INBOX = "INBOX"
@@ -65,7 +65,7 @@ class Dovecot:
 
     def __init__(self, folder: Path, introspection_url: str | None = None) -> None:
         assert why_no_dovecot() is None
-        self.port, self.tls_port = _free_ports(2)
+        self.port, self.tls_port = free_port(), free_port()
         self._folder = folder
         self._account = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
         self._clock = SystemClock()
@@ -296,14 +296,6 @@ service stats {{
 def _binary() -> Path | None:
     found = shutil.which("dovecot") or shutil.which("dovecot", path="/usr/sbin:/usr/local/sbin")
     return None if found is None else Path(found)
-
-
-def _free_ports(wanted: int) -> list[int]:
-    doors = [socket.create_server(("127.0.0.1", 0)) for _ in range(wanted)]
-    ports = [door.getsockname()[1] for door in doors]
-    for door in doors:
-        door.close()
-    return ports
 
 
 def _descendants(pid: int) -> list[int]:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tests.support.postgres import free_port
 from tests.support.processes import POLL_S
+from tests.support.programs import free_port
 
 START_S = 30.0  # a busy machine
 

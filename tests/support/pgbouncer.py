@@ -9,7 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from tests.support.postgres import USER, Postgres, account, free_port
+from tests.support.postgres import USER, Postgres, account
+from tests.support.programs import free_port
 
 _SETTINGS: Final = """\
 [databases]

@@ -9,7 +9,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -26,6 +25,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from storage.kernel.migrate import revisions, upgrade_tables
 from tests.support.blocking import blocking_engine
 from tests.support.certificates import write_certificate
+from tests.support.programs import free_port
 
 USER = "hub"  # may do everything, and is asked for no password
 GUARDED, PASSWORD = "guarded", "correct horse"  # is asked for one
@@ -339,10 +339,3 @@ def account() -> pwd.struct_passwd | None:
         return None
     known = {entry.pw_name: entry for entry in pwd.getpwall()}
     return known.get("postgres") or known.get("nobody")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -54,3 +55,10 @@ def npm_packages(home: Path, *packages: str) -> Path:
         return [npm, "install", "--prefix", str(folder), *quiet, *packages]
 
     return installed(home, command)
+
+
+def free_port() -> int:
+    """Return a port of loopback on which no program listens now."""
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        port: int = door.getsockname()[1]
+        return port

@@ -1,7 +1,6 @@
 """A real CalDAV server for tests: radicale, on loopback, with a folder and a user of its own."""
 
 import http.client
-import socket
 import subprocess
 import sys
 from base64 import b64encode
@@ -12,6 +11,8 @@ from subprocess import DEVNULL
 from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import Final
+
+from tests.support.programs import free_port
 
 PASSWORD: Final = "a password of calendars"
 _UP_S: Final = 20.0
@@ -86,7 +87,7 @@ class Radicale:
 def running_radicale() -> Iterator[Radicale]:
     """A server, gone with the block."""
     with TemporaryDirectory(prefix="hub-radicale-") as folder:
-        port = _free_port()
+        port = free_port()
         users, settings = Path(folder) / "users", Path(folder) / "settings"
         users.touch()
         settings.write_text(_SETTINGS.format(port=port, folder=folder))
@@ -111,9 +112,3 @@ def _wait_for(server: Radicale, process: subprocess.Popen[bytes]) -> None:
             continue
         return
     raise AssertionError("radicale does not come up")
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        port: int = door.getsockname()[1]
-        return port
