@@ -14,9 +14,9 @@ import anyio
 import httpx2
 
 from tests.evaluation.figures import Figure, exactly, only
-from tests.gateways.cut import CutWire, cut_wire
 from tests.gateways.place import NAME, PATIENCE_S, Place, until
 from tests.gateways.scripted_model import Say
+from tests.support.gateway.wire import GatewayWire, gateway_wire
 
 # After the requests have left. A restart of the gateway takes its time, so there are fewer of them.
 _MOMENTS_S: Final = {
@@ -201,7 +201,7 @@ async def _hub_restarts(place: Place, moment_s: float) -> None:
     await place.hub.start()
 
 
-async def _cut(wire: CutWire, method: str) -> None:
+async def _cut(wire: GatewayWire, method: str) -> None:
     before, wire.method = wire.cuts, method
     with anyio.move_on_after(PATIENCE_S):
         while wire.cuts == before:
@@ -211,9 +211,9 @@ async def _cut(wire: CutWire, method: str) -> None:
 
 
 @asynccontextmanager
-async def _through(place: Place) -> AsyncIterator[CutWire]:
+async def _through(place: Place) -> AsyncIterator[GatewayWire]:
     """The hub goes over a wire of ours from now on; its settings are read anew while it runs."""
-    async with cut_wire(place.gateway.url) as wire:
+    async with gateway_wire(place.gateway.url) as wire:
         await _moves_to(place, place.gateway.url, wire.url)
         try:
             yield wire

@@ -5,10 +5,10 @@ from typing import Any, Final
 import anyio
 
 from tests.evaluation.figures import Figure, exactly, only
-from tests.gateways.cut import cut_wire
 from tests.gateways.letters import answer, token_file
 from tests.gateways.place import DEAD, PATIENCE_S, Place, until
 from tests.gateways.scripted_model import Say
+from tests.support.gateway.wire import gateway_wire
 
 _CALLERS: Final = 8
 _BOARDS: Final = 6
@@ -129,7 +129,7 @@ async def _to_nobody(place: Place) -> list[Figure]:
         return found
 
     half = await stands(sent=1, waiting=1)
-    async with cut_wire(place.gateway.url, port=place.dead_port):
+    async with gateway_wire(place.gateway.url, port=place.dead_port):
         await place.do("POST", f"/v1/gateways/{DEAD}/reconnect")
         whole = await stands(sent=2, waiting=0)
         for one in whole["results"]:
