@@ -7,7 +7,10 @@ silent, or if the hub does not say that its clock was set.
 
 import argparse
 import json
+import os
+import shutil
 import sqlite3
+import struct
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -15,6 +18,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from subprocess import DEVNULL, run
 from time import monotonic
 from typing import Any, Final
 
@@ -24,9 +28,65 @@ from hub.clock import SystemClock
 from hub.schedules.cron import parse_cron
 from hub.schedules.trigger import trigger_of
 from storage.schedules.schedules import REPEATED_MS
-from tests.support.machine_clock import ClockedHub, MachineClock
-from tests.support.processes import CROWD, POLL_S
+from tests.support.processes import CROWD, POLL_S, ROOT, HubProcess, Running
 from tests.support.processes import closing as ended
+
+_SOURCE = Path(__file__).with_suffix(".c")
+_NS = 1_000_000_000
+
+
+class NoCompiler(Exception):
+    """Error: this machine has no C compiler."""
+
+
+class MachineClock:
+    """Clocks of a machine, for the processes in whose ``environment`` they are.
+
+    Raises:
+        NoCompiler: see there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        compiler = shutil.which("cc") or shutil.which("gcc")
+        if compiler is None:
+            raise NoCompiler("a C compiler is needed: apt-get install gcc")
+        library = folder / "machine_clock.so"
+        run([compiler, "-shared", "-fPIC", "-o", library, _SOURCE, "-ldl"], check=True)
+        self._file = folder / "machine_clock"
+        self.ahead_s = self.suspended_s = 0.0
+        self._write()
+        self.environment = {"LD_PRELOAD": str(library), "MACHINE_CLOCK": str(self._file)}
+
+    def step(self, seconds: float) -> None:
+        """Set the wall clock."""
+        self.ahead_s += seconds
+        self._write()
+
+    def suspend(self, seconds: float) -> None:
+        """Let time pass in which no process runs: the wall clock and the uptime advance."""
+        self.suspended_s += seconds
+        self._write()
+
+    def _write(self) -> None:
+        added = struct.pack("=qq", round(self.ahead_s * _NS), round(self.suspended_s * _NS))
+        with self._file.open("r+b" if self._file.exists() else "w+b", buffering=0) as file:
+            file.write(added)  # in place, as it is mapped
+
+
+class ClockedHub(HubProcess):
+    """Hub with the clocks of a ``MachineClock``."""
+
+    def __init__(self, folder: Path, clock: MachineClock, settings: str) -> None:
+        super().__init__(folder, settings=settings, is_forked=False)
+        self._environment = os.environ | clock.environment
+
+    async def _spawn(self, words: list[str], log: Path) -> Running:
+        line = [sys.executable, "-m", "hub", *words]
+        with log.open("ab") as output:
+            return await anyio.open_process(
+                line, stdin=DEVNULL, stdout=output, stderr=output, cwd=ROOT, env=self._environment
+            )
+
 
 EVERY_S: Final = 5.0  # the least there is
 NOTICED_S: Final = 30.0  # of a busy machine; the hub checks every five seconds

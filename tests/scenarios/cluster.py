@@ -11,13 +11,14 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import anyio
 import asyncpg
+from anyio.abc import ByteStream, SocketAttribute, SocketStream
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
@@ -27,11 +28,72 @@ from tests.scenarios.deaths import TITLES
 from tests.scenarios.scene import rows
 from tests.support.device import RunningDevice, open_device
 from tests.support.faulty_hub import FaultyHub
-from tests.support.gate import Gate, open_gate
 from tests.support.nats import Nats, running_nats, why_no_nats
 from tests.support.oracle import Oracle, plant
-from tests.support.postgres import Postgres, free_port, running_postgres, why_no_postgres
+from tests.support.postgres import Postgres, running_postgres, why_no_postgres
 from tests.support.processes import POLL_S, HubProcess, model_at
+from tests.support.programs import free_port
+
+CHUNK = 65_536
+
+
+class Gate:
+    """Listener on loopback that forwards each connection to a server, while it is open.
+
+    Shut, it accepts connections and keeps those there are, and no byte passes: as when a cable is pulled.
+
+    Attributes:
+        port: of the listener.
+    """
+
+    def __init__(self, target: int) -> None:
+        self.port = 0
+        self._target = target
+        self._opened = anyio.Event()
+        self._opened.set()
+
+    def shut(self) -> None:
+        """Let nothing pass from now on."""
+        self._opened = anyio.Event()
+
+    def open(self) -> None:
+        """Let everything pass again, what was held too."""
+        self._opened.set()
+
+    async def _carry(self, client: SocketStream) -> None:
+        await self._opened.wait()
+        server = await anyio.connect_tcp("127.0.0.1", self._target)
+        async with server, anyio.create_task_group() as both:
+            both.start_soon(self._pump, client, server, both.cancel_scope)
+            both.start_soon(self._pump, server, client, both.cancel_scope)
+
+    async def _pump(self, source: ByteStream, target: ByteStream, ends: anyio.CancelScope) -> None:
+        try:
+            while True:
+                data = await source.receive(CHUNK)
+                await self._opened.wait()
+                await target.send(data)
+        except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            ends.cancel()
+
+
+@asynccontextmanager
+async def open_gate(target: int) -> AsyncIterator[Gate]:
+    """Open a gate before the server at the port *target* of this machine."""
+    gate = Gate(target)
+
+    async def carried(client: SocketStream) -> None:
+        async with client:
+            with suppress(OSError):  # nobody listens there: the client sees its connection end
+                await gate._carry(client)
+
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+        gate.port = listener.extra(SocketAttribute.local_port)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(listener.serve, carried)
+            yield gate
+            tasks.cancel_scope.cancel()
+
 
 AFTER_HELLO_S, AFTER_KILL_S = (
     5.0,

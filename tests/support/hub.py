@@ -1,12 +1,14 @@
 """The real hub of a test: its nouns over a store in memory, with a clock that the test moves."""
 
+import atexit
 import io
 import os
 import zlib
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, closing
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, closing, contextmanager
 from functools import cache
 from pathlib import Path
+from subprocess import Popen
 from typing import Any, Final, NamedTuple
 
 import anyio
@@ -27,6 +29,7 @@ from hub.app.reload import begin_with_revision
 from hub.app.systemd import ServiceManager
 from hub.clock import Clock, IdFactory
 from hub.drain import Drain
+from hub.extraction.rules_process import RulesProcess
 from hub.links.gate import FailedAttempts, Gate, PortLimits
 from hub.links.roster import RunFrame
 from hub.log import Log, Ring
@@ -50,8 +53,28 @@ from tests.support.clock import FakeClock, SeededChance
 from tests.support.identity import EndedLink, IdentityBench
 from tests.support.link import Replies
 from tests.support.presence import BOOT, appear
-from tests.support.rules import lent_process
 from tests.support.runs import MODERN, TAKEN
+
+_IDLE: Final[list[Popen[bytes]]] = []
+
+
+@contextmanager
+def lent_process(rules: RulesProcess) -> Iterator[None]:
+    """Give the hub of the block a process that an earlier hub started; keep the one it has at the end."""
+    rules.process = _IDLE.pop() if _IDLE else None
+    yield
+    if rules.process is not None:
+        _IDLE.append(rules.process)
+        rules.process = None
+
+
+@atexit.register
+def _end() -> None:
+    for process in _IDLE:
+        rules = RulesProcess()
+        rules.process = process
+        rules.close()
+
 
 PATIENCE_S = 30.0  # of a client, on a busy machine
 ROOMY = PortLimits(new_at_once=1_000, connections=256, connections_per_network=64, strangers=64)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from hub.api.noun import PageOf, cursor_of
 from hub.api.nouns.agent_status import AgentStatuses, StatusChange
 from hub.roles import Principal
 from protocol.agent_status import Vocabulary
@@ -15,12 +16,18 @@ from storage import audit
 from storage.agents import agent_states, agents
 from storage.agents.declared_agents import AgentOfFile
 from storage.agents.status_writes import BadWrite
+from storage.kernel.columns import Key
 from storage.runs import runs
 from tests.hub.agents.seed_names import SEED_NAMES
 from tests.support.coded import coded
-from tests.support.paging import page_of
 from tests.support.requests import agents_of, runs_of
 from tests.support.runs import Bench, agent, bench, folder, store
+
+
+def page_of(limit: int = 99, after: Key | None = None) -> PageOf:
+    """Return the part of a list that follows *after*."""
+    return PageOf(limit=limit, cursor=None if after is None else cursor_of(after))
+
 
 __all__ = ["agent", "bench", "store"]
 

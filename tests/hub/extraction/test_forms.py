@@ -12,8 +12,7 @@ from hub.extraction.model import Models
 from hub.text.convert import convert
 from protocol.tables import TableName
 from tests.evaluation.forms.facts import Paper
-from tests.evaluation.forms.measured import Found, Sums, compare
-from tests.evaluation.forms.reader import FormReader
+from tests.evaluation.forms.reader import FormReader, Found, Sums, compare
 from tests.evaluation.forms.writers import FORMS, papers
 from tests.hub.extraction.conftest import model_at
 from tests.hub.extraction.test_planted import HastyClock
