@@ -12,8 +12,7 @@ from tests.simulation.clock import SimClock
 from tests.simulation.device import SimDevice
 from tests.simulation.hub import Machine, SimHub
 from tests.simulation.memory import Memory
-from tests.simulation.owners import Owners
-from tests.simulation.people import People
+from tests.simulation.people import Owners, People
 from tests.simulation.world import LATE_S, World
 
 LEASE_S: Final = 15.0

@@ -7,7 +7,7 @@ from tests.simulation.cluster_laws import OneClaim, OneOwner, SameAnswer
 from tests.simulation.delivery_laws import Deliveries, Questions
 from tests.simulation.device import Review, SimDevice
 from tests.simulation.facts import Facts, RunFacts
-from tests.simulation.fire_laws import Fires, FirstRuns
+from tests.simulation.fire_laws import Fires, FirstRuns, WakesEnd
 from tests.simulation.hub import Machine
 from tests.simulation.laws import Findings, Law, Surroundings, Violation
 from tests.simulation.memory import Row
@@ -16,7 +16,6 @@ from tests.simulation.scene import Scene
 from tests.simulation.store import Commit, Disk
 from tests.simulation.time_laws import Cancels, Liveness, Quotas
 from tests.simulation.verdict_laws import Given, VerdictsArrive
-from tests.simulation.wake_laws import WakesEnd
 
 
 class Witness:

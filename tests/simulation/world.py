@@ -5,6 +5,8 @@ that days pass in a moment.
 """
 
 import contextvars
+import heapq
+import math
 import sqlite3
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -26,7 +28,6 @@ from storage.devices.tokens import DEVICE_TOKENS
 from storage.kernel.database import StorageError
 from storage.runs import item_verdicts
 from storage.store import Store
-from tests.simulation.agenda import Agenda, Step
 from tests.simulation.clock import DatabaseClock, SimClock, WorldTime
 from tests.simulation.device import BATCHING, FIRST_DAYS, MODERN, PAGING, REDIAL_S, SimDevice
 from tests.simulation.dice import Dice
@@ -41,6 +42,35 @@ from tests.simulation.scene import Scene
 from tests.simulation.store import Commit, Door, Weather, fresh_disk
 from tests.simulation.telling import given, told
 from tests.simulation.wire import Tally, Traffic, Wire
+
+Step = Callable[[], None]
+
+
+class Agenda:
+    """Planned steps, ordered by the second at which they are due, then by the order of ``add``."""
+
+    def __init__(self) -> None:
+        self._steps: list[tuple[float, int, Step]] = []
+        self._added = 0
+
+    def add(self, second: float, step: Step) -> None:
+        """Add a step."""
+        self._added += 1
+        heapq.heappush(self._steps, (second, self._added, step))
+
+    def take(self, now_s: float) -> Step | None:
+        """Remove and return the next due step, or None."""
+        return heapq.heappop(self._steps)[2] if self.next_s <= now_s else None
+
+    @property
+    def next_s(self) -> float:
+        """Return the second at which the next step is due."""
+        return self._steps[0][0] if self._steps else math.inf
+
+    def clear(self) -> None:
+        """Remove all steps."""
+        self._steps.clear()
+
 
 OWNER = UserId("owner")
 LEAST_STEP_S = 0.001  # less is below the precision of a float
