@@ -44,8 +44,8 @@ eval: $(VENV)/.dev  ## bars of extraction: planted facts, unchanged folders, pla
 eval-faults: $(VENV)/.dev  ## bars of extraction: faults of the provider, sums and budgets, a limit of tokens a minute
 	@$(BIN)/python -m tests.evaluation 2 7 9
 
-eval-live: $(VENV)/.dev  ## bars of extraction: the small real model on new notes and the gold set
-	@$(BIN)/python -m tests.evaluation 5 gold
+eval-live: $(VENV)/.dev  ## bars of extraction: the small real model on the gold set
+	@$(BIN)/python -m tests.evaluation gold
 
 eval-kills: $(VENV)/.dev  ## bars of extraction: kill -9 at ten points of a run over 200 documents
 	@$(BIN)/python -m tests.evaluation 8

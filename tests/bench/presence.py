@@ -1,7 +1,6 @@
-"""Rows 26 to 28: what it costs the daemon that devices connect and are there, in CPU time.
+"""Rows 26 and 28: what it costs the daemon that devices connect and are there, in CPU time.
 
 Row 26: a device that connects with a thousand others, until all have settled, of a bare accept.
-Row 27: a look for runs to claim with nothing queued, with 50,000 connected devices of one.
 Row 28: 1,000 and 10,000 devices that are only there, and 1,000 agents with schedules that are not due.
 """
 
@@ -10,19 +9,13 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import process_time
 from typing import Final
 
 import anyio
 import sqlalchemy as sa
 
-from hub.clock import SystemChance, SystemClock
-from hub.runs.dispatcher import Arrivals
 from hub.tokens import hash_token
-from protocol.ids import BootId, DeviceId
-from storage.runs import run_claims
 from storage.schema import device_tokens, devices, users
-from storage.store import open_store
 from tests.bench.bare_server import BareConfig
 from tests.bench.client import ClientConfig
 from tests.bench.machine import TICKS_PER_S, allow_open_files, cpu_ticks, wakeups
@@ -32,15 +25,12 @@ from tests.bench.rounds import alone, play, ratio
 from tests.bench.rows import Row, at_most
 from tests.support.processes import CROWD, HubProcess
 
-ROWS: Final = frozenset({26, 27, 28})
+ROWS: Final = frozenset({26, 28})
 _FEW, _MANY = 1_000, 10_000
-_CLAIMING: Final = 50_000
-_CLAIMS: Final = 500
 _SETTLED_S: Final = 70.0  # after the last one connected
 _IDLE_S: Final = 20.0
 _COME_S: Final = 240.0
 _DISK: Final = "/var/tmp"  # as row 13
-_BOOT: Final = BootId("bench")
 _AGENTS: Final = 1_000
 _AGENT: Final = """\
 [[agents]]
@@ -58,8 +48,6 @@ def run(told: Callable[[str], None], wanted: set[int]) -> list[Row]:
     """Play those of the rows that are wanted."""
     allow_open_files(_MANY + 1_000)
     rows: list[Row] = []
-    if 27 in wanted:
-        rows += _claiming(told)
     if 26 in wanted:
         rows += _connecting(told)
     if 28 in wanted:
@@ -142,55 +130,6 @@ def _enrol(c: sa.Connection, number: int) -> None:
         for n in numbers
     ]
     c.execute(sa.insert(device_tokens), tokens)
-
-
-# --- a look for runs to claim ---
-
-
-class _Link:
-    """As much of a link as arrivals look at."""
-
-    epoch = 1
-
-    def __init__(self, number: int) -> None:
-        self.device_id = DeviceId(f"d-{number}")
-        self.offers: dict[str, str] = {}
-
-
-def _claiming(told: Callable[[str], None]) -> list[Row]:
-    told(f"{_CLAIMS} looks for runs to claim with nothing queued, by CPU time")
-    measurements = {name: partial(_claim_ms, count) for name, count in (("one", 1), ("many", _CLAIMING))}
-    rounds = play(measurements, told=told)
-    last = rounds[-1]
-    told(f"one device {last['one'].value:.3f} ms, {_CLAIMING:,} devices {last['many'].value:.3f} ms")
-    name = f"claim with nothing queued, {_CLAIMING:,} devices of 1"
-    return [Row("27", name, at_most(2), ratio(rounds, "many", "one"), False)]
-
-
-def _claim_ms(connected: int) -> float:
-    return float(anyio.run(_claim, connected, backend_options={"use_uvloop": True}))
-
-
-async def _claim(connected: int) -> float:
-    """Milliseconds of CPU of one look."""
-    arrivals = Arrivals(clock=SystemClock(), chance=SystemChance(), settle_s=0.0)
-    for number in range(connected):
-        arrivals.add(_Link(number))
-
-    def connect(c: sa.Connection) -> None:
-        c.execute(sa.insert(users), {"id": "u", "name": "owner", "created_at": 0})
-        _enrol(c, connected)
-        c.execute(sa.update(devices).values(boot_id=_BOOT))
-
-    with TemporaryDirectory(dir=_DISK, prefix="hub-bench-") as name:
-        async with open_store(f"sqlite:///{name}/hub.db") as store:
-            await store.write(connect)
-            assert len(arrivals.online) == connected
-            began = process_time()
-            for _ in range(_CLAIMS):
-                assert arrivals.settling is not None
-                assert not await store.read(run_claims.is_any_waiting, boot_id=_BOOT, at=1)
-            return (process_time() - began) * 1_000 / _CLAIMS
 
 
 # --- devices that are only there ---

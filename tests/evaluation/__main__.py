@@ -36,7 +36,6 @@ BARS: Final = {
     "2": Bar("every fault of llmock, by its strict verdict", "resilience"),
     "3": Bar("an unchanged folder, and one with changed paragraphs", "unchanged"),
     "4": Bar("the place of every item holds its quote", "places"),
-    "5": Bar("the small real model on new notes", "live"),
     "gold": Bar("the small real model on the English part of the gold set", "gold"),
     "prose": Bar("the rules for prose on the gold sets", "prose"),
     "6": Bar("orders planted in mails, and a model that obeys", "injection"),
