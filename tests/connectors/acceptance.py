@@ -65,7 +65,7 @@ BARS: Final = {
             f"{_GMAIL}::test_a_wait_of_two_minutes_ends_the_run_with_when_it_is_over",
             f"{_OUTLOOK}::test_a_long_wait_ends_the_run_and_says_until_when",
             f"{_CALLING}::test_a_long_wait_ends_the_run_with_when_it_is_over",
-            f"{_MAILBOXES}::test_a_provider_that_asks_for_a_pause_exhausts_the_agent_until_then",
+            f"{_MAILBOXES}::test_a_provider_that_asks_for_a_pause_or_has_no_quota_exhausts_the_agent",
         ),
     ),
     6: Bar(
