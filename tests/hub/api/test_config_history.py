@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from hub.settings.reload import Reloader
-from tests.support.hub import TEXT, answer, open_empty_hub, over_unix
+from tests.support.hub import TEXT, ServedHub, answer, open_empty_hub, over_unix
 
 
 class Killed(BaseException):
@@ -31,31 +32,28 @@ class KilledAfterTheRow(Reloader):
 
 
 async def test_a_change_is_listed_with_its_author_and_origin_and_reverted_on_what_was_read(
-    tmp_path: Path,
+    hub: ServedHub, client: httpx2.AsyncClient, tmp_path: Path
 ) -> None:
-    async with open_empty_hub(tmp_path) as hub:
-        answer(hub)
-        async with over_unix(hub) as client:
-            hub.settings.write_text(TEXT.replace("runs = 4 ", "runs = 5 "))
-            read = await client.post("/v1/reload")
-            (tmp_path / "key").write_text("k")
-            values = {
-                "limits.runs": 6,
-                "model.kind": "openai",
-                "model.name": "m",
-                "model.api_key": {"file": "key"},
-            }
-            values |= {"model.base_url": "https://host/v1"}
-            edited = await client.patch("/v1/config", json={"values": values})
-            assert edited.status_code == 200, edited.text
-            stale = {"if-match": read.headers["etag"]}
-            refused = await client.post("/v1/config/revert", json={"generation": 2}, headers=stale)
-            assert (refused.status_code, refused.json()["code"]) == (412, "changed_meanwhile")
-            seen = {"if-match": edited.headers["etag"]}
-            reverted = await client.post("/v1/config/revert", json={"generation": 2}, headers=seen)
-            assert reverted.status_code == 200, reverted.text
-            changes = (await client.get("/v1/config/history")).json()["changes"]
-        assert "runs = 5         # at once" in hub.settings.read_text()
+    hub.settings.write_text(TEXT.replace("runs = 4 ", "runs = 5 "))
+    read = await client.post("/v1/reload")
+    (tmp_path / "key").write_text("k")
+    values = {
+        "limits.runs": 6,
+        "model.kind": "openai",
+        "model.name": "m",
+        "model.api_key": {"file": "key"},
+    }
+    values |= {"model.base_url": "https://host/v1"}
+    edited = await client.patch("/v1/config", json={"values": values})
+    assert edited.status_code == 200, edited.text
+    stale = {"if-match": read.headers["etag"]}
+    refused = await client.post("/v1/config/revert", json={"generation": 2}, headers=stale)
+    assert (refused.status_code, refused.json()["code"]) == (412, "changed_meanwhile")
+    seen = {"if-match": edited.headers["etag"]}
+    reverted = await client.post("/v1/config/revert", json={"generation": 2}, headers=seen)
+    assert reverted.status_code == 200, reverted.text
+    changes = (await client.get("/v1/config/history")).json()["changes"]
+    assert "runs = 5         # at once" in hub.settings.read_text()
     listed = [(one["generation"], one["source"], one["key"], one["old"], one["new"]) for one in changes]
     assert listed[-1] == (2, "file", "limits.runs", "4", "5")
     assert (4, "revert", "model.name", '"m"', None) in listed
@@ -64,25 +62,24 @@ async def test_a_change_is_listed_with_its_author_and_origin_and_reverted_on_wha
     assert {one["node"] for one in changes} == {hub.context.node.id}
 
 
-async def test_an_edit_is_checked_and_its_effects_are_listed_before_it_is_written(tmp_path: Path) -> None:
-    async with open_empty_hub(tmp_path, TEXT) as hub:
-        answer(hub)
-        async with over_unix(hub) as client:
+async def test_an_edit_is_checked_and_its_effects_are_listed_before_it_is_written(
+    hub: ServedHub, client: httpx2.AsyncClient
+) -> None:
 
-            async def check(**edit: object) -> dict[str, Any]:
-                found: dict[str, Any] = (await client.post("/v1/config/check", json=edit)).json()
-                return found
+    async def check(**edit: object) -> dict[str, Any]:
+        found: dict[str, Any] = (await client.post("/v1/config/check", json=edit)).json()
+        return found
 
-            fine = await check(values={"hub.name": "x"}, without=["limits.runs"])
-            assert (fine["ok"], fine["live"], fine["restart"]) == (True, ["limits.runs"], ["hub.name"])
-            wrong = await check(values={"limits.runs": "many"})
-            assert (wrong["ok"], wrong["live"]) == (False, [])
-            assert (wrong["problems"][0]["file"], wrong["problems"][0]["line"]) == ("limits.runs", 0)
-            assert (await check(values={"nonsense": 1}))["code"] == "bad_params"
-            assert (await check(text=TEXT.replace("4", "5")))["live"] == ["limits.runs"]
-            bad = await check(text="[limits]\nruns = 0")
-            assert (bad["ok"], [one["line"] for one in bad["problems"]]) == (False, [2])
-        assert hub.settings.read_text() == TEXT
+    fine = await check(values={"hub.name": "x"}, without=["limits.runs"])
+    assert (fine["ok"], fine["live"], fine["restart"]) == (True, ["limits.runs"], ["hub.name"])
+    wrong = await check(values={"limits.runs": "many"})
+    assert (wrong["ok"], wrong["live"]) == (False, [])
+    assert (wrong["problems"][0]["file"], wrong["problems"][0]["line"]) == ("limits.runs", 0)
+    assert (await check(values={"nonsense": 1}))["code"] == "bad_params"
+    assert (await check(text=TEXT.replace("4", "5")))["live"] == ["limits.runs"]
+    bad = await check(text="[limits]\nruns = 0")
+    assert (bad["ok"], [one["line"] for one in bad["problems"]]) == (False, [2])
+    assert hub.settings.read_text() == TEXT
 
 
 async def test_a_value_that_is_not_allowed_any_more_is_not_reverted_to(tmp_path: Path) -> None:

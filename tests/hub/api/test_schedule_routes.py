@@ -1,23 +1,16 @@
-"""The calendar of all agents: schedules and slots with their fires in a range of time."""
+"""The calendar of all agents: schedules and slots with their fires in a range of time.
 
-from collections.abc import AsyncIterator
+The agent ``notes`` runs each morning of a working day, at 06:00 UTC.
+"""
+
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import httpx2
-import pytest
 
 from storage.schedules.schedule_rows import DeclaredSchedule
 from tests.support.clock import START
-from tests.support.hub import ServedHub, answering, over_unix
-
-
-@pytest.fixture
-async def served(tmp_path: Path) -> AsyncIterator[tuple[ServedHub, httpx2.AsyncClient]]:
-    """A hub whose agent ``notes`` runs each morning of a working day, at 06:00 UTC."""
-    async with answering(tmp_path) as hub, over_unix(hub) as client:
-        yield hub, client
+from tests.support.hub import ServedHub
 
 
 async def plans(client: httpx2.AsyncClient, **asked: str) -> list[dict[str, Any]]:
@@ -28,9 +21,8 @@ async def plans(client: httpx2.AsyncClient, **asked: str) -> list[dict[str, Any]
 
 
 async def test_a_calendar_has_past_fires_with_their_runs_and_the_next_ones(
-    served: tuple[ServedHub, httpx2.AsyncClient],
+    hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
-    hub, client = served
     await hub.pass_days(2)
     until = (START + timedelta(days=4)).isoformat()
     (plan,) = await plans(client, since=START.isoformat(), until=until)
@@ -45,9 +37,8 @@ async def test_a_calendar_has_past_fires_with_their_runs_and_the_next_ones(
 
 
 async def test_a_calendar_of_many_fires_is_cut_and_says_so(
-    served: tuple[ServedHub, httpx2.AsyncClient],
+    hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
-    hub, client = served
     await hub.reschedule(DeclaredSchedule(kind="every", every_ms=60_000))
     (plan,) = await plans(client)
     assert (len(plan["next_fires"]), plan["is_cut"]) == (100, True)
@@ -56,9 +47,8 @@ async def test_a_calendar_of_many_fires_is_cut_and_says_so(
 
 
 async def test_a_calendar_has_the_callers_own_agents_only_and_none_that_are_archived(
-    served: tuple[ServedHub, httpx2.AsyncClient],
+    hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
-    hub, client = served
     anna = await hub.user("anna")
     await hub.agent("letters", user_id=anna, schedule=DeclaredSchedule(kind="cron", expr="0 8 * * *"))
     assert sorted(plan["agent"] for plan in await plans(client)) == ["letters", "notes"]
