@@ -1,8 +1,11 @@
 """Checks of agents, schedules and questions, over a real store."""
 
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from functools import partial
 from typing import Any
+
+import pytest
 
 from hub.clock import epoch_ms
 from hub.health import doors, work
@@ -90,12 +93,16 @@ async def test_an_agent_that_reports_a_fault_is_an_error(bench: Bench) -> None:
     assert (found.id, found.severity) == ("agent.failing", Severity.ERROR)
 
 
-async def test_a_schedule_that_paused_itself_is_reported_and_one_paused_by_a_person_is_not() -> None:
+@pytest.fixture
+async def desk() -> AsyncIterator[Desk]:
+    """A device whose agent has schedules."""
     async with open_store("sqlite://") as opened:
-        await _pause_both_ways(Desk(opened))
+        yield Desk(opened)
 
 
-async def _pause_both_ways(desk: Desk) -> None:
+async def test_a_schedule_that_paused_itself_is_reported_and_one_paused_by_a_person_is_not(
+    desk: Desk,
+) -> None:
     await desk.declare(HOURLY)
     async with desk.serving() as scheduler:
         (schedule,) = await desk.schedules()
@@ -110,52 +117,46 @@ async def _pause_both_ways(desk: Desk) -> None:
     assert "its runs failed again and again" in found.explanation
 
 
-async def test_a_schedule_is_overdue_while_nothing_decides_its_fire() -> None:
-    async with open_store("sqlite://") as opened:
-        desk = Desk(opened)
-        await desk.declare(HOURLY)
-        look = partial(work.check_overdue, desk.store)
-        due = START + timedelta(hours=1)
-        async with desk.serving():
-            pass  # plans the fire
-        for later, count in ((timedelta(minutes=4), 0), (timedelta(minutes=5), 1), (timedelta(days=9), 1)):
-            found = list(await look(due + later))
-            assert [one.since for one in found] == [due] * count, later
-        (schedule,) = await desk.schedules()
-        assert (found[0].id, found[0].severity, found[0].subject) == (
-            *("schedule.overdue", Severity.ERROR),
-            schedule.id,
-        )
-        assert "was due at 2026-01-05 10:00 UTC, and did not fire" in found[0].explanation
-        desk.clock.advance(2 * HOUR_S)
-        async with desk.serving() as scheduler:
-            assert list(await look(desk.clock.now())) == []
-            await scheduler.pause(schedule, actor="me")
-        assert list(await look(due + timedelta(days=9))) == []
+async def test_a_schedule_is_overdue_while_nothing_decides_its_fire(desk: Desk) -> None:
+    await desk.declare(HOURLY)
+    look = partial(work.check_overdue, desk.store)
+    due = START + timedelta(hours=1)
+    async with desk.serving():
+        pass  # plans the fire
+    for later, count in ((timedelta(minutes=4), 0), (timedelta(minutes=5), 1), (timedelta(days=9), 1)):
+        found = list(await look(due + later))
+        assert [one.since for one in found] == [due] * count, later
+    (schedule,) = await desk.schedules()
+    assert (found[0].id, found[0].severity, found[0].subject) == (
+        *("schedule.overdue", Severity.ERROR),
+        schedule.id,
+    )
+    assert "was due at 2026-01-05 10:00 UTC, and did not fire" in found[0].explanation
+    desk.clock.advance(2 * HOUR_S)
+    async with desk.serving() as scheduler:
+        assert list(await look(desk.clock.now())) == []
+        await scheduler.pause(schedule, actor="me")
+    assert list(await look(due + timedelta(days=9))) == []
 
 
-async def test_a_schedule_whose_only_time_passed_without_a_run_is_told() -> None:
-    async with open_store("sqlite://") as opened:
-        desk = Desk(opened)
-        await desk.declare(DeclaredSchedule(kind="at", at_ms=epoch_ms(START) - 60_000))
-        async with desk.serving():
-            (found,) = await work.check_schedules(desk.store, START)
-        assert (found.id, found.severity, found.subject) == (
-            "schedule.over",
-            Severity.NOTICE,
-            (await desk.schedules())[0].id,
-        )
-        assert "2026-01-05 08:59 UTC, which is over" in found.explanation
+async def test_a_schedule_whose_only_time_passed_without_a_run_is_told(desk: Desk) -> None:
+    await desk.declare(DeclaredSchedule(kind="at", at_ms=epoch_ms(START) - 60_000))
+    async with desk.serving():
+        (found,) = await work.check_schedules(desk.store, START)
+    assert (found.id, found.severity, found.subject) == (
+        "schedule.over",
+        Severity.NOTICE,
+        (await desk.schedules())[0].id,
+    )
+    assert "2026-01-05 08:59 UTC, which is over" in found.explanation
 
 
-async def test_a_schedule_whose_only_time_started_a_run_is_not_told() -> None:
-    async with open_store("sqlite://") as opened:
-        desk = Desk(opened)
-        await desk.declare(DeclaredSchedule(kind="at", at_ms=epoch_ms(START) + 3_600_000))
-        async with desk.serving():
-            await desk.pass_time(3_600)
-        assert len(await desk.runs()) == 1
-        assert list(await work.check_schedules(desk.store, START)) == []
+async def test_a_schedule_whose_only_time_started_a_run_is_not_told(desk: Desk) -> None:
+    await desk.declare(DeclaredSchedule(kind="at", at_ms=epoch_ms(START) + 3_600_000))
+    async with desk.serving():
+        await desk.pass_time(3_600)
+    assert len(await desk.runs()) == 1
+    assert list(await work.check_schedules(desk.store, START)) == []
 
 
 async def test_an_agent_that_is_silent_on_an_open_connection_is_reported(bench: Bench) -> None:
