@@ -99,63 +99,60 @@ async def test_a_device_neither_sees_nor_changes_configs_of_others(desk: Desk) -
     assert await desk.bench.store.read(configs.configuration_of, desk.bench.agent.id) == {"limit": 5}
 
 
-@pytest.mark.parametrize(
-    ("method", "params", "code", "told"),
-    [
-        ("config.set", {}, ErrorCode.BAD_PARAMS, "values: missing"),
-        ("config.set", {"values": {}}, ErrorCode.BAD_PARAMS, "values: expected an object"),
-        ("config.set", {"values": [1]}, ErrorCode.BAD_PARAMS, "values: expected an object"),
-        ("config.set", {"values": {"a": 1}, "types": 5}, ErrorCode.BAD_PARAMS, "types: expected an object"),
-        (
-            "config.set",
-            {"values": {"a": 1}, "types": {"b": "integer"}},
-            ErrorCode.BAD_PARAMS,
-            "types: 'b' is not among the values",
-        ),
-        (
-            "config.set",
-            {"values": {"a": 1}, "types": {"a": "int"}},
-            ErrorCode.BAD_PARAMS,
-            "types.a: expected one of string, integer, float, boolean, json, not 'int'",
-        ),
-        (
-            "config.set",
-            {"values": {"a": 1}, "types": {"a": []}},
-            ErrorCode.BAD_PARAMS,
-            "types.a: expected text, not a list",
-        ),
-        (
-            "config.set",
-            {"values": {"a": 1}, "rev": "7"},
-            ErrorCode.BAD_PARAMS,
-            "rev: expected a whole number",
-        ),
-        (
-            "config.set",
-            {"values": {"a": 1}, "rev": True},
-            ErrorCode.BAD_PARAMS,
-            "rev: expected a whole number",
-        ),
-        ("config.set", {"values": {"a": 1}, "rev": 0}, ErrorCode.CHANGED_MEANWHILE, "not 0; read it again"),
-        (
-            "config.set",
-            {"values": {"a": "5"}, "types": {"a": "integer"}},
-            ErrorCode.BAD_CONFIG,
-            "a: expected integer, not the text '5'",
-        ),
-        ("config.set", {"values": {"timezone": "UTC"}}, ErrorCode.BAD_CONFIG, "a setting of the agent"),
-        ("config.unset", {}, ErrorCode.BAD_PARAMS, "keys: missing"),
-        ("config.unset", {"keys": [1]}, ErrorCode.BAD_PARAMS, "keys[0]: expected text, not a whole number"),
-        ("config.unset", {"keys": ["gone"]}, ErrorCode.UNKNOWN_CONFIG, "has no config 'gone'"),
-    ],
+REFUSED: tuple[tuple[str, dict[str, Any], ErrorCode, str], ...] = (
+    ("config.set", {}, ErrorCode.BAD_PARAMS, "values: missing"),
+    ("config.set", {"values": {}}, ErrorCode.BAD_PARAMS, "values: expected an object"),
+    ("config.set", {"values": [1]}, ErrorCode.BAD_PARAMS, "values: expected an object"),
+    ("config.set", {"values": {"a": 1}, "types": 5}, ErrorCode.BAD_PARAMS, "types: expected an object"),
+    (
+        "config.set",
+        {"values": {"a": 1}, "types": {"b": "integer"}},
+        ErrorCode.BAD_PARAMS,
+        "types: 'b' is not among the values",
+    ),
+    (
+        "config.set",
+        {"values": {"a": 1}, "types": {"a": "int"}},
+        ErrorCode.BAD_PARAMS,
+        "types.a: expected one of string, integer, float, boolean, json, not 'int'",
+    ),
+    (
+        "config.set",
+        {"values": {"a": 1}, "types": {"a": []}},
+        ErrorCode.BAD_PARAMS,
+        "types.a: expected text, not a list",
+    ),
+    (
+        "config.set",
+        {"values": {"a": 1}, "rev": "7"},
+        ErrorCode.BAD_PARAMS,
+        "rev: expected a whole number",
+    ),
+    (
+        "config.set",
+        {"values": {"a": 1}, "rev": True},
+        ErrorCode.BAD_PARAMS,
+        "rev: expected a whole number",
+    ),
+    ("config.set", {"values": {"a": 1}, "rev": 0}, ErrorCode.CHANGED_MEANWHILE, "not 0; read it again"),
+    (
+        "config.set",
+        {"values": {"a": "5"}, "types": {"a": "integer"}},
+        ErrorCode.BAD_CONFIG,
+        "a: expected integer, not the text '5'",
+    ),
+    ("config.set", {"values": {"timezone": "UTC"}}, ErrorCode.BAD_CONFIG, "a setting of the agent"),
+    ("config.unset", {}, ErrorCode.BAD_PARAMS, "keys: missing"),
+    ("config.unset", {"keys": [1]}, ErrorCode.BAD_PARAMS, "keys[0]: expected text, not a whole number"),
+    ("config.unset", {"keys": ["gone"]}, ErrorCode.UNKNOWN_CONFIG, "has no config 'gone'"),
 )
-async def test_what_cannot_be_is_refused_in_words_and_changes_nothing(
-    desk: Desk, method: str, params: dict[str, Any], code: ErrorCode, told: str
-) -> None:
-    refused = await desk.ask(method, agent_id="notes", **params)
-    assert refused.error is not None
-    assert (refused.error.code, told in refused.error.message) == (code, True), refused.error.message
-    assert refused.error.hint
+
+
+async def test_what_cannot_be_is_refused_in_words_and_changes_nothing(desk: Desk) -> None:
+    for method, params, code, told in REFUSED:
+        refused = (await desk.ask(method, agent_id="notes", **params)).error
+        assert refused is not None and refused.hint, params
+        assert (refused.code, told in refused.message) == (code, True), refused.message
     assert await desk.bench.store.read(configs.list_configs, desk.bench.agent.id) == []
 
 
@@ -196,14 +193,12 @@ async def test_a_device_says_what_it_wants_to_hear_of(desk: Desk) -> None:
     assert (await desk.ask("unsubscribe", events=["*"])).result == {"events": []}
 
 
-@pytest.mark.parametrize(
-    "events", [None, [], "agent.moved", [5], ["agent.moved", None], ["nothing"], ["*"] * 99]
-)
-@pytest.mark.parametrize("method", ["subscribe", "unsubscribe"])
-async def test_what_is_no_list_of_events_is_refused(desk: Desk, method: str, events: Any) -> None:
-    refused = await desk.ask(method, **({} if events is None else {"events": events}))
-    assert refused.error is not None and refused.error.code == ErrorCode.BAD_PARAMS
-    assert refused.error.message.startswith("events")
+async def test_what_is_no_list_of_events_is_refused(desk: Desk) -> None:
+    for events in (None, [], "agent.moved", [5], ["agent.moved", None], ["nothing"], ["*"] * 99):
+        for method in ("subscribe", "unsubscribe"):
+            refused = (await desk.ask(method, **({} if events is None else {"events": events}))).error
+            assert refused is not None and refused.code == ErrorCode.BAD_PARAMS, events
+            assert refused.message.startswith("events"), events
 
 
 async def test_a_run_says_which_revision_it_was_made_with(desk: Desk) -> None:

@@ -91,27 +91,25 @@ async def test_what_an_owner_said_over_an_older_connection_is_not_written(bench:
     assert listed.row.verdict == "open"
 
 
-@pytest.mark.parametrize(
-    ("method", "params", "code"),
-    [
-        ("messages.forget", {}, ErrorCode.UNKNOWN_METHOD),
-        ("no.such.thing", {}, ErrorCode.UNKNOWN_METHOD),
-        ("runs.start", {}, ErrorCode.BAD_PARAMS),
-        ("runs.start", {"agent_id": 7}, ErrorCode.BAD_PARAMS),
-        ("runs.start", {"agent_id": "nobody"}, ErrorCode.UNKNOWN_AGENT),
-        ("review.report", {}, ErrorCode.BAD_PARAMS),
-        ("review.report", {"verdicts": [{"call_id": "c-1"}]}, ErrorCode.BAD_PARAMS),
-        ("review.report", {"verdicts": [{"call_id": "c-1", "verdict": "open"}]}, ErrorCode.BAD_PARAMS),
-        ("review.report", {"verdicts": [{}] * 501}, ErrorCode.BAD_PARAMS),
-        ("runs.get", {"run_id": "nothing"}, ErrorCode.UNKNOWN_RUN),
-    ],
+REFUSED: tuple[tuple[str, Parameters, ErrorCode], ...] = (
+    ("messages.forget", {}, ErrorCode.UNKNOWN_METHOD),
+    ("no.such.thing", {}, ErrorCode.UNKNOWN_METHOD),
+    ("runs.start", {}, ErrorCode.BAD_PARAMS),
+    ("runs.start", {"agent_id": 7}, ErrorCode.BAD_PARAMS),
+    ("runs.start", {"agent_id": "nobody"}, ErrorCode.UNKNOWN_AGENT),
+    ("review.report", {}, ErrorCode.BAD_PARAMS),
+    ("review.report", {"verdicts": [{"call_id": "c-1"}]}, ErrorCode.BAD_PARAMS),
+    ("review.report", {"verdicts": [{"call_id": "c-1", "verdict": "open"}]}, ErrorCode.BAD_PARAMS),
+    ("review.report", {"verdicts": [{}] * 501}, ErrorCode.BAD_PARAMS),
+    ("runs.get", {"run_id": "nothing"}, ErrorCode.UNKNOWN_RUN),
 )
-async def test_what_cannot_be_answered_is_refused_in_words_with_a_hint(
-    bench: Bench, method: str, params: Parameters, code: ErrorCode
-) -> None:
-    refused = await ask(bench, method, None, **params)
-    assert refused.error is not None
-    assert (refused.error.code, bool(refused.error.message), bool(refused.error.hint)) == (code, True, True)
+
+
+async def test_what_cannot_be_answered_is_refused_in_words_with_a_hint(bench: Bench) -> None:
+    for method, params, code in REFUSED:
+        refused = (await ask(bench, method, None, **params)).error
+        assert refused is not None, method
+        assert (refused.code, bool(refused.message and refused.hint)) == (code, True), method
 
 
 async def test_a_device_that_replaces_its_key_too_often_is_told_when_it_may_again(bench: Bench) -> None:
@@ -134,17 +132,14 @@ async def test_a_device_that_replaces_its_key_too_often_is_told_when_it_may_agai
     assert (response.error.code, response.error.retry_after_ms) == (ErrorCode.RATE_LIMITED, 60_000)
 
 
-@pytest.mark.parametrize("method", list(Method))
-async def test_a_device_is_served_what_the_table_lists_and_nothing_of_another_device(
-    bench: Bench, method: Method
-) -> None:
+async def test_a_device_is_served_what_the_table_lists_and_nothing_of_another_device(bench: Bench) -> None:
     row = await bench.control.submit(bench.agent)
-    stranger = FakeLink("another")
-    told = await ask(bench, method, stranger, agent_id=bench.agent.id, run_id=row.id)
-    is_served = told.error is None or told.error.code != ErrorCode.UNKNOWN_METHOD
-    assert is_served == (method in DEVICE_REQUESTS)
-    assert row.id not in str(told.result) and bench.agent.name not in str(told.result)
-    assert (await bench.row(row.id)).state is RunState.QUEUED
+    for method in Method:
+        told = await ask(bench, method, FakeLink("another"), agent_id=bench.agent.id, run_id=row.id)
+        is_served = told.error is None or told.error.code != ErrorCode.UNKNOWN_METHOD
+        assert is_served == (method in DEVICE_REQUESTS), method
+        assert row.id not in str(told.result) and bench.agent.name not in str(told.result), method
+        assert (await bench.row(row.id)).state is RunState.QUEUED, method
 
 
 async def test_an_answer_to_a_device_that_has_left_is_dropped_and_the_next_is_told(bench: Bench) -> None:
