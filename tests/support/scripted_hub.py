@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 from websockets.asyncio.server import ServerConnection, serve
@@ -158,6 +158,12 @@ class ScriptedHub:
         """The next device that connects."""
         with anyio.fail_after(PATIENCE_S):
             return await self._guests.receive()
+
+    async def welcomed(self, **options: Any) -> Guest:
+        """Take in the next device that connects; *options* of ``Guest.welcome``."""
+        guest = await self.guest()
+        await guest.welcome(**options)
+        return guest
 
     async def _host(self, socket: ServerConnection) -> None:
         self._epoch += 1

@@ -61,8 +61,7 @@ async def _told(process: Process) -> list[str]:
 
 async def test_an_interrupted_device_says_goodbye_and_is_done(tmp_path: Path) -> None:
     async with ScriptedHub().open() as hub, _connecting(hub.url, tmp_path) as process:
-        guest = await hub.guest()
-        await guest.welcome()
+        guest = await hub.welcomed()
         process.send_signal(signal.SIGTERM)
 
         assert await guest.left() == CloseCode.NORMAL
@@ -96,8 +95,7 @@ async def test_a_device_without_a_right_to_connect_ends_with_77(tmp_path: Path) 
 
 async def test_a_device_that_was_replaced_ends_with_1(tmp_path: Path) -> None:
     async with ScriptedHub().open() as hub, _connecting(hub.url, tmp_path) as process:
-        guest = await hub.guest()
-        await guest.welcome()
+        guest = await hub.welcomed()
         await guest.dismiss(Goodbye(reason="replaced"), CloseCode.REPLACED)
 
         assert (await _ending(process))[0] == 1

@@ -44,8 +44,10 @@ def test_a_hub_is_known_from_the_first_time_on(tmp_path: Path) -> None:
     met = meet(hubs_in(tmp_path), "hub.example", ONE.public_key)
     known = KnownHub("hub.example", ONE.public_key, "desk.key")
     assert met == (known, None)
-    assert meet(hubs_in(tmp_path), "hub.example", ONE.public_key) == (known, known)
-    assert hubs_in(tmp_path).read() == [known]
+    assert (meet(hubs_in(tmp_path), "hub.example", ONE.public_key), hubs_in(tmp_path).read()) == (
+        (known, known),
+        [known],
+    )
     assert (tmp_path / "desk.hubs").stat().st_mode & 0o777 == 0o600
 
 
@@ -62,8 +64,10 @@ def test_another_key_at_a_known_address_is_refused_with_both_and_what_accepts_it
 def test_a_successor_is_accepted_by_its_fingerprint_and_gets_a_key_of_its_own(tmp_path: Path) -> None:
     first, _ = meet(hubs_in(tmp_path), "hub.example", ONE.public_key)
     successor = KnownHub("hub.example", OTHER.public_key, "desk.2.key")
-    assert meet(accepting(tmp_path, OTHER), "hub.example", OTHER.public_key) == (successor, first)
-    assert hubs_in(tmp_path).at_addresses() == {"hub.example": successor}
+    assert (
+        meet(accepting(tmp_path, OTHER), "hub.example", OTHER.public_key),
+        hubs_in(tmp_path).at_addresses(),
+    ) == ((successor, first), {"hub.example": successor})
     with pytest.raises(HubNotTrusted, match=ONE.shown):
         meet(hubs_in(tmp_path), "hub.example", ONE.public_key)
 
@@ -72,8 +76,10 @@ def test_a_hub_that_is_accepted_again_is_shown_the_key_that_it_knows(tmp_path: P
     first, _ = meet(hubs_in(tmp_path), "hub.example", ONE.public_key)
     for _ in range(2):
         second, _ = meet(accepting(tmp_path, OTHER), "hub.example", OTHER.public_key)
-        assert meet(accepting(tmp_path, ONE), "hub.example", ONE.public_key) == (first, second)
-        assert hubs_in(tmp_path).key_file("hub.example") == tmp_path / "desk.key"
+        assert (
+            meet(accepting(tmp_path, ONE), "hub.example", ONE.public_key),
+            hubs_in(tmp_path).key_file("hub.example"),
+        ) == ((first, second), tmp_path / "desk.key")
     assert len(hubs_in(tmp_path).read()) == 2
     with pytest.raises(HubNotTrusted, match=OTHER.shown):
         meet(hubs_in(tmp_path), "hub.example", OTHER.public_key)
@@ -112,8 +118,10 @@ def test_each_hub_is_shown_a_key_of_its_own_and_one_hub_the_same_at_all_its_addr
 def test_a_key_file_that_the_owner_chose_is_shown_to_whatever_hub(tmp_path: Path) -> None:
     meet(hubs_in(tmp_path), "a", ONE.public_key)
     chosen = KnownHubs(tmp_path / "desk.hubs", tmp_path / "mine.key", is_chosen=True)
-    assert chosen.key_file("a") == tmp_path / "mine.key"
-    assert chosen.path_of(meet(chosen, "b", OTHER.public_key)[0]) == tmp_path / "mine.key"
+    assert (chosen.key_file("a"), chosen.path_of(meet(chosen, "b", OTHER.public_key)[0])) == (
+        tmp_path / "mine.key",
+        tmp_path / "mine.key",
+    )
 
 
 @pytest.mark.parametrize("line", ["hub.example", "hub.example nokey desk.key", f"hub.example {'A' * 43}"])
@@ -187,8 +195,7 @@ async def test_a_device_stops_at_a_hub_that_took_the_place_of_its_own(tmp_path: 
             await guest.flush()
             assert await guest.left() is not None
             failure = await device.over()
-    assert isinstance(failure, TurnedAway)
-    assert OTHER.shown in str(failure)
+    assert isinstance(failure, TurnedAway) and OTHER.shown in str(failure)
     assert guest.session.hello is None
 
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from hub.clock import IdFactory
-from hub.device.inserts import open_device_store
+from hub.device.inserts import DeviceStore
 from hub.device.messages import Reply
 from protocol.coordination import Method, Response
 from protocol.errors import ErrorCode
@@ -17,8 +16,8 @@ from protocol.ids import CallId
 from protocol.work import Action, ToolCall
 from tests.hub.device.test_verdicts import report
 from tests.support.clock import FakeClock
-from tests.support.device import open_device
-from tests.support.scripted_hub import ScriptedHub
+from tests.support.device import RunningDevice
+from tests.support.scripted_hub import Guest
 from tests.support.wire import until
 
 DATA: dict[str, Any] = {
@@ -41,53 +40,42 @@ def owner_writes(db: Path, answer: str) -> None:
         beside.execute("UPDATE messages SET answer = ? WHERE message_id = 'm-1'", (answer,))
 
 
-def test_a_message_is_kept_once_however_often_it_is_brought(
-    tmp_path: Path, clock: FakeClock, ids: IdFactory
-) -> None:
-    with open_device_store(tmp_path / "d.db", clock=clock, ids=ids) as store:
-        first, again, anew = store.apply([call(), call(), call("c-2", content="something else")])
-        assert first.result == again.result == anew.result == {"delivered": True}
-        found = store._db.execute("SELECT message_id, agent_id, content, sender, board FROM messages")
-        assert [tuple(row) for row in found] == [("m-1", "a-1", "tea is ready", "lead", "garden")]
+def test_a_message_is_kept_once_however_often_it_is_brought(store: DeviceStore) -> None:
+    first, again, anew = store.apply([call(), call(), call("c-2", content="something else")])
+    assert first.result == again.result == anew.result == {"delivered": True}
+    found = store._db.execute("SELECT message_id, agent_id, content, sender, board FROM messages")
+    assert [tuple(row) for row in found] == [("m-1", "a-1", "tea is ready", "lead", "garden")]
 
 
 @pytest.mark.parametrize("data", [{"content": ""}, {"message_id": ""}, {"kind": None}], ids=str)
-def test_what_is_no_message_is_refused(
-    tmp_path: Path, clock: FakeClock, ids: IdFactory, data: dict[str, Any]
+def test_what_is_no_message_is_refused(store: DeviceStore, data: dict[str, Any]) -> None:
+    (answer,) = store.apply([call(**data)])
+    assert answer.error is not None and answer.error.code == ErrorCode.BAD_RECORD
+    assert store._db.execute("SELECT 1 FROM messages").fetchone() is None
+
+
+def test_an_answer_is_sent_until_the_hub_has_confirmed_it(store: DeviceStore, db: Path) -> None:
+    store.apply([call()])
+    owner_writes(db, "  ")
+    assert store.unreported_replies(9) == []
+    owner_writes(db, " thank you\n")
+    assert store.unreported_replies(9) == [Reply("m-1", "thank you")]
+    store.note_reply(Reply("m-1", "thank you"))
+    assert store.unreported_replies(9) == []
+
+
+async def test_what_is_answered_in_the_file_is_brought_to_the_hub(
+    device: RunningDevice, guest: Guest, clock: FakeClock
 ) -> None:
-    with open_device_store(tmp_path / "d.db", clock=clock, ids=ids) as store:
-        (answer,) = store.apply([call(**data)])
-        assert answer.error is not None
-        assert answer.error.code == ErrorCode.BAD_RECORD
-        assert store._db.execute("SELECT 1 FROM messages").fetchone() is None
+    assert (await guest.call(call())).result == {"delivered": True}
+    assert any("nudge from lead to a-1: tea is ready" in line for line in device.told)
+    owner_writes(device.db, "thank you")
+    request = await report(guest, clock)
+    assert (request.method, request.params) == (
+        Method.MESSAGES_ANSWER,
+        {"message_id": "m-1", "answer": "thank you"},
+    )
 
-
-def test_an_answer_is_sent_until_the_hub_has_confirmed_it(
-    tmp_path: Path, clock: FakeClock, ids: IdFactory
-) -> None:
-    path = tmp_path / "d.db"
-    with open_device_store(path, clock=clock, ids=ids) as store:
-        store.apply([call()])
-        owner_writes(path, "  ")
-        assert store.unreported_replies(9) == []
-        owner_writes(path, " thank you\n")
-        assert store.unreported_replies(9) == [Reply("m-1", "thank you")]
-        store.note_reply(Reply("m-1", "thank you"))
-        assert store.unreported_replies(9) == []
-
-
-async def test_what_is_answered_in_the_file_is_brought_to_the_hub(tmp_path: Path) -> None:
-    clock = FakeClock()
-    async with ScriptedHub().open() as hub, open_device(hub.url, tmp_path, clock=clock) as device:
-        guest = await hub.guest()
-        await guest.welcome()
-        assert (await guest.call(call())).result == {"delivered": True}
-        assert any("nudge from lead to a-1: tea is ready" in line for line in device.told)
-        owner_writes(device.db, "thank you")
-        request = await report(guest, clock)
-        assert request.method == Method.MESSAGES_ANSWER
-        assert request.params == {"message_id": "m-1", "answer": "thank you"}
-
-        settled = ErrorBody(code=ErrorCode.MESSAGE_SETTLED, message="it was answered elsewhere")
-        await guest.say(Response(id=request.id, error=settled))
-        await until(lambda: any("it was answered elsewhere" in line for line in device.told))
+    settled = ErrorBody(code=ErrorCode.MESSAGE_SETTLED, message="it was answered elsewhere")
+    await guest.say(Response(id=request.id, error=settled))
+    await until(lambda: any("it was answered elsewhere" in line for line in device.told))

@@ -98,8 +98,7 @@ async def test_a_device_that_was_denied_stops_and_says_so(tmp_path: Path) -> Non
         (waiting,) = await port.store.read(pairings.list_pairings, at=at)
         await port.store.write(pairings.deny, waiting.id, actor="operator:0", at=at)
         await time_passes(clock, device.is_over.is_set)
-    assert isinstance(device.failure, TurnedAway)
-    assert "does not let this device in" in str(device.failure)
+    assert isinstance(device.failure, TurnedAway) and "does not let this device in" in str(device.failure)
 
 
 async def test_waiting_for_a_code_to_be_typed_is_no_failed_try(tmp_path: Path) -> None:

@@ -1,8 +1,6 @@
 """Questions on the device: kept in its file, answered by its owner, told to the hub until it knows."""
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ from protocol.frame import ErrorBody
 from protocol.handshake import CapabilityName
 from protocol.work import Action, Answer, ToolCall
 from tests.support.clock import FakeClock
-from tests.support.device import RunningDevice, open_device
+from tests.support.device import RunningDevice
 from tests.support.scripted_hub import Guest, ScriptedHub
 from tests.support.wire import until
 
@@ -41,13 +39,6 @@ def call(about: QuestionToUser = ASKED, **changed: Any) -> ToolCall:
 
 def settled(state: str = "answered", **about: Any) -> ToolCall:
     return call(state=state, **about)
-
-
-@pytest.fixture
-def owner(store: DeviceStore, db: Path) -> Iterator[sqlite3.Connection]:
-    """Another program of the owner's, with the file open."""
-    with closing(sqlite3.connect(db, isolation_level=None)) as opened:
-        yield opened
 
 
 def test_a_question_is_kept_with_who_asks_and_about_what(store: DeviceStore, db: Path) -> None:
@@ -115,8 +106,7 @@ def test_the_end_of_an_unknown_question_is_ignored(store: DeviceStore, db: Path)
 
 def test_what_is_no_question_is_refused(store: DeviceStore) -> None:
     (refused,) = store.apply([ToolCall(id="u-1", action=Action.USER_ASK, data={"content": "?"})])
-    assert refused.error is not None
-    assert refused.error.code == ErrorCode.BAD_RECORD
+    assert refused.error is not None and refused.error.code == ErrorCode.BAD_RECORD
     assert "question_id" in refused.error.message
 
 
@@ -161,53 +151,51 @@ async def in_time(guest: Guest, clock: FakeClock) -> Request:
     return request
 
 
-async def test_an_answer_is_sent_until_the_hub_has_confirmed_it(tmp_path: Path) -> None:
-    clock = FakeClock()
-    async with ScriptedHub().open() as hub, open_device(hub.url, tmp_path, clock=clock) as device:
-        guest = await hub.guest()
-        await asked(guest, device)
-        answer(device.db, 1, "Red.", at_ms=5)
-        said = await in_time(guest, clock)
-        assert (said.method, said.params) == (
-            Method.QUESTIONS_ANSWER,
-            {"question_id": "q-1", "answer": "Red."},
-        )
-        busy = ErrorBody(code=ErrorCode.DATABASE_BUSY, message="later", retryable=True)
-        await guest.say(Response(id=said.id, error=busy))
-        again = await in_time(guest, clock)
-        assert again.params == said.params
-        await guest.say(Response(id=again.id, result={}))
-        await until(lambda: [one.reported for one in read_questions(device.db)] == [True])
+async def test_an_answer_is_sent_until_the_hub_has_confirmed_it(
+    hub: ScriptedHub, device: RunningDevice, clock: FakeClock
+) -> None:
+    guest = await hub.guest()
+    await asked(guest, device)
+    answer(device.db, 1, "Red.", at_ms=5)
+    said = await in_time(guest, clock)
+    assert (said.method, said.params) == (
+        Method.QUESTIONS_ANSWER,
+        {"question_id": "q-1", "answer": "Red."},
+    )
+    busy = ErrorBody(code=ErrorCode.DATABASE_BUSY, message="later", retryable=True)
+    await guest.say(Response(id=said.id, error=busy))
+    again = await in_time(guest, clock)
+    assert again.params == said.params
+    await guest.say(Response(id=again.id, result={}))
+    await until(lambda: [one.reported for one in read_questions(device.db)] == [True])
 
 
-async def test_an_answer_that_was_not_confirmed_is_sent_over_the_next_connection(tmp_path: Path) -> None:
-    clock = FakeClock()
-    async with ScriptedHub().open() as hub, open_device(hub.url, tmp_path, clock=clock) as device:
-        guest = await hub.guest()
-        await asked(guest, device)
-        answer(device.db, 1, "Red.", at_ms=5)
-        await guest.cut()
-        await until(lambda: any("again" in line or "broke" in line for line in device.told))
-        clock.advance(120)
-        guest = await hub.guest()
-        await guest.welcome()
-        said = await guest.hear(Request)
-        assert said.params == {"question_id": "q-1", "answer": "Red."}
+async def test_an_answer_that_was_not_confirmed_is_sent_over_the_next_connection(
+    hub: ScriptedHub, device: RunningDevice, clock: FakeClock
+) -> None:
+    guest = await hub.guest()
+    await asked(guest, device)
+    answer(device.db, 1, "Red.", at_ms=5)
+    await guest.cut()
+    await until(lambda: any("again" in line or "broke" in line for line in device.told))
+    clock.advance(120)
+    guest = await hub.welcomed()
+    assert (await guest.hear(Request)).params == {"question_id": "q-1", "answer": "Red."}
 
 
-async def test_an_owner_learns_that_another_answer_was_first(tmp_path: Path) -> None:
-    clock = FakeClock()
-    async with ScriptedHub().open() as hub, open_device(hub.url, tmp_path, clock=clock) as device:
-        guest = await hub.guest()
-        await asked(guest, device)
-        answer(device.db, 1, "Red.", at_ms=5)
-        said = await in_time(guest, clock)
-        words = "question q-1 was answered by device phone at 2026-01-05T09:00:00Z"
-        late = ErrorBody(code=ErrorCode.QUESTION_SETTLED, message=words)
-        await guest.say(Response(id=said.id, error=late))
-        await until(lambda: any("does not count" in line and words in line for line in device.told))
-        told = await guest.call(settled(answer="Blue.", settled_by="device phone"))
-        assert told == Answer(result={"closed": True})
-        (kept,) = read_questions(device.db)
-        assert (kept.answer, kept.state) == ("Blue.", QuestionState.ANSWERED)
-        assert any("answered by device phone: Which colour?" in line for line in device.told)
+async def test_an_owner_learns_that_another_answer_was_first(
+    hub: ScriptedHub, device: RunningDevice, clock: FakeClock
+) -> None:
+    guest = await hub.guest()
+    await asked(guest, device)
+    answer(device.db, 1, "Red.", at_ms=5)
+    said = await in_time(guest, clock)
+    words = "question q-1 was answered by device phone at 2026-01-05T09:00:00Z"
+    late = ErrorBody(code=ErrorCode.QUESTION_SETTLED, message=words)
+    await guest.say(Response(id=said.id, error=late))
+    await until(lambda: any("does not count" in line and words in line for line in device.told))
+    told = await guest.call(settled(answer="Blue.", settled_by="device phone"))
+    assert told == Answer(result={"closed": True})
+    (kept,) = read_questions(device.db)
+    assert (kept.answer, kept.state) == ("Blue.", QuestionState.ANSWERED)
+    assert any("answered by device phone: Which colour?" in line for line in device.told)

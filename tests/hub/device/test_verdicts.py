@@ -1,8 +1,6 @@
 """What an owner said to rows that a hub wrote: seen in the file, whatever program they used."""
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,21 +19,14 @@ from protocol.frame import ErrorBody, Record
 from protocol.tables import SUGGESTED
 from protocol.work import Action, Changed, ItemSource, ToolCall, Unresolved
 from tests.support.clock import FakeClock
-from tests.support.device import open_device
-from tests.support.scripted_hub import Guest, ScriptedHub
+from tests.support.device import RunningDevice
+from tests.support.scripted_hub import Guest
 from tests.support.wire import until
 
 
 def insert(call_id: str, title: str = "call Ana", **more: Any) -> ToolCall:
     data = {"title": title, **SUGGESTED}
     return ToolCall(id=call_id, action=Action.INSERT, table="tasks", data=data, **more)
-
-
-@pytest.fixture
-def owner(db: Path, store: DeviceStore) -> Iterator[sqlite3.Connection]:
-    """The owner's own program, with the file open."""
-    with closing(sqlite3.connect(db, isolation_level=None)) as opened:
-        yield opened
 
 
 def words(store: DeviceStore) -> dict[str, str]:
@@ -118,9 +109,11 @@ def test_items_are_approved_and_rejected_by_number_beside_a_device_that_serves_t
     store: DeviceStore, db: Path
 ) -> None:
     store.apply([insert("c-1", "one"), insert("c-2", "two"), insert("c-3", "three")])
-    assert approve(db, [1], at_ms=5).done == ["approved: one"]
-    assert reject(db, [2, 2]).done == ["rejected: two"]
-    assert [(item.number, item.verdict) for item in read_items(db)] == [(1, "approved"), (3, "open")]
+    assert (
+        approve(db, [1], at_ms=5).done,
+        reject(db, [2, 2]).done,
+        [(item.number, item.verdict) for item in read_items(db)],
+    ) == (["approved: one"], ["rejected: two"], [(1, "approved"), (3, "open")])
     assert words(store) == {"c-1": "approved", "c-2": "rejected"}
 
 
@@ -146,10 +139,10 @@ def test_what_cannot_be_approved_is_named_and_keeps_no_other_from_it(store: Devi
             decide(db, [1, 7])
     assert {item.verdict for item in read_items(db)} == {"open"}
     decided = approve(db, [2, 1], at_ms=5)
-    assert decided.done == ["approved: call Ana"]
-    assert decided.refused == [
-        "left as it is: 2  taskComments  done?: it needs a task: hub review approve 2 --task TITLE"
-    ]
+    assert (decided.done, decided.refused) == (
+        ["approved: call Ana"],
+        ["left as it is: 2  taskComments  done?: it needs a task: hub review approve 2 --task TITLE"],
+    )
     assert [item.verdict for item in read_items(db)] == ["approved", "open"]
 
 
@@ -170,8 +163,7 @@ def test_a_project_goes_with_what_belongs_to_it_or_says_what_that_is(
         " reject them with it, or let them belong to another first"
     ]
     owner.execute("DELETE FROM notes")
-    assert reject(db, [1, 2]).done == ["rejected: mend the roof", "rejected: House"]
-    assert read_items(db) == []
+    assert (reject(db, [1, 2]).done, read_items(db)) == (["rejected: mend the roof", "rejected: House"], [])
 
 
 def test_a_file_that_is_no_devices_is_left_alone(tmp_path: Path) -> None:
@@ -203,41 +195,38 @@ async def report(guest: Guest, clock: FakeClock) -> Request:
     return heard[0]
 
 
-async def test_a_device_reports_verdicts_until_its_hub_has_confirmed_them(tmp_path: Path) -> None:
-    clock = FakeClock()
-    async with ScriptedHub().open() as hub, open_device(hub.url, tmp_path, clock=clock) as device:
-        guest = await hub.guest()
-        await guest.welcome()
-        await guest.call(insert("c-1"))
-        reject(device.db, [1])
-        asked = await report(guest, clock)
-        assert asked.method == Method.REVIEW_REPORT
-        assert asked.params == {"verdicts": [{"call_id": "c-1", "verdict": "rejected"}]}
+async def test_a_device_reports_verdicts_until_its_hub_has_confirmed_them(
+    device: RunningDevice, guest: Guest, clock: FakeClock
+) -> None:
+    await guest.call(insert("c-1"))
+    reject(device.db, [1])
+    asked = await report(guest, clock)
+    assert (asked.method, asked.params) == (
+        Method.REVIEW_REPORT,
+        {"verdicts": [{"call_id": "c-1", "verdict": "rejected"}]},
+    )
 
-        busy = ErrorBody(code=ErrorCode.OVERLOADED, message="later", retryable=True)
-        await guest.say(Response(id=asked.id, error=busy))
-        again = await report(guest, clock)
-        assert (again.params, again.id == asked.id) == (asked.params, False)
+    busy = ErrorBody(code=ErrorCode.OVERLOADED, message="later", retryable=True)
+    await guest.say(Response(id=asked.id, error=busy))
+    again = await report(guest, clock)
+    assert (again.params, again.id == asked.id) == (asked.params, False)
 
-        await guest.say(Response(id=again.id, result={"known": 1, "unknown": 0}))
-        await guest.call(insert("c-2"))
-        reject(device.db, [2])
-        other = await report(guest, clock)
-        assert other.params == {"verdicts": [{"call_id": "c-2", "verdict": "rejected"}]}
+    await guest.say(Response(id=again.id, result={"known": 1, "unknown": 0}))
+    await guest.call(insert("c-2"))
+    reject(device.db, [2])
+    assert (await report(guest, clock)).params == {"verdicts": [{"call_id": "c-2", "verdict": "rejected"}]}
 
 
-async def test_a_hub_that_takes_no_verdicts_is_not_asked_twice(tmp_path: Path) -> None:
-    clock = FakeClock()
-    async with ScriptedHub().open() as hub, open_device(hub.url, tmp_path, clock=clock) as device:
-        guest = await hub.guest()
-        await guest.welcome()
-        await guest.call(insert("c-1"))
-        reject(device.db, [1])
-        asked = await report(guest, clock)
-        unknown = ErrorBody(code=ErrorCode.UNKNOWN_METHOD, message="what?")
-        await guest.say(Response(id=asked.id, error=unknown))
-        await guest.call(insert("c-2"))
-        reject(device.db, [2])
-        clock.advance(10 * POLL_EVERY_S)
-        answer = await guest.call(insert("c-3"))  # nothing else was said before it
-        assert answer.error is None
+async def test_a_hub_that_takes_no_verdicts_is_not_asked_twice(
+    device: RunningDevice, guest: Guest, clock: FakeClock
+) -> None:
+    await guest.call(insert("c-1"))
+    reject(device.db, [1])
+    asked = await report(guest, clock)
+    unknown = ErrorBody(code=ErrorCode.UNKNOWN_METHOD, message="what?")
+    await guest.say(Response(id=asked.id, error=unknown))
+    await guest.call(insert("c-2"))
+    reject(device.db, [2])
+    clock.advance(10 * POLL_EVERY_S)
+    answer = await guest.call(insert("c-3"))  # nothing else was said before it
+    assert answer.error is None
