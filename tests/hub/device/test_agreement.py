@@ -2,7 +2,6 @@
 
 import shutil
 import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -64,31 +63,31 @@ def test_a_file_is_known_by_the_same_id_each_time_it_is_opened(
         assert store.mark == before
 
 
-def test_a_row_is_listed_with_its_place_and_what_a_query_would_show(store: DeviceStore, db: Path) -> None:
+def test_a_row_is_listed_with_its_place_and_what_a_query_would_show(store: DeviceStore) -> None:
     made = store.apply([insert("c-1")])[0].result
     page = listed(store)
     (row,) = page.rows
-    assert (row.call_id, row.row_id, row.table, row.state) == ("c-1", made["id"], "tasks", "open")
-    assert (row.path, row.quote, row.start, row.end) == ("notes/a.md", "- [ ] call Ana", 3, 20)
-    assert row.data["title"] == "call Ana"
-    assert page.store == store.mark
-    assert not page.more
+    assert (row.call_id, row.row_id, row.table, row.state, row.path, row.quote, row.start, row.end) == (
+        "c-1",
+        made["id"],
+        "tasks",
+        "open",
+        "notes/a.md",
+        "- [ ] call Ana",
+        3,
+        20,
+    )
+    assert (row.data["title"], page.store, page.more) == ("call Ana", store.mark, False)
 
 
-def test_of_a_row_that_its_owner_changed_nothing_is_listed_but_its_place(
-    store: DeviceStore, db: Path
+def test_of_a_row_that_its_owner_changed_nothing_is_listed_but_its_place_and_a_deleted_one_is_rejected(
+    store: DeviceStore, owner: sqlite3.Connection
 ) -> None:
     store.apply([insert("c-1")])
-    with closing(sqlite3.connect(db)) as owner, owner:
-        owner.execute("UPDATE tasks SET title = 'private words'")
+    owner.execute("UPDATE tasks SET title = 'private words'")
     (row,) = listed(store).rows
     assert (row.state, row.data, row.quote) == ("edited", {}, "- [ ] call Ana")
-
-
-def test_a_row_that_its_owner_deleted_is_listed_as_rejected(store: DeviceStore, db: Path) -> None:
-    store.apply([insert("c-1")])
-    with closing(sqlite3.connect(db)) as owner, owner:
-        owner.execute("DELETE FROM tasks")
+    owner.execute("DELETE FROM tasks")
     assert [row.state for row in listed(store).rows] == ["rejected"]
 
 
@@ -125,8 +124,7 @@ def test_a_hub_learns_which_calls_were_done_and_which_rows_are_there(store: Devi
 @pytest.mark.parametrize("data", [{"since": -1}, {"since": "x"}, {"since": True}])
 def test_a_page_behind_no_counter_is_refused(store: DeviceStore, data: Record) -> None:
     answer = store.apply([ToolCall(id="l-1", action=Action.ROWS_LIST, data=data)])[0]
-    assert answer.error is not None
-    assert answer.error.code == "bad_record"
+    assert answer.error is not None and answer.error.code == "bad_record"
 
 
 def test_an_older_copy_of_a_file_gets_another_id_once_a_hub_knows_more_of_it(
@@ -173,9 +171,7 @@ def test_a_hub_that_lost_rows_is_reported_to_the_owner_once(store: DeviceStore) 
     assert store.note_welcome(welcome(0, store.mark.id, "another hub")) is None
 
 
-def test_a_comparison_of_all_rows_is_not_reported_to_the_owner_as_a_loss(
-    store: DeviceStore,
-) -> None:
+def test_a_comparison_of_all_rows_is_not_reported_to_the_owner_as_a_loss(store: DeviceStore) -> None:
     store.apply([insert("c-1"), insert("c-2")])
     assert store.note_welcome(welcome(2, store.mark.id)) is None
     told = str(store.note_welcome(welcome(0, store.mark.id)))
@@ -184,13 +180,14 @@ def test_a_comparison_of_all_rows_is_not_reported_to_the_owner_as_a_loss(
 
 
 def test_another_hub_of_the_device_gets_none_of_these_rows(store: DeviceStore) -> None:
+    def known() -> KnownToDevice:
+        return msgspec.convert(store.apply([ask])[0].result, KnownToDevice)
+
     store.meet("one")
     made = store.apply([insert("c-1")])[0].result
     ask = ToolCall(id="k-1", action=Action.ROWS_KNOWN, data={"calls": ["c-1"], "rows": [made["id"]]})
-    told = store.apply([ask])[0].result
-    assert msgspec.convert(told, KnownToDevice) == KnownToDevice(calls=["c-1"], rows=[made["id"]])
+    assert known() == KnownToDevice(calls=["c-1"], rows=[made["id"]])
     store.meet("two")
-    assert listed(store).rows == []
-    assert msgspec.convert(store.apply([ask])[0].result, KnownToDevice) == KnownToDevice(calls=[], rows=[])
+    assert (listed(store).rows, known()) == ([], KnownToDevice(calls=[], rows=[]))
     store.meet("three", predecessor="one")
     assert [row.call_id for row in listed(store).rows] == ["c-1"]

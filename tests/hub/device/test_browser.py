@@ -71,8 +71,7 @@ async def test_one_redirect_with_the_right_state_is_forwarded_and_the_listener_i
     desk = Desk()
     at = await desk.listen()
     assert await desk.listen() == at  # the call came twice
-    assert (await desk.call(url=URL)).result == {"opened": False}
-    assert desk.opened == []
+    assert ((await desk.call(url=URL)).result, desk.opened) == ({"opened": False}, [])
     hub: Any = Hub(None)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(desk.browser.serve, hub)
@@ -84,8 +83,10 @@ async def test_one_redirect_with_the_right_state_is_forwarded_and_the_listener_i
     assert "Signed in" in page.text
     assert "the-code" not in page.text + repr(desk.told)
     (asked,) = hub.asked
-    assert asked.method == "sign_ins.answer"
-    assert asked.params == {"sign_in_id": "one", "state": "s", "code": "the-code"}
+    assert (asked.method, asked.params) == (
+        "sign_ins.answer",
+        {"sign_in_id": "one", "state": "s", "code": "the-code"},
+    )
     with pytest.raises(httpx2.TransportError):
         await get(at + "/?state=s&code=again")
 
@@ -126,8 +127,7 @@ async def test_the_owner_is_shown_the_address_and_asked_before_a_browser_is_open
             while desk.browser._doors["one"].url is not None:
                 await anyio.lowlevel.checkpoint()
         tasks.cancel_scope.cancel()
-    assert desk.asked == ["open op.example in the browser?"]
-    assert desk.opened == ([URL] if agrees else [])
+    assert (desk.asked, desk.opened) == (["open op.example in the browser?"], ([URL] if agrees else []))
 
 
 async def test_a_hub_shows_few_addresses_a_minute() -> None:

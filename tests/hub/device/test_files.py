@@ -68,16 +68,17 @@ def test_a_soul_is_written_over_the_one_that_was_read_and_over_no_other(store: D
 
     assert code(refused) == ErrorCode.CHANGED_MEANWHILE
     assert refused.error is not None and sha256("second") in refused.error.message
-    assert get(store).result["content"] == "second"
-    assert code(put(store, "third", None, "w-4")) == ErrorCode.CHANGED_MEANWHILE
+    assert (get(store).result["content"], code(put(store, "third", None, "w-4"))) == (
+        "second",
+        ErrorCode.CHANGED_MEANWHILE,
+    )
 
 
 def test_a_write_that_comes_again_is_answered_as_it_was_the_first_time(store: DeviceStore) -> None:
     first = put(store, "first")
     put(store, "second", sha256("first"), "w-2")
 
-    assert put(store, "first") == first
-    assert get(store).result["content"] == "second"
+    assert (put(store, "first"), get(store).result["content"]) == (first, "second")
 
 
 def test_a_refused_write_is_refused_again_whatever_is_there_by_then(store: DeviceStore) -> None:

@@ -33,8 +33,10 @@ def shown(inbox: Inbox) -> dict[str, DeviceItem]:
 def test_a_decision_is_taken_back_and_the_item_waits_as_before(tmp_path: Path) -> None:
     inbox = inbox_of(tmp_path, "call Ana", "pay")
     before = shown(inbox)
-    assert inbox.judge(before["call Ana"], "approve", at_ms=AT) == "approved: call Ana"
-    assert inbox.judge(before["pay"], "reject", at_ms=AT) == "rejected: pay"
+    assert (
+        inbox.judge(before["call Ana"], "approve", at_ms=AT),
+        inbox.judge(before["pay"], "reject", at_ms=AT),
+    ) == ("approved: call Ana", "rejected: pay")
     assert {title: item.verdict for title, item in shown(inbox).items()} == {"call Ana": "approved"}
     for item in before.values():
         inbox.undo(item.number)

@@ -102,8 +102,7 @@ def test_a_refusal_is_kept_like_any_answer_and_leaves_its_neighbours_alone(store
     answers = store.apply([_insert("c-1"), _insert("c-2", {"colour": "red"}), _insert("c-3")])
 
     assert [_code(answer) for answer in answers] == [None, ErrorCode.BAD_RECORD, None]
-    assert len(_rows(store, "tasks")) == 2
-    assert store.apply([_insert("c-2")]) == [answers[1]]
+    assert (len(_rows(store, "tasks")), store.apply([_insert("c-2")])) == (2, [answers[1]])
 
 
 @pytest.mark.parametrize(
@@ -124,8 +123,7 @@ def test_a_wrong_record_is_refused_and_the_field_named(
     (answer,) = store.apply([_insert("c-1", data, table)])
 
     assert _code(answer) == ErrorCode.BAD_RECORD
-    assert answer.error is not None
-    assert told in answer.error.message
+    assert answer.error is not None and told in answer.error.message
     assert _rows(store, table) == []
 
 
@@ -177,16 +175,20 @@ def test_what_names_no_row_or_every_row_is_refused(
 ) -> None:
     store.apply([_insert("c-1")])
 
-    assert _code(_ask(store, action, table="tasks", **asked)) == code
-    assert [row["title"] for row in _rows(store, "tasks")] == ["Call Ana"]
+    assert (
+        _code(_ask(store, action, table="tasks", **asked)),
+        [row["title"] for row in _rows(store, "tasks")],
+    ) == (code, ["Call Ana"])
 
 
 def test_an_answer_that_would_not_fit_a_frame_asks_for_fewer_rows(store: DeviceStore) -> None:
     long_note: Record = {"title": "long", "content": "x" * 30_000, **SUGGESTED}
     store.apply([_insert(f"c-{n}", long_note, "notes") for n in range(3)])
 
-    assert _code(_ask(store, Action.QUERY, table="notes")) == ErrorCode.RESULT_TOO_LARGE
-    assert len(_ask(store, Action.QUERY, table="notes", limit=2).result["rows"]) == 2
+    assert (
+        _code(_ask(store, Action.QUERY, table="notes")),
+        len(_ask(store, Action.QUERY, table="notes", limit=2).result["rows"]),
+    ) == (ErrorCode.RESULT_TOO_LARGE, 2)
 
 
 def test_a_query_may_wish_for_the_newest_rows_and_for_some_fields_alone(
@@ -252,8 +254,7 @@ def test_a_file_that_was_closed_still_knows_its_calls(db: Path, clock: FakeClock
     with open_device_store(db, clock=clock, ids=ids) as store:
         first = store.apply([_insert("c-1")])
     with open_device_store(db, clock=clock, ids=ids) as store:
-        assert store.apply([_insert("c-1")]) == first
-        assert len(_rows(store, "tasks")) == 1
+        assert (store.apply([_insert("c-1")]), len(_rows(store, "tasks"))) == (first, 1)
 
 
 def test_answers_to_calls_without_a_change_are_stored_for_thirty_days(
@@ -285,8 +286,7 @@ def test_the_answer_to_a_change_is_stored_however_old_it_is(
     answers = store.apply(calls)
     clock.advance((KEEP_CALLS * 12).total_seconds())
 
-    assert store.apply(calls) == answers
-    assert len(_rows(store, "tasks")) == 1
+    assert (store.apply(calls), len(_rows(store, "tasks"))) == (answers, 1)
     assert [item.title for item in read_items(db)] == ["Call Ana"]
 
 
@@ -343,9 +343,11 @@ def test_a_shared_folder_keeps_its_name_whatever_else_is_shared(
     db: Path, clock: FakeClock, ids: IdFactory
 ) -> None:
     with open_device_store(db, clock=clock, ids=ids) as store:
-        assert store.name_roots(["/home/ana/notes"]) == ["notes"]
-        assert store.known_roots() == ["/home/ana/notes"]
-        assert store.name_roots(["/mnt/work/notes", "/home/ana/notes"]) == ["notes (work)", "notes"]
+        assert (
+            store.name_roots(["/home/ana/notes"]),
+            store.known_roots(),
+            store.name_roots(["/mnt/work/notes", "/home/ana/notes"]),
+        ) == (["notes"], ["/home/ana/notes"], ["notes (work)", "notes"])
     with open_device_store(db, clock=clock, ids=ids) as store:
         assert store.name_roots(["/srv/work/notes", "/mnt/work/notes"]) == ["notes (2)", "notes (work)"]
 

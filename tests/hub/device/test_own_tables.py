@@ -52,13 +52,16 @@ def changed(*fields: Column) -> DeviceTable:
 
 def test_a_row_of_a_declared_table_is_a_suggestion_as_any_other(store: DeviceStore, db: Path) -> None:
     assert insert(store, "c-0").error is not None
-    answer = declare(store)
-    assert answer.error is None
+    assert declare(store).error is None
     first = insert(store, "c-1")
     assert insert(store, "c-1") == first
     (item,) = read_items(db)
-    assert (item.table, item.title, item.verdict) == ("contacts", "Ada", "open")
-    assert item.data == {**ADA, "fee": 12.0}
+    assert (item.table, item.title, item.verdict, item.data) == (
+        "contacts",
+        "Ada",
+        "open",
+        {**ADA, "fee": 12.0},
+    )
     query = ToolCall(id="q", action=Action.QUERY, table="contacts", where={"name": "Ada"})
     (found,) = store.apply([query])[0].result["rows"]
     assert found["languages"] == ["fr"]
@@ -77,8 +80,7 @@ def test_the_needs_of_a_table_are_kept_for_its_owner_and_for_other_programs(
         with pytest.raises(sqlite3.IntegrityError, match=r"contacts\.kind: is none of its choices"):
             other.execute("UPDATE contacts SET kind = 'friend'")
     typed = {"email": "ada@example.org", "fee": "20.5", "isMember": "no", "kind": "Customer"}
-    assert edit(db, [1], typed, at_ms=2).refused == []
-    assert approve(db, [1], at_ms=3).refused == []
+    assert (edit(db, [1], typed, at_ms=2).refused, approve(db, [1], at_ms=3).refused) == ([], [])
     (item,) = read_items(db)
     assert (item.data["kind"], item.data["fee"], item.data["isMember"]) == ("customer", 20.5, 0)
     assert [one.verdict for one in store.unreported(9)] == ["edited"]
@@ -120,8 +122,7 @@ def test_the_declarations_are_in_the_file(
 ) -> None:
     declare(store)
     insert(store, "c-1")
-    tables = rows.tables_of(store._db)
-    assert tables.own == (CONTACTS,)
+    assert rows.tables_of(store._db).own == (CONTACTS,)
 
 
 @pytest.mark.parametrize(
@@ -143,8 +144,7 @@ def test_a_declaration_that_does_not_fit_is_refused_in_words(
     declare(store)
     insert(store, "c-1")
     answer = declare(store, table)
-    assert answer.error is not None
-    assert answer.error.code == ErrorCode.BAD_RECORD
+    assert answer.error is not None and answer.error.code == ErrorCode.BAD_RECORD
     assert words in answer.error.message
     assert rows.tables_of(store._db).own == (CONTACTS,)
     assert insert(store, "c-2", {**ADA, "name": "Bob"}).error is None

@@ -1,8 +1,6 @@
 """Rows that are their owner's: a hub proposes, the owner decides; until then their text stays as it is."""
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -24,14 +22,6 @@ OWN = (
 )
 PROPOSED: Record = {"title": "call Bo", "dueDate": 1_767_949_200_000}
 CHANGED: Record = {**PROPOSED, **SUGGESTED}
-
-
-@pytest.fixture
-def owner(db: Path, store: DeviceStore) -> Iterator[sqlite3.Connection]:
-    """The owner's own program, with the file open."""
-    with closing(sqlite3.connect(db, isolation_level=None)) as opened:
-        opened.row_factory = sqlite3.Row
-        yield opened
 
 
 class Hub:
@@ -95,8 +85,10 @@ def test_a_row_that_its_owner_approved_or_changed_stays_as_it_is(
     made = hub.insert()
     owner.execute(f"UPDATE tasks SET {said}")
     before = titles(owner)
-    assert hub.ask(Action.UPDATE, where=made, data=CHANGED).result == {"updated": 0, "proposed": 1}
-    assert hub.ask(Action.DELETE, where=made).result == {"deleted": 0, "proposed": 1}
+    assert (
+        hub.ask(Action.UPDATE, where=made, data=CHANGED).result,
+        hub.ask(Action.DELETE, where=made).result,
+    ) == ({"updated": 0, "proposed": 1}, {"deleted": 0, "proposed": 1})
     assert titles(owner) == before
 
 
@@ -154,8 +146,7 @@ def test_what_the_owner_wrote_beside_an_accepted_change_stays_theirs(
     hub.ask(Action.UPDATE, where=made, data=CHANGED)
     approve(db, [1], at_ms=9)
     owner.execute("UPDATE tasks SET isApproved = 0")
-    assert hub.query() == []
-    assert hub.ask(Action.DELETE, where=made).result == {"deleted": 0, "proposed": 1}
+    assert (hub.query(), hub.ask(Action.DELETE, where=made).result) == ([], {"deleted": 0, "proposed": 1})
 
 
 def test_an_owner_rejects_a_change_and_keeps_the_row(
@@ -236,19 +227,22 @@ def test_a_hub_sees_open_rows_whole_and_of_approved_tasks_and_projects_the_names
     hub.insert("pay the rent", description="to Mr Li")
     owner.execute("UPDATE tasks SET isApproved = 1 WHERE title = 'pay the rent'")
     told = {row["title"]: row for row in hub.query()}
-    assert told["call Ana"]["description"] == "soon"
-    assert told["see a doctor"] == {"id": "own", "title": "see a doctor", "isApproved": 1}
-    assert told["pay the rent"].keys() == {"id", "title", "isApproved"}
+    assert (told["call Ana"]["description"], told["see a doctor"], {*told["pay the rent"]}) == (
+        "soon",
+        {"id": "own", "title": "see a doctor", "isApproved": 1},
+        {"id", "title", "isApproved"},
+    )
 
 
 def test_nothing_else_is_found_out_by_asking(hub: Hub, owner: sqlite3.Connection) -> None:
     owner.execute(OWN)
-    assert hub.query(where={"description": "on Monday"}) == []
-    assert hub.query(data={"fields": ["title", "description"]}) == []
+    assert (
+        hub.query(where={"description": "on Monday"}),
+        hub.query(data={"fields": ["title", "description"]}),
+    ) == ([], [])
     hub.ask(Action.INSERT, table="notes", data={"title": "diary", "content": "dear diary", **SUGGESTED})
     owner.execute("UPDATE notes SET isApproved = 1")
-    assert hub.query(table="notes") == []
-    assert hub.query(table="notes", where={"title": "diary"}) == []
+    assert (hub.query(table="notes"), hub.query(table="notes", where={"title": "diary"})) == ([], [])
     refused = hub.ask(Action.UPDATE, table="notes", where={"title": "diary"}, data={"content": "x"})
     assert refused.error is not None and refused.error.code == ErrorCode.DATABASE_CONFLICT
 

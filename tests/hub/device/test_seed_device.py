@@ -56,10 +56,13 @@ async def test_the_seed_device_reads_and_inserts_as_a_process_of_its_own(tmp_pat
             process.kill()
 
     assert (hello.token, hello.capabilities) == ("hub_dev_seed", [])
-    assert [file.content for file in data.files] == ["call Ana"]
-    assert (data.fence, complete.fence, complete.error) == (None, None, None)
+    assert ([file.content for file in data.files], data.fence, complete.fence, complete.error) == (
+        ["call Ana"],
+        None,
+        None,
+        None,
+    )
     assert set(answer.result) == {"id"}
-    assert refusal.error is not None
-    assert refusal.error.message == "cannot delete tasks"
+    assert refusal.error is not None and refusal.error.message == "cannot delete tasks"
     with closing(sqlite3.connect(db)) as rows:
         assert rows.execute("SELECT count(*) FROM tasks").fetchone() == (1,)

@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,6 +86,12 @@ def _look(
     return found, {one.path: one.reason for one in [*refused, *skipped] if one.path != MANY} | counts
 
 
+def _seen(shared: SharedFolders, *asked: str, **options: Any) -> tuple[list[str], dict[str, str]]:
+    """Return the paths of the files that a run finds, and what it skips."""
+    files, skipped = _look(shared, *asked, **options)
+    return [file.path for file in files], skipped
+
+
 def _paths(files: list[SharedFile]) -> list[str]:
     return [file.path for file in files]
 
@@ -92,10 +99,10 @@ def _paths(files: list[SharedFile]) -> list[str]:
 def test_files_are_named_by_their_folder_and_sorted(home: Path) -> None:
     _write(home, "notes/b.md", "notes/a/z.md", "notes/c.md", "diary/today.md")
 
-    files, skipped = _look(_share(home, "notes", "diary"))
-
-    assert _paths(files) == ["diary/today.md", "notes/a/z.md", "notes/b.md", "notes/c.md"]
-    assert skipped == {}
+    assert _seen(_share(home, "notes", "diary")) == (
+        ["diary/today.md", "notes/a/z.md", "notes/b.md", "notes/c.md"],
+        {},
+    )
 
 
 @pytest.mark.parametrize(
@@ -104,10 +111,7 @@ def test_files_are_named_by_their_folder_and_sorted(home: Path) -> None:
 def test_an_agent_may_ask_in_many_ways(home: Path, asked: str) -> None:
     _write(home, "notes/a.md")
 
-    files, skipped = _look(_share(home, "notes"), asked.format(home=home))
-
-    assert _paths(files) == ["notes/a.md"]
-    assert skipped == {}
+    assert _seen(_share(home, "notes"), asked.format(home=home)) == (["notes/a.md"], {})
 
 
 @pytest.mark.parametrize(
@@ -126,28 +130,28 @@ def test_what_lies_outside_is_refused_by_name(home: Path, asked: str) -> None:
 def test_a_part_of_a_folder_or_one_file_may_be_asked_for(home: Path) -> None:
     _write(home, "notes/a.md", "notes/work/b.md", "notes/work/c.md")
 
-    files, skipped = _look(_share(home, "notes"), "~/notes/work", "notes/a.md", "work/c.md")
-
-    assert _paths(files) == ["notes/a.md", "notes/work/b.md", "notes/work/c.md"]
-    assert skipped == {}
+    assert _seen(_share(home, "notes"), "~/notes/work", "notes/a.md", "work/c.md") == (
+        ["notes/a.md", "notes/work/b.md", "notes/work/c.md"],
+        {},
+    )
 
 
 def test_a_relative_path_may_lie_in_any_of_the_folders(home: Path) -> None:
     _write(home, "notes/work/a.md", "diary/x.md")
 
-    files, skipped = _look(_share(home, "notes", "diary"), "work", "nowhere")
-
-    assert _paths(files) == ["notes/work/a.md"]
-    assert skipped == {"nowhere": SkipReason.MISSING}
+    assert _seen(_share(home, "notes", "diary"), "work", "nowhere") == (
+        ["notes/work/a.md"],
+        {"nowhere": SkipReason.MISSING},
+    )
 
 
 def test_files_of_another_extension_are_counted_and_not_listed(home: Path) -> None:
     _write(home, "notes/a.md", "notes/b.MD", "notes/c.png", "notes/d.txt")
 
-    files, skipped = _look(_share(home, "notes"), extensions=(".md", "TXT"))
-
-    assert _paths(files) == ["notes/a.md", "notes/b.MD", "notes/d.txt"]
-    assert skipped == {"1 other_extension": ""}
+    assert _seen(_share(home, "notes"), extensions=(".md", "TXT")) == (
+        ["notes/a.md", "notes/b.MD", "notes/d.txt"],
+        {"1 other_extension": ""},
+    )
 
 
 PRIVATE = {
@@ -169,10 +173,10 @@ PRIVATE = {
 def test_private_files_are_not_sent_and_are_counted_without_their_names(home: Path) -> None:
     _write(home, "notes/a.md", *PRIVATE)
 
-    files, skipped = _look(_share(home, "notes"))
-
-    assert _paths(files) == ["notes/a.md"]
-    assert skipped == {"1 hidden": "", "2 version_control": "", f"{len(PRIVATE) - 3} key_file": ""}
+    assert _seen(_share(home, "notes")) == (
+        ["notes/a.md"],
+        {"1 hidden": "", "2 version_control": "", f"{len(PRIVATE) - 3} key_file": ""},
+    )
 
 
 @pytest.mark.parametrize("asked", PRIVATE)
@@ -188,7 +192,7 @@ def test_a_private_file_that_is_asked_for_by_name_is_refused_with_the_reason(hom
 def test_a_folder_whose_own_name_is_hidden_may_be_shared_on_purpose(home: Path) -> None:
     _write(home, ".plans/a.md")
 
-    assert _paths(_look(_share(home, ".plans"))[0]) == [".plans/a.md"]
+    assert _seen(_share(home, ".plans"))[0] == [".plans/a.md"]
 
 
 def test_a_file_that_has_a_name_elsewhere_stays_at_home(home: Path) -> None:
@@ -259,10 +263,7 @@ def test_names_that_are_not_utf_8_are_skipped_and_do_no_harm(home: Path) -> None
     with open(os.fsencode(home / "notes") + b"/caf\xe9.md", "wb"):
         pass
 
-    files, skipped = _look(_share(home, "notes"))
-
-    assert _paths(files) == ["notes/a.md"]
-    assert skipped == {"notes/caf?.md": SkipReason.NAME_NOT_UTF8}
+    assert _seen(_share(home, "notes")) == (["notes/a.md"], {"notes/caf?.md": SkipReason.NAME_NOT_UTF8})
 
 
 def test_a_folder_without_permission_is_skipped(home: Path) -> None:
@@ -283,10 +284,7 @@ def test_folders_without_end_are_walked_to_a_depth(home: Path) -> None:
     deep = "notes" + "/d" * 48
     _write(home, f"{deep}/a.md", f"{deep}/e/b.md")
 
-    files, skipped = _look(_share(home, "notes"))
-
-    assert _paths(files) == [f"{deep}/a.md"]
-    assert skipped == {f"{deep}/e": SkipReason.TOO_DEEP}
+    assert _seen(_share(home, "notes")) == ([f"{deep}/a.md"], {f"{deep}/e": SkipReason.TOO_DEEP})
 
 
 def test_a_run_reads_no_more_than_its_limits(home: Path) -> None:
@@ -358,7 +356,7 @@ def test_no_file_that_has_a_converter_is_taken_for_one_without_text(ending: str)
 def test_a_folder_inside_a_shared_one_is_shared_once(home: Path) -> None:
     _write(home, "notes/work/a.md")
 
-    assert _paths(_look(_share(home, "notes/work", "notes", "notes"))[0]) == ["notes/work/a.md"]
+    assert _seen(_share(home, "notes/work", "notes", "notes"))[0] == ["notes/work/a.md"]
 
 
 @pytest.mark.parametrize("folders", [("docs/notes", "docs"), ("docs", "docs/notes"), ("docs",)])
@@ -367,10 +365,7 @@ def test_files_keep_their_names_when_a_folder_around_theirs_is_shared_later(
 ) -> None:
     _write(home, "docs/notes/x.md", "docs/y.md")
 
-    files, skipped = _look(_share(home, *folders, known=("docs/notes",)))
-
-    assert _paths(files) == ["docs/y.md", "notes/x.md"]
-    assert skipped == {}
+    assert _seen(_share(home, *folders, known=("docs/notes",))) == (["docs/y.md", "notes/x.md"], {})
 
 
 def test_files_keep_their_names_when_a_folder_inside_theirs_is_shared_later(home: Path) -> None:
@@ -399,10 +394,7 @@ def test_what_is_asked_for_is_found_under_the_innermost_root(
 ) -> None:
     _write(home, "docs/work/notes/x.md", "docs/work/z.md", "docs/y.md")
 
-    files, skipped = _look(_share(home, "docs", known=("docs/work/notes",)), asked)
-
-    assert _paths(files) == found
-    assert skipped == {}
+    assert _seen(_share(home, "docs", known=("docs/work/notes",)), asked) == (found, {})
 
 
 @pytest.mark.parametrize("inner", ["docs/.plans", "docs/.plans/work", "docs/gone", "docs/link"])
@@ -422,7 +414,7 @@ def test_a_hidden_root_that_is_named_stays_one_inside_another(home: Path) -> Non
 
     shared = _share(home, "docs", "docs/.plans", known=("docs/.plans",))
 
-    assert _paths(_look(shared)[0]) == [".plans/x.md", "docs/y.md"]
+    assert _seen(shared)[0] == [".plans/x.md", "docs/y.md"]
 
 
 def test_a_shared_folder_may_itself_be_reached_by_a_link(home: Path) -> None:
@@ -431,8 +423,7 @@ def test_a_shared_folder_may_itself_be_reached_by_a_link(home: Path) -> None:
 
     shared = _share(home, "short")
 
-    assert _paths(_look(shared, "~/short")[0]) == ["notes/a.md"]
-    assert _paths(_look(shared, "~/notes")[0]) == ["notes/a.md"]
+    assert (_seen(shared, "~/short")[0], _seen(shared, "~/notes")[0]) == (["notes/a.md"], ["notes/a.md"])
 
 
 @pytest.mark.parametrize("folder", ["/", "/nowhere", "{home}/notes/a.md"])

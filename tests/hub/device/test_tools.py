@@ -60,8 +60,7 @@ async def test_what_waits_is_answered_in_one_go(store: DeviceStore) -> None:
 
     assert [call.id for call in done] == [f"c-{number}" for number in range(10)]
     refusal = answers.got["x"].error
-    assert refusal is not None
-    assert refusal.code == ErrorCode.CALL_UNSUPPORTED
+    assert refusal is not None and refusal.code == ErrorCode.CALL_UNSUPPORTED
 
 
 async def test_calls_of_one_frame_are_answered_together_and_a_refused_one_changes_no_other(
@@ -78,8 +77,10 @@ async def test_calls_of_one_frame_are_answered_together_and_a_refused_one_change
         await answers.wait(4)
         tasks.cancel_scope.cancel()
 
-    assert answers.frames == [4, 1]
-    assert [id for id, answer in answers.got.items() if answer.error is not None] == ["c-2"]
+    assert (answers.frames, [id for id, answer in answers.got.items() if answer.error is not None]) == (
+        [4, 1],
+        ["c-2"],
+    )
     assert store.mark.counter == 3
 
 
@@ -90,8 +91,7 @@ def test_more_calls_than_were_agreed_are_refused_at_once(store: DeviceStore) -> 
 
     refusal = bench.lay([_insert(MAX_PENDING_CALLS)])
 
-    assert refusal is not None
-    assert refusal.error is not None
+    assert refusal is not None and refusal.error is not None
     assert (refusal.error.code, refusal.error.retryable) == (ErrorCode.TOO_MANY_CALLS, True)
 
 
@@ -112,8 +112,7 @@ async def test_a_disk_error_is_reported_and_the_same_call_may_be_repeated(
         await answers.wait(1)
         tasks.cancel_scope.cancel()
 
-    assert sick is not None
-    assert (sick.code, sick.retryable) == (ErrorCode.DATABASE_UNAVAILABLE, True)
+    assert sick is not None and (sick.code, sick.retryable) == (ErrorCode.DATABASE_UNAVAILABLE, True)
     assert answers.got["c-1"].error is None
     assert "device.file.failed" in caplog.text
 
