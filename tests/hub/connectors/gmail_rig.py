@@ -91,6 +91,11 @@ class Run:
         return next((page.cursor for page in reversed(self.pages) if page.cursor is not None), None)
 
 
+async def listed(gmail: Gmail) -> list[Message]:
+    """Return the messages of the last week."""
+    return [message async for page in gmail.pages(None, WEEK_AGO) for message in page.messages]
+
+
 async def read_all(gmail: Gmail, messages: list[Message]) -> dict[str, Document | Unread]:
     """What they say, by their subjects."""
     return {message.subject: outcome async for message, outcome in gmail.read(messages)}

@@ -1,6 +1,7 @@
 """Gmail, as a run meets it: heads, words, what hangs on, and Google's many ways to say no."""
 
 import json
+from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
@@ -13,12 +14,11 @@ from hub.connectors.calling import (
     PermissionMissing,
     ProviderBusy,
     SignInNeeded,
-    Unavailable,
 )
 from hub.connectors.connector import Attachment, Unread
 from hub.connectors.gmail import Gmail, GmailFilter, GmailSettings, judge, next_midnight
 from hub.document import Document
-from tests.hub.connectors.gmail_rig import WEEK_AGO, read_all, rig
+from tests.hub.connectors.gmail_rig import Rig, listed, read_all, rig
 from tests.support.clock import START
 from tests.support.families import each
 from tests.support.gmail import JSON, FakeGmail, Fault, plain, refusal
@@ -40,16 +40,19 @@ PARTED = (
 )
 
 
-def one_mail(raw: bytes | None = None) -> FakeGmail:
-    fake = FakeGmail()
+@pytest.fixture
+async def here(fake: FakeGmail) -> AsyncIterator[Rig]:
+    async with rig(fake) as opened:
+        yield opened
+
+
+def one_mail(fake: FakeGmail, raw: bytes | None = None) -> None:
     fake.deliver(raw or plain("Invoice 1"), START - HOUR)
-    return fake
 
 
-async def test_a_head_has_what_a_filter_looks_at() -> None:
-    fake = one_mail(plain("Invoice 1", extra="List-Id: <news.acme.test>\r\n"))
-    async with rig(fake) as here:
-        message = (await here.run()).messages[0]
+async def test_a_head_has_what_a_filter_looks_at(fake: FakeGmail, here: Rig) -> None:
+    one_mail(fake, plain("Invoice 1", extra="List-Id: <news.acme.test>\r\n"))
+    message = (await here.run()).messages[0]
     assert message.key == "mid:Invoice-1@acme.test"
     assert message.sender is not None and message.sender.email == "ann@acme.test"
     assert (message.received_at, message.is_unread, message.is_sent) == (START - HOUR, True, False)
@@ -57,18 +60,17 @@ async def test_a_head_has_what_a_filter_looks_at() -> None:
     assert message.link == "https://mail.google.com/mail/?authuser=me%40example.com#all/m0001"
 
 
-async def test_a_mail_without_a_message_id_is_identified_by_gmails() -> None:
-    async with rig(one_mail(plain("x", id=None))) as here:
-        assert (await here.run()).messages[0].key == "gmail:m0001"
+async def test_a_mail_without_a_message_id_is_identified_by_gmails(fake: FakeGmail, here: Rig) -> None:
+    one_mail(fake, plain("x", id=None))
+    assert (await here.run()).messages[0].key == "gmail:m0001"
 
 
-async def test_a_mail_is_asked_for_once_for_its_head_and_its_words() -> None:
-    fake = one_mail()
-    async with rig(fake) as here:
-        gmail = here.open()
-        messages = [message async for page in gmail.pages(None, WEEK_AGO) for message in page.messages]
-        told = await read_all(gmail, messages)
-        again = await read_all(here.open(), messages)  # another run, which has not listed it
+async def test_a_mail_is_asked_for_once_for_its_head_and_its_words(fake: FakeGmail, here: Rig) -> None:
+    one_mail(fake)
+    gmail = here.open()
+    messages = await listed(gmail)
+    told = await read_all(gmail, messages)
+    again = await read_all(here.open(), messages)  # another run, which has not listed it
     document = told["Invoice 1"]
     assert isinstance(document, Document) and "Please pay by Friday." in document.text
     assert (document.unit_key, document.title) == ("mid:Invoice-1@acme.test", "Invoice 1")
@@ -76,67 +78,65 @@ async def test_a_mail_is_asked_for_once_for_its_head_and_its_words() -> None:
     assert fake.requests("/messages/m0001") == 2
 
 
-async def test_words_in_utf_8_under_the_name_of_another_charset_are_read() -> None:
-    async with rig(one_mail(PARTED)) as here:
-        gmail = here.open()
-        messages = [message async for page in gmail.pages(None, WEEK_AGO) for message in page.messages]
-        document = (await read_all(gmail, messages))["Rechnung № 7"]
-    assert isinstance(document, Document)
-    assert "grüßen Sie die Kollegen" in document.text
+async def test_words_in_utf_8_under_the_name_of_another_charset_are_read(fake: FakeGmail, here: Rig) -> None:
+    one_mail(fake, PARTED)
+    gmail = here.open()
+    messages = await listed(gmail)
+    document = (await read_all(gmail, messages))["Rechnung № 7"]
+    assert isinstance(document, Document) and "grüßen Sie die Kollegen" in document.text
     assert document.text.count("Bitte") == 1  # of two ways to say it one was taken
     assert "plan.csv" in document.text and "rent" not in document.text
 
 
-async def test_what_hangs_on_to_a_mail_is_fetched_where_the_filter_asks_for_it() -> None:
-    fake = one_mail(PARTED)
-    async with rig(fake) as here:
-        gmail = here.open(attachments={"fetch": True, "types": ["text/csv"]})
-        messages = [message async for page in gmail.pages(None, WEEK_AGO) for message in page.messages]
-        assert fake.requests("/attachments/") == 0
-        document = (await read_all(gmail, messages))["Rechnung № 7"]
+async def test_what_hangs_on_to_a_mail_is_fetched_where_the_filter_asks_for_it(
+    fake: FakeGmail, here: Rig
+) -> None:
+    one_mail(fake, PARTED)
+    gmail = here.open(attachments={"fetch": True, "types": ["text/csv"]})
+    messages = await listed(gmail)
+    assert fake.requests("/attachments/") == 0
+    document = (await read_all(gmail, messages))["Rechnung № 7"]
     named = messages[0].attachments[0]
     assert isinstance(named, Attachment) and (named.name, named.media_type) == ("plan.csv", "text/csv")
     assert isinstance(document, Document) and "rent" in document.text
     assert fake.requests("/attachments/") == 1
 
 
-async def test_words_too_long_for_the_message_itself_are_fetched() -> None:
-    async with rig(one_mail(plain("long", "word and another word\r\n" * 1_000))) as here:
-        gmail = here.open()
-        messages = [message async for page in gmail.pages(None, WEEK_AGO) for message in page.messages]
-        document = (await read_all(gmail, messages))["long"]
+async def test_words_too_long_for_the_message_itself_are_fetched(fake: FakeGmail, here: Rig) -> None:
+    one_mail(fake, plain("long", "word and another word\r\n" * 1_000))
+    gmail = here.open()
+    messages = await listed(gmail)
+    document = (await read_all(gmail, messages))["long"]
     assert isinstance(document, Document) and "another word" in document.text
 
 
-async def test_a_mail_that_is_gone_when_it_is_read_is_gone() -> None:
-    fake = one_mail()
-    async with rig(fake) as here:
-        messages = (await here.run()).messages
-        fake.mails.clear()
-        told = await read_all(here.open(), messages)
+async def test_a_mail_that_is_gone_when_it_is_read_is_gone(fake: FakeGmail, here: Rig) -> None:
+    one_mail(fake)
+    messages = (await here.run()).messages
+    fake.mails.clear()
+    told = await read_all(here.open(), messages)
     outcome = told["Invoice 1"]
     assert isinstance(outcome, Unread) and outcome.is_removed
 
 
-async def test_the_same_mail_has_the_same_fingerprint_each_time() -> None:
-    async with rig(one_mail(PARTED)) as here:
-        messages = (await here.run()).messages
-        first, second = [(await read_all(here.open(), messages))["Rechnung № 7"] for _ in range(2)]
+async def test_the_same_mail_has_the_same_fingerprint_each_time(fake: FakeGmail, here: Rig) -> None:
+    one_mail(fake, PARTED)
+    messages = (await here.run()).messages
+    first, second = [(await read_all(here.open(), messages))["Rechnung № 7"] for _ in range(2)]
     assert isinstance(first, Document) and isinstance(second, Document)
     assert first.content_hash == second.content_hash
 
 
-async def test_no_more_than_four_requests_are_under_way() -> None:
-    fake = FakeGmail()
+async def test_no_more_than_four_requests_are_under_way(fake: FakeGmail, here: Rig) -> None:
     for at in range(40):
         fake.deliver(plain(str(at)), START - HOUR)
-    async with rig(fake) as here:
-        assert len((await here.run()).messages) == 40
+    assert len((await here.run()).messages) == 40
     assert 2 <= fake.most_at_once <= 4
 
 
-async def test_a_token_that_is_refused_in_the_middle_of_a_page_is_renewed_once() -> None:
-    fake = FakeGmail()
+async def test_a_token_that_is_refused_in_the_middle_of_a_page_is_renewed_once(
+    fake: FakeGmail, here: Rig
+) -> None:
     for at in range(20):
         fake.deliver(plain(str(at)), START - HOUR)
 
@@ -145,83 +145,57 @@ async def test_a_token_that_is_refused_in_the_middle_of_a_page_is_renewed_once()
             fake.good_tokens = {"t2"}
 
     fake.before = expire
-    async with rig(fake) as here:
-        run = await here.run()
-        assert here.tokens.refused == ["t1"]
+    run = await here.run()
+    assert here.tokens.refused == ["t1"]
     assert len(run.messages) == 20
 
 
-async def test_who_is_refused_with_a_fresh_token_has_to_sign_in() -> None:
-    fake = one_mail()
+async def test_who_is_refused_with_a_fresh_token_has_to_sign_in(fake: FakeGmail, here: Rig) -> None:
+    one_mail(fake)
     fake.good_tokens = set()
-    async with rig(fake) as here:
-        with pytest.raises(SignInNeeded, match="7 days"):
-            await here.run()
+    with pytest.raises(SignInNeeded, match="7 days"):
+        await here.run()
     assert len(fake.asked) == 2
 
 
-async def test_a_wait_of_two_minutes_ends_the_run_with_when_it_is_over() -> None:
-    fake = one_mail()
+async def test_a_wait_of_two_minutes_ends_the_run_with_when_it_is_over(fake: FakeGmail, here: Rig) -> None:
+    one_mail(fake)
     busy = refusal(429, "userRateLimitExceeded", "x", {"retry-after": "120"})
     fake.faults.append(Fault("/messages/m0001", lambda: busy))
-    async with rig(fake) as here:
-        with pytest.raises(ProviderBusy) as caught:
-            await here.run()
-        assert here.clock.waited == []
-    assert caught.value.retry_at == START + timedelta(seconds=120)
+    with pytest.raises(ProviderBusy) as caught:
+        await here.run()
+    assert (here.clock.waited, caught.value.retry_at) == ([], START + timedelta(seconds=120))
 
 
-async def test_a_short_wait_is_waited_and_nothing_is_lost() -> None:
-    fake = one_mail()
+async def test_a_short_wait_is_waited_and_nothing_is_lost(fake: FakeGmail, here: Rig) -> None:
+    one_mail(fake)
     busy = refusal(403, "rateLimitExceeded", "x", {"retry-after": "2"})
     fake.faults.append(Fault("/messages/m0001", lambda: busy))
-    async with rig(fake) as here:
-        assert (await here.run()).subjects == ["Invoice 1"]
-        assert sum(here.clock.waited) >= 2.0
+    assert (await here.run()).subjects == ["Invoice 1"]
+    assert sum(here.clock.waited) >= 2.0
 
 
-@pytest.mark.parametrize("part", ["/messages", "/messages/m0001", "/history", "/profile"])
-@pytest.mark.parametrize("body", [b'{"id": "m00', b"<html>502</html>", b""])
-async def test_an_answer_that_is_cut_is_asked_for_again(part: str, body: bytes) -> None:
-    fake = one_mail()
-    fake.faults.append(Fault(part, lambda: Response(body, headers=JSON)))
-    async with rig(fake) as here:
-        assert (await here.run()).subjects == ["Invoice 1"]
-
-
-async def test_a_server_that_is_down_is_given_up_after_four_tries() -> None:
-    fake = one_mail()
-    fake.faults.append(Fault("/profile", lambda: refusal(503, "backendError"), times=9))
-    async with rig(fake) as here:
-        with pytest.raises(Unavailable):
-            await here.run()
-    assert fake.requests("/profile") == 4
-
-
-async def test_one_mail_of_an_odd_shape_does_not_stop_the_others() -> None:
-    fake = FakeGmail()
+async def test_one_mail_of_an_odd_shape_does_not_stop_the_others(fake: FakeGmail, here: Rig) -> None:
     for name in ("a", "b"):
         fake.deliver(plain(name), START - HOUR)
     odd = json.dumps({"id": "m0001", "labelIds": ["INBOX"], "payload": {"parts": 7}})
     head = json.dumps({"id": "m0001", "labelIds": ["INBOX"], "internalDate": "1767600000000"})
     answers = iter([odd, head, odd])
     fake.faults.append(Fault("/messages/m0001", lambda: Response(next(answers), headers=JSON), times=3))
-    async with rig(fake) as here:
-        gmail = here.open()
-        messages = [message async for page in gmail.pages(None, WEEK_AGO) for message in page.messages]
-        told = {message.key: outcome async for message, outcome in gmail.read(messages)}
+    gmail = here.open()
+    messages = await listed(gmail)
+    told = {message.key: outcome async for message, outcome in gmail.read(messages)}
     odd_one = told["gmail:m0001"]
     assert isinstance(odd_one, Unread) and not odd_one.is_removed
     assert isinstance(told["mid:b@acme.test"], Document)
 
 
-async def test_a_check_names_the_owner_of_the_mailbox() -> None:
-    fake = one_mail()
-    async with rig(fake) as here:
-        account = await here.open().check()
-        assert (account.name, account.detail) == ("me@example.com", "1 messages")
-        fake.has_profile = False
-        assert (await here.open().check()).name == "work"
+async def test_a_check_names_the_owner_of_the_mailbox(fake: FakeGmail, here: Rig) -> None:
+    one_mail(fake)
+    account = await here.open().check()
+    assert (account.name, account.detail) == ("me@example.com", "1 messages")
+    fake.has_profile = False
+    assert (await here.open().check()).name == "work"
 
 
 def said(status: int, reason: str, message: str = "no") -> ConnectorFailure | None:
@@ -255,8 +229,7 @@ def test_a_time_in_the_text_of_an_error_is_when_it_may_be_tried_again() -> None:
     failure = said(
         429, "userRateLimitExceeded", "User-rate limit exceeded.  Retry after 2026-01-05T10:30:00.000Z"
     )
-    assert isinstance(failure, ProviderBusy)
-    assert failure.retry_at == START + timedelta(minutes=90)
+    assert isinstance(failure, ProviderBusy) and failure.retry_at == START + timedelta(minutes=90)
 
 
 @each("body", [b"", b"<html>", b"[]", b'{"error": "x"}', b'{"error": {"errors": [7]}}'])
@@ -269,15 +242,16 @@ def test_a_days_quota_comes_back_at_midnight_in_california() -> None:
     assert next_midnight(START).isoformat() == "2026-01-06T08:00:00+00:00"
     evening = START.replace(day=6, hour=3)  # of the fifth, there
     assert next_midnight(evening) == next_midnight(START)
-    summer = START.replace(month=7)
-    assert next_midnight(summer).isoformat() == "2026-07-06T07:00:00+00:00"
+    assert next_midnight(START.replace(month=7)).isoformat() == "2026-07-06T07:00:00+00:00"
 
 
 def test_a_sign_in_asks_for_a_lasting_right_to_read_and_for_no_more() -> None:
     oauth = Gmail.oauth(GmailSettings())
     assert oauth is not None
-    assert oauth.scopes == ("https://www.googleapis.com/auth/gmail.readonly",)
-    assert dict(oauth.authorize) == {"access_type": "offline", "prompt": "consent"}
+    assert (oauth.scopes, dict(oauth.authorize)) == (
+        ("https://www.googleapis.com/auth/gmail.readonly",),
+        {"access_type": "offline", "prompt": "consent"},
+    )
     assert oauth.device_url is None
     assert Gmail.origins(GmailSettings()) == {"https://gmail.googleapis.com:443"}
 
