@@ -23,121 +23,116 @@ CHANNELS = {"channels": True}
 DAY_S = 86_400.0
 
 
+@pytest.fixture
+def chat(here: Account) -> str:
+    return here.fake.chats.open_chat()
+
+
 async def said(here: Account, teams: Teams, messages: list[Message]) -> list[str]:
     """The last lines of what was written."""
     found = await documents(teams, messages)
     return [one.text.strip().split("\n")[-1] for one in found.values() if isinstance(one, Document)]
 
 
-async def test_what_was_said_in_chats_is_read_once_a_day() -> None:
-    async with account() as here:
-        chats = [
-            here.fake.chats.open_chat(),
-            here.fake.chats.open_chat("group", "Plans"),
-            here.fake.chats.open_chat(),
-        ]
-        here.fake.chats.say(chats[0], "<p>One</p>")
-        here.clock.advance(600)
-        here.fake.chats.say(chats[1], "<p>Two</p>")
-        teams = here.teams()
-        pages = await listing(teams)
-        assert await said(here, teams, heads(pages)) == ["One", "Two"]
-        assert len(here.fake.asked("/messages")) == 2  # lists; nothing was asked for twice
+async def test_what_was_said_in_chats_is_read_once_a_day(here: Account) -> None:
+    chats = [
+        here.fake.chats.open_chat(),
+        here.fake.chats.open_chat("group", "Plans"),
+        here.fake.chats.open_chat(),
+    ]
+    here.fake.chats.say(chats[0], "<p>One</p>")
+    here.clock.advance(600)
+    here.fake.chats.say(chats[1], "<p>Two</p>")
+    teams = here.teams()
+    pages = await listing(teams)
+    assert await said(here, teams, heads(pages)) == ["One", "Two"]
+    assert len(here.fake.asked("/messages")) == 2  # lists; nothing was asked for twice
 
-        here.clock.advance(DAY_S)
-        here.fake.chats.say(chats[1], "<p>Three</p>")
-        teams = here.teams()
-        second = await listing(teams, cursor_of(pages))
-        known = {one.key for one in heads(pages)}
-        assert await said(here, teams, [one for one in heads(second) if one.key not in known]) == ["Three"]
-        assert len(here.fake.asked("/messages")) == 3  # of the chat that spoke
-
-
-async def test_the_filter_and_the_order_name_the_same_date() -> None:
-    async with account() as here:
-        chat = here.fake.chats.open_chat()
-        here.fake.chats.page_most = 2
-        for number in range(7):
-            here.fake.chats.say(chat, f"<p>{number}</p>")
-        teams = here.teams()
-        pages = await listing(teams)
-        assert await said(here, teams, heads(pages)) == [str(number) for number in range(7)]
-        lists = here.fake.asked("/messages")
-        assert len(lists) == 4
-        assert all(one.query["$orderby"] == "lastModifiedDateTime desc" for one in lists)
-        assert all(one.query["$filter"].startswith("lastModifiedDateTime gt ") for one in lists)
+    here.clock.advance(DAY_S)
+    here.fake.chats.say(chats[1], "<p>Three</p>")
+    teams = here.teams()
+    second = await listing(teams, cursor_of(pages))
+    known = {one.key for one in heads(pages)}
+    assert await said(here, teams, [one for one in heads(second) if one.key not in known]) == ["Three"]
+    assert len(here.fake.asked("/messages")) == 3  # of the chat that spoke
 
 
-async def test_a_filter_that_is_ignored_does_not_read_a_chat_from_its_beginning() -> None:
-    async with account() as here:
-        chat = here.fake.chats.open_chat()
-        here.fake.chats.page_most = 5
-        for number in range(50):
-            here.fake.chats.say(chat, f"<p>{number}</p>")
-            here.clock.advance(60)
-        first = await listing(here.teams())
-        here.clock.advance(DAY_S)
-        here.fake.chats.say(chat, "<p>new</p>")
-        asked = len(here.fake.requests)
-
-        def spoil(request: Request) -> None:
-            request.query.pop("$filter", None)
-
-        here.fake.before = spoil
-        assert len(heads(await listing(here.teams(), cursor_of(first)))) < 10  # and a few minutes' overlap
-        assert len(here.fake.requests) - asked <= 4  # who am I, the chats, a page or two
+async def test_the_filter_and_the_order_name_the_same_date(chat: str, here: Account) -> None:
+    here.fake.chats.page_most = 2
+    for number in range(7):
+        here.fake.chats.say(chat, f"<p>{number}</p>")
+    teams = here.teams()
+    assert await said(here, teams, heads(await listing(teams))) == [str(number) for number in range(7)]
+    lists = here.fake.asked("/messages")
+    assert len(lists) == 4
+    assert all(one.query["$orderby"] == "lastModifiedDateTime desc" for one in lists)
+    assert all(one.query["$filter"].startswith("lastModifiedDateTime gt ") for one in lists)
 
 
-async def test_an_edit_is_another_version_and_a_reaction_is_none() -> None:
-    async with account() as here:
-        chat = here.fake.chats.open_chat()
-        edited, liked = here.fake.chats.say(chat, "<p>at ten</p>"), here.fake.chats.say(chat, "<p>fine</p>")
-        first = await listing(here.teams())
-        here.clock.advance(DAY_S)
-        here.fake.chats.edit(chat, edited, "<p>at eleven</p>")
-        here.fake.chats.react(chat, liked)
-        here.fake.chats.say(chat, "<p>new</p>")
-        teams = here.teams()
-        second = await listing(teams, cursor_of(first))
-        before = {(one.key, one.version) for one in heads(first)}
-        news = [one for one in heads(second) if (one.key, one.version) not in before]
-        assert await said(here, teams, news) == ["at eleven", "new"]
-        assert {one.key for one in heads(first)} < {one.key for one in heads(second)}
+async def test_a_filter_that_is_ignored_does_not_read_a_chat_from_its_beginning(
+    chat: str, here: Account
+) -> None:
+    here.fake.chats.page_most = 5
+    for number in range(50):
+        here.fake.chats.say(chat, f"<p>{number}</p>")
+        here.clock.advance(60)
+    first = await listing(here.teams())
+    here.clock.advance(DAY_S)
+    here.fake.chats.say(chat, "<p>new</p>")
+    asked = len(here.fake.requests)
+
+    def spoil(request: Request) -> None:
+        request.query.pop("$filter", None)
+
+    here.fake.before = spoil
+    assert len(heads(await listing(here.teams(), cursor_of(first)))) < 10  # and a few minutes' overlap
+    assert len(here.fake.requests) - asked <= 4  # who am I, the chats, a page or two
 
 
-async def test_system_messages_and_deleted_ones_are_no_messages() -> None:
-    async with account() as here:
-        chat = here.fake.chats.open_chat("group")
-        here.fake.chats.say(chat, "<systemEventMessage/>", messageType="systemEventMessage")
-        gone = here.fake.chats.say(chat, "<p>gone</p>")
-        here.fake.chats.say(chat, "<p>there</p>")
-        here.fake.chats.remove(chat, gone)
-        assert len(heads(await listing(here.teams()))) == 1
+async def test_an_edit_is_another_version_and_a_reaction_is_none(chat: str, here: Account) -> None:
+    edited, liked = here.fake.chats.say(chat, "<p>at ten</p>"), here.fake.chats.say(chat, "<p>fine</p>")
+    first = await listing(here.teams())
+    here.clock.advance(DAY_S)
+    here.fake.chats.edit(chat, edited, "<p>at eleven</p>")
+    here.fake.chats.react(chat, liked)
+    here.fake.chats.say(chat, "<p>new</p>")
+    teams = here.teams()
+    second = await listing(teams, cursor_of(first))
+    before = {(one.key, one.version) for one in heads(first)}
+    news = [one for one in heads(second) if (one.key, one.version) not in before]
+    assert await said(here, teams, news) == ["at eleven", "new"]
+    assert {one.key for one in heads(first)} < {one.key for one in heads(second)}
 
 
-async def test_a_message_that_was_deleted_before_it_is_read_is_gone() -> None:
-    async with account() as here:
-        chat = here.fake.chats.open_chat()
-        id = here.fake.chats.say(chat)
-        pages = await listing(here.teams())
-        here.fake.chats.remove(chat, id)
-        (found,) = (await documents(here.teams(), heads(pages))).values()  # another run: it asks again
-        assert isinstance(found, Unread) and found.is_removed
+async def test_system_messages_and_deleted_ones_are_no_messages(here: Account) -> None:
+    chat = here.fake.chats.open_chat("group")
+    here.fake.chats.say(chat, "<systemEventMessage/>", messageType="systemEventMessage")
+    gone = here.fake.chats.say(chat, "<p>gone</p>")
+    here.fake.chats.say(chat, "<p>there</p>")
+    here.fake.chats.remove(chat, gone)
+    assert len(heads(await listing(here.teams()))) == 1
 
 
-async def test_a_run_that_stops_anywhere_goes_on_from_its_last_cursor() -> None:
-    async with account() as here:
-        expected = []
-        for chat in [here.fake.chats.open_chat() for _ in range(3)]:
-            for number in range(60):
-                expected.append(f"{chat[-14:-10]}-{number}")
-                here.fake.chats.say(chat, f"<p>{expected[-1]}</p>")
-        whole = await listing(here.teams())
-        for stop in range(1, len(whole)):
-            head = await listing(here.teams(), most=stop)
-            rest = await listing(here.teams(), cursor_of(head))
-            assert {one.key for one in heads(head) + heads(rest)} == {one.key for one in heads(whole)}
-        assert len(heads(whole)) == len(expected)
+async def test_a_message_that_was_deleted_before_it_is_read_is_gone(chat: str, here: Account) -> None:
+    id = here.fake.chats.say(chat)
+    pages = await listing(here.teams())
+    here.fake.chats.remove(chat, id)
+    (found,) = (await documents(here.teams(), heads(pages))).values()  # another run: it asks again
+    assert isinstance(found, Unread) and found.is_removed
+
+
+async def test_a_run_that_stops_anywhere_goes_on_from_its_last_cursor(here: Account) -> None:
+    expected = []
+    for chat in [here.fake.chats.open_chat() for _ in range(3)]:
+        for number in range(60):
+            expected.append(f"{chat[-14:-10]}-{number}")
+            here.fake.chats.say(chat, f"<p>{expected[-1]}</p>")
+    whole = await listing(here.teams())
+    for stop in range(1, len(whole)):
+        head = await listing(here.teams(), most=stop)
+        rest = await listing(here.teams(), cursor_of(head))
+        assert {one.key for one in heads(head) + heads(rest)} == {one.key for one in heads(whole)}
+    assert len(heads(whole)) == len(expected)
 
 
 @each(
@@ -151,104 +146,94 @@ async def test_kinds_of_chats_are_chosen(wanted: str, expected: int) -> None:
         assert len(heads(await listing(here.teams(chats=wanted)))) == expected
 
 
-async def test_a_chat_may_be_named() -> None:
-    async with account() as here:
-        chats = [here.fake.chats.open_chat() for _ in range(2)]
-        for chat in chats:
-            here.fake.chats.say(chat)
-        first = await listing(here.teams(chats=[chats[1]]))
-        assert len(heads(first)) == 1
-        here.clock.advance(DAY_S)
-        new = here.fake.chats.say(chats[1])
-        second = await listing(here.teams(chats=[chats[1]]), cursor_of(first))
-        here.clock.advance(DAY_S)
-        last = here.fake.chats.say(chats[1])
-        third = await listing(here.teams(chats=[chats[1]]), cursor_of(second))
-        assert {one.key for one in heads(third)} - {one.key for one in heads(second)} == {
-            heads(third)[-1].key
-        }
-        assert heads(first)[0].key not in {one.key for one in heads(third)}  # it goes on, for this chat alone
-        assert [heads(pages)[-1].key.rpartition("/")[2] for pages in (second, third)] == [new, last]
+async def test_a_chat_may_be_named(here: Account) -> None:
+    chats = [here.fake.chats.open_chat() for _ in range(2)]
+    for chat in chats:
+        here.fake.chats.say(chat)
+    first = await listing(here.teams(chats=[chats[1]]))
+    assert len(heads(first)) == 1
+    here.clock.advance(DAY_S)
+    new = here.fake.chats.say(chats[1])
+    second = await listing(here.teams(chats=[chats[1]]), cursor_of(first))
+    here.clock.advance(DAY_S)
+    last = here.fake.chats.say(chats[1])
+    third = await listing(here.teams(chats=[chats[1]]), cursor_of(second))
+    assert {one.key for one in heads(third)} - {one.key for one in heads(second)} == {heads(third)[-1].key}
+    assert heads(first)[0].key not in {one.key for one in heads(third)}  # it goes on, for this chat alone
+    assert [heads(pages)[-1].key.rpartition("/")[2] for pages in (second, third)] == [new, last]
 
 
-async def test_only_what_names_me_and_what_is_mine_is_marked() -> None:
-    async with account() as here:
-        chat = here.fake.chats.open_chat("group")
-        user = {"id": ANA, "displayName": "Ana"}
-        here.fake.chats.say(
-            chat, '<p><at id="0">Ana</at>?</p>', mentions=[{"id": 0, "mentioned": {"user": user}}]
-        )
-        here.fake.chats.say(chat, "<p>mine</p>", by="Ana")
-        both = heads(await listing(here.teams()))
-        assert [one.is_sent for one in both] == [False, True]
-        assert len(heads(await listing(here.teams(mentions_me_only=True)))) == 1
+async def test_only_what_names_me_and_what_is_mine_is_marked(here: Account) -> None:
+    chat = here.fake.chats.open_chat("group")
+    user = {"id": ANA, "displayName": "Ana"}
+    here.fake.chats.say(
+        chat, '<p><at id="0">Ana</at>?</p>', mentions=[{"id": 0, "mentioned": {"user": user}}]
+    )
+    here.fake.chats.say(chat, "<p>mine</p>", by="Ana")
+    assert (
+        [one.is_sent for one in heads(await listing(here.teams()))],
+        len(heads(await listing(here.teams(mentions_me_only=True)))),
+    ) == ([False, True], 1)
 
 
-async def test_a_channel_is_read_with_its_replies() -> None:
-    async with account() as here:
-        team, channel = here.fake.chats.open_channel()
-        where = f"{team}/{channel}"
-        root = here.fake.chats.say(where, "<p>Who comes?</p>")
-        here.fake.chats.say(where, "<p>I do</p>", root=root)
-        wanted = {"chats": "none", "channels": [{"team": team, "channel": channel}]}
-        teams = here.teams(settings=CHANNELS, **wanted)
-        pages = await listing(teams)
-        assert await said(here, teams, heads(pages)) == ["Who comes?", "I do"]
+async def test_a_channel_is_read_with_its_replies(here: Account) -> None:
+    team, channel = here.fake.chats.open_channel()
+    where = f"{team}/{channel}"
+    root = here.fake.chats.say(where, "<p>Who comes?</p>")
+    here.fake.chats.say(where, "<p>I do</p>", root=root)
+    wanted = {"chats": "none", "channels": [{"team": team, "channel": channel}]}
+    teams = here.teams(settings=CHANNELS, **wanted)
+    pages = await listing(teams)
+    assert await said(here, teams, heads(pages)) == ["Who comes?", "I do"]
 
-        here.fake.chats.say(where, "<p>I do, too</p>", root=root)
-        teams = here.teams(settings=CHANNELS, **wanted)
-        second = await listing(teams, cursor_of(pages))
-        known = {one.key for one in heads(pages)}
-        news = [one for one in heads(second) if one.key not in known]
-        assert await said(here, teams, news) == ["I do, too"]
-        assert await said(here, here.teams(settings=CHANNELS), news) == ["I do, too"]  # asked for alone
-
-
-async def test_a_channels_link_that_was_forgotten_loses_no_message() -> None:
-    async with account() as here:
-        team, channel = here.fake.chats.open_channel()
-        where = f"{team}/{channel}"
-        here.fake.chats.page_most = 2
-        for number in range(5):
-            here.fake.chats.say(where, f"<p>{number}</p>")
-        wanted = {"chats": "none", "channels": [{"team": team, "channel": channel}]}
-        first = await listing(here.teams(settings=CHANNELS, **wanted))
-        here.clock.advance(30 * DAY_S)
-        here.fake.chats.say(where, "<p>new</p>")
-        here.fake.chats.forget()
-        teams = here.teams(settings=CHANNELS, **wanted)
-        second = await listing(teams, cursor_of(first), here.clock.now())
-        assert "new" in await said(here, teams, heads(second))
-        for stop in range(1, 3):
-            head = await listing(here.teams(settings=CHANNELS, **wanted), most=stop)
-            rest = await listing(here.teams(settings=CHANNELS, **wanted), cursor_of(head))
-            assert len({one.key for one in heads(head) + heads(rest)}) == 6
+    here.fake.chats.say(where, "<p>I do, too</p>", root=root)
+    teams = here.teams(settings=CHANNELS, **wanted)
+    second = await listing(teams, cursor_of(pages))
+    known = {one.key for one in heads(pages)}
+    news = [one for one in heads(second) if one.key not in known]
+    assert await said(here, teams, news) == ["I do, too"]
+    assert await said(here, here.teams(settings=CHANNELS), news) == ["I do, too"]  # asked for alone
 
 
-async def test_channels_need_a_right_that_is_asked_for() -> None:
-    async with account() as here:
-        with pytest.raises(Misconfigured, match="channels = true"):
-            await listing(here.teams(channels=[{"team": "a", "channel": "b"}]))
-        assert here.fake.requests == []
+async def test_a_channels_link_that_was_forgotten_loses_no_message(here: Account) -> None:
+    team, channel = here.fake.chats.open_channel()
+    where = f"{team}/{channel}"
+    here.fake.chats.page_most = 2
+    for number in range(5):
+        here.fake.chats.say(where, f"<p>{number}</p>")
+    wanted = {"chats": "none", "channels": [{"team": team, "channel": channel}]}
+    first = await listing(here.teams(settings=CHANNELS, **wanted))
+    here.clock.advance(30 * DAY_S)
+    here.fake.chats.say(where, "<p>new</p>")
+    here.fake.chats.forget()
+    teams = here.teams(settings=CHANNELS, **wanted)
+    assert "new" in await said(here, teams, heads(await listing(teams, cursor_of(first), here.clock.now())))
+    for stop in range(1, 3):
+        head = await listing(here.teams(settings=CHANNELS, **wanted), most=stop)
+        rest = await listing(here.teams(settings=CHANNELS, **wanted), cursor_of(head))
+        assert len({one.key for one in heads(head) + heads(rest)}) == 6
+
+
+async def test_channels_need_a_right_that_is_asked_for(here: Account) -> None:
+    with pytest.raises(Misconfigured, match="channels = true"):
+        await listing(here.teams(channels=[{"team": "a", "channel": "b"}]))
+    assert here.fake.requests == []
     assert "ChannelMessage.Read.All" not in Teams.oauth(TeamsSettings()).scopes
     assert "ChannelMessage.Read.All" in Teams.oauth(TeamsSettings(channels=True)).scopes
 
 
-async def test_the_first_run_looks_back_to_the_very_instant() -> None:
-    async with account() as here:
-        chat = here.fake.chats.open_chat()
-        edge = START - timedelta(days=7)
-        for subject, at in (("before", edge - timedelta(milliseconds=1)), ("edge", edge)):
-            spelled = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-            times = {"createdDateTime": spelled, "lastModifiedDateTime": spelled}
-            here.fake.chats.say(chat, subject=subject, **times)
-        assert [one.subject for one in heads(await listing(here.teams(), since=edge))] == ["edge"]
+async def test_the_first_run_looks_back_to_the_very_instant(chat: str, here: Account) -> None:
+    edge = START - timedelta(days=7)
+    for subject, at in (("before", edge - timedelta(milliseconds=1)), ("edge", edge)):
+        spelled = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        times = {"createdDateTime": spelled, "lastModifiedDateTime": spelled}
+        here.fake.chats.say(chat, subject=subject, **times)
+    assert [one.subject for one in heads(await listing(here.teams(), since=edge))] == ["edge"]
 
 
-async def test_a_check_says_who_it_is() -> None:
-    async with account() as here:
-        found = await here.teams().check()
-        assert (found.name, found.detail) == ("ana@example.org", "chats: all; channels: 0")
+async def test_a_check_says_who_it_is(here: Account) -> None:
+    found = await here.teams().check()
+    assert (found.name, found.detail) == ("ana@example.org", "chats: all; channels: 0")
 
 
 def test_people_attachments_and_quotes_are_shown_as_text() -> None:
