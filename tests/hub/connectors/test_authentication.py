@@ -78,5 +78,4 @@ def test_without_the_name_of_the_own_server_nobody_is_verified() -> None:
 def test_of_a_mail_only_the_topmost_header_counts(mail: str, expected: bool) -> None:
     head = "Authentication-Results: {};\r\n\tdmarc={} header.from=example.org\r\n"
     own, other, failed = head.format(OWN, "pass"), head.format("mx.evil", "pass"), head.format(OWN, "fail")
-    data = mail.format(own=own, other=other, failed=failed).encode()
-    assert read_head(data).is_verified(OWN) is expected
+    assert read_head(mail.format(own=own, other=other, failed=failed).encode()).is_verified(OWN) is expected

@@ -71,7 +71,10 @@ class Renewed:
 
 
 class Bench:
-    def __init__(self, base: str, client: OutboundClient, tokens: Renewed | None, judge: Any) -> None:
+    def __init__(
+        self, provider: Provider, base: str, client: OutboundClient, tokens: Renewed | None, judge: Any
+    ) -> None:
+        self.provider = provider
         self.base = base
         self.clock = FakeClock()
         self.tokens = tokens
@@ -108,83 +111,74 @@ class Bench:
 
 @asynccontextmanager
 async def bench(
-    provider: Provider, *, tokens: Renewed | None = None, judge: Any = None
+    *script: Response, tokens: Renewed | None = None, judge: Any = None, **options: Any
 ) -> AsyncIterator[Bench]:
-    async with serving(provider) as base, OutboundClient(OutboundRules()) as client:
-        yield Bench(base, client, tokens, judge)
+    provider = Provider(*script)
+    async with serving(provider) as base, OutboundClient(OutboundRules(), **options) as client:
+        yield Bench(provider, base, client, tokens, judge)
 
 
 async def test_an_answer_comes_with_a_token_and_its_headers_in_small_letters() -> None:
-    provider = Provider(Response(b"{}", headers={"X-Odd": "1"}))
-    async with bench(provider, tokens=Renewed()) as here:
+    async with bench(Response(b"{}", headers={"X-Odd": "1"}), tokens=Renewed()) as here:
         answer = await here.ask(params={"q": "a b"})
     assert (answer.status, answer.headers["x-odd"], answer.json()) == (200, "1", {})
-    assert provider.tokens == ["t1"]
-    assert provider.asked[0].url.query == "q=a+b"
+    assert (here.provider.tokens, here.provider.asked[0].url.query) == (["t1"], "q=a+b")
 
 
 @each(
     "url", ["http://127.0.0.1:1/x", "http://localhost/x", "http://a@127.0.0.1/x", "ftp://127.0.0.1/", "x", ""]
 )
 async def test_nothing_is_sent_to_an_address_that_is_not_the_providers(url: str) -> None:
-    provider = Provider()
-    async with bench(provider, tokens=Renewed()) as here:
+    async with bench(tokens=Renewed()) as here:
         with pytest.raises(Misconfigured, match="nothing was sent"):
             await here.caller.ask("GET", url)
-    assert provider.asked == []
+    assert here.provider.asked == []
 
 
 async def test_a_refused_token_is_renewed_once_and_the_request_goes_on() -> None:
-    provider = Provider(Response(status_code=401), OK)
-    async with bench(provider, tokens=Renewed()) as here:
+    async with bench(Response(status_code=401), OK, tokens=Renewed()) as here:
         assert (await here.ask()).json() == {"a": 1}
-    assert provider.tokens == ["t1", "t2"]
+    assert here.provider.tokens == ["t1", "t2"]
 
 
 async def test_who_is_refused_with_a_fresh_token_has_to_sign_in() -> None:
-    provider = Provider(Response(status_code=401))
-    async with bench(provider, tokens=Renewed()) as here:
+    async with bench(Response(status_code=401), tokens=Renewed()) as here:
         with pytest.raises(SignInNeeded):
             await here.ask()
-    assert provider.tokens == ["t1", "t2"]
+    assert here.provider.tokens == ["t1", "t2"]
 
 
 @each("status", [408, 425, 500, 502, 503, 504])
 async def test_a_passing_error_is_tried_again(status: int) -> None:
-    provider = Provider(Response(status_code=status), Response(status_code=status), OK)
-    async with bench(provider) as here:
+    async with bench(Response(status_code=status), Response(status_code=status), OK) as here:
         assert (await here.ask()).json() == {"a": 1}
 
 
 @pytest.mark.parametrize("cut", [b'{"a": ', b"<html>gateway</html>", b""], ids=["half", "a page", "nothing"])
 async def test_what_is_no_json_is_asked_again(cut: bytes) -> None:
-    provider = Provider(Response(cut, headers=JSON), OK)
-    async with bench(provider) as here:
+    async with bench(Response(cut, headers=JSON), OK) as here:
         assert (await here.ask(expects_json=True)).json() == {"a": 1}
 
 
 async def test_a_provider_that_never_answers_properly_is_given_up_after_four_tries() -> None:
-    provider = Provider(Response(status_code=503))
-    async with bench(provider) as here:
+    async with bench(Response(status_code=503)) as here:
         with pytest.raises(Unavailable, match="503"):
             await here.ask()
-    assert len(provider.asked) == TRIES
+    assert len(here.provider.asked) == TRIES
 
 
 @each(("status", "failure"), [(400, Misconfigured), (403, PermissionMissing), (404, Misconfigured)])
 async def test_what_another_try_does_not_change_is_not_tried_again(
     status: int, failure: type[ConnectorFailure]
 ) -> None:
-    provider = Provider(Response(status_code=status))
-    async with bench(provider) as here:
+    async with bench(Response(status_code=status)) as here:
         with pytest.raises(failure):
             await here.ask()
-    assert len(provider.asked) == 1
+    assert len(here.provider.asked) == 1
 
 
 async def test_a_short_wait_that_is_asked_for_is_waited() -> None:
-    provider = Provider(Response(status_code=429, headers={"Retry-After": "20"}), OK)
-    async with bench(provider) as here:
+    async with bench(Response(status_code=429, headers={"Retry-After": "20"}), OK) as here:
         began = here.clock.now()
         assert (await here.ask()).json() == {"a": 1}
         assert here.clock.now() - began >= timedelta(seconds=20)
@@ -194,30 +188,27 @@ async def test_a_short_wait_that_is_asked_for_is_waited() -> None:
 async def test_a_long_wait_ends_the_run_with_when_it_is_over(as_date: bool) -> None:
     at = FakeClock().now() + timedelta(seconds=120)
     told = format_datetime(at, usegmt=True) if as_date else "120"
-    provider = Provider(Response(status_code=429, headers={"Retry-After": told}))
-    async with bench(provider) as here:
+    async with bench(Response(status_code=429, headers={"Retry-After": told})) as here:
         with pytest.raises(ProviderBusy) as busy:
             await here.ask()
     assert busy.value.retry_at is not None
     # In seconds it counts from the answer, and the clock goes on while that is waited for.
     assert at <= busy.value.retry_at <= (at if as_date else here.clock.now() + timedelta(seconds=120))
-    assert len(provider.asked) == 1
+    assert len(here.provider.asked) == 1
 
 
 async def test_a_cookie_of_one_account_is_not_shown_for_another() -> None:
-    provider = Provider(Response(b"{}", headers={"set-cookie": "who=ana; Path=/"}))
-    async with bench(provider) as here:
+    async with bench(Response(b"{}", headers={"set-cookie": "who=ana; Path=/"})) as here:
         await here.ask()
         await here.ask()
-    assert ["cookie" in request.headers for request in provider.asked] == [False, False]
+    assert ["cookie" in request.headers for request in here.provider.asked] == [False, False]
 
 
 async def test_an_answer_too_large_to_be_read_is_not_asked_for_again() -> None:
-    provider = Provider(Response(b"x" * 100))
-    async with serving(provider) as base, OutboundClient(OutboundRules(), max_answer_bytes=99) as client:
+    async with bench(Response(b"x" * 100), max_answer_bytes=99) as here:
         with pytest.raises(MessageUnreadable):
-            await Bench(base, client, None, None).ask()
-    assert len(provider.asked) == 1
+            await here.ask()
+    assert len(here.provider.asked) == 1
 
 
 @each(
@@ -228,15 +219,13 @@ async def test_an_answer_too_large_to_be_read_is_not_asked_for_again() -> None:
     ],
 )
 async def test_what_something_in_between_answered_is_asked_again(odd: Response) -> None:
-    provider = Provider(odd, OK)
-    async with bench(provider) as here:
+    async with bench(odd, OK) as here:
         assert (await here.ask()).json() == {"a": 1}
-    assert len(provider.asked) == 2
+    assert len(here.provider.asked) == 2
 
 
 async def test_what_a_status_means_at_its_provider_goes_first() -> None:
-    provider = Provider(Response(status_code=403))
-    async with bench(provider, judge=lambda answer: QuotaSpent("the day is spent")) as here:
+    async with bench(Response(status_code=403), judge=lambda answer: QuotaSpent("the day is spent")) as here:
         with pytest.raises(QuotaSpent):
             await here.ask()
 
@@ -263,8 +252,7 @@ async def test_a_bucket_lets_a_burst_through_and_then_keeps_to_its_rate() -> Non
             tasks.start_soon(ask)
         await clock.pass_time(30)
     waits = [at - times[0] for at in times]
-    assert waits[:6] == [0.0] * 6
-    assert waits[6:] == pytest.approx([1.0, 2.0, 3.0, 4.0])
+    assert waits == [0.0] * 6 + [pytest.approx(number) for number in (1.0, 2.0, 3.0, 4.0)]
 
 
 async def test_no_more_than_so_many_ask_at_once() -> None:

@@ -21,8 +21,7 @@ def shown() -> dict[str, Any]:
 
 async def test_the_connector_of_the_handbook_lists_and_reads_its_messages() -> None:
     diary = shown()["Diary"](None, None, None)
-    assert isinstance(diary, Connector)
-    assert (await diary.check()).detail == "2 entries"
+    assert isinstance(diary, Connector) and (await diary.check()).detail == "2 entries"
     (page,) = [page async for page in diary.pages(None, SINCE)]
     read = {message.key: said async for message, said in diary.read(page.messages)}
     assert set(read) == {"diary:1", "diary:2"}

@@ -15,7 +15,7 @@ import pytest
 from hub.clock import SystemClock
 from hub.connectors.calling import FileUnusable, Misconfigured, SignInNeeded
 from hub.connectors.connector import Unread
-from hub.connectors.imap_line import ImapFilter
+from hub.connectors.imap_line import ImapFilter, ImapSettings
 from hub.document import Document
 from tests.hub.connectors.imap_rig import (
     imap,
@@ -34,8 +34,16 @@ from tests.support.dovecot import Dovecot
 NOW = SystemClock().now().replace(microsecond=0)
 
 
-async def test_a_mailbox_stays_unread_however_often_it_is_read(dovecot: Dovecot) -> None:
-    user = dovecot.fresh_user()
+def change(dovecot: Dovecot, user: str, *words: str) -> None:
+    """Change mails of the inbox from another client."""
+    client = dovecot.client(user)
+    client.select("INBOX")
+    client.uid(*words)
+    client.expunge()
+    client.logout()
+
+
+async def test_a_mailbox_stays_unread_however_often_it_is_read(user: str, dovecot: Dovecot) -> None:
     dovecot.deliver(user, (mail(n) for n in range(120)))
     with wire_to(dovecot.port) as wire:
         settings = settings_of(dovecot, user, port=wire.port)
@@ -50,15 +58,16 @@ async def test_a_mailbox_stays_unread_however_often_it_is_read(dovecot: Dovecot)
     assert dovecot.count(user, "UNSEEN") == 120
 
 
-async def test_a_message_has_the_fields_of_its_head(dovecot: Dovecot) -> None:
-    user = dovecot.fresh_user()
+async def test_a_message_has_the_fields_of_its_head(user: str, dovecot: Dovecot) -> None:
     dovecot.deliver(user, [mail(1, Subject="Задача №1", From="Клиент <K@Example.org>", List_Id="<l.x>")])
 
     (message,) = listed(await pages(imap(settings_of(dovecot, user))))
 
-    assert message.key == "mid:1@example.org"
-    assert message.link == "mid:1@example.org"
-    assert message.subject == "Задача №1"
+    assert (message.key, message.link, message.subject) == (
+        "mid:1@example.org",
+        "mid:1@example.org",
+        "Задача №1",
+    )
     assert message.sender is not None
     assert (message.sender.name, message.sender.email) == ("Клиент", "k@example.org")
     assert message.is_bulk
@@ -66,9 +75,9 @@ async def test_a_message_has_the_fields_of_its_head(dovecot: Dovecot) -> None:
     assert message.received_at is not None
 
 
-async def test_only_what_came_since_is_listed_the_next_time(dovecot: Dovecot) -> None:
-    user = dovecot.fresh_user()
-    settings = settings_of(dovecot, user)
+async def test_only_what_came_since_is_listed_the_next_time(
+    settings: ImapSettings, user: str, dovecot: Dovecot
+) -> None:
     dovecot.deliver(user, [mail(1), mail(2)])
     first = await pages(imap(settings))
     assert await pages(imap(settings), last_cursor(first)) == []
@@ -78,21 +87,20 @@ async def test_only_what_came_since_is_listed_the_next_time(dovecot: Dovecot) ->
     assert subjects(await pages(imap(settings), last_cursor(first))) == ["Task 3"]
 
 
-async def test_a_round_goes_on_from_each_of_its_cursors(dovecot: Dovecot) -> None:
-    user = dovecot.fresh_user()
-    settings = settings_of(dovecot, user)
+async def test_a_round_goes_on_from_each_of_its_cursors(
+    settings: ImapSettings, user: str, dovecot: Dovecot
+) -> None:
     dovecot.deliver(user, (mail(n) for n in range(250)))
     whole = await pages(imap(settings))
     assert [len(page.messages) for page in whole] == [100, 100, 50, 0]
 
     for at, page in enumerate(whole):
-        rest = await pages(imap(settings), page.cursor)
-        assert subjects(rest) == subjects(whole[at + 1 :])
+        assert subjects(await pages(imap(settings), page.cursor)) == subjects(whole[at + 1 :])
 
 
-async def test_a_first_round_that_was_interrupted_still_leaves_old_mail_out(dovecot: Dovecot) -> None:
-    user = dovecot.fresh_user()
-    settings = settings_of(dovecot, user)
+async def test_a_first_round_that_was_interrupted_still_leaves_old_mail_out(
+    settings: ImapSettings, user: str, dovecot: Dovecot
+) -> None:
     since = NOW - timedelta(days=7)
     dovecot.deliver(user, (mail(n) for n in range(100)))
     client = dovecot.client(user)
@@ -109,8 +117,9 @@ async def test_a_first_round_that_was_interrupted_still_leaves_old_mail_out(dove
 
 
 @pytest.mark.parametrize("zone", ["+1400", "-1200", "+0530"])
-async def test_the_look_back_ends_at_the_very_second_in_each_time_zone(dovecot: Dovecot, zone: str) -> None:
-    user = dovecot.fresh_user()
+async def test_the_look_back_ends_at_the_very_second_in_each_time_zone(
+    user: str, dovecot: Dovecot, zone: str
+) -> None:
     since = (NOW - timedelta(days=7)).replace(hour=0, minute=30)
     behind = timedelta(hours=int(zone[1:3]), minutes=int(zone[3:])) * (-1 if zone[0] == "-" else 1)
     client = dovecot.client(user)
@@ -124,9 +133,9 @@ async def test_the_look_back_ends_at_the_very_second_in_each_time_zone(dovecot: 
     assert subjects(found) == ["Task 1", "Task 2"]
 
 
-async def test_a_folder_that_was_made_anew_begins_anew_and_leaves_the_others_alone(dovecot: Dovecot) -> None:
-    user = dovecot.fresh_user()
-    settings = settings_of(dovecot, user)
+async def test_a_folder_that_was_made_anew_begins_anew_and_leaves_the_others_alone(
+    settings: ImapSettings, user: str, dovecot: Dovecot
+) -> None:
     wanted = ImapFilter(folders=("INBOX", "Work"))
     dovecot.deliver(user, [mail(1)])
     dovecot.deliver(user, [mail(2), mail(3)], folder="Work")
@@ -142,15 +151,12 @@ async def test_a_folder_that_was_made_anew_begins_anew_and_leaves_the_others_alo
     assert await pages(imap(settings, wanted), last_cursor(again)) == []
 
 
-async def test_a_mail_keeps_its_key_when_it_is_moved(dovecot: Dovecot) -> None:
-    user = dovecot.fresh_user()
-    settings = settings_of(dovecot, user)
+async def test_a_mail_keeps_its_key_when_it_is_moved(
+    settings: ImapSettings, user: str, dovecot: Dovecot
+) -> None:
     dovecot.deliver(user, [mail(1), mail(2, Message_ID="")])
     before = {message.key for message in listed(await pages(imap(settings)))}
-    client = dovecot.client(user)
-    client.select("INBOX")
-    client.uid("MOVE", "1:2", "Archive")
-    client.logout()
+    change(dovecot, user, "MOVE", "1:2", "Archive")
 
     after = listed(await pages(imap(settings, ImapFilter(folders=("Archive",)))))
 
@@ -159,40 +165,28 @@ async def test_a_mail_keeps_its_key_when_it_is_moved(dovecot: Dovecot) -> None:
 
 
 async def test_a_mail_that_is_removed_before_it_is_read_is_gone(
-    dovecot: Dovecot,
+    settings: ImapSettings, user: str, dovecot: Dovecot
 ) -> None:
-    user = dovecot.fresh_user()
-    settings = settings_of(dovecot, user)
     dovecot.deliver(user, [mail(1), mail(2), mail(3)])
     connector = imap(settings)
     found = [page async for page in connector.pages(None, NOW - timedelta(days=1))]
-    client = dovecot.client(user)
-    client.select("INBOX")
-    client.uid("STORE", "2", "+FLAGS", r"(\Deleted)")
-    client.expunge()
-    client.logout()
+    change(dovecot, user, "STORE", "2", "+FLAGS", r"(\Deleted)")
 
     read = await texts(connector, listed(found))
 
     gone = read.pop("mid:2@example.org")
-    assert isinstance(gone, Unread)
-    assert gone.is_removed
+    assert isinstance(gone, Unread) and gone.is_removed
     assert all(isinstance(one, Document) for one in read.values())
 
 
 async def test_who_wants_unread_mail_is_shown_what_is_unread_again(
-    dovecot: Dovecot,
+    settings: ImapSettings, user: str, dovecot: Dovecot
 ) -> None:
-    user = dovecot.fresh_user()
-    settings = settings_of(dovecot, user)
     wanted = ImapFilter(unread_only=True)
     dovecot.deliver(user, [mail(1), mail(2)], flags="S")
     first = await pages(imap(settings, wanted))
     assert subjects(first) == []
-    client = dovecot.client(user)
-    client.select("INBOX")
-    client.uid("STORE", "1", "-FLAGS", r"(\Seen)")
-    client.logout()
+    change(dovecot, user, "STORE", "1", "-FLAGS", r"(\Seen)")
 
     again = await pages(imap(settings, wanted), last_cursor(first))
 
@@ -200,10 +194,10 @@ async def test_who_wants_unread_mail_is_shown_what_is_unread_again(
     assert await pages(imap(settings, wanted), last_cursor(again)) == []
 
 
-async def test_folders_are_named_as_people_see_them(dovecot: Dovecot) -> None:
-    user = dovecot.fresh_user()
+async def test_folders_are_named_as_people_see_them(
+    settings: ImapSettings, user: str, dovecot: Dovecot
+) -> None:
     name = 'Счета & "Rechnungen"'
-    settings = settings_of(dovecot, user)
     client = dovecot.client(user)
     client.create('"&BCEERwQ1BEIEMA- &- \\"Rechnungen\\""')
     client.append('"&BCEERwQ1BEIEMA- &- \\"Rechnungen\\""', "", "", mail(1))
@@ -214,9 +208,9 @@ async def test_folders_are_named_as_people_see_them(dovecot: Dovecot) -> None:
         await pages(imap(settings, ImapFilter(folders=("Archiv",))))
 
 
-async def test_folders_can_be_named_by_what_they_are_for(dovecot: Dovecot) -> None:
-    user = dovecot.fresh_user()
-    settings = settings_of(dovecot, user)
+async def test_folders_can_be_named_by_what_they_are_for(
+    settings: ImapSettings, user: str, dovecot: Dovecot
+) -> None:
     dovecot.deliver(user, [mail(1)])
     dovecot.deliver(user, [mail(2)], folder="Archive")
 
@@ -227,22 +221,25 @@ async def test_folders_can_be_named_by_what_they_are_for(dovecot: Dovecot) -> No
         await pages(imap(settings, ImapFilter(special_use=("trash",))))
 
 
-async def test_flags_headers_and_senders_are_looked_at(dovecot: Dovecot) -> None:
-    user = dovecot.fresh_user()
-    settings = settings_of(dovecot, user)
+async def test_flags_headers_and_senders_are_looked_at(
+    settings: ImapSettings, user: str, dovecot: Dovecot
+) -> None:
     dovecot.deliver(user, [mail(1, X_Board="the red one"), mail(2, X_Board="Blue")])
     dovecot.deliver(user, [mail(3, From="Bob <bob@mail.example.net>")], flags="F")
 
     async def of(**filter: object) -> list[str]:
         return subjects(await pages(imap(settings, ImapFilter.model_validate(filter))))
 
-    assert await of(header={"x-board": "RED"}) == ["Task 1"]
-    assert await of(flags_none=[r"\Flagged"]) == ["Task 1", "Task 2"]
-    assert await of(from_any=["@example.net", "ana2@example.org"]) == ["Task 2", "Task 3"]
+    assert (
+        await of(header={"x-board": "RED"}),
+        await of(flags_none=[r"\Flagged"]),
+        await of(from_any=["@example.net", "ana2@example.org"]),
+    ) == (["Task 1"], ["Task 1", "Task 2"], ["Task 2", "Task 3"])
 
 
-async def test_attachments_are_named_always_and_fetched_only_where_the_filter_asks(dovecot: Dovecot) -> None:
-    user = dovecot.fresh_user()
+async def test_attachments_are_named_always_and_fetched_only_where_the_filter_asks(
+    user: str, dovecot: Dovecot
+) -> None:
     made = EmailMessage(policy=SMTP)
     made["From"], made["Message-ID"] = "ana@example.org", "<1@x>"
     made.set_content("See the plan.\n")
@@ -259,41 +256,36 @@ async def test_attachments_are_named_always_and_fetched_only_where_the_filter_as
         (read,) = (await texts(imap(settings, asking), found)).values()
 
     assert [attachment.name for attachment in found[0].attachments] == ["план.txt"]
-    assert isinstance(named, Document)
-    assert "[attachment: план.txt" in named.text
+    assert isinstance(named, Document) and "[attachment: план.txt" in named.text
     assert named.text.count("See the plan.") == 1
     assert "step one" not in named.text
-    assert isinstance(read, Document)
-    assert "step one" in read.text
+    assert isinstance(read, Document) and "step one" in read.text
 
 
-async def test_a_mail_inside_a_mail_is_read_with_it(dovecot: Dovecot) -> None:
-    user = dovecot.fresh_user()
+async def test_a_mail_inside_a_mail_is_read_with_it(
+    settings: ImapSettings, user: str, dovecot: Dovecot
+) -> None:
     made = EmailMessage(policy=SMTP)
     made["From"], made["Message-ID"], made["Subject"] = "ana@example.org", "<1@x>", "fwd"
     made.set_content("Please see below what they asked us for, it is urgent.\n")
     made.add_attachment(message_from_bytes(mail(7, "The roof leaks."), policy=SMTP))
     dovecot.deliver(user, [made.as_bytes()])
-    settings = settings_of(dovecot, user)
 
     (read,) = (await texts(imap(settings), listed(await pages(imap(settings))))).values()
 
-    assert isinstance(read, Document)
-    assert "it is urgent" in read.text
+    assert isinstance(read, Document) and "it is urgent" in read.text
     assert "The roof leaks." in read.text
 
 
 @pytest.mark.parametrize(("plain", "text"), [("\n", "the page"), ("the words\n", "the words")])
 async def test_a_page_is_read_where_the_plain_words_say_nothing(
-    dovecot: Dovecot, plain: str, text: str
+    settings: ImapSettings, user: str, dovecot: Dovecot, plain: str, text: str
 ) -> None:
-    user = dovecot.fresh_user()
     made = EmailMessage(policy=SMTP)
     made["From"], made["Message-ID"] = "ana@example.org", "<1@x>"
     made.set_content(plain)
     made.add_alternative("<p>the <b>page</b></p>", subtype="html")
     dovecot.deliver(user, [made.as_bytes()])
-    settings = settings_of(dovecot, user)
 
     (read,) = (await texts(imap(settings), listed(await pages(imap(settings))))).values()
 
@@ -301,8 +293,7 @@ async def test_a_page_is_read_where_the_plain_words_say_nothing(
     assert [line for line in read.text.splitlines() if line.startswith("the ")] == [text]
 
 
-async def test_new_mail_ends_a_wait(dovecot: Dovecot) -> None:
-    user = dovecot.fresh_user()
+async def test_new_mail_ends_a_wait(user: str, dovecot: Dovecot) -> None:
     client = dovecot.client(user)
     with wire_to(dovecot.port) as wire:
         connector = imap(settings_of(dovecot, user, port=wire.port))
@@ -330,9 +321,8 @@ async def test_a_wait_for_news_that_is_given_up_ends_at_once(dovecot: Dovecot) -
 
 
 @pytest.mark.parametrize("tls", ["implicit", "starttls"])
-async def test_certificates_are_looked_at(dovecot: Dovecot, tls: str) -> None:
+async def test_certificates_are_looked_at(user: str, dovecot: Dovecot, tls: str) -> None:
     port = dovecot.tls_port if tls == "implicit" else dovecot.port
-    user = dovecot.fresh_user()
     settings = settings_of(dovecot, user, port=port, tls=tls, ca_file=dovecot.certificate, host="localhost")
     good = imap(settings)
     assert (await good.check()).name == user
@@ -366,9 +356,8 @@ async def test_a_wrong_password_requires_a_new_sign_in_and_is_not_shown(dovecot:
     assert "hunter2" not in repr(caught.value.__cause__)
 
 
-async def test_a_line_that_was_long_unused_is_looked_at_first(dovecot: Dovecot) -> None:
+async def test_a_line_that_was_long_unused_is_looked_at_first(user: str, dovecot: Dovecot) -> None:
     clock = FakeClock()
-    user = dovecot.fresh_user()
     dovecot.deliver(user, [mail(1)])
     with wire_to(dovecot.port) as wire:
         connector = imap(settings_of(dovecot, user, port=wire.port), clock=clock)

@@ -25,8 +25,7 @@ _OK = "{tag} OK done"
 _BROKEN = "{tag} NO [SERVERBUG] broken"
 
 
-async def test_a_server_that_hangs_is_left(dovecot: Dovecot) -> None:
-    user = dovecot.fresh_user()
+async def test_a_server_that_hangs_is_left(user: str, dovecot: Dovecot) -> None:
     dovecot.deliver(user, (mail(n) for n in range(50)))
     with wire_to(dovecot.port) as wire:
         wire.is_silent = True
@@ -37,8 +36,7 @@ async def test_a_server_that_hangs_is_left(dovecot: Dovecot) -> None:
         assert await wire.was_left()
 
 
-async def test_who_waits_for_a_server_that_hangs_can_be_cancelled(dovecot: Dovecot) -> None:
-    user = dovecot.fresh_user()
+async def test_who_waits_for_a_server_that_hangs_can_be_cancelled(user: str, dovecot: Dovecot) -> None:
     dovecot.deliver(user, [mail(1)])
     with wire_to(dovecot.port) as wire:
         wire.is_silent = True
@@ -53,8 +51,7 @@ async def test_who_waits_for_a_server_that_hangs_can_be_cancelled(dovecot: Dovec
 
 
 @pytest.mark.parametrize("after", [0, 200, 5_000, 30_000])
-async def test_a_server_that_dies_in_mid_word_is_unavailable(dovecot: Dovecot, after: int) -> None:
-    user = dovecot.fresh_user()
+async def test_a_server_that_dies_in_mid_word_is_unavailable(user: str, dovecot: Dovecot, after: int) -> None:
     dovecot.deliver(user, (mail(n) for n in range(100)))
     with wire_to(dovecot.port) as wire:
         wire.on_answer = lambda _: wire.passed <= after
@@ -136,8 +133,7 @@ async def test_a_server_without_uidnext_is_asked_for_its_last_number() -> None:
     with scripted(answers) as settings:
         found = await pages(imap(settings))
     assert [message.subject for message in listed(found)] == ["a"]
-    assert found[-1].cursor is not None
-    assert found[-1].cursor["folders"]["INBOX"]["uid"] == 41
+    assert found[-1].cursor is not None and found[-1].cursor["folders"]["INBOX"]["uid"] == 41
 
 
 async def test_a_message_that_the_server_cannot_show_does_not_hold_up_the_others() -> None:
@@ -157,8 +153,7 @@ async def test_a_message_that_the_server_cannot_show_does_not_hold_up_the_others
     }
     with scripted(answers) as settings:
         found = listed(await pages(imap(settings)))
-    assert len(found) == 3
-    assert [message.key for message in found][::2] == ["mid:1@x", "mid:3@x"]
+    assert (len(found), [message.key for message in found][::2]) == (3, ["mid:1@x", "mid:3@x"])
 
 
 async def test_a_server_that_does_not_push_says_so() -> None:
@@ -173,8 +168,10 @@ def test_a_password_travels_unprotected_only_where_that_is_meant() -> None:
     told = {"host": "mail.example.org", "username": "me", "tls": "none"}
     with pytest.raises(ValueError, match="unprotected"):
         ImapSettings.model_validate(told)
-    assert ImapSettings.model_validate({**told, "insecure": True}).at_port == 143
-    assert ImapSettings.model_validate({**told, "tls": "implicit"}).at_port == 993
+    assert (
+        ImapSettings.model_validate({**told, "insecure": True}).at_port,
+        ImapSettings.model_validate({**told, "tls": "implicit"}).at_port,
+    ) == (143, 993)
     with pytest.raises(ValueError, match="needs oauth"):
         ImapSettings.model_validate({**told, "tls": "implicit", "auth": "xoauth2"})
     with pytest.raises(ValueError, match="nothing would be read"):

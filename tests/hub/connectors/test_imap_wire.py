@@ -48,8 +48,10 @@ def test_parts_are_numbered_as_they_are_fetched() -> None:
     (read,) = values([tree])
     assert isinstance(read, list)
     parts = parts_of(read)
-    assert [part.number for part in chosen(parts)] == ["1.1"]
-    assert [part.number for part in attached(parts)] == ["2", "3"]
+    assert ([part.number for part in chosen(parts)], [part.number for part in attached(parts)]) == (
+        ["1.1"],
+        ["2", "3"],
+    )
 
 
 def test_a_name_in_pieces_is_one_name() -> None:
@@ -60,8 +62,7 @@ def test_a_name_in_pieces_is_one_name() -> None:
 
 def test_a_short_plain_part_is_read_with_the_page_beside_it() -> None:
     (tree,) = values([b"(" + _PLAIN.replace(b" 500 ", b" 2 ") + _HTML + b' "ALTERNATIVE")'])
-    assert isinstance(tree, list)
-    assert [part.number for part in chosen(parts_of(tree))] == ["1", "2"]
+    assert isinstance(tree, list) and [part.number for part in chosen(parts_of(tree))] == ["1", "2"]
 
 
 def test_literals_are_read_in_place_of_strings() -> None:
@@ -71,9 +72,10 @@ def test_literals_are_read_in_place_of_strings() -> None:
         b' FLAGS (\\Seen "x\\"y"))',
     ]
     (one,) = fetched(Answer([said], "OK", "", ""))
-    assert one.uid == 5
-    assert one.sections == {"HEADER": b'Subject: ")(\r\n'}
-    assert one.flags == {"\\seen", 'x"y'}
+    assert (one.uid, one.sections, one.flags) == (
+        *(5, {"HEADER": b'Subject: ")(\r\n'}),
+        frozenset({"\\seen", 'x"y'}),
+    )
 
 
 def test_a_part_that_nests_for_ever_is_no_mail() -> None:
@@ -98,8 +100,7 @@ def test_whatever_a_server_calls_a_structure_is_understood_or_refused(words: lis
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\r\n\0")))
 def test_a_folder_is_called_what_it_was_called(name: str) -> None:
     (read,) = values([folder_word(name)])
-    assert isinstance(read, bytes)
-    assert folder_name(read) == name
+    assert isinstance(read, bytes) and folder_name(read) == name
 
 
 def test_a_folder_that_is_not_well_spelled_keeps_its_letters() -> None:

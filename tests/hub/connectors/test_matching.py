@@ -58,8 +58,7 @@ def test_a_picture_in_the_text_is_no_attachment() -> None:
 
 
 def test_a_pattern_that_would_take_days_elsewhere_takes_no_time_here() -> None:
-    wanted = Filter(subject_regex="(a+)+b")
-    assert why_left_out(message(subject="a" * 5_000), wanted) == "subject"
+    assert why_left_out(message(subject="a" * 5_000), Filter(subject_regex="(a+)+b")) == "subject"
 
 
 @each("written", ["(", "a{2", r"(a)\1", "x*"])

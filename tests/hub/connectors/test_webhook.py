@@ -92,8 +92,13 @@ async def test_what_github_posts_is_an_issue_with_its_text_and_link() -> None:
     assert head.sender is not None and head.sender.name == "ana"
     said = texts[head.key]
     assert isinstance(said, Document)
-    assert (said.text, said.title) == ("It is broken\n\n- [ ] mend it", "It is broken")
-    assert (said.link, said.unit_key, said.modified_at) == (head.link, head.key, AT)
+    assert (said.text, said.title, said.link, said.unit_key, said.modified_at) == (
+        "It is broken\n\n- [ ] mend it",
+        "It is broken",
+        head.link,
+        head.key,
+        AT,
+    )
     assert said.provenance == Provenance(origin=ProvenanceOrigin.WEB, author="ana", trusted=False)
     mail = head.document("x", "0" * 64).provenance
     assert mail == Provenance(origin=ProvenanceOrigin.MAIL, author="ana", trusted=False)
