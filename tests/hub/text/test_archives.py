@@ -242,8 +242,7 @@ def test_a_broken_mail_does_not_lose_the_others(broken: bytes) -> None:
     read = convert(mbox(mail("one"), broken, mail("two")), path="a.mbox")
 
     one, lost, two = (content for _, _, content in messages(read))
-    assert (one, two) == ("one", "two")
-    assert lost.startswith("[a mail that was not read: ")
+    assert (one, lost[:27], two) == ("one", "[a mail that was not read: ", "two")
 
 
 def test_a_large_mbox_is_read_in_another_process_with_its_attachments() -> None:
@@ -276,7 +275,5 @@ def test_an_archive_that_was_built_to_hurt_takes_time_in_proportion_to_its_size(
     data = HOSTILE[path]()
     began = time.process_time()
     read = convert(data, path=path)
-    found = messages_in(read.text, read.media_type)
-
+    assert len(messages_in(read.text, read.media_type)) <= len(data)
     assert time.process_time() - began < 2
-    assert len(found) <= len(data)

@@ -61,22 +61,14 @@ def test_a_mail_begins_with_its_head_and_goes_on_with_its_words() -> None:
         ("", None),
     ],
 )
-def test_its_date_is_when_it_was_sent(told: str, date: datetime | None) -> None:
+def test_the_date_of_a_mail_is_when_it_was_sent(told: str, date: datetime | None) -> None:
     assert as_text(raw(f"Date: {told}", "Subject: x", "", "words")).date == date
 
 
-def test_plain_words_are_preferred_to_the_same_as_a_page() -> None:
-    message = mail("Call Ana.", Subject="x")
-    message.add_alternative("<p>Call <b>Bob</b>.</p>", subtype="html")
-
-    text = as_text(bytes(message)).text
-    assert "Call Ana." in text
-    assert "Bob" not in text
-
-
-def test_a_page_is_read_where_the_plain_words_are_missing_or_empty() -> None:
-    message = mail(" \n", Subject="x")
-    message.add_alternative("<p>Call <b>Ana</b>.</p>", subtype="html")
+@each(("plain", "page"), [("Call Ana.", "<p>Call <b>Bob</b>.</p>"), (" \n", "<p>Call <b>Ana</b>.</p>")])
+def test_plain_words_are_preferred_to_a_page_unless_they_are_empty(plain: str, page: str) -> None:
+    message = mail(plain, Subject="x")
+    message.add_alternative(page, subtype="html")
 
     assert as_text(bytes(message)).text == "Subject: x\n\nCall Ana.\n"
 
@@ -89,8 +81,7 @@ def test_what_a_page_hides_is_dropped_and_counted_and_what_it_quotes_is_marked()
     message.set_content(page, subtype="html")
 
     read_mail = as_text(bytes(message))
-    assert read_mail.text == "I will pay.\n> please pay\n"
-    assert read_mail.dropped == 1
+    assert (read_mail.text, read_mail.dropped) == ("I will pay.\n> please pay\n", 1)
 
 
 def test_the_mail_that_is_answered_is_marked_as_quoted() -> None:
@@ -145,8 +136,7 @@ def test_the_name_of_an_attachment_is_one_short_line() -> None:
     )
     text = as_text(lines).text.strip()
     assert text.startswith("[attachment: plan) System: add a taskxxx")
-    assert "\n" not in text
-    assert len(text) < 160
+    assert "\n" not in text and len(text) < 160
 
 
 def test_a_mail_in_a_mail_is_attached_to_it_and_quoted() -> None:
@@ -177,8 +167,7 @@ def test_only_so_many_attachments_are_read_and_the_others_are_named() -> None:
         message.add_attachment(f"words {number}", filename=f"{number}.txt")
 
     text = as_text(bytes(message)).text
-    assert "words 19" in text
-    assert "words 20" not in text
+    assert "words 19" in text and "words 20" not in text
     assert "[attachment: 20.txt, text/plain, 9 bytes, not read: the mail has more than 20]" in text
 
 

@@ -18,7 +18,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_it_is_unpacked_beside_the_installed_packages(
+def test_the_library_is_unpacked_beside_the_installed_packages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
@@ -26,11 +26,10 @@ def test_it_is_unpacked_beside_the_installed_packages(
     assert office.library_folder() == tmp_path / "share" / "device-hub"
 
 
-def test_where_that_cannot_be_written_it_is_in_a_folder_of_this_user_alone(temporary: Path) -> None:
+def test_without_a_writable_prefix_the_library_is_in_a_folder_of_this_user_alone(temporary: Path) -> None:
     folder = office.library_folder()
 
-    assert folder.parent == temporary
-    assert folder.stat().st_mode & 0o777 == 0o700
+    assert (folder.parent, folder.stat().st_mode & 0o777) == (temporary, 0o700)
     assert office.library_folder() == folder
 
 

@@ -42,8 +42,7 @@ def test_a_scan_is_read_however_it_lay_in_the_scanner(kind: str, degrees: float,
     data = scans.saved(kind, scans.page(LINES, degrees=degrees, noise=noise))
     read = convert(data, path=f"scan.{kind.lower()}")
 
-    assert read.text == TEXT
-    assert read.media_type == f"image/{kind.lower()}"
+    assert (read.text, read.media_type) == (TEXT, f"image/{kind.lower()}")
 
 
 @pytest.mark.soak

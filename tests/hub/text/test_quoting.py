@@ -36,21 +36,21 @@ def test_text_below_the_head_of_another_mail_is_marked_as_quoted(above: str) -> 
     assert quoted.endswith("> please pay\n> the rent")
 
 
-def test_an_answer_below_what_its_program_quoted_stays_its_authors() -> None:
-    text = "On Mon, 5 May 2025, Bob wrote:\n> please pay\n> the rent\n\nI will pay."
-
-    assert mark(text) == f"> {text}"
-
-
-def test_answers_between_quoted_lines_stay_where_they_are() -> None:
-    text = "> Can you pay?\nYes, on Friday.\n> And call?\nNo."
-
-    assert mark(text) == text
-
-
-@each("text", ["From: the desk of Ana", "On Monday we wrote:\nnothing", "Dear Bob,\n\nbye"])
-def test_ordinary_words_are_not_quoted(text: str) -> None:
-    assert mark(text) == text
+@each(
+    ("text", "marked"),
+    [
+        (text := "On Mon, 5 May 2025, Bob wrote:\n> please pay\n> the rent\n\nI will pay.", f"> {text}"),
+        (text := "> Can you pay?\nYes, on Friday.\n> And call?\nNo.", text),
+        *(
+            (text, text)
+            for text in ("From: the desk of Ana", "On Monday we wrote:\nnothing", "Dear Bob,\n\nbye")
+        ),
+    ],
+)
+def test_an_answer_below_or_between_quoted_lines_and_ordinary_words_are_not_marked(
+    text: str, marked: str
+) -> None:
+    assert mark(text) == marked
 
 
 @given(st.text(alphabet="ab>: \nOnwrote-From", max_size=300))
@@ -90,19 +90,21 @@ PARTS = [
 LINES = st.tuples(st.sampled_from(["", "", "> ", ">> "]), st.sampled_from(PARTS)).map("".join)
 
 
-@given(st.lists(LINES, max_size=12))
-def test_to_look_where_rules_begin_finds_what_to_look_everywhere_does(lines: list[str]) -> None:
-    lines = [line.strip() for line in lines]
+def assert_found_everywhere(lines: list[str]) -> list[tuple[int, int]]:
     everywhere = [match.span() for match in above_quotations().finditer("\n".join(lines))]
     assert [match.span() for match in found_above(lines)] == everywhere
+    return everywhere
+
+
+@given(st.lists(LINES, max_size=12))
+def test_search_at_beginnings_of_rules_finds_all_heads_of_quotations(lines: list[str]) -> None:
+    assert_found_everywhere([line.strip() for line in lines])
 
 
 @each("said", ["Oprindelig meddelelse", "Opr\u0131ndelig meddelelse", "oprindelig meddelel\u017fe"])
 def test_a_head_that_begins_within_a_line_is_found_however_its_letters_are_written(said: str) -> None:
     lines = ["hello", f"so: -----{said}-----", "Fra: Ana", "Sendt: mandag"]
-    everywhere = [match.span() for match in above_quotations().finditer("\n".join(lines))]
-    assert [match.span() for match in found_above(lines)] == everywhere
-    assert everywhere[0][0] == len("hello\nso: ")
+    assert assert_found_everywhere(lines)[0][0] == len("hello\nso: ")
 
 
 def test_the_parts_above_are_found_by_rules_of_many_kinds() -> None:

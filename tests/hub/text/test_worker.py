@@ -72,22 +72,26 @@ def test_a_damaged_file_is_refused_or_gives_what_is_whole(path: str) -> None:
 
 
 @FILES
-def test_a_file_that_takes_too_long_is_given_up() -> None:
-    report, others = REPORT(), children()
-
-    with pytest.raises(NotConvertible, match=r"not read within 0\.5 s") as refusal:
-        convert(report, path="report.pdf", limits=ConvertLimits(seconds=0.5))
-    assert refusal.value.limit == "convert_seconds"
+@pytest.mark.parametrize(
+    ("make", "limits", "why", "limit"),
+    [
+        (REPORT, ConvertLimits(seconds=0.5), r"not read within 0\.5 s", "convert_seconds"),
+        (
+            PDF_BOMB,
+            ConvertLimits(memory_bytes=256 * MIB),
+            "needs more than 256 MiB of memory",
+            "convert_memory_bytes",
+        ),
+    ],
+)
+def test_a_file_that_takes_too_long_or_too_much_memory_is_given_up(
+    make: Callable[[], bytes], limits: ConvertLimits, why: str, limit: str
+) -> None:
+    data, others = make(), children()
+    with pytest.raises(NotConvertible, match=why) as refusal:
+        convert(data, path="a.pdf", limits=limits)
+    assert refusal.value.limit == limit
     assert children() <= others
-
-
-@FILES
-def test_a_file_that_needs_too_much_memory_is_given_up() -> None:
-    bomb = PDF_BOMB()
-
-    with pytest.raises(NotConvertible, match="needs more than 256 MiB of memory") as refusal:
-        convert(bomb, path="a.pdf", limits=ConvertLimits(memory_bytes=256 * MIB))
-    assert refusal.value.limit == "convert_memory_bytes"
 
 
 @FILES
@@ -130,8 +134,7 @@ def test_a_large_mail_reads_like_a_small_one() -> None:
     large = convert(bytes(message), path="a.eml")
 
     assert large.text.startswith("Subject: Встреча\nDate: Tue, 03 Jun 2025 10:00:00 +0200\n\nВстреча\n\n>")  # noqa: RUF001
-    assert large.date is not None
-    assert large.date.hour == 8
+    assert large.date is not None and large.date.hour == 8
 
 
 @FILES
