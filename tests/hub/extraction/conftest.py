@@ -1,5 +1,6 @@
-"""What the tests of extraction share: the oracle, and the hub's client pointed at it."""
+"""What the tests of extraction share: the oracle, the hub's client pointed at it, and a count of calls."""
 
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from datetime import datetime
@@ -15,10 +16,36 @@ from hub.extraction.folding import fold
 from hub.extraction.items import ExtractionOptions, Reference
 from hub.extraction.redaction import Redaction
 from hub.extraction.validate import Material
-from tests.support.clock import SeededChance
+from tests.support.clock import FakeClock, SeededChance
 from tests.support.oracle import MODEL_NAME, Oracle
 
-ModelAt = Callable[..., Endpoint]
+
+class HastyClock(FakeClock):
+    """Sleeps a small share of what it is asked to, so that real servers see the order of waits."""
+
+    def __init__(self, share: float = 0.001) -> None:
+        super().__init__()
+        self._share = share
+
+    async def sleep(self, seconds: float) -> None:
+        await anyio.sleep(seconds * self._share)
+        self.advance(seconds)
+
+
+def calls_of(work: Callable[[], object]) -> int:
+    """Count the functions that *work* calls, C ones included."""
+    count = 0
+
+    def note(_frame: object, event: str, _argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(note)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return count
 
 
 def model_at(base_url: str, **options: object) -> Endpoint:

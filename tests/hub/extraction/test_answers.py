@@ -1,7 +1,6 @@
 """The records in what a model wrote, however it wrote them."""
 
 import json
-import sys
 from contextlib import suppress
 
 import pytest
@@ -9,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.extraction.answers import Answer, Unreadable, read
+from tests.hub.extraction.conftest import calls_of
 
 TASK = {"table": "tasks", "title": "send the quote"}
 TOLD = '{"items": [{"table": "tasks", "title": "send the quote"}]}'
@@ -72,7 +72,7 @@ def test_a_truncated_answer_yields_its_whole_records_and_is_marked_as_cut(
         '<think>Perhaps {"items": []}, or',
     ],
 )
-def test_what_is_no_answer_is_not_an_empty_one(answer: str) -> None:
+def test_a_text_without_an_answer_is_unreadable_and_not_empty(answer: str) -> None:
     with pytest.raises(Unreadable):
         read(answer)
 
@@ -157,30 +157,21 @@ CALLS_PER_CHARACTER = 60  # of functions, C ones included
 
 
 def calls(text: str) -> int:
-    """Count the functions that reading *text* calls."""
-    count = 0
-
-    def note(frame: object, event: str, argument: object) -> None:
-        nonlocal count
-        count += event in ("call", "c_call")
-
-    sys.setprofile(note)
-    try:
+    def work() -> None:
         with suppress(Unreadable):
             read(text)
-    finally:
-        sys.setprofile(None)
-    return count
+
+    return calls_of(work)
 
 
 @pytest.mark.parametrize("opening", ["", "[", '{"items": [', '{"items": ["'])
 @pytest.mark.parametrize("unit", UNITS)
-def test_an_answer_that_is_made_to_hurt_is_read_in_linear_time(opening: str, unit: str) -> None:
+def test_a_hostile_answer_is_read_in_linear_time(opening: str, unit: str) -> None:
     for length in (1_000, 20_000):
         assert calls((opening + unit * length)[:length]) <= CALLS_PER_CHARACTER * length
 
 
 @given(unit=st.lists(st.sampled_from(MARKS), min_size=1, max_size=6).map("".join))
-def test_so_is_any_round_of_marks(unit: str) -> None:
+def test_any_repetition_of_marks_is_read_in_linear_time(unit: str) -> None:
     length = 2_000
     assert calls((unit * length)[:length]) <= CALLS_PER_CHARACTER * length

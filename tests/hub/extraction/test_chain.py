@@ -16,8 +16,8 @@ from hub.extraction.model import (
     Price,
 )
 from hub.extraction.outcomes import FAILURES, OPEN, Breaker, Circuit, EndpointRefused
-from tests.hub.extraction.conftest import model_at
-from tests.hub.extraction.test_endpoint import SENTENCE, HastyClock, question, until
+from tests.hub.extraction.conftest import HastyClock, model_at
+from tests.hub.extraction.test_endpoint import SENTENCE, question, until
 from tests.support.clock import FakeClock
 from tests.support.oracle import Fault, Oracle
 
@@ -57,8 +57,7 @@ async def pair(oracle: Oracle) -> AsyncIterator[Pair]:
 async def test_the_first_is_asked_as_long_as_it_answers(pair: Pair) -> None:
     answer = await pair.chain.answer(question())
     assert SENTENCE in answer.text
-    assert answer.model == "first"
-    assert pair.asked == (1, 0)
+    assert (answer.model, pair.asked) == ("first", (1, 0))
 
 
 @pytest.mark.parametrize("fault", [Fault.SERVER_ERROR, Fault.SPENT_QUOTA, Fault.REDIRECT])
@@ -66,8 +65,7 @@ async def test_the_next_answers_what_the_first_does_not(pair: Pair, fault: Fault
     pair.first.play(fault)
     answer = await pair.chain.answer(question())
     assert SENTENCE in answer.text
-    assert (answer.model, answer.usage.requests) == ("second", 2)
-    assert pair.asked == (1, 1)
+    assert (answer.model, answer.usage.requests, pair.asked) == ("second", 2, (1, 1))
 
 
 async def test_a_long_rate_limit_of_the_first_is_not_waited_for(pair: Pair) -> None:
@@ -82,8 +80,7 @@ async def test_a_long_rate_limit_of_the_first_is_not_waited_for(pair: Pair) -> N
 
 async def test_a_short_rate_limit_of_the_first_is_waited_for(pair: Pair) -> None:
     pair.first.play(Fault.RATE_LIMIT)
-    assert (await pair.chain.answer(question())).model == "first"
-    assert pair.asked == (2, 0)
+    assert ((await pair.chain.answer(question())).model, pair.asked) == ("first", (2, 0))
 
 
 async def test_the_costs_of_the_failed_first_endpoint_are_reported(pair: Pair) -> None:
@@ -234,8 +231,7 @@ def test_a_circuit_opens_for_longer_each_time_until_there_is_an_answer() -> None
         breaker.failed(BILLING)
         waits.append(breaker.wait_s)
         clock.advance(breaker.wait_s)
-    assert waits == [30, 60, 120, 240, 480, 600, 600]
-    assert breaker.circuit is Circuit.HALF_OPEN
+    assert (waits, breaker.circuit) == ([30, 60, 120, 240, 480, 600, 600], Circuit.HALF_OPEN)
     breaker.succeeded()
     breaker.failed(BILLING)
     assert breaker.wait_s == 30

@@ -172,8 +172,7 @@ def headings(writer: Writer, language: Language) -> str:
 
 def chat(writer: Writer, language: Language) -> str:
     days = [date(2025, 2, 13), *(writer.day() for _ in STAMPS[1:])]  # a 13th tells the order of strokes
-    forms = [STAMPS[5], *STAMPS[:5]]
-    pairs = zip(forms, days, strict=True)
+    pairs = zip([STAMPS[5], *STAMPS[:5]], days, strict=True)
     return "\n".join(spelled(form, day, language, said=writer.sentence(language, day)) for form, day in pairs)
 
 

@@ -17,26 +17,26 @@ def item(title: str, start: int, end: int, table: TableName = TableName.TASKS) -
     )
 
 
-def test_the_first_of_two_that_say_the_same_of_the_same_place_is_kept() -> None:
-    first = item("Call Bob", 0, 10)
-    kept, doubles = validate.once([first, item("call  bob", 5, 12)])
-    assert kept == (first,)
-    assert [double.reason for double in doubles] == ["duplicate"]
+FIRST = item("Call Bob", 0, 10)
 
 
-def test_the_same_words_at_another_place_are_another_item() -> None:
-    items = [item("Call Bob", 0, 10), item("Call Bob", 10, 20)]
-    assert validate.once(items) == (tuple(items), ())
-
-
-def test_two_records_of_one_sentence_are_two_items() -> None:
-    items = [item("Call Bob", 0, 10), item("Pay rent", 0, 10), item("Call Bob", 0, 10, TableName.NOTES)]
-    assert validate.once(items) == (tuple(items), ())
-
-
-def test_the_same_words_in_every_row_of_a_long_table_are_items_soon() -> None:
-    items = [item("Call Bob", at * 10, at * 10 + 10) for at in range(30_000)]
-    assert validate.once(items) == (tuple(items), ())
+@pytest.mark.parametrize(
+    ("items", "doubles"),
+    [
+        ([FIRST, item("call  bob", 5, 12)], 1),
+        ([FIRST, item("Call Bob", 10, 20)], 0),
+        ([FIRST, item("Pay rent", 0, 10), item("Call Bob", 0, 10, TableName.NOTES)], 0),
+        ([item("Call Bob", at * 10, at * 10 + 10) for at in range(30_000)], 0),
+        ([item(f"do work {nth}", 0, 40) for nth in range(5_000)], 0),
+    ],
+    ids=["one place", "two places", "one sentence", "rows of a table", "thousands of one place"],
+)
+def test_the_same_words_about_one_place_are_one_item(items: list[Item], doubles: int) -> None:
+    kept, dropped = validate.once(items)
+    assert (kept, [one.reason for one in dropped]) == (
+        tuple(items[: len(items) - doubles]),
+        ["duplicate"] * doubles,
+    )
 
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 8))))
@@ -103,8 +103,3 @@ def test_of_two_that_say_the_same_the_one_that_says_more_is_kept() -> None:
 def test_what_a_rule_found_is_not_replaced_by_what_a_model_says() -> None:
     rule = msgspec.structs.replace(said("send quote"), origin="rule")
     assert validate.once([rule, said("send the quote", dueDate=5)])[0] == (rule,)
-
-
-def test_thousands_of_items_of_one_place_are_compared_soon() -> None:
-    items = [said(f"do work {nth}") for nth in range(5_000)]
-    assert validate.once(items)[0] == tuple(items)

@@ -54,21 +54,18 @@ async def test_every_fact_of_a_long_document_is_found_once(oracle: Oracle) -> No
     assert quotes(extraction) == sentences
     assert extraction.requests == oracle.stats.calls == extraction.chunks + extraction.notes.looked_behind
     assert extraction.prompt_tokens == oracle.stats.prompt_tokens
-    assert extraction.completion_tokens == oracle.stats.completion_tokens
-    assert extraction.dropped == ()
+    assert (extraction.completion_tokens, extraction.dropped) == (oracle.stats.completion_tokens, ())
 
 
 async def test_a_cut_off_answer_is_asked_again_in_halves(oracle: Oracle, model: Endpoint) -> None:
     oracle.play(Fault.CUT_OFF)
     extraction = await extract(model, note(" ".join(PLANTED)))
-    assert quotes(extraction) == PLANTED
-    assert extraction.requests == 3
+    assert (quotes(extraction), extraction.requests) == (PLANTED, 3)
 
 
 async def test_a_text_too_long_for_the_model_is_halved_as_well(oracle: Oracle, model: Endpoint) -> None:
     oracle.context_tokens = 650
-    extraction = await extract(model, note(long_text(PLANTED, filling=6)))
-    assert quotes(extraction) == PLANTED
+    assert quotes(await extract(model, note(long_text(PLANTED, filling=6)))) == PLANTED
     assert oracle.stats.refused["400"] > 0
 
 
@@ -91,8 +88,7 @@ async def test_a_list_as_long_as_was_allowed_is_not_believed_to_be_whole(
 async def test_an_unreadable_answer_is_asked_for_once_more(oracle: Oracle, model: Endpoint) -> None:
     oracle.play(Fault.MALFORMED_ANSWER)
     extraction = await extract(model, note(PLANTED[0]))
-    assert quotes(extraction) == PLANTED[:1]
-    assert extraction.requests == 2
+    assert (quotes(extraction), extraction.requests) == (PLANTED[:1], 2)
 
 
 async def test_an_answer_unreadable_twice_fails_the_document(oracle: Oracle, model: Endpoint) -> None:
@@ -163,8 +159,7 @@ async def test_a_file_read_by_rules_costs_no_question(oracle: Oracle, model: End
 
 async def test_without_a_model_only_rules_apply_and_the_rest_is_reported_unread() -> None:
     extraction = await extract(None, note("- [ ] Call Bob\n\nSome prose.\n", "a.md"))
-    assert quotes(extraction) == ["Call Bob"]
-    assert extraction.ruled_chars == len("Someprose.")
+    assert (quotes(extraction), extraction.ruled_chars) == (["Call Bob"], len("Someprose."))
 
 
 async def test_the_same_answers_give_the_same_items_in_the_same_order(oracle: Oracle) -> None:
@@ -219,5 +214,4 @@ def test_a_fingerprint_differs_between_configurations() -> None:
         ExtractionOptions(data_types=(TableName.TASKS,), redact=(RedactionRule("email"),)),
     ]
     prints = {extractor.fingerprint(one) for extractor in extractors for one in wanted}
-    assert len(prints) == 12
-    assert extractors[1].fingerprint(TASKS) == extractors[1].fingerprint(TASKS)
+    assert (len(prints), extractors[1].fingerprint(TASKS)) == (12, extractors[1].fingerprint(TASKS))

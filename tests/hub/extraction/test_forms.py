@@ -14,8 +14,7 @@ from protocol.tables import TableName
 from tests.evaluation.forms.facts import Paper
 from tests.evaluation.forms.reader import FormReader, Found, Sums, compare
 from tests.evaluation.forms.writers import FORMS, papers
-from tests.hub.extraction.conftest import model_at
-from tests.hub.extraction.test_planted import HastyClock
+from tests.hub.extraction.conftest import HastyClock, model_at
 from tests.support.oracle.traits import WORST_DAY
 
 OPTIONS = ExtractionOptions(data_types=(TableName.TASKS, TableName.TIMELINES))

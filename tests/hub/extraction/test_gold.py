@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -119,19 +119,9 @@ def test_the_gold_set_has_documents_in_six_languages_and_a_third_of_them_says_no
     assert len(EVERY) >= 150
     for documents in ALL.values():
         empty = sum(not document.labels for document in documents)
-        assert len(documents) >= 25
-        assert 3 * empty >= len(documents)
-
-
-def test_each_language_has_items_of_every_table() -> None:
-    for documents in ALL.values():
-        tables = Counter(label.table for document in documents for label in document.labels)
-        assert set(tables) == set(TABLES)
-
-
-def test_no_document_is_repeated() -> None:
-    texts = Counter(document.text for document in EVERY)
-    assert texts.most_common(1)[0][1] == 1
+        assert 3 * empty >= len(documents) >= 25
+        assert {label.table for document in documents for label in document.labels} == set(TABLES)
+    assert Counter(document.text for document in EVERY).most_common(1)[0][1] == 1
 
 
 def test_what_the_gold_set_says_of_a_date_is_what_its_words_come_to() -> None:
@@ -187,85 +177,82 @@ def found(
     return Item(table=table, data=data, quote=TEXT[start:end], start=start, end=end, origin="model")
 
 
-def scored(labels: list[Label], items: list[Item], timezone: str = "UTC") -> Tally:
-    return in_all(score(labels, items, timezone=timezone))
+CAKE = Label(table=TableName.TASKS, data={"title": "order the cake"}, places=(SENTENCE, LATER))
+METER = Label(
+    table=TableName.NOTES, data={"title": "gas meter", "content": "reads 10482"}, places=(SENTENCE,)
+)
+QUOTE = "把修改后的报价单发给海宁公司"
 
 
-def test_an_item_with_the_words_of_its_label_at_its_place_is_right() -> None:
-    assert scored([task("order the new badges")], [found("Order new badges")]) == Tally(
-        right=1, found=1, labelled=1
+@pytest.mark.parametrize(
+    ("labels", "items", "tally"),
+    [
+        ([task("order the new badges")], [found("Order new badges")], Tally(right=1, found=1, labelled=1)),
+        ([task("order the badges")], [found("order the badges", at=LATER)], Tally(found=1, labelled=1)),
+        (
+            [task("order the new badges")],
+            [found("order the new badges", table=TableName.TIMELINES)],
+            Tally(found=1, labelled=1),
+        ),
+        ([task("book the van")], [found("order the new badges")], Tally(found=1, labelled=1)),
+        (
+            [task("order the new badges", assignee=["Greta"]), task("book the van", assignee=["Otto"])],
+            [found("book the new van", assignee=["Otto"]), found("order the badges", assignee=["Greta"])],
+            Tally(right=2, found=2, labelled=2, right_fields=2, fields=2),
+        ),
+        ([task("book the van")], [found("book the van")] * 2, Tally(right=1, found=2, labelled=1)),
+        ([CAKE], [found("order the cake", at=LATER)], Tally(right=1, found=1, labelled=1)),
+        ([task(QUOTE)], [found("发送报价单给海宁公司")], Tally(right=1, found=1, labelled=1)),
+        ([task(QUOTE)], [found("核对运费")], Tally(found=1, labelled=1)),
+        (
+            [METER],
+            [found("Meter", content="the gas meter reads 10482", table=TableName.NOTES)],
+            Tally(right=1, found=1, labelled=1),
+        ),
+        (
+            [task("book the van")],
+            [found("book the van", assignee=["Otto"])],
+            Tally(right=1, found=1, labelled=1),
+        ),
+    ],
+    ids=[
+        "in other words",
+        "at another place",
+        "in another table",
+        "one word in common",
+        "two of one sentence",
+        "repeated",
+        "repeated quote",
+        "script without blanks",
+        "another sentence in that script",
+        "content of a note",
+        "field without a label",
+    ],
+)
+def test_an_item_is_right_with_the_words_the_table_and_the_place_of_its_label(
+    labels: list[Label], items: list[Item], tally: Tally
+) -> None:
+    assert in_all(score(labels, items, timezone="UTC")) == tally
+
+
+def test_scores_are_shares_of_what_was_found_and_labelled() -> None:
+    tallies = (Tally(right=1, found=2, labelled=1), Tally(found=1, labelled=1), Tally())
+    assert [(one.precision, one.recall) for one in tallies] == [(0.5, 1.0), (0.0, 0.0), (None, None)]
+    assert [one.f1 for one in tallies[1:]] == [0.0, None]
+
+
+def test_a_date_is_right_on_the_same_day_where_the_agent_is_and_a_time_to_the_minute() -> None:
+    def share(label: str, at: datetime, timezone: str = "UTC") -> float | None:
+        items = [found("book the van", dueDate=epoch_ms(at))]
+        return in_all(score([task("book the van", dueDate=label)], items, timezone=timezone)).field_share
+
+    midnight_there, three = datetime(2026, 6, 2, 22, tzinfo=UTC), datetime(2026, 6, 3, 15, tzinfo=UTC)
+    assert (share("2026-06-03", midnight_there, "Europe/Berlin"), share("2026-06-03", midnight_there)) == (
+        1,
+        0,
     )
-
-
-def test_the_same_words_elsewhere_in_the_text_are_not() -> None:
-    tally = scored([task("order the badges")], [found("order the badges", at=LATER)])
-    assert (tally.right, tally.f1) == (0, 0.0)
-
-
-def test_the_same_words_in_another_table_are_not() -> None:
-    item = found("order the new badges", table=TableName.TIMELINES)
-    scores = score([task("order the new badges")], [item], timezone="UTC")
-    assert scores == {TableName.TASKS: Tally(labelled=1), TableName.TIMELINES: Tally(found=1)}
-
-
-def test_one_word_in_common_is_too_little() -> None:
-    assert scored([task("book the van")], [found("order the new badges")]).right == 0
-
-
-def test_of_two_tasks_in_one_sentence_each_gets_its_own() -> None:
-    labels = [task("order the new badges", assignee=["Greta"]), task("book the van", assignee=["Otto"])]
-    items = [found("book the new van", assignee=["Otto"]), found("order the badges", assignee=["Greta"])]
-    tally = scored(labels, items)
-    assert (tally.right, tally.right_fields, tally.fields) == (2, 2, 2)
-
-
-def test_a_label_is_matched_once_for_repeated_items() -> None:
-    tally = scored([task("book the van")], [found("book the van"), found("book the van")])
-    assert (tally.right, tally.precision, tally.recall) == (1, 0.5, 1.0)
-
-
-def test_a_repeated_quote_may_be_found_at_either_place() -> None:
-    label = Label(table=TableName.TASKS, data={"title": "order the cake"}, places=(SENTENCE, LATER))
-    assert scored([label], [found("order the cake", at=LATER)]).right == 1
-
-
-def test_in_a_script_without_blanks_a_character_is_a_word() -> None:
-    label, item = task("把修改后的报价单发给海宁公司"), found("发送报价单给海宁公司")
-    assert scored([label], [item]).right == 1
-    assert scored([label], [found("核对运费")]).right == 0
-
-
-def test_a_note_is_known_by_its_title_or_its_content() -> None:
-    label = Label(
-        table=TableName.NOTES, data={"title": "gas meter", "content": "reads 10482"}, places=(SENTENCE,)
-    )
-    item = found("Meter", content="the gas meter reads 10482", table=TableName.NOTES)
-    assert scored([label], [item]).right == 1
-
-
-def test_a_date_is_right_on_the_same_day_where_the_agent_is() -> None:
-    label = task("book the van", dueDate="2026-06-03")
-    midnight_there = epoch_ms(datetime(2026, 6, 2, 22, tzinfo=UTC))
-    item = found("book the van", dueDate=midnight_there)
-    assert scored([label], [item], "Europe/Berlin").field_share == 1.0
-    assert scored([label], [item], "UTC").field_share == 0.0
-
-
-def test_a_time_in_the_label_counts() -> None:
-    label = task("book the van", dueDate="2026-06-03T15:00")
-    at = epoch_ms(datetime(2026, 6, 3, 15, tzinfo=UTC))
-    assert scored([label], [found("book the van", dueDate=at)]).field_share == 1.0
-    assert scored([label], [found("book the van", dueDate=at + 60_000)]).field_share == 0.0
-
-
-def test_a_field_missing_in_the_label_is_not_compared() -> None:
-    tally = scored([task("book the van")], [found("book the van", assignee=["Otto"])])
-    assert (tally.fields, tally.field_share) == (0, None)
-
-
-def test_nothing_found_where_nothing_is_has_no_figures() -> None:
-    tally = scored([], [])
-    assert (tally.precision, tally.recall, tally.f1) == (None, None, None)
+    assert share("2026-06-03T15:00", three) == 1
+    assert share("2026-06-03T15:00", three + timedelta(minutes=1)) == 0
 
 
 def test_sums_are_by_table() -> None:

@@ -1,7 +1,5 @@
 """Where a quote stands: to the letter, folded, or nearly; and never where it does not."""
 
-import sys
-from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -9,6 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hub.extraction.validate import Grounding, Place
+from tests.hub.extraction.conftest import calls_of
 
 TEXT = (
     "Hello all. Anna must send the quote to the printer by 12 May, without the old logo. "
@@ -164,29 +163,12 @@ def test_every_quote_of_a_text_full_of_marks_is_found_with_work_that_grows_as_th
         text = "\n".join(map(emphasised, said))
         grounding = Grounding(text, 0, len(text))
         quotes = [one.replace("printer", slip) for one in said]
-        calls, found = counted(
-            partial(lambda finder, all_of: [*map(finder.places, all_of)], grounding, quotes)
-        )
+        found: list[list[Place]] = []
+        calls = calls_of(partial(found.extend, map(grounding.places, quotes)))
         numbers = [[text[place.start : place.end].replace("_", "") for place in one] for one in found]
         assert all(len(one) == 1 and f"number` *{n}*" in one[0] for n, one in enumerate(numbers)), numbers
         counts.append(calls / len(text))
     assert counts[1] <= 1.1 * counts[0]
-
-
-def counted(work: Callable[[], list[list[Place]]]) -> tuple[int, list[list[Place]]]:
-    """What *work* returns, and how many calls it took."""
-    count = 0
-
-    def note(_frame: object, event: str, _argument: object) -> None:
-        nonlocal count
-        count += event in ("call", "c_call")
-
-    sys.setprofile(note)
-    try:
-        found = work()
-    finally:
-        sys.setprofile(None)
-    return count, found
 
 
 TEXTS = st.text(alphabet="abc de.\u0301ﬁ各\u200b\r\n", min_size=0, max_size=80)

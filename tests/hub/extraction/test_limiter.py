@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from functools import partial
 from itertools import count
+from typing import NamedTuple
 
 import anyio
 import pytest
@@ -115,7 +116,7 @@ async def ask_on(provider: Provider, limiter: Limiter, user: str, held: float, c
                 limiter.refused(turn, wait_s, headers)
 
 
-async def six_minutes(provider: Provider, *limiters: Limiter, held: float = 2_600, counted: float) -> None:
+async def six_minutes(provider: Provider, *limiters: Limiter, held: float, counted: float) -> None:
     """Three users at each limiter, with more questions than fit."""
     async with anyio.create_task_group() as asking:
         for limiter in limiters:
@@ -131,47 +132,45 @@ async def note(limiter: Limiter, user: str, noted: list[str], word: str = "", *,
         noted.append(word or user)
 
 
-@pytest.mark.parametrize(
-    ("window_s", "burst_s", "held", "counted"),
-    [
-        (0.0, 60.0, 2_600, 2_500),
-        (0.0, 60.0, 2_600, 900),
-        (0.0, 60.0, 1_900, 2_100),
-        (60.0, 60.0, 2_600, 2_500),
-        (0.0, 6.0, 2_600, 2_500),
-    ],
-    ids=["as we count", "we set aside more", "we set aside less", "in windows", "with little saved up"],
-)
-async def test_a_quota_in_headers_is_used_up_and_hardly_ever_exceeded(
-    window_s: float, burst_s: float, held: float, counted: float
-) -> None:
+class Given(NamedTuple):
+    """A provider and what a limiter knows of it."""
+
+    window_s: float = 0.0
+    burst_s: float = 60.0
+    held: float = 2_600
+    counted: float = 2_500
+    tells: bool = True  # the quota in the headers of answers
+    tokens_per_min: int | None = None  # the quota of hub.toml
+    limiters: int = 1  # hubs with one key
+    most_refused: float = 0.02
+
+
+GIVEN = {
+    "as we count": Given(),
+    "we set aside more": Given(counted=900),
+    "we set aside less": Given(held=1_900, counted=2_100),
+    "in windows": Given(window_s=60.0),
+    "with little saved up": Given(burst_s=6.0),
+    "of hub.toml": Given(tells=False, tokens_per_min=60_000, most_refused=0.05),
+    "unknown": Given(tells=False, most_refused=1.0),
+    "shared with another client": Given(limiters=2, most_refused=0.2),
+}
+
+
+@pytest.mark.parametrize("given", GIVEN.values(), ids=GIVEN)
+async def test_a_quota_is_used_up_and_hardly_ever_exceeded(given: Given) -> None:
     clock = BriskClock()
-    provider = Provider(clock, 60_000, window_s=window_s, burst_s=burst_s)
-    limiter = Limiter(clock, in_flight=8)
-    async with limiter.turn("first", held) as turn:  # the first question is asked alone
-        provider.admit(counted)
-        limiter.answered(turn, counted, provider.headers())
-    await six_minutes(provider, limiter, held=held, counted=counted)
-    assert provider.early == 0
-    assert provider.refused < 0.02 * provider.asked
-    assert provider.used >= 0.9 * 6 * 60_000
-
-
-async def test_a_quota_of_hub_toml_is_used_up_without_headers() -> None:
-    clock = BriskClock()
-    provider = Provider(clock, 60_000, tells=False)
-    limiter = Limiter(clock, in_flight=8, tokens_per_min=60_000)
-    await six_minutes(provider, limiter, counted=2_500)
-    assert provider.refused < 0.05 * provider.asked
-    assert provider.used >= 0.9 * 6 * 60_000
-
-
-async def test_an_unknown_quota_is_used_up_and_each_refusal_is_waited_for() -> None:
-    clock = BriskClock()
-    provider = Provider(clock, 60_000, tells=False)
-    limiter = Limiter(clock, in_flight=8)
-    await six_minutes(provider, limiter, counted=2_500)
-    assert provider.early == 0
+    provider = Provider(clock, 60_000, window_s=given.window_s, burst_s=given.burst_s, tells=given.tells)
+    limiters = [
+        Limiter(clock, in_flight=8, tokens_per_min=given.tokens_per_min) for _ in range(given.limiters)
+    ]
+    if given.tells and given.limiters == 1:  # the first question is asked alone
+        async with limiters[0].turn("first", given.held) as turn:
+            provider.admit(given.counted)
+            limiters[0].answered(turn, given.counted, provider.headers())
+    await six_minutes(provider, *limiters, held=given.held, counted=given.counted)
+    assert given.tokens_per_min or provider.early == 0
+    assert provider.refused < given.most_refused * provider.asked
     assert provider.used >= 0.9 * 6 * 60_000
 
 
@@ -197,16 +196,6 @@ async def test_refusals_that_come_by_chance_hardly_slow_anything_down() -> None:
         await clock.pass_time(300)
         asking.cancel_scope.cancel()
     assert answered >= 0.7 * 8 * 300
-
-
-async def test_a_quota_shared_with_another_client_is_shared() -> None:
-    clock = BriskClock()
-    provider = Provider(clock, 60_000)
-    limiters = [Limiter(clock, in_flight=8) for _ in range(2)]  # two hubs with one key
-    await six_minutes(provider, *limiters, counted=2_500)
-    assert provider.early == 0
-    assert provider.refused < 0.2 * provider.asked
-    assert provider.used >= 0.9 * 6 * 60_000
 
 
 async def test_a_promised_number_of_requests_a_minute_is_not_passed() -> None:
@@ -274,8 +263,7 @@ async def test_a_question_cancelled_while_waiting_or_asking_frees_its_place() ->
         await anyio.wait_all_tasks_blocked()
         assert served == []
         leaving.cancel_scope.cancel()
-    assert served == ["boris"]
-    assert len(limiter) == 0
+    assert (served, len(limiter)) == (["boris"], 0)
 
 
 async def test_a_wait_requested_of_one_question_holds_for_all() -> None:
@@ -305,8 +293,7 @@ async def test_a_question_larger_than_the_quota_waits_for_all_of_it() -> None:
 
 
 async def test_refusals_make_the_pace_smaller_and_answers_give_it_back() -> None:
-    clock = FakeClock()
-    limiter = Limiter(clock, in_flight=10)
+    limiter = Limiter(FakeClock(), in_flight=10)
     for _ in range(3):
         async with limiter.turn("anna", 1.0) as turn:
             limiter.refused(turn, 0.0, NOTHING)

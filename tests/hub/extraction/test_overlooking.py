@@ -36,14 +36,7 @@ def test_the_share_found_at_any_length_follows_from_that_at_others(share: Callab
         assert curve.share(length) == pytest.approx(share(length), abs=0.03)
 
 
-def test_a_share_that_does_not_depend_on_the_length_stays_the_same() -> None:
+def test_the_share_without_observations_is_all_and_a_constant_share_stays_constant() -> None:
     curve = fit(observations(lambda length: 0.85))
-    assert curve.share(9_000) / curve.share(300) == pytest.approx(1, abs=0.001)
-
-
-def test_without_observations_nothing_is_overlooked() -> None:
-    assert fit([]).share(10_000) == pytest.approx(1, abs=0.001)
-
-
-def test_what_is_never_found_is_found_nowhere() -> None:
+    assert (curve.share(9_000) / curve.share(300), fit([]).share(10_000)) == pytest.approx((1, 1), abs=0.001)
     assert fit(observations(lambda length: 0.0)).share(300) < 0.001

@@ -47,8 +47,7 @@ async def extract(
 ) -> Extraction:
     model = Spoken(lambda _: json.dumps({"items": [{"table": "contacts", "quote": text, **record}]}))
     document = Document(unit_key="a.txt", text=text, content_hash="0" * 64)
-    extractor = Extractor(Models(model, model), secret=bytes(32))
-    return await extractor.extract(document, options)
+    return await Extractor(Models(model, model), secret=bytes(32)).extract(document, options)
 
 
 async def test_a_record_of_an_own_table_is_an_item_with_values_of_its_types() -> None:
@@ -70,14 +69,12 @@ async def test_a_record_of_an_own_table_is_an_item_with_values_of_its_types() ->
 
 async def test_a_day_that_the_model_counted_wrongly_is_the_day_of_the_quote() -> None:
     found = await extract({"name": "Ada Lovelace", "met": "2026-03-04"})
-    assert found.items[0].data["met"] == 1772492400000
-    assert found.notes.dropped == {"wrong_date": 1}
+    assert (found.items[0].data["met"], found.notes.dropped) == (1772492400000, {"wrong_date": 1})
 
 
 async def test_values_of_another_type_are_left_out_and_counted() -> None:
     found = await extract({"name": "Ada Lovelace", "fee": "much", "isMember": "perhaps", "kind": "friend"})
-    assert found.items[0].data == {"name": "Ada Lovelace"}
-    assert found.notes.dropped == {"bad_field": 3}
+    assert (found.items[0].data, found.notes.dropped) == ({"name": "Ada Lovelace"}, {"bad_field": 3})
 
 
 @pytest.mark.parametrize("record", [{"name": "Bob Rusk"}, {"name": "Ada Lovelace", "fee": 9_000.0}])
@@ -147,8 +144,7 @@ def test_rows_of_one_key_are_one_item_wherever_they_are_if_one_says_all() -> Non
         contact(40, name="Ada", company="E", kind="New lead"),
     )
     kept, doubles = validate.once([short, other, whole, again, unlike], TABLES)
-    assert kept == (other, whole, unlike)
-    assert [one.reason for one in doubles] == ["duplicate"] * 2
+    assert (kept, [one.reason for one in doubles]) == ((other, whole, unlike), ["duplicate"] * 2)
 
 
 async def test_a_spreadsheet_with_the_names_of_the_fields_is_read_by_rules() -> None:

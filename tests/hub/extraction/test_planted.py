@@ -11,21 +11,13 @@ from hub.app.calibration import Lots
 from tests.evaluation.documents import Planted, made, plant_in
 from tests.evaluation.ours import Reading, read
 from tests.evaluation.places import in_scripts
-from tests.support.clock import FakeClock
+from tests.hub.extraction.conftest import HastyClock
 from tests.support.oracle import Fault, Oracle
 from tests.support.oracle.traits import BAD_DAY
 
 DOCUMENTS = [
     plant_in(name, text[:20_000], Lots(name), 100 * number) for number, (name, text) in enumerate(made(3))
 ]
-
-
-class HastyClock(FakeClock):
-    """A wait is over in a thousandth of its time; who waited first still goes first."""
-
-    async def sleep(self, seconds: float) -> None:
-        await anyio.sleep(seconds / 1_000)
-        self.advance(seconds)
 
 
 @asynccontextmanager
@@ -55,8 +47,7 @@ async def test_every_fact_of_long_documents_is_found_once() -> None:
     async with listening() as oracle:
         reading = await read_all(oracle)
     assert is_complete(reading)
-    assert reading.tally.planted == 36
-    assert oracle.stats.answered_twice == 0
+    assert (reading.tally.planted, oracle.stats.answered_twice) == (36, 0)
 
 
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in (2, 3))])
@@ -93,8 +84,7 @@ async def test_a_server_without_json_modes_finds_as_much_after_one_probe_of_each
 
 
 async def test_a_changed_paragraph_makes_no_more_than_two_new_questions() -> None:
-    text = DOCUMENTS[0].text
-    paragraphs = text.split("\n\n")
+    paragraphs = DOCUMENTS[0].text.split("\n\n")
     async with listening() as oracle:
         await read_all(oracle, DOCUMENTS[:1])
         for changed in range(1, len(paragraphs), 7):

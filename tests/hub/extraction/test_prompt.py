@@ -86,8 +86,7 @@ def test_the_end_of_the_sentence_before_is_outside_the_text() -> None:
 def test_rows_of_a_table_are_sent_with_its_header() -> None:
     text = "Who;What\nAnna;call Bob\nEve;pay"
     content = prompt(text).ask(Chunk(24, 31, before=(9, 23), columns=(0, 8))).messages[-1].content
-    assert "The table's columns: Who;What\n--- " in content
-    assert "Anna" not in content
+    assert "The table's columns: Who;What\n--- " in content and "Anna" not in content
 
 
 def test_a_heading_cannot_close_the_context() -> None:
@@ -186,9 +185,7 @@ def test_the_limit_of_records_is_a_power_of_two_that_no_honest_answer_reaches(ch
 
 def test_only_requested_tables_and_fields_of_a_document_are_described() -> None:
     system = prompt("x", tables=(TableName.TASKS,)).ask(Chunk(0, 1)).messages[0].content
-    assert "timelines" not in system
-    assert "projectId" not in system
-    assert "isApproved" not in system
+    assert "timelines" not in system and "projectId" not in system and "isApproved" not in system
 
 
 @pytest.mark.parametrize("table", list(TableName))

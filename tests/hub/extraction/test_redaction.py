@@ -29,8 +29,7 @@ def test_each_value_has_its_placeholder_the_same_all_over_the_document() -> None
     assert redaction.hide(TEXT) == (
         "Write to [EMAIL_1] or [EMAIL_2], call [PHONE_1]. Pay [IBAN_1] with [CARD_1]; again: [EMAIL_1]."
     )
-    assert redaction.hide("again: anna@example.org") == "again: [EMAIL_1]"
-    assert redaction.count == 5
+    assert (redaction.hide("again: anna@example.org"), redaction.count) == ("again: [EMAIL_1]", 5)
 
 
 def test_copied_placeholders_are_restored_at_every_place() -> None:

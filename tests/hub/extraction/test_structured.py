@@ -56,36 +56,9 @@ def test_a_nested_check_box_goes_on_over_indented_lines() -> None:
         "- [ ] Outer\r\n  - [ ] Inner task\r\n    continues here\r\n    With a remark.\r\n  prose after\r\n"
     )
     outer, inner = read("a.md", text).items
-    assert outer.data["title"] == "Outer"
-    assert inner.data["title"] == "Inner task continues here"
+    assert (outer.data["title"], inner.data["title"]) == ("Outer", "Inner task continues here")
     assert inner.data["description"] == "With a remark."
     assert inner.quote == "Inner task\r\n    continues here\r\n    With a remark."
-
-
-def test_a_check_box_given_up_is_neither_task_nor_prose() -> None:
-    form = read("a.md", "- [-] Never mind\n")
-    assert (form.items, form.prose) == ([], [])
-
-
-def test_a_check_box_in_a_code_block_is_no_task() -> None:
-    form = read("a.md", "```\n- [ ] example\n```\n- [ ] real\n")
-    assert [item.data["title"] for item in form.items] == ["real"]
-
-
-def test_a_check_box_has_a_date_people_and_a_priority() -> None:
-    (item,) = read("a.md", "- [ ] Send @anna the plan ⏫ 📅 2026-03-04").items
-    assert item.data == {
-        "title": "Send @anna the plan",
-        "status": "todo",
-        "priority": "high",
-        "assignee": ["anna"],
-        "dueDate": berlin("2026-03-04"),
-    }
-
-
-def test_a_mail_address_is_no_assignee() -> None:
-    (item,) = read("a.md", "- [ ] Write to bob@example.org").items
-    assert "assignee" not in item.data
 
 
 def test_a_check_box_below_a_person_is_that_persons_task() -> None:
@@ -124,8 +97,7 @@ def test_front_matter_dates_the_document_and_its_tasks() -> None:
 
 
 def test_what_only_looks_like_front_matter_stays_prose() -> None:
-    text = "---\nnot closed\n"
-    assert read("a.md", text).prose[0].start == 0
+    assert read("a.md", "---\nnot closed\n").prose[0].start == 0
 
 
 def test_a_title_too_long_for_its_field_is_whole_in_the_description() -> None:
@@ -197,12 +169,12 @@ END:VCALENDAR
 """.replace("\n", "\r\n")
 
 
+EVENT = {"title": "Hello, world", "date": berlin("2026-03-05T09:00", "-05:00")}
+
+
 def test_a_calendar_holds_tasks_and_events() -> None:
     event, task = read("c.ics", ICS).items
-    assert (event.table, event.data) == (
-        TableName.TIMELINES,
-        {"title": "Hello, world", "date": berlin("2026-03-05T09:00", "-05:00")},
-    )
+    assert (event.table, event.data) == (TableName.TIMELINES, EVENT)
     assert event.quote == "Hello\\, wor\r\n ld"
     assert (task.table, task.data) == (
         TableName.TASKS,
@@ -217,14 +189,68 @@ def test_a_calendar_holds_tasks_and_events() -> None:
     assert (event.has_time, task.has_time) == (True, False)
 
 
-def test_one_broken_component_is_left_to_the_model_and_costs_no_other() -> None:
-    form = read("c.ics", ICS.replace("20260401", "banana"))
-    assert [item.table for item in form.items] == [TableName.TIMELINES]
-    assert len(form.prose) == 1
+@pytest.mark.parametrize(
+    ("name", "text", "items", "passages"),
+    [
+        ("a.md", "- [-] Never mind\n", [], 0),
+        ("a.md", "```\n- [ ] example\n```\n- [ ] real\n", [{"title": "real", "status": "todo"}], 1),
+        (
+            "a.md",
+            "- [ ] Send @anna the plan ⏫ 📅 2026-03-04",
+            [
+                {
+                    "title": "Send @anna the plan",
+                    "status": "todo",
+                    "priority": "high",
+                    "assignee": ["anna"],
+                    "dueDate": berlin("2026-03-04"),
+                }
+            ],
+            0,
+        ),
+        (
+            "a.md",
+            "- [ ] Write to bob@example.org",
+            [{"title": "Write to bob@example.org", "status": "todo"}],
+            0,
+        ),
+        (
+            "t.csv",
+            "title,notes,status\na,b,done\n",
+            [{"title": "a", "description": "b", "status": "done"}],
+            0,
+        ),
+        (
+            "a.md",
+            "## 2026-01-05\n\n| Task | When |\n|---|---|\n| Call Bob | Friday |\n",
+            [{"title": "Call Bob", "dueDate": berlin("2026-01-09")}],
+            0,
+        ),
+        ("letter.txt", "- [ ] not Markdown", [], 1),
+        *(
+            ("c.ics", ICS.replace("DUE;VALUE=DATE:20260401", due), [EVENT], 1)
+            for due in (
+                "DUE;VALUE=DATE:banana",
+                "DUE;TZID=America/New_York:99991231T235959",
+                "DUE;TZID=Europe:20260101T000000",
+            )
+        ),
+    ],
+)
+def test_items_of_a_document_are_read_by_rules_and_the_rest_is_prose(
+    name: str, text: str, items: list[dict[str, object]], passages: int
+) -> None:
+    form = read(name, text)
+    assert ([item.data for item in form.items], len(form.prose)) == (items, passages)
 
 
 def test_a_calendar_is_known_by_its_media_type_as_well() -> None:
     assert len(read("message-7", ICS, media_type="text/calendar; charset=utf-8").items) == 2
+
+
+def test_only_items_of_requested_tables_are_returned() -> None:
+    only_tasks = ExtractionOptions(data_types=(TableName.TASKS,))
+    assert [item.table for item in read("c.ics", ICS, only_tasks).items] == [TableName.TASKS]
 
 
 def test_a_table_whose_header_is_clear_is_read_row_by_row() -> None:
@@ -242,11 +268,6 @@ def test_a_table_whose_header_is_clear_is_read_row_by_row() -> None:
     assert second.data == {"title": "X", "description": "status: odd\ndueDate: 03/04"}
 
 
-def test_the_table_that_takes_more_of_the_header_wins() -> None:
-    (item,) = read("t.csv", "title,notes,status\na,b,done\n").items
-    assert (item.table, item.data) == (TableName.TASKS, {"title": "a", "description": "b", "status": "done"})
-
-
 @pytest.mark.parametrize(
     "text",
     [
@@ -261,8 +282,7 @@ def test_the_table_that_takes_more_of_the_header_wins() -> None:
 )
 def test_a_table_that_can_be_read_in_two_ways_is_left_to_the_model(text: str) -> None:
     form = read("t.csv", text)
-    assert form.items == []
-    assert [(span.start, span.end) for span in form.prose] == [(0, len(text))]
+    assert (form.items, [(span.start, span.end) for span in form.prose]) == ([], [(0, len(text))])
 
 
 PIPES = """# Move
@@ -335,12 +355,6 @@ def test_the_rows_of_a_table_may_be_ragged_and_have_any_border(rule: str) -> Non
     ]
 
 
-def test_the_days_of_a_table_count_from_the_date_of_its_passage() -> None:
-    text = "## 2026-01-05\n\n| Task | When |\n|---|---|\n| Call Bob | Friday |\n"
-    (item,) = read("a.md", text).items
-    assert item.data["dueDate"] == berlin("2026-01-09")
-
-
 def test_rules_for_prose_read_long_cells_of_other_tables_one_by_one() -> None:
     text = "| No | Discussed |\n|---|---|\n| Anna | Please call Bob by Friday |\n"
     left = "| Done: please call Eve tomorrow. | |"  # of a table whose other rows are items
@@ -350,26 +364,6 @@ def test_rules_for_prose_read_long_cells_of_other_tables_one_by_one() -> None:
     assert [one for span in cells if (one := text[span.start : span.end].strip())] == [
         *("Please call Bob by Friday", "Done: please call Eve tomorrow."),
     ]
-
-
-def test_only_wanted_tables_are_made() -> None:
-    only_tasks = ExtractionOptions(data_types=(TableName.TASKS,))
-    assert [item.table for item in read("c.ics", ICS, only_tasks).items] == [TableName.TASKS]
-
-
-def test_any_other_text_is_prose_as_a_whole() -> None:
-    form = read("letter.txt", "- [ ] not Markdown")
-    assert form.items == []
-    assert len(form.prose) == 1
-
-
-@pytest.mark.parametrize(
-    "due", ["DUE;TZID=America/New_York:99991231T235959", "DUE;TZID=Europe:20260101T000000"]
-)
-def test_an_unclear_time_is_left_to_the_model(due: str) -> None:
-    form = read("c.ics", ICS.replace("DUE;VALUE=DATE:20260401", due))
-    assert [item.table for item in form.items] == [TableName.TIMELINES]
-    assert len(form.prose) == 1
 
 
 def test_a_time_in_an_unknown_zone_is_marked_as_unclear() -> None:
@@ -426,10 +420,8 @@ def test_a_component_that_says_something_but_makes_no_item_is_left_to_the_model(
     (span,) = form.prose
     assert text[span.start : span.end].startswith("BEGIN:VTODO")
     assert "Pay the rent" in text[span.start : span.end]
-    silent = text.replace("DESCRIPTION:Pay the rent\r\n", "")
-    assert read("c.ics", silent).prose == []
-    only_notes = ExtractionOptions(data_types=(TableName.NOTES,))
-    assert read("c.ics", text, only_notes).prose == []
+    assert read("c.ics", text.replace("DESCRIPTION:Pay the rent\r\n", "")).prose == []
+    assert read("c.ics", text, ExtractionOptions(data_types=(TableName.NOTES,))).prose == []
 
 
 @pytest.mark.parametrize(

@@ -8,22 +8,15 @@ import anyio
 import pytest
 
 from hub.document import Document
-from hub.extraction.model import ModelExhausted, ModelRefused, ModelUnavailable, Price
+from hub.extraction.model import ModelAnswer, ModelExhausted, ModelRefused, ModelUnavailable, Price
 from hub.extraction.transcription import Transcriber, recording_of
 from hub.metrics import Metrics
-from tests.support.clock import FakeClock, SeededChance
+from tests.hub.extraction.conftest import HastyClock
+from tests.support.clock import SeededChance
 from tests.support.speech import Transcriptions, recording
 
 SAID = {1.0: "Anna must send the plan by Friday.", 83.5: "And then", 84.5: "call Bob."}
 TEXT = "[00:00:01] Anna must send the plan by Friday.\n[00:01:23] And then call Bob.\n"
-
-
-class HastyClock(FakeClock):
-    """Waits in no time."""
-
-    async def sleep(self, seconds: float) -> None:
-        self.advance(seconds)
-        await anyio.lowlevel.checkpoint()
 
 
 @pytest.fixture
@@ -55,9 +48,13 @@ def note(data: bytes | None = None, name: str = "memo.wav") -> Document:
     return Document(unit_key=name, text="", content_hash="a" * 64, recording=content)
 
 
-async def test_each_sentence_of_a_recording_is_a_line_with_its_time(server: Transcriptions) -> None:
+async def transcribe(server: Transcriptions, document: Document | None = None) -> ModelAnswer:
     async with aclosing(transcriber(server)) as endpoint:
-        answer = await endpoint.answer(recording_of(note()))
+        return await endpoint.answer(recording_of(document or note()))
+
+
+async def test_each_sentence_of_a_recording_is_a_line_with_its_time(server: Transcriptions) -> None:
+    answer = await transcribe(server)
     assert answer.text == TEXT
     assert server.forms == [{"model": "whisper-1", "response_format": "verbose_json"}]
     assert server.names == ["recording.wav"]
@@ -79,28 +76,24 @@ async def test_a_model_without_times_is_asked_for_the_text_alone(server: Transcr
 @pytest.mark.parametrize("faults", [("429", "429", "429", "429"), ("500", "empty")])
 async def test_a_fault_of_the_endpoint_is_sat_out(server: Transcriptions, faults: tuple[str, ...]) -> None:
     server.play(*faults)
-    async with aclosing(transcriber(server)) as endpoint:
-        answer = await endpoint.answer(recording_of(note()))
+    answer = await transcribe(server)
     assert answer.text == TEXT
     assert answer.usage.requests == server.calls == len(faults) + 1
 
 
 async def test_an_endpoint_that_never_answers_is_unavailable(server: Transcriptions) -> None:
     server.play("500", "empty", "500")
-    async with aclosing(transcriber(server)) as endpoint:
-        with pytest.raises(ModelUnavailable, match=r"whisper-1 at .* gave no answer in 3 tries") as refusal:
-            await endpoint.answer(recording_of(note()))
+    with pytest.raises(ModelUnavailable, match=r"whisper-1 at .* gave no answer in 3 tries") as refusal:
+        await transcribe(server)
     assert refusal.value.spent.requests == 3
 
 
 async def test_a_used_up_quota_and_a_wrong_key_are_not_tried_again(server: Transcriptions) -> None:
     server.play("quota", "401")
-    async with aclosing(transcriber(server)) as endpoint:
-        with pytest.raises(ModelExhausted, match="has no quota left"):
-            await endpoint.answer(recording_of(note()))
-    async with aclosing(transcriber(server)) as endpoint:
-        with pytest.raises(ModelRefused, match=r"correct api_key in \[transcription\] of hub.toml"):
-            await endpoint.answer(recording_of(note()))
+    with pytest.raises(ModelExhausted, match="has no quota left"):
+        await transcribe(server)
+    with pytest.raises(ModelRefused, match=r"correct api_key in \[transcription\] of hub.toml"):
+        await transcribe(server)
     assert server.calls == 2
 
 
@@ -113,6 +106,5 @@ async def test_a_damaged_recording_is_refused_and_the_next_one_is_read(server: T
 
 
 async def test_silence_is_an_empty_text(server: Transcriptions) -> None:
-    async with aclosing(transcriber(server)) as endpoint:
-        answer = await endpoint.answer(recording_of(note(recording({}, 2.0))))
+    answer = await transcribe(server, note(recording({}, 2.0)))
     assert answer.text == ""
