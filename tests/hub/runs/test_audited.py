@@ -12,10 +12,8 @@ from protocol.errors import IllegalTransition
 from storage import audit
 from storage.runs import runs
 from storage.store import Store, open_store
-from tests.support.runs import Bench, agent, bench, folder, store
+from tests.support.runs import Bench, folder
 from tests.support.schedules import HOUR_S, HOURLY, Desk, hours
-
-__all__ = ["agent", "bench", "store"]
 
 ANNA = "operator:1000"
 

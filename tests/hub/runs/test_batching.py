@@ -121,25 +121,36 @@ async def test_a_batch_is_looked_at_less_and_less_often(bench: Bench) -> None:
     assert len(desk_of(bench).batches) == 1
 
 
-async def test_what_a_batch_did_not_answer_is_asked_at_once(bench: Bench) -> None:
-    await go(bench)
-    desk_of(bench).is_done, desk_of(bench).expired = True, 1
-
-    run = await go(bench, after_s=LEAST_WAIT_S)
-
-    assert run.outcome is RunOutcome.SUCCESS
-    assert bench.model.asked == 1
+DONE: dict[str, object] = {"is_done": True}
 
 
-async def test_a_batch_whose_hand_in_was_cut_off_is_found_and_not_handed_in_again(bench: Bench) -> None:
-    desk_of(bench).loses_answers = True
-    assert await states(bench, await go(bench)) == [BatchState.MADE]
-    desk_of(bench).is_done = True
-
+@pytest.mark.parametrize(
+    ("before", "after", "states_before", "asked", "of_batch"),
+    [
+        ({}, DONE | {"expired": 1}, [BatchState.SUBMITTED], 1, 1),
+        ({}, DONE | {"strays": ("stray",)}, [BatchState.SUBMITTED], 0, 2),
+        ({"loses_answers": True}, DONE, [BatchState.MADE], 0, 2),
+        ({"error": ModelRefused("it has no batches")}, {}, [BatchState.FAILED], 2, 0),
+    ],
+    ids=["not all are answered", "more is answered than was asked", "the hand-in was cut off", "no batches"],
+)
+async def test_a_run_is_done_whatever_became_of_its_batch_and_nothing_is_handed_in_twice(
+    bench: Bench,
+    before: dict[str, object],
+    after: dict[str, object],
+    states_before: list[BatchState],
+    asked: int,
+    of_batch: int,
+) -> None:
+    vars(desk_of(bench)).update(before)
+    assert await states(bench, await go(bench)) == states_before
+    vars(desk_of(bench)).update(after)
     run = await go(bench, after_s=3_600)
-
-    assert run.outcome is RunOutcome.SUCCESS
-    assert (len(desk_of(bench).batches), bench.model.asked) == (1, 0)
+    assert (run.outcome, bench.model.asked) == (RunOutcome.SUCCESS, asked)
+    assert (len(desk_of(bench).batches), run.usage.prompt_tokens // READ.prompt_tokens) == (
+        of_batch > 0,
+        of_batch,
+    )
 
 
 async def test_one_that_never_got_there_is_handed_in_anew(bench: Bench) -> None:
@@ -151,16 +162,6 @@ async def test_one_that_never_got_there_is_handed_in_anew(bench: Bench) -> None:
 
     assert waiting.state is RunState.QUEUED
     assert await states(bench, waiting) == [BatchState.SUBMITTED]
-
-
-async def test_an_endpoint_without_batches_is_asked_one_by_one(bench: Bench) -> None:
-    desk_of(bench).error = ModelRefused("it has no batches")
-    await go(bench)
-
-    run = await go(bench, after_s=LEAST_WAIT_S)
-
-    assert run.outcome is RunOutcome.SUCCESS
-    assert bench.model.asked == 2
 
 
 async def test_a_second_run_over_the_same_files_hands_in_nothing(bench: Bench) -> None:
@@ -235,13 +236,6 @@ async def test_a_question_of_a_batch_is_reckoned_at_half_its_price(bench: Bench)
     await go(bench)
     day = await bench.budgets.day_of_hub()
     assert day.promised.cost_nanos == day.promised.tokens * 500 > 0
-
-
-async def test_an_answer_to_a_question_outside_the_batch_is_ignored(bench: Bench) -> None:
-    await go(bench)
-    desk_of(bench).is_done, desk_of(bench).strays = True, ("stray",)
-    run = await go(bench, after_s=LEAST_WAIT_S)
-    assert (run.outcome, run.usage.prompt_tokens) == (RunOutcome.SUCCESS, 2 * READ.prompt_tokens)
 
 
 async def test_what_was_set_aside_for_a_batch_that_was_never_handed_in_is_free_again(bench: Bench) -> None:

@@ -22,11 +22,9 @@ DAILY = DeclaredSchedule(kind="cron", expr=MORNINGS, overlap="allow")
 PART_S = 3 * HOUR_S + 77  # between two steps
 STEPS: dict[str, tuple[float, ...]] = {
     "+2 h, then right": (2 * HOUR_S, -2 * HOUR_S),
-    "-1 h": (-HOUR_S,),
     "-1 h, then right": (-HOUR_S, HOUR_S),
     "-20 h": (-20 * HOUR_S,),
     "-21 d": (-21 * DAY_S,),
-    "+1 d": (DAY_S,),
     "+1 d, then right": (DAY_S, -DAY_S),
     "far ahead, then right": (300 * DAY_S, -300 * DAY_S),
     "-2 h three times": (-2 * HOUR_S, -2 * HOUR_S, -2 * HOUR_S),
@@ -87,12 +85,12 @@ async def test_schedules_lose_and_double_no_fire_when_the_clock_is_set(
             for one in expected:
                 one.live(before).step(after)
             await live(desk, PART_S)
-        passed = desk.clock.monotonic() - 1_000.0
-        assert await counts(desk) == [passed // EVERY_S, *(one.live(desk.at).runs for one in expected)]
-        interval, *crons = [schedule.next_fire_at for schedule in await desk.schedules()]
-        assert interval is not None
-        assert interval - desk.at == (EVERY_S - passed % EVERY_S) * 1000
-        assert crons == [one.next_fire for one in expected]
+            passed = desk.clock.monotonic() - 1_000.0
+            assert await counts(desk) == [passed // EVERY_S, *(one.live(desk.at).runs for one in expected)]
+            interval, *crons = [schedule.next_fire_at for schedule in await desk.schedules()]
+            assert interval is not None
+            assert interval - desk.at == (EVERY_S - passed % EVERY_S) * 1000
+            assert crons == [one.next_fire for one in expected]
         assert all(run.created_at <= desk.at for run in await desk.runs())
         assert len(await desk.told("clock.stepped")) == len(steps)
     (finding,) = check_clock(watch, desk.hub_clock.now())

@@ -13,13 +13,13 @@ from hub.agents.writing import reconcile
 from hub.extraction.model import ModelExhausted
 from hub.runs import dispatcher
 from hub.runs.lifecycle import Interrupt
-from hub.runs.run_order import RunOrder
+from hub.runs.run_order import RunOptions, RunOrder
 from protocol.errors import IllegalTransition, LinkLost
 from protocol.handshake import HeldRun
 from protocol.ids import BootId, RunId
 from protocol.lifecycles import PauseReason, RunEvent, RunState
 from protocol.work import AgentCancel, AgentComplete, AgentManifest
-from storage.agents import agent_states, agents
+from storage.agents import agent_states, agents, locks
 from storage.agents.agents import AgentRow
 from storage.kernel.database import Busy
 from storage.runs import run_claims, run_moves, run_pauses
@@ -491,3 +491,33 @@ async def test_a_run_paused_and_cancelled_before_it_was_taken_on_is_cancelled(be
 
     row = await bench.row(order.run_id)
     assert (row.state, row.reason, row.error_count) == (RunState.CANCELLED, "enough", 0)
+
+
+OTHER = locks.Holder(locks.HolderKind.DEVICE, "another")
+
+
+async def test_a_run_waits_for_its_lock_says_so_and_brings_the_fence_to_its_device(bench: Bench) -> None:
+    wanted = locks.LockRequest(
+        request_id="r",
+        user_id=bench.agent.user_id,
+        names=("mailbox",),
+        holder=OTHER,
+        ttl_ms=500_000,
+    )
+    grant = (await bench.store.write(locks.acquire, wanted)).grant
+    assert grant is not None
+    link = bench.connect(runs=folder(a="- [ ] call Anna"))
+    run = await bench.control.submit(bench.agent, options=RunOptions(locks=("mailbox", "printer")))
+    async with served(bench):
+        await bench.looks()
+        assert (await bench.row(run.id)).state is RunState.QUEUED
+        lock = (await bench.store.read(run_claims.waits_of, [run.id]))[run.id].lock
+        assert lock is not None
+        assert (lock.lock.resource, lock.lock.holder_text, link.streams) == ("mailbox", "device another", [])
+        await bench.store.write(locks.release, grant.user_id, grant.fences, OTHER)
+        bench.dispatcher.recheck()
+        await bench.comes_to(RunState.COMPLETED)
+    (stream,) = link.streams
+    assert stream.run.locks.keys() == {"mailbox", "printer"}
+    assert stream.run.locks["mailbox"] > grant.fences["mailbox"]
+    assert await bench.store.read(locks.list_locks) == []

@@ -1,6 +1,5 @@
 """An agent that has never run gets one run when its device first connects, if its schedule says so."""
 
-from collections.abc import AsyncIterator
 from functools import partial
 
 import anyio
@@ -16,17 +15,11 @@ from storage.devices import devices
 from storage.runs import run_moves, run_pauses, runs
 from storage.schedules import schedules
 from storage.schedules.fires import note_connects
-from storage.store import open_store
+from storage.schedules.schedule_rows import DeclaredSchedule
 from tests.support.presence import BOOT, open_session
 from tests.support.schedules import DAILY, HOUR_S, HOURLY, OTHER_BOOT, Desk, Shared
 
 CONNECTING = msgspec.structs.replace(DAILY, on_first_connect=True)
-
-
-@pytest.fixture
-async def desk() -> AsyncIterator[Desk]:
-    async with open_store("sqlite://") as store:
-        yield Desk(store)
 
 
 async def connect(desk: Desk, agent: AgentRow) -> None:
@@ -73,22 +66,21 @@ async def test_an_agent_that_never_ran_runs_once_when_its_device_first_connects(
         assert (await state_of(desk), await desk.fires()) == ("done", [])
 
 
-async def test_without_the_setting_a_connection_starts_no_run(desk: Desk) -> None:
-    (agent,) = await desk.declare(DAILY)
+@pytest.mark.parametrize(
+    ("schedule", "kinds", "state"),
+    [(DAILY, [], None), (CONNECTING, ["manual"], "done")],
+    ids=["without the setting", "has a run of whatever kind"],
+)
+async def test_a_connection_starts_no_run_without_the_setting_or_after_another_run(
+    desk: Desk, schedule: DeclaredSchedule, kinds: list[str], state: str | None
+) -> None:
+    (agent,) = await desk.declare(schedule)
+    for _ in kinds:
+        await start_by_hand(desk, agent)
     async with desk.serving():
         await connect(desk, agent)
         await desk.looks_again()
-        assert (await desk.runs(), await state_of(desk)) == ([], None)
-
-
-async def test_an_agent_that_has_a_run_of_whatever_kind_gets_no_other(desk: Desk) -> None:
-    (agent,) = await desk.declare(CONNECTING)
-    await start_by_hand(desk, agent)
-    async with desk.serving():
-        await connect(desk, agent)
-        await desk.looks_again()
-        assert [run.trigger_kind for run in await desk.runs()] == ["manual"]
-        assert await state_of(desk) == "done"
+        assert ([run.trigger_kind for run in await desk.runs()], await state_of(desk)) == (kinds, state)
 
 
 async def test_a_run_that_could_not_start_in_time_leaves_its_agent_one_that_never_ran(desk: Desk) -> None:

@@ -4,10 +4,8 @@ Most of them have closer tests elsewhere; here each stands by itself, at the run
 """
 
 import json
-from collections.abc import AsyncIterator
 
 import anyio
-import pytest
 
 from hub.document import Document
 from hub.extraction.extractor import Extractor
@@ -19,7 +17,7 @@ from protocol.errors import CallTimedOut, ErrorCode
 from protocol.lifecycles import RunOutcome, RunState, UnitState
 from protocol.tables import SUGGESTED, TABLES, TableName
 from storage.agents.agents import AgentRow
-from storage.store import Store, open_store
+from storage.store import Store
 from tests.support.link import FakeLink
 from tests.support.runs import TAKEN, Bench, KeywordModel, folder
 from tests.support.schedules import DAILY, HOUR_S, Desk
@@ -36,12 +34,6 @@ def titles(link: FakeLink) -> list[object]:
 def answer(**fields: object) -> str:
     record = {"table": "tasks", "title": "send the quote", "quote": QUOTE} | fields
     return json.dumps({"items": [record]})
-
-
-@pytest.fixture
-async def desk() -> AsyncIterator[Desk]:
-    async with open_store("sqlite://") as store:
-        yield Desk(store)
 
 
 async def test_01_a_file_is_read_to_its_end_however_long_it_is(bench: Bench) -> None:

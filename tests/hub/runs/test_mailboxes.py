@@ -261,10 +261,10 @@ async def test_passing_errors_make_the_connector_wait_longer_each_time_and_fail_
     bench: Bench, mailbox: Mailbox
 ) -> None:
     mailbox.add("t1")
-    mailbox.failures[0] = [Unavailable("away")] * 8
+    mailbox.failures[0] = [Unavailable("away")] * 6
     bench.connect()
     waits = []
-    for _ in range(8):
+    for _ in range(6):
         began = bench.clock.now()
         assert (await bench.run()).state is RunState.QUEUED
         row = await bench.store.read(connectors.get_connector, "work")
@@ -285,9 +285,9 @@ async def test_a_run_that_only_another_node_can_execute_is_soon_ready_for_it(
 ) -> None:
     desk_of(bench).has_others = True
     mailbox.add("t1")
-    mailbox.failures[0] = [failure] * 8
+    mailbox.failures[0] = [failure] * 4
     bench.connect()
-    for _ in range(8):
+    for _ in range(4):
         began = epoch_ms(bench.clock.now())
         run = await bench.run()
         assert run.state is RunState.QUEUED

@@ -16,9 +16,7 @@ from protocol.lifecycles import RunState
 from storage.runs.runs import RunRow
 from tests.support.link import FakeLink
 from tests.support.presence import BOOT, live, open_session
-from tests.support.runs import MODERN, Bench, agent, bench, folder, store
-
-__all__ = ["agent", "bench", "store"]
+from tests.support.runs import MODERN, Bench, folder
 
 NEEDS = RunOptions(needs=("file.read >= 1.2",))
 

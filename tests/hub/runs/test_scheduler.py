@@ -1,6 +1,6 @@
 """A schedule fires at its time, once, whatever happened to clocks, devices and hubs meanwhile."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import anyio
@@ -24,12 +24,6 @@ from tests.support.schedules import BOOT, DAILY, HOUR_S, HOURLY, OTHER_BOOT, Des
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-@pytest.fixture
-async def desk() -> AsyncIterator[Desk]:
-    async with open_store("sqlite://") as store:
-        yield Desk(store)
 
 
 async def test_a_schedule_fires_at_its_time(desk: Desk) -> None:

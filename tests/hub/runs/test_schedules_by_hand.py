@@ -1,6 +1,5 @@
 """What people ask of schedules: to pause, to fire again, to make up for old fires, to say what is to come."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import msgspec
@@ -8,15 +7,8 @@ import pytest
 
 from protocol.errors import CodedError, ErrorCode
 from storage.schedules.schedule_rows import DeclaredSchedule
-from storage.store import open_store
 from tests.support.coded import coded
 from tests.support.schedules import HOUR_S, HOURLY, Desk, hours
-
-
-@pytest.fixture
-async def desk() -> AsyncIterator[Desk]:
-    async with open_store("sqlite://") as store:
-        yield Desk(store)
 
 
 async def test_a_paused_schedule_does_not_fire_and_says_afterwards_what_it_passed_over(desk: Desk) -> None:

@@ -4,27 +4,14 @@ import anyio
 
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody
-from protocol.ids import trace_id_of, traceparent
+from protocol.ids import trace_id_of
 from protocol.work import Answer, ToolCall
 from storage.runs import runs
 from storage.runs.spans import list_spans
 from tests.support.log import opened_log
-from tests.support.runs import TAKEN, Bench, agent, bench, folder, store
+from tests.support.runs import TAKEN, Bench, folder
 
 FREE = "We talked about the garden for a long while, and nobody wrote down who does it."
-
-__all__ = ["agent", "bench", "store"]
-
-
-async def test_agent_run_and_every_tool_call_bear_the_trace_of_their_run(bench: Bench) -> None:
-    link = bench.connect(runs=folder(a="- [ ] one\n- [ ] two"))
-    done = await bench.run()
-    (stream,) = link.streams
-    assert stream.run.trace == traceparent(done.id, "agent_run", str(done.fence))
-    assert [call.trace for call in link.calls] == [
-        traceparent(done.id, "tool_call", call.id) for call in link.calls
-    ]
-    assert len({call.trace for call in link.calls}) == 2
 
 
 async def test_a_call_that_is_sent_again_is_the_same_span(bench: Bench) -> None:

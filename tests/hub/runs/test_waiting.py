@@ -137,6 +137,15 @@ def _why(**facts: object) -> str | None:
         ({"hold": Hold(START, starts=3, within_s=600)}, "next in line"),
         ({"starts_at": START + timedelta(seconds=5)}, "just connected; starts at 09:00:05 UTC"),
         ({"eligible_at": START + timedelta(seconds=40)}, "tried again at 09:00:40 UTC"),
+        (
+            {"state": RunState.RUNNING, "is_cancelling": True},
+            "is being cancelled: device desk has to let go",
+        ),
+        ({"state": RunState.RUNNING, "is_pausing": True}, "pauses when the files in hand are done"),
+        (
+            {"state": RunState.RUNNING, "is_pausing": True, "is_cancelling": True},
+            "is being cancelled: device desk has to let go",
+        ),
         ({"follows": True}, "the run before it of this schedule goes first"),
         ({"on_device": 2, "per_device": 2}, "slot 2 of 2 taken on device desk"),
         ({"of_agent": 1}, "slot 1 of 1 taken by this agent"),
@@ -214,17 +223,6 @@ def test_of_several_shut_gates_the_one_that_a_person_can_open_comes_first() -> N
 @each("state", sorted({RunState.PREPARING, RunState.RUNNING} | FINAL_RUN_STATES))
 def test_what_executes_or_has_ended_waits_for_nothing(state: RunState) -> None:
     assert _why(state=state, is_online=False) is None
-
-
-def test_a_run_that_is_being_cancelled_waits_for_its_device() -> None:
-    told = _why(state=RunState.RUNNING, is_cancelling=True)
-    assert told == "is being cancelled: device desk has to let go"
-
-
-def test_a_run_that_is_to_pause_says_what_comes_first() -> None:
-    told = _why(state=RunState.RUNNING, is_pausing=True)
-    assert told == "pauses when the files in hand are done"
-    assert _why(state=RunState.RUNNING, is_pausing=True, is_cancelling=True) != told
 
 
 def test_times_of_day_are_in_the_time_zone_of_the_reader() -> None:
