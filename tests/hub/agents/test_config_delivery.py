@@ -100,6 +100,15 @@ async def house(store: Store) -> House:
     return house
 
 
+@pytest.fixture
+async def link(house: House) -> AsyncIterator[HearingLink]:
+    """Return the connection of the laptop, which has its configurations."""
+    async with served(house.hearers.events, house.delivery):
+        link = await house.connect()
+        await house.told(link)
+        yield link
+
+
 async def test_a_device_gets_the_configuration_of_each_of_its_agents_on_connect(house: House) -> None:
     rev = await house.put(limit=5, where={"a": [1]})
     async with served(house.hearers.events, house.delivery):
@@ -108,24 +117,18 @@ async def test_a_device_gets_the_configuration_of_each_of_its_agents_on_connect(
     assert sorted(told) == [("inbox", 1, {}), ("notes", rev, {"limit": 5, "where": {"a": [1]}})]
 
 
-async def test_a_change_comes_at_once_and_alone(house: House) -> None:
-    async with served(house.hearers.events, house.delivery):
-        link = await house.connect()
-        await house.told(link)
-        rev = await house.put(limit=5)
-        assert (await house.told(link), await house.put(limit=5)) == ([("notes", rev, {"limit": 5})], rev)
-        assert await house.told(link) == []
-        await house.put("away", limit=9)
-        assert await house.told(link) == [], "another device's agent"
+async def test_a_change_comes_at_once_and_alone(house: House, link: HearingLink) -> None:
+    rev = await house.put(limit=5)
+    assert (await house.told(link), await house.put(limit=5)) == ([("notes", rev, {"limit": 5})], rev)
+    assert await house.told(link) == []
+    await house.put("away", limit=9)
+    assert await house.told(link) == [], "another device's agent"
 
 
-async def test_what_hub_toml_declares_comes_too(house: House) -> None:
-    async with served(house.hearers.events, house.delivery):
-        link = await house.connect()
-        await house.told(link)
-        await house.declare(config=(NewConfig(key="limit", value=7),))
-        house.delivery.recheck()
-        ((name, _, configuration),) = await house.told(link)
+async def test_what_hub_toml_declares_comes_too(house: House, link: HearingLink) -> None:
+    await house.declare(config=(NewConfig(key="limit", value=7),))
+    house.delivery.recheck()
+    ((name, _, configuration),) = await house.told(link)
     assert (name, configuration) == ("notes", {"limit": 7})
 
 
@@ -145,18 +148,17 @@ async def test_a_device_without_the_capability_gets_no_events_until_it_subscribe
         assert {name for name, _, _ in await house.told(link)} == {"inbox", "notes"}
 
 
-async def test_a_device_that_does_not_read_gets_the_newest_once_it_does(house: House) -> None:
-    async with served(house.hearers.events, house.delivery):
-        link = await house.connect()
-        await house.told(link)
-        link.buffered_bytes = UNSENT_BYTES + 1
-        for limit in range(5):
-            rev = await house.put(limit=limit)
-        await house.clock.pass_time(3 * RETRY_S)
-        assert await house.told(link) == []
-        link.buffered_bytes = 0
-        await house.clock.pass_time(RETRY_S)
-        assert await house.told(link) == [("notes", rev, {"limit": 4})]
+async def test_a_device_that_does_not_read_gets_the_newest_once_it_does(
+    house: House, link: HearingLink
+) -> None:
+    link.buffered_bytes = UNSENT_BYTES + 1
+    for limit in range(5):
+        rev = await house.put(limit=limit)
+    await house.clock.pass_time(3 * RETRY_S)
+    assert await house.told(link) == []
+    link.buffered_bytes = 0
+    await house.clock.pass_time(RETRY_S)
+    assert await house.told(link) == [("notes", rev, {"limit": 4})]
     assert house.hearers.lost == 0
 
 
@@ -275,15 +277,14 @@ async def test_a_limit_that_is_reached_is_counted(house: House, store: Store) ->
     assert await store.read(configs.list_configs, (await house.agent()).id) == []
 
 
-async def test_an_agent_that_moved_to_another_device_is_no_longer_sent(house: House) -> None:
-    async with served(house.hearers.events, house.delivery):
-        link = await house.connect()
-        await house.told(link)
-        agent = await house.agent()
-        owner = agent.user_id
-        moved = DeclaredAgent(name="notes", device_name="phone", paths=("notes",))
-        await reconcile(house.store, [moved], user_id=owner, clock=house.clock, ids=house.ids)
-        await house.put(limit=5)
-        house.delivery.recheck()
-        assert await house.told(link) == []
-        assert house.hearers.events.subscribers(EventName.AGENT_CONFIG) == [DeviceId(link.device_id)]
+async def test_an_agent_that_moved_to_another_device_is_no_longer_sent(
+    house: House, link: HearingLink
+) -> None:
+    agent = await house.agent()
+    owner = agent.user_id
+    moved = DeclaredAgent(name="notes", device_name="phone", paths=("notes",))
+    await reconcile(house.store, [moved], user_id=owner, clock=house.clock, ids=house.ids)
+    await house.put(limit=5)
+    house.delivery.recheck()
+    assert await house.told(link) == []
+    assert house.hearers.events.subscribers(EventName.AGENT_CONFIG) == [DeviceId(link.device_id)]
