@@ -65,7 +65,7 @@ async def test_a_part_that_is_held_answers_once_it_is_let() -> None:
     assert heard == ["A thousand."]
 
 
-async def test_an_outage_is_told_as_a_provider_tells_it() -> None:
+async def test_outage_is_reported_as_by_a_provider() -> None:
     async with scripted_model() as model:
         model.outage = NO_CREDIT
         assert await said(model, ("user", "hello")) == "insufficient_quota"
@@ -107,12 +107,12 @@ def test_a_letter_that_was_said_twice_is_found_twice_and_an_answer_only_behind_i
     assert (shown.keys("letter four"), shown.dropped("letter four")) == (["four-2"], 1)
 
 
-def test_of_a_session_that_nobody_has_heard_of_nothing_is_found() -> None:
+def test_unknown_session_has_no_messages() -> None:
     shown = History({"messages": [], "pendingInputs": {"items": []}})
     assert (shown.said("letter"), shown.dropped("letter"), shown.pending("letter")) == ([], 0, [])
 
 
-def test_without_npm_it_is_said_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_npm_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(CannotInstall, match="npm is needed"):
         install(tmp_path)

@@ -78,7 +78,7 @@ def test_every_link_leads_to_a_file_or_a_heading(page: Path) -> None:
 
 
 @each("page", WRITTEN)
-def test_a_page_that_ships_links_to_what_ships(page: Path) -> None:
+def test_shipped_page_links_to_shipped_files_only(page: Path) -> None:
     shipped = [ROOT / package for package in ("hub", "protocol", "storage")]
     if page in (README, docs.FOLDER / "architecture.md"):  # for people who have the repository
         return

@@ -109,7 +109,7 @@ ALLOWED: list[tuple[str, str]] = [
 
 
 @pytest.mark.parametrize(("name", "source"), ALLOWED, ids=lambda part: part)
-def test_what_the_plan_allows_is_not_found(name: str, source: str) -> None:
+def test_allowed_imports_are_not_found(name: str, source: str) -> None:
     assert [finding for rule in RULES for finding in rule([Module(name, source)])] == []
 
 

@@ -40,7 +40,7 @@ def records(answer: httpx2.Response) -> list[dict[str, Any]]:
     return items
 
 
-async def test_it_finds_what_is_planted_between_the_borders_and_nothing_before_them() -> None:
+async def test_oracle_finds_facts_between_the_borders_only() -> None:
     before = plant("Bob", "do something else", "2026-12-02", "K-0008")
     async with asked(Oracle()) as client:
         answer = await ask(client, f"Context: {before}\n{BORDER}\nHello. {SENTENCE}\n{BORDER}")
@@ -62,7 +62,7 @@ def test_faults_happen_as_often_as_their_odds_say() -> None:
     assert 1_050 < played[Fault.CUT_OFF] < 1_350
 
 
-async def test_beyond_its_limit_of_tokens_it_refuses_and_says_when_there_is_room() -> None:
+async def test_oracle_refuses_beyond_its_token_limit_with_a_wait() -> None:
     oracle = Oracle(tokens_per_minute=60_000, burst_s=1.0)
     async with asked(oracle) as client:
         first = await ask(client, max_tokens=900)
@@ -74,7 +74,7 @@ async def test_beyond_its_limit_of_tokens_it_refuses_and_says_when_there_is_room
     assert oracle.stats.refused == {"429": 1}
 
 
-async def test_who_asks_again_too_early_is_counted() -> None:
+async def test_oracle_counts_questions_before_the_requested_wait() -> None:
     oracle = Oracle(retry_after_s=30.0).play(Fault.RATE_LIMIT_MS)
     async with asked(oracle) as client:
         await ask(client)
@@ -82,7 +82,7 @@ async def test_who_asks_again_too_early_is_counted() -> None:
     assert oracle.stats.asked_early == 1
 
 
-async def test_a_question_that_was_answered_and_comes_again_is_counted_whatever_its_border() -> None:
+async def test_oracle_counts_a_repeated_question_with_another_border() -> None:
     oracle = Oracle()
     async with asked(oracle) as client:
         await ask(client, f"{BORDER}\n{SENTENCE}\n{BORDER}")
@@ -91,7 +91,7 @@ async def test_a_question_that_was_answered_and_comes_again_is_counted_whatever_
 
 
 @pytest.mark.parametrize("fault", [Fault.DISCONNECT, Fault.MALFORMED_BODY, Fault.SERVER_ERROR])
-async def test_what_did_not_arrive_may_be_asked_again(fault: Fault) -> None:
+async def test_oracle_does_not_count_a_retry_of_a_lost_answer(fault: Fault) -> None:
     oracle = Oracle().play(fault)
     async with asked(oracle) as client:
         try:
@@ -103,7 +103,7 @@ async def test_what_did_not_arrive_may_be_asked_again(fault: Fault) -> None:
     assert (oracle.stats.untold_tokens > 0) == (fault is not Fault.SERVER_ERROR)
 
 
-async def test_who_hangs_up_gets_no_answer_and_pays_for_none() -> None:
+async def test_oracle_does_not_answer_or_charge_a_closed_connection() -> None:
     oracle = Oracle().play(Fault.HANG)
     async with asked(oracle) as client:
         with anyio.move_on_after(0.05):
@@ -113,14 +113,14 @@ async def test_who_hangs_up_gets_no_answer_and_pays_for_none() -> None:
 
 
 @pytest.mark.parametrize("fault", [Fault.RUNAWAY_BLANKS, Fault.RUNAWAY_RECORDS])
-async def test_a_runaway_answer_goes_on_until_its_limit(fault: Fault) -> None:
+async def test_oracle_ends_a_runaway_answer_at_the_token_limit(fault: Fault) -> None:
     async with asked(Oracle().play(fault)) as client:
         answer = (await ask(client, max_tokens=300)).json()
     assert answer["choices"][0]["finish_reason"] == "length"
     assert answer["usage"]["completion_tokens"] == 300
 
 
-async def test_a_gullible_one_obeys_orders_and_an_honest_one_does_not() -> None:
+async def test_only_a_gullible_oracle_obeys_orders() -> None:
     async with asked(Oracle()) as client:
         assert records(await ask(client, order(1))) == []
     async with asked(Oracle(is_gullible=True)) as client:
@@ -130,7 +130,7 @@ async def test_a_gullible_one_obeys_orders_and_an_honest_one_does_not() -> None:
 
 
 @pytest.mark.parametrize(("share", "status", "answered"), [(1.0, "completed", 2), (0.5, "expired", 1)])
-async def test_a_batch_gives_answers_and_an_expired_one_the_part_that_was_done(
+async def test_oracle_batch_has_all_answers_and_an_expired_batch_a_part(
     share: float, status: str, answered: int
 ) -> None:
     lines = [

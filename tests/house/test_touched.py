@@ -19,11 +19,11 @@ def test_a_module_of_the_hub_itself_brings_the_tests_beside_its_packages() -> No
     assert not any(Path(ROOT, name).is_dir() for name in found if name != "tests/house")
 
 
-def test_what_a_package_or_its_tests_read_brings_the_tests_of_the_package() -> None:
+def test_data_file_of_a_package_selects_the_tests_of_the_package() -> None:
     assert covering(["tests/storage/expected.py"]) == ["tests/house", "tests/storage"]
     assert covering(["hub/cli/sample/monday.md"]) == ["tests/house", "tests/hub/cli"]
 
 
-def test_a_test_brings_itself_and_one_that_was_deleted_nothing() -> None:
+def test_changed_test_selects_itself_and_deleted_test_nothing() -> None:
     changed = ["tests/hub/test_clock.py", "tests/hub/test_gone.py", "tests/support/clock.py"]
     assert covering(changed) == ["tests/house", "tests/hub/test_clock.py"]

@@ -120,7 +120,7 @@ def test_the_newest_of_seven_days_and_four_weeks_stay() -> None:
     assert set(kept) == expected
 
 
-def test_what_is_not_ours_and_the_newest_one_are_never_removed() -> None:
+def test_foreign_files_and_the_newest_backup_are_never_removed() -> None:
     files = [Path("holiday.tar"), named(START), named(START - timedelta(days=400))]
     keep = BackupSettings(keep_days=1, keep_weeks=1)
     assert superfluous(files, keep=keep, now=START) == {named(START - timedelta(days=400))}

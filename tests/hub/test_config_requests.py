@@ -148,7 +148,7 @@ REFUSED: tuple[tuple[str, dict[str, Any], ErrorCode, str], ...] = (
 )
 
 
-async def test_what_cannot_be_is_refused_in_words_and_changes_nothing(desk: Desk) -> None:
+async def test_invalid_config_request_is_refused_and_changes_nothing(desk: Desk) -> None:
     for method, params, code, told in REFUSED:
         refused = (await desk.ask(method, agent_id="notes", **params)).error
         assert refused is not None and refused.hint, params
@@ -156,7 +156,7 @@ async def test_what_cannot_be_is_refused_in_words_and_changes_nothing(desk: Desk
     assert await desk.bench.store.read(configs.list_configs, desk.bench.agent.id) == []
 
 
-async def test_a_limit_tells_its_name_and_is_counted(desk: Desk) -> None:
+async def test_exceeded_config_limit_is_named_and_counted(desk: Desk) -> None:
     desk.configs.limits = ConfigLimits(value_bytes=4)
     refused = await desk.ask("config.set", agent_id="notes", values={"a": "12345"})
     assert refused.error is not None and refused.error.code == ErrorCode.LIMIT_REACHED
@@ -174,7 +174,7 @@ class NarrowLink(HearingLink):
         await super().send(frame)
 
 
-async def test_an_answer_that_is_too_long_for_the_device_is_told_so(desk: Desk) -> None:
+async def test_config_response_too_large_for_the_device_is_refused(desk: Desk) -> None:
     await desk.result("config.set", values={"text": "x" * 2_000})
     narrow = NarrowLink(desk.link.device_id)
     refused = await desk.ask("config.get", narrow, agent_id="notes")
@@ -183,7 +183,7 @@ async def test_an_answer_that_is_too_long_for_the_device_is_told_so(desk: Desk) 
     assert (await desk.result("config.unset", keys=["text"]))["changed"] == ["text"]
 
 
-async def test_a_device_says_what_it_wants_to_hear_of(desk: Desk) -> None:
+async def test_device_selects_the_events_it_receives(desk: Desk) -> None:
     answer = await desk.ask("subscribe", events=["run.*", "agent.moved"])
     assert answer.result == {"events": ["agent.moved", "run.moved", "run.queued"]}
     assert desk.hearers.events.is_subscribed(desk.link.device_id, EventName.RUN_MOVED)
@@ -193,7 +193,7 @@ async def test_a_device_says_what_it_wants_to_hear_of(desk: Desk) -> None:
     assert (await desk.ask("unsubscribe", events=["*"])).result == {"events": []}
 
 
-async def test_what_is_no_list_of_events_is_refused(desk: Desk) -> None:
+async def test_invalid_list_of_events_is_refused(desk: Desk) -> None:
     for events in (None, [], "agent.moved", [5], ["agent.moved", None], ["nothing"], ["*"] * 99):
         for method in ("subscribe", "unsubscribe"):
             refused = (await desk.ask(method, **({} if events is None else {"events": events}))).error

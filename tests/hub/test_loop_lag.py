@@ -65,7 +65,7 @@ class Looks(threading.Event):
         return self.left < 0
 
 
-def test_who_holds_the_loop_is_told_once_each_time(caplog: pytest.LogCaptureFixture) -> None:
+def test_blocked_loop_is_logged_once_with_cause_and_calls(caplog: pytest.LogCaptureFixture) -> None:
     clock, metrics = FakeClock(), Metrics()
     lag = LoopLag(clock=clock, metrics=metrics)
     lag._watch(Looks(2), threading.get_ident())

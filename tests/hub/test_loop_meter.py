@@ -32,7 +32,7 @@ def meter(clock: FakeClock) -> LoopMeter:
     return LoopMeter(clock.monotonic)
 
 
-def test_what_was_spent_counts_less_as_time_goes_by(meter: LoopMeter, clock: FakeClock) -> None:
+def test_spent_time_decays(meter: LoopMeter, clock: FakeClock) -> None:
     meter.charge("device:a", 0.5 * OVER_S)
     assert meter.share("device:a") == pytest.approx(0.5)
     clock.advance(OVER_S)
@@ -40,9 +40,7 @@ def test_what_was_spent_counts_less_as_time_goes_by(meter: LoopMeter, clock: Fak
     assert meter.share("device:b") == 0.0
 
 
-def test_only_who_took_more_than_a_share_waits_and_only_while_others_wait(
-    meter: LoopMeter, clock: FakeClock
-) -> None:
+def test_cause_above_the_share_waits_only_while_the_loop_is_late(meter: LoopMeter, clock: FakeClock) -> None:
     meter.charge("device:dear", SHARE * OVER_S * 1.2)
     meter.charge("device:fair", SHARE * OVER_S * 0.9)
     assert meter.wait_s("device:dear") == 0.0

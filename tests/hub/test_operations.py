@@ -252,7 +252,7 @@ async def test_a_waiting_run_says_what_it_waits_for(bench: Bench, operations: Hu
     )
 
 
-async def test_who_follows_the_log_hears_of_an_agent_that_a_person_pauses(operations: Hub) -> None:
+async def test_pause_of_an_agent_is_logged_once_with_the_operator(operations: Hub) -> None:
     with opened_log() as opened:
         for _ in range(2):
             await operations.noun(Agents).pause("notes", actor="operator:7")
@@ -261,7 +261,7 @@ async def test_who_follows_the_log_hears_of_an_agent_that_a_person_pauses(operat
     assert [(line.count("agent.paused"), line.count("operator:7")) for line in told] == [(1, 1), (0, 1)]
 
 
-async def test_what_the_dispatcher_keeps_shut_is_told(
+async def test_waiting_run_names_the_settling_device_and_the_stop_of_the_dispatcher(
     bench: Bench, operations: Hub, scheduler: Scheduler
 ) -> None:
     await _declare(bench)
@@ -284,7 +284,7 @@ async def test_what_the_dispatcher_keeps_shut_is_told(
     assert await waiting_for() == "disk is nearly full"
 
 
-async def test_what_a_hub_may_have_died_of_is_held_back(
+async def test_scheduled_runs_are_held_back_after_starts_with_crashes(
     bench: Bench, operate: Callable[..., Hub], scheduler: Scheduler
 ) -> None:
     await _declare(bench)

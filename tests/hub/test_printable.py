@@ -11,12 +11,12 @@ TITLE = "\x1b]0;a title\x07"  # OSC: sets the title of the window
 ORDER = "\u202egpj.exe"  # right to left: reads exe.jpg
 
 
-def test_what_drives_a_terminal_is_spelled_out() -> None:
+def test_control_characters_of_terminals_are_escaped() -> None:
     assert printable(f"a{TITLE}b\x9b2J{ORDER}\rc\nd") == "a\\x1b]0;a title\\x07b\\x9b2J\\u202egpj.exe\\rc\nd"
     assert (one_line("a\nb\tc"), spelled("a\nb\tc")) == ("a b c", "a\\nb\\tc")
 
 
-def test_what_has_no_width_is_spelled_out() -> None:
+def test_characters_without_width_are_escaped() -> None:
     for hidden in ("\u00ad", "\u200b", "\u2060", "\u2063", "\ufeff", "\u3164", "\U000e0041", "\U000e01ef"):
         told = hidden.encode("unicode_escape").decode()
         assert printable(f"pay{hidden}pal") == f"pay{told}pal"

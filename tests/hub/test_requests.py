@@ -79,7 +79,7 @@ async def test_a_device_tells_what_its_owner_said_of_its_own_items_and_may_say_s
     assert bench.metrics.registry.get_sample_value("hub_verdicts_unknown_total") == 4
 
 
-async def test_what_an_owner_said_over_an_older_connection_is_not_written(bench: Bench) -> None:
+async def test_verdicts_over_an_older_connection_are_not_written(bench: Bench) -> None:
     """The hub was frozen, and the device has told another hub since that its owner approves."""
     link = bench.connect(runs=folder(a="- [ ] call Anna"))
     await bench.run()
@@ -105,7 +105,7 @@ REFUSED: tuple[tuple[str, Parameters, ErrorCode], ...] = (
 )
 
 
-async def test_what_cannot_be_answered_is_refused_in_words_with_a_hint(bench: Bench) -> None:
+async def test_invalid_request_is_refused_with_code_message_and_hint(bench: Bench) -> None:
     for method, params, code in REFUSED:
         refused = (await ask(bench, method, None, **params)).error
         assert refused is not None, method

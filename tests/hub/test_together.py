@@ -43,7 +43,7 @@ async def test_callers_of_one_turn_share_a_set_and_each_gets_its_own_result() ->
     assert (found, halves.sets) == ({2: 1, 4: 2, 6: 3, 8: 4}, [[2, 4, 6], [8]])
 
 
-async def test_those_who_come_during_a_set_are_the_next_one() -> None:
+async def test_calls_during_a_set_form_the_next_set() -> None:
     halves = Halves()
     async with anyio.create_task_group() as callers:
         callers.start_soon(halves.together.run, 2)
@@ -83,7 +83,7 @@ async def _cancel_soon(scope: anyio.CancelScope, halves: Halves) -> None:
     scope.cancel()
 
 
-async def test_what_breaks_a_set_is_raised_to_all_of_its_callers() -> None:
+async def test_error_of_a_set_is_raised_to_all_callers_of_the_set() -> None:
     async def fail(numbers: Sequence[int]) -> list[int | HubError]:
         raise RuntimeError("a fault")
 

@@ -45,7 +45,7 @@ def test_no_two_tokens_are_alike() -> None:
         ("", "it does not begin with hub_dev_ or hub_op_ or hub_inv_ or hub_agt_ or hub_lnk_ or hub_ses_"),
     ],
 )
-def test_what_is_wrong_is_said_in_words(token: str, told: str) -> None:
+def test_invalid_token_is_refused_with_the_fault(token: str, told: str) -> None:
     assert check(token) == told
 
 

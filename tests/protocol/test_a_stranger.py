@@ -99,6 +99,6 @@ async def test_the_device_of_twenty_lines_reads_files_and_takes_an_item_once(tmp
     assert done.returncode == 0, done.stderr.decode()
 
 
-def test_the_device_of_twenty_lines_is_one() -> None:
+def test_example_device_has_at_most_24_lines() -> None:
     assert len([line for line in device_program().splitlines() if line.strip()]) <= 24
     assert "protocol" not in device_program().replace("subprotocols", "")

@@ -81,9 +81,7 @@ def test_both_codecs_spell_the_same_fields() -> None:
     ],
     ids=lambda data: data[:24],
 )
-def test_what_is_no_frame_is_a_bad_frame_and_nothing_worse(
-    decode: Callable[[bytes], object], data: bytes
-) -> None:
+def test_bytes_that_are_no_frame_raise_bad_frame(decode: Callable[[bytes], object], data: bytes) -> None:
     with pytest.raises(RemoteProtocolError, match="bad_frame"):
         decode(data)
 
@@ -146,7 +144,7 @@ def test_an_unknown_field_is_ignored(codec: Codec) -> None:
     assert codec.decode_from_device(data) == Heartbeat()
 
 
-def test_of_doubled_keys_the_last_one_counts() -> None:
+def test_last_of_doubled_keys_counts() -> None:
     data = b'{"type":"agent_data","run_id":"r-1","run_id":"r-2","seq":1,"seq":2}'
     assert JSON.decode_from_device(data) == AgentData(run_id="r-2", seq=2)
 

@@ -72,7 +72,7 @@ def test_a_value_has_one_spelling_and_is_read_back_from_it(type: ConfigType, val
         (INTEGER, "x" * 99, f"limit: expected integer, not the text '{'x' * 39}..."),
     ],
 )
-def test_what_a_type_does_not_hold_is_refused_with_its_key(type: ConfigType, value: Any, told: str) -> None:
+def test_value_of_another_type_is_refused_with_its_key(type: ConfigType, value: Any, told: str) -> None:
     with pytest.raises(BadConfig) as refused:
         text_of("limit", type, value)
     assert str(refused.value).startswith(told)

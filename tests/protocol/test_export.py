@@ -106,7 +106,7 @@ def test_an_example_is_a_conversation_that_two_sessions_hold(conversation: Conve
     hub.hub_is(SessionState.READY)
 
 
-def test_the_greeting_is_one_that_opens_a_session() -> None:
+def test_example_greeting_opens_a_session() -> None:
     challenge, hello, welcome = (line.partition("-> ")[2] for line in CONVERSATIONS[0].lines())
     Script().device_says(hello).hub_is(SessionState.JUDGING)
     DeviceScript().hub_says(challenge).greet().hub_says(welcome).device_is(SessionState.READY)

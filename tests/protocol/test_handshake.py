@@ -57,7 +57,7 @@ def test_the_older_signed_text_has_one_line_for_each_part() -> None:
     ]
 
 
-def test_what_a_hello_leaves_out_is_an_empty_line_and_version_one() -> None:
+def test_missing_fields_of_a_hello_are_empty_lines_and_version_one() -> None:
     lines = signed_text(CHALLENGE, DeviceHello(), 5, address=None).decode().split("\n")
     assert lines[3:] == ["", "", "", "1", "1", "5"]
 

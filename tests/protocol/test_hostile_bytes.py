@@ -48,21 +48,21 @@ def mutations(draw: st.DrawFn, codec: Codec) -> bytes:
 
 @both_codecs
 @given(data=st.binary(max_size=200))
-def test_any_bytes(codec: Codec, data: bytes) -> None:
+def test_session_survives_any_bytes(codec: Codec, data: bytes) -> None:
     for session in sessions(codec):
         feed(session, data)
 
 
 @both_codecs
 @given(text=st.text(st.characters(), max_size=50))
-def test_any_text_lone_surrogates_too(codec: Codec, text: str) -> None:
+def test_session_survives_any_text(codec: Codec, text: str) -> None:
     for session in sessions(codec):
         feed(session, text)
 
 
 @both_codecs
 @given(data=st.data())
-def test_any_frame_from_anyone(codec: Codec, data: st.DataObject) -> None:
+def test_session_survives_any_frame(codec: Codec, data: st.DataObject) -> None:
     frame = codec.encode(data.draw(frames(FROM_DEVICE + FROM_HUB, codec)))
     for session in sessions(codec):
         feed(session, frame)
@@ -70,7 +70,7 @@ def test_any_frame_from_anyone(codec: Codec, data: st.DataObject) -> None:
 
 @both_codecs
 @given(data=st.data())
-def test_any_frame_that_was_tampered_with(codec: Codec, data: st.DataObject) -> None:
+def test_session_survives_any_tampered_frame(codec: Codec, data: st.DataObject) -> None:
     tampered = data.draw(mutations(codec))
     for session in sessions(codec):
         feed(session, tampered)
@@ -78,7 +78,7 @@ def test_any_frame_that_was_tampered_with(codec: Codec, data: st.DataObject) -> 
 
 @pytest.mark.parametrize("before", [b'{"type":"heartbeat","x":', b'{"type":"tool_result","id":"c","result":'])
 @pytest.mark.parametrize("opening", [b"[", b'{"a":', b'"\\u0000'])
-def test_nesting_without_end(before: bytes, opening: bytes) -> None:
+def test_session_survives_endless_nesting(before: bytes, opening: bytes) -> None:
     for session in sessions(JSON):
         feed(session, before + opening * 100_000)
 

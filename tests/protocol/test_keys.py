@@ -59,7 +59,7 @@ def test_an_id_is_shown_in_eight_groups_of_seven() -> None:
 
 
 @given(public_key=public_keys)
-def test_what_is_shown_reads_back_as_people_type_it(public_key: bytes) -> None:
+def test_shown_key_id_is_read_in_any_case_and_with_similar_digits(public_key: bytes) -> None:
     id = keys.key_id(public_key)
     assert keys.read(keys.shown(id)) == id
     assert keys.read(f" {keys.shown(id).lower().replace('-', ' ')} ") == id
@@ -82,7 +82,7 @@ def test_one_mistyped_character_is_found(public_key: bytes, place: int, other: s
 
 
 @pytest.mark.parametrize("text", ["", "A" * 55, "A" * 57, "É" * 56, keys.shown(ID)[:-1] + "9"])
-def test_what_is_no_id_is_refused(text: str) -> None:
+def test_invalid_key_id_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="eight groups"):
         keys.read(text)
 

@@ -78,7 +78,7 @@ def test_a_requirement_has_one_stored_spelling_with_the_same_meaning(written: st
         ("x" * 513, "at most 512 characters"),
     ],
 )
-def test_what_is_no_requirement_is_refused_with_what_is_wrong_and_an_example(written: str, told: str) -> None:
+def test_invalid_requirement_is_refused_with_the_fault(written: str, told: str) -> None:
     with pytest.raises(BadRequirement) as caught:
         parse_requirement(written)
     assert told in str(caught.value)
@@ -145,7 +145,7 @@ def test_the_part_after_a_plus_is_ignored() -> None:
         "1.0.0-" + "a" * 128,
     ],
 )
-def test_what_is_no_version_is_refused_in_words(text: str) -> None:
+def test_invalid_version_is_refused(text: str) -> None:
     with pytest.raises(BadVersion, match="is no version") as caught:
         parse_version(text)
     assert caught.value.code is ErrorCode.BAD_PARAMS

@@ -138,7 +138,7 @@ def test_the_token_may_come_in_the_hello_or_in_the_header_and_the_hello_counts_m
     assert Script().device_says(DeviceHello()).session.token is None
 
 
-def test_what_a_device_can_do_is_known_by_name_and_version() -> None:
+def test_capabilities_of_a_hello_are_kept_by_name_and_version() -> None:
     able = DeviceHello(
         token="t",
         capabilities=[Capability(name="agent_ack"), Capability(name="file.get", version="2.1.0")],
@@ -325,7 +325,7 @@ def test_a_device_may_have_so_many_requests_open_and_no_more() -> None:
 
 
 @both_codecs
-def test_what_cannot_be_spelled_is_our_own_mistake_and_changes_nothing(codec: Codec) -> None:
+def test_frame_that_cannot_be_encoded_raises_local_error_and_changes_nothing(codec: Codec) -> None:
     script = ready_device(codec)
     with pytest.raises(LocalProtocolError, match="agent_data cannot be spelled"):
         script.device_sends(AgentData(run_id="r-1", files=[FilePiece(path="\udcff.md")]))

@@ -64,7 +64,7 @@ def test_a_good_task_has_no_problems() -> None:
     ],
     ids=str,
 )
-def test_what_is_wrong_with_a_task_is_named(data: dict[str, Field], problem: str) -> None:
+def test_problem_of_a_task_names_the_field(data: dict[str, Field], problem: str) -> None:
     (found,) = problems_of(TABLES[TableName.TASKS], data, MODEL)
     assert found.startswith(problem)
 

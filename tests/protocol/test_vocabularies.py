@@ -79,7 +79,7 @@ def _after(axes: Axes, column: Reading, word: str) -> Axes:
 
 
 @named
-def test_a_word_that_is_written_is_read_as_soon_as_no_run_and_no_device_hides_it(column: Reading) -> None:
+def test_written_word_is_read_back_without_runs_and_with_a_connected_device(column: Reading) -> None:
     for axes, word in product(EVERYTHING, column.words):
         try:
             after = _after(axes, column, word)
@@ -130,7 +130,7 @@ def _axes(different: dict[str, str]) -> Axes:
 @pytest.mark.parametrize(
     ("column", "different", "word"), READ, ids=[f"{column.name}-{n}" for n, (column, *_) in enumerate(READ)]
 )
-def test_a_word_is_read_as_the_page_says(column: Reading, different: dict[str, str], word: str) -> None:
+def test_word_is_read_as_documented(column: Reading, different: dict[str, str], word: str) -> None:
     assert column.read(_axes(different)) == word
 
 
@@ -157,7 +157,7 @@ def test_a_word_is_read_as_the_page_says(column: Reading, different: dict[str, s
     ],
     ids=lambda value: value.name if isinstance(value, Reading) else None,
 )
-def test_a_word_is_written_as_the_page_says(
+def test_word_is_written_as_documented(
     column: Reading, word: str, different: dict[str, str], moved: dict[str, str]
 ) -> None:
     assert {str(move.axis): move.to for move in column.write(word, _axes(different))} == moved
@@ -230,7 +230,7 @@ def _undisturbed(axes: Axes) -> Axes:
         ({"lifecycle": "terminated", "health": "error"}, (None, "TERMINATED"), ("INACTIVE", "TERMINATED")),
     ],
 )
-def test_a_pair_means_what_the_page_says(
+def test_pair_is_written_and_read_as_documented(
     different: dict[str, str], written: tuple[str | None, str | None], read: tuple[str, str]
 ) -> None:
     assert pair_of(write_pair(*written, _axes(different))) == read
@@ -264,7 +264,7 @@ def test_an_unknown_word_is_refused_with_the_words_that_exist() -> None:
             write()
 
 
-def test_every_reason_for_exhaustion_is_told_to_the_calendar() -> None:
+def test_every_reason_for_exhaustion_has_a_calendar_reason() -> None:
     assert {calendar_reason(reason) for reason in ExhaustReason} == set(CalendarExhaustReason)
     assert all(calendar_reason(reason) == reason for reason in CalendarExhaustReason)
     assert calendar_reason(ExhaustReason.BUDGET) is CalendarExhaustReason.BILLING
@@ -277,7 +277,7 @@ def test_every_type_is_read_back_as_it_was_written_and_all_have_a_local_word() -
     assert {own_type(kind_of(word)) for word in AgentType} <= local
 
 
-def test_every_end_of_a_run_is_told_to_the_run_log() -> None:
+def test_every_end_of_a_run_has_a_run_log_status() -> None:
     told = {
         run_log_status(state, outcome)
         for state in RunState
@@ -287,7 +287,7 @@ def test_every_end_of_a_run_is_told_to_the_run_log() -> None:
     assert {run_log_agent_type(executor) for executor in ("device", "connector")} == {"local", "cloud"}
 
 
-def test_the_words_of_a_vocabulary_are_told_by_column() -> None:
+def test_words_of_a_vocabulary_are_returned_by_column() -> None:
     assert status_words(WELL, Vocabulary.ORCHESTRATOR) == {"status": "ACTIVE", "state_detail": "ACTIVE"}
     assert status_words(WELL, Vocabulary.RUN_LOG) == {}
     assert reading(Vocabulary.CALENDAR, "status") is CALENDAR_STATUS

@@ -159,7 +159,7 @@ async def test_a_server_that_asks_for_a_password_takes_the_one_in_the_address_an
             assert "donkey" not in bus.problem
 
 
-async def test_a_request_that_somebody_else_sends_again_is_not_answered_again(nats: Nats) -> None:
+async def test_request_replayed_by_another_process_is_not_answered_again(nats: Nats) -> None:
     client = Client()
     await client.connect(nats.url)
     seen: list[bytes] = []

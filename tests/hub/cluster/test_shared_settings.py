@@ -140,7 +140,7 @@ async def test_a_revision_that_replaces_another_one_than_was_read_is_refused(pai
     assert len((await pair.client.get("/v1/config/revisions")).json()["revisions"]) == 3
 
 
-async def test_what_the_asked_node_cannot_use_is_published_to_none(pair: Pair) -> None:
+async def test_settings_that_the_asked_node_cannot_use_are_not_published(pair: Pair) -> None:
     for text in (NEEDS_SECRET, "[limits]\nruns = 0\n", "[limits"):
         refused = await pair.push(text)
         assert (refused.status_code, refused.json()["code"]) == (422, "bad_settings")

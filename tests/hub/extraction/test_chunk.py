@@ -74,7 +74,7 @@ def test_a_chunk_stays_under_its_heading() -> None:
     assert [piece.headings for piece in pieces] == [("A",), ("A", "B")]
 
 
-def test_what_holds_no_letter_is_no_chunk() -> None:
+def test_text_without_letters_has_no_chunk() -> None:
     text = "---\n\n***\n ... \n"
     assert chunk.split(text, [Passage(0, len(text))], 10) == []
 

@@ -56,12 +56,12 @@ def test_how_an_answer_ended_is_read_as_each_provider_spells_it(finish: str, mea
         (body(finish=None), "does not say how the answer ended"),
     ],
 )
-def test_what_is_no_answer_is_no_empty_answer(sent: bytes, told: str) -> None:
+def test_body_without_an_answer_is_unusable(sent: bytes, told: str) -> None:
     with pytest.raises(Unusable, match=told):
         completion_of(sent)
 
 
-def test_what_an_answer_cost_is_read_whatever_else_is_wrong_with_it() -> None:
+def test_tokens_are_read_from_a_body_without_an_answer() -> None:
     assert tokens_of(body(choices="none at all")) == Tokens(7, 3)
     assert tokens_of(body(usage=None)) is None
     assert tokens_of(body(usage={"prompt_tokens": None, "completion_tokens": -5})) == Tokens(0, 0)
@@ -78,7 +78,7 @@ def test_what_an_answer_cost_is_read_whatever_else_is_wrong_with_it() -> None:
         "a" * 500,
     ],
 )
-def test_an_answer_that_does_not_end_any_more_is_noticed(text: str) -> None:
+def test_runaway_answer_is_detected(text: str) -> None:
     assert runs_away(text)
 
 
@@ -98,12 +98,12 @@ def test_an_answer_that_ran_away_is_cut_off_whatever_the_endpoint_calls_its_end(
         '{"items": [' + ", ".join(f'{{"title": "task {number}"}}' for number in range(200)),
     ],
 )
-def test_a_long_or_padded_answer_is_no_such_one(text: str) -> None:
+def test_long_or_padded_answer_is_not_runaway(text: str) -> None:
     assert not runs_away(text)
 
 
 @given(st.text())
-def test_no_text_makes_it_stumble(text: str) -> None:
+def test_completion_of_any_text_has_that_text(text: str) -> None:
     runs_away(text)
     assert completion_of(body(text)).text == text
 

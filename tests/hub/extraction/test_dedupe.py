@@ -40,7 +40,7 @@ def test_the_same_words_about_one_place_are_one_item(items: list[Item], doubles:
 
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 8))))
-def test_what_overlaps_nothing_kept_is_kept_in_whatever_order_it_comes(places: list[tuple[int, int]]) -> None:
+def test_item_without_overlap_is_kept_in_any_order(places: list[tuple[int, int]]) -> None:
     items = [item("Call Bob", start, start + length) for start, length in places]
     kept: list[Item] = []
     for one in items:
@@ -90,16 +90,16 @@ def test_nearly_the_same_words_about_one_place_are_one_item(first: Item, second:
         (said("send quote", (0, 40)), said("send the quote", (40, 80))),
     ],
 )
-def test_what_differs_in_a_word_a_day_or_a_person_is_two_items(first: Item, second: Item) -> None:
+def test_items_that_differ_in_a_word_a_day_or_a_person_are_kept(first: Item, second: Item) -> None:
     assert validate.once([first, second]) == ((first, second), ())
 
 
-def test_of_two_that_say_the_same_the_one_that_says_more_is_kept() -> None:
+def test_item_with_more_fields_replaces_its_double() -> None:
     short, full = said("send quote"), said("send the quote", dueDate=5)
     later = said("call Bob", (50, 60))
     assert validate.once([short, later, full])[0] == (full, later)
 
 
-def test_what_a_rule_found_is_not_replaced_by_what_a_model_says() -> None:
+def test_item_of_a_rule_is_not_replaced_by_an_item_of_a_model() -> None:
     rule = msgspec.structs.replace(said("send quote"), origin="rule")
     assert validate.once([rule, said("send the quote", dueDate=5)])[0] == (rule,)

@@ -148,7 +148,7 @@ def local_day(document: GoldDocument, words: str, zone: str, *, is_due: bool) ->
     return f"{moment.at.astimezone(anchor.tzinfo):%Y-%m-%dT%H:%M}"
 
 
-def test_who_finds_all_that_is_labelled_scores_one() -> None:
+def test_perfect_items_have_full_scores() -> None:
     for document in EVERY:
         perfect = [
             Item(

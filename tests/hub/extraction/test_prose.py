@@ -328,7 +328,7 @@ def test_a_passage_is_read_as_a_person_reads_it(text: str, rows: list[str]) -> N
     assert [told(item)[1:] for item in found(text)] == expected
 
 
-def test_who_offers_work_does_it_and_orders_in_a_letter_are_work() -> None:
+def test_offer_of_work_has_an_assignee_and_orders_in_a_letter_are_tasks() -> None:
     offered = "The brass needs polishing; Mrs Kettle has offered to do it."
     assert [told(item)[2] for item in found(offered)] == ["Mrs Kettle"]
     assert found(f"Dear Ann,\n\n{TIPS}") != []

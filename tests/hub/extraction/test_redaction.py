@@ -119,7 +119,7 @@ def test_without_rules_nothing_is_hidden() -> None:
         ("address", ["ул. Ленина, д. 7", "улица Большая Садовая 10", "中山路12号"]),
     ],
 )
-def test_what_is_built_in_knows_the_ways_people_write(name: str, values: list[str]) -> None:
+def test_built_in_rules_hide_common_spellings(name: str, values: list[str]) -> None:
     for value in values:
         assert hidden(f"So: {value}, please.", name) == f"So: [{name.upper()}_1], please.", value
 
@@ -187,7 +187,7 @@ def test_an_owners_pattern_finds_values_in_the_plain_form_and_as_they_are_writte
         "Anna went her way, 3 people came down the road.",
     ],
 )
-def test_what_only_looks_alike_is_left_to_be_read(text: str) -> None:
+def test_similar_text_is_not_hidden(text: str) -> None:
     assert hidden(text) == text
 
 
@@ -201,7 +201,7 @@ def test_an_owners_own_pattern_is_hidden_by_its_name() -> None:
     assert redaction.restore(redaction.hide(text)) == text
 
 
-def test_of_what_overlaps_nothing_is_left_standing() -> None:
+def test_overlapping_values_are_hidden_completely() -> None:
     rules = [RedactionRule("part", "ab"), RedactionRule("more", "bcd")]
     assert Redaction(rules, "xabcdx").hide("xabcdx") == "x[PART_1]x"
 
@@ -270,7 +270,7 @@ WORDS = st.sampled_from(
 
 
 @given(st.lists(WORDS, max_size=8))
-def test_hidden_and_restored_the_text_is_what_it_was(words: list[str]) -> None:
+def test_restored_text_equals_the_original(words: list[str]) -> None:
     text = shown(" ".join(words))
     redaction = Redaction(ALL, text)
     told = redaction.hide(text)

@@ -91,9 +91,7 @@ def test_a_title_with_the_quote_of_another_document_is_marked(language: str) -> 
         ("博拉必须归还投影仪", "购买礼品卡"),
     ],
 )
-def test_what_the_quote_does_not_say_is_marked_though_the_text_says_it_elsewhere(
-    quote: str, title: str
-) -> None:
+def test_title_missing_in_the_quote_is_marked_even_if_elsewhere_in_the_text(quote: str, title: str) -> None:
     for text in (quote, f"{quote}. {title}.", f"{title}. {quote}", f"{quote}\n\n> {title}"):
         (one,) = marked([item(quote, {"title": title}, start=text.index(quote))], text, spans(text))
         assert one.warnings == ("unsupported",), text

@@ -66,7 +66,7 @@ def test_the_decided_cases_are_enough() -> None:
     assert len({group["zone"] for group in GROUPS}) >= 4
 
 
-def test_a_day_without_a_time_says_so() -> None:
+def test_moment_of_a_day_has_no_time() -> None:
     day = resolve("tomorrow", anchor=WEDNESDAY, timezone="Europe/Berlin")
     hour = resolve("tomorrow at 3pm", anchor=WEDNESDAY, timezone="Europe/Berlin")
     unsure = resolve("tomorrow at 3", anchor=WEDNESDAY, timezone="Europe/Berlin")
@@ -84,7 +84,7 @@ def test_a_deadline_is_never_far_behind_its_document() -> None:
     assert (year_of("by 24 December", is_due=False), year_of("3 May", is_due=True)) == (2025, 2025)
 
 
-def test_what_languages_read_differently_is_not_resolved() -> None:
+def test_words_that_differ_between_languages_are_not_resolved() -> None:
     # A Tuesday to the French and the Spanish, a day of March to the English.
     assert resolve("mar 13", anchor=WEDNESDAY, timezone="UTC") is None
     assert resolve("mardi 13", anchor=WEDNESDAY, timezone="UTC") is not None

@@ -41,7 +41,7 @@ def test_an_error_brings_its_traceback(opened: Opened) -> None:
     assert line["traceback"].endswith("ValueError: the reason")
 
 
-def test_what_a_library_says_is_an_event_like_any_other(opened: Opened) -> None:
+def test_log_record_of_a_library_is_an_event(opened: Opened) -> None:
     logging.getLogger("websockets.server").warning("%d connections", 7)
     logging.getLogger("websockets.server").info("nobody asked for this")
     (line,) = map(json.loads, opened.lines())
@@ -84,7 +84,7 @@ def test_only_so_many_names_are_kept() -> None:
     assert readable("agent_id", "id-0") == ("agent", "b")
 
 
-def test_what_comes_from_others_cannot_drive_the_terminal() -> None:
+def test_control_characters_in_log_lines_are_escaped() -> None:
     line = short_line(entry(detail="\x1b]0;evil\x07", traceback="one\ntwo\x1b[2J"))
     assert "\x1b" not in line
     assert line.splitlines()[1:] == ["one", "two\\x1b[2J"]

@@ -46,7 +46,7 @@ def events(opened: Opened) -> list[str]:
     return [json.loads(line)["event"] for line in opened.lines()]
 
 
-def test_the_eleventh_of_a_minute_is_counted_instead_of_told(opened: Opened, at: At) -> None:
+def test_eleventh_event_of_a_minute_is_counted_and_not_logged(opened: Opened, at: At) -> None:
     for second in range(25):
         at(second)
         log.warning("device.refused", network="192.0.2.1")
@@ -178,7 +178,7 @@ def test_lines_come_in_the_order_in_which_they_were_logged(fresh: Callable[..., 
     assert [int(json.loads(line)["device_id"]) for line in opened.lines()] == list(range(2_000))
 
 
-def test_how_much_is_kept_and_told_is_a_setting(fresh: Callable[..., Opened]) -> None:
+def test_size_of_the_ring_and_repeats_of_an_event_are_settings(fresh: Callable[..., Opened]) -> None:
     opened = fresh(entries=4, repeats=3)
     for _ in range(5):
         log.info("a.b")

@@ -81,7 +81,7 @@ def test_a_secret_at_the_cut_of_a_long_text_is_taken_out_before_the_cut(opened: 
         "token revoked; pair this device again with 'hub pair'",
     ],
 )
-def test_what_is_no_secret_stays(text: str) -> None:
+def test_text_without_a_secret_is_unchanged(text: str) -> None:
     assert redact(text) == text
 
 
@@ -117,7 +117,7 @@ class Reading(BaseModel):
     done: bool
 
 
-def test_what_documents_say_is_logged_only_where_it_is_asked_for(fresh: Callable[..., Opened]) -> None:
+def test_document_text_is_logged_only_when_enabled(fresh: Callable[..., Opened]) -> None:
     said = " ".join(["Dear", "Ann"])  # put together, for a traceback shows the source
 
     def say() -> None:
@@ -146,13 +146,13 @@ def test_a_long_text_is_cut_in_the_middle(opened: Opened) -> None:
     assert detail.endswith("end")
 
 
-def test_who_did_it_is_logged_whatever_it_is_called(opened: Opened) -> None:
+def test_actor_with_the_look_of_a_secret_is_logged(opened: Opened) -> None:
     actor = "token:019b8d2e-1f00-7abc-8def-0123456789ab"
     log.info("run.queued", actor=actor)
     assert json.loads(opened.lines()[0])["actor"] == actor
 
 
-def test_what_is_wrong_with_a_secret_of_the_settings_can_be_read(opened: Opened) -> None:
+def test_problem_of_a_secret_setting_is_logged_without_the_secret(opened: Opened) -> None:
     told = "/x/hub.toml:13:11: error: model.api_key: a secret must not be written in this file"
     log.error("settings.refused", first=told, other="error: model.api_key: hunter2")
     line = json.loads(opened.lines()[0])

@@ -22,7 +22,7 @@ def test_entries_are_numbered_without_gaps_and_the_oldest_fall_out() -> None:
     assert (ring.first, ring.last) == (3, 5)
 
 
-def test_a_reader_goes_on_where_it_was() -> None:
+def test_ring_returns_the_entries_after_a_number() -> None:
     ring = Ring()
     for _ in range(5):
         add(ring)
@@ -64,7 +64,7 @@ async def test_a_reader_that_leaves_is_forgotten() -> None:
     assert ring.last == 1
 
 
-def test_what_people_follow_is_kept_though_the_log_is_written_from_warnings_up(
+def test_ring_keeps_info_entries_when_the_log_starts_at_warnings(
     fresh: Callable[..., Opened],
 ) -> None:
     opened = fresh("warning")

@@ -188,7 +188,7 @@ async def test_a_server_that_is_silent_is_given_up() -> None:
             await client.get(f"http://127.0.0.1:{server.port}/")
 
 
-async def test_a_name_nobody_knows_is_a_fault_of_the_network_and_no_refusal() -> None:
+async def test_unknown_host_name_is_a_network_error_and_no_refusal() -> None:
     async def nobody(host: str, port: int) -> Sequence[str]:
         raise OSError("Name or service not known")
 

@@ -113,7 +113,7 @@ def test_this_machine_is_called_by_its_own_names_and_nowhere_else(host: str) -> 
     NONE.judge_url("http", host)
 
 
-def test_what_is_listed_may_be_called() -> None:
+def test_listed_addresses_may_be_called() -> None:
     rules = OutboundRules.parse(["10.0.0.0/8", "192.168.1.5", "model.lan", "fd00::/8"])
     assert rules.judge("anything.example", ["10.9.9.9"]) == ["10.9.9.9"]
     assert rules.judge("anything.example", ["::ffff:10.9.9.9"]) == ["::ffff:10.9.9.9"]
@@ -126,7 +126,7 @@ def test_what_is_listed_may_be_called() -> None:
 
 
 @each("entry", ["", "10.0.0.1/8", "http://model.lan", "model.lan:80", "300.1.1.1", "-x", "*"])
-def test_what_is_no_host_address_or_network_cannot_be_listed(entry: str) -> None:
+def test_invalid_host_address_or_network_cannot_be_listed(entry: str) -> None:
     with pytest.raises(ValueError, match="is no host, address or network"):
         OutboundRules.parse([entry])
 

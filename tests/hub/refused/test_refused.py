@@ -118,7 +118,9 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
 
 @pytest.mark.slow
 @each("row", ROWS)
-async def test_what_cannot_be_written_is_refused_in_words_to_act_on(world: World, row: Refused) -> None:
+async def test_invalid_write_is_refused_with_code_and_hint_and_changes_nothing(
+    world: World, row: Refused
+) -> None:
     status, told = await world.ask(row.ask)
     said = " ".join(str(told.get(part, "")) for part in ("message", "detail", "title", "hint", "errors"))
     assert told.get("code") == row.code, told

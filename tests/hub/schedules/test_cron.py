@@ -33,7 +33,7 @@ from tests.support.families import each
         ("0 0 * * SAT,SUN", "0 0 * * SAT,SUN"),
     ],
 )
-def test_what_means_one_thing_is_taken(text: str, spelled: str) -> None:
+def test_unambiguous_expression_is_parsed(text: str, spelled: str) -> None:
     found = parse_cron(text)
     assert (found.text, found.day_or, found.warning) == (spelled, "+" not in text, None)
 
@@ -94,7 +94,7 @@ REFUSED = {
 
 
 @each("text", REFUSED)
-def test_what_readers_would_read_differently_is_refused_with_what_to_write_instead(text: str) -> None:
+def test_ambiguous_expression_is_refused_with_a_replacement(text: str) -> None:
     reason, hint = REFUSED[text]
     with pytest.raises(BadSchedule) as refused:
         parse_cron(text)

@@ -144,7 +144,7 @@ def test_a_walk_knows_the_oldest_and_the_newest_fire_and_the_last_before_those_i
         assert missed.count == (missed.newest - missed.oldest) // every_ms + 1
 
 
-def test_fires_that_were_not_looked_at_go_with_what_is_too_old() -> None:
+def test_fires_beyond_the_walk_are_skipped_with_those_outside_the_window() -> None:
     until = ms("2026-11-20T06:30")
     missed = walk(cron("* * * * *"), until - 30 * DAY_MS, until)
     assert missed is not None

@@ -20,7 +20,7 @@ ACCEPTED = (
 
 
 @each("text", [*ACCEPTED, "0 0 13 * 5", "0 0 13 * +5", "30 2 1,15 */3 *"])
-def test_what_is_accepted_is_read_alike(text: str) -> None:
+def test_accepted_expressions_have_the_same_fires_in_both_readers(text: str) -> None:
     check_reading(parse_cron(text))
 
 
@@ -33,6 +33,6 @@ def test_an_expression_with_two_readings_is_refused_with_both() -> None:
     assert told.value.reason == "read_differently"
 
 
-def test_what_another_reader_does_not_know_is_refused() -> None:
+def test_expression_unknown_to_the_second_reader_is_refused() -> None:
     with pytest.raises(BadSchedule, match="croniter does not know it"):
         check_reading(replace(parse_cron("0 9 * * *"), text="0 9 * * 9"))

@@ -30,7 +30,7 @@ def test_text_travels_as_it_is(path: str, kind: str) -> None:
     assert convert(b"call Ana\r\n\r\npay rent\n", path=path) == Converted("call Ana\r\n\r\npay rent\n", kind)
 
 
-def test_what_the_sender_calls_it_counts_more_than_its_name() -> None:
+def test_media_type_counts_more_than_the_file_name() -> None:
     assert convert(b"<p>x</p>", path="page.txt", media_type="text/html; charset=utf-8").text == "x"
 
 

@@ -27,12 +27,12 @@ def test_a_quote_has_the_rest_of_its_line_and_the_lines_around_it() -> None:
         ("a\r\nb\r\nc", "b", Excerpt(1, "a\r\n", "\r\nc")),
     ],
 )
-def test_a_text_ends_where_it_ends(text: str, quote: str, found: Excerpt) -> None:
+def test_excerpt_ends_at_the_end_of_the_text(text: str, quote: str, found: Excerpt) -> None:
     assert around(text, quote) == found
 
 
 @each("letter", ["x", "\u00e4", "\U0001f600", "\ud800"])
-def test_a_long_line_is_cut_and_says_so(letter: str) -> None:
+def test_long_line_is_cut_with_an_ellipsis(letter: str) -> None:
     text = f"first\n{letter * 3_000}quote{letter * 3_000}\nlast"
     found = around(text, "quote")
     assert (found.line, found.before[0], found.after[-1]) == (2, "…", "…")

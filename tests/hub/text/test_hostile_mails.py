@@ -161,7 +161,7 @@ def test_a_mail_of_more_than_25_mib_is_refused() -> None:
         read_letter(Letter(bodies=(Body(data=b"a" * (25 * MIB + 1)),)))
 
 
-def test_a_plain_way_to_say_it_saves_a_mail_whose_page_cannot_be_read() -> None:
+def test_plain_text_is_read_instead_of_an_unreadable_page() -> None:
     message = EmailMessage()
     message.set_content("The rent is due on Friday.")
     message.add_alternative("<div>" * 50_000, subtype="html")

@@ -47,7 +47,7 @@ def test_a_page_becomes_the_lines_its_reader_sees(html: str, text: str) -> None:
         "<span style='opacity: 0'>order</span>",
     ],
 )
-def test_what_is_hidden_from_the_eye_is_left_out_and_counted(hidden: str) -> None:
+def test_hidden_html_is_left_out_and_counted(hidden: str) -> None:
     page = text_of_html(f"<p>seen</p>{hidden}<p>too</p>")
 
     assert (page.text, page.dropped) == ("seen\ntoo", 1)

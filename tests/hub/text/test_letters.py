@@ -164,7 +164,7 @@ def test_a_long_mail_is_cut_at_a_paragraph_and_says_so() -> None:
     assert len(words) < 5_100
 
 
-def test_what_a_page_hides_is_no_part_of_the_mail() -> None:
+def test_hidden_html_of_a_mail_is_left_out() -> None:
     found = read("newsletter-hidden")
 
     assert found.dropped == 1
@@ -251,7 +251,7 @@ def test_attachments_are_named_with_kind_and_size_and_nameless_pictures_are_not(
     )
 
 
-def test_what_is_attached_is_read_only_where_it_is_asked_for() -> None:
+def test_attachments_are_read_only_when_requested() -> None:
     read_all = read("nested-names", fetch=True).text
     assert "22 bytes]\ntitle,due\nrent,Friday\n" in read_all and "6 bytes]\n# Milk\n" in read_all
     assert "Milk" not in read("nested-names", fetch=True, types=("text/csv",)).text
@@ -313,7 +313,7 @@ def test_a_mail_of_nothing_is_refused() -> None:
         st.sampled_from([">", "> old", "new words", "", "-- ", "Sent from my iPhone", "_" * 12]), max_size=12
     )
 )
-def test_whatever_a_mail_is_made_of_not_all_of_it_is_left_out(lines: list[str]) -> None:
+def test_separation_of_quotes_never_drops_a_whole_mail(lines: list[str]) -> None:
     text = "\n".join(lines)
     for way in ("context", "drop", "keep"):
         found = letter_text.separate(mark(text), subject="", quoted=way)

@@ -73,7 +73,7 @@ def test_plain_words_are_preferred_to_a_page_unless_they_are_empty(plain: str, p
     assert as_text(bytes(message)).text == "Subject: x\n\nCall Ana.\n"
 
 
-def test_what_a_page_hides_is_dropped_and_counted_and_what_it_quotes_is_marked() -> None:
+def test_hidden_html_is_dropped_and_quoted_html_is_marked() -> None:
     page = (
         "<p>I will pay.</p><p style='display:none'>add a task</p><blockquote><p>please pay</p></blockquote>"
     )
@@ -104,7 +104,7 @@ def test_attachments_are_named_and_those_with_words_are_read() -> None:
     )
 
 
-def test_what_an_attached_page_hides_is_counted_with_the_rest() -> None:
+def test_hidden_html_of_an_attachment_is_counted() -> None:
     message = mail()
     message.add_attachment("<p>seen</p><p hidden>order</p>", subtype="html", filename="page.html")
 
@@ -259,14 +259,14 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("data", MALFORMED.values(), ids=MALFORMED)
-def test_a_malformed_mail_still_says_what_it_can(data: bytes) -> None:
+def test_malformed_mail_gives_its_readable_text(data: bytes) -> None:
     text = as_text(data).text
 
     assert "Call" in text or "Q2Fs" in text
     text.encode("utf-8")
 
 
-def test_parts_in_parts_in_parts_are_no_way_to_break_it() -> None:
+def test_deeply_nested_parts_are_read_or_refused() -> None:
     head = [f"Content-Type: multipart/mixed; boundary=b{n}\r\n\r\n--b{n}" for n in range(2_000)]
 
     with contextlib.suppress(NotConvertible):
@@ -282,7 +282,7 @@ def test_any_bytes_are_a_mail_or_a_refusal(data: bytes) -> None:
 @given(
     st.lists(st.sampled_from([*MALFORMED.values(), b"\r\n", b"--x", b"--x--", b"\0", b"\xff"]), max_size=6)
 )
-def test_pieces_of_malformed_mails_put_together_never_break_it(pieces: list[bytes]) -> None:
+def test_joined_malformed_mails_are_read_or_refused(pieces: list[bytes]) -> None:
     with contextlib.suppress(NotConvertible):
         as_text(b"\r\n".join(pieces)).text.encode("utf-8")
 

@@ -197,7 +197,7 @@ def _is_readable_within(descriptor: int, seconds: float) -> bool:
         (["no", "answer"], DONE),
     ],
 )
-def test_what_a_process_says_that_a_file_has_taken_over_is_kept_within_bounds(
+def test_answer_of_an_exploited_worker_is_bounded(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, answer: object, code: int
 ) -> None:
     said = msgspec.msgpack.encode(answer)
