@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from protocol.ids import UserId
 from protocol.requirements import parse_version
+from storage import audit
 from storage.agents import declared_agents
 from storage.agents.capabilities import Capability
 from storage.agents.declared_agents import DeclaredAgent
@@ -46,11 +47,14 @@ async def able(client: httpx2.AsyncClient) -> list[str]:
     return [f"{one['name']} {one['version']}{' enabled' if one['enabled'] else ''}" for one in listed]
 
 
-async def test_what_an_agent_can_do_is_registered_and_removed(client: httpx2.AsyncClient) -> None:
+async def test_what_an_agent_can_do_is_registered_and_removed(
+    hub: ServedHub, client: httpx2.AsyncClient
+) -> None:
     body = {"config": {"engine": {"names": ["a"]}}, "description": "looks things up"}
     told = (await client.put(f"{CAPABILITIES}/web.search/1.0.0", json=body)).json()
     assert (told["is_new"], told["disabled"], told["capability"]["source"]) == (True, None, "api")
     assert told["capability"]["config"] == {"engine": {"names": ["a"]}}
+    assert not (await client.put(f"{CAPABILITIES}/web.search/1.0.0", json=body)).json()["is_new"]
     newer = (await client.put(f"{CAPABILITIES}/web.search/1.1.0-rc.1", json={"enabled": True})).json()
     assert newer["disabled"] == "1.0.0"
     assert await able(client) == [
@@ -58,6 +62,8 @@ async def test_what_an_agent_can_do_is_registered_and_removed(client: httpx2.Asy
         "web.search 1.1.0-rc.1 enabled",
         "web.search 1.0.0",
     ]
+    entries = await hub.store.read(audit.list_entries, event="capability.registered")
+    assert len(entries) == 2, "a request that changes nothing is not an entry"
     gone = (await client.delete(f"{CAPABILITIES}/web.search/1.0.0")).json()
     assert [one["version"] for one in gone["removed"]] == ["1.0.0"]
     await client.delete(f"{CAPABILITIES}/web.search")
