@@ -78,19 +78,33 @@ def test_a_text_without_an_answer_is_unreadable_and_not_empty(answer: str) -> No
 
 
 @pytest.mark.parametrize(
-    "answer", ['{"items": []}', "[]", "```json\n[]\n```", 'None found: {"items": []}', "{items: []}"]
+    ("answer", "records"),
+    [
+        *(
+            (empty, [])
+            for empty in (
+                '{"items": []}',
+                "[]",
+                "```json\n[]\n```",
+                'None found: {"items": []}',
+                "{items: []}",
+            )
+        ),
+        (
+            '{"table": "tasks"}\n{"table": "notes"},\n{"table": "tasks", "title": "x"}',
+            [{"table": "tasks"}, {"table": "notes"}, {"table": "tasks", "title": "x"}],
+        ),
+        ('{"items": [{"quote": "a </think> b"}]}', [{"quote": "a </think> b"}]),
+        (
+            '{"items": [{"table": "tasks", "assignee": ["Anna"}, {"table": "notes", {"table": "projects"}]}',
+            [{"table": "tasks", "assignee": ["Anna"]}, {"table": "notes"}, {"table": "projects"}],
+        ),
+    ],
 )
-def test_an_empty_list_is_an_answer(answer: str) -> None:
-    assert read(answer) == Answer([])
-
-
-def test_bare_records_one_after_the_other_are_all_taken() -> None:
-    answer = '{"table": "tasks"}\n{"table": "notes"},\n{"table": "tasks", "title": "x"}'
-    assert read(answer).records == [{"table": "tasks"}, {"table": "notes"}, {"table": "tasks", "title": "x"}]
-
-
-def test_the_end_mark_of_thoughts_may_be_quoted() -> None:
-    assert read('{"items": [{"quote": "a </think> b"}]}').records == [{"quote": "a </think> b"}]
+def test_an_answer_without_records_or_with_bare_or_unclosed_ones_is_read(
+    answer: str, records: list[object]
+) -> None:
+    assert read(answer).records == records
 
 
 @pytest.mark.parametrize(
@@ -111,15 +125,6 @@ def test_the_end_mark_of_thoughts_may_be_quoted() -> None:
 def test_values_that_are_no_json_are_read_as_they_are_meant(written: str, said: object) -> None:
     assert read(f'{{items: [{{table: "tasks", quote: {written}, status: "todo"}}]}}').records == [
         {"table": "tasks", "quote": said, "status": "todo"}
-    ]
-
-
-def test_a_forgotten_closer_takes_no_other_record_with_it() -> None:
-    answer = '{"items": [{"table": "tasks", "assignee": ["Anna"}, {"table": "notes", {"table": "projects"}]}'
-    assert [record["table"] for record in read(answer).records if isinstance(record, dict)] == [
-        "tasks",
-        "notes",
-        "projects",
     ]
 
 

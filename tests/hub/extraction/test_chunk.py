@@ -20,38 +20,52 @@ def sentences(text: str) -> list[str]:
     return [text[start:end] for start, end in chunk.sentences(text, 0, len(text))]
 
 
-def test_a_sentence_ends_at_its_full_stop_and_not_at_an_abbreviation() -> None:
-    assert sentences(SCRIPTS[0]) == [
-        "The first sentence.",
-        "The second one?",
-        "Yes!",
-        "And Dr. Smith met e.g. Mr. A. Jones at 3 p.m. today.",
-    ]
+SENTENCES = {
+    "abbreviations": (
+        SCRIPTS[0],
+        [
+            "The first sentence.",
+            "The second one?",
+            "Yes!",
+            "And Dr. Smith met e.g. Mr. A. Jones at 3 p.m. today.",
+        ],
+    ),
+    "Chinese": (SCRIPTS[1], ["第一句话。", "第二句话。", "「第三句。」", "最后一句没有句号"]),
+    "ordinal": (text := "Wir treffen uns am 3. Mai im Rathaus.", [text]),
+    "margin": (
+        "This line is long enough that only a margin can have\nbroken it. Short line\nanother short line",
+        [
+            "This line is long enough that only a margin can have\nbroken it.",
+            "Short line",
+            "another short line",
+        ],
+    ),
+    "day at the start of a wrapped line": (
+        "> We talked about the weather for a long while. Ich werde bis\n> 19. Juni den Vertrag prüfen.",
+        ["> We talked about the weather for a long while.", "Ich werde bis\n> 19. Juni den Vertrag prüfen."],
+    ),
+    "rows of days": (
+        "The topics of the next two meetings, in the order of their days.\n1. Mai: budget\n2. Juni: roof",
+        [
+            "The topics of the next two meetings, in the order of their days.",
+            "1. Mai: budget",
+            "2. Juni: roof",
+        ],
+    ),
+    "list": (
+        "We need the following things, and we need them all at once\n- paper\n- ink\n2) pens",
+        ["We need the following things, and we need them all at once", "- paper", "- ink", "2) pens"],
+    ),
+    # Rows of marks that end no sentence, read in time.
+    "full stops": (text := "." * 50_000 + "a", [text]),
+    "initials": (text := "A. " * 17_000 + "b", [text]),
+    "quotation marks": (text := '."' * 25_000 + "a", [text]),
+}
 
 
-def test_a_chinese_sentence_needs_no_blank_behind_it() -> None:
-    assert sentences(SCRIPTS[1]) == ["第一句话。", "第二句话。", "「第三句。」", "最后一句没有句号"]
-
-
-def test_an_ordinal_does_not_end_a_sentence() -> None:
-    assert sentences("Wir treffen uns am 3. Mai im Rathaus.") == ["Wir treffen uns am 3. Mai im Rathaus."]
-
-
-def test_a_line_broken_by_a_margin_is_one_sentence() -> None:
-    text = "This line is long enough that only a margin can have\nbroken it. Short line\nanother short line"
-    assert sentences(text) == [text[:63], "Short line", "another short line"]
-
-
-def test_a_day_at_the_start_of_a_wrapped_line_is_no_row_of_a_list() -> None:
-    wrapped = "> We talked about the weather for a long while. Ich werde bis\n> 19. Juni den Vertrag prüfen."
-    assert sentences(wrapped)[1:] == ["Ich werde bis\n> 19. Juni den Vertrag prüfen."]
-    rows = "The topics of the next two meetings, in the order of their days.\n1. Mai: budget\n2. Juni: roof"
-    assert sentences(rows)[1:] == ["1. Mai: budget", "2. Juni: roof"]
-
-
-def test_list_items_are_separate() -> None:
-    text = "We need the following things, and we need them all at once\n- paper\n- ink\n2) pens"
-    assert sentences(text)[1:] == ["- paper", "- ink", "2) pens"]
+@pytest.mark.parametrize(("text", "expected"), SENTENCES.values(), ids=SENTENCES)
+def test_a_text_is_cut_into_sentences(text: str, expected: list[str]) -> None:
+    assert sentences(text) == expected
 
 
 def test_sentences_are_packed_until_the_size_is_reached() -> None:
@@ -125,11 +139,6 @@ def test_halving_ends() -> None:
 def test_one_endless_character_is_not_halved_into_itself() -> None:
     text = "a" + "\u0301" * 200
     assert chunk.halve(text, Chunk(0, len(text))) == []
-
-
-@pytest.mark.parametrize("text", ["." * 50_000 + "a", "A. " * 17_000 + "b", '."' * 25_000 + "a"])
-def test_rows_of_marks_that_end_no_sentence_are_one_sentence_soon(text: str) -> None:
-    assert sentences(text) == [text]
 
 
 def test_an_endless_sentence_is_cut_soon() -> None:
