@@ -255,7 +255,7 @@ class ServedHub(IdentityBench):
     async def comes_to(self, id: str, *states: RunState) -> None:
         """Wait until the run is in one of *states*."""
         changes = self.work.watch.changes(RunId(id), at_most_every_s=0)
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE_S):
             async with aclosing(changes):
                 async for _ in changes:
                     if (await self.store.read(runs.get_run, RunId(id))).state in states:
