@@ -67,9 +67,8 @@ async def test_oracle_refuses_beyond_its_token_limit_with_a_wait() -> None:
     async with asked(oracle) as client:
         first = await ask(client, max_tokens=900)
         refused = await ask(client, "again", max_tokens=900)
-    assert first.headers["x-ratelimit-limit-tokens"] == "60000"
+    assert (first.headers["x-ratelimit-limit-tokens"], refused.status_code) == ("60000", 429)
     assert int(first.headers["x-ratelimit-remaining-tokens"]) < 100
-    assert refused.status_code == 429
     assert 700 < int(refused.headers["retry-after-ms"]) < 900
     assert oracle.stats.refused == {"429": 1}
 

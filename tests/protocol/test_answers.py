@@ -79,19 +79,21 @@ def test_a_result_that_is_too_large_is_an_answer_and_the_session_stays(codec: Co
 
 
 @pytest.mark.parametrize(
-    "result",
-    [b'{"a":"\xff"}', b'"\xff"', b"[" * 500 + b"]" * 500, b"18446744073709551616"],
-    ids=lambda result: result[:12],
+    ("codec", "message"),
+    [
+        *(
+            (JSON, b'{"type":"tool_result","id":"c-1","result":' + result + b"}")
+            for result in (b'{"a":"\xff"}', b'"\xff"', b"[" * 500 + b"]" * 500, b"18446744073709551616")
+        ),
+        *(
+            (MSGPACK, ToolResult(id="c-1", result=MSGPACK.pack(result)))
+            for result in ({1: 2}, b"bytes", float("nan"))
+        ),
+    ],
+    ids=str,
 )
-def test_a_result_that_cannot_be_read_ends_the_session(result: bytes) -> None:
-    script = ready().device_says(b'{"type":"tool_result","id":"c-1","result":' + result + b"}")
-    script.hub_sees(Ended(CloseCode.BAD_FRAME, "bad_frame"))
-
-
-@pytest.mark.parametrize("result", [{1: 2}, b"bytes", float("nan")], ids=str)
-def test_a_result_that_only_messagepack_can_hold_ends_the_session(result: object) -> None:
-    script = ready(MSGPACK).device_says(ToolResult(id="c-1", result=MSGPACK.pack(result)))
-    script.hub_sees(Ended(CloseCode.BAD_FRAME, "bad_frame"))
+def test_a_result_that_is_no_json_ends_the_session(codec: Codec, message: bytes | ToolResult) -> None:
+    ready(codec).device_says(message).hub_sees(Ended(CloseCode.BAD_FRAME, "bad_frame"))
 
 
 def test_a_long_plain_error_is_cut_to_what_an_error_may_hold() -> None:

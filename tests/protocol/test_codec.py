@@ -131,9 +131,8 @@ def test_an_unknown_type_differs_from_a_broken_frame(codec: Codec) -> None:
 
 @both_codecs
 def test_a_frame_of_the_other_direction_has_its_own_error(codec: Codec) -> None:
-    goodbye = codec.encode({"type": "goodbye", "reason": "stopping"})
     with pytest.raises(RemoteProtocolError, match="goodbye"):
-        codec.decode_from_device(goodbye)
+        codec.decode_from_device(codec.encode({"type": "goodbye", "reason": "stopping"}))
     with pytest.raises(RemoteProtocolError, match="heartbeat"):
         codec.decode_from_hub(codec.encode(Heartbeat()))
 
@@ -179,17 +178,9 @@ def test_any_bytes_are_a_frame_or_a_named_error(codec: Codec, data: bytes) -> No
         assert error.message
 
 
-def test_without_a_subprotocol_json_is_spoken() -> None:
-    assert for_subprotocol(None) is JSON
-    assert [for_subprotocol(name) for name in SUBPROTOCOLS] == [JSON, MSGPACK]
-
-
-def test_a_subprotocol_that_is_not_ours_is_our_own_mistake() -> None:
+def test_subprotocol_selects_the_codec_and_an_unknown_one_is_a_local_error() -> None:
+    assert [for_subprotocol(name) for name in (None, *SUBPROTOCOLS)] == [JSON, JSON, MSGPACK]
     with pytest.raises(LocalProtocolError):
         for_subprotocol("hub.v9.xml")
-
-
-def test_json_is_text_and_messagepack_is_binary() -> None:
-    assert JSON.is_text
-    assert not MSGPACK.is_text
+    assert (JSON.is_text, MSGPACK.is_text) == (True, False)
     assert JSON.encode(ToolResult(id="c-1")).decode() == '{"type":"tool_result","id":"c-1"}'

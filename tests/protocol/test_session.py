@@ -1,6 +1,7 @@
 """The hub's side of a conversation, and the device's, line by line."""
 
 import json
+from collections.abc import Callable
 
 import msgspec
 import pytest
@@ -132,10 +133,13 @@ def test_a_hello_of_another_version_is_refused_with_both_ranges() -> None:
 
 
 def test_the_token_may_come_in_the_hello_or_in_the_header_and_the_hello_counts_more() -> None:
-    assert Script(bearer="header").session.token == "header"
-    assert Script(bearer="header").device_says(DeviceHello()).session.token == "header"
-    assert Script(bearer="header").device_says(DeviceHello(token="hello")).session.token == "hello"
-    assert Script().device_says(DeviceHello()).session.token is None
+    scripts = (
+        Script(bearer="header"),
+        Script(bearer="header").device_says(DeviceHello()),
+        Script(bearer="header").device_says(DeviceHello(token="hello")),
+        Script().device_says(DeviceHello()),
+    )
+    assert [script.session.token for script in scripts] == ["header", "header", "hello", None]
 
 
 def test_capabilities_of_a_hello_are_kept_by_name_and_version() -> None:
@@ -346,27 +350,32 @@ def test_a_device_sends_at_most_the_size_in_the_welcome() -> None:
         script.device_sends(AgentComplete(run_id="r-1", error="x" * 100))
 
 
-def test_a_hub_accepts_only_after_a_hello() -> None:
-    with pytest.raises(LocalProtocolError, match="GREETING"):
-        Script().accept()
-    with pytest.raises(LocalProtocolError, match="CLOSED"):
-        Script().device_says(HELLO).device_hangs_up().accept()
+EVENT = Event(event="run.finished", seq=0)
 
 
-def test_a_device_greets_once() -> None:
-    with pytest.raises(LocalProtocolError, match="JUDGING"):
-        DeviceScript().greet().greet()
-
-
-def test_nothing_but_the_hello_is_sent_before_the_welcome() -> None:
-    with pytest.raises(LocalProtocolError, match="heartbeat may not be sent while GREETING"):
-        DeviceScript().device_sends(Heartbeat())
-    with pytest.raises(LocalProtocolError, match="event may not be sent while JUDGING"):
-        Script().device_says(HELLO).hub_sends(Event(event="run.finished", seq=0))
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (lambda: Script().accept(), "GREETING"),
+        (lambda: Script().device_says(HELLO).device_hangs_up().accept(), "CLOSED"),
+        (lambda: DeviceScript().greet().greet(), "JUDGING"),
+        (
+            lambda: DeviceScript().device_sends(Heartbeat()),
+            "heartbeat may not be sent while GREETING",
+        ),
+        (
+            lambda: Script().device_says(HELLO).hub_sends(EVENT),
+            "event may not be sent while JUDGING",
+        ),
+    ],
+)
+def test_an_act_of_another_state_is_a_local_error(act: Callable[[], object], message: str) -> None:
+    with pytest.raises(LocalProtocolError, match=message):
+        act()
 
 
 def test_queued_frames_are_dropped_with_the_connection() -> None:
-    script = ready().hub_sends(Event(event="run.finished", seq=0)).device_hangs_up()
+    script = ready().hub_sends(EVENT).device_hangs_up()
     assert script.session.data_to_send() == []
     assert script.session.next_deadline() is None
 
