@@ -104,9 +104,9 @@ async def an_exhausted_agent_is_idle_at_its_recovery_time(walk: Walk) -> None:
     assert (await walk.patch(AS, {"status": "exhausted", "recovery_at": until}))["recovery_at"] == until
     says = "belong to an exhausted agent"
     await walk.patch(AS, {"status": "idle"})
-    await walk.refused("PATCH", AS, {"recovery_at": until}, status=422, says=says)
-    await walk.refused(
-        "PATCH", AS, {"recovery_at": "soon"}, status=422, says="expected an instant with its zone"
+    await walk.refusals(
+        ("PATCH", AS, {"recovery_at": until}, 422, says),
+        ("PATCH", AS, {"recovery_at": "soon"}, 422, "expected an instant with its zone"),
     )
     past = {"status": "exhausted", "recovery_at": "2001-01-01T00:00:00Z"}
     await walk.refused(
@@ -169,16 +169,15 @@ async def identifiers_have_at_most_128_characters(walk: Walk) -> None:
     made = {"name": "mail", "device": "desk", "external_id": "x" * 128, "instance_id": "y" * 128} | OF_WALK
     await walk.post("agents", made)
     assert (await walk.get("agents/mail/as/calendar"))["claw_identifier"] == "y" * 128
-    for key in ("external_id", "instance_id"):
-        await walk.refused("PATCH", "agents/mail", {key: "z" * 129}, status=422, says=key)
+    await walk.refusals(
+        *(("PATCH", "agents/mail", {key: "z" * 129}, 422, key) for key in ("external_id", "instance_id"))
+    )
 
 
 @calendar("user_id: one-to-one FK to users.id", lives="agents.user_id, [limits] agents_per_user")
 async def an_agent_belongs_to_one_user(walk: Walk) -> None:
-    (users,) = await walk.sql("SELECT count(*) FROM agents WHERE user_id IS NULL")
-    assert users == (0,)
-    await walk.sql_refused("UPDATE agents SET user_id = NULL")
-    await walk.sql_refused("UPDATE agents SET user_id = 'nobody'")
+    assert await walk.sql("SELECT count(*) FROM agents WHERE user_id IS NULL") == [(0,)]
+    await walk.sql_refused("UPDATE agents SET user_id = NULL", "UPDATE agents SET user_id = 'nobody'")
 
 
 @calendar("created_at: server_default=func.now()", lives="agents.created_at")
@@ -200,8 +199,7 @@ async def a_new_agent_is_idle(walk: Walk) -> None:
 async def slots_of_an_agent_are_listed_with_the_reason_why_it_is_not_woken(walk: Walk) -> None:
     slot = {"label": "standup", "at": "2100-01-01T08:00:00+00:00", "duration_s": 900}
     await walk.post("agents", {"name": "mail", "device": "desk", "slots": [slot]} | OF_WALK)
-    slots = await walk.get("agents/mail/slots")
-    assert "2100-01-01" in str(slots)
+    assert "2100-01-01" in str(await walk.get("agents/mail/slots"))
     over = {"name": "late", "device": "desk", "slots": [slot | {"at": "2001-01-01T08:00:00+00:00"}]} | OF_WALK
     await walk.refused("POST", "agents", over, status=422, says="slots.0.at: it is in the past")
 
@@ -217,9 +215,11 @@ async def identifiers_are_written(walk: Walk) -> None:
     assert (await walk.get("agents/external:claw-7"))["instance_id"] == "server-1"
     assert (await walk.patch(AS, {"claw_identifier": ""}))["claw_identifier"] == ""
     for name in given:
-        await walk.refused("PATCH", AS, {name: None}, status=422, says=f"{name}: may not be null")
-        await walk.refused("PATCH", AS, {name: "x" * 129}, status=422, says=f"{name}: ")
-        await walk.refused("PATCH", AS, {name: "nul\0"}, status=422, says=f"{name}: a text has no character")
+        await walk.refusals(
+            ("PATCH", AS, {name: None}, 422, f"{name}: may not be null"),
+            ("PATCH", AS, {name: "x" * 129}, 422, f"{name}: "),
+            ("PATCH", AS, {name: "nul\0"}, 422, f"{name}: a text has no character"),
+        )
     await walk.refused("PATCH", AS, {"user_id": "eve"}, status=422, says="user_id is not written here")
 
 
@@ -257,26 +257,31 @@ async def agents_of_a_status_are_read_in_one_question(walk: Walk) -> None:
         expected = sorted({str(word), *(["notes"] if word is AgentStatus.IDLE else ())})
         documents = await walk.pages("agents/as/calendar", "agents", status=str(word), limit=1)
         assert [one["status"] for one in documents] == [word] * len(expected)
-        ids = [(await walk.agent(name)).id for name in expected]
-        assert [one["id"] for one in documents] == ids
+        assert [one["id"] for one in documents] == [(await walk.agent(name)).id for name in expected]
         for query in ({"status": str(word)}, {"status": str(word), "as": "calendar"}):
             assert [one["name"] for one in await walk.pages("agents", "agents", limit=1, **query)] == expected
         listed = await walk.cli("agents", "ls", "--status", word)
         assert [one["name"] for one in listed["agents"]] == expected
-    single = await walk.get("agents/notes/as/calendar")
-    assert single in (await walk.get("agents/as/calendar"))["agents"]
+    assert (await walk.get("agents/notes/as/calendar")) in (await walk.get("agents/as/calendar"))["agents"]
     known = "values: idle, on_call, busy, exhausted, offline"
-    for wrong, says in (
-        ("agents?status=asleep", f"calendar.status has no value 'asleep'; {known}"),
-        ("agents/as/calendar?status=asleep", known),
-        ("agents/as/calendar?state_detail=READY", "query.state_detail: agents have none in calendar"),
-        ("agents/as/runlog?status=idle", "agents have none in runlog, but in: calendar, orchestrator"),
-        ("agents?status=idle&as=klingon", "query.as: expected one of"),
-        ("agents/as/klingon", "there is no vocabulary 'klingon'"),
-        ("agents/as/calendar?as=calendar", "query.as: there is no such parameter"),
-        ("agents/as/calendar?limit=0", "query.limit"),
-    ):
-        await walk.refused("GET", wrong, status=422, says=says)
+    await walk.refusals(
+        *(
+            ("GET", wrong, None, 422, says)
+            for wrong, says in (
+                ("agents?status=asleep", f"calendar.status has no value 'asleep'; {known}"),
+                ("agents/as/calendar?status=asleep", known),
+                ("agents/as/calendar?state_detail=READY", "query.state_detail: agents have none in calendar"),
+                (
+                    "agents/as/runlog?status=idle",
+                    "agents have none in runlog, but in: calendar, orchestrator",
+                ),
+                ("agents?status=idle&as=klingon", "query.as: expected one of"),
+                ("agents/as/klingon", "there is no vocabulary 'klingon'"),
+                ("agents/as/calendar?as=calendar", "query.as: there is no such parameter"),
+                ("agents/as/calendar?limit=0", "query.limit"),
+            )
+        )
+    )
 
 
 @calendar("class Agent(Base): agent_id, claw_identifier, status", lives="POST /v1/agents/as/calendar")
@@ -288,17 +293,19 @@ async def an_agent_is_created_in_the_words_of_the_document(walk: Walk) -> None:
     assert await walk.get("agents/external:claw:7/as/calendar") == made
     again = given | {"agent_id": "claw:8", "status": "exhausted", "exhaust_reason": "billing"}
     assert (await walk.ask("agents.create", **{"as": "calendar"}, **again))["agent"].items() >= again.items()
-    await walk.refused("POST", "agents/as/calendar", given, status=409, says="is called that already")
-    for wrong, says in (
-        ({"agent_id": None}, "agent_id: missing"),
-        ({"agent_id": "x" * 129}, "agent_id: "),
-        ({"claw_identifier": None}, "claw_identifier: missing"),
-        ({"status": "asleep"}, "status"),
-        ({"user_id": "eve"}, "user_id is not written here"),
-    ):
-        await walk.refused(
-            "POST", "agents/as/calendar", given | {"agent_id": "c-9"} | wrong, status=422, says=says
-        )
+    await walk.refusals(
+        ("POST", "agents/as/calendar", given, 409, "is called that already"),
+        *(
+            ("POST", "agents/as/calendar", given | {"agent_id": "c-9"} | wrong, 422, says)
+            for wrong, says in (
+                ({"agent_id": None}, "agent_id: missing"),
+                ({"agent_id": "x" * 129}, "agent_id: "),
+                ({"claw_identifier": None}, "claw_identifier: missing"),
+                ({"status": "asleep"}, "status"),
+                ({"user_id": "eve"}, "user_id is not written here"),
+            )
+        ),
+    )
 
 
 PLANNER: Final = "agents/planner/as/calendar"
@@ -320,11 +327,16 @@ async def an_agent_without_a_device_sends_its_heartbeats_over_http(walk: Walk) -
     assert (await walk.get(PLANNER))["status"] == "offline"
     for status in ("idle", "on_call", "busy", "idle"):
         beat = await walk.post("agents/planner/heartbeat", {"status": status, "resource_usage": {"cpu": 0.5}})
-        assert (beat["connectivity"], beat["offline_after_s"]) == ("online", 45.0)
-        assert beat["activity"] == ("saturated" if status == "busy" else "idle")
+        assert (beat["connectivity"], beat["offline_after_s"], beat["activity"]) == (
+            "online",
+            45.0,
+            "saturated" if status == "busy" else "idle",
+        )
         document = await walk.get(PLANNER)
-        assert document["status"] == status
-        assert document["last_heartbeat"][:19] == beat["last_heartbeat_at"][:19]
+        assert (document["status"], document["last_heartbeat"][:19]) == (
+            status,
+            beat["last_heartbeat_at"][:19],
+        )
     assert (await walk.get("agents/planner/status"))["resource_usage"] == {"cpu": 0.5}
     walk.hub.clock.advance(46)
     await _reads(walk, "offline")
@@ -339,17 +351,21 @@ async def an_agent_without_a_device_sends_its_heartbeats_over_http(walk: Walk) -
         assert (await planner.post("/v1/agents/planner/heartbeat")).status_code == 403
     document = await walk.get(PLANNER)
     assert (document["status"], document["exhaust_reason"]) == ("exhausted", "billing")
-    for body, code, says in (
-        ({"status": "asleep"}, 422, "idle"),
-        ({"recovery_at": "2100-01-01T00:00:00Z"}, 422, "they belong to the status exhausted"),
-        ({"status": "exhausted", "recovery_at": "2001-01-01T00:00:00Z"}, 422, "it lies in the past"),
-        ({"resource_usage": {"log": "x" * 5_000}}, 413, "resource_usage_bytes"),
-        ({"mood": "fine"}, 422, "mood"),
-    ):
-        await walk.refused("POST", "agents/planner/heartbeat", body, status=code, says=says)
-    await walk.refused("POST", "agents/notes/heartbeat", status=422, says="works at device 'desk'")
-    await walk.refused("POST", "agents/nobody/heartbeat", status=404, says="there is no agent 'nobody'")
-    await walk.refused("POST", "agent/heartbeat", status=403, says="agent")
+    await walk.refusals(
+        *(
+            ("POST", "agents/planner/heartbeat", body, code, says)
+            for body, code, says in (
+                ({"status": "asleep"}, 422, "idle"),
+                ({"recovery_at": "2100-01-01T00:00:00Z"}, 422, "they belong to the status exhausted"),
+                ({"status": "exhausted", "recovery_at": "2001-01-01T00:00:00Z"}, 422, "it lies in the past"),
+                ({"resource_usage": {"log": "x" * 5_000}}, 413, "resource_usage_bytes"),
+                ({"mood": "fine"}, 422, "mood"),
+            )
+        ),
+        ("POST", "agents/notes/heartbeat", None, 422, "works at device 'desk'"),
+        ("POST", "agents/nobody/heartbeat", None, 404, "there is no agent 'nobody'"),
+        ("POST", "agent/heartbeat", None, 403, "agent"),
+    )
     answers = [(await walk.send("POST", "agents/planner/heartbeat")).status_code for _ in range(40)]
     assert (answers[0], answers[-1]) == (200, 429)
     await walk.post("agents/planner/terminate")

@@ -1,5 +1,6 @@
 """The coordination document: messages between agents, souls, and questions to the user, over a gateway."""
 
+from functools import partial
 from typing import Any, Final
 
 import httpx2
@@ -44,6 +45,9 @@ async def garden(walk: Walk) -> FakeGateway:
     return gateway
 
 
+in_garden = partial(coordination.after, garden)
+
+
 async def by(walk: Walk, agent: str, verb: str, path: str, body: Any = None) -> httpx2.Response:
     """Return the answer to a request of an agent in its own name."""
     token = (await walk.post(f"agents/{agent}/tokens", {}))["token"]
@@ -68,11 +72,8 @@ async def letter(walk: Walk, gateway: FakeGateway, path: str, **body: Any) -> st
     return str(sent(gateway)[-1]["message"])
 
 
-@coordination(
-    "nudge_board_agent(board, actor_agent, target_agent_id, message, correlation_id)", lives=MESSAGES
-)
-async def a_nudge_has_a_message_and_a_correlation_id(walk: Walk) -> None:
-    gateway = await garden(walk)
+@in_garden("nudge_board_agent(board, actor_agent, target_agent_id, message, correlation_id)", lives=MESSAGES)
+async def a_nudge_has_a_message_and_a_correlation_id(walk: Walk, gateway: FakeGateway) -> None:
     said = await walk.post(NUDGE, {"message": "the beds first", "correlation_id": "order-17"})
     assert (said["content"], said["correlation_id"], said["agent"]) == (
         "the beds first",
@@ -86,18 +87,17 @@ async def a_nudge_has_a_message_and_a_correlation_id(walk: Walk) -> None:
     asked = await walk.ask("messages.nudge", board="garden", agent="digger", message="and the hedge")
     assert asked["message"]["content"] == "and the hedge"
     assert (await walk.cli("messages", "nudge", "garden", "digger", "and water"))["content"] == "and water"
-    await walk.refused("POST", NUDGE, {"message": 7}, status=422, says="body.message: expected text")
-    await walk.refused(
-        "POST", NUDGE, {"message": "a", "content": "b"}, status=422, says="another name of content"
+    await walk.refusals(
+        ("POST", NUDGE, {"message": 7}, 422, "body.message: expected text"),
+        ("POST", NUDGE, {"message": "a", "content": "b"}, 422, "another name of content"),
+        ("POST", NUDGE, {}, 422, "body.content: missing"),
+        ("POST", NUDGE, {"message": " "}, 422, "content"),
+        ("POST", NUDGE, {"message": "a", "correlation_id": "x" * 129}, 422, "128"),
     )
-    await walk.refused("POST", NUDGE, {}, status=422, says="body.content: missing")
-    await walk.refused("POST", NUDGE, {"message": " "}, status=422, says="content")
-    await walk.refused("POST", NUDGE, {"message": "a", "correlation_id": "x" * 129}, status=422, says="128")
 
 
-@coordination("_board_agent_or_404: the target is an agent of the board, else 404", lives=MESSAGES)
-async def agents_that_are_not_on_the_board_are_unknown(walk: Walk) -> None:
-    await garden(walk)
+@in_garden("_board_agent_or_404: the target is an agent of the board, else 404", lives=MESSAGES)
+async def agents_that_are_not_on_the_board_are_unknown(walk: Walk, _gateway: FakeGateway) -> None:
     await walk.post("boards", {"name": "kitchen"})
     await walk.post("gateways/office/agents", {"name": "cook", "remote_id": None})
     await walk.post("boards/kitchen/agents", {"agent": "cook"})
@@ -106,29 +106,28 @@ async def agents_that_are_not_on_the_board_are_unknown(walk: Walk) -> None:
         await walk.refused("POST", path, {"message": "a"}, status=404, says=agent)
 
 
-@coordination(
+@in_garden(
     "a target without a board is one of any board: target.board_id and target.board_id != board.id",
     lives=MESSAGES,
     changed="an agent of no board is no agent of this one: any board could read and write it otherwise",
 )
-async def an_agent_of_no_board_is_unknown_on_a_board(walk: Walk) -> None:
-    await garden(walk)
-    await walk.refused("POST", "boards/garden/agents/notes/nudge", {"message": "a"}, status=404, says="notes")
-    await walk.refused("GET", "boards/garden/agents/notes/soul", status=404, says="notes")
+async def an_agent_of_no_board_is_unknown_on_a_board(walk: Walk, _gateway: FakeGateway) -> None:
+    await walk.refusals(
+        ("POST", "boards/garden/agents/notes/nudge", {"message": "a"}, 404, "notes"),
+        ("GET", "boards/garden/agents/notes/soul", None, 404, "notes"),
+    )
 
 
-@coordination("422: Target agent has no session key", lives="refusal no_session")
-async def an_agent_without_a_session_is_not_nudged(walk: Walk) -> None:
-    await garden(walk)
+@in_garden("422: Target agent has no session key", lives="refusal no_session")
+async def an_agent_without_a_session_is_not_nudged(walk: Walk, _gateway: FakeGateway) -> None:
     await walk.post("boards/garden/agents", {"agent": "notes"})
     await walk.sql("UPDATE agents SET device_id = NULL WHERE name = 'notes'")
     answer = await walk.send("POST", "boards/garden/agents/notes/nudge", {"message": "a"})
     assert answer.status_code >= 400 and answer.json()["code"] == "no_session", answer.text
 
 
-@coordination("nudge: deliver=True", lives="messages.deliver")
-async def the_answer_to_a_nudge_is_delivered_to_the_agents_channel(walk: Walk) -> None:
-    gateway = await garden(walk)
+@in_garden("nudge: deliver=True", lives="messages.deliver")
+async def the_answer_to_a_nudge_is_delivered_to_the_agents_channel(walk: Walk, gateway: FakeGateway) -> None:
     await walk.post(NUDGE, {"message": "a"})
     assert sent(gateway)[-1]["deliver"] is True
     await walk.post(NUDGE, {"message": "b", "deliver": False})
@@ -136,11 +135,10 @@ async def the_answer_to_a_nudge_is_delivered_to_the_agents_channel(walk: Walk) -
     await walk.refused("POST", NUDGE, {"message": "a", "deliver": "yes"}, status=422, says="body.deliver")
 
 
-@coordination(
+@in_garden(
     "_dispatch_gateway_message: session_key=target.openclaw_session_id", lives="gateway_agents.session_key"
 )
-async def a_message_goes_to_the_session_of_its_agent(walk: Walk) -> None:
-    gateway = await garden(walk)
+async def a_message_goes_to_the_session_of_its_agent(walk: Walk, gateway: FakeGateway) -> None:
     await walk.post(NUDGE, {"message": "a"})
     assert sent(gateway)[-1]["sessionKey"] == "agent:digger:main"
     await walk.post(LEAD, {"content": "b"})
@@ -148,23 +146,25 @@ async def a_message_goes_to_the_session_of_its_agent(walk: Walk) -> None:
     assert sent(gateway)[-1]["sessionKey"] == f"agent:lead-{board}:main"
 
 
-@coordination("agent.nudge.sent: Nudge sent to {target.name}., agent_id=actor_agent.id", lives=ACTIVITY)
-async def a_nudge_that_was_sent_is_an_event_of_the_agent_that_sent_it(walk: Walk) -> None:
-    await garden(walk)
+@in_garden("agent.nudge.sent: Nudge sent to {target.name}., agent_id=actor_agent.id", lives=ACTIVITY)
+async def a_nudge_that_was_sent_is_an_event_of_the_agent_that_sent_it(
+    walk: Walk, _gateway: FakeGateway
+) -> None:
     answer = await by(walk, "garden-lead", "POST", NUDGE, {"message": "the beds first"})
     assert answer.status_code == 201, answer.text
     lead = (await walk.agent("garden-lead")).id
     assert await happened(walk, "agent.nudge.sent") == [("Nudge sent to digger.", lead)]
     assert (await walk.cli("activity", "--event", "agent.nudge."))["activity"][0]["agent_id"] == lead
     assert await happened(walk, "agent.nudge.failed") == []
-    await walk.refused("GET", "activity?event=a%20b", status=422, says="query.event")
-    await walk.refused("GET", "activity?agent=nobody", status=404, says="nobody")
-    await walk.refused("GET", "activity?level=info", status=422, says="there is no such parameter")
+    await walk.refusals(
+        ("GET", "activity?event=a%20b", None, 422, "query.event"),
+        ("GET", "activity?agent=nobody", None, 404, "nobody"),
+        ("GET", "activity?level=info", None, 422, "there is no such parameter"),
+    )
 
 
-@coordination("agent.nudge.failed: Nudge failed for {target.name}: {exc}", lives=ACTIVITY)
-async def a_nudge_that_failed_is_an_event_and_an_error(walk: Walk) -> None:
-    gateway = await garden(walk)
+@in_garden("agent.nudge.failed: Nudge failed for {target.name}: {exc}", lives=ACTIVITY)
+async def a_nudge_that_failed_is_an_event_and_an_error(walk: Walk, gateway: FakeGateway) -> None:
     gateway.fault("chat.send", "refused", GONE)
     answer = await by(walk, "garden-lead", "POST", NUDGE, {"message": "a"})
     assert (answer.status_code, answer.json()["code"]) == (502, "gateway_refused"), answer.text
@@ -174,11 +174,12 @@ async def a_nudge_that_failed_is_an_event_and_an_error(walk: Walk) -> None:
     assert await happened(walk, "agent.nudge.sent") == []
 
 
-@coordination(
+@in_garden(
     "event_type=...: the events of the document find the entries of the audit log", lives="GET /v1/audit"
 )
-async def entries_of_the_audit_log_are_found_by_the_names_of_the_document(walk: Walk) -> None:
-    await garden(walk)
+async def entries_of_the_audit_log_are_found_by_the_names_of_the_document(
+    walk: Walk, _gateway: FakeGateway
+) -> None:
     await walk.post(NUDGE, {"message": "a"})
     await walk.post(LEAD, {"content": "b"})
     await walk.post("broadcasts", {"content": "c"})
@@ -199,9 +200,8 @@ async def entries_of_the_audit_log_are_found_by_the_names_of_the_document(walk: 
     await walk.refused("GET", "audit?event=a%20b", status=422, says="query.event")
 
 
-@coordination("_with_gateway_retry: coordination calls are retried", lives="messages.attempt, messages.sends")
-async def a_message_that_a_busy_gateway_turned_away_is_sent_again(walk: Walk) -> None:
-    gateway = await garden(walk)
+@in_garden("_with_gateway_retry: coordination calls are retried", lives="messages.attempt, messages.sends")
+async def a_message_that_a_busy_gateway_turned_away_is_sent_again(walk: Walk, gateway: FakeGateway) -> None:
     busy = {"code": "UNAVAILABLE", "message": "The server is busy.", "retryable": True}
     gateway.fault("chat.send", "refused", busy, times=2)
     said = await walk.post(f"{NUDGE}?wait_s=60", {"message": "the beds first"})
@@ -209,25 +209,23 @@ async def a_message_that_a_busy_gateway_turned_away_is_sent_again(walk: Walk) ->
     assert len(gateway.said("agent:digger:main")) == 1
 
 
-@coordination(
+@in_garden(
     "the retried call makes a new message each time",
     lives="messages.id as idempotency key",
     changed="each attempt bears the same idempotency key, so that a lost answer makes no second message",
 )
-async def a_message_whose_answer_was_lost_is_there_once(walk: Walk) -> None:
-    gateway = await garden(walk)
+async def a_message_whose_answer_was_lost_is_there_once(walk: Walk, gateway: FakeGateway) -> None:
     gateway.fault("chat.send", "after")
     await walk.post(f"{NUDGE}?wait_s=60", {"message": "the beds first"})
     assert len(gateway.said("agent:digger:main")) == 1
 
 
-@coordination(
+@in_garden(
     "(OpenClawGatewayError, TimeoutError): a gateway that is away is an error of the caller",
     lives="messages.state",
     changed=KEPT,
 )
-async def a_message_to_a_gateway_that_is_away_waits_for_it(walk: Walk) -> None:
-    gateway = await garden(walk)
+async def a_message_to_a_gateway_that_is_away_waits_for_it(walk: Walk, gateway: FakeGateway) -> None:
     await gateway.stop()
     said = await walk.post(f"{NUDGE}?wait_s=0", {"message": "the beds first"})
     assert said["state"] == "waiting"
@@ -237,19 +235,19 @@ async def a_message_to_a_gateway_that_is_away_waits_for_it(walk: Walk) -> None:
 
 
 async def _until_said(walk: Walk, id: str, *states: str) -> dict[str, Any]:
-    sent = walk.hub.app.coordination.sent
-    row = await sent.delivered(id, 120.0)
+    row = await walk.hub.app.coordination.sent.delivered(id, 120.0)
     assert row.state in states, row
     found: dict[str, Any] = await walk.get(f"messages/{id}")
     return found
 
 
-@coordination(
+@in_garden(
     "map_gateway_error_to_http_exception(GatewayOperation.NUDGE_AGENT, exc): 502",
     lives="the refusal names the message: message_id",
 )
-async def the_error_of_a_gateway_says_what_it_refused_and_which_message(walk: Walk) -> None:
-    gateway = await garden(walk)
+async def the_error_of_a_gateway_says_what_it_refused_and_which_message(
+    walk: Walk, gateway: FakeGateway
+) -> None:
     for error, status, code in ((GONE, 502, "gateway_refused"), (SCOPED, 502, "gateway_forbidden")):
         gateway.fault("chat.send", "refused", error)
         answer = await walk.send("POST", NUDGE, {"message": "a"})
@@ -258,26 +256,24 @@ async def the_error_of_a_gateway_says_what_it_refused_and_which_message(walk: Wa
         assert (await walk.get(f"messages/{problem['message_id']}"))["state"] == "failed"
 
 
-@coordination(
+@in_garden(
     "resolve_trace_id(correlation_id, prefix='coord.nudge')",
     lives="messages.trace_id, messages.correlation_id",
     changed="a trace id is that of W3C trace context, and the correlation id is kept beside it",
 )
-async def a_message_has_a_trace_and_keeps_the_correlation_id(walk: Walk) -> None:
-    gateway = await garden(walk)
+async def a_message_has_a_trace_and_keeps_the_correlation_id(walk: Walk, gateway: FakeGateway) -> None:
     said = await walk.post(NUDGE, {"message": "a", "correlation_id": " order-17 "})
     assert said["correlation_id"] == "order-17"
     (asked,) = [one for one in gateway.asked if one.method == "chat.send"]
     assert asked.traceparent is not None and asked.traceparent.split("-")[1] == said["trace_id"]
 
 
-@coordination(
+@in_garden(
     "logger: gateway.coordination.nudge.start, .success, .failed with trace_id, board_id, ids",
     lives="log event message.moved",
     changed="one event for each state of a message, with the same ids",
 )
-async def the_log_has_each_move_of_a_message_with_its_ids(walk: Walk) -> None:
-    await garden(walk)
+async def the_log_has_each_move_of_a_message_with_its_ids(walk: Walk, _gateway: FakeGateway) -> None:
     with opened_log() as opened:
         said = await walk.post(NUDGE, {"message": "a"})
     moved = [line for line in opened.lines() if "message.moved" in line and said["id"] in line]
@@ -302,13 +298,12 @@ async def an_agent_on_a_device_needs_no_gateway(walk: Walk) -> None:
     await walk.refused("POST", "boards/empty/lead/message", {"content": "a"}, status=422, says="no gateway")
 
 
-@coordination(
+@in_garden(
     "_build_gateway_lead_message: header GATEWAY MAIN QUESTION or GATEWAY MAIN HANDOFF",
     lives=LETTER,
     changed=ITS_OWN_WORDS,
 )
-async def a_letter_to_a_lead_says_whether_it_asks_or_hands_over(walk: Walk) -> None:
-    gateway = await garden(walk)
+async def a_letter_to_a_lead_says_whether_it_asks_or_hands_over(walk: Walk, gateway: FakeGateway) -> None:
     assert (await letter(walk, gateway, LEAD)).startswith("QUESTION TO THE LEAD\n")
     assert (await letter(walk, gateway, LEAD, kind="handoff")).startswith("HANDOFF TO THE LEAD\n")
     assert (await walk.cli("messages", "lead", "garden", "the hedge", "--handoff"))["message"][
@@ -318,9 +313,8 @@ async def a_letter_to_a_lead_says_whether_it_asks_or_hands_over(walk: Walk) -> N
     await walk.refused("POST", LEAD, wrong, status=422, says="expected one of handoff, question")
 
 
-@coordination("Board: {board.name}, Board ID: {board.id}, From agent: {actor_agent_name}", lives=LETTER)
-async def a_letter_names_its_board_and_its_sender(walk: Walk) -> None:
-    gateway = await garden(walk)
+@in_garden("Board: {board.name}, Board ID: {board.id}, From agent: {actor_agent_name}", lives=LETTER)
+async def a_letter_names_its_board_and_its_sender(walk: Walk, gateway: FakeGateway) -> None:
     board = (await walk.get("boards/garden"))["id"]
     answer = await by(walk, "office-main", "POST", LEAD, {"content": "a"})
     assert answer.status_code == 201, answer.text
@@ -328,31 +322,28 @@ async def a_letter_names_its_board_and_its_sender(walk: Walk) -> None:
     assert {"Board: garden", f"Board ID: {board}", "From: agent office-main"} <= set(lines)
 
 
-@coordination("correlation_line: Correlation ID, where it is not blank", lives=LETTER)
-async def a_letter_has_the_correlation_id_where_there_is_one(walk: Walk) -> None:
-    gateway = await garden(walk)
+@in_garden("correlation_line: Correlation ID, where it is not blank", lives=LETTER)
+async def a_letter_has_the_correlation_id_where_there_is_one(walk: Walk, gateway: FakeGateway) -> None:
     assert "Correlation ID: order-17\n" in await letter(walk, gateway, LEAD, correlation_id=" order-17 ")
     assert "Correlation ID" not in await letter(walk, gateway, LEAD, correlation_id="  ")
     assert "Correlation ID" not in await letter(walk, gateway, LEAD)
-    long = {"content": "a", "correlation_id": "x" * 129}
-    await walk.refused("POST", LEAD, long, status=422, says="128")
+    await walk.refused("POST", LEAD, {"content": "a", "correlation_id": "x" * 129}, status=422, says="128")
 
 
-@coordination("content.strip()", lives=LETTER)
-async def a_letter_has_the_text_without_blanks_around_it(walk: Walk) -> None:
-    gateway = await garden(walk)
+@in_garden("content.strip()", lives=LETTER)
+async def a_letter_has_the_text_without_blanks_around_it(walk: Walk, gateway: FakeGateway) -> None:
     for path in (NUDGE, LEAD):
         assert "\n\nthe beds first\n\n" in await letter(walk, gateway, path)
-    for path in (NUDGE, LEAD, ASK, "broadcasts"):
-        await walk.refused("POST", path, {"content": " \n"}, status=422, says="content")
+    await walk.refusals(
+        *(("POST", path, {"content": " \n"}, 422, "content") for path in (NUDGE, LEAD, ASK, "broadcasts"))
+    )
 
 
-@coordination(
+@in_garden(
     "reply_tags or ['gateway_main', 'lead_reply'], reply_source or 'lead_to_gateway_main'",
     lives="messages.reply_tags, messages.reply_source",
 )
-async def the_answer_of_a_lead_has_its_tags_and_its_source(walk: Walk) -> None:
-    gateway = await garden(walk)
+async def the_answer_of_a_lead_has_its_tags_and_its_source(walk: Walk, gateway: FakeGateway) -> None:
     walk.hub.app.coordination.courier.to_gateway.reply_url = "http://hub:8000"
     text = await letter(walk, gateway, LEAD)
     assert '"tags":["gateway_main","lead_reply"],"source":"lead_to_gateway_main"' in text
@@ -364,13 +355,12 @@ async def the_answer_of_a_lead_has_its_tags_and_its_source(walk: Walk) -> None:
     await walk.refused("POST", LEAD, wrong, status=422, says="reply_source")
 
 
-@coordination(
+@in_garden(
     "POST {base_url}/api/v1/agent/boards/{board.id}/memory, base_url or 'http://localhost:8000'",
     lives="[coordination] reply_url, POST /v1/agent/boards/{board}/memory",
     changed="routes begin with /v1; without reply_url the answer is given in the chat",
 )
-async def a_letter_says_where_to_answer(walk: Walk) -> None:
-    gateway = await garden(walk)
+async def a_letter_says_where_to_answer(walk: Walk, gateway: FakeGateway) -> None:
     assert "in this chat" in await letter(walk, gateway, LEAD)
     board = (await walk.get("boards/garden"))["id"]
     settings = walk.hub.settings.read_text()
@@ -383,9 +373,8 @@ async def a_letter_says_where_to_answer(walk: Walk) -> None:
     await walk.refused("POST", "reload", status=422, says="reply_url")
 
 
-@coordination("Reply by writing a NON-chat memory item on this board", lives="board_memory, messages.answer")
-async def an_item_of_the_boards_memory_answers_the_letter(walk: Walk) -> None:
-    gateway = await garden(walk)
+@in_garden("Reply by writing a NON-chat memory item on this board", lives="board_memory, messages.answer")
+async def an_item_of_the_boards_memory_answers_the_letter(walk: Walk, gateway: FakeGateway) -> None:
     board = (await walk.get("boards/garden"))["id"]
     gateway.hold(f"agent:lead-{board}:main")
     said = (await walk.post(LEAD, {"content": "a"}))["message"]
@@ -402,12 +391,11 @@ async def an_item_of_the_boards_memory_answers_the_letter(walk: Walk) -> None:
     gateway.release(f"agent:lead-{board}:main")
 
 
-@coordination(
+@in_garden(
     "require_gateway_main_actor: 403 Only the dedicated gateway agent may call this endpoint.",
     lives="refusal not_gateway_main",
 )
-async def only_the_main_agent_of_the_gateway_speaks_to_leads(walk: Walk) -> None:
-    await garden(walk)
+async def only_the_main_agent_of_the_gateway_speaks_to_leads(walk: Walk, _gateway: FakeGateway) -> None:
     for agent in ("digger", "garden-lead"):
         for path in (LEAD, "broadcasts"):
             answer = await by(walk, agent, "POST", path, {"content": "a"})
@@ -418,13 +406,12 @@ async def only_the_main_agent_of_the_gateway_speaks_to_leads(walk: Walk) -> None
     assert answer.status_code == 201, answer.text
 
 
-@coordination(
+@in_garden(
     "422: Gateway url is required; GatewayClientConfig(url=gateway.url, token=gateway.token)",
     lives="[[gateways]] url, token",
     changed="a gateway is declared in hub.toml: one without a URL is refused there",
 )
-async def a_gateway_has_a_url_and_a_token(walk: Walk) -> None:
-    gateway = await garden(walk)
+async def a_gateway_has_a_url_and_a_token(walk: Walk, gateway: FakeGateway) -> None:
     assert (await walk.get("gateways/office"))["state"] == "ready"
     settings = walk.hub.settings.read_text()
     walk.hub.settings.write_text(settings.replace(f'url = "{gateway.url}"\n', ""))
@@ -433,12 +420,11 @@ async def a_gateway_has_a_url_and_a_token(walk: Walk) -> None:
     await walk.refused("POST", "reload", status=422, says="ws")
 
 
-@coordination(
+@in_garden(
     "require_gateway_board: 404 Board not found, 403 of another gateway",
     lives="refusals unknown_board, not_your_board",
 )
-async def a_board_is_known_and_of_the_gateway(walk: Walk) -> None:
-    await garden(walk)
+async def a_board_is_known_and_of_the_gateway(walk: Walk, _gateway: FakeGateway) -> None:
     await walk.post("boards", {"name": "kitchen"})
     for board, status, code in (("nowhere", 404, "unknown_board"), ("kitchen", 403, "not_your_board")):
         answer = await by(walk, "office-main", "POST", f"boards/{board}/lead/message", {"content": "a"})
@@ -457,8 +443,7 @@ async def a_board_without_a_lead_gets_one_with_the_first_message(walk: Walk) -> 
     again = await walk.post(LEAD, {"content": "b"})
     assert (again["lead_created"], again["lead_agent_id"]) == (False, first["lead_agent_id"])
     assert (await walk.post("boards/garden/lead/ensure"))["state"] == "ready"
-    rows = await walk.sql("SELECT count(*) FROM board_members WHERE is_lead")
-    assert rows == [(1,)]
+    assert (await walk.sql("SELECT count(*) FROM board_members WHERE is_lead")) == [(1,)]
     await walk.sql_refused(
         "INSERT INTO board_members (agent_id, board_id, is_lead, joined_at)"
         " SELECT id, :board, true, 0 FROM agents WHERE name = 'notes'",
@@ -476,9 +461,10 @@ async def a_lead_without_a_session_gets_no_message(walk: Walk) -> None:
     assert answer.status_code >= 400 and answer.json()["code"] == "no_session", answer.text
 
 
-@coordination("a message to a lead: deliver=False", lives="messages.deliver")
-async def the_answer_to_a_letter_is_not_delivered_to_the_leads_channel(walk: Walk) -> None:
-    gateway = await garden(walk)
+@in_garden("a message to a lead: deliver=False", lives="messages.deliver")
+async def the_answer_to_a_letter_is_not_delivered_to_the_leads_channel(
+    walk: Walk, gateway: FakeGateway
+) -> None:
     await walk.post(LEAD, {"content": "a"})
     await walk.post("broadcasts", {"content": "b"})
     assert [one.get("deliver", False) for one in sent(gateway)] == [False, False]
@@ -486,12 +472,11 @@ async def the_answer_to_a_letter_is_not_delivered_to_the_leads_channel(walk: Wal
     await walk.refused("POST", LEAD, wrong, status=422, says="there is no such field")
 
 
-@coordination(
+@in_garden(
     "GatewayLeadMessageResponse(board_id, lead_agent_id, lead_agent_name, lead_created)",
     lives="answer of POST /v1/boards/{board}/lead/message",
 )
-async def the_answer_to_a_lead_message_names_board_and_lead(walk: Walk) -> None:
-    await garden(walk)
+async def the_answer_to_a_lead_message_names_board_and_lead(walk: Walk, _gateway: FakeGateway) -> None:
     answer = await walk.post(LEAD, {"content": "a"})
     lead = await walk.agent("garden-lead")
     assert answer["board_id"] == (await walk.get("boards/garden"))["id"]
@@ -502,32 +487,29 @@ async def the_answer_to_a_lead_message_names_board_and_lead(walk: Walk) -> None:
     )
 
 
-@coordination(
+@in_garden(
     "gateway.main.lead_message.sent: Sent {payload.kind} to lead for board: {board.name}.", lives=ACTIVITY
 )
-async def a_letter_to_a_lead_is_an_event_of_the_main_agent(walk: Walk) -> None:
-    await garden(walk)
+async def a_letter_to_a_lead_is_an_event_of_the_main_agent(walk: Walk, _gateway: FakeGateway) -> None:
     assert (await by(walk, "office-main", "POST", LEAD, {"content": "a"})).status_code == 201
     main = (await walk.agent("office-main")).id
     events = await happened(walk, "gateway.main.lead_message.sent")
     assert events == [("Sent question to lead for board: garden.", main)]
 
 
-@coordination("gateway.main.lead_message.failed: Lead message failed for {board.name}: {exc}", lives=ACTIVITY)
-async def a_letter_that_failed_is_an_event_and_an_error(walk: Walk) -> None:
-    gateway = await garden(walk)
+@in_garden("gateway.main.lead_message.failed: Lead message failed for {board.name}: {exc}", lives=ACTIVITY)
+async def a_letter_that_failed_is_an_event_and_an_error(walk: Walk, gateway: FakeGateway) -> None:
     gateway.fault("chat.send", "refused", GONE)
     await walk.refused("POST", LEAD, {"content": "a"}, status=502, says="gateway_refused")
     ((message, _),) = await happened(walk, "gateway.main.lead_message.failed")
     assert message.startswith("Lead message failed for garden: ")
 
 
-@coordination(
+@in_garden(
     "payload.board_ids: where(col(Board.id).in_(payload.board_ids)); without them all boards of the gateway",
     lives=BROADCASTS,
 )
-async def a_broadcast_goes_to_the_boards_that_are_named_or_to_all(walk: Walk) -> None:
-    await garden(walk)
+async def a_broadcast_goes_to_the_boards_that_are_named_or_to_all(walk: Walk, _gateway: FakeGateway) -> None:
     hedge = (await walk.post("boards", {"name": "hedge", "gateway": "office"}))["id"]
     named = await walk.post("broadcasts?wait_s=60", {"content": "a", "board_ids": [hedge]})
     assert [one["board_id"] for one in named["results"]] == [hedge]
@@ -543,13 +525,14 @@ async def a_broadcast_goes_to_the_boards_that_are_named_or_to_all(walk: Walk) ->
     await walk.refused("POST", "broadcasts", both, status=422, says="another name of boards")
 
 
-@coordination(
+@in_garden(
     "an id of board_ids that is no board of the gateway is left out",
     lives=BROADCASTS,
     changed="it is refused by its name among the results, as a slip of the pen would go unseen otherwise",
 )
-async def a_board_that_is_unknown_or_foreign_is_refused_by_its_name(walk: Walk) -> None:
-    await garden(walk)
+async def a_board_that_is_unknown_or_foreign_is_refused_by_its_name(
+    walk: Walk, _gateway: FakeGateway
+) -> None:
     await walk.post("users", {"name": "anna"})
     foreign = (await walk.send("POST", "boards?user=anna", {"name": "hers"})).json()["id"]
     body = {"content": "a", "board_ids": ["garden", "nowhere", foreign]}
@@ -577,30 +560,33 @@ async def the_results_of_a_broadcast_are_in_the_order_of_names(walk: Walk) -> No
     assert [one["board"] for one in found["results"]] == ["alley", "beds", "yard"]
 
 
-@coordination(
+@in_garden(
     "GatewayLeadBroadcastBoardResult(board_id, lead_agent_id, lead_agent_name, ok, error); failed += 1",
     lives="answer of POST /v1/broadcasts",
 )
-async def a_board_that_fails_does_not_keep_the_others_from_the_broadcast(walk: Walk) -> None:
-    gateway = await garden(walk)
+async def a_board_that_fails_does_not_keep_the_others_from_the_broadcast(
+    walk: Walk, gateway: FakeGateway
+) -> None:
     await walk.post("boards", {"name": "hedge", "gateway": "office"})
     await walk.post("boards/hedge/lead/ensure")
     gateway.fault("chat.send", "refused", GONE)
     found = await walk.post("broadcasts?wait_s=60", {"content": "a"})
     assert (found["sent"], found["failed"]) == (1, 1)
     good, bad = sorted(found["results"], key=lambda one: not one["ok"])
-    assert (good["lead_agent_name"], good["error"]) == (f"{good['board']}-lead", None)
-    assert good["lead_agent_id"] == (await walk.agent(good["lead_agent_name"])).id
+    assert (good["lead_agent_name"], good["error"], good["lead_agent_id"]) == (
+        f"{good['board']}-lead",
+        None,
+        (await walk.agent(good["lead_agent_name"])).id,
+    )
     assert "no longer exists" in bad["error"]
     assert (await walk.post(f"broadcasts/{found['id']}/resume?wait_s=60"))["sent"] == 2
 
 
-@coordination(
+@in_garden(
     "gateway.main.lead_broadcast.sent: Broadcast {payload.kind} to {sent} board leads (failed: {failed}).",
     lives=ACTIVITY,
 )
-async def a_broadcast_is_one_event_with_its_counts(walk: Walk) -> None:
-    await garden(walk)
+async def a_broadcast_is_one_event_with_its_counts(walk: Walk, _gateway: FakeGateway) -> None:
     await by(walk, "office-main", "POST", "broadcasts?wait_s=60", {"content": "a", "boards": ["garden", "x"]})
     main = (await walk.agent("office-main")).id
     events = await happened(walk, "gateway.main.lead_broadcast.sent")
@@ -608,13 +594,12 @@ async def a_broadcast_is_one_event_with_its_counts(walk: Walk) -> None:
     assert await happened(walk, "gateway.main.lead_message.") == []
 
 
-@coordination(
+@in_garden(
     "GatewayLeadBroadcastResponse(ok=True, sent, failed, results)",
     lives="answer of POST /v1/broadcasts",
     changed="ok is false where a lead did not get it, and the event of one that reached nobody is failed",
 )
-async def a_broadcast_is_ok_if_every_lead_has_it(walk: Walk) -> None:
-    await garden(walk)
+async def a_broadcast_is_ok_if_every_lead_has_it(walk: Walk, _gateway: FakeGateway) -> None:
     assert (await walk.post("broadcasts?wait_s=60", {"content": "a"}))["ok"] is True
     missed = await walk.post("broadcasts?wait_s=60", {"content": "a", "board_ids": ["nowhere"]})
     assert (missed["ok"], missed["sent"], missed["failed"]) == (False, 0, 1)
@@ -622,9 +607,8 @@ async def a_broadcast_is_ok_if_every_lead_has_it(walk: Walk) -> None:
     assert "reached no board lead" in message
 
 
-@coordination("get_agent_soul: agents.files.get {agentId: agent_key(target), name: SOUL.md}", lives=SOULS)
-async def a_soul_is_read_where_its_agent_lives(walk: Walk) -> None:
-    gateway = await garden(walk)
+@in_garden("get_agent_soul: agents.files.get {agentId: agent_key(target), name: SOUL.md}", lives=SOULS)
+async def a_soul_is_read_where_its_agent_lives(walk: Walk, gateway: FakeGateway) -> None:
     gateway.agents["digger"].files["SOUL.md"] = "I dig."
     assert (await walk.get(SOUL))["content"] == "I dig."
     asked = [one.params for one in gateway.asked if one.method == "agents.files.get"]
@@ -634,29 +618,26 @@ async def a_soul_is_read_where_its_agent_lives(walk: Walk) -> None:
     await walk.refused("GET", "boards/garden/agents/nobody/soul", status=404, says="nobody")
 
 
-@coordination(
+@in_garden(
     "_gateway_file_content: a text, content, or file.content; else 502 Invalid gateway response",
     lives="refusal gateway_invalid",
 )
-async def an_answer_without_a_text_is_refused(walk: Walk) -> None:
-    gateway = await garden(walk)
+async def an_answer_without_a_text_is_refused(walk: Walk, gateway: FakeGateway) -> None:
     for payload in (None, {"agentId": "digger"}, {"file": {"content": 7}}):
         gateway.answer_once("agents.files.get", payload)
         await walk.refused("GET", SOUL, status=502, says="gateway_invalid")
 
 
-@coordination("GatewayOperation.SOUL_READ: 502", lives="refusal gateway_refused")
-async def a_soul_that_the_gateway_refuses_to_show_is_an_error(walk: Walk) -> None:
-    gateway = await garden(walk)
+@in_garden("GatewayOperation.SOUL_READ: 502", lives="refusal gateway_refused")
+async def a_soul_that_the_gateway_refuses_to_show_is_an_error(walk: Walk, gateway: FakeGateway) -> None:
     gateway.fault("agents.files.get", "refused", GONE)
     await walk.refused("GET", SOUL, status=502, says="no longer exists")
     await gateway.stop()
     await walk.refused("GET", SOUL, status=503, says="gateway_unreachable")
 
 
-@coordination("update_agent_soul: agents.files.set {agentId, name: SOUL.md, content}", lives=SOULS)
-async def a_soul_is_written_where_its_agent_lives(walk: Walk) -> None:
-    gateway = await garden(walk)
+@in_garden("update_agent_soul: agents.files.set {agentId, name: SOUL.md, content}", lives=SOULS)
+async def a_soul_is_written_where_its_agent_lives(walk: Walk, gateway: FakeGateway) -> None:
     assert (await walk.put(SOUL, {"content": "I dig."}))["state"] == "done"
     assert gateway.agents["digger"].files["SOUL.md"] == "I dig."
     asked = [one.params for one in gateway.asked if one.method == "agents.files.set"]
@@ -666,33 +647,33 @@ async def a_soul_is_written_where_its_agent_lives(walk: Walk) -> None:
     assert (await by(walk, "digger", "PUT", SOUL, {"content": "I rest."})).status_code == 403
 
 
-@coordination("422: content is required", lives="refusal bad_params of a soul")
-async def a_soul_is_not_empty(walk: Walk) -> None:
-    gateway = await garden(walk)
-    for content in ("", " \n\t"):
-        await walk.refused("PUT", SOUL, {"content": content}, status=422, says="may not be empty")
-    await walk.refused("PUT", SOUL, {}, status=422, says="body.content: missing")
+@in_garden("422: content is required", lives="refusal bad_params of a soul")
+async def a_soul_is_not_empty(walk: Walk, gateway: FakeGateway) -> None:
+    await walk.refusals(
+        *(("PUT", SOUL, {"content": content}, 422, "may not be empty") for content in ("", " \n\t")),
+        ("PUT", SOUL, {}, 422, "body.content: missing"),
+    )
     assert gateway.agents["digger"].files["SOUL.md"] == DEFAULT_SOUL
 
 
-@coordination(
+@in_garden(
     "normalized_content = content.strip()",
     lives="soul_writes.content",
     changed="the text is written as it is given, so that its hash is that of the file which the writer has",
 )
-async def a_soul_is_written_as_it_is_given(walk: Walk) -> None:
-    gateway = await garden(walk)
+async def a_soul_is_written_as_it_is_given(walk: Walk, gateway: FakeGateway) -> None:
     await walk.put(SOUL, {"content": "I dig.\n"})
     assert gateway.agents["digger"].files["SOUL.md"] == "I dig.\n"
 
 
-@coordination(
+@in_garden(
     "target.soul_template, target.updated_at: committed before it is written at the gateway",
     lives="soul_writes, soul_versions",
     changed="a written text is a version in the history; a write that cannot be done now is done later",
 )
-async def a_soul_for_a_gateway_that_is_away_is_kept_and_written_later(walk: Walk) -> None:
-    gateway = await garden(walk)
+async def a_soul_for_a_gateway_that_is_away_is_kept_and_written_later(
+    walk: Walk, gateway: FakeGateway
+) -> None:
     await gateway.stop()
     answer = await walk.send("PUT", f"{SOUL}?wait_s=0", {"content": "I dig."})
     assert (answer.status_code, answer.json()["state"]) == (202, "waiting"), answer.text
@@ -704,21 +685,21 @@ async def a_soul_for_a_gateway_that_is_away_is_kept_and_written_later(walk: Walk
     assert (await walk.get(f"{SOUL}/history/{version['seq']}"))["content"] == "I dig."
 
 
-@coordination("GatewayOperation.SOUL_WRITE: 502", lives="refusal gateway_refused")
-async def a_soul_that_the_gateway_refuses_to_take_is_an_error(walk: Walk) -> None:
-    gateway = await garden(walk)
+@in_garden("GatewayOperation.SOUL_WRITE: 502", lives="refusal gateway_refused")
+async def a_soul_that_the_gateway_refuses_to_take_is_an_error(walk: Walk, gateway: FakeGateway) -> None:
     gateway.fault("agents.files.set", "refused", GONE)
     await walk.refused("PUT", SOUL, {"content": "I dig."}, status=502, says="no longer exists")
     ((message, _),) = await happened(walk, "agent.soul.failed")
     assert "no longer exists" in message
 
 
-@coordination(
+@in_garden(
     "agent.soul.updated: SOUL.md updated for {target.name}. Reason: {reason} Source: {source_url}",
     lives=ACTIVITY,
 )
-async def a_written_soul_is_an_event_of_its_writer_with_reason_and_source(walk: Walk) -> None:
-    await garden(walk)
+async def a_written_soul_is_an_event_of_its_writer_with_reason_and_source(
+    walk: Walk, _gateway: FakeGateway
+) -> None:
     lead = (await walk.agent("garden-lead")).id
     told = {"reason": " it was vague ", "source_url": " https://garden.example/rules "}
     answer = await by(walk, "garden-lead", "PUT", SOUL, {"content": "I dig."} | told)
@@ -728,16 +709,16 @@ async def a_written_soul_is_an_event_of_its_writer_with_reason_and_source(walk: 
         ("SOUL.md updated for digger.", (await walk.agent("digger")).id),
         ("SOUL.md updated for digger. Reason: it was vague Source: https://garden.example/rules", lead),
     ]
-    wrong = {"content": "a", "reason": "x" * 1_001}
-    await walk.refused("PUT", SOUL, wrong, status=422, says="reason")
+    await walk.refused("PUT", SOUL, {"content": "a", "reason": "x" * 1_001}, status=422, says="reason")
 
 
-@coordination(
+@in_garden(
     "ask_user_via_gateway_main: session_key=GatewayAgentIdentity.session_key(gateway), deliver=True",
     lives=QUESTIONS,
 )
-async def a_question_to_the_user_goes_to_the_main_agent_of_the_gateway(walk: Walk) -> None:
-    gateway = await garden(walk)
+async def a_question_to_the_user_goes_to_the_main_agent_of_the_gateway(
+    walk: Walk, gateway: FakeGateway
+) -> None:
     answer = await by(walk, "garden-lead", "POST", ASK, {"content": "Which hedge?"})
     assert answer.status_code == 201, answer.text
     await walk.hub.app.coordination.sent.delivered(answer.json()["message_id"], 60.0)
@@ -749,13 +730,12 @@ async def a_question_to_the_user_goes_to_the_main_agent_of_the_gateway(walk: Wal
     await walk.refused("POST", ASK, {}, status=422, says="body.content: missing")
 
 
-@coordination(
+@in_garden(
     "LEAD REQUEST: ASK USER; Board, Board ID, From lead, Correlation ID, Preferred channel",
     lives=LETTER,
     changed=ITS_OWN_WORDS,
 )
-async def a_question_to_the_user_names_lead_board_and_channel(walk: Walk) -> None:
-    gateway = await garden(walk)
+async def a_question_to_the_user_names_lead_board_and_channel(walk: Walk, gateway: FakeGateway) -> None:
     more = {"preferred_channel": " slack ", "correlation_id": "order-17"}
     asked = (await by(walk, "garden-lead", "POST", ASK, {"content": " Which hedge? "} | more)).json()
     await walk.hub.app.coordination.sent.delivered(asked["message_id"], 60.0)
@@ -770,15 +750,16 @@ async def a_question_to_the_user_names_lead_board_and_channel(walk: Walk) -> Non
     await walk.refused("POST", ASK, wrong, status=422, says="preferred_channel")
 
 
-@coordination(
+@in_garden(
     "payload.reply_tags or ['gateway_main', 'user_reply'], reply_source or 'user_via_gateway_main'",
     lives="questions.reply_tags, questions.reply_source",
 )
-async def the_answer_of_the_user_has_its_tags_and_its_source(walk: Walk) -> None:
-    await garden(walk)
+async def the_answer_of_the_user_has_its_tags_and_its_source(walk: Walk, _gateway: FakeGateway) -> None:
     asked = await walk.post(ASK, {"content": "Which hedge?"})
-    assert asked["reply_tags"] == ["gateway_main", "user_reply"]
-    assert asked["reply_source"] == "user_via_gateway_main"
+    assert (asked["reply_tags"], asked["reply_source"]) == (
+        ["gateway_main", "user_reply"],
+        "user_via_gateway_main",
+    )
     own = await walk.post(ASK, {"content": "a", "reply_tags": ["hedge"], "reply_source": "user"})
     assert (own["reply_tags"], own["reply_source"]) == (["hedge"], "user")
     await walk.post(f"questions/{own['id']}/answer", {"answer": "The left one."})
@@ -788,12 +769,13 @@ async def the_answer_of_the_user_has_its_tags_and_its_source(walk: Walk) -> None
     await walk.refused("POST", ASK, wrong, status=422, says="16")
 
 
-@coordination(
+@in_garden(
     "Please reach the user via your configured OpenClaw channel(s) (Slack/SMS/etc), or in board chat",
     lives=LETTER,
 )
-async def the_main_agent_is_asked_to_reach_the_user_and_answers_for_the_user(walk: Walk) -> None:
-    gateway = await garden(walk)
+async def the_main_agent_is_asked_to_reach_the_user_and_answers_for_the_user(
+    walk: Walk, gateway: FakeGateway
+) -> None:
     walk.hub.app.coordination.courier.to_gateway.reply_url = "http://hub:8000"
     asked = await walk.post(ASK, {"content": "Which hedge?"})
     await walk.hub.app.coordination.sent.delivered(asked["message_id"], 60.0)
@@ -809,12 +791,11 @@ async def the_main_agent_is_asked_to_reach_the_user_and_answers_for_the_user(wal
     )
 
 
-@coordination(
+@in_garden(
     "GatewayMainAskUserResponse(board_id, main_agent_id, main_agent_name)",
     lives="answer of POST /v1/boards/{board}/ask-user",
 )
-async def the_answer_to_a_question_names_board_and_main_agent(walk: Walk) -> None:
-    await garden(walk)
+async def the_answer_to_a_question_names_board_and_main_agent(walk: Walk, _gateway: FakeGateway) -> None:
     asked = await walk.post(ASK, {"content": "Which hedge?"})
     assert asked["board_id"] == (await walk.get("boards/garden"))["id"]
     assert (asked["main_agent_id"], asked["main_agent_name"]) == (
@@ -826,12 +807,11 @@ async def the_answer_to_a_question_names_board_and_main_agent(walk: Walk) -> Non
     assert (alone["main_agent_id"], alone["main_agent_name"]) == (None, None)
 
 
-@coordination(
+@in_garden(
     "gateway.lead.ask_user.sent: Lead requested user info via gateway agent for board: {board.name}.",
     lives=ACTIVITY,
 )
-async def a_question_to_the_user_is_an_event_of_the_lead(walk: Walk) -> None:
-    await garden(walk)
+async def a_question_to_the_user_is_an_event_of_the_lead(walk: Walk, _gateway: FakeGateway) -> None:
     asked = (await by(walk, "garden-lead", "POST", ASK, {"content": "Which hedge?"})).json()
     await walk.hub.app.coordination.sent.delivered(asked["message_id"], 60.0)
     lead = (await walk.agent("garden-lead")).id
@@ -839,11 +819,8 @@ async def a_question_to_the_user_is_an_event_of_the_lead(walk: Walk) -> None:
     assert events == [("Lead requested user info via gateway agent for board: garden.", lead)]
 
 
-@coordination(
-    "gateway.lead.ask_user.failed: Lead user question failed for {board.name}: {exc}", lives=ACTIVITY
-)
-async def a_question_that_did_not_reach_the_main_agent_is_an_event(walk: Walk) -> None:
-    gateway = await garden(walk)
+@in_garden("gateway.lead.ask_user.failed: Lead user question failed for {board.name}: {exc}", lives=ACTIVITY)
+async def a_question_that_did_not_reach_the_main_agent_is_an_event(walk: Walk, gateway: FakeGateway) -> None:
     gateway.fault("chat.send", "refused", GONE)
     asked = await walk.post(ASK, {"content": "Which hedge?"})
     with pytest.raises(CodedError):
@@ -852,13 +829,12 @@ async def a_question_that_did_not_reach_the_main_agent_is_an_event(walk: Walk) -
     assert message.startswith("Lead user question failed for garden: ")
 
 
-@coordination(
+@in_garden(
     "GatewayOperation.ASK_USER_DISPATCH: 502",
     lives="questions.state",
     changed="a question is shown on the devices of its user as well: it stays open without the gateway",
 )
-async def a_question_is_answered_without_the_gateway(walk: Walk) -> None:
-    gateway = await garden(walk)
+async def a_question_is_answered_without_the_gateway(walk: Walk, gateway: FakeGateway) -> None:
     await gateway.stop()
     asked = await walk.post(ASK, {"content": "Which hedge?"})
     assert asked["state"] == "open"
@@ -867,9 +843,8 @@ async def a_question_is_answered_without_the_gateway(walk: Walk) -> None:
     await walk.ask_refused("questions.answer", question_id=asked["id"], answer="No.", says="answer")
 
 
-@coordination("Agent.objects.by_id, Board.objects.by_id: by id", lives="names or ids in every path")
-async def boards_and_agents_are_named_by_their_ids_as_well(walk: Walk) -> None:
-    await garden(walk)
+@in_garden("Agent.objects.by_id, Board.objects.by_id: by id", lives="names or ids in every path")
+async def boards_and_agents_are_named_by_their_ids_as_well(walk: Walk, _gateway: FakeGateway) -> None:
     board, agent = (await walk.get("boards/garden"))["id"], (await walk.agent("digger")).id
     said = await walk.post(f"boards/{board}/agents/{agent}/nudge", {"message": "a"})
     assert (said["board"], said["agent"]) == ("garden", "digger")
@@ -878,19 +853,24 @@ async def boards_and_agents_are_named_by_their_ids_as_well(walk: Walk) -> None:
     )
 
 
-@coordination(
+@in_garden(
     "Agent, Board and activity_events of an agent at a gateway", lives="GET /v1/agents/{name}/as/coordination"
 )
-async def an_agent_is_read_in_the_columns_of_the_document(walk: Walk) -> None:
-    await garden(walk)
+async def an_agent_is_read_in_the_columns_of_the_document(walk: Walk, _gateway: FakeGateway) -> None:
     await walk.put(SOUL, {"content": "I dig."})
     board, office = (await walk.get("boards/garden"))["id"], (await walk.get("gateways/office"))["id"]
     document = await walk.get("agents/digger/as/coordination")
-    assert (document["board_id"], document["gateway_id"]) == (board, office)
-    assert document["openclaw_session_id"] == "agent:digger:main"
-    assert document["soul"] == {"soul_template": "I dig."}
-    assert (document["boards"]["name"], document["boards"]["gateway_id"]) == ("garden", office)
-    assert document["activity_events"][0]["event_type"] == "agent.soul.updated"
+    assert (
+        document["board_id"],
+        document["gateway_id"],
+        document["openclaw_session_id"],
+        document["soul"],
+    ) == (board, office, "agent:digger:main", {"soul_template": "I dig."})
+    assert (
+        document["boards"]["name"],
+        document["boards"]["gateway_id"],
+        document["activity_events"][0]["event_type"],
+    ) == ("garden", office, "agent.soul.updated")
     assert (await walk.cli("agents", "status", "digger", "--as", "coordination"))["board_id"] == board
     own = (await walk.ask("status.get", agent_id="notes", **{"as": "coordination"}))["agent"]
     assert (own["board_id"], own["boards"], own["openclaw_session_id"]) == (None, None, None)
@@ -899,15 +879,16 @@ async def an_agent_is_read_in_the_columns_of_the_document(walk: Walk) -> None:
     events = f"{path}/activity_events"
     (event,) = (await walk.get(events, event_type="agent.soul."))["activity_events"]
     assert event["message"] == "SOUL.md updated for digger."
-    await walk.refused("GET", f"{events}?event_type=a%20b", status=422, says="query.event_type")
-    await walk.refused("GET", f"{events}?state=FAILED", status=422, says="filters: event_type")
-    await walk.refused("PATCH", path, {}, status=422, says="say what to write: name")
+    await walk.refusals(
+        ("GET", f"{events}?event_type=a%20b", None, 422, "query.event_type"),
+        ("GET", f"{events}?state=FAILED", None, 422, "filters: event_type"),
+        ("PATCH", path, {}, 422, "say what to write: name"),
+    )
     assert (await walk.patch(path, {"name": "The digger"}))["name"] == "The digger"
 
 
-@coordination("an entry of activity_events is of an agent of one user", lives="GET /v1/activity")
-async def the_activity_of_others_is_not_seen(walk: Walk) -> None:
-    await garden(walk)
+@in_garden("an entry of activity_events is of an agent of one user", lives="GET /v1/activity")
+async def the_activity_of_others_is_not_seen(walk: Walk, _gateway: FakeGateway) -> None:
     await walk.post(NUDGE, {"message": "a"})
     await walk.post("users", {"name": "anna"})
     mine = (await walk.get("activity", user="owner", event="agent.nudge."))["activity"]

@@ -48,8 +48,7 @@ async def configs_capabilities_and_metrics_are_read_in_pages(walk: Walk) -> None
         ("agent_metrics", "metric_name", names),
     ):
         rows = await walk.pages(f"{AS}/{table}", table, limit=5)
-        assert [row[column] for row in rows] == expected
-        assert rows == document[table]
+        assert ([row[column] for row in rows], rows) == (expected, document[table])
         await walk.refused("GET", f"{AS}/{table}?state=x", status=422, says=f"{table} is not filtered by it")
     says = "tables: agent_configs, agent_capabilities, agent_metrics"
     await walk.refused("GET", f"{AS}/agent_states", status=422, says=says)
@@ -98,14 +97,15 @@ async def agents_are_found_by_a_capability_and_its_version(walk: Walk) -> None:
     ):
         listed = await walk.pages("agents", "agents", capability=needed, limit=1)
         assert [one["name"] for one in listed] == found
-        documents = await walk.get("agents/as/foundation", capability=needed)
-        assert len(documents["agents"]) == len(found)
+        assert len((await walk.get("agents/as/foundation", capability=needed))["agents"]) == len(found)
     (listed,) = (await walk.cli("agents", "ls", "--capability", "file.read < 1.2"))["agents"]
     assert listed["name"] == "notes"
     says = "expected an operator"
-    await walk.refused("GET", "agents?capability=file.read%20about%202", status=422, says=says)
-    await walk.refused("GET", "agents?capability=", status=422, says="query.capability: it is empty")
-    await walk.refused("GET", f"agents?capability={'c' * 513}", status=422, says="query.capability")
+    await walk.refusals(
+        ("GET", "agents?capability=file.read%20about%202", None, 422, says),
+        ("GET", "agents?capability=", None, 422, "query.capability: it is empty"),
+        ("GET", f"agents?capability={'c' * 513}", None, 422, "query.capability"),
+    )
 
 
 @foundation(
@@ -125,11 +125,11 @@ async def a_config_is_stored_as_text_with_its_type(walk: Walk) -> None:
         assert (row["config_value"], row["config_type"]) == (stored, kind)
         assert (await walk.get(f"agents/notes/config/{key}"))["value"] == value
     path = "agents/notes/config/kv_cache_size"
-    await walk.refused(
-        "PUT", path, {"value": "many"}, status=422, says="expected integer, not the text 'many'"
+    await walk.refusals(
+        ("PUT", path, {"value": "many"}, 422, "expected integer, not the text 'many'"),
+        ("PUT", path, {"value": 7, "type": "date"}, 422, "type"),
+        ("PUT", f"agents/notes/config/{'k' * 256}", {"value": 1}, 422, "255"),
     )
-    await walk.refused("PUT", path, {"value": 7, "type": "date"}, status=422, says="type")
-    await walk.refused("PUT", f"agents/notes/config/{'k' * 256}", {"value": 1}, status=422, says="255")
     default = "SELECT dflt_value FROM pragma_table_info('agent_configs') WHERE name = 'config_type'"
     assert await walk.sql(default) == [("'string'",)]
 
@@ -138,8 +138,7 @@ async def a_config_is_stored_as_text_with_its_type(walk: Walk) -> None:
 async def a_config_has_a_description(walk: Walk) -> None:
     await walk.put("agents/notes/config/tone", {"value": "warm", "description": "How it sounds."})
     assert (await walk.get("agents/notes/config/tone"))["description"] == "How it sounds."
-    (row,) = (await walk.get(AS))["agent_configs"]
-    assert row["description"] == "How it sounds."
+    assert [row["description"] for row in (await walk.get(AS))["agent_configs"]] == ["How it sounds."]
     await walk.refused(
         "PUT", "agents/notes/config/tone", {"value": "a", "description": 7}, status=422, says="text"
     )
@@ -175,8 +174,10 @@ async def an_agent_takes_locks_renews_them_and_puts_them_back_over_rest(walk: Wa
     stale = {"fences": {"shelf": held["fences"]["shelf"] - 1 or 9}}
     await walk.refused("POST", "agents/librarian/locks/renew", stale, status=409, says="not held under fence")
     others = {"fences": held["fences"]}
-    await walk.refused("POST", "agents/notes/locks/release", others, status=409, says="is another's")
-    await walk.refused("POST", "agents/notes/locks", {"resources": []}, status=422, says="resources")
+    await walk.refusals(
+        ("POST", "agents/notes/locks/release", others, 409, "is another's"),
+        ("POST", "agents/notes/locks", {"resources": []}, 422, "resources"),
+    )
     await walk.post("agents/librarian/locks/release", others)
     assert (await walk.get("agents/librarian/as/foundation"))["locks"] == {}
     await walk.post("agents/notes/locks", taken)
@@ -204,8 +205,10 @@ async def metadata_and_resource_usage_are_objects(walk: Walk) -> None:
     assert (document["metadata"], document["resource_usage"]) == ({}, {})
     assert (await walk.patch(AS, {"metadata": {"shelf": 3}}))["metadata"] == {"shelf": 3}
     assert (await walk.get(AS))["metadata"] == {"shelf": 3}
-    await walk.refused("PATCH", AS, {"metadata": [3]}, status=422, says="metadata: expected an object")
-    await walk.refused("PATCH", AS, {"resource_usage": {}} | {"id": "x"}, status=422, says="not written here")
+    await walk.refusals(
+        ("PATCH", AS, {"metadata": [3]}, 422, "metadata: expected an object"),
+        ("PATCH", AS, {"resource_usage": {}} | {"id": "x"}, 422, "not written here"),
+    )
 
 
 @foundation(
@@ -275,8 +278,12 @@ async def a_capability_is_enabled_and_has_a_config(walk: Walk) -> None:
     )
     assert made["capability"]["enabled"]
     (row,) = (await walk.get(AS))["agent_capabilities"]
-    assert (row["capability_name"], row["capability_version"]) == ("spot_migration", "1.2.0")
-    assert (row["config"], row["description"]) == ({"zone": "b"}, "Moves.")
+    assert (row["capability_name"], row["capability_version"], row["config"], row["description"]) == (
+        "spot_migration",
+        "1.2.0",
+        {"zone": "b"},
+        "Moves.",
+    )
     await walk.put(f"{CAPABILITIES}/spot_migration/1.2.0", {"enabled": False})
     assert not (await walk.get(AS))["agent_capabilities"][0]["enabled"]
     await walk.refused("PUT", f"{CAPABILITIES}/spot_migration/latest", {}, status=422, says="is no version")
@@ -323,8 +330,7 @@ async def an_agent_without_a_device_reports_its_status_and_resource_usage(walk: 
     remote, beat = "agents/remote/as/foundation", "agents/remote/heartbeat"
     assert (await walk.get(remote))["current_status"] == "idle"
     for status in ("processing", "idle", "error"):
-        report = {"status": status, "resource_usage": {"cpu": 0.5, "memory": status}}
-        await walk.post(beat, report)
+        await walk.post(beat, {"status": status, "resource_usage": {"cpu": 0.5, "memory": status}})
         document = await walk.get(remote)
         assert document["current_status"] == status
     assert document["resource_usage"] == {"cpu": 0.5, "memory": "processing"}  # written once a minute
@@ -333,14 +339,18 @@ async def an_agent_without_a_device_reports_its_status_and_resource_usage(walk: 
         await walk.post(beat, {"status": "error"})
     assert (await walk.get("agents/remote/history"))["moves"] == history
     assert {move["actor"] for move in history[:2]} == {f"agent:{(await walk.get('agents/remote'))['id']}"}
-    for wrong, says in (
-        ({"resource_usage": [1]}, "resource_usage"),
-        ({"resource_usage": {"log": "nul\0"}}, "null character"),
-        ({"state_detail": "x" * 501}, "state_detail"),
-        ({"exhaust_reason": "budget", "status": "exhausted"}, "exhaust_reason"),
-        ({"agent_id": "other"}, "agent_id"),
-    ):
-        await walk.refused("POST", beat, wrong, status=422, says=says)
+    await walk.refusals(
+        *(
+            ("POST", beat, wrong, 422, says)
+            for wrong, says in (
+                ({"resource_usage": [1]}, "resource_usage"),
+                ({"resource_usage": {"log": "nul\0"}}, "null character"),
+                ({"state_detail": "x" * 501}, "state_detail"),
+                ({"exhaust_reason": "budget", "status": "exhausted"}, "exhaust_reason"),
+                ({"agent_id": "other"}, "agent_id"),
+            )
+        )
+    )
 
 
 @foundation("capability_version: default='1.0.0'", lives="PUT /v1/agents/{name}/capabilities/{capability}")
@@ -377,5 +387,7 @@ async def metrics_of_an_agent_are_written_over_rest_by_the_rules_of_its_device(w
         answer = await walk.send("POST", path, wrong)
         assert (400 <= answer.status_code < 500, says in answer.text) == (True, True), answer.text
     other = {"samples": [sample | {"agent_id": "mail"}]}
-    await walk.refused("POST", path, other, status=404, says="expected 'notes' as in the path")
-    await walk.refused("POST", "agents/nobody/metrics", {"samples": [sample]}, status=404, says="nobody")
+    await walk.refusals(
+        ("POST", path, other, 404, "expected 'notes' as in the path"),
+        ("POST", "agents/nobody/metrics", {"samples": [sample]}, 404, "nobody"),
+    )

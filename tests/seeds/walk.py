@@ -4,7 +4,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -64,8 +64,7 @@ class Walk:
     async def model(self, **traits: Any) -> Oracle:
         """Serve a model, which the hub asks; time goes by from now on."""
         oracle = Oracle(**traits)
-        tasks = await self._tasks()
-        url = await tasks.start(oracle.serve)
+        url = await (await self._tasks()).start(oracle.serve)
         await self.declare(f'[model]\nkind = "openai"\nbase_url = "{url}"\nname = "{MODEL_NAME}"\n')
         return oracle
 
@@ -126,6 +125,11 @@ class Walk:
         answer = await self.send(verb, path, body)
         assert (answer.status_code, says in answer.text) == (status, True), answer.text
 
+    async def refusals(self, *asked: tuple[str, str, Any, int, str]) -> None:
+        """Send requests, each refused: verb, path, body, HTTP status and a part of the text."""
+        for verb, path, body, status, says in asked:
+            await self.refused(verb, path, body, status=status, says=says)
+
     async def ask(self, method: str, **params: Any) -> Any:
         """Return the result of a request of the device ``desk``."""
         response = await self._ask(method, params)
@@ -181,10 +185,11 @@ class Walk:
 
         return await self.hub.store.write(execute)
 
-    async def sql_refused(self, statement: str, **given: Any) -> None:
-        """Execute a statement that a constraint of the database refuses."""
-        with pytest.raises(Exception, match=r"(?i)constraint"):
-            await self.sql(statement, **given)
+    async def sql_refused(self, *statements: str, **given: Any) -> None:
+        """Execute statements that a constraint of the database refuses."""
+        for statement in statements:
+            with pytest.raises(Exception, match=r"(?i)constraint"):
+                await self.sql(statement, **given)
 
     async def agent(self, name: str = "notes") -> AgentRow:
         """Return the row of an agent."""
@@ -207,6 +212,7 @@ class Sentence(NamedTuple):
 
 
 SENTENCES: Final[list[Sentence]] = []
+T = TypeVar("T")
 
 
 class Document:
@@ -215,6 +221,21 @@ class Document:
     def __init__(self, name: str) -> None:
         assert name in DOCUMENTS
         self._name = name
+
+    def after(
+        self, opens: Callable[[Walk], Awaitable[T]], text: str, *, lives: str, changed: str = ""
+    ) -> Callable[[Callable[[Walk, T], Awaitable[None]]], Callable[[Walk, T], Awaitable[None]]]:
+        """Return a decorator like that of a call, for a function that is also given what *opens* returns."""
+
+        def add(drive: Callable[[Walk, T], Awaitable[None]]) -> Callable[[Walk, T], Awaitable[None]]:
+            async def opened(walk: Walk) -> None:
+                await drive(walk, await opens(walk))
+
+            opened.__name__ = drive.__name__
+            self(text, lives=lives, changed=changed)(opened)
+            return drive
+
+        return add
 
     def __call__(
         self, text: str, *, lives: str, changed: str = ""
