@@ -81,10 +81,10 @@ locks: $(VENV)/.dev  ## fifty processes at a few locks, stopped and killed: a hu
 soak: $(VENV)/.dev  ## the slow proofs: what make test leaves out, large folders, kills, ten thousand runs, ninety days
 	@$(PYTEST) --soak
 	@$(BIN)/python -m tests.scenarios.folders
-	@$(BIN)/python -m tests.scenarios.killings
-	@$(BIN)/python -m tests.scenarios.mailbox_kills --provider imap
-	@$(BIN)/python -m tests.scenarios.mailbox_kills --provider gmail
-	@$(BIN)/python -m tests.scenarios.hook_kills
+	@$(BIN)/python -m tests.scenarios.kills --of folders --kills 200
+	@$(BIN)/python -m tests.scenarios.kills --of imap
+	@$(BIN)/python -m tests.scenarios.kills --of gmail
+	@$(BIN)/python -m tests.scenarios.kills --of hooks
 	@$(BIN)/python -m tests.scenarios.deaths --all
 	@$(BIN)/python -m tests.scenarios.recovery
 	@$(BIN)/python -m tests.scenarios.flapping

@@ -18,7 +18,7 @@ _CALDAV: Final = f"{_HUB}/connectors/test_caldav.py"
 _CALLING: Final = f"{_HUB}/connectors/test_calling.py"
 _OAUTH: Final = "tests/connectors/test_oauth.py"
 _EMULATE: Final = "tests/connectors/test_gmail.py"
-_KILLS: Final = "tests.scenarios.mailbox_kills"
+_KILLS: Final = "tests.scenarios.kills"
 _PASSED: Final = re.compile(r"(\d+) passed")
 _SKIPPED: Final = re.compile(r"(\d+) skipped")
 
@@ -34,7 +34,7 @@ class Bar(NamedTuple):
 BARS: Final = {
     1: Bar(
         "a hub that is killed sixty times loses no mail and brings no item twice, over IMAP and at Gmail",
-        programs=((_KILLS, "--provider", "imap"), (_KILLS, "--provider", "gmail")),
+        programs=((_KILLS, "--of", "imap"), (_KILLS, "--of", "gmail")),
     ),
     2: Bar(
         "four processes that want a new token at once ask for it once",
