@@ -88,12 +88,12 @@ soak: $(VENV)/.dev  ## the slow proofs: what make test leaves out, large folders
 	@$(BIN)/python -m tests.scenarios.deaths --all
 	@$(BIN)/python -m tests.scenarios.recovery
 	@$(BIN)/python -m tests.scenarios.flapping
-	@$(BIN)/python -m tests.scenarios.herd
+	@$(BIN)/python -m tests.scenarios.crowds --way come_back
 	@$(BIN)/python -m tests.scenarios.attacks
 	@$(BIN)/python -m tests.scenarios.ninety_days
 	@$(BIN)/python -m tests.scenarios.quiet_day --hours 1
 	@$(BIN)/python -m tests.scenarios.units
-	@$(BIN)/python -m tests.scenarios.drains
+	@$(BIN)/python -m tests.scenarios.crowds --way stop
 	@$(BIN)/python -m tests.scenarios.migrations
 	@$(BIN)/python -m tests.scenarios.upgrade
 	@$(BIN)/python -m tests.scenarios.chaos --seeds 1

@@ -7,7 +7,6 @@ from pathlib import Path
 import anyio
 import pytest
 
-from tests.scenarios.drains import WAITING, stop_in_a_crowd
 from tests.scenarios.scene import are_there_once, check_boxes, is_asked, rows, scene, sentences
 from tests.support.oracle import Fault, Oracle
 from tests.support.processes import POLL_S
@@ -90,14 +89,3 @@ async def test_a_third_signal_ends_the_process_where_it_stands(tmp_path: Path) -
         os.kill(process.pid, signal.SIGCONT)
         with anyio.fail_after(10):
             assert await process.wait() in (-signal.SIGTERM, -signal.SIGINT)
-
-
-@pytest.mark.soak
-async def test_devices_that_do_not_read_hold_a_stop_up_for_seconds_and_no_run_is_lost(tmp_path: Path) -> None:
-    """A thousand devices: ``python -m tests.scenarios.drains``."""
-    went = await stop_in_a_crowd(tmp_path, devices=20, deaf=3)
-
-    assert (went.exit_code, went.goodbyes) == (0, 17)
-    assert went.executed > 0
-    assert went.runs.keys() <= WAITING
-    assert sum(went.runs.values()) == 20

@@ -1,0 +1,24 @@
+"""Crowds of devices, small. A thousand: ``python -m tests.scenarios.crowds``."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.scenarios.crowds import WAITING, come_back, stop
+
+A_SHORT_SPREAD = ("--given", "hub.runs.dispatcher:SPREAD_EACH_S=0.02")
+SOON_AND_FEW_AT_ONCE = "connected_s = 0.5\nruns = 3\n"
+
+
+async def test_of_many_devices_that_come_back_at_once_each_gets_its_run_and_only_so_many_execute(
+    tmp_path: Path,
+) -> None:
+    went = await come_back(tmp_path, 60, within_s=0.5, faults=A_SHORT_SPREAD, limits=SOON_AND_FEW_AT_ONCE)
+    assert (went.runs, went.most_at_once) == ({"COMPLETED": 60}, 3)
+
+
+@pytest.mark.soak
+async def test_devices_that_do_not_read_hold_a_stop_up_for_seconds_and_no_run_is_lost(tmp_path: Path) -> None:
+    went = await stop(tmp_path, devices=20, deaf=3)
+    assert (went.exit_code, went.goodbyes, went.took_s < 20.0) == (0, 17, True)
+    assert (went.runs.keys() <= WAITING, sum(went.runs.values())) == (True, 20)
