@@ -89,7 +89,6 @@ soak: $(VENV)/.dev  ## the slow proofs: what make test leaves out, large folders
 	@$(BIN)/python -m tests.scenarios.recovery
 	@$(BIN)/python -m tests.scenarios.flapping
 	@$(BIN)/python -m tests.scenarios.crowds --way come_back
-	@$(BIN)/python -m tests.scenarios.attacks
 	@$(BIN)/python -m tests.scenarios.ninety_days
 	@$(BIN)/python -m tests.scenarios.quiet_day --hours 1
 	@$(BIN)/python -m tests.scenarios.units

@@ -18,8 +18,8 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from websockets.asyncio.client import ClientConnection, connect
 
 from storage.devices import devices
-from tests.scenarios.attack import AGENT, Attack, Door, Waits
 from tests.scenarios.attackers import Plan
+from tests.scenarios.attacks import AGENT, Attack, Door
 from tests.support.processes import ROOT, HubProcess, Running
 
 END_S: Final = 30.0  # for what should be over by now, on a busy machine
@@ -146,9 +146,18 @@ class Arena:
         self.operator = operator
         self._operator_token = ""
 
-    def harmless(self, door: Door) -> dict[str, Question]:
-        """Whom an attack at this door could harm."""
-        return {"device": self.device} | ({} if door is Door.DEVICES else {"operator": self.operator})
+    def harmless(self, door: Door) -> list[Question]:
+        """Return the questions of those whom an attack at this door could harm."""
+        return [self.device, *([] if door is Door.DEVICES else [self.operator])]
+
+    async def aimed(self, attack: Attack) -> Plan:
+        """Return the plan of *attack* with its tokens, for the door that it comes in at."""
+        plan = msgspec.structs.replace(attack.plan, tokens=await self.tokens(attack) or attack.plan.tokens)
+        if attack.door is Door.UNIX:
+            plan.unix = str(self.hub.unix_path)
+        else:
+            plan.port = int(self.ports[attack.door].rpartition(":")[2])
+        return plan
 
     async def tokens(self, attack: Attack) -> list[str]:
         """Of as many devices of a user as the attacker has, or of the operator that it is."""
@@ -280,13 +289,3 @@ async def asked(
         for question, times in zip(questions, took, strict=True):
             tasks.start_soon(ask, question, times)
     return took
-
-
-def worst_of(quiet: list[list[float]], busy: list[list[float]]) -> Waits:
-    """Of those who asked, how they were served that suffered most."""
-    waits = [Waits(_p99(one) * 1e3, _p99(other) * 1e3) for one, other in zip(quiet, busy, strict=True)]
-    return max(waits, key=lambda one: one.times_quiet)
-
-
-def _p99(took: list[float]) -> float:
-    return sorted(took)[int(len(took) * 0.99)]

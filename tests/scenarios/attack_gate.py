@@ -28,8 +28,8 @@ from hub.extraction import answers
 from hub.extraction.completion import Unusable, completion_of
 from tests.bench.machine import TICKS_PER_S, cpu_ticks, pin_to_core
 from tests.scenarios.arena import END_S, Arena, LimitedHub, Question, arena, asked
-from tests.scenarios.attack import Attack, Door
 from tests.scenarios.attackers import CORE
+from tests.scenarios.attacks import Attack, Door
 from tests.scenarios.generated_attacks import FILLINGS, fixed_attacks, generated_attacks
 from tests.scenarios.timed_hub import LONG_CALLBACKS, WAITS
 
@@ -88,8 +88,7 @@ class TimedHub(LimitedHub):
         path = Path(os.environ[LONG_CALLBACKS])
         lines = path.read_text().splitlines() if path.exists() else []
         path.write_text("")  # the hub appends
-        told = (line.partition(" ") for line in lines)
-        return [(float(took), what) for took, _, what in told]
+        return [(float(took), what) for took, _, what in (line.partition(" ") for line in lines)]
 
     def wait_ms(self) -> float:
         """Return the CPU time that 99 of 100 had to wait for the loop since the last call."""
@@ -120,11 +119,7 @@ async def play(arena: Arena, attack: Attack, health: Question, quiet: Quiet) -> 
     """Attack, and look at what others feel."""
     hub = arena.hub
     assert isinstance(hub, TimedHub)
-    plan = msgspec.structs.replace(attack.plan, tokens=await arena.tokens(attack) or attack.plan.tokens)
-    if attack.door is Door.UNIX:
-        plan.unix = str(hub.unix_path)
-    else:
-        plan.port = int(arena.ports[attack.door].rpartition(":")[2])
+    plan = await arena.aimed(attack)
     before = hub.memory_mib("VmRSS")
     hub.forget_peak()
     hub.long_callbacks()
@@ -284,8 +279,7 @@ async def main(minutes: float, seed: int, only: str, tell: Callable[[str], None]
             for number, attack in enumerate(found):
                 if monotonic() > end:
                     break
-                subnet = 1 + number % _SUBNETS
-                plan = msgspec.structs.replace(attack.plan, subnet=subnet)
+                plan = msgspec.structs.replace(attack.plan, subnet=(1 + number % _SUBNETS))
                 attack = msgspec.structs.replace(attack, plan=plan)
                 felt = await play(opened, attack, health, quiet)
                 played += 1

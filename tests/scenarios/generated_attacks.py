@@ -12,9 +12,8 @@ import msgspec
 
 from protocol.codec import FROM_DEVICE, FROM_HUB, MSGPACK, type_of
 from protocol.coordination import Method
-from tests.scenarios.attack import AGENT, Attack, Door
 from tests.scenarios.attackers import Plan, frame, packed, text
-from tests.scenarios.operator_attacks import _SHOWN, _head
+from tests.scenarios.attacks import AGENT, SHOWN, Attack, Door, head_of
 
 _MIB: Final = 1024 * 1024
 _VERBS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "BREW")
@@ -100,7 +99,7 @@ def fixed_attacks(seconds: float) -> Iterator[Attack]:
         text(type="request", id=f"q-{number}", method=Method.RUNS_START, params={"agent_id": "agent0"})
         for number in range(12)
     )
-    chunks = _head("POST /v1/users", "Content-Type: application/json", "Transfer-Encoding: chunked")
+    chunks = head_of("POST /v1/users", "Content-Type: application/json", "Transfer-Encoding: chunked")
     yield _by_device(
         "requests of 25,000 values", _flood(type="request", id="q", method="m", params={"v": values}), seconds
     )
@@ -141,7 +140,7 @@ def fixed_attacks(seconds: float) -> Iterator[Attack]:
         name="the OpenAPI document, 24 clients",
         door=Door.OPERATORS,
         role="admin",
-        plan=plan(24, head=_head("GET /v1/openapi.json", _SHOWN), again=True),
+        plan=plan(24, head=head_of("GET /v1/openapi.json", SHOWN), again=True),
         must="",
     )
 
@@ -161,8 +160,7 @@ def _unfinished_texts(seconds: float) -> Iterator[Attack]:
         yield Attack(name=f"hellos of strangers: {name}", plan=plan, must="")
         for place, before in _PLACES.items():
             for size in (64_000, 1_000_000):
-                wire = _wire(before + value(size))
-                yield _by_device(f"{place}, {size:,} B: {name}", wire, seconds)
+                yield _by_device(f"{place}, {size:,} B: {name}", _wire(before + value(size)), seconds)
         yield from _bodies(seconds, name, value(1_000_000))
     keys = ",".join(f'"{number}":1' for number in range(60_000))
     yield from _bodies(seconds, "wrong keys", f"{{{keys}}}")
@@ -171,7 +169,7 @@ def _unfinished_texts(seconds: float) -> Iterator[Attack]:
 def _bodies(seconds: float, name: str, body: str) -> Iterator[Attack]:
     typed = ("Content-Type: application/json", f"Content-Length: {len(body)}")
     for role, asked in _BODIES:
-        head = _head(asked, _SHOWN, *typed) + body
+        head = head_of(asked, SHOWN, *typed) + body
         yield Attack(
             name=f"{asked} of a MiB by {role}: {name}",
             door=Door.OPERATORS,
@@ -200,8 +198,8 @@ def _verbs(seconds: float, chance: random.Random) -> Iterator[Attack]:
             filling = FILLINGS[chance.choice(list(FILLINGS))]
             has_token = door is Door.OPERATORS and chance.random() < 0.5
             body = _list_of(filling, chance.choice((100, 10_000, 200_000)))
-            shown = [_SHOWN] if has_token else []
-            head = _head(
+            shown = [SHOWN] if has_token else []
+            head = head_of(
                 f"{verb} {path}", *shown, "Content-Type: application/json", f"Content-Length: {len(body)}"
             )
             yield Attack(
