@@ -85,7 +85,7 @@ soak: $(VENV)/.dev  ## the slow proofs: what make test leaves out, large folders
 	@$(BIN)/python -m tests.scenarios.kills --of imap
 	@$(BIN)/python -m tests.scenarios.kills --of gmail
 	@$(BIN)/python -m tests.scenarios.kills --of hooks
-	@$(BIN)/python -m tests.scenarios.deaths --all
+	@$(BIN)/python -m tests.scenarios.deaths
 	@$(BIN)/python -m tests.scenarios.recovery
 	@$(BIN)/python -m tests.scenarios.flapping
 	@$(BIN)/python -m tests.scenarios.crowds --way come_back

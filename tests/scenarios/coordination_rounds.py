@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -189,27 +189,23 @@ class Round:
         return min(most - 1, int(self.chance.uniform(0, most)))
 
     async def say(
-        self, to: AgentId | None, kind: MessageKind, *, queue_mode: str | None = None, to_lead: bool = False
+        self, to: AgentId | None, kind: MessageKind, *, times: int = 1, **how: str | bool | None
     ) -> None:
-        token = f"token-{self.number}-{len(self.said.rows)}."
         stage = self.stage
-        about: dict[str, Any] = {"to": to, "kind": kind, "queue_mode": queue_mode, "to_lead": to_lead}
-        row = await say(stage.store, stage.clock, stage.ids, f"{kind} {token}", **about)
-        self.said.rows.append(row)
-        self.said.tokens[row.id] = token
-        stage.courier.kick()
-
-
-async def a_nudge(round: Round) -> None:
-    await round.say(WORKER, MessageKind.NUDGE)
+        for _ in range(times):
+            token = f"token-{self.number}-{len(self.said.rows)}."
+            about: dict[str, Any] = {"to": to, "kind": kind, **how}
+            row = await say(stage.store, stage.clock, stage.ids, f"{kind} {token}", **about)
+            self.said.rows.append(row)
+            self.said.tokens[row.id] = token
+            stage.courier.kick()
 
 
 async def a_nudge_to_a_busy_agent(round: Round) -> None:
     stage = round.stage
     stage.gateway.hold(WORKERS)
     await round.say(WORKER, MessageKind.NUDGE)
-    mode = (None, "followup")[round.draw(2)]
-    await round.say(WORKER, MessageKind.NUDGE, queue_mode=mode)
+    await round.say(WORKER, MessageKind.NUDGE, queue_mode=(None, "followup")[round.draw(2)])
 
     async def release() -> None:
         await anyio.sleep(round.chance.uniform(0.02, 0.2))
@@ -218,18 +214,9 @@ async def a_nudge_to_a_busy_agent(round: Round) -> None:
     stage.tasks.start_soon(release)
 
 
-async def a_question(round: Round) -> None:
-    await round.say(LEAD, MessageKind.QUESTION)
-
-
-async def a_handoff_to_the_lead(round: Round) -> None:
-    await round.say(None, MessageKind.HANDOFF, to_lead=True)
-
-
 async def a_question_to_the_user(round: Round) -> None:
     asked = Asked(content=f"which colour? token-{round.number}-q.")
-    row = await round.stage.asked.ask(Caller.of_agent(LEAD, OWNER), BOARD, asked)
-    round.said.question = row.id
+    round.said.question = (await round.stage.asked.ask(Caller.of_agent(LEAD, OWNER), BOARD, asked)).id
 
 
 async def new_boards(round: Round, count: int) -> None:
@@ -248,8 +235,7 @@ async def a_broadcast(round: Round) -> None:
     await new_boards(round, 3)
     said = ToLead(kind=MessageKind.QUESTION, content=f"how is it? token-{round.number}-b.")
     names = [board.id for board in round.said.boards]
-    status = await round.stage.broadcasts.send(OPERATOR, said, names, wait_s=0.0)
-    round.said.broadcast = status.row.id
+    round.said.broadcast = (await round.stage.broadcasts.send(OPERATOR, said, names, wait_s=0.0)).row.id
 
 
 async def a_lead(round: Round) -> None:
@@ -257,48 +243,35 @@ async def a_lead(round: Round) -> None:
     await round.stage.leads.see_to(OPERATOR, round.said.boards[0].id, wait_s=0.0)
 
 
-async def a_burst(round: Round) -> None:
-    for _ in range(4):
-        await round.say(WORKER, MessageKind.NUDGE)
-
-
 async def a_soul(round: Round) -> None:
     content = f"# Soul of round {round.number}\n"
     round.said.souls.append((WORKER, content))
-    wish = SoulRequest(content=content)
-    await round.stage.souls.write(OPERATOR, BOARD, WORKER, wish, wait_s=0.0)
+    await round.stage.souls.write(OPERATOR, BOARD, WORKER, SoulRequest(content=content), wait_s=0.0)
 
 
-VERBS: Final[tuple[Verb, ...]] = (
-    a_nudge,
-    a_nudge_to_a_busy_agent,
-    a_question,
-    a_handoff_to_the_lead,
-    a_question_to_the_user,
-    a_burst,
-    a_soul,
-    a_broadcast,
-    a_lead,
-)
+VERBS: Final[Mapping[str, Verb]] = {
+    "a nudge": lambda round: round.say(WORKER, MessageKind.NUDGE),
+    "a nudge to a busy agent": a_nudge_to_a_busy_agent,
+    "a question": lambda round: round.say(LEAD, MessageKind.QUESTION),
+    "a handoff to the lead": lambda round: round.say(None, MessageKind.HANDOFF, to_lead=True),
+    "a question to the user": a_question_to_the_user,
+    "a burst": lambda round: round.say(WORKER, MessageKind.NUDGE, times=4),
+    "a soul": a_soul,
+    "a broadcast": a_broadcast,
+    "a lead": a_lead,
+}
 
 
 # --- what breaks ---
 
 
-async def the_wire_to_the_gateway(round: Round) -> None:
-    round.stage.wire.cut_before("to_gateway", round.draw(6))
+def cut_the_wire(round: Round, *ways: str) -> None:
+    """Let the wire break before a frame that is drawn."""
+    for way in ways or ("to_gateway", "to_hub"):
+        round.stage.wire.cut_before(way, round.draw(6 if way == "to_gateway" else 16))
 
 
-async def the_wire_to_the_hub(round: Round) -> None:
-    round.stage.wire.cut_before("to_hub", round.draw(16))
-
-
-async def the_wire_twice(round: Round) -> None:
-    await the_wire_to_the_gateway(round)
-    await the_wire_to_the_hub(round)
-
-
-async def an_answer(round: Round) -> None:
+def lose_an_answer(round: Round) -> None:
     method = ("chat.send", "chat.history", "agent.wait", "agents.files.set")[round.draw(4)]
     round.stage.gateway.fault(method, ("before", "after", "never")[round.draw(3)])
 
@@ -317,30 +290,30 @@ async def the_hub(round: Round) -> None:
 
 
 async def both(round: Round) -> None:
-    gateway = round.stage.gateway
     await round.stage.kill()
-    await gateway.stop(killed=round.draw(2) == 1)
-    await anyio.sleep(round.chance.uniform(0.0, 0.1))
-    await gateway.start()
+    await the_gateway(round)
     await round.stage.boot()
 
 
 async def the_hub_and_its_wire(round: Round) -> None:
-    await the_wire_twice(round)
+    cut_the_wire(round)
     await anyio.sleep(round.chance.uniform(0.0, 0.05))
     await the_hub(round)
 
 
-FAULTS: Final[tuple[Verb, ...]] = (
-    the_wire_to_the_gateway,
-    the_wire_to_the_hub,
-    the_wire_twice,
-    an_answer,
-    the_gateway,
-    the_hub,
-    both,
-    the_hub_and_its_wire,
-)
+# What is laid before something is said, and what happens in the middle of it.
+LAID: Final[Mapping[str, Callable[[Round], None]]] = {
+    "the wire to the gateway": lambda round: cut_the_wire(round, "to_gateway"),
+    "the wire to the hub": lambda round: cut_the_wire(round, "to_hub"),
+    "the wire twice": cut_the_wire,
+    "an answer": lose_an_answer,
+}
+FAULTS: Final[Mapping[str, Verb]] = {
+    "the gateway": the_gateway,
+    "the hub": the_hub,
+    "both": both,
+    "the hub and its wire": the_hub_and_its_wire,
+}
 
 
 # --- the laws ---
@@ -488,17 +461,16 @@ async def _is_open(round: Round, agent: AgentId) -> bool:
 async def play(stage: Stage, number: int, seed: int) -> str:
     """One round; what it was. Raises Broken."""
     round = Round(stage, number, SeededChance(seed * 100_003 + number))
-    verb, fault = VERBS[round.draw(len(VERBS))], FAULTS[round.draw(len(FAULTS))]
-    told = f"{verb.__name__} / {fault.__name__}"
+    verb, fault = [*VERBS][round.draw(len(VERBS))], [*LAID, *FAULTS][round.draw(len(LAID) + len(FAULTS))]
+    told = f"{verb} / {fault}"
     try:
         with anyio.fail_after(PATIENCE_S):
-            is_before = fault in (the_wire_to_the_gateway, the_wire_to_the_hub, the_wire_twice, an_answer)
-            if is_before:
-                await fault(round)
-            await verb(round)
-            if not is_before:
+            if fault in LAID:
+                LAID[fault](round)
+            await VERBS[verb](round)
+            if fault in FAULTS:
                 await anyio.sleep(round.chance.uniform(0.0, 0.08))
-                await fault(round)
+                await FAULTS[fault](round)
             rows = await settled(round)
         await check(round, rows)
         await check_souls(round)

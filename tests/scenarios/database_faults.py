@@ -108,16 +108,15 @@ def overwrite(tree: str, which: int) -> Callable[[Path], object]:
         page = pages_of(file, tree)[which]
         with closing(sqlite3.connect(file, timeout=30)) as database:
             (size,) = database.execute("PRAGMA page_size").fetchone()
-        with file.open("r+b") as out:
-            out.seek((page - 1) * size)
-            out.write(b"\xa5" * size)
+        overwrite_at(file, (page - 1) * size, b"\xa5" * size)
 
     return cause
 
 
-def zero_header(state: Path) -> None:
-    with checkpointed(state).open("r+b") as out:
-        out.write(bytes(100))
+def overwrite_at(file: Path, place: int, content: bytes) -> None:
+    with file.open("r+b") as out:
+        out.seek(place)
+        out.write(content)
 
 
 def cut(state: Path) -> None:
@@ -141,31 +140,14 @@ def overwrite_by_copy(state: Path) -> None:
         out.truncate()
 
 
-def move_away(state: Path) -> None:
-    (state / "hub.db").rename(state / "hub.db.away")
+def limit(bytes: str) -> Callable[[Path], object]:
+    """Return the fault that no file of the hub may grow beyond so many bytes: EFBIG, as with ulimit -f."""
 
+    def cause(state: Path) -> None:
+        pid = (state / "pid").read_text()
+        subprocess.run(["prlimit", "--pid", pid, f"--fsize={bytes}:unlimited"], check=True)
 
-def move_back(state: Path) -> None:
-    (state / "hub.db.away").rename(state / "hub.db")
-
-
-def switch(state: Path) -> None:
-    (state / "fails").touch()
-
-
-def switch_off(state: Path) -> None:
-    (state / "fails").unlink()
-
-
-def small_limit(state: Path) -> None:
-    """Let no file of the hub grow: EFBIG, as with ulimit -f."""
-    pid = int((state / "pid").read_text())
-    subprocess.run(["prlimit", "--pid", str(pid), "--fsize=4096:unlimited"], check=True)
-
-
-def no_limit(state: Path) -> None:
-    pid = int((state / "pid").read_text())
-    subprocess.run(["prlimit", "--pid", str(pid), "--fsize=unlimited:unlimited"], check=True)
+    return cause
 
 
 LOCKS: list[sqlite3.Connection] = []
@@ -174,10 +156,6 @@ LOCKS: list[sqlite3.Connection] = []
 def lock(state: Path) -> None:
     LOCKS.append(sqlite3.connect(state / "hub.db", isolation_level=None, timeout=30))
     LOCKS[-1].execute("BEGIN IMMEDIATE")
-
-
-def unlock(state: Path) -> None:
-    LOCKS.pop().close()
 
 
 def tables_of(file: Path) -> list[str]:
@@ -199,15 +177,22 @@ def faults(tables: list[str], library: Path | None) -> Iterator[Fault]:
     for table in tables:
         for which, place in ((0, "root"), (-1, "leaf")):
             yield Fault(f"{table} {place}", "database.damaged", overwrite(table, which))
-    yield Fault("header zeroed", "database.damaged", zero_header)
+    yield Fault(
+        "header zeroed", "database.damaged", lambda state: overwrite_at(checkpointed(state), 0, bytes(100))
+    )
     yield Fault("file cut", "database.damaged", cut)
     yield Fault("older copy over it", "database.damaged", overwrite_by_copy)
     yield Fault("replaced by rename", "database.replaced", replace_by_rename)
-    yield Fault("moved away, and back", "database.replaced", move_away, move_back)
+    yield Fault(
+        "moved away, and back",
+        "database.replaced",
+        lambda state: (state / "hub.db").rename(state / "hub.db.away"),
+        lambda state: (state / "hub.db.away").rename(state / "hub.db"),
+    )
     yield Fault("log removed", "database.replaced", lambda state: (state / "hub.db-wal").unlink())
     yield Fault("index removed", "database.replaced", lambda state: (state / "hub.db-shm").unlink())
-    yield Fault("limit of file size", "database.failing", small_limit, no_limit)
-    yield Fault("locked by a program", "database.busy", lock, unlock)
+    yield Fault("limit of file size", "database.failing", limit("4096"), limit("unlimited"))
+    yield Fault("locked by a program", "database.busy", lock, lambda _: LOCKS.pop().close())
     if library is not None:
         for name, number, issue in (
             ("EIO", 5, "failing"),
@@ -216,7 +201,13 @@ def faults(tables: list[str], library: Path | None) -> Iterator[Fault]:
             ("EROFS", 30, "failing"),
         ):
             environment = {"LD_PRELOAD": str(library), "FAULT_ERRNO": str(number)}
-            yield Fault(f"{name} of writes", f"database.{issue}", switch, switch_off, environment)
+            yield Fault(
+                f"{name} of writes",
+                f"database.{issue}",
+                lambda state: (state / "fails").touch(),
+                lambda state: (state / "fails").unlink(),
+                environment,
+            )
 
 
 class Said(NamedTuple):

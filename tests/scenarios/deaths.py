@@ -1,12 +1,9 @@
 """The hub dies at named moments of a run, one after the other, and each item is there once.
 
-``python -m tests.scenarios.deaths --all`` (``make soak``) goes through all of them:
-before and after every commit, before and after every frame that it sends. The suite
-takes a sample.
+``python -m tests.scenarios.deaths`` (``make soak``) goes through all of them: before and after every commit,
+before and after every frame that it sends.
 """
 
-import argparse
-import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -19,6 +16,7 @@ import anyio
 import httpx2
 
 from hub.clock import SystemChance
+from tests.scenarios.program import Verdict, run
 from tests.scenarios.scene import are_there_once, rows
 from tests.support.device import RunningDevice, open_device
 from tests.support.faults import DIED, Moment, What, When
@@ -134,20 +132,16 @@ async def die(folder: Path, *, step: int, pages: int = 2) -> Counter[tuple[What,
     return deaths
 
 
-async def main(step: int, pages: int) -> None:
-    """Prints what was gone through."""
+async def play(folder: Path, *, step: int = 1, pages: int = 4) -> Verdict:
+    """Let a hub die at every so-many-th moment of a run with so many files."""
     began = perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
-        deaths = await die(Path(folder), step=step, pages=pages)
-    for (what, when), number in deaths.items():
-        print(f"died {when} a {what}: {number} times")  # noqa: T201  # for the person who runs it
+    deaths = await die(folder, step=step, pages=pages)
+    told = [f"died {when} a {what}: {number} times" for (what, when), number in deaths.items()]
     seconds = perf_counter() - began
-    print(f"{deaths.total()} deaths, nothing lost, nothing doubled; {seconds:.0f} s")  # noqa: T201
+    return "\n".join(
+        [*told, f"{deaths.total()} deaths, nothing lost, nothing doubled; {seconds:.0f} s"]
+    ), True
 
 
 if __name__ == "__main__":
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--all", action="store_true", help="every moment; otherwise every fifth")
-    options.add_argument("--pages", type=int, default=4, help="files of a run")
-    chosen = options.parse_args()
-    anyio.run(main, 1 if chosen.all else 5, chosen.pages)
+    run(play)

@@ -1,12 +1,9 @@
 """A device whose connection breaks at random frames, again and again, while it has work.
 
-``python -m tests.scenarios.flapping --connects 200`` (``make soak``) does it at full size, the
-suite small.
+``python -m tests.scenarios.flapping --connects 200`` (``make soak``) does it at full size.
 """
 
-import argparse
 import json
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from itertools import count
@@ -14,7 +11,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import anyio
 import msgspec
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
@@ -22,6 +18,7 @@ from websockets.exceptions import WebSocketException
 from hub.clock import Chance
 from tests.scenarios.deaths import TITLES, Impatient
 from tests.scenarios.fires import EVERY_5_S, each_was_decided_once
+from tests.scenarios.program import Verdict, run
 from tests.scenarios.scene import are_there_once, rows
 from tests.support.clock import SeededChance
 from tests.support.device import RunningDevice, open_device
@@ -144,18 +141,13 @@ async def behind_a_bad_line(folder: Path, *, seed: int = 1) -> AsyncIterator[Pla
         yield Place(hub, device, bad, folder)
 
 
-async def main(connects: int, seed: int) -> None:
-    """Prints what came of it."""
+async def play(folder: Path, *, connects: int = 200, seed: int = 1) -> Verdict:
+    """Break the connection of a device at random frames while it has work."""
     began = perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
-        async with behind_a_bad_line(Path(folder), seed=seed) as place:
-            flapped = await place.flap(connects, fires=5)
-    print(f"{perf_counter() - began:.0f} s, nothing lost, nothing doubled: {flapped}")  # noqa: T201
+    async with behind_a_bad_line(folder, seed=seed) as place:
+        flapped = await place.flap(connects, fires=5)
+    return f"{perf_counter() - began:.0f} s, nothing lost, nothing doubled: {flapped}", True
 
 
 if __name__ == "__main__":
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--connects", type=int, default=200)
-    options.add_argument("--seed", type=int, default=1)
-    chosen = options.parse_args()
-    anyio.run(main, chosen.connects, chosen.seed)
+    run(play)

@@ -13,8 +13,6 @@ everything takes: what is flat here from day 40 goes on growing there, by so muc
 day 90.
 """
 
-import sys
-import tempfile
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -46,6 +44,7 @@ from storage.schedules.fires import FireDecision, FreshRun
 from storage.schedules.schedule_rows import DeclaredSchedule, DueSchedule
 from storage.schedules.schedules import NextFire
 from storage.schema import metadata
+from tests.scenarios.program import Verdict, run
 from tests.storage import rows
 from tests.storage.hub_file import HubFile
 from tests.storage.rows import settle_call
@@ -262,13 +261,7 @@ class Inside:
 
 
 async def grow(
-    folder: Path,
-    *,
-    days: int,
-    device_count: int,
-    every_h: int,
-    keep: RetentionSettings,
-    told: Callable[[Size], None] = lambda size: None,
+    folder: Path, *, days: int, device_count: int, every_h: int, keep: RetentionSettings
 ) -> dict[int, Size]:
     """Let so many days pass; how large everything was at the end of each tenth one."""
     inside = Inside(folder, device_count=device_count, every_ms=every_h * HOUR_MS, keep=keep)
@@ -277,38 +270,28 @@ async def grow(
         for day in range(10, days + 1, 10):
             await inside.live(10)
             sizes[day] = inside.size(day)
-            told(sizes[day])
     finally:
         inside.file.close()
     return sizes
 
 
-def main(days: int = 90, device_count: int = 50) -> int:
+async def play(folder: Path, *, days: int = 90, devices: int = 50) -> Verdict:
+    """Let days pass of an hourly agent on each device; the file is flat once the oldest rows have gone."""
     began = perf_counter()
-    sys.stdout.write(f"an hourly agent on each of {device_count} devices, {days} days\n")
-    with tempfile.TemporaryDirectory() as folder:
-        sizes = anyio.run(_grow_and_tell, Path(folder), days, device_count)
-    flat, last = sizes[FLAT_FROM_DAY], sizes[days]
-    for name, count in last.rows.items():
-        before = flat.rows.get(name, 0)
-        sys.stdout.write(f"  {name:24}{before:10,} rows on day {flat.day},{count:10,} on day {days}\n")
+    sizes = await grow(folder, days=days, device_count=devices, every_h=1, keep=KEPT)
+    flat, last = sizes[min(FLAT_FROM_DAY, days)], sizes[days]
+    told = [
+        f"  day {day:3}: {size.file_bytes / 2**20:7.1f} MiB, {size.rows['runs']:8,} runs"
+        for day, size in sizes.items()
+    ]
+    told += [
+        f"  {name:24}{flat.rows.get(name, 0):10,} rows on day {flat.day},{count:10,} on day {days}"
+        for name, count in last.rows.items()
+    ]
     growth, took_s = last.file_bytes / flat.file_bytes, perf_counter() - began
-    sys.stdout.write(f"day {days} / day {flat.day}: {growth:.3f}, at most {MAX_GROWTH}; {took_s:.0f} s\n")
-    return int(growth > MAX_GROWTH)
-
-
-async def _grow_and_tell(folder: Path, days: int, device_count: int) -> dict[int, Size]:
-    began = perf_counter()
-
-    def tell(size: Size) -> None:
-        sys.stdout.write(
-            f"  day {size.day:3}: {size.file_bytes / 2**20:7.1f} MiB, {size.rows['runs']:8,} runs,"
-            f" {perf_counter() - began:5.0f} s\n"
-        )
-        sys.stdout.flush()
-
-    return await grow(folder, days=days, device_count=device_count, every_h=1, keep=KEPT, told=tell)
+    told.append(f"day {days} / day {flat.day}: {growth:.3f}, at most {MAX_GROWTH}; {took_s:.0f} s")
+    return "\n".join(told), growth <= MAX_GROWTH
 
 
 if __name__ == "__main__":
-    sys.exit(main(*map(int, sys.argv[1:])))
+    run(play)

@@ -6,16 +6,11 @@ fails when a run without news costs more than MOST_BYTES. One process, the funct
 it was, ends, is told of and measured.
 """
 
-import argparse
 import sqlite3
-import sys
-import tempfile
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from time import process_time
 
-import anyio
 import msgspec
 import sqlalchemy as sa
 
@@ -26,6 +21,7 @@ from storage.agents import measurements
 from storage.runs import run_moves, runs, units
 from storage.runs.runs import RunRow
 from tests.scenarios.ninety_days import DAY_MS, HOUR_MS, Inside
+from tests.scenarios.program import Verdict, run
 
 EVERY_MS = 10_000
 MEASURED_EVERY = 2  # periods: the hub measures every 15 s
@@ -97,53 +93,26 @@ class QuietDay(Inside):
         return Tables(self._runs_made, sizes)
 
 
-async def pass_day(
-    folder: Path, *, agents: int, hours: float, told: Callable[[Tables], None] = lambda tables: None
-) -> tuple[Tables, Tables]:
-    """Let so many hours pass after the first hundredth of them; the tables before and after."""
-    day = QuietDay(folder, agents=agents)
+async def play(folder: Path, *, agents: int = 20, hours: float = 24.0) -> Verdict:
+    """Let so many hours pass after the first hundredth of them; each table, and the bytes of a run."""
+    began, day, told = process_time(), QuietDay(folder, agents=agents), list[str]()
     try:
         await day.pass_hours(max(hours / 100, 0.05))
         before = day.tables()
-        for _ in range(10):
-            await day.pass_hours(hours / 10)
-            told(day.tables())
-        return before, day.tables()
+        await day.pass_hours(hours)
+        after = day.tables()
     finally:
         day.file.close()
-
-
-def bytes_a_run(before: Tables, after: Tables) -> float:
-    """Return what a run between the two added to the tables."""
-    grown = sum(after.sizes.values()) - sum(before.sizes.values())
-    return grown / (after.runs - before.runs)
-
-
-def main() -> int:
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("--agents", type=int, default=20)
-    arguments.add_argument("--hours", type=float, default=24.0)
-    chosen = arguments.parse_args()
-    began = process_time()
-
-    def tell(tables: Tables) -> None:
-        size, cpu_s = sum(tables.sizes.values()) / 1e6, process_time() - began
-        sys.stdout.write(f"  {tables.runs:8,} runs, {size:8.2f} MB in tables, {cpu_s:5.0f} s of CPU\n")
-        sys.stdout.flush()
-
-    with tempfile.TemporaryDirectory() as folder:
-        before, after = anyio.run(
-            lambda: pass_day(Path(folder), agents=chosen.agents, hours=chosen.hours, told=tell)
-        )
+    size, cpu_s = sum(after.sizes.values()) / 1e6, process_time() - began
+    told.append(f"  {after.runs:8,} runs, {size:8.2f} MB in tables, {cpu_s:5.0f} s of CPU")
     grown = {name: size - before.sizes.get(name, 0) for name, size in after.sizes.items()}
-    for name, size in sorted(grown.items(), key=lambda one: -one[1]):
-        if size:
-            sys.stdout.write(f"  {name:24}{size:14,} bytes more\n")
-    each = bytes_a_run(before, after)
-    a_day = each * chosen.agents * DAY_MS / EVERY_MS / 1e6
-    sys.stdout.write(f"{each:.0f} bytes a run, {a_day:.1f} MB a day; at most {MOST_BYTES:.0f} a run\n")
-    return int(each > MOST_BYTES)
+    ordered = sorted(grown.items(), key=lambda one: -one[1])
+    told += [f"  {name:24}{size:14,} bytes more" for name, size in ordered if size]
+    each = sum(grown.values()) / (after.runs - before.runs)
+    a_day = each * agents * DAY_MS / EVERY_MS / 1e6
+    told.append(f"{each:.0f} bytes a run, {a_day:.1f} MB a day; at most {MOST_BYTES:.0f} a run")
+    return "\n".join(told), each <= MOST_BYTES
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(play)

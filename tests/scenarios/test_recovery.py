@@ -19,14 +19,13 @@ SELECT agent_id FROM agent_states AS told WHERE (runs_waiting, runs_executing, r
 
 
 async def test_a_hub_takes_back_what_executed_when_it_died_before_it_is_ready(tmp_path: Path) -> None:
-    recovery = await recover(tmp_path, FaultyHub(tmp_path), agents=AGENTS)
-
-    assert recovery.said == expected(AGENTS)
+    said, _ = await recover(tmp_path, FaultyHub(tmp_path), agents=AGENTS)
+    assert said == expected(AGENTS)
     assert rows(tmp_path / "hub.db", STATES) == [
-        ("CANCELLED", "not needed", recovery.said["cancelled"]),
-        ("FAILED", "crash_loop", recovery.said["failed"]),
+        ("CANCELLED", "not needed", said["cancelled"]),
+        ("FAILED", "crash_loop", said["failed"]),
         ("PAUSED", None, AGENTS),  # its device is not there
         ("QUEUED", None, 3 * AGENTS),  # one of them a drain had paused
-        ("QUEUED", "hub_restart", recovery.said["requeued"]),
+        ("QUEUED", "hub_restart", said["requeued"]),
     ]
     assert rows(tmp_path / "hub.db", UNTRUE_COUNTERS) == []

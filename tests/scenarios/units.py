@@ -4,14 +4,11 @@
 machine and we are root, it is the shipped unit; else ``systemd-socket-activate`` and a stand-in.
 """
 
-import argparse
 import json
 import os
 import shutil
 import socket
 import subprocess
-import sys
-import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -32,6 +29,7 @@ from storage.devices import devices
 from storage.devices.tokens import DEVICE_TOKENS
 from storage.store import open_store
 from tests.bench.machine import allow_open_files
+from tests.scenarios.program import Verdict, run
 from tests.support.clock import SeededChance
 from tests.support.processes import CROWD, POLL_S, ROOT
 from tests.support.service_manager import Unit
@@ -126,7 +124,6 @@ def _systemctl(*words: str) -> None:
     subprocess.run(["systemctl", *words], check=True, timeout=90)
 
 
-DEVICES = 300
 _ALL_WITHIN_S = 60.0
 _AT_MS = 1_767_600_000_000
 
@@ -288,19 +285,17 @@ def _token(number: int) -> str:
     return f"hub_dev_{number:043}"
 
 
-def main() -> int:
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("--devices", type=int, default=DEVICES)
-    chosen = arguments.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        went = anyio.run(stay, Path(folder), chosen.devices)
-    told = sys.stdout
-    told.write(f"{chosen.devices} devices, {'systemd' if is_booted() else 'a stand-in for systemd'}\n")
-    for one in went.rounds:
-        told.write(f"  {one.what:10} {one.returned} came back, longest gap {one.longest_gap_s:.2f} s\n")
-    told.write(f"  refused {went.refused}, turned away {went.turned_away}, broken tries {went.broken}\n")
-    return 1 if went.refused or went.turned_away else 0
+async def play(folder: Path, *, devices: int = 300) -> Verdict:
+    """Restart, kill and hang a hub under a service manager while devices are connected."""
+    went = await stay(folder, devices)
+    told = [f"{devices} devices, {'systemd' if is_booted() else 'a stand-in for systemd'}"]
+    told += [
+        f"  {one.what:10} {one.returned} came back, longest gap {one.longest_gap_s:.2f} s"
+        for one in went.rounds
+    ]
+    told += [f"  refused {went.refused}, turned away {went.turned_away}, broken tries {went.broken}"]
+    return "\n".join(told), not (went.refused or went.turned_away)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(play)

@@ -14,11 +14,11 @@ from pathlib import Path
 from subprocess import DEVNULL
 
 import anyio
-from rich.console import Console
 
 from storage.kernel import migrate
 from storage.kernel.postgres import run_once
 from tests.scenarios.cluster import open_cluster
+from tests.scenarios.program import Verdict, run
 from tests.support.next_revision import CONTRACT, make_old_tables, next_revisions
 from tests.support.processes import ROOT, HubProcess, Running
 
@@ -113,15 +113,12 @@ async def _make_earlier(url: str) -> None:
             migrate.MIGRATIONS = known
 
 
-def main() -> int:
-    """Upgrade, and print the revisions; 0 if every item is there once, and the tables are as they must be."""
-    console = Console(highlight=False)
-    with tempfile.TemporaryDirectory() as folder:
-        seen = anyio.run(upgrade, Path(folder))
-    for when, revision in seen.items():
-        console.print(f"{when}: tables of revision {revision}")
-    return 0 if list(seen.values())[-1] == CONTRACT else 1
+async def play(folder: Path) -> Verdict:
+    """Replace a hub by one of the next release; the tables are as they must be at each step."""
+    seen = await upgrade(folder)
+    told = "\n".join(f"{when}: tables of revision {revision}" for when, revision in seen.items())
+    return told, list(seen.values())[-1] == CONTRACT
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(play)
