@@ -97,8 +97,7 @@ async def part_from_nats(world: World) -> None:
 
 async def jump(world: World) -> None:
     """Let the clock of a hub jump by an hour and back."""
-    offset = JUMPS_S[int(world.chance.uniform(0, 2)) % 2]
-    world.victim.clock_file.write_text(str(offset))
+    world.victim.clock_file.write_text(str(JUMPS_S[int(world.chance.uniform(0, 2)) % 2]))
     await world.rest(20.0)
     world.victim.clock_file.write_text("0")
 

@@ -289,8 +289,7 @@ async def _model_refuses_connections(person: Newcomer) -> Row:
         f"planted at {wrong} gave no answer", "hub doctor --online", FOLLOW, ("status",), ("doctor",)
     )
     asked = await person.finds(f"{wrong} does not answer", "hub config edit", ("doctor", "--online"))
-    editor = f"sed -i s|{wrong}|{person.endpoint.url}|"
-    await person.takes(asked, "hub config edit", VISUAL=editor)
+    await person.takes(asked, "hub config edit", VISUAL=f"sed -i s|{wrong}|{person.endpoint.url}|")
     await person.succeeds()
     return Row("model refuses connections", screen.command, "hub doctor --online; hub config edit")
 

@@ -68,8 +68,7 @@ async def outlive(disk: Path, elsewhere: Path) -> dict[str, Any]:
             run_id = await hub.start_run()
             waiting = await hub.get(f"/v1/runs/{run_id}")
             seen["waits"] = [waiting["state"], waiting["waiting_for"]]
-            status = await hub.get("/v1/status")
-            seen["status"] = " ".join(status["conditions"])
+            seen["status"] = " ".join((await hub.get("/v1/status"))["conditions"])
             seen["issues"] = [issue["id"] for issue in (await hub.get("/v1/issues"))["issues"]]
 
             (disk / "filler").unlink()

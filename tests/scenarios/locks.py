@@ -168,8 +168,7 @@ def _hand_over(database: Database) -> None:
 
 
 def _stuck(c: sa.Connection) -> set[str]:
-    now = database_now(c)
-    return set(c.execute(STUCK, {"then": now - STUCK_MS}).scalars())
+    return set(c.execute(STUCK, {"then": database_now(c) - STUCK_MS}).scalars())
 
 
 def _left_over(database: Database, pause: threading.Event) -> int:
@@ -216,8 +215,7 @@ def place(kind: str) -> Iterator[str]:
     """An empty database of this kind; its URL."""
     with ExitStack() as resources:
         if kind == "postgresql":
-            server = resources.enter_context(running_postgres())
-            yield resources.enter_context(server.database())
+            yield resources.enter_context(resources.enter_context(running_postgres()).database())
             return
         memory = MEMORY if MEMORY.is_dir() else None  # not the disk is to be found out about
         folder = resources.enter_context(tempfile.TemporaryDirectory(dir=memory))

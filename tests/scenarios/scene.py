@@ -144,14 +144,12 @@ class Scene:
 
     def calls(self) -> int:
         """How many calls the device's database knows that were to change something."""
-        known = "SELECT count(*) FROM calls WHERE action <> 'query'"
-        ((count,),) = rows(self.device.database, known)
+        ((count,),) = rows(self.device.database, "SELECT count(*) FROM calls WHERE action <> 'query'")
         return int(count)
 
     def outbox(self) -> dict[str, int]:
         """How many calls stand in each state in the hub's database."""
-        query = "SELECT state, count(*) FROM run_calls GROUP BY state"
-        return dict(rows(self.folder / "hub.db", query))
+        return dict(rows(self.folder / "hub.db", "SELECT state, count(*) FROM run_calls GROUP BY state"))
 
     async def _on_frame(self, direction: Direction, frame: dict[str, Any]) -> bool:
         point, before = self._point, len(self.seen)

@@ -53,8 +53,7 @@ class Listener:
         self._number = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        shown = dict(scope["headers"]).get(b"authorization", b"").decode()
-        self._plant("shown", shown.partition(" ")[2])
+        self._plant("shown", dict(scope["headers"]).get(b"authorization", b"").decode().partition(" ")[2])
 
         async def heard() -> Message:
             message = await receive()

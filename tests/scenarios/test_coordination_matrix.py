@@ -97,8 +97,7 @@ class World:
 
     async def _question(self) -> str:
         """A question of the board that nobody has answered."""
-        asked = await self.hub.post("/v1/boards/roses/ask-user", {"content": "Which colour?"})
-        return str(asked["id"])
+        return str((await self.hub.post("/v1/boards/roses/ask-user", {"content": "Which colour?"}))["id"])
 
 
 @asynccontextmanager
@@ -138,8 +137,7 @@ async def _token(hub: HubProcess, who: str) -> str:
     if who in ("user", "eve"):
         wanted = {"name": who, "role": "operator", "scopes": ["read", "run", "answer", "devices"]}
         user = {"user": "owner" if who == "user" else "eve"}
-        made = await hub.ask("POST", "/v1/operator-tokens", params=user, json=wanted)
-        return str(made.json()["token"])
+        return str((await hub.ask("POST", "/v1/operator-tokens", params=user, json=wanted)).json()["token"])
     return str((await hub.post(f"/v1/agents/{NAMES.get(who, who)}/tokens"))["token"])
 
 
@@ -205,7 +203,6 @@ async def test_a_gateways_main_agent_brings_a_persons_answer_by_the_word_that_wa
     asked = await world.hub.post("/v1/boards/roses/ask-user", ask)
     about = {"correlation_id": "roses-1", "tags": ["gateway_main", "user_reply"]}
     assert (await world.remember("worker", **about))["answered_question"] is None, "it is no main agent"
-    written = await world.remember("main", **about)
-    assert written["answered_question"] == asked["id"]
+    assert (await world.remember("main", **about))["answered_question"] == asked["id"]
     told = await world.hub.get(f"/v1/questions/{asked['id']}")
     assert (told["state"], told["answer"]) == ("answered", "The red ones.")

@@ -119,8 +119,7 @@ async def plant(hub: HubProcess, folder: Path) -> None:
         assert answer.status_code < 300, (path, answer.text)
     async with connect(f"{await hub.device_url()}/v1/device") as socket:
         device, key = RawDevice(socket), KeyPair()
-        challenge = await device.hear()
-        identity = key.identity(challenge, label=EVIL.replace("\n", ""))
+        identity = key.identity((await device.hear()), label=EVIL.replace("\n", ""))
         told = {"device_id": EVIL.replace("\n", ""), "client": {"platform": EVIL}, "identity": identity}
         await device.say(type="device_hello", **told)
         assert (await device.hear())["code"] == "pairing_required"

@@ -120,32 +120,6 @@ async def test_an_agent_that_lives_there_is_told_of_everywhere(scene: Scene) -> 
     assert (edited.status_code, edited.json()["description"]) == (200, "Reaches people.")
 
 
-async def test_an_id_that_the_gateway_has_not_is_refused_with_those_that_it_has(scene: Scene) -> None:
-    body = {"name": "ghost", "remote_id": "ghost"}
-    refused = await scene.hub.ask("POST", "/v1/gateways/office/agents", json=body)
-    assert (refused.status_code, refused.json()["code"]) == (404, "unknown_agent")
-    assert "gateway 'office' has no agent 'ghost'; it has: main, " in refused.json()["detail"]
-
-
-async def test_an_agent_that_the_gateway_has_not_is_made_there(scene: Scene) -> None:
-    made = await scene.hub.post("/v1/gateways/office/agents", {"name": "maker"})
-    there = f"mc-{made['id']}"
-
-    def is_made(told: Any) -> bool:
-        (maker,) = (one for one in told["members"] if one["agent"] == "maker")
-        return (maker["state"], maker["connectivity"]) == ("ready", "online")
-
-    told = await scene.until("/v1/gateways/office", is_made)
-    assert there in scene.gateway.agents
-    main = f"mc-gateway-{told['id']}"
-    await scene.until(
-        "/v1/gateways/office",
-        lambda told: all(one["connectivity"] == "online" for one in told["members"]),
-    )
-    assert main in scene.gateway.agents
-    assert scene.gateway.count("agents.create") == 2
-
-
 async def test_a_gateway_that_is_taken_out_of_the_file_is_let_go_and_comes_back(scene: Scene) -> None:
     hub, file = scene.hub, scene.folder / "hub.toml"
     whole = file.read_text()

@@ -133,8 +133,7 @@ def test_viewers_can_make_an_example_of_each_body() -> None:
     seen = 0
     for schema in _schemas(document["paths"]):
         example = _example(schema, document["components"]["schemas"])
-        whole = schema | {"components": document["components"]}
-        jsonschema.Draft202012Validator(whole).validate(example)
+        jsonschema.Draft202012Validator(schema | {"components": document["components"]}).validate(example)
         seen += 1
     assert seen > 200
 

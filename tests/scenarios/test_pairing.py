@@ -129,8 +129,7 @@ async def test_a_revoked_device_that_is_paired_anew_gets_no_item_again(tmp_path:
             await daemon.post("/v1/pairings/approve", {"code": code})
             await until_connected(daemon)
             for name, text in files.items():
-                changed = text.replace("-0\n", f"-0, {is_fresh}\n")
-                (tmp_path / "notes" / name).write_text(changed)
+                (tmp_path / "notes" / name).write_text(text.replace("-0\n", f"-0, {is_fresh}\n"))
             run = await daemon.ended(await daemon.start_run())
             assert (run["outcome"], run["items_created"]) == ("success", 0)
             assert [row["id"] for row in (await daemon.get("/v1/devices"))["devices"]] == [device["id"]]

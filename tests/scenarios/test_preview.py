@@ -2,7 +2,6 @@
 
 import json
 import sqlite3
-import sys
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import Any, Final
@@ -11,7 +10,7 @@ import anyio
 import httpx2
 import pytest
 
-from tests.scenarios.scene import Scene, are_there_once, is_asked, rows, scene, write
+from tests.scenarios.scene import Scene, are_there_once, rows, scene, write
 from tests.support.oracle import Oracle, plant
 from tests.support.processes import POLL_S
 
@@ -130,14 +129,6 @@ def used(done: dict[str, Any]) -> tuple[Any, ...]:
     return done["model_requests"], done["prompt_tokens"], done["completion_tokens"], round(done["usd"], 9)
 
 
-async def typed(play: Scene, *words: str, stdin: str = "", code: int = 0) -> str:
-    """``hub WORDS``; its standard output."""
-    command = [sys.executable, "-m", "hub", "--state", str(play.folder), *words]
-    done = await anyio.run_process(command, input=stdin.encode(), check=False)
-    assert done.returncode == code, done.stderr.decode()
-    return done.stdout.decode()
-
-
 async def foretells(folder: Path, count: int) -> None:
     """A preview before a run, and in another world the run alone: they agree in all."""
     async with AsyncExitStack() as stack:
@@ -215,28 +206,3 @@ async def test_a_hub_that_is_killed_in_a_preview_has_nothing_of_it_but_its_answe
         assert done["items_created"] and 40 <= answered <= 40 + 8  # those in flight at most were paid twice
         assert done["model_requests"] <= 40 - 15 + 8
         print(f"answered {answered} for 40 files, {done['model_requests']} after the kill")  # noqa: T201
-
-
-async def test_a_reader_that_leaves_a_preview_ends_it(tmp_path: Path) -> None:
-    oracle = Oracle(follows_prompt=True, latency_s=30.0)
-    async with scene(tmp_path, folder_of(2), oracle=oracle) as play:
-        await play.device.start()
-        await play.has_connected()
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(lambda: preview(play, prompt=FIRST))
-            await is_asked(oracle)
-            refused = await play.hub.ask("POST", "/v1/agents/notes/preview")
-            assert (refused.status_code, refused.json()["code"]) == (409, "busy")
-            tasks.cancel_scope.cancel()
-        oracle.latency_s = 0.0
-        with anyio.fail_after(30):
-            while (await play.hub.ask("POST", "/v1/agents/notes/preview")).status_code != 200:
-                await anyio.sleep(POLL_S)
-        assert (await play.hub.get("/v1/runs"))["runs"] == []
-        shown = await typed(play, "agents", "preview", "notes", "--prompt", "-", stdin=FIRST)
-        previewed = (await play.hub.get("/v1/audit?event=agent.previewed"))["entries"]
-        assert {one["detail"]["name"] for one in previewed} == {"notes"}
-        assert '+ tasks  send offer 000\n    notes/page000.md: "Anna must send offer 000' in shown
-        assert "2 documents read: 4 added, 0 removed, 0 changed, 0 as they are\n2 model requests, " in shown
-        shown = await typed(play, "agents", "preview", "notes", "--files", "1", "--estimate", "--json")
-        assert (json.loads(shown)["files"], json.loads(shown)["to_read"]) == (2, 1)

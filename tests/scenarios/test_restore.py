@@ -1,6 +1,6 @@
 """Hub and device restored from older copies, or lost: each item is at the device once, none is missing."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -14,8 +14,6 @@ EARLIER = check_boxes(2)[0] | sentences(2)[0]  # there before everything that is
 BOXES = check_boxes(8)[0]
 LETTERS = sentences(6)[0]
 MIDDLE = Point("the middle of the run", "to_hub", "tool_result", answers=12)
-
-Undo = Callable[[Restores], Awaitable[None]]
 
 
 @asynccontextmanager
@@ -36,93 +34,46 @@ async def played(folder: Path) -> AsyncIterator[Restores]:
         yield restores
 
 
-async def hub_before(restores: Restores) -> None:
-    await restores.hub_goes_back("before")
-
-
-async def hub_middle(restores: Restores) -> None:
-    await restores.hub_goes_back("middle")
-
-
-async def hub_after(restores: Restores) -> None:
-    await restores.hub_goes_back("after")
-
-
-async def hub_lost(restores: Restores) -> None:
-    await restores.hub_is_lost()
-
-
-async def device_before(restores: Restores) -> None:
-    await restores.device_goes_back("before")
-
-
-async def device_middle(restores: Restores) -> None:
-    await restores.device_goes_back("middle")
-
-
-async def device_lost(restores: Restores) -> None:
-    await restores.device_is_lost()
-
-
-async def hub_before_device_middle(restores: Restores) -> None:
-    await restores.hub_goes_back("before")
-    await restores.device_goes_back("middle")
-
-
-async def hub_middle_device_before(restores: Restores) -> None:
-    await restores.hub_goes_back("middle")
-    await restores.device_goes_back("before")
-
-
-async def hub_forgot(restores: Restores) -> None:
-    await restores.hub_forgets()
-
-
-async def hub_forgot_device_before(restores: Restores) -> None:
-    await restores.hub_forgets()
-    await restores.device_goes_back("before")
-
-
-async def hub_before_forgot(restores: Restores) -> None:
-    await restores.hub_goes_back("before")
-    await restores.hub_forgets()
-
-
-UNDOINGS: list[Undo] = [
-    hub_forgot,
-    hub_forgot_device_before,
-    hub_before_forgot,
-    hub_before,
-    hub_middle,
-    hub_after,
-    hub_lost,
-    device_before,
-    device_middle,
-    device_lost,
-    hub_before_device_middle,
-    hub_middle_device_before,
+# Methods of Restores, each with the moment that it goes back to.
+UNDOINGS = [
+    "hub_forgets",
+    "hub_forgets device_goes_back:before",
+    "hub_goes_back:before hub_forgets",
+    "hub_goes_back:before",
+    "hub_goes_back:middle",
+    "hub_goes_back:after",
+    "hub_is_lost",
+    "device_goes_back:before",
+    "device_goes_back:middle",
+    "device_is_lost",
+    "hub_goes_back:before device_goes_back:middle",
+    "hub_goes_back:middle device_goes_back:before",
 ]
 
 
-def all_files() -> list[str]:
-    return list((EARLIER | BOXES | LETTERS).values())
+async def undo(restores: Restores, words: str) -> None:
+    for word in words.split():
+        name, _, moment = word.partition(":")
+        await getattr(restores, name)(*([moment] if moment else []))
 
 
 async def test_a_device_that_lost_everything_gets_it_again_without_a_run(tmp_path: Path) -> None:
     async with played(tmp_path) as restores:
         before = restores.items()
-        await device_lost(restores)
+        await restores.device_is_lost()
         await restores.has(before)
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("undo", UNDOINGS, ids=lambda undo: undo.__name__)
-async def test_whatever_was_restored_or_lost_each_item_is_there_once(tmp_path: Path, undo: Undo) -> None:
+@pytest.mark.parametrize("words", UNDOINGS)
+async def test_whatever_was_restored_or_lost_each_item_is_there_once(tmp_path: Path, words: str) -> None:
     async with played(tmp_path) as restores:
         before = restores.items()
         assert set(before.values()) == {1}
-        assert len(before) == sum(text.count("- [ ]") + text.count("(ref") for text in all_files())
-        await undo(restores)
+        assert len(before) == sum(
+            text.count("- [ ]") + text.count("(ref") for text in (EARLIER | BOXES | LETTERS).values()
+        )
+        await undo(restores, words)
         await restores.play.has_connected()
         run = await restores.run()
         assert (run["state"], run["outcome"]) == ("COMPLETED", "success")

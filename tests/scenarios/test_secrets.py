@@ -240,8 +240,7 @@ async def test_no_secret_stands_in_logs_rows_frames_errors_process_lists_or_cras
 
         # Runs, a hub that is killed, and one that is told to say where it stands before it dies.
         for name in ("post", "builds"):
-            run = await hub.start_run(name)
-            await hub.ended(run)
+            await hub.ended(await hub.start_run(name))
         told.words["process"] = process_words(hub.pid)
         await told.ask_everything()
         for words in (

@@ -108,8 +108,7 @@ def port(site: Site, taken: int) -> None:
 
 
 def certificate(site: Site, _: int) -> None:
-    other = write_certificate(site.folder, "other")
-    site.files.key.write_bytes(other.key.read_bytes())
+    site.files.key.write_bytes(write_certificate(site.folder, "other").key.read_bytes())
 
 
 def name(site: Site, _: int) -> None:
@@ -178,8 +177,7 @@ async def test_a_reload_is_taken_up_by_what_works(site: Site) -> None:
             "listen.devices.tls: applies at once",
         ],
     )
-    after = await site.stand()
-    assert after["certificate"] != before["certificate"]
+    assert (await site.stand())["certificate"] != before["certificate"]
     (schedule,) = (await site.hub.get("/v1/agents/notes/next"))["schedules"]
     assert schedule["expr"] == "0 8 * * 1-5"
     assert [fire["at"][11:16] for fire in schedule["next_fires"]] == ["08:00"] * 5
@@ -219,11 +217,9 @@ async def test_what_a_reload_changed_is_an_issue_at_once(site: Site) -> None:
 
     assert await settings_issues() == []
     site.file.write_text(site.text.replace("runs = 4", "runs = 0"))
-    assert (await site.command("reload")).returncode == 78
-    assert await settings_issues() == ["settings.refused"]
+    assert ((await site.command("reload")).returncode, await settings_issues()) == (78, ["settings.refused"])
     site.file.write_text(site.text)
-    assert (await site.command("reload")).returncode == 0
-    assert await settings_issues() == []
+    assert ((await site.command("reload")).returncode, await settings_issues()) == (0, [])
 
 
 @pytest.mark.soak
@@ -340,8 +336,7 @@ async def test_another_model_is_asked_from_the_next_run_on_and_a_run_under_way_k
     async with anyio.create_task_group() as tasks, scene(tmp_path, files, oracle=early) as play:
         base_url = await tasks.start(late.serve)
         settings = play.folder / "hub.toml"
-        one_at_a_time = settings.read_text().replace("[model]", "[model]\nconcurrency = 1")
-        settings.write_text(one_at_a_time)
+        settings.write_text(settings.read_text().replace("[model]", "[model]\nconcurrency = 1"))
         await play.hub.post("/v1/reload")
         await play.device.start()
         run_id = await play.hub.start_run()

@@ -79,8 +79,7 @@ async def test_a_hub_whose_event_loop_is_starved_past_the_lease_of_its_run_keeps
             hubs.east.device.write(name, text)
         run = await hubs.east.hub.ended(await hubs.east.hub.start_run("east"))
 
-        assert (run["state"], run["outcome"]) == ("COMPLETED", "success")
-        assert hubs.sql(TAKEN_OVER) == []
+        assert (run["state"], run["outcome"], hubs.sql(TAKEN_OVER)) == ("COMPLETED", "success", [])
         are_there_once(hubs.east.items(), PLANTED)
 
 
@@ -106,8 +105,7 @@ async def test_two_hubs_behind_pgbouncer_bring_and_count_each_item_once(
             for side in sides:
                 listed = (await side.hub.get("/v1/metrics/series"))["series"]
                 whole = {(one["name"], *one["tags"].values()): one["whole"] for one in listed}
-                assert whole["hub.runs", "success"] == 2
-                assert whole["hub.items", "created"] == 2 * len(PLANTED)
+                assert (whole["hub.runs", "success"], whole["hub.items", "created"]) == (2, 2 * len(PLANTED))
                 devices = [one["whole"] for one in listed if one["name"] == "hub.node_devices"]
                 assert len(devices) == 2, "of each hub its own"
 

@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
+from tests.scenarios.restores import put_back, snapshot
 from tests.scenarios.scene import Point, Scene, check_boxes, rows, scene
 
 GRANT = "review.remote"
@@ -21,8 +22,7 @@ async def found(folder: Path, *grants: str, files: int = 3) -> Any:
     async with scene(folder, check_boxes(files)[0]) as play:
         play.device.words = [*play.device.words, *(f"--grant=+{grant}" for grant in grants)]
         await play.device.start()
-        run = await play.hub.ended(await play.hub.start_run())
-        assert run["items_created"] == 2 * files
+        assert (await play.hub.ended(await play.hub.start_run()))["items_created"] == 2 * files
         yield play
 
 
@@ -33,8 +33,7 @@ async def give(play: Scene, verdict: str, ids: Sequence[str], **how: Any) -> lis
 
 
 async def ids(play: Scene) -> list[str]:
-    listed = (await play.hub.get("/v1/items"))["items"]
-    return sorted(item["id"] for item in listed)
+    return sorted(item["id"] for item in (await play.hub.get("/v1/items"))["items"])
 
 
 async def come(
@@ -104,8 +103,7 @@ async def test_what_the_owner_changed_meanwhile_is_a_conflict(tmp_path: Path) ->
             db.execute("UPDATE tasks SET title = 'By myself' WHERE id = ?", (row,))
         await give(play, "reject", [first])
         (item,) = await come(play, [first], "refused")
-        assert item["given"]["reason"] == "changed_meanwhile"
-        assert at_device(play)["rows"] == 6
+        assert (item["given"]["reason"], at_device(play)["rows"]) == ("changed_meanwhile", 6)
 
 
 @pytest.mark.soak
@@ -132,21 +130,8 @@ async def test_a_hub_killed_among_verdicts_brings_each_once(tmp_path: Path, poin
         await play.device.start()
         await play.happened()
         await play.start_hub()
-        items = await come(play, every, "done")
-        assert {item["verdict"] for item in items} == {"approved"}
+        assert {item["verdict"] for item in (await come(play, every, "done"))} == {"approved"}
         assert at_device(play) == {"rows": 6, "approved": 6, "applied": 6}
-
-
-def copied(database: Path) -> dict[str, bytes]:
-    """A database that nobody has open, with its log."""
-    return {path.name: path.read_bytes() for path in database.parent.glob(f"{database.name}*")}
-
-
-def put_back(database: Path, files: dict[str, bytes]) -> None:
-    for path in database.parent.glob(f"{database.name}*"):
-        path.unlink()
-    for name, content in files.items():
-        (database.parent / name).write_bytes(content)
 
 
 @pytest.mark.soak
@@ -157,7 +142,7 @@ async def test_a_hub_from_before_the_verdicts_brings_them_again_and_they_count_o
         await play.device.kill()
         await give(play, "approve", every)
         await play.kill_hub()
-        before = copied(tmp_path / "hub.db")
+        snapshot(tmp_path / "hub.db", tmp_path / "before")
         await play.start_hub()
         await play.device.start()
         await come(play, every, "done")
@@ -165,10 +150,9 @@ async def test_a_hub_from_before_the_verdicts_brings_them_again_and_they_count_o
         (undone,) = [item for item in await come(play, every, "done") if item["id"] == every[0]]
         assert undone["verdict"] == "open"
         await play.kill_hub()
-        put_back(tmp_path / "hub.db", before)
+        put_back(tmp_path / "before", tmp_path / "hub.db")
         await play.start_hub()
-        items = await come(play, every, "done")
-        assert [item["verdict"] for item in items] == ["open", *["approved"] * 5]
+        assert [item["verdict"] for item in (await come(play, every, "done"))] == ["open", *["approved"] * 5]
         assert at_device(play) == {"rows": 6, "approved": 5, "applied": 7}
 
 
@@ -177,13 +161,13 @@ async def test_items_are_open_again_once_their_device_is_as_before_the_verdicts(
     async with found(tmp_path, GRANT) as play:
         every = await ids(play)
         await play.device.kill()
-        before = copied(play.device.database)
+        snapshot(play.device.database, tmp_path / "before")
         await play.device.start()
         await give(play, "approve", every[:3])
         await give(play, "reject", every[3:])
         await come(play, every, "done")
         await play.device.kill()
-        put_back(play.device.database, before)
+        put_back(tmp_path / "before", play.device.database)
         await play.device.start()
         with anyio.fail_after(60):
             while len((await play.hub.get("/v1/items?verdict=open"))["items"]) < len(every):

@@ -41,8 +41,7 @@ COME_S: Final = 60_000.0  # milliseconds: what a hub and a device do takes a whi
 async def week(folder: Path) -> AsyncIterator[tuple[HubProcess, Visit]]:
     """A hub without a device or an agent, and a browser that a link has signed in."""
     async with anyio.create_task_group() as tasks:
-        model = model_at(await tasks.start(Oracle().serve))
-        hub = HubProcess(folder, settings=SETTINGS.format(model=model))
+        hub = HubProcess(folder, settings=SETTINGS.format(model=model_at(await tasks.start(Oracle().serve))))
         async with ending(hub), browsing() as browser:
             await hub.start()
             context = await browser.new_context(viewport={"width": 1280, "height": 860})

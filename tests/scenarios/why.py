@@ -488,8 +488,7 @@ async def remedies(play: World) -> None:
     )
     for place, codes in expected:
         path, _, line = place.partition(":")
-        found = await play.explain(Case("", "work", f"notes/work/{path}", int(line)))
-        had = [one["code"] for one in found]
+        had = [one["code"] for one in (await play.explain(Case("", "work", f"notes/work/{path}", int(line))))]
         if not codes.intersection(had):
             play.misses.append(f"{place}: its remedy led to {had}")
     print(f"remedies done: {len(expected)}")  # noqa: T201
@@ -573,8 +572,7 @@ async def by_model(folder: Path, each: int, shared: str = "") -> World:
 
 async def prove(folder: Path, each: int, typed: int) -> int:
     """Play both worlds and print reasons by right and wrong answers. Return the number of wrong ones."""
-    worlds = [await by_rules(folder / "rules", each, typed), await by_model(folder / "model", each)]
-    return wrong_in(worlds)
+    return wrong_in([await by_rules(folder / "rules", each, typed), await by_model(folder / "model", each)])
 
 
 def wrong_in(worlds: list[World]) -> int:
