@@ -19,9 +19,7 @@ from typing import Any
 import anyio
 import asyncpg
 from anyio.abc import ByteStream, SocketAttribute, SocketStream
-from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table
 
 from hub.clock import SystemClock, now_ms
 from tests.scenarios.deaths import TITLES
@@ -399,9 +397,15 @@ async def demo(folder: Path, *, hubs: int, devices: int, pages: int) -> bool:
         await cluster.all_ended()
         ended_s = now_s() - killed_at
         lost, doubled = cluster.wrong_items()
-        _show_devices(console, cluster, before, after)
+        for node in cluster.nodes:
+            console.print(f"{node.name}: {before[node.id]} devices, {after[node.id]} after the kill")
+        for fate in fates:
+            console.print(
+                f"run of {fate.device}: its device was elsewhere after {fate.hello_s or 0.0:.1f} s,"
+                f" claimed after {fate.claimed_s or 0.0:.1f} s, and it went on after {fate.went_on_s:.1f} s"
+            )
         busy = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))  # other programs on the machine
-        _show_runs(console, fates, busy)
+        console.print(f"at most {AFTER_KILL_S * busy:.1f} s, {AFTER_HELLO_S * busy:.1f} s after the hello")
         planted = sum(len(desk.planted) for desk in cluster.desks)
         console.print(f"{planted - lost} of {planted} items are there, {lost} lost, {doubled} doubled")
         console.print(f"each run had ended {ended_s:.1f} s after the kill")
@@ -409,25 +413,6 @@ async def demo(folder: Path, *, hubs: int, devices: int, pages: int) -> bool:
         after_hello_s = max((fate.went_on_s or END_S) - (fate.hello_s or 0.0) for fate in fates)
         is_in_time = slowest_s <= AFTER_KILL_S * busy and after_hello_s <= AFTER_HELLO_S * busy
         return not (lost or doubled) and is_in_time
-
-
-def _show_devices(console: Console, cluster: Cluster, before: Counter[str], after: Counter[str]) -> None:
-    table = Table("hub", "devices before", "after the kill")
-    for node in cluster.nodes:
-        table.add_row(node.name, str(before[node.id]), str(after[node.id]))
-    console.print(table)
-
-
-def _show_runs(console: Console, fates: Sequence[Fate], busy: float) -> None:
-    table = Table(
-        "run of the killed hub", "device elsewhere", "claimed", "went on", "after its hello", box=SIMPLE
-    )
-    for fate in fates:
-        hello_s, on_s = fate.hello_s or 0.0, fate.went_on_s or 0.0
-        times = (hello_s, fate.claimed_s or 0.0, on_s, on_s - hello_s)
-        table.add_row(fate.device, *(f"{time_s:.1f} s" for time_s in times))
-    table.add_row("at most", "", "", f"{AFTER_KILL_S * busy:.1f} s", f"{AFTER_HELLO_S * busy:.1f} s")
-    console.print(table)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -1,7 +1,7 @@
 """A migration is killed after each of its statements: the database is as it was, and can be brought through.
 
-``python -m tests.scenarios.migrations`` (``make soak``) kills at every one, in a file and
-on a server; the suite at a few. The tables are those of the first revision with rows in
+``python -m tests.scenarios.migrations`` (``make soak``) kills at every one, in a file and on
+a server. The tables are those of the first revision with rows in
 them. Each victim is a process of its own that ends itself with SIGKILL: nothing of it
 is put in order.
 """
@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -113,30 +112,18 @@ def _seen(url: str) -> Seen:
         return see(c)
 
 
-def kill_in_file(folder: Path, *, step: int) -> Killed:
-    """See ``kill_through``; the database is made in *folder*."""
-    url = f"sqlite:///{folder}/hub.db"
-    with sa.create_engine(url, poolclass=sa.NullPool).begin() as c:
-        make_old(c)
-    return kill_through(url, step=step)
-
-
-def kill_on_server(url: str, *, step: int) -> Killed:
-    """See ``kill_through``; *url*: a database without tables."""
-    anyio.run(run_once, url, make_old)
-    return kill_through(url, step=step)
-
-
 def main() -> None:
     """Print what was seen; exits with 1 if a killed migration left anything behind."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--step", type=int, default=1, help="statements between two deaths")
-    parser.add_argument("--server", metavar="URL", help="a bare database on a server; else one is started")
-    parser.add_argument("--only", choices=["file", "server"])
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    step = parser.parse_args().step
+    with tempfile.TemporaryDirectory() as folder, running_postgres() as server, server.bare_database() as url:
         migrate.MIGRATIONS = next_revisions(Path(folder))
-        results = dict(_killed(given.step, given.server, given.only))
+        file = f"sqlite:///{folder}/hub.db"
+        with sa.create_engine(file, poolclass=sa.NullPool).begin() as c:
+            make_old(c)
+        anyio.run(run_once, url, make_old)
+        results = {address.partition(":")[0]: kill_through(address, step=step) for address in (file, url)}
     for name, killed in results.items():
         told = (
             f"{name}: killed {killed.deaths} times, left something behind {len(killed.changed)} times;"
@@ -144,19 +131,6 @@ def main() -> None:
         )
         sys.stdout.write("\n  ".join((told, *killed.differences)) + "\n")
     sys.exit(0 if all(killed.is_clean for killed in results.values()) else 1)
-
-
-def _killed(step: int, server: str | None, only: str | None) -> Iterator[tuple[str, Killed]]:
-    if only != "server":
-        with tempfile.TemporaryDirectory() as folder:
-            yield "SQLite", kill_in_file(Path(folder), step=step)
-    if only == "file":
-        return
-    if server is not None:
-        yield "PostgreSQL", kill_on_server(server, step=step)
-        return
-    with running_postgres() as started, started.bare_database() as url:
-        yield "PostgreSQL", kill_on_server(url, step=step)
 
 
 if __name__ == "__main__":

@@ -90,7 +90,9 @@ async def test_a_gateway_and_its_agents_are_followed_through_every_kind_of_loss(
     await scene.stands(connectivity="online", activity="idle")
 
     await gateway.stop(killed=True)
-    lost = await scene.until("/v1/gateways/office", _is_refused)
+    lost = await scene.until(
+        "/v1/gateways/office", lambda told: (told["problem"] or {}).get("code") == "connection_refused"
+    )
     assert lost["unreachable_since"] <= lost["since"]
     await scene.stands(connectivity="offline")
     assert (await hub.ask("GET", "/readyz")).status_code == 200
@@ -145,10 +147,6 @@ async def test_its_token_stands_nowhere(scene: Scene) -> None:
     assert {"hub.db", "hub.log"} <= written.keys()
     assert [name for name, data in written.items() if token in data] == ["gateway.token"]
     assert all(scene.gateway.token not in path for path, _ in scene.gateway.knocks)
-
-
-def _is_refused(told: Any) -> bool:
-    return told["problem"] is not None and told["problem"]["code"] == "connection_refused"
 
 
 def _files_in(folder: Path) -> list[Path]:

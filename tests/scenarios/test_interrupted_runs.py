@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -25,6 +24,7 @@ from tests.support.faulty_hub import FaultyHub
 from tests.support.hub_ahead import AheadHub
 from tests.support.oracle import Fault, Oracle
 from tests.support.processes import POLL_S, DeviceProcess, model_at
+from tests.support.programs import free_port
 from tests.support.proxy import Wire, wire
 
 NO_GRACE = "[limits]\ndevice_grace_s = 0\n"
@@ -156,13 +156,6 @@ QUICK = [
     "--given",
     "hub.extraction.endpoint:Endpoint.max_tries=2",
 ]  # half a minute of trouble is sat out otherwise
-
-
-def free_port() -> int:
-    """A port on which nobody listens."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        return int(bound.getsockname()[1])
 
 
 async def test_what_needs_no_model_is_delivered_while_it_is_away_and_the_rest_when_it_is_back(

@@ -143,6 +143,8 @@ async def foretells(folder: Path, count: int) -> None:
         assert changed_in(state_of(play), before) & FOUND == set()
         assert {item["path"] for item in foretold["items"]} <= {f"notes/{name}" for name in folder_of(count)}
         assert all(item["quote"] for item in foretold["items"])
+        previewed = (await play.hub.get("/v1/audit?event=agent.previewed"))["entries"]
+        assert {one["detail"]["name"] for one in previewed} == {"notes"}
 
         await with_prompt(alone, SECOND)
         done = await run(alone)

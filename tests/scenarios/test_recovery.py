@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from tests.scenarios.live_runs import expected
-from tests.scenarios.recovery import recover
+from tests.scenarios.recovery import expected, recover
 from tests.scenarios.scene import rows
 from tests.support.faulty_hub import FaultyHub
 

@@ -210,19 +210,6 @@ async def test_a_certificate_that_was_renewed_and_a_user_that_is_made_are_told_a
 
 
 @pytest.mark.soak
-async def test_what_a_reload_changed_is_an_issue_at_once(site: Site) -> None:
-    async def settings_issues() -> list[str]:
-        found = (await site.hub.get("/v1/issues"))["issues"]
-        return [one["id"] for one in found if one["id"].startswith("settings.")]
-
-    assert await settings_issues() == []
-    site.file.write_text(site.text.replace("runs = 4", "runs = 0"))
-    assert ((await site.command("reload")).returncode, await settings_issues()) == (78, ["settings.refused"])
-    site.file.write_text(site.text)
-    assert ((await site.command("reload")).returncode, await settings_issues()) == (0, [])
-
-
-@pytest.mark.soak
 async def test_sighup_is_a_reload_without_an_answer(site: Site) -> None:
     site.file.write_text(site.text.replace("runs = 4", "runs = 5"))
     assert site.hub.process is not None

@@ -10,10 +10,10 @@ import shutil
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import anyio
 import anyio.to_thread
@@ -128,21 +128,6 @@ _ALL_WITHIN_S = 60.0
 _AT_MS = 1_767_600_000_000
 
 
-class Running(Protocol):
-    """A hub under a service manager."""
-
-    @property
-    def url(self) -> str: ...
-
-    def running(self) -> AbstractAsyncContextManager[None]: ...
-
-    def restart(self) -> None: ...
-
-    def kill(self) -> None: ...
-
-    def hang(self) -> None: ...
-
-
 class Disturbance(msgspec.Struct, frozen=True):
     """What was done to the hub, and how long devices were without it, in seconds."""
 
@@ -230,7 +215,7 @@ async def stay(folder: Path, count: int, *, watchdog_s: float = 4.0) -> Stay:
     (folder / "hub.toml").write_text(CROWD)
     await _fill(folder, count)
     words = ["--state", str(folder), "serve", "--config", str(folder / "hub.toml")]
-    unit: Running = (
+    unit: BootedUnit | Unit = (
         BootedUnit(folder, watchdog_s=watchdog_s)
         if is_booted()
         else Unit(folder, words, watchdog_s=watchdog_s)
