@@ -202,7 +202,7 @@ async def recover(folder: Path, hub: HubProcess, *, agents: int) -> tuple[dict[s
 
 async def play(folder: Path, *, live: int = 10_000) -> Verdict:
     """Start a hub that died with so many live runs."""
-    said, took_s = await recover(folder, HubProcess(folder, is_forked=False), agents=live // EACH)
+    said, took_s = await recover(folder, HubProcess(folder), agents=live // EACH)
     told = ", ".join(f"{number} {what}" for what, number in said.items())
     is_well = took_s <= READY_S and said == expected(live // EACH)
     return f"{live} live runs: ready after {took_s:.2f} s; of those that had executed {told}", is_well
