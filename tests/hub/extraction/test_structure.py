@@ -84,7 +84,7 @@ def test_a_place_is_enclosed_by_list_items_by_an_introduction_and_by_its_speaker
 def test_a_part_of_a_chunk_is_enclosed_by_its_own_list_items() -> None:
     rows = [f"  - pay the invoice number {nth} of the carpenter" for nth in range(8)]
     text = "\n".join(["- Anna", *rows[:4], "- Ben", *rows[4:]])
-    (piece,) = [one for one in chunks(text, 60) if "number 2" in text[one.start : one.end]][:1]
+    piece = next(one for one in chunks(text, 60) if "number 2" in text[one.start : one.end])
     assert [text[start:end] for start, end in piece.above] in ([], ["Anna"])
     todo, parts = [Chunk(0, len(text))], []
     while todo:

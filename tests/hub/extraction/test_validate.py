@@ -175,31 +175,28 @@ def test_a_model_that_only_copies_must_have_copied() -> None:
     assert reasons(invented) == [("ungrounded", "tasks.title")] * 2
 
 
-def test_of_a_model_that_only_copies_the_whole_sentence_is_shown() -> None:
-    text = "Could Anna please send the quote?"
-    (item,) = check(task(quote="Could Anna please send the quote"), text=text, is_literal=True).items
-    assert item.quote == text
+MAY = "Anna must send the quote by 9 May 2026."
+NEXT = "Anna must send the quote by next Friday, she says."
+LAST = "Anna must send the quote by 9999-12-31T23:30:00Z at last."
 
 
-def test_a_date_of_a_model_that_only_copies_must_be_in_the_sentence() -> None:
-    text = "Anna must send the quote by 9 May 2026."
-    right, wrong = check(
-        task(quote=text, dueDate="2026-05-09"),
-        task(quote=text, dueDate="2025-03-03", title="the quote", assignee=["the quote"]),
-        text=text,
-        is_literal=True,
-    ).items
-    assert "dueDate" in right.data
-    assert wrong.data == {"title": "the quote"}
-
-
-def test_a_date_beyond_the_owners_calendar_is_no_reason_to_fail() -> None:
-    text = "Anna must send the quote by 9999-12-31T23:30:00Z at last."
-    for told in ("9999-12-31T23:30:00Z", "9999-12-31T23:45:00Z"):
-        (item,) = check(
-            task(quote=text, dueDate=told), text=text, is_literal=True, timezone="Europe/Berlin"
-        ).items
-        assert ("dueDate" in item.data) is (told in text)
+@pytest.mark.parametrize(
+    ("text", "fields", "has_date"),
+    [
+        ("Could Anna please send the quote?", {"quote": "Could Anna please send the quote"}, False),
+        (MAY, {"dueDate": "2026-05-09"}, True),
+        (MAY, {"dueDate": "2025-03-03", "assignee": ["the quote"]}, False),
+        (NEXT, {"dueDate": "next Friday"}, True),
+        (LAST, {"dueDate": "9999-12-31T23:30:00Z"}, True),  # beyond the owner's calendar
+        (LAST, {"dueDate": "9999-12-31T23:45:00Z"}, False),
+    ],
+)
+def test_a_model_that_only_copies_gives_whole_sentences_and_dates_of_the_sentence(
+    text: str, fields: dict[str, object], has_date: bool
+) -> None:
+    record = task(quote=text) | fields
+    (item,) = check(record, text=text, is_literal=True, timezone="Europe/Berlin").items
+    assert (item.quote, "dueDate" in item.data, "assignee" in item.data) == (text, has_date, False)
 
 
 ANYTHING = st.recursive(
@@ -363,9 +360,3 @@ def test_a_remark_belongs_to_the_task_it_names() -> None:
     remark = {"table": "taskComments", "quote": "Bob likes tea.", "content": "likes tea", "task": "T1"}
     (item,) = checker.take_all([remark]).items
     assert item.data == {"content": "likes tea", "taskId": "row-8"}
-
-
-def test_of_a_model_that_only_copies_a_date_in_words_of_the_sentence_is_taken() -> None:
-    text = "Anna must send the quote by next Friday, she says."
-    (item,) = check(task(quote=text, dueDate="next Friday"), text=text, is_literal=True).items
-    assert "dueDate" in item.data
