@@ -10,7 +10,6 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import MemoryId
-from storage import audit
 from storage.coordination import boards
 from storage.coordination.boards import NewMemory
 from storage.schema import idempotency_keys
@@ -192,23 +191,6 @@ async def test_an_agent_writes_in_its_own_name_into_the_memory_of_its_board(hub:
             assert refused(other) == (403, "not_your_board")
             nowhere = await asking.request(method, "/v1/agent/boards/rozes/memory", json=sent)
             assert refused(nowhere) == (404, "unknown_board")
-
-
-async def test_an_agents_token_opens_no_operators_route_and_an_operators_none_of_an_agent(
-    hub: Served,
-) -> None:
-    await hub.board("roses", "inbox")
-    async with agent(hub, "inbox") as asking:
-        denied = await asking.get("/v1/boards")
-        assert refused(denied) == (403, "forbidden")
-        assert "not for agents: theirs begin with /v1/agent" in denied.json()["detail"]
-    async with over_tcp(hub.fake, await hub.fake.token()) as admin:
-        for client in (admin, hub.operator):
-            denied = await client.get("/v1/agent")
-            assert refused(denied) == (403, "forbidden")
-            assert "asked by agents" in denied.json()["detail"]
-    (entry, *_) = await hub.fake.store.read(audit.list_entries, limit=1)
-    assert entry.event == "auth.refused"
 
 
 async def test_a_token_that_was_revoked_or_whose_agent_is_gone_opens_nothing(hub: Served) -> None:
