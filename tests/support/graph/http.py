@@ -1,13 +1,16 @@
-"""As much of HTTP/1.1 as a fake of Graph needs: requests without a body, answers of known length."""
+"""Requests to the fake of Graph and its answers, over HTTP on loopback."""
 
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 
-import anyio
-from anyio.abc import SocketAttribute, SocketStream
+from starlette.datastructures import Headers
+from starlette.responses import Response as HttpResponse
+from starlette.types import Receive, Scope, Send
+
+from tests.support import asgi
 
 
 class Request(NamedTuple):
@@ -41,40 +44,18 @@ class Response(NamedTuple):
 async def serving(respond: Callable[[Request], Response]) -> AsyncIterator[str]:
     """Answer on loopback; gives the origin."""
 
-    async def talk(stream: SocketStream) -> None:
-        async with stream:
-            waiting = b""
-            try:
-                while True:
-                    while b"\r\n\r\n" not in waiting:
-                        waiting += await stream.receive()
-                    head, _, waiting = waiting.partition(b"\r\n\r\n")
-                    await stream.send(_spell(respond(_read(head.decode()))))
-            except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
-                return  # the client has left
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        raw, query = scope["raw_path"].decode(), scope["query_string"].decode()
+        headers: dict[str, str] = {}
+        for name, value in Headers(scope=scope).items():
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        path = tuple(unquote(step) for step in raw.split("/") if step)
+        options = dict(parse_qsl(query, keep_blank_values=True))
+        target = f"{raw}?{query}" if query else raw
+        status, body, more = respond(Request(scope["method"], target, path, options, headers))
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        told = HttpResponse(data, status, headers={"content-type": "application/json", **more})
+        await told(scope, receive, send)
 
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    async with listener, anyio.create_task_group() as tasks:
-        tasks.start_soon(listener.serve, talk)
-        yield f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}"
-        tasks.cancel_scope.cancel()
-
-
-def _read(head: str) -> Request:
-    first, *lines = head.split("\r\n")
-    method, target, _ = first.split(" ")
-    parts = urlsplit(target)
-    path = tuple(unquote(step) for step in parts.path.split("/") if step)
-    headers: dict[str, str] = {}
-    for line in lines:
-        name, _, value = line.partition(":")
-        name = name.strip().lower()
-        headers[name] = f"{headers[name]}, {value.strip()}" if name in headers else value.strip()
-    return Request(method, target, path, dict(parse_qsl(parts.query, keep_blank_values=True)), headers)
-
-
-def _spell(response: Response) -> bytes:
-    body = response.body if isinstance(response.body, bytes) else json.dumps(response.body).encode()
-    headers = {"content-type": "application/json", "content-length": str(len(body)), **response.headers}
-    lines = [f"HTTP/1.1 {response.status} Told", *(f"{name}: {value}" for name, value in headers.items())]
-    return "\r\n".join([*lines, "", ""]).encode() + body
+    async with asgi.serving(app) as origin:
+        yield origin
