@@ -1,17 +1,13 @@
 """A real NATS server for tests, on a free port of this machine, which ends with this process."""
 
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.processes import POLL_S
-from tests.support.programs import free_port
-
-START_S = 30.0  # a busy machine
+from tests.support.programs import free_port, until_listening
 
 
 def why_no_nats() -> str | None:
@@ -40,23 +36,13 @@ class Nats:
         """Start it and wait until it listens."""
         quiet = subprocess.DEVNULL
         self._process = subprocess.Popen(self._command, cwd="/", stdin=quiet, stdout=quiet, stderr=quiet)
-        for _ in range(int(START_S / POLL_S)):
-            if self._listens():
-                return
-            with suppress(subprocess.TimeoutExpired):
-                raise AssertionError(f"nats-server ended with {self._process.wait(POLL_S)}")
-        raise AssertionError("nats-server does not listen")
+        until_listening(self._process, self.port)
 
     def stop(self) -> None:
         """End it at once."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
-
-    def _listens(self) -> bool:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
-            return True
-        return False
 
 
 @contextmanager

@@ -5,8 +5,11 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from subprocess import PIPE, STDOUT
+
+_LOOK_S = 0.02
 
 
 class CannotInstall(Exception):
@@ -62,3 +65,13 @@ def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as door:
         port: int = door.getsockname()[1]
         return port
+
+
+def until_listening(process: subprocess.Popen[bytes], port: int, *, within_s: float = 30.0) -> None:
+    """Wait until a started process listens at *port* of loopback."""
+    for _ in range(int(within_s / _LOOK_S)):
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        with suppress(subprocess.TimeoutExpired):
+            raise AssertionError(f"{process.args!r} ended with {process.wait(_LOOK_S)}")
+    raise AssertionError(f"{process.args!r} does not listen")

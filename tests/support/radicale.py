@@ -9,13 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from subprocess import DEVNULL
 from tempfile import TemporaryDirectory
-from time import monotonic
 from typing import Final
 
-from tests.support.programs import free_port
+from tests.support.programs import free_port, until_listening
 
 PASSWORD: Final = "a password of calendars"
-_UP_S: Final = 20.0
 _SETTINGS: Final = """\
 [server]
 hosts = 127.0.0.1:{port}
@@ -95,20 +93,8 @@ def running_radicale() -> Iterator[Radicale]:
             [sys.executable, "-m", "radicale", "--config", str(settings)], stdout=DEVNULL, stderr=DEVNULL
         )
         try:
-            server = Radicale(port, users)
-            _wait_for(server, process)
-            yield server
+            until_listening(process, port)
+            yield Radicale(port, users)
         finally:
             process.terminate()
             process.wait()
-
-
-def _wait_for(server: Radicale, process: subprocess.Popen[bytes]) -> None:
-    user, until = server.fresh_user(), monotonic() + _UP_S
-    while process.poll() is None and monotonic() < until:
-        try:
-            server.ask(user, "PROPFIND", f"/{user}/")
-        except OSError:
-            continue
-        return
-    raise AssertionError("radicale does not come up")
