@@ -20,7 +20,7 @@ it.
 import sys
 from collections.abc import Callable, Collection, Sequence
 from itertools import count
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast
+from typing import Any, Final, ParamSpec, TypeVar
 
 import anyio
 import msgspec
@@ -51,27 +51,37 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class NoFence:
-    """Door that replaces the fence or, with *terms*, the term of each write by the current one."""
+class _Passing:
+    """Door that passes each job on."""
 
-    def __init__(self, door: Store, world: World, *, terms: bool = True) -> None:
+    def __init__(self, door: Store, world: World) -> None:
         self.is_shared = door.is_shared
         self._door = door
         self._world = world
-        self._terms = terms
 
-    async def read(
-        self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        """Run the query without a change."""
+    async def read(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Run the query."""
         return await self._door.read(fn, *args, **kwargs)
 
-    async def write(
-        self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def write(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Run the job."""
+        return await self._door.write(fn, *args, **kwargs)
+
+
+class NoFence(_Passing):
+    """Door that replaces the fence and, with *terms*, the term of each write by the current one."""
+
+    terms = True
+
+    async def write(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Run the job with the current fence."""
-        unfenced = cast(Callable[..., T], _Unfenced(fn, self._world, terms=self._terms))
-        return await self._door.write(unfenced, *args, **kwargs)
+        return await self._door.write(_Unfenced(fn, self._world, terms=self.terms), *args, **kwargs)
+
+
+class _NoHolderFence(NoFence):
+    """Such a door for the fences of runs alone."""
+
+    terms = False
 
 
 class _Unfenced:
@@ -100,20 +110,13 @@ class _Unfenced:
         return given
 
 
-class CommitAfterSend:
+class CommitAfterSend(_Passing):
     """Door that delays the writes of planned and sent calls until one of the calls is answered."""
 
     def __init__(self, door: Store, world: World) -> None:
-        self.is_shared = door.is_shared
-        self._door = door
+        super().__init__(door, world)
         self._kept: dict[str, list[tuple[Any, tuple[Any, ...], dict[str, Any]]]] = {}  # by unit
         self._unit_of: dict[str, str] = {}  # by call
-
-    async def read(
-        self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        """Run the query without a change."""
-        return await self._door.read(fn, *args, **kwargs)
 
     async def write(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Delay the job if its result can be predicted."""
@@ -140,13 +143,8 @@ class CommitAfterSend:
             await self._door.write(fn, *args, **kwargs)
 
 
-class NoJournal:
+class NoJournal(_Passing):
     """Door that hides the journal of answered questions."""
-
-    def __init__(self, door: Store, world: World) -> None:
-        self.is_shared = door.is_shared
-        self.write = door.write
-        self._door = door
 
     async def read(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Run the query, and return nothing for the journal."""
@@ -155,18 +153,8 @@ class NoJournal:
         return await self._door.read(fn, *args, **kwargs)
 
 
-class NoLedger:
+class NoLedger(_Passing):
     """Door that hides known items, so that each source sends all its items."""
-
-    def __init__(self, door: Store, world: World) -> None:
-        self.is_shared = door.is_shared
-        self._door = door
-
-    async def read(
-        self, fn: Callable[Concatenate[sa.Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        """Run the query without a change."""
-        return await self._door.read(fn, *args, **kwargs)
 
     async def write(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Run the job without known items, and do not store the items."""
@@ -176,13 +164,8 @@ class NoLedger:
         return await self._door.write(fn, *args, **kwargs)
 
 
-class NoJudging:
+class NoJudging(_Passing):
     """Door that leaves every stored instant as it was when the clock steps."""
-
-    def __init__(self, door: Store, world: World) -> None:
-        self.is_shared = door.is_shared
-        self.read = door.read
-        self._door = door
 
     async def write(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Run the job, and undo it if it judges instants again."""
@@ -191,13 +174,8 @@ class NoJudging:
         return await self._door.write(fn, *args, **kwargs)
 
 
-class NoEviction:
+class NoEviction(_Passing):
     """Door that hides that another hub has a device."""
-
-    def __init__(self, door: Store, world: World) -> None:
-        self.is_shared = door.is_shared
-        self.write = door.write
-        self._door = door
 
     async def read(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Run the query, and return nothing for connections elsewhere."""
@@ -208,12 +186,11 @@ class NoEviction:
         return await self._door.read(fn, *args, **kwargs)
 
 
-class SettledWhenSent:
+class SettledWhenSent(_Passing):
     """Door that settles each verdict when it is marked as sent."""
 
     def __init__(self, door: Store, world: World) -> None:
-        self.is_shared = door.is_shared
-        self._door = door
+        super().__init__(door, world)
         self._due: dict[CallId, DueVerdict] = {}
 
     async def read(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
@@ -242,14 +219,11 @@ _STATES: Final[dict[GivenVerdict, RowState]] = {
 }
 
 
-class _Pausing:
+class _Pausing(_Passing):
     """Door with a pause in which a device moves to another hub, which gets some time."""
 
     def __init__(self, door: Store, world: World) -> None:
-        self.is_shared = door.is_shared
-        self.read = door.read
-        self._door = door
-        self._world = world
+        super().__init__(door, world)
         self._dice = world.dice.fork("pauses")
 
     async def _let_others_work(self, run_ids: Sequence[str]) -> None:
@@ -332,7 +306,7 @@ class NoAgreementFence(PausedAgreement):
 
 
 def _without_holder_fence(door: Store, world: World) -> Store:
-    return PausedHolder(NoFence(door, world, terms=False), world)
+    return PausedHolder(_NoHolderFence(door, world), world)
 
 
 def _undone(c: sa.Connection, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:

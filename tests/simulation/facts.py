@@ -30,7 +30,6 @@ class RunFacts(NamedTuple):
     cancel_requested_at: int | None
     attempt: int
     max_attempts: int
-    crash_count: int
     error_count: int
     units_done: int
     units_skipped: int
@@ -66,12 +65,10 @@ class ScheduleFacts(NamedTuple):
     at_ms: int | None
     tz: str
     overlap: str
-    jitter_ms: int
     enabled: int
     paused_reason: str | None
     cursor_at: int
     next_fire_at: int | None
-    due_at: int | None
     first_connect: str | None
     rev: int
     created_at: int

@@ -32,6 +32,10 @@ from tests.simulation.loop import run
 from tests.simulation.scene import EPOCHS, TEMPI, Scene, Settings
 from tests.simulation.world import OWNER, Ways, World
 
+SENT_AGAIN = """
+    INSERT INTO run_calls (call_id, run_id, unit_key, ordinal, target_table, state, updated_at)
+    SELECT 'again', run_id, unit_key, 99, target_table, 'SENT', 1 FROM run_calls LIMIT 1"""
+
 Plant = Callable[[World], Awaitable[None]]
 
 EVERY_TEN_MINUTES = DeclaredSchedule(kind="cron", expr="*/10 * * * *")
@@ -108,15 +112,16 @@ def the_agent(world: World, name: str = "first") -> AgentId:
     return AgentId(world.disk.one("SELECT id FROM agents WHERE name = ?", name)[0])
 
 
-def schedule(world: World) -> Any:
-    return world.disk.one("SELECT id, cursor_at FROM schedules")
+def the_hub(world: World) -> SimHub:
+    hub = world.machines[0].live
+    assert hub is not None
+    return hub
 
 
 async def starts_a_run_that_stalls(world: World) -> str:
     """Start a run that executes without end, and return its id."""
     world.devices[0].habits.stalls = 1.0
-    hub = world.machines[0].live
-    assert hub is not None
+    hub = the_hub(world)
     await hub.control.submit(await hub.store.read(agents.get_agent, the_agent(world, "second")))
     await world.live(world.time.now_s + 5.0)
     return newest(world, "RUNNING")
@@ -273,11 +278,7 @@ async def a_call_is_sent_that_was_never_planned(world: World) -> None:
 
 
 async def an_item_comes_under_two_ids(world: World) -> None:
-    write(
-        world,
-        "INSERT INTO run_calls (call_id, run_id, unit_key, ordinal, target_table, state, updated_at)"
-        " SELECT 'again', run_id, unit_key, 99, target_table, 'SENT', 1 FROM run_calls LIMIT 1",
-    )
+    write(world, SENT_AGAIN)
     world.devices[0].do(call(world, "again", world.devices[0].memory.rows[0].run_id))
 
 
@@ -290,11 +291,7 @@ async def a_rejected_item_comes_again(world: World) -> None:
         (device.id, [ReportedVerdict(row.call_id, "rejected")], world.time.epoch_ms),
         {},
     )
-    write(
-        world,
-        "INSERT INTO run_calls (call_id, run_id, unit_key, ordinal, target_table, state, updated_at)"
-        " SELECT 'again', run_id, unit_key, 99, target_table, 'SENT', 1 FROM run_calls LIMIT 1",
-    )
+    write(world, SENT_AGAIN)
     device.memory.rows.insert(0, row)
     asked = call(world, "again", row.run_id)
     device.memory.rows.remove(row)
@@ -368,8 +365,7 @@ async def _let_the_device_take_verdicts(world: World) -> None:
 
 
 async def a_verdict_is_applied_to_another_row(world: World) -> None:
-    device, hub = world.devices[0], world.machines[0].live
-    assert hub is not None
+    device, hub = world.devices[0], the_hub(world)
     await _let_the_device_take_verdicts(world)
     item, device_row = world.disk.one("SELECT id, row_id FROM items WHERE answered_at IS NOT NULL")
     other = next(row for row in device.memory.rows if row.row_id != device_row)
@@ -383,8 +379,7 @@ async def a_verdict_is_applied_to_another_row(world: World) -> None:
 
 
 async def a_verdict_waits_for_ever(world: World) -> None:
-    hub = world.machines[0].live
-    assert hub is not None
+    hub = the_hub(world)
     await _let_the_device_take_verdicts(world)
     hub.verdicts.turns.wake = lambda: None  # type: ignore[method-assign]
     (item,) = world.disk.one("SELECT id FROM items WHERE answered_at IS NOT NULL")
@@ -402,8 +397,7 @@ async def the_hub_does_not_hear_of_a_decision(world: World) -> None:
 
 async def nobody_heeds_a_cancel(world: World) -> None:
     run_id = await starts_a_run_that_stalls(world)
-    hub = world.machines[0].live
-    assert hub is not None
+    hub = the_hub(world)
     hub.dispatcher.interrupt = lambda run_id, reason: True  # type: ignore[method-assign]
     write(world, "UPDATE runs SET cancel_requested_at = 1 WHERE id = :run", run=run_id)
     await world.live(world.time.now_s + 60.0)
@@ -424,8 +418,7 @@ async def a_run_starts_though_its_agent_is_paused(world: World) -> None:
 
 
 async def an_agent_is_not_let_go_on(world: World) -> None:
-    hub = world.machines[0].live
-    assert hub is not None
+    hub = the_hub(world)
     hub.dispatcher.open_gates = no_gate  # type: ignore[method-assign]
     write(
         world,
@@ -436,16 +429,14 @@ async def an_agent_is_not_let_go_on(world: World) -> None:
 
 
 async def a_run_is_not_started(world: World) -> None:
-    hub = world.machines[0].live
-    assert hub is not None
+    hub = the_hub(world)
     hub.dispatcher._claim = nothing  # type: ignore[assignment, method-assign]
     await world.live(world.time.now_s + 900.0)
 
 
 async def a_run_is_not_started_while_another_hub_is_full(world: World) -> None:
     run_of_hub(world, "second", "of another hub")
-    hub = world.machines[0].live
-    assert hub is not None
+    hub = the_hub(world)
     hub.dispatcher._claim = nothing  # type: ignore[assignment, method-assign]
     await hub.control.submit(await hub.store.read(agents.get_agent, the_agent(world)))
     await world.live(world.time.now_s + 30.0)

@@ -76,23 +76,14 @@ async def writes(stage: Stage) -> None:
             await stage.process.unwind()
 
 
-def test_a_hub_that_dies_before_a_commit_has_written_nothing_of_it() -> None:
+@pytest.mark.parametrize(("is_before", "users"), [(True, 1), (False, 2)])
+def test_a_hub_that_dies_before_or_after_a_commit_never_learns_of_it(is_before: bool, users: int) -> None:
     async def play(stage: Stage) -> None:
-        stage.weather.dies_in, stage.weather.dies_before = 2, True
+        stage.weather.dies_in, stage.weather.dies_before = 2, is_before
         await writes(stage)
 
     stage = played(play)
-    assert stage.users == 1
-    assert len(stage.told) <= 1
-
-
-def test_a_hub_that_dies_after_a_commit_never_learns_of_it() -> None:
-    async def play(stage: Stage) -> None:
-        stage.weather.dies_in, stage.weather.dies_before = 2, False
-        await writes(stage)
-
-    stage = played(play)
-    assert stage.users == 2
+    assert stage.users == users
     assert len(stage.told) <= 1
 
 
