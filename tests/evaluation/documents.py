@@ -31,6 +31,15 @@ _DEEDS: Final = (
     "pay invoice {} to the carpenter",
     "translate brochure {} for the fair",
 )
+_SCRIPTS: Final = {
+    "cjk": "河水很高，渡船每天只走两次。人们在桥边等了很久，直到天黑才回家。",
+    "cyrillic": "Река была спокойна, и лодки стояли в гавани. Никто не спешил домой. ",
+    "arabic": "كان النهر هادئا ووقفت القوارب في الميناء. لم يكن أحد في عجلة من أمره. ",
+    "emoji": "The crew 👩🏽‍🚀 met 🇩🇪 and 🏴󠁧󠁢󠁳󠁣󠁴󠁿 friends 👨‍👩‍👧‍👦 by the sea. ",
+    "combining": "Cafe\u0301 and nai\u0308ve stood a\u0308t the o\u0308ld harbour\u200d, as ever. ",
+    "wide": "Ｔｈｅ　ｈａｒｂｏｕｒ　ｗａｓ　ｃａｌｍ． ",
+}
+_ENDS: Final = {"lf": "\n", "crlf": "\r\n", "cr": "\r"}
 _SENTENCE_END: Final = re.compile(r"(?<=[a-z]{3}[.!?])\s+(?=[A-Z])")
 
 
@@ -66,6 +75,17 @@ def plant_in(name: str, text: str, lots: Lots, first: int) -> Planted:
         before = place
     whole = "".join([*pieces, text[before:]])
     return Planted(name, whole, tuple(title for title, _ in known), tuple(said for _, said in known))
+
+
+def in_scripts() -> Iterator[Planted]:
+    """A document for every script and every way to end a line."""
+    for at, (script, filler) in enumerate(_SCRIPTS.items()):
+        for ending, mark in _ENDS.items():
+            name = f"{script}-{ending}"
+            known = list(facts(9_000 + at * 100, FACTS, Lots(name)))
+            paragraphs = [f"{filler * 6}{sentence} {filler * 6}" for _, sentence in known]
+            titles, sentences = (tuple(column) for column in zip(*known, strict=True))
+            yield Planted(name, (mark * 2).join(paragraphs), titles, sentences)
 
 
 def facts(first: int, count: int, lots: Lots) -> Iterator[tuple[str, str]]:

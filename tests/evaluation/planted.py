@@ -66,6 +66,7 @@ def _found(name: str, reading: Reading) -> list[Figure]:
         exactly(f"{name}: false", tally.false),
         exactly(f"{name}: found twice", tally.doubled),
         exactly(f"{name}: documents given up", tally.failed),
+        exactly(f"{name}: items whose place does not hold their quote", reading.misplaced),
     ]
 
 

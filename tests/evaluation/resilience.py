@@ -1,12 +1,7 @@
-"""Bar 2: every fault of llmock is handled as providers ask, by its strict verdict.
+"""Bar 2: every fault of llmock is handled as providers ask, by its strict verdict."""
 
-A spent quota is asked about once: the run pauses and says why.
-"""
-
-import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
-from pathlib import Path
 from typing import Final
 
 import anyio
@@ -19,13 +14,10 @@ from hub.extraction.model import Message, ModelError, ModelRequest
 from hub.extraction.prompt import schema_of
 from protocol.tables import TABLES
 from tests.evaluation.figures import Figure, Told, exactly
-from tests.evaluation.stage import played
-from tests.support.oracle import oracle_process
 
 _RETRIED: Final = (408, 409, 429, 500, 502, 503, 504, 529)
 _FINAL: Final = (400, 401, 403, 404, 422)
 _SHORT_S: Final = 0.3
-_PAUSED_S: Final = 30.0
 
 Scripted = Callable[[LLMock], object]
 
@@ -57,7 +49,7 @@ async def measure(told: Told) -> list[Figure]:
             for finding in findings:
                 told(f"{name}: {finding}")
             figures.append(exactly(f"llmock, {name}: findings", len(findings)))
-    return [*figures, *await _spent_quota(told)]
+    return figures
 
 
 def _failing(status: int, times: int | None) -> Scripted:
@@ -90,27 +82,3 @@ async def _endpoint(base_url: str) -> AsyncIterator[Endpoint]:
     endpoint = Endpoint(base_url, "gpt-4o", "key", clock=SystemClock(), chance=SystemChance())
     async with aclosing(endpoint):
         yield endpoint
-
-
-async def _spent_quota(told: Told) -> list[Figure]:
-    """A hub whose provider wants to be paid first: five files, and one question in all."""
-    files = {f"note{number}.txt": f"Anna must send offer {number} soon.\n" for number in range(5)}
-    with tempfile.TemporaryDirectory() as folder:
-        async with oracle_process(quota_calls=0) as oracle, played(Path(folder), files, oracle) as play:
-            run_id = await play.hub.start_run()
-            try:
-                paused = await play.comes_to(run_id, "PAUSED", within_s=_PAUSED_S)
-            except AssertionError as never:
-                told(str(never)[:300])
-                paused = {}
-            stats = await oracle.stats()
-    reason = f"{paused.get('reason', '')}: {paused.get('waiting_for', '')}"
-    told(f"spent quota: {reason}")
-    return [
-        exactly("insufficient_quota: calls", stats.calls, 1),
-        exactly("insufficient_quota: runs that are not paused", int(paused.get("state") != "PAUSED")),
-        exactly(
-            "insufficient_quota: pauses that do not name the cause",
-            int(not reason.startswith("exhausted: model's bill")),
-        ),
-    ]

@@ -39,11 +39,6 @@ async def run(play: Scene, *, every_s: float = POLL_S) -> dict[str, Any]:
     return await play.hub.ended(await play.hub.start_run(), within_s=RUN_S, every_s=every_s)
 
 
-def write_raw(play: Scene, name: str, text: str) -> None:
-    """A file as it is, whatever its line ends."""
-    (play.folder / "notes" / name).write_bytes(text.encode())
-
-
 def titles(play: Scene) -> list[str]:
     """Of every task the device has, one entry for each row."""
     return [title for (title,) in rows(play.device.database, "SELECT title FROM tasks")]

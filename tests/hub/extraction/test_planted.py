@@ -8,9 +8,8 @@ import anyio
 import pytest
 
 from hub.app.calibration import Lots
-from tests.evaluation.documents import Planted, made, plant_in
+from tests.evaluation.documents import Planted, in_scripts, made, plant_in
 from tests.evaluation.ours import Reading, read
-from tests.evaluation.places import in_scripts
 from tests.hub.extraction.conftest import HastyClock
 from tests.support.oracle import Fault, Oracle
 from tests.support.oracle.traits import BAD_DAY
