@@ -15,6 +15,7 @@ from typing import Any, Final
 import anyio
 
 from hub.clock import SystemChance
+from tests.bench.machine import rss_bytes
 from tests.gateways.scripted_model import MODEL, ScriptedModel
 from tests.gateways.software import Software
 from tests.gateways.witness import NotYet, Witness, witness
@@ -90,10 +91,8 @@ class RealGateway(Program):
         return perf_counter() - began
 
     def resident_mb(self) -> float:
-        """Its memory now; 0 where the system does not tell."""
-        with open(f"/proc/{self.pid}/status", encoding="ascii") as status:
-            lines = [line for line in status if line.startswith("VmRSS")]
-        return int(lines[0].split()[1]) / 1024 if lines else 0.0
+        """Its memory now."""
+        return rss_bytes(self.pid) / 2**20
 
     def _write_config(self, model: ScriptedModel) -> None:
         state = self._folder / "home" / ".openclaw"
