@@ -14,10 +14,8 @@ from storage.devices import devices
 from storage.runs import runs
 from storage.schedules.schedule_rows import DeclaredSchedule
 from storage.store import Store
-from tests.support.runs import Bench, store
+from tests.support.runs import Bench
 from tests.support.schedules import HOUR_S, Desk
-
-__all__ = ["store"]
 
 TEMPLATE = WrittenTemplate(
     name="t", default_configuration={"depth": 2}, prompt_template="{{ agent }}: {{ project }}, {{ depth }}"
@@ -60,27 +58,17 @@ async def configure(store: Store, agent: AgentRow, **values: object) -> None:
     await store.write(config_changes.declare, agent.id, puts, at=2, actor="hub.toml")
 
 
-async def test_a_run_is_made_with_what_the_variables_stand_for(store: Store) -> None:
+async def test_a_run_is_made_with_the_values_of_variables_and_another_value_reads_all_again(
+    store: Store,
+) -> None:
     bench = Bench(store, await declared(store))
-    assert (await bench.control.submit(bench.agent)).settings["prompt"] == "notes: apollo, 2"
-
-
-async def test_another_value_is_another_question_and_reads_all_again(store: Store) -> None:
-    bench = Bench(store, await declared(store))
-    first = (await bench.control.submit(bench.agent)).settings
-    same = (await bench.control.submit(bench.agent)).settings
-    await configure(store, bench.agent, project="gemini")
-    other = (await bench.control.submit(bench.agent)).settings
-    assert other["prompt"] == "notes: gemini, 2"
-    assert first["config_fingerprint"] == same["config_fingerprint"] != other["config_fingerprint"]
-
-
-async def test_a_config_that_no_variable_names_reads_nothing_again(store: Store) -> None:
-    bench = Bench(store, await declared(store))
-    first = (await bench.control.submit(bench.agent)).settings
-    await configure(store, bench.agent, project="apollo", unused=5)
-    again = (await bench.control.submit(bench.agent)).settings
-    assert first["config_fingerprint"] == again["config_fingerprint"]
+    made = []
+    for more in ({}, {}, {"unused": 5}, {"project": "gemini"}):
+        await configure(store, bench.agent, **({"project": "apollo"} | more))
+        made.append((await bench.control.submit(bench.agent)).settings)
+    assert [one["prompt"] for one in made] == ["notes: apollo, 2"] * 3 + ["notes: gemini, 2"]
+    first, same, unused, other = (one["config_fingerprint"] for one in made)
+    assert first == same == unused != other
 
 
 async def test_a_run_whose_prompt_cannot_be_rendered_is_not_queued(store: Store) -> None:
