@@ -41,19 +41,8 @@ from storage.coordination.boards import BoardRow, MemoryFilter
 from storage.coordination.gateway_agents import GatewayAgentRow
 from storage.coordination.message_rows import MessageRow
 from storage.store import Store, open_store
-from tests.hub.coordination.post import (
-    BOARD,
-    GATEWAY,
-    LEAD,
-    LEADS,
-    OWNER,
-    WORKER,
-    WORKERS,
-    Links,
-    declare,
-    say,
-)
-from tests.hub.coordination.souls import FastClock
+from tests.hub.coordination.post import LEADS, WORKERS, Links, say
+from tests.hub.coordination.souls import BOARD, GATEWAY, LEAD, OWNER, WORKER, FastClock, declare
 from tests.support.clock import SeededChance
 from tests.support.gateway import FakeGateway, fake_gateway
 from tests.support.gateway.wire import gateway_wire

@@ -20,24 +20,25 @@ from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayConfig, GatewayState
 from hub.outbound.rules import OutboundRules
 from protocol.coordination import MessageKind, MessageState
-from protocol.ids import AgentId, BoardId, BootId, DeviceId, GatewayId, MessageId, UserId
-from storage.agents import declared_agents
-from storage.agents.declared_agents import DeclaredAgent
-from storage.coordination import boards, gateway_agents, gateways, message_rows, messages
-from storage.coordination.gateways import IDS_PER_GATEWAY, DeclaredGateway
+from protocol.ids import AgentId, BootId, DeviceId, GatewayId, MessageId
+from storage.coordination import gateway_agents, message_rows, messages
 from storage.coordination.message_rows import MessageMove, MessageRow
 from storage.coordination.messages import NewMessage
-from storage.devices import devices
 from storage.store import Store, open_store
-from tests.hub.coordination.souls import FAST, FastClock
+from tests.hub.coordination.souls import (
+    BOARD,
+    FAST,
+    GATEWAY,
+    LEAD,
+    OWNER,
+    WORKER,
+    FastClock,
+    declare,
+)
 from tests.support.clock import SeededChance
 from tests.support.gateway import FakeGateway
 from tests.support.wire import Port, until
 
-LEAD, WORKER, AT_DESK = AgentId("agent-lead"), AgentId("agent-worker"), AgentId("agent-desk")
-BOARD = BoardId("board-1")
-OWNER = UserId("anna")
-GATEWAY = GatewayId("gateway-west")
 WORKERS, LEADS = "agent:worker:main", "agent:lead:main"  # sessions
 DAY_MS = 86_400_000
 
@@ -230,47 +231,6 @@ async def say(
     )
     row: MessageRow = await store.write(messages.add_message, new)
     return row
-
-
-async def declare(store: Store, clock: Clock) -> None:
-    """A user with a gateway, a device, and a board with three agents: two there, one here."""
-    at = epoch_ms(clock.now())
-    await store.write(devices.ensure_user, OWNER, "anna", at)
-    declared = [DeclaredGateway(name="west", user_name="anna")]
-    fresh = [GATEWAY, "agent-main", OWNER][:IDS_PER_GATEWAY]
-    await store.write(gateways.reconcile_gateways, owner_id=OWNER, declared=declared, at=at, fresh_ids=fresh)
-    for agent_id, role in ((LEAD, "lead"), (WORKER, "worker")):
-        made = await store.write(
-            gateway_agents.make_gateway_agent,
-            gateway_id=GATEWAY,
-            user_id=OWNER,
-            name=role,
-            role=role,
-            remote_id=role,
-            fresh_id=agent_id,
-            at=at,
-            actor="test",
-        )
-        if made.state != "ready":
-            await store.write(
-                gateway_agents.move_gateway_agent, agent_id, before=made.state, after="ready", at=at
-            )
-    at_desk = [DeclaredAgent(name="desk", device_name="desk", user_name="anna")]
-    fresh = [AT_DESK, "device-desk", "schedule-desk", OWNER][: declared_agents.IDS_PER_AGENT]
-    await store.write(
-        declared_agents.reconcile_declared, user_id=OWNER, declared=at_desk, at=at, fresh_ids=fresh
-    )
-    await store.write(
-        boards.create_board,
-        id=BOARD,
-        user_id=OWNER,
-        name="garden",
-        gateway_id=GATEWAY,
-        at=at,
-        actor="test",
-    )
-    for agent_id in (LEAD, WORKER, AT_DESK):
-        await store.write(boards.add_member, BOARD, agent_id, is_lead=agent_id == LEAD, at=at, actor="test")
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 import anyio
 from anyio.abc import TaskGroup
 
-from hub.clock import IdFactory, epoch_ms
+from hub.clock import Clock, IdFactory, epoch_ms
 from hub.coordination.authority import Caller
 from hub.coordination.souls import SoulHomes, SoulRequest, Souls, SoulWriter
 from hub.links.roster import DeviceLink
@@ -21,7 +21,7 @@ from hub.metrics import Metrics
 from hub.openclaw import Fleet, GatewayConfig, GatewayState
 from hub.outbound.rules import OutboundRules
 from protocol.errors import CodedError, ErrorCode
-from protocol.ids import AgentId, BoardId, DeviceId, UserId
+from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, UserId
 from storage.agents import declared_agents
 from storage.agents.declared_agents import DeclaredAgent
 from storage.coordination import boards, gateway_agents, gateways, souls
@@ -39,6 +39,7 @@ OPERATOR = Caller("operator:1000", None)
 LEAD, WORKER, AT_DESK = AgentId("agent-lead"), AgentId("agent-worker"), AgentId("agent-desk")
 BOARD = BoardId("board-1")
 OWNER = UserId("anna")
+GATEWAY = GatewayId("gateway-west")
 AS_IT_WAS = souls.digest(DEFAULT_SOUL)
 PATIENCE_S = 600.0  # of the fast clock
 
@@ -185,46 +186,46 @@ class SoulBench:
             told.append((str(version.kind), content, version.actor))
         return told
 
-    async def declare(self) -> None:
-        """A user with a gateway, a device, and a board with three agents: two there, one here."""
-        at = self.at
-        await self.store.write(devices.ensure_user, OWNER, "anna", at)
-        declared = [DeclaredGateway(name="west", user_name="anna")]
-        fresh = ["gateway-west", "agent-main", OWNER][:IDS_PER_GATEWAY]
-        await self.store.write(
-            gateways.reconcile_gateways, owner_id=OWNER, declared=declared, at=at, fresh_ids=fresh
-        )
-        (row,) = await self.store.read(gateways.list_gateways)
-        for agent_id, role in ((LEAD, "lead"), (WORKER, "worker")):
-            await self.store.write(
-                gateway_agents.make_gateway_agent,
-                gateway_id=row.id,
-                user_id=OWNER,
-                name=role,
-                role=role,
-                remote_id=role,
-                fresh_id=agent_id,
-                at=at,
-                actor="test",
-            )
-        at_desk = [DeclaredAgent(name="desk", device_name="desk", user_name="anna")]
-        fresh = [AT_DESK, "device-desk", "schedule-desk", OWNER][: declared_agents.IDS_PER_AGENT]
-        await self.store.write(
-            declared_agents.reconcile_declared, user_id=OWNER, declared=at_desk, at=at, fresh_ids=fresh
-        )
-        await self.store.write(
-            boards.create_board,
-            id=BOARD,
+
+async def declare(store: Store, clock: Clock) -> None:
+    """A user with a gateway, a device, and a board with three agents: two there, one here."""
+    at = epoch_ms(clock.now())
+    await store.write(devices.ensure_user, OWNER, "anna", at)
+    declared = [DeclaredGateway(name="west", user_name="anna")]
+    fresh = [GATEWAY, "agent-main", OWNER][:IDS_PER_GATEWAY]
+    await store.write(gateways.reconcile_gateways, owner_id=OWNER, declared=declared, at=at, fresh_ids=fresh)
+    for agent_id, role in ((LEAD, "lead"), (WORKER, "worker")):
+        made = await store.write(
+            gateway_agents.make_gateway_agent,
+            gateway_id=GATEWAY,
             user_id=OWNER,
-            name="garden",
-            gateway_id=row.id,
+            name=role,
+            role=role,
+            remote_id=role,
+            fresh_id=agent_id,
             at=at,
             actor="test",
         )
-        for agent_id in (LEAD, WORKER, AT_DESK):
-            await self.store.write(
-                boards.add_member, BOARD, agent_id, is_lead=agent_id == LEAD, at=at, actor="test"
+        if made.state != "ready":
+            await store.write(
+                gateway_agents.move_gateway_agent, agent_id, before=made.state, after="ready", at=at
             )
+    at_desk = [DeclaredAgent(name="desk", device_name="desk", user_name="anna")]
+    fresh = [AT_DESK, "device-desk", "schedule-desk", OWNER][: declared_agents.IDS_PER_AGENT]
+    await store.write(
+        declared_agents.reconcile_declared, user_id=OWNER, declared=at_desk, at=at, fresh_ids=fresh
+    )
+    await store.write(
+        boards.create_board,
+        id=BOARD,
+        user_id=OWNER,
+        name="garden",
+        gateway_id=GATEWAY,
+        at=at,
+        actor="test",
+    )
+    for agent_id in (LEAD, WORKER, AT_DESK):
+        await store.write(boards.add_member, BOARD, agent_id, is_lead=agent_id == LEAD, at=at, actor="test")
 
 
 @asynccontextmanager
@@ -253,7 +254,7 @@ async def open_souls(
     async with anyio.create_task_group() as tasks, open_store("sqlite://") as own:
         store = kept_in or (own if port is None else port.store)
         bench = SoulBench(store=store, fleet=fleet, tasks=tasks, clock=clock, port=port)
-        await bench.declare()
+        await declare(store, clock)
         await tasks.start(fleet.serve)
         if gateway is not None:
             await until(lambda: fleet.get("west").health().state is GatewayState.READY)

@@ -16,18 +16,8 @@ from storage.coordination import boards, message_rows, messages
 from storage.coordination.boards import MemoryFilter
 from storage.schema import agent_states
 from storage.schema import gateways as gateway_table
-from tests.hub.coordination.post import (
-    BOARD,
-    DAY_MS,
-    GATEWAY,
-    LEAD,
-    LEADS,
-    OWNER,
-    WORKER,
-    WORKERS,
-    PostBench,
-    open_post,
-)
+from tests.hub.coordination.post import DAY_MS, LEADS, WORKERS, PostBench, open_post
+from tests.hub.coordination.souls import BOARD, GATEWAY, LEAD, OWNER, WORKER
 from tests.support.gateway import Fails, FakeGateway, Row
 from tests.support.wire import until
 

@@ -21,7 +21,8 @@ from storage.coordination import boards
 from storage.coordination.boards import MemoryFilter
 from storage.coordination.message_rows import UnknownMessage
 from storage.devices.tokens import DEVICE_TOKENS
-from tests.hub.coordination.post import AT_DESK, BOARD, PostBench, open_post
+from tests.hub.coordination.post import PostBench, open_post
+from tests.hub.coordination.souls import AT_DESK, BOARD
 from tests.support.coded import coded
 from tests.support.device import RunningDevice, open_device
 from tests.support.link import FakeLink

@@ -12,7 +12,8 @@ from protocol.ids import MessageId, QuestionId
 from storage.coordination import gateway_agents, questions
 from storage.coordination.messages import MessageLimits
 from storage.coordination.questions import NewQuestion
-from tests.hub.coordination.post import BOARD, GATEWAY, LEAD, OWNER, WORKERS, PostBench
+from tests.hub.coordination.post import WORKERS, PostBench
+from tests.hub.coordination.souls import BOARD, GATEWAY, LEAD, OWNER
 from tests.support.gateway import FakeGateway, Row
 from tests.support.wire import until
 

@@ -16,8 +16,8 @@ from protocol.ids import BootId, NodeId
 from storage.coordination import messages
 from storage.devices import nodes
 from storage.store import open_store
-from tests.hub.coordination.post import GATEWAY, LEAD, LEADS, WORKER, WORKERS, Links, PostBench, declare
-from tests.hub.coordination.souls import FastClock
+from tests.hub.coordination.post import LEADS, WORKERS, Links, PostBench
+from tests.hub.coordination.souls import GATEWAY, LEAD, WORKER, FastClock, declare
 from tests.support.clock import SeededChance
 from tests.support.gateway import FakeGateway, fake_gateway
 from tests.support.postgres import Postgres
