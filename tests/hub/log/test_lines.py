@@ -24,10 +24,8 @@ def test_an_event_is_one_json_object_with_its_fields(opened: Opened) -> None:
     with bind(run_id="r1", trace_id="t1"):
         log.info("run.moved", state="RUNNING", fence=3)
     (line,) = map(json.loads, opened.lines())
-    assert line["level"] == "info"
-    assert line["event"] == "run.moved"
-    assert line["channel"] == "hub.somewhere"
-    assert (line["run_id"], line["trace_id"], line["state"], line["fence"]) == ("r1", "t1", "RUNNING", 3)
+    told = {"level": "info", "event": "run.moved", "channel": "hub.somewhere", "run_id": "r1"}
+    assert line.items() >= {**told, "trace_id": "t1", "state": "RUNNING", "fence": 3}.items()
     assert isinstance(line["ts"], float)
 
 
@@ -45,9 +43,8 @@ def test_log_record_of_a_library_is_an_event(opened: Opened) -> None:
     logging.getLogger("websockets.server").warning("%d connections", 7)
     logging.getLogger("websockets.server").info("nobody asked for this")
     (line,) = map(json.loads, opened.lines())
-    assert line["event"] == "library.message"
-    assert line["message"] == "7 connections"
-    assert line["channel"] == "websockets.server"
+    told = {"event": "library.message", "message": "7 connections", "channel": "websockets.server"}
+    assert line.items() >= told.items()
 
 
 def test_less_than_the_level_is_not_written_and_the_level_can_be_changed(
@@ -100,6 +97,5 @@ def test_journald_reads_the_priority_before_the_line(level: str, priority: int) 
 def test_the_journal_is_known_by_the_file_that_systemd_names(tmp_path: Path) -> None:
     with (tmp_path / "stderr").open("w") as stream:
         found = os.fstat(stream.fileno())
-        assert is_journal(stream, {"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"})
-        assert not is_journal(stream, {"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino + 1}"})
-        assert not is_journal(stream, {})
+        named = [{"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino + more}"} for more in (0, 1)]
+        assert [is_journal(stream, environ) for environ in (*named, {})] == [True, False, False]

@@ -171,8 +171,7 @@ def test_a_broken_stream_costs_lines_and_nothing_else() -> None:
     assert writer.dropped == 1
 
 
-def test_lines_come_in_the_order_in_which_they_were_logged(fresh: Callable[..., Opened]) -> None:
-    opened = fresh()
+def test_lines_come_in_the_order_in_which_they_were_logged(opened: Opened) -> None:
     for number in range(2_000):
         log.info("a.b", device_id=str(number))
     assert [int(json.loads(line)["device_id"]) for line in opened.lines()] == list(range(2_000))
@@ -225,8 +224,7 @@ def test_a_strangers_hello_with_a_name_that_is_no_text_is_an_event_and_ten_a_min
     assert capfd.readouterr().err == ""
 
 
-def test_a_closed_log_leaves_what_breaks_to_python(fresh: Callable[..., Opened]) -> None:
-    opened = fresh()
+def test_a_closed_log_leaves_what_breaks_to_python(opened: Opened) -> None:
     opened.log.take_unraisable()
     assert sys.unraisablehook is not sys.__unraisablehook__
     opened.log.close()
