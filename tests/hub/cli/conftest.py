@@ -1,6 +1,6 @@
 """The command line, and a hub for it to talk with: a real server in a thread of its own."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,22 @@ from tests.support.hub import ServedHub, serving
 
 Hub = Callable[..., Result]
 Leads = Callable[..., None]
+
+
+def ends(
+    result: Result,
+    code: int,
+    *stderr: str,
+    stdout: Sequence[str] = (),
+    output: Sequence[str] = (),
+    unsaid: Sequence[str] = (),
+) -> None:
+    """Assert the exit code of a command, and texts on each of its streams, on any of them and on none."""
+    missing = [text for text in stderr if text not in result.stderr]
+    missing += [text for text in stdout if text not in result.stdout]
+    missing += [text for text in output if text not in result.output]
+    found = [text for text in unsaid if text in result.output]
+    assert (result.exit_code, missing, found) == (code, [], []), result.output
 
 
 @pytest.fixture

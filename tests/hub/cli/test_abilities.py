@@ -7,7 +7,7 @@ import pytest
 from anyio.from_thread import BlockingPortal
 
 from tests.hub.api.test_ability_routes import keep
-from tests.hub.cli.conftest import Hub
+from tests.hub.cli.conftest import Hub, ends
 from tests.support.hub import ServedHub
 
 
@@ -36,9 +36,11 @@ def test_capabilities_are_registered_listed_and_removed(hub: Hub, inbox: ServedH
 
 
 def test_a_capability_of_hub_toml_is_refused_with_where_to_change_it(hub: Hub, inbox: ServedHub) -> None:
-    refused = hub("agents", "capabilities", "inbox", "put", "file.read", "1.2.0", "--disable")
-    assert refused.exit_code == 1
-    assert "file.read 1.2.0 is declared in hub.toml; change it there" in refused.stderr
+    ends(
+        hub("agents", "capabilities", "inbox", "put", "file.read", "1.2.0", "--disable"),
+        1,
+        "file.read 1.2.0 is declared in hub.toml; change it there",
+    )
 
 
 def test_checkpoints_are_stored_shown_and_cleared(hub: Hub, inbox: ServedHub) -> None:
@@ -53,9 +55,11 @@ def test_checkpoints_are_stored_shown_and_cleared(hub: Hub, inbox: ServedHub) ->
 
 
 def test_a_state_that_is_no_object_is_refused_with_an_example(hub: Hub, inbox: ServedHub) -> None:
-    refused = hub("agents", "checkpoints", "inbox", "put", "--sequence", "3", "--json-state", "[1]")
-    assert refused.exit_code == 2
-    assert "'[1]' is not a JSON object" in refused.stderr
+    ends(
+        hub("agents", "checkpoints", "inbox", "put", "--sequence", "3", "--json-state", "[1]"),
+        2,
+        "'[1]' is not a JSON object",
+    )
 
 
 def test_a_run_has_the_needs_locks_task_and_context_of_its_command(hub: Hub, inbox: ServedHub) -> None:

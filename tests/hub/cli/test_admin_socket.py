@@ -7,6 +7,7 @@ from click.testing import CliRunner
 
 from hub.cli import talk
 from hub.cli.app import hub as command
+from tests.hub.cli.conftest import ends
 from tests.support.hub import ServedHub
 
 
@@ -19,14 +20,12 @@ def service(served: ServedHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_without_a_named_hub_the_service_is_used(service: None) -> None:
-    told = CliRunner().invoke(command, ["status"])
-    assert told.exit_code == 0, told.output
-    assert "home" in told.stdout
+    ends(CliRunner().invoke(command, ["status"]), 0, stdout=("home",))
 
 
 def test_a_hub_that_was_named_and_does_not_run_is_not_taken_for_the_service(
     service: None, tmp_path: Path
 ) -> None:
-    told = CliRunner().invoke(command, ["--state", str(tmp_path / "mine"), "status"])
-    assert told.exit_code == 3
-    assert str(tmp_path / "mine") in told.stderr
+    ends(
+        CliRunner().invoke(command, ["--state", str(tmp_path / "mine"), "status"]), 3, str(tmp_path / "mine")
+    )

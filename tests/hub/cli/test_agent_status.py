@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from anyio.from_thread import BlockingPortal
 
 from tests.hub.api.test_agent_config_routes import an_agent
-from tests.hub.cli.conftest import Hub
+from tests.hub.cli.conftest import Hub, ends
 from tests.support.hub import ServedHub
 
 
@@ -41,9 +41,11 @@ def test_each_axis_is_shown_with_its_value_and_next_values(agent: Hub) -> None:
 
 
 def test_a_change_is_shown_with_its_reason_and_stored(agent: Hub) -> None:
-    said = agent("status", "--set", "health=error", "--set", "availability=on_call", "--reason", "no disk")
-    assert said.exit_code == 0, said.output
-    assert "in error: no disk" in said.stderr
+    ends(
+        agent("status", "--set", "health=error", "--set", "availability=on_call", "--reason", "no disk"),
+        0,
+        "in error: no disk",
+    )
     rows = _words(agent("history").stdout)
     assert " ".join(next(row for row in rows if "health" in row)).find("ok error no disk") > 0
     on_axis = _words(agent("history", "--axis", "availability").stdout)
@@ -51,11 +53,10 @@ def test_a_change_is_shown_with_its_reason_and_stored(agent: Hub) -> None:
 
 
 def test_an_illegal_step_is_refused_with_the_legal_ones(agent: Hub) -> None:
-    refused = agent("status", "--set", "lifecycle=created")
-    assert refused.exit_code == 1
-    assert (
-        "active -> created is not a move; legal moves: ready, paused, maintenance, terminated"
-        in refused.stderr
+    ends(
+        agent("status", "--set", "lifecycle=created"),
+        1,
+        "active -> created is not a move; legal moves: ready, paused, maintenance, terminated",
     )
 
 
@@ -73,8 +74,7 @@ def test_an_agent_is_shown_and_written_in_the_words_of_another(agent: Hub) -> No
     told = {row[0]: row[1:] for row in _words(printed)}
     assert (told["status"], told["state_detail"]) == (["MAINTENANCE"], ["ACTIVE"])
     assert "rows (see --json)" in printed
-    as_json = json.loads(agent("status", "--as", "calendar", "--json").stdout)
-    assert as_json["status"] == "offline"
+    assert json.loads(agent("status", "--as", "calendar", "--json").stdout)["status"] == "offline"
 
 
 def test_what_cannot_be_read_as_an_assignment_is_refused_before_anything_is_asked(agent: Hub) -> None:
@@ -85,11 +85,9 @@ def test_what_cannot_be_read_as_an_assignment_is_refused_before_anything_is_aske
 def test_an_agent_of_the_file_is_not_terminated_but_one_made_over_the_api_is(
     agent: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
-    refused = agent("terminate", "--yes")
-    assert refused.exit_code == 1 and "managed by hub.toml" in refused.stderr
+    ends(agent("terminate", "--yes"), 1, "managed by hub.toml")
     portal.call(served.store.write, lambda c: c.execute(sa.text("UPDATE agents SET source = 'api'")))
-    said = agent("terminate", "--yes", "--reason", "not needed")
-    assert said.exit_code == 0 and "hub agents history inbox" in said.stderr
+    ends(agent("terminate", "--yes", "--reason", "not needed"), 0, "hub agents history inbox")
     told = json.loads(agent("status", "--json").stdout)
     assert (told["lifecycle"], told["axes"]["lifecycle"]["reason"]) == ("terminated", "not needed")
     assert json.loads(agent("history", "--limit", "1", "--json").stdout)["next_cursor"] is not None

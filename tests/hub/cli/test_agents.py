@@ -11,7 +11,7 @@ from hub.clock import epoch_ms
 from protocol.lifecycles import RunOutcome
 from storage.schedules import schedules
 from storage.schedules.schedule_rows import FINISHED, DeclaredSchedule
-from tests.hub.cli.conftest import Hub
+from tests.hub.cli.conftest import Hub, ends
 from tests.support.clock import START
 from tests.support.hub import WEEKDAYS, ServedHub
 
@@ -150,10 +150,12 @@ def test_an_agent_that_is_resumed_with_catch_up_runs_what_it_missed(
 def test_a_backfill_shows_its_size_before_anything_is_queued(hub: Hub, served: ServedHub) -> None:
     backfill = ("agents", "backfill", "notes", "--from", "2026-01-01")
     assert hub(*backfill, "--to", "2026-01-01", "--yes").exit_code == 0
-    asked = hub(*backfill, "--to", "2026-01-03")
-    assert asked.exit_code == 2
-    assert "2 scheduled times from 2026-01-01 06:00 UTC to 2026-01-02 06:00 UTC" in asked.stderr
-    assert "1 of them had a run; queue 1 run?" in asked.stderr
+    ends(
+        hub(*backfill, "--to", "2026-01-03"),
+        2,
+        "2 scheduled times from 2026-01-01 06:00 UTC to 2026-01-02 06:00 UTC",
+        "1 of them had a run; queue 1 run?",
+    )
     assert len(json.loads(hub("runs", "--json").stdout)["runs"]) == 1
 
     done = hub(*backfill, "--to", "2026-01-03", "--yes")
@@ -172,9 +174,7 @@ def test_a_backfill_of_a_time_without_fires_fails(hub: Hub, served: ServedHub) -
 
 def test_a_backfill_whose_end_is_before_its_start_is_a_usage_error(hub: Hub, served: ServedHub) -> None:
     days = ("--from", "2026-11-05", "--to", "2026-11-01")
-    result = hub("agents", "backfill", "notes", *days, "--yes")
-    assert result.exit_code == 2
-    assert "--to is before --from" in result.stderr
+    ends(hub("agents", "backfill", "notes", *days, "--yes"), 2, "--to is before --from")
 
 
 def test_days_of_a_backfill_are_those_of_the_time_zone_of_the_agent(
@@ -189,9 +189,11 @@ def test_days_of_a_backfill_are_those_of_the_time_zone_of_the_agent(
 
 @pytest.mark.parametrize("typed", ["yesterday", "20261106", "2026-W46", "2026-11-31", "2026-11-06T0900"])
 def test_an_invalid_time_is_a_usage_error(hub: Hub, served: ServedHub, typed: str) -> None:
-    result = hub("agents", "backfill", "notes", "--from", typed, "--to", "2026-12-01")
-    assert result.exit_code == 2
-    assert f"invalid time '{typed}'" in result.stderr
+    ends(
+        hub("agents", "backfill", "notes", "--from", typed, "--to", "2026-12-01"),
+        2,
+        f"invalid time '{typed}'",
+    )
 
 
 def test_a_time_in_another_year_is_shown_with_its_year(

@@ -22,7 +22,7 @@ from hub.settings.values import Address
 from protocol.agent_status import Vocabulary
 from protocol.configs import ConfigType
 from protocol.errors import CATALOGUE, ErrorCode, HubError
-from tests.hub.cli.conftest import Hub
+from tests.hub.cli.conftest import Hub, ends
 
 HEAVY = (
     "pydantic",
@@ -74,8 +74,7 @@ def test_every_command_exists_with_the_help_in_the_overview() -> None:
     ctx = click.Context(group)
     for name, told in COMMANDS.items():
         command = group.get_command(ctx, name)
-        assert command is not None
-        assert command.name == name
+        assert command is not None and command.name == name
         assert (command.help or "").splitlines()[0] == told.help
 
 
@@ -115,9 +114,7 @@ def _understood(command: click.Command, words: list[str]) -> bool:
 
 
 def test_a_misspelt_command_is_a_usage_error_with_a_suggestion(hub: Hub) -> None:
-    result = hub("sttaus")
-    assert result.exit_code == 2
-    assert "status" in result.stderr
+    ends(hub("sttaus"), 2, "status")
 
 
 def test_the_version_is_printed(hub: Hub) -> None:
@@ -162,10 +159,7 @@ def test_an_unexpected_error_is_a_sentence_unless_debug_is_asked_for(
         raise RuntimeError("boom")
 
     monkeypatch.setattr("hub.settings.reading.check_settings", broken)
-    result = hub("check")
-    assert result.exit_code == 1
-    assert "RuntimeError: boom" in result.stderr
-    assert "--debug" in result.stderr
+    ends(hub("check"), 1, "RuntimeError: boom", "--debug")
     assert isinstance(hub("--debug", "check").exception, RuntimeError)
 
 

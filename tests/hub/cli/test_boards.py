@@ -22,8 +22,7 @@ def board(hub: Hub, served: ServedHub, portal: BlockingPortal) -> str:
 
 
 def test_boards_are_listed_and_one_is_shown_with_its_agents(hub: Hub, board: str) -> None:
-    listed = hub("boards").stdout.splitlines()[1].split()
-    assert listed[:4] == ["roses", "owner", "inbox", "2"]
+    assert hub("boards").stdout.splitlines()[1].split()[:4] == ["roses", "owner", "inbox", "2"]
     shown = hub("boards", "show", board).output
     assert "What grows." in shown
     assert [line.split()[:3] for line in shown.splitlines()[-2:]] == [

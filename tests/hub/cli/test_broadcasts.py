@@ -6,7 +6,7 @@ import pytest
 from anyio.from_thread import BlockingPortal
 
 from tests.hub.api.test_gateway_routes import keep
-from tests.hub.cli.conftest import Hub
+from tests.hub.cli.conftest import Hub, ends
 from tests.support.hub import ServedHub
 
 NOW = ("--wait", "0")
@@ -20,8 +20,11 @@ def garden(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
 
 
 def test_a_message_to_a_lead_is_stored(hub: Hub) -> None:
-    said = hub("messages", "lead", "garden", "is", "it", "done?", *NOW)
-    assert said.exit_code == 0 and "the hub delivers it as soon as possible" in said.output
+    ends(
+        hub("messages", "lead", "garden", "is", "it", "done?", *NOW),
+        0,
+        output=("the hub delivers it as soon as possible",),
+    )
     told = json.loads(hub("messages", "lead", "garden", "yours", "--handoff", *NOW, "--json").stdout)
     assert (told["message"]["kind"], told["message"]["content"]) == ("handoff", "yours")
     assert "hub boards lead" in hub("messages", "lead", "shed", "hello?", *NOW).output
@@ -33,15 +36,13 @@ def test_a_broadcast_is_sent_listed_shown_and_resumed(hub: Hub) -> None:
     assert sent.exit_code == 1  # a board has no lead
     assert "0 of 2 leads received it, 1 failed, 1 waiting" in sent.output
     assert "shed: board shed has no lead" in sent.output
-    listed = hub("messages", "broadcasts").output
-    assert "the harvest is on Sunday" in listed
+    assert "the harvest is on Sunday" in hub("messages", "broadcasts").output
     id = json.loads(hub("messages", "broadcasts", "--json").stdout)["broadcasts"][0]["id"]
     shown = hub("messages", "broadcast-show", id[-8:]).output
     assert "garden" in shown and "refused" in shown and "1 wait" in shown
     told = json.loads(hub("messages", "broadcast-show", id, "--failed", "--json").stdout)
     assert {one["state"] for one in told["results"]} == {"waiting", "refused"}
-    resumed = hub("messages", "resume", id[-8:], *NOW)
-    assert "0 of 2 leads received it" in resumed.output
+    assert "0 of 2 leads received it" in hub("messages", "resume", id[-8:], *NOW).output
 
 
 def test_a_broadcast_goes_to_the_boards_that_are_named(hub: Hub) -> None:

@@ -13,7 +13,7 @@ from storage.devices import devices
 from storage.runs import model_calls
 from storage.runs.model_calls import ModelCall
 from storage.runs.runs import Usage
-from tests.hub.cli.conftest import Hub
+from tests.hub.cli.conftest import Hub, ends
 from tests.support.clock import START
 from tests.support.hub import ServedHub
 
@@ -76,5 +76,4 @@ def test_without_model_requests_the_list_of_costs_is_reported_as_empty(hub: Hub,
 
 
 def test_an_estimate_of_an_unknown_agent_fails_like_its_run(hub: Hub, served: ServedHub) -> None:
-    told = hub("run", "nobody", "--estimate")
-    assert told.exit_code == 1 and "nobody" in told.stderr
+    ends(hub("run", "nobody", "--estimate"), 1, "nobody")

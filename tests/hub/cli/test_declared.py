@@ -18,7 +18,7 @@ from hub.cli.failure import Exit, Failure
 from hub.cli.formats import FORMATS
 from tests.hub.api.test_agent_config_routes import an_agent
 from tests.hub.api.test_gateway_routes import keep
-from tests.hub.cli.conftest import Hub
+from tests.hub.cli.conftest import Hub, ends
 from tests.support.documents import COMMANDS
 from tests.support.hub import ServedHub
 
@@ -79,13 +79,14 @@ def test_a_name_is_one_part_of_the_path(hub: Hub, served: ServedHub) -> None:
 
 
 def test_a_flag_sends_null_and_excludes_the_value(hub: Hub, board: str) -> None:
-    both = hub("boards", "edit", board, "--gateway", "office", "--no-gateway")
-    assert both.exit_code == Exit.USAGE
-    assert "--gateway and --no-gateway exclude each other" in both.stderr
+    ends(
+        hub("boards", "edit", board, "--gateway", "office", "--no-gateway"),
+        Exit.USAGE,
+        "--gateway and --no-gateway exclude each other",
+    )
     assert "name AGENT, or use --none" in hub("boards", "lead", board).stderr
     assert "AGENT and --none exclude each other" in hub("boards", "lead", board, "x", "--none").stderr
-    changed = json.loads(hub("boards", "edit", board, "--no-gateway", "--json").stdout)
-    assert changed["gateway"] is None
+    assert json.loads(hub("boards", "edit", board, "--no-gateway", "--json").stdout)["gateway"] is None
 
 
 def test_a_change_without_an_option_is_refused(hub: Hub, board: str) -> None:
@@ -101,9 +102,11 @@ def test_a_text_is_joined_from_words_or_read_from_standard_input(hub: Hub, board
 
 
 def test_a_question_needs_a_terminal_or_yes_and_asks_before_the_request(hub: Hub, board: str) -> None:
-    unasked = hub("boards", "delete", board)
-    assert unasked.exit_code == Exit.USAGE
-    assert "not done: delete board roses and its memory?\n  without a terminal" in unasked.stderr
+    ends(
+        hub("boards", "delete", board),
+        Exit.USAGE,
+        "not done: delete board roses and its memory?\n  without a terminal",
+    )
     assert hub("boards", "show", board).exit_code == 0
     assert hub("boards", "delete", board, "--yes").exit_code == 0
     assert hub("boards", "show", board).exit_code == Exit.FAILED

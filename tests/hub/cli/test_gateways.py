@@ -5,7 +5,7 @@ import json
 from anyio.from_thread import BlockingPortal
 
 from tests.hub.api.test_gateway_routes import keep
-from tests.hub.cli.conftest import Hub
+from tests.hub.cli.conftest import Hub, ends
 from tests.support.hub import ServedHub
 
 
@@ -31,9 +31,7 @@ def test_one_gateway_is_shown_with_its_agents(hub: Hub, served: ServedHub, porta
     assert "reader" in shown and "mc-agent-reader" in shown and "wanted" in shown
     assert hub("gateways", "office").output == shown
     assert json.loads(hub("gateways", "show", "office", "--json").stdout)["main_agent"] == "office-main"
-    nowhere = hub("gateways", "show", "nowhere")
-    assert nowhere.exit_code == 1
-    assert "there is no gateway 'nowhere'" in nowhere.output
+    ends(hub("gateways", "show", "nowhere"), 1, output=("there is no gateway 'nowhere'",))
 
 
 def test_a_gateway_is_tried_again(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from hub import docs
-from tests.hub.cli.conftest import Hub
+from tests.hub.cli.conftest import Hub, ends
 
 
 def test_the_topics_are_listed_with_a_line_each(hub: Hub) -> None:
@@ -35,10 +35,7 @@ def test_every_page_of_the_folder_is_a_topic() -> None:
     ],
 )
 def test_a_mistyped_topic_is_a_usage_error_with_a_hint(hub: Hub, typed: str, hint: str) -> None:
-    result = hub("help", typed)
-    assert result.exit_code == 2
-    assert f"no page '{typed}'" in result.stderr
-    assert hint in result.stderr
+    ends(hub("help", typed), 2, f"no page '{typed}'", hint)
 
 
 def test_help_imports_no_web_framework() -> None:
