@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hub.app.systemd import is_out_of_reach, unit_files
-from tests.hub.cli.conftest import Hub
+from tests.hub.cli.conftest import Hub, ends
 
 PREFIX, PYTHON = Path("/opt/hub"), Path("/usr/bin/python3.11")
 EXPOSURE = 15  # tenths; the bar is 1.5 of 10
@@ -85,17 +85,13 @@ def test_the_units_are_printed(hub: Hub) -> None:
 def test_the_units_are_written_below_a_root_and_what_differs_is_not_replaced_unasked(
     hub: Hub, tmp_path: Path
 ) -> None:
-    written = hub("install-unit", "--root", str(tmp_path))
-    assert written.exit_code == 0
-    assert "systemctl enable --now hub.socket" in written.stderr
+    ends(hub("install-unit", "--root", str(tmp_path)), 0, "systemctl enable --now hub.socket")
     unit = tmp_path / "etc/systemd/system/hub.service"
     assert unit.stat().st_mode & 0o777 == 0o644
     assert "is up to date" in hub("install-unit", "--root", str(tmp_path)).stderr
 
     unit.write_text("[Service]\nExecStart=/bin/true\n")
-    asked = hub("install-unit", "--root", str(tmp_path))
-    assert asked.exit_code == 2
-    assert "--yes" in asked.stderr
+    ends(hub("install-unit", "--root", str(tmp_path)), 2, "--yes")
     assert unit.read_text() == "[Service]\nExecStart=/bin/true\n"
     assert hub("install-unit", "--root", str(tmp_path), "--yes").exit_code == 0
     assert "NoNewPrivileges=yes" in unit.read_text()

@@ -13,7 +13,7 @@ from protocol.work import Action
 from storage import schema
 from storage.runs import item_verdicts
 from tests.hub.api.test_item_routes import keep
-from tests.hub.cli.conftest import Hub
+from tests.hub.cli.conftest import Hub, ends
 from tests.support.hub import ServedHub
 
 
@@ -39,10 +39,8 @@ def test_items_are_judged_and_the_verdict_is_taken_back(
     assert "open, approve pending" in hub("items", "show", "i-0").output
     assert "undo task 0: open" in hub("items", "undo", "i-0").output
     several = hub("items", "reject", "i-0", "i-1", "--json")
-    states = [one["state"] for one in json.loads(several.stdout)["results"]]
-    assert states == ["pending", None]
-    refused = hub("items", "edit", "i-4", "colour=red")
-    assert (refused.exit_code, "there is no such field" in refused.output) == (1, True)
+    assert [one["state"] for one in json.loads(several.stdout)["results"]] == ["pending", None]
+    ends(hub("items", "edit", "i-4", "colour=red"), 1, output=("there is no such field",))
     assert hub("items", "edit", "i-4").exit_code == 2
 
 
@@ -51,8 +49,7 @@ def test_a_verdict_that_a_connected_device_does_not_take_is_refused_at_once(
 ) -> None:
     portal.call(served.store.write, keep)
     link = portal.call(served.connect, portal.call(served.device, "lab"))
-    refused = hub("items", "reject", "i-0")
-    assert (refused.exit_code, "its device takes no verdicts from a hub" in refused.output) == (1, True)
+    ends(hub("items", "reject", "i-0"), 1, output=("its device takes no verdicts from a hub",))
     link.capabilities |= {CAPABILITY_OF[Action.REVIEW_APPLY]}
     assert hub("items", "approve", "i-0").exit_code == 1
     (result,) = json.loads(hub("items", "approve", "i-0", "--json").stdout)["results"]
@@ -63,8 +60,7 @@ def test_a_verdict_that_a_connected_device_does_not_take_is_refused_at_once(
     for granted in grants:  # the refusal names the grant that is enough
         link.owner_grants.update(granted)
         for verdict in (["approve", "i-4"], ["edit", "i-4", "title=call Ana"]):  # it has a mark
-            marked = hub("items", *verdict)
-            assert (marked.exit_code, "hub grants +review.remote=marked" in marked.output) == (1, True)
+            ends(hub("items", *verdict), 1, output=("hub grants +review.remote=marked",))
     assert "approve task 0: pending" in hub("items", "approve", "i-0").output
     assert "it has a mark; on the device: hub review" in hub("items", "show", "i-4").stdout
     assert "reject task 4: pending" in hub("items", "reject", "i-4").output
@@ -90,11 +86,9 @@ def test_items_are_chosen_by_filters_and_ranges_without_those_with_a_mark(
         looked = hub("items", "approve", *words, "--dry-run")
         assert "items to approve: 1" in looked.output, looked.output
         assert "1 with a mark are left out: approve them by their ids" in looked.output
-        asked = hub("items", "approve", *words)
-        assert (asked.exit_code, "items to approve: 1. Go on?" in asked.output) == (2, True), asked.output
+        ends(hub("items", "approve", *words), 2, output=("items to approve: 1. Go on?",))
         assert given() == {}
-    done = hub("items", "approve", "--path", "notes/", "--yes")
-    assert (done.exit_code, "approve: 1 of 1 items" in done.output) == (0, True), done.output
+    ends(hub("items", "approve", "--path", "notes/", "--yes"), 0, output=("approve: 1 of 1 items",))
     assert given() == {"i-0": "approve"}
     assert hub("items", "reject", "--path", "notes/", "--yes").exit_code == 1, "i-0 has a verdict on its way"
     assert given() == {"i-0": "approve", "i-4": "reject"}
@@ -112,8 +106,7 @@ def test_a_command_on_items_names_those_that_it_could_not_judge_and_fails_as_wit
     portal.call(served.store.write, keep)
     for words in (["approve"], ["reject"], ["undo"], ["edit", "title=x"], ["edit", "--open", "title=x"]):
         for ids in (["nothing"], ["i-0", "nothing"], ["nothing", "i-0"]):
-            failed = hub("items", *words, *ids)
-            assert (failed.exit_code, "there is no item 'nothing'" in failed.output) == (1, True)
+            ends(hub("items", *words, *ids), 1, output=("there is no item 'nothing'",))
             told = hub("items", *words, *ids, "--json")
             assert told.exit_code == 1
             errors = [one["error"] and one["error"]["code"] for one in json.loads(told.stdout)["results"]]

@@ -53,7 +53,6 @@ def test_the_password_of_a_mailbox_is_sealed_unless_hub_toml_names_it(
         if not secret:
             assert told in hub("connectors", "login", "post", input="p-q-r\n").output
             held = portal.call(served.store.read, credentials.find_credential, row["id"])
-            assert held is not None
-            assert (held.version, b"p-q-r" in held.sealed) == (2, False)
+            assert held is not None and (held.version, b"p-q-r" in held.sealed) == (2, False)
         else:
             assert told in given.text

@@ -19,7 +19,7 @@ from hub.cli.options import machine_zone
 from hub.settings.model_settings import LocalModelSettings
 from hub.settings.reading import check_settings
 from hub.settings.schema import settings_schema
-from tests.hub.cli.conftest import Hub
+from tests.hub.cli.conftest import Hub, ends
 from tests.support.hub import serving
 
 ROOT = Path(__file__).parents[3]
@@ -65,9 +65,7 @@ def test_a_warning_is_no_error_unless_strict(hub: Hub, tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_a_problem_of_settings(hub: Hub, tmp_path: Path) -> None:
-    result = hub("check", str(tmp_path / "none.toml"))
-    assert result.exit_code == 78
-    assert "'hub init' writes one" in result.stdout
+    ends(hub("check", str(tmp_path / "none.toml")), 78, stdout=("'hub init' writes one",))
 
 
 def _sample() -> str:
@@ -112,10 +110,12 @@ def test_machine_zone_is_the_first_place_that_names_one_and_a_refused_name_is_sa
 
 def test_init_writes_the_sample_and_makes_a_private_folder(hub: Hub, state: Path, tmp_path: Path) -> None:
     file = tmp_path / "hub.toml"
-    done = hub("init", "--config", str(file))
-    assert done.exit_code == 0
-    assert f"hub serve --config {file} --state {state}" in done.stderr
-    assert "it has no model: rules alone read files, mailboxes wait" in done.stderr
+    ends(
+        hub("init", "--config", str(file)),
+        0,
+        f"hub serve --config {file} --state {state}",
+        "it has no model: rules alone read files, mailboxes wait",
+    )
     assert file.read_text() == _sample()
     named = file.read_text().splitlines()[0].removeprefix("#:schema ./")
     assert json.loads((tmp_path / named).read_text()) == settings_schema()
@@ -171,8 +171,7 @@ def test_init_can_choose_the_model_on_this_machine(hub: Hub, tmp_path: Path) -> 
 def test_init_never_overwrites(hub: Hub, tmp_path: Path) -> None:
     file = tmp_path / "hub.toml"
     file.write_text("# mine")
-    result = hub("init", "--config", str(file))
-    assert result.exit_code == 73
+    ends(hub("init", "--config", str(file)), 73)
     assert file.read_text() == "# mine"
 
 
@@ -294,8 +293,7 @@ async def test_a_certificate_for_the_local_network_is_trusted_by_its_authority_a
 ) -> None:
     file = tmp_path / "hub.toml"
     words = ("tls", "init", "--config", str(file), "--name", "hub.home.arpa", "--json")
-    made = json.loads(hub(*words).stdout)
-    assert made["names"] == ["localhost", "127.0.0.1", "::1", "hub.home.arpa"]
+    assert json.loads(hub(*words).stdout)["names"] == ["localhost", "127.0.0.1", "::1", "hub.home.arpa"]
     assert {(tmp_path / name).stat().st_mode & 0o777 for name in ("hub.key", "hub-ca.key")} == {0o600}
     authority = (tmp_path / "hub-ca.crt").read_bytes()
     serials: list[bytes] = []
@@ -311,7 +309,11 @@ async def test_a_certificate_for_the_local_network_is_trusted_by_its_authority_a
         hub(*words)
     assert len(set(serials)) == 2, "the certificate was not renewed"
     assert (tmp_path / "hub-ca.crt").read_bytes() == authority
-    refused = hub(*words, "--name", "another.home.arpa")
-    assert refused.exit_code == 1
-    assert "is not for another.home.arpa" in refused.output
-    assert "to renew: hub tls init --name hub.home.arpa; for more names" in refused.output
+    ends(
+        hub(*words, "--name", "another.home.arpa"),
+        1,
+        output=(
+            "is not for another.home.arpa",
+            "to renew: hub tls init --name hub.home.arpa; for more names",
+        ),
+    )

@@ -5,7 +5,7 @@ import json
 from anyio.from_thread import BlockingPortal
 
 from tests.hub.api.test_lock_routes import keep
-from tests.hub.cli.conftest import Hub
+from tests.hub.cli.conftest import Hub, ends
 from tests.support.hub import ServedHub
 
 
@@ -17,16 +17,13 @@ def test_locks_are_listed_with_who_has_them_and_who_waits(
     shown = hub("locks").output
     assert "mailbox" in shown and "device device-anna" in shown and "device device-bert" in shown
     assert "calendar" not in shown
-    told = json.loads(hub("locks", "ls", "--all", "--json").stdout)
-    assert len(told["locks"]) == 4
+    assert len(json.loads(hub("locks", "ls", "--all", "--json").stdout)["locks"]) == 4
 
 
 def test_a_lock_is_released_by_force(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
     portal.call(served.store.write, keep)
     assert "printer is released; it is free now" in hub("locks", "release", "printer", "--yes").output
-    refused = hub("locks", "release", "nothing", "--yes")
-    assert refused.exit_code == 1
-    assert "there is no lock 'nothing'" in refused.output
+    ends(hub("locks", "release", "nothing", "--yes"), 1, output=("there is no lock 'nothing'",))
     late = hub("--user", "owner", "locks", "release", "mailbox", "--yes", "--fence", "9")
     assert "under fence 1, not 9" in late.output
     told = hub("--user", "owner", "locks", "release", "mailbox", "--yes", "--json")

@@ -12,7 +12,7 @@ from anyio.from_thread import BlockingPortal
 from hub.api.nouns.measurements import HubSeries
 from protocol.lifecycles import RunState
 from tests.hub.api.test_measurement_routes import keep
-from tests.hub.cli.conftest import Hub
+from tests.hub.cli.conftest import Hub, ends
 from tests.support.hub import ServedHub
 
 
@@ -66,9 +66,11 @@ def test_an_agent_without_metrics_is_reported(hub: Hub) -> None:
 
 
 def test_an_impossible_query_is_refused_with_possible_ones(hub: Hub) -> None:
-    refused = hub("agents", "metrics", "inbox", "open", "--agg", "p95")
-    assert refused.exit_code == 2
-    assert "open is a gauge; of such ask avg, min, max, last, count" in refused.stderr
+    ends(
+        hub("agents", "metrics", "inbox", "open", "--agg", "p95"),
+        2,
+        "open is a gauge; of such ask avg, min, max, last, count",
+    )
 
 
 def test_the_course_of_the_hub_is_drawn_in_what_a_terminal_can_print(

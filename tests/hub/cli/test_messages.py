@@ -10,7 +10,7 @@ from anyio.from_thread import BlockingPortal
 
 from hub.api.nouns.messages import Messages as MessageNoun
 from hub.cli.failure import Exit
-from tests.hub.cli.conftest import Hub
+from tests.hub.cli.conftest import Hub, ends
 from tests.hub.coordination.post import WORKERS, PostBench, open_post
 from tests.support.gateway import FakeGateway, fake_gateway
 from tests.support.hub import ServedHub
@@ -60,9 +60,7 @@ def test_an_undelivered_message_is_stored_cancelled_and_sent_again(
     portal.call(gateway.start)
     anew = json.loads(hub("messages", "retry", id, "--json").stdout)
     assert (anew["schema"], anew["state"]) == ("hub.message/1", "waiting")
-    late = hub("messages", "cancel", id)
-    assert late.exit_code == 1
-    assert "what became of the message is known" in late.output
+    ends(hub("messages", "cancel", id), 1, output=("what became of the message is known",))
 
 
 def test_proofs_of_a_message_are_shown_in_words_and_to_the_second(
@@ -84,6 +82,4 @@ def test_an_empty_list_of_messages_is_reported(hub: Hub, bench: PostBench) -> No
 
 def test_a_failed_message_is_shown_with_the_reason(hub: Hub, bench: PostBench, gateway: FakeGateway) -> None:
     del gateway.agents["worker"]
-    refused = hub(*NUDGE)
-    assert refused.exit_code == Exit.UNAVAILABLE
-    assert "gateway west has no agent worker any more" in refused.output
+    ends(hub(*NUDGE), Exit.UNAVAILABLE, output=("gateway west has no agent worker any more",))

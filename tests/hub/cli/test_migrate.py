@@ -16,7 +16,7 @@ from storage.kernel.backup import verify
 from storage.kernel.migrate import revisions
 from storage.kernel.postgres import run_once
 from storage.store import open_store
-from tests.hub.cli.conftest import Hub
+from tests.hub.cli.conftest import Hub, ends
 from tests.support.next_revision import (
     CONTRACT,
     EARLIER_HUB,
@@ -54,9 +54,11 @@ def make_old_file(state: Path) -> None:
 
 def test_the_version_of_the_tables_is_shown_in_words_and_migrated(hub: Hub, state: Path) -> None:
     state.mkdir()
-    before = hub("migrate", "status")
-    assert (before.exit_code, "missing: 0001" in before.stdout) == (1, True)
-    assert f"{FIRST}      The tables of the first release." in before.stdout
+    ends(
+        hub("migrate", "status"),
+        1,
+        stdout=("missing: 0001", f"{FIRST}      The tables of the first release."),
+    )
     assert "applied: 0001" in hub("migrate", "up").stderr
     after = hub("migrate", "status", "--json")
     told = json.loads(after.stdout)
@@ -73,9 +75,7 @@ def test_the_first_migration_makes_the_state_folder(hub: Hub, state: Path) -> No
 
 def test_a_state_folder_that_cannot_be_made_is_named(hub: Hub, state: Path) -> None:
     state.write_text("a file")
-    refused = hub("migrate", "up")
-    assert refused.exit_code == Exit.CANNOT_CREATE
-    assert f"cannot make the folder {state}: it exists already" in refused.stderr
+    ends(hub("migrate", "up"), Exit.CANNOT_CREATE, f"cannot make the folder {state}: it exists already")
 
 
 def test_the_tables_of_a_server_need_no_state_folder(hub: Hub, state: Path) -> None:
@@ -86,10 +86,12 @@ def test_the_tables_of_a_server_need_no_state_folder(hub: Hub, state: Path) -> N
 def test_a_part_that_is_missing_after_a_migration_is_named(hub: Hub, state: Path) -> None:
     hub("migrate", "up")
     run_sql(state, "DROP INDEX agent_state_history_at")
-    said = hub("migrate", "up")
-    assert said.exit_code == Exit.FAILED
-    assert "index agent_state_history.agent_state_history_at is missing" in said.stdout
-    assert "nothing to do" not in said.stderr
+    ends(
+        hub("migrate", "up"),
+        Exit.FAILED,
+        stdout=("index agent_state_history.agent_state_history_at is missing",),
+        unsaid=("nothing to do",),
+    )
     as_json = json.loads(hub("migrate", "up", "--json").stdout)
     assert as_json["differences"] == ["index agent_state_history.agent_state_history_at is missing"]
 
@@ -125,8 +127,7 @@ def test_a_database_that_this_hub_cannot_open_is_reported_with_the_reason(hub: H
     state.mkdir()
     hub("migrate", "up")
     run_sql(state, "UPDATE alembic_version SET version_num = '9999'")
-    status = hub("migrate", "status")
-    assert (status.exit_code, "was written by a newer hub" in status.stdout) == (1, True)
+    ends(hub("migrate", "status"), 1, stdout=("was written by a newer hub",))
 
 
 def test_the_database_is_named_by_its_address_without_any_settings(hub: Hub, tmp_path: Path) -> None:
@@ -139,18 +140,18 @@ def test_the_database_is_named_by_its_address_without_any_settings(hub: Hub, tmp
 
 def test_an_address_of_no_kind_we_know_is_refused_and_not_repeated(hub: Hub) -> None:
     for command in ("status", "up", "verify"):
-        refused = hub("migrate", command, "--url", "mysql://anna:secret@host/hub")
-        assert refused.exit_code == Exit.UNAVAILABLE
-        assert "write sqlite:///hub.db or postgresql://user@host/name" in refused.stderr
-        assert "secret" not in refused.output
+        ends(
+            hub("migrate", command, "--url", "mysql://anna:secret@host/hub"),
+            Exit.UNAVAILABLE,
+            "write sqlite:///hub.db or postgresql://user@host/name",
+            unsaid=("secret",),
+        )
 
 
 def test_tables_of_this_release_are_reported_as_such(hub: Hub, state: Path) -> None:
     state.mkdir()
     hub("migrate", "up")
-    told = hub("migrate", "verify")
-    assert told.exit_code == 0
-    assert f"match this release, revision {revisions()[-1]}" in told.stderr
+    ends(hub("migrate", "verify"), 0, f"match this release, revision {revisions()[-1]}")
 
 
 def test_each_difference_is_a_line_and_the_exit_code_is_1(hub: Hub, state: Path) -> None:
@@ -206,9 +207,7 @@ def test_each_broken_row_is_named(hub: Hub, state: Path) -> None:
 
 def test_without_a_database_nothing_is_compared(hub: Hub, state: Path) -> None:
     state.mkdir()
-    told = hub("migrate", "verify")
-    assert told.exit_code == 1
-    assert "use --config FILE or --url URL" in told.stderr
+    ends(hub("migrate", "verify"), 1, "use --config FILE or --url URL")
     assert list(state.iterdir()) == []
 
 
@@ -227,11 +226,9 @@ def test_a_file_that_a_hub_has_open_is_looked_at_and_not_touched(hub: Hub, state
 
 def test_the_tables_of_a_server_are_made_and_compared(hub: Hub, postgres: Postgres) -> None:
     with postgres.bare_database() as url:
-        status = hub("migrate", "status", "--url", url)
-        assert (status.exit_code, f"missing: {', '.join(revisions())}" in status.stdout) == (1, True)
+        ends(hub("migrate", "status", "--url", url), 1, stdout=(f"missing: {', '.join(revisions())}",))
         assert f"applied: {', '.join(revisions())}" in hub("migrate", "up", "--url", url).stderr
-        verified = hub("migrate", "verify", "--url", url)
-        assert (verified.exit_code, f"revision {NEWEST}" in verified.stderr) == (0, True)
+        ends(hub("migrate", "verify", "--url", url), 0, f"revision {NEWEST}")
         postgres.run("DROP INDEX runs_ready; ALTER TABLE runs DROP COLUMN status_message", url=url)
         damaged = hub("migrate", "verify", "--url", url)
         assert (damaged.exit_code, damaged.stdout.splitlines()) == (
@@ -244,12 +241,13 @@ def test_the_tables_of_a_server_are_made_and_compared(hub: Hub, postgres: Postgr
 def test_rows_in_the_way_of_a_release_are_named_and_nothing_is_changed(hub: Hub, state: Path) -> None:
     make_old_file(state)
     run_sql(state, "UPDATE agents SET name = ''")
-    refused = hub("migrate", "up")
-    assert refused.exit_code == Exit.UNAVAILABLE
-    assert "row agents a: violates ck_agents_name; correct or delete these rows" in refused.stderr
+    ends(
+        hub("migrate", "up"),
+        Exit.UNAVAILABLE,
+        "row agents a: violates ck_agents_name; correct or delete these rows",
+    )
     assert json.loads(hub("migrate", "status", "--json").stdout)["current"] == FIRST
     run_sql(state, "UPDATE agents SET name = 'notes'")
-    done = hub("migrate", "up")
-    assert done.exit_code == Exit.DONE, done.output
+    ends(hub("migrate", "up"), Exit.DONE)
     assert len(list((state / "backups").iterdir())) == 2, "both of one second have names of their own"
     assert hub("migrate", "verify").exit_code == Exit.DONE

@@ -20,8 +20,7 @@ def test_events_of_nodes_are_merged_by_time_and_each_names_its_node() -> None:
     first, second = ({"at": f"2026-01-05T09:00:0{second}Z", "seq": 1} for second in (1, 2))
     found = [_node("aaaaaa", entries=[first]), _node("bbbbbb", entries=[second])]
     assert [(one["node"], one["at"][-3:]) for one in merged(found)] == [("bbbbbb", "02Z"), ("aaaaaa", "01Z")]
-    named = [node | {"name": node["id"][0]} for node in found]
-    assert [one["node"] for one in merged(named)] == ["b", "a"]
+    assert [one["node"] for one in merged([node | {"name": node["id"][0]} for node in found])] == ["b", "a"]
 
 
 def test_an_issue_that_all_nodes_have_is_shown_once_and_one_of_some_names_them() -> None:

@@ -30,8 +30,7 @@ def test_a_process_that_serves_nothing_prints_the_routes_of_all_nouns() -> None:
         [sys.executable, "-m", "hub", "routes", "--json"], capture_output=True, text=True, check=True
     )
     paths = {(route["method"], route["path"]) for route in json.loads(printed.stdout)["routes"]}
-    declared = {(route.verb, noun.path + route.path) for noun in DECLARED for route, _ in noun.routes()}
-    assert declared <= paths
+    assert {(route.verb, noun.path + route.path) for noun in DECLARED for route, _ in noun.routes()} <= paths
 
 
 def test_the_table_is_printed_as_json() -> None:

@@ -55,8 +55,7 @@ def test_a_bar_is_to_scale_and_nothing_is_too_short_to_be_seen(
     def at(seconds: float) -> datetime:
         return START + timedelta(seconds=seconds)
 
-    painted = bar([Span(at(a), at(b), mark) for a, b, mark in spans], at(0), at(10), 10)
-    assert painted == drawn
+    assert bar([Span(at(a), at(b), mark) for a, b, mark in spans], at(0), at(10), 10) == drawn
 
 
 def test_a_stage_lasts_until_the_next_move_and_the_end_lasts_no_time() -> None:
@@ -128,6 +127,5 @@ def test_a_long_reason_is_below_its_file_in_lines_that_fit() -> None:
     reason = "the budget budget.run_usd = 1 is reached: 0.9990 USD spent, and the next question may cost more"
     failed = _unit("a.md", state="FAILED", error=reason)
     lines = file_lines(_run(failed, moves={"RUNNING": 0}, ended=10), 80)
-    below = [line for line in lines if line.startswith("    ")]
-    assert " ".join(line.strip() for line in below) == reason
+    assert " ".join(line.strip() for line in [line for line in lines if line.startswith("    ")]) == reason
     assert all(len(line) <= 80 for line in lines)

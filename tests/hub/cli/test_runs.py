@@ -18,7 +18,7 @@ from hub.cli.options import Moment
 from protocol.lifecycles import RunOutcome, RunState
 from protocol.work import AgentComplete, SkippedFile
 from storage.schema import runs as run_table
-from tests.hub.cli.conftest import Hub, Leads
+from tests.hub.cli.conftest import Hub, Leads, ends
 from tests.support.clock import START, FakeClock
 from tests.support.hub import ServedHub
 from tests.support.runs import folder
@@ -142,8 +142,7 @@ def test_a_run_can_be_followed_to_its_end_while_it_is_shown(
 ) -> None:
     portal.call(served.run, "r-1", RunState.RUNNING)
     leads(RunState.COMPLETED)
-    result = hub("runs", "show", "r-1", "--follow")
-    assert (result.exit_code, "outcome   success" in result.stdout) == (0, True)
+    ends(hub("runs", "show", "r-1", "--follow"), 0, stdout=("outcome   success",))
 
 
 def test_following_a_run_that_has_failed_shows_it_and_ends_with_1(
@@ -165,9 +164,7 @@ def test_a_run_is_stopped_with_the_caller_as_actor(
     hub: Hub, served: ServedHub, portal: BlockingPortal, words: list[str], after: RunState, reason: str | None
 ) -> None:
     portal.call(served.run, "r-1")
-    result = hub("runs", *words)
-    assert result.exit_code == 0
-    assert after in result.stderr
+    ends(hub("runs", *words), 0, after)
     move = json.loads(hub("runs", "show", "r-1", "--json").stdout)["history"][-1]
     assert (move["after"], move["reason"]) == (after, reason)
     me = pwd.getpwuid(os.getuid()).pw_name
@@ -180,9 +177,7 @@ def test_a_run_that_was_not_paused_cannot_be_resumed(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:
     portal.call(served.run, "r-1")
-    result = hub("runs", "resume", "r-1")
-    assert result.exit_code == 1
-    assert "QUEUED" in result.stderr
+    ends(hub("runs", "resume", "r-1"), 1, "QUEUED")
 
 
 def test_a_rerun_is_named_alone_on_stdout(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:

@@ -9,7 +9,7 @@ from anyio.from_thread import BlockingPortal
 
 from hub.api.nouns.souls import Souls as SoulNoun
 from storage.coordination import souls
-from tests.hub.cli.conftest import Hub
+from tests.hub.cli.conftest import Hub, ends
 from tests.hub.coordination.souls import AS_IT_WAS, SoulBench, open_souls
 from tests.support.gateway import FakeGateway, fake_gateway
 from tests.support.hub import ServedHub
@@ -74,6 +74,8 @@ def test_a_waiting_write_shows_its_reason(
     hub: Hub, bench: SoulBench, gateway: FakeGateway, portal: BlockingPortal
 ) -> None:
     portal.call(gateway.stop)
-    waiting = hub("boards", "soul", "garden", "worker", "--write", "-", "--wait", "20", input="later\n")
-    assert waiting.exit_code == 0
-    assert "as soon as possible: gateway west is not connected" in waiting.output
+    ends(
+        hub("boards", "soul", "garden", "worker", "--write", "-", "--wait", "20", input="later\n"),
+        0,
+        output=("as soon as possible: gateway west is not connected",),
+    )

@@ -16,7 +16,7 @@ from protocol.ids import UserId
 from storage import audit
 from storage.devices import devices
 from storage.store import open_store
-from tests.hub.cli.conftest import Hub
+from tests.hub.cli.conftest import Hub, ends
 from tests.support.hub import TEXT, ServedHub, serving
 from tests.support.postgres import Postgres
 
@@ -37,9 +37,7 @@ async def _add(state: Path, name: str) -> None:
 
 
 def test_a_running_hub_is_drained_and_its_restart_stays(hub: Hub, served: ServedHub) -> None:
-    drained = hub("drain", "--restart")
-    assert drained.exit_code == 0, drained.output
-    assert "runs in progress: 0" in drained.stderr
+    ends(hub("drain", "--restart"), 0, "runs in progress: 0")
     assert (served.drain.is_begun, served.drain.restarts) == (True, True)
     again = json.loads(hub("drain", "--json").stdout)
     assert (again["schema"], again["restarts"]) == ("hub.drain/1", True), "it cannot be taken back"
@@ -70,18 +68,18 @@ def test_a_backup_is_made_checked_and_restored(hub: Hub, known: Path, tmp_path: 
     settings.write_text('[hub]\nname = "attic"\n')
     made = hub("backup", str(file), "--config", str(settings), "--json")
     assert made.exit_code == 0, made.output
-    told = json.loads(made.stdout)
-    assert set(told["files"]) == {"hub.db", "hub.toml"}
+    assert set(json.loads(made.stdout)["files"]) == {"hub.db", "hub.toml"}
     assert "is valid" in hub("backup", "--verify", str(file)).stdout
 
     anyio.run(_add, known, "bo")
-    asked = hub("restore", str(file), "--config", str(settings))
-    assert (asked.exit_code, "--yes" in asked.stderr) == (2, True)
-    restored = hub("restore", str(file), "--config", str(settings), "--yes")
-    assert restored.exit_code == 0, restored.output
-    assert "before-restore-" in restored.stderr
-    assert f"{settings} stays as it is" in restored.stderr
-    assert f"next: hub serve --state {known} --config {settings}" in restored.stderr
+    ends(hub("restore", str(file), "--config", str(settings)), 2, "--yes")
+    ends(
+        hub("restore", str(file), "--config", str(settings), "--yes"),
+        0,
+        "before-restore-",
+        f"{settings} stays as it is",
+        f"next: hub serve --state {known} --config {settings}",
+    )
     assert (known / "hub.toml").read_text() == settings.read_text()
     assert anyio.run(_people, known) == ["anna"]
 
@@ -92,15 +90,16 @@ async def _people(state: Path) -> list[str]:
 
 
 def test_a_backup_without_settings_is_reported(hub: Hub, known: Path, tmp_path: Path) -> None:
-    done = hub("backup", str(tmp_path / "one"), "--config", str(tmp_path / "none.toml"))
-    assert done.exit_code == 0
-    assert "the backup has no settings" in done.stderr
+    ends(
+        hub("backup", str(tmp_path / "one"), "--config", str(tmp_path / "none.toml")),
+        0,
+        "the backup has no settings",
+    )
 
 
 def test_a_backup_does_not_replace_a_file(hub: Hub, known: Path, tmp_path: Path) -> None:
     (tmp_path / "one").write_text("precious")
-    done = hub("backup", str(tmp_path / "one"))
-    assert (done.exit_code, "choose another FILE" in done.stderr) == (73, True)
+    ends(hub("backup", str(tmp_path / "one")), 73, "choose another FILE")
 
 
 def test_a_broken_backup_is_a_finding(hub: Hub, tmp_path: Path) -> None:
@@ -110,13 +109,11 @@ def test_a_broken_backup_is_a_finding(hub: Hub, tmp_path: Path) -> None:
 
 
 def test_a_missing_backup_is_a_finding(hub: Hub, tmp_path: Path) -> None:
-    told = hub("backup", "--verify", str(tmp_path / "nope"))
-    assert (told.exit_code, "write a new one: hub backup FILE" in told.stderr) == (1, True), told.stderr
+    ends(hub("backup", "--verify", str(tmp_path / "nope")), 1, "write a new one: hub backup FILE")
 
 
 def test_without_a_database_nothing_is_backed_up(hub: Hub, tmp_path: Path) -> None:
-    told = hub("backup", str(tmp_path / "one"))
-    assert (told.exit_code, "use --state DIR" in told.stderr) == (1, True), told.stderr
+    ends(hub("backup", str(tmp_path / "one")), 1, "use --state DIR")
 
 
 @pytest.mark.parametrize("yes", [("--yes",), ()], ids=["yes", "asked"])
@@ -140,8 +137,7 @@ def test_the_state_of_a_running_hub_is_not_replaced_and_no_question_is_asked(
 def test_a_database_on_a_server_is_backed_up_by_its_server(hub: Hub, tmp_path: Path) -> None:
     settings = tmp_path / "hub.toml"
     settings.write_text('[storage]\nurl = "postgresql://hub@db.example/hub"\n')
-    done = hub("backup", str(tmp_path / "one"), "--config", str(settings))
-    assert (done.exit_code, "pg_dump" in done.stderr) == (2, True)
+    ends(hub("backup", str(tmp_path / "one"), "--config", str(settings)), 2, "pg_dump")
 
 
 def test_a_backup_of_another_program_is_recorded_while_a_hub_runs(
