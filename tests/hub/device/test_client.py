@@ -54,6 +54,13 @@ async def _away(device: RunningDevice, clock: FakeClock) -> str:
     return device.told[-1]
 
 
+async def _turned_away(device: RunningDevice) -> TurnedAway:
+    """Wait until the device has given up; return why."""
+    failure = await device.over()
+    assert isinstance(failure, TurnedAway), failure
+    return failure
+
+
 async def _cut(guest: Guest, device: RunningDevice, clock: FakeClock, *, wait_s: float = 0) -> str:
     """Cut a connection, and let the device wait; return what it reports."""
     await guest.cut()
@@ -217,9 +224,8 @@ async def test_a_device_that_is_not_wanted_stops_and_says_why(
     guest = await hub.guest()
     await guest.hello()
     await guest.refuse(Error(code=ErrorCode.AUTH_FAILED, message="no such token"), close)
-    failure = await device.over()
-
-    assert isinstance(failure, TurnedAway) and failure.close == close
+    failure = await _turned_away(device)
+    assert failure.close == close
     assert "no such token; make a new token with" in str(failure)
 
 
@@ -227,9 +233,7 @@ async def test_a_device_that_was_replaced_does_not_fight_for_its_place(
     device: RunningDevice, guest: Guest
 ) -> None:
     await guest.dismiss(Goodbye(reason="replaced"), CloseCode.REPLACED)
-    failure = await device.over()
-
-    assert isinstance(failure, TurnedAway)
+    failure = await _turned_away(device)
     assert str(failure).startswith("replaced by a newer connection; is the same key on two machines?")
 
 
@@ -246,9 +250,7 @@ async def test_a_device_that_its_own_late_hello_replaced_comes_back(
         guest = await hub.welcomed()
         device.told.clear()
         await guest.dismiss(replaced, CloseCode.REPLACED)
-    failure = await device.over()
-
-    assert isinstance(failure, TurnedAway) and failure.close == CloseCode.REPLACED
+    assert (await _turned_away(device)).close == CloseCode.REPLACED
 
 
 async def test_a_device_that_an_operator_disconnects_gets_the_reason_without_field_names(

@@ -35,6 +35,11 @@ class Hub:
         call = ToolCall(id=f"c-{next(self._numbers)}", action=action, **({"table": "tasks"} | more))
         return self.store.apply([call])[0]
 
+    def refusal(self, action: Action, **more: Any) -> str | None:
+        """Make a call; return the code with which it is refused."""
+        answer = self.ask(action, **more)
+        return answer.error.code if answer.error is not None else None
+
     def insert(self, title: str = "call Ana", **data: Any) -> dict[str, Any]:
         made = self.ask(Action.INSERT, data={"title": title, **SUGGESTED, **data}).result
         assert isinstance(made, dict)
@@ -71,8 +76,7 @@ def test_no_hub_approves_what_it_inserts_or_changes(hub: Hub, owner: sqlite3.Con
     made = hub.insert(isApproved=1, isAiSuggested=0)
     assert titles(owner) == [("call Ana", 0)]
     for flags in ({"isApproved": 1}, {"isAiSuggested": 0}):
-        refused = hub.ask(Action.UPDATE, where=made, data=flags)
-        assert refused.error is not None and refused.error.code == ErrorCode.BAD_RECORD
+        assert hub.refusal(Action.UPDATE, where=made, data=flags) == ErrorCode.BAD_RECORD
     assert titles(owner) == [("call Ana", 0)]
 
 
@@ -195,8 +199,7 @@ def test_an_owner_accepts_that_a_row_is_deleted(hub: Hub, owner: sqlite3.Connect
 def test_a_call_changes_one_row(hub: Hub, owner: sqlite3.Connection) -> None:
     hub.insert()
     hub.insert("pay the rent")
-    refused = hub.ask(Action.UPDATE, where={"isApproved": 0}, data={"title": "x"})
-    assert refused.error is not None and refused.error.code == ErrorCode.BAD_RECORD
+    assert hub.refusal(Action.UPDATE, where={"isApproved": 0}, data={"title": "x"}) == ErrorCode.BAD_RECORD
     assert titles(owner) == [("call Ana", 0), ("pay the rent", 0)]
 
 
@@ -214,8 +217,7 @@ def test_rows_that_no_hub_wrote_are_not_there_for_one(hub: Hub, owner: sqlite3.C
     owner.execute(OWN)
     for where in ({"id": "own"}, {"title": "see a doctor"}):
         for action, data in ((Action.UPDATE, {"title": "x"}), (Action.DELETE, {})):
-            answer = hub.ask(action, where=where, data=data)
-            assert answer.error is not None and answer.error.code == ErrorCode.DATABASE_CONFLICT
+            assert hub.refusal(action, where=where, data=data) == ErrorCode.DATABASE_CONFLICT
     assert titles(owner) == [("see a doctor", 1)]
 
 
@@ -243,8 +245,10 @@ def test_nothing_else_is_found_out_by_asking(hub: Hub, owner: sqlite3.Connection
     hub.ask(Action.INSERT, table="notes", data={"title": "diary", "content": "dear diary", **SUGGESTED})
     owner.execute("UPDATE notes SET isApproved = 1")
     assert (hub.query(table="notes"), hub.query(table="notes", where={"title": "diary"})) == ([], [])
-    refused = hub.ask(Action.UPDATE, table="notes", where={"title": "diary"}, data={"content": "x"})
-    assert refused.error is not None and refused.error.code == ErrorCode.DATABASE_CONFLICT
+    assert (
+        hub.refusal(Action.UPDATE, table="notes", where={"title": "diary"}, data={"content": "x"})
+        == ErrorCode.DATABASE_CONFLICT
+    )
 
 
 def test_a_hub_neither_sees_nor_changes_rows_of_another_hub_nor_gets_their_verdicts(
@@ -255,8 +259,10 @@ def test_a_hub_neither_sees_nor_changes_rows_of_another_hub_nor_gets_their_verdi
     store.meet("two")
     assert hub.query() == []
     for action in (Action.UPDATE, Action.DELETE):
-        refused = hub.ask(action, where=made, data={"title": "call Bo"} if action is Action.UPDATE else {})
-        assert refused.error is not None and refused.error.code == ErrorCode.DATABASE_CONFLICT
+        assert (
+            hub.refusal(action, where=made, data={"title": "call Bo"} if action is Action.UPDATE else {})
+            == ErrorCode.DATABASE_CONFLICT
+        )
     approve(db, [1], at_ms=5)
     assert words(store) == {}
     store.meet("one")

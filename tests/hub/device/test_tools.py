@@ -2,22 +2,20 @@
 
 import shutil
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import anyio
 import msgspec
 import pytest
 
-from hub.clock import IdFactory
 from hub.device.connection import Answered, Bench, Tools
-from hub.device.inserts import DeviceStore, open_device_store
+from hub.device.inserts import DeviceStore
 from protocol.errors import ErrorCode
 from protocol.frame import MAX_PENDING_CALLS
 from protocol.tables import SUGGESTED
 from protocol.work import Action, Answer, ToolCall
-from tests.support.clock import FakeClock
 
 
 def _insert(number: int) -> ToolCall:
@@ -27,9 +25,10 @@ def _insert(number: int) -> ToolCall:
 
 
 class Answers:
-    """Where answers go; ``wait`` until so many came."""
+    """Calls to a device, and where their answers go; ``wait`` until so many came."""
 
     def __init__(self) -> None:
+        self.bench = Bench(self.take)
         self.got: dict[str, Answer] = {}
         self.frames: list[int] = []
         self._news = anyio.Event()
@@ -45,81 +44,75 @@ class Answers:
                 self._news = anyio.Event()
                 await self._news.wait()
 
+    @asynccontextmanager
+    async def given_by(self, tools: Tools) -> AsyncIterator[None]:
+        """Let the device answer in the block."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(tools.serve, self.bench)
+            yield
+            tasks.cancel_scope.cancel()
 
-async def test_what_waits_is_answered_in_one_go(store: DeviceStore) -> None:
-    answers, done = Answers(), list[ToolCall]()
-    bench = Bench(answers.take)
+    def errors(self) -> dict[str, tuple[str, bool]]:
+        """Return code and retryability of each refusal."""
+        refused = {id: answer.error for id, answer in self.got.items() if answer.error is not None}
+        return {id: (str(error.code), error.retryable) for id, error in refused.items()}
+
+
+@pytest.fixture
+def answers() -> Answers:
+    return Answers()
+
+
+async def test_what_waits_is_answered_in_one_go(store: DeviceStore, answers: Answers) -> None:
+    done: list[ToolCall] = []
     calls = [*(_insert(number) for number in range(10)), ToolCall(id="x", action=Action.BROWSER_OPEN)]
-    for call in calls:
-        assert bench.lay([call]) is None
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(Tools(store, on_done=done.append).serve, bench)
+    assert [answers.bench.lay([call]) for call in calls] == [None] * 11
+    async with answers.given_by(Tools(store, on_done=done.append)):
         await answers.wait(len(calls))
-        tasks.cancel_scope.cancel()
-
     assert [call.id for call in done] == [f"c-{number}" for number in range(10)]
-    refusal = answers.got["x"].error
-    assert refusal is not None and refusal.code == ErrorCode.CALL_UNSUPPORTED
+    assert {id: code for id, (code, _) in answers.errors().items()} == {"x": ErrorCode.CALL_UNSUPPORTED}
 
 
 async def test_calls_of_one_frame_are_answered_together_and_a_refused_one_changes_no_other(
-    store: DeviceStore,
+    store: DeviceStore, answers: Answers
 ) -> None:
-    answers = Answers()
-    bench = Bench(answers.take)
     wrong = msgspec.structs.replace(_insert(2), data={"title": 5})
-    assert bench.lay([_insert(1), wrong, _insert(3), _insert(1)]) is None
-    assert bench.lay([_insert(4)]) is None
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(Tools(store).serve, bench)
+    for frame in ([_insert(1), wrong, _insert(3), _insert(1)], [_insert(4)]):
+        assert answers.bench.lay(frame) is None
+    async with answers.given_by(Tools(store)):
         await answers.wait(4)
-        tasks.cancel_scope.cancel()
-
-    assert (answers.frames, [id for id, answer in answers.got.items() if answer.error is not None]) == (
-        [4, 1],
-        ["c-2"],
-    )
-    assert store.mark.counter == 3
+    assert (answers.frames, [*answers.errors()], store.mark.counter) == ([4, 1], ["c-2"], 3)
 
 
-def test_more_calls_than_were_agreed_are_refused_at_once(store: DeviceStore) -> None:
-    bench = Bench(Answers().take)
+def test_more_calls_than_were_agreed_are_refused_at_once(answers: Answers) -> None:
     for number in range(MAX_PENDING_CALLS):
-        assert bench.lay([_insert(number)]) is None
-
-    refusal = bench.lay([_insert(MAX_PENDING_CALLS)])
-
+        assert answers.bench.lay([_insert(number)]) is None
+    refusal = answers.bench.lay([_insert(MAX_PENDING_CALLS)])
     assert refusal is not None and refusal.error is not None
     assert (refusal.error.code, refusal.error.retryable) == (ErrorCode.TOO_MANY_CALLS, True)
 
 
 async def test_a_disk_error_is_reported_and_the_same_call_may_be_repeated(
-    store: DeviceStore, caplog: pytest.LogCaptureFixture
+    store: DeviceStore, answers: Answers, caplog: pytest.LogCaptureFixture
 ) -> None:
-    answers = Answers()
-    bench = Bench(answers.take)
-    store._db.execute("PRAGMA query_only = ON")
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(Tools(store).serve, bench)
-        bench.lay([_insert(1)])
-        await answers.wait(1)
-        sick = answers.got.pop("c-1").error
-        store._db.execute("PRAGMA query_only = OFF")
-        bench.lay([_insert(1)])
-        await answers.wait(1)
-        tasks.cancel_scope.cancel()
-
-    assert sick is not None and (sick.code, sick.retryable) == (ErrorCode.DATABASE_UNAVAILABLE, True)
-    assert answers.got["c-1"].error is None
+    sick = {"c-1": (ErrorCode.DATABASE_UNAVAILABLE, True)}
+    async with answers.given_by(Tools(store)):
+        for query_only, errors in (("ON", sick), ("OFF", {})):
+            store._db.execute(f"PRAGMA query_only = {query_only}")
+            answers.got.clear()
+            answers.bench.lay([_insert(1)])
+            await answers.wait(1)
+            assert answers.errors() == errors
     assert "device.file.failed" in caplog.text
 
 
 def _rename_over(db: Path) -> None:
     shutil.copy(db, db.with_name("other"))
     db.with_name("other").replace(db)
+
+
+def _bytes(db: Path) -> bytes:
+    return db.read_bytes() if db.exists() else b""
 
 
 def _damage(db: Path) -> None:
@@ -137,26 +130,19 @@ FAULTS: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.parametrize("sentence", FAULTS)
 async def test_a_file_that_is_replaced_or_damaged_is_said_to_owner_and_hub_and_gets_no_row(
-    tmp_path: Path, clock: FakeClock, ids: IdFactory
+    store: DeviceStore, db: Path, answers: Answers, sentence: str
 ) -> None:
-    for number, (sentence, cause) in enumerate(FAULTS.items()):
-        said: list[str] = []
-        answers = Answers()
-        bench = Bench(answers.take)
-        db = tmp_path / str(number) / "device.db"
-        with open_device_store(db, clock=clock, ids=ids) as store:
-            cause(db)
-            before = db.read_bytes() if db.exists() else b""
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(Tools(store, on_fault=said.append).serve, bench)
-                for call in (1, 2):
-                    bench.lay([_insert(call)])
-                    await answers.wait(call)
-                tasks.cancel_scope.cancel()
-            error = answers.got["c-2"].error
-            assert error is not None
-            assert (error.code, error.retryable) == (ErrorCode.DATABASE_UNAVAILABLE, True)
-            assert sentence in error.message
-            assert [sentence in one for one in said] == [True]
-            assert (db.read_bytes() if db.exists() else b"") == before
+    said: list[str] = []
+    FAULTS[sentence](db)
+    before = _bytes(db)
+    async with answers.given_by(Tools(store, on_fault=said.append)):
+        for call in (1, 2):
+            answers.bench.lay([_insert(call)])
+            await answers.wait(call)
+    error = answers.got["c-2"].error
+    assert answers.errors()["c-2"] == (ErrorCode.DATABASE_UNAVAILABLE, True)
+    assert error is not None and sentence in error.message
+    assert [sentence in one for one in said] == [True]
+    assert _bytes(db) == before

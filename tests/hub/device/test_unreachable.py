@@ -3,6 +3,7 @@
 import socket
 import ssl
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,21 +21,26 @@ async def told_of(url: str, folder: Path) -> str:
     return device.told[-1]
 
 
-async def test_ws_at_a_port_that_speaks_tls(tmp_path: Path) -> None:
-    async with listening(tmp_path, tls=True) as where:
-        assert f"if its port speaks TLS, use wss://{where}" in await told_of(f"ws://{where}", tmp_path)
-
-
-async def test_wss_at_a_port_that_speaks_no_tls(tmp_path: Path) -> None:
-    async with listening(tmp_path) as where:
-        assert f"no TLS is spoken at {where}" in await told_of(f"wss://{where}", tmp_path)
-
-
-async def test_a_certificate_that_no_authority_has_signed(tmp_path: Path) -> None:
-    async with listening(tmp_path, tls=True) as where:
-        told = await told_of(f"wss://{where}", tmp_path)
-    assert f"the certificate of {where} is not trusted (self-signed certificate)" in told
-    assert "SSL_CERT_FILE=" in told
+@pytest.mark.parametrize(
+    ("scheme", "options", "told"),
+    [
+        ("ws", {"tls": True}, "if its port speaks TLS, use wss://{}"),
+        ("wss", {}, "no TLS is spoken at {}"),
+        ("wss", {"tls": True}, "the certificate of {} is not trusted (self-signed certificate)"),
+        ("wss", {"tls": True}, "SSL_CERT_FILE="),
+        (
+            "ws",
+            {"status": 401, "kind": b"application/problem+json"},
+            "answered 401: {} is its port for operators; [listen.devices]",
+        ),
+    ],
+    ids=["ws at TLS", "wss without TLS", "certificate", "its mend", "operators"],
+)
+async def test_a_port_that_admits_no_device_is_named_with_its_mend(
+    tmp_path: Path, scheme: str, options: dict[str, Any], told: str
+) -> None:
+    async with listening(tmp_path, **options) as where:
+        assert told.format(where) in await told_of(f"{scheme}://{where}", tmp_path)
 
 
 def test_a_refused_certificate_is_shown_with_the_mend_of_its_fault() -> None:
@@ -52,12 +58,6 @@ def test_a_refused_certificate_is_shown_with_the_mend_of_its_fault() -> None:
         told = why_unreachable("wss://hub.example:8770", error)
         assert told.startswith("the certificate of hub.example:8770 is not trusted (fault); "), told
         assert mend in told, told
-
-
-async def test_the_port_for_operators(tmp_path: Path) -> None:
-    async with listening(tmp_path, status=401, kind=b"application/problem+json") as where:
-        told = await told_of(f"ws://{where}", tmp_path)
-    assert f"answered 401: {where} is its port for operators; [listen.devices]" in told
 
 
 async def test_a_port_at_which_nothing_listens(tmp_path: Path) -> None:
