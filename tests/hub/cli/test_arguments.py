@@ -16,7 +16,7 @@ from hub.cli.failure import Exit
 from hub.cli.options import Duration, FilePath, JsonObject, Moment, Name
 from tests.hub.api.test_agent_config_routes import an_agent
 from tests.hub.api.test_gateway_routes import keep
-from tests.hub.cli.conftest import Hub
+from tests.hub.cli.conftest import Hub, ends
 from tests.support.hub import ServedHub
 
 # Values that a parameter accepts, by its type.
@@ -189,20 +189,17 @@ def test_an_interrupt_ends_a_command_with_130_while_its_modules_are_imported() -
 def test_an_option_before_the_command_is_refused_if_it_is_empty(hub: Hub) -> None:
     for param in root.params:
         if isinstance(param, click.Option) and not param.is_flag:
-            ended = hub(param.opts[0], "", "status")
-            assert (ended.exit_code, param.opts[0] in ended.stderr) == (Exit.USAGE, True)
+            ends(hub(param.opts[0], "", "status"), Exit.USAGE, param.opts[0])
 
 
 def test_an_option_as_the_value_of_an_option_is_a_missing_value(hub: Hub) -> None:
     for words in (["runs", "cancel", "x", "--reason", "--json"], ["backup", "x.tar", "--config", "--state"]):
-        ended = hub(*words)
-        assert (ended.exit_code, "another option of this command" in ended.stderr) == (Exit.USAGE, True)
+        ends(hub(*words), Exit.USAGE, "another option of this command")
     assert hub("runs", "ls", "--agent").exit_code == Exit.USAGE
 
 
 def test_text_of_standard_input_is_not_empty(hub: Hub, served: ServedHub) -> None:
-    ended = hub("ask", "user", "house", "-", input="\n")
-    assert (ended.exit_code, "blank" in ended.stderr) == (Exit.USAGE, True)
+    ends(hub("ask", "user", "house", "-", input="\n"), Exit.USAGE, "blank")
 
 
 def test_every_text_and_every_path_of_a_command_is_checked() -> None:
@@ -267,9 +264,11 @@ def test_a_file_that_cannot_be_read_or_written_is_named_with_what_to_do(
         if is_raw or ended.exit_code in (0, Exit.NOT_RUNNING) or str(file.parent) not in ended.output:
             wrong.append((words, file.name, ended.exit_code, ended.output))
     assert wrong == []
-    refused = hub("audit", "export", str(there))
-    assert refused.exit_code == Exit.CANNOT_CREATE
-    assert f"cannot write {there}: it exists already\n  name another file, or remove" in refused.stderr
+    ends(
+        hub("audit", "export", str(there)),
+        Exit.CANNOT_CREATE,
+        f"cannot write {there}: it exists already\n  name another file, or remove",
+    )
     assert f"cannot read {lost}: no such file" in hub("--url", "https://127.0.0.1:1", "status").stderr
 
 
@@ -290,8 +289,5 @@ def test_an_unknown_name_is_answered_with_the_most_similar_one_of_its_kind(
         (("users", "remove", "anabel"), "annabel"),
         (("run", "inbos", "--json"), "inbox"),
     ):
-        ended = hub(*words)
-        assert (ended.exit_code, f"did you mean '{name}'?" in ended.stderr) == (Exit.FAILED, True), (
-            ended.output
-        )
+        ends(hub(*words), Exit.FAILED, f"did you mean '{name}'?")
     assert "did you mean" not in hub("agents", "show", "xylophone").stderr

@@ -11,7 +11,7 @@ from anyio.from_thread import BlockingPortal
 
 from hub.app.calibration import planted_documents
 from hub.extraction.gold import GoldDocument
-from tests.hub.cli.conftest import Hub
+from tests.hub.cli.conftest import Hub, ends
 from tests.hub.cli.test_eval import write_settings
 from tests.support.hub import ServedHub
 from tests.support.oracle.reader import Reader
@@ -100,8 +100,7 @@ def test_the_size_is_written_beside_the_model_and_comments_stay(
 ) -> None:
     write_settings(folder, reader_with().base_url, model="concurrency = 4  # at home")
     before = (folder / "hub.toml").read_text()
-    done = hub(*words_for(folder, "--write"))
-    assert done.exit_code == 0, done.stderr
+    ends(hub(*words_for(folder, "--write")), 0)
     after = (folder / "hub.toml").read_text()
     assert after.count("chunk_tokens = 4000\n") == 1
     assert after.replace("chunk_tokens = 4000\n", "") == before
@@ -147,14 +146,12 @@ def test_the_budget_of_a_run_limits_a_calibration(hub: Hub, folder: Path, reader
     reader = reader_with()
     write_settings(folder, reader.base_url, rest="[budget]\nrun_tokens = 30_000")
     done = hub(*words_for(folder, "--json"))
-    told = json.loads(done.stdout)
-    assert told["cut_short"]
+    assert json.loads(done.stdout)["cut_short"]
     assert "never more than 30,000 tokens" in done.stderr
     assert reader.stats.tokens <= 30_000
     write_settings(folder, reader.base_url, rest="[budget]\nrun_tokens = 1")
     calls = reader.stats.calls
-    done = hub(*words_for(folder))
-    assert (done.exit_code, "the budget is too small" in done.stderr) == (1, True)
+    ends(hub(*words_for(folder)), 1, "the budget is too small")
     assert reader.stats.calls == calls
 
 
@@ -164,8 +161,7 @@ def test_documents_that_tell_nothing_about_sizes_are_refused(
     reader = reader_with()
     write_settings(folder, reader.base_url)
     (folder / "gold.jsonl").write_text(json.dumps({"id": "a", "text": "Nothing.", "items": []}))
-    done = hub(*words_for(folder))
-    assert (done.exit_code, "have no label that the model" in done.stderr) == (78, True)
+    ends(hub(*words_for(folder)), 78, "have no label that the model")
     (short,) = planted_documents(count=1, facts=2)
     (folder / "gold.jsonl").write_text(written(short))
     assert "no document is longer than 500 tokens" in hub(*words_for(folder)).stderr
@@ -186,6 +182,5 @@ def test_the_small_local_model_and_no_model_have_no_size(
     agent = (folder / "hub.toml").read_text().partition("[[agents]]")[2]
     for model, told in (("", "add [model]"), ('[model]\nkind = "local"\n', "reads single sentences")):
         (folder / "hub.toml").write_text(f"{model}[[agents]]{agent}")
-        done = hub(*words_for(folder))
-        assert (done.exit_code, told in done.stderr) == (78, True)
+        ends(hub(*words_for(folder)), 78, told)
     assert hub("eval", "notes", "--write", "--config", str(folder / "hub.toml")).exit_code == 2

@@ -14,7 +14,7 @@ from hub.cli.failure import Exit
 from hub.extraction.embedded import free_port
 from hub.extraction.endpoint import CHUNK_TOKENS
 from protocol.backoff import Backoff
-from tests.hub.cli.conftest import Hub
+from tests.hub.cli.conftest import Hub, ends
 from tests.support.families import each
 from tests.support.hub import ServedHub
 from tests.support.oracle import MODEL_NAME, Fault, Oracle, plant
@@ -131,9 +131,7 @@ def test_a_broken_file_of_earlier_figures_is_reported_and_replaced(
     hub(*words_for(folder))
     file = state / "evaluations" / "owner" / "notes.json"
     file.write_text("[{")
-    done = hub(*words_for(folder))
-    assert done.exit_code == 0
-    assert f"{file}, so there is no comparison" in done.stderr
+    ends(hub(*words_for(folder)), 0, f"{file}, so there is no comparison")
     assert len(json.loads(file.read_text())) == 1
 
 
@@ -162,9 +160,7 @@ def test_a_gold_file_that_is_no_text_is_refused(hub: Hub, folder: Path) -> None:
 
 def test_settings_with_a_mistake_are_refused(hub: Hub, folder: Path) -> None:
     (folder / "hub.toml").write_text("[model")
-    done = hub(*words_for(folder))
-    assert done.exit_code == 78
-    assert "hub.toml:1:" in done.stderr
+    ends(hub(*words_for(folder)), 78, "hub.toml:1:")
 
 
 @pytest.mark.parametrize(
@@ -187,8 +183,7 @@ def test_a_misused_option_is_2(
 def test_an_unknown_agent_and_a_missing_gold_file_are_2(hub: Hub, folder: Path) -> None:
     config = ("--config", str(folder / "hub.toml"))
     assert "there is no agent nobody" in hub("eval", "nobody", *config).stderr
-    done = hub("eval", "notes", *config)
-    assert (done.exit_code, "--gold FILE" in done.stderr) == (2, True)
+    ends(hub("eval", "notes", *config), 2, "--gold FILE")
 
 
 def test_missed_and_false_items_are_shown_with_their_sentences(hub: Hub, folder: Path) -> None:
@@ -268,8 +263,7 @@ def test_a_page_needs_no_other_file_and_shows_hostile_texts_as_text(hub: Hub, fo
 
 
 def test_a_page_that_cannot_be_written_is_73(hub: Hub, folder: Path) -> None:
-    done = hub(*words_for(folder, "--html", str(folder / "none" / "report.html")))
-    assert (done.exit_code, "cannot write" in done.stderr) == (73, True)
+    ends(hub(*words_for(folder, "--html", str(folder / "none" / "report.html"))), 73, "cannot write")
 
 
 class _Seen(HTMLParser):
@@ -335,8 +329,7 @@ def test_the_settings_that_nodes_share_are_used_with_the_file_of_the_running_hub
     shared = folder / "shared.toml"
     # Published as it would be for all nodes; the agent of the bench stays in its own file.
     shared.write_text((folder / "hub.toml").read_text().replace("notes", "minutes"))
-    pushed = hub("config", "push", str(shared))
-    assert pushed.exit_code == 0, pushed.stderr
+    ends(hub("config", "push", str(shared)), 0)
     gold = ("--gold", str(folder / "gold.jsonl"), "--json")
     own = ("--config", str(served.settings))
     told = json.loads(hub("eval", "minutes", *own, *gold).stdout)
@@ -366,9 +359,11 @@ def test_the_history_lists_the_last_evaluations(hub: Hub, folder: Path, oracle: 
 def test_a_bar_that_is_not_met_is_1(hub: Hub, folder: Path, oracle: Oracle) -> None:
     assert hub(*words_for(folder, "--least-f1", "1.0")).exit_code == 0
     write_gold(folder, [document(0), document(1, is_labelled=False)])
-    done = hub(*words_for(folder, "--least-f1", "0.9"))
-    assert done.exit_code == 1
-    assert "not met: F1 is 0.667; at least 0.9 on all documents is required" in done.stderr
+    ends(
+        hub(*words_for(folder, "--least-f1", "0.9")),
+        1,
+        "not met: F1 is 0.667; at least 0.9 on all documents is required",
+    )
 
 
 def test_the_budget_of_a_run_limits_an_evaluation(
@@ -412,15 +407,12 @@ def test_without_quota_it_is_69(hub: Hub, folder: Path, oracle: Oracle) -> None:
 def test_an_unreachable_model_is_69(hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hub.extraction.endpoint._BACKOFF", Backoff(base_s=0.001, cap_s=0.001))
     write_settings(folder, f"http://127.0.0.1:{free_port()}/v1")
-    done = hub(*words_for(folder))
-    assert done.exit_code == 69, done.stderr
+    ends(hub(*words_for(folder)), 69)
 
 
 def test_an_agent_limited_to_local_models_without_one_is_78(hub: Hub, folder: Path) -> None:
     write_settings(folder, "https://models.example/v1", agent="allow_cloud = false")
-    done = hub(*words_for(folder))
-    assert done.exit_code == 78
-    assert "allow_cloud" in done.stderr
+    ends(hub(*words_for(folder)), 78, "allow_cloud")
 
 
 def test_without_a_model_rules_are_measured(hub: Hub, folder: Path) -> None:
@@ -429,8 +421,7 @@ def test_without_a_model_rules_are_measured(hub: Hub, folder: Path) -> None:
     rows = {"table": "tasks", "data": {"title": "call the plumber"}, "quote": "call the plumber"}
     write_gold(folder, [{"id": "a", "name": "a.md", "text": "- [ ] call the plumber\n", "items": [rows]}])
     done = hub(*words_for(folder))
-    assert done.exit_code == 0
-    assert "no model is set, so only rules" in done.stderr
+    ends(done, 0, "no model is set, so only rules")
     assert done.stdout.splitlines()[1].split()[:4] == ["tasks", "1", "1", "1"]
 
 
@@ -445,9 +436,7 @@ def test_the_sign_test_is_exact(one: int, other: int, chance: float) -> None:
 def test_labels_of_a_declared_table_are_read(hub: Hub, folder: Path, oracle: Oracle) -> None:
     label = {"table": "contacts", "quote": SENTENCES[0], "data": {"name": "Anna"}}
     write_gold(folder, [{"id": "c", "text": SENTENCES[0], "items": [label]}])
-    refused = hub(*words_for(folder))
-    assert refused.exit_code == Exit.SETTINGS
-    assert "table: 'contacts' is none" in refused.stderr
+    ends(hub(*words_for(folder)), Exit.SETTINGS, "table: 'contacts' is none")
     declared = (
         '[[tables]]\nname = "contacts"\ndescription = "people"\nkey = ["name"]\nfields = [{name = "name"}]'
     )
