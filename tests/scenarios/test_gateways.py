@@ -68,7 +68,10 @@ async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene
             scene = Scene(folder, hub, gateway)
             await scene.until("/v1/gateways/office", lambda told: told["state"] == "ready")
             await hub.post("/v1/gateways/office/agents", {"name": "reader", "remote_id": "reader"})
-            await scene.stands(connectivity="online")
+            await scene.until(
+                "/v1/gateways/office",
+                lambda told: all(one["connectivity"] == "online" for one in told["members"]),
+            )
             yield scene
 
 
