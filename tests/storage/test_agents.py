@@ -2,14 +2,26 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from protocol.errors import CodedError, ErrorCode
-from protocol.ids import AgentId, DeviceId, RunId
+from protocol.agent_status import AgentType, Lifecycle
+from protocol.errors import CodedError, ErrorCode, LimitReached
+from protocol.ids import AgentId, DeviceId, RunId, UserId
 from protocol.lifecycles import RunState
-from storage.agents import agents, declared_agents
+from storage.agents import agent_moves, agent_states, agents, configs, declared_agents, template_changes
 from storage.agents.agent_states import agent_history
-from storage.agents.declared_agents import DeclaredAgent, NameTaken, Reconciled
+from storage.agents.agents import AgentRow
+from storage.agents.config_changes import NewConfig
+from storage.agents.declared_agents import (
+    AgentLimits,
+    AgentOfFile,
+    DeclaredAgent,
+    NameTaken,
+    Reconciled,
+    Writing,
+)
+from storage.agents.template_changes import Broken
 from storage.devices import devices
-from storage.runs import run_moves
+from storage.devices.devices import UnknownDevice
+from storage.runs import run_moves, runs
 from storage.schedules import schedule_rows
 from storage.schedules.schedule_rows import DeclaredSchedule
 from storage.schema import agents as agent_table
@@ -189,3 +201,239 @@ def test_the_agents_of_a_device_are_those_that_work_on_it(c: sa.Connection) -> N
     make_agent(c, "mail", device="phone")
     assert [row.name for row in agents.list_agents(c, device_id=DeviceId("device-phone"))] == ["mail"]
     assert agents.list_agents(c, device_id=DeviceId("device-unknown")) == []
+
+
+# --- agents that are made over the API ---
+
+
+MAIL = DeclaredAgent(
+    name="mail",
+    device_name="laptop",
+    description="Reads mail.",
+    type=AgentType.RESEARCHER,
+    external_id="crm-7",
+    instance_id="i-1",
+    project_id="apollo",
+    paths=("mail",),
+    file_extensions=(".eml",),
+    data_types=("tasks",),
+    prompt="Find tasks.",
+    needs=("file.read >= 1.2",),
+    locks=("mailbox",),
+    schedule=DeclaredSchedule(kind="cron", expr="0 9 * * *", tz="Europe/Rome"),
+    timezone="Europe/Rome",
+    priority=2,
+    max_concurrent_runs=3,
+    config=(NewConfig(key="depth", value=3),),
+)
+WRITING = Writing(at=AT, actor="anna", check=lambda _: ())
+
+
+def owner(c: sa.Connection, name: str = "laptop") -> UserId:
+    user = devices.ensure_user(c, ME, "me", AT)
+    devices.ensure_device(c, id=DeviceId(f"device-{name}"), user_id=user, name=name, at=AT)
+    return user
+
+
+def make(
+    c: sa.Connection,
+    agent: DeclaredAgent = MAIL,
+    *,
+    id: str = "a-1",
+    user_id: UserId | None = None,
+    lifecycle: Lifecycle = Lifecycle.ACTIVE,
+    writing: Writing = WRITING,
+) -> AgentRow:
+    return declared_agents.make_agent(
+        c,
+        agent,
+        user_id=user_id or owner(c),
+        fresh_id=AgentId(id),
+        fresh_schedule_id=f"s-{id}",
+        lifecycle=lifecycle,
+        writing=writing,
+    )
+
+
+def edit(c: sa.Connection, agent: DeclaredAgent, *, revision: int | None = None) -> AgentRow:
+    return declared_agents.edit_agent(
+        c, AgentId("a-1"), agent, fresh_schedule_id="s-2", revision=revision, writing=WRITING
+    )
+
+
+def lifecycles(c: sa.Connection, id: str = "a-1") -> list[str]:
+    return [move.new_value for move in agent_states.agent_history(c, AgentId(id)) if move.axis == "lifecycle"]
+
+
+@pytest.fixture
+def made(c: sa.Connection) -> AgentRow:
+    """The agent ``mail``."""
+    return make(c)
+
+
+def test_an_agent_is_created_with_all_declared_fields(c: sa.Connection, made: AgentRow) -> None:
+    assert (made.source, made.lifecycle, made.device_name) == ("api", "active", "laptop")
+    assert declared_agents.declaration_of(c, made) == msgspec.structs.replace(MAIL, config=())
+    assert configs.configuration_of(c, made.id) == {"depth": 3}
+    assert lifecycles(c) == ["created", "initializing", "ready", "active"]
+    assert {move.actor for move in agent_states.agent_history(c, made.id)} == {"anna"}
+
+
+def test_an_agent_that_is_not_started_is_ready(c: sa.Connection) -> None:
+    assert make(c, lifecycle=Lifecycle.READY).lifecycle == "ready"
+
+
+@pytest.mark.usefixtures("made")
+def test_a_name_is_taken_once_for_each_user(c: sa.Connection) -> None:
+    with pytest.raises(CodedError, check=coded(ErrorCode.NAME_TAKEN), match="'mail'"):
+        make(c, id="a-2")
+    declare(c, DeclaredAgent(name="inbox", device_name="laptop"))
+    with pytest.raises(CodedError, check=coded(ErrorCode.NAME_TAKEN), match="'inbox'"):
+        make(c, msgspec.structs.replace(MAIL, name="inbox", external_id=None), id="a-2")
+    with pytest.raises(NameTaken):
+        declare(c, DeclaredAgent(name="mail", device_name="laptop"))
+
+
+@pytest.mark.usefixtures("made")
+def test_an_external_id_belongs_to_one_agent(c: sa.Connection) -> None:
+    other = msgspec.structs.replace(MAIL, name="other")
+    with pytest.raises(CodedError, check=coded(ErrorCode.NAME_TAKEN), match="'mail'"):
+        make(c, other, id="a-2")
+    declared_agents.remove_agent(c, AgentId("a-1"), writing=WRITING)
+    assert make(c, other, id="a-2").external_id == "crm-7"
+    assert agents.get_agent(c, AgentId("a-1")).external_id is None
+
+
+@pytest.mark.usefixtures("made")
+def test_the_holder_of_an_external_id_is_named_to_its_own_user_only(c: sa.Connection) -> None:
+    anna = devices.ensure_user(c, UserId("u-anna"), "anna", AT)
+    devices.ensure_device(c, id=DeviceId("device-anna"), user_id=anna, name="laptop", at=AT)
+    with pytest.raises(CodedError, check=coded(ErrorCode.NAME_TAKEN), match="another agent is called that"):
+        make(c, msgspec.structs.replace(MAIL, name="other"), id="a-2", user_id=anna)
+
+
+def test_an_agent_works_on_a_device_that_its_user_has(c: sa.Connection) -> None:
+    with pytest.raises(UnknownDevice, match="'phone'"):
+        make(c, msgspec.structs.replace(MAIL, device_name="phone"))
+
+
+@pytest.mark.parametrize("limit", ["agents", "agents_per_user"])
+def test_there_are_so_many_agents_and_no_more(c: sa.Connection, limit: str) -> None:
+    few = msgspec.structs.replace(WRITING, limits=AgentLimits(**{limit: 1}))
+    make(c, writing=few)
+    with pytest.raises(LimitReached) as refused:
+        make(c, msgspec.structs.replace(MAIL, name="other", external_id=None), id="a-2", writing=few)
+    assert refused.value.limit == limit
+
+
+def test_an_agent_that_is_not_set_up_right_is_not_made(c: sa.Connection) -> None:
+    with pytest.raises(CodedError, check=coded(ErrorCode.BAD_CONFIG), match="agent mail: no good"):
+        make(c, writing=msgspec.structs.replace(WRITING, check=lambda _: ["no good"]))
+
+
+def test_an_edit_changes_the_given_fields_and_is_a_new_revision(c: sa.Connection, made: AgentRow) -> None:
+    said = declared_agents.declaration_of(c, made)
+    hourly = DeclaredSchedule(kind="every", every_ms=3_600_000)
+    changed = msgspec.structs.replace(
+        said, name="post", prompt="Find notes.", schedule=hourly, max_concurrent_runs=1
+    )
+    done = edit(c, changed)
+    assert (done.id, done.name, done.prompt) == (made.id, "post", "Find notes.")
+    assert done.config_rev > made.config_rev
+    assert declared_agents.declaration_of(c, done) == changed
+    assert edit(c, changed).config_rev == done.config_rev
+    assert (
+        declared_agents.declaration_of(c, edit(c, msgspec.structs.replace(changed, schedule=None))).schedule
+        is None
+    )
+
+
+def test_a_new_config_is_added_to_the_others(c: sa.Connection) -> None:
+    said = declared_agents.declaration_of(c, make(c))
+    edit(c, msgspec.structs.replace(said, config=(NewConfig(key="mode", value="fast"),)))
+    assert configs.configuration_of(c, AgentId("a-1")) == {"depth": 3, "mode": "fast"}
+
+
+def test_an_edit_by_who_has_read_another_revision_is_refused(c: sa.Connection, made: AgentRow) -> None:
+    said = declared_agents.declaration_of(c, made)
+    edit(c, msgspec.structs.replace(said, prompt="Find notes."), revision=made.config_rev)
+    with pytest.raises(
+        CodedError, check=coded(ErrorCode.CHANGED_MEANWHILE), match="changed since it was read"
+    ):
+        edit(c, said, revision=made.config_rev)
+
+
+def test_runs_that_wait_follow_an_agent_to_another_device(c: sa.Connection, made: AgentRow) -> None:
+    owner(c, "desk")
+    run = make_run(c, agent=made)
+    said = declared_agents.declaration_of(c, made)
+    assert edit(c, msgspec.structs.replace(said, device_name="desk")).device_name == "desk"
+    assert runs.get_run(c, run.id).device_id == "device-desk"
+
+
+def test_a_removed_agent_is_archived_and_its_waiting_runs_are_cancelled(
+    c: sa.Connection, made: AgentRow
+) -> None:
+    run = make_run(c, agent=made)
+    removed = declared_agents.remove_agent(c, made.id, writing=WRITING)
+    assert (removed.cancelled, removed.agent.archived_at, removed.agent.lifecycle) == (
+        (run.id,),
+        AT,
+        "paused",
+    )
+    assert agents.list_agents(c) == []
+    assert all(not row.enabled for row in schedule_rows.schedules_of(c, made.id))
+    with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_AGENT)):
+        declared_agents.remove_agent(c, made.id, writing=WRITING)
+    with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_AGENT)):
+        edit(c, MAIL)
+
+
+@pytest.mark.usefixtures("made")
+def test_an_agent_that_is_made_again_is_the_same_one_with_its_history(c: sa.Connection) -> None:
+    declared_agents.remove_agent(c, AgentId("a-1"), writing=WRITING)
+    again = make(c, msgspec.structs.replace(MAIL, prompt="Find notes."), id="a-2")
+    assert (again.id, again.prompt, again.lifecycle, again.archived_at) == (
+        "a-1",
+        "Find notes.",
+        "active",
+        None,
+    )
+    assert lifecycles(c)[-2:] == ["paused", "active"]
+
+
+def test_an_agent_that_was_terminated_never_comes_back_another_takes_its_name(
+    c: sa.Connection, made: AgentRow
+) -> None:
+    agent_moves.move(c, made.id, "lifecycle", "terminated", at=AT, actor="anna")
+    declared_agents.remove_agent(c, made.id, writing=WRITING)
+    again = make(c, id="a-2")
+    assert (again.id, again.lifecycle, agents.get_agent(c, made.id).name) == ("a-2", "active", "mail~a-1")
+
+
+def test_an_agent_of_the_file_is_changed_there_alone(c: sa.Connection) -> None:
+    declare(c, DeclaredAgent(name="inbox", device_name="laptop"))
+    id = AgentId("agent-inbox")
+    with pytest.raises(AgentOfFile, match="'inbox' is managed by hub"):
+        declared_agents.remove_agent(c, id, writing=WRITING)
+    with pytest.raises(AgentOfFile):
+        declared_agents.edit_agent(c, id, MAIL, fresh_schedule_id="s", writing=WRITING)
+
+
+def test_the_file_and_the_api_may_take_up_what_the_other_let_go(c: sa.Connection) -> None:
+    declare(c, DeclaredAgent(name="mail", device_name="laptop"))
+    declare(c)
+    assert make(c, id="a-2").id == "agent-mail"
+    declared_agents.remove_agent(c, AgentId("agent-mail"), writing=WRITING)
+    declare(c, DeclaredAgent(name="mail", device_name="laptop"))
+    (agent,) = agents.list_agents(c)
+    assert (agent.id, agent.source, agent.lifecycle) == ("agent-mail", "file", "active")
+
+
+def test_an_agent_that_was_in_error_for_its_set_up_is_well_once_an_edit_sets_it_right(
+    c: sa.Connection,
+    made: AgentRow,
+) -> None:
+    template_changes.put_in_error(c, [Broken(made.id, "mail", "me", ("no good",))], None, at=AT, actor="anna")
+    assert agents.get_agent(c, made.id).health == "error"
+    assert edit(c, declared_agents.declaration_of(c, made)).health == "ok"

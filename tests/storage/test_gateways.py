@@ -23,7 +23,7 @@ from storage.devices import devices
 from storage.runs import runs
 from storage.runs.run_moves import LivesAtGateway
 from tests.storage.rows import AT, ME, declare, make_agent, make_run, some
-from tests.storage.test_made_agents import WRITING, make
+from tests.storage.test_agents import WRITING, make
 from tests.support.coded import coded
 
 OFFICE = DeclaredGateway(name="office", user_name="me")

@@ -1,25 +1,37 @@
 import hashlib
+import json
+import math
 
+import msgspec
 import pytest
 import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
 
 from protocol.coordination import MetricType
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId
+from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from storage.agents import measurements
 from storage.agents.agents import AgentRow
 from storage.agents.measurements import (
     ERROR,
     HOUR_MS,
     MINUTE_MS,
+    MOST_BINS,
+    SETTLED_MS,
     BucketRetention,
     SampleRow,
     SeriesLimits,
     Sketch,
 )
-from storage.schema import agent_metrics, metric_series
-from tests.storage.rows import make_agent, some
+from storage.runs import model_calls, run_moves, units
+from storage.schema import agent_metrics, items, metric_series
+from storage.schema import runs as run_table
+from tests.storage.rows import AT, answer, calls, make_agent, make_run, plan, running, some
+from tests.storage.test_model_answers import call
 from tests.support.coded import coded
+from tests.support.filling import fill
 
 DAY_MS = 24 * HOUR_MS
 NOON = 20_000 * DAY_MS + 12 * HOUR_MS
@@ -216,3 +228,236 @@ def test_measurements_go_with_their_agent(c: sa.Connection, agent: AgentRow) -> 
     record(c, sample(agent, 1))
     c.exec_driver_sql("DELETE FROM agents")
     assert counted(c) == counted(c, agent_metrics) == 0
+
+
+# --- sketches ---
+
+
+PERCENTS = (0, 1, 25, 50, 75, 90, 95, 99, 99.9, 100)
+VALUES = st.lists(st.floats(-1e100, 1e100).filter(lambda x: x == 0 or abs(x) >= 1e-100), min_size=1)
+
+
+def exact(values: list[float], percent: float) -> float:
+    return sorted(values)[math.floor(percent / 100 * (len(values) - 1))]
+
+
+def error_of(sketch: Sketch, values: list[float], percent: float) -> float:
+    """How far the sketch is from the exact percentile, as a part of it."""
+    told, is_so = sketch.percentile(percent), exact(values, percent)
+    assert told is not None
+    return abs(told - is_so) / abs(is_so) if is_so else abs(told)
+
+
+def spread(n: int, *, decades: float) -> list[float]:
+    """So many values, as dense everywhere, from 1 on."""
+    return [10 ** (decades * k / n) for k in range(n)]
+
+
+@given(VALUES)
+def test_a_percentile_is_within_one_part_in_a_hundred_of_the_exact_one(values: list[float]) -> None:
+    sketch = Sketch.of(values)
+    assert max(error_of(sketch, values, percent) for percent in PERCENTS) <= ERROR + 1e-9
+
+
+@given(VALUES, VALUES, VALUES)
+def test_sketches_are_merged_in_any_order(one: list[float], two: list[float], three: list[float]) -> None:
+    left, right = Sketch.of(one), Sketch.of(three)
+    left.merge(Sketch.of(two))
+    right.merge(Sketch.of(two))
+    left.merge(Sketch.of(three))
+    right.merge(Sketch.of(one))
+    assert left.document() == right.document() == Sketch.of(one + two + three).document()
+
+
+@given(VALUES)
+def test_a_sketch_is_kept_as_json_and_comes_back(values: list[float]) -> None:
+    kept = Sketch.of(values).document()
+    assert Sketch.of_document(json.loads(json.dumps(kept))).document() == kept
+
+
+def test_seven_powers_of_ten_fit_at_full_precision() -> None:
+    values = spread(5_000, decades=6.9)
+    sketch = Sketch.of(values)
+    assert sketch.level == 0
+    assert sketch.error == pytest.approx(ERROR)
+    assert max(error_of(sketch, values, percent) for percent in PERCENTS) <= ERROR + 1e-9
+
+
+def test_values_that_spread_further_have_coarser_percentiles_of_a_known_error() -> None:
+    values = spread(9_000, decades=20)
+    sketch = Sketch.of(values)
+    assert len(sketch) <= MOST_BINS
+    assert sketch.level == 2
+    assert ERROR * 3.9 < sketch.error < ERROR * 4.1
+    assert max(error_of(sketch, values, percent) for percent in PERCENTS) <= sketch.error + 1e-9
+
+
+def test_a_coarse_sketch_and_a_fine_one_are_merged_as_coarse_ones() -> None:
+    wide, narrow = spread(9_000, decades=20), [3.0] * 20_000
+    fine = Sketch.of(narrow)
+    fine.merge(Sketch.of(wide))
+    coarse = Sketch.of(wide)
+    coarse.merge(Sketch.of(narrow))
+    assert fine.document() == coarse.document() == Sketch.of(wide + narrow).document()
+
+
+def test_below_zero_and_zero_have_their_places() -> None:
+    sketch = Sketch.of([-100.0, -1.0, 0.0, 0.0, 1.0, 100.0])
+    told = [sketch.percentile(percent) for percent in (0, 20, 40, 60, 80, 100)]
+    assert told == pytest.approx([-100, -1, 0, 0, 1, 100], rel=ERROR)
+
+
+def test_nothing_has_no_percentile() -> None:
+    assert Sketch().percentile(50) is None
+
+
+# --- runs and questions that are measured ---
+
+
+EVERYTHING = BucketRetention(minutes_from=0, hours_from=0)
+INBOX = AgentId("agent-inbox")
+
+
+def measure(c: sa.Connection, *, kept: BucketRetention = EVERYTHING, most: int = 100, at: int = AT) -> int:
+    return measurements.measure(c, at=at, retention=kept, most=most).rows
+
+
+def has_unmeasured(c: sa.Connection, *, at: int = AT) -> bool:
+    return measurements.has_unmeasured(c, at=at, retention=EVERYTHING)
+
+
+def sums(c: sa.Connection, agent_id: AgentId | None = INBOX) -> dict[str, float]:
+    """What all samples of each series come to: ``hub.files end=done``."""
+    told = {}
+    for row in measurements.list_series(c, agent_id):
+        buckets = measurements.list_buckets(c, [row.id], size_ms=HOUR_MS, since=0, until=10 * AT)
+        name = " ".join([row.name, *(f"{tag}={value}" for tag, value in sorted(row.tags.items()))])
+        told[name] = sum(bucket.sum for bucket in buckets)
+    return told
+
+
+def test_a_run_that_ended_has_a_result(c: sa.Connection) -> None:
+    held = running(c)
+    plan(c, held, of=calls("call-1", "call-2"))
+    for id in ("call-1", "call-2"):
+        answer(c, held, id)
+    units.settle_unit(c, held, "a.txt", AT)
+    run_moves.move(c, held, RunEvent.FINISHED, at=AT + 2_500, actor="hub", outcome=RunOutcome.SUCCESS)
+    assert measure(c) == 1
+    assert sums(c) == {
+        "hub.files end=done": 1,
+        "hub.items end=created": 2,
+        "hub.run_seconds": 2.5,
+        "hub.runs outcome=success": 1,
+    }
+    assert sums(c, None) == sums(c)  # of the only agent
+
+
+def decide(c: sa.Connection, verdict: str, at: int, *ids: str) -> None:
+    given = {"verdict": verdict, "verdict_at": None if verdict == "open" else at}
+    c.execute(sa.update(items).where(items.c.id.in_(ids)).values(given))
+
+
+def test_verdicts_on_items_count_once_a_minute_after_they_were_given(c: sa.Connection) -> None:
+    fill(c, {"users": 1, "devices": 1, "agents": 1, "items": 5})
+    ids = c.execute(sa.select(items.c.id).order_by(items.c.id)).scalars().all()
+    assert not has_unmeasured(c)
+    decide(c, "approved", AT, *ids[:3])  # in one transaction
+    decide(c, "approved", AT + 1, ids[3])
+    decide(c, "rejected", AT + 2, ids[4])
+    later = AT + SETTLED_MS
+    assert not has_unmeasured(c, at=later - 1) and has_unmeasured(c, at=later)
+    assert [measure(c, most=1, at=later + 2) for _ in range(3)] == [2, 1, 0]
+    decide(c, "open", 0, ids[3])
+    decide(c, "edited", later, ids[3])
+    assert measure(c, at=later + SETTLED_MS) == 1
+    assert sums(c, None) == {
+        "hub.verdicts verdict=approved": 4,
+        "hub.verdicts verdict=edited": 1,
+        "hub.verdicts verdict=rejected": 1,
+    }
+
+
+def test_a_hub_with_too_many_series_begins_no_further_one(
+    c: sa.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measurements, "MOST_OF_HUB", 1)
+    for n, outcome in enumerate((RunState.CANCELLED, RunState.FAILED, RunState.CANCELLED)):
+        make_run(c, f"run-{n}", state=outcome)
+    measured = measurements.measure(c, at=AT, retention=EVERYTHING)
+    (counted,) = sums(c, None).values()
+    of_agent = {name: value for name, value in sums(c).items() if name.startswith("hub.runs ")}
+    assert sum(of_agent.values()) == measured.rows == 3
+    assert measured.left_out >= 3 - counted > 0
+
+
+def test_a_series_of_the_hub_goes_with_its_last_bucket(c: sa.Connection) -> None:
+    make_run(c, state=RunState.CANCELLED)
+    measure(c)
+    for size_ms in (MINUTE_MS, HOUR_MS):
+        measurements.prune_buckets(c, size_ms=size_ms, before=AT + HOUR_MS)
+    assert (measurements.prune_series(c, before=AT), measurements.prune_series(c, before=AT + 1)) == (0, 2)
+    assert measurements.list_series(c, None) == []
+
+
+@pytest.mark.parametrize(
+    ("state", "outcome"),
+    [(RunState.FAILED, "error"), (RunState.CANCELLED, "cancelled")],
+    ids=["failed", "cancelled"],
+)
+def test_a_run_that_came_to_nothing_counts_by_its_end(
+    c: sa.Connection, state: RunState, outcome: str
+) -> None:
+    make_run(c, state=state)
+    measure(c)
+    assert sums(c)[f"hub.runs outcome={outcome}"] == 1
+
+
+def test_a_live_run_is_not_measured(c: sa.Connection) -> None:
+    running(c)
+    assert not has_unmeasured(c)
+    assert measure(c) == 0
+
+
+def test_each_run_and_each_question_counts_once(c: sa.Connection) -> None:
+    make_run(c, "run-1", state=RunState.CANCELLED)
+    make_run(c, "run-2", state=RunState.CANCELLED)
+    first = call(id="c-1")
+    for id in ("c-1", "c-2"):
+        model_calls.record_call(c, msgspec.structs.replace(first, id=id, run_id=None))
+    assert has_unmeasured(c)
+    assert [measure(c, most=1), measure(c, most=1), measure(c, most=1)] == [2, 2, 0]
+    assert not has_unmeasured(c)
+    told = sums(c)
+    assert (told["hub.runs outcome=cancelled"], told["hub.model_requests model=large outcome=answered"]) == (
+        2,
+        2 * first.usage.requests,
+    )
+
+
+def test_a_model_request_has_its_tokens_its_price_and_its_duration(c: sa.Connection) -> None:
+    make_agent(c)
+    asked = msgspec.structs.replace(call(id="c-1"), run_id=None, took_ms=800)
+    failed = msgspec.structs.replace(asked, id="c-2", outcome="model_unavailable", took_ms=30_000)
+    for one in (asked, failed):
+        model_calls.record_call(c, one)
+    measure(c)
+    told = sums(c)
+    assert (
+        told["hub.model_tokens kind=prompt model=large"],
+        told["hub.model_tokens kind=completion model=large"],
+    ) == (2 * asked.usage.prompt_tokens, 2 * asked.usage.completion_tokens)
+    assert told["hub.model_cost_usd model=large"] == pytest.approx(2 * asked.usage.cost_nanos / 1e9)
+    assert told["hub.model_requests model=large outcome=model_unavailable"] == failed.usage.requests
+    (series,) = measurements.list_series(c, INBOX, name="hub.model_seconds")
+    (hour,) = measurements.list_buckets(
+        c, [series.id], size_ms=HOUR_MS, since=0, until=10 * AT, with_sketches=True
+    )
+    assert hour.sketch is not None and hour.n == 1
+    assert Sketch.of_document(hour.sketch).percentile(100) == pytest.approx(0.8, rel=ERROR)
+
+
+def test_what_ended_before_measurements_are_kept_is_passed_over(c: sa.Connection) -> None:
+    run = make_run(c, state=RunState.CANCELLED)
+    assert (measure(c, kept=BucketRetention(minutes_from=AT + 1, hours_from=AT + 1)), sums(c)) == (1, {})
+    assert c.execute(sa.select(run_table.c.measured_at).where(run_table.c.id == run.id)).scalar_one() == AT
