@@ -13,8 +13,8 @@ from storage.kernel.database import Database
 from tests.storage import test_agent_tokens, test_board_memory
 from tests.storage.jobs import while_the_other_waits
 from tests.storage.rows import make_agent
-from tests.storage.test_agents_side_by_side import refusal
 from tests.storage.test_boards import INBOX, NOTES, add, make
+from tests.storage.test_two_hubs import refusal
 from tests.support.postgres import Postgres
 
 GARDEN = BoardId("board-garden")

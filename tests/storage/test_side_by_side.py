@@ -10,11 +10,16 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.util import await_only
 
+from protocol.coordination import MetricType
+from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, BootId, CallId, DeviceId, RunId
 from protocol.lifecycles import CallEvent, RunEvent, RunState
-from storage.agents import agents
+from storage import audit
+from storage.agents import agents, config_changes, configs, measurements
 from storage.agents.agents import AgentRow
+from storage.agents.config_changes import NewConfig
 from storage.agents.declared_agents import DeclaredAgent
+from storage.agents.measurements import HOUR_MS, BucketRetention, SampleRow, SeriesLimits, Sketch
 from storage.devices import idempotency
 from storage.kernel.database import Conflict, Database
 from storage.kernel.postgres import open_postgres
@@ -22,12 +27,13 @@ from storage.runs import run_claims, run_moves, runs, units
 from storage.runs.calls import ReportedVerdict, mark_sent, open_calls, record_verdicts
 from storage.runs.run_claims import Gates
 from storage.runs.runs import HeldRun, RunRow, StaleRun
-from storage.schema import agent_states
+from storage.schema import agent_states, items, metric_series
 from storage.schema import agents as agent_table
 from storage.schema import runs as run_table
 from tests.storage import test_items
 from tests.storage.jobs import at_once, while_the_other_waits
 from tests.storage.rows import AT, PROMPT_1, calls, declare, make_agent, make_run, plan, running, settle_call
+from tests.support.filling import fill
 from tests.support.postgres import Postgres
 from tests.support.presence import appear, open_session
 
@@ -36,14 +42,14 @@ EAST, WEST = BootId("east"), BootId("west")
 AGENTS, RUNS_EACH = 40, 8
 
 
-def queue_up(c: sa.Connection) -> None:
-    """Some hundred runs that are ready, of agents that may do many at once."""
+def queue_up(c: sa.Connection, each: int = 2) -> None:
+    """Runs that are ready, so many of each of forty agents that may do many at once."""
     names = [f"agent-{n}" for n in range(AGENTS)]
     declare(c, *(DeclaredAgent(name=name, device_name=name, paths=("notes",)) for name in names))
     c.execute(sa.update(agent_table).values(max_concurrent_runs=RUNS_EACH))
     for name in names:
         agent = agents.get_agent(c, AgentId(f"agent-{name}"))
-        for n in range(RUNS_EACH):
+        for n in range(each):
             make_run(c, f"{name}-{n}", agent=agent)
 
 
@@ -60,7 +66,7 @@ async def connect_to_boots(hub: Database) -> dict[BootId, frozenset[DeviceId]]:
 
 @pytest.mark.soak
 async def test_eight_workers_claim_each_of_many_runs_once(hubs: list[Database]) -> None:
-    await hubs[0].write(queue_up)
+    await hubs[0].write(queue_up, RUNS_EACH)
     shares = await connect_to_boots(hubs[0])
     claimed: list[RunRow] = []
 
@@ -278,3 +284,157 @@ async def test_the_first_answer_to_a_request_stays(hubs: list[Database]) -> None
         ),
     )
     assert (len({answer.response for answer in kept}), len(kept)) == (1, HUBS)
+
+
+EACH = 5
+
+
+async def test_no_change_is_lost_and_each_has_its_number(hubs: list[Database]) -> None:
+    agent = await hubs[0].write(make_agent)
+
+    async def work(number: int, hub: Database) -> None:
+        for value in range(EACH):
+            puts = [NewConfig(key=f"of-{number}", value=value), NewConfig(key="of-all", value=number)]
+            await hub.write(config_changes.change, agent.id, puts, at=AT, actor=f"operator:{number}")
+
+    async with anyio.create_task_group() as tasks:
+        for number, hub in enumerate(hubs):
+            tasks.start_soon(work, number, hub)
+
+    now = await hubs[0].read(configs.configuration_of, agent.id)
+    assert {key: value for key, value in now.items() if key != "of-all"} == {
+        f"of-{number}": EACH - 1 for number in range(HUBS)
+    }
+    moves = await hubs[0].read(configs.config_history, agent.id, limit=1_000)
+    assert [move.seq for move in moves] == list(range(len(moves), 0, -1))
+    was = None
+    for move in reversed([move for move in moves if move.key == "of-all"]):
+        assert move.old_text == was, "each change saw the one before it"
+        was = move.new_text
+
+
+async def test_of_those_who_read_the_same_revision_one_changes_it(hubs: list[Database]) -> None:
+    agent = await hubs[0].write(make_agent)
+    done: list[int] = []
+
+    async def work(number: int, hub: Database) -> None:
+        try:
+            await hub.write(
+                config_changes.change,
+                agent.id,
+                [NewConfig(key="who", value=number)],
+                at=AT,
+                actor="operator:7",
+                expected_rev=agent.config_rev,
+            )
+        except CodedError as error:
+            assert error.code is ErrorCode.CHANGED_MEANWHILE
+            return
+        done.append(number)
+
+    async with anyio.create_task_group() as tasks:
+        for number, hub in enumerate(hubs):
+            tasks.start_soon(work, number, hub)
+    assert (await hubs[0].read(configs.configuration_of, agent.id), len(done)) == ({"who": done[0]}, 1)
+
+
+KEPT = BucketRetention(minutes_from=0, hours_from=0)
+WRITERS, REPORTS = 4, 4
+
+
+async def test_samples_that_hubs_add_to_one_bucket_at_the_same_time_all_count(hubs: list[Database]) -> None:
+    agents = [await hubs[0].write(make_agent, name) for name in ("one", "two")]
+    samples = [
+        SampleRow(agent_id=agent.id, name="load", type=MetricType.HISTOGRAM, value=value, at=AT)
+        for agent in agents
+        for value in (1, 2, 3)
+    ]
+    report = partial(
+        measurements.report, scope="desk", digest="d", at=AT, retention=KEPT, limits=SeriesLimits()
+    )
+
+    async def work(hub: Database, writer: int) -> None:
+        mine = samples if writer % 2 else samples[::-1]
+        for n in range(REPORTS):
+            await hub.write(report, mine, report_id=f"{writer}-{n}")
+            await hub.write(report, mine, report_id=f"{writer}-{n}")  # its answer was lost
+
+    async with anyio.create_task_group() as writers:
+        for writer in range(WRITERS):
+            writers.start_soon(work, hubs[writer % len(hubs)], writer)
+    for agent in agents:
+        (series,) = await hubs[0].read(measurements.list_series, agent.id)
+        (hour,) = await hubs[0].read(
+            measurements.list_buckets,
+            [series.id],
+            size_ms=HOUR_MS,
+            since=0,
+            until=AT + HOUR_MS,
+            with_sketches=True,
+        )
+        assert (hour.n, hour.sum, hour.sketch) == (
+            WRITERS * REPORTS * 3,
+            WRITERS * REPORTS * 6,
+            Sketch.of([1, 2, 3] * WRITERS * REPORTS).document(),
+        )
+
+
+async def test_each_run_and_verdict_is_measured_by_one_hub(hubs: list[Database]) -> None:
+    agents = [await hubs[0].write(make_agent, f"agent-{n}") for n in range(len(hubs))]
+
+    def end(c: sa.Connection) -> None:
+        for n in range(16):
+            make_run(c, f"run-{n}", agent=agents[n % len(agents)], state=RunState.CANCELLED)
+
+    def decide(c: sa.Connection) -> None:
+        fill(c, {"users": 1, "devices": 1, "agents": 1, "items": 12})
+        for n, id in enumerate(c.execute(sa.select(items.c.id)).scalars().all()):
+            at = AT - measurements.SETTLED_MS - n
+            c.execute(sa.update(items).where(items.c.id == id).values(verdict="approved", verdict_at=at))
+
+    measured: list[int] = []
+
+    async def work(hub: Database) -> None:
+        while await hub.read(measurements.has_unmeasured, at=AT, retention=KEPT):
+            measured.append((await hub.write(measurements.measure, at=AT, retention=KEPT, most=3)).rows)
+
+    for happen in (decide, end):
+        await hubs[0].write(happen)
+        async with anyio.create_task_group() as workers:
+            for hub in hubs:
+                workers.start_soon(work, hub)
+    assert sum(measured) == 12 + 16
+    sums = {}
+    for owner in (agents[0].id, None):
+        for series in await hubs[0].read(measurements.list_series, owner):
+            (hour,) = await hubs[0].read(
+                measurements.list_buckets, [series.id], size_ms=HOUR_MS, since=0, until=AT + HOUR_MS
+            )
+            sums[owner, series.name] = hour.sum
+    assert sums == {(agents[0].id, "hub.runs"): 4, (None, "hub.runs"): 16, (None, "hub.verdicts"): 12}
+
+
+async def test_a_series_that_begins_again_while_it_is_pruned_is_not_lost(hubs: list[Database]) -> None:
+    agent = await hubs[0].write(make_agent)
+    sample = partial(SampleRow, agent_id=agent.id, name="load", value=1)
+    record = partial(measurements.record, at=AT, retention=KEPT)
+    await hubs[0].write(record, [sample(at=AT)])
+    await hubs[0].write(measurements.prune_buckets, size_ms=HOUR_MS, before=AT + 2 * HOUR_MS)
+    await hubs[0].write(measurements.prune_buckets, size_ms=60_000, before=AT + 2 * HOUR_MS)
+    later = AT + 3 * HOUR_MS
+    async with anyio.create_task_group() as both:
+        both.start_soon(partial(hubs[0].write, measurements.prune_series, before=AT + HOUR_MS))
+        both.start_soon(hubs[1].write, record, [sample(at=later)])
+    (series,) = await hubs[0].read(measurements.list_series, agent.id)
+    assert (series.last_at, series.last) == (later, 1)
+    count = sa.select(sa.func.count()).select_from(metric_series)
+    assert await hubs[0].read(lambda c: c.execute(count).scalar_one()) == 1
+
+
+async def test_entries_that_are_written_at_the_same_time_hang_in_one_chain(hubs: list[Database]) -> None:
+    def entry(n: int) -> Callable[[sa.Connection], int]:
+        return partial(audit.append, at=1, actor=f"operator:{n % HUBS}", event="run.started")
+
+    await at_once(hubs, entry, number=60)
+    part = await hubs[0].read(audit.check_part)
+    assert (part.entries, part.breaks, part.is_last) == (60, (), True)
