@@ -10,8 +10,7 @@ from protocol.errors import ErrorCode, LinkLost
 from protocol.work import Answer, ToolCall
 from storage.schema import devices, items
 from storage.store import Store
-from tests.storage.test_item_verdicts import EPOCH, at_device, give, stored
-from tests.storage.test_items import DESK
+from tests.storage.test_items import DESK, EPOCH, at_device, give, stored
 from tests.support.clock import FakeClock
 from tests.support.link import FakeLink
 
