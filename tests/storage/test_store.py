@@ -1,12 +1,20 @@
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import anyio
 import pytest
+import sqlalchemy as sa
 
+from protocol.agent_status import AgentMoved
+from protocol.ids import AgentId
+from storage.agents import agent_moves, agent_states
 from storage.devices import nodes
+from storage.kernel import database
 from storage.kernel.database import Busy, Unavailable
-from storage.store import open_store
+from storage.store import ObservedDatabase, open_store
+from tests.storage.rows import AT, make_agent
+from tests.support.postgres import Postgres
 
 
 def modes_of(folder: Path) -> dict[str, int]:
@@ -84,3 +92,96 @@ async def test_stopping_the_hub_closes_its_database(tmp_path: Path) -> None:
             stopping.cancel()
             await anyio.lowlevel.checkpoint()
     assert modes_of(tmp_path).keys() == {"hub.db", "hub.db.lock"}
+
+
+# --- how much room the database takes ---
+
+
+def test_a_database_takes_room_wherever_it_is(c: sa.Connection) -> None:
+    found = database.measure_size(c)
+    assert found.data > 100_000
+    assert 0 < database.measure_used(c) <= found.data
+    assert found.log == 0, "in memory, and on a server, there is no log beside it"
+
+
+async def test_what_was_written_lies_in_the_log_at_first(tmp_path: Path) -> None:
+    async with open_store("sqlite:///hub.db", base=tmp_path) as store:
+        before = await store.read(database.measure_size)
+        await store.write(nodes.ensure_hub_id, "hub-1")
+        after = await store.read(database.measure_size)
+    assert after.log > before.log
+
+
+async def test_each_write_is_timed_also_one_that_fails() -> None:
+    took: list[float] = []
+    ticks = iter(range(100))
+
+    def fails(c: sa.Connection) -> None:
+        raise Unavailable("on purpose")
+
+    async with open_store("sqlite://") as store:
+        measured = ObservedDatabase(
+            store, lambda moves: None, on_write=took.append, monotonic=lambda: float(next(ticks))
+        )
+        await measured.write(nodes.touch)
+        with pytest.raises(Unavailable):
+            await measured.write(fails)
+        await measured.read(nodes.touch)
+    assert took == [1.0, 1.0]
+    assert not measured.is_shared
+
+
+# --- moves of agents that are reported ---
+
+
+AGENT = AgentId("agent-inbox")
+
+
+def move(c: sa.Connection, axis: str, to: str) -> None:
+    agent_moves.move(c, AGENT, axis, to, at=AT, actor="device:d")
+
+
+def two_moves(c: sa.Connection) -> str:
+    move(c, "health", "error")
+    move(c, "lifecycle", "paused")
+    return "done"
+
+
+def a_move_and_a_mistake(c: sa.Connection) -> None:
+    move(c, "health", "error")
+    raise RuntimeError("a mistake")
+
+
+async def test_moves_are_reported_after_the_commit_only() -> None:
+    told: list[Sequence[AgentMoved]] = []
+    async with open_store("sqlite://") as store:
+        listened = ObservedDatabase(store, told.append)
+        await listened.write(make_agent)
+        told.clear()
+        assert await listened.write(two_moves) == "done"
+        assert [[str(one.axis) for one in moves] for moves in told] == [["health", "lifecycle"]]
+        with pytest.raises(RuntimeError):
+            await listened.write(a_move_and_a_mistake)
+        await listened.write(two_moves)  # it stands there already
+        state = await listened.read(agent_states.find_state, AGENT)
+        assert (len(told), state.lifecycle, listened.is_shared) == (1, "paused", False)
+
+
+async def test_a_write_whose_connection_was_lost_is_retried_and_reported_once(postgres: Postgres) -> None:
+    told: list[Sequence[AgentMoved]] = []
+    tries: list[str] = []
+
+    def cut_off(c: sa.Connection) -> str:
+        tries.append(two_moves(c))
+        if len(tries) == 1:
+            c.execute(sa.select(sa.func.pg_terminate_backend(sa.func.pg_backend_pid())))
+        return tries[-1]
+
+    with postgres.database() as url:
+        async with open_store(url) as opened:
+            listened = ObservedDatabase(opened, told.append)
+            await listened.write(make_agent)
+            told.clear()
+            assert await listened.write(cut_off) == "done"
+    assert len(tries) == 2
+    assert [[str(one.axis) for one in moves] for moves in told] == [["health", "lifecycle"]]
