@@ -1,16 +1,17 @@
 """Every fire gets one run, or one row that says why not; who comes second changes nothing."""
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 
-from protocol.ids import AgentId, RunId
+from protocol.ids import AgentId, DeviceId, RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from storage.agents import agent_moves, agent_states, agents, locks
 from storage.devices import nodes
 from storage.devices.nodes import LostLease
 from storage.runs import run_moves, run_pauses, runs
 from storage.schedules import fires, schedule_rows, schedules
-from storage.schedules.fires import Covered, Missed, QueueLimits
+from storage.schedules.fires import Covered, FirstRun, FreshRun, Missed, QueueLimits
 from storage.schedules.schedule_rows import ScheduleRow
 from storage.schema import agent_states as states
 from storage.schema import runs as run_table
@@ -18,6 +19,7 @@ from storage.schema import schedule_fires
 from storage.schema import schedules as schedule_table
 from tests.storage.rows import AT, ME, NEXT_BOOT, claim, declare, make_agent, some
 from tests.storage.scheduled import HOUR, begin, decision, fire, lead, make_schedule, told
+from tests.support.presence import BOOT, open_session
 
 INBOX = AgentId("agent-inbox")
 ID = "schedule-inbox"
@@ -495,3 +497,59 @@ def test_the_same_fire_cannot_be_recorded_twice(c: sa.Connection) -> None:
     row = {"schedule_id": ID, "fire_at": FIRST, "first_at": FIRST, "decision": "run", "decided_at": AT}
     with pytest.raises(sa.exc.IntegrityError), c.begin_nested():
         c.execute(sa.insert(schedule_fires), row)
+
+
+# --- the first run at a connection ---
+
+
+def connected(c: sa.Connection, at: int = AT) -> list[ScheduleRow]:
+    """The schedules whose agents get a run now."""
+    return [one.schedule for one in schedule_rows.agenda(c, at, 10).connected]
+
+
+def planned(c: sa.Connection, run: str = "run-1") -> FirstRun:
+    due = schedule_rows.with_settings(c, "schedule-inbox")
+    return FirstRun(due=due, run=FreshRun(RunId(run), AT), config_fingerprint="", settings={})
+
+
+def connect(c: sa.Connection, schedule: ScheduleRow) -> None:
+    open_session(c, DeviceId(schedule.device_id or ""), boot_id=BOOT, platform=None, at=AT)
+
+
+def test_a_connection_makes_the_waiting_schedules_of_its_own_agents_due(c: sa.Connection) -> None:
+    make_agent(c)
+    make_agent(c, "other")
+    make_agent(c, "away", device="desktop")
+    inbox = make_schedule(c, on_first_connect=True)
+    make_schedule(c, "other")
+    make_schedule(c, "away", on_first_connect=True)
+    assert (inbox.first_connect, connected(c)) == ("awaited", [])
+    connect(c, inbox)
+    assert [one.first_connect for one in connected(c)] == ["due"]
+    connect(c, inbox)
+    assert [one.id for one in connected(c)] == [inbox.id]
+
+
+def test_its_run_is_queued_once(c: sa.Connection) -> None:
+    connect(c, make_schedule(c, on_first_connect=True))
+    (queued,) = fires.queue_first_runs(c, lead(c), [planned(c)], AT)
+    assert fires.queue_first_runs(c, lead(c), [planned(c, "run-2")], AT) == []
+    (run,) = runs.list_runs(c)
+    assert (run.id, run.fire_key, run.schedule_id) == (queued.run.id, "first-connect", "schedule-inbox")
+    assert connected(c) == []
+
+
+def test_a_hub_without_the_lease_queues_nothing(c: sa.Connection) -> None:
+    connect(c, make_schedule(c, on_first_connect=True))
+    stale = msgspec.structs.replace(lead(c), fence=0)
+    with pytest.raises(LostLease):
+        fires.queue_first_runs(c, stale, [planned(c)], AT)
+    assert (runs.list_runs(c), len(connected(c))) == ([], 1)
+
+
+def test_a_schedule_decides_its_missed_fires_first(c: sa.Connection) -> None:
+    make_agent(c, "new")
+    make_schedule(c, "new", on_first_connect=True, planned=None)
+    connect(c, make_schedule(c, on_first_connect=True))
+    assert ([one.agent_name for one in connected(c)], connected(c, AT + HOUR)) == (["inbox"], [])
+    assert len(schedule_rows.due(c, AT + HOUR, 10)) == 1
