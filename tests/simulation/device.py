@@ -178,7 +178,6 @@ class SimDevice:
         self.dice = dice
         self.is_wanted = True  # whether it is to be connected
         self.is_welcome = False
-        self.connected_at = 0.0  # loop time of the last welcome
         self.dies_in = 0  # inserts until it dies in the middle of one; 0: never
         self.crashes = 0
         self.sent_away = 0
@@ -319,7 +318,6 @@ class SimDevice:
 
     def _welcomed(self, wire: Wire) -> None:
         self.is_welcome = True
-        self.connected_at = self._loop.time()
         for number, frame in enumerate(self._leftovers):
             wire.up_later(frame, f"old {frame.run_id}", 0.01 * number)
         self._leftovers.clear()

@@ -24,9 +24,6 @@ class Edition:
     items: tuple[str, ...]  # titles of the items
 
 
-_known: dict[str, Edition] = {}
-
-
 @cache
 def edition(path: str, number: int) -> Edition:
     """Return the edition of this path and number; it is always the same."""
@@ -43,18 +40,12 @@ def edition(path: str, number: int) -> Edition:
         lines.append(f"We must call the mayor of {path.partition('/')[0]}.")
     text = "\n".join([*lines, f"Nothing else is said in {mark}.", ""])
     sha256 = hashlib.sha256(text.encode()).hexdigest()
-    written = _known[sha256] = Edition(path, text, sha256, tuple(lines))
-    return written
+    return Edition(path, text, sha256, tuple(lines))
 
 
 def line_of(title: str | None) -> str:
     """Return the line of a title, independent of the model's wording."""
     return (title or "").replace(OTHER_WORDS, "")
-
-
-def known_edition(sha256: str) -> Edition | None:
-    """Return the edition with this content, or None."""
-    return _known.get(sha256)
 
 
 _trees: dict[str, tuple[Edition, ...]] = {}
