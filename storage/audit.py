@@ -105,8 +105,8 @@ class Link(msgspec.Struct, frozen=True):
 START: Final = Link(0, FIRST)  # position before entry 1
 
 
-class Break(msgspec.Struct, frozen=True):
-    """Break of the chain at *seq*; *what*: description, as a sentence."""
+class AuditBreak(msgspec.Struct, frozen=True):
+    """A break of the chain: the number of the entry, and what is wrong there."""
 
     seq: int
     what: str
@@ -116,7 +116,7 @@ class Part(msgspec.Struct, frozen=True):
     """Checked part of the chain, up to *end*; *is_last*: no entries follow."""
 
     entries: int
-    breaks: tuple[Break, ...]
+    breaks: tuple[AuditBreak, ...]
     end: Link | None
     is_last: bool
 
@@ -420,7 +420,7 @@ def check_part(c: sa.Connection, after: Link | None = None, *, rows: int = ROWS)
     """
     stand = after or START
     found = _rows(c, ONWARDS.limit(rows), after=stand.seq)
-    breaks: list[Break] = []
+    breaks: list[AuditBreak] = []
     for row in found:
         breaks += _wrong_with(c, row, stand)
         stand = Link(row.seq, row.hash)
@@ -460,13 +460,15 @@ def note_checked(c: sa.Connection, checked: Checked) -> None:
         c.execute(sa.insert(hub), {"key": _CHECKED, "value": value})
 
 
-def check_known(c: sa.Connection, known: Link) -> Break | None:
+def check_known(c: sa.Connection, known: Link) -> AuditBreak | None:
     """Compare the chain with a position that was saved elsewhere; ``None`` if the entry is unchanged."""
     row = c.execute(ENTRIES.where(audit_log.c.seq == known.seq)).one_or_none()
     if row is None:
-        return Break(known.seq, f"entry {known.seq} is not there: it was removed, or pruned as too old")
+        return AuditBreak(known.seq, f"entry {known.seq} is not there: it was removed, or pruned as too old")
     if bytes(row.hash) != known.hash:
-        return Break(known.seq, f"entry {known.seq} is another one than it was: the chain was written anew")
+        return AuditBreak(
+            known.seq, f"entry {known.seq} is another one than it was: the chain was written anew"
+        )
     return None
 
 
@@ -517,21 +519,21 @@ def prune_audit(c: sa.Connection, *, before: int, at: int, rows: int = ROWS) -> 
     return went
 
 
-def _wrong_with(c: sa.Connection, row: AuditRow, before: Link) -> Sequence[Break]:
+def _wrong_with(c: sa.Connection, row: AuditRow, before: Link) -> Sequence[AuditBreak]:
     """Return the breaks at *row*, whose predecessor is *before*."""
-    wrong: list[Break] = []
+    wrong: list[AuditBreak] = []
     if hash_of(row) != row.hash:
-        wrong.append(Break(row.seq, f"entry {row.seq} was edited: its hash does not fit what it says"))
+        wrong.append(AuditBreak(row.seq, f"entry {row.seq} was edited: its hash does not fit what it says"))
     if row.seq != before.seq + 1:
         if not _was_pruned(c, row):
-            wrong.append(Break(before.seq + 1, _missing(before.seq + 1, row.seq - 1)))
+            wrong.append(AuditBreak(before.seq + 1, _missing(before.seq + 1, row.seq - 1)))
     elif row.prev_hash != before.hash:
         what = f"entry {row.seq} does not follow entry {before.seq}: one of them is not what was written"
         if before.seq == 0:
             what = "entry 1 does not begin the chain: it is not what was written"
-        wrong.append(Break(row.seq, what))
+        wrong.append(AuditBreak(row.seq, what))
     if row.seq == 1 and row.event != CREATED and _is_in_use(c):
-        wrong.append(Break(1, "entry 1 does not tell of the hub's creation: the chain was begun anew"))
+        wrong.append(AuditBreak(1, "entry 1 does not tell of the hub's creation: the chain was begun anew"))
     return wrong
 
 
@@ -552,15 +554,17 @@ def _was_pruned(c: sa.Connection, row: AuditRow) -> bool:
     return pruned.through == row.seq - 1 and pruned.hash == row.prev_hash.hex()
 
 
-def _wrong_at_end(head: Link | None, last: Link, *, is_in_use: bool) -> Sequence[Break]:
+def _wrong_at_end(head: Link | None, last: Link, *, is_in_use: bool) -> Sequence[AuditBreak]:
     if head is None and last == START:
-        return [Break(1, "entry 1 is missing: the whole chain is gone")] if is_in_use else []
+        return [AuditBreak(1, "entry 1 is missing: the whole chain is gone")] if is_in_use else []
     if head is None:
-        return [Break(last.seq, "the end of the chain is not on record any more")]
+        return [AuditBreak(last.seq, "the end of the chain is not on record any more")]
     if head.seq > last.seq:
-        return [Break(last.seq + 1, _missing(last.seq + 1, head.seq))]
+        return [AuditBreak(last.seq + 1, _missing(last.seq + 1, head.seq))]
     if head != last:
-        return [Break(last.seq, f"the chain ends in entry {last.seq}, and entry {head.seq} was written last")]
+        return [
+            AuditBreak(last.seq, f"the chain ends in entry {last.seq}, and entry {head.seq} was written last")
+        ]
     return []
 
 

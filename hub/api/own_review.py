@@ -34,7 +34,6 @@ from hub.api.nouns.items import (
     ItemView,
     NewVerdictsView,
     NewVerdictView,
-    RowChoice,
     VerdictError,
     VerdictResult,
     VerdictResults,
@@ -48,6 +47,7 @@ from hub.device.inbox import DeviceItem, Inbox, read_excerpt, waits
 from hub.device.inserts import DeviceFileError
 from hub.device.owner import lacking
 from hub.roles import Scope
+from hub.runs.agreement import RowTitle
 from hub.text.excerpt import Excerpt
 from hub.tokens import TokenKind
 from protocol.errors import CATALOGUE, ErrorCode
@@ -160,8 +160,7 @@ class OwnReview:
                 table=column.refers_to,
                 is_required=column.required_to_approve,
                 rows=tuple(
-                    RowChoice(id=id, title=title)
-                    for id, title in self._inbox.titles(TABLES[column.refers_to])
+                    RowTitle(id=id, title=title) for id, title in self._inbox.titles(TABLES[column.refers_to])
                 ),
             )
             for column in item.declaration.columns

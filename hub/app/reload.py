@@ -6,6 +6,7 @@ from functools import partial
 from typing import Final
 
 import msgspec
+from msgspec.structs import astuple
 
 from hub.agents.writing import reconcile
 from hub.api.door.sockets import CannotListen, listen_on_tcp
@@ -158,16 +159,16 @@ def _entries(
                 at=at,
                 actor=actor,
                 event=CHANGED,
-                subject=key,
+                subject=change.key,
                 detail={
                     **about,
                     "node": context.node.id,
                     **(shared if revision.is_published else {}),
-                    "old": old,
-                    "new": new,
+                    "old": change.old,
+                    "new": change.new,
                 },
             )
-            for key, old, new in revision.changes
+            for change in revision.changes
         ),
         Entry(
             at=at, actor=actor, event=APPLIED, subject=context.node.id, detail={**about, **shared, **named}
@@ -181,7 +182,7 @@ async def _record(context: Context, revision: Revision) -> bool:
     It has it where the hub was killed after it had applied a change, and before it kept the text.
     """
     try:
-        if revision.changes and all([await _is_known(context, *one) for one in revision.changes]):
+        if revision.changes and all([await _is_known(context, *astuple(one)) for one in revision.changes]):
             return False
         await context.store.write(audit.append_entries, _entries(context, ACTOR, revision))
     except StorageError as error:  # the hub works with the settings all the same

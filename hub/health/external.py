@@ -12,7 +12,7 @@ from hub.accounts.keys import BadKeys
 from hub.clock import epoch_ms, from_epoch_ms
 from hub.extraction.outcomes import Breaker, Circuit
 from hub.health.issues import Finding, Fix, Severity, error, notice, post, warning
-from hub.openclaw import GatewayHealth, GatewayState, Problem
+from hub.openclaw import GatewayHealth, GatewayProblem, GatewayState
 from hub.roles import Scope
 from hub.runs.sentences import describe_time
 from hub.runs.span_export import SpanExport
@@ -328,14 +328,14 @@ def _about_gateway(
         )
 
 
-def _explain(problem: Problem | None, name: str) -> tuple[str, str]:
+def _explain(problem: GatewayProblem | None, name: str) -> tuple[str, str]:
     """Return the description of a problem and the step that corrects it."""
     if problem is None:
         return "no connection came about yet", _CHECK_S.format(name=name)
     return problem.message, problem.hint or f"hub gateways reconnect {name} tries it at once"
 
 
-def _kind(problem: Problem | None) -> str:
+def _kind(problem: GatewayProblem | None) -> str:
     code = "" if problem is None else problem.code
     if code == "PROTOCOL_MISMATCH":
         return "gateway.other_version"

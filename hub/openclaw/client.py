@@ -26,10 +26,10 @@ from hub.openclaw.gateway import (
     GatewayEvent,
     GatewayHealth,
     GatewayNews,
+    GatewayProblem,
     GatewayState,
     Listener,
     Need,
-    Problem,
     Reconnected,
     StateChanged,
 )
@@ -131,7 +131,7 @@ class Gateway:
         self._restarts = 0
         self._state = GatewayState.STOPPED
         self._since = clock.now()
-        self._admin_problem: Problem | None = None
+        self._admin_problem: GatewayProblem | None = None
 
     @property
     def name(self) -> str:
@@ -193,7 +193,9 @@ class Gateway:
         alarms = await self._served()
         if self._waiting >= MAX_WAITING:
             self._metrics.limits_reached.labels("gateway_requests").inc()
-            raise self._unreachable(Problem("too_many_requests", f"{self._waiting} requests of it wait"))
+            raise self._unreachable(
+                GatewayProblem("too_many_requests", f"{self._waiting} requests of it wait")
+            )
         line = self._admin if needs is Need.ADMIN else self._steady
         deadline = self._clock.monotonic() + timeout_s
         sending = Sending()
@@ -252,7 +254,7 @@ class Gateway:
             with anyio.move_on_after(_BEGIN_S):
                 await self._begun.wait()
         if self._alarms is None:
-            raise self._unreachable(Problem("stopped", "the hub is not connected to it"))
+            raise self._unreachable(GatewayProblem("stopped", "the hub is not connected to it"))
         return self._alarms
 
     def _no_connection(self, none: NoConnection, needs: Need) -> GatewayError:
@@ -261,7 +263,7 @@ class Gateway:
             return GatewayForbidden(message, gateway=self.name, dispatched=False, reason=none.problem.code)
         return self._unreachable(none.problem, none.wait_s)
 
-    def _unreachable(self, problem: Problem, wait_s: float | None = None) -> GatewayUnreachable:
+    def _unreachable(self, problem: GatewayProblem, wait_s: float | None = None) -> GatewayUnreachable:
         return GatewayUnreachable(
             f"gateway {self.name} is not connected: {problem}",
             gateway=self.name,
@@ -270,10 +272,10 @@ class Gateway:
             retry_after_ms=None if wait_s is None else int(wait_s * 1000),
         )
 
-    def _problem_of(self, line: Line) -> Problem:
+    def _problem_of(self, line: Line) -> GatewayProblem:
         if line.ending is not None:
             return line.ending.problem
-        return Problem("connecting", "the connection was not established in time")
+        return GatewayProblem("connecting", "the connection was not established in time")
 
     def _traceparent(self, trace: str | None) -> str:
         if trace is not None and len(trace) <= MAX_TRACEPARENT:

@@ -46,7 +46,7 @@ from hub.openclaw.frames import (
     decode,
     encode,
 )
-from hub.openclaw.gateway import GatewayState, Need, Problem
+from hub.openclaw.gateway import GatewayProblem, GatewayState, Need
 from hub.openclaw.identity import GatewayAddress, Identity, Resolve
 from hub.outbound.rules import OutboundRules
 from protocol.backoff import Backoff
@@ -364,7 +364,7 @@ class Connection:
             self._socket.transport.abort()
         await self._socket.close()
 
-    def _lost(self, problem: Problem) -> GatewayError:
+    def _lost(self, problem: GatewayProblem) -> GatewayError:
         message = f"gateway {self._gateway}: the connection ended before the answer: {problem.message}"
         return GatewayUnreachable(message, gateway=self._gateway, dispatched=True, reason=problem.code)
 
@@ -393,7 +393,7 @@ class Connection:
             case Event(seq=seq) if seq is not None and self._seq is not None and seq != self._seq + 1:
                 log.warning("gateway.events_lost", gateway=self._gateway, after=self._seq, next=seq)
                 self._metrics.gateway_event_gaps.inc()
-                problem = Problem("events_lost", "events of the gateway were lost")
+                problem = GatewayProblem("events_lost", "events of the gateway were lost")
                 self.end(Ending(state=GatewayState.WAITING, problem=problem))
             case Event(seq=seq):
                 self._seq = seq if seq is not None else self._seq
@@ -442,7 +442,7 @@ _LEAST_DRAW: Final = 0.8  # 24 to 30 s at the cap
 class NoConnection(Exception):
     """A connection is not available or expected in time; *problem* gives the reason."""
 
-    def __init__(self, state: GatewayState, problem: Problem, wait_s: float) -> None:
+    def __init__(self, state: GatewayState, problem: GatewayProblem, wait_s: float) -> None:
         super().__init__(problem.code)
         self.state = state
         self.problem = problem
@@ -692,7 +692,7 @@ class Line:
     def _scrubbed(self, ending: Ending) -> Ending:
         message = self._around.identity.scrubbed(ending.problem.message)
         return msgspec.structs.replace(
-            ending, problem=Problem(ending.problem.code, message, ending.problem.hint)
+            ending, problem=GatewayProblem(ending.problem.code, message, ending.problem.hint)
         )
 
     def _move(self, state: GatewayState | None) -> None:

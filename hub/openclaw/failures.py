@@ -14,7 +14,7 @@ import msgspec
 from websockets.exceptions import InvalidHandshake, InvalidMessage, InvalidStatus
 
 from hub.openclaw.frames import Refusal, Unreadable
-from hub.openclaw.gateway import GatewayState, Problem
+from hub.openclaw.gateway import GatewayProblem, GatewayState
 from hub.outbound.rules import bounded, bounded_wait
 from hub.tls_faults import certificate_fault, certificate_fix
 from protocol.errors import CATALOGUE, ErrorCode, HubError
@@ -126,7 +126,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     state: GatewayState
-    problem: Problem
+    problem: GatewayProblem
     wait_s: float = 0.0
     was_shown: bool = False
     is_device_lost: bool = False
@@ -134,7 +134,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
 
 # Ended by the hub: it stops, the gateway is no longer in hub.toml, or the connection was idle.
 STOPPED: Final = Ending(
-    state=GatewayState.STOPPED, problem=Problem("stopped", "the hub is not connected to it")
+    state=GatewayState.STOPPED, problem=GatewayProblem("stopped", "the hub is not connected to it")
 )
 
 
@@ -255,12 +255,12 @@ def _parked(refusal: Refusal) -> Ending:
     }.get(str(refusal.detail("reason")), "this hub is not approved at the gateway yet")
     is_id = isinstance(request, str) and len(request) <= 128 and request.replace("-", "").isalnum()
     command = f"openclaw devices approve {request}" if is_id else "openclaw devices list"
-    problem = Problem("PAIRING_REQUIRED", message, f"on the gateway's machine: {command}")
+    problem = GatewayProblem("PAIRING_REQUIRED", message, f"on the gateway's machine: {command}")
     return Ending(state=GatewayState.PARKED, problem=problem, wait_s=PARKED_S)
 
 
 def _waiting(code: str, message: str, hint: str = "", *, wait_s: float = 0.0) -> Ending:
-    return Ending(state=GatewayState.WAITING, problem=Problem(code, message, hint), wait_s=wait_s)
+    return Ending(state=GatewayState.WAITING, problem=GatewayProblem(code, message, hint), wait_s=wait_s)
 
 
 def _refused(
@@ -274,7 +274,7 @@ def _refused(
 ) -> Ending:
     return Ending(
         state=GatewayState.REFUSED,
-        problem=Problem(code, message, hint),
+        problem=GatewayProblem(code, message, hint),
         wait_s=max(wait_s, REFUSED_S),
         was_shown=was_shown,
         is_device_lost=is_device_lost,

@@ -38,14 +38,8 @@ class GatewayState(StrEnum):
     STOPPED = "stopped"  # not to be connected
 
 
-class Problem(msgspec.Struct, frozen=True):
-    """Reason why a gateway is not connected.
-
-    Attributes:
-        code: machine-readable word, from the gateway or else from the hub.
-        message: a sentence for people.
-        hint: what to do about it; may be empty.
-    """
+class GatewayProblem(msgspec.Struct, frozen=True):
+    """A problem of a connection to a gateway. *code*: a word for programs; *hint*: advice, may be empty."""
 
     code: str
     message: str
@@ -71,8 +65,8 @@ class GatewayHealth(msgspec.Struct, frozen=True, kw_only=True):
     state: GatewayState
     since: datetime
     next_try_at: datetime | None = None
-    problem: Problem | None = None
-    admin_problem: Problem | None = None
+    problem: GatewayProblem | None = None
+    admin_problem: GatewayProblem | None = None
     boot_id: str | None = None
     version: str | None = None
     scopes: tuple[str, ...] = ()

@@ -602,7 +602,7 @@ def refused_by(link: DeviceLink, *, is_marked: bool = False) -> ErrorCode | None
 
 
 class RowTitle(msgspec.Struct, frozen=True):
-    """Row of a device that others may refer to."""
+    """Row of the item's device."""
 
     id: str
     title: str

@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple, Protocol
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from hub.schedules.cron import DAY, BadSchedule, Cron, parse_cron
 
 MINUTE_MS: Final = 60_000
@@ -260,14 +262,10 @@ def _zone_file(key: str) -> bytes:
     return resources.files("tzdata").joinpath("zoneinfo", *key.split("/")).read_bytes()
 
 
-@dataclass(frozen=True)
-class Upcoming:
-    """A future fire.
+class Upcoming(msgspec.Struct, frozen=True):
+    """Future fire of a schedule: *at* in UTC, *local* in the schedule's zone.
 
-    Attributes:
-        at: the instant, in UTC.
-        local: the same instant in the requested zone.
-        shift: the effect of a clock change on it, as a sentence; None if there is none.
+    *shift* is a sentence where the clocks change that night: ``02:30 does not exist that night; ...``.
     """
 
     at: datetime

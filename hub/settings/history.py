@@ -10,6 +10,8 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, Literal, NamedTuple
 
+import msgspec
+
 from hub.settings.edits import NAMED, CannotEdit, spelled
 from hub.settings.problems import is_secret_like
 from hub.settings.schema import tables_at
@@ -25,12 +27,12 @@ LONGEST: Final = 16 * 1024  # characters of a value in the audit log; a prompt h
 _SECRET_KEY: Final = re.compile(r"secret|password|passphrase|token|api_?key|private_?key", re.IGNORECASE)
 
 
-class KeyChange(NamedTuple):
-    """Change of one key. *old*, *new*: its value as TOML; None: the key is not in the file."""
+class KeyChange(msgspec.Struct):
+    """Change of a key. *old*, *new*: TOML; null: the key is not in the file. A secret has its digest."""
 
     key: str
-    old: str | None
-    new: str | None
+    old: str | None = None
+    new: str | None = None
 
 
 class Revision(NamedTuple):
@@ -78,7 +80,8 @@ def undone(changes: Iterable[KeyChange]) -> tuple[dict[str, Any], tuple[str, ...
     """
     values: dict[str, Any] = {}
     without: list[str] = []
-    for key, old, _ in changes:
+    for change in changes:
+        key, old = change.key, change.old
         if old is None:
             without.append(key)
         elif old.startswith("("):

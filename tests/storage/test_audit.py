@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, BootId, NodeId, RunId, UserId, trace_id_of
 from storage import audit
-from storage.audit import Break, Entry, Link
+from storage.audit import AuditBreak, Entry, Link
 from storage.devices import devices, nodes
 from storage.schema import activity_log, audit_log, hub
 from tests.storage.rows import AT, some
@@ -35,9 +35,9 @@ def told(c: sa.Connection, entries: int) -> None:
         tell(c, subject=f"run-{n + 1}", at=AT + n)
 
 
-def wrong(c: sa.Connection, *, rows: int = 500) -> list[Break]:
+def wrong(c: sa.Connection, *, rows: int = 500) -> list[AuditBreak]:
     """Everything that a whole check finds, part by part."""
-    found: list[Break] = []
+    found: list[AuditBreak] = []
     part = audit.check_part(c, rows=rows)
     found += part.breaks
     while not part.is_last:
@@ -110,7 +110,7 @@ def test_an_unchanged_chain_is_valid(c: sa.Connection) -> None:
 )
 def test_an_edit_is_found(c: sa.Connection, change: dict[str, object]) -> None:
     c.execute(sa.update(audit_log).where(audit_log.c.seq == 3).values(change))
-    assert wrong(c) == [Break(3, "entry 3 was edited: its hash does not fit what it says")]
+    assert wrong(c) == [AuditBreak(3, "entry 3 was edited: its hash does not fit what it says")]
 
 
 @pytest.mark.usefixtures("five")
@@ -127,13 +127,13 @@ def test_an_edit_with_a_hash_made_to_fit_is_found_at_the_next_entry(c: sa.Connec
 @pytest.mark.parametrize(
     ("first", "last", "missing"),
     [
-        (3, 4, Break(3, "entries 3 to 4 are missing")),
-        (1, 1, Break(1, "entry 1 is missing")),
-        (1, 5, Break(1, "entries 1 to 5 are missing")),
+        (3, 4, AuditBreak(3, "entries 3 to 4 are missing")),
+        (1, 1, AuditBreak(1, "entry 1 is missing")),
+        (1, 5, AuditBreak(1, "entries 1 to 5 are missing")),
     ],
 )
 @pytest.mark.usefixtures("five")
-def test_a_removal_is_found(c: sa.Connection, first: int, last: int, missing: Break, rows: int) -> None:
+def test_a_removal_is_found(c: sa.Connection, first: int, last: int, missing: AuditBreak, rows: int) -> None:
     c.execute(sa.delete(audit_log).where(audit_log.c.seq.between(first, last)))
     assert wrong(c, rows=rows) == [missing]
 
@@ -141,8 +141,8 @@ def test_a_removal_is_found(c: sa.Connection, first: int, last: int, missing: Br
 def test_a_removal_at_the_end_is_found_then_and_after_later_entries(c: sa.Connection) -> None:
     told(c, 4)
     c.execute(sa.delete(audit_log).where(audit_log.c.seq > 2))
-    assert (wrong(c), tell(c)) == ([Break(3, "entries 3 to 4 are missing")], 5)
-    assert wrong(c) == [Break(3, "entries 3 to 4 are missing")]
+    assert (wrong(c), tell(c)) == ([AuditBreak(3, "entries 3 to 4 are missing")], 5)
+    assert wrong(c) == [AuditBreak(3, "entries 3 to 4 are missing")]
 
 
 @pytest.mark.usefixtures("five")
@@ -155,9 +155,9 @@ def test_another_order_is_found(c: sa.Connection) -> None:
 def test_an_entry_put_beside_the_end_on_record_is_found(c: sa.Connection) -> None:
     told(c, 2)
     c.execute(sa.update(hub).where(hub.c.key == "audit.head").values(value='{"seq":1,"hash":"00"}'))
-    assert wrong(c) == [Break(2, "the chain ends in entry 2, and entry 1 was written last")]
+    assert wrong(c) == [AuditBreak(2, "the chain ends in entry 2, and entry 1 was written last")]
     c.execute(sa.delete(hub).where(hub.c.key == "audit.head"))
-    assert (wrong(c), tell(c)) == ([Break(2, "the end of the chain is not on record any more")], 3)
+    assert (wrong(c), tell(c)) == ([AuditBreak(2, "the end of the chain is not on record any more")], 3)
 
 
 @pytest.mark.usefixtures("three")
@@ -198,7 +198,7 @@ def test_a_chain_that_was_wiped_with_its_end_is_found(c: sa.Connection) -> None:
     created(c)
     told(c, 3)
     wipe(c)
-    assert wrong(c) == [Break(1, "entry 1 is missing: the whole chain is gone")]
+    assert wrong(c) == [AuditBreak(1, "entry 1 is missing: the whole chain is gone")]
 
 
 def test_a_wiped_chain_is_not_begun_anew_by_a_start_nor_made_whole_by_later_entries(c: sa.Connection) -> None:
@@ -207,7 +207,7 @@ def test_a_wiped_chain_is_not_begun_anew_by_a_start_nor_made_whole_by_later_entr
     assert not audit.begin_chain(c, at=AT, subject="hub-1")
     assert [found.seq for found in wrong(c)] == [1]
     tell(c)
-    assert wrong(c) == [Break(1, "entry 1 does not tell of the hub's creation: the chain was begun anew")]
+    assert wrong(c) == [AuditBreak(1, "entry 1 does not tell of the hub's creation: the chain was begun anew")]
     assert not audit.begin_chain(c, at=AT, subject="hub-1")
 
 
@@ -264,7 +264,7 @@ def test_what_is_left_after_pruning_hangs_on_what_went(c: sa.Connection) -> None
     c.execute(sa.update(audit_log).values(hash=forged))
     head = f'{{"seq":4,"hash":"{forged.hex()}"}}'
     c.execute(sa.update(hub).where(hub.c.key == "audit.head").values(value=head))
-    assert wrong(c) == [Break(1, "entries 1 to 3 are missing")]
+    assert wrong(c) == [AuditBreak(1, "entries 1 to 3 are missing")]
 
 
 @pytest.mark.usefixtures("twelve_days")
@@ -272,7 +272,7 @@ def test_a_removal_at_the_beginning_is_found_where_others_were_pruned_before_it(
     prune(c, before=AT + 9 * DAY)
     first = audit.list_entries(c, limit=1, oldest_first=True)[0].seq
     c.execute(sa.delete(audit_log).where(audit_log.c.seq == first))
-    assert wrong(c) == [Break(1, f"entries 1 to {first} are missing")]
+    assert wrong(c) == [AuditBreak(1, f"entries 1 to {first} are missing")]
 
 
 @pytest.mark.usefixtures("twelve_days")

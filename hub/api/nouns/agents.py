@@ -38,7 +38,7 @@ from hub.api.noun import (
     tag_of,
 )
 from hub.api.nouns.runs import RunFacts, Runs, RunView, read_facts, run_record
-from hub.api.nouns.schedules import NEXT_FIRES, FireView, Schedules, ScheduleView
+from hub.api.nouns.schedules import NEXT_FIRES, Schedules, ScheduleView
 from hub.health.issues import Finding
 from hub.health.work import about_failing
 from hub.links.roster import DeviceLink
@@ -46,6 +46,7 @@ from hub.log import Channel
 from hub.roles import Scope
 from hub.runs.control import RunControl
 from hub.runs.run_order import MOST_NEEDS, RunOptions, run_options
+from hub.schedules.trigger import Upcoming
 from hub.settings.agent_settings import TemplateSettings, TemplateTable
 from hub.settings.declared import written_template
 from hub.settings.reading import FileLines
@@ -338,7 +339,7 @@ class AgentView(View, kw_only=True):
     health_reason: str | None = None  # how its runs fail
     recovery_at: Instant | None = None  # when an exhausted agent is tried again
     schedules: tuple[ScheduleView, ...] = ()
-    next_fires: tuple[FireView, ...] = ()  # the next five of all its schedules
+    next_fires: tuple[Upcoming, ...] = ()  # the next five of all its schedules
     last_run: RunView | None = None
 
 
@@ -887,7 +888,7 @@ def _key(name: Any) -> str:
     return re.sub(r"[^\w.-]+", "-", text.lower())[:KEY_CHARACTERS].strip("-.") or "agent"
 
 
-def _soonest(schedules: Iterable[ScheduleView]) -> tuple[FireView, ...]:
+def _soonest(schedules: Iterable[ScheduleView]) -> tuple[Upcoming, ...]:
     """Return the next fires of all the schedules together."""
     fires = (fire for schedule in schedules for fire in schedule.next_fires)
     return tuple(sorted(fires, key=lambda fire: fire.at)[:NEXT_FIRES])

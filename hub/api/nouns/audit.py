@@ -8,14 +8,13 @@ import msgspec
 from msgspec import Meta
 
 from hub.api.noun import ALL, Instant, Noun, Part, View, command, listed, route
-from hub.api.nouns.config import KeyChangeView
 from hub.clock import Clock, epoch_ms
 from hub.log import Channel
 from hub.roles import Scope
-from hub.settings.history import CHANGED
+from hub.settings.history import CHANGED, KeyChange
 from protocol.agent_status import EVENT_ALIASES
 from storage import audit
-from storage.audit import AuditRow
+from storage.audit import AuditBreak, AuditRow
 from storage.kernel.database import StorageError
 from storage.store import Store
 
@@ -52,14 +51,7 @@ class AuditEntryView(View):
     alias: str | None = None
     actor_name: str | None = None
     subject_name: str | None = None
-    changes: tuple[KeyChangeView, ...] = ()
-
-
-class AuditBreakView(View):
-    """A break of the chain: the number of the entry, and what is wrong there."""
-
-    seq: int
-    what: str
+    changes: tuple[KeyChange, ...] = ()
 
 
 class AuditCheckView(View):
@@ -73,7 +65,7 @@ class AuditCheckView(View):
     first_seq: int | None = None
     last_seq: int | None = None
     last_hash: str | None = None
-    breaks: tuple[AuditBreakView, ...] = ()
+    breaks: tuple[AuditBreak, ...] = ()
     more_breaks: int = 0  # found, and not listed
 
 
@@ -193,7 +185,7 @@ class AuditLog(Noun):
             first_seq=first[0].seq if first else None,
             last_seq=None if end is None else end.seq,
             last_hash=None if end is None else end.hash.hex(),
-            breaks=tuple(map(AuditBreakView.from_row, breaks[:MOST_BREAKS])),
+            breaks=tuple(breaks[:MOST_BREAKS]),
             more_breaks=max(0, len(breaks) - MOST_BREAKS),
         )
 
@@ -213,14 +205,14 @@ def _view(row: AuditRow, names: Mapping[str, str]) -> AuditEntryView:
     )
 
 
-def _changes(row: AuditRow, detail: Mapping[str, object]) -> Iterator[KeyChangeView]:
+def _changes(row: AuditRow, detail: Mapping[str, object]) -> Iterator[KeyChange]:
     """Yield the changed values that an entry tells, each with the value before."""
     if row.event == CHANGED and row.subject:
-        yield KeyChangeView(row.subject, _text(detail.get("old")), _text(detail.get("new")))
+        yield KeyChange(row.subject, _text(detail.get("old")), _text(detail.get("new")))
     for name, old in detail.items():
         key = name.removesuffix(audit.OLD)
         if key != name:
-            yield KeyChangeView(key, _text(old), _text(detail.get(key)))
+            yield KeyChange(key, _text(old), _text(detail.get(key)))
 
 
 def _text(value: object) -> str | None:

@@ -113,15 +113,7 @@ class ConfigCheckView(View):
     archived: tuple[str, ...] = ()
 
 
-class KeyChangeView(View):
-    """Change of a key. *old*, *new*: TOML; null: the key is not in the file. A secret has its digest."""
-
-    key: str
-    old: str | None = None
-    new: str | None = None
-
-
-class SettingsChangeView(KeyChangeView, kw_only=True):
+class SettingsChangeView(KeyChange, View, kw_only=True):
     """A change of a key that was applied.
 
     Attributes:
@@ -147,7 +139,7 @@ class ConfigDiffView(View):
 
     since: int
     until: int
-    changes: tuple[KeyChangeView, ...]
+    changes: tuple[KeyChange, ...]
 
 
 class SettingsRevert(View):
@@ -301,7 +293,7 @@ class Config(Noun):
         return ConfigDiffView(
             since=since,
             until=until,
-            changes=tuple(map(KeyChangeView.from_row, combined(changes))),
+            changes=tuple(combined(changes)),
         )
 
     @route("POST", "/config/revert", Scope.SETTINGS, errors=[ErrorCode.BAD_SETTINGS])

@@ -12,7 +12,7 @@ from hub.clock import Clock, IdFactory, epoch_ms
 from hub.coordination.gateway_watch import GatewayMonitor
 from hub.log import Channel
 from hub.metrics import Metrics
-from hub.openclaw import Fleet, GatewayError, GatewayHealth, GatewayState, Problem
+from hub.openclaw import Fleet, GatewayError, GatewayHealth, GatewayProblem, GatewayState
 from hub.openclaw.methods import agents_list
 from hub.roles import Scope
 from protocol.agent_status import Axes, Connectivity
@@ -36,14 +36,6 @@ _NAMED: Final = 10  # agents of a gateway that a refusal names
 GatewayWord = Literal["connecting", "ready", "waiting", "parked", "refused", "stopped"]
 
 
-class GatewayProblemView(View):
-    """A problem of a connection to a gateway. *code*: a word for programs; *hint*: advice, may be empty."""
-
-    code: str
-    message: str
-    hint: str = ""
-
-
 class GatewayView(View):
     """A gateway of hub.toml, and the state of the connection to it.
 
@@ -60,8 +52,8 @@ class GatewayView(View):
     since: Instant
     unreachable_since: Instant | None = None
     next_try_at: Instant | None = None
-    problem: GatewayProblemView | None = None
-    admin_problem: GatewayProblemView | None = None  # of the last try to get admin rights there
+    problem: GatewayProblem | None = None
+    admin_problem: GatewayProblem | None = None  # of the last try to get admin rights there
     version: str | None = None
     scopes: tuple[str, ...] = ()
     restarts: int = 0
@@ -320,8 +312,6 @@ class Gateways(Noun):
             health,
             row,
             unreachable_since=self._monitor.lost_since(row.name),
-            problem=_problem(health.problem),
-            admin_problem=_problem(health.admin_problem),
             agents=len(members),
             agents_online=online,
             main_agent=main,
@@ -334,7 +324,3 @@ class Gateways(Noun):
 
 def _with_members(c: Connection, row: GatewayRow) -> _Found:
     return row, gateway_agents.list_gateway_agents(c, row.id), gateway_agents.axes_of(c, row.id)
-
-
-def _problem(problem: Problem | None) -> GatewayProblemView | None:
-    return None if problem is None else GatewayProblemView.from_row(problem)

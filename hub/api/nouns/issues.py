@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import anyio
 from msgspec import Meta
@@ -11,7 +11,7 @@ from msgspec import Meta
 from hub.api.binding import Body
 from hub.api.noun import ALL, Actor, Instant, Noun, Part, View, audited, command, listed, route
 from hub.clock import Clock, epoch_ms, now_ms
-from hub.health.issues import Issue, Severity, place
+from hub.health.issues import Fix, Issue, Severity, place
 from hub.health.issues import Issues as FoundIssues
 from hub.roles import Scope
 from protocol.errors import CodedError, ErrorCode
@@ -23,22 +23,6 @@ from storage.store import Connection, Store
 
 CHECK_S: Final = 2.0  # time for checks of which the worst and the numbers are asked
 KEY: Final = r"^[\w.-]{1,200}$(?!\n)"
-
-
-class FixView(View):
-    """A request that corrects an issue, for callers with *scope*, and the *command* that does the same.
-
-    With the *verb* GET, *path* is the page of the dashboard at which a person corrects it. *is_final*: it
-    cannot be undone, so ask first.
-    """
-
-    title: str
-    command: str
-    verb: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
-    path: str
-    scope: Scope
-    body: dict[str, Any] | None = None
-    is_final: bool = False
 
 
 class IssueMuteView(View, kw_only=True):
@@ -71,7 +55,7 @@ class IssueView(View):
     explanation: str
     fix: str
     key: str
-    fixes: tuple[FixView, ...] = ()
+    fixes: tuple[Fix, ...] = ()
     is_stop: bool = False
     muted: IssueMuteView | None = None
 
@@ -232,6 +216,5 @@ def _view(issue: Issue, mutes: Mapping[str, IssueMuteView]) -> IssueView:
     return IssueView.from_row(
         issue,
         issue.found,
-        fixes=tuple(FixView.from_row(fix) for fix in issue.found.fixes),
         muted=mutes.get(issue.found.key),
     )

@@ -33,7 +33,7 @@ from hub.dates import dates_as_instants, dates_as_texts
 from hub.links.roster import DeviceLink, Roster
 from hub.metrics import Metrics
 from hub.roles import Scope
-from hub.runs.agreement import choices_of, lacking, problem_with, refused_by
+from hub.runs.agreement import RowTitle, choices_of, lacking, problem_with, refused_by
 from hub.runs.delivery import ExcerptSeals
 from hub.settings.agent_settings import unknown_tables
 from hub.text.excerpt import Excerpt
@@ -238,20 +238,13 @@ class ItemDetail(ItemView, kw_only=True):
     fields: tuple[TableField, ...] = ()
 
 
-class RowChoice(View):
-    """Row of the item's device."""
-
-    id: str
-    title: str
-
-
 class FieldChoices(View):
     """Rows of *table* that *field* of an item may refer to, the newest first."""
 
     field: str
     table: str
     is_required: bool  # to approve the item
-    rows: tuple[RowChoice, ...]
+    rows: tuple[RowTitle, ...]
 
 
 class ItemChoices(View):
@@ -554,7 +547,7 @@ class Items(Noun):
                     field=column.name,
                     table=column.refers_to,
                     is_required=column.required_to_approve,
-                    rows=tuple(RowChoice(id=one.id, title=one.title) for one in found or ()),
+                    rows=tuple(found or ()),
                 )
             )
         return ItemChoices(is_asked=is_asked, fields=tuple(fields))

@@ -36,17 +36,6 @@ WEEK: Final = timedelta(days=7)
 NEXT_FIRES: Final = 5  # of a schedule or a slot, and of all schedules of an agent
 
 
-class FireView(View):
-    """Future fire of a schedule: *at* in UTC, *local* in the schedule's zone.
-
-    *shift* is a sentence where the clocks change that night: ``02:30 does not exist that night; ...``.
-    """
-
-    at: Instant
-    local: Instant
-    shift: str | None = None
-
-
 class TimesView(View, kw_only=True):
     """Times of a schedule or a slot. One of *expr* (cron), *every_s* and *at* is given, as *kind* says."""
 
@@ -82,7 +71,7 @@ class ScheduleView(TimesView, kw_only=True):
     consecutive_failures: int = 0
     on_first_connect: bool = False
     first_connect: Literal["awaited", "due", "done"] | None = None  # done: it was decided, for good
-    next_fires: tuple[FireView, ...] = ()  # the next five; none while it is not enabled
+    next_fires: tuple[Upcoming, ...] = ()  # the next five; none while it is not enabled
 
 
 class DecisionView(View, kw_only=True):
@@ -215,7 +204,7 @@ class Schedules(Noun):
             offset_s=offset_ms / 1_000,
             start_deadline_s=_seconds(row.start_deadline_ms),
             run_timeout_s=row.run_timeout_ms / 1_000,
-            next_fires=tuple(map(FireView.from_row, next_fires)),
+            next_fires=tuple(next_fires),
         )
 
 
@@ -308,7 +297,7 @@ class PlanView(View, kw_only=True):
     enabled: bool
     paused_because: str | None = None  # a sentence
     past_fires: tuple[DecisionView, ...] = ()
-    next_fires: tuple[FireView, ...] = ()
+    next_fires: tuple[Upcoming, ...] = ()
     is_cut: bool = False
 
 
@@ -361,7 +350,7 @@ class Plans(Noun):
             agent=row.agent_name,
             times=schedule_rows.time_text(row.expr, row.every_ms, row.at_ms),
             past_fires=tuple(_decision_view(fire, device) for fire in past[:MOST_FIRES]),
-            next_fires=tuple(map(FireView.from_row, coming[:MOST_FIRES])),
+            next_fires=tuple(coming[:MOST_FIRES]),
             is_cut=max(len(past), len(coming)) > MOST_FIRES,
         )
 

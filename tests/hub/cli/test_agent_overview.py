@@ -12,9 +12,10 @@ from hub.api.nouns.costs import CostView, SpendView
 from hub.api.nouns.locks import LockHolderView, LockView
 from hub.api.nouns.overviews import AgentOverview, CheckpointBrief
 from hub.api.nouns.runs import RunView
-from hub.api.nouns.schedules import FireView, ScheduleView
+from hub.api.nouns.schedules import ScheduleView
 from hub.cli.agents import _facts, print_overview
 from hub.docs import page
+from hub.schedules.trigger import Upcoming
 from protocol.lifecycles import RunOutcome, RunState
 from tests.support.clock import START
 
@@ -30,7 +31,7 @@ SPENT: dict[str, Any] = {
 def make_schedule(**about: object) -> ScheduleView:
     """Return a schedule of weekdays at seven in Berlin, but for *about*."""
     fires = tuple(
-        FireView(at=at, local=at) for at in (START + timedelta(days=day, hours=-3) for day in (1, 2))
+        Upcoming(at=at, local=at) for at in (START + timedelta(days=day, hours=-3) for day in (1, 2))
     )
     given: dict[str, object] = {"id": "s-1", "kind": "cron", "expr": "0 7 * * 1-5", "next_fires": fires}
     return convert(given | about, ScheduleView)

@@ -19,7 +19,7 @@ from hub.health.external import (
     check_reach,
 )
 from hub.health.issues import Finding
-from hub.openclaw import GatewayHealth, GatewayState, Problem
+from hub.openclaw import GatewayHealth, GatewayProblem, GatewayState
 from protocol.ids import AgentId, TokenId, UserId
 from protocol.lifecycles import PauseReason, RunEvent, RunState
 from storage.connectors import connectors, credentials
@@ -57,10 +57,10 @@ async def store() -> AsyncIterator[Store]:
 async def gateway_findings(
     store: Store,
     state: GatewayState,
-    problem: Problem | None = None,
+    problem: GatewayProblem | None = None,
     *,
     lost_s: float = 0,
-    admin: Problem | None = None,
+    admin: GatewayProblem | None = None,
 ) -> list[Finding]:
     health = GatewayHealth(name="office", state=state, since=START, problem=problem, admin_problem=admin)
     lost: datetime | None = None if state is GatewayState.READY else START - timedelta(seconds=lost_s)
@@ -68,14 +68,14 @@ async def gateway_findings(
 
 
 async def test_a_gateway_that_is_ready_or_restarts_is_not_reported(store: Store) -> None:
-    away = Problem("connection_refused", "nothing listens at 127.0.0.1:1", "is the gateway running?")
+    away = GatewayProblem("connection_refused", "nothing listens at 127.0.0.1:1", "is the gateway running?")
     assert await gateway_findings(store, GatewayState.READY) == []
     assert await gateway_findings(store, GatewayState.WAITING, away, lost_s=299) == []
     assert await gateway_findings(store, GatewayState.CONNECTING, away, lost_s=42) == []
 
 
 async def test_a_gateway_that_is_away_for_long_is_reported_with_the_consequence(store: Store) -> None:
-    away = Problem("connection_refused", "nothing listens at 127.0.0.1:1", "is the gateway running?")
+    away = GatewayProblem("connection_refused", "nothing listens at 127.0.0.1:1", "is the gateway running?")
     (told,) = await gateway_findings(store, GatewayState.WAITING, away, lost_s=360)
     assert (told.severity, told.id, told.subject, told.user_id) == (
         "error",
@@ -102,14 +102,14 @@ async def test_a_gateway_that_is_away_for_long_is_reported_with_the_consequence(
 async def test_a_problem_that_a_person_must_correct_is_reported_at_once(
     store: Store, state: GatewayState, code: str, id: str
 ) -> None:
-    (told,) = await gateway_findings(store, state, Problem(code, "no", "do this"))
+    (told,) = await gateway_findings(store, state, GatewayProblem(code, "no", "do this"))
     assert (told.id, told.fix) == (id, "do this")
     assert [fix.command for fix in told.fixes] == ["hub gateways reconnect office"]
 
 
 async def test_a_gateway_without_admin_rights_is_reported_though_it_is_ready(store: Store) -> None:
     (told,) = await gateway_findings(
-        store, GatewayState.READY, admin=Problem("PAIRING_REQUIRED", "more scopes", "approve")
+        store, GatewayState.READY, admin=GatewayProblem("PAIRING_REQUIRED", "more scopes", "approve")
     )
     assert (told.id, told.fix) == ("gateway.no_admin_rights", "approve")
     assert "no soul written there" in told.explanation

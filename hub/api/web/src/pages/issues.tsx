@@ -5,7 +5,7 @@ import { may } from "../me";
 import { Command, Named, Read, State, Time } from "../parts";
 import { type Reading, useReading } from "../reading";
 import { ask, type Path, Refusal } from "../server";
-import type { FixView, IssueView, SelfTestView } from "../types";
+import type { Fix, IssueView, SelfTestView } from "../types";
 
 const SHOWN = 6;
 const DAY_MS = 86_400_000;
@@ -79,7 +79,7 @@ function Card({ of, again }: CardProps): JSX.Element {
 }
 
 /** The hub says which request corrects an issue. */
-async function mend(fix: FixView): Promise<void> {
+async function mend(fix: Fix): Promise<void> {
   const verb = fix.verb.toLowerCase() as "post";
   const answer: unknown = await ask(verb, fix.path as Path<"post">, fix.body === null ? {} : { body: fix.body as never });
   await ask("get", "/v1/issues", { query: { anew: true, limit: 1 } });
