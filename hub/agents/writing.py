@@ -11,6 +11,7 @@ Status moves of agents, reported as one log event each after their commit.
 People follow these events (``GET /v1/events``), and devices subscribe to them.
 """
 
+import math
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import Any, Final, TypeAlias
@@ -21,12 +22,12 @@ from anyio.abc import TaskStatus
 
 from hub.agents.prompts import BadPrompt, problems_in
 from hub.agents.schemas import BadSchema, check_agent, check_schema, problems_of
-from hub.clock import Clock, IdFactory, now_ms, wait_for_event
+from hub.clock import Clock, IdFactory, now_ms
 from hub.links.device_events import DeviceEvents
 from hub.links.roster import DeviceLink, Roster
 from hub.log import Channel, learn_names
 from hub.metrics import Metrics
-from hub.rounds import Turns
+from hub.rounds import Rounds
 from hub.settings.limit_settings import Limits
 from protocol.agent_status import AgentMoved, Lifecycle
 from protocol.coordination import EventName
@@ -50,12 +51,12 @@ from storage.agents.config_changes import (
     ConfigsChanged,
     NewConfig,
 )
-from storage.agents.declared_agents import AgentLimits, DeclaredAgent, Reconciled, Writing
+from storage.agents.declared_agents import AgentLimits, DeclaredAgent, Writing
 from storage.agents.template_changes import Broken
 from storage.agents.templates import TemplateRow, WrittenTemplate
 from storage.audit import Entry
 from storage.connectors import connectors
-from storage.connectors.connectors import DeclaredConnector
+from storage.connectors.connectors import DeclaredConnector, Reconciled
 from storage.coordination import gateways
 from storage.coordination.gateways import DeclaredGateway
 from storage.devices import devices
@@ -161,15 +162,15 @@ class AgentWriter:
         """Remove an agent and cancel its waiting runs. See ``declared_agents.remove_agent``."""
         writing = self._writing(actor)
         entry = _entry(writing, "agent.removed")
-        done = await self._store.write(
-            audit.audited(declared_agents.remove_agent, lambda removed: entry(removed.agent)),
+        agent, cancelled = await self._store.write(
+            audit.audited(declared_agents.remove_agent, lambda removed: entry(removed[0])),
             agent_id,
             writing=writing,
         )
-        self._publish("removed", [done.agent.id], actor)
-        for run_id in done.cancelled:
+        self._publish("removed", [agent.id], actor)
+        for run_id in cancelled:
             log.info("run.orphaned", run_id=run_id)
-        return done.agent
+        return agent
 
     async def problems(self, agent_id: AgentId) -> tuple[str, ...]:
         """Return the problems of the agent's current configuration and prompt; writes nothing."""
@@ -397,20 +398,19 @@ class ConfigDelivery:
     """Delivery of each revision of agents' configurations, once per connection."""
 
     def __init__(self, store: Store, *, roster: Roster, events: DeviceEvents, clock: Clock) -> None:
-        self.turns = Turns(clock)
+        self.turns = Rounds(clock)
         self._store = store
         self._roster = roster
         self._events = events
         self._clock = clock
         self._due: set[DeviceId] = set()
         self._sent: dict[DeviceId, tuple[DeviceLink, dict[AgentId, int]]] = {}
-        self._woken = anyio.Event()
 
     def check(self, device_id: DeviceId) -> None:
         """Check the agents of a device after its connection or a change. Returns at once."""
         if self._events.is_subscribed(device_id, EventName.AGENT_CONFIG):
             self._due.add(device_id)
-            self._woken.set()
+            self.turns.wake()
 
     def changed(self, agent: AgentRow) -> None:
         """Check the agent's configuration after a possible change. Returns at once."""
@@ -420,34 +420,25 @@ class ConfigDelivery:
     def recheck(self) -> None:
         """Check the agents of all devices after a change of hub.toml or a template. Returns at once."""
         self._due.update(self._events.subscribers(EventName.AGENT_CONFIG))
-        self._woken.set()
+        self.turns.wake()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Deliver changed configurations until cancelled."""
         task_status.started()
-        while True:
-            await self._rest()
-            self.turns.work()
-            due, self._due = self._due, set()
-            for device_id in due:
-                try:
-                    await self._bring(device_id)
-                except Exception as exc:  # the loop must survive any error
-                    log.error("agent.config_undelivered", exc=exc, device_id=device_id)
-                    self._due.add(device_id)
+        await self.turns.serve(self._deliver, of="config delivery", every_s=RETRY_S)
 
-    async def _rest(self) -> None:
-        """Wait for a notification, or for the next retry or poll."""
-        most_s = RETRY_S if self._due else POLL_S if self._store.is_shared else None
-        if most_s is None:
-            self.turns.wait()
-            await self._woken.wait()
-        else:
-            self.turns.wait(most_s)
-            await wait_for_event(self._woken, self._clock, most_s)
-            if self._store.is_shared:
-                self.recheck()
-        self._woken = anyio.Event()
+    async def _deliver(self) -> float | None:
+        """Deliver to the devices that are due. Return the seconds until the next retry or poll."""
+        if self._store.is_shared:
+            self._due.update(self._events.subscribers(EventName.AGENT_CONFIG))
+        due, self._due = self._due, set()
+        for device_id in due:
+            try:
+                await self._bring(device_id)
+            except Exception as exc:  # the other devices are delivered to all the same
+                log.error("agent.config_undelivered", exc=exc, device_id=device_id)
+                self._due.add(device_id)
+        return RETRY_S if self._due else POLL_S if self._store.is_shared else math.inf
 
     async def _bring(self, device_id: DeviceId) -> None:
         link = self._roster.find(device_id)

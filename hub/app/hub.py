@@ -98,7 +98,7 @@ from hub.links.roster import (
 from hub.log import Channel, Log
 from hub.loop_lag import LoopLag
 from hub.metrics import Metrics
-from hub.rounds import Rounds, Turns
+from hub.rounds import Rounds
 from hub.runs.disk import Ballast, DiskGuard
 from hub.runs.dispatcher import Dispatcher
 from hub.settings.agent_settings import tables_of
@@ -303,12 +303,11 @@ class Router:
     def __init__(
         self, *, dispatcher: Dispatcher, requests: Requests, heartbeats: Heartbeats, clock: Clock
     ) -> None:
-        self.turns = Turns(clock)
+        self.turns = Rounds(clock)
         self._heartbeats = heartbeats
         self._dispatcher = dispatcher
         self._requests = requests
         self._queue: deque[DeviceReady] = deque()
-        self._arrived = anyio.Event()
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -325,22 +324,21 @@ class Router:
             log.error("router.full", event_type=type(event).__name__, limit=QUEUE_EVENTS)
             return
         self._queue.append(event)
-        self._arrived.set()
+        self.turns.wake()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Dispatch events to the services until cancelled."""
         task_status.started()
-        while True:
-            self.turns.wait()
-            await self._arrived.wait()
-            self._arrived = anyio.Event()
-            while self._queue:
-                self.turns.work()
-                event = self._queue.popleft()
-                try:
-                    await self._dispatcher.answer_held(event.link, event.hello.runs)
-                except Exception as exc:  # one failure must not end the loop
-                    log.error("router.handler_failed", exc=exc, event_type=type(event).__name__)
+        await self.turns.serve(self._dispatch, of="router", every_s=math.inf)
+
+    async def _dispatch(self) -> None:
+        while self._queue:
+            self.turns.work()
+            event = self._queue.popleft()
+            try:
+                await self._dispatcher.answer_held(event.link, event.hello.runs)
+            except Exception as exc:  # one failure must not delay the other events
+                log.error("router.handler_failed", exc=exc, event_type=type(event).__name__)
 
 
 # A failure of these services ends the process, and the next start recovers; others are restarted.

@@ -16,16 +16,17 @@ from dataclasses import KW_ONLY, dataclass
 from datetime import datetime
 from enum import StrEnum
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import anyio
+import msgspec
 from anyio.abc import TaskStatus
 
-from hub.clock import Clock, epoch_ms, wait_for_event
+from hub.clock import Clock, epoch_ms
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.roles import Scope
-from hub.rounds import Turns
+from hub.rounds import Rounds
 from protocol.ids import UserId
 from storage.kernel.database import StorageError, Trouble
 
@@ -49,27 +50,24 @@ class Severity(StrEnum):
     NOTICE = "notice"
 
 
-@dataclass(frozen=True)
-class Fix:
-    """Request that corrects an issue, for a button, and the command that does the same.
+class Fix(msgspec.Struct, frozen=True):
+    """A request that corrects an issue, for callers with *scope*, and the *command* that does the same.
 
-    Attributes:
-        verb, path: ``GET`` names the page of the dashboard at which a person corrects it.
-        scope: that a caller needs for the request.
-        is_final: it cannot be undone.
+    With the *verb* GET, *path* is the page of the dashboard at which a person corrects it. *is_final*: it
+    cannot be undone, so ask first.
     """
 
     title: str
     command: str
-    verb: str
+    verb: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
     path: str
     scope: Scope
-    body: Mapping[str, Any] | None = None
+    body: dict[str, Any] | None = None
     is_final: bool = False
 
 
 def post(
-    title: str, command: str, path: str, scope: Scope, body: Mapping[str, Any] | None = None
+    title: str, command: str, path: str, scope: Scope, body: dict[str, Any] | None = None
 ) -> tuple[Fix, ...]:
     """Return a fix alone that is a POST with *body*."""
     return (Fix(title, command, "POST", path, scope, body),)
@@ -156,7 +154,7 @@ class Issues:
     """Registry of issues: runs the checks every minute, and on request."""
 
     def __init__(self, *, clock: Clock, metrics: Metrics, every_s: float = EVERY_S) -> None:
-        self.turns = Turns(clock)
+        self.turns = Rounds(clock)
         self._clock = clock
         self._every_s = every_s
         self._checks: dict[str, Check] = {}
@@ -171,7 +169,6 @@ class Issues:
         self._ran_at = -math.inf  # monotonic time of the last run
         self._asked_at = -math.inf  # monotonic time of the last run of online checks
         self._running = anyio.Lock()
-        self._wake = anyio.Event()
         self.muted: Collection[str] = ()  # keys, as of the last run
         self.read_muted: Callable[[], Awaitable[Collection[str]]] = _none_muted
         self.note_changes: Callable[[Iterable[tuple[str, UserId | None]]], Awaitable[None]] = _note_nothing
@@ -206,13 +203,8 @@ class Issues:
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Run the checks every minute until cancelled."""
         task_status.started()
-        while True:
-            self.turns.work()
-            self._wake = anyio.Event()
-            await self.run_checks()
-            self.turns.wait(self._every_s)
-            await self._clock.sleep(WOKEN_S)
-            await wait_for_event(self._wake, self._clock, self._every_s - WOKEN_S)
+        rest_s = self._every_s - WOKEN_S
+        await self.turns.serve(self.run_checks, of="issues", every_s=rest_s, least_s=WOKEN_S)
 
     def forget(self, subject: str | None = None, *, online: bool = False) -> None:
         """Expire the last findings after a change, and run the checks again soon.
@@ -226,7 +218,7 @@ class Issues:
         if online:
             self._asked_at = -math.inf
         self._ran_at = -math.inf
-        self._wake.set()
+        self.turns.wake()
 
     async def fresh(self, *, online: bool = False, anew: bool = False) -> list[Issue]:
         """Return the current issues; they may be up to FRESH_S seconds old.
@@ -283,7 +275,7 @@ class Issues:
         self._now = {(one.id, one.subject): one for source in self._sources for one in source(now)}
         if changed := self._keep(self._checked | self._now, now):
             self._unnoted += changed
-            self._wake.set()
+            self.turns.wake()
 
     def _keep(self, found: dict[_Key, Finding], now: datetime) -> list[Finding]:
         """Keep findings as the issues. Return those that were opened or closed."""

@@ -9,13 +9,13 @@ import anyio
 import anyio.to_thread
 from anyio.abc import TaskStatus
 
-from hub.clock import Clock, epoch_ms, from_epoch_ms, now_ms, wait_for_event
+from hub.clock import Clock, epoch_ms, from_epoch_ms, now_ms
 from hub.health.issues import Check, Finding, Fix, error, notice, warning
 from hub.log import Channel
 from hub.roles import Scope
-from hub.rounds import Turns
+from hub.rounds import Rounds
 from storage import audit
-from storage.audit import Break, Checked, Link
+from storage.audit import AuditBreak, Checked, Link
 from storage.devices import devices, nodes
 from storage.devices.devices import DeviceRow
 from storage.devices.nodes import LostLease
@@ -176,7 +176,7 @@ def check_chain(store: Store) -> Check:
     return check
 
 
-async def _checked(store: Store, place: Link, parts: int) -> tuple[Link, int, list[Break], bool]:
+async def _checked(store: Store, place: Link, parts: int) -> tuple[Link, int, list[AuditBreak], bool]:
     """Check up to *parts* parts of the chain behind *place*.
 
     Return the last entry without a break before it, the parts that are left, the breaks, and True at the end.
@@ -192,7 +192,7 @@ async def _checked(store: Store, place: Link, parts: int) -> tuple[Link, int, li
     return place, parts, [], False
 
 
-def _about_break(found: Break) -> Finding:
+def _about_break(found: AuditBreak) -> Finding:
     return error(
         "audit.broken",
         f"the audit log was changed: {found.what}",
@@ -266,12 +266,11 @@ class DatabaseWatch:
         clock: Clock,
     ) -> None:
         """Create the service. *write*: a job that changes a page each time."""
-        self.turns = Turns(clock)
+        self.turns = Rounds(clock)
         self.on_change: Callable[[], None] = lambda: None
         self._store = store
         self._write = write
         self._clock = clock
-        self._wake = anyio.Event()
         self._files = store.database.files if isinstance(store.database, SqliteDatabase) else None
         self._pages_at = self._write_at = clock.monotonic()
         self._answered_at = -math.inf  # monotonic time of the last write that was answered
@@ -286,7 +285,7 @@ class DatabaseWatch:
             log.info("database.works")
         else:
             log.error("database.fails", trouble=condition.trouble, detail=str(condition.error))
-            self._wake.set()
+            self.turns.wake()
         self.on_change()
 
     @property
@@ -336,12 +335,7 @@ class DatabaseWatch:
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Check until cancelled."""
         task_status.started()
-        while True:
-            self.turns.work()
-            self._wake = anyio.Event()
-            await self.check()
-            self.turns.wait(EVERY_S)
-            await wait_for_event(self._wake, self._clock, EVERY_S)
+        await self.turns.serve(self.check, of="database", every_s=EVERY_S)
 
     async def check(self) -> None:
         """Check once; the results are the condition of the database."""

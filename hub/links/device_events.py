@@ -5,6 +5,7 @@ device detects the loss and requests the state again. Events are neither repeate
 device. A device that does not read loses events, but keeps its connection.
 """
 
+import math
 import operator
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
@@ -17,7 +18,7 @@ from hub.clock import Clock
 from hub.links.roster import DeviceLink, Roster
 from hub.log import Channel
 from hub.metrics import Metrics
-from hub.rounds import Turns
+from hub.rounds import Rounds
 from protocol.coordination import Event, EventName
 from protocol.errors import CodedError, DeliveryError, ErrorCode, LinkLost, LocalProtocolError
 from protocol.frame import Parameters
@@ -48,7 +49,7 @@ class DeviceEvents:
     """Events for the connected devices that subscribed to them."""
 
     def __init__(self, roster: Roster, *, clock: Clock, metrics: Metrics) -> None:
-        self.turns = Turns(clock)
+        self.turns = Rounds(clock)
         self.most = WAITING_EVENTS  # queued events per device
         self._roster = roster
         self._metrics = metrics
@@ -56,7 +57,6 @@ class DeviceEvents:
         self._subscribers: dict[DeviceId, _Subscriber] = {}
         self._by_event: dict[EventName, set[DeviceId]] = {event: set() for event in EventName}
         self._due: deque[_Subscriber] = deque()
-        self._arrived = anyio.Event()
 
     def queue(self, device_id: DeviceId, event: EventName, data: Parameters) -> bool:
         """Queue *event* for a device without waiting. Call it after the commit of the change.
@@ -74,7 +74,7 @@ class DeviceEvents:
         if not subscriber.waiting:
             self._due.append(subscriber)
         subscriber.waiting.append(Event(event=event, seq=subscriber.seq, data=data))
-        self._arrived.set()
+        self.turns.wake()
         return True
 
     def skip(self, device_id: DeviceId, event: EventName) -> None:
@@ -140,13 +140,12 @@ class DeviceEvents:
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Send queued events until cancelled."""
         task_status.started()
-        while True:
-            self.turns.wait()
-            await self._arrived.wait()
-            self._arrived = anyio.Event()
-            while self._due:
-                self.turns.work()
-                await self._send_all(self._due.popleft())
+        await self.turns.serve(self._send_due, of="device events", every_s=math.inf)
+
+    async def _send_due(self) -> None:
+        while self._due:
+            self.turns.work()
+            await self._send_all(self._due.popleft())
 
     async def _send_all(self, subscriber: _Subscriber) -> None:
         while subscriber.waiting:

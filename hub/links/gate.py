@@ -39,12 +39,12 @@ import anyio
 from anyio.abc import TaskStatus
 
 from hub import open_files
-from hub.clock import Clock, now_ms, wait_for_event
+from hub.clock import Clock, now_ms
 from hub.links.streams import MEMORY_BYTES
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.open_files import SPARE_FILES
-from hub.rounds import Turns
+from hub.rounds import Rounds
 from hub.settings.limit_settings import DEFAULTS
 from hub.together import Together
 from protocol.errors import ErrorCode, HubError
@@ -484,15 +484,14 @@ Slot = set[Timed]
 class DeadlineWheel:
     """Deadlines in slots of one tick each. One wheel serves a whole hub."""
 
-    __slots__ = ("_clock", "_earlier", "_slots", "_tick_s", "_turned_to", "_waits_for", "turns")
+    __slots__ = ("_clock", "_slots", "_tick_s", "_turned_to", "_waits_for", "turns")
 
     def __init__(self, clock: Clock, *, tick_s: float = TICK_S) -> None:
-        self.turns = Turns(clock)
+        self.turns = Rounds(clock)
         self._clock = clock
         self._tick_s = tick_s
         self._slots: dict[int, Slot] = {}
         self._waits_for = 0  # number of the slot until which the wheel sleeps
-        self._earlier = anyio.Event()  # set when there is an earlier one
         self._turned_to = int(clock.monotonic() / tick_s)
 
     def __len__(self) -> int:
@@ -509,7 +508,7 @@ class DeadlineWheel:
         if slot is None:
             slot = self._slots[number] = set()
             if number < self._waits_for:
-                self._earlier.set()
+                self.turns.wake()
         slot.add(timed)
         return slot
 
@@ -530,13 +529,13 @@ class DeadlineWheel:
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Turn the wheel whenever a slot is due, until cancelled."""
         task_status.started()
-        while True:
-            self._earlier = anyio.Event()
-            self._waits_for = min(self._slots, default=self._turned_to + _LONGEST_TICKS)
-            wait_s = max(self._tick_s / 10, self._waits_for * self._tick_s - self._clock.monotonic())
-            self.turns.wait(wait_s)
-            await wait_for_event(self._earlier, self._clock, wait_s)
-            self.turn()
+        await self.turns.serve(self._turn_due, of="deadlines", every_s=self._tick_s)
+
+    async def _turn_due(self) -> float:
+        """Process the deadlines that have passed. Return the seconds until the next one."""
+        self.turn()
+        self._waits_for = min(self._slots, default=self._turned_to + _LONGEST_TICKS)
+        return max(self._tick_s / 10, self._waits_for * self._tick_s - self._clock.monotonic())
 
 
 STRANGER_FRAMES: Final = 32  # a hello, possibly in fragments; pings count too

@@ -35,7 +35,7 @@ from anyio.abc import TaskStatus
 from hub.clock import Clock, now_ms
 from hub.log import Channel
 from hub.metrics import Metrics
-from hub.rounds import Turns
+from hub.rounds import Rounds
 from protocol.coordination import Heartbeat, Request
 from protocol.errors import CloseCode, DeliveryError, DeviceSlow, ErrorCode, LinkLost
 from protocol.frame import Frame
@@ -53,7 +53,6 @@ from protocol.work import (
 )
 from storage.devices import devices, nodes, sessions
 from storage.devices.sessions import Taken
-from storage.kernel.database import StorageError
 from storage.store import Store
 
 # Actions and capabilities of every device: early devices list nothing.
@@ -594,24 +593,22 @@ class EndsElsewhere:
         self._polled_at = now_ms(clock)
         self._compare_at = clock.monotonic() + COMPARE_EVERY_S
         self._ghosts: frozenset[tuple[DeviceId, int]] = frozenset()  # this hub has them by their rows alone
-        self.turns = Turns(clock)
+        self.turns = Rounds(clock)
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Watch until cancelled."""
         task_status.started()
-        while True:
-            if not len(self._roster) and not self._store.is_shared:
-                self.turns.wait()
-                await self._roster.wait_for_link()
-                self._polled_at = now_ms(self._clock)
-            self.turns.wait(EVERY_S)
-            await self._clock.sleep(EVERY_S)
-            self.turns.work()
+        await self.turns.serve(self._watch, of="revocations", every_s=EVERY_S)
+
+    async def _watch(self) -> None:
+        """End connections that must not stay open; without any, wait for the first one."""
+        if len(self._roster) or self._store.is_shared:
             self.end_expired()
-            try:
-                await self.poll()
-            except StorageError as exc:  # the next successful read includes what was missed
-                log.warning("revocations.not_read", code=exc.code)
+            await self.poll()  # the next successful read includes what one that failed missed
+        else:
+            self.turns.wait()
+            await self._roster.wait_for_link()
+            self._polled_at = now_ms(self._clock)
 
     def end_expired(self) -> None:
         """End every connection whose token has expired, without reading the database."""
@@ -625,9 +622,10 @@ class EndsElsewhere:
             StorageError: the database is unavailable; the next call covers the same period.
         """
         at = now_ms(self._clock)
-        for found in await self._store.read(devices.revoked_since, min(at, self._polled_at) - OVERLAP_MS):
-            if self._roster.end_revoked(found.device_id, found.credential):
-                log.info("device.revoked", device_id=found.device_id)
+        revoked = await self._store.read(devices.revoked_since, min(at, self._polled_at) - OVERLAP_MS)
+        for device_id, credential in revoked:
+            if self._roster.end_revoked(device_id, credential):
+                log.info("device.revoked", device_id=device_id)
         self._polled_at = at
         if not self._store.is_shared:
             return

@@ -234,7 +234,6 @@ MEANINGS: Final[Mapping[str, str]] = {
     "request.failed": "a device's request failed by a fault in the hub",
     "request.unanswerable": "the answer to a device's request cannot be sent",
     "request.unanswered": "a device left before its request was answered",
-    "revocations.not_read": "revoked devices were not looked for, because the database does not answer",
     "roster.listener_failed": "a device's event was not handled by a fault in the hub",
     "round.broke": "a service of the hub failed by a fault; its next round tries again",
     "round.database": "a service of the hub waits, because the database does not answer",

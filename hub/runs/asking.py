@@ -22,6 +22,7 @@ batch is written before and after its submission, so no batch is submitted twice
 """
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
@@ -49,23 +50,22 @@ from hub.extraction.model import (
     Models,
     ModelUnavailable,
     Price,
-    Usage,
 )
 from hub.extraction.outcomes import OPEN
 from hub.extraction.transcription import Recording, recording_of
 from hub.log import Channel
 from hub.metrics import Metrics
-from hub.rounds import Turns
+from hub.rounds import Rounds
 from hub.runs.budget import Budgets, DayBudgetReached, Reservation, RunBudget
 from hub.runs.run_order import RunOrder
 from protocol.backoff import Backoff
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, RunId
+from protocol.work import Usage
 from storage.agents import agents
 from storage.agents.configs import ModelUse
 from storage.runs import model_calls
 from storage.runs.model_calls import BatchRow, BatchState, JournaledAnswer, ModelCall
-from storage.runs.runs import Usage as StoredUsage
 from storage.store import Store
 
 log = Channel(__name__)
@@ -189,12 +189,7 @@ class Batching:
             question=question,
             model=answer.model or row.model,
             outcome=model_calls.ANSWERED,
-            usage=StoredUsage(
-                requests=usage.requests,
-                prompt_tokens=usage.prompt_tokens,
-                completion_tokens=usage.completion_tokens,
-                cost_nanos=usage.cost_nanos,
-            ),
+            usage=usage,
             took_ms=max(0, now_ms(self._clock) - row.created_at),
         )
 
@@ -447,10 +442,9 @@ class ModelGates:
     """
 
     def __init__(self, models: Models, *, clock: Clock) -> None:
-        self.turns = Turns(clock)
+        self.turns = Rounds(clock)
         self.on_back: Callable[[], None] = lambda: None
         self._clock = clock
-        self._awaited = anyio.Event()  # set while runs wait for a model
         self._gates = self._made(models)
 
     def _made(self, models: Models) -> dict[bool, ModelGate]:
@@ -478,7 +472,7 @@ class ModelGates:
 
     def let_through(self, allow_cloud: bool) -> bool:
         """Return ``ModelGate.let_through``; True without a model, because runs then use rules only."""
-        self._awaited.set()
+        self.turns.wake()
         gate = self._gates.get(allow_cloud)
         return gate is None or gate.let_through()
 
@@ -491,14 +485,7 @@ class ModelGates:
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Probe until cancelled."""
         task_status.started()
-        while True:
-            self.turns.wait()
-            await self._awaited.wait()
-            self._awaited = anyio.Event()
-            self.turns.work()
-            await self.probe()
-            self.turns.wait(POLL_S)
-            await self._clock.sleep(POLL_S)
+        await self.turns.serve(self.probe, of="model gates", every_s=math.inf, least_s=POLL_S)
 
 
 def question_of(model: str, request: ModelRequest) -> str:
@@ -888,11 +875,6 @@ class RunModel:
             question=question,
             model=model,
             outcome=outcome,
-            usage=StoredUsage(
-                requests=spent.requests,
-                prompt_tokens=spent.prompt_tokens,
-                completion_tokens=spent.completion_tokens,
-                cost_nanos=spent.cost_nanos,
-            ),
+            usage=spent,
             took_ms=round((self._asking.clock.monotonic() - began) * 1000),
         )

@@ -4,9 +4,11 @@ Spans are read from the database once their run has ended. So no step of a run w
 one that is away costs only the spans. No span bears the path or text of a file, a prompt or an answer.
 """
 
+import math
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 import anyio
@@ -18,7 +20,7 @@ from hub.log import Channel
 from hub.metrics import Metrics
 from hub.outbound.client import AnswerTooLarge, DecodingError, OutboundClient, TransportError
 from hub.outbound.rules import AddressRefused, OutboundRules, retry_after
-from hub.rounds import Turns
+from hub.rounds import Rounds
 from hub.runs.budget import NANOS
 from hub.version import VERSION
 from protocol.backoff import Backoff
@@ -76,7 +78,7 @@ class SpanExport:
             url: address of the receiver; spans go to its path ``/v1/traces``.
             resource: attributes that name this hub.
         """
-        self.turns = Turns(clock)
+        self.turns = Rounds(clock)
         self.problem: str | None = None
         self.dropped_at: datetime | None = None
         self._store = store
@@ -87,7 +89,6 @@ class SpanExport:
         self._chance = chance
         self._counted = metrics.spans
         self._waiting: deque[RunId] = deque()
-        self._wake = anyio.Event()
 
     def run_ended(self, run_id: RunId) -> None:
         """Send the spans of this run soon. Without a place in the queue they are dropped."""
@@ -95,24 +96,23 @@ class SpanExport:
             self._drop(1, f"{MOST_RUNS} runs wait for the receiver")
         else:
             self._waiting.append(run_id)
-            self._wake.set()
+            self.turns.wake()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Send spans until cancelled."""
         async with OutboundClient(self._rules, read_timeout_s=TIMEOUT_S, connections=1) as client:
             task_status.started()
-            while True:
-                self._wake = anyio.Event()
-                while self._waiting:
-                    self.turns.work()
-                    try:
-                        await self._export(client, self._waiting[0])
-                    except StorageError as exc:
-                        self._drop(1, "the database was away")
-                        log.error("spans.database", exc=exc)
-                    self._waiting.popleft()
-                self.turns.wait()
-                await self._wake.wait()
+            await self.turns.serve(partial(self._export_all, client), of="span export", every_s=math.inf)
+
+    async def _export_all(self, client: OutboundClient) -> None:
+        while self._waiting:
+            self.turns.work()
+            try:
+                await self._export(client, self._waiting[0])
+            except StorageError as exc:
+                self._drop(1, "the database was away")
+                log.error("spans.database", exc=exc)
+            self._waiting.popleft()
 
     async def _export(self, client: OutboundClient, run_id: RunId) -> None:
         """Send the spans of a run in parts."""

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from hub.clock import Clock
 from hub.health.external import DROPPED_SPANS_REPORTED, check_spans
 from hub.outbound.rules import OutboundRules
-from hub.rounds import Turns
+from hub.rounds import Rounds
 from hub.runs import span_export
 from hub.runs.span_export import SpanExport
 from protocol.ids import RunId, span_id_of, trace_id_of
@@ -114,7 +114,7 @@ async def exporting(bench: Bench, url: str) -> AsyncIterator[SpanExport]:
         tasks.cancel_scope.cancel()
 
 
-class Waits(Turns):
+class Waits(Rounds):
     """Turns of an export, which end each time that it waits: for a run, or to send again."""
 
     def __init__(self, clock: Clock) -> None:
