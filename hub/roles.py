@@ -121,23 +121,16 @@ def creation_of(scope: Scope) -> str:
     return f"the least role that has it: hub token create --role {least_role(scope)}{named}"
 
 
-class Public(Enum):
-    """Need of a route that answers without a token."""
+class Unscoped(Enum):
+    """Needs of routes that no scope permits."""
 
-    PUBLIC = "public"
-
-
-PUBLIC: Final = Public.PUBLIC
+    PUBLIC = "public"  # answers without a token
+    AGENT = "agent"  # for an agent with a token of its own
 
 
-class OfAgents(Enum):
-    """Need of a route that only an agent with a token of its own may call; no scope permits it."""
-
-    AGENT = "agent"
-
-
-AGENT: Final = OfAgents.AGENT
-Need = Scope | Public | OfAgents  # requirement of a row of the table
+PUBLIC: Final = Unscoped.PUBLIC
+AGENT: Final = Unscoped.AGENT
+Need = Scope | Unscoped  # requirement of a row of the table
 
 
 class Asked(NamedTuple):

@@ -85,8 +85,9 @@ class News:
     async def _queue_for_device(self, event: EventName, entry: LogEntry) -> None:
         kind = "agent_id" if "agent_id" in entry.fields else "run_id"
         found = await self._store.read(devices.find_worker, kind, str(entry.fields.get(kind)))
-        if found is not None and found.device_id is not None:
-            self._events.queue(found.device_id, event, {**_data(entry), "agent_id": found.agent_id})
+        agent_id, device_id = found or (None, None)
+        if device_id is not None:
+            self._events.queue(device_id, event, {**_data(entry), "agent_id": agent_id})
 
     async def _queue_for_user(self, event: EventName, entry: LogEntry) -> None:
         kind = OF_USERS[event]

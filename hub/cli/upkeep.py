@@ -96,17 +96,17 @@ def restore(file: Path, yes: bool, config: Path, state: Path, as_json: bool) -> 
                 pass
         show.confirm(f"replace the hub's state in {state} by {file}?")
     try:
-        restored = restore(file, state, database=database, at=epoch_ms(SystemClock().now()))
+        manifest, aside = restore(file, state, database=database, at=epoch_ms(SystemClock().now()))
     except BackupRefused as error:
         raise Failure(str(error), Exit.FAILED, next_step="nothing was changed") from error
     if as_json:
-        aside = None if restored.aside is None else str(restored.aside)
-        show.print_json("restore", {"aside": aside, **_as_json(restored.manifest)})
+        place = None if aside is None else str(aside)
+        show.print_json("restore", {"aside": place, **_as_json(manifest)})
         return
-    if restored.aside is not None:
-        show.report(f"the previous state is in {restored.aside}")
-    show.report(f"restored: {_shown(restored.manifest)}")
-    if SETTINGS in restored.manifest.files:
+    if aside is not None:
+        show.report(f"the previous state is in {aside}")
+    show.report(f"restored: {_shown(manifest)}")
+    if SETTINGS in manifest.files:
         if config.is_file():
             show.report(f"{config} stays as it is; the settings of the backup are in {state / SETTINGS}")
         else:

@@ -127,6 +127,7 @@ class Messages:
         home = await self._store.read(message_rows.home_of, target.id)
         if home is None:
             raise NoSession(f"agent {target.name} lives on no gateway and on no device")
+        gateway_id, device_id = home
         id, at = MessageId(self._ids.fresh()), now_ms(self._clock)
         key = nudge.dedupe_key
         new = NewMessage(
@@ -137,8 +138,8 @@ class Messages:
             from_agent_id=caller.agent_id,
             actor=caller.actor,
             to_agent_id=target.id,
-            gateway_id=home.gateway_id,
-            device_id=home.device_id,
+            gateway_id=gateway_id,
+            device_id=device_id,
             content=nudge.content,
             deliver=nudge.deliver,
             queue_mode=nudge.queue_mode,

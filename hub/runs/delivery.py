@@ -13,7 +13,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final
 
 import anyio
 import anyio.to_thread
@@ -541,34 +541,27 @@ def may_change(answer: Answer) -> bool:
         return False  # an error code that only the device knows
 
 
-class Missing(NamedTuple):
-    """Reason for the failure of a file that was read."""
-
-    code: ErrorCode
-    message: str
-
-
-def missing_of(notes: Notes) -> Missing | None:
-    """Return what is missing according to the notes on the reading, or None if nothing is."""
+def missing_of(notes: Notes) -> tuple[ErrorCode, str] | None:
+    """Return the code and message of what the notes on the reading say is missing; None: nothing is."""
     if notes.given_up_chars:
-        return Missing(
+        return (
             ErrorCode.MODEL_ANSWER_CUT_OFF,
             f"no whole answer could be had about {notes.given_up_chars} characters of it; the rest was read",
         )
     if notes.lost:
-        return Missing(
+        return (
             ErrorCode.MODEL_ANSWER_INVALID,
             f"{notes.lost} of the model's records about it could not be used, nor could its second answer "
             "about them be read; the rest was read",
         )
     if notes.is_cut_off:
-        return Missing(
+        return (
             ErrorCode.NOT_CONVERTIBLE,
             "the calendar is cut off: an END line is missing; its whole entries were read",
         )
     if notes.left_out:
         ((cap, count),) = notes.left_out.items()
-        return Missing(
+        return (
             ErrorCode.LIMIT_REACHED,
             f"{count} of its items were left out, by {cap} of [limits]" + _NEXT[cap],
         )

@@ -512,7 +512,7 @@ class Preview:
             known, decisions = await anyio.to_thread.run_sync(self._decide, ledger, items, document)
             self._take(items, known, decisions, document, missing=missing_of(found.notes) is not None)
         if (missing := missing_of(found.notes)) is not None:
-            self._problem(document.unit_key, missing.code, missing.message)
+            self._problem(document.unit_key, *missing)
 
     def finder(self, document: Document) -> Finder:
         """Return the planner of a document, as a run has it."""

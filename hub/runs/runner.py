@@ -531,7 +531,7 @@ class Runner:
         unit = await self._store.read(find_unit, order.run_id, unit_key)
         notes = Notes(**unit.notes or {}) if unit is not None else Notes()
         if unit is not None and (missing := missing_of(notes)) is not None:
-            await self._fail_read(order, unit, missing.code, missing.message)
+            await self._fail_read(order, unit, *missing)
         else:
             held, at = order.held(RunState.RUNNING), now_ms(self._clock)
             waits_for = POSTPONED if notes.awaits_model else None

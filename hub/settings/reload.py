@@ -110,12 +110,9 @@ def _tables(value: object) -> Iterator[Table]:
             yield one
 
 
-class _Agents(NamedTuple):
-    changed: tuple[str, ...]
-    archived: tuple[str, ...]
-
-
-def _agents_that_differ(old: Sequence[AgentSettings], new: Sequence[AgentSettings]) -> _Agents:
+def _agents_that_differ(
+    old: Sequence[AgentSettings], new: Sequence[AgentSettings]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the names of changed and archived agents; with the user, if the name is ambiguous."""
     before = {(agent.user, agent.name): agent for agent in old}
     after = {(agent.user, agent.name): agent for agent in new}
@@ -126,7 +123,7 @@ def _agents_that_differ(old: Sequence[AgentSettings], new: Sequence[AgentSetting
             f"agents.{name}" if users[name] == 1 else f"agents.{name} (of {user})" for user, name in keys
         )
 
-    return _Agents(
+    return (
         called(key for key, agent in after.items() if before.get(key) != agent),
         called(key for key in before if key not in after),
     )

@@ -42,6 +42,7 @@ from storage.agents.configs import write_configs
 from storage.agents.locks import let_agent_go
 from storage.agents.templates import TemplateRow, keep_templates
 from storage.connectors import connectors
+from storage.connectors.connectors import Reconciled
 from storage.coordination import boards
 from storage.devices import devices, pairings
 from storage.kernel.columns import fill, readable, sparing
@@ -247,15 +248,6 @@ class TooManyDeclared(HubError):
         self.number = number
 
 
-class Reconciled(msgspec.Struct, frozen=True):
-    """Names of the agents or gateways that the file changed; those *revived* were archived before."""
-
-    created: tuple[str, ...] = ()
-    updated: tuple[str, ...] = ()
-    revived: tuple[str, ...] = ()
-    archived: tuple[str, ...] = ()
-
-
 # Serializes hubs that start at once with different files; rows that refer to the user do not wait.
 LOCK_USER = (
     sa.select(schema.users.c.id)
@@ -436,13 +428,6 @@ class Writing(msgspec.Struct, frozen=True, kw_only=True):
     config_limits: config_changes.ConfigLimits | None = None
 
 
-class Removed(msgspec.Struct, frozen=True):
-    """Removed agent, and its waiting runs that were cancelled."""
-
-    agent: AgentRow
-    cancelled: tuple[RunId, ...] = ()
-
-
 _present = sa.select(sa.func.count()).select_from(agents).where(agents.c.deleted_at.is_(None))
 COUNT_AGENTS = _present
 
@@ -563,7 +548,7 @@ def edit_agent(
     return get_agent(c, agent_id)
 
 
-def remove_agent(c: sa.Connection, agent_id: AgentId, *, writing: Writing) -> Removed:
+def remove_agent(c: sa.Connection, agent_id: AgentId, *, writing: Writing) -> tuple[AgentRow, list[RunId]]:
     """Remove an agent of the API: archive it and cancel its waiting runs.
 
     An executing run finishes; the history stays.
@@ -581,7 +566,7 @@ def remove_agent(c: sa.Connection, agent_id: AgentId, *, writing: Writing) -> Re
         )
     archive_agent(c, old, at=writing.at, actor=writing.actor, reason="removed")
     cancelled = run_pauses.cancel_orphans(c, REMOVED, writing.at, actor=writing.actor)
-    return Removed(get_agent(c, agent_id), tuple(cancelled))
+    return get_agent(c, agent_id), cancelled
 
 
 def declaration_of(c: sa.Connection, agent: AgentRow) -> DeclaredAgent:

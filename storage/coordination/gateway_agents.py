@@ -173,13 +173,6 @@ class RemoteIdTaken(HubError):
         self.hint = f"that is agent {other.agent_name}: it needs no second name"
 
 
-class PutMain(NamedTuple):
-    """Main agent of a gateway; *is_changed*: it differs from before."""
-
-    row: GatewayAgentRow
-    is_changed: bool
-
-
 MOVE = (
     sa.update(gateway_agents)
     .where(
@@ -265,8 +258,8 @@ def put_main_agent(
     fresh_id: AgentId,
     at: int,
     actor: str,
-) -> PutMain:
-    """Create, revive or relocate the main agent of a declared gateway.
+) -> tuple[GatewayAgentRow, bool]:
+    """Create, revive or relocate the main agent of a declared gateway. Return it, and if it changed.
 
     A new agent gets the preferred name, with a number if that is taken.
 
@@ -281,7 +274,7 @@ def put_main_agent(
     old = find_main_agent(c, gateway_id)
     if old is None:
         row = _Fresh(gateway_id, user_id, free_name(c, user_id, preferred), MAIN, remote, fresh_id)
-        return PutMain(_insert(c, row, state=state, at=at, actor=actor), True)
+        return _insert(c, row, state=state, at=at, actor=actor), True
     is_changed = False
     if old.remote_id != remote:
         _free_remote_id(c, gateway_id, remote)
@@ -292,7 +285,7 @@ def put_main_agent(
     if agent.archived_at is not None:
         _revive(c, agent, at=at, actor=actor)
         is_changed = True
-    return PutMain(_present(c, old.agent_id), is_changed)
+    return _present(c, old.agent_id), is_changed
 
 
 def check_main_agent(c: sa.Connection, gateway_id: GatewayId, remote_id: str) -> None:

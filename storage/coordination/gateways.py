@@ -20,8 +20,9 @@ from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, GatewayId, UserId
 from storage import audit
 from storage.agents import agent_moves, agent_states
-from storage.agents.declared_agents import LOCK_USER, Reconciled
+from storage.agents.declared_agents import LOCK_USER
 from storage.agents.status_writes import LAST_MOVE
+from storage.connectors.connectors import Reconciled
 from storage.coordination import gateway_agents
 from storage.devices import devices
 from storage.kernel.columns import Int, Key, columns_of, fill, fill_each, fill_page, filled, paged, sparing
@@ -161,7 +162,7 @@ def reconcile_gateways(
                 )
                 revived.append(row.name)
                 _record(c, row, "gateway.revived", at)
-        main = gateway_agents.put_main_agent(
+        main, is_changed = gateway_agents.put_main_agent(
             c,
             gateway_id=row.id,
             user_id=row.user_id,
@@ -171,9 +172,9 @@ def reconcile_gateways(
             at=at,
             actor=ACTOR,
         )
-        if main.is_changed and row.name not in (*created, *revived):
+        if is_changed and row.name not in (*created, *revived):
             updated.append(row.name)
-            _record(c, row, "gateway.changed", at, main_agent=main.row.remote_id)
+            _record(c, row, "gateway.changed", at, main_agent=main.remote_id)
     undeclared = [row for row in known.values() if row.archived_at is None and not is_elsewhere(row.name)]
     for row in undeclared:
         with sparing(c):

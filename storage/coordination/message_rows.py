@@ -165,13 +165,6 @@ class MessageSight(MessageRow, frozen=True, kw_only=True):
     held_until: int | None
 
 
-class MessageHome(msgspec.Struct, frozen=True):
-    """Route of messages to an agent."""
-
-    gateway_id: GatewayId | None
-    device_id: DeviceId | None
-
-
 class MessageMove(msgspec.Struct, frozen=True, kw_only=True):
     """Row of a message's history. *proof*: evidence from the gateway or the device."""
 
@@ -308,8 +301,8 @@ def list_messages(
     return fill_page(c, MessageRow, query, limit)
 
 
-def home_of(c: sa.Connection, agent_id: AgentId) -> MessageHome | None:
-    """Return the route of messages to an agent; ``None``: it has no home, or was removed."""
+def home_of(c: sa.Connection, agent_id: AgentId) -> tuple[GatewayId | None, DeviceId | None] | None:
+    """Return the gateway or the device of an agent; ``None``: it has no home, or was removed."""
     row = c.execute(
         sa.select(gateway_agents.c.gateway_id, agents.c.device_id)
         .join_from(agents, gateway_agents, gateway_agents.c.agent_id == agents.c.id, isouter=True)
@@ -317,7 +310,7 @@ def home_of(c: sa.Connection, agent_id: AgentId) -> MessageHome | None:
     ).one_or_none()
     if row is None or (row.gateway_id is None and row.device_id is None):
         return None
-    return MessageHome(row.gateway_id, None if row.gateway_id is not None else row.device_id)
+    return row.gateway_id, None if row.gateway_id is not None else row.device_id
 
 
 _EVENTS: Final = {

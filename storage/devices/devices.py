@@ -359,13 +359,6 @@ def close_left_sessions(c: sa.Connection, at: int, *, boot_id: BootId, is_alone:
     return len(left)
 
 
-class Revocation(msgspec.Struct, frozen=True):
-    """Revoked device, or one of its credentials: *credential* is ``token:ID`` or ``key:ID``."""
-
-    device_id: DeviceId
-    credential: str | None
-
-
 _since = sa.bindparam("since", type_=Int)
 # Keys that their device replaced are left out: the connection continues with the new key.
 REVOKED = sa.union_all(
@@ -380,9 +373,9 @@ REVOKED = sa.union_all(
 
 
 @lone
-def revoked_since(c: sa.Connection, since: int) -> list[Revocation]:
-    """Return everything revoked at *since* (epoch milliseconds) or later."""
-    return [Revocation(*row) for row in c.execute(REVOKED, {"since": since})]
+def revoked_since(c: sa.Connection, since: int) -> list[tuple[DeviceId, str | None]]:
+    """Return devices that were revoked since *since*, or whose ``token:ID`` or ``key:ID`` was (epoch ms)."""
+    return [(DeviceId(row[0]), row[1]) for row in c.execute(REVOKED, {"since": since})]
 
 
 OWNER: Final = "owner"  # user of everything that names no other user
@@ -525,13 +518,6 @@ def find_owner(c: sa.Connection, kind: str, id: str) -> UserId | None:
     return None if found is None else UserId(found)
 
 
-class Worker(msgspec.Struct, frozen=True):
-    """Agent that works on an object, with its device; ``None``: no device."""
-
-    agent_id: AgentId
-    device_id: DeviceId | None
-
-
 WORKER = sa.select(agents.c.id, agents.c.device_id)
 WORKER_OF_AGENT = WORKER.where(agents.c.id == sa.bindparam("thing"))
 WORKER_OF_RUN = (
@@ -542,11 +528,11 @@ WORKER_OF_RUN = (
 _WORKERS: Final = {"agent_id": WORKER_OF_AGENT, "run_id": WORKER_OF_RUN}
 
 
-def find_worker(c: sa.Connection, kind: str, id: str) -> Worker | None:
-    """Return the agent of the object; ``None`` if the object does not exist.
+def find_worker(c: sa.Connection, kind: str, id: str) -> tuple[AgentId, DeviceId | None] | None:
+    """Return the agent that works on the object, and its device; ``None``: the object does not exist.
 
     Args:
         kind: ``agent_id`` or ``run_id``, the names of event fields.
     """
     row = c.execute(_WORKERS[kind], {"thing": id}).one_or_none()
-    return None if row is None else Worker(row.id, row.device_id)
+    return None if row is None else (row.id, row.device_id)

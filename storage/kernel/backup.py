@@ -302,14 +302,7 @@ def worded(error: OSError | sqlite3.Error) -> str:
 _LOGS = ("-wal", "-shm")  # files next to a SQLite database that was not closed
 
 
-class Restored(NamedTuple):
-    """Result of a restore. *aside*: folder with a copy of the previous state, or ``None`` without one."""
-
-    manifest: Manifest
-    aside: Path | None
-
-
-def restore(file: Path, state: Path, *, database: Path, at: int) -> Restored:
+def restore(file: Path, state: Path, *, database: Path, at: int) -> tuple[Manifest, Path | None]:
     """Replace the state in the folder *state* with the backup *file*; the old state is copied first.
 
     An interruption is safe: the copy of the old database is complete before the restored one replaces it, in
@@ -318,6 +311,9 @@ def restore(file: Path, state: Path, *, database: Path, at: int) -> Restored:
     Args:
         database: path of the hub's database; the other files go into *state*.
         at: wall time, UTC epoch milliseconds; part of the name of the folder with the previous state.
+
+    Returns:
+        The backup's manifest, and the folder with the previous state, or None without one.
 
     Raises:
         Busy: a hub is running on the database.
@@ -333,7 +329,7 @@ def restore(file: Path, state: Path, *, database: Path, at: int) -> Restored:
             _put(folder / DATABASE, database, owner=state)
         except (OSError, sqlite3.Error) as error:
             raise Unavailable(f"cannot restore to {state}: {worded(error)}") from error
-    return Restored(manifest, aside)
+    return manifest, aside
 
 
 def _note_stopped(database: Path, at: int) -> None:

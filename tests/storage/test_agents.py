@@ -375,12 +375,8 @@ def test_a_removed_agent_is_archived_and_its_waiting_runs_are_cancelled(
     c: sa.Connection, made: AgentRow
 ) -> None:
     run = make_run(c, agent=made)
-    removed = declared_agents.remove_agent(c, made.id, writing=WRITING)
-    assert (removed.cancelled, removed.agent.archived_at, removed.agent.lifecycle) == (
-        (run.id,),
-        AT,
-        "paused",
-    )
+    removed, cancelled = declared_agents.remove_agent(c, made.id, writing=WRITING)
+    assert (cancelled, removed.archived_at, removed.lifecycle) == ([run.id], AT, "paused")
     assert agents.list_agents(c) == []
     assert all(not row.enabled for row in schedule_rows.schedules_of(c, made.id))
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_AGENT)):

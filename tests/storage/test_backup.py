@@ -198,10 +198,10 @@ async def test_a_restore_brings_the_state_back_and_keeps_what_was_there(state: P
     await add(state, "bo")
     (state / "node_id").write_text("node-2\n")
 
-    restored = restore(file, state, database=state / "hub.db", at=AT)
+    _, aside = restore(file, state, database=state / "hub.db", at=AT)
 
     assert (people(state / "hub.db"), (state / "node_id").read_text()) == (["anna"], "node-1\n")
-    assert (restored.aside, people(state / ASIDE / "hub.db")) == (state / ASIDE, ["anna", "bo"])
+    assert (aside, people(state / ASIDE / "hub.db")) == (state / ASIDE, ["anna", "bo"])
     assert (state / ASIDE / "node_id").read_text() == "node-2\n"
     async with open_store("sqlite:///hub.db", base=state) as store:
         assert await store.write(nodes.ensure_hub_id, "another") == "hub-1"
@@ -209,7 +209,8 @@ async def test_a_restore_brings_the_state_back_and_keeps_what_was_there(state: P
 
 async def test_a_restore_into_an_empty_folder_sets_nothing_aside(state: Path, tmp_path: Path) -> None:
     fresh = tmp_path / "fresh"
-    assert restore(back_up(state), fresh, database=fresh / "hub.db", at=AT).aside is None
+    _, aside = restore(back_up(state), fresh, database=fresh / "hub.db", at=AT)
+    assert aside is None
     assert people(fresh / "hub.db") == ["anna"]
 
 

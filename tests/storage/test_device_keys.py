@@ -6,7 +6,7 @@ from protocol.ids import DeviceId, KeyId, TokenId, UserId
 from storage import audit
 from storage.devices import device_keys, devices
 from storage.devices.device_keys import KeyRevoked, RotatedTooSoon
-from storage.devices.devices import DeviceRow, Revocation, ensure_user
+from storage.devices.devices import DeviceRow, ensure_user
 from storage.devices.tokens import DEVICE_TOKENS
 from storage.kernel.database import translated
 from tests.storage.rows import AT, some
@@ -129,8 +129,8 @@ def test_recent_revocations_are_listed_with_their_credentials(c: sa.Connection) 
     make_key(c, phone, NEW)
     device_keys.rotate_key(c, phone.id, old=NEW, new=KeyId("newer"), public_key=b"n", at=AT)
     assert set(devices.revoked_since(c, AT)) == {
-        Revocation(desk.id, "key:old"),
-        Revocation(laptop.id, None),
+        (desk.id, "key:old"),
+        (laptop.id, None),
     }
 
 

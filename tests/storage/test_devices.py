@@ -396,8 +396,8 @@ def test_earlier_credentials_of_a_device_that_is_let_in_again_stay_refused(c: sa
     token = some(DEVICE_TOKENS.find(c, OLD_TOKEN))
     assert token.revoked_at == c.execute(sa.select(browser_sessions.c.revoked_at)).scalar() == AT + 2
     # a hub that has not ended the connection of the old key yet still learns that it has to
-    assert devices.Revocation(device.id, f"key:{OLD_KEY}") in devices.revoked_since(c, AT + 2)
-    assert devices.Revocation(device.id, None) not in devices.revoked_since(c, AT)
+    assert (device.id, f"key:{OLD_KEY}") in devices.revoked_since(c, AT + 2)
+    assert (device.id, None) not in devices.revoked_since(c, AT)
 
 
 def test_a_device_of_another_name_or_user_is_another_device(c: sa.Connection) -> None:

@@ -15,7 +15,7 @@ from hub.cli.app import hub
 from hub.cli.failure import Exit
 from hub.log.meanings import MEANINGS
 from hub.metrics import Metrics
-from hub.roles import AGENT, DEVICE_REQUESTS, PUBLIC, ROLE_SCOPES, ROUTES, Asked, Role, Scope
+from hub.roles import AGENT, DEVICE_REQUESTS, PUBLIC, ROLE_SCOPES, ROUTES, Asked, Need, Role, Scope
 from hub.settings.schema import settings_schema
 from protocol.errors import CATALOGUE
 from tests.support.source import LoggedEvent
@@ -220,7 +220,8 @@ def _routes(routes: Collection[RouteOf]) -> Iterator[str]:
 
 def _route(asked: Asked, about: str) -> str:
     need = ROUTES[asked]
-    who = {PUBLIC: "no token", AGENT: "an agent's token"}.get(need, str(need.value))
+    unscoped: dict[Need, str] = {PUBLIC: "no token", AGENT: "an agent's token"}
+    who = unscoped.get(need, str(need.value))
     first = about.partition("\n\n")[0]
     return _item(f"`{asked.method} {asked.path}` ({who}): {first}".rstrip(": "))
 

@@ -408,7 +408,7 @@ async def test_a_calendar_without_an_end_is_told_of_and_its_whole_entries_are_re
     assert len(extraction.items) == whole
     missing = missing_of(extraction.notes)
     assert missing is not None
-    assert "the calendar is cut off" in missing.message
+    assert "the calendar is cut off" in missing[1]
     sound = await extract(None, Document(unit_key="c.ics", text=ICS, content_hash="0" * 64), EVERYTHING)
     assert missing_of(sound.notes) is None
 

@@ -124,4 +124,4 @@ def counting(part: str) -> Iterator[list[str]]:
 )
 def test_a_file_is_done_when_nothing_is_missing(notes: Notes, code: ErrorCode | None) -> None:
     missing = missing_of(notes)
-    assert (missing.code if missing else None) == code
+    assert (missing[0] if missing else None) == code
