@@ -8,7 +8,16 @@ that a key of a later release, or one that is cut, is recognized too. Hub and de
 import re
 from typing import Final, NamedTuple
 
+import msgspec
+
 REDACTED: Final = "[redacted]"
+
+
+class RedactionRule(msgspec.Struct, frozen=True):
+    """Pattern of texts to redact before a model sees them; without *regex* the name of a built-in one."""
+
+    name: str
+    regex: str | None = None
 
 
 class SecretRule(NamedTuple):

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
+from operator import add
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
+from msgspec.structs import astuple
 
 from protocol.coordination import MOST_OF_RUN
 from protocol.frame import (
@@ -79,6 +81,21 @@ class RunCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     sequence: Count
     state: Values
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Usage of a model: requests, tokens counted by the endpoint, and costs.
+
+    *cost_nanos* is in billionths of a US dollar; 0 if the price is unknown.
+    """
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_nanos: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(*map(add, astuple(self), astuple(other)))
 
 
 class AgentRun(Frame, frozen=True, kw_only=True, tag="agent_run"):

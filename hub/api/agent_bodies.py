@@ -13,13 +13,13 @@ from pydantic import BeforeValidator, Field, ValidationError
 from hub.api.binding import bad_request
 from hub.api.noun import View
 from hub.api.sentences import MOST_REFUSALS, refused_parts, table_refusals
-from hub.extraction.items import RedactionRule
 from hub.extraction.redaction import problem_of
 from hub.settings.agent_settings import AgentSettings, ScheduleSettings, SlotTable, tables_of, unknown_tables
 from hub.settings.declared import declared_agent
 from hub.settings.settings import Settings
 from hub.settings.values import Flag, Name, live
 from protocol.errors import CodedError, did_you_mean
+from protocol.secret_rules import RedactionRule
 from protocol.tables import TABLES, Tables
 from storage.agents.declared_agents import DeclaredAgent
 

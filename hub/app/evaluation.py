@@ -31,7 +31,6 @@ from hub.extraction.model import (
     ModelError,
     ModelRefused,
     ModelRequest,
-    Usage,
 )
 from hub.metrics import Metrics
 from hub.runs.asking import model_for
@@ -41,6 +40,7 @@ from hub.settings.agent_settings import tables_of
 from hub.settings.limit_settings import BudgetSettings
 from hub.settings.settings import Settings
 from hub.supervisor import Supervisor
+from protocol.work import Usage
 from storage.runs.model_calls import Spent
 
 _SECRET_BYTES: Final = 32

@@ -22,12 +22,12 @@ from hub.extraction.model import (
     ModelRefused,
     ModelRequest,
     ModelUnavailable,
-    Usage,
 )
 from hub.extraction.outcomes import EndpointRefused, RateLimited, TryEnd, end_of, meaning_of
 from hub.log import Channel
 from hub.outbound.client import AnswerTooLarge
 from hub.outbound.rules import AddressRefused
+from protocol.work import Usage
 
 if TYPE_CHECKING:
     import openai

@@ -32,7 +32,6 @@ from hub.extraction.model import (
     ModelRequest,
     ModelUnavailable,
     Price,
-    Usage,
 )
 from hub.extraction.outcomes import (
     Breaker,
@@ -54,6 +53,7 @@ from hub.metrics import Metrics
 from hub.outbound.client import MAX_ANSWER_BYTES, AnswerTooLarge, OutboundClient
 from hub.outbound.rules import AddressRefused, OutboundRules
 from protocol.backoff import Backoff
+from protocol.work import Usage
 
 if TYPE_CHECKING:
     import openai

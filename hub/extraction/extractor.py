@@ -44,7 +44,6 @@ from hub.extraction.model import (
     ModelRequest,
     Models,
     Through,
-    Usage,
 )
 from hub.extraction.prompt import CORRECTION, MOST_ASKED_AGAIN, LiteralPrompt, Prompt
 from hub.extraction.redaction import Redaction
@@ -53,6 +52,7 @@ from hub.extraction.rules_process import Rules, RulesHere
 from hub.extraction.validate import Checked, Checking, FailedRecord, Material
 from protocol.errors import ErrorCode
 from protocol.tables import TABLES, DeviceTable, TableName, Tables
+from protocol.work import Usage
 
 MOST_HALVINGS: Final = 5  # nested; a runaway model is asked at most 63 times about a chunk
 MOST_ASKINGS_AGAIN: Final = 2  # for unusable records; further attempts rarely help

@@ -14,6 +14,7 @@ import msgspec
 from hub.extraction.chunk import Passage
 from hub.extraction.folding import shown
 from protocol.frame import Field, Record
+from protocol.secret_rules import RedactionRule
 from protocol.tables import DeviceTable, Filler, Tables, problem_of, problems_of, tables_with
 from protocol.work import Mark
 
@@ -31,13 +32,6 @@ DropReason = Literal[
     "not_an_object",  # not a record
     "outside",  # its author is unknown, and the agent drops such items
 ]
-
-
-class RedactionRule(msgspec.Struct, frozen=True):
-    """Named pattern; without *regex*, a built-in one (``hub.extraction.redaction``)."""
-
-    name: str
-    regex: str | None = None
 
 
 class Reference(msgspec.Struct, frozen=True):

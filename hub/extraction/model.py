@@ -10,32 +10,16 @@ Guarantees of every ``LanguageModel``:
 import hashlib
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from operator import add
 from typing import Final, Literal, Protocol
 
 import msgspec
-from msgspec.structs import astuple
 
 from protocol.errors import ErrorCode, HubError
+from protocol.work import Usage
 
 JsonSchema = dict[str, object]
 
 BATCH_REQUESTS: Final = 1_000  # in one batch: its answers are loaded at once, a few MiB
-
-
-class Usage(msgspec.Struct, frozen=True):
-    """Usage of a model: requests, tokens counted by the endpoint, and costs.
-
-    *cost_nanos* is in billionths of a US dollar; 0 if the price is unknown.
-    """
-
-    requests: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cost_nanos: int = 0
-
-    def __add__(self, other: "Usage") -> "Usage":
-        return Usage(*map(add, astuple(self), astuple(other)))
 
 
 class Message(msgspec.Struct, frozen=True):

@@ -28,10 +28,11 @@ import msgspec
 
 from hub.clock import Clock
 from hub.extraction.completion import Completion
-from hub.extraction.model import Finish, ModelError, ModelExhausted, ModelRefused, ModelUnavailable, Usage
+from hub.extraction.model import Finish, ModelError, ModelExhausted, ModelRefused, ModelUnavailable
 from hub.metrics import Metrics
 from hub.outbound.rules import finite_number, retry_after
 from protocol.backoff import Backoff
+from protocol.work import Usage
 
 if TYPE_CHECKING:
     import openai  # takes 0.3 s and 20 MB: loaded with the first question

@@ -15,8 +15,8 @@ from operator import itemgetter
 from typing import Final
 
 from hub.extraction.folding import PlainForm, shown
-from hub.extraction.items import RedactionRule
 from hub.extraction.patterns import BadPattern, Pattern, pattern_of
+from protocol.secret_rules import RedactionRule
 
 # The patterns match text in plain form. Each starts at a boundary and has no ambiguous repetition, so that
 # its time is linear. Scripts without blanks between words do not count as letters at the boundary.

@@ -19,13 +19,14 @@ import anyio
 import msgspec
 
 from hub.clock import Clock, epoch_ms
-from hub.extraction.model import ModelError, ModelExhausted, ModelRequest, Price, Usage
+from hub.extraction.model import ModelError, ModelExhausted, ModelRequest, Price
 from hub.metrics import Metrics
 from hub.runs.run_order import RunOrder
 from hub.settings.limit_settings import NANOS as NANOS
 from hub.settings.limit_settings import BudgetSettings
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId, BootId
+from protocol.work import Usage
 from storage.agents import agents
 from storage.agents.agents import AgentRow
 from storage.runs import budget_holds, model_calls

@@ -11,13 +11,14 @@ import msgspec
 
 from hub.agents.prompts import OPENS, rendered, variables_of
 from hub.extraction.extractor import Extractor
-from hub.extraction.items import ExtractionOptions, Outside, RedactionRule
+from hub.extraction.items import ExtractionOptions, Outside
 from hub.extraction.model import Models
 from protocol.coordination import lock_names
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId, RunId, UserId
 from protocol.lifecycles import RunState
 from protocol.requirements import BadRequirement, parse_requirement
+from protocol.secret_rules import RedactionRule
 from protocol.tables import TABLES, DeviceTable, Tables, tables_with
 from protocol.work import RunConfig
 from storage.agents import agent_snapshot
@@ -103,7 +104,7 @@ def extraction_config_of(
         timezone=agent.timezone,
         allow_cloud=agent.model_use.allow_cloud,
         outside=agent.model_use.outside,
-        redact=tuple(RedactionRule(rule.name, rule.regex) for rule in agent.model_use.redact),
+        redact=agent.model_use.redact,
         own_tables=tuple(table for table in tables.own if table.name in agent.data_types),
     )
 

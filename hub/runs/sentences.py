@@ -24,6 +24,7 @@ from protocol.lifecycles import EXECUTING_RUN_STATES, FINAL_RUN_STATES, PauseRea
 from protocol.requirements import Unmet
 from storage.runs.run_locks import LockInTheWay
 from storage.runs.runs import RunError, RunRow
+from storage.schedules.fires import Missed
 
 _LIFECYCLES: Final = {
     "paused": "agent is paused",
@@ -362,14 +363,6 @@ _PAUSES: Final = {
 }
 
 
-class MissedFires(NamedTuple):
-    """Number of fires without a run of their own, with the stable words for decision and reason."""
-
-    decision: str
-    reason: str | None
-    fires: int
-
-
 def describe_cause(reason: str | None, device: str) -> str | None:
     """Return the reason as a sentence: ``device desk was offline``."""
     if reason is None:
@@ -393,7 +386,7 @@ def describe_wake(state: str, reason: str | None, *, device: str) -> str:
     return what if cause is None else f"{what}: {cause}"
 
 
-def describe_missed(missed: Sequence[MissedFires], device: str) -> str | None:
+def describe_missed(missed: Sequence[Missed], device: str) -> str | None:
     """Return the fires that a run replaced or blocked: ``2 missed: device desk was offline``.
 
     Fires that were skipped because the run was in progress are reported separately.
@@ -406,7 +399,7 @@ def describe_missed(missed: Sequence[MissedFires], device: str) -> str | None:
     return ", ".join(parts) or None
 
 
-def _describe_causes(missed: Sequence[MissedFires], device: str) -> str:
+def _describe_causes(missed: Sequence[Missed], device: str) -> str:
     by_cause: dict[str, int] = {}
     for one in missed:
         cause = describe_cause(one.reason, device) or "for no known reason"

@@ -21,9 +21,10 @@ from hub.settings.settings import Settings
 from protocol.agent_status import kind_of
 from protocol.configs import type_of
 from protocol.requirements import parse_version
+from protocol.secret_rules import RedactionRule
 from storage.agents.capabilities import Capability
 from storage.agents.config_changes import NewConfig
-from storage.agents.configs import Mailbox, ModelUse, Redacted
+from storage.agents.configs import Mailbox, ModelUse
 from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.templates import WrittenTemplate
 from storage.connectors.connectors import DeclaredConnector
@@ -122,7 +123,7 @@ def declared_agent(
         model_use=ModelUse(
             allow_cloud=agent.allow_cloud,
             outside=agent.outside,
-            redact=tuple(Redacted(name, patterns.get(name)) for name in agent.redact),
+            redact=tuple(RedactionRule(name, patterns.get(name)) for name in agent.redact),
             batch=agent.batch,
             budget_nanos=None if budget is None else round(budget * NANOS),
             learn=agent.learn,

@@ -467,8 +467,8 @@ def _found_in_model(settings: Settings, report: Reporter) -> Iterator[Problem]:
 
 def _found_in_redaction(settings: Settings, report: Reporter) -> Iterator[Problem]:
     """Yield invalid patterns, and names that match no pattern."""
-    from hub.extraction.items import RedactionRule  # imported here: the CLI reads settings without it
     from hub.extraction.redaction import BUILT_IN, problem_of
+    from protocol.secret_rules import RedactionRule  # imported here: the CLI reads settings without it
 
     patterns = settings.redaction.patterns
     for name, regex in patterns.items():

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from protocol.configs import RESERVED, ConfigType, value_in
 from protocol.errors import ErrorCode
 from protocol.ids import AgentId
+from protocol.secret_rules import RedactionRule
 from storage.kernel.columns import (
     Key,
     columns_of,
@@ -27,13 +28,6 @@ from storage.kernel.database import UnreadableRow
 from storage.schema import agent_config_history, agent_configs, agents
 
 
-class Redacted(msgspec.Struct, frozen=True):
-    """Text to redact before a model sees it; without *regex* the name of a built-in pattern."""
-
-    name: str
-    regex: str | None = None
-
-
 class ModelUse(msgspec.Struct, frozen=True, kw_only=True):
     """Rules for what an agent does with texts.
 
@@ -44,7 +38,7 @@ class ModelUse(msgspec.Struct, frozen=True, kw_only=True):
 
     allow_cloud: bool = True
     outside: Literal["mark", "separate", "drop"] = "mark"
-    redact: tuple[Redacted, ...] = ()
+    redact: tuple[RedactionRule, ...] = ()
     batch: bool = False
     budget_nanos: int | None = None
     learn: bool = False

@@ -18,12 +18,12 @@ from protocol.ids import NodeId, RunId, UserId
 from storage import audit
 from storage.agents import declared_agents, template_changes
 from storage.agents.agent_snapshot import Check
-from storage.agents.declared_agents import DeclaredAgent, Reconciled
+from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.template_changes import Broken, Put
 from storage.agents.templates import TemplateRow, WrittenTemplate, change_alone
 from storage.audit import Entry
 from storage.connectors import connectors
-from storage.connectors.connectors import DeclaredConnector, ReconciledConnectors
+from storage.connectors.connectors import DeclaredConnector, Reconciled
 from storage.coordination import gateways
 from storage.coordination.gateways import DeclaredGateway
 from storage.devices import devices
@@ -180,7 +180,7 @@ class TakenUp(msgspec.Struct, frozen=True):
 
     agents: Reconciled
     gateways: Reconciled | None = None
-    connectors: ReconciledConnectors | None = None
+    connectors: Reconciled | None = None
     followed: tuple[RunId, ...] = ()
     orphaned: tuple[RunId, ...] = ()
     templates: tuple[Put, ...] = ()

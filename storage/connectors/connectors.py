@@ -104,8 +104,8 @@ class ConnectorRow(msgspec.Struct, frozen=True, kw_only=True):
     archived_at: int | None = None
 
 
-class ReconciledConnectors(msgspec.Struct, frozen=True):
-    """Names of the connectors that the file changed; *revived* connectors were archived before."""
+class Reconciled(msgspec.Struct, frozen=True):
+    """Names of agents, gateways or connectors that the file changed; *revived* ones were archived before."""
 
     created: tuple[str, ...] = ()
     updated: tuple[str, ...] = ()
@@ -289,7 +289,7 @@ def reconcile_connectors(
     at: int,
     fresh_ids: Sequence[str],
     is_elsewhere: Callable[[str], bool] = lambda name: False,
-) -> ReconciledConnectors:
+) -> Reconciled:
     """Make the connectors match the declarations.
 
     Users named for the first time are created. A connector declared for another user is another connector. A
@@ -325,7 +325,7 @@ def reconcile_connectors(
         with sparing(c):
             _archive(c, row, at)
     names = tuple(sorted(row.name for row in undeclared))
-    return ReconciledConnectors(tuple(created), tuple(updated), tuple(revived), names)
+    return Reconciled(tuple(created), tuple(updated), tuple(revived), names)
 
 
 def _make(c: sa.Connection, id: str, one: DeclaredConnector, user_id: UserId, at: int) -> None:

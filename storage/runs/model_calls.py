@@ -12,6 +12,7 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.ids import AgentId, RunId, UserId
+from protocol.work import Usage
 from storage.agents.agent_states import forgive
 from storage.kernel.columns import (
     Int,
@@ -23,7 +24,6 @@ from storage.kernel.columns import (
     values_of,
 )
 from storage.kernel.database import lone
-from storage.runs.runs import Usage
 from storage.schema import (
     agent_states,
     agents,

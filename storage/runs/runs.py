@@ -5,7 +5,7 @@ the fence; later writes of the old holder are refused with ``StaleRun``.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple, TypedDict, Unpack
+from typing import Annotated, Any, Final, NamedTuple, TypedDict, Unpack
 
 import msgspec
 import sqlalchemy as sa
@@ -15,6 +15,7 @@ from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, BootId, DeviceId, RunId, UserId
 from protocol.lifecycles import LIVE_RUN_STATES, CallState, PauseReason, RunOutcome, RunState
 from protocol.secret_rules import redact_secrets
+from protocol.work import Usage
 from storage.kernel.columns import (
     Int,
     Key,
@@ -58,15 +59,6 @@ class RunError(msgspec.Struct, frozen=True):
     message: str
     at: int
     attempt: int | None = None
-
-
-class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """Usage of models."""
-
-    requests: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cost_nanos: int = 0  # billionths of a US dollar
 
 
 class RunRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -630,15 +622,15 @@ def task_in(context: Mapping[str, Any]) -> str | None:
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """Report of a device about a run that it executes; ``None`` leaves a value unchanged.
+    """Progress of a run as its device reports it; None: it has not changed.
 
     Attributes:
         progress: 0 to 100; used until the hub knows the number of units and counts itself.
         context: merged into the previous context; a key with the value ``None`` is removed.
     """
 
-    progress: float | None = None
-    message: str | None = None
+    progress: Annotated[float, msgspec.Meta(ge=0, le=100)] | None = None
+    message: Annotated[str, msgspec.Meta(max_length=MAX_MESSAGE_CHARS, pattern="^[^\0]*$")] | None = None
     context: dict[str, Any] | None = None
 
 

@@ -20,10 +20,10 @@ from hub.extraction.extractor import Extractor
 from hub.extraction.folding import fold
 from hub.extraction.gold import GoldDocument, read_gold
 from hub.extraction.items import Extraction, ExtractionOptions, Item
-from hub.extraction.model import Finish, ModelAnswer, ModelRequest, Models, Price, Usage
+from hub.extraction.model import Finish, ModelAnswer, ModelRequest, Models, Price
 from hub.extraction.suspicion import spans
 from protocol.tables import TABLES
-from protocol.work import Provenance, ProvenanceOrigin
+from protocol.work import Provenance, ProvenanceOrigin, Usage
 from tests.evaluation.figures import Figure, Told, at_least, at_most, exactly, only
 from tests.evaluation.opened_orders import opened_orders
 from tests.evaluation.orders import Order, orders

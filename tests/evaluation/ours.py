@@ -14,8 +14,9 @@ from hub.document import Document
 from hub.extraction.endpoint import Endpoint
 from hub.extraction.extractor import Extractor
 from hub.extraction.items import Extraction, ExtractionOptions
-from hub.extraction.model import ModelError, Models, Usage
+from hub.extraction.model import ModelError, Models
 from protocol.tables import TableName
+from protocol.work import Usage
 from tests.evaluation.documents import Planted
 from tests.support.oracle import MODEL_NAME
 

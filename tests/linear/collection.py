@@ -109,11 +109,11 @@ def _names() -> Iterator[str]:
 def _build_the_rest() -> dict[Pattern, tuple[str, str]]:
     """Build the expressions that the product compiles when they are first used; return their names."""
     from hub.extraction import chunk, orders, suspicion
-    from hub.extraction.items import RedactionRule
     from hub.extraction.redaction import Redaction
     from hub.extraction.wording.languages import languages
     from hub.extraction.wording.lexicon import ATTRIBUTES
     from hub.text import letter_text
+    from protocol.secret_rules import RedactionRule
 
     named: dict[Pattern, tuple[str, str]] = {}
     for language in languages():

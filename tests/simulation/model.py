@@ -7,16 +7,9 @@ from typing import Literal
 
 import anyio
 
-from hub.extraction.model import (
-    Finish,
-    ModelAnswer,
-    ModelExhausted,
-    ModelRequest,
-    ModelUnavailable,
-    Price,
-    Usage,
-)
+from hub.extraction.model import Finish, ModelAnswer, ModelExhausted, ModelRequest, ModelUnavailable, Price
 from hub.runs.asking import question_of
+from protocol.work import Usage
 from tests.simulation.dice import Dice
 from tests.simulation.files import MARK, OTHER_WORDS
 

@@ -12,6 +12,7 @@ from protocol.lifecycles import CallEvent, RunEvent, RunOutcome, RunState
 from storage.agents import agents, declared_agents
 from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import DeclaredAgent
+from storage.connectors.connectors import Reconciled
 from storage.devices import devices
 from storage.runs import plans, run_claims, run_moves, run_pauses, runs
 from storage.runs.calls import CallAnswer, mark_sent, settle_calls
@@ -54,7 +55,7 @@ def undone(c: sa.Connection) -> Iterator[None]:
         savepoint.rollback()
 
 
-def declare(c: sa.Connection, *declared: DeclaredAgent, at: int = AT) -> declared_agents.Reconciled:
+def declare(c: sa.Connection, *declared: DeclaredAgent, at: int = AT) -> Reconciled:
     """The declared agents of hub.toml, as they stand now. Ids tell what they are of."""
     user = devices.ensure_user(c, ME, "me", at)
     fresh = [

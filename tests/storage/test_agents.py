@@ -10,15 +10,9 @@ from storage.agents import agent_moves, agent_states, agents, configs, declared_
 from storage.agents.agent_states import agent_history
 from storage.agents.agents import AgentRow
 from storage.agents.config_changes import NewConfig
-from storage.agents.declared_agents import (
-    AgentLimits,
-    AgentOfFile,
-    DeclaredAgent,
-    NameTaken,
-    Reconciled,
-    Writing,
-)
+from storage.agents.declared_agents import AgentLimits, AgentOfFile, DeclaredAgent, NameTaken, Writing
 from storage.agents.template_changes import Broken
+from storage.connectors.connectors import Reconciled
 from storage.devices import devices
 from storage.devices.devices import UnknownDevice
 from storage.runs import run_moves, runs

@@ -207,7 +207,9 @@ def test_a_wiped_chain_is_not_begun_anew_by_a_start_nor_made_whole_by_later_entr
     assert not audit.begin_chain(c, at=AT, subject="hub-1")
     assert [found.seq for found in wrong(c)] == [1]
     tell(c)
-    assert wrong(c) == [AuditBreak(1, "entry 1 does not tell of the hub's creation: the chain was begun anew")]
+    assert wrong(c) == [
+        AuditBreak(1, "entry 1 does not tell of the hub's creation: the chain was begun anew")
+    ]
     assert not audit.begin_chain(c, at=AT, subject="hub-1")
 
 

@@ -10,9 +10,10 @@ from protocol.ids import UserId
 from protocol.lifecycles import RunState
 from storage import audit
 from storage.agents import agents, declared_agents, declaring
-from storage.agents.declared_agents import DeclaredAgent, NameTaken, Reconciled
+from storage.agents.declared_agents import DeclaredAgent, NameTaken
 from storage.agents.declaring import TakenUp
 from storage.audit import Entry
+from storage.connectors.connectors import Reconciled
 from storage.devices import devices
 from storage.runs import runs
 from storage.schema import agents as agent_table

@@ -10,7 +10,8 @@ from protocol.errors import CodedError, ErrorCode, LimitReached
 from protocol.ids import AgentId, GatewayId
 from storage import audit
 from storage.agents import agent_moves, agent_states, agents, declared_agents, status_writes
-from storage.agents.declared_agents import AgentLimits, DeclaredAgent, Reconciled
+from storage.agents.declared_agents import AgentLimits, DeclaredAgent
+from storage.connectors.connectors import Reconciled
 from storage.coordination import gateway_agents, gateways
 from storage.coordination.gateway_agents import GatewayAgentRow, RemoteIdTaken
 from storage.coordination.gateways import (

@@ -8,11 +8,12 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, RunId, UserId
 from protocol.lifecycles import RunState
+from protocol.work import Usage
 from storage import retention
 from storage.agents import agent_states
 from storage.runs import model_calls, run_moves, runs, units
 from storage.runs.model_calls import ANSWERED, BatchState, CostsBy, JournaledAnswer, Lately, ModelCall, Spent
-from storage.runs.runs import HeldRun, Usage
+from storage.runs.runs import HeldRun
 from storage.schema import model_answers as answers_table
 from storage.schema import model_calls as calls_table
 from tests.storage.rows import AT, ME, make_agent, make_run, plan, running, some

@@ -10,7 +10,7 @@ import pytest
 from hub.agents.locks import Locks
 from hub.clock import IdFactory
 from hub.extraction.extractor import Extractor
-from hub.extraction.model import Batches, Finish, ModelAnswer, ModelRequest, Models, Price, Usage
+from hub.extraction.model import Batches, Finish, ModelAnswer, ModelRequest, Models, Price
 from hub.links.roster import DeviceLink, RunFrame
 from hub.metrics import Metrics
 from hub.runs.asking import Asking
@@ -28,7 +28,16 @@ from hub.runs.sources import DeviceSource
 from hub.settings.limit_settings import Limits
 from protocol.ids import BootId, DeviceId, RunId, UserId
 from protocol.lifecycles import RunState, UnitState
-from protocol.work import AgentComplete, AgentData, AgentManifest, Answer, FilePiece, ManifestFile, RunLimits
+from protocol.work import (
+    AgentComplete,
+    AgentData,
+    AgentManifest,
+    Answer,
+    FilePiece,
+    ManifestFile,
+    RunLimits,
+    Usage,
+)
 from storage.agents import agents, declared_agents
 from storage.agents.agents import AgentRow
 from storage.agents.declared_agents import DeclaredAgent

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
-from msgspec import Meta, Struct
+from msgspec import Meta
 
 from hub.api.agent_filters import ids_called
 from hub.api.binding import Body, From
@@ -37,7 +37,6 @@ from hub.runs.dispatcher import Dispatcher
 from hub.runs.lifecycle import RunWatch
 from hub.runs.sentences import (
     PAUSING,
-    MissedFires,
     describe_errors,
     describe_folded,
     describe_missed,
@@ -55,7 +54,6 @@ from storage.devices.devices import Grant
 from storage.runs import runs
 from storage.runs.run_locks import Offered
 from storage.runs.runs import (
-    MAX_MESSAGE_CHARS,
     TASK_CHARACTERS,
     Report,
     RunFilter,
@@ -217,14 +215,6 @@ class RunProgress(View):
     seq: int
     run: RunView
     working_on: str | None = None  # the current file
-
-
-class Progress(Struct, frozen=True):
-    """Progress of a run as its device reports it; None: it has not changed."""
-
-    progress: Annotated[float, Meta(ge=0, le=100)] | None = None
-    message: Annotated[str, Meta(max_length=MAX_MESSAGE_CHARS, pattern="^[^\0]*$")] | None = None
-    context: dict[str, Any] | None = None
 
 
 run_record = object_of(
@@ -596,11 +586,10 @@ class Runs(Noun):
 
     @device(Method.RUNS_REPORT, "its own runs", answer=_run_record)
     @audited("run.reported", is_often=True)
-    async def report(self, link: Link, run_id: Id, fence: Fence, progress: Progress) -> RunRow:
+    async def report(self, link: Link, run_id: Id, fence: Fence, progress: Report) -> RunRow:
         """Store the progress of a run that a device works on. Raises StaleRun."""
         row = await self.get_own(link, run_id)
-        report = Report(progress=progress.progress, message=progress.message, context=progress.context)
-        return await self._control.report(row.id, fence, report)
+        return await self._control.report(row.id, fence, progress)
 
     async def view(self, row: RunRow) -> RunView:
         """Return the view of one run."""
@@ -625,9 +614,7 @@ class Runs(Noun):
                 device=found.devices.get(row.device_id, "") if row.device_id else "",
                 waiting_for=waiting.get(row.id),
                 is_pausing=self._is_pausing(row),
-                missed=[
-                    MissedFires(one.decision, one.reason, one.fires) for one in found.missed.get(row.id, ())
-                ],
+                missed=found.missed.get(row.id, ()),
             )
             for row in found.rows
         ]
@@ -667,7 +654,7 @@ def run_named(c: Connection, run_id: str, user_id: UserId | None) -> RunRow:
 
 
 def _run_view(
-    row: RunRow, *, device: str, waiting_for: str | None, is_pausing: bool, missed: Sequence[MissedFires]
+    row: RunRow, *, device: str, waiting_for: str | None, is_pausing: bool, missed: Sequence[fires.Missed]
 ) -> RunView:
     result = row.result or {}
     unlisted = result.get("unlisted", 0)

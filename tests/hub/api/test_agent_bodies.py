@@ -9,8 +9,9 @@ from hub.api.agent_bodies import AgentBody, AgentChanges, Rules, body_of, change
 from hub.settings.agent_settings import AgentSettings, WrittenType
 from protocol.agent_status import TYPE_NAMES, AgentSubtype, AgentType, kind_of
 from protocol.errors import CodedError, ErrorCode
+from protocol.secret_rules import RedactionRule
 from storage.agents.config_changes import NewConfig
-from storage.agents.configs import ModelUse, Redacted
+from storage.agents.configs import ModelUse
 from storage.agents.declared_agents import DeclaredAgent
 from storage.schedules.schedule_rows import DeclaredSchedule
 from tests.support.coded import coded
@@ -57,7 +58,7 @@ def test_an_agent_is_written_by_the_rules_of_hub_toml() -> None:
         RULES,
     )
     assert made.schedule == DeclaredSchedule(kind="at", at_ms=1_798_790_400_000, run_timeout_ms=60_000)
-    assert made.model_use.redact == (Redacted("ticket", "T-[0-9]+"),)
+    assert made.model_use.redact == (RedactionRule("ticket", "T-[0-9]+"),)
     assert (made.type, made.subtype) == ("SPECIALIST", "DEPLOYMENT")
     assert [(one.key, one.value) for one in made.config] == [("depth", 3)]
     assert made_of(body_of(MAIL), RULES).type is None

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from hub.settings.declared import declared_agents
 from hub.settings.reading import check_text
-from storage.agents.configs import ModelUse, Redacted
+from protocol.secret_rules import RedactionRule
+from storage.agents.configs import ModelUse
 from tests.support.families import each
 
 AGENT = """\
@@ -34,7 +35,7 @@ def test_what_an_agent_says_about_models_stands_in_its_row() -> None:
     )
     (agent,) = declared_agents(check_text(text, Path("hub.toml"), environ={}).usable())
     assert agent.model_use == ModelUse(
-        redact=(Redacted("email"), Redacted("customer", r"K-\d{6}")),
+        redact=(RedactionRule("email"), RedactionRule("customer", r"K-\d{6}")),
         batch=True,
         budget_nanos=500_000_000,
         outside="drop",

@@ -7,12 +7,12 @@ from anyio.from_thread import BlockingPortal
 
 from hub.clock import epoch_ms
 from protocol.ids import AgentId, UserId
+from protocol.work import Usage
 from storage.agents import declared_agents
 from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import devices
 from storage.runs import model_calls
 from storage.runs.model_calls import ModelCall
-from storage.runs.runs import Usage
 from tests.hub.cli.conftest import Hub, ends
 from tests.support.clock import START
 from tests.support.hub import ServedHub

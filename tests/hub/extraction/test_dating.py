@@ -15,9 +15,10 @@ from hub.extraction import chunk, structured
 from hub.extraction.dating import PassageDates
 from hub.extraction.extractor import Extractor
 from hub.extraction.items import Extraction, ExtractionOptions
-from hub.extraction.model import Finish, ModelAnswer, ModelRequest, Models, Price, Usage
+from hub.extraction.model import Finish, ModelAnswer, ModelRequest, Models, Price
 from hub.text.convert import convert
 from protocol.tables import TableName
+from protocol.work import Usage
 
 SAVED = datetime(2025, 11, 30, 9, tzinfo=UTC)  # long after all that is written in these files
 TASKS = ExtractionOptions(data_types=(TableName.TASKS,), timezone="Europe/Berlin")

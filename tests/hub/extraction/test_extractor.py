@@ -8,9 +8,10 @@ import pytest
 from hub.document import Document
 from hub.extraction.endpoint import Endpoint
 from hub.extraction.extractor import Extractor
-from hub.extraction.items import Extraction, ExtractionOptions, RedactionRule
+from hub.extraction.items import Extraction, ExtractionOptions
 from hub.extraction.model import ExtractionError, Models, ModelUnavailable
 from protocol.errors import ErrorCode
+from protocol.secret_rules import RedactionRule
 from protocol.tables import TableName
 from tests.hub.extraction.conftest import model_at
 from tests.support.oracle import Fault, Oracle, plant

@@ -8,10 +8,11 @@ import pytest
 
 from hub.extraction.chunk import Chunk, Passage, split
 from hub.extraction.extractor import Extractor, labelled
-from hub.extraction.items import ExtractionOptions, JudgedTitle, RedactionRule, Reference
+from hub.extraction.items import ExtractionOptions, JudgedTitle, Reference
 from hub.extraction.model import Models
 from hub.extraction.prompt import ROWS, LiteralPrompt, Prompt, schema_of
 from hub.extraction.validate import FailedRecord
+from protocol.secret_rules import RedactionRule
 from protocol.tables import TABLES, TableName
 from tests.hub.extraction.conftest import material_of
 

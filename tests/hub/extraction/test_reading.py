@@ -8,18 +8,12 @@ import pytest
 
 from hub.document import Document
 from hub.extraction.extractor import Extractor
-from hub.extraction.items import Extraction, ExtractionOptions, Notes, RedactionRule, Reference
-from hub.extraction.model import (
-    ExtractionError,
-    Finish,
-    ModelAnswer,
-    ModelRequest,
-    Models,
-    Price,
-    Usage,
-)
+from hub.extraction.items import Extraction, ExtractionOptions, Notes, Reference
+from hub.extraction.model import ExtractionError, Finish, ModelAnswer, ModelRequest, Models, Price
 from protocol.errors import ErrorCode
+from protocol.secret_rules import RedactionRule
 from protocol.tables import TableName
+from protocol.work import Usage
 from tests.support.coded import coded
 
 TASKS = ExtractionOptions(data_types=(TableName.TASKS,))

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.extraction.folding import Folded, PlainForm, shown
-from hub.extraction.items import RedactionRule
 from hub.extraction.patterns import BadPattern
 from hub.extraction.redaction import BUILT_IN, Redaction, problem_of
+from protocol.secret_rules import RedactionRule
 from tests.hub.extraction.value_forms import FORMS, HONEST, WRITTEN, generated
 
 ALL = tuple(RedactionRule(name) for name in BUILT_IN)

@@ -15,13 +15,14 @@ from hub.extraction.model import (
     Models,
     ModelUnavailable,
     Price,
-    Usage,
 )
 from hub.runs.asking import UnitAsking, question_of
 from hub.runs.lifecycle import Interrupt
 from protocol.lifecycles import RunEvent, RunOutcome, RunState, UnitState
+from protocol.secret_rules import RedactionRule
+from protocol.work import Usage
 from storage.agents.agents import AgentRow
-from storage.agents.configs import ModelUse, Redacted
+from storage.agents.configs import ModelUse
 from storage.runs import model_calls, runs, units
 from storage.store import Store
 from tests.support.runs import Bench, KeywordModel, declare_agent, folder
@@ -278,7 +279,9 @@ async def test_a_run_kept_to_local_models_is_refused_where_there_is_none_and_not
 
 
 @pytest.mark.parametrize(
-    "stricter", [ModelUse(allow_cloud=False), ModelUse(redact=(Redacted("email"),))], ids=["cloud", "redact"]
+    "stricter",
+    [ModelUse(allow_cloud=False), ModelUse(redact=(RedactionRule("email"),))],
+    ids=["cloud", "redact"],
 )
 async def test_a_run_that_waited_shows_no_model_what_its_owner_has_forbidden_meanwhile(
     bench: Bench, stricter: ModelUse

@@ -14,11 +14,11 @@ from hub.extraction.model import (
     ModelRequest,
     ModelUnavailable,
     Price,
-    Usage,
 )
 from hub.runs.asking import LEAST_WAIT_S, MOST_WAIT_S
 from hub.settings.limit_settings import NANOS, BudgetSettings
 from protocol.lifecycles import RunOutcome, RunState
+from protocol.work import Usage
 from storage.agents.agents import AgentRow
 from storage.agents.configs import ModelUse
 from storage.runs import model_calls

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import anyio
 import pytest
 
-from hub.extraction.model import Finish, Message, ModelAnswer, ModelRequest, Price, Usage
+from hub.extraction.model import Finish, Message, ModelAnswer, ModelRequest, Price
 from hub.runs.asking import UnitAsking
 from hub.runs.budget import (
     Account,
@@ -20,6 +20,7 @@ from hub.runs.budget import (
 from hub.settings.limit_settings import NANOS, BudgetSettings
 from protocol.ids import BootId, NodeId
 from protocol.lifecycles import PauseReason, RunOutcome, RunState
+from protocol.work import Usage
 from storage.agents import agents
 from storage.agents.agents import AgentRow
 from storage.agents.configs import ModelUse

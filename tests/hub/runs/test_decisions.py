@@ -5,7 +5,6 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from hub.runs.sentences import (
-    MissedFires,
     describe_decision,
     describe_errors,
     describe_missed,
@@ -14,6 +13,7 @@ from hub.runs.sentences import (
     describe_wake,
 )
 from storage.runs.runs import RunError
+from storage.schedules.fires import Missed
 from tests.support.families import each
 
 
@@ -40,29 +40,29 @@ def test_each_decision_is_a_sentence(decision: str, reason: str | None, fires: i
     ("missed", "note"),
     [
         ([], None),
-        ([MissedFires("coalesced", "device_offline", 2)], "2 missed: device desk was offline"),
-        ([MissedFires("coalesced", None, 1)], "1 missed: for no known reason"),
+        ([Missed("coalesced", "device_offline", 2)], "2 missed: device desk was offline"),
+        ([Missed("coalesced", None, 1)], "1 missed: for no known reason"),
         (
             [
-                MissedFires("coalesced", "device_offline", 2),
-                MissedFires("coalesced", "hub_down", 1),
-                MissedFires("coalesced", "device_offline", 1),
+                Missed("coalesced", "device_offline", 2),
+                Missed("coalesced", "hub_down", 1),
+                Missed("coalesced", "device_offline", 1),
             ],
             "4 missed: device desk was offline (3), the hub was down (1)",
         ),
-        ([MissedFires("skipped_overlap", "still_running", 3)], "3 skipped while it was under way"),
+        ([Missed("skipped_overlap", "still_running", 3)], "3 skipped while it was under way"),
         (
-            [MissedFires("coalesced", "hub_down", 1), MissedFires("skipped_overlap", "still_running", 2)],
+            [Missed("coalesced", "hub_down", 1), Missed("skipped_overlap", "still_running", 2)],
             "1 missed: the hub was down, 2 skipped while it was under way",
         ),
         (
-            [MissedFires("coalesced", "hub_down", 2_000), MissedFires("coalesced", "exhausted", 999)],
+            [Missed("coalesced", "hub_down", 2_000), Missed("coalesced", "exhausted", 999)],
             "2999 or more missed: the hub was down (2000 or more), the model's quota was used up (999)",
         ),
-        ([MissedFires("skipped_overlap", None, 1_000)], "1000 or more skipped while it was under way"),
+        ([Missed("skipped_overlap", None, 1_000)], "1000 or more skipped while it was under way"),
     ],
 )
-def test_a_run_lists_the_fires_that_it_replaces(missed: list[MissedFires], note: str | None) -> None:
+def test_a_run_lists_the_fires_that_it_replaces(missed: list[Missed], note: str | None) -> None:
     assert describe_missed(missed, "desk") == note
 
 

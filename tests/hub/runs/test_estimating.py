@@ -2,12 +2,12 @@
 
 import pytest
 
-from hub.extraction.model import Price, Usage
+from hub.extraction.model import Price
 from hub.runs.sources import NotTakenOn
 from hub.settings.limit_settings import NANOS, BudgetSettings
 from protocol.errors import CallUnsupported, DeviceOffline
 from protocol.frame import ErrorBody
-from protocol.work import AgentAck, AgentComplete, AgentManifest, ManifestFile, RunLimits
+from protocol.work import AgentAck, AgentComplete, AgentManifest, ManifestFile, RunLimits, Usage
 from storage.runs import runs
 from tests.support.link import FakeLink
 from tests.support.runs import Bench, digest, folder

@@ -9,13 +9,15 @@ import anyio
 
 from hub.document import Document
 from hub.extraction.extractor import Extractor
-from hub.extraction.items import ExtractionOptions, RedactionRule
-from hub.extraction.model import Finish, ModelAnswer, ModelRequest, Models, ModelUnavailable, Usage
+from hub.extraction.items import ExtractionOptions
+from hub.extraction.model import Finish, ModelAnswer, ModelRequest, Models, ModelUnavailable
 from hub.extraction.prompt import schema_of
 from hub.settings.limit_settings import BudgetSettings, Limits
 from protocol.errors import CallTimedOut, ErrorCode
 from protocol.lifecycles import RunOutcome, RunState, UnitState
+from protocol.secret_rules import RedactionRule
 from protocol.tables import SUGGESTED, TABLES, TableName
+from protocol.work import Usage
 from storage.agents.agents import AgentRow
 from storage.store import Store
 from tests.support.link import FakeLink

@@ -8,12 +8,13 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from hub.extraction.model import Finish, ModelAnswer, ModelRequest, Models, ModelUnavailable, Price, Usage
+from hub.extraction.model import Finish, ModelAnswer, ModelRequest, Models, ModelUnavailable, Price
 from hub.runs.previewing import MOST_PREVIEWS, PreviewItem, PreviewProblem, PreviewRequest, PreviewStep
 from hub.settings.limit_settings import NANOS, BudgetSettings, Limits
 from protocol.errors import CodedError, DeviceOffline, ErrorCode
 from protocol.ids import AgentId
 from protocol.tables import TableName
+from protocol.work import Usage
 from storage.agents import locks
 from storage.agents.agents import AgentRow
 from storage.agents.configs import Mailbox as MailboxConfig

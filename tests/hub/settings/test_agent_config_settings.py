@@ -12,7 +12,8 @@ from protocol.configs import ConfigType
 from protocol.ids import UserId
 from storage.agents import agents, config_changes, configs
 from storage.agents.config_changes import ConfigOfFile, NewConfig
-from storage.agents.declared_agents import Reconciled, reconcile_declared
+from storage.agents.declared_agents import reconcile_declared
+from storage.connectors.connectors import Reconciled
 from storage.devices import devices
 from storage.store import open_store
 

@@ -10,7 +10,8 @@ import re
 import msgspec
 
 from hub.extraction.chunk import sentences
-from hub.extraction.model import Finish, ModelAnswer, ModelRequest, Price, Usage
+from hub.extraction.model import Finish, ModelAnswer, ModelRequest, Price
+from protocol.work import Usage
 
 _SHOWN = re.compile(r"^--- ([0-9a-f]{16})\n(.*)\n--- \1", re.DOTALL | re.MULTILINE)
 _FLAGS = {
