@@ -579,8 +579,6 @@ def _moves(**to: StrEnum) -> tuple[AxisMove, ...]:
 
 
 RUNNING: Final = frozenset({Activity.PROCESSING, Activity.SATURATED})
-_NOT_ACTIVE = frozenset(Lifecycle) - {Lifecycle.ACTIVE}
-_NOT_OVER = frozenset(Lifecycle) - {Lifecycle.TERMINATED}
 _LIFE, _H = Lifecycle, Health
 
 CALENDAR_STATUS: Final = Reading(

@@ -9,7 +9,7 @@ rows that no other node declares, so that nodes with different files do not undo
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
@@ -102,11 +102,6 @@ class Elsewhere:
         return not self._is_known or any(name in one.connectors for one in self._known)
 
 
-class _Named(Protocol):
-    @property
-    def name(self) -> str: ...
-
-
 ALL = sa.select(
     nodes.c.id, nodes.c.name, nodes.c.declared, leases.is_alive(nodes.c.boot_id).label("alive")
 ).order_by(nodes.c.id)
@@ -114,9 +109,9 @@ ALL = sa.select(
 
 def declarations_of(
     agents: Iterable[DeclaredAgent],
-    templates: Iterable[_Named] = (),
-    gateways: Iterable[_Named] = (),
-    connectors: Iterable[_Named] = (),
+    templates: Iterable[WrittenTemplate] = (),
+    gateways: Iterable[DeclaredGateway] = (),
+    connectors: Iterable[DeclaredConnector] = (),
 ) -> Declarations:
     """Return the digests of the declarations of a hub.toml."""
     return Declarations(
@@ -154,7 +149,7 @@ def _declared(document: Any) -> Declarations | None:
         return None
 
 
-def _digests(named: Iterable[_Named]) -> dict[str, str]:
+def _digests(named: Iterable[WrittenTemplate | DeclaredGateway | DeclaredConnector]) -> dict[str, str]:
     return {one.name: _digest(one) for one in named}
 
 
