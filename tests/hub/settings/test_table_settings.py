@@ -23,7 +23,8 @@ from protocol.tables import (
     Kind,
     problems_in,
 )
-from tests.hub.settings.test_agent_findings import AGENT, check
+from tests.hub.settings.test_agent_findings import AGENT
+from tests.support.settings import Check
 
 CONTACTS = """\
 [[tables]]
@@ -78,9 +79,9 @@ def test_a_table_of_hub_toml_is_declared_as_the_built_in_ones_are(tmp_path: Path
     )
 
 
-def test_the_table_and_agent_of_the_handbook_are_right(tmp_path: Path) -> None:
+def test_the_table_and_agent_of_the_handbook_are_right(check: Check) -> None:
     (block,) = re.findall(r"```toml\n(.*?)```", docs.page("tables"), re.DOTALL)
-    assert check(tmp_path, block) == []
+    assert check(block) == []
 
 
 def test_the_limits_of_the_handbook_are_those_of_the_hub() -> None:
@@ -170,14 +171,14 @@ A = '{ name = "a" }'
         ),
     ],
 )
-def test_each_mistake_of_a_table_is_found_where_it_is(tmp_path: Path, text: str, found: str) -> None:
-    told = check(tmp_path, text)
+def test_each_mistake_of_a_table_is_found_where_it_is(check: Check, text: str, found: str) -> None:
+    told = check(text)
     assert any(found in problem for problem in told), told
 
 
-def test_all_mistakes_of_a_table_are_found_at_once(tmp_path: Path) -> None:
+def test_all_mistakes_of_a_table_are_found_at_once(check: Check) -> None:
     fields = '{ name = "id" }, { name = "b", choices = [""] }'
-    told = check(tmp_path, with_fields(fields, '["c"]').replace('"t"', '"tasks"'))
+    told = check(with_fields(fields, '["c"]').replace('"t"', '"tasks"'))
     assert [problem.split(": ")[2] for problem in told] == [
         "tables.tasks.name",
         "the first of tables.tasks.key",
