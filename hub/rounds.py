@@ -16,6 +16,7 @@ from hub.clock import Clock, wait_for_event
 from hub.log import Channel
 from storage.kernel.database import StorageError
 
+RETRY_S: Final = 5.0  # after an error, of a loop that else rests until it is woken
 WORK_S: Final = 75.0  # no turn takes so long: a database that does not answer is given up after 60 s
 
 
@@ -70,7 +71,8 @@ class Rounds(Turns):
         Args:
             work: does the work of a round. Returns the seconds to rest; infinite: until the loop is woken.
             of: name of the service in the log.
-            every_s: the rest if the work names none, and after an error, of which the loop survives any.
+            every_s: the rest if the work names none, and after an error, of which the loop survives any; an
+                infinite one is RETRY_S after an error, since what woke the loop may not be done.
             least_s: the least rest, also for a loop that is woken.
             first_s: the rest before the first round.
         """
@@ -81,7 +83,7 @@ class Rounds(Turns):
             # created before the work reads, so that a later notification is not lost
             self._wake = anyio.Event()
             self.work()
-            rest_s: float | None = None
+            rest_s: float | None = RETRY_S if math.isinf(every_s) else every_s
             try:
                 rest_s = await work()
             except StorageError as exc:

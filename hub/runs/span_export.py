@@ -108,11 +108,10 @@ class SpanExport:
         while self._waiting:
             self.turns.work()
             try:
-                await self._export(client, self._waiting[0])
+                await self._export(client, self._waiting.popleft())
             except StorageError as exc:
                 self._drop(1, "the database was away")
                 log.error("spans.database", exc=exc)
-            self._waiting.popleft()
 
     async def _export(self, client: OutboundClient, run_id: RunId) -> None:
         """Send the spans of a run in parts."""

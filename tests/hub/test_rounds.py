@@ -1,12 +1,14 @@
 """A loop of a service works when it is woken, else after a rest, and survives every error."""
 
 import logging
+import math
+from functools import partial
 
 import anyio
 import pytest
 
 from hub.clock import Clock
-from hub.rounds import Rounds
+from hub.rounds import RETRY_S, Rounds
 from storage.kernel.database import Unavailable
 from tests.support.clock import FakeClock
 
@@ -19,14 +21,15 @@ class Service:
         self.began_at: list[float] = []
         self.rested: list[bool] = []
         self.errors: list[Exception] = []
+        self.rest_s: float | None = 30.0
         self._clock = clock
 
-    async def work(self) -> float:
+    async def work(self) -> float | None:
         self.began_at.append(self._clock.monotonic())
         self.rested.append(self.rounds.is_rested)
         if self.errors:
             raise self.errors.pop()
-        return 30.0
+        return self.rest_s
 
 
 async def test_a_loop_works_when_it_is_woken_else_after_a_rest_and_survives_errors(
@@ -50,3 +53,15 @@ async def test_a_loop_works_when_it_is_woken_else_after_a_rest_and_survives_erro
     assert [at - began for at in service.began_at] == [0.0, 10.0, 12.5, 15.0, 45.5]
     assert service.rested == [True, False, True, True, True]
     assert [record.getMessage() for record in caplog.records] == ["round.database", "round.broke"]
+
+
+async def test_a_loop_that_rests_until_it_is_woken_retries_after_an_error() -> None:
+    clock = FakeClock()
+    service, began = Service(clock), clock.monotonic()
+    service.rest_s = None
+    service.errors = [Unavailable("away"), ValueError("a fault")]
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(partial(service.rounds.serve, service.work, of="things", every_s=math.inf))
+        await clock.pass_time(60.0)
+        tasks.cancel_scope.cancel()
+    assert [at - began for at in service.began_at] == [0.0, RETRY_S, 2 * RETRY_S]
