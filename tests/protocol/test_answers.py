@@ -90,7 +90,6 @@ def test_a_result_that_is_too_large_is_an_answer_and_the_session_stays(codec: Co
             for result in ({1: 2}, b"bytes", float("nan"))
         ),
     ],
-    ids=str,
 )
 def test_a_result_that_is_no_json_ends_the_session(codec: Codec, message: bytes | ToolResult) -> None:
     ready(codec).device_says(message).hub_sees(Ended(CloseCode.BAD_FRAME, "bad_frame"))
