@@ -6,7 +6,8 @@ stay listed, and are offline.
 
 States of agents are written as their gateway reports them, if they changed. As with heartbeats
 (``storage.agents.status_writes``), a gateway revokes only its own reports: an error that a person or a
-template caused stays. Reports about archived and terminated agents are ignored.
+template caused stays. Reports about archived and terminated agents are ignored, and those of a gateway that
+is no longer declared: it was asked before it was archived.
 """
 
 from collections.abc import Callable, Sequence
@@ -257,6 +258,12 @@ _reported_states = (
     )
 )
 REPORTED_STATE = _reported_states.with_for_update(of=states)
+# Read once the state is locked: who archives the gateway takes its agents offline in the same transaction.
+IS_DECLARED = (
+    sa.select(gateways.c.id)
+    .join_from(agent_rows, gateways)
+    .where(agent_rows.c.agent_id == sa.bindparam("agent"), gateways.c.deleted_at.is_(None))
+)
 
 
 def record_observations(c: sa.Connection, gateway: str, seen: Sequence[Seen], *, at: int) -> None:
@@ -273,7 +280,7 @@ def record_observations(c: sa.Connection, gateway: str, seen: Sequence[Seen], *,
 
 def _write_seen(c: sa.Connection, one: Seen, at: int, actor: str) -> None:
     row = c.execute(REPORTED_STATE, {"agent": one.agent_id}).one_or_none()
-    if row is None:
+    if row is None or c.execute(IS_DECLARED, {"agent": one.agent_id}).one_or_none() is None:
         return
     if one.is_known is not None:
         _write_health(c, row, one, at, actor)

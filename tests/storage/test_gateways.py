@@ -123,6 +123,8 @@ def test_a_gateway_that_goes_and_comes_back_is_the_row_that_it_was(c: sa.Connect
     left = agents.get_agent(c, helper.agent_id)
     assert (left.archived_at, left.connectivity, left.runs_executing) == (None, "offline", 0)
     assert not some(gateway_agents.find_gateway_agent(c, helper.agent_id)).is_listed
+    see(c, helper, Seen(agent_id=helper.agent_id, is_online=True, why="asked before"), at=AT + 1)
+    assert agents.get_agent(c, helper.agent_id).connectivity == "offline"
     assert put(c, OFFICE, at=AT + 2) == Reconciled(revived=("office",))
     assert gateways.get_gateway(c, "office").id == "gw-office"
     back = agents.get_agent(c, AgentId("main-office"))
