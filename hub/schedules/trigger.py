@@ -21,7 +21,7 @@ from enum import StrEnum
 from functools import cache, lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Final, Literal, NamedTuple, Protocol
+from typing import Annotated, Final, Literal, NamedTuple, Protocol
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -268,8 +268,8 @@ class Upcoming(msgspec.Struct, frozen=True):
     *shift* is a sentence where the clocks change that night: ``02:30 does not exist that night; ...``.
     """
 
-    at: datetime
-    local: datetime
+    at: Annotated[datetime, msgspec.Meta(tz=True)]
+    local: Annotated[datetime, msgspec.Meta(tz=True)]
     shift: str | None = None
 
 
