@@ -146,8 +146,8 @@ def read_spreadsheet(document: Document, options: ExtractionOptions) -> Form | N
 
 def read_pipe_tables(document: Document, form: Form, options: ExtractionOptions) -> Form:
     """Convert the rows of the tables in a form's prose to items, for tables with an understood header."""
-    text = document.text
-    if "|" not in text or form.view is not None:
+    text = form.view or document.text
+    if "|" not in text:
         return form
     items, prose, apart = list(form.items), list[Passage](), list(form.apart)
     dates = _Dates(document.modified_at, options)
@@ -165,6 +165,11 @@ def read_pipe_tables(document: Document, form: Form, options: ExtractionOptions)
             # A row that is one sentence is no title.
             rows = [msgspec.structs.replace(row, cells=[]) if _is_sentence(row) else row for row in rows]
             found, left = _read_rows(text, columns, rows[1:], dates, headings, options)
+            if text is not document.text:
+                found = [
+                    msgspec.structs.replace(item, quote=document.text[item.start : item.end])
+                    for item in found
+                ]
             before = Passage(at, table.start, passage.headings)
             items, prose, at = items + found, [*prose, before, *left], table.end
         prose.append(Passage(at, passage.end, passage.headings))

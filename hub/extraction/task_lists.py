@@ -7,8 +7,7 @@ A convention for such lines is a sequence of marks: a pattern and its meaning. T
 piece of the line takes it. Text without a field is kept as written. Names keep their spelling.
 
 All other text of Markdown is prose under its headings. A check box may be nested, numbered or quoted, and
-continue over indented lines. Its own date overrides the date in the front matter. Check boxes in code blocks
-are ignored.
+continue over indented lines. Its own date overrides the date in the front matter.
 """
 
 import re
@@ -22,6 +21,7 @@ import msgspec
 
 from hub.clock import epoch_ms
 from hub.document import Document
+from hub.extraction.blocks import view_of_markdown
 from hub.extraction.chunk import Passage
 from hub.extraction.items import MOST_NAMES, ExtractionOptions, Form, Item, Line, lines_of, make_item
 from hub.extraction.outline import People, known_people, people_above
@@ -261,7 +261,6 @@ _BEGUN: Final = "/"
 _LIST_ITEM: Final = re.compile(r"[ \t]*(?:>[ \t]*)*(?:[-*+]|\d{1,9}[.)])[ \t]")
 _ROW_LABEL: Final = re.compile(rf"{_LIST_ITEM.pattern}[ \t*_]*(?P<label>[^\W\d_].{{0,80}})$")
 _HEADING: Final = re.compile(r" {0,3}(#{1,6})[ \t]+")
-_CODE_FENCE: Final = re.compile(r" {0,3}(`{3,}|~{3,})")
 
 _ORG_GIVEN_UP: Final = ("CANCELLED", "CANCELED", "KILL")
 _ORG_HEADING: Final = re.compile(
@@ -335,7 +334,7 @@ def read_taskpaper(document: Document, options: ExtractionOptions) -> Form:
 def read_org(document: Document, options: ExtractionOptions) -> Form:
     """Extract the headings of an Org file with a state or a planned day, and check boxes as in Markdown."""
     lines = list(lines_of(document.text))
-    reading = _Reading(document.text, options, None, None)
+    reading = _Reading(document.text, document.text, options, None, None)
     at = 0
     while at < len(lines):
         line, below = lines[at], lines[min(at + 1, len(lines) - 1)]
@@ -392,28 +391,32 @@ def _item(
 
 def read_markdown(document: Document, options: ExtractionOptions) -> Form:
     """Extract the tasks of a Markdown text, and its prose without front matter, headings and check boxes."""
-    lines = list(lines_of(document.text))
-    front, body = front_matter(lines)
+    written = list(lines_of(document.text))
+    front, body = front_matter(written)
+    view = view_of_markdown(document.text, written[body:])
+    lines = list(lines_of(view))
     due = _front_date(front, _DUE_KEYS, options)
-    reading = _Reading(document.text, options, front.get("title"), epoch_ms(due) if due else None)
+    reading = _Reading(document.text, view, options, front.get("title"), epoch_ms(due) if due else None)
     boxes = [line.start for line in lines[body:] if _BOX.fullmatch(line.text)]
-    reading.people = people_above(document.text, lines[body].start, boxes) if boxes else reading.people
+    reading.people = people_above(view, lines[body].start, boxes) if boxes else reading.people
     at = body
     while at < len(lines):
         at = reading.take(lines, at)
     reading.close_passage(len(document.text))
     date = _front_date(front, _DATE_KEYS, options) or document.modified_at
-    return Form(items=reading.items, prose=reading.prose, date=date)
+    return Form(items=reading.items, prose=reading.prose, date=date, view=view)
 
 
 class _Reading:
-    def __init__(self, text: str, options: ExtractionOptions, title: str | None, due_ms: int | None) -> None:
+    def __init__(
+        self, text: str, view: str, options: ExtractionOptions, title: str | None, due_ms: int | None
+    ) -> None:
         self._text = text
+        self._view = view
         self._options = options
         self._due_ms = due_ms
         self._headings = [(0, title)] if title else []  # the document's title is above all headings
         self._passage_from: int | None = None
-        self._code_fence = ""
         self.people = People({}, frozenset(), frozenset())  # named by the lines above check boxes
         self._named: set[str] = set()  # by rows without a check box
         self.items: list[Item] = []
@@ -422,18 +425,18 @@ class _Reading:
     def take(self, lines: Sequence[Line], at: int) -> int:
         """Parse the block that starts at line *at*; return the index of the next line."""
         line = lines[at]
-        fence = _CODE_FENCE.match(line.text)
-        if fence and (not self._code_fence or fence.group(1).startswith(self._code_fence)):
-            self._code_fence = "" if self._code_fence else fence.group(1)
-        elif not self._code_fence and (box := _BOX.fullmatch(line.text)):
+        if line.text.isspace() and not self._text[line.start : line.end].isspace():
+            self.close_passage(line.start)  # it is no prose
+            return at + 1
+        if box := _BOX.fullmatch(line.text):
             return self._take_box(lines, at, box)
-        elif not self._code_fence and (heading := _HEADING.match(line.text)):
+        if heading := _HEADING.match(line.text):
             self.close_passage(line.start)
             level = len(heading.group(1))
             self._headings = [(above, title) for above, title in self._headings if above < level]
             self._headings.append((level, _without_hashes(line.text[heading.end() :])))
             return at + 1
-        elif not self._code_fence and (word := _ROW_LABEL.match(line.text)):
+        if word := _ROW_LABEL.match(line.text):
             place = line.start + word.start("label")
             if place in self.people.labels:
                 self._named.update(names_in(word["label"]))
@@ -448,7 +451,7 @@ class _Reading:
     def close_passage(self, end: int) -> None:
         """End the current passage at *end*, under the current headings."""
         if self._passage_from is not None:
-            if self._text[self._passage_from : end].strip():
+            if not self._view[self._passage_from : end].isspace():
                 headings = tuple(title for _, title in self._headings if title)
                 self.prose.append(Passage(self._passage_from, end, headings))
             self._passage_from = None
@@ -507,12 +510,7 @@ def _goes_on(line: Line, depth: int) -> bool:
     """Return True if a line continues the check box above: indented deeper, and not a list item."""
     content = line.text.lstrip(" \t>")
     indent = len(line.text.expandtabs(4)) - len(line.text.expandtabs(4).lstrip(" >"))
-    return (
-        bool(content)
-        and indent > depth
-        and not _LIST_ITEM.match(line.text)
-        and not _CODE_FENCE.match(line.text)
-    )
+    return bool(content) and indent > depth and not _LIST_ITEM.match(line.text)
 
 
 def front_matter(lines: Sequence[Line]) -> tuple[dict[str, str], int]:
