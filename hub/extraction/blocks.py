@@ -25,6 +25,13 @@ _ON_A_LINE: Final = re.compile(
 )
 _PROPERTY: Final = re.compile(r"[ \t]*+(?:[-*+][ \t]++)?[A-Za-z][\w./-]{0,60}+::(?:[ \t].*)?")
 
+_ORG_BEGIN: Final = re.compile(r"[ \t]*+#\+BEGIN_(?P<kind>\w{1,40})", re.IGNORECASE)
+_ORG_DRAWER: Final = re.compile(r"[ \t]*+:[A-Za-z][\w-]{0,60}+:[ \t]*+")
+_ORG_REMARK: Final = re.compile(r"[ \t]*+#(?:[ \t].*|\+[A-Za-z_]{1,40}:.*)?|[ \t]*+CLOCK:.*")
+_ORG_HEADING: Final = re.compile(r"(?P<stars>\*+)[ \t]")
+# A tree that is put away, up to the next heading of its level or a higher one.
+_ORG_AWAY: Final = re.compile(r"\*+[ \t]+(?:[A-Z-]{2,20}[ \t]+)?COMMENT\b|\*.*:ARCHIVE:(?:[\w@#%]+:)*[ \t]*$")
+
 Place = tuple[int, int]
 
 
@@ -53,6 +60,30 @@ def view_of_markdown(text: str, lines: Sequence[Line]) -> str:
     text = _blanked(text, places)  # a mark in code opens nothing
     places = [*_enclosed(text, begin), *(match.span() for match in _ON_A_LINE.finditer(text, begin))]
     places += [(line.start, line.end) for line in lines if _PROPERTY.fullmatch(line.text)]
+    return _blanked(text, places)
+
+
+def view_of_org(text: str, lines: Sequence[Line]) -> str:
+    """Return *text* with blanks in place of blocks, drawers, comments, settings and archived trees."""
+    places, end_mark, away_level = list[Place](), "", 0
+    for line in lines:
+        heading = _ORG_HEADING.match(line.text)
+        if heading is not None:
+            end_mark = ""  # a block that is not closed ends with its section
+            level = len(heading["stars"])
+            if not away_level or level <= away_level:
+                away_level = level if _ORG_AWAY.match(line.text) else 0
+        elif end_mark:
+            if line.text.strip().upper() == end_mark:
+                places.append((line.start, line.end))
+                end_mark = ""
+                continue
+        elif (block := _ORG_BEGIN.match(line.text)) is not None:
+            end_mark = f"#+END_{block['kind'].upper()}"
+        elif _ORG_DRAWER.fullmatch(line.text):
+            end_mark = ":END:"
+        if end_mark or away_level or (heading is None and _ORG_REMARK.fullmatch(line.text)):
+            places.append((line.start, line.end))
     return _blanked(text, places)
 
 

@@ -1,4 +1,4 @@
-"""Rules for lists of tasks: check boxes in Markdown, todo.txt, TaskPaper and Org. Pure functions.
+"""Rules for lists of tasks: check boxes and rows with a state in Markdown, todo.txt, TaskPaper, Org. Pure.
 
 ``x 2026-03-02 2026-02-01 (A) Call the plumber +house @phone due:2026-03-09`` ``- Call the plumber
 @due(2026-03-09)`` below ``House:``
@@ -21,7 +21,7 @@ import msgspec
 
 from hub.clock import epoch_ms
 from hub.document import Document
-from hub.extraction.blocks import view_of_markdown
+from hub.extraction.blocks import view_of_markdown, view_of_org
 from hub.extraction.chunk import Passage
 from hub.extraction.items import MOST_NAMES, ExtractionOptions, Form, Item, Line, lines_of, make_item
 from hub.extraction.outline import People, known_people, people_above
@@ -31,6 +31,10 @@ from protocol.frame import Field
 from protocol.tables import TableName
 
 _DAY: Final = r"(\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2})?)"
+_STAMP: Final = r"[<\[](\d{4}-\d{2}-\d{2}[^<>\[\]\r\n]{0,60}+)[>\]]"  # of Org: <2026-12-04 Fri 10:30 +1w>
+_PARTS: Final = re.compile(
+    r"(\d{4}-\d{2}-\d{2})(?:(?:[T ]| [^\d+-]{1,20} )(\d{2}:\d{2}))?"
+)  # of a day as written
 _NUMBERED: Final = {"1": "high", "2": "medium"}  # 3 and more: low
 _LETTERED: Final = {"a": "high", "b": "medium"}  # C to Z: low
 _NAMED: Final = {"highest": "high", "urgent": "high", "normal": "medium", "lowest": "low"}
@@ -78,6 +82,7 @@ class ParsedLine(msgspec.Struct, omit_defaults=True):
     title: str = ""
     due: str | None = None
     priority: str | None = None
+    is_begun: bool = False
     is_done: bool = False
     is_given_up: bool = False
     people: list[str] = []
@@ -125,7 +130,7 @@ def _note(parsed: ParsedLine, mark: Mark, value: str) -> bool:
     """Store the value of *mark* in its field. Return False if no field exists or it has a value."""
     match mark.sense:
         case Sense.DUE if parsed.due is None:
-            parsed.due = value
+            parsed.due = _written_day(value)
         case Sense.PRIORITY if parsed.priority is None and (level := mark.level or _level(value)):
             parsed.priority = level
         case Sense.DONE:
@@ -142,6 +147,12 @@ def _note(parsed: ParsedLine, mark: Mark, value: str) -> bool:
         case _:
             return mark.stays  # a mark that stays in the title is not lost
     return True
+
+
+def _written_day(value: str) -> str:
+    """Return the day of a stamp, and its time if it has one."""
+    day = _PARTS.match(value)
+    return value if day is None else " ".join(filter(None, day.groups()))
 
 
 def _level(value: str) -> str | None:
@@ -188,6 +199,15 @@ _OBSIDIAN: Final = (
     Mark(r"[\[(](?:scheduled|start|repeat|dependsOn|onCompletion)::[^\])\r\n]{0,200}+[\])]", Sense.UNMAPPED),
 )
 
+# --- Org and Logseq: stamps of planning, and words for states ---
+
+_PLANNED: Final = (
+    Mark(rf"\bDEADLINE:[ \t]*+{_STAMP}", Sense.DUE),
+    Mark(rf"\bSCHEDULED:[ \t]*+{_STAMP}", Sense.UNMAPPED),
+    Mark(rf"\bCLOSED:[ \t]*+{_STAMP}", Sense.CUT),
+    Mark(r"(?:^|(?<=\s))\[#([A-Z])\]", Sense.PRIORITY),
+)
+
 # --- TaskPaper: tags with and without a value ---
 
 _AT: Final = r"(?<![\w@.])@"
@@ -201,12 +221,13 @@ _TAGS: Final = (
 )
 MARKDOWN: Final = Convention(
     *_OBSIDIAN,
+    *_PLANNED,
     *_TAGS,
     Mark(rf"[(\[]?(?:due|deadline)\s*+[:(]\s*+{_DAY}[)\]]*+", Sense.DUE),
     Mark(rf"\b(?:due|by|before|until|till|deadline)\b(?:\s++(?:on|by|is))?\s++{_DAY}", Sense.DUE, stays=True),
     Mark(rf"{_AT}(?:{'|'.join(KNOWN_TAGS)})(?![\w(.-])", Sense.UNMAPPED, stays=True),
     Mark(r"(?<![\w@.])@([^\W\d_][\w-]*+(?:\.[\w-]++)*+)(?!\()", Sense.PERSON, stays=True),
-    signs=r"[@\x80-\U0010ffff]|::|\d{4}-",  # an emoji, a tag, a field of Dataview, a day
+    signs=r"[@\x80-\U0010ffff]|::|\d{4}-|\[#",  # an emoji, a tag, a field of Dataview, a day, a priority
 )
 TASKPAPER: Final = Convention(*_TAGS, Mark(r"(?:^|(?<=\s))@[^\s()]++", Sense.UNMAPPED))  # every @ is a tag
 
@@ -220,10 +241,17 @@ TODO_TXT: Final = Convention(
     Mark(rf"{_WORD}(?:h|id|p|uuid):\S++", Sense.CUT),
 )
 
-# Characters between the brackets of a check box. Others do not mark a task: the line is prose.
+# Words before a task of Org and Logseq, and characters between the brackets of a check box. With others,
+# a line is prose.
+STATES: Final[dict[str, ParsedLine]] = {
+    **dict.fromkeys(("TODO", "NEXT", "LATER", "WAITING", "WAIT", "HOLD"), ParsedLine()),
+    **dict.fromkeys(("DOING", "NOW", "STARTED", "IN-PROGRESS"), ParsedLine(is_begun=True)),
+    "DONE": ParsedLine(is_done=True),
+    **dict.fromkeys(("CANCELLED", "CANCELED", "KILL"), ParsedLine(is_given_up=True)),
+}
 BOXES: Final[dict[str, ParsedLine]] = {
     " ": ParsedLine(),
-    "/": ParsedLine(),
+    "/": ParsedLine(is_begun=True),
     ">": ParsedLine(),  # deferred
     "<": ParsedLine(),
     "?": ParsedLine(),
@@ -240,7 +268,7 @@ def fields_of(parsed: ParsedLine, line: str, timezone: str, *, more: Sequence[st
     return {
         "title": parsed.title or line.strip(),
         "description": "\n".join(filter(None, [*more, " ".join(parsed.unmapped)])),
-        "status": "done" if parsed.is_done else "todo",
+        "status": "done" if parsed.is_done else "in_progress" if parsed.is_begun else "todo",
         "priority": parsed.priority,
         "assignee": list(parsed.people),
         "dueDate": date_ms(parsed.due or "", timezone),
@@ -255,21 +283,17 @@ _PROJECT: Final = re.compile(r"[ \t]*(?P<name>[^\s:].*?):(?:[ \t]+@[^\s()]+(?:\(
 
 _BOX: Final = re.compile(
     r"(?P<indent>[ \t]*(?:>[ \t]*)*)(?:[-*+]|\d{1,9}[.)])[ \t]+"
-    rf"\[(?P<mark>[{re.escape(''.join(BOXES))}])\][ \t]+(?P<value>\S.*)"
+    rf"(?:\[(?P<mark>[{re.escape(''.join(BOXES))}])\]|(?P<state>{'|'.join(STATES)}))[ \t]+(?P<value>\S.*)"
 )
-_BEGUN: Final = "/"
 _LIST_ITEM: Final = re.compile(r"[ \t]*(?:>[ \t]*)*(?:[-*+]|\d{1,9}[.)])[ \t]")
 _ROW_LABEL: Final = re.compile(rf"{_LIST_ITEM.pattern}[ \t*_]*(?P<label>[^\W\d_].{{0,80}})$")
 _HEADING: Final = re.compile(r" {0,3}(#{1,6})[ \t]+")
 
-_ORG_GIVEN_UP: Final = ("CANCELLED", "CANCELED", "KILL")
-_ORG_HEADING: Final = re.compile(
-    rf"\*+[ \t]+(?:(?P<state>TODO|NEXT|STARTED|DOING|WAITING|HOLD|DONE|{'|'.join(_ORG_GIVEN_UP)})[ \t]+)?"
-    r"(?:\[#(?P<priority>[A-Z])\][ \t]+)?(?P<value>\S.*)"
-)
+_ORG_HEADING: Final = re.compile(r"(?P<stars>\*+)[ \t]+(?P<value>\S.*)")
+_ORG_STATES: Final = re.compile(r"^#\+(?:SEQ_|TYP_)?TODO:[ \t]*([^\r\n]+)", re.MULTILINE)
+_ORG_DAY: Final = re.compile(r"<(\d{4}-\d{2}-\d{2}[^<>\r\n]{0,60}+)>(?:--<[^<>\r\n]{0,60}+>)?")
 _ORG_TAGS: Final = re.compile(r"[ \t]:[\w@#%:]+:$")
 _ORG_PLAN: Final = re.compile(r"[ \t]*(?:DEADLINE|SCHEDULED|CLOSED):[ \t]*[<\[]\d{4}-.*")
-_ORG_DEADLINE: Final = re.compile(r"DEADLINE:[ \t]*<(\d{4}-\d{2}-\d{2})(?:[^>\d]{1,20}(\d{2}:\d{2}))?")
 
 _MAX_FRONT_LINES: Final = 100
 _FRONT_FIELD: Final = re.compile(r"([A-Za-z][\w -]*+)[ \t]*+:[ \t]++(.+)")
@@ -332,32 +356,53 @@ def read_taskpaper(document: Document, options: ExtractionOptions) -> Form:
 
 
 def read_org(document: Document, options: ExtractionOptions) -> Form:
-    """Extract the headings of an Org file with a state or a planned day, and check boxes as in Markdown."""
-    lines = list(lines_of(document.text))
-    reading = _Reading(document.text, document.text, options, None, None)
+    """Extract headings of an Org file with a state or a planned day, those with a day, and check boxes.
+
+    A heading with a day that is not planned is an event. Check boxes are read as in Markdown.
+    """
+    view = view_of_org(document.text, list(lines_of(document.text)))
+    lines = list(lines_of(view))
+    reading = _Reading(document.text, view, options, None, None)
+    states = STATES | _org_states(document.text)
     at = 0
     while at < len(lines):
-        line, below = lines[at], lines[min(at + 1, len(lines) - 1)]
-        heading, is_planned = _ORG_HEADING.fullmatch(line.text), _ORG_PLAN.fullmatch(below.text) is not None
-        if heading is None or not (heading["state"] or is_planned):
-            at = reading.take(lines, at)
+        line, at = lines[at], at + 1
+        heading = _ORG_HEADING.fullmatch(line.text)
+        if heading is None:
+            at = reading.take(lines, at - 1)
             continue
-        reading.close_passage(line.start)
-        parsed = MARKDOWN.read(_ORG_TAGS.sub("", heading["value"].rstrip()))
-        parsed.is_done = heading["state"] == "DONE"
-        parsed.priority = _level(heading["priority"]) if heading["priority"] else parsed.priority
-        plan = below.text.strip() if is_planned else ""
-        if deadline := _ORG_DEADLINE.search(plan):
-            parsed.due = " ".join(filter(None, deadline.groups()))
-        if plan and not deadline:
-            parsed.unmapped.append(plan)  # when it is to be begun, or was ended, has no field
-        if heading["state"] not in _ORG_GIVEN_UP:
-            fields = fields_of(parsed, heading["value"], options.timezone)
-            start, end = line.start + heading.start("value"), _bounds(below if is_planned else line)[1]
-            reading.items += _item(TableName.TASKS, fields, document.text, start, end, options)
-        at += 2 if is_planned else 1
+        below = lines[at] if at < len(lines) else line
+        word, _, rest = heading["value"].partition(" ")
+        state, is_planned = states.get(word), _ORG_PLAN.fullmatch(below.text) is not None
+        title = _ORG_TAGS.sub("", (heading["value"] if state is None else rest).rstrip())
+        day = _ORG_DAY.search(title) or _ORG_DAY.fullmatch(below.text.strip())
+        bare = " ".join(_ORG_DAY.sub("", title).split())
+        reading.begin_section(line, len(heading["stars"]), bare)
+        if state is None and not is_planned and day is None:
+            continue
+        table: TableName = TableName.TASKS
+        fields = reading.fields(title, [below.text] if is_planned else [], state or STATES["TODO"])
+        if state is None and not is_planned and day is not None:
+            table = TableName.TIMELINES
+            fields = {"title": bare, "date": date_ms(_written_day(day[1]), options.timezone)}
+        last = below if is_planned or (day is not None and day.string != title) else line
+        if fields is not None:
+            start, end = line.start + line.text.index(title.split(" ")[0] or "*"), _bounds(last)[1]
+            reading.items += _item(table, fields, document.text, start, end, options)
+        at += last is below
     reading.close_passage(len(document.text))
-    return Form(items=reading.items, prose=reading.prose, date=document.modified_at)
+    return Form(items=reading.items, prose=reading.prose, date=document.modified_at, view=view)
+
+
+def _org_states(text: str) -> dict[str, ParsedLine]:
+    """Return the states that a file declares: ``#+TODO: OPEN(o) WAITING | SHIPPED(s)``."""
+    found: dict[str, ParsedLine] = {}
+    for line in _ORG_STATES.findall(text):
+        words = [word.partition("(")[0] for word in line.split()]
+        ends = words.index("|") if "|" in words else len(words) - 1
+        for nth, word in enumerate(words):
+            found[word] = STATES.get(word) or (ParsedLine() if nth < ends else STATES["DONE"])
+    return found
 
 
 def _is_note_of(task: re.Match[str], line: Line) -> bool:
@@ -431,10 +476,7 @@ class _Reading:
         if box := _BOX.fullmatch(line.text):
             return self._take_box(lines, at, box)
         if heading := _HEADING.match(line.text):
-            self.close_passage(line.start)
-            level = len(heading.group(1))
-            self._headings = [(above, title) for above, title in self._headings if above < level]
-            self._headings.append((level, _without_hashes(line.text[heading.end() :])))
+            self.begin_section(line, len(heading.group(1)), _without_hashes(line.text[heading.end() :]))
             return at + 1
         if word := _ROW_LABEL.match(line.text):
             place = line.start + word.start("label")
@@ -447,6 +489,12 @@ class _Reading:
         if self._passage_from is None:
             self._passage_from = line.start
         return at + 1
+
+    def begin_section(self, line: Line, level: int, title: str) -> None:
+        """End the current passage before the heading of a section."""
+        self.close_passage(line.start)
+        self._headings = [(above, heading) for above, heading in self._headings if above < level]
+        self._headings.append((level, title))
 
     def close_passage(self, end: int) -> None:
         """End the current passage at *end*, under the current headings."""
@@ -465,8 +513,9 @@ class _Reading:
         start = lines[at].start + box.start("value")
         last = lines[after - 1]
         end = last.start + len(last.text.rstrip())
-        more = [line.text.strip(" \t>") for line in lines[at + 1 : after]]
-        fields = self._fields(box["value"].strip(), more, box["mark"])
+        more = [line.text.lstrip(" \t>").rstrip() for line in lines[at + 1 : after]]
+        state = STATES[box["state"]] if box["state"] else BOXES[box["mark"]]
+        fields = self.fields(box["value"].strip(), more, state)
         is_label = not self.people.labels.isdisjoint(range(start, end)) and known_people(box["value"])
         if fields is not None and not is_label:
             fields["assignee"] = fields["assignee"] or self._owners(lines[at].start)
@@ -480,22 +529,28 @@ class _Reading:
         is_known = bool(names) and all(is_person(name) or name in self._named for name in names)
         return [*(names if is_known else known_people(heading))]
 
-    def _fields(self, title: str, more: list[str], mark: str) -> dict[str, Field] | None:
-        """Return the fields of a check box's task; ``None`` if it was cancelled."""
+    def fields(self, title: str, more: list[str], state: ParsedLine) -> dict[str, Field] | None:
+        """Return the fields of a task; ``None`` if it was cancelled.
+
+        Args:
+            more: the lines below. Their text is kept as it is, and their marks count, too.
+            state: what the box or the word before the title says.
+        """
         continued = list(takewhile(lambda line: line[:1].islower(), more))  # a sentence of several lines
         title, more = " ".join([title, *continued]), more[len(continued) :]
-        box, parsed = BOXES[mark], MARKDOWN.read(title)
-        for line in map(MARKDOWN.read, more):  # text is kept as is; its marks count, too
-            parsed.due = parsed.due or line.due
-            parsed.priority = parsed.priority or line.priority
-            parsed.people = list(dict.fromkeys([*parsed.people, *line.people]))[:MOST_NAMES]
-        if box.is_given_up or parsed.is_given_up:
+        parsed, description = MARKDOWN.read(title), list[str]()
+        for line in more:
+            marks = MARKDOWN.read(line)
+            parsed.due = parsed.due or marks.due
+            parsed.priority = parsed.priority or marks.priority
+            parsed.people = list(dict.fromkeys([*parsed.people, *marks.people]))[:MOST_NAMES]
+            description += [line] if marks.title else marks.unmapped
+        if state.is_given_up or parsed.is_given_up:
             return None
-        parsed.is_done = parsed.is_done or box.is_done
-        parsed.priority = parsed.priority or box.priority
-        fields = fields_of(parsed, title, self._options.timezone, more=more)
-        if mark == _BEGUN and not parsed.is_done:
-            fields["status"] = "in_progress"
+        parsed.is_done = parsed.is_done or state.is_done
+        parsed.is_begun = state.is_begun
+        parsed.priority = parsed.priority or state.priority
+        fields = fields_of(parsed, title, self._options.timezone, more=description)
         return fields if parsed.due else fields | {"dueDate": self._due_ms}
 
 

@@ -1,4 +1,4 @@
-"""Parts of Markdown, of vaults and outlines that are no prose: none of them becomes an item."""
+"""Parts of Markdown, of vaults, outlines and Org files that are no prose: none of them becomes an item."""
 
 from typing import Final
 
@@ -6,7 +6,7 @@ import pytest
 
 from hub.extraction.blocks import view_of_markdown
 from hub.extraction.items import lines_of
-from tests.hub.extraction.test_structured import read
+from tests.hub.extraction.test_structured import berlin, read
 
 REAL: Final = "- [ ] real one\n"
 # What stands before a real task in a file, of which nothing is to be read.
@@ -47,3 +47,61 @@ def test_the_id_of_a_block_is_no_part_of_a_title() -> None:
 def test_a_view_has_the_places_of_its_text() -> None:
     text = "a\r\n```\r\n\U0001f4c5 x\r\n```\r\nb %%c\rd%% e"
     assert view_of_markdown(text, list(lines_of(text))) == "a\r\n   \r\n   \r\n   \r\nb    \r    e"
+
+
+@pytest.mark.parametrize(
+    ("row", "fields"),
+    [
+        ("- TODO call the roofer", {"status": "todo"}),
+        ("- LATER [#C] call the roofer", {"status": "todo", "priority": "low"}),
+        ("\t- DOING call the roofer", {"status": "in_progress"}),
+        ("- DONE call the roofer", {"status": "done"}),
+        ("- CANCELED call the roofer", None),
+        (
+            "- TODO call the roofer\n  DEADLINE: <2026-12-04 Fri>\n  id:: 655a9d10",
+            {"status": "todo", "dueDate": berlin("2026-12-04")},
+        ),
+        (
+            "- NOW call the roofer\n  SCHEDULED: <2026-12-04 Fri .+1w>\n"
+            "  :LOGBOOK:\n  CLOCK: [2026-12-04 Fri]\n  :END:",
+            {"status": "in_progress", "description": "SCHEDULED: <2026-12-04 Fri .+1w>"},
+        ),
+    ],
+)
+def test_a_row_with_a_word_for_its_state_is_a_task(row: str, fields: dict[str, object] | None) -> None:
+    found = [item.data for item in read("2026_11_25.md", f"- a\n{row}\n").items]
+    assert found == ([] if fields is None else [{"title": "call the roofer"} | fields])
+
+
+def test_blocks_comments_drawers_and_archived_trees_of_org_are_not_read() -> None:
+    text = (
+        "#+TITLE: Anna must pay by Friday\n# - [ ] Call Bob\n* House\n:PROPERTIES:\n:ID: Bob\n:END:\n"
+        "#+begin_src sh\n- [ ] Call Bob\n#+end_src\n* COMMENT Later\n** TODO Call Bob\n"
+        "* TODO Old :ARCHIVE:\n** TODO Call Bob\n* TODO Paint\n:LOGBOOK:\nCLOCK: [2026-11-24]\n"
+    )
+    form = read("plan.org", text)
+    assert [item.data["title"] for item in form.items] == ["Paint"]
+    assert form.prose == []
+
+
+def test_the_states_that_an_org_file_declares_are_those_of_its_headings() -> None:
+    text = (
+        "#+TODO: OFFEN(o) WARTET | ERLEDIGT(e!) ENTFALLEN\n"
+        "* OFFEN Dach\n* WARTET Tor\n* ERLEDIGT Zaun\n* TODO x\n"
+    )
+    form = read("plan.org", text)
+    assert [(item.data["title"], item.data["status"]) for item in form.items] == [
+        ("Dach", "todo"),
+        ("Tor", "todo"),
+        ("Zaun", "done"),
+        ("x", "todo"),
+    ]
+
+
+def test_a_heading_of_an_org_file_with_a_day_is_an_event() -> None:
+    text = "* Dinner <2026-12-04 Fri 19:00>\n* Trip :family:\n  <2026-12-11 Fri>--<2026-12-15 Tue>\n* Ideas\n"
+    form = read("plan.org", text)
+    assert [(item.table, item.data) for item in form.items] == [
+        ("timelines", {"title": "Dinner", "date": berlin("2026-12-04T19:00")}),
+        ("timelines", {"title": "Trip", "date": berlin("2026-12-11")}),
+    ]

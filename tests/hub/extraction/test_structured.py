@@ -134,16 +134,16 @@ def test_a_heading_of_an_org_file_with_a_state_or_a_planned_day_is_a_task() -> N
     form = read("plan.org", text)
     assert [item.data for item in form.items] == [
         {"title": "Write the report", "status": "todo", "dueDate": berlin("2026-12-20")},
+        {"title": "Pay rent", "status": "done", "priority": "high"},
         {
-            "title": "Pay rent",
-            "description": "CLOSED: [2026-11-01 Sun 10:00]",
-            "status": "done",
-            "priority": "high",
+            "title": "Dinner",
+            "description": "SCHEDULED: <2026-12-24 Thu>",
+            "status": "todo",
+            "dueDate": berlin("2026-12-25T19:00"),
         },
-        {"title": "Dinner", "status": "todo", "dueDate": berlin("2026-12-25T19:00")},
         {"title": "Call Bob", "status": "todo"},
     ]
-    assert [text[span.start : span.end] for span in form.prose] == ["It is long.\n", "* House\n", "End.\n"]
+    assert [text[span.start : span.end] for span in form.prose] == ["It is long.\n", "End.\n"]
 
 
 ICS = """BEGIN:VCALENDAR
