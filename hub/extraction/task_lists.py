@@ -387,7 +387,8 @@ def read_org(document: Document, options: ExtractionOptions) -> Form:
             fields = {"title": bare, "date": date_ms(_written_day(day[1]), options.timezone)}
         last = below if is_planned or (day is not None and day.string != title) else line
         if fields is not None:
-            start, end = line.start + line.text.index(title.split(" ")[0] or "*"), _bounds(last)[1]
+            words = heading["value"] if state is None else rest.lstrip()
+            start, end = line.start + len(line.text) - len(words), _bounds(last)[1]
             reading.items += _item(table, fields, document.text, start, end, options)
         at += last is below
     reading.close_passage(len(document.text))

@@ -98,6 +98,11 @@ def test_the_states_that_an_org_file_declares_are_those_of_its_headings() -> Non
     ]
 
 
+def test_the_quote_of_an_org_heading_begins_behind_its_state() -> None:
+    form = read("plan.org", "* TODO  O\n* TODO\n* DONE DONE\n")
+    assert [(item.data["title"], item.quote) for item in form.items] == [("O", "O"), ("DONE", "DONE")]
+
+
 def test_a_heading_of_an_org_file_with_a_day_is_an_event() -> None:
     text = "* Dinner <2026-12-04 Fri 19:00>\n* Trip :family:\n  <2026-12-11 Fri>--<2026-12-15 Tue>\n* Ideas\n"
     form = read("plan.org", text)
