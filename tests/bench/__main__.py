@@ -52,7 +52,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """One line: how many rows came out which way."""
+    """Return one line with the number of rows of each verdict."""
     counts = {verdict: sum(row.verdict is verdict for row in rows) for verdict in Verdict}
     return ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count and verdict != "-")
 

@@ -36,7 +36,7 @@ _ANSWERS_AT_ONCE: Final = 16  # a device answers as it gets done; all at the end
 
 
 class ClientConfig(msgspec.Struct, kw_only=True):
-    """What the client is to be."""
+    """Options of the client."""
 
     port: int
     devices: int

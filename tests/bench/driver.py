@@ -32,7 +32,7 @@ class Peer(Protocol):
     """A connected device, as one of the servers sees it."""
 
     async def call(self) -> object:
-        """One tool_call, until its answer is here."""
+        """Call a tool and wait for its answer."""
         ...
 
     async def take_files(self, file_set: str, taken: Callable[[], None]) -> None:

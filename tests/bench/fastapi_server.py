@@ -26,7 +26,7 @@ _MANY = 1_000_000_000
 
 
 class FastApiConfig(msgspec.Struct, kw_only=True):
-    """How the server is to be."""
+    """Options of the server."""
 
     devices: int
 

@@ -43,7 +43,7 @@ class Peer(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct):
-    """What a peer made of one document; with *error* nothing else."""
+    """Items that a peer found in one document, or its *error*."""
 
     titles: list[str] = []
     error: str | None = None
@@ -64,7 +64,7 @@ PEERS: Final = (
 
 
 class PeerMissing(Exception):
-    """It could not be installed, or its program ended badly."""
+    """Error: a peer could not be installed, or its program failed."""
 
 
 async def read(peer: Peer, documents: Sequence[Planted], base_url: str) -> Outcome:
