@@ -464,7 +464,7 @@ def show_inbox(inbox: Inbox, clock: Clock) -> None:
             console.control(Control.home())
             screen.update(Text("\n".join(lines), no_wrap=True, overflow="crop"))
 
-        with _keys(draw) as read:
+        with keys_of(draw) as read:
             while not shown.has_ended:
                 for key in _KEY.findall(read()):
                     if not shown.has_ended:
@@ -473,7 +473,7 @@ def show_inbox(inbox: Inbox, clock: Clock) -> None:
 
 
 @contextmanager
-def _keys(draw: Callable[[], None]) -> Iterator[Callable[[], str]]:
+def keys_of(draw: Callable[[], None]) -> Iterator[Callable[[], str]]:
     """Yield a function that waits for keys. None is lost between two calls, as each is read at once.
 
     After Ctrl-Z and ``fg`` the terminal is as the shell has it: its mode is set, and the screen drawn, again.
@@ -487,17 +487,33 @@ def _keys(draw: Callable[[], None]) -> Iterator[Callable[[], str]]:
         return
     terminal = sys.stdin.fileno()
     before = termios.tcgetattr(terminal)
+    woken, wakes = os.pipe()
+    for end in (woken, wakes):
+        os.set_blocking(end, False)
+    # A signal between two instructions would be noticed after the next key, which a terminal that is left
+    # for the shell keeps until Return: so each signal is a byte beside the keys.
+    earlier = signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+    handler = signal.signal(signal.SIGCONT, lambda *_: None)
+    decoder = getincrementaldecoder("utf-8")("ignore")
 
-    def resume(*_: object) -> None:
+    def read() -> str:
+        while True:
+            ready, _, _ = select([terminal, woken], [], [])
+            if woken not in ready:
+                return _read(terminal, decoder)
+            os.read(woken, 1_024)
+            tty.setcbreak(terminal, termios.TCSADRAIN)
+            draw()
+
+    try:
         tty.setcbreak(terminal, termios.TCSADRAIN)
         draw()
-
-    handler = signal.signal(signal.SIGCONT, resume)
-    resume()
-    try:
-        yield partial(_read, terminal, getincrementaldecoder("utf-8")("ignore"))
+        yield read
     finally:
         signal.signal(signal.SIGCONT, handler)
+        signal.set_wakeup_fd(earlier)
+        os.close(woken)
+        os.close(wakes)
         termios.tcsetattr(terminal, termios.TCSADRAIN, before)
 
 

@@ -6,13 +6,13 @@ import signal
 import sqlite3
 import sys
 import termios
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import anyio
 import pytest
 
-from hub.cli.inbox import KEYS, TerminalInbox
+from hub.cli.inbox import KEYS, TerminalInbox, keys_of
 from hub.clock import IdFactory
 from hub.device.inbox import read_items
 from hub.device.inserts import open_device_store
@@ -119,26 +119,53 @@ async def test_two_hundred_keys_typed_at_a_terminal_that_was_left_for_the_shell_
     ) as process:
         os.close(theirs)
         seen = Terminal(ours)
-        await seen.shows(f"{TYPED} waiting")
-        for key in (b"a", b"u"):
-            # As by Ctrl-Z and fg: the shell sets its own mode, in which the keys are lines.
-            process.send_signal(signal.SIGSTOP)
-            termios.tcsetattr(ours, termios.TCSANOW, of_shell)
-            process.send_signal(signal.SIGCONT)
-            async with anyio.create_task_group() as typing:
-                typing.start_soon(type_keys, ours, key)
-                await seen.shows("no item waits" if key == b"a" else f"{TYPED} waiting")
-            wanted = "approved" if key == b"a" else "open"
-            assert [item.verdict for item in read_items(path)] == [wanted] * TYPED
-            with closing(sqlite3.connect(path)) as db:
-                moments = dict(db.execute("SELECT title, updatedAt FROM tasks").fetchall())
-            in_order = [moments[f"task {number}"] for number in reversed(range(TYPED))]
-            assert key == b"u" or in_order == sorted(in_order)
-        os.write(ours, b"qa")  # what follows the end is not the inbox's
-        with anyio.fail_after(20):
-            assert await process.wait() == 0
+        try:
+            await seen.shows(f"{TYPED} waiting")
+            for key in (b"a", b"u"):
+                # As by Ctrl-Z and fg: the shell sets its own mode, in which the keys are lines.
+                process.send_signal(signal.SIGSTOP)
+                termios.tcsetattr(ours, termios.TCSANOW, of_shell)
+                process.send_signal(signal.SIGCONT)
+                async with anyio.create_task_group() as typing:
+                    typing.start_soon(type_keys, ours, key)
+                    await seen.shows("no item waits" if key == b"a" else f"{TYPED} waiting")
+                wanted = "approved" if key == b"a" else "open"
+                assert [item.verdict for item in read_items(path)] == [wanted] * TYPED
+                with closing(sqlite3.connect(path)) as db:
+                    moments = dict(db.execute("SELECT title, updatedAt FROM tasks").fetchall())
+                in_order = [moments[f"task {number}"] for number in reversed(range(TYPED))]
+                assert key == b"u" or in_order == sorted(in_order)
+            os.write(ours, b"qa")  # what follows the end is not the inbox's
+            with anyio.fail_after(20):
+                assert await process.wait() == 0
+        finally:
+            with suppress(ProcessLookupError):  # it has ended, if all is well
+                process.kill()
     os.close(ours)
     assert {item.verdict for item in read_items(path)} == {"open"}
+
+
+def test_a_signal_to_continue_while_the_inbox_is_drawn_draws_it_again_and_not_within_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ours, theirs = pty.openpty()
+    of_shell = termios.tcgetattr(theirs)
+    drawn: list[str] = []
+
+    def draw() -> None:
+        drawn.append("begins")
+        if len(drawn) == 1:
+            termios.tcsetattr(theirs, termios.TCSANOW, of_shell)
+            signal.raise_signal(signal.SIGCONT)
+        else:
+            os.write(ours, b"q")
+        drawn.append("ends")
+
+    with closing(os.fdopen(ours, "wb")), closing(os.fdopen(theirs)) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        with keys_of(draw) as read:
+            assert read() == "q"
+    assert drawn == ["begins", "ends"] * 2
 
 
 def more(path: Path, title: str) -> None:
