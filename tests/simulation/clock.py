@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 import anyio
 
 from hub.clock import HubClock, epoch_ms
+from hub.runs.clock_watch import JUMP_S
 from tests.simulation.loop import START_S
 
 
@@ -64,16 +65,26 @@ class SimClock:
 
 
 class SimHubClock(HubClock):
-    """Clock of a hub on a machine."""
+    """Clock of a hub on a machine.
 
-    def __init__(self, source: SimClock) -> None:
+    Args:
+        on_step: called when its hub has begun to follow a clock that was set, before any row is corrected.
+    """
+
+    def __init__(self, source: SimClock, on_step: Callable[[], None] = lambda: None) -> None:
         super().__init__(source, lambda: source.time.now_s)
         self._time = source.time
+        self._on_step = on_step
 
     @property
     def ahead_s(self) -> float:
         """Seconds by which it is ahead of the right time."""
         return self._zero_s - self._time.epoch.timestamp()
+
+    def move(self, seconds: float) -> None:
+        super().move(seconds)
+        if abs(seconds) > JUMP_S:
+            self._on_step()
 
     def now_ms(self) -> int:
         """Return ``now`` in epoch milliseconds."""

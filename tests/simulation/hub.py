@@ -148,7 +148,7 @@ class SimHub:
         self.link = link
         self._agreements = agreements
         self._model = model
-        self.clock = machine.clock = SimHubClock(machine.source)
+        self.clock = machine.clock = SimHubClock(machine.source, machine.on_step)
         self.time = machine.time
         self.ids = IdFactory(self.clock, dice)
         self.boot_id = BootId(self.ids.fresh())
@@ -179,7 +179,6 @@ class SimHub:
         return (self.machine.server or self.machine.source).now().timestamp()
 
     def _clock_stepped(self, by_ms: int) -> None:
-        self.machine.on_step()
         if self.is_serving:
             self.dispatcher.hold_until_ms += by_ms
             self.recheck()

@@ -53,7 +53,7 @@ class Surroundings:
         self.is_shared = is_shared
         self.calm_since_s = 0.0  # awake seconds: since then every hub has been up and reachable
         self.clocks_since_s = 0.0  # awake seconds: since then no wall clock has jumped
-        self.set_since_s = 0.0  # awake seconds: since then no clock was set, nor has a hub noticed that
+        self.set_since_s = 0.0  # awake seconds: since then no clock was set, nor did a hub begin to follow it
 
     def look(self) -> None:
         """Update which hubs and devices are disturbed."""
@@ -70,7 +70,7 @@ class Surroundings:
         self.clocks_since_s = self.time.awake_s
 
     def clock_set(self) -> None:
-        """Record that a clock was set, or that a hub has noticed it."""
+        """Record that a clock was set, or that a hub begins to follow it."""
         self.clocks_changed()
         self.set_since_s = self.time.awake_s
 
