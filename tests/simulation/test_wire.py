@@ -10,7 +10,7 @@ from protocol.errors import LinkLost
 from protocol.frame import Frame
 from protocol.work import AgentCredit
 from tests.simulation.dice import Dice
-from tests.simulation.loop import run
+from tests.simulation.loop import Process, run
 from tests.simulation.wire import Tally, Traffic, Wire
 
 
@@ -32,7 +32,7 @@ class Listener:
 class Stage:
     """Wire between a listener and a hub that records the end of the connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, at_device: contextvars.Context | None = None) -> None:
         self.tally = Tally()
         self.listener = Listener()
         self.reasons: list[str] = []
@@ -41,7 +41,7 @@ class Stage:
             self.listener,
             Traffic(Dice("traffic"), self.tally),
             at_hub=context,
-            at_device=context,
+            at_device=at_device or context,
             at_hub_lost=lambda wire, reason: self.reasons.append(reason),
             at_hub_asked=lambda link, asked: None,
         )
@@ -68,6 +68,29 @@ def test_frames_of_one_lane_arrive_in_their_order() -> None:
     stage = played(play)
     assert stage.listener.heard == list(range(1, 200))
     assert stage.tally.frames == 199
+
+
+def test_frames_of_one_lane_that_came_to_a_halted_device_are_heard_in_their_order() -> None:
+    async def halt() -> Stage:
+        device = Process("device")
+        contexts: list[contextvars.Context] = []
+
+        async def enter() -> None:
+            device.enter()
+            contexts.append(contextvars.copy_context())
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(enter)
+        stage = Stage(contexts[0])
+        device.halt()
+        stage.send(*range(100))
+        await anyio.sleep(60)
+        assert stage.listener.heard == []
+        device.resume()
+        await anyio.sleep(60)
+        return stage
+
+    assert run(halt, Dice("loop")).listener.heard == list(range(100))
 
 
 def test_a_cut_loses_what_is_on_its_way_and_both_ends_learn_of_it() -> None:

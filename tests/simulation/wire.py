@@ -7,8 +7,10 @@ lane keep their order; lanes overtake each other.
 
 import asyncio
 import contextvars
+from collections import defaultdict, deque
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
 
 import anyio
 
@@ -70,6 +72,14 @@ class Traffic:
         self.late = self.twice = 0.0
 
 
+@dataclass
+class _Lane:
+    """Frames that are under way in one direction, which arrive in the order in which they were sent."""
+
+    frames: deque[tuple[Any, float]] = field(default_factory=deque)  # each with the time of its arrival
+    last_at: float = 0.0  # arrival of the newest frame
+
+
 class DeviceEnd(Protocol):
     """Interface of the device that a wire calls."""
 
@@ -111,7 +121,7 @@ class Wire:
         self._at_hub_lost = at_hub_lost
         self._at_hub_asked = at_hub_asked
         self._loop = asyncio.get_running_loop()
-        self._lanes: dict[str, float] = {}
+        self._lanes: dict[str, _Lane] = defaultdict(_Lane)
         self._under_way = 0
         self.link: OpenLink | None = None  # from the hub's welcome on
         self.frames_left = 0  # until it is cut; 0: never
@@ -191,15 +201,20 @@ class Wire:
         if self.is_cut or self.is_mute:
             self._traffic.tally.lost += 1
             return
-        at = max(self._loop.time() + self._traffic.latency_s(), self._lanes.get(lane, 0.0) + STEP_S)
-        self._lanes[lane] = at
+        order = self._lanes[lane]
+        order.last_at = max(self._loop.time() + self._traffic.latency_s(), order.last_at + STEP_S)
+        order.frames.append((frame, order.last_at))
         self._under_way += 1
-        self._loop.call_at(at, arrive, frame, at, context=context)
+        self._loop.call_at(order.last_at, self._arrive, order, arrive, context=context)
         if self.frames_left:
             self.frames_left -= 1
             if self.frames_left == 0:
                 latency = self._traffic.dice.uniform
                 self.cut(hub_after_s=latency(0.0, 3.0), device_after_s=latency(0.0, 3.0))
+
+    def _arrive(self, lane: _Lane, arrive: Callable[[Any, float], None]) -> None:
+        """Hand the next frame of a lane over: a process that was halted runs its callbacks in any order."""
+        arrive(*lane.frames.popleft())
 
     def _arrive_at_device(self, frame: Frame, at: float) -> None:
         self._under_way -= 1
