@@ -57,10 +57,10 @@ def view_of_markdown(text: str, lines: Sequence[Line]) -> str:
         for token in _parser().parse(text[begin:])
         if token.type in _NO_PROSE and token.map
     ]
-    text = _blanked(text, places)  # a mark in code opens nothing
+    text = blanked(text, places)  # a mark in code opens nothing
     places = [*_enclosed(text, begin), *(match.span() for match in _ON_A_LINE.finditer(text, begin))]
     places += [(line.start, line.end) for line in lines if _PROPERTY.fullmatch(line.text)]
-    return _blanked(text, places)
+    return blanked(text, places)
 
 
 def view_of_org(text: str, lines: Sequence[Line]) -> str:
@@ -84,7 +84,7 @@ def view_of_org(text: str, lines: Sequence[Line]) -> str:
             end_mark = ":END:"
         if end_mark or away_level or (heading is None and _ORG_REMARK.fullmatch(line.text)):
             places.append((line.start, line.end))
-    return _blanked(text, places)
+    return blanked(text, places)
 
 
 def _enclosed(text: str, at: int) -> Iterator[Place]:
@@ -101,7 +101,8 @@ def _enclosed(text: str, at: int) -> Iterator[Place]:
             yield opener.start(), at
 
 
-def _blanked(text: str, places: Iterable[Place]) -> str:
+def blanked(text: str, places: Iterable[Place]) -> str:
+    """Return *text* with blanks at *places*; line ends stay."""
     view, at = list[str](), 0
     for start, end in merged(places):
         view += (text[at:start], re.sub(r"[^\r\n]", " ", text[start:end]))

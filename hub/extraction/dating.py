@@ -71,12 +71,23 @@ _CLOCK: Final = re.compile(
 )
 _HOUR: Final = re.compile(rf"{_LIST_MARK}[\[(](?P<h>\d{{1,2}}):(?P<min>\d\d)(?::\d\d)?[\])]\s+\S")
 _ENTRY: Final = re.compile(
-    rf"{_LIST_MARK}[\[(]?{_WEEKDAY}(?P<day>{_NUMBERS})[\])]?(?:[:|]| [-\u2013\u2014]) +\S", re.IGNORECASE
+    rf"{_LIST_MARK}(?P<stamp>[\[(]?{_WEEKDAY}(?P<day>{_NUMBERS})[\])]?(?:[:|]| [-\u2013\u2014])"
+    rf"|(?P<bold>\*\*|__){_WEEKDAY}(?P<bold_day>{_NUMBERS}|{_WORDS})[:.]?(?P=bold)[:.]?) +\S",
+    re.IGNORECASE,
 )
 _OWN_LINE: Final = re.compile(
     rf"{_WEEKDAY}(?:{_NUMBERS}|{_WORDS})(?: ?г\.?)?(?: ?\(?(?:星期|周|礼拜)\w\)?)?(?:{_AT}{_TIME})?",  # noqa: RUF001
     re.IGNORECASE,
 )
+_PLACE: Final = r"[^\W\d_]{2,30}(?:[ .'-]+[^\W\d_]{1,30}){0,3}"
+# The place and day of a letter: "Passau, den 12. Januar 2027".
+_LETTER: Final = re.compile(
+    rf"\s*(?P<place>{_PLACE}), ?(?:the |a )?(?P<day>{_NUMBERS}|{_WORDS})(?: ?г)?\.?\s*",  # noqa: RUF001
+    re.IGNORECASE,
+)
+_LETTER_LINES: Final = 20  # in which it is
+_LONGEST_TITLE: Final = 100
+_SENTENCE: Final = re.compile(r"(?<! г)[.!?;。！？]\s*$")  # noqa: RUF001
 _ITEM: Final = re.compile(r"(?:[-*+]|\d{1,3}[.)])[ \t]+")
 _BULLETS: Final = ("- ", "* ", "+ ")
 _FIELD: Final = re.compile(
@@ -119,14 +130,20 @@ class PassageDates:
 
     Args:
         date: date of the whole document.
+
+    Attributes:
+        stamps: places of the words that tell when something was written, which are no prose.
     """
 
     def __init__(self, document: Document, *, date: datetime | None, timezone: str) -> None:
+        self.stamps: list[tuple[int, int]] = []
         self._places: list[int] = [0]
         self._anchors: list[Anchor | None] = [None]
         messages = messages_in(document.text, document.media_type)
         if not messages:
-            self._places, self._anchors = _Reader(document, date, timezone).read()
+            whole = _Reader(document, date, timezone)
+            self._places, self._anchors = whole.read()
+            self.stamps = whole.stamps
         left = _MOST_READ
         for message in messages:
             if document.media_type == CHAT:
@@ -142,6 +159,7 @@ class PassageDates:
             places, anchors = reader.read()
             self._places += (message.body + place for place in places)
             self._anchors += anchors
+            self.stamps += ((message.body + start, message.body + end) for start, end in reader.stamps)
             left -= reader.read_lines
 
     def at(self, place: int) -> Anchor | None:
@@ -156,6 +174,20 @@ class _Section(NamedTuple):
     anchor: _LineDate
     is_day: bool = False
     year: int | None = None
+
+
+class _Heading(NamedTuple):
+    """Line that may date the passage below it.
+
+    Attributes:
+        is_sure: a date in it applies to its passage.
+        is_marked: its layout makes it a heading, and not its date.
+    """
+
+    level: int
+    title: str
+    is_sure: bool = True
+    is_marked: bool = True
 
 
 class _Reader:
@@ -189,6 +221,7 @@ class _Reader:
         self._line_dates: list[_LineDate] = []
         self._is_dated = False  # by a line of its own
         self._above: set[int] = set()  # header lines of quoted mails
+        self.stamps: list[tuple[int, int]] = []  # places of the words that tell a date of writing
 
     @property
     def read_lines(self) -> int:
@@ -243,9 +276,12 @@ class _Reader:
     def _take(self, nth: int, content: str, depth: int, is_notes: bool) -> None:
         """Update the current date by one line."""
         self._since_heading += 1
+        start = self._lines[nth].start + len(self._texts[nth]) - len(content)
         if depth == 0 and (heading := self._heading(nth, content, is_notes)) is not None:
-            self._open(*heading)
-        elif (stamp := self._stamp(content)) is not None:
+            self._open(heading)
+            if not heading.is_marked and self._day(self._sections[-1].anchor) is not None:
+                self.stamps.append((start, start + len(content)))
+        elif (stamp := self._stamp(content, start)) is not None:
             anchor, ends = stamp
             if ends and self._is_at_odds(anchor):
                 anchor = None
@@ -263,23 +299,46 @@ class _Reader:
                 is_of_mail = any(re.match(r"(?:From|To|Subject):", text) for text in around)
                 is_other = self._is_at_odds(anchor) and not is_of_mail
                 self._sections[-1] = top._replace(anchor=None if is_other else anchor, is_day=True)
+                if not is_other and anchor is not None:
+                    self.stamps.append((start, start + len(content)))
                 self._is_dated = self._is_dated or len(self._sections) > 1
         elif self._entry is not None and self._entry[0] != depth:
             self._entry = None
 
-    def _heading(self, nth: int, content: str, is_notes: bool) -> tuple[int, str, bool] | None:
-        """Return a heading's level and text, and whether a date in it applies to its passage."""
+    def _heading(self, nth: int, content: str, is_notes: bool) -> _Heading | None:
         if match := (_ORG_HEADING if self._is_org else _HEADING).match(content):
-            return len(match[1]), match[2], True
+            return _Heading(len(match[1]), match[2])
         below = self._texts[nth + 1] if nth + 1 < len(self._texts) else ""
         if (line := _UNDERLINE.match(below)) and not _UNDERLINE.match(content) and not _FIELD.match(content):
-            return (1 if line[1][0] == "=" else 2), content, True
-        if self._is_own_line(content):
+            return _Heading(1 if line[1][0] == "=" else 2, content)
+        title = self._letter_day(content) if nth - self._front < _LETTER_LINES else None
+        if title is None and self._is_own_line(content):
             # A line that is only a date is a heading if there are several, or if it comes first; a single one
             # may refer to anything.
-            is_first = nth == self._first
-            return _OWN_LINE_LEVEL, content, is_notes or is_first or content.startswith(("**", "__"))
-        return None
+            is_sure = is_notes or nth == self._first or content.startswith(("**", "__"))
+            return _Heading(_OWN_LINE_LEVEL, content, is_sure=is_sure, is_marked=False)
+        if title is None and self._is_title(nth):
+            title = content
+        if title is None or self._is_dated or self._day(self._of_title(title)) is None:
+            return None
+        return _Heading(1, title, is_marked=False)
+
+    def _letter_day(self, content: str) -> str | None:
+        """Return the day behind the place of a letter; a weekday is no place."""
+        letter = _LETTER.fullmatch(content)
+        return letter["day"] if letter and not dates_in(letter["place"]) else None
+
+    def _is_title(self, nth: int) -> bool:
+        """Return True for the first line of a text with a blank line or with fields below it."""
+        below = self._texts[nth + 1] if nth + 1 < len(self._texts) else ""
+        text = self._texts[nth]
+        return (
+            nth == self._first
+            and len(text) <= _LONGEST_TITLE
+            and not _ITEM.match(text)
+            and not _SENTENCE.search(text)
+            and (not below.strip() or _MAIL_FIELD.match(below) is not None)
+        )
 
     def _is_own_line(self, line: str) -> bool:
         bare = line.strip(_DECORATION)
@@ -287,8 +346,9 @@ class _Reader:
             len(bare) <= _LONGEST_DATE and line[:2] not in _BULLETS and _OWN_LINE.fullmatch(bare) is not None
         )
 
-    def _open(self, level: int, title: str, is_sure: bool) -> None:
+    def _open(self, heading: _Heading) -> None:
         """Open the passage of a heading; without a date, it inherits that of the enclosing passage."""
+        level, title = heading.level, heading.title
         while self._sections[-1].level >= level:
             self._sections.pop()
         around, anchor = self._sections[-1], self._of_title(title)
@@ -299,15 +359,18 @@ class _Reader:
             self._sections.append(_Section(level, around.anchor, around.is_day, year))
             return
         self._is_dated = True
-        is_known = is_sure and not self._is_at_odds(anchor)
+        is_known = heading.is_sure and not self._is_at_odds(anchor)
         self._sections.append(_Section(level, anchor if is_known else None, is_day=True, year=year))
 
-    def _stamp(self, content: str) -> tuple[_LineDate, bool] | None:
+    def _stamp(self, content: str, start: int) -> tuple[_LineDate, bool] | None:
         """Return the moment at the start of a line, and whether it applies only up to the next blank line."""
         if match := _stamped(content):
             return self._with_time(self._numeric_or_words(match["day"]), match["time"]), False
         if match := _ENTRY.match(content):
-            return self._numeric_or_words(match["day"]), True
+            anchor = self._numeric_or_words(match["day"] or match["bold_day"])
+            if anchor is not None:  # else it is a plan, or not clear
+                self.stamps.append((start + match.start("stamp"), start + match.end("stamp")))
+            return anchor, True
         if self._entry is not None and (match := _HOUR.match(content)):
             _, anchor, ends = self._entry
             if isinstance(anchor, datetime):

@@ -11,6 +11,7 @@ import msgspec
 
 from hub.document import Document
 from hub.extraction import chunk, prose, structured, suspicion, validate
+from hub.extraction.blocks import blanked
 from hub.extraction.chunk import Chunk
 from hub.extraction.dating import PassageDates
 from hub.extraction.items import Dropped, ExtractionOptions, Form, Item, Notes
@@ -101,7 +102,7 @@ MEMORY_BYTES: Final = 1 << 30  # of the process that answers; a text needs ten t
 
 def _of_prose(document: Document, options: ExtractionOptions, form: Form) -> list[Item]:
     dates = PassageDates(document, date=form.date, timezone=options.timezone)
-    text = form.view or document.text
+    text = blanked(form.view or document.text, dates.stamps)
     return prose.read(text, without_pipe_tables(text, form.prose), options, dates, document.text)
 
 

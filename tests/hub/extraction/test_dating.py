@@ -271,6 +271,54 @@ def test_a_file_that_is_named_by_a_day_was_written_on_it(name: str, head: str, d
     assert (at.date() if isinstance(at, datetime) else at) == day
 
 
+SAID = (
+    "Minutes of the meeting held on 6 January 2025",
+    "Memo recorded 6 January 2025, 07:40",
+    "Protokoll der Sitzung vom 6. Januar 2025",
+    "Compte rendu de la réunion du 6 janvier 2025",
+    "Acta de la reunión celebrada el 6 de enero de 2025",
+    "Протокол совещания от 6 января 2025 г.",  # noqa: RUF001
+    "2025年1月6日例会纪要",
+    "---\ndate: 2025-01-06\n---\n\nNotes",
+    "Whitby, 6 January 2025\n\nDear Clara,",
+    "Huber GmbH\nAm Markt 3\n\nPassau, den 6. Januar 2025\n\nSehr geehrte Frau Ott,",
+    "Lyon, le 6 janvier 2025\n\nMadame,",
+    "Madrid, a 6 de enero de 2025\n\nEstimada Clara:",
+    "Москва, 6 января 2025 г.\n\nДорогая Клара!",  # noqa: RUF001
+    "Old things\n\n**2025-01-06** Rain.",
+    "Old things\n\n__6 January 2025:__ Rain.",
+)
+NOT_SAID = (
+    "The letter of 6 January 2025 says that they pay.",
+    "- Answer the letter of 6 January 2025",
+    "Rain\n\nMonday, 6 January 2025",
+    "Minutes of the meeting on 6 January 2027",  # later than the file: a plan
+    "Insurance\n\nThe letter of 6 January 2025 is lost",
+    "Anna, 6 January 2025 is a Monday.",
+)
+
+
+@pytest.mark.parametrize("head", [*SAID, *NOT_SAID])
+def test_document_whose_first_lines_name_its_day_is_dated_by_them_alone(head: str) -> None:
+    glue = " " if head.endswith("Rain.") else "\n\n"
+    text = f"{head}{glue}Anna calls tomorrow."
+    own = datetime(2025, 1, 6, tzinfo=UTC) if "date:" in head else SAVED
+    document = Document(unit_key="notes.md", text=text, content_hash="0" * 64, modified_at=SAVED)
+    dates = PassageDates(document, date=own, timezone="UTC")
+    at = dates.at(text.index("Anna calls"))
+    is_dated = (at.date() if isinstance(at, datetime) else at) == date(2025, 1, 6)
+    assert is_dated == (head in SAID)
+
+
+def test_words_that_name_the_day_of_writing_are_no_prose() -> None:
+    text = (
+        "Whitby, 6 January 2025\n\n**2025-01-07** Anna came.\n\nDate: 2025-01-07\nThe fair is on 2025-03-01."
+    )
+    document = Document(unit_key="notes.md", text=text, content_hash="0" * 64, modified_at=SAVED)
+    dates = PassageDates(document, date=SAVED, timezone="UTC")
+    assert [text[start:end] for start, end in dates.stamps] == ["Whitby, 6 January 2025", "**2025-01-07**"]
+
+
 async def test_the_same_sentence_under_two_days_means_two_days() -> None:
     said = "Anna calls tomorrow."
     text = f"## 2025-01-06\n\n{said}\n\n## 2025-01-07\n\n{said}\n"
