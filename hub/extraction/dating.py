@@ -25,6 +25,7 @@ from hub.document import Document
 from hub.extraction.items import lines_of
 from hub.extraction.task_lists import front_matter
 from hub.extraction.when.resolve import Anchor, DateWords, dates_in, local_day, read_date, resolve
+from hub.extraction.wording.languages import languages_in, script_of
 from hub.text.archives import messages_in
 from hub.text.files import CHAT, MAIL, is_named
 from hub.text.letter_text import lines_above
@@ -87,6 +88,7 @@ _LETTER: Final = re.compile(
 )
 _LETTER_LINES: Final = 20  # in which it is
 _LONGEST_TITLE: Final = 100
+_HEAD_LINES: Final = 5  # of a paragraph; fewer are a title, with names above and below it
 _SENTENCE: Final = re.compile(r"(?<! г)[.!?;。！？]\s*$")  # noqa: RUF001
 _ITEM: Final = re.compile(r"(?:[-*+]|\d{1,3}[.)])[ \t]+")
 _BULLETS: Final = ("- ", "* ", "+ ")
@@ -208,6 +210,7 @@ class _Reader:
         _, self._front = front_matter(self._lines)
         body = range(self._front, len(self._texts))
         self._first = next((nth for nth in body if self._texts[nth].strip()), -1)  # line with text
+        self._head = self._end_of_head()
         self._is_day_first = self._order_of_strokes()
         # A date from the file may be its last modification: it counts only if no other date exists.
         self._is_own = self._is_mail or (date is not None and date != document.modified_at)
@@ -315,7 +318,7 @@ class _Reader:
         if title is None and self._is_own_line(content):
             # A line that is only a date is a heading if there are several, or if it comes first; a single one
             # may refer to anything.
-            is_sure = is_notes or nth == self._first or content.startswith(("**", "__"))
+            is_sure = is_notes or nth <= self._head or content.startswith(("**", "__"))
             return _Heading(_OWN_LINE_LEVEL, content, is_sure=is_sure, is_marked=False)
         if title is None and self._is_title(nth):
             title = content
@@ -329,16 +332,18 @@ class _Reader:
         return letter["day"] if letter and not dates_in(letter["place"]) else None
 
     def _is_title(self, nth: int) -> bool:
-        """Return True for the first line of a text with a blank line or with fields below it."""
-        below = self._texts[nth + 1] if nth + 1 < len(self._texts) else ""
+        """Return True for a line that names the text: the first one, or that of minutes below a name."""
         text = self._texts[nth]
-        return (
-            nth == self._first
-            and len(text) <= _LONGEST_TITLE
-            and not _ITEM.match(text)
-            and not _SENTENCE.search(text)
-            and (not below.strip() or _MAIL_FIELD.match(below) is not None)
-        )
+        is_alone = nth == self._first == self._head
+        return nth <= self._head and not _SENTENCE.search(text) and (is_alone or _is_of_minutes(text))
+
+    def _end_of_head(self) -> int:
+        """Return the last line of the first lines of a text, up to a blank one or to fields; -1: a list."""
+        lines = self._texts[self._first :] if self._first >= 0 else []
+        head = list(takewhile(lambda text: text.strip() and not _MAIL_FIELD.match(text), lines[:_HEAD_LINES]))
+        is_title = len(head) < _HEAD_LINES and all(len(text) <= _LONGEST_TITLE for text in head)
+        has_items = any(_ITEM.match(text) for text in head)
+        return self._first + len(head) - 1 if is_title and not has_items else -1
 
     def _is_own_line(self, line: str) -> bool:
         bare = line.strip(_DECORATION)
@@ -462,7 +467,8 @@ class _Reader:
         )
         is_amid_words = bool(longest.before and longest.after)
         is_interval = _INTERVAL.search(longest.words) is not None
-        if moment is None or has_other_days or is_amid_words or is_interval:
+        is_own_day = days == {self._own_day}
+        if moment is None or is_interval or (not is_own_day and (has_other_days or is_amid_words)):
             return None
         return self._checked(moment.at if moment.has_time else next(iter(days)))
 
@@ -470,6 +476,8 @@ class _Reader:
         """Resolve a day without a year by the year of a heading above, or by its weekday."""
         for one in leading:
             year, about = self._sections[-1].year, one.parts.about_day
+            if about == {"weekday"} and (day := self._own_day) and self._is_weekday_of(day, one.words):
+                return day
             if one.after or not (about >= {"month", "day"} or one.parts.figures):
                 continue
             near: Anchor | None = date(year, 7, 1) if year else self._date if "weekday" in about else None
@@ -478,6 +486,16 @@ class _Reader:
             if day is not None and year in (None, day.year):
                 return self._checked(day)
         return None
+
+    @property
+    def _own_day(self) -> date | None:
+        """Day of the whole document by its name or its fields; None: it is not known."""
+        by_name = self._day(self._sections[0].anchor)
+        return by_name or (self._day(self._date) if self._is_own else None)
+
+    def _is_weekday_of(self, day: date, words: str) -> bool:
+        moment = resolve(words, anchor=day - _DAY, timezone=self._timezone)
+        return moment is not None and local_day(moment.at, self._zone) == day
 
     def _checked(self, anchor: Anchor | None) -> Anchor | None:
         """Return the date, or None if it is later than the file: then it is a plan."""
@@ -516,6 +534,8 @@ class _Reader:
         found: dict[int, tuple[int, _LineDate]] = {}
         for first, last in lines_above(self._texts):
             self._above.update(range(first, last + 1))
+            if self._is_mail and first == self._first:  # its own header, whose date is known
+                continue
             below = next((at for at in range(last + 1, len(self._texts)) if _bare(self._texts[at])), None)
             if below is None:
                 continue
@@ -524,13 +544,13 @@ class _Reader:
                 continue
             fields = takewhile(_MAIL_FIELD.match, self._texts[last + 1 : last + 1 + _MAIL_FIELDS])
             lines = [*self._texts[first : last + 1], *fields]
-            header = " ".join(_QUOTED.sub("", line, count=1) for line in lines)
+            header = "\n".join(_QUOTED.sub("", line, count=1) for line in lines)
             found[below] = inner, self._once(header, partial(self._only_day, header))
         return found
 
     def _only_day(self, header: str) -> _LineDate:
-        """Return the only day with a year in the header lines of a mail."""
-        full = [one.words for one in dates_in(header) if one.is_full]
+        """Return the only day with a year in the header lines of a mail, each of which has its language."""
+        full = [one.words for line in header.split("\n") for one in dates_in(line) if one.is_full]
         moments = [resolve(words, anchor=None, timezone=self._timezone) for words in full]
         days = {local_day(moment.at, self._zone) if moment else None for moment in moments}
         known = [moment for moment in moments if moment]
@@ -558,6 +578,10 @@ class _Reader:
 
 def _stamped(text: str) -> re.Match[str] | None:
     return next(filter(None, (pattern.match(text) for pattern in _STAMPS)), None)
+
+
+def _is_of_minutes(text: str) -> bool:
+    return any(lexicon.has("minutes", text) for lexicon in languages_in(script_of(text)))
 
 
 def _bare(text: str) -> str:

@@ -285,6 +285,10 @@ SAID = (
     "Lyon, le 6 janvier 2025\n\nMadame,",
     "Madrid, a 6 de enero de 2025\n\nEstimada Clara:",
     "Москва, 6 января 2025 г.\n\nДорогая Клара!",  # noqa: RUF001
+    "TSV Ober e. V.\nProtokoll der Sitzung vom Montag, 06.01.2025\nBeginn 19:30, Ende 21:10",
+    "Garden Association\n6 January 2025\n\nDear members,",
+    "---\ndate: 2025-01-06\n---\n\n# Week 2 (written on 6 January 2025)",
+    "---\ndate: 2025-01-06\n---\n\n## Lundi",
     "Old things\n\n**2025-01-06** Rain.",
     "Old things\n\n__6 January 2025:__ Rain.",
 )
@@ -292,6 +296,9 @@ NOT_SAID = (
     "The letter of 6 January 2025 says that they pay.",
     "- Answer the letter of 6 January 2025",
     "Rain\n\nMonday, 6 January 2025",
+    "The letter of 6 January 2025\nsays that they pay. I have read it\nand answered",
+    "---\ndate: 2025-11-30\n---\n\n# Week 2 (written on 6 January 2025)",
+    "---\ndate: 2025-11-30\n---\n\n## Lundi",
     "Minutes of the meeting on 6 January 2027",  # later than the file: a plan
     "Insurance\n\nThe letter of 6 January 2025 is lost",
     "Anna, 6 January 2025 is a Monday.",
@@ -302,11 +309,11 @@ NOT_SAID = (
 def test_document_whose_first_lines_name_its_day_is_dated_by_them_alone(head: str) -> None:
     glue = " " if head.endswith("Rain.") else "\n\n"
     text = f"{head}{glue}Anna calls tomorrow."
-    own = datetime(2025, 1, 6, tzinfo=UTC) if "date:" in head else SAVED
     document = Document(unit_key="notes.md", text=text, content_hash="0" * 64, modified_at=SAVED)
-    dates = PassageDates(document, date=own, timezone="UTC")
-    at = dates.at(text.index("Anna calls"))
-    is_dated = (at.date() if isinstance(at, datetime) else at) == date(2025, 1, 6)
+    own = structured.read(document, TASKS).date
+    at = PassageDates(document, date=own, timezone=TASKS.timezone).at(text.index("Anna calls"))
+    day = at.astimezone(ZoneInfo(TASKS.timezone)).date() if isinstance(at, datetime) else at
+    is_dated = day == date(2025, 1, 6)
     assert is_dated == (head in SAID)
 
 
