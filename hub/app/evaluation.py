@@ -21,7 +21,7 @@ from hub.clock import Chance, Clock
 from hub.extraction import answers, chunk
 from hub.extraction.answers import Unreadable
 from hub.extraction.extractor import Extractor
-from hub.extraction.gold import GoldDocument, Tally, added, judge, scored, wrong_fields
+from hub.extraction.gold import GoldDocument, Tally, added, in_all, judge, scored, wrong_fields
 from hub.extraction.items import Extraction, ExtractionOptions
 from hub.extraction.model import (
     ExtractionError,
@@ -112,6 +112,7 @@ class Evaluation(msgspec.Struct, kw_only=True):
         unread: number of documents left when the budget was used up; they are not scored.
         budget: message about a budget that was reached.
         tallies: scores, by record type of the agent.
+        kinds: scores, by kind of document.
         left_out: number of labels of other record types.
         failed: documents without a usable answer; all their labels count as missed.
         given_up: pieces of other documents without a complete answer.
@@ -127,6 +128,7 @@ class Evaluation(msgspec.Struct, kw_only=True):
     unread: int = 0
     budget: str = ""
     tallies: dict[str, Tally] = {}
+    kinds: dict[str, Tally] = {}
     left_out: int = 0
     failed: int = 0
     given_up: int = 0
@@ -144,9 +146,12 @@ class Evaluation(msgspec.Struct, kw_only=True):
         self.documents += 1
         self.left_out += len(gold.labels) - len(labels)
         self.given_up += extraction.notes.given_up
-        judged = judge(labels, extraction.items, config.tables)
-        tallies = scored(labels, extraction.items, judged, timezone=config.timezone, tables=config.tables)
+        items = [item for item in extraction.items if not item.is_done]
+        judged = judge(labels, items, config.tables)
+        timezone = gold.timezone or config.timezone
+        tallies = scored(labels, items, judged, timezone=timezone, tables=config.tables)
         self.tallies = added(self.tallies, tallies)
+        self.kinds = added(self.kinds, {gold.kind: in_all(tallies)})
         sentences = list(chunk.sentences(gold.text, 0, len(gold.text)))
 
         def shown(table: str, name: object, start: int, end: int) -> Shown:
@@ -162,15 +167,16 @@ class Evaluation(msgspec.Struct, kw_only=True):
             missed=judged.missed,
             false=tuple(
                 shown(item.table, item.data.get(config.tables[item.table].title), item.start, item.end)
-                for item in (extraction.items[index] for index in judged.false)
+                for item in (items[index] for index in judged.false)
             ),
             wrong=tuple(
                 WrongField(
                     **msgspec.structs.asdict(named[number]), field=field, expected=expected, found=found
                 )
                 for number, index in judged.matched
+                if not labels[number].is_optional
                 for field, expected, found in wrong_fields(
-                    labels[number], extraction.items[index], timezone=config.timezone, tables=config.tables
+                    labels[number], items[index], timezone=timezone, tables=config.tables
                 )
             ),
         )
@@ -381,9 +387,10 @@ class _Reader:
             self._on_read(self.evaluation.documents)
 
     async def _extracted(self, gold: GoldDocument) -> Extraction:
+        config = msgspec.structs.replace(self._config, timezone=gold.timezone or self._config.timezone)
         try:
             return await self._extractor.extract(
-                gold.document(self._config.timezone), self._config, through=self._through
+                gold.document(config.timezone), config, through=self._through
             )
         except ModelRefused:
             raise

@@ -1,4 +1,4 @@
-"""``hub eval``: precision, recall, cost and time of an agent on a gold file."""
+"""``hub eval``: precision, recall, cost and time of an agent on a gold file or folder."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -36,9 +36,10 @@ _REPORT_EVERY: Final = 10  # documents
 @click.argument("name", type=NAME, metavar="AGENT")
 @click.option(
     "--gold",
-    type=FilePath(exists=True, dir_okay=False),
+    type=FilePath(exists=True),
     metavar="FILE",
-    help="Documents with the records to find in them, one JSON object a line.",
+    help="Documents with the records to find in them, one JSON object a line; or a folder of files, with"
+    " an expected.json beside them.",
 )
 @config_option
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N documents.")
@@ -227,21 +228,24 @@ def _agent(settings: "Settings", name: str, user: str | None) -> "AgentSettings"
 
 
 def _documents(gold: Path, settings: "Settings") -> tuple[list["GoldDocument"], str]:
-    """Return the documents of a gold file and its digest. Print its problems and exit if it has any."""
-    from hub.extraction.gold import BadGold, gold_digest, read_gold
+    """Return the documents of a gold file or folder, and its digest. Print its problems, if any, and exit."""
+    from hub.extraction.gold import BadGold, gold_digest, read_folder, read_gold
     from hub.settings.agent_settings import tables_of
 
-    data = gold.read_bytes()
+    tables = tables_of(settings.tables)
     try:
-        documents = read_gold(data.decode(), tables_of(settings.tables))
+        if gold.is_dir():
+            with using(gold, "read", Exit.SETTINGS):
+                documents = read_folder(gold, tables)
+            return documents, gold_digest("\0".join(str(document) for document in documents).encode())
+        data = gold.read_bytes()
+        return read_gold(data.decode(), tables), gold_digest(data)
     except UnicodeDecodeError as error:
         lines = data[: error.start].split(b"\n")
         show.report(f"{gold}:{len(lines)}: not UTF-8")
     except BadGold as error:
         for line, problem in error.problems:
-            show.report(f"{gold}:{line}: {problem}")
-    else:
-        return documents, gold_digest(data)
+            show.report(f"{gold}:{line}: {problem}" if line else f"{gold}: {problem}")
     raise click.exceptions.Exit(Exit.SETTINGS)
 
 

@@ -1,7 +1,7 @@
 """Reports of ``hub eval``: tables for a terminal, JSON, and a page without scripts."""
 
 import html
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
@@ -17,6 +17,8 @@ NANOS: Final = 1_000_000_000  # of a US dollar
 _FORMS: Final = {"USD": ".4f", "seconds": ".1f"}
 _HEADERS: Final = ("table", "labels", "found", "correct", "P", "R", "F1", "fields")
 _DIGITS: Final = 8  # of a digest, for people
+
+Figures = dict[str, float | None]  # by name
 
 
 class Side(NamedTuple):
@@ -50,6 +52,9 @@ def print_report(report: Report) -> None:
     stored = report.side.stored
     show.print_table(_HEADERS, list(_rows(stored, report.before)))
     show.out()
+    if kinds := list(_kinds(stored, report.before)):
+        show.print_table(("kind", *_HEADERS[1:]), kinds)
+        show.out()
     if report.other is None or report.comparison is None:
         show.print_facts(dict(_facts(stored, report.before)))
     else:
@@ -122,6 +127,7 @@ def evaluation_json(stored: "StoredEvaluation") -> dict[str, Any]:
         "seconds": round(one.seconds, 3),
         "tables": {str(table): _figures(tally) for table, tally in one.tallies.items()},
         "all": _figures(in_all(stored)),
+        "kinds": {kind: _figures(tally) for kind, tally in one.kinds.items()},
     }
 
 
@@ -143,9 +149,22 @@ def compared(now: float | None, was: float | None, form: str = ".3f") -> str:
 
 
 def _rows(now: "StoredEvaluation", before: "StoredEvaluation | None") -> Iterator[tuple[object, ...]]:
-    earlier = {} if before is None else _by_table(before)
-    for name, figures in _by_table(now).items():
-        was = earlier.get(name, {})
+    yield from _with_changes(_by_table(now), {} if before is None else _by_table(before))
+
+
+def _kinds(now: "StoredEvaluation", before: "StoredEvaluation | None") -> Iterator[tuple[object, ...]]:
+    """Yield the figures of each kind of document, if there are several."""
+    kinds, earlier = (
+        {kind: _figures(tally) for kind, tally in one.evaluation.kinds.items()} if one else {}
+        for one in (now, before)
+    )
+    if len(kinds) > 1:
+        yield from _with_changes(kinds, earlier)
+
+
+def _with_changes(now: Mapping[str, Figures], before: Mapping[str, Figures]) -> Iterator[tuple[object, ...]]:
+    for name, figures in now.items():
+        was = before.get(name, {})
         yield name, *(compared(value, was.get(key)) for key, value in figures.items())
 
 
@@ -223,12 +242,12 @@ def _places_json(places: "Iterable[tuple[str, Shown]]", *, has_text: bool = True
     ]
 
 
-def _by_table(stored: "StoredEvaluation") -> dict[str, dict[str, float | None]]:
+def _by_table(stored: "StoredEvaluation") -> dict[str, Figures]:
     tallies = {str(table): tally for table, tally in stored.evaluation.tallies.items()}
     return {name: _figures(tally) for name, tally in {**tallies, "all": in_all(stored)}.items()}
 
 
-def _figures(tally: "Tally") -> dict[str, float | None]:
+def _figures(tally: "Tally") -> Figures:
     return {
         "labels": tally.labelled,
         "found": tally.found,
@@ -292,6 +311,8 @@ def report_page(report: Report) -> str:
     """Return a report as a page: it needs no other file, runs no script, and shows texts as text."""
     stored = report.side.stored
     parts = [_table(_HEADERS, _rows(stored, report.before))]
+    if kinds := list(_kinds(stored, report.before)):
+        parts.append(_table(("kind", *_HEADERS[1:]), kinds))
     if report.other is None or report.comparison is None:
         parts.append(_table(("", ""), _facts(stored, report.before)))
     else:

@@ -1,7 +1,8 @@
-"""Gold files, which are documents with the expected items, and scores of extracted items. Pure functions.
+"""Gold files, which are documents with the expected items, and scores of extracted items.
 
-A gold file has one JSON object per line. All problems are reported at once with their lines, because scores
-from a faulty gold file would be wrong without notice.
+A gold file has one JSON object per line. A gold folder has files of any form, and beside them an
+``expected.json``: an object with an entry for each file. All problems are reported at once with their
+places, because scores from faulty gold would be wrong without notice.
 
 An item is *right* if the same document has a label that
 
@@ -12,9 +13,9 @@ An item is *right* if the same document has a label that
   occur in the other one, and at least two, or all of them. Case, punctuation and order are ignored; in
   scripts without blanks, each character is a word.
 
-Each label and each item is used once, and the most similar pairs are matched first: of two tasks in one
-sentence, each gets its own. Precision is the share of right items among all items, recall the share of labels
-that were matched, F1 their harmonic mean.
+An optional label, and the item that has it, do not count. Each label and each item is used once, and the most
+similar pairs are matched first: of two tasks in one sentence, each gets its own. Precision is the share of
+right items among all items, recall the share of labels that were matched, F1 their harmonic mean.
 
 The other fields of a right item (who, when) are counted separately. A list of names must have the same names.
 A date must have the same local day, or the same minute if the label has a time. Any other field must have the
@@ -25,7 +26,8 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
+from pathlib import Path, PurePath
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -35,12 +37,16 @@ from hub.clock import from_epoch_ms
 from hub.document import Document
 from hub.extraction.folding import fold, words_of
 from hub.extraction.items import Item
+from hub.text.convert import convert
+from hub.text.files import Converted, NotConvertible
 from protocol.errors import ErrorCode, HubError
 from protocol.frame import Field
 from protocol.tables import TABLES, Column, DeviceTable, Filler, Kind, TableName, problem_of
 
-_DOCUMENT_KEYS: Final = frozenset({"id", "text", "items", "date", "name", "language", "kind"})
-_ITEM_KEYS: Final = frozenset({"table", "data", "quote", "words"})
+EXPECTED: Final = "expected.json"  # in a gold folder
+_FILE_KEYS: Final = frozenset({"items", "date", "timezone", "day", "language", "kind"})
+_DOCUMENT_KEYS: Final = _FILE_KEYS | {"id", "text", "name"}
+_LABEL_KEYS: Final = frozenset({"table", "quote", "words", "optional"})
 _DAY_FORMS: Final = ("%Y-%m-%d", "%Y-%m-%dT%H:%M")
 
 LabelValue = str | float | list[str]
@@ -58,12 +64,14 @@ class Label(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         data: main words, and the other fields to compare. A date is local ISO, ``2026-03-06`` or
             ``2026-03-06T15:00``.
-        places: one or more places of its quote in the text.
+        places: one or more places of its quote in the text; without a quote the whole text.
+        is_optional: neither missed nor counted if it is found.
     """
 
     table: str
     data: dict[str, LabelValue]
     places: tuple[Place, ...]
+    is_optional: bool = False
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,11 +144,14 @@ def scored(
     tables: Declared = TABLES,
 ) -> dict[str, Tally]:
     """Score a document whose labels and items were compared; see ``score``."""
-    expected = Counter(label.table for label in labels)
+    expected = Counter(label.table for label in labels if not label.is_optional)
     got = Counter(item.table for item in found)
+    got -= Counter(labels[number].table for number, _ in judged.matched if labels[number].is_optional)
     tallies = {table: Tally(found=got[table], labelled=expected[table]) for table in tables}
     for number, index in judged.matched:
         label, item = labels[number], found[index]
+        if label.is_optional:
+            continue
         fields = _other_fields(label, tables)
         wrong = wrong_fields(label, item, timezone=timezone, tables=tables)
         right_fields = len(fields) - len(wrong)
@@ -203,7 +214,11 @@ def judge(labels: Sequence[Label], found: Sequence[Item], tables: Declared = TAB
             matched.append((-number, -index))
     return Judged(
         matched=tuple(sorted(matched)),
-        missed=tuple(number for number in range(len(labels)) if -number not in used_labels),
+        missed=tuple(
+            number
+            for number, label in enumerate(labels)
+            if -number not in used_labels and not label.is_optional
+        ),
         false=tuple(index for index in range(len(found)) if -index not in used_items),
     )
 
@@ -261,12 +276,14 @@ def _local(at_ms: int, zone: ZoneInfo, *, with_time: bool) -> str:
 
 
 class GoldDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """Line of a gold file.
+    """Line of a gold file, or file of a gold folder.
 
     Attributes:
         date: date of the document; without an offset, it is local time of the reader.
         name: file name, whose extension determines the format.
         words: by the label's index, the words of the text for its date.
+        kind: ending of its name, unless a person has named it.
+        timezone: of its reader; None: that of the agent.
     """
 
     id: str
@@ -275,6 +292,9 @@ class GoldDocument(msgspec.Struct, frozen=True, kw_only=True):
     date: datetime | None
     name: str
     words: dict[int, str]
+    kind: str = ""
+    timezone: str | None = None
+    media_type: str | None = None
 
     def document(self, timezone: str) -> Document:
         """Return the document as a source would provide it to an agent in *timezone*."""
@@ -282,17 +302,25 @@ class GoldDocument(msgspec.Struct, frozen=True, kw_only=True):
         if date is not None and date.tzinfo is None:
             date = date.replace(tzinfo=ZoneInfo(timezone))
         digest = hashlib.sha256(self.text.encode()).hexdigest()
-        return Document(unit_key=self.name, text=self.text, content_hash=digest, modified_at=date)
+        return Document(
+            unit_key=self.name,
+            text=self.text,
+            content_hash=digest,
+            modified_at=date,
+            media_type=self.media_type,
+        )
 
 
 class BadGold(HubError):
-    """Unusable gold file; *problems*: line number and message of each problem."""
+    """Unusable gold; *problems*: line number, 0 in a folder, and message of each problem."""
 
     code = ErrorCode.BAD_SETTINGS
 
     def __init__(self, problems: list[tuple[int, str]]) -> None:
         self.problems = problems
-        super().__init__("\n".join(f"line {line}: {message}" for line, message in problems))
+        super().__init__(
+            "\n".join(f"line {line}: {message}" if line else message for line, message in problems)
+        )
 
 
 class _Wrong(Exception):
@@ -328,28 +356,99 @@ def read_gold(text: str, tables: Declared = TABLES) -> list[GoldDocument]:
     return list(documents.values())
 
 
+def read_folder(folder: Path, tables: Declared = TABLES) -> list[GoldDocument]:
+    """Read the files of a gold folder, and of the folders in it, that an ``expected.json`` beside them names.
+
+    A file that cannot be read has no text, so that its labels are missed.
+
+    Args:
+        tables: declarations of the tables that labels may have.
+
+    Raises:
+        BadGold: all problems; also if the folder has no such file.
+        OSError: a file cannot be opened.
+    """
+    documents: list[GoldDocument] = []
+    problems: list[tuple[int, str]] = []
+    for listing in sorted(folder.rglob(EXPECTED)):
+        where = listing.relative_to(folder)
+        try:
+            entries = _json(listing.read_bytes(), "the listing")
+        except _Wrong as wrong:
+            problems.append((0, f"{where}: {wrong}"))
+            continue
+        for name, raw in entries.items():
+            try:
+                documents.append(_file(folder, where.parent, name, raw, tables))
+            except _Wrong as wrong:
+                problems.append((0, f"{where}: {name}: {wrong}"))
+    if not (documents or problems):
+        problems.append((0, f"there is no {EXPECTED}; it has an object with the items of each file"))
+    if problems:
+        raise BadGold(problems)
+    return documents
+
+
 def _document(line: str, tables: Declared) -> GoldDocument:
+    fields = _json(line, "a document", _DOCUMENT_KEYS)
+    text, id = _text(fields, "text"), _text(fields, "id")
+    name = _text(fields, "name") if "name" in fields else f"{id}.txt"
+    return _labelled(
+        GoldDocument(id=id, text=text, labels=(), date=None, name=name, words={}), fields, tables
+    )
+
+
+def _file(folder: Path, inner: PurePath, name: str, raw: object, tables: Declared) -> GoldDocument:
+    fields = dict(_object(raw, "an entry", _FILE_KEYS))
+    path = folder / inner / name
+    if PurePath(name).name != name:
+        raise _Wrong("it is no name of a file beside this one")
+    if not path.is_file():
+        raise _Wrong("there is no such file")
     try:
-        raw = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise _Wrong(f"column {error.colno}: no JSON: {error.msg}") from error
-    except RecursionError as error:
-        raise _Wrong("no JSON: too many brackets in each other") from error
-    fields = _object(raw, "a document", _DOCUMENT_KEYS)
-    text = _text(fields, "text")
-    id = _text(fields, "id")
+        converted = convert(path.read_bytes(), path=path.name)
+    except NotConvertible:
+        converted = Converted("", media_type="")
+    date = _date(fields.pop("date", None)) or datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    document = GoldDocument(
+        id=(inner / name).as_posix(),
+        text=converted.text,
+        labels=(),
+        date=converted.date or date,
+        name=path.name,
+        words={},
+        media_type=converted.media_type,
+    )
+    return _labelled(document, fields, tables)
+
+
+def _labelled(document: GoldDocument, fields: dict[str, Any], tables: Declared) -> GoldDocument:
+    """Add to a document what a person says of it."""
     items = fields.get("items")
     if not isinstance(items, list):
         raise _Wrong("items: write a list; [] where there is nothing to be found")
-    read = list(_labels(items, text, tables))
-    return GoldDocument(
-        id=id,
-        text=text,
+    read = list(_labels(items, document.text, tables))
+    ending = PurePath(document.name).suffix.lower() or "no ending"
+    return msgspec.structs.replace(
+        document,
         labels=tuple(label for label, _ in read),
-        date=_date(fields.get("date")),
-        name=_text(fields, "name") if "name" in fields else f"{id}.txt",
+        date=_date(fields.get("date")) or document.date,
         words={number: words for number, (_, words) in enumerate(read) if words},
+        kind=_text(fields, "kind") if "kind" in fields else ending,
+        timezone=_zone(fields.get("timezone")),
     )
+
+
+def _json(text: str | bytes, what: str, keys: frozenset[str] | None = None) -> dict[str, Any]:
+    try:
+        return _object(json.loads(text), what, keys)
+    except json.JSONDecodeError as error:
+        place = f"column {error.colno}" if error.lineno == 1 else f"line {error.lineno}"
+        raise _Wrong(f"{place}: no JSON: {error.msg}") from error
+    except RecursionError as error:
+        raise _Wrong("no JSON: too many brackets in each other") from error
+    except UnicodeDecodeError as error:
+        raise _Wrong("not UTF-8") from error
 
 
 def _labels(items: list[Any], text: str, tables: Declared) -> Iterator[tuple[Label, str]]:
@@ -361,24 +460,32 @@ def _labels(items: list[Any], text: str, tables: Declared) -> Iterator[tuple[Lab
 
 
 def _label(raw: object, text: str, tables: Declared) -> tuple[Label, str]:
-    fields = _object(raw, "an item", _ITEM_KEYS)
+    fields = _object(raw, "an item")
+    # The fields of the record may stand in "data", or beside its table.
+    data = _object(fields.get("data", {name: fields[name] for name in fields.keys() - _LABEL_KEYS}), "data")
+    if "data" in fields:
+        _object(raw, "an item", _LABEL_KEYS | {"data"})
     name = fields.get("table")
     table = tables.get(name) if isinstance(name, str) else None
     if table is None:
         raise _Wrong(f"table: {name!r} is none; there are {', '.join(tables)}")
-    quote, words = _text(fields, "quote"), _text(fields, "words") if "words" in fields else ""
-    places = tuple(_places(quote, text))
+    places: tuple[Place, ...] = ((0, len(text) + 1),)
+    if "data" in fields or "quote" in fields:
+        places = tuple(_places(_text(fields, "quote"), text))
     if not places:
         raise _Wrong("quote: is not in the text; copy it letter by letter")
+    words = _text(fields, "words") if "words" in fields else ""
     if words and words not in text:
         raise _Wrong("words: are not in the text")
-    data = _object(fields.get("data"), "data")
     for field, value in data.items():
         _check(table, field, value)
     for column in table.columns:
         if column.required and column.filler is Filler.MODEL and column.name not in data:
             raise _Wrong(f"data.{column.name}: is missing")
-    return Label(table=table.name, data=data, places=places), words
+    is_optional = fields.get("optional", False)
+    if not isinstance(is_optional, bool):
+        raise _Wrong("optional: write true or false")
+    return Label(table=table.name, data=data, places=places, is_optional=is_optional), words
 
 
 def _check(table: DeviceTable, field: str, value: object) -> None:
@@ -439,6 +546,13 @@ def _date(value: object) -> datetime | None:
         return datetime.fromisoformat(str(value))
     except ValueError as error:
         raise _Wrong("date: write ISO 8601, as in 2026-03-04T09:12") from error
+
+
+def _zone(value: object) -> str | None:
+    try:
+        return None if value is None else ZoneInfo(str(value)).key
+    except (ValueError, KeyError, OSError) as error:
+        raise _Wrong(f"timezone: {value!r} is none; write an IANA name, as in Europe/Berlin") from error
 
 
 def _object(value: object, what: str, keys: frozenset[str] | None = None) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from hub.extraction.chunk import Passage
 from hub.extraction.folding import shown
 from protocol.frame import Field, Record
 from protocol.secret_rules import RedactionRule
-from protocol.tables import DeviceTable, Filler, Tables, problem_of, problems_of, tables_with
+from protocol.tables import DeviceTable, Filler, TableName, Tables, problem_of, problems_of, tables_with
 from protocol.work import Mark
 
 Origin = Literal["rule", "model"]
@@ -107,6 +107,11 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     has_time: bool = False
     is_floating: bool = False
     is_of_prose: bool = False
+
+    @property
+    def is_done(self) -> bool:
+        """True for work that is over, and so never suggested."""
+        return self.table == TableName.TASKS and self.data.get("status") == "done"
 
 
 class Dropped(msgspec.Struct, frozen=True, kw_only=True):

@@ -425,6 +425,69 @@ def test_without_a_model_rules_are_measured(hub: Hub, folder: Path) -> None:
     assert done.stdout.splitlines()[1].split()[:4] == ["tasks", "1", "1", "1"]
 
 
+def without_model(folder: Path) -> list[str]:
+    settings = (folder / "hub.toml").read_text()
+    (folder / "hub.toml").write_text(settings[settings.index("[[agents]]") :])
+    (folder / "own").mkdir()
+    return ["eval", "notes", "--config", str(folder / "hub.toml"), "--gold", str(folder / "own")]
+
+
+def test_files_of_a_folder_are_measured_by_their_kind(hub: Hub, folder: Path) -> None:
+    words = without_model(folder)
+    own = folder / "own"
+    (own / "a.md").write_text("- [ ] call the plumber\n- [ ] buy milk\n- [x] pay\n- [ ] paint the door\n")
+    (own / "b.txt").write_text("Nothing to do.\n")
+    (own / "old.txt").write_bytes(b"\0\1\2")
+    listed = {
+        "a.md": {
+            "date": "2026-03-01",
+            "items": [
+                {"table": "tasks", "title": "call the plumber"},
+                {"table": "tasks", "title": "buy milk", "optional": True},
+                {"table": "tasks", "title": "water the roof"},
+            ],
+        },
+        "b.txt": {"items": []},
+        "old.txt": {"items": [{"table": "tasks", "title": "sing"}], "kind": "damaged"},
+    }
+    (own / "expected.json").write_text(json.dumps(listed))
+    shown = json.loads(hub(*words, "--misses", "--json").stdout)
+    figures = {kind: (one["labels"], one["found"], one["right"]) for kind, one in shown["kinds"].items()}
+    assert figures == {".md": (2, 2, 1), ".txt": (0, 0, 0), "damaged": (1, 0, 0)}
+    assert [one["name"] for one in shown["missed"]] == ["water the roof", "sing"]
+    assert [one["name"] for one in shown["false"]] == ["paint the door"]
+    lines = hub(*words).stdout.splitlines()
+    assert [line.split()[:4] for line in lines if line.startswith(("kind", ".md"))] == [
+        ["kind", "labels", "found", "correct"],
+        [".md", "2", "=", "2"],
+    ]
+
+
+def test_mistakes_in_the_listing_of_a_folder_are_reported_with_the_name_of_the_file(
+    hub: Hub, folder: Path
+) -> None:
+    words = without_model(folder)
+    own = folder / "own"
+    ends(hub(*words), Exit.SETTINGS, f"{own}: there is no expected.json")
+    (own / "a.md").write_text("- [ ] call the plumber\n")
+    listed = {
+        "a.md": {"items": [{"table": "tasks", "titel": "x"}]},
+        "b.md": {"items": []},
+        "a.md/": {"items": [], "timezone": "Mars"},
+    }
+    (own / "expected.json").write_text(json.dumps(listed))
+    (own / "deeper").mkdir()
+    (own / "deeper" / "expected.json").write_text("[")
+    done = hub(*words)
+    assert done.exit_code == Exit.SETTINGS
+    assert [line.removeprefix(f"{own}: ").partition(";")[0] for line in done.stderr.splitlines()] == [
+        "deeper/expected.json: column 2: no JSON: Expecting value",
+        "expected.json: a.md: items[0]: data.titel: not a field that a document can have",
+        "expected.json: b.md: there is no such file",
+        "expected.json: a.md/: it is no name of a file beside this one",
+    ]
+
+
 @each(
     ("one", "other", "chance"),
     [(0, 0, 1.0), (3, 3, 1.0), (0, 5, 2 / 32), (1, 8, 20 / 512), (12, 2, 2 * 106 / 2**14)],

@@ -82,7 +82,7 @@ def test_a_line_becomes_a_document_with_its_labels() -> None:
         ('{"id": "a",', "column 12: no JSON: "),
         ("[" * 100_000, "no JSON: too many brackets"),
         ("[1]", "a document is a JSON object"),
-        ({**DOCUMENT, "itmes": []}, "unknown key 'itmes'; there are date, id, items,"),
+        ({**DOCUMENT, "itmes": []}, "unknown key 'itmes'; there are date, day, id, items,"),
         ({"id": "a", "text": "b"}, "items: write a list; [] where there is nothing to be found"),
         ({**DOCUMENT, "text": " "}, "text: is missing, or no text"),
         ({**DOCUMENT, "date": "4.3.2026"}, "date: write ISO 8601, as in 2026-03-04T09:12"),
