@@ -39,6 +39,7 @@ BARS: Final = {
     "gold": Bar("the small real model on the English part of the gold set", "gold"),
     "prose": Bar("the rules for prose on the gold sets", "prose"),
     "files": Bar("the rules alone on files of real formats", "files"),
+    "real": Bar("the rules alone on files that programs have installed", "real_files"),
     "6": Bar("orders planted in mails, and a model that obeys", "injection"),
     "injection": Bar("three sets of two hundred orders, and an endpoint that obeys each", "obedient"),
     "7": Bar("the sums of the hub and of the server; budgets", "costs"),
