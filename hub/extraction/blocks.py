@@ -8,11 +8,15 @@ comments of Obsidian, templates, ids of blocks, queries and properties of Logseq
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
+from pathlib import PurePosixPath
 from typing import Final
 
 from markdown_it import MarkdownIt
+from pygments.lexers import get_all_lexers
 
+from hub.document import Document
 from hub.extraction.items import Line, merged
+from hub.text.files import JSON, PLAIN
 
 _NO_PROSE: Final = frozenset({"fence", "code_block", "html_block"})
 # Of comments, of what a template fills in, and of the times that a vault has logged.
@@ -32,7 +36,29 @@ _ORG_HEADING: Final = re.compile(r"(?P<stars>\*+)[ \t]")
 # A tree that is put away, up to the next heading of its level or a higher one.
 _ORG_AWAY: Final = re.compile(r"\*+[ \t]+(?:[A-Z-]{2,20}[ \t]+)?COMMENT\b|\*.*:ARCHIVE:(?:[\w@#%]+:)*[ \t]*$")
 
+# Languages of pygments whose texts are written for people.
+_PROSE_LANGUAGES: Final = frozenset(
+    ("Text only", "Markdown", "Org Mode", "reStructuredText", "Todotxt", "E-mail", "HTML", "TeX", "Groff")
+)
+_DATA: Final = frozenset({"*.vcf"})  # that pygments does not know
+
 Place = tuple[int, int]
+
+
+def is_code(document: Document) -> bool:
+    """Return True for source code, settings and data, known by the name of the file: they have no prose."""
+    name = PurePosixPath(document.unit_key.replace("\\", "/")).name
+    if document.media_type not in (None, PLAIN, JSON, "text/vcard"):
+        return False
+    return not _code_names().isdisjoint((name, f"*{PurePosixPath(name).suffix.lower()}"))
+
+
+@cache
+def _code_names() -> frozenset[str]:
+    """Return names of files, and endings as in ``*.py``."""
+    known = get_all_lexers(plugins=False)
+    names = {name for language, _, names, _ in known if language not in _PROSE_LANGUAGES for name in names}
+    return frozenset(names | _DATA) - {"*.txt", "*"}
 
 
 @cache

@@ -11,7 +11,7 @@ import msgspec
 
 from hub.document import Document
 from hub.extraction import chunk, prose, structured, suspicion, validate
-from hub.extraction.blocks import blanked
+from hub.extraction.blocks import blanked, is_code
 from hub.extraction.chunk import Chunk
 from hub.extraction.dating import PassageDates
 from hub.extraction.items import Dropped, ExtractionOptions, Form, Item, Notes
@@ -101,6 +101,8 @@ MEMORY_BYTES: Final = 1 << 30  # of the process that answers; a text needs ten t
 
 
 def _of_prose(document: Document, options: ExtractionOptions, form: Form) -> list[Item]:
+    if is_code(document):
+        return []
     dates = PassageDates(document, date=form.date, timezone=options.timezone)
     text = blanked(form.view or document.text, dates.stamps)
     return prose.read(text, without_pipe_tables(text, form.prose), options, dates, document.text)

@@ -4,8 +4,12 @@ from typing import Final
 
 import pytest
 
+from hub.document import Document
 from hub.extraction.blocks import view_of_markdown
-from hub.extraction.items import lines_of
+from hub.extraction.items import ExtractionOptions, lines_of
+from hub.extraction.ruled import ToRead
+from hub.text.files import HTML, MAIL
+from protocol.tables import TABLES
 from tests.hub.extraction.test_structured import berlin, read
 
 REAL: Final = "- [ ] real one\n"
@@ -110,3 +114,30 @@ def test_a_heading_of_an_org_file_with_a_day_is_an_event() -> None:
         ("timelines", {"title": "Dinner", "date": berlin("2026-12-04T19:00")}),
         ("timelines", {"title": "Trip", "date": berlin("2026-12-11")}),
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "media_type", "is_read"),
+    [
+        *(
+            (name, "text/plain", False)
+            for name in ("pay.py", "a/Main.C", "Makefile", "unit.service", "b.json")
+        ),
+        *(
+            (name, "text/plain", True)
+            for name in ("a.txt", "LICENSE", "notes", "letter.2026", "a.rst", "b.tex")
+        ),
+        ("a.md", "text/markdown", True),
+        ("page.php", HTML, True),
+        ("<1@mail.py>", MAIL, True),
+        ("ann.vcf", "text/vcard", False),
+    ],
+)
+def test_sentences_of_source_code_and_data_are_not_read_by_rules(
+    name: str, media_type: str, is_read: bool
+) -> None:
+    text = "Anna must send the contract by Friday, 4 December 2026.\n"
+    document = Document(unit_key=name, text=text, content_hash="", media_type=media_type)
+    options = ExtractionOptions(data_types=tuple(TABLES), timezone="UTC")
+    items = ToRead(document=document, options=options, reads_prose=True).answer().items
+    assert bool(items) == is_read
