@@ -89,6 +89,26 @@ def view_of_markdown(text: str, lines: Sequence[Line]) -> str:
     return blanked(text, places)
 
 
+def view_of_rst(text: str, lines: Sequence[Line]) -> str:
+    """Return *text* with blanks in place of literal blocks, directives and comments of reStructuredText.
+
+    Such a block begins below a line with ``::`` at its end, or with ``..``, and is what is indented more.
+    """
+    places, indent = list[Place](), -1
+    for line in lines:
+        width = len(line.text) - len(line.text.lstrip())
+        if not line.text.strip():
+            continue
+        is_marked = line.text.lstrip().startswith(".. ")
+        if 0 <= indent < width:
+            places.append((line.start, line.end))
+            continue
+        indent = width if is_marked or line.text.rstrip().endswith("::") else -1
+        if is_marked:
+            places.append((line.start, line.end))
+    return blanked(text, places)
+
+
 def view_of_org(text: str, lines: Sequence[Line]) -> str:
     """Return *text* with blanks in place of blocks, drawers, comments, settings and archived trees."""
     places, end_mark, away_level = list[Place](), "", 0

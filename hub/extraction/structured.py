@@ -27,9 +27,10 @@ import msgspec
 
 from hub.clock import epoch_ms
 from hub.document import Document
+from hub.extraction.blocks import view_of_rst
 from hub.extraction.chunk import Passage
 from hub.extraction.folding import asides, shown
-from hub.extraction.items import ExtractionOptions, Form, Item, make_item, merged
+from hub.extraction.items import ExtractionOptions, Form, Item, lines_of, make_item, merged
 from hub.extraction.spreadsheets import read_pipe_tables, read_spreadsheet
 from hub.extraction.task_lists import read_markdown, read_org, read_taskpaper, read_todo_txt
 from hub.extraction.when.resolve import date_ms
@@ -250,6 +251,13 @@ def _date_ms(component: "Component", name: str, options: ExtractionOptions) -> i
     return date_ms(value.isoformat(), options.timezone) if isinstance(value, date) else None
 
 
+def read_rst(document: Document, options: ExtractionOptions) -> Form:
+    """Return reStructuredText as prose without its code."""
+    text = document.text
+    view = view_of_rst(text, list(lines_of(text)))
+    return Form(prose=[Passage(0, len(text))], date=document.modified_at, view=view)
+
+
 def read_captions(document: Document, options: ExtractionOptions) -> Form | None:
     """Return the text of captions as prose; ``None`` if the text has no cue."""
     text = document.text
@@ -301,6 +309,7 @@ _BY_SUFFIX: Final[dict[str, _Reader]] = {
     ".ical": read_calendar,
     ".taskpaper": read_taskpaper,
     ".org": read_org,
+    ".rst": read_rst,
     ".csv": read_spreadsheet,
     ".tsv": read_spreadsheet,
     ".vtt": read_captions,

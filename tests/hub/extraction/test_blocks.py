@@ -77,6 +77,18 @@ def test_a_row_with_a_word_for_its_state_is_a_task(row: str, fields: dict[str, o
     assert found == ([] if fields is None else [{"title": "call the roofer"} | fields])
 
 
+def test_literal_blocks_directives_and_comments_of_rst_are_not_read() -> None:
+    text = (
+        "Notes::\n\n    Anna must pay by 4 December 2026.\n\n      Bob must pay by 5 December 2026.\n\n"
+        ".. code-block:: sh\n\n   Carl must pay by 4 December 2026.\n\n.. Dora must pay by Friday.\n\n"
+        "Emil must pay the rent by 4 December 2026.\n"
+    )
+    document = Document(unit_key="a.rst", text=text, content_hash="")
+    options = ExtractionOptions(data_types=tuple(TABLES), timezone="UTC")
+    (item,) = ToRead(document=document, options=options, reads_prose=True).answer().items
+    assert item.data["assignee"] == ["Emil"]
+
+
 def test_blocks_comments_drawers_and_archived_trees_of_org_are_not_read() -> None:
     text = (
         "#+TITLE: Anna must pay by Friday\n# - [ ] Call Bob\n* House\n:PROPERTIES:\n:ID: Bob\n:END:\n"
