@@ -29,9 +29,9 @@ from hub.device.rows import Refusal
 from hub.device.schema import quoted
 from hub.device.verdicts import Remarks, Review, ReviewState
 from hub.text import archives
+from hub.text.decoding import decode
 from hub.text.excerpt import Excerpt, Excerpts
 from hub.text.files import AUDIO, HTML, MAIL, MBOX, OFFICE, PICTURES, NotConvertible, media_type_of
-from hub.text.mime import decode
 from protocol.frame import Record
 from protocol.tables import TABLES, DeviceTable
 

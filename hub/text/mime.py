@@ -1,9 +1,8 @@
-"""Tolerant parsing of mail parts: headers, names, charsets, dates; and decoding of unknown encodings.
+"""Tolerant parsing of mail parts: headers, names, charsets and dates.
 
 Real mail is often malformed, and may be an attack. So headers are parsed leniently, each in one pass: the
 parsers of ``email`` raise on a stray comma, or take quadratic time. An unknown charset is guessed, never
-fatal. Only ``decode`` raises: for a file, ambiguous content is refused, because a wrong guess would end up in
-a user's task. Its text is not normalized: line ends are preserved, only a byte order mark is removed.
+fatal.
 """
 
 import binascii
@@ -11,66 +10,14 @@ import codecs
 import quopri
 import re
 import unicodedata
-from contextlib import suppress
 from datetime import UTC, datetime
 from email.message import Message
 from email.quoprimime import header_decode
 from email.utils import collapse_rfc2231_value, parsedate_to_datetime
 from typing import Final
 
+from hub.text.decoding import decode
 from hub.text.files import NotConvertible
-
-# Longer marks first: UTF-32 LE starts with the mark of UTF-16 LE.
-_MARKS: Final = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),
-    (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
-
-_CONTROLS: Final = frozenset(range(32)) - frozenset(b"\t\n\f\r\x1b")
-_MOST_HIGH_BYTES: Final = 0.3  # share in a text of an 8-bit Western encoding; real texts stay below 0.1
-_MOST_BROKEN: Final = 0.05  # share of what is no UTF-8 in a text that is UTF-8 but for it
-# What people write in such an encoding: letters within words, and signs that stand alone.
-_WESTERN: Final = re.compile(
-    "(?<=[A-Za-z])[^\0-\x7f]|[^\0-\x7f](?=[A-Za-z])|[\u2013\u2014\u2026\u20ac§°«»àÀéÉ]"
-)
-
-
-def decode(data: bytes) -> str:
-    """Decode bytes by their mark, else as UTF-8, else as Windows-1252 if that is plausible.
-
-    Of UTF-8 with a few broken bytes, each of these is U+FFFD.
-
-    Raises:
-        NotConvertible: no encoding fits, or NUL bytes show that the data is binary.
-    """
-    for mark, encoding in _MARKS:
-        if data.startswith(mark):
-            try:
-                return data[len(mark) :].decode(encoding)
-            except UnicodeDecodeError as error:
-                raise NotConvertible(f"marked as {encoding}, but is not") from error
-    if b"\0" in data:
-        raise NotConvertible("binary: it contains NUL bytes")
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        if not any(byte in data for byte in _CONTROLS):
-            replaced = data.decode("utf-8", "replace")
-            broken = replaced.count("\ufffd")
-            is_utf8 = len(replaced) - len(replaced.encode("ascii", "ignore")) > broken
-            with suppress(UnicodeDecodeError):  # five byte values are undefined
-                western = data.decode("cp1252")
-                high = sum(data.count(byte) for byte in range(128, 256))
-                is_western = len(_WESTERN.findall(western)) * 2 >= high
-                if is_western and not is_utf8 and high <= len(data) * _MOST_HIGH_BYTES:
-                    return western
-            if broken <= len(data) * _MOST_BROKEN:
-                return replaced
-        raise NotConvertible("in no encoding that could be detected with confidence") from error
-
 
 MOST_HEADER_CHARS: Final = 1_000  # about a hundred addressees
 MOST_RAW_CHARS: Final = 20 * MOST_HEADER_CHARS  # before decoding

@@ -2,10 +2,10 @@
 
 from hub.text import chats, office, pictures
 from hub.text.archives import text_of_mbox
+from hub.text.decoding import decode
 from hub.text.files import CHAT, HTML, MAIL, MBOX, OFFICE, PDF, PICTURES, Converted, NotConvertible
 from hub.text.html import TooTangled, text_of_html
 from hub.text.letter_text import WHOLE, Attached, letter_of_mail, text_of_letter
-from hub.text.mime import decode
 
 
 def read(data: bytes, kind: str, *, max_bytes: int, attached: Attached | None = None) -> Converted:

@@ -19,6 +19,7 @@ import pkgutil
 import msgspec
 
 from hub.text import confinement, office, pictures
+from hub.text.decoding import decode
 from hub.text.files import MAIL, MBOX, OFFICE, Converted, NotConvertible
 from hub.text.letter_text import Letter, text_of_letter
 from hub.text.reading import Attachments, read
@@ -70,6 +71,7 @@ def _warm(kind: str) -> None:
         office.warm(kind)
     if pictures.reads(kind):
         pictures.warm()
+    decode("Счёт".encode("cp1251"))
     if kind in (MAIL, MBOX, LETTER):
         for module in pkgutil.iter_modules(encodings.__path__):
             if module.name not in ("mbcs", "oem", "cp65001"):  # Windows only

@@ -53,12 +53,30 @@ def test_broken_bytes_of_utf_8_are_replaced_and_a_text_of_another_encoding_is_re
             convert(data, path="a.txt")
 
 
+GUESSED = {
+    "cp1252": "Liste für Käthe\r\nDie Gläser spülen, Brötchen kaufen: 3 €.\r\n",
+    "mac_roman": "Dîner chez Chloé\rApporter le pâté et la crème brûlée.\r",
+    "cp1250": "Paweł i Łukasz przyjdą w sobotę, kupić świeże bułki. Petr nám pošle klíče.\n",
+    "cp1251": "Скоро приедут внуки: помыть двери, купить хлеб.\n",
+    "koi8-r": "мама просила забрать ключи\n",
+    "cp866": "Список дел\n══════════\nНайти ключи, починить дверь\n",
+    "gbk": "记得给妈妈打电话。\r\n- 明天取包裹\r\n",
+    "big5": "記得打電話給媽媽。\n明天到郵局領包裹\n",
+    "utf-16-le": "Ana phones\r\nЮля несёт чай 😀\r\n",
+    "utf-16-be": "下周三开会\n",
+}
+
+
+@each("encoding", GUESSED)
+def test_a_text_without_a_mark_is_read_in_the_encoding_in_which_it_is_most_plausible(encoding: str) -> None:
+    assert convert(GUESSED[encoding].encode(encoding), path="a.txt").text == GUESSED[encoding]
+
+
 @each(
     ("path", "data", "why"),
     [
         ("a.txt", b"\x89PNG\r\n\x1a\n\x00\x00", None),
         ("a.txt", bytes(range(128, 256)), None),
-        ("a.txt", "Встреча".encode("koi8-r"), None),
         ("a.txt", b"caf\xe9 \x01\x02", None),
         ("a.txt", b"\xff\xfea", None),
         ("a.txt", b"x" * 100_001, "larger than 100000 bytes"),

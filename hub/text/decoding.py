@@ -1,0 +1,130 @@
+"""Detection of the encoding of a text file: its mark, UTF-8, or the most plausible of a few encodings.
+
+charset-normalizer says which encodings can be meant at all, and which bytes are no text. Of several that can
+be, the text decides: letters of the languages that people write, in the order of case that words have. A
+text in no such encoding is refused, because a wrong guess would end up in a user's task. The text is not
+normalized: line ends are preserved, only a byte order mark is removed.
+"""
+
+import codecs
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import Final
+
+from hub.text.files import NotConvertible
+
+# Longer marks first: UTF-32 LE starts with the mark of UTF-16 LE.
+_MARKS: Final = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+# In the order of how likely each is. Old Macintosh files end their lines with CR alone.
+_EIGHT_BIT: Final = ("cp1252", "cp1250", "mac_roman", "cp1251", "koi8_r", "cp866", "gb18030", "big5")
+_OLD_MAC: Final = ("mac_roman", "cp1252", "cp1251")
+_WIDE: Final = ("utf_16_le", "utf_16_be")
+
+_CONTROLS: Final = re.compile(rb"[\x01-\x08\x0b\x0e-\x1a\x1c-\x1f]")
+_RUN: Final = re.compile(rb"([\x80-\xff])\1{2,}")  # such as a line of a frame, which no word has
+_HIGH: Final = re.compile(rb"[\x80-\xff]")
+_SAMPLE_BYTES: Final = 64 * 1024
+_MOST_BROKEN: Final = 0.05  # share of what is no UTF-8 in a text that is UTF-8 but for it
+_MOST_CHAOS: Final = 0.3
+_LEAST_PLAUSIBLE: Final = 0.5
+_FREQUENT_WORTH: Final = 0.25
+_FOREIGN_WORTH: Final = 0.75  # of a letter that only other languages have
+_WIDE_CHARS: Final = re.compile(
+    "[\t\r\n -~\u00a0-\u024f\u0400-\u04ff\u2010-\u2bff\u3000-\u9fff\uff00-\uffee\U0001f300-\U0001faff]"
+)
+_OWN: Final = re.compile(  # letters and signs of the supported languages, and the frames of tables
+    "[äöüßÄÖÜàâæçéèêëîïôœùûÀÉÈÊÇñáíóúÑÁÍÓÚ¿¡«»\u2018\u2019“”„\u2013—…€£§°ºª·№"
+    "\u2500-\u256c\u4e00-\u9fff\u3000-\u303f\uff00-\uffee]"
+    r"|[\u0410-\u044fЁё](?:(?<=[\u0410-\u044fЁё]{3})|(?<=[\u0410-\u044fЁё]{2})(?=[\u0410-\u044fЁё])"
+    r"|(?=[\u0410-\u044fЁё]{2}))"
+)
+_FOREIGN: Final = re.compile("[ąćęłńśźżŁŚŹŻčďěňřšťůýžČŘŠŽåãõÅ]")
+# Frequent letters behind others of their script: read in a wrong encoding, they are rare ones.
+_FREQUENT: Final = re.compile(
+    "(?<=[\u0410-\u044f])[\u043e\u0435\u0430\u0438\u043d\u0442\u041e\u0415\u0410\u0418\u041d\u0422]"
+    "|(?<=[\u4e00-\u9fff])[的一是不了我在有人这這个個们們上中大来來到时時要就会會可也你他她好]"
+)
+# A capital within a word, a sign between letters, two scripts in a word, and a letter three times.
+_MISPLACED: Final = re.compile(
+    r"(?<=[a-zß-öø-ÿąćęłńśźżčďěňřšťůž\u0430-\u044fё])"
+    r"(?:[À-ÖØ-ÞĄĆĘŁŃŚŹŻČĎŇŘŠŤŮŽ\u0410-\u042fЁ]|[^\w\s\0-\x7f\u2018\u2019\u2013—…ºª](?=[^\W\d_]))"
+    r"|([^\W\d_A-Za-z])\1\1|(?<=[A-Za-z])[\u0410-\u044f]|[\u0410-\u044f](?=[A-Za-z])"
+)
+
+
+def decode(data: bytes) -> str:
+    """Decode bytes by their mark, else as UTF-8, else in the most plausible encoding.
+
+    Of UTF-8 with a few broken bytes, each of these is U+FFFD.
+
+    Raises:
+        NotConvertible: no encoding fits, or the data is binary.
+    """
+    for mark, encoding in _MARKS:
+        if data.startswith(mark):
+            try:
+                return data[len(mark) :].decode(encoding)
+            except UnicodeDecodeError as error:
+                raise NotConvertible(f"marked as {encoding}, but is not") from error
+    if b"\0" in data:
+        wide = max((text for _, text in _read_as(data, _WIDE)), key=_share_of_wide, default="")
+        if _share_of_wide(wide) < 1 - _MOST_BROKEN:
+            raise NotConvertible("binary: it contains NUL bytes")
+        return wide
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        replaced = data.decode("utf-8", "replace")
+        if not _CONTROLS.search(data):
+            broken = replaced.count("\ufffd")
+            is_utf8 = len(replaced) - len(replaced.encode("ascii", "ignore")) > 2 * broken
+            if not is_utf8 and (text := _guessed(data)) is not None:
+                return text
+            if broken <= len(data) * _MOST_BROKEN:
+                return replaced
+        raise NotConvertible("in no encoding that could be detected with confidence") from error
+
+
+def _guessed(data: bytes) -> str | None:
+    """Decode 8-bit text in the encoding that its first lines with such bytes are most plausible in."""
+    from charset_normalizer import from_bytes  # imported here: takes 20 ms, and few files need it
+
+    high = _HIGH.search(data)
+    start = data.rfind(b"\n", 0, high.start() if high else 0) + 1
+    sample = data[start : start + _SAMPLE_BYTES]
+    if start + len(sample) < len(data):
+        sample = sample[: sample.rfind(b"\n") + 1] or sample
+    encodings = _OLD_MAC if b"\r" in data and b"\n" not in data else _EIGHT_BIT
+    matches = from_bytes(
+        _RUN.sub(rb"\1", sample), threshold=_MOST_CHAOS, cp_isolation=list(encodings), enable_fallback=False
+    )
+    possible = {name for match in matches for name in match.could_be_from_charset}
+    worth = {name: _plausibility(text) for name, text in _read_as(sample, encodings) if name in possible}
+    likely = [name for name in worth if worth[name] >= _LEAST_PLAUSIBLE]
+    likely.sort(key=worth.__getitem__, reverse=True)
+    return next((text for _, text in _read_as(data, likely)), None)
+
+
+def _read_as(data: bytes, encodings: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for encoding in encodings:
+        with suppress(UnicodeDecodeError):
+            yield encoding, data.decode(encoding)
+
+
+def _plausibility(text: str) -> float:
+    """Return the share of the characters beyond ASCII that people write in such a place."""
+    others = len(text) - len(text.encode("ascii", "ignore"))
+    worth = len(_OWN.findall(text)) + _FOREIGN_WORTH * len(_FOREIGN.findall(text))
+    worth += _FREQUENT_WORTH * len(_FREQUENT.findall(text)) - 2 * len(_MISPLACED.findall(text))
+    return worth / others if others else 0.0
+
+
+def _share_of_wide(text: str) -> float:
+    return len(_WIDE_CHARS.findall(text)) / len(text) if text else 0.0
