@@ -19,5 +19,7 @@ def reading_calendar() -> Iterator[Callable[[str], "Component"]]:
 
     with _ZONES:
         icalendar.use_zoneinfo()  # type: ignore[no-untyped-call]
+        # A broken property is kept as text, as it is in an event, and does not break its component.
+        icalendar.Todo.ignore_exceptions = icalendar.Journal.ignore_exceptions = True
         # A text without a line end that names a file would be read from that file.
         yield lambda text: icalendar.Calendar.from_ical(f"{text}\r\n")

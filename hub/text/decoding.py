@@ -27,6 +27,8 @@ _EIGHT_BIT: Final = ("cp1252", "cp1250", "mac_roman", "cp1251", "koi8_r", "cp866
 _OLD_MAC: Final = ("mac_roman", "cp1252", "cp1251")
 _WIDE: Final = ("utf_16_le", "utf_16_be")
 
+# In the middle of a character: programs fold the lines of calendars and of mails after so many bytes.
+_FOLD: Final = re.compile(rb"(?<=[\x80-\xff])\r?\n[ \t](?=[\x80-\xbf])")
 _CONTROLS: Final = re.compile(rb"[\x01-\x08\x0b\x0e-\x1a\x1c-\x1f]")
 _RUN: Final = re.compile(rb"([\x80-\xff])\1{2,}")  # such as a line of a frame, which no word has
 _HIGH: Final = re.compile(rb"[\x80-\xff]")
@@ -81,6 +83,8 @@ def decode(data: bytes) -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
+        with suppress(UnicodeDecodeError):
+            return _FOLD.sub(b"", data).decode("utf-8")
         replaced = data.decode("utf-8", "replace")
         if not _CONTROLS.search(data):
             broken = replaced.count("\ufffd")

@@ -170,22 +170,14 @@ END:VCALENDAR
 
 
 EVENT = {"title": "Hello, world", "date": berlin("2026-03-05T09:00", "-05:00")}
+TASK = {"title": "Pay the rent", "status": "in_progress", "priority": "high", "assignee": ["Anna"]}
 
 
 def test_a_calendar_holds_tasks_and_events() -> None:
     event, task = read("c.ics", ICS).items
     assert (event.table, event.data) == (TableName.TIMELINES, EVENT)
     assert event.quote == "Hello\\, wor\r\n ld"
-    assert (task.table, task.data) == (
-        TableName.TASKS,
-        {
-            "title": "Pay the rent",
-            "status": "in_progress",
-            "priority": "high",
-            "assignee": ["Anna"],
-            "dueDate": berlin("2026-04-01", "+02:00"),
-        },
-    )
+    assert (task.table, task.data) == (TableName.TASKS, TASK | {"dueDate": berlin("2026-04-01", "+02:00")})
     assert (event.has_time, task.has_time) == (True, False)
 
 
@@ -228,7 +220,7 @@ def test_a_calendar_holds_tasks_and_events() -> None:
         ),
         ("letter.txt", "- [ ] not Markdown", [], 1),
         *(
-            ("c.ics", ICS.replace("DUE;VALUE=DATE:20260401", due), [EVENT], 1)
+            ("c.ics", ICS.replace("DUE;VALUE=DATE:20260401", due), [EVENT, TASK], 0)
             for due in (
                 "DUE;VALUE=DATE:banana",
                 "DUE;TZID=America/New_York:99991231T235959",
@@ -413,15 +405,65 @@ async def test_a_calendar_without_an_end_is_told_of_and_its_whole_entries_are_re
     assert missing_of(sound.notes) is None
 
 
-def test_a_component_that_says_something_but_makes_no_item_is_left_to_the_model() -> None:
-    text = ICS.replace("SUMMARY;LANGUAGE=en:", "DESCRIPTION:")
+def test_an_event_that_says_something_but_has_no_day_is_left_to_the_model() -> None:
+    text = ICS.replace("DTSTART;TZID=America/New_York:20260305T090000", "UID:1a-hello")
     form = read("c.ics", text)
-    assert [item.table for item in form.items] == [TableName.TIMELINES]
+    assert [item.table for item in form.items] == [TableName.TASKS]
     (span,) = form.prose
-    assert text[span.start : span.end].startswith("BEGIN:VTODO")
-    assert "Pay the rent" in text[span.start : span.end]
-    assert read("c.ics", text.replace("DESCRIPTION:Pay the rent\r\n", "")).prose == []
+    assert text[span.start : span.end].startswith("BEGIN:VEVENT")
+    assert "Hello" in text[span.start : span.end]
+    assert "UID" not in (form.view or "")
+    assert "1a-hello" not in (form.view or "")
+    assert read("c.ics", text.replace("SUMMARY:Hello\\, wor\r\n ld\r\n", "")).prose == []
     assert read("c.ics", text, ExtractionOptions(data_types=(TableName.NOTES,))).prose == []
+
+
+@pytest.mark.parametrize(
+    ("entry", "data"),
+    [
+        ("BEGIN:VTODO\nSUMMARY:Feed the hens\nEND:VTODO", {"title": "Feed the hens"}),
+        (
+            "BEGIN:VTODO\nSUMMARY:Buy salt\nDUE:2026-04-03\nSTATUS:NEEDS ACTION\nEND:VTODO",
+            {"title": "Buy salt", "status": "todo", "dueDate": berlin("2026-04-03", "+02:00")},
+        ),
+        (
+            "BEGIN:VTODO\nDUE:20260403\nDESCRIPTION:Write to Sven\\nabout the fence\nEND:VTODO",
+            {
+                "title": "Write to Sven",
+                "description": "Write to Sven\nabout the fence",
+                "dueDate": berlin("2026-04-03", "+02:00"),
+            },
+        ),
+        (
+            "BEGIN:VEVENT\nSUMMARY;CHARSET=ISO-8859-1;ENCODING=QUOTED-PRINTABLE:F=EAte =\nchez Zo=EB\n"
+            "DTSTART:20260403\nEND:VEVENT",
+            {"title": "F\u00eate chez Zo\u00eb", "date": berlin("2026-04-03", "+02:00")},
+        ),
+        (
+            "BEGIN:VEVENT\nSUMMARY:Ulla is born\nDTSTART;VALUE=DATE:19480229\nRRULE:FREQ=YEARLY\nEND:VEVENT",
+            {"title": "Ulla is born", "date": berlin("1972-02-29")},
+        ),
+        (
+            "BEGIN:VJOURNAL\nDESCRIPTION:Snow until noon\\, then sun.\nDTSTART:soon\nEND:VJOURNAL",
+            {"title": "Snow until noon, then sun.", "content": "Snow until noon, then sun."},
+        ),
+        ("BEGIN:VTODO\nSUMMARY:Sell the boat\nSTATUS:CANCELLED\nEND:VTODO", None),
+        ("METHOD:CANCEL\nBEGIN:VTODO\nSUMMARY:Sell the boat\nEND:VTODO", None),
+        ("BEGIN:VTODO\nSUMMARY:\nDUE:20260403\nEND:VTODO", None),
+    ],
+)
+def test_an_entry_with_broken_or_missing_parts_is_read_by_its_others(
+    entry: str, data: dict[str, object] | None
+) -> None:
+    for text in (entry, f"BEGIN:VCALENDAR\n{entry}\nEND:VCALENDAR\n"):
+        form = read("c.ics", text.replace("\n", "\r\n"))
+        assert [item.data for item in form.items] == ([] if data is None else [data])
+        assert form.prose == []
+
+
+def test_words_of_a_due_time_that_is_none_stay_for_a_person() -> None:
+    (task,) = read("c.ics", "BEGIN:VTODO\r\nSUMMARY:Call\r\nDUE:next Friday\r\nEND:VTODO\r\n").items
+    assert task.unresolved == {"dueDate": "next Friday"}
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,7 @@ def test_broken_bytes_of_utf_8_are_replaced_and_a_text_of_another_encoding_is_re
             "a long line of plain words and one bad byte \ufffd here"
         ),
         **{text.encode("cp1252"): text for text in WESTERN},
+        b"SUMMARY:Ces\xc3\r\n \xa1rea calls": "SUMMARY:Ces\u00e1rea calls",
     }
     assert {data: convert(data, path="a.txt").text for data in cases} == cases
     for data in (b"call \xff\xfe\x81 Ana", bytes(range(128, 256))):
@@ -59,7 +60,7 @@ GUESSED = {
     "cp1250": "Paweł i Łukasz przyjdą w sobotę, kupić świeże bułki. Petr nám pošle klíče.\n",
     "cp1251": "Скоро приедут внуки: помыть двери, купить хлеб.\n",
     "koi8-r": "мама просила забрать ключи\n",
-    "cp866": "Список дел\n══════════\nНайти ключи, починить дверь\n",
+    "cp866": "Список вещей\n══════════\n- помыть двери\n",
     "gbk": "记得给妈妈打电话。\r\n- 明天取包裹\r\n",
     "big5": "記得打電話給媽媽。\n明天到郵局領包裹\n",
     "utf-16-le": "Ana phones\r\nЮля несёт чай 😀\r\n",

@@ -1,0 +1,275 @@
+"""Rules for iCalendar (RFC 5545): to-dos become tasks, events timelines, journals notes. Pure functions.
+
+Each component is parsed separately, with or without a calendar around it. Of a broken time, the words stay
+for a person. An event without a time is left to a model, and its texts to the rules for prose: the names and
+values of other properties are words of no author. A recurring event yields one item, on its first day; a
+yearly one that began before 1970, where no date can be stored, on its first day since.
+"""
+
+import quopri
+import re
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from hub.clock import epoch_ms
+from hub.document import Document
+from hub.extraction.chunk import Passage
+from hub.extraction.folding import shown
+from hub.extraction.items import ExtractionOptions, Form, Item, make_item
+from hub.extraction.when.resolve import date_ms
+from hub.text.calendars import reading_calendar
+from hub.text.mime import in_charset
+from protocol.frame import Field
+from protocol.tables import TableName
+
+if TYPE_CHECKING:
+    from icalendar.cal import Component
+
+_MORE: Final = r"[^\r\n]*(?:\r?\n[ \t][^\r\n]*)*"  # of a line that goes on below
+_BEGIN: Final = re.compile(
+    r"^BEGIN:(VTODO|VEVENT|VJOURNAL|VTIMEZONE)[ \t]*+\r?\n", re.MULTILINE | re.IGNORECASE
+)
+_END: Final = re.compile(
+    r"^END:(VTODO|VEVENT|VJOURNAL|VTIMEZONE)[ \t]*+(?=\r?$)", re.MULTILINE | re.IGNORECASE
+)
+_ITEM_KINDS: Final = frozenset({"VTODO", "VEVENT", "VJOURNAL"})
+_BORDER: Final = re.compile(
+    r"^(BEGIN|END):(VCALENDAR|VTODO|VEVENT|VJOURNAL)[ \t]*+(?=\r?$)", re.MULTILINE | re.IGNORECASE
+)
+_VOID: Final = re.compile(
+    r"^METHOD:(?:CANCEL|REPLY|REFRESH|DECLINECOUNTER)[ \t]*+(?=\r?$)", re.MULTILINE | re.IGNORECASE
+)
+_PROPERTY: Final = re.compile(
+    r"^(?:(?P<telling>DTSTART|DTEND|DUE|ATTENDEE|ORGANIZER)|(?P<text>SUMMARY|DESCRIPTION|LOCATION|COMMENT)"
+    rf"|[A-Z][A-Z0-9-]{{0,40}})(?:;(?:[^:\"\r\n]|\"[^\"\r\n]*\")*)?:(?P<value>{_MORE})",
+    re.MULTILINE | re.IGNORECASE,
+)
+_ZONE_KINDS: Final = frozenset({"VTIMEZONE"})
+_TIMES: Final = re.compile(rf"^(?:DTSTART|DTEND|DUE|RRULE)[;:]{_MORE}\r?\n", re.MULTILINE | re.IGNORECASE)
+# In a calendar of version 1.0, a line goes on after a sign at its end.
+_QUOTED: Final = re.compile(
+    r"^[^:\r\n]*;ENCODING=QUOTED-PRINTABLE[^\r\n]*(?:(?<==)\r?\n[^\r\n]*)*", re.MULTILINE | re.IGNORECASE
+)
+# Exceptions of the parser for invalid input, raised at once or on access to an invalid property.
+# OverflowError: a time outside of the range of UTC. OSError: a zone name that is a folder of zones.
+_BROKEN: Final = (
+    *(ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, OSError),
+    RecursionError,  # a time zone with many dots in its name is looked for in as many packages
+)
+_STATUS: Final = {
+    "NEEDS-ACTION": "todo",
+    "IN-PROCESS": "in_progress",
+    "COMPLETED": "done",
+    "CANCELLED": "cancelled",
+}
+_ENCLOSED: Final = "BEGIN:VCALENDAR\r\n{}\r\nEND:VCALENDAR"
+_DATES: Final = {TableName.TASKS: "dueDate", TableName.TIMELINES: "date"}
+_FIRST_YEAR: Final = 1970  # of the dates that can be stored
+_FIRST_LEAP_YEAR: Final = 1972
+
+_Parse = Callable[[str], "Component"]
+
+
+def read_calendar(document: Document, options: ExtractionOptions) -> Form | None:
+    """Extract the items of a calendar, or of its entries alone; return ``None`` for other text."""
+    if _BORDER.search(document.text[:1000]) is None:
+        return None
+    with reading_calendar() as parse:
+        return _read_calendar(document, options, parse)
+
+
+def _read_calendar(document: Document, options: ExtractionOptions, parse: _Parse) -> Form:
+    text = document.text
+    # Parsed once, as each component may refer to them.
+    zones = "\r\n".join(text[start:end] for _, start, end in _blocks(text, _ZONE_KINDS))
+    has_zones = True
+    try:
+        parse(_ENCLOSED.format(zones))
+    except _BROKEN:
+        has_zones = False
+    is_void = _VOID.search(text) is not None
+    items: list[Item] = []
+    prose: list[Passage] = []
+    blocks: list[Passage] = []
+    for kind, start, end in _blocks(text, _ITEM_KINDS):
+        blocks.append(Passage(start, end))
+        texts: dict[str, tuple[int, int]] = {}
+        for match in _PROPERTY.finditer(text, start, end):
+            if match["text"] and match["value"].strip():
+                texts.setdefault(match["text"].upper(), match.span("value"))
+        component = _parsed(parse, text[start:end], has_zones=has_zones)
+        table, fields = _component_fields(kind, component, options)
+        if is_void or not texts or fields["status"] == "cancelled":
+            continue
+        title = texts.get("SUMMARY") or texts.get("DESCRIPTION") or (start, end)
+        item = make_item(table, fields, text, *title, options)
+        if item is None:
+            prose += [Passage(start, end)] if table in options.data_types else []
+            continue
+        when = component.get("due" if kind == "VTODO" else "dtstart")
+        at = _moment(when)
+        items.append(
+            msgspec.structs.replace(
+                item,
+                is_exact=True,
+                has_time=isinstance(at, datetime),
+                is_floating=isinstance(at, datetime) and at.tzinfo is None,
+                unresolved=_unresolved(item, at, when),
+            )
+        )
+    authored = _without_names(text, blocks)
+    return Form(
+        items=items,
+        prose=prose,
+        date=document.modified_at,
+        view=authored if prose else None,
+        authored=authored,
+        apart=[(block.start, block.end) for block in blocks],
+        is_cut_off=_lacks_end(text),
+    )
+
+
+def _parsed(parse: _Parse, text: str, *, has_zones: bool) -> "Component":
+    """Parse a component, without its times if these are broken or their zones unknown."""
+    text = _QUOTED.sub(lambda match: re.sub(r"=\r?\n", "", match[0]), text)
+    for one in (text, _TIMES.sub("", text), "BEGIN:VTODO\r\nEND:VTODO")[not has_zones :]:
+        with suppress(*_BROKEN):
+            return parse(_ENCLOSED.format(one)).subcomponents[-1]
+    raise AssertionError("an empty component is sound")
+
+
+def _unresolved(item: Item, at: object, when: object) -> dict[str, str]:
+    """Return, by field, a time without a moment, or whose zone is unknown, so that its moment is a guess."""
+    zone = shown(str(getattr(when, "params", {}).get("TZID", ""))).strip()
+    field = _DATES.get(TableName(item.table), "")
+    if field in item.data:
+        is_floating = isinstance(at, datetime) and at.tzinfo is None
+        return {field: f"{at:%Y-%m-%d %H:%M} {zone}"} if zone and is_floating else {}
+    return {field: shown(str(when))} if isinstance(when, str) and when.strip("0TZ ") else {}
+
+
+def _without_names(text: str, blocks: Sequence[Passage]) -> str:
+    """Return *text* with blanks over the properties in *blocks*, but for the words of their author.
+
+    Names of times and people, which say what their value is, lose only the signs after them.
+    """
+    view: list[str] = []
+    at = 0
+    for passage in blocks:
+        for match in _PROPERTY.finditer(text, passage.start, passage.end):
+            value = (
+                match["value"]
+                if match["telling"] or match["text"]
+                else re.sub(r"[^\r\n]", " ", match["value"])
+            )
+            name = match[0][: match.start("value") - match.start()]
+            blank = re.sub("[:;]", " ", name) if match["telling"] else " " * len(name)
+            view += (text[at : match.start()], blank, value)
+            at = match.end()
+    return "".join([*view, text[at:]])
+
+
+def _lacks_end(text: str) -> bool:
+    """Return True if a calendar, or an entry of it, has a beginning and no end."""
+    counts = Counter[str]()
+    for match in _BORDER.finditer(text):
+        counts[match[2].upper()] += 1 if match[1].upper() == "BEGIN" else -1
+    return any(count > 0 for count in counts.values())
+
+
+def _blocks(text: str, kinds: frozenset[str]) -> Iterator[tuple[str, int, int]]:
+    """Yield kind, start and end of the components of these *kinds*; unclosed ones are skipped.
+
+    All beginnings and ends are searched once: a separate search for the end of each component would be
+    quadratic for a file with unclosed components.
+    """
+    ends: dict[str, list[tuple[int, int]]] = {kind: [] for kind in kinds}
+    for match in _END.finditer(text):
+        if match[1].upper() in kinds:
+            ends[match[1].upper()].append(match.span())
+    after = 0
+    for match in _BEGIN.finditer(text):
+        kind = match[1].upper()
+        if kind in kinds and match.start() >= after:
+            place = bisect_left(ends[kind], (match.end(), 0))
+            if place < len(ends[kind]):
+                after = ends[kind][place][1]
+                yield kind, match.start(), after
+
+
+def _component_fields(
+    kind: str, component: "Component", options: ExtractionOptions
+) -> tuple[TableName, dict[str, Field]]:
+    more = _text(component, "description")
+    title = _text(component, "summary").strip() or more.strip().partition("\n")[0]
+    status = _status(component)
+    match kind:
+        case "VTODO":
+            return TableName.TASKS, {
+                "title": title,
+                "description": more if more.strip() != title else "",
+                "status": status,
+                "priority": _priority(component),
+                "assignee": list(_attendees(component)),
+                "dueDate": _date_ms(component, "due", options),
+            }
+        case "VEVENT":
+            date_at = _date_ms(component, "dtstart", options)
+            return TableName.TIMELINES, {"title": title, "date": date_at, "status": status}
+        case _:
+            return TableName.NOTES, {"title": title, "content": more, "status": status}
+
+
+def _text(component: "Component", name: str) -> str:
+    value = component.get(name)
+    value = value[0] if isinstance(value, list) and value else value
+    params = getattr(value, "params", {})
+    if str(params.get("ENCODING", "")).upper() == "QUOTED-PRINTABLE":
+        return in_charset(quopri.decodestring(str(value).encode()), params.get("CHARSET"))
+    return str(value or "")
+
+
+def _status(component: "Component") -> str | None:
+    if "completed" in component or _text(component, "percent-complete") == "100":
+        return "done"
+    return _STATUS.get(_text(component, "status").strip().upper().replace(" ", "-"))
+
+
+def _priority(component: "Component") -> str | None:
+    """Return the priority by RFC 5545, 3.8.1.9: 1 to 4 is high, 5 medium, 6 to 9 low, 0 undefined."""
+    value = _text(component, "priority")
+    if not value.isdecimal() or not 1 <= int(value) <= 9:
+        return None
+    return "high" if int(value) < 5 else "medium" if int(value) == 5 else "low"
+
+
+def _attendees(component: "Component") -> Iterator[str]:
+    attendees = component.get("attendee") or []
+    for attendee in attendees if isinstance(attendees, list) else [attendees]:
+        yield str(attendee.params.get("CN") or str(attendee).removeprefix("mailto:"))
+
+
+def _moment(when: object) -> object:
+    return None if isinstance(when, str) else getattr(when, "dt", None)  # a string: what is broken
+
+
+def _date_ms(component: "Component", name: str, options: ExtractionOptions) -> int | None:
+    when = component.get(name)
+    value = _moment(when)
+    try:
+        if isinstance(value, date):
+            if value.year < _FIRST_YEAR and "YEARLY" in str(component.get("rrule")):
+                is_leap_day = (value.month, value.day) == (2, 29)
+                value = value.replace(year=_FIRST_LEAP_YEAR if is_leap_day else _FIRST_YEAR)
+            if isinstance(value, datetime) and value.tzinfo is not None:
+                return epoch_ms(value.astimezone(UTC)) if value.year >= _FIRST_YEAR else None
+        # A "floating" time is the local time of any reader, and so is a broken one that is clear.
+        return date_ms(value.isoformat() if isinstance(value, date) else str(when), options.timezone)
+    except _BROKEN:
+        return None
