@@ -33,7 +33,9 @@ from hub.extraction.prose_layout import (
     lines_in,
     section_of,
 )
+from hub.extraction.prose_view import view_of_prose
 from hub.extraction.when.language import fold, has_han
+from hub.extraction.when.numbers import without_other_numbers
 from hub.extraction.when.resolve import Anchor, Moment, dates_in, local_day, resolve
 from hub.extraction.wording.languages import is_label, mail_fields, way_fields
 from hub.extraction.wording.lexicon import Lexicon
@@ -117,7 +119,7 @@ def read(
     Args:
         text: text to read, of the same length as *quoted*, from which the quotes are.
     """
-    return _Reader(text, quoted, options, dates).read(passages)
+    return _Reader(view_of_prose(text), quoted, options, dates).read(passages)
 
 
 class _Reader:
@@ -272,9 +274,10 @@ def _blanks(match: re.Match[str]) -> str:
 
 def _days_in(clause: str, lexicon: Lexicon, anchor: Anchor | None, timezone: str) -> Iterator[_Day]:
     """Yield the days in a clause, the longest words at each place."""
-    marks = [at for at, char in enumerate(clause) for _ in range(sum(map(str.isalnum, fold(char))))]
+    plain = without_other_numbers(clause)
+    marks = [at for at, char in enumerate(plain) for _ in range(sum(map(str.isalnum, fold(char))))]
     found: list[tuple[int, int, str]] = []
-    for one in dates_in(clause):
+    for one in dates_in(plain):
         place = sum(map(str.isalnum, one.before))
         count = sum(map(str.isalnum, one.words))
         if count and place + count <= len(marks):

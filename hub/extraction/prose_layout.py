@@ -105,14 +105,9 @@ def lines_in(text: str, passage: Passage) -> Iterator[Line]:
 
 
 def _sentences(text: str, passage: Passage) -> Iterator[tuple[int, int]]:
-    """Yield the sentences; of a list or a chat, none goes on in the next line."""
-    lines = [line for line in lines_of(text[passage.start : passage.end]) if line.text.strip()]
-    ended = sum(line.text.rstrip().endswith(_ENDS) for line in lines)
-    if ended < len(lines) / 2 or has_han(text[passage.start : passage.end]):
-        for line in lines:
-            yield from _joined(text, passage.start + line.start, passage.start + line.end)
-    else:
-        yield from _joined(text, passage.start, passage.end)
+    """Yield the sentences; none goes on in the next line, as wrapped lines are one."""
+    for line in lines_of(text[passage.start : passage.end]):
+        yield from _joined(text, passage.start + line.start, passage.start + line.end)
 
 
 def _joined(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
