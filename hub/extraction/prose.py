@@ -34,6 +34,7 @@ from hub.extraction.prose_layout import (
     section_of,
 )
 from hub.extraction.prose_view import view_of_prose
+from hub.extraction.reference import is_reference
 from hub.extraction.when.language import fold, has_han
 from hub.extraction.when.numbers import without_other_numbers
 from hub.extraction.when.resolve import Anchor, Moment, dates_in, local_day, resolve
@@ -119,7 +120,7 @@ def read(
     Args:
         text: text to read, of the same length as *quoted*, from which the quotes are.
     """
-    return _Reader(view_of_prose(text), quoted, options, dates).read(passages)
+    return _Reader(view_of_prose(text), quoted, options, dates).read(list(passages))
 
 
 class _Reader:
@@ -132,11 +133,13 @@ class _Reader:
         self._items: list[Item] = []
         self._days: dict[tuple[str, Anchor | None], list[_Day]] = {}
         self._meanings: set[tuple[str, ...]] = set()  # each meaning is suggested once
+        self._is_reference = False  # then only the work of a person on a day counts
         self.asked: _Asked | None = None  # by the sentence before
         self.orders: set[int] = set()  # items of the passage that are orders without a person and a day
         self.offered: tuple[int, int] = 0, 0  # items of the sentence before, whose work a person may take
 
-    def read(self, passages: Iterable[Passage]) -> list[Item]:
+    def read(self, passages: Sequence[Passage]) -> list[Item]:
+        self._is_reference = is_reference(self._text, passages)
         for passage in passages:
             lines = list(lines_in(self._text, passage))
             if lines:
@@ -207,6 +210,9 @@ class _Reader:
             day: when it is due, or happens; words for an unknown day stay for a person.
         """
         date = "dueDate" if table is TableName.TASKS else "date"
+        is_ones = table is TableName.TIMELINES or fields.get("assignee")
+        if self._is_reference and not (is_ones and day and self.is_ahead(day, start)):
+            return False
         if day is not None and day.at is not None:
             fields[date] = epoch_ms(day.at)
         while end > start and self._text[end - 1] in " \t\r\n,;:":

@@ -1,0 +1,42 @@
+"""Texts without work for a certain person: change logs, licences, guides, recipes and directories.
+
+The text as a whole decides: its title, titles and versions among its headings, and numbers of clauses. Pure.
+"""
+
+import re
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Final
+
+from hub.extraction.chunk import Passage
+from hub.extraction.wording.languages import languages
+
+_LEAST_TITLES: Final = 2  # of sections that stand in such texts alone
+_LEAST_CLAUSES: Final = 3
+_LONGEST_TITLE: Final = 80
+_ENDS: Final = (".", "!", "?", "\u3002", "\uff01", "\uff1f")
+_MARKS: Final = " \t#*_=>\ufeff"
+_VERSION: Final = re.compile(
+    r"\W{0,3}(?:v(?:ersion )?\d{1,4}\.\d|\d{1,4}\.\d{1,4}(?:\.\w|\W{1,3}\d{4}\b))", re.IGNORECASE
+)
+_CLAUSE: Final = re.compile(r"^[ \t]*+(\d{1,2})\.(\d{1,2})\.?[ \t]++[^\W\d_]", re.MULTILINE)
+
+
+def is_reference(text: str, passages: Iterable[Passage]) -> bool:
+    """Return True if *text* is read to know something, and not to do it."""
+    first = next((line for line in text.splitlines() if line.strip(_MARKS)), "").strip(_MARKS)
+    titles = {title.strip(_MARKS): None for passage in passages for title in passage.headings}
+    if _is_title(first) or any(_is_title(title) for title in list(titles)[:1]):
+        return True
+    found = sum(_is_title(title) or _VERSION.match(title) is not None for title in titles)
+    clauses = _CLAUSE.findall(text)  # "2.1", "2.2"; times and days are in no such order
+    in_order = sum(
+        (first, int(nth) + 1) == (other, int(next_)) for (first, nth), (other, next_) in pairwise(clauses)
+    )
+    return found >= _LEAST_TITLES or in_order >= _LEAST_CLAUSES - 1
+
+
+def _is_title(words: str) -> bool:
+    if len(words) > _LONGEST_TITLE or words.endswith(_ENDS):
+        return False
+    return any(language.match("reference", words) is not None for language in languages())
