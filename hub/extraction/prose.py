@@ -148,6 +148,11 @@ class _Reader:
 
     # --- layout ---
 
+    def _is_after_list(self, last: Line, line: Line) -> bool:
+        """Return True for a line below the rows of a list and a blank line."""
+        between = self._text[last.start + len(last.text) : line.start]
+        return last.is_bullet and line.is_first and not line.is_bullet and between.count("\n") > 1
+
     def _read_passage(self, lines: Sequence[Line], passage: Passage) -> None:
         rows = [line.start for line in lines if line.is_first and line.is_bullet]
         people = people_above(self._text, passage.start, rows, passage.headings)
@@ -181,9 +186,16 @@ class _Reader:
                     continue
             if line.is_first and (below is None or below.is_first):
                 heading = section_of(lexicon, f"{line.speaker} {line.text}" if line.speaker else line.text)
+                is_own = (
+                    line.text.rstrip().endswith((":", "\uff1a")) and below is not None and below.is_bullet
+                )
+                if heading is None and is_own and section is not Section.PLAIN and not line.is_bullet:
+                    heading = Section.OTHER  # of another list
                 if heading is not None:
                     section = heading
                     continue
+            if nth and section is not Section.PLAIN and self._is_after_list(lines[nth - 1], line):
+                section = Section.OTHER
             is_heading = nth == 0 and below is not None and about.is_heading(line, below)
             if is_heading or line.start in people.topics:
                 continue
@@ -739,7 +751,8 @@ class _Sentence:
             )
             if (about.is_minutes or about.is_terse or is_dated) and not is_heading:
                 attributes.append("reports")
-            if self._section is Section.TO_DO or about.is_loose or (about.is_minutes and self._speaker):
+            is_list = about.is_loose and self._section is not Section.OTHER
+            if self._section is Section.TO_DO or is_list or (about.is_minutes and self._speaker):
                 attributes.append("listed")
             if is_after_task:
                 attributes.append("gapped")

@@ -71,6 +71,7 @@ class Section(Enum):
     TO_DO = auto()
     DECIDED = auto()
     TALK = auto()  # also what is finished
+    OTHER = auto()  # rows that are no work unless a verb says so, such as what to buy
 
 
 class Line(NamedTuple):
@@ -227,8 +228,9 @@ class About:
         lexicon = self.lexicon
         if lexicon is None:
             return False
-        if lexicon.match("to_do", firsts[0].text.strip(EDGES)) is not None:
-            return True
+        top = firsts[0].text.strip(EDGES)
+        if lexicon.match("to_do", top) is not None:
+            return lexicon.match("goods", top) is None
         rows = [line for line in firsts[1:] if line.is_bullet or not self.has_bullets]
         if self.is_minutes:
             return False
@@ -275,6 +277,7 @@ def section_of(lexicon: Lexicon | None, heading: str) -> Section | None:
         return None
     bare = heading.strip(" *_#=:\uff1a")
     for attribute, section in (
+        ("goods", Section.OTHER),
         ("to_do", Section.TO_DO),
         ("finished", Section.TALK),
         ("decided", Section.DECIDED),

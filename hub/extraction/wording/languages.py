@@ -1,6 +1,8 @@
 """Languages of the rules, read from the data files beside this module when they are first asked for."""
 
+import re
 import tomllib
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -10,6 +12,9 @@ import msgspec
 from hub.extraction.when.language import NotationError, has_cyrillic, has_han
 from hub.extraction.wording.lexicon import Lexicon, Script
 
+_HAN: Final = re.compile("[\u4e00-\u9fff]")
+_CYRILLIC: Final = re.compile("[\u0400-\u04ff]+")
+_LATIN: Final = re.compile("[A-Za-z\u00c0-\u024f]+")
 FOLDER: Final = Path(__file__).parent
 
 
@@ -28,8 +33,15 @@ def languages_in(script: Script) -> tuple[Lexicon, ...]:
 
 
 def script_of(text: str) -> Script:
-    """Return the script that tells the language of a text: Latin, unless there are letters of another."""
-    return "han" if has_han(text) else "cyrillic" if has_cyrillic(text) else "latin"
+    """Return the script of most words of a text; two signs of Han are counted as a word."""
+    if not (has_han(text) or has_cyrillic(text)):
+        return "latin"
+    counts: Mapping[Script, float] = {
+        "han": len(_HAN.findall(text)) / 2,
+        "cyrillic": len(_CYRILLIC.findall(text)),
+        "latin": len(_LATIN.findall(text)),
+    }
+    return max(counts, key=lambda script: counts[script])
 
 
 @cache

@@ -106,6 +106,7 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
             *threads*: a heading of remarks.
         urgent: words of urgency.
         minutes: the first lines of minutes.
+        goods: headings of lists of what to buy, to pack or to eat.
         to_do: headings of tasks; *finished*, *decided* and *talk* of other lists.
         labels: words before a colon that are no people.
         me: words for the speaker; *anyone*: other words before a duty that are no names.
@@ -180,6 +181,7 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
     threads: Rows = _NEVER
     urgent: Rows = _NEVER
     minutes: Rows = _NEVER
+    goods: Rows = _NEVER
     to_do: Rows = _NEVER
     finished: Rows = _NEVER
     decided: Rows = _NEVER

@@ -311,6 +311,19 @@ PASSAGES: dict[str, tuple[str, list[str]]] = {
         "Minutes, 3 April\n\n1. Water. The butts are empty.\n2. Bonfire. It will be held on 7 November.",
         ["Bonfire: It will be held | | 2026-11-07"],
     ),
+    "list of goods below tasks": (
+        "To do:\n- new bulbs for the hall\n\nShopping:\n- oats\n- 2 l milk\n\nRef. 2027/118, version 2.1.\n",
+        ["new bulbs for the hall"],
+    ),
+    "verb in a list of goods": (
+        "À faire :\n- vélo de Luc\n\nCourses :\n- sel\n- commander le gâteau\n",
+        ["vélo de Luc", "commander le gâteau"],
+    ),
+    "words of another script": (
+        "Ask Борис for the ключ of the shed until 6 March.\nНадо обновить README и Zoom до пятницы.\n",
+        ["Ask Борис for the ключ of the shed | | 2026-03-06", "обновить README и Zoom | | 2026-03-06"],
+    ),
+    "words of another script in Chinese": ("请把 API 文档发给 Marco。\n", ["把 API 文档发给 Marco"]),
     "Chinese boxes": (
         "周日要办的事\n[x] 给舅舅回电话\n[ ] 棉被拿到阳台\n[ ] 去药店买口罩\n",
         ["棉被拿到阳台", "去药店买口罩"],
