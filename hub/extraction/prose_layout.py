@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from hub.extraction.chunk import Passage, mail_fields, sentences
 from hub.extraction.items import lines_of
 from hub.extraction.when.language import has_han
-from hub.extraction.wording.languages import is_label, languages_in, script_of
+from hub.extraction.wording.languages import is_label, is_line_of, languages_in, script_of
 from hub.extraction.wording.lexicon import Lexicon
 
 _MOST_CHARS: Final = 400  # of a sentence; a longer one is read in pieces
@@ -201,7 +201,8 @@ class About:
         has_greeting = firsts[0].text.rstrip().endswith((",", "!", "\uff0c", "\uff1a", ":"))
         self.sentences = lines
         greeted = firsts[0].text.rstrip()
-        self.is_letter = has_greeting and len(firsts) > 1 and len(greeted) < _LONGEST_GREETING
+        is_greeting = len(greeted) < _LONGEST_GREETING or is_line_of("salutations", greeted)
+        self.is_letter = has_greeting and len(firsts) > 1 and is_greeting
         self.is_short = len(firsts) > 1 and max(len(line.text) for line in firsts) < 100
         # Lines that each stand for themselves: a list, or a short note.
         self.is_loose = (

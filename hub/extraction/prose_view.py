@@ -10,6 +10,7 @@ from typing import Final
 
 from hub.extraction.folding import is_unspaced
 from hub.extraction.items import Line, lines_of
+from hub.extraction.wording.languages import is_line_of
 
 _LEVEL: Final = "(?:TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|FATAL|CRITICAL)"
 # Written by machines, for machines, or a part of a link that is not shown.
@@ -33,7 +34,10 @@ _SPOKEN: Final = re.compile(
 )
 _LEAST_SPOKEN: Final = 7  # words of a sentence without a mark at its end; fewer are a name
 
-_WIDTHS: Final = range(60, 130)  # of a text whose lines were wrapped by a program
+_MOST_HEAD: Final = 16  # lines of the head of a letter, or of its foot
+_SENTENCE_END: Final = re.compile(r"[^\W\d_]{3}[.!?]$|^[A-Z][\w-]{1,12}: ")
+_LEAST_WIDTH: Final = 60
+_WIDTHS: Final = range(_LEAST_WIDTH, 130)  # of a text whose lines were wrapped by a program
 _LEAST_FULL: Final = 3  # lines of such a text that are about as long
 _FULL: Final = 0.85
 _ENDED: Final = re.compile("[.!?\u2026\u3002\uff01\uff1f:\uff1a;][\"'\u2019\u201d\u00bb)\\]*_]{0,4}$")
@@ -55,7 +59,29 @@ _OPEN_END: Final = re.compile(
 
 def view_of_prose(text: str) -> str:
     """Return *text* with blanks for texts of machines, for quoted speech, and for line ends in sentences."""
-    return _SPOKEN.sub(_without_speech, unwrapped(_MACHINE.sub(_blanks, text)))
+    text = _without_letter_parts(_MACHINE.sub(_blanks, text))
+    return _SPOKEN.sub(_without_speech, unwrapped(text))
+
+
+def _without_letter_parts(text: str) -> str:
+    """Return *text* with blanks in place of the head of a letter, and of what is below its last words."""
+    lines = [line for line in lines_of(text) if line.text.strip()]
+    at = next((nth for nth, line in enumerate(lines[:_MOST_HEAD]) if is_line_of("salutations", line.text)), 0)
+    head = lines[:at] if all(map(_is_of_head, lines[:at])) else []
+    end = next(
+        (nth for nth, line in enumerate(lines) if nth > at and is_line_of("closings", line.text)), len(lines)
+    )
+    foot = lines[end:]
+    if len(foot) > _MOST_HEAD or not all(map(_is_of_head, foot[1:])):
+        foot = foot[:1]
+    for line in (*head, *foot):
+        text = text[: line.start] + " " * (line.end - line.start) + text[line.end :]
+    return text
+
+
+def _is_of_head(line: Line) -> bool:
+    """Return True for a short line without the end of a sentence, and no field of a mail."""
+    return len(line.text.strip()) < _LEAST_WIDTH and not _SENTENCE_END.search(line.text.strip())
 
 
 def _blanks(match: re.Match[str]) -> str:

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Final
 
 from hub.extraction.chunk import Passage
-from hub.extraction.wording.languages import languages
+from hub.extraction.wording.languages import is_line_of
 
 _LEAST_TITLES: Final = 2  # of sections that stand in such texts alone
 _LEAST_CLAUSES: Final = 3
@@ -37,6 +37,4 @@ def is_reference(text: str, passages: Iterable[Passage]) -> bool:
 
 
 def _is_title(words: str) -> bool:
-    if len(words) > _LONGEST_TITLE or words.endswith(_ENDS):
-        return False
-    return any(language.match("reference", words) is not None for language in languages())
+    return len(words) <= _LONGEST_TITLE and not words.endswith(_ENDS) and is_line_of("reference", words)

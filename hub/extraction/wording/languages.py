@@ -61,6 +61,11 @@ def is_label(lexicon: Lexicon, words: str) -> bool:
     return words.strip().lower() in mail_fields() or lexicon.match("labels", words) is not None
 
 
+def is_line_of(attribute: str, words: str) -> bool:
+    """Return True if a pattern of *attribute* in any language matches from the start of *words*."""
+    return any(language.match(attribute, words) is not None for language in languages())
+
+
 def read_language(code: str, text: str) -> Lexicon:
     """Return the language of a data file.
 

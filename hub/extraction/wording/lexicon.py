@@ -84,6 +84,7 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
         settled: work that is done, cancelled or refused.
         past: verbs in the past tense.
         unreal: hopes, doubts and stories; *general*: what holds for people in general, habits, and sayings.
+        salutations: first lines of a letter below its head; *closings*: the last ones above its signature.
         reference: titles of texts without work for a certain person, such as licences.
         advice: the first words of a text, or of a row, in which orders are for anybody.
         personal: words of a writer and a reader, without whom several orders in a text are advice.
@@ -156,6 +157,8 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
     past: Rows = _NEVER
     unreal: Rows = _NEVER
     general: Rows = _NEVER
+    salutations: Rows = _NEVER
+    closings: Rows = _NEVER
     reference: Rows = _NEVER
     advice: Rows = _NEVER
     personal: Rows = ""

@@ -21,6 +21,15 @@ NO_PROSE = [
     ("See you.\n-- \nIda Holm\nCall me on 5512 | Visit us on 4 May\n", "See you."),
     ('He shouted "Please send the money by Friday!" and left.', "He shouted and left."),
     ("« Il faut vendre la maison avant Noël, » dit-elle.", "dit-elle."),
+    (
+        "Möbel Ott\nHafen 3\n\nUlm, den 4. Mai\n\nLiebe Ida,\n\nkomm bald.\n\nHerzliche Grüße\nJan",
+        "Liebe Ida, komm bald.",
+    ),
+    ("Nota\n\nEstimada Ana:\n\nVenga.\n\nAtentamente,\nJon Vila\nTel. 5512", "Estimada Ana: Venga."),
+    (
+        "I wrote to him.\nHi Tom,\nyes.\nBest wishes\nP.S. Please bring the key.",
+        "I wrote to him. Hi Tom, yes. P.S. Please bring the key.",
+    ),
     ('Rewrite the "About us" page.', 'Rewrite the "About us" page.'),
 ]
 
