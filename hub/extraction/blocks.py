@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import PurePosixPath
-from typing import Final
+from typing import Any, Final
 
 from markdown_it import MarkdownIt
 from pygments.lexers import get_all_lexers
@@ -19,15 +19,41 @@ from hub.extraction.items import Line, merged
 from hub.text.files import JSON, PLAIN
 
 _NO_PROSE: Final = frozenset({"fence", "code_block", "html_block"})
-# Of comments, of what a template fills in, and of the times that a vault has logged.
-_CLOSERS: Final = {"<!--": "-->", "%%": "%%", "<%": "%>", ":LOGBOOK:": ":END:"}
-_OPENER: Final = re.compile("|".join(_CLOSERS))
+_ORG_BLOCKS: Final = """
+CAPTION CAUTION CENTER COMMENT EXAMPLE EXPORT IMPORTANT NOTE PINNED QUERY QUOTE SRC TIP VERSE WARNING
+"""
+# Of comments, of what a template fills in, of the times that a vault has logged, of quotations of Logseq.
+_CLOSERS: Final = {
+    **{"<!--": "-->", "%%": "%%", "<%": "%>", ":LOGBOOK:": ":END:"},
+    **{f"#+BEGIN_{kind}": f"#+END_{kind}" for kind in _ORG_BLOCKS.split()},
+}
+_OPENER: Final = re.compile("|".join(map(re.escape, _CLOSERS)))
 _ON_A_LINE: Final = re.compile(
     r"(?<!`)`{2,3}(?!`)[^`\r\n]{1,400}+`{2,3}(?!`)"  # code with two marks or three
-    r"|\{\{[a-z]{1,20}[ \t:][^{}\r\n]{0,400}+\}\}"  # a query of Logseq, a template
+    r"|\{\{[^{}\r\n]{1,400}+\}\}"  # a query of Logseq, a template
     r"|(?<=\s)\^[A-Za-z0-9-]{1,40}+(?=[ \t]*+(?:[\r\n]|$))"  # the id of a block
+    r"|\(\([0-9a-f-]{36}\)\)|\[\^[^\[\]\s]{1,40}+\](?!:)"  # a reference to a block, to a footnote
+    r"|^[ \t]*+\[\^[^\[\]\s]{1,40}+\]:[^\r\n]*+"  # a footnote
+    r"|^[ \t]*+[-*+][ \t]++>[^\r\n]*+"  # a quotation in an outline
+    # The name of a page, unless it is a day.
+    r"|^[ \t]*+[-*+][ \t]++\[\[(?!\d|[^\]\r\n]{3,12}\d\w\w, \d)[^\[\]\r\n]{1,200}+\]\]"
+    r"[ \t]*+(?:#[^\s#]++[ \t]*+)*+$"
+    r"|^[ \t>]*+(?:[-*+]|\d{1,9}[.)])[ \t]++(?:\[.\][ \t]++)?~~[^\r\n]*+"  # an entry that is struck out
+    r"|<(?P<struck>del|s)>[^<>\r\n]{0,400}+</(?P=struck)>"
+    r"|</?[A-Za-z][A-Za-z0-9]{0,20}+(?:[ \t][^<>\r\n]{0,400}+)?/?>",  # a tag of HTML
+    re.MULTILINE,
 )
-_PROPERTY: Final = re.compile(r"[ \t]*+(?:[-*+][ \t]++)?[A-Za-z][\w./-]{0,60}+::(?:[ \t].*)?")
+# A link is shown by its words, and an embedded file not at all.
+_LINK: Final = re.compile(
+    r"(?P<embedded>!?)(?:\[\[(?:[^\[\]|\r\n]{1,200}+(?:\||\]\[))?(?P<page>[^\[\]|\r\n]{1,200}+)\]\]"
+    r"|\[(?P<words>[^\[\]\r\n]{0,200}+)\]\([^()\r\n]{0,400}+\))"
+)
+_PROPERTY: Final = re.compile(r"[ \t]*+(?:[-*+][ \t]++)?[^\W\d_][\w./-]{0,60}+::(?:[ \t].*)?")
+# Of a block that is a template, with all below it, or words that its owner has marked in a book.
+_NOT_OWN: Final = re.compile(r"[ \t]*+(?:[-*+][ \t]++)?(?:(?P<tree>template::)|ls-type::[ \t]*+annotation)")
+_ENTRY: Final = re.compile(r"[ \t]*+[-*+][ \t]")
+# What a template leaves to be filled in: "{{date}}", "{{date:YYYY}}", "<% tp.date.now() %>".
+PLACEHOLDER: Final = re.compile(r"\{\{[ ]?[\w.-]{1,40}+(?::[^{}\r\n]{0,80}+)?[ ]?\}\}|<%")
 
 _ORG_BEGIN: Final = re.compile(r"[ \t]*+#\+BEGIN_(?P<kind>\w{1,40})", re.IGNORECASE)
 _ORG_DRAWER: Final = re.compile(r"[ \t]*+:[A-Za-z][\w-]{0,60}+:[ \t]*+")
@@ -43,6 +69,7 @@ _PROSE_LANGUAGES: Final = frozenset(
 _DATA: Final = frozenset({"*.vcf"})  # that pygments does not know
 
 Place = tuple[int, int]
+COVER: Final = "\u2060"  # "word joiner": invisible, and not a blank; over what is no part of a sentence
 
 
 def is_code(document: Document) -> bool:
@@ -69,24 +96,53 @@ def _parser() -> MarkdownIt:
     return parser
 
 
-def view_of_markdown(text: str, lines: Sequence[Line]) -> str:
+def view_of_markdown(text: str, lines: Sequence[Line], *, is_plain: bool = False) -> str:
     """Return *text* with blanks in place of all that is no prose; line ends stay.
 
     Args:
         lines: those behind the front matter.
+        is_plain: the text is not meant as Markdown: lines that are indented are no code.
     """
     if not lines:
         return text
-    begin = lines[0].start
-    places = [
-        (lines[token.map[0]].start, lines[token.map[1] - 1].end)
-        for token in _parser().parse(text[begin:])
-        if token.type in _NO_PROSE and token.map
-    ]
+    begin, env = lines[0].start, dict[str, Any]()
+    kinds = _NO_PROSE - {"code_block"} if is_plain else _NO_PROSE
+    maps = [token.map for token in _parser().parse(text[begin:], env) if token.type in kinds]
+    maps += [reference["map"] for reference in env.get("references", {}).values()]
+    places = [(lines[first].start, lines[last - 1].end) for first, last in filter(None, maps)]
     text = blanked(text, places)  # a mark in code opens nothing
     places = [*_enclosed(text, begin), *(match.span() for match in _ON_A_LINE.finditer(text, begin))]
     places += [(line.start, line.end) for line in lines if _PROPERTY.fullmatch(line.text)]
-    return blanked(text, places)
+    places += _not_own(lines)
+    return _LINK.sub(_shown_link, blanked(text, places))
+
+
+def _not_own(lines: Sequence[Line]) -> Iterator[Place]:
+    """Yield the blocks of an outline that are templates, or marked in a book."""
+    entry, after = 0, 0
+    for nth, line in enumerate(lines):
+        entry = nth if _ENTRY.match(line.text) else entry
+        if nth < after or (mark := _NOT_OWN.match(line.text)) is None:
+            continue
+        depth, after = _indent(lines[entry]), nth + 1
+        while after < len(lines) and _indent(lines[after]) > depth:
+            if not mark["tree"] and _ENTRY.match(lines[after].text):
+                break
+            after += 1
+        yield lines[entry].start, lines[after - 1].end
+
+
+def _indent(line: Line) -> int:
+    text = line.text.expandtabs(4)
+    return len(text) - len(text.lstrip())
+
+
+def _shown_link(link: re.Match[str]) -> str:
+    """Return a link with all but its words covered; an embedded file has none."""
+    if link["embedded"]:
+        return " " * len(link[0])
+    start, end = link.span("page" if link["page"] else "words")
+    return COVER * (start - link.start()) + link.string[start:end] + COVER * (link.end() - end)
 
 
 def view_of_rst(text: str, lines: Sequence[Line]) -> str:

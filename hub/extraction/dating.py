@@ -42,7 +42,7 @@ _UNDERLINE: Final = re.compile(r" {0,3}(={3,}|-{3,})[ \t]*$")
 _FENCE: Final = re.compile(r" {0,3}(?:```|~~~)")
 _QUOTED: Final = re.compile(r"[ \t]*(?:>[ \t]?)*")
 _OWN_LINE_LEVEL: Final = 7  # level of a line that is only a date: any heading ends its passage
-_DECORATION: Final = " \t*_~=[]<>()|:-\u2013\u2014#"
+_DECORATION: Final = " \t*_~=[]<>()|:-\u2013\u2014#\u2060"
 _LONGEST_DATE: Final = 60
 
 _NUMBERS: Final = r"\d{4}[-./]\d{1,2}[-./]\d{1,2}|\d{1,2}[-./]\d{1,2}[-./](?:\d{4}|\d{2})"

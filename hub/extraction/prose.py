@@ -269,7 +269,7 @@ class _Reader:
         if key not in self._days:
             if len(self._days) > 1_000:
                 self._days.clear()
-            self._days[key] = list(_days_in(clause, lexicon, anchor, self._options.timezone))
+            self._days[key] = list(days_in(clause, lexicon, anchor, self._options.timezone))
         return self._days[key]
 
     def is_ahead(self, day: _Day, place: int) -> bool:
@@ -290,7 +290,7 @@ def _blanks(match: re.Match[str]) -> str:
     return " " * len(match.group())
 
 
-def _days_in(clause: str, lexicon: Lexicon, anchor: Anchor | None, timezone: str) -> Iterator[_Day]:
+def days_in(clause: str, lexicon: Lexicon, anchor: Anchor | None, timezone: str) -> Iterator[_Day]:
     """Yield the days in a clause, the longest words at each place."""
     plain = without_other_numbers(clause)
     marks = [at for at, char in enumerate(plain) for _ in range(sum(map(str.isalnum, fold(char))))]

@@ -3,19 +3,22 @@
 A request has all that its answer depends on, and both can be sent to another process.
 """
 
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from hub.document import Document
 from hub.extraction import chunk, prose, structured, suspicion, validate
-from hub.extraction.blocks import blanked, is_code
+from hub.extraction.blocks import COVER, blanked, is_code
 from hub.extraction.chunk import Chunk
 from hub.extraction.dating import PassageDates
+from hub.extraction.due_words import with_due_days
 from hub.extraction.items import Dropped, ExtractionOptions, Form, Item, Notes
 from hub.extraction.spreadsheets import without_pipe_tables
+from hub.extraction.when.resolve import Anchor
 from hub.extraction.wording.languages import languages
 from protocol.secret_rules import redact_typed
 from protocol.tables import TABLES
@@ -58,7 +61,9 @@ class ToRead(msgspec.Struct, frozen=True, kw_only=True, tag="read"):
         """Read the document."""
         document, options = self.document, self.options
         form = structured.read(document, options)
-        items = by_place([*form.items, *(_of_prose(document, options, form) if self.reads_prose else ())])
+        dates = PassageDates(document, date=form.date, timezone=options.timezone)
+        items = [*with_due_days(form.items, dates, options.timezone)]
+        items = by_place([*items, *(_of_prose(document, options, form, dates) if self.reads_prose else ())])
         if self.chunk_tokens is None:
             to_sort = ToSort(document=document, options=options, form=form, found=items)
             return Reading(form, items, sorted=to_sort.answer())
@@ -100,12 +105,45 @@ Request = ToRead | ToSort
 MEMORY_BYTES: Final = 1 << 30  # of the process that answers; a text needs ten times its size
 
 
-def _of_prose(document: Document, options: ExtractionOptions, form: Form) -> list[Item]:
+def _of_prose(document: Document, options: ExtractionOptions, form: Form, dates: PassageDates) -> list[Item]:
     if is_code(document):
         return []
-    dates = PassageDates(document, date=form.date, timezone=options.timezone)
     text = blanked(form.view or document.text, dates.stamps)
-    return prose.read(text, without_pipe_tables(text, form.prose), options, dates, document.text)
+    passages = list(without_pipe_tables(text, form.prose))
+    if COVER not in text:
+        return prose.read(text, passages, options, dates, document.text)
+    # Words are read without the signs between them, at places that are found again in the text.
+    places = [at for at, char in enumerate(text) if char != COVER]
+    shown = text.replace(COVER, "")
+    moved = [
+        msgspec.structs.replace(one, start=bisect_left(places, one.start), end=bisect_left(places, one.end))
+        for one in passages
+    ]
+    return [
+        _at(item, places, document.text)
+        for item in prose.read(shown, moved, options, _DatesOfShown(dates, places), shown)
+    ]
+
+
+class _DatesOfShown(PassageDates):
+    """Dates of a text from which characters were removed."""
+
+    def __init__(self, dates: PassageDates, places: Sequence[int]) -> None:
+        self._dates = dates
+        self._shown = places
+
+    def at(self, place: int) -> Anchor | None:
+        return self._dates.at(self._shown[place])
+
+
+def _at(item: Item, places: Sequence[int], text: str) -> Item:
+    """Return an item at its place in the whole text, with the covered edges of links."""
+    start, end = places[item.start], places[item.end - 1] + 1
+    before = places[item.start - 1] + 1 if item.start else 0
+    after = places[item.end] if item.end < len(places) else len(text)
+    start = before if text[before] == "[" else start
+    end = after if text[end : end + 1] == "]" else end
+    return msgspec.structs.replace(item, start=start, end=end, quote=text[start:end])
 
 
 def _without_secrets(item: Item) -> Item:

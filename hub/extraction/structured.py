@@ -17,7 +17,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from hub.document import Document
-from hub.extraction.blocks import view_of_rst
+from hub.extraction.blocks import COVER, view_of_rst
 from hub.extraction.calendars import read_calendar
 from hub.extraction.chunk import Passage
 from hub.extraction.folding import asides
@@ -28,7 +28,6 @@ from hub.text.archives import Message, messages_in
 from hub.text.excerpt import CUE
 from hub.text.files import CHAT, MBOX
 
-_COVER: Final = "\u2060"  # "word joiner": invisible, and not a blank
 _BLOCK: Final = re.compile(
     r"(?:\A\ufeff?WEBVTT|(?<=\n)(?:NOTE|STYLE|REGION)(?=[ \t\r\n]))(?:[^\n]*\S[^\n]*\n?)*"
 )
@@ -65,7 +64,7 @@ def read_captions(document: Document, options: ExtractionOptions) -> Form | None
 
 def _covered(text: str, length: int) -> str:
     """Pad *text* with invisible characters, or cut it, to *length*."""
-    return text[:length] + _COVER * (length - len(text))
+    return text[:length] + COVER * (length - len(text))
 
 
 def read_mbox(document: Document, options: ExtractionOptions) -> Form | None:

@@ -79,6 +79,10 @@ víctor xavi yolanda álvaro ángel ángela óscar
 михаил миша надежда надя настя наталья наташа никита николай нина оксана олег ольга оля павел паша петр петя
 полина пётр раиса рита роман руслан саша света светлана семен семён сергей серёжа слава соня софья станислав
 степан тамара таня татьяна тимофей тимур тоня ульяна федор фёдор юлия юля юра юрий яков яна ярослав
+
+ahmed aleksander amina anil anita anton arjun ayşe bogdan carlo chen deepak dmitri elif emre enzo farid giulia
+iker iñaki jakub kenji kofi luca mateusz mei mohamed naoko nkem nuno paolo piotr rashid ravi rui sanjay sofie
+tadeusz tomasz yuki zeynep
 """
 _NAMES: Final = frozenset(_FIRST_NAMES.split())
 _FORMS_OF_ADDRESS: Final = """

@@ -10,7 +10,7 @@ from hub.extraction.items import ExtractionOptions, lines_of
 from hub.extraction.ruled import ToRead
 from hub.text.files import HTML, MAIL
 from protocol.tables import TABLES
-from tests.hub.extraction.test_structured import berlin, read
+from tests.hub.extraction.test_structured import berlin, read, suggested
 
 REAL: Final = "- [ ] real one\n"
 # What stands before a real task in a file, of which nothing is to be read.
@@ -27,6 +27,16 @@ NO_PROSE: Final = {
     "a block of HTML": "<div>\n- [ ] Call Bob\n</div>\n\n",
     "a template": "<% tp.date.now() %>\n\n",
     "a query of an outline": "{{query (and (todo TODO) [[Anna]])}}\n\n",
+    "a note of a vault": "#+BEGIN_NOTE\nAnna must pay by Friday.\n#+END_NOTE\n\n",
+    "a quotation in an outline": "- > Anna must pay by Friday.\n\n",
+    "an entry that is struck out": "- ~~Anna must pay by Friday~~, says Bob\n\n",
+    "a box that is struck out": "- [ ] ~~pay~~\n\n",
+    "text that was deleted": "Rain. <del>Anna must pay by Friday.</del>\n\n",
+    "a footnote": "Rain.[^1]\n\n[^1]: Anna must pay by Friday.\n\n",
+    "an address with a title": '[a]: https://a.example/Bob "Anna must pay by Friday"\n\n',
+    "the name of a page": "- [[Bob must pay]]\n\n",
+    "a picture": "![Anna must pay by Friday](a.png) ![[Bob.png]]\n\n",
+    "a template of an outline": "- Book\n  template:: book\n\t- Anna must pay by Friday\n\n",
     "properties of an outline": "title:: Anna must pay by Friday\n- collapsed:: true\n\n",
 }
 OPEN: Final = {
@@ -41,6 +51,32 @@ def test_nothing_is_read_in_what_is_no_prose(what: str) -> None:
     assert [item.data for item in form.items] == [{"title": "real one", "status": "todo"}]
     view = form.view or ""
     assert not any(word in view for word in ("Bob", "Anna", "pay", "make install", "collapsed"))
+
+
+@pytest.mark.parametrize(
+    ("text", "title", "who"),
+    [
+        ("- [[Anna Berg]] will call the roofer tomorrow.\n", "call the roofer", ["Anna Berg"]),
+        ("- [[people/anna|Anna]] will call the roofer tomorrow.\n", "call the roofer", ["Anna"]),
+        (
+            "Anna will [call the roofer](https://a.example/2026-12-09) tomorrow.\n",
+            "call the roofer",
+            ["Anna"],
+        ),
+        (
+            "- [ ] call [[Mr Orr|the roofer]] on [[Nov 26th, 2026]]\n",
+            "call the roofer on Nov 26th, 2026",
+            None,
+        ),
+    ],
+)
+def test_a_link_is_read_by_its_words_and_quoted_as_a_link(
+    text: str, title: str, who: list[str] | None
+) -> None:
+    (item,) = suggested("note.md", text)
+    assert (item.data["title"], item.data.get("assignee")) == (title, who)
+    assert item.data["dueDate"] == berlin("2026-11-26")
+    assert item.quote.count("[") == item.quote.count("]")
 
 
 def test_the_id_of_a_block_is_no_part_of_a_title() -> None:

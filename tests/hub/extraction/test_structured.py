@@ -13,13 +13,15 @@ from hub.document import Document
 from hub.extraction import chunk, spreadsheets, structured
 from hub.extraction.chunk import Passage
 from hub.extraction.endpoint import Endpoint
-from hub.extraction.items import ExtractionOptions, Form
+from hub.extraction.items import ExtractionOptions, Form, Item
+from hub.extraction.ruled import ToRead
 from hub.runs.delivery import missing_of
 from protocol.tables import TableName
 from tests.hub.extraction.conftest import model_at
 from tests.hub.extraction.test_extractor import extract, long_text, note
 from tests.support.oracle import Oracle, plant
 
+WRITTEN = datetime(2026, 11, 25, 12, tzinfo=UTC)  # a Wednesday
 EVERYTHING = ExtractionOptions(data_types=tuple(TableName), timezone="Europe/Berlin")
 
 PLANTED = [
@@ -33,6 +35,14 @@ def read(name: str, text: str, wanted: ExtractionOptions = EVERYTHING, media_typ
     form = structured.read(document, wanted)
     assert [text[item.start : item.end] for item in form.items] == [item.quote for item in form.items]
     return form
+
+
+def suggested(name: str, text: str) -> list[Item]:
+    """Return the items that rules suggest: what is done is none."""
+    document = Document(unit_key=name, text=text, content_hash="", modified_at=WRITTEN)
+    items = ToRead(document=document, options=EVERYTHING, reads_prose=True).answer().items
+    assert [text[item.start : item.end] for item in items] == [item.quote for item in items]
+    return [item for item in items if item.data.get("status") != "done"]
 
 
 def berlin(day: str, offset: str = "+01:00") -> int:
