@@ -23,7 +23,14 @@ from hub.extraction.chunk import Passage
 from hub.extraction.folding import asides
 from hub.extraction.items import ExtractionOptions, Form, lines_of, merged
 from hub.extraction.spreadsheets import read_pipe_tables, read_spreadsheet
-from hub.extraction.task_lists import read_markdown, read_org, read_taskpaper, read_todo_txt
+from hub.extraction.task_lists import (
+    is_todo_txt,
+    read_boxes,
+    read_markdown,
+    read_org,
+    read_taskpaper,
+    read_todo_txt,
+)
 from hub.text.archives import Message, messages_in
 from hub.text.excerpt import CUE
 from hub.text.files import CHAT, MBOX
@@ -117,10 +124,12 @@ def read(document: Document, options: ExtractionOptions) -> Form:
     """Extract items by rules, and return the remaining prose. Never raises, for any text."""
     name = PurePosixPath(document.unit_key.replace("\\", "/")).name.lower()
     media_type = (document.media_type or "").split(";")[0].strip().lower()
-    if name in _TODO_NAMES or name.endswith(".todo.txt"):
-        reader: _Reader | None = read_todo_txt
-    else:
-        reader = _BY_SUFFIX.get(PurePosixPath(name).suffix) or _BY_MEDIA_TYPE.get(media_type)
+    reader = _BY_SUFFIX.get(PurePosixPath(name).suffix) or _BY_MEDIA_TYPE.get(media_type)
+    is_named = name in _TODO_NAMES or name.endswith(".todo.txt")
+    if is_named or (reader in (None, read_markdown) and is_todo_txt(document.text)):
+        reader = read_todo_txt
+    elif reader is None and media_type in ("", "text/plain"):
+        reader = read_boxes
     form = reader(document, options) if reader else None
     form = form or Form(prose=[Passage(0, len(document.text))], date=document.modified_at)
     return read_pipe_tables(document, form, options)

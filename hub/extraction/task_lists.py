@@ -10,6 +10,7 @@ All other text of Markdown is prose under its headings. A check box may be neste
 continue over indented lines. Its own date overrides the date in the front matter.
 """
 
+import html
 import re
 from collections.abc import Sequence
 from datetime import datetime
@@ -19,25 +20,35 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from hub.clock import epoch_ms
 from hub.document import Document
-from hub.extraction.blocks import view_of_markdown, view_of_org
+from hub.extraction.blocks import COVER, PLACEHOLDER, view_of_markdown, view_of_org
 from hub.extraction.chunk import Passage
 from hub.extraction.items import MOST_NAMES, ExtractionOptions, Form, Item, Line, lines_of, make_item
 from hub.extraction.outline import People, known_people, people_above
 from hub.extraction.when.resolve import date_ms, read_date
+from hub.extraction.wording.languages import is_label, languages_in, script_of
 from hub.extraction.wording.names import is_person, names_in
 from protocol.frame import Field
 from protocol.tables import TableName
 
-_DAY: Final = r"(\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2})?)"
+_DAY: Final = r"(\d{4}-\d{1,2}-\d{1,2}(?:[T ]\d{1,2}:\d{2})?)"
+_VALUE: Final = r"\s*+([^\s()\[\]](?:[^()\[\]\r\n]{0,60}[^\s()\[\]])?)\s*+"  # a day, or words for one
 _STAMP: Final = r"[<\[](\d{4}-\d{2}-\d{2}[^<>\[\]\r\n]{0,60}+)[>\]]"  # of Org: <2026-12-04 Fri 10:30 +1w>
+# Parts of a day as written: "2026-12-4", "20261204", "2026-12-04 Fri 10:30 +1w".
 _PARTS: Final = re.compile(
-    r"(\d{4}-\d{2}-\d{2})(?:(?:[T ]| [^\d+-]{1,20} )(\d{2}:\d{2}))?"
-)  # of a day as written
+    r"(\d{4})(?:-(\d{1,2})-(\d{1,2})|(\d\d)(\d\d))(?!\d)(?:[^\d+-]{1,20}(\d{1,2}:\d{2}))?"
+)
 _NUMBERED: Final = {"1": "high", "2": "medium"}  # 3 and more: low
 _LETTERED: Final = {"a": "high", "b": "medium"}  # C to Z: low
-_NAMED: Final = {"highest": "high", "urgent": "high", "normal": "medium", "lowest": "low"}
+_NAMED: Final = {
+    word: level
+    for level, words in (
+        ("high", "highest high urgent hoch dringend haute urgente alta срочно высокий 高 紧急"),
+        ("medium", "medium normal mittel moyenne media средний 中"),
+        ("low", "low lowest niedrig basse baja низкий 低"),
+    )
+    for word in words.split()
+}
 
 # Tags of TaskPaper's guide and contexts of Getting Things Done: where "@" marks people, these are not names.
 KNOWN_TAGS: Final = (
@@ -150,9 +161,12 @@ def _note(parsed: ParsedLine, mark: Mark, value: str) -> bool:
 
 
 def _written_day(value: str) -> str:
-    """Return the day of a stamp, and its time if it has one."""
-    day = _PARTS.match(value)
-    return value if day is None else " ".join(filter(None, day.groups()))
+    """Return the day of a stamp in ISO 8601, and its time if it has one; words for a day as they are."""
+    match = _PARTS.match(value)
+    if match is None:
+        return value
+    year, month, day = filter(None, match.groups()[:5])
+    return f"{year}-{month:0>2}-{day:0>2}" + (f" {match[6]:0>5}" if match[6] else "")
 
 
 def _level(value: str) -> str | None:
@@ -162,7 +176,7 @@ def _level(value: str) -> str | None:
         return _NUMBERED.get(plain, "low")
     if len(plain) == 1 and plain.isalpha():
         return _LETTERED.get(plain, "low")
-    return plain if plain in ("high", "medium", "low") else _NAMED.get(plain)
+    return _NAMED.get(plain)
 
 
 def _without(line: str, pieces: list[tuple[int, int]]) -> str:
@@ -179,6 +193,7 @@ def _sign(signs: str, value: str = "") -> str:
 
 # --- Obsidian Tasks: emoji, and the fields of Dataview ---
 
+_BOARD_DAY: Final = r"(\d{4}-\d{2}-\d{2}(?:\}\s*+@@\{\d{1,2}:\d{2})?)"  # of Kanban: @{2026-12-04} @@{17:30}
 _OBSIDIAN: Final = (
     Mark(_sign("\U0001f4c5\U0001f4c6\U0001f5d3", rf"\s*+{_DAY}"), Sense.DUE),
     Mark(_sign("\U0001f53a\u23eb"), Sense.PRIORITY, "high"),
@@ -191,7 +206,9 @@ _OBSIDIAN: Final = (
     Mark(_sign("\u23f3\u231b\U0001f6eb", rf"\s*+{_DAY}"), Sense.UNMAPPED),
     Mark(_sign("\U0001f501", r"[a-z0-9, !]++"), Sense.UNMAPPED),
     Mark(_sign("\u26d4\U0001f3c1", r"\s*+[\w,-]++"), Sense.UNMAPPED),
-    Mark(rf"[\[(]due::\s*+{_DAY}\s*+[\])]", Sense.DUE),
+    Mark(rf"@\{{?{_BOARD_DAY}\}}*+", Sense.DUE),
+    Mark(rf"[\[(]due::{_VALUE}[\])]", Sense.DUE),
+    Mark(rf"[\[(](?:assignee|owner|who)::{_VALUE}[\])]", Sense.PERSON),
     Mark(r"[\[(]priority::\s*+(\w++)\s*+[\])]", Sense.PRIORITY),
     Mark(rf"[\[(]completion::\s*+{_DAY}\s*+[\])]", Sense.DONE),
     Mark(rf"[\[(]cancelled::\s*+{_DAY}\s*+[\])]", Sense.GIVEN_UP),
@@ -212,13 +229,15 @@ _PLANNED: Final = (
 
 _AT: Final = r"(?<![\w@.])@"
 _TAGS: Final = (
-    Mark(rf"{_AT}(?:due|deadline)\(\s*+{_DAY}\s*+\)", Sense.DUE),
+    Mark(rf"{_AT}(?:due|deadline)\({_VALUE}\)", Sense.DUE),
     Mark(rf"{_AT}priority(?:\((\w++)\))", Sense.PRIORITY),
     Mark(rf"{_AT}priority(?![\w(.-])", Sense.PRIORITY, "high"),
     Mark(rf"{_AT}done(?:\([^()\r\n]*+\)|(?![\w(.-]))", Sense.DONE),
     Mark(rf"{_AT}cancell?ed(?:\([^()\r\n]*+\)|(?![\w(.-]))", Sense.GIVEN_UP),
     Mark(rf"{_AT}[\w.-]++\([^()\r\n]*+\)", Sense.UNMAPPED),
 )
+_WORD: Final = r"(?:^|(?<=\s))"
+_LEVEL_WORDS: Final = "|".join(_NAMED)
 MARKDOWN: Final = Convention(
     *_OBSIDIAN,
     *_PLANNED,
@@ -227,27 +246,39 @@ MARKDOWN: Final = Convention(
     Mark(rf"\b(?:due|by|before|until|till|deadline)\b(?:\s++(?:on|by|is))?\s++{_DAY}", Sense.DUE, stays=True),
     Mark(rf"{_AT}(?:{'|'.join(KNOWN_TAGS)})(?![\w(.-])", Sense.UNMAPPED, stays=True),
     Mark(r"(?<![\w@.])@([^\W\d_][\w-]*+(?:\.[\w-]++)*+)(?!\()", Sense.PERSON, stays=True),
-    signs=r"[@\x80-\U0010ffff]|::|\d{4}-|\[#",  # an emoji, a tag, a field of Dataview, a day, a priority
+    Mark(rf"{_WORD}#p?(?:rio(?:rity)?)?[-/]?({_LEVEL_WORDS})(?![\w/-])", Sense.PRIORITY),
+    Mark(rf"{_WORD}\*{{0,2}}\[({_LEVEL_WORDS})\]\*{{0,2}}(?!\S)", Sense.PRIORITY),
+    Mark(rf"{_WORD}(?:!{{2,3}}|[\u2757\u203c]\ufe0f?)(?!\S)", Sense.PRIORITY, "high"),
+    Mark(r"(?:^(?=p\d\s)|(?<=\s)(?=p\d(?:\s*$|\s+[^\w\s])))p([1-4])", Sense.PRIORITY),  # of Todoist
+    Mark(rf"{_WORD}#(?:task|todo)(?![\w/-])", Sense.CUT),
+    # An emoji, a tag, a field of Dataview, a day, a priority.
+    signs=r"[@#!\x80-\U0010ffff]|::|\d{4}-|\[\w|\b[pP]\d",
 )
 TASKPAPER: Final = Convention(*_TAGS, Mark(r"(?:^|(?<=\s))@[^\s()]++", Sense.UNMAPPED))  # every @ is a tag
 
-_WORD: Final = r"(?:^|(?<=\s))"
 TODO_TXT: Final = Convention(
-    Mark(rf"{_WORD}due:{_DAY}(?!\S)", Sense.DUE),
+    Mark(rf"{_WORD}due:(\S++)", Sense.DUE),
     Mark(rf"{_WORD}pri:([a-z])(?!\S)", Sense.PRIORITY),
     Mark(rf"{_WORD}\+(\S++)", Sense.PROJECT),
     Mark(rf"{_WORD}@\S++", Sense.UNMAPPED),
-    Mark(rf"{_WORD}(?:t|rec|due|pri):\S++", Sense.UNMAPPED),
+    Mark(rf"{_WORD}(?:t|rec|pri):\S++", Sense.UNMAPPED),
     Mark(rf"{_WORD}(?:h|id|p|uuid):\S++", Sense.CUT),
 )
 
 # Words before a task of Org and Logseq, and characters between the brackets of a check box. With others,
 # a line is prose.
 STATES: Final[dict[str, ParsedLine]] = {
-    **dict.fromkeys(("TODO", "NEXT", "LATER", "WAITING", "WAIT", "HOLD"), ParsedLine()),
-    **dict.fromkeys(("DOING", "NOW", "STARTED", "IN-PROGRESS"), ParsedLine(is_begun=True)),
-    "DONE": ParsedLine(is_done=True),
-    **dict.fromkeys(("CANCELLED", "CANCELED", "KILL"), ParsedLine(is_given_up=True)),
+    word: state
+    for words, state in (
+        ("TODO NEXT LATER WAITING WAIT HOLD", ParsedLine()),
+        (
+            "DOING NOW STARTED IN-PROGRESS REVIEW CURSO EN-COURS IN-ARBEIT РАБОТА 进行中",
+            ParsedLine(is_begun=True),
+        ),
+        ("DONE ERLEDIGT FAIT HECHO ГОТОВО СДЕЛАНО 已完成", ParsedLine(is_done=True)),
+        ("CANCELLED CANCELED KILL", ParsedLine(is_given_up=True)),
+    )
+    for word in words.split()
 }
 BOXES: Final[dict[str, ParsedLine]] = {
     " ": ParsedLine(),
@@ -260,34 +291,95 @@ BOXES: Final[dict[str, ParsedLine]] = {
     "X": ParsedLine(is_done=True),
     "-": ParsedLine(is_given_up=True),
     "~": ParsedLine(is_given_up=True),  # not applicable, at GitLab
+    **dict.fromkeys(("", "\u2610", "\u25a1"), ParsedLine()),
+    **dict.fromkeys("\u2611\u2713\u2714", ParsedLine(is_done=True)),
+    **dict.fromkeys("\u2612\u2717\u2718", ParsedLine(is_given_up=True)),
 }
+# What the heading of a section, the column of a board or a project says of the tasks below it.
+HEADINGS: Final[dict[str, ParsedLine]] = {
+    word: ParsedLine(is_begun=is_begun, is_given_up=not is_begun)
+    for is_begun, words in (
+        (True, "doing/in progress/in arbeit/in bearbeitung/en cours/en curso/en proceso/в работе/进行中"),
+        (False, "done/completed/closed/archive/archived/won't do/cancelled/rejected"),
+        (False, "erledigt/fertig/abgeschlossen/archiv/verworfen/fait/terminé/archives/abandonné"),
+        (False, "hecho/terminado/archivo/archivado/descartado/сделано/готово/архив/отменено"),
+        (False, "完成/已完成/归档/已归档/已取消"),
+    )
+    for word in words.split("/")
+}
+_INBOXES: Final = frozenset(
+    ("inbox", "eingang", "boîte de réception", "bandeja de entrada", "входящие", "收件箱")
+)
 
 
-def fields_of(parsed: ParsedLine, line: str, timezone: str, *, more: Sequence[str] = ()) -> dict[str, Field]:
-    """Return the fields of a task from a parsed *line*. *more*: lines of its description."""
+def fields_of(
+    parsed: ParsedLine, line: str, timezone: str, *, more: Sequence[str] = (), owners: Sequence[str] = ()
+) -> dict[str, Field]:
+    """Return the fields of a task from a parsed *line*.
+
+    Args:
+        more: lines of its description.
+        owners: people that lines above name, if the line names none.
+    """
+    title, names = (parsed.title, parsed.people) if parsed.people else _without_owner(parsed.title)
     return {
-        "title": parsed.title or line.strip(),
+        "title": title or line.strip(),
         "description": "\n".join(filter(None, [*more, " ".join(parsed.unmapped)])),
         "status": "done" if parsed.is_done else "in_progress" if parsed.is_begun else "todo",
         "priority": parsed.priority,
-        "assignee": list(parsed.people),
+        "assignee": [*(names or owners)],
         "dueDate": date_ms(parsed.due or "", timezone),
     }
 
 
+def _without_owner(title: str) -> tuple[str, list[str]]:
+    """Return a title without the names of people before or behind it, and these names."""
+    for pattern in (_OWNER, _OWNER_BEHIND):
+        match = pattern.search(title)
+        label = next(filter(None, match.groups())) if match else ""
+        names = names_in(label) or [label]
+        is_label_of_row = any(is_label(lexicon, label) for lexicon in languages_in(script_of(label)))
+        if match is not None and all(map(is_person, names)) and not is_label_of_row:
+            return (title[: match.start()] + title[match.end() :]).strip(), names
+    return title, []
+
+
+_DATES: Final = r"(?:\d{4}-\d{2}-\d{2}[ \t]+){0,2}"
 _TODO: Final = re.compile(
-    r"(?P<done>x[ \t]+)?(?:\((?P<priority>[A-Z])\)[ \t]+)?(?:\d{4}-\d{2}-\d{2}[ \t]+){0,2}(?P<value>\S.*)"
+    rf"(?P<done>x[ \t]+)?{_DATES}(?:\((?P<priority>[A-Z])\)[ \t]+)?{_DATES}(?P<value>\S.*)"
 )
+# Lines of todo.txt: done, with a priority, with keys or a project; and those with a day or a context alone.
+_TODO_SURE: Final = re.compile(
+    r"(?![-*+#>|\[])(?:x[ \t]+(?:\(|\d{4}-|(?=[^\W\d_]))|\([A-Z]\)[ \t]"
+    r"|.*?[ \t](?:\+[^\W\d_][\w-]*(?!\S)|(?:due|rec|pri|t|h):\w))"
+)
+_TODO_LIKELY: Final = re.compile(
+    r"(?![-*+#>|\[])(?:\d{4}-\d\d-\d\d[ \t]+[^\W\d_]|.*[ \t]@[^\W\d_]\w*[ \t]*$)"
+)
+_TODO_COUNTS: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:[ \t]+\d+){2}")  # of its report.txt
 _TASK: Final = re.compile(r"(?P<indent>[ \t]*)[-*+][ \t]+(?P<value>\S.*)")
+_SEARCH: Final = re.compile(r"(?<![\w@.])@search\(")
 _PROJECT: Final = re.compile(r"[ \t]*(?P<name>[^\s:].*?):(?:[ \t]+@[^\s()]+(?:\([^()]*\))?)*[ \t]*")
 
+_BULLET: Final = r"(?:[-*+]|\d{1,9}[.)])"
 _BOX: Final = re.compile(
-    r"(?P<indent>[ \t]*(?:>[ \t]*)*)(?:[-*+]|\d{1,9}[.)])[ \t]+"
-    rf"(?:\[(?P<mark>[{re.escape(''.join(BOXES))}])\]|(?P<state>{'|'.join(STATES)}))[ \t]+(?P<value>\S.*)"
+    r"(?P<indent>[ \t]*(?:>[ \t]*)*)"
+    rf"(?:(?:{_BULLET}[ \t]*)?(?:\[(?P<mark>.?)\]|(?P<glyph>[\u2610-\u2612\u25a1\u2713-\u2718]|\([ xX]\)))"
+    rf"|{_BULLET}[ \t]+(?P<state>{'|'.join(STATES)}):?)(?:[ \t]+(?P<value>\S.*)|[ \t]*)"
+)
+_BOXES_IN: Final = re.compile(
+    rf"^[ \t]*(?:{_BULLET}[ \t]*)?(?:\[[ xX]?\]|[\u2610\u2611])[ \t]+\S", re.MULTILINE
 )
 _LIST_ITEM: Final = re.compile(r"[ \t]*(?:>[ \t]*)*(?:[-*+]|\d{1,9}[.)])[ \t]")
 _ROW_LABEL: Final = re.compile(rf"{_LIST_ITEM.pattern}[ \t*_]*(?P<label>[^\W\d_].{{0,80}})$")
-_HEADING: Final = re.compile(r" {0,3}(#{1,6})[ \t]+")
+_HEADING: Final = re.compile(r" {0,3}(#{1,6}|[-=*_~]{3,20}+(?=[ \t]+[^\W\d_]))[ \t]+")
+_OWNER: Final = re.compile(r"^(?P<who>[^\s:：][^:：]{0,40}?)[ \u00a0]?(?::\s+|：\s*)(?=\S)")  # noqa: RUF001
+_OWNER_BEHIND: Final = re.compile(
+    r"(?<=[^ \t])[ \t]++(?:[(](?P<in>[^()]{1,40})[)]"
+    r"|(?:[\u2013\u2014]|--?>?|\u2192)[ \t]+(?P<after>[^()]{1,40}))[ \t]*$"
+)
+_FILE_TEMPLATE: Final = re.compile(r"template|vorlage|mod[eè]le|plantilla|шаблон|模板", re.IGNORECASE)
+_TO_FILL_IN: Final = re.compile(rf"{PLACEHOLDER.pattern}|<[a-z]{{2,20}} [a-z ]{{2,40}}>")
 
 _ORG_HEADING: Final = re.compile(r"(?P<stars>\*+)[ \t]+(?P<value>\S.*)")
 _ORG_STATES: Final = re.compile(r"^#\+(?:SEQ_|TYP_)?TODO:[ \t]*([^\r\n]+)", re.MULTILINE)
@@ -302,24 +394,33 @@ _DATE_KEYS: Final = ("date", "created", "updated", "modified")
 _DUE_KEYS: Final = ("due", "duedate", "deadline")
 
 
+def is_todo_txt(text: str) -> bool:
+    """Return True if most lines have the marks of todo.txt, and a part of them marks that prose has not."""
+    lines = [line for line in text.lstrip("\ufeff").splitlines() if line.strip()]
+    if lines and all(map(_TODO_COUNTS.fullmatch, lines)):
+        return True
+    sure = sum(_TODO_SURE.match(line) is not None for line in lines)
+    marked = sum((_TODO_SURE.match(line) or _TODO_LIKELY.match(line)) is not None for line in lines)
+    return len(lines) > 1 and 3 * marked > 2 * len(lines) and 3 * sure > len(lines)
+
+
 def read_todo_txt(document: Document, options: ExtractionOptions) -> Form:
     """Extract the tasks of a list and the projects it names; no prose remains."""
     items: list[Item] = []
     projects: set[str] = set()
     lines = [*lines_of(document.text)]
     for line in lines:
-        match = _TODO.fullmatch(line.text.strip())
-        if match is None:
+        match = _TODO.fullmatch(line.text.strip(" \t\ufeff"))
+        if match is None or _TODO_COUNTS.fullmatch(line.text.strip()):
             continue
         parsed = TODO_TXT.read(match["value"])
         parsed.is_done = match["done"] is not None
         if match["priority"]:
             parsed.priority = _level(match["priority"])
-        fields = fields_of(parsed, match["value"], options.timezone)
-        items += _item(TableName.TASKS, fields, document.text, *_bounds(line), options)
+        items += _task(parsed, match["value"], document.text, *_bounds(line), options)
         at = 0  # the names are in the order of the line
         for name in parsed.projects:
-            if name not in projects:
+            if name not in projects and not parsed.is_done:
                 projects.add(name)
                 at = line.text.index(f"+{name}", at)
                 start, end = line.start + at, line.start + at + 1 + len(name)
@@ -328,31 +429,61 @@ def read_todo_txt(document: Document, options: ExtractionOptions) -> Form:
     return Form(items=items, date=document.modified_at, apart=apart)
 
 
+class _Project(msgspec.Struct):
+    """Project of an outline. *is_open*: a task below it is to be done."""
+
+    depth: float
+    line: Line
+    name: str
+    is_over: bool
+    is_open: bool = False
+
+
 def read_taskpaper(document: Document, options: ExtractionOptions) -> Form:
-    """Extract the tasks and projects of an outline. Notes below a task belong to it; others are prose."""
+    """Extract the tasks of an outline, and projects with open ones. Notes below a task belong to it.
+
+    Other notes are prose, if their project has open tasks. What is done or archived, or a search, is none.
+    """
     items: list[Item] = []
-    prose: list[Passage] = []
+    notes: list[tuple[Line, list[_Project]]] = []
+    around: list[_Project] = []
+    projects: list[_Project] = []
     lines = list(lines_of(document.text))
     at = 0
     while at < len(lines):
         line, at = lines[at], at + 1
-        if (task := _TASK.fullmatch(line.text)) is not None:
+        if not line.text.strip() or _SEARCH.search(line.text):
+            continue
+        depth = len(line.text) - len(line.text.lstrip(" \t"))
+        task = _TASK.fullmatch(line.text)
+        project = None if task else _PROJECT.fullmatch(line.text)
+        while around and (around[-1].depth >= depth or (project and around[-1].depth > depth - 1)):
+            around.pop()
+        is_over = any(one.is_over for one in around)
+        if task is not None:
             first = at
             while at < len(lines) and _is_note_of(task, lines[at]):
                 at += 1
             parsed = TASKPAPER.read(task["value"])
-            if not parsed.is_given_up:
-                notes = [note.text.strip() for note in lines[first:at]]
-                fields = fields_of(parsed, task["value"], options.timezone, more=notes)
+            if not (parsed.is_given_up or is_over):
+                below = [note.text.strip() for note in lines[first:at]]
                 start, end = _bounds(line)[0], _bounds(lines[at - 1])[1]
-                items += _item(TableName.TASKS, fields, document.text, start, end, options)
-        elif (project := _PROJECT.fullmatch(line.text)) is not None:
-            if not _is_over(TASKPAPER.read(line.text)):
-                name = {"name": project["name"]}
-                items += _item(TableName.PROJECTS, name, document.text, *_bounds(line), options)
-        elif line.text.strip():
-            prose.append(Passage(line.start, line.end))
-    return Form(items=items, prose=prose, date=document.modified_at)
+                items += _task(parsed, task["value"], document.text, start, end, options, more=below)
+                for one in around:
+                    one.is_open = one.is_open or not parsed.is_done
+        elif project is not None:
+            archive = _state_of(project["name"])
+            is_over = is_over or _is_over(TASKPAPER.read(line.text)) or _is_over(archive)
+            # An archive encloses also lines of its own indentation.
+            around.append(_Project(depth - 0.5 * _is_over(archive), line, project["name"], is_over))
+            projects.append(around[-1])
+        elif not is_over:
+            notes.append((line, list(around)))
+    for one in projects:
+        if one.is_open and one.name.lower() not in _INBOXES:
+            items += _item(TableName.PROJECTS, {"name": one.name}, document.text, *_bounds(one.line), options)
+    prose = [Passage(line.start, line.end) for line, above in notes if all(one.is_open for one in above)]
+    return Form(items=sorted(items, key=lambda item: item.start), prose=prose, date=document.modified_at)
 
 
 def read_org(document: Document, options: ExtractionOptions) -> Form:
@@ -362,34 +493,36 @@ def read_org(document: Document, options: ExtractionOptions) -> Form:
     """
     view = view_of_org(document.text, list(lines_of(document.text)))
     lines = list(lines_of(view))
-    reading = _Reading(document.text, view, options, None, None)
+    reading = _Reading(document.text, view, options)
+    reading.boxes = BOXES | {"-": ParsedLine(is_begun=True)}  # a part of the boxes below is ticked
     states = STATES | _org_states(document.text)
+    over = 0  # level of the heading that is done or given up, with all below it
     at = 0
     while at < len(lines):
         line, at = lines[at], at + 1
         heading = _ORG_HEADING.fullmatch(line.text)
         if heading is None:
-            at = reading.take(lines, at - 1)
+            at = at if over else reading.take(lines, at - 1)
             continue
+        level = len(heading["stars"])
+        over = 0 if level <= over else over
         below = lines[at] if at < len(lines) else line
         word, _, rest = heading["value"].partition(" ")
         state, is_planned = states.get(word), _ORG_PLAN.fullmatch(below.text) is not None
         title = _ORG_TAGS.sub("", (heading["value"] if state is None else rest).rstrip())
-        day = _ORG_DAY.search(title) or _ORG_DAY.fullmatch(below.text.strip())
+        day = _ORG_DAY.search(title) or _ORG_DAY.match(below.text.strip())
         bare = " ".join(_ORG_DAY.sub("", title).split())
-        reading.begin_section(line, len(heading["stars"]), bare)
-        if state is None and not is_planned and day is None:
-            continue
-        table: TableName = TableName.TASKS
-        fields = reading.fields(title, [below.text] if is_planned else [], state or STATES["TODO"])
-        if state is None and not is_planned and day is not None:
-            table = TableName.TIMELINES
-            fields = {"title": bare, "date": date_ms(_written_day(day[1]), options.timezone)}
         last = below if is_planned or (day is not None and day.string != title) else line
-        if fields is not None:
-            words = heading["value"] if state is None else rest.lstrip()
-            start, end = line.start + len(line.text) - len(words), _bounds(last)[1]
-            reading.items += _item(table, fields, document.text, start, end, options)
+        words = heading["value"] if state is None else rest.lstrip()
+        start, end = line.start + len(line.text) - len(words), _bounds(last)[1]
+        if (state is not None or is_planned) and not over:
+            reading.add(title, [below.text] if is_planned else [], state or STATES["TODO"], start, end)
+            over = level if state is not None and _is_over(state) else 0
+        elif day is not None and not over:
+            at_ms = date_ms(_written_day(day[1]), options.timezone)
+            fields: dict[str, Field] = {"title": bare, "date": at_ms}
+            reading.items += _item(TableName.TIMELINES, fields, document.text, start, end, options)
+        reading.begin_section(line, level, bare)
         at += last is below
     reading.close_passage(len(document.text))
     return Form(items=reading.items, prose=reading.prose, date=document.modified_at, view=view)
@@ -418,6 +551,11 @@ def _is_note_of(task: re.Match[str], line: Line) -> bool:
     )
 
 
+def _state_of(heading: str) -> ParsedLine:
+    """Return what a heading says of the tasks below it."""
+    return HEADINGS.get(heading.strip(" \t*_:：").lower(), ParsedLine())  # noqa: RUF001
+
+
 def _is_over(parsed: ParsedLine) -> bool:
     return parsed.is_done or parsed.is_given_up
 
@@ -428,6 +566,24 @@ def _bounds(line: Line) -> tuple[int, int]:
     return start, line.start + len(line.text.rstrip())
 
 
+def _task(
+    parsed: ParsedLine,
+    line: str,
+    text: str,
+    start: int,
+    end: int,
+    options: ExtractionOptions,
+    *,
+    more: Sequence[str] = (),
+    owners: Sequence[str] = (),
+) -> list[Item]:
+    """Return the item of a task; words for the day when it is due are left to be resolved."""
+    fields = fields_of(parsed, line, options.timezone, more=more, owners=owners)
+    unresolved = {"dueDate": parsed.due} if parsed.due and fields["dueDate"] is None else {}
+    items = _item(TableName.TASKS, fields, text, start, end, options)
+    return [msgspec.structs.replace(item, unresolved=unresolved) for item in items]
+
+
 def _item(
     table: str, fields: dict[str, Field], text: str, start: int, end: int, options: ExtractionOptions
 ) -> list[Item]:
@@ -435,32 +591,44 @@ def _item(
     return [] if item is None else [item]
 
 
-def read_markdown(document: Document, options: ExtractionOptions) -> Form:
-    """Extract the tasks of a Markdown text, and its prose without front matter, headings and check boxes."""
+def read_boxes(document: Document, options: ExtractionOptions) -> Form | None:
+    """Extract the tasks of a text with check boxes as from Markdown; return ``None`` without any."""
+    has_boxes = _BOXES_IN.search(document.text) is not None
+    return read_markdown(document, options, is_plain=True) if has_boxes else None
+
+
+def read_markdown(document: Document, options: ExtractionOptions, *, is_plain: bool = False) -> Form:
+    """Extract the tasks of a Markdown text, and its prose without front matter, headings and check boxes.
+
+    A template has none: its days and names are left to be filled in.
+    """
     written = list(lines_of(document.text))
     front, body = front_matter(written)
-    view = view_of_markdown(document.text, written[body:])
+    view = view_of_markdown(document.text, written[body:], is_plain=is_plain)
     lines = list(lines_of(view))
-    due = _front_date(front, _DUE_KEYS, options)
-    reading = _Reading(document.text, view, options, front.get("title"), epoch_ms(due) if due else None)
+    date = _front_date(front, _DATE_KEYS, options) or document.modified_at
+    titles = [line.text for nth, line in enumerate(written) if nth < body or _HEADING.match(lines[nth].text)]
+    is_named = _FILE_TEMPLATE.search(document.unit_key) and _TO_FILL_IN.search(document.text)
+    if is_named or any(map(PLACEHOLDER.search, titles)):
+        return Form(date=date)
+    reading = _Reading(document.text, view, options, front.get("title"))
+    reading.due = next((front[key] for key in _DUE_KEYS if _front_date(front, [key], options)), None)
     boxes = [line.start for line in lines[body:] if _BOX.fullmatch(line.text)]
     reading.people = people_above(view, lines[body].start, boxes) if boxes else reading.people
     at = body
     while at < len(lines):
         at = reading.take(lines, at)
     reading.close_passage(len(document.text))
-    date = _front_date(front, _DATE_KEYS, options) or document.modified_at
     return Form(items=reading.items, prose=reading.prose, date=date, view=view)
 
 
 class _Reading:
-    def __init__(
-        self, text: str, view: str, options: ExtractionOptions, title: str | None, due_ms: int | None
-    ) -> None:
+    def __init__(self, text: str, view: str, options: ExtractionOptions, title: str | None = None) -> None:
         self._text = text
         self._view = view
         self._options = options
-        self._due_ms = due_ms
+        self.due: str | None = None  # of the whole document
+        self.boxes = BOXES
         self._headings = [(0, title)] if title else []  # the document's title is above all headings
         self._passage_from: int | None = None
         self.people = People({}, frozenset(), frozenset())  # named by the lines above check boxes
@@ -511,34 +679,38 @@ class _Reading:
         after = at + 1
         while after < len(lines) and _goes_on(lines[after], depth):
             after += 1
-        start = lines[at].start + box.start("value")
         last = lines[after - 1]
         end = last.start + len(last.text.rstrip())
-        more = [line.text.lstrip(" \t>").rstrip() for line in lines[at + 1 : after]]
-        state = STATES[box["state"]] if box["state"] else BOXES[box["mark"]]
-        fields = self.fields(box["value"].strip(), more, state)
-        is_label = not self.people.labels.isdisjoint(range(start, end)) and known_people(box["value"])
-        if fields is not None and not is_label:
-            fields["assignee"] = fields["assignee"] or self._owners(lines[at].start)
-            item = make_item(TableName.TASKS, fields, self._text, start, end, self._options)
-            self.items += [item] if item else []
+        is_left_open = PLACEHOLDER.search(self._text, lines[at].start, last.end)
+        sign = box["glyph"] if box["mark"] is None else box["mark"]
+        state = STATES[box["state"]] if box["state"] else self.boxes.get(sign or "")
+        if box["value"] and state is not None and not is_left_open:
+            start = lines[at].start + box.start("value")
+            is_label = not self.people.labels.isdisjoint(range(start, end))
+            if not (is_label and known_people(box["value"])):
+                more = [line.text.lstrip(" \t>").rstrip() for line in lines[at + 1 : after]]
+                self.add(box["value"].strip(), more, state, start, end, self._owners(lines[at].start))
         return after
 
-    def _owners(self, place: int) -> Field:
+    def _owners(self, place: int) -> list[str]:
         heading = self._headings[-1][1] if self._headings else ""
         names = self.people.by_place.get(place, [])
         is_known = bool(names) and all(is_person(name) or name in self._named for name in names)
         return [*(names if is_known else known_people(heading))]
 
-    def fields(self, title: str, more: list[str], state: ParsedLine) -> dict[str, Field] | None:
-        """Return the fields of a task; ``None`` if it was cancelled.
+    def add(
+        self, title: str, more: list[str], state: ParsedLine, start: int, end: int, owners: Sequence[str] = ()
+    ) -> None:
+        """Add a task, unless it was cancelled, is without words, or its section is over.
 
         Args:
             more: the lines below. Their text is kept as it is, and their marks count, too.
             state: what the box or the word before the title says.
+            owners: people that lines above name.
         """
         continued = list(takewhile(lambda line: line[:1].islower(), more))  # a sentence of several lines
         title, more = " ".join([title, *continued]), more[len(continued) :]
+        title = html.unescape(title.replace(COVER, ""))
         parsed, description = MARKDOWN.read(title), list[str]()
         for line in more:
             marks = MARKDOWN.read(line)
@@ -546,13 +718,17 @@ class _Reading:
             parsed.priority = parsed.priority or marks.priority
             parsed.people = list(dict.fromkeys([*parsed.people, *marks.people]))[:MOST_NAMES]
             description += [line] if marks.title else marks.unmapped
-        if state.is_given_up or parsed.is_given_up:
-            return None
+        sections = [_state_of(heading) for _, heading in self._headings]
+        has_words = any(map(str.isalnum, parsed.title))
+        if state.is_given_up or parsed.is_given_up or any(map(_is_over, sections)) or not has_words:
+            return
         parsed.is_done = parsed.is_done or state.is_done
-        parsed.is_begun = state.is_begun
+        parsed.is_begun = state.is_begun or (bool(sections) and sections[-1].is_begun)
         parsed.priority = parsed.priority or state.priority
-        fields = fields_of(parsed, title, self._options.timezone, more=description)
-        return fields if parsed.due else fields | {"dueDate": self._due_ms}
+        parsed.due = parsed.due or self.due
+        self.items += _task(
+            parsed, title, self._text, start, end, self._options, more=description, owners=owners
+        )
 
 
 def _without_hashes(heading: str) -> str:
@@ -566,7 +742,8 @@ def _goes_on(line: Line, depth: int) -> bool:
     """Return True if a line continues the check box above: indented deeper, and not a list item."""
     content = line.text.lstrip(" \t>")
     indent = len(line.text.expandtabs(4)) - len(line.text.expandtabs(4).lstrip(" >"))
-    return bool(content) and indent > depth and not _LIST_ITEM.match(line.text)
+    is_entry = _LIST_ITEM.match(line.text) or _BOX.fullmatch(line.text)
+    return bool(content) and indent > depth and not is_entry
 
 
 def front_matter(lines: Sequence[Line]) -> tuple[dict[str, str], int]:

@@ -228,7 +228,7 @@ def test_a_calendar_holds_tasks_and_events() -> None:
             [{"title": "Call Bob", "dueDate": berlin("2026-01-09")}],
             0,
         ),
-        ("letter.txt", "- [ ] not Markdown", [], 1),
+        ("letter.txt", "- [ ] as in Markdown", [{"title": "as in Markdown", "status": "todo"}], 0),
         *(
             ("c.ics", ICS.replace("DUE;VALUE=DATE:20260401", due), [EVENT, TASK], 0)
             for due in (
