@@ -12,7 +12,7 @@ from hub.extraction.ruled import ToRead
 from hub.extraction.when.language import NotationError
 from hub.extraction.when.resolve import resolve
 from hub.extraction.wording import languages as module
-from hub.extraction.wording.languages import languages, languages_in, read_language
+from hub.extraction.wording.languages import languages, languages_in, read_language, script_of
 from hub.extraction.wording.lexicon import ATTRIBUTES, Lexicon
 from protocol.tables import TABLES
 
@@ -254,3 +254,18 @@ def test_no_word_of_a_language_without_blanks_stands_behind_its_beginning() -> N
 def test_ranks_of_languages_differ() -> None:
     ranks = [language.rank for language in languages()]
     assert ranks == sorted(set(ranks))
+
+
+@pytest.mark.parametrize(
+    ("text", "script"),
+    [
+        ("Return the \u9451\u5b9a to Kaito by Friday", "latin"),
+        ("Boris meets \u0410\u043d\u043d\u0430 at the station tomorrow", "latin"),
+        ("\u66f4\u65b0 documentation", "han"),
+        ("\u628a API \u6587\u6863\u53d1\u7ed9 Marco", "han"),
+        ("\u041e\u0431\u043d\u043e\u0432\u0438\u0442\u044c README", "cyrillic"),
+        ("2026-12-04", "latin"),
+    ],
+)
+def test_a_few_words_of_another_script_do_not_decide_the_language(text: str, script: str) -> None:
+    assert script_of(text) == script
