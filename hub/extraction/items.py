@@ -209,6 +209,7 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
         view: the text for the model, of the same length, if it differs from the document's text.
         authored: the text without what a program wrote, of the same length, if it is to be judged so.
         apart: places that are texts of their own, such as rows of a table, in order and disjoint.
+        tables: places of tables, which are no prose for the rules; a model may read what is left of them.
         is_cut_off: the end of a calendar, or of an entry in it, is missing.
     """
 
@@ -218,6 +219,7 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
     view: str | None = None
     authored: str | None = None
     apart: Sequence[tuple[int, int]] = ()
+    tables: Sequence[tuple[int, int]] = ()
     is_cut_off: bool = False
 
 

@@ -17,7 +17,6 @@ from hub.extraction.chunk import Chunk
 from hub.extraction.dating import PassageDates
 from hub.extraction.due_words import with_due_days
 from hub.extraction.items import Dropped, ExtractionOptions, Form, Item, Notes
-from hub.extraction.spreadsheets import without_pipe_tables
 from hub.extraction.when.resolve import Anchor
 from hub.extraction.wording.languages import languages
 from protocol.secret_rules import redact_typed
@@ -108,16 +107,15 @@ MEMORY_BYTES: Final = 1 << 30  # of the process that answers; a text needs ten t
 def _of_prose(document: Document, options: ExtractionOptions, form: Form, dates: PassageDates) -> list[Item]:
     if is_code(document):
         return []
-    text = blanked(form.view or document.text, dates.stamps)
-    passages = list(without_pipe_tables(text, form.prose))
+    text = blanked(form.view or document.text, [*dates.stamps, *form.tables])
     if COVER not in text:
-        return prose.read(text, passages, options, dates, document.text)
+        return prose.read(text, form.prose, options, dates, document.text)
     # Words are read without the signs between them, at places that are found again in the text.
     places = [at for at, char in enumerate(text) if char != COVER]
     shown = text.replace(COVER, "")
     moved = [
         msgspec.structs.replace(one, start=bisect_left(places, one.start), end=bisect_left(places, one.end))
-        for one in passages
+        for one in form.prose
     ]
     return [
         _at(item, places, document.text)

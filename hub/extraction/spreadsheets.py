@@ -1,14 +1,17 @@
-"""Rules for tables: CSV, and the tables of Markdown in any text. Pure functions.
+"""Rules for tables: CSV, and the tables with pipes in any text. Pure functions.
 
-A header counts only if it is unambiguous: each field has one column, and one table matches more columns than
-any other. Rows with content that yield no item are left to the model, with the header.
+The rows of a text are divided into tables. One begins with a row of headings that is clear: title and date
+have one column each, and one kind of table uses more columns than any other. No row of a text is prose,
+whether its table is understood or not. Rows with content that yield no item are left to the model, with the
+headings.
 """
 
 import csv
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Final
 
 import msgspec
@@ -17,283 +20,393 @@ from hub.document import Document
 from hub.extraction.chunk import Passage, Table, trimmed
 from hub.extraction.dating import PassageDates
 from hub.extraction.items import ExtractionOptions, Form, Item, lines_of, make_item
-from hub.extraction.when.language import has_han
+from hub.extraction.table_words import DAY_FIRST, HEADINGS, NO_TASKS, PRIORITIES, STATES, means, plain
 from hub.extraction.when.resolve import Anchor, date_ms, resolve
 from protocol.frame import Field
 from protocol.tables import TABLES, Column, DeviceTable, Filler, Kind, TableName, plain_choice
 
+_CANCELLED: Final = "cancelled"
+_TASK_MARKS: Final = ("status", "done", "priority", "assignee")
+_OF_TASKS: Final = ("remark", "list", "start", "type", "archived", "project", "work")
+_KINDS: Final = {"dueDate": "when", "date": "when", "description": "remark"}  # of columns, by field
 _DELIMITERS: Final = (",", ";", "\t", "|")
-
-# Usual column names by field, in six languages; compared without case, blanks and signs.
-_TITLES: Final = (
-    *("title", "name", "summary", "subject", "titel", "betreff", "bezeichnung", "titre", "nom", "objet"),
-    *("título", "nombre", "asunto", "название", "тема", "标题", "名称", "主题"),
-)
-_WORKS: Final = (
-    *("task", "todo", "action", "actionitem", "taskname", "what", "aufgabe", "was", "maßnahme", "todos"),
-    *("tâche", "quoi", "tarea", "acción", "qué", "задача", "дело", "что", "任务", "事项", "待办", "工作"),
-)
-_TASK_COLUMNS: Final[dict[str, tuple[str, ...]]] = {
-    "title": (*_TITLES, *_WORKS),
-    "description": (
-        *("description", "details", "notes", "note", "comment", "comments", "beschreibung", "bemerkung"),
-        *("kommentar", "notiz", "notizen", "remarque", "commentaire", "descripción", "comentario", "nota"),
-        *("описание", "комментарий", "примечание", "说明", "备注"),
-    ),
-    "status": (
-        *("status", "state", "done", "completed", "stand", "erledigt", "statut", "état", "fait", "estado"),
-        *("hecho", "статус", "готово", "状态"),
-    ),
-    "priority": (
-        *("priority", "prio", "importance", "priorität", "priorité", "prioridad", "приоритет", "优先级"),
-    ),
-    "assignee": (
-        *("assignee", "assignees", "assignedto", "owner", "responsible", "who", "wer", "verantwortlich"),
-        *("zuständig", "qui", "responsable", "quién", "encargado", "кто", "ответственный", "исполнитель"),
-        *("负责人", "责任人", "谁"),
-    ),
-    "dueDate": (
-        *(
-            "due",
-            "duedate",
-            "dueon",
-            "dueby",
-            "deadline",
-            "by",
-            "bywhen",
-            "bis",
-            "biswann",
-            "fällig",
-            "frist",
-        ),
-        *("fälligam", "échéance", "pourle", "avantle", "datelimite", "plazo", "fechalímite", "vencimiento"),
-        *("срок", "дедлайн", "截止", "截止日期", "截止时间", "期限"),
-    ),
-}
-_EVENT_COLUMNS: Final[dict[str, tuple[str, ...]]] = {
-    "title": (
-        *_TITLES,
-        *("event", "milestone", "veranstaltung", "ereignis", "événement", "evento", "событие", "活动"),
-    ),
-    "date": (
-        *("date", "when", "start", "starts", "startdate", "startsat", "datum", "wann", "beginn", "quand"),
-        *("début", "fecha", "cuándo", "inicio", "дата", "когда", "начало", "日期", "时间"),
-    ),
-}
-_NOTE_COLUMNS: Final[dict[str, tuple[str, ...]]] = {
-    "title": (*_TITLES, "topic", "thema"),
-    "content": ("content", "note", "notes", "text", "body", "inhalt", "contenu", "contenido", "内容"),
-}
-_TABLES: Final = (
-    (TableName.TASKS, _TASK_COLUMNS, ("status", "priority", "assignee", "dueDate")),
-    (TableName.TIMELINES, _EVENT_COLUMNS, ("date",)),
-    (TableName.NOTES, _NOTE_COLUMNS, ("content",)),
-)
-_LEAST_WORDS: Final = 3  # of a cell that rules for prose read
+_HEAD_CHARS: Final = 4_000  # at the start of a file, which tell its delimiter and its day
+_MOST_ABOVE: Final = 20  # rows above a row of headings
 _FENCE: Final = re.compile(r"^[ \t>]{0,40}(?:```|~~~)", re.MULTILINE)
 _QUOTED: Final = re.compile(r"[ \t]*(?:>[ \t]?)*")
 _SENTENCE_ENDS: Final = (".", "!", "?", "\u2026", "\u3002", "\uff01", "\uff1f")
 _EMPHASIS: Final = re.compile(r"\*\*|`")
+_LINK: Final = re.compile(r"\[([^\[\]\r\n]{1,200})\]\([^()\s]{1,400}\)")
 _PIPE: Final = re.compile(r"(?<!\\)\|")
 _RULE: Final = re.compile(r":?[-+=]+:?")
 _TABLE: Final = re.compile(  # three lines with a pipe, or a border between rows
     r"(?:^(?:[^|\r\n]*+\|[^\r\n]*+|[ \t>]*+\+[-+=]++[ \t]*+)(?:\r?\n|\Z)){3,}+", re.MULTILINE
 )
+_TABBED: Final = re.compile(  # two lines with a tab between words, as of a page or a copied spreadsheet
+    r"^[^\s|][^\t|\r\n]*+\t[^|\r\n]*+\r?\n(?:[^\t|\r\n]*+\t[^|\r\n]*+(?:\r?\n|\Z))++", re.MULTILINE
+)
 _MOST_DATES: Final = 1_000  # different words for dates in one file that are parsed, 2 ms each
-_CELL_STATUS: Final[dict[str, str]] = {
-    **dict.fromkeys(("todo", "open", "new", "notstarted", "pending", "backlog", "no", "false"), "todo"),
-    **dict.fromkeys(("inprogress", "doing", "started", "wip", "active"), "in_progress"),
-    **dict.fromkeys(("done", "complete", "completed", "closed", "finished", "yes", "true", "x"), "done"),
-}
-_CELL_PRIORITY: Final[dict[str, str]] = {
-    **dict.fromkeys(("high", "urgent", "critical", "highest", "p1"), "high"),
-    **dict.fromkeys(("medium", "normal", "p2"), "medium"),
-    **dict.fromkeys(("low", "lowest", "minor", "p3"), "low"),
-}
+_FIGURES: Final = re.compile(r"(?<![\d/-])(\d{1,2})([/-])(\d{1,2})\2(?:20)?(\d\d)(?![\d/-])")
+_NAMED_MONTH: Final = re.compile(r"(?<!\w)(\d{1,2})[/-]([^\W\d_]{3,12}\.?)[/-](?:20)?(\d\d)(?!\d)")
+_MIDNIGHT: Final = re.compile(r"(?<=\d),?[ \t](?:12:00(?::00)? AM|00:00(?::00)?)$", re.IGNORECASE)
+_MONTHS: Final = 12
+_QUOTATION: Final = re.compile(r'"[^"]*+(?:"|\Z)')
+_STRUCK: Final = re.compile(r"~~.*~~", re.DOTALL)
+_PERSON_NUMBER: Final = re.compile(r"[ \t]\(\d{1,20}\)$")  # behind a name, in an export of Todoist
 
 
 class _Columns(msgspec.Struct, frozen=True):
-    """Interpretation of a header: the table, and the column of each field."""
+    """Interpretation of a row of headings: the table, and its columns by what they hold."""
 
     table: DeviceTable
-    fields: dict[str, int]
+    places: dict[str, list[int]]
+
+    def of(self, row: "_Row", *kinds: str) -> list[str]:
+        """Return the cells of a row in the columns of some kinds, without empty ones."""
+        places = [place for kind in kinds for place in self.places.get(kind, ()) if place < len(row.cells)]
+        return [row.cells[place] for place in places if row.cells[place]]
 
 
 class _Row(msgspec.Struct, frozen=True):
+    """Cells with their place. *is_sentence*: it has no other cell, and is no title."""
+
     cells: list[str]
     start: int
     end: int
+    is_sentence: bool = False
+
+
+class _Grid(msgspec.Struct):
+    """Rows below a row of headings, or rows of no table that is understood."""
+
+    header: _Row | None = None
+    columns: _Columns | None = None
+    rows: list[_Row] = []
 
 
 def read_spreadsheet(document: Document, options: ExtractionOptions) -> Form | None:
-    """Convert the rows of a table to items; ``None`` if its header is not understood."""
+    """Convert the rows of tables to items; ``None`` for prose, which has no rows of one width."""
     text = document.text
-    first = next((line.text for line in lines_of(text) if line.text.strip()), "")
-    delimiter = max(_DELIMITERS, key=first.count)
-    try:
-        rows = list(_rows(text, delimiter))
-    except csv.Error:
-        return None
-    columns = _columns(rows[0].cells, options) if rows else None
-    if columns is None or any(len(row.cells) > len(rows[0].cells) for row in rows):
-        return None
-    header = (text[rows[0].start : rows[0].end],)
-    dates = _Dates(document.modified_at, options)
-    items, prose = _read_rows(text, columns, rows[1:], dates, header, options)
-    places = [(row.start, row.end) for row in rows]
-    return Form(items=items, prose=prose, date=document.modified_at, apart=places)
+    head, is_table = _QUOTATION.sub("", text[:_HEAD_CHARS]), False
+    for delimiter in sorted(filter(head.count, _DELIMITERS), key=head.count, reverse=True):
+        rows = list[_Row]()
+        try:
+            rows.extend(_rows(text, delimiter))
+            dates = _Dates(options, lambda place: _anchor(document, options, place))
+            columns = _without_headings(rows, options)
+            start = _Grid(_Row(rows[0].cells, 0, 0), columns) if columns else _Grid()
+            read = _read_rows(text, rows, dates, (), options, start)
+        except csv.Error:
+            read = None
+        if read is not None:
+            places = [(row.start, row.end) for row in rows if row.cells]
+            return _form(document, *read, apart=places)
+        widths = Counter(len(row.cells) for row in rows if any(row.cells))
+        count, width = max(((count, width) for width, count in widths.items()), default=(0, 0))
+        is_even = width > 1 and 1 < count >= widths.total() / 2
+        # Commas of sentences stand before blanks.
+        is_table = is_table or (is_even and 2 * head.count(f"{delimiter} ") < head.count(delimiter))
+    return _form(document, [], [Passage(0, len(text))]) if is_table else None
 
 
-def read_pipe_tables(document: Document, form: Form, options: ExtractionOptions) -> Form:
-    """Convert the rows of the tables in a form's prose to items, for tables with an understood header."""
+def _form(
+    document: Document, items: list[Item], left: list[Passage], apart: list[tuple[int, int]] | None = None
+) -> Form:
+    whole = [(0, len(document.text))]
+    return Form(items=items, prose=left, date=document.modified_at, apart=apart or [], tables=whole)
+
+
+def _anchor(document: Document, options: ExtractionOptions, place: int) -> Anchor | None:
+    """Return the day of a file, by its name or the lines above its first table."""
+    above = msgspec.structs.replace(document, text=document.text[: min(place, _HEAD_CHARS)])
+    return PassageDates(above, date=document.modified_at, timezone=options.timezone).at(place)
+
+
+def read_tables(document: Document, form: Form, options: ExtractionOptions) -> Form:
+    """Convert the rows of the tables in a form's prose to items, for tables with understood headings.
+
+    Rows with pipes are no prose, even if their headings are not understood; those with tabs may be.
+    """
     text = form.view or document.text
-    if "|" not in text:
+    if form.tables or not ("|" in text or "\t" in text):
         return form
-    items, prose, apart = list(form.items), list[Passage](), list(form.apart)
-    dates = _Dates(document.modified_at, options)
+    items, prose, apart, places = list(form.items), list[Passage](), list(form.apart), list[tuple[int, int]]()
     days: PassageDates | None = None
+
+    def anchor(place: int) -> Anchor | None:
+        nonlocal days
+        days = days or PassageDates(document, date=form.date, timezone=options.timezone)
+        return days.at(place)
+
+    dates = _Dates(options, anchor)
     for passage in form.prose:
         at = passage.start
-        for table in _pipe_tables(text, passage):
-            rows = list(_pipe_rows(text, table))
-            apart += [(row.start, row.end) for row in rows]
-            if len(rows) < 2 or (columns := _columns(rows[0].cells, options)) is None:
-                continue
-            days = days or PassageDates(document, date=form.date, timezone=options.timezone)
-            dates.anchor = days.at(table.start)
-            headings = (*passage.headings, text[rows[0].start : rows[0].end])
-            # A row that is one sentence is no title.
-            rows = [msgspec.structs.replace(row, cells=[]) if _is_sentence(row) else row for row in rows]
-            found, left = _read_rows(text, columns, rows[1:], dates, headings, options)
-            if text is not document.text:
-                found = [
-                    msgspec.structs.replace(item, quote=document.text[item.start : item.end])
-                    for item in found
-                ]
-            before = Passage(at, table.start, passage.headings)
-            items, prose, at = items + found, [*prose, before, *left], table.end
+        for table, pattern in _tables(text, passage):
+            rows = list(_rows_of_lines(text, table, pattern))
+            read = _read_rows(text, rows, dates, passage.headings, options)
+            if read is not None or pattern is _TABLE:
+                apart += [(row.start, row.end) for row in rows]
+                places.append((table.start, table.end))
+            if read is not None:
+                found, left = read
+                if text is not document.text:
+                    found = [
+                        msgspec.structs.replace(item, quote=document.text[item.start : item.end])
+                        for item in found
+                    ]
+                before = Passage(at, table.start, passage.headings)
+                items, prose, at = items + found, [*prose, before, *left], table.end
         prose.append(Passage(at, passage.end, passage.headings))
     prose = [one for one in prose if text[one.start : one.end].strip()]
     items.sort(key=lambda item: item.start)
-    return msgspec.structs.replace(form, items=items, prose=prose, apart=sorted(apart))
+    return msgspec.structs.replace(form, items=items, prose=prose, apart=sorted(apart), tables=places)
 
 
-def without_pipe_tables(text: str, passages: Iterable[Passage]) -> Iterator[Passage]:
-    """Yield the passages without their tables, and each cell of several words as a passage of its own."""
-    for passage in passages:
-        at = passage.start
-        is_left = bool(passage.headings) and "|" in passage.headings[-1]  # rows without an item
-        rows = [Table(at, at, passage.end)] if is_left else list(_pipe_tables(text, passage))
-        for table in rows:
-            yield Passage(at, table.start, passage.headings)
-            for row in islice(_pipe_rows(text, table), 0 if is_left else 1, None):
-                for cell in re.finditer(r"[^|\r\n]+", text[row.start : row.end]):
-                    if len(cell.group().split()) >= _LEAST_WORDS or has_han(cell.group()):
-                        yield Passage(row.start + cell.start(), row.start + cell.end(), passage.headings)
-            at = table.end
-        yield Passage(at, passage.end, passage.headings)
-
-
-def _pipe_tables(text: str, passage: Passage) -> Iterator[Table]:
-    """Yield the tables in a passage whose cells are divided by pipes, except in blocks of code."""
-    if "|" not in text:
-        return
+def _tables(text: str, passage: Passage) -> Iterator[tuple[Table, re.Pattern[str]]]:
+    """Yield the tables in a passage whose cells are divided by pipes or tabs, except in blocks of code."""
     fences = [match.start() for match in _FENCE.finditer(text, passage.start, passage.end)]
-    for match in _TABLE.finditer(text, passage.start, passage.end):
+    found = [match for one in (_TABLE, _TABBED) for match in one.finditer(text, passage.start, passage.end)]
+    for match in sorted(found, key=re.Match.start):
         if not bisect_right(fences, match.start()) % 2:
-            yield Table(match.start(), match.start(), match.end())
+            yield Table(match.start(), match.start(), match.end()), match.re
 
 
-def _pipe_rows(text: str, table: Table) -> Iterator[_Row]:
+def _rows_of_lines(text: str, table: Table, pattern: re.Pattern[str]) -> Iterator[_Row]:
     """Yield the rows of a table, without the line below its header."""
     for line in lines_of(text[table.start : table.end]):
-        marks = _QUOTED.match(line.text)
+        marks = _QUOTED.match(line.text) if pattern is _TABLE else None
         start, end = trimmed(line.text, marks.end() if marks else 0, len(line.text))
         row = line.text[start:end].removeprefix("|")
         row = row if row.endswith(r"\|") else row.removesuffix("|")
-        cells = [_EMPHASIS.sub("", cell).replace(r"\|", "|").strip(" \t*_") for cell in _PIPE.split(row)]
-        if not all(map(_RULE.fullmatch, map(str.strip, _PIPE.split(row)))):
-            yield _Row(cells, table.start + line.start + start, table.start + line.start + end)
-
-
-def _is_sentence(row: _Row) -> bool:
-    words = list(filter(None, row.cells))
-    return len(words) == 1 and words[0].endswith(_SENTENCE_ENDS)
-
-
-def _read_rows(
-    text: str,
-    columns: _Columns,
-    rows: Iterable[_Row],
-    dates: "_Dates",
-    headings: tuple[str, ...],
-    options: ExtractionOptions,
-) -> tuple[list[Item], list[Passage]]:
-    """Return the items of *rows*, and passages of the rows without one, below *headings*."""
-    items: list[Item] = []
-    prose: list[Passage] = []
-    for row in rows:
-        fields, name = _row_fields(columns, row, dates), columns.table.name
-        item = None if fields is None else make_item(name, fields, text, row.start, row.end, options)
-        if item is not None:
-            items.append(item)
-        elif name in options.data_types:  # for example without a title, or with an informal date
-            # Adjacent rows are merged, because each passage needs a question.
-            is_next = bool(prose) and not text[prose[-1].end : row.start].strip()
-            prose.append(Passage(prose.pop().start if is_next else row.start, row.end, headings))
-    return items, prose
+        parts = _PIPE.split(row) if pattern is _TABLE else line.text.split("\t")
+        cells = [_EMPHASIS.sub("", cell).replace(r"\|", "|").strip(" \t*_") for cell in parts]
+        if not all(map(_RULE.fullmatch, map(str.strip, parts))):
+            words = list(filter(None, cells))
+            is_sentence = len(words) == 1 and words[0].endswith(_SENTENCE_ENDS)
+            yield _Row(cells, table.start + line.start + start, table.start + line.start + end, is_sentence)
 
 
 def _rows(text: str, delimiter: str) -> Iterator[_Row]:
-    """Yield the non-empty rows with their places; a quoted cell may span several lines."""
+    """Yield the rows with their places; a quoted cell may span several lines."""
     lines = list(lines_of(text))
     reader = csv.reader((text[line.start : line.after] for line in lines), delimiter=delimiter, strict=True)
     taken = 0
     for cells in reader:
         first, last = lines[taken], lines[reader.line_num - 1]
         taken = reader.line_num
-        if any(cell.strip() for cell in cells):
-            source = text[first.start : last.end]
-            start = first.start + len(source) - len(source.lstrip())
-            yield _Row([cell.strip() for cell in cells], start, first.start + len(source.rstrip()))
+        source = text[first.start : last.end]
+        start = first.start + len(source) - len(source.lstrip())
+        yield _Row([cell.strip() for cell in cells], start, first.start + len(source.rstrip()))
 
 
-def _columns(header: list[str], options: ExtractionOptions) -> _Columns | None:
-    """Return the table that matches more of *header* than any other; ``None`` if it is ambiguous.
+def _read_rows(
+    text: str,
+    rows: Iterable[_Row],
+    dates: "_Dates",
+    headings: tuple[str, ...],
+    options: ExtractionOptions,
+    start: _Grid | None = None,
+) -> tuple[list[Item], list[Passage]] | None:
+    """Return the items of *rows*, and passages of the rows without one; None if no table is understood.
 
-    A column for any day is a deadline in a table that has a column for work.
+    Args:
+        start: table to which the first rows belong.
     """
-    names = [_plain(name) for name in header]
-    fitting: list[_Columns] = []
-    own = [(table, *_own_spellings(table)) for table in options.own_tables]
-    built_in = [(options.tables[name], spelled, marks) for name, spelled, marks in _TABLES]
-    for table, spellings, significant in (*built_in, *own):
-        found = {
-            field: [place for place, name in enumerate(names) if name in known]
-            for field, known in spellings.items()
-        }
-        if table.name == TableName.TASKS and not found["dueDate"] and set(names) & set(_WORKS):
-            found["dueDate"] = [place for place, name in enumerate(names) if name in _EVENT_COLUMNS["date"]]
-        is_clear = all(len(places) <= 1 for places in found.values())
-        if is_clear and found[table.title] and any(found[field] for field in significant):
-            fitting.append(_Columns(table, {field: places[0] for field, places in found.items() if places}))
-    for one in fitting:
-        used = set(one.fields.values())
-        if all(one is other or used > set(other.fields.values()) for other in fitting):
+    items, left, projects, is_understood = list[Item](), list[Passage](), set[str](), False
+
+    def leave(row: _Row, header: tuple[str, ...] = ()) -> None:
+        # Adjacent rows are merged, because each passage needs a question.
+        is_next = bool(left) and not text[left[-1].end : row.start].strip()
+        left.append(Passage(left.pop().start if is_next else row.start, row.end, (*headings, *header)))
+
+    for grid in _grids(start or _Grid(), rows, dates, options):
+        columns, header = grid.columns, grid.header
+        if columns is None or header is None or not _is_list(header, columns, grid.rows, dates):
+            for row in filter(None, (header, *grid.rows)):
+                leave(row)
+            continue
+        is_understood = True
+        dates.begin(header, columns, grid.rows)
+        for row in grid.rows:
+            state = _state(columns, row, dates)
+            if state == _CANCELLED:
+                continue
+            name = columns.table.name
+            fields = None if row.is_sentence else _row_fields(columns, row, state, dates)
+            item = None if fields is None else make_item(name, fields, text, row.start, row.end, options)
+            if item is not None:
+                items += (item, *_projects(columns, row, projects, text, options))
+            elif name in options.data_types:  # for example without a title, or with an informal date
+                leave(row, (text[header.start : header.end],))
+    return (items, left) if is_understood else None
+
+
+def _is_list(header: _Row, columns: _Columns, rows: Sequence[_Row], dates: "_Dates") -> bool:
+    """Return False for rows longer than their headings, and for states and dates that most are none."""
+    values = (
+        [] if columns.places.get("work") else [one for row in rows for one in _values(columns, row, dates)]
+    )
+    is_longer = any(any(row.cells[len(header.cells) :]) for row in rows)
+    return not is_longer and 2 * values.count(None) <= len(values)
+
+
+def _projects(
+    columns: _Columns, row: _Row, known: set[str], text: str, options: ExtractionOptions
+) -> Iterator[Item]:
+    """Yield the projects of a row that are not *known* yet."""
+    for cell in columns.of(row, "project"):
+        for name in re.split(r",[ \t]|;", cell):
+            at = text.find(name, row.start, row.end)
+            if name not in known and at >= 0:
+                known.add(name)
+                item = make_item(TableName.PROJECTS, {"name": name}, text, at, at + len(name), options)
+                yield from filter(None, (item,))
+
+
+def _grids(grid: _Grid, rows: Iterable[_Row], dates: "_Dates", options: ExtractionOptions) -> Iterator[_Grid]:
+    """Divide rows into tables, of which *grid* is the first.
+
+    A table ends before other headings, and behind an empty row before one whose cells do not fit its columns.
+    """
+    above, is_apart = 0, True
+    for row in rows:
+        if not any(row.cells):
+            is_apart, above = True, 0
+            continue
+        above += 1
+        may_head = is_apart or (grid.columns is None and above <= _MOST_ABOVE)
+        columns = _columns(row, options) if may_head else None
+        if columns is not None:
+            yield grid
+            grid = _Grid(row, columns)
+            dates.anchor = dates.anchors(row.start)
+        elif (
+            is_apart
+            and grid.columns is not None
+            and (values := _values(grid.columns, row, dates))
+            and not any(values)
+        ):
+            yield grid
+            grid = _Grid(rows=[row])
+        else:
+            grid.rows.append(row)
+        is_apart = False
+    yield grid
+
+
+def _values(columns: _Columns, row: _Row, dates: "_Dates") -> list[object]:
+    """Return what the cells of a row say in columns of states, priorities and dates; None for other words."""
+    values: list[object] = [_state_of(cell, dates) for cell in columns.of(row, "status", "done")]
+    values += [means(PRIORITIES, cell) for cell in columns.of(row, "priority")]
+    # Figures may be a date that is not clear.
+    values += [re.search(r"\d", cell) or dates.at_ms(cell) for cell in columns.of(row, "when")]
+    return values
+
+
+def _columns(header: _Row, options: ExtractionOptions) -> _Columns | None:
+    """Return the table that uses more columns of *header* than any other; ``None`` if it is not clear.
+
+    Of an operator's table and a built-in one that use the same columns, the operator's counts.
+    """
+    found = [*_built_in(header, options), *_own(header, options)]
+    ranks = [(set(chain.from_iterable(one.places.values())), one.table.name not in TABLES) for one in found]
+    for one, (used, is_own) in zip(found, ranks, strict=True):
+        beaten = [used > less or (used == less and is_own > other) for less, other in ranks]
+        if beaten.count(False) == 1:  # itself
             return one
     return None
 
 
-class _Dates:
-    """Dates in cells: in figures, or in words that count from *anchor*, the date of their table."""
+def _built_in(header: _Row, options: ExtractionOptions) -> Iterator[_Columns]:
+    """Yield the built-in tables of which *header* has one title, and a column that marks them.
 
-    def __init__(self, anchor: Anchor | None, options: ExtractionOptions) -> None:
-        self.anchor = anchor
+    A column for any day is a deadline in a table that has a column for work.
+    """
+    at: dict[str, list[int]] = defaultdict(list)
+    for place, name in enumerate(header.cells):
+        for kind in HEADINGS.get(plain(name), ()):
+            at[kind].append(place)
+    if at["type"] and not at["work"] and not at["title"]:
+        at["work"] = at.pop("content", [])
+    if at["log"] or (at["record"] and not at["work"] and not at["event"]):
+        return
+    at["deadline"] = at["due"] or (at["date"] if at["work"] else [])
+    at["remark"] = at["description"] + at["content"]
+    at["day"] = at["date"] or at["start"] or at["time"]
+    for name, titles, when, marks, more in (
+        (TableName.TASKS, at["work"] + at["title"], "deadline", _TASK_MARKS, _OF_TASKS),
+        (TableName.TIMELINES, at["event"] + at["title"], "day", (), ("time",)),
+        (TableName.NOTES, at["title"], "", ("content",), ()),
+    ):
+        if len(titles) == 1 and len(at[when]) <= 1 and any(at[kind] for kind in (when, *marks)):
+            places = {kind: at[kind] for kind in (*marks, *more)}
+            yield _Columns(options.tables[name], places | {"title": titles, "when": at[when]})
+
+
+def _without_headings(rows: Sequence[_Row], options: ExtractionOptions) -> _Columns | None:
+    """Return the columns of rows of one width, if one alone has states and one alone words, in all rows."""
+    if len({len(row.cells) for row in rows}) != 1 or len(rows) < 2:
+        return None
+    columns = list(zip(*(row.cells for row in rows), strict=True))
+    states = [
+        place
+        for place, cells in enumerate(columns)
+        if all(means(STATES, cell) and plain(cell) not in _YES | _NO for cell in cells)
+    ]
+    titles = [place for place, cells in enumerate(columns) if all(len(cell.split()) > 1 for cell in cells)]
+    if len(states) != 1 or len(titles) != 1:
+        return None
+    return _Columns(options.tables[TableName.TASKS], {"title": titles, "status": states, "work": titles})
+
+
+def _own(header: _Row, options: ExtractionOptions) -> Iterator[_Columns]:
+    """Yield the operator's tables of which *header* has the title and another column, each once."""
+    names = [plain(name) for name in header.cells]
+    for table in options.own_tables:
+        fields = [column.name for column in table.columns if column.filler is Filler.MODEL]
+        places = {
+            f"own {field}": [place for place, name in enumerate(names) if name == plain(field)]
+            for field in fields
+        }
+        is_clear = all(len(found) <= 1 for found in places.values())
+        if is_clear and places[f"own {table.title}"] and sum(map(len, places.values())) > 1:
+            yield _Columns(table, places)
+
+
+class _Dates:
+    """Dates in cells: in figures, or in words that count from *anchor*, the day of their table.
+
+    Args:
+        anchors: function that returns the day of a table by its place.
+    """
+
+    def __init__(self, options: ExtractionOptions, anchors: Callable[[int], Anchor | None]) -> None:
+        self.anchor: Anchor | None = None
+        self.anchors = anchors
+        self._is_day_first: bool | None = None
         self._timezone = options.timezone
         self._known: dict[tuple[str, bool, Anchor | None], int | None] = {}
 
-    def at_ms(self, cell: str, *, is_due: bool) -> int | None:
+    def begin(self, header: _Row, columns: _Columns, rows: Iterable[_Row]) -> None:
+        """Find the order of day and month in a table: by its dates, by all its cells, or by its language."""
+        self._is_day_first = None
+        for cells in (
+            chain.from_iterable(columns.of(row, "when") for row in rows),
+            chain.from_iterable(row.cells for row in rows),
+        ):
+            pairs = [(int(one[1]), int(one[3])) for cell in cells for one in _FIGURES.finditer(cell)]
+            orders = {first > _MONTHS for first, second in pairs if max(first, second) > _MONTHS}
+            if orders:
+                self._is_day_first = orders.pop() if len(orders) == 1 else None
+                return
+        if any(plain(cell) in DAY_FIRST for cell in header.cells):
+            self._is_day_first = True
+
+    def at_ms(self, cell: str, *, is_due: bool = True) -> int | None:
         """Return the date of a cell, or None if its words do not tell a day."""
+        cell = _MIDNIGHT.sub("", _NAMED_MONTH.sub(r"\1 \2 20\3", cell))
+        if self._is_day_first is not None:
+            cell = _FIGURES.sub(r"\1.\3.20\4" if self._is_day_first else r"\3.\1.20\4", cell)
         in_figures = date_ms(cell, self._timezone)
         key = (cell, is_due, self.anchor)
         if in_figures is not None or not cell or (key not in self._known and len(self._known) >= _MOST_DATES):
@@ -304,28 +417,45 @@ class _Dates:
         return self._known[key]
 
 
-def _own_spellings(table: DeviceTable) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
-    """Return the spellings of the columns of an operator's table, and the columns besides its title."""
-    names = [column.name for column in table.columns if column.filler is Filler.MODEL]
-    return {name: (_plain(name),) for name in names}, tuple(name for name in names if name != table.title)
+def _state(columns: _Columns, row: _Row, dates: _Dates) -> str | None:
+    """Return the state of a row; it is "cancelled" for one that is put away, or that is no task."""
+    if any(plain(cell) in NO_TASKS for cell in columns.of(row, "type")):
+        return _CANCELLED
+    found = {means(STATES, cell) for cell in columns.of(row, "status", "list")}
+    found |= {_state_of(cell, dates) for cell in columns.of(row, "done")}
+    found |= {_CANCELLED for cell in columns.of(row, "archived") if means(STATES, cell) == "done"}
+    found |= {_CANCELLED for cell in columns.of(row, "title") if _STRUCK.fullmatch(cell)}
+    return next((state for state in (_CANCELLED, "done", "in_progress", "todo") if state in found), None)
 
 
-def _row_fields(columns: _Columns, row: _Row, dates: _Dates) -> dict[str, Field] | None:
+def _state_of(cell: str, dates: _Dates) -> str | None:
+    """Return the state that a cell tells; a day is the one on which a task was done."""
+    return means(STATES, cell) or ("done" if dates.at_ms(cell) is not None else None)
+
+
+def _row_fields(columns: _Columns, row: _Row, state: str | None, dates: _Dates) -> dict[str, Field] | None:
     """Return the row's cells by field; invalid values of a task are appended to its description.
 
     The result is None for invalid values of an operator's table.
     """
     values: dict[str, Field] = {}
     unread: list[str] = []
-    for field, place in columns.fields.items():
-        cell = row.cells[place] if place < len(row.cells) else ""
-        column = columns.table.column(field)
-        if column is not None and columns.table.name not in TABLES:
-            values[field] = _own_value(column, cell, dates)
+    for column in columns.table.columns:
+        is_own = columns.table.name not in TABLES
+        kind = f"own {column.name}" if is_own else _KINDS.get(column.name, column.name)
+        cell = next(iter(columns.of(row, kind)), "")
+        if is_own:
+            values[column.name] = _own_value(column, cell, dates)
+        elif kind == "status":
+            values[column.name] = state
+        elif kind == "when":
+            time = next(iter(columns.of(row, "time")), "")
+            at_ms = dates.at_ms(f"{cell} {time}", is_due=column.name == "dueDate") if cell and time else None
+            values[column.name] = at_ms or dates.at_ms(cell, is_due=column.name == "dueDate")
         else:
-            values[field] = _value(field, cell, dates)
-        if cell and values[field] is None:
-            unread.append(f"{field}: {cell}")
+            values[column.name] = _value(kind, cell)
+        if cell and values[column.name] is None:
+            unread.append(f"{column.name}: {cell}")
     if unread and columns.table.name not in TABLES:
         return None
     if unread and columns.table.name == TableName.TASKS:
@@ -356,19 +486,14 @@ def _own_value(column: Column, cell: str, dates: _Dates) -> Field:
             return cell or None
 
 
-def _value(field: str, cell: str, dates: _Dates) -> Field:
-    match field:
-        case "status":
-            return "todo" if cell == "[ ]" else _CELL_STATUS.get(_plain(cell))
+def _value(kind: str, cell: str) -> Field:
+    match kind:
         case "priority":
-            return _CELL_PRIORITY.get(_plain(cell))
+            return means(PRIORITIES, cell)
         case "assignee":
-            return [name.strip() for name in re.split(r"[;/]", cell) if name.strip()]
-        case "dueDate" | "date":
-            return dates.at_ms(cell, is_due=field == "dueDate")
+            names = re.split(r"[;/]|,[ \t]", cell)
+            return [_PERSON_NUMBER.sub("", name.strip()) for name in names if name.strip()]
+        case "title":
+            return _LINK.sub(r"\1", cell).removeprefix("* ")
         case _:
             return cell
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\W_]+", "", name.lower())

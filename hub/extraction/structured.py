@@ -22,7 +22,7 @@ from hub.extraction.calendars import read_calendar
 from hub.extraction.chunk import Passage
 from hub.extraction.folding import asides
 from hub.extraction.items import ExtractionOptions, Form, lines_of, merged
-from hub.extraction.spreadsheets import read_pipe_tables, read_spreadsheet
+from hub.extraction.spreadsheets import read_spreadsheet, read_tables
 from hub.extraction.task_lists import (
     is_todo_txt,
     read_boxes,
@@ -132,4 +132,4 @@ def read(document: Document, options: ExtractionOptions) -> Form:
         reader = read_boxes
     form = reader(document, options) if reader else None
     form = form or Form(prose=[Passage(0, len(document.text))], date=document.modified_at)
-    return read_pipe_tables(document, form, options)
+    return read_tables(document, form, options)

@@ -169,3 +169,23 @@ async def test_a_spreadsheet_with_the_names_of_the_fields_is_read_by_rules() -> 
         "languages": ["French"],
     }
     assert found.ruled_chars  # Bob's kind is none of the choices: his row waits for a model
+
+
+async def test_words_of_a_built_in_table_mean_nothing_in_a_column_of_an_own_table() -> None:
+    fields = (Column(name="name", kind=Kind.TEXT, required=True), Column(name="kind", kind=Kind.TEXT))
+    own = DeviceTable(
+        name="papers",
+        about="a paper",
+        title="name",
+        key=("name",),
+        fields=(*fields, Column(name="status", kind=Kind.TEXT)),
+    )
+    options = ExtractionOptions(data_types=("papers",), own_tables=(own,))
+    document = Document(
+        unit_key="a.csv", text="name,kind,status\nDeed,note,archived\nWill,copy,lost\n", content_hash="0" * 64
+    )
+    found = await Extractor(Models(None, None), secret=bytes(32)).extract(document, options)
+    assert [tuple(item.data.values()) for item in found.items] == [
+        ("Deed", "note", "archived"),
+        ("Will", "copy", "lost"),
+    ]

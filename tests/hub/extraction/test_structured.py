@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from hub.clock import epoch_ms
 from hub.document import Document
-from hub.extraction import chunk, spreadsheets, structured
-from hub.extraction.chunk import Passage
+from hub.extraction import chunk, structured
 from hub.extraction.endpoint import Endpoint
 from hub.extraction.items import ExtractionOptions, Form, Item
 from hub.extraction.ruled import ToRead
@@ -354,17 +353,6 @@ def test_the_rows_of_a_table_may_be_ragged_and_have_any_border(rule: str) -> Non
         ("Order boxes", "todo", ["Anna"]),
         ("Call Bob", None, None),
         ("Pay", "done", ["Ben"]),
-    ]
-
-
-def test_rules_for_prose_read_long_cells_of_other_tables_one_by_one() -> None:
-    text = "| No | Discussed |\n|---|---|\n| Anna | Please call Bob by Friday |\n"
-    left = "| Done: please call Eve tomorrow. | |"  # of a table whose other rows are items
-    text += left
-    both = [Passage(0, len(text) - len(left)), Passage(len(text) - len(left), len(text), ("| Task | Who |",))]
-    cells = spreadsheets.without_pipe_tables(text, both)
-    assert [one for span in cells if (one := text[span.start : span.end].strip())] == [
-        *("Please call Bob by Friday", "Done: please call Eve tomorrow."),
     ]
 
 
