@@ -1,0 +1,239 @@
+"""Rows of tables are items by their headings, in six languages, and no row of any table is prose."""
+
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from hub.clock import from_epoch_ms
+from hub.document import Document
+from hub.extraction.items import ExtractionOptions, Item
+from hub.extraction.ruled import ToRead
+from hub.extraction.table_words import PRIORITIES, STATES, means
+from protocol.tables import TableName
+
+OPTIONS = ExtractionOptions(data_types=tuple(TableName), timezone="Europe/Berlin")
+
+
+def items_of(text: str, name: str = "list.csv") -> list[Item]:
+    """Return what the rules find, those for prose included."""
+    document = Document(
+        unit_key=name, text=text, content_hash="", modified_at=datetime(2026, 11, 25, 12, tzinfo=UTC)
+    )
+    answer = ToRead(document=document, options=OPTIONS, reads_prose=True).answer()
+    assert answer.sorted is not None
+    assert all(item.quote == text[item.start : item.end] for item in answer.sorted.items)
+    return list(answer.sorted.items)
+
+
+def spelled(item: Item) -> str:
+    """Return an item in one line: title, date, assignees, priority, status."""
+    day = item.data.get("dueDate") or item.data.get("date")
+    local = from_epoch_ms(day).astimezone(ZoneInfo("Europe/Berlin")) if isinstance(day, int) else None
+    names = item.data.get("assignee")
+    values = (
+        item.data.get("title") or item.data.get("name"),
+        local and f"{local:%Y-%m-%d %H:%M}".removesuffix(" 00:00"),
+        "+".join(names) if isinstance(names, list) else None,
+        item.data.get("priority"),
+        item.data.get("status"),
+    )
+    return " | ".join(str(value) for value in values if value)
+
+
+def rows_of(text: str, name: str = "list.csv") -> list[str]:
+    return [spelled(item) for item in items_of(text, name)]
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        pytest.param(
+            "TYPE,CONTENT,DESCRIPTION,PRIORITY,INDENT,AUTHOR,RESPONSIBLE,DATE\n"
+            "section,Attic,,,,,,\ntask,* Sort the [maps](https://maps.example/a),,1,1,Ida (7),Bo (12),2 Dec\n"
+            ",,,,,,,\nnote,Call the museum by Friday,,,,Ida (7),,\ntask,Air the tent,,4,1,Ida (7),,\n",
+            ["Sort the maps | 2026-12-02 | Bo | high", "Air the tent"],
+            id="Todoist",
+        ),
+        pytest.param(
+            "Task ID,Created At,Completed At,Name,Section/Column,Assignee,Start Date,Due Date,Notes,"
+            "Projects\n"
+            "1,2026-10-02,,Draft the flyer,Doing,Kim Ode,2026-11-16,2026-12-01,,Bazaar\n"
+            "2,2026-10-02,2026-11-13,Pick a hall,Later,,,,,Bazaar\n",
+            [
+                "Draft the flyer | 2026-12-01 | Kim Ode | in_progress",
+                "Bazaar",
+                "Pick a hall | done",
+            ],
+            id="Asana",
+        ),
+        pytest.param(
+            "Card Name,Card Description,Members,Due Date,List Name,Archived,Start Date,Due Complete\n"
+            'Rent chairs,,"Jo Ray, Mia Sun",2026-12-04T11:00:00.000Z,Someday,false,,false\n'
+            "Old idea,,,,Someday,true,,false\nPay deposit,,,2026-11-20T11:00:00.000Z,Someday,false,,true\n"
+            "Order mugs,,,,Done,false,,false\n",
+            [
+                "Rent chairs | 2026-12-04 12:00 | Jo Ray+Mia Sun | todo",
+                "Pay deposit | 2026-11-20 12:00 | done",
+                "Order mugs | done",
+            ],
+            id="Trello",
+        ),
+        pytest.param(
+            "Summary,Issue key,Issue Type,Status,Priority,Resolution,Assignee,Due Date,Description,"
+            "Comment,Comment\nCap the retries,Q-1,Bug,In Progress,Highest,,Al Ito,07/Dec/26 12:00 AM,"
+            '"{code}\nx\n{code}",please call Bob,\n'
+            "Drop the cache,Q-2,Bug,Closed,High,Won't Do,,,,,\n",
+            ["Cap the retries | 2026-12-07 | Al Ito | high | in_progress"],
+            id="Jira",
+        ),
+        pytest.param(
+            "Plan name,Move\nDate of export,11/25/2026\n\n"
+            "Task ID,Task Name,Bucket Name,Progress,Priority,Assigned To,Due date,Late,Completed Date\n"
+            "a,Pack the books,Prep,In progress,Urgent,Mo Field;Ann Lee,12/4/2026,true,\n"
+            "b,Sell the desk,Prep,Completed,Medium,,11/24/2026,false,11/23/2026\n",
+            [
+                "Pack the books | 2026-12-04 | Mo Field+Ann Lee | high | in_progress",
+                "Sell the desk | 2026-11-24 | medium | done",
+            ],
+            id="Planner",
+        ),
+        pytest.param(
+            "Betreff;Beginnt am;Fällig am;Erledigt am;% abgeschlossen;Status;Priorität\n"
+            "Ofen reinigen;;8.12.2026;;0;Nicht begonnen;Hoch\nÖl kaufen;;;3.11.2026;100;Erledigt;Normal\n",
+            ["Ofen reinigen | 2026-12-08 | high | todo", "Öl kaufen | medium | done"],
+            id="Outlook, German",
+        ),
+        pytest.param(
+            "sep=;\nTâche;Qui;Pour le;Priorité;État\nPeindre la grille;Léa;03/12/2026;haute;en cours\n"
+            "Jeter les cartons;;;basse;annulé\n",
+            ["Peindre la grille | 2026-12-03 | Léa | high | in_progress"],
+            id="French",
+        ),
+        pytest.param(
+            "Tarea\tQuién\tVencimiento\tHecho\nRegar el patio\tRosa\t04/12/2026 18:30\tno\n"
+            "Podar\tLuis\t\tsí\n",
+            ["Regar el patio | 2026-12-04 18:30 | Rosa | todo", "Podar | Luis | done"],
+            id="Spanish",
+        ),
+        pytest.param(
+            "# список \n"
+            "Дело|Исполнитель|Срок|Статус\n"
+            "Заказать бумагу|Олег|8 декабря|Ожидает\n"
+            "Ужин|||Отменено\n",
+            ["Заказать бумагу | 2026-12-08 | Олег | todo"],
+            id="Russian",
+        ),
+        pytest.param(
+            "事项,负责人,截止日期,优先级,状态\n订会议室,李雷,2026年12月3日,高,进行中\n买水,,2026/12/4,低,已完成\n",
+            ["订会议室 | 2026-12-03 | 李雷 | high | in_progress", "买水 | 2026-12-04 | low | done"],
+            id="Chinese",
+        ),
+        pytest.param(
+            "Subject,Start Date,Start Time,End Date,Location\nChoir,12/05/2026,07:30 PM,12/05/2026,Hall\n"
+            "Fair,12/13/2026,10:00 AM,,\n",
+            ["Choir | 2026-12-05 19:30", "Fair | 2026-12-13 10:00"],
+            id="events with a column of times",
+        ),
+        pytest.param(
+            "31\tOPEN\tSort by name\tbug\t2026-11-23\n32\tCLOSED\tAdd a map\t\t2026-11-20\n",
+            ["Sort by name | todo", "Add a map | done"],
+            id="states and titles without headings",
+        ),
+        pytest.param(
+            "Garden 2027,,,\n,,,\nTask,Who,Due,Status\nOrder seeds,Ann,2027-01-10,open\n,,,\n"
+            "Costs,Planned,Spent,Paid on\nSeeds,40.00,12.50,2026-11-02\n",
+            ["Order seeds | 2027-01-10 | Ann | todo"],
+            id="two tables in a file",
+        ),
+        pytest.param(
+            "Task,Done\nOrder seeds,no\n,\nSum,1 of 1\n", ["Order seeds | todo"], id="a row of totals"
+        ),
+    ],
+)
+def test_rows_are_items_by_the_headings_of_well_known_programs(text: str, rows: list[str]) -> None:
+    assert rows_of(text) == rows
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "time,level\n2026-12-01T00:00:00,185.3\n2026-12-02T00:00:00,190.1\n",
+        "Date,Name,Amount\n2026-12-01,Rent is due tomorrow,500\n2026-12-04,Call Bob by Friday,50\n",
+        "Name,Status,Address\nrouter,online,10.0.0.1\nprinter,offline,10.0.0.2\n",
+        "Task,Billable,Start date\nCall Bob,Yes,2026-12-01\nSend the bill by Friday,No,2026-12-02\n",
+        "key,en,de\nlater,Call Bob by Friday,Ruf Bob bis Freitag an\nopen,Open,Offen\n",
+        "First Name,Notes,Phone\nAnna,please call her on 3 December,555\nBob,,556\n",
+        "| Part | Remark |\n|---|---|\n| Pump | please call Bob by Friday |\n",
+    ],
+)
+def test_rows_of_other_tables_are_no_items_and_no_prose(text: str) -> None:
+    assert items_of(text, "notes.md" if "|" in text else "list.csv") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.csv", "Dear all, we met, and it rained.\nPlease call Bob by Friday, he waits.\nBye, Ann\n"),
+        ("a.txt", "Milk, eggs, tea.\nPlease call Bob by Friday.\n"),
+        ("a.txt", "Name:\tAnn\n\nPlease call Bob\tby Friday.\n"),
+    ],
+)
+def test_sentences_with_commas_or_tabs_are_prose(name: str, text: str) -> None:
+    assert ["Bob" in row for row in rows_of(text, name)] == [True]
+
+
+@pytest.mark.parametrize(
+    ("heading", "cells", "days"),
+    [
+        ("Due", ("01/12/2026", "24/12/2026"), ("2026-12-01", "2026-12-24")),
+        ("Due", ("01/12/2027", "12/24/2026"), ("2027-01-12", "2026-12-24")),
+        ("Due", ("01/12/2026", "03/12/2026"), (None, None)),
+        ("Fällig", ("01/12/2026", "03-12-26"), ("2026-12-01", "2026-12-03")),
+        ("Due", ("24/12/2026", "12/24/2026"), ("2026-12-24", "2026-12-24")),
+        ("Due", ("2026-12-01 00:00:00", "2026-12-01 07:30:00"), ("2026-12-01", "2026-12-01 07:30")),
+        ("Due", ("1-Dec-26", "02/Jan/27 9:15 AM"), ("2026-12-01", "2027-01-02 09:15")),
+    ],
+)
+def test_days_of_a_column_have_one_order(
+    heading: str, cells: tuple[str, str], days: tuple[str | None, ...]
+) -> None:
+    text = f"Task,{heading}\n" + "".join(f"Paint,{cell}\n" for cell in cells)
+    rows = [row.removeprefix("Paint").removeprefix(" | ") or None for row in rows_of(text)]
+    assert rows == list(days)
+
+
+@pytest.mark.parametrize(
+    ("cell", "state"),
+    [
+        *(("☑", "done"), ("Y", "done"), ("ja", "done"), ("[x]", "done"), ("TRUE", "done"), ("да", "done")),
+        *(("☐", "todo"), ("N", "todo"), ("non", "todo"), ("[ ]", "todo"), ("否", "todo")),
+        *(("In Arbeit", "in_progress"), ("en curso", "in_progress"), ("[/]", "in_progress")),
+        *(("entfällt", "cancelled"), ("abandonnée", "cancelled"), ("作废", "cancelled"), ("odd", None)),
+    ],
+)
+def test_state_of_a_cell_is_known_by_words_of_six_languages_and_signs(cell: str, state: str | None) -> None:
+    assert means(STATES, cell) == state
+
+
+@pytest.mark.parametrize(
+    ("cell", "priority"),
+    [("Dringend", "high"), ("très haute", "high"), ("P2", "medium"), ("низкий", "low"), ("最低", "low")],
+)
+def test_priority_of_a_cell_is_known_by_words_of_six_languages(cell: str, priority: str) -> None:
+    assert means(PRIORITIES, cell) == priority
+
+
+def test_rows_with_tabs_below_known_headings_are_items_in_any_text() -> None:
+    text = "Hello,\n\nTask\tWho\tDue\nOrder wax\tAnn\t2026-12-01\n\tBen\t\n\nPlease call Eve tomorrow.\n"
+    assert rows_of(text, "mail.txt") == ["Order wax | 2026-12-01 | Ann", "call Eve | 2026-11-26"]
+
+
+def test_a_task_that_is_struck_through_is_no_item() -> None:
+    assert rows_of("| Task | Who |\n|---|---|\n| ~~Order wax~~ | Ann |\n| Sow | Bo |\n", "a.md") == [
+        "Sow | Bo"
+    ]
+
+
+def test_words_for_a_day_count_from_the_day_above_the_table() -> None:
+    assert rows_of("Minutes 16 November 2026,\nTask,Due\nOrder wax,tomorrow\n") == ["Order wax | 2026-11-17"]
