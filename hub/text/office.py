@@ -11,6 +11,7 @@ import os
 import stat
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Final
@@ -51,7 +52,7 @@ def require() -> ModuleType:
 
 
 def read(data: bytes, media_type: str, *, scanned: str = "") -> str:
-    """Return the text of an office or pdf file, with blank lines between paragraphs.
+    """Return the text of an office or pdf file, with blank lines between paragraphs, and pipes in tables.
 
     Args:
         scanned: text of its scanned pages, which is added.
@@ -64,18 +65,40 @@ def read(data: bytes, media_type: str, *, scanned: str = "") -> str:
         use_cache=False, enable_quality_processing=False, output_format="plain"
     )
     try:
-        text: str = kreuzberg.extract_bytes_sync(data, media_type, settings).content
+        extracted = kreuzberg.extract_bytes_sync(data, media_type, settings)
     except kreuzberg.KreuzbergError as error:
         # The full message may quote the document, but the reason is sent to the hub.
         raise NotConvertible(
             f"damaged, locked with a password, or not really {kind_of(media_type)}"
         ) from error
+    text = _with_pipes(extracted.content, [table.cells for table in extracted.tables])
     if not (text.strip() or scanned):
         raise NotConvertible(
             "no text could be found in it; if its pages are scanned, install the extra [ocr]: "
             "pip install 'device-hub[ocr]'"
         )
     return "\n\n".join(part for part in (text if text.strip() else "", scanned) if part)
+
+
+def _with_pipes(text: str, tables: Sequence[Sequence[Sequence[str]]]) -> str:
+    """Return *text* with pipes between the cells of its tables, which only blanks divide otherwise."""
+    view, at = list[str](), 0
+    for rows in tables:
+        block = "\n".join(" ".join(cells) for cells in rows)
+        plain = block.rstrip()  # as at the end of a file
+        start = text.find(plain, at)
+        # A single column or row is a frame around a text rather than a table.
+        if start < 0 or not plain or min(len(rows), len(rows[0])) < 2:
+            continue
+        lines = ["| " + " | ".join(map(_in_a_cell, cells)) + " |" for cells in rows]
+        lines.insert(1, "|---" * len(rows[0]) + "|")
+        view += (text[at:start], "\n".join(lines))
+        at = start + len(block if text.startswith(block, start) else plain)
+    return "".join([*view, text[at:]])
+
+
+def _in_a_cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", r"\|")
 
 
 def warm(media_type: str) -> None:

@@ -16,6 +16,17 @@ def docx(*paragraphs: str) -> bytes:
     return _docx_of([_docx_head().encode(), body.encode(), _DOCX_TAIL])
 
 
+def docx_of_table(*rows: tuple[str, ...]) -> bytes:
+    """A document with a paragraph before a table and one behind it."""
+    cells = "".join(
+        f"<w:tr>{''.join(f'<w:tc><w:p><w:r><w:t>{cell}</w:t></w:r></w:p></w:tc>' for cell in row)}</w:tr>"
+        for row in rows
+    )
+    before, after = (f"<w:p><w:r><w:t>{text}</w:t></w:r></w:p>" for text in ("Before.", "After."))
+    body = f"{before}<w:tbl>{cells}</w:tbl>{after}"
+    return _docx_of([_docx_head().encode(), body.encode(), _DOCX_TAIL])
+
+
 def docx_bomb(unpacked_bytes: int) -> bytes:
     """One whose text unpacks to so many bytes, about a thousand times its size."""
     line = b"<w:p><w:r><w:t>" + b"boom " * 200 + b"</w:t></w:r></w:p>"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hub.text.convert import convert
 from hub.text.files import Converted, ConvertLimits, NotConvertible
 from tests.support.families import each
-from tests.support.odd_files import docx, pdf
+from tests.support.odd_files import docx, docx_of_table, pdf
 
 WESTERN = ("Größe: 5 µm, 20 °C, à l'été : 3 €", "Frühstück für fünf · 20 €")
 
@@ -103,6 +103,12 @@ def test_hidden_parts_of_a_page_are_counted_in_this_process_and_in_another_one()
     [
         ("plan.docx", docx("Call Ana.", "Pay rent."), "Call Ana.\n\nPay rent."),
         ("plan.pdf", pdf("Call Ana.", "Pay rent."), "Call Ana.\n\nPay rent."),
+        (
+            "plan.docx",
+            docx_of_table(("Task", "Who"), ("Call Ana", "Bo | Co"), ("Pay rent", "")),
+            "Before.\n\n| Task | Who |\n|---|---|\n| Call Ana | Bo \\| Co |\n| Pay rent |  |\n\nAfter.",
+        ),
+        ("plan.docx", docx_of_table(("A frame",), ("Call Ana.",)), "Before.\n\nA frame\nCall Ana.\n\nAfter."),
     ],
 )
 def test_office_and_pdf_files_are_read_where_the_extra_is_installed(
