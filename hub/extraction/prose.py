@@ -30,6 +30,7 @@ from hub.extraction.prose_layout import (
     About,
     Line,
     Section,
+    lexicon_in,
     lines_in,
     section_of,
 )
@@ -44,6 +45,7 @@ from hub.extraction.wording.names import is_person
 from protocol.frame import Field
 from protocol.tables import TABLES, TableName
 
+_LANGUAGE_CHARS: Final = 20_000  # of a text, which tell its language
 _MOST_CLAUSES: Final = 12
 _MOST_ROW_CHARS: Final = 4  # Chinese ones of a row that has an event beside its day; else two words
 _MOST_TOPIC_WORDS: Final = 2  # of the first sentence in a row, which names what the others are about
@@ -133,6 +135,7 @@ class _Reader:
         self._items: list[Item] = []
         self._days: dict[tuple[str, Anchor | None], list[_Day]] = {}
         self._meanings: set[tuple[str, ...]] = set()  # each meaning is suggested once
+        self._lexicon: Lexicon | None = None  # of all passages
         self._is_reference = False  # then only the work of a person on a day counts
         self.asked: _Asked | None = None  # by the sentence before
         self.orders: set[int] = set()  # items of the passage that are orders without a person and a day
@@ -140,6 +143,8 @@ class _Reader:
 
     def read(self, passages: Sequence[Passage]) -> list[Item]:
         self._is_reference = is_reference(self._text, passages)
+        if len(passages) > 1:
+            self._lexicon = lexicon_in(self._text[:_LANGUAGE_CHARS], None)
         for passage in passages:
             lines = list(lines_in(self._text, passage))
             if lines:
@@ -163,7 +168,7 @@ class _Reader:
         ]
         if not lines:
             return
-        about, first = About(lines), self.count
+        about, first = About(lines, self._lexicon), self.count
         self.orders.clear()
         section = Section.PLAIN
         for title in passage.headings:

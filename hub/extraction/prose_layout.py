@@ -166,10 +166,10 @@ def _line(text: str, start: int, *, is_first: bool) -> Line:
 
 
 class About:
-    """Language and layout of a passage."""
+    """Language and layout of a passage; *known*: the language of the whole text."""
 
-    def __init__(self, lines: Sequence[Line]) -> None:
-        self.lexicon = _lexicon_in(" ".join(line.text for line in lines[:200]), None)
+    def __init__(self, lines: Sequence[Line], known: Lexicon | None = None) -> None:
+        self.lexicon = lexicon_in(" ".join(line.text for line in lines[:200]), known)
         firsts = [line for line in lines if line.is_first]
         self.speakers = speakers = Counter(line.speaker.lower() for line in firsts if line.speaker)
         top = " ".join(line.text for line in lines[:_FIRST_LINES])
@@ -252,10 +252,10 @@ class About:
 
     def lexicon_of(self, line: Line) -> Lexicon | None:
         """Return the lexicon of a line."""
-        return _lexicon_in(line.text, self.lexicon)
+        return lexicon_in(line.text, self.lexicon)
 
 
-def _lexicon_in(text: str, known: Lexicon | None) -> Lexicon | None:
+def lexicon_in(text: str, known: Lexicon | None) -> Lexicon | None:
     """Return the lexicon of the language with the most common words, else *known*."""
     lexicons = languages_in(script_of(text))
     if len(lexicons) == 1:

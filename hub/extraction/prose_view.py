@@ -10,7 +10,7 @@ from typing import Final
 
 from hub.extraction.folding import is_unspaced
 from hub.extraction.items import Line, lines_of
-from hub.extraction.wording.languages import is_line_of
+from hub.extraction.wording.languages import is_line_of, languages
 
 _LEVEL: Final = "(?:TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|FATAL|CRITICAL)"
 # Written by machines, for machines, or a part of a link that is not shown.
@@ -52,9 +52,7 @@ _ITEM: Final = re.compile(r"(?:[-*+\u2022]|\(?\d{1,3}[.)]|TOP \d+)\s")
 _DAY: Final = re.compile(r"\d{1,2}\.\s|\d{1,2}[./-]\d")
 _SENTENCES: Final = re.compile(r"[^\W\d_][.!?] ")
 _APART: Final = re.compile(r"[|#=~<]|[-*_=~ \t]+$")
-_OPEN_END: Final = re.compile(
-    r"(?:,|(?:^|\s)[^\W\d_A-Z]{1,3})$"
-)  # a comma, or a word such as "on", "zum", "le"
+_LONGEST_JOINT: Final = 4  # letters of a word that ends no line, such as "on", "zum", "le"
 
 
 def view_of_prose(text: str) -> str:
@@ -144,7 +142,7 @@ def _opens(line: Line, following: Line, words: str) -> bool:
     before = line.text.rstrip()
     if line.text[: _indent(line)].count(">") != following.text[: _indent(following)].count(">"):
         return True
-    is_day = _DAY.match(words) is not None and _OPEN_END.search(before) is not None
+    is_day = _DAY.match(words) is not None and _is_open(before)
     return before.endswith((":", "\uff1a")) or (not is_day and _OPENER.match(words) is not None)
 
 
@@ -167,8 +165,17 @@ def _is_full(line: Line, following: Line, width: int) -> bool:
 
 def _is_begun(line: Line, following: Line) -> bool:
     before, begin = line.text.rstrip(), following.text[_indent(following)]
-    is_begun = begin.islower() or begin.isdigit() or _OPEN_END.search(before) is not None
+    is_begun = begin.islower() or begin.isdigit() or _is_open(before)
     return is_begun and not is_unspaced(before[-1])
+
+
+def _is_open(line: str) -> bool:
+    """Return True if the line ends with a comma, or with a word that needs another one behind it."""
+    last = line.rpartition(" ")[2]
+    is_joint = len(last) <= _LONGEST_JOINT and any(
+        last in language.common.split() for language in languages()
+    )
+    return is_joint or line.endswith(",")
 
 
 def _indent(line: Line) -> int:

@@ -311,6 +311,12 @@ PASSAGES: dict[str, tuple[str, list[str]]] = {
         "Minutes, 3 April\n\n1. Water. The butts are empty.\n2. Bonfire. It will be held on 7 November.",
         ["Bonfire: It will be held | | 2026-11-07"],
     ),
+    "head of minutes": (
+        "Minutes, 4 March\n\nPlace: small hall\nApologies: Piet de Boer\nBegan 19:05, ended 20:10\n"
+        "Rosa asks the city for the permit.\n",
+        ["ask the city for the permit | Rosa"],
+    ),
+    "head of German minutes": ("Protokoll\nOrt: Aula\nAnwesend: Jan Ott\nBeginn 19 Uhr\n", []),
     "list of goods below tasks": (
         "To do:\n- new bulbs for the hall\n\nShopping:\n- oats\n- 2 l milk\n\nRef. 2027/118, version 2.1.\n",
         ["new bulbs for the hall"],
