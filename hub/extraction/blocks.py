@@ -66,7 +66,8 @@ _ORG_AWAY: Final = re.compile(r"\*+[ \t]+(?:[A-Z-]{2,20}[ \t]+)?COMMENT\b|\*.*:A
 _PROSE_LANGUAGES: Final = frozenset(
     ("Text only", "Markdown", "Org Mode", "reStructuredText", "Todotxt", "E-mail", "HTML", "TeX", "Groff")
 )
-_DATA: Final = frozenset({"*.vcf"})  # that pygments does not know
+_DATA: Final = frozenset({"*.csv", "*.tsv", "*.vcf"})  # that pygments does not know
+_DATA_TYPES: Final = frozenset({PLAIN, JSON, "text/csv", "text/tab-separated-values", "text/vcard"})
 
 Place = tuple[int, int]
 COVER: Final = "\u2060"  # "word joiner": invisible, and not a blank; over what is no part of a sentence
@@ -75,7 +76,7 @@ COVER: Final = "\u2060"  # "word joiner": invisible, and not a blank; over what 
 def is_code(document: Document) -> bool:
     """Return True for source code, settings and data, known by the name of the file: they have no prose."""
     name = PurePosixPath(document.unit_key.replace("\\", "/")).name
-    if document.media_type not in (None, PLAIN, JSON, "text/vcard"):
+    if document.media_type is not None and document.media_type not in _DATA_TYPES:
         return False
     return not _code_names().isdisjoint((name, f"*{PurePosixPath(name).suffix.lower()}"))
 

@@ -135,6 +135,7 @@ class PassageDates:
 
     Attributes:
         stamps: places of the words that tell when something was written, which are no prose.
+        are_told: the text, or the name of its file, tells a day, or it has messages.
     """
 
     def __init__(self, document: Document, *, date: datetime | None, timezone: str) -> None:
@@ -142,10 +143,12 @@ class PassageDates:
         self._places: list[int] = [0]
         self._anchors: list[Anchor | None] = [None]
         messages = messages_in(document.text, document.media_type)
+        self.are_told = bool(messages) or document.media_type == MAIL
         if not messages:
             whole = _Reader(document, date, timezone)
             self._places, self._anchors = whole.read()
             self.stamps = whole.stamps
+            self.are_told |= whole.has_days
         left = _MOST_READ
         for message in messages:
             if document.media_type == CHAT:
@@ -230,6 +233,11 @@ class _Reader:
     def read_lines(self) -> int:
         """Number of lines parsed by the lexicon."""
         return len(self._read)
+
+    @property
+    def has_days(self) -> bool:
+        """True if a line of the text, a field or the name tells a day. Known once the text is read."""
+        return self._is_own or any(self._day(anchor) for anchor in self._line_dates)
 
     def read(self) -> tuple[list[int], list[Anchor | None]]:
         """Return the places where a new date begins, and the dates."""

@@ -9,7 +9,7 @@ Every sentence is read once and by itself, and a longer one in pieces, so the wo
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -18,7 +18,6 @@ import msgspec
 
 from hub.clock import epoch_ms
 from hub.extraction.chunk import Passage
-from hub.extraction.dating import PassageDates
 from hub.extraction.items import ExtractionOptions, Item, make_item
 from hub.extraction.outline import people_above
 from hub.extraction.prose_layout import (
@@ -35,7 +34,6 @@ from hub.extraction.prose_layout import (
     section_of,
 )
 from hub.extraction.prose_view import view_of_prose
-from hub.extraction.reference import is_reference
 from hub.extraction.when.language import fold, has_han
 from hub.extraction.when.numbers import without_other_numbers
 from hub.extraction.when.resolve import Anchor, Moment, dates_in, local_day, resolve
@@ -115,34 +113,48 @@ class _Day(NamedTuple):
 
 
 def read(
-    text: str, passages: Iterable[Passage], options: ExtractionOptions, dates: PassageDates, quoted: str
+    text: str,
+    passages: Sequence[Passage],
+    options: ExtractionOptions,
+    *,
+    day_at: Callable[[int], Anchor | None],
+    quoted: str,
+    is_reference: bool = False,
 ) -> list[Item]:
     """Extract items from the prose of *passages*.
 
     Args:
         text: text to read, of the same length as *quoted*, from which the quotes are.
+        day_at: returns the day from which relative dates at a place count, if it is known.
+        is_reference: only the work of a person on a day counts.
     """
-    return _Reader(view_of_prose(text), quoted, options, dates).read(list(passages))
+    return _Reader(view_of_prose(text), quoted, options, day_at, is_reference).read(passages)
 
 
 class _Reader:
-    def __init__(self, text: str, quoted: str, options: ExtractionOptions, dates: PassageDates) -> None:
+    def __init__(
+        self,
+        text: str,
+        quoted: str,
+        options: ExtractionOptions,
+        day_at: Callable[[int], Anchor | None],
+        is_reference: bool,
+    ) -> None:
         self._text = text
         self._quoted = quoted
         self._options = options
-        self._dates = dates
+        self._day_at = day_at
+        self._is_reference = is_reference
         self._zone = ZoneInfo(options.timezone)
         self._items: list[Item] = []
         self._days: dict[tuple[str, Anchor | None], list[_Day]] = {}
         self._meanings: set[tuple[str, ...]] = set()  # each meaning is suggested once
         self._lexicon: Lexicon | None = None  # of all passages
-        self._is_reference = False  # then only the work of a person on a day counts
         self.asked: _Asked | None = None  # by the sentence before
         self.orders: set[int] = set()  # items of the passage that are orders without a person and a day
         self.offered: tuple[int, int] = 0, 0  # items of the sentence before, whose work a person may take
 
     def read(self, passages: Sequence[Passage]) -> list[Item]:
-        self._is_reference = is_reference(self._text, passages)
         if len(passages) > 1:
             self._lexicon = lexicon_in(self._text[:_LANGUAGE_CHARS], None)
         for passage in passages:
@@ -269,7 +281,7 @@ class _Reader:
         """Return the days in a clause that can be resolved, in order."""
         if not (DIGIT.search(clause) or lexicon.has("dated", clause)):
             return []
-        anchor = self._dates.at(place)
+        anchor = self._day_at(place)
         key = clause, anchor
         if key not in self._days:
             if len(self._days) > 1_000:
@@ -287,7 +299,7 @@ class _Reader:
         return day.at is not None and local_day(day.at, self._zone) == self._today(place)
 
     def _today(self, place: int) -> date | None:
-        anchor = self._dates.at(place)
+        anchor = self._day_at(place)
         return local_day(anchor, self._zone) if isinstance(anchor, datetime) else anchor
 
 

@@ -4,8 +4,9 @@ The text as a whole decides: its title, titles and versions among its headings, 
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import PurePosixPath
 from typing import Final
 
 from hub.extraction.chunk import Passage
@@ -14,6 +15,17 @@ from hub.extraction.wording.languages import is_line_of
 _LEAST_TITLES: Final = 2  # of sections that stand in such texts alone
 _LEAST_CLAUSES: Final = 3
 _LONGEST_TITLE: Final = 80
+_LONG: Final = 1_500  # characters
+_PAGES: Final = frozenset(
+    {".htm", ".html", ".xhtml", ".rst"}
+)  # such texts are published, whatever their length
+# Names by which packages have such texts, whatever the language.
+_NAMES: Final = re.compile(
+    r"(?:(?:un)?licen[cs]es?|copying|copyright|notice|authors|contributors|maintainers|changes?(?:log)?"
+    r"|history|news|release[_ -]?notes|relnotes|readme|install|contributing|code[_ -]of[_ -]conduct|security"
+    r"|metadata|record)(?![^\W_])",
+    re.IGNORECASE,
+)
 _ENDS: Final = (".", "!", "?", "\u3002", "\uff01", "\uff1f")
 _MARKS: Final = " \t#*_=>\ufeff"
 _VERSION: Final = re.compile(
@@ -22,11 +34,27 @@ _VERSION: Final = re.compile(
 _CLAUSE: Final = re.compile(r"^[ \t]*+(\d{1,2})\.(\d{1,2})\.?[ \t]++[^\W\d_]", re.MULTILINE)
 
 
-def is_reference(text: str, passages: Iterable[Passage]) -> bool:
-    """Return True if *text* is read to know something, and not to do it."""
+def is_reference(name: str, text: str, passages: Sequence[Passage], *, tells_day: bool) -> bool:
+    """Return True if *text* is read to know something, and not to do it.
+
+    A long text and a page are, unless they tell a day of writing, or have a list of work: what people write
+    for each other, or for themselves, does.
+
+    Args:
+        name: of its file.
+    """
+    if _NAMES.match(PurePosixPath(name.replace("\\", "/")).name):
+        return True
     first = next((line for line in text.splitlines() if line.strip(_MARKS)), "").strip(_MARKS)
     titles = {title.strip(_MARKS): None for passage in passages for title in passage.headings}
     if _is_title(first) or any(_is_title(title) for title in list(titles)[:1]):
+        return True
+    is_page = PurePosixPath(name).suffix.lower() in _PAGES
+    if (
+        (is_page or len(text) > _LONG)
+        and not tells_day
+        and not any(is_line_of("to_do", title) for title in titles)
+    ):
         return True
     found = sum(_is_title(title) or _VERSION.match(title) is not None for title in titles)
     clauses = _CLAUSE.findall(text)  # "2.1", "2.2"; times and days are in no such order

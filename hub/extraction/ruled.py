@@ -17,7 +17,7 @@ from hub.extraction.chunk import Chunk
 from hub.extraction.dating import PassageDates
 from hub.extraction.due_words import with_due_days
 from hub.extraction.items import Dropped, ExtractionOptions, Form, Item, Notes
-from hub.extraction.when.resolve import Anchor
+from hub.extraction.reference import is_reference
 from hub.extraction.wording.languages import languages
 from protocol.secret_rules import redact_typed
 from protocol.tables import TABLES
@@ -108,30 +108,23 @@ def _of_prose(document: Document, options: ExtractionOptions, form: Form, dates:
     if is_code(document):
         return []
     text = blanked(form.view or document.text, [*dates.stamps, *form.tables])
-    if COVER not in text:
-        return prose.read(text, form.prose, options, dates, document.text)
     # Words are read without the signs between them, at places that are found again in the text.
-    places = [at for at, char in enumerate(text) if char != COVER]
+    is_covered = COVER in text
+    places = [at for at, char in enumerate(text) if char != COVER] if is_covered else range(len(text))
     shown = text.replace(COVER, "")
-    moved = [
+    passages = [
         msgspec.structs.replace(one, start=bisect_left(places, one.start), end=bisect_left(places, one.end))
         for one in form.prose
     ]
-    return [
-        _at(item, places, document.text)
-        for item in prose.read(shown, moved, options, _DatesOfShown(dates, places), shown)
-    ]
-
-
-class _DatesOfShown(PassageDates):
-    """Dates of a text from which characters were removed."""
-
-    def __init__(self, dates: PassageDates, places: Sequence[int]) -> None:
-        self._dates = dates
-        self._shown = places
-
-    def at(self, place: int) -> Anchor | None:
-        return self._dates.at(self._shown[place])
+    found = prose.read(
+        shown,
+        passages,
+        options,
+        day_at=lambda place: dates.at(places[place]),
+        quoted=shown if is_covered else document.text,
+        is_reference=is_reference(document.unit_key, text, passages, tells_day=dates.are_told),
+    )
+    return [_at(item, places, document.text) for item in found] if is_covered else found
 
 
 def _at(item: Item, places: Sequence[int], text: str) -> Item:

@@ -204,7 +204,7 @@ TABLE = [[part.strip() for part in row.split("|")] for rows in LANGUAGES for row
 def found(text: str, options: ExtractionOptions = ALL) -> list[Item]:
     document = Document(unit_key="a.txt", text=text, content_hash="0" * 64, modified_at=WEDNESDAY)
     dates = PassageDates(document, date=WEDNESDAY, timezone="UTC")
-    items = read(text, [Passage(0, len(text))], options, dates, text)
+    items = read(text, [Passage(0, len(text))], options, day_at=dates.at, quoted=text)
     assert all(text[item.start : item.end] == item.quote and item.origin == "rule" for item in items)
     return items
 
@@ -433,7 +433,7 @@ def test_the_name_that_begins_a_caption_is_the_person_who_is_asked() -> None:
     document = Document(unit_key="a.vtt", text=text, content_hash="0" * 64)
     form = structured.read(document, ALL)
     dates = PassageDates(document, date=None, timezone="UTC")
-    items = read(form.view or "", form.prose, ALL, dates, text)
+    items = read(form.view or "", form.prose, ALL, day_at=dates.at, quoted=text)
     assert [told(item)[1:3] for item in items] == [["book the hall", "Carla"], ["order the paper", "Ann"]]
 
 
@@ -490,7 +490,7 @@ def test_the_subject_of_a_mail_in_an_mbox_counts_from_the_date_of_this_mail() ->
     )
     document = Document(unit_key="a", text=text, content_hash="0" * 64, media_type="application/mbox")
     dates = PassageDates(document, date=None, timezone="UTC")
-    items = read(text, structured.read(document, ALL).prose, ALL, dates, text)
+    items = read(text, structured.read(document, ALL).prose, ALL, day_at=dates.at, quoted=text)
     assert [told(item)[::3] for item in items] == [["timelines", "2026-04-03"], ["timelines", "2026-03-12"]]
 
 
@@ -498,7 +498,7 @@ def test_words_for_an_unknown_day_are_kept_for_a_person() -> None:
     text = "Please book the hall by Friday."
     document = Document(unit_key="a.txt", text=text, content_hash="0" * 64)
     dates = PassageDates(document, date=None, timezone="UTC")
-    (item,) = read(text, [Passage(0, len(text))], ALL, dates, text)
+    (item,) = read(text, [Passage(0, len(text))], ALL, day_at=dates.at, quoted=text)
     assert ("dueDate" in item.data, item.unresolved) == (False, {"dueDate": "by Friday"})
 
 

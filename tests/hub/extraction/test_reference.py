@@ -23,8 +23,8 @@ REFERENCE = [
 ]
 
 
-async def _titles(text: str) -> list[object]:
-    document = Document(unit_key="a.md", text=text, content_hash="", modified_at=WEDNESDAY)
+async def _titles(text: str, name: str = "a.md") -> list[object]:
+    document = Document(unit_key=name, text=text, content_hash="", modified_at=WEDNESDAY)
     options: ExtractionOptions = ALL
     extraction = await Extractor(Models(), secret=bytes(32)).extract(document, options)
     return [item.data.get("title") for item in extraction.items]
@@ -51,3 +51,27 @@ async def test_work_of_a_person_on_a_day_and_a_check_box_count_in_a_text_of_refe
 )
 async def test_words_of_a_title_in_other_places_make_no_text_of_reference(text: str) -> None:
     assert len(await _titles(text)) > 1
+
+
+LONG = "The weather was fine and the sea was blue.\n\n" * 60 + "Please paint the boat.\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "count"),
+    [
+        ("Please paint the boat.", "boat.txt", 1),
+        ("Please paint the boat.", "notes.txt", 1),
+        ("Please paint the boat.", "newsletter.txt", 1),
+        ("Please paint the boat.", "docs/LICENSE", 0),
+        ("Please paint the boat.", "CHANGELOG_V2.md", 0),
+        ("Please paint the boat.", "News.txt", 0),
+        (LONG, "boat.txt", 0),
+        (f"Notes of 3 March 2026\n\n{LONG}", "boat.txt", 1),
+        (LONG, "2026-03-03.txt", 1),
+        (f"# Boat\n\n## To do\n\n- Please paint the boat\n\n## Weather\n\n{LONG[:-23]}", "boat.md", 1),
+    ],
+)
+async def test_long_text_without_a_day_or_a_list_of_work_is_one_of_reference(
+    text: str, name: str, count: int
+) -> None:
+    assert len(await _titles(text, name)) == count
