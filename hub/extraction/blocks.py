@@ -69,6 +69,7 @@ _PROSE_LANGUAGES: Final = frozenset(
 _DATA: Final = frozenset({"*.csv", "*.tsv", "*.vcf"})  # that pygments does not know
 _DATA_TYPES: Final = frozenset({PLAIN, JSON, "text/csv", "text/tab-separated-values", "text/vcard"})
 
+STRUCK: Final = re.compile(r"~~[^~\r\n]{1,400}+~~")
 Place = tuple[int, int]
 COVER: Final = "\u2060"  # "word joiner": invisible, and not a blank; over what is no part of a sentence
 

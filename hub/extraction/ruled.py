@@ -12,13 +12,14 @@ import msgspec
 
 from hub.document import Document
 from hub.extraction import chunk, prose, structured, suspicion, validate
-from hub.extraction.blocks import COVER, blanked, is_code
+from hub.extraction.blocks import COVER, STRUCK, blanked, is_code
 from hub.extraction.chunk import Chunk
 from hub.extraction.dating import PassageDates
 from hub.extraction.due_words import with_due_days
 from hub.extraction.items import Dropped, ExtractionOptions, Form, Item, Notes
 from hub.extraction.reference import is_reference
 from hub.extraction.wording.languages import languages
+from hub.text.files import OFFICE
 from protocol.secret_rules import redact_typed
 from protocol.tables import TABLES
 
@@ -107,7 +108,9 @@ MEMORY_BYTES: Final = 1 << 30  # of the process that answers; a text needs ten t
 def _of_prose(document: Document, options: ExtractionOptions, form: Form, dates: PassageDates) -> list[Item]:
     if is_code(document):
         return []
-    text = blanked(form.view or document.text, [*dates.stamps, *form.tables])
+    text = form.view or document.text
+    struck = [match.span() for match in STRUCK.finditer(text)] if document.media_type in OFFICE else []
+    text = blanked(text, [*dates.stamps, *form.tables, *struck])
     # Words are read without the signs between them, at places that are found again in the text.
     is_covered = COVER in text
     places = [at for at, char in enumerate(text) if char != COVER] if is_covered else range(len(text))

@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 
 from hub.document import Document
+from hub.extraction.blocks import STRUCK
 from hub.extraction.chunk import Passage, Table, trimmed
 from hub.extraction.dating import PassageDates
 from hub.extraction.items import ExtractionOptions, Form, Item, lines_of, make_item
@@ -51,7 +52,6 @@ _NAMED_MONTH: Final = re.compile(r"(?<!\w)(\d{1,2})[/-]([^\W\d_]{3,12}\.?)[/-](?
 _MIDNIGHT: Final = re.compile(r"(?<=\d),?[ \t](?:12:00(?::00)? AM|00:00(?::00)?)$", re.IGNORECASE)
 _MONTHS: Final = 12
 _QUOTATION: Final = re.compile(r'"[^"]*+(?:"|\Z)')
-_STRUCK: Final = re.compile(r"~~.*~~", re.DOTALL)
 _PERSON_NUMBER: Final = re.compile(r"[ \t]\(\d{1,20}\)$")  # behind a name, in an export of Todoist
 
 
@@ -99,21 +99,18 @@ def read_spreadsheet(document: Document, options: ExtractionOptions) -> Form | N
         except csv.Error:
             read = None
         if read is not None:
-            places = [(row.start, row.end) for row in rows if row.cells]
-            return _form(document, *read, apart=places)
+            items, left = read
+            apart = [(row.start, row.end) for row in rows if row.cells]
+            return Form(
+                items=items, prose=left, date=document.modified_at, apart=apart, tables=[(0, len(text))]
+            )
         widths = Counter(len(row.cells) for row in rows if any(row.cells))
         count, width = max(((count, width) for width, count in widths.items()), default=(0, 0))
         is_even = width > 1 and 1 < count >= widths.total() / 2
         # Commas of sentences stand before blanks.
         is_table = is_table or (is_even and 2 * head.count(f"{delimiter} ") < head.count(delimiter))
-    return _form(document, [], [Passage(0, len(text))]) if is_table else None
-
-
-def _form(
-    document: Document, items: list[Item], left: list[Passage], apart: list[tuple[int, int]] | None = None
-) -> Form:
-    whole = [(0, len(document.text))]
-    return Form(items=items, prose=left, date=document.modified_at, apart=apart or [], tables=whole)
+    whole = Form(prose=[Passage(0, len(text))], date=document.modified_at, tables=[(0, len(text))])
+    return whole if is_table else None
 
 
 def _anchor(document: Document, options: ExtractionOptions, place: int) -> Anchor | None:
@@ -424,7 +421,7 @@ def _state(columns: _Columns, row: _Row, dates: _Dates) -> str | None:
     found = {means(STATES, cell) for cell in columns.of(row, "status", "list")}
     found |= {_state_of(cell, dates) for cell in columns.of(row, "done")}
     found |= {_CANCELLED for cell in columns.of(row, "archived") if means(STATES, cell) == "done"}
-    found |= {_CANCELLED for cell in columns.of(row, "title") if _STRUCK.fullmatch(cell)}
+    found |= {_CANCELLED for cell in columns.of(row, "title") if STRUCK.fullmatch(cell)}
     return next((state for state in (_CANCELLED, "done", "in_progress", "todo") if state in found), None)
 
 

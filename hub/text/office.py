@@ -11,10 +11,12 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 from hub.text.files import OFFICE, PDF, NotConvertible, kind_of
 
@@ -52,7 +54,9 @@ def require() -> ModuleType:
 
 
 def read(data: bytes, media_type: str, *, scanned: str = "") -> str:
-    """Return the text of an office or pdf file, with blank lines between paragraphs, and pipes in tables.
+    """Return the text of an office or pdf file, with blank lines between paragraphs.
+
+    Tables and lists of an office file are shown as in Markdown.
 
     Args:
         scanned: text of its scanned pages, which is added.
@@ -62,7 +66,10 @@ def read(data: bytes, media_type: str, *, scanned: str = "") -> str:
     """
     kreuzberg = require()
     settings = kreuzberg.ExtractionConfig(
-        use_cache=False, enable_quality_processing=False, output_format="plain"
+        use_cache=False,
+        enable_quality_processing=False,
+        output_format="plain",
+        include_document_structure=media_type != PDF,
     )
     try:
         extracted = kreuzberg.extract_bytes_sync(data, media_type, settings)
@@ -71,7 +78,7 @@ def read(data: bytes, media_type: str, *, scanned: str = "") -> str:
         raise NotConvertible(
             f"damaged, locked with a password, or not really {kind_of(media_type)}"
         ) from error
-    text = _with_pipes(extracted.content, [table.cells for table in extracted.tables])
+    text = _marked(extracted.content, (extracted.document or {}).get("nodes", ()))
     if not (text.strip() or scanned):
         raise NotConvertible(
             "no text could be found in it; if its pages are scanned, install the extra [ocr]: "
@@ -80,25 +87,37 @@ def read(data: bytes, media_type: str, *, scanned: str = "") -> str:
     return "\n\n".join(part for part in (text if text.strip() else "", scanned) if part)
 
 
-def _with_pipes(text: str, tables: Sequence[Sequence[Sequence[str]]]) -> str:
-    """Return *text* with pipes between the cells of its tables, which only blanks divide otherwise."""
+def _marked(text: str, nodes: Iterable[Mapping[str, Any]]) -> str:
+    """Return *text* with marks of Markdown for tables, lists, and words that are struck through."""
     view, at = list[str](), 0
-    for rows in tables:
-        block = "\n".join(" ".join(cells) for cells in rows)
-        plain = block.rstrip()  # as at the end of a file
-        start = text.find(plain, at)
-        # A single column or row is a frame around a text rather than a table.
-        if start < 0 or not plain or min(len(rows), len(rows[0])) < 2:
-            continue
-        lines = ["| " + " | ".join(map(_in_a_cell, cells)) + " |" for cells in rows]
-        lines.insert(1, "|---" * len(rows[0]) + "|")
-        view += (text[at:start], "\n".join(lines))
-        at = start + len(block if text.startswith(block, start) else plain)
+    for node in nodes:
+        plain, shown = _shown(node)
+        start = text.find(plain, at) if plain else -1
+        if start >= 0:
+            view += (text[at:start], shown)
+            at = start + len(plain)
     return "".join([*view, text[at:]])
 
 
-def _in_a_cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", r"\|")
+def _shown(node: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the text of a part of a document, and the same with marks."""
+    content = node["content"]
+    if content["node_type"] == "table":
+        cells = content["grid"]["cells"]
+        rows = [[cell["content"] for cell in row] for _, row in groupby(cells, key=itemgetter("row"))]
+        plain = "\n".join(" ".join(row) for row in rows).rstrip()
+        if len(cells) == len(rows) or len(rows) < 2:  # a frame around a text
+            return plain, plain
+        cells_of = ((" ".join(cell.split()).replace("|", r"\|") for cell in row) for row in rows)
+        lines = [f"| {' | '.join(cells)} |" for cells in cells_of]
+        return plain, "\n".join([lines[0], "|---" * len(rows[0]) + "|", *lines[1:]])
+    plain = content.get("text") or ""
+    shown = plain.encode()  # whose bytes are counted
+    for note in sorted(node.get("annotations", ()), key=itemgetter("start"), reverse=True):
+        if note["kind"]["annotation_type"] == "strikethrough":
+            start, end = note["start"], note["end"]
+            shown = b"~~".join((shown[:start], shown[start:end], shown[end:]))
+    return plain, ("- " if content["node_type"] == "list_item" else "") + shown.decode("utf-8", "replace")
 
 
 def warm(media_type: str) -> None:

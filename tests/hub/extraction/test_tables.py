@@ -10,15 +10,20 @@ from hub.document import Document
 from hub.extraction.items import ExtractionOptions, Item
 from hub.extraction.ruled import ToRead
 from hub.extraction.table_words import PRIORITIES, STATES, means
+from hub.text.files import media_type_of
 from protocol.tables import TableName
 
 OPTIONS = ExtractionOptions(data_types=tuple(TableName), timezone="Europe/Berlin")
 
 
-def items_of(text: str, name: str = "list.csv") -> list[Item]:
+def items_of(text: str, name: str = "list.csv", media_type: str | None = None) -> list[Item]:
     """Return what the rules find, those for prose included."""
     document = Document(
-        unit_key=name, text=text, content_hash="", modified_at=datetime(2026, 11, 25, 12, tzinfo=UTC)
+        unit_key=name,
+        text=text,
+        content_hash="",
+        media_type=media_type,
+        modified_at=datetime(2026, 11, 25, 12, tzinfo=UTC),
     )
     answer = ToRead(document=document, options=OPTIONS, reads_prose=True).answer()
     assert answer.sorted is not None
@@ -41,8 +46,8 @@ def spelled(item: Item) -> str:
     return " | ".join(str(value) for value in values if value)
 
 
-def rows_of(text: str, name: str = "list.csv") -> list[str]:
-    return [spelled(item) for item in items_of(text, name)]
+def rows_of(text: str, name: str = "list.csv", media_type: str | None = None) -> list[str]:
+    return [spelled(item) for item in items_of(text, name, media_type)]
 
 
 @pytest.mark.parametrize(
@@ -233,6 +238,12 @@ def test_a_task_that_is_struck_through_is_no_item() -> None:
     assert rows_of("| Task | Who |\n|---|---|\n| ~~Order wax~~ | Ann |\n| Sow | Bo |\n", "a.md") == [
         "Sow | Bo"
     ]
+
+
+def test_words_of_an_office_file_that_are_struck_through_are_no_prose() -> None:
+    text = "~~Ann must call Bob.~~ Eve must pay the rent."
+    media_type = media_type_of("minutes.docx", None)
+    assert rows_of(text, "minutes.docx", media_type) == ["pay the rent | Eve"]
 
 
 def test_words_for_a_day_count_from_the_day_above_the_table() -> None:

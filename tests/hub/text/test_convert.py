@@ -105,8 +105,13 @@ def test_hidden_parts_of_a_page_are_counted_in_this_process_and_in_another_one()
         ("plan.pdf", pdf("Call Ana.", "Pay rent."), "Call Ana.\n\nPay rent."),
         (
             "plan.docx",
-            docx_of_table(("Task", "Who"), ("Call Ana", "Bo | Co"), ("Pay rent", "")),
-            "Before.\n\n| Task | Who |\n|---|---|\n| Call Ana | Bo \\| Co |\n| Pay rent |  |\n\nAfter.",
+            docx_of_table(("Task", "Who"), ("Call Ana", ""), ("Pay", "Bo | Co")),
+            "Before.\n\n| Task | Who |\n|---|---|\n| Call Ana |  |\n| Pay | Bo \\| Co |\n\nAfter.",
+        ),
+        (
+            "plan.docx",
+            docx("Öl.</w:t></w:r><w:r><w:rPr><w:strike/></w:rPr><w:t>Größe messen.", "Ende."),
+            "Öl.~~Größe messen.~~\n\nEnde.",
         ),
         ("plan.docx", docx_of_table(("A frame",), ("Call Ana.",)), "Before.\n\nA frame\nCall Ana.\n\nAfter."),
     ],
