@@ -63,8 +63,13 @@ class _Columns(msgspec.Struct, frozen=True):
 
     def of(self, row: "_Row", *kinds: str) -> list[str]:
         """Return the cells of a row in the columns of some kinds, without empty ones."""
-        places = [place for kind in kinds for place in self.places.get(kind, ()) if place < len(row.cells)]
-        return [row.cells[place] for place in places if row.cells[place]]
+        cells, places = row.cells, self.places
+        return [
+            cells[place]
+            for kind in kinds
+            for place in places.get(kind, ())
+            if place < len(cells) and cells[place]
+        ]
 
 
 class _Row(msgspec.Struct, frozen=True):
@@ -386,7 +391,6 @@ class _Dates:
 
     def begin(self, header: _Row, columns: _Columns, rows: Iterable[_Row]) -> None:
         """Find the order of day and month in a table: by its dates, by all its cells, or by its language."""
-        self._is_day_first = None
         for cells in (
             chain.from_iterable(columns.of(row, "when") for row in rows),
             chain.from_iterable(row.cells for row in rows),
@@ -396,8 +400,7 @@ class _Dates:
             if orders:
                 self._is_day_first = orders.pop() if len(orders) == 1 else None
                 return
-        if any(plain(cell) in DAY_FIRST for cell in header.cells):
-            self._is_day_first = True
+        self._is_day_first = any(plain(cell) in DAY_FIRST for cell in header.cells) or None
 
     def at_ms(self, cell: str, *, is_due: bool = True) -> int | None:
         """Return the date of a cell, or None if its words do not tell a day."""
@@ -416,11 +419,10 @@ class _Dates:
 
 def _state(columns: _Columns, row: _Row, dates: _Dates) -> str | None:
     """Return the state of a row; it is "cancelled" for one that is put away, or that is no task."""
-    if any(plain(cell) in NO_TASKS for cell in columns.of(row, "type")):
-        return _CANCELLED
     found = {means(STATES, cell) for cell in columns.of(row, "status", "list")}
     found |= {_state_of(cell, dates) for cell in columns.of(row, "done")}
     found |= {_CANCELLED for cell in columns.of(row, "archived") if means(STATES, cell) == "done"}
+    found |= {_CANCELLED for cell in columns.of(row, "type") if plain(cell) in NO_TASKS}
     found |= {_CANCELLED for cell in columns.of(row, "title") if STRUCK.fullmatch(cell)}
     return next((state for state in (_CANCELLED, "done", "in_progress", "todo") if state in found), None)
 
@@ -435,25 +437,25 @@ def _row_fields(columns: _Columns, row: _Row, state: str | None, dates: _Dates) 
 
     The result is None for invalid values of an operator's table.
     """
-    values: dict[str, Field] = {}
+    is_own = columns.table.name not in TABLES
+    values: dict[str, Field] = {} if is_own else {"status": state}
     unread: list[str] = []
     for column in columns.table.columns:
-        is_own = columns.table.name not in TABLES
         kind = f"own {column.name}" if is_own else _KINDS.get(column.name, column.name)
-        cell = next(iter(columns.of(row, kind)), "")
+        if not (cell := next(iter(columns.of(row, kind)), "")):
+            continue
         if is_own:
             values[column.name] = _own_value(column, cell, dates)
-        elif kind == "status":
-            values[column.name] = state
         elif kind == "when":
-            time = next(iter(columns.of(row, "time")), "")
-            at_ms = dates.at_ms(f"{cell} {time}", is_due=column.name == "dueDate") if cell and time else None
-            values[column.name] = at_ms or dates.at_ms(cell, is_due=column.name == "dueDate")
-        else:
+            is_due = column.name == "dueDate"
+            times = columns.of(row, "time")
+            at_ms = dates.at_ms(f"{cell} {times[0]}", is_due=is_due) if times else None
+            values[column.name] = at_ms or dates.at_ms(cell, is_due=is_due)
+        elif kind != "status":
             values[column.name] = _value(kind, cell)
-        if cell and values[column.name] is None:
+        if values[column.name] is None:
             unread.append(f"{column.name}: {cell}")
-    if unread and columns.table.name not in TABLES:
+    if unread and is_own:
         return None
     if unread and columns.table.name == TableName.TASKS:
         values["description"] = "\n".join([*filter(None, [str(values.get("description") or "")]), *unread])
