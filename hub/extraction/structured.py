@@ -33,7 +33,7 @@ from hub.extraction.task_lists import (
 )
 from hub.text.archives import Message, messages_in
 from hub.text.excerpt import CUE
-from hub.text.files import CHAT, MBOX
+from hub.text.files import CHAT, MBOX, OFFICE, PLAIN
 
 _BLOCK: Final = re.compile(
     r"(?:\A\ufeff?WEBVTT|(?<=\n)(?:NOTE|STYLE|REGION)(?=[ \t\r\n]))(?:[^\n]*\S[^\n]*\n?)*"
@@ -128,7 +128,7 @@ def read(document: Document, options: ExtractionOptions) -> Form:
     is_named = name in _TODO_NAMES or name.endswith(".todo.txt")
     if is_named or (reader in (None, read_markdown) and is_todo_txt(document.text)):
         reader = read_todo_txt
-    elif reader is None and media_type in ("", "text/plain"):
+    elif reader is None and media_type in ("", PLAIN, *OFFICE):
         reader = read_boxes
     form = reader(document, options) if reader else None
     form = form or Form(prose=[Passage(0, len(document.text))], date=document.modified_at)

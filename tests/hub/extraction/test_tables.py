@@ -240,6 +240,13 @@ def test_a_task_that_is_struck_through_is_no_item() -> None:
     ]
 
 
+def test_check_boxes_of_an_office_file_are_tasks() -> None:
+    boxes = "☐ New keys for the shed (Ms Ohm)\n\n☒ Put up the poster\n"
+    text = f"Agenda\n\n{boxes}\n| Task | Who |\n|---|---|\n| Sow | Bo |\n"
+    rows = rows_of(text, "minutes.docx", media_type_of("minutes.docx", None))
+    assert rows == ["New keys for the shed | Ms Ohm | todo", "Sow | Bo"]
+
+
 def test_words_of_an_office_file_that_are_struck_through_are_no_prose() -> None:
     text = "~~Ann must call Bob.~~ Eve must pay the rent."
     media_type = media_type_of("minutes.docx", None)
