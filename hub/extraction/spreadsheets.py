@@ -438,7 +438,7 @@ def _row_fields(columns: _Columns, row: _Row, state: str | None, dates: _Dates) 
     The result is None for invalid values of an operator's table.
     """
     is_own = columns.table.name not in TABLES
-    values: dict[str, Field] = {} if is_own else {"status": state}
+    values: dict[str, Field] = {} if is_own else {"title": "", "description": "", "status": state}
     unread: list[str] = []
     for column in columns.table.columns:
         kind = f"own {column.name}" if is_own else _KINDS.get(column.name, column.name)
