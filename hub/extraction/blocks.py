@@ -30,6 +30,8 @@ _CLOSERS: Final = {
 _OPENER: Final = re.compile("|".join(map(re.escape, _CLOSERS)))
 _ON_A_LINE: Final = re.compile(
     r"(?<!`)`{2,3}(?!`)[^`\r\n]{1,400}+`{2,3}(?!`)"  # code with two marks or three
+    r"|^[ \t>]*+(?:[-*+][ \t]++)?`[^`\r\n]{1,400}+`[ \t]*+$"  # code alone
+    r"|(?<!`)`(?:[-*+] )?\[.?\] [^`\r\n]{0,400}+`(?!`)"  # a check box as an example
     r"|\{\{[^{}\r\n]{1,400}+\}\}"  # a query of Logseq, a template
     r"|(?<=\s)\^[A-Za-z0-9-]{1,40}+(?=[ \t]*+(?:[\r\n]|$))"  # the id of a block
     r"|\(\([0-9a-f-]{36}\)\)|\[\^[^\[\]\s]{1,40}+\](?!:)"  # a reference to a block, to a footnote

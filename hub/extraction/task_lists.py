@@ -15,7 +15,7 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 from enum import Enum, auto
-from itertools import takewhile
+from itertools import islice, takewhile
 from typing import Final, NamedTuple
 
 import msgspec
@@ -616,6 +616,10 @@ def read_markdown(document: Document, options: ExtractionOptions, *, is_plain: b
     boxes = [line.start for line in lines[body:] if _BOX.fullmatch(line.text)]
     reading.people = people_above(view, lines[body].start, boxes) if boxes else reading.people
     at = body
+    top = [*islice((nth for nth in range(body, len(lines)) if lines[nth].text.strip()), 2)]
+    if is_plain and [_BOX.fullmatch(lines[nth].text) is not None for nth in top] == [False, True]:
+        reading.begin_section(lines[top[0]], 1, lines[top[0]].text.strip())  # the title of a list
+        at = top[0] + 1
     while at < len(lines):
         at = reading.take(lines, at)
     reading.close_passage(len(document.text))
@@ -675,10 +679,12 @@ class _Reading:
 
     def _take_box(self, lines: Sequence[Line], at: int, box: re.Match[str]) -> int:
         self.close_passage(lines[at].start)
-        depth = len(box["indent"].expandtabs(4))
-        after = at + 1
-        while after < len(lines) and _goes_on(lines[after], depth):
-            after += 1
+        after = below = at + 1
+        while below < len(lines):
+            if lines[below].text.strip() and not _goes_on(lines[below], box["indent"]):
+                break
+            below += 1
+            after = below if lines[below - 1].text.strip() else after
         last = lines[after - 1]
         end = last.start + len(last.text.rstrip())
         is_left_open = PLACEHOLDER.search(self._text, lines[at].start, last.end)
@@ -738,12 +744,12 @@ def _without_hashes(heading: str) -> str:
     return bare.rstrip(" \t") if bare.endswith((" ", "\t")) else heading
 
 
-def _goes_on(line: Line, depth: int) -> bool:
-    """Return True if a line continues the check box above: indented deeper, and not a list item."""
-    content = line.text.lstrip(" \t>")
-    indent = len(line.text.expandtabs(4)) - len(line.text.expandtabs(4).lstrip(" >"))
+def _goes_on(line: Line, indent: str) -> bool:
+    """Return True if a line continues the box with *indent*: indented deeper, and not a list item."""
+    prefix = line.text[: len(line.text) - len(line.text.lstrip(" \t>"))]
     is_entry = _LIST_ITEM.match(line.text) or _BOX.fullmatch(line.text)
-    return bool(content) and indent > depth and not is_entry
+    is_quoted_alike = prefix.count(">") == indent.count(">")
+    return is_quoted_alike and len(prefix.expandtabs(4)) > len(indent.expandtabs(4)) and not is_entry
 
 
 def front_matter(lines: Sequence[Line]) -> tuple[dict[str, str], int]:
