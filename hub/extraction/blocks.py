@@ -128,17 +128,12 @@ def _not_own(lines: Sequence[Line]) -> Iterator[Place]:
         entry = nth if _ENTRY.match(line.text) else entry
         if nth < after or (mark := _NOT_OWN.match(line.text)) is None:
             continue
-        depth, after = _indent(lines[entry]), nth + 1
-        while after < len(lines) and _indent(lines[after]) > depth:
+        depth, after = lines[entry].indent, nth + 1
+        while after < len(lines) and lines[after].indent > depth:
             if not mark["tree"] and _ENTRY.match(lines[after].text):
                 break
             after += 1
         yield lines[entry].start, lines[after - 1].end
-
-
-def _indent(line: Line) -> int:
-    text = line.text.expandtabs(4)
-    return len(text) - len(text.lstrip())
 
 
 def _shown_link(link: re.Match[str]) -> str:

@@ -231,6 +231,12 @@ class Line(msgspec.Struct, frozen=True):
     end: int
     after: int
 
+    @property
+    def indent(self) -> int:
+        """Columns before the text."""
+        text = self.text.expandtabs(4)
+        return len(text) - len(text.lstrip())
+
 
 def lines_of(text: str) -> Iterator[Line]:
     """Yield the lines of *text* with any kind of line end; an unterminated empty last line is skipped."""

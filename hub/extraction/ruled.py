@@ -3,25 +3,31 @@
 A request has all that its answer depends on, and both can be sent to another process.
 """
 
+import re
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date, datetime
+from itertools import islice
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import msgspec
 
+from hub.clock import epoch_ms
 from hub.document import Document
 from hub.extraction import chunk, prose, structured, suspicion, validate
 from hub.extraction.blocks import COVER, STRUCK, blanked, is_code
-from hub.extraction.chunk import Chunk
+from hub.extraction.chunk import Chunk, Passage
 from hub.extraction.dating import PassageDates
-from hub.extraction.due_words import with_due_days
 from hub.extraction.items import Dropped, ExtractionOptions, Form, Item, Notes
+from hub.extraction.prose_layout import About, lines_in
 from hub.extraction.reference import is_reference
+from hub.extraction.when.resolve import Anchor, local_day, resolve
 from hub.extraction.wording.languages import languages
 from hub.text.files import OFFICE
 from protocol.secret_rules import redact_typed
-from protocol.tables import TABLES
+from protocol.tables import TABLES, TableName
 
 
 class Sorted(msgspec.Struct, frozen=True):
@@ -62,7 +68,7 @@ class ToRead(msgspec.Struct, frozen=True, kw_only=True, tag="read"):
         document, options = self.document, self.options
         form = structured.read(document, options)
         dates = PassageDates(document, date=form.date, timezone=options.timezone)
-        items = [*with_due_days(form.items, dates, options.timezone)]
+        items = [*_with_due_days(form.items, dates, options.timezone)]
         items = by_place([*items, *(_of_prose(document, options, form, dates) if self.reads_prose else ())])
         if self.chunk_tokens is None:
             to_sort = ToSort(document=document, options=options, form=form, found=items)
@@ -102,7 +108,40 @@ class ToSort(msgspec.Struct, frozen=True, kw_only=True, tag="sort"):
 
 
 Request = ToRead | ToSort
+_ADDRESS: Final = re.compile(r"\w{2,10}://\S+")
+_DUE: Final = "dueDate"
 MEMORY_BYTES: Final = 1 << 30  # of the process that answers; a text needs ten times its size
+
+
+def _with_due_days(items: Sequence[Item], dates: PassageDates, timezone: str) -> Iterator[Item]:
+    """Yield items of lists; a task without a day gets the first one that its words denote.
+
+    Words for a day that is unknown stay for a person.
+    """
+    for item in items:
+        is_open = item.table == TableName.TASKS and item.data.get("status") != "done"
+        if is_open and not item.is_exact and _DUE not in item.data:
+            for at, has_time, words in islice(_days_of(item, dates.at(item.start), timezone), 1):
+                data = item.data | ({} if at is None else {_DUE: epoch_ms(at)})
+                unresolved = {_DUE: words} if at is None else {}
+                item = msgspec.structs.replace(item, data=data, unresolved=unresolved, has_time=has_time)
+        yield item
+
+
+def _days_of(item: Item, anchor: Anchor | None, timezone: str) -> Iterator[tuple[datetime | None, bool, str]]:
+    """Yield the days of a field or a title that are not past, and words for days that are unknown."""
+    if (words := item.unresolved.get(_DUE)) is not None:
+        moment = resolve(words, anchor=anchor, timezone=timezone, is_due=True)
+        yield (moment.at, moment.has_time, words) if moment else (None, False, words)
+        return
+    title = _ADDRESS.sub(lambda address: " " * len(address[0]), str(item.data["title"]))
+    lines = list(lines_in(title, Passage(0, len(title))))
+    lexicon = About(lines).lexicon if lines else None
+    zone = ZoneInfo(timezone)
+    today = local_day(anchor, zone) if isinstance(anchor, datetime) else anchor or date.min
+    for day in prose.days_in(title, lexicon, anchor, timezone) if lexicon else ():
+        if day.at is None or local_day(day.at, zone) >= today:
+            yield day.at, day.has_time, day.words
 
 
 def _of_prose(document: Document, options: ExtractionOptions, form: Form, dates: PassageDates) -> list[Item]:

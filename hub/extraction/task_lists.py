@@ -338,26 +338,26 @@ def _without_owner(title: str) -> tuple[str, list[str]]:
         match = pattern.search(title)
         label = next(filter(None, match.groups())) if match else ""
         names = names_in(label) or [label]
-        is_label_of_row = any(is_label(lexicon, label) for lexicon in languages_in(script_of(label)))
-        if match is not None and all(map(is_person, names)) and not is_label_of_row:
+        is_topic = any(is_label(lexicon, label) for lexicon in languages_in(script_of(label)))
+        if match is not None and all(map(is_person, names)) and not is_topic:
             return (title[: match.start()] + title[match.end() :]).strip(), names
     return title, []
 
 
 _DATES: Final = r"(?:\d{4}-\d{2}-\d{2}[ \t]+){0,2}"
+_TODO_COUNTS: Final = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:[ \t]+\d+){2}$"  # of its report.txt
 _TODO: Final = re.compile(
-    rf"(?P<done>x[ \t]+)?{_DATES}(?:\((?P<priority>[A-Z])\)[ \t]+)?{_DATES}(?P<value>\S.*)"
+    rf"(?!{_TODO_COUNTS})(?P<done>x[ \t]+)?{_DATES}(?:\((?P<priority>[A-Z])\)[ \t]+)?{_DATES}(?P<value>\S.*)"
 )
 # Lines of todo.txt: done, with a priority, with keys or a project; and those with a day or a context alone.
 _TODO_SURE: Final = re.compile(
-    r"(?![-*+#>|\[])(?:x[ \t]+(?:\(|\d{4}-|(?=[^\W\d_]))|\([A-Z]\)[ \t]"
+    rf"{_TODO_COUNTS}|(?![-*+#>|\[])(?:x[ \t]+(?:\(|\d{{4}}-|(?=[^\W\d_]))|\([A-Z]\)[ \t]"
     r"|.*?[ \t](?:\+[^\W\d_][\w-]*(?!\S)|(?:due|rec|pri|t|h):\w))"
 )
 _TODO_LIKELY: Final = re.compile(
     r"(?![-*+#>|\[])(?:\d{4}-\d\d-\d\d[ \t]+[^\W\d_]|.*[ \t]@[^\W\d_]\w*[ \t]*$)"
 )
-_TODO_COUNTS: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:[ \t]+\d+){2}")  # of its report.txt
-_TASK: Final = re.compile(r"(?P<indent>[ \t]*)[-*+][ \t]+(?P<value>\S.*)")
+_TASK: Final = re.compile(r"[ \t]*[-*+][ \t]+(?P<value>\S.*)")
 _SEARCH: Final = re.compile(r"(?<![\w@.])@search\(")
 _PROJECT: Final = re.compile(r"[ \t]*(?P<name>[^\s:].*?):(?:[ \t]+@[^\s()]+(?:\([^()]*\))?)*[ \t]*")
 
@@ -397,8 +397,6 @@ _DUE_KEYS: Final = ("due", "duedate", "deadline")
 def is_todo_txt(text: str) -> bool:
     """Return True if most lines have the marks of todo.txt, and a part of them marks that prose has not."""
     lines = [line for line in text.lstrip("\ufeff").splitlines() if line.strip()]
-    if lines and all(map(_TODO_COUNTS.fullmatch, lines)):
-        return True
     sure = sum(_TODO_SURE.match(line) is not None for line in lines)
     marked = sum((_TODO_SURE.match(line) or _TODO_LIKELY.match(line)) is not None for line in lines)
     return len(lines) > 1 and 3 * marked > 2 * len(lines) and 3 * sure > len(lines)
@@ -411,7 +409,7 @@ def read_todo_txt(document: Document, options: ExtractionOptions) -> Form:
     lines = [*lines_of(document.text)]
     for line in lines:
         match = _TODO.fullmatch(line.text.strip(" \t\ufeff"))
-        if match is None or _TODO_COUNTS.fullmatch(line.text.strip()):
+        if match is None:
             continue
         parsed = TODO_TXT.read(match["value"])
         parsed.is_done = match["done"] is not None
@@ -454,15 +452,14 @@ def read_taskpaper(document: Document, options: ExtractionOptions) -> Form:
         line, at = lines[at], at + 1
         if not line.text.strip() or _SEARCH.search(line.text):
             continue
-        depth = len(line.text) - len(line.text.lstrip(" \t"))
         task = _TASK.fullmatch(line.text)
         project = None if task else _PROJECT.fullmatch(line.text)
-        while around and (around[-1].depth >= depth or (project and around[-1].depth > depth - 1)):
+        while around and around[-1].depth >= line.indent - 0.5 * bool(project):
             around.pop()
         is_over = any(one.is_over for one in around)
         if task is not None:
             first = at
-            while at < len(lines) and _is_note_of(task, lines[at]):
+            while at < len(lines) and _is_note_of(line, lines[at]):
                 at += 1
             parsed = TASKPAPER.read(task["value"])
             if not (parsed.is_given_up or is_over):
@@ -475,7 +472,7 @@ def read_taskpaper(document: Document, options: ExtractionOptions) -> Form:
             archive = _state_of(project["name"])
             is_over = is_over or _is_over(TASKPAPER.read(line.text)) or _is_over(archive)
             # An archive encloses also lines of its own indentation.
-            around.append(_Project(depth - 0.5 * _is_over(archive), line, project["name"], is_over))
+            around.append(_Project(line.indent - 0.5 * _is_over(archive), line, project["name"], is_over))
             projects.append(around[-1])
         elif not is_over:
             notes.append((line, list(around)))
@@ -539,16 +536,10 @@ def _org_states(text: str) -> dict[str, ParsedLine]:
     return found
 
 
-def _is_note_of(task: re.Match[str], line: Line) -> bool:
+def _is_note_of(task: Line, line: Line) -> bool:
     """Return True if a line belongs to the task above: indented deeper, and neither task nor project."""
-    text = line.text
-    indent = len(text) - len(text.lstrip(" \t"))
-    return (
-        bool(text.strip())
-        and indent > len(task["indent"])
-        and not _TASK.fullmatch(text)
-        and not _PROJECT.fullmatch(text)
-    )
+    is_entry = _TASK.fullmatch(line.text) or _PROJECT.fullmatch(line.text)
+    return bool(line.text.strip()) and line.indent > task.indent and not is_entry
 
 
 def _state_of(heading: str) -> ParsedLine:
@@ -725,8 +716,8 @@ class _Reading:
             parsed.people = list(dict.fromkeys([*parsed.people, *marks.people]))[:MOST_NAMES]
             description += [line] if marks.title else marks.unmapped
         sections = [_state_of(heading) for _, heading in self._headings]
-        has_words = any(map(str.isalnum, parsed.title))
-        if state.is_given_up or parsed.is_given_up or any(map(_is_over, sections)) or not has_words:
+        is_over = state.is_given_up or parsed.is_given_up or any(map(_is_over, sections))
+        if is_over or not any(map(str.isalnum, parsed.title)):
             return
         parsed.is_done = parsed.is_done or state.is_done
         parsed.is_begun = state.is_begun or (bool(sections) and sections[-1].is_begun)
