@@ -59,7 +59,10 @@ PLACEHOLDER: Final = re.compile(r"\{\{[ ]?[\w.-]{1,40}+(?::[^{}\r\n]{0,80}+)?[ ]
 
 _ORG_BEGIN: Final = re.compile(r"[ \t]*+#\+BEGIN_(?P<kind>\w{1,40})", re.IGNORECASE)
 _ORG_DRAWER: Final = re.compile(r"[ \t]*+:[A-Za-z][\w-]{0,60}+:[ \t]*+")
-_ORG_REMARK: Final = re.compile(r"[ \t]*+#(?:[ \t].*|\+[A-Za-z_]{1,40}:.*)?|[ \t]*+CLOCK:.*")
+_ORG_REMARK: Final = re.compile(
+    r"[ \t]*+#(?:[ \t].*|\+[A-Za-z_]{1,40}:.*)?|[ \t]*+CLOCK:.*"
+    r"|[ \t]*+\[\d{4}-\d\d-\d\d[^\[\]]{0,40}+\](?:--\[[^\[\]]{0,40}+\])?[ \t]*+"  # when it was noted
+)
 _ORG_HEADING: Final = re.compile(r"(?P<stars>\*+)[ \t]")
 # A tree that is put away, up to the next heading of its level or a higher one.
 _ORG_AWAY: Final = re.compile(r"\*+[ \t]+(?:[A-Z-]{2,20}[ \t]+)?COMMENT\b|\*.*:ARCHIVE:(?:[\w@#%]+:)*[ \t]*$")

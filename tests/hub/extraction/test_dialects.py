@@ -160,6 +160,7 @@ DIALECTS: Final[dict[str, tuple[str, dict[str, tuple[str, dict[str, Any] | None]
             "priority": ("* TODO [#B] call the roofer", {"priority": "medium"}),
             "box": ("* House\n- [ ] call the roofer", OPEN),
             "box with boxes below": ("* House\n- [-] call the roofer", {"status": "in_progress"}),
+            "time of writing": ("* Visit\n  [2026-12-01 Tue 09:00]--[2026-12-01 Tue 10:00]", NONE),
             "archive": ("* Old :ARCHIVE:\n** TODO call the roofer", NONE),
             "person": ("* TODO Ravi: call the roofer", {"who": ["Ravi"]}),
         },
