@@ -31,6 +31,7 @@ _OPENER: Final = re.compile("|".join(map(re.escape, _CLOSERS)))
 _ON_A_LINE: Final = re.compile(
     r"(?<!`)`{2,3}(?!`)[^`\r\n]{1,400}+`{2,3}(?!`)"  # code with two marks or three
     r"|^[ \t>]*+(?:[-*+][ \t]++)?`[^`\r\n]{1,400}+`[ \t]*+$"  # code alone
+    r"|^[^`\r\n]{0,200}`\$?= [^`\r\n]{1,400}+`[^\r\n]*+"  # a line with a query of Dataview
     r"|(?<!`)`(?:[-*+] )?\[.?\] [^`\r\n]{0,400}+`(?!`)"  # a check box as an example
     r"|\{\{[^{}\r\n]{1,400}+\}\}"  # a query of Logseq, a template
     r"|(?<=\s)\^[A-Za-z0-9-]{1,40}+(?=[ \t]*+(?:[\r\n]|$))"  # the id of a block

@@ -373,6 +373,8 @@ _BOXES_IN: Final = re.compile(
 _LIST_ITEM: Final = re.compile(r"[ \t]*(?:>[ \t]*)*(?:[-*+]|\d{1,9}[.)])[ \t]")
 _ROW_LABEL: Final = re.compile(rf"{_LIST_ITEM.pattern}[ \t*_]*(?P<label>[^\W\d_].{{0,80}})$")
 _HEADING: Final = re.compile(r" {0,3}(#{1,6}|[-=*_~]{3,20}+(?=[ \t]+[^\W\d_]))[ \t]+")
+_UNDERLINE: Final = re.compile(r" {0,3}(={3,}|-{3,})[ \t]*")  # of a heading
+_NO_TITLE: Final = re.compile(rf"^{_LIST_ITEM.pattern}|[.!?]\s*$")
 _OWNER: Final = re.compile(r"^(?P<who>[^\s:：][^:：]{0,40}?)[ \u00a0]?(?::\s+|：\s*)(?=\S)")  # noqa: RUF001
 _OWNER_BEHIND: Final = re.compile(
     r"(?<=[^ \t])[ \t]++(?:[(](?P<in>[^()]{1,40})[)]"
@@ -642,6 +644,11 @@ class _Reading:
         if heading := _HEADING.match(line.text):
             self.begin_section(line, len(heading.group(1)), _without_hashes(line.text[heading.end() :]))
             return at + 1
+        underline = _UNDERLINE.fullmatch(lines[at + 1].text) if at + 1 < len(lines) else None
+        is_alone = bool(line.text.strip()) and not (at and lines[at - 1].text.strip())
+        if underline and is_alone and not _NO_TITLE.search(line.text):
+            self.begin_section(line, 1 if underline[1][0] == "=" else 2, line.text.strip())
+            return at + 2
         if word := _ROW_LABEL.match(line.text):
             place = line.start + word.start("label")
             if place in self.people.labels:

@@ -170,6 +170,12 @@ DIALECTS: Final[dict[str, tuple[str, dict[str, tuple[str, dict[str, Any] | None]
         {
             "open": ("1. [ ] call the roofer", OPEN),
             "begun": ("## In progress\n- [ ] call the roofer", {"status": "in_progress"}),
+            "begun, line below": (
+                "In progress\n-----------\n\n- [ ] call the roofer",
+                {"status": "in_progress"},
+            ),
+            "heading": ("Ravi calls the roofer by Friday\n======\n\nRain.", NONE),
+            "query": ("Open tasks: `= length(this.file.tasks)` or `- [ ] call the roofer`", NONE),
             "begun, German": ("## In Arbeit\n- [ ] call the roofer", {"status": "in_progress"}),
             "done": ("## Done\n- [ ] call the roofer", NONE),
             "struck out": ("- ~~Ravi must call the roofer by Friday~~ done", NONE),
