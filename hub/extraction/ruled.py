@@ -21,10 +21,10 @@ from hub.extraction.blocks import COVER, STRUCK, blanked, is_code
 from hub.extraction.chunk import Chunk, Passage
 from hub.extraction.dating import PassageDates
 from hub.extraction.items import Dropped, ExtractionOptions, Form, Item, Notes
-from hub.extraction.prose_layout import About, lines_in
+from hub.extraction.prose_layout import DIGIT, About, lines_in
 from hub.extraction.reference import is_reference
 from hub.extraction.when.resolve import Anchor, local_day, resolve
-from hub.extraction.wording.languages import languages
+from hub.extraction.wording.languages import languages, languages_in, script_of
 from hub.text.files import OFFICE
 from protocol.secret_rules import redact_typed
 from protocol.tables import TABLES, TableName
@@ -135,7 +135,8 @@ def _days_of(item: Item, anchor: Anchor | None, timezone: str) -> Iterator[tuple
         yield (moment.at, moment.has_time, words) if moment else (None, False, words)
         return
     title = _ADDRESS.sub(lambda address: " " * len(address[0]), str(item.data["title"]))
-    lines = list(lines_in(title, Passage(0, len(title))))
+    has_day = any(one.has("dated", title) for one in languages_in(script_of(title))) or DIGIT.search(title)
+    lines = list(lines_in(title, Passage(0, len(title)))) if has_day else []
     lexicon = About(lines).lexicon if lines else None
     zone = ZoneInfo(timezone)
     today = local_day(anchor, zone) if isinstance(anchor, datetime) else anchor or date.min
