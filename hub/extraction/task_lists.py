@@ -256,10 +256,13 @@ MARKDOWN: Final = Convention(
 )
 TASKPAPER: Final = Convention(*_TAGS, Mark(r"(?:^|(?<=\s))@[^\s()]++", Sense.UNMAPPED))  # every @ is a tag
 
+_BEFORE_WORDS: Final = r"(?=[ \t]+[^\W\d_][^\s:]*+(?:\s|$))"  # in the middle of a sentence
 TODO_TXT: Final = Convention(
     Mark(rf"{_WORD}due:(\S++)", Sense.DUE),
     Mark(rf"{_WORD}pri:([a-z])(?!\S)", Sense.PRIORITY),
+    Mark(rf"(?<=\s)\+(\S++){_BEFORE_WORDS}", Sense.PROJECT, stays=True),
     Mark(rf"{_WORD}\+(\S++)", Sense.PROJECT),
+    Mark(rf"(?<=\s)@\S++{_BEFORE_WORDS}", Sense.UNMAPPED, stays=True),
     Mark(rf"{_WORD}@\S++", Sense.UNMAPPED),
     Mark(rf"{_WORD}(?:t|rec|pri):\S++", Sense.UNMAPPED),
     Mark(rf"{_WORD}(?:h|id|p|uuid):\S++", Sense.CUT),
