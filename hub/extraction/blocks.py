@@ -28,6 +28,8 @@ _CLOSERS: Final = {
     **{f"#+BEGIN_{kind}": f"#+END_{kind}" for kind in _ORG_BLOCKS.split()},
 }
 _OPENER: Final = re.compile("|".join(map(re.escape, _CLOSERS)))
+# An entry of a list that is struck out.
+STRUCK: Final = re.compile(r"^[ \t>]*+(?:[-*+]|\d{1,9}[.)])[ \t]++(?:\[.\][ \t]++)?~~[^\r\n]*+", re.MULTILINE)
 _ON_A_LINE: Final = re.compile(
     r"(?<!`)`{2,3}(?!`)[^`\r\n]{1,400}+`{2,3}(?!`)"  # code with two marks or three
     r"|^[ \t>]*+(?:[-*+][ \t]++)?`[^`\r\n]{1,400}+`[ \t]*+$"  # code alone
@@ -41,7 +43,7 @@ _ON_A_LINE: Final = re.compile(
     # The name of a page, unless it is a day.
     r"|^[ \t]*+[-*+][ \t]++\[\[(?!\d|[^\]\r\n]{3,12}\d\w\w, \d)[^\[\]\r\n]{1,200}+\]\]"
     r"[ \t]*+(?:#[^\s#]++[ \t]*+)*+$"
-    r"|^[ \t>]*+(?:[-*+]|\d{1,9}[.)])[ \t]++(?:\[.\][ \t]++)?~~[^\r\n]*+"  # an entry that is struck out
+    rf"|{STRUCK.pattern}"
     r"|<(?P<struck>del|s)>[^<>\r\n]{0,400}+</(?P=struck)>"
     r"|</?[A-Za-z][A-Za-z0-9]{0,20}+(?:[ \t][^<>\r\n]{0,400}+)?/?>",  # a tag of HTML
     re.MULTILINE,

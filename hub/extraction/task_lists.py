@@ -378,6 +378,7 @@ _ROW_LABEL: Final = re.compile(rf"{_LIST_ITEM.pattern}[ \t*_]*(?P<label>[^\W\d_]
 _HEADING: Final = re.compile(r" {0,3}(#{1,6}|[-=*_~]{3,20}+(?=[ \t]+[^\W\d_]))[ \t]+")
 _UNDERLINE: Final = re.compile(r" {0,3}(={3,}|-{3,})[ \t]*")  # of a heading
 _NO_TITLE: Final = re.compile(rf"^{_LIST_ITEM.pattern}|[.!?]\s*$")
+_STRUCK: Final = re.compile(r"~~.*~~|\+\S.*\+")  # of Markdown, and of Org
 _OWNER: Final = re.compile(r"^(?P<who>[^\s:：][^:：]{0,40}?)[ \u00a0]?(?::\s+|：\s*)(?=\S)")  # noqa: RUF001
 _OWNER_BEHIND: Final = re.compile(
     r"(?<=[^ \t])[ \t]++(?:[(](?P<in>[^()]{1,40})[)]"
@@ -574,6 +575,8 @@ def _task(
     owners: Sequence[str] = (),
 ) -> list[Item]:
     """Return the item of a task; words for the day when it is due are left to be resolved."""
+    if _STRUCK.fullmatch(parsed.title):
+        return []
     fields = fields_of(parsed, line, options.timezone, more=more, owners=owners)
     unresolved = {"dueDate": parsed.due} if parsed.due and fields["dueDate"] is None else {}
     items = _item(TableName.TASKS, fields, text, start, end, options)
