@@ -67,7 +67,6 @@ class Sense(Enum):
     DONE = auto()
     GIVEN_UP = auto()
     PERSON = auto()
-    PROJECT = auto()  # the value is the name; also kept as written
     UNMAPPED = auto()  # no field exists: kept as written
     CUT = auto()  # irrelevant for others: the date of writing, an id
 
@@ -97,7 +96,6 @@ class ParsedLine(msgspec.Struct, omit_defaults=True):
     is_done: bool = False
     is_given_up: bool = False
     people: list[str] = []
-    projects: list[str] = []
     unmapped: list[str] = []
 
 
@@ -118,8 +116,7 @@ class Convention:
         if self._signs.search(line) is None:
             return ParsedLine(title=" ".join(line.split()))
         parsed = ParsedLine()
-        taken = bytearray(len(line))
-        cut: list[tuple[int, int]] = []
+        taken, rest = bytearray(len(line)), list(line)
         unmapped: list[tuple[int, str]] = []
         for mark, pattern in self._patterns:
             for match in pattern.finditer(line):
@@ -128,12 +125,12 @@ class Convention:
                     continue
                 taken[start:end] = b"\1" * (end - start)
                 if not mark.stays:
-                    cut.append((start, end))
+                    rest[start:end] = " " * (end - start)
                 value = match.group(1) if pattern.groups else None
                 if not _note(parsed, mark, (value or "").strip()):
                     unmapped.append((start, match.group().strip()))
         parsed.unmapped = [piece for _, piece in sorted(unmapped)]
-        parsed.title = " ".join(_without(line, cut).split())
+        parsed.title = " ".join("".join(rest).split())
         return parsed
 
 
@@ -150,9 +147,6 @@ def _note(parsed: ParsedLine, mark: Mark, value: str) -> bool:
             parsed.is_given_up = True
         case Sense.PERSON:
             parsed.people += [] if value in parsed.people or len(parsed.people) == MOST_NAMES else [value]
-        case Sense.PROJECT:
-            parsed.projects.append(value)
-            return False
         case Sense.CUT:
             pass
         case _:
@@ -177,14 +171,6 @@ def _level(value: str) -> str | None:
     if len(plain) == 1 and plain.isalpha():
         return _LETTERED.get(plain, "low")
     return _NAMED.get(plain)
-
-
-def _without(line: str, pieces: list[tuple[int, int]]) -> str:
-    rest, at = [], 0
-    for start, end in sorted(pieces):
-        rest.append(line[at:start])
-        at = end
-    return " ".join([*rest, line[at:]])
 
 
 def _sign(signs: str, value: str = "") -> str:
@@ -256,14 +242,13 @@ MARKDOWN: Final = Convention(
 )
 TASKPAPER: Final = Convention(*_TAGS, Mark(r"(?:^|(?<=\s))@[^\s()]++", Sense.UNMAPPED))  # every @ is a tag
 
+_PROJECT_MARK: Final = re.compile(rf"{_WORD}\+(\S++)")
 _BEFORE_WORDS: Final = r"(?=[ \t]+[^\W\d_][^\s:]*+(?:\s|$))"  # in the middle of a sentence
 TODO_TXT: Final = Convention(
     Mark(rf"{_WORD}due:(\S++)", Sense.DUE),
     Mark(rf"{_WORD}pri:([a-z])(?!\S)", Sense.PRIORITY),
-    Mark(rf"(?<=\s)\+(\S++){_BEFORE_WORDS}", Sense.PROJECT, stays=True),
-    Mark(rf"{_WORD}\+(\S++)", Sense.PROJECT),
-    Mark(rf"(?<=\s)@\S++{_BEFORE_WORDS}", Sense.UNMAPPED, stays=True),
-    Mark(rf"{_WORD}@\S++", Sense.UNMAPPED),
+    Mark(rf"(?<=\s)[+@]\S++{_BEFORE_WORDS}", Sense.UNMAPPED, stays=True),
+    Mark(rf"{_WORD}[+@]\S++", Sense.UNMAPPED),
     Mark(rf"{_WORD}(?:t|rec|pri):\S++", Sense.UNMAPPED),
     Mark(rf"{_WORD}(?:h|id|p|uuid):\S++", Sense.CUT),
 )
@@ -422,13 +407,11 @@ def read_todo_txt(document: Document, options: ExtractionOptions) -> Form:
         if match["priority"]:
             parsed.priority = _level(match["priority"])
         items += _task(parsed, match["value"], document.text, *_bounds(line), options)
-        at = 0  # the names are in the order of the line
-        for name in parsed.projects:
-            if name not in projects and not parsed.is_done:
-                projects.add(name)
-                at = line.text.index(f"+{name}", at)
-                start, end = line.start + at, line.start + at + 1 + len(name)
-                items += _item(TableName.PROJECTS, {"name": name}, document.text, start, end, options)
+        for mark in () if parsed.is_done else _PROJECT_MARK.finditer(line.text):
+            if mark[1] not in projects:
+                projects.add(mark[1])
+                start, end = line.start + mark.start(), line.start + mark.end()
+                items += _item(TableName.PROJECTS, {"name": mark[1]}, document.text, start, end, options)
     apart = [(line.start, line.end) for line in lines]
     return Form(items=items, date=document.modified_at, apart=apart)
 

@@ -94,13 +94,9 @@ CASES: Final[dict[str, dict[str, dict[str, object]]]] = {
     "todo.txt": {
         "Pay due:2026-03-04": {"title": "Pay", "due": "2026-03-04"},
         "Pay pri:B": {"title": "Pay", "priority": "medium"},
-        "Pay +House": {"title": "Pay", "projects": ["House"], "unmapped": ["+House"]},
+        "Pay +House": {"title": "Pay", "unmapped": ["+House"]},
         "Pay @home": {"title": "Pay", "unmapped": ["@home"]},
-        "Ask @anna about +house plans": {
-            "title": "Ask @anna about +house plans",
-            "projects": ["house"],
-            "unmapped": ["+house"],
-        },
+        "Ask @anna about +house plans": {"title": "Ask @anna about +house plans"},
         "Pay t:2026-03-01 rec:+1m": {"title": "Pay", "unmapped": ["t:2026-03-01", "rec:+1m"]},
         "Pay due:soon": {"title": "Pay", "due": "soon"},
         "Pay due:20260304": {"title": "Pay", "due": "2026-03-04"},
