@@ -22,7 +22,7 @@ from hub.document import Document
 from hub.text.convert import read_letter
 from hub.text.files import MIB, NotConvertible
 from hub.text.letter_text import Letter, LetterOptions
-from hub.text.mime import MOST_RAW_CHARS, date_in, header_text, letters, on_one_line
+from hub.text.mime import MOST_RAW_CHARS, date_in, header_text, is_bulk, letters, on_one_line
 
 MOST_KEY_CHARS: Final = 1_000
 MOST_RECIPIENTS: Final = 100
@@ -53,7 +53,6 @@ _TOKEN: Final = re.compile(
 )
 _COMMENT: Final = re.compile(r"[^()\\]++|\\.|[()\\]", re.DOTALL)
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
-_BULK: Final = frozenset(("bulk", "list", "junk"))
 
 RawHeaders = bytes | Mapping[str, str] | Iterable[tuple[str, str]]
 
@@ -286,16 +285,6 @@ def _comment(raw: str, at: int) -> tuple[str, int]:
 
 def _unquoted(word: str) -> str:
     return _ESCAPED.sub(r"\1", word[1:].removesuffix('"')) if word.startswith('"') else word
-
-
-def is_bulk(headers: Mapping[str, str]) -> bool:
-    """Return True for mail from a list or a machine (RFC 2919, RFC 3834). Names are in lower case."""
-    automatic = headers.get("auto-submitted", "").partition(";")[0].strip().lower()
-    return (
-        "list-id" in headers
-        or automatic not in ("", "no")
-        or headers.get("precedence", "").strip().lower() in _BULK
-    )
 
 
 def _split(data: bytes) -> dict[str, str]:

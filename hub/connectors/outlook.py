@@ -66,10 +66,11 @@ from hub.connectors.graph import (
     web_link,
     with_marks,
 )
-from hub.connectors.mime import MOST_RECIPIENTS, headers_of, is_bulk, message_key
+from hub.connectors.mime import MOST_RECIPIENTS, headers_of, message_key
 from hub.document import Document
 from hub.text.files import HTML, MAIL
 from hub.text.letter_text import Body, Enclosure, Letter, LetterOptions
+from hub.text.mime import is_bulk
 from protocol.errors import did_you_mean
 
 SELECT: Final = (

@@ -211,6 +211,8 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
         apart: places that are texts of their own, such as rows of a table, in order and disjoint.
         tables: places of tables, which are no prose for the rules; a model may read what is left of them.
         is_cut_off: the end of a calendar, or of an entry in it, is missing.
+        excluded: places, with the tables of which the rules for prose make no item there.
+        by_rules: passages and view for the rules for prose, if they differ from those for a model.
     """
 
     items: list[Item] = []
@@ -221,6 +223,12 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
     apart: Sequence[tuple[int, int]] = ()
     tables: Sequence[tuple[int, int]] = ()
     is_cut_off: bool = False
+    excluded: Sequence[tuple[int, int, frozenset[str]]] = ()
+    by_rules: "Form | None" = None
+
+    def admits(self, item: Item) -> bool:
+        """Return False for an item of prose at a place where its table does not count."""
+        return not any(start <= item.start < end and item.table in some for start, end, some in self.excluded)
 
 
 class Line(msgspec.Struct, frozen=True):

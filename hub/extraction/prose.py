@@ -71,6 +71,8 @@ _NEGATION: Final = re.compile(
 )
 _NEGATION_CHARS: Final = 10
 _WITH_OBJECT: Final = re.compile(r"\S+ (?:the|an?|les?|la|une?|des|el|los|las|una)\b|\S+ l'")
+_AUTHOR: Final = re.compile(r'From: "?(?P<name>[^<>"@]{1,60}?)"? <')  # above a mail
+_SELF: Final = re.compile(r"(?:I|ich|je|j'|yo|\u044f)\b|\u6211(?!\u4eec)", re.IGNORECASE)
 _MENTION: Final = re.compile(r"@(?P<who>[\w.-]*\w)[,:]?[ \t]+(?=\S)")
 _SPEECH: Final = re.compile(
     '["\u201c\u201e\u00ab\u300c](?=(?:\\w+\\W+){2}\\w|[\u4e00-\u9fff]{4})|[\u2014\u2013] ?[^\\W\\d_]'
@@ -150,6 +152,7 @@ class _Reader:
         self._days: dict[tuple[str, Anchor | None], list[_Day]] = {}
         self._meanings: set[tuple[str, ...]] = set()  # each meaning is suggested once
         self._lexicon: Lexicon | None = None  # of all passages
+        self.author = ""  # of a mail, who says "I"
         self.asked: _Asked | None = None  # by the sentence before
         self.orders: set[int] = set()  # items of the passage that are orders without a person and a day
         self.offered: tuple[int, int] = 0, 0  # items of the sentence before, whose work a person may take
@@ -180,6 +183,8 @@ class _Reader:
         ]
         if not lines:
             return
+        author = next(filter(None, map(_AUTHOR.match, passage.headings)), None)
+        self.author = author["name"] if author else ""
         about, first = About(lines, self._lexicon), self.count
         self.orders.clear()
         section = Section.PLAIN
@@ -898,6 +903,8 @@ class _Sentence:
 
     def _people(self, who: str) -> list[str]:
         lexicon = self._lexicon
+        if not self._speaker and self._reader.author and _SELF.match(who):
+            return [self._reader.author]
         if (not who or lexicon.match("me", who)) and self._speaker:
             is_of_list = self._line.is_bullet or not self._about.is_chat
             is_initials = self._section is Section.TO_DO and _INITIALS.fullmatch(self._speaker) is not None

@@ -69,7 +69,9 @@ class ToRead(msgspec.Struct, frozen=True, kw_only=True, tag="read"):
         form = structured.read(document, options)
         dates = PassageDates(document, date=form.date, timezone=options.timezone)
         items = [*_with_due_days(form.items, dates, options.timezone)]
-        items = by_place([*items, *(_of_prose(document, options, form, dates) if self.reads_prose else ())])
+        by_rules = msgspec.structs.replace(form.by_rules or form, tables=form.tables)
+        found = _of_prose(document, options, by_rules, dates) if self.reads_prose else ()
+        items = by_place([*items, *filter(by_rules.admits, found)])
         if self.chunk_tokens is None:
             to_sort = ToSort(document=document, options=options, form=form, found=items)
             return Reading(form, items, sorted=to_sort.answer())

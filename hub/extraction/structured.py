@@ -3,8 +3,6 @@
 Rules come first: they are exact, free and deterministic. Text that no rule handles is returned as prose; a
 completely structured file leaves none.
 
-The mails of an mbox are separate passages, each with its subject.
-
 Captions (WebVTT, SubRip) have no items, but their spoken text without cue times is prose. A sentence may span
 several cues, so the model reads only the words. To preserve positions in the file, all other text is replaced
 by the same number of invisible characters.
@@ -22,6 +20,7 @@ from hub.extraction.calendars import read_calendar
 from hub.extraction.chunk import Passage
 from hub.extraction.folding import asides
 from hub.extraction.items import ExtractionOptions, Form, lines_of, merged
+from hub.extraction.letters import read_mail
 from hub.extraction.spreadsheets import read_spreadsheet, read_tables
 from hub.extraction.task_lists import (
     is_todo_txt,
@@ -31,9 +30,9 @@ from hub.extraction.task_lists import (
     read_taskpaper,
     read_todo_txt,
 )
-from hub.text.archives import Message, messages_in
+from hub.text.archives import messages_in
 from hub.text.excerpt import CUE
-from hub.text.files import CHAT, MBOX, OFFICE, PLAIN
+from hub.text.files import CHAT, MAIL, MBOX, OFFICE, PLAIN
 
 _BLOCK: Final = re.compile(
     r"(?:\A\ufeff?WEBVTT|(?<=\n)(?:NOTE|STYLE|REGION)(?=[ \t\r\n]))(?:[^\n]*\S[^\n]*\n?)*"
@@ -74,22 +73,11 @@ def _covered(text: str, length: int) -> str:
     return text[:length] + COVER * (length - len(text))
 
 
-def read_mbox(document: Document, options: ExtractionOptions) -> Form | None:
-    """Return each mail as a passage of its own; None if the text has no mail."""
-    mails = messages_in(document.text, MBOX)
-    prose = [Passage(mail.start, mail.end, tuple(filter(None, _headings_of(mail)))) for mail in mails]
-    return Form(prose=prose, date=document.modified_at) if prose else None
-
-
 def read_chat(document: Document, options: ExtractionOptions) -> Form | None:
     """Return a chat as prose; what its people write one after the other are texts of their own."""
     turns = groupby(messages_in(document.text, CHAT), key=lambda message: message.author)
     apart = [(some[0].start, some[-1].end) for _, turn in turns if (some := list(turn))]
     return Form(prose=[Passage(0, len(document.text))], date=document.modified_at, apart=apart)
-
-
-def _headings_of(mail: Message) -> tuple[str, str]:
-    return mail.subject, f"From: {mail.author}" if mail.author else ""
 
 
 _Reader = Callable[[Document, ExtractionOptions], Form | None]
@@ -114,7 +102,8 @@ _BY_MEDIA_TYPE: Final[dict[str, _Reader]] = {
     "text/tab-separated-values": read_spreadsheet,
     "text/vtt": read_captions,
     "application/x-subrip": read_captions,
-    MBOX: read_mbox,
+    MAIL: read_mail,
+    MBOX: read_mail,
     CHAT: read_chat,
 }
 _TODO_NAMES: Final = frozenset({"todo.txt", "done.txt"})

@@ -62,13 +62,21 @@ def messages_in(text: str, kind: str | None) -> list[Message]:
     return []
 
 
+def mails_in(text: str, kind: str | None) -> list[Message]:
+    """Return the mails of a converted mbox, or the one of a converted mail."""
+    return list(_mails(text)) if kind == MBOX else [_mail(text, 0, len(text))]
+
+
 def _mails(text: str) -> Iterator[Message]:
     borders = [match.span() for match in _MAIL_BEGINS.finditer(text)]
     ends = [start for start, _ in borders[1:]]
     for (_, start), end in zip(borders, [*ends, len(text)], strict=True):
-        fields, at = _head(text, start, end)
-        author, written = fields.get("From"), fields.get("Date", "")
-        yield Message(start, at, end, author, written, fields.get("Subject", ""))
+        yield _mail(text, start, end)
+
+
+def _mail(text: str, start: int, end: int) -> Message:
+    fields, at = _head(text, start, end)
+    return Message(start, at, end, fields.get("From"), fields.get("Date", ""), fields.get("Subject", ""))
 
 
 def author_of_mail(text: str) -> str | None:

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Final
 
+from charset_normalizer import from_bytes
+
 from hub.text.files import NotConvertible
 
 # Longer marks first: UTF-32 LE starts with the mark of UTF-16 LE.
@@ -98,8 +100,6 @@ def decode(data: bytes) -> str:
 
 def _guessed(data: bytes) -> str | None:
     """Decode 8-bit text in the encoding that its first lines with such bytes are most plausible in."""
-    from charset_normalizer import from_bytes  # imported here: takes 20 ms, and few files need it
-
     high = _HIGH.search(data)
     start = data.rfind(b"\n", 0, high.start() if high else 0) + 1
     sample = data[start : start + _SAMPLE_BYTES]

@@ -61,11 +61,13 @@ from hub.text.files import (
 )
 from hub.text.html import TooTangled, text_of_html
 from hub.text.mime import (
+    BULK_HEADERS,
     bytes_of,
     date_in,
     file_name,
     header_text,
     in_charset,
+    is_bulk,
     name_of,
     normalised_text,
     text_of,
@@ -192,7 +194,7 @@ _TAME_NESTS: Final = 10
 
 # Matches in bodies do no harm. The library parses parameters in quadratic time.
 _FIELD: Final = re.compile(rb"^content-(?:type|disposition)[ \t]*:[^\n]*(?:\n[ \t][^\n]*)*", re.M | re.I)
-_READ_HEADERS: Final = frozenset(("subject", "from", "to", "cc", "date"))
+_READ_HEADERS: Final = frozenset(("subject", "from", "to", "cc", "date", *BULK_HEADERS))
 
 
 def is_tame(data: bytes) -> bool:
@@ -329,6 +331,7 @@ def _chosen(ways: list[Message]) -> list[Message]:
     return [*(meaningful[:1] or pages[-1:] or plain[:1]), *others]
 
 
+BULK: Final = "Precedence: bulk"  # line of a mail from a list or a machine
 _SHOWN: Final = ("Subject", "From", "To", "Cc", "Date")
 _MOST_FIELDS: Final = 1_000  # headers examined; only an attack has more
 _STUB_CHARS: Final = 300
@@ -369,6 +372,12 @@ def shown_headers(letter: Letter) -> list[tuple[str, str]]:
     return [(name, value) for name, value in values if value]
 
 
+def _is_bulk(letter: Letter) -> bool:
+    given = letter.headers
+    fields = given.items() if isinstance(given, Mapping) else given
+    return is_bulk({name.lower(): value for name, value in reversed([*fields])})
+
+
 def is_stub(text: str, *, has_page: bool) -> bool:
     """Return True if a plain body only says that the mail must be read as a page."""
     text = text.strip()
@@ -394,7 +403,9 @@ class _Writing:
         if self._options.quoted != "whole":
             subject = by_name.get("Subject", "")
             marked = separate(marked, subject=subject, quoted=self._options.quoted)
-        sections = ["\n".join(f"{name}: {value}" for name, value in headers), self._fitted(marked)]
+        head = [f"{name}: {value}" for name, value in headers]
+        head += [BULK] if self._options.quoted == "whole" and _is_bulk(letter) else []
+        sections = ["\n".join(head), self._fitted(marked)]
         sections += map(self._enclosure, letter.enclosures[:MOST_PARTS])
         if (more := len(letter.enclosures) - MOST_PARTS) > 0:
             sections.append(f"[{more} more attachments]")
@@ -709,16 +720,21 @@ def separate(marked: str, *, subject: str, quoted: Literal["context", "drop", "k
     others = [passage for passage in signed if passage.is_quoted]
     if not others:
         return new_text
-    is_forward = _FORWARD_SUBJECT.match(subject.strip()) is not None or any(
-        _FORWARD_LINE.search(line[:_EXAMINED_CHARS]) for line in others[0].lines[:3]
-    )
-    is_whole = is_forward or len(new_text) < FEW_CHARS
+    is_forwarded = is_forward(subject, others[0].lines)
+    is_whole = is_forwarded or len(new_text) < FEW_CHARS
     if quoted == "drop" and not is_whole:
         return new_text
     if quoted == "context" and not is_whole:
         signed = _shortened(signed)
-    label = FORWARDED if is_forward else ANSWERED if is_whole else CONTEXT
+    label = FORWARDED if is_forwarded else ANSWERED if is_whole else CONTEXT
     return _put_together(signed, "" if quoted == "keep" else label)
+
+
+def is_forward(subject: str, quoted: Sequence[str]) -> bool:
+    """Return True if a mail with *quoted* lines forwards another one."""
+    return _FORWARD_SUBJECT.match(subject.strip()) is not None or any(
+        _FORWARD_LINE.search(line[:_EXAMINED_CHARS]) for line in quoted[:3]
+    )
 
 
 def cut(text: str, most_chars: int) -> str:
@@ -767,7 +783,7 @@ def _unsigned(passages: list[_Passage]) -> list[_Passage]:
 
 def _without_signature(lines: tuple[str, ...]) -> tuple[str, ...]:
     for at in range(max(0, len(lines) - _SIGNATURE_LINES - 1), len(lines)):
-        if _begins_signature(lines[at], lines[at + 1 :]):
+        if begins_signature(lines[at], lines[at + 1 :]):
             lines = lines[:at]
             break
     filled = [at for at, line in enumerate(lines) if line.strip()][-_TAIL_LINES:]
@@ -779,7 +795,8 @@ def _without_signature(lines: tuple[str, ...]) -> tuple[str, ...]:
     return _bare(left)
 
 
-def _begins_signature(line: str, below: Sequence[str]) -> bool:
+def begins_signature(line: str, below: Sequence[str]) -> bool:
+    """Return True for a line that begins a signature, or the footer of a list; *below*: all other lines."""
     if sum(map(len, below)) > _SIGNATURE_CHARS:
         return False
     if _DELIMITER.fullmatch(line):

@@ -10,6 +10,7 @@ import codecs
 import quopri
 import re
 import unicodedata
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.message import Message
 from email.quoprimime import header_decode
@@ -182,3 +183,19 @@ def date_in(spelled: str) -> datetime | None:
         return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
     except (TypeError, ValueError, LookupError, OverflowError, AttributeError):
         return None
+
+
+BULK_HEADERS: Final = ("list-id", "list-unsubscribe", "auto-submitted", "precedence", "content-type")
+_BULK: Final = frozenset(("bulk", "list", "junk"))
+
+
+def is_bulk(headers: Mapping[str, str]) -> bool:
+    """Return True for mail from a list or a machine (RFC 2919, RFC 3834). Names are in lower case."""
+    automatic = headers.get("auto-submitted", "").partition(";")[0].strip().lower()
+    return (
+        "list-id" in headers
+        or "list-unsubscribe" in headers
+        or headers.get("content-type", "").strip().lower().startswith("multipart/report")
+        or automatic not in ("", "no")
+        or headers.get("precedence", "").strip().lower() in _BULK
+    )

@@ -1,0 +1,181 @@
+"""Rules for mails: what the author wrote is prose, and a calendar is read as a calendar. Pure functions.
+
+The view of the rules has neither headers nor closings, legal remarks or names of attachments. Wrapped lines
+are joined. Of a subject and of a quoted mail only events count. A mail that was forwarded, or whose answer is
+too short to be understood alone, counts as a whole. Mail of lists and machines has no prose, nor has the text
+of an attached invitation.
+"""
+
+import re
+from collections.abc import Sequence
+from itertools import groupby, pairwise, takewhile
+from typing import Final
+
+import msgspec
+
+from hub.document import Document
+from hub.extraction.blocks import Place, blanked
+from hub.extraction.calendars import read_calendar
+from hub.extraction.chunk import Passage
+from hub.extraction.items import ExtractionOptions, Form, Item, Line, lines_of
+from hub.text.archives import Message, mails_in
+from hub.text.files import MBOX, OFFICE
+from hub.text.letter_text import BULK, FEW_CHARS, begins_signature, is_forward, lines_above
+from protocol.tables import TableName
+
+_NOTE: Final = re.compile(r"^\[(?:attachment: (?P<label>[^\n]*)|\d+ more attachments)\]$", re.MULTILINE)
+_FIELD: Final = re.compile(r"(?:>[ \t]?)*[*_]*[^\W\d_][\w -]{0,24}[*_]*[ \t]?[:\uff1a]")
+_MOST_FIELDS: Final = 8  # below the line above a quoted mail
+_QUOTE_MARKS: Final = re.compile(r"^(?:>[ \t]?)+")
+_CLOSING: Final = re.compile(
+    r"(?:(?:with )?(?:kind|kindest|best|warm|warmest) (?:regards|wishes)|(?:all the )?best|regards|cheers"
+    r"|hugs|love|yours(?: sincerely| truly| faithfully)?|sincerely(?: yours)?|(?:many )?thanks|thank you"
+    r"|(?:mit )?(?:freundliche|herzliche|beste|viele|liebe)[nr]? gr(?:ü|ue)(?:ß|ss)e?n?|gru(?:ß|ss)|mfg|lg|vg"
+    r"|danke|(?:bien |très )?cordialement|(?:bonne|belle) (?:journée|soirée)|bises|amitiés"
+    r"|merci(?: d['\u2019]avance)?|(?:un )?(?:cordial |afectuoso )?saludos?(?: cordial(?:es)?)?|atentamente"
+    r"|(?:un )?abrazos?|(?:muchas )?gracias"
+    r"|с (?:наилучшими пожеланиями|уважением|приветом)|всего доброго|(?:заранее )?спасибо)"  # noqa: RUF001
+    r"(?:[,.!]+[^,.;:!?\d]{0,40})?$|(?:谢谢|此致|敬礼|祝好|顺祝商祺)[!！,，。]*$",  # noqa: RUF001
+    re.IGNORECASE,
+)
+_POSTSCRIPT: Final = re.compile(r"P\.? ?S\b|NB\b|PD\b", re.IGNORECASE)
+_LEGAL: Final = re.compile(
+    r"[\W_]*(?:this (?:e-?mail|message|communication) (?:and|is|may|contains)|you (?:are )?receiv\w* this"
+    r"|diese (?:e-?mail|nachricht) (?:und|ist|kann|enthält)|sie erhalten diese"
+    r"|ce (?:message|courriel|mail) (?:et|est|peut|contient)|vous recevez ce"
+    r"|este (?:mensaje|correo) (?:y|es|puede|contiene|va)|(?:usted )?recibe este"
+    r"|(?:это|данное) (?:сообщение|письмо) (?:и|может|содержит|является)|вы получили это"
+    r"|本邮件(?:及|可能|包含)|您收到(?:此|这封))",
+    re.IGNORECASE,
+)
+_INVITATION: Final = re.compile(
+    r"^[ \t>*]*(?:when|wann|quand|cuándo|cuando|когда|时间|時間)[*\t ]*[:\uff1a]",
+    re.MULTILINE | re.IGNORECASE,
+)
+_ENDING_LINES: Final = 30
+_BULLET: Final = re.compile(r"[-*+\u2022\u2013]|\(?\d{1,2}[.)]|[\[#|]")
+_WIDTHS: Final = range(55, 90)  # of lines that a program wrapped
+_TEXTS: Final = frozenset({"text/plain", "text/markdown", "text/html"}) | OFFICE
+_CALENDARS: Final = frozenset({"text/calendar", "application/ics"})
+_ALL_BUT_EVENTS: Final = frozenset(TableName) - {TableName.TIMELINES}
+
+
+def read_mail(document: Document, options: ExtractionOptions) -> Form:
+    """Read a mail, or those of an mbox: a model reads all of it, the rules what its author wrote."""
+    text, is_archive = document.text, document.media_type == MBOX
+    mails = mails_in(text, document.media_type)
+    read = [_Mail(document, options, mail) for mail in mails]
+    view = list(blanked(text, [place for mail in read for place in mail.hidden]))
+    for start, end in (place for mail in read for place in mail.joints):
+        view[start:end] = " " * (end - start)
+    by_rules = Form(
+        prose=[passage for mail in read for passage in mail.prose],
+        view="".join(view),
+        date=document.modified_at,
+        excluded=[place for mail in read for place in mail.excluded],
+    )
+    return Form(
+        items=[item for mail in read for item in mail.items],
+        prose=[Passage(mail.start, mail.end, _headings_of(mail) if is_archive else ()) for mail in mails],
+        date=document.modified_at,
+        by_rules=by_rules,
+    )
+
+
+def _headings_of(mail: Message) -> tuple[str, ...]:
+    return tuple(filter(None, (mail.subject, f"From: {mail.author}" if mail.author else "")))
+
+
+class _Mail:
+    """Mail with what is to be read of it.
+
+    Attributes:
+        hidden: places of what is no prose.
+        joints: ends of wrapped lines.
+        excluded: places with the tables that do not count there.
+    """
+
+    def __init__(self, document: Document, options: ExtractionOptions, mail: Message) -> None:
+        self._text = text = document.text
+        self.items: list[Item] = []
+        self.prose: list[Passage] = []
+        self.hidden: list[Place] = []
+        self.joints: list[Place] = []
+        self.excluded: list[tuple[int, int, frozenset[str]]] = []
+        self._headings = _headings_of(mail)
+        notes = list(_NOTE.finditer(text, mail.body, mail.end))
+        ends = [*(note.start() for note in notes[1:]), mail.end]
+        is_bulk = BULK in text[mail.start : mail.body]
+        has_calendar = False
+        for note, end in zip(notes, ends, strict=bool(notes)):
+            kinds = set((note["label"] or "").split(", "))
+            if kinds & _TEXTS and not is_bulk:
+                self.prose.append(Passage(note.end(), end, self._headings))
+                self.hidden.append(note.span())
+            else:
+                self.hidden.append((note.start(), end))
+            if kinds & _CALENDARS:
+                alone = blanked(text, [(0, note.end()), (end, len(text))])
+                form = read_calendar(msgspec.structs.replace(document, text=alone), options)
+                self.items += form.items if form else []
+                has_calendar = True
+        body = notes[0].start() if notes else mail.end
+        is_form = has_calendar and (not self.items or _INVITATION.search(text, mail.body, body))
+        if is_bulk or is_form:
+            self.hidden.append((mail.body, body))
+        else:
+            self._read_body(mail, body)
+            subject = max(text.find(mail.subject, mail.start, mail.body), mail.start)
+            self.prose.append(Passage(subject, subject + len(mail.subject)))
+            self.excluded.append((mail.start, mail.body, _ALL_BUT_EVENTS))
+        if has_calendar:
+            self.excluded.append((mail.start, body, frozenset({TableName.TIMELINES})))
+
+    def _read_body(self, mail: Message, end: int) -> None:
+        lines = [
+            Line(line.text, mail.body + line.start, mail.body + line.end, mail.body + line.after)
+            for line in lines_of(self._text[mail.body : end])
+        ]
+        texts = [line.text for line in lines]
+        for first, last in lines_above(texts):
+            fields = takewhile(_FIELD.match, texts[last + 1 : last + 1 + _MOST_FIELDS])
+            self._hide(lines[first : last + 1 + len(list(fields))])
+        own = sum(len(line.text.strip()) for line in lines if not line.text.startswith(">"))
+        quoted = [text for text in texts if text.startswith(">")]
+        counts = is_forward(mail.subject, quoted) or own < FEW_CHARS
+        for is_quoted, group in groupby(lines, key=lambda line: line.text.startswith(">")):
+            some = list(group)
+            start, stop = some[0].start, some[-1].after
+            self.prose.append(Passage(start, stop, self._headings[: 1 if is_quoted else 2]))
+            if is_quoted and not counts:
+                self.excluded.append((start, stop, _ALL_BUT_EVENTS))
+            if not is_quoted:
+                self._hide_endings(some)
+            self._join(some)
+
+    def _hide(self, lines: Sequence[Line]) -> None:
+        if lines:
+            self.hidden.append((lines[0].start, lines[-1].end))
+
+    def _hide_endings(self, lines: Sequence[Line]) -> None:
+        """Hide signatures and legal remarks."""
+        texts = [line.text for line in lines]
+        for nth in range(max(0, len(lines) - _ENDING_LINES), len(lines)):
+            if begins_signature(texts[nth], texts[nth + 1 :]) or _CLOSING.match(texts[nth].strip()):
+                below = takewhile(lambda text: not _POSTSCRIPT.match(text), texts[nth + 1 :])
+                self._hide(lines[nth : nth + 1 + len(list(below))])
+                break
+        for is_blank, group in groupby(lines, key=lambda line: not line.text.strip()):
+            some = list(group)
+            if not is_blank and _LEGAL.match(some[0].text):
+                self._hide(some)
+
+    def _join(self, lines: Sequence[Line]) -> None:
+        """Join wrapped lines: those that end with a blank, or with no room for the first word below."""
+        width = max(len(line.text.rstrip()) for line in lines)
+        for line, below in pairwise(lines):
+            content = _QUOTE_MARKS.sub("", below.text, count=1)
+            used = len(line.text.rstrip()) + 1 + len(content.partition(" ")[0])
+            is_wrapped = line.text.endswith(" ") or (width in _WIDTHS and used > width)
+            if is_wrapped and content and not _BULLET.match(content):
+                self.joints.append((line.end, below.end - len(content)))

@@ -1,0 +1,129 @@
+"""Mails as the rules read them: what the author wrote, and calendars that are attached."""
+
+import pytest
+
+from hub.document import Document
+from hub.extraction.extractor import Extractor
+from hub.extraction.items import ExtractionOptions
+from hub.extraction.model import Models
+from hub.text.convert import convert
+from protocol.tables import TABLES
+
+ALL = ExtractionOptions(data_types=tuple(TABLES), timezone="UTC")
+HEAD = "From: Ines Moor <ines@x.example>\nTo: Paul <paul@x.example>\nDate: Mon, 1 Mar 2027 09:00:00 +0800\n"
+CALENDAR = (
+    "BEGIN:VCALENDAR\nBEGIN:VEVENT\nSUMMARY:Tasting\nDTSTART:20270310T100000Z\nEND:VEVENT\nEND:VCALENDAR\n"
+)
+
+
+async def found(fields: str, body: str, name: str = "a.eml") -> list[list[str]]:
+    made = convert(f"{fields}{HEAD}\n{body}".encode(), path=name)
+    document = Document(
+        unit_key=name,
+        text=made.text,
+        content_hash="0" * 64,
+        media_type=made.media_type,
+        modified_at=made.date,
+    )
+    extraction = await Extractor(Models(), secret=bytes(32)).extract(document, ALL)
+    assert all(item.quote in made.text for item in extraction.items)
+    return [[item.table, str(item.data[TABLES[item.table].title])] for item in extraction.items]
+
+
+def parts(*some: str) -> str:
+    return "".join(f"--x\n{part}\n" for part in some) + "--x--\n"
+
+
+ORDER = "Please order the lamp oil by Friday.\n"
+TASK = [["tasks", "order the lamp oil"]]
+
+
+@pytest.mark.parametrize(
+    ("fields", "body", "items"),
+    [
+        ("Subject: Lamp\n", ORDER, TASK),
+        ("Subject: Please call Ann\n", ORDER, TASK),
+        ("List-Unsubscribe: <https://x.example>\n", ORDER, []),
+        ("List-Id: <a.x.example>\n", ORDER, []),
+        ("Auto-Submitted: auto-replied\n", ORDER, []),
+        ("Precedence: bulk\n", ORDER, []),
+        ("Auto-Submitted: no\n", ORDER, TASK),
+        *(
+            ("Subject: Lamp\n", f"{ORDER}\n{closing}\nInes\nPlease call us on 555.\n", TASK)
+            for closing in (
+                *("-- ", "Best wishes,", "Viele Grüße", "Cordialement,", "Un saludo,", "谢谢！"),  # noqa: RUF001
+                "С уважением,",  # noqa: RUF001
+            )
+        ),
+        ("Subject: Lamp\n", "Regards, Ines\n\nPS: Please call Otto by Friday.\n", [["tasks", "call Otto"]]),
+        (
+            "Subject: Lamp\n",
+            f"{ORDER}\nThis message is confidential. Please delete it if you are not Paul.\n",
+            TASK,
+        ),
+        # Wrapped by a program, and with blanks at the ends of lines.
+        (
+            "Subject: Lamp\n",
+            "The lamp in the boat house has been dark for some weeks now; please ask\n"
+            "the\nharbour master about it.\nThanks,\nInes\n",
+            [["tasks", "ask the harbour master about it"]],
+        ),
+        ("Subject: Lamp\n", "Please ask the \nharbour master.\n", [["tasks", "ask the harbour master"]]),
+        # Quoted mail.
+        (
+            "Subject: Re: Lamp\n",
+            f"I bought it in the town yesterday, thank you all.\n\n> {ORDER}> The fair is on 5 June 2027.\n",
+            [["timelines", "Fair"]],
+        ),
+        (
+            "Subject: Fwd: Lamp\n",
+            f"See what Otto has to say about the lamp in the boat house.\n\n"
+            f"---------- Forwarded message ---------\nFrom: Otto <otto@x.example>\nDate: Sun, 28 Feb 2027\n"
+            f"Subject: Please answer by Friday\nTo: Ines <ines@x.example>\n\n{ORDER}",
+            TASK,
+        ),
+        (
+            "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=x\n",
+            parts(
+                f"\n{ORDER}",
+                "Content-Type: image/png; name=call-Otto-by-Friday.png\n\nx",
+                f"Content-Type: text/calendar; method=REQUEST\n\n{CALENDAR}",
+            ),
+            [*TASK, ["timelines", "Tasting"]],
+        ),
+        (
+            "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=x\n",
+            parts(
+                "\nTasting\nWhen: 10 March 2027\nPlease answer the invitation.\n",
+                f"Content-Type: text/calendar\n\n{CALENDAR}",
+            ),
+            [["timelines", "Tasting"]],
+        ),
+        (
+            "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=x\n",
+            parts(
+                "\nThe tasting on 10 March 2027 was cancelled.\n",
+                f"Content-Type: text/calendar\n\nMETHOD:CANCEL\n{CALENDAR}",
+            ),
+            [],
+        ),
+    ],
+)
+async def test_of_a_mail_only_words_of_its_author_and_attached_calendars_are_items(
+    fields: str, body: str, items: list[list[str]]
+) -> None:
+    assert await found(fields, body) == items
+    assert await found(f"From ines Mon Mar  1 09:00:00 2027\n{fields}", body, "a.mbox") == items
+
+
+async def test_a_person_who_writes_i_in_a_mail_is_its_author() -> None:
+    made = convert(f"Subject: Lamp\n{HEAD}\nI'll order the oil tomorrow.\n".encode(), path="a.eml")
+    document = Document(
+        unit_key="a.eml",
+        text=made.text,
+        content_hash="0" * 64,
+        media_type=made.media_type,
+        modified_at=made.date,
+    )
+    (task,) = (await Extractor(Models(), secret=bytes(32)).extract(document, ALL)).items
+    assert (task.data["assignee"], task.unresolved) == (["Ines Moor"], {})
