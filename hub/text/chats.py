@@ -1,4 +1,4 @@
-"""Conversion of chat exports to text: WhatsApp (text), Telegram and Slack (JSON). Pure functions.
+"""Conversion of chats to text: exports of WhatsApp, Telegram, Slack and Signal, and copied messages. Pure.
 
 The format is always the same; ``archives`` reads it::
 
@@ -6,8 +6,9 @@ The format is always the same; ``archives`` reads it::
     [2025-01-06 14:22] Anna: Can you send the plan by Friday?
       Further lines of a message are indented.
 
-Notices of the program ("Anna left") and markers of omitted media are left out. Each line of an export of
-WhatsApp stays one line with the same number, so that a person finds a place in the file.
+Notices of the program ("Anna left") and markers of omitted media are left out, and so is what was forwarded
+in a copied chat. Each line of an export of WhatsApp stays one line with the same number, so that a person
+finds a place in the file.
 
 A numeric date is rewritten only if its order is certain, by its values or because the messages are in the
 order of time. Otherwise it stays as written, and relative dates in its message stay unresolved.
@@ -23,7 +24,7 @@ from typing import Final
 import msgspec
 
 from hub.text.files import NotConvertible
-from hub.text.mime import on_one_line
+from hub.text.mime import date_in, on_one_line
 
 # Beginning of a message in the text.
 BEGINNING: Final = re.compile(r"^\[(?P<at>[^\]\n]{1,40})\] (?P<author>[^:\n]{1,80}):(?: |$)", re.MULTILINE)
@@ -35,7 +36,7 @@ _NOT_TEXT: Final = re.compile("[\0\ud800-\udfff]")
 def is_export(head: str, *, is_json: bool) -> bool:
     """Return True if the beginning of a file seems to be of a chat's export."""
     if not is_json:
-        return _is_whatsapp(head)
+        return _is_whatsapp(head) or any(len(form.findall(head)) > 1 for form in _COPIED)
     is_telegram = ('"messages"' in head and ('"from_id"' in head or '"actor_id"' in head)) or (
         '"personal_information"' in head and '"user_id"' in head
     )
@@ -54,8 +55,10 @@ def text_of_export(text: str) -> str:
             written = list(_telegram(text))
         elif first == "[" and not _is_whatsapp(text[:4_000]):
             written = list(_slack(text))
-        else:
+        elif _is_whatsapp(text[:4_000]):
             written = _whatsapp(text)
+        else:
+            written = list(_copied(text.replace("\r\n", "\n")))
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
         raise NotConvertible("not an export of a chat") from error
     if not any(BEGINNING.match(line) for line in written):
@@ -84,11 +87,21 @@ _AFTERNOON: Final = ("p", "下午", "午後", "오후")
 _STAMP_CHARS: Final = 60
 # A message of people, in contrast to a notice of the program.
 _AUTHOR: Final = re.compile(
-    rf"(?:[~{_INVISIBLE}]|[^\S\n])*+(?P<name>[^:\"“”„«»\n]{{1,{_MOST_NAME_CHARS}}}):(?:\s|$)"
+    rf"(?:[~{_INVISIBLE}]|[^\S\n])*+(?P<name>[^:\"“”„«»\n]{{1,{_MOST_NAME_CHARS}}}):(?!//|\d)\s?"
 )
 # "<Media omitted>" in any language; "IMG-1.jpg (file attached)"; what iOS marks as its own words.
 _MEDIA: Final = re.compile(
     rf"[{_INVISIBLE}]|<[^<>\n]{{1,60}}>\s*$|\S{{1,120}}\.\w{{2,4}} \([^()\n]{{1,40}}\)\s*$"
+)
+# What a program writes in the name of a person, in six languages.
+_NOTICE: Final = re.compile(
+    r"(?:you deleted this message|this message was deleted|missed (?:voice|video|group)[\w ]* call"
+    r"|(?:diese nachricht wurde|du hast diese nachricht) gelöscht|verpasster \w*anruf"
+    r"|(?:ce message a été|vous avez) supprimé(?: ce message)?|appel (?:vocal|vidéo) manqué"
+    r"|se eliminó este mensaje|este mensaje fue eliminado|eliminaste este mensaje|(?:video)?llamada perdida"
+    r"|(?:вы удалили )?(?:данное|это) сообщение(?: удалено| было удалено)?|пропущенный \w*звонок"
+    r"|.{0,20}撤回了一条消息|.{0,4}(?:此消息|这条消息)已(?:被)?删除|未接(?:语音|视频)通话)\W*",
+    re.IGNORECASE,
 )
 _EDITED: Final = re.compile(r"\s?\u200e?<[^<>\n]{1,60}>\s*$")
 
@@ -131,13 +144,58 @@ def _whatsapp(text: str) -> list[str]:
             continue
         content = line[author.end() :].strip()
         at = _written_at(stamp, orders[stamp["sign"]])
-        if not content or _MEDIA.match(content):
+        if not content or _MEDIA.match(content) or _NOTICE.fullmatch(content):
             begun = _lines(at, author["name"], "")
             written.append("")
         else:
             shown = content if content.endswith("\u200e") else _EDITED.sub("", content)
             written.append(_lines(at, author["name"], shown))
     return written
+
+
+# The line above a message that was copied from Telegram, exported from Signal, or copied from Slack.
+_COPIED: Final = (
+    re.compile(rf"^(?P<who>[^\n,\[\]]{{1,60}}), \[{_DAY}(?P<comma>,?) {_TIME}\]\n", re.M | re.I),
+    re.compile(
+        r"^From: (?P<who>[^\n(]{1,60}?)(?: \([^\n)]*\))?\nType: \w+\n"
+        r"Sent: (?P<sent>[^\n]*(?P<h>\d\d):(?P<m>\d\d)[^\n]*)\n(?:[A-Z]\w+: [^\n]*\n)*",
+        re.MULTILINE,
+    ),
+    re.compile(
+        r"^(?P<who>[^\n:#\[]{1,60})\n(?:APP|:[\w+-]{1,40}:)?[ \t]*(?P<h>\d{1,2}):(?P<m>\d\d)"
+        r"(?:[ \u202f](?P<half>[AP])M)?\n",
+        re.MULTILINE,
+    ),
+)
+_OF_A_BOT: Final = re.compile(r"\nAPP\b")
+_LONG_DAY: Final = re.compile(r"(?P<month>[A-Z][a-z]{2,8}) (?P<day>\d{1,2})(?:st|nd|rd|th), (?P<year>\d{4})")
+_FORWARDED: Final = re.compile(r"\[Forwarded from ")
+# Lines of a program in a copied message.
+_MARKER: Final = re.compile(
+    r"\[[^\]\n]*\]|:[\w+-]{1,40}:(?: \d+)?(?: \(edited\))?|\d+ repl(?:y|ies)|Last reply .*|New|joined #\S+"
+)
+_CODE: Final = re.compile(r"```[^`]*```")
+
+
+def _copied(text: str) -> Iterator[str]:
+    """Yield the messages of a copied chat; none for other text."""
+    heads = max((list(form.finditer(text)) for form in _COPIED), key=len)
+    spoken = _LONG_DAY.search(text, 0, heads[0].start() if heads else 0)
+    moment = date_in(f"{spoken['day']} {spoken['month'][:3]} {spoken['year']} 00:00") if spoken else None
+    order = _order(heads) if heads and "sign" in heads[0].groupdict() else None
+    for head, end in zip(heads, [*(head.start() for head in heads[1:]), len(text)], strict=True):
+        lines = _CODE.sub("", text[head.end() : end]).split("\n")
+        content = "\n".join(line for line in lines if not _MARKER.fullmatch(line.strip())).strip()
+        if not content or _FORWARDED.match(text, head.end()) or _OF_A_BOT.search(head[0]):
+            continue
+        groups = head.groupdict()
+        if "sign" in groups:
+            written = _written_at(head, order)
+        elif at := date_in(groups.get("sent") or ""):
+            written = at.isoformat(" ", "minutes")
+        else:
+            written = f"{moment.date() if moment else ''} {_hour(head):02}:{head['m']}".strip()
+        yield _lines(written, groups["who"], content)
 
 
 def _order(stamps: Sequence[re.Match[str]]) -> str | None:
@@ -149,12 +207,16 @@ def _order(stamps: Sequence[re.Match[str]]) -> str | None:
     if stamps[0]["sign"] == ".":
         return "dmy"
     possible: dict[str, bool] = {}  # whether the messages are in the order of time
-    for order in ("dmy", "mdy"):
+    spans: dict[str, timedelta] = {}
+    for order in ("dmy", "ymd") if stamps[0]["sign"] == "-" else ("dmy", "mdy"):
         days = [_day(stamp, order) for stamp in stamps]
         known = [day for day in days if day is not None]
         if len(known) == len(days):
             possible[order] = all(day <= later for day, later in pairwise(known))
+            spans[order] = known[-1] - known[0]
     best = [order for order, is_sorted in possible.items() if is_sorted or not any(possible.values())]
+    if len(best) == 2 and stamps[0]["sign"] == "-" and len(set(spans.values())) == 2:
+        return min(best, key=spans.__getitem__)  # what is said in a few days is a chat
     if len(best) == 2 and all(stamp["a"].zfill(2) == stamp["b"].zfill(2) for stamp in stamps):
         return best[0]
     return best[0] if len(best) == 1 else None
@@ -170,12 +232,17 @@ def _day(stamp: re.Match[str], order: str) -> date | None:
 
 
 def _written_at(stamp: re.Match[str], order: str | None) -> str:
-    hour = int(stamp["h"])
-    if half := (stamp["half"] or stamp["noon"] or "").lower():
-        hour = hour % 12 + (12 if half in _AFTERNOON else 0)
+    hour = _hour(stamp)
     day = _day(stamp, order) if order else None
     shown = day.isoformat() if day else stamp["sign"].join((stamp["a"], stamp["b"], stamp["c"]))
     return f"{shown} {hour:02}:{stamp['m']}"
+
+
+def _hour(stamp: re.Match[str]) -> int:
+    hour = int(stamp["h"])
+    if half := (stamp.groupdict().get("half") or stamp.groupdict().get("noon") or "").lower():
+        hour = hour % 12 + (12 if half in _AFTERNOON else 0)
+    return hour
 
 
 class _Part(msgspec.Struct):

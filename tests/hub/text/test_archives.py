@@ -102,6 +102,49 @@ def test_the_dates_of_whatsapp_are_read_in_the_styles_of_its_countries(line: str
     assert messages(whatsapp(line, second))[0] == ("Anna", at, "hi")
 
 
+@each(
+    ("text", "said"),
+    [
+        (
+            "13/01/2025, 14:22 - Anna:no blank\n13/01/2025, 14:23 - Bob: You deleted this message\n"
+            "13/01/2025, 14:24 - Bob: Diese Nachricht wurde gelöscht\n"
+            "13/01/2025, 14:24 - Bob: Ce message a été supprimé\n"
+            "13/01/2025, 14:24 - Bob: Se eliminó este mensaje.\n"
+            "13/01/2025, 14:24 - Bob: Данное сообщение удалено\n13/01/2025, 14:25 - Bob: 你撤回了一条消息\n",
+            [("Anna", "2025-01-13 14:22", "no blank")],
+        ),
+        (
+            "25-03-04 08:00 - Anna: one\n25-03-05 08:00 - Bob: two\n",
+            [("Anna", "2025-03-04 08:00", "one"), ("Bob", "2025-03-05 08:00", "two")],
+        ),
+        (
+            "04-03-25 08:00 - Anna: one\n05-03-25 08:00 - Bob: two\n",
+            [("Anna", "2025-03-04 08:00", "one"), ("Bob", "2025-03-05 08:00", "two")],
+        ),
+        (
+            "Anna, [04.03.2025 20:41]\n[Photo]\n\nBob R., [04.03.2025 20:42]\n[In reply to Anna]\nNice\none\n"
+            "\nAnna, [04.03.2025 20:43]\n[Forwarded from News]\nBuy now\n",
+            [("Bob R.", "2025-03-04 20:42", "Nice\n  one")],
+        ),
+        (
+            "From: Anna (+15550100)\nType: incoming\nSent: Tue, 4 Mar 2025 20:41:00 +0100\n"
+            "Received: Tue, 4 Mar 2025 20:41:01 +0100\n\nhi\n\n"
+            "From: You\nType: outgoing\nSent: Tue, 4 Mar 2025 20:42:00 +0100\n\nhello\n",
+            [("Anna", "2025-03-04 19:41+00:00", "hi"), ("You", "2025-03-04 19:42+00:00", "hello")],
+        ),
+        (
+            "#boats  |  Tuesday, March 4th, 2025\n\nAnna B\n  9:12 AM\nhi\n:tada: 2\nBob\n"
+            ":palm_tree:  1:14 PM\n```\nmake it\n```\nhello\n1 reply\nRobot\nAPP  2:00 PM\nStand up!\n",
+            [("Anna B", "2025-03-04 09:12", "hi"), ("Bob", "2025-03-04 13:14", "hello")],
+        ),
+    ],
+)
+def test_lines_of_programs_are_no_messages_and_copied_messages_have_a_person_and_a_time(
+    text: str, said: list[tuple[str, str, str]]
+) -> None:
+    assert messages(convert(text.encode(), path="chat.txt")) == said
+
+
 def test_a_date_whose_order_nothing_tells_stays_as_it_is_written() -> None:
     ambiguous = ("1/6/25, 14:22 - Anna: hi", "1/7/25, 14:22 - Bob: you")
 
