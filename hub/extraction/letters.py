@@ -8,7 +8,7 @@ of an attached invitation.
 
 import re
 from collections.abc import Sequence
-from itertools import groupby, pairwise, takewhile
+from itertools import groupby, takewhile
 from typing import Final
 
 import msgspec
@@ -18,6 +18,7 @@ from hub.extraction.blocks import Place, blanked
 from hub.extraction.calendars import read_calendar
 from hub.extraction.chunk import Passage
 from hub.extraction.items import ExtractionOptions, Form, Item, Line, lines_of
+from hub.extraction.wording.languages import is_line_of
 from hub.text.archives import Message, mails_in
 from hub.text.files import MBOX, OFFICE
 from hub.text.letter_text import BULK, FEW_CHARS, begins_signature, is_forward, lines_above
@@ -26,18 +27,6 @@ from protocol.tables import TableName
 _NOTE: Final = re.compile(r"^\[(?:attachment: (?P<label>[^\n]*)|\d+ more attachments)\]$", re.MULTILINE)
 _FIELD: Final = re.compile(r"(?:>[ \t]?)*[*_]*[^\W\d_][\w -]{0,24}[*_]*[ \t]?[:\uff1a]")
 _MOST_FIELDS: Final = 8  # below the line above a quoted mail
-_QUOTE_MARKS: Final = re.compile(r"^(?:>[ \t]?)+")
-_CLOSING: Final = re.compile(
-    r"(?:(?:with )?(?:kind|kindest|best|warm|warmest) (?:regards|wishes)|(?:all the )?best|regards|cheers"
-    r"|hugs|love|yours(?: sincerely| truly| faithfully)?|sincerely(?: yours)?|(?:many )?thanks|thank you"
-    r"|(?:mit )?(?:freundliche|herzliche|beste|viele|liebe)[nr]? gr(?:ü|ue)(?:ß|ss)e?n?|gru(?:ß|ss)|mfg|lg|vg"
-    r"|danke|(?:bien |très )?cordialement|(?:bonne|belle) (?:journée|soirée)|bises|amitiés"
-    r"|merci(?: d['\u2019]avance)?|(?:un )?(?:cordial |afectuoso )?saludos?(?: cordial(?:es)?)?|atentamente"
-    r"|(?:un )?abrazos?|(?:muchas )?gracias"
-    r"|с (?:наилучшими пожеланиями|уважением|приветом)|всего доброго|(?:заранее )?спасибо)"  # noqa: RUF001
-    r"(?:[,.!]+[^,.;:!?\d]{0,40})?$|(?:谢谢|此致|敬礼|祝好|顺祝商祺)[!！,，。]*$",  # noqa: RUF001
-    re.IGNORECASE,
-)
 _POSTSCRIPT: Final = re.compile(r"P\.? ?S\b|NB\b|PD\b", re.IGNORECASE)
 _LEGAL: Final = re.compile(
     r"[\W_]*(?:this (?:e-?mail|message|communication) (?:and|is|may|contains)|you (?:are )?receiv\w* this"
@@ -53,8 +42,6 @@ _INVITATION: Final = re.compile(
     re.MULTILINE | re.IGNORECASE,
 )
 _ENDING_LINES: Final = 30
-_BULLET: Final = re.compile(r"[-*+\u2022\u2013]|\(?\d{1,2}[.)]|[\[#|]")
-_WIDTHS: Final = range(55, 90)  # of lines that a program wrapped
 _TEXTS: Final = frozenset({"text/plain", "text/markdown", "text/html"}) | OFFICE
 _CALENDARS: Final = frozenset({"text/calendar", "application/ics"})
 _ALL_BUT_EVENTS: Final = frozenset(TableName) - {TableName.TIMELINES}
@@ -65,12 +52,9 @@ def read_mail(document: Document, options: ExtractionOptions) -> Form:
     text, is_archive = document.text, document.media_type == MBOX
     mails = mails_in(text, document.media_type)
     read = [_Mail(document, options, mail) for mail in mails]
-    view = list(blanked(text, [place for mail in read for place in mail.hidden]))
-    for start, end in (place for mail in read for place in mail.joints):
-        view[start:end] = " " * (end - start)
     by_rules = Form(
         prose=[passage for mail in read for passage in mail.prose],
-        view="".join(view),
+        view=blanked(text, [place for mail in read for place in mail.hidden]),
         date=document.modified_at,
         excluded=[place for mail in read for place in mail.excluded],
     )
@@ -91,7 +75,6 @@ class _Mail:
 
     Attributes:
         hidden: places of what is no prose.
-        joints: ends of wrapped lines.
         excluded: places with the tables that do not count there.
     """
 
@@ -100,7 +83,6 @@ class _Mail:
         self.items: list[Item] = []
         self.prose: list[Passage] = []
         self.hidden: list[Place] = []
-        self.joints: list[Place] = []
         self.excluded: list[tuple[int, int, frozenset[str]]] = []
         self._headings = _headings_of(mail)
         notes = list(_NOTE.finditer(text, mail.body, mail.end))
@@ -151,7 +133,6 @@ class _Mail:
                 self.excluded.append((start, stop, _ALL_BUT_EVENTS))
             if not is_quoted:
                 self._hide_endings(some)
-            self._join(some)
 
     def _hide(self, lines: Sequence[Line]) -> None:
         if lines:
@@ -160,22 +141,12 @@ class _Mail:
     def _hide_endings(self, lines: Sequence[Line]) -> None:
         """Hide signatures and legal remarks."""
         texts = [line.text for line in lines]
-        for nth in range(max(0, len(lines) - _ENDING_LINES), len(lines)):
-            if begins_signature(texts[nth], texts[nth + 1 :]) or _CLOSING.match(texts[nth].strip()):
+        for nth in range(max(0, len(lines) - 30), len(lines)):
+            if begins_signature(texts[nth], texts[nth + 1 :]) or is_line_of("closings", texts[nth]):
                 below = takewhile(lambda text: not _POSTSCRIPT.match(text), texts[nth + 1 :])
-                self._hide(lines[nth : nth + 1 + len(list(below))])
+                self._hide(lines[nth : nth + 1 + len([*below])])
                 break
         for is_blank, group in groupby(lines, key=lambda line: not line.text.strip()):
             some = list(group)
             if not is_blank and _LEGAL.match(some[0].text):
                 self._hide(some)
-
-    def _join(self, lines: Sequence[Line]) -> None:
-        """Join wrapped lines: those that end with a blank, or with no room for the first word below."""
-        width = max(len(line.text.rstrip()) for line in lines)
-        for line, below in pairwise(lines):
-            content = _QUOTE_MARKS.sub("", below.text, count=1)
-            used = len(line.text.rstrip()) + 1 + len(content.partition(" ")[0])
-            is_wrapped = line.text.endswith(" ") or (width in _WIDTHS and used > width)
-            if is_wrapped and content and not _BULLET.match(content):
-                self.joints.append((line.end, below.end - len(content)))

@@ -193,6 +193,7 @@ _TAME_FIELDS: Final = 2 * MOST_PARTS
 _TAME_NESTS: Final = 10
 
 # Matches in bodies do no harm. The library parses parameters in quadratic time.
+_SOFT_END: Final = re.compile(r"(?<!\n--) \r?\n(?![>\r\n]|-- )")
 _FIELD: Final = re.compile(rb"^content-(?:type|disposition)[ \t]*:[^\n]*(?:\n[ \t][^\n]*)*", re.M | re.I)
 _READ_HEADERS: Final = frozenset(("subject", "from", "to", "cc", "date", *BULK_HEADERS))
 
@@ -256,7 +257,7 @@ class _Taking:
                 ways = _chosen(children) if kind == "multipart/alternative" else children
                 todo += [(child, level + 1) for child in reversed(ways)]
             elif _is_body(part, kind):
-                bodies.append(Body(data=text_of(part), media_type=kind))
+                bodies.append(Body(data=_unflowed(part, text_of(part)), media_type=kind))
             else:
                 enclosures.append(self._enclosure(part, kind))
         return Letter(
@@ -298,6 +299,12 @@ class _Taking:
         if not isinstance(message, Message) or depth == _MOST_MAILS:
             return Enclosure(name=name, media_type=MAIL, why_not="mails inside mails, too deep")
         return Enclosure(name=name, media_type=MAIL, letter=self.apart(message, depth=depth + 1))
+
+
+def _unflowed(part: Message, text: str) -> str:
+    """Join the lines of a text that its program wrapped (RFC 3676); quoted lines stay."""
+    kind = str(part.get("content-type", "")).lower().replace('"', "")
+    return _SOFT_END.sub("" if "delsp=yes" in kind else " ", text) if "format=flowed" in kind else text
 
 
 def _omitted(options: LetterOptions, what: str) -> str:

@@ -305,3 +305,13 @@ def test_a_header_without_end_costs_no_more_than_its_beginning() -> None:
     found = read(b"Subject: " + endless + b"\n\nThe boats are in.", "message/rfc822", max_bytes=10_000_000)
     assert found.text.rstrip().endswith("The boats are in.")
     assert len(found.text) < 2_000
+
+
+@each(
+    ("delsp", "text"),
+    [("", "one two\n\n> three \n> four\n-- \nAna\n"), ("; delsp=yes", "onetwo\n\n> three ")],
+)
+def test_a_line_that_a_program_wrapped_goes_on_if_the_mail_says_so(delsp: str, text: str) -> None:
+    body = "one \r\ntwo\r\n\r\n> three \r\n> four\r\n-- \r\nAna"
+    head = f'Subject: Boats\r\nContent-Type: text/plain; format="flowed"{delsp}\r\n\r\n'
+    assert as_text(f"{head}{body}".encode()).text.startswith(f"Subject: Boats\n\n{text}")
