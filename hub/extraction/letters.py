@@ -1,9 +1,8 @@
 """Rules for mails: what the author wrote is prose, and a calendar is read as a calendar. Pure functions.
 
-The view of the rules has neither headers nor closings, legal remarks or names of attachments. Wrapped lines
-are joined. Of a subject and of a quoted mail only events count. A mail that was forwarded, or whose answer is
-too short to be understood alone, counts as a whole. Mail of lists and machines has no prose, nor has the text
-of an attached invitation.
+The view of the rules has no headers, legal remarks or names of attachments. Of a subject and of a quoted mail
+only events count. A mail that was forwarded, or whose answer is too short to be understood alone, counts as a
+whole. Mail of lists and machines has no prose, nor has the text of an attached invitation.
 """
 
 import re
@@ -18,16 +17,14 @@ from hub.extraction.blocks import Place, blanked
 from hub.extraction.calendars import read_calendar
 from hub.extraction.chunk import Passage
 from hub.extraction.items import ExtractionOptions, Form, Item, Line, lines_of
-from hub.extraction.wording.languages import is_line_of
 from hub.text.archives import Message, mails_in
 from hub.text.files import MBOX, OFFICE
-from hub.text.letter_text import BULK, FEW_CHARS, begins_signature, is_forward, lines_above
+from hub.text.letter_text import BULK, FEW_CHARS, is_forward, lines_above
 from protocol.tables import TableName
 
 _NOTE: Final = re.compile(r"^\[(?:attachment: (?P<label>[^\n]*)|\d+ more attachments)\]$", re.MULTILINE)
 _FIELD: Final = re.compile(r"(?:>[ \t]?)*[*_]*[^\W\d_][\w -]{0,24}[*_]*[ \t]?[:\uff1a]")
 _MOST_FIELDS: Final = 8  # below the line above a quoted mail
-_POSTSCRIPT: Final = re.compile(r"P\.? ?S\b|NB\b|PD\b", re.IGNORECASE)
 _LEGAL: Final = re.compile(
     r"[\W_]*(?:this (?:e-?mail|message|communication) (?:and|is|may|contains)|you (?:are )?receiv\w* this"
     r"|diese (?:e-?mail|nachricht) (?:und|ist|kann|enthält)|sie erhalten diese"
@@ -41,7 +38,6 @@ _INVITATION: Final = re.compile(
     r"^[ \t>*]*(?:when|wann|quand|cuándo|cuando|когда|时间|時間)[*\t ]*[:\uff1a]",
     re.MULTILINE | re.IGNORECASE,
 )
-_ENDING_LINES: Final = 30
 _TEXTS: Final = frozenset({"text/plain", "text/markdown", "text/html"}) | OFFICE
 _CALENDARS: Final = frozenset({"text/calendar", "application/ics"})
 _ALL_BUT_EVENTS: Final = frozenset(TableName) - {TableName.TIMELINES}
@@ -125,28 +121,17 @@ class _Mail:
         own = sum(len(line.text.strip()) for line in lines if not line.text.startswith(">"))
         quoted = [text for text in texts if text.startswith(">")]
         counts = is_forward(mail.subject, quoted) or own < FEW_CHARS
+        for is_blank, group in groupby(lines, key=lambda line: not line.text.strip()):
+            some = list(group)
+            if not is_blank and _LEGAL.match(some[0].text):
+                self._hide(some)
         for is_quoted, group in groupby(lines, key=lambda line: line.text.startswith(">")):
             some = list(group)
             start, stop = some[0].start, some[-1].after
             self.prose.append(Passage(start, stop, self._headings[: 1 if is_quoted else 2]))
             if is_quoted and not counts:
                 self.excluded.append((start, stop, _ALL_BUT_EVENTS))
-            if not is_quoted:
-                self._hide_endings(some)
 
     def _hide(self, lines: Sequence[Line]) -> None:
         if lines:
             self.hidden.append((lines[0].start, lines[-1].end))
-
-    def _hide_endings(self, lines: Sequence[Line]) -> None:
-        """Hide signatures and legal remarks."""
-        texts = [line.text for line in lines]
-        for nth in range(max(0, len(lines) - 30), len(lines)):
-            if begins_signature(texts[nth], texts[nth + 1 :]) or is_line_of("closings", texts[nth]):
-                below = takewhile(lambda text: not _POSTSCRIPT.match(text), texts[nth + 1 :])
-                self._hide(lines[nth : nth + 1 + len([*below])])
-                break
-        for is_blank, group in groupby(lines, key=lambda line: not line.text.strip()):
-            some = list(group)
-            if not is_blank and _LEGAL.match(some[0].text):
-                self._hide(some)

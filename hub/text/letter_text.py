@@ -790,7 +790,7 @@ def _unsigned(passages: list[_Passage]) -> list[_Passage]:
 
 def _without_signature(lines: tuple[str, ...]) -> tuple[str, ...]:
     for at in range(max(0, len(lines) - _SIGNATURE_LINES - 1), len(lines)):
-        if begins_signature(lines[at], lines[at + 1 :]):
+        if _begins_signature(lines[at], lines[at + 1 :]):
             lines = lines[:at]
             break
     filled = [at for at, line in enumerate(lines) if line.strip()][-_TAIL_LINES:]
@@ -802,8 +802,7 @@ def _without_signature(lines: tuple[str, ...]) -> tuple[str, ...]:
     return _bare(left)
 
 
-def begins_signature(line: str, below: Sequence[str]) -> bool:
-    """Return True for a line that begins a signature, or the footer of a list; *below*: all other lines."""
+def _begins_signature(line: str, below: Sequence[str]) -> bool:
     if sum(map(len, below)) > _SIGNATURE_CHARS:
         return False
     if _DELIMITER.fullmatch(line):
