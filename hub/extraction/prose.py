@@ -46,6 +46,11 @@ from protocol.tables import TABLES, TableName
 _LANGUAGE_CHARS: Final = 20_000  # of a text, which tell its language
 _MOST_CLAUSES: Final = 12
 _MOST_ROW_CHARS: Final = 4  # Chinese ones of a row that has an event beside its day; else two words
+_NUMBERING: Final = re.compile(
+    r"^[\d.)\s]+|^[\u4e00\u4e8c\u4e09\u56db\u4e94\u516d\u4e03\u516b\u4e5d\u5341]+\u3001"
+)
+_NO_TOPIC: Final = re.compile(r"\d|[.!?,;\u2026\u3002\uff01\uff1f]\s*$")
+_LONGEST_TOPIC: Final = 40  # of a line that names the event of the next one
 _MOST_TOPIC_WORDS: Final = 2  # of the first sentence in a row, which names what the others are about
 _LEAST_BLANKS: Final = 2  # in a remark on a ticket
 _MOST_LEADING: Final = 2  # words dropped before a date
@@ -122,6 +127,7 @@ def read(
     day_at: Callable[[int], Anchor | None],
     quoted: str,
     is_reference: bool = False,
+    written_at: datetime | None = None,
 ) -> list[Item]:
     """Extract items from the prose of *passages*.
 
@@ -129,8 +135,9 @@ def read(
         text: text to read, of the same length as *quoted*, from which the quotes are.
         day_at: returns the day from which relative dates at a place count, if it is known.
         is_reference: only the work of a person on a day counts.
+        written_at: time before which all events were past when a passage without a date was written.
     """
-    return _Reader(view_of_prose(text), quoted, options, day_at, is_reference).read(passages)
+    return _Reader(view_of_prose(text), quoted, options, day_at, is_reference, written_at).read(passages)
 
 
 class _Reader:
@@ -141,6 +148,7 @@ class _Reader:
         options: ExtractionOptions,
         day_at: Callable[[int], Anchor | None],
         is_reference: bool,
+        written_at: datetime | None,
     ) -> None:
         self._text = text
         self._quoted = quoted
@@ -148,6 +156,7 @@ class _Reader:
         self._day_at = day_at
         self._is_reference = is_reference
         self._zone = ZoneInfo(options.timezone)
+        self._written = None if written_at is None else local_day(written_at, self._zone)
         self._items: list[Item] = []
         self._days: dict[tuple[str, Anchor | None], list[_Day]] = {}
         self._meanings: set[tuple[str, ...]] = set()  # each meaning is suggested once
@@ -192,7 +201,7 @@ class _Reader:
             section = section_of(about.lexicon, title) or section
         titles = [*passage.headings, *([lines[0].text] if len(lines) > 1 and lines[1].is_first else [])]
         is_advice = about.lexicon is not None and any(about.lexicon.match("advice", one) for one in titles)
-        is_advised, topic = False, None
+        is_advised, topic, heading = False, None, passage.headings[-1] if passage.headings else ""
         for nth, line in enumerate(lines):
             lexicon = about.lexicon_of(line)
             if lexicon is None:
@@ -206,16 +215,10 @@ class _Reader:
                 topic = line if line.is_bullet and len(line.text.split()) <= _MOST_TOPIC_WORDS else None
                 if topic is not None and below is not None and not below.is_first:
                     continue
-            if line.is_first and (below is None or below.is_first):
-                heading = section_of(lexicon, f"{line.speaker} {line.text}" if line.speaker else line.text)
-                is_own = (
-                    line.text.rstrip().endswith((":", "\uff1a")) and below is not None and below.is_bullet
-                )
-                if heading is None and is_own and section is not Section.PLAIN and not line.is_bullet:
-                    heading = Section.OTHER  # of another list
-                if heading is not None:
-                    section = heading
-                    continue
+            new = _section_at(about, lexicon, section, line, below)
+            if new is not None:
+                section = new
+                continue
             if nth and section is not Section.PLAIN and self._is_after_list(lines[nth - 1], line):
                 section = Section.OTHER
             is_heading = nth == 0 and below is not None and about.is_heading(line, below)
@@ -224,7 +227,11 @@ class _Reader:
             count = self.count
             is_work = about.is_work and section is Section.PLAIN and (nth or line.is_bullet)
             kind = Section.TO_DO if is_work else section
-            _Sentence(self, about, lexicon, line, kind, topic or before, is_advice=is_advised).read()
+            if not line.is_bullet and below is not None and not below.is_first:
+                kind = Section.PLAIN if kind is Section.TO_DO else kind  # a paragraph, and no row
+            _Sentence(self, about, lexicon, line, kind, topic or before, heading, is_advice=is_advised).read()
+            is_topic = line.is_first and len(line.text) < _LONGEST_TOPIC and not _NO_TOPIC.search(line.text)
+            heading = line.text.strip(EDGES) if is_topic else ""
             if self.count > count:
                 self.offered = count, self.count
         is_prose = about.is_prose and len(lines) > FEW_SENTENCES and len(self.orders) > 1
@@ -296,7 +303,7 @@ class _Reader:
 
     def is_ahead(self, day: _Day, place: int) -> bool:
         """Return True if the day is known, and not before the text was written."""
-        today = self._today(place)
+        today = self._today(place) or self._written
         return day.at is not None and (today is None or local_day(day.at, self._zone) >= today)
 
     def is_today(self, day: _Day, place: int) -> bool:
@@ -306,6 +313,19 @@ class _Reader:
     def _today(self, place: int) -> date | None:
         anchor = self._day_at(place)
         return local_day(anchor, self._zone) if isinstance(anchor, datetime) else anchor
+
+
+def _section_at(
+    about: About, lexicon: Lexicon, section: Section, line: Line, below: Line | None
+) -> Section | None:
+    """Return the section that begins below a heading; None for another line, and a topic of a meeting."""
+    has_rows = below is not None and below.is_bullet
+    is_whole = line.is_first and (below is None or below.is_first)
+    if not is_whole or (about.is_minutes and line.is_bullet and not has_rows):
+        return None
+    is_own = has_rows and not line.is_bullet and line.text.rstrip().endswith((":", "\uff1a"))
+    other = Section.OTHER if is_own and section is not Section.PLAIN else None  # another list
+    return section_of(lexicon, f"{line.speaker} {line.text}" if line.speaker else line.text) or other
 
 
 def _blanks(match: re.Match[str]) -> str:
@@ -396,6 +416,7 @@ class _Sentence:
         line: Line,
         section: Section,
         before: Line | None,
+        heading: str,
         *,
         is_advice: bool,
     ) -> None:
@@ -405,6 +426,7 @@ class _Sentence:
         self._section = section
         self._line = line
         self._before = before
+        self._heading = heading
         self._is_advice = is_advice  # to anybody, as in a recipe
         self._speaker, self._text, self._start = self._body()
         self._has_project = False
@@ -946,7 +968,10 @@ class _Sentence:
         ahead = [day for day in self._days if day not in self._used and reader.is_ahead(day, self._start)]
         if not ahead or (self._line.start == self._about.start and reader.is_today(ahead[0], self._start)):
             return False
-        clauses = self._clauses()
+        clauses, end = self._clauses(), len(self._text)
+        is_named = any(map(str.isalnum, self._text[: ahead[0].start])) or lexicon.has("events", self._text)
+        if not is_named and lexicon.has("events", self._heading) and not lexicon.has("settled", self._text):
+            return self._add_event(_NUMBERING.sub("", self._heading), 0, end, ahead[0])
         for day in ahead:
             nth = next((n for n, one in enumerate(clauses) if one.start <= day.start < one.end), None)
             if nth is None:

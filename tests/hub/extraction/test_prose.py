@@ -311,6 +311,19 @@ PASSAGES: dict[str, tuple[str, list[str]]] = {
         "Minutes, 3 April\n\n1. Water. The butts are empty.\n2. Bonfire. It will be held on 7 November.",
         ["Bonfire: It will be held | | 2026-11-07"],
     ),
+    "event of a heading": (
+        "Minutes, 4 March\n\nThe money is spent.\n\nNext meeting\nThursday, 2 April 2026, 10:00, room Elm.\n",
+        ["Next meeting | | 2026-04-02"],
+    ),
+    "event below a sentence": ("It was a long trip.\n2 April 2026, room Elm\n", []),
+    "topic of minutes that is a heading elsewhere": (
+        "Protokoll der Sitzung\n\nTOP 1 Dienstplan\nDie Heizung ist wieder in Ordnung.\n",
+        [],
+    ),
+    "paragraph below a heading for work": (
+        "Tasks\n\nThe list came from the wiki. It goes away when all is over.\n",
+        [],
+    ),
     "head of minutes": (
         "Minutes, 4 March\n\nPlace: small hall\nApologies: Piet de Boer\nBegan 19:05, ended 20:10\n"
         "Rosa asks the city for the permit.\n",
@@ -446,6 +459,14 @@ def test_a_task_is_due_on_the_day_of_its_own_words(end: str) -> None:
     assert told(task) == ["tasks", "register", "", "2026-05-15"]
     (joined,) = found("the trade fair opens on 30 September 2026 please register by 15 May 2026.\n")
     assert told(joined) == ["tasks", "register", "", "2026-05-15"]
+
+
+def test_event_before_the_last_change_of_a_file_is_past() -> None:
+    text = "The trip to Ely is on 3 March 2026. The trip to Rye is on 5 March 2026."
+    document = Document(unit_key="a.txt", text=text, content_hash="", modified_at=WEDNESDAY)
+    dates = PassageDates(document, date=None, timezone="UTC")
+    items = read(text, [Passage(0, len(text))], ALL, dates, text, WEDNESDAY)
+    assert [item.data["title"] for item in items] == ["Trip to Rye"]
 
 
 def test_what_is_said_twice_is_found_once() -> None:
