@@ -215,9 +215,13 @@ class _Reader:
                 topic = line if line.is_bullet and len(line.text.split()) <= _MOST_TOPIC_WORDS else None
                 if topic is not None and below is not None and not below.is_first:
                     continue
+            is_topic = (
+                nth and line.is_first and len(line.text) < _LONGEST_TOPIC and not _NO_TOPIC.search(line.text)
+            )
+            above, heading = heading, line.text.strip(EDGES) if is_topic else ""
             new = _section_at(about, lexicon, section, line, below)
             if new is not None:
-                section = new
+                section, heading = new, ""
                 continue
             if nth and section is not Section.PLAIN and self._is_after_list(lines[nth - 1], line):
                 section = Section.OTHER
@@ -229,9 +233,7 @@ class _Reader:
             kind = Section.TO_DO if is_work else section
             if not line.is_bullet and below is not None and not below.is_first:
                 kind = Section.PLAIN if kind is Section.TO_DO else kind  # a paragraph, and no row
-            _Sentence(self, about, lexicon, line, kind, topic or before, heading, is_advice=is_advised).read()
-            is_topic = line.is_first and len(line.text) < _LONGEST_TOPIC and not _NO_TOPIC.search(line.text)
-            heading = line.text.strip(EDGES) if is_topic else ""
+            _Sentence(self, about, lexicon, line, kind, topic or before, above, is_advice=is_advised).read()
             if self.count > count:
                 self.offered = count, self.count
         is_prose = about.is_prose and len(lines) > FEW_SENTENCES and len(self.orders) > 1
@@ -969,7 +971,9 @@ class _Sentence:
         if not ahead or (self._line.start == self._about.start and reader.is_today(ahead[0], self._start)):
             return False
         clauses, end = self._clauses(), len(self._text)
-        is_named = any(map(str.isalnum, self._text[: ahead[0].start])) or lexicon.has("events", self._text)
+        is_named = any(map(str.isalnum, self._text[: ahead[0].start])) or lexicon.has(
+            "events", self._shown(0, end)
+        )
         if not is_named and lexicon.has("events", self._heading) and not lexicon.has("settled", self._text):
             return self._add_event(_NUMBERING.sub("", self._heading), 0, end, ahead[0])
         for day in ahead:
