@@ -850,7 +850,8 @@ class _Sentence:
         is_other = bool(match.groupdict().get("np"))
         names = ("happens", "events")
         is_event = any(lexicon.match(name, what) for name in names)
-        if is_event and self._has_day_ahead() and (is_other or _WITH_OBJECT.match(what) is None):
+        is_event = is_event and (is_other or _WITH_OBJECT.match(what) is None)
+        if is_event and self._has_day_ahead():
             return False
         is_work = about.is_minutes or about.is_loose or about.has_bullets or about.is_terse
         return is_work or self._section is Section.TO_DO or not (is_other or is_event)

@@ -53,6 +53,7 @@ _ITEM: Final = re.compile(r"(?:[-*+\u2022]|\(?\d{1,3}[.)]|TOP \d+)\s")
 _DAY: Final = re.compile(r"\d{1,2}\.\s|\d{1,2}[./-]\d")
 _SENTENCES: Final = re.compile(r"[^\W\d_][.!?] ")
 _APART: Final = re.compile(r"[|#=~<]|[-*_=~ \t]+$")
+_LONGEST_HEAD: Final = 40  # of a row above a paragraph
 _LONGEST_JOINT: Final = 4  # letters of a word that ends no line, such as "on", "zum", "le"
 
 
@@ -143,8 +144,9 @@ def _opens(line: Line, following: Line, words: str) -> bool:
     before = line.text.rstrip()
     if line.text[: _indent(line)].count(">") != following.text[: _indent(following)].count(">"):
         return True
+    is_head = _ITEM.match(before.lstrip()) is not None and len(before) < _LONGEST_HEAD and words[0].isupper()
     is_day = _DAY.match(words) is not None and _is_open(before)
-    return before.endswith((":", "\uff1a")) or (not is_day and _OPENER.match(words) is not None)
+    return is_head or before.endswith((":", "\uff1a")) or (not is_day and _OPENER.match(words) is not None)
 
 
 def _is_sentence(paragraph: Sequence[Line]) -> bool:

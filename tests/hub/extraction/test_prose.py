@@ -85,6 +85,7 @@ Great, can you order the paper? | tasks | order the paper
 Consensus: no more parties on weekdays. | notes | no more parties on weekdays
 """
 GERMAN = """
+Herr Noll reicht die Bilder bis Freitag nach. | tasks | reicht die Bilder nach | Herr Noll | 2026-03-06
 Könnten Sie bis Donnerstag die Rechnung schicken? | tasks | die Rechnung schicken | | 2026-03-05
 Bitte sorgen Sie für ausreichend Stühle. | tasks | sorgen Sie für ausreichend Stühle
 Nadine muss dringend die Regale beschriften. | tasks | die Regale beschriften | Nadine
@@ -106,6 +107,7 @@ Am Freitag findet keine Sitzung statt.
 Draußen hat es den ganzen Tag geregnet.
 """
 FRENCH = """
+Marc doit rendre la perceuse avant vendredi. | tasks | rendre la perceuse | Marc | 2026-03-06
 Peux-tu envoyer le devis à la mairie avant vendredi ? | tasks | envoyer le devis à la mairie | | 2026-03-06
 Merci à Olivier de réserver la salle. | tasks | réserver la salle | Olivier
 Julien réservera demain la salle. | tasks | réserver la salle | Julien | 2026-03-05
@@ -128,6 +130,7 @@ Hier nous avons mangé des figues.
 On pourrait peut-être repeindre le hall un jour.
 """
 SPANISH = """
+Nuria entrega los carteles el viernes. | tasks | entrega los carteles | Nuria | 2026-03-06
 ¿Puedes mandar el contrato antes del viernes? | tasks | mandar el contrato | | 2026-03-06
 Rubén revisará mañana los anexos. | tasks | revisar los anexos | Rubén | 2026-03-05
 Lidia tiene que cerrar el presupuesto. | tasks | cerrar el presupuesto | Lidia
