@@ -37,7 +37,7 @@ from hub.extraction.prose_view import view_of_prose
 from hub.extraction.when.language import fold, has_han
 from hub.extraction.when.numbers import without_other_numbers
 from hub.extraction.when.resolve import Anchor, Moment, dates_in, local_day, resolve
-from hub.extraction.wording.languages import is_label, mail_fields, way_fields
+from hub.extraction.wording.languages import is_label, is_line_of, mail_fields, way_fields
 from hub.extraction.wording.lexicon import Lexicon
 from hub.extraction.wording.names import is_person
 from protocol.frame import Field
@@ -226,7 +226,7 @@ class _Reader:
             if nth and section is not Section.PLAIN and self._is_after_list(lines[nth - 1], line):
                 section = Section.OTHER
             is_heading = nth == 0 and below is not None and about.is_heading(line, below)
-            if is_heading or line.start in people.topics:
+            if is_heading or line.start in people.topics or (about.has_titles and line.is_bullet):
                 continue
             count = self.count
             is_work = about.is_work and section is Section.PLAIN and (nth or line.is_bullet)
@@ -483,7 +483,8 @@ class _Sentence:
             return
         if self._about.is_ticket and self._line.start == self._about.start:
             return
-        if self._line.tag and (self._line.tag in TICKS or self._lexicon.has("settled", self._line.tag)):
+        state = self._line.tag or (self._line.speaker if self._line.is_first else "")
+        if state and (state in TICKS or is_line_of("settled", state)):
             return
         if self._answer() or self._comment() or self._value_row():
             return

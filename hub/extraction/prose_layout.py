@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from hub.extraction.chunk import Passage, mail_fields, sentences
 from hub.extraction.items import lines_of
 from hub.extraction.when.language import has_han
-from hub.extraction.wording.languages import is_label, is_line_of, languages_in, script_of
+from hub.extraction.wording.languages import is_label, is_line_of, languages, languages_in, script_of
 from hub.extraction.wording.lexicon import Lexicon
 
 _MOST_CHARS: Final = 400  # of a sentence; a longer one is read in pieces
@@ -40,7 +40,8 @@ EDGES: Final = (
     "\u3001\u3002\uff01\uff08\uff09\uff0c\uff1a\uff1b\uff1f"
 )
 _ENDS: Final = (".", "!", "?", "\u2026", "\u3002", "\uff01", "\uff1f")
-_LEAST_SIGNS: Final = 3  # of another language, in a line without any of its own
+_LEAST_SIGNS: Final = 3  # of another language, in a passage without any of its own
+_LEAST_TITLES: Final = 2
 _LEAST_WORK: Final = 2  # lines that name work, in a list of work
 _LEAST_SHARE: Final = 0.3
 _LONGEST_HEADING: Final = 60
@@ -197,6 +198,10 @@ class About:
         self.is_minutes = bool(lexicon and lexicon.has("minutes", top)) and not self.is_chat
         bullets = sum(line.is_bullet for line in firsts)
         self.has_bullets = bullets > 1
+        # Rows of names of films and books: no sentence has capital letters in "Me" or "Your".
+        self.has_titles = (
+            sum(line.is_bullet and _is_title_case(line.text) for line in firsts) >= _LEAST_TITLES
+        )
         ended = sum(line.text.rstrip().endswith(_ENDS) for line in firsts)
         has_greeting = firsts[0].text.rstrip().endswith((",", "!", "\uff0c", "\uff1a", ":"))
         self.sentences = lines
@@ -252,10 +257,15 @@ class About:
 
     def lexicon_of(self, line: Line) -> Lexicon | None:
         """Return the lexicon of a line."""
-        return lexicon_in(line.text, self.lexicon)
+        return lexicon_in(line.text, self.lexicon, 1)
 
 
-def lexicon_in(text: str, known: Lexicon | None) -> Lexicon | None:
+def _is_title_case(row: str) -> bool:
+    english = languages()[0].common.split()
+    return any(word.istitle() and len(word) > 1 and word.lower() in english for word in row.split()[1:])
+
+
+def lexicon_in(text: str, known: Lexicon | None, least: int = _LEAST_SIGNS) -> Lexicon | None:
     """Return the lexicon of the language with the most common words, else *known*."""
     lexicons = languages_in(script_of(text))
     if len(lexicons) == 1:
@@ -269,7 +279,7 @@ def lexicon_in(text: str, known: Lexicon | None) -> Lexicon | None:
     if known in lexicons and signs(known):
         return known
     best = max(lexicons, key=signs)
-    return best if known is None or signs(best) >= _LEAST_SIGNS else known
+    return best if known is None or signs(best) >= least else known
 
 
 def section_of(lexicon: Lexicon | None, heading: str) -> Section | None:

@@ -25,6 +25,7 @@ _MACHINE: Final = re.compile(
     r"|^Traceback \(most [^\r\n]*+(?:\r?\n[ \t][^\r\n]*+)*+|^[\w.]{1,80}(?:Error|Exception): [^\r\n]*+"
     r"|^[ \t]++(?:at [\w.$<>/]{1,200}+\(|File \")[^\r\n]*+|^[ \t]*+\$ [^\r\n]*+"
     r"|^[^\s\u4e00-\u9fff]{40,}+$"  # encoded files
+    r"|^[^\r\n]{1,120}+\r?\n={3,}[ \t]*+$"  # a title
     r"|!\[\[[^\]\r\n]{1,200}\]\]"  # another file
     r"|^--[ ]?\r?\n(?:[^\r\n]*\S[^\r\n]*(?:\r?\n|\Z)){1,8}",  # the signature of a mail
     re.MULTILINE,

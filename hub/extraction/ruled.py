@@ -167,7 +167,7 @@ def _of_prose(document: Document, options: ExtractionOptions, form: Form, dates:
         options,
         day_at=lambda place: dates.at(places[place]),
         quoted=shown if is_covered else document.text,
-        is_reference=is_reference(document.unit_key, text, passages, tells_day=dates.are_told),
+        is_reference=is_reference(document.unit_key, document.text, passages, tells_day=dates.are_told),
         written_at=document.modified_at,
     )
     return [_at(item, places, document.text) for item in found] if is_covered else found

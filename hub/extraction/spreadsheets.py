@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 
 from hub.document import Document
-from hub.extraction.blocks import STRUCK
+from hub.extraction.blocks import STRUCK_WORDS
 from hub.extraction.chunk import Passage, Table, trimmed
 from hub.extraction.dating import PassageDates
 from hub.extraction.items import ExtractionOptions, Form, Item, lines_of, make_item
@@ -423,7 +423,7 @@ def _state(columns: _Columns, row: _Row, dates: _Dates) -> str | None:
     found |= {_state_of(cell, dates) for cell in columns.of(row, "done")}
     found |= {_CANCELLED for cell in columns.of(row, "archived") if means(STATES, cell) == "done"}
     found |= {_CANCELLED for cell in columns.of(row, "type") if plain(cell) in NO_TASKS}
-    found |= {_CANCELLED for cell in columns.of(row, "title") if STRUCK.fullmatch(cell)}
+    found |= {_CANCELLED for cell in columns.of(row, "title") if STRUCK_WORDS.fullmatch(cell)}
     return next((state for state in (_CANCELLED, "done", "in_progress", "todo") if state in found), None)
 
 

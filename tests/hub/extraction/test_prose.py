@@ -327,6 +327,20 @@ PASSAGES: dict[str, tuple[str, list[str]]] = {
         "Tasks\n\nThe list came from the wiki. It goes away when all is over.\n",
         [],
     ),
+    "names of books": (
+        "Zu lesen:\n\n- Lend Me Your Boat\n- Open the Gate\n- Walk With Me\n- Paint It Blue\n",
+        [],
+    ),
+    "rows of two languages": (
+        "Liste\n\n* Vertrag an Noll schicken bis Freitag\n* Angebot für die Halle prüfen\n"
+        "* order two lamps by 6 March\n* reply to the customs office\n* DONE: labels printed\n",
+        [
+            "Vertrag an Noll schicken | | 2026-03-06",
+            "Angebot für die Halle prüfen",
+            "order two lamps | | 2026-03-06",
+            "reply to the customs office",
+        ],
+    ),
     "head of minutes": (
         "Minutes, 4 March\n\nPlace: small hall\nApologies: Piet de Boer\nBegan 19:05, ended 20:10\n"
         "Rosa asks the city for the permit.\n",
