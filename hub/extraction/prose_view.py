@@ -5,9 +5,10 @@ The view has the length of the text, so that places in it are places in the text
 
 import re
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
-from typing import Final
+from itertools import dropwhile, pairwise
+from typing import Final, NamedTuple
 
+from hub.extraction.blocks import blanked
 from hub.extraction.folding import is_unspaced
 from hub.extraction.items import Line, lines_of
 from hub.extraction.wording.languages import is_line_of, languages
@@ -38,12 +39,9 @@ _LEAST_SPOKEN: Final = 7  # words of a sentence without a mark at its end; fewer
 
 _MOST_HEAD: Final = 16  # lines of the head of a letter, or of its foot
 _SENTENCE_END: Final = re.compile(r"[^\W\d_]{3}[.!?]$|^[A-Z][\w-]{1,12}: ")
-_LEAST_WIDTH: Final = 60
-_WIDTHS: Final = range(_LEAST_WIDTH, 130)  # of a text whose lines were wrapped by a program
-_LEAST_FULL: Final = 3  # lines of such a text that are about as long
-_FULL: Final = 0.85
+_LONG: Final = 56  # characters of a line that a program may have wrapped
 _ENDED: Final = re.compile("[.!?\u2026\u3002\uff01\uff1f:\uff1a;][\"'\u2019\u201d\u00bb)\\]*_]{0,4}$")
-_INDENT: Final = re.compile(r"[ \t]*(?:>[ \t]?)*[ \t]*")
+_QUOTED: Final = re.compile(r"[ \t]*+(?:>[ \t]?)*[ \t]*+")
 # What begins a line of its own: marks of lists, headings and tables, labels, and stamps of messages.
 _OPENER: Final = re.compile(
     r"[-*+\u2022\u2023\u25e6\u25aa\u2013\u2014\u2610\u2611|#~=<@:\[]|\(?\d{1,3}[.)]\s|[a-z][.)]\s|TOP \d"
@@ -60,128 +58,104 @@ _LONGEST_JOINT: Final = 4  # letters of a word that ends no line, such as "on", 
 
 def view_of_prose(text: str) -> str:
     """Return *text* with blanks for texts of machines, for quoted speech, and for line ends in sentences."""
-    text = _without_letter_parts(_MACHINE.sub(_blanks, text))
-    return _SPOKEN.sub(_without_speech, unwrapped(text))
+    text = blanked(text, (match.span() for match in _MACHINE.finditer(text)))
+    text = unwrapped(blanked(text, _letter_parts(text)))
+    return blanked(text, (match.span() for match in _SPOKEN.finditer(text) if _is_speech(match.group())))
 
 
-def _without_letter_parts(text: str) -> str:
-    """Return *text* with blanks in place of the head of a letter, and of what is below its last words."""
+def _letter_parts(text: str) -> Iterator[tuple[int, int]]:
+    """Yield the lines of the head of a letter, and those of its last words and below them."""
     lines = [line for line in lines_of(text) if line.text.strip()]
     at = next((nth for nth, line in enumerate(lines[:_MOST_HEAD]) if is_line_of("salutations", line.text)), 0)
-    head = lines[:at] if all(map(_is_of_head, lines[:at])) else []
-    end = next(
-        (nth for nth, line in enumerate(lines) if nth > at and is_line_of("closings", line.text)), len(lines)
-    )
-    foot = lines[end:]
-    if len(foot) > _MOST_HEAD or not all(map(_is_of_head, foot[1:])):
-        foot = foot[:1]
-    for line in (*head, *foot):
-        text = text[: line.start] + " " * (line.end - line.start) + text[line.end :]
-    return text
+    if all(map(_is_of_head, lines[:at])):
+        yield from ((line.start, line.end) for line in lines[:at])
+    foot = list(dropwhile(lambda line: not is_line_of("closings", line.text), lines[at + 1 :]))
+    has_text = len(foot) > _MOST_HEAD or not all(map(_is_of_head, foot[1:]))
+    yield from ((line.start, line.end) for line in (foot[:1] if has_text else foot))
 
 
 def _is_of_head(line: Line) -> bool:
     """Return True for a short line without the end of a sentence, and no field of a mail."""
-    return len(line.text.strip()) < _LEAST_WIDTH and not _SENTENCE_END.search(line.text.strip())
+    return len(line.text.strip()) < _LONG and not _SENTENCE_END.search(line.text.strip())
 
 
-def _blanks(match: re.Match[str]) -> str:
-    return re.sub(r"[^\r\n]", " ", match.group())
+def _is_speech(quoted: str) -> bool:
+    """Return True for quoted words that are a sentence, and not a name."""
+    return quoted[-2] in ".!?,\u2026\u3002\uff01\uff1f\uff0c" or len(quoted.split()) >= _LEAST_SPOKEN
 
 
-def _without_speech(match: re.Match[str]) -> str:
-    found = match.group()
-    is_ended = found[-2] in ".!?,\u2026\u3002\uff01\uff1f\uff0c"
-    return _blanks(match) if is_ended or len(found.split()) >= _LEAST_SPOKEN else found
+class _Row(NamedTuple):
+    """Words of a line, and the marks of quotations and blanks before them."""
+
+    text: str
+    marks: str
+    start: int
+    end: int
 
 
 def unwrapped(text: str) -> str:
     """Return *text* with blanks in place of line ends inside of sentences.
 
-    A line goes on in the next one if it is as long as the text is wide. A narrower paragraph must end with a
-    full stop, and each of its lines must go on in small letters or with a number.
+    A paragraph is wrapped if it ends with a full stop, or is a row of a list with deeper lines. Each of its
+    lines is long, or goes on in small letters or with a number.
     """
-    lines = list(lines_of(text))
-    width = _width(lines)
     view, at = list[str](), 0
-    for paragraph in _paragraphs(lines):
-        pairs = [pair for pair in pairwise(paragraph) if _ENDED.search(pair[0].text.rstrip()) is None]
-        is_wrapped = _is_sentence(paragraph) and all(
-            _is_begun(*pair) or _is_full(*pair, width) for pair in pairs
-        )
-        for line, following in pairs:
-            if is_wrapped or _is_full(line, following, width):
-                start, end = line.start + len(line.text.rstrip()), following.start + _indent(following)
-                view += (text[at:start], " " * (end - start))
-                at = end
+    for paragraph in _paragraphs(text):
+        pairs = [pair for pair in pairwise(paragraph) if not _ENDED.search(pair[0].text)]
+        if _is_sentence(paragraph) and all(_goes_on(*pair) for pair in pairs):
+            for row, following in pairs:
+                view += (text[at : row.end], " " * (following.start - row.end))
+                at = following.start
     return "".join([*view, text[at:]])
 
 
-def _width(lines: Sequence[Line]) -> int:
-    """Return the width at which a program wrapped the lines, or 0."""
-    lengths = sorted(len(line.text.rstrip()) for line in lines if line.text.strip())
-    width = lengths[len(lengths) * 19 // 20] if lengths else 0  # a few addresses and tables are wider
-    is_wrapped = width in _WIDTHS and sum(length >= _FULL * width for length in lengths) >= _LEAST_FULL
-    return width if is_wrapped else 0
-
-
-def _paragraphs(lines: Sequence[Line]) -> Iterator[list[Line]]:
-    """Yield the lines between blank ones and those that begin a line of their own."""
-    paragraph: list[Line] = []
-    for line in lines:
-        words = line.text[_indent(line) :].rstrip()
+def _paragraphs(text: str) -> Iterator[list[_Row]]:
+    """Yield the rows between blank lines and those that begin anew."""
+    paragraph: list[_Row] = []
+    for line in lines_of(text):
+        marks = _QUOTED.match(line.text)
+        start = marks.end() if marks else 0
+        words = line.text[start:].rstrip()
+        row = _Row(words, line.text[:start], line.start + start, line.start + start + len(words))
         is_apart = not words or _APART.match(words) is not None
-        if paragraph and (is_apart or _opens(paragraph[-1], line, words)):
+        if paragraph and (is_apart or _opens(paragraph[-1], row)):
             yield paragraph
             paragraph = []
         if not is_apart:
-            paragraph.append(line)
+            paragraph.append(row)
     if paragraph:
         yield paragraph
 
 
-def _opens(line: Line, following: Line, words: str) -> bool:
+def _opens(row: _Row, following: _Row) -> bool:
     """Return True if *following* begins anew; a number after "until the" is a day, and no mark of a list."""
-    before = line.text.rstrip()
-    if line.text[: _indent(line)].count(">") != following.text[: _indent(following)].count(">"):
-        return True
-    is_head = _ITEM.match(before.lstrip()) is not None and len(before) < _LONGEST_HEAD and words[0].isupper()
-    is_day = _DAY.match(words) is not None and _is_open(before)
-    return is_head or before.endswith((":", "\uff1a")) or (not is_day and _OPENER.match(words) is not None)
+    words = following.text
+    is_head = _ITEM.match(row.text) is not None and len(row.text) < _LONGEST_HEAD and words[0].isupper()
+    is_day = _DAY.match(words) is not None and _is_open(row.text)
+    is_new = row.text.endswith((":", "\uff1a")) or (_OPENER.match(words) is not None and not is_day)
+    return is_head or is_new or row.marks.count(">") != following.marks.count(">")
 
 
-def _is_sentence(paragraph: Sequence[Line]) -> bool:
-    """Return True if a paragraph is a row with deeper lines, or ends with a full stop.
+def _is_sentence(paragraph: Sequence[_Row]) -> bool:
+    """Return True for a row of a list with deeper ones, and for a paragraph that ends with a full stop.
 
     Rows in small letters are no sentence, although the last one may have a mark at its end.
     """
-    first, text = paragraph[0], " ".join(line.text for line in paragraph)
-    if _ITEM.match(first.text, _indent(first)):
-        return all(_indent(line) > _indent(first) for line in paragraph[1:])
-    is_list = first.text[_indent(first)].islower() and not _SENTENCES.search(text)
-    return _ENDED.search(text.rstrip()) is not None and not is_list
+    first, text = paragraph[0], " ".join(row.text for row in paragraph)
+    if _ITEM.match(first.text):
+        return all(len(row.marks) > len(first.marks) for row in paragraph[1:])
+    is_list = first.text[0].islower() and not _SENTENCES.search(text)
+    return _ENDED.search(text) is not None and not is_list
 
 
-def _is_full(line: Line, following: Line, width: int) -> bool:
-    word = following.text[_indent(following) :].split(maxsplit=1)[0]
-    return 0 < width < len(line.text.rstrip()) + 1 + len(word)
+def _goes_on(row: _Row, following: _Row) -> bool:
+    begin = following.text[0]
+    is_long = len(row.text) >= _LONG or begin.islower() or begin.isdigit() or _is_open(row.text)
+    return is_long and not is_unspaced(row.text[-1])
 
 
-def _is_begun(line: Line, following: Line) -> bool:
-    before, begin = line.text.rstrip(), following.text[_indent(following)]
-    is_begun = begin.islower() or begin.isdigit() or _is_open(before)
-    return is_begun and not is_unspaced(before[-1])
-
-
-def _is_open(line: str) -> bool:
-    """Return True if the line ends with a comma, or with a word that needs another one behind it."""
-    last = line.rpartition(" ")[2]
-    is_joint = len(last) <= _LONGEST_JOINT and any(
-        last in language.common.split() for language in languages()
-    )
-    return is_joint or line.endswith(",")
-
-
-def _indent(line: Line) -> int:
-    found = _INDENT.match(line.text)
-    return found.end() if found else 0
+def _is_open(words: str) -> bool:
+    """Return True if a line ends with a comma, or with a word that needs another one behind it."""
+    last = words.rpartition(" ")[2]
+    is_joint = len(last) <= _LONGEST_JOINT and any(last in one.common.split() for one in languages())
+    return is_joint or words.endswith(",")
