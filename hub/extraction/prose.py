@@ -199,9 +199,7 @@ class _Reader:
         section = Section.PLAIN
         for title in passage.headings:
             section = section_of(about.lexicon, title) or section
-        titles = [*passage.headings, *([lines[0].text] if len(lines) > 1 and lines[1].is_first else [])]
-        is_advice = about.lexicon is not None and any(about.lexicon.match("advice", one) for one in titles)
-        is_advised, topic, heading = False, None, passage.headings[-1] if passage.headings else ""
+        topic, heading = None, passage.headings[-1] if passage.headings else ""
         for nth, line in enumerate(lines):
             lexicon = about.lexicon_of(line)
             if lexicon is None:
@@ -211,7 +209,6 @@ class _Reader:
             before = lines[nth - 1] if nth and (about.is_chat or not line.is_first) else None
             below = lines[nth + 1] if nth + 1 < len(lines) else None
             if line.is_first:
-                is_advised = is_advice or lexicon.match("advice", line.text) is not None
                 topic = line if line.is_bullet and len(line.text.split()) <= _MOST_TOPIC_WORDS else None
                 if topic is not None and below is not None and not below.is_first:
                     continue
@@ -233,7 +230,7 @@ class _Reader:
             kind = Section.TO_DO if is_work else section
             if not line.is_bullet and below is not None and not below.is_first:
                 kind = Section.PLAIN if kind is Section.TO_DO else kind  # a paragraph, and no row
-            _Sentence(self, about, lexicon, line, kind, topic or before, above, is_advice=is_advised).read()
+            _Sentence(self, about, lexicon, line, kind, topic or before, above).read()
             if self.count > count:
                 self.offered = count, self.count
         is_prose = about.is_prose and len(lines) > FEW_SENTENCES and len(self.orders) > 1
@@ -419,8 +416,6 @@ class _Sentence:
         section: Section,
         before: Line | None,
         heading: str,
-        *,
-        is_advice: bool,
     ) -> None:
         self._reader = reader
         self._about = about
@@ -429,7 +424,6 @@ class _Sentence:
         self._line = line
         self._before = before
         self._heading = heading
-        self._is_advice = is_advice  # to anybody, as in a recipe
         self._speaker, self._text, self._start = self._body()
         self._has_project = False
         self._lead = 0  # characters of a subject that the text has from the speaker
@@ -761,8 +755,6 @@ class _Sentence:
             return True
         # "Ask whether" is an order, "we should perhaps" is none.
         is_order = match.start("what") == match.start() and not {"who", "np"} & match.groupdict().keys()
-        if is_order and self._is_advice and not self._has_day_ahead():
-            return True
         if not (is_order and lexicon.is_past_nominal) and lexicon.has("past", clause.text):
             return True
         return lexicon.has("unreal", clause.text[:_ORDER_CHARS] if is_order else clause.text)

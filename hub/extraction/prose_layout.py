@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from enum import Enum, auto
+from itertools import chain
 from typing import Final, NamedTuple
 
 from hub.extraction.chunk import Passage, mail_fields, sentences
@@ -93,7 +94,9 @@ def lines_in(text: str, passage: Passage) -> Iterator[Line]:
     speaker = ""
     header = list(mail_fields(text, passage.start, passage.end))
     headers = {one.start() for one in header if len(header) > 1 and one.group(1) != "Subject"}
-    for start, end in _sentences(text, passage):
+    at = passage.start
+    lines = lines_of(text[at : passage.end])
+    for start, end in chain.from_iterable(_joined(text, at + one.start, at + one.end) for one in lines):
         if start in headers:  # when and by whom a mail was sent is no event and no fact
             before = end
             continue
@@ -104,12 +107,6 @@ def lines_in(text: str, passage: Passage) -> Iterator[Line]:
             line = _line(text[begin:stop], begin, is_first=is_first and begin == start)
             speaker = line.speaker or speaker
             yield line._replace(speaker=speaker)
-
-
-def _sentences(text: str, passage: Passage) -> Iterator[tuple[int, int]]:
-    """Yield the sentences; none goes on in the next line, as wrapped lines are one."""
-    for line in lines_of(text[passage.start : passage.end]):
-        yield from _joined(text, passage.start + line.start, passage.start + line.end)
 
 
 def _joined(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:

@@ -31,6 +31,7 @@ _MARKS: Final = " \t#*_=>\ufeff"
 _VERSION: Final = re.compile(
     r"\W{0,3}(?:v(?:ersion )?\d{1,4}\.\d|\d{1,4}\.\d{1,4}(?:\.\w|\W{1,3}\d{4}\b))", re.IGNORECASE
 )
+_BEFORE_SENTENCES: Final = re.compile(r":(?= [^:.!?]{1,200}[.!?] )")
 _CLAUSE: Final = re.compile(r"^[ \t]*+(\d{1,2})\.(\d{1,2})\.?[ \t]++[^\W\d_]", re.MULTILINE)
 
 
@@ -47,6 +48,7 @@ def is_reference(name: str, text: str, passages: Sequence[Passage], *, tells_day
         return True
     first = next((line for line in text.splitlines() if line.strip(_MARKS)), "").strip(_MARKS)
     titles = {title.strip(_MARKS): None for passage in passages for title in passage.headings}
+    first = _BEFORE_SENTENCES.split(first)[0]  # "Recipe of the week: Wash the jars. Dry them."
     if _is_title(first) or any(_is_title(title) for title in list(titles)[:1]):
         return True
     is_page = PurePosixPath(name).suffix.lower() in _PAGES

@@ -86,7 +86,6 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
         unreal: hopes, doubts and stories; *general*: what holds for people in general, habits, and sayings.
         salutations: first lines of a letter below its head; *closings*: the last ones above its signature.
         reference: titles of texts without work for a certain person, such as licences.
-        advice: the first words of a text, or of a row, in which orders are for anybody.
         personal: words of a writer and a reader, without whom several orders in a text are advice.
         concrete: duties whose verb tells that they are work, also in prose without a reader.
         states: verbs that tell what is, and not what to do.
@@ -160,7 +159,6 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
     salutations: Rows = _NEVER
     closings: Rows = _NEVER
     reference: Rows = _NEVER
-    advice: Rows = _NEVER
     personal: Rows = ""
     concrete: Rows = _NEVER
     states: Rows = _NEVER
