@@ -46,6 +46,7 @@ from protocol.tables import TABLES, TableName
 _LANGUAGE_CHARS: Final = 20_000  # of a text, which tell its language
 _MOST_CLAUSES: Final = 12
 _MOST_ROW_CHARS: Final = 4  # Chinese ones of a row that has an event beside its day; else two words
+_CLOCK: Final = re.compile(r"(?<![\d:.,])\d{1,2}(?::\d\d| ?h(?: ?\d\d)?)(?![\w:])")  # "9:30", "8 h"
 _NUMBERING: Final = re.compile(
     r"^[\d.)\s]+|^[\u4e00\u4e8c\u4e09\u56db\u4e94\u516d\u4e03\u516b\u4e5d\u5341]+\u3001"
 )
@@ -299,6 +300,11 @@ class _Reader:
                 self._days.clear()
             self._days[key] = list(days_in(clause, lexicon, anchor, self._options.timezone))
         return self._days[key]
+
+    def at_time(self, day: _Day, clock: str, place: int) -> _Day:
+        """Return the day with a time that other words of its sentence tell."""
+        moment = _resolved(f"{day.words} {clock}", self._day_at(place), self._options.timezone)
+        return day._replace(at=moment.at, has_time=True) if moment and moment.has_time else day
 
     def is_ahead(self, day: _Day, place: int) -> bool:
         """Return True if the day is known, and not before the text was written."""
@@ -1009,4 +1015,6 @@ class _Sentence:
         if self._before is not None and title.split()[0].lower() in lexicon.subjects:
             title, begin = f"{self._before.text.strip(EDGES)}: {title}", self._before.start
         fields: dict[str, Field] = {"title": title}
+        clock = None if day.has_time else _CLOCK.search(self._text, day.end, end)
+        day = self._reader.at_time(day, clock.group(), self._start) if clock else day
         return self._reader.add(TableName.TIMELINES, fields, begin, self._start + end, day)

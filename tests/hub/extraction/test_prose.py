@@ -478,6 +478,21 @@ def test_a_task_is_due_on_the_day_of_its_own_words(end: str) -> None:
     assert told(joined) == ["tasks", "register", "", "2026-05-15"]
 
 
+@pytest.mark.parametrize(
+    ("sentence", "hour"),
+    [
+        ("The concert on 3 April in the old mill begins at 19:30.", "2026-04-03 19:30"),
+        ("Le concert du 3 avril est entre 8 h et 10 h.", "2026-04-03 08:00"),
+        ("The concert on 3 April is in room 7:30b.", "2026-04-03 00:00"),
+    ],
+)
+def test_event_has_the_time_of_other_words_in_its_sentence(sentence: str, hour: str) -> None:
+    (item,) = found(sentence)
+    date = item.data["date"]
+    assert isinstance(date, int)
+    assert f"{from_epoch_ms(date):%Y-%m-%d %H:%M}" == hour
+
+
 def test_event_before_the_last_change_of_a_file_is_past() -> None:
     text = "The trip to Ely is on 3 March 2026. The trip to Rye is on 5 March 2026."
     document = Document(unit_key="a.txt", text=text, content_hash="", modified_at=WEDNESDAY)
