@@ -29,7 +29,9 @@ _CLOSERS: Final = {
 }
 _OPENER: Final = re.compile("|".join(map(re.escape, _CLOSERS)))
 # An entry of a list that is struck out.
-_STRUCK: Final = re.compile(r"^[ \t>]*+(?:[-*+]|\d{1,9}[.)])[ \t]++(?:\[.\][ \t]++)?~~[^\r\n]*+", re.MULTILINE)
+_STRUCK: Final = re.compile(
+    r"^[ \t>]*+(?:[-*+]|\d{1,9}[.)])[ \t]++(?:\[.\][ \t]++)?~~[^\r\n]*+", re.MULTILINE
+)
 _ON_A_LINE: Final = re.compile(
     r"(?<!`)`{2,3}(?!`)[^`\r\n]{1,400}+`{2,3}(?!`)"  # code with two marks or three
     r"|^[ \t>]*+(?:[-*+][ \t]++)?`[^`\r\n]{1,400}+`[ \t]*+$"  # code alone

@@ -23,9 +23,9 @@ from hub.connectors.calling import Unavailable
 from hub.connectors.mime import read_head
 from hub.document import Document
 from hub.extraction.answers import Unreadable, is_whole, read
+from hub.extraction.calendars import read_calendar
 from hub.extraction.chunk import Chunk
 from hub.extraction.items import ExtractionOptions
-from hub.extraction.structured import read_calendar
 from hub.extraction.validate import Checking
 from hub.schedules.cron import BadSchedule, parse_cron
 from hub.schedules.trigger import CronTrigger

@@ -497,7 +497,7 @@ def test_event_before_the_last_change_of_a_file_is_past() -> None:
     text = "The trip to Ely is on 3 March 2026. The trip to Rye is on 5 March 2026."
     document = Document(unit_key="a.txt", text=text, content_hash="", modified_at=WEDNESDAY)
     dates = PassageDates(document, date=None, timezone="UTC")
-    items = read(text, [Passage(0, len(text))], ALL, dates, text, WEDNESDAY)
+    items = read(text, [Passage(0, len(text))], ALL, day_at=dates.at, quoted=text, written_at=WEDNESDAY)
     assert [item.data["title"] for item in items] == ["Trip to Rye"]
 
 
