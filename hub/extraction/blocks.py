@@ -29,9 +29,7 @@ _CLOSERS: Final = {
 }
 _OPENER: Final = re.compile("|".join(map(re.escape, _CLOSERS)))
 # An entry of a list that is struck out.
-_STRUCK: Final = re.compile(
-    r"^[ \t>]*+(?:[-*+]|\d{1,9}[.)])[ \t]++(?:\[.\][ \t]++)?~~[^\r\n]*+", re.MULTILINE
-)
+STRUCK: Final = re.compile(r"^[ \t>]*+(?:[-*+]|\d{1,9}[.)])[ \t]++(?:\[.\][ \t]++)?~~[^\r\n]*+", re.MULTILINE)
 _ON_A_LINE: Final = re.compile(
     r"(?<!`)`{2,3}(?!`)[^`\r\n]{1,400}+`{2,3}(?!`)"  # code with two marks or three
     r"|^[ \t>]*+(?:[-*+][ \t]++)?`[^`\r\n]{1,400}+`[ \t]*+$"  # code alone
@@ -45,7 +43,7 @@ _ON_A_LINE: Final = re.compile(
     # The name of a page, unless it is a day.
     r"|^[ \t]*+[-*+][ \t]++\[\[(?!\d|[^\]\r\n]{3,12}\d\w\w, \d)[^\[\]\r\n]{1,200}+\]\]"
     r"[ \t]*+(?:#[^\s#]++[ \t]*+)*+$"
-    rf"|{_STRUCK.pattern}"
+    rf"|{STRUCK.pattern}"
     r"|<(?P<struck>del|s)>[^<>\r\n]{0,400}+</(?P=struck)>"
     r"|</?[A-Za-z][A-Za-z0-9]{0,20}+(?:[ \t][^<>\r\n]{0,400}+)?/?>",  # a tag of HTML
     re.MULTILINE,
@@ -76,8 +74,8 @@ _ORG_AWAY: Final = re.compile(r"\*+[ \t]+(?:[A-Z-]{2,20}[ \t]+)?COMMENT\b|\*.*:A
 _PROSE_LANGUAGES: Final = frozenset(
     ("Text only", "Markdown", "Org Mode", "reStructuredText", "Todotxt", "E-mail", "HTML", "TeX", "Groff")
 )
-_DATA: Final = frozenset({"*.csv", "*.tsv", "*.vcf"})  # that pygments does not know
-_DATA_TYPES: Final = frozenset({PLAIN, JSON, "text/csv", "text/tab-separated-values", "text/vcard"})
+_DATA: Final = frozenset({"*.vcf"})  # that pygments does not know
+_DATA_TYPES: Final = frozenset({PLAIN, JSON, "text/vcard"})
 
 STRUCK_WORDS: Final = re.compile(r"~~[^~\r\n]{1,400}+~~")
 Place = tuple[int, int]

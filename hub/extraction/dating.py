@@ -135,7 +135,7 @@ class PassageDates:
 
     Attributes:
         stamps: places of the words that tell when something was written, which are no prose.
-        are_told: the text, or the name of its file, tells a day, or it has messages.
+        has_day: a line of the text, or the name of its file, tells a day, or it has messages.
     """
 
     def __init__(self, document: Document, *, date: datetime | None, timezone: str) -> None:
@@ -143,12 +143,12 @@ class PassageDates:
         self._places: list[int] = [0]
         self._anchors: list[Anchor | None] = [None]
         messages = messages_in(document.text, document.media_type)
-        self.are_told = bool(messages) or document.media_type == MAIL
+        self.has_day = bool(messages) or document.media_type == MAIL
         if not messages:
             whole = _Reader(document, date, timezone)
             self._places, self._anchors = whole.read()
             self.stamps = whole.stamps
-            self.are_told |= whole.has_days
+            self.has_day |= whole.has_days
         left = _MOST_READ
         for message in messages:
             if document.media_type == CHAT:

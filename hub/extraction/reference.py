@@ -35,7 +35,7 @@ _BEFORE_SENTENCES: Final = re.compile(r":(?= [^:.!?]{1,200}[.!?] )")
 _CLAUSE: Final = re.compile(r"^[ \t]*+(\d{1,2})\.(\d{1,2})\.?[ \t]++[^\W\d_]", re.MULTILINE)
 
 
-def is_reference(name: str, text: str, passages: Sequence[Passage], *, tells_day: bool) -> bool:
+def is_reference(name: str, text: str, passages: Sequence[Passage], *, has_day: bool) -> bool:
     """Return True if *text* is read to know something, and not to do it.
 
     A long text and a page are, unless they tell a day of writing, or have a list of work: what people write
@@ -54,7 +54,7 @@ def is_reference(name: str, text: str, passages: Sequence[Passage], *, tells_day
     is_page = PurePosixPath(name).suffix.lower() in _PAGES
     if (
         (is_page or len(text) > _LONG)
-        and not tells_day
+        and not has_day
         and not any(is_line_of("to_do", title) for title in titles)
     ):
         return True

@@ -17,7 +17,7 @@ import msgspec
 from hub.clock import epoch_ms
 from hub.document import Document
 from hub.extraction import chunk, prose, structured, suspicion, validate
-from hub.extraction.blocks import COVER, STRUCK_WORDS, blanked, is_code
+from hub.extraction.blocks import COVER, STRUCK, STRUCK_WORDS, blanked, is_code
 from hub.extraction.chunk import Chunk, Passage
 from hub.extraction.dating import PassageDates
 from hub.extraction.items import Dropped, ExtractionOptions, Form, Item, Notes
@@ -151,7 +151,8 @@ def _of_prose(document: Document, options: ExtractionOptions, form: Form, dates:
     if is_code(document):
         return []
     text = form.view or document.text
-    struck = [match.span() for match in STRUCK_WORDS.finditer(text)] if document.media_type in OFFICE else []
+    is_struck = STRUCK_WORDS if document.media_type in OFFICE else STRUCK
+    struck = (match.span() for match in is_struck.finditer(text))
     text = blanked(text, [*dates.stamps, *form.tables, *struck])
     # Words are read without the signs between them, at places that are found again in the text.
     is_covered = COVER in text
@@ -167,7 +168,7 @@ def _of_prose(document: Document, options: ExtractionOptions, form: Form, dates:
         options,
         day_at=lambda place: dates.at(places[place]),
         quoted=shown if is_covered else document.text,
-        is_reference=is_reference(document.unit_key, document.text, passages, tells_day=dates.are_told),
+        is_reference=is_reference(document.unit_key, document.text, passages, has_day=dates.has_day),
         written_at=document.modified_at,
     )
     return [_at(item, places, document.text) for item in found] if is_covered else found

@@ -17,6 +17,7 @@ from hub.extraction.extractor import Extractor
 from hub.extraction.items import ExtractionOptions, Item
 from hub.extraction.model import Models
 from hub.extraction.prose import read
+from hub.extraction.reference import is_reference
 from hub.extraction.wording.languages import languages_in
 from protocol.tables import TABLES, TableName
 from tests.hub.extraction.conftest import calls_of
@@ -207,7 +208,9 @@ TABLE = [[part.strip() for part in row.split("|")] for rows in LANGUAGES for row
 def found(text: str, options: ExtractionOptions = ALL) -> list[Item]:
     document = Document(unit_key="a.txt", text=text, content_hash="0" * 64, modified_at=WEDNESDAY)
     dates = PassageDates(document, date=WEDNESDAY, timezone="UTC")
-    items = read(text, [Passage(0, len(text))], options, day_at=dates.at, quoted=text)
+    passages = [Passage(0, len(text))]
+    is_one_of_reference = is_reference("a.txt", text, passages, has_day=dates.has_day)
+    items = read(text, passages, options, day_at=dates.at, quoted=text, is_reference=is_one_of_reference)
     assert all(text[item.start : item.end] == item.quote and item.origin == "rule" for item in items)
     return items
 
