@@ -74,7 +74,9 @@ _ORG_AWAY: Final = re.compile(r"\*+[ \t]+(?:[A-Z-]{2,20}[ \t]+)?COMMENT\b|\*.*:A
 _PROSE_LANGUAGES: Final = frozenset(
     ("Text only", "Markdown", "Org Mode", "reStructuredText", "Todotxt", "E-mail", "HTML", "TeX", "Groff")
 )
-_DATA: Final = frozenset({"*.vcf"})  # that pygments does not know
+# Data that pygments does not know: cards, and what Python packages say of themselves.
+_DATA: Final = frozenset({"*.vcf", "METADATA", "RECORD", "entry_points.txt", "top_level.txt"})
+_OBJECT: Final = re.compile(r"\s*\{\s*(?:\"|\}\s*\Z)")  # beginning of a JSON object
 _DATA_TYPES: Final = frozenset({PLAIN, JSON, "text/vcard"})
 
 STRUCK_WORDS: Final = re.compile(r"~~[^~\r\n]{1,400}+~~")
@@ -83,11 +85,12 @@ COVER: Final = "\u2060"  # "word joiner": invisible, and not a blank; over what 
 
 
 def is_code(document: Document) -> bool:
-    """Return True for source code, settings and data, known by the name of the file: they have no prose."""
+    """Return True for source code, settings and data, which have no prose. Most are known by their names."""
     name = PurePosixPath(document.unit_key.replace("\\", "/")).name
     if document.media_type is not None and document.media_type not in _DATA_TYPES:
         return False
-    return not _code_names().isdisjoint((name, f"*{PurePosixPath(name).suffix.lower()}"))
+    is_named = not _code_names().isdisjoint((name, f"*{PurePosixPath(name).suffix.lower()}"))
+    return is_named or _OBJECT.match(document.text) is not None
 
 
 @cache

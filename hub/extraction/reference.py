@@ -23,7 +23,7 @@ _PAGES: Final = frozenset(
 _NAMES: Final = re.compile(
     r"(?:(?:un)?licen[cs]es?|copying|copyright|notice|authors|contributors|maintainers|changes?(?:log)?"
     r"|history|news|release[_ -]?notes|relnotes|readme|install|contributing|code[_ -]of[_ -]conduct|security"
-    r"|metadata|record)(?![^\W_])",
+    r")(?![^\W_])",
     re.IGNORECASE,
 )
 _ENDS: Final = (".", "!", "?", "\u3002", "\uff01", "\uff1f")

@@ -1,8 +1,8 @@
 """The rules alone on files that programs have installed: what they suggest is hardly ever anybody's task.
 
 Documentation, licences, change logs, test data and source code of the interpreter, of its packages and of
-this machine; but no calendars, whose events are events. The figure differs between machines: compare it
-before and after a change on one of them.
+this machine; but no calendars and no files named TODO, which are what they say. The figure differs between
+machines: compare it before and after a change on one of them.
 """
 
 import hashlib
@@ -72,9 +72,8 @@ async def measure(told: Told) -> list[Figure]:
 def _chosen() -> list[Path]:
     """Return the same files of a machine each time: so many of each ending, in an order without meaning."""
     paths = chain.from_iterable(Path(root).rglob("*") for root in _ROOTS)
-    known = {
-        path for path in paths if (is_named(path.name) or path.suffix in _ALSO) and path.suffix != ".ics"
-    }
+    known = {path for path in paths if is_named(path.name) or path.suffix in _ALSO}
+    known -= {path for path in known if path.suffix == ".ics" or path.stem.upper() == "TODO"}
     sized = (path for path in known if path.is_file() and path.stat().st_size in _BYTES)
     by_chance = sorted(sized, key=lambda path: hashlib.sha256(str(path).encode()).digest())
     endings = Counter[str]()

@@ -113,6 +113,19 @@ def test_a_row_with_a_word_for_its_state_is_a_task(row: str, fields: dict[str, o
     assert found == ([] if fields is None else [{"title": "call the roofer"} | fields])
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "is_read"), [('{\n "note": "', '"}', False), ("[a]\n\n", "", True)]
+)
+def test_sentences_of_a_json_object_are_not_read_whatever_its_name(
+    before: str, after: str, is_read: bool
+) -> None:
+    text = f"{before}Anna must send the contract by Friday, 4 December 2026.{after}\n"
+    document = Document(unit_key="plan", text=text, content_hash="", media_type="text/plain")
+    options = ExtractionOptions(data_types=tuple(TABLES), timezone="UTC")
+    items = ToRead(document=document, options=options, reads_prose=True).answer().items
+    assert bool(items) == is_read
+
+
 def test_literal_blocks_directives_and_comments_of_rst_are_not_read() -> None:
     text = (
         "Notes::\n\n    Anna must pay by 4 December 2026.\n\n      Bob must pay by 5 December 2026.\n\n"
@@ -179,6 +192,7 @@ def test_a_heading_of_an_org_file_with_a_day_is_an_event() -> None:
         ("page.php", HTML, True),
         ("<1@mail.py>", MAIL, True),
         ("ann.vcf", "text/vcard", False),
+        ("dist-info/RECORD", "text/plain", False),
     ],
 )
 def test_sentences_of_source_code_and_data_are_not_read_by_rules(
