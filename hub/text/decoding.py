@@ -90,7 +90,7 @@ def decode(data: bytes) -> str:
         replaced = data.decode("utf-8", "replace")
         if not _CONTROLS.search(data):
             broken = replaced.count("\ufffd")
-            is_utf8 = len(replaced) - len(replaced.encode("ascii", "ignore")) > 2 * broken
+            is_utf8 = len(replaced) - len(replaced.encode("ascii", "ignore")) >= 2 * broken
             if not is_utf8 and (text := _guessed(data)) is not None:
                 return text
             if broken <= len(data) * _MOST_BROKEN:

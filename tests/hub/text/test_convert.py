@@ -42,6 +42,7 @@ def test_a_byte_order_mark_determines_the_encoding_and_is_not_part_of_the_text(e
 def test_broken_bytes_of_utf_8_are_replaced_and_a_text_of_another_encoding_is_read_or_refused() -> None:
     cases = {
         "Müller kauft Äpfel, viele".encode() + b" \xc3 und Brot": "Müller kauft Äpfel, viele \ufffd und Brot",
+        "Ich muss Jörg anrufen.".encode() + b"\n\xa9": "Ich muss Jörg anrufen.\n\ufffd",
         b"a long line of plain words and one bad byte \xff here": (
             "a long line of plain words and one bad byte \ufffd here"
         ),
