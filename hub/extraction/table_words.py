@@ -61,9 +61,11 @@ _HEADINGS: Final = {
         status: Status, Stand, Zustand, Fortschritt, Bearbeitungsstand
         list: Liste, Listenname, Abschnitt, Spalte, Bucketname, Lösung, % abgeschlossen, % erledigt
         done: erledigt, erledigt am, fertig, fertig am, abgeschlossen, abgeschlossen am, abgehakt
+        done: fertiggestellt, fertiggestellt am
         priority: Priorität, Wichtigkeit, Dringlichkeit
         assignee: wer, verantwortlich, Verantwortliche, Verantwortlicher, zuständig, Zuständige, zugewiesen
-        assignee: zugewiesen an, zugewiesene Person, Bearbeiter, Bearbeiterin, Person
+        assignee: zugewiesen an, zugewiesene Person, Bearbeiter, Bearbeiterin, Person, zuständige Person
+        assignee: Mitglied, Mitglieder
         due: fällig, fällig am, Fälligkeit, Fälligkeitsdatum, Frist, bis, bis wann, Termin, Abgabe, Zieltermin
         start: Beginn, Start, Startdatum, Anfang, beginnt am
         date: Datum, wann
@@ -161,6 +163,7 @@ _STATES: Final = """
     todo: todo, to do, open, new, not started, pending, backlog, no, n, false, 0, waiting, blocked, on hold
     todo: planned, next, inbox, reopened, unresolved, postponed, deferred, [ ], ☐, □, ✗, ✘, ❌, ❎
     todo: offen, neu, nein, nicht begonnen, ausstehend, geplant, wartet, wartet auf jemand anderen, verschoben
+    todo: zu erledigen, zu tun, nicht erledigt, unerledigt, falsch
     todo: à faire, non, non commencé, non commencée, non démarré, non démarrée, ouvert, en attente, reporté
     todo: pendiente, por hacer, sin empezar, no iniciado, no iniciada, abierto, en espera, aplazado
     todo: не начата, не начато, новая, новый, нет, открыта, открыто, ожидает, отложена, отложено, не сделано
@@ -172,13 +175,14 @@ _STATES: Final = """
     in_progress: в работе, в процессе, выполняется, начата, начато, на проверке
     in_progress: 进行中, 处理中, 已开始, 正在进行, 审核中
     done: done, complete, completed, closed, finished, resolved, fixed, yes, y, true, x, 1, 100, ok, [x]
-    done: ☑, ☒, ✓, ✔, ✔️, ✅, erledigt, fertig, abgeschlossen, geschlossen, ja
+    done: ☑, ☒, ✓, ✔, ✔️, ✅, erledigt, wahr, fertig, fertiggestellt, abgeschlossen, geschlossen, ja
     done: fait, faite, terminé, terminée, achevé, achevée, fini, finie, fermé, clos, oui
     done: hecho, hecha, terminado, terminada, completado, completada, cerrado, cerrada, finalizado, listo, sí
     done: готово, сделано, выполнено, выполнена, завершено, завершена, закрыта, закрыто, да
     done: 完成, 已完成, 已关闭, 已解决, 结束, 是
     cancelled: cancelled, canceled, won't do, won't fix, dropped, rejected, obsolete, duplicate, archived, [-]
     cancelled: abgebrochen, abgesagt, entfällt, entfallen, storniert, hinfällig, verworfen, archiviert
+    cancelled: abgelehnt, wird nicht erledigt
     cancelled: annulé, annulée, abandonné, abandonnée, archivé, archivée, sans objet
     cancelled: cancelado, cancelada, anulado, anulada, descartado, descartada, archivado, archivada
     cancelled: отменена, отменено, отменён, неактуально, снята, отклонена, в архиве

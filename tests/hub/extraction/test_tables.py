@@ -93,6 +93,13 @@ def rows_of(text: str, name: str = "list.csv", media_type: str | None = None) ->
             id="Jira",
         ),
         pytest.param(
+            "Zusammenfassung,Vorgangsschlüssel,Status,Mitglieder,Fälligkeitsdatum\n"
+            "Heizung reparieren,X-1,Zu erledigen,Jo Ray,04.12.2026\nLampe,X-2,Zu erledigen,,\n"
+            "Dach decken,X-3,Abgelehnt,,\n",
+            ["Heizung reparieren | 2026-12-04 | Jo Ray | todo", "Lampe | todo"],
+            id="Jira, German",
+        ),
+        pytest.param(
             "Plan name,Move\nDate of export,11/25/2026\n\n"
             "Task ID,Task Name,Bucket Name,Progress,Priority,Assigned To,Due date,Late,Completed Date\n"
             "a,Pack the books,Prep,In progress,Urgent,Mo Field;Ann Lee,12/4/2026,true,\n"
