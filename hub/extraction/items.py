@@ -206,6 +206,7 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
         items: items found by rules, in the order of the text.
         prose: passages left to a model.
         date: date of the document, from its content or its file.
+        due: day on which all its tasks are due that name none, as it is written.
         view: the text for the model, of the same length, if it differs from the document's text.
         authored: the text without what a program wrote, of the same length, if it is to be judged so.
         apart: places that are texts of their own, such as rows of a table, in order and disjoint.
@@ -218,6 +219,7 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
     items: list[Item] = []
     prose: list[Passage] = []
     date: datetime | None = None
+    due: str | None = None
     view: str | None = None
     authored: str | None = None
     apart: Sequence[tuple[int, int]] = ()

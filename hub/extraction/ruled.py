@@ -23,7 +23,7 @@ from hub.extraction.dating import PassageDates
 from hub.extraction.items import Dropped, ExtractionOptions, Form, Item, Notes
 from hub.extraction.prose_layout import DIGIT, About, lines_in
 from hub.extraction.reference import is_reference
-from hub.extraction.when.resolve import Anchor, local_day, resolve
+from hub.extraction.when.resolve import Anchor, date_ms, local_day, resolve
 from hub.extraction.wording.languages import languages, languages_in, script_of
 from hub.text.files import OFFICE
 from protocol.secret_rules import redact_typed
@@ -68,7 +68,7 @@ class ToRead(msgspec.Struct, frozen=True, kw_only=True, tag="read"):
         document, options = self.document, self.options
         form = structured.read(document, options)
         dates = PassageDates(document, date=form.date, timezone=options.timezone)
-        items = [*_with_due_days(form.items, dates, options.timezone)]
+        items = [*_with_due_days(form, dates, options.timezone)]
         by_rules = msgspec.structs.replace(form.by_rules or form, tables=form.tables)
         found = _of_prose(document, options, by_rules, dates) if self.reads_prose else ()
         items = by_place([*items, *filter(by_rules.admits, found)])
@@ -115,18 +115,20 @@ _DUE: Final = "dueDate"
 MEMORY_BYTES: Final = 1 << 30  # of the process that answers; a text needs ten times its size
 
 
-def _with_due_days(items: Sequence[Item], dates: PassageDates, timezone: str) -> Iterator[Item]:
-    """Yield items of lists; a task without a day gets the first one that its words denote.
+def _with_due_days(form: Form, dates: PassageDates, timezone: str) -> Iterator[Item]:
+    """Yield items of lists; a task without a day gets the first one that its words denote, else the form's.
 
     Words for a day that is unknown stay for a person.
     """
-    for item in items:
+    for item in form.items:
         is_open = item.table == TableName.TASKS and item.data.get("status") != "done"
         if is_open and not item.is_exact and _DUE not in item.data:
             for at, has_time, words in islice(_days_of(item, dates.at(item.start), timezone), 1):
                 data = item.data | ({} if at is None else {_DUE: epoch_ms(at)})
                 unresolved = {_DUE: words} if at is None else {}
                 item = msgspec.structs.replace(item, data=data, unresolved=unresolved, has_time=has_time)
+            if form.due and _DUE not in item.data and not item.unresolved:
+                item = msgspec.structs.replace(item, data=item.data | {_DUE: date_ms(form.due, timezone)})
         yield item
 
 

@@ -594,7 +594,7 @@ def read_markdown(document: Document, options: ExtractionOptions, *, is_plain: b
     if is_named or any(map(PLACEHOLDER.search, titles)):
         return Form(date=date)
     reading = _Reading(document.text, view, options, front.get("title"))
-    reading.due = next((front[key] for key in _DUE_KEYS if _front_date(front, [key], options)), None)
+    due = next((front[key] for key in _DUE_KEYS if _front_date(front, [key], options)), None)
     boxes = [line.start for line in lines[body:] if _BOX.fullmatch(line.text)]
     reading.people = people_above(view, lines[body].start, boxes) if boxes else reading.people
     at = body
@@ -605,7 +605,7 @@ def read_markdown(document: Document, options: ExtractionOptions, *, is_plain: b
     while at < len(lines):
         at = reading.take(lines, at)
     reading.close_passage(len(document.text))
-    return Form(items=reading.items, prose=reading.prose, date=date, view=view)
+    return Form(items=reading.items, prose=reading.prose, date=date, view=view, due=due)
 
 
 class _Reading:
@@ -613,7 +613,6 @@ class _Reading:
         self._text = text
         self._view = view
         self._options = options
-        self.due: str | None = None  # of the whole document
         self.boxes = BOXES
         self._headings = [(0, title)] if title else []  # the document's title is above all headings
         self._passage_from: int | None = None
@@ -718,7 +717,6 @@ class _Reading:
         parsed.is_done = parsed.is_done or state.is_done
         parsed.is_begun = state.is_begun or (bool(sections) and sections[-1].is_begun)
         parsed.priority = parsed.priority or state.priority
-        parsed.due = parsed.due or self.due
         self.items += _task(
             parsed, title, self._text, start, end, self._options, more=description, owners=owners
         )

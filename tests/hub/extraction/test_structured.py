@@ -97,11 +97,15 @@ def test_a_row_without_a_box_above_boxes_is_a_person_among_people_and_never_pros
 
 def test_front_matter_dates_the_document_and_its_tasks() -> None:
     front = "---\ntitle: Plan\ndate: 2026-03-01 # today\ndue: '2026-04-01'\n---\n"
-    form = read("a.md", f"{front}- [ ] One\n- [ ] Two by 2026-03-05\n")
-    assert form.date == datetime(2026, 2, 28, 23, tzinfo=UTC)
-    assert [item.data["dueDate"] for item in form.items] == [
+    text = f"{front}- [ ] One\n- [ ] Two by 2026-03-05\n- [ ] Three tomorrow\n- [ ] Four one day\n"
+    assert read("a.md", text).date == datetime(2026, 2, 28, 23, tzinfo=UTC)
+    document = Document(unit_key="a.md", text=text, content_hash="")
+    items = ToRead(document=document, options=EVERYTHING, reads_prose=False).answer().items
+    assert [item.data["dueDate"] for item in items] == [
         berlin("2026-04-01", "+02:00"),
         berlin("2026-03-05"),
+        berlin("2026-03-02"),
+        berlin("2026-04-01", "+02:00"),
     ]
 
 
