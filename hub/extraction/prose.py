@@ -757,7 +757,7 @@ class _Sentence:
         is_request = any(match.re in lexicon.patterns(name) for name in ("requests", "addressed", "spanning"))
         if is_request:
             return lexicon.has("settled", match["what"][: clause.end - match.start("what")])
-        if lexicon.has("settled", clause.text):
+        if lexicon.has("settled", clause.text) or lexicon.has("negated", match["what"].partition(",")[0]):
             return True
         # "Ask whether" is an order, "we should perhaps" is none.
         is_order = match.start("what") == match.start() and not {"who", "np"} & match.groupdict().keys()

@@ -82,6 +82,7 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
         gapped: work without a verb, after work with one.
         more: a further verb after "and".
         settled: work that is done, cancelled or refused.
+        negated: words by which work is refused, if its patterns do not know them.
         past: verbs in the past tense.
         unreal: hopes, doubts and stories; *general*: what holds for people in general, habits, and sayings.
         salutations: first lines of a letter below its head; *closings*: the last ones above its signature.
@@ -153,6 +154,7 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
     gapped: Rows = _NEVER
     more: Rows = _NEVER
     settled: Rows = _NEVER
+    negated: Rows = _NEVER
     past: Rows = _NEVER
     unreal: Rows = _NEVER
     general: Rows = _NEVER

@@ -44,6 +44,8 @@ The order number is PL-20931. | notes | The order number is PL-20931
 We are starting Project Lighthouse this week. | projects | Lighthouse
 Comment by Farid: a reload cures it. | taskComments | a reload cures it
 Boris checked the costs yesterday.
+We agreed not to raise the fee. | notes | not to raise the fee
+The board decided against the red paint. | notes | against the red paint
 No need to call the landlord any more.
 You do not need to do anything.
 Did anyone water the plants?
@@ -91,6 +93,10 @@ Könnten Sie bis Donnerstag die Rechnung schicken? | tasks | die Rechnung schick
 Bitte sorgen Sie für ausreichend Stühle. | tasks | sorgen Sie für ausreichend Stühle
 Nadine muss dringend die Regale beschriften. | tasks | die Regale beschriften | Nadine
 Frau Demir kümmert sich um die Bänke. | tasks | sich um die Bänke kümmern | Frau Demir
+Ich werde Tom nicht anrufen.
+Wir bringen keinen Kuchen mit.
+Tom schickt die Liste nicht.
+Vergiss bitte nicht, Tom anzurufen. | tasks | Tom anzurufen
 Es muss bis Freitag unterschrieben werden. | tasks | Es muss unterschrieben werden | | 2026-03-06
 Die Zähllisten druckt diesmal Ole aus. | tasks | Die Zähllisten druckt diesmal Ole aus | Ole
 Malte, du schaust nach den Feuerlöschern? | tasks | nach den Feuerlöschern schauen | Malte
