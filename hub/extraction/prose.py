@@ -23,6 +23,7 @@ from hub.extraction.outline import people_above
 from hub.extraction.prose_layout import (
     DIGIT,
     EDGES,
+    ENDS,
     FEW_SENTENCES,
     SPEAKER,
     TICKS,
@@ -229,7 +230,9 @@ class _Reader:
             count = self.count
             is_work = about.is_work and section is Section.PLAIN and (nth or line.is_bullet)
             kind = Section.TO_DO if is_work else section
-            if not line.is_bullet and below is not None and not below.is_first:
+            has_more = below is not None and not below.is_first
+            is_sentence = has_more or (line.text.rstrip().endswith(ENDS) and not about.is_short)
+            if is_sentence and not line.is_bullet:
                 kind = Section.PLAIN if kind is Section.TO_DO else kind  # a paragraph, and no row
             _Sentence(self, about, lexicon, line, kind, topic or before, above).read()
             if self.count > count:
@@ -462,7 +465,9 @@ class _Sentence:
         if match is None:
             return line.speaker if about.is_chat or about.is_minutes else "", line.text, line.start
         who = match["who"].strip(" *_<>@")
-        is_words = is_label(self._lexicon, who) or self._lexicon.match("decisions", line.text) is not None
+        lexicon = self._lexicon
+        is_words = is_label(lexicon, who) or lexicon.match("decisions", line.text) is not None
+        is_words = is_words or (lexicon.has("events", who) and not line.text[match.end()].islower())
         is_person = not is_words and (
             about.is_chat or ((about.is_minutes or about.is_loose) and self._is_name(who))
         )
@@ -516,7 +521,7 @@ class _Sentence:
     def _value_row(self) -> bool:
         """Add the fact of a row such as ``Gate code: 4471``."""
         key, value = (*_COLON.split(self._text, 1), "")[:2]
-        is_row = value.strip() and len(self._text) < _LONGEST_ROW
+        is_row = value.strip() and len(self._text) < _LONGEST_ROW and not self._is_event_row()
         if not is_row or not (self._lexicon.has("facts", self._text) and _VALUE.search(value)):
             return False
         fields: dict[str, Field] = {"title": key.strip(EDGES), "content": value.strip(EDGES)}
@@ -694,7 +699,8 @@ class _Sentence:
             if nth <= done:
                 continue
             bare = clause.text.strip(EDGES)
-            is_called = self._text[clause.end :].lstrip()[:1] not in _BRACKETS
+            marks = self._text[: clause.start].rstrip()[-1:], self._text[clause.end :].lstrip()[:1]
+            is_called = not _BRACKETS.keys() & {*marks}
             if self._is_name(bare) and is_called and nth + 1 < len(clauses):
                 vocative, is_open = bare, False
                 continue
@@ -786,7 +792,9 @@ class _Sentence:
         if not self._is_question or _BREAK.search(self._text, clause.end):
             attributes += ["spanning", "duties"]
             is_dated = any(
-                clause.start <= day.start < clause.end and self._reader.is_ahead(day, self._start)
+                clause.start <= day.start
+                and (day.start < clause.end or lexicon.time.is_spaced)
+                and (self._reader.is_ahead(day, self._start) or (lexicon.time.is_spaced and not day.at))
                 for day in self._days
             )
             is_heading = (
@@ -991,13 +999,13 @@ class _Sentence:
                 passage = self._text[start:end]
                 if any(lexicon.has(name, passage) for name in ("settled", "past", "unreal")):
                     return False
-                if lexicon.has("absent", passage):
-                    continue
                 at = self._after_leads(clauses[first]) if first == nth else start
                 has_day_in_leads = at > day.end
                 title_start = min(at, day.start) if has_day_in_leads else at
                 title = self._shown(start if at >= end else title_start, end)
                 others = self._shown(start, end)
+                if lexicon.has("absent", passage) or lexicon.has("absent", others):
+                    continue
                 is_event = lexicon.has("events", others) or lexicon.has("happens", others)
                 is_short = len(others) < _MOST_ROW_CHARS if has_han(others) else len(others.split()) <= 2
                 is_row = is_short and len(clauses) == 1 and not self._about.is_chat
@@ -1015,6 +1023,7 @@ class _Sentence:
         if self._before is not None and title.split()[0].lower() in lexicon.subjects:
             title, begin = f"{self._before.text.strip(EDGES)}: {title}", self._before.start
         fields: dict[str, Field] = {"title": title}
-        clock = None if day.has_time else _CLOCK.search(self._text, day.end, end)
+        until = min((one.start for one in self._days if one.start > day.start), default=len(self._text))
+        clock = None if day.has_time else _CLOCK.search(self._text, day.end, until)
         day = self._reader.at_time(day, clock.group(), self._start) if clock else day
         return self._reader.add(TableName.TIMELINES, fields, begin, self._start + end, day)

@@ -19,7 +19,7 @@ FEW_SENTENCES: Final = 3
 _WORD: Final = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?")
 _QUOTED: Final = re.compile(r"(?:[ \t]*>)+[ \t]*")
 _BULLET: Final = re.compile(
-    r"(?:[-*+\u2022\u2023\u25e6\u25aa\u2013\u2014\u00b7\u2610\u25a1]|\(?\d{1,2}[.):]|"
+    r"(?:[-*+\u2022\u2023\u25e6\u25aa\u2013\u2014\u00b7\u2610\u25a1]|\(?\d{1,2}[.):](?!\d)|"
     r"[a-z]\)|[\u4e00\u4e8c\u4e09\u56db\u4e94\u516d\u4e03\u516b\u4e5d\u5341]{1,2}[\u3001\uff0e.]|"
     r"\d{1,2}\u3001|TOP \d{1,2}:?|\[[ _]?\]|#{1,6}(?!\d))[ \t]*"
 )
@@ -30,7 +30,7 @@ SPEAKER: Final = re.compile(
     r"\t]*(?=\S)"
 )
 _TITLE: Final = re.compile(
-    r"(?<!\w)(?:Hrn?|Frl?|Fam|M|Mme|Mlle|Mrs?|Ms|Dr|Sra?|Srta|Dra|D\u00f1a|Ing|Lic"
+    r"(?<!\w)(?:Hrn?|Frl?|Fam?|M|Mme|Mlle|Mrs?|Ms|Dr|Sra?|Srta|Dra|D\u00f1a|Ing|Lic"
     r"|\u0433|\u0443\u043b|\u0438\u043c|\u0442\u043e\u0432|\u0441\u0442\u0440|\u043a\u0432|"
     r"\u0434)\.$"
 )
@@ -40,7 +40,7 @@ EDGES: Final = (
     ' \t\r\n,;:.!?()[]"*_->\u2013\u2014\u2026\u201c\u201d\u201e\u00ab\u00bb'
     "\u3001\u3002\uff01\uff08\uff09\uff0c\uff1a\uff1b\uff1f"
 )
-_ENDS: Final = (".", "!", "?", "\u2026", "\u3002", "\uff01", "\uff1f")
+ENDS: Final = (".", "!", "?", "\u2026", "\u3002", "\uff01", "\uff1f")
 _LEAST_SIGNS: Final = 3  # of another language, in a passage without any of its own
 _LEAST_TITLES: Final = 2
 _LEAST_WORK: Final = 2  # lines that name work, in a list of work
@@ -199,7 +199,7 @@ class About:
         self.has_titles = (
             sum(line.is_bullet and _is_title_case(line.text) for line in firsts) >= _LEAST_TITLES
         )
-        ended = sum(line.text.rstrip().endswith(_ENDS) for line in firsts)
+        ended = sum(line.text.rstrip().endswith(ENDS) for line in firsts)
         has_greeting = firsts[0].text.rstrip().endswith((",", "!", "\uff0c", "\uff1a", ":"))
         self.sentences = lines
         greeted = firsts[0].text.rstrip()
@@ -245,7 +245,7 @@ class About:
 
     def is_heading(self, line: Line, below: Line) -> bool:
         """Return True for a first line that names what the lines below are about."""
-        if self.is_chat or line.is_bullet or not below.is_first or line.text.rstrip().endswith(_ENDS):
+        if self.is_chat or line.is_bullet or not below.is_first or line.text.rstrip().endswith(ENDS):
             return False
         if self.has_bullets or (has_han(line.text) and len(line.text) < 5):
             return True
@@ -281,7 +281,7 @@ def lexicon_in(text: str, known: Lexicon | None, least: int = _LEAST_SIGNS) -> L
 
 def section_of(lexicon: Lexicon | None, heading: str) -> Section | None:
     """Return the meaning of a heading, or None if it has none."""
-    if lexicon is None or len(heading) > _LONGEST_HEADING or heading.rstrip().endswith((*_ENDS, ",", ";")):
+    if lexicon is None or len(heading) > _LONGEST_HEADING or heading.rstrip().endswith((*ENDS, ",", ";")):
         return None
     bare = heading.strip(" *_#=:\uff1a")
     for attribute, section in (

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from hub.extraction.blocks import blanked
 from hub.extraction.folding import is_unspaced
 from hub.extraction.items import Line, lines_of
+from hub.extraction.when.language import has_han
 from hub.extraction.wording.languages import is_line_of, languages
 
 _LEVEL: Final = "(?:TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|FATAL|CRITICAL)"
@@ -28,13 +29,16 @@ _MACHINE: Final = re.compile(
     r"|^[^\s\u4e00-\u9fff]{40,}+$"  # encoded files
     r"|^[^\r\n]{1,120}+\r?\n={3,}[ \t]*+$"  # a title
     r"|!\[\[[^\]\r\n]{1,200}\]\]"  # another file
+    r"|^[ \t]*+>[ \t]?>[^\r\n]*+"  # an earlier mail, quoted in a quoted one
     r"|^--[ ]?\r?\n(?:[^\r\n]*\S[^\r\n]*(?:\r?\n|\Z)){1,8}",  # the signature of a mail
     re.MULTILINE,
 )
 _SPOKEN: Final = re.compile(
-    '"[^"\r\n]{15,400}"|\u201c[^\u201c\u201d\r\n]{15,400}\u201d|\u201e[^\u201e\u201c\u201d\r\n]{15,400}[\u201c\u201d]'
-    "|\u00ab[^\u00ab\u00bb\r\n]{15,400}\u00bb|\u300c[^\u300c\u300d\r\n]{8,400}\u300d"
+    '(?:[^\\s:.!?"][^\r\n:.!?"]{0,40}:[ \t]*+)?(?P<said>"[^"\r\n]{1,400}"'
+    "|\u201c[^\u201c\u201d\r\n]{15,400}\u201d|\u201e[^\u201e\u201c\u201d\r\n]{15,400}[\u201c\u201d]"
+    "|\u00ab[^\u00ab\u00bb\r\n]{15,400}\u00bb|\u300c[^\u300c\u300d\r\n]{8,400}\u300d)"
 )
+_LEAST_SPEECH: Final = 17  # characters with the marks
 _LEAST_SPOKEN: Final = 7  # words of a sentence without a mark at its end; fewer are a name
 
 _MOST_HEAD: Final = 16  # lines of the head of a letter, or of its foot
@@ -60,7 +64,7 @@ def view_of_prose(text: str) -> str:
     """Return *text* with blanks for texts of machines, for quoted speech, and for line ends in sentences."""
     text = blanked(text, (match.span() for match in _MACHINE.finditer(text)))
     text = unwrapped(blanked(text, _letter_parts(text)))
-    return blanked(text, (match.span() for match in _SPOKEN.finditer(text) if _is_speech(match.group())))
+    return blanked(text, (match.span() for match in _SPOKEN.finditer(text) if _is_speech(match["said"])))
 
 
 def _letter_parts(text: str) -> Iterator[tuple[int, int]]:
@@ -81,7 +85,10 @@ def _is_of_head(line: Line) -> bool:
 
 def _is_speech(quoted: str) -> bool:
     """Return True for quoted words that are a sentence, and not a name."""
-    return quoted[-2] in ".!?,\u2026\u3002\uff01\uff1f\uff0c" or len(quoted.split()) >= _LEAST_SPOKEN
+    is_long = len(quoted) >= _LEAST_SPEECH or has_han(quoted)
+    return is_long and (
+        quoted[-2] in ".!?,\u2026\u3002\uff01\uff1f\uff0c" or len(quoted.split()) >= _LEAST_SPOKEN
+    )
 
 
 class _Row(NamedTuple):
