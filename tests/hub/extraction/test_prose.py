@@ -42,6 +42,14 @@ The trip to Ely takes place on Friday. | timelines | Trip to Ely takes place | |
 We decided to stay on version 14 until summer. | notes | stay on version 14 until summer
 The order number is PL-20931. | notes | The order number is PL-20931
 We are starting Project Lighthouse this week. | projects | Lighthouse
+Ravi is on leave until Thursday.
+The bus does not stop here on Friday.
+Dad phoned on Friday.
+2026-03-02 Ida met the roofer on Friday.
+I promised Nils that I check the meter until Friday. | tasks | check the meter | | 2026-03-06
+I promised Mr Hale the signed plan by Friday. | tasks | promised Mr Hale the signed plan | | 2026-03-06
+Anton will dry the mat and let all know. | tasks | dry the mat and let all know | Anton
+Guided tour on Friday at 10:00, meet at the ferry. | timelines | Guided tour | | 2026-03-06
 Comment by Farid: a reload cures it. | taskComments | a reload cures it
 Boris checked the costs yesterday.
 We agreed not to raise the fee. | notes | not to raise the fee
@@ -144,7 +152,7 @@ Lidia tiene que cerrar el presupuesto. | tasks | cerrar el presupuesto | Lidia
 Hay que entregar el certificado. | tasks | entregar el certificado
 Óscar, comprueba las sirenas. | tasks | comprueba las sirenas | Óscar
 No olvides comprar las velas. | tasks | comprar las velas
-La próxima junta será el 21 de abril. | timelines | Próxima junta será | | 2026-04-21
+La próxima junta será el 21 de abril. | timelines | Próxima junta | | 2026-04-21
 Se acuerda no abrir la piscina antes de junio. | notes | no abrir la piscina antes de junio
 Arrancamos el proyecto Faro. | projects | Faro
 Comentario de Berta: el cubo se llena cada dos horas. | taskComments | el cubo se llena cada dos horas
@@ -326,6 +334,33 @@ PASSAGES: dict[str, tuple[str, list[str]]] = {
     "event of a heading": (
         "Minutes, 4 March\n\nThe money is spent.\n\nNext meeting\nThursday, 2 April 2026, 10:00, room Elm.\n",
         ["Next meeting | | 2026-04-02"],
+    ),
+    "rows of a box": ("Crate 4 (cellar)\n\n- Mail\n- Record\n- Call cards of the guests\n- Sort\n", []),
+    "rows of a day that was": (
+        "Aunt phoned\n\nbuy stamps\ncollect the shoes\norder tea\n",
+        ["buy stamps", "collect the shoes", "order tea"],
+    ),
+    "event before its day": ("Concert: 3 April 2026, 19:00, hall", ["Concert | | 2026-04-03"]),
+    "event in a list": (
+        "- Kasse: 12 Euro\n- Sommerfest: 3. Juli 2026, Aula\n- das ist noch offen",
+        ["Sommerfest | | 2026-07-03"],
+    ),
+    "task whose pronoun has a day": (
+        "12:10 tea with Mrs Hart: she sends the sample by Friday",
+        ["send the sample | | 2026-03-06"],
+    ),
+    "short quoted words before longer ones": (
+        'One is "Call me again", the other "meet me on the fifth, meet me there again".',
+        [],
+    ),
+    "quoted speech after a name": ('@ida wrote: "please call the bank by Friday, it is late."', []),
+    "mail in a quoted mail": ("> Thank you.\n>\n> > Please send us the plan by Friday.\n", []),
+    "rules": ("Regeln: Wer zuletzt geht, bringt den Schlüssel mit.", []),
+    "what plants do": ("Garten\n\n- Johannisbeeren tragen am alten Holz\n- Der Zaun bleibt stehen\n", []),
+    "goods that came": ("KW 9\n\nMo\n- Ware Fa. Otto abgenommen (3 Kisten, 1 leer)\n- Keller gefegt\n", []),
+    "work with a day in the next clause": (
+        "Luc prépare les badges, à rendre le 12 mars.",
+        ["préparer les badges, à rendre | Luc | 2026-03-12"],
     ),
     "event below a sentence": ("It was a long trip.\n2 April 2026, room Elm\n", []),
     "topic of minutes that is a heading elsewhere": (
