@@ -733,6 +733,11 @@ class _Sentence:
                 if not who and clause.is_more and found:
                     who = found[-1].who
                 found.append(_Task(who, match.start("what"), clause.start, clause.end))
+        if self._line.is_bullet and self._is_event_row():  # "Party on 5 May at 7 pm, bring a chair"
+            dated = {day.start for day in self._days}
+            found = [
+                task for task in found if task.who or not (task.start and dated.isdisjoint(range(*task[2:])))
+            ]
         added = [self._add_task(task, clauses) for task in found]
         return any(added)
 
@@ -1020,8 +1025,12 @@ class _Sentence:
         title, begin = lexicon.rewritten(words), self._place(start)
         if article := lexicon.patterns("articles")[0].match(title):
             title = title[article.end() :][:1].upper() + title[article.end() + 1 :]
-        if self._before is not None and title.split()[0].lower() in lexicon.subjects:
-            title, begin = f"{self._before.text.strip(EDGES)}: {title}", self._before.start
+        if title.split()[0].lower() in lexicon.subjects:
+            above = self._text[:start].strip(EDGES)  # of the sentence, else the sentence before
+            if above:
+                title, begin = f"{above}: {title}", self._place(0)
+            elif self._before is not None:
+                title, begin = f"{self._before.text.strip(EDGES)}: {title}", self._before.start
         fields: dict[str, Field] = {"title": title}
         until = min((one.start for one in self._days if one.start > day.start), default=len(self._text))
         clock = None if day.has_time else _CLOCK.search(self._text, day.end, until)

@@ -32,6 +32,7 @@ _VERSION: Final = re.compile(
     r"\W{0,3}(?:v(?:ersion )?\d{1,4}\.\d|\d{1,4}\.\d{1,4}(?:\.\w|\W{1,3}\d{4}\b))", re.IGNORECASE
 )
 _BEFORE_SENTENCES: Final = re.compile(r":(?= [^:.!?]{1,200}[.!?] )")
+_OPEN: Final = re.compile(r"^[ \t]*+(?:[-*+]|\d{1,3}\.) (?:\[ \]|TODO\b)", re.MULTILINE)
 _CLAUSE: Final = re.compile(r"^[ \t]*+(\d{1,2})\.(\d{1,2})\.?[ \t]++[^\W\d_]", re.MULTILINE)
 
 
@@ -55,6 +56,7 @@ def is_reference(name: str, text: str, passages: Sequence[Passage], *, has_day: 
     if (
         (is_page or len(text) > _LONG)
         and not has_day
+        and not (is_line_of("salutations", first) or _OPEN.search(text))
         and not any(is_line_of("to_do", title) for title in titles)
     ):
         return True

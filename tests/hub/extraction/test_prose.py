@@ -335,6 +335,17 @@ PASSAGES: dict[str, tuple[str, list[str]]] = {
         "Minutes, 4 March\n\nThe money is spent.\n\nNext meeting\nThursday, 2 April 2026, 10:00, room Elm.\n",
         ["Next meeting | | 2026-04-02"],
     ),
+    "events and what belongs to them": (
+        "- Flute concert, 3 April, 19:00, bring a cushion\n- Fair on 4 April, 9:00, Ida bakes the pie\n",
+        ["Flute concert | | 2026-04-03", "Fair | | 2026-04-04"],
+    ),
+    "pronoun of the clause before": (
+        "The hall burned down. The tour has a new date, it starts on 4 April.",
+        ["The tour has a new date: it starts | | 2026-04-04"],
+    ),
+    "nouns that may be verbs": ("Log\n\n- mail from Otto, quite long\n- visit of the plumber\n", []),
+    "status of a page": ("Verein Nord\nStand: Mitte März\n", []),
+    "work of a pronoun in Chinese": ("他周五把样品送过来。", ["把样品送过来 | | 2026-03-06"]),
     "rows of a box": ("Crate 4 (cellar)\n\n- Mail\n- Record\n- Call cards of the guests\n- Sort\n", []),
     "rows of a day that was": (
         "Aunt phoned\n\nbuy stamps\ncollect the shoes\norder tea\n",

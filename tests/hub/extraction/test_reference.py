@@ -68,6 +68,7 @@ LONG = "The weather was fine and the sea was blue.\n\n" * 60 + "Please paint the
         (LONG, "boat.txt", 0),
         (f"Notes of 3 March 2026\n\n{LONG}", "boat.txt", 1),
         (LONG, "2026-03-03.txt", 1),
+        (f"Dear Ida,\n\n{LONG}", "boat.txt", 1),
         (f"# Boat\n\n## To do\n\n- Please paint the boat\n\n## Weather\n\n{LONG[:-23]}", "boat.md", 1),
     ],
 )
