@@ -230,8 +230,9 @@ class _Reader:
             count = self.count
             is_work = about.is_work and section is Section.PLAIN and (nth or line.is_bullet)
             kind = Section.TO_DO if is_work else section
-            has_more = below is not None and not below.is_first
-            is_sentence = has_more or (line.text.rstrip().endswith(ENDS) and not about.is_short)
+            is_sentence = (below is not None and not below.is_first) or (
+                line.text.rstrip().endswith(ENDS) and not about.is_short
+            )
             if is_sentence and not line.is_bullet:
                 kind = Section.PLAIN if kind is Section.TO_DO else kind  # a paragraph, and no row
             _Sentence(self, about, lexicon, line, kind, topic or before, above).read()
@@ -465,10 +466,9 @@ class _Sentence:
         if match is None:
             return line.speaker if about.is_chat or about.is_minutes else "", line.text, line.start
         who = match["who"].strip(" *_<>@")
-        lexicon = self._lexicon
-        is_words = is_label(lexicon, who) or lexicon.match("decisions", line.text) is not None
-        is_words = is_words or (lexicon.has("events", who) and not line.text[match.end()].islower())
-        is_person = not is_words and (
+        is_event = self._lexicon.has("events", who) and not line.text[match.end()].islower()
+        is_words = is_label(self._lexicon, who) or self._lexicon.match("decisions", line.text) is not None
+        is_person = not (is_words or is_event) and (
             about.is_chat or ((about.is_minutes or about.is_loose) and self._is_name(who))
         )
         if not is_person:
@@ -734,9 +734,10 @@ class _Sentence:
                     who = found[-1].who
                 found.append(_Task(who, match.start("what"), clause.start, clause.end))
         if self._line.is_bullet and self._is_event_row():  # "Party on 5 May at 7 pm, bring a chair"
-            dated = {day.start for day in self._days}
             found = [
-                task for task in found if task.who or not (task.start and dated.isdisjoint(range(*task[2:])))
+                task
+                for task in found
+                if task.who or not task.start or any(task.start <= day.start < task.end for day in self._days)
             ]
         added = [self._add_task(task, clauses) for task in found]
         return any(added)
@@ -1031,8 +1032,7 @@ class _Sentence:
                 title, begin = f"{above}: {title}", self._place(0)
             elif self._before is not None:
                 title, begin = f"{self._before.text.strip(EDGES)}: {title}", self._before.start
-        fields: dict[str, Field] = {"title": title}
         until = min((one.start for one in self._days if one.start > day.start), default=len(self._text))
         clock = None if day.has_time else _CLOCK.search(self._text, day.end, until)
         day = self._reader.at_time(day, clock.group(), self._start) if clock else day
-        return self._reader.add(TableName.TIMELINES, fields, begin, self._start + end, day)
+        return self._reader.add(TableName.TIMELINES, {"title": title}, begin, self._start + end, day)

@@ -85,8 +85,7 @@ def _is_of_head(line: Line) -> bool:
 
 def _is_speech(quoted: str) -> bool:
     """Return True for quoted words that are a sentence, and not a name."""
-    is_long = len(quoted) >= _LEAST_SPEECH or has_han(quoted)
-    return is_long and (
+    return (len(quoted) >= _LEAST_SPEECH or has_han(quoted)) and (
         quoted[-2] in ".!?,\u2026\u3002\uff01\uff1f\uff0c" or len(quoted.split()) >= _LEAST_SPOKEN
     )
 
