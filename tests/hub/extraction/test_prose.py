@@ -346,6 +346,7 @@ PASSAGES: dict[str, tuple[str, list[str]]] = {
     "nouns that may be verbs": ("Log\n\n- mail from Otto, quite long\n- visit of the plumber\n", []),
     "status of a page": ("Verein Nord\nStand: Mitte März\n", []),
     "work of a pronoun in Chinese": ("他周五把样品送过来。", ["把样品送过来 | | 2026-03-06"]),
+    "craft in a diary": ("Diario, Lugo\n\nEl taller de pan abre. Doña Paz dice siempre que llueve.\n", []),
     "rows of a box": ("Crate 4 (cellar)\n\n- Mail\n- Record\n- Call cards of the guests\n- Sort\n", []),
     "rows of a day that was": (
         "Aunt phoned\n\nbuy stamps\ncollect the shoes\norder tea\n",
