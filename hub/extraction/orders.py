@@ -27,7 +27,7 @@ _DIGEST: Final = r"\b(?=[a-f]{0,40}\d)[a-f\d]{12,128}\b"
 _WORD: Final = re.compile(
     rf"{_DIGEST}|[\u2e80-\u9fff]{{1,80}}|[^\W\d_\u2e80-\u9fff]{{1,40}}|\d{{1,40}}|[^\w\s]{{1,3}}"
 )
-_SENTENCE_END: Final = re.compile(r"[.!?](?=\s|$)|[\u3002\uff01\uff1f]|\n")
+_SENTENCE_END: Final = re.compile(r"[.!?](?=\s|$)|[\u3002\uff01\uff1f]|[\n\f]")
 _IDEOGRAPHS: Final = "\u2e80", "\u9fff"
 _STEMS: Final = 4, 6  # letters of the beginning of a word
 

@@ -52,6 +52,7 @@ _NAMED_MONTH: Final = re.compile(r"(?<!\w)(\d{1,2})[/-]([^\W\d_]{3,12}\.?)[/-](?
 _MIDNIGHT: Final = re.compile(r"(?<=\d),?[ \t](?:12:00(?::00)? AM|00:00(?::00)?)$", re.IGNORECASE)
 _MONTHS: Final = 12
 _QUOTATION: Final = re.compile(r'"[^"]*+(?:"|\Z)')
+_BETWEEN: Final = re.compile(rf"({_QUOTATION.pattern}|[,;\t|])")
 _PERSON_NUMBER: Final = re.compile(r"[ \t]\(\d{1,20}\)$")  # behind a name, in an export of Todoist
 
 
@@ -105,9 +106,14 @@ def read_spreadsheet(document: Document, options: ExtractionOptions) -> Form | N
             read = None
         if read is not None:
             items, left = read
-            apart = [(row.start, row.end) for row in rows if row.cells]
             return Form(
-                items=items, prose=left, date=document.modified_at, apart=apart, tables=[(0, len(text))]
+                items=items,
+                prose=left,
+                date=document.modified_at,
+                # A cell is no part of the sentence in the one before it.
+                authored="".join("\f" if one == delimiter else one for one in _BETWEEN.split(text)),
+                apart=[(row.start, row.end) for row in rows if row.cells],
+                tables=[(0, len(text))],
             )
         widths = Counter(len(row.cells) for row in rows if any(row.cells))
         count, width = max(((count, width) for width, count in widths.items()), default=(0, 0))

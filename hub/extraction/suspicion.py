@@ -264,11 +264,15 @@ _OVERLAP_CHARS: Final = 600  # longer than any wording
 _MOST_ORDERS: Final = 1_000
 _REACH_CHARS: Final = 400  # maximum extent of the suspected paragraph on both sides of an order
 _PARAGRAPH_END: Final = re.compile(r"\n[ \t>|]*+(?:\r?\n[ \t>|]*+)+|\r[ \t>]*+\r")
-# The mark of a list, or the stamp of a message.
+# The mark of a list, a heading or a setting, or the stamp of a message or of finished work.
 _ROW_MARK: Final = re.compile(
-    r"^[ \t]{0,40}(?:(?:[-*+\u2022\u2023\u25e6]|\d{1,3}[.)])[ \t]+(?:\[.\][ \t]+)?"
-    r"|\[?\d[\d :./,-]{6,30}\]?[ \t]+(?:-[ \t]+)?(?=[^\W\d_]))",
+    r"^[ \t]{0,40}(?:(?:[-*+\u2022\u2023\u25e6]|\*\*|\d{1,3}[.)])[ \t]+(?:\[.\][ \t]+)?|#\+(?=\w)"
+    r"|(?:[xX][ \t]+)?\[?\d[\d :./,-]{6,30}\]?[ \t]+(?:-[ \t]+)?(?=[^\W\d_]))",
     re.MULTILINE,
+)
+# An entry of a list of tasks, which is one by itself, whatever an entry above it demands.
+_TASK_ROW: Final = re.compile(
+    r"^[ \t]{0,40}(?:[-*+][ \t]+\[.\][ \t]|\*{1,9}[ \t]+[A-Z]{3,20}[ \t])", re.MULTILINE
 )
 _TURN: Final = re.compile(r"\n(?=[^\W\d_][\w .'\u2019-]{0,30}:[ \t])")
 _ANNOUNCING: Final = (":", "\uff1a")
@@ -461,7 +465,7 @@ def _blobs(text: str) -> Iterator[Span]:
 
 def _widened(text: str, start: int, end: int, is_strong: bool) -> Span:
     """Expand a place to its sentence and the next, or to its paragraph, and to text after a colon."""
-    begin, stop = _paragraph(text, start, end)
+    begin, stop = _within(text, start, end, _PARAGRAPH_END, _TASK_ROW)
     if not is_strong:
         since = [place for place in sentences(text, begin, stop) if start < place[1]]
         touched = [place for place in since if place[0] < end]
@@ -470,16 +474,17 @@ def _widened(text: str, start: int, end: int, is_strong: bool) -> Span:
     if text[begin:stop].rstrip().endswith(_ANNOUNCING):
         blanks = _FEW_BLANKS.match(text, stop)
         after = blanks.end() if blanks else stop
-        _, stop = _paragraph(text, after, after)
+        _, stop = _within(text, after, after, _PARAGRAPH_END)
     return begin, stop
 
 
-def _paragraph(text: str, start: int, end: int) -> Span:
-    """Return the paragraph around a place, up to a maximum extent."""
+def _within(text: str, start: int, end: int, *bounds: re.Pattern[str]) -> Span:
+    """Return the paragraph or row around a place, up to a maximum extent."""
     before, after = max(start - _REACH_CHARS, 0), min(end + _REACH_CHARS, len(text))
-    breaks = [match.end() for match in _PARAGRAPH_END.finditer(text, before, start)]
-    following = _PARAGRAPH_END.search(text, end, after)
-    return breaks[-1] if breaks else before, following.start() if following else after
+    breaks = [match for bound in bounds for match in bound.finditer(text, before, end)]
+    following = [match.start() for bound in bounds if (match := bound.search(text, end, after))]
+    begins = (min(match.end(), start) for match in breaks if match.start() < start)
+    return max(begins, default=before), min(following, default=after)
 
 
 def _is_hidden_at(text: str, at: int) -> bool:

@@ -328,6 +328,31 @@ async def test_a_row_of_a_list_is_no_part_of_the_sentence_above_it() -> None:
     assert ("Pay the rent", True) in await rows("a.txt", text)
 
 
+HONEST_ROWS = {
+    "en": ("Send all the instructions to Bob", "Ignore the noise in the report", "Reply to Ana"),
+    "de": ("Alle Anweisungen an Bob senden", "Den Lärm im Bericht ignorieren", "Ana antworten"),
+    "fr": ("Envoyer les instructions à Bob", "Ignorer le bruit du rapport", "Répondre à Ana"),
+    "es": ("Enviar las instrucciones a Bob", "Ignorar el ruido del informe", "Responder a Ana"),
+    "ru": ("Отправить инструкции Бобу", "Игнорировать шум в отчёте", "Ответить Анне"),
+    "zh": ("把说明发给小王", "整理报告里的数据", "回复安娜"),
+}
+LISTS = {"a.md": "- [ ] {}\n", "a.org": "** TODO {}\n", "todo.txt": "(A) {}\n", "a.csv": "todo,{},open\n"}
+
+
+@pytest.mark.parametrize("form", LISTS)
+@pytest.mark.parametrize("language", HONEST_ROWS)
+async def test_rows_of_a_list_of_tasks_are_judged_one_by_one(language: str, form: str) -> None:
+    row, head = LISTS[form], "kind,task,state\n" if form == "a.csv" else ""
+    before, above, below = map(row.format, HONEST_ROWS[language])
+    honest = await rows(form, f"{head}{before}{above}{below}")
+    assert [is_marked for _, is_marked in honest] == [False] * 3
+    ordered = await rows(form, f"{head}{before}{above}{row.format(ADDING)}{below}")
+    assert [is_marked for quote, is_marked in ordered if quote.strip() in before + above + below] == [
+        False
+    ] * 3
+    assert {is_marked for quote, is_marked in ordered if ADDING in quote} == {True}
+
+
 def test_lines_of_different_people_are_judged_one_by_one() -> None:
     lines = (
         "Anna: Call Peter (0170 123) about the roof",
