@@ -46,6 +46,14 @@ _TABLE: Final = re.compile(  # three lines with a pipe, or a border between rows
 _TABBED: Final = re.compile(  # two lines with a tab between words, as of a page or a copied spreadsheet
     r"^[^\s|][^\t|\r\n]*+\t[^|\r\n]*+\r?\n(?:[^\t|\r\n]*+\t[^|\r\n]*+(?:\r?\n|\Z))++", re.MULTILINE
 )
+_CELL: Final = r"[^\s|]++(?:[ ]{1,2}[^\s|]++)*+"
+_ALIGNED: Final = re.compile(  # two lines with three columns, or a frame
+    rf"(?:^[ ]*+{_CELL}(?:[ ]{{3,}}+{_CELL}){{2,}}+[ ]*+(?:\r?\n|\Z)){{2,}}+"
+    r"|(?:^[ ]*+[\u2500-\u257f][^\r\n|]*+(?:\r?\n|\Z))++",
+    re.MULTILINE,
+)
+_GAPS: Final = {_TABLE: _PIPE, _TABBED: re.compile("\t"), _ALIGNED: re.compile("[\u2500-\u257f]| {3,}")}
+_MAY_BE_TABLE: Final = re.compile("[|\t\u2500-\u257f]| {3}")
 _MOST_DATES: Final = 1_000  # different words for dates in one file that are parsed, 2 ms each
 _FIGURES: Final = re.compile(r"(?<![\d/-])(\d{1,2})([/-])(\d{1,2})\2(?:20)?(\d\d)(?![\d/-])")
 _NAMED_MONTH: Final = re.compile(r"(?<!\w)(\d{1,2})[/-]([^\W\d_]{3,12}\.?)[/-](?:20)?(\d\d)(?!\d)")
@@ -133,10 +141,11 @@ def _anchor(document: Document, options: ExtractionOptions, place: int) -> Ancho
 def read_tables(document: Document, form: Form, options: ExtractionOptions) -> Form:
     """Convert the rows of the tables in a form's prose to items, for tables with understood headings.
 
-    Rows with pipes are no prose, even if their headings are not understood; those with tabs may be.
+    Rows with pipes or in columns are no prose, even if their headings are not understood; those with tabs may
+    be.
     """
     text = form.view or document.text
-    if form.tables or not ("|" in text or "\t" in text):
+    if form.tables or _MAY_BE_TABLE.search(text) is None:
         return form
     items, prose, apart, places = list(form.items), list[Passage](), list(form.apart), list[tuple[int, int]]()
     days: PassageDates | None = None
@@ -152,7 +161,7 @@ def read_tables(document: Document, form: Form, options: ExtractionOptions) -> F
         for table, pattern in _tables(text, passage):
             rows = list(_rows_of_lines(text, table, pattern))
             read = _read_rows(text, rows, dates, passage.headings, options)
-            if read is not None or pattern is _TABLE:
+            if read is not None or pattern is not _TABBED:
                 apart += [(row.start, row.end) for row in rows]
                 places.append((table.start, table.end))
             if read is not None:
@@ -171,9 +180,9 @@ def read_tables(document: Document, form: Form, options: ExtractionOptions) -> F
 
 
 def _tables(text: str, passage: Passage) -> Iterator[tuple[Table, re.Pattern[str]]]:
-    """Yield the tables in a passage whose cells are divided by pipes or tabs, except in blocks of code."""
+    """Yield the tables in a passage with pipes, tabs or columns of blanks, except in blocks of code."""
     fences = [match.start() for match in _FENCE.finditer(text, passage.start, passage.end)]
-    found = [match for one in (_TABLE, _TABBED) for match in one.finditer(text, passage.start, passage.end)]
+    found = [match for one in _GAPS for match in one.finditer(text, passage.start, passage.end)]
     for match in sorted(found, key=re.Match.start):
         if not bisect_right(fences, match.start()) % 2:
             yield Table(match.start(), match.start(), match.end()), match.re
@@ -186,7 +195,7 @@ def _rows_of_lines(text: str, table: Table, pattern: re.Pattern[str]) -> Iterato
         start, end = trimmed(line.text, marks.end() if marks else 0, len(line.text))
         row = line.text[start:end].removeprefix("|")
         row = row if row.endswith(r"\|") else row.removesuffix("|")
-        parts = _PIPE.split(row) if pattern is _TABLE else line.text.split("\t")
+        parts = _GAPS[pattern].split(line.text if pattern is _TABBED else row)
         cells = [_EMPHASIS.sub("", cell).replace(r"\|", "|").strip(" \t*_") for cell in parts]
         if not all(map(_RULE.fullmatch, map(str.strip, parts))):
             words = list(filter(None, cells))

@@ -177,10 +177,21 @@ def test_rows_are_items_by_the_headings_of_well_known_programs(text: str, rows: 
         "key,en,de\nlater,Call Bob by Friday,Ruf Bob bis Freitag an\nopen,Open,Offen\n",
         "First Name,Notes,Phone\nAnna,please call her on 3 December,555\nBob,,556\n",
         "| Part | Remark |\n|---|---|\n| Pump | please call Bob by Friday |\n",
+        "Article        Stock    Price\n-----\nScrew        1200     4.50\nCall Bob by Friday    1   2.10\n",
+        "Schraube        1200     4,50\nBob bis Freitag anrufen    980     2,10\n",
+        "╔══════════════════════╗\n║ Call Bob by Friday   ║\n╚══════════════════════╝\n",
+        "├── notes\n│   └── call Bob by Friday\n└── readme\n",
     ],
 )
 def test_rows_of_other_tables_are_no_items_and_no_prose(text: str) -> None:
-    assert items_of(text, "notes.md" if "|" in text else "list.csv") == []
+    assert items_of(text, "notes.md" if "|" in text else "list.csv" if "," in text else "list.txt") == []
+
+
+def test_a_sentence_beside_columns_or_a_frame_is_prose() -> None:
+    text = (
+        "┌──────┐\n│ Shed │\n└──────┘\n\nRake   3   12.50\nSpade   1   9.00\n\nPlease call Bob by Friday.\n"
+    )
+    assert [item.quote for item in items_of(text, "shed.txt")] == ["Please call Bob by Friday."]
 
 
 @pytest.mark.parametrize(
