@@ -639,6 +639,18 @@ def test_a_remark_in_a_ticket_that_is_a_chat_quotes_the_line_of_its_author() -> 
     assert [item.quote for item in comments][1].startswith("Mine hums too.")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Luc: Bonsoir à tous les voisins\nEva: Super journée\nLuc: merci\n",
+        "Иван: Ольга, добрый вечер!\nОльга: Иван, добрый день и вам\nИван: спасибо\n",
+        "Eva: mirad qué flores más bonitas\nLuis: mirad el color\nEva: gracias\n",
+    ],
+)
+def test_greetings_and_exclamations_of_a_chat_name_no_work(text: str) -> None:
+    assert found(text) == []
+
+
 def test_chinese_recipes_and_rules_of_a_house_name_no_work() -> None:
     assert found("红烧茄子\n茄子切成块，加盐腌十分钟。\n小火焖软，最后记得放蒜。\n") == []
     assert found("自习室守则\n请保持安静。\n不得占座，书包须存入柜子。\n") == []
