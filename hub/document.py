@@ -24,6 +24,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         media_type: media type of the original, if known.
         modified_at: time of the original, aware, UTC; dates in the text are resolved relative to it.
         hidden_parts: number of parts that a reader of the original cannot see, and that were removed.
+        guessed: encoding in which the original was read, if nothing in it tells one.
         began_at: when the first piece of the original arrived, in epoch milliseconds, if known.
         link: address that opens the original; *title* is its name there.
         provenance: who wrote the text, if known.
@@ -38,6 +39,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     media_type: str | None = None
     modified_at: datetime | None = None
     hidden_parts: int = 0
+    guessed: str | None = None
     began_at: int | None = None
     link: str | None = None
     title: str | None = None

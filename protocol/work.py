@@ -197,6 +197,7 @@ class FilePiece(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     media_type: Name | None = None
     modified_ms: EpochMs | None = None  # of a mail: when it was sent
     hidden: Count = 0  # number of invisible parts that the device left out of the text
+    guessed: Name | None = None  # encoding in which the device read the file, if nothing in the file tells it
 
 
 class AgentData(Frame, frozen=True, kw_only=True, tag="agent_data"):

@@ -106,7 +106,10 @@ def _facts(run: Mapping[str, Any]) -> dict[str, object]:
     }
 
 
-_REMARKS: Final = {"undecoded": "{} characters, U+FFFD was read in their place"}
+_REMARKS: Final = {
+    "undecoded": "{} characters, U+FFFD was read in their place",
+    "guessed_encoding": "{} characters, which may be wrong",
+}
 
 
 def _notes(run: Mapping[str, Any]) -> Iterator[str]:

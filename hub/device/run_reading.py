@@ -74,6 +74,7 @@ class FileText:
         modified_ms: modification time in epoch milliseconds; for a mail, its sending time.
         hidden: number of invisible parts left out of the text.
         encoding: "base64" if the hub is to convert the content.
+        guessed: encoding of the file, if nothing in the file tells it.
     """
 
     sha256: str
@@ -82,6 +83,7 @@ class FileText:
     pieces: list[str]
     hidden: int = 0
     encoding: str | None = None
+    guessed: str | None = None
 
 
 class Contents:
@@ -164,6 +166,7 @@ class Contents:
             pieces=cut(converted.text, piece_bytes=piece_bytes, escaped_bytes=escaped_bytes),
             hidden=converted.dropped,
             encoding="base64" if is_raw else None,
+            guessed=converted.guessed,
         )
 
 
@@ -504,6 +507,7 @@ class FolderRun:
                     modified_ms=text.modified_ms,
                     encoding=text.encoding,
                     hidden=text.hidden,
+                    guessed=text.guessed,
                 )
             )
         self._sent += 1

@@ -135,6 +135,7 @@ class Notes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         hidden_chars: invisible characters; the model did not get them.
         hidden_parts: invisible parts of the original, such as hidden paragraphs of a page; left out.
         undecoded: characters that could not be decoded: U+FFFD was read in their place.
+        guessed_encoding: characters beyond ASCII, by the encoding that was guessed for them.
         redacted: number of different values that no model got.
         unresolved: fields whose words could not be converted to a value.
         asked_again: records requested again because they were unusable.
@@ -154,6 +155,7 @@ class Notes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     hidden_chars: int = 0
     hidden_parts: int = 0
     undecoded: int = 0
+    guessed_encoding: dict[str, int] = {}
     redacted: int = 0
     unresolved: int = 0
     asked_again: int = 0

@@ -103,6 +103,9 @@ class ToSort(msgspec.Struct, frozen=True, kw_only=True, tag="sort"):
             hidden_chars=suspicion.hidden_count(document.text),
             hidden_parts=document.hidden_parts,
             undecoded=document.text.count("\ufffd"),
+            guessed_encoding={document.guessed: sum(char > "\x7f" for char in document.text)}
+            if document.guessed
+            else {},
             unresolved=sum(len(item.unresolved) for item in items),
             is_cut_off=form.is_cut_off,
         )

@@ -38,6 +38,7 @@ from hub.metrics import Metrics
 from hub.runs.run_order import RunOrder
 from hub.text import archives, office, pictures
 from hub.text.convert import convert, convert_file
+from hub.text.decoding import GUESSED
 from hub.text.files import (
     AUDIO,
     CHAT,
@@ -698,7 +699,7 @@ class IncomingFile:
             raise BrokenFile(ErrorCode.NOT_CONVERTIBLE, f"unknown encoding {first.encoding!r}")
         text = "".join(self._parts)
         kind = self._kind_to_read()
-        read = Converted(text, first.media_type or "", first.hidden)
+        read = Converted(text, first.media_type or "", first.hidden, guessed=first.guessed)
         if kind is not None:
             read = convert(
                 text.encode(), path=first.path, media_type=first.media_type, limits=limits, check=check
@@ -734,6 +735,7 @@ class IncomingFile:
             media_type=read.media_type or None,
             modified_at=modified_at,
             hidden_parts=read.dropped,
+            guessed=read.guessed if read.guessed in GUESSED else None,
             began_at=self._began_at,
             provenance=_provenance(read, self._first.path),
             authors=tuple(

@@ -26,6 +26,7 @@ _MARKS: Final = (
 )
 # In the order of how likely each is. Old Macintosh files end their lines with CR alone.
 _EIGHT_BIT: Final = ("cp1252", "cp1250", "mac_roman", "cp1251", "koi8_r", "cp866", "gb18030", "big5")
+GUESSED: Final = frozenset((*_EIGHT_BIT, "utf_16_le", "utf_16_be"))
 _OLD_MAC: Final = ("mac_roman", "cp1252", "cp1251")
 _WIDE: Final = ("utf_16_le", "utf_16_be")
 
@@ -64,7 +65,12 @@ _MISPLACED: Final = re.compile(
 
 
 def decode(data: bytes) -> str:
-    """Decode bytes by their mark, else as UTF-8, else in the most plausible encoding.
+    """Decode bytes; see ``decode_or_guess``."""
+    return decode_or_guess(data)[0]
+
+
+def decode_or_guess(data: bytes) -> tuple[str, str | None]:
+    """Decode bytes by their mark, else as UTF-8, else in the most plausible encoding, which is returned too.
 
     Of UTF-8 with a few broken bytes, each of these is U+FFFD.
 
@@ -74,32 +80,32 @@ def decode(data: bytes) -> str:
     for mark, encoding in _MARKS:
         if data.startswith(mark):
             try:
-                return data[len(mark) :].decode(encoding)
+                return data[len(mark) :].decode(encoding), None
             except UnicodeDecodeError as error:
                 raise NotConvertible(f"marked as {encoding}, but is not") from error
     if b"\0" in data:
-        wide = max((text for _, text in _read_as(data, _WIDE)), key=_share_of_wide, default="")
-        if _share_of_wide(wide) < 1 - _MOST_BROKEN:
+        wide = max(_read_as(data, _WIDE), key=lambda one: _share_of_wide(one[0]), default=("", None))
+        if _share_of_wide(wide[0]) < 1 - _MOST_BROKEN:
             raise NotConvertible("binary: it contains NUL bytes")
         return wide
     try:
-        return data.decode("utf-8")
+        return data.decode("utf-8"), None
     except UnicodeDecodeError as error:
         with suppress(UnicodeDecodeError):
-            return _FOLD.sub(b"", data).decode("utf-8")
+            return _FOLD.sub(b"", data).decode("utf-8"), None
         replaced = data.decode("utf-8", "replace")
         if not _CONTROLS.search(data):
             broken = replaced.count("\ufffd")
             is_utf8 = len(replaced) - len(replaced.encode("ascii", "ignore")) >= 2 * broken
-            if not is_utf8 and (text := _guessed(data)) is not None:
-                return text
+            if not is_utf8 and (guessed := _guessed(data)) is not None:
+                return guessed
             if broken <= len(data) * _MOST_BROKEN:
-                return replaced
+                return replaced, None
         raise NotConvertible("in no encoding that could be detected with confidence") from error
 
 
-def _guessed(data: bytes) -> str | None:
-    """Decode 8-bit text in the encoding that its first lines with such bytes are most plausible in."""
+def _guessed(data: bytes) -> tuple[str, str] | None:
+    """Decode 8-bit text in the encoding, returned too, in which its first such lines are most plausible."""
     high = _HIGH.search(data)
     start = data.rfind(b"\n", 0, high.start() if high else 0) + 1
     sample = data[start : start + _SAMPLE_BYTES]
@@ -110,16 +116,16 @@ def _guessed(data: bytes) -> str | None:
         _RUN.sub(rb"\1", sample), threshold=_MOST_CHAOS, cp_isolation=list(encodings), enable_fallback=False
     )
     possible = {name for match in matches for name in match.could_be_from_charset}
-    worth = {name: _plausibility(text) for name, text in _read_as(sample, encodings) if name in possible}
+    worth = {name: _plausibility(text) for text, name in _read_as(sample, encodings) if name in possible}
     likely = [name for name in worth if worth[name] >= _LEAST_PLAUSIBLE]
     likely.sort(key=worth.__getitem__, reverse=True)
-    return next((text for _, text in _read_as(data, likely)), None)
+    return next(_read_as(data, likely), None)
 
 
 def _read_as(data: bytes, encodings: Iterable[str]) -> Iterator[tuple[str, str]]:
     for encoding in encodings:
         with suppress(UnicodeDecodeError):
-            yield encoding, data.decode(encoding)
+            yield data.decode(encoding), encoding
 
 
 def _plausibility(text: str) -> float:

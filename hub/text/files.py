@@ -134,6 +134,7 @@ class Converted:
         dropped: number of hidden parts left out of the text.
         date: aware date of writing, for files that contain one, such as mails.
         author: sender of a mail, as it names itself; unverified.
+        guessed: encoding of the file, if nothing in the file tells it.
     """
 
     text: str
@@ -141,3 +142,4 @@ class Converted:
     dropped: int = 0
     date: datetime | None = None
     author: str | None = None
+    guessed: str | None = None

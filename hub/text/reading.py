@@ -2,7 +2,7 @@
 
 from hub.text import chats, office, pictures
 from hub.text.archives import text_of_mbox
-from hub.text.decoding import decode
+from hub.text.decoding import decode_or_guess
 from hub.text.files import CHAT, HTML, MAIL, MBOX, OFFICE, PDF, PICTURES, Converted, NotConvertible
 from hub.text.html import TooTangled, text_of_html
 from hub.text.letter_text import WHOLE, Attached, letter_of_mail, text_of_letter
@@ -60,13 +60,13 @@ def _read(data: bytes, kind: str, attached: Attached) -> Converted:
     if kind == MBOX:
         text, dropped = text_of_mbox(data, attached=attached)
         return Converted(text, kind, dropped)
-    text = decode(data)
+    text, guessed = decode_or_guess(data)
     if kind == CHAT:
-        return Converted(chats.text_of_export(text), kind)
+        return Converted(chats.text_of_export(text), kind, guessed=guessed)
     if kind == HTML:
         try:
             page = text_of_html(text)
         except TooTangled as error:
             raise NotConvertible(str(error)) from error
-        return Converted(page.text, kind, page.dropped)
-    return Converted(text, kind)
+        return Converted(page.text, kind, page.dropped, guessed=guessed)
+    return Converted(text, kind, guessed=guessed)

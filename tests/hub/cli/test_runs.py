@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 from anyio.from_thread import BlockingPortal
@@ -16,7 +17,7 @@ from anyio.from_thread import BlockingPortal
 from hub.cli import show
 from hub.cli.options import Moment
 from protocol.lifecycles import RunOutcome, RunState
-from protocol.work import AgentComplete, SkippedFile
+from protocol.work import AgentComplete, AgentData, SkippedFile
 from storage.schema import runs as run_table
 from tests.hub.cli.conftest import Hub, Leads, ends
 from tests.support.clock import START, FakeClock
@@ -63,6 +64,19 @@ def test_a_run_is_named_by_the_end_of_its_id_and_shows_why_it_waits(
     ]
     assert second.split()[-1] == "-"
     assert json.loads(hub("runs", "--json").stdout)["runs"][0]["id"] == ID
+
+
+def test_a_run_names_the_encoding_that_was_guessed_for_a_file(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
+    (frames,) = folder(a="- [ ] payer Zoé")
+    (data,) = (frame for frame in frames if isinstance(frame, AgentData))
+    guessed = [msgspec.structs.replace(piece, guessed="cp1252") for piece in data.files]
+    frames[frames.index(data)] = msgspec.structs.replace(data, files=guessed)
+    with portal.wrap_async_context_manager(served.working(frames)):
+        id = hub("run", "notes").stdout.strip()
+        portal.call(served.ends, id)
+    assert "a.md: guessed encoding cp1252 1 characters, which may be wrong" in hub("runs", "show", id).stdout
 
 
 def test_a_run_shows_how_many_scheduled_times_it_covers(

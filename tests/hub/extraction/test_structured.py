@@ -12,7 +12,9 @@ from hub.clock import epoch_ms
 from hub.document import Document
 from hub.extraction import chunk, structured
 from hub.extraction.endpoint import Endpoint
+from hub.extraction.extractor import Extractor
 from hub.extraction.items import ExtractionOptions, Form, Item
+from hub.extraction.model import Models
 from hub.extraction.ruled import ToRead
 from hub.runs.delivery import missing_of
 from protocol.tables import TableName
@@ -676,3 +678,11 @@ def test_a_time_zone_that_a_calendar_defines_counts_for_that_calendar_alone() ->
     utc = [epoch_ms(datetime(2026, 5, 6, hour, tzinfo=UTC)) for hour in (4, 1)]
     assert [item.data["date"] for item in found[:2]] == utc
     assert found[2].unresolved == {"date": "2026-05-06 09:00 Office"}
+
+
+async def test_a_guessed_encoding_is_noted_with_the_characters_that_depend_on_it() -> None:
+    document = Document(unit_key="a.txt", text="Milk\nДым\n", content_hash="", guessed="cp1251")
+    extractor = Extractor(Models(), secret=bytes(32))
+    assert (await extractor.extract(document, EVERYTHING)).notes.guessed_encoding == {"cp1251": 3}
+    certain = msgspec.structs.replace(document, guessed=None)
+    assert (await extractor.extract(certain, EVERYTHING)).notes.guessed_encoding == {}

@@ -531,11 +531,11 @@ async def test_each_message_of_an_archive_has_its_own_author() -> None:
 
 
 async def test_what_a_device_has_made_text_of_is_taken_as_it_is() -> None:
-    file = FilePiece(path="a.html", content="1 < 2 > 0", media_type="text/html", hidden=3)
+    file = FilePiece(path="a.html", content="1 < 2 > 0", media_type="text/html", hidden=3, guessed="cp1251")
     events, _ = await read(AgentData(run_id="r", files=[file]), END)
 
     (document,) = (event for event in events if isinstance(event, Document))
-    assert (document.text, document.hidden_parts) == ("1 < 2 > 0", 3)
+    assert (document.text, document.hidden_parts, document.guessed) == ("1 < 2 > 0", 3, "cp1251")
 
 
 async def test_a_device_gets_the_file_types_that_the_hub_reads() -> None:

@@ -36,7 +36,8 @@ def test_media_type_counts_more_than_the_file_name() -> None:
 
 @each("encoding", ["utf-8-sig", "utf-16", "utf-32"])
 def test_a_byte_order_mark_determines_the_encoding_and_is_not_part_of_the_text(encoding: str) -> None:
-    assert convert("Müller: 5 €\n".encode(encoding), path="a.txt").text == "Müller: 5 €\n"
+    converted = convert("Müller: 5 €\n".encode(encoding), path="a.txt")
+    assert (converted.text, converted.guessed) == ("Müller: 5 €\n", None)
 
 
 def test_broken_bytes_of_utf_8_are_replaced_and_a_text_of_another_encoding_is_read_or_refused() -> None:
@@ -71,7 +72,9 @@ GUESSED = {
 
 @each("encoding", GUESSED)
 def test_a_text_without_a_mark_is_read_in_the_encoding_in_which_it_is_most_plausible(encoding: str) -> None:
-    assert convert(GUESSED[encoding].encode(encoding), path="a.txt").text == GUESSED[encoding]
+    converted = convert(GUESSED[encoding].encode(encoding), path="a.txt")
+    assert converted.text == GUESSED[encoding]
+    assert GUESSED[encoding].encode(converted.guessed or "") == GUESSED[encoding].encode(encoding)
 
 
 @each(
