@@ -97,7 +97,7 @@ EDITIONS: dict[str, tuple[str | None, dict[str, list[str]]]] = {
     ),
     "rejected, until its line is another": (
         "rejected",
-        {ANNA: ["+ call Anna"], f"Hello.\n{ANNA}": [], "- [ ] call Anna !!!\n": ["+ call Anna !!!"]},
+        {ANNA: ["+ call Anna"], f"Hello.\n{ANNA}": [], "- [ ] call Anna !!!\n": ["+ call Anna"]},
     ),
     "rejected, and ticked": ("rejected", {ANNA: ["+ call Anna"], "- [x] call Anna\n": []}),
     "made longer": (
