@@ -30,6 +30,7 @@ _CLOSERS: Final = {
 _OPENER: Final = re.compile("|".join(map(re.escape, _CLOSERS)))
 # An entry of a list that is struck out.
 STRUCK: Final = re.compile(r"^[ \t>]*+(?:[-*+]|\d{1,9}[.)])[ \t]++(?:\[.\][ \t]++)?~~[^\r\n]*+", re.MULTILINE)
+STRUCK_WORDS: Final = re.compile(r"~~[^~\r\n]{1,400}+~~")  # anywhere
 _ON_A_LINE: Final = re.compile(
     r"(?<!`)`{2,3}(?!`)[^`\r\n]{1,400}+`{2,3}(?!`)"  # code with two marks or three
     r"|^[ \t>]*+(?:[-*+][ \t]++)?`[^`\r\n]{1,400}+`[ \t]*+$"  # code alone
@@ -79,7 +80,6 @@ _DATA: Final = frozenset({"*.vcf", "METADATA", "RECORD", "entry_points.txt", "to
 _OBJECT: Final = re.compile(r"\s*\{\s*(?:\"|\}\s*\Z)")  # beginning of a JSON object
 _DATA_TYPES: Final = frozenset({PLAIN, JSON, "text/vcard"})
 
-STRUCK_WORDS: Final = re.compile(r"~~[^~\r\n]{1,400}+~~")
 Place = tuple[int, int]
 COVER: Final = "\u2060"  # "word joiner": invisible, and not a blank; over what is no part of a sentence
 

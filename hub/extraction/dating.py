@@ -28,7 +28,7 @@ from hub.extraction.when.resolve import Anchor, DateWords, dates_in, local_day, 
 from hub.extraction.wording.languages import languages_in, script_of
 from hub.text.archives import messages_in
 from hub.text.files import CHAT, MAIL, is_named
-from hub.text.letter_text import lines_above
+from hub.text.letter_text import MAIL_FIELD, fields_below, lines_above
 from hub.text.mime import date_in
 
 _LINE_CHARS: Final = 200  # examined in a line
@@ -100,8 +100,6 @@ _FIELD: Final = re.compile(
     re.IGNORECASE,
 )
 _FIELD_LINES: Final = 10  # lines of a passage in which a date field is accepted
-_MAIL_FIELD: Final = re.compile(r"(?:>[ \t]?)*[*_]*[^\W\d_][\w -]{0,24}[*_]*[ \t]?[:：]")  # noqa: RUF001
-_MAIL_FIELDS: Final = 6  # lines after the header of a forwarded mail
 
 _NUMERIC: Final = re.compile(r"(\d{1,4})([-./])(\d{1,2})\2(\d{1,4})")
 _NAMED: Final = re.compile(r"(?<!\d)((?:19|20)\d\d)[-_. ]?(\d\d)[-_. ]?(\d\d)(?!\d)")
@@ -348,7 +346,7 @@ class _Reader:
     def _end_of_head(self) -> int:
         """Return the last line of the first lines of a text, up to a blank one or to fields; -1: a list."""
         lines = self._texts[self._first :] if self._first >= 0 else []
-        head = list(takewhile(lambda text: text.strip() and not _MAIL_FIELD.match(text), lines[:_HEAD_LINES]))
+        head = list(takewhile(lambda text: text.strip() and not MAIL_FIELD.match(text), lines[:_HEAD_LINES]))
         is_title = len(head) < _HEAD_LINES and all(len(text) <= _LONGEST_TITLE for text in head)
         has_items = any(_ITEM.match(text) for text in head)
         return self._first + len(head) - 1 if is_title and not has_items else -1
@@ -550,8 +548,7 @@ class _Reader:
             outer, inner = _depth(self._texts[first]), _depth(self._texts[below])
             if outer and inner < outer:
                 continue
-            fields = takewhile(_MAIL_FIELD.match, self._texts[last + 1 : last + 1 + _MAIL_FIELDS])
-            lines = [*self._texts[first : last + 1], *fields]
+            lines = [*self._texts[first : last + 1], *fields_below(self._texts, last)]
             header = "\n".join(_QUOTED.sub("", line, count=1) for line in lines)
             found[below] = inner, self._once(header, partial(self._only_day, header))
         return found

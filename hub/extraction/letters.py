@@ -7,7 +7,7 @@ whole. Mail of lists and machines has no prose, nor has the text of an attached 
 
 import re
 from collections.abc import Sequence
-from itertools import groupby, takewhile
+from itertools import groupby
 from typing import Final
 
 import msgspec
@@ -19,12 +19,10 @@ from hub.extraction.chunk import Passage
 from hub.extraction.items import ExtractionOptions, Form, Item, Line, lines_of
 from hub.text.archives import Message, mails_in
 from hub.text.files import MBOX, OFFICE
-from hub.text.letter_text import BULK, FEW_CHARS, is_forward, lines_above
+from hub.text.letter_text import BULK, FEW_CHARS, fields_below, is_forward, lines_above
 from protocol.tables import TableName
 
 _NOTE: Final = re.compile(r"^\[(?:attachment: (?P<label>[^\n]*)|\d+ more attachments)\]$", re.MULTILINE)
-_FIELD: Final = re.compile(r"(?:>[ \t]?)*[*_]*[^\W\d_][\w -]{0,24}[*_]*[ \t]?[:\uff1a]")
-_MOST_FIELDS: Final = 8  # below the line above a quoted mail
 _LEGAL: Final = re.compile(
     r"[\W_]*(?:this (?:e-?mail|message|communication) (?:and|is|may|contains)|you (?:are )?receiv\w* this"
     r"|diese (?:e-?mail|nachricht) (?:und|ist|kann|enthält)|sie erhalten diese"
@@ -116,8 +114,7 @@ class _Mail:
         ]
         texts = [line.text for line in lines]
         for first, last in lines_above(texts):
-            fields = takewhile(_FIELD.match, texts[last + 1 : last + 1 + _MOST_FIELDS])
-            self._hide(lines[first : last + 1 + len(list(fields))])
+            self._hide(lines[first : last + 1 + len(fields_below(texts, last))])
         own = sum(len(line.text.strip()) for line in lines if not line.text.startswith(">"))
         quoted = [text for text in texts if text.startswith(">")]
         counts = is_forward(mail.subject, quoted) or own < FEW_CHARS

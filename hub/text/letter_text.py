@@ -43,7 +43,7 @@ from email.errors import MessageError
 from email.message import Message
 from fnmatch import fnmatchcase
 from functools import cache
-from itertools import accumulate, groupby
+from itertools import accumulate, groupby, takewhile
 from typing import Final, Literal
 
 from mailparser_reply import EmailReplyParser
@@ -562,6 +562,8 @@ _MOST_LINES: Final = 8  # of a rule that ends with a colon; currently at most fi
 # The library's patterns backtrack within a line, so long lines are cut. Lines above quotations are short; 200
 # characters cost a millisecond at worst, 20,000 would cost minutes.
 _LINE_CHARS: Final = 200
+MAIL_FIELD: Final = re.compile(r"(?:>[ \t]?)*[*_]*[^\W\d_][\w -]{0,24}[*_]*[ \t]?[:\uff1a]")
+_MOST_BELOW: Final = 8  # below the line above a quoted mail
 _LOOKED_AT: Final = 4_000  # lines; a longer text is a log, whose first quotation comes earlier
 
 
@@ -581,6 +583,11 @@ def mark(text: str) -> str:
                 marked[at] = f"{MARK}{marked[at]}".rstrip()
         done = end
     return "\n".join(marked)
+
+
+def fields_below(lines: Sequence[str], last: int) -> list[str]:
+    """Return the fields, such as a subject, below the line above a quoted mail, which ends at *last*."""
+    return list(takewhile(MAIL_FIELD.match, lines[last + 1 : last + 1 + _MOST_BELOW]))
 
 
 def lines_above(lines: Sequence[str]) -> Iterator[tuple[int, int]]:
