@@ -125,49 +125,62 @@ _NO_DATE: Final = _NoDate()
 _LineDate = Anchor | None | _NoDate  # None: a date exists, but it is ambiguous
 
 
-class PassageDates:
+class PassageDates(msgspec.Struct, frozen=True):
     """Dates of writing of a document's passages.
 
-    Args:
-        date: date of the whole document.
-
     Attributes:
+        places: where a new date begins, in ascending order.
+        written: for each place a day or a moment by ISO 8601; None: it is unknown or ambiguous.
         stamps: places of the words that tell when something was written, which are no prose.
         has_day: a line of the text, or the name of its file, tells a day, or it has messages.
     """
 
-    def __init__(self, document: Document, *, date: datetime | None, timezone: str) -> None:
-        self.stamps: list[tuple[int, int]] = []
-        self._places: list[int] = [0]
-        self._anchors: list[Anchor | None] = [None]
+    places: list[int]
+    written: list[str | None]
+    stamps: list[tuple[int, int]]
+    has_day: bool
+
+    @classmethod
+    def of(cls, document: Document, *, date: datetime | None, timezone: str) -> "PassageDates":
+        """Return the dates of a document. *date*: that of the whole."""
         messages = messages_in(document.text, document.media_type)
-        self.has_day = bool(messages) or document.media_type == MAIL
         if not messages:
             whole = _Reader(document, date, timezone)
-            self._places, self._anchors = whole.read()
-            self.stamps = whole.stamps
-            self.has_day |= whole.has_days
+            begins, days = whole.read()
+            has_day = whole.has_days or document.media_type == MAIL
+            return cls(begins, list(map(_iso, days)), whole.stamps, has_day)
+        places: list[int] = [0]
+        anchors: list[Anchor | None] = [None]
+        stamps: list[tuple[int, int]] = []
         left = _MOST_READ
         for message in messages:
             if document.media_type == CHAT:
-                self._places.append(message.start)
-                self._anchors.append(read_date(message.written, timezone))
+                places.append(message.start)
+                anchors.append(read_date(message.written, timezone))
                 continue
             body = document.text[message.body : message.end]
             mail = msgspec.structs.replace(document, text=body, media_type=MAIL)
             written = date_in(message.written)
-            self._places.append(message.start)  # its subject
-            self._anchors.append(written)
+            places.append(message.start)  # its subject
+            anchors.append(written)
             reader = _Reader(mail, written, timezone, most_read=left)
-            places, anchors = reader.read()
-            self._places += (message.body + place for place in places)
-            self._anchors += anchors
-            self.stamps += ((message.body + start, message.body + end) for start, end in reader.stamps)
+            inner, of_inner = reader.read()
+            places += (message.body + place for place in inner)
+            anchors += of_inner
+            stamps += ((message.body + start, message.body + end) for start, end in reader.stamps)
             left -= reader.read_lines
+        return cls(places, list(map(_iso, anchors)), stamps, has_day=True)
 
     def at(self, place: int) -> Anchor | None:
         """Return the reference date for *place*, or None if it is unknown or ambiguous."""
-        return self._anchors[bisect_right(self._places, place) - 1]
+        written = self.written[bisect_right(self.places, place) - 1]
+        if written is None:
+            return None
+        return datetime.fromisoformat(written) if "T" in written else date.fromisoformat(written)
+
+
+def _iso(anchor: Anchor | None) -> str | None:
+    return None if anchor is None else anchor.isoformat()
 
 
 class _Section(NamedTuple):

@@ -479,7 +479,7 @@ class Extractor:
 
         model = through(model) if through else model
         seen = _seen(document, found.form)
-        material = await self._in_thread(document, _material, seen, options, found.form)
+        material = await self._in_thread(document, _material, seen, options, found.dates)
         pieces = _left_by(found.items, found.pieces)
         reading = Reading(model, material)
         for prompt in self._prompts(model, material):
@@ -587,7 +587,8 @@ def first_questions(
     form = structured.read(document, options)
     seen = _seen(document, form)
     tables = [table.name for table in _tables(options)]
-    prompt = Prompt(_material(seen, options, form), tables, secret=b"")
+    dates = PassageDates.of(document, date=form.date, timezone=options.timezone)
+    prompt = Prompt(_material(seen, options, dates), tables, secret=b"")
     return [(piece, prompt.ask(piece)) for piece in chunk.split(seen.text, form.prose, chunk_tokens)]
 
 
@@ -600,12 +601,12 @@ def _tables(options: ExtractionOptions) -> list[DeviceTable]:
     return [table for name, table in options.tables.items() if name in options.data_types]
 
 
-def _material(document: Document, options: ExtractionOptions, form: Form) -> Material:
+def _material(document: Document, options: ExtractionOptions, dates: PassageDates) -> Material:
     return Material(
         document=document,
         options=options,
         known=fold(f"{document.text}\n{options.prompt}"),
-        dates=PassageDates(document, date=form.date, timezone=options.timezone),
+        dates=dates,
         redaction=Redaction(options.redact, document.text),
         labels=labelled(options.references, _tables(options)),
     )

@@ -43,6 +43,7 @@ class Reading(msgspec.Struct, frozen=True):
     """Result of the rules. *pieces*: of the prose, for a model."""
 
     form: Form
+    dates: PassageDates
     items: list[Item]
     pieces: list[Chunk] = []
     sorted: Sorted | None = None
@@ -67,18 +68,17 @@ class ToRead(msgspec.Struct, frozen=True, kw_only=True, tag="read"):
         """Read the document."""
         document, options = self.document, self.options
         form = structured.read(document, options)
-        dates = PassageDates(document, date=form.date, timezone=options.timezone)
+        dates = PassageDates.of(document, date=form.date, timezone=options.timezone)
         items = [*_with_due_days(form, dates, options.timezone)]
         by_rules = msgspec.structs.replace(form.by_rules or form, tables=form.tables)
         found = _of_prose(document, options, by_rules, dates) if self.reads_prose else ()
         items = by_place([*items, *filter(by_rules.admits, found)])
         if self.chunk_tokens is None:
             to_sort = ToSort(document=document, options=options, form=form, found=items)
-            return Reading(form, items, sorted=to_sort.answer())
+            return Reading(form, dates, items, sorted=to_sort.answer())
         text = form.view or document.text
-        return Reading(
-            form, items, chunk.split(text, form.prose, self.chunk_tokens, by_sentence=self.by_sentence)
-        )
+        pieces = chunk.split(text, form.prose, self.chunk_tokens, by_sentence=self.by_sentence)
+        return Reading(form, dates, items, pieces)
 
 
 class ToSort(msgspec.Struct, frozen=True, kw_only=True, tag="sort"):

@@ -135,7 +135,7 @@ def read_spreadsheet(document: Document, options: ExtractionOptions) -> Form | N
 def _anchor(document: Document, options: ExtractionOptions, place: int) -> Anchor | None:
     """Return the day of a file, by its name or the lines above its first table."""
     above = msgspec.structs.replace(document, text=document.text[: min(place, _HEAD_CHARS)])
-    return PassageDates(above, date=document.modified_at, timezone=options.timezone).at(place)
+    return PassageDates.of(above, date=document.modified_at, timezone=options.timezone).at(place)
 
 
 def read_tables(document: Document, form: Form, options: ExtractionOptions) -> Form:
@@ -152,7 +152,7 @@ def read_tables(document: Document, form: Form, options: ExtractionOptions) -> F
 
     def anchor(place: int) -> Anchor | None:
         nonlocal days
-        days = days or PassageDates(document, date=form.date, timezone=options.timezone)
+        days = days or PassageDates.of(document, date=form.date, timezone=options.timezone)
         return days.at(place)
 
     dates = _Dates(options, anchor)

@@ -84,7 +84,7 @@ def _days() -> Iterator[tuple[str, date]]:
 
 def _day_of(document: Document, options: ExtractionOptions) -> date | None:
     """Return the day from which relative dates count in most lines of a document but quotations."""
-    dates = PassageDates(document, date=structured.read(document, options).date, timezone=options.timezone)
+    dates = PassageDates.of(document, date=structured.read(document, options).date, timezone=options.timezone)
     anchors = [
         dates.at(line.start) for line in lines_of(document.text) if line.text.strip() and line.text[0] != ">"
     ]

@@ -11,6 +11,7 @@ from hub.agents.locks import Locks
 from hub.clock import IdFactory
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Batches, Finish, ModelAnswer, ModelRequest, Models, Price
+from hub.extraction.rules_process import Rules, RulesHere
 from hub.links.roster import DeviceLink, RunFrame
 from hub.metrics import Metrics
 from hub.runs.asking import Asking
@@ -147,6 +148,7 @@ class Bench:
     units_in_flight: int = 8
     stopped: str | None = None
     batches: Batches | None = None
+    rules: Rules = field(default_factory=RulesHere)
     desk: Desk | None = None
     seals: ExcerptSeals = field(default_factory=excerpt_seals)
     looked: int = 0
@@ -154,7 +156,7 @@ class Bench:
     def __post_init__(self) -> None:
         chance = SeededChance()
         models = Models(self.model, self.model, self.batches, self.batches)
-        self.extractor = extractor = Extractor(models, secret=bytes(32))
+        self.extractor = extractor = Extractor(models, secret=bytes(32), rules=self.rules)
         self.ids = IdFactory(self.clock, chance)
         self.watch = RunWatch()
         self.metrics = Metrics()

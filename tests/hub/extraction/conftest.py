@@ -84,7 +84,7 @@ def material_of(
         document=document,
         options=options,
         known=fold(f"{text}\n{options.prompt}"),
-        dates=PassageDates(document, date=date, timezone=options.timezone),
+        dates=PassageDates.of(document, date=date, timezone=options.timezone),
         redaction=Redaction(options.redact, text),
         labels=labels or {},
     )

@@ -267,7 +267,7 @@ def test_a_file_that_is_named_by_a_day_was_written_on_it(name: str, head: str, d
     text = f"{head}\n\nAnna calls tomorrow."
     document = Document(unit_key=name, text=text, content_hash="0" * 64, modified_at=SAVED)
     own = datetime(2025, 1, 8, tzinfo=UTC) if "date:" in head else SAVED
-    at = PassageDates(document, date=own, timezone="UTC").at(text.index("Anna"))
+    at = PassageDates.of(document, date=own, timezone="UTC").at(text.index("Anna"))
     assert (at.date() if isinstance(at, datetime) else at) == day
 
 
@@ -311,7 +311,7 @@ def test_document_whose_first_lines_name_its_day_is_dated_by_them_alone(head: st
     text = f"{head}{glue}Anna calls tomorrow."
     document = Document(unit_key="notes.md", text=text, content_hash="0" * 64, modified_at=SAVED)
     own = structured.read(document, TASKS).date
-    at = PassageDates(document, date=own, timezone=TASKS.timezone).at(text.index("Anna calls"))
+    at = PassageDates.of(document, date=own, timezone=TASKS.timezone).at(text.index("Anna calls"))
     day = at.astimezone(ZoneInfo(TASKS.timezone)).date() if isinstance(at, datetime) else at
     is_dated = day == date(2025, 1, 6)
     assert is_dated == (head in SAID)
@@ -322,7 +322,7 @@ def test_words_that_name_the_day_of_writing_are_no_prose() -> None:
         "Whitby, 6 January 2025\n\n**2025-01-07** Anna came.\n\nDate: 2025-01-07\nThe fair is on 2025-03-01."
     )
     document = Document(unit_key="notes.md", text=text, content_hash="0" * 64, modified_at=SAVED)
-    dates = PassageDates(document, date=SAVED, timezone="UTC")
+    dates = PassageDates.of(document, date=SAVED, timezone="UTC")
     assert [text[start:end] for start, end in dates.stamps] == ["Whitby, 6 January 2025", "**2025-01-07**"]
 
 
@@ -383,7 +383,7 @@ async def test_a_relative_date_in_an_archive_counts_from_its_message(body: str) 
 def test_messages_without_a_known_date_have_none() -> None:
     text = "1/6/25, 14:22 - Anna: Bob calls tomorrow.\n1/7/25, 14:22 - Bob: ok\n"
     document = archive(text, "chat.txt")
-    assert PassageDates(document, date=SAVED, timezone="UTC").at(document.text.index("Bob")) is None
+    assert PassageDates.of(document, date=SAVED, timezone="UTC").at(document.text.index("Bob")) is None
 
 
 def test_each_mail_of_an_mbox_is_a_question_with_its_subject_and_sender() -> None:

@@ -221,7 +221,7 @@ TABLE = [[part.strip() for part in row.split("|")] for rows in LANGUAGES for row
 
 def found(text: str, options: ExtractionOptions = ALL) -> list[Item]:
     document = Document(unit_key="a.txt", text=text, content_hash="0" * 64, modified_at=WEDNESDAY)
-    dates = PassageDates(document, date=WEDNESDAY, timezone="UTC")
+    dates = PassageDates.of(document, date=WEDNESDAY, timezone="UTC")
     passages = [Passage(0, len(text))]
     is_one_of_reference = is_reference("a.txt", text, passages, has_day=dates.has_day)
     items = read(text, passages, options, day_at=dates.at, quoted=text, is_reference=is_one_of_reference)
@@ -518,7 +518,7 @@ def test_the_name_that_begins_a_caption_is_the_person_who_is_asked() -> None:
     )
     document = Document(unit_key="a.vtt", text=text, content_hash="0" * 64)
     form = structured.read(document, ALL)
-    dates = PassageDates(document, date=None, timezone="UTC")
+    dates = PassageDates.of(document, date=None, timezone="UTC")
     items = read(form.view or "", form.prose, ALL, day_at=dates.at, quoted=text)
     assert [told(item)[1:3] for item in items] == [["book the hall", "Carla"], ["order the paper", "Ann"]]
 
@@ -552,7 +552,7 @@ def test_event_has_the_time_of_other_words_in_its_sentence(sentence: str, hour: 
 def test_event_before_the_last_change_of_a_file_is_past() -> None:
     text = "The trip to Ely is on 3 March 2026. The trip to Rye is on 5 March 2026."
     document = Document(unit_key="a.txt", text=text, content_hash="", modified_at=WEDNESDAY)
-    dates = PassageDates(document, date=None, timezone="UTC")
+    dates = PassageDates.of(document, date=None, timezone="UTC")
     items = read(text, [Passage(0, len(text))], ALL, day_at=dates.at, quoted=text, written_at=WEDNESDAY)
     assert [item.data["title"] for item in items] == ["Trip to Rye"]
 
@@ -598,7 +598,7 @@ def test_the_subject_of_a_mail_in_an_mbox_counts_from_the_date_of_this_mail() ->
         for day, subject in (("2 Mar", "Déjeuner du 3 avril"), ("9 Mar", "Réunion jeudi 12 mars"))
     )
     document = Document(unit_key="a", text=text, content_hash="0" * 64, media_type="application/mbox")
-    dates = PassageDates(document, date=None, timezone="UTC")
+    dates = PassageDates.of(document, date=None, timezone="UTC")
     items = read(text, structured.read(document, ALL).prose, ALL, day_at=dates.at, quoted=text)
     assert [told(item)[::3] for item in items] == [["timelines", "2026-04-03"], ["timelines", "2026-03-12"]]
 
@@ -606,7 +606,7 @@ def test_the_subject_of_a_mail_in_an_mbox_counts_from_the_date_of_this_mail() ->
 def test_words_for_an_unknown_day_are_kept_for_a_person() -> None:
     text = "Please book the hall by Friday."
     document = Document(unit_key="a.txt", text=text, content_hash="0" * 64)
-    dates = PassageDates(document, date=None, timezone="UTC")
+    dates = PassageDates.of(document, date=None, timezone="UTC")
     (item,) = read(text, [Passage(0, len(text))], ALL, day_at=dates.at, quoted=text)
     assert ("dueDate" in item.data, item.unresolved) == (False, {"dueDate": "by Friday"})
 

@@ -14,6 +14,7 @@ import pytest
 from hub.connectors.calling import ConnectorFailure
 from hub.connectors.connector import Connector
 from hub.extraction.model import ModelAnswer, ModelRequest
+from hub.extraction.rules_process import Rules, RulesHere, RulesProcess
 from protocol.lifecycles import RunOutcome, RunState
 from storage.agents.configs import ModelUse
 from storage.connectors import seen_messages
@@ -54,11 +55,25 @@ class ImapDesk:
 
 
 async def bench_of(
-    store: Store, dovecot: Dovecot, user: str, model_use: ModelUse | None = None, **settings: str
+    store: Store,
+    dovecot: Dovecot,
+    user: str,
+    model_use: ModelUse | None = None,
+    rules: Rules | None = None,
+    **settings: str,
 ) -> Bench:
     bench = await bench_over(store, Mailbox())
     agent = msgspec.structs.replace(bench.agent, model_use=model_use or ModelUse())
-    return Bench(store, agent, desk=ImapDesk(dovecot, user, **settings), model=TaskModel())
+    desk = ImapDesk(dovecot, user, **settings)
+    return Bench(store, agent, desk=desk, model=TaskModel(), rules=rules or RulesHere())
+
+
+@pytest.fixture
+def rules() -> Iterator[RulesProcess]:
+    """Rules as the hub has them, in a process of their own."""
+    process = RulesProcess()
+    yield process
+    process.close()
 
 
 def task(number: int, **headers: str) -> bytes:
@@ -204,10 +219,10 @@ async def _longest_hold_s(over: anyio.Event) -> float:
 
 @pytest.mark.slow
 async def test_hostile_mails_are_read_or_reported_and_hold_the_loop_no_longer_than_harmless_ones(
-    store: Store, dovecot: Dovecot
+    store: Store, dovecot: Dovecot, rules: RulesProcess
 ) -> None:
     user = dovecot.fresh_user()
-    bench = await bench_of(store, dovecot, user)
+    bench = await bench_of(store, dovecot, user, rules=rules)
     bench.connect()
     model = bench.model
     assert isinstance(model, TaskModel)
