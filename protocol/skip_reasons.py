@@ -14,6 +14,9 @@ class SkipReason(StrEnum):
     HIDDEN = "hidden"
     KEY_FILE = "key_file"
     VERSION_CONTROL = "version_control"
+    IGNORED = "ignored"
+    GENERATED = "generated"
+    BAD_IGNORE_FILE = "bad_ignore_file"
     SYMLINK = "symlink"
     HARD_LINK = "hard_link"
     NOT_A_FILE = "not_a_file"
@@ -38,6 +41,8 @@ LEFT_OUT: Final[Mapping[str, str]] = {
     SkipReason.HIDDEN: "its name, or that of its folder, begins with a dot: rename it",
     SkipReason.KEY_FILE: "its name is that of a file with keys or passwords, which stays here: rename it",
     SkipReason.VERSION_CONTROL: "it belongs to a version control system: copy it out of its folder",
+    SkipReason.IGNORED: "a .gitignore or .hubignore excludes it: a line !NAME in .hubignore includes it",
+    SkipReason.GENERATED: "a program fills its folder: a line !FOLDER/ in .hubignore above includes it",
     SkipReason.SYMLINK: "it is a link: share the folder that it leads to",
     SkipReason.HARD_LINK: "it has other names outside of what is read: copy it",
     SkipReason.NOT_A_FILE: "it is a folder, a pipe, a socket or the like: name a file",

@@ -22,14 +22,12 @@ table costs time only: the files are opened again. All methods block.
 
 import errno
 import os
-import re
 import sqlite3
 import stat
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from fnmatch import translate
 from os import stat_result
 from pathlib import Path
 from threading import Lock
@@ -37,6 +35,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from hub.device.exclusion import BadIgnoreFile, Rules, generated_by, why_private
 from hub.log import Channel
 from hub.text.files import AUDIO, PICTURES, media_type_of
 from protocol.skip_reasons import SkipReason
@@ -201,50 +200,6 @@ _NO_DIGEST: Final = (None, None)
 Check = Callable[[], None]  # called regularly; raises to cancel the work
 
 
-_VERSION_CONTROL: Final = frozenset((".git", ".hg", ".svn", ".bzr", ".jj", "cvs", "_darcs", "sccs"))
-_KEY_FILES: Final = (
-    "id_rsa*",
-    "id_dsa*",
-    "id_ecdsa*",
-    "id_ed25519*",
-    "*.pem",
-    "*.key",
-    "*.p8",
-    "*.p12",
-    "*.pfx",
-    "*.ppk",
-    "*.jks",
-    "*.keystore",
-    "*.kdb",
-    "*.kdbx",
-    "*.gpg",
-    "*.ovpn",
-    "*.env",
-    "*.token",
-    "passwords.*",
-    "passwords",
-    "credentials.*",
-    "credentials",
-    "secrets.*",
-    "secrets",
-)
-_is_key_file: Final = re.compile(
-    "|".join(map(translate, _KEY_FILES))
-).match  # one pattern: 100,000 names a run
-
-
-def why_private(name: str) -> SkipReason | None:
-    """Return why files and folders of this name stay on the device, or None if they may be sent."""
-    lowered = name.lower()
-    if lowered in _VERSION_CONTROL:
-        return SkipReason.VERSION_CONTROL
-    if _is_key_file(lowered):
-        return SkipReason.KEY_FILE
-    if name.startswith("."):
-        return SkipReason.HIDDEN
-    return None
-
-
 class Unreadable(Exception):
     """File that is not sent; *reason* and *detail* say why."""
 
@@ -292,6 +247,26 @@ class SharedFile(msgspec.Struct, frozen=True, gc=False):
     def folder(self) -> str:
         """Absolute path of the folder that contains the file."""
         return _folder_at(self.root, self.parts[:-1])
+
+
+class LeftOut(NamedTuple):
+    """File or folder that is not offered, and is not named to a hub either, unless an agent asks for it.
+
+    Attributes:
+        path: absolute path.
+        detail: the rule, for its owner.
+    """
+
+    path: str
+    reason: SkipReason
+    detail: str = ""
+
+
+class _Excluded(Exception):
+    """Folder that is not offered; *seen* is what a listing has instead of its files."""
+
+    def __init__(self, seen: LeftOut | SkippedFile) -> None:
+        self.seen = seen
 
 
 @dataclass(frozen=True)
@@ -480,8 +455,8 @@ class SharedFolders:
             for number, seen in enumerate(everything):
                 if not number % _CHECKED_EVERY:
                     check()
-                if isinstance(seen, SkipReason):
-                    left_out[seen] += 1
+                if isinstance(seen, LeftOut):
+                    left_out[seen.reason] += 1
                 elif isinstance(seen, SkippedFile):
                     skipped.setdefault(seen.path, seen)
                 elif len(files) < _MAX_LISTED or seen.path in files:
@@ -563,7 +538,7 @@ class SharedFolders:
 
     def _see(
         self, places: Sequence[Place], file_filter: _FileFilter
-    ) -> Generator[SharedFile | SkippedFile | SkipReason, None, None]:
+    ) -> Generator[SharedFile | SkippedFile | LeftOut, None, None]:
         missing: dict[str, bool] = {}
         for place in places:
             try:
@@ -581,11 +556,12 @@ class SharedFolders:
 
     def _see_place(
         self, place: Place, file_filter: _FileFilter
-    ) -> Iterator[SharedFile | SkippedFile | SkipReason]:
-        for depth, part in enumerate(place.parts):
-            if reason := why_private(part):
-                yield _skip(place.root, place.parts[: depth + 1], reason)
-                return
+    ) -> Iterator[SharedFile | SkippedFile | LeftOut]:
+        try:
+            rules = self._rules_above(place)
+        except _Excluded as error:
+            yield error.seen
+            return
         try:
             folder = _open_below(place.root, place.parts, _LIST)
         except NotADirectoryError:
@@ -602,46 +578,92 @@ class SharedFolders:
             return
         walked: set[str] = set()
         try:
-            yield from self._walk(place.root, place.parts, folder, file_filter, walked)
+            yield from self._walk(place.root, place.parts, folder, rules, file_filter, walked)
         finally:
             os.close(folder)
         top = _folder_at(place.root, place.parts)
         if self._digests is not None and not any(_below(path, top) for path in self._paths):
             self._digests.forget_folders(top, walked)
 
+    def _rules_above(self, place: Place) -> Rules:
+        """Return the rules for a place, before those of its own files.
+
+        Raises:
+            _Excluded: the place, or a folder around it, is not offered.
+            OSError: a folder around it cannot be listed.
+        """
+        root, parts = place.root, place.parts
+        try:
+            rules = Rules.around(root.path)
+        except BadIgnoreFile as error:
+            raise _Excluded(_skip(root, (), SkipReason.BAD_IGNORE_FILE, str(error))) from error
+        for depth, part in enumerate(parts):
+            folder = _open_below(root, parts[:depth], _LIST)
+            try:
+                names = frozenset(os.listdir(folder))
+                rules = _rules_in(root, parts[:depth], folder, names, rules)
+                is_folder = stat.S_ISDIR(os.stat(part, dir_fd=folder, follow_symlinks=False).st_mode)
+            finally:
+                os.close(folder)
+            if (exclusion := rules.why_not(part, is_folder=is_folder, siblings=names)) is not None:
+                raise _Excluded(_skip(root, parts[: depth + 1], exclusion.reason))
+            rules = rules.below(part)
+        return rules
+
     def _walk(
-        self, root: Root, parts: tuple[str, ...], folder: int, file_filter: _FileFilter, walked: set[str]
-    ) -> Iterator[SharedFile | SkippedFile | SkipReason]:
+        self,
+        root: Root,
+        parts: tuple[str, ...],
+        folder: int,
+        rules: Rules,
+        file_filter: _FileFilter,
+        walked: set[str],
+    ) -> Iterator[SharedFile | SkippedFile | LeftOut]:
         walked.add(_folder_at(root, parts))
         try:
             with os.scandir(folder) as entries:
                 names = sorted(entry.name for entry in entries)
+            siblings = frozenset(names)
         except OSError as error:
             yield _skip(root, parts, _why(error))
             return
+        try:
+            rules = _rules_in(root, parts, folder, siblings, rules)
+        except _Excluded as error:
+            yield error.seen
+            return
         digests = self._digests_of(root, parts)
-        if self._digests is not None and (deleted := digests.keys() - set(names)):
+        if self._digests is not None and (deleted := digests.keys() - siblings):
             self._digests.forget(_folder_at(root, parts), deleted)
         for name in names:
             below = (*parts, name)
             if (private := why_private(name)) is not None:
-                yield private  # without its name, unless an agent requests it explicitly
+                yield LeftOut(_folder_at(root, below), private)
                 continue
             if not _is_utf8(name):
                 yield _skip(root, below, SkipReason.NAME_NOT_UTF8)
                 continue
             try:
                 info = os.stat(name, dir_fd=folder, follow_symlinks=False)
-                if stat.S_ISDIR(info.st_mode):
-                    yield from self._walk_into(root, below, folder, file_filter, walked)
+                is_folder = stat.S_ISDIR(info.st_mode)
+                if exclusion := rules.why_not(name, is_folder=is_folder, siblings=siblings):
+                    yield LeftOut(_folder_at(root, below), *exclusion)
+                elif is_folder:
+                    yield from self._walk_into(root, below, folder, rules.below(name), file_filter, walked)
                 else:
                     yield self._judge(root, below, info, file_filter, digests)
             except OSError as error:
                 yield _skip(root, below, _why(error))
 
     def _walk_into(
-        self, root: Root, parts: tuple[str, ...], folder: int, file_filter: _FileFilter, walked: set[str]
-    ) -> Iterator[SharedFile | SkippedFile | SkipReason]:
+        self,
+        root: Root,
+        parts: tuple[str, ...],
+        folder: int,
+        rules: Rules,
+        file_filter: _FileFilter,
+        walked: set[str],
+    ) -> Iterator[SharedFile | SkippedFile | LeftOut]:
         if _folder_at(root, parts) in self._paths:
             return  # nested root: its files have its name
         if len(parts) > _MAX_DEPTH:
@@ -649,7 +671,7 @@ class SharedFolders:
         else:
             inner = os.open(parts[-1], _LIST, dir_fd=folder)
             try:
-                yield from self._walk(root, parts, inner, file_filter, walked)
+                yield from self._walk(root, parts, inner, rules, file_filter, walked)
             finally:
                 os.close(inner)
 
@@ -669,14 +691,14 @@ class SharedFolders:
         info: os.stat_result,
         file_filter: _FileFilter,
         digests: Mapping[str, tuple[Stamp, bytes]],
-    ) -> SharedFile | SkippedFile | SkipReason:
+    ) -> SharedFile | SkippedFile | LeftOut:
         """Return the file of an entry, or why it is skipped."""
         name = parts[-1]
         if stat.S_ISLNK(info.st_mode):
             return _skip(root, parts, SkipReason.SYMLINK)
         lowered = name.lower()
         if file_filter.endings and not lowered.endswith(file_filter.endings):
-            return SkipReason.OTHER_EXTENSION
+            return LeftOut(_folder_at(root, parts), SkipReason.OTHER_EXTENSION)
         if not stat.S_ISREG(info.st_mode):
             return _skip(root, parts, SkipReason.NOT_A_FILE)
         if lowered.endswith(NO_TEXT) and (why := file_filter.why_not(name)):
@@ -691,6 +713,20 @@ class SharedFolders:
         if stamp != stamp_of(info):
             sha256 = None
         return SharedFile(path, root, parts, info.st_size, modified_ms, inode, info.st_nlink, sha256)
+
+
+def _rules_in(root: Root, parts: tuple[str, ...], folder: int, names: Collection[str], rules: Rules) -> Rules:
+    """Return *rules* with those of a folder's own ignore files.
+
+    Raises:
+        _Excluded: a program fills the folder, or one of its ignore files is broken.
+    """
+    if parts and (kind := generated_by(names)) and not rules.has_included:
+        raise _Excluded(LeftOut(_folder_at(root, parts), SkipReason.GENERATED, kind))
+    try:
+        return rules.within(folder, names)
+    except BadIgnoreFile as error:
+        raise _Excluded(_skip(root, parts, SkipReason.BAD_IGNORE_FILE, str(error))) from error
 
 
 def _folder_at(root: Root, parts: Sequence[str]) -> str:

@@ -128,6 +128,10 @@ REASONS: Final[Mapping[str, tuple[str, str]]] = {
         "the device may not open it, or its folder",
         "on {device}: chmod u+r {quoted}; if that does not help: chmod u+rx {folder}",
     ),
+    "bad_ignore_file": (
+        "its folder has a broken ignore file, so nothing in it is read: {detail}",
+        "on {device}: mend that line",
+    ),
     "convert_seconds": ("its conversion took too long", "split it, or raise convert_seconds in [limits]"),
     "convert_memory_bytes": (
         "its conversion took too much memory",

@@ -499,6 +499,10 @@ FAILURES: Final[Mapping[str, Failure]] = {
         "device {device} is not allowed to read {path}",
         "on {device}: chmod u+r {quoted}; for a folder: chmod u+rx {quoted}",
     ),
+    "bad_ignore_file": Failure(
+        "device {device} offers nothing of {path}: an ignore file there is broken{more}",
+        "on {device}: mend that line",
+    ),
     "changed": Failure("{path} changed while it was read", _AGAIN),
     "too_large": Failure("{path} is too large{more}", _SPLIT),
     "too_deep": Failure("{path} lies in too many folders inside each other", "move it up: {paths}"),

@@ -100,6 +100,9 @@ REMEDIES: Final = {
     "hidden": "rename",
     "key_file": "rename",
     "version_control": "copy it out",
+    "ignored": ".hubignore",
+    "generated": ".hubignore",
+    "bad_ignore_file": "mend that line",
     "symlink": "share the folder",
     "hard_link": "copy it",
     "not_a_file": "name a file",
@@ -385,6 +388,11 @@ def plant_left_out(work: Planter, each: int) -> None:
         work.file(f"work/.hidden{i}.md", text, of_file="hidden")
         work.file(f"work/key{i}/secrets.md", text, of_file="key_file")
         work.file(f"work/.git/page{i}.md", text, of_file="version_control")
+        ignored = work.file(f"work/ignored{i}/page.md", text, of_file="ignored")
+        (ignored.parent / ".gitignore").write_text("*.md\n")
+        work.file(f"work/{i}/node_modules/page.md", text, of_file="generated")
+        closed = work.file(f"work/closed{i}/page.md", text, of_file="bad_ignore_file")
+        (closed.parent / ".hubignore").write_text("[z-a]\n")
         work.file(f"other/page{i}.md", text, of_file="outside_paths")
         work.of_file("outside_shared", "", path=f"/etc/page{i}.md")
         work.of_file("missing", f"work/nothing{i}.md")

@@ -1,0 +1,275 @@
+"""Exclusion of files from what a device offers: private names, generated folders, and ignore files.
+
+A folder is judged before it is opened, so no rule below it includes what a rule above excludes, as in git.
+Of the rules that match, the last one decides. ``.hubignore`` is read after ``.gitignore`` of its folder. A
+negated pattern also includes a generated folder, but never a private name.
+
+The ignore files around a root count up to the top of its git repository, as they do for git. A broken ignore
+file closes its folder: nothing in it is offered.
+"""
+
+import os
+import re
+import stat
+from collections.abc import Collection, Mapping, Sequence
+from fnmatch import translate
+from typing import Final, NamedTuple
+
+import pathspec
+import re2
+
+from protocol.skip_reasons import SkipReason
+
+_VERSION_CONTROL: Final = frozenset((".git", ".hg", ".svn", ".bzr", ".jj", "cvs", "_darcs", "sccs"))
+_KEY_FILES: Final = (
+    "id_rsa*",
+    "id_dsa*",
+    "id_ecdsa*",
+    "id_ed25519*",
+    "*.pem",
+    "*.key",
+    "*.p8",
+    "*.p12",
+    "*.pfx",
+    "*.ppk",
+    "*.jks",
+    "*.keystore",
+    "*.kdb",
+    "*.kdbx",
+    "*.gpg",
+    "*.ovpn",
+    "*.env",
+    "*.token",
+    "passwords.*",
+    "passwords",
+    "credentials.*",
+    "credentials",
+    "secrets.*",
+    "secrets",
+)
+_is_key_file: Final = re.compile("|".join(map(translate, _KEY_FILES))).match  # one: 100,000 names a run
+
+_DEPENDENCIES: Final = "dependencies"
+_OUTPUT: Final = "build output"
+_CACHE: Final = "a cache"
+_KEYS: Final = "a store of keys"
+_ENVIRONMENT: Final = "a virtual environment"
+_BROWSER: Final = "a profile of a browser"
+# Folders that programs fill, by their name in lower case.
+_BY_NAME: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("node_modules", "bower_components", "jspm_packages", "site-packages"), _DEPENDENCIES),
+    **dict.fromkeys(("__pycache__", "gpucache", "code cache"), _CACHE),
+    **dict.fromkeys(("keychains", "keyrings", "password-store"), _KEYS),
+    **dict.fromkeys(("$recycle.bin", "system volume information"), "a folder of the system"),
+}
+# Folders that programs fill, by a file or folder within.
+_BY_CONTENT: Final[Mapping[str, str]] = {
+    "CACHEDIR.TAG": _CACHE,  # https://bford.info/cachedir/
+    "pyvenv.cfg": _ENVIRONMENT,
+    "conda-meta": _ENVIRONMENT,
+    "pubring.kbx": _KEYS,
+    "login.keychain-db": _KEYS,
+    "key4.db": _BROWSER,
+    "Login Data": _BROWSER,
+    "Local State": _BROWSER,
+}
+# Folders of a project; elsewhere these names may be those of anything.
+_PROJECT_FILES: Final = frozenset(
+    (
+        *("package.json", "composer.json", "Gemfile", "go.mod", "Podfile", "Package.swift", "mix.exs"),
+        *("pyproject.toml", "setup.py", "Cargo.toml", "pom.xml", "build.gradle", "build.gradle.kts"),
+        *("CMakeLists.txt", "Makefile", "meson.build", "build.sbt", "pubspec.yaml", "dune-project"),
+    )
+)
+_OF_PROJECT: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("build", "dist", "out", "target", "obj", "htmlcov", "coverage"), _OUTPUT),
+    **dict.fromkeys(("vendor", "pods", "carthage", "deps"), _DEPENDENCIES),
+}
+_GIT: Final = ".gitignore"
+_OWN: Final = ".hubignore"
+IGNORE_FILES: Final = (_GIT, _OWN)
+_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_MAX_BYTES: Final = 1024 * 1024  # of an ignore file
+_NOT_A_PATTERN: Final = (ValueError, re.error, re2.error)
+
+
+def why_private(name: str) -> SkipReason | None:
+    """Return why files and folders of this name stay on the device, or None if they may be sent."""
+    lowered = name.lower()
+    if lowered in _VERSION_CONTROL:
+        return SkipReason.VERSION_CONTROL
+    if _is_key_file(lowered):
+        return SkipReason.KEY_FILE
+    if name.startswith("."):
+        return SkipReason.HIDDEN
+    return None
+
+
+class BadIgnoreFile(Exception):
+    """Ignore file that cannot be understood: its folder is not offered."""
+
+
+class Exclusion(NamedTuple):
+    """Reason why a name is not offered. *detail*: the rule, for its owner."""
+
+    reason: SkipReason
+    detail: str = ""
+
+
+class _RuleFile(NamedTuple):
+    """Rules of an ignore file. *depth*: number of components of its folder, above which it does not apply."""
+
+    path: str
+    depth: int
+    spec: pathspec.GitIgnoreSpec
+
+
+class Rules:
+    """Ignore rules that apply in a folder: those of its own ignore files, and of the folders around it.
+
+    Args:
+        files: ignore files from the outermost to the innermost.
+        way: components of the folder's path from the place where the outermost rules apply.
+    """
+
+    def __init__(self, files: tuple[_RuleFile, ...] = (), way: tuple[str, ...] = ()) -> None:
+        self._files = files
+        self._way = way
+
+    @classmethod
+    def around(cls, root: str) -> "Rules":
+        """Return the rules of the folders around a root, up to the top of its git repository.
+
+        A root that they exclude was shared in spite of them: they do not apply in it.
+
+        Raises:
+            BadIgnoreFile: a file of them is broken.
+        """
+        way = tuple(root.strip("/").split("/"))
+        top = next((at for at in range(len(way), 0, -1) if _is_top("/" + "/".join(way[:at]))), len(way))
+        rules = cls(way=way[:top])
+        for depth in range(top, len(way)):
+            folder = os.open("/" + "/".join(way[:depth]), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                rules = rules.within(folder, [_GIT])
+            finally:
+                os.close(folder)
+            if rules.why_not(way[depth], is_folder=True, siblings=()) is not None:
+                return cls(way=way)
+            rules = rules.below(way[depth])
+        return rules
+
+    def below(self, name: str) -> "Rules":
+        """Return the rules for a folder in this one, before those of its own files."""
+        return Rules(self._files, (*self._way, name))
+
+    def within(self, folder: int, names: Collection[str]) -> "Rules":
+        """Return the rules with those of the folder's own ignore files.
+
+        Args:
+            folder: descriptor of the folder.
+            names: names in it.
+
+        Raises:
+            BadIgnoreFile: a file of them is broken, or cannot be read.
+        """
+        found = [self._read(folder, name) for name in IGNORE_FILES if name in names]
+        return Rules((*self._files, *found), self._way) if found else self
+
+    def why_not(self, name: str, *, is_folder: bool, siblings: Collection[str]) -> Exclusion | None:
+        """Return why a name in this folder is not offered, or None.
+
+        Args:
+            siblings: all names in this folder.
+        """
+        if (private := why_private(name)) is not None:
+            return Exclusion(private)
+        path = "/".join((*self._way, f"{name}/" if is_folder else name))
+        decided = self._last_match(path) if self._files else None
+        if decided is not None and decided[2]:
+            return Exclusion(SkipReason.IGNORED, f"line {decided[1] + 1} of {decided[0].path}")
+        if not is_folder or decided is not None:
+            return None
+        lowered = name.lower()
+        kind = _BY_NAME.get(lowered)
+        if kind is None and lowered in _OF_PROJECT and not _PROJECT_FILES.isdisjoint(siblings):
+            kind = _OF_PROJECT[lowered]
+        return None if kind is None else Exclusion(SkipReason.GENERATED, kind)
+
+    @property
+    def has_included(self) -> bool:
+        """True if a rule includes this folder by its name."""
+        decided = self._last_match(f"{'/'.join(self._way)}/") if self._files else None
+        return decided is not None and not decided[2]
+
+    def _last_match(self, path: str) -> tuple[_RuleFile, int, bool] | None:
+        """Return the file, the index of its line, and whether it excludes, of the last rule for a path."""
+        for file in reversed(self._files):
+            below = path.split("/", file.depth)[-1] if file.depth else path
+            result = file.spec.check_file(below)
+            if result.include is not None and result.index is not None:
+                return file, result.index, result.include
+        return None
+
+    def _read(self, folder: int, name: str) -> _RuleFile:
+        path = "/".join(("", *self._way, name))
+        try:
+            descriptor = os.open(name, _READ, dir_fd=folder)
+            with open(descriptor, "rb") as file:
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    raise BadIgnoreFile(f"{name} is not a file")
+                data = file.read(_MAX_BYTES + 1)
+        except OSError as error:
+            raise BadIgnoreFile(f"{name} cannot be read: {error.strerror}") from error
+        if len(data) > _MAX_BYTES:
+            raise BadIgnoreFile(f"{name} has more than {_MAX_BYTES} bytes")
+        try:
+            lines = data.decode("utf-8-sig").splitlines()
+        except UnicodeDecodeError as error:
+            line = data.count(b"\n", 0, error.start) + 1
+            raise BadIgnoreFile(f"{name}:{line}: it is not UTF-8") from error
+        return _RuleFile(path, len(self._way), _spec_of(name, lines))
+
+
+def generated_by(names: Collection[str]) -> str | None:
+    """Return what program fills a folder with these names, or None."""
+    return next((kind for marker, kind in _BY_CONTENT.items() if marker in names), None)
+
+
+def _spec_of(name: str, lines: Sequence[str]) -> pathspec.GitIgnoreSpec:
+    """Return the compiled rules of an ignore file; the index of a rule is that of its line.
+
+    Raises:
+        BadIgnoreFile: a line is not a pattern.
+    """
+    lines = [line if line.strip() else "#" for line in lines]
+    for number, line in enumerate(lines):
+        if "[:" in line and not line.startswith("#"):
+            raise BadIgnoreFile(f"{name}:{number + 1}: a class such as [:alpha:] is not understood")
+    try:
+        spec = _compiled(lines)
+    except _NOT_A_PATTERN:
+        spec = None
+    for number, line in enumerate(lines):
+        is_comment = line.startswith("#")
+        if not (
+            is_comment or (_is_pattern(line) if spec is None else spec.patterns[number].include is not None)
+        ):
+            raise BadIgnoreFile(f"{name}:{number + 1}: {line.strip()!r} is not a pattern")
+    return spec or _compiled(lines)
+
+
+def _compiled(lines: Sequence[str]) -> pathspec.GitIgnoreSpec:
+    # Its time grows with the length of a path, whatever the patterns are.
+    return pathspec.GitIgnoreSpec.from_lines(lines, backend="re2")
+
+
+def _is_pattern(line: str) -> bool:
+    try:
+        return _compiled([line]).patterns[0].include is not None
+    except _NOT_A_PATTERN:
+        return False
+
+
+def _is_top(folder: str) -> bool:
+    return os.path.lexists(f"{folder}/.git")

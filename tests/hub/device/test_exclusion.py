@@ -1,0 +1,188 @@
+"""Files that a device does not offer: ignore files, and folders that programs fill."""
+
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from hub.device.shared import Root, SharedFolders
+from protocol.skip_reasons import SkipReason
+from protocol.work import MANY, RunConfig
+
+
+def share(root: Path) -> SharedFolders:
+    return SharedFolders([Root("r", str(root), str(root))], home="/nowhere")
+
+
+def listed(root: Path, *asked: str) -> tuple[list[str], dict[str, str]]:
+    """Return the offered files, and by path or reason what is left out."""
+    shared = share(root)
+    places, _ = shared.places(asked)
+    files, skipped = shared.list_files(places, RunConfig(), None, lambda: None)
+    counts = {one.reason: str(one.files) for one in skipped if one.path == MANY}
+    named = {one.path: one.reason for one in skipped if one.path != MANY}
+    return [file.path.removeprefix("r/") for file in files], named | counts
+
+
+def write(root: Path, tree: Mapping[str, str | bytes]) -> None:
+    for name, content in tree.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+RULES = {
+    ".gitignore": "*.log\n!keep.log\n/only-here\nfolder/\n**/deep/x.md\na/**/z.md\n# no rule\n\n\\#x.md\n"
+    "\\!y.md\ntrail\\ \nsome.md   \ncase[0-9].md\nnot[!a-c].md\nb/*\n!b/kept.md\nquestion?.md\n"
+    "*/level.md\ndocs/*/private\n",
+    "sub/.gitignore": "!all.log\nlocal.md\n/inner/*\n!/inner/kept/\n",
+    "sub/inner/kept/.gitignore": "*\n!in.md\n",
+    "open/.gitignore": "!*.log\n",
+}
+NAMES = (
+    *("a.log", "keep.log", "only-here", "x/only-here", "folder/a.md", "x/folder/a.md", "folder2/a.md"),
+    *("deep/x.md", "q/deep/x.md", "a/z.md", "a/b/c/z.md", "a/b/y.md", "#x.md", "!y.md", "trail ", "trail"),
+    *("some.md", "case1.md", "casex.md", "nota.md", "notz.md", "b/one.md", "b/kept.md", "b/c/kept.md"),
+    *("question1.md", "question12.md", "one/level.md", "one/two/level.md", "level.md"),
+    *("docs/a/private/x.md", "docs/private/x.md", "sub/all.log", "sub/b.log", "sub/x/all.log"),
+    *("sub/local.md", "sub/x/local.md", "local.md", "sub/inner/x.md", "sub/inner/kept/in.md"),
+    *("sub/inner/kept/out.md", "open/a.log", "open/x/b.log", "Größe.md", "a b/c d.md"),
+)
+
+
+@pytest.mark.parametrize("below", ["", "sub", "docs/a"])
+def test_files_that_git_ignores_are_not_offered_and_all_others_are(tmp_path: Path, below: str) -> None:
+    write(tmp_path, dict.fromkeys(NAMES, "text") | RULES)
+    git = ["git", "-C", str(tmp_path)]
+    subprocess.run([*git, "init", "-q"], check=True)
+    ls = [*git, "-c", "core.excludesFile=/dev/null", "ls-files", "-z", "--others", "--exclude-standard"]
+    of_git = subprocess.run(ls, check=True, capture_output=True, text=True).stdout.split("\0")
+    prefix = f"{below}/" if below else ""
+    expected = [
+        name for name in of_git if name.startswith(prefix) and os.path.basename(name)[:1] not in ("", ".")
+    ]
+    assert len(expected) < sum(name.startswith(prefix) for name in NAMES)
+
+    files, _ = listed(tmp_path / below)
+
+    assert files == sorted(name.removeprefix(prefix) for name in expected)
+
+
+GENERATED = {
+    "node_modules/a/readme.md": False,
+    "x/NODE_MODULES/readme.md": False,
+    "py/lib/__pycache__/a.txt": False,
+    "env/pyvenv.cfg": False,
+    "env/lib/notes.md": False,
+    "cache/CACHEDIR.TAG": False,
+    "cache/a.md": False,
+    "browser/key4.db": False,
+    "browser/notes.md": False,
+    "web/package.json": True,
+    "web/build/a.md": False,
+    "web/src/build/a.md": True,
+    "build/house.md": True,
+    "target/goals.md": True,
+    "vendor/contract.md": True,
+    "rust/Cargo.toml": True,
+    "rust/target/doc.md": False,
+    "go/go.mod": True,
+    "go/vendor/x.md": False,
+    "envelope/letter.md": True,
+}
+
+
+def test_folders_that_programs_fill_are_not_offered_unless_hubignore_includes_them(tmp_path: Path) -> None:
+    write(tmp_path, dict.fromkeys(GENERATED, "text"))
+    files, left = listed(tmp_path)
+    assert files == sorted(name for name, is_offered in GENERATED.items() if is_offered)
+    assert left == {SkipReason.GENERATED: "9"}
+
+    write(tmp_path, {".hubignore": "!env/\n!web/build/\n!node_modules/\n/build/\n"})
+    files, left = listed(tmp_path)
+    again = {"env/pyvenv.cfg", "env/lib/notes.md", "web/build/a.md", "node_modules/a/readme.md"}
+    again |= {"x/NODE_MODULES/readme.md"} & set(files)  # where the system folds case
+    offered = {name for name, is_offered in GENERATED.items() if is_offered} - {"build/house.md"}
+    assert set(files) == offered | again
+    assert left[SkipReason.IGNORED] == "1"
+
+
+def test_hubignore_has_the_last_word_over_gitignore_but_not_over_private_names(tmp_path: Path) -> None:
+    tree = {".gitignore": "*.txt\n", ".hubignore": "!a.txt\nb.md\n!.env\n!id_rsa\n", ".env": "", "id_rsa": ""}
+    write(tmp_path, {**tree, "a.txt": "", "b.txt": "", "b.md": "", "c.md": ""})
+
+    assert listed(tmp_path) == (["a.txt", "c.md"], {"hidden": "2", "key_file": "2", "ignored": "2"})
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        ("r/node_modules/a", "r/node_modules: generated"),
+        ("r/node_modules", "r/node_modules: generated"),
+        ("r/out.md", "r/out.md: ignored"),
+        ("r/web/dist/a/b.md", "r/web/dist: generated"),
+        ("r/bad/in/a.md", "r/bad: bad_ignore_file: .gitignore:2: '[z-a]' is not a pattern"),
+        ("r/.hidden/a.md", "r/.hidden: hidden"),
+    ],
+)
+def test_excluded_path_that_an_agent_names_is_refused_with_its_reason(
+    tmp_path: Path, asked: str, reason: str
+) -> None:
+    names = ("node_modules/a/b.md", "out.md", "web/package.json", "web/dist/a/b.md", "bad/in/a.md")
+    write(tmp_path, dict.fromkeys((*names, ".hidden/a.md"), "text"))
+    write(tmp_path, {".gitignore": "out.md\n", "bad/.gitignore": "a\n[z-a]\n"})
+
+    files, left = listed(tmp_path, asked)
+
+    assert (files, [f"{path}: {why}" for path, why in left.items()]) == ([], [reason])
+
+
+@pytest.mark.parametrize("name", [".gitignore", ".hubignore"])
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"ok\n[z-a].md\n", ":2: '[z-a].md' is not a pattern"),
+        (b"# c\n\n!\n", ":3: '!' is not a pattern"),
+        (b"open[\n", ":1: 'open[' is not a pattern"),
+        (b"end\\\n", ":1: 'end\\\\' is not a pattern"),
+        (b"[[:alpha:]].md\nok\n", ":1: a class such as [:alpha:] is not understood"),
+        (b"a\r\nb\nK\xf6ln\n", ":3: it is not UTF-8"),
+        (b"x\n" * 600_000, " has more than 1048576 bytes"),
+    ],
+)
+def test_broken_ignore_file_closes_its_folder_and_names_its_line(
+    tmp_path: Path, name: str, content: bytes, why: str
+) -> None:
+    write(tmp_path, {"a.md": "", "sub/b.md": "", "sub/x/c.md": "", f"sub/{name}": content})
+
+    assert listed(tmp_path) == (["a.md"], {"r/sub": f"bad_ignore_file: {name}{why}"})
+
+
+def test_ignore_file_that_is_a_link_or_may_not_be_read_closes_its_folder(tmp_path: Path) -> None:
+    write(tmp_path, {"a.md": "", "link/b.md": "", "folder/c.md": ""})
+    (tmp_path / "link/.gitignore").symlink_to("/etc/hostname")
+    (tmp_path / "folder/.gitignore").mkdir()
+
+    files, left = listed(tmp_path)
+
+    assert files == ["a.md"]
+    assert left["r/link"].startswith("bad_ignore_file: .gitignore cannot be read")
+    assert left["r/folder"].startswith("bad_ignore_file: .gitignore ")
+
+
+def test_root_inside_a_repository_follows_the_rules_around_it_unless_they_exclude_itself(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path, {".gitignore": "*.md\n", "repo/.gitignore": "private/\n/drafts/\n", "repo/.git/HEAD": ""})
+    write(tmp_path, dict.fromkeys(("repo/docs/a.md", "repo/docs/private/b.md", "repo/drafts/c.md"), ""))
+
+    assert listed(tmp_path / "repo/docs")[0] == ["a.md"]  # the rules above the repository do not count
+    assert listed(tmp_path / "repo/drafts")[0] == ["c.md"], "the owner shared it in spite of them"
+
+    write(tmp_path, {"repo/.gitignore": "a\n[z-a]\n"})
+    assert listed(tmp_path / "repo/docs") == (
+        [],
+        {"r": "bad_ignore_file: .gitignore:2: '[z-a]' is not a pattern"},
+    )
