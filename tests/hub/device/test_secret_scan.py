@@ -1,0 +1,120 @@
+"""Texts with keys and passwords are recognized, and ordinary ones are not."""
+
+import base64
+import string
+from collections.abc import Callable
+
+import pytest
+
+from hub.device.secret_scan import Secret, find_secrets
+from tests.support.clock import SeededChance
+
+UPPER, LOWER, DIGITS = string.ascii_uppercase, string.ascii_lowercase, string.digits
+ALL = UPPER + LOWER + DIGITS
+WORDS = "anchor basin copper dragon ember fossil garden hollow island jungle kettle ladder"
+
+
+class Maker:
+    """Random secrets: a real one in the repository would be reported by others' scanners."""
+
+    def __init__(self, seed: int) -> None:
+        self._chance = SeededChance(seed)
+
+    def __call__(self, length: int, letters: str = ALL) -> str:
+        return "".join(letters[byte % len(letters)] for byte in self._chance.token_bytes(length))
+
+    def coded(self, length: int) -> str:
+        return base64.b64encode(self._chance.token_bytes(length)).decode()
+
+
+PLANTED: dict[str, Callable[[Maker], str]] = {
+    "aws": lambda make: f"aws_access_key_id = AKIA{make(16, UPPER + '234567')}",
+    "aws secret": lambda make: f'"aws_secret_access_key": "{make(40)}",',
+    "github": lambda make: f"git clone https://ghp_{make(36)}@github.com/anna/notes",
+    "gitlab": lambda make: f"the token for the runner is glpat-{make(20)}",
+    "slack": lambda make: f"SLACK=xoxb-{make(12, DIGITS)}-{make(12, DIGITS)}-{make(24)}",
+    "stripe": lambda make: f"stripe: sk_live_{make(24)}",
+    "google": lambda make: f"key for the map AIza{make(35)}",
+    "npm": lambda make: f"//registry.example.org/:_authToken=npm_{make(36, LOWER + DIGITS)}",
+    "openai": lambda make: f"OPENAI_API_KEY=sk-{make(20)}T3BlbkFJ{make(20)}",
+    "private key": lambda make: (
+        f"-----BEGIN RSA PRIVATE KEY-----\n{make.coded(48)}\n{make.coded(48)}\n-----END RSA PRIVATE KEY-----"
+    ),
+    "jwt": lambda make: f"eyJhbGciOiJIUzI1NiJ9.eyJ{make(30)}.{make(43)}",
+    "telegram": lambda make: f"telegram token: {make(9, '123456789')}:A{make(34)}",
+    "generic": lambda make: f'api_key = "{make(32)}"',
+    "header": lambda make: f"curl -H 'Authorization: Bearer {make(40)}' https://example.org",
+    "basic": lambda make: f"Authorization: Basic {make.coded(18)}",
+    "address": lambda make: f"DATABASE_URL=postgres://anna:{make(12)}@db.example.org/shop",
+    "netrc": lambda make: f"machine ftp.example.org\n  login anna\n  password {make(10)}",
+    "en": lambda make: f"Wifi password: {make(5)}7{make(5)}",
+    "en is": lambda make: f"the admin password is {make(6)}9!",
+    "de": lambda make: f"- Passwort: {make(4)}_{make(3)}4",
+    "fr": lambda make: f"Mot de passe : {make(8)}#1",
+    "es": lambda make: f"Contraseña: {make(9)}3",
+    "ru": lambda make: f"Пароль: {make(8)}5",
+    "zh": lambda make: f"密码:{make(8)}6",
+    "pin": lambda make: f"PIN: {make(4, DIGITS)}",
+    "recovery": lambda make: f"Recovery code: {make(5)}-{make(5)}-{make(5)}-{make(5)}",
+    "seed": lambda make: f"seed phrase: {make(1, LOWER)}{WORDS}",
+    "table": lambda make: f"| shop | anna | password: {make(7)}8 |",
+    "password generic": lambda make: f"db_password={make(15)}7",
+    "anthropic": lambda make: f"sk-ant-api03-{make(93, ALL + '-_')}AA",
+}
+
+
+@pytest.mark.parametrize("kind", PLANTED)
+def test_text_with_a_secret_names_its_line_wherever_it_is(kind: str) -> None:
+    for seed in range(20):
+        text = PLANTED[kind](Maker(seed))
+        note = f"# Notes\n\n{text}\n\nCall Ana by Friday.\n"
+        lines = {found.line for found in find_secrets(note)}
+        assert lines, text
+        assert lines <= set(range(3, 4 + text.count("\n"))), text
+
+
+ORDINARY = """\
+Reset the password: ask Irma, she has the key to the office.
+Password: required
+password: string  # of the account, at least eight characters
+The password is the same as before.
+Passwort: siehe Tresor
+Mot de passe : à demander
+PIN: see the letter from the bank
+Token: the hub checks it
+export API_KEY=$API_KEY
+password = os.environ["DB_PASSWORD"]
+postgres://user:password@localhost/shop
+postgres://${USER}:${PASSWORD}@localhost/shop
+Authorization: Bearer <token>
+SHA256:uNiVztksCsDhcc0u9e8BgrJXVGDTSBwlG0XQ3Yp7oHk anna@desk (ED25519)
+MD5:16:27:ac:a5:76:28:2d:36:63:1b:56:4d:eb:df:a6:48 fingerprint
+sha512-L0Uo3yLPzkVyZp5X0pW0XcGyF8O1lKZ7tCBpQHkVd2XqKQh1n9YcXy1l4rRA0Yd0bYw2vR3m5S6Q==
+commit 0f3a9c1e5b7d2468ace013579bdf02468ace1357
+Passport: C01X00T47
+pass: 2026-12-01
+monkey = "abcdefghijklmnopqrstuvwx"
+The keyboard of the lift has a code: ring twice.
+Pins: 4, nails: 12
+https://example.org/reset?next=/home
+order 4711-0815, invoice 2026-00231, IBAN DE02120300000000202051
+password: ********
+mdp: xxxxxxxx
+"""
+
+
+@pytest.mark.parametrize("line", ORDINARY.splitlines())
+def test_ordinary_line_about_passwords_has_no_secret(line: str) -> None:
+    assert list(find_secrets(f"# Notes\n\n{line}\n")) == []
+
+
+def test_line_that_its_owner_allows_is_left_out_alone() -> None:
+    key = PLANTED["aws"](Maker(1))
+    assert list(find_secrets(f"{key}  # gitleaks:allow\n")) == []
+    assert {found.line for found in find_secrets(f"{key}  # gitleaks:allow\n{key}\n")} == {2}
+
+
+def test_rule_of_a_format_applies_to_files_of_it() -> None:
+    manifest = f"kind: Secret\ndata:\n  password: {Maker(3).coded(12)}\n"
+    assert Secret("kubernetes-secret-yaml", 3) in find_secrets(manifest, "deploy/shop.yaml")
+    assert "kubernetes-secret-yaml" not in {found.rule for found in find_secrets(manifest, "notes.md")}
