@@ -17,6 +17,7 @@ class SkipReason(StrEnum):
     IGNORED = "ignored"
     GENERATED = "generated"
     BAD_IGNORE_FILE = "bad_ignore_file"
+    SECRET = "secret"
     SYMLINK = "symlink"
     HARD_LINK = "hard_link"
     NOT_A_FILE = "not_a_file"
@@ -43,6 +44,7 @@ LEFT_OUT: Final[Mapping[str, str]] = {
     SkipReason.VERSION_CONTROL: "it belongs to a version control system: copy it out of its folder",
     SkipReason.IGNORED: "a .gitignore or .hubignore excludes it: a line !NAME in .hubignore includes it",
     SkipReason.GENERATED: "a program fills its folder: a line !FOLDER/ in .hubignore above includes it",
+    SkipReason.SECRET: "its text has a key or a password: take it out, or end that line with gitleaks:allow",
     SkipReason.SYMLINK: "it is a link: share the folder that it leads to",
     SkipReason.HARD_LINK: "it has other names outside of what is read: copy it",
     SkipReason.NOT_A_FILE: "it is a folder, a pipe, a socket or the like: name a file",

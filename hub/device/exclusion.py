@@ -21,6 +21,10 @@ import re2
 from protocol.skip_reasons import SkipReason
 
 _VERSION_CONTROL: Final = frozenset((".git", ".hg", ".svn", ".bzr", ".jj", "cvs", "_darcs", "sccs"))
+_OF_SECRETS: Final = (
+    *("password", "passwords", "credentials", "creds", "secrets", "passwort", "passwörter"),
+    *("mots de passe", "contraseñas", "пароли", "密码"),
+)
 _KEY_FILES: Final = (
     "id_rsa*",
     "id_dsa*",
@@ -40,12 +44,13 @@ _KEY_FILES: Final = (
     "*.ovpn",
     "*.env",
     "*.token",
-    "passwords.*",
-    "passwords",
-    "credentials.*",
-    "credentials",
-    "secrets.*",
-    "secrets",
+    "*.keytab",
+    "*.htpasswd",
+    "*_rsa",
+    "wallet.dat",
+    "client_secret*.json",
+    "*service*account*.json",
+    *(f"{name}{ending}" for name in _OF_SECRETS for ending in ("", ".*")),
 )
 _is_key_file: Final = re.compile("|".join(map(translate, _KEY_FILES))).match  # one: 100,000 names a run
 
@@ -177,15 +182,14 @@ class Rules:
         return Rules((*self._files, *found), self._way) if found else self
 
     def why_not(self, name: str, *, is_folder: bool, siblings: Collection[str]) -> Exclusion | None:
-        """Return why a name in this folder is not offered, or None.
+        """Return why a name in this folder is not offered, or None. Private names are judged by their own.
 
         Args:
             siblings: all names in this folder.
         """
-        if (private := why_private(name)) is not None:
-            return Exclusion(private)
-        path = "/".join((*self._way, f"{name}/" if is_folder else name))
-        decided = self._last_match(path) if self._files else None
+        decided = None
+        if self._files:
+            decided = self._last_match("/".join((*self._way, f"{name}/" if is_folder else name)))
         if decided is not None and decided[2]:
             return Exclusion(SkipReason.IGNORED, f"line {decided[1] + 1} of {decided[0].path}")
         if not is_folder or decided is not None:

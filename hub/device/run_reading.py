@@ -26,6 +26,7 @@ from anyio import from_thread, to_thread
 from anyio.abc import TaskGroup
 
 from hub.clock import Clock, epoch_ms
+from hub.device.secret_scan import find_secrets, xml_text
 from hub.device.shared import (
     Check,
     Digests,
@@ -136,7 +137,7 @@ class Contents:
             hub_reads: media types that the hub accepts unconverted, if this device cannot convert them.
 
         Raises:
-            Unreadable: as ``digest``, or the file cannot be converted to text.
+            Unreadable: as ``digest``, the file cannot be converted to text, or its text has a secret.
         """
         with self._shared.open(file) as descriptor:
             info = os.fstat(descriptor)
@@ -150,12 +151,18 @@ class Contents:
         try:
             if is_raw:
                 converted = Converted(base64.b64encode(data).decode("ascii"), kind)
+                searched = xml_text(data, check)
             else:
                 converted = convert(data, path=file.path, check=check)
+                searched = converted.text
         except NotConvertible as error:
             # Owners know their damaged or non-text files; a reached limit is reported by its name.
             reason = SkipReason.NOT_CONVERTIBLE if error.limit is None else SkipReason(error.limit)
             raise Unreadable(reason, str(error)) from error
+        # Rules of a format apply to the file's own text.
+        path = "" if is_raw or kind in OFFICE | PICTURES else file.path
+        if (secret := next(find_secrets(searched, path), None)) is not None:
+            raise Unreadable(SkipReason.SECRET, f"{secret.rule} in line {secret.line}")
         modified_ms = info.st_mtime_ns // 1_000_000
         if converted.date is not None:
             modified_ms = epoch_ms(converted.date)

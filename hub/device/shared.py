@@ -598,6 +598,8 @@ class SharedFolders:
         except BadIgnoreFile as error:
             raise _Excluded(_skip(root, (), SkipReason.BAD_IGNORE_FILE, str(error))) from error
         for depth, part in enumerate(parts):
+            if (private := why_private(part)) is not None:
+                raise _Excluded(_skip(root, parts[: depth + 1], private))
             folder = _open_below(root, parts[:depth], _LIST)
             try:
                 names = frozenset(os.listdir(folder))

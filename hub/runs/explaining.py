@@ -117,6 +117,10 @@ REASONS: Final[Mapping[str, tuple[str, str]]] = {
         "it has no text that can be read: {detail}",
         "save it as text, or install what reads it: hub help agents",
     ),
+    "secret": (
+        "its text has a key or a password, so it stays on the device: {detail}",
+        "take it out, or end that line with gitleaks:allow",
+    ),
     "too_deep": ("its path is too long, or its folder too deep", "move it up"),
     "too_large": ("it is too large: {detail}", "split it into parts"),
     "missing": ("{device} has no such file{detail}", "name a file that is there: hub runs files {run}"),

@@ -2,10 +2,12 @@
 
 import base64
 import hashlib
+import io
 import os
 import shutil
 import sqlite3
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from hub.device import run_reading
 from hub.device.inserts import open_device_store
 from hub.device.run_reading import Contents, FileText, cut
 from hub.device.shared import Digests, Root, SharedFile, SharedFolders, Unreadable, open_digests
+from hub.text import office
 from hub.text.files import NotConvertible
 from protocol.skip_reasons import SkipReason
 from protocol.work import RunConfig
@@ -102,6 +105,48 @@ def folder(tmp_path: Path, clock: FakeClock, device_file: Path) -> Iterator[_Fol
 def test_a_digest_is_of_all_bytes_and_taken_once(folder: _Folder) -> None:
     digests = [(folder.digest(), folder.reads) for _ in range(2)]
     assert digests == [(hashlib.sha256(b"call Ana").hexdigest(), digests[0][1])] * 2
+
+
+SECRET = b"# Notes\n\nWifi password: 7ab-tr9_xq\n"
+
+
+def office_file(text: bytes) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("word/document.xml", b"<w:p><w:t>Notes</w:t></w:p><w:p>" + text + b"</w:p>")
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "detail"),
+    [
+        ("a.md", SECRET, "labelled-password in line 3"),
+        ("a.md", SECRET.replace(b"xq", b"xq gitleaks:allow"), None),
+        ("a.html", b"<p>Notes</p><p>Wifi password: 7ab-tr9_xq</p>", "labelled-password in line 2"),
+        (
+            "a.docx",
+            office_file(b"<w:t>Wifi pass</w:t><w:t>word: 7ab-tr9_xq</w:t>"),
+            "labelled-password in line 2",
+        ),
+        ("a.docx", office_file(b"<w:t>Call Ana</w:t>"), None),
+    ],
+)
+def test_text_with_a_secret_is_not_returned_and_its_kind_and_line_are_named(
+    folder: _Folder, monkeypatch: pytest.MonkeyPatch, name: str, content: bytes, detail: str | None
+) -> None:
+    monkeypatch.setattr(office, "is_installed", lambda: False)  # the hub converts the file
+    (folder.path.parent / name).write_bytes(content)
+
+    def text() -> FileText:
+        reads = {"application/vnd.openxmlformats-officedocument.wordprocessingml.document"}
+        file = folder.named(name)
+        return folder.contents.text(file, lambda: None, piece_bytes=999, escaped_bytes=1_999, hub_reads=reads)
+
+    if detail is None:
+        assert text().pieces
+    else:
+        with pytest.raises(Unreadable, match=f"^{SkipReason.SECRET}: {detail}$"):
+            text()
 
 
 def test_a_device_that_was_restarted_opens_only_what_has_changed(
