@@ -1,9 +1,13 @@
-"""``hub connect``: run this machine as a device of a hub. Also finds the databases of devices here."""
+"""``hub connect`` and ``hub device``: this machine as a device of a hub. Also finds its databases."""
 
+import math
 import os
 import platform
 import re
+import shlex
 import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -14,16 +18,31 @@ import click
 from hub.cli import show
 from hub.cli.daemon import make_folder
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import NAME, STATE, FilePath, device_state_option, example, secret_in, state_folder
+from hub.cli.options import (
+    NAME,
+    STATE,
+    FilePath,
+    device_state_option,
+    example,
+    json_option,
+    secret_in,
+    state_folder,
+)
+from hub.clock import SystemClock
 from protocol import keys
 from protocol.ids import KeyId
 
 if TYPE_CHECKING:
+    from hub.device.preview import Preview, Stays
     from hub.log import Log
 
 TOKEN_VARIABLE: Final = "HUB_DEVICE_TOKEN"
 _NAME: Final = re.compile(r"^\w[\w.-]{0,63}$")  # as in the hub's settings; the name is also a file's name
 _File = FilePath(dir_okay=False)
+_SEARCH_S: Final = 10.0  # for the files of new folders, while their owner waits
+_MOST_KINDS: Final = 4
+_MOST_NAMED: Final = 5  # files of one reason
+_NAMED: Final = ("secret", "bad_ignore_file", "key_file", "unreadable")  # an owner wants the name of each
 
 
 @click.command(epilog=example("hub connect ws://127.0.0.1:8770 --root /home/anna/notes"))
@@ -110,6 +129,7 @@ def connect(
         changed({}, grants)
     except BadGrant as error:
         raise Failure(str(error), Exit.USAGE) from error
+    _introduce(roots, db)
     if not grants and _can_ask():
         grants = ask_grants(urls[0], db)
 
@@ -130,6 +150,136 @@ def connect(
     asks = partial(_ask, opened) if sys.stderr.isatty() and _can_ask() else None
     with closing(opened):
         ctx.exit(run_device(options, on_status=opened.show, asks=asks))
+
+
+@click.group(epilog=example("hub device preview --root /home/anna/notes"))
+def device() -> None:
+    """Show what this machine shares as a device, and what stays."""
+
+
+@device.command(epilog=example("hub device preview --root /home/anna/notes --json"))
+@click.option(
+    "--root",
+    "roots",
+    multiple=True,
+    type=FilePath(exists=True, file_okay=False),
+    help="A folder to share; may be given several times [default: those of the device].",
+)
+@click.option("--name", type=NAME, help="Name of the device [default: the only one on this machine].")
+@click.option("--db", type=_File, help="The device's database.")
+@click.option("--names-only", is_flag=True, help="Do not read the files to search for keys and passwords.")
+@device_state_option
+@json_option
+@click.pass_context
+def preview(
+    ctx: click.Context,
+    roots: tuple[Path, ...],
+    name: str | None,
+    db: Path | None,
+    names_only: bool,
+    as_json: bool,
+) -> None:
+    """Show what the device would offer a hub, and what stays here and why. Nothing is sent.
+
+    Files are counted by folder and ending. A file with a key or a password is named with its line.
+    """
+    import msgspec
+
+    from hub.device.preview import known_roots
+
+    folders = roots or known_roots(file_here(ctx, db, name))
+    if not folders:
+        next_step = f"name a folder: {ctx.command_path} --root DIR"
+        raise Failure("this device has not shared a folder yet", Exit.USAGE, next_step=next_step)
+    found = _preview_of(folders, 0 if names_only else math.inf)
+    if as_json:
+        show.print_json("device.preview", msgspec.to_builtins(found))
+    else:
+        _show_preview(found)
+
+
+def _introduce(roots: Sequence[Path], db: Path) -> None:
+    """Show what would be offered of folders that are new to the device; at a terminal, ask for consent.
+
+    Raises:
+        Failure: the owner does not consent, or a folder cannot be shared.
+    """
+    from hub.device.preview import known_roots
+
+    known = known_roots(db)
+    new = [root for root in roots if Path(os.path.realpath(root)) not in known]
+    if not new:
+        return
+    if not _can_ask():
+        found = _preview_of(new, 0)
+        files, stay = sum(one.files for one in found.offered), sum(one.files for one in found.stays)
+        words = " ".join(f"--root {shlex.quote(str(root))}" for root in new)
+        show.report(
+            f"new to this device: {files} files, and {stay} that stay here: hub device preview {words}"
+        )
+        return
+    _show_preview(_preview_of(new, _SEARCH_S))
+    if not click.confirm("Share these files with the hub?", default=True, err=True):
+        next_step = "name what is to stay in a file .hubignore, and look again: hub device preview"
+        raise Failure("nothing is shared", Exit.FAILED, next_step=next_step)
+
+
+def _preview_of(folders: Sequence[Path], seconds: float) -> "Preview":
+    from hub.device.preview import preview as preview_of
+
+    try:
+        return preview_of(folders, clock=SystemClock(), seconds=seconds)
+    except ValueError as error:
+        raise Failure(str(error), Exit.USAGE) from error
+
+
+def _show_preview(found: "Preview") -> None:
+    """Print what would be offered by folder, and what stays by reason."""
+    rows = [
+        (folder.path, folder.files, _size(folder.size), _kinds(folder.kinds))
+        for folder in found.offered
+        if folder.files
+    ]
+    total = sum(folder.files for folder in found.offered)
+    show.out(f"{total} files would be offered to the hub" + (":" if rows else ""))
+    if rows:
+        show.print_table(["folder", "files", "size", "endings"], rows)
+    if found.stays:
+        show.out()
+        show.out(f"{sum(one.files for one in found.stays)} files stay here:")
+        show.print_table(["files", "why", "where"], _reasons(found.stays))
+    if found.unsearched:
+        rest = f"{found.unsearched} files were not searched for keys and passwords yet"
+        show.report(f"{rest}: each one is before it is sent")
+
+
+def _reasons(stays: "Sequence[Stays]") -> Iterator[tuple[int, str, str]]:
+    by_reason: dict[str, list[Stays]] = {}
+    for one in stays:
+        by_reason.setdefault(one.reason, []).append(one)
+    for reason in sorted(by_reason, key=lambda reason: (reason not in _NAMED, reason)):
+        ones = sorted(by_reason[reason], key=lambda one: (-one.files, one.path))
+        most = len(ones) if reason in _NAMED else _MOST_NAMED
+        shown = reason.replace("_", " ")
+        for one in ones[:most]:
+            yield one.files, f"{shown}: {one.detail}" if one.detail else shown, one.path
+        if rest := ones[most:]:
+            yield sum(one.files for one in rest), shown, f"{len(rest)} others"
+
+
+def _kinds(kinds: Counter[str]) -> str:
+    most = kinds.most_common(_MOST_KINDS)
+    rest = kinds.total() - sum(count for _, count in most)
+    shown = [f"{count} {ending or 'without'}" for ending, count in most]
+    return ", ".join([*shown, f"{rest} others"] if rest else shown)
+
+
+def _size(size: int) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size} {unit}"
+        size //= 1024
+    return f"{size} GiB"
 
 
 def _can_ask() -> bool:

@@ -436,6 +436,7 @@ class SharedFolders:
         check: Check,
         *,
         readable: Collection[str] = (),
+        note: Callable[[LeftOut], None] | None = None,
     ) -> tuple[list[SharedFile], list[SkippedFile]]:
         """Return the files an agent may read, sorted by path, and the skipped files.
 
@@ -444,6 +445,7 @@ class SharedFolders:
         Args:
             limits: limits of one run; ``None``: the hub selects the files of a run from the complete list.
             readable: media types of recordings and pictures that this device or the hub converts to text.
+            note: called with what is counted without its name.
         """
         files: dict[str, SharedFile] = {}
         skipped: dict[str, SkippedFile] = {}
@@ -457,6 +459,8 @@ class SharedFolders:
                     check()
                 if isinstance(seen, LeftOut):
                     left_out[seen.reason] += 1
+                    if note is not None:
+                        note(seen)
                 elif isinstance(seen, SkippedFile):
                     skipped.setdefault(seen.path, seen)
                 elif len(files) < _MAX_LISTED or seen.path in files:

@@ -1,13 +1,17 @@
 """What ``hub connect`` finds out before it asks a hub anything."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from hub.cli import connect
 from hub.cli.failure import Exit
+from hub.clock import IdFactory
+from hub.device.inserts import open_device_store
 from hub.tokens import TokenKind, make
 from tests.hub.cli.conftest import Hub, ends
-from tests.support.clock import SeededChance
+from tests.support.clock import FakeClock, SeededChance
 
 NOWHERE = "ws://127.0.0.1:1"
 TOKEN = make(TokenKind.DEVICE, SeededChance())
@@ -93,3 +97,67 @@ def test_an_invalid_key_is_reported_with_its_file(hub: Hub, tmp_path: Path) -> N
         2,
         f"{key} holds no key",
     )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "notes"
+    (folder / "node_modules").mkdir(parents=True)
+    for name in ("a.md", "b.txt", "node_modules/c.js", "node_modules/d.js"):
+        (folder / name).write_text("Call Ana.\n")
+    (folder / "wifi.md").write_text("# Home\n\nWifi password: ab7-tr9_xq\n")
+    return folder
+
+
+def test_preview_counts_what_is_offered_and_names_what_stays_and_why(hub: Hub, folder: Path) -> None:
+    shown = hub("device", "preview", "--root", str(folder))
+    ends(shown, 0)
+    assert [line.split() for line in shown.stdout.splitlines() if line] == [
+        ["2", "files", "would", "be", "offered", "to", "the", "hub:"],
+        ["folder", "files", "size", "endings"],
+        [str(folder), "2", "20", "B", "1", ".md,", "1", ".txt"],
+        ["3", "files", "stay", "here:"],
+        ["files", "why", "where"],
+        ["1", *["secret:", "labelled-password", "in", "line", "3"], f"{folder}/wifi.md"],
+        ["2", *["generated:", "dependencies"], f"{folder}/node_modules"],
+    ]
+    found = json.loads(hub("device", "preview", "--root", str(folder), "--names-only", "--json").stdout)
+    (offered,) = found["offered"]
+    assert (offered["files"], found["unsearched"], [one["reason"] for one in found["stays"]]) == (
+        3,
+        3,
+        ["generated"],
+    )
+
+
+def test_preview_takes_the_folders_that_the_device_has_shared(hub: Hub, folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "desk.db"
+    ends(hub("device", "preview", "--db", str(file)), Exit.FAILED, "there is no device database")
+    clock = FakeClock()
+    with open_device_store(file, clock=clock, ids=IdFactory(clock, SeededChance())) as store:
+        ends(hub("device", "preview", "--db", str(file)), Exit.USAGE, "has not shared a folder yet")
+        store.name_roots([str(folder)])
+    shown = hub("device", "preview", "--db", str(file))
+    ends(shown, 0)
+    assert "2 files would be offered" in shown.stdout
+
+
+def test_connect_shows_what_is_new_to_the_device_and_asks_its_owner_once(
+    hub: Hub, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "desk.db"
+    words = ("connect", "nowhere", "--root", str(folder), "--db", str(file))
+    result = hub(*words)
+    ends(result, Exit.USAGE, f"3 files, and 2 that stay here: hub device preview --root {folder}")
+
+    monkeypatch.setattr(connect, "_can_ask", lambda: True)
+    refused = hub(*words, input="n\n")
+    ends(refused, Exit.FAILED, "nothing is shared")
+    assert "labelled-password in line 3" in refused.stdout
+    taken = hub(*words, input="y\n")
+    assert "nothing is shared" not in taken.stderr
+    clock = FakeClock()
+    with open_device_store(file, clock=clock, ids=IdFactory(clock, SeededChance())) as store:
+        store.name_roots([str(folder)])
+    again = hub(*words)
+    assert "Share these files" not in again.stderr + again.stdout
