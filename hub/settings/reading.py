@@ -141,12 +141,12 @@ def check_text(
         clock: clock for warnings about times in the past.
     """
     file = name or str(path)
-    doc = _parsed(text, file)
+    doc = parsed(text, file)
     if isinstance(doc, Problem):
         return Reading(None, [doc], text, shared=shared)
     located, problems, elsewhere = Located(text), list[Problem](), dict[str, tuple[str, Located]]()
     if shared is not None and shared.text is not None:
-        common = _parsed(shared.text, shared.name)
+        common = parsed(shared.text, shared.name)
         if isinstance(common, Problem):
             return Reading(None, [common], text, shared=shared)
         problems += _ignored(doc, Place(file, *located.key(tuple(ignored_tables(doc)[:1]))), shared)
@@ -175,7 +175,7 @@ def check_text(
     return Reading(settings, in_order(problems), text, places, shared)
 
 
-def _parsed(text: str, file: str) -> dict[str, Any] | Problem:
+def parsed(text: str, file: str) -> dict[str, Any] | Problem:
     """Parse a text as TOML; return its problem if it cannot be used."""
     if text.startswith(BYTE_ORDER_MARK):
         message = "begins with a byte order mark, which TOML does not have"

@@ -26,14 +26,14 @@ class Leaf(NamedTuple):
         return effect_of(self.field)
 
 
-def names_at(path: KeyPath) -> list[str]:
+def names_at(path: KeyPath, top: type[BaseModel] = Settings) -> list[str]:
     """Return the possible keys of the table at *path*; empty if it is not a table."""
-    return [name for model in tables_at(path) for name in model.model_fields]
+    return [name for model in tables_at(path, top) for name in model.model_fields]
 
 
-def tables_at(path: KeyPath) -> list[type[BaseModel]]:
-    """Return the models of the table at *path*; several if the table has kinds."""
-    found: list[type[BaseModel]] = [Settings]
+def tables_at(path: KeyPath, top: type[BaseModel] = Settings) -> list[type[BaseModel]]:
+    """Return the models of the table at *path* below *top*; several if the table has kinds."""
+    found: list[type[BaseModel]] = [top]
     for part in path:
         if isinstance(part, str):
             fields = [model.model_fields[part] for model in found if part in model.model_fields]
@@ -41,9 +41,9 @@ def tables_at(path: KeyPath) -> list[type[BaseModel]]:
     return found
 
 
-def default_at(path: KeyPath) -> object:
+def default_at(path: KeyPath, top: type[BaseModel] = Settings) -> object:
     """Return the default of the field at *path*, or None without one."""
-    fields = [model.model_fields.get(str(path[-1])) for model in tables_at(path[:-1])] if path else []
+    fields = [model.model_fields.get(str(path[-1])) for model in tables_at(path[:-1], top)] if path else []
     return next((field.default for field in fields if field is not None), None)
 
 
@@ -85,7 +85,7 @@ DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 def settings_schema() -> dict[str, Any]:
     """Return the schema; ``x-effect`` of a field says when its change takes effect."""
-    schema = Settings.model_json_schema(schema_generator=_Generator)
+    schema = Settings.model_json_schema(schema_generator=Generator)
     return {"$schema": DIALECT, **schema, "title": "hub.toml"}
 
 
@@ -94,7 +94,7 @@ def schema_text() -> str:
     return json.dumps(settings_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
-class _Generator(GenerateJsonSchema):
+class Generator(GenerateJsonSchema):
     """Pydantic's generator without parts that only concern Python.
 
     No titles, because editors show them instead of keys; no null, which TOML does not have; no defaults of

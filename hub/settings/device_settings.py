@@ -1,0 +1,150 @@
+"""Settings file of a device, device.toml: its tables, and how it is read and checked."""
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import time
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, NamedTuple
+
+import tomlkit
+from pydantic import AfterValidator, Field, ValidationError
+
+from hub.settings.problems import (
+    Located,
+    Places,
+    Problem,
+    SettingsInvalid,
+    found_by_validation,
+    in_order,
+)
+from hub.settings.reading import parsed
+from hub.settings.schema import DIALECT, Generator, default_at, names_at
+from hub.settings.values import REQUIRED, Flag, Name, SettingsPath, Table, Whole, live, refusal
+
+_HOURS: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
+_SCHEMES: Final = ("ws://", "wss://")
+
+
+def _address(url: str) -> str:
+    if not url.startswith(_SCHEMES):
+        raise refusal("address", "an address of a hub begins with ws:// or wss://")
+    return url
+
+
+def _hours(text: str) -> str:
+    if text and not _HOURS.fullmatch(text):
+        raise refusal(
+            "hours", "hours are from-until", hint='as in "22:00-07:00", in the time of this machine'
+        )
+    return text
+
+
+class WhenSettings(Table):
+    """Times at which the device is connected."""
+
+    on_power: Flag = live(False, "Only while the machine is on mains power.")
+    unmetered: Flag = live(False, "Only in networks that do not charge by volume, as the system knows.")
+    quiet: Annotated[str, AfterValidator(_hours)] = live("", 'Not in these hours: "22:00-07:00".')
+
+    def is_quiet(self, now: time) -> bool:
+        """Return True in the quiet hours, which may contain midnight."""
+        found = _HOURS.fullmatch(self.quiet)
+        if found is None:
+            return False
+        start, end = time(int(found[1]), int(found[2])), time(int(found[3]), int(found[4]))
+        return start <= now < end if start <= end else now >= start or now < end
+
+
+class DeviceSettings(Table):
+    """Settings of this machine as a device of a hub."""
+
+    hub: Annotated[tuple[Annotated[str, AfterValidator(_address)], ...], Field(min_length=1)] = live(
+        REQUIRED, "Addresses of the hub; if a connection ends, the others are tried at once."
+    )
+    roots: Annotated[tuple[SettingsPath, ...], Field(min_length=1)] = live(REQUIRED, "Folders to share.")
+    name: Name | None = live(None, "Name of this device [default: this machine's name].")
+    codec: Literal["json", "msgpack"] = live("json", "Form of the frames.")
+    max_file_bytes: Whole = live(16 * 1024 * 1024, "Larger files stay here.")
+    when: WhenSettings = WhenSettings()
+
+
+class DeviceReading(NamedTuple):
+    """Result of reading a file: *settings* if they are usable, and all problems in order."""
+
+    settings: DeviceSettings | None
+    problems: list[Problem]
+
+    def usable(self) -> DeviceSettings:
+        """Return the settings.
+
+        Raises:
+            SettingsInvalid: the settings are unusable; it has all problems.
+        """
+        if self.settings is None:
+            raise SettingsInvalid(self.problems)
+        return self.settings
+
+
+def check_device_file(path: Path) -> DeviceReading:
+    """Read device.toml and report all of its problems."""
+    file = str(path)
+    try:
+        text = path.read_bytes().decode()
+    except OSError as error:
+        hint = "'hub device install' writes one" if isinstance(error, FileNotFoundError) else ""
+        return DeviceReading(None, [Problem(file, 1, 1, "", error.strerror or "cannot be read", hint)])
+    except UnicodeDecodeError as error:
+        before = error.object[: error.start].decode().split("\n")
+        return DeviceReading(None, [Problem(file, len(before), len(before[-1]) + 1, "", "not UTF-8")])
+    doc = parsed(text, file)
+    if isinstance(doc, Problem):
+        return DeviceReading(None, [doc])
+    places = Places(file, Located(text), doc, [])
+    try:
+        settings = DeviceSettings.model_validate(doc, context={"base": path.absolute().parent})
+    except ValidationError as error:
+        problems = found_by_validation(
+            error,
+            doc=doc,
+            places=places,
+            names_at=partial(names_at, top=DeviceSettings),
+            default_at=partial(default_at, top=DeviceSettings),
+        )
+        return DeviceReading(None, in_order(problems))
+    missing = [
+        Problem(*places.value(("roots", number)), f"roots[{number}]", "there is no such folder")
+        for number, root in enumerate(settings.roots)
+        if not root.is_dir()
+    ]
+    return DeviceReading(settings, missing)
+
+
+def device_text(hub: tuple[str, ...], roots: tuple[Path, ...], name: str) -> str:
+    """Return the text of a new device.toml, with all settings and what they mean."""
+    given: Mapping[str, Any] = {"hub": list(hub), "roots": list(map(str, roots)), "name": name}
+    doc = tomlkit.document()
+    title = "Settings of this machine as a device of a hub; a change takes effect at once."
+    doc.add(tomlkit.comment(title))
+    for key, field in DeviceSettings.model_fields.items():
+        if key == "when":
+            continue
+        doc.add(tomlkit.nl())
+        doc.add(tomlkit.comment(field.description or ""))
+        if key in given:
+            doc.add(key, given[key])
+        else:
+            doc.add(tomlkit.comment(f"{key} = {json.dumps(field.default)}"))
+    doc.add(tomlkit.nl())
+    when = tomlkit.table()
+    for key, field in WhenSettings.model_fields.items():
+        when.add(tomlkit.comment(f"{key} = {json.dumps(field.default)}  # {field.description}"))
+    doc.add("when", when)
+    return f"#:schema ./device.schema.json\n{tomlkit.dumps(doc)}"
+
+
+def device_schema() -> dict[str, Any]:
+    """Return the JSON Schema of device.toml."""
+    schema = DeviceSettings.model_json_schema(schema_generator=Generator)
+    return {"$schema": DIALECT, **schema, "title": "device.toml"}

@@ -1,0 +1,86 @@
+"""Settings file of a device: its problems have places and remedies, and a new one is valid."""
+
+import json
+import tomllib
+from datetime import time
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from hub.settings.device_settings import WhenSettings, check_device_file, device_schema, device_text
+
+GOOD = 'hub = ["ws://h:1"]\nroots = ["."]\n'
+
+
+def problems(file: Path, text: str | bytes) -> list[str]:
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return [str(problem).removeprefix(str(file)) for problem in check_device_file(file).problems]
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        (GOOD, []),
+        ("", [":1:1: error: the file is empty"]),
+        ("hub = [", [":1:8: error: Invalid value"]),
+        (b"hub = '\xff'", [":1:8: error: not UTF-8"]),
+        ('hub = ["ws://h:1"]\n', [":1:1: error: roots: missing"]),
+        ('hub = "ws://h:1"\nroots = ["."]', [":1:7: error: hub: a list is expected"]),
+        ('hub = ["http://h"]\nroots = ["."]', [":1:8: error: the first of hub: an address of a hub begins"]),
+        (f"{GOOD}nam = 'desk'", [":3:1: error: nam: unknown key - did you mean 'name'?"]),
+        (f"{GOOD}name = 'a b'", [":3:8: error: name: "]),
+        (f"{GOOD}[when]\nquiet = '22-7'", [":4:9: error: when.quiet: hours are from-until - as in"]),
+        (f"{GOOD}[when]\non_power = 'yes'", [":4:12: error: when.on_power: true or false is expected"]),
+        (f"{GOOD}max_file_bytes = 0", [":3:18: error: max_file_bytes: "]),
+        (f"{GOOD.replace('.', 'nowhere')}", [":2:10: error: roots[0]: there is no such folder"]),
+    ],
+)
+def test_file_of_a_device_is_checked_with_place_and_remedy(
+    tmp_path: Path, text: str | bytes, wrong: list[str]
+) -> None:
+    found = problems(tmp_path / "device.toml", text)
+    assert len(found) == len(wrong), found
+    assert [one for one, start in zip(found, wrong, strict=True) if not one.startswith(start)] == []
+
+
+def test_missing_file_names_the_command_that_writes_it(tmp_path: Path) -> None:
+    (problem,) = check_device_file(tmp_path / "device.toml").problems
+    assert "hub device install" in problem.hint
+
+
+@pytest.mark.parametrize(
+    ("quiet", "at", "is_quiet"),
+    [
+        ("", "03:00", False),
+        ("22:00-07:00", "22:00", True),
+        ("22:00-07:00", "03:00", True),
+        ("22:00-07:00", "07:00", False),
+        ("22:00-07:00", "12:00", False),
+        ("12:00-13:30", "13:29", True),
+        ("12:00-13:30", "13:30", False),
+        ("12:00-13:30", "11:59", False),
+        ("12:00-12:00", "12:00", False),
+    ],
+)
+def test_quiet_hours_may_contain_midnight(quiet: str, at: str, is_quiet: bool) -> None:
+    assert WhenSettings(quiet=quiet).is_quiet(time.fromisoformat(at)) is is_quiet
+
+
+def test_new_file_is_valid_and_has_every_setting_with_its_default(tmp_path: Path) -> None:
+    file = tmp_path / "device.toml"
+    name = 'quote " and \\ backslash'
+    (tmp_path / name).mkdir()
+    text = device_text(("wss://hub.example:1", "wss://other:2"), (tmp_path / name,), "desk")
+    assert problems(file, text) == []
+    jsonschema.validate(tomllib.loads(text), device_schema())
+    settings = check_device_file(file).usable()
+    assert (settings.hub, settings.roots, settings.name) == (
+        ("wss://hub.example:1", "wss://other:2"),
+        (tmp_path / name,),
+        "desk",
+    )
+    lines = [line.removeprefix("# ") for line in text.splitlines()]
+    uncommented = "\n".join(line for line in lines if " = " in line or line == "[when]")
+    assert problems(file, uncommented) == [], "the defaults in comments are valid"
+    assert json.loads(json.dumps(device_schema()))["properties"].keys() == type(settings).model_fields.keys()
