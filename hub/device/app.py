@@ -31,6 +31,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -724,6 +725,7 @@ class ReferenceDevice:
         tasks.start_soon(self._serve_calls, tools, bench, welcome)
         tasks.start_soon(hearing.serve)
         tasks.start_soon(self._follow_grants, tools, tasks)
+        tasks.start_soon(self._keep_addresses, tools)
         for reporting in reports:
             tasks.start_soon(reporting.serve)
         tasks.start_soon(self._browser.serve, line)
@@ -829,14 +831,28 @@ def run_device(
         on_status: called with every message for the person at the desktop.
         asks: asks the person a question and returns whether they agree; None: no questions.
     """
-    return anyio.run(_run, options, on_status, asks)
+    return anyio.run(until_signal, partial(serve_device, options, on_status=on_status, asks=asks), on_status)
 
 
-async def _run(
+async def until_signal(serve: Callable[[], Awaitable[int]], on_status: Callable[[str], None]) -> int:
+    """Return the exit code of *serve*, or that of an interrupted device."""
+    code = EXIT_DONE
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_stop_on_signal, tasks.cancel_scope)
+        code = await serve()
+        tasks.cancel_scope.cancel()
+    if code == EXIT_DONE:
+        on_status("stopped")
+    return code
+
+
+async def serve_device(
     options: DeviceOptions,
+    *,
     on_status: Callable[[str], None],
-    asks: Callable[[str], Awaitable[bool]] | None,
+    asks: Callable[[str], Awaitable[bool]] | None = None,
 ) -> int:
+    """Run a device until it is cancelled or rejected; return the exit code. See ``run_device``."""
     try:
         hubs = KnownHubs(
             options.db.with_suffix(SUFFIX),
@@ -857,23 +873,17 @@ async def _run(
     except (BadAddress, BadCredential, BadKnownHubs, ValueError) as error:
         on_status(str(error))
         return EXIT_USAGE
-    code = EXIT_DONE
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_stop_on_signal, tasks.cancel_scope)
-        try:
-            await device.serve()
-        except TurnedAway as refused:
-            again = connect_command(options.name or "NAME", anew=True)
-            reason = str(refused).replace(connect_command(anew=True), again)
-            on_status(f"not coming back by itself: {reason}")
-            code = EXIT_FAILED if refused.close == CloseCode.REPLACED else EXIT_NOT_PERMITTED
-        except DeviceFileError as error:
-            on_status(str(error))
-            code = EXIT_CANNOT_CREATE
-        tasks.cancel_scope.cancel()
-    if code == EXIT_DONE:
-        on_status("stopped")
-    return code
+    try:
+        await device.serve()
+    except TurnedAway as refused:
+        again = connect_command(options.name or "NAME", anew=True)
+        reason = str(refused).replace(connect_command(anew=True), again)
+        on_status(f"not coming back by itself: {reason}")
+        return EXIT_FAILED if refused.close == CloseCode.REPLACED else EXIT_NOT_PERMITTED
+    except DeviceFileError as error:
+        on_status(str(error))
+        return EXIT_CANNOT_CREATE
+    return EXIT_DONE
 
 
 def _credential(options: DeviceOptions, file: Path | None, on_status: Callable[[str], None]) -> Credential:

@@ -417,6 +417,21 @@ def _identities(path: Path) -> list[tuple[int, int] | None]:
     return found
 
 
+def is_in_use(path: Path) -> bool:
+    """Return True if a device runs with the file at *path*."""
+    try:
+        lock = os.open(path.with_name(f"{path.name}.lock"), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
 @contextmanager
 def _held(path: Path) -> Iterator[None]:
     lock_file = path.with_name(f"{path.name}.lock")
@@ -425,10 +440,13 @@ def _held(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released with the process, however it ends
         except BlockingIOError as error:
+            holder = os.pread(lock, 20, 0).decode(errors="replace") or "of an older version"
             raise DeviceFileError(
-                f"another hub connect uses {path}; end it first, or give this one a --name of its own",
+                f"another device, process {holder}, uses {path}; end it first, or give this one another name",
                 code=ErrorCode.DATABASE_BUSY,
             ) from error
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, str(os.getpid()).encode(), 0)
         yield
     finally:
         os.close(lock)
