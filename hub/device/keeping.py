@@ -1,0 +1,186 @@
+"""Device that keeps running: its settings file is followed, and at some times it is disconnected.
+
+The owner's pause is a file next to the device's database, so that it outlasts a restart. Programs write it;
+the running device looks at it, at its settings file and at its folders every second.
+"""
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime, time
+from pathlib import Path
+from typing import Final, Protocol
+
+import anyio
+import anyio.to_thread
+
+from hub.atomic_file import write_atomically
+from hub.clock import Clock
+from hub.device.app import DeviceOptions, serve_device
+from hub.device.conditions import is_metered, is_on_power
+from protocol.errors import HubError
+
+INTERVAL_S: Final = 1.0
+_ASK_S: Final = 30.0  # between two questions to the system, which may start a program
+_SUFFIX: Final = ".pause"
+_FOR_EVER: Final = "for ever"
+
+
+class When(Protocol):
+    """Times at which a device is connected."""
+
+    @property
+    def on_power(self) -> bool:
+        """True: only on mains power."""
+
+    @property
+    def unmetered(self) -> bool:
+        """True: only in networks that do not charge by volume."""
+
+    def is_quiet(self, now: time) -> bool:
+        """Return True if the device is disconnected at this time of day."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Device as its settings say, and when it is connected."""
+
+    options: DeviceOptions
+    when: When
+
+
+def pause(db: Path, until: datetime | None) -> None:
+    """Pause the device of a database until a time; None: until it is resumed."""
+    text = _FOR_EVER if until is None else until.isoformat()
+    write_atomically(db.with_suffix(_SUFFIX), text.encode(), mode=0o600)
+
+
+def resume(db: Path) -> bool:
+    """End the pause of a device; return False if there is none."""
+    try:
+        db.with_suffix(_SUFFIX).unlink()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def why_paused(db: Path, clock: Clock) -> str:
+    """Return the pause of a device in words; empty if there is none."""
+    text = ""
+    with suppress(OSError, UnicodeDecodeError):
+        text = db.with_suffix(_SUFFIX).read_text().strip()
+    if not text:
+        return ""
+    with suppress(ValueError):
+        until = datetime.fromisoformat(text)
+        return "" if until <= clock.now() else f"paused until {until.astimezone():%Y-%m-%d %H:%M}"
+    return "paused until it is resumed: hub device resume"
+
+
+@dataclass
+class Keeper:
+    """Runs a device by its settings file, as it changes.
+
+    Args:
+        file: the settings file.
+        load: reads it; raises HubError with all its problems.
+        on_status: called with messages for the person at the desktop.
+        device: runs a device of given options until it is cancelled or turned away.
+    """
+
+    file: Path
+    load: Callable[[], Plan]
+    clock: Clock
+    on_status: Callable[[str], None]
+    device: Callable[..., Awaitable[int]] = serve_device
+    _stamp: tuple[int, ...] = ()
+    _missing: frozenset[Path] = frozenset()
+    _asked: float = field(default=float("-inf"))
+    _of_system: str = ""
+
+    async def serve(self) -> int:
+        """Run the device until it is turned away or its file cannot be used; return the exit code.
+
+        Raises:
+            HubError: the settings are wrong at the start; later, the ones in use stay.
+        """
+        self._stamp = self._stamp_of_file()
+        written = self.load()
+        while True:
+            code, changed = await self._until_changed(written)
+            if changed is None:
+                return code
+            written = changed
+
+    async def _until_changed(self, written: Plan) -> tuple[int, Plan | None]:
+        """Run the device, or wait; return its exit code, or the plan that takes the place of *written*."""
+        plan, why_not = self._present(written), await self._why_not(written)
+        code, changed = 0, None
+        async with anyio.create_task_group() as tasks:
+
+            async def follow() -> None:
+                nonlocal changed
+                now = written
+                while (now, self._present(now), await self._why_not(now)) == (written, plan, why_not):
+                    await self.clock.sleep(INTERVAL_S)
+                    now = self._reloaded(now)
+                changed = now
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(follow)
+            if why_not:
+                self.on_status(f"disconnected: {why_not}")
+                await anyio.sleep_forever()
+            code = await self.device(plan.options, on_status=self.on_status)
+            tasks.cancel_scope.cancel()
+        return code, changed
+
+    def _reloaded(self, plan: Plan) -> Plan:
+        """Return the plan of the file, or the one in use if it has not changed or is wrong."""
+        stamp = self._stamp_of_file()
+        if stamp == self._stamp:
+            return plan
+        self._stamp = stamp
+        try:
+            return self.load()
+        except HubError as error:
+            self.on_status(f"the settings of before stay in use: {error}")
+            return plan
+
+    def _stamp_of_file(self) -> tuple[int, ...]:
+        try:
+            info = self.file.stat()
+        except OSError:
+            return ()
+        return info.st_mtime_ns, info.st_size, info.st_ino
+
+    def _present(self, plan: Plan) -> Plan:
+        """Return the plan with the folders that exist; report once which one is missing."""
+        missing = frozenset(Path(root) for root in plan.options.roots if not Path(root).is_dir())
+        for root in sorted(missing - self._missing):
+            self.on_status(f"there is no folder {root}: it is shared again when it is back")
+        self._missing = missing
+        roots = [root for root in plan.options.roots if Path(root) not in missing]
+        return replace(plan, options=replace(plan.options, roots=roots))
+
+    async def _why_not(self, plan: Plan) -> str:
+        """Return why the device is disconnected now; empty if it is connected."""
+        when = plan.when
+        if paused := why_paused(plan.options.db, self.clock):
+            return paused
+        if not self._present(plan).options.roots:
+            return "none of its folders exists"
+        if when.is_quiet(self.clock.now().astimezone().time()):
+            return "these are its quiet hours"
+        if (when.on_power or when.unmetered) and self.clock.monotonic() - self._asked >= _ASK_S:
+            self._asked = self.clock.monotonic()
+            self._of_system = await anyio.to_thread.run_sync(_why_not_by_system, when)
+        return self._of_system if when.on_power or when.unmetered else ""
+
+
+def _why_not_by_system(when: When) -> str:
+    if when.on_power and is_on_power() is False:
+        return "the machine runs on its battery"
+    if when.unmetered and is_metered():
+        return "this network charges by volume"
+    return ""

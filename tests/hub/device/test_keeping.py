@@ -1,0 +1,154 @@
+"""A kept device: it follows its settings file, its folders, its pause and the hours of its owner."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
+from datetime import time, timedelta
+from pathlib import Path
+
+import anyio
+import pytest
+
+from hub.device import keeping
+from hub.device.app import DeviceOptions
+from hub.device.keeping import Keeper, Plan, pause, resume, why_paused
+from protocol.errors import HubError
+from tests.support.clock import FakeClock
+
+pytestmark = pytest.mark.anyio
+
+
+@dataclass(frozen=True)
+class Times:
+    on_power: bool = False
+    unmetered: bool = False
+    quiet: tuple[int, ...] = ()
+
+    def is_quiet(self, now: time) -> bool:
+        return now.hour in self.quiet
+
+
+class Desk:
+    """A kept device whose connection is a stand-in; *runs* are its options, *live* is True while it runs."""
+
+    def __init__(self, folder: Path, clock: FakeClock) -> None:
+        self.root, self.more = folder / "notes", folder / "more"
+        self.root.mkdir()
+        self.more.mkdir()
+        self.file = folder / "device.toml"
+        self.file.write_text("1")
+        self.clock = clock
+        options = DeviceOptions(urls=["ws://h"], roots=[self.root, self.more], db=folder / "desk.db")
+        self.plan = Plan(options, Times())
+        self.said: list[str] = []
+        self.runs: list[DeviceOptions] = []
+        self.live = False
+        self.ends = anyio.Event()
+        self.code: int | None = None
+        self.wrong = ""
+
+    def load(self) -> Plan:
+        if self.wrong:
+            raise HubError(self.wrong)
+        return self.plan
+
+    async def run(self, options: DeviceOptions, *, on_status: Callable[[str], None]) -> int:
+        self.runs.append(options)
+        self.live = True
+        try:
+            await self.ends.wait()
+        finally:
+            self.live = False
+        return 77
+
+    async def serve(self) -> None:
+        self.code = await Keeper(self.file, self.load, self.clock, self.said.append, self.run).serve()
+
+    def change(self, plan: Plan, *, wrong: str = "") -> None:
+        self.plan, self.wrong = plan, wrong
+        self.file.write_text(self.file.read_text() + "1")
+
+    async def look(self) -> bool:
+        """Let the keeper look once; return whether the device runs."""
+        await self.clock.pass_time(keeping.INTERVAL_S)
+        return self.live
+
+
+@pytest.fixture
+async def desk(tmp_path: Path, clock: FakeClock) -> AsyncIterator[Desk]:
+    desk = Desk(tmp_path, clock)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(desk.serve)
+        yield desk
+        tasks.cancel_scope.cancel()
+
+
+async def test_changed_settings_run_the_device_anew_and_wrong_ones_leave_it_alone(desk: Desk) -> None:
+    assert await desk.look()
+    desk.change(desk.plan, wrong="device.toml:1:1: unknown key")
+    assert await desk.look()
+    assert (len(desk.runs), desk.said) == (
+        1,
+        ["the settings of before stay in use: device.toml:1:1: unknown key"],
+    )
+    desk.change(replace(desk.plan, options=replace(desk.plan.options, codec="msgpack")))
+    assert await desk.look()
+    assert [run.codec for run in desk.runs] == ["json", "msgpack"]
+
+
+async def test_pause_disconnects_the_device_until_its_time_or_until_it_is_resumed(desk: Desk) -> None:
+    db, clock = desk.plan.options.db, desk.clock
+    assert await desk.look()
+    pause(db, clock.now() + timedelta(minutes=10))
+    assert not await desk.look()
+    assert why_paused(db, clock).startswith("paused until 2026-01-05")
+    await clock.pass_time(600)
+    assert await desk.look()
+    pause(db, None)
+    assert not await desk.look()
+    assert desk.said[-1] == "disconnected: paused until it is resumed: hub device resume"
+    assert resume(db)
+    assert await desk.look()
+    assert not resume(db)
+
+
+async def test_folder_that_vanished_is_named_once_and_shared_again_when_it_is_back(desk: Desk) -> None:
+    more = desk.more
+    assert await desk.look()
+    more.rmdir()
+    assert await desk.look()
+    await desk.clock.pass_time(60)
+    assert desk.said == [f"there is no folder {more}: it is shared again when it is back"]
+    more.mkdir()
+    assert await desk.look()
+    assert [list(run.roots) for run in desk.runs] == [[desk.root, more], [desk.root], [desk.root, more]]
+    more.rmdir()
+    desk.root.rmdir()
+    assert not await desk.look()
+    assert desk.said[-1] == "disconnected: none of its folders exists"
+
+
+async def test_device_is_disconnected_in_quiet_hours_and_on_battery(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = desk.clock.now().astimezone()
+    desk.change(replace(desk.plan, when=Times(quiet=(now.hour,))))
+    assert not await desk.look()
+    desk.change(replace(desk.plan, when=Times(on_power=True, unmetered=True)))
+    told: dict[str, bool | None] = {"power": False, "metered": True}
+    monkeypatch.setattr(keeping, "is_on_power", lambda: told["power"])
+    monkeypatch.setattr(keeping, "is_metered", lambda: told["metered"])
+    assert not await desk.look()
+    assert desk.said[-1] == "disconnected: the machine runs on its battery"
+    told["power"] = True
+    await desk.clock.pass_time(31)
+    assert desk.said[-1] == "disconnected: this network charges by volume"
+    told["metered"] = None  # the system does not tell
+    await desk.clock.pass_time(31)
+    assert desk.live
+
+
+async def test_device_that_is_turned_away_ends_with_its_exit_code(desk: Desk) -> None:
+    assert await desk.look()
+    desk.ends.set()
+    await desk.clock.pass_time(1)
+    assert desk.code == 77
