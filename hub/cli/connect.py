@@ -1,6 +1,5 @@
-"""``hub connect`` and ``hub device``: this machine as a device of a hub. Also finds its databases."""
+"""``hub connect``: run this machine as a device of a hub. Also finds the databases of devices here."""
 
-import math
 import os
 import platform
 import re
@@ -24,7 +23,6 @@ from hub.cli.options import (
     FilePath,
     device_state_option,
     example,
-    json_option,
     secret_in,
     state_folder,
 )
@@ -152,52 +150,6 @@ def connect(
         ctx.exit(run_device(options, on_status=opened.show, asks=asks))
 
 
-@click.group(epilog=example("hub device preview --root /home/anna/notes"))
-def device() -> None:
-    """Show what this machine shares as a device, and what stays."""
-
-
-@device.command(epilog=example("hub device preview --root /home/anna/notes --json"))
-@click.option(
-    "--root",
-    "roots",
-    multiple=True,
-    type=FilePath(exists=True, file_okay=False),
-    help="A folder to share; may be given several times [default: those of the device].",
-)
-@click.option("--name", type=NAME, help="Name of the device [default: the only one on this machine].")
-@click.option("--db", type=_File, help="The device's database.")
-@click.option("--names-only", is_flag=True, help="Do not read the files to search for keys and passwords.")
-@device_state_option
-@json_option
-@click.pass_context
-def preview(
-    ctx: click.Context,
-    roots: tuple[Path, ...],
-    name: str | None,
-    db: Path | None,
-    names_only: bool,
-    as_json: bool,
-) -> None:
-    """Show what the device would offer a hub, and what stays here and why. Nothing is sent.
-
-    Files are counted by folder and ending. A file with a key or a password is named with its line.
-    """
-    import msgspec
-
-    from hub.device.preview import known_roots
-
-    folders = roots or known_roots(file_here(ctx, db, name))
-    if not folders:
-        next_step = f"name a folder: {ctx.command_path} --root DIR"
-        raise Failure("this device has not shared a folder yet", Exit.USAGE, next_step=next_step)
-    found = _preview_of(folders, 0 if names_only else math.inf)
-    if as_json:
-        show.print_json("device.preview", msgspec.to_builtins(found))
-    else:
-        _show_preview(found)
-
-
 def _introduce(roots: Sequence[Path], db: Path) -> None:
     """Show what would be offered of folders that are new to the device; at a terminal, ask for consent.
 
@@ -211,29 +163,34 @@ def _introduce(roots: Sequence[Path], db: Path) -> None:
     if not new:
         return
     if not _can_ask():
-        found = _preview_of(new, 0)
+        found = preview_of(new, 0)
         files, stay = sum(one.files for one in found.offered), sum(one.files for one in found.stays)
         words = " ".join(f"--root {shlex.quote(str(root))}" for root in new)
         show.report(
             f"new to this device: {files} files, and {stay} that stay here: hub device preview {words}"
         )
         return
-    _show_preview(_preview_of(new, _SEARCH_S))
+    show_preview(preview_of(new, _SEARCH_S))
     if not click.confirm("Share these files with the hub?", default=True, err=True):
         next_step = "name what is to stay in a file .hubignore, and look again: hub device preview"
         raise Failure("nothing is shared", Exit.FAILED, next_step=next_step)
 
 
-def _preview_of(folders: Sequence[Path], seconds: float) -> "Preview":
-    from hub.device.preview import preview as preview_of
+def preview_of(folders: Sequence[Path], seconds: float) -> "Preview":
+    """Return the preview of shared folders. *seconds*: for reading the files.
+
+    Raises:
+        Failure: a folder cannot be shared.
+    """
+    from hub.device.preview import preview
 
     try:
-        return preview_of(folders, clock=SystemClock(), seconds=seconds)
+        return preview(folders, clock=SystemClock(), seconds=seconds)
     except ValueError as error:
         raise Failure(str(error), Exit.USAGE) from error
 
 
-def _show_preview(found: "Preview") -> None:
+def show_preview(found: "Preview") -> None:
     """Print what would be offered by folder, and what stays by reason."""
     rows = [
         (folder.path, folder.files, _size(folder.size), _kinds(folder.kinds))

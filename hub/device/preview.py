@@ -103,9 +103,18 @@ def preview(folders: Sequence[Path], *, clock: Clock, seconds: float) -> Preview
 
 def known_roots(file: Path) -> list[Path]:
     """Return the folders that a device has ever shared, by its file; none if it cannot be read."""
+    return [Path(path) for path in _texts(file, "SELECT path FROM roots ORDER BY rowid")]
+
+
+def last_addresses(file: Path) -> list[str]:
+    """Return the addresses at which a device last met each of its hubs."""
+    return _texts(file, "SELECT url FROM hub_addresses WHERE is_last ORDER BY url")
+
+
+def _texts(file: Path, select: str) -> list[str]:
     try:
         with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as db:
-            return [Path(path) for (path,) in db.execute("SELECT path FROM roots ORDER BY rowid")]
+            return [text for (text,) in db.execute(select)]
     except sqlite3.Error:
         return []
 

@@ -18,6 +18,7 @@ PARTS: Final[Mapping[str, tuple[str, ...]]] = {
             "costs",
             "privacy",
             "evaluate",
+            "device",
             "access",
             "service",
             "cluster",

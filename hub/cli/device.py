@@ -1,0 +1,334 @@
+"""``hub device``: this machine as a device that stays connected, by its settings file device.toml."""
+
+import getpass
+import json
+import math
+import sys
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+import platformdirs
+
+from hub.cli import show
+from hub.cli.connect import device_file, device_name, file_here, preview_of, show_preview
+from hub.cli.daemon import make_folder
+from hub.cli.failure import Exit, Failure
+from hub.cli.options import (
+    NAME,
+    STATE,
+    Duration,
+    FilePath,
+    device_state_option,
+    example,
+    json_option,
+)
+from hub.clock import SystemClock
+
+if TYPE_CHECKING:
+    from hub.device.autostart import Entry
+    from hub.device.keeping import Plan
+    from hub.settings.device_settings import DeviceSettings
+
+SETTINGS: Final = "device.toml"
+_SCHEMA: Final = "device.schema.json"  # named in the first line of the settings
+
+
+def _default_settings(ctx: click.Context, _: click.Parameter, chosen: Path | None) -> Path:
+    return chosen or platformdirs.user_config_path("hub", appauthor=False) / SETTINGS
+
+
+settings_option = click.option(
+    "--config",
+    type=FilePath(),
+    callback=_default_settings,
+    help="The settings file [default: device.toml in this user's folder of settings].",
+)
+
+
+@click.group(epilog=example("hub device install"))
+def device() -> None:
+    """Keep this machine connected as a device; pause it; preview its files.
+
+    It has a settings file of its own, device.toml, whose changes take effect at once.
+    """
+
+
+@device.command(epilog=example("hub device preview --root /home/anna/notes --json"))
+@click.option(
+    "--root",
+    "roots",
+    multiple=True,
+    type=FilePath(exists=True, file_okay=False),
+    help="A folder to share; may be given several times [default: those of the device].",
+)
+@click.option("--name", type=NAME, help="Name of the device [default: the only one on this machine].")
+@click.option("--db", type=FilePath(dir_okay=False), help="The device's database.")
+@click.option("--names-only", is_flag=True, help="Do not read the files to search for keys and passwords.")
+@device_state_option
+@json_option
+@click.pass_context
+def preview(
+    ctx: click.Context,
+    roots: tuple[Path, ...],
+    name: str | None,
+    db: Path | None,
+    names_only: bool,
+    as_json: bool,
+) -> None:
+    """Show what the device would offer a hub, and what stays here and why. Nothing is sent.
+
+    Files are counted by folder and ending. A file with a key or a password is named with its line.
+    """
+    import msgspec
+
+    from hub.device.preview import known_roots
+
+    folders = roots or known_roots(file_here(ctx, db, name))
+    if not folders:
+        next_step = f"name a folder: {ctx.command_path} --root DIR"
+        raise Failure("this device has not shared a folder yet", Exit.USAGE, next_step=next_step)
+    found = preview_of(folders, 0 if names_only else math.inf)
+    if as_json:
+        show.print_json("device.preview", msgspec.to_builtins(found))
+    else:
+        show_preview(found)
+
+
+@device.command(epilog=example("hub device run"))
+@settings_option
+@device_state_option
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="warning",
+    show_default=True,
+)
+@click.pass_context
+def run(ctx: click.Context, config: Path, log_level: str) -> None:
+    """Run the device of device.toml in the foreground, as the service manager does.
+
+    A changed file takes effect within a second; while it has errors, the settings of before
+    stay in use.
+    """
+    import anyio
+
+    from hub.device.app import until_signal
+    from hub.device.keeping import Keeper
+    from hub.log import open_log
+    from hub.settings.device_settings import check_device_file
+
+    def load() -> "Plan":
+        return _plan(ctx, check_device_file(config).usable())
+
+    make_folder(load().options.db.parent)
+    with closing(open_log(log_level)) as opened:
+        keeper = Keeper(config, load, SystemClock(), opened.show)
+        ctx.exit(anyio.run(until_signal, keeper.serve, opened.show))
+
+
+@device.command(epilog=example("hub device install ws://127.0.0.1:8770 --root /home/anna/notes"))
+@click.argument("urls", metavar="[URL]...", nargs=-1)
+@click.option(
+    "--root",
+    "roots",
+    multiple=True,
+    type=FilePath(exists=True, file_okay=False),
+    help="A folder to share; may be given several times [default: those of the device].",
+)
+@click.option("--name", type=NAME, help="Name of the device [default: the only one on this machine].")
+@click.option("--print", "only_print", is_flag=True, help="Print the files instead of writing them.")
+@settings_option
+@device_state_option
+@click.pass_context
+def install(
+    ctx: click.Context,
+    urls: tuple[str, ...],
+    roots: tuple[Path, ...],
+    name: str | None,
+    only_print: bool,
+    config: Path,
+) -> None:
+    """Start the device at every login, and now.
+
+    Writes device.toml if there is none: with URL and --root, else with the hub and the folders
+    of the device that 'hub connect' ran. Then writes a unit of systemd, an agent of launchd, or a
+    task of Windows, and starts it.
+    """
+    from hub.device import autostart
+    from hub.settings.device_settings import check_device_file, device_schema, device_text
+
+    entry = _entry(ctx, config)
+    text = None if config.exists() else device_text(*_of_last_device(ctx, urls, roots, name))
+    if text is None and (urls or roots or name):
+        show.report(f"{config} is there and was not changed: its addresses and folders are used")
+    if only_print:
+        if text is not None:
+            show.out(f"# ===== {config}\n{text}")
+        show.out(f"# ===== {entry.file}\n{_shown(entry.content)}", end="")
+        return
+    if text is not None:
+        make_folder(config.parent)
+        config.write_text(text, "utf-8")
+        schema = json.dumps(device_schema(), indent=2, ensure_ascii=False)
+        config.with_name(_SCHEMA).write_text(f"{schema}\n", "utf-8")
+        show.report(f"wrote {config}")
+    check_device_file(config).usable()
+    try:
+        autostart.install(entry)
+    except (autostart.CannotStart, OSError) as error:
+        next_step = "run it yourself: hub device run"
+        raise Failure(
+            f"the device does not start at login: {error}", Exit.FAILED, next_step=next_step
+        ) from error
+    show.report(
+        f"wrote {entry.file}: the device is started now and at every login", "hub device status shows it"
+    )
+
+
+@device.command(epilog=example("hub device uninstall"))
+@settings_option
+@device_state_option
+@click.pass_context
+def uninstall(ctx: click.Context, config: Path) -> None:
+    """Stop the device, and start it no more at login. Its settings and its data stay."""
+    from hub.device import autostart
+
+    entry = _entry(ctx, config)
+    try:
+        was_installed = autostart.uninstall(entry)
+    except (autostart.CannotStart, OSError) as error:
+        raise Failure(f"the device is still started at login: {error}", Exit.FAILED) from error
+    show.report(f"removed {entry.file}" if was_installed else "the device was not installed")
+
+
+@device.command(epilog=example("hub device pause 1h"))
+@click.argument("duration", type=Duration(), required=False)
+@settings_option
+@device_state_option
+@click.pass_context
+def pause(ctx: click.Context, duration: float | None, config: Path) -> None:
+    """Disconnect the device for a time, or until it is resumed. Suggestions wait at the hub."""
+    from hub.device.keeping import pause as pause_device
+    from hub.device.keeping import why_paused
+
+    db = _plan(ctx, _settings(config)).options.db
+    clock = SystemClock()
+    make_folder(db.parent)
+    pause_device(db, None if duration is None else clock.now() + timedelta(seconds=duration))
+    show.report(why_paused(db, clock))
+
+
+@device.command(epilog=example("hub device resume"))
+@settings_option
+@device_state_option
+@click.pass_context
+def resume(ctx: click.Context, config: Path) -> None:
+    """End the pause of the device."""
+    from hub.device.keeping import resume as resume_device
+
+    is_ended = resume_device(_plan(ctx, _settings(config)).options.db)
+    show.report("the pause is over" if is_ended else "the device was not paused")
+
+
+@device.command(epilog=example("hub device status"))
+@settings_option
+@device_state_option
+@json_option
+@click.pass_context
+def status(ctx: click.Context, config: Path, as_json: bool) -> None:
+    """Show whether the device runs, is connected or paused, and what it shares."""
+    from hub.device import autostart
+    from hub.device.inserts import is_in_use
+    from hub.device.keeping import why_paused
+    from hub.device.pages import SUFFIX
+
+    options = _plan(ctx, _settings(config)).options
+    entry = _entry(ctx, config)
+    is_running = is_in_use(options.db)
+    facts = {
+        "device": options.name,
+        "settings": str(config),
+        "starts_at_login": entry.file.exists() and autostart.is_running(entry),
+        "is_running": is_running,
+        "is_connected": is_running and options.db.with_suffix(SUFFIX).exists(),
+        "pause": why_paused(options.db, SystemClock()),
+        "hub": list(options.urls),
+        "roots": [str(root) for root in options.roots],
+    }
+    if as_json:
+        show.print_json("device.status", facts)
+        return
+    shown = {name.replace("_", " "): _word(value) for name, value in facts.items() if value not in ("", [])}
+    show.print_facts(shown)
+    if not is_running:
+        show.report("start it: hub device install, or hub device run")
+
+
+def _word(value: object) -> object:
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case list():
+            return ", ".join(value)
+        case _:
+            return value
+
+
+def _settings(config: Path) -> "DeviceSettings":
+    from hub.settings.device_settings import check_device_file
+
+    return check_device_file(config).usable()
+
+
+def _plan(ctx: click.Context, settings: "DeviceSettings") -> "Plan":
+    from hub.device.app import DeviceOptions
+    from hub.device.keeping import Plan
+
+    name = device_name(settings.name)
+    options = DeviceOptions(
+        urls=settings.hub,
+        roots=settings.roots,
+        db=device_file(ctx, name),
+        name=name,
+        codec=settings.codec,
+        max_file_bytes=settings.max_file_bytes,
+    )
+    return Plan(options, settings.when)
+
+
+def _entry(ctx: click.Context, config: Path) -> "Entry":
+    """Return what starts the device at login on this system."""
+    from hub.device.autostart import entry_of
+
+    state = ctx.meta.get(STATE) or ctx.find_root().params.get("state")
+    options = ["--config", str(config.absolute()), *(["--state", str(state)] if state else [])]
+    command = [sys.executable, "-m", "hub", "device", "run", *options]
+    entry = entry_of(command, home=Path.home(), user=getpass.getuser())
+    if entry is None:
+        message = f"how a program is started at login is not known on {sys.platform}"
+        raise Failure(message, Exit.UNAVAILABLE, next_step="start it yourself: hub device run")
+    return entry
+
+
+def _of_last_device(
+    ctx: click.Context, urls: tuple[str, ...], roots: tuple[Path, ...], name: str | None
+) -> tuple[tuple[str, ...], tuple[Path, ...], str]:
+    """Return addresses, folders and name as given, else as of the device that 'hub connect' ran here."""
+    if urls and roots:
+        return urls, tuple(root.absolute() for root in roots), device_name(name)
+    from hub.device.preview import known_roots, last_addresses
+
+    file = file_here(ctx, None, name)
+    urls = urls or tuple(last_addresses(file))
+    roots = roots or tuple(known_roots(file))
+    if len(urls) != 1 or not roots:  # a device that knows several hubs
+        next_step = f"name them: {ctx.command_path} URL --root DIR"
+        raise Failure("the hub and the folders of the device are not known", Exit.USAGE, next_step=next_step)
+    return urls, roots, file.stem
+
+
+def _shown(content: bytes) -> str:
+    return content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8")

@@ -1,0 +1,127 @@
+"""``hub device``: settings file, start at login, pause and state of this machine as a device."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hub.cli.failure import Exit
+from hub.clock import IdFactory
+from hub.device.inserts import open_device_store
+from hub.settings.device_settings import check_device_file
+from tests.hub.cli.conftest import Hub, ends
+from tests.support.clock import FakeClock, SeededChance
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home with a folder to share, and a stand-in for systemctl that accepts everything."""
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/systemctl").write_text("#!/bin/sh\n")
+    (tmp_path / "bin/systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path
+
+
+def installed(hub: Hub, home: Path) -> Path:
+    words = ("ws://127.0.0.1:1", "--root", str(home / "notes"), "--name", "desk")
+    ends(hub("device", "install", *words), 0, "hub device status")
+    return home / "config/hub/device.toml"
+
+
+def status(hub: Hub) -> dict[str, object]:
+    shown = hub("device", "status", "--json")
+    ends(shown, 0)
+    found: dict[str, object] = json.loads(shown.stdout)
+    return found
+
+
+def test_install_writes_settings_schema_and_unit_and_keeps_them_when_it_is_repeated(
+    hub: Hub, home: Path
+) -> None:
+    words = ("ws://127.0.0.1:1", "--root", str(home / "notes"))
+    printed = hub("device", "install", *words, "--print")
+    ends(printed, 0, stdout=['hub = ["ws://127.0.0.1:1"]', "WantedBy=default.target"])
+    assert not (home / "config").exists()
+
+    file = installed(hub, home)
+    assert check_device_file(file).usable().roots == (home / "notes",)
+    assert json.loads(file.with_name("device.schema.json").read_text())["title"] == "device.toml"
+    unit = (home / "config/systemd/user/device-hub.service").read_text()
+    assert f'"--config" "{file}"' in unit
+    file.write_text(file.read_text().replace('name = "desk"', 'name = "other"'))
+    ends(hub("device", "install", *words), 0, "was not changed")
+    assert (status(hub)["device"], status(hub)["starts_at_login"]) == ("other", True)
+
+    ends(hub("device", "uninstall"), 0, "removed")
+    ends(hub("device", "uninstall"), 0, "was not installed")
+    assert (file.exists(), status(hub)["starts_at_login"]) == (True, False)
+
+
+def test_install_takes_hub_and_folders_of_the_device_that_was_connected(hub: Hub, home: Path) -> None:
+    ends(hub("device", "install"), Exit.FAILED, "there is no device database")
+    file = home / "state/devices/desk.db"
+    file.parent.mkdir(parents=True)
+    clock = FakeClock()
+    with open_device_store(file, clock=clock, ids=IdFactory(clock, SeededChance())) as store:
+        store.name_roots([str(home / "notes")])
+        ends(hub("device", "install"), Exit.USAGE, "name them: hub device install URL --root DIR")
+        store.meet("hub-key")
+        store.keep_addresses([], "wss://hub.example:8770/device")
+    ends(hub("device", "install"), 0)
+    settings = check_device_file(home / "config/hub/device.toml").usable()
+    assert (settings.hub, settings.roots, settings.name) == (
+        ("wss://hub.example:8770/device",),
+        (home / "notes",),
+        "desk",
+    )
+
+
+def test_pause_lasts_for_its_time_or_until_it_is_resumed(hub: Hub, home: Path) -> None:
+    installed(hub, home)
+    ends(hub("device", "pause", "1h"), 0, "paused until 20")
+    assert str(status(hub)["pause"]).startswith("paused until 20")
+    ends(hub("device", "pause"), 0, "paused until it is resumed")
+    ends(hub("device", "resume"), 0, "the pause is over")
+    ends(hub("device", "resume"), 0, "was not paused")
+    assert status(hub)["pause"] == ""
+
+
+@pytest.mark.parametrize("words", [("run",), ("status",), ("pause",), ("resume",)])
+def test_wrong_settings_are_named_with_their_place(hub: Hub, home: Path, words: tuple[str, ...]) -> None:
+    ends(hub("device", *words), Exit.SETTINGS, "hub device install")
+    file = installed(hub, home)
+    file.write_text("hub = 1\n")
+    ends(hub("device", *words), Exit.SETTINGS, f"{file}:1:7: error: hub: a list is expected")
+
+
+@pytest.fixture
+def running(hub: Hub, home: Path) -> Iterator[subprocess.Popen[str]]:
+    file = installed(hub, home)
+    options = ["--config", str(file), "--state", str(home / "state")]
+    command = [sys.executable, "-m", "hub", "device", "run", *options]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        yield process
+        process.kill()
+
+
+def test_device_runs_until_it_is_stopped_and_a_second_one_names_its_process(
+    hub: Hub, home: Path, running: subprocess.Popen[str]
+) -> None:
+    assert running.stderr is not None
+    said = ""
+    while "not connected" not in said:
+        said = running.stderr.readline()
+    found = status(hub)
+    assert (found["is_running"], found["is_connected"]) == (True, False)
+    ends(hub("device", "run"), Exit.CANNOT_CREATE, f"another device, process {running.pid}, uses")
+    running.send_signal(signal.SIGTERM)
+    assert (running.wait(30), running.stderr.read().splitlines()[-1]) == (0, "stopped")
+    assert status(hub)["is_running"] is False
