@@ -262,6 +262,29 @@ class Unresolved(msgspec.Struct, frozen=True, kw_only=True):
     words: Text
 
 
+class CountedDay(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Words of the text that a field's day counts from another day, as "by Friday", and that other day.
+
+    Attributes:
+        since: the day from which the words count, ISO 8601.
+        by: what tells that day: a key of ``EVIDENCE``.
+        evidence: the line of the text that tells it, or the file's name.
+    """
+
+    field: Name
+    words: Text
+    since: Name
+    by: Name
+    evidence: Text = ""
+
+    @property
+    def sentence(self) -> str:
+        """Sentence for a reviewer: why the field has its day."""
+        place = EVIDENCE.get(self.by, self.by.replace("_", " "))
+        evidence = f' "{self.evidence}"' if self.evidence else ""
+        return f'{self.field}: "{self.words}", counted from {self.since}, {place}{evidence}'
+
+
 class Changed(msgspec.Struct, frozen=True, kw_only=True):
     """Field of a row whose source has changed."""
 
@@ -321,6 +344,7 @@ class ItemSource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     timezone: Name | None = None  # time zone of dates that have no time; an IANA name
     provenance: Provenance | None = None
     found_by: FoundBy | None = None  # None: an older hub
+    counted: Annotated[list[CountedDay], Meta(max_length=16)] = []  # why fields have their days
 
 
 class ReviewVerdict(StrEnum):
@@ -420,4 +444,21 @@ MARKS: Final[Mapping[str, str]] = {
     "unsupported": "the quote does not say this: compare the item with the file",
     "outside": "the author of the text is not known, or not verified: expect anything",
     "apart": "the agent lists items of unknown authors apart",
+}
+
+EvidenceKind = Literal[
+    "heading", "title", "line", "field", "entry", "message", "front_matter", "file_name", "file_time"
+]
+
+# What tells the day of a passage, likewise.
+EVIDENCE: Final[Mapping[str, str]] = {
+    "heading": "the heading",
+    "title": "the title",
+    "line": "the line",
+    "field": "the field",
+    "entry": "the entry",
+    "message": "the message",
+    "front_matter": "the front matter",
+    "file_name": "the name of the file",
+    "file_time": "the time of the file",
 }

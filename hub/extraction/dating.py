@@ -5,15 +5,17 @@ A passage is dated by its heading ("## 2025-01-06"), by a list item around it ("
 ("Date: ..."). A document is dated by its own fields, by its name ("2025-01-06.md") or by its file. Each mail
 of an mbox is a document in this respect, and messages of a chat have dates of their own.
 
+Each date has its evidence, which is shown with the days that count from it.
+
 A date counts if it contains the year, has one reading, and is neither later than the file nor contradicts the
 surrounding passage. Otherwise the date is unknown, and relative dates stay unresolved.
 """
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, timedelta
-from functools import partial
+from functools import lru_cache, partial
 from itertools import takewhile
 from pathlib import PurePosixPath
 from typing import Final, NamedTuple
@@ -21,8 +23,9 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from hub.clock import from_epoch_ms
 from hub.document import Document
-from hub.extraction.items import lines_of
+from hub.extraction.items import Item, lines_of
 from hub.extraction.task_lists import front_matter
 from hub.extraction.when.resolve import Anchor, DateWords, dates_in, local_day, read_date, resolve
 from hub.extraction.wording.languages import languages_in, script_of
@@ -30,6 +33,7 @@ from hub.text.archives import messages_in
 from hub.text.files import CHAT, MAIL, is_named
 from hub.text.letter_text import MAIL_FIELD, fields_below, lines_above
 from hub.text.mime import date_in
+from protocol.work import CountedDay, EvidenceKind
 
 _LINE_CHARS: Final = 200  # examined in a line
 # Different lines parsed by the lexicon, 2 ms each; dates in further lines are ignored.
@@ -44,6 +48,7 @@ _QUOTED: Final = re.compile(r"[ \t]*(?:>[ \t]?)*")
 _OWN_LINE_LEVEL: Final = 7  # level of a line that is only a date: any heading ends its passage
 _DECORATION: Final = " \t*_~=[]<>()|:-\u2013\u2014#\u2060"
 _LONGEST_DATE: Final = 60
+_LONGEST_EVIDENCE: Final = 100
 
 _NUMBERS: Final = r"\d{4}[-./]\d{1,2}[-./]\d{1,2}|\d{1,2}[-./]\d{1,2}[-./](?:\d{4}|\d{2})"
 _WORDS: Final = (
@@ -125,18 +130,27 @@ _NO_DATE: Final = _NoDate()
 _LineDate = Anchor | None | _NoDate  # None: a date exists, but it is ambiguous
 
 
+class Evidence(msgspec.Struct, frozen=True, array_like=True):
+    """Evidence of a date of writing. *words*: the line that has it, or the file's name; empty: no words."""
+
+    by: EvidenceKind
+    words: str = ""
+
+
 class PassageDates(msgspec.Struct, frozen=True):
     """Dates of writing of a document's passages.
 
     Attributes:
         places: where a new date begins, in ascending order.
         written: for each place a day or a moment by ISO 8601; None: it is unknown or ambiguous.
+        evidence: for each place what tells it.
         stamps: places of the words that tell when something was written, which are no prose.
         has_day: a line of the text, or the name of its file, tells a day, or it has messages.
     """
 
     places: list[int]
     written: list[str | None]
+    evidence: list[Evidence]
     stamps: list[tuple[int, int]]
     has_day: bool
 
@@ -148,28 +162,30 @@ class PassageDates(msgspec.Struct, frozen=True):
             whole = _Reader(document, date, timezone)
             begins, days = whole.read()
             has_day = whole.has_days or document.media_type == MAIL
-            return cls(begins, list(map(_iso, days)), whole.stamps, has_day)
+            return cls(begins, *_columns(days), whole.stamps, has_day)
         places: list[int] = [0]
-        anchors: list[Anchor | None] = [None]
+        dates: list[tuple[Anchor | None, Evidence]] = [(None, Evidence("message"))]
         stamps: list[tuple[int, int]] = []
         left = _MOST_READ
         for message in messages:
             if document.media_type == CHAT:
                 places.append(message.start)
-                anchors.append(read_date(message.written, timezone))
+                words = f"{message.written} {message.author or ''}".strip()
+                dates.append((read_date(message.written, timezone), Evidence("message", words)))
                 continue
             body = document.text[message.body : message.end]
             mail = msgspec.structs.replace(document, text=body, media_type=MAIL)
             written = date_in(message.written)
+            by = Evidence("message", message.written)
             places.append(message.start)  # its subject
-            anchors.append(written)
-            reader = _Reader(mail, written, timezone, most_read=left)
+            dates.append((written, by))
+            reader = _Reader(mail, written, timezone, most_read=left, by=by)
             inner, of_inner = reader.read()
             places += (message.body + place for place in inner)
-            anchors += of_inner
+            dates += of_inner
             stamps += ((message.body + start, message.body + end) for start, end in reader.stamps)
             left -= reader.read_lines
-        return cls(places, list(map(_iso, anchors)), stamps, has_day=True)
+        return cls(places, *_columns(dates), stamps, has_day=True)
 
     def at(self, place: int) -> Anchor | None:
         """Return the reference date for *place*, or None if it is unknown or ambiguous."""
@@ -178,9 +194,40 @@ class PassageDates(msgspec.Struct, frozen=True):
             return None
         return datetime.fromisoformat(written) if "T" in written else date.fromisoformat(written)
 
+    def counted(self, item: Item, timezone: str) -> tuple[CountedDay, ...]:
+        """Return why fields of an item have their days, where its words count from the day of its passage.
 
-def _iso(anchor: Anchor | None) -> str | None:
-    return None if anchor is None else anchor.isoformat()
+        Words that mean the same on any day explain themselves.
+        """
+        anchor, zone = self.at(item.start), ZoneInfo(timezone)
+        if anchor is None:
+            return ()
+        by = self.evidence[bisect_right(self.places, item.start) - 1]
+        since = (local_day(anchor, zone) if isinstance(anchor, datetime) else anchor).isoformat()
+        days = {name: at for name in item.words if isinstance(at := item.data.get(name), int)}
+        return tuple(
+            CountedDay(field=name, words=item.words[name], since=since, by=by.by, evidence=by.words)
+            for name, at in days.items()
+            if local_day(from_epoch_ms(at), zone) in _days_counted(item.words[name], anchor, timezone)
+        )
+
+
+@lru_cache(maxsize=10_000)  # the same words in many rows
+def _days_counted(words: str, anchor: Anchor, timezone: str) -> set[date]:
+    """Return the days that *words* may mean from *anchor*; none if they mean one without it."""
+    if resolve(words, anchor=None, timezone=timezone) is not None:
+        return set()
+    moments = [resolve(words, anchor=anchor, timezone=timezone, is_due=is_due) for is_due in (False, True)]
+    return {local_day(moment.at, ZoneInfo(timezone)) for moment in moments if moment is not None}
+
+
+def _columns(dates: Iterable[tuple[Anchor | None, Evidence]]) -> tuple[list[str | None], list[Evidence]]:
+    """Return the dates by ISO 8601, and their evidence."""
+    pairs = [(None if anchor is None else anchor.isoformat(), by) for anchor, by in dates]
+    return [written for written, _ in pairs], [by for _, by in pairs]
+
+
+_Dated = tuple[_LineDate, Evidence]
 
 
 class _Section(NamedTuple):
@@ -188,6 +235,7 @@ class _Section(NamedTuple):
 
     level: int
     anchor: _LineDate
+    by: Evidence
     is_day: bool = False
     year: int | None = None
 
@@ -197,18 +245,30 @@ class _Heading(NamedTuple):
 
     Attributes:
         is_sure: a date in it applies to its passage.
-        is_marked: its layout makes it a heading, and not its date.
     """
 
     level: int
     title: str
+    by: EvidenceKind = "heading"
     is_sure: bool = True
-    is_marked: bool = True
+
+    @property
+    def is_marked(self) -> bool:
+        """True if its layout makes it a heading, and not its date."""
+        return self.by == "heading"
 
 
 class _Reader:
+    """Reader of one text, whose own date is *date*. *by*: what tells that date, if it is known."""
+
     def __init__(
-        self, document: Document, date: datetime | None, timezone: str, *, most_read: int = _MOST_READ
+        self,
+        document: Document,
+        date: datetime | None,
+        timezone: str,
+        *,
+        most_read: int = _MOST_READ,
+        by: Evidence | None = None,
     ) -> None:
         self._most_read = most_read
         self._zone = ZoneInfo(timezone)
@@ -221,21 +281,24 @@ class _Reader:
         self._read: dict[str, _LineDate] = {}
         self._lines = list(lines_of(document.text))
         self._texts = [line.text[:_LINE_CHARS] for line in self._lines]
-        _, self._front = front_matter(self._lines)
+        front, self._front = front_matter(self._lines)
         body = range(self._front, len(self._texts))
         self._first = next((nth for nth in body if self._texts[nth].strip()), -1)  # line with text
         self._head = self._end_of_head()
         self._is_day_first = self._order_of_strokes()
         # A date from the file may be its last modification: it counts only if no other date exists.
         self._is_own = self._is_mail or (date is not None and date != document.modified_at)
-        self._sections = [_Section(0, _NO_DATE)]
-        # Depth of quotation, date, whether it ends at a blank line.
-        self._entry: tuple[int, _LineDate, bool] | None = None
-        self._quotes: dict[int, _LineDate] = {}
-        self._outline: list[tuple[int, _LineDate]] = []  # days of enclosing list items, with their indents
+        fields = (f"{key}: {text}" for key, text in front.items() if read_date(text, timezone) == date)
+        by_file = Evidence("front_matter", next(fields, "")) if self._is_own else Evidence("file_time")
+        self._by = by or (Evidence("message") if self._is_mail else by_file)  # of the whole
+        self._sections = [_Section(0, _NO_DATE, self._by)]
+        # Depth of quotation, date, whether it ends at a blank line, evidence.
+        self._entry: tuple[int, _LineDate, bool, Evidence] | None = None
+        self._quotes: dict[int, _Dated] = {}
+        self._outline: list[tuple[int, _Dated]] = []  # days of enclosing list items, with their indents
         self._since_heading = 0
         self._places: list[int] = []
-        self._line_dates: list[_LineDate] = []
+        self._line_dates: list[_Dated] = []
         self._is_dated = False  # by a line of its own
         self._above: set[int] = set()  # header lines of quoted mails
         self.stamps: list[tuple[int, int]] = []  # places of the words that tell a date of writing
@@ -248,12 +311,12 @@ class _Reader:
     @property
     def has_days(self) -> bool:
         """True if a line of the text, a field or the name tells a day. Known once the text is read."""
-        return self._is_own or any(self._day(anchor) for anchor in self._line_dates)
+        return self._is_own or any(self._day(anchor) for anchor, _ in self._line_dates)
 
-    def read(self) -> tuple[list[int], list[Anchor | None]]:
-        """Return the places where a new date begins, and the dates."""
+    def read(self) -> tuple[list[int], list[tuple[Anchor | None, Evidence]]]:
+        """Return the places where a new date begins, and the dates with their evidence."""
         self._sections[0] = self._by_name()
-        self._note(0, self._sections[0].anchor)
+        self._note(0, self._now(0))
         quoted_from = self._quoted_from()
         is_notes = sum(map(self._is_own_line, self._texts)) > 1
         is_code = False
@@ -263,9 +326,9 @@ class _Reader:
             content = text[marks.end() :] if marks else text
             depth = text[: marks.end()].count(">") if marks else 0
             if nth in quoted_from:
-                scope, anchor = quoted_from[nth]
+                scope, dated = quoted_from[nth]
                 self._quotes = {deep: one for deep, one in self._quotes.items() if deep < scope} | {
-                    scope: anchor
+                    scope: dated
                 }
             if not content.strip():
                 if self._entry is not None and self._entry[2]:
@@ -280,7 +343,10 @@ class _Reader:
                 self._take(nth, content, depth, is_notes)
             self._note(line.start, self._now(depth))
         root = self._date if self._is_own or not self._is_dated else None
-        return self._places, [root if isinstance(anchor, _NoDate) else anchor for anchor in self._line_dates]
+        return self._places, [
+            (root, self._by) if isinstance(anchor, _NoDate) else (anchor, by)
+            for anchor, by in self._line_dates
+        ]
 
     def _take_item(self, nth: int, content: str, indent: int) -> None:
         """Update the days of the enclosing list items: an item that is a day dates the items below it."""
@@ -293,7 +359,8 @@ class _Reader:
         if len(below) - len(below.lstrip()) > indent:
             anchor = self._of_title(content[mark.end() :])
             self._is_dated = True
-            self._outline.append((indent, None if self._is_at_odds(anchor) else anchor))
+            dated = None if self._is_at_odds(anchor) else anchor, _shown("entry", content)
+            self._outline.append((indent, dated))
 
     def _take(self, nth: int, content: str, depth: int, is_notes: bool) -> None:
         """Update the current date by one line."""
@@ -304,11 +371,11 @@ class _Reader:
             if not heading.is_marked and self._day(self._sections[-1].anchor) is not None:
                 self.stamps.append((start, start + len(content)))
         elif (stamp := self._stamp(content, start)) is not None:
-            anchor, ends = stamp
+            anchor, ends, by = stamp
             if ends and self._is_at_odds(anchor):
                 anchor = None
             self._is_dated = self._is_dated or not isinstance(anchor, _NoDate)
-            self._entry = depth, anchor, ends
+            self._entry = depth, anchor, ends, by
         elif (
             self._since_heading <= _FIELD_LINES
             and depth == 0
@@ -320,8 +387,9 @@ class _Reader:
                 around = self._texts[max(0, nth - 3) : nth + 4]
                 is_of_mail = any(re.match(r"(?:From|To|Subject):", text) for text in around)
                 is_other = self._is_at_odds(anchor) and not is_of_mail
-                self._sections[-1] = top._replace(anchor=None if is_other else anchor, is_day=True)
-                if not is_other and anchor is not None:
+                by, anchor = _shown("field", content), None if is_other else anchor
+                self._sections[-1] = top._replace(anchor=anchor, by=by, is_day=True)
+                if anchor is not None:
                     self.stamps.append((start, start + len(content)))
                 self._is_dated = self._is_dated or len(self._sections) > 1
         elif self._entry is not None and self._entry[0] != depth:
@@ -338,12 +406,13 @@ class _Reader:
             # A line that is only a date is a heading if there are several, or if it comes first; a single one
             # may refer to anything.
             is_sure = is_notes or nth <= self._head or content.startswith(("**", "__"))
-            return _Heading(_OWN_LINE_LEVEL, content, is_sure=is_sure, is_marked=False)
+            return _Heading(_OWN_LINE_LEVEL, content, "line", is_sure)
+        kind: EvidenceKind = "line"  # of a letter
         if title is None and self._is_title(nth):
-            title = content
+            title, kind = content, "title"
         if title is None or self._is_dated or self._day(self._of_title(title)) is None:
             return None
-        return _Heading(1, title, is_marked=False)
+        return _Heading(1, title, kind)
 
     def _letter_day(self, content: str) -> str | None:
         """Return the day behind the place of a letter; a weekday is no place."""
@@ -380,25 +449,27 @@ class _Reader:
         years = set(map(int, _YEAR.findall(title)))
         year = years.pop() if len(years) == 1 else around.year
         if isinstance(anchor, _NoDate):
-            self._sections.append(_Section(level, around.anchor, around.is_day, year))
+            self._sections.append(around._replace(level=level, year=year))
             return
         self._is_dated = True
         is_known = heading.is_sure and not self._is_at_odds(anchor)
-        self._sections.append(_Section(level, anchor if is_known else None, is_day=True, year=year))
+        by = _shown(heading.by, title)
+        self._sections.append(_Section(level, anchor if is_known else None, by, is_day=True, year=year))
 
-    def _stamp(self, content: str, start: int) -> tuple[_LineDate, bool] | None:
+    def _stamp(self, content: str, start: int) -> tuple[_LineDate, bool, Evidence] | None:
         """Return the moment at the start of a line, and whether it applies only up to the next blank line."""
         if match := _stamped(content):
-            return self._with_time(self._numeric_or_words(match["day"]), match["time"]), False
+            anchor = self._with_time(self._numeric_or_words(match["day"]), match["time"])
+            return anchor, False, _shown("message", match[0])
         if match := _ENTRY.match(content):
             anchor = self._numeric_or_words(match["day"] or match["bold_day"])
             if anchor is not None:  # else it is a plan, or not clear
                 self.stamps.append((start + match.start("stamp"), start + match.end("stamp")))
-            return anchor, True
+            return anchor, True, _shown("entry", match["stamp"])
         if self._entry is not None and (match := _HOUR.match(content)):
-            _, anchor, ends = self._entry
+            _, anchor, ends, by = self._entry
             if isinstance(anchor, datetime):
-                return self._later_that_day(anchor, match), ends
+                return self._later_that_day(anchor, match), ends, by
         return None
 
     def _later_that_day(self, before: datetime, clock: re.Match[str]) -> _LineDate:
@@ -536,8 +607,9 @@ class _Reader:
 
     def _by_name(self) -> _Section:
         """Return the section of the file with the day in its name."""
+        by = Evidence("file_name", self._name.name)
         if self._is_mail or not is_named(self._name.name):
-            return _Section(0, _NO_DATE)
+            return _Section(0, _NO_DATE, by)
         name = (
             _NAMED.sub(r" \1-\2-\3 ", self._name.stem).replace("_", " ").replace("- ", " ").replace(" -", " ")
         )
@@ -546,11 +618,11 @@ class _Reader:
             anchor = _NO_DATE
         if self._is_own and self._day(anchor) not in (None, self._day(self._date)):
             anchor = None
-        return _Section(0, anchor, is_day=not isinstance(anchor, _NoDate))
+        return _Section(0, anchor, by, is_day=not isinstance(anchor, _NoDate))
 
-    def _quoted_from(self) -> dict[int, tuple[int, _LineDate]]:
+    def _quoted_from(self) -> dict[int, tuple[int, _Dated]]:
         """Return quotation depth and date of each quoted mail, by the line at which it begins."""
-        found: dict[int, tuple[int, _LineDate]] = {}
+        found: dict[int, tuple[int, _Dated]] = {}
         for first, last in lines_above(self._texts):
             self._above.update(range(first, last + 1))
             if self._is_mail and first == self._first:  # its own header, whose date is known
@@ -563,7 +635,8 @@ class _Reader:
                 continue
             lines = [*self._texts[first : last + 1], *fields_below(self._texts, last)]
             header = "\n".join(_QUOTED.sub("", line, count=1) for line in lines)
-            found[below] = inner, self._once(header, partial(self._only_day, header))
+            anchor = self._once(header, partial(self._only_day, header))
+            found[below] = inner, (anchor, _shown("message", _bare(lines[0])))
         return found
 
     def _only_day(self, header: str) -> _LineDate:
@@ -576,22 +649,26 @@ class _Reader:
             return None
         return self._checked(known[0].at if known[0].has_time else next(iter(days)))
 
-    def _now(self, depth: int) -> _LineDate:
-        """Return the current date for a line with this quotation depth."""
+    def _now(self, depth: int) -> _Dated:
+        """Return the current date for a line with this quotation depth, and its evidence."""
         if self._entry is not None and self._entry[0] == depth:
-            return self._entry[1]
+            return self._entry[1], self._entry[3]
         if depth in self._quotes:
             return self._quotes[depth]
         if depth == 0 and self._outline:
             return self._outline[-1][1]
-        if depth and (self._quotes or self._is_mail):
-            return None
-        return self._sections[-1].anchor
+        top = self._sections[-1]
+        return None if depth and (self._quotes or self._is_mail) else top.anchor, top.by
 
-    def _note(self, place: int, anchor: _LineDate) -> None:
-        if not self._line_dates or self._line_dates[-1] is not anchor:
+    def _note(self, place: int, dated: _Dated) -> None:
+        if not self._line_dates or self._line_dates[-1] != dated:
             self._places.append(place)
-            self._line_dates.append(anchor)
+            self._line_dates.append(dated)
+
+
+def _shown(by: EvidenceKind, line: str) -> Evidence:
+    """Return the evidence of a line without marks of headings and lists."""
+    return Evidence(by, " ".join(line.strip(_DECORATION).split())[:_LONGEST_EVIDENCE])
 
 
 def _stamped(text: str) -> re.Match[str] | None:

@@ -494,6 +494,7 @@ class Extractor:
                 document=document,
                 options=options,
                 form=found.form,
+                dates=found.dates,
                 found=[*found.items, *of_model],
                 dropped=reading.dropped(),
             )

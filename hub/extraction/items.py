@@ -16,7 +16,7 @@ from hub.extraction.folding import shown
 from protocol.frame import Field, Record
 from protocol.secret_rules import RedactionRule
 from protocol.tables import DeviceTable, Filler, TableName, Tables, problem_of, problems_of, tables_with
-from protocol.work import Mark
+from protocol.work import CountedDay, Mark
 
 Origin = Literal["rule", "model"]
 Outside = Literal["mark", "separate", "drop"]  # handling of items whose author is not known and verified
@@ -88,6 +88,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         warnings: warnings for the reviewer.
         unresolved: by field, words of the text that could not be converted to a value.
+        words: by field, words of the text from which its day was resolved.
+        counted: why fields have their days, of those whose words count from another day.
         is_exact: the item equals its source, though the quote is only a part: an event is quoted by its
             summary, while its date is on another line. If both differ, the source is right.
         has_time: the date has a time of day, even if that is midnight.
@@ -103,6 +105,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     origin: Origin
     warnings: tuple[Mark, ...] = ()
     unresolved: dict[str, str] = {}
+    words: dict[str, str] = {}
+    counted: tuple[CountedDay, ...] = ()
     is_exact: bool = False
     has_time: bool = False
     is_floating: bool = False

@@ -235,7 +235,8 @@ class _Reader:
             )
             if is_sentence and not line.is_bullet:
                 kind = Section.PLAIN if kind is Section.TO_DO else kind  # a paragraph, and no row
-            _Sentence(self, about, lexicon, line, kind, topic or before, above).read()
+            sentence = _Sentence(self, about, lexicon, line, kind, topic or before, above)
+            sentence.read()
             if self.count > count:
                 self.offered = count, self.count
         is_prose = about.is_prose and len(lines) > FEW_SENTENCES and len(self.orders) > 1
@@ -269,10 +270,13 @@ class _Reader:
             meaning = table, fold(str(item.data.get(TABLES[table].title))), str(item.data.get(date))
             if meaning not in self._meanings:
                 self._meanings.add(meaning)
-                unresolved = {} if day is None or day.at else {date: day.words}
+                worded = {} if day is None else {date: day.words}
+                words, unresolved = (worded, {}) if day is not None and day.at else ({}, worded)
                 has_time = day is not None and day.has_time
                 self._items.append(
-                    msgspec.structs.replace(item, has_time=has_time, unresolved=unresolved, is_of_prose=True)
+                    msgspec.structs.replace(
+                        item, has_time=has_time, unresolved=unresolved, words=words, is_of_prose=True
+                    )
                 )
         return item is not None
 
@@ -284,9 +288,10 @@ class _Reader:
                 data: dict[str, Field] = dict(item.data)
                 if who and not data.get("assignee"):
                     data["assignee"] = [who]
-                if day is not None and day.at is not None:
-                    data.setdefault("dueDate", epoch_ms(day.at))
-                self._items[nth] = msgspec.structs.replace(item, data=data)
+                words = item.words
+                if day is not None and day.at is not None and "dueDate" not in data:
+                    data["dueDate"], words = epoch_ms(day.at), {"dueDate": day.words}
+                self._items[nth] = msgspec.structs.replace(item, data=data, words=words)
 
     @property
     def count(self) -> int:

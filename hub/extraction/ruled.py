@@ -74,7 +74,7 @@ class ToRead(msgspec.Struct, frozen=True, kw_only=True, tag="read"):
         found = _of_prose(document, options, by_rules, dates) if self.reads_prose else ()
         items = by_place([*items, *filter(by_rules.admits, found)])
         if self.chunk_tokens is None:
-            to_sort = ToSort(document=document, options=options, form=form, found=items)
+            to_sort = ToSort(document=document, options=options, form=form, dates=dates, found=items)
             return Reading(form, dates, items, sorted=to_sort.answer())
         text = form.view or document.text
         pieces = chunk.split(text, form.prose, self.chunk_tokens, by_sentence=self.by_sentence)
@@ -87,6 +87,7 @@ class ToSort(msgspec.Struct, frozen=True, kw_only=True, tag="sort"):
     document: Document
     options: ExtractionOptions
     form: Form
+    dates: PassageDates
     found: list[Item]
     dropped: list[Dropped] = []
 
@@ -96,7 +97,7 @@ class ToSort(msgspec.Struct, frozen=True, kw_only=True, tag="sort"):
         suspicions = suspicion.spans(form.authored or document.text, form.apart)
         marked = suspicion.marked(self.found, document.text, suspicions, options.tables)
         single, doubles = validate.once(marked, options.tables)
-        items, outside = suspicion.by_authorship(map(_without_secrets, single), document, options.outside)
+        items, outside = suspicion.by_authorship(map(self._finished, single), document, options.outside)
         dropped = (*self.dropped, *doubles, *outside)
         notes = Notes(
             dropped=dict(Counter(note.reason for note in dropped)),
@@ -110,6 +111,15 @@ class ToSort(msgspec.Struct, frozen=True, kw_only=True, tag="sort"):
             is_cut_off=form.is_cut_off,
         )
         return Sorted(tuple(items), dropped, notes, chunk.readable_chars(document.text, form.prose))
+
+    def _finished(self, item: Item) -> Item:
+        """Return an item with the reasons of its days, and without keys and passwords in its texts.
+
+        Its owner sees these in the quote.
+        """
+        texts = {name: redact_typed(value) for name, value in item.data.items() if isinstance(value, str)}
+        counted = self.dates.counted(item, self.options.timezone)
+        return msgspec.structs.replace(item, data=item.data | texts, counted=counted)
 
 
 Request = ToRead | ToSort
@@ -128,8 +138,10 @@ def _with_due_days(form: Form, dates: PassageDates, timezone: str) -> Iterator[I
         if is_open and not item.is_exact and _DUE not in item.data:
             for at, has_time, words in islice(_days_of(item, dates.at(item.start), timezone), 1):
                 data = item.data | ({} if at is None else {_DUE: epoch_ms(at)})
-                unresolved = {_DUE: words} if at is None else {}
-                item = msgspec.structs.replace(item, data=data, unresolved=unresolved, has_time=has_time)
+                unresolved, known = ({_DUE: words}, {}) if at is None else ({}, {_DUE: words})
+                item = msgspec.structs.replace(
+                    item, data=data, unresolved=unresolved, words=known, has_time=has_time
+                )
             if form.due and _DUE not in item.data and not item.unresolved:
                 item = msgspec.structs.replace(item, data=item.data | {_DUE: date_ms(form.due, timezone)})
         yield item
@@ -187,12 +199,6 @@ def _at(item: Item, places: Sequence[int], text: str) -> Item:
     start = before if text[before] == "[" else start
     end = after if text[end : end + 1] == "]" else end
     return msgspec.structs.replace(item, start=start, end=end, quote=text[start:end])
-
-
-def _without_secrets(item: Item) -> Item:
-    """Return an item whose texts have no keys and passwords; its owner sees them in the quote."""
-    texts = {name: redact_typed(value) for name, value in item.data.items() if isinstance(value, str)}
-    return msgspec.structs.replace(item, data=item.data | texts)
 
 
 def by_place(items: Iterable[Item]) -> list[Item]:

@@ -252,6 +252,9 @@ def _read_rows(
             fields = None if row.is_sentence else _row_fields(columns, row, state, dates)
             item = None if fields is None else make_item(name, fields, text, row.start, row.end, options)
             if item is not None:
+                cells = _cells(columns, row)
+                words = {column.name: cell for column, _, cell in cells if column.kind is Kind.EPOCH_MS}
+                item = msgspec.structs.replace(item, words=words)
                 items += (item, *_projects(columns, row, projects, text, options))
             elif name in options.data_types:  # for example without a title, or with an informal date
                 leave(row, (text[header.start : header.end],))
@@ -447,6 +450,15 @@ def _state_of(cell: str, dates: _Dates) -> str | None:
     return means(STATES, cell) or ("done" if dates.at_ms(cell) is not None else None)
 
 
+def _cells(columns: _Columns, row: _Row) -> Iterator[tuple[Column, str, str]]:
+    """Yield the columns of a table that a row has a value of, with their kinds and that value."""
+    for column in columns.table.columns:
+        is_own = columns.table.name not in TABLES
+        kind = f"own {column.name}" if is_own else _KINDS.get(column.name, column.name)
+        if cell := next(iter(columns.of(row, kind)), ""):
+            yield column, kind, cell
+
+
 def _row_fields(columns: _Columns, row: _Row, state: str | None, dates: _Dates) -> dict[str, Field] | None:
     """Return the row's cells by field; invalid values of a task are appended to its description.
 
@@ -455,10 +467,7 @@ def _row_fields(columns: _Columns, row: _Row, state: str | None, dates: _Dates) 
     is_own = columns.table.name not in TABLES
     values: dict[str, Field] = {} if is_own else {"title": "", "description": "", "status": state}
     unread: list[str] = []
-    for column in columns.table.columns:
-        kind = f"own {column.name}" if is_own else _KINDS.get(column.name, column.name)
-        if not (cell := next(iter(columns.of(row, kind)), "")):
-            continue
+    for column, kind, cell in _cells(columns, row):
         if is_own:
             values[column.name] = _own_value(column, cell, dates)
         elif kind == "when":

@@ -267,11 +267,13 @@ class Values(msgspec.Struct, frozen=True):
         data: values by column, in order.
         unresolved: by column, words of the text that could not be converted to a value.
         dropped: rejected fields.
+        words: by column, words from which a date was converted.
     """
 
     data: Record
     unresolved: dict[str, str]
     dropped: list[Dropped]
+    words: dict[str, str]
 
 
 class Reading:
@@ -292,7 +294,7 @@ class Reading:
         Args:
             anchor: time of writing, the reference for relative dates.
         """
-        read = Values({}, {}, [])
+        read = Values({}, {}, [], {})
         for name, raw in fields.items():
             column = table.column(name)
             if column is None or column.filler is not Filler.MODEL:
@@ -303,6 +305,8 @@ class Reading:
             value = self._value(column, raw, anchor)
             if value is not None and not problem_of(column, value):
                 read.data[name] = value
+                if column.kind is Kind.EPOCH_MS:
+                    read.words[name] = shown(str(raw)).strip()
             elif words := self._words_of_a_date(column, raw):
                 read.unresolved[name] = words
             else:
@@ -322,7 +326,8 @@ class Reading:
         If the quote has several days, nothing changes, because one of them may be meant. If it has a relative
         day without a known *anchor*, the model's date is rejected.
         """
-        data, read = values.data, Values(dict(values.data), dict(values.unresolved), list(values.dropped))
+        data = values.data
+        read = Values(dict(data), dict(values.unresolved), list(values.dropped), dict(values.words))
         for column in table.columns:
             raw = fields.get(column.name)
             if column.kind is not Kind.EPOCH_MS or column.name not in data or not isinstance(raw, str):
@@ -333,6 +338,8 @@ class Reading:
             is_due = column.name == "dueDate"
             days = days_in(shown(quote), anchor=anchor, timezone=self._timezone, is_due=is_due)
             zone = ZoneInfo(self._timezone)
+            if len(days) == 1:
+                read.words[column.name] = days[0].words
             if (
                 len(days) == 1
                 and local_day(days[0].at, zone) != local_day(worked_out, zone)
@@ -536,6 +543,7 @@ class Checking:
                 origin="model",
                 warnings=("approximate_quote",) if place.is_near else (),
                 unresolved=values.unresolved,
+                words=values.words,
             )
         )
 

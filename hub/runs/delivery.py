@@ -212,6 +212,7 @@ def _characters(sending: _Sending) -> int:
     texts = [*sending.payload.data.values(), *sending.payload.where.values(), source.quote, source.link]
     changed = [value for change in source.changed for value in (change.before, change.after)]
     unresolved = [date.words for date in source.unresolved]
+    unresolved += [text for day in source.counted for text in (day.words, day.evidence)]
     lengths = (len(str(text)) for text in (*texts, *changed, *unresolved) if text is not None)
     return _CHARACTERS_AROUND + len(source.path) + sum(lengths)
 

@@ -183,6 +183,7 @@ def source_of(document: Document, item: Item, timezone: str | None = None) -> di
             Unresolved(field=field, words=words[:MAX_VALUE_CHARACTERS])
             for field, words in list(item.unresolved.items())[:MOST_UNRESOLVED]
         ],
+        counted=list(item.counted[:MOST_UNRESOLVED]),
         link=document.link,
         timezone=timezone,
         provenance=document.provenance_at(item.start),

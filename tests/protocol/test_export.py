@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any, get_args
 
 import jsonschema  # no stubs are published with it
@@ -13,7 +14,7 @@ from protocol.errors import CloseCode, ErrorCode
 from protocol.frame import Frame
 from protocol.lifecycles import CALL, RUN, UNIT, Table
 from protocol.session import DEVICE_SESSION, HUB_SESSION, SessionState
-from protocol.work import MARKS, Mark
+from protocol.work import EVIDENCE, MARKS, EvidenceKind, Mark
 from tests.support.frames import frames
 from tests.support.protocol_examples import CONVERSATIONS, Conversation
 from tests.support.protocol_page import diagram, notes_in, rewrite, sections
@@ -84,8 +85,9 @@ def test_the_asyncapi_document_has_the_frames_of_each_side() -> None:
     assert said["deviceSays"] == {type_of(frame) for frame in FROM_DEVICE}
 
 
-def test_each_mark_of_an_item_has_a_sentence_for_its_reviewer() -> None:
-    assert MARKS.keys() == set(get_args(Mark))
+@pytest.mark.parametrize(("terms", "kind"), [(MARKS, Mark), (EVIDENCE, EvidenceKind)])
+def test_each_mark_of_an_item_has_a_sentence_for_its_reviewer(terms: Mapping[str, str], kind: object) -> None:
+    assert terms.keys() == set(get_args(kind))
 
 
 def test_every_frame_has_an_example() -> None:

@@ -6,6 +6,7 @@ from types import FunctionType
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 
 from hub.app.calibration import Lots
@@ -14,9 +15,10 @@ from hub.document import Document
 from hub.extraction import chunk, structured
 from hub.extraction.dating import PassageDates
 from hub.extraction.extractor import Extractor
-from hub.extraction.items import Extraction, ExtractionOptions
+from hub.extraction.items import Extraction, ExtractionOptions, Item
 from hub.extraction.model import Finish, ModelAnswer, ModelRequest, Models, Price
 from hub.text.convert import convert
+from hub.text.files import CHAT, MBOX
 from protocol.tables import TableName
 from protocol.work import Usage
 
@@ -414,3 +416,87 @@ async def test_a_list_item_that_is_a_day_dates_the_items_below_it(lines: list[st
     (item,) = (await extract("\n".join(lines), [said])).items
     assert item.data.get("dueDate") == (None if day is None else day_ms(day))
     assert item.unresolved == ({"dueDate": "tomorrow"} if day is None else {})
+
+
+PLANS = "Anna sends report 7 by Friday.\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "evidence"),
+    [
+        ("notes.md", "## Minutes of 6 January 2025\n\n", 'the heading "Minutes of 6 January 2025"'),
+        (
+            "a.txt",
+            "Minutes of the meeting of 6 January 2025\n\n",
+            'the title "Minutes of the meeting of 6 January 2025"',
+        ),
+        ("a.txt", "Garden Association\n6 January 2025\n\nDear members,\n\n", 'the line "6 January 2025"'),
+        ("a.txt", "Whitby, 6 January 2025\n\nDear Clara,\n\n", 'the line "6 January 2025"'),
+        ("notes.md", "# Party\n\nDate: 6 January 2025\n\n", 'the field "Date: 6 January 2025"'),
+        ("notes.md", "**2025-01-06** ", 'the entry "2025-01-06"'),
+        ("notes.md", "- 2025-01-06\n  - ", 'the entry "2025-01-06"'),
+        ("notes.md", "[2025-01-06 14:22] Bob: ", 'the message "2025-01-06 14:22"'),
+        (
+            "notes.md",
+            "On 6 January 2025 at 14:22, Bob <b@example.org> wrote:\n> ",
+            'the message "On 6 January',
+        ),
+        ("notes.md", "---\ndate: 2025-01-06\n---\n\n", 'the front matter "date: 2025-01-06"'),
+        ("2025-01-06.md", "", 'the name of the file "2025-01-06.md"'),
+        ("2025-01-06.md", "## Work\n\n", 'the name of the file "2025-01-06.md"'),
+        ("notes.md", "", "the time of the file"),
+        ("notes.md", "## Work\n\n", "the time of the file"),
+    ],
+)
+async def test_day_that_counts_from_a_passage_names_what_dates_the_passage(
+    name: str, head: str, evidence: str
+) -> None:
+    (day,) = (await ruled(f"{head}{PLANS}", name))[0].counted
+    since = "2025-11-30" if evidence.endswith("file") else "2025-01-06"
+    assert day.sentence.startswith(f'dueDate: "by Friday", counted from {since}, {evidence}')
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Anna sends report 7 by 10 January 2025.\n", []),
+        ("- [ ] Call Bob tomorrow\n", ["tomorrow"]),
+        ("- [ ] Call Bob \U0001f4c5 2025-01-07\n", []),
+        ("| task | due |\n|---|---|\n| Pay the rent | next Friday |\n", ["next Friday"]),
+        ("| task | due |\n|---|---|\n| Pay the rent | 2025-01-07 |\n", []),
+        ("Ann: who orders the paint?\nBob: I will, by Friday\nAnn: good\n", ["by Friday"]),
+        ("Choir concert on 3 May.\n", ["on 3 May"]),
+    ],
+)
+async def test_only_words_that_count_from_another_day_are_explained(text: str, words: list[str]) -> None:
+    found = await ruled(f"## 2025-01-06\n\n{text}")
+    assert [day.words for item in found for day in item.counted] == words
+    assert any("dueDate" in item.data or "date" in item.data for item in found)
+
+
+async def test_day_of_a_model_is_explained_by_the_words_of_its_quote() -> None:
+    said = "Anna sends report 7 tomorrow."
+    for written in ("tomorrow", "2025-01-07"):
+        (item,) = (await extract(f"## 2025-01-06\n\n{said}\n", [Written(said, written, SAVED.date())])).items
+        assert [(day.words, day.since, day.by) for day in item.counted] == [
+            ("tomorrow", "2025-01-06", "heading")
+        ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"), [(CHAT, "2025-01-06 14:22 Bob"), (MBOX, "Mon, 6 Jan 2025 14:22:00 +0000")]
+)
+async def test_each_message_of_an_archive_is_the_evidence_of_its_days(kind: str, words: str) -> None:
+    mail = f"From b@example.org Mon Jan  6 14:22:00 2025\nFrom: b@example.org\nDate: {words}\n\n{PLANS}"
+    text = f"[2025-01-06 14:22] Bob: {PLANS}" if kind == CHAT else mail
+    (day,) = (await ruled(text, "archive.txt", kind))[0].counted
+    assert (day.by, day.evidence) == ("message", words)
+
+
+async def ruled(text: str, name: str = "notes.md", media_type: str | None = None) -> tuple[Item, ...]:
+    """Return what the rules alone find."""
+    document = Document(
+        unit_key=name, text=text, content_hash="0" * 64, modified_at=SAVED, media_type=media_type
+    )
+    options = msgspec.structs.replace(TASKS, data_types=(TableName.TASKS, TableName.TIMELINES))
+    return (await Extractor(Models(), secret=bytes(32)).extract(document, options)).items
