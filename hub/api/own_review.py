@@ -330,6 +330,7 @@ def _detail(item: DeviceItem, excerpt: Excerpt | None) -> ItemDetail:
         data=texts(data),
         before=None if before is None else texts(before),
         place=place,
+        reasons=tuple(day.sentence for day in item.remarks.counted),
         fields=fields_of(item.declaration),
     )
 

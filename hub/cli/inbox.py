@@ -86,6 +86,7 @@ def lines_of(
         ", ".join(_status(item)) if with_status else "",
         ", ".join(fields),
         "found by a rule" if item.remarks.found_by is FoundBy.RULE else "",
+        *(day.sentence for day in item.remarks.counted),
         *_texts(item, whole=whole),
         f"{_named(item.source_path) if item.source_path else 'no file'}: {'' if around else quote}".rstrip(),
         *around,

@@ -14,7 +14,7 @@ from hub.device import rows
 from hub.device.schema import quoted
 from protocol.frame import Record
 from protocol.tables import SUGGESTED, DeviceTable, Filler
-from protocol.work import Changed, FoundBy, ItemSource, Provenance, Unresolved
+from protocol.work import Changed, CountedDay, FoundBy, ItemSource, Provenance, Unresolved
 
 Word = Literal["approved", "edited", "rejected"]
 ReviewState = Literal["open", "approved", "edited", "rejected"]
@@ -37,6 +37,7 @@ class Remarks(msgspec.Struct, frozen=True, omit_defaults=True):
         timezone: time zone of dates without a time, which are stored as midnight there.
         provenance: who wrote the text of the item; ``None``: the hub is of an older release.
         found_by: a rule or a model; ``None`` likewise.
+        counted: why fields have their days.
     """
 
     warnings: list[str] = []
@@ -46,6 +47,7 @@ class Remarks(msgspec.Struct, frozen=True, omit_defaults=True):
     timezone: str | None = None
     provenance: Provenance | None = None
     found_by: FoundBy | None = None
+    counted: list[CountedDay] = []
 
 
 class Review(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,15 +78,7 @@ def remarks_of(source: ItemSource | None) -> str | None:
     """Return the remarks of a source as JSON, or None if it has none."""
     if source is None:
         return None
-    remarks = Remarks(
-        source.warnings,
-        source.unresolved,
-        source.changed,
-        source.replaces,
-        source.timezone,
-        source.provenance,
-        source.found_by,
-    )
+    remarks = Remarks(*(getattr(source, name) for name in Remarks.__struct_fields__))
     return None if remarks == Remarks() else msgspec.json.encode(remarks).decode()
 
 

@@ -41,7 +41,7 @@ from protocol.coordination import DEVICE, Method
 from protocol.errors import CATALOGUE, VERDICT_REFUSALS, CodedError, ErrorCode, HubError
 from protocol.ids import CallId, DeviceId, RunId
 from protocol.tables import TABLES, DeviceTable, Filler, Kind, Tables
-from protocol.work import FoundBy, Mark, Provenance
+from protocol.work import CountedDay, FoundBy, Mark, Provenance
 from storage import audit
 from storage.audit import Entry
 from storage.devices import devices
@@ -227,7 +227,8 @@ class ItemDetail(ItemView, kw_only=True):
     *data*: of the newest version, with the values that an approval or edit at the hub gave to it; *found*: as
     it was found, where they differ. *before*: what the device has, while an update is on its way to it.
     Dates are texts, as ``2027-02-03`` for a day without a time, or as ``2027-02-03T14:00:00Z``.
-    *place*: null once its owner has rejected it. *fields*: of its table; none of a table that is not
+    *place*: null once its owner has rejected it. *reasons*: why fields have their days, where words of the
+    text count from another day: one sentence for each. *fields*: of its table; none of a table that is not
     declared any more.
     """
 
@@ -236,6 +237,8 @@ class ItemDetail(ItemView, kw_only=True):
     before: dict[str, Any] | None = None
     place: ItemPlace | None = None
     fields: tuple[TableField, ...] = ()
+
+    reasons: tuple[str, ...] = ()
 
 
 class FieldChoices(View):
@@ -475,6 +478,7 @@ class Items(Noun):
             "path",
             "provenance|provenance as from?",
             "found_by as found by?",
+            "reasons as dated?",
             "created_at|moment as found",
             "answered_at|moment as at the device",
             "verdict_at|moment as decided?",
@@ -515,13 +519,17 @@ class Items(Noun):
             place.excerpt = await self._seals.open(sealed)
         shown = self._shown(row, agent, device_name, newest, elsewhere)
         table = self._tables().of(row.target_table)
+        counted = msgspec.convert((row.source or {}).get("counted", ()), list[CountedDay])
         texts = partial(dates_as_texts, table, timezone=timezone)
         changed = {
             "data": texts(row.data),
             "found": None if row is stored else texts(stored.data),
             "before": None if row.before is None else texts(row.before),
         }
-        return ItemDetail.from_row(row, **shown, **changed, place=place, fields=fields_of(table))
+        reasons = tuple(day.sentence for day in counted)
+        return ItemDetail.from_row(
+            row, **shown, **changed, place=place, reasons=reasons, fields=fields_of(table)
+        )
 
     @route("GET", "/{item_id}/choices", Scope.REVIEW, errors=[ErrorCode.UNKNOWN_ITEM])
     async def choices(self, item_id: Annotated[str, Meta(max_length=200)]) -> ItemChoices:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import httpx2
+import msgspec
 import pytest
 import sqlalchemy as sa
 
@@ -15,6 +16,7 @@ from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import devices
 from storage.runs import items
 from storage.runs.items import Decision, ItemRow, SealedExcerpt
+from tests.hub.device.test_inbox import COUNTED
 from tests.support.clock import SeededChance
 from tests.support.hub import ServedHub, over_tcp
 
@@ -54,6 +56,7 @@ def keep(c: sa.Connection) -> None:
                 "end": 10,
                 "provenance": MAIL,
                 "found_by": "rule",
+                "counted": [msgspec.to_builtins(COUNTED)],
             },
             row_id=f"row-{n}",
             answered_at=2_000,
@@ -89,6 +92,8 @@ async def test_items_are_reported_with_what_their_owner_said_and_should_know(
     one = (await client.get("/v1/items/i-4")).json()
     assert [(item["provenance"], item["found_by"]) for item in (newest, one)] == [(MAIL, "rule")] * 2
     assert (older["id"], older["provenance"], older["found_by"]) == ("i-3", None, None), "of an older release"
+    assert one["reasons"] == [COUNTED.sentence]
+    assert (await client.get("/v1/items/i-3")).json()["reasons"] == []
 
 
 async def test_an_item_is_read_with_its_content_and_its_place(client: httpx2.AsyncClient) -> None:

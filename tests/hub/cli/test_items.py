@@ -14,6 +14,7 @@ from storage import schema
 from storage.runs import item_verdicts
 from tests.hub.api.test_item_routes import keep
 from tests.hub.cli.conftest import Hub, ends
+from tests.hub.device.test_inbox import COUNTED
 from tests.support.hub import ServedHub
 
 
@@ -29,6 +30,7 @@ def test_items_are_listed_by_filters_and_shown(hub: Hub, served: ServedHub, port
         assert "query." not in unknown.stderr
     shown = hub("items", "show", "i-4").output
     assert "title=task 4" in shown and "quote" in shown and "open, instruction" in shown
+    assert COUNTED.sentence in shown
 
 
 def test_items_are_judged_and_the_verdict_is_taken_back(

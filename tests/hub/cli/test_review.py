@@ -23,6 +23,7 @@ from protocol.frame import Record
 from protocol.tables import SUGGESTED
 from protocol.work import Action, Changed, ItemSource, Provenance, ProvenanceOrigin, ToolCall, Unresolved
 from tests.hub.cli.conftest import Hub, ends
+from tests.hub.device.test_inbox import COUNTED
 from tests.support.clock import FakeClock, SeededChance
 
 
@@ -39,6 +40,7 @@ def db(tmp_path: Path) -> Path:
         warnings=["instruction"],
         unresolved=[Unresolved(field="dueDate", words="soon")],
         changed=[Changed(field="title", before="call Bo", after="call Ana")],
+        counted=[COUNTED],
         provenance=Provenance(origin=ProvenanceOrigin.MAIL, author="Ann <ann@example.org>", trusted=False),
     )
     calls = [
@@ -68,9 +70,10 @@ def test_what_waits_is_listed_with_its_words_and_what_to_know(
     assert listed.exit_code == 0
     lines = listed.stdout.splitlines()
     at = lines.index("1  tasks  call Ana")
-    assert lines[at + 1 : at + 7] == [
+    assert lines[at + 1 : at + 8] == [
         "    from: mail, Ann <ann@example.org>, not verified",
         "    status todo, priority medium",
+        '    dueDate: "by Friday", counted from 2026-12-08, the heading "8 December 2026"',
         '    notes/a.md: "Call\\nAna soon."',
         "    ! the quoted text contains instructions: check the file before you trust it",
         "    ! dueDate: the meaning of 'soon' is unclear",

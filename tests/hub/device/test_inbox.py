@@ -9,10 +9,15 @@ from hub.device.inbox import DeviceItem, Inbox, NotDecided
 from hub.device.inserts import open_device_store
 from hub.device.owner import approve
 from protocol.tables import SUGGESTED
-from protocol.work import Action, ToolCall
+from protocol.work import Action, CountedDay, ToolCall
 from tests.support.clock import FakeClock, SeededChance
 
 AT = 1_800_000_000_000
+
+
+COUNTED = CountedDay(
+    field="dueDate", words="by Friday", since="2026-12-08", by="heading", evidence="8 December 2026"
+)
 
 
 def inbox_of(folder: Path, *titles: str) -> Inbox:

@@ -18,6 +18,7 @@ from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody, Record
 from protocol.tables import SUGGESTED
 from protocol.work import Action, Changed, ItemSource, ToolCall, Unresolved
+from tests.hub.device.test_inbox import COUNTED
 from tests.support.clock import FakeClock
 from tests.support.device import RunningDevice
 from tests.support.scripted_hub import Guest
@@ -96,10 +97,11 @@ def test_an_item_keeps_what_its_reviewer_should_know(store: DeviceStore, db: Pat
         warnings=["instruction"],
         unresolved=[Unresolved(field="dueDate", words="some day")],
         changed=[Changed(field="title", before="call Bo", after="call Ana")],
+        counted=[COUNTED],
     )
     store.apply([insert("c-1", source=source)])
     (item,) = read_items(db)
-    assert item.remarks == Remarks(source.warnings, source.unresolved, source.changed)
+    assert item.remarks == Remarks(source.warnings, source.unresolved, source.changed, counted=[COUNTED])
 
 
 # --- by number ---

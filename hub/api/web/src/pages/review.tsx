@@ -354,6 +354,11 @@ function Item({ of, children }: { of: ItemView & Partial<ItemDetail>; children: 
           {mark.replaceAll("_", " ")}: {MARKS[mark] ?? "a newer release of the hub explains it"}
         </p>
       ))}
+      {of.reasons?.map((reason) => (
+        <p key={reason} class="quiet">
+          <Foreign of={reason} />
+        </p>
+      ))}
       {children}
       {of.place?.quote && <Source of={of.place} />}
       {of.place?.link && (
