@@ -5,6 +5,7 @@ within a minute; other users of this machine are refused.
 """
 
 import hmac
+import math
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -43,7 +44,7 @@ from hub.api.nouns.system import MeView
 from hub.api.pages import Pages
 from hub.clock import Chance, Clock, epoch_ms, from_epoch_ms
 from hub.dates import dates_as_texts
-from hub.device.inbox import DeviceItem, Inbox, read_excerpt, waits
+from hub.device.inbox import DeviceItem, Inbox, is_unsure, place_of, read_excerpt, waits
 from hub.device.inserts import DeviceFileError
 from hub.device.owner import lacking
 from hub.roles import Scope
@@ -58,6 +59,7 @@ MOST_BODY: Final = 1 << 20
 POLL_S: Final = 1.0
 LIMIT, MOST = 50, 1_000  # items in a page
 _FOLDERS: Final = 50
+_UNSURE: Final = "u"  # behind the number of an unsure item in a cursor: they follow all others
 
 
 class OwnReview:
@@ -267,9 +269,11 @@ def _marks(item: DeviceItem) -> tuple[str, ...]:
 def _page(items: list[DeviceItem], query: Any) -> ItemsPage:
     limit, cursor = (query.get(name) or "" for name in ("limit", "cursor"))
     most = min(MOST, int(limit)) if limit.isdecimal() else LIMIT
-    rest = [item for item in items if not cursor.isdecimal() or item.number < int(cursor)]
+    number = cursor.removesuffix(_UNSURE)
+    after = (cursor != number, -int(number)) if number.isdecimal() else (False, -math.inf)
+    rest = [item for item in items if place_of(item) > after]
     page = rest[:most]
-    next_cursor = str(page[-1].number) if page and len(rest) > most else None
+    next_cursor = f"{page[-1].number}{_UNSURE * is_unsure(page[-1])}" if page and len(rest) > most else None
     return ItemsPage(items=tuple(ItemView(**_shown(item)) for item in page), next_cursor=next_cursor)
 
 
@@ -310,7 +314,7 @@ def _shown(item: DeviceItem) -> dict[str, Any]:
     found = {"path": item.source_path or "", "table": item.table, "title": item.title}
     at = {"created_at": item.at, "answered_at": item.at, "version": _version(item)}
     remarks = {"warnings": tuple(item.remarks.warnings), "provenance": item.remarks.provenance}
-    by = {"found_by": item.remarks.found_by}
+    by = {"found_by": item.remarks.found_by, "unsure": item.remarks.unsure}
     column = lacking(item.declaration, item.data)
     lacks = () if column is None else (column.name,)
     return own | found | at | by | remarks | {"row_id": item.row_id, "lacks": lacks}

@@ -346,7 +346,7 @@ def _changes(step: Mapping[str, Any]) -> str:
 
 
 def _print(found: Mapping[str, Any]) -> None:
-    for item in sorted(found["items"], key=lambda one: (one["path"], one["start"] or 0)):
+    for item in sorted(found["items"], key=lambda one: (one["path"], bool(one["unsure"]), one["start"] or 0)):
         show.out("\n".join(_lines(item)))
     for problem in (*found["problems"], *filter(None, [found["failure"]])):
         where = f"{problem['path']}: " if problem["path"] else ""
@@ -374,7 +374,7 @@ def _lines(item: Mapping[str, Any]) -> Iterator[str]:
             yield f"    ! {field} was {_short(before.get(field))}, is {_short(value)}"
     quote = f': "{_short(item["quote"])}"' if item["quote"] else ""
     yield f"    {one_line(item['path'])}{quote}"
-    for mark in item["warnings"]:
+    for mark in (*item["warnings"], *(["unsure"] if item["unsure"] else [])):
         yield f"    ! {mark}"
 
 

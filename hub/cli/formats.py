@@ -312,9 +312,9 @@ def provenance(found: Item | None) -> str:
 
 @_format
 def item_state(item: Item) -> str:
-    """Return the verdict on an item, what became of one that was given at the hub, and its warnings."""
+    """Return the verdict on an item, what became of one that was given at the hub, and its marks."""
     given = item["given"]
-    words = [item["verdict"], *item["warnings"]]
+    words = [item["verdict"], *item["warnings"], *(["unsure"] if item["unsure"] else [])]
     if given and (given["state"] != "done" or given["verdict"] == "undo"):
         words.insert(
             1,
@@ -322,6 +322,14 @@ def item_state(item: Item) -> str:
             + (f": {refusal(given['reason'])}" if given["reason"] else ""),
         )
     return ", ".join(words)
+
+
+@_format
+def unsure(kind: str | None) -> str:
+    """Return why a rule may be wrong about an item."""
+    from protocol.work import UNSURE
+
+    return UNSURE.get(kind or "", kind or "")
 
 
 @_format

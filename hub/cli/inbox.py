@@ -28,6 +28,7 @@ from hub.device.inbox import (
     SourceState,
     Verdict,
     is_apart,
+    is_unsure,
     read_excerpt,
     waits,
 )
@@ -37,7 +38,7 @@ from hub.printable import spelled
 from hub.text.excerpt import Excerpt, lines_around, spoken
 from protocol.frame import Field, Record
 from protocol.tables import SUGGESTED, TABLES, Column, Filler, Kind
-from protocol.work import MARKS, FoundBy, Provenance, ProvenanceOrigin
+from protocol.work import MARKS, UNSURE, FoundBy, Provenance, ProvenanceOrigin
 
 _INDENT: Final = 4
 _FOLDED: Final = 8  # columns before a continued line, more than before any other line
@@ -85,8 +86,8 @@ def lines_of(
         origin_of(item.remarks.provenance),
         ", ".join(_status(item)) if with_status else "",
         ", ".join(fields),
-        "found by a rule" if item.remarks.found_by is FoundBy.RULE else "",
         *(day.sentence for day in item.remarks.counted),
+        "found by a rule" if item.remarks.found_by is FoundBy.RULE else "",
         *_texts(item, whole=whole),
         f"{_named(item.source_path) if item.source_path else 'no file'}: {'' if around else quote}".rstrip(),
         *around,
@@ -157,6 +158,8 @@ def _remarks(item: DeviceItem) -> list[str]:
     table = item.declaration
     columns = {column.name: column for column in table.columns}
     lines = [MARKS.get(warning, warning) for warning in remarks.warnings]
+    if remarks.unsure is not None:
+        lines.append(f"unsure: {UNSURE.get(remarks.unsure, remarks.unsure)}")
     if (column := lacking(table, item.data)) is not None and not item.data.get("isApproved"):
         lines.append(remedy(column, item.label))
     lines += [f"{one.field}: the meaning of {one.words!r} is unclear" for one in remarks.unresolved]
@@ -278,7 +281,7 @@ class TerminalInbox:
 
     @property
     def items(self) -> list[DeviceItem]:
-        """Items that wait and have the searched text, the newest first."""
+        """Items that wait and have the searched text, the newest first; unsure ones below."""
         text = self._find.casefold()
         return [
             item
@@ -349,7 +352,7 @@ class TerminalInbox:
 
     def _line(self, item: DeviceItem, is_current: bool) -> str:
         picked = "x" if item.number in self._picked else " "
-        warns = "!" if item.remarks.warnings else " "
+        warns = "!" if item.remarks.warnings else "?" if is_unsure(item) else " "
         title = spelled(item.title)
         return f"{'>' if is_current else ' '}{picked}{warns} {item.label:<5} {item.table:<10} {title}"
 
@@ -422,8 +425,10 @@ class TerminalInbox:
             self._picked ^= {self.item.number}
 
     def _pick_all(self) -> None:
-        self._picked = {item.number for item in self.items if not item.remarks.warnings}
-        self._note = f"{len(self._picked)} selected"
+        plain = [item for item in self.items if not item.remarks.warnings]
+        self._picked = {item.number for item in plain}
+        unsure = sum(map(is_unsure, plain))
+        self._note = f"{len(plain)} selected" + (f", {unsure} of them unsure" if unsure else "")
 
     def _search(self, text: str) -> None:
         self._find, self._ahead = text.strip(), None

@@ -139,7 +139,9 @@ def _give(
         return
     is_asked = any(filters.values()) or any(".." in id for id in ids)
     if is_asked and chosen and not yes:
-        show.confirm(f"items to {verdict}: {len(chosen)}. Go on?")
+        unsure = sum(bool(one.get("unsure")) for one in chosen)
+        more = f", {unsure} of them unsure" if unsure else ""
+        show.confirm(f"items to {verdict}: {len(chosen)}{more}. Go on?")
     results: list[Chosen] = []
     for start in range(0, len(chosen), MOST):
         part = [{"id": one["id"], "verdict": verdict, "data": data or {}} for one in chosen[start:][:MOST]]

@@ -139,12 +139,13 @@ def _serve_pages(path: Path, *, no_open: bool) -> None:
 def list_items(here: _Here, everything: bool, apart: bool, whole: bool, as_json: bool) -> None:
     """List the items that wait for your approval, with the quotes that support them."""
     from hub.cli.inbox import lines_of
-    from hub.device.inbox import is_apart, read_items, waits
+    from hub.device.inbox import is_apart, is_unsure, read_items, waits
     from hub.device.inserts import DeviceFileError
 
     db = here()
     try:
-        waiting = [item for item in read_items(db) if everything or waits(item)]
+        found = sorted(read_items(db), key=is_unsure)
+        waiting = [item for item in found if everything or waits(item)]
     except DeviceFileError as error:
         raise Failure(str(error), Exit.FAILED) from error
     items = [item for item in waiting if is_apart(item) is apart]

@@ -255,10 +255,10 @@ class Inbox:
         return tuple(_stamp(self.path.with_name(self.path.name + end)) for end in ("", "-wal"))
 
     def items(self) -> list[DeviceItem]:
-        """Return all items, the newest first. Raises DeviceFileError."""
+        """Return all items, the newest first, and unsure ones below. Raises DeviceFileError."""
         version = self.version
         if self._known is None or self._known[0] != version:
-            self._known = version, read_items(self.path)[::-1]
+            self._known = version, sorted(read_items(self.path), key=place_of)
         return self._known[1]
 
     def judge(
@@ -332,6 +332,16 @@ class Inbox:
 def is_apart(item: DeviceItem) -> bool:
     """Return whether the agent lists the item apart: it is of an unknown author."""
     return "apart" in item.remarks.warnings
+
+
+def is_unsure(item: DeviceItem) -> bool:
+    """Return whether a rule found the item in a text of a kind in which rules are often wrong."""
+    return item.remarks.unsure is not None
+
+
+def place_of(item: DeviceItem) -> tuple[bool, int]:
+    """Return the key by which items are listed: the newest first, and unsure ones below."""
+    return is_unsure(item), -item.number
 
 
 def waits(item: DeviceItem) -> bool:

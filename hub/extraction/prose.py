@@ -43,6 +43,7 @@ from hub.extraction.wording.lexicon import Lexicon
 from hub.extraction.wording.names import is_person
 from protocol.frame import Field
 from protocol.tables import TABLES, TableName
+from protocol.work import Unsure
 
 _LANGUAGE_CHARS: Final = 20_000  # of a text, which tell its language
 _MOST_CLAUSES: Final = 12
@@ -239,6 +240,7 @@ class _Reader:
             sentence.read()
             if self.count > count:
                 self.offered = count, self.count
+                self._items[count:] = map(sentence.doubted, self._items[count:])
         is_prose = about.is_prose and len(lines) > FEW_SENTENCES and len(self.orders) > 1
         if is_prose and about.lexicon is not None and not about.lexicon.has("personal", about.text):
             own = enumerate(self._items[first:], first)
@@ -291,7 +293,7 @@ class _Reader:
                 words = item.words
                 if day is not None and day.at is not None and "dueDate" not in data:
                     data["dueDate"], words = epoch_ms(day.at), {"dueDate": day.words}
-                self._items[nth] = msgspec.structs.replace(item, data=data, words=words)
+                self._items[nth] = msgspec.structs.replace(item, data=data, words=words, unsure=None)
 
     @property
     def count(self) -> int:
@@ -463,6 +465,19 @@ class _Sentence:
         for day in () if lexicon.time.is_spaced else self._days:
             self._alike = self._alike[: day.start] + " " * (day.end - day.start) + self._alike[day.end :]
         self._used: set[_Day] = set()
+        self._asks_nothing = False  # only its list makes it work
+
+    def doubted(self, item: Item) -> Item:
+        """Return an item of the sentence with the kind of text that makes it doubtful, if it is of one.
+
+        Work that names a person or a day is not doubtful, nor is a row of a list.
+        """
+        is_bare = not (item.data.get("assignee") or item.words or item.unresolved)
+        is_apart = self._section is Section.PLAIN and not self._line.is_bullet
+        unsure: Unsure | None = "task_list" if self._asks_nothing else None
+        if item.table == TableName.TASKS and is_bare and is_apart:
+            unsure = self._about.doubtful_kind
+        return msgspec.structs.replace(item, unsure=unsure)
 
     def _body(self) -> tuple[str, str, int]:
         """Return the speaker, the text, and its place in the document."""
@@ -843,6 +858,7 @@ class _Sentence:
             and not (self._has_project or lexicon.has("facts", self._text))
             and not (self._about.is_work and lexicon.has("states", self._text))
         ):
+            self._asks_nothing = True
             return re.compile(r"(?P<what>.*\w.*)").match(text, at)
         return None
 

@@ -12,6 +12,7 @@ from hub.extraction.items import lines_of
 from hub.extraction.when.language import has_han
 from hub.extraction.wording.languages import is_label, is_line_of, languages, languages_in, script_of
 from hub.extraction.wording.lexicon import Lexicon
+from protocol.work import Unsure
 
 _MOST_CHARS: Final = 400  # of a sentence; a longer one is read in pieces
 _FIRST_LINES: Final = 3  # of a text, which may name its kind
@@ -226,6 +227,19 @@ class About:
             or has_greeting
         )
         self.is_note = self.is_loose and not (self.is_work or self.is_minutes or self.has_bullets)
+
+    @property
+    def doubtful_kind(self) -> Unsure | None:
+        """Kind of a text in which a third of the work that names neither a person nor a day is none."""
+        if self.is_minutes or self.is_ticket:
+            return None
+        kinds: dict[Unsure, bool] = {
+            "chat": self.is_chat,
+            "letter": self.is_letter,
+            "running_text": self.is_prose,
+            "loose_lines": self.is_note,
+        }
+        return next((kind for kind in kinds if kinds[kind]), None)
 
     def _is_work(self, firsts: Sequence[Line]) -> bool:
         lexicon = self.lexicon

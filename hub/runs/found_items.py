@@ -184,6 +184,7 @@ def source_of(document: Document, item: Item, timezone: str | None = None) -> di
             for field, words in list(item.unresolved.items())[:MOST_UNRESOLVED]
         ],
         counted=list(item.counted[:MOST_UNRESOLVED]),
+        unsure=item.unsure,
         link=document.link,
         timezone=timezone,
         provenance=document.provenance_at(item.start),

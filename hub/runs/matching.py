@@ -480,7 +480,8 @@ def _new(item: FoundItem, finder: Finder, item_id: str) -> Decision:
         source=item.source,
         call_id=derive_call_id(item_id=item_id, version=1, content=content_of(item.data)),
         run_id=finder.run_id,
-        created_at=finder.at,
+        # Items are listed by it, the newest first: unsure ones below the others of their document.
+        created_at=finder.at - ("unsure" in item.source),
         updated_at=finder.at,
     )
     return Decision(after=row, call=_call(item, row, can_update=False))

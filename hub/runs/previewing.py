@@ -120,6 +120,7 @@ class PreviewItem(msgspec.Struct, frozen=True, kw_only=True):
     start: int | None = None
     link: str | None = None
     warnings: tuple[str, ...] = ()
+    unsure: str | None = None
     provenance: Provenance | None = None
     item_id: str | None = None
     verdict: Verdict | None = None
@@ -588,6 +589,7 @@ class Preview:
             start=source.get("start"),
             link=source.get("link"),
             warnings=row.warnings,
+            unsure=source.get("unsure"),
             provenance=_provenance(source),
             item_id=None if known is None else known.id,
             verdict=None if known is None else known.verdict,

@@ -14,7 +14,7 @@ from protocol.errors import CloseCode, ErrorCode
 from protocol.frame import Frame
 from protocol.lifecycles import CALL, RUN, UNIT, Table
 from protocol.session import DEVICE_SESSION, HUB_SESSION, SessionState
-from protocol.work import EVIDENCE, MARKS, EvidenceKind, Mark
+from protocol.work import EVIDENCE, MARKS, UNSURE, EvidenceKind, Mark, Unsure
 from tests.support.frames import frames
 from tests.support.protocol_examples import CONVERSATIONS, Conversation
 from tests.support.protocol_page import diagram, notes_in, rewrite, sections
@@ -85,9 +85,10 @@ def test_the_asyncapi_document_has_the_frames_of_each_side() -> None:
     assert said["deviceSays"] == {type_of(frame) for frame in FROM_DEVICE}
 
 
-@pytest.mark.parametrize(("terms", "kind"), [(MARKS, Mark), (EVIDENCE, EvidenceKind)])
+@pytest.mark.parametrize(("terms", "kind"), [(MARKS, Mark), (UNSURE, Unsure), (EVIDENCE, EvidenceKind)])
 def test_each_mark_of_an_item_has_a_sentence_for_its_reviewer(terms: Mapping[str, str], kind: object) -> None:
     assert terms.keys() == set(get_args(kind))
+    assert not UNSURE.keys() & MARKS.keys(), "one table has both on the page"
 
 
 def test_every_frame_has_an_example() -> None:

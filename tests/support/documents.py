@@ -1,5 +1,6 @@
 """Writes the generated documents anew: ``python -m tests.support.documents``."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from string import Formatter
 from textwrap import fill
@@ -10,7 +11,7 @@ from hub.api.pages import COMMANDS as COMMAND_LIST
 from hub.cli.app import hub
 from hub.docs import contents
 from hub.runs.explaining import REASONS
-from protocol.work import MARKS
+from protocol.work import MARKS, UNSURE
 from tests.support import references
 from tests.support.commands import command_list, commands
 from tests.support.issue_page import issue_list
@@ -47,10 +48,10 @@ def device_program() -> str:
     return PAGE.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
 
 
-def marks() -> str:
-    """Return a table of the marks of items."""
-    rows = (f"| `{mark}` | {sentence} |\n" for mark, sentence in MARKS.items())
-    return "".join(("\n| mark | meaning |\n|---|---|\n", *rows, "\n"))
+def meanings(title: str, of: Mapping[str, str]) -> str:
+    """Return a table of terms and their meanings."""
+    rows = (f"| `{term}` | {meaning} |\n" for term, meaning in of.items())
+    return "".join((f"\n| {title} | meaning |\n|---|---|\n", *rows, "\n"))
 
 
 def reasons() -> str:
@@ -69,15 +70,19 @@ def reasons() -> str:
     )
 
 
-def _with_section(page: Path, name: str, text: str) -> str:
-    before, mark, rest = page.read_text(encoding="utf-8").partition(f"<!-- {name} -->\n")
+def _with_section(page: Path, name: str, text: str, before: str | None = None) -> str:
+    """Return the text of a page, or *before*, with another section."""
+    whole = page.read_text(encoding="utf-8") if before is None else before
+    head, mark, rest = whole.partition(f"<!-- {name} -->\n")
     if not mark:
         raise ValueError(f"{page} has no section {name}")
-    return f"{before}{mark}{text}<!-- end -->{rest.partition('<!-- end -->')[2]}"
+    return f"{head}{mark}{text}<!-- end -->{rest.partition('<!-- end -->')[2]}"
 
 
 def documents() -> dict[Path, str]:
     """Each generated document, as it should stand now."""
+    extraction = HANDBOOK / "extraction.md"
+    with_marks = _with_section(extraction, "marks", meanings("mark", MARKS))
     return {
         PROTOCOL / "schema.json": json_schema(),
         PROTOCOL / "asyncapi.json": asyncapi(),
@@ -99,7 +104,7 @@ def documents() -> dict[Path, str]:
         ),
         HANDBOOK / "service.md": _with_section(HANDBOOK / "service.md", "issues", issue_list()),
         HANDBOOK / "why.md": _with_section(HANDBOOK / "why.md", "reasons", reasons()),
-        HANDBOOK / "extraction.md": _with_section(HANDBOOK / "extraction.md", "marks", marks()),
+        extraction: _with_section(extraction, "unsure", meanings("kind", UNSURE), with_marks),
     }
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from hub.api.application import ANSWERED
 from hub.api.document import openapi_document
-from protocol.work import MARKS
+from protocol.work import MARKS, UNSURE
 from tests.support.source import ROOT
 
 SOURCES: Final = ROOT / "hub" / "api" / "web" / "src"
@@ -40,7 +40,8 @@ def types() -> str:
         used |= found
         found = set(_references([schemas[name] for name in found])) - used
     named = [f"export type {_name(name)} = {_type(schemas[name])};\n" for name in sorted(used)]
-    marks = f"\nexport const MARKS: Readonly<Record<string, string>> = {json.dumps(MARKS, indent=2)};\n"
+    sentences = json.dumps({**MARKS, **UNSURE}, indent=2)
+    marks = f"\nexport const MARKS: Readonly<Record<string, string>> = {sentences};\n"
     return "".join([HEAD, *named, *_routes(paths, parameters), marks])
 
 

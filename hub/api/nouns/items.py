@@ -160,7 +160,8 @@ class ItemView(View, kw_only=True):
     *answered_at*: when the device answered for the newest version; null: the device may not have it.
     *warnings* for a reviewer: ``hub help extraction`` explains each.
     *provenance*: who wrote the text that it is from; null if that is not known, or once its owner has
-    rejected it. *found_by*: a rule or a model; null likewise.
+    rejected it. *found_by*: a rule or a model; null likewise. *unsure*: the kind of text that makes an item
+    of a rule doubtful, if it is of one: such items are below the others of their document.
     *given*: the newest verdict that was given at the hub; null once it is no longer kept.
     *device_refuses*: why its device would refuse a verdict from this hub, an error code; null: it would not,
     or is not connected to this node. *device_is_elsewhere*: it is connected to another node of the hub, which
@@ -177,6 +178,7 @@ class ItemView(View, kw_only=True):
     title: str
     provenance: Provenance | None = None
     found_by: FoundBy | None = None
+    unsure: str | None = None
     warnings: tuple[str, ...] = ()
     verdict: ItemVerdict
     version: int  # number of calls that it has led to
@@ -236,9 +238,8 @@ class ItemDetail(ItemView, kw_only=True):
     found: dict[str, Any] | None = None
     before: dict[str, Any] | None = None
     place: ItemPlace | None = None
-    fields: tuple[TableField, ...] = ()
-
     reasons: tuple[str, ...] = ()
+    fields: tuple[TableField, ...] = ()
 
 
 class FieldChoices(View):
@@ -478,6 +479,7 @@ class Items(Noun):
             "path",
             "provenance|provenance as from?",
             "found_by as found by?",
+            "unsure|unsure as unsure?",
             "reasons as dated?",
             "created_at|moment as found",
             "answered_at|moment as at the device",
@@ -515,11 +517,11 @@ class Items(Noun):
         stored, agent, device_name, timezone = found
         row = _edited(stored, edits)
         place = None if row.source is None else msgspec.convert(row.source, ItemPlace)
+        counted = msgspec.convert((row.source or {}).get("counted", ()), list[CountedDay])
         if place is not None:
             place.excerpt = await self._seals.open(sealed)
         shown = self._shown(row, agent, device_name, newest, elsewhere)
         table = self._tables().of(row.target_table)
-        counted = msgspec.convert((row.source or {}).get("counted", ()), list[CountedDay])
         texts = partial(dates_as_texts, table, timezone=timezone)
         changed = {
             "data": texts(row.data),
@@ -633,6 +635,7 @@ class Items(Noun):
         known = {
             "provenance": None if found is None else msgspec.convert(found, Provenance),
             "found_by": source.get("found_by"),
+            "unsure": source.get("unsure"),
         }
         return named | known | {"agent": agent, "device": device, "given": given, "lacks": lacks, **verdicts}
 

@@ -57,6 +57,7 @@ def keep(c: sa.Connection) -> None:
                 "provenance": MAIL,
                 "found_by": "rule",
                 "counted": [msgspec.to_builtins(COUNTED)],
+                **({"unsure": "chat"} if n == 0 else {}),
             },
             row_id=f"row-{n}",
             answered_at=2_000,
@@ -92,7 +93,9 @@ async def test_items_are_reported_with_what_their_owner_said_and_should_know(
     one = (await client.get("/v1/items/i-4")).json()
     assert [(item["provenance"], item["found_by"]) for item in (newest, one)] == [(MAIL, "rule")] * 2
     assert (older["id"], older["provenance"], older["found_by"]) == ("i-3", None, None), "of an older release"
-    assert one["reasons"] == [COUNTED.sentence]
+    assert (one["unsure"], one["reasons"]) == (None, [COUNTED.sentence])
+    (unsure,) = [item for item in (await client.get("/v1/items")).json()["items"] if item["unsure"]]
+    assert (unsure["id"], unsure["unsure"], unsure["needs_owner"]) == ("i-0", "chat", False)
     assert (await client.get("/v1/items/i-3")).json()["reasons"] == []
 
 

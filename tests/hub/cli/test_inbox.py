@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import sys
 import termios
+from collections.abc import Collection
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -17,8 +18,8 @@ from hub.clock import IdFactory
 from hub.device.inbox import read_items
 from hub.device.inserts import open_device_store
 from protocol.tables import SUGGESTED
-from protocol.work import Action, ToolCall
-from tests.hub.device.test_inbox import inbox_of
+from protocol.work import UNSURE, Action, ToolCall
+from tests.hub.device.test_inbox import COUNTED, inbox_of
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.terminal import Terminal
 
@@ -30,8 +31,8 @@ TYPED = 200  # keys
 class Owner:
     """Somebody at the terminal."""
 
-    def __init__(self, folder: Path, *titles: str) -> None:
-        inbox = inbox_of(folder, *titles)
+    def __init__(self, folder: Path, *titles: str, unsure: Collection[str] = ()) -> None:
+        inbox = inbox_of(folder, *titles, unsure=unsure)
         self.path, self.clock = inbox.path, FakeClock()
         self._shown = TerminalInbox(inbox, self.clock)
 
@@ -87,6 +88,24 @@ def test_several_items_are_selected_and_found_by_a_text(owner: Owner) -> None:
     assert owner.types("/", *"AN", "x", "\x7f", "a", ENTER)[0].startswith('1 waiting with "ANa"')
     owner.types("r", "/", *"\x7f\x7f\x7f", ENTER)
     assert owner.decided() == {"pay": "open", "mend the roof": "open"}
+
+
+def test_unsure_items_are_last_with_their_reason_and_selected_as_any_other(tmp_path: Path) -> None:
+    owner = Owner(tmp_path, "call Ana", "pay", "mend the roof", unsure=["mend the roof"])
+    lines = owner.types("j", "j")
+    assert lines[1:4] == [
+        "    2     tasks      pay",
+        "    1     tasks      call Ana",
+        "> ? 3     tasks      mend the roof",
+    ]
+    reasons = [
+        f"    {COUNTED.sentence}"[:70],
+        f"    ! unsure: {UNSURE['chat']}"[:70],
+    ]
+    assert [line[:70] for line in lines if "counted from" in line or "unsure" in line] == reasons
+    assert owner.types("A")[-1] == "3 selected, 1 of them unsure"
+    owner.types("a")
+    assert set(owner.decided().values()) == {"approved"}
 
 
 def test_an_item_is_approved_with_other_values(owner: Owner) -> None:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from anyio.from_thread import BlockingPortal
 
 from protocol.handshake import CAPABILITY_OF
-from protocol.work import Action
+from protocol.work import UNSURE, Action
 from storage import schema
 from storage.runs import item_verdicts
 from tests.hub.api.test_item_routes import keep
@@ -31,6 +31,7 @@ def test_items_are_listed_by_filters_and_shown(hub: Hub, served: ServedHub, port
     shown = hub("items", "show", "i-4").output
     assert "title=task 4" in shown and "quote" in shown and "open, instruction" in shown
     assert COUNTED.sentence in shown
+    assert "open, unsure" in listed and UNSURE["chat"] in hub("items", "show", "i-0").output
 
 
 def test_items_are_judged_and_the_verdict_is_taken_back(
@@ -88,7 +89,7 @@ def test_items_are_chosen_by_filters_and_ranges_without_those_with_a_mark(
         looked = hub("items", "approve", *words, "--dry-run")
         assert "items to approve: 1" in looked.output, looked.output
         assert "1 with a mark are left out: approve them by their ids" in looked.output
-        ends(hub("items", "approve", *words), 2, output=("items to approve: 1. Go on?",))
+        ends(hub("items", "approve", *words), 2, output=("items to approve: 1, 1 of them unsure. Go on?",))
         assert given() == {}
     ends(hub("items", "approve", "--path", "notes/", "--yes"), 0, output=("approve: 1 of 1 items",))
     assert given() == {"i-0": "approve"}

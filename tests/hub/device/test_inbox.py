@@ -1,15 +1,19 @@
 """The inbox of a device's owner: decisions on items, taken back while nothing else has changed them."""
 
+from collections.abc import Collection
 from pathlib import Path
 
+import httpx2
 import pytest
 
+from hub.api.door.access import MARK
+from hub.api.own_review import OwnReview
 from hub.clock import IdFactory
 from hub.device.inbox import DeviceItem, Inbox, NotDecided
 from hub.device.inserts import open_device_store
 from hub.device.owner import approve
 from protocol.tables import SUGGESTED
-from protocol.work import Action, CountedDay, ToolCall
+from protocol.work import Action, CountedDay, ItemSource, ToolCall
 from tests.support.clock import FakeClock, SeededChance
 
 AT = 1_800_000_000_000
@@ -20,13 +24,23 @@ COUNTED = CountedDay(
 )
 
 
-def inbox_of(folder: Path, *titles: str) -> Inbox:
-    """The inbox of a device's file with a task of each title."""
+def inbox_of(folder: Path, *titles: str, unsure: Collection[str] = ()) -> Inbox:
+    """The inbox of a device's file with a task of each title; with a source, if it is *unsure*."""
     path, clock = folder / "desk.db", FakeClock()
     with open_device_store(path, clock=clock, ids=IdFactory(clock, SeededChance())) as store:
         rows = [{"title": title, **SUGGESTED} for title in titles]
+        source = ItemSource(path="a.md", quote="x", start=0, end=1, counted=[COUNTED], unsure="chat")
         store.apply(
-            [ToolCall(id=f"c-{row['title']}", action=Action.INSERT, table="tasks", data=row) for row in rows]
+            [
+                ToolCall(
+                    id=f"c-{row['title']}",
+                    action=Action.INSERT,
+                    table="tasks",
+                    data=row,
+                    source=source if row["title"] in unsure else None,
+                )
+                for row in rows
+            ]
         )
     return Inbox(path)
 
@@ -66,3 +80,23 @@ def test_what_cannot_be_approved_is_refused_with_its_reason(tmp_path: Path) -> N
     with pytest.raises(NotDecided, match="did you mean 'title'"):
         inbox.judge(item, "approve", {"titel": "x"}, at_ms=AT)
     assert inbox.items() == [item]
+
+
+async def test_unsure_items_are_listed_below_all_others_also_page_by_page(tmp_path: Path) -> None:
+    inbox = inbox_of(tmp_path, "one", "two", "three", "four", unsure=["four", "two"])
+    order = ["three", "one", "four", "two"]
+    assert [item.title for item in inbox.items()] == order
+    app = OwnReview(inbox, port=8080, clock=FakeClock(), chance=SeededChance())
+    transport, url = httpx2.ASGITransport(app), "http://127.0.0.1:8080"
+    async with httpx2.AsyncClient(transport=transport, base_url=url, headers={MARK: "1"}) as page:
+        code = app.path.partition("#")[2]
+        await page.post("/v1/sessions", headers={"authorization": f"Bearer {code}"})
+        for limit in (1, 2, 3):
+            titles, cursor = list[str](), ""
+            for _ in range(4):
+                body = (await page.get("/v1/items", params={"limit": limit, "cursor": cursor})).json()
+                titles += [item["title"] for item in body["items"]]
+                cursor = body["next_cursor"] or "0u"
+            assert titles == order
+        shown = (await page.get("/v1/items/4")).json()
+    assert (shown["unsure"], shown["reasons"]) == ("chat", [COUNTED.sentence])

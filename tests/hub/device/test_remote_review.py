@@ -15,7 +15,7 @@ from hub.device.owner import approve
 from protocol.errors import ErrorCode
 from protocol.frame import Record
 from protocol.tables import SUGGESTED
-from protocol.work import Action, Answer, ItemSource, Mark, ReviewVerdict, RowReview, ToolCall
+from protocol.work import Action, Answer, ItemSource, Mark, ReviewVerdict, RowReview, ToolCall, Unsure
 from tests.support.clock import FakeClock
 
 APPROVE, EDIT, REJECT, UNDO = ReviewVerdict
@@ -173,6 +173,16 @@ def test_an_item_with_a_mark_is_approved_and_changed_by_a_hub_only_where_its_own
     assert (hub.bring(REJECT, call_id="v-8"), hub.bring(UNDO, seen="v-8")) == ("rejected", "open")
     store.granted(["+review.remote=marked"])
     assert hub.bring(APPROVE, call_id="v-approve") == "approved"
+
+
+@pytest.mark.parametrize("kind", get_args(Unsure))
+def test_an_unsure_item_is_approved_and_changed_by_a_hub_as_any_other(
+    store: DeviceStore, kind: Unsure
+) -> None:
+    source = ItemSource(path="notes/a.md", quote="call", start=0, end=4, unsure=kind)
+    hub = Hub(store, data={"title": "call Ana", **SUGGESTED}, source=source)
+    assert hub.bring(EDIT, call_id="v-edit", title="call Ann") == "edited"
+    assert (hub.bring(UNDO, seen="v-edit"), hub.bring(APPROVE, call_id="v-a")) == ("open", "approved")
 
 
 def test_a_verdict_that_names_a_marked_project_by_its_title_needs_the_grant_for_marked_items(

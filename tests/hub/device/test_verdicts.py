@@ -98,10 +98,12 @@ def test_an_item_keeps_what_its_reviewer_should_know(store: DeviceStore, db: Pat
         unresolved=[Unresolved(field="dueDate", words="some day")],
         changed=[Changed(field="title", before="call Bo", after="call Ana")],
         counted=[COUNTED],
+        unsure="chat",
     )
     store.apply([insert("c-1", source=source)])
     (item,) = read_items(db)
-    assert item.remarks == Remarks(source.warnings, source.unresolved, source.changed, counted=[COUNTED])
+    known = Remarks(source.warnings, source.unresolved, source.changed, counted=[COUNTED], unsure="chat")
+    assert item.remarks == known
 
 
 # --- by number ---

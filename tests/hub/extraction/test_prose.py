@@ -672,3 +672,33 @@ def test_chinese_patterns_search_a_long_repetition_quickly(unit: str) -> None:
     for pattern in patterns:
         pattern.search(unit * 400)
     assert process_time() - began < 0.4
+
+
+HALL = "The hall was cold, and the choir left early. {} The piano sounds odd as well, which is a pity.\n"
+ROOF = "Ann: the roof leaks again\nBob: {}\nAnn: fine\nBob: it rains\n"
+LETTER = "Dear Clara,\n\nthank you for the pictures of the hall. {}\n\nBest wishes, Anna\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "unsure"),
+    [
+        (HALL.format("We need to call the caretaker about the heating."), "running_text"),
+        (HALL.format("Bob will call the caretaker about the heating."), None),
+        (HALL.format("We need to call the caretaker by Friday."), None),
+        (HALL.format("We need to call the caretaker by 03/04."), None),
+        (ROOF.format("please order new tiles"), "chat"),
+        (ROOF.format("please order new tiles by Friday"), None),
+        (ROOF.format("who orders new tiles?\nAnn: I will"), None),
+        (LETTER.format("Please send me the address of the printer."), "letter"),
+        (LETTER.format("Please send me the address of the printer by Friday."), None),
+        ("Garden\nplease water the roses\ngate code 4711\n", "loose_lines"),
+        ("- call the hall\n- water the roses\n- buy a lock\n", "task_list"),
+        ("- call the hall\n- water the roses\n- clean the oven\n", None),
+        ("Minutes of the board\n\n- Ann calls the hall\n\nPlease send the minutes to all members.\n", None),
+    ],
+)
+def test_work_of_no_person_and_no_day_is_unsure_in_texts_that_often_name_none(
+    text: str, unsure: str | None
+) -> None:
+    tasks = [item for item in found(text) if item.table == TableName.TASKS]
+    assert tasks[-1].unsure == unsure

@@ -654,3 +654,10 @@ def test_a_new_or_changed_item_is_a_call_about_its_row(case: str) -> None:
     assert (sent(decision), row.answered_at) == (expected, None)
     assert row.verdict == (here[0].row.verdict if here else "open")
     assert ([one.row.id for one in here], row.version) == ([row.id] * len(here), 1 + len(here))
+
+
+def test_unsure_items_are_stored_to_be_listed_below_the_others_of_their_document() -> None:
+    sure, unsure = item("call Ana"), msgspec.structs.replace(item("pay the rent"), unsure="chat")
+    rows = map(stored, decisions(unsure, sure, unsure))
+    newest_first = sorted(rows, key=lambda row: (row.created_at, row.id), reverse=True)
+    assert [row.data["title"] for row in newest_first] == ["call Ana", "pay the rent", "pay the rent"]

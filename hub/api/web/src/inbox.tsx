@@ -267,6 +267,8 @@ export async function pickAll(): Promise<void> {
   const found = page.items.filter(isOpen);
   if (found.length === 0) return report("None of these items has no warning and can be decided here.", true);
   chosen.value = new Map(found.map((row) => [row.id, row]));
+  const unsure = found.filter((row) => row.unsure).length;
+  if (unsure > 0) report(<>{titled(found)} selected, {unsure} of them unsure</>);
   if (page.next_cursor) report(<>{titled(found)} selected; there are more: once these are decided, A selects the next ones</>);
 }
 

@@ -316,6 +316,7 @@ function Marks({ of }: { of: ItemView }): JSX.Element {
       {of.warnings.map((warning) => (
         <State key={warning} of={warning} />
       ))}
+      {of.unsure && <State of="unsure" />}
       {of.verdict !== "open" && !isUndone ? <State of={of.verdict} /> : (on || of.given?.state === "refused") && <State of={on ?? "refused"} />}
     </span>
   );
@@ -354,6 +355,7 @@ function Item({ of, children }: { of: ItemView & Partial<ItemDetail>; children: 
           {mark.replaceAll("_", " ")}: {MARKS[mark] ?? "a newer release of the hub explains it"}
         </p>
       ))}
+      {of.unsure && <p class="quiet">unsure: {MARKS[of.unsure] ?? of.unsure}</p>}
       {of.reasons?.map((reason) => (
         <p key={reason} class="quiet">
           <Foreign of={reason} />
