@@ -28,6 +28,7 @@ _MACHINE: Final = re.compile(
     r"|^[ \t]++(?:at [\w.$<>/]{1,200}+\(|File \")[^\r\n]*+|^[ \t]*+\$ [^\r\n]*+"
     r"|^[^\s\u4e00-\u9fff]{40,}+$"  # encoded files
     r"|^[^\r\n]{1,120}+\r?\n={3,}[ \t]*+$"  # a title
+    r"|^[ \t>]*+\[(?:[^\s\[\]:]{1,40}+[ \t]){0,4}[^\s\[\]:]{2,40}+\][ \t]*+$"  # a button of a page
     r"|!\[\[[^\]\r\n]{1,200}\]\]"  # another file
     r"|^[ \t]*+>[ \t]?>[^\r\n]*+"  # an earlier mail, quoted in a quoted one
     r"|^--[ ]?\r?\n(?:[^\r\n]*\S[^\r\n]*(?:\r?\n|\Z)){1,8}",  # the signature of a mail

@@ -109,6 +109,8 @@ class _Lines:
         self.dropped = 0
         self.quotes = 0  # number of enclosing <blockquote> elements
         self.lists = 0  # number of enclosing lists
+        self.links = 0  # number of enclosing links
+        self._linked = 0  # characters of the line that are words of links
         self._quote_mark = quote_mark
         self._done: list[str] = []
         self._line: list[str] = []
@@ -116,6 +118,7 @@ class _Lines:
         self._is_preformatted = False  # part of the line is preformatted
 
     def add(self, text: str, *, as_it_is: bool) -> None:
+        self._linked += len("".join(text.split())) * (self.links > 0)
         if not as_it_is:
             self._line.append(_SPACE.sub(" ", text))
             return
@@ -145,6 +148,9 @@ class _Lines:
         line = "".join(self._line).rstrip()
         if not self._is_preformatted:
             line = _SPACES.sub(" ", line).lstrip(" ")
+        is_link = self._linked > 0 and self._linked == len("".join(line.split()))
+        if is_link and not (self._sign or self.lists or "\t" in line):
+            line = f"[{line}]"  # a button
         if line:
             depth = min(self.lists - (self._sign == _BULLET), _MOST_LISTS)
             line = f"{_INDENT * depth}{self._sign}{line}"
@@ -152,6 +158,7 @@ class _Lines:
         if line or even_if_empty:
             self._add_line(line)
         self._line = []
+        self._linked = 0
         self._is_preformatted = False
 
     def _add_line(self, line: str) -> None:
@@ -202,6 +209,7 @@ def _is_shown(tag: str, attributes: Mapping[str, str | None], lines: _Lines) -> 
 
 
 def _open(tag: str, lines: _Lines) -> None:
+    lines.links += tag == "a"
     if tag == "br":
         lines.end_line(even_if_empty=True)
     elif tag in _BLOCKS:
@@ -215,6 +223,7 @@ def _open(tag: str, lines: _Lines) -> None:
 
 
 def _close(tag: str, lines: _Lines) -> None:
+    lines.links -= tag == "a"
     if tag in _BLOCKS:
         lines.end_block()
         lines.quotes -= tag == _QUOTE

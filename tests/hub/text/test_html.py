@@ -27,6 +27,10 @@ from tests.support.families import each
         ("<p>see</p><pre>a\n  b</pre><p>c   d</p>", "see\na\n  b\nc d"),
         ("<p style='font-size:0.5em; opacity: 0.9'>small</p>", "small"),
         ("<p>a<!-- order --></p>", "a"),
+        (
+            "<p>Pay <a href=x>here</a>.</p><a href=x>Track\n<b>parcel</b></a><ul><li><a href=x>Ana</a></ul>",
+            "Pay here.\n[Track parcel]\n- Ana",
+        ),
     ],
 )
 def test_a_page_becomes_the_lines_its_reader_sees(html: str, text: str) -> None:
