@@ -36,6 +36,9 @@ _INVITATION: Final = re.compile(
     r"^[ \t>*]*(?:when|wann|quand|cuándo|cuando|когда|时间|時間)[*\t ]*[:\uff1a]",
     re.MULTILINE | re.IGNORECASE,
 )
+# The header of a mail inside of a mail, below its note.
+_INSIDE: Final = re.compile(r"\n(?:> [^\n]++\n)++>\n")
+_NOTE_INSIDE: Final = re.compile(r"^> \[attachment: ", re.MULTILINE)
 _TEXTS: Final = frozenset({"text/plain", "text/markdown", "text/html"}) | OFFICE
 _CALENDARS: Final = frozenset({"text/calendar", "application/ics"})
 _ALL_BUT_EVENTS: Final = frozenset(TableName) - {TableName.TIMELINES}
@@ -88,6 +91,11 @@ class _Mail:
             if kinds & _TEXTS and not is_bulk:
                 self.prose.append(Passage(note.end(), end, self._headings))
                 self.hidden.append(note.span())
+            elif (inside := _INSIDE.match(text, note.end(), end)) is not None and not is_bulk:
+                more = _NOTE_INSIDE.search(text, inside.end(), end)
+                stop = more.start() if more else end
+                self.hidden += (note.start(), inside.end()), (stop, end)
+                self._read_body(mail, inside.end(), stop)
             else:
                 self.hidden.append((note.start(), end))
             if kinds & _CALENDARS:
@@ -100,17 +108,17 @@ class _Mail:
         if is_bulk or is_form:
             self.hidden.append((mail.body, body))
         else:
-            self._read_body(mail, body)
+            self._read_body(mail, mail.body, body)
             subject = max(text.find(mail.subject, mail.start, mail.body), mail.start)
             self.prose.append(Passage(subject, subject + len(mail.subject)))
             self.excluded.append((mail.start, mail.body, _ALL_BUT_EVENTS))
         if has_calendar:
             self.excluded.append((mail.start, body, frozenset({TableName.TIMELINES})))
 
-    def _read_body(self, mail: Message, end: int) -> None:
+    def _read_body(self, mail: Message, begin: int, end: int) -> None:
         lines = [
-            Line(line.text, mail.body + line.start, mail.body + line.end, mail.body + line.after)
-            for line in lines_of(self._text[mail.body : end])
+            Line(line.text, begin + line.start, begin + line.end, begin + line.after)
+            for line in lines_of(self._text[begin:end])
         ]
         texts = [line.text for line in lines]
         for first, last in lines_above(texts):

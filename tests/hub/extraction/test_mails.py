@@ -85,6 +85,15 @@ TASK = [["tasks", "order the lamp oil"]]
         (
             "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=x\n",
             parts(
+                "\nIs that ours? I have asked in the boat house and in the town.\n",
+                f"Content-Type: message/rfc822\n\nSubject: Please call Ann\n{HEAD}\n{ORDER}",
+            ),
+            TASK,
+        ),
+        ("MIME-Version: 1.0\nContent-Type: text/html\n", f"<p>{ORDER}<p><a href=x>Manage lamps</a>", TASK),
+        (
+            "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=x\n",
+            parts(
                 f"\n{ORDER}",
                 "Content-Type: image/png; name=call-Otto-by-Friday.png\n\nx",
                 f"Content-Type: text/calendar; method=REQUEST\n\n{CALENDAR}",
