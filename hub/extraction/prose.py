@@ -48,7 +48,12 @@ from protocol.work import Unsure
 _LANGUAGE_CHARS: Final = 20_000  # of a text, which tell its language
 _MOST_CLAUSES: Final = 12
 _MOST_ROW_CHARS: Final = 4  # Chinese ones of a row that has an event beside its day; else two words
-_CLOCK: Final = re.compile(r"(?<![\d:.,])\d{1,2}(?::\d\d| ?h(?: ?\d\d)?)(?![\w:])")  # "9:30", "8 h"
+# "9:30", "8 h", "9 Uhr", "7 pm".
+_CLOCK: Final = re.compile(
+    r"(?<![\d:.,])\d{1,2}(?::\d\d| ?h(?: ?\d\d)?"
+    r"|(?:[:.]\d\d)? ?(?:uhr|[ap]\.?m\.?|heures|\u0447\u0430\u0441\w*))(?![\w:])",
+    re.IGNORECASE,
+)
 _NUMBERING: Final = re.compile(
     r"^[\d.)\s]+|^[\u4e00\u4e8c\u4e09\u56db\u4e94\u516d\u4e03\u516b\u4e5d\u5341]+\u3001"
 )
@@ -57,6 +62,8 @@ _LONGEST_TOPIC: Final = 40  # of a line that names the event of the next one
 _MOST_TOPIC_WORDS: Final = 2  # of the first sentence in a row, which names what the others are about
 _LEAST_BLANKS: Final = 2  # in a remark on a ticket
 _MOST_LEADING: Final = 2  # words dropped before a date
+_MOST_BETWEEN: Final = 3  # sentences between the name of a work and the offer to do it
+_TWO: Final = 2  # people of a chat, one of whom asks the other
 _COPULAS: Final = frozenset(("is", "are", "ist", "sind", "est"))  # which date words may include
 _VALUE_END: Final = re.compile("[,;(\uff0c\u2013-]")
 _LONGEST_ROW: Final = 100
@@ -168,6 +175,7 @@ class _Reader:
         self.asked: _Asked | None = None  # by the sentence before
         self.orders: set[int] = set()  # items of the passage that are orders without a person and a day
         self.offered: tuple[int, int] = 0, 0  # items of the sentence before, whose work a person may take
+        self.offered_by = ""  # speaker of that sentence
 
     def read(self, passages: Sequence[Passage]) -> list[Item]:
         if len(passages) > 1:
@@ -202,7 +210,7 @@ class _Reader:
         section = Section.PLAIN
         for title in passage.headings:
             section = section_of(about.lexicon, title) or section
-        topic, heading = None, passage.headings[-1] if passage.headings else ""
+        since, topic, heading = 0, None, passage.headings[-1] if passage.headings else ""
         for nth, line in enumerate(lines):
             lexicon = about.lexicon_of(line)
             if lexicon is None:
@@ -239,8 +247,10 @@ class _Reader:
             sentence = _Sentence(self, about, lexicon, line, kind, topic or before, above)
             sentence.read()
             if self.count > count:
-                self.offered = count, self.count
+                self.offered, self.offered_by, since = (count, self.count), line.speaker, nth
                 self._items[count:] = map(sentence.doubted, self._items[count:])
+            elif nth - since >= _MOST_BETWEEN:
+                self.offered = 0, 0
         is_prose = about.is_prose and len(lines) > FEW_SENTENCES and len(self.orders) > 1
         if is_prose and about.lexicon is not None and not about.lexicon.has("personal", about.text):
             own = enumerate(self._items[first:], first)
@@ -281,6 +291,12 @@ class _Reader:
                     )
                 )
         return item is not None
+
+    def is_offered_to(self, who: str) -> bool:
+        """Return True if the sentence before names work without a person, and another one wrote it."""
+        tasks = [one for one in self._items[slice(*self.offered)] if one.table == TableName.TASKS]
+        is_others = not who or who != self.offered_by
+        return is_others and any(not task.data.get("assignee") for task in tasks)
 
     def take_over(self, who: str, day: _Day | None) -> None:
         """Name the person who offers to do the work of the sentence before, and when."""
@@ -367,9 +383,11 @@ def days_in(clause: str, lexicon: Lexicon, anchor: Anchor | None, timezone: str)
             continue
         at, begin, moment = end, start, _resolved(words, anchor, timezone)
         for _ in range(_MOST_LEADING):  # "start on 18 May" is no edge of May
-            if moment is not None or " " not in words:
+            first, _, rest = words.partition(" ")
+            # Of a date with a wrong weekday, neither counts.
+            if moment is not None or not rest or dates_in(first):
                 break
-            words = words.partition(" ")[2]
+            words = rest
             start = clause.find(" ", start) + 1
             moment = _resolved(words, anchor, timezone)
         start = start if moment is not None else begin
@@ -569,16 +587,16 @@ class _Sentence:
         who = self._speaker
         if match is None and (speaker := SPEAKER.match(bare)) is not None:  # "Ann's father: I will!"
             match, who = lexicon.match("answers", bare[speaker.end() :].strip(EDGES)), speaker["who"]
+        if match is None and len(self._about.speakers) == _TWO:  # "sure", said by the other one
+            match = lexicon.match("agreed", bare)
         if match is not None:
-            if asked is None and not reader.count:
-                return False
             who = _named(match) or who
         elif asked is not None and self._is_name(bare):
             who = bare
         else:
             return False
-        if asked is None and not self._about.is_chat and reader.offered == (0, 0):
-            return False
+        if asked is None and not reader.is_offered_to(who):
+            return self._about.is_chat and lexicon.time.is_spaced  # in Chinese, it may name its work
         ahead = [day for day in self._days if reader.is_ahead(day, self._start)]
         day = ahead[0] if ahead else None
         if asked is not None:
@@ -713,7 +731,7 @@ class _Sentence:
         clauses = self._clauses()
         vocative = self._called
         found: list[_Task] = []
-        is_open = False
+        is_open = is_speaker = False
         done = -1
         for nth, clause in enumerate(clauses):
             if nth <= done:
@@ -722,7 +740,7 @@ class _Sentence:
             marks = self._text[: clause.start].rstrip()[-1:], self._text[clause.end :].lstrip()[:1]
             is_called = not _BRACKETS.keys() & {*marks}
             if self._is_name(bare) and is_called and nth + 1 < len(clauses):
-                vocative, is_open = bare, False
+                vocative, is_open, is_speaker = bare, False, marks[1] in (":", "\uff1a")
                 continue
             if found and is_open and (taken := self._taker(bare)):
                 found[-1] = found[-1]._replace(who=found[-1].who or taken, end=clause.end)
@@ -750,6 +768,7 @@ class _Sentence:
             if is_open:
                 groups = match.groupdict()
                 who = groups.get("who") or groups.get("np") or vocative
+                who = vocative if is_speaker and lexicon.match("me", who) else who
                 if not who and clause.is_more and found:
                     who = found[-1].who
                 found.append(_Task(who, match.start("what"), clause.start, clause.end))
@@ -986,7 +1005,7 @@ class _Sentence:
         for day in () if keep_days else self._days:
             if start <= day.start and day.end <= end:
                 parts.append(self._text[at : day.start])
-                at = day.end
+                at = day.end + self._text.startswith(". ", day.end)
         text = " ".join([*parts, self._text[at:end]])
         text = self._lexicon.patterns("fillers")[0].sub(" ", text)
         shown = _stripped(" ".join(text.split()).replace(" ,", ","))
@@ -1003,7 +1022,8 @@ class _Sentence:
         """Add the events on the days of the sentence that no task has."""
         lexicon, reader = self._lexicon, self._reader
         ahead = [day for day in self._days if day not in self._used and reader.is_ahead(day, self._start)]
-        if not ahead or (self._line.start == self._about.start and reader.is_today(ahead[0], self._start)):
+        is_first = self._line.start == self._about.start
+        if not ahead or ((is_first or not ahead[0].has_time) and reader.is_today(ahead[0], self._start)):
             return False
         clauses, end = self._clauses(), len(self._text)
         is_named = any(map(str.isalnum, self._text[: ahead[0].start])) or lexicon.has(

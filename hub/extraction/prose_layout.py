@@ -53,6 +53,8 @@ _TICKET: Final = re.compile(
 _AFTER_NUMBER: Final = re.compile(
     r"\d(?: ?(?:h|[Uu]hr|[ap]m|\u0447))?\.(?P<gap>\s+)(?=[^\W\d_])(?![a-z\u00df-\u00ff\u0430-\u044f])"
 )
+_DUE_DAY: Final = re.compile(r"\b(?:bis|zum|dem|sp\u00e4testens) \d{1,2}\.\d{1,2}\.\s+$")
+_DUE_CHARS: Final = 24
 _LIST_NUMBER: Final = re.compile(r"\s{0,80}+\d{1,20}")
 _NUMBERED: Final = """
 jan feb mär mrz apr mai jun jul aug sep okt nov dez akt sto kla eta og ug sem jah qua kap pla run man geb hal
@@ -101,7 +103,7 @@ def lines_in(text: str, passage: Passage) -> Iterator[Line]:
         if start in headers:  # when and by whom a mail was sent is no event and no fact
             before = end
             continue
-        is_first = "\n" in text[before:start] or before == passage.start
+        is_first = before == passage.start or not {"\n", "\r"}.isdisjoint(text[before:start])
         before = end
         speaker = "" if is_first else speaker
         for begin, stop in _pieces(text, start, end):
@@ -129,7 +131,13 @@ def _after_numbers(text: str, start: int, end: int) -> Iterator[tuple[int, int]]
     begin, number = start, _LIST_NUMBER.match(text, start, end)
     mark = number.end() if number else -1  # place of the point after the number of a list
     for match in _AFTER_NUMBER.finditer(text, start, end):
-        if match.start("gap") - 1 != mark and text[match.end() : match.end() + 3].lower() not in _ORDERED:
+        word = _WORD.match(text, match.end())
+        first = word[0].lower() if word else ""
+        is_ordinal = match.start("gap") - 1 == mark or first[:3] in _ORDERED
+        # Behind "bis 27.11." a noun goes on with the sentence; another word begins one.
+        is_due = _DUE_DAY.search(text, max(match.start() - _DUE_CHARS, begin), match.end()) is not None
+        is_noun = is_due and not any(first in one.other_words for one in languages_in("latin"))
+        if not (is_ordinal or is_noun):
             yield begin, match.start("gap")
             begin = match.end()
     yield begin, end

@@ -344,7 +344,9 @@ class Language(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, f
         at, end, start = 0, 0, None
         while at < len(text):
             match, _ = self._longest(text, at)
-            if match is not None:
+            # A zone follows a time: "est" is a verb in some languages.
+            is_verb = match is not None and self.is_spaced and start is None and _is_zone(match)
+            if match is not None and not is_verb:
                 start = at if start is None else start
                 at = end = match.end()
             elif gap := _BETWEEN.match(text, at):
@@ -488,6 +490,10 @@ class Language(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, f
             return
         for unit, words in self.spans.items():
             yield pattern.replace("{span}", f"({words})"), {"span": (unit, meaning["steps"])}
+
+
+def _is_zone(match: re.Match[str]) -> bool:
+    return [name for name, text in match.groupdict().items() if text] == ["zone"]
 
 
 def _meaning(written: str) -> Mapping[str, object]:

@@ -94,7 +94,7 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
         questions: endings of questions without a question mark.
         tales: signs of texts that are no notes (recipes, rules, stories); two different ones are needed.
         metadata: the start of rows about a document or a ticket, which name no work.
-        asks: questions who does a work; *answers*: short answers to them.
+        asks: questions who does a work; *answers*: short answers to them; *agreed*: words of consent.
         events: nouns for events; *happens*: verbs for them.
         articles: articles at the beginning of the title of an event.
         absent: words for an event that does not take place.
@@ -170,6 +170,7 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
     metadata: Rows = _NEVER
     asks: Rows = _NEVER
     answers: Rows = _NEVER
+    agreed: Rows = _NEVER
     events: Rows = _NEVER
     happens: Rows = _NEVER
     absent: Rows = _NEVER

@@ -93,6 +93,9 @@ Could Ben please check if it has a weekend number? | tasks | check if it has a w
 Please send the list by this weekend. | tasks | send the list | | 2026-03-07
 Send the figures by Friday, or by fax. | tasks | Send the figures, or by fax | | 2026-03-06
 Great, can you order the paper? | tasks | order the paper
+The day of the audit is fixed: 18 March 2026. | timelines | Day of the audit is fixed | | 2026-03-18
+Lunch with Nora is on Saturday, 13 March 2026.
+The new date is in the attachment.
 Consensus: no more parties on weekdays. | notes | no more parties on weekdays
 """
 GERMAN = """
@@ -113,6 +116,8 @@ In drei Wochen ist Inventur. | timelines | Inventur | | 2026-03-25
 Beschluss: Rabatte nur noch mit Unterschrift. | notes | Rabatte nur noch mit Unterschrift
 Mit dem Projekt Glasfaser Nord geht es los. | projects | Glasfaser Nord
 Kommentar Hr. Jäger: zwei Platten sind lose. | taskComments | zwei Platten sind lose
+Brötchen bestelle ich am Freitag. | tasks | Brötchen bestellen | | 2026-03-06
+Gib uns bis zum 12.3. Rückmeldung, ob es reicht. | tasks | Gib uns Rückmeldung, ob es reicht | | 2026-03-12
 Die Versicherung hat schon gezahlt.
 Du musst niemanden mehr anrufen.
 Der Termin mit dem Gutachter ist abgesagt.
@@ -163,6 +168,8 @@ El viernes no hay reunión.
 Ayer comimos sardinas en una calle estrecha.
 """
 RUSSIAN = """
+Мастер записал нас на 12 марта. | timelines | Мастер записал нас | | 2026-03-12
+Погода обещает быть тёплой до пятницы.
 Пришлите, пожалуйста, смету до пятницы. | tasks | прислать смету | | 2026-03-06
 Игорь завтра проверит цены на плитку. | tasks | проверить цены на плитку | Игорь | 2026-03-05
 Тимур должен сдать отчёт по складу. | tasks | сдать отчёт по складу | Тимур
@@ -206,6 +213,8 @@ CHINESE = """
 首印定为五千册。 | notes | 首印定为五千册
 没付款的赶紧付。 | tasks | 没付款的赶紧付
 投影仪我带。 | tasks | 投影仪我带
+请周婷在3月12日之前把发票寄给我。 | tasks | 把发票寄给我 | 周婷 | 2026-03-12
+体检的时间定了：3月12日上午8点。 | timelines | 体检的时间定了 | | 2026-03-12
 保安室电话：7788 0123。 | notes | 保安室电话
 你不是说要搬家吗
 人有时候就该发发呆。
@@ -297,6 +306,11 @@ PASSAGES: dict[str, tuple[str, list[str]]] = {
     "heading for work": (
         "Action items\n- new badges for all\n\nIdeas\n- a new logo\n",
         ["new badges for all"],
+    ),
+    "praise of a day": ("Hello all,\n\na good start today. Thanks for coming.\n", []),
+    "speaker of a line": (
+        "Delphine : je rédige le menu demain.\n",
+        ["rédiger le menu | Delphine | 2026-03-05"],
     ),
     "promise in a chat": (
         "ola: who has the key\nben: me. I'll bring the key tomorrow\nola: ok\n",
@@ -439,12 +453,34 @@ def test_offer_of_work_has_an_assignee_and_orders_in_a_letter_are_tasks() -> Non
     assert found(f"Dear Ann,\n\n{TIPS}") != []
 
 
-def test_a_dictation_without_punctuation_is_read_request_by_request() -> None:
+def test_a_dictation_without_punctuation_is_read_requestby_request() -> None:
     text = (
         "so I have to send the photos to the christening people and I need to buy a new memory card "
         "because the old one is playing up again oh and please ring the framer"
     )
     assert [str(item.data["title"]).split(" ")[0] for item in found(text)] == ["send", "buy", "ring"]
+
+
+@pytest.mark.parametrize(
+    ("question", "consent"),
+    [
+        ("Could someone feed the cat on Friday?", "sure"),
+        ("Kannst du am Freitag die Katze füttern?", "klar"),
+        ("Tu peux nourrir le chat vendredi ?", "d'accord"),
+        ("¿Puedes regar las plantas el viernes?", "vale"),
+        ("Сможешь покормить кота в пятницу?", "хорошо"),
+        ("你能不能周五喂一下猫？", "好的"),
+    ],
+)
+def test_consent_in_a_chat_of_two_names_who_does_the_work(question: str, consent: str) -> None:
+    def takers(*lines: str) -> list[str]:
+        return [told(item)[2] for item in found("".join(f"{line}\n" for line in lines))]
+
+    asked = f"Mia: {question}"
+    assert takers(asked, f"Jo: {consent}", "Mia: !") == ["Jo"]
+    assert takers(asked, f"Mia: {consent}", "Jo: !") == [""]
+    assert takers(asked, f"Jo: {consent}", "Ann: !") == [""]
+    assert takers(asked, "Jo: ?", "Mia: !", "Jo: ?", "Mia: !", f"Jo: {consent}") == [""]
 
 
 def test_a_colon_inside_of_a_word_separates_nothing() -> None:
@@ -540,6 +576,12 @@ def test_a_task_is_due_on_the_day_of_its_own_words(end: str) -> None:
         ("The concert on 3 April in the old mill begins at 19:30.", "2026-04-03 19:30"),
         ("Le concert du 3 avril est entre 8 h et 10 h.", "2026-04-03 08:00"),
         ("The concert on 3 April is in room 7:30b.", "2026-04-03 00:00"),
+        ("The fair is on 3 April, start 7 pm.", "2026-04-03 19:00"),
+        ("Der Basar ist am 3. April, Beginn 9 Uhr.", "2026-04-03 09:00"),
+        ("La kermesse est le 3 avril, début 9 h.", "2026-04-03 09:00"),
+        ("La feria es el 3 de abril, inicio 9:30.", "2026-04-03 09:30"),
+        ("Ярмарка будет 3 апреля, начало в 9:30.", "2026-04-03 09:30"),
+        ("La fête est le 3 avril à 20 h.", "2026-04-03 20:00"),
     ],
 )
 def test_event_has_the_time_of_other_words_in_its_sentence(sentence: str, hour: str) -> None:
