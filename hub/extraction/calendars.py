@@ -21,7 +21,7 @@ from hub.clock import epoch_ms
 from hub.document import Document
 from hub.extraction.chunk import Passage
 from hub.extraction.folding import shown
-from hub.extraction.items import ExtractionOptions, Form, Item, make_item
+from hub.extraction.items import Dropped, ExtractionOptions, Form, Item, make_item
 from hub.extraction.when.resolve import date_ms
 from hub.text.calendars import reading_calendar
 from hub.text.mime import in_charset
@@ -97,6 +97,7 @@ def _read_calendar(document: Document, options: ExtractionOptions, parse: _Parse
     items: list[Item] = []
     prose: list[Passage] = []
     blocks: list[Passage] = []
+    dropped: list[Dropped] = []
     for kind, start, end in _blocks(text, _ITEM_KINDS):
         blocks.append(Passage(start, end))
         texts: dict[str, tuple[int, int]] = {}
@@ -110,7 +111,9 @@ def _read_calendar(document: Document, options: ExtractionOptions, parse: _Parse
         title = texts.get("SUMMARY") or texts.get("DESCRIPTION") or (start, end)
         item = make_item(table, fields, text, *title, options)
         if item is None:
-            prose += [Passage(start, end)] if table in options.data_types else []
+            if table in options.data_types:
+                prose.append(Passage(start, end))
+                dropped.append(Dropped(table=table, reason="unresolved_date", start=start, end=end))
             continue
         when = component.get("due" if kind == "VTODO" else "dtstart")
         at = _moment(when)
@@ -132,6 +135,7 @@ def _read_calendar(document: Document, options: ExtractionOptions, parse: _Parse
         authored=authored,
         apart=[(block.start, block.end) for block in blocks],
         is_cut_off=_lacks_end(text),
+        dropped=dropped,
     )
 
 

@@ -220,6 +220,7 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
         apart: places that are texts of their own, such as rows of a table, in order and disjoint.
         tables: places of tables, which are no prose for the rules; a model may read what is left of them.
         is_cut_off: the end of a calendar, or of an entry in it, is missing.
+        dropped: entries that are no items, unless a model makes some of them.
         excluded: places, with the tables of which the rules for prose make no item there.
         by_rules: passages and view for the rules for prose, if they differ from those for a model.
     """
@@ -233,6 +234,7 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
     apart: Sequence[tuple[int, int]] = ()
     tables: Sequence[tuple[int, int]] = ()
     is_cut_off: bool = False
+    dropped: list[Dropped] = []
     excluded: Sequence[tuple[int, int, frozenset[str]]] = ()
     by_rules: "Form | None" = None
 

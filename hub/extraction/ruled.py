@@ -74,7 +74,14 @@ class ToRead(msgspec.Struct, frozen=True, kw_only=True, tag="read"):
         found = _of_prose(document, options, by_rules, dates) if self.reads_prose else ()
         items = by_place([*items, *filter(by_rules.admits, found)])
         if self.chunk_tokens is None:
-            to_sort = ToSort(document=document, options=options, form=form, dates=dates, found=items)
+            to_sort = ToSort(
+                document=document,
+                options=options,
+                form=form,
+                dates=dates,
+                found=items,
+                dropped=form.dropped,
+            )
             return Reading(form, dates, items, sorted=to_sort.answer())
         text = form.view or document.text
         pieces = chunk.split(text, form.prose, self.chunk_tokens, by_sentence=self.by_sentence)

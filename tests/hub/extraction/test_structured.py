@@ -416,6 +416,9 @@ def test_an_event_that_says_something_but_has_no_day_is_left_to_the_model() -> N
     (span,) = form.prose
     assert text[span.start : span.end].startswith("BEGIN:VEVENT")
     assert "Hello" in text[span.start : span.end]
+    assert [(one.table, one.reason, one.start) for one in form.dropped] == [
+        (TableName.TIMELINES, "unresolved_date", span.start)
+    ]
     assert "UID" not in (form.view or "")
     assert "1a-hello" not in (form.view or "")
     assert read("c.ics", text.replace("SUMMARY:Hello\\, wor\r\n ld\r\n", "")).prose == []
