@@ -28,8 +28,12 @@ _CLOSERS: Final = {
     **{f"#+BEGIN_{kind}": f"#+END_{kind}" for kind in _ORG_BLOCKS.split()},
 }
 _OPENER: Final = re.compile("|".join(map(re.escape, _CLOSERS)))
-# An entry of a list that is struck out.
-STRUCK: Final = re.compile(r"^[ \t>]*+(?:[-*+]|\d{1,9}[.)])[ \t]++(?:\[.\][ \t]++)?~~[^\r\n]*+", re.MULTILINE)
+# An entry of a list that is struck out, or all words of a line.
+STRUCK: Final = re.compile(
+    r"^[ \t>]*+(?:(?:[-*+]|\d{1,9}[.)])[ \t]++(?:\[.\][ \t]++)?~~[^\r\n]*+"
+    r"|~~[^~\r\n]{1,400}+~~[ \t]*+$)",
+    re.MULTILINE,
+)
 STRUCK_WORDS: Final = re.compile(r"~~[^~\r\n]{1,400}+~~")  # anywhere
 _ON_A_LINE: Final = re.compile(
     r"(?<!`)`{2,3}(?!`)[^`\r\n]{1,400}+`{2,3}(?!`)"  # code with two marks or three

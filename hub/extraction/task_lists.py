@@ -193,13 +193,17 @@ _OBSIDIAN: Final = (
     Mark(_sign("\U0001f501", r"[a-z0-9, !]++"), Sense.UNMAPPED),
     Mark(_sign("\u26d4\U0001f3c1", r"\s*+[\w,-]++"), Sense.UNMAPPED),
     Mark(rf"@\{{?{_BOARD_DAY}\}}*+", Sense.DUE),
-    Mark(rf"[\[(]due::{_VALUE}[\])]", Sense.DUE),
+    Mark(rf"[\[(](?:due|[\U0001f4c5\U0001f4c6\U0001f5d3]\ufe0f?)::{_VALUE}[\])]", Sense.DUE),
     Mark(rf"[\[(](?:assignee|owner|who)::{_VALUE}[\])]", Sense.PERSON),
     Mark(r"[\[(]priority::\s*+(\w++)\s*+[\])]", Sense.PRIORITY),
-    Mark(rf"[\[(]completion::\s*+{_DAY}\s*+[\])]", Sense.DONE),
-    Mark(rf"[\[(]cancelled::\s*+{_DAY}\s*+[\])]", Sense.GIVEN_UP),
-    Mark(rf"[\[(](?:created::\s*+{_DAY}|id::\s*+[\w-]++)\s*+[\])]", Sense.CUT),
-    Mark(r"[\[(](?:scheduled|start|repeat|dependsOn|onCompletion)::[^\])\r\n]{0,200}+[\])]", Sense.UNMAPPED),
+    Mark(rf"[\[(](?:completion|\u2705\ufe0f?)::\s*+{_DAY}\s*+[\])]", Sense.DONE),
+    Mark(rf"[\[(](?:cancelled|\u274c\ufe0f?)::\s*+{_DAY}\s*+[\])]", Sense.GIVEN_UP),
+    Mark(rf"[\[(](?:(?:created|\u2795\ufe0f?)::\s*+{_DAY}|id::\s*+[\w-]++)\s*+[\])]", Sense.CUT),
+    Mark(
+        r"[\[(](?:scheduled|start|repeat|dependsOn|onCompletion|[\u23f3\u231b\U0001f6eb\U0001f501]\ufe0f?)"
+        r"::[^\])\r\n]{0,200}+[\])]",
+        Sense.UNMAPPED,
+    ),
 )
 
 # --- Org and Logseq: stamps of planning, and words for states ---

@@ -31,6 +31,7 @@ NO_PROSE: Final = {
     "a quotation in an outline": "- > Anna must pay by Friday.\n\n",
     "an entry that is struck out": "- ~~Anna must pay by Friday~~, says Bob\n\n",
     "a box that is struck out": "- [ ] ~~pay~~\n\n",
+    "a line that is struck out": "~~Anna must pay by Friday~~\n\n",
     "text that was deleted": "Rain. <del>Anna must pay by Friday.</del>\n\n",
     "a footnote": "Rain.[^1]\n\n[^1]: Anna must pay by Friday.\n\n",
     "an address with a title": '[a]: https://a.example/Bob "Anna must pay by Friday"\n\n',
