@@ -72,8 +72,8 @@ _REMARK: Final = re.compile(
     r"(?P<who>[^:\uff1a(\[,\d]{1,40}?)(?:,? ?[(\[][^()\[\]]{1,30}[)\]]|, [^:\uff1a]{1,20}(?::\d\d)?)?"
     r"[:\uff1a](?!(?<=\d:)\d)\s*(?P<what>\S.*)"
 )
-# Between a name and a value; the colon of "14:00", "3:1" or "http://" is part of a word.
-_COLON: Final = re.compile(r"[:\uff1a](?!(?<=\d:)\d|//)")
+# Between a name and a value; the colon of "14:00", "3:1", "http://" or ":smile:" is part of a word.
+_COLON: Final = re.compile(r"[:\uff1a](?!(?<=\d:)\d|(?<=\s:)\S|//)")
 _INITIALS: Final = re.compile("[A-Z\u00c4-\u00dc\u0410-\u042f]{2,3}")
 _ASIDE: Final = re.compile(r"\s?[(\uff08][^()\uff08\uff09]*[)\uff09]\s?(?=[^\W_])")  # words follow it
 _BRACKETS: Final = {"(": ")", "\uff08": "\uff09"}

@@ -42,6 +42,9 @@ The trip to Ely takes place on Friday. | timelines | Trip to Ely takes place | |
 We decided to stay on version 14 until summer. | notes | stay on version 14 until summer
 The order number is PL-20931. | notes | The order number is PL-20931
 We are starting Project Lighthouse this week. | projects | Lighthouse
+Heron Project Calendar: see the wall.
+Project Meeting in the barn
+existing :number to :default
 Ravi is on leave until Thursday.
 The bus does not stop here on Friday.
 Dad phoned on Friday.
