@@ -40,8 +40,11 @@ _ABBREVIATED: Final = re.compile(
     r"|e\.g|i\.e|a\.m|p\.m|z\.b|d\.h|u\.a)\.$",
     re.IGNORECASE,
 )
-# "3. May", "1. first", and in "bis zum 27.11. Bescheid".
-_ORDINAL: Final = re.compile(r"(?:^|\s)\d{1,3}\.$|\b(?:bis|zum|dem|sp\u00e4testens) \d{1,2}\.\d{1,2}\.$")
+# "3. May", "1. first", and in "bis zum 27.11. Bescheid" and "Fr 4.12. Zahnarzt".
+_ORDINAL: Final = re.compile(
+    r"(?:^|\s)\d{1,3}\.$|\b(?:bis|zum|dem|sp\u00e4testens) \d{1,2}\.\d{1,2}\.$"
+    r"|^\W{0,4}(?:[^\W\d_]{2,10}\.?,? )?\d{1,2}\.\d{1,2}\.$"
+)
 _LONGEST_ABBREVIATION: Final = 20  # upper bound of an abbreviation with the character before and its dot
 _LINE: Final = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|$)")
 _LIST_MARK: Final = re.compile(r"\s*(?:[-*+\u2022\u2023\u25e6]\s|\d{1,3}[.)]\s|[|#])")

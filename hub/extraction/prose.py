@@ -19,7 +19,7 @@ import msgspec
 from hub.clock import epoch_ms
 from hub.extraction.chunk import Passage
 from hub.extraction.items import ExtractionOptions, Item, make_item
-from hub.extraction.outline import people_above
+from hub.extraction.outline import known_people, people_above
 from hub.extraction.prose_layout import (
     DIGIT,
     EDGES,
@@ -37,10 +37,10 @@ from hub.extraction.prose_layout import (
 from hub.extraction.prose_view import view_of_prose
 from hub.extraction.when.language import fold, has_han
 from hub.extraction.when.numbers import without_other_numbers
-from hub.extraction.when.resolve import Anchor, Moment, dates_in, local_day, resolve
+from hub.extraction.when.resolve import Anchor, Moment, dates_in, is_coming_span, local_day, resolve
 from hub.extraction.wording.languages import is_label, is_line_of, mail_fields, way_fields
 from hub.extraction.wording.lexicon import Lexicon
-from hub.extraction.wording.names import is_person
+from hub.extraction.wording.names import is_person, names_in
 from protocol.frame import Field
 from protocol.tables import TABLES, TableName
 from protocol.work import Unsure
@@ -63,7 +63,7 @@ _MOST_TOPIC_WORDS: Final = 2  # of the first sentence in a row, which names what
 _LEAST_BLANKS: Final = 2  # in a remark on a ticket
 _MOST_LEADING: Final = 2  # words dropped before a date
 _MOST_BETWEEN: Final = 3  # sentences between the name of a work and the offer to do it
-_TWO: Final = 2  # people of a chat, one of whom asks the other
+_TWO: Final = 2  # people of a chat, one of whom asks the other; clauses of a row: its day and its event
 _COPULAS: Final = frozenset(("is", "are", "ist", "sind", "est"))  # which date words may include
 _VALUE_END: Final = re.compile("[,;(\uff0c\u2013-]")
 _LONGEST_ROW: Final = 100
@@ -369,11 +369,15 @@ def days_in(clause: str, lexicon: Lexicon, anchor: Anchor | None, timezone: str)
     plain = without_other_numbers(clause)
     marks = [at for at, char in enumerate(plain) for _ in range(sum(map(str.isalnum, fold(char))))]
     found: list[tuple[int, int, str]] = []
-    for one in dates_in(plain):
+    unknown: set[str] = set()
+    for one in dates_in(plain, has_spans=True):
         place = sum(map(str.isalnum, one.before))
         count = sum(map(str.isalnum, one.words))
-        if count and place + count <= len(marks):
+        is_span = is_coming_span(one.parts)
+        is_part = is_span and one.after.startswith("'")  # "next week's menu"
+        if count and place + count <= len(marks) and not is_part:
             found.append((marks[place], marks[place + count - 1] + 1, one.words))
+            unknown |= {one.words} if is_span else set()
     edges = lexicon.patterns("edges")[0].finditer(clause)
     found.extend((*match.span(), match.group()) for match in edges)
     kinds = [match.span() for match in lexicon.patterns("undated")[0].finditer(clause)]
@@ -381,11 +385,12 @@ def days_in(clause: str, lexicon: Lexicon, anchor: Anchor | None, timezone: str)
     for start, end, words in sorted(found, key=lambda one: (one[0], -one[1])):
         if start < at or any(first <= start and end <= last for first, last in kinds):
             continue
-        at, begin, moment = end, start, _resolved(words, anchor, timezone)
+        at, begin = end, start
+        moment = None if words in unknown else _resolved(words, anchor, timezone)
         for _ in range(_MOST_LEADING):  # "start on 18 May" is no edge of May
             first, _, rest = words.partition(" ")
             # Of a date with a wrong weekday, neither counts.
-            if moment is not None or not rest or dates_in(first):
+            if moment is not None or not rest or words in unknown or dates_in(first):
                 break
             words = rest
             start = clause.find(" ", start) + 1
@@ -718,13 +723,21 @@ class _Sentence:
         if lexicon.has("settled", text):
             return True
         value = _VALUE_END.split(text[match.end() :])[0].strip(EDGES)
-        who = value if self._is_name(value) else ""
-        if not who and self._is_name(match["who"]) and lexicon.match("listed", value):
+        is_before = self._is_one_of_list(match["who"])  # "Ann: the cake", and not "cake: Ann"
+        who = match["who"].strip(" *_") if is_before else value if self._is_name(value) else ""
+        if (is_before or (not who and self._is_name(match["who"]))) and lexicon.match("listed", value):
             return False  # "Ann: buy a cake"
         self._text, self._start = text, self._line.start
         self._days = self._reader.days_of(text, self._start, lexicon)
-        title = self._shown(match.start("who"), match.end("who") if who else len(text))
-        return self._add_task(_Task(who, 0, 0, len(text)), [], title=title)
+        start, end = match.span("who") if who and not is_before else (match.end() * is_before, len(text))
+        return self._add_task(_Task(who, 0, 0, len(text)), [], title=self._shown(start, end))
+
+    def _is_one_of_list(self, label: str) -> bool:
+        """Return True for people before a colon, also unknown ones if most before others are known."""
+        known = [known_people(name.title()) != [] for name in self._about.speakers]
+        names = names_in(label)
+        is_list = self._is_name(label.strip(" *_")) and 3 * sum(known) >= 2 * len(known)
+        return bool(names) and (known_people(label) != [] or is_list)
 
     def _tasks(self) -> bool:
         lexicon = self._lexicon
@@ -939,9 +952,10 @@ class _Sentence:
         lexicon = self._lexicon
         if self._text[task.end : task.end + 1] in _BRACKETS.values():  # a joint, and the end of the title
             task = task._replace(end=task.end + 1)
+        is_ones = bool(title and task.who)  # a row with its person
         title = title or self._shown(task.what, task.end)
         is_brief = lexicon.match("brief", title) is not None
-        if not is_brief and len(title) < lexicon.least_title:
+        if not (is_brief or is_ones) and len(title) < lexicon.least_title:
             return False
         quote_from = self._place(task.start)
         title = self._titled(title)
@@ -1055,9 +1069,11 @@ class _Sentence:
                     continue
                 is_event = lexicon.has("events", others) or lexicon.has("happens", others)
                 is_short = len(others) < _MOST_ROW_CHARS if has_han(others) else len(others.split()) <= 2
+                has_day_first = self._about.is_calendar and not self._text[: day.start].strip()
                 is_row = is_short and len(clauses) == 1 and not self._about.is_chat
+                is_row = is_row or (has_day_first and self._line.is_first and len(clauses) <= _TWO)
                 is_event = is_event or (is_row and others.lower() not in lexicon.other_words)
-                if others and (is_event or (by_time and not self._about.is_chat)):
+                if any(map(str.isalpha, others)) and (is_event or (by_time and not self._about.is_chat)):
                     return self._add_event(title or others, start, end, day)
         return False
 

@@ -25,7 +25,11 @@ _BULLET: Final = re.compile(
     r"\d{1,2}\u3001|TOP \d{1,2}:?|\[[ _]?\]|#{1,6}(?!\d))[ \t]*"
 )
 _TAG: Final = re.compile(r"[\[(](?P<tag>[^\])]{1,20})[\])][ \t:]*")
-_STAMP: Final = re.compile(r"\[?(?:[\d./-]{6,10},? )?\d{1,2}[:.h]\d\d(?::\d\d)?\]?[ \t]*[-\u2013]?[ \t]*")
+_STAMP: Final = re.compile(
+    r"\[?(?:[\d./-]{6,10},? )?\d{1,2}[:.h]\d\d(?::\d\d)?(?!\.)\]?[ \t]*[-\u2013]?[ \t]*"
+)
+# The beginning of a row in a list of days: "Fr 4.12. 15 Uhr".
+_DAY_ROW: Final = re.compile(r"(?:[^\W\d_]{1,10}\.?,? )?\d{1,4}[./\u6708 -]? ?[\w.]")
 SPEAKER: Final = re.compile(
     r"(?P<who>[^\W\d_][^:\uff1a,;.!?\n\"\u201c\u00ab]{0,40}?)[ \u00a0]?(?:\uff1a|:(?!\d\d))[ "
     r"\t]*(?=\S)"
@@ -44,6 +48,7 @@ EDGES: Final = (
 ENDS: Final = (".", "!", "?", "\u2026", "\u3002", "\uff01", "\uff1f")
 _LEAST_SIGNS: Final = 3  # of another language, in a passage without any of its own
 _LEAST_TITLES: Final = 2
+_LEAST_ROWS: Final = 2  # of a list of days
 _LEAST_WORK: Final = 2  # lines that name work, in a list of work
 _LEAST_SHARE: Final = 0.3
 _LONGEST_HEADING: Final = 60
@@ -53,7 +58,10 @@ _TICKET: Final = re.compile(
 _AFTER_NUMBER: Final = re.compile(
     r"\d(?: ?(?:h|[Uu]hr|[ap]m|\u0447))?\.(?P<gap>\s+)(?=[^\W\d_])(?![a-z\u00df-\u00ff\u0430-\u044f])"
 )
-_DUE_DAY: Final = re.compile(r"\b(?:bis|zum|dem|sp\u00e4testens) \d{1,2}\.\d{1,2}\.\s+$")
+_DUE_DAY: Final = re.compile(
+    r"(?P<row>^\W{0,4}(?:[^\W\d_]{2,10}\.?,? )?)\d{1,2}\.\d{1,2}\.\s+$"
+    r"|\b(?:bis|zum|dem|sp\u00e4testens) \d{1,2}\.\d{1,2}\.\s+$"
+)
 _DUE_CHARS: Final = 24
 _LIST_NUMBER: Final = re.compile(r"\s{0,80}+\d{1,20}")
 _NUMBERED: Final = """
@@ -135,8 +143,10 @@ def _after_numbers(text: str, start: int, end: int) -> Iterator[tuple[int, int]]
         first = word[0].lower() if word else ""
         is_ordinal = match.start("gap") - 1 == mark or first[:3] in _ORDERED
         # Behind "bis 27.11." a noun goes on with the sentence; another word begins one.
-        is_due = _DUE_DAY.search(text, max(match.start() - _DUE_CHARS, begin), match.end()) is not None
-        is_noun = is_due and not any(first in one.other_words for one in languages_in("latin"))
+        due = _DUE_DAY.search(text[max(match.start() - _DUE_CHARS, begin) : match.end()])
+        is_noun = due is not None and (
+            due["row"] is not None or not any(first in one.other_words for one in languages_in("latin"))
+        )
         if not (is_ordinal or is_noun):
             yield begin, match.start("gap")
             begin = match.end()
@@ -202,6 +212,8 @@ class About:
             any(count > 1 for count in speakers.values()) and sum(speakers.values()) > len(firsts) / 2
         )
         self.is_minutes = bool(lexicon and lexicon.has("minutes", top)) and not self.is_chat
+        rows = sum(_DAY_ROW.match(line.text) is not None for line in firsts)
+        self.is_calendar = rows >= _LEAST_ROWS and 2 * rows >= len(firsts)
         bullets = sum(line.is_bullet for line in firsts)
         self.has_bullets = bullets > 1
         # Rows of names of films and books: no sentence has capital letters in "Me" or "Your".
@@ -225,7 +237,7 @@ class About:
         )
         self.is_terse = self.is_short and len(firsts) > FEW_SENTENCES and not has_greeting
         # A list in which some lines name work: so do the others.
-        self.is_work = self.is_loose and self._is_work(firsts)
+        self.is_work = self.is_loose and not self.is_calendar and self._is_work(firsts)
         self.is_prose = not (
             self.is_loose
             or self.has_bullets
@@ -234,7 +246,8 @@ class About:
             or self.is_ticket
             or has_greeting
         )
-        self.is_note = self.is_loose and not (self.is_work or self.is_minutes or self.has_bullets)
+        is_list = self.is_work or self.is_minutes or self.has_bullets or self.is_calendar
+        self.is_note = self.is_loose and not is_list
 
     @property
     def doubtful_kind(self) -> Unsure | None:
@@ -313,6 +326,7 @@ def section_of(lexicon: Lexicon | None, heading: str) -> Section | None:
         ("decided", Section.DECIDED),
         ("talk", Section.TALK),
     ):
-        if lexicon.match(attribute, bare):
+        # A short list has no words that tell its language but those of its heading.
+        if any(one.match(attribute, bare) for one in languages_in(lexicon.script)):
             return section
     return None

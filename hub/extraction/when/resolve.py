@@ -532,17 +532,21 @@ def days_in(text: str, *, anchor: Anchor | None, timezone: str, is_due: bool = F
     return list(found.values())
 
 
-def dates_in(text: str) -> list[DateWords]:
-    """Return the words for days in *text*, a line or some sentences, in any of its languages."""
+def dates_in(text: str, *, has_spans: bool = False) -> list[DateWords]:
+    """Return the words for days in *text*, a line or some sentences, in any of its languages.
+
+    Args:
+        has_spans: also return words for the next week or month.
+    """
     folded = fold(text[:MOST_SENTENCE_CHARS])
     found: dict[str, DateWords] = {}
-    for run, parts in _expressions_in(folded):
+    for run, parts in _expressions_in(folded, has_spans=has_spans):
         before, _, after = folded.partition(run)
         found.setdefault(run, DateWords(run, before.strip(), after.strip(), parts, _is_full(parts)))
     return list(found.values())
 
 
-def _expressions_in(folded: str) -> Iterator[tuple[str, DateParts]]:
+def _expressions_in(folded: str, *, has_spans: bool = False) -> Iterator[tuple[str, DateParts]]:
     """Yield the parts of a folded text that denote a day, with their parsed form."""
     for language in _languages_of(folded):
         for run in language.runs(folded):
@@ -551,8 +555,13 @@ def _expressions_in(folded: str) -> Iterator[tuple[str, DateParts]]:
                 parts = together(found) if found else None
             except ValueError:  # no date
                 continue
-            if parts is not None and _denotes_day(parts, run):
+            if parts is not None and (_denotes_day(parts, run) or (has_spans and is_coming_span(parts))):
                 yield run, parts
+
+
+def is_coming_span(parts: DateParts) -> bool:
+    """Return True for "next week", whose day is not known."""
+    return parts.about_day == {"span"} and parts.span in (("week", 1), ("month", 1))
 
 
 def _is_full(parts: DateParts) -> bool:

@@ -37,8 +37,9 @@ bernd bernhard bettina birgit björn brigitte britta bärbel carsten christa chr
 daniela detlef dieter dietmar dirk doris edgar elfriede elisabeth elke elsa emil erich ernst erwin fabian
 felix ferdinand finn florian franz franziska frieda friedrich fritz gabi gabriele georg gerd gerda gerhard
 gisela greta gudrun guido gustav günter günther hanna hannes hans harald hartmut heike heiko heiner heinrich
-heinz helga helmut henrik herbert hermann hildegard holger horst hubert inge ingo ingrid iris irmgard jan
-jana jens joachim jochen johann johanna johannes jonas josef jutta jörg jürgen kai karin karl karsten
+heinz helga helmut henrik herbert hermann hildegard holger horst hubert ilse inge ingo ingrid iris irma
+irmgard jan jana jens joachim jochen johann johanna johannes jonas josef jutta jörg jürgen kai karin karl
+karsten
 kathrin katja katrin kerstin klaus konrad kurt lars lena leonie lina lothar ludwig lukas lutz magdalena maik
 manfred manuel manuela marco mareike marianne markus marlene martina mathias matthias max maximilian mehmet
 meike merle michaela mirko monika moritz mustafa nadine niklas norbert olaf ole oskar otto pascal patrick
@@ -121,7 +122,7 @@ def is_person(name: str) -> bool:
 
 
 def _may_be_name(name: str) -> bool:
-    if _PERSON.fullmatch(name) is None:
+    if _HAN_PERSON.fullmatch(name) is not None or _PERSON.fullmatch(name) is None:
         return _HAN_PERSON.fullmatch(name) is not None
     words = [word for word in name.split() if word not in _PARTICLES]
     is_title = bool(words) and words[0].lower().rstrip(".") in _TITLES

@@ -1,6 +1,7 @@
 # ruff: noqa: RUF001 - letters of other alphabets
 """Rules for prose: what a sentence asks of people, and what it does not."""
 
+import re
 from datetime import UTC, datetime
 from functools import partial
 from time import process_time
@@ -462,6 +463,80 @@ def test_a_dictation_without_punctuation_is_read_requestby_request() -> None:
         "because the old one is playing up again oh and please ring the framer"
     )
     assert [str(item.data["title"]).split(" ")[0] for item in found(text)] == ["send", "buy", "ring"]
+
+
+@pytest.mark.parametrize(
+    ("heading", "rows"),
+    [
+        ("Action items", "- Tom: keys\n- Ann & Bob: the hall\n- Zelimkha: flags\n- Mary: tea\n"),
+        ("Aufgaben", "- Tom: Schlüssel\n- Ann und Bob: Halle\n- Zelimkha: Fahnen\n- Maria: Tee\n"),
+        ("À faire :", "- Tom : clés\n- Ann et Bob : la salle\n- Zelimkha : drapeaux\n- Marie : thé\n"),
+        ("Tareas", "- Tom: llaves\n- Ann y Bob: la sala\n- Zelimkha: banderas\n- Maria: té\n"),
+        ("Задачи", "- Олег: ключи\n- Рита и Егор: зал\n- Зелимха: флаги\n- Мария: чай\n"),
+        ("待办", "- 王磊：钥匙\n- 李敏、小雨：会场\n- 张强：旗子\n- 小陈：茶\n"),
+    ],
+)
+def test_a_row_below_a_heading_for_work_is_a_person_and_a_task(heading: str, rows: str) -> None:
+    items = [told(item) for item in found(f"{heading}\n{rows}")]
+    cells = [
+        re.split("[:\uff1a]", re.sub(" (?:&|und|et|y|и) |、", ", ", row[2:])) for row in rows.splitlines()
+    ]
+    assert [(one[2], one[1]) for one in items] == [(who.strip(), what.strip()) for who, what in cells]
+    assert [told(item)[1:3] for item in found(f"{heading}\n- Keller: Lampe\n")] != [["Lampe", "Keller"]]
+
+
+@pytest.mark.parametrize(
+    "heading",
+    [
+        *("To do this week:", "Tasks for Friday", "TO DO diese Woche", "Aufgaben bis Weihnachten:"),
+        *("À faire cette semaine :", "Tareas para hoy", "Дела на неделю:", "下周待办："),
+    ],
+)
+def test_a_heading_for_work_may_tell_for_when(heading: str) -> None:
+    assert [item.table for item in found(f"{heading}\n- 42 A 43 B\n- 44 A 45 B\n")] == [TableName.TASKS] * 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "titles"),
+    [
+        ("7 Apr 6.30 pm choir\n12 Apr soap box derby for all\n", ["choir", "soap box derby for all"]),
+        ("7.4. 18:30 Chor\nSo 12.4. Seifenkistenrennen für alle\n", ["Chor", "Seifenkistenrennen für alle"]),
+        ("17/04 18h30 chorale\n19/04 course de caisses à savon\n", ["chorale", "course de caisses à savon"]),
+        ("7 de abril: coro\n12 de abril carrera de autos locos\n", ["coro", "carrera de autos locos"]),
+        ("7.4. 18:30 хор\n12.4. гонки на мыльницах для всех\n", ["хор", "гонки на мыльницах для всех"]),
+        ("4月7日 18:30 合唱\n4月12日 肥皂箱大赛欢迎围观\n", ["合唱", "肥皂箱大赛欢迎围观"]),
+        ("3.3. 18:30 Chor\n2.3. Seifenkistenrennen für alle\n", []),  # past
+        ("7.4. soap box derby for all\nIt rained.\n", []),
+        ("7.4. 120 €\n7.5. 120 €\n", []),
+    ],
+)
+def test_rows_that_begin_with_days_are_events(rows: str, titles: list[str]) -> None:
+    for text in (rows, f"Club\n\n{rows}", re.sub("(?m)^(?=.)", "- ", rows)):
+        items = found(text)
+        assert [item.data["title"] for item in items] == titles
+        assert {item.table for item in items} <= {TableName.TIMELINES}
+
+
+@pytest.mark.parametrize(
+    ("text", "title", "words"),
+    [
+        ("Please send the figures next week.", "send the figures", "next week"),
+        ("Bitte schicke nächsten Monat die Zahlen.", "die Zahlen schicken", "nächsten Monat"),
+        (
+            "Merci d'envoyer les chiffres la semaine prochaine.",
+            "envoyer les chiffres",
+            "la semaine prochaine",
+        ),
+        ("Por favor, manda las cifras la semana que viene.", "manda las cifras", "la semana que viene"),
+        ("Пришлите цифры на следующей неделе.", "прислать цифры", "на следующей неделе"),
+        ("请下周把数据发给我。", "把数据发给我", "下周"),
+        ("Please print next week's menu.", "print next week's menu", ""),
+    ],
+)
+def test_a_week_without_a_day_is_left_to_a_person(text: str, title: str, words: str) -> None:
+    (item,) = found(text)
+    assert (item.data["title"], item.data.get("dueDate")) == (title, None)
+    assert item.unresolved == ({"dueDate": words} if words else {})
 
 
 @pytest.mark.parametrize(
