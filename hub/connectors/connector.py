@@ -226,6 +226,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         *,
         media_type: str = MAIL,
         hidden_parts: int = 0,
+        guessed: str | None = None,
         origin: ProvenanceOrigin = ProvenanceOrigin.MAIL,
     ) -> Document:
         """Return the document of this message with its *text*; whether its sender is known, a run decides."""
@@ -237,6 +238,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
             media_type=media_type,
             modified_at=self.written_at,
             hidden_parts=hidden_parts,
+            guessed=guessed,
             link=self.link,
             title=self.subject or None,
             provenance=Provenance(origin=origin, author=author, trusted=False),

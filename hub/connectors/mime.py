@@ -196,7 +196,7 @@ class Letters:
             made = await to_thread.run_sync(work, limiter=self._limiter)
         except NotConvertible as error:
             return Unread(reason=str(error))
-        return message.document(made.text, content_hash, hidden_parts=made.dropped)
+        return message.document(made.text, content_hash, hidden_parts=made.dropped, guessed=made.guessed)
 
 
 def addresses(raw: str) -> tuple[Address, ...]:

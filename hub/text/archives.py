@@ -12,10 +12,11 @@ blank. A mail that cannot be read is replaced by the reason; the others are not 
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from hub.text import chats
-from hub.text.files import CHAT, JSON, MBOX, PLAIN, NotConvertible
+from hub.text.files import CHAT, JSON, MBOX, PLAIN, Converted, NotConvertible
 from hub.text.letter_text import WHOLE, Attached, is_tame, letter_of_mail, shown_headers, text_of_letter
 from hub.text.mime import letters, on_one_line
 
@@ -113,8 +114,8 @@ _ESCAPED: Final = re.compile(rb"^>(?=>*From )", re.MULTILINE)
 _ALIKE: Final = re.compile(r"^(?=From )", re.MULTILINE)
 
 
-def text_of_mbox(data: bytes, *, attached: Attached) -> tuple[str, int]:
-    """Return the text of an mbox, and the number of hidden parts that were left out.
+def text_of_mbox(data: bytes, *, attached: Attached) -> Converted:
+    """Return the text of an mbox, with the first encoding that was guessed.
 
     Args:
         attached: converts an attachment, given its bytes and media type; raises ``NotConvertible``.
@@ -124,14 +125,16 @@ def text_of_mbox(data: bytes, *, attached: Attached) -> tuple[str, int]:
     """
     parts: list[str] = []
     dropped = read = 0
+    guessed: str | None = None
     reason = "not an mbox: it does not begin with a mail"
     for nth, (line, mail) in enumerate(_parsed_mails(data)):
         if nth == MOST_MAILS:
             parts.append(f"[not read: the mails after the first {MOST_MAILS:,}]\n\n")
             break
         try:
-            text, hidden = _text(mail, attached)
-            dropped += hidden
+            converted = _converted(mail, attached)
+            text, guessed = converted.text, guessed or converted.guessed
+            dropped += converted.dropped
             read += 1
         except NotConvertible as error:
             reason = str(error)
@@ -139,17 +142,17 @@ def text_of_mbox(data: bytes, *, attached: Attached) -> tuple[str, int]:
         parts += (f"From {line}".rstrip(), "\n", text, "\n")
     if not read:
         raise NotConvertible(reason)
-    return "".join(parts), dropped
+    return Converted("".join(parts), MBOX, dropped, guessed=guessed)
 
 
-def _text(mail: bytes, attached: Attached) -> tuple[str, int]:
+def _converted(mail: bytes, attached: Attached) -> Converted:
     if not is_tame(mail):
         raise NotConvertible("it has too many parts; save it as a file of its own (.eml)")
     letter = letter_of_mail(_ESCAPED.sub(b"", mail), WHOLE)
     converted = text_of_letter(letter, WHOLE, attached=attached)
     text = _ALIKE.sub(" ", converted.text)
     # An empty line ends the headers, so that a mail without headers cannot pretend to have some.
-    return text if shown_headers(letter) else f"\n{text}", converted.dropped
+    return replace(converted, text=text if shown_headers(letter) else f"\n{text}")
 
 
 def _parsed_mails(data: bytes) -> Iterator[tuple[str, bytes]]:

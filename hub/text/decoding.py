@@ -25,9 +25,12 @@ _MARKS: Final = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 # In the order of how likely each is. Old Macintosh files end their lines with CR alone.
-_EIGHT_BIT: Final = ("cp1252", "cp1250", "mac_roman", "cp1251", "koi8_r", "cp866", "gb18030", "big5")
+_EIGHT_BIT: Final = (
+    *("cp1252", "cp1250", "mac_roman", "cp1251", "koi8_r", "cp866", "cp850", "gb18030", "big5"),
+)
 GUESSED: Final = frozenset((*_EIGHT_BIT, "utf_16_le", "utf_16_be"))
 _OLD_MAC: Final = ("mac_roman", "cp1252", "cp1251")
+_DOS: Final = tuple(name for name in _EIGHT_BIT if name != "mac_roman")  # lines end with CR and LF
 _WIDE: Final = ("utf_16_le", "utf_16_be")
 
 # In the middle of a character: programs fold the lines of calendars and of mails after so many bytes.
@@ -111,7 +114,7 @@ def _guessed(data: bytes) -> tuple[str, str] | None:
     sample = data[start : start + _SAMPLE_BYTES]
     if start + len(sample) < len(data):
         sample = sample[: sample.rfind(b"\n") + 1] or sample
-    encodings = _OLD_MAC if b"\r" in data and b"\n" not in data else _EIGHT_BIT
+    encodings = _OLD_MAC if b"\r" in data and b"\n" not in data else _DOS if b"\r\n" in data else _EIGHT_BIT
     matches = from_bytes(
         _RUN.sub(rb"\1", sample), threshold=_MOST_CHAOS, cp_isolation=list(encodings), enable_fallback=False
     )

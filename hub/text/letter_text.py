@@ -62,11 +62,12 @@ from hub.text.files import (
 from hub.text.html import TooTangled, text_of_html
 from hub.text.mime import (
     BULK_HEADERS,
+    Decoded,
     bytes_of,
     date_in,
     file_name,
     header_text,
-    in_charset,
+    in_charset_or_guess,
     is_bulk,
     name_of,
     normalised_text,
@@ -94,6 +95,7 @@ class Body:
         media_type: ``text/html``; any other type is read as plain text.
         is_normalised: the provider converts bodies to UTF-8, but may leave the old charset in the header:
             UTF-8 is tried first, then the charset. Otherwise the charset is tried first.
+        guessed: encoding in which text was read, if nothing tells it.
     """
 
     data: bytes | str
@@ -101,6 +103,7 @@ class Body:
     charset: str | None = None
     transfer_encoding: str = ""
     is_normalised: bool = False
+    guessed: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,7 +260,8 @@ class _Taking:
                 ways = _chosen(children) if kind == "multipart/alternative" else children
                 todo += [(child, level + 1) for child in reversed(ways)]
             elif _is_body(part, kind):
-                bodies.append(Body(data=_unflowed(part, text_of(part)), media_type=kind))
+                text, guessed = text_of(part)
+                bodies.append(Body(data=_unflowed(part, text), media_type=kind, guessed=guessed))
             else:
                 enclosures.append(self._enclosure(part, kind))
         return Letter(
@@ -334,7 +338,7 @@ def _chosen(ways: list[Message]) -> list[Message]:
         if (kind == HTML and _is_body(part, kind)) or kind.startswith("multipart/")
     ]
     others = [part for part in ways if not any(part is chosen for chosen in (*plain, *pages))]
-    meaningful = [part for part in plain if not is_stub(text_of(part), has_page=bool(pages))]
+    meaningful = [part for part in plain if not is_stub(text_of(part)[0], has_page=bool(pages))]
     return [*(meaningful[:1] or pages[-1:] or plain[:1]), *others]
 
 
@@ -399,6 +403,7 @@ class _Writing:
         self._attached = attached
         self._room = options.max_chars
         self._dropped = 0
+        self._guessed: str | None = None
         self._notes: list[str] = []
 
     def text(self, letter: Letter) -> Converted:
@@ -425,6 +430,7 @@ class _Writing:
             dropped=self._dropped,
             date=date_in(by_name.get("Date", "")),
             author=_SURROGATES.sub("\ufffd", by_name.get("From", "")).replace("\0", "") or None,
+            guessed=self._guessed,
         )
 
     def _bodies(self, letter: Letter) -> list[Body]:
@@ -432,12 +438,13 @@ class _Writing:
             return list(letter.bodies)
         pages = [body for body in letter.bodies if body.media_type == HTML]
         plain = [body for body in letter.bodies if body.media_type != HTML]
-        text = "\n".join(_decoded(body) for body in plain)
+        text = "\n".join(_decoded(body)[0] for body in plain)
         return pages if pages and is_stub(text, has_page=True) else plain
 
     def _words(self, body: Body) -> str:
         """Return the text of one body, with quoted lines marked."""
-        text = _decoded(body)
+        text, guessed = _decoded(body)
+        self._guessed = self._guessed or guessed
         if body.media_type == HTML:
             text = self._page(text)
         text = text.strip("\r\n")
@@ -494,6 +501,7 @@ class _Writing:
         except NotConvertible as error:
             return f"[attachment: {label}, not read: {error}]"
         self._dropped += read.dropped
+        self._guessed = self._guessed or read.guessed
         return f"[attachment: {label}]\n{self._fitted(read.text.strip())}".rstrip()
 
     def _mail_inside(self, letter: Letter, label: str) -> str:
@@ -507,15 +515,16 @@ class _Writing:
             return f"[attachment: {label}, not read: {error}]"
         self._room -= min(self._room, len(read.text))
         self._dropped += read.dropped
+        self._guessed = self._guessed or read.guessed
         lines = read.text.rstrip("\n").split("\n")
         return "\n".join([f"[attachment: {label}]", *(f"> {line}".rstrip() for line in lines)])
 
 
-def _decoded(body: Body) -> str:
+def _decoded(body: Body) -> Decoded:
     if isinstance(body.data, str):
-        return body.data
+        return body.data, body.guessed
     data = undone(body.data, body.transfer_encoding)
-    return (normalised_text if body.is_normalised else in_charset)(data, body.charset)
+    return (normalised_text if body.is_normalised else in_charset_or_guess)(data, body.charset)
 
 
 def _size(size_bytes: int | None) -> str:

@@ -17,7 +17,7 @@ from email.quoprimime import header_decode
 from email.utils import collapse_rfc2231_value, parsedate_to_datetime
 from typing import Final
 
-from hub.text.decoding import decode
+from hub.text.decoding import decode_or_guess
 from hub.text.files import NotConvertible
 
 MOST_HEADER_CHARS: Final = 1_000  # about a hundred addressees
@@ -28,6 +28,8 @@ _SPACE: Final = re.compile(r"\s+")
 # Encoded word, which ends before the next one begins: no text is scanned twice.
 _WORD: Final = re.compile(r"=\?([^\s?=]{1,60})\?([bBqQ])\?((?:[^?=]|=(?!\?(?!=))|\?(?!=))*+)\?=")
 _ISO_DATE: Final = re.compile(r"\d{4}-\d\d-\d\dT")
+
+Decoded = tuple[str, str | None]  # text, and its encoding if that was guessed
 
 
 def undone(data: bytes, transfer_encoding: str) -> bytes:
@@ -47,16 +49,16 @@ def undone(data: bytes, transfer_encoding: str) -> bytes:
             return data
 
 
-def normalised_text(data: bytes, charset: str | None) -> str:
+def normalised_text(data: bytes, charset: str | None) -> Decoded:
     """Decode a body that a provider usually converts to UTF-8 without changing its charset header."""
     # ISO-2022 and UTF-16 text may also be valid UTF-8.
     is_shifting = bool(charset) and (b"\x1b" in data or b"\0" in data)
     if not is_shifting:
         try:
-            return data.decode("utf-8-sig")
+            return data.decode("utf-8-sig"), None
         except UnicodeDecodeError:
             pass
-    return in_charset(data, charset)
+    return in_charset_or_guess(data, charset)
 
 
 def header_text(raw: str) -> str:
@@ -149,13 +151,13 @@ def bytes_of(part: Message) -> bytes:
     return payload if isinstance(payload, bytes) else b""
 
 
-def text_of(part: Message) -> str:
+def text_of(part: Message) -> Decoded:
     """Return the text of a part, decoded by its declared charset if possible."""
     try:
         charset = part.get_content_charset()
     except (LookupError, ValueError, AttributeError, TypeError):
         charset = None
-    return in_charset(bytes_of(part), charset)
+    return in_charset_or_guess(bytes_of(part), charset)
 
 
 # ASCII is no reason to refuse other bytes. The encodings of domain names take quadratic time.
@@ -164,15 +166,20 @@ _NO_CHARSETS: Final = frozenset(("ascii", "idna", "punycode"))
 
 def in_charset(data: bytes, charset: str | None) -> str:
     """Decode *data* by its declared charset, else by a guess, else with replacement characters."""
+    return in_charset_or_guess(data, charset)[0]
+
+
+def in_charset_or_guess(data: bytes, charset: str | None) -> Decoded:
+    """Decode *data* as ``in_charset`` does, and return the encoding too if it was guessed."""
     try:
         if charset and (known := codecs.lookup(charset).name) not in _NO_CHARSETS:
-            return data.decode(known)
+            return data.decode(known), None
     except (LookupError, ValueError):
         pass
     try:
-        return decode(data)
+        return decode_or_guess(data)
     except NotConvertible:
-        return data.decode("utf-8", "replace")
+        return data.decode("utf-8", "replace"), None
 
 
 def date_in(spelled: str) -> datetime | None:

@@ -58,8 +58,7 @@ def _read(data: bytes, kind: str, attached: Attached) -> Converted:
     if kind == MAIL:
         return text_of_letter(letter_of_mail(data, WHOLE), WHOLE, attached=attached)
     if kind == MBOX:
-        text, dropped = text_of_mbox(data, attached=attached)
-        return Converted(text, kind, dropped)
+        return text_of_mbox(data, attached=attached)
     text, guessed = decode_or_guess(data)
     if kind == CHAT:
         return Converted(chats.text_of_export(text), kind, guessed=guessed)

@@ -63,6 +63,7 @@ GUESSED = {
     "cp1251": "Скоро приедут внуки: помыть двери, купить хлеб.\n",
     "koi8-r": "мама просила забрать ключи\n",
     "cp866": "Список вещей\n══════════\n- помыть двери\n",
+    "cp850": "Übung: für Käthe Äpfel, Öl und Brötchen kaufen.\r\nÇa va à Noël\r\n",
     "gbk": "记得给妈妈打电话。\r\n- 明天取包裹\r\n",
     "big5": "記得打電話給媽媽。\n明天到郵局領包裹\n",
     "utf-16-le": "Ana phones\r\nЮля несёт чай 😀\r\n",
@@ -75,6 +76,24 @@ def test_a_text_without_a_mark_is_read_in_the_encoding_in_which_it_is_most_plaus
     converted = convert(GUESSED[encoding].encode(encoding), path="a.txt")
     assert converted.text == GUESSED[encoding]
     assert GUESSED[encoding].encode(converted.guessed or "") == GUESSED[encoding].encode(encoding)
+
+
+@each("fields", ["", "Content-Type: text/plain; charset=x-none\n", "Content-Type: text/html\n"])
+def test_an_encoding_of_a_mail_that_was_guessed_is_named(fields: str) -> None:
+    body = "Скоро приедут внуки: помыть двери, купить хлеб.\n".encode("koi8-r")
+    mail = f"From: Ana <ana@x.example>\nDate: Mon, 1 Mar 2027 09:00:00 +0000\n{fields}\n".encode() + body
+    first, last = b"Subject: A\nContent-Type: multipart/mixed; boundary=x\n\n--x\n", b"\n--x--\n"
+    inner, named = b"Content-Type: message/rfc822\n\n", b"Content-Type: text/plain; name=a.txt\n\n"
+    mbox = b"From ana@x.example Mon Mar  1 09:00:00 2027\n"
+    for name, data in (
+        ("a.eml", mail),
+        ("a.eml", first + inner + mail + last),
+        ("a.eml", first + named + body + last),
+        ("a.mbox", mbox + mail),
+    ):
+        assert convert(data, path=name).guessed == "koi8_r"
+    known = mail.replace(b"\n\n", b"\nContent-Type: text/plain; charset=koi8-r\n\n", 1)
+    assert convert(known, path="a.eml").guessed == ("koi8_r" if fields else None)
 
 
 @each(
