@@ -214,11 +214,13 @@ def by_place(items: Iterable[Item]) -> list[Item]:
 
 
 def warm_up() -> None:
-    """Read a sentence of each language, which unpacks weights and compiles patterns for half a second."""
+    """Read an English sentence, which imports modules and unpacks weights.
+
+    Patterns of each language are compiled with its first text: those of all take half a second.
+    """
     options = ExtractionOptions(data_types=tuple(TABLES), prompt="", timezone="UTC")
-    for language in languages():
-        document = Document(unit_key="", text=language.example, content_hash="")
-        ToRead(document=document, options=options, reads_prose=True).answer()
+    document = Document(unit_key="", text=languages()[0].example, content_hash="")
+    ToRead(document=document, options=options, reads_prose=True).answer()
 
 
 def encode(value: object) -> bytes:

@@ -1,6 +1,6 @@
 """Process that reads documents by rules: started by ``rules_process``, confined, one request after another.
 
-Requests come on standard input and answers go to standard output, each with its length. All modules, patterns
+Requests come on standard input and answers go to standard output, each with its length. All modules, weights
 and time zones are loaded before the confinement.
 """
 
