@@ -17,6 +17,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -49,19 +50,22 @@ class Place(NamedTuple):
     after: tuple[Any, ...] | None = None
 
 
-FIRST_PLACE: Final = Place(metadata.sorted_tables[0].name)
+_TABLES: Final = metadata.sorted_tables
+_NEXT: Final = {one.name: Place(following.name) for one, following in pairwise(_TABLES)}
+FIRST_PLACE: Final = Place(_TABLES[0].name)
 
 
 def broken_rows(c: sa.Connection, *, without: frozenset[str] = frozenset()) -> list[BrokenRow]:
     """Return the broken rows of all tables but *without*, up to SHOWN of each cause."""
-    return [
-        row for table in metadata.sorted_tables if table.name not in without for row in _broken_in(c, table)
-    ]
+    return [row for table in _TABLES if table.name not in without for row in _broken_in(c, table)]
 
 
 def broken_from(c: sa.Connection, place: Place, *, most: int) -> tuple[list[BrokenRow], Place | None]:
     """Return the broken rows among *most* rows at *place*, and the next place; ``None`` after the last."""
-    table = metadata.tables[place.table]
+    table, following = metadata.tables[place.table], _NEXT.get(place.table)
+    name = c.dialect.identifier_preparer.format_table(table)
+    if c.exec_driver_sql(f"SELECT 1 FROM {name} LIMIT 1").first() is None:  # most, at the start of a new hub
+        return [], following
     key = sa.tuple_(*table.primary_key)
     part = sa.true() if place.after is None else key > _literal(table, place.after)
     end = c.execute(
@@ -69,9 +73,7 @@ def broken_from(c: sa.Connection, place: Place, *, most: int) -> tuple[list[Brok
     ).one_or_none()
     if end is not None:
         return list(_broken_in(c, table, part & (key <= _literal(table, end)))), Place(table.name, tuple(end))
-    names = [one.name for one in metadata.sorted_tables]
-    following = names[names.index(table.name) + 1 :]
-    return list(_broken_in(c, table, part)), Place(following[0]) if following else None
+    return list(_broken_in(c, table, part)), following
 
 
 def _literal(table: sa.Table, key: Sequence[Any]) -> sa.Tuple:
@@ -400,7 +402,7 @@ def _statements(dialect: str) -> tuple[str, ...]:
         key=lambda index: str(index.name),
     )
     made: list[sa.schema.ExecutableDDLElement] = [
-        *map(sa.schema.CreateTable, metadata.sorted_tables),
+        *map(sa.schema.CreateTable, _TABLES),
         *map(sa.schema.CreateIndex, indexes),
     ]
     return tuple(str(element.compile(dialect=spelled)) for element in made)
