@@ -101,7 +101,7 @@ class Running(Protocol):
 
 # With the modules that a hub and a device import. The fork server ends with the process that started it.
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["hub.cli.connect", "hub.cli.daemon", "openai", "tests.support.faults"])
+_FORKS.set_forkserver_preload(["hub.cli.daemon", "hub.device.app", "openai", "tests.support.faults"])
 
 
 async def spawn(words: list[str], log: Path, *, is_forked: bool) -> Running:
