@@ -42,12 +42,12 @@ async def come(
     """The items, once the newest verdict on each is in that state."""
     items: list[dict[str, Any]] = []
     with anyio.move_on_after(within_s):
-        while True:
-            items = [await play.hub.get(f"/v1/items/{id}") for id in ids]
-            if all(item["given"] and item["given"]["state"] == state for item in items):
-                return items
-            await anyio.sleep(POLL_S)
-    raise AssertionError(f"never {state}: {[item['given'] for item in items]}\n{play.hub.log()[-3000:]}")
+        for id in ids:
+            while ((item := await play.hub.get(f"/v1/items/{id}"))["given"] or {}).get("state") != state:
+                await anyio.sleep(POLL_S)
+            items.append(item)
+        return items
+    raise AssertionError(f"never {state}: {ids[len(items)]}\n{play.hub.log()[-3000:]}")
 
 
 def at_device(play: Scene) -> dict[str, int]:
