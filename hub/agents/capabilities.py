@@ -17,8 +17,8 @@ from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId
 from protocol.requirements import CAPABILITY, parse_version
 from storage import audit
-from storage.agents import capabilities
-from storage.agents.capabilities import Capability, CapabilityRow, Registered
+from storage.agents import configs
+from storage.agents.configs import Capability, CapabilityRow, Registered
 from storage.audit import Entry
 from storage.store import Store
 
@@ -52,7 +52,7 @@ class Capabilities:
 
     async def all(self, agent_id: AgentId) -> list[CapabilityRow]:
         """Return the agent's capabilities by name, newest version of each first."""
-        return await self._store.read(capabilities.list_capabilities, agent_id)
+        return await self._store.read(configs.list_capabilities, agent_id)
 
     async def register(
         self,
@@ -65,11 +65,11 @@ class Capabilities:
         description: str | None = None,
         actor: str,
     ) -> Registered:
-        """Register or change a capability; see ``storage.agents.capabilities.Capability``.
+        """Register or change a capability; see ``storage.agents.configs.Capability``.
 
         Raises:
             CodedError (BAD_PARAMS), BadVersion, CodedError: a field is invalid.
-            DeclaredCapability, CodedError: see ``storage.agents.capabilities``.
+            DeclaredCapability, CodedError: see ``storage.agents.configs``.
 
         If an error is raised, nothing was written.
         """
@@ -89,7 +89,7 @@ class Capabilities:
             at = now_ms(self._clock)
             done = await self._store.write(
                 audit.audited(
-                    capabilities.register,
+                    configs.register,
                     lambda done: (
                         _entry("registered", agent_id, [done.row], at=at, actor=actor)
                         if done.is_changed
@@ -127,7 +127,7 @@ class Capabilities:
         at = now_ms(self._clock)
         removed = await self._store.write(
             audit.audited(
-                capabilities.remove,
+                configs.remove,
                 lambda removed: _entry("removed", agent_id, removed, at=at, actor=actor),
             ),
             agent_id,

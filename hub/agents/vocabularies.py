@@ -39,15 +39,7 @@ from protocol.agent_status import (
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId
 from protocol.lifecycles import RunOutcome, RunState
-from storage.agents import (
-    agent_snapshot,
-    agent_states,
-    capabilities,
-    checkpoints,
-    configs,
-    measurements,
-    templates,
-)
+from storage.agents import agent_snapshot, agent_states, checkpoints, configs, measurements, templates
 from storage.agents.agent_snapshot import AgentFacts
 from storage.agents.agent_states import AgentMove
 from storage.agents.agents import AgentRow
@@ -62,7 +54,7 @@ from storage.store import Connection
 HUB: Final = "by the hub only"
 CONFIG: Final = "`PUT /v1/agents/{name}/config/{key}`, `config.set` of a device, or hub.toml"
 CAPABILITY: Final = (
-    "`PUT /v1/agents/{name}/capabilities/{capability}`, `capabilities.put` of a device, or hub.toml"
+    "`PUT /v1/agents/{name}/capabilities/{capability}`, `configs.put` of a device, or hub.toml"
 )
 TEMPLATE: Final = "`PUT /v1/templates/{name}`, or [[templates]] of hub.toml"
 METRIC: Final = (
@@ -636,9 +628,7 @@ AGENT_CAPABILITIES: Final = Table(
         ),
         *_stamps("agent_capabilities"),
     ),
-    rows=Rows(
-        capabilities.capabilities_page, capabilities.key_of, "by name and version", in_document=MOST_NAMED
-    ),
+    rows=Rows(configs.capabilities_page, configs.key_of, "by name and version", in_document=MOST_NAMED),
 )
 AGENT_METRICS: Final = Table(
     "agent_metrics",

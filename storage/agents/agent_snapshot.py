@@ -17,7 +17,7 @@ from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, RunId, TemplateId
 from protocol.requirements import Requirement
 from storage import schema
-from storage.agents import capabilities, configs, locks, templates
+from storage.agents import configs, locks, templates
 from storage.agents.agent_states import AXES_OF_AGENTS, AgentState, find_state, states_of, words_in_sql
 from storage.agents.agents import AgentRow, missing_for_runs, spell_missing
 from storage.agents.configs import Mailbox
@@ -464,7 +464,7 @@ def conditions_of(c: sa.Connection, filters: AgentFilter) -> Iterator[sa.ColumnE
     for column, word in filters.words.items():
         yield columns[column] == word
     if filters.needed is not None:
-        yield capabilities.having(c, filters.needed)
+        yield configs.having(c, filters.needed)
     if filters.kind is not None:
         yield agents.c.type == str(filters.kind.type)
         if filters.kind.subtype is not None:

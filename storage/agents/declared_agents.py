@@ -21,8 +21,8 @@ from storage.agents import (
     agent_moves,
     agent_snapshot,
     agent_states,
-    capabilities,
     config_changes,
+    configs,
     template_changes,
     templates,
 )
@@ -36,9 +36,8 @@ from storage.agents.agents import (
     free_name,
     get_agent,
 )
-from storage.agents.capabilities import Capability
 from storage.agents.config_changes import NewConfig
-from storage.agents.configs import write_configs
+from storage.agents.configs import Capability, write_configs
 from storage.agents.locks import let_agent_go
 from storage.agents.templates import TemplateRow, keep_templates
 from storage.connectors import connectors
@@ -311,12 +310,12 @@ def reconcile_declared(
             config_changes.declare(c, AgentId(own_id), agent.config, at=at, actor=ACTOR)
             schedules.declare(c, AgentId(own_id), agent.schedule, fresh_id=schedule_id, at=at)
             schedules.declare_slots(c, AgentId(own_id), agent.slots, at=at)
-            capabilities.declare(c, AgentId(own_id), agent.capabilities, source="file", at=at)
+            configs.declare(c, AgentId(own_id), agent.capabilities, source="file", at=at)
             created.append(agent.name)
             continue
         is_rescheduled = schedules.declare(c, old.id, agent.schedule, fresh_id=schedule_id, at=at)
         is_rescheduled |= schedules.declare_slots(c, old.id, agent.slots, at=at)
-        is_able = capabilities.declare(c, old.id, agent.capabilities, source="file", at=at)
+        is_able = configs.declare(c, old.id, agent.capabilities, source="file", at=at)
         is_reconfigured = config_changes.declare(c, old.id, agent.config, at=at, actor=ACTOR).keys
         if (
             is_able
@@ -489,7 +488,7 @@ def make_agent(
             agent_moves.move_if_legal(c, id, "lifecycle", lifecycle, at=at, actor=actor)
     schedules.declare(c, id, agent.schedule, fresh_id=fresh_schedule_id, at=at)
     schedules.declare_slots(c, id, agent.slots, at=at)
-    capabilities.declare(c, id, agent.capabilities, source="api", at=at)
+    configs.declare(c, id, agent.capabilities, source="api", at=at)
     _configure(c, id, agent.config, writing)
     agent_snapshot.check_setup(c, id, check=writing.check)
     return get_agent(c, id)

@@ -21,7 +21,7 @@ from protocol.handshake import ALWAYS_OFFERED
 from protocol.ids import AgentId, DeviceId, RunId, UserId
 from protocol.requirements import Unmet, unmet_by
 from storage import schema
-from storage.agents import capabilities
+from storage.agents import configs
 from storage.agents.locks import (
     FREED,
     Grant,
@@ -209,7 +209,7 @@ def unmet_of(c: sa.Connection, run_ids: Sequence[RunId], offered: Offered) -> di
 def _unmet(c: sa.Connection, rows: Sequence[Any], offered: Offered) -> dict[RunId, list[Unmet]]:
     if not rows:
         return {}
-    enabled = capabilities.enabled_of(c, (row.agent_id for row in rows))
+    enabled = configs.enabled_of(c, (row.agent_id for row in rows))
     known: dict[tuple[str, ...], list[Unmet]] = {}  # most runs of an agent have the same needs
     found: dict[RunId, list[Unmet]] = {}
     for row in rows:

@@ -18,10 +18,10 @@ from protocol.agent_status import (
 )
 from protocol.ids import AgentId
 from protocol.requirements import parse_requirement, parse_version
-from storage.agents import agents, capabilities
+from storage.agents import agents, configs
 from storage.agents.agent_snapshot import AgentFilter, conditions_of
 from storage.agents.agent_states import AgentState, states_of
-from storage.agents.capabilities import Capability
+from storage.agents.configs import Capability
 from storage.agents.declared_agents import DeclaredAgent
 from storage.schema import agent_states
 from storage.schema import agents as table
@@ -89,7 +89,7 @@ def test_agents_of_a_capability_are_found_by_its_enabled_version(c: sa.Connectio
         agent = ids[name]
         for number, enabled in (("9.9.9", False), (version, True)):
             given = Capability(name="read", version=parse_version(number), enabled=enabled)
-            capabilities.register(c, agent, given, source="api", at=AT, most=9)
+            configs.register(c, agent, given, source="api", at=AT, most=9)
     for need in NEEDS:
         needed = parse_requirement(need)
         expected = {name for name, version in versions.items() if needed.is_met_by(version)}

@@ -7,9 +7,9 @@ import sqlalchemy as sa
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId
 from protocol.requirements import parse_version
-from storage.agents import agents, capabilities
+from storage.agents import agents, configs
 from storage.agents.agents import AgentRow
-from storage.agents.capabilities import Capability, CapabilityRow, DeclaredCapability, Registered, Source
+from storage.agents.configs import Capability, CapabilityRow, DeclaredCapability, Registered, Source
 from storage.agents.declared_agents import DeclaredAgent
 from storage.schema import agent_capabilities
 from tests.storage.rows import AT, LAPTOP, declare
@@ -30,7 +30,7 @@ def register(
     """``name version``, said of the agent."""
     name, version = spelled.split()
     given = Capability(name=name, version=parse_version(version), enabled=enabled, description=description)
-    return capabilities.register(c, agent.id, given, source=source, at=at, most=most)
+    return configs.register(c, agent.id, given, source=source, at=at, most=most)
 
 
 def told(row: CapabilityRow) -> str:
@@ -39,7 +39,7 @@ def told(row: CapabilityRow) -> str:
 
 def able(c: sa.Connection, agent: AgentRow) -> list[str]:
     """What the agent can do, as it is listed."""
-    return [told(row) for row in capabilities.list_capabilities(c, agent.id)]
+    return [told(row) for row in configs.list_capabilities(c, agent.id)]
 
 
 def test_capabilities_are_listed_by_name_and_the_newest_version_first(
@@ -73,7 +73,7 @@ def test_enabling_one_version_disables_the_other_in_the_same_write(c: sa.Connect
     assert (done.is_new, done.disabled) == (False, parse_version("1.3.0"))
     assert able(c, agent) == ["read 1.3.0", "read 1.2.0 enabled"]
     register(c, agent, "read 1.2.0", enabled=False)
-    assert (able(c, agent), capabilities.enabled_of(c, [agent.id])) == (["read 1.3.0", "read 1.2.0"], {})
+    assert (able(c, agent), configs.enabled_of(c, [agent.id])) == (["read 1.3.0", "read 1.2.0"], {})
 
 
 def test_two_versions_of_one_name_are_never_enabled_under_concurrent_writers(
@@ -111,9 +111,9 @@ def test_agents_have_as_many_capabilities_as_they_may(c: sa.Connection, agent: A
 def test_a_capability_is_removed_in_one_version_or_in_all(c: sa.Connection, agent: AgentRow) -> None:
     for spelled in ("read 1.0.0", "read 1.1.0", "read 1.2.0", "web 1.0.0"):
         register(c, agent, spelled)
-    (gone,) = capabilities.remove(c, agent.id, "read", parse_version("1.1.0"))
+    (gone,) = configs.remove(c, agent.id, "read", parse_version("1.1.0"))
     assert told(gone) == "read 1.1.0"
-    assert [told(row) for row in capabilities.remove(c, agent.id, "read")] == [
+    assert [told(row) for row in configs.remove(c, agent.id, "read")] == [
         "read 1.2.0 enabled",
         "read 1.0.0",
     ]
@@ -127,9 +127,9 @@ def test_removing_an_unknown_version_names_the_known_ones(c: sa.Connection, agen
         check=coded(ErrorCode.UNKNOWN_CAPABILITY),
         match=r"no capability read 2\.0\.0; it has 1\.0\.0",
     ):
-        capabilities.remove(c, agent.id, "read", parse_version("2.0.0"))
+        configs.remove(c, agent.id, "read", parse_version("2.0.0"))
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_CAPABILITY), match=r"no capability web$"):
-        capabilities.remove(c, agent.id, "web")
+        configs.remove(c, agent.id, "web")
     with pytest.raises(CodedError, check=coded(ErrorCode.UNKNOWN_AGENT)):
         register(c, msgspec.structs.replace(agent, id=AgentId("nobody")), "read 1.0.0")
 
@@ -169,6 +169,6 @@ def test_what_hub_toml_declares_is_changed_there_alone(c: sa.Connection, source:
     with pytest.raises(DeclaredCapability, match=r"hub\.toml enables read 1\.0\.0"):
         register(c, agent, "read 2.0.0", enabled=True, source=source)
     with pytest.raises(DeclaredCapability, match="remove it there"):
-        capabilities.remove(c, agent.id, "read")
+        configs.remove(c, agent.id, "read")
     assert register(c, agent, "read 2.0.0", source=source).row.enabled is False
     assert able(c, agent) == ["read 2.0.0", "read 1.0.0 enabled"]

@@ -7,9 +7,9 @@ import sqlalchemy as sa
 
 from protocol.ids import DeviceId, RunId
 from protocol.requirements import Unmet, parse_version
-from storage.agents import agents, capabilities
+from storage.agents import agents, configs
 from storage.agents.agents import AgentRow
-from storage.agents.capabilities import Capability
+from storage.agents.configs import Capability
 from storage.agents.declared_agents import DeclaredAgent
 from storage.runs import run_claims, run_locks, run_moves
 from storage.runs.run_claims import READY, Gates
@@ -37,7 +37,7 @@ def claimed(c: sa.Connection, offers: Mapping[str, str] | None = None, *, total:
 
 def enable(c: sa.Connection, agent: AgentRow, name: str, version: str) -> None:
     given = Capability(name=name, version=parse_version(version), enabled=True)
-    capabilities.register(c, agent.id, given, source="api", at=AT, most=9)
+    configs.register(c, agent.id, given, source="api", at=AT, most=9)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_what_its_agent_can_do_counts_as_much(c: sa.Connection, agent: AgentRow)
 def test_a_capability_that_is_not_enabled_does_not_count(c: sa.Connection, agent: AgentRow) -> None:
     make_run(c, "run-1", "file.read", agent=agent)
     given = Capability(name="file.read", version=parse_version("1.0.0"), enabled=False)
-    capabilities.register(c, agent.id, given, source="api", at=AT, most=9)
+    configs.register(c, agent.id, given, source="api", at=AT, most=9)
     assert claimed(c) == []
 
 

@@ -10,7 +10,7 @@ from protocol.ids import UserId
 from protocol.requirements import parse_version
 from storage import audit
 from storage.agents import declared_agents
-from storage.agents.capabilities import Capability
+from storage.agents.configs import Capability
 from storage.agents.declared_agents import DeclaredAgent
 from storage.devices import devices
 from tests.support.hub import ServedHub

@@ -6,8 +6,8 @@ from protocol.errors import ErrorCode
 from protocol.frame import Values
 from protocol.ids import RunId
 from storage import audit
-from storage.agents import capabilities
-from storage.agents.capabilities import CapabilityRow
+from storage.agents import configs
+from storage.agents.configs import CapabilityRow
 from tests.support.link import FakeLink
 from tests.support.requests import ask
 from tests.support.runs import MODERN, Bench, agent, bench, store
@@ -22,7 +22,7 @@ async def put(bench: Bench, version: str, **said: Any) -> Values:
 
 
 async def kept(bench: Bench) -> list[CapabilityRow]:
-    return await bench.store.read(capabilities.list_capabilities, bench.agent.id)
+    return await bench.store.read(configs.list_capabilities, bench.agent.id)
 
 
 async def test_a_device_registers_what_its_agent_can_do_and_the_newest_version_is_enabled(
