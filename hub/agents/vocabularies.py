@@ -39,7 +39,7 @@ from protocol.agent_status import (
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId
 from protocol.lifecycles import RunOutcome, RunState
-from storage.agents import agent_snapshot, agent_states, checkpoints, configs, measurements, templates
+from storage.agents import agent_snapshot, agent_states, checkpoints, configs, measurements
 from storage.agents.agent_snapshot import AgentFacts
 from storage.agents.agent_states import AgentMove
 from storage.agents.agents import AgentRow
@@ -54,7 +54,7 @@ from storage.store import Connection
 HUB: Final = "by the hub only"
 CONFIG: Final = "`PUT /v1/agents/{name}/config/{key}`, `config.set` of a device, or hub.toml"
 CAPABILITY: Final = (
-    "`PUT /v1/agents/{name}/capabilities/{capability}`, `configs.put` of a device, or hub.toml"
+    "`PUT /v1/agents/{name}/capabilities/{capability}`, `capabilities.put` of a device, or hub.toml"
 )
 TEMPLATE: Final = "`PUT /v1/templates/{name}`, or [[templates]] of hub.toml"
 METRIC: Final = (
@@ -409,7 +409,7 @@ AGENT_TEMPLATE: Final = Table(
         _instant("created_at", "agent_templates.created_at"),
         _instant("updated_at", "agent_templates.updated_at"),
     ),
-    lambda c, agent: None if agent.template is None else templates.find_template(c, agent.template),
+    lambda c, agent: None if agent.template is None else agent_snapshot.find_template(c, agent.template),
 )
 AGENT_CHECKPOINT: Final = Table(
     "agent_checkpoint",

@@ -34,26 +34,17 @@ from protocol.coordination import EventName
 from protocol.frame import Values
 from protocol.ids import AgentId, DeviceId, NodeId, TemplateId, UserId
 from storage import audit
-from storage.agents import (
-    agent_snapshot,
-    agents,
-    config_changes,
-    declared_agents,
-    declaring,
-    template_changes,
-    templates,
-)
-from storage.agents.agent_snapshot import EffectiveConfig, Setup
+from storage.agents import agent_snapshot, agents, config_changes, declared_agents, declaring
+from storage.agents.agent_snapshot import EffectiveConfig, Setup, TemplateRow, WrittenTemplate
 from storage.agents.agents import AgentFields, AgentRow
 from storage.agents.config_changes import (
+    Broken,
     ConfigLimits,
     ConfigOfFile,
     ConfigsChanged,
     NewConfig,
 )
 from storage.agents.declared_agents import AgentLimits, DeclaredAgent, Writing
-from storage.agents.template_changes import Broken
-from storage.agents.templates import TemplateRow, WrittenTemplate
 from storage.audit import Entry
 from storage.connectors import connectors
 from storage.connectors.connectors import DeclaredConnector, Reconciled
@@ -187,7 +178,7 @@ class AgentWriter:
         force: bool = False,
         version: int | None = None,
         actor: str,
-    ) -> template_changes.Put:
+    ) -> config_changes.Put:
         """Write a template of the API.
 
         Args:
@@ -196,14 +187,14 @@ class AgentWriter:
 
         Raises:
             BadSchema, BadPrompt: the template is invalid.
-            TemplateOfFile, CodedError, WouldBreak: see ``template_changes``.
+            TemplateOfFile, CodedError, WouldBreak: see ``config_changes``.
 
         If an error is raised, nothing was written.
         """
         _check(template)
         at = now_ms(self._clock)
 
-        def entry(put: template_changes.Put) -> Entry | None:
+        def entry(put: config_changes.Put) -> Entry | None:
             if not put.is_changed:
                 return None
             event = "template.created" if put.is_new else "template.changed"
@@ -213,7 +204,7 @@ class AgentWriter:
 
         with self._metrics.count_limits():
             put = await self._store.write(
-                audit.audited(template_changes.put_template, entry),
+                audit.audited(config_changes.put_template, entry),
                 template,
                 fresh_id=TemplateId(self._ids.fresh()),
                 at=at,
@@ -229,11 +220,11 @@ class AgentWriter:
         return put
 
     async def remove_template(self, name: str, *, actor: str) -> TemplateRow:
-        """Remove a template without agents. See ``template_changes.remove_template``."""
+        """Remove a template without agents. See ``config_changes.remove_template``."""
         at = now_ms(self._clock)
         entry = Entry(at=at, actor=actor, event="template.removed", subject=name)
         removed = await self._store.write(
-            audit.audited(template_changes.remove_template, lambda _: entry), name
+            audit.audited(config_changes.remove_template, lambda _: entry), name
         )
         log.info("template.removed", template=name, actor=actor)
         return removed
@@ -244,12 +235,12 @@ class AgentWriter:
             _check(template)
         except (BadSchema, BadPrompt) as error:
             return Verdict(wrong=(str(error),))
-        broken = await self._store.read(template_changes.judge, template, problems_of)
+        broken = await self._store.read(config_changes.judge, template, problems_of)
         return Verdict(broken=tuple(broken))
 
     async def judge_stored(self, name: str) -> Verdict:
         """Return the preview for a stored template. Raises UnknownTemplate."""
-        return await self.judge_template((await self._store.read(templates.get_template, name)).written)
+        return await self.judge_template((await self._store.read(agent_snapshot.get_template, name)).written)
 
     def _writing(self, actor: str) -> Writing:
         return Writing(

@@ -30,10 +30,10 @@ from hub.settings.values import Address
 from protocol.ids import NodeId
 from storage import audit
 from storage.agents import settings_revisions
+from storage.agents.agent_snapshot import UnknownTemplate
+from storage.agents.config_changes import WouldBreak
 from storage.agents.declared_agents import NameTaken, TooManyDeclared, check_names, check_number
 from storage.agents.settings_revisions import SettingsRevision
-from storage.agents.template_changes import WouldBreak
-from storage.agents.templates import UnknownTemplate
 from storage.audit import AuditRow, Entry
 from storage.connectors import credentials
 from storage.connectors.connectors import UnknownConnector

@@ -15,9 +15,8 @@ from protocol.errors import did_you_mean
 from protocol.tables import REFERENCES, problems_in
 
 if TYPE_CHECKING:  # their dependencies are imported only if templates or agents need a check
-    from storage.agents.agent_snapshot import Setup
+    from storage.agents.agent_snapshot import Setup, WrittenTemplate
     from storage.agents.declared_agents import DeclaredAgent
-    from storage.agents.templates import WrittenTemplate
 
 from collections import Counter
 from collections.abc import Callable

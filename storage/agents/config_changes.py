@@ -1,10 +1,16 @@
 """Changes of an agent's typed configs, by the API and by hub.toml: all keys of a change, or none.
 
 Each change of a value is recorded with the value before, so that it can be reverted.
+
+Changes of templates, and their effect on the agents with that template.
+
+A change is validated for every agent with the template, in the transaction that makes it. A change that would
+break an agent is refused. With *force* it is applied: those agents are then in error, with the reason, until
+their set-up is corrected.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
 
 import msgspec
 import sqlalchemy as sa
@@ -12,18 +18,268 @@ from msgspec import UNSET, UnsetType
 
 from protocol.configs import BadConfig, ConfigType, check_key, text_of, type_of, value_in
 from protocol.errors import CodedError, ErrorCode, HubError, LimitReached
-from protocol.ids import AgentId
-from storage.agents import template_changes
-from storage.agents.configs import (
-    FILE,
-    LAST_MOVE,
-    ConfigRow,
-    list_configs,
-    moves_after,
-)
-from storage.agents.templates import keep_templates
-from storage.kernel.columns import values_of
-from storage.schema import agent_config_history, agent_configs, agents
+from protocol.ids import AgentId, TemplateId
+from storage.agents import agent_moves, agent_snapshot
+from storage.agents.agent_snapshot import Check, Setup, TemplateRow, WrittenTemplate, keep_templates
+from storage.agents.configs import FILE, LAST_MOVE, ConfigRow, list_configs, moves_after
+from storage.kernel.columns import sparing, values_of
+from storage.schema import agent_config_history, agent_configs, agent_templates, agents
+from storage.schema import agent_states as states
+
+SET_UP_WRONG: Final = "not set up right: "  # prefix of the reason of an agent that is in error for its set-up
+RIGHT_AGAIN: Final = "set up right again"
+MOST_NAMED: Final = 10  # agents in one refusal
+
+
+class Broken(msgspec.Struct, frozen=True):
+    """Agent whose set-up a change makes invalid; *wrong*: the problems, in words."""
+
+    agent_id: AgentId
+    name: str
+    user: str
+    wrong: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """Problems as a sentence."""
+        return f"agent {self.name}: {'; '.join(self.wrong)}"
+
+
+class WouldBreak(HubError):
+    """Error: agents would violate their template; the message names each. Nothing was written."""
+
+    code = ErrorCode.BAD_CONFIG
+    hint = "set those agents right first, or insist with force: they are in error then; nothing was changed"
+
+    def __init__(self, broken: Sequence[Broken]) -> None:
+        more = len(broken) - MOST_NAMED
+        parts = [one.text for one in broken[:MOST_NAMED]] + ([f"and {more} more agents"] if more > 0 else [])
+        super().__init__("; ".join(parts))
+        self.broken = tuple(broken)
+
+
+class TemplateOfFile(HubError):
+    """Error: hub.toml declares the template; it is changed there. Nothing was written."""
+
+    code = ErrorCode.MANAGED_BY_FILE
+
+
+class Put(msgspec.Struct, frozen=True):
+    """Result of writing a template.
+
+    Attributes:
+        agents: all agents with the template, if their configuration or prompt may have changed.
+        broken: agents that are now in error.
+    """
+
+    template: TemplateRow
+    is_new: bool = False
+    is_changed: bool = False
+    agents: tuple[AgentId, ...] = ()
+    broken: tuple[Broken, ...] = ()
+
+
+DELETE_TEMPLATE = sa.delete(agent_templates).where(agent_templates.c.id == sa.bindparam("template"))
+
+
+def judge(c: sa.Connection, written: WrittenTemplate, check: Check) -> list[Broken]:
+    """Return the agents that *written* would break as their template; nothing is written."""
+    old = agent_snapshot.find_template(c, written.name)
+    if old is None:
+        return []
+    new = msgspec.structs.replace(old, **msgspec.structs.asdict(written))
+    found = agent_snapshot.setups_with(c, old.id)
+    return broken_among({id: msgspec.structs.replace(one, template=new) for id, one in found.items()}, check)
+
+
+def broken_among(found: Mapping[AgentId, Setup], check: Check) -> list[Broken]:
+    """Return the agents with an invalid set-up."""
+    judged = ((id, one, tuple(check(one))) for id, one in found.items())
+    return [Broken(id, one.name, one.user, wrong) for id, one, wrong in judged if wrong]
+
+
+def put_template(
+    c: sa.Connection,
+    written: WrittenTemplate,
+    *,
+    fresh_id: TemplateId,
+    at: int,
+    actor: str,
+    check: Check,
+    force: bool = False,
+    version: int | None = None,
+    most: int | None = None,
+) -> Put:
+    """Write a template of the API, new or in place of the existing one with that name.
+
+    Args:
+        check: returns the problems of an agent's set-up.
+        force: write the template even if agents break; they are put in error.
+        version: version that the writer has read; None: any.
+        most: maximum number of templates.
+
+    Raises:
+        TemplateOfFile, CodedError, WouldBreak: nothing was written.
+    """
+    agent_snapshot.change_alone(c)
+    old = agent_snapshot.find_template(c, written.name)
+    if old is not None and old.source == "file":
+        raise TemplateOfFile(f"template {written.name!r} is managed by hub.toml")
+    if version is not None and version != (0 if old is None else old.version):
+        raise CodedError(ErrorCode.CHANGED_MEANWHILE, f"template {written.name!r} changed since it was read")
+    if old is None and most is not None and c.execute(agent_snapshot.COUNT).scalar_one() >= most:
+        raise CodedError(
+            ErrorCode.LIMIT_REACHED, f"there are {most} templates already (templates)", limit="templates"
+        )
+    broken = judge(c, written, check)
+    if broken and not force:
+        raise WouldBreak(broken)
+    done = _template_change_write(c, old, written, fresh_id=fresh_id, source="api", at=at)
+    if done.is_changed:
+        put_in_error(c, broken, done.agents, at=at, actor=actor)
+    return msgspec.structs.replace(done, broken=tuple(broken))
+
+
+def remove_template(c: sa.Connection, name: str) -> TemplateRow:
+    """Remove a template of the API that no agent uses, apart from archived agents.
+
+    Raises:
+        UnknownTemplate, TemplateOfFile, CodedError: nothing was written.
+    """
+    agent_snapshot.change_alone(c)
+    old = agent_snapshot.get_template(c, name)
+    if old.source == "file":
+        raise TemplateOfFile(f"template {name!r} is managed by hub.toml")
+    if users := agent_snapshot.setups_with(c, old.id):
+        named = ", ".join([one.name for one in users.values()][:MOST_NAMED])
+        more = f" and {len(users) - MOST_NAMED} more" if len(users) > MOST_NAMED else ""
+        raise CodedError(ErrorCode.TEMPLATE_IN_USE, f"template {name!r} is used by {named}{more}")
+    c.execute(DELETE_TEMPLATE, {"template": old.id})
+    return old
+
+
+def reconcile_templates(
+    c: sa.Connection, declared: Sequence[WrittenTemplate], *, fresh_ids: Sequence[str], at: int
+) -> list[Put]:
+    """Make the templates of source ``file`` match the declarations. Return the new and changed ones.
+
+    The file takes over a template of the API with a declared name. Agents are not validated here: those of
+    the file follow in the same transaction, see ``settle``.
+    """
+    done = [
+        _template_change_write(
+            c,
+            agent_snapshot.find_template(c, one.name),
+            one,
+            fresh_id=TemplateId(fresh),
+            source="file",
+            at=at,
+        )
+        for one, fresh in zip(declared, fresh_ids, strict=True)
+    ]
+    return [put for put in done if put.is_changed]
+
+
+def let_go_templates(
+    c: sa.Connection,
+    declared: Iterable[str],
+    *,
+    at: int,
+    is_elsewhere: Callable[[str], bool] = lambda name: False,
+) -> list[TemplateRow]:
+    """Remove the templates that the file no longer declares. Return them.
+
+    A template that agents still use becomes a template of the API: deleting a line of the file loses nothing.
+
+    Args:
+        is_elsewhere: returns True for a template that stays although it is not declared.
+    """
+    named = set(declared)
+    undeclared = [
+        one
+        for one in agent_snapshot.list_templates(c)
+        if one.source == "file" and one.name not in named and not is_elsewhere(one.name)
+    ]
+    used = agent_snapshot.uses_of_templates(c)
+    for one in undeclared:
+        if one.id in used:
+            _template_change_write(c, one, one.written, fresh_id=one.id, source="api", at=at)
+        else:
+            c.execute(DELETE_TEMPLATE, {"template": one.id})
+    return undeclared
+
+
+def settle(c: sa.Connection, check: Check, *, at: int, actor: str, force: bool) -> list[Broken]:
+    """Validate every agent with a template or a prompt with variables, and clear corrected errors.
+
+    Args:
+        force: put agents with an invalid set-up in error; otherwise refuse.
+
+    Raises:
+        WouldBreak: the caller must roll back.
+    """
+    broken = broken_among(agent_snapshot.setups_to_judge(c), check)
+    if broken and not force:
+        raise WouldBreak(broken)
+    put_in_error(c, broken, None, at=at, actor=actor)
+    return broken
+
+
+def put_in_error(
+    c: sa.Connection, broken: Sequence[Broken], judged: Iterable[AgentId] | None, *, at: int, actor: str
+) -> None:
+    """Put *broken* agents in error. Clear that error of the *judged* agents that are valid again.
+
+    Args:
+        judged: validated agents; None: all agents.
+    """
+    wrong = {one.agent_id: one for one in broken}
+    for one in broken:
+        text = f"{SET_UP_WRONG}{'; '.join(one.wrong)}"
+        with sparing(c):
+            agent_moves.move(c, one.agent_id, "health", "error", at=at, actor=actor, reason=text)
+    query = (
+        sa.select(states.c.agent_id)
+        .join_from(states, agents, agents.c.id == states.c.agent_id)
+        .where(states.c.health == "error", states.c.health_reason.like(f"{SET_UP_WRONG}%"))
+    )
+    were_wrong = {AgentId(id) for id in c.execute(query).scalars()}
+    healed = were_wrong if judged is None else were_wrong.intersection(judged)
+    for agent_id in sorted(healed - wrong.keys()):
+        with sparing(c):
+            agent_moves.move(c, agent_id, "health", "ok", at=at, actor=actor, reason=RIGHT_AGAIN)
+
+
+def _template_change_write(
+    c: sa.Connection,
+    old: TemplateRow | None,
+    written: WrittenTemplate,
+    *,
+    fresh_id: TemplateId,
+    source: str,
+    at: int,
+) -> Put:
+    about = msgspec.structs.asdict(written)
+    if old is None:
+        row = about | {"id": fresh_id, "source": source, "created_at": at, "updated_at": at}
+        c.execute(sa.insert(agent_templates), row)
+        return Put(agent_snapshot.get_template(c, written.name), is_new=True, is_changed=True)
+    if (old.written, old.source) == (written, source):
+        return Put(old)
+    new = about | {"source": source, "version": agent_templates.c.version + 1, "updated_at": at}
+    c.execute(sa.update(agent_templates).where(agent_templates.c.id == old.id).values(new))
+    made = tuple(agent_snapshot.setups_with(c, old.id))
+    if (old.default_configuration, old.prompt_template) != (
+        written.default_configuration,
+        written.prompt_template,
+    ):
+        c.execute(
+            sa.update(agents)
+            .where(agents.c.template_id == old.id, agents.c.deleted_at.is_(None))
+            .values(config_rev=agents.c.config_rev + 1, updated_at=at)
+        )
+    return Put(agent_snapshot.get_template(c, written.name), is_changed=True, agents=made)
+
 
 API = "api"
 DESCRIPTION_CHARACTERS = 4_096
@@ -31,7 +287,7 @@ REMEMBERED = 1_000  # changes of one agent that are kept, each with the values b
 REMEMBERED_CHARACTERS = 2 * 1024 * 1024  # of these values: an agent that changes much forgets sooner
 
 # Validates the configuration that the agent would have; raises if it is invalid.
-Check: TypeAlias = Callable[[sa.Connection, AgentId, Mapping[str, Any]], None]
+ConfigCheck: TypeAlias = Callable[[sa.Connection, AgentId, Mapping[str, Any]], None]
 
 
 class ConfigOfFile(HubError):
@@ -104,7 +360,7 @@ def change(
     actor: str,
     expected_rev: int | None = None,
     limits: ConfigLimits | None = None,
-    check: Check | None = None,
+    check: ConfigCheck | None = None,
 ) -> ConfigsChanged:
     """Write and delete configs over the API, all or none.
 
@@ -153,7 +409,7 @@ def revert(
     actor: str,
     expected_rev: int | None = None,
     limits: ConfigLimits | None = None,
-    check: Check | None = None,
+    check: ConfigCheck | None = None,
 ) -> ConfigsChanged:
     """Restore the configs to their values after change number *to*; 0: before the first change.
 
@@ -202,7 +458,7 @@ def declare(
     *,
     at: int,
     actor: str,
-    check: Check | None = None,
+    check: ConfigCheck | None = None,
 ) -> ConfigsChanged:
     """Replace the agent's configs of hub.toml by *puts*; configs of the API stay.
 
@@ -285,7 +541,7 @@ def _write(
     *,
     at: int,
     actor: str,
-    check: Check | None,
+    check: ConfigCheck | None,
 ) -> ConfigsChanged:
     keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
     if not keys:
@@ -319,7 +575,7 @@ def _write(
         .values(config_rev=agents.c.config_rev + 1, updated_at=at)
     )
     if check is not None:  # the check passed, so an error for invalid configs is over
-        template_changes.put_in_error(c, (), [agent_id], at=at, actor=actor)
+        put_in_error(c, (), [agent_id], at=at, actor=actor)
     return ConfigsChanged(agent_id=agent_id, rev=rev + 1, keys=tuple(keys))
 
 

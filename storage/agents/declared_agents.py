@@ -17,16 +17,8 @@ from protocol.configs import RESERVED
 from protocol.errors import CodedError, ErrorCode, HubError, LimitReached
 from protocol.ids import AgentId, DeviceId, RunId, UserId
 from storage import schema
-from storage.agents import (
-    agent_moves,
-    agent_snapshot,
-    agent_states,
-    config_changes,
-    configs,
-    template_changes,
-    templates,
-)
-from storage.agents.agent_snapshot import Check
+from storage.agents import agent_moves, agent_snapshot, agent_states, config_changes, configs
+from storage.agents.agent_snapshot import Check, TemplateRow, keep_templates
 from storage.agents.agents import (
     FILE_AGENTS,
     AgentFields,
@@ -39,7 +31,6 @@ from storage.agents.agents import (
 from storage.agents.config_changes import NewConfig
 from storage.agents.configs import Capability, write_configs
 from storage.agents.locks import let_agent_go
-from storage.agents.templates import TemplateRow, keep_templates
 from storage.connectors import connectors
 from storage.connectors.connectors import Reconciled
 from storage.coordination import boards
@@ -201,7 +192,7 @@ def _read_by(c: sa.Connection, agent: DeclaredAgent, user_id: UserId) -> dict[st
 
 
 def _template(c: sa.Connection, agent: DeclaredAgent) -> TemplateRow | None:
-    return None if agent.template is None else templates.template_called(c, agent.template)
+    return None if agent.template is None else agent_snapshot.template_called(c, agent.template)
 
 
 def _kind(agent: DeclaredAgent, template: TemplateRow | None) -> Kind:
@@ -541,7 +532,7 @@ def edit_agent(
         update_agent(c, old, agent, device, source="api", at=at, actor=actor, back_because="made again")
     _configure(c, agent_id, agent.config, writing, replaces=replaces_config)
     agent_snapshot.check_setup(c, agent_id, check=writing.check)
-    template_changes.put_in_error(c, (), [agent_id], at=at, actor=actor)
+    config_changes.put_in_error(c, (), [agent_id], at=at, actor=actor)
     if old.device_name != agent.device_name:
         run_pauses.follow_agents(c, at, actor=actor)
     return get_agent(c, agent_id)

@@ -6,12 +6,11 @@ from protocol.agent_status import AgentType, Lifecycle
 from protocol.errors import CodedError, ErrorCode, LimitReached
 from protocol.ids import AgentId, DeviceId, RunId, UserId
 from protocol.lifecycles import RunState
-from storage.agents import agent_moves, agent_states, agents, configs, declared_agents, template_changes
+from storage.agents import agent_moves, agent_states, agents, config_changes, configs, declared_agents
 from storage.agents.agent_states import agent_history
 from storage.agents.agents import AgentRow
-from storage.agents.config_changes import NewConfig
+from storage.agents.config_changes import Broken, NewConfig
 from storage.agents.declared_agents import AgentLimits, AgentOfFile, DeclaredAgent, NameTaken, Writing
-from storage.agents.template_changes import Broken
 from storage.connectors.connectors import Reconciled
 from storage.devices import devices
 from storage.devices.devices import UnknownDevice
@@ -424,6 +423,6 @@ def test_an_agent_that_was_in_error_for_its_set_up_is_well_once_an_edit_sets_it_
     c: sa.Connection,
     made: AgentRow,
 ) -> None:
-    template_changes.put_in_error(c, [Broken(made.id, "mail", "me", ("no good",))], None, at=AT, actor="anna")
+    config_changes.put_in_error(c, [Broken(made.id, "mail", "me", ("no good",))], None, at=AT, actor="anna")
     assert agents.get_agent(c, made.id).health == "error"
     assert edit(c, declared_agents.declaration_of(c, made)).health == "ok"

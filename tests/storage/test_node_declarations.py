@@ -5,11 +5,11 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.ids import BootId, NodeId, UserId
-from storage.agents import declared_agents, declaring, templates
+from storage.agents import agent_snapshot, declared_agents, declaring
+from storage.agents.agent_snapshot import WrittenTemplate
 from storage.agents.agents import list_agents
 from storage.agents.declared_agents import DeclaredAgent
 from storage.agents.declaring import TakenUp
-from storage.agents.templates import WrittenTemplate
 from storage.connectors import connectors
 from storage.connectors.connectors import DeclaredConnector
 from storage.coordination import gateways
@@ -55,7 +55,7 @@ def active(c: sa.Connection) -> list[str]:
     """Everything that is declared, and not archived."""
     return [
         *(one.name for one in list_agents(c) if one.archived_at is None and one.executor != "gateway"),
-        *(one.name for one in templates.list_templates(c)),
+        *(one.name for one in agent_snapshot.list_templates(c)),
         *(one.name for one in gateways.list_gateways(c)),
         *(one.name for one in connectors.list_connectors(c)),
     ]

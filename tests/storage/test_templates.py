@@ -12,16 +12,13 @@ from storage.agents import (
     agent_snapshot,
     agent_states,
     agents,
+    config_changes,
     configs,
     declaring,
-    template_changes,
-    templates,
 )
-from storage.agents.agent_snapshot import Setup
-from storage.agents.config_changes import NewConfig
+from storage.agents.agent_snapshot import Setup, UnknownTemplate, WrittenTemplate
+from storage.agents.config_changes import NewConfig, Put, TemplateOfFile, WouldBreak
 from storage.agents.declared_agents import DeclaredAgent
-from storage.agents.template_changes import Put, TemplateOfFile, WouldBreak
-from storage.agents.templates import UnknownTemplate, WrittenTemplate
 from storage.devices import devices
 from tests.storage.rows import AT, ME, some
 from tests.support.coded import coded
@@ -61,7 +58,7 @@ def put(
     check: agent_snapshot.Check = needs_a_project,
     **how: int,
 ) -> Put:
-    return template_changes.put_template(
+    return config_changes.put_template(
         c,
         template,
         fresh_id=TemplateId(f"t-{template.name}"),
@@ -113,11 +110,11 @@ def used(c: sa.Connection, kept: None) -> None:
 def test_a_template_reads_back_as_it_was_written(c: sa.Connection) -> None:
     done = put(c)
     assert (done.is_new, done.template.source, done.template.version) == (True, "api", 1)
-    assert templates.get_template(c, "researcher").written == RESEARCHER
+    assert agent_snapshot.get_template(c, "researcher").written == RESEARCHER
     assert not put(c).is_changed
     assert put(c, msgspec.structs.replace(RESEARCHER, description=None)).template.version == 2
     with pytest.raises(UnknownTemplate, match="'nobody'"):
-        templates.get_template(c, "nobody")
+        agent_snapshot.get_template(c, "nobody")
 
 
 def test_an_agent_has_the_type_the_prompt_and_the_defaults_of_its_template(c: sa.Connection) -> None:
@@ -151,7 +148,7 @@ def test_the_agents_own_values_go_before_its_template(c: sa.Connection) -> None:
 def test_a_change_that_would_break_an_agent_is_refused_and_names_it(c: sa.Connection) -> None:
     with pytest.raises(WouldBreak, match=r"agent notes: \$: missing: owner"):
         put(c, STRICTER, check=wants("owner"))
-    assert (templates.get_template(c, "researcher").written, health(c)) == (RESEARCHER, ("ok", None))
+    assert (agent_snapshot.get_template(c, "researcher").written, health(c)) == (RESEARCHER, ("ok", None))
 
 
 @pytest.mark.usefixtures("used")
@@ -185,20 +182,23 @@ def test_new_defaults_are_a_new_revision_of_the_agents_and_a_new_description_is_
 
 @pytest.mark.usefixtures("used")
 def test_a_trial_writes_nothing(c: sa.Connection) -> None:
-    assert [one.text for one in template_changes.judge(c, STRICTER, wants("owner"))] == [
+    assert [one.text for one in config_changes.judge(c, STRICTER, wants("owner"))] == [
         "agent notes: $: missing: owner"
     ]
-    assert template_changes.judge(c, msgspec.structs.replace(STRICTER, name="new"), wants("owner")) == []
-    assert templates.get_template(c, "researcher").version == 1
+    assert config_changes.judge(c, msgspec.structs.replace(STRICTER, name="new"), wants("owner")) == []
+    assert agent_snapshot.get_template(c, "researcher").version == 1
 
 
 @pytest.mark.usefixtures("used")
 def test_a_template_goes_when_no_agent_is_made_from_it(c: sa.Connection) -> None:
     with pytest.raises(CodedError, check=coded(ErrorCode.TEMPLATE_IN_USE), match="used by notes"):
-        template_changes.remove_template(c, "researcher")
+        config_changes.remove_template(c, "researcher")
     take_up(c)  # the agent is archived, and its template forgotten
-    template_changes.remove_template(c, "researcher")
-    assert (templates.list_templates(c), some(agents.find_agent_by_name(c, "notes")).template) == ([], None)
+    config_changes.remove_template(c, "researcher")
+    assert (agent_snapshot.list_templates(c), some(agents.find_agent_by_name(c, "notes")).template) == (
+        [],
+        None,
+    )
 
 
 @pytest.mark.usefixtures("kept")
@@ -219,7 +219,7 @@ def test_there_are_so_many_templates_and_no_more(c: sa.Connection) -> None:
 def test_a_template_of_the_file_is_changed_there_alone(c: sa.Connection) -> None:
     assert [one.is_new for one in take_up(c, of=(RESEARCHER,)).templates] == [True]
     assert take_up(c, of=(RESEARCHER,)).templates == ()
-    for refused in (lambda: put(c), lambda: template_changes.remove_template(c, "researcher")):
+    for refused in (lambda: put(c), lambda: config_changes.remove_template(c, "researcher")):
         with pytest.raises(TemplateOfFile):
             refused()
 
@@ -227,11 +227,11 @@ def test_a_template_of_the_file_is_changed_there_alone(c: sa.Connection) -> None
 def test_a_template_that_leaves_the_file_goes_or_stays_with_who_needs_it(c: sa.Connection) -> None:
     take_up(c, NOTES, of=(RESEARCHER,))
     take_up(c, NOTES)  # the agent still names it
-    assert templates.get_template(c, "researcher").source == "api"
+    assert agent_snapshot.get_template(c, "researcher").source == "api"
     take_up(c, NOTES, of=(RESEARCHER,))
-    assert templates.get_template(c, "researcher").source == "file"
+    assert agent_snapshot.get_template(c, "researcher").source == "file"
     take_up(c)
-    assert templates.list_templates(c) == []
+    assert agent_snapshot.list_templates(c) == []
 
 
 def test_a_file_whose_agents_are_not_what_their_template_asks_for_is_not_taken_up(c: sa.Connection) -> None:

@@ -55,7 +55,7 @@ AT_WORK: Final = {
 _ALLOWED: Final = {
     "once, when the hub starts or takes over": (
         *("agents.agent_moves.recount", "schedules.schedules.replan_all"),
-        "agents.template_changes.put_in_error",
+        "agents.config_changes.put_in_error",
     ),
     "when the clock was set": (
         *("clock_steps.judge_again", "clock_steps._expire", "clock_steps.redate", "clock_steps.find_base"),
@@ -91,7 +91,11 @@ _ALLOWED: Final = {
     "a person asks for totals, or gives the end of an id": (
         *("agents.agents.count_agents", "devices.devices.count_devices", "agents.agents.names_of_agents"),
         *("runs.model_calls.costs", "runs.runs.count_live", "runs.runs.runs_ending_in"),
-        *("runs.model_calls.lately", "runs.model_calls.spent_since", "agents.templates.uses_of_templates"),
+        *(
+            "runs.model_calls.lately",
+            "runs.model_calls.spent_since",
+            "agents.agent_snapshot.uses_of_templates",
+        ),
         "runs.items.keys_of_excerpts",
     ),
     "sorts the rows of one agent, board, run or name, which are few": (

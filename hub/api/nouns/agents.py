@@ -55,13 +55,12 @@ from protocol.coordination import MOST_LOCKS, Method
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, DeviceId, UserId
 from protocol.lifecycles import RunOutcome
-from storage.agents import agent_snapshot, agents, agents_in_trouble, declared_agents, templates
-from storage.agents.agent_snapshot import Setup, conditions_of
+from storage.agents import agent_snapshot, agents, agents_in_trouble, declared_agents
+from storage.agents.agent_snapshot import Setup, TemplateRow, WrittenTemplate, conditions_of
 from storage.agents.agents import AgentRow
+from storage.agents.config_changes import TemplateOfFile
 from storage.agents.declared_agents import AgentOfFile, DeclaredAgent
 from storage.agents.status_writes import StatusWrite
-from storage.agents.template_changes import TemplateOfFile
-from storage.agents.templates import TemplateRow, WrittenTemplate
 from storage.devices import devices
 from storage.devices.devices import Grant
 from storage.runs import run_locks, runs
@@ -130,7 +129,9 @@ class Templates(Noun):
     @listed("", Scope.READ, key=lambda template: (template.name,))
     async def all(self, part: Part = ALL) -> list[TemplateView]:
         """List the templates by name."""
-        return await self._views(lambda c: templates.list_templates(c, limit=part.limit, after=part.after))
+        return await self._views(
+            lambda c: agent_snapshot.list_templates(c, limit=part.limit, after=part.after)
+        )
 
     @command(
         "templates show NAME",
@@ -151,7 +152,7 @@ class Templates(Noun):
     @route("GET", "/{name}", Scope.READ, is_tagged=True)
     async def get(self, name: TemplateName) -> TemplateView:
         """Return one template, and the names of the agents that are made from it."""
-        (view,) = await self._views(lambda c: [templates.template_called(c, name)])
+        (view,) = await self._views(lambda c: [agent_snapshot.template_called(c, name)])
         return view
 
     @command(

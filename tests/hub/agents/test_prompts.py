@@ -3,8 +3,7 @@
 import pytest
 
 from hub.agents.prompts import OWN, BadPrompt, problems_in, rendered, variables_of
-from storage.agents.agent_snapshot import Setup
-from storage.agents.templates import WrittenTemplate
+from storage.agents.agent_snapshot import Setup, WrittenTemplate
 from tests.support.families import each
 
 VALUES = {"project": "Apollo", "depth": 3, "deep": True, "tags": ["a", "b"], "agent": "notes"}

@@ -5,11 +5,11 @@ import pytest
 
 from hub.agents.prompts import BadPrompt
 from protocol.ids import TemplateId, UserId
-from storage.agents import agents, config_changes, declared_agents, template_changes
+from storage.agents import agents, config_changes, declared_agents
+from storage.agents.agent_snapshot import WrittenTemplate
 from storage.agents.agents import AgentRow
 from storage.agents.config_changes import NewConfig
 from storage.agents.declared_agents import DeclaredAgent
-from storage.agents.templates import WrittenTemplate
 from storage.devices import devices
 from storage.runs import runs
 from storage.schedules.schedule_rows import DeclaredSchedule
@@ -35,7 +35,7 @@ NOTES = DeclaredAgent(
 async def declared(store: Store, agent: DeclaredAgent = NOTES) -> AgentRow:
     user_id = await store.write(devices.ensure_user, UserId("u"), "owner", 1)
     await store.write(
-        template_changes.put_template,
+        config_changes.put_template,
         TEMPLATE,
         fresh_id=TemplateId("t"),
         at=1,
