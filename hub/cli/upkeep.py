@@ -10,15 +10,7 @@ import click
 from hub.cli import show
 from hub.cli.daemon import make_folder
 from hub.cli.failure import Exit, Failure
-from hub.cli.options import (
-    SETTINGS,
-    Command,
-    FilePath,
-    config_option,
-    example,
-    json_option,
-    state_option,
-)
+from hub.cli.options import SETTINGS, Command, FilePath, config_option, example, json_option, state_option
 from hub.printable import one_line
 
 if TYPE_CHECKING:
@@ -353,7 +345,7 @@ def copy_tables(config: Path, url: str | None, state: Path, target: str, *, as_j
     """
     import anyio
 
-    from storage.copying import Copied, copy_database
+    from storage.kernel.backup import Copied, copy_database
 
     copied: list[Copied] = []
 

@@ -13,7 +13,7 @@ from protocol.errors import connect_command
 from protocol.ids import DeviceId
 from storage.agents import agents_in_trouble
 from storage.agents.agents_in_trouble import AbsentDevice
-from storage.devices import copies, devices, pairings
+from storage.devices import devices, pairings
 from storage.devices.devices import DeviceRow, Grant
 from storage.devices.tokens import DEVICE_TOKENS, OPERATOR_TOKENS
 from storage.store import Store
@@ -285,7 +285,7 @@ async def check_copies(store: Store, now: datetime) -> Iterable[Finding]:
             user_id=row.user_id,
             since=from_epoch_ms(copy.newer.at),
         )
-        for row, copy in await store.read(copies.list_copies)
+        for row, copy in await store.read(devices.list_copies)
     ]
 
 

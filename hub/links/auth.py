@@ -54,11 +54,10 @@ from protocol.handshake import (
 )
 from protocol.ids import BootId, ConnectionId, DeviceId, KeyId, PairingId, TokenId, UserId
 from storage import audit
-from storage.devices import copies, device_keys, devices, pairings, sessions
+from storage.devices import device_keys, devices, pairings, sessions
 from storage.devices.attempts import AttemptLimits
-from storage.devices.copies import Copy, Origin
 from storage.devices.device_keys import KeyOwner, KeyRevoked, RotatedTooSoon
-from storage.devices.devices import TokenRevoked, UnknownDevice
+from storage.devices.devices import Copy, Origin, TokenRevoked, UnknownDevice
 from storage.devices.pairings import Asked, BadInvitation, PairingAsk, TooManyPairings
 from storage.devices.sessions import Opened, Opening, Owner, TooManyDevices
 from storage.devices.tokens import DeviceTokenRow
@@ -551,7 +550,7 @@ class Authenticator:
         Return the two machines, if its credential is on two.
         """
         copy = await self._store.write(
-            copies.note_replaced, admission.device_id, admission.origin, at=now_ms(self._clock)
+            devices.note_replaced, admission.device_id, admission.origin, at=now_ms(self._clock)
         )
         if copy is not None:
             log.warning(

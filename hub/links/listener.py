@@ -60,7 +60,7 @@ from protocol.errors import CloseCode, DeliveryError, ErrorCode, HubError
 from protocol.handshake import DeviceHello, Error, Goodbye
 from protocol.ids import ConnectionId, DeviceId
 from protocol.session import HubSession
-from storage.devices.copies import Copy
+from storage.devices.devices import Copy
 
 log = Channel(__name__)
 

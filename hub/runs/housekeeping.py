@@ -30,9 +30,7 @@ from storage.agents import measurements
 from storage.agents.measurements import HOUR_MS, MINUTE_MS
 from storage.devices import nodes
 from storage.kernel import database
-from storage.retention import DAY_MS
-from storage.runs import orphans
-from storage.runs.orphans import Places
+from storage.retention import DAY_MS, Places
 from storage.runs.units import RENEWED_AFTER_MS
 from storage.store import Store
 
@@ -120,7 +118,7 @@ class Housekeeping:
             if await self._store.read(clock_steps.is_doubted, epoch_ms(now)):
                 log.info("housekeeping.put_off", why="the clock has skipped a day, and may be wrong")
                 return went
-            start = await self._store.read(orphans.find_places)
+            start = await self._store.read(retention.find_places)
             keep: RetentionSettings | None = self.keep
             while keep is not None:
                 steps, places = await self._steps(now, start, keep)
@@ -132,7 +130,7 @@ class Housekeeping:
             unit, item = await self._search(now, start, lease, went)
             places = replace(places, unit=unit, item=item)
             if places != start:
-                await self._store.write(orphans.note_places, places)
+                await self._store.write(retention.note_places, places)
         finally:
             with anyio.move_on_after(RESIGN_WITHIN_S, shield=True):
                 await lease.resign()
@@ -174,10 +172,10 @@ class Housekeeping:
             if not await lease.is_held():
                 break
             if is_first or any(unit):
-                rows, unit = await self._store.write(orphans.prune_units, unit, before=before, since=since)
+                rows, unit = await self._store.write(retention.prune_units, unit, before=before, since=since)
                 went["units"] += rows
             if is_first or item:
-                rows, item = await self._store.write(orphans.prune_items, item, before=before)
+                rows, item = await self._store.write(retention.prune_items, item, before=before)
                 went["items"] += rows
         return unit, item
 

@@ -12,9 +12,8 @@ from protocol.handshake import StoreMark
 from protocol.ids import BootId, DeviceId, KeyId, TokenId
 from storage.agents import agent_states
 from storage.devices import device_keys
-from storage.devices.copies import Copy, Origin
 from storage.devices.device_keys import KeyOwner, KeyRevoked
-from storage.devices.devices import LEFT, TokenRevoked, UnknownDevice
+from storage.devices.devices import LEFT, Copy, Origin, TokenRevoked, UnknownDevice
 from storage.devices.nodes import is_online
 from storage.devices.tokens import DEVICE_TOKENS, DeviceTokenRow
 from storage.kernel.columns import listed

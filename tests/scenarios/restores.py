@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from hub.device.inbox import read_items
 from protocol.lifecycles import CallState
-from storage.runs import orphans
+from storage import retention
 from storage.schema import run_calls
 from tests.scenarios.scene import Scene
 from tests.support.database import new_database
@@ -82,10 +82,10 @@ class Restores:
         engine = sa.create_engine(f"sqlite:///{self.hub_database}")
         with engine.begin() as c:
             far = 2**53
-            assert orphans.prune_units(c, ("", ""), before=far, since=0, rows=10_000)[0] > 0
-            orphans.prune_items(c, "", before=far, rows=10_000)
+            assert retention.prune_units(c, ("", ""), before=far, since=0, rows=10_000)[0] > 0
+            retention.prune_items(c, "", before=far, rows=10_000)
             c.execute(sa.delete(run_calls).where(run_calls.c.state == CallState.ACKED))
-            orphans.prune_items(c, "", before=far, rows=10_000)
+            retention.prune_items(c, "", before=far, rows=10_000)
         engine.dispose()
         await self.play.start_hub()
 

@@ -8,8 +8,8 @@ import sqlalchemy as sa
 
 from hub.cli.failure import as_failure
 from protocol.ids import BootId, NodeId
-from storage.copying import TABLES, Copied, NotEmpty, copy_database
 from storage.devices import nodes
+from storage.kernel.backup import TABLES, Copied, NotEmpty, copy_database
 from storage.kernel.database import Busy, Unavailable
 from storage.schema import hub, leases, metric_series
 from storage.store import Store, open_store

@@ -7,8 +7,9 @@ import sqlalchemy as sa
 
 from protocol.ids import AgentId, RunId
 from protocol.lifecycles import RunEvent, RunOutcome
+from storage import retention
 from storage.agents.agents import get_agent
-from storage.runs import calls, orphans, run_moves, units
+from storage.runs import calls, run_moves, units
 from storage.runs.calls import ReportedVerdict
 from storage.runs.runs import HeldRun
 from storage.runs.units import RENEWED_AFTER_MS
@@ -63,9 +64,9 @@ def forget_calls(c: sa.Connection) -> None:
 
 def prune(c: sa.Connection) -> tuple[int, int]:
     """Delete what is gone; the numbers of entries and items."""
-    went, place = orphans.prune_units(c, ("", ""), before=BEFORE, since=SINCE)
+    went, place = retention.prune_units(c, ("", ""), before=BEFORE, since=SINCE)
     assert place == ("", "")
-    return went, orphans.prune_items(c, "", before=BEFORE)[0]
+    return went, retention.prune_items(c, "", before=BEFORE)[0]
 
 
 def left(c: sa.Connection, table: sa.Table) -> int:
@@ -166,7 +167,7 @@ def test_a_search_examines_as_many_rows_as_it_may_and_goes_on_behind_them(c: sa.
     place = ("", "")
     went: list[int] = []
     while place != ("", "") or not went:
-        rows, place = orphans.prune_units(c, place, before=BEFORE, since=SINCE, rows=2)
+        rows, place = retention.prune_units(c, place, before=BEFORE, since=SINCE, rows=2)
         went.append(rows)
     assert went == [2, 2, 1]
 

@@ -301,6 +301,7 @@ def test_an_agent_whose_history_went_moves_on(c: sa.Connection) -> None:
 
 FOUND = {
     "before": 1,
+    "since": 1,
     "from": 1,
     "failed_before": 1,
     "newer": 49,
@@ -313,6 +314,7 @@ FOUND = {
     "looks": "",
     "after": "",
     "last": "s",
+    **{f"{end}_{part}": part for end in ("after", "last") for part in ("agent", "unit")},
 }
 STATEMENTS = {
     name: value

@@ -6,8 +6,9 @@ import pytest
 import sqlalchemy as sa
 
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
+from storage import retention
 from storage.agents.agents import AgentRow
-from storage.runs import agreement, orphans, run_moves, run_pauses
+from storage.runs import agreement, run_moves, run_pauses
 from storage.runs.runs import HeldRun, StaleRun
 from storage.runs.units import RENEWED_AFTER_MS, has_settled_tree, ledger_entries, settle_tree, settle_unit
 from storage.schema import agents, folder_trees, runs
@@ -133,7 +134,7 @@ def empty(c: sa.Connection, agent: AgentRow) -> None:
 
 def prune(c: sa.Connection, agent: AgentRow) -> None:
     """Nobody has seen the file for long, although runs went on."""
-    assert orphans.prune_units(c, ("", ""), before=AT + 1, since=0)[0] == 1
+    assert retention.prune_units(c, ("", ""), before=AT + 1, since=0)[0] == 1
 
 
 @pytest.mark.usefixtures("settled")

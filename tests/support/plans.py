@@ -83,7 +83,7 @@ _ALLOWED: Final = {
         *("devices.pairings.list_names", "devices.tokens.Tokens.ending_or_unused"),
         *("devices.tokens.Tokens.count", "runs.agreement.differing_stores", "runs.items.count_open"),
     ),
-    "a person copies the whole database": ("copying._rows_of",),
+    "a person copies the whole database": ("kernel.backup._rows_of",),
     "counts up to a limit, when something is added": (
         "agents.declared_agents.check_number",
         *("agents.declared_agents.check_room", "agents.measurements._check_room", "agents.locks._make"),

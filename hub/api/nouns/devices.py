@@ -30,7 +30,7 @@ from protocol.ids import DeviceId, PairingId, UserId
 from storage import audit
 from storage.agents import agent_states, agents
 from storage.agents.agent_states import AgentMove
-from storage.devices import copies, device_keys, devices, pairings
+from storage.devices import device_keys, devices, pairings
 from storage.devices.attempts import AttemptLimits
 from storage.devices.devices import DeviceRow, Grant
 from storage.devices.pairings import PairingRow
@@ -394,7 +394,7 @@ class Devices(Noun):
         device = await self._find(device_id)
         await link_of(self._store, self._roster, device.id, device.name)
         copy, present = await self._store.write(
-            copies.keep, device.id, machine, at=self._now_ms(), actor=actor
+            devices.keep, device.id, machine, at=self._now_ms(), actor=actor
         )
         if copy.refuses(present):
             self._roster.end_revoked(device.id, None)

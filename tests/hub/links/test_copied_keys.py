@@ -5,7 +5,7 @@ from typing import Any
 from hub.health.doors import check_copies
 from protocol.errors import CloseCode, CodedError
 from protocol.ids import DeviceId
-from storage.devices import copies
+from storage.devices import devices
 from tests.support.clock import START
 from tests.support.wire import AT_MS, Port, open_port, until
 
@@ -91,4 +91,4 @@ async def test_a_word_that_names_no_machine_keeps_none(port: Port) -> None:
 
 
 async def keep(port: Port, called: str) -> None:
-    await port.store.write(copies.keep, LAPTOP, called, at=AT_MS, actor="operator:0")
+    await port.store.write(devices.keep, LAPTOP, called, at=AT_MS, actor="operator:0")

@@ -19,7 +19,6 @@ from protocol.ids import BootId, NodeId
 from storage import audit, retention
 from storage.devices import nodes
 from storage.kernel.database import measure_used
-from storage.runs import orphans
 from storage.schema import (
     agents,
     idempotency_keys,
@@ -175,7 +174,7 @@ async def test_units_and_items_are_searched_in_parts_and_the_next_round_goes_on_
     store: Store, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(housekeeping, "SEARCHED", 2)
-    monkeypatch.setattr(orphans, "prune_units", partial(orphans.prune_units, rows=2))
+    monkeypatch.setattr(retention, "prune_units", partial(retention.prune_units, rows=2))
 
     def archive(c: sa.Connection) -> None:
         """An agent that has read five files was archived long ago."""
