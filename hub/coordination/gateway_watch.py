@@ -33,7 +33,7 @@ from hub.openclaw import (
 from hub.openclaw.methods import agents_list, chat_history
 from hub.rounds import Turns
 from protocol.agent_status import ExhaustReason
-from storage.coordination import gateway_agents, gateway_making, gateways
+from storage.coordination import gateway_agents, gateways
 from storage.coordination.gateway_agents import GatewayAgentRow
 from storage.coordination.gateways import Exhaustion, Seen, UnknownGateway
 from storage.devices.nodes import LostLease
@@ -373,7 +373,7 @@ class Watch:
                 self._on_missing(row)
         for row in lost:  # the gateway was reset; its main agent must be created again to reach people
             problem, at = f"gateway {self.name} has lost it", now_ms(self._clock)
-            if await self._store.write(gateway_making.note_missing, row.agent_id, problem=problem, at=at):
+            if await self._store.write(gateways.note_missing, row.agent_id, problem=problem, at=at):
                 log.warning("agent.lost_at_gateway", agent_id=row.agent_id, gateway=self.name)
                 self._on_missing(row)
         known = {row.remote_id: self._agents.get(row.remote_id) or _Working(row) for row in rows}

@@ -36,7 +36,7 @@ from storage import audit
 from storage.agents import agent_states
 from storage.agents.declared_agents import AgentLimits
 from storage.audit import Entry
-from storage.coordination import boards, gateway_agents, gateway_making, message_rows, messages
+from storage.coordination import boards, gateway_agents, gateways, message_rows, messages
 from storage.coordination.boards import (
     BoardLimits,
     BoardPlace,
@@ -45,7 +45,7 @@ from storage.coordination.boards import (
     UnknownBoard,
 )
 from storage.coordination.gateway_agents import GatewayAgentRow
-from storage.coordination.gateway_making import Led, NoGateway
+from storage.coordination.gateways import Led, NoGateway
 from storage.coordination.message_rows import MessageMove, MessageRow, UnknownMessage
 from storage.coordination.messages import MessageLimits, NewMessage
 from storage.kernel.columns import Key
@@ -398,7 +398,7 @@ class Leads:
             return Led(lead, False)  # the usual case: nothing to write
         with self._metrics.count_limits():
             led = await self._store.write(
-                gateway_making.ensure_lead,
+                gateways.ensure_lead,
                 board_id,
                 fresh_id=AgentId(self._ids.fresh()),
                 limits=AgentLimits(),

@@ -46,10 +46,10 @@ from hub.openclaw import (
 from hub.rounds import Rounds
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, BootId, RunId, trace_id_of, traceparent_of
-from storage.coordination import boards, gateway_agents, gateway_making, gateways, messages
+from storage.coordination import boards, gateway_agents, gateways, messages
 from storage.coordination.boards import BoardRow
 from storage.coordination.gateway_agents import LEAD, MAIN, GatewayAgentRow
-from storage.coordination.gateway_making import NoGateway
+from storage.coordination.gateways import NoGateway
 from storage.kernel.database import StorageError
 from storage.store import Store
 
@@ -217,7 +217,7 @@ class Provisioning:
         if not await self._exists(gateway, row.remote_id):
             problem = f"gateway {gateway.name} has no agent {row.remote_id} any more"
             at = now_ms(self._clock)
-            if await self._store.write(gateway_making.note_missing, row.agent_id, problem=problem, at=at):
+            if await self._store.write(gateways.note_missing, row.agent_id, problem=problem, at=at):
                 log.warning("agent.lost_at_gateway", agent_id=row.agent_id, gateway=gateway.name)
 
     # --- creation of one agent ---
@@ -236,7 +236,7 @@ class Provisioning:
             raise self._retryable(row, error) from error
         id = self._ids.fresh()
         await self._store.write(
-            gateway_making.made, row.agent_id, self._mine.boot_id, at=now_ms(self._clock), activity_id=id
+            gateways.made, row.agent_id, self._mine.boot_id, at=now_ms(self._clock), activity_id=id
         )
         self._made.labels("made").inc()
         log.info("agent.made", agent_id=row.agent_id, gateway=gateway.name, remote_id=row.remote_id)
@@ -248,9 +248,7 @@ class Provisioning:
     async def _claim(self, row: GatewayAgentRow) -> GatewayAgentRow | None:
         """Claim the creation of an agent. Return None on success, or its row if another hub created it."""
         until = self._clock.monotonic() + OTHER_S
-        while not await self._store.write(
-            gateway_making.claim, row.agent_id, self._mine, at=now_ms(self._clock)
-        ):
+        while not await self._store.write(gateways.claim, row.agent_id, self._mine, at=now_ms(self._clock)):
             found = await self._row(row.agent_id)
             if found.state == gateway_agents.READY:
                 return found
@@ -267,7 +265,7 @@ class Provisioning:
         is_new = row.made_at is None
         trace = traceparent_of(trace_id_of(RunId(row.agent_id)), "making")
         if not await self._exists(gateway, row.remote_id):
-            await self._store.write(gateway_making.missing, row.agent_id, self._mine.boot_id)
+            await self._store.write(gateways.missing, row.agent_id, self._mine.boot_id)
             await self._create(gateway, row.remote_id, trace)
             is_new = True
         if is_new:
@@ -339,7 +337,7 @@ class Provisioning:
             is_final=is_final,
         )
         await self._store.write(
-            gateway_making.not_made,
+            gateways.not_made,
             row.agent_id,
             self._mine.boot_id,
             problem=shortened(str(error)),
@@ -400,11 +398,11 @@ class Provisioning:
         ready = {
             gateway.name for gateway in self._fleet.list() if gateway.health().state is GatewayState.READY
         }
-        found = list(await self._store.read(gateway_making.list_unmade))
+        found = list(await self._store.read(gateways.list_unmade))
         anew, self._anew = self._anew & ready, self._anew - ready
         for row in await self._store.read(gateways.list_gateways) if anew else ():
             if row.name in anew:
-                found += await self._store.read(gateway_making.list_unmade, row.id, with_failed=True)
+                found += await self._store.read(gateways.list_unmade, row.id, with_failed=True)
         known = {row.agent_id: row for row in found if row.gateway_name in ready}
         return [row for id, row in known.items() if id not in self._in_flight]
 

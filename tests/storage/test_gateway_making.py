@@ -9,10 +9,10 @@ from protocol.errors import CodedError, ErrorCode, LimitReached
 from protocol.ids import AgentId, BoardId, BootId, GatewayId, NodeId
 from storage import audit
 from storage.agents.declared_agents import AgentLimits
-from storage.coordination import boards, gateway_agents, gateway_making
+from storage.coordination import boards, gateway_agents, gateways
 from storage.coordination.boards import BoardLimits, TooManyOfBoards, create_board, edit_board, lead_of
 from storage.coordination.gateway_agents import GatewayAgentRow
-from storage.coordination.gateway_making import Led, NoGateway
+from storage.coordination.gateways import Led, NoGateway
 from storage.coordination.messages import Hand
 from storage.devices import nodes
 from tests.storage.rows import AT, ME, some
@@ -29,7 +29,7 @@ def board(c: sa.Connection, gateway_id: GatewayId | None = OFFICE_ID) -> None:
 
 
 def ensure(c: sa.Connection, id: str = "agent-lead", **limits: Any) -> Led:
-    return gateway_making.ensure_lead(c, GARDEN, fresh_id=AgentId(id), at=AT, actor="anna", **limits)
+    return gateways.ensure_lead(c, GARDEN, fresh_id=AgentId(id), at=AT, actor="anna", **limits)
 
 
 def home(c: sa.Connection, agent_id: str = "agent-lead") -> GatewayAgentRow:
@@ -41,15 +41,15 @@ def shared(boot: BootId) -> Hand:
 
 
 def claim(c: sa.Connection, hand: Hand) -> bool:
-    return gateway_making.claim(c, AgentId("agent-lead"), hand, at=AT)
+    return gateways.claim(c, AgentId("agent-lead"), hand, at=AT)
 
 
 def made(c: sa.Connection, boot: BootId = FIRST) -> bool:
-    return gateway_making.made(c, AgentId("agent-lead"), boot, at=AT, activity_id=f"a-{boot}")
+    return gateways.made(c, AgentId("agent-lead"), boot, at=AT, activity_id=f"a-{boot}")
 
 
 def not_made(c: sa.Connection, *, is_final: bool) -> None:
-    gateway_making.not_made(
+    gateways.not_made(
         c,
         AgentId("agent-lead"),
         FIRST,
@@ -150,12 +150,12 @@ def test_an_agent_that_its_gateway_refused_is_retried_only_on_request(c: sa.Conn
     assert claim(c, alone)
     not_made(c, is_final=False)
     assert (home(c).state, home(c).problem) == ("creating", "no")
-    assert {row.agent_name for row in gateway_making.list_unmade(c)} == {"office-main", "garden-lead"}
+    assert {row.agent_name for row in gateways.list_unmade(c)} == {"office-main", "garden-lead"}
     assert claim(c, alone)
     not_made(c, is_final=True)
     assert home(c).state == "failed"
-    assert [row.agent_name for row in gateway_making.list_unmade(c, OFFICE_ID)] == ["office-main"]
-    again = gateway_making.list_unmade(c, OFFICE_ID, with_failed=True)
+    assert [row.agent_name for row in gateways.list_unmade(c, OFFICE_ID)] == ["office-main"]
+    again = gateways.list_unmade(c, OFFICE_ID, with_failed=True)
     assert {row.agent_name for row in again} == {"office-main", "garden-lead"}
     assert [one.event_type for one in audit.list_activity(c)] == ["agent.not_made"]
 
@@ -164,6 +164,6 @@ def test_an_agent_that_its_gateway_refused_is_retried_only_on_request(c: sa.Conn
 def test_an_agent_that_its_gateway_has_lost_is_wanted_with_its_texts(c: sa.Connection) -> None:
     claim(c, Hand(FIRST, is_alone=True))
     made(c)
-    assert gateway_making.note_missing(c, AgentId("agent-lead"), problem="lost", at=AT)
+    assert gateways.note_missing(c, AgentId("agent-lead"), problem="lost", at=AT)
     assert (home(c).state, home(c).made_at) == ("wanted", None)
-    assert not gateway_making.note_missing(c, AgentId("agent-lead"), problem="lost", at=AT)
+    assert not gateways.note_missing(c, AgentId("agent-lead"), problem="lost", at=AT)

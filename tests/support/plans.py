@@ -113,7 +113,7 @@ _ALLOWED: Final = {
     ),
     "sorts what waits or is worked on": (
         *("runs.run_claims._next_of_each_device", "coordination.questions.expire_due"),
-        *("coordination.gateway_making.list_unmade", "agents.locks.list_lock_waits"),
+        *("coordination.gateways.list_unmade", "agents.locks.list_lock_waits"),
         *("agents.locks.users_due", "schedules.calendar_wakeups.resend"),
     ),
     "a list with filters: tests/hub/api/test_lists.py counts what each of them reads": (
