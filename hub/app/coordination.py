@@ -31,8 +31,8 @@ from hub.outbound.rules import OutboundRules
 from hub.runs.leases import Leadership
 from hub.settings.agent_settings import GatewaySettings
 from hub.settings.reload import Commit, Unfit
-from hub.settings.secret import SecretMissing
 from hub.settings.settings import Settings
+from hub.settings.values import SecretMissing
 from hub.supervisor import Supervisor
 from hub.version import VERSION
 from protocol.ids import DeviceId

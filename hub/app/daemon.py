@@ -34,8 +34,8 @@ from hub.log import Channel, Log, LogFile, open_log
 from hub.metrics import Metrics
 from hub.runs.clock_watch import ClockWatch
 from hub.runs.disk import make_room_for_a_start
+from hub.settings.reading import OpenedSettings
 from hub.settings.reload import Reloader, SettingsWatch
-from hub.settings.settings_file import OpenedSettings
 from hub.version import VERSION
 from protocol.ids import BootId
 from storage.agents import settings_revisions

@@ -31,8 +31,8 @@ from hub.runs.control import RunControl
 from hub.runs.lifecycle import RunWatch
 from hub.settings.agent_settings import ConnectorSettings
 from hub.settings.reload import Commit, Unfit
-from hub.settings.secret import SecretMissing, SecretRef
 from hub.settings.settings import Settings
+from hub.settings.values import SecretMissing, SecretRef
 from protocol.errors import CodedError, ErrorCode
 
 if TYPE_CHECKING:

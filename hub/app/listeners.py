@@ -36,9 +36,8 @@ from hub.settings.agent_settings import ConnectorSettings
 from hub.settings.limit_settings import DeviceListener as DeviceSettings
 from hub.settings.limit_settings import Limits, Listen, Listener, TlsSettings
 from hub.settings.reload import Commit, Unfit
-from hub.settings.secret import SecretMissing
 from hub.settings.settings import Settings
-from hub.settings.values import Address
+from hub.settings.values import Address, SecretMissing
 from protocol.errors import CodedError, ErrorCode
 from storage.runs import posted
 

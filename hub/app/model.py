@@ -32,8 +32,8 @@ from hub.settings.model_settings import (
 )
 from hub.settings.problems import KeyPath
 from hub.settings.reload import Commit, Unfit
-from hub.settings.secret import SecretMissing, SecretRef
 from hub.settings.settings import Settings
+from hub.settings.values import SecretMissing, SecretRef
 from hub.supervisor import Supervisor
 from protocol.ids import BootId
 from storage.devices import nodes

@@ -157,8 +157,7 @@ def _is_confirmed(size: int, config: Path) -> bool:
 def _write(config: Path, size: int) -> None:
     """Write the size into the settings file; comments and order stay."""
     from hub.settings.edits import CannotEdit, edited, written_in_vain
-    from hub.settings.reading import check_text
-    from hub.settings.settings_file import SettingsFile
+    from hub.settings.reading import SettingsFile, check_text
 
     try:
         with using(config, "write", Exit.CANNOT_CREATE):

@@ -105,7 +105,7 @@ def serve(
         signal.signal(early, signal.SIG_IGN)
     gc.disable()  # until the hub is ready: collections during imports take a quarter of the start
     from hub.settings.problems import NotAnOverride, SettingsInvalid, on_command_line
-    from hub.settings.settings_file import SettingsFile, open_settings
+    from hub.settings.reading import SettingsFile, open_settings
 
     try:
         opened = open_settings(
@@ -221,6 +221,3 @@ def _write(file: Path, text: str, *, yes: bool) -> None:
         ) from error
     file.chmod(0o644)
     show.report(f"wrote {file}")
-
-
-DEVICE, AGENT = "desk", "notes"

@@ -147,7 +147,7 @@ def _seen_without_it(state: Path, config: Path) -> Iterator[Issue]:
 
 
 def _database_faults(storage: "StorageSettings", state: Path) -> Iterator[Issue]:
-    from hub.settings.secret import SecretMissing
+    from hub.settings.values import SecretMissing
     from storage.kernel.address import SERVER
     from storage.kernel.backup import BackupRefused, checked
     from storage.kernel.database import Unavailable, file_of

@@ -24,9 +24,7 @@ from hub.agents.schemas import document
 from hub.outbound.rules import is_this_machine
 from hub.printable import spelled
 from hub.schedules.cron import BadSchedule, parse_cron
-from hub.schedules.second_reading import check_reading
-from hub.schedules.trigger import Trigger, trigger_of
-from hub.settings.secret import SecretRef
+from hub.schedules.trigger import Trigger, check_reading, trigger_of
 from hub.settings.values import (
     REQUIRED,
     WEEK_S,
@@ -36,6 +34,7 @@ from hub.settings.values import (
     Instant,
     Name,
     Seconds,
+    SecretRef,
     Table,
     TimeZone,
     Usd,

@@ -17,8 +17,9 @@ from pydantic import (
     model_validator,
 )
 
-from hub.settings.secret import IN_THE_OPEN, REFER_TO_IT, SecretMissing, SecretRef
 from hub.settings.values import (
+    IN_THE_OPEN,
+    REFER_TO_IT,
     REQUIRED,
     Address,
     Days,
@@ -27,6 +28,8 @@ from hub.settings.values import (
     Name,
     Scope,
     Seconds,
+    SecretMissing,
+    SecretRef,
     SettingsPath,
     Table,
     Usd,

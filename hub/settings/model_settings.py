@@ -6,12 +6,12 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from hub.outbound.rules import is_this_machine
-from hub.settings.secret import SecretRef
 from hub.settings.values import (
     REQUIRED,
     Address,
     Flag,
     Seconds,
+    SecretRef,
     Table,
     Usd,
     Whole,

@@ -32,8 +32,19 @@ from hub.settings.limit_settings import (
     RetentionSettings,
 )
 from hub.settings.model_settings import ModelSettings, TranscriptionSettings
-from hub.settings.secret import IN_THE_OPEN, REFER_TO_IT, SecretMissing, SecretRef
-from hub.settings.values import Flag, Name, Table, live, refusal, restart, shaped
+from hub.settings.values import (
+    IN_THE_OPEN,
+    REFER_TO_IT,
+    Flag,
+    Name,
+    SecretMissing,
+    SecretRef,
+    Table,
+    live,
+    refusal,
+    restart,
+    shaped,
+)
 from storage.kernel.address import SERVER, SQLITE, fault_of, has_password
 
 IN_MEMORY = SQLITE

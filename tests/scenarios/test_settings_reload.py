@@ -15,7 +15,7 @@ import anyio.to_thread
 import pytest
 
 from hub.api.door.sockets import listen_on_tcp
-from hub.settings.settings_file import LAST_GOOD
+from hub.settings.reading import LAST_GOOD
 from hub.settings.values import Address
 from tests.scenarios.scene import are_there_once, is_asked, scene, sentences, write
 from tests.support.certificates import write_certificate

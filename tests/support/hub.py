@@ -35,8 +35,8 @@ from hub.links.roster import RunFrame
 from hub.log import Log, Ring
 from hub.log.opening import Duplicates, Writer
 from hub.metrics import Metrics
+from hub.settings.reading import SettingsFile, open_settings
 from hub.settings.reload import Reloader, SettingsWatch
-from hub.settings.settings_file import SettingsFile, open_settings
 from hub.settings.values import Address
 from protocol.ids import BootId, RunId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES, RunEvent, RunOutcome, RunState

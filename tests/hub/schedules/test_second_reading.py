@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from hub.schedules.cron import BadSchedule, parse_cron
-from hub.schedules.second_reading import check_reading
+from hub.schedules.trigger import check_reading
 from tests.support.families import each
 
 ACCEPTED = (

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hub.settings.reading import check_settings
-from hub.settings.secret import SecretMissing, SecretRef
+from hub.settings.values import SecretMissing, SecretRef
 from tests.support.certificates import write_certificate
 from tests.support.settings import Check
 

@@ -13,7 +13,7 @@ from hub.settings.declared import declared_gateways
 from hub.settings.edits import BeyondSettings, check_guarded
 from hub.settings.reading import load_settings
 from hub.settings.reload import Unfit
-from hub.settings.secret import SecretRef
+from hub.settings.values import SecretRef
 from storage.coordination.gateways import DeclaredGateway
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.settings import Check

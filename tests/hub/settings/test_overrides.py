@@ -9,7 +9,7 @@ import pytest
 
 from hub.settings.problems import NotAnOverride, Place, on_command_line, value_of
 from hub.settings.reading import Reading, check_settings
-from hub.settings.secret import SecretRef
+from hub.settings.values import SecretRef
 from tests.support.families import each
 
 Read = Callable[..., Reading]

@@ -11,8 +11,8 @@ from pydantic import BaseModel
 from hub.roles import Role, Scope
 from hub.settings.edits import GUARDED, BeyondSettings, check_guarded
 from hub.settings.problems import KeyPath
-from hub.settings.secret import SecretRef
 from hub.settings.settings import Settings
+from hub.settings.values import SecretRef
 from storage import audit
 from tests.support.families import each
 from tests.support.hub import TEXT, answering, over_tcp, over_unix

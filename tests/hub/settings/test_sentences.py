@@ -14,7 +14,7 @@ from hub.settings.model_settings import LocalModelSettings, OpenAIModelSettings
 from hub.settings.problems import KeyPath
 from hub.settings.reading import check_text
 from hub.settings.schema import leaves
-from hub.settings.secret import SecretRef
+from hub.settings.values import SecretRef
 from tests.support.families import each
 
 # How pydantic speaks, which knows Python and not hub.toml.

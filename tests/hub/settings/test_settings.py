@@ -11,9 +11,8 @@ from hub.settings.model_settings import LocalModelSettings, ModelTuning, OpenAIM
 from hub.settings.problems import KeyPath, Problem, SettingsInvalid, Severity
 from hub.settings.reading import check_settings, load_settings
 from hub.settings.schema import leaves, names_at, tables_at
-from hub.settings.secret import SecretRef
 from hub.settings.settings import Settings
-from hub.settings.values import Address, Effect, Table
+from hub.settings.values import Address, Effect, SecretRef, Table
 from protocol.tables import TableName
 from tests.support.families import each
 from tests.support.settings import Check

@@ -8,7 +8,7 @@ import pytest
 
 from hub.atomic_file import write_atomically
 from hub.settings.problems import SettingsInvalid
-from hub.settings.settings_file import LAST_GOOD, OpenedSettings, keep_last_good, open_settings
+from hub.settings.reading import LAST_GOOD, OpenedSettings, keep_last_good, open_settings
 from tests.support.settings import TEXT, SettingsBench, files_of_at_most
 
 BROKEN = "[limits]\nruns = 0\n"

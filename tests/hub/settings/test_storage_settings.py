@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from hub.settings.reading import check_settings, load_settings
-from hub.settings.secret import SecretMissing, SecretRef
 from hub.settings.settings import Settings, StorageSettings
+from hub.settings.values import SecretMissing, SecretRef
 
 SERVER = "postgresql://hub:correct-horse@db/hub"
 VARIABLE = 'url = { env = "HUB_DATABASE_URL" }'
