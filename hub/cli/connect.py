@@ -247,8 +247,8 @@ def _can_ask() -> bool:
 def ask_grants(url: str, db: Path) -> tuple[str, ...]:
     """Ask the owner which rights a hub gets that is new to the device; Enter grants none."""
     from hub.device.addresses import BadAddress, address_of
+    from hub.device.credentials import SUFFIX, BadKnownHubs, KnownHubs, dialled
     from hub.device.grants import BadGrant, changed
-    from hub.device.known_hubs import SUFFIX, BadKnownHubs, KnownHubs, dialled
     from protocol.tables import TABLES
 
     try:

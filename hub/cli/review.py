@@ -386,9 +386,9 @@ def grants(
 
     Example: hub grants +rows.read=tasks,projects -review.remote
     """
+    from hub.device.credentials import SUFFIX, BadKnownHubs, KnownHubs
     from hub.device.grants import BadGrant
     from hub.device.inserts import DeviceFileError
-    from hub.device.known_hubs import SUFFIX, BadKnownHubs, KnownHubs
     from hub.device.owner import change_grants
 
     db = file_here(ctx, db, name)

@@ -51,15 +51,19 @@ from hub.device.addresses import BadAddress, address_of
 from hub.device.client import Client, Handler, TurnedAway
 from hub.device.connection import ACTIONS, RESPONSE_WITHIN_S, Bench, Line, Tools, refusal
 from hub.device.credentials import (
+    SUFFIX,
     BadCredential,
+    BadKnownHubs,
     Credential,
+    HubNotTrusted,
     KeyCredential,
+    KnownHubs,
     Rotation,
     TokenCredential,
+    dialled,
     is_open_to_others,
 )
 from hub.device.inserts import Configuration, DeviceFileError, DeviceStore, open_device_store
-from hub.device.known_hubs import SUFFIX, BadKnownHubs, HubNotTrusted, KnownHubs, dialled
 from hub.device.messages import Reply, describe_message, describe_question
 from hub.device.run_reading import Contents, Library, Readings
 from hub.device.shared import (

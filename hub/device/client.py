@@ -30,8 +30,14 @@ from websockets.typing import Subprotocol
 from hub.clock import Chance, Clock
 from hub.device.addresses import Route, address_of, is_local
 from hub.device.connection import Line
-from hub.device.credentials import BadCredential, Credential
-from hub.device.known_hubs import BadKnownHubs, HubNotTrusted, check_proof, dialled
+from hub.device.credentials import (
+    BadCredential,
+    BadKnownHubs,
+    Credential,
+    HubNotTrusted,
+    check_proof,
+    dialled,
+)
 from hub.log import Channel
 from hub.tls_faults import certificate_fault, certificate_fix
 from protocol import keys

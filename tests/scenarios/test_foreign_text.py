@@ -19,8 +19,8 @@ from hub.accounts.keys import KeyStore
 from hub.cli import show
 from hub.cli.app import hub as command
 from hub.clock import IdFactory
+from hub.device.credentials import KnownHub, KnownHubs
 from hub.device.inserts import open_device_store
-from hub.device.known_hubs import KnownHub, KnownHubs
 from hub.links.auth import HubKey
 from hub.printable import printable
 from hub.text.excerpt import Excerpt

@@ -9,8 +9,8 @@ from click.testing import CliRunner, Result
 from hub.cli.app import hub
 from hub.cli.connect import ask_grants
 from hub.clock import IdFactory
+from hub.device.credentials import KnownHub, KnownHubs
 from hub.device.inserts import open_device_store
-from hub.device.known_hubs import KnownHub, KnownHubs
 from hub.links.auth import HubKey
 from tests.hub.cli.conftest import ends
 from tests.support.clock import FakeClock, SeededChance

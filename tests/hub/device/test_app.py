@@ -13,8 +13,7 @@ import pytest
 from anyio.abc import Process
 
 from hub.device.app import DeviceOptions, ReferenceDevice, run_device
-from hub.device.credentials import TokenCredential
-from hub.device.known_hubs import KnownHubs, dialled
+from hub.device.credentials import KnownHubs, TokenCredential, dialled
 from protocol.errors import CloseCode, ErrorCode
 from protocol.handshake import Error, Goodbye
 from protocol.work import AgentAck, AgentComplete, AgentData, AgentManifest, AgentRun, RunConfig, RunMode

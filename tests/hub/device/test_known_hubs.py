@@ -9,8 +9,15 @@ import pytest
 from hub.clock import SystemChance
 from hub.device import app
 from hub.device.client import TurnedAway
-from hub.device.credentials import KeyCredential
-from hub.device.known_hubs import BadKnownHubs, HubNotTrusted, KnownHub, KnownHubs, check_proof, dialled
+from hub.device.credentials import (
+    BadKnownHubs,
+    HubNotTrusted,
+    KeyCredential,
+    KnownHub,
+    KnownHubs,
+    check_proof,
+    dialled,
+)
 from hub.device.owner import change_grants
 from hub.links.auth import HubKey
 from protocol import keys
