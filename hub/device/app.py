@@ -65,6 +65,7 @@ from hub.device.credentials import (
 )
 from hub.device.inserts import Configuration, DeviceFileError, DeviceStore, open_device_store
 from hub.device.messages import Reply, describe_message, describe_question
+from hub.device.rows import Verdict
 from hub.device.run_reading import Contents, Library, Readings
 from hub.device.shared import (
     MAX_FILE_BYTES,
@@ -75,7 +76,6 @@ from hub.device.shared import (
     root_spellings,
     settle,
 )
-from hub.device.verdicts import Verdict
 from hub.log import Channel
 from protocol.codec import JSON, MSGPACK
 from protocol.coordination import AgentBeat, Event, EventName, Heartbeat, Method, Response

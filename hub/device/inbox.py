@@ -21,13 +21,12 @@ from urllib.parse import quote as quoted_for_url
 import msgspec
 
 from hub.clock import from_epoch_ms
-from hub.device import proposals, rows, verdicts
+from hub.device import proposals, rows
 from hub.device.inserts import BUSY_TIMEOUT_S, DeviceFileError, check_file, connect_shared
 from hub.device.owner import Decided, approve, edit, reject
 from hub.device.proposals import Proposal
-from hub.device.rows import Refusal
+from hub.device.rows import Refusal, Remarks, Review, ReviewState
 from hub.device.schema import quoted
-from hub.device.verdicts import Remarks, Review, ReviewState
 from hub.text import archives
 from hub.text.decoding import decode
 from hub.text.excerpt import Excerpt, Excerpts
@@ -170,7 +169,7 @@ def read_items(path: Path) -> list[DeviceItem]:
             if db.execute("SELECT 1 FROM sqlite_schema").fetchone() is None:
                 return []  # a device is just creating it
             check_file(db, path)
-            found = sorted(verdicts.reviews(db), key=lambda review: review.number)
+            found = sorted(rows.reviews(db), key=lambda review: review.number)
             sources = _sources(db)
             return [_item(db, sources, review, review.row) for review in found if review.row is not None]
     except sqlite3.Error as error:
@@ -215,7 +214,7 @@ def _item(db: sqlite3.Connection, sources: Sources, review: Review, row: Record)
         end=call["quote_end"],
         at=from_epoch_ms(call["at"]),
         verdict=review.state,
-        remarks=verdicts.read_remarks(call["remarks"]),
+        remarks=rows.read_remarks(call["remarks"]),
         proposal=proposal,
         belongs_to=belongs_to,
         source_state=None

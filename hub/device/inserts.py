@@ -36,12 +36,11 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from hub.clock import Clock, IdFactory, epoch_ms, now_ms
-from hub.device import addresses, grants, messages, proposals, rows, schema, shared, verdicts
+from hub.device import addresses, grants, messages, proposals, rows, schema, shared
 from hub.device.messages import Reply
 from hub.device.named_rows import row_called
 from hub.device.proposals import Proposal
-from hub.device.rows import Refusal
-from hub.device.verdicts import Verdict
+from hub.device.rows import Refusal, Verdict
 from protocol.calls import (
     FILES,
     MAX_ASKED,
@@ -220,14 +219,14 @@ class DeviceStore:
     def unreported(self, most: int) -> list[Verdict]:
         """Return at most *most* verdicts of the owner that the hub has not confirmed."""
         return [
-            *verdicts.unreported(self._db, self.hub),
+            *rows.unreported(self._db, self.hub),
             *proposals.unreported(self._db, self.hub),
         ][:most]
 
     def note_reported(self, report: Sequence[Verdict]) -> None:
         """Mark verdicts as confirmed by the hub."""
         with self._transaction():
-            verdicts.note_reported(self._db, report)
+            rows.note_reported(self._db, report)
             proposals.note_reported(self._db, report)
             note_confirmed(self._db, [one.call_id for one in report])
         self.mark = self._read_mark()
@@ -327,7 +326,7 @@ class DeviceStore:
                 source.end if source else None,
                 msgspec.json.encode(answer).decode(),
                 now_ms(self._clock),
-                verdicts.remarks_of(source),
+                rows.remarks_of(source),
                 own_counter,
                 self.hub,
             ),
@@ -374,7 +373,7 @@ class DeviceStore:
             case Action.INSERT:
                 row_id = self._ids.fresh()
                 row = rows.insert(self._db, table, row_id, call.data, at_ms)
-                verdicts.note_written(self._db, table, row_id, row, call.id, hub=self.hub)
+                rows.note_written(self._db, table, row_id, row, call.id, hub=self.hub)
                 return row_id, {"id": row_id}
             case Action.UPDATE:
                 return None, proposals.change(self._db, table, call, at_ms, hub=self.hub)
@@ -664,7 +663,7 @@ def _ids(data: Record, name: str) -> list[str]:
 def _listed(db: sqlite3.Connection, found: sqlite3.Row) -> ListedRow:
     table = rows.table_of(db, found["written_tbl"])
     row = rows.find(db, table, found["written_row"])
-    state = verdicts.state_of(table, row, found["written"])
+    state = rows.state_of(table, row, found["written"])
     return ListedRow(
         counter=found["counter"],
         call_id=found["call_id"],
@@ -679,7 +678,7 @@ def _listed(db: sqlite3.Connection, found: sqlite3.Row) -> ListedRow:
         quote=found["quote"] or "",
         start=found["quote_start"] or 0,
         end=found["quote_end"] or 0,
-        timezone=verdicts.read_remarks(found["remarks"]).timezone,
+        timezone=rows.read_remarks(found["remarks"]).timezone,
         data={} if row is None else _shown(db, table, row, is_open=state == "open"),
     )
 
@@ -747,7 +746,7 @@ def apply(
     elif proposal is not None:
         _decide(db, table, row_id, proposal, call, at_ms)
     else:
-        is_open = verdicts.is_open(table, row, known["written"])
+        is_open = rows.is_open(table, row, known["written"])
         if not is_open or proposals.is_owned(db, table, row_id):
             raise _changed(table, "its owner has decided about the row at the device")
         if known["call_id"] != review.seen:
@@ -757,7 +756,7 @@ def apply(
     (written,) = db.execute(
         "SELECT written FROM reviews WHERE tbl = ? AND row_id = ?", (table.name, row_id)
     ).fetchone()
-    state = verdicts.state_of(table, after, written)
+    state = rows.state_of(table, after, written)
     if state == "open" and proposal is not None:
         state = "edited"  # as the device reports it: the row is its owner's
     db.execute(  # the answer reports it
@@ -779,7 +778,7 @@ def is_of_marked(db: sqlite3.Connection, call: ToolCall) -> bool:
     projects = db.execute(OPEN_PROJECTS).fetchall() if called else []
     seen = [call.review.seen, *(row["call_id"] for row in projects if row["title"].casefold() in called)]
     remarks = [db.execute("SELECT remarks FROM calls WHERE call_id = ?", (id,)).fetchone() for id in seen]
-    return any(row is not None and verdicts.read_remarks(row["remarks"]).warnings for row in remarks)
+    return any(row is not None and rows.read_remarks(row["remarks"]).warnings for row in remarks)
 
 
 def forget(db: sqlite3.Connection, before_ms: int) -> None:

@@ -4,7 +4,7 @@ import sqlite3
 from typing import Final
 
 from hub.clock import IdFactory, SystemChance, SystemClock
-from hub.device import rows, verdicts
+from hub.device import rows
 from hub.device.rows import Refusal
 from hub.device.schema import quoted
 from protocol.errors import ErrorCode, nearest
@@ -30,7 +30,7 @@ def row_called(
     """
     title = quoted(table.title)
     candidates = db.execute(f"SELECT id, {title}, isApproved FROM {quoted(table.name)}").fetchall()
-    ids = () if by_title_alone else (text, verdicts.row_of(db, table, text))
+    ids = () if by_title_alone else (text, rows.row_of(db, table, text))
     found = (
         [row for row in candidates if row["id"] in ids]
         or [row for row in candidates if row[1] == text]

@@ -17,13 +17,12 @@ import msgspec
 
 from hub.clock import epoch_ms
 from hub.dates import DAY, begin_of
-from hub.device import grants, messages, proposals, rows, verdicts
+from hub.device import grants, messages, proposals, rows
 from hub.device.inserts import DeviceFileError, connect_shared
 from hub.device.messages import Question
 from hub.device.named_rows import cut, row_called
 from hub.device.proposals import Proposal
-from hub.device.rows import Refusal
-from hub.device.verdicts import Review
+from hub.device.rows import Refusal, Review
 from protocol.calls import ANSWER_CHARACTERS
 from protocol.coordination import QuestionState
 from protocol.errors import ErrorCode, did_you_mean
@@ -150,7 +149,7 @@ def _refuse_referred(db: sqlite3.Connection, review: Review) -> None:
     ]
     if not found:
         return
-    labels = {(one.table.name, one.row_id): one.label for one in verdicts.reviews(db)}
+    labels = {(one.table.name, one.row_id): one.label for one in rows.reviews(db)}
     named = list(dict.fromkeys(labels.get(key, f"{key[0]} of your own") for key in found))
     more = f" and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
     listed = ", ".join(named[:_MOST_NAMED]) + more
@@ -208,7 +207,7 @@ def _reviews(path: Path, numbers: Sequence[int | str]) -> Iterator[tuple[sqlite3
     """Yield the rows of these numbers or labels, in a transaction that ends with the block."""
     with connect_shared(path) as db:
         db.execute("BEGIN IMMEDIATE")
-        existing = [review for review in verdicts.reviews(db) if review.row is not None]
+        existing = [review for review in rows.reviews(db) if review.row is not None]
         known: dict[int | str, Review] = {review.number: review for review in existing}
         known |= {review.label: review for review in existing}
         if missing := [number for number in numbers if number not in known]:
@@ -259,7 +258,7 @@ class Editor:
             Refusal: the field does not exist, or the value has the wrong type.
         """
         values: Record = {}
-        report, timezone = "", verdicts.timezone_of(self._db, review.call_id)
+        report, timezone = "", rows.timezone_of(self._db, review.call_id)
         for name, text in typed.items():
             column = _column(review.table, name)
             if column.refers_to is not None and text:

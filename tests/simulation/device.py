@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from hub.device import inserts, rows, schema, verdicts
+from hub.device import inserts, rows, schema
 from hub.device.rows import Refusal
 from protocol.calls import OwnerGrant, refused_by_owner
 from protocol.coordination import Method, Request, Response
@@ -87,7 +87,7 @@ def _file() -> sqlite3.Connection:
 def _write(db: sqlite3.Connection, row: Row, *, is_there: bool, saved: Undoable | None) -> None:
     """Write a row as the hub wrote it, then as its owner left it."""
     rows.insert(db, TASKS, row.row_id, {"title": row.title}, AT_MS)
-    verdicts.note_written(db, TASKS, row.row_id, rows.find(db, TASKS, row.row_id), row.call_id)
+    rows.note_written(db, TASKS, row.row_id, rows.find(db, TASKS, row.row_id), row.call_id)
     owned: Record = {"description": row.note, "isApproved": int(row.is_approved)}
     if not is_there:
         rows.delete(db, TASKS, row.row_id)

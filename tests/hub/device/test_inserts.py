@@ -15,7 +15,7 @@ import pytest
 from hub.clock import IdFactory
 from hub.device.inbox import DeviceItem, read_items
 from hub.device.inserts import KEEP_CALLS, DeviceFileError, DeviceStore, open_device_store
-from hub.device.verdicts import Remarks
+from hub.device.rows import Remarks
 from protocol.errors import ErrorCode
 from protocol.frame import Record
 from protocol.tables import SUGGESTED, TABLES

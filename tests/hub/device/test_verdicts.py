@@ -12,7 +12,7 @@ from hub.device.app import POLL_EVERY_S
 from hub.device.inbox import read_items
 from hub.device.inserts import DeviceFileError, DeviceStore
 from hub.device.owner import approve, edit, reject
-from hub.device.verdicts import Remarks, Verdict
+from hub.device.rows import Remarks, Verdict
 from protocol.coordination import Method, Request, Response
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody, Record
