@@ -20,10 +20,9 @@ from hub.app.boot import Boot, Context
 from hub.coordination.broadcasts import Broadcasts
 from hub.coordination.courier import Courier
 from hub.coordination.gateway_watch import GatewayMonitor
-from hub.coordination.memory import BoardMemory
 from hub.coordination.messages import LeadMessages, Leads, Messages
 from hub.coordination.provisioning import Provisioning, Quiet
-from hub.coordination.questions import QuestionDelivery, Questions
+from hub.coordination.questions import BoardMemory, QuestionDelivery, Questions
 from hub.coordination.souls import SoulHomes, Souls, SoulWriter
 from hub.links.roster import Roster
 from hub.openclaw import BadAddress, Fleet, GatewayAddress, GatewayConfig, GatewayState

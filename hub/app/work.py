@@ -4,8 +4,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from hub.accounts.desk import Accounts
-from hub.agents.capabilities import Capabilities
-from hub.agents.checkpoints import Checkpoints
+from hub.agents.capabilities import Capabilities, Checkpoints
 from hub.agents.locks import Locks
 from hub.agents.measurements import Measurements
 from hub.app.boot import Boot, Context

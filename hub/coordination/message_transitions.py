@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 import anyio
 
 from hub.clock import Clock, IdFactory, now_ms, wait_for_event
-from hub.coordination.memory import memory_added
+from hub.coordination.questions import memory_added
 from hub.log import Channel
 from hub.metrics import Metrics
 from protocol.coordination import MessageEvent, MessageKind

@@ -23,8 +23,8 @@ from hub.clock import Clock, IdFactory, now_ms
 from hub.coordination import authority
 from hub.coordination.authority import Caller
 from hub.coordination.courier import Courier
-from hub.coordination.memory import checked_tags, checked_word
 from hub.coordination.provisioning import Provisioning
+from hub.coordination.questions import checked_tags, checked_word
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.openclaw import GatewayError

@@ -10,7 +10,7 @@ from functools import partial
 
 import anyio
 
-from hub.agents.checkpoints import checkpoint_to_run_from
+from hub.agents.capabilities import checkpoint_to_run_from
 from hub.clock import Chance, Clock, now_ms
 from hub.document import Document
 from hub.extraction.extractor import Extractor

@@ -11,7 +11,7 @@ from hub.accounts.desk import Accounts
 from hub.accounts.keys import KeyStore
 from hub.accounts.sign_in import SignIns
 from hub.agents.capabilities import Capabilities as KeptCapabilities
-from hub.agents.checkpoints import Checkpoints as KeptCheckpoints
+from hub.agents.capabilities import Checkpoints as KeptCheckpoints
 from hub.agents.locks import Locks as HeldLocks
 from hub.agents.measurements import Measurements as KeptMeasurements
 from hub.agents.writing import AgentConfigs as KeptConfigs
@@ -35,8 +35,8 @@ from hub.api.nouns.schedules import Schedules
 from hub.api.nouns.tokens import IdentityLimits, Sessions
 from hub.api.waiting import Waiting
 from hub.coordination.courier import Courier
-from hub.coordination.memory import BoardMemory
 from hub.coordination.messages import Messages as SentMessages
+from hub.coordination.questions import BoardMemory
 from hub.coordination.questions import Questions as AskedQuestions
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
 from hub.agents.capabilities import Capabilities as CapabilityService
-from hub.agents.checkpoints import Checkpoints as CheckpointService
+from hub.agents.capabilities import Checkpoints as CheckpointService
 from hub.agents.writing import AgentConfigs as ConfigService
 from hub.agents.writing import config_values
 from hub.api.binding import Body, From, bad_request

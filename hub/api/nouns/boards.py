@@ -27,7 +27,7 @@ from hub.api.noun import (
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.coordination import authority
 from hub.coordination.authority import Caller
-from hub.coordination.memory import BoardMemory
+from hub.coordination.questions import BoardMemory
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.roles import AGENT, Scope

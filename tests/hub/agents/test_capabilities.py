@@ -2,8 +2,7 @@
 
 import pytest
 
-from hub.agents.capabilities import Capabilities, CapabilityLimits
-from hub.agents.checkpoints import CheckpointLimits, Checkpoints
+from hub.agents.capabilities import Capabilities, CapabilityLimits, CheckpointLimits, Checkpoints
 from hub.agents.schemas import document
 from protocol.errors import CodedError, ErrorCode
 from tests.support.coded import coded

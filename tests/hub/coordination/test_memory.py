@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from hub.clock import IdFactory
-from hub.coordination.memory import BoardMemory
+from hub.coordination.questions import BoardMemory
 from hub.log import Ring
 from hub.metrics import Metrics
 from protocol.coordination import MessageEvent, MessageKind, MessageState
