@@ -13,7 +13,7 @@ from hub.app.coordination import Coordination
 from hub.app.listeners import Tls
 from hub.app.model import ModelsInUse
 from hub.clock import Clock, now_ms
-from hub.health import doors, external, machine, records, settings, work
+from hub.health import doors, external, machine, records, work
 from hub.health.doors import Arrived
 from hub.health.issues import Check, Finding, Issues, Source, lasting
 from hub.links.refusals import RefusedPeer
@@ -73,7 +73,7 @@ def watch_for_issues(
     sources: list[Source] = [
         lambda now: stops(),
         partial(machine.check_services, failures),
-        partial(settings.check_reload, in_use),
+        partial(doors.check_reload, in_use),
         partial(work.check_hold, partial(_held, start)),
     ]
     if context.clock_watch is not None:
@@ -86,13 +86,13 @@ def watch_for_issues(
         "state folder": partial(machine.check_folder, context.state),
         "log": machine.check_log(lambda: context.log.dropped),
         "watchdog": partial(machine.check_watchdog, manager.is_managed, manager.watchdog_s),
-        "restart": partial(settings.check_waiting, in_use),
-        "settings": partial(settings.check_warnings, in_use),
-        "declarations": partial(settings.check_declarations, store, context.node.id),
+        "restart": partial(doors.check_waiting, in_use),
+        "settings": partial(doors.check_warnings, in_use),
+        "declarations": partial(doors.check_declarations, store, context.node.id),
         "nodes": partial(records.check_nodes, store),
-        "revisions": partial(settings.check_revisions, store),
-        "listeners": partial(settings.check_listeners, in_use),
-        "certificates": partial(settings.check_certificates, tls.in_use),
+        "revisions": partial(doors.check_revisions, store),
+        "listeners": partial(doors.check_listeners, in_use),
+        "certificates": partial(doors.check_certificates, tls.in_use),
         "tokens": partial(doors.check_tokens, store),
         "pairings": partial(doors.check_pairings, store),
         "names of devices": partial(doors.check_device_names, store),

@@ -22,7 +22,7 @@ from hub.app.boot import Context
 from hub.app.identity import Judges
 from hub.certificates import Certificates, CertificateUnusable, Pair, load_pair
 from hub.connectors.webhook import WebhookSettings, problem_of
-from hub.health.settings import Certificate
+from hub.health.doors import Certificate
 from hub.links.auth import HubKey
 from hub.links.gate import STRANGERS, STRANGERS_PER_NETWORK, Gate, LinkLimits, PortLimits
 from hub.links.hosts import Hosts, TrustedProxies

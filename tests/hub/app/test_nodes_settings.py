@@ -8,7 +8,7 @@ import pytest
 
 from hub.app import boot
 from hub.app.boot import Context
-from hub.health.settings import check_declarations
+from hub.health.doors import check_declarations
 from storage.agents import agents
 from storage.devices import nodes
 from storage.store import open_store

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import httpx2
 import pytest
 
-from hub.health.settings import check_revisions
+from hub.health.doors import check_revisions
 from hub.settings.problems import SettingsInvalid
 from storage import audit
 from storage.agents import agents
