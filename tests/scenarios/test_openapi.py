@@ -26,8 +26,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from hub.api.application import ANSWERED
-from hub.api.document import openapi_document
+from hub.api.application import ANSWERED, openapi_document
 from hub.roles import Scope
 from tests.support.hub import ENDLESS
 from tests.support.processes import HubProcess, closing

@@ -8,8 +8,7 @@ from typing import Any, get_args
 import click
 
 from hub.api import noun
-from hub.api.application import ANSWERED, DECLARED
-from hub.api.document import ALIAS, openapi_document
+from hub.api.application import ALIAS, ANSWERED, DECLARED, openapi_document
 from hub.api.noun import Command, Noun, Route
 from hub.cli.app import hub
 from hub.cli.options import FORMS

@@ -10,8 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from hub.api.application import ANSWERED
-from hub.api.document import openapi_document
+from hub.api.application import ANSWERED, openapi_document
 from protocol.work import MARKS, UNSURE
 from tests.support.source import ROOT
 

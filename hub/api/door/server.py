@@ -20,8 +20,7 @@ import uvicorn
 from anyio.abc import TaskGroup, TaskStatus
 from starlette.types import Receive, Scope, Send
 
-from hub.api.application import ANSWERED, application
-from hub.api.document import document_server
+from hub.api.application import ANSWERED, application, document_server
 from hub.api.door.access import BODY_BYTES, BODY_S, LIVENESS_PLACES, NO_PROXIES, Access, BearerTokens
 from hub.api.door.connection import HEAD_S, connection_factory, operator_refusal
 from hub.api.door.idempotency import Replays

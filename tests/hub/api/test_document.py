@@ -6,8 +6,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from hub.api.application import ANSWERED
-from hub.api.document import EVERY, WITH_TOKEN, openapi_document
+from hub.api.application import ANSWERED, EVERY, WITH_TOKEN, openapi_document
 from hub.roles import AGENT, PUBLIC, ROUTES
 from protocol.errors import CATALOGUE, ErrorCode
 

@@ -10,8 +10,7 @@ from anyio.from_thread import BlockingPortal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.api.application import ANSWERED
-from hub.api.document import openapi_document
+from hub.api.application import ANSWERED, openapi_document
 from hub.api.nouns import questions
 from hub.cli.declared import LEAST_END, item_called, present
 from hub.cli.failure import Exit, Failure
