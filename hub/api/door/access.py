@@ -622,7 +622,7 @@ class Access:
 async def read_body(receive: Receive, *, within_s: float) -> bytes | None:
     """Return the whole body, or None if the peer left before its end.
 
-    Its length is limited before: a request declares it in its head (``hub.api.door.connection``).
+    Its length is limited before: a request declares it in its head (``hub.api.door.sockets``).
 
     Raises:
         CodedError: the body was not received *within_s* seconds.

@@ -16,9 +16,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from hub.api.door.access import LET_IN, read_body
-from hub.api.door.connection import HEAD_S
 from hub.api.door.server import HttpServer
-from hub.api.door.sockets import listen_on_tcp
+from hub.api.door.sockets import HEAD_S, listen_on_tcp
 from hub.api.errors import Problem
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.connectors.webhook import Delivery, Source, judge, value_of

@@ -22,9 +22,8 @@ from starlette.types import Receive, Scope, Send
 
 from hub.api.application import ANSWERED, application, document_server
 from hub.api.door.access import BODY_BYTES, BODY_S, LIVENESS_PLACES, NO_PROXIES, Access, BearerTokens
-from hub.api.door.connection import HEAD_S, connection_factory, operator_refusal
 from hub.api.door.idempotency import Replays
-from hub.api.door.sockets import listen_on_tcp, listen_on_unix
+from hub.api.door.sockets import HEAD_S, connection_factory, listen_on_tcp, listen_on_unix, operator_refusal
 from hub.api.events import BEAT_S, Streams
 from hub.api.noun import Hub, Served
 from hub.api.pages import Pages

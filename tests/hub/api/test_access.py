@@ -12,7 +12,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from hub.api.door.access import PEER_UID, SOCKET_PATH, Access
-from hub.api.door.connection import peer_uid
+from hub.api.door.sockets import peer_uid
 from hub.links.hosts import Hosts, TrustedProxies
 from hub.loop_meter import LATE_S, OVER_S, SHARE, LoopMeter
 from hub.roles import Role

@@ -18,7 +18,7 @@ from starlette.responses import PlainTextResponse
 from uvicorn.server import ServerState
 
 from hub.api.door.access import LIVENESS_PLACES
-from hub.api.door.connection import STRANGER_READS_PER_S, BoundedConnection
+from hub.api.door.sockets import STRANGER_READS_PER_S, BoundedConnection
 from hub.links.gate import Gate
 from hub.loop_meter import LoopMeter
 from hub.metrics import Metrics

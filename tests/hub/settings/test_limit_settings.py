@@ -11,7 +11,7 @@ import pytest
 
 import hub
 from hub.api.door.access import BODY_BYTES, BODY_S
-from hub.api.door.connection import HEAD_S
+from hub.api.door.sockets import HEAD_S
 from hub.api.nouns.tokens import IdentityLimits
 from hub.health.machine import COUNSEL
 from hub.links.auth import PairingLimits
