@@ -13,9 +13,8 @@ from urllib.parse import urlsplit
 
 from hub import open_files
 from hub.api.door.access import BearerTokens
-from hub.api.door.hooks import Hook, Hooks, HookServer, NewsDesk
 from hub.api.door.idempotency import Replays
-from hub.api.door.server import OperatorServer
+from hub.api.door.server import Hook, Hooks, HookServer, NewsDesk, OperatorServer
 from hub.api.door.sockets import listen_on_tcp
 from hub.api.noun import Hub
 from hub.app.boot import Context

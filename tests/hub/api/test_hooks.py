@@ -13,7 +13,7 @@ import httpx2
 import pytest
 import sqlalchemy as sa
 
-from hub.api.door.hooks import Hook, Hooks, HookServer, NewsDesk
+from hub.api.door.server import Hook, Hooks, HookServer, NewsDesk
 from hub.certificates import Certificates
 from hub.clock import IdFactory
 from hub.connectors.webhook import Source
