@@ -50,7 +50,7 @@ from hub.accounts.keys import KeySharing
 from hub.agents.heartbeats import Heartbeats
 from hub.agents.writing import AgentWriter
 from hub.api.application import reply_to
-from hub.api.door.requests import Requests
+from hub.api.device import Requests
 from hub.api.nouns.system import Where
 from hub.app import boot
 from hub.app.coordination import Coordination

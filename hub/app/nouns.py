@@ -13,7 +13,6 @@ from hub.api.noun import Hub
 from hub.api.nouns.agent_configs import AgentConfigs, Capabilities, Checkpoints
 from hub.api.nouns.agent_status import AgentDocuments, AgentHeartbeats, AgentStatuses
 from hub.api.nouns.agents import Agents, Templates
-from hub.api.nouns.audit import AuditLog
 from hub.api.nouns.config import Config, Revisions
 from hub.api.nouns.connectors import Connectors, Keys
 from hub.api.nouns.costs import Costs
@@ -24,7 +23,7 @@ from hub.api.nouns.items import DeviceTables, Items
 from hub.api.nouns.locks import Locks
 from hub.api.nouns.logs import Debug, Events, Logs
 from hub.api.nouns.measurements import HubSeries, Measurements
-from hub.api.nouns.overviews import ActivityLog, Changes, Overviews, Summaries
+from hub.api.nouns.overviews import ActivityLog, AuditLog, Changes, Overviews, Summaries
 from hub.api.nouns.runs import Runs, Traces
 from hub.api.nouns.schedules import Plans, Schedules, Slots
 from hub.api.nouns.system import About, Handbook, Nodes, System, Upkeep, Where

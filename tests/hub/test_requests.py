@@ -3,7 +3,7 @@
 import pytest
 import sqlalchemy as sa
 
-from hub.api.door import requests as service
+from hub.api import device as service
 from hub.api.nouns import agents as agents_noun
 from hub.clock import epoch_ms
 from hub.roles import DEVICE_REQUESTS

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from anyio.abc import TaskGroup
 from click.testing import CliRunner
 
-from hub.api.door.requests import Requests
+from hub.api.device import Requests
 from hub.cli.app import hub as command
 from hub.openclaw import GatewayState
 from hub.supervisor import Supervisor

@@ -16,7 +16,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from hub.agents.heartbeats import Heartbeats
 from hub.agents.writing import reconcile
-from hub.api.door.requests import Requests
+from hub.api.device import Requests
 from hub.api.noun import Hub
 from hub.api.nouns.items import Items
 from hub.app.hub import Router, exchange_hints

@@ -17,7 +17,7 @@ from hub.agents.measurements import Measurements as KeptMeasurements
 from hub.agents.writing import AgentConfigs as KeptConfigs
 from hub.agents.writing import AgentWriter
 from hub.api.agent_bodies import Rules
-from hub.api.door.requests import Requests
+from hub.api.device import Requests
 from hub.api.noun import Hub, Noun
 from hub.api.nouns.agent_configs import AgentConfigs, Capabilities, Checkpoints
 from hub.api.nouns.agent_status import AgentStatuses

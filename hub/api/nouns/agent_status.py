@@ -37,7 +37,6 @@ from hub.api.noun import (
     route,
 )
 from hub.api.nouns.agents import Agents, VocabularyQuery, faults_of, managed
-from hub.api.nouns.audit import EventWord
 from hub.clock import Clock, epoch_ms, now_ms
 from hub.health.issues import Finding
 from hub.roles import AGENT, Scope, creation_of
@@ -60,6 +59,12 @@ from storage.store import Connection, Store
 
 _REFUSED = (ErrorCode.BAD_STATUS, ErrorCode.BAD_PARAMS, ErrorCode.MANAGED_BY_FILE)
 _SET = (ErrorCode.NAME_TAKEN, ErrorCode.UNKNOWN_DEVICE, ErrorCode.UNKNOWN_TEMPLATE, ErrorCode.BAD_CONFIG)
+
+Word = Annotated[str, Meta(max_length=200, pattern=r"^[!-~]+$(?!\n)")] | None
+EventWord = Annotated[
+    Word,
+    Meta(description="A name of events; ending in a dot: how their names begin, as in ``token.``"),
+]
 
 
 class AxisView(View):

@@ -36,7 +36,7 @@ from hub.api.noun import (
     command,
     route,
 )
-from hub.api.nouns.audit import AuditLog
+from hub.api.nouns.overviews import AuditLog
 from hub.clock import Clock, epoch_ms
 from hub.log import Channel, LogEntry, LogFile, Ring
 from hub.log.meanings import MEANINGS

@@ -1,10 +1,14 @@
-"""Overviews of agents, the summary since a person looked, and the stream of changes."""
+"""Overviews of agents, the summary since a person looked, and the stream of changes.
 
-from collections.abc import AsyncGenerator
+The audit log: changes, refusals, and checks that the log itself was not changed.
+"""
+
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Annotated, Any, Final, Literal
 
+import anyio
 import msgspec
 from msgspec import Meta
 
@@ -12,9 +16,8 @@ from hub.api.binding import Header
 from hub.api.events import EventStream
 from hub.api.noun import ALL, Hub, Instant, Noun, OpenStreams, Part, View, command, listed, route
 from hub.api.nouns.agent_configs import AgentConfigs, Capabilities, CapabilityView, Checkpoints
-from hub.api.nouns.agent_status import AgentStatuses, AgentStatusView
+from hub.api.nouns.agent_status import AgentStatuses, AgentStatusView, EventWord, Word
 from hub.api.nouns.agents import Agents, AgentView
-from hub.api.nouns.audit import EventWord
 from hub.api.nouns.costs import Costs, SpendView
 from hub.api.nouns.issues import IssueCounts, Issues
 from hub.api.nouns.locks import Locks, LockView
@@ -22,19 +25,226 @@ from hub.api.nouns.measurements import Measurements
 from hub.api.nouns.runs import AskedRuns, Runs, RunView
 from hub.api.nouns.schedules import Slots, SlotView
 from hub.clock import Clock, epoch_ms
+from hub.log import Channel
 from hub.roles import Scope
 from hub.runs.budget import NANOS
+from hub.settings.history import CHANGED, KeyChange
+from protocol.agent_status import EVENT_ALIASES
 from protocol.errors import ErrorCode
 from protocol.ids import BootId, UserId
 from protocol.lifecycles import RunOutcome, RunState
 from storage import audit, changes
 from storage.agents import agents
-from storage.audit import Activity
+from storage.audit import Activity, AuditBreak, AuditRow
 from storage.coordination import question_rows
 from storage.devices import pairings
+from storage.kernel.database import StorageError
 from storage.runs import items, model_calls, runs
 from storage.runs.items import VERDICTS
 from storage.store import Connection, Store
+
+log = Channel(__name__)
+
+MOST_BREAKS: Final = 100  # listed
+NOTE_S: Final = 1.0
+
+
+class AuditEntryView(View):
+    """Entry of the audit log.
+
+    *actor*: ``operator:UID`` (over the Unix socket), ``token:ID``, ``device:ID`` or ``hub``; *subject*: the
+    id of what was changed. *alias*: the name of the event in the coordination vocabulary, by which it is also
+    found. *hash* covers the stored fields and *prev_hash*, the hash of the entry before. *actor_name*,
+    *subject_name*: present names of their ids, if they have any. *changes*: of values, as *detail* has them.
+    """
+
+    seq: int
+    at: Instant
+    actor: str
+    event: str
+    subject: str | None
+    outcome: Literal["done", "refused"]
+    detail: dict[str, Any]
+    prev_hash: str
+    hash: str
+    alias: str | None = None
+    actor_name: str | None = None
+    subject_name: str | None = None
+    changes: tuple[KeyChange, ...] = ()
+
+
+class AuditCheckView(View):
+    """Result of a check of the whole chain.
+
+    *last_seq* and *last_hash* are its end; kept elsewhere, they can be verified later.
+    """
+
+    ok: bool
+    entries: int
+    first_seq: int | None = None
+    last_seq: int | None = None
+    last_hash: str | None = None
+    breaks: tuple[AuditBreak, ...] = ()
+    more_breaks: int = 0  # found, and not listed
+
+
+class AuditLog(Noun):
+    """The audit log of all users."""
+
+    name, path, list_key = "audit", "/v1/audit", "entries"
+    is_scoped = False
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def note(self, event: str, *, actor: str) -> None:
+        """Write an entry about an action that changed nothing, unless the database is slow or broken."""
+        at = epoch_ms(self._clock.now())
+        with anyio.move_on_after(NOTE_S):
+            try:
+                await self._store.write(audit.append, at=at, actor=actor, event=event)
+            except StorageError as exc:
+                log.error("audit.unwritten", exc=exc, about=event, actor=actor)
+
+    @command(
+        "audit ls",
+        example="hub audit ls --event settings.changed",
+        json="audit",
+        help="List the last entries, the newest first.",
+        options={
+            "event": "Only this event; 'token.' means all events that begin so.",
+            "actor": "Only this actor: operator:UID, token:ID, device:ID or hub.",
+            "subject": "Only entries about this subject.",
+            "since": "Only entries from then on.",
+            "until": "Only entries before.",
+            "limit": "--limit=50: Maximum number of entries.",
+        },
+        table=(
+            "seq as entry",
+            "at|at",
+            "*|acted_by as actor",
+            "{event}{outcome|refused} as event",
+            "alias as alias?",
+            "*|acted_on as subject",
+            "*|entry_details as detail",
+        ),
+        empty="no matching entries",
+    )
+    @listed("", Scope.AUDIT, key=lambda entry: (entry.seq,))
+    async def entries(
+        self,
+        order: Annotated[
+            Literal["newest", "oldest"], Meta(description="Which entries come first.")
+        ] = "newest",
+        event: EventWord = None,
+        actor: Word = None,
+        subject: Word = None,
+        since: Instant | None = None,
+        until: Instant | None = None,
+        part: Part = ALL,
+    ) -> list[AuditEntryView]:
+        """List changes and refusals with their actors, the newest first."""
+        rows, names = await self._store.read(
+            audit.list_named_entries,
+            limit=part.limit,
+            after=part.after,
+            oldest_first=order == "oldest",
+            event=event,
+            actor=actor,
+            subject=subject,
+            since=None if since is None else epoch_ms(since),
+            until=None if until is None else epoch_ms(until),
+        )
+        return [_view(row, names) for row in rows]
+
+    @command(
+        "audit verify",
+        example="hub audit verify",
+        json="audit_check",
+        help="Verify the whole chain: edited, removed and exchanged entries are reported.\n\n"
+        "Exits with 1 when the log was changed.",
+        options={
+            "known": "NUMBER:HASH that you noted earlier; checks that the log still has this entry.",
+        },
+        prints="*|chain",
+        notes=("last_seq|chain_note",),
+        fails_if="ok|no",
+    )
+    @route("GET", "/verify", Scope.AUDIT)
+    async def verify(
+        self,
+        known: Annotated[
+            str,
+            Meta(
+                pattern=r"^[1-9]\d{0,17}:[0-9a-f]{64}$(?!\n)",
+                description="The number of an entry and its hash, kept elsewhere: ``812:3f2a...``",
+            ),
+        ]
+        | None = None,
+    ) -> AuditCheckView:
+        """Check the whole chain for edited, removed and exchanged entries."""
+        # In parts, so that others use the database in between.
+        part = await self._store.read(audit.check_part)
+        entries, breaks = part.entries, list(part.breaks)
+        while not part.is_last:
+            part = await self._store.read(audit.check_part, part.end)
+            entries += part.entries
+            breaks += part.breaks
+        if known is not None:
+            seq, _, digest = known.partition(":")
+            link = audit.Link(int(seq), bytes.fromhex(digest))
+            found = await self._store.read(audit.check_known, link)
+            breaks += [] if found is None else [found]
+        first = await self._store.read(audit.list_entries, limit=1, oldest_first=True)
+        end = part.end
+        return AuditCheckView(
+            ok=not breaks,
+            entries=entries,
+            first_seq=first[0].seq if first else None,
+            last_seq=None if end is None else end.seq,
+            last_hash=None if end is None else end.hash.hex(),
+            breaks=tuple(breaks[:MOST_BREAKS]),
+            more_breaks=max(0, len(breaks) - MOST_BREAKS),
+        )
+
+
+def _view(row: AuditRow, names: Mapping[str, str]) -> AuditEntryView:
+    detail = _detail(row.detail)
+    is_done = row.outcome == "done"
+    return AuditEntryView.from_row(
+        row,
+        detail=detail,
+        alias=next((one.name for one in EVENT_ALIASES if is_done and one.fits(row.event, detail)), None),
+        prev_hash=row.prev_hash.hex(),
+        hash=row.hash.hex(),
+        actor_name=names.get(row.actor),
+        subject_name=names.get(row.subject or ""),
+        changes=tuple(_changes(row, detail)),
+    )
+
+
+def _changes(row: AuditRow, detail: Mapping[str, object]) -> Iterator[KeyChange]:
+    """Yield the changed values that an entry tells, each with the value before."""
+    if row.event == CHANGED and row.subject:
+        yield KeyChange(row.subject, _text(detail.get("old")), _text(detail.get("new")))
+    for name, old in detail.items():
+        key = name.removesuffix(audit.OLD)
+        if key != name:
+            yield KeyChange(key, _text(old), _text(detail.get(key)))
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _detail(text: str) -> dict[str, str | int | bool | None]:
+    """Return the details of an entry; those that an edit made unreadable as they are."""
+    try:
+        return msgspec.json.decode(text, type=dict[str, str | int | bool | None])
+    except (msgspec.DecodeError, UnicodeError, TypeError):
+        return {"unreadable": str(text)}
+
 
 NEWEST_RUNS: Final = 5
 
@@ -306,7 +516,7 @@ def _items(c: Connection, since: int, user_id: UserId | None) -> ItemCounts:
     )
 
 
-OPEN, RESET, CHANGED = "open", "reset", "changed"
+OPEN, RESET, CHANGE = "open", "reset", "changed"
 EVERY_S: Final = 0.25  # between two looks of a reader; a subject that changes more often is sent once
 AT_ONCE: Final = 500
 
@@ -372,7 +582,7 @@ class Changes(Noun):
                 yield self._view(RESET, number)
             if found.changes:
                 yield self._view(
-                    CHANGED, number, [ChangeView(one.kind, one.subject, one.version) for one in found.changes]
+                    CHANGE, number, [ChangeView(one.kind, one.subject, one.version) for one in found.changes]
                 )
             if not found.has_more:
                 await self._clock.sleep(EVERY_S)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from hub.api.nouns.audit import AuditCheckView, AuditLog
+from hub.api.nouns.overviews import AuditCheckView, AuditLog
 from hub.app import boot
 from hub.app.boot import Context
 from storage import audit
