@@ -56,7 +56,6 @@ from hub.app import boot
 from hub.app.coordination import Coordination
 from hub.app.device_news import DeviceNews
 from hub.app.identity import Judges, make_identity
-from hub.app.issues import watch_for_issues
 from hub.app.listeners import (
     HooksInUse,
     Tls,
@@ -67,7 +66,7 @@ from hub.app.listeners import (
     open_device_port,
 )
 from hub.app.model import ModelShares, ModelsInUse, asks_small_model
-from hub.app.nouns import make_nouns
+from hub.app.nouns import make_nouns, watch_for_issues
 from hub.app.reload import at_once, last_generation, make_parts
 from hub.app.systemd import Watchdog
 from hub.app.work import (

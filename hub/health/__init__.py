@@ -2,5 +2,5 @@
 
 ``issues`` is the registry: it runs all checks in rounds, keeps the start of each issue, and is the one list
 that every view shows. A topic of checks is a module: ``settings``, ``machine``, ``records``, ``doors``,
-``work``, ``external``. ``hub.app.issues`` registers them with the facts that they examine.
+``work``, ``external``. ``hub.app.nouns`` registers them with the facts that they examine.
 """
