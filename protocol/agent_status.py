@@ -16,7 +16,7 @@ pairs. A refusal names the legal words.
 
 from collections.abc import Mapping
 from enum import Enum, StrEnum, auto
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -436,27 +436,16 @@ class FoundationStatus(StrEnum):
     ERROR = "error"
 
 
-class CalendarExhaustReason(StrEnum):
-    """``ExhaustReason`` of the calendar vocabulary."""
-
-    RATE_LIMIT = "rate_limit"
-    BILLING = "billing"
+# ``ExhaustReason`` of the calendar vocabulary.
+CalendarExhaustReason = Literal["rate_limit", "billing"]
 
 
-class RunLogStatus(StrEnum):
-    """Status of a run in the run-log vocabulary."""
-
-    RUNNING = "running"
-    SUCCESS = "success"
-    PARTIAL = "partial"
-    ERROR = "error"
+# Status of a run in the run-log vocabulary.
+RunLogStatus = Literal["running", "success", "partial", "error"]
 
 
-class RunLogAgentType(StrEnum):
-    """Types of agents in the run-log vocabulary, by the reader of documents."""
-
-    LOCAL = "local"
-    CLOUD = "cloud"
+# Types of agents in the run-log vocabulary, by the reader of documents.
+RunLogAgentType = Literal["local", "cloud"]
 
 
 class AxisMove(msgspec.Struct, frozen=True):
@@ -773,10 +762,10 @@ def reading(vocabulary: Vocabulary, column: str) -> Reading | None:
 # Words about other properties than the axes.
 
 _CALENDAR_REASONS: Final[Mapping[ExhaustReason, CalendarExhaustReason]] = {
-    ExhaustReason.RATE_LIMIT: CalendarExhaustReason.RATE_LIMIT,
-    ExhaustReason.BILLING: CalendarExhaustReason.BILLING,
+    ExhaustReason.RATE_LIMIT: "rate_limit",
+    ExhaustReason.BILLING: "billing",
     # the vocabulary has no word for an agent's own budget
-    ExhaustReason.BUDGET: CalendarExhaustReason.BILLING,
+    ExhaustReason.BUDGET: "billing",
 }
 # The orchestrator vocabulary has no words for these three types.
 _OWN_TYPES: Final[Mapping[AgentType, str]] = {
@@ -799,15 +788,16 @@ def own_type(kind: Kind) -> str:
 def run_log_status(state: RunState, outcome: RunOutcome | None) -> RunLogStatus:
     """Return the run-log vocabulary's word for a run's state; a cancelled run is an error there."""
     if state in LIVE_RUN_STATES:
-        return RunLogStatus.RUNNING
+        return "running"
     if state is RunState.COMPLETED and outcome is not None:
-        return RunLogStatus(outcome)
-    return RunLogStatus.ERROR
+        status: RunLogStatus = outcome.value
+        return status
+    return "error"
 
 
 def run_log_agent_type(executor: str) -> RunLogAgentType:
     """Return the run-log vocabulary's word for the reader of documents: the device, or a connector."""
-    return RunLogAgentType.LOCAL if executor == "device" else RunLogAgentType.CLOUD
+    return "local" if executor == "device" else "cloud"
 
 
 def words_of(vocabulary: str) -> Vocabulary:

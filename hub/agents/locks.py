@@ -290,7 +290,7 @@ class Locks:
                 turn.grant = grant
                 turn.settled.set()
                 _log_granted(grant)
-            if grant.holder.kind is locks.HolderKind.RUN:
+            if grant.holder.kind == "run":
                 _log_granted(grant)
                 self.on_run_granted()
 
@@ -310,12 +310,12 @@ class Locks:
 
 def holder_of(device_id: DeviceId, agent_id: AgentId) -> locks.Holder:
     """Return an agent of a device as a holder of locks."""
-    return locks.Holder(locks.HolderKind.DEVICE, device_id, agent_id)
+    return locks.Holder("device", device_id, agent_id)
 
 
 def itself(agent_id: AgentId) -> locks.Holder:
     """Return an agent as a holder of locks by itself, without a device."""
-    return locks.Holder(locks.HolderKind.AGENT, agent_id, agent_id)
+    return locks.Holder("agent", agent_id, agent_id)
 
 
 def _named(holder: locks.Holder) -> dict[str, str | None]:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from datetime import datetime
 from operator import attrgetter
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, get_args
 from uuid import UUID
 
 import msgspec
@@ -747,9 +747,10 @@ RUN_LOG: Final = Table(
 )
 
 
-def _logged_runs(c: Connection, agent_id: AgentId, *, status: str | None = None, **part: Any) -> list[RunRow]:
-    logged_as = None if status is None else RunLogStatus(status)
-    return runs.list_runs(c, agent_id=agent_id, logged_as=logged_as, **part)
+def _logged_runs(
+    c: Connection, agent_id: AgentId, *, status: RunLogStatus | None = None, **part: Any
+) -> list[RunRow]:
+    return runs.list_runs(c, agent_id=agent_id, logged_as=status, **part)
 
 
 AGENT_RUN_LOG: Final = Table(
@@ -782,7 +783,7 @@ AGENT_RUN_LOG: Final = Table(
         _key_of_run,
         "the newest first",
         in_document=RUNS,
-        filters={"status": tuple(RunLogStatus)},
+        filters={"status": get_args(RunLogStatus)},
     ),
 )
 BOARD: Final = "`POST /v1/boards/{board}/agents`"
@@ -1094,8 +1095,9 @@ def text_of(column: str, value: Any) -> str:
 
 
 def _exhaust_reason(value: Any) -> str | None:
-    if value is not None and value not in list(CalendarExhaustReason):
-        raise BadWrite(f"exhaust_reason: expected one of {', '.join(CalendarExhaustReason)}, or null")
+    reasons = get_args(CalendarExhaustReason)
+    if value is not None and value not in reasons:
+        raise BadWrite(f"exhaust_reason: expected one of {', '.join(reasons)}, or null")
     return None if value is None else str(value)
 
 

@@ -359,7 +359,6 @@ def check(
     Prints a line for each problem: file:line:column, message, hint. Exits with 78 when there are
     errors, as 'hub serve' does. Secrets that the file names must be available on this machine.
     """
-    from hub.settings.problems import Severity
     from hub.settings.reading import check_settings
 
     if file is not None and ctx.get_parameter_source("config") is click.core.ParameterSource.COMMANDLINE:
@@ -377,8 +376,8 @@ def check(
         problems = [_problem(one, file) for one in response["problems"]]
         changes = {when: response[when] for when in WHEN}
     if strict:
-        problems = [problem._replace(severity=Severity.ERROR) for problem in problems]
-    is_ok = all(problem.severity is Severity.WARNING for problem in problems)
+        problems = [problem._replace(severity="error") for problem in problems]
+    is_ok = all(problem.severity == "warning" for problem in problems)
     if as_json:
         listed = [problem._asdict() for problem in problems]
         show.print_json("check", {"file": str(file), "ok": is_ok, "problems": listed, **changes})
@@ -456,7 +455,7 @@ def report_changes(response: Mapping[str, Sequence[str]], *, nothing: str) -> No
 
 def _problem(response: Mapping[str, Any], file: Path | None = None) -> "Problem":
     """Convert a problem of the hub's response; *file* replaces the path of the settings file."""
-    from hub.settings.problems import Problem, Severity
+    from hub.settings.problems import Problem
 
-    problem = Problem(**{**response, "severity": Severity(response["severity"])})
+    problem = Problem(**response)
     return problem if file is None or not problem.line else problem._replace(file=str(file))

@@ -127,12 +127,11 @@ def of_nodes(found: Sequence[Mapping[str, Any]]) -> Iterator[Issue]:
 
 def _seen_without_it(state: Path, config: Path) -> Iterator[Issue]:
     from hub.health.machine import exposed_in
-    from hub.settings.problems import Severity
     from hub.settings.reading import check_settings
 
     reading = check_settings(config)
     for problem in reading.problems:
-        severity = "error" if problem.severity is Severity.ERROR else "warning"
+        severity = "error" if problem.severity == "error" else "warning"
         yield _issue("settings.wrong", str(problem), fix="hub check", severity=severity, subject=problem.path)
     if not state.is_dir():
         yield _issue("folder.missing", f"there is no folder {state}", fix="hub serve creates it")

@@ -11,8 +11,7 @@ the lease holder writes.
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from enum import Enum, auto
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import anyio
 import msgspec
@@ -61,14 +60,14 @@ MOST_DELAY_MS: Final = 31 * 86_400_000  # no quota lasts longer than a month
 _REASONS: Final = {"rate_limit": ExhaustReason.RATE_LIMIT, "billing": ExhaustReason.BILLING}
 
 
-class Turn(Enum):
-    """Event in a turn of an agent."""
-
-    BEGUN = auto()
-    WAITS = auto()  # continues later, because its model has to be retried
-    ENDED = auto()
-    FAILED = auto()
-    ABORTED = auto()
+# Event in a turn of an agent.
+Turn = Literal[
+    "begun",
+    "waits",  # continues later, because its model has to be retried
+    "ended",
+    "failed",
+    "aborted",
+]
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,12 +108,12 @@ def _of_agent(payload: Mapping[str, Any], remote_id: str, run_id: str) -> Fact |
         return None
     match payload.get("stream"), data.get("phase"):
         case "lifecycle", "start":
-            return Fact(remote_id=remote_id, run_id=run_id, turn=Turn.BEGUN)
+            return Fact(remote_id=remote_id, run_id=run_id, turn="begun")
         case "lifecycle", "end":
-            turn = Turn.ABORTED if data.get("aborted") is True else Turn.ENDED
+            turn: Turn = "aborted" if data.get("aborted") is True else "ended"
             return Fact(remote_id=remote_id, run_id=run_id, turn=turn)
         case "lifecycle", "error":
-            turn = Turn.ABORTED if data.get("aborted") is True else Turn.FAILED
+            turn = "aborted" if data.get("aborted") is True else "failed"
             return _failed(remote_id, run_id, turn, data.get("errorObservation"))
         case "run_status", "retrying":
             cause, delay = _REASONS.get(str(data.get("reason"))), data.get("delayMs")
@@ -122,7 +121,7 @@ def _of_agent(payload: Mapping[str, Any], remote_id: str, run_id: str) -> Fact |
             return Fact(
                 remote_id=remote_id,
                 run_id=run_id,
-                turn=Turn.WAITS,
+                turn="waits",
                 cause=cause,
                 delay_ms=int(delay) if is_delay and delay is not None else None,
             )
@@ -132,11 +131,11 @@ def _of_agent(payload: Mapping[str, Any], remote_id: str, run_id: str) -> Fact |
 def _of_chat(payload: Mapping[str, Any], remote_id: str, run_id: str) -> Fact | None:
     match payload.get("state"):
         case "final" if payload.get("message") is not None:
-            return Fact(remote_id=remote_id, run_id=run_id, turn=Turn.ENDED)
+            return Fact(remote_id=remote_id, run_id=run_id, turn="ended")
         case "error":
-            return _failed(remote_id, run_id, Turn.FAILED, payload.get("errorDetail"))
+            return _failed(remote_id, run_id, "failed", payload.get("errorDetail"))
         case "aborted":
-            return Fact(remote_id=remote_id, run_id=run_id, turn=Turn.ABORTED)
+            return Fact(remote_id=remote_id, run_id=run_id, turn="aborted")
     return None  # a final event without a message ends queued input, not a turn
 
 
@@ -292,33 +291,30 @@ class Watch:
                 continue  # not an agent of this hub; or queried next
             agent_id, is_known = agent.row.agent_id, fact.run_id in agent.runs
             match fact.turn:
-                case Turn.BEGUN:
+                case "begun":
                     if fact.run_id in self._over:
                         continue
                     agent.runs.add(fact.run_id)
                     if not is_known:
                         yield self._turns(agent, f"turn {fact.run_id} began")
-                case Turn.WAITS:
+                case "waits":
                     if fact.cause is not None:
                         until = None if fact.delay_ms is None else at + fact.delay_ms
                         yield Seen(agent_id=agent_id, exhausted=Exhaustion(fact.cause, until))
-                case Turn.ENDED | Turn.FAILED | Turn.ABORTED:
+                case "ended" | "failed" | "aborted":
                     if fact.run_id in self._over:
                         continue  # the end of a turn is reported twice, the second time with less detail
                     self._over.append(fact.run_id)
                     agent.runs.discard(fact.run_id)
                     if is_known and not agent.is_guessed:
                         yield self._turns(
-                            agent, f"turn {fact.run_id} is over", has_answered=fact.turn is Turn.ENDED
+                            agent, f"turn {fact.run_id} is over", has_answered=fact.turn == "ended"
                         )
-                    elif fact.turn is Turn.ENDED:
+                    elif fact.turn == "ended":
                         yield Seen(agent_id=agent_id, has_answered=True)
                     if agent.is_guessed:
                         agent.runs.clear()  # queried at once
-                    if (
-                        fact.turn is Turn.FAILED
-                        and (why := self._why_failed(fact, is_known, now)) is not None
-                    ):
+                    if fact.turn == "failed" and (why := self._why_failed(fact, is_known, now)) is not None:
                         yield Seen(agent_id=agent_id, exhausted=Exhaustion(why))
 
     def _why_failed(self, fact: Fact, was_begun: bool, now: float) -> ExhaustReason | None:

@@ -19,10 +19,9 @@ that ends a turn. The run id does not always identify that turn. A message may b
 processed in a new run after a restart of the gateway.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -157,14 +156,14 @@ _BROKEN: Final = ("error", "aborted")
 _UNHEARD: Final = "run-failed-before-reply"  # kind of row for a turn that ended before any model was asked
 
 
-class Progress(StrEnum):
-    """Progress of a message at its agent."""
-
-    ABSENT = "absent"  # unknown to the gateway
-    PENDING = "pending"  # accepted, but its turn has not begun
-    INTERRUPTED = "interrupted"  # dropped before the agent read it
-    CANCELLED = "cancelled"  # withdrawn at the gateway before the agent read it
-    CONSUMED = "consumed"  # part of the history
+# Progress of a message at its agent.
+Progress = Literal[
+    "absent",  # unknown to the gateway
+    "pending",  # accepted, but its turn has not begun
+    "interrupted",  # dropped before the agent read it
+    "cancelled",  # withdrawn at the gateway before the agent read it
+    "consumed",  # part of the history
+]
 
 
 class Shown(msgspec.Struct, frozen=True, kw_only=True):
@@ -195,17 +194,17 @@ def shown_of(key: str, history: History) -> Shown:
         return _consumed(key, history.messages, at, is_busy)
     if history.receipts.get(key) == "consumed":  # further back than the pages that were read
         proof = {"receipt": {"runId": key, "state": "consumed"}}
-        return Shown(progress=Progress.CONSUMED, proof=proof, is_busy=is_busy)
+        return Shown(progress="consumed", proof=proof, is_busy=is_busy)
     if (item := history.waiting(key)) is not None:
-        progress = _PENDING.get(item.state, Progress.PENDING)
+        progress: Progress = _PENDING.get(item.state, "pending")
         return Shown(progress=progress, proof={"pending": _history_proof(item)}, is_busy=is_busy)
     if history.receipts.get(key) == "pending":
         proof = {"receipt": {"runId": key, "state": "pending"}}
-        return Shown(progress=Progress.PENDING, proof=proof, is_busy=is_busy)
-    return Shown(progress=Progress.ABSENT, is_busy=is_busy)
+        return Shown(progress="pending", proof=proof, is_busy=is_busy)
+    return Shown(progress="absent", is_busy=is_busy)
 
 
-_PENDING: Final = {"interrupted": Progress.INTERRUPTED, "cancelled": Progress.CANCELLED}
+_PENDING: Final[Mapping[str, Progress]] = {"interrupted": "interrupted", "cancelled": "cancelled"}
 
 
 def _consumed(key: str, rows: list[Message], at: int, is_busy: bool) -> Shown:
@@ -232,7 +231,7 @@ def _consumed(key: str, rows: list[Message], at: int, is_busy: bool) -> Shown:
                 answer, failure, is_unheard, end = words, None, False, row
                 break
     return Shown(
-        progress=Progress.CONSUMED,
+        progress="consumed",
         proof={"history": _history_proof(rows[at])},
         answer=answer,
         failure=failure,
@@ -275,7 +274,7 @@ async def find(gateway: Gateway, session_key: str | None, key: str) -> tuple[Sho
     offset, before = history.next_offset, history.pending_before
     for _ in range(PAGES - 1):
         shown = shown_of(key, msgspec.structs.replace(history, messages=rows, pending=pending))
-        if shown.progress is not Progress.ABSENT or (offset is None and before is None):
+        if shown.progress != "absent" or (offset is None and before is None):
             return shown, True
         history = await methods.chat_history(
             gateway, session_key, limit=ROWS, offset=offset, about=(key,), pending_before=before
@@ -386,12 +385,12 @@ class ToGateway:
         """
         key = attempt_key(seen.id, seen.attempt)
         shown, is_whole = await find(gateway, seen.session_key, key)
-        if shown.progress is Progress.CONSUMED:
+        if shown.progress == "consumed":
             await self._follow(gateway, seen, shown, key)
-        elif shown.progress is Progress.PENDING:
+        elif shown.progress == "pending":
             reason = "its time is over, and its agent may get it yet: it waits there for its turn"
             await self._moving.fail(seen, ErrorCode.UNKNOWN_EFFECT, reason, proof=shown.proof)
-        elif shown.progress is Progress.ABSENT and not (is_whole and seen.state is MessageState.SENT):
+        elif shown.progress == "absent" and not (is_whole and seen.state is MessageState.SENT):
             await self._lost(seen, {"history": "absent"})
         return await self._store.read(message_rows.find_message, seen.id)
 
@@ -507,18 +506,18 @@ class ToGateway:
         """
         key = attempt_key(seen.id, seen.attempt)
         shown, is_whole = await find(gateway, seen.session_key, key)
-        if seen.state is MessageState.CONSUMED and shown.progress is not Progress.CONSUMED:
+        if seen.state is MessageState.CONSUMED and shown.progress != "consumed":
             # It was in the history before, and the session has been reset since.
-            shown = Shown(progress=Progress.CONSUMED, is_busy=shown.is_busy)
+            shown = Shown(progress="consumed", is_busy=shown.is_busy)
         match shown.progress:
-            case Progress.CONSUMED:
+            case "consumed":
                 await self._follow(gateway, seen, shown, key)
-            case Progress.INTERRUPTED:
+            case "interrupted":
                 await self._interrupted(seen, shown.proof)
-            case Progress.CANCELLED:
+            case "cancelled":
                 reason = "it was taken back at the gateway before its agent had it"
                 await self._moving.fail(seen, ErrorCode.CANCELLED, reason, proof=shown.proof)
-            case Progress.PENDING:
+            case "pending":
                 waits = await methods.agent_wait(gateway, key, timeout_ms=0)
                 if waits.status == "pending" and seen.state is not MessageState.QUEUED:
                     proof = shown.proof | {"wait": _proof_of(waits)}
@@ -527,7 +526,7 @@ class ToGateway:
                     )
                 else:
                     await self._rest(seen)
-            case Progress.ABSENT:
+            case "absent":
                 await self._absent(gateway, seen, key, refused, is_whole=is_whole)
 
     async def _absent(
@@ -551,7 +550,7 @@ class ToGateway:
             await self._interrupted(seen, proof)
         elif waits.status == "ok":  # its run has ended; the row may follow in a moment
             if self._is_old(seen):
-                shown = Shown(progress=Progress.CONSUMED, proof=proof, answer=words_of(waits.reply))
+                shown = Shown(progress="consumed", proof=proof, answer=words_of(waits.reply))
                 await self._follow(gateway, seen, shown, key)
             else:
                 await self._rest(seen)

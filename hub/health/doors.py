@@ -13,7 +13,6 @@ from hub.health.issues import Finding, Fix, error, notice, post, warning
 from hub.links.refusals import OTHERS, RefusedPeer
 from hub.links.roster import SharedRoots
 from hub.roles import Scope
-from hub.settings.problems import Severity
 from hub.settings.reload import Reloader
 from protocol.errors import connect_command
 from protocol.ids import DeviceId, NodeId
@@ -360,7 +359,7 @@ async def check_warnings(settings: Reloader, now: datetime) -> Iterable[Finding]
             subject=problem.path,
         )
         for problem in settings.reading.problems
-        if problem.severity is Severity.WARNING and not problem.path.endswith(_WITH_A_CHECK)
+        if problem.severity == "warning" and not problem.path.endswith(_WITH_A_CHECK)
     ]
 
 

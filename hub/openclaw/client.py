@@ -40,8 +40,8 @@ from protocol.errors import ErrorCode, HubError
 
 MAX_WAITING: Final = 1_000  # concurrent requests per gateway, including those that wait for their turn
 _BEGIN_S: Final = 1.0  # the fleet starts a new client in one of the next turns of the event loop
-_STEADY: Final = (Need.READ, Need.WRITE)
-_ADMIN: Final = (Need.READ, Need.WRITE, Need.ADMIN)
+_STEADY: Final = ("operator.read", "operator.write")
+_ADMIN: Final = ("operator.read", "operator.write", "operator.admin")
 _RESOLVED: Final = "device.pair.resolved"  # a person approved or denied a device
 
 log = Channel(__name__)
@@ -159,7 +159,7 @@ class Gateway:
         *,
         trace: str | None = None,
         timeout_s: float = REQUEST_TIMEOUT_S,
-        needs: Need = Need.READ,
+        needs: Need = "operator.read",
     ) -> Any:
         """Send a request and return the payload of its answer, which may be None.
 
@@ -196,7 +196,7 @@ class Gateway:
             raise self._unreachable(
                 GatewayProblem("too_many_requests", f"{self._waiting} requests of it wait")
             )
-        line = self._admin if needs is Need.ADMIN else self._steady
+        line = self._admin if needs == "operator.admin" else self._steady
         deadline = self._clock.monotonic() + timeout_s
         sending = Sending()
         self._waiting += 1
@@ -245,7 +245,7 @@ class Gateway:
                 await self._steady.connection(self._clock.monotonic() + timeout_s)
                 is_ready = True
         except NoConnection as none:
-            raise self._no_connection(none, Need.READ) from None
+            raise self._no_connection(none, "operator.read") from None
         if not is_ready:
             raise self._unreachable(self._problem_of(self._steady))
 
@@ -258,7 +258,11 @@ class Gateway:
         return self._alarms
 
     def _no_connection(self, none: NoConnection, needs: Need) -> GatewayError:
-        if needs is Need.ADMIN and none.state is not GatewayState.WAITING and self._steady.ending is None:
+        if (
+            needs == "operator.admin"
+            and none.state is not GatewayState.WAITING
+            and self._steady.ending is None
+        ):
             message = f"gateway {self.name} does not give this hub admin rights: {none.problem}"
             return GatewayForbidden(message, gateway=self.name, dispatched=False, reason=none.problem.code)
         return self._unreachable(none.problem, none.wait_s)

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import anyio
 import msgspec
@@ -19,12 +19,12 @@ REQUEST_TIMEOUT_S: Final = 30.0  # default of the reference client
 MAX_NEWS: Final = 2_000  # a turn has about twenty; enough for a turn of each of a hundred agents at once
 
 
-class Need(StrEnum):
-    """Rights that a method needs at the gateway; the value is the scope."""
-
-    READ = "operator.read"
-    WRITE = "operator.write"
-    ADMIN = "operator.admin"  # uses a separate connection, opened on demand
+# Rights that a method needs at the gateway; the value is the scope.
+Need = Literal[
+    "operator.read",
+    "operator.write",
+    "operator.admin",  # uses a separate connection, opened on demand
+]
 
 
 class GatewayState(StrEnum):

@@ -11,7 +11,7 @@ import msgspec
 
 from hub.openclaw.client import Gateway
 from hub.openclaw.failures import FileConflict, GatewayInvalid, GatewayRefused
-from hub.openclaw.gateway import REQUEST_TIMEOUT_S, Need
+from hub.openclaw.gateway import REQUEST_TIMEOUT_S
 from protocol.coordination import QueueMode
 
 _CONFLICT: Final = "agent_file_conflict"
@@ -264,7 +264,7 @@ async def create_agent(gateway: Gateway, name: str, *, trace: str | None = None)
         GatewayRefused: refused, possibly because the agent exists; the gateway does not say, so check with
             ``agents_list``.
     """
-    payload = await gateway.call("agents.create", {"name": name}, trace=trace, needs=Need.ADMIN)
+    payload = await gateway.call("agents.create", {"name": name}, trace=trace, needs="operator.admin")
     return _read(gateway, "agents.create", payload, CreatedAgent)
 
 
@@ -299,7 +299,7 @@ async def file_set(
     if expected_hash is not None:
         asked["expectedHash"] = expected_hash
     try:
-        payload = await gateway.call("agents.files.set", asked, trace=trace, needs=Need.ADMIN)
+        payload = await gateway.call("agents.files.set", asked, trace=trace, needs="operator.admin")
     except GatewayRefused as refused:
         details = refused.details
         if details.get("type") != _CONFLICT:
@@ -339,7 +339,7 @@ async def chat_send(
     asked = {"sessionKey": session_key, "message": message, "deliver": deliver, "idempotencyKey": key}
     if queue_mode is not None:
         asked["queueMode"] = str(queue_mode)
-    payload = await gateway.call("chat.send", asked, trace=trace, timeout_s=timeout_s, needs=Need.WRITE)
+    payload = await gateway.call("chat.send", asked, trace=trace, timeout_s=timeout_s, needs="operator.write")
     return _read(gateway, "chat.send", payload, ChatAck)
 
 
@@ -374,7 +374,9 @@ async def agent_wait(gateway: Gateway, run_id: str, *, timeout_ms: int, trace: s
     """Wait at the gateway for the end of a run, up to *timeout_ms*; occupies one of few slots."""
     asked = {"runId": run_id, "timeoutMs": timeout_ms}
     timeout_s = timeout_ms / 1000 + _SPARE_S
-    payload = await gateway.call("agent.wait", asked, trace=trace, timeout_s=timeout_s, needs=Need.WRITE)
+    payload = await gateway.call(
+        "agent.wait", asked, trace=trace, timeout_s=timeout_s, needs="operator.write"
+    )
     return wait_of(_read(gateway, "agent.wait", payload, WaitAnswer))
 
 

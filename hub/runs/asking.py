@@ -107,7 +107,7 @@ class Batching:
             ModelUnavailable: the provider did not answer about the state of a batch.
         """
         rows = await self._store.read(model_calls.batches_of, order.run_id)
-        open_rows = [row for row in rows if row.state in (BatchState.MADE, BatchState.SUBMITTED)]
+        open_rows = [row for row in rows if row.state in ("made", "submitted")]
         waiting = [row for row in open_rows if not await self._is_over(order, batches, row)]
         rows = await self._store.read(model_calls.batches_of, order.run_id)
         if waiting:
@@ -149,13 +149,13 @@ class Batching:
                 if remote_id is None:  # it was never submitted
                     await self._store.write(model_calls.drop_batch, row.id)
                     return True
-                await self._move(row.id, BatchState.SUBMITTED, remote_id=remote_id)
+                await self._move(row.id, "submitted", remote_id=remote_id)
             result = await batches.check(remote_id)
         except ModelExhausted:
             return False  # rate limit on batch requests; checked again after the same wait
         except ModelRefused as exc:
             log.warning("batch.refused", detail=str(exc))
-            await self._move(row.id, BatchState.FAILED)
+            await self._move(row.id, "failed")
             return True
         if not result.is_done:
             return False
@@ -174,7 +174,7 @@ class Batching:
         )
         while part := list(islice(calls, _AT_ONCE)):
             await self._store.write(model_calls.record_answers, part)
-        await self._move(row.id, BatchState.DONE)
+        await self._move(row.id, "done")
         log.info("batch.done", answers=len(result.answers), failed=len(result.failed))
 
     def _call(self, order: RunOrder, row: BatchRow, question: str, answer: ModelAnswer) -> ModelCall:
@@ -229,9 +229,9 @@ class Batching:
                 )
             except ModelRefused as exc:
                 log.warning("batch.refused", detail=str(exc))
-                await self._move(id, BatchState.FAILED)  # its questions are asked directly
+                await self._move(id, "failed")  # its questions are asked directly
             else:
-                await self._move(id, BatchState.SUBMITTED, remote_id=remote_id)
+                await self._move(id, "submitted", remote_id=remote_id)
                 log.info("batch.submitted", questions=len(part))
 
     async def _move(self, id: str, state: BatchState, *, remote_id: str | None = None) -> None:

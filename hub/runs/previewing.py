@@ -42,7 +42,7 @@ from protocol.frame import Record
 from protocol.ids import AgentId, RunId
 from protocol.work import ManifestTree, Provenance
 from storage.agents.agents import AgentRow
-from storage.agents.locks import Holder, HolderKind
+from storage.agents.locks import Holder
 from storage.devices import devices
 from storage.devices.devices import Grant
 from storage.kernel.database import StorageError
@@ -400,7 +400,7 @@ class Preview:
     def _locked(self) -> AbstractAsyncContextManager[Mapping[str, int]]:
         """Return the context in which the locks of the agent's runs are held."""
         # Another holder than the agent itself, whose own locks it would take over otherwise.
-        holder = Holder(HolderKind.AGENT, self.order.run_id, self.order.agent_id)
+        holder = Holder("agent", self.order.run_id, self.order.agent_id)
         return self._previews.locks.hold(self.order.user_id, holder, tuple(self._agent.locks))
 
     async def _documents(self) -> AsyncGenerator[Document]:

@@ -22,7 +22,6 @@ from bisect import bisect_left
 from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from functools import cache, lru_cache
 from importlib import resources
 from pathlib import Path
@@ -376,12 +375,8 @@ def describe_count(fires: int) -> str:
     return f"{fires} or more" if fires >= MOST_WALKED else str(fires)
 
 
-class Coalesce(StrEnum):
-    """Policy for several missed fires: which of them get a run."""
-
-    LATEST = "latest"
-    EARLIEST = "earliest"
-    ALL = "all"
+# Policy for several missed fires: which of them get a run.
+Coalesce = Literal["latest", "earliest", "all"]
 
 
 @dataclass(frozen=True)
@@ -473,7 +468,7 @@ def walk(trigger: Trigger, after_ms: int, until_ms: int) -> Missed | None:
 def plan_fires(
     missed: Missed,
     *,
-    coalesce: Coalesce | str,
+    coalesce: Coalesce,
     window_ms: int | None,
     max_catchup: int,
     now_ms: int,
@@ -493,12 +488,12 @@ def plan_fires(
         if missed.has_hole and old == len(missed.earlier) - 1:
             old += 1  # the window begins among the unenumerated fires, which count as too old
     worth = known[old:]
-    match Coalesce(coalesce):
-        case Coalesce.LATEST:
+    match coalesce:
+        case "latest":
             runs = worth[-1:]
-        case Coalesce.EARLIEST:
+        case "earliest":
             runs = worth[:1]
-        case Coalesce.ALL:
+        case "all":
             runs = worth[max(0, len(worth) - max_catchup) :]
     covered = _covered(known[:old], "skipped_window", None)
     if runs:

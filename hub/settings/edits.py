@@ -11,7 +11,7 @@ from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import InlineTable
 
 from hub.settings.findings import removed_value
-from hub.settings.problems import KeyPath, Located, Places, Problem, Severity, document, spell, value_at
+from hub.settings.problems import KeyPath, Located, Places, Problem, document, spell, value_at
 from hub.settings.schema import tables_at
 from hub.settings.shared import SHARED, Shared
 from protocol.errors import ErrorCode, HubError
@@ -238,7 +238,7 @@ def problems_of_keys(keys: Collection[str], problems: Sequence[Problem]) -> list
 def wrong_by_itself(keys: Collection[str], problems: Sequence[Problem]) -> list[Problem]:
     """Return the errors of *keys* in a text without overrides, which would hide an invalid value."""
     found = problems_of_keys(keys, problems)
-    return [problem for problem in found if problem.file in keys and problem.severity is Severity.ERROR]
+    return [problem for problem in found if problem.file in keys and problem.severity == "error"]
 
 
 def written_in_vain(keys: Collection[str], text: str, places: Places) -> Iterator[Problem]:
@@ -247,7 +247,7 @@ def written_in_vain(keys: Collection[str], text: str, places: Places) -> Iterato
         place = places.origin(path)
         if place is not None and not place.line:
             assigned = f"written, but {place} overrides it"
-            yield Problem("hub.toml", 0, 0, key, assigned, severity=Severity.WARNING)
+            yield Problem("hub.toml", 0, 0, key, assigned, severity="warning")
 
 
 def _paths(keys: Collection[str], text: str) -> list[tuple[str, KeyPath]]:

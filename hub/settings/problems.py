@@ -16,10 +16,9 @@ precedence over the environment, which takes precedence over the file. Agents ca
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from enum import StrEnum
 from functools import cache
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from pydantic import ValidationError
 
@@ -554,11 +553,8 @@ _LISTED: Final = ("agents", "tables", "templates", "fallback_models", "gateways"
 _HEADS_NAMED: Final = 3  # in a hint
 
 
-class Severity(StrEnum):
-    """Severity of a problem: an error prevents the hub's start, a warning does not."""
-
-    ERROR = "error"
-    WARNING = "warning"
+# Severity of a problem: an error prevents the hub's start, a warning does not.
+Severity = Literal["error", "warning"]
 
 
 class Problem(NamedTuple):
@@ -573,7 +569,7 @@ class Problem(NamedTuple):
     path: str
     message: str
     hint: str = ""
-    severity: Severity = Severity.ERROR
+    severity: Severity = "error"
 
     def __str__(self) -> str:
         at = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
@@ -588,7 +584,7 @@ class Reporter(NamedTuple):
     places: Places
 
     def warning(self, path: KeyPath, message: str, hint: str = "") -> Problem:
-        return self.error(path, message, hint)._replace(severity=Severity.WARNING)
+        return self.error(path, message, hint)._replace(severity="warning")
 
     def error(self, path: KeyPath, message: str, hint: str = "") -> Problem:
         return Problem(*self.places.value(path), spell(path, self.places.doc), message, hint)

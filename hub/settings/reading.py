@@ -37,7 +37,6 @@ from hub.settings.problems import (
     Places,
     Problem,
     SettingsInvalid,
-    Severity,
     document,
     found_by_parser,
     found_by_validation,
@@ -87,7 +86,7 @@ class Reading(NamedTuple):
             SettingsInvalid: the settings are unusable; it has all problems that are errors.
         """
         if self.settings is None:
-            raise SettingsInvalid(problem for problem in self.problems if problem.severity is Severity.ERROR)
+            raise SettingsInvalid(problem for problem in self.problems if problem.severity == "error")
         return self.settings
 
 
@@ -125,7 +124,7 @@ def check_settings(
     )
     if mode & 0o022:
         message = "users other than its owner may change this file"
-        problem = Problem(file, 1, 1, "", message, f"chmod go-w {file}", Severity.WARNING)
+        problem = Problem(file, 1, 1, "", message, f"chmod go-w {file}", "warning")
         reading = reading._replace(problems=in_order([problem, *reading.problems]))
     return reading
 
@@ -182,7 +181,7 @@ def check_text(
         problems += found_beyond(settings, places, now=clock.now())
     around = Around(folder, environ, is_server=serving, now=clock.now())
     problems += found_in_references(doc, places, around)
-    if any(problem.severity is Severity.ERROR for problem in problems):
+    if any(problem.severity == "error" for problem in problems):
         settings = None
     return Reading(settings, in_order(problems), text, places, shared)
 
@@ -216,7 +215,7 @@ def _ignored(own: Mapping[str, Any], place: Place, shared: Shared) -> Iterator[P
         named = ", ".join(f"[{name}]" for name in tables)
         message = f"{named}: not used, because {shared.name} has the tables of all nodes"
         hint = "remove them here; change them with 'hub config push FILE'"
-        yield Problem(*place, tables[0], message, hint, Severity.WARNING)
+        yield Problem(*place, tables[0], message, hint, "warning")
 
 
 def _deeper(value: object, levels: int) -> Iterator[str]:
@@ -234,7 +233,7 @@ def _deeper(value: object, levels: int) -> Iterator[str]:
 
 def _removed(path: KeyPath, places: Places) -> Problem:
     message = f"is no longer a setting: the hub always uses {removed_value(path)}"
-    return Problem(*places.key(path), spell(path, places.doc), message, "remove the line", Severity.WARNING)
+    return Problem(*places.key(path), spell(path, places.doc), message, "remove the line", "warning")
 
 
 class FileLines:
@@ -375,7 +374,7 @@ def open_settings(file: SettingsFile, state: Path, *, strict: bool = False) -> O
     reading = file.read()
     if reading.settings is not None:
         return OpenedSettings(file, reading)
-    refused = SettingsInvalid(problem for problem in reading.problems if problem.severity is Severity.ERROR)
+    refused = SettingsInvalid(problem for problem in reading.problems if problem.severity == "error")
     stored = last_good(state)
     if (
         strict or stored is None or not file.path.exists()

@@ -34,7 +34,7 @@ from hub.settings.edits import (
     wrong_by_itself,
 )
 from hub.settings.history import Revision, Source, key_changes
-from hub.settings.problems import KeyPath, Problem, Reporter, SettingsInvalid, Severity, in_order, spell
+from hub.settings.problems import KeyPath, Problem, Reporter, SettingsInvalid, in_order, spell
 from hub.settings.reading import OpenedSettings, Reading, keep_last_good, last_good
 from hub.settings.schema import effect_of
 from hub.settings.settings import Settings
@@ -78,12 +78,12 @@ def changes(before: Settings, after: Settings, *, started: Settings) -> Changes:
     )
     fixed = ("model", "fallback_models", "transcription") if is_model_fixed else ()
     if is_model_fixed:  # the transcriber is opened with the models
-        waiting += [(key, Effect.RESTART) for key, _ in waiting if key.partition(".")[0] == "transcription"]
-    live = [key for key, effect in since if effect is Effect.LIVE and key.partition(".")[0] not in fixed]
+        waiting += [(key, "restart") for key, _ in waiting if key.partition(".")[0] == "transcription"]
+    live = [key for key, effect in since if effect == "live" and key.partition(".")[0] not in fixed]
     return Changes(
         live=(*changed, *live),
-        reconnect=tuple(key for key, effect in since if effect is Effect.RECONNECT),
-        restart=tuple(key for key, effect in waiting if effect is Effect.RESTART),
+        reconnect=tuple(key for key, effect in since if effect == "reconnect"),
+        restart=tuple(key for key, effect in waiting if effect == "restart"),
         archived=archived,
     )
 
@@ -99,7 +99,7 @@ def _differences(before: Table, after: Table, path: KeyPath = ()) -> Iterator[tu
                 yield from _differences(old, new, (*path, name))
             case _:
                 waits = any(table.needs_restart for value in (old, new) for table in _tables(value))
-                yield spell((*path, name)), Effect.RESTART if waits else effect_of(field)
+                yield spell((*path, name)), "restart" if waits else effect_of(field)
 
 
 def _tables(value: object) -> Iterator[Table]:
@@ -573,7 +573,7 @@ class Reloader:
         try:
             commit = parts.prepare(settings)
             found = found.with_renewed(parts.renewed(settings))
-            warnings = [problem for problem in reading.problems if problem.severity is Severity.WARNING]
+            warnings = [problem for problem in reading.problems if problem.severity == "warning"]
             warnings += await self._remarks(parts, reading)
             if write_over is not None:
                 await anyio.to_thread.run_sync(self._write, reading.text)

@@ -66,7 +66,9 @@ def effect_of(field: FieldInfo) -> Effect:
     """Return when a change of *field* takes effect."""
     extra = field.json_schema_extra
     assert isinstance(extra, dict)
-    return Effect(str(extra[EFFECT]))
+    effect: Any = extra[EFFECT]
+    found: Effect = effect
+    return found
 
 
 def _models_in(field: FieldInfo) -> Iterator[type[BaseModel]]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeVar
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import (
@@ -40,12 +40,12 @@ T = TypeVar("T")
 REQUIRED: Final[Any] = ...  # in place of a default
 
 
-class Effect(StrEnum):
-    """Time at which a changed value takes effect."""
-
-    LIVE = "live"  # at once, for everything in progress
-    RECONNECT = "reconnect"  # for each connection opened from then on
-    RESTART = "restart"  # after the next start
+# Time at which a changed value takes effect.
+Effect = Literal[
+    "live",  # at once, for everything in progress
+    "reconnect",  # for each connection opened from then on
+    "restart",  # after the next start
+]
 
 
 class Scope(StrEnum):
@@ -61,21 +61,21 @@ SCOPE: Final = "x-scope"
 
 def live(default: T, text: str, scope: Scope | None = None) -> T:
     """Declare a field whose change takes effect at once."""
-    return _field(default, text, Effect.LIVE, scope)
+    return _field(default, text, "live", scope)
 
 
 def reconnect(default: T, text: str) -> T:
     """Declare a field whose change takes effect for new connections."""
-    return _field(default, text, Effect.RECONNECT)
+    return _field(default, text, "reconnect")
 
 
 def restart(default: T, text: str, scope: Scope | None = None) -> T:
     """Declare a field whose change takes effect at the next start."""
-    return _field(default, text, Effect.RESTART, scope)
+    return _field(default, text, "restart", scope)
 
 
 def _field(default: T, text: str, effect: Effect, scope: Scope | None = None) -> T:
-    extra: dict[str, JsonValue] = {EFFECT: effect.value}
+    extra: dict[str, JsonValue] = {EFFECT: effect}
     if scope is not None:
         extra[SCOPE] = scope.value
     # Typed as the default's type, like pydantic's Field.

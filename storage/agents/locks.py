@@ -26,8 +26,7 @@ For ``storage.agents.locks`` and ``storage.runs.run_locks``, whose functions cal
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 import sqlalchemy as sa
@@ -47,13 +46,12 @@ from storage.kernel.columns import (
 )
 from storage.schema import agent_locks, agents, devices, lock_waits, users
 
-
-class HolderKind(StrEnum):
-    """Kinds of lock holders."""
-
-    RUN = "run"  # while it executes
-    DEVICE = "device"  # for one of its agents
-    AGENT = "agent"  # by itself, over REST
+# Kinds of lock holders.
+HolderKind = Literal[
+    "run",  # while it executes
+    "device",  # for one of its agents
+    "agent",  # by itself, over REST
+]
 
 
 class Holder(msgspec.Struct, frozen=True):
@@ -98,11 +96,11 @@ class LockRow(msgspec.Struct, frozen=True, kw_only=True):
             return "nobody"
         of_agent = "" if self.agent_name is None else f" of agent {self.agent_name}"
         match self.holder.kind:
-            case HolderKind.RUN:
+            case "run":
                 return f"run {self.holder.id}{of_agent}"
-            case HolderKind.DEVICE:
+            case "device":
                 return f"device {self.device_name or self.holder.id}{of_agent and f' for{of_agent[3:]}'}"
-            case HolderKind.AGENT:
+            case "agent":
                 return f"agent {self.agent_name or self.holder.id}"
 
 
@@ -269,7 +267,7 @@ def granted(c: sa.Connection, request_ids: Sequence[str]) -> dict[str, Grant]:
 
 def run_fences(c: sa.Connection, run_id: str) -> dict[str, int]:
     """Return the fences of the locks that a run holds, by name."""
-    rows = c.execute(LOCKS_OF_HOLDER, {"kind": HolderKind.RUN, "holder": run_id})
+    rows = c.execute(LOCKS_OF_HOLDER, {"kind": "run", "holder": run_id})
     return {row.resource: row.fence for row in rows}
 
 
@@ -372,7 +370,7 @@ def let_agent_go(c: sa.Connection, agent_id: AgentId) -> None:
     Locks of its runs are released when the runs end.
     """
     of_agent = {
-        table: sa.and_(table.c.agent_id == agent_id, table.c.holder_kind != HolderKind.RUN)
+        table: sa.and_(table.c.agent_id == agent_id, table.c.holder_kind != "run")
         for table in (agent_locks, lock_waits)
     }
     users_of_agent = sa.union(*(sa.select(table.c.user_id).where(its) for table, its in of_agent.items()))

@@ -7,7 +7,6 @@ Sums reserved by each node on the accounts of day budgets, so that nodes do not 
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from enum import StrEnum
 from typing import Any, Final, Literal
 
 import msgspec
@@ -395,13 +394,8 @@ def forget_answers(c: sa.Connection, agent_id: AgentId, questions: Collection[st
     )
 
 
-class BatchState(StrEnum):
-    """State of a batch. The questions of a FAILED batch are asked one by one."""
-
-    MADE = "made"
-    SUBMITTED = "submitted"
-    DONE = "done"
-    FAILED = "failed"
+# State of a batch. The questions of a FAILED batch are asked one by one.
+BatchState = Literal["made", "submitted", "done", "failed"]
 
 
 class BatchRow(msgspec.Struct, frozen=True):
@@ -424,7 +418,7 @@ BATCHES = _ROWS.where(model_batches.c.run_id == sa.bindparam("run"))
 _is_run_on = sa.exists().where(runs.c.id == model_batches.c.run_id, runs.c.completed_at.is_(None))
 LEFT_BEHIND = _ROWS.where(
     model_batches.c.agent_id == sa.bindparam("agent"),
-    model_batches.c.state.in_((BatchState.MADE, BatchState.SUBMITTED)),
+    model_batches.c.state.in_(("made", "submitted")),
     sa.not_(_is_run_on),
 )
 
@@ -462,7 +456,7 @@ def move_batch(
     c: sa.Connection, id: str, state: BatchState, at: int, *, remote_id: str | None = None
 ) -> None:
     """Record that the batch was submitted or has ended."""
-    ended = at if state in (BatchState.DONE, BatchState.FAILED) else None
+    ended = at if state in ("done", "failed") else None
     c.execute(
         sa.update(model_batches)
         .where(model_batches.c.id == id)

@@ -26,7 +26,6 @@ from storage.agents.locks import (
     FREED,
     Grant,
     Holder,
-    HolderKind,
     HoldsAlready,
     LockLimits,
     LockRequest,
@@ -64,21 +63,19 @@ class LockInTheWay(msgspec.Struct, frozen=True, kw_only=True):
 
 
 # For queries of runs: such a run waits for its locks, and only their queues decide.
-WAITS_FOR_LOCKS = sa.exists().where(
-    lock_waits.c.holder_kind == HolderKind.RUN, lock_waits.c.holder_id == runs.c.id
-)
+WAITS_FOR_LOCKS = sa.exists().where(lock_waits.c.holder_kind == "run", lock_waits.c.holder_id == runs.c.id)
 _run_ids: sa.BindParameter[str] = sa.bindparam("runs", expanding=True)
 HELD_BY_RUNS = sa.select(agent_locks.c.user_id, agent_locks.c.resource, agent_locks.c.holder_id).where(
-    agent_locks.c.holder_kind == HolderKind.RUN, agent_locks.c.holder_id.in_(_run_ids)
+    agent_locks.c.holder_kind == "run", agent_locks.c.holder_id.in_(_run_ids)
 )
 WAITED_BY_RUNS = sa.select(lock_waits.c.user_id, lock_waits.c.resource, lock_waits.c.holder_id).where(
-    lock_waits.c.holder_kind == HolderKind.RUN, lock_waits.c.holder_id.in_(_run_ids)
+    lock_waits.c.holder_kind == "run", lock_waits.c.holder_id.in_(_run_ids)
 )
 FREE_OF_RUNS = (
     sa.update(agent_locks)
     .where(
         agent_locks.c.user_id == sa.bindparam("user"),
-        agent_locks.c.holder_kind == HolderKind.RUN,
+        agent_locks.c.holder_kind == "run",
         agent_locks.c.holder_id.in_(_run_ids),
     )
     .values(FREED)
@@ -88,7 +85,7 @@ RUNS_LEAVE = (
     sa.delete(lock_waits)
     .where(
         lock_waits.c.user_id == sa.bindparam("user"),
-        lock_waits.c.holder_kind == HolderKind.RUN,
+        lock_waits.c.holder_kind == "run",
         lock_waits.c.holder_id.in_(_run_ids),
     )
     .returning(lock_waits.c.resource)
@@ -115,7 +112,7 @@ def take_locks(c: sa.Connection, run: RunToLock, limits: LockLimits) -> bool:
         request_id=f"run:{run.id}",
         user_id=run.user_id,
         names=run.locks,
-        holder=Holder(HolderKind.RUN, run.id, run.agent_id),
+        holder=Holder("run", run.id, run.agent_id),
         ttl_ms=run.timeout_ms + GRACE_MS,
         wait_ms=None,
         turn_ttl_ms=START_MS,
@@ -175,9 +172,9 @@ def _in_the_way(c: sa.Connection, run: Any, now: int) -> LockInTheWay | None:
         .order_by(lock_waits.c.resource, lock_waits.c.ticket)
     )
     for name, kind, holder_id in c.execute(query):
-        queues[name].append(kind == HolderKind.RUN and holder_id == run.id)
+        queues[name].append(kind == "run" and holder_id == run.id)
     for lock in locks_named(c, run.user_id, run.locks):
-        is_own = lock.holder is not None and (lock.holder.kind, lock.holder.id) == (HolderKind.RUN, run.id)
+        is_own = lock.holder is not None and (lock.holder.kind, lock.holder.id) == ("run", run.id)
         if is_own:
             continue
         queue = queues[lock.resource]

@@ -16,7 +16,6 @@ neither a crash nor a second connection nor another hub starts a second run.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from enum import Enum, auto
 from types import MappingProxyType
 from typing import Any, Final, Literal, assert_never
 
@@ -632,14 +631,14 @@ class QueueLimits(msgspec.Struct, frozen=True, kw_only=True):
     per_device: int = 1_000  # of all schedules together
 
 
-class Fate(Enum):
-    """Fate of a fire."""
-
-    RUN = auto()  # queue a run
-    MERGE = auto()  # the waiting run covers it
-    SKIP = auto()  # the run under way suffices
-    DROP = auto()  # too many runs wait already
-    REPLACE = auto()  # cancel runs under way and waiting runs, then queue a run
+# Fate of a fire.
+Fate = Literal[
+    "run",  # queue a run
+    "merge",  # the waiting run covers it
+    "skip",  # the run under way suffices
+    "drop",  # too many runs wait already
+    "replace",  # cancel runs under way and waiting runs, then queue a run
+]
 
 
 def decide_overlap(policy: Overlap, *, is_under_way: bool, is_waiting: bool, queued: int, most: int) -> Fate:
@@ -654,14 +653,14 @@ def decide_overlap(policy: Overlap, *, is_under_way: bool, is_waiting: bool, que
     match policy:
         case "skip":
             if is_waiting:
-                return Fate.MERGE
-            return Fate.SKIP if is_under_way else Fate.RUN
+                return "merge"
+            return "skip" if is_under_way else "run"
         case "queue_one":
-            return Fate.MERGE if is_waiting else Fate.RUN
+            return "merge" if is_waiting else "run"
         case "cancel_running":
-            return Fate.REPLACE if is_under_way or is_waiting else Fate.RUN
+            return "replace" if is_under_way or is_waiting else "run"
         case "queue_all" | "allow":
-            return Fate.DROP if queued >= most else Fate.RUN
+            return "drop" if queued >= most else "run"
         case never:
             assert_never(never)
 
@@ -849,19 +848,19 @@ class _Clerk:
         if decision.due.schedule.action == "wake":
             return self._place_wake(decision, sight, run)
         match self._fate(decision, sight):
-            case Fate.MERGE:
+            case "merge":
                 self._merge(decision, sight, run, 1 + covers)
                 return became(decision, run, "coalesced", sight.why_waiting, sight.waiting)
-            case Fate.SKIP:
+            case "skip":
                 in_the_way = sight.under_way[0].id
                 return became(decision, run, "skipped_overlap", "still_running", in_the_way)
-            case Fate.DROP:
+            case "drop":
                 return became(decision, run, "dropped_queue_full", "queue_full", None)
-            case Fate.REPLACE:
+            case "replace":
                 cancelled = self._make_room(sight)
                 self._queue(decision, sight, run, covers)
                 return became(decision, run, "run", None, run.id, cancelled)
-            case Fate.RUN:
+            case "run":
                 self._queue(decision, sight, run, covers)
                 return became(decision, run, "run", None, run.id)
 
@@ -876,14 +875,14 @@ class _Clerk:
             most=self._limits.per_schedule,
         )
         match fate:
-            case Fate.SKIP:
+            case "skip":
                 return became(decision, fresh, "skipped_overlap", "still_waking", None)
-            case Fate.DROP:
+            case "drop":
                 return became(decision, fresh, "dropped_queue_full", "queue_full", None)
-            case Fate.REPLACE:
+            case "replace":
                 self._superseded += sight.open_wakes
                 sight.open_wakes.clear()
-            case Fate.RUN | Fate.MERGE:
+            case "run" | "merge":
                 pass
         assert schedule.duration_ms is not None  # guaranteed by a CHECK constraint
         self._wakes.append(
@@ -908,9 +907,9 @@ class _Clerk:
             queued=len(sight.waits),
             most=self._limits.per_schedule,
         )
-        is_one_more = fate is Fate.RUN or (fate is Fate.REPLACE and sight.waiting is None)
+        is_one_more = fate == "run" or (fate == "replace" and sight.waiting is None)
         is_full = self._waiting_for[schedule.device_id] >= self._limits.per_device
-        return Fate.DROP if is_one_more and is_full else fate
+        return "drop" if is_one_more and is_full else fate
 
     def _queue(self, decision: FireDecision, sight: ScheduleSight, run: FreshRun, covers: int) -> None:
         schedule = decision.due.schedule

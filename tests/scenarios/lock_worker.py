@@ -18,7 +18,7 @@ from sqlalchemy import exc
 
 from protocol.ids import UserId
 from storage.agents import locks
-from storage.agents.locks import Acquired, Grant, Holder, HolderKind, LockLimits, LockLost, LockRequest
+from storage.agents.locks import Acquired, Grant, Holder, LockLimits, LockLost, LockRequest
 from storage.kernel.sqlite import set_clock
 from tests.support.blocking import blocking_engine
 from tests.support.clock import SeededChance
@@ -184,7 +184,7 @@ class Worker:
             request_id=request_id,
             user_id=USERS[number % len(USERS)],
             names=(f"lock-{number:02}",),
-            holder=Holder(HolderKind.DEVICE, self._name),
+            holder=Holder("device", self._name),
             ttl_ms=TTL_MS,
             wait_ms=WAIT_MS,
         )

@@ -12,7 +12,7 @@ from protocol.lifecycles import RunEvent
 from storage.agents import checkpoints, locks
 from storage.agents.agents import AgentRow
 from storage.agents.checkpoints import Checkpoint, CheckpointRow
-from storage.agents.locks import Holder, HolderKind, LockRequest
+from storage.agents.locks import Holder, LockRequest
 from storage.runs import run_moves
 from storage.runs.runs import HeldRun, StaleRun
 from tests.storage.rows import AT, make_agent, running, some
@@ -98,7 +98,7 @@ def test_a_run_writes_while_it_holds_its_fence_and_no_longer(c: sa.Connection, a
 
 
 def test_a_lock_protects_a_checkpoint_by_its_fence(c: sa.Connection, agent: AgentRow) -> None:
-    holder = Holder(HolderKind.DEVICE, "device-laptop", agent.id)
+    holder = Holder("device", "device-laptop", agent.id)
     wanted = LockRequest(request_id="q", user_id=agent.user_id, names=("box",), holder=holder, ttl_ms=60_000)
     fence = some(locks.acquire(c, wanted).grant).fences["box"]
 

@@ -147,7 +147,7 @@ def test_a_merged_run_that_wants_other_locks_leaves_the_queues_of_the_old_ones(c
         request_id="r",
         user_id=ME,
         names=("mailbox",),
-        holder=locks.Holder(locks.HolderKind.DEVICE, "another"),
+        holder=locks.Holder("device", "another"),
         ttl_ms=60_000,
     )
     locks.acquire(c, mine)

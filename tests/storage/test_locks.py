@@ -14,7 +14,6 @@ from storage.agents.locks import (
     Acquired,
     Grant,
     Holder,
-    HolderKind,
     HoldsAlready,
     LockLimits,
     LockLost,
@@ -27,7 +26,7 @@ from tests.storage.rows import AT, ME, make_agent, some
 from tests.support.coded import coded
 
 TTL = 60_000
-ANNA, BERT, CARL, DORA = (Holder(HolderKind.DEVICE, f"device-{name}") for name in "abcd")
+ANNA, BERT, CARL, DORA = (Holder("device", f"device-{name}") for name in "abcd")
 
 
 @pytest.fixture(autouse=True)
@@ -127,7 +126,7 @@ def test_only_its_owner_renews_and_releases_a_lock_and_only_under_its_fence(
 
 
 def test_two_agents_of_one_device_are_two_holders(c: sa.Connection) -> None:
-    fences = take(c, Holder(HolderKind.DEVICE, "device-a", make_agent(c).id), "mailbox").fences
+    fences = take(c, Holder("device", "device-a", make_agent(c).id), "mailbox").fences
     with pytest.raises(CodedError, check=coded(ErrorCode.LOCK_HELD), match="for agent inbox"):
         locks.acquire(c, wanted(ANNA, "mailbox"))
     another = r"'mailbox' is another's: device device-a for agent inbox has it under fence 1"
@@ -305,7 +304,7 @@ def test_locks_are_listed_that_are_held_or_waited_for(c: sa.Connection) -> None:
     agent = make_agent(c)
     locks.release(c, ME, take(c, ANNA, "free").fences, ANNA)
     take(c, ANNA, "held")
-    wait(c, Holder(HolderKind.DEVICE, "device-a", agent.id), "held")
+    wait(c, Holder("device", "device-a", agent.id), "held")
     assert [(lock.resource, lock.waiting) for lock in locks.list_locks(c)] == [("held", 1)]
     assert len(locks.list_locks(c, and_free=True)) == 2
     assert [lock.resource for lock in locks.list_locks(c, agent_ids=[agent.id])] == ["held"]

@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from storage.agents import locks
-from storage.agents.locks import Grant, Holder, HolderKind, LockLost, LockRequest
+from storage.agents.locks import Grant, Holder, LockLost, LockRequest
 from storage.devices import devices
 from storage.schema import agent_locks
 from tests.storage.rows import AT, ME
@@ -76,7 +76,7 @@ class Disorder:
             request_id=f"r-{self._requests}",
             user_id=ME,
             names=tuple(sorted(names)),
-            holder=Holder(HolderKind.DEVICE, f"{who}.{self._requests}"),
+            holder=Holder("device", f"{who}.{self._requests}"),
             ttl_ms=TTL,
             wait_ms=TTL,
         )

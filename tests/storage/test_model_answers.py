@@ -12,7 +12,7 @@ from protocol.work import Usage
 from storage import retention
 from storage.agents import agent_states
 from storage.runs import model_calls, run_moves, runs, units
-from storage.runs.model_calls import ANSWERED, BatchState, CostsBy, JournaledAnswer, Lately, ModelCall, Spent
+from storage.runs.model_calls import ANSWERED, CostsBy, JournaledAnswer, Lately, ModelCall, Spent
 from storage.runs.runs import HeldRun
 from storage.schema import model_answers as answers_table
 from storage.schema import model_calls as calls_table
@@ -150,7 +150,7 @@ def test_a_batch_that_an_endpoint_has_is_not_dropped(c: sa.Connection, held: Hel
             questions={"q": "a.txt"},
             at=AT,
         )
-    model_calls.move_batch(c, "there", BatchState.SUBMITTED, AT, remote_id="batch-1")
+    model_calls.move_batch(c, "there", "submitted", AT, remote_id="batch-1")
     for name in ("here", "there"):
         model_calls.drop_batch(c, name)
     assert [row.id for row in model_calls.batches_of(c, held.id)] == ["there"]

@@ -7,7 +7,7 @@ from protocol.ids import DeviceId, RunId
 from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from storage.agents import declared_agents, locks, status_writes
 from storage.agents.agents import AgentRow
-from storage.agents.locks import Grant, Holder, HolderKind, LockLimits, LockRequest
+from storage.agents.locks import Grant, Holder, LockLimits, LockRequest
 from storage.devices import devices
 from storage.runs import run_claims, run_moves, run_pauses
 from storage.runs.run_claims import Gates
@@ -16,8 +16,8 @@ from storage.schema import agent_locks
 from tests.storage.rows import AT, BOOT, LAPTOP, ME, NEXT_BOOT, claim, make_agent, some
 from tests.support.presence import appear
 
-DEVICE = Holder(HolderKind.DEVICE, f"device-{LAPTOP}")
-OTHER = Holder(HolderKind.DEVICE, "device-other")
+DEVICE = Holder("device", f"device-{LAPTOP}")
+OTHER = Holder("device", "device-other")
 TTL = 60_000
 
 
@@ -193,7 +193,7 @@ def test_the_holder_of_a_lock_is_named_as_a_run_of_an_agent(c: sa.Connection) ->
 @pytest.mark.parametrize("end", ["terminated", "archived"])
 def test_an_agent_that_ends_holds_no_lock_and_waits_for_none(c: sa.Connection, end: str) -> None:
     agent = make_agent(c)
-    its_own = Holder(HolderKind.DEVICE, f"device-{LAPTOP}", agent.id)
+    its_own = Holder("device", f"device-{LAPTOP}", agent.id)
     held = some(ask(c, "mailbox", holder=its_own, request_id="held"))
     ask(c, "calendar", holder=OTHER, request_id="others")
     ask(c, "calendar", holder=its_own, wait_ms=TTL, request_id="waits")

@@ -14,7 +14,6 @@ from sqlalchemy.sql import visitors
 from sqlalchemy.sql.dml import UpdateBase
 
 import storage
-from protocol.agent_status import RunLogStatus
 from protocol.ids import AgentId
 from protocol.lifecycles import RunOutcome, RunState
 from storage.agents import agent_states
@@ -152,7 +151,7 @@ def plan_of(c: sa.Connection, ask: Callable[[], object]) -> str:
         ({"states": [RunState.COMPLETED]}, "runs_by_age"),
         ({"states": [RunState.COMPLETED], "agent_id": "a"}, "runs_agent"),
         ({"outcome": RunOutcome.SUCCESS, "agent_id": "a"}, "runs_agent"),
-        ({"logged_as": RunLogStatus.ERROR, "agent_id": "a"}, "runs_agent"),
+        ({"logged_as": "error", "agent_id": "a"}, "runs_agent"),
         ({"task_id": "t"}, "runs_of_task"),
         ({"task_id": "t", "agent_id": "a"}, "runs_of_task"),
     ],

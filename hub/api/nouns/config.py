@@ -28,7 +28,7 @@ from hub.api.noun import (
 from hub.roles import Scope
 from hub.settings.edits import BeyondSettings, CannotEdit
 from hub.settings.history import APPLIED, CHANGED, KeyChange, Source, combined, undone
-from hub.settings.problems import KeyPath, Problem, Severity, document, spell
+from hub.settings.problems import KeyPath, Problem, document, spell
 from hub.settings.reload import Edit, Reloader, TakenUp
 from hub.settings.schema import settings_schema
 from hub.settings.shared import revision_tag
@@ -375,7 +375,7 @@ class Config(Noun):
         problems, changes = await self.reloader.check(checked, may_all=caller.may_all, folder=folder)
         return ConfigCheckView.from_row(
             changes,
-            ok=all(problem.severity is Severity.WARNING for problem in problems),
+            ok=all(problem.severity == "warning" for problem in problems),
             problems=_views(problems),
         )
 

@@ -97,7 +97,7 @@ class Served:
         await self.locks.release(grant.user_id, grant.fences, OTHER)
 
 
-OTHER = locks.Holder(locks.HolderKind.DEVICE, "another")
+OTHER = locks.Holder("device", "another")
 
 
 @pytest.fixture
@@ -301,7 +301,7 @@ async def test_waits_that_a_hub_left_behind_are_forgotten_when_it_starts_again(b
         request_id="r",
         user_id=bench.agent.user_id,
         names=("mailbox",),
-        holder=locks.Holder(locks.HolderKind.DEVICE, "desk"),
+        holder=locks.Holder("device", "desk"),
         ttl_ms=1,
         wait_ms=9_999,
     )

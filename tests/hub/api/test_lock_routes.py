@@ -12,7 +12,7 @@ from storage.agents import locks
 from storage.devices import devices
 from tests.support.hub import ServedHub
 
-ANNA, BERT = (locks.Holder(locks.HolderKind.DEVICE, f"device-{name}") for name in ("anna", "bert"))
+ANNA, BERT = (locks.Holder("device", f"device-{name}") for name in ("anna", "bert"))
 
 
 def keep(c: sa.Connection) -> None:

@@ -19,12 +19,12 @@ from hub.clock import SystemClock
 from hub.links.roster import DeviceReady
 from hub.metrics import Metrics
 from hub.settings.history import Revision
-from hub.settings.problems import KeyPath, SettingsInvalid, Severity
+from hub.settings.problems import KeyPath, SettingsInvalid
 from hub.settings.reading import check_text
 from hub.settings.reload import Changes, Edit, Parts, Reloader, Unfit
 from hub.settings.schema import leaves
 from hub.settings.settings import Settings
-from hub.settings.values import Address, Effect, Table
+from hub.settings.values import Address, Table
 from protocol.handshake import DeviceHello
 from protocol.ids import AgentId, DeviceId, UserId
 from storage import audit
@@ -114,7 +114,7 @@ async def test_every_setting_that_needs_no_restart_is_used_without_one(tmp_path:
         del settings, commit
         gc.collect()
         held = {group.path for group in HANDED_OVER}
-    promised = {leaf.path for leaf in leaves() if leaf.effect is not Effect.RESTART}
+    promised = {leaf.path for leaf in leaves() if leaf.effect != "restart"}
     later = {path for path in promised - seen if path[:-1] in held and path[-1] in read_in_the_code()}
     assert promised - seen - later == READ_LATER
 
@@ -148,7 +148,7 @@ async def test_a_check_finds_the_name_that_an_agent_made_over_the_api_has_and_ch
         before = await context.store.read(audit.list_entries, limit=99)
         (told,), _ = await reloader.check(Edit(text=wanted))
         assert (told.severity, told.message) == (
-            Severity.ERROR,
+            "error",
             "an agent created over the API has this name",
         )
         assert told.line == wanted.splitlines().index('name = "notes"') + 1
@@ -187,7 +187,7 @@ async def test_an_unknown_device_is_reported_with_its_position(tmp_path: Path) -
         assert [one.path for one in (await reloader.check(Edit(text=TEXT + agent)))[0]] == []
         await context.store.write(let_in_desk)
         (told,), _ = await reloader.check(Edit(text=TEXT + agent))
-        assert (told.severity, told.hint) == (Severity.WARNING, "did you mean 'desk'?")
+        assert (told.severity, told.hint) == ("warning", "did you mean 'desk'?")
         assert told.message == "no device 'dsek' has been let in"
         assert told.line == (TEXT + agent).splitlines().index('device = "dsek"') + 1
 

@@ -1,6 +1,6 @@
 """What an agent's history shows of one message, in the shapes in which real gateways have shown it."""
 
-from hub.coordination.to_gateway import RESUMED, Progress, shown_of
+from hub.coordination.to_gateway import RESUMED, shown_of
 from hub.openclaw.methods import History, Message, PendingInput
 from tests.support.families import each
 
@@ -30,19 +30,19 @@ def history(*rows: Message, pending: tuple[PendingInput, ...] = (), is_running: 
 
 def answer(*rows: Message, key: str = "k2") -> str | None:
     shown = shown_of(key, history(*rows))
-    assert shown.progress is Progress.CONSUMED
+    assert shown.progress == "consumed"
     return shown.answer
 
 
 def test_what_is_not_there_is_absent() -> None:
-    assert shown_of("k2", history(user("k1"), agent("one", "k1"))).progress is Progress.ABSENT
+    assert shown_of("k2", history(user("k1"), agent("one", "k1"))).progress == "absent"
 
 
 def test_a_message_waits_among_the_pending_until_its_turn_comes() -> None:
     for state, progress in (
-        ("queued", Progress.PENDING),
-        ("interrupted", Progress.INTERRUPTED),
-        ("cancelled", Progress.CANCELLED),
+        ("queued", "pending"),
+        ("interrupted", "interrupted"),
+        ("cancelled", "cancelled"),
     ):
         item = PendingInput(state, "k2", "p-1", 7.0)
         shown = shown_of("k2", history(user("k1"), pending=(item,), is_running=True))
@@ -72,7 +72,7 @@ def test_a_broken_turn_is_reported_with_its_row_unless_it_was_answered_later() -
 
 def test_a_turn_without_any_model_request_is_marked() -> None:
     shown = shown_of("k2", history(user("k2"), unheard("k2")))
-    assert (shown.progress, shown.is_unheard) == (Progress.CONSUMED, True)
+    assert (shown.progress, shown.is_unheard) == ("consumed", True)
     assert shown_of("k2", history(user("k2"), unheard("k1"))).is_unheard is False
 
 

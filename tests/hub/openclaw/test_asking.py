@@ -13,7 +13,6 @@ from hub.openclaw import (
     GatewayRefused,
     GatewayTimedOut,
     GatewayUnreachable,
-    Need,
 )
 from hub.openclaw.client import MAX_WAITING
 from hub.openclaw.connection import MAX_IN_FLIGHT
@@ -127,7 +126,7 @@ async def test_a_refusal_is_read_by_its_structure(case: Case, gateway: FakeGatew
 
 
 async def test_a_missing_scope_is_reported_with_a_fix(visit: Visit) -> None:
-    error = await failed(visit.client.call("agents.create", {"name": "x"}, needs=Need.WRITE))
+    error = await failed(visit.client.call("agents.create", {"name": "x"}, needs="operator.write"))
     assert isinstance(error, GatewayForbidden)
     assert error.code is ErrorCode.GATEWAY_FORBIDDEN
     assert error.details["missingScope"] == "operator.admin"

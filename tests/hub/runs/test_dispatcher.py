@@ -493,7 +493,7 @@ async def test_a_run_paused_and_cancelled_before_it_was_taken_on_is_cancelled(be
     assert (row.state, row.reason, row.error_count) == (RunState.CANCELLED, "enough", 0)
 
 
-OTHER = locks.Holder(locks.HolderKind.DEVICE, "another")
+OTHER = locks.Holder("device", "another")
 
 
 async def test_a_run_waits_for_its_lock_says_so_and_brings_the_fence_to_its_device(bench: Bench) -> None:

@@ -252,7 +252,7 @@ async def test_a_preview_holds_the_locks_of_its_agent_while_it_reads(bench: Benc
 
 async def test_a_preview_does_not_begin_while_another_holds_a_lock_of_its_agent(bench: Bench) -> None:
     bench.agent = await declare_agent(bench.store, at=2, locks=("mailbox",))
-    other = locks.Holder(locks.HolderKind.DEVICE, "another")
+    other = locks.Holder("device", "another")
     request = locks.LockRequest(
         request_id="r", user_id=bench.agent.user_id, names=("mailbox",), holder=other, ttl_ms=500_000
     )

@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from hub.settings.edits import CannotEdit
-from hub.settings.problems import Problem, SettingsInvalid, Severity
+from hub.settings.problems import Problem, SettingsInvalid
 from hub.settings.reload import (
     CannotWriteSettings,
     Changes,
@@ -295,7 +295,7 @@ async def test_a_changed_agent_is_reported_once_and_with_its_user_if_that_change
 
 async def test_a_remark_of_a_part_is_a_warning_with_its_position(bench: SettingsBench) -> None:
     bench.hub.remarks = [Remark(("limits", "runs"), "that is few", "write more")]
-    few = Problem(str(bench.path), 6, 8, "limits.runs", "that is few", "write more", Severity.WARNING)
+    few = Problem(str(bench.path), 6, 8, "limits.runs", "that is few", "write more", "warning")
     assert (await bench.reloader.check(Edit(text=TEXT)))[0] == [few]
     assert (await bench.reloader.reload(actor=ME)).warnings == (few,)
 

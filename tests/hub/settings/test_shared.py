@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hub.settings.edits import CannotEdit
-from hub.settings.problems import Problem, SettingsInvalid, Severity
+from hub.settings.problems import Problem, SettingsInvalid
 from hub.settings.reload import Edit, Unfit
 from hub.settings.shared import Shared, revision_text
 from protocol.errors import CodedError, ErrorCode
@@ -42,7 +42,7 @@ async def bench(tmp_path: Path) -> SettingsBench:
 
 def warnings(bench: SettingsBench) -> list[Problem]:
     """What is doubtful about the settings in use."""
-    return [one for one in bench.reloader.reading.problems if one.severity is Severity.WARNING]
+    return [one for one in bench.reloader.reading.problems if one.severity == "warning"]
 
 
 def test_a_revision_has_its_number_and_the_shared_tables_alone_and_says_from_which_lines() -> None:
