@@ -33,8 +33,7 @@ from hub.extraction.items import ExtractionOptions
 from hub.extraction.model import Price
 from hub.runs.run_order import AgentConfig, extraction_config_of
 from hub.settings.limit_settings import NANOS
-from hub.settings.model_settings import OpenAIModelSettings
-from hub.settings.settings import Settings
+from hub.settings.settings import OpenAIModelSettings, Settings
 from protocol.errors import ErrorCode, HubError
 from protocol.tables import TableName
 

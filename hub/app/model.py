@@ -23,16 +23,16 @@ from hub.log import Channel
 from hub.metrics import Metrics
 from hub.outbound.rules import OutboundRules
 from hub.rounds import Rounds
-from hub.settings.model_settings import (
+from hub.settings.problems import KeyPath
+from hub.settings.reload import Commit, Unfit
+from hub.settings.settings import (
     EndpointAccess,
     LocalModelSettings,
     ModelSettings,
     OpenAIModelSettings,
+    Settings,
     TranscriptionSettings,
 )
-from hub.settings.problems import KeyPath
-from hub.settings.reload import Commit, Unfit
-from hub.settings.settings import Settings
 from hub.settings.values import SecretMissing, SecretRef
 from hub.supervisor import Supervisor
 from protocol.ids import BootId

@@ -23,9 +23,9 @@ from hub.settings.declared import (
 )
 from hub.settings.history import APPLIED, CHANGED, Revision
 from hub.settings.problems import KeyPath, SettingsInvalid
+from hub.settings.reading import Shared
 from hub.settings.reload import ACTOR, Changes, Commit, Parts, Prepare, Reloader, Remark, Unfit
 from hub.settings.settings import Settings
-from hub.settings.shared import Shared
 from hub.settings.values import Address
 from protocol.ids import NodeId
 from storage import audit

@@ -199,7 +199,7 @@ def push(
     The first line of a file from hub config show --revision names the revision: the file is refused if
     another one was published since.
     """
-    from hub.settings.shared import MARK, revision_of, revision_tag
+    from hub.settings.reading import MARK, revision_of, revision_tag
 
     if (file is not None) + (revision is not None) + withdraw != 1:
         raise Failure("give either FILE, --revision or --withdraw", Exit.USAGE)

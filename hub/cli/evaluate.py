@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from hub.extraction.gold import GoldDocument
     from hub.runs.run_order import AgentConfig
     from hub.settings.agent_settings import AgentSettings
+    from hub.settings.reading import Shared
     from hub.settings.settings import Settings
-    from hub.settings.shared import Shared
 
 _REPORT_EVERY: Final = 10  # documents
 
@@ -191,7 +191,7 @@ def _shared(config: Path, state: Path) -> "Shared | None":
 
     Another file than that of the running hub is taken as it is.
     """
-    from hub.settings.shared import Shared
+    from hub.settings.reading import Shared
 
     try:
         with talk(state) as hub:
@@ -256,7 +256,7 @@ def _documents(gold: Path, settings: "Settings") -> tuple[list["GoldDocument"], 
 def _with_model(settings: "Settings", name: str) -> "Settings":
     """Return *settings* with one model alone: that of this name, else this name at the first endpoint."""
     from hub.app.model import in_order
-    from hub.settings.model_settings import OpenAIModelSettings
+    from hub.settings.settings import OpenAIModelSettings
 
     models = in_order(settings)
     known = next((one for one in models if isinstance(one, OpenAIModelSettings) and one.name == name), None)
@@ -374,7 +374,7 @@ if TYPE_CHECKING:
     from hub.app.evaluation import Means
     from hub.extraction.gold import GoldDocument
     from hub.runs.run_order import AgentConfig
-    from hub.settings.shared import Shared
+    from hub.settings.reading import Shared
 
 _KEY: Final = "model.chunk_tokens"
 _NANOS: Final = 1_000_000_000  # of a US dollar

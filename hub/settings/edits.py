@@ -12,8 +12,8 @@ from tomlkit.items import InlineTable
 
 from hub.settings.findings import removed_value
 from hub.settings.problems import KeyPath, Located, Places, Problem, document, spell, value_at
+from hub.settings.reading import SHARED, Shared
 from hub.settings.schema import tables_at
-from hub.settings.shared import SHARED, Shared
 from protocol.errors import ErrorCode, HubError
 
 NAMED: Final = ("agents", "tables", "templates", "connectors", "gateways")  # lists whose entries have names

@@ -31,9 +31,8 @@ from hub.open_files import SPARE_FILES
 from hub.outbound.rules import AddressRefused, OutboundRules
 from hub.settings.agent_settings import TriggerTable, unknown_tables
 from hub.settings.limit_settings import ClusterSettings, TlsSettings
-from hub.settings.model_settings import ModelSettings, OpenAIModelSettings
 from hub.settings.problems import Places, is_secret_like, value_at
-from hub.settings.settings import IN_MEMORY, StorageSettings
+from hub.settings.settings import IN_MEMORY, ModelSettings, OpenAIModelSettings, StorageSettings
 from hub.settings.values import IN_THE_OPEN, REFER_TO_IT, SecretMissing, SecretRef, is_open_to_others
 from protocol.tables import TABLES
 

@@ -14,8 +14,8 @@ import msgspec
 
 from hub.settings.edits import NAMED, CannotEdit, spelled
 from hub.settings.problems import is_secret_like
+from hub.settings.reading import Shared
 from hub.settings.schema import tables_at
-from hub.settings.shared import Shared
 from hub.settings.values import Table
 
 CHANGED: Final = "settings.changed"  # event of the audit log, for each key

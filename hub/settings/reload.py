@@ -35,10 +35,19 @@ from hub.settings.edits import (
 )
 from hub.settings.history import Revision, Source, key_changes
 from hub.settings.problems import KeyPath, Problem, Reporter, SettingsInvalid, in_order, spell
-from hub.settings.reading import OpenedSettings, Reading, keep_last_good, last_good
+from hub.settings.reading import (
+    SHARED,
+    OpenedSettings,
+    Reading,
+    Shared,
+    has_shared_tables,
+    keep_last_good,
+    last_good,
+    revision_tag,
+    revision_text,
+)
 from hub.settings.schema import effect_of
 from hub.settings.settings import Settings
-from hub.settings.shared import SHARED, Shared, has_shared_tables, revision_tag, revision_text
 from hub.settings.values import Effect, Table
 from protocol.errors import CodedError, ErrorCode, HubError
 from storage.agents.settings_revisions import PublishedMeanwhile

@@ -10,10 +10,9 @@ import anyio
 
 from hub.metrics import Metrics
 from hub.settings.history import Revision
-from hub.settings.reading import OpenedSettings, SettingsFile, open_settings
+from hub.settings.reading import OpenedSettings, SettingsFile, Shared, open_settings
 from hub.settings.reload import Changes, Commit, Parts, Reloader, Remark
 from hub.settings.settings import Settings
-from hub.settings.shared import Shared
 from protocol.errors import HubError
 from tests.support.clock import FakeClock
 

@@ -29,9 +29,9 @@ from hub.roles import Scope
 from hub.settings.edits import BeyondSettings, CannotEdit
 from hub.settings.history import APPLIED, CHANGED, KeyChange, Source, combined, undone
 from hub.settings.problems import KeyPath, Problem, document, spell
+from hub.settings.reading import revision_tag
 from hub.settings.reload import Edit, Reloader, TakenUp
 from hub.settings.schema import settings_schema
-from hub.settings.shared import revision_tag
 from protocol.errors import ErrorCode
 from protocol.ids import NodeId
 from storage import audit

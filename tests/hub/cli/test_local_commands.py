@@ -16,9 +16,9 @@ import pytest
 
 from hub.certificates import Certificates
 from hub.cli.options import machine_zone
-from hub.settings.model_settings import LocalModelSettings
 from hub.settings.reading import check_settings
 from hub.settings.schema import settings_schema
+from hub.settings.settings import LocalModelSettings
 from tests.hub.cli.conftest import Hub, ends
 from tests.support.hub import serving
 

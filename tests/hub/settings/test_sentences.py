@@ -10,10 +10,10 @@ import tomli_w
 
 from hub.settings.agent_settings import AgentSettings, ScheduleTable
 from hub.settings.limit_settings import TlsSettings
-from hub.settings.model_settings import LocalModelSettings, OpenAIModelSettings
 from hub.settings.problems import KeyPath
 from hub.settings.reading import check_text
 from hub.settings.schema import leaves
+from hub.settings.settings import LocalModelSettings, OpenAIModelSettings
 from hub.settings.values import SecretRef
 from tests.support.families import each
 

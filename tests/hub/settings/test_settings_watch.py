@@ -7,8 +7,8 @@ import anyio
 import pytest
 
 from hub.rounds import WORK_S
+from hub.settings.reading import Shared
 from hub.settings.reload import POLL_S, SETTLE_S, Edit, SettingsWatch
-from hub.settings.shared import Shared
 from tests.support.services import running
 from tests.support.settings import TEXT, SettingsBench
 

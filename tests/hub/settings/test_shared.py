@@ -6,8 +6,8 @@ import pytest
 
 from hub.settings.edits import CannotEdit
 from hub.settings.problems import Problem, SettingsInvalid
+from hub.settings.reading import Shared, revision_text
 from hub.settings.reload import Edit, Unfit
-from hub.settings.shared import Shared, revision_text
 from protocol.errors import CodedError, ErrorCode
 from storage.kernel.database import Unavailable
 from tests.support.coded import coded
