@@ -21,7 +21,7 @@ from hub.settings.declared import (
     declared_gateways,
     declared_templates,
 )
-from hub.settings.history import APPLIED, CHANGED, Revision
+from hub.settings.edits import APPLIED, CHANGED, Revision
 from hub.settings.problems import KeyPath, SettingsInvalid
 from hub.settings.reading import Shared
 from hub.settings.reload import ACTOR, Changes, Commit, Parts, Prepare, Reloader, Remark, Unfit

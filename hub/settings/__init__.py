@@ -4,6 +4,6 @@ The way of a text: ``reading.check_text`` parses it, fills the models of ``setti
 ``limit_settings``, ``agent_settings`` as well), and adds the ``findings``; ``problems`` knows the
 place of each key and words each problem. ``reading`` also opens the file at the start, with the last good one
 as a fallback. ``reload`` is the only way to change the settings of a running hub; ``edits`` writes single
-keys, ``history`` records what changed, ``reading`` selects what all nodes share. ``declared`` converts
-agents, gateways and connectors to the rows of ``storage.agents.declared_agents``.
+keys and spells what changed, ``reading`` selects what all nodes share. ``declared`` converts agents,
+gateways and connectors to the rows of ``storage.agents.declared_agents``.
 """

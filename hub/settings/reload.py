@@ -26,14 +26,16 @@ from hub.rounds import Turns
 from hub.settings.agent_settings import AgentSettings
 from hub.settings.edits import (
     BeyondSettings,
+    Revision,
+    Source,
     check_guarded,
     check_own,
     edited,
+    key_changes,
     problems_of_keys,
     written_in_vain,
     wrong_by_itself,
 )
-from hub.settings.history import Revision, Source, key_changes
 from hub.settings.problems import KeyPath, Problem, Reporter, SettingsInvalid, in_order, spell
 from hub.settings.reading import (
     SHARED,

@@ -26,8 +26,16 @@ from hub.api.noun import (
     route,
 )
 from hub.roles import Scope
-from hub.settings.edits import BeyondSettings, CannotEdit
-from hub.settings.history import APPLIED, CHANGED, KeyChange, Source, combined, undone
+from hub.settings.edits import (
+    APPLIED,
+    CHANGED,
+    BeyondSettings,
+    CannotEdit,
+    KeyChange,
+    Source,
+    combined,
+    undone,
+)
 from hub.settings.problems import KeyPath, Problem, document, spell
 from hub.settings.reading import revision_tag
 from hub.settings.reload import Edit, Reloader, TakenUp

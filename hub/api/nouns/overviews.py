@@ -28,7 +28,7 @@ from hub.clock import Clock, epoch_ms
 from hub.log import Channel
 from hub.roles import Scope
 from hub.runs.budget import NANOS
-from hub.settings.history import CHANGED, KeyChange
+from hub.settings.edits import CHANGED, KeyChange
 from protocol.agent_status import EVENT_ALIASES
 from protocol.errors import ErrorCode
 from protocol.ids import BootId, UserId

@@ -18,7 +18,7 @@ from hub.app.hub import Hub
 from hub.clock import SystemClock
 from hub.links.roster import DeviceReady
 from hub.metrics import Metrics
-from hub.settings.history import Revision
+from hub.settings.edits import Revision
 from hub.settings.problems import KeyPath, SettingsInvalid
 from hub.settings.reading import check_text
 from hub.settings.reload import Changes, Edit, Parts, Reloader, Unfit

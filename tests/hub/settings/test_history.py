@@ -2,8 +2,7 @@
 
 import pytest
 
-from hub.settings.edits import CannotEdit, edited
-from hub.settings.history import KeyChange, combined, key_changes, undone
+from hub.settings.edits import CannotEdit, KeyChange, combined, edited, key_changes, undone
 from hub.settings.problems import document
 from tests.support.families import each
 
