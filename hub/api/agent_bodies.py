@@ -1,16 +1,19 @@
-"""Agents in request bodies: validated by the rules of hub.toml, and converted to rows."""
+"""Agents in request bodies: validated by the rules of hub.toml, and converted to rows.
+
+Parameters of lists by which agents and devices are chosen, and what they mean.
+"""
 
 import re
 from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, Meta
 from pydantic import BeforeValidator, Field, ValidationError
 
-from hub.api.binding import bad_request
+from hub.api.binding import From, bad_request
 from hub.api.noun import View
 from hub.api.sentences import MOST_REFUSALS, refused_parts, table_refusals
 from hub.extraction.redaction import problem_of
@@ -18,10 +21,29 @@ from hub.settings.agent_settings import AgentSettings, ScheduleSettings, SlotTab
 from hub.settings.declared import declared_agent
 from hub.settings.settings import Settings
 from hub.settings.values import Flag, Name, live
-from protocol.errors import CodedError, did_you_mean
+from protocol.agent_status import (
+    TYPE_NAMES,
+    Activity,
+    Availability,
+    Axis,
+    Connectivity,
+    Health,
+    Kind,
+    Lifecycle,
+    Vocabulary,
+    kind_of,
+    status_columns,
+)
+from protocol.errors import CodedError, ErrorCode, did_you_mean
+from protocol.ids import AgentId, DeviceId, UserId
+from protocol.requirements import MAX_CHARACTERS, parse_requirement
 from protocol.secret_rules import RedactionRule
 from protocol.tables import TABLES, Tables
+from storage.agents import agents
+from storage.agents.agent_snapshot import AgentFilter
 from storage.agents.declared_agents import DeclaredAgent
+from storage.devices import pairings
+from storage.store import Connection
 
 _MODEL_USE: Final = ("allow_cloud", "outside", "redact", "batch", "budget_usd", "learn")
 # Fields of ``DeclaredAgent`` that a key of a body sets, where the names differ.
@@ -215,3 +237,97 @@ def _renamed(message: str, columns: Mapping[str, str]) -> str:
     """Return a refusal with the name of its key in the request."""
     key = re.split("[.:]", message, maxsplit=1)[0]
     return columns.get(key, key) + message.removeprefix(key)
+
+
+_Word = Annotated[str, Meta(max_length=20)]
+
+
+class AgentQuery(NamedTuple):
+    """Parameters by which agents are listed."""
+
+    status: Annotated[_Word, Meta(description="Only agents whose status is this word.")] | None = None
+    state_detail: Annotated[_Word, Meta(description="Only with this detail of the orchestrator.")] | None = (
+        None
+    )
+    lifecycle: Annotated[Lifecycle, Meta(description="Only with this lifecycle.")] | None = None
+    availability: Annotated[Availability, Meta(description="Only with this availability.")] | None = None
+    connectivity: Annotated[Connectivity, Meta(description="Only with this connectivity.")] | None = None
+    health: Annotated[Health, Meta(description="Only with this health.")] | None = None
+    activity: Annotated[Activity, Meta(description="Only with this activity.")] | None = None
+    type: Annotated[_Word, Meta(description="Only agents of this type or subtype.")] | None = None
+    project_id: Annotated[str, Meta(max_length=128, description="Only agents of this project.")] | None = None
+    capability: (
+        Annotated[
+            str,
+            Meta(
+                max_length=MAX_CHARACTERS,
+                description="Only agents that have this capability themselves, as in ``file.read >= 1.2``.",
+            ),
+        ]
+        | None
+    ) = None
+
+    def filter(self, vocabulary: Vocabulary) -> AgentFilter:
+        """Return the filter that the parameters mean; *vocabulary* is that of the status words.
+
+        Raises:
+            CodedError (BAD_PARAMS): the vocabulary has no such column or word, or there is no such type.
+            BadRequirement: the capability cannot be parsed.
+        """
+        return AgentFilter(
+            axes={axis: str(value) for axis in Axis if (value := getattr(self, axis)) is not None},
+            vocabulary=vocabulary,
+            words=self._words(vocabulary),
+            needed=None if self.capability is None else parse_requirement(self.capability),
+            kind=None if self.type is None else _kind(self.type),
+            project_id=self.project_id,
+        )
+
+    def _words(self, vocabulary: Vocabulary) -> dict[str, str]:
+        columns = list(status_columns(vocabulary).items())
+        found: dict[str, str] = {}
+        for place, (name, word) in enumerate((("status", self.status), ("state_detail", self.state_detail))):
+            if word is None:
+                continue
+            if place >= len(columns):
+                with_it = ", ".join(one for one in Vocabulary if place < len(status_columns(one)))
+                raise CodedError(
+                    ErrorCode.BAD_PARAMS, f"query.{name}: agents have none in {vocabulary}, but in: {with_it}"
+                )
+            column, words = columns[place]
+            if word not in list(words):
+                known = ", ".join(words)
+                raise CodedError(
+                    ErrorCode.BAD_PARAMS,
+                    f"query.{name}: {vocabulary}.{column} has no value {word!r}; values: {known}",
+                )
+            found[column] = word
+        return found
+
+
+def _kind(written: str) -> Kind:
+    try:
+        return kind_of(written)
+    except ValueError:
+        raise CodedError(
+            ErrorCode.BAD_PARAMS, f"query.type: there is no type {written!r}; types: {', '.join(TYPE_NAMES)}"
+        ) from None
+
+
+ANY: Final = AgentQuery()
+AgentFilters = Annotated[AgentQuery, From(AgentQuery)]
+
+
+def ids_called(
+    c: Connection, agent: str | None, device: str | None, *, user_id: UserId | None, at: int
+) -> tuple[AgentId | None, DeviceId | None]:
+    """Return the ids of an agent and a device that a list is filtered by, each given by its name or id.
+
+    Raises:
+        CodedError, UnknownDevice: none is called so among this user's, or all.
+        CodedError (BAD_PARAMS): several are.
+    """
+    return (
+        None if agent is None else agents.agent_called(c, agent, user_id, or_removed=True).id,
+        None if device is None else pairings.device_named(c, device, user_id=user_id, at=at).id,
+    )

@@ -333,7 +333,7 @@ def list_agents(
     """Return the agents that are not archived, by name; optionally of one user or one device.
 
     Args:
-        only: conditions of the agents, see ``agent_filters``.
+        only: conditions of the agents, see ``hub.api.agent_bodies``.
     """
     query = _of_user(PRESENT_AGENTS, user_id).where(*only)
     query = paged(query, agents.c.name, agents.c.id, limit=limit, after=after)

@@ -16,8 +16,16 @@ from hub.agents.vocabularies import (
     tables_of,
 )
 from hub.agents.writing import AgentWriter, Through, Verdict
-from hub.api.agent_bodies import AgentBody, AgentChanges, Rules, body_of, changed_by, made_of
-from hub.api.agent_filters import ANY, AgentFilters
+from hub.api.agent_bodies import (
+    ANY,
+    AgentBody,
+    AgentChanges,
+    AgentFilters,
+    Rules,
+    body_of,
+    changed_by,
+    made_of,
+)
 from hub.api.binding import OPTIONAL, Body, Head, bad_request
 from hub.api.device import Link, OwnAgent, object_of
 from hub.api.noun import (

@@ -13,7 +13,7 @@ import anyio
 import msgspec
 from msgspec import Meta, structs
 
-from hub.api.agent_filters import ids_called
+from hub.api.agent_bodies import ids_called
 from hub.api.binding import OPTIONAL, bad_request
 from hub.api.events import EventStream
 from hub.api.noun import NO_CHANGE, Caller, Instant, Noun, OpenStreams, View, audited, command, route

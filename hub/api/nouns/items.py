@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 import msgspec
 from msgspec import Meta, Struct
 
-from hub.api.agent_filters import ids_called
+from hub.api.agent_bodies import ids_called
 from hub.api.binding import From
 from hub.api.device import Link
 from hub.api.noun import (

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from msgspec import Meta
 
-from hub.api.agent_filters import ids_called
+from hub.api.agent_bodies import ids_called
 from hub.api.binding import Body, From
 from hub.api.device import Link, object_of
 from hub.api.events import EventStream
