@@ -14,8 +14,8 @@ from msgspec import UNSET, Meta
 from pydantic import BeforeValidator, Field, ValidationError
 
 from hub.api.binding import From, bad_request
+from hub.api.errors import MOST_REFUSALS, refused_parts, table_refusals
 from hub.api.noun import View
-from hub.api.sentences import MOST_REFUSALS, refused_parts, table_refusals
 from hub.extraction.redaction import problem_of
 from hub.settings.agent_settings import AgentSettings, ScheduleSettings, SlotTable, tables_of, unknown_tables
 from hub.settings.declared import declared_agent

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from hub.api.sentences import (
+from hub.api.errors import (
     MOST_REFUSALS,
     NO_JSON,
     Refusal,

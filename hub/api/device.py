@@ -29,8 +29,8 @@ from msgspec import Meta, structs
 
 from hub.api import noun
 from hub.api.binding import MISSING, Binding, Call, From, Value, bad_request
+from hub.api.errors import Refusal, refusals
 from hub.api.noun import ALL, DeviceRequest, Endpoint, Hub, Noun, Page, PageOf, Part, audit_of
-from hub.api.sentences import Refusal, refusals
 from hub.clock import Clock, epoch_ms
 from hub.coordination.authority import Caller
 from hub.links.gate import Buckets

@@ -51,9 +51,9 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 
 from hub.api.binding import Call, From, Head, Header
+from hub.api.errors import Refusal
 from hub.api.events import Streams
 from hub.api.others import Others
-from hub.api.sentences import Refusal
 from hub.clock import Clock, from_epoch_ms
 from hub.coordination import authority
 from hub.roles import AGENT, DeviceNeed, Need, Principal, declare, declare_request

@@ -7,10 +7,10 @@ from typing import Annotated, Any, ClassVar
 import pytest
 from msgspec import Meta
 
-from hub.api import binding, sentences
+from hub.api import binding, errors
 from hub.api.binding import OPTIONAL, Binding, Call, From, Head, Header
+from hub.api.errors import MOST_REFUSALS
 from hub.api.noun import Instant, Name, View
-from hub.api.sentences import MOST_REFUSALS
 from hub.settings.agent_settings import TemplateTable
 from protocol.errors import CodedError, ErrorCode
 from protocol.lifecycles import RunState
@@ -248,7 +248,7 @@ async def test_as_many_wrong_keys_as_fit_into_a_request_make_a_short_refusal(
         compared.append(word)
         return ""
 
-    for module in (binding, sentences):
+    for module in (binding, errors):
         monkeypatch.setattr(module, "did_you_mean", compare)
     with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS)) as refused:
         await bound(function, a_call(query, body.encode(), name="notes"))
