@@ -13,10 +13,9 @@ import anyio
 
 from hub.agents.writing import Moves
 from hub.api.nouns.logs import Dumper
-from hub.app.boot import Context
+from hub.app.boot import Context, Node
 from hub.app.hub import Hub
 from hub.app.listeners import DEVICES
-from hub.app.node import Node
 from hub.app.reload import begin_with_revision
 from hub.app.systemd import ServiceManager, serve_signals
 from hub.backups import backup_before_upgrade

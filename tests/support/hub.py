@@ -22,9 +22,8 @@ from hub.api.door.idempotency import Replays
 from hub.api.door.server import Listening, OperatorServer
 from hub.api.noun import AnyNoun
 from hub.api.nouns.logs import Dumper
-from hub.app.boot import Context
+from hub.app.boot import FILE, Context, Node
 from hub.app.hub import Hub
-from hub.app.node import FILE, Node
 from hub.app.reload import begin_with_revision
 from hub.app.systemd import ServiceManager
 from hub.clock import Clock, IdFactory

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from hub.api.door.sockets import AnotherHub
-from hub.app.node import FILE, Node
+from hub.app.boot import FILE, Node
 from hub.clock import IdFactory
 from hub.runs.leases import LEASE_MS, LeaseKeeper
 from protocol.ids import BootId
