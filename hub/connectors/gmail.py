@@ -34,7 +34,6 @@ import msgspec
 from pydantic import Field
 
 from hub.clock import Clock, epoch_ms, from_epoch_ms
-from hub.connectors.authentication import GOOGLE
 from hub.connectors.calling import (
     Answer,
     BaseUrl,
@@ -68,7 +67,7 @@ from hub.connectors.connector import (
     Words,
     read_cursor,
 )
-from hub.connectors.mime import Head, Letters, message_key, read_head
+from hub.connectors.mime import GOOGLE, Head, Letters, message_key, read_head
 from hub.document import Document
 from hub.text.files import HTML, MAIL, MIB, PLAIN
 from hub.text.letter_text import MOST_BYTES, MOST_DEPTH, MOST_PARTS, Body, Enclosure, Letter, LetterOptions

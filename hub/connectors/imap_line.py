@@ -28,7 +28,6 @@ import msgspec
 from anyio import CapacityLimiter, to_thread
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
-from hub.connectors.authentication import GOOGLE, MICROSOFT
 from hub.connectors.calling import (
     ConnectorFailure,
     FileUnusable,
@@ -40,6 +39,7 @@ from hub.connectors.calling import (
     Unavailable,
 )
 from hub.connectors.connector import Context, Filter, OAuth, ProviderSettings, SettingsFile, Words
+from hub.connectors.mime import GOOGLE, MICROSOFT
 from hub.outbound.rules import is_this_machine
 from protocol.errors import did_you_mean
 

@@ -29,7 +29,6 @@ from pydantic import Field, StringConstraints
 
 from hub.clock import Clock
 from hub.connectors import graph as graph_rules
-from hub.connectors.authentication import HEADER, MICROSOFT, is_verified
 from hub.connectors.calling import (
     CursorLost,
     Misconfigured,
@@ -66,7 +65,7 @@ from hub.connectors.graph import (
     web_link,
     with_marks,
 )
-from hub.connectors.mime import MOST_RECIPIENTS, headers_of, message_key
+from hub.connectors.mime import HEADER, MICROSOFT, MOST_RECIPIENTS, headers_of, is_verified, message_key
 from hub.document import Document
 from hub.text.files import HTML, MAIL
 from hub.text.letter_text import Body, Enclosure, Letter, LetterOptions

@@ -38,9 +38,8 @@ import msgspec
 from hub.clock import Clock, IdFactory, epoch_ms, now_ms
 from hub.device import addresses, grants, messages, proposals, rows, schema, shared
 from hub.device.messages import Reply
-from hub.device.named_rows import row_called
 from hub.device.proposals import Proposal
-from hub.device.rows import Refusal, Verdict
+from hub.device.rows import Refusal, Verdict, row_called
 from protocol.calls import (
     FILES,
     MAX_ASKED,

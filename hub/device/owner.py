@@ -20,9 +20,8 @@ from hub.dates import DAY, begin_of
 from hub.device import grants, messages, proposals, rows
 from hub.device.inserts import DeviceFileError, connect_shared
 from hub.device.messages import Question
-from hub.device.named_rows import cut, row_called
 from hub.device.proposals import Proposal
-from hub.device.rows import Refusal, Review
+from hub.device.rows import Refusal, Review, cut, row_called
 from protocol.calls import ANSWER_CHARACTERS
 from protocol.coordination import QuestionState
 from protocol.errors import ErrorCode, did_you_mean

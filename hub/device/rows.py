@@ -12,6 +12,8 @@ Verdicts of a device's owner on rows that a hub wrote, derived from the rows the
 
 Any program of the owner gives a verdict by setting ``isApproved``, changing a field or deleting a row in the
 device's file. Plain functions over a connection, inside the caller's transaction.
+
+Rows that people name by their titles: the projects and tasks that other rows belong to.
 """
 
 import sqlite3
@@ -22,9 +24,10 @@ from typing import Final, Literal
 
 import msgspec
 
+from hub.clock import IdFactory, SystemChance, SystemClock
 from hub.device import schema
 from hub.device.schema import quoted
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import ErrorCode, HubError, nearest
 from protocol.frame import MAX_RESULT_BYTES, Field, Record
 from protocol.tables import (
     SUGGESTED,
@@ -33,6 +36,7 @@ from protocol.tables import (
     DeviceTable,
     Filler,
     Kind,
+    TableName,
     Tables,
     problem_of,
     problems_in,
@@ -570,3 +574,51 @@ def _content(row: Record | None) -> str:
     """Return a row's content as JSON, without flags and time stamps."""
     content = {name: value for name, value in (row or {}).items() if name not in _NO_CONTENT}
     return msgspec.json.encode(content).decode()
+
+
+_OWN: Final[Record] = {"isAiSuggested": 0, "isApproved": 1}
+_SHOWN: Final = 80  # characters of the text that a message quotes
+
+
+def row_called(
+    db: sqlite3.Connection, table: DeviceTable, text: str, at_ms: int, *, by_title_alone: bool = False
+) -> tuple[str, str]:
+    """Return the id of the row of *table* that *text* names, and a report of a created project.
+
+    The report may also be about a project that was approved; it is empty otherwise.
+
+    Args:
+        by_title_alone: *text* is no review number and no id.
+
+    Raises:
+        Refusal: no row, or several, are called so.
+    """
+    title = quoted(table.title)
+    candidates = db.execute(f"SELECT id, {title}, isApproved FROM {quoted(table.name)}").fetchall()
+    ids = () if by_title_alone else (text, row_of(db, table, text))
+    found = (
+        [row for row in candidates if row["id"] in ids]
+        or [row for row in candidates if row[1] == text]
+        or [row for row in candidates if row[1].casefold() == text.casefold()]
+    )
+    if len(found) > 1:
+        raise _refused(f"{len(found)} {table.name} are called {cut(text)}: name one by its number or id")
+    is_made = table.name is TableName.PROJECTS
+    if not found and is_made:
+        row_id = IdFactory(SystemClock(), SystemChance()).fresh()
+        insert(db, table, row_id, {table.title: text}, at_ms, flags=_OWN)
+        return row_id, f"; the project {cut(text)} is new"
+    if not found:
+        near = nearest(text, [row[1] for row in candidates])
+        hint = f"did you mean {cut(near)}?" if near else "'hub review ls --all' lists those there are"
+        raise _refused(f"{table.name}: there is no {cut(text)}; {hint}")
+    (row,) = found
+    if is_made and not row["isApproved"]:
+        update(db, table, row["id"], {"isApproved": 1}, at_ms)
+        return row["id"], f"; the project {cut(row[1])} is approved with it"
+    return row["id"], ""
+
+
+def cut(text: str) -> str:
+    """Return the beginning of a text in quotation marks."""
+    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")

@@ -32,7 +32,6 @@ MODULES: Final = {
     "hub.api.nouns.system": Reach(_OURS),
     "hub.cli": Reach(_OPERATOR),
     "hub.connectors": Reach(_SERVER),
-    "hub.connectors.authentication": Reach("headers of mails"),
     "hub.connectors.mime": Reach("headers of mails"),
     "hub.dates": Reach(_REQUEST),
     "hub.device": Reach(_OPERATOR),

@@ -1,7 +1,6 @@
 """A mail's sender counts as verified only by the topmost result of the mailbox's own server."""
 
-from hub.connectors.authentication import MICROSOFT, is_verified
-from hub.connectors.mime import read_head
+from hub.connectors.mime import MICROSOFT, is_verified, read_head
 from tests.support.families import each
 
 OWN = "mx.example.net"
