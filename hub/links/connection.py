@@ -23,7 +23,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Final, Protocol
+from typing import Final
 
 from hub.clock import Clock, now_ms
 from hub.links.auth import Admission
@@ -98,32 +98,6 @@ from protocol.work import (
 )
 
 
-class Carrier(Protocol):
-    """Operations that a link needs from its connection."""
-
-    @property
-    def buffered_bytes(self) -> int:
-        """Bytes for the device that have not left the process."""
-        ...
-
-    @property
-    def round_trip(self) -> RoundTrip | None:
-        """Newest round trip of the connection."""
-        ...
-
-    def send_now(self, frame: Frame) -> None:
-        """Send without waiting, or raise ``LinkLost`` or ``DeviceSlow``."""
-        ...
-
-    def end(self, goodbye: Goodbye, close: CloseCode) -> None:
-        """Send the goodbye and close. Safe to call twice."""
-        ...
-
-    async def wait_closed(self) -> None:
-        """Wait until the socket is closed."""
-        ...
-
-
 class OpenLink:
     """A ``LocalLink``. See ``DeviceLink`` for the contract of its methods."""
 
@@ -148,7 +122,7 @@ class OpenLink:
 
     def __init__(
         self,
-        carrier: Carrier,
+        carrier: "Connection",
         admission: Admission,
         offers: Mapping[str, str],
         owner_grants: Mapping[str, Collection[str]],

@@ -8,7 +8,7 @@ ballast file, so that it can write those and can start.
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import anyio
 import anyio.to_thread
@@ -30,23 +30,6 @@ LEAST_SHARE: Final = 0.05
 LEAST_BYTES: Final = 200_000_000
 # factor by which free space must exceed the limit before the disk counts as free again
 HYSTERESIS: Final = 1.2
-
-
-class FileSystem(Protocol):
-    """Fields of ``os.statvfs_result`` that this module needs."""
-
-    @property
-    def f_bavail(self) -> int:
-        """Return the number of blocks available to this process."""
-        ...
-
-    @property
-    def f_blocks(self) -> int: ...
-
-    @property
-    def f_frsize(self) -> int:
-        """Return the size of a block in bytes."""
-        ...
 
 
 class Ballast:
@@ -116,7 +99,7 @@ class DiskGuard:
         *,
         clock: Clock,
         ballast: Ballast | None = None,
-        statistics: Callable[[Path], FileSystem] = os.statvfs,
+        statistics: Callable[[Path], os.statvfs_result] = os.statvfs,
     ) -> None:
         """Set up the guard.
 

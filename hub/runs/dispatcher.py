@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from heapq import heappop, heappush
-from typing import Final, Protocol
+from typing import Final
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -51,22 +51,9 @@ SPREAD_EACH_S, SPREAD_CAP_S = 0.5, 60.0
 REMEMBERED: Final = 100_000  # devices whose recent connections are kept; the oldest entries are dropped first
 
 
-class Connected(Protocol):
-    """Attributes of a device link that this module needs."""
-
-    @property
-    def device_id(self) -> DeviceId: ...
-
-    @property
-    def epoch(self) -> int: ...
-
-    @property
-    def offers(self) -> Mapping[str, str]: ...
-
-
 @dataclass(slots=True)
 class _Arrival:
-    link: Connected
+    link: DeviceLink
     since: datetime
     settles_at: float  # monotonic, in seconds
 
@@ -82,7 +69,7 @@ class Arrivals:
         self._clock = clock
         self._chance = chance
         self.settle_s = settle_s
-        self._new: dict[DeviceId, Connected] = {}
+        self._new: dict[DeviceId, DeviceLink] = {}
         self._connected: dict[DeviceId, _Arrival] = {}
         self._settling: set[DeviceId] = set()
         self._settle_times: list[tuple[float, DeviceId]] = []  # heap; also of devices that left meanwhile
@@ -91,7 +78,7 @@ class Arrivals:
         self._crowd: deque[tuple[float, int]] = deque()
         self._crowd_size = 0  # sum of these numbers
 
-    def add(self, link: Connected) -> None:
+    def add(self, link: DeviceLink) -> None:
         """Add a device's new connection, which replaces an older one."""
         self._remove(link.device_id)
         self._new[link.device_id] = link
@@ -131,7 +118,7 @@ class Arrivals:
                 self._settling.discard(device_id)
         return self._settling
 
-    def link(self, device_id: DeviceId) -> Connected:
+    def link(self, device_id: DeviceId) -> DeviceLink:
         """Return the link of a connected device; raises KeyError."""
         self._welcome()
         return self._connected[device_id].link

@@ -26,7 +26,7 @@ from hub.cluster.messages import NodeUnreachable, Request
 from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
 from hub.links.auth import Admission, Authenticator, Knock
-from hub.links.connection import OpenLink
+from hub.links.connection import Connection, OpenLink
 from hub.links.gate import DeadlineWheel, LinkLimits, Slot, Timed
 from hub.links.refusals import Refusal
 from hub.links.roster import (
@@ -534,7 +534,7 @@ class SimListener:
             wire.end(Goodbye(reason="replaced"), CloseCode.REPLACED)
             return
         wire.link = self._hub.link(
-            wire,
+            cast(Connection, wire),
             admission,
             dict.fromkeys(device.capabilities, "1.0.0"),
             {grant.name: grant.tables for grant in hello.grants},

@@ -93,7 +93,7 @@ class DeviceEnd(Protocol):
 
 
 class Wire:
-    """Connection; the hub's link uses it as its ``Carrier``.
+    """Connection; the hub's link uses it as its ``Connection``.
 
     Args:
         at_hub: tracing context of the hub, so that received frames are processed in the hub's process.

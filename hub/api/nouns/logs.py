@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapp
 from datetime import datetime
 from pathlib import Path
 from types import CodeType, FrameType
-from typing import Annotated, Any, Final, Literal, Protocol
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from anyio import to_thread
@@ -38,11 +38,12 @@ from hub.api.noun import (
 )
 from hub.api.nouns.overviews import AuditLog
 from hub.clock import Clock, epoch_ms
+from hub.links.roster import LocalLink
 from hub.log import Channel, LogEntry, LogFile, Ring
 from hub.log.meanings import MEANINGS
 from hub.roles import Scope
 from protocol.errors import ErrorCode
-from protocol.ids import AgentId, BootId, DeviceId, UserId
+from protocol.ids import AgentId, BootId, UserId
 from storage.agents import agents
 from storage.devices import devices
 from storage.devices.devices import UnknownDevice
@@ -427,19 +428,6 @@ class DumpView(View):
     threads: tuple[ThreadView, ...]
 
 
-class Connected(Protocol):
-    """A connection as a dump reads it; ``links.roster.LocalLink`` is one."""
-
-    @property
-    def device_id(self) -> DeviceId: ...
-    @property
-    def epoch(self) -> int: ...
-    @property
-    def pending_calls(self) -> int: ...
-    @property
-    def buffered_bytes(self) -> int: ...
-
-
 class Dumper:
     """Source of dumps of the process.
 
@@ -453,7 +441,7 @@ class Dumper:
         self._clock = clock
         self._started = clock.monotonic()
         self.queues: dict[str, Callable[[], int]] = {}
-        self.links: Callable[[], Sequence[Connected]] = list
+        self.links: Callable[[], Sequence[LocalLink]] = list
         self.loop_lag_s: Callable[[], float] = float
 
     def dump(self) -> DumpView:
@@ -521,7 +509,7 @@ class Debug(Noun):
         return dump
 
 
-def _connection(link: Connected) -> ConnectionView:
+def _connection(link: LocalLink) -> ConnectionView:
     return ConnectionView.from_row(link, unsent_bytes=link.buffered_bytes)
 
 

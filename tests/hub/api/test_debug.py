@@ -1,24 +1,25 @@
 """The hub's insides at one moment."""
 
 import threading
+from types import SimpleNamespace
+from typing import cast
 
 import anyio
 import pytest
 
 from hub.api.nouns.logs import MOST_CONNECTIONS, Dumper
+from hub.links.roster import LocalLink
 from protocol.ids import DeviceId
 from tests.support.clock import FakeClock
 from tests.support.log import opened_log
 
 
-class Link:
-    """What a dump asks of a connection."""
-
-    def __init__(self, number: int, *, pending: int = 0, unsent: int = 0) -> None:
-        self.device_id = DeviceId(f"d-{number}")
-        self.epoch = number
-        self.pending_calls = pending
-        self.buffered_bytes = unsent
+def a_link(number: int, *, pending: int = 0, unsent: int = 0) -> LocalLink:
+    """Return what a dump reads of a connection."""
+    link = SimpleNamespace(
+        device_id=DeviceId(f"d-{number}"), epoch=number, pending_calls=pending, buffered_bytes=unsent
+    )
+    return cast(LocalLink, link)
 
 
 @pytest.fixture
@@ -67,8 +68,8 @@ async def test_threads_are_reported_where_they_stand(debug: Dumper) -> None:
 
 
 async def test_of_many_connections_those_that_hold_up_the_most_are_reported(debug: Dumper) -> None:
-    links = [Link(number) for number in range(1_000)]
-    links += [Link(5_000, pending=3), Link(5_001, unsent=70_000)]
+    links = [a_link(number) for number in range(1_000)]
+    links += [a_link(5_000, pending=3), a_link(5_001, unsent=70_000)]
     debug.links = lambda: links
     dump = debug.dump()
     assert [one.device_id for one in dump.connections[:2]] == ["d-5000", "d-5001"]
@@ -79,7 +80,7 @@ async def test_of_many_connections_those_that_hold_up_the_most_are_reported(debu
 async def test_a_dump_in_the_log_is_one_line_for_each_part_and_none_is_held_back(
     debug: Dumper,
 ) -> None:
-    debug.links = lambda: [Link(number) for number in range(30)]
+    debug.links = lambda: [a_link(number) for number in range(30)]
     debug.queues["router"] = lambda: 17
     with opened_log() as opened:
         debug.log()

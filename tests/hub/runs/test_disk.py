@@ -1,4 +1,5 @@
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,23 +29,13 @@ class Disk:
     size: int = 1_000_000 * MB
     is_there: bool = True
 
-    def check(self, folder: Path) -> "Disk":
+    def check(self, folder: Path) -> os.statvfs_result:
         assert folder == Path("state")
         if not self.is_there:
             raise OSError(5, "input/output error")
-        return self
-
-    @property
-    def f_bavail(self) -> int:
-        return self.free // self.f_frsize
-
-    @property
-    def f_blocks(self) -> int:
-        return self.size // self.f_frsize
-
-    @property
-    def f_frsize(self) -> int:
-        return 1_000
+        block = 1_000
+        sizes = {"blocks": self.size // block, "bavail": self.free // block}
+        return os.statvfs_result((0, block, sizes["blocks"], 0, sizes["bavail"], 0, 0, 0, 0, 0))
 
 
 def guard_of(disk: Disk, clock: FakeClock | None = None) -> DiskGuard:
