@@ -57,9 +57,11 @@ def at_device(play: Scene) -> dict[str, int]:
     return {"rows": left, "approved": approved or 0, "applied": applied}
 
 
-async def test_items_are_judged_from_afar_and_verdicts_undone(tmp_path: Path) -> None:
+async def test_items_are_judged_from_afar_undone_put_under_projects_and_left_where_their_owner_was_first(
+    tmp_path: Path,
+) -> None:
     async with found(tmp_path, GRANT) as play:
-        first, second, third, *_ = await ids(play)
+        first, second, third, fourth, fifth, sixth = await ids(play)
         assert [one["state"] for one in await give(play, "approve", [first])] == ["pending"]
         await give(play, "reject", [second])
         await give(play, "edit", [third], data={"title": "Another one"})
@@ -71,38 +73,21 @@ async def test_items_are_judged_from_afar_and_verdicts_undone(tmp_path: Path) ->
         assert (item["verdict"], item["place"]["quote"] != "") == ("open", True)
         assert at_device(play) == {"rows": 6, "approved": 1, "applied": 4}
 
-
-async def test_an_item_is_put_under_a_project_that_is_made_or_chosen_at_the_hub(tmp_path: Path) -> None:
-    async with found(tmp_path, GRANT) as play:
-        first, second, *_ = await ids(play)
-        await give(play, "approve", [first], data={"projectId": {"title": "House"}})
-        await come(play, [first], "done")
-        choices = await play.hub.get(f"/v1/items/{second}/choices")
+        await give(play, "approve", [fourth], data={"projectId": {"title": "House"}})
+        await come(play, [fourth], "done")
+        choices = await play.hub.get(f"/v1/items/{fifth}/choices")
         (field,) = choices["fields"]
         assert (choices["is_asked"], [row["title"] for row in field["rows"]]) == (True, ["House"])
-        await give(play, "approve", [second], data={"projectId": field["rows"][0]["id"]})
-        await come(play, [second], "done")
+        await give(play, "approve", [fifth], data={"projectId": field["rows"][0]["id"]})
+        await come(play, [fifth], "done")
         under = "SELECT count(*) FROM tasks JOIN projects ON projects.id = projectId WHERE name = 'House'"
         assert rows(play.device.database, under) == [(2,)]
 
-
-async def test_what_the_owner_does_not_grant_the_device_decides(tmp_path: Path) -> None:
-    async with found(tmp_path) as play:
-        first, *_ = await ids(play)
-        (refused,) = await give(play, "approve", [first])
-        assert refused["error"]["code"] == "not_granted"
-        item = await play.hub.get(f"/v1/items/{first}")
-        assert (item["verdict"], item["given"]) == ("open", None)
-
-
-async def test_what_the_owner_changed_meanwhile_is_a_conflict(tmp_path: Path) -> None:
-    async with found(tmp_path, GRANT) as play:
-        first, *_ = await ids(play)
-        row = (await play.hub.get(f"/v1/items/{first}"))["row_id"]
+        row = (await play.hub.get(f"/v1/items/{sixth}"))["row_id"]
         with closing(sqlite3.connect(play.device.database)) as db, db:
             db.execute("UPDATE tasks SET title = 'By myself' WHERE id = ?", (row,))
-        await give(play, "reject", [first])
-        (item,) = await come(play, [first], "refused")
+        await give(play, "reject", [sixth])
+        (item,) = await come(play, [sixth], "refused")
         assert (item["given"]["reason"], at_device(play)["rows"]) == ("changed_meanwhile", 6)
 
 
