@@ -217,7 +217,11 @@ def _days_counted(words: str, anchor: Anchor, timezone: str) -> set[date]:
     """Return the days that *words* may mean from *anchor*; none if they mean one without it."""
     if resolve(words, anchor=None, timezone=timezone) is not None:
         return set()
-    moments = [resolve(words, anchor=anchor, timezone=timezone, is_due=is_due) for is_due in (False, True)]
+    moments = [
+        resolve(text, anchor=anchor, timezone=timezone, is_due=is_due)
+        for text in (words, f"{words}.")  # "27.11" of a sentence with "27.11."
+        for is_due in (False, True)
+    ]
     return {local_day(moment.at, ZoneInfo(timezone)) for moment in moments if moment is not None}
 
 

@@ -465,6 +465,7 @@ async def test_day_that_counts_from_a_passage_names_what_dates_the_passage(
         ("| task | due |\n|---|---|\n| Pay the rent | next Friday |\n", ["next Friday"]),
         ("| task | due |\n|---|---|\n| Pay the rent | 2025-01-07 |\n", []),
         ("Ann: who orders the paint?\nBob: I will, by Friday\nAnn: good\n", ["by Friday"]),
+        ("Bitte geben Sie mir bis zum 27.3. Bescheid.\n", ["bis zum 27.3"]),
         ("Choir concert on 3 May.\n", ["on 3 May"]),
     ],
 )
