@@ -16,8 +16,8 @@ from hub.device.inbox import read_items
 from hub.device.inserts import open_device_store
 from hub.device.owner import approve
 from protocol.tables import SUGGESTED
-from protocol.work import Action, ItemSource, ToolCall
-from tests.hub.device.test_inbox import inbox_of
+from protocol.work import UNSURE, Action, ItemSource, ToolCall
+from tests.hub.device.test_inbox import COUNTED, inbox_of
 from tests.hub.device.test_own_tables import ADA, CONTACTS
 from tests.support.browser import chromium
 from tests.support.clock import FakeClock, SeededChance
@@ -31,7 +31,8 @@ pytestmark = [
 
 @pytest.fixture
 def db(tmp_path: Path) -> Path:
-    path, clock = inbox_of(tmp_path, "call Ana", "pay the rent").path, FakeClock()
+    path = inbox_of(tmp_path, "pay the rent", "call Ana", unsure=["call Ana"]).path
+    clock = FakeClock()
     folder = tmp_path / "notes"
     folder.mkdir()
     (folder / "a.md").write_text("# House\n\n- mend the roof\n")
@@ -43,7 +44,7 @@ def db(tmp_path: Path) -> Path:
                 ToolCall(id="c-4", action=Action.INSERT, table="contacts", data=ADA),
             ]
         )
-        source = ItemSource(path="notes/a.md", quote="mend the roof", start=11, end=24)
+        source = ItemSource(path="notes/a.md", quote="mend the roof", start=11, end=24, counted=[COUNTED])
         row = {"title": "mend the roof", **SUGGESTED}
         store.apply([ToolCall(id="c-3", action=Action.INSERT, table="tasks", data=row, source=source)])
     return path
@@ -79,6 +80,10 @@ async def test_an_owner_reviews_the_items_of_the_device_by_keys(
         await expect(title).to_have_text("mend the roof")
         source = page.get_by_role("list", name="Lines of the source").locator("li")
         await expect(source).to_have_text(["# House", "", "- mend the roof"])
+        await expect(page.get_by_text(COUNTED.sentence)).to_be_visible()
+        await expect(page.locator(".picks .title")).to_have_text(
+            ["mend the roof", "Ada", "pay the rent", "call Ana"]
+        )
         await expect(page.locator(".navigation li a")).to_have_text(["Reviewr"])
         await keys.press("a")
         await page.get_by_text("Approved “mend").wait_for()
@@ -97,6 +102,7 @@ async def test_an_owner_reviews_the_items_of_the_device_by_keys(
         await page.get_by_text("Approved “pay the rent").wait_for()
         await page.get_by_role("link", name="call Ana").click()
         await expect(title).to_have_text("call Ana")
+        await expect(page.get_by_text(f"unsure: {UNSURE['chat']}")).to_be_visible()
         await keys.press("r")
         await page.get_by_text("Rejected “call Ana").wait_for()
         await page.get_by_role("link", name="Ada").click()
