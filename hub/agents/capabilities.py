@@ -8,8 +8,6 @@ Checkpoints of agents, stored, read and cleared by devices and people.
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-import msgspec
-
 from hub.agents.schemas import document
 from hub.clock import Clock, now_ms
 from hub.log import Channel
@@ -30,13 +28,10 @@ from storage.store import Store
 log = Channel(__name__)
 
 DESCRIPTION_CHARACTERS: Final = 4_096
-
-
-class CapabilityLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits on capabilities; a refusal names the limit."""
-
-    capabilities_per_agent: int = 256
-    capability_config_bytes: int = 16 * 1024
+CAPABILITIES: Final = 256  # of one agent
+CAPABILITY_BYTES: Final = 16 * 1024  # of the config of one
+CHECKPOINTS: Final = 16  # of one agent
+CHECKPOINT_BYTES: Final = 64 * 1024
 
 
 class Capabilities:
@@ -53,7 +48,6 @@ class Capabilities:
         self._clock = clock
         self._metrics = metrics
         self._on_changed = on_changed
-        self.limits = CapabilityLimits()
 
     async def all(self, agent_id: AgentId) -> list[CapabilityRow]:
         """Return the agent's capabilities by name, newest version of each first."""
@@ -86,7 +80,7 @@ class Capabilities:
                 config=document(
                     "config",
                     config or {},
-                    most=self.limits.capability_config_bytes,
+                    most=CAPABILITY_BYTES,
                     limit="capability_config_bytes",
                 ),
                 description=_description(description),
@@ -105,7 +99,7 @@ class Capabilities:
                 given,
                 source="device" if actor.startswith(DEVICE) else "api",
                 at=at,
-                most=self.limits.capabilities_per_agent,
+                most=CAPABILITIES,
             )
         if done.is_changed:
             self._log_change("agent.capability_registered", agent_id, done.row, actor)
@@ -200,13 +194,6 @@ SCOPE_CHARACTERS: Final = 255
 MAX_SEQUENCE: Final = 2**53 - 1  # exactly representable in JavaScript
 
 
-class CheckpointLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits on checkpoints; a refusal names the limit."""
-
-    checkpoints_per_agent: int = 16
-    checkpoint_bytes: int = 64 * 1024
-
-
 class Checkpoints:
     """Checkpoints of agents: stored, read and cleared."""
 
@@ -214,7 +201,6 @@ class Checkpoints:
         self._store = store
         self._clock = clock
         self._metrics = metrics
-        self.limits = CheckpointLimits()
 
     async def all(self, agent_id: AgentId) -> list[CheckpointRow]:
         """Return the agent's checkpoints by scope."""
@@ -249,7 +235,7 @@ class Checkpoints:
             given = Checkpoint(
                 scope=checkpoint_scope(scope),
                 sequence=_sequence(sequence),
-                state=document("state", state, most=self.limits.checkpoint_bytes, limit="checkpoint_bytes"),
+                state=document("state", state, most=CHECKPOINT_BYTES, limit="checkpoint_bytes"),
                 is_recoverable=is_recoverable,
                 held=held,
                 lock=lock,
@@ -266,7 +252,7 @@ class Checkpoints:
                 given,
                 at=at,
                 actor=actor,
-                most=self.limits.checkpoints_per_agent,
+                most=CHECKPOINTS,
             )
         if row.updated_at == at:  # otherwise the same checkpoint was stored before
             self._log_change("checkpoint.kept", agent_id, row, actor)

@@ -56,6 +56,8 @@ from storage.kernel.columns import Key
 from storage.kernel.database import StorageError
 from storage.store import Connection, Store
 
+SOUL_BYTES: Final = 256 * 1024  # of a soul that the hub writes
+VERSIONS: Final = 200  # of a soul, and of settled writes, that are kept
 READY_S: Final = 5.0  # for a gateway that is reconnecting, before the caller gets an error
 ANSWER_MS: Final = 30_000  # per call to a device
 READS: Final = 3  # attempts, because the text may change while its parts are read
@@ -314,14 +316,12 @@ class SoulWriter:
     """Accepts writes, and carries them out as a service.
 
     Attributes:
-        most_versions: number of versions of a soul, and of settled writes, to keep.
     """
 
     def __init__(
         self, *, store: Store, homes: SoulHomes, clock: Clock, ids: IdFactory, metrics: Metrics
     ) -> None:
         self.turns = Rounds(clock)
-        self.most_versions = 200
         self._store = store
         self._homes = homes
         self._clock = clock
@@ -525,7 +525,7 @@ class SoulWriter:
             reason_code=None if error is None else code or error.code,
             problem=None if error is None else str(error)[:2_000],
         )
-        settled = await self._store.write(souls.settle, write, end, most_versions=self.most_versions)
+        settled = await self._store.write(souls.settle, write, end, most_versions=VERSIONS)
         self._settled.notify(write.id)
         if settled is None:
             return
@@ -563,7 +563,7 @@ class SoulWriter:
             soul.content,
             actor=home.place,
             at=now_ms(self._clock),
-            most_versions=self.most_versions,
+            most_versions=VERSIONS,
             since=since,
         )
         if is_new:
@@ -620,13 +620,6 @@ class SoulRequest(msgspec.Struct, frozen=True, kw_only=True):
     dedupe_key: str | None = None
 
 
-class SoulLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Limit of a soul written by the hub in bytes, and number of versions kept of each."""
-
-    bytes: int = 256 * 1024
-    versions: int = 200
-
-
 class Souls:
     """Souls of agents, for authorized callers."""
 
@@ -646,17 +639,6 @@ class Souls:
         self._clock = clock
         self._ids = ids
         self._metrics = metrics
-        self._limits = SoulLimits()
-
-    @property
-    def limits(self) -> SoulLimits:
-        """Limits on souls and their versions."""
-        return self._limits
-
-    @limits.setter
-    def limits(self, limits: SoulLimits) -> None:
-        self._limits = limits
-        self._writer.most_versions = limits.versions
 
     async def read(self, caller: Caller, board: str, agent: str) -> SoulSight:
         """Return the soul of an agent, read from the agent's home.
@@ -761,11 +743,11 @@ class Souls:
             raise CodedError(
                 ErrorCode.BAD_PARAMS, "content: has half a character (a lone surrogate)"
             ) from None
-        if size > self._limits.bytes:
+        if size > SOUL_BYTES:
             self._metrics.limits_reached.labels("soul_bytes").inc()
             raise CodedError(
                 ErrorCode.TOO_LARGE,
-                f"a soul has at most {self._limits.bytes} bytes (soul_bytes), this one {size}",
+                f"a soul has at most {SOUL_BYTES} bytes (soul_bytes), this one {size}",
             )
 
 

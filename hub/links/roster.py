@@ -56,6 +56,9 @@ from storage.devices.sessions import Taken
 from storage.store import Store
 
 # Actions and capabilities of every device: early devices list nothing.
+TAKEOVERS: Final = 6  # of a device in the window; further ones are refused for a while
+TAKEOVER_WINDOW_S: Final = 60.0
+TAKEOVER_WAIT_S: Final = 300.0
 ALWAYS_ACTIONS: Final = (Action.INSERT, Action.UPDATE, Action.DELETE, Action.QUERY)
 ALWAYS: Final = frozenset[str]({*ALWAYS_ACTIONS, *(CAPABILITY_OF[action] for action in ALWAYS_ACTIONS)})
 
@@ -272,21 +275,11 @@ def _touch(path: str, root: str) -> bool:
     return f"{path}/".startswith(f"{root.rstrip('/')}/") or f"{root}/".startswith(f"{path.rstrip('/')}/")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TakeoverLimits:
-    """After *most* takeovers of a device in *window_s*, further ones are refused for *wait_s*."""
-
-    most: int = 6
-    window_s: float = 60.0
-    wait_s: float = 300.0
-
-
 class Takeovers:
     """Takeovers by device, and the devices that cannot be taken over for a while."""
 
-    def __init__(self, clock: Clock, *, limits: TakeoverLimits | None = None) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self.limits = limits or TakeoverLimits()
         self._taken_at: dict[DeviceId, deque[float]] = {}
         self._waits_until: dict[DeviceId, float] = {}
 
@@ -298,11 +291,11 @@ class Takeovers:
         self._taken_at[device_id] = times  # reinserted at the end, so the first entry is the oldest
         if len(self._taken_at) > REMEMBERED:
             del self._taken_at[next(iter(self._taken_at))]
-        while times[0] <= now - self.limits.window_s:
+        while times[0] <= now - TAKEOVER_WINDOW_S:
             times.popleft()
-        if len(times) >= self.limits.most:
+        if len(times) >= TAKEOVERS:
             times.clear()
-            self._waits_until[device_id] = now + self.limits.wait_s
+            self._waits_until[device_id] = now + TAKEOVER_WAIT_S
 
     def wait_s(self, device_id: DeviceId) -> float:
         """Return the seconds during which the device cannot be taken over; 0 if it can."""

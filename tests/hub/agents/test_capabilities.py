@@ -2,7 +2,8 @@
 
 import pytest
 
-from hub.agents.capabilities import Capabilities, CapabilityLimits, CheckpointLimits, Checkpoints
+from hub.agents import capabilities
+from hub.agents.capabilities import Capabilities, Checkpoints
 from hub.agents.schemas import document
 from protocol.errors import CodedError, ErrorCode
 from tests.support.coded import coded
@@ -35,16 +36,23 @@ async def test_a_subscriber_gets_each_change_of_a_capability_and_no_other_event(
     assert told == ["changed", "changed"]
 
 
-async def test_a_limit_that_is_reached_is_counted_by_its_name(bench: Bench) -> None:
+async def test_a_limit_that_is_reached_is_counted_by_its_name(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made, _ = registry(bench)
-    made.limits = CapabilityLimits(capabilities_per_agent=1, capability_config_bytes=20)
+    for name, most in {
+        "CAPABILITIES": 1,
+        "CAPABILITY_BYTES": 20,
+        "CHECKPOINTS": 1,
+        "CHECKPOINT_BYTES": 20,
+    }.items():
+        monkeypatch.setattr(capabilities, name, most)
     await register(made, bench, "1.0.0")
     with pytest.raises(CodedError, check=coded(ErrorCode.LIMIT_REACHED)):
         await register(made, bench, "2.0.0")
     with pytest.raises(CodedError, check=coded(ErrorCode.TOO_LARGE)):
         await made.register(bench.agent.id, name="web", version="1.0.0", config={"a": "x" * 20}, actor="me")
     kept = Checkpoints(bench.store, clock=bench.clock, metrics=bench.metrics)
-    kept.limits = CheckpointLimits(checkpoints_per_agent=1, checkpoint_bytes=20)
     await kept.put(bench.agent.id, scope="agent", sequence=1, state={}, actor="device:d")
     with pytest.raises(CodedError, check=coded(ErrorCode.LIMIT_REACHED)):
         await kept.put(bench.agent.id, scope="b", sequence=1, state={}, actor="device:d")

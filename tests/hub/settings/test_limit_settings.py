@@ -17,7 +17,7 @@ from hub.health.machine import COUNSEL
 from hub.links.auth import PairingLimits
 from hub.links.gate import LinkLimits, PortLimits
 from hub.links.listener import OPEN_S
-from hub.links.roster import TakeoverLimits
+from hub.links.roster import TAKEOVER_WAIT_S, TAKEOVER_WINDOW_S, TAKEOVERS
 from hub.log.lines import ENTRIES
 from hub.log.opening import A_MINUTE, QUEUE
 from hub.metrics import Metrics
@@ -270,9 +270,9 @@ def test_the_values_of_removed_keys_are_those_of_the_code() -> None:
         "pairing_ttl_s": PairingLimits().ttl_s,
         "pairings": PairingLimits().most,
         "pairings_per_network": PairingLimits().most_per_network,
-        "takeovers": TakeoverLimits().most,
-        "takeover_window_s": TakeoverLimits().window_s,
-        "takeover_wait_s": TakeoverLimits().wait_s,
+        "takeovers": TAKEOVERS,
+        "takeover_window_s": TAKEOVER_WINDOW_S,
+        "takeover_wait_s": TAKEOVER_WAIT_S,
         "operator_body_bytes": BODY_BYTES,
         "operator_body_timeout_s": BODY_S,
         "operator_head_timeout_s": HEAD_S,
