@@ -137,6 +137,7 @@ def read(
     day_at: Callable[[int], Anchor | None],
     quoted: str,
     is_reference: bool = False,
+    is_invoice: bool = False,
     written_at: datetime | None = None,
 ) -> list[Item]:
     """Extract items from the prose of *passages*.
@@ -145,9 +146,11 @@ def read(
         text: text to read, of the same length as *quoted*, from which the quotes are.
         day_at: returns the day from which relative dates at a place count, if it is known.
         is_reference: only the work of a person on a day counts.
+        is_invoice: only what is due on a day counts.
         written_at: time before which all events were past when a passage without a date was written.
     """
-    return _Reader(view_of_prose(text), quoted, options, day_at, is_reference, written_at).read(passages)
+    view, is_sparse = view_of_prose(text), (is_reference, is_invoice)
+    return _Reader(view, quoted, options, day_at, is_sparse, written_at).read(passages)
 
 
 class _Reader:
@@ -157,14 +160,14 @@ class _Reader:
         quoted: str,
         options: ExtractionOptions,
         day_at: Callable[[int], Anchor | None],
-        is_reference: bool,
+        is_sparse: tuple[bool, bool],
         written_at: datetime | None,
     ) -> None:
         self._text = text
         self._quoted = quoted
         self._options = options
         self._day_at = day_at
-        self._is_reference = is_reference
+        self._is_reference, self._is_invoice = is_sparse
         self._zone = ZoneInfo(options.timezone)
         self._written = None if written_at is None else local_day(written_at, self._zone)
         self._items: list[Item] = []
@@ -268,8 +271,9 @@ class _Reader:
             day: when it is due, or happens; words for an unknown day stay for a person.
         """
         date = "dueDate" if table is TableName.TASKS else "date"
-        is_ones = table is TableName.TIMELINES or fields.get("assignee")
-        if self._is_reference and not (is_ones and day and self.is_ahead(day, start)):
+        is_ones = self._is_invoice or table is TableName.TIMELINES or fields.get("assignee")
+        is_sparse = self._is_reference or self._is_invoice
+        if is_sparse and not (is_ones and day and self.is_ahead(day, start)):
             return False
         if day is not None and day.at is not None:
             fields[date] = epoch_ms(day.at)
@@ -808,6 +812,8 @@ class _Sentence:
     def _is_void(self, clause: _Clause, match: re.Match[str]) -> bool:
         """Return True if work is done, cancelled or only thought of; a request is judged by its object."""
         lexicon = self._lexicon
+        if lexicon.has("idioms", clause.text):
+            return True
         if self._section is not Section.TO_DO:
             spoken = self._text, clause.text.lstrip()
             if not self._about.is_chat and any(map(_SPEECH.match, spoken)):  # of a story
@@ -1058,7 +1064,7 @@ class _Sentence:
                     continue
                 start, end = clauses[first].start, clauses[last].end
                 passage = self._text[start:end]
-                if any(lexicon.has(name, passage) for name in ("settled", "past", "unreal")):
+                if any(lexicon.has(name, passage) for name in ("settled", "past", "unreal", "idioms")):
                     return False
                 at = self._after_leads(clauses[first]) if first == nth else start
                 has_day_in_leads = at > day.end

@@ -15,6 +15,14 @@ from hub.extraction.when.language import has_han
 from hub.extraction.wording.languages import is_line_of, languages
 
 _LEVEL: Final = "(?:TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|FATAL|CRITICAL)"
+# The line above a message that was copied from a chat: "Ann Lee  10:42 AM", "Ann Lee  Today at 10:42 AM".
+_STAMPED: Final = (
+    r"[^\W\d_][\w.'\u2019-]{0,30}+(?: [^\W\d_][\w.'\u2019-]{0,30}+){0,3}"
+    r"(?::[\w+-]{1,40}+:[ \t]++|[ \t]{2,9}+|\t|[ \t](?=[\[(]))[\[(]?"
+    r"(?:[^\s\d][^\r\n\d:]{2,20}(?:\d{1,2}(?:st|nd|rd|th)?(?:,? \d{4})?(?: [^\W\d_]{1,4})?)? "
+    r"|\d{1,2}\.? [^\r\n\d:]{2,20})?"
+    r"\d{1,2}[:.]\d\d(?:[ \u202f]?(?:[AP]M|Uhr|h))?[\])]?[ \t]*+"
+)
 # Written by machines, for machines, or a part of a link that is not shown.
 _MACHINE: Final = re.compile(
     r"(?<=\])\([^()\s]{0,1000}+(?:\([^()\s]{0,200}\)[^()\s]{0,200})?"  # the target of a link
@@ -29,6 +37,7 @@ _MACHINE: Final = re.compile(
     r"|^[^\s\u4e00-\u9fff]{40,}+$"  # encoded files
     r"|^[^\r\n]{1,120}+\r?\n={3,}[ \t]*+$"  # a title
     r"|^[ \t>]*+\[(?:[^\s\[\]:]{1,40}+[ \t]){0,4}[^\s\[\]:]{2,40}+\][ \t]*+$"  # a button of a page
+    rf"|^{_STAMPED}$(?=\r?\n[^\r\n]*\S)(?!\r?\n{_STAMPED}$)"
     r"|!\[\[[^\]\r\n]{1,200}\]\]"  # another file
     r"|^[ \t]*+>[ \t]?>[^\r\n]*+"  # an earlier mail, quoted in a quoted one
     r"|^--[ ]?\r?\n(?:[^\r\n]*\S[^\r\n]*(?:\r?\n|\Z)){1,8}",  # the signature of a mail

@@ -10,11 +10,12 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from hub.extraction.chunk import Passage
-from hub.extraction.wording.languages import is_line_of
+from hub.extraction.wording.languages import is_line_of, languages_in, script_of
 
 _LEAST_TITLES: Final = 2  # of sections that stand in such texts alone
 _LEAST_CLAUSES: Final = 3
 _LONGEST_TITLE: Final = 80
+_MOST_LINES: Final = 60  # of an invoice
 _LONG: Final = 1_500  # characters
 _PAGES: Final = frozenset(
     {".htm", ".html", ".xhtml", ".rst"}
@@ -66,6 +67,15 @@ def is_reference(name: str, text: str, passages: Sequence[Passage], *, has_day: 
         (first, int(nth) + 1) == (other, int(next_)) for (first, nth), (other, next_) in pairwise(clauses)
     )
     return found >= _LEAST_TITLES or in_order >= _LEAST_CLAUSES - 1
+
+
+def is_invoice(text: str) -> bool:
+    """Return True if one of the first lines is the title of an invoice, and another one its sum."""
+    lines = [line.strip(_MARKS) for line in text.splitlines()[:_MOST_LINES]]
+    return any(
+        all(any(map(pattern.match, lines)) for pattern in one.patterns("invoices"))
+        for one in languages_in(script_of(text))
+    )
 
 
 def _is_title(words: str) -> bool:

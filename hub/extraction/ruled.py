@@ -22,7 +22,7 @@ from hub.extraction.chunk import Chunk, Passage
 from hub.extraction.dating import PassageDates
 from hub.extraction.items import Dropped, ExtractionOptions, Form, Item, Notes
 from hub.extraction.prose_layout import DIGIT, About, lines_in
-from hub.extraction.reference import is_reference
+from hub.extraction.reference import is_invoice, is_reference
 from hub.extraction.when.resolve import Anchor, date_ms, local_day, resolve
 from hub.extraction.wording.languages import languages, languages_in, script_of
 from hub.text.files import OFFICE
@@ -193,6 +193,7 @@ def _of_prose(document: Document, options: ExtractionOptions, form: Form, dates:
         day_at=lambda place: dates.at(places[place]),
         quoted=shown if is_covered else document.text,
         is_reference=is_reference(document.unit_key, document.text, passages, has_day=dates.has_day),
+        is_invoice=is_invoice(document.text),
         written_at=document.modified_at,
     )
     return [_at(item, places, document.text) for item in found] if is_covered else found

@@ -87,6 +87,8 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
         unreal: hopes, doubts and stories; *general*: what holds for people in general, habits, and sayings.
         salutations: first lines of a letter below its head; *closings*: the last ones above its signature.
         reference: titles of texts without work for a certain person, such as licences.
+        invoices: lines that tell an invoice: its first row is a title, the second a sum.
+        idioms: words that sound like work or an event, and name none ("bite the bullet").
         personal: words of a writer and a reader, without whom several orders in a text are advice.
         concrete: duties whose verb tells that they are work, also in prose without a reader.
         states: verbs that tell what is, and not what to do.
@@ -161,6 +163,8 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
     salutations: Rows = _NEVER
     closings: Rows = _NEVER
     reference: Rows = _NEVER
+    invoices: Rows = _NEVER
+    idioms: Rows = _NEVER
     personal: Rows = ""
     concrete: Rows = _NEVER
     states: Rows = _NEVER

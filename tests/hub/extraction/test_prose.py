@@ -540,6 +540,21 @@ def test_a_week_without_a_day_is_left_to_a_person(text: str, title: str, words: 
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "We must face the music. Keep an eye out! Let's call it quits. Take care!",
+        "Wir müssen Nägel mit Köpfen machen. Halt die Ohren steif! Pass auf dich auf!",
+        "Il faut tenir le coup. On doit tourner la page. Prenez soin de vous !",
+        "Hay que ponerse las pilas. Tenemos que coger el toro por los cuernos. Cuídate!",
+        "Надо брать быка за рога. Нужно взять себя в руки. Береги себя!",
+        "咱们得从长计议。要把丑话说在前头。保重！",
+    ],
+)
+def test_an_idiom_is_no_work(text: str) -> None:
+    assert found(text) == []
+
+
+@pytest.mark.parametrize(
     ("question", "consent"),
     [
         ("Could someone feed the cat on Friday?", "sure"),

@@ -67,6 +67,29 @@ def test_view_of_prose_keeps_the_lines_of_a_list_apart(text: str) -> None:
     assert view_of_prose(text) == text
 
 
+@pytest.mark.parametrize(
+    "stamp",
+    [
+        *("Rosa Lind  9:05 AM", "rosa.lind [9:05]", "Rosa:sun_with_face: 9:05 PM", "Rosa Lind\t9:05"),
+        *("Rosa Lind  Yesterday at 9:05 PM", "Rosa  May 2nd at 9:05 AM", "Rosa  2. Mai um 9:05 Uhr"),
+        *("Rosa  Hier à 9:05", "Rosa  Ayer a las 9:05", "Рита  Вчера в 9:05"),
+    ],
+)
+def test_view_of_prose_has_no_stamps_of_copied_messages(stamp: str) -> None:
+    view = view_of_prose(f"Pump\n\n{stamp}\nIt is loud.\n{stamp}\nTwo of them.\n")
+    assert [line.strip() for line in view.split("\n")] == [
+        "Pump",
+        "",
+        "",
+        "It is loud.",
+        "",
+        "Two of them.",
+        "",
+    ]
+    times = "Breakfast  9:05\nDeparture  9:45\n"
+    assert view_of_prose(times) == times
+
+
 def test_view_of_prose_joins_a_long_line_to_a_name_below_it() -> None:
     text = "Nothing more was said about the roof, the gutters and the old\nWindows of the barn."
     assert "\n" not in view_of_prose(text)

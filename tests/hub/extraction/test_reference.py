@@ -20,6 +20,10 @@ REFERENCE = [
     "Manual de la caldera\n\nHay que purgar los radiadores. Por favor, llame al técnico.",
     "Памятка для жильцов\n\nНужно закрыть окна. Пожалуйста, сдайте ключи.",
     "新员工手册\n\n请提交照片。请登记车牌。",
+    "Assembly instructions\n\n1. Turn the wheel.\n2. Attach the bell to the frame.",
+    "Bedienung der Pumpe\n\n1. Den Hebel an der Seite befestigen.\n2. Bitte den Deckel schließen.",
+    "Montaje de la mesa\n\n1. Hay que girar la rueda. Por favor, cierre la tapa.",
+    "Сборка стола\n\n1. Нужно закрепить ножки.\n2. Пожалуйста, закройте крышку.",
 ]
 
 
@@ -39,6 +43,27 @@ async def test_text_of_reference_gives_no_task(text: str) -> None:
 async def test_work_of_a_person_on_a_day_and_a_check_box_count_in_a_text_of_reference(text: str) -> None:
     more = f"{text}\n\n- [ ] ask the notary\n\nRosa will print the copies by 6 March 2026."
     assert await _titles(more) == ["ask the notary", "print the copies"]
+
+
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [
+        ("Invoice 77\nMend the sail 1 90.00\nTotal 90.00\nPlease pay it by 6 April 2026.", "pay it"),
+        ("Rechnung Nr. 77\nSegel flicken 90,00\nSumme 90,00\nBitte bis 6.4.2026 überweisen.", "überweisen"),
+        (
+            "Facture n° 77\nCoudre la voile 90,00\nTotal 90,00\nMerci de payer avant le 6 avril.",
+            "payer",
+        ),
+        (
+            "Factura n.º 77\nCoser la vela 90,00\nTotal 90,00\nPor favor, páguela antes del 6 de abril.",
+            "páguela",
+        ),
+        ("Счёт № 77\nПочинить парус 90,00\nИтого 90,00\nПрошу оплатить счёт до 6 апреля.", "оплатить счёт"),
+        ("发票号码：77\n修补船帆 90.00\n合计 90.00\n请于4月6日前付款。", "付款"),
+    ],
+)
+async def test_only_what_is_due_on_a_day_counts_in_an_invoice(text: str, title: str) -> None:
+    assert await _titles(text) == [title]
 
 
 @pytest.mark.parametrize(
