@@ -122,6 +122,7 @@ class AgentRun(Frame, frozen=True, kw_only=True, tag="agent_run"):
     checkpoint: RunCheckpoint | None = None  # the agent's, if it has a recoverable one
     locks: Annotated[dict[Text, Fence], Meta(max_length=MOST_OF_RUN)] = {}  # fences, by lock name
     only: Path | None = None  # list this file alone, or say why config leaves it out
+    reader: Text = ""  # who reads the texts: rules, or "local" or "cloud" and the name of a model
 
 
 class AgentAck(Frame, frozen=True, kw_only=True, tag="agent_ack"):

@@ -413,7 +413,9 @@ class Preview:
         """Yield the files that a run with these settings would read."""
         assert self._link is not None
         ledger = _Ledger(self._store, self.order)
-        read = self._previews.source.read(self._link, self.order, ledger, newest=self._newest)
+        read = self._previews.source.read(
+            self._link, self.order, ledger, newest=self._newest, reader=self.asking.reader
+        )
         async with aclosing(read) as events:
             async for event in events:
                 match event:
@@ -440,7 +442,13 @@ class Preview:
         ledger = _Ledger(self._store, msgspec.structs.replace(self.order, settings=settings))
         can_transcribe = self.asking.can_transcribe
         read = self._previews.source.read(
-            self._link, self.order, ledger, newest=1, only=path, can_transcribe=can_transcribe
+            self._link,
+            self.order,
+            ledger,
+            newest=1,
+            only=path,
+            can_transcribe=can_transcribe,
+            reader=self.asking.reader,
         )
         self._previews.previewed.add(self._agent.id)
         try:

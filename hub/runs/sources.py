@@ -210,6 +210,7 @@ class DeviceSource:
         newest: int | None = None,
         only: str | None = None,
         can_transcribe: bool = False,
+        reader: str = "",
     ) -> AsyncGenerator[SourceEvent]:
         """Yield the run's files from the device, in the device's order.
 
@@ -222,6 +223,7 @@ class DeviceSource:
             only: path of the only file to read. A device that cannot look it up within the agent's paths
                 reads it wherever it is shared.
             can_transcribe: True if recordings are read, which the agent must name by their extensions.
+            reader: who reads the texts, for the device's log of what it has sent.
 
         Raises:
             NotTakenOn: the device refused the run as a whole.
@@ -258,6 +260,7 @@ class DeviceSource:
             checkpoint=checkpoint,
             locks=dict(order.locks),
             only=only,
+            reader=reader,
             trace=traceparent(order.run_id, "agent_run", str(order.fence)),
         )
         async with link.open_run(frame) as stream:

@@ -15,6 +15,7 @@ from protocol.secret_rules import RedactionRule
 from protocol.tables import TableName
 from tests.hub.extraction.conftest import model_at
 from tests.support.oracle import Fault, Oracle, plant
+from tests.support.runs import KeywordModel
 
 TASKS = ExtractionOptions(data_types=(TableName.TASKS,))
 FILLING = "In year {} the river was calm and the boats lay in the harbour as before. "
@@ -216,3 +217,16 @@ def test_a_fingerprint_differs_between_configurations() -> None:
     ]
     prints = {extractor.fingerprint(one) for extractor in extractors for one in wanted}
     assert (len(prints), extractors[1].fingerprint(TASKS)) == (12, extractors[1].fingerprint(TASKS))
+
+
+@pytest.mark.parametrize(
+    ("models", "allow_cloud", "reader"),
+    [
+        (Models(), True, "rules"),
+        (Models(KeywordModel()), True, "cloud keyword"),
+        (Models(KeywordModel()), False, "rules"),
+        (Models(local=KeywordModel()), False, "local keyword"),
+    ],
+)
+def test_models_name_the_reader_of_an_agents_texts(models: Models, allow_cloud: bool, reader: str) -> None:
+    assert models.reader(allow_cloud=allow_cloud) == reader

@@ -48,6 +48,7 @@ async def test_each_item_reaches_the_device_as_a_suggestion_with_its_quote(bench
     assert (run.state, run.outcome) == (RunState.COMPLETED, RunOutcome.SUCCESS)
     assert (run.units_total, run.units_done, run.items_created) == (1, 1, 2)
     assert titles(link) == ["call Anna", "pay the rent"]
+    assert link.streams[0].run.reader == "local keyword"
     for call in link.calls:
         assert (call.data["isAiSuggested"], call.data["isApproved"]) == (1, 0)
         assert call.source is not None and call.source.path == "a.md"
