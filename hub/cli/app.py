@@ -85,7 +85,9 @@ SECTIONS: Final[dict[str, dict[str, _Command]]] = {
         "ask": _Command("coordination", "List questions of agents to people; ask, answer and withdraw them."),
     },
     "On a desktop": {
-        "device": _Command("device", "Keep this machine connected as a device; pause it; preview its files."),
+        "device": _Command(
+            "device", "Keep this machine connected as a device; see what it sends and has sent."
+        ),
         "connect": _Command("connect", "Connect this machine as a device and share folders with the hub."),
         "review": _Command("review", "List suggestions of agents; approve, edit and reject them."),
         "answer": _Command("review", "List the questions of agents to you, or answer one."),

@@ -193,7 +193,7 @@ def preview_of(folders: Sequence[Path], seconds: float) -> "Preview":
 def show_preview(found: "Preview") -> None:
     """Print what would be offered by folder, and what stays by reason."""
     rows = [
-        (folder.path, folder.files, _size(folder.size), _kinds(folder.kinds))
+        (folder.path, folder.files, size_text(folder.size), _kinds(folder.kinds))
         for folder in found.offered
         if folder.files
     ]
@@ -231,7 +231,8 @@ def _kinds(kinds: Counter[str]) -> str:
     return ", ".join([*shown, f"{rest} others"] if rest else shown)
 
 
-def _size(size: int) -> str:
+def size_text(size: int) -> str:
+    """Return a number of bytes in its largest unit."""
     for unit in ("B", "KiB", "MiB"):
         if size < 1024:
             return f"{size} {unit}"

@@ -5,7 +5,7 @@ import json
 import math
 import sys
 from contextlib import closing
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -13,7 +13,7 @@ import click
 import platformdirs
 
 from hub.cli import show
-from hub.cli.connect import device_file, device_name, file_here, preview_of, show_preview
+from hub.cli.connect import device_file, device_name, file_here, preview_of, show_preview, size_text
 from hub.cli.daemon import make_folder
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import (
@@ -24,12 +24,14 @@ from hub.cli.options import (
     device_state_option,
     example,
     json_option,
+    moment_option,
 )
-from hub.clock import SystemClock
+from hub.clock import SystemClock, epoch_ms, from_epoch_ms
 
 if TYPE_CHECKING:
     from hub.device.autostart import Entry
     from hub.device.keeping import Plan
+    from hub.device.sending_log import Day, HeldBack, Sent
     from hub.settings.device_settings import DeviceSettings
 
 SETTINGS: Final = "device.toml"
@@ -50,7 +52,7 @@ settings_option = click.option(
 
 @click.group(epilog=example("hub device install"))
 def device() -> None:
-    """Keep this machine connected as a device; pause it; preview its files.
+    """Keep this machine connected as a device; see what it sends and has sent.
 
     It has a settings file of its own, device.toml, whose changes take effect at once.
     """
@@ -265,6 +267,67 @@ def status(ctx: click.Context, config: Path, as_json: bool) -> None:
     show.print_facts(shown)
     if not is_running:
         show.report("start it: hub device install, or hub device run")
+
+
+@device.command(epilog=example("hub device log --since 2h --files"))
+@moment_option("--since", "Only from then on")
+@click.option("--files", "with_files", is_flag=True, help="List each file that was sent.")
+@click.option("--held-back", is_flag=True, help="List the files that were not sent, with the reasons.")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Most lines.")
+@click.option("--name", type=NAME, help="Name of the device [default: the only one on this machine].")
+@click.option("--db", type=FilePath(dir_okay=False), help="The device's database.")
+@device_state_option
+@json_option
+@click.pass_context
+def log(
+    ctx: click.Context,
+    since: str | None,
+    with_files: bool,
+    held_back: bool,
+    limit: int,
+    name: str | None,
+    db: Path | None,
+    as_json: bool,
+) -> None:
+    """Show what the device has sent to which hub, and who read it there: by day, or file by file.
+
+    It is in the device's own database, and needs no hub. The reader is 'rules', or a model and
+    whether it is local or in the cloud, as the hub says.
+    """
+    import msgspec
+
+    from hub.device.sending_log import read_days, read_held_back, read_sent
+
+    if with_files and held_back:
+        raise Failure("--files and --held-back are two lists; name one", Exit.USAGE)
+    file = file_here(ctx, db, name)
+    read = read_held_back if held_back else read_sent if with_files else read_days
+    rows = read(file, 0 if since is None else epoch_ms(datetime.fromisoformat(since)), limit)
+    if as_json:
+        show.print_json("device.log", {"entries": msgspec.to_builtins(rows)})
+        return
+    listed = [_cells(row) for row in rows]
+    if not listed:
+        show.report("nothing was held back" if held_back else "nothing was sent")
+        return
+    show.print_table(list(listed[0]), [list(cells.values()) for cells in listed])
+
+
+def _cells(row: "Day | Sent | HeldBack") -> dict[str, object]:
+    """Return the cells of a row of the log by their headers."""
+    import msgspec
+
+    from hub.device.credentials import fingerprint
+
+    cells = msgspec.structs.asdict(row)
+    if (at := cells.pop("at_ms", None)) is not None:
+        cells = {"at": show.column_moment(from_epoch_ms(at).isoformat(), seconds=True), **cells}
+    cells["hub"] = fingerprint(cells["hub"])[:7]
+    for key in ("run_id", "agent_id", "sha256"):
+        cells.pop(key, None)
+    if "bytes" in cells:
+        cells["bytes"] = size_text(cells["bytes"])
+    return cells
 
 
 def _word(value: object) -> object:

@@ -67,6 +67,7 @@ from hub.device.inserts import Configuration, DeviceFileError, DeviceStore, open
 from hub.device.messages import Reply, describe_message, describe_question
 from hub.device.rows import Verdict
 from hub.device.run_reading import Contents, Library, Readings
+from hub.device.sending_log import open_sending_log
 from hub.device.shared import (
     MAX_FILE_BYTES,
     Root,
@@ -660,7 +661,8 @@ class ReferenceDevice:
                 roots, home=self._home, max_file_bytes=self._options.max_file_bytes, digests=digests
             )
             contents = Contents(shared, self._clock, digests)
-            self._library = Library(shared, contents, on_status=self._on_status)
+            log_of_sent = opened.enter_context(open_sending_log(self._options.db, self._clock))
+            self._library = Library(shared, contents, log=log_of_sent, on_status=self._on_status)
             self._tools = Tools(store, on_done=self._report_done, on_fault=self._on_status)
             for root in roots:
                 self._on_status(f"sharing {root.spelling} as {root.name}")
@@ -719,7 +721,9 @@ class ReferenceDevice:
         assert self._tools is not None
         tools = self._tools
         welcome = line.welcome
-        readings = Readings(self._library, limits=welcome.limits, send=line.send, tasks=tasks)
+        readings = Readings(
+            self._library, hub=self._key_of_hub, limits=welcome.limits, send=line.send, tasks=tasks
+        )
         bench = Bench(line.answer)
         hearing = Hearing(line, tools, self._on_status)
         reports = [

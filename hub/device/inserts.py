@@ -36,7 +36,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from hub.clock import Clock, IdFactory, epoch_ms, now_ms
-from hub.device import addresses, grants, messages, proposals, rows, schema, shared
+from hub.device import addresses, grants, messages, proposals, rows, schema, sending_log, shared
 from hub.device.messages import Reply
 from hub.device.proposals import Proposal
 from hub.device.rows import Refusal, Verdict, row_called
@@ -516,6 +516,7 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
         addresses.CREATE,
         CREATE,
         rows.CREATE,
+        *sending_log.CREATE,
     ):  # also in older files; older versions ignore them
         db.execute(table)
     db.execute("PRAGMA foreign_keys = ON")

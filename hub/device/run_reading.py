@@ -14,9 +14,11 @@ thread, one at a time; several small files share a frame.
 import base64
 import hashlib
 import os
+import sqlite3
 from bisect import bisect_left
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, TypeVar, TypeVarTuple
 
@@ -27,6 +29,7 @@ from anyio.abc import TaskGroup
 
 from hub.clock import Clock, epoch_ms
 from hub.device.secret_scan import find_secrets, xml_text
+from hub.device.sending_log import Order, SendingLog
 from hub.device.shared import (
     Check,
     Digests,
@@ -299,6 +302,7 @@ class FolderRun:
         limits: limits from the hub's welcome.
         send: sends a frame to the hub; waits while the socket is full.
         threads: limits the number of files read concurrently.
+        log: gets each file before it is sent. *hub*: public key of the hub.
     """
 
     def __init__(
@@ -311,8 +315,13 @@ class FolderRun:
         send: Send,
         threads: anyio.CapacityLimiter,
         on_status: Callable[[str], None],
+        log: SendingLog,
+        hub: str,
     ) -> None:
         self.frame = frame
+        self._log = log
+        self._order = Order(hub, frame.run_id, frame.agent_id, frame.reader)
+        self._unlogged: list[tuple[str, int, str]] = []  # files of the next frame that begin in it
         self._shared = shared
         self._contents = contents
         self._send = send if frame.trace is None else _traced(send, frame.trace)
@@ -395,6 +404,9 @@ class FolderRun:
             return
         self._is_complete = True  # before sending: a cancel may arrive while send waits
         run, skipped = self.frame, self._skipped
+        if skipped:
+            with suppress(sqlite3.Error):  # nothing of them was sent
+                await self._in_thread(self._log.held_back, self._order, skipped.listed())
         await self._send(
             AgentComplete(
                 run_id=run.run_id, fence=run.fence, files=self._sent, skipped=skipped.listed(), error=error
@@ -502,6 +514,8 @@ class FolderRun:
         except Unreadable as error:
             self._skipped.add(SkippedFile(path=file.path, reason=str(error)))
             return
+        size = sum(len(piece.encode()) for piece in text.pieces)
+        self._unlogged.append((file.path, size, text.sha256))
         for number, content in enumerate(text.pieces):
             await self._send_piece(
                 FilePiece(
@@ -564,6 +578,9 @@ class FolderRun:
         self._batch_bytes += size
 
     async def _send_batch(self, *, even_if_empty: bool = False) -> None:
+        if self._unlogged and self._batch:
+            files, self._unlogged = self._unlogged, []
+            await self._in_thread(self._log.sent, self._order, files)
         if self._batch or even_if_empty:
             pieces, self._batch, self._batch_bytes = self._batch, [], 0
             run = self.frame
@@ -599,10 +616,16 @@ class Library:
     """
 
     def __init__(
-        self, shared: SharedFolders, contents: Contents, *, on_status: Callable[[str], None]
+        self,
+        shared: SharedFolders,
+        contents: Contents,
+        *,
+        log: SendingLog,
+        on_status: Callable[[str], None],
     ) -> None:
         self.shared = shared
         self.contents = contents
+        self.log = log
         self.on_status = on_status
         # Concurrent file reads; the disk is shared with other programs.
         self.threads = anyio.CapacityLimiter(2)
@@ -629,10 +652,15 @@ class _Reading:
 
 
 class Readings:
-    """Runs of one connection. ``take`` never blocks; the work is done in *tasks*."""
+    """Runs of one connection. ``take`` never blocks; the work is done in *tasks*.
 
-    def __init__(self, library: Library, *, limits: Limits, send: Send, tasks: TaskGroup) -> None:
+    Args:
+        hub: public key of the hub, for the log of what is sent.
+    """
+
+    def __init__(self, library: Library, *, hub: str, limits: Limits, send: Send, tasks: TaskGroup) -> None:
         self._library = library
+        self._hub = hub
         self._limits = limits
         self._send = send
         self._tasks = tasks
@@ -674,6 +702,8 @@ class Readings:
             send=self._send,
             threads=self._library.threads,
             on_status=self._library.on_status,
+            log=self._library.log,
+            hub=self._hub,
         )
         if before is None and len(self._open) >= MAX_RUNS:
             self._tasks.start_soon(run.refuse, ErrorCode.BUSY, f"{MAX_RUNS} runs are open")
@@ -697,6 +727,10 @@ class Readings:
     async def _serve(self, run: FolderRun) -> None:
         try:
             await run.serve()
+        except sqlite3.Error as error:
+            log.error("device.sending.not_logged", exc=error)
+            message = f"the device cannot log what it sends: {error}; free space on its disk"
+            await run.complete(ErrorBody(code=ErrorCode.DATABASE_UNAVAILABLE, message=message))
         except Exception as error:  # a failing run must not stop the device
             log.error("device.run.failed", exc=error)
             await run.complete(ErrorBody(code=ErrorCode.INTERNAL, message="a fault in the device"))

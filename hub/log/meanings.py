@@ -112,6 +112,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "device.resynced": "the items of the device are compared anew at the request of an operator",
     "device.revoked": "the device was revoked, and its keys and tokens are refused",
     "device.run.failed": "reading files for a run failed by a fault in this device",
+    "device.sending.not_logged": "a run was ended because the device cannot log what it sends",
     "device.run.stale": "the hub asked for a run that it has handed out anew since, and it is ignored",
     "device.silent": "the device is connected but reports nothing of its agents, which count as offline",
     "device.slow": "a device does not read what it is sent; its connection ends unless it catches up",

@@ -11,8 +11,12 @@ import pytest
 
 from hub.cli.failure import Exit
 from hub.clock import IdFactory
+from hub.device.credentials import fingerprint
 from hub.device.inserts import open_device_store
+from hub.device.sending_log import Order, open_sending_log
 from hub.settings.device_settings import check_device_file
+from protocol import keys
+from protocol.work import SkippedFile
 from tests.hub.cli.conftest import Hub, ends
 from tests.support.clock import FakeClock, SeededChance
 
@@ -125,3 +129,32 @@ def test_device_runs_until_it_is_stopped_and_a_second_one_names_its_process(
     running.send_signal(signal.SIGTERM)
     assert (running.wait(30), running.stderr.read().splitlines()[-1]) == (0, "stopped")
     assert status(hub)["is_running"] is False
+
+
+def test_log_shows_what_was_sent_by_day_or_by_file_and_what_was_held_back(hub: Hub, home: Path) -> None:
+    file = home / "state/devices/desk.db"
+    file.parent.mkdir(parents=True)
+    clock = FakeClock()
+    with open_device_store(file, clock=clock, ids=IdFactory(clock, SeededChance())):
+        ends(hub("device", "log"), 0, "nothing was sent")
+        key = keys.encode(bytes(32))
+        with open_sending_log(file, clock) as log:
+            order = Order(key, "r-1", "a-1", "cloud gpt")
+            log.sent(order, [("notes/a.md", 2_048, "0a"), ("notes/b.md", 3, "0b")])
+            log.held_back(order, [SkippedFile(path="notes/k.md", reason="secret: jwt in line 2")])
+    who = fingerprint(key)[:7]
+    for words, row in (
+        ((), ["2026-01-05", who, "cloud", "gpt", "2", "2", "KiB"]),
+        (("--files",), ["09:00:00", who, "cloud", "gpt", "notes/b.md", "3", "B"]),
+        (("--held-back",), ["09:00:00", who, "notes/k.md", *["secret:", "jwt", "in", "line", "2"]]),
+    ):
+        shown = hub("device", "log", *words)
+        ends(shown, 0)
+        assert row in [line.split()[-len(row) :] for line in shown.stdout.splitlines()], shown.stdout
+    ends(hub("device", "log", "--since", "1h", "--limit", "1"), 0)
+    entries = json.loads(hub("device", "log", "--files", "--json").stdout)["entries"]
+    assert [(one["path"], one["sha256"], one["hub"]) for one in entries] == [
+        ("notes/b.md", "0b", key),
+        ("notes/a.md", "0a", key),
+    ]
+    ends(hub("device", "log", "--files", "--held-back"), Exit.USAGE, "two lists")

@@ -1,6 +1,7 @@
 """A run at the device: what is offered, what is sent, on which credit, and how it ends."""
 
 import hashlib
+import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -12,7 +13,9 @@ import msgspec
 import pytest
 from anyio.abc import TaskGroup
 
+from hub.device import sending_log
 from hub.device.run_reading import MAX_RUNS, REMIND_S, Contents, Library, Readings
+from hub.device.sending_log import SendingLog
 from hub.device.shared import Root, SharedFile, SharedFolders
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody, Frame
@@ -45,9 +48,18 @@ class Desk:
         self.notes = notes
         root = Root("notes", str(notes.resolve()), str(notes))
         shared = SharedFolders([root], home=str(notes.parent), max_file_bytes=3_000_000)
-        self.library = Library(shared, Contents(shared, clock), on_status=lambda line: None)
+        self._db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        for statement in sending_log.CREATE:
+            self._db.execute(statement)
+        self.library = Library(
+            shared, Contents(shared, clock), log=SendingLog(self._db, clock), on_status=lambda line: None
+        )
         self._frames, self._sent = anyio.create_memory_object_stream[Frame](1_000)
-        self.readings = Readings(self.library, limits=limits, send=self._frames.send, tasks=tasks)
+        self.readings = Readings(self.library, hub="key", limits=limits, send=self._frames.send, tasks=tasks)
+
+    def rows(self, statement: str) -> list[Any]:
+        """Execute a statement on the log of what was sent."""
+        return self._db.execute(statement).fetchall()
 
     def write(self, **files: str) -> None:
         for name, text in files.items():

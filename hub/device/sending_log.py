@@ -1,0 +1,191 @@
+"""Log of what a device has sent, and of what it held back, in the device's own file.
+
+A file is logged before its first piece is sent; while the log cannot be written, nothing is. What is held
+back has one entry for each file and hub, with the latest reason. Beyond MOST_SENT and MOST_HELD_BACK the
+oldest entries are deleted: some 100 MB at most.
+"""
+
+import sqlite3
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from hub.clock import Clock, epoch_ms
+from protocol.errors import CodedError, ErrorCode
+from protocol.work import MANY, SkippedFile
+
+MOST_SENT: Final = 400_000
+MOST_HELD_BACK: Final = 20_000
+_BUSY_TIMEOUT_S: Final = 5.0
+
+CREATE: Final = (
+    """
+CREATE TABLE IF NOT EXISTS sent (
+    number INTEGER PRIMARY KEY,
+    at_ms INTEGER NOT NULL,
+    hub TEXT NOT NULL,
+    run_id TEXT NOT NULL,
+    agent_id TEXT NOT NULL,
+    reader TEXT NOT NULL,
+    path TEXT NOT NULL,
+    bytes INTEGER NOT NULL,
+    sha256 TEXT NOT NULL
+) STRICT
+""",
+    """
+CREATE TABLE IF NOT EXISTS held_back (
+    hub TEXT NOT NULL,
+    path TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    at_ms INTEGER NOT NULL,
+    PRIMARY KEY (hub, path)
+) STRICT, WITHOUT ROWID
+""",
+)
+_INSERT: Final = (
+    "INSERT INTO sent (at_ms, hub, run_id, agent_id, reader, path, bytes, sha256)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_PRUNE: Final = "DELETE FROM sent WHERE number <= (SELECT max(number) FROM sent) - ?"
+_HOLD: Final = "INSERT OR REPLACE INTO held_back VALUES (?, ?, ?, ?)"
+_LET_GO: Final = "DELETE FROM held_back WHERE hub = ? AND path = ?"
+_PRUNE_HELD: Final = (
+    "DELETE FROM held_back WHERE at_ms < (SELECT at_ms FROM held_back ORDER BY at_ms DESC LIMIT 1 OFFSET ?)"
+)
+_SENT: Final = (
+    "SELECT at_ms, hub, agent_id, run_id, reader, path, bytes, sha256 FROM sent"
+    " WHERE at_ms >= ? ORDER BY number DESC LIMIT ?"
+)
+_HELD: Final = (
+    "SELECT at_ms, hub, path, reason FROM held_back WHERE at_ms >= ? ORDER BY at_ms DESC, path LIMIT ?"
+)
+_DAYS: Final = (
+    "SELECT date(at_ms / 1000, 'unixepoch', 'localtime') AS day, hub, reader, count(*), sum(bytes) FROM sent"
+    " WHERE at_ms >= ? GROUP BY 1, 2, 3 ORDER BY 1 DESC, 2, 3 LIMIT ?"
+)
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """File that was sent.
+
+    Attributes:
+        hub: public key of the hub.
+        reader: who reads the text there: ``rules``, or ``local`` or ``cloud`` and the name of a model.
+        bytes: size of what was sent, in UTF-8.
+        sha256: digest of the file's bytes.
+    """
+
+    at_ms: int
+    hub: str
+    agent_id: str
+    run_id: str
+    reader: str
+    path: str
+    bytes: int
+    sha256: str
+
+
+class HeldBack(msgspec.Struct, frozen=True):
+    """File that was not sent, with the latest reason."""
+
+    at_ms: int
+    hub: str
+    path: str
+    reason: str
+
+
+class Day(msgspec.Struct, frozen=True):
+    """Files that were sent to one hub and reader on one day of this machine's calendar."""
+
+    day: str
+    hub: str
+    reader: str
+    files: int
+    bytes: int
+
+
+class Order(NamedTuple):
+    """Run for which files are sent."""
+
+    hub: str
+    run_id: str
+    agent_id: str
+    reader: str
+
+
+class SendingLog:
+    """Log in the device's file; usable from several threads. All methods block, and raise sqlite3.Error."""
+
+    def __init__(self, db: sqlite3.Connection, clock: Clock) -> None:
+        self._db = db
+        self._clock = clock
+        self._lock = Lock()
+
+    def sent(self, order: Order, files: Sequence[tuple[str, int, str]]) -> None:
+        """Log the files that are sent now: path, size of the text in bytes, and digest of the file."""
+        head = (epoch_ms(self._clock.now()), order.hub, order.run_id, order.agent_id, order.reader)
+        with self._writing():
+            self._db.executemany(_INSERT, [(*head, *file) for file in files])
+            self._db.executemany(_LET_GO, [(order.hub, path) for path, _, _ in files])
+            self._db.execute(_PRUNE, (MOST_SENT,))
+
+    def held_back(self, order: Order, skipped: Collection[SkippedFile]) -> None:
+        """Log the files of a run that were named and not sent."""
+        at = epoch_ms(self._clock.now())
+        rows = [(order.hub, one.path, one.reason, at) for one in skipped if one.path != MANY]
+        with self._writing():
+            self._db.executemany(_HOLD, rows)
+            self._db.execute(_PRUNE_HELD, (MOST_HELD_BACK,))
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+
+@contextmanager
+def open_sending_log(path: Path, clock: Clock) -> Iterator[SendingLog]:
+    """Open the log in the device's file at *path*, which exists."""
+    with closing(
+        sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+    ) as db:
+        yield SendingLog(db, clock)
+
+
+def read_sent(path: Path, since_ms: int, most: int) -> list[Sent]:
+    """Return the newest files that were sent. Raises as ``read_days``."""
+    return [Sent(*row) for row in _rows(path, _SENT, since_ms, most)]
+
+
+def read_held_back(path: Path, since_ms: int, most: int) -> list[HeldBack]:
+    """Return the files that were held back last. Raises as ``read_days``."""
+    return [HeldBack(*row) for row in _rows(path, _HELD, since_ms, most)]
+
+
+def read_days(path: Path, since_ms: int, most: int) -> list[Day]:
+    """Return what was sent by day, hub and reader, the newest day first.
+
+    Raises:
+        CodedError: the file has no log that can be read.
+    """
+    return [Day(*row) for row in _rows(path, _DAYS, since_ms, most)]
+
+
+def _rows(path: Path, select: str, *values: int) -> list[Any]:
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
+            return db.execute(select, values).fetchall()
+    except sqlite3.Error as error:
+        message = f"{path} has no log that can be read: {error}"
+        hint = "a device of this version makes one when it runs: hub device run"
+        raise CodedError(ErrorCode.DATABASE_UNAVAILABLE, message, hint=hint) from error

@@ -1,0 +1,122 @@
+"""Log of a device: every file is in it before it is sent, and it stays bounded."""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hub.clock import IdFactory
+from hub.device import sending_log
+from hub.device.inserts import open_device_store
+from hub.device.sending_log import (
+    Day,
+    HeldBack,
+    Order,
+    SendingLog,
+    open_sending_log,
+    read_days,
+    read_held_back,
+    read_sent,
+)
+from protocol.errors import CodedError, ErrorCode
+from protocol.frame import ErrorBody
+from protocol.work import MANY, AgentComplete, AgentData, RunMode, SkippedFile
+from tests.hub.device.test_folder import Desk, desk, open_desk
+from tests.support.clock import FakeClock, SeededChance
+
+__all__ = ["desk", "open_desk"]  # fixtures
+pytestmark = pytest.mark.anyio
+
+ORDER = Order("hub-a", "r-1", "a-1", "cloud gpt")
+
+
+def skipped(path: str, reason: str) -> SkippedFile:
+    return SkippedFile(path=path, reason=reason)
+
+
+@pytest.fixture
+def file(tmp_path: Path, clock: FakeClock) -> Path:
+    path = tmp_path / "desk.db"
+    with open_device_store(path, clock=clock, ids=IdFactory(clock, SeededChance())):
+        return path
+
+
+@pytest.fixture
+def log(file: Path, clock: FakeClock) -> Iterator[SendingLog]:
+    with open_sending_log(file, clock) as opened:
+        yield opened
+
+
+def test_log_has_files_by_day_hub_and_reader_and_their_latest_reason(
+    file: Path, log: SendingLog, clock: FakeClock
+) -> None:
+    log.held_back(ORDER, [skipped("n/key.md", "secret: jwt in line 1"), skipped(MANY, "hidden")])
+    log.sent(ORDER, [("n/a.md", 10, "0a"), ("n/b.md", 5, "0b")])
+    clock.advance(86_400)
+    log.sent(ORDER._replace(hub="hub-b", reader="rules"), [("n/a.md", 10, "0a")])
+    log.held_back(ORDER, [skipped("n/key.md", "secret: jwt in line 9"), skipped("n/c.md", "too_large")])
+    later = int(clock.now().timestamp() * 1_000)
+
+    assert read_days(file, 0, 10) == [
+        Day("2026-01-06", "hub-b", "rules", 1, 10),
+        Day("2026-01-05", "hub-a", "cloud gpt", 2, 15),
+    ]
+    assert [one.path for one in read_sent(file, later, 10)] == ["n/a.md"]
+    assert [one.path for one in read_sent(file, 0, 2)] == ["n/a.md", "n/b.md"]
+    held = [
+        HeldBack(later, "hub-a", "n/c.md", "too_large"),
+        HeldBack(later, "hub-a", "n/key.md", "secret: jwt in line 9"),
+    ]
+    assert read_held_back(file, 0, 10) == held
+
+    log.sent(ORDER, [("n/key.md", 1, "0c")])  # its owner took the key out
+    assert [one.path for one in read_held_back(file, 0, 10)] == ["n/c.md"]
+
+
+def test_log_keeps_the_newest_entries(
+    file: Path, log: SendingLog, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending_log, "MOST_SENT", 3)
+    monkeypatch.setattr(sending_log, "MOST_HELD_BACK", 2)
+    for number in range(5):
+        clock.advance(1)
+        log.sent(ORDER, [(f"{number}.md", 1, "00")])
+        log.held_back(ORDER, [skipped(f"{number}.md", "secret")])
+    assert [one.path for one in read_sent(file, 0, 10)] == ["4.md", "3.md", "2.md"]
+    assert [one.path for one in read_held_back(file, 0, 10)] == ["4.md", "3.md", "2.md"]
+
+
+async def test_run_logs_what_it_sends_with_the_reader_that_the_hub_names(desk: Desk) -> None:
+    desk.write(a="call Ana", b="Größe", c="Wifi password: ab7-tr9_xq")
+    desk.run(mode=RunMode.STREAM, reader="local smollm")
+    frames = await desk.hear_all()
+
+    sent = [piece for frame in frames if isinstance(frame, AgentData) for piece in frame.files]
+    logged = desk.rows("SELECT hub, run_id, agent_id, reader, path, bytes, sha256 FROM sent")
+    assert logged == [
+        ("key", "r-1", "a-1", "local smollm", piece.path, len(piece.content.encode()), piece.sha256)
+        for piece in sent
+    ]
+    assert desk.rows("SELECT path, reason FROM held_back") == [
+        ("notes/c.md", "secret: labelled-password in line 1")
+    ]
+
+
+async def test_run_sends_nothing_while_the_log_cannot_be_written(desk: Desk) -> None:
+    desk.write(a="call Ana")
+    desk.rows("DROP TABLE sent")
+    desk.run(mode=RunMode.STREAM)
+    frames = await desk.hear_all()
+
+    assert not [frame for frame in frames if isinstance(frame, AgentData) and frame.files]
+    (complete,) = [frame for frame in frames if isinstance(frame, AgentComplete)]
+    assert isinstance(complete.error, ErrorBody)
+    assert complete.error.code == ErrorCode.DATABASE_UNAVAILABLE
+    assert "cannot log what it sends" in str(complete.error.message)
+
+
+def test_log_of_a_file_of_an_older_device_is_missing_and_says_so(tmp_path: Path) -> None:
+    sqlite3.connect(tmp_path / "old.db").close()
+    with pytest.raises(CodedError, match="has no log that can be read"):
+        read_days(tmp_path / "old.db", 0, 1)
