@@ -330,19 +330,14 @@ HUB_STEPS_MS: Final = (SLOT_MS, 3 * SLOT_MS, HOUR_MS, 6 * HOUR_MS)
 HUB_POINTS: Final = 60
 NODE_LAG: Final = "hub.node_lag_seconds"
 HUB_AGGREGATES: Final = {NODE_LAG: "max"}  # of metrics whose figure is not the default one of their type
+REPORTS_AT_ONCE: Final = 50  # of a device
+REPORTS_PER_S: Final = 5.0
+POINTS: Final = 2_000  # of an answer, all lines together
+BUCKETS: Final = 100_000  # that are read for an answer
+SERIES: Final = SeriesLimits()
 GREATEST: Final = 1e100  # of a value's magnitude; sums stay finite
 NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.\-]*")
 TAG: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*")
-
-
-class MeasurementRules(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits on measurements and queries."""
-
-    series: SeriesLimits = SeriesLimits()
-    reports_at_once: int = 50  # per device
-    reports_per_s: float = 5.0
-    points: int = 2_000  # per answer, all lines together
-    buckets: int = 100_000  # read per answer
 
 
 class HubLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -387,7 +382,6 @@ class Measurements:
         self._sampled: tuple[int, float, float] | None = None  # slot, time and CPU time
         self.turns = Rounds(clock)
         self.keep = keep or RetentionSettings()
-        self.rules = MeasurementRules()
         self._store = store
         self._clock = clock
         self._metrics = metrics
@@ -480,7 +474,7 @@ class Measurements:
                     digest=hashlib.sha256(msgspec.json.encode(samples, order="sorted")).hexdigest(),
                     at=now_ms,
                     retention=retained,
-                    limits=self.rules.series,
+                    limits=SERIES,
                 )
         except HubError:
             self._samples.labels("refused").inc(len(samples))
@@ -507,7 +501,7 @@ class Measurements:
                 rows[0].type,
                 now_ms=now_ms,
                 minutes_from=retained.minutes_from,
-                most_points=self.rules.points,
+                most_points=POINTS,
                 lines=len(set(lines.values())),
             )
             self._check_size(planned, len(lines))
@@ -567,7 +561,7 @@ class Measurements:
         found: list[HubLine] = []
         for (type, aggregate), group in groupby(rows, lambda row: (row.type, HUB_AGGREGATES.get(row.name))):
             its_plan, same = planned(type, aggregate), list(group)
-            size = max(1, self.rules.points // its_plan.points)  # lines without a pause for others
+            size = max(1, POINTS // its_plan.points)  # lines without a pause for others
             for first in range(0, len(same), size):
                 part = same[first : first + size]
                 folding = await self._fold(its_plan, {row.id: row.id for row in part})
@@ -597,11 +591,10 @@ class Measurements:
         return folding
 
     def _check_rate(self, scope: str) -> None:
-        rules = self.rules
         now = self._clock.monotonic()
-        wait_s = self._buckets.take(scope, now, at_once=rules.reports_at_once, per_s=rules.reports_per_s)
+        wait_s = self._buckets.take(scope, now, at_once=REPORTS_AT_ONCE, per_s=REPORTS_PER_S)
         if wait_s:
-            often = f"{rules.reports_per_s:g} reports a second (metric_reports_per_s)"
+            often = f"{REPORTS_PER_S:g} reports a second (metric_reports_per_s)"
             raise CodedError(
                 ErrorCode.RATE_LIMITED,
                 f"accepted are {often}; send this one in {wait_s:.1f} s, or more in one",
@@ -611,10 +604,8 @@ class Measurements:
 
     def _check_size(self, planned: Plan, series: int) -> None:
         buckets = (planned.until - planned.since) // planned.size_ms * series
-        if buckets > self.rules.buckets:
-            problem = (
-                f"{buckets} buckets are more than the {self.rules.buckets} that one answer may be made of"
-            )
+        if buckets > BUCKETS:
+            problem = f"{buckets} buckets are more than the {BUCKETS} that one answer may be made of"
             raise CodedError(
                 ErrorCode.LIMIT_REACHED,
                 f"{problem} (metric_buckets); ask for less time, for fewer tags, or in whole hours",

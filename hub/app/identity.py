@@ -53,7 +53,7 @@ class Judges:
     def apply(self, limits: Limits) -> None:
         """Apply new limits from the next attempt on."""
         attempts = AttemptLimits(failures=limits.auth_failures)
-        self.of_devices.attempt_limits = self.of_operators.limits = attempts
+        self.of_devices.failed.limits = self.of_operators.limits = attempts
         self.of_devices.connections_per_user = limits.connections_per_user
 
 

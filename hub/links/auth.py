@@ -94,6 +94,9 @@ class HubKey:
         return HubProof(public_key=self.public_key, address=address, signature=signature)
 
 
+PAIRING_TTL_S: Final = 600.0  # lifetime of a code
+PAIRINGS: Final = 50  # that wait
+PAIRINGS_PER_NETWORK: Final = 3
 _P: Final = 2**255 - 19  # RFC 8032, 5.1.3: y of a valid key is below this
 _Y: Final = 2**255 - 1  # the bits of y; the last bit of a key is the sign of x
 
@@ -173,15 +176,6 @@ LABEL_CHARACTERS: Final = 64  # limit of device names
 _UNFIT: Final = re.compile(r"[^\w.-]+")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PairingLimits:
-    """Lifetime of a code, and limits on waiting keys: *most* and *most_per_network*."""
-
-    ttl_s: float = 600.0
-    most: int = 50
-    most_per_network: int = 3
-
-
 @dataclass(frozen=True, slots=True)
 class _IssuedCode:
     """A code issued to a key, and when it expires (epoch milliseconds)."""
@@ -200,9 +194,7 @@ class PairingDesk:
         clock: Clock,
         chance: Chance,
         metrics: Metrics,
-        limits: PairingLimits | None = None,
     ) -> None:
-        self.limits = limits or PairingLimits()
         self._store = store
         self._clock = clock
         self._chance = chance
@@ -234,9 +226,9 @@ class PairingDesk:
                 pairings.ask,
                 asking,
                 at=at,
-                expires_at=at + int(self.limits.ttl_s * 1000),
-                most=self.limits.most,
-                most_per_network=self.limits.most_per_network,
+                expires_at=at + int(PAIRING_TTL_S * 1000),
+                most=PAIRINGS,
+                most_per_network=PAIRINGS_PER_NETWORK,
             )
         except TooManyPairings as error:
             self._limits_reached.labels(error.limit).inc()
@@ -475,7 +467,6 @@ class Authenticator:
         metrics: Metrics,
         boot_id: BootId,
         attempts: AttemptLimits | None = None,
-        pairing: PairingLimits | None = None,
         takeover_wait_s: Callable[[DeviceId], float] = lambda _: 0.0,
         connections_per_user: int = DEFAULTS.connections_per_user,
     ) -> None:
@@ -493,26 +484,17 @@ class Authenticator:
         self.on_due: Callable[[], None] = lambda: None  # a schedule waited for a connection that was opened
         self._clock = clock
         self._metrics = metrics
-        self._failed = FailedAttempts(store, clock, kind="device", limits=attempts)
+        self.failed = FailedAttempts(store, clock, kind="device", limits=attempts)
         self._samples = RefusalSamples(clock)
         self.refused = RefusedPeers(clock)
-        self._desk = PairingDesk(store, clock=clock, chance=chance, metrics=metrics, limits=pairing)
+        self._desk = PairingDesk(store, clock=clock, chance=chance, metrics=metrics)
         self._takeover_wait_s = takeover_wait_s
         self._owners = Together[bytes | KeyId, Owner | None](self._find_owners, most=AT_ONCE)
         self._openings = Together[Opening, Opened](self._open_all, most=AT_ONCE)
 
-    @property
-    def attempt_limits(self) -> AttemptLimits:
-        """Limits on failed attempts; new ones apply to subsequent hellos."""
-        return self._failed.limits
-
-    @attempt_limits.setter
-    def attempt_limits(self, limits: AttemptLimits) -> None:
-        self._failed.limits = limits
-
     def shut_out(self) -> Iterator[tuple[str, float]]:
         """Return the waiting parties with the seconds that they have to wait."""
-        return self._failed.waiting()
+        return self.failed.waiting()
 
     async def admit(self, knock: Knock) -> Admission:
         """Authenticate a device and open its session in the database.
@@ -633,7 +615,7 @@ class Authenticator:
         if owner is None and hello.invitation is not None:
             owner = await self._desk.redeem(key, hello.invitation, hello)
         if owner is None:
-            if wait_s := max(map(self._failed.wait_s, (network, credential))):
+            if wait_s := max(map(self.failed.wait_s, (network, credential))):
                 raise self._too_many(wait_s)
             raise await self._desk.ask(key, hello, network=network, connection_id=knock.connection_id)
         self._desk.forget(key.id)
@@ -722,12 +704,12 @@ class Authenticator:
         if not refusal.is_failure:
             return refusal
         parties = (network,) if refusal.party is None else (network, refusal.party)
-        wait_s = await self._failed.fail(*parties)
+        wait_s = await self.failed.fail(*parties)
         return self._too_many(wait_s) if wait_s else refusal
 
     def _too_many(self, wait_s: float) -> Refusal:
         self._metrics.limits_reached.labels("auth_failures").inc()
-        limits = self._failed.limits
+        limits = self.failed.limits
         return _wait(f"{limits.failures} attempts failed in {limits.window_s:g} s", wait_s)
 
     # --- audit and log ---

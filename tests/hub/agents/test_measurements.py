@@ -9,7 +9,8 @@ import anyio.lowlevel
 import pytest
 import sqlalchemy as sa
 
-from hub.agents.measurements import EVERY_S, PAUSE_S, Chart, MeasurementRules, Measurements, Question
+from hub.agents import measurements as measuring
+from hub.agents.measurements import EVERY_S, PAUSE_S, Chart, Measurements, Question
 from hub.clock import epoch_ms
 from hub.metrics import Metrics
 from protocol.coordination import MetricType, Sample
@@ -175,8 +176,11 @@ async def test_a_sample_that_cannot_be_kept_is_refused_by_its_place(
         await bench.report(sample(**about))
 
 
-async def test_a_limit_that_was_reached_is_counted_by_its_name(bench: Bench) -> None:
-    bench.measurements.rules = MeasurementRules(series=SeriesLimits(per_agent=1), points=5, buckets=100)
+async def test_a_limit_that_was_reached_is_counted_by_its_name(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"SERIES": SeriesLimits(per_agent=1), "POINTS": 5, "BUCKETS": 100}.items():
+        monkeypatch.setattr(measuring, name, value)
     await bench.report(sample())
     with pytest.raises(CodedError, check=coded(ErrorCode.TOO_MANY_SERIES)):
         await bench.report(sample(tags={"a": "b"}))
@@ -191,8 +195,11 @@ async def test_a_limit_that_was_reached_is_counted_by_its_name(bench: Bench) -> 
     }
 
 
-async def test_a_device_that_reports_too_often_gets_the_time_of_the_next_report(bench: Bench) -> None:
-    bench.measurements.rules = MeasurementRules(reports_at_once=2, reports_per_s=0.5)
+async def test_a_device_that_reports_too_often_gets_the_time_of_the_next_report(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "REPORTS_AT_ONCE", 2)
+    monkeypatch.setattr(measuring, "REPORTS_PER_S", 0.5)
     for _ in range(2):
         await bench.report(sample())
     with pytest.raises(

@@ -296,7 +296,7 @@ async def test_both_spellings_of_an_address_share_one_count(port: Port, other: s
 
 async def test_other_limits_hold_from_the_next_hello_on(port: Port) -> None:
     await answer_to(port, "hub_dev_guess")
-    port.judge.attempt_limits = AttemptLimits(failures=2, wait_s=7)
+    port.judge.failed.limits = AttemptLimits(failures=2, wait_s=7)
     await answer_to(port, "hub_dev_guess")
     error, _ = await answer_to(port, "hub_dev_guess")
     assert error["retry_after_ms"] == 7_000

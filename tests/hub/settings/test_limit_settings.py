@@ -14,7 +14,7 @@ from hub.api.door.access import BODY_BYTES, BODY_S
 from hub.api.door.sockets import HEAD_S
 from hub.api.nouns.tokens import IdentityLimits
 from hub.health.machine import COUNSEL
-from hub.links.auth import PairingLimits
+from hub.links.auth import PAIRING_TTL_S, PAIRINGS, PAIRINGS_PER_NETWORK
 from hub.links.gate import LinkLimits, PortLimits
 from hub.links.listener import OPEN_S
 from hub.links.roster import TAKEOVER_WAIT_S, TAKEOVER_WINDOW_S, TAKEOVERS
@@ -267,9 +267,9 @@ def test_the_values_of_removed_keys_are_those_of_the_code() -> None:
         "auth_window_s": attempts.window_s,
         "auth_wait_s": attempts.wait_s,
         "auth_wait_most_s": attempts.wait_most_s,
-        "pairing_ttl_s": PairingLimits().ttl_s,
-        "pairings": PairingLimits().most,
-        "pairings_per_network": PairingLimits().most_per_network,
+        "pairing_ttl_s": PAIRING_TTL_S,
+        "pairings": PAIRINGS,
+        "pairings_per_network": PAIRINGS_PER_NETWORK,
         "takeovers": TAKEOVERS,
         "takeover_window_s": TAKEOVER_WINDOW_S,
         "takeover_wait_s": TAKEOVER_WAIT_S,
