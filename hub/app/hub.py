@@ -55,13 +55,14 @@ from hub.api.nouns.system import Where
 from hub.app import boot
 from hub.app.coordination import Coordination
 from hub.app.device_news import DeviceNews
-from hub.app.identity import Judges, make_identity
 from hub.app.listeners import (
     HooksInUse,
+    Judges,
     Tls,
     apply_to_devices,
     apply_to_operators,
     make_device_listener,
+    make_identity,
     make_operator_server,
     open_device_port,
 )

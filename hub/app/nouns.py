@@ -40,8 +40,7 @@ from hub.api.waiting import Waiting
 from hub.app.boot import Boot, Context
 from hub.app.coordination import Coordination
 from hub.app.device_news import DeviceNews
-from hub.app.identity import Identity
-from hub.app.listeners import Tls
+from hub.app.listeners import Identity, Tls
 from hub.app.model import ModelsInUse, shown_model
 from hub.app.work import Work
 from hub.backups import Backups

@@ -8,7 +8,7 @@ import anyio
 import anyio.lowlevel
 
 from hub.api.nouns.tokens import IdentityLimits
-from hub.app.identity import Identity
+from hub.app.listeners import Identity
 from hub.clock import IdFactory, epoch_ms
 from hub.links import auth
 from hub.links.roster import Roster
