@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from msgspec.structs import replace
 
 from storage import audit
-from storage.kernel.columns import Instant, Int, instants, now_ms
+from storage.kernel.columns import Int, instants, now_ms
 from storage.kernel.database import lone
 from storage.schedules import schedules
 from storage.schema import activity_log, hub, model_calls, nodes
@@ -161,7 +161,7 @@ _now: sa.BindParameter[int] = sa.bindparam("now", type_=Int)
 def _waits() -> list[sa.Update]:
     return [
         sa.update(table).where(sa.text(where)).values({column: column + _by for column in columns})
-        for table, where, columns in instants(Instant.WAITS)
+        for table, where, columns in instants("waits")
     ]
 
 
@@ -173,11 +173,11 @@ def _redating(table: sa.Table, columns: list[sa.Column[Any]]) -> sa.Update:
 
 def _is_later(column: sa.Column[Any]) -> sa.ColumnElement[bool]:
     """Return the condition of an event that a clock ahead has dated; one that waits is no event."""
-    waiting = column.info.get(Instant.WAITS)
+    waiting = column.info.get("waits")
     return column > _now if waiting is None else sa.and_(column > _now, sa.text(f"NOT ({waiting})"))
 
 
-REDATE: Final = {table.name: _redating(table, columns) for table, _, columns in instants(Instant.HAPPENED)}
+REDATE: Final = {table.name: _redating(table, columns) for table, _, columns in instants("happened")}
 
 
 def _expire(c: sa.Connection, *, before: int, at: int, forward: int) -> int:
@@ -187,7 +187,7 @@ def _expire(c: sa.Connection, *, before: int, at: int, forward: int) -> int:
         forward: size of a recent step forward; a right that ended by it alone comes back.
     """
     ended = 0
-    for table, born, columns in instants(Instant.EXPIRES):
+    for table, born, columns in instants("expires"):
         (end,), begin = columns, table.c[born]
         if at > before:
             has_ended = sa.and_(end > before, end <= at)

@@ -37,7 +37,7 @@ from storage.kernel.migrate import upgrade
 from storage.kernel.sqlite import empty_database, machine_now_ms, open_sqlite
 
 LONG_S: Final = 5.0  # for so long, other hubs may hold rows of a shared database; a file is waited for
-_LASTING: Final = (Trouble.DAMAGED, Trouble.REPLACED)
+_LASTING: Final = ("damaged", "replaced")
 
 
 class Condition(NamedTuple):
@@ -93,11 +93,11 @@ class DatabaseHealth:
     def failed(self, error: StorageError, *, is_write: bool) -> None:
         """Note the error of a job."""
         known, trouble = self.condition, error.trouble
-        if trouble is None or (known is not None and (known.is_lasting or known.trouble is trouble)):
+        if trouble is None or (known is not None and (known.is_lasting or known.trouble == trouble)):
             return
-        if trouble is Trouble.READ_ONLY and not is_write:
+        if trouble == "read_only" and not is_write:
             return  # a read that tries to write
-        if trouble is Trouble.BUSY:
+        if trouble == "busy":
             since = self._busy_since.setdefault(is_write, self._monotonic())
             if self._monotonic() - since < self._long_s:
                 return

@@ -25,7 +25,7 @@ from hub.coordination.provisioning import Provisioning, Quiet
 from hub.coordination.questions import BoardMemory, QuestionDelivery, Questions
 from hub.coordination.souls import SoulHomes, Souls, SoulWriter
 from hub.links.roster import Roster
-from hub.openclaw import BadAddress, Fleet, GatewayAddress, GatewayConfig, GatewayState
+from hub.openclaw import BadAddress, Fleet, GatewayAddress, GatewayConfig
 from hub.outbound.rules import OutboundRules
 from hub.runs.leases import Leadership
 from hub.settings.agent_settings import GatewaySettings
@@ -168,7 +168,7 @@ class Coordination:
         if client is None:
             return f"gateway {gateway} is not in hub.toml any more"
         health = client.health()
-        if health.state is GatewayState.READY:
+        if health.state == "ready":
             return None
         reason = "it is not connected" if health.problem is None else health.problem.message
         return f"gateway {gateway} cannot be spoken to: {reason}"

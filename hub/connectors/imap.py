@@ -33,7 +33,6 @@ from hub.connectors.connector import (
     PAGE_MESSAGES,
     Account,
     Attachment,
-    Auth,
     Connector,
     Context,
     Cursor,
@@ -558,7 +557,7 @@ class Imap(Connector):
     """Account at an IMAP server, with one connection for one user at a time."""
 
     provider = "imap"
-    auth = Auth.PASSWORD
+    auth = "password"
     settings_model = ImapSettings
     filter_model = ImapFilter
     can_push = True

@@ -26,7 +26,6 @@ from hub.connectors.calling import Misconfigured
 from hub.connectors.connector import (
     Account,
     Address,
-    Auth,
     Connector,
     Cursor,
     Filter,
@@ -380,7 +379,7 @@ class Webhook(Connector):
     """Reader of the posts to one webhook."""
 
     provider = "webhook"
-    auth = Auth.SECRET
+    auth = "secret"
     settings_model = WebhookSettings
     filter_model = WebhookFilter
 

@@ -39,7 +39,6 @@ from hub.openclaw import (
     Gateway,
     GatewayError,
     GatewayEvent,
-    GatewayState,
     Inbox,
     NewsLost,
     Reconnected,
@@ -155,7 +154,7 @@ class MissedAnswers:
     async def read(self, gateway: Gateway) -> None:
         """Process missed answers. Postpone it if the gateway or the database fails."""
         try:
-            if gateway.health().state is GatewayState.READY:
+            if gateway.health().state == "ready":
                 await self._read(gateway)
         except (GatewayError, StorageError) as exc:
             log.info("question.looked_for_later", gateway=gateway.name, code=exc.code)
@@ -431,7 +430,7 @@ class Courier:
         ready = {
             gateway.name: gateway
             for gateway in self._fleet.list()
-            if gateway.health().state is GatewayState.READY and gateway.name in ids
+            if gateway.health().state == "ready" and gateway.name in ids
         }
         for name in self._missed.take_due():
             if name in ready:  # otherwise checked when it reconnects

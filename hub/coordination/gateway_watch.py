@@ -26,7 +26,6 @@ from hub.openclaw import (
     GatewayEvent,
     GatewayHealth,
     GatewayNews,
-    GatewayState,
     StateChanged,
 )
 from hub.openclaw.methods import agents_list, chat_history
@@ -237,7 +236,7 @@ class Watch:
         """Process facts and queries that are due. Return the seconds until the next."""
         now = self._clock.monotonic()
         health = gateway.health()
-        if health.state is not GatewayState.READY:
+        if health.state != "ready":
             return await self._lose(health, now)
         self._lost_at = None
         await self._write_facts()
@@ -484,7 +483,7 @@ class GatewayMonitor:
         for name in [name for name in self._lost if name not in names]:
             del self._lost[name]
         for name in names:
-            if self._fleet.get(name).health().state is not GatewayState.READY:
+            if self._fleet.get(name).health().state != "ready":
                 self._lost.setdefault(name, self._clock.now())
         for name, watch in self._watches.items():
             if gateway in (None, name):
@@ -503,7 +502,7 @@ class GatewayMonitor:
                 if watch is not None and fact is not None:
                     watch.take(fact)
                 return
-            case StateChanged(health=GatewayHealth(state=GatewayState.READY)):
+            case StateChanged(health=GatewayHealth(state="ready")):
                 self._lost.pop(news.gateway, None)
             case StateChanged():
                 self._lost.setdefault(news.gateway, self._clock.now())

@@ -37,7 +37,6 @@ from hub.openclaw import (
     GatewayInvalid,
     GatewayNews,
     GatewayRefused,
-    GatewayState,
     GatewayTimedOut,
     GatewayUnreachable,
     Reconnected,
@@ -395,9 +394,7 @@ class Provisioning:
 
     async def _unmade(self) -> list[GatewayAgentRow]:
         """Return the missing agents whose gateway is connected, except those in progress."""
-        ready = {
-            gateway.name for gateway in self._fleet.list() if gateway.health().state is GatewayState.READY
-        }
+        ready = {gateway.name for gateway in self._fleet.list() if gateway.health().state == "ready"}
         found = list(await self._store.read(gateways.list_unmade))
         anew, self._anew = self._anew & ready, self._anew - ready
         for row in await self._store.read(gateways.list_gateways) if anew else ():

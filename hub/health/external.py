@@ -12,7 +12,7 @@ from hub.accounts.keys import BadKeys
 from hub.clock import epoch_ms, from_epoch_ms
 from hub.extraction.outcomes import Breaker, Circuit
 from hub.health.issues import Finding, Fix, Severity, error, notice, post, warning
-from hub.openclaw import GatewayHealth, GatewayProblem, GatewayState
+from hub.openclaw import GatewayHealth, GatewayProblem
 from hub.roles import Scope
 from hub.runs.sentences import describe_time
 from hub.runs.span_export import SpanExport
@@ -302,21 +302,19 @@ def _about_gateway(
     about = partial(Finding, subject=row.name, user_id=row.user_id, since=lost_since, fixes=again)
     explanation, fix = _explain(one.problem, row.name)
     match one.state:
-        case GatewayState.PARKED:
+        case "parked":
             explained = f"gateway {row.name}: {explanation}"
             yield about(Severity.WARNING, "gateway.pairing_needed", explained, fix=fix)
-        case GatewayState.REFUSED:
+        case "refused":
             explained = f"gateway {row.name} refuses this hub: {explanation}"
             yield about(Severity.ERROR, _kind(one.problem), explained, fix=fix)
-        case GatewayState.WAITING | GatewayState.CONNECTING if (
-            lost_since is not None and now - lost_since >= AWAY_FOR
-        ):
+        case "waiting" | "connecting" if lost_since is not None and now - lost_since >= AWAY_FOR:
             minutes = int((now - lost_since).total_seconds() // 60)
             explained = (
                 f"gateway {row.name} is away for {minutes} min: {explanation}; messages to its agents wait"
             )
             yield about(Severity.ERROR, "gateway.unreachable", explained, fix=fix)
-    if one.admin_problem is not None and one.state is GatewayState.READY:
+    if one.admin_problem is not None and one.state == "ready":
         explanation, fix = _explain(one.admin_problem, row.name)
         yield warning(
             "gateway.no_admin_rights",

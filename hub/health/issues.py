@@ -28,7 +28,7 @@ from hub.metrics import Metrics
 from hub.roles import Scope
 from hub.rounds import Rounds
 from protocol.ids import UserId
-from storage.kernel.database import StorageError, Trouble
+from storage.kernel.database import StorageError
 
 log = Channel(__name__)
 
@@ -134,7 +134,7 @@ Check = Callable[[datetime], Awaitable[Iterable[Finding]]]  # called with the cu
 Source = Callable[[datetime], Iterable[Finding]]
 _Key = tuple[str, str]  # id and subject of a finding
 _ORDER: Final = list(Severity)
-_SLOW: Final = (Trouble.BUSY, Trouble.AWAY)  # each job waits before it fails
+_SLOW: Final = ("busy", "away")  # each job waits before it fails
 
 
 def lasting(check: Check, clock: Clock, for_s: float) -> Check:

@@ -344,7 +344,7 @@ class DatabaseWatch:
             are_pages_read = files is None
             if files is not None:
                 files.check()
-                if health.condition is not None and health.condition.trouble is Trouble.REPLACED:
+                if health.condition is not None and health.condition.trouble == "replaced":
                     health.end_condition()  # the file was put back
                 files.check_header()
                 are_pages_read = await self._check_pages(files)
@@ -387,7 +387,7 @@ class DatabaseWatch:
         if not isinstance(database, SqliteDatabase) or database.files is None:
             return ""
         file = database.files.path
-        if trouble is Trouble.DAMAGED:
+        if trouble == "damaged":
             tables = await anyio.to_thread.run_sync(database.files.damaged_tables)
             return f"; tables: {', '.join(tables[:NAMED])}" if tables else ""
         copy = file.with_name(f"{file.name}.saved-{now_ms(self._clock)}")

@@ -129,7 +129,7 @@ class Gateway:
         self._waiting = 0
         self._boot_id: str | None = None
         self._restarts = 0
-        self._state = GatewayState.STOPPED
+        self._state: GatewayState = "stopped"
         self._since = clock.now()
         self._admin_problem: GatewayProblem | None = None
 
@@ -258,11 +258,7 @@ class Gateway:
         return self._alarms
 
     def _no_connection(self, none: NoConnection, needs: Need) -> GatewayError:
-        if (
-            needs == "operator.admin"
-            and none.state is not GatewayState.WAITING
-            and self._steady.ending is None
-        ):
+        if needs == "operator.admin" and none.state != "waiting" and self._steady.ending is None:
             message = f"gateway {self.name} does not give this hub admin rights: {none.problem}"
             return GatewayForbidden(message, gateway=self.name, dispatched=False, reason=none.problem.code)
         return self._unreachable(none.problem, none.wait_s)
@@ -292,7 +288,7 @@ class Gateway:
         """Return the current state."""
         hello, ending = self._steady.hello, self._steady.ending
         next_try = self._steady.next_try
-        is_up = self._state is not GatewayState.STOPPED
+        is_up = self._state != "stopped"
         return GatewayHealth(
             name=self.name,
             state=self._state,
@@ -326,8 +322,8 @@ class Gateway:
         return end
 
     def _steady_changed(self) -> None:
-        state, hello = self._steady.state or GatewayState.STOPPED, self._steady.hello
-        if state is not GatewayState.READY or hello is None:
+        state, hello = self._steady.state or "stopped", self._steady.hello
+        if state != "ready" or hello is None:
             self._stand(state)
             return
         boot_id = hello.server.boot_id
@@ -339,13 +335,13 @@ class Gateway:
 
     def _admin_changed(self) -> None:
         ending = self._admin.ending
-        is_ours = ending is None or ending.state is GatewayState.STOPPED
+        is_ours = ending is None or ending.state == "stopped"
         self._admin_problem = None if ending is None or is_ours else ending.problem
 
     def _stand(self, state: GatewayState) -> None:
-        if state is not self._state:
+        if state != self._state:
             for one, step in ((self._state, -1), (state, 1)):
-                if one is not GatewayState.STOPPED:
+                if one != "stopped":
                     self._metrics.gateways.labels(one).inc(step)
             self._state, self._since = state, self._clock.now()
             self._notify(StateChanged(self.name, self.health()))

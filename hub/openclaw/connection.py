@@ -394,7 +394,7 @@ class Connection:
                 log.warning("gateway.events_lost", gateway=self._gateway, after=self._seq, next=seq)
                 self._metrics.gateway_event_gaps.inc()
                 problem = GatewayProblem("events_lost", "events of the gateway were lost")
-                self.end(Ending(state=GatewayState.WAITING, problem=problem))
+                self.end(Ending(state="waiting", problem=problem))
             case Event(seq=seq):
                 self._seq = seq if seq is not None else self._seq
                 if self.ending is None:
@@ -485,7 +485,7 @@ class Line:
         self._logged_reason: str | None = None  # last logged reason for a missing connection
         self._used_token: str | None = None  # device token of the last connection or attempt
         self._turn = 0  # index of the next credential
-        self.state: GatewayState | None = None if on_demand else GatewayState.CONNECTING
+        self.state: GatewayState | None = None if on_demand else "connecting"
         self.hello: HelloOk | None = None
         self.ending: Ending | None = None
         self.next_try: float | None = None
@@ -511,7 +511,7 @@ class Line:
 
     def wake(self) -> None:
         """Retry now, whatever the connection waits for."""
-        if self.state not in (GatewayState.READY, GatewayState.STOPPED):
+        if self.state not in ("ready", "stopped"):
             self._woken.set()
             self.next_try = None  # callers now wait for the result of this attempt
 
@@ -519,9 +519,9 @@ class Line:
         now = self._around.clock.monotonic()
         if self.next_try is None or self.ending is None or self.state is None:
             return
-        if self.state is GatewayState.WAITING and self.next_try <= deadline:
+        if self.state == "waiting" and self.next_try <= deadline:
             return
-        if self.state is GatewayState.PARKED and self._on_demand and now - self._tried_at >= ASK_AGAIN_S:
+        if self.state == "parked" and self._on_demand and now - self._tried_at >= ASK_AGAIN_S:
             self.wake()
             return
         raise NoConnection(self.state, self.ending.problem, max(self.next_try - now, 0.0))
@@ -535,14 +535,14 @@ class Line:
                 await self._keep(Alarms(self._around.clock, tasks))
         finally:
             self.ending, self.next_try = failures.STOPPED, self._around.clock.monotonic()
-            self._move(GatewayState.STOPPED)
+            self._move("stopped")
 
     async def _keep(self, alarms: Alarms) -> None:
         attempt = refused = 0
         self.ending = self.next_try = None
         while True:
             await self._until_requested()
-            self._move(GatewayState.CONNECTING)
+            self._move("connecting")
             self._tried_at = self._around.clock.monotonic()
             ending, ready_s = await self._visit(alarms)
             if ending is None:
@@ -558,7 +558,7 @@ class Line:
             if ending.was_shown or ending.is_device_lost:
                 refused += 1
                 if self._may_show_another(ending, refused):
-                    ending = msgspec.structs.replace(ending, state=GatewayState.WAITING, wait_s=0.0)
+                    ending = msgspec.structs.replace(ending, state="waiting", wait_s=0.0)
             wait_s = self._wait_s(ending, attempt)
             attempt += 1
             self._around.metrics.gateway_connections.labels(ending.state).inc()
@@ -579,7 +579,7 @@ class Line:
         if not self._on_demand or self._waiters:
             return
         self._asked = anyio.Event()
-        if self.ending is not None and self.ending.state is GatewayState.WAITING:
+        if self.ending is not None and self.ending.state == "waiting":
             self.ending = None  # the next caller triggers a new attempt
         self._move(None)
         await self._asked.wait()
@@ -591,7 +591,7 @@ class Line:
 
     def _wait_s(self, ending: Ending, attempt: int) -> float:
         least_s = ending.wait_s * self._around.chance.uniform(1.0, 1.2)
-        if ending.state is not GatewayState.WAITING:
+        if ending.state != "waiting":
             return least_s
         return max(least_s, BACKOFF.delay(attempt, self._around.chance.uniform(_LEAST_DRAW, 1.0)))
 
@@ -665,7 +665,7 @@ class Line:
         self._connection = connection
         self.hello = hello
         self.ending = self._logged_reason = None
-        self._around.metrics.gateway_connections.labels(GatewayState.READY).inc()
+        self._around.metrics.gateway_connections.labels("ready").inc()
         log.info(
             "gateway.connected",
             gateway=self._around.gateway,
@@ -673,13 +673,13 @@ class Line:
             boot_id=hello.server.boot_id,
             scopes=hello.auth.scopes,
         )
-        self._move(GatewayState.READY)
+        self._move("ready")
 
     def _log_end(self, ending: Ending, wait_s: float) -> None:
         if self._logged_reason == ending.problem.code:
             write = log.debug  # already logged for an earlier attempt
         else:
-            write = log.info if ending.state is GatewayState.WAITING else log.warning
+            write = log.info if ending.state == "waiting" else log.warning
         self._logged_reason = ending.problem.code
         write(
             "gateway.disconnected",

@@ -133,9 +133,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
 
 
 # Ended by the hub: it stops, the gateway is no longer in hub.toml, or the connection was idle.
-STOPPED: Final = Ending(
-    state=GatewayState.STOPPED, problem=GatewayProblem("stopped", "the hub is not connected to it")
-)
+STOPPED: Final = Ending(state="stopped", problem=GatewayProblem("stopped", "the hub is not connected to it"))
 
 
 # --- connections ---
@@ -256,11 +254,11 @@ def _parked(refusal: Refusal) -> Ending:
     is_id = isinstance(request, str) and len(request) <= 128 and request.replace("-", "").isalnum()
     command = f"openclaw devices approve {request}" if is_id else "openclaw devices list"
     problem = GatewayProblem("PAIRING_REQUIRED", message, f"on the gateway's machine: {command}")
-    return Ending(state=GatewayState.PARKED, problem=problem, wait_s=PARKED_S)
+    return Ending(state="parked", problem=problem, wait_s=PARKED_S)
 
 
 def _waiting(code: str, message: str, hint: str = "", *, wait_s: float = 0.0) -> Ending:
-    return Ending(state=GatewayState.WAITING, problem=GatewayProblem(code, message, hint), wait_s=wait_s)
+    return Ending(state="waiting", problem=GatewayProblem(code, message, hint), wait_s=wait_s)
 
 
 def _refused(
@@ -273,7 +271,7 @@ def _refused(
     is_device_lost: bool = False,
 ) -> Ending:
     return Ending(
-        state=GatewayState.REFUSED,
+        state="refused",
         problem=GatewayProblem(code, message, hint),
         wait_s=max(wait_s, REFUSED_S),
         was_shown=was_shown,

@@ -8,7 +8,6 @@ reconnection.
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime
-from enum import StrEnum
 from typing import Any, Final, Literal
 
 import anyio
@@ -27,15 +26,15 @@ Need = Literal[
 ]
 
 
-class GatewayState(StrEnum):
-    """State of the connection to a gateway."""
-
-    CONNECTING = "connecting"
-    READY = "ready"
-    WAITING = "waiting"  # ended or failed; retried soon
-    PARKED = "parked"  # a person has to approve this hub at the gateway; retried once a minute
-    REFUSED = "refused"  # a person has to change the configuration; retried every five minutes
-    STOPPED = "stopped"  # not to be connected
+# State of the connection to a gateway.
+GatewayState = Literal[
+    "connecting",
+    "ready",
+    "waiting",  # ended or failed; retried soon
+    "parked",  # a person has to approve this hub at the gateway; retried once a minute
+    "refused",  # a person has to change the configuration; retried every five minutes
+    "stopped",  # not to be connected
+]
 
 
 class GatewayProblem(msgspec.Struct, frozen=True):

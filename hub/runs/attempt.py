@@ -31,7 +31,7 @@ from protocol.errors import DeliveryError, DeviceOffline, ErrorCode, LinkLost
 from protocol.lifecycles import RunEvent, RunOutcome, RunState, UnitState
 from protocol.skip_reasons import LEFT_OUT
 from storage.devices.devices import NotGranted
-from storage.kernel.database import Conflict, StorageError, Trouble
+from storage.kernel.database import Conflict, StorageError
 from storage.runs.runs import StaleRun
 from storage.runs.units import UnitRow
 
@@ -84,7 +84,7 @@ def ending_of(
         case DeliveryError() | DeviceStalled() | ModelUnavailable() | StorageError():
             is_outage = isinstance(exc, StorageError) and not isinstance(exc, Conflict)
             if state is RunState.PREPARING or is_outage:
-                is_full = isinstance(exc, StorageError) and exc.trouble is Trouble.FULL
+                is_full = isinstance(exc, StorageError) and exc.trouble == "full"
                 cap_s = FULL_CAP_S if is_full else SENT_BACK_CAP_S
                 wait_s = _wait(chance, order.dispatches, SENT_BACK_BASE_S, cap_s)
                 return Ending(event=RunEvent.SENT_BACK, reason=str(exc), error=str(exc), wait_s=wait_s)

@@ -26,7 +26,6 @@ from hub.settings.values import (
     Delay,
     Flag,
     Name,
-    Scope,
     Seconds,
     SecretMissing,
     SecretRef,
@@ -56,17 +55,17 @@ class Limits(Table):
     """
 
     connections: Whole = live(
-        10_000, "Concurrent device connections; also bounded by the limit of open files.", Scope.PER_NODE
+        10_000, "Concurrent device connections; also bounded by the limit of open files.", "per node"
     )
     connections_per_network: Whole = live(
-        32, "Concurrent device connections of one IPv4 address or IPv6 /64.", Scope.PER_NODE
+        32, "Concurrent device connections of one IPv4 address or IPv6 /64.", "per node"
     )
-    connections_per_user: Whole = live(16, "Connected devices of one user.", Scope.PER_CLUSTER)
+    connections_per_user: Whole = live(16, "Connected devices of one user.", "per cluster")
     agents_per_user: Whole = live(
-        1_000, "Agents of one user, of this file and of the API, without archived ones.", Scope.PER_CLUSTER
+        1_000, "Agents of one user, of this file and of the API, without archived ones.", "per cluster"
     )
     new_connections_per_s: Rate = live(
-        10.0, "New connections per second of one address; a burst of two seconds is allowed.", Scope.PER_NODE
+        10.0, "New connections per second of one address; a burst of two seconds is allowed.", "per node"
     )
     frames_per_s: Rate = reconnect(
         200.0, "Frames per second of one device, pings included; faster devices are read slower."
@@ -82,9 +81,9 @@ class Limits(Table):
     ping_timeout_s: Seconds = reconnect(
         10.0, "Seconds without an answer to a ping after which a connection is closed."
     )
-    runs: Whole = live(32, "Concurrent runs.", Scope.PER_NODE)
-    runs_per_device: Whole = live(1, "Concurrent runs on one device.", Scope.PER_CLUSTER)
-    connector_runs: Whole = live(8, "Concurrent runs that read connectors.", Scope.PER_NODE)
+    runs: Whole = live(32, "Concurrent runs.", "per node")
+    runs_per_device: Whole = live(1, "Concurrent runs on one device.", "per cluster")
+    connector_runs: Whole = live(8, "Concurrent runs that read connectors.", "per node")
     run_files: Whole = live(2_000, "Files read in one run; the next run reads the others.")
     run_bytes: Whole = live(64 * 1024 * 1024, "Bytes read in one run; the next run reads the others.")
     items_per_file: Whole = live(
@@ -104,21 +103,21 @@ class Limits(Table):
     )
     posted_bytes: Whole = live(256 * KIB, "Maximum size of a webhook body.")
     operator_connections: Whole = restart(
-        256, "Concurrent operator connections over TCP; as many again over the Unix sockets.", Scope.PER_NODE
+        256, "Concurrent operator connections over TCP; as many again over the Unix sockets.", "per node"
     )
     operator_requests: Whole = restart(
         64,
         "Concurrent operator requests; half for one token or user, a quarter for the Unix socket.",
-        Scope.PER_NODE,
+        "per node",
     )
     operator_event_streams: Whole = restart(
-        16, "Concurrent event streams, divided in the same way.", Scope.PER_NODE
+        16, "Concurrent event streams, divided in the same way.", "per node"
     )
     database_bytes: DatabaseBytes = live(
         4096 * MIB,
         "Size of the database, without free pages, above which ended work is kept for half of its periods of"
         " [retention], then for a quarter, and so on; two days at least.",
-        Scope.PER_CLUSTER,
+        "per cluster",
     )
     log_bytes: LogBytes = live(16 * MIB, "Bytes of log entries in the state folder, for hub logs --since.")
 

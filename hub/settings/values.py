@@ -14,7 +14,6 @@ import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeVar
 from zoneinfo import ZoneInfo, available_timezones
@@ -48,11 +47,11 @@ Effect = Literal[
 ]
 
 
-class Scope(StrEnum):
-    """Hubs that count a limit together, of several hubs on one database."""
-
-    PER_NODE = "per node"  # each hub counts its own, so that more hubs do more
-    PER_CLUSTER = "per cluster"  # all hubs together
+# Hubs that count a limit together, of several hubs on one database.
+Scope = Literal[
+    "per node",  # each hub counts its own, so that more hubs do more
+    "per cluster",  # all hubs together
+]
 
 
 EFFECT: Final = "x-effect"  # its key in the JSON Schema
@@ -77,7 +76,7 @@ def restart(default: T, text: str, scope: Scope | None = None) -> T:
 def _field(default: T, text: str, effect: Effect, scope: Scope | None = None) -> T:
     extra: dict[str, JsonValue] = {EFFECT: effect}
     if scope is not None:
-        extra[SCOPE] = scope.value
+        extra[SCOPE] = scope
     # Typed as the default's type, like pydantic's Field.
     field: T = Field(default, description=text, json_schema_extra=extra)
     return field

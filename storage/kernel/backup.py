@@ -38,7 +38,6 @@ from storage.kernel.database import (
     Busy,
     Conflict,
     StorageError,
-    Trouble,
     Unavailable,
     check_in_place,
     file_of,
@@ -227,7 +226,7 @@ def checked(database: Path) -> Checked:
             (hub_id,) = opened.execute("SELECT value FROM hub WHERE key = 'hub_id'").fetchone() or ("",)
             (revision,) = opened.execute("SELECT version_num FROM alembic_version").fetchone() or ("",)
     except sqlite3.DatabaseError as error:
-        if not isinstance(ours := translated(error), StorageError) or ours.trouble is Trouble.DAMAGED:
+        if not isinstance(ours := translated(error), StorageError) or ours.trouble == "damaged":
             raise BackupRefused(f"the database is damaged: {error}") from error
         raise _unreadable(database, error) from error
     return Checked(hub_id, revision, has_broken_rows or has_broken_values)

@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from enum import StrEnum
 from functools import cache, lru_cache, partial, wraps
 from operator import le
-from typing import Any, Final, ParamSpec, TypeAlias, TypeVar
+from typing import Any, Final, Literal, ParamSpec, TypeAlias, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -285,34 +285,27 @@ def text(name: str, default: str | None = None) -> sa.Column[str]:
     return sa.Column(name, sa.Text, nullable=False, server_default=server_default)
 
 
-class Instant(StrEnum):
-    """Effect of a step of the hub's clock on an instant; see ``storage.clock_steps``.
-
-    ``HAPPENED``, where nothing else is declared: the time of an event. One later than now was written by a
-    clock that was ahead, and moves back with it. ``WAITS``: a time counted from the moment of its writing,
-    which moves with the clock. ``EXPIRES``: the end of a right, which stays; but what has ended does not come
-    back. ``NOMINAL``: it stays, or moves with its schedule.
-    """
-
-    HAPPENED = "happened"
-    WAITS = "waits"
-    EXPIRES = "expires"
-    NOMINAL = "nominal"
+# Effect of a step of the hub's clock on an instant; see ``storage.clock_steps``.
+# ``HAPPENED``, where nothing else is declared: the time of an event. One later than now was written by a
+# clock that was ahead, and moves back with it. ``WAITS``: a time counted from the moment of its writing,
+# which moves with the clock. ``EXPIRES``: the end of a right, which stays; but what has ended does not come
+# back. ``NOMINAL``: it stays, or moves with its schedule.
+Instant = Literal["happened", "waits", "expires", "nominal"]
 
 
 Info: TypeAlias = dict[Any, Any]  # of a column
-NOMINAL: Info = {Instant.NOMINAL: ""}
-HAPPENED: Info = {Instant.HAPPENED: ""}
+NOMINAL: Info = {"nominal": ""}
+HAPPENED: Info = {"happened": ""}
 
 
 def waits(where: str = "TRUE", *, happened: bool = False) -> Info:
     """Declare an instant that waits, in rows with the condition *where*; in others it may have happened."""
-    return {Instant.WAITS: where} | (HAPPENED if happened else {})
+    return {"waits": where} | (HAPPENED if happened else {})
 
 
 def expires(born: str = "created_at") -> Info:
     """Declare the end of a right. *born*: name of the column with its begin."""
-    return {Instant.EXPIRES: born}
+    return {"expires": born}
 
 
 def instants(kind: Instant) -> Iterator[tuple[sa.Table, str, list[sa.Column[Any]]]]:

@@ -16,10 +16,9 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Any, Concatenate, Final, ParamSpec, Protocol, Self, TypeVar
+from typing import Any, Concatenate, Final, Literal, ParamSpec, Protocol, Self, TypeVar, get_args
 
 import msgspec
 import sqlalchemy as sa
@@ -58,33 +57,33 @@ def is_lone(job: Callable[..., Any]) -> bool:
     return job in _LONE
 
 
-class Trouble(StrEnum):
-    """Condition in which a database does not work; see ``storage.store``."""
-
-    DAMAGED = "damaged"  # its file is not what was written
-    REPLACED = "replaced"  # another file is in its place
-    FULL = "full"
-    READ_ONLY = "read_only"
-    FAILING = "failing"  # the disk fails, or a limit of the system refuses a write
-    AWAY = "away"  # it cannot be opened or reached
-    BUSY = "busy"  # another process holds it for long
+# Condition in which a database does not work; see ``storage.store``.
+Trouble = Literal[
+    "damaged",  # its file is not what was written
+    "replaced",  # another file is in its place
+    "full",
+    "read_only",
+    "failing",  # the disk fails, or a limit of the system refuses a write
+    "away",  # it cannot be opened or reached
+    "busy",  # another process holds it for long
+]
 
 
 REMEDIES: Final = {
-    Trouble.DAMAGED: "hub drain; hub backup --verify FILE of the newest backup; hub restore FILE; hub serve",
-    Trouble.REPLACED: "hub drain, then hub serve: it goes on with the file that is there by then",
-    Trouble.FULL: "free some space; the hub continues within seconds",
-    Trouble.READ_ONLY: "let the hub's user write the file and its folder; the hub continues by itself",
-    Trouble.FAILING: "see dmesg for the disk, quota and ulimit -f for limits; the hub continues by itself",
-    Trouble.AWAY: "see whether its address is right, and who may open its file; the hub continues by itself",
-    Trouble.BUSY: "end the program that holds it: fuser -v FILE; the hub continues by itself",
+    "damaged": "hub drain; hub backup --verify FILE of the newest backup; hub restore FILE; hub serve",
+    "replaced": "hub drain, then hub serve: it goes on with the file that is there by then",
+    "full": "free some space; the hub continues within seconds",
+    "read_only": "let the hub's user write the file and its folder; the hub continues by itself",
+    "failing": "see dmesg for the disk, quota and ulimit -f for limits; the hub continues by itself",
+    "away": "see whether its address is right, and who may open its file; the hub continues by itself",
+    "busy": "end the program that holds it: fuser -v FILE; the hub continues by itself",
 }
 REMEDIES_ON_A_SERVER: Final = REMEDIES | {
-    Trouble.DAMAGED: "hub drain; restore a dump with pg_restore, see backup.md; hub serve",
-    Trouble.READ_ONLY: "let the hub's role write, at a server that takes writes; the hub continues by itself",
-    Trouble.FAILING: "see the log of the server; the hub continues by itself",
-    Trouble.AWAY: "see whether its address is right, and its server runs; the hub continues by itself",
-    Trouble.BUSY: "end what holds it: SELECT * FROM pg_stat_activity; the hub continues by itself",
+    "damaged": "hub drain; restore a dump with pg_restore, see backup.md; hub serve",
+    "read_only": "let the hub's role write, at a server that takes writes; the hub continues by itself",
+    "failing": "see the log of the server; the hub continues by itself",
+    "away": "see whether its address is right, and its server runs; the hub continues by itself",
+    "busy": "end what holds it: SELECT * FROM pg_stat_activity; the hub continues by itself",
 }
 
 
@@ -114,7 +113,7 @@ class Busy(StorageError):
     """Error: another process holds the database."""
 
     code = ErrorCode.DATABASE_BUSY
-    trouble = Trouble.BUSY
+    trouble = "busy"
 
 
 class Conflict(StorageError):
@@ -126,7 +125,7 @@ class Conflict(StorageError):
 class Unavailable(StorageError):
     """Error: the database or its disk does not work; *trouble*: how, or None if this process closed it."""
 
-    def __init__(self, message: str, trouble: Trouble | None = Trouble.AWAY) -> None:
+    def __init__(self, message: str, trouble: Trouble | None = "away") -> None:
         super().__init__(message)
         self.trouble = trouble
 
@@ -190,25 +189,25 @@ class Database(Protocol):
         ...
 
 
-_in_trouble: Final = {trouble: partial(Unavailable, trouble=trouble) for trouble in Trouble}
-_DAMAGED = (_in_trouble[Trouble.DAMAGED], "the database is damaged")
+_in_trouble: Final = {trouble: partial(Unavailable, trouble=trouble) for trouble in get_args(Trouble)}
+_DAMAGED = (_in_trouble["damaged"], "the database is damaged")
 _FAILING = (
-    _in_trouble[Trouble.FAILING],
+    _in_trouble["failing"],
     "the database's disk failed, or a quota or a limit of the system refused its file",
 )
 # SQLite's codes: extended ones, or the primary in the lowest byte.
 _CODES: dict[int, tuple[Callable[[str], StorageError], str]] = {
-    sqlite3.SQLITE_PERM: (_in_trouble[Trouble.READ_ONLY], "the database may not be written"),
+    sqlite3.SQLITE_PERM: (_in_trouble["read_only"], "the database may not be written"),
     sqlite3.SQLITE_BUSY: (Busy, "another process holds the database"),
     sqlite3.SQLITE_LOCKED: (Busy, "another process holds the database"),
-    sqlite3.SQLITE_READONLY: (_in_trouble[Trouble.READ_ONLY], "the database may not be written"),
-    sqlite3.SQLITE_READONLY_DBMOVED: (_in_trouble[Trouble.REPLACED], "the file of the database was moved"),
+    sqlite3.SQLITE_READONLY: (_in_trouble["read_only"], "the database may not be written"),
+    sqlite3.SQLITE_READONLY_DBMOVED: (_in_trouble["replaced"], "the file of the database was moved"),
     sqlite3.SQLITE_IOERR: _FAILING,
     sqlite3.SQLITE_IOERR_CORRUPTFS: _DAMAGED,
     sqlite3.SQLITE_IOERR_DATA: _DAMAGED,
     sqlite3.SQLITE_IOERR_SHORT_READ: _DAMAGED,
     sqlite3.SQLITE_CORRUPT: _DAMAGED,
-    sqlite3.SQLITE_FULL: (_in_trouble[Trouble.FULL], "the disk of the database is full"),
+    sqlite3.SQLITE_FULL: (_in_trouble["full"], "the disk of the database is full"),
     sqlite3.SQLITE_CANTOPEN: (Unavailable, "the file of the database cannot be opened"),
     sqlite3.SQLITE_PROTOCOL: (Busy, "another process holds the database"),
     sqlite3.SQLITE_NOLFS: _FAILING,
@@ -219,7 +218,7 @@ _STATES: dict[str, tuple[Callable[[str], StorageError], str]] = {
     "08": (Unavailable, "the connection to the database was lost"),
     "23": (Conflict, "the database refused"),
     "25006": (
-        _in_trouble[Trouble.READ_ONLY],
+        _in_trouble["read_only"],
         "the database cannot be written here",
     ),  # in a read, or on a standby
     "25P03": (Unavailable, "the connection to the database was lost"),  # idle in a transaction
@@ -228,14 +227,14 @@ _STATES: dict[str, tuple[Callable[[str], StorageError], str]] = {
     "40": (Busy, "others write the same rows"),  # serialization failure, deadlock
     "42501": (Unavailable, "the database lets this hub not do that"),
     "53": (Busy, "the database has no room for more"),
-    "53100": (_in_trouble[Trouble.FULL], "the disk of the database is full"),
+    "53100": (_in_trouble["full"], "the disk of the database is full"),
     "55P03": (Busy, "another hub holds the row"),  # lock_timeout
     "57014": (Busy, "the database took too long"),  # statement_timeout
     "57P": (Unavailable, "the database stops or starts"),
-    "58": (_in_trouble[Trouble.FAILING], "the database does not work"),
+    "58": (_in_trouble["failing"], "the database does not work"),
     "XX": (Unavailable, "the database does not work"),
     "XX001": _DAMAGED,
-    "XX002": (_in_trouble[Trouble.DAMAGED], "an index of the database is damaged"),
+    "XX002": (_in_trouble["damaged"], "an index of the database is damaged"),
 }
 
 
@@ -396,7 +395,7 @@ def check_in_place(path: Path) -> None:
         except BlockingIOError:
             if len(words := _lock_text(handle)) == 2 and words[1] != _identity(path):
                 message = f"{path} was replaced by another file while a hub had it open"
-                raise Unavailable(message, Trouble.REPLACED) from None
+                raise Unavailable(message, "replaced") from None
         finally:
             os.close(handle)
 

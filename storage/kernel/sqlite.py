@@ -33,7 +33,6 @@ from storage.kernel.database import (
     CAUSE,
     WAL,
     StorageError,
-    Trouble,
     Unavailable,
     translated,
     translation,
@@ -72,13 +71,13 @@ class SqliteFiles:
             except FileNotFoundError:
                 if known is not None:
                     message = f"{name} was removed while the hub had it open"
-                    raise Unavailable(message, Trouble.REPLACED) from None
+                    raise Unavailable(message, "replaced") from None
             except OSError as error:
                 raise Unavailable(f"the file of the database cannot be opened: {error}") from error
             else:
                 if self._seen.setdefault(name, (found.st_dev, found.st_ino)) != (found.st_dev, found.st_ino):
                     message = f"{name} was replaced by another file while the hub had it open"
-                    raise Unavailable(message, Trouble.REPLACED)
+                    raise Unavailable(message, "replaced")
 
     def check_header(self) -> None:
         """Check that the file has the header of a database, and that no older copy overwrote it.
@@ -89,11 +88,11 @@ class SqliteFiles:
         header = os.pread(self._opened, 100, 0)
         if not header.startswith(_MAGIC):
             message = f"the database is damaged: {self.path} does not begin as a database"
-            raise Unavailable(message, Trouble.DAMAGED)
+            raise Unavailable(message, "damaged")
         counter = int.from_bytes(header[_COUNTER])
         if counter < self._counter:
             message = f"{self.path} was overwritten by an older copy while the hub had it open"
-            raise Unavailable(message, Trouble.DAMAGED)
+            raise Unavailable(message, "damaged")
         self._counter = counter
 
     def check_pages(self) -> None:
@@ -105,7 +104,7 @@ class SqliteFiles:
         self.check()
         with translation(), closing(sqlite3.connect(f"{self.path.as_uri()}?mode=rw", uri=True)) as opened:
             if damages := find_damages(opened, "quick_check(2147483647)")[0]:
-                raise Unavailable(f"the database is damaged: {'; '.join(damages)}", Trouble.DAMAGED)
+                raise Unavailable(f"the database is damaged: {'; '.join(damages)}", "damaged")
 
     def damaged_tables(self) -> list[str]:
         """Return the names of tables of which not all pages can be read. Blocks."""
@@ -464,7 +463,7 @@ class _Session:
                 values = [job.fn(self.core, *job.args, **job.kwargs) for job in batch]
         except Exception as error:
             ours = translated(error)
-            fails_all = isinstance(ours, StorageError) and ours.trouble in (Trouble.BUSY, Trouble.REPLACED)
+            fails_all = isinstance(ours, StorageError) and ours.trouble in ("busy", "replaced")
             if len(batch) == 1 or fails_all:
                 for job in batch:
                     job.fail(error)

@@ -19,7 +19,6 @@ from hub.openclaw import (
     GatewayEvent,
     GatewayNews,
     GatewayRefused,
-    GatewayState,
     GatewayUnreachable,
     Reconnected,
     methods,
@@ -187,7 +186,7 @@ async def client(
         gateway = fleet.get(NAME)
 
         async def is_tried() -> bool | None:
-            return True if gateway.health().state is not GatewayState.STOPPED else None
+            return True if gateway.health().state != "stopped" else None
 
         await until(is_tried, 10)
         yield gateway

@@ -16,7 +16,6 @@ from click.testing import CliRunner
 
 from hub.api.device import Requests
 from hub.cli.app import hub as command
-from hub.openclaw import GatewayState
 from hub.supervisor import Supervisor
 from protocol.coordination import Response
 from storage.agents import agents
@@ -58,7 +57,7 @@ class Walk:
         supervisor = Supervisor(clock=self.hub.clock, chance=self.hub.context.chance)
         coordination.add_to(supervisor)
         await tasks.start(supervisor.serve)
-        await until(lambda: coordination.fleet.get("office").health().state is GatewayState.READY)
+        await until(lambda: coordination.fleet.get("office").health().state == "ready")
         return gateway
 
     async def model(self, **traits: Any) -> Oracle:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from textwrap import fill
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from hub.health.issues import Severity
 from storage.kernel.database import Trouble
@@ -120,7 +120,7 @@ def _ids(node: ast.expr) -> list[str]:
         case ast.Constant(value=str(text)) if _ID.fullmatch(text):
             return [text]
         case ast.JoinedStr(values=[ast.Constant(value="database."), _]):
-            return [f"database.{trouble}" for trouble in Trouble]
+            return [f"database.{trouble}" for trouble in get_args(Trouble)]
         case ast.IfExp(body=body, orelse=other):
             return [*_ids(body), *_ids(other)]
         case ast.Call(func=ast.Name(id="_kind")):

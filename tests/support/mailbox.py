@@ -9,7 +9,6 @@ from hub.clock import Clock
 from hub.connectors.calling import ConnectorFailure, CursorLost, Elsewhere, FileUnusable
 from hub.connectors.connector import (
     Account,
-    Auth,
     Connector,
     Context,
     Cursor,
@@ -63,7 +62,7 @@ class ListedMailbox(Connector):
     """Reads a ``Mailbox``. Its cursor is how many messages lie behind it."""
 
     provider = "listed"
-    auth = Auth.NONE
+    auth = "none"
 
     def __init__(self, mailbox: Mailbox, filter: Filter, clock: Clock) -> None:
         context = Context(account="work", clock=clock, chance=None, caller=None)  # type: ignore[arg-type]

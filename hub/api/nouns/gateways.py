@@ -12,7 +12,7 @@ from hub.clock import Clock, IdFactory, epoch_ms
 from hub.coordination.gateway_watch import GatewayMonitor
 from hub.log import Channel
 from hub.metrics import Metrics
-from hub.openclaw import Fleet, GatewayError, GatewayHealth, GatewayProblem, GatewayState
+from hub.openclaw import Fleet, GatewayError, GatewayHealth, GatewayProblem
 from hub.openclaw.methods import agents_list
 from hub.roles import Scope
 from protocol.agent_status import Axes, Connectivity
@@ -190,8 +190,7 @@ class Gateways(Noun):
         """Return for each of these gateways, by name, whether it is connected."""
         clients = {row.name: self._fleet.find(row.name) for row in rows}
         return {
-            name: client is not None and client.health().state is GatewayState.READY
-            for name, client in clients.items()
+            name: client is not None and client.health().state == "ready" for name, client in clients.items()
         }
 
     @command(
@@ -280,7 +279,7 @@ class Gateways(Noun):
             CodedError (UNKNOWN_AGENT): the gateway answered that it has no such agent.
         """
         client = self._fleet.find(row.name)
-        if client is None or client.health().state is not GatewayState.READY:
+        if client is None or client.health().state != "ready":
             return
         try:
             remote_agents = await agents_list(client)
@@ -302,7 +301,7 @@ class Gateways(Noun):
         row, members, axes = found
         client = self._fleet.find(row.name)
         health = (
-            GatewayHealth(name=row.name, state=GatewayState.STOPPED, since=self._clock.now())
+            GatewayHealth(name=row.name, state="stopped", since=self._clock.now())
             if client is None
             else client.health()
         )

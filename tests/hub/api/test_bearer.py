@@ -14,7 +14,7 @@ from protocol.ids import TokenId
 from storage import audit
 from storage.devices.attempts import AttemptLimits
 from storage.devices.tokens import OPERATOR_TOKENS, OperatorTokenRow, list_agent_tokens
-from storage.kernel.database import Trouble, Unavailable
+from storage.kernel.database import Unavailable
 from storage.store import ObservedDatabase
 from tests.support.identity import IdentityBench, open_identity
 
@@ -98,7 +98,7 @@ async def test_the_last_use_of_a_token_is_written_down_once_a_minute(bench: Iden
 
 async def test_a_token_opens_a_hub_whose_database_is_damaged_and_is_only_read(bench: IdentityBench) -> None:
     token, store = await bench.token(), ObservedDatabase(bench.store)
-    store.health.failed(Unavailable("a page is not what was written", Trouble.DAMAGED), is_write=False)
+    store.health.failed(Unavailable("a page is not what was written", "damaged"), is_write=False)
     attempts = FailedAttempts(store, bench.clock, kind="operator")
     principal = await BearerTokens(store, clock=bench.clock, attempts=attempts).principal(token, HERE)
     assert principal.role is Role.ADMIN

@@ -20,7 +20,7 @@ from hub.coordination.messages import MOST_WAIT_S, Ensured, LeadMessages, Leads,
 from hub.coordination.provisioning import Provisioning, Quiet
 from hub.links.roster import DeviceLink
 from hub.metrics import Metrics
-from hub.openclaw import Fleet, GatewayConfig, GatewayState
+from hub.openclaw import Fleet, GatewayConfig
 from hub.outbound.rules import OutboundRules
 from protocol.coordination import MessageState
 from protocol.ids import AgentId, BoardId, BootId, DeviceId, GatewayId, MessageId, NodeId, UserId
@@ -195,7 +195,7 @@ async def open_fleet(
         await tasks.start(fleet.serve)
         if waits:
             for one in gateways:
-                await until(lambda one=one: fleet.get(one.name).health().state is GatewayState.READY)  # type: ignore[misc]
+                await until(lambda one=one: fleet.get(one.name).health().state == "ready")  # type: ignore[misc]
         yield fleet
         tasks.cancel_scope.cancel()
 

@@ -17,7 +17,7 @@ from hub.coordination.courier import Courier
 from hub.coordination.messages import Messages
 from hub.links.roster import DeviceLink
 from hub.metrics import Metrics
-from hub.openclaw import Fleet, GatewayConfig, GatewayState
+from hub.openclaw import Fleet, GatewayConfig
 from hub.outbound.rules import OutboundRules
 from protocol.coordination import MessageKind, MessageState
 from protocol.ids import AgentId, BootId, DeviceId, GatewayId, MessageId
@@ -269,7 +269,7 @@ async def open_post(
         await declare(store, clock)
         await tasks.start(fleet.serve)
         if gateway is not None:
-            await until(lambda: fleet.get("west").health().state is GatewayState.READY)
+            await until(lambda: fleet.get("west").health().state == "ready")
         if is_served:
             bench.start()
         yield bench

@@ -18,7 +18,7 @@ from hub.coordination.authority import Caller
 from hub.coordination.souls import SoulHomes, SoulRequest, Souls, SoulWriter
 from hub.links.roster import DeviceLink
 from hub.metrics import Metrics
-from hub.openclaw import Fleet, GatewayConfig, GatewayState
+from hub.openclaw import Fleet, GatewayConfig
 from hub.outbound.rules import OutboundRules
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, BoardId, DeviceId, GatewayId, UserId
@@ -257,7 +257,7 @@ async def open_souls(
         await declare(store, clock)
         await tasks.start(fleet.serve)
         if gateway is not None:
-            await until(lambda: fleet.get("west").health().state is GatewayState.READY)
+            await until(lambda: fleet.get("west").health().state == "ready")
         bench.start()
         yield bench
         tasks.cancel_scope.cancel()

@@ -9,7 +9,7 @@ import pytest
 
 from hub.coordination.courier import Courier
 from hub.metrics import Metrics
-from hub.openclaw import Fleet, GatewayConfig, GatewayState
+from hub.openclaw import Fleet, GatewayConfig
 from hub.outbound.rules import OutboundRules
 from protocol.coordination import MessageState
 from protocol.ids import BootId, NodeId
@@ -80,7 +80,7 @@ async def connected(gateway: FakeGateway, folder: Path, clock: FastClock, tasks:
     )
     fleet.apply([GatewayConfig(name="west", url=gateway.url, token=gateway.token)])
     await tasks.start(fleet.serve)
-    await until(lambda: fleet.get("west").health().state is GatewayState.READY)
+    await until(lambda: fleet.get("west").health().state == "ready")
     return fleet
 
 

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import anyio
 import pytest
@@ -206,19 +206,19 @@ async def test_a_condition_is_a_metric_and_is_reported_when_it_begins_and_ends(t
         await bench.look()
         await bench.meet(lambda _: "query_only=off")
         await bench.look()
-    assert changes == [f"database.{Trouble.READ_ONLY}", None]
+    assert changes == [f"database.{'read_only'}", None]
 
 
 @each(
     ("sqlstate", "trouble"),
     [
-        ("53100", Trouble.FULL),
-        ("53300", Trouble.BUSY),
-        ("25006", Trouble.READ_ONLY),
-        ("58030", Trouble.FAILING),
-        ("57P01", Trouble.AWAY),
-        ("XX001", Trouble.DAMAGED),
-        ("XX002", Trouble.DAMAGED),
+        ("53100", "full"),
+        ("53300", "busy"),
+        ("25006", "read_only"),
+        ("58030", "failing"),
+        ("57P01", "away"),
+        ("XX001", "damaged"),
+        ("XX002", "damaged"),
     ],
 )
 def test_a_server_that_fails_is_in_the_same_conditions(sqlstate: str, trouble: Trouble) -> None:
@@ -290,7 +290,7 @@ def test_each_code_of_a_database_has_the_hint_of_its_own_condition() -> None:
         hints.setdefault((ours.trouble, on_a_server), set()).add(hint)
     remedies = {False: database.REMEDIES, True: database.REMEDIES_ON_A_SERVER}
     assert hints == {(trouble, where): {remedies[where][trouble]} for trouble, where in hints}
-    assert {trouble for trouble, _ in hints} == set(Trouble)
+    assert {trouble for trouble, _ in hints} == set(get_args(Trouble))
     for (trouble, on_a_server), (hint,) in hints.items():
-        assert ("address" in hint) == (trouble is Trouble.AWAY)
+        assert ("address" in hint) == (trouble == "away")
         assert not re.search(r"FILE|file|dmesg" if on_a_server else r"server|pg_", hint), hint

@@ -63,20 +63,20 @@ async def gateway_findings(
     admin: GatewayProblem | None = None,
 ) -> list[Finding]:
     health = GatewayHealth(name="office", state=state, since=START, problem=problem, admin_problem=admin)
-    lost: datetime | None = None if state is GatewayState.READY else START - timedelta(seconds=lost_s)
+    lost: datetime | None = None if state == "ready" else START - timedelta(seconds=lost_s)
     return list(await check_gateways(store, lambda: [health], lambda _: lost, START))
 
 
 async def test_a_gateway_that_is_ready_or_restarts_is_not_reported(store: Store) -> None:
     away = GatewayProblem("connection_refused", "nothing listens at 127.0.0.1:1", "is the gateway running?")
-    assert await gateway_findings(store, GatewayState.READY) == []
-    assert await gateway_findings(store, GatewayState.WAITING, away, lost_s=299) == []
-    assert await gateway_findings(store, GatewayState.CONNECTING, away, lost_s=42) == []
+    assert await gateway_findings(store, "ready") == []
+    assert await gateway_findings(store, "waiting", away, lost_s=299) == []
+    assert await gateway_findings(store, "connecting", away, lost_s=42) == []
 
 
 async def test_a_gateway_that_is_away_for_long_is_reported_with_the_consequence(store: Store) -> None:
     away = GatewayProblem("connection_refused", "nothing listens at 127.0.0.1:1", "is the gateway running?")
-    (told,) = await gateway_findings(store, GatewayState.WAITING, away, lost_s=360)
+    (told,) = await gateway_findings(store, "waiting", away, lost_s=360)
     assert (told.severity, told.id, told.subject, told.user_id) == (
         "error",
         "gateway.unreachable",
@@ -92,11 +92,11 @@ async def test_a_gateway_that_is_away_for_long_is_reported_with_the_consequence(
 @pytest.mark.parametrize(
     ("state", "code", "id"),
     [
-        (GatewayState.PARKED, "PAIRING_REQUIRED", "gateway.pairing_needed"),
-        (GatewayState.REFUSED, "AUTH_TOKEN_MISMATCH", "gateway.credentials_refused"),
-        (GatewayState.REFUSED, "DEVICE_AUTH_SIGNATURE_EXPIRED", "gateway.credentials_refused"),
-        (GatewayState.REFUSED, "PROTOCOL_MISMATCH", "gateway.other_version"),
-        (GatewayState.REFUSED, "certificate_not_trusted", "gateway.refused"),
+        ("parked", "PAIRING_REQUIRED", "gateway.pairing_needed"),
+        ("refused", "AUTH_TOKEN_MISMATCH", "gateway.credentials_refused"),
+        ("refused", "DEVICE_AUTH_SIGNATURE_EXPIRED", "gateway.credentials_refused"),
+        ("refused", "PROTOCOL_MISMATCH", "gateway.other_version"),
+        ("refused", "certificate_not_trusted", "gateway.refused"),
     ],
 )
 async def test_a_problem_that_a_person_must_correct_is_reported_at_once(
@@ -109,7 +109,7 @@ async def test_a_problem_that_a_person_must_correct_is_reported_at_once(
 
 async def test_a_gateway_without_admin_rights_is_reported_though_it_is_ready(store: Store) -> None:
     (told,) = await gateway_findings(
-        store, GatewayState.READY, admin=GatewayProblem("PAIRING_REQUIRED", "more scopes", "approve")
+        store, "ready", admin=GatewayProblem("PAIRING_REQUIRED", "more scopes", "approve")
     )
     assert (told.id, told.fix) == ("gateway.no_admin_rights", "approve")
     assert "no soul written there" in told.explanation

@@ -9,7 +9,7 @@ from hub.runs.attempt import FULL_CAP_S, ending_of, gravest
 from hub.runs.sources import DeviceStalled, NotTakenOn
 from protocol.errors import LinkLost
 from protocol.lifecycles import RunEvent, RunState
-from storage.kernel.database import Conflict, Trouble, Unavailable
+from storage.kernel.database import Conflict, Unavailable
 from storage.runs.runs import StaleRun
 from tests.support.clock import SeededChance
 from tests.support.families import each
@@ -37,7 +37,7 @@ PREPARING, RUNNING = RunState.PREPARING, RunState.RUNNING
         (DeviceStalled("nothing came"), PREPARING, RunEvent.SENT_BACK),
         # An outage of the database costs no attempt; what it refuses for good does.
         (Unavailable("away"), RUNNING, RunEvent.SENT_BACK),
-        (Unavailable("full", Trouble.FULL), RUNNING, RunEvent.SENT_BACK),
+        (Unavailable("full", "full"), RUNNING, RunEvent.SENT_BACK),
         (Conflict("held elsewhere"), RUNNING, RunEvent.RETRIED),
         (ValueError("a surprise"), RUNNING, RunEvent.FAILED),
     ],
@@ -56,7 +56,7 @@ async def test_a_run_that_met_a_full_disk_goes_on_soon_after_there_is_room_howev
     bench.connect()
     await bench.control.submit(bench.agent)
     order = msgspec.structs.replace(await bench.claim(), dispatches=20)
-    ending = ending_of(Unavailable("full", Trouble.FULL), order, RUNNING, SeededChance())
+    ending = ending_of(Unavailable("full", "full"), order, RUNNING, SeededChance())
     assert ending.wait_s is not None
     assert ending.wait_s <= FULL_CAP_S
 

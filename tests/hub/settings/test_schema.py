@@ -9,7 +9,6 @@ import jsonschema
 from hub.settings.reading import check_text
 from hub.settings.schema import leaves, settings_schema
 from hub.settings.settings import Settings
-from hub.settings.values import Scope
 from tests.support.families import each
 
 SAMPLE = Path(__file__).parents[3] / "hub.toml"
@@ -96,8 +95,8 @@ def test_each_field_bears_its_default_what_it_is_for_and_when_a_change_is_used()
 
 def test_a_limit_that_counts_what_is_concurrent_or_of_a_user_says_where_several_hubs_count_it() -> None:
     told = SCHEMA["$defs"]["Limits"]["properties"]
-    of_all = {key for key, field in told.items() if field.get("x-scope") == Scope.PER_CLUSTER}
-    of_each = {key for key, field in told.items() if field.get("x-scope") == Scope.PER_NODE}
+    of_all = {key for key, field in told.items() if field.get("x-scope") == "per cluster"}
+    of_each = {key for key, field in told.items() if field.get("x-scope") == "per node"}
     assert of_all == {"connections_per_user", "agents_per_user", "database_bytes", "runs_per_device"}
     begins = ("Concurrent", "New con")
     assert of_each == {key for key in told.keys() - of_all if told[key]["description"].startswith(begins)}

@@ -81,7 +81,7 @@ class Visit:
     async def back_within(self, seconds: float) -> None:
         """Let virtual time pass until it is ready again; it is within so many seconds."""
         deadline = self.clock.monotonic() + seconds
-        while self.state != GatewayState.READY:
+        while self.state != "ready":
             assert self.clock.monotonic() < deadline, self.client.health()
             self.clock.advance(0.5)
             await self._settled(PATIENCE_S)
@@ -90,7 +90,7 @@ class Visit:
         """Let what is on the wire arrive, and a try that is under way end; no virtual time passes."""
         await anyio.sleep(SETTLE_S)
         with anyio.move_on_after(patience_s):
-            while self.state == GatewayState.CONNECTING:
+            while self.state == "connecting":
                 await anyio.sleep(SETTLE_S)
 
     async def in_time(self, call: Awaitable[T]) -> T:
@@ -158,7 +158,7 @@ async def visiting(
     async with anyio.create_task_group() as tasks:
         await tasks.start(client.serve)
         if is_ready:
-            await visit.is_in(GatewayState.READY)
+            await visit.is_in("ready")
         yield visit
         tasks.cancel_scope.cancel()
 
