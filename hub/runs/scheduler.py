@@ -66,7 +66,6 @@ from storage.schedules.fires import (
     FireRow,
     FirstRun,
     FreshRun,
-    QueueLimits,
 )
 from storage.schedules.schedule_rows import DueSchedule, ScheduleRow
 from storage.schedules.schedules import NextFire, Passed
@@ -281,7 +280,6 @@ class Scheduler:
         on_queued: Callable[[], None],
         on_cancel: Callable[[RunId], None],
         on_wakes: Callable[[], None] = lambda: None,
-        limits: QueueLimits | None = None,
         batch: int = BATCH,
     ) -> None:
         """Set up the scheduler.
@@ -301,7 +299,6 @@ class Scheduler:
         self._on_queued = on_queued
         self._on_cancel = on_cancel
         self._on_wakes = on_wakes
-        self.limits = limits or QueueLimits()
         self._batch = batch
         self._leadership = Leadership(store, LEASE, boot_id, clock=clock)
         self._wake = anyio.Event()
@@ -398,7 +395,7 @@ class Scheduler:
             except (BadSchedule, BadPrompt, UndeclaredTable, ValueError) as exc:
                 await self._give_up(term, due_schedule.schedule, f"it cannot be read: {exc}")
         try:
-            decided = await self._store.write(fires.decide, term, decisions, at, limits=self.limits)
+            decided = await self._store.write(fires.decide, term, decisions, at)
             self._refused.clear()
         except Conflict:
             decided = await self._decide_each(term, decisions, at)
@@ -411,7 +408,7 @@ class Scheduler:
         refused_before, self._refused = self._refused, set()
         for decision in decisions:
             try:
-                decided += await self._store.write(fires.decide, term, [decision], at, limits=self.limits)
+                decided += await self._store.write(fires.decide, term, [decision], at)
             except Conflict as exc:
                 log.error("fire.refused", exc=exc, schedule_id=decision.due.schedule.id)
                 is_last_try = decision.due.schedule.id in refused_before
@@ -424,9 +421,7 @@ class Scheduler:
         """Decide the fires that are not recorded yet. If that fails twice, disable the schedule."""
         schedule = decision.due.schedule
         try:
-            decided = await self._store.write(
-                fires.decide_what_is_left, term, decision, at, limits=self.limits
-            )
+            decided = await self._store.write(fires.decide_what_is_left, term, decision, at)
         except Conflict as exc:
             if is_last_try:
                 await self._give_up(term, schedule, f"its fires cannot be written: {exc}")

@@ -624,13 +624,6 @@ def waiting_for_devices(c: sa.Connection, batch: Iterable[FireDecision]) -> Coun
     return Counter({row.device_id: row.runs for row in found})
 
 
-class QueueLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits on waiting scheduled runs; fires beyond them are dropped, and recorded."""
-
-    per_schedule: int = 100
-    per_device: int = 1_000  # of all schedules together
-
-
 # Fate of a fire.
 Fate = Literal[
     "run",  # queue a run
@@ -666,7 +659,9 @@ def decide_overlap(policy: Overlap, *, is_under_way: bool, is_waiting: bool, que
 
 
 SUPERSEDED = "superseded"
-DEFAULT_LIMITS = QueueLimits()
+# Waiting scheduled runs; fires beyond them are dropped, and recorded.
+WAITING_PER_SCHEDULE: Final = 100
+WAITING_PER_DEVICE: Final = 1_000  # of all schedules together
 NOTHING_HAD: Final[Mapping[int, Decided]] = MappingProxyType({})
 
 
@@ -675,8 +670,6 @@ def decide(
     term: Term,
     batch: Sequence[FireDecision],
     at: int,
-    *,
-    limits: QueueLimits = DEFAULT_LIMITS,
 ) -> list[Decided]:
     """Execute the planned decisions. Return the results, by schedule and fire.
 
@@ -690,7 +683,7 @@ def decide(
     ours = [decision for decision in batch if decision.due.schedule.id in sights]
     if not ours:
         return []
-    clerk = _Clerk(at, waiting_for_devices(c, ours), limits)
+    clerk = _Clerk(at, waiting_for_devices(c, ours))
     for decision in ours:
         clerk.decide(decision, sights[decision.due.schedule.id])
     clerk.write(c)
@@ -719,8 +712,6 @@ def decide_what_is_left(
     term: Term,
     decision: FireDecision,
     at: int,
-    *,
-    limits: QueueLimits = DEFAULT_LIMITS,
 ) -> list[Decided] | None:
     """Decide again after ``decide`` met a Conflict, because some of the fires may be decided already.
 
@@ -745,7 +736,7 @@ def decide_what_is_left(
         c.execute(MOVE_ON, {"schedule": schedule.id, "cursor": newest_decided, "now": at})
         return None
     had = _had(c, decision)
-    clerk = _Clerk(at, waiting_for_devices(c, [decision]), limits)
+    clerk = _Clerk(at, waiting_for_devices(c, [decision]))
     clerk.decide(decision, sights[schedule.id], had)
     clerk.write(c)
     return clerk.decided
@@ -802,8 +793,7 @@ ADVANCE = (
 class _Clerk:
     """Collector of rows to write, so that each kind is written once for all schedules."""
 
-    def __init__(self, at: int, waiting_for: Counter[str | None], limits: QueueLimits) -> None:
-        self._limits = limits
+    def __init__(self, at: int, waiting_for: Counter[str | None]) -> None:
         self.decided: list[Decided] = []
         self._at = at
         self._waiting_for = waiting_for
@@ -872,7 +862,7 @@ class _Clerk:
             is_under_way=bool(sight.open_wakes),
             is_waiting=False,
             queued=len(sight.open_wakes),
-            most=self._limits.per_schedule,
+            most=WAITING_PER_SCHEDULE,
         )
         match fate:
             case "skip":
@@ -905,10 +895,10 @@ class _Clerk:
             is_under_way=bool(sight.under_way),
             is_waiting=sight.waiting is not None,
             queued=len(sight.waits),
-            most=self._limits.per_schedule,
+            most=WAITING_PER_SCHEDULE,
         )
         is_one_more = fate == "run" or (fate == "replace" and sight.waiting is None)
-        is_full = self._waiting_for[schedule.device_id] >= self._limits.per_device
+        is_full = self._waiting_for[schedule.device_id] >= WAITING_PER_DEVICE
         return "drop" if is_one_more and is_full else fate
 
     def _queue(self, decision: FireDecision, sight: ScheduleSight, run: FreshRun, covers: int) -> None:

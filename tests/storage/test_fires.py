@@ -11,7 +11,14 @@ from storage.devices import nodes
 from storage.devices.nodes import LostLease
 from storage.runs import run_moves, run_pauses, runs
 from storage.schedules import fires, schedule_rows, schedules
-from storage.schedules.fires import Covered, FirstRun, FreshRun, Missed, QueueLimits
+from storage.schedules.fires import (
+    WAITING_PER_DEVICE,
+    WAITING_PER_SCHEDULE,
+    Covered,
+    FirstRun,
+    FreshRun,
+    Missed,
+)
 from storage.schedules.schedule_rows import ScheduleRow
 from storage.schema import agent_states as states
 from storage.schema import runs as run_table
@@ -329,7 +336,7 @@ def test_a_run_that_a_person_paused_before_it_began_takes_the_fires_after_it(c: 
 @pytest.mark.parametrize("overlap", ["queue_all", "allow"])
 def test_the_hundred_and_first_run_of_a_schedule_is_not_queued(c: sa.Connection, overlap: str) -> None:
     make_schedule(c, overlap=overlap)
-    fire(c, *(FIRST + n for n in range(QueueLimits().per_schedule)))
+    fire(c, *(FIRST + n for n in range(WAITING_PER_SCHEDULE)))
     (decided,) = fire(c, SECOND)
     assert (decided.decision, decided.reason, decided.run_id) == ("dropped_queue_full", "queue_full", None)
     assert schedule_rows.get_schedule(c, ID).cursor_at == SECOND
@@ -337,7 +344,7 @@ def test_the_hundred_and_first_run_of_a_schedule_is_not_queued(c: sa.Connection,
 
 def test_runs_of_one_decision_are_counted_too(c: sa.Connection) -> None:
     make_schedule(c, overlap="allow")
-    decided = fire(c, *(FIRST + n for n in range(QueueLimits().per_schedule + 2)))
+    decided = fire(c, *(FIRST + n for n in range(WAITING_PER_SCHEDULE + 2)))
     assert [one.decision for one in decided[-3:]] == ["run", "dropped_queue_full", "dropped_queue_full"]
 
 
@@ -349,13 +356,13 @@ def fill_the_queue_of(c: sa.Connection, agent: agents.AgentRow, waiting: int) ->
 
 
 def test_no_more_than_a_thousand_runs_wait_for_a_device_those_by_hand_apart(c: sa.Connection) -> None:
-    fill_the_queue_of(c, make_agent(c), QueueLimits().per_device - 1)
+    fill_the_queue_of(c, make_agent(c), WAITING_PER_DEVICE - 1)
     make_schedule(c, overlap="allow")
     assert (fire(c, FIRST)[0].decision, fire(c, SECOND)[0].decision) == ("run", "dropped_queue_full")
 
 
 def test_of_two_schedules_decided_together_one_takes_the_last_place(c: sa.Connection) -> None:
-    fill_the_queue_of(c, make_agent(c), QueueLimits().per_device - 1)
+    fill_the_queue_of(c, make_agent(c), WAITING_PER_DEVICE - 1)
     make_agent(c, "notes")
     make_schedule(c)
     make_schedule(c, "notes")

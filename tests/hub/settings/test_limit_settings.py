@@ -32,7 +32,7 @@ from storage.agents.locks import LockLimits
 from storage.coordination.boards import BoardLimits, MemoryLimits
 from storage.coordination.messages import MessageLimits
 from storage.devices.attempts import AttemptLimits
-from storage.schedules.fires import QueueLimits
+from storage.schedules.fires import WAITING_PER_DEVICE, WAITING_PER_SCHEDULE
 from tests.support.families import each
 
 # What becomes of whoever reaches it, where that is no error code.
@@ -279,8 +279,8 @@ def test_the_values_of_removed_keys_are_those_of_the_code() -> None:
         "log_entries": ENTRIES,
         "log_queue": QUEUE,
         "log_repeats": A_MINUTE,
-        "waiting_runs_per_schedule": QueueLimits().per_schedule,
-        "waiting_runs_per_device": QueueLimits().per_device,
+        "waiting_runs_per_schedule": WAITING_PER_SCHEDULE,
+        "waiting_runs_per_device": WAITING_PER_DEVICE,
         "config_keys": ConfigLimits().keys,
         "config_value_bytes": ConfigLimits().value_bytes,
         "config_bytes": ConfigLimits().total_bytes,
