@@ -113,20 +113,9 @@ class LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
-            return None
-        from hub.cli.declared import add_declared, declared_command
-
-        found = COMMANDS[name]
-        if found.module == DECLARED:
-            command = declared_command(name, found.help)
-        else:
-            command = getattr(import_module(f"hub.cli.{found.module}"), name.replace("-", "_"))
-            assert isinstance(command, click.Command)
-            if isinstance(command, click.Group):
-                add_declared(command, name)
-        check_texts(command)
-        return command
+        if name in COMMANDS and name not in self.commands:
+            self.add_command(_load(name), name)
+        return self.commands.get(name)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -153,6 +142,21 @@ class LazyGroup(click.Group):
             if ctx.params["debug"]:
                 raise
             raise as_failure(error) from error
+
+
+def _load(name: str) -> click.Command:
+    from hub.cli.declared import add_declared, declared_command
+
+    found = COMMANDS[name]
+    if found.module == DECLARED:
+        command = declared_command(name, found.help)
+    else:
+        command = getattr(import_module(f"hub.cli.{found.module}"), name.replace("-", "_"))
+        assert isinstance(command, click.Command)
+        if isinstance(command, click.Group):
+            add_declared(command, name)
+    check_texts(command)
+    return command
 
 
 @contextmanager

@@ -75,9 +75,9 @@ def declared_command(name: str, help: str) -> click.Command:
 def add_declared(group: click.Group, *path: str) -> None:
     """Add the declared commands whose words begin with *path* to *group*, with the groups below it."""
     for spec in _declared()["commands"]:
-        steps = _steps(spec["words"])[len(path) :]
         if tuple(spec["words"].split()[: len(path)]) != path:
             continue
+        steps = _steps(spec["words"])[len(path) :]
         inside = group
         for name, arguments in steps[:-1]:
             if name not in inside.commands:
