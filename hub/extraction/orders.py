@@ -89,6 +89,11 @@ def find_orders(plain: str) -> Iterator[tuple[int, int, bool]]:
         yield from ((*match.span(), True) for match in dress.finditer(plain))
 
 
+def score_of(sentence: Sentence) -> int:
+    """Return the score of a sentence, which is that of an order if it is more than zero."""
+    return sum(map(weight, sentence.units)) + weight(BIAS)
+
+
 def sentences_of(plain: str) -> Iterator[Sentence]:
     """Yield the sentences of *plain* with their units."""
     begin = 0

@@ -37,7 +37,7 @@ from hub.document import Document
 from hub.extraction.chunk import sentences
 from hub.extraction.folding import clusters, is_hidden, is_plain, is_unspaced, words_of
 from hub.extraction.items import Dropped, Item, Outside, merged
-from hub.extraction.orders import find_orders
+from hub.extraction.orders import SCALE, find_orders, score_of, sentences_of
 from protocol.tables import TABLES, DeviceTable, Filler, Kind, Tables
 from protocol.work import Mark
 
@@ -262,6 +262,7 @@ Span = tuple[int, int]
 _WINDOW_CHARS: Final = 16_384  # searched at a time: 40 ms
 _OVERLAP_CHARS: Final = 600  # longer than any wording
 _MOST_ORDERS: Final = 1_000
+_HONEST: Final = -4 * SCALE  # of a sentence, whatever address it names
 _REACH_CHARS: Final = 400  # maximum extent of the suspected paragraph on both sides of an order
 _PARAGRAPH_END: Final = re.compile(r"\n[ \t>|]*+(?:\r?\n[ \t>|]*+)+|\r[ \t>]*+\r")
 # The mark of a list, a heading or a setting, or the stamp of a message or of finished work.
@@ -270,6 +271,7 @@ _ROW_MARK: Final = re.compile(
     r"|(?:[xX][ \t]+)?\[?\d[\d :./,-]{6,30}\]?[ \t]+(?:-[ \t]+)?(?=[^\W\d_]))",
     re.MULTILINE,
 )
+_ADDRESS: Final = re.compile(r"https?://[^\s<>\"')\]]{1,1000}+")
 # An entry of a list of tasks, which is one by itself, whatever an entry above it demands.
 _TASK_ROW: Final = re.compile(
     r"^[ \t]{0,40}(?:[-*+][ \t]+\[.\][ \t]|\*{1,9}[ \t]+[A-Z]{3,20}[ \t])", re.MULTILINE
@@ -291,7 +293,7 @@ _MOST_BLOB_CHARS: Final = 8_000
 _LEAST_READABLE: Final = 0.95  # of a blob's bytes: keys and digests are random, orders are text
 
 
-def spans(text: str, apart: Sequence[Span] = ()) -> tuple[Span, ...]:
+def spans(text: str, apart: Sequence[Span] = (), *, is_row: bool = False) -> tuple[Span, ...]:
     """Return the places of *text* that give orders to its reader, in order and disjoint.
 
     Each is at least a sentence, and a paragraph if the wording is strong. A text with an implausible number
@@ -300,13 +302,14 @@ def spans(text: str, apart: Sequence[Span] = ()) -> tuple[Span, ...]:
     Args:
         apart: places that are texts of their own, such as rows of a table, in order and disjoint. They make
             no other text suspect, but a suspect paragraph around them does so with them.
+        is_row: *text* is such a row.
     """
-    passages = list(islice(_passages(_covered(text, apart)), _MOST_ORDERS + 1))
+    passages = list(islice(_passages(_covered(text, apart), is_row=is_row), _MOST_ORDERS + 1))
     if len(passages) > _MOST_ORDERS:
         return ((0, len(text)),)
     found = [_widened(text, start, end, is_strong) for start, end, is_strong in passages]
     for begin, stop in apart:
-        found += ((begin + start, begin + end) for start, end in spans(text[begin:stop]))
+        found += ((begin + start, begin + end) for start, end in spans(text[begin:stop], is_row=True))
     return tuple(merged(found))
 
 
@@ -373,10 +376,10 @@ def plain_text(text: str) -> str:
     return _plain(text)[0]
 
 
-def _passages(text: str) -> Iterator[tuple[int, int, bool]]:
+def _passages(text: str, *, is_row: bool) -> Iterator[tuple[int, int, bool]]:
     """Yield passages with orders, and whether the wording is strong; some are repeated."""
     for begin, stop in _windows(text):
-        for start, end, is_strong in _passages_in(text[begin:stop]):
+        for start, end, is_strong in _passages_in(text[begin:stop], is_row=is_row):
             yield begin + start, begin + end, is_strong
 
 
@@ -391,12 +394,13 @@ def _windows(text: str) -> Iterator[Span]:
     yield begin, len(text)
 
 
-def _passages_in(text: str) -> Iterator[tuple[int, int, bool]]:
-    plain, places = _plain(text)
+def _passages_in(text: str, *, is_row: bool) -> Iterator[tuple[int, int, bool]]:
+    written, places = _plain(text)
     # A row of a list, or a message, is no part of the sentence in the line above it.
-    plain = _ROW_MARK.sub(lambda match: " " * len(match.group()), plain)
+    plain = _ROW_MARK.sub(lambda match: " " * len(match.group()), written)
     for start, end, is_strong in find_orders(plain):
-        if _is_of_neighbours(plain[start:end]):
+        in_row = is_row or _ROW_MARK.match(written, written.rfind("\n", 0, start) + 1) is not None
+        if _is_of_neighbours(plain[start:end]) or (in_row and _is_of_address(plain[start:end])):
             continue
         yield (places[start], places[end], is_strong) if places else (start, end, is_strong)
     for start, end in (*_hidden_runs(text), *_blobs(text)):
@@ -407,6 +411,12 @@ def _is_of_neighbours(plain: str) -> bool:
     """Return True for lines of different speakers ("Ann: ..."), none of which is an order by itself."""
     lines = _TURN.split(plain)
     return len(lines) > 1 and not any(next(find_orders(line), None) for line in lines)
+
+
+def _is_of_address(plain: str) -> bool:
+    """Return True for words that are honest by far, but for an address of a page in them."""
+    words = _ADDRESS.sub(" ", plain)
+    return len(words) < len(plain) and all(score_of(one) < _HONEST for one in sentences_of(words))
 
 
 def _plain(text: str) -> tuple[str, list[int]]:
