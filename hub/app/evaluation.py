@@ -21,6 +21,7 @@ from hub.clock import Chance, Clock
 from hub.extraction import answers, chunk
 from hub.extraction.answers import Unreadable
 from hub.extraction.extractor import Extractor
+from hub.extraction.folding import words_of
 from hub.extraction.gold import GoldDocument, Tally, added, in_all, judge, scored, wrong_fields
 from hub.extraction.items import Extraction, ExtractionOptions
 from hub.extraction.model import (
@@ -157,9 +158,18 @@ class Evaluation(msgspec.Struct, kw_only=True):
         def shown(table: str, name: object, start: int, end: int) -> Shown:
             return Shown(table, str(name or ""), _sentence(gold.text, sentences, start, end))
 
+        # A label without a quote has the place of its item, or that of the likeliest sentence.
+        titles = [str(label.data.get(config.tables[label.table].title)) for label in labels]
+        matches = dict(judged.matched)
+        places = [label.places[0] for label in labels]
+        for number, (_, end) in enumerate(places):
+            if end > len(gold.text):
+                item = items[matches[number]] if number in matches else None
+                likely = _likeliest(gold.text, sentences, titles[number])
+                places[number] = likely if item is None else (item.start, item.end)
         named = [
-            shown(label.table, label.data.get(config.tables[label.table].title), *label.places[0])
-            for label in labels
+            shown(label.table, title, *place)
+            for label, title, place in zip(labels, titles, places, strict=True)
         ]
         return DocumentResult(
             id=gold.id,
@@ -187,6 +197,13 @@ class Evaluated(NamedTuple):
 
     evaluation: Evaluation
     documents: tuple[DocumentResult, ...]
+
+
+def _likeliest(text: str, sentences: Sequence[tuple[int, int]], title: str) -> tuple[int, int]:
+    """Return the sentence that has most words of a title."""
+    words = set(words_of(title))
+    shared = (len(words.intersection(words_of(text[slice(*place)]))) for place in sentences)
+    return max(zip(shared, sentences, strict=True), key=lambda one: one[0], default=(0, (0, 0)))[1]
 
 
 def _sentence(text: str, sentences: Sequence[tuple[int, int]], start: int, end: int) -> str:

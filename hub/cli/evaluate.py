@@ -44,7 +44,7 @@ _REPORT_EVERY: Final = 10  # documents
     type=FilePath(exists=True),
     metavar="FILE",
     help="Documents with the records to find in them, one JSON object a line; or a folder of files, with"
-    " an expected.json beside them.",
+    " an expected.json beside them (a folder inside needs its own).",
 )
 @config_option
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N documents.")

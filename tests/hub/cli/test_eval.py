@@ -435,14 +435,17 @@ def without_model(folder: Path) -> list[str]:
 def test_files_of_a_folder_are_measured_by_their_kind(hub: Hub, folder: Path) -> None:
     words = without_model(folder)
     own = folder / "own"
-    (own / "a.md").write_text("- [ ] call the plumber\n- [ ] buy milk\n- [x] pay\n- [ ] paint the door\n")
+    (own / "a.md").write_text(
+        "# Work\n\n- [ ] call the plumber\n- [ ] buy milk\n- [x] pay\n- [ ] paint the door\n\n"
+        "It is March. The roof garden is dry.\n"
+    )
     (own / "b.txt").write_text("Nothing to do.\n")
     (own / "old.txt").write_bytes(b"\0\1\2")
     listed = {
         "a.md": {
             "date": "2026-03-01",
             "items": [
-                {"table": "tasks", "title": "call the plumber"},
+                {"table": "tasks", "title": "call the plumber", "dueDate": "2026-03-06"},
                 {"table": "tasks", "title": "buy milk", "optional": True},
                 {"table": "tasks", "title": "water the roof"},
             ],
@@ -454,7 +457,11 @@ def test_files_of_a_folder_are_measured_by_their_kind(hub: Hub, folder: Path) ->
     shown = json.loads(hub(*words, "--misses", "--json").stdout)
     figures = {kind: (one["labels"], one["found"], one["right"]) for kind, one in shown["kinds"].items()}
     assert figures == {".md": (2, 2, 1), ".txt": (0, 0, 0), "damaged": (1, 0, 0)}
-    assert [one["name"] for one in shown["missed"]] == ["water the roof", "sing"]
+    assert [(one["name"], one["sentence"]) for one in shown["missed"]] == [
+        ("water the roof", "The roof garden is dry."),
+        ("sing", ""),
+    ]
+    assert [(one["found"], one["sentence"]) for one in shown["wrong"]] == [("", "- [ ] call the plumber")]
     assert [one["name"] for one in shown["false"]] == ["paint the door"]
     lines = hub(*words).stdout.splitlines()
     assert [line.split()[:4] for line in lines if line.startswith(("kind", ".md"))] == [
