@@ -147,7 +147,10 @@ def connect(
     )
     asks = partial(_ask, opened) if sys.stderr.isatty() and _can_ask() else None
     with closing(opened):
-        ctx.exit(run_device(options, on_status=opened.show, asks=asks))
+        code = run_device(options, on_status=opened.show, asks=asks)
+    if code == Exit.DONE and sys.stderr.isatty():
+        show.report("to start it at every login: hub device install")
+    ctx.exit(code)
 
 
 def _introduce(roots: Sequence[Path], db: Path) -> None:
