@@ -194,6 +194,7 @@ NAMED_RULES: Final = (
         r"(?P<prefix>[?&](?:[\w.-]{0,40}[_.-])?(?:auth|code|credential|key|sig|signature|state)=)[^&\s'\"]+",
     ),
 )
+_KEYWORDS: Final = tuple({keyword for rule in SECRET_RULES for keyword in rule.keywords})
 # A password in a sentence: a word with a digit behind the name, since most other words there are none.
 _TYPED: Final = re.compile(
     rf"(?P<prefix>(?:{_PHRASES})\W{{1,4}}(?:(?:is|ist|es|est)\s)?)(?=[^\s\d]{{0,40}}\d)\S{{4,}}",
@@ -218,6 +219,11 @@ def redact_keys(text: str) -> str:
 
     For messages of the hub, in which the name of a field may precede a colon.
     """
+    for keyword in _KEYWORDS:  # a loop, as most texts have none and are short
+        if keyword in text:
+            break
+    else:
+        return text
     for rule in SECRET_RULES:
         if any(keyword in text for keyword in rule.keywords):
             text = rule.pattern.sub(_replaced, text)

@@ -172,7 +172,7 @@ def _days_of(item: Item, anchor: Anchor | None, timezone: str) -> Iterator[tuple
 
 
 def _of_prose(document: Document, options: ExtractionOptions, form: Form, dates: PassageDates) -> list[Item]:
-    if is_code(document):
+    if not form.prose or is_code(document):
         return []
     text = form.view or document.text
     is_struck = STRUCK_WORDS if document.media_type in OFFICE else STRUCK

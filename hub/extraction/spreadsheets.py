@@ -11,6 +11,7 @@ import re
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import chain
 from typing import Final
 
@@ -64,11 +65,21 @@ _BETWEEN: Final = re.compile(rf"({_QUOTATION.pattern}|[,;\t|])")
 _PERSON_NUMBER: Final = re.compile(r"[ \t]\(\d{1,20}\)$")  # behind a name, in an export of Todoist
 
 
-class _Columns(msgspec.Struct, frozen=True):
+class _Columns(msgspec.Struct, frozen=True, dict=True):
     """Interpretation of a row of headings: the table, and its columns by what they hold."""
 
     table: DeviceTable
     places: dict[str, list[int]]
+
+    @cached_property
+    def filled(self) -> Sequence[tuple[Column, str]]:
+        """Columns of the table that have cells, with the kinds of these."""
+        is_own = self.table.name not in TABLES
+        kinds = [
+            (one, f"own {one.name}" if is_own else _KINDS.get(one.name, one.name))
+            for one in self.table.columns
+        ]
+        return [(column, kind) for column, kind in kinds if kind in self.places]
 
     def of(self, row: "_Row", *kinds: str) -> list[str]:
         """Return the cells of a row in the columns of some kinds, without empty ones."""
@@ -248,11 +259,10 @@ def _read_rows(
             state = _state(columns, row, dates)
             if state == _CANCELLED:
                 continue
-            name = columns.table.name
-            fields = None if row.is_sentence else _row_fields(columns, row, state, dates)
+            name, cells = columns.table.name, list(_cells(columns, row))
+            fields = None if row.is_sentence else _row_fields(columns, row, cells, state, dates)
             item = None if fields is None else make_item(name, fields, text, row.start, row.end, options)
             if item is not None:
-                cells = _cells(columns, row)
                 words = {column.name: cell for column, _, cell in cells if column.kind is Kind.EPOCH_MS}
                 item = msgspec.structs.replace(item, words=words)
                 items += (item, *_projects(columns, row, projects, text, options))
@@ -452,14 +462,18 @@ def _state_of(cell: str, dates: _Dates) -> str | None:
 
 def _cells(columns: _Columns, row: _Row) -> Iterator[tuple[Column, str, str]]:
     """Yield the columns of a table that a row has a value of, with their kinds and that value."""
-    for column in columns.table.columns:
-        is_own = columns.table.name not in TABLES
-        kind = f"own {column.name}" if is_own else _KINDS.get(column.name, column.name)
+    for column, kind in columns.filled:
         if cell := next(iter(columns.of(row, kind)), ""):
             yield column, kind, cell
 
 
-def _row_fields(columns: _Columns, row: _Row, state: str | None, dates: _Dates) -> dict[str, Field] | None:
+def _row_fields(
+    columns: _Columns,
+    row: _Row,
+    cells: Sequence[tuple[Column, str, str]],
+    state: str | None,
+    dates: _Dates,
+) -> dict[str, Field] | None:
     """Return the row's cells by field; invalid values of a task are appended to its description.
 
     The result is None for invalid values of an operator's table.
@@ -467,7 +481,7 @@ def _row_fields(columns: _Columns, row: _Row, state: str | None, dates: _Dates) 
     is_own = columns.table.name not in TABLES
     values: dict[str, Field] = {} if is_own else {"title": "", "description": "", "status": state}
     unread: list[str] = []
-    for column, kind, cell in _cells(columns, row):
+    for column, kind, cell in cells:
         if is_own:
             values[column.name] = _own_value(column, cell, dates)
         elif kind == "when":

@@ -28,6 +28,7 @@ import re
 import unicodedata
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import groupby, islice
 from typing import Final
 
@@ -438,6 +439,7 @@ def _plain(text: str) -> tuple[str, list[int]]:
     return "".join(letters), [*places, len(text)]
 
 
+@lru_cache(maxsize=4_096)
 def _alike(char: str) -> str:
     """Return the plain equivalent of a character: full-width, mathematical, circled or capital."""
     if char == "_":

@@ -1,6 +1,7 @@
 """Rows of tables are items by their headings, in six languages, and no row of any table is prose."""
 
 from datetime import UTC, datetime
+from functools import partial
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -12,6 +13,9 @@ from hub.extraction.ruled import ToRead
 from hub.extraction.table_words import PRIORITIES, STATES, means
 from hub.text.files import media_type_of
 from protocol.tables import TableName
+from tests.hub.extraction.conftest import calls_of
+
+CALLS_PER_ROW = 900  # of functions, C ones included; 1,500 took twice the time
 
 OPTIONS = ExtractionOptions(data_types=tuple(TableName), timezone="Europe/Berlin")
 
@@ -273,3 +277,10 @@ def test_words_of_an_office_file_that_are_struck_through_are_no_prose() -> None:
 
 def test_words_for_a_day_count_from_the_day_above_the_table() -> None:
     assert rows_of("Minutes 16 November 2026,\nTask,Due\nOrder wax,tomorrow\n") == ["Order wax | 2026-11-17"]
+
+
+def test_a_long_list_takes_few_calls_for_a_row() -> None:
+    rows = [f"Mend boat {nth},Ann Berg,2026-12-{nth % 28 + 1:02},open\n" for nth in range(1_000)]
+    items_of("Task,Who,Due,Status\n" + rows[0])  # compiles what is needed
+    text = "".join(["Task,Who,Due,Status\n", *rows])
+    assert calls_of(partial(items_of, text)) <= CALLS_PER_ROW * len(rows)
