@@ -481,6 +481,7 @@ class _Sentence:
             and line.is_first
             and self._text[:1].islower()
             and lexicon.match("listed", self._text) is None
+            and lexicon.match("articles", self._text) is None
         ):  # "Ann: will order the paint"
             self._lead = len(self._speaker) + 1
             self._start, self._text = self._start - self._lead, f"{self._speaker} {self._text}"
@@ -582,7 +583,7 @@ class _Sentence:
         if match is not None:
             title = self._titled(self._shown(*match.span("what")))
             end = self._start + len(self._text)
-            self._reader.asked = _Asked(title, self._start, end, self._days[0] if self._days else None)
+            self._reader.asked = _Asked(title, self._place(0), end, self._days[0] if self._days else None)
 
     def _answer(self) -> bool:
         """Return True for a short answer, whose speaker does the work of the sentence before."""
@@ -654,7 +655,7 @@ class _Sentence:
         start, end = match.span("what") if match else (0, len(self._text))
         title = self._shown(start, end, keep_days=True)
         return bool(title) and self._reader.add(
-            TableName.NOTES, {"title": title}, self._start, self._start + len(self._text)
+            TableName.NOTES, {"title": title}, self._place(0), self._start + len(self._text)
         )
 
     def _project(self) -> bool:
@@ -663,7 +664,7 @@ class _Sentence:
             for match in pattern.finditer(self._text):
                 fields: dict[str, Field] = {"name": match["name"].strip()}
                 return self._reader.add(
-                    TableName.PROJECTS, fields, self._start, self._start + len(self._text)
+                    TableName.PROJECTS, fields, self._place(0), self._start + len(self._text)
                 )
         return False
 
@@ -682,7 +683,7 @@ class _Sentence:
             fields: dict[str, Field] = (
                 {"title": key, "content": value} if key and value else {"title": text.strip(EDGES)}
             )
-            self._reader.add(TableName.NOTES, fields, self._start, self._start + len(self._text))
+            self._reader.add(TableName.NOTES, fields, self._place(0), self._start + len(self._text))
 
     # --- tasks ---
 

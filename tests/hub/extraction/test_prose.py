@@ -622,6 +622,21 @@ def test_each_task_of_a_sentence_is_an_item_with_its_own_words() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("line", "quote"),
+    [
+        ("Clause: code 4471 is that of the gate", "Clause: code 4471 is that of the gate"),
+        ("Clause:code 4471 is that of the gate", "Clause:code 4471 is that of the gate"),
+        ("Clause: the code of the gate is 4471", "the code of the gate is 4471"),
+        ('Clause:  starts the project "Lantern"', 'Clause:  starts the project "Lantern"'),
+        ("Clause: the fair takes place on 12 April", "the fair takes place on 12 April"),
+    ],
+)
+def test_the_quote_of_a_line_in_minutes_begins_with_its_first_letter(line: str, quote: str) -> None:
+    text = f"Minutes of the board, 3 March\n\nThe shed was discussed at length.\n{line}\n"
+    assert {item.quote for item in found(text)} == {quote}
+
+
 @pytest.mark.parametrize("who", ["AK", "Ben"])
 @pytest.mark.parametrize(
     "head", ["Minutes, 3 March\n\nPresent: all\n\n", "Minutes\nAll is well.\n", "To do:\n"]
