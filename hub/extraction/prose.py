@@ -85,6 +85,7 @@ _NEGATION: Final = re.compile(
     r"(?i:\b(?:no|not|don't|didn't|never|nicht|ne|n'|jamais|sin|\u043d\u0435)|[\u4e0d\u522b])\W*$"
 )
 _NEGATION_CHARS: Final = 10
+_CLAUSE_NUMBER: Final = re.compile(r"^[ \t]*+\d{1,2}\.\d{1,2}\.?(?=[ \t])", re.MULTILINE)  # and no day
 _WITH_OBJECT: Final = re.compile(r"\S+ (?:the|an?|les?|la|une?|des|el|los|las|una)\b|\S+ l'")
 _AUTHOR: Final = re.compile(r'From: "?(?P<name>[^<>"@]{1,60}?)"? <')  # above a mail
 _SELF: Final = re.compile(r"(?:I|ich|je|j'|yo|\u044f)\b|\u6211(?!\u4eec)", re.IGNORECASE)
@@ -150,6 +151,7 @@ def read(
         written_at: time before which all events were past when a passage without a date was written.
     """
     view, is_sparse = view_of_prose(text), (is_reference, is_invoice)
+    view = _CLAUSE_NUMBER.sub(_blanks, view) if is_reference else view
     return _Reader(view, quoted, options, day_at, is_sparse, written_at).read(passages)
 
 

@@ -20,6 +20,7 @@ REFERENCE = [
     "Manual de la caldera\n\nHay que purgar los radiadores. Por favor, llame al técnico.",
     "Памятка для жильцов\n\nНужно закрыть окна. Пожалуйста, сдайте ключи.",
     "新员工手册\n\n请提交照片。请登记车牌。",
+    'Mooring licence\n\n4.1. Fair use\n4.4. Notices\n5.2. Repairs of all kinds\n10.3. "Other" boats',
     "Assembly instructions\n\n1. Turn the wheel.\n2. Attach the bell to the frame.",
     "Bedienung der Pumpe\n\n1. Den Hebel an der Seite befestigen.\n2. Bitte den Deckel schließen.",
     "Montaje de la mesa\n\n1. Hay que girar la rueda. Por favor, cierre la tapa.",
