@@ -25,6 +25,8 @@ from typing import Any, Final
 
 import msgspec
 
+from protocol.ids import BootId
+
 
 class Fault(StrEnum):
     """Party that has to change something to resolve the error."""
@@ -520,6 +522,14 @@ class CodedError(HubError):
         super().__init__(message)
         self.code, self.hint, self.limit = code, hint, limit
         self.retry_after_s, self.members = retry_after_s, members
+
+
+class AtAnotherNode(HubError):
+    """Error: only the node can do it whose hub process is *boot_id*; nothing was done."""
+
+    def __init__(self, code: ErrorCode, message: str, boot_id: BootId, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.code, self.boot_id, self.hint = code, boot_id, hint
 
 
 class LimitReached(HubError):

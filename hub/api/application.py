@@ -55,7 +55,7 @@ from hub.log import Channel
 from hub.printable import spelled
 from hub.roles import AGENT, PRINCIPAL, PUBLIC, ROLE_SCOPES, Asked, Need, Principal, Scope, may_ask, rows_of
 from hub.version import VERSION
-from protocol.errors import CATALOGUE, ErrorCode, HubError
+from protocol.errors import CATALOGUE, AtAnotherNode, ErrorCode, HubError
 from storage.kernel.database import CAUSE
 
 log = Channel(__name__)
@@ -239,8 +239,8 @@ async def _answer(route: RouteOf, call: Call) -> Response:
     if boot_id is None:
         try:
             return await route.answer(call)
-        except HubError as error:
-            boot_id = getattr(error, "boot_id", None)
+        except AtAnotherNode as error:
+            boot_id = error.boot_id
             if boot_id is None or not others.can_answer(boot_id):
                 raise
     reply = await others.ask(boot_id, _request(call))

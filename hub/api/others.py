@@ -1,7 +1,7 @@
 """Other nodes of this hub, one of which answers a request that this node cannot answer.
 
 A request names a node with the header ``Hub-Node``, or all of them with ``all``. Without it, the node is
-asked that has the device or the run: an error with an attribute ``boot_id`` names its process.
+asked that has the device or the run: ``AtAnotherNode`` names its process.
 """
 
 from collections.abc import Awaitable, Callable
@@ -14,7 +14,7 @@ from msgspec import Raw, Struct
 
 from hub.cluster.messages import NodeUnreachable, Reply, Request
 from hub.links.roster import DeviceLink, Roster
-from protocol.errors import CodedError, ErrorCode, HubError
+from protocol.errors import AtAnotherNode, CodedError, ErrorCode
 from protocol.ids import BootId, DeviceId, NodeId
 from storage.devices import nodes
 from storage.devices.nodes import NodeRow
@@ -22,6 +22,7 @@ from storage.store import Store
 
 HEADER: Final = "hub-node"
 JSON: Final = "application/json"
+TO_ANOTHER_NODE: Final = "ask that node, or give the nodes a bus: 'hub help cluster'"
 ALL: Final = "all"  # in place of a node: each node answers
 WITHIN_S: Final = 25.0  # a command line waits for 30 s
 EACH_WITHIN_S: Final = 5.0  # where all nodes are asked
@@ -30,28 +31,18 @@ MOST_NODES: Final = 100  # that are asked together
 Ask = Callable[[BootId, Request, float], Awaitable[Reply]]
 
 
-class ConnectedElsewhere(HubError):
-    """Error: the device is connected to another node, whose hub process is *boot_id*."""
-
-    code = ErrorCode.DEVICE_OFFLINE
-    hint = "ask that node, or give the nodes a bus: 'hub help cluster'"
-
-    def __init__(self, name: str, boot_id: BootId) -> None:
-        super().__init__(f"device {name!r} is connected to another node")
-        self.boot_id = boot_id
-
-
 async def link_of(store: Store, roster: Roster, device_id: DeviceId, name: str) -> DeviceLink | None:
     """Return the link of a device, or None if it is not connected.
 
     Raises:
-        ConnectedElsewhere: it is connected to another node.
+        AtAnotherNode: it is connected to another node.
     """
     link = roster.find(device_id)
     if link is None and store.is_shared:
         boot_id = await store.read(nodes.boot_of, device_id)
         if boot_id is not None:
-            raise ConnectedElsewhere(name, boot_id)
+            message = f"device {name!r} is connected to another node"
+            raise AtAnotherNode(ErrorCode.DEVICE_OFFLINE, message, boot_id, hint=TO_ANOTHER_NODE)
     return link
 
 

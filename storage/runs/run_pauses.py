@@ -5,7 +5,7 @@ from collections.abc import Collection
 import msgspec
 import sqlalchemy as sa
 
-from protocol.errors import IllegalTransition
+from protocol.errors import AtAnotherNode, ErrorCode, IllegalTransition
 from protocol.ids import AgentId, BootId, DeviceId, RunId
 from protocol.lifecycles import (
     EXECUTING_RUN_STATES,
@@ -90,20 +90,12 @@ def runs_to_cancel(c: sa.Connection, boot_id: BootId) -> list[tuple[RunId, str |
     return [(RunId(row.id), row.cancel_reason) for row in c.execute(TO_CANCEL, {"boot": boot_id})]
 
 
-class ExecutesElsewhere(IllegalTransition):
-    """Error: only the hub process *boot_id*, which executes the run, can pause it; nothing was written."""
-
-    def __init__(self, run_id: RunId, boot_id: BootId | None) -> None:
-        super().__init__(f"run {run_id} executes at another node; ask there, or cancel it")
-        self.boot_id = boot_id
-
-
 def pause_run(c: sa.Connection, run_id: RunId, at: int, *, actor: str) -> RunRow:
     """Pause a waiting run until a person resumes it: PAUSED(user), whatever it waited for.
 
     Raises:
         CodedError (UNKNOWN_RUN): no run has the id.
-        ExecutesElsewhere: only its holder can pause it; nothing was written.
+        AtAnotherNode: only its holder can pause it; nothing was written.
         IllegalTransition: it has ended; nothing was written.
     """
     run = _locked(c, run_id)
@@ -111,7 +103,9 @@ def pause_run(c: sa.Connection, run_id: RunId, at: int, *, actor: str) -> RunRow
     if run.pause_reason is PauseReason.USER:
         return run
     if run.state in EXECUTING_RUN_STATES:
-        raise ExecutesElsewhere(run_id, run.lease_boot_id)
+        assert run.lease_boot_id is not None, "a run executes in a process"
+        message = f"run {run_id} executes at another node; ask there, or cancel it"
+        raise AtAnotherNode(ErrorCode.ILLEGAL_TRANSITION, message, run.lease_boot_id)
     if run.pause_reason is not None:  # the earlier pause reason must not resume it
         held = move(c, held, RESUMED_BY[run.pause_reason], at=at, actor=actor, reason="user")
     move(c, held, RunEvent.USER_PAUSED, at=at, actor=actor)

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from protocol.errors import IllegalTransition
+from protocol.errors import ErrorCode, HubError
 from protocol.ids import AgentId, BootId, CallId, DeviceId, RunId
 from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState
 from storage.agents import agent_states, agents
@@ -17,6 +17,7 @@ from storage.runs.run_pauses import Swept
 from storage.runs.runs import RunRow, StaleRun
 from storage.schema import runs as run_table
 from tests.storage.rows import AT, BOOT, LAPTOP, calls, claim, declare, make_agent, make_run, plan, running
+from tests.support.coded import coded
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 
@@ -61,7 +62,7 @@ def test_a_person_may_pause_whatever_waits_and_let_it_go_on(c: sa.Connection, st
 @pytest.mark.parametrize("state", [RunState.RUNNING, RunState.COMPLETED])
 def test_what_executes_or_has_ended_is_not_paused_here(c: sa.Connection, state: RunState) -> None:
     run = make_run(c, state=state)
-    with pytest.raises(IllegalTransition):
+    with pytest.raises(HubError, check=coded(ErrorCode.ILLEGAL_TRANSITION)):
         run_pauses.pause_run(c, run.id, AT, actor="anna")
     assert runs.get_run(c, run.id) == run
 

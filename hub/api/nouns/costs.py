@@ -17,7 +17,7 @@ from hub.api.agent_bodies import ids_called
 from hub.api.binding import OPTIONAL, bad_request
 from hub.api.events import EventStream
 from hub.api.noun import NO_CHANGE, Caller, Instant, Noun, OpenStreams, View, audited, command, route
-from hub.api.others import ConnectedElsewhere, Others, link_of
+from hub.api.others import Others, link_of
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.cluster.messages import NodeUnreachable, Request
 from hub.links.roster import DeviceLink, Roster
@@ -27,7 +27,7 @@ from hub.runs.budget import NANOS
 from hub.runs.estimating import Estimate, Estimator
 from hub.runs.explaining import Explainer, Reason
 from hub.runs.previewing import PreviewRequest, Previews
-from protocol.errors import CodedError, ErrorCode
+from protocol.errors import AtAnotherNode, CodedError, ErrorCode
 from storage.agents import agents
 from storage.agents.agents import AgentRow
 from storage.runs import model_calls
@@ -303,13 +303,13 @@ class Why(Noun):
             caller: of a request about several agents; None: about this one alone.
 
         Raises:
-            ConnectedElsewhere: it is about this agent alone, so the other node answers it as a whole.
+            AtAnotherNode: it is about this agent alone, so the other node answers it as a whole.
         """
         link, away = None, ""
         try:
             if row.device_id is not None:
                 link = await link_of(self._store, self._roster, row.device_id, row.device_name or "")
-        except ConnectedElsewhere as error:
+        except AtAnotherNode as error:
             if caller is None:
                 raise
             away = str(error)

@@ -66,7 +66,7 @@ from hub.runs.dispatcher import Dispatcher
 from hub.settings.reload import Reloader
 from hub.settings.values import Address
 from hub.version import VERSION
-from protocol.errors import CodedError, ErrorCode, HubError
+from protocol.errors import AtAnotherNode, CodedError, ErrorCode, HubError
 from protocol.ids import NodeId
 from protocol.lifecycles import RunState
 from storage import audit
@@ -521,16 +521,6 @@ class NodeView(View, kw_only=True):
     address: str | None
 
 
-class OfAnotherNode(HubError):
-    """Error: only the node itself can do it. *boot_id*: its hub process."""
-
-    code = ErrorCode.NODE_UNREACHABLE
-
-    def __init__(self, node: NodeRow) -> None:
-        super().__init__(f"{node.name or node.id} is another node; ask it, or give the nodes a bus")
-        self.boot_id = node.boot_id
-
-
 class Nodes(Noun):
     """Nodes of this hub. A node is named by its name, its id, or six or more characters at the id's end."""
 
@@ -604,7 +594,10 @@ class Nodes(Noun):
         """Stop a node gracefully: it starts no run, and pauses those that it executes."""
         node = await self._store.read(nodes.node_called, node_id)
         if node.id != self._here:
-            raise not_alive(node) if node.expires_at is None else OfAnotherNode(node)
+            if node.expires_at is None:
+                raise not_alive(node)
+            message = f"{node.name or node.id} is another node; ask it, or give the nodes a bus"
+            raise AtAnotherNode(ErrorCode.NODE_UNREACHABLE, message, node.boot_id)
         return await self._upkeep.drain(options, actor)
 
     def _view(self, row: NodeRow) -> NodeView:
