@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from importlib import import_module
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -65,7 +64,9 @@ class World:
 
     hub: HubProcess
     socket: ClientConnection
-    folder: Path
+    connection: sqlite3.Connection
+    version: int = -1  # of the file, when the rows were read
+    rows: dict[str, list[Any]] = field(default_factory=dict)
     given: dict[str, list[Any]] = field(default_factory=dict)
     numbers: Iterator[int] = field(default_factory=count)
 
@@ -86,12 +87,14 @@ class World:
         return None, told["result"] if error is None else error
 
     def kept(self) -> dict[str, list[Any]]:
-        """Every row about agents, runs and what they hold."""
-        connection = sqlite3.connect(f"file:{self.folder / 'hub.db'}?mode=ro", uri=True)
-        tables = [name for (name,) in connection.execute(KEPT)]
-        rows = {name: sorted(map(repr, connection.execute(f"SELECT * FROM {name}"))) for name in tables}
-        connection.close()
-        return rows
+        """Every row about agents, runs and what they hold; read again once the file has changed."""
+        (version,) = self.connection.execute("PRAGMA data_version").fetchone()
+        if version != self.version:
+            tables = [name for (name,) in self.connection.execute(KEPT)]
+            read = {name: self.connection.execute(f"SELECT * FROM {name}") for name in tables}
+            self.rows = {name: sorted(map(repr, rows)) for name, rows in read.items()}
+            self.version = version
+        return self.rows
 
 
 @pytest.fixture(scope="module")
@@ -99,13 +102,14 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
     folder = tmp_path_factory.mktemp("refused")
     settings = SETTINGS.format(model="") + PHONE + "".join(getattr(table, "SETTINGS", "") for table in TABLES)
     hub = HubProcess(folder, settings=settings)
+    database = sqlite3.connect(f"file:{folder}/hub.db?mode=ro", uri=True)
     try:
         await hub.start()
         async with connect(f"{await hub.device_url()}/v1/device") as socket:
             await socket.send(json.dumps({"type": "device_hello", "token": await hub.token()}))
             while json.loads(await socket.recv())["type"] != "welcome":
                 pass
-            world = World(hub, socket, folder)
+            world = World(hub, socket, database)
             for table in TABLES:
                 for given in getattr(table, "GIVEN", ()):
                     status, told = await world.ask(given)
@@ -113,6 +117,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
             world.given = world.kept()
             yield world
     finally:
+        database.close()
         await hub.close()
 
 
