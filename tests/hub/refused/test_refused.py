@@ -52,6 +52,11 @@ SELECT name FROM sqlite_master WHERE type = 'table' AND (
     ('runs', 'schedules', 'checkpoints', 'wakes', 'lock_waits', 'metric_series', 'items', 'item_verdicts',
     'questions', 'messages', 'broadcasts', 'boards', 'board_members', 'board_memory')
 )"""
+# What the hub measures of itself, every minute, belongs to no agent.
+OF_AGENTS = {
+    "metric_series": "WHERE agent_id IS NOT NULL",
+    "agent_metrics": "WHERE series_id IN (SELECT id FROM metric_series WHERE agent_id IS NOT NULL)",
+}
 
 
 @dataclass
@@ -91,8 +96,8 @@ class World:
         (version,) = self.connection.execute("PRAGMA data_version").fetchone()
         if version != self.version:
             tables = [name for (name,) in self.connection.execute(KEPT)]
-            read = {name: self.connection.execute(f"SELECT * FROM {name}") for name in tables}
-            self.rows = {name: sorted(map(repr, rows)) for name, rows in read.items()}
+            asked = {name: f"SELECT * FROM {name} {OF_AGENTS.get(name, '')}" for name in tables}
+            self.rows = {name: sorted(map(repr, self.connection.execute(asked[name]))) for name in asked}
             self.version = version
         return self.rows
 
