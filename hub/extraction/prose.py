@@ -396,7 +396,7 @@ def days_in(clause: str, lexicon: Lexicon, anchor: Anchor | None, timezone: str)
         for _ in range(_MOST_LEADING):  # "start on 18 May" is no edge of May
             first, _, rest = words.partition(" ")
             # Of a date with a wrong weekday, neither counts.
-            if moment is not None or not rest or words in unknown or dates_in(first):
+            if moment is not None or not rest or words in unknown or dates_in(first) or not dates_in(rest):
                 break
             words = rest
             start = clause.find(" ", start) + 1

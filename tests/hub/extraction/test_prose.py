@@ -466,6 +466,24 @@ def test_a_dictation_without_punctuation_is_read_requestby_request() -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "more"),
+    [
+        ("Please answer the letter within 10 days", "of its receipt"),
+        ("Please answer the letter in 10 days", "after the visit"),
+        ("Bitte den Brief innerhalb von 10 Tagen beantworten", ""),
+        ("Bitte zahlen Sie die Ware binnen 10 Tagen", "nach Erhalt"),
+        ("Merci de payer la somme dans 10 jours", "suivant la réception"),
+        ("Por favor, envíe el formulario en 10 días", "después de la entrega"),
+        ("Пришлите список в течение 10 дней", "после получения"),
+    ],
+)
+def test_days_after_another_event_are_no_day(words: str, more: str) -> None:
+    assert [told(item)[3] for item in found(f"{words}.")] == ["2026-03-14"]
+    assert not more or [told(item)[3] for item in found(f"{words} {more}.")] == [""]
+    assert found("Copyright 2027 Sun Yachts opens.") == []
+
+
+@pytest.mark.parametrize(
     ("heading", "rows"),
     [
         ("Action items", "- Tom: keys\n- Ann & Bob: the hall\n- Zelimkha: flags\n- Mary: tea\n"),
