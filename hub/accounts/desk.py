@@ -43,7 +43,7 @@ from hub.connectors.calling import (
     Throttle,
     Unavailable,
 )
-from hub.connectors.connector import Connector, Context, Inbox, OAuth, Posted, ProviderSettings
+from hub.connectors.connector import Auth, Connector, Context, Inbox, OAuth, Posted, ProviderSettings
 from hub.connectors.graph import sign_in_codes, sign_in_failure
 from hub.log import Channel
 from hub.outbound.client import AnswerTooLarge, OutboundClient, TransportError, was_never_sent
@@ -91,7 +91,7 @@ class AccountConfig:
     @property
     def needs_password(self) -> bool:
         """True if a person gives the hub a password, because hub.toml has none."""
-        is_password = self.kind.auth == "password" and self.kind.oauth(self.settings) is None
+        is_password = self.kind.auth is Auth.PASSWORD and self.kind.oauth(self.settings) is None
         return is_password and self.secret is None
 
     def oauth(self) -> OAuth:
@@ -570,7 +570,7 @@ class Accounts:
         if config.needs_password:
             password = await self.book.password(row.id)
             secret = lambda: password  # noqa: E731
-        elif kind.auth == "oauth2" or kind.oauth(config.settings) is not None:
+        elif kind.auth is Auth.OAUTH2 or kind.oauth(config.settings) is not None:
             config.oauth()
             if row.state == "sign_in":
                 raise SignInNeeded(row.detail or "sign in again")

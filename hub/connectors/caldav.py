@@ -389,7 +389,7 @@ class CalDav(Connector):
     """Calendars of one person at one server."""
 
     provider: ClassVar[str] = "caldav"
-    auth: ClassVar[Auth] = "password"
+    auth: ClassVar[Auth] = Auth.PASSWORD
     settings_model: ClassVar[type[CalDavSettings]] = CalDavSettings
     filter_model: ClassVar[type[Filter]] = CalDavFilter
     needs_model: ClassVar[bool] = False

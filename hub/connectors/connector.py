@@ -21,6 +21,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -99,13 +100,13 @@ _CREDIBLE: Final = timedelta(days=30)  # maximum difference between the sender's
 PAGE_MESSAGES = 100  # maximum on one page, which limits the memory for headers
 
 
-# Method by which a person gives the hub access.
-Auth = Literal[
-    "oauth2",  # by a browser; see ``OAuth``
-    "password",  # or an app password
-    "secret",  # shared by both sides, for signatures
-    "none",
-]
+class Auth(StrEnum):
+    """Method by which a person gives the hub access."""
+
+    OAUTH2 = "oauth2"  # by a browser; see ``OAuth``
+    PASSWORD = "password"  # or an app password
+    SECRET = "secret"  # shared by both sides, for signatures
+    NONE = "none"
 
 
 @dataclass(frozen=True, kw_only=True)

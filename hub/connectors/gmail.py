@@ -780,7 +780,7 @@ class Gmail(Connector):
     """Mailbox at Google."""
 
     provider: ClassVar[str] = "gmail"
-    auth: ClassVar[Auth] = "oauth2"
+    auth: ClassVar[Auth] = Auth.OAUTH2
     settings_model: ClassVar[type[GmailSettings]] = GmailSettings
     filter_model: ClassVar[type[Filter]] = GmailFilter
 

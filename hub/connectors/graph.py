@@ -263,7 +263,7 @@ class Graph:
 class GraphConnector(Connector):
     """Base of the connectors to Graph."""
 
-    auth: ClassVar[Auth] = "oauth2"
+    auth: ClassVar[Auth] = Auth.OAUTH2
 
     def __init__(
         self, context: Context, settings: GraphSettings, filter: Any, *, prefer: Sequence[str] = ()

@@ -33,6 +33,7 @@ from hub.connectors.connector import (
     PAGE_MESSAGES,
     Account,
     Attachment,
+    Auth,
     Connector,
     Context,
     Cursor,
@@ -557,7 +558,7 @@ class Imap(Connector):
     """Account at an IMAP server, with one connection for one user at a time."""
 
     provider = "imap"
-    auth = "password"
+    auth = Auth.PASSWORD
     settings_model = ImapSettings
     filter_model = ImapFilter
     can_push = True

@@ -26,6 +26,7 @@ from hub.connectors.calling import Misconfigured
 from hub.connectors.connector import (
     Account,
     Address,
+    Auth,
     Connector,
     Cursor,
     Filter,
@@ -379,7 +380,7 @@ class Webhook(Connector):
     """Reader of the posts to one webhook."""
 
     provider = "webhook"
-    auth = "secret"
+    auth = Auth.SECRET
     settings_model = WebhookSettings
     filter_model = WebhookFilter
 

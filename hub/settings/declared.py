@@ -55,7 +55,7 @@ def declared_connectors(settings: Settings) -> list[DeclaredConnector]:
 
 def _declared_connector(one: ConnectorSettings, plugins: Collection[str]) -> DeclaredConnector:
     # Imported here: most settings have no connectors.
-    from hub.connectors.connector import UnknownProvider, find
+    from hub.connectors.connector import Auth, UnknownProvider, find
 
     document = one.model_dump_json(exclude={"name", "user"}).encode()
     declared = DeclaredConnector(name=one.name, user_name=one.user, provider=one.provider)
@@ -68,7 +68,7 @@ def _declared_connector(one: ConnectorSettings, plugins: Collection[str]) -> Dec
         declared,
         origin=kind.origin(options),
         settings_digest=hashlib.sha256(document).hexdigest(),
-        needs_grant=kind.oauth(options) is not None or (kind.auth == "password" and one.secret is None),
+        needs_grant=kind.oauth(options) is not None or (kind.auth is Auth.PASSWORD and one.secret is None),
     )
 
 

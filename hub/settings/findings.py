@@ -146,7 +146,7 @@ def found_in_connectors(settings: Settings, report: Reporter) -> Iterator[Proble
     if not settings.connectors and not any(agent.connector for agent in settings.agents):
         return
     # Imported here: most settings have no connectors.
-    from hub.connectors.connector import ConnectorClass, UnknownProvider, find
+    from hub.connectors.connector import Auth, ConnectorClass, UnknownProvider, find
 
     kinds: dict[str, ConnectorClass] = {}
     for number, one in enumerate(settings.connectors):
@@ -159,7 +159,7 @@ def found_in_connectors(settings: Settings, report: Reporter) -> Iterator[Proble
             yield problem((*whole, "provider"), str(error), error.hint)
             continue
         yield from _not_taken(kind.settings_model, one.settings, (*whole, "settings"), report)
-        if kind.auth == "secret" and one.secret is None:
+        if kind.auth is Auth.SECRET and one.secret is None:
             hint = 'write secret = { file = "PATH" } or { env = "NAME" }'
             yield report.error(whole, f"{one.provider} requires a secret", hint)
         if one.provider == "webhook" and settings.listen.webhooks is None:

@@ -9,6 +9,7 @@ from hub.clock import Clock
 from hub.connectors.calling import ConnectorFailure, CursorLost, Elsewhere, FileUnusable
 from hub.connectors.connector import (
     Account,
+    Auth,
     Connector,
     Context,
     Cursor,
@@ -62,7 +63,7 @@ class ListedMailbox(Connector):
     """Reads a ``Mailbox``. Its cursor is how many messages lie behind it."""
 
     provider = "listed"
-    auth = "none"
+    auth = Auth.NONE
 
     def __init__(self, mailbox: Mailbox, filter: Filter, clock: Clock) -> None:
         context = Context(account="work", clock=clock, chance=None, caller=None)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from hub.accounts.desk import AccountConfig, Accounts, Granted
 from hub.accounts.keys import KeyStore
 from hub.accounts.sign_in import SignIns
 from hub.clock import Chance, Clock, IdFactory, epoch_ms
-from hub.connectors.connector import Account, Connector, Cursor, Message, OAuth, Page, ProviderSettings
+from hub.connectors.connector import Account, Auth, Connector, Cursor, Message, OAuth, Page, ProviderSettings
 from hub.links.roster import DeviceLink
 from hub.outbound.client import OutboundClient
 from hub.outbound.rules import OutboundRules
@@ -32,7 +32,7 @@ class Mail(Connector):
     """A provider at the test's server."""
 
     provider = "mail"
-    auth = "oauth2"
+    auth = Auth.OAUTH2
     settings_model = Where
 
     @classmethod
