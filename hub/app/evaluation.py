@@ -160,13 +160,15 @@ class Evaluation(msgspec.Struct, kw_only=True):
 
         # A label without a quote has the place of its item, or that of the likeliest sentence.
         titles = [str(label.data.get(config.tables[label.table].title)) for label in labels]
-        matches = dict(judged.matched)
-        places = [label.places[0] for label in labels]
-        for number, (_, end) in enumerate(places):
-            if end > len(gold.text):
-                item = items[matches[number]] if number in matches else None
-                likely = _likeliest(gold.text, sentences, titles[number])
-                places[number] = likely if item is None else (item.start, item.end)
+        matches = {number: items[index] for number, index in judged.matched}
+        places = [
+            label.places[0]
+            if label.places[0][1] <= len(gold.text)
+            else (matches[number].start, matches[number].end)
+            if number in matches
+            else _likeliest(gold.text, sentences, titles[number])
+            for number, label in enumerate(labels)
+        ]
         named = [
             shown(label.table, title, *place)
             for label, title, place in zip(labels, titles, places, strict=True)
