@@ -121,12 +121,58 @@ class Exclusion(NamedTuple):
     detail: str = ""
 
 
+class _Patterns:
+    """Patterns of an ignore file, each for the whole path of a file or folder, as a walk by folders needs.
+
+    pathspec's own matching also applies a pattern to all that is below its match, so that ``*``, ``!*/`` and
+    ``!*.md`` would differ from git. The time of a match grows with the path, whatever the patterns are.
+
+    Raises:
+        BadIgnoreFile: a line is not a pattern.
+    """
+
+    def __init__(self, name: str, lines: Sequence[str]) -> None:
+        self._set = (
+            re2.Set.FullMatchSet()
+        )  # its time grows with the length of a path, whatever the patterns are
+        self._rules: list[tuple[int, bool]] = []  # line, and whether it excludes
+        for number, line in enumerate(lines, 1):
+            if not line.strip() or line.startswith("#"):
+                continue
+            if "[:" in line:
+                raise BadIgnoreFile(f"{name}:{number}: a class such as [:alpha:] is not understood")
+            try:
+                (pattern,) = pathspec.GitIgnoreSpec.from_lines([line], backend="simple").patterns
+                if pattern.include is None or pattern.regex is None:
+                    raise ValueError
+                self._set.Add(_whole(pattern.regex.pattern))
+            except _NOT_A_PATTERN as error:
+                raise BadIgnoreFile(f"{name}:{number}: {line.strip()!r} is not a pattern") from error
+            self._rules.append((number, pattern.include))
+        if self._rules:
+            self._set.Compile()
+
+    def last(self, path: str) -> tuple[int, bool] | None:
+        """Return the line of the last pattern that matches, and whether it excludes."""
+        matched = self._set.Match(path) if self._rules else []
+        return self._rules[max(matched)] if matched else None
+
+
+def _whole(regex: str) -> str:
+    """Return pathspec's expression, made for a search, as one of a whole path."""
+    if regex == ".":
+        return ".+"
+    start = "" if regex.startswith("^") else ".*"
+    end = ".+" if regex.endswith("/") else ""  # all that is in a folder
+    return f"{start}{regex}{end}"
+
+
 class _RuleFile(NamedTuple):
     """Rules of an ignore file. *depth*: number of components of its folder, above which it does not apply."""
 
     path: str
     depth: int
-    spec: pathspec.GitIgnoreSpec
+    patterns: _Patterns
 
 
 class Rules:
@@ -191,7 +237,7 @@ class Rules:
         if self._files:
             decided = self._last_match("/".join((*self._way, f"{name}/" if is_folder else name)))
         if decided is not None and decided[2]:
-            return Exclusion(SkipReason.IGNORED, f"line {decided[1] + 1} of {decided[0].path}")
+            return Exclusion(SkipReason.IGNORED, f"line {decided[1]} of {decided[0].path}")
         if not is_folder or decided is not None:
             return None
         lowered = name.lower()
@@ -207,12 +253,11 @@ class Rules:
         return decided is not None and not decided[2]
 
     def _last_match(self, path: str) -> tuple[_RuleFile, int, bool] | None:
-        """Return the file, the index of its line, and whether it excludes, of the last rule for a path."""
+        """Return the file, the line, and whether it excludes, of the last rule for a path."""
         for file in reversed(self._files):
             below = path.split("/", file.depth)[-1] if file.depth else path
-            result = file.spec.check_file(below)
-            if result.include is not None and result.index is not None:
-                return file, result.index, result.include
+            if (found := file.patterns.last(below)) is not None:
+                return file, *found
         return None
 
     def _read(self, folder: int, name: str) -> _RuleFile:
@@ -232,47 +277,12 @@ class Rules:
         except UnicodeDecodeError as error:
             line = data.count(b"\n", 0, error.start) + 1
             raise BadIgnoreFile(f"{name}:{line}: it is not UTF-8") from error
-        return _RuleFile(path, len(self._way), _spec_of(name, lines))
+        return _RuleFile(path, len(self._way), _Patterns(name, lines))
 
 
 def generated_by(names: Collection[str]) -> str | None:
     """Return what program fills a folder with these names, or None."""
     return next((kind for marker, kind in _BY_CONTENT.items() if marker in names), None)
-
-
-def _spec_of(name: str, lines: Sequence[str]) -> pathspec.GitIgnoreSpec:
-    """Return the compiled rules of an ignore file; the index of a rule is that of its line.
-
-    Raises:
-        BadIgnoreFile: a line is not a pattern.
-    """
-    lines = [line if line.strip() else "#" for line in lines]
-    for number, line in enumerate(lines):
-        if "[:" in line and not line.startswith("#"):
-            raise BadIgnoreFile(f"{name}:{number + 1}: a class such as [:alpha:] is not understood")
-    try:
-        spec = _compiled(lines)
-    except _NOT_A_PATTERN:
-        spec = None
-    for number, line in enumerate(lines):
-        is_comment = line.startswith("#")
-        if not (
-            is_comment or (_is_pattern(line) if spec is None else spec.patterns[number].include is not None)
-        ):
-            raise BadIgnoreFile(f"{name}:{number + 1}: {line.strip()!r} is not a pattern")
-    return spec or _compiled(lines)
-
-
-def _compiled(lines: Sequence[str]) -> pathspec.GitIgnoreSpec:
-    # Its time grows with the length of a path, whatever the patterns are.
-    return pathspec.GitIgnoreSpec.from_lines(lines, backend="re2")
-
-
-def _is_pattern(line: str) -> bool:
-    try:
-        return _compiled([line]).patterns[0].include is not None
-    except _NOT_A_PATTERN:
-        return False
 
 
 def _is_top(folder: str) -> bool:
