@@ -22,7 +22,9 @@ import re2
 from hub.text.files import NotConvertible
 
 _FILES: Final = ("own_secrets.toml", "gitleaks.toml")
-_ALLOW: Final = b"gitleaks:allow"
+_ALLOW: Final = re.compile(rb"(?<!\w)gitleaks:allow(?!\w)")
+# Characters within a secret that a reader does not see, and escapes of Markdown.
+_UNSEEN: Final = re.compile("[\u00ad\u200b-\u200d\u2060\ufeff]|\\\\(?=[_*-])")
 _MAX_UNPACKED: Final = 64 * 1024 * 1024
 _PARAGRAPH_END: Final = re.compile(rb"</(?:w:p|text:p|a:p|row|si|c)>")
 _TAG: Final = re.compile(rb"<[^<>]*>")
@@ -106,7 +108,7 @@ class _Rule:
             secret = match[self._group] if self._group else next(filter(None, match.groups()), match[0])
             begin, end = data.rfind(b"\n", 0, match.start()) + 1, data.find(b"\n", match.end())
             found = _Found(secret, match[0], data[begin : end if end >= 0 else len(data)])
-            if _ALLOW in found.line or (self._entropy and _entropy(secret) <= self._entropy):
+            if _ALLOW.search(found.line) or (self._entropy and _entropy(secret) <= self._entropy):
                 continue
             if not any(one.covers(found, path) for one in (*self._allowed, *allowed)):
                 yield match.start() + match[0].find(secret)
@@ -127,7 +129,7 @@ def find_secrets(text: str, path: str = "") -> Iterator[Secret]:
     rules, allowed, keywords = _loaded()
     if any(one.covers_path(path) for one in allowed):
         return
-    data = text.encode(errors="replace")
+    data = _UNSEEN.sub("", text).encode(errors="replace")
     lowered = data.lower()
     present = {word for word in keywords if word in lowered}
     for rule in rules:

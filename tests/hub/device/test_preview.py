@@ -17,7 +17,7 @@ from tests.support.clock import FakeClock
 
 pytestmark = pytest.mark.anyio
 
-SECRETS = 60
+SECRETS = 2 * len(PLANTED)
 MANY_PIECES = 10_000
 
 
