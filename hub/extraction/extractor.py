@@ -531,6 +531,15 @@ class Extractor:
         model = self._reader_of_prose(options, models)
         return model is None or model.is_literal
 
+    def reader(self, options: ExtractionOptions, models: Models | None = None) -> str:
+        """Return who reads prose: rules, or a model, as ``local`` or ``cloud`` and its name."""
+        model = self._reader_of_prose(options, models)
+        if model is None:
+            return "rules"
+        local = (models or self.models).local
+        is_local = local is not None and local.name == model.name
+        return f"{'local' if is_local else 'cloud'} {model.name}"
+
     def _reader_of_prose(self, options: ExtractionOptions, models: Models | None) -> LanguageModel | None:
         """Return the model that reads prose, or None if only rules do."""
         model = (models or self.models).choose(allow_cloud=options.allow_cloud)

@@ -180,13 +180,6 @@ class Models(msgspec.Struct, frozen=True):
         """Return the model of an agent, or None if only rules apply."""
         return self.anywhere if allow_cloud else self.local
 
-    def reader(self, *, allow_cloud: bool) -> str:
-        """Return who reads the texts of an agent: rules, or ``local`` or ``cloud`` and the model's name."""
-        model = self.choose(allow_cloud=allow_cloud)
-        if model is None:
-            return "rules"
-        return f"{'local' if model is self.local else 'cloud'} {model.name}"
-
     def choose_batches(self, *, allow_cloud: bool) -> Batches | None:
         """Return the batch client of the same model, or None if it has no batches."""
         return self.batches_anywhere if allow_cloud else self.batches_local

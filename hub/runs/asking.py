@@ -649,11 +649,6 @@ class RunAsking:
         """True if recordings of the run can be converted to text."""
         return self.models.choose_transcriber(allow_cloud=self.order.settings.allow_cloud) is not None
 
-    @property
-    def reader(self) -> str:
-        """Reader of the texts of the run: rules, or a model, and whether it is local or in the cloud."""
-        return self.models.reader(allow_cloud=self.order.settings.allow_cloud)
-
     async def finish(self) -> None:
         """Submit the remaining questions of the batch after all units were read.
 

@@ -414,7 +414,7 @@ class Preview:
         assert self._link is not None
         ledger = _Ledger(self._store, self.order)
         read = self._previews.source.read(
-            self._link, self.order, ledger, newest=self._newest, reader=self.asking.reader
+            self._link, self.order, ledger, newest=self._newest, reader=self._reader()
         )
         async with aclosing(read) as events:
             async for event in events:
@@ -448,7 +448,7 @@ class Preview:
             newest=1,
             only=path,
             can_transcribe=can_transcribe,
-            reader=self.asking.reader,
+            reader=self._reader(),
         )
         self._previews.previewed.add(self._agent.id)
         try:
@@ -461,6 +461,9 @@ class Preview:
         finally:
             self._previews.previewed.discard(self._agent.id)
         return None
+
+    def _reader(self) -> str:
+        return self._previews.extractor.reader(self.order.extraction_config, self.asking.models)
 
     async def _messages(self) -> AsyncGenerator[Document]:
         """Yield the newest messages of a mailbox; its cursor stays where it is."""

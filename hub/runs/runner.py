@@ -222,7 +222,7 @@ class Runner:
                         taken=sum(state is not UnitState.SKIPPED for state in dealt_with.values()),
                         checkpoint=checkpoint,
                         can_transcribe=asking.can_transcribe,
-                        reader=asking.reader,
+                        reader=self._extractor.reader(order.extraction_config, asking.models),
                     )
                     async with aclosing(read) as events:
                         async for event in events:

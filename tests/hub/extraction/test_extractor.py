@@ -225,8 +225,15 @@ def test_a_fingerprint_differs_between_configurations() -> None:
         (Models(), True, "rules"),
         (Models(KeywordModel()), True, "cloud keyword"),
         (Models(KeywordModel()), False, "rules"),
+        (Models(KeywordModel(), KeywordModel()), True, "local keyword"),
         (Models(local=KeywordModel()), False, "local keyword"),
     ],
 )
-def test_models_name_the_reader_of_an_agents_texts(models: Models, allow_cloud: bool, reader: str) -> None:
-    assert models.reader(allow_cloud=allow_cloud) == reader
+def test_extractor_names_the_reader_of_an_agents_prose(
+    models: Models, allow_cloud: bool, reader: str
+) -> None:
+    extractor = Extractor(models, secret=bytes(32), asks_small=False)
+    assert extractor.reader(ExtractionOptions(data_types=(), allow_cloud=allow_cloud)) == reader
+    if models.local is not None:
+        models.local.is_literal = True  # type: ignore[misc]  # the small model, which is not asked about prose
+        assert extractor.reader(ExtractionOptions(data_types=(), allow_cloud=False)) == "rules"
