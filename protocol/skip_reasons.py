@@ -17,7 +17,7 @@ class SkipReason(StrEnum):
     IGNORED = "ignored"
     GENERATED = "generated"
     BAD_IGNORE_FILE = "bad_ignore_file"
-    SECRET = "secret"
+    SECRET = "key_in_text"
     SYMLINK = "symlink"
     HARD_LINK = "hard_link"
     NOT_A_FILE = "not_a_file"
@@ -42,7 +42,7 @@ LEFT_OUT: Final[Mapping[str, str]] = {
     SkipReason.HIDDEN: "its name, or that of its folder, begins with a dot: rename it",
     SkipReason.KEY_FILE: "its name is that of a file with keys or passwords, which stays here: rename it",
     SkipReason.VERSION_CONTROL: "it belongs to a version control system: copy it out of its folder",
-    SkipReason.IGNORED: "a .gitignore or .hubignore excludes it: a line !NAME in .hubignore includes it",
+    SkipReason.IGNORED: "an ignore file excludes it: change the rule that hub device preview names",
     SkipReason.GENERATED: "a program fills its folder: a line !FOLDER/ in .hubignore above includes it",
     SkipReason.SECRET: "its text has a key or a password: take it out, or end that line with gitleaks:allow",
     SkipReason.SYMLINK: "it is a link: share the folder that it leads to",

@@ -40,7 +40,12 @@ _File = FilePath(dir_okay=False)
 _SEARCH_S: Final = 10.0  # for the files of new folders, while their owner waits
 _MOST_KINDS: Final = 4
 _MOST_NAMED: Final = 5  # files of one reason
-_NAMED: Final = ("secret", "bad_ignore_file", "key_file", "unreadable")  # an owner wants the name of each
+_NAMED: Final = (
+    "key_in_text",
+    "bad_ignore_file",
+    "key_file",
+    "unreadable",
+)  # an owner wants the name of each
 
 
 @click.command(epilog=example("hub connect ws://127.0.0.1:8770 --root /home/anna/notes"))

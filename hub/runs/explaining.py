@@ -117,7 +117,7 @@ REASONS: Final[Mapping[str, tuple[str, str]]] = {
         "it has no text that can be read: {detail}",
         "save it as text, or install what reads it: hub help agents",
     ),
-    "secret": (
+    "key_in_text": (
         "its text has a key or a password, so it stays on the device: {detail}",
         "take it out, or end that line with gitleaks:allow",
     ),

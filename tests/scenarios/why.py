@@ -100,8 +100,8 @@ REMEDIES: Final = {
     "hidden": "rename",
     "key_file": "rename",
     "version_control": "copy it out",
-    "secret": "gitleaks:allow",
-    "ignored": ".hubignore",
+    "key_in_text": "gitleaks:allow",
+    "ignored": "hub device preview",
     "generated": ".hubignore",
     "bad_ignore_file": "mend that line",
     "symlink": "share the folder",
@@ -389,7 +389,7 @@ def plant_left_out(work: Planter, each: int) -> None:
         work.file(f"work/.hidden{i}.md", text, of_file="hidden")
         work.file(f"work/key{i}/secrets.md", text, of_file="key_file")
         work.file(f"work/.git/page{i}.md", text, of_file="version_control")
-        work.file(f"work/secret{i}.md", [*text, f"Wifi password: {i}ab7-tr9_xq"], of_file="secret")
+        work.file(f"work/secret{i}.md", [*text, f"Wifi password: {i}ab7-tr9_xq"], of_file="key_in_text")
         ignored = work.file(f"work/ignored{i}/page.md", text, of_file="ignored")
         (ignored.parent / ".gitignore").write_text("*.md\n")
         work.file(f"work/{i}/node_modules/page.md", text, of_file="generated")

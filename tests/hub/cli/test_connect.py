@@ -118,7 +118,7 @@ def test_preview_counts_what_is_offered_and_names_what_stays_and_why(hub: Hub, f
         [str(folder), "2", "20", "B", "1", ".md,", "1", ".txt"],
         ["3", "files", "stay", "here:"],
         ["files", "why", "where"],
-        ["1", *["secret:", "labelled-password", "in", "line", "3"], f"{folder}/wifi.md"],
+        ["1", *["key", "in", "text:", "labelled-password", "in", "line", "3"], f"{folder}/wifi.md"],
         ["2", *["generated:", "dependencies"], f"{folder}/node_modules"],
     ]
     found = json.loads(hub("device", "preview", "--root", str(folder), "--names-only", "--json").stdout)

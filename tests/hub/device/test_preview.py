@@ -90,7 +90,7 @@ async def test_run_sends_the_files_of_the_preview_and_nothing_that_stays(
     (complete,) = [frame for frame in frames if isinstance(frame, AgentComplete)]
 
     assert len(sent) == sum(folder.files for folder in found.offered) == 1 + 60 + 40 + 3
-    assert sum(one.reason == "secret" for one in found.stays) == SECRETS
+    assert sum(one.reason == "key_in_text" for one in found.stays) == SECRETS
     skipped = {one.path: one.reason.partition(":")[0] for one in complete.skipped if one.path != MANY}
     counted = {one.reason: one.files for one in complete.skipped if one.path == MANY}
     named = {one.path.replace(str(desk.notes), "notes"): one.reason for one in found.stays}
@@ -108,7 +108,7 @@ async def test_preview_without_time_names_what_stays_by_name_and_counts_what_is_
     desk: Desk, clock: FakeClock
 ) -> None:
     found = shown(desk, clock, seconds=0)
-    assert (found.unsearched, sum(one.reason == "secret" for one in found.stays)) == (104 + SECRETS, 0)
+    assert (found.unsearched, sum(one.reason == "key_in_text" for one in found.stays)) == (104 + SECRETS, 0)
     (dependencies,) = [one for one in found.stays if one.path.endswith("node_modules")]
     assert (dependencies.reason, dependencies.detail, dependencies.files) == (
         "generated",

@@ -99,7 +99,7 @@ async def test_run_logs_what_it_sends_with_the_reader_that_the_hub_names(desk: D
         for piece in sent
     ]
     assert desk.rows("SELECT path, reason FROM held_back") == [
-        ("notes/c.md", "secret: labelled-password in line 1")
+        ("notes/c.md", "key_in_text: labelled-password in line 1")
     ]
 
 
