@@ -69,6 +69,7 @@ def device() -> None:
 @click.option("--name", type=NAME, help="Name of the device [default: the only one on this machine].")
 @click.option("--db", type=FilePath(dir_okay=False), help="The device's database.")
 @click.option("--names-only", is_flag=True, help="Do not read the files to search for keys and passwords.")
+@settings_option
 @device_state_option
 @json_option
 @click.pass_context
@@ -78,6 +79,7 @@ def preview(
     name: str | None,
     db: Path | None,
     names_only: bool,
+    config: Path,
     as_json: bool,
 ) -> None:
     """Show what the device would offer a hub, and what stays here and why. Nothing is sent.
@@ -88,7 +90,11 @@ def preview(
 
     from hub.device.preview import known_roots
 
-    folders = roots or known_roots(file_here(ctx, db, name))
+    folders = roots or known_roots(_file(ctx, config, db, name))
+    for root in folders:
+        if not root.is_dir():
+            show.report(f"there is no folder {root}")
+    folders = [root for root in folders if root.is_dir()]
     if not folders:
         next_step = f"name a folder: {ctx.command_path} --root DIR"
         raise Failure("this device has not shared a folder yet", Exit.USAGE, next_step=next_step)
@@ -118,6 +124,7 @@ def run(ctx: click.Context, config: Path, log_level: str) -> None:
     import anyio
 
     from hub.device.app import until_signal
+    from hub.device.inserts import RUN_LOCK, DeviceFileError, held
     from hub.device.keeping import Keeper
     from hub.log import open_log
     from hub.settings.device_settings import check_device_file
@@ -128,7 +135,13 @@ def run(ctx: click.Context, config: Path, log_level: str) -> None:
     make_folder(load().options.db.parent)
     with closing(open_log(log_level)) as opened:
         keeper = Keeper(config, load, SystemClock(), opened.show)
-        ctx.exit(anyio.run(until_signal, keeper.serve, opened.show))
+        try:
+            with held(load().options.db, RUN_LOCK):  # also while it is disconnected
+                code = anyio.run(until_signal, keeper.serve, opened.show)
+        except DeviceFileError as error:
+            next_step = "hub device status shows it"
+            raise Failure(str(error), Exit.CANNOT_CREATE, next_step=next_step) from error
+    ctx.exit(code)
 
 
 @device.command(epilog=example("hub device install ws://127.0.0.1:8770 --root /home/anna/notes"))
@@ -216,7 +229,7 @@ def pause(ctx: click.Context, duration: float | None, config: Path) -> None:
     from hub.device.keeping import pause as pause_device
     from hub.device.keeping import why_paused
 
-    db = _plan(ctx, _settings(config)).options.db
+    db = _file(ctx, config)
     clock = SystemClock()
     make_folder(db.parent)
     pause_device(db, None if duration is None else clock.now() + timedelta(seconds=duration))
@@ -231,7 +244,7 @@ def resume(ctx: click.Context, config: Path) -> None:
     """End the pause of the device."""
     from hub.device.keeping import resume as resume_device
 
-    is_ended = resume_device(_plan(ctx, _settings(config)).options.db)
+    is_ended = resume_device(_file(ctx, config))
     show.report("the pause is over" if is_ended else "the device was not paused")
 
 
@@ -243,22 +256,25 @@ def resume(ctx: click.Context, config: Path) -> None:
 def status(ctx: click.Context, config: Path, as_json: bool) -> None:
     """Show whether the device runs, is connected or paused, and what it shares."""
     from hub.device import autostart
-    from hub.device.inserts import is_in_use
+    from hub.device.inserts import RUN_LOCK, is_in_use
     from hub.device.keeping import why_paused
     from hub.device.pages import SUFFIX
 
-    options = _plan(ctx, _settings(config)).options
-    entry = _entry(ctx, config)
-    is_running = is_in_use(options.db)
+    plan, clock = _plan(ctx, _settings(config)), SystemClock()
+    options, entry = plan.options, _entry(ctx, config)
+    is_served = is_in_use(options.db)
+    is_running = is_served or is_in_use(options.db, RUN_LOCK)
     facts = {
         "device": options.name,
         "settings": str(config),
         "starts_at_login": entry.file.exists() and autostart.is_running(entry),
         "is_running": is_running,
-        "is_connected": is_running and options.db.with_suffix(SUFFIX).exists(),
-        "pause": why_paused(options.db, SystemClock()),
+        "is_connected": is_served and options.db.with_suffix(SUFFIX).exists(),
+        "pause": why_paused(options.db, clock)
+        or ("these are its quiet hours" if plan.when.is_quiet(clock.now().astimezone().time()) else ""),
         "hub": list(options.urls),
-        "roots": [str(root) for root in options.roots],
+        "roots": [str(root) for root in options.roots if root.is_dir()],
+        "missing_roots": [str(root) for root in options.roots if not root.is_dir()],
     }
     if as_json:
         show.print_json("device.status", facts)
@@ -276,6 +292,7 @@ def status(ctx: click.Context, config: Path, as_json: bool) -> None:
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Most lines.")
 @click.option("--name", type=NAME, help="Name of the device [default: the only one on this machine].")
 @click.option("--db", type=FilePath(dir_okay=False), help="The device's database.")
+@settings_option
 @device_state_option
 @json_option
 @click.pass_context
@@ -287,6 +304,7 @@ def log(
     limit: int,
     name: str | None,
     db: Path | None,
+    config: Path,
     as_json: bool,
 ) -> None:
     """Show what the device has sent to which hub, and who read it there: by day, or file by file.
@@ -300,7 +318,7 @@ def log(
 
     if with_files and held_back:
         raise Failure("--files and --held-back are two lists; name one", Exit.USAGE)
-    file = file_here(ctx, db, name)
+    file = _file(ctx, config, db, name)
     read = read_held_back if held_back else read_sent if with_files else read_days
     rows = read(file, 0 if since is None else epoch_ms(datetime.fromisoformat(since)), limit)
     if as_json:
@@ -338,6 +356,16 @@ def _word(value: object) -> object:
             return ", ".join(value)
         case _:
             return value
+
+
+def _file(ctx: click.Context, config: Path, db: Path | None = None, name: str | None = None) -> Path:
+    """Return the database that was named, else that of device.toml, else the only one on this machine."""
+    from hub.settings.device_settings import check_device_file
+
+    settings = None if db or name else check_device_file(config).settings
+    if settings is not None:
+        return device_file(ctx, device_name(settings.name))
+    return file_here(ctx, db, name)  # the file is missing, or has errors while the device goes on
 
 
 def _settings(config: Path) -> "DeviceSettings":

@@ -103,7 +103,7 @@ def open_device_store(path: Path, *, clock: Clock, ids: IdFactory) -> Iterator["
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _held(path), closing(_connect(path)) as db:
+        with held(path), closing(_connect(path)) as db:
             _prepare(db, path)
             store = DeviceStore(db, clock=clock, ids=ids, path=path)
             store.prune()
@@ -415,10 +415,14 @@ def _identities(path: Path) -> list[tuple[int, int] | None]:
     return found
 
 
-def is_in_use(path: Path) -> bool:
-    """Return True if a device runs with the file at *path*."""
+LOCK: Final = ".lock"
+RUN_LOCK: Final = ".kept"  # lock of a process that keeps a device, also while it is disconnected
+
+
+def is_in_use(path: Path, suffix: str = LOCK) -> bool:
+    """Return True if a process holds the lock *suffix* of the device's file at *path*."""
     try:
-        lock = os.open(path.with_name(f"{path.name}.lock"), os.O_RDONLY | os.O_CLOEXEC)
+        lock = os.open(path.with_name(f"{path.name}{suffix}"), os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:
@@ -431,8 +435,13 @@ def is_in_use(path: Path) -> bool:
 
 
 @contextmanager
-def _held(path: Path) -> Iterator[None]:
-    lock_file = path.with_name(f"{path.name}.lock")
+def held(path: Path, suffix: str = LOCK) -> Iterator[None]:
+    """Hold a lock of the device's file at *path*.
+
+    Raises:
+        DeviceFileError: another process holds it.
+    """
+    lock_file = path.with_name(f"{path.name}{suffix}")
     lock = os.open(lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:

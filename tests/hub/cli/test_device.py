@@ -98,12 +98,26 @@ def test_pause_lasts_for_its_time_or_until_it_is_resumed(hub: Hub, home: Path) -
     assert status(hub)["pause"] == ""
 
 
-@pytest.mark.parametrize("words", [("run",), ("status",), ("pause",), ("resume",)])
+@pytest.mark.parametrize("words", [("run",), ("status",)])
 def test_wrong_settings_are_named_with_their_place(hub: Hub, home: Path, words: tuple[str, ...]) -> None:
     ends(hub("device", *words), Exit.SETTINGS, "hub device install")
     file = installed(hub, home)
     file.write_text("hub = 1\n")
     ends(hub("device", *words), Exit.SETTINGS, f"{file}:1:7: error: hub: a list is expected")
+
+
+def test_device_is_paused_and_shown_while_its_settings_have_errors(hub: Hub, home: Path) -> None:
+    file = installed(hub, home)
+    ends(hub("device", "pause"), 0)
+    db = home / "state/devices/desk.db"
+    clock = FakeClock()
+    with open_device_store(db, clock=clock, ids=IdFactory(clock, SeededChance())) as store:
+        store.name_roots([str(home / "notes"), str(home / "gone")])
+    file.write_text("hub = 1\n")
+    ends(hub("device", "resume"), 0, "the pause is over")
+    ends(hub("device", "pause", "1h"), 0, "paused until 20")
+    ends(hub("device", "preview"), 0, f"there is no folder {home / 'gone'}")
+    ends(hub("device", "log"), 0, "nothing was sent")
 
 
 @pytest.fixture
@@ -126,6 +140,11 @@ def test_device_runs_until_it_is_stopped_and_a_second_one_names_its_process(
     found = status(hub)
     assert (found["is_running"], found["is_connected"]) == (True, False)
     ends(hub("device", "run"), Exit.CANNOT_CREATE, f"another device, process {running.pid}, uses")
+    ends(hub("device", "pause"), 0)
+    while "disconnected: paused" not in said:
+        said = running.stderr.readline()
+    found = status(hub)
+    assert (found["is_running"], found["is_connected"]) == (True, False)
     running.send_signal(signal.SIGTERM)
     assert (running.wait(30), running.stderr.read().splitlines()[-1]) == (0, "stopped")
     assert status(hub)["is_running"] is False
