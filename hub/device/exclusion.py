@@ -132,9 +132,7 @@ class _Patterns:
     """
 
     def __init__(self, name: str, lines: Sequence[str]) -> None:
-        self._set = (
-            re2.Set.FullMatchSet()
-        )  # its time grows with the length of a path, whatever the patterns are
+        self._set = re2.Set.FullMatchSet()
         self._rules: list[tuple[int, bool]] = []  # line, and whether it excludes
         for number, line in enumerate(lines, 1):
             if not line.strip() or line.startswith("#"):
@@ -202,7 +200,7 @@ class Rules:
         for depth in range(top, len(way)):
             folder = os.open("/" + "/".join(way[:depth]), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                rules = rules.within(folder, [_GIT])
+                rules = rules.within(folder, {_GIT}.intersection(os.listdir(folder)))
             finally:
                 os.close(folder)
             if rules.why_not(way[depth], is_folder=True, siblings=()) is not None:
@@ -273,7 +271,7 @@ class Rules:
         if len(data) > _MAX_BYTES:
             raise BadIgnoreFile(f"{name} has more than {_MAX_BYTES} bytes")
         try:
-            lines = data.decode("utf-8-sig").splitlines()
+            lines = data.decode("utf-8-sig").replace("\r\n", "\n").split("\n")
         except UnicodeDecodeError as error:
             line = data.count(b"\n", 0, error.start) + 1
             raise BadIgnoreFile(f"{name}:{line}: it is not UTF-8") from error

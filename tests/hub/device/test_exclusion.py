@@ -217,6 +217,9 @@ def test_root_inside_a_repository_follows_the_rules_around_it_unless_they_exclud
     assert listed(tmp_path / "repo/docs")[0] == ["a.md"]  # the rules above the repository do not count
     assert listed(tmp_path / "repo/drafts")[0] == ["c.md"], "the owner shared it in spite of them"
 
+    write(tmp_path, {"plain/.git/HEAD": "", "plain/a/b/c.md": ""})
+    assert listed(tmp_path / "plain/a/b")[0] == ["c.md"], "a repository may have no ignore file"
+
     write(tmp_path, {"repo/.gitignore": "a\n[z-a]\n"})
     assert listed(tmp_path / "repo/docs") == (
         [],
