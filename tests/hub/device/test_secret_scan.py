@@ -110,6 +110,7 @@ monkey = "abcdefghijklmnopqrstuvwx"
 The keyboard of the lift has a code: ring twice.
 Pins: 4, nails: 12
 https://example.org/reset?next=/home
+"NextToken": "3/PblzkiGhzjER3KHuQt2fmbPLF7cDYafjFMEoGn44ON"
 order 4711-0815, invoice 2026-00231, IBAN DE02120300000000202051
 password: ********
 mdp: xxxxxxxx
@@ -131,3 +132,8 @@ def test_rule_of_a_format_applies_to_files_of_it() -> None:
     manifest = f"kind: Secret\ndata:\n  password: {Maker(3).coded(12)}\n"
     assert Secret("kubernetes-secret-yaml", 3) in find_secrets(manifest, "deploy/shop.yaml")
     assert "kubernetes-secret-yaml" not in {found.rule for found in find_secrets(manifest, "notes.md")}
+
+
+@pytest.mark.parametrize("name", ["a.svg", "a.doc", "a.bin", "package-lock.json", "gitleaks.toml", "a.gem"])
+def test_text_with_a_secret_is_found_whatever_its_file_is_called(name: str) -> None:
+    assert list(find_secrets(PLANTED["github"](Maker(5)), name))
