@@ -109,7 +109,7 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_preview_counts_what_is_offered_and_names_what_stays_and_why(hub: Hub, folder: Path) -> None:
+def test_preview_counts_offered_files_and_names_the_others_with_reasons(hub: Hub, folder: Path) -> None:
     shown = hub("device", "preview", "--root", str(folder))
     ends(shown, 0)
     assert [line.split() for line in shown.stdout.splitlines() if line] == [
@@ -130,7 +130,7 @@ def test_preview_counts_what_is_offered_and_names_what_stays_and_why(hub: Hub, f
     )
 
 
-def test_preview_takes_the_folders_that_the_device_has_shared(hub: Hub, folder: Path, tmp_path: Path) -> None:
+def test_preview_without_folders_takes_those_of_the_device(hub: Hub, folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "desk.db"
     ends(hub("device", "preview", "--db", str(file)), Exit.FAILED, "there is no device database")
     clock = FakeClock()
@@ -142,7 +142,7 @@ def test_preview_takes_the_folders_that_the_device_has_shared(hub: Hub, folder: 
     assert "2 files would be offered" in shown.stdout
 
 
-def test_connect_shows_what_is_new_to_the_device_and_asks_its_owner_once(
+def test_connect_shows_new_folders_and_asks_the_owner_once(
     hub: Hub, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "desk.db"

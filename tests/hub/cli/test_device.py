@@ -47,9 +47,7 @@ def status(hub: Hub) -> dict[str, object]:
     return found
 
 
-def test_install_writes_settings_schema_and_unit_and_keeps_them_when_it_is_repeated(
-    hub: Hub, home: Path
-) -> None:
+def test_install_writes_settings_schema_and_unit_and_keeps_them_when_repeated(hub: Hub, home: Path) -> None:
     words = ("ws://127.0.0.1:1", "--root", str(home / "notes"))
     printed = hub("device", "install", *words, "--print")
     ends(printed, 0, stdout=['hub = ["ws://127.0.0.1:1"]', "WantedBy=default.target"])
@@ -69,7 +67,7 @@ def test_install_writes_settings_schema_and_unit_and_keeps_them_when_it_is_repea
     assert (file.exists(), status(hub)["starts_at_login"]) == (True, False)
 
 
-def test_install_takes_hub_and_folders_of_the_device_that_was_connected(hub: Hub, home: Path) -> None:
+def test_install_takes_hub_and_folders_of_the_connected_device(hub: Hub, home: Path) -> None:
     ends(hub("device", "install"), Exit.FAILED, "there is no device database")
     file = home / "state/devices/desk.db"
     file.parent.mkdir(parents=True)
