@@ -46,7 +46,6 @@ from storage.kernel.database import (
     translation,
 )
 from storage.kernel.migrate import change_file, refusal, revision_in, revisions, upgrade
-from storage.kernel.postgres import run_once
 from storage.kernel.sqlite import find_damages
 from storage.schema import changes, leases, metadata
 
@@ -451,6 +450,8 @@ async def copy_database(
     with held_alone(path):
         if not to_server:
             await anyio.to_thread.run_sync(upgrade, path)
+        from storage.kernel.postgres import run_once  # only with the extra [cluster]
+
         await run_once(target if to_server else source, with_server, migrates=to_server)
 
 
