@@ -18,6 +18,7 @@ One tree of exceptions::
 Codes are never renamed. A class carries data; ``str()`` returns the sentence.
 """
 
+from bisect import bisect
 from collections.abc import Iterable, Mapping
 from enum import IntEnum, StrEnum
 from types import MappingProxyType
@@ -621,6 +622,7 @@ class CallUnsupported(DeliveryError):
 
 
 MOST_SIMILAR: Final = 64  # characters of a word: names are shorter, and comparing costs their product
+MOST_COMPARED: Final = 500  # names that a word is compared with: 5 us each
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -630,11 +632,19 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return the most similar name of *known*, or an empty string if no name is similar."""
+    """Return the most similar name of *known*, or an empty string if no name is similar.
+
+    Of very many names only those are compared that come next to *word* in alphabetical order.
+    """
     from difflib import get_close_matches
 
     if len(word) > MOST_SIMILAR:
         return ""
+    word = word.lower()
     spelled = {name.lower(): name for name in sorted(known, reverse=True)}
-    near = get_close_matches(word.lower(), sorted(spelled), n=1)
+    names = sorted(spelled)
+    if len(names) > MOST_COMPARED:
+        place = bisect(names, word)
+        names = names[max(0, place - MOST_COMPARED // 2) : place + MOST_COMPARED // 2]
+    near = get_close_matches(word, names, n=1)
     return spelled[near[0]] if near else ""

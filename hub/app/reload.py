@@ -324,13 +324,15 @@ async def _unknown_devices(context: Context, settings: Settings) -> list[Remark]
     """Warn of unknown device names, which may be misspelt, where other devices have been paired."""
     names = await context.store.read(pairings.list_names, at=now_ms(context.clock))
     ids = {user.name: user.id for user in await context.store.read(devices.list_users)}
-    hints = [
-        names.hint(agent.device, ids[agent.user]) if agent.device and agent.user in ids else ""
-        for agent in settings.agents
+    named = [
+        (number, agent.device, ids[agent.user])
+        for number, agent in enumerate(settings.agents)
+        if agent.device and agent.user in ids
     ]
+    hints = names.hints((device, user_id) for _, device, user_id in named)
     return [
-        Remark(("agents", number, "device"), f"no device {agent.device!r} has been let in", hint)
-        for number, (agent, hint) in enumerate(zip(settings.agents, hints, strict=True))
+        Remark(("agents", number, "device"), f"no device {device!r} has been let in", hint)
+        for (number, device, _), hint in zip(named, hints, strict=True)
         if hint
     ]
 

@@ -136,10 +136,10 @@ async def check_device_names(store: Store, now: datetime) -> Iterable[Finding]:
     names = await store.read(pairings.list_names, at=epoch_ms(now))
     ids = {row.device_id for row in rows if row.device_id is not None}
     revoked = {one.id: one for one in await store.read(devices.devices_of, ids) if one.revoked_at is not None}
+    hints = names.hints((row.device_name or "NAME", row.user_id) for row in rows)
     found = []
-    for row in rows:
+    for row, hint in zip(rows, hints, strict=True):
         device, name = revoked.get(row.device_id or DeviceId("")), row.device_name or "NAME"
-        hint = names.hint(name, row.user_id)
         if row.lifecycle != "active" if device else row.lifecycle == "terminated" or not hint:
             continue
         because = "was revoked, so none of its runs starts" if device else f"is not paired; {hint}"

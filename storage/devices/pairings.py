@@ -9,6 +9,9 @@ stored. A use and the key that it admits are written in one transaction: a use i
 twice.
 """
 
+from bisect import bisect_left
+from collections.abc import Iterable
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
@@ -355,30 +358,38 @@ def _why_spent(invitation: InvitationRow, at: int) -> str:
 
 
 _MOST_NAMED: Final = 8
+_MOST_COMPARED: Final = 20  # names of one list, where each may cost some milliseconds
 
 
 class DeviceNames(msgspec.Struct, frozen=True):
-    """Names of known devices, with their users, and of devices that wait for pairing."""
+    """Names of the known devices of each user, and of devices that wait for pairing, in order."""
 
-    known: frozenset[tuple[UserId, str]]
-    waiting: tuple[str, ...]
+    known: dict[UserId, list[str]]
+    waiting: list[str]
 
-    def hint(self, name: str, user_id: UserId | None) -> str:
+    def hint(self, name: str, user_id: UserId | None, *, is_compared: bool = True) -> str:
         """Return a hint at the device that *name* may mean; empty if it is known or no hint is possible.
 
         Args:
             user_id: only devices of this user; None: of any user.
+            is_compared: search the most similar name; without it the hint lists names, and costs little.
         """
-        known = sorted({one for whose, one in self.known if user_id in (None, whose)})
-        if name in known or name in self.waiting or not (known or self.waiting):
+        known = sorted({*chain(*self.known.values())}) if user_id is None else self.known.get(user_id, [])
+        if name in self.waiting or not (known or self.waiting) or _has(known, name):
             return ""
-        if near := nearest(name, [*known, *self.waiting]):
-            waits = "" if near in known else ", which waits to be let in (hub pair)"
+        if is_compared and (near := nearest(name, [*known, *self.waiting])):
+            waits = "" if _has(known, near) else ", which waits to be let in (hub pair)"
             return f"did you mean {near!r}{waits}?"
-        waiting = sorted(set(self.waiting))
         named = [f"known: {_listed(known)}"] if known else []
-        named += [f"waiting to be let in: {_listed(waiting)}"] if waiting else []
+        named += [f"waiting to be let in: {_listed(self.waiting)}"] if self.waiting else []
         return "; ".join(named)
+
+    def hints(self, names: Iterable[tuple[str, UserId | None]]) -> list[str]:
+        """Return the hint of each name; after the first 20 the names are no longer compared."""
+        return [
+            self.hint(name, user_id, is_compared=number < _MOST_COMPARED)
+            for number, (name, user_id) in enumerate(names)
+        ]
 
 
 def list_names(c: sa.Connection, *, at: int) -> DeviceNames:
@@ -392,8 +403,10 @@ def list_names(c: sa.Connection, *, at: int) -> DeviceNames:
             sa.exists().where(device_tokens.c.device_id == devices.c.id),
         ),
     )
-    known = frozenset((UserId(row.user_id), str(row.name)) for row in c.execute(query))
-    return DeviceNames(known, tuple(row.label for row in list_pairings(c, at=at)))
+    known: dict[UserId, list[str]] = {}
+    for user_id, name in sorted((UserId(row.user_id), str(row.name)) for row in c.execute(query)):
+        known.setdefault(user_id, []).append(name)
+    return DeviceNames(known, sorted({row.label for row in list_pairings(c, at=at)}))
 
 
 def unknown_device(c: sa.Connection, name: str, *, user_id: UserId | None, at: int) -> HubError:
@@ -420,6 +433,11 @@ def device_named(c: sa.Connection, called: str, *, user_id: UserId | None, at: i
     if not found:
         raise unknown_device(c, called, user_id=user_id, at=at)
     return found[0]
+
+
+def _has(names: list[str], name: str) -> bool:
+    place = bisect_left(names, name)
+    return names[place : place + 1] == [name]
 
 
 def _listed(names: list[str]) -> str:

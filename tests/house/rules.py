@@ -106,6 +106,7 @@ STANDS_IN: dict[str, set[str]] = {
 PURE = {
     "abc",
     "base64",
+    "bisect",
     "collections",
     "difflib",
     "enum",

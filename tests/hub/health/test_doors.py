@@ -183,6 +183,9 @@ async def test_a_hint_names_devices_of_the_user_and_those_that_wait(bench: Ident
     assert names.hint("zoo", bench.owner_id) == "known: laptop; waiting to be let in: kitchen"
     assert names.hint("zoo", other) == "known: tower; waiting to be let in: kitchen"
     assert {names.hint(name, bench.owner_id) for name in ("laptop", "kitchen")} == {""}
+    *compared, last = names.hints([("laptpo", bench.owner_id)] * 21)
+    assert set(compared) == {"did you mean 'laptop'?"}
+    assert last == "known: laptop; waiting to be let in: kitchen"  # many comparisons hold the loop
 
 
 async def test_an_unknown_device_name_is_answered_with_a_similar_name(bench: IdentityBench) -> None:
