@@ -1,11 +1,12 @@
 /*
  * The load client in C: connects devices, greets, and answers every tool_call with a constant tool_result.
  *
- *   client PORT DEVICES WIRE OPENING HELLO ANSWER
+ *   client PORT DEVICES WIRE OPENING HELLO ANSWER PAUSE_MS
  *
  * WIRE: "ws" (RFC 6455) or "raw" (a length of four bytes before each message). OPENING: the upgrade request.
  * HELLO: the first message, in which %08d becomes the number of the device. ANSWER: the answer, in which
- * ID_LENGTH question marks become the id of the call.
+ * ID_LENGTH question marks become the id of the call. PAUSE_MS: the time between
+ * AT_ONCE devices and the next: a hub sends a network away that takes all of its time.
  *
  * Prints {"connected": n} once every device is welcomed, and goes on until its input or all sockets are closed.
  * The mask is zero, as in the client in Python.
@@ -209,8 +210,8 @@ static void read_welcome(struct device *device) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 7) return 2;
-    int port = atoi(argv[1]), count = atoi(argv[2]), open = 0, yes = 1;
+    if (argc != 8) return 2;
+    int port = atoi(argv[1]), count = atoi(argv[2]), pause_ms = atoi(argv[7]), open = 0, yes = 1;
     is_raw = !strcmp(argv[3], "raw");
     answer = answer_from(argv[6]);
     struct device *devices = calloc(count, sizeof *devices);
@@ -248,6 +249,7 @@ int main(int argc, char **argv) {
             watch(&devices[i], EPOLLIN, EPOLL_CTL_ADD);
         }
         open = end;
+        usleep(1000 * pause_ms);
     }
     printf("{\"connected\": %d}\n", count);
     fflush(stdout);

@@ -36,10 +36,11 @@ _ANSWERS_AT_ONCE: Final = 16  # a device answers as it gets done; all at the end
 
 
 class ClientConfig(msgspec.Struct, kw_only=True):
-    """Options of the client."""
+    """Options of the client; *pause_ms* is the time between the arrivals of some devices and of the next."""
 
     port: int
     devices: int
+    pause_ms: int = 0
     is_prefixed: bool = False
     is_compressed: bool = False
     has_uploads: bool = False
@@ -103,6 +104,7 @@ class Client:
                 device.socket.setblocking(False)
                 self._devices[device.socket.fileno()] = device
                 self._epoll.register(device.socket.fileno(), select.EPOLLIN)
+            select.select([], [], [], self._config.pause_ms / 1_000)
 
     def serve(self, stop_fd: int) -> None:
         """Answer until *stop_fd* can be read (it is closed then) or nobody is left."""

@@ -37,11 +37,11 @@ def binary() -> Path | None:
     return built
 
 
-def command(client: Path, *, port: int, devices: int, is_prefixed: bool) -> list[str]:
+def command(client: Path, *, port: int, devices: int, is_prefixed: bool, pause_ms: int) -> list[str]:
     """Return the command line of the compiled *client*."""
     wire: Wire = PrefixWire() if is_prefixed else WebSocketWire(PATH)
     hello = DeviceHello(token="hub_bench_%08d", capabilities=[Capability(name="agent_data.credit")])
     answer = b'{"type":"tool_result","id":"%s","result":%s}' % (_ID, RESULT)
     kind = "raw" if is_prefixed else "ws"
     opening, greeting = wire.opening().decode(), JSON.encode(hello).decode()
-    return [str(client), str(port), str(devices), kind, opening, greeting, answer.decode()]
+    return [str(client), str(port), str(devices), kind, opening, greeting, answer.decode(), str(pause_ms)]

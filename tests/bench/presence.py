@@ -30,6 +30,7 @@ _FEW, _MANY = 1_000, 10_000
 _SETTLED_S: Final = 70.0  # after the last one connected
 _IDLE_S: Final = 20.0
 _COME_S: Final = 240.0
+_PAUSE_MS: Final = 60  # 12 devices, and then the next: a network that takes the hub's whole time is sent away
 _DISK: Final = "/var/tmp"  # as row 13
 _AGENTS: Final = 1_000
 _AGENT: Final = """\
@@ -92,8 +93,8 @@ def _ms_since(before: int, pid: int, devices: int) -> float:
 
 
 @contextmanager
-def _crowd(port: int, devices: int) -> Iterator[None]:
-    with client_process(ClientConfig(port=port, devices=devices)) as client:
+def _crowd(port: int, devices: int, pause_ms: int = 0) -> Iterator[None]:
+    with client_process(ClientConfig(port=port, devices=devices, pause_ms=pause_ms)) as client:
         client.hear(_COME_S)
         yield
 
@@ -143,7 +144,7 @@ def _idle(told: Callable[[str], None]) -> list[Row]:
     def share(connected: int) -> float:
         with _daemon(connected, agents=_AGENTS) as (pid, port), ExitStack() as stack:
             if connected:
-                stack.enter_context(_crowd(port, connected))
+                stack.enter_context(_crowd(port, connected, _PAUSE_MS))
             _wait(_SETTLED_S)
             ticks, turns = cpu_ticks(pid), wakeups(pid)
             _wait(_IDLE_S)

@@ -132,7 +132,11 @@ def client_process(config: ClientConfig) -> BenchProcess:
     if native is None:
         return python_process("tests.bench.client", config)
     command = native_client.command(
-        native, port=config.port, devices=config.devices, is_prefixed=config.is_prefixed
+        native,
+        port=config.port,
+        devices=config.devices,
+        is_prefixed=config.is_prefixed,
+        pause_ms=config.pause_ms,
     )
     client = BenchProcess("client", command)
     pin_to_core(CORE, client.pid)
