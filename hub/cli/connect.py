@@ -165,9 +165,10 @@ def _introduce(roots: Sequence[Path], db: Path) -> None:
         Failure: the owner does not consent, or a folder cannot be shared.
     """
     from hub.device.preview import known_roots
+    from hub.system.folders import real_path
 
     known = known_roots(db)
-    new = [root for root in roots if Path(os.path.realpath(root)) not in known]
+    new = [root for root in roots if Path(real_path(str(root))) not in known]
     if not new:
         return
     if not _can_ask():

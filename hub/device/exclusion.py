@@ -11,13 +11,16 @@ file closes its folder: nothing in it is offered.
 import os
 import re
 import stat
+import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from fnmatch import translate
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import pathspec
 import re2
 
+from hub.system.folders import Folder, enter, slashed
 from protocol.skip_reasons import SkipReason
 
 _VERSION_CONTROL: Final = frozenset((".git", ".hg", ".svn", ".bzr", ".jj", "cvs", "_darcs", "sccs"))
@@ -93,14 +96,13 @@ _OF_PROJECT: Final[Mapping[str, str]] = {
 _GIT: Final = ".gitignore"
 _OWN: Final = ".hubignore"
 IGNORE_FILES: Final = (_GIT, _OWN)
-_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _MAX_BYTES: Final = 1024 * 1024  # of an ignore file
 _NOT_A_PATTERN: Final = (ValueError, re.error, re2.error)
 
 
 def why_private(name: str) -> SkipReason | None:
     """Return why files and folders of this name stay on the device, or None if they may be sent."""
-    lowered = name.lower()
+    lowered = unicodedata.normalize("NFC", name).lower()  # macOS has other forms of some letters
     if lowered in _VERSION_CONTROL:
         return SkipReason.VERSION_CONTROL
     if _is_key_file(lowered):
@@ -194,15 +196,13 @@ class Rules:
         Raises:
             BadIgnoreFile: a file of them is broken.
         """
-        way = tuple(root.strip("/").split("/"))
-        top = next((at for at in range(len(way), 0, -1) if _is_top("/" + "/".join(way[:at]))), len(way))
+        anchor, *names = Path(root).parts
+        way, start = tuple(names), slashed(anchor)
+        top = next((at for at in range(len(way), 0, -1) if _is_top(start + "/".join(way[:at]))), len(way))
         rules = cls(way=way[:top])
         for depth in range(top, len(way)):
-            folder = os.open("/" + "/".join(way[:depth]), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                rules = rules.within(folder, {_GIT}.intersection(os.listdir(folder)))
-            finally:
-                os.close(folder)
+            with enter(start, way[:depth]) as folder:
+                rules = rules.within(folder, {_GIT}.intersection(folder.names()))
             if rules.why_not(way[depth], is_folder=True, siblings=()) is not None:
                 return cls(way=way)
             rules = rules.below(way[depth])
@@ -212,12 +212,11 @@ class Rules:
         """Return the rules for a folder in this one, before those of its own files."""
         return Rules(self._files, (*self._way, name))
 
-    def within(self, folder: int, names: Collection[str]) -> "Rules":
+    def within(self, folder: Folder, names: Collection[str]) -> "Rules":
         """Return the rules with those of the folder's own ignore files.
 
         Args:
-            folder: descriptor of the folder.
-            names: names in it.
+            names: names in the folder.
 
         Raises:
             BadIgnoreFile: a file of them is broken, or cannot be read.
@@ -258,10 +257,10 @@ class Rules:
                 return file, *found
         return None
 
-    def _read(self, folder: int, name: str) -> _RuleFile:
-        path = "/".join(("", *self._way, name))
+    def _read(self, folder: Folder, name: str) -> _RuleFile:
+        path = f"{folder.path.rstrip('/')}/{name}"
         try:
-            descriptor = os.open(name, _READ, dir_fd=folder)
+            descriptor = folder.open_file(name)
             with open(descriptor, "rb") as file:
                 if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                     raise BadIgnoreFile(f"{name} is not a file")

@@ -19,6 +19,7 @@ GROUND = {
     "hub.together",
     "hub.rounds",
     "hub.atomic_file",
+    "hub.system",
     "hub.open_files",
     "hub.document",
     "hub.printable",
@@ -45,7 +46,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hub.rounds": {"hub.clock", "hub.log", "storage.kernel.database"},
     "hub.together": {"protocol.errors"},
     "hub.drain": set(),
-    "hub.atomic_file": set(),
+    "hub.atomic_file": {"hub.system"},
+    "hub.system": set(),
     "hub.open_files": set(),
     "hub.document": {"protocol.work"},
     "hub.version": set(),
@@ -69,7 +71,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"storage", "hub.links", "hub.agents", "hub.extraction", "hub.text", "hub.schedules"}
     | {"hub.connectors", "hub.accounts"},
     "hub.coordination": GROUND | {"storage", "hub.links", "hub.openclaw", "hub.agents"},
-    "hub.device": {"protocol", "hub.text", "hub.atomic_file", "hub.clock", "hub.dates", "hub.log"}
+    "hub.device": {
+        "protocol",
+        "hub.text",
+        "hub.atomic_file",
+        "hub.clock",
+        "hub.dates",
+        "hub.log",
+        "hub.system",
+    }
     | {"hub.version", "hub.tls_faults"},
 }
 # Rooms above all others, the lowest first: each may import from all rooms below it.
