@@ -9,6 +9,7 @@ import pytest
 
 from hub.clock import IdFactory
 from hub.device.inserts import DeviceStore, open_device_store
+from hub.system import folders
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.device import RunningDevice, open_device
 from tests.support.scripted_hub import Guest, ScriptedHub
@@ -27,6 +28,14 @@ def ids(clock: FakeClock) -> IdFactory:
 @pytest.fixture
 def db(tmp_path: Path) -> Path:
     return tmp_path / "state" / "device.db"
+
+
+@pytest.fixture(params=[folders.DescriptorFolder, folders.PathFolder])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Open folders in each of the two ways; for ``usefixtures``."""
+    if request.param is folders.DescriptorFolder and not folders.HAS_DESCRIPTORS:
+        pytest.skip("this system has no descriptors of folders")
+    monkeypatch.setattr(folders, "way", request.param)
 
 
 @pytest.fixture

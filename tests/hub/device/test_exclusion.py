@@ -11,6 +11,8 @@ from hub.device.shared import Root, SharedFolders
 from protocol.skip_reasons import SkipReason
 from protocol.work import MANY, RunConfig
 
+pytestmark = pytest.mark.usefixtures("way")
+
 
 def share(root: Path) -> SharedFolders:
     return SharedFolders([Root("r", str(root), str(root))], home="/nowhere")

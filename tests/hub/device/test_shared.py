@@ -25,6 +25,8 @@ from protocol.skip_reasons import SkipReason
 from protocol.work import MANY, RunConfig, RunLimits
 from tests.support.families import each
 
+pytestmark = pytest.mark.usefixtures("way")
+
 
 def _nothing() -> None:
     pass
