@@ -114,14 +114,14 @@ class Keeper:
 
     async def _until_changed(self, written: Plan) -> tuple[int, Plan | None]:
         """Run the device, or wait; return its exit code, or the plan that takes the place of *written*."""
-        plan, why_not = self._present(written), await self._why_not(written)
+        options, why_not = self._present(written), await self._why_not(written)
         code, changed = 0, None
         async with anyio.create_task_group() as tasks:
 
             async def follow() -> None:
                 nonlocal changed
                 now = written
-                while (now, self._present(now), await self._why_not(now)) == (written, plan, why_not):
+                while (self._present(now), await self._why_not(now)) == (options, why_not):
                     await self.clock.sleep(INTERVAL_S)
                     now = self._reloaded(now)
                 changed = now
@@ -131,7 +131,7 @@ class Keeper:
             if why_not:
                 self.on_status(f"disconnected: {why_not}")
                 await anyio.sleep_forever()
-            code = await self.device(plan.options, on_status=self.on_status)
+            code = await self.device(options, on_status=self.on_status)
             tasks.cancel_scope.cancel()
         return code, changed
 
@@ -154,21 +154,21 @@ class Keeper:
             return ()
         return info.st_mtime_ns, info.st_size, info.st_ino
 
-    def _present(self, plan: Plan) -> Plan:
-        """Return the plan with the folders that exist; report once which one is missing."""
+    def _present(self, plan: Plan) -> DeviceOptions:
+        """Return the options with the folders that exist; report once which one is missing."""
         missing = frozenset(Path(root) for root in plan.options.roots if not Path(root).is_dir())
         for root in sorted(missing - self._missing):
             self.on_status(f"there is no folder {root}: it is shared again when it is back")
         self._missing = missing
         roots = [root for root in plan.options.roots if Path(root) not in missing]
-        return replace(plan, options=replace(plan.options, roots=roots))
+        return replace(plan.options, roots=roots)
 
     async def _why_not(self, plan: Plan) -> str:
         """Return why the device is disconnected now; empty if it is connected."""
         when = plan.when
         if paused := why_paused(plan.options.db, self.clock):
             return paused
-        if not self._present(plan).options.roots:
+        if not self._present(plan).roots:
             return "none of its folders exists"
         if when.is_quiet(self.clock.now().astimezone().time()):
             return "these are its quiet hours"

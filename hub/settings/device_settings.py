@@ -34,10 +34,16 @@ def _address(url: str) -> str:
 
 
 def _hours(text: str) -> str:
-    if text and not _HOURS.fullmatch(text):
+    if not text:
+        return text
+    found = _HOURS.fullmatch(text)
+    if found is None:
         raise refusal(
             "hours", "hours are from-until", hint='as in "22:00-07:00", in the time of this machine'
         )
+    if found.group(1, 2) == found.group(3, 4):
+        hint = "to disconnect for the whole day: hub device pause; without quiet hours: leave quiet out"
+        raise refusal("hours", "hours begin and end at the same time", hint=hint)
     return text
 
 

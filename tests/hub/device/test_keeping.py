@@ -95,6 +95,16 @@ async def test_changed_settings_run_the_device_anew_and_wrong_ones_leave_it_alon
     assert [run.codec for run in desk.runs] == ["json", "msgpack"]
 
 
+async def test_changed_times_leave_the_connection_open_while_it_may_be(desk: Desk) -> None:
+    assert await desk.look()
+    hour = desk.clock.now().astimezone().hour
+    desk.change(replace(desk.plan, when=Times(quiet=((hour + 2) % 24,))))
+    assert await desk.look()
+    assert len(desk.runs) == 1
+    desk.change(replace(desk.plan, when=Times(quiet=(hour,))))
+    assert not await desk.look()
+
+
 async def test_pause_disconnects_the_device_until_its_time_or_until_it_is_resumed(desk: Desk) -> None:
     db, clock = desk.plan.options.db, desk.clock
     assert await desk.look()
