@@ -130,13 +130,13 @@ def run(ctx: click.Context, config: Path, log_level: str) -> None:
     from hub.settings.device_settings import check_device_file
 
     def load() -> "Plan":
-        return _plan(ctx, check_device_file(config).usable())
+        return _plan(ctx, config, check_device_file(config).usable())
 
     make_folder(load().options.db.parent)
     with closing(open_log(log_level)) as opened:
         keeper = Keeper(config, load, SystemClock(), opened.show)
         try:
-            with held(load().options.db, RUN_LOCK):  # also while it is disconnected
+            with held(load().options.db, RUN_LOCK, settings=config.absolute()):
                 code = anyio.run(until_signal, keeper.serve, opened.show)
         except DeviceFileError as error:
             next_step = "hub device status shows it"
@@ -173,6 +173,7 @@ def install(
     task of Windows, and starts it.
     """
     from hub.device import autostart
+    from hub.device.inserts import forget_settings
     from hub.settings.device_settings import check_device_file, device_schema, device_text
 
     entry = _entry(ctx, config)
@@ -186,6 +187,7 @@ def install(
         return
     if text is not None:
         make_folder(config.parent)
+        forget_settings(device_file(ctx, device_name(name)).parent, config.absolute())
         config.write_text(text, "utf-8")
         schema = json.dumps(device_schema(), indent=2, ensure_ascii=False)
         config.with_name(_SCHEMA).write_text(f"{schema}\n", "utf-8")
@@ -260,13 +262,14 @@ def status(ctx: click.Context, config: Path, as_json: bool) -> None:
     from hub.device.keeping import why_paused
     from hub.device.pages import SUFFIX
 
-    plan, clock = _plan(ctx, _settings(config)), SystemClock()
+    plan, clock = _plan(ctx, config, _settings(config)), SystemClock()
     options, entry = plan.options, _entry(ctx, config)
     is_served = is_in_use(options.db)
     is_running = is_served or is_in_use(options.db, RUN_LOCK)
     facts = {
         "device": options.name,
         "settings": str(config),
+        "data": str(options.db),
         "starts_at_login": entry.file.exists() and autostart.is_running(entry),
         "is_running": is_running,
         "is_connected": is_served and options.db.with_suffix(SUFFIX).exists(),
@@ -364,8 +367,16 @@ def _file(ctx: click.Context, config: Path, db: Path | None = None, name: str | 
 
     settings = None if db or name else check_device_file(config).settings
     if settings is not None:
-        return device_file(ctx, device_name(settings.name))
+        return _database(ctx, config, device_name(settings.name))
     return file_here(ctx, db, name)  # the file is missing, or has errors while the device goes on
+
+
+def _database(ctx: click.Context, config: Path, name: str) -> Path:
+    """Return the database of device.toml: that of its first name, with its key, whatever the name is now."""
+    from hub.device.inserts import file_of_settings
+
+    by_name = device_file(ctx, name)
+    return file_of_settings(by_name.parent, config.absolute()) or by_name
 
 
 def _settings(config: Path) -> "DeviceSettings":
@@ -374,7 +385,7 @@ def _settings(config: Path) -> "DeviceSettings":
     return check_device_file(config).usable()
 
 
-def _plan(ctx: click.Context, settings: "DeviceSettings") -> "Plan":
+def _plan(ctx: click.Context, config: Path, settings: "DeviceSettings") -> "Plan":
     from hub.device.app import DeviceOptions
     from hub.device.keeping import Plan
 
@@ -382,7 +393,7 @@ def _plan(ctx: click.Context, settings: "DeviceSettings") -> "Plan":
     options = DeviceOptions(
         urls=settings.hub,
         roots=settings.roots,
-        db=device_file(ctx, name),
+        db=_database(ctx, config, name),
         name=name,
         codec=settings.codec,
         max_file_bytes=settings.max_file_bytes,

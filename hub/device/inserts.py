@@ -417,6 +417,7 @@ def _identities(path: Path) -> list[tuple[int, int] | None]:
 
 LOCK: Final = ".lock"
 RUN_LOCK: Final = ".kept"  # lock of a process that keeps a device, also while it is disconnected
+_PID_BYTES: Final = 20  # of a lock's first line
 
 
 def is_in_use(path: Path, suffix: str = LOCK) -> bool:
@@ -434,9 +435,27 @@ def is_in_use(path: Path, suffix: str = LOCK) -> bool:
     return False
 
 
+def file_of_settings(folder: Path, settings: Path) -> Path | None:
+    """Return the device's file in a folder that a settings file kept last, whatever its name is now."""
+    for lock in sorted(folder.glob(f"*{RUN_LOCK}")):
+        file = lock.with_name(lock.name.removesuffix(RUN_LOCK))
+        if lock.read_bytes().partition(b"\n")[2] == os.fsencode(settings) and file.exists():
+            return file
+    return None
+
+
+def forget_settings(folder: Path, settings: Path) -> None:
+    """Forget the device of a settings file, so that its next name gets a file of its own."""
+    if (file := file_of_settings(folder, settings)) is not None:
+        file.with_name(f"{file.name}{RUN_LOCK}").write_bytes(b"")  # not removed: a process may hold it
+
+
 @contextmanager
-def held(path: Path, suffix: str = LOCK) -> Iterator[None]:
+def held(path: Path, suffix: str = LOCK, *, settings: Path | None = None) -> Iterator[None]:
     """Hold a lock of the device's file at *path*.
+
+    Args:
+        settings: settings file of the device, by which ``file_of_settings`` finds it again.
 
     Raises:
         DeviceFileError: another process holds it.
@@ -447,13 +466,15 @@ def held(path: Path, suffix: str = LOCK) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released with the process, however it ends
         except BlockingIOError as error:
-            holder = os.pread(lock, 20, 0).decode(errors="replace") or "of an older version"
+            pid, *_ = os.pread(lock, _PID_BYTES, 0).split(b"\n")
+            holder = pid.decode(errors="replace") or "of an older version"
             raise DeviceFileError(
                 f"another device, process {holder}, uses {path}; end it first, or give this one another name",
                 code=ErrorCode.DATABASE_BUSY,
             ) from error
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, str(os.getpid()).encode(), 0)
+        written = f"{os.getpid()}\n".encode() + (b"" if settings is None else os.fsencode(settings))
+        os.pwrite(lock, written, 0)  # before the rest is cut off: a kill leaves the settings named
+        os.ftruncate(lock, len(written))
         yield
     finally:
         os.close(lock)

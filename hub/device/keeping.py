@@ -142,7 +142,10 @@ class Keeper:
             return plan
         self._stamp = stamp
         try:
-            return self.load()
+            changed = self.load()
+            if changed.options.db != plan.options.db:
+                raise HubError(f"{self.file} is of another device now; start this program again")
+            return changed
         except HubError as error:
             self.on_status(f"the settings of before stay in use: {error}")
             return plan

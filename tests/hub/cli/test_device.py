@@ -12,7 +12,7 @@ import pytest
 from hub.cli.failure import Exit
 from hub.clock import IdFactory
 from hub.device.credentials import fingerprint
-from hub.device.inserts import open_device_store
+from hub.device.inserts import RUN_LOCK, held, open_device_store
 from hub.device.sending_log import Order, open_sending_log
 from hub.settings.device_settings import check_device_file
 from protocol import keys
@@ -94,6 +94,22 @@ def test_pause_lasts_for_its_time_or_until_it_is_resumed(hub: Hub, home: Path) -
     ends(hub("device", "resume"), 0, "the pause is over")
     ends(hub("device", "resume"), 0, "was not paused")
     assert status(hub)["pause"] == ""
+
+
+def test_another_name_keeps_the_data_and_a_new_settings_file_does_not(hub: Hub, home: Path) -> None:
+    file = installed(hub, home)
+    data = home / "state/devices/desk.db"
+    data.parent.mkdir(parents=True, exist_ok=True)
+    data.touch()
+    with held(data, RUN_LOCK, settings=file):  # as a running device
+        file.write_text(file.read_text().replace('name = "desk"', 'name = "other"'))
+        found = status(hub)
+        assert (found["device"], found["data"], found["is_running"]) == ("other", str(data), True)
+    ends(hub("device", "pause"), 0)
+    assert [path.name for path in data.parent.glob("*.pause")] == ["desk.pause"]
+    file.unlink()
+    ends(hub("device", "install", "ws://h", "--root", str(home / "notes"), "--name", "other"), 0)
+    assert status(hub)["data"] == str(data.with_name("other.db"))
 
 
 @pytest.mark.parametrize("words", [("run",), ("status",)])
