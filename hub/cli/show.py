@@ -250,8 +250,8 @@ def _print_rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]], wid
     table = Table(box=None, header_style="bold", pad_edge=False)
     for number, header in enumerate(headers):
         widest = max(len(row[number]) for row in [headers, *rows])
-        # Names and ids stay whole, for copying; the last column is prose.
-        is_whole = number == 0 or (widest <= NARROW and number < len(headers) - 1)
+        # Names and ids stay whole, for copying, unless they leave no room; the last column is prose.
+        is_whole = widest <= (width // 2 if number == 0 else NARROW) and (number < max(1, len(headers) - 1))
         table.add_column(header, no_wrap=is_whole, overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))  # as text: brackets in a name are not markup

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import anyio
 import anyio.to_thread
+import pytest
 from anyio.from_thread import BlockingPortal
 
+from hub.cli import show
 from storage.runs import runs
 from storage.schedules.schedule_rows import DeclaredSchedule
 from tests.support.hub import ServedHub
@@ -45,6 +47,18 @@ def test_a_table_fits_the_terminal_and_is_whole(state: Path, served: ServedHub) 
     told = _on_a_terminal(state, "agents")
     assert "notes" in told
     assert all(len(line) <= 80 for line in told.splitlines())
+
+
+def test_table_with_a_long_first_column_shows_all_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("COLUMNS", "80")
+        show.print_table(
+            ["folder", "files", "endings"], [("/home/anna/" + "long-name/" * 12, 1, ".md, .txt")]
+        )
+    shown = capsys.readouterr().out
+    assert all(len(line) <= 80 for line in shown.splitlines())
+    assert {"files", "endings", "1", ".md,", ".txt"} <= {*shown.split()}
+    assert "".join(word for word in shown.split() if "long" in word or "/" in word).count("long-name/") >= 10
 
 
 def test_redirected_tables_fit_columns_that_are_given_and_are_never_cut_without(
