@@ -9,14 +9,14 @@ An owner types fields of items as people write them: dates, and rows by their ti
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import date, datetime
+from datetime import date, datetime, time
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from hub.clock import epoch_ms
-from hub.dates import DAY, begin_of
+from hub.clock import epoch_ms, from_epoch_ms
+from hub.dates import DAY, begin_of, day_at
 from hub.device import grants, messages, proposals, rows
 from hub.device.inserts import DeviceFileError, connect_shared
 from hub.device.messages import Question
@@ -67,7 +67,7 @@ def approve(
             _refuse_referred(db, review)
             proposals.accept(db, review.table, review.row_id, proposal, at_ms)
             return f"deleted: {_title(review)}"
-        filled, report = Editor(db, at_ms).read(review, fields or {})
+        filled, report = Editor(db, at_ms).read(review.table, fields or {}, _timezone(db, review))
         if proposal is not None:
             filled = {**(proposal.data or {}), **filled}
             proposals.accept(db, review.table, review.row_id, Proposal(proposal.call_id, filled), at_ms)
@@ -88,7 +88,7 @@ def edit(path: Path, numbers: Sequence[int | str], fields: Mapping[str, str], *,
     """
 
     def decide(db: sqlite3.Connection, review: Review) -> str:
-        filled, report = Editor(db, at_ms).read(review, fields)
+        filled, report = Editor(db, at_ms).read(review.table, fields, _timezone(db, review))
         rows.update(db, review.table, review.row_id, filled, at_ms)
         title = _title(review, filled)
         return f"changed {', '.join(filled)}: {review.label}  {review.table.name}  {title}{report}"
@@ -247,19 +247,22 @@ class Editor:
         self._db = db
         self._at_ms = at_ms
 
-    def read(self, review: Review, typed: Mapping[str, str]) -> tuple[Record, str]:
+    def read(self, table: DeviceTable, typed: Mapping[str, str], timezone: str | None) -> tuple[Record, str]:
         """Return values by column, and the end of a sentence that reports created or approved projects.
 
         The name of a column that refers to a row may omit its ``Id``. Its value is the row's title, review
         number or id. A missing project is created.
 
+        Args:
+            timezone: the zone in which the days of the row begin; None: that of this machine.
+
         Raises:
             Refusal: the field does not exist, or the value has the wrong type.
         """
         values: Record = {}
-        report, timezone = "", rows.timezone_of(self._db, review.call_id)
+        report = ""
         for name, text in typed.items():
-            column = _column(review.table, name)
+            column = _column(table, name)
             if column.refers_to is not None and text:
                 referred = TABLES[column.refers_to]
                 values[column.name], more = row_called(self._db, referred, _utf8(column, text), self._at_ms)
@@ -267,6 +270,31 @@ class Editor:
             else:
                 values[column.name] = _value(column, text, timezone)
         return values, report
+
+
+def _timezone(db: sqlite3.Connection, review: Review) -> str | None:
+    return rows.timezone_of(db, review.call_id)
+
+
+def typed(column: Column, value: Field, timezone: str | None) -> str:
+    """Return the text that an owner types for a value; days begin in *timezone*, or as on this machine."""
+    match value:
+        case None:
+            return ""
+        case int() if column.kind is Kind.EPOCH_MS:
+            at = from_epoch_ms(value).astimezone()
+            begins_day = timezone is None and at.time() == time()
+            day = at.date() if begins_day else day_at(value, timezone)
+            seconds = f":{at:%S}" if at.second else ""
+            return f"{at:%Y-%m-%d %H:%M}{seconds}" if day is None else day.isoformat()
+        case list():
+            return ", ".join(value)
+        case int() if column.kind is Kind.FLAG:
+            return "yes" if value else "no"
+        case float():
+            return str(int(value)) if value.is_integer() else repr(value)
+        case _:
+            return str(value)
 
 
 def _column(table: DeviceTable, name: str) -> Column:
