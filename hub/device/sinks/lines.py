@@ -1,0 +1,173 @@
+"""Rows as lines of a text: Markdown with the marks of Obsidian, and todo.txt.
+
+In Markdown a row ends with its block id, ``^hub-…``. A row of a table with a status has a box; dates and
+priorities have the signs of the Tasks plug-in, other columns are inline fields, ``[assignee:: Anna]``. A text
+of several lines follows indented below its row. In todo.txt a row has ``id:hub-…``. Signs and tags of others
+on a line stay; words of its text are its title.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from hub.device.sinks.target import Put, Shape, shape_of
+from hub.device.sinks.text_file import Piece, with_line
+from protocol.tables import Column, DeviceTable
+
+_BOXES: Final = {"todo": " ", "in_progress": "/", "done": "x"}
+_STATES: Final = {" ": "todo", "/": "in_progress", "x": "done", "X": "done"}
+_SIGNS: Final = {"high": "⏫", "low": "🔽"}
+_PRIORITIES: Final = {"🔺": "high", "⏫": "high", "🔼": "medium", "🔽": "low", "⏬": "low"}
+_ROW: Final = re.compile(
+    r"^(?P<lead>[ \t>]*(?:[-*+]|\d{1,9}[.)])[ \t]+)(?:\[(?P<box>[^\n])\][ \t]+)?(?P<rest>[^\n]*?)"
+    r"[ \t]*\^(?P<key>hub-[a-z0-9]*)[ \t]*(?:\n|\Z)",
+    re.MULTILINE,
+)
+_DATE: Final = re.compile(r"📅\ufe0f?[ \t]*(\d{4}-\d\d-\d\d)(?:[ \t]+⏰[ \t]*(\d\d:\d\d))?")
+_INLINE: Final = re.compile(r"\[([A-Za-z][A-Za-z0-9]{0,39}):: ([^\[\]\n]*)\]")
+_PRIORITY: Final = re.compile("[🔺⏫🔼🔽⏬]\ufe0f?")
+# Other signs of the Tasks plug-in, with their values: they stay.
+_OTHERS: Final = re.compile(
+    r"(?:[🛫⏳✅\u2795❌]\ufe0f?[ \t]*\d{4}-\d\d-\d\d"
+    r"|🔁[ \t]*every [a-z0-9 ,]{1,60}?(?=[ \t]*(?:$|[^\w ,])))"
+)
+_BLANKS: Final = re.compile(r"[ \t]+")
+_ROUND: Final = str.maketrans("[]", "()")  # brackets would end an inline field
+_LETTERS: Final = {"high": "A", "low": "C"}
+
+
+def _cell(text: str) -> str:
+    """Return a text for the middle of a line."""
+    return " ".join(text.split())
+
+
+def _label(column: Column) -> str:
+    """Return the name of an inline field: that of a referred row has no ``Id``."""
+    return column.name.removesuffix("Id") if column.refers_to else column.name
+
+
+class Markdown:
+    """Lists of a Markdown file."""
+
+    def pieces(self, text: str, tables: Mapping[str, DeviceTable]) -> Iterator[Piece]:
+        for row in _ROW.finditer(text):
+            if (table := tables.get(row["key"])) is not None:
+                shape = shape_of(table)
+                indent = len(row["lead"]) - len(row["lead"].lstrip(" \t>")) + 2
+                below, end = _below(text, row.end(), indent) if shape.text else ("", row.end())
+                yield Piece(row["key"], row.start(), end, self._fields(shape, row, below))
+
+    def _fields(self, shape: Shape, row: re.Match[str], below: str) -> dict[str, str]:
+        rest = row["rest"]
+        fields: dict[str, str] = {}
+        if shape.has_status:
+            fields |= {"status": _STATES[row["box"]]} if row["box"] in _STATES else {}
+        if shape.date is not None:
+            date = _DATE.search(rest)
+            fields[shape.date] = " ".join(filter(None, date.groups())) if date else ""
+            rest = _DATE.sub(" ", rest)
+        if shape.has_priority:
+            sign = _PRIORITY.search(rest)
+            fields["priority"] = _PRIORITIES[sign[0][0]] if sign else "medium"
+            rest = _PRIORITY.sub(" ", rest)
+        labels = {_label(column): column.name for column in shape.others}
+        values = {labels[name]: value for name, value in _INLINE.findall(rest) if name in labels}
+        fields |= {column.name: values.get(column.name, "") for column in shape.others}
+        rest = _INLINE.sub(lambda found: "" if found[1] in labels else found[0], rest)
+        if shape.text is not None:
+            fields[shape.text] = below
+        title = _BLANKS.sub(" ", _OTHERS.sub(" ", rest)).strip()
+        return fields | ({shape.title: title} if title else {})
+
+    def rendered(self, put: Put, text: str, piece: Piece | None) -> str:
+        shape, fields = shape_of(put.table), put.fields
+        row = None if piece is None else _ROW.match(text, piece.start)
+        lead = row["lead"] if row else "- "
+        box = _BOXES.get(fields.get("status", ""), " ") if shape.has_status else None
+        # A sign of another program's state stays until the row is begun or done.
+        if row and row["box"] and (box is None or _STATES.get(row["box"], "todo") == fields.get("status")):
+            box = row["box"]
+        title = _cell(fields.get(shape.title, ""))
+        parts = [f"[{box}]" if box else "", _OTHERS.sub(" ", title).strip() or title]
+        inline = ((_label(column), fields.get(column.name, "")) for column in shape.others)
+        parts += [f"[{label}:: {_cell(value).translate(_ROUND)}]" for label, value in inline if value.strip()]
+        if shape.has_priority:
+            parts.append(_SIGNS.get(fields.get("priority", ""), ""))
+        parts += _OTHERS.findall(row["rest"]) if row else []
+        if shape.date is not None and (value := fields.get(shape.date, "")):
+            day, _, time = value.partition(" ")
+            parts.append(f"📅 {day}" + (f" ⏰ {time[:5]}" if time else ""))
+        line = f"{lead}{' '.join(filter(None, parts))} ^{put.key}"
+        indent = " " * (len(lead) - len(lead.lstrip(" \t>")) + 2)
+        below = fields.get(shape.text, "").strip("\n") if shape.text else ""
+        lines = [line, *(f"{indent}{one}" if one.strip() else "" for one in below.splitlines())]
+        return "\n".join(lines) + "\n"
+
+    def insert(self, text: str, put: Put) -> str:
+        return with_line(text, self.rendered(put, text, None))
+
+
+def _below(text: str, start: int, indent: int) -> tuple[str, int]:
+    """Return the indented lines after *start* without their indent, and where they end.
+
+    A list item or another row among them is no part of the text above it.
+    """
+    lines, end, at = [], start, start
+    while at < len(text):
+        stop = text.find("\n", at) + 1 or len(text)
+        line = text[at:stop].rstrip("\n")
+        if line.strip() and (not line.startswith(" " * indent) or _ROW.match(text, at)):
+            break
+        lines.append(line[indent:])
+        at = stop
+        end = at if line.strip() else end
+    return "\n".join(lines).strip("\n"), end
+
+
+_TODO: Final = re.compile(
+    r"^(?P<lead>(?:x[ \t]+(?:\d{4}-\d\d-\d\d[ \t]+)?)?)(?:\((?P<letter>[A-Z])\)[ \t]+)?"
+    r"(?P<dates>(?:\d{4}-\d\d-\d\d[ \t]+){0,2})(?P<rest>[^\n]*)(?:\n|\Z)",
+    re.MULTILINE,
+)
+_TODO_KEY: Final = re.compile(r"(?:^|(?<=[ \t]))id:(hub-[a-z0-9]*)(?=[ \t]|$)")
+_TODO_DUE: Final = re.compile(r"(?:^|(?<=[ \t]))due:(\d{4}-\d\d-\d\d)(?:T(\d\d:\d\d))?(?=[ \t]|$)")
+
+
+class TodoTxt:
+    """Tasks of a todo.txt, one a line. A project stays here: its words would become part of a title."""
+
+    def pieces(self, text: str, tables: Mapping[str, DeviceTable]) -> Iterator[Piece]:
+        for row in _TODO.finditer(text):
+            key = _TODO_KEY.search(row["rest"])
+            if key is not None and (table := tables.get(key[1])) is not None:
+                yield Piece(key[1], row.start(), row.end(), self._fields(table, row))
+
+    def _fields(self, table: DeviceTable, row: re.Match[str]) -> dict[str, str]:
+        shape = shape_of(table)
+        due = _TODO_DUE.search(row["rest"])
+        rest = _TODO_DUE.sub("", _TODO_KEY.sub("", row["rest"]))
+        fields = {"status": "done"} if row["lead"] else {"status": "todo"}
+        if shape.date is not None:
+            fields[shape.date] = " ".join(filter(None, due.groups())) if due else ""
+        letter = row["letter"]
+        fields["priority"] = "medium" if letter in (None, "B") else "high" if letter == "A" else "low"
+        title = _BLANKS.sub(" ", rest).strip()
+        known = {name: value for name, value in fields.items() if table.column(name) is not None}
+        return known | ({table.title: title} if title else {})
+
+    def rendered(self, put: Put, text: str, piece: Piece | None) -> str:
+        shape, fields = shape_of(put.table), put.fields
+        row = None if piece is None else _TODO.match(text, piece.start)
+        is_done = fields.get("status") == "done"
+        lead = (row["lead"] if row and row["lead"] else "x ") if is_done else ""
+        letter = _LETTERS.get(fields.get("priority", ""), "")
+        if row and row["letter"] and piece and piece.fields.get("priority") == fields.get("priority"):
+            letter = row["letter"]
+        due = fields.get(shape.date, "").replace(" ", "T")[:16] if shape.date else ""
+        title = _TODO_DUE.sub("", _TODO_KEY.sub("", _cell(fields.get(shape.title, ""))))
+        parts = [f"({letter})" if letter else "", (row["dates"] if row else "").strip(), title]
+        parts += [f"due:{due}" if due else "", f"id:{put.key}"]
+        return lead + " ".join(filter(None, parts)) + "\n"
+
+    def insert(self, text: str, put: Put) -> str:
+        return with_line(text, self.rendered(put, text, None))

@@ -1,0 +1,123 @@
+"""Interface of a target of approved rows. Fields are texts by column, as an owner types them."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Final, NamedTuple, Protocol
+
+from protocol.errors import HubError
+from protocol.tables import DeviceTable, Filler, Kind
+
+LONG: Final = 2_000  # characters: longer texts stand apart from their row
+Fields = Mapping[str, str]
+
+
+class Put(NamedTuple):
+    """Row to write to a place of a target. *key* identifies it there; *at_ms* is its latest change."""
+
+    key: str
+    table: DeviceTable
+    fields: Fields
+    place: str
+    at_ms: int
+
+
+class Shape:
+    """Columns of a table by how they are shown to people.
+
+    Attributes:
+        title: the column that names a row.
+        has_status: rows are open or done; the column is ``status``.
+        has_priority: rows have a high, medium or low ``priority``.
+        date: the first column of a date, if any.
+        text: the first column of a long text, if any.
+        others: columns that are none of these.
+    """
+
+    def __init__(self, table: DeviceTable) -> None:
+        columns = {one.name: one for one in table.fields if one.filler in (Filler.MODEL, Filler.PERSON)}
+        self.title = table.title
+        self.has_status = "status" in columns and "done" in columns["status"].choices
+        self.has_priority = "priority" in columns and {"high", "low"} <= {*columns["priority"].choices}
+        self.date = next((one.name for one in columns.values() if one.kind is Kind.EPOCH_MS), None)
+        long = (one for one in columns.values() if one.kind is Kind.TEXT and one.max_length > LONG)
+        self.text = next((one.name for one in long if one.name != table.title), None)
+        shown = {self.title, self.date, self.text}
+        shown |= {"status"} if self.has_status else set()
+        shown |= {"priority"} if self.has_priority else set()
+        self.others = [column for column in columns.values() if column.name not in shown]
+
+    @property
+    def names(self) -> list[str]:
+        """Names of all these columns, the title first."""
+        named = [self.title, "status" if self.has_status else None, "priority" if self.has_priority else None]
+        return [name for name in (*named, self.date, self.text) if name] + [one.name for one in self.others]
+
+
+@lru_cache(maxsize=64)
+def shape_of(table: DeviceTable) -> Shape:
+    """Return the shape of a table."""
+    return Shape(table)
+
+
+class Found(NamedTuple):
+    """Row as a target has it.
+
+    Attributes:
+        fields: the columns that the target expresses; others are unknown, not empty.
+        place: the file or resource that has it.
+        at_ms: when the place was last changed.
+    """
+
+    fields: Fields
+    place: str
+    at_ms: int
+
+
+class Snapshot(NamedTuple):
+    """State of a target.
+
+    Attributes:
+        found: the rows by key.
+        missing: places that are not there, or have no content.
+        contents: the bytes of each place, or of its version; None for a missing one.
+        tables: the tables of all keys.
+    """
+
+    found: Mapping[str, Found]
+    missing: Collection[str]
+    contents: Mapping[str, bytes | None]
+    tables: Mapping[str, DeviceTable]
+
+
+class TargetFailed(HubError):
+    """Target that cannot be read or written now; nothing of the target was changed."""
+
+
+class TargetChanged(TargetFailed):
+    """Target that another program changed since it was read; nothing was written."""
+
+
+class Target(Protocol):
+    """Target of approved rows. All methods block."""
+
+    def fresh_place(self, now: datetime) -> str:
+        """Return the place of a new row."""
+
+    def expressed(self, table: DeviceTable, fields: Fields) -> Fields:
+        """Return the fields that ``read`` returns after ``write`` wrote *fields*."""
+
+    def read(self, places: Collection[str], tables: Mapping[str, DeviceTable]) -> Snapshot:
+        """Return the rows of the keys of *tables* at these places.
+
+        Raises:
+            TargetFailed: the target cannot be read.
+        """
+
+    def write(self, snapshot: Snapshot, puts: Sequence[Put], removed: Collection[str]) -> None:
+        """Write rows, replacing those with the same key, and remove others.
+
+        Raises:
+            TargetChanged: the target is not as in *snapshot*.
+            TargetFailed: the target cannot be written.
+        """

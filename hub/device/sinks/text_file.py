@@ -1,0 +1,140 @@
+"""Text files as targets: rows are spliced into their text, and all other bytes stay as they are."""
+
+import stat
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from hub.atomic_file import write_atomically
+from hub.device.sinks.target import Fields, Found, Put, Snapshot, TargetChanged, TargetFailed
+from protocol.tables import DeviceTable
+
+DATE = "{date}"  # in a path: the day on which a row is first written
+_MOST_BYTES = 64 * 1024 * 1024
+
+
+class Piece(NamedTuple):
+    """Part of a text that is one row: its place from *start* to *end*, with the end of its line."""
+
+    key: str
+    start: int
+    end: int
+    fields: Fields
+
+
+class Format(Protocol):
+    """Form of the rows in a text. Line ends are line feeds."""
+
+    def pieces(self, text: str, tables: Mapping[str, DeviceTable]) -> Iterator[Piece]:
+        """Yield the rows of the keys of *tables*, in order; all else belongs to others."""
+
+    def rendered(self, put: Put, text: str, piece: Piece | None) -> str:
+        """Return a row for *text*, in place of *piece*, whose other marks it keeps."""
+
+    def insert(self, text: str, put: Put) -> str:
+        """Return the text with a new row."""
+
+
+def with_line(text: str, line: str) -> str:
+    """Return *text* with a line at its end."""
+    return text + ("\n" if text and not text.endswith("\n") else "") + line
+
+
+class TextFile:
+    """Target that is one file, or one for each day."""
+
+    def __init__(self, path: Path, form: Format) -> None:
+        self._path = str(path)
+        self._form = form
+
+    def fresh_place(self, now: datetime) -> str:
+        return self._path.replace(DATE, now.astimezone().date().isoformat())
+
+    def expressed(self, table: DeviceTable, fields: Fields) -> Fields:
+        text = self._form.insert("", Put("hub-", table, fields, "", 0))
+        return next(iter(self._form.pieces(text, {"hub-": table}))).fields
+
+    def read(self, places: Collection[str], tables: Mapping[str, DeviceTable]) -> Snapshot:
+        found: dict[str, Found] = {}
+        contents: dict[str, bytes | None] = {}
+        for place in sorted(places):
+            contents[place], at_ms = _content(Path(place))
+            for piece in self._form.pieces(_text(place, contents[place])[0], tables):
+                found.setdefault(piece.key, Found(piece.fields, place, at_ms))
+        missing = {place for place, content in contents.items() if not content or not content.strip()}
+        return Snapshot(found, missing, contents, tables)
+
+    def write(self, snapshot: Snapshot, puts: Sequence[Put], removed: Collection[str]) -> None:
+        for place, before in snapshot.contents.items():
+            here = [put for put in puts if put.place == place]
+            gone = {key for key in removed if key in snapshot.found and snapshot.found[key].place == place}
+            if not here and not gone:
+                continue
+            after = self._changed(place, before, here, gone, snapshot.tables)
+            current, _ = _content(Path(place))
+            if current != before:
+                raise TargetChanged(f"{place}: another program changed it just now")
+            _replace(Path(place), after)
+
+    def _changed(
+        self,
+        place: str,
+        before: bytes | None,
+        puts: Sequence[Put],
+        gone: Collection[str],
+        tables: Mapping[str, DeviceTable],
+    ) -> bytes:
+        text, newline = _text(place, before)
+        waiting = {put.key: put for put in puts}
+        parts, at = [], 0
+        for piece in self._form.pieces(text, tables):
+            put = waiting.pop(piece.key, None)
+            if put is None and piece.key not in gone:
+                continue
+            parts += [text[at : piece.start], "" if put is None else self._form.rendered(put, text, piece)]
+            at = piece.end
+        text = "".join([*parts, text[at:]])
+        for put in waiting.values():
+            text = self._form.insert(text, put)
+        return text.replace("\n", newline).encode("utf-8", "surrogateescape")
+
+
+def _content(path: Path) -> tuple[bytes | None, int]:
+    """Return the bytes of a file and when it was changed, in epoch ms; None if there is no file."""
+    try:
+        info = path.stat()
+        if not stat.S_ISREG(info.st_mode) or info.st_size > _MOST_BYTES:
+            raise TargetFailed(f"{path}: is no file of at most {_MOST_BYTES >> 20} MiB")
+        return path.read_bytes(), info.st_mtime_ns // 1_000_000
+    except FileNotFoundError:
+        if not path.parent.is_dir():
+            raise TargetFailed(f"there is no folder {path.parent}: it is written when it is back") from None
+        return None, 0
+    except OSError as error:
+        raise TargetFailed(f"{path}: {error.strerror}") from error
+
+
+def _text(place: str, content: bytes | None) -> tuple[str, str]:
+    """Return a text with line feeds, and how its lines end.
+
+    A carriage return that ends no line, or some lines only, stays in the text: other bytes never change.
+    """
+    try:
+        text = (content or b"").decode()
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise TargetFailed(f"{place}:{line}: is not UTF-8; nothing is written there") from None
+    plain = text.replace("\r\n", "\n")
+    return (plain, "\r\n") if "\n" in plain and plain.replace("\n", "\r\n") == text else (text, "\n")
+
+
+def _replace(path: Path, content: bytes) -> None:
+    mode = 0o600
+    with suppress(FileNotFoundError):
+        mode = stat.S_IMODE(path.stat().st_mode)
+    try:
+        write_atomically(path, content, mode=mode)
+    except OSError as error:
+        raise TargetFailed(f"{path}: cannot be written: {error.strerror}") from error
