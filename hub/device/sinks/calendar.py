@@ -1,0 +1,142 @@
+"""Rows as components of iCalendar (RFC 5545): to-dos, events and journal entries.
+
+A table with a status becomes to-dos, another with a date events, all else journal entries. Properties of
+others in a component stay; other components of a file are not touched.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from hub.clock import from_epoch_ms
+from hub.device.sinks.target import Put, shape_of
+from hub.device.sinks.text_file import Piece, with_line
+from hub.text.calendars import reading_calendar
+from protocol.tables import DeviceTable
+
+if TYPE_CHECKING:
+    from icalendar.cal import Component
+
+_COMPONENT: Final = re.compile(
+    r"^BEGIN:(?P<kind>VTODO|VEVENT|VJOURNAL)[ \t]*\n.*?^END:(?P=kind)[ \t]*(?:\n|\Z)",
+    re.MULTILINE | re.DOTALL | re.IGNORECASE,
+)
+_KEY: Final = re.compile(r"^UID(?:;[^:\n]*)?:(hub-[a-z0-9]*)[ \t]*$", re.MULTILINE | re.IGNORECASE)
+_END: Final = re.compile(r"^END:VCALENDAR[ \t]*$", re.MULTILINE | re.IGNORECASE)
+_HEAD: Final = "BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:-//device-hub//sinks//EN\n"
+_STATES: Final = {"todo": "NEEDS-ACTION", "in_progress": "IN-PROCESS", "done": "COMPLETED"}
+_NAMES: Final = {"NEEDS-ACTION": "todo", "IN-PROCESS": "in_progress", "COMPLETED": "done"}
+_PRIORITIES: Final = {"high": 1, "medium": 5, "low": 9}
+
+
+class Calendar:
+    """Components of a calendar file."""
+
+    def pieces(self, text: str, tables: Mapping[str, DeviceTable]) -> Iterator[Piece]:
+        for found in _COMPONENT.finditer(text):
+            key = _KEY.search(found[0])
+            if key is not None and (table := tables.get(key[1])) is not None:
+                yield Piece(key[1], found.start(), found.end(), fields_of(component_of(found[0]), table))
+
+    def rendered(self, put: Put, text: str, piece: Piece | None) -> str:
+        before = None if piece is None else component_of(text[piece.start : piece.end])
+        return text_of(put, before).replace("\r\n", "\n")
+
+    def insert(self, text: str, put: Put) -> str:
+        if not text.strip("\ufeff \n"):
+            return f"{_HEAD}{self.rendered(put, text, None)}END:VCALENDAR\n"
+        ends = list(_END.finditer(text))
+        at = ends[-1].start() if ends else len(text)
+        return with_line(text[:at], self.rendered(put, text, None)) + text[at:]
+
+
+def whole(put: Put, before: "Component | None") -> str:
+    """Return a calendar that is one component, as servers store it."""
+    return f"{_HEAD}{text_of(put, before)}END:VCALENDAR\n".replace("\r\n", "\n").replace("\n", "\r\n")
+
+
+def component_of(text: str) -> "Component":
+    """Return the only component of a text. Raises ValueError if it is none."""
+    with reading_calendar() as parse:
+        found = _COMPONENT.search(text.replace("\r\n", "\n"))
+        if found is None:
+            raise ValueError("no component of a calendar")
+        calendar = parse(f"{_HEAD}{found[0].rstrip()}\nEND:VCALENDAR\n")
+        return next(iter(calendar.subcomponents))
+
+
+def fields_of(component: "Component", table: DeviceTable) -> dict[str, str]:
+    """Return the fields of a row from its component; a property that cannot be read is unknown."""
+    shape = shape_of(table)
+    fields = {shape.title: " ".join(str(component.get("SUMMARY", "")).split())}
+    if not fields[shape.title]:
+        fields = {}
+    if shape.text is not None:
+        fields[shape.text] = str(component.get("DESCRIPTION", "")).strip("\n")
+    if shape.has_status:
+        state = _NAMES.get(str(component.get("STATUS", "NEEDS-ACTION")).upper())
+        fields |= {"status": state} if state else {}
+        if "COMPLETED" in component:
+            fields["status"] = "done"
+    if shape.has_priority:
+        number = int(component.get("PRIORITY", 0) or 0)
+        fields["priority"] = "high" if 1 <= number <= 4 else "low" if number >= 6 else "medium"
+    if shape.date is not None:
+        found = component.get(_date_of(table))
+        fields[shape.date] = "" if found is None else _moment(getattr(found, "dt", None))
+    return fields
+
+
+def text_of(put: Put, before: "Component | None") -> str:
+    """Return the component of a row, with the other properties of the one *before*."""
+    import icalendar
+
+    kind = _kind_of(put.table)
+    with reading_calendar():
+        classes = {"VTODO": icalendar.Todo, "VEVENT": icalendar.Event, "VJOURNAL": icalendar.Journal}
+        component: Any = classes[kind]() if before is None else before
+        shape, fields = shape_of(put.table), put.fields
+        values: dict[str, Any] = {"UID": put.key, "SUMMARY": fields.get(shape.title, "")}
+        if shape.text is not None:
+            values["DESCRIPTION"] = fields.get(shape.text) or None
+        if shape.has_status:
+            state = fields.get("status", "todo")
+            values["STATUS"] = _STATES.get(state, _STATES["todo"])
+            if state != "done":
+                values |= {"COMPLETED": None, "PERCENT-COMPLETE": None}
+        if shape.has_priority:
+            values["PRIORITY"] = _PRIORITIES.get(fields.get("priority", ""), 5)
+        if shape.date is not None:
+            text = fields.get(shape.date, "")
+            values[_date_of(put.table)] = _read(text) if text else None
+        changed = from_epoch_ms(put.at_ms).replace(microsecond=0)
+        for name, value in (values | {"DTSTAMP": changed, "LAST-MODIFIED": changed}).items():
+            component.pop(name, None)
+            if value is not None:
+                component.add(name, value)
+        written: bytes = component.to_ical()
+    return written.decode()
+
+
+def _kind_of(table: DeviceTable) -> str:
+    shape = shape_of(table)
+    return "VTODO" if shape.has_status else "VEVENT" if shape.date else "VJOURNAL"
+
+
+def _date_of(table: DeviceTable) -> str:
+    return "DUE" if shape_of(table).has_status else "DTSTART"
+
+
+def _read(text: str) -> date | datetime:
+    """Return the day or the time of a typed text; a time is that of this machine."""
+    if len(text) == len("2027-02-03"):
+        return date.fromisoformat(text)
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def _moment(value: object) -> str:
+    if isinstance(value, datetime):
+        local = value.astimezone() if value.tzinfo else value
+        return local.strftime("%Y-%m-%d %H:%M")
+    return value.isoformat() if isinstance(value, date) else ""

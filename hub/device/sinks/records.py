@@ -1,0 +1,121 @@
+"""Rows as records: CSV with a header line, and JSON lines. Both have all columns of a table."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from hub.device.sinks.target import Put, shape_of
+from hub.device.sinks.text_file import Piece, with_line
+from protocol.tables import DeviceTable
+
+_KEY: Final = "id"
+_TABLE: Final = "table"
+# A record with its line end; a quoted cell may contain line feeds and doubled quotes.
+_RECORD: Final = re.compile(r'(?:"(?:[^"]|"")*(?:"|\Z)|[^"\n])*(?:\n|\Z)')
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+
+
+class Csv:
+    """Table with a header line, which may have more columns, in any order.
+
+    A cell that a spreadsheet would take for a formula begins with an apostrophe.
+    """
+
+    def pieces(self, text: str, tables: Mapping[str, DeviceTable]) -> Iterator[Piece]:
+        header, at = _header(text)
+        for start, end in _records(text, at):
+            cells = dict(zip(header, _cells(text[start:end], _delimiter(text)), strict=False))
+            if (table := tables.get(cells.get(_KEY, ""))) is not None:
+                fields = {name: _plain(cells[name]) for name in shape_of(table).names if name in cells}
+                yield Piece(cells[_KEY], start, end, fields)
+
+    def rendered(self, put: Put, text: str, piece: Piece | None) -> str:
+        header, _ = _header(text)
+        delimiter = _delimiter(text)
+        cells = (
+            {}
+            if piece is None
+            else dict(zip(header, _cells(text[piece.start : piece.end], delimiter), strict=False))
+        )
+        cells |= {_KEY: put.key, **{name: _harmless(value) for name, value in put.fields.items()}}
+        return _line(
+            [cells.get(name, "") for name in header or [_KEY, *shape_of(put.table).names]], delimiter
+        )
+
+    def insert(self, text: str, put: Put) -> str:
+        text = text if text.strip("\ufeff \n") else _line([_KEY, *shape_of(put.table).names], ",")
+        return with_line(text, self.rendered(put, text, None))
+
+
+def _header(text: str) -> tuple[list[str], int]:
+    """Return the names of the columns, and where the records begin."""
+    end = next((end for _, end in _records(text, 0)), 0)
+    return _cells(text[:end].removeprefix("\ufeff"), _delimiter(text)) if end else [], end
+
+
+def _delimiter(text: str) -> str:
+    line = text.partition("\n")[0]
+    return max(",;\t", key=line.count)
+
+
+def _records(text: str, at: int) -> Iterator[tuple[int, int]]:
+    while at < len(text):
+        found = _RECORD.match(text, at)
+        assert found is not None
+        yield at, found.end()
+        at = found.end()
+
+
+def _cells(record: str, delimiter: str) -> list[str]:
+    return next(csv.reader(io.StringIO(record.removesuffix("\n"), newline=""), delimiter=delimiter), [])
+
+
+def _line(cells: list[str], delimiter: str) -> str:
+    written = io.StringIO(newline="")
+    csv.writer(written, delimiter=delimiter, lineterminator="\n").writerow(cells)
+    return written.getvalue()
+
+
+def _harmless(value: str) -> str:
+    return f"'{value}" if value.startswith(_FORMULA) else value
+
+
+def _plain(value: str) -> str:
+    return value[1:] if value.startswith("'") and value[1:].startswith(_FORMULA) else value
+
+
+class JsonLines:
+    """An object in each line, with ``id`` and ``table``; keys of others in it stay."""
+
+    def pieces(self, text: str, tables: Mapping[str, DeviceTable]) -> Iterator[Piece]:
+        at = 0
+        while at < len(text):
+            end = text.find("\n", at) + 1 or len(text)
+            known = _object(text[at:end])
+            key = known.get(_KEY)
+            if isinstance(key, str) and (table := tables.get(key)) is not None:
+                yield Piece(key, at, end, {name: _shown(known.get(name)) for name in shape_of(table).names})
+            at = end
+
+    def rendered(self, put: Put, text: str, piece: Piece | None) -> str:
+        others = {} if piece is None else _object(text[piece.start : piece.end])
+        named = others | {_KEY: put.key, _TABLE: put.table.name, **put.fields}
+        return json.dumps(named, ensure_ascii=False) + "\n"
+
+    def insert(self, text: str, put: Put) -> str:
+        return with_line(text, self.rendered(put, text, None))
+
+
+def _object(line: str) -> dict[str, Any]:
+    try:
+        found = json.loads(line.removeprefix("\ufeff"))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _shown(value: object) -> str:
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value)
