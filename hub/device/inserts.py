@@ -547,6 +547,7 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
         CREATE,
         rows.CREATE,
         *sending_log.CREATE,
+        *schema.SINKS,
     ):  # also in older files; older versions ignore them
         db.execute(table)
     db.execute("PRAGMA foreign_keys = ON")

@@ -164,6 +164,45 @@ CREATE TABLE agent_files (
 ) STRICT
 """
 
+# Rows at the places where approved rows go. *base*: the fields that both sides had last; null while the row
+# is written for the first time. *digest*: of the row's fields at that time. *is_gone*: deleted there. The
+# history has the fields of both sides before one was changed by the other.
+SINKS: Final = (
+    """
+CREATE TABLE IF NOT EXISTS sink_rows (
+    sink TEXT NOT NULL,
+    key TEXT NOT NULL,
+    tbl TEXT NOT NULL,
+    row_id TEXT NOT NULL,
+    place TEXT NOT NULL,
+    base TEXT CHECK (base IS NULL OR json_valid(base)),
+    digest TEXT NOT NULL DEFAULT '',
+    is_gone INTEGER NOT NULL DEFAULT 0 CHECK (is_gone IN (0, 1)),
+    at_ms INTEGER NOT NULL,
+    PRIMARY KEY (sink, key)
+) STRICT, WITHOUT ROWID
+""",
+    """
+CREATE TABLE IF NOT EXISTS sink_history (
+    number INTEGER PRIMARY KEY,
+    at_ms INTEGER NOT NULL,
+    sink TEXT NOT NULL,
+    tbl TEXT NOT NULL,
+    row_id TEXT NOT NULL,
+    what TEXT NOT NULL,
+    here TEXT NOT NULL CHECK (json_valid(here)),
+    there TEXT NOT NULL CHECK (json_valid(there))
+) STRICT
+""",
+    """
+CREATE TABLE IF NOT EXISTS sink_states (
+    sink TEXT PRIMARY KEY,
+    at_ms INTEGER NOT NULL,
+    problem TEXT NOT NULL
+) STRICT, WITHOUT ROWID
+""",
+)
+
 
 def statements() -> list[str]:
     """Return the statements that create the schema in an empty file, to be run in one transaction."""

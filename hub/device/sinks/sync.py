@@ -1,0 +1,342 @@
+"""Synchronization of a device's approved rows with one target.
+
+The key of a row is derived from its table and id, and its place is recorded before it is written. So a row is
+found again that was written, but not recorded, when the process died. The base of a row is the fields that
+both sides had last: a side whose field differs from it was changed.
+"""
+
+import hashlib
+import sqlite3
+from base64 import b32encode
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from hub.clock import epoch_ms
+from hub.device import rows
+from hub.device.owner import Editor, typed
+from hub.device.schema import quoted
+from hub.device.sinks.target import Fields, Found, Put, Snapshot, Target, TargetChanged, TargetFailed
+from protocol.frame import Record
+from protocol.tables import DeviceTable
+
+MOST_HISTORY: Final = 20_000  # changes that are remembered, of all sinks
+_AGAIN: Final = "hub device sync --again"
+_TRIES: Final = 5  # of a target that another program changes at the same time
+_KEY_BYTES: Final = 10
+
+
+class Sink(msgspec.Struct, frozen=True):
+    """Target with the names of its tables; *back*: what is changed there is changed here."""
+
+    name: str
+    target: Target
+    tables: tuple[str, ...]
+    back: bool = True
+
+
+class Synced(msgspec.Struct):
+    """Result of a synchronization: numbers of rows, and a problem, if any."""
+
+    written: int = 0
+    removed: int = 0
+    taken_back: int = 0
+    gone: int = 0
+    problem: str = ""
+
+
+class _Here(msgspec.Struct):
+    """Approved row of the device."""
+
+    table: DeviceTable
+    row_id: str
+    fields: dict[str, str]
+    at_ms: int
+    timezone: str | None
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(msgspec.json.encode(self.fields)).hexdigest()[:32]
+
+
+class _Known(msgspec.Struct):
+    """Row as it was recorded; without a *base* it is being written for the first time."""
+
+    key: str
+    tbl: str
+    row_id: str
+    place: str
+    base: dict[str, str] | None
+    digest: str
+    is_gone: bool
+
+
+class _Merge(msgspec.Struct):
+    """Decision about a row: fields to change here, and those to write there, if any."""
+
+    base: dict[str, str]
+    back: dict[str, str]
+    put: dict[str, str] | None = None
+    conflict: bool = False
+
+
+def key_of(table: str, row_id: str) -> str:
+    """Return the key of a row at every target."""
+    digest = hashlib.sha256(f"{table}:{row_id}".encode()).digest()
+    return f"hub-{b32encode(digest[:_KEY_BYTES]).decode().lower()}"
+
+
+def synchronize(db: sqlite3.Connection, sink: Sink, now: datetime) -> Synced:
+    """Synchronize the approved rows with the target; a problem of the target is in the result.
+
+    Raises:
+        sqlite3.Error: the device's file cannot be written.
+    """
+    synced = Synced()
+    for _ in range(_TRIES):
+        try:
+            _pass(db, sink, now, synced)
+            synced.problem = ""
+            break
+        except TargetChanged as error:
+            synced.problem = str(error)
+        except TargetFailed as error:
+            synced.problem = str(error)
+            break
+    db.execute(
+        "INSERT OR REPLACE INTO sink_states VALUES (?, ?, ?)", (sink.name, epoch_ms(now), synced.problem)
+    )
+    return synced
+
+
+def write_again(db: sqlite3.Connection, sink: str) -> int:
+    """Mark the rows of a sink to be written again where they are missing; return their number."""
+    changes = "UPDATE sink_rows SET base = NULL, is_gone = 0 WHERE sink = ?"
+    return db.execute(changes, (sink,)).rowcount
+
+
+def _pass(db: sqlite3.Connection, sink: Sink, now: datetime, synced: Synced) -> None:
+    at_ms = epoch_ms(now)
+    here = _rows(db, sink.tables)
+    known = _recorded(db, sink.name)
+    fresh = [key for key in here if key not in known]
+    if fresh:  # before they are written: a process that dies in between finds them at their place
+        place = sink.target.fresh_place(now)
+        with _transaction(db):
+            for key in fresh:
+                new = here[key]
+                known[key] = _Known(key, new.table.name, new.row_id, place, None, "", False)
+                _record(db, sink.name, known[key], at_ms)
+    declared = rows.tables_of(db)
+    tables = {key: declared.of(one.tbl) for key, one in known.items()}
+    snapshot = sink.target.read({one.place for one in known.values()}, tables)
+    vanished = _vanished(known.values(), snapshot)
+    merges: dict[str, _Merge] = {}
+    removed: list[str] = []
+    with _transaction(db):
+        for key, one in known.items():
+            row, there = here.get(key), snapshot.found.get(key)
+            if one.place in vanished:
+                continue
+            if row is None:
+                if there is not None:
+                    removed.append(key)
+                else:
+                    _forget(db, sink.name, key)
+            elif there is None and one.base is not None:
+                synced.gone += not one.is_gone
+                _note_gone(db, sink, one, row, at_ms)
+            else:
+                merge = _merged(sink, one, row, there)
+                _take_back(db, sink, one, row, there, merge, at_ms)
+                synced.taken_back += bool(merge.back)
+                if merge.put is not None:
+                    merges[key] = merge
+    puts = [
+        Put(key, here[key].table, merge.put or {}, known[key].place, here[key].at_ms)
+        for key, merge in merges.items()
+    ]
+    if puts or removed:
+        sink.target.write(snapshot, puts, removed)
+        with _transaction(db):
+            for put in puts:
+                one, row = known[put.key], here[put.key]
+                one.base = dict(sink.target.expressed(put.table, put.fields))
+                one.digest = row.digest if put.fields == row.fields else ""
+                _record(db, sink.name, one, at_ms)
+            for key in removed:
+                before, last = known[key], snapshot.found[key].fields
+                if last != before.base:
+                    _note(db, sink.name, before, at_ms, "removed", before.base or {}, last)
+                _forget(db, sink.name, key)
+        synced.written += len(puts)
+        synced.removed += len(removed)
+    if vanished:
+        place = min(vanished)
+        raise TargetFailed(
+            f"{place} is missing or empty: put it back, or write all again: hub device sync --again"
+        )
+
+
+def _vanished(known: Iterable[_Known], snapshot: Snapshot) -> set[str]:
+    """Return the places that are missing though rows were written to them."""
+    written = {one.place for one in known if one.base is not None and not one.is_gone}
+    return {place for place in snapshot.missing if place in written}
+
+
+def _merged(sink: Sink, one: _Known, row: _Here, there: Found | None) -> _Merge:
+    if there is None:
+        return _Merge({}, {}, row.fields)
+    base = one.base or {}
+    is_unchanged = one.base is not None and row.digest == one.digest
+    own = base if is_unchanged else sink.target.expressed(row.table, row.fields)
+    merge = _Merge({}, {})
+    kept: dict[str, str] = {}
+    is_put = False
+    for name, theirs in there.fields.items():
+        ours, before = own.get(name, ""), base.get(name)
+        merge.base[name] = theirs
+        if ours == theirs:
+            continue
+        is_changed_here, is_changed_there = ours != before, theirs != before
+        merge.conflict |= is_changed_here and is_changed_there and before is not None
+        if is_changed_there and (not is_changed_here or there.at_ms > row.at_ms):
+            merge.back |= {name: theirs} if sink.back else {}
+            kept[name] = theirs
+        else:
+            is_put = True
+            merge.base[name] = before or ""
+    if is_put:
+        merge.put = {**row.fields, **kept}
+    return merge
+
+
+def _take_back(
+    db: sqlite3.Connection,
+    sink: Sink,
+    one: _Known,
+    row: _Here,
+    there: Found | None,
+    merge: _Merge,
+    at_ms: int,
+) -> None:
+    """Change the row as it was changed at the target, and record what both have now."""
+    if there is None:
+        return
+    taken: Record = {}
+    for name, text in merge.back.items():
+        db.execute("SAVEPOINT one_field")
+        try:
+            values, _ = Editor(db, at_ms).read(row.table, {name: text}, row.timezone)
+            rows.update(db, row.table, row.row_id, values, at_ms)
+            taken |= values
+        except rows.Refusal as refusal:
+            db.execute("ROLLBACK TO one_field")
+            _note(db, sink.name, one, at_ms, f"refused: {refusal}", row.fields, there.fields)
+        db.execute("RELEASE one_field")
+    if merge.back or merge.conflict:
+        what = "conflict" if merge.conflict else "taken back"
+        _note(db, sink.name, one, at_ms, what, row.fields, there.fields)
+    after = row.fields | merge.back if taken else row.fields
+    is_agreed = merge.put is None and (not merge.back or len(taken) == len(merge.back))
+    row.fields = after
+    digest = row.digest if is_agreed else ""
+    if merge.base != one.base or digest != one.digest or one.is_gone:
+        one.base, one.digest, one.is_gone = merge.base, digest, False
+        _record(db, sink.name, one, at_ms)
+
+
+def _rows(db: sqlite3.Connection, names: Sequence[str]) -> dict[str, _Here]:
+    """Return the approved rows of these tables by key, with their fields as texts."""
+    found: dict[str, _Here] = {}
+    declared = rows.tables_of(db)
+    titles: dict[str, dict[str, str]] = {}
+    for table in (declared[name] for name in names if name in declared):
+        zones = dict(
+            db.execute(
+                "SELECT reviews.row_id, calls.remarks FROM reviews JOIN calls USING (call_id)"
+                " WHERE reviews.tbl = ? AND calls.remarks LIKE '%timezone%'",
+                (table.name,),
+            ).fetchall()
+        )
+        for stored in db.execute(f"SELECT * FROM {quoted(table.name)} WHERE isApproved = 1"):
+            row = rows.on_the_wire(table, stored)
+            row_id, timezone = str(row["id"]), rows.read_remarks(zones.get(row["id"])).timezone
+            fields = {}
+            for column in table.fields:
+                value = row.get(column.name)
+                if column.refers_to is not None and value is not None:
+                    if column.refers_to not in titles:
+                        titles[column.refers_to] = _titles(db, declared[column.refers_to])
+                    value = titles[column.refers_to].get(str(value))
+                fields[column.name] = typed(column, value, timezone)
+            at_ms = row["updatedAt"]
+            assert isinstance(at_ms, int)
+            found[key_of(table.name, row_id)] = _Here(table, row_id, fields, at_ms, timezone)
+    return found
+
+
+def _titles(db: sqlite3.Connection, table: DeviceTable) -> dict[str, str]:
+    return dict(db.execute(f"SELECT id, {quoted(table.title)} FROM {quoted(table.name)}").fetchall())
+
+
+def _recorded(db: sqlite3.Connection, sink: str) -> dict[str, _Known]:
+    query = "SELECT key, tbl, row_id, place, base, digest, is_gone FROM sink_rows WHERE sink = ? ORDER BY key"
+    return {
+        row["key"]: _Known(
+            row["key"],
+            row["tbl"],
+            row["row_id"],
+            row["place"],
+            None if row["base"] is None else msgspec.json.decode(row["base"]),
+            row["digest"],
+            bool(row["is_gone"]),
+        )
+        for row in db.execute(query, (sink,))
+    }
+
+
+def _record(db: sqlite3.Connection, sink: str, one: _Known, at_ms: int) -> None:
+    base = None if one.base is None else msgspec.json.encode(one.base).decode()
+    db.execute(
+        "INSERT OR REPLACE INTO sink_rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (sink, one.key, one.tbl, one.row_id, one.place, base, one.digest, one.is_gone, at_ms),
+    )
+
+
+def _forget(db: sqlite3.Connection, sink: str, key: str) -> None:
+    db.execute("DELETE FROM sink_rows WHERE sink = ? AND key = ?", (sink, key))
+
+
+def _note_gone(db: sqlite3.Connection, sink: Sink, one: _Known, row: _Here, at_ms: int) -> None:
+    if not one.is_gone:
+        one.is_gone = True
+        _record(db, sink.name, one, at_ms)
+        _note(db, sink.name, one, at_ms, "deleted there", row.fields, {})
+
+
+def _note(
+    db: sqlite3.Connection, sink: str, one: _Known, at_ms: int, what: str, here: Fields, there: Fields
+) -> None:
+    encoded = (msgspec.json.encode(dict(fields)).decode() for fields in (here, there))
+    db.execute(
+        "INSERT INTO sink_history (at_ms, sink, tbl, row_id, what, here, there) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (at_ms, sink, one.tbl, one.row_id, what, *encoded),
+    )
+    db.execute(
+        "DELETE FROM sink_history WHERE number <= (SELECT max(number) FROM sink_history) - ?", (MOST_HISTORY,)
+    )
+
+
+@contextmanager
+def _transaction(db: sqlite3.Connection) -> Iterator[None]:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
