@@ -33,6 +33,7 @@ from protocol.ids import KeyId
 if TYPE_CHECKING:
     from hub.device.preview import Preview, Stays
     from hub.log import Log
+    from hub.settings.device_settings import DeviceSettings
 
 TOKEN_VARIABLE: Final = "HUB_DEVICE_TOKEN"
 _NAME: Final = re.compile(r"^\w[\w.-]{0,63}$")  # as in the hub's settings; the name is also a file's name
@@ -185,16 +186,23 @@ def _introduce(roots: Sequence[Path], db: Path) -> None:
         raise Failure("nothing is shared", Exit.FAILED, next_step=next_step)
 
 
-def preview_of(folders: Sequence[Path], seconds: float) -> "Preview":
-    """Return the preview of shared folders. *seconds*: for reading the files.
+def preview_of(
+    folders: Sequence[Path], seconds: float, settings: "DeviceSettings | None" = None
+) -> "Preview":
+    """Return the preview of shared folders.
+
+    Args:
+        seconds: for reading the files.
+        settings: of the device that would offer them; None: of hub connect.
 
     Raises:
         Failure: a folder cannot be shared.
     """
     from hub.device.preview import preview
 
+    offers = {} if settings is None else settings.model_dump(include={"max_file_bytes", "hidden", "ignore"})
     try:
-        return preview(folders, clock=SystemClock(), seconds=seconds)
+        return preview(folders, clock=SystemClock(), seconds=seconds, **offers)
     except ValueError as error:
         raise Failure(str(error), Exit.USAGE) from error
 

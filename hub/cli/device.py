@@ -89,8 +89,12 @@ def preview(
     import msgspec
 
     from hub.device.preview import known_roots
+    from hub.settings.device_settings import check_device_file
 
-    folders = roots or known_roots(_file(ctx, config, db, name))
+    settings = None if db or name else check_device_file(config).settings
+    if settings is None and config.exists() and not (db or name):
+        show.report(f"{config} has errors and is not used: hub device status names them")
+    folders = roots or (settings.roots if settings else known_roots(_file(ctx, config, db, name)))
     for root in folders:
         if not root.is_dir():
             show.report(f"there is no folder {root}")
@@ -98,7 +102,7 @@ def preview(
     if not folders:
         next_step = f"name a folder: {ctx.command_path} --root DIR"
         raise Failure("this device has not shared a folder yet", Exit.USAGE, next_step=next_step)
-    found = preview_of(folders, 0 if names_only else math.inf)
+    found = preview_of(folders, 0 if names_only else math.inf, settings)
     if as_json:
         show.print_json("device.preview", msgspec.to_builtins(found))
     else:
@@ -397,6 +401,8 @@ def _plan(ctx: click.Context, config: Path, settings: "DeviceSettings") -> "Plan
         name=name,
         codec=settings.codec,
         max_file_bytes=settings.max_file_bytes,
+        hidden=settings.hidden,
+        ignore=settings.ignore,
     )
     return Plan(options, settings.when)
 

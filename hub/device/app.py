@@ -567,6 +567,8 @@ class DeviceOptions:
         rotates: replace the key by a new one; if the key was revoked, pair the device again.
         name: display name of the device.
         max_file_bytes: larger files are skipped.
+        hidden: also offer hidden files.
+        ignore: patterns of files that are not offered, as in an ignore file.
         grants: the owner's grants to a hub on its first connection, for example ``+review.remote``.
         accepted: id of the only hub key to accept, known or not; None: accept the known key.
     """
@@ -581,6 +583,8 @@ class DeviceOptions:
     name: str = ""
     codec: CodecName = "json"
     max_file_bytes: int = MAX_FILE_BYTES
+    hidden: bool = False
+    ignore: Sequence[str] = ()
     accepted: KeyId | None = None
     grants: Sequence[str] = ()
 
@@ -652,13 +656,18 @@ class ReferenceDevice:
             digests = opened.enter_context(open_digests(self._options.db))
             self._store = store
             self._remember_addresses(store)
-            folders = settle(self._folders, store.known_roots())
+            folders = settle(self._folders, store.known_roots(), hidden=self._options.hidden)
             names = store.name_roots([path for path, _ in folders])
             roots = [
                 Root(name, path, spelling) for name, (path, spelling) in zip(names, folders, strict=True)
             ]
             shared = SharedFolders(
-                roots, home=self._home, max_file_bytes=self._options.max_file_bytes, digests=digests
+                roots,
+                home=self._home,
+                max_file_bytes=self._options.max_file_bytes,
+                hidden=self._options.hidden,
+                ignore=self._options.ignore,
+                digests=digests,
             )
             contents = Contents(shared, self._clock, digests)
             log_of_sent = opened.enter_context(open_sending_log(self._options.db, self._clock))

@@ -4,6 +4,8 @@ A folder is judged before it is opened, so no rule below it includes what a rule
 Of the rules that match, the last one decides. ``.hubignore`` is read after ``.gitignore`` of its folder. A
 negated pattern also includes a generated folder, but never a private name.
 
+The patterns of the owner's settings apply in every root, after all ignore files.
+
 The ignore files around a root count up to the top of its git repository, as they do for git. A broken ignore
 file closes its folder: nothing in it is offered.
 """
@@ -49,6 +51,8 @@ _KEY_FILES: Final = (
     "*.token",
     "*.keytab",
     "*.htpasswd",
+    *(".ssh", ".gnupg", ".aws", ".azure", ".kube", ".docker", ".netrc", ".npmrc", ".pypirc", ".pgpass"),
+    *(".git-credentials", ".vault-token", ".password-store", ".*_history", ".env.*", ".envrc", ".my.cnf"),
     "*_rsa",
     "wallet.dat",
     "client_secret*.json",
@@ -66,9 +70,10 @@ _BROWSER: Final = "a profile of a browser"
 # Folders that programs fill, by their name in lower case.
 _BY_NAME: Final[Mapping[str, str]] = {
     **dict.fromkeys(("node_modules", "bower_components", "jspm_packages", "site-packages"), _DEPENDENCIES),
-    **dict.fromkeys(("__pycache__", "gpucache", "code cache"), _CACHE),
+    **dict.fromkeys((".npm", ".yarn", ".cargo", ".rustup", ".gradle", ".m2"), _DEPENDENCIES),
+    **dict.fromkeys(("__pycache__", "gpucache", "code cache", ".cache"), _CACHE),
     **dict.fromkeys(("keychains", "keyrings", "password-store"), _KEYS),
-    **dict.fromkeys(("$recycle.bin", "system volume information"), "a folder of the system"),
+    **dict.fromkeys(("$recycle.bin", "system volume information", ".trash"), "a folder of the system"),
 }
 # Folders that programs fill, by a file or folder within.
 _BY_CONTENT: Final[Mapping[str, str]] = {
@@ -96,18 +101,23 @@ _OF_PROJECT: Final[Mapping[str, str]] = {
 _GIT: Final = ".gitignore"
 _OWN: Final = ".hubignore"
 IGNORE_FILES: Final = (_GIT, _OWN)
+OWN_PATTERNS: Final = "ignore in device.toml"
 _MAX_BYTES: Final = 1024 * 1024  # of an ignore file
 _NOT_A_PATTERN: Final = (ValueError, re.error, re2.error)
 
 
-def why_private(name: str) -> SkipReason | None:
-    """Return why files and folders of this name stay on the device, or None if they may be sent."""
+def why_private(name: str, *, hidden: bool = False) -> SkipReason | None:
+    """Return why files and folders of this name stay on the device, or None if they may be sent.
+
+    Args:
+        hidden: hidden names may be sent, other than those of ignore files.
+    """
     lowered = unicodedata.normalize("NFC", name).lower()  # macOS has other forms of some letters
     if lowered in _VERSION_CONTROL:
         return SkipReason.VERSION_CONTROL
     if _is_key_file(lowered):
         return SkipReason.KEY_FILE
-    if name.startswith("."):
+    if name.startswith(".") and (not hidden or name in IGNORE_FILES):
         return SkipReason.HIDDEN
     return None
 
@@ -123,11 +133,12 @@ class Exclusion(NamedTuple):
     detail: str = ""
 
 
-class _Patterns:
-    """Patterns of an ignore file, each for the whole path of a file or folder, as a walk by folders needs.
+class Patterns:
+    """Patterns of an ignore file or of the settings, each for the whole path of a file or folder.
 
-    pathspec's own matching also applies a pattern to all that is below its match, so that ``*``, ``!*/`` and
-    ``!*.md`` would differ from git. The time of a match grows with the path, whatever the patterns are.
+    A walk by folders needs that: pathspec's own matching also applies a pattern to all that is below its
+    match, so that ``*``, ``!*/`` and ``!*.md`` would differ from git. The time of a match grows with the
+    path, whatever the patterns are.
 
     Raises:
         BadIgnoreFile: a line is not a pattern.
@@ -152,10 +163,21 @@ class _Patterns:
         if self._rules:
             self._set.Compile()
 
+    def __bool__(self) -> bool:
+        return bool(self._rules)
+
     def last(self, path: str) -> tuple[int, bool] | None:
         """Return the line of the last pattern that matches, and whether it excludes."""
         matched = self._set.Match(path) if self._rules else []
         return self._rules[max(matched)] if matched else None
+
+
+def is_pattern(text: str) -> bool:
+    """Return True if a line of an ignore file with this text would be a pattern."""
+    try:
+        return "\n" not in text and bool(Patterns("", [text]))
+    except BadIgnoreFile:
+        return False
 
 
 def _whole(regex: str) -> str:
@@ -172,7 +194,7 @@ class _RuleFile(NamedTuple):
 
     path: str
     depth: int
-    patterns: _Patterns
+    patterns: Patterns
 
 
 class Rules:
@@ -181,17 +203,27 @@ class Rules:
     Args:
         files: ignore files from the outermost to the innermost.
         way: components of the folder's path from the place where the outermost rules apply.
+        own: patterns of the owner's settings, as a file that is always the innermost.
     """
 
-    def __init__(self, files: tuple[_RuleFile, ...] = (), way: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        files: tuple[_RuleFile, ...] = (),
+        way: tuple[str, ...] = (),
+        own: tuple[_RuleFile, ...] = (),
+    ) -> None:
         self._files = files
         self._way = way
+        self._own = own
 
     @classmethod
-    def around(cls, root: str) -> "Rules":
+    def around(cls, root: str, own: Patterns) -> "Rules":
         """Return the rules of the folders around a root, up to the top of its git repository.
 
         A root that they exclude was shared in spite of them: they do not apply in it.
+
+        Args:
+            own: patterns of the owner's settings, which apply in the root.
 
         Raises:
             BadIgnoreFile: a file of them is broken.
@@ -204,13 +236,14 @@ class Rules:
             with enter(start, way[:depth]) as folder:
                 rules = rules.within(folder, {_GIT}.intersection(folder.names()))
             if rules.why_not(way[depth], is_folder=True, siblings=()) is not None:
-                return cls(way=way)
+                rules = cls()
+                break
             rules = rules.below(way[depth])
-        return rules
+        return cls(rules._files, way, (_RuleFile(OWN_PATTERNS, len(way), own),) if own else ())
 
     def below(self, name: str) -> "Rules":
         """Return the rules for a folder in this one, before those of its own files."""
-        return Rules(self._files, (*self._way, name))
+        return Rules(self._files, (*self._way, name), self._own)
 
     def within(self, folder: Folder, names: Collection[str]) -> "Rules":
         """Return the rules with those of the folder's own ignore files.
@@ -222,7 +255,7 @@ class Rules:
             BadIgnoreFile: a file of them is broken, or cannot be read.
         """
         found = [self._read(folder, name) for name in IGNORE_FILES if name in names]
-        return Rules((*self._files, *found), self._way) if found else self
+        return Rules((*self._files, *found), self._way, self._own) if found else self
 
     def why_not(self, name: str, *, is_folder: bool, siblings: Collection[str]) -> Exclusion | None:
         """Return why a name in this folder is not offered, or None. Private names are judged by their own.
@@ -231,7 +264,7 @@ class Rules:
             siblings: all names in this folder.
         """
         decided = None
-        if self._files:
+        if self._files or self._own:
             decided = self._last_match("/".join((*self._way, f"{name}/" if is_folder else name)))
         if decided is not None and decided[2]:
             return Exclusion(SkipReason.IGNORED, f"line {decided[1]} of {decided[0].path}")
@@ -246,12 +279,12 @@ class Rules:
     @property
     def has_included(self) -> bool:
         """True if a rule includes this folder by its name."""
-        decided = self._last_match(f"{'/'.join(self._way)}/") if self._files else None
+        decided = self._last_match(f"{'/'.join(self._way)}/")
         return decided is not None and not decided[2]
 
     def _last_match(self, path: str) -> tuple[_RuleFile, int, bool] | None:
         """Return the file, the line, and whether it excludes, of the last rule for a path."""
-        for file in reversed(self._files):
+        for file in (*self._own, *reversed(self._files)):
             below = path.split("/", file.depth)[-1] if file.depth else path
             if (found := file.patterns.last(below)) is not None:
                 return file, *found
@@ -274,7 +307,7 @@ class Rules:
         except UnicodeDecodeError as error:
             line = data.count(b"\n", 0, error.start) + 1
             raise BadIgnoreFile(f"{name}:{line}: it is not UTF-8") from error
-        return _RuleFile(path, len(self._way), _Patterns(name, lines))
+        return _RuleFile(path, len(self._way), Patterns(name, lines))
 
 
 def generated_by(names: Collection[str]) -> str | None:

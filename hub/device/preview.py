@@ -12,7 +12,7 @@ import msgspec
 
 from hub.clock import Clock
 from hub.device.run_reading import Contents
-from hub.device.shared import LeftOut, Root, SharedFile, SharedFolders, Unreadable, declare
+from hub.device.shared import MAX_FILE_BYTES, LeftOut, Root, SharedFile, SharedFolders, Unreadable, declare
 from hub.text.files import OFFICE
 from protocol.work import MANY, RunConfig
 
@@ -63,17 +63,27 @@ class Preview(msgspec.Struct):
     unsearched: int = 0
 
 
-def preview(folders: Sequence[Path], *, clock: Clock, seconds: float) -> Preview:
+def preview(
+    folders: Sequence[Path],
+    *,
+    clock: Clock,
+    seconds: float,
+    max_file_bytes: int = MAX_FILE_BYTES,
+    hidden: bool = False,
+    ignore: Sequence[str] = (),
+) -> Preview:
     """Return the preview of shared folders. Blocks.
 
     Args:
+        max_file_bytes, hidden, ignore: as of ``SharedFolders``.
         seconds: time for reading the files as a run does, for keys and passwords, and for what has no text.
 
     Raises:
         ValueError: a folder cannot be shared.
     """
     roots = [Root(path, path, spelling) for path, spelling in declare(folders)]
-    shared = SharedFolders(roots, home=os.path.expanduser("~"))
+    home = os.path.expanduser("~")
+    shared = SharedFolders(roots, home=home, max_file_bytes=max_file_bytes, hidden=hidden, ignore=ignore)
     places, _ = shared.places([])
     stays: list[Stays] = []
 

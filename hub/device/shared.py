@@ -35,7 +35,14 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from hub.device.exclusion import BadIgnoreFile, Rules, generated_by, why_private
+from hub.device.exclusion import (
+    OWN_PATTERNS,
+    BadIgnoreFile,
+    Patterns,
+    Rules,
+    generated_by,
+    why_private,
+)
 from hub.log import Channel
 from hub.system.folders import (
     Folder,
@@ -348,7 +355,9 @@ def root_spellings(declared: Sequence[tuple[str, str]], home: str) -> list[str]:
     return list(spellings) if is_little and all(len(root) <= MAX_ROOT for root in spellings) else []
 
 
-def settle(declared: Sequence[tuple[str, str]], known: Sequence[str]) -> list[tuple[str, str]]:
+def settle(
+    declared: Sequence[tuple[str, str]], known: Sequence[str], *, hidden: bool = False
+) -> list[tuple[str, str]]:
     """Return the folders that become roots, given the paths of all former roots.
 
     A file's name on the wire must never change, or the hub extracts its content again. So a root stays a root
@@ -356,6 +365,9 @@ def settle(declared: Sequence[tuple[str, str]], known: Sequence[str]) -> list[tu
     new folder inside another shared folder does not become a root.
 
     A root inside a private folder stays only if it is named: sharing the outer folder does not share it.
+
+    Args:
+        hidden: hidden folders are not private.
     """
     settled = {
         path: spelling
@@ -366,7 +378,7 @@ def settle(declared: Sequence[tuple[str, str]], known: Sequence[str]) -> list[tu
         for outer, spelling in declared:
             if path not in settled and _below(path, outer):
                 between = path[len(outer) + 1 :]
-                is_private = any(why_private(part) for part in between.split("/"))
+                is_private = any(why_private(part, hidden=hidden) for part in between.split("/"))
                 if not is_private and os.path.isdir(path) and real_path(path) == path:
                     settled[path] = f"{spelling}/{between}"
     return list(settled.items())
@@ -380,7 +392,12 @@ class SharedFolders:
     Args:
         home: replacement for ``~`` in an agent's paths.
         max_file_bytes: larger files are skipped.
+        hidden: also offer files and folders whose names begin with a dot.
+        ignore: patterns as in an ignore file, which apply after those of all files.
         digests: kept digests, with which listed files are compared.
+
+    Raises:
+        BadIgnoreFile: an entry of *ignore* is not a pattern.
     """
 
     def __init__(
@@ -389,12 +406,16 @@ class SharedFolders:
         *,
         home: str,
         max_file_bytes: int = MAX_FILE_BYTES,
+        hidden: bool = False,
+        ignore: Sequence[str] = (),
         digests: Digests | None = None,
     ) -> None:
         self._roots = list(roots)
         self._paths = frozenset(root.path for root in roots)
         self._home = slashed(home)
         self._max_file_bytes = max_file_bytes
+        self._hidden = hidden
+        self._ignore = Patterns(OWN_PATTERNS, ignore)
         self._digests = digests
 
     def places(self, asked: Sequence[str]) -> tuple[list[Place], list[SkippedFile]]:
@@ -601,11 +622,11 @@ class SharedFolders:
         """
         root, parts = place.root, place.parts
         try:
-            rules = Rules.around(root.path)
+            rules = Rules.around(root.path, self._ignore)
         except BadIgnoreFile as error:
             raise _Excluded(_skip(root, (), SkipReason.BAD_IGNORE_FILE, str(error))) from error
         for depth, part in enumerate(parts):
-            if (private := why_private(part)) is not None:
+            if (private := why_private(part, hidden=self._hidden)) is not None:
                 raise _Excluded(_skip(root, parts[: depth + 1], private))
             with enter(root.path, parts[:depth]) as folder:
                 names = frozenset(folder.names())
@@ -613,7 +634,7 @@ class SharedFolders:
                 parts = (*parts[:depth], part, *parts[depth + 1 :])
                 rules = _rules_in(root, parts[:depth], folder, names, rules)
                 info = folder.stat(part)
-            if (private := _why_hidden(part, info)) is not None:
+            if (private := _why_hidden(part, info, hidden=self._hidden)) is not None:
                 raise _Excluded(_skip(root, parts[: depth + 1], private))
             is_folder = stat.S_ISDIR(info.st_mode)
             if (exclusion := rules.why_not(part, is_folder=is_folder, siblings=names)) is not None:
@@ -647,7 +668,7 @@ class SharedFolders:
             self._digests.forget(_folder_at(root, parts), deleted)
         for name in names:
             below = (*parts, name)
-            if (private := why_private(name)) is not None:
+            if (private := why_private(name, hidden=self._hidden)) is not None:
                 yield LeftOut(_folder_at(root, below), private)
                 continue
             if not _is_utf8(name):
@@ -656,7 +677,7 @@ class SharedFolders:
             try:
                 info = folder.stat(name)
                 is_folder = stat.S_ISDIR(info.st_mode)
-                if (private := _why_hidden(name, info)) is not None:
+                if (private := _why_hidden(name, info, hidden=self._hidden)) is not None:
                     yield LeftOut(_folder_at(root, below), private)
                 elif exclusion := rules.why_not(name, is_folder=is_folder, siblings=siblings):
                     yield LeftOut(_folder_at(root, below), *exclusion)
@@ -780,9 +801,14 @@ def _mode(path: str) -> int:
         return 0
 
 
-def _why_hidden(name: str, info: os.stat_result) -> SkipReason | None:
-    """Return why an entry of a folder is private, by its name as listed, or hidden by the system."""
-    return why_private(name) or (SkipReason.HIDDEN if is_hidden(info) else None)
+def _why_hidden(name: str, info: os.stat_result, *, hidden: bool) -> SkipReason | None:
+    """Return why an entry of a folder is private, by its name as listed, or hidden by the system.
+
+    Args:
+        hidden: hidden entries may be sent.
+    """
+    is_left_out = is_hidden(info) and not hidden
+    return why_private(name, hidden=hidden) or (SkipReason.HIDDEN if is_left_out else None)
 
 
 def _why(error: OSError) -> SkipReason:

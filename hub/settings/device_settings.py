@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 import tomlkit
 from pydantic import AfterValidator, Field, ValidationError
 
+from hub.device.exclusion import is_pattern
 from hub.settings.problems import (
     Located,
     Places,
@@ -47,6 +48,13 @@ def _hours(text: str) -> str:
     return text
 
 
+def _pattern(text: str) -> str:
+    if not is_pattern(text):
+        hint = 'as a line of .hubignore: "*.log", "/drafts/"'
+        raise refusal("pattern", "this is not a pattern of an ignore file", hint=hint)
+    return text
+
+
 class WhenSettings(Table):
     """Times at which the device is connected."""
 
@@ -73,6 +81,10 @@ class DeviceSettings(Table):
     name: Name | None = live(None, "Name of this device [default: this machine's name].")
     codec: Literal["json", "msgpack"] = live("json", "Form of the frames.")
     max_file_bytes: Whole = live(16 * 1024 * 1024, "Larger files stay here.")
+    hidden: Flag = live(False, "Also offer files and folders whose names begin with a dot; keys stay here.")
+    ignore: tuple[Annotated[str, AfterValidator(_pattern)], ...] = live(
+        (), "Patterns of what stays here in every folder, as in .hubignore; they have the last word."
+    )
     when: WhenSettings = WhenSettings()
 
 

@@ -134,6 +134,24 @@ def test_device_is_paused_and_shown_while_its_settings_have_errors(hub: Hub, hom
     ends(hub("device", "log"), 0, "nothing was sent")
 
 
+def test_preview_obeys_the_settings_of_the_device(hub: Hub, home: Path) -> None:
+    file = installed(hub, home)
+    for name in (".plan.md", "a.md", "b.log", "long.md"):
+        (home / "notes" / name).write_text("word " * 99 if name == "long.md" else "word")
+    settings = 'hidden = true\nignore = ["*.log"]\nmax_file_bytes = 400\n'
+    file.write_text(f'hub = ["ws://h"]\nroots = ["{home / "notes"}"]\n{settings}')
+    shown = hub("device", "preview", "--json")
+    ends(shown, 0)
+    found = json.loads(shown.stdout)
+    assert [folder["files"] for folder in found["offered"]] == [2]
+    assert [(one["reason"], one["detail"][:7]) for one in found["stays"]] == [
+        ("ignored", "line 1 "),
+        ("too_large", "495 byt"),
+    ]
+    file.write_text("hub = 1\n")
+    ends(hub("device", "preview", "--root", str(home / "notes")), 0, "has errors and is not used")
+
+
 @pytest.fixture
 def running(hub: Hub, home: Path) -> Iterator[subprocess.Popen[str]]:
     file = installed(hub, home)

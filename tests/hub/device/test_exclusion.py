@@ -14,13 +14,12 @@ from protocol.work import MANY, RunConfig
 pytestmark = pytest.mark.usefixtures("way")
 
 
-def share(root: Path) -> SharedFolders:
-    return SharedFolders([Root("r", str(root), str(root))], home="/nowhere")
-
-
-def listed(root: Path, *asked: str) -> tuple[list[str], dict[str, str]]:
+def listed(
+    root: Path, *asked: str, hidden: bool = False, ignore: Sequence[str] = ()
+) -> tuple[list[str], dict[str, str]]:
     """Return the offered files, and by path or reason what is left out."""
-    shared = share(root)
+    roots = [Root("r", str(root), str(root))]
+    shared = SharedFolders(roots, home="/nowhere", hidden=hidden, ignore=ignore)
     places, _ = shared.places(asked)
     files, skipped = shared.list_files(places, RunConfig(), None, lambda: None)
     counts = {one.reason: str(one.files) for one in skipped if one.path == MANY}
@@ -152,6 +151,33 @@ def test_hubignore_has_the_last_word_over_gitignore_but_not_over_private_names(t
     write(tmp_path, {**tree, "a.txt": "", "b.txt": "", "b.md": "", "c.md": ""})
 
     assert listed(tmp_path) == (["a.txt", "c.md"], {"hidden": "2", "key_file": "2", "ignored": "2"})
+
+
+def test_patterns_of_the_owner_have_the_last_word_in_every_folder(tmp_path: Path) -> None:
+    write(tmp_path, {".gitignore": "*.tmp\n", "sub/.hubignore": "!b.log\n!c.md\n"})
+    write(tmp_path, dict.fromkeys(("a.tmp", "top.md", "sub/b.log", "sub/c.md", "sub/top.md"), ""))
+    write(tmp_path, dict.fromkeys(("node_modules/d.md", "drafts/e.md", "sub/drafts/f.md"), ""))
+    ignore = ["*.log", "c.md", "/top.md", "/drafts/", "!a.tmp", "!node_modules/"]
+
+    files, left = listed(tmp_path, ignore=ignore)
+
+    assert files == ["a.tmp", "node_modules/d.md", "sub/drafts/f.md", "sub/top.md"]
+    assert left == {"hidden": "2", "ignored": "4"}
+    assert listed(tmp_path, "r/drafts/e.md", ignore=ignore) == ([], {"r/drafts": "ignored"})
+    write(tmp_path / "repo", {".gitignore": "in/\n", ".git/HEAD": "", "in/a.log": "", "in/b.md": ""})
+    assert listed(tmp_path / "repo/in", ignore=ignore) == (["b.md"], {"ignored": "1"})
+
+
+def test_hidden_files_are_offered_on_request_without_keys_caches_and_ignore_files(tmp_path: Path) -> None:
+    kept = (".ssh/config", ".env", ".env.local", ".git/HEAD", ".bash_history", "a/.hubignore")
+    write(tmp_path, dict.fromkeys((".plan.md", ".config/notes.md", *kept, ".cache/page.md"), ""))
+
+    files, left = listed(tmp_path, hidden=True)
+
+    assert files == [".config/notes.md", ".plan.md"]
+    assert left == {"key_file": "4", "version_control": "1", "hidden": "1", "generated": "1"}
+    assert listed(tmp_path, "r/.config", hidden=True)[0] == [".config/notes.md"]
+    assert listed(tmp_path, "r/.ssh", hidden=True) == ([], {"r/.ssh": "key_file"})
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 
 from hub.settings.device_settings import WhenSettings, check_device_file, device_schema, device_text
 
+PLACES = ((17, "second"), (26, "third"), (33, "fourth"), (37, "fifth"))
 GOOD = 'hub = ["ws://h:1"]\nroots = ["."]\n'
 
 
@@ -37,6 +38,11 @@ def problems(file: Path, text: str | bytes) -> list[str]:
         ),
         (f"{GOOD}[when]\non_power = 'yes'", [":4:12: error: when.on_power: true or false is expected"]),
         (f"{GOOD}max_file_bytes = 0", [":3:18: error: max_file_bytes: "]),
+        (f"{GOOD}ignore = '*.log'", [":3:10: error: ignore: a list is expected"]),
+        (
+            f"""{GOOD}ignore = ['a/', '[z-a]', '# b', '', "a\\n"]""",
+            [f":3:{at}: error: the {n} of ignore: this is not a p" for at, n in PLACES],
+        ),
         (f"{GOOD.replace('.', 'nowhere')}", [":2:10: error: roots[0]: there is no such folder"]),
     ],
 )
