@@ -48,7 +48,7 @@ def _read(file: Path) -> str:
 
 
 def _power_of_macos() -> bool | None:
-    shown = _output(["pmset", "-g", "batt"])
+    shown = output_of(["pmset", "-g", "batt"])
     return None if shown is None else "Battery Power" not in shown.partition("\n")[0]
 
 
@@ -59,16 +59,16 @@ def _power_of_windows() -> bool | None:
 
 
 def _metered_of_linux() -> bool | None:
-    shown = _output(["nmcli", "--terse", "--fields", "GENERAL.METERED", "device", "show"])
+    shown = output_of(["nmcli", "--terse", "--fields", "GENERAL.METERED", "device", "show"])
     return None if shown is None else ":yes" in shown
 
 
 def _metered_of_windows() -> bool | None:
-    shown = _output(["powershell", "-NoProfile", "-NonInteractive", "-Command", _COST])
+    shown = output_of(["powershell", "-NoProfile", "-NonInteractive", "-Command", _COST])
     return None if not shown else shown.strip() in ("Fixed", "Variable")
 
 
-def _output(words: list[str]) -> str | None:
+def output_of(words: list[str]) -> str | None:
     """Return what a program of the system prints, or None if it cannot be asked."""
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=_PATIENCE_S, check=True)

@@ -9,11 +9,12 @@ block.
 """
 
 import sqlite3
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
+from heapq import nlargest
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 from urllib.parse import quote as quoted_for_url
@@ -116,6 +117,20 @@ def _text(file: Path) -> str | None:
         return None
 
 
+# The source of a change is that of its call, if it has a quote, as of an item in ``_item``.
+_WAITING: Final = """
+SELECT number, row.{title}, calls.source_path FROM reviews
+JOIN {table} AS row ON row.id = reviews.row_id
+LEFT JOIN proposals USING (tbl, row_id)
+LEFT JOIN calls AS proposed ON proposed.call_id = proposals.call_id AND proposed.quote IS NOT NULL
+    AND NOT is_rejected
+JOIN calls ON calls.call_id = coalesce(proposed.call_id, reviews.call_id)
+WHERE reviews.tbl = ? AND (NOT row."isApproved" OR NOT is_rejected)
+AND NOT EXISTS (SELECT 1 FROM json_each(calls.remarks, '$.warnings') WHERE value = 'apart')
+"""
+_MOST_TITLES: Final = 3  # of a notification
+
+
 class DeviceItem(msgspec.Struct, frozen=True, kw_only=True):
     """Inserted row with its source and its owner's verdict.
 
@@ -160,20 +175,63 @@ def read_items(path: Path) -> list[DeviceItem]:
     Raises:
         DeviceFileError: the file is not a device's, or the disk fails.
     """
-    if not path.exists():
-        return []
+    with _opened(path) as db:
+        if db is None:
+            return []
+        found = sorted(rows.reviews(db), key=lambda review: review.number)
+        sources = _sources(db)
+        return [_item(db, sources, review, review.row) for review in found if review.row is not None]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[sqlite3.Connection | None]:
+    """Yield a connection that only reads a device's file; None without a file or tables."""
     url = f"file:{quoted_for_url(str(path.absolute()))}?mode=ro"
     try:
+        if not path.exists():
+            yield None
+            return
         with closing(sqlite3.connect(url, uri=True, timeout=BUSY_TIMEOUT_S)) as db:
             db.row_factory = sqlite3.Row
             if db.execute("SELECT 1 FROM sqlite_schema").fetchone() is None:
-                return []  # a device is just creating it
+                yield None  # a device is just creating it
+                return
             check_file(db, path)
-            found = sorted(rows.reviews(db), key=lambda review: review.number)
-            sources = _sources(db)
-            return [_item(db, sources, review, review.row) for review in found if review.row is not None]
+            yield db
     except sqlite3.Error as error:
         raise DeviceFileError(f"{path}: {error}") from error
+
+
+class Waiting(NamedTuple):
+    """Items that wait for the owner, counted without those that agents list apart.
+
+    Attributes:
+        items: number of suggested items and changes.
+        files: number of files of shared folders that they are from.
+        others: number of other sources, as mails.
+        titles: of the newest items.
+    """
+
+    items: int
+    files: int
+    others: int
+    titles: Sequence[str]
+
+
+def count_waiting(path: Path) -> Waiting:
+    """Count the items that wait, without opening their files. Raises DeviceFileError."""
+    found: list[tuple[int, str, str | None]] = []
+    with _opened(path) as db:
+        if db is None:
+            return Waiting(0, 0, 0, ())
+        roots = {name for (name,) in db.execute("SELECT name FROM roots")}
+        for table in rows.tables_of(db).values():
+            waiting = _WAITING.format(title=quoted(table.title), table=quoted(table.name))
+            found.extend(map(tuple, db.execute(waiting, (table.name,))))
+    sources = {source for _, _, source in found if source is not None}
+    files = sum(source.partition("/")[0] in roots for source in sources)
+    newest = nlargest(_MOST_TITLES, found)
+    return Waiting(len(found), files, len(sources) - files, [title for _, title, _ in newest])
 
 
 def read_excerpt(path: Path, item: DeviceItem) -> Excerpt | None:
