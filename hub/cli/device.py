@@ -279,6 +279,7 @@ def status(ctx: click.Context, config: Path, as_json: bool) -> None:
         "is_connected": is_served and options.db.with_suffix(SUFFIX).exists(),
         "pause": why_paused(options.db, clock)
         or ("these are its quiet hours" if plan.when.is_quiet(clock.now().astimezone().time()) else ""),
+        "notification": _notification(plan),
         "hub": list(options.urls),
         "roots": [str(root) for root in options.roots if root.is_dir()],
         "missing_roots": [str(root) for root in options.roots if not root.is_dir()],
@@ -365,6 +366,17 @@ def _word(value: object) -> object:
             return value
 
 
+def _notification(plan: "Plan") -> str:
+    """Return when the notification of items that wait is shown, and what it lacks."""
+    from hub.device.notices import missing_program
+
+    if plan.notify.at is None:
+        return "none: set daily in [notify] of the settings"
+    program = missing_program()
+    lacks = f", but the program {program} is not installed" if program else ""
+    return f"once a day, from {plan.notify.at:%H:%M} on{lacks}"
+
+
 def _file(ctx: click.Context, config: Path, db: Path | None = None, name: str | None = None) -> Path:
     """Return the database that was named, else that of device.toml, else the only one on this machine."""
     from hub.settings.device_settings import check_device_file
@@ -404,7 +416,7 @@ def _plan(ctx: click.Context, config: Path, settings: "DeviceSettings") -> "Plan
         hidden=settings.hidden,
         ignore=settings.ignore,
     )
-    return Plan(options, settings.when)
+    return Plan(options, settings.when, settings.notify)
 
 
 def _entry(ctx: click.Context, config: Path) -> "Entry":

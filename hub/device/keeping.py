@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, time
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -18,6 +19,7 @@ from hub.atomic_file import write_atomically
 from hub.clock import Clock
 from hub.device.app import DeviceOptions, serve_device
 from hub.device.conditions import is_metered, is_on_power
+from hub.device.notices import Digests
 from protocol.errors import HubError
 
 INTERVAL_S: Final = 1.0
@@ -41,12 +43,25 @@ class When(Protocol):
         """Return True if the device is disconnected at this time of day."""
 
 
+class Notify(Protocol):
+    """Daily notification of the items that wait for the owner."""
+
+    @property
+    def at(self) -> time | None:
+        """Time of day; None: no notification."""
+
+    @property
+    def titles(self) -> bool:
+        """True: with titles of items."""
+
+
 @dataclass(frozen=True)
 class Plan:
-    """Device as its settings say, and when it is connected."""
+    """Device as its settings say, when it is connected, and when it shows a notification."""
 
     options: DeviceOptions
     when: When
+    notify: Notify
 
 
 def pause(db: Path, until: datetime | None) -> None:
@@ -97,6 +112,7 @@ class Keeper:
     _missing: frozenset[Path] = frozenset()
     _asked: float = field(default=float("-inf"))
     _of_system: str = ""
+    _digests: Digests = field(init=False)
 
     async def serve(self) -> int:
         """Run the device until it is turned away or its file cannot be used; return the exit code.
@@ -106,6 +122,7 @@ class Keeper:
         """
         self._stamp = self._stamp_of_file()
         written = self.load()
+        self._digests = Digests(written.options.db, self.clock)
         while True:
             code, changed = await self._until_changed(written)
             if changed is None:
@@ -122,6 +139,7 @@ class Keeper:
                 nonlocal changed
                 now = written
                 while (self._present(now), await self._why_not(now)) == (options, why_not):
+                    await self._show_digest(now)
                     await self.clock.sleep(INTERVAL_S)
                     now = self._reloaded(now)
                 changed = now
@@ -134,6 +152,16 @@ class Keeper:
             code = await self.device(options, on_status=self.on_status)
             tasks.cancel_scope.cancel()
         return code, changed
+
+    async def _show_digest(self, plan: Plan) -> None:
+        """Show the digest of today from its time on, outside of quiet hours and pauses."""
+        at, now = plan.notify.at, self.clock.now().astimezone().time()
+        if at is None or now < at or not self._digests.is_due():
+            return
+        if not plan.when.is_quiet(now) and not why_paused(plan.options.db, self.clock):
+            show = partial(self._digests.show, titles=plan.notify.titles)
+            if problem := await anyio.to_thread.run_sync(show):
+                self.on_status(f"the notification of today was not shown: {problem}")
 
     def _reloaded(self, plan: Plan) -> Plan:
         """Return the plan of the file, or the one in use if it has not changed or is wrong."""

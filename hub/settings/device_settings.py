@@ -24,7 +24,8 @@ from hub.settings.reading import parsed
 from hub.settings.schema import DIALECT, Generator, default_at, names_at
 from hub.settings.values import REQUIRED, Flag, Name, SettingsPath, Table, Whole, live, refusal
 
-_HOURS: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
+_TIME: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
+_HOURS: Final = re.compile(rf"{_TIME.pattern}-{_TIME.pattern}")
 _SCHEMES: Final = ("ws://", "wss://")
 
 
@@ -45,6 +46,12 @@ def _hours(text: str) -> str:
     if found.group(1, 2) == found.group(3, 4):
         hint = "to disconnect for the whole day: hub device pause; without quiet hours: leave quiet out"
         raise refusal("hours", "hours begin and end at the same time", hint=hint)
+    return text
+
+
+def _time(text: str) -> str:
+    if text and not _TIME.fullmatch(text):
+        raise refusal("time", "a time of day is expected", hint='as in "09:00", or "" for never')
     return text
 
 
@@ -71,6 +78,20 @@ class WhenSettings(Table):
         return start <= now < end if start <= end else now >= start or now < end
 
 
+class NotifySettings(Table):
+    """Notification on the desktop of the items that wait."""
+
+    daily: Annotated[str, AfterValidator(_time)] = live(
+        "09:00", 'Once a day from this time on, if items wait; "": never.'
+    )
+    titles: Flag = live(False, "With the titles of the newest items, which others may see on the screen.")
+
+    @property
+    def at(self) -> time | None:
+        """Time of day; None: no notification."""
+        return time.fromisoformat(self.daily) if self.daily else None
+
+
 class DeviceSettings(Table):
     """Settings of this machine as a device of a hub."""
 
@@ -86,6 +107,7 @@ class DeviceSettings(Table):
         (), "Patterns of what stays here in every folder, as in .hubignore; they have the last word."
     )
     when: WhenSettings = WhenSettings()
+    notify: NotifySettings = NotifySettings()
 
 
 class DeviceReading(NamedTuple):
@@ -146,19 +168,19 @@ def device_text(hub: tuple[str, ...], roots: tuple[Path, ...], name: str) -> str
     title = "Settings of this machine as a device of a hub; a change takes effect at once."
     doc.add(tomlkit.comment(title))
     for key, field in DeviceSettings.model_fields.items():
-        if key == "when":
-            continue
         doc.add(tomlkit.nl())
+        if isinstance(field.default, Table):
+            table = tomlkit.table()
+            for name, inner in type(field.default).model_fields.items():
+                shown = json.dumps(inner.default)
+                table.add(tomlkit.comment(f"{name} = {shown}  # {inner.description}"))
+            doc.add(key, table)
+            continue
         doc.add(tomlkit.comment(field.description or ""))
         if key in given:
             doc.add(key, given[key])
         else:
             doc.add(tomlkit.comment(f"{key} = {json.dumps(field.default)}"))
-    doc.add(tomlkit.nl())
-    when = tomlkit.table()
-    for key, field in WhenSettings.model_fields.items():
-        when.add(tomlkit.comment(f"{key} = {json.dumps(field.default)}  # {field.description}"))
-    doc.add("when", when)
     return f"#:schema ./device.schema.json\n{tomlkit.dumps(doc)}"
 
 

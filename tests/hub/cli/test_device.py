@@ -134,6 +134,21 @@ def test_device_is_paused_and_shown_while_its_settings_have_errors(hub: Hub, hom
     ends(hub("device", "log"), 0, "nothing was sent")
 
 
+def test_status_names_the_missing_program_of_notifications_once(
+    hub: Hub, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = installed(hub, home)
+    monkeypatch.setenv("PATH", f"{home}/bin")
+    plain = hub("device", "status")
+    ends(plain, 0)
+    assert (plain.stdout + plain.stderr).count("notify-send") == 1
+    (home / "bin/notify-send").write_text("#!/bin/sh\n")
+    (home / "bin/notify-send").chmod(0o755)
+    assert status(hub)["notification"] == "once a day, from 09:00 on"
+    file.write_text(file.read_text().replace('# daily = "09:00"', 'daily = ""'))
+    assert status(hub)["notification"] == "none: set daily in [notify] of the settings"
+
+
 def test_preview_obeys_the_settings_of_the_device(hub: Hub, home: Path) -> None:
     file = installed(hub, home)
     for name in (".plan.md", "a.md", "b.log", "long.md"):

@@ -11,6 +11,7 @@ import pytest
 from hub.device import keeping
 from hub.device.app import DeviceOptions
 from hub.device.keeping import Keeper, Plan, pause, resume, why_paused
+from hub.device.notices import Digests
 from protocol.errors import HubError
 from tests.support.clock import FakeClock
 
@@ -27,6 +28,12 @@ class Times:
         return now.hour in self.quiet
 
 
+@dataclass(frozen=True)
+class Notify:
+    at: time | None = None
+    titles: bool = False
+
+
 class Desk:
     """A kept device whose connection is a stand-in; *runs* are its options, *live* is True while it runs."""
 
@@ -38,7 +45,7 @@ class Desk:
         self.file.write_text("1")
         self.clock = clock
         options = DeviceOptions(urls=["ws://h"], roots=[self.root, self.more], db=folder / "desk.db")
-        self.plan = Plan(options, Times())
+        self.plan = Plan(options, Times(), Notify())
         self.said: list[str] = []
         self.runs: list[DeviceOptions] = []
         self.live = False
@@ -164,6 +171,35 @@ async def test_device_is_disconnected_in_quiet_hours_and_on_battery(
     told["metered"] = None  # the system does not tell
     await desk.clock.pass_time(31)
     assert desk.live
+
+
+async def test_digest_comes_at_its_time_but_neither_in_quiet_hours_nor_in_a_pause(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[bool] = []
+    problem = "there is no program"
+
+    def show(_: Digests, *, titles: bool) -> str:
+        shown.append(titles)
+        return problem
+
+    monkeypatch.setattr(Digests, "show", show)
+    monkeypatch.setattr(Digests, "is_due", lambda _: not shown)
+    now = desk.clock.now().astimezone()
+    await desk.look()
+    assert shown == [], "no time is set"
+    at = (now + timedelta(minutes=10)).time()
+    desk.change(replace(desk.plan, notify=Notify(at, titles=True), when=Times(quiet=(at.hour,))))
+    await desk.clock.pass_time(660)
+    pause(desk.plan.options.db, None)
+    desk.change(replace(desk.plan, when=Times()))
+    await desk.clock.pass_time(60)
+    assert shown == []
+    resume(desk.plan.options.db)
+    await desk.look()
+    await desk.look()
+    assert shown == [True]
+    assert f"the notification of today was not shown: {problem}" in desk.said
 
 
 async def test_device_that_is_turned_away_ends_with_its_exit_code(desk: Desk) -> None:

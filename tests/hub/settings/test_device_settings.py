@@ -8,7 +8,13 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from hub.settings.device_settings import WhenSettings, check_device_file, device_schema, device_text
+from hub.settings.device_settings import (
+    NotifySettings,
+    WhenSettings,
+    check_device_file,
+    device_schema,
+    device_text,
+)
 
 PLACES = ((17, "second"), (26, "third"), (33, "fourth"), (37, "fifth"))
 GOOD = 'hub = ["ws://h:1"]\nroots = ["."]\n'
@@ -37,6 +43,8 @@ def problems(file: Path, text: str | bytes) -> list[str]:
             [":4:9: error: when.quiet: hours begin and end at the same"],
         ),
         (f"{GOOD}[when]\non_power = 'yes'", [":4:12: error: when.on_power: true or false is expected"]),
+        (f"{GOOD}[notify]\ndaily = '9:00'", [":4:9: error: notify.daily: a time of day is expected"]),
+        (f"{GOOD}[notify]\ndaily = ''", []),
         (f"{GOOD}max_file_bytes = 0", [":3:18: error: max_file_bytes: "]),
         (f"{GOOD}ignore = '*.log'", [":3:10: error: ignore: a list is expected"]),
         (
@@ -76,6 +84,11 @@ def test_quiet_hours_may_contain_midnight(quiet: str, at: str, is_quiet: bool) -
     assert WhenSettings(quiet=quiet).is_quiet(time.fromisoformat(at)) is is_quiet
 
 
+def test_notification_is_daily_unless_its_time_is_empty() -> None:
+    assert NotifySettings().at == time(9)
+    assert NotifySettings(daily="").at is None
+
+
 def test_new_file_is_valid_and_has_every_setting_with_its_default(tmp_path: Path) -> None:
     file = tmp_path / "device.toml"
     name = 'quote " and \\ backslash'
@@ -90,6 +103,6 @@ def test_new_file_is_valid_and_has_every_setting_with_its_default(tmp_path: Path
         "desk",
     )
     lines = [line.removeprefix("# ") for line in text.splitlines()]
-    uncommented = "\n".join(line for line in lines if " = " in line or line == "[when]")
+    uncommented = "\n".join(line for line in lines if " = " in line or line.startswith("["))
     assert problems(file, uncommented) == [], "the defaults in comments are valid"
     assert json.loads(json.dumps(device_schema()))["properties"].keys() == type(settings).model_fields.keys()
