@@ -303,20 +303,36 @@ ALWAYS_OFFERED: Mapping[str, str] = {CAPABILITY_OF[action]: "1.0.0" for action i
 
 
 class VersionMismatch(ProtocolError):
-    """Error: two peers have no version in common."""
+    """Error: a hub and a device have no version in common."""
 
     code = ErrorCode.VERSION_UNSUPPORTED
 
     def __init__(self, ours: VersionRange, theirs: VersionRange) -> None:
+        older = "hub" if ours.max < theirs.max else "device"
         super().__init__(
-            f"this side speaks versions {ours.min} to {ours.max}, the other {theirs.min} to {theirs.max}"
+            f"the hub speaks versions {ours.min} to {ours.max} of the protocol, the device {theirs.min} to"
+            f" {theirs.max}: update the {older}"
         )
         self.ours = ours
         self.theirs = theirs
 
 
+def skew_of(hub: VersionRange, device: VersionRange | None) -> str:
+    """Describe a hub and a device of which one speaks newer versions; empty if both speak the same newest."""
+    newest = 1 if device is None else device.max
+    if hub.max == newest:
+        return ""
+    older = "hub" if hub.max < newest else "device"
+    versions = f"the hub speaks the protocol up to version {hub.max}, the device up to {newest}"
+    return f"{versions}: update the {older}"
+
+
 def agree(ours: VersionRange, theirs: VersionRange | None) -> int:
     """Return the highest version that both support.
+
+    Args:
+        ours: the hub's.
+        theirs: the device's.
 
     Raises:
         VersionMismatch: no common version; the message names both ranges.

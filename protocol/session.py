@@ -427,6 +427,7 @@ class HubSession(Session):
             self.challenge = msgspec.structs.replace(self.challenge, proof=prove(self.challenge))
         self._bearer = bearer
         self._version = SPOKEN.min
+        self.version_problem = ""
         self._versions_of: dict[str, str] = {}
         self._open_requests: set[str] = set()
         self._silence_s = 0.0
@@ -544,7 +545,8 @@ class HubSession(Session):
         try:
             self._version = agree(SPOKEN, hello.protocol)
         except VersionMismatch as mismatch:
-            error = Error(code=mismatch.code, message=str(mismatch))
+            self.version_problem = str(mismatch)
+            error = Error(code=mismatch.code, message=self.version_problem)
             return self._refuse(error, CloseCode.VERSION_UNSUPPORTED)
         self.hello = hello
         self._versions_of = {capability.name: capability.version for capability in hello.capabilities}

@@ -565,6 +565,7 @@ class Hub:
             takeovers=takeovers,
             shut_out=judges.shut_out,
             refused=judges.of_devices.refused.current,
+            connected=roster.connected,
             arrived=self._arrived,
             shared=self._shared,
             tls=tls,

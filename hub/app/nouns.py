@@ -51,7 +51,7 @@ from hub.health.issues import Check, Finding, Source, lasting
 from hub.health.issues import Issues as FoundIssues
 from hub.links.auth import KeyRotation
 from hub.links.refusals import RefusedPeer
-from hub.links.roster import Roster, SharedRoots, Takeovers
+from hub.links.roster import DeviceLink, Roster, SharedRoots, Takeovers
 from hub.loop_lag import LoopLag
 from hub.runs.budget import Reached
 from hub.runs.explaining import Explainer
@@ -244,6 +244,7 @@ def watch_for_issues(
     takeovers: Takeovers,
     shut_out: Callable[[], Iterable[tuple[str, float]]],
     refused: Callable[[], Sequence[RefusedPeer]],
+    connected: Callable[[], Sequence[DeviceLink]],
     arrived: Arrived,
     shared: SharedRoots,
     tls: Tls,
@@ -263,6 +264,7 @@ def watch_for_issues(
         stops: returns the conditions in which the hub starts no run.
         shut_out: returns the locked-out clients with the seconds to wait.
         refused: returns the peers that were refused lately.
+        connected: returns the connections of devices.
         reached_budgets: returns the daily budgets that are used up.
         offered: returns the capabilities of connected devices.
         away: returns why no model is asked.
@@ -304,6 +306,7 @@ def watch_for_issues(
         "questions": partial(work.check_questions, store),
         "flapping devices": partial(doors.check_flapping, store, arrived.flapping),
         "refused devices": partial(doors.check_refused, store, refused),
+        "versions of devices": partial(doors.check_versions, store, connected),
         "absent devices": lasting(partial(doors.check_absence, store), context.clock, RECONNECTED_S),
         "copied keys": partial(doors.check_copies, store),
         "takeovers": partial(doors.check_takeovers, store, takeovers.waiting),

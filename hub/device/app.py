@@ -78,6 +78,7 @@ from hub.device.shared import (
     settle,
 )
 from hub.log import Channel
+from hub.version import VERSION
 from protocol.codec import JSON, MSGPACK
 from protocol.coordination import AgentBeat, Event, EventName, Heartbeat, Method, Response
 from protocol.errors import CloseCode, ErrorCode, connect_command
@@ -715,6 +716,7 @@ class ReferenceDevice:
             protocol=SPOKEN,
             client=ClientProgram(
                 name="hub connect",
+                version=VERSION,
                 platform=platform.system().lower(),
                 host=platform.node()[:128],
                 instance=self._instance,

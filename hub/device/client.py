@@ -45,7 +45,7 @@ from protocol.backoff import Backoff, requested_wait_s
 from protocol.codec import Codec, for_subprotocol
 from protocol.errors import CATALOGUE, CLOSE_MEANINGS, CloseCode, ErrorCode, HubError
 from protocol.frame import MAX_MESSAGE_BYTES, Frame
-from protocol.handshake import NONCE_HEADER, Challenge, DeviceHello, Goodbye, Welcome
+from protocol.handshake import NONCE_HEADER, Challenge, DeviceHello, Goodbye, Welcome, skew_of
 from protocol.session import (
     Challenged,
     DeviceSession,
@@ -142,6 +142,7 @@ class Client:
         self._codec = codec
         self._credential = credential
         self._pairing_code: str | None = None  # last code shown to the person
+        self._skew = ""  # last difference of versions shown to the person
         self._meets = meets
         self._attend = attend
         self._clock = clock
@@ -268,6 +269,10 @@ class Client:
 
                 def greet(challenge: Challenge) -> None:
                     hello = self._meets(address, check_proof(challenge, address=address, nonce=nonce))
+                    skew = skew_of(challenge.protocol, hello.protocol)
+                    if skew and skew != self._skew:
+                        self._on_status(f"warning: {skew}")
+                    self._skew = skew
                     session.greet(self._credential.put_into(hello, challenge))
                     visit.is_unanswered = True
 

@@ -11,7 +11,7 @@ from hub.certificates import RENEW, ending
 from hub.clock import Clock, epoch_ms, from_epoch_ms, utc_text
 from hub.health.issues import Finding, Fix, error, notice, post, warning
 from hub.links.refusals import OTHERS, RefusedPeer
-from hub.links.roster import SharedRoots
+from hub.links.roster import DeviceLink, SharedRoots
 from hub.roles import Scope
 from hub.settings.reload import Reloader
 from protocol.errors import connect_command
@@ -250,6 +250,24 @@ def _about_refused(one: RefusedPeer, device: DeviceRow | None) -> Finding:
         user_id=None if device is None else device.user_id,
         since=one.since,
     )
+
+
+async def check_versions(
+    store: Store, connected: Callable[[], Sequence[DeviceLink]], now: datetime
+) -> Iterable[Finding]:
+    """Find connected devices that speak newer or older versions of the protocol than the hub."""
+    by_skew: dict[str, list[DeviceId]] = {}
+    for link in connected():
+        if link.skew:
+            by_skew.setdefault(link.skew, []).append(link.device_id)
+    found = []
+    for skew, ids in by_skew.items():
+        named = [row.name for row in await store.read(devices.devices_of, ids[:MOST_NAMED])]
+        more = f" and {len(ids) - MOST_NAMED} others" if len(ids) > MOST_NAMED else ""
+        versions, _, fix = skew.partition(": ")
+        explanation = f"of {', '.join(named)}{more}: {versions}"
+        found.append(notice("device.version", explanation, fix=fix, subject=versions))
+    return found
 
 
 async def check_absence(store: Store, now: datetime) -> Iterable[Finding]:

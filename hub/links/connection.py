@@ -69,6 +69,7 @@ from protocol.handshake import (
     Error,
     Goodbye,
     Limits,
+    skew_of,
 )
 from protocol.ids import ConnectionId
 from protocol.session import (
@@ -117,6 +118,7 @@ class OpenLink:
         "owner_grants",
         "roots",
         "settle",
+        "skew",
         "user_id",
     )
 
@@ -128,6 +130,7 @@ class OpenLink:
         owner_grants: Mapping[str, Collection[str]],
         *,
         client: Client | None,
+        skew: str,
         roots: Sequence[str],
         wheel: DeadlineWheel,
         clock: Clock,
@@ -142,6 +145,7 @@ class OpenLink:
         self.offers = offers
         self.owner_grants = owner_grants
         self.client = client
+        self.skew = skew
         self.roots = roots
         self.capabilities = frozenset(offers)
         self._carrier = carrier
@@ -543,6 +547,11 @@ class Connection:
         return hello
 
     @property
+    def version_problem(self) -> str:
+        """Versions of hub and device if they have none in common, and which of the two to update."""
+        return self._session.version_problem
+
+    @property
     def left(self) -> str | None:
         """Reason for the end of the connection, as one word; None before the end."""
         return self._left
@@ -578,6 +587,7 @@ class Connection:
             self._session.offers,
             self._session.grants,
             client=hello.client,
+            skew=skew_of(self._session.challenge.protocol, hello.protocol),
             roots=hello.roots,
             wheel=self._wheel,
             clock=self._clock,

@@ -603,11 +603,9 @@ class DeviceListener:
         try:
             hello = await connection.hello()
             # without a hello, the connection has ended already
-            if connection.left == ErrorCode.VERSION_UNSUPPORTED:
-                message = "it speaks another version of the protocol"
-                self._authenticator.refused.note(
-                    Peer(network=network_of(transport.address)), ErrorCode.VERSION_UNSUPPORTED, message
-                )
+            if message := connection.version_problem:
+                peer = Peer(network=network_of(transport.address))
+                self._authenticator.refused.note(peer, ErrorCode.VERSION_UNSUPPORTED, message)
             admission = None if hello is None else await self._judge(connection, hello, transport.address)
             if admission is not None:
                 connection.welcome(admission)

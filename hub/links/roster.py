@@ -156,6 +156,11 @@ class DeviceLink(Protocol):
         ...
 
     @property
+    def skew(self) -> str:
+        """Difference between the protocol of the hub and of the device, as ``skew_of`` describes it."""
+        ...
+
+    @property
     def roots(self) -> Sequence[str]:
         """Folders that the device shares, from the hello."""
         ...

@@ -15,6 +15,7 @@ from protocol.handshake import (
     agree,
     challenge_text,
     signed_text,
+    skew_of,
 )
 from protocol.work import Action
 from tests.support.protocol_examples import CHALLENGE as PROVED
@@ -95,6 +96,23 @@ def test_two_peers_speak_the_highest_version_that_both_know(
     ours: VersionRange, theirs: VersionRange | None, agreed: int
 ) -> None:
     assert agree(ours, theirs) == agreed
+
+
+@pytest.mark.parametrize(
+    ("hub", "device", "newest", "older"),
+    [
+        (spoken(1, 1), spoken(1, 1), "", ""),
+        (spoken(2, 3), spoken(1, 3), "", ""),
+        (spoken(1, 1), None, "", ""),
+        (spoken(1, 2), None, "version 2, the device up to 1", "device"),
+        (spoken(1, 2), spoken(1, 3), "version 2, the device up to 3", "hub"),
+    ],
+)
+def test_sentence_names_the_older_of_two_peers(
+    hub: VersionRange, device: VersionRange | None, newest: str, older: str
+) -> None:
+    said = f"the hub speaks the protocol up to {newest}: update the {older}" if newest else ""
+    assert skew_of(hub, device) == said
 
 
 @pytest.mark.parametrize("theirs", [spoken(0, 0), spoken(2, 9), spoken(5, 1)])

@@ -127,7 +127,7 @@ def test_a_hello_of_another_version_is_refused_with_both_ranges() -> None:
     script.hub_says(
         Error(
             code=ErrorCode.VERSION_UNSUPPORTED,
-            message="this side speaks versions 1 to 1, the other 2 to 3",
+            message="the hub speaks versions 1 to 1 of the protocol, the device 2 to 3: update the hub",
         )
     ).hub_sees(Ended(CloseCode.VERSION_UNSUPPORTED, "version_unsupported"))
 

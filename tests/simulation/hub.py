@@ -539,6 +539,7 @@ class SimListener:
             dict.fromkeys(device.capabilities, "1.0.0"),
             {grant.name: grant.tables for grant in hello.grants},
             client=None,
+            skew="",
             roots=(),
             wheel=self._wheel,
             clock=self._hub.clock,

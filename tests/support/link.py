@@ -48,6 +48,7 @@ class FakeLink:
         self.capabilities = frozenset(self.offers)
         self.owner_grants: dict[str, list[str]] = {}
         self.client: Client | None = None
+        self.skew = ""
         self.roots: Sequence[str] = ()
         self.round_trip: RoundTrip | None = None
         self.credential = "token:t-1"

@@ -111,6 +111,11 @@ class Guest:
     async def refuse(self, error: Error, close: CloseCode) -> None:
         await self._close(self.session.refuse(error, close))
 
+    async def refuse_hello(self) -> None:
+        """Wait for a hello that the session refuses by itself."""
+        await self.flush()  # the challenge
+        await self._close(await self._event(Ended))
+
     async def cut(self) -> None:
         """The cable is pulled."""
         self._socket.transport.abort()

@@ -142,7 +142,10 @@ class PresenceView(View):
 
 
 class DeviceDetail(DeviceView, kw_only=True):
-    """A device with its keys and tokens, the agents that read from it, and the folders that it shares."""
+    """A device with its keys and tokens, the agents that read from it, and the folders that it shares.
+
+    *skew*: how its protocol differs from that of this hub, and which of the two to update.
+    """
 
     keys: tuple[KeyView, ...] = ()
     tokens: tuple[TokenView, ...] = ()
@@ -150,6 +153,7 @@ class DeviceDetail(DeviceView, kw_only=True):
     agreement: AgreementView | None = None  # only of a device that reports its rows
     owner_grants: tuple[OwnerGrantView, ...] = ()  # while it is connected
     client: ClientView | None = None  # while it is connected to this node
+    skew: str | None = None  # likewise
     roots: tuple[str, ...] = ()  # likewise
 
 
@@ -195,6 +199,7 @@ class Devices(Noun):
             "*|last_seen as last seen",
             "round_trip|round_trip as round trip?",
             "platform",
+            "skew as protocol?",
             "created_at|moment as known since",
             "revoked_at|moment as revoked?",
             "capabilities",
@@ -229,6 +234,7 @@ class Devices(Noun):
                 OwnerGrantView(name=name, tables=tuple(tables)) for name, tables in granted.items()
             ),
             client=None if link is None or link.client is None else ClientView.from_row(link.client),
+            skew=None if link is None else link.skew or None,
             roots=() if link is None else tuple(link.roots),
         )
 

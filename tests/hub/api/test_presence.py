@@ -23,6 +23,8 @@ async def test_the_times_of_a_devices_connections_are_listed_and_what_it_says_of
     link = await hub.connect(desk)
     assert isinstance(link, EndedLink)
     link.client, link.roots = Client(name="hub-device", version="0.1.0"), ("~/notes",)
+    assert (await client.get("/v1/devices/desk")).json()["skew"] is None
+    link.skew = "update the hub"
     assert (await client.get("/v1/devices/desk")).json()["round_trip"] is None
     link.round_trip = RoundTrip(0.012_345_6, age_s=HOUR_S)
     hub.clock.advance(HOUR_S)
@@ -35,6 +37,7 @@ async def test_the_times_of_a_devices_connections_are_listed_and_what_it_says_of
     assert since["intervals"] == [{"since": at[2], "until": None}]
     shown = (await client.get("/v1/devices/desk")).json()
     assert (shown["client"], shown["roots"]) == ({"name": "hub-device", "version": "0.1.0"}, ["~/notes"])
+    assert shown["skew"] == "update the hub"
     assert shown["round_trip"] == {"ms": 12.346, "measured_at": at[2]}
     assert (await client.get("/v1/devices")).json()["devices"][0]["round_trip"] == shown["round_trip"]
     await hub.device("lab")

@@ -17,7 +17,7 @@ from protocol.codec import JSON
 from protocol.coordination import Heartbeat
 from protocol.errors import CloseCode, ErrorCode
 from protocol.frame import Record
-from protocol.handshake import CapabilityName, DeviceHello, Error, Goodbye, Hubs
+from protocol.handshake import CapabilityName, DeviceHello, Error, Goodbye, Hubs, VersionRange
 from protocol.tables import SUGGESTED
 from protocol.work import (
     Action,
@@ -227,6 +227,29 @@ async def test_a_device_that_is_not_wanted_stops_and_says_why(
     failure = await _turned_away(device)
     assert failure.close == close
     assert "no such token; make a new token with" in str(failure)
+
+
+async def test_device_warns_once_of_a_hub_that_speaks_a_newer_version(
+    hub: ScriptedHub, tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("protocol.session.SPOKEN", VersionRange(min=1, max=2))
+    warning = "warning: the hub speaks the protocol up to version 2, the device up to 1: update the device"
+    async with open_device(hub.url, tmp_path, clock=clock) as device:
+        await _cut(await hub.welcomed(), device, clock, wait_s=60)
+        await _cut(await hub.welcomed(), device, clock)
+        assert device.told.count(warning) == 1
+
+
+async def test_device_without_a_common_version_stops_and_names_the_older_side(
+    hub: ScriptedHub, device: RunningDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("protocol.session.SPOKEN", VersionRange(min=2, max=3))
+    await (await hub.guest()).refuse_hello()
+    failure = await _turned_away(device)
+    assert failure.close == CloseCode.VERSION_UNSUPPORTED
+    assert "the hub speaks versions 2 to 3 of the protocol, the device 1 to 1: update the device" in str(
+        failure
+    )
 
 
 async def test_a_device_that_was_replaced_does_not_fight_for_its_place(

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from hub.health import doors
-from hub.health.doors import FLAPS, WITHIN_S, Arrived
+from hub.health.doors import FLAPS, MOST_NAMED, WITHIN_S, Arrived
 from hub.health.issues import Severity
 from hub.links.roster import SharedRoots
 from protocol.ids import DeviceId, TokenId
@@ -20,6 +20,7 @@ from storage.devices.devices import Grant, UnknownDevice
 from storage.devices.tokens import DEVICE_TOKENS, OPERATOR_TOKENS
 from tests.support.clock import START, FakeClock
 from tests.support.identity import IdentityBench, open_identity
+from tests.support.link import FakeLink
 from tests.support.presence import BOOT, open_session
 
 DAY_MS = 86_400_000
@@ -226,6 +227,18 @@ async def test_a_flapping_device_is_reported_to_its_owner(bench: IdentityBench) 
     flapping.append(desk.id)
     (found,) = await look(START)
     assert (found.id, found.subject, found.user_id) == ("device.flapping", desk.id, bench.owner_id)
+
+
+async def test_devices_of_another_version_are_reported_together(bench: IdentityBench) -> None:
+    links = [FakeLink((await bench.device(f"desk{n}")).id) for n in range(MOST_NAMED + 2)]
+    look = partial(doors.check_versions, bench.store, lambda: links)
+    assert list(await look(START)) == []
+    for link in links:
+        link.skew = "the hub speaks 1, the device 2: update the hub"
+    (found,) = await look(START)
+    assert found.explanation.startswith("of desk")
+    assert found.explanation.endswith(" and 2 others: the hub speaks 1, the device 2")
+    assert (found.id, found.severity, found.fix) == ("device.version", Severity.NOTICE, "update the hub")
 
 
 async def test_a_key_on_two_machines_is_reported_while_the_device_waits(bench: IdentityBench) -> None:

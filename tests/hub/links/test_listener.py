@@ -165,6 +165,15 @@ async def test_a_device_without_a_common_version_is_refused_with_the_reason(
     assert await stranger.closed() == CloseCode.VERSION_UNSUPPORTED
 
 
+async def test_device_of_a_newer_version_is_welcomed_and_known_as_such(
+    port: Port, stranger: RawDevice
+) -> None:
+    welcome = await stranger.greet(await port.pair(), protocol={"min": 1, "max": 2})
+    assert (welcome["type"], welcome["protocol"]) == ("welcome", 1)
+    (link,) = port.roster.connected()
+    assert link.skew == "the hub speaks the protocol up to version 1, the device up to 2: update the hub"
+
+
 async def test_devices_that_were_welcomed_do_not_count_as_strangers() -> None:
     async with (
         open_port(port_limits=PortLimits(strangers=1)) as port,

@@ -53,7 +53,11 @@ async def test_a_device_is_refused_with_its_reason_and_mend_until_it_is_admitted
         after_hello: list[tuple[str, str, dict[str, Any]]] = [
             ("auth_failed", "this token is unknown", {"token": "hub_dev_guessed"}),
             ("pairing_required", "no key and no token", {"token": None}),
-            ("version_unsupported", "another version", {"token": token, "protocol": {"min": 9, "max": 9}}),
+            (
+                "version_unsupported",
+                "9 to 9: update the hub",
+                {"token": token, "protocol": {"min": 9, "max": 9}},
+            ),
         ]
         assert await found(port) == []
         for code, says, options in at_once + after_hello:
