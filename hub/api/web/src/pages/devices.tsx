@@ -295,6 +295,7 @@ function Detail({ of }: { of: DeviceDetail }): JSX.Element {
           ["May do", of.grants.join(", ") || "receive its items"],
           ["Its owner permits", of.owner_grants.map((grant) => [grant.name, ...grant.tables].join(" ")).join(", ")],
           ["Program", of.client && `${of.client.name} ${of.client.version}`],
+          ["Protocol", of.skew],
           ["Shares", of.roots.join(", ")],
           ["Rows", of.agreement && (of.agreement.problem ?? (of.agreement.agreed_at ? "agree with the hub" : "are being compared"))],
           ["Agents", of.agents.length > 0 && of.agents.map((agent) => <a class="listed" key={agent} href={link(["agents", agent])}>{agent}</a>)],
