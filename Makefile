@@ -95,6 +95,7 @@ soak: $(VENV)/.dev  ## the slow proofs: what make test leaves out, large folders
 	@$(BIN)/python -m tests.scenarios.crowds --way stop
 	@$(BIN)/python -m tests.scenarios.migrations
 	@$(BIN)/python -m tests.scenarios.upgrade
+	@$(BIN)/python -m tests.scenarios.versions
 	@$(BIN)/python -m tests.scenarios.chaos --seeds 1
 	@$(BIN)/python -m tests.fuzz --seconds 60 --jobs $(CORES)
 	@$(BIN)/python -m tests.storage.machine
