@@ -1,0 +1,99 @@
+"""Files that only their owner may read, and replacement of files that other programs have open.
+
+Windows keeps an access list for each file in place of a mode. Its accounts are named by their identifiers,
+since the names are translated. All functions block.
+"""
+
+import csv
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from threading import Event
+from typing import Final
+
+_PATIENCE_S: Final = 10.0
+# Waits between attempts to replace a file that a scanner for viruses or an index has open for a moment.
+_WAITS_S: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+# The system, its administrators, and the owner: they may read each file of a user in any case.
+_TRUSTED: Final = frozenset(("SY", "BA", "OW", "CO", "S-1-5-18", "S-1-5-32-544", "S-1-3-0", "S-1-3-4"))
+_ALLOWED: Final = re.compile(r"\(X?A;[^;]*;[^;]*;[^;]*;[^;]*;([^;)]+)")
+
+
+def replace(source: Path, target: Path) -> None:
+    """Move a file over another one, also if a program has that one open for a moment. Raises OSError."""
+    for wait_s in _WAITS_S:
+        try:
+            source.replace(target)
+        except PermissionError:
+            Event().wait(wait_s)
+        else:
+            return
+    source.replace(target)
+
+
+def publish(source: Path, target: Path) -> None:
+    """Give a complete file its name. Raises FileExistsError if another program created the file meanwhile."""
+    if sys.platform == "win32":
+        source.rename(target)  # it replaces no file there
+    else:
+        os.link(source, target)
+
+
+def sync_folder(folder: Path) -> None:
+    """Write the names in a folder to disk; Windows does so with each file."""
+    if (flag := getattr(os, "O_DIRECTORY", None)) is None:
+        return
+    descriptor = os.open(folder, os.O_RDONLY | flag)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def restrict(file: Path, *, system: str = sys.platform) -> None:
+    """Deny a file to all but its owner. Raises OSError."""
+    if system == "win32":
+        _run("icacls", str(file), "/inheritance:r", "/grant:r", f"*{_own_account()}:F")
+    else:
+        file.chmod(0o600)
+
+
+def is_open_to_others(file: Path, *, system: str = sys.platform) -> bool:
+    """Return True if other users of this machine may read or write a file, as far as the system tells."""
+    try:
+        if system != "win32":
+            return bool(file.stat().st_mode & 0o077)
+        with tempfile.TemporaryDirectory() as folder:
+            saved = Path(folder, "access")
+            _run("icacls", str(file), "/save", str(saved))
+            allowed = _ALLOWED.findall(saved.read_bytes().decode("utf-16-le"))
+        return bool(set(allowed) - _TRUSTED - {_own_account()})
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def restricting(file: Path, *, system: str = sys.platform) -> str:
+    """Return the command by which the owner of a file restricts it."""
+    if system == "win32":
+        return f'icacls "{file}" /inheritance:r /grant:r "%USERNAME%:F"'
+    return f"chmod 600 {file}"
+
+
+def _own_account() -> str:
+    (fields,) = csv.reader(_run("whoami", "/user", "/fo", "csv", "/nh").splitlines())
+    return fields[-1]
+
+
+def _run(*words: str) -> str:
+    try:
+        done = subprocess.run(
+            words, capture_output=True, text=True, errors="replace", timeout=_PATIENCE_S, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise OSError(f"{words[0]} does not end") from error
+    if done.returncode:
+        raise OSError(f"{words[0]}: {(done.stderr or done.stdout).strip() or done.returncode}")
+    return done.stdout.strip()
