@@ -165,7 +165,7 @@ CREATE TABLE agent_files (
 """
 
 # Rows at the places where approved rows go. *base*: the fields that both sides had last; null while the row
-# is written for the first time. *digest*: of the row's fields at that time. *is_gone*: deleted there. The
+# is written for the first time. *digest*: of the row's fields at that time. *is_deleted*: deleted there. The
 # history has the fields of both sides before one was changed by the other.
 SINKS: Final = (
     """
@@ -177,7 +177,7 @@ CREATE TABLE IF NOT EXISTS sink_rows (
     place TEXT NOT NULL,
     base TEXT CHECK (base IS NULL OR json_valid(base)),
     digest TEXT NOT NULL DEFAULT '',
-    is_gone INTEGER NOT NULL DEFAULT 0 CHECK (is_gone IN (0, 1)),
+    is_deleted INTEGER NOT NULL DEFAULT 0 CHECK (is_deleted IN (0, 1)),
     at_ms INTEGER NOT NULL,
     PRIMARY KEY (sink, key)
 ) STRICT, WITHOUT ROWID
@@ -190,8 +190,8 @@ CREATE TABLE IF NOT EXISTS sink_history (
     tbl TEXT NOT NULL,
     row_id TEXT NOT NULL,
     what TEXT NOT NULL,
-    here TEXT NOT NULL CHECK (json_valid(here)),
-    there TEXT NOT NULL CHECK (json_valid(there))
+    local TEXT NOT NULL CHECK (json_valid(local)),
+    remote TEXT NOT NULL CHECK (json_valid(remote))
 ) STRICT
 """,
     """

@@ -30,7 +30,7 @@ _KEY_BYTES: Final = 10
 
 
 class Sink(msgspec.Struct, frozen=True):
-    """Target with the names of its tables; *back*: what is changed there is changed here."""
+    """Target with the names of its tables; *back*: what is changed at the target is changed here."""
 
     name: str
     target: Target
@@ -44,7 +44,7 @@ class Synced(msgspec.Struct):
     written: int = 0
     removed: int = 0
     taken_back: int = 0
-    gone: int = 0
+    deleted: int = 0
     problem: str = ""
 
 
@@ -71,11 +71,11 @@ class _Known(msgspec.Struct):
     place: str
     base: dict[str, str] | None
     digest: str
-    is_gone: bool
+    is_deleted: bool
 
 
 class _Merge(msgspec.Struct):
-    """Decision about a row: fields to change here, and those to write there, if any."""
+    """Decision about a row: fields to change here, and those to write to the target, if any."""
 
     base: dict[str, str]
     back: dict[str, str]
@@ -114,12 +114,12 @@ def synchronize(db: sqlite3.Connection, sink: Sink, now: datetime) -> Synced:
 
 def write_again(db: sqlite3.Connection, sink: str) -> int:
     """Mark the rows of a sink to be written again where they are missing; return their number."""
-    changes = "UPDATE sink_rows SET base = NULL, is_gone = 0 WHERE sink = ?"
+    changes = "UPDATE sink_rows SET base = NULL, is_deleted = 0 WHERE sink = ?"
     return db.execute(changes, (sink,)).rowcount
 
 
 def _pass(db: sqlite3.Connection, sink: Sink, now: datetime, synced: Synced) -> None:
-    at_ms = epoch_ms(now)
+    at_ms, version = epoch_ms(now), _version(db)
     here = _rows(db, sink.tables)
     known = _recorded(db, sink.name)
     fresh = [key for key in here if key not in known]
@@ -137,21 +137,23 @@ def _pass(db: sqlite3.Connection, sink: Sink, now: datetime, synced: Synced) -> 
     merges: dict[str, _Merge] = {}
     removed: list[str] = []
     with _transaction(db):
+        if _version(db) != version:  # what was read may be older than an edit of the owner
+            raise TargetChanged("the device's file is being changed; the next synchronization follows")
         for key, one in known.items():
-            row, there = here.get(key), snapshot.found.get(key)
+            row, remote = here.get(key), snapshot.found.get(key)
             if one.place in vanished:
                 continue
             if row is None:
-                if there is not None:
+                if remote is not None:
                     removed.append(key)
                 else:
                     _forget(db, sink.name, key)
-            elif there is None and one.base is not None:
-                synced.gone += not one.is_gone
-                _note_gone(db, sink, one, row, at_ms)
+            elif remote is None and one.base is not None:
+                synced.deleted += not one.is_deleted
+                _note_deleted(db, sink, one, row, at_ms)
             else:
-                merge = _merged(sink, one, row, there)
-                _take_back(db, sink, one, row, there, merge, at_ms)
+                merge = _merged(sink, one, row, remote)
+                _take_back(db, sink, one, row, remote, merge, at_ms)
                 synced.taken_back += bool(merge.back)
                 if merge.put is not None:
                     merges[key] = merge
@@ -181,36 +183,42 @@ def _pass(db: sqlite3.Connection, sink: Sink, now: datetime, synced: Synced) -> 
         )
 
 
+def _version(db: sqlite3.Connection) -> int:
+    """Return a number that changes with each commit of another connection."""
+    (version,) = db.execute("PRAGMA data_version").fetchone()
+    return int(version)
+
+
 def _vanished(known: Iterable[_Known], snapshot: Snapshot) -> set[str]:
     """Return the places that are missing though rows were written to them."""
-    written = {one.place for one in known if one.base is not None and not one.is_gone}
+    written = {one.place for one in known if one.base is not None and not one.is_deleted}
     return {place for place in snapshot.missing if place in written}
 
 
-def _merged(sink: Sink, one: _Known, row: _Here, there: Found | None) -> _Merge:
-    if there is None:
+def _merged(sink: Sink, one: _Known, row: _Here, remote: Found | None) -> _Merge:
+    if remote is None:
         return _Merge({}, {}, row.fields)
     base = one.base or {}
     is_unchanged = one.base is not None and row.digest == one.digest
     own = base if is_unchanged else sink.target.expressed(row.table, row.fields)
     merge = _Merge({}, {})
-    kept: dict[str, str] = {}
+    remote_edits: dict[str, str] = {}
     is_put = False
-    for name, theirs in there.fields.items():
+    for name, theirs in remote.fields.items():
         ours, before = own.get(name, ""), base.get(name)
         merge.base[name] = theirs
         if ours == theirs:
             continue
-        is_changed_here, is_changed_there = ours != before, theirs != before
-        merge.conflict |= is_changed_here and is_changed_there and before is not None
-        if is_changed_there and (not is_changed_here or there.at_ms > row.at_ms):
+        is_local_edit, is_remote_edit = ours != before, theirs != before
+        merge.conflict |= is_local_edit and is_remote_edit and before is not None
+        if is_remote_edit and (not is_local_edit or remote.at_ms > row.at_ms):
             merge.back |= {name: theirs} if sink.back else {}
-            kept[name] = theirs
+            remote_edits[name] = theirs
         else:
             is_put = True
             merge.base[name] = before or ""
     if is_put:
-        merge.put = {**row.fields, **kept}
+        merge.put = {**row.fields, **remote_edits}
     return merge
 
 
@@ -219,12 +227,12 @@ def _take_back(
     sink: Sink,
     one: _Known,
     row: _Here,
-    there: Found | None,
+    remote: Found | None,
     merge: _Merge,
     at_ms: int,
 ) -> None:
     """Change the row as it was changed at the target, and record what both have now."""
-    if there is None:
+    if remote is None:
         return
     taken: Record = {}
     for name, text in merge.back.items():
@@ -235,17 +243,17 @@ def _take_back(
             taken |= values
         except rows.Refusal as refusal:
             db.execute("ROLLBACK TO one_field")
-            _note(db, sink.name, one, at_ms, f"refused: {refusal}", row.fields, there.fields)
+            _note(db, sink.name, one, at_ms, f"refused: {refusal}", row.fields, remote.fields)
         db.execute("RELEASE one_field")
     if merge.back or merge.conflict:
         what = "conflict" if merge.conflict else "taken back"
-        _note(db, sink.name, one, at_ms, what, row.fields, there.fields)
+        _note(db, sink.name, one, at_ms, what, row.fields, remote.fields)
     after = row.fields | merge.back if taken else row.fields
     is_agreed = merge.put is None and (not merge.back or len(taken) == len(merge.back))
     row.fields = after
     digest = row.digest if is_agreed else ""
-    if merge.base != one.base or digest != one.digest or one.is_gone:
-        one.base, one.digest, one.is_gone = merge.base, digest, False
+    if merge.base != one.base or digest != one.digest or one.is_deleted:
+        one.base, one.digest, one.is_deleted = merge.base, digest, False
         _record(db, sink.name, one, at_ms)
 
 
@@ -284,7 +292,9 @@ def _titles(db: sqlite3.Connection, table: DeviceTable) -> dict[str, str]:
 
 
 def _recorded(db: sqlite3.Connection, sink: str) -> dict[str, _Known]:
-    query = "SELECT key, tbl, row_id, place, base, digest, is_gone FROM sink_rows WHERE sink = ? ORDER BY key"
+    query = (
+        "SELECT key, tbl, row_id, place, base, digest, is_deleted FROM sink_rows WHERE sink = ? ORDER BY key"
+    )
     return {
         row["key"]: _Known(
             row["key"],
@@ -293,7 +303,7 @@ def _recorded(db: sqlite3.Connection, sink: str) -> dict[str, _Known]:
             row["place"],
             None if row["base"] is None else msgspec.json.decode(row["base"]),
             row["digest"],
-            bool(row["is_gone"]),
+            bool(row["is_deleted"]),
         )
         for row in db.execute(query, (sink,))
     }
@@ -303,7 +313,7 @@ def _record(db: sqlite3.Connection, sink: str, one: _Known, at_ms: int) -> None:
     base = None if one.base is None else msgspec.json.encode(one.base).decode()
     db.execute(
         "INSERT OR REPLACE INTO sink_rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (sink, one.key, one.tbl, one.row_id, one.place, base, one.digest, one.is_gone, at_ms),
+        (sink, one.key, one.tbl, one.row_id, one.place, base, one.digest, one.is_deleted, at_ms),
     )
 
 
@@ -311,19 +321,20 @@ def _forget(db: sqlite3.Connection, sink: str, key: str) -> None:
     db.execute("DELETE FROM sink_rows WHERE sink = ? AND key = ?", (sink, key))
 
 
-def _note_gone(db: sqlite3.Connection, sink: Sink, one: _Known, row: _Here, at_ms: int) -> None:
-    if not one.is_gone:
-        one.is_gone = True
+def _note_deleted(db: sqlite3.Connection, sink: Sink, one: _Known, row: _Here, at_ms: int) -> None:
+    if not one.is_deleted:
+        one.is_deleted = True
         _record(db, sink.name, one, at_ms)
-        _note(db, sink.name, one, at_ms, "deleted there", row.fields, {})
+        _note(db, sink.name, one, at_ms, "deleted at the target", row.fields, {})
 
 
 def _note(
-    db: sqlite3.Connection, sink: str, one: _Known, at_ms: int, what: str, here: Fields, there: Fields
+    db: sqlite3.Connection, sink: str, one: _Known, at_ms: int, what: str, here: Fields, remote: Fields
 ) -> None:
-    encoded = (msgspec.json.encode(dict(fields)).decode() for fields in (here, there))
+    encoded = (msgspec.json.encode(dict(fields)).decode() for fields in (here, remote))
     db.execute(
-        "INSERT INTO sink_history (at_ms, sink, tbl, row_id, what, here, there) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO sink_history (at_ms, sink, tbl, row_id, what, local, remote)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
         (at_ms, sink, one.tbl, one.row_id, what, *encoded),
     )
     db.execute(

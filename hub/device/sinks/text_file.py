@@ -69,10 +69,12 @@ class TextFile:
     def write(self, snapshot: Snapshot, puts: Sequence[Put], removed: Collection[str]) -> None:
         for place, before in snapshot.contents.items():
             here = [put for put in puts if put.place == place]
-            gone = {key for key in removed if key in snapshot.found and snapshot.found[key].place == place}
-            if not here and not gone:
+            removals = {
+                key for key in removed if key in snapshot.found and snapshot.found[key].place == place
+            }
+            if not here and not removals:
                 continue
-            after = self._changed(place, before, here, gone, snapshot.tables)
+            after = self._changed(place, before, here, removals, snapshot.tables)
             current, _ = _content(Path(place))
             if current != before:
                 raise TargetChanged(f"{place}: another program changed it just now")
@@ -83,7 +85,7 @@ class TextFile:
         place: str,
         before: bytes | None,
         puts: Sequence[Put],
-        gone: Collection[str],
+        removals: Collection[str],
         tables: Mapping[str, DeviceTable],
     ) -> bytes:
         text, newline = _text(place, before)
@@ -91,7 +93,7 @@ class TextFile:
         parts, at = [], 0
         for piece in self._form.pieces(text, tables):
             put = waiting.pop(piece.key, None)
-            if put is None and piece.key not in gone:
+            if put is None and piece.key not in removals:
                 continue
             parts += [text[at : piece.start], "" if put is None else self._form.rendered(put, text, piece)]
             at = piece.end

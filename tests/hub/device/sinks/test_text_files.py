@@ -143,7 +143,7 @@ def test_row_deleted_there_is_reported_once_and_comes_back_only_on_request(
     key = key_of("tasks", bench.approve({"title": "Go"}))
     bench.synchronize(place.target)
     place.path.write_text(whole)
-    assert [bench.synchronize(place.target).gone for _ in range(2)] == [2, 0]
+    assert [bench.synchronize(place.target).deleted for _ in range(2)] == [2, 0]
     assert place.text == whole
     with bench.open() as db:
         write_again(db, "there")
@@ -161,7 +161,7 @@ def test_file_that_vanished_is_named_and_not_taken_for_deletions(place: Place, b
     place.path.unlink()
     bench.approve({"title": "Pay"})
     synced = bench.synchronize(place.target)
-    assert (synced.gone, synced.written, place.path.exists()) == (0, 0, False)
+    assert (synced.deleted, synced.written, place.path.exists()) == (0, 0, False)
     assert f"{place.path} is missing or empty" in synced.problem
     place.path.write_text(text)
     assert (bench.synchronize(place.target).written, place.text.count("Call Ana")) == (1, 1)
@@ -234,8 +234,30 @@ def test_two_devices_with_one_file_leave_the_rows_of_the_other_alone(place: Plac
         bench.synchronize(place.target)
     benches[0].delete(ids[0])
     for bench in benches:
-        assert bench.synchronize(place.target).gone == 0
+        assert bench.synchronize(place.target).deleted == 0
     assert ("Call 0" in place.text, "Call 1" in place.text, place.keeps_others()) == (False, True, True)
+
+
+class Edited(TextFile):
+    """Target during whose first read the owner edits a row."""
+
+    def __init__(self, place: Place, edit: Callable[[], None]) -> None:
+        super().__init__(place.path, place.target._form)
+        self._edits = [edit]
+
+    def read(self, places: Collection[str], tables: Mapping[str, DeviceTable]) -> Snapshot:
+        if self._edits:
+            self._edits.pop()()
+        return super().read(places, tables)
+
+
+def test_row_that_is_edited_during_a_synchronization_keeps_the_edit(place: Place, bench: SinkBench) -> None:
+    row = bench.approve({"title": "Call Ana"})
+    bench.synchronize(place.target)
+    bench.clock.set_wall(bench.clock.now().replace(year=2100))
+    place.replace(("Call Ana", "Phone Ana"))
+    bench.synchronize(Edited(place, lambda: bench.change(row, {"title": "Ring Ana"})))
+    assert (bench.row(row)["title"], place.text.count("Ring Ana")) == ("Ring Ana", 1)
 
 
 @pytest.mark.parametrize(
