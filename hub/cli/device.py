@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from hub.device.autostart import Entry
     from hub.device.keeping import Plan
     from hub.device.sending_log import Day, HeldBack, Sent
+    from hub.device.sinks.sync import Sink
     from hub.settings.device_settings import DeviceSettings
 
 SETTINGS: Final = "device.toml"
@@ -339,6 +340,85 @@ def log(
     show.print_table(list(listed[0]), [list(cells.values()) for cells in listed])
 
 
+@device.command(epilog=example("hub device sinks"))
+@settings_option
+@device_state_option
+@json_option
+@click.pass_context
+def sinks(ctx: click.Context, config: Path, as_json: bool) -> None:
+    """List the places where approved items go, what waits and why, and what was deleted there.
+
+    An item that was deleted there stays here until you decide: 'hub review reject --approved'
+    deletes it here, too; 'hub device sync --again' writes all such items again.
+    """
+    import msgspec
+
+    from hub.device.inserts import connect_shared
+    from hub.device.sinks.sync import State, states
+
+    settings = _settings(config)
+    db = _file(ctx, config)
+    found: dict[str, State] = {}
+    if db.exists():
+        with connect_shared(db) as opened:
+            found = states(opened)
+    listed = [(one, found.get(one.name, State("was not synchronized yet", 0, 0))) for one in settings.sinks]
+    if as_json:
+        facts = [
+            {"name": one.name, "kind": one.kind, "path": str(one.path), **msgspec.to_builtins(state)}
+            for one, state in listed
+        ]
+        show.print_json("device.sinks", {"sinks": facts})
+        return
+    if not listed:
+        show.report(f"none: name files in [[sinks]] of {config}")
+        return
+    show.print_table(
+        ["name", "kind", "file", "items", "wait", "deleted there", "problem"],
+        [
+            [one.name, one.kind, str(one.path), state.rows, state.waiting, len(state.deleted), state.problem]
+            for one, state in listed
+        ],
+    )
+    for one, state in listed:
+        for row in state.deleted:
+            show.out(f"deleted in {one.name}: {row.table}  {row.title}")
+
+
+@device.command(epilog=example("hub device sync"))
+@click.option(
+    "--again", is_flag=True, help="Also write items again that were deleted there, or whose file is new."
+)
+@settings_option
+@device_state_option
+@click.pass_context
+def sync(ctx: click.Context, again: bool, config: Path) -> None:
+    """Synchronize approved items with the files of [[sinks]] now; a running device does it by itself."""
+    from hub.device.inserts import connect_shared
+    from hub.device.sinks.sync import synchronize, write_again
+
+    has_problem = False
+    current = _sinks_of(_settings(config))
+    file = _file(ctx, config)
+    if not file.exists():
+        raise Failure("this device has no items yet", Exit.USAGE, next_step="start it: hub device run")
+    with connect_shared(file) as db:
+        for sink in current:
+            if again:
+                write_again(db, sink.name)
+            synced = synchronize(db, sink, SystemClock().now())
+            counts = {
+                "written": synced.written,
+                "removed": synced.removed,
+                "taken back": synced.taken_back,
+                "deleted there": synced.deleted,
+            }
+            done = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+            has_problem |= bool(synced.problem)
+            show.report(f"{sink.name}: {synced.problem or done or 'nothing has changed'}")
+    ctx.exit(Exit.FAILED if has_problem else 0)
+
+
 def _cells(row: "Day | Sent | HeldBack") -> dict[str, object]:
     """Return the cells of a row of the log by their headers."""
     import msgspec
@@ -416,7 +496,18 @@ def _plan(ctx: click.Context, config: Path, settings: "DeviceSettings") -> "Plan
         hidden=settings.hidden,
         ignore=settings.ignore,
     )
-    return Plan(options, settings.when, settings.notify)
+    return Plan(options, settings.when, settings.notify, _sinks_of(settings))
+
+
+def _sinks_of(settings: "DeviceSettings") -> "tuple[Sink, ...]":
+    from hub.device.sinks.running import FORMATS
+    from hub.device.sinks.sync import Sink
+    from hub.device.sinks.text_file import TextFile
+
+    return tuple(
+        Sink(one.name, TextFile(one.path, FORMATS[one.kind]()), one.tables, one.back)
+        for one in settings.sinks
+    )
 
 
 def _entry(ctx: click.Context, config: Path) -> "Entry":

@@ -489,7 +489,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 @contextmanager
 def connect_shared(path: Path) -> Iterator[sqlite3.Connection]:
-    """Yield a connection to a device's file that another program may serve.
+    """Yield a connection to a device's file that another program may serve; any thread may use it in turn.
 
     Raises:
         DeviceFileError: the file does not exist, or is not a device's file of this version, or the disk
@@ -498,7 +498,9 @@ def connect_shared(path: Path) -> Iterator[sqlite3.Connection]:
     if not path.exists():
         raise DeviceFileError(f"there is no {path}; name the device's file with '--db FILE'")
     try:
-        with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)) as db:
+        with closing(
+            sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        ) as db:
             db.row_factory = sqlite3.Row
             check_file(db, path)
             db.execute("PRAGMA foreign_keys = ON")

@@ -20,6 +20,8 @@ from hub.clock import Clock
 from hub.device.app import DeviceOptions, serve_device
 from hub.device.conditions import is_metered, is_on_power
 from hub.device.notices import Digests
+from hub.device.sinks.running import Sinks
+from hub.device.sinks.sync import Sink
 from protocol.errors import HubError
 
 INTERVAL_S: Final = 1.0
@@ -57,11 +59,12 @@ class Notify(Protocol):
 
 @dataclass(frozen=True)
 class Plan:
-    """Device as its settings say, when it is connected, and when it shows a notification."""
+    """Device as its settings say: when it is connected and shows a notification, and where its rows go."""
 
     options: DeviceOptions
     when: When
     notify: Notify
+    sinks: tuple[Sink, ...] = ()
 
 
 def pause(db: Path, until: datetime | None) -> None:
@@ -113,6 +116,7 @@ class Keeper:
     _asked: float = field(default=float("-inf"))
     _of_system: str = ""
     _digests: Digests = field(init=False)
+    _sinks: tuple[Sink, ...] = ()
 
     async def serve(self) -> int:
         """Run the device until it is turned away or its file cannot be used; return the exit code.
@@ -123,11 +127,15 @@ class Keeper:
         self._stamp = self._stamp_of_file()
         written = self.load()
         self._digests = Digests(written.options.db, self.clock)
-        while True:
-            code, changed = await self._until_changed(written)
-            if changed is None:
-                return code
-            written = changed
+        sinks = Sinks(written.options.db, self.clock, self.on_status)
+        self._sinks = written.sinks
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(sinks.serve, lambda: self._sinks)  # also while the device is disconnected
+            changed: Plan | None = written
+            while changed is not None:
+                code, changed = await self._until_changed(changed)
+            tasks.cancel_scope.cancel()
+        return code
 
     async def _until_changed(self, written: Plan) -> tuple[int, Plan | None]:
         """Run the device, or wait; return its exit code, or the plan that takes the place of *written*."""
@@ -173,6 +181,7 @@ class Keeper:
             changed = self.load()
             if changed.options.db != plan.options.db:
                 raise HubError(f"{self.file} is of another device now; start this program again")
+            self._sinks = changed.sinks
             return changed
         except HubError as error:
             self.on_status(f"the settings of before stay in use: {error}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import tomlkit
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo
 
 from hub.device.exclusion import is_pattern
 from hub.settings.problems import (
@@ -92,6 +92,45 @@ class NotifySettings(Table):
         return time.fromisoformat(self.daily) if self.daily else None
 
 
+def _of_kind(tables: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    kind = info.data.get("kind")
+    if kind == "csv" and len(tables) != 1:
+        raise refusal("tables", "a CSV file has one table", hint="write the others to files of their own")
+    if kind == "todo.txt" and tables != ("tasks",):
+        raise refusal("tables", "todo.txt has tasks and nothing else", hint="leave tables out")
+    return tables
+
+
+def _of_days(path: Path, info: ValidationInfo) -> Path:
+    if "{date}" in str(path) and info.data.get("kind") != "markdown":
+        raise refusal(
+            "path", "a file for each day is Markdown", hint='kind = "markdown", or leave {date} out'
+        )
+    return path
+
+
+def _differently_named(sinks: tuple["SinkSettings", ...]) -> tuple["SinkSettings", ...]:
+    names = [sink.name for sink in sinks]
+    for name in names:
+        if names.count(name) > 1:
+            raise refusal("name", f"two sinks are called {name}")
+    return sinks
+
+
+class SinkSettings(Table):
+    """Place where approved rows go."""
+
+    name: Name = live(REQUIRED, "Name of the place.")
+    kind: Literal["markdown", "todo.txt", "ics", "csv", "jsonl"] = live(REQUIRED, "Form of the file.")
+    path: Annotated[SettingsPath, AfterValidator(_of_days)] = live(
+        REQUIRED, "The file; in one of Markdown, {date} becomes the day of the approval."
+    )
+    tables: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_of_kind)] = live(
+        ("tasks",), "Tables whose approved rows go there."
+    )
+    back: Flag = live(True, "What is ticked, renamed or dated there is changed here, too.")
+
+
 class DeviceSettings(Table):
     """Settings of this machine as a device of a hub."""
 
@@ -108,6 +147,9 @@ class DeviceSettings(Table):
     )
     when: WhenSettings = WhenSettings()
     notify: NotifySettings = NotifySettings()
+    sinks: Annotated[tuple[SinkSettings, ...], AfterValidator(_differently_named)] = live(
+        (), "Files that approved rows go to; see hub device sinks."
+    )
 
 
 class DeviceReading(NamedTuple):
@@ -169,6 +211,11 @@ def device_text(hub: tuple[str, ...], roots: tuple[Path, ...], name: str) -> str
     doc.add(tomlkit.comment(title))
     for key, field in DeviceSettings.model_fields.items():
         doc.add(tomlkit.nl())
+        if key == "sinks":
+            doc.add(tomlkit.comment(f"{field.description} As in:"))
+            for line in ("[[sinks]]", 'name = "todo"', 'kind = "markdown"', 'path = "~/notes/todo.md"'):
+                doc.add(tomlkit.comment(line))
+            continue
         if isinstance(field.default, Table):
             table = tomlkit.table()
             for name, inner in type(field.default).model_fields.items():

@@ -39,13 +39,31 @@ class Sink(msgspec.Struct, frozen=True):
 
 
 class Synced(msgspec.Struct):
-    """Result of a synchronization: numbers of rows, and a problem, if any."""
+    """Result of a synchronization: numbers of rows, the places of all rows, and a problem, if any."""
 
     written: int = 0
     removed: int = 0
     taken_back: int = 0
     deleted: int = 0
     problem: str = ""
+    places: frozenset[str] = frozenset()
+
+
+class Deleted(msgspec.Struct, frozen=True):
+    """Row that was deleted at a target, and is still here."""
+
+    table: str
+    id: str
+    title: str
+
+
+class State(msgspec.Struct):
+    """State of a sink: its problem, and the numbers of rows that are there, and that wait."""
+
+    problem: str
+    rows: int
+    waiting: int
+    deleted: list[Deleted] = msgspec.field(default_factory=list)
 
 
 class _Here(msgspec.Struct):
@@ -112,6 +130,22 @@ def synchronize(db: sqlite3.Connection, sink: Sink, now: datetime) -> Synced:
     return synced
 
 
+def states(db: sqlite3.Connection) -> dict[str, State]:
+    """Return the state of each sink that was synchronized, by name."""
+    query = (
+        "SELECT sink_states.sink, problem, count(base) - sum(is_deleted), sum(base IS NULL)"
+        " FROM sink_states LEFT JOIN sink_rows USING (sink) GROUP BY sink_states.sink"
+    )
+    deleted = "SELECT sink, tbl, row_id FROM sink_rows WHERE is_deleted ORDER BY sink, key"
+    found = {sink: State(problem, rows or 0, new or 0) for sink, problem, rows, new in db.execute(query)}
+    tables = rows.tables_of(db)
+    for sink, name, row_id in db.execute(deleted).fetchall():
+        table = tables.of(name)
+        if sink in found and (row := rows.find(db, table, row_id)) is not None:
+            found[sink].deleted.append(Deleted(name, row_id, str(row[table.title])))
+    return found
+
+
 def write_again(db: sqlite3.Connection, sink: str) -> int:
     """Mark the rows of a sink to be written again where they are missing; return their number."""
     changes = "UPDATE sink_rows SET base = NULL, is_deleted = 0 WHERE sink = ?"
@@ -132,7 +166,8 @@ def _pass(db: sqlite3.Connection, sink: Sink, now: datetime, synced: Synced) -> 
                 _record(db, sink.name, known[key], at_ms)
     declared = rows.tables_of(db)
     tables = {key: declared.of(one.tbl) for key, one in known.items()}
-    snapshot = sink.target.read({one.place for one in known.values()}, tables)
+    synced.places = frozenset(one.place for one in known.values())
+    snapshot = sink.target.read(synced.places, tables)
     vanished = _vanished(known.values(), snapshot)
     merges: dict[str, _Merge] = {}
     removed: list[str] = []

@@ -1,6 +1,6 @@
 """Interface of a target of approved rows. Fields are texts by column, as an owner types them."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Final, NamedTuple, Protocol
@@ -106,6 +106,9 @@ class Target(Protocol):
 
     def expressed(self, table: DeviceTable, fields: Fields) -> Fields:
         """Return the fields that ``read`` returns after ``write`` wrote *fields*."""
+
+    def stamp(self, places: Collection[str]) -> Hashable:
+        """Return a value that differs once these places have changed; it costs little."""
 
     def read(self, places: Collection[str], tables: Mapping[str, DeviceTable]) -> Snapshot:
         """Return the rows of the keys of *tables* at these places.

@@ -1,7 +1,8 @@
 """Text files as targets: rows are spliced into their text, and all other bytes stay as they are."""
 
+import os
 import stat
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -56,6 +57,9 @@ class TextFile:
         text = self._form.insert("", Put("hub-", table, fields, "", 0))
         return next(iter(self._form.pieces(text, {"hub-": table}))).fields
 
+    def stamp(self, places: Collection[str]) -> Hashable:
+        return tuple(_stamp(place) for place in sorted(places))
+
     def read(self, places: Collection[str], tables: Mapping[str, DeviceTable]) -> Snapshot:
         found: dict[str, Found] = {}
         contents: dict[str, bytes | None] = {}
@@ -101,6 +105,14 @@ class TextFile:
         for put in waiting.values():
             text = self._form.insert(text, put)
         return text.replace("\n", newline).encode("utf-8", "surrogateescape")
+
+
+def _stamp(place: str) -> tuple[int, ...]:
+    try:
+        info = os.stat(place)
+    except OSError:
+        return ()
+    return info.st_mtime_ns, info.st_size, info.st_ino
 
 
 def _content(path: Path) -> tuple[bytes | None, int]:

@@ -18,6 +18,7 @@ from hub.settings.device_settings import check_device_file
 from protocol import keys
 from protocol.work import SkippedFile
 from tests.hub.cli.conftest import Hub, ends
+from tests.hub.device.sinks.bench import SinkBench
 from tests.support.clock import FakeClock, SeededChance
 
 
@@ -224,3 +225,27 @@ def test_log_shows_what_was_sent_by_day_or_by_file_and_what_was_held_back(hub: H
         ("notes/a.md", "0a", key),
     ]
     ends(hub("device", "log", "--files", "--held-back"), Exit.USAGE, "two lists")
+
+
+def test_sinks_lists_where_items_are_and_sync_writes_them_again(hub: Hub, home: Path) -> None:
+    file = installed(hub, home)
+    ends(hub("device", "sinks"), 0, "name files in [[sinks]]")
+    path = home / "todo.md"
+    file.write_text(f"{file.read_text()}\n[[sinks]]\nname = 'todo'\nkind = 'markdown'\npath = '{path}'\n")
+    ends(hub("device", "sinks"), 0, stdout=["was not synchronized yet"])
+    ends(hub("device", "sync"), Exit.USAGE, "hub device run")
+    (home / "state/devices").mkdir(parents=True)
+    bench = SinkBench(home / "state/devices")
+    bench.approve({"title": "Call Ana"})
+    bench.approve({"title": "Pay"})
+    ends(hub("device", "sync"), 0, "todo: 2 written")
+    ends(hub("device", "sync"), 0, "todo: nothing has changed")
+    path.write_text(path.read_text().partition("\n")[2])
+    ends(hub("device", "sync"), 0, "todo: 1 deleted there")
+    ends(hub("device", "sinks"), 0, stdout=["deleted in todo: tasks  "])
+    (state,) = json.loads(hub("device", "sinks", "--json").stdout)["sinks"]
+    assert (state["rows"], state["waiting"], len(state["deleted"])) == (1, 0, 1)
+    path.unlink()
+    ends(hub("device", "sync"), Exit.FAILED, f"{path} is missing or empty")
+    ends(hub("device", "sync", "--again"), 0, "todo: 2 written")
+    assert path.read_text().count("- [ ]") == 2

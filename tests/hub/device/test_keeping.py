@@ -12,7 +12,12 @@ from hub.device import keeping
 from hub.device.app import DeviceOptions
 from hub.device.keeping import Keeper, Plan, pause, resume, why_paused
 from hub.device.notices import Digests
+from hub.device.sinks import running
+from hub.device.sinks.lines import Markdown
+from hub.device.sinks.sync import Sink
+from hub.device.sinks.text_file import TextFile
 from protocol.errors import HubError
+from tests.hub.device.sinks.bench import SinkBench
 from tests.support.clock import FakeClock
 
 pytestmark = pytest.mark.anyio
@@ -207,3 +212,25 @@ async def test_device_that_is_turned_away_ends_with_its_exit_code(desk: Desk) ->
     desk.ends.set()
     await desk.clock.pass_time(1)
     assert desk.code == 77
+
+
+async def test_rows_go_to_the_sinks_of_the_settings_while_the_device_is_paused(
+    desk: Desk, tmp_path: Path
+) -> None:
+    bench, path = SinkBench(tmp_path), tmp_path / "todo.md"
+    row = bench.approve({"title": "Call Ana"})
+    pause(desk.plan.options.db, None)
+    desk.change(replace(desk.plan, sinks=(Sink("todo", TextFile(path, Markdown()), ("tasks",)),)))
+    await desk.look()
+    await desk.clock.pass_time(running.INTERVAL_S)
+    assert path.read_text().startswith("- [ ] Call Ana")
+    await desk.clock.pass_time(running.INTERVAL_S)
+    path.write_text(path.read_text().replace("[ ]", "[x]"))
+    await desk.clock.pass_time(running.INTERVAL_S)
+    assert bench.row(row)["status"] == "done"
+    path.unlink()
+    for _ in range(3):
+        await desk.clock.pass_time(running.INTERVAL_S)
+    assert [one for one in desk.said if "sink todo" in one] == [
+        f"sink todo: {path} is missing or empty: put it back, or write all again: hub device sync --again"
+    ]

@@ -16,6 +16,7 @@ from hub.settings.device_settings import (
     device_text,
 )
 
+SINK = "[[sinks]]\nname = 'todo'\nkind = 'markdown'\npath = 'todo.md'\n"
 PLACES = ((17, "second"), (26, "third"), (33, "fourth"), (37, "fifth"))
 GOOD = 'hub = ["ws://h:1"]\nroots = ["."]\n'
 
@@ -50,6 +51,22 @@ def problems(file: Path, text: str | bytes) -> list[str]:
         (
             f"""{GOOD}ignore = ['a/', '[z-a]', '# b', '', "a\\n"]""",
             [f":3:{at}: error: the {n} of ignore: this is not a p" for at, n in PLACES],
+        ),
+        (f"{GOOD}{SINK}{SINK.replace('todo', 'more')}", []),
+        (f"{GOOD}{SINK}tables = []", [":7:10: error: sinks.todo.tables: "]),
+        (f"{GOOD}{SINK}{SINK}", [":3:1: error: sinks: two sinks are called todo"]),
+        (f"{GOOD}{SINK.replace('markdown', 'word')}", [":5:8: error: sinks.todo.kind: "]),
+        (
+            f"{GOOD}{SINK.replace('markdown', 'csv')}tables = ['tasks', 'notes']",
+            [":7:10: error: sinks.todo.tables: a CSV file has one table"],
+        ),
+        (
+            f"{GOOD}{SINK.replace('markdown', 'todo.txt')}tables = ['notes']",
+            [":7:10: error: sinks.todo.tables: todo.txt has tasks"],
+        ),
+        (
+            f"{GOOD}{SINK.replace('markdown', 'ics').replace('todo.md', '{date}')}",
+            [":6:8: error: sinks.todo.path: a file for each day is Markdown"],
         ),
         (f"{GOOD.replace('.', 'nowhere')}", [":2:10: error: roots[0]: there is no such folder"]),
     ],

@@ -1,0 +1,82 @@
+"""Sinks of a device that keeps running: each is synchronized when either side has changed."""
+
+import sqlite3
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+import anyio.to_thread
+
+from hub.clock import Clock
+from hub.device.inserts import DeviceFileError, connect_shared
+from hub.device.sinks.calendar import Calendar
+from hub.device.sinks.lines import Markdown, TodoTxt
+from hub.device.sinks.records import Csv, JsonLines
+from hub.device.sinks.sync import Sink, Synced, synchronize
+from hub.device.sinks.text_file import Format
+
+FORMATS: Final[Mapping[str, Callable[[], Format]]] = {
+    "markdown": Markdown,
+    "todo.txt": TodoTxt,
+    "csv": Csv,
+    "jsonl": JsonLines,
+    "ics": Calendar,
+}
+INTERVAL_S: Final = 2.0  # between two looks at both sides
+_RETRY_S: Final = 30.0  # after a problem
+
+
+class Sinks:
+    """Synchronizes the sinks of a device's file *db*; *on_status* is called once for each new problem."""
+
+    def __init__(self, db: Path, clock: Clock, on_status: Callable[[str], None]) -> None:
+        self._path = db
+        self._clock = clock
+        self._on_status = on_status
+        self._opened = ExitStack()
+        self._db: sqlite3.Connection | None = None
+        self._seen: dict[str, tuple[Hashable, float]] = {}
+        self._last: dict[str, Synced] = {}
+
+    async def serve(self, sinks: Callable[[], Sequence[Sink]]) -> None:
+        """Synchronize those that *sinks* returns, until cancelled."""
+        try:
+            while True:
+                if current := sinks():
+                    await anyio.to_thread.run_sync(self._check_all, current)
+                await self._clock.sleep(INTERVAL_S)
+        finally:
+            self._opened.close()
+
+    def _check_all(self, sinks: Sequence[Sink]) -> None:
+        try:
+            if self._db is None:
+                self._db = self._opened.enter_context(connect_shared(self._path))
+            for sink in sinks:
+                self._synchronize(self._db, sink)
+        except (DeviceFileError, sqlite3.Error):  # not served yet, or busy: the next look tries again
+            self._opened.close()
+            self._db = None
+
+    def _synchronize(self, db: sqlite3.Connection, sink: Sink) -> None:
+        last = self._last.get(sink.name, Synced())
+        seen, at = self._seen.get(sink.name, (None, float("-inf")))
+        now = self._clock.monotonic()
+        stamp = self._stamp(db, sink, last)
+        if stamp == seen and (not last.problem or now - at < _RETRY_S):
+            return
+        synced = synchronize(db, sink, self._clock.now())
+        self._last[sink.name], self._seen[sink.name] = synced, (stamp, now)
+        if synced.problem and synced.problem != last.problem:
+            self._on_status(f"sink {sink.name}: {synced.problem}")
+        if synced.deleted:
+            self._on_status(
+                f"sink {sink.name}: {synced.deleted} items were deleted there and stay here:"
+                " hub device sinks lists them"
+            )
+
+    def _stamp(self, db: sqlite3.Connection, sink: Sink, last: Synced) -> Hashable:
+        """Return what differs once either side has changed."""
+        (version,) = db.execute("PRAGMA data_version").fetchone()
+        return sink, version, sink.target.stamp(last.places)
