@@ -37,6 +37,7 @@ from protocol.work import (
     AgentData,
     AgentFetch,
     AgentManifest,
+    AgentReceipt,
     AgentRun,
     ToolCall,
     ToolCalls,
@@ -66,6 +67,7 @@ FromHub = (
     | AgentFetch
     | AgentCredit
     | AgentCancel
+    | AgentReceipt
     | ToolCall
     | ToolCalls
     | Response

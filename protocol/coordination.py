@@ -66,6 +66,8 @@ class Method(StrEnum):
     MEMORY_ADD = "memory.add"
     KEYS_ROTATE = "keys.rotate"
     SESSIONS_LINK = "sessions.link"
+    RECEIPTS_LIST = "receipts.list"
+    RECEIPTS_GET = "receipts.get"
     SIGN_INS_ANSWER = "sign_ins.answer"
     SUBSCRIBE = "subscribe"
     UNSUBSCRIBE = "unsubscribe"

@@ -273,6 +273,7 @@ class CapabilityName(StrEnum):
     AGENT_MANIFEST_PAGES = "agent_manifest.pages"
     AGENT_RUN_ONLY = "agent_run.only"
     AGENT_ACK = "agent_ack"
+    AGENT_RECEIPT = "agent_receipt"
     AGENT_CONFIG = "agent.config"
     TOOL_INSERT = "tool.insert"
     TOOL_UPDATE = "tool.update"

@@ -27,6 +27,7 @@ from protocol.frame import (
     Text,
     Values,
 )
+from protocol.receipts import Receipt, Sent
 from protocol.tables import DeviceTable
 
 Prompt = Annotated[str, Meta(max_length=32_768)]
@@ -123,6 +124,7 @@ class AgentRun(Frame, frozen=True, kw_only=True, tag="agent_run"):
     locks: Annotated[dict[Text, Fence], Meta(max_length=MOST_OF_RUN)] = {}  # fences, by lock name
     only: Path | None = None  # list this file alone, or say why config leaves it out
     reader: Text = ""  # who reads the texts: rules, or "local" or "cloud" and the name of a model
+    receipt: Id | None = None  # id of the receipt that the hub sends at the end; see agent_receipt
 
 
 class AgentAck(Frame, frozen=True, kw_only=True, tag="agent_ack"):
@@ -243,6 +245,7 @@ class AgentComplete(Frame, frozen=True, kw_only=True, tag="agent_complete"):
     files: Count | None = None  # number of files sent
     skipped: Annotated[list[SkippedFile], Meta(max_length=10_000)] = []
     error: ErrorBody | str | None = None
+    sent: Sent | None = None  # of a run with a receipt: what the device's own log has of it
 
 
 class AgentCancel(Frame, frozen=True, kw_only=True, tag="agent_cancel"):
@@ -254,6 +257,15 @@ class AgentCancel(Frame, frozen=True, kw_only=True, tag="agent_cancel"):
     run_id: Id
     fence: Fence | None = None
     reason: Text = ""
+
+
+class AgentReceipt(Frame, frozen=True, kw_only=True, tag="agent_receipt"):
+    """hub -> device: what the hub received in one reading of a run, signed.
+
+    Only to a device that lists the capability. Not answered: a lost one is requested by ``receipts.list``.
+    """
+
+    receipt: Receipt
 
 
 class Unresolved(msgspec.Struct, frozen=True, kw_only=True):

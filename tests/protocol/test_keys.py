@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from protocol import keys
 from protocol.handshake import challenge_text, signed_text
 from protocol.ids import DeviceId, KeyId
+from protocol.receipts import receipt_text
 from tests.support.protocol_examples import (
     CHALLENGE,
     DEVICE_NONCE,
@@ -16,6 +17,7 @@ from tests.support.protocol_examples import (
     KEY,
     NEXT_KEY,
     PROOF,
+    RECEIPT,
     ROTATION_PROOF,
     ROTATION_SIGNATURE,
     SIGNATURE,
@@ -39,6 +41,7 @@ def test_the_signatures_of_the_page_are_over_the_texts_of_the_page() -> None:
     text = keys.rotation_text(WELCOME.hub_id, DeviceId(WELCOME.device_id), old_key=KEY, new_key=NEXT_KEY)
     verify(KEY, ROTATION_SIGNATURE, text)
     verify(NEXT_KEY, ROTATION_PROOF, text)
+    verify(HUB_KEY, RECEIPT.signature, receipt_text(RECEIPT))
 
 
 def test_the_rotation_text_has_one_line_for_each_part() -> None:

@@ -31,6 +31,7 @@ from protocol.work import (
     AgentData,
     AgentFetch,
     AgentManifest,
+    AgentReceipt,
     AgentRun,
     FilePiece,
     RunConfig,
@@ -41,6 +42,7 @@ from protocol.work import (
 )
 from tests.protocol.conftest import both_codecs
 from tests.support.families import each
+from tests.support.protocol_examples import RECEIPT
 from tests.support.script import CHALLENGE, HELLO, OPENED_AT, WELCOME, DeviceScript, Script
 
 
@@ -61,6 +63,7 @@ def samples(codec: Codec) -> dict[type[Frame], Frame]:
         AgentCredit(run_id="r-1", fence=1, pieces=1),
         AgentComplete(run_id="r-1", fence=1, files=1),
         AgentCancel(run_id="r-1", fence=1),
+        AgentReceipt(receipt=RECEIPT),
         ToolCall(id="c-1", action=Action.INSERT, table="tasks", data={"title": "Call Ada"}),
         ToolResult(id="c-1", result=codec.pack({"id": "row-1"})),
         ToolCalls(

@@ -24,6 +24,7 @@ from protocol.handshake import (
     Identity,
     Welcome,
 )
+from protocol.receipts import Receipt, Sent, root_of
 from protocol.tables import SUGGESTED
 from protocol.work import (
     Action,
@@ -34,6 +35,7 @@ from protocol.work import (
     AgentData,
     AgentFetch,
     AgentManifest,
+    AgentReceipt,
     AgentRun,
     FilePiece,
     ItemSource,
@@ -56,6 +58,25 @@ _PATH = "/home/ada/notes/week.md"
 _RUN = "0199a3c2-6f00-7c3f-9d3e-1b2c3d4e5f60"
 _AGENT = "0199a3c1-0000-7aaa-8bbb-0123456789ab"
 _CALL = "c-7d9f2c41b0a84e6f93d1c5e2a7b86034"
+
+
+# One file, the first receipt of its device; signed by the hub of the examples.
+RECEIPT = Receipt(
+    id="0199a3c2-7000-7a11-8c22-aabbccddeeff",
+    hub="_FHNjmIYoaONpH7QAjDwWAgW7RO6MwOsXeuRFUiQgCU",
+    device_id="0199a3c0-2222-7333-8444-555566667777",
+    run_id=_RUN,
+    number=1,
+    at_ms=_NOW_MS,
+    files=1,
+    bytes=len(_TEXT),
+    root=root_of([(_PATH, len(_TEXT), _SHA256)]),
+    is_whole=True,
+    previous="",
+    entry=42,
+    entry_hash=hashlib.sha256(b"entry 42").hexdigest(),
+    signature="hjVtvrma3PEm1VYsQ73S3jJB8KRzzusz1wDzoqaZCtfa3-7pWvrXszZyOnZg8PIVgKnw-6OwkATwqY76X2vRCg",
+)
 
 
 class Conversation(msgspec.Struct, frozen=True):
@@ -216,6 +237,7 @@ CONVERSATIONS: tuple[Conversation, ...] = (
                     data_types=["tasks"],
                 ),
                 mode=RunMode.MANIFEST,
+                receipt=RECEIPT.id,
             ),
             AgentAck(run_id=_RUN, fence=3),
             AgentManifest(
@@ -242,7 +264,9 @@ CONVERSATIONS: tuple[Conversation, ...] = (
                 fence=3,
                 files=1,
                 skipped=[SkippedFile(path="/home/ada/notes/big.md", reason="too_large")],
+                sent=Sent(files=1, bytes=len(_TEXT), root=root_of([(_PATH, len(_TEXT), _SHA256)])),
             ),
+            AgentReceipt(receipt=RECEIPT),
         ),
     ),
     Conversation(
