@@ -71,6 +71,7 @@ from storage.schema import (
     model_calls,
     posted,
     questions,
+    receipts,
     run_calls,
     run_state_history,
     run_units,
@@ -402,6 +403,15 @@ prune_config_history = Pruning(
     sa.exists().where(
         _later_config.c.agent_id == agent_config_history.c.agent_id,
         _later_config.c.seq > agent_config_history.c.seq,
+    ),
+)
+_later_receipt = receipts.alias()
+# The newest receipt of a device stays: the next one is numbered after it, and names it.
+prune_receipts = Pruning(
+    receipts,
+    receipts.c.at,
+    sa.exists().where(
+        _later_receipt.c.device_id == receipts.c.device_id, _later_receipt.c.number > receipts.c.number
     ),
 )
 # Requests whose stored responses are deleted would run again.

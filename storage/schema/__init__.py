@@ -270,6 +270,19 @@ device_keys = table(
     index("device_keys_revoked", "revoked_at", where="revoked_at IS NOT NULL"),
 )
 
+receipts = table(
+    "receipts",
+    key("id"),
+    reference("device_id", "devices.id", ondelete="CASCADE"),
+    number("number"),
+    number("at"),
+    text("digest"),
+    text("receipt"),  # exactly as signed
+    sa.Column("files", sa.LargeBinary, nullable=False),
+    index("receipts_device", "device_id", "number", unique=True),
+    index("receipts_at", "at"),
+)
+
 device_stores = table(
     "device_stores",
     key("device_id", of="devices.id"),
@@ -454,6 +467,7 @@ __all__ = [
     "posted",
     "question_tellings",
     "questions",
+    "receipts",
     "run_calls",
     "run_state_history",
     "run_units",

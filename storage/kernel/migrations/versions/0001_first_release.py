@@ -822,6 +822,14 @@ CREATE TABLE question_tellings (
         CASCADE
 ) WITHOUT ROWID, STRICT;
 CREATE INDEX question_tellings_device ON question_tellings (device_id);
+CREATE TABLE receipts (
+    id TEXT NOT NULL, device_id TEXT NOT NULL, number BIGINT NOT NULL, at BIGINT NOT NULL,
+    digest TEXT NOT NULL, receipt TEXT NOT NULL, files BYTEA NOT NULL,
+    CONSTRAINT pk_receipts PRIMARY KEY (id),
+    CONSTRAINT fk_receipts_device_id FOREIGN KEY(device_id) REFERENCES devices (id) ON DELETE CASCADE
+) STRICT;
+CREATE INDEX receipts_at ON receipts (at);
+CREATE UNIQUE INDEX receipts_device ON receipts (device_id, number);
 CREATE TABLE runs (
     id TEXT NOT NULL, agent_id TEXT NOT NULL, schedule_id TEXT, device_id TEXT,
     trigger_kind TEXT NOT NULL, fire_key TEXT NOT NULL, fire_at BIGINT NOT NULL,
