@@ -24,7 +24,7 @@ from hub.api.nouns.agents import Agents, Templates
 from hub.api.nouns.config import Config, Revisions
 from hub.api.nouns.connectors import Connectors, Keys
 from hub.api.nouns.costs import AgentPreviews, Costs, Why
-from hub.api.nouns.devices import Connections
+from hub.api.nouns.devices import Connections, Receipts
 from hub.api.nouns.issues import Issues
 from hub.api.nouns.items import DeviceTables, Items
 from hub.api.nouns.locks import Locks
@@ -167,6 +167,7 @@ def make_nouns(
         Config(reloader, store, context.node.id),
         Revisions(reloader, store),
         Connections(news.events, rotation),
+        Receipts(store),
         Connectors(store, accounts, sign_ins, clock=clock),
         Costs(store=store, clock=clock),
         Debug(context.debug, audit_log),

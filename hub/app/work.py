@@ -27,6 +27,7 @@ from hub.runs.leases import LeaseKeeper
 from hub.runs.lifecycle import POLL_S, Lifecycle, RunWatch
 from hub.runs.mailbox_visit import MailboxVisits, Watching
 from hub.runs.previewing import Previews
+from hub.runs.receipts import Receipts
 from hub.runs.runner import Runner
 from hub.runs.scheduler import Scheduler, Wakes
 from hub.runs.sources import DeviceSource
@@ -67,7 +68,11 @@ class Work:
         if self.spans is not None:
             lifecycle.on_ended = self.spans.run_ended
         self._source = DeviceSource(
-            limits=_run_limits(limits), credit=CREDIT_PIECES, metrics=metrics, clock=clock
+            limits=_run_limits(limits),
+            credit=CREDIT_PIECES,
+            metrics=metrics,
+            clock=clock,
+            receipts=Receipts(store, boot.key, clock=clock, ids=ids),
         )
         self.seals = ExcerptSeals(accounts.keys)
         self._delivery = Delivery(store, clock=clock, metrics=metrics, limits=limits, seals=self.seals)

@@ -90,8 +90,11 @@ class HubKey:
         text = challenge_text(
             challenge, public_key=self.public_key, address=address, device_nonce=device_nonce
         )
-        signature = keys.encode(self._private.sign(text))
-        return HubProof(public_key=self.public_key, address=address, signature=signature)
+        return HubProof(public_key=self.public_key, address=address, signature=self.sign(text))
+
+    def sign(self, text: bytes) -> str:
+        """Sign *text* and return the encoded signature."""
+        return keys.encode(self._private.sign(text))
 
 
 PAIRING_TTL_S: Final = 600.0  # lifetime of a code

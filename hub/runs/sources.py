@@ -20,8 +20,8 @@ never holds it in memory as a whole.
 import base64
 import binascii
 import hashlib
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager, closing, suppress
 from functools import cache
 from tempfile import SpooledTemporaryFile
 from typing import Final, Protocol
@@ -35,6 +35,7 @@ from hub.clock import Clock, from_epoch_ms, now_ms
 from hub.document import Document
 from hub.links.roster import DeviceLink, RunStream, RunTooLarge
 from hub.metrics import Metrics
+from hub.runs.receipts import Receipts, Received
 from hub.runs.run_order import RunOrder
 from hub.text import archives, office, pictures
 from hub.text.convert import convert, convert_file
@@ -190,7 +191,10 @@ class DeviceSource:
         clock: Clock,
         piece_timeout_s: float = PIECE_TIMEOUT_S,
         converting: ConvertLimits | None = None,
+        receipts: Receipts | None = None,
     ) -> None:
+        """Create the reader. *receipts*: None: devices get none."""
+        self._receipts = receipts
         self.limits = limits
         self.converting = converting or ConvertLimits()
         self._credit = credit
@@ -261,11 +265,13 @@ class DeviceSource:
             locks=dict(order.locks),
             only=only,
             reader=reader,
+            receipt=None if self._receipts is None else self._receipts.promise(link),
             trace=traceparent(order.run_id, "agent_run", str(order.fence)),
         )
-        async with link.open_run(frame) as stream:
+        async with self._receipted(link, frame) as arrived, link.open_run(frame) as stream:
             reading = _Reading(
                 stream,
+                arrived,
                 order,
                 progress,
                 dealt_with=dealt_with,
@@ -303,6 +309,16 @@ class DeviceSource:
                     if reading.is_over:
                         return
 
+    @asynccontextmanager
+    async def _receipted(self, link: DeviceLink, frame: AgentRun) -> AsyncIterator[Received]:
+        """Yield the collection of arriving files, and give a receipt of them at the end."""
+        arrived = Received()
+        try:
+            yield arrived
+        finally:
+            if self._receipts is not None and frame.receipt is not None:
+                await self._receipts.give(link, frame.receipt, frame.run_id, arrived)
+
 
 class _Reading:
     """State of one stream of files.
@@ -319,6 +335,7 @@ class _Reading:
     def __init__(
         self,
         stream: RunStream,
+        arrived: Received,
         order: RunOrder,
         progress: Progress,
         *,
@@ -332,6 +349,7 @@ class _Reading:
         clock: Clock,
     ) -> None:
         self._stream = stream
+        self._arrived = arrived
         self._order = order
         self._progress = progress
         self._dealt_with = dealt_with
@@ -371,6 +389,7 @@ class _Reading:
                 f"{_NOT_TAKEN_ON}: {_advised(reason)}", busy=reason == ErrorCode.BUSY, reason=reason
             )
         if isinstance(frame, AgentComplete):
+            self._arrived.end = frame
             async for event in self._complete(frame):
                 yield event
             return
@@ -396,6 +415,8 @@ class _Reading:
             elif self._is_paged:
                 await self._stream.fetch([], last=False)
         elif isinstance(frame, AgentData):
+            for piece in frame.files:
+                self._arrived.add(piece)
             await self._read_entries(frame)
             for piece in frame.files:
                 found = await self._piece(piece)

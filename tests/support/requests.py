@@ -24,7 +24,7 @@ from hub.api.nouns.agent_status import AgentStatuses
 from hub.api.nouns.agents import Agents
 from hub.api.nouns.boards import BoardMemories, Boards
 from hub.api.nouns.connectors import Connectors
-from hub.api.nouns.devices import Connections
+from hub.api.nouns.devices import Connections, Receipts
 from hub.api.nouns.items import Items
 from hub.api.nouns.locks import Locks
 from hub.api.nouns.measurements import Measurements
@@ -94,6 +94,7 @@ def make_requests(bench: Bench, *nouns: Noun) -> Requests:
             KeyRotation(store, hub_id="h-1", **timed),
         ),
         _connectors(bench),
+        Receipts(store),
         Items(store, roster=roster, seals=bench.seals, reporting=lambda _: nullcontext(), **given),
         Locks(store, HeldLocks(store, **given), clock=bench.clock),
         Measurements(store, KeptMeasurements(store, **timed)),

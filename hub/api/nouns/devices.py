@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 
 import anyio
+import msgspec
 from msgspec import Meta
 
 from hub.api.binding import Body
@@ -27,10 +28,11 @@ from protocol.coordination import EventName, Method
 from protocol.errors import CloseCode, CodedError, ErrorCode, connect_command
 from protocol.handshake import Goodbye
 from protocol.ids import DeviceId, PairingId, UserId
+from protocol.receipts import MOST_IDS, MOST_PAGE_BYTES, SentFile
 from storage import audit
 from storage.agents import agent_states, agents
 from storage.agents.agent_states import AgentMove
-from storage.devices import device_keys, devices, pairings
+from storage.devices import device_keys, devices, pairings, receipts
 from storage.devices.attempts import AttemptLimits
 from storage.devices.devices import DeviceRow, Grant
 from storage.devices.pairings import PairingRow
@@ -463,6 +465,10 @@ def _instant(at: int | None) -> datetime | None:
 MOST_NAMES: Final = 2 * len(EventName)
 Names = Annotated[list[str], Meta(min_length=1, max_length=MOST_NAMES)]  # as in ["agent.moved", "run.*"]
 KeyText = Annotated[str, Meta(min_length=1)]
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+ReceiptId = Annotated[str, Meta(min_length=1, max_length=128)]
+ReceiptIds = Annotated[list[ReceiptId], Meta(max_length=MOST_IDS)]
+FILE_BYTES: Final = 100  # of a file in a response, without its path
 
 
 class Connections(Noun):
@@ -492,6 +498,53 @@ class Connections(Noun):
         """Replace the key of a device."""
         key_id = await self._rotation.rotate(link, public_key=public_key, signature=signature, proof=proof)
         return {"key_id": key_id}
+
+
+class Receipts(Noun):
+    """Receipts of devices about the files that they sent, as the hub has them now."""
+
+    name = "receipts"
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @device(Method.RECEIPTS_LIST, "its own receipts")
+    async def list_receipts(
+        self, link: Link, ids: ReceiptIds | None = None, since_ms: Count = 0, after: Count = 0
+    ) -> dict[str, Any]:
+        """List receipts by number, at most 100: those of *ids*, or the next ones *after* a number.
+
+        *oldest* and *newest* are the numbers of the first and the last one that the hub keeps for the device.
+        """
+        found = await self._store.read(
+            receipts.list_receipts, link.device_id, since=since_ms, after=after, ids=ids or ()
+        )
+        oldest, newest = await self._store.read(receipts.find_ends, link.device_id)
+        return {"receipts": msgspec.to_builtins(found), "oldest": oldest, "newest": newest}
+
+    @device(Method.RECEIPTS_GET, "its own receipts")
+    async def list_files(self, link: Link, ids: ReceiptIds, after: Count = 0) -> dict[str, Any]:
+        """List the files of receipts by path, as far as they fit: path, bytes and SHA-256 of each.
+
+        Args:
+            after: files of the first receipt that an earlier page had.
+        """
+        lists: list[dict[str, Any]] = []
+        room = MOST_PAGE_BYTES
+        for id in ids:
+            files = await self._store.read(receipts.find_files, link.device_id, id)
+            page: list[SentFile] = []
+            for file in files[after:]:
+                if (page or lists) and room <= 0:
+                    break
+                room -= len(file[0].encode()) + FILE_BYTES
+                page.append(file)
+            is_whole = after + len(page) == len(files)
+            lists.append({"id": id, "files": page, "is_whole": is_whole})
+            if not is_whole:
+                break
+            after = 0
+        return {"lists": lists}
 
 
 class PairingView(View, kw_only=True):

@@ -119,6 +119,7 @@ def test_every_method_that_changes_an_agent_or_reaches_another_needs_a_grant() -
         *(Method.RUNS_LIST, Method.RUNS_GET, Method.RUNS_REPORT),
         *(Method.METRICS_REPORT, Method.METRICS_QUERY),
         *(Method.REVIEW_REPORT, Method.QUESTIONS_LIST, Method.QUESTIONS_ANSWER, Method.SIGN_INS_ANSWER),
-        *(Method.KEYS_ROTATE, Method.SUBSCRIBE, Method.UNSUBSCRIBE),
+        *(Method.KEYS_ROTATE, Method.RECEIPTS_LIST, Method.RECEIPTS_GET),
+        *(Method.SUBSCRIBE, Method.UNSUBSCRIBE),
     }
     assert {method for method, need in DEVICE_REQUESTS.items() if need.grant is None} == free
