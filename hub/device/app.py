@@ -65,6 +65,7 @@ from hub.device.credentials import (
 )
 from hub.device.inserts import Configuration, DeviceFileError, DeviceStore, open_device_store
 from hub.device.messages import Reply, describe_message, describe_question
+from hub.device.receipts import ReceiptBook
 from hub.device.rows import Verdict
 from hub.device.run_reading import Contents, Library, Readings
 from hub.device.sending_log import open_sending_log
@@ -79,6 +80,7 @@ from hub.device.shared import (
 )
 from hub.log import Channel
 from hub.version import VERSION
+from protocol import keys
 from protocol.codec import JSON, MSGPACK
 from protocol.coordination import AgentBeat, Event, EventName, Heartbeat, Method, Response
 from protocol.errors import CloseCode, ErrorCode, connect_command
@@ -94,7 +96,17 @@ from protocol.handshake import (
 )
 from protocol.handshake import Client as ClientProgram
 from protocol.ids import KeyId
-from protocol.work import Action, AgentCancel, AgentCredit, AgentFetch, AgentRun, Answer, ToolCall, ToolCalls
+from protocol.work import (
+    Action,
+    AgentCancel,
+    AgentCredit,
+    AgentFetch,
+    AgentReceipt,
+    AgentRun,
+    Answer,
+    ToolCall,
+    ToolCalls,
+)
 
 MOST: Final = 8  # concurrent listeners
 MOST_LIFE_MS: Final = 600_000
@@ -538,6 +550,7 @@ CAPABILITIES: Final = (
     CapabilityName.AGENT_MANIFEST_PAGES,
     CapabilityName.AGENT_RUN_ONLY,
     CapabilityName.AGENT_ACK,
+    CapabilityName.AGENT_RECEIPT,
     CapabilityName.AGENT_CONFIG,
     CapabilityName.BROWSER_OPEN,
     CapabilityName.TOOL_CALLS,
@@ -672,7 +685,9 @@ class ReferenceDevice:
             )
             contents = Contents(shared, self._clock, digests)
             log_of_sent = opened.enter_context(open_sending_log(self._options.db, self._clock))
-            self._library = Library(shared, contents, log=log_of_sent, on_status=self._on_status)
+            self._library = Library(
+                shared, contents, log=log_of_sent, on_status=self._on_status, sign=self._sign
+            )
             self._tools = Tools(store, on_done=self._report_done, on_fault=self._on_status)
             for root in roots:
                 self._on_status(f"sharing {root.spelling} as {root.name}")
@@ -727,6 +742,13 @@ class ReferenceDevice:
             grants=[GrantOfOwner(name=name, tables=tables) for name, tables in granted.items()],
         )
 
+    def _sign(self, text: bytes) -> tuple[str, str] | None:
+        """Return this device's public key and its signature over *text*; None for a device with a token."""
+        if not isinstance(self._credential, KeyCredential):
+            return None
+        identity = self._credential.identity
+        return keys.encode(identity.public_key), identity.sign(text)
+
     def _attend(self, line: Line, tasks: TaskGroup) -> Handler:
         assert self._library is not None  # sessions are opened only inside serve
         assert self._tools is not None
@@ -750,6 +772,8 @@ class ReferenceDevice:
         tasks.start_soon(self._browser.serve, line)
         socket = self._options.db.with_suffix(pages.SUFFIX)
         tasks.start_soon(pages.serve_links, socket, line, self._client.address)
+        book = ReceiptBook(self._library.log, self._key_of_hub, self._on_status)
+        tasks.start_soon(book.request_lost, line)
         tasks.start_soon(self._send_heartbeats, line, readings)
         log.info("device.connection.opened", device_id=welcome.device_id, epoch=welcome.epoch)
         self._on_status(f"connected as {welcome.device_id}")
@@ -775,6 +799,8 @@ class ReferenceDevice:
                     lay(calls)
                 case Event():
                     hearing.take(frame)
+                case AgentReceipt(receipt=receipt):
+                    tasks.start_soon(book.keep, receipt)
                 case Hubs(hubs=hubs):
                     self._client.learn(hubs)
                     tasks.start_soon(self._keep_addresses, tools)

@@ -583,13 +583,20 @@ def check_proof(challenge: Challenge, *, address: str, nonce: str) -> str:
             " on what belongs to that hub, or a proxy changes the Host header"
         )
     text = challenge_text(challenge, public_key=proof.public_key, address=address, device_nonce=nonce)
-    try:
-        public = keys.decode(proof.public_key, keys.PUBLIC_KEY_BYTES)
-        signature = keys.decode(proof.signature, keys.SIGNATURE_BYTES)
-        Ed25519PublicKey.from_public_bytes(public).verify(signature, text)
-    except (ValueError, InvalidSignature) as error:
-        raise HubNotTrusted(f"the hub at {address} does not prove the key that it shows") from error
+    if not is_signed(proof.public_key, proof.signature, text):
+        raise HubNotTrusted(f"the hub at {address} does not prove the key that it shows")
     return proof.public_key
+
+
+def is_signed(public_key: str, signature: str, text: bytes) -> bool:
+    """Return True if the encoded *signature* is that of the encoded key over *text*."""
+    try:
+        public = keys.decode(public_key, keys.PUBLIC_KEY_BYTES)
+        signed = keys.decode(signature, keys.SIGNATURE_BYTES)
+        Ed25519PublicKey.from_public_bytes(public).verify(signed, text)
+    except (ValueError, InvalidSignature):
+        return False
+    return True
 
 
 def dialled(url: str) -> str:

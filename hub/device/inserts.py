@@ -548,10 +548,10 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
         addresses.CREATE,
         CREATE,
         rows.CREATE,
-        *sending_log.CREATE,
         *schema.SINKS,
     ):  # also in older files; older versions ignore them
         db.execute(table)
+    sending_log.prepare(db)
     db.execute("PRAGMA foreign_keys = ON")
 
 

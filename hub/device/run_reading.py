@@ -48,6 +48,7 @@ from hub.version import VERSION
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody, Frame
 from protocol.handshake import Limits
+from protocol.receipts import Sent, root_of, sent_text
 from protocol.skip_reasons import SkipReason
 from protocol.work import (
     MANY,
@@ -238,6 +239,7 @@ _LEAST_PIECE_BYTES: Final = 64  # a hub that requests less gets an error
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 Send = Callable[[Frame], Awaitable[None]]
+Sign = Callable[[bytes], tuple[str, str] | None]  # public key and signature; None: the device has no key
 
 
 class Skipped:
@@ -303,6 +305,7 @@ class FolderRun:
         send: sends a frame to the hub; waits while the socket is full.
         threads: limits the number of files read concurrently.
         log: gets each file before it is sent. *hub*: public key of the hub.
+        sign: signs the statement about what was sent, for the hub's receipt.
     """
 
     def __init__(
@@ -317,10 +320,12 @@ class FolderRun:
         on_status: Callable[[str], None],
         log: SendingLog,
         hub: str,
+        sign: Sign,
     ) -> None:
         self.frame = frame
+        self._sign = sign
         self._log = log
-        self._order = Order(hub, frame.run_id, frame.agent_id, frame.reader)
+        self._order = Order(hub, frame.run_id, frame.agent_id, frame.reader, frame.receipt or "")
         self._unlogged: list[tuple[str, int, str]] = []  # files of the next frame that begin in it
         self._shared = shared
         self._contents = contents
@@ -407,13 +412,31 @@ class FolderRun:
         if skipped:
             with suppress(sqlite3.Error):  # nothing of them was sent
                 await self._in_thread(self._log.held_back, self._order, skipped.listed())
+        sent: Sent | None = None
+        if run.receipt is not None:
+            with suppress(sqlite3.Error):  # the run has the error already, or the hub's receipt shows it
+                sent = await self._in_thread(self._statement, run.receipt)
         await self._send(
             AgentComplete(
-                run_id=run.run_id, fence=run.fence, files=self._sent, skipped=skipped.listed(), error=error
+                run_id=run.run_id,
+                fence=run.fence,
+                files=self._sent,
+                skipped=skipped.listed(),
+                error=error,
+                sent=sent,
             )
         )
         ending = f": {error.message or error.code}" if error else ""
         self._on_status(f"run {run.run_id}: {self._sent} files sent, {len(skipped)} skipped{ending}")
+
+    def _statement(self, receipt_id: str) -> Sent | None:
+        """Return what the log has of this reading, signed if the device has a key; None without a file."""
+        files = self._log.files(receipt_id)
+        if not files:
+            return None
+        sent = Sent(files=len(files), bytes=sum(size for _, size, _ in files), root=root_of(files))
+        public_key, signature = self._sign(sent_text(self._order.hub, receipt_id, sent)) or (None, None)
+        return msgspec.structs.replace(sent, public_key=public_key, signature=signature)
 
     async def _offer(self, files: list[SharedFile]) -> None:
         """Send the manifest, unless the hub has settled the whole tree."""
@@ -612,7 +635,7 @@ def _traced(send: Send, trace: str) -> Send:
 class Library:
     """State shared by all connections of a device: folders, file contents and known fences.
 
-    The status callback gets the progress of runs, for the person at the desktop.
+    The status callback gets the progress of runs, for the person at the desktop. *sign* signs for receipts.
     """
 
     def __init__(
@@ -622,8 +645,10 @@ class Library:
         *,
         log: SendingLog,
         on_status: Callable[[str], None],
+        sign: Sign = lambda text: None,
     ) -> None:
         self.shared = shared
+        self.sign = sign
         self.contents = contents
         self.log = log
         self.on_status = on_status
@@ -704,6 +729,7 @@ class Readings:
             on_status=self._library.on_status,
             log=self._library.log,
             hub=self._hub,
+            sign=self._library.sign,
         )
         if before is None and len(self._open) >= MAX_RUNS:
             self._tasks.start_soon(run.refuse, ErrorCode.BUSY, f"{MAX_RUNS} runs are open")

@@ -16,9 +16,11 @@ import msgspec
 
 from hub.clock import Clock, epoch_ms
 from protocol.errors import CodedError, ErrorCode
+from protocol.receipts import MOST_FILES, MOST_IDS, Receipt, SentFile, root_of, sorted_files
 from protocol.work import MANY, SkippedFile
 
-MOST_SENT: Final = 400_000
+MOST_SENT: Final = MOST_FILES
+MOST_RECEIPTS: Final = 20_000
 MOST_HELD_BACK: Final = 20_000
 _BUSY_TIMEOUT_S: Final = 5.0
 
@@ -33,7 +35,18 @@ CREATE TABLE IF NOT EXISTS sent (
     reader TEXT NOT NULL,
     path TEXT NOT NULL,
     bytes INTEGER NOT NULL,
-    sha256 TEXT NOT NULL
+    sha256 TEXT NOT NULL,
+    receipt TEXT NOT NULL DEFAULT ''
+) STRICT
+""",
+    """
+CREATE TABLE IF NOT EXISTS receipts (
+    id TEXT NOT NULL PRIMARY KEY,
+    hub TEXT NOT NULL,
+    run_id TEXT NOT NULL,
+    at_ms INTEGER NOT NULL,
+    first INTEGER NOT NULL,
+    receipt TEXT
 ) STRICT
 """,
     """
@@ -47,9 +60,20 @@ CREATE TABLE IF NOT EXISTS held_back (
 """,
 )
 _INSERT: Final = (
-    "INSERT INTO sent (at_ms, hub, run_id, agent_id, reader, path, bytes, sha256)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO sent (at_ms, hub, run_id, agent_id, reader, receipt, path, bytes, sha256)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+_EXPECT: Final = (
+    "INSERT INTO receipts (id, hub, run_id, at_ms, first)"
+    " SELECT ?, ?, ?, ?, coalesce(max(number), 0) + 1 FROM sent WHERE true ON CONFLICT DO NOTHING"
+)
+_PRUNE_RECEIPTS: Final = "DELETE FROM receipts WHERE rowid <= (SELECT max(rowid) FROM receipts) - ?"
+_FILES: Final = (
+    "SELECT path, bytes, sha256 FROM sent"
+    " WHERE number >= (SELECT first FROM receipts WHERE id = ?1) AND receipt = ?1"
+)
+_KEEP: Final = "UPDATE receipts SET receipt = ? WHERE id = ?"
+_LACKING: Final = "SELECT id FROM receipts WHERE hub = ? AND receipt IS NULL ORDER BY rowid DESC LIMIT ?"
 _PRUNE: Final = "DELETE FROM sent WHERE number <= (SELECT max(number) FROM sent) - ?"
 _HOLD: Final = "INSERT OR REPLACE INTO held_back VALUES (?, ?, ?, ?)"
 _LET_GO: Final = "DELETE FROM held_back WHERE hub = ? AND path = ?"
@@ -109,12 +133,13 @@ class Day(msgspec.Struct, frozen=True):
 
 
 class Order(NamedTuple):
-    """Run for which files are sent."""
+    """Reading of a run for which files are sent. *receipt*: its id, or empty at a hub that gives none."""
 
     hub: str
     run_id: str
     agent_id: str
     reader: str
+    receipt: str = ""
 
 
 class SendingLog:
@@ -127,8 +152,11 @@ class SendingLog:
 
     def sent(self, order: Order, files: Sequence[tuple[str, int, str]]) -> None:
         """Log the files that are sent now: path, size of the text in bytes, and digest of the file."""
-        head = (epoch_ms(self._clock.now()), order.hub, order.run_id, order.agent_id, order.reader)
+        at, hub, run_id = epoch_ms(self._clock.now()), order.hub, order.run_id
+        head = (at, hub, run_id, order.agent_id, order.reader, order.receipt)
         with self._writing():
+            if order.receipt:
+                self._expect(order.receipt, hub, run_id, at)
             self._db.executemany(_INSERT, [(*head, *file) for file in files])
             self._db.executemany(_LET_GO, [(order.hub, path) for path, _, _ in files])
             self._db.execute(_PRUNE, (MOST_SENT,))
@@ -141,6 +169,27 @@ class SendingLog:
             self._db.executemany(_HOLD, rows)
             self._db.execute(_PRUNE_HELD, (MOST_HELD_BACK,))
 
+    def files(self, receipt_id: str) -> list[SentFile]:
+        """Return the files that a receipt has to be about, sorted."""
+        with self._lock:
+            return sorted_files(self._db.execute(_FILES, (receipt_id,)))
+
+    def keep(self, receipt: Receipt) -> bool:
+        """Store a receipt whose signature was checked. Return True if it is about the files of this log."""
+        with self._writing():
+            self._expect(receipt.id, receipt.hub, receipt.run_id, receipt.at_ms)
+            self._db.execute(_KEEP, (msgspec.json.encode(receipt).decode(), receipt.id))
+        return root_of(self.files(receipt.id)) == receipt.root
+
+    def lacking(self, hub: str) -> list[str]:
+        """Return the newest ids of receipts that *hub* has not given, at most MOST_IDS."""
+        with self._lock:
+            return [id for (id,) in self._db.execute(_LACKING, (hub, MOST_IDS))]
+
+    def _expect(self, receipt_id: str, hub: str, run_id: str, at: int) -> None:
+        self._db.execute(_EXPECT, (receipt_id, hub, run_id, at))
+        self._db.execute(_PRUNE_RECEIPTS, (MOST_RECEIPTS,))
+
     @contextmanager
     def _writing(self) -> Iterator[None]:
         with self._lock:
@@ -151,6 +200,14 @@ class SendingLog:
                 self._db.execute("ROLLBACK")
                 raise
             self._db.execute("COMMIT")
+
+
+def prepare(db: sqlite3.Connection) -> None:
+    """Create the tables of the log where they are missing; older versions ignore what is new."""
+    for statement in CREATE:
+        db.execute(statement)
+    if "receipt" not in [name for _, name, *_ in db.execute("PRAGMA table_info(sent)")]:
+        db.execute("ALTER TABLE sent ADD COLUMN receipt TEXT NOT NULL DEFAULT ''")
 
 
 @contextmanager
@@ -186,6 +243,11 @@ def _rows(path: Path, select: str, *values: int) -> list[Any]:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
             return db.execute(select, values).fetchall()
     except sqlite3.Error as error:
-        message = f"{path} has no log that can be read: {error}"
-        hint = "a device of this version makes one when it runs: hub device run"
-        raise CodedError(ErrorCode.DATABASE_UNAVAILABLE, message, hint=hint) from error
+        raise no_log(path, error) from error
+
+
+def no_log(path: Path, error: sqlite3.Error) -> CodedError:
+    """Return the error of a file whose log cannot be read."""
+    message = f"{path} has no log that can be read: {error}"
+    hint = "a device of this version makes one when it runs: hub device run"
+    return CodedError(ErrorCode.DATABASE_UNAVAILABLE, message, hint=hint)

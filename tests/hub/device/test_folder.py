@@ -49,8 +49,7 @@ class Desk:
         root = Root("notes", str(notes.resolve()), str(notes))
         shared = SharedFolders([root], home=str(notes.parent), max_file_bytes=3_000_000)
         self._db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        for statement in sending_log.CREATE:
-            self._db.execute(statement)
+        sending_log.prepare(self._db)
         self.library = Library(
             shared, Contents(shared, clock), log=SendingLog(self._db, clock), on_status=lambda line: None
         )
