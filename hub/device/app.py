@@ -771,7 +771,7 @@ class ReferenceDevice:
             tasks.start_soon(reporting.serve)
         tasks.start_soon(self._browser.serve, line)
         socket = self._options.db.with_suffix(pages.SUFFIX)
-        tasks.start_soon(pages.serve_links, socket, line, self._client.address)
+        tasks.start_soon(pages.serve_links, socket, line, self._client.address, self._key_of_hub)
         book = ReceiptBook(self._library.log, self._key_of_hub, self._on_status)
         tasks.start_soon(book.request_lost, line)
         tasks.start_soon(self._send_heartbeats, line, readings)

@@ -1,15 +1,17 @@
-"""Links to the hub's pages: programs of the owner get one over a socket that only the owner can open.
+"""Requests of the owner's programs to the hub, over a socket that only the owner can open.
 
-The connected device asks the hub. ``hub open`` connects to the socket, which sends one JSON object: the
-*link*, or a *problem*.
+The connected device passes them on. A program sends a line of JSON, a ``Question``, and gets one JSON object.
+``hub open`` asks for a *link* to the hub's pages, or gets a *problem*; ``hub device log --verify`` asks for
+receipts. A program that sends no question gets a link.
 """
 
+import asyncio
 import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
 import anyio
@@ -24,7 +26,9 @@ from protocol.errors import ErrorCode
 
 SUFFIX: Final = ".sock"  # next to the device's file
 ANSWER_S: Final = 10.0
-MOST_BYTES: Final = 4_096
+QUESTION_S: Final = 1.0  # to wait for the question of a program
+MOST_BYTES: Final = 64 * 1024  # of a question, in one message; and of a part of an answer
+METHODS: Final = frozenset({Method.SESSIONS_LINK, Method.RECEIPTS_LIST, Method.RECEIPTS_GET})
 OLD_HUB: Final = "this hub has no pages for the owners of devices; it is older than this program"
 ELSEWHERE: Final = (
     "the hub shows its pages on its own machine only; on it, set [listen.operator] address, with TLS"
@@ -49,11 +53,27 @@ class _Link(msgspec.Struct, frozen=True):
     tls: bool
 
 
-async def serve_links(path: Path, line: Line, address: str) -> None:
-    """Send a link over each connection to the socket at *path*, until cancelled.
+class Question(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Request of a program of the owner: one of the METHODS."""
+
+    method: Method = Method.SESSIONS_LINK
+    params: dict[str, Any] = {}
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of a request, or the message of its error. *hub*: public key of the hub."""
+
+    hub: str
+    result: dict[str, Any] | None = None
+    problem: str = ""
+
+
+async def serve_links(path: Path, line: Line, address: str, hub: str) -> None:
+    """Answer each connection to the socket at *path*, until cancelled.
 
     Args:
         address: where the device has reached the hub.
+        hub: public key of the hub.
     """
     if not hasattr(socket, "AF_UNIX"):
         return
@@ -64,7 +84,7 @@ async def serve_links(path: Path, line: Line, address: str) -> None:
                     await anyio.wait_readable(listener)
                     with suppress(OSError):
                         asking, _ = listener.accept()
-                        tasks.start_soon(_answer, asking, line, address)
+                        tasks.start_soon(_answer, asking, line, address, hub)
     except OSError as error:
         log.warning("device.links.not_served", path=str(path), exc=error)
 
@@ -86,11 +106,32 @@ def _listening(path: Path) -> Iterator[socket.socket]:
             path.unlink(missing_ok=True)
 
 
-async def _answer(asking: socket.socket, line: Line, address: str) -> None:
+async def _answer(asking: socket.socket, line: Line, address: str, hub: str) -> None:
     asking.setblocking(False)
-    with asking, suppress(OSError):
-        answer = answer_of(await line.request(Method.SESSIONS_LINK, {}), address)
-        asking.send(msgspec.json.encode(answer))  # much less than any buffer
+    with asking, suppress(OSError, msgspec.DecodeError):
+        question = Question()
+        with anyio.move_on_after(QUESTION_S):
+            await anyio.wait_readable(asking)
+            question = msgspec.json.decode(asking.recv(MOST_BYTES) or b"{}", type=Question)
+        if question.method not in METHODS:
+            return
+        response = await line.request(question.method, question.params)
+        while response is not None and response.error is not None and response.error.retry_after_ms:
+            await anyio.sleep(response.error.retry_after_ms / 1_000)
+            response = await line.request(question.method, question.params)
+        answer: Answer | Reply = answer_of(response, address)
+        if question.method is not Method.SESSIONS_LINK:
+            answer = reply_of(response, hub)
+        await asyncio.get_running_loop().sock_sendall(asking, msgspec.json.encode(answer))
+
+
+def reply_of(response: Response | None, hub: str) -> Reply:
+    """Return the hub's answer for a program."""
+    if response is None:
+        return Reply(hub=hub, problem="the hub did not answer")
+    if response.error is not None:
+        return Reply(hub=hub, problem=response.error.message)
+    return Reply(hub=hub, result=response.result or {})
 
 
 def answer_of(response: Response | None, address: str) -> Answer:
@@ -112,13 +153,23 @@ def answer_of(response: Response | None, address: str) -> Answer:
 
 def ask_link(path: Path) -> Answer:
     """Ask the connected device for a link. Raises OSError if none serves the socket at *path*."""
+    try:
+        return msgspec.json.decode(_ask(path, Question()), type=Answer)
+    except msgspec.DecodeError:
+        return Answer(problem="the device lost its connection; try again")
+
+
+def ask_hub(path: Path, method: Method, params: dict[str, Any]) -> Reply:
+    """Send a request by the connected device. Raises OSError if none serves the socket at *path*."""
+    try:
+        return msgspec.json.decode(_ask(path, Question(method, params)), type=Reply)
+    except msgspec.DecodeError as error:
+        raise ConnectionError("the device lost its connection") from error
+
+
+def _ask(path: Path, question: Question) -> bytes:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
         asking.settimeout(ANSWER_S)
         asking.connect(os.fspath(path))
-        found = b""
-        while part := asking.recv(MOST_BYTES):
-            found += part
-    try:
-        return msgspec.json.decode(found, type=Answer)
-    except msgspec.DecodeError:
-        return Answer(problem="the device lost its connection; try again")
+        asking.sendall(msgspec.json.encode(question))
+        return b"".join(iter(lambda: asking.recv(MOST_BYTES), b""))
