@@ -69,7 +69,7 @@ class SmallHub:
 
 async def test_the_device_of_twenty_lines_reads_files_and_takes_an_item_once(tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
-    note = tmp_path / "notes" / "week.md"
+    note = tmp_path / "notes" / "week.MD"
     note.write_text("- [ ] Send the invoice\n")
     (tmp_path / "notes" / "picture.png").write_bytes(b"\x89PNG")
     device = tmp_path / "device.py"

@@ -32,6 +32,7 @@ from protocol.session import (
     OVER,
     WELCOME_TIMEOUT_S,
 )
+from protocol.skip_reasons import LEFT_OUT, SkipReason
 from protocol.tables import TABLES, Column, DeviceTable
 from tests.support.protocol_examples import (
     CHALLENGE,
@@ -104,6 +105,33 @@ _CAPABILITIES = {
     CapabilityName.AGENT_ACK: "says at once whether a run is taken on; without it the first data says so",
 }
 
+_SKIPS = {
+    SkipReason.OTHER_EXTENSION: "`file_extensions` do not name its extension; counted",
+    SkipReason.OUTSIDE_SHARED: "the path leads out of the shared folders",
+    SkipReason.OUTSIDE_PATHS: "of a run over one file: it is shared, and not in `paths`",
+    SkipReason.HIDDEN: "its name, or that of a folder around it, begins with a dot; counted",
+    SkipReason.KEY_FILE: "its name is that of keys or passwords; counted",
+    SkipReason.VERSION_CONTROL: "it belongs to a version control system; counted",
+    SkipReason.IGNORED: "the owner excludes it, as by an ignore file; counted",
+    SkipReason.GENERATED: "a program fills its folder; counted",
+    SkipReason.SECRET: "its text has a key or a password; details: its kind, and the line",
+    SkipReason.SYMLINK: "it is a link, and none is followed",
+    SkipReason.HARD_LINK: "it has other names outside of what is read",
+    SkipReason.NOT_A_FILE: "it is a folder, a pipe, a socket or the like",
+    SkipReason.NAME_NOT_UTF8: "its name cannot be sent",
+    SkipReason.NOT_OFFERED: "it was fetched, and is not offered any more",
+    SkipReason.NOT_CONVERTIBLE: "neither the device nor the hub makes text of it",
+    SkipReason.BAD_IGNORE_FILE: "an ignore file of the folder is broken; nothing in it is offered",
+    SkipReason.TOO_DEEP: "too many folders lie around it, or its path is too long",
+    SkipReason.TOO_LARGE: "it has more bytes than the device sends",
+    SkipReason.LIMIT: "`limits` of the run, or what a device lists, was reached; of many: counted",
+    SkipReason.MISSING: "no shared folder has the path",
+    SkipReason.UNREADABLE: "the system lets nobody read it, or its disk fails",
+    SkipReason.CHANGED: "it changed or vanished while it was read; the next run reads it",
+    SkipReason.CONVERT_SECONDS: "its conversion to text took too long",
+    SkipReason.CONVERT_MEMORY: "its conversion to text took too much memory",
+}
+
 
 def sections(notes: Notes) -> dict[str, str]:
     """Return every generated part by its name, as inserted between the markers."""
@@ -116,6 +144,7 @@ def sections(notes: Notes) -> dict[str, str]:
         "capabilities": _capabilities(),
         "methods": _bullets(f"`{method}`" for method in Method),
         "events": _bullets(f"`{event}`" for event in EventName),
+        "skip reasons": _skip_reasons(),
         "limits": _limits(),
         "close codes": _close_codes(),
         "error codes": _error_codes(),
@@ -124,6 +153,13 @@ def sections(notes: Notes) -> dict[str, str]:
         "diagrams": "\n\n".join(diagram(table) for table in (HUB_SESSION, DEVICE_SESSION, RUN, UNIT, CALL)),
         "frames": _frames(notes),
     }
+
+
+def _skip_reasons() -> str:
+    """Return the reasons of ``skipped``: those of files left out on purpose first."""
+    by_failure = sorted(SkipReason, key=lambda reason: reason not in LEFT_OUT)
+    rows = ((f"`{one}`", _SKIPS[one], "no" if one in LEFT_OUT else "yes") for one in by_failure)
+    return _rows(("reason", "meaning", "a failed file"), rows)
 
 
 def rewrite(page: str, parts: Mapping[str, str]) -> str:

@@ -156,6 +156,13 @@ def test_files_of_another_extension_are_counted_and_not_listed(home: Path) -> No
     )
 
 
+def test_names_are_sent_as_the_disk_has_them_composed_or_not(home: Path) -> None:
+    composed, decomposed = "notes/Caf\u00e9.md", "notes/Cafe\u0301.md"
+    _write(home, composed, decomposed)
+    assert set(_seen(_share(home, "notes"))[0]) == {composed, decomposed}, "two names are two files"
+    assert _seen(_share(home, "notes"), decomposed)[0] == [decomposed]
+
+
 PRIVATE = {
     "notes/.hidden.md": SkipReason.HIDDEN,
     "notes/.git/config": SkipReason.VERSION_CONTROL,

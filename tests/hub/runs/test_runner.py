@@ -15,6 +15,7 @@ from hub.runs.run_order import RunOrder
 from protocol.errors import CallTimedOut, ErrorCode, LinkLost, TooManyCalls
 from protocol.frame import ErrorBody
 from protocol.lifecycles import EXECUTING_RUN_STATES, PauseReason, RunEvent, RunOutcome, RunState, UnitState
+from protocol.skip_reasons import LEFT_OUT, SkipReason
 from protocol.work import (
     AgentAck,
     AgentComplete,
@@ -309,6 +310,19 @@ async def test_a_file_left_out_on_purpose_is_listed_and_does_not_spoil_the_run(b
     assert (unit.state, unit.error) == (UnitState.SKIPPED, "not_convertible: it is a picture")
     assert run.result is not None
     assert run.result["left_out"] == {"not_convertible": 1, "other_extension": 7, "hidden": 2}
+
+
+@pytest.mark.parametrize("reason", [*SkipReason, "only_a_device_knows"])
+@pytest.mark.parametrize("others", ["- [ ] one", None])
+async def test_outcome_of_a_run_follows_from_the_reasons_of_its_skipped_files(
+    bench: Bench, reason: str, others: str | None
+) -> None:
+    frames = folder(**({} if others is None else {"a": others}))[0]
+    frames[-1] = AgentComplete(run_id="r", skipped=[SkippedFile(path="b.md", reason=f"{reason}: detail")])
+    bench.connect(runs=[frames])
+    run = await bench.run()
+    failed = RunOutcome.ERROR if others is None else RunOutcome.PARTIAL
+    assert run.outcome is (RunOutcome.SUCCESS if reason in LEFT_OUT else failed)
 
 
 async def test_files_left_out_in_two_attempts_of_a_run_are_counted_once(bench: Bench) -> None:
