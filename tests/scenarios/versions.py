@@ -100,7 +100,7 @@ class Device(DeviceProcess):
 
 
 async def talk(folder: Path, hub_source: Path, device_source: Path, codec: str, **variables: str) -> None:
-    """Extract, skip what is unchanged, read a change after restarts, and report a decision.
+    """Extract, skip what is unchanged, read a change after a restart, report a decision, update the device.
 
     Raises:
         AssertionError: an item is missing or doubled, or a run did not end well.
@@ -133,6 +133,13 @@ async def talk(folder: Path, hub_source: Path, device_source: Path, codec: str, 
             while not any(item["verdict"] == "approved" for item in (await hub.get("/v1/items"))["items"]):
                 await anyio.sleep(0.1)
         await device.stop()
+        updated = Device(folder, url, token, ROOT, codec)  # with the same file
+        stack.push_async_callback(updated.close)
+        (notes / "c.md").write_text("- [ ] Ask Cleo\n")
+        await updated.start()
+        await _run(hub)
+        assert updated.titles() == sorted([*expected, "Write to Bo", "Ask Cleo"]), updated.titles()
+        await updated.stop()
         await hub.stop()
 
 
