@@ -298,6 +298,7 @@ def status(ctx: click.Context, config: Path, as_json: bool) -> None:
 @moment_option("--since", "Only from then on")
 @click.option("--files", "with_files", is_flag=True, help="List each file that was sent.")
 @click.option("--held-back", is_flag=True, help="List the files that were not sent, with the reasons.")
+@click.option("--verify", is_flag=True, help="Compare the log with what the hub has and signed.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Most lines.")
 @click.option("--name", type=NAME, help="Name of the device [default: the only one on this machine].")
 @click.option("--db", type=FilePath(dir_okay=False), help="The device's database.")
@@ -310,6 +311,7 @@ def log(
     since: str | None,
     with_files: bool,
     held_back: bool,
+    verify: bool,
     limit: int,
     name: str | None,
     db: Path | None,
@@ -320,16 +322,22 @@ def log(
 
     It is in the device's own database, and needs no hub. The reader is 'rules', or a model and
     whether it is local or in the cloud, as the hub says.
+
+    --verify asks the hub by the device, if it is connected, and lists each difference; without the
+    hub it compares the receipts that the hub has signed. Exits with 1 if there is a difference.
     """
     import msgspec
 
     from hub.device.sending_log import read_days, read_held_back, read_sent
 
-    if with_files and held_back:
-        raise Failure("--files and --held-back are two lists; name one", Exit.USAGE)
+    if with_files + held_back + verify > 1:
+        raise Failure("--files, --held-back and --verify are different lists; name one", Exit.USAGE)
     file = _file(ctx, config, db, name)
+    since_ms = 0 if since is None else epoch_ms(datetime.fromisoformat(since))
+    if verify:
+        ctx.exit(_verify(file, since_ms, limit, as_json))
     read = read_held_back if held_back else read_sent if with_files else read_days
-    rows = read(file, 0 if since is None else epoch_ms(datetime.fromisoformat(since)), limit)
+    rows = read(file, since_ms, limit)
     if as_json:
         show.print_json("device.log", {"entries": msgspec.to_builtins(rows)})
         return
@@ -417,6 +425,29 @@ def sync(ctx: click.Context, again: bool, config: Path) -> None:
             has_problem |= bool(synced.problem)
             show.report(f"{sink.name}: {synced.problem or done or 'nothing has changed'}")
     ctx.exit(Exit.FAILED if has_problem else 0)
+
+
+def _verify(file: Path, since_ms: int, limit: int, as_json: bool) -> Exit:
+    """Show how the log differs from what the hub has, and return the exit code."""
+    import msgspec
+
+    from hub.device.credentials import fingerprint
+    from hub.device.receipts import compare, hub_at
+
+    found = compare(file, since_ms, hub_at(file))
+    code = Exit.FAILED if found.differences else Exit.DONE
+    if as_json:
+        show.print_json("device.verify", msgspec.to_builtins(found))
+        return code
+    if shown := found.differences[:limit]:
+        rows = [[one.kind, fingerprint(one.hub)[:7], one.run_id, one.path, one.words] for one in shown]
+        show.print_table(["difference", "hub", "run", "file", "what"], rows)
+    for sentence in found.left_out[:limit]:
+        show.report(f"not compared: {sentence}")
+    counted = f"{found.files} files in {found.receipts} receipts: {len(found.differences)} differences"
+    more = "" if len(found.differences) <= limit else f"; the first {limit} are shown (--limit)"
+    show.report(counted + more)
+    return code
 
 
 def _cells(row: "Day | Sent | HeldBack") -> dict[str, object]:

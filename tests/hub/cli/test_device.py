@@ -224,7 +224,7 @@ def test_log_shows_what_was_sent_by_day_or_by_file_and_what_was_held_back(hub: H
         ("notes/b.md", "0b", key),
         ("notes/a.md", "0a", key),
     ]
-    ends(hub("device", "log", "--files", "--held-back"), Exit.USAGE, "two lists")
+    ends(hub("device", "log", "--files", "--held-back"), Exit.USAGE, "different lists")
 
 
 def test_sinks_lists_where_items_are_and_sync_writes_them_again(hub: Hub, home: Path) -> None:
@@ -249,3 +249,5 @@ def test_sinks_lists_where_items_are_and_sync_writes_them_again(hub: Hub, home: 
     ends(hub("device", "sync"), Exit.FAILED, f"{path} is missing or empty")
     ends(hub("device", "sync", "--again"), 0, "todo: 2 written")
     assert path.read_text().count("- [ ]") == 2
+
+    ends(hub("device", "log", "--files", "--held-back"), Exit.USAGE, "different lists")
