@@ -24,7 +24,7 @@ from xml.parsers import expat  # document types are refused, and thus all entiti
 import msgspec
 
 from hub.connectors.calling import Unavailable
-from hub.text.calendars import reading_calendar
+from hub.text.calendars import BROKEN, reading_calendar
 
 if TYPE_CHECKING:
     from icalendar.cal import Component
@@ -76,11 +76,6 @@ KINDS: Final = ("VTODO", "VEVENT")
 _DONE: Final = frozenset({"COMPLETED", "CANCELLED"})
 _LEEWAY: Final = timedelta(days=1)  # margin for all-day values and times without a zone
 _TITLE_CHARS: Final = 500
-# Exceptions of the parser for invalid input, raised at once or on access to an invalid property.
-_BROKEN: Final = (
-    *(ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, OSError),
-    RecursionError,  # a time zone with many dots in its name is looked for in as many packages
-)
 
 
 class Resource(msgspec.Struct, frozen=True):
@@ -275,7 +270,7 @@ def read_metadata(text: str) -> Known:
             if not parts:
                 return Known(kind="")
             return _of(next((part for part in parts if "RECURRENCE-ID" not in part), parts[0]), len(parts))
-        except _BROKEN:
+        except BROKEN:
             return Known()
 
 

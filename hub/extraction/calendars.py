@@ -23,7 +23,7 @@ from hub.extraction.chunk import Passage
 from hub.extraction.folding import shown
 from hub.extraction.items import Dropped, ExtractionOptions, Form, Item, make_item
 from hub.extraction.when.resolve import date_ms
-from hub.text.calendars import reading_calendar
+from hub.text.calendars import BROKEN, reading_calendar
 from hub.text.mime import in_charset
 from protocol.frame import Field
 from protocol.tables import TableName
@@ -56,12 +56,6 @@ _TIMES: Final = re.compile(rf"^(?:DTSTART|DTEND|DUE|RRULE)[;:]{_MORE}\r?\n", re.
 _QUOTED: Final = re.compile(
     r"^[^:\r\n]*;ENCODING=QUOTED-PRINTABLE[^\r\n]*(?:(?<==)\r?\n[^\r\n]*)*", re.MULTILINE | re.IGNORECASE
 )
-# Exceptions of the parser for invalid input, raised at once or on access to an invalid property.
-# OverflowError: a time outside of the range of UTC. OSError: a zone name that is a folder of zones.
-_BROKEN: Final = (
-    *(ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, OSError),
-    RecursionError,  # a time zone with many dots in its name is looked for in as many packages
-)
 _STATUS: Final = {
     "NEEDS-ACTION": "todo",
     "IN-PROCESS": "in_progress",
@@ -91,7 +85,7 @@ def _read_calendar(document: Document, options: ExtractionOptions, parse: _Parse
     has_zones = True
     try:
         parse(_ENCLOSED.format(zones))
-    except _BROKEN:
+    except BROKEN:
         has_zones = False
     is_void = _VOID.search(text) is not None
     items: list[Item] = []
@@ -143,7 +137,7 @@ def _parsed(parse: _Parse, text: str, *, has_zones: bool) -> "Component":
     """Parse a component, without its times if these are broken or their zones unknown."""
     text = _QUOTED.sub(lambda match: re.sub(r"=\r?\n", "", match[0]), text)
     for one in (text, _TIMES.sub("", text), "BEGIN:VTODO\r\nEND:VTODO")[not has_zones :]:
-        with suppress(*_BROKEN):
+        with suppress(*BROKEN):
             return parse(_ENCLOSED.format(one)).subcomponents[-1]
     raise AssertionError("an empty component is sound")
 
@@ -275,5 +269,5 @@ def _date_ms(component: "Component", name: str, options: ExtractionOptions) -> i
                 return epoch_ms(value.astimezone(UTC)) if value.year >= _FIRST_YEAR else None
         # A "floating" time is the local time of any reader, and so is a broken one that is clear.
         return date_ms(value.isoformat() if isinstance(value, date) else str(when), options.timezone)
-    except _BROKEN:
+    except BROKEN:
         return None

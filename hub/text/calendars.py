@@ -3,10 +3,17 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from icalendar.cal import Component
+
+# Exceptions of the parser for invalid input, raised at once or on access to an invalid property.
+# OverflowError: a time outside of the range of UTC. OSError: a zone name that is a folder of zones.
+BROKEN: Final = (
+    *(ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, OSError),
+    RecursionError,  # a time zone with many dots in its name is looked for in as many packages
+)
 
 # The library keeps each time zone that a calendar defines, for all calendars of the process.
 _ZONES = Lock()
