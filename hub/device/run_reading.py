@@ -19,7 +19,7 @@ from bisect import bisect_left
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar, TypeVarTuple
 
 import anyio
@@ -40,6 +40,7 @@ from hub.device.shared import (
     is_hard_link,
     stamp_of,
 )
+from hub.device.sinks.own_rows import without_own_rows
 from hub.log import Channel, bind
 from hub.text import office, pictures
 from hub.text.convert import convert
@@ -158,7 +159,8 @@ class Contents:
                 searched = xml_text(data, check)
             else:
                 converted = convert(data, path=file.path, check=check)
-                searched = converted.text
+                searched = without_own_rows(converted.text, file.path)
+                converted = replace(converted, text=searched)
         except NotConvertible as error:
             # Owners know their damaged or non-text files; a reached limit is reported by its name.
             reason = SkipReason.NOT_CONVERTIBLE if error.limit is None else SkipReason(error.limit)

@@ -6,13 +6,14 @@ others in a component stay; other components of a file are not touched.
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from hub.clock import from_epoch_ms
 from hub.device.sinks.target import Put, shape_of
 from hub.device.sinks.text_file import Piece, with_line
-from hub.text.calendars import reading_calendar
+from hub.text.calendars import BROKEN, reading_calendar
 from protocol.tables import DeviceTable
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Calendar:
         for found in _COMPONENT.finditer(text):
             key = _KEY.search(found[0])
             if key is not None and (table := tables.get(key[1])) is not None:
-                yield Piece(key[1], found.start(), found.end(), fields_of(component_of(found[0]), table))
+                yield Piece(key[1], found.start(), found.end(), fields_in(found[0], table))
 
     def rendered(self, put: Put, text: str, piece: Piece | None) -> str:
         before = None if piece is None else component_of(text[piece.start : piece.end])
@@ -56,18 +57,26 @@ def whole(put: Put, before: "Component | None") -> str:
     return f"{_HEAD}{text_of(put, before)}END:VCALENDAR\n".replace("\r\n", "\n").replace("\n", "\r\n")
 
 
-def component_of(text: str) -> "Component":
-    """Return the only component of a text. Raises ValueError if it is none."""
-    with reading_calendar() as parse:
-        found = _COMPONENT.search(text.replace("\r\n", "\n"))
-        if found is None:
-            raise ValueError("no component of a calendar")
-        calendar = parse(f"{_HEAD}{found[0].rstrip()}\nEND:VCALENDAR\n")
-        return next(iter(calendar.subcomponents))
+def component_of(text: str) -> "Component | None":
+    """Return the only component of a text; None if there is none, or it is broken."""
+    found = _COMPONENT.search(text.replace("\r\n", "\n"))
+    if found is None:
+        return None
+    with reading_calendar() as parse, suppress(*BROKEN):
+        return next(iter(parse(f"{_HEAD}{found[0].rstrip()}\nEND:VCALENDAR\n").subcomponents), None)
+    return None
 
 
-def fields_of(component: "Component", table: DeviceTable) -> dict[str, str]:
-    """Return the fields of a row from its component; a property that cannot be read is unknown."""
+def fields_in(text: str, table: DeviceTable) -> dict[str, str]:
+    """Return the fields of a row from the text of its component; none if it is broken."""
+    component = component_of(text)
+    if component is not None:
+        with suppress(*BROKEN):
+            return _fields_of(component, table)
+    return {}
+
+
+def _fields_of(component: "Component", table: DeviceTable) -> dict[str, str]:
     shape = shape_of(table)
     fields = {shape.title: " ".join(str(component.get("SUMMARY", "")).split())}
     if not fields[shape.title]:

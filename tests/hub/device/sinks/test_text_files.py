@@ -7,6 +7,7 @@ import pytest
 
 from hub.device.sinks.calendar import Calendar
 from hub.device.sinks.lines import Markdown, TodoTxt
+from hub.device.sinks.own_rows import without_own_rows
 from hub.device.sinks.records import Csv, JsonLines
 from hub.device.sinks.sync import key_of, write_again
 from hub.device.sinks.target import Put, Snapshot
@@ -338,3 +339,18 @@ def test_file_that_is_no_utf_8_is_refused_with_its_line(bench: SinkBench, tmp_pa
     path.write_bytes(b"a\nb\xff\n")
     assert bench.synchronize(TextFile(path, Markdown())).problem.startswith(f"{path}:2: is not UTF-8")
     assert path.read_bytes() == b"a\nb\xff\n"
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_rows_of_a_shared_file_are_blanks_for_a_hub_and_all_else_keeps_its_place(
+    place: Place, bench: SinkBench, newline: str
+) -> None:
+    place.path.write_bytes(place.text.replace("\n", newline).encode())
+    bench.approve({"title": "Call Ana", "description": "soon\n\nor later"})
+    bench.synchronize(place.target)
+    with place.path.open(newline="") as file:
+        text = file.read()
+    seen = without_own_rows(text, place.path.name)
+    assert ("Call" in seen, "later" in seen, len(seen)) == (False, False, len(text))
+    assert [word for word in text.split() if word not in seen.split() and "of" in word] == []
+    assert seen.split() == (place.head + place.tail).split()
