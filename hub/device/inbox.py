@@ -28,6 +28,7 @@ from hub.device.owner import Decided, approve, edit, reject
 from hub.device.proposals import Proposal
 from hub.device.rows import Refusal, Remarks, Review, ReviewState
 from hub.device.schema import quoted
+from hub.device.sinks.sync import destinations
 from hub.text import archives
 from hub.text.decoding import decode
 from hub.text.excerpt import Excerpt, Excerpts
@@ -146,6 +147,7 @@ class DeviceItem(msgspec.Struct, frozen=True, kw_only=True):
             change, if it has a quote.
         belongs_to: titles of the rows that this row refers to, by column.
         source_state: for a suggestion, how its source file has changed, if this machine can tell.
+        goes_to: a sentence for each sink of the approved row: where it is, or why it is not there.
     """
 
     number: int
@@ -165,6 +167,7 @@ class DeviceItem(msgspec.Struct, frozen=True, kw_only=True):
     proposal: Proposal | None = None
     belongs_to: dict[str, str] = {}
     source_state: SourceState | None = None
+    goes_to: list[str] = []
 
 
 def read_items(path: Path) -> list[DeviceItem]:
@@ -179,8 +182,8 @@ def read_items(path: Path) -> list[DeviceItem]:
         if db is None:
             return []
         found = sorted(rows.reviews(db), key=lambda review: review.number)
-        sources = _sources(db)
-        return [_item(db, sources, review, review.row) for review in found if review.row is not None]
+        sources, places = _sources(db), destinations(db)
+        return [_item(db, sources, places, review, review.row) for review in found if review.row is not None]
 
 
 @contextmanager
@@ -244,7 +247,13 @@ def _sources(db: sqlite3.Connection) -> Sources:
     return Sources({name: Path(root) for root, name in db.execute("SELECT path, name FROM roots")})
 
 
-def _item(db: sqlite3.Connection, sources: Sources, review: Review, row: Record) -> DeviceItem:
+def _item(
+    db: sqlite3.Connection,
+    sources: Sources,
+    places: Mapping[tuple[str, str], list[str]],
+    review: Review,
+    row: Record,
+) -> DeviceItem:
     proposal = proposals.of_row(db, review.table.name, review.row_id)
     call = db.execute(
         "SELECT * FROM calls WHERE call_id = ?1 OR (call_id = ?2 AND quote IS NOT NULL)"
@@ -278,6 +287,7 @@ def _item(db: sqlite3.Connection, sources: Sources, review: Review, row: Record)
         source_state=None
         if row["isApproved"] or proposal is not None
         else sources.state(call["source_path"], call["quote"]),
+        goes_to=places.get((review.table.name, review.row_id), []),
     )
 
 

@@ -230,8 +230,9 @@ class ItemDetail(ItemView, kw_only=True):
     it was found, where they differ. *before*: what the device has, while an update is on its way to it.
     Dates are texts, as ``2027-02-03`` for a day without a time, or as ``2027-02-03T14:00:00Z``.
     *place*: null once its owner has rejected it. *reasons*: why fields have their days, where words of the
-    text count from another day: one sentence for each. *fields*: of its table; none of a table that is not
-    declared any more.
+    text count from another day: one sentence for each. *goes_to*: at a device, where the approved item is
+    outside of it, or why it is not there. *fields*: of its table; none of a table that is not declared any
+    more.
     """
 
     data: dict[str, Any]
@@ -239,6 +240,7 @@ class ItemDetail(ItemView, kw_only=True):
     before: dict[str, Any] | None = None
     place: ItemPlace | None = None
     reasons: tuple[str, ...] = ()
+    goes_to: tuple[str, ...] = ()
     fields: tuple[TableField, ...] = ()
 
 

@@ -146,6 +146,25 @@ def states(db: sqlite3.Connection) -> dict[str, State]:
     return found
 
 
+def destinations(db: sqlite3.Connection) -> dict[tuple[str, str], list[str]]:
+    """Return a sentence for each sink of a row, by table and id: where the row is, or why it is not there."""
+    if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'sink_rows'").fetchone() is None:
+        return {}  # an older file, which no device of this version has served yet
+    query = (
+        "SELECT tbl, row_id, sink, place, is_deleted, base IS NULL, coalesce(problem, '')"
+        " FROM sink_rows LEFT JOIN sink_states USING (sink) ORDER BY sink"
+    )
+    found: dict[tuple[str, str], list[str]] = {}
+    for table, row_id, sink, place, is_deleted, waits, problem in db.execute(query):
+        sentence = f"in {sink}: {place}"
+        if is_deleted:
+            sentence = f"deleted in {sink}"
+        elif waits:
+            sentence = f"not in {sink} yet" + (f": {problem}" if problem else "")
+        found.setdefault((table, row_id), []).append(sentence)
+    return found
+
+
 def write_again(db: sqlite3.Connection, sink: str) -> int:
     """Mark the rows of a sink to be written again where they are missing; return their number."""
     changes = "UPDATE sink_rows SET base = NULL, is_deleted = 0 WHERE sink = ?"

@@ -8,10 +8,14 @@ import pytest
 
 from hub.api.door.access import MARK
 from hub.api.own_review import OwnReview
+from hub.cli import inbox as cli_inbox
 from hub.clock import IdFactory
 from hub.device.inbox import DeviceItem, Inbox, NotDecided
-from hub.device.inserts import open_device_store
+from hub.device.inserts import connect_shared, open_device_store
 from hub.device.owner import approve
+from hub.device.sinks.lines import Markdown
+from hub.device.sinks.sync import Sink, synchronize
+from hub.device.sinks.text_file import TextFile
 from protocol.tables import SUGGESTED
 from protocol.work import Action, CountedDay, ItemSource, ToolCall
 from tests.support.clock import FakeClock, SeededChance
@@ -100,3 +104,22 @@ async def test_unsure_items_are_listed_below_all_others_also_page_by_page(tmp_pa
             assert titles == order
         shown = (await page.get("/v1/items/4")).json()
     assert (shown["unsure"], shown["reasons"]) == ("chat", [COUNTED.sentence])
+
+
+def test_an_item_tells_where_it_went_and_why_it_is_not_there_yet(tmp_path: Path) -> None:
+    inbox = inbox_of(tmp_path, "call Ana")
+    inbox.judge(shown(inbox)["call Ana"], "approve", at_ms=AT)
+    for path in (tmp_path / "no-folder/todo.md", tmp_path / "todo.md"):
+        with connect_shared(tmp_path / "desk.db") as db:
+            db.execute("DELETE FROM sink_rows")
+            sink = Sink("todo", TextFile(path, Markdown()), ("tasks",))
+            synchronize(db, sink, FakeClock().now())
+        (sentence,) = shown(inbox)["call Ana"].goes_to
+        problem = f"not in todo yet: there is no folder {path.parent}: it is written when it is back"
+        assert sentence == (f"in todo: {path}" if path.exists() else problem)
+    (tmp_path / "todo.md").write_text("# Mine\n")
+    with connect_shared(tmp_path / "desk.db") as db:
+        synchronize(db, sink, FakeClock().now())
+    item = shown(inbox)["call Ana"]
+    assert item.goes_to == ["deleted in todo"]
+    assert "deleted in todo" in "\n".join(cli_inbox.lines_of(item, 80))

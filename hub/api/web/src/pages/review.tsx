@@ -356,7 +356,7 @@ function Item({ of, children }: { of: ItemView & Partial<ItemDetail>; children: 
         </p>
       ))}
       {of.unsure && <p class="quiet">unsure: {MARKS[of.unsure] ?? of.unsure}</p>}
-      {of.reasons?.map((reason) => (
+      {[...(of.reasons ?? []), ...(of.goes_to ?? [])].map((reason) => (
         <p key={reason} class="quiet">
           <Foreign of={reason} />
         </p>
