@@ -264,7 +264,7 @@ def status(ctx: click.Context, config: Path, as_json: bool) -> None:
     """Show whether the device runs, is connected or paused, and what it shares."""
     from hub.device import autostart
     from hub.device.inserts import RUN_LOCK, is_in_use
-    from hub.device.keeping import why_paused
+    from hub.device.keeping import why_ended, why_paused
     from hub.device.pages import SUFFIX
 
     plan, clock = _plan(ctx, config, _settings(config)), SystemClock()
@@ -280,6 +280,7 @@ def status(ctx: click.Context, config: Path, as_json: bool) -> None:
         "is_connected": is_served and options.db.with_suffix(SUFFIX).exists(),
         "pause": why_paused(options.db, clock)
         or ("these are its quiet hours" if plan.when.is_quiet(clock.now().astimezone().time()) else ""),
+        "ended": "" if is_running else why_ended(options.db),
         "notification": _notification(plan),
         "hub": list(options.urls),
         "roots": [str(root) for root in options.roots if root.is_dir()],

@@ -27,6 +27,7 @@ from protocol.errors import HubError
 INTERVAL_S: Final = 1.0
 _ASK_S: Final = 30.0  # between two questions to the system, which may start a program
 _SUFFIX: Final = ".pause"
+_END: Final = ".end"
 _FOR_EVER: Final = "for ever"
 
 
@@ -95,6 +96,13 @@ def why_paused(db: Path, clock: Clock) -> str:
     return "paused until it is resumed: hub device resume"
 
 
+def why_ended(db: Path) -> str:
+    """Return the last message of a device that its hub turned away, or that could not go on; else empty."""
+    with suppress(OSError):
+        return db.with_suffix(_END).read_text("utf-8")
+    return ""
+
+
 @dataclass
 class Keeper:
     """Runs a device by its settings file, as it changes.
@@ -117,6 +125,7 @@ class Keeper:
     _of_system: str = ""
     _digests: Digests = field(init=False)
     _sinks: tuple[Sink, ...] = ()
+    _last_message: str = ""
 
     async def serve(self) -> int:
         """Run the device until it is turned away or its file cannot be used; return the exit code.
@@ -126,6 +135,8 @@ class Keeper:
         """
         self._stamp = self._stamp_of_file()
         written = self.load()
+        end = written.options.db.with_suffix(_END)
+        end.unlink(missing_ok=True)
         self._digests = Digests(written.options.db, self.clock)
         sinks = Sinks(written.options.db, self.clock, self.on_status)
         self._sinks = written.sinks
@@ -135,6 +146,8 @@ class Keeper:
             while changed is not None:
                 code, changed = await self._until_changed(changed)
             tasks.cancel_scope.cancel()
+        if code:
+            write_atomically(end, self._last_message.encode(), mode=0o600)
         return code
 
     async def _until_changed(self, written: Plan) -> tuple[int, Plan | None]:
@@ -157,9 +170,13 @@ class Keeper:
             if why_not:
                 self.on_status(f"disconnected: {why_not}")
                 await anyio.sleep_forever()
-            code = await self.device(options, on_status=self.on_status)
+            code = await self.device(options, on_status=self._report)
             tasks.cancel_scope.cancel()
         return code, changed
+
+    def _report(self, message: str) -> None:
+        self._last_message = message
+        self.on_status(message)
 
     async def _show_digest(self, plan: Plan) -> None:
         """Show the digest of today from its time on, outside of quiet hours and pauses."""

@@ -10,7 +10,7 @@ import pytest
 
 from hub.device import keeping
 from hub.device.app import DeviceOptions
-from hub.device.keeping import Keeper, Plan, pause, resume, why_paused
+from hub.device.keeping import Keeper, Plan, pause, resume, why_ended, why_paused
 from hub.device.notices import Digests
 from hub.device.sinks import running
 from hub.device.sinks.lines import Markdown
@@ -70,6 +70,7 @@ class Desk:
             await self.ends.wait()
         finally:
             self.live = False
+        on_status("the hub speaks a newer version")
         return 77
 
     async def serve(self) -> None:
@@ -209,9 +210,17 @@ async def test_digest_comes_at_its_time_but_neither_in_quiet_hours_nor_in_a_paus
 
 async def test_device_that_is_turned_away_ends_with_its_exit_code(desk: Desk) -> None:
     assert await desk.look()
+    db = desk.plan.options.db
+    assert why_ended(db) == ""
     desk.ends.set()
     await desk.clock.pass_time(1)
-    assert desk.code == 77
+    assert (desk.code, why_ended(db)) == (77, "the hub speaks a newer version")
+    desk.ends = anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(desk.serve)
+        await desk.look()
+        assert why_ended(db) == "", "it was started again"
+        tasks.cancel_scope.cancel()
 
 
 async def test_rows_go_to_the_sinks_of_the_settings_while_the_device_is_paused(
