@@ -207,6 +207,7 @@ class Goodbye(Frame, frozen=True, kw_only=True, tag="goodbye"):
 
 
 NONCE_HEADER = "Device-Nonce"  # header of the WebSocket request: base64url of 32 bytes, used once
+NONCE_SUBPROTOCOL = "hub.nonce."  # with the nonce behind it, of a browser, which cannot send the header
 NONCE_CHARACTERS = 43
 SIGNED_TEXT_HEADER = "hub-device-hello-v2"
 OLDER_TEXT_HEADER = "hub-device-hello-v1"

@@ -40,7 +40,7 @@ from hub.links.hosts import FORWARDING, BadForwarding, Hosts, TrustedProxies
 from hub.links.roster import RoundTrip
 from protocol.errors import CATALOGUE, CloseCode, ErrorCode, HubError
 from protocol.frame import PATH
-from protocol.handshake import NONCE_CHARACTERS, NONCE_HEADER
+from protocol.handshake import NONCE_CHARACTERS, NONCE_HEADER, NONCE_SUBPROTOCOL
 
 _NONCE: Final = re.compile(rf"[A-Za-z0-9_-]{{{NONCE_CHARACTERS}}}")
 
@@ -118,7 +118,7 @@ class UpgradeRules:
         Raises:
             RequestRefused: the address is not this hub's, or the nonce is malformed.
         """
-        nonces = request.headers.get_all(NONCE_HEADER)
+        nonces = [*request.headers.get_all(NONCE_HEADER), *nonces_offered(request.headers)]
         if not nonces:
             return None
         host = request.headers["Host"].strip().lower()
@@ -157,6 +157,13 @@ class UpgradeRules:
 
     def _wrong_host(self, host: str) -> RequestRefused:
         return RequestRefused(ErrorCode.WRONG_HOST, self._hosts.refusal(host, "devices"))
+
+
+def nonces_offered(headers: Headers) -> list[str]:
+    """Return the nonces among the subprotocols that a request offers."""
+    offered = ",".join(headers.get_all("Sec-WebSocket-Protocol")).split(",")
+    names = [name.strip() for name in offered]
+    return [name.removeprefix(NONCE_SUBPROTOCOL) for name in names if name.startswith(NONCE_SUBPROTOCOL)]
 
 
 def bearer(headers: Headers) -> str | None:

@@ -294,8 +294,9 @@ def _host(text: str) -> str:
 
 def _origin(text: str) -> str:
     parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path or parts.query:
-        raise refusal("origin", "not the origin of a web page", hint='as in "https://app.example"')
+    if not parts.scheme or not parts.hostname or parts.path or parts.query:
+        hint = 'as in "https://app.example", or "app://obsidian.md" for the pages of an application'
+        raise refusal("origin", "not the origin of a web page", hint=hint)
     return text
 
 
@@ -317,7 +318,9 @@ Host = Annotated[
     AfterValidator(_host),
     shaped(r"^[^:/@ \[\]]{1,253}$", "hub.example"),
 ]
-Origin = Annotated[str, AfterValidator(_origin), shaped(r"^https?://[^/?#@ ]+$", "https://app.example")]
+Origin = Annotated[
+    str, AfterValidator(_origin), shaped(r"^[a-z][a-z0-9+.-]*://[^/?#@ ]+$", "https://app.example")
+]
 
 
 class TlsSettings(Table):

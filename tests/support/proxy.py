@@ -16,10 +16,13 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.protocol import State
+from websockets.typing import Subprotocol
 
+from hub.links.transport import nonces_offered
+from protocol.codec import JSON
 from protocol.errors import CloseCode
 from protocol.frame import PATH
-from protocol.handshake import NONCE_HEADER
+from protocol.handshake import NONCE_HEADER, NONCE_SUBPROTOCOL
 
 _NO_CODE = (1005, 1006)
 _POLL_S = 0.02
@@ -58,7 +61,7 @@ class Wire:
                 host=at.hostname,
                 port=at.port,
                 additional_headers=nonce,
-                subprotocols=None,
+                subprotocols=[Subprotocol(f"{NONCE_SUBPROTOCOL}{one}") for one in nonces_offered(asked)],
                 compression=None,
             ) as hub:
                 async with anyio.create_task_group() as both:
@@ -93,7 +96,14 @@ class Wire:
 async def wire() -> AsyncIterator[Wire]:
     """A wire on a free port."""
     made = Wire()
-    async with serve(made._carry, "127.0.0.1", 0, compression=None, max_size=None) as server:
+    async with serve(
+        made._carry,
+        "127.0.0.1",
+        0,
+        select_subprotocol=lambda _, offered: next((one for one in offered if one == JSON.name), None),
+        compression=None,
+        max_size=None,
+    ) as server:
         port = next(iter(server.sockets)).getsockname()[1]
         made.url = f"ws://127.0.0.1:{port}"
         yield made

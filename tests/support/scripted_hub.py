@@ -12,6 +12,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 from hub.links.auth import HubKey
+from hub.links.transport import nonces_offered
 from protocol.codec import SUBPROTOCOLS, for_subprotocol
 from protocol.coordination import Heartbeat
 from protocol.errors import CloseCode
@@ -36,13 +37,14 @@ class Guest:
         self._events: deque[SessionEvent] = deque()
         assert socket.request is not None
         headers = socket.request.headers
+        nonce = next(iter([*headers.get_all(NONCE_HEADER), *nonces_offered(headers)]), "")
         self.session = HubSession(
             codec=for_subprotocol(socket.subprotocol),
             hub_id="hub-1",
             nonce=bytes(32),
             now=0.0,
             ts_ms=0,
-            prove=partial(key.prove, address=headers["Host"], device_nonce=headers.get(NONCE_HEADER, "")),
+            prove=partial(key.prove, address=headers["Host"], device_nonce=nonce),
         )
 
     async def welcome(

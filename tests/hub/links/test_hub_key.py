@@ -1,15 +1,18 @@
 """A hub proves its key to a device that asks for that, under an address that leads to itself alone."""
 
+import json
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
+from websockets.typing import Subprotocol
 
 from hub.links.auth import HubKey
 from hub.links.hosts import Hosts
 from hub.links.transport import UpgradeRules
 from protocol import keys
-from protocol.handshake import NONCE_HEADER
+from protocol.handshake import NONCE_HEADER, NONCE_SUBPROTOCOL
 from storage.devices import nodes
 from storage.store import open_store
 from tests.support.families import each
@@ -40,6 +43,25 @@ async def test_a_challenge_is_signed_over_both_nonces_and_the_address_that_was_d
     text = "\n".join((*lines, proof["public_key"], address, NONCE)).encode()
     public = Ed25519PublicKey.from_public_bytes(keys.decode(proof["public_key"], 32))
     public.verify(keys.decode(proof["signature"], 64), text)
+
+
+async def test_nonce_as_subprotocol_gives_the_same_proof(port: Port) -> None:
+    offered = ["hub.v1.json", f"{NONCE_SUBPROTOCOL}{NONCE}"]
+    async with connect(port.url, subprotocols=[Subprotocol(name) for name in offered]) as socket:
+        assert socket.subprotocol == "hub.v1.json"
+        challenge = json.loads(await socket.recv())
+    proof = challenge["proof"]
+    text = ("hub-challenge-v1", challenge["hub_id"], challenge["nonce"], str(challenge["ts_ms"]))
+    signed = "\n".join((*text, proof["public_key"], port.url.split("/")[2], NONCE)).encode()
+    public = Ed25519PublicKey.from_public_bytes(keys.decode(proof["public_key"], 32))
+    public.verify(keys.decode(proof["signature"], 64), signed)
+
+
+async def test_nonce_as_header_and_subprotocol_is_refused(port: Port) -> None:
+    offered = [Subprotocol(f"{NONCE_SUBPROTOCOL}{NONCE}")]
+    with pytest.raises(InvalidStatus) as refused:
+        await connect(port.url, subprotocols=offered, additional_headers={NONCE_HEADER: NONCE})
+    assert refused.value.response.status_code == 422
 
 
 async def test_a_device_of_the_version_before_asks_for_no_proof_and_gets_none(stranger: RawDevice) -> None:

@@ -71,7 +71,7 @@ def test_an_editor_finds_the_mistakes_that_the_hub_finds(text: str, where: str) 
         AGENT + "schedule = { every_s = 900 }",
         AGENT + "schedule = '@daily'\ntimezone = 'America/Argentina/Buenos_Aires'",
         AGENT + "timezone = 'Etc/GMT+5'\nfile_extensions = ['.tar.gz']",
-        '[listen.devices]\naddress = "[::1]:8770"\norigins = ["https://app.example:8443"]\n',
+        '[listen.devices]\naddress = "[::1]:8770"\norigins = ["https://app.example:8443", "app://obsidian.md"]\n',
         "[storage]\nurl = 'postgresql://hub@db/hub'\n",
     ],
 )
