@@ -14,6 +14,8 @@ from hub.runs.explaining import REASONS
 from protocol.work import MARKS, UNSURE
 from tests.support import references
 from tests.support.commands import command_list, commands
+from tests.support.device_types import TYPES as DEVICE_TYPES
+from tests.support.device_types import device_types
 from tests.support.issue_page import issue_list
 from tests.support.protocol_page import Notes, notes_in, rewrite, sections
 from tests.support.protocol_schema import asyncapi, json_schema
@@ -88,6 +90,7 @@ def documents() -> dict[Path, str]:
         PROTOCOL / "asyncapi.json": asyncapi(),
         COMMANDS: commands(),
         TYPES: types(),
+        DEVICE_TYPES: device_types(),
         COMMAND_LIST: command_list(),
         ROUTES: CliRunner().invoke(hub, ["routes"]).stdout,
         PAGE: rewrite(PAGE.read_text(encoding="utf-8"), sections(notes())),

@@ -38,7 +38,7 @@ def types() -> str:
     while found:
         used |= found
         found = set(_references([schemas[name] for name in found])) - used
-    named = [f"export type {_name(name)} = {_type(schemas[name])};\n" for name in sorted(used)]
+    named = [f"export type {_name(name)} = {typescript_of(schemas[name])};\n" for name in sorted(used)]
     sentences = json.dumps({**MARKS, **UNSURE}, indent=2)
     marks = f"\nexport const MARKS: Readonly<Record<string, string>> = {sentences};\n"
     return "".join([HEAD, *named, *_routes(paths, parameters), marks])
@@ -79,14 +79,14 @@ def _query(operation: Schema, parameters: Mapping[str, Any]) -> str:
 def _body(operation: Schema) -> str:
     if "requestBody" not in operation:
         return "undefined"
-    kind = _type(operation["requestBody"]["content"]["application/json"]["schema"])
+    kind = typescript_of(operation["requestBody"]["content"]["application/json"]["schema"])
     return kind if operation["requestBody"].get("required") else f"{kind} | undefined"
 
 
 def _answer(responses: Schema) -> str:
     content = next(one["content"] for status, one in responses.items() if status.startswith("2"))
     (inner,) = content.values()
-    return _type(inner["schema"])
+    return typescript_of(inner["schema"])
 
 
 def _references(part: Any) -> Iterator[str]:
@@ -105,7 +105,8 @@ def _name(name: str) -> str:
     return name.replace(".", "_")
 
 
-def _type(schema: Schema) -> str:
+def typescript_of(schema: Schema) -> str:
+    """Return the type in TypeScript that a JSON Schema describes."""
     match schema:
         case {"$ref": reference}:
             return _name(str(reference).rpartition("/")[2])
@@ -114,11 +115,11 @@ def _type(schema: Schema) -> str:
         case {"enum": values}:
             return " | ".join(map(json.dumps, values))
         case {"anyOf": choices} | {"oneOf": choices}:
-            return " | ".join(f"({_type(one)})" for one in choices)
+            return " | ".join(f"({typescript_of(one)})" for one in choices)
         case {"type": [*kinds]}:
-            return " | ".join(_type({**schema, "type": kind}) for kind in kinds)
+            return " | ".join(typescript_of({**schema, "type": kind}) for kind in kinds)
         case {"type": "array"}:
-            return f"readonly ({_type(schema.get('items', {}))})[]"
+            return f"readonly ({typescript_of(schema.get('items', {}))})[]"
         case {"type": "object"}:
             return _object(schema)
         case {"type": str(kind)}:
@@ -130,9 +131,9 @@ def _object(schema: Schema) -> str:
     if "properties" in schema:
         required = schema.get("required", ())
         fields = (
-            f"{json.dumps(name)}{'' if name in required else '?'}: {_type(one)}"
+            f"{json.dumps(name)}{'' if name in required else '?'}: {typescript_of(one)}"
             for name, one in schema["properties"].items()
         )
         return f"{{ {'; '.join(fields)} }}"
     inner = schema.get("additionalProperties")
-    return f"{{ readonly [name: string]: {_type(inner) if isinstance(inner, dict) else 'unknown'} }}"
+    return f"{{ readonly [name: string]: {typescript_of(inner) if isinstance(inner, dict) else 'unknown'} }}"
