@@ -1,6 +1,6 @@
 // Written by 'make documents' from protocol/schema.json and the tables of the protocol.
 export type FromDevice = (DeviceHello) | (AgentAck) | (AgentManifest) | (AgentData) | (AgentComplete) | (ToolResult) | (ToolResults) | (Request) | (Heartbeat) | (Error);
-export type FromHub = (Challenge) | (Welcome) | (Error) | (Goodbye) | (Hubs) | (AgentRun) | (AgentFetch) | (AgentCredit) | (AgentCancel) | (ToolCall) | (ToolCalls) | (Response) | (Event);
+export type FromHub = (Challenge) | (Welcome) | (Error) | (Goodbye) | (Hubs) | (AgentRun) | (AgentFetch) | (AgentCredit) | (AgentCancel) | (AgentReceipt) | (ToolCall) | (ToolCalls) | (Response) | (Event);
 /** hub -> device: the first frame of every connection. */
 export type Challenge = { "type": "challenge"; "trace"?: (string) | (null); "nonce": string; "hub_id": string; "protocol": VersionRange; "ts_ms": number; "proof"?: (HubProof) | (null) };
 /** Protocol versions that a peer supports, both ends included. */
@@ -20,7 +20,7 @@ export type Goodbye = { "type": "goodbye"; "trace"?: (string) | (null); "reason"
 /** hub -> device: the addresses of all nodes, in place of those of the welcome. */
 export type Hubs = { "type": "hubs"; "trace"?: (string) | (null); "hubs": readonly (string)[] };
 /** hub -> device: read files for a run. */
-export type AgentRun = { "type": "agent_run"; "trace"?: (string) | (null); "run_id": string; "fence": number; "agent_id": string; "config": RunConfig; "mode"?: RunMode; "paged"?: boolean; "tree"?: boolean; "credit"?: number; "limits"?: RunLimits; "config_rev"?: (number) | (null); "reads"?: readonly (string)[]; "parameters"?: { readonly [name: string]: unknown }; "context"?: { readonly [name: string]: unknown }; "checkpoint"?: (RunCheckpoint) | (null); "locks"?: { readonly [name: string]: number }; "only"?: (string) | (null); "reader"?: string };
+export type AgentRun = { "type": "agent_run"; "trace"?: (string) | (null); "run_id": string; "fence": number; "agent_id": string; "config": RunConfig; "mode"?: RunMode; "paged"?: boolean; "tree"?: boolean; "credit"?: number; "limits"?: RunLimits; "config_rev"?: (number) | (null); "reads"?: readonly (string)[]; "parameters"?: { readonly [name: string]: unknown }; "context"?: { readonly [name: string]: unknown }; "checkpoint"?: (RunCheckpoint) | (null); "locks"?: { readonly [name: string]: number }; "only"?: (string) | (null); "reader"?: string; "receipt"?: (string) | (null) };
 /** Files that an agent reads. The device intersects *paths* with its owner's shared folders. */
 export type RunConfig = { "paths"?: readonly (string)[]; "file_extensions"?: readonly (string)[]; "prompt_template"?: string; "data_types"?: readonly (string)[] };
 /** Reading mode of a run. */
@@ -35,6 +35,10 @@ export type AgentFetch = { "type": "agent_fetch"; "trace"?: (string) | (null); "
 export type AgentCredit = { "type": "agent_credit"; "trace"?: (string) | (null); "run_id": string; "fence"?: (number) | (null); "pieces": number };
 /** hub -> device: stop working on a run. */
 export type AgentCancel = { "type": "agent_cancel"; "trace"?: (string) | (null); "run_id": string; "fence"?: (number) | (null); "reason"?: string };
+/** hub -> device: what the hub received in one reading of a run, signed. */
+export type AgentReceipt = { "type": "agent_receipt"; "trace"?: (string) | (null); "receipt": Receipt };
+/** Statement of a hub about what it received, signed by the key that it proves in its challenge. */
+export type Receipt = { "id": string; "hub": string; "device_id": string; "run_id": string; "number": number; "at_ms": number; "files": number; "bytes": number; "root": string; "is_whole": boolean; "previous": string; "entry": number; "entry_hash": string; "signature": string };
 /** hub -> device: one operation, by default on one row of the device's own tables. */
 export type ToolCall = { "type": "tool_call"; "trace"?: (string) | (null); "id": string; "action": Action; "table"?: (string) | (null); "data"?: { readonly [name: string]: (string) | (number) | (number) | (boolean) | (readonly (string)[]) | (null) }; "where"?: { readonly [name: string]: (string) | (number) | (number) | (boolean) | (readonly (string)[]) | (null) }; "limit"?: number; "run_id"?: (string) | (null); "agent_id"?: (string) | (null); "source"?: (ItemSource) | (null); "review"?: (RowReview) | (null); "declares"?: (DeviceTable) | (null); "deadline_ms"?: number };
 /** Operation of a call at the device. */
@@ -100,9 +104,11 @@ export type AgentData = { "type": "agent_data"; "trace"?: (string) | (null); "ru
 /** Part of a file: piece *piece* of *pieces*, in order; small files are one piece. */
 export type FilePiece = { "path": string; "content"?: string; "sha256"?: (string) | (null); "piece"?: number; "pieces"?: number; "encoding"?: (string) | (null); "media_type"?: (string) | (null); "modified_ms"?: (number) | (null); "hidden"?: number; "guessed"?: (string) | (null) };
 /** device -> hub: the last frame of a run. A cancelled run has ``error.code = "cancelled"``. */
-export type AgentComplete = { "type": "agent_complete"; "trace"?: (string) | (null); "run_id": string; "fence"?: (number) | (null); "files"?: (number) | (null); "skipped"?: readonly (SkippedFile)[]; "error"?: (string) | (ErrorBody) | (null) };
+export type AgentComplete = { "type": "agent_complete"; "trace"?: (string) | (null); "run_id": string; "fence"?: (number) | (null); "files"?: (number) | (null); "skipped"?: readonly (SkippedFile)[]; "error"?: (string) | (ErrorBody) | (null); "sent"?: (Sent) | (null) };
 /** File that the device did not send; an entry of the path ``*`` counts *files* without their names. */
 export type SkippedFile = { "path": string; "reason": string; "files"?: number };
+/** Statement of a device about what it sent; signed by its key, if it has one. */
+export type Sent = { "files": number; "bytes": number; "root": string; "public_key"?: (string) | (null); "signature"?: (string) | (null) };
 /** device -> hub: the answer to a call. The id may also come as ``call_id``. */
 export type ToolResult = { "type": "tool_result"; "trace"?: (string) | (null); "id"?: (string) | (null); "call_id"?: (string) | (null); "result"?: unknown; "error"?: (string) | (ErrorBody) | (null); "counter"?: (number) | (null) };
 /** device -> hub: several answers, each as in a ``tool_result`` of its own; together MAX_RESULT_BYTES. */
