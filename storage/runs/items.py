@@ -509,7 +509,14 @@ def are_answered(c: sa.Connection, ids: Sequence[str]) -> bool:
     return all(c.execute(UNANSWERED, {"ids": part}).scalar_one() == 0 for part in in_parts(ids))
 
 
-NEWEST = ITEMS.add_columns(agents.c.name.label("agent_name")).join_from(items, agents)
+_NAMED: Final = (
+    ITEMS.add_columns(
+        agents.c.name.label("agent_name"), devices.c.name.label("device_name"), configs.COLUMNS["timezone"]
+    )
+    .join_from(items, agents)
+    .outerjoin(devices, devices.c.id == items.c.device_id)
+    .outerjoin(*configs.joined("timezone"))
+)
 MOST_COUNTED_OPEN: Final = 1_000  # of the review queue, which is counted four times a minute
 _waiting = (
     sa.select(sa.literal_column("1", sa.Integer))
@@ -520,12 +527,7 @@ _waiting = (
 REVIEW_QUEUE = sa.select(sa.func.count()).select_from(_waiting.subquery())
 
 
-ITEM = (
-    NEWEST.add_columns(devices.c.name.label("device_name"), configs.COLUMNS["timezone"])
-    .outerjoin(devices, devices.c.id == items.c.device_id)
-    .outerjoin(*configs.joined("timezone"))
-    .where(items.c.id == sa.bindparam("item"))
-)
+ITEM = _NAMED.where(items.c.id == sa.bindparam("item"))
 
 
 def get_item(
@@ -539,10 +541,14 @@ def get_item(
     row = c.execute(ITEM, {"item": id}).one_or_none()
     if row is None or user_id not in (None, row.user_id):
         raise CodedError(ErrorCode.UNKNOWN_ITEM, f"there is no item {id!r}")
+    return fill(ItemRow, row), row.agent_name, row.device_name, _timezone(row)
+
+
+def _timezone(row: Any) -> str | None:
+    """Return the zone in which the days of an item begin."""
     # the source of a rejected item is not kept: its zone is that of its agent
-    of_agent = configs.read_config("timezone", row.timezone)
-    timezone = of_agent if row.source is None else row.source.get("timezone")
-    return fill(ItemRow, row), row.agent_name, row.device_name, timezone
+    of_agent: str | None = configs.read_config("timezone", row.timezone)
+    return of_agent if row.source is None else row.source.get("timezone")
 
 
 def count_with_verdicts(
@@ -593,6 +599,7 @@ class ItemFilter(msgspec.Struct, frozen=True, kw_only=True):
         apart: True: only items that their agents list apart; False: without them.
         path: of a file; of a folder with all below it, if it ends in a slash.
         text: in a value or in the path of the item, in capital or small letters.
+        since: only items found from then on, epoch milliseconds.
     """
 
     user_id: UserId | None = None
@@ -605,14 +612,16 @@ class ItemFilter(msgspec.Struct, frozen=True, kw_only=True):
     apart: bool | None = None
     path: str | None = None
     text: str | None = None
+    since: int | None = None
 
 
 class ListedItem(msgspec.Struct, frozen=True):
-    """Item with the names of its agent and device."""
+    """Item with the names of its agent and device, and the zone in which its days begin."""
 
     row: ItemRow
     agent: str
     device: str | None
+    timezone: str | None
 
 
 class ItemPage(msgspec.Struct, frozen=True):
@@ -622,9 +631,6 @@ class ItemPage(msgspec.Struct, frozen=True):
     rest: Key | None = None
 
 
-_LISTED: Final = NEWEST.add_columns(devices.c.name.label("device_name")).outerjoin(
-    devices, devices.c.id == items.c.device_id
-)
 _KEY: Final = sa.select(items.c.created_at, items.c.id)
 
 
@@ -644,7 +650,7 @@ def list_items(
     if last is not None:
         checked.append(sa.tuple_(items.c.created_at, items.c.id) >= sa.tuple_(*map(sa.literal, last)))
     query = paged(
-        *(_LISTED, items.c.created_at, items.c.id),
+        *(_NAMED, items.c.created_at, items.c.id),
         limit=limit,
         after=after,
         descending=True,
@@ -656,7 +662,7 @@ def list_items(
         item = fill(ItemRow, row)
         if chosen.text is not None and not _has_text(chosen.text, item.unit_key, item.data):
             raise UnreadableRow("the filter does not let it through")
-        return ListedItem(item, row.agent_name, row.device_name)
+        return ListedItem(item, row.agent_name, row.device_name, _timezone(row))
 
     found = readable_page(c, convert, query, limit)
     return ItemPage(found, last if limit is None or len(found) < limit else None)
@@ -705,6 +711,7 @@ def _indexed(chosen: ItemFilter) -> tuple[list[sa.ColumnElement[bool]], list[sa.
     )
     only += [items.c.agent_id.is_not(None), listed_keys(items)]
     only += [] if verdict is None else [of_verdict == verdict]
+    only += [] if chosen.since is None else [items.c.created_at >= chosen.since]
     is_any = chosen.run_id is None and verdict is None
     return only, [items.c.verdict == one for one in VERDICTS] if is_any else []
 

@@ -15,6 +15,7 @@ from hub.api.binding import From
 from hub.api.device import Link
 from hub.api.noun import (
     ALL,
+    MOST_LONG,
     Actor,
     Instant,
     Noun,
@@ -39,7 +40,7 @@ from hub.settings.agent_settings import unknown_tables
 from hub.text.excerpt import Excerpt
 from protocol.coordination import DEVICE, Method
 from protocol.errors import CATALOGUE, VERDICT_REFUSALS, CodedError, ErrorCode, HubError
-from protocol.ids import CallId, DeviceId, RunId
+from protocol.ids import CallId, DeviceId, RunId, UserId
 from protocol.tables import TABLES, DeviceTable, Filler, Kind, Tables
 from protocol.work import CountedDay, FoundBy, Mark, Provenance
 from storage import audit
@@ -167,6 +168,7 @@ class ItemView(View, kw_only=True):
     or is not connected to this node. *device_is_elsewhere*: it is connected to another node of the hub, which
     alone knows whether it would. *needs_owner*: it has a mark, and its owner has not granted that it be
     approved or changed from a hub; it can be rejected. *lacks*: fields that an approval has to fill.
+    *user*, *quote* and *data* with ``values`` only; see ``ItemDetail`` for *data*.
     """
 
     id: str
@@ -191,6 +193,9 @@ class ItemView(View, kw_only=True):
     device_is_elsewhere: bool = False
     needs_owner: bool = False
     lacks: tuple[str, ...] = ()
+    user: str | None = None
+    quote: str | None = None
+    data: dict[str, Any] | None = None
 
 
 class ItemsPage(View):
@@ -330,6 +335,7 @@ class AskedItems(NamedTuple):
     apart: bool | None
     path: str | None
     text: str | None
+    since: int | None
 
 
 def asked_items(
@@ -344,9 +350,11 @@ def asked_items(
     ] = None,
     path: Annotated[_Text, Meta(description="Of a file; of a folder, if it ends in a slash.")] | None = None,
     text: Annotated[_Text, Meta(description="In a value or in the path.")] | None = None,
+    since: Annotated[Instant, Meta(description="Only items found from then on.")] | None = None,
 ) -> AskedItems:
     """Return the filter of a request."""
-    return AskedItems(agent, device, verdict, run, table, warning, apart, path, text)
+    found_since = None if since is None else epoch_ms(since)
+    return AskedItems(agent, device, verdict, run, table, warning, apart, path, text, found_since)
 
 
 Asked = Annotated[AskedItems, From(asked_items)]
@@ -395,6 +403,7 @@ class Items(Noun):
             "apart": "--apart/--not-apart: Only items that agents list apart, or only others.",
             "path": "Only of this file, or of the folder if it ends in a slash.",
             "text": "Only with this text in a value or in the path.",
+            "since": "Only those found from then on.",
             "limit": "--limit=50: Maximum number of items.",
         },
         rows="items",
@@ -410,19 +419,28 @@ class Items(Noun):
         empty="no matching items; --all includes those that have a verdict",
     )
     @route("GET", "", Scope.READ, errors=[ErrorCode.UNKNOWN_AGENT, ErrorCode.UNKNOWN_DEVICE])
-    async def newest(self, asked: Asked, paging: Paging) -> ItemsPage:
+    async def newest(
+        self,
+        asked: Asked,
+        paging: Paging,
+        values: Annotated[bool, Meta(description="Each with its owner, quote and values.")] = False,
+    ) -> ItemsPage:
         """List items, the newest first.
 
-        A page has fewer items than its limit where many are examined for few: ``next_cursor`` goes on.
+        A page has fewer items than its limit where many are examined for few: ``next_cursor`` goes on. With
+        ``values`` it has 200 at most.
         """
+        if values:
+            paging.limit = min(paging.limit, MOST_LONG)
 
-        def read(c: Connection) -> tuple[ItemPage, Given, Edits, set[DeviceId]]:
+        def read(c: Connection) -> tuple[ItemPage, Given, Edits, set[DeviceId], dict[UserId, str]]:
             page = items.list_items(c, self._filter(c, asked), limit=paging.part.limit, after=paging.after)
             rows = [one.row for one in page.items]
             newest = _given(c, [row.id for row in rows])
-            return page, newest, item_verdicts.edited_values(c, rows), self._elsewhere(c, rows)
+            owners = devices.user_names(c, {row.user_id for row in rows}) if values else {}
+            return page, newest, item_verdicts.edited_values(c, rows), self._elsewhere(c, rows), owners
 
-        found, newest, edits, elsewhere = await self._store.read(read)
+        found, newest, edits, elsewhere, owners = await self._store.read(read)
         page = paging.fetched(found.items, key=lambda one: (one.row.created_at, one.row.id), rest=found.rest)
         if (
             asked.table and not page.items and not page.next_cursor
@@ -432,7 +450,11 @@ class Items(Noun):
         return ItemsPage(
             items=tuple(
                 ItemView.from_row(
-                    row, **self._shown(row, one.agent, one.device, newest.get(row.id), elsewhere)
+                    row,
+                    **self._shown(row, one.agent, one.device, newest.get(row.id), elsewhere),
+                    user=owners.get(row.user_id),
+                    quote=(row.source or {}).get("quote") if values else None,
+                    data=self._as_texts(row, one.timezone) if values else None,
                 )
                 for one, row in ((one, _edited(one.row, edits)) for one in page.items)
             ),
@@ -463,7 +485,12 @@ class Items(Noun):
             apart=asked.apart,
             path=asked.path,
             text=asked.text,
+            since=asked.since,
         )
+
+    def _as_texts(self, row: ItemRow, timezone: str | None) -> dict[str, Any]:
+        """Return the values of an item with dates as texts."""
+        return dates_as_texts(self._tables().of(row.target_table), row.data, timezone)
 
     @command(
         "items show ITEM_ID",
