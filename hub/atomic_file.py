@@ -2,12 +2,21 @@
 
 import os
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int) -> None:
-    """Replace *path* by a file with *data*, which is synced to disk on return.
+    """Replace *path* by a file with *data*; see ``replaced``."""
+    with replaced(path, mode=mode) as file:
+        file.write(data)
+
+
+@contextmanager
+def replaced(path: Path, *, mode: int) -> Iterator[BinaryIO]:
+    """Yield a new file that replaces *path* after the block, synced to disk.
 
     If *path* is a symbolic link, its target is replaced.
 
@@ -15,14 +24,14 @@ def write_atomically(path: Path, data: bytes, *, mode: int) -> None:
         mode: mode of the new file.
 
     Raises:
-        OSError: the old file is unchanged, and no temporary file is left.
+        OSError: the old file is unchanged, and no temporary file is left, as after an error in the block.
     """
     target = path.resolve()
     fd, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
         with open(fd, "wb") as file:
             os.fchmod(fd, mode)
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(fd)
         Path(name).replace(target)
