@@ -64,7 +64,12 @@ def _is_date(table: DeviceTable, name: str) -> bool:
 
 def _text(value: int, timezone: str | None) -> str:
     day = day_at(value, timezone)
-    return day.isoformat() if day else from_epoch_ms(value).isoformat().replace("+00:00", "Z")
+    return day.isoformat() if day else rfc3339(value)
+
+
+def rfc3339(at_ms: int) -> str:
+    """Return an instant as a text in UTC."""
+    return from_epoch_ms(at_ms).isoformat().replace("+00:00", "Z")
 
 
 def _instant(where: str, text: str, timezone: str | None) -> int:

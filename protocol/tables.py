@@ -9,7 +9,7 @@ Five tables are built in; an operator may declare more of them, in the same way.
 import re
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -211,6 +211,40 @@ _BUILT_IN = (
     ),
 )
 TABLES = Tables(_BUILT_IN)
+
+
+ExportedState = Literal["suggested", "approved", "rejected"]
+
+
+class ExportedItem(msgspec.Struct, frozen=True, kw_only=True):
+    """Item of an export, from a hub or from a device's own file. Times are RFC 3339 texts in UTC.
+
+    Attributes:
+        id: of the item at its hub; in the export of a device, that of the row.
+        state: of an item that its owner approved or changed: ``approved``.
+        is_edited: whether its owner changed it.
+        data: fields of its table. A day is a text, as 2027-02-03, and so is a time, as 2027-02-03T14:00:00Z.
+        user, device, decided_at: unknown to a device. *agent*: its name; in the export of a device, its id.
+        path: of its source, where the words *quote* are.
+        row_id: of its row at the device.
+    """
+
+    id: str
+    table: str
+    state: ExportedState
+    is_edited: bool
+    title: str
+    data: dict[str, Any]
+    user: str | None = None
+    agent: str | None = None
+    device: str | None = None
+    run_id: str | None = None
+    row_id: str | None = None
+    path: str | None = None
+    quote: str | None = None
+    found_by: str | None = None
+    found_at: str
+    decided_at: str | None = None
 
 
 def tables_with(own: tuple[DeviceTable, ...]) -> Tables:

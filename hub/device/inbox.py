@@ -22,6 +22,7 @@ from urllib.parse import quote as quoted_for_url
 import msgspec
 
 from hub.clock import from_epoch_ms
+from hub.dates import dates_as_texts, rfc3339
 from hub.device import proposals, rows
 from hub.device.inserts import BUSY_TIMEOUT_S, DeviceFileError, check_file, connect_shared
 from hub.device.owner import Decided, approve, edit, reject
@@ -34,7 +35,7 @@ from hub.text.decoding import decode
 from hub.text.excerpt import Excerpt, Excerpts
 from hub.text.files import AUDIO, HTML, MAIL, MBOX, OFFICE, PICTURES, NotConvertible, media_type_of
 from protocol.frame import Record
-from protocol.tables import TABLES, DeviceTable
+from protocol.tables import TABLES, DeviceTable, ExportedItem, Tables
 
 MAX_BYTES: Final = 4 << 20  # of a file that is searched for a quote; the state of larger files is unknown
 MOST_CACHED: Final = 16  # files whose text is cached
@@ -189,6 +190,7 @@ def read_items(path: Path) -> list[DeviceItem]:
 @contextmanager
 def _opened(path: Path) -> Iterator[sqlite3.Connection | None]:
     """Yield a connection that only reads a device's file; None without a file or tables."""
+
     url = f"file:{quoted_for_url(str(path.absolute()))}?mode=ro"
     try:
         if not path.exists():
@@ -235,6 +237,69 @@ def count_waiting(path: Path) -> Waiting:
     files = sum(source.partition("/")[0] in roots for source in sources)
     newest = nlargest(_MOST_TITLES, found)
     return Waiting(len(found), files, len(sources) - files, [title for _, title, _ in newest])
+
+
+_EXPORTED: Final = """
+SELECT own.*, reviews.written AS "_written", calls.agent_id AS "_agent", calls.run_id AS "_run",
+calls.source_path AS "_path", calls.quote AS "_quote", calls.remarks AS "_remarks"
+FROM {table} AS own LEFT JOIN reviews ON reviews.tbl = ?1 AND reviews.row_id = own.id
+LEFT JOIN calls ON calls.call_id = reviews.call_id
+WHERE own."createdAt" >= ?2 AND (?3 IS NULL OR own."isApproved" = ?3) ORDER BY own.rowid"""
+
+
+@contextmanager
+def exported(
+    path: Path, *, table: str | None = None, since: int = 0, is_approved: bool | None = None
+) -> Iterator[tuple[Tables, Iterator[ExportedItem]]]:
+    """Yield the tables of a device's file, and its rows one by one, also those that its owner wrote.
+
+    Args:
+        table: only rows of this table; *since*: only those from then on, epoch milliseconds.
+
+    Raises:
+        DeviceFileError: see ``read_items``.
+    """
+    with _opened(path) as db:
+        tables = TABLES if db is None else rows.tables_of(db)
+        named = [one for name, one in tables.items() if db is not None and table in (None, name)]
+        yield (
+            tables,
+            (
+                _exported(one, row)
+                for one in named
+                for row in (
+                    db.execute(
+                        _EXPORTED.format(table=quoted(one.name)),
+                        (str(one.name), since, None if is_approved is None else int(is_approved)),
+                    )
+                    if db
+                    else ()
+                )
+            ),
+        )
+
+
+def _exported(table: DeviceTable, row: sqlite3.Row) -> ExportedItem:
+    stored = {column.name: row[column.name] for column in table.columns}
+    record = rows.on_the_wire(table, stored)
+    remarks = rows.read_remarks(row["_remarks"])
+    data = {column.name: value for column in table.fields if (value := record[column.name]) is not None}
+    is_edited = row["_written"] is not None and rows.state_of(table, record, row["_written"]) == "edited"
+    return ExportedItem(
+        id=str(record["id"]),
+        table=str(table.name),
+        state="approved" if record["isApproved"] else "suggested",
+        is_edited=is_edited,
+        title=str(record[table.title]),
+        data=dates_as_texts(table, data, remarks.timezone),
+        agent=row["_agent"],
+        run_id=row["_run"],
+        row_id=str(record["id"]),
+        path=row["_path"],
+        quote=row["_quote"],
+        found_by=remarks.found_by,
+        found_at=rfc3339(int(str(record["createdAt"]))),
+    )
 
 
 def read_excerpt(path: Path, item: DeviceItem) -> Excerpt | None:

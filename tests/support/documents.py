@@ -18,7 +18,7 @@ from tests.support.device_types import TYPES as DEVICE_TYPES
 from tests.support.device_types import device_types
 from tests.support.issue_page import issue_list
 from tests.support.protocol_page import Notes, notes_in, rewrite, sections
-from tests.support.protocol_schema import asyncapi, json_schema
+from tests.support.protocol_schema import asyncapi, export_schema, json_schema
 from tests.support.source import ROOT, LoggedEvent, facts, modules_of_the_product
 from tests.support.vocabulary_page import page as vocabularies
 from tests.support.web_types import TYPES, types
@@ -88,6 +88,7 @@ def documents() -> dict[Path, str]:
     return {
         PROTOCOL / "schema.json": json_schema(),
         PROTOCOL / "asyncapi.json": asyncapi(),
+        PROTOCOL / "export.json": export_schema(),
         COMMANDS: commands(),
         TYPES: types(),
         DEVICE_TYPES: device_types(),

@@ -10,6 +10,7 @@ import msgspec
 
 from protocol.codec import CODECS, FROM_DEVICE, FROM_HUB, type_of
 from protocol.frame import MAX_RESULT_DEPTH, PATH, Frame, Parameters, Scalar
+from protocol.tables import TABLES, DeviceTable, ExportedItem, Kind
 from tests.support.protocol_page import direction_of, purpose_of
 
 _ALL = tuple(dict.fromkeys(FROM_HUB + FROM_DEVICE))
@@ -29,6 +30,40 @@ def json_schema() -> str:
             "$defs": union | components,
         }
     )
+
+
+def export_schema() -> str:
+    """Return the JSON Schema 2020-12 of an exported item, with the fields of the built-in tables."""
+    schema = msgspec.json.schema(ExportedItem)
+    item = schema["$defs"]["ExportedItem"]
+    item["description"] = cleandoc(item["description"])
+    tables = [
+        {
+            "if": {"properties": {"table": {"const": name}}},
+            "then": {"properties": {"data": {"$ref": f"#/$defs/{name}"}}},
+        }
+        for name in TABLES
+    ]
+    own = {name: _data_schema(table) for name, table in TABLES.items()}
+    head = {"$schema": _DIALECT, "title": "Item of an export"}
+    return _pretty(head | {"$ref": schema["$ref"], "allOf": tables, "$defs": schema["$defs"] | own})
+
+
+def _data_schema(table: DeviceTable) -> dict[str, Any]:
+    """Return the schema of the fields of a table; required ones may lack in an item without an owner."""
+    kinds: dict[Kind, dict[str, Any]] = {
+        Kind.NUMBER: {"type": "number"},
+        Kind.FLAG: {"enum": [0, 1]},
+        Kind.NAMES: {"type": "array", "items": {"type": "string"}},
+        Kind.EPOCH_MS: {"type": "string", "pattern": r"^\d{4}-\d\d-\d\d(T[\d:.]+Z)?$"},
+    }
+    fields = {
+        one.name: kinds.get(one.kind, {"type": "string"})
+        | ({"enum": [*one.choices]} if one.choices else {})
+        | ({"description": one.about} if one.about else {})
+        for one in table.fields
+    }
+    return {"type": "object", "description": table.about, "properties": fields, "additionalProperties": False}
 
 
 def asyncapi() -> str:
