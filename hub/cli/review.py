@@ -14,6 +14,7 @@ import click
 
 from hub.cli import show
 from hub.cli.connect import file_here
+from hub.cli.export import review_export
 from hub.cli.failure import Exit, Failure
 from hub.cli.formats import short
 from hub.cli.options import NAME, Command, FilePath, device_state_option, example, json_option
@@ -72,6 +73,9 @@ def review(ctx: click.Context, db: Path | None, name: str | None, web: bool, no_
         _show_inbox(ctx.obj())
     else:
         ctx.invoke(list_items, everything=False, apart=False, whole=False, as_json=False)
+
+
+review.add_command(review_export)
 
 
 def _can_show_inbox() -> bool:

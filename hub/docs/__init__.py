@@ -17,6 +17,7 @@ PARTS: Final[Mapping[str, tuple[str, ...]]] = {
             "models",
             "costs",
             "privacy",
+            "export",
             "evaluate",
             "device",
             "access",

@@ -1,0 +1,251 @@
+"""Export of items: ``hub export`` of a hub's ledger, ``hub review export`` of a device's own file."""
+
+import csv
+import io
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+
+import click
+
+from hub.cli import show
+from hub.cli.failure import Exit, Failure, using
+from hub.cli.options import Command, FilePath, example, hub_option, moment_option
+from hub.cli.talk import Talk, agent_names, device_names, talk
+from hub.printable import printable, printable_json
+
+if TYPE_CHECKING:
+    from protocol.tables import ExportedItem
+
+Format = Literal["csv", "jsonl", "json", "ics"]
+VERDICTS: Final = {"suggested": ("open",), "approved": ("approved", "edited"), "rejected": ("rejected",)}
+OTHERS: Final = "other_fields"  # column of fields that no column is named after, as JSON
+_KEYS: Final = (  # columns of CSV about an item
+    *("id", "table", "state", "is_edited", "title", "user", "agent", "device", "run_id", "row_id", "path"),
+    *("quote", "found_by", "found_at", "decided_at"),
+)
+# What a spreadsheet may run, or take away; the sign before it marks a text, and is taken away again.
+_RUNS: Final = re.compile(r"[\t\r\n']|\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
+_STATUS: Final = {"todo": "NEEDS-ACTION", "in_progress": "IN-PROCESS", "done": "COMPLETED"}
+_PRIORITY: Final = {"high": 1, "medium": 5, "low": 9}
+
+
+def _options(command: Command) -> Command:
+    """Add the options that all exports have."""
+    command = moment_option("--since", "Only items found from then on")(command)
+    table = click.option("--table", metavar="NAME", help="Only items of this table.")
+    format = click.option(
+        "--format",
+        type=click.Choice(("csv", "jsonl", "json", "ics")),
+        help="Format [default: that of the name of FILE, else jsonl].",
+    )
+    return click.argument("file", type=FilePath(dir_okay=False), required=False)(format(table(command)))
+
+
+@click.command(epilog=example("hub export tasks.csv --table tasks --in-state approved"))
+@_options
+@click.option("--in-state", "verdict", type=click.Choice(tuple(VERDICTS)), help="Only items in this state.")
+@click.option("--agent", metavar="NAME", help="Only items of this agent.", shell_complete=agent_names)
+@click.option("--device", metavar="NAME", help="Only items for this device.", shell_complete=device_names)
+@hub_option
+def export(
+    file: Path | None,
+    format: Format | None,
+    verdict: str | None,
+    state: Path,
+    **filters: Any,
+) -> None:
+    """Write the items of a hub to FILE, or to standard output.
+
+    As CSV, JSON lines, JSON, or a calendar of tasks and timelines: 'hub help export' describes them.
+    FILE is replaced in one step, once all items are written. What a person approved is also on the
+    device itself: hub review export.
+    """
+    with talk(state) as hub:
+        fields = [field["name"] for one in _tables(hub, filters["table"]) for field in one["fields"]]
+        write(file, format, fields, _of_hub(hub, VERDICTS[verdict] if verdict else (None,), filters))
+
+
+def _tables(hub: Talk, name: str | None) -> list[Mapping[str, Any]]:
+    tables = hub.get_all("/v1/tables", "tables")["tables"]
+    return [one for one in tables if name in (None, one["name"])]
+
+
+def _of_hub(
+    hub: Talk, verdicts: Sequence[str | None], filters: Mapping[str, Any]
+) -> Iterator["ExportedItem"]:
+    for verdict in verdicts:
+        for page in hub.pages("/v1/items", values="true", verdict=verdict, **filters):
+            yield from (_exported(item) for item in page["items"])
+
+
+def _exported(item: Mapping[str, Any]) -> "ExportedItem":
+    import msgspec
+
+    from protocol.tables import ExportedItem
+
+    given = item["verdict"]
+    state = next(state for state, verdicts in VERDICTS.items() if given in verdicts)
+    times = {"found_at": item["created_at"], "decided_at": item["verdict_at"]}
+    own = {"state": state, "is_edited": given == "edited", **times}
+    return msgspec.convert({**item, **own}, ExportedItem)
+
+
+@click.command("export", epilog=example("hub review export tasks.csv --table tasks --in-state approved"))
+@_options
+@click.option(
+    "--in-state", "state", type=click.Choice(("suggested", "approved")), help="Only items in this state."
+)
+@click.pass_obj
+def review_export(
+    here: Callable[[], Path],
+    file: Path | None,
+    format: Format | None,
+    table: str | None,
+    since: str | None,
+    state: str | None,
+) -> None:
+    """Write the rows of this device to FILE, or to standard output, as 'hub export' does.
+
+    Needs no hub. Your own rows are among them; rejected items are not: the device has deleted them.
+    """
+    from hub.clock import epoch_ms
+    from hub.device.inbox import exported
+    from hub.device.inserts import DeviceFileError
+
+    from_ms = 0 if since is None else epoch_ms(datetime.fromisoformat(since))
+    is_approved = None if state is None else state == "approved"
+    try:
+        with exported(here(), table=table, since=from_ms, is_approved=is_approved) as (tables, items):
+            if table is not None and table not in tables:
+                known = f"this device has {', '.join(tables)}"
+                raise Failure(f"there is no table {table!r}", Exit.USAGE, next_step=known)
+            fields = [one.name for name in tables if table in (None, name) for one in tables[name].fields]
+            write(file, format, fields, items)
+    except DeviceFileError as error:
+        raise Failure(str(error), Exit.FAILED) from error
+
+
+def write(
+    file: Path | None, format: Format | None, fields: Sequence[str], items: Iterator["ExportedItem"]
+) -> None:
+    """Write items one by one, and report their number. Raises Failure.
+
+    Args:
+        fields: of the tables, for the columns of CSV.
+    """
+    style = _STYLES[format or _format_of(file)]
+    columns = [name for name in dict.fromkeys(fields) if name != "title"]  # it is among the keys
+    written = left = 0
+    with _target(file) as put:
+        put(style.head(columns))
+        for item in items:
+            if (text := style.text_of(item, columns)) is None:
+                left += 1
+                continue
+            put(f"{style.between if written else ''}{text}")
+            written += 1
+        put(style.tail)
+    show.report(f"items written: {written}" + (f"; without a date, and left out: {left}" if left else ""))
+
+
+def _format_of(file: Path | None) -> str:
+    suffix = "jsonl" if file is None else file.suffix.removeprefix(".").lower()
+    if suffix not in _STYLES:
+        known = ", ".join(f".{name}" for name in _STYLES)
+        raise Failure(f"the name of {file} ends in none of {known}", Exit.USAGE, next_step="name a --format")
+    return suffix
+
+
+@contextmanager
+def _target(file: Path | None) -> Iterator[Callable[[str], object]]:
+    """Yield the function that writes a text to *file*, or to standard output."""
+    if file is None:
+        is_terminal = sys.stdout.isatty()
+        yield lambda text: sys.stdout.write(printable(text.replace("\r\n", "\n")) if is_terminal else text)
+        return
+    from hub.atomic_file import replaced
+
+    with using(file, "write", Exit.CANNOT_CREATE), replaced(file, mode=0o600) as opened:
+        yield lambda text: opened.write(text.encode())
+
+
+class _Style(NamedTuple):
+    """Format of an export. *text_of*: returns the text of an item, or None if the format has none for it."""
+
+    text_of: Callable[["ExportedItem", Sequence[str]], str | None]
+    head: Callable[[Sequence[str]], str] = lambda _: ""
+    between: str = ""
+    tail: str = ""
+
+
+def _json(item: "ExportedItem", _: Sequence[str]) -> str:
+    import msgspec
+
+    return printable_json(msgspec.json.encode(item).decode())
+
+
+def _csv_head(fields: Sequence[str]) -> str:
+    # a field may have the name of a column about the item
+    return _csv_line((*_KEYS, *(f"data.{name}" if name in _KEYS else name for name in fields), OTHERS))
+
+
+def _csv(item: "ExportedItem", fields: Sequence[str]) -> str:
+    others = {
+        name: value
+        for name, value in item.data.items()
+        if name not in fields and (name, value) != ("title", item.title)
+    }
+    about = (getattr(item, name) for name in _KEYS)
+    return _csv_line(map(_cell, (*about, *map(item.data.get, fields), others or None)))
+
+
+def _csv_line(cells: Iterable[object]) -> str:
+    line = io.StringIO()
+    csv.writer(line).writerow(cells)  # with another end of lines it would not quote a carriage return
+    return line.getvalue().removesuffix("\r\n") + "\n"
+
+
+def _cell(value: Any) -> str | float | None:
+    """Return a cell that no spreadsheet takes for a formula."""
+    if isinstance(value, str):
+        return f"'{value}" if _RUNS.match(value) else value
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, bool | dict | list) else value
+
+
+def _entry(item: "ExportedItem", _: Sequence[str]) -> str | None:
+    """Return the entry of a calendar: of a task with a date, or a timeline."""
+    day = {"tasks": "dueDate", "timelines": "date"}.get(item.table, "")
+    if not isinstance(text := item.data.get(day), str):
+        return None
+    from icalendar import Event, Todo
+
+    entry = Todo() if item.table == "tasks" else Event()
+    texts = {"summary": item.title, "description": item.data.get("description"), "uid": item.id}
+    for name, value in texts.items():
+        if value:
+            entry.add(name, value)
+    entry.add("dtstamp", datetime.fromisoformat(item.found_at))
+    at = datetime.fromisoformat(text) if "T" in text else date.fromisoformat(text)
+    entry.add("due" if item.table == "tasks" else "dtstart", at)
+    if item.table == "tasks":
+        entry.add("status", _STATUS.get(item.data.get("status", ""), "NEEDS-ACTION"))
+        entry.add("priority", _PRIORITY.get(item.data.get("priority", ""), 0))
+    return str(entry.to_ical(), "utf-8")
+
+
+_STYLES: Final[dict[str, _Style]] = {
+    "csv": _Style(_csv, _csv_head),
+    "jsonl": _Style(lambda item, fields: f"{_json(item, fields)}\n"),
+    "json": _Style(_json, lambda _: "[\n", ",\n", "\n]\n"),
+    "ics": _Style(
+        _entry,
+        lambda _: "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//hub//export//EN\r\n",
+        tail="END:VCALENDAR\r\n",
+    ),
+}

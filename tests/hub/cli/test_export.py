@@ -1,0 +1,206 @@
+"""Exports of items: of a hub's ledger, and of a device's own file."""
+
+import csv
+import io
+import json
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import icalendar
+import jsonschema
+import msgspec
+import pytest
+from anyio.from_thread import BlockingPortal
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hub.cli import export
+from hub.clock import IdFactory
+from hub.device.inserts import open_device_store
+from hub.device.owner import approve
+from protocol.frame import Record
+from protocol.tables import SUGGESTED, DeviceTable, ExportedItem
+from protocol.work import Action, ItemSource, ToolCall
+from tests.hub.api.test_item_routes import keep
+from tests.hub.cli.conftest import Hub, ends
+from tests.hub.device.test_own_tables import CONTACTS
+from tests.support.clock import FakeClock, SeededChance
+from tests.support.hub import ServedHub
+from tests.support.source import ROOT
+
+VALID = jsonschema.Draft202012Validator(json.loads((ROOT / "protocol" / "export.json").read_text()))
+FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", " =1", "'quoted", "\uff1d1+1", "\r=1")
+
+
+def device_file(path: Path, *rows: tuple[str, Record], own: DeviceTable | None = None) -> Path:
+    """A device's file with suggestions of these tables."""
+    clock = FakeClock()
+    source = ItemSource(path="notes/a.md", quote="Call Ana", start=0, end=8, timezone="Europe/Berlin")
+    with open_device_store(path, clock=clock, ids=IdFactory(clock, SeededChance())) as store:
+        calls = [
+            ToolCall(
+                id=f"c-{number}", action=Action.INSERT, table=table, data={**data, **SUGGESTED}, source=source
+            )
+            for number, (table, data) in enumerate(rows)
+        ]
+        if own is not None:
+            declared = ToolCall(id="c-own", action=Action.TABLE_DECLARE, table=own.name, declares=own)
+            store.apply([declared])
+        for start in range(0, len(calls), 500):
+            assert all(one.error is None for one in store.apply(calls[start : start + 500]))
+    return path
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    found = [json.loads(line) for line in text.splitlines()]
+    for one in found:
+        VALID.validate(one)
+    return found
+
+
+def test_items_of_a_hub_are_exported_by_state_table_and_time(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
+    portal.call(served.store.write, keep)
+    every = lines(hub("export").stdout)
+    assert sorted(one["id"] for one in every) == [f"i-{n}" for n in range(5)]
+    (edited,) = (one for one in every if one["id"] == "i-2")
+    assert edited == {
+        "id": "i-2",
+        "table": "tasks",
+        "state": "approved",
+        "is_edited": True,
+        "title": "task 2",
+        "data": {"title": "task 2"},
+        "user": "owner",
+        "agent": "inbox",
+        "device": "lab",
+        "run_id": "r-1",
+        "row_id": "row-2",
+        "path": "b.md",
+        "quote": "task",
+        "found_by": "rule",
+        "found_at": "1970-01-01T00:00:01.001000Z",
+        "decided_at": "1970-01-01T00:00:03Z",
+    }
+    states = {
+        state: sorted(one["id"] for one in lines(hub("export", "--in-state", state).stdout))
+        for state in ("suggested", "approved", "rejected")
+    }
+    assert states == {"suggested": ["i-0", "i-4"], "approved": ["i-1", "i-2"], "rejected": ["i-3"]}
+    assert [one["id"] for one in lines(hub("export", "--table", "notes").stdout)] == ["i-4"]
+    since = hub("export", "--since", "1970-01-01T00:00:01.002+00:00", "--agent", "inbox", "--device", "lab")
+    assert [one["id"] for one in lines(since.stdout)] == ["i-4"]
+    assert lines(hub("export", "--user", "owner", "--since", "1d").stdout) == []
+    ends(hub("export", "--agent", "nobody"), 1, "there is no agent 'nobody'")
+
+
+def test_an_export_has_all_pages(
+    hub: Hub, served: ServedHub, portal: BlockingPortal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    portal.call(served.store.write, keep)
+    monkeypatch.setattr("hub.api.nouns.items.MOST_LONG", 2)
+    assert sorted(one["id"] for one in lines(hub("export").stdout)) == [f"i-{n}" for n in range(5)]
+
+
+def test_an_export_to_a_file_replaces_it_in_one_step(
+    hub: Hub, served: ServedHub, portal: BlockingPortal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    portal.call(served.store.write, keep)
+    file = tmp_path / "items.json"
+    file.write_text("old")
+    with monkeypatch.context() as broken:
+        broken.setattr(export, "_exported", lambda item: 1 / (item["id"] != "i-0"))
+        assert hub("export", str(file)).exit_code == 1
+    assert (file.read_text(), [one.name for one in tmp_path.glob("*items*")]) == ("old", ["items.json"])
+    assert "items written: 5" in hub("export", str(file)).stderr
+    assert len(json.loads(file.read_text())) == 5
+    assert file.stat().st_mode & 0o777 == 0o600
+    ends(
+        hub("export", str(tmp_path / "items.txt")), 2, "ends in none of .csv, .jsonl, .json, .ics", "--format"
+    )
+    ends(hub("export", str(tmp_path / "missing" / "items.csv")), 73, "cannot write")
+
+
+def test_approved_rows_of_a_device_are_exported_without_a_hub(hub: Hub, tmp_path: Path) -> None:
+    contact: Record = {"name": "Ana", "email": "ana@example.org", "kind": "customer"}
+    db = device_file(
+        tmp_path / "desk.db",
+        ("tasks", {"title": "call Ana", "dueDate": 1_772_319_600_000, "assignee": ["Ana", "Bo"]}),
+        ("notes", {"title": "roof"}),
+        ("timelines", {"title": "fair", "date": 1_772_366_400_000}),
+        ("contacts", contact),
+        own=CONTACTS,
+    )
+    approve(db, ["1", "4"], at_ms=1)
+    found = lines(hub("review", "--db", str(db), "export").stdout)
+    assert {one["table"]: one["state"] for one in found} == {
+        "tasks": "approved",
+        "notes": "suggested",
+        "timelines": "suggested",
+        "contacts": "approved",
+    }
+    task = next(one for one in found if one["table"] == "tasks")
+    assert task["data"]["dueDate"] == "2026-03-01" and task["quote"] == "Call Ana"
+    approved = hub("review", "--db", str(db), "export", "--in-state", "approved", "--table", "contacts")
+    assert [one["data"] for one in lines(approved.stdout)] == [contact]
+    sheet = hub("review", "--db", str(db), "export", "--format", "csv").stdout
+    rows = list(csv.DictReader(io.StringIO(sheet)))
+    assert [(one["table"], one["dueDate"], one["assignee"], one["name"]) for one in rows] == [
+        ("tasks", "2026-03-01", '["Ana", "Bo"]', ""),
+        ("notes", "", "", ""),
+        ("timelines", "", "", ""),
+        ("contacts", "", "", "Ana"),
+    ]
+    calendar = hub("review", "--db", str(db), "export", "--format", "ics")
+    assert "items written: 2; without a date, and left out: 2" in calendar.stderr
+    todo, event = icalendar.Calendar.from_ical(calendar.stdout).subcomponents
+    assert (todo.name, str(todo["summary"]), todo["due"].to_ical()) == ("VTODO", "call Ana", b"20260301")
+    assert (event.name, event["dtstart"].to_ical()) == ("VEVENT", b"20260301T120000Z")
+    ends(
+        hub("review", "--db", str(db), "export", "--table", "task"), 2, "there is no table 'task'", "contacts"
+    )
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_a_cell_that_a_spreadsheet_would_run_is_a_text(hub: Hub, tmp_path: Path, text: str) -> None:
+    db = device_file(tmp_path / "desk.db", ("tasks", {"title": text}))
+    sheet = hub("review", "--db", str(db), "export", "--format", "csv").stdout
+    (row,) = csv.DictReader(io.StringIO(sheet, newline=""))
+    assert row["title"] == f"'{text}"
+
+
+@given(st.text(max_size=20))
+def test_a_cell_leads_back_to_its_text(text: str) -> None:
+    cell = str(export._cell(text))
+    assert not cell.lstrip().startswith(("=", "+", "-", "@"))
+    assert (cell[1:] if cell.startswith("'") else cell) == text
+
+
+def test_fields_without_a_column_stay_in_the_export(tmp_path: Path) -> None:
+    file = tmp_path / "old.csv"
+    item = ExportedItem(
+        id="1", table="gone", state="approved", is_edited=False, title="a", data={"x": 1}, found_at="2026"
+    )
+    export.write(file, None, ["title"], iter([item]))
+    (row,) = csv.DictReader(io.StringIO(file.read_text()))
+    assert {*ExportedItem.__struct_fields__} - {*row} == {"data"}
+    assert (row[export.OTHERS], row["title"]) == ('{"x": 1}', "a")
+
+
+def test_an_export_of_ten_times_the_rows_needs_no_more_memory(tmp_path: Path) -> None:
+    def peak(count: int) -> int:
+        item = ExportedItem(
+            id="1", table="notes", state="approved", is_edited=False, title="a", data={}, found_at="2026"
+        )
+        copies = (msgspec.structs.replace(item, data={"content": "x" * 100}) for _ in range(count))
+        tracemalloc.start()
+        try:
+            export.write(tmp_path / "notes.jsonl", None, [], copies)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(10)
+    assert peak(10_000) < 2 * peak(1_000)
