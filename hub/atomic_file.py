@@ -7,6 +7,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from hub.system.files import replace, sync_folder
+
 
 def write_atomically(path: Path, data: bytes, *, mode: int) -> None:
     """Replace *path* by a file with *data*; see ``replaced``."""
@@ -21,7 +23,7 @@ def replaced(path: Path, *, mode: int) -> Iterator[BinaryIO]:
     If *path* is a symbolic link, its target is replaced.
 
     Args:
-        mode: mode of the new file.
+        mode: mode of the new file, where the system has modes.
 
     Raises:
         OSError: the old file is unchanged, and no temporary file is left, as after an error in the block.
@@ -30,17 +32,13 @@ def replaced(path: Path, *, mode: int) -> Iterator[BinaryIO]:
     fd, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
         with open(fd, "wb") as file:
-            os.fchmod(fd, mode)
+            os.chmod(name, mode)
             yield file
             file.flush()
             os.fsync(fd)
-        Path(name).replace(target)
+        replace(Path(name), target)
     except BaseException:
         with suppress(FileNotFoundError):
             Path(name).unlink()
         raise
-    folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(target.parent)

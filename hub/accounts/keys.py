@@ -10,7 +10,6 @@ Each line has a key: its id and 32 bytes in base64url, newest first. The newest 
 A file changed by another process is read again.
 """
 
-import fcntl
 import os
 import tempfile
 from base64 import b32decode, b32encode, urlsafe_b64decode, urlsafe_b64encode
@@ -31,6 +30,7 @@ from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from hub.clock import Chance, Clock, now_ms
 from hub.log import Channel
 from hub.rounds import Rounds
+from hub.system.files import sync_folder
 from protocol import keys as spelling
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import KeyId, NodeId
@@ -340,6 +340,8 @@ class KeyStore:
 
     @contextmanager
     def _changing(self) -> Iterator[Sequence[Key]]:
+        import fcntl  # imported here: Windows has none
+
         keys = self.ring_now().keys
         if not self.is_ours:
             raise BadKeys(f"the keys are in {self.place}: change them there, the newest first")
@@ -353,11 +355,7 @@ class KeyStore:
     def _replace(self, keys: Sequence[Key]) -> None:
         with self._written(keys) as made:
             made.replace(self._file)
-        folder = os.open(self._file.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(self._file.parent)
 
     def _written(self, keys: Sequence[Key]) -> AbstractContextManager[Path]:
         return self._stored(_HEAD + "".join(f"{key.id} {encoded(key.secret)}\n" for key in keys))

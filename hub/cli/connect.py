@@ -128,13 +128,14 @@ def connect(
     from hub.device.app import DeviceOptions, run_device
     from hub.device.grants import BadGrant, changed
     from hub.log import open_log
+    from hub.system.processes import can_ask
 
     try:
         changed({}, grants)
     except BadGrant as error:
         raise Failure(str(error), Exit.USAGE) from error
     _introduce(roots, db)
-    if not grants and _can_ask():
+    if not grants and can_ask():
         grants = ask_grants(urls[0], db)
 
     opened = open_log(log_level)
@@ -151,7 +152,7 @@ def connect(
         accepted=accepted,
         grants=grants,
     )
-    asks = partial(_ask, opened) if sys.stderr.isatty() and _can_ask() else None
+    asks = partial(_ask, opened) if sys.stderr.isatty() and can_ask() else None
     with closing(opened):
         code = run_device(options, on_status=opened.show, asks=asks)
     if code == Exit.DONE and sys.stderr.isatty():
@@ -167,12 +168,13 @@ def _introduce(roots: Sequence[Path], db: Path) -> None:
     """
     from hub.device.preview import known_roots
     from hub.system.folders import real_path
+    from hub.system.processes import can_ask
 
     known = known_roots(db)
     new = [root for root in roots if Path(real_path(str(root))) not in known]
     if not new:
         return
-    if not _can_ask():
+    if not can_ask():
         found = preview_of(new, 0)
         files, stay = sum(one.files for one in found.offered), sum(one.files for one in found.stays)
         words = " ".join(f"--root {shlex.quote(str(root))}" for root in new)
@@ -257,11 +259,6 @@ def size_text(size: int) -> str:
     return f"{size} GiB"
 
 
-def _can_ask() -> bool:
-    """Return True if a person can be asked at the terminal; reading in the background stops a process."""
-    return sys.stdin.isatty() and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
-
-
 def ask_grants(url: str, db: Path) -> tuple[str, ...]:
     """Ask the owner which rights a hub gets that is new to the device; Enter grants none."""
     from hub.device.addresses import BadAddress, address_of
@@ -299,11 +296,11 @@ def _fingerprint(text: str) -> KeyId:
 
 async def _ask(opened: "Log", question: str) -> bool:
     """Ask at the terminal, without a time limit. Can be cancelled."""
-    from anyio import wait_readable
+    from hub.system.processes import read_line
 
     with opened.asking(f"{question} [y/N] "):
-        await wait_readable(sys.stdin.fileno())
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+        line = await read_line()
+    return line.strip().lower() in ("y", "yes")
 
 
 def device_name(chosen: str | None) -> str:

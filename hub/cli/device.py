@@ -1,6 +1,5 @@
 """``hub device``: this machine as a device that stays connected, by its settings file device.toml."""
 
-import getpass
 import json
 import math
 import sys
@@ -545,11 +544,12 @@ def _sinks_of(settings: "DeviceSettings") -> "tuple[Sink, ...]":
 def _entry(ctx: click.Context, config: Path) -> "Entry":
     """Return what starts the device at login on this system."""
     from hub.device.autostart import entry_of
+    from hub.system.processes import user_name
 
     state = ctx.meta.get(STATE) or ctx.find_root().params.get("state")
     options = ["--config", str(config.absolute()), *(["--state", str(state)] if state else [])]
     command = [sys.executable, "-m", "hub", "device", "run", *options]
-    entry = entry_of(command, home=Path.home(), user=getpass.getuser())
+    entry = entry_of(command, home=Path.home(), user=user_name())
     if entry is None:
         message = f"how a program is started at login is not known on {sys.platform}"
         raise Failure(message, Exit.UNAVAILABLE, next_step="start it yourself: hub device run")

@@ -120,7 +120,9 @@ def state_folder(chosen: str | None = None) -> Path:
     """
     folder = Path(os.path.expanduser(chosen)).absolute() if chosen else default_state()
     if folder is None:
-        message = f"the user {os.getuid()} has no home folder, so the state folder is not known"
+        from hub.system.processes import user_name
+
+        message = f"{user_name()} has no home folder, so the state folder is not known"
         raise Failure(message, Exit.USAGE, next_step="name it: --state DIR")
     return folder
 

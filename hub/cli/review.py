@@ -7,6 +7,7 @@ import webbrowser
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -69,16 +70,18 @@ def review(ctx: click.Context, db: Path | None, name: str | None, web: bool, no_
         return
     if web:
         _serve_pages(ctx.obj(), no_open=no_open)
-    elif _can_show_inbox():
+    elif _is_terminal() and find_spec("termios"):
         _show_inbox(ctx.obj())
     else:
         ctx.invoke(list_items, everything=False, apart=False, whole=False, as_json=False)
+        if _is_terminal():
+            show.report("this system has no inbox by keys; review in a browser: hub review --web")
 
 
 review.add_command(review_export)
 
 
-def _can_show_inbox() -> bool:
+def _is_terminal() -> bool:
     is_plain = os.environ.get("TERM", "dumb") == "dumb" and sys.platform != "win32"
     return sys.stdin.isatty() and sys.stdout.isatty() and not is_plain
 

@@ -309,6 +309,12 @@ def _is_here(host: str) -> bool:
 
 def _knock(path: Path) -> None:
     """Check that a hub listens on *path*. Errors of a plain socket have a reason, unlike the library's."""
+    if not hasattr(socket, "AF_UNIX"):
+        raise Failure(
+            "no hub runs on this system, which has no sockets with a path",
+            Exit.NOT_RUNNING,
+            next_step="name the hub's address: --url https://HOST:8771 --token-file FILE",
+        )
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knocking:
         try:
             knocking.connect(str(path))

@@ -24,7 +24,6 @@ refused.
 import os
 import platform
 import re
-import signal
 import sys
 import webbrowser
 from collections import deque
@@ -61,7 +60,6 @@ from hub.device.credentials import (
     Rotation,
     TokenCredential,
     dialled,
-    is_open_to_others,
 )
 from hub.device.inserts import Configuration, DeviceFileError, DeviceStore, open_device_store
 from hub.device.messages import Reply, describe_message, describe_question
@@ -79,6 +77,8 @@ from hub.device.shared import (
     settle,
 )
 from hub.log import Channel
+from hub.system.files import is_open_to_others, restricting
+from hub.system.processes import wait_for_stop
 from hub.version import VERSION
 from protocol import keys
 from protocol.codec import JSON, MSGPACK
@@ -771,8 +771,9 @@ class ReferenceDevice:
             tasks.start_soon(reporting.serve)
         tasks.start_soon(self._browser.serve, line)
         socket = self._options.db.with_suffix(pages.SUFFIX)
-        tasks.start_soon(pages.serve_links, socket, line, self._client.address, self._key_of_hub)
-        book = ReceiptBook(self._library.log, self._key_of_hub, self._on_status)
+        key = self._key_of_hub
+        tasks.start_soon(pages.serve_links, socket, line, self._client.address, key, self._chance)
+        book = ReceiptBook(self._library.log, key, self._on_status)
         tasks.start_soon(book.request_lost, line)
         tasks.start_soon(self._send_heartbeats, line, readings)
         log.info("device.connection.opened", device_id=welcome.device_id, epoch=welcome.epoch)
@@ -955,12 +956,10 @@ def _credential(options: DeviceOptions, file: Path | None, on_status: Callable[[
     if file is not None:
         on_status(f"the key of this device: {key.identity.shown}")
         if is_open_to_others(file):
-            on_status(f"warning: others may read {file}; chmod 600 {file}")
+            on_status(f"warning: others may read {file}; {restricting(file)}")
     return key
 
 
 async def _stop_on_signal(scope: anyio.CancelScope) -> None:
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async for _ in signals:
-            scope.cancel()
-            return
+    await wait_for_stop()
+    scope.cancel()

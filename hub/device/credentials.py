@@ -34,6 +34,7 @@ from hub.atomic_file import write_atomically
 from hub.clock import Chance, Clock, now_ms
 from hub.device.connection import Line
 from hub.log import Channel
+from hub.system.files import publish, replace, restrict
 from protocol import keys
 from protocol.coordination import Method
 from protocol.errors import ErrorCode, HubError
@@ -121,24 +122,17 @@ def make_identity(file: Path, chance: Chance) -> DeviceIdentity:
         fresh.unlink(missing_ok=True)
         handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "wb") as written:
+            restrict(fresh)
             written.write(pem)
             written.flush()
             os.fsync(handle)
-        os.link(fresh, file)  # unlike a rename, fails if another process created the file meanwhile
+        publish(fresh, file)
     except OSError as error:
-        raise BadCredential(f"cannot make the device's key {file}: {error.strerror}") from error
+        raise BadCredential(f"cannot make the device's key {file}: {error.strerror or error}") from error
     finally:
         with contextlib.suppress(OSError):
             fresh.unlink(missing_ok=True)
     return DeviceIdentity(private)
-
-
-def is_open_to_others(file: Path) -> bool:
-    """Return True if other users of this machine can read the key."""
-    try:
-        return bool(file.stat().st_mode & 0o077)
-    except OSError:
-        return False
 
 
 def next_file(file: Path) -> Path:
@@ -304,7 +298,7 @@ class KeyCredential:
         """
         fresh = read_identity(next_file(self.file))
         try:
-            next_file(self.file).replace(self.file)
+            replace(next_file(self.file), self.file)
         except FileNotFoundError:
             raise
         except OSError as error:

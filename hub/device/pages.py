@@ -3,9 +3,13 @@
 The connected device passes them on. A program sends a line of JSON, a ``Question``, and gets one JSON object.
 ``hub open`` asks for a *link* to the hub's pages, or gets a *problem*; ``hub device log --verify`` asks for
 receipts. A program that sends no question gets a link.
+
+Windows has no sockets with a path: there a file that only the owner can read has a port of this machine, and
+a secret that each question names.
 """
 
 import asyncio
+import hmac
 import os
 import socket
 from collections.abc import Iterator
@@ -18,9 +22,11 @@ import anyio
 import msgspec
 from msgspec import Meta
 
+from hub.clock import Chance
 from hub.device.addresses import is_local
 from hub.device.connection import Line
 from hub.log import Channel
+from hub.system.files import restrict
 from protocol.coordination import Method, Response
 from protocol.errors import ErrorCode
 
@@ -29,6 +35,7 @@ ANSWER_S: Final = 10.0
 QUESTION_S: Final = 1.0  # to wait for the question of a program
 MOST_BYTES: Final = 64 * 1024  # of a question, in one message; and of a part of an answer
 METHODS: Final = frozenset({Method.SESSIONS_LINK, Method.RECEIPTS_LIST, Method.RECEIPTS_GET})
+_SECRET_BYTES: Final = 32
 OLD_HUB: Final = "this hub has no pages for the owners of devices; it is older than this program"
 ELSEWHERE: Final = (
     "the hub shows its pages on its own machine only; on it, set [listen.operator] address, with TLS"
@@ -58,6 +65,7 @@ class Question(msgspec.Struct, frozen=True, omit_defaults=True):
 
     method: Method = Method.SESSIONS_LINK
     params: dict[str, Any] = {}
+    secret: str = ""
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,23 +76,30 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     problem: str = ""
 
 
-async def serve_links(path: Path, line: Line, address: str, hub: str) -> None:
+class _Port(msgspec.Struct, frozen=True):
+    """Content of the file in place of a socket."""
+
+    port: int
+    secret: str
+
+
+async def serve_links(path: Path, line: Line, address: str, hub: str, chance: Chance) -> None:
     """Answer each connection to the socket at *path*, until cancelled.
 
     Args:
         address: where the device has reached the hub.
         hub: public key of the hub.
     """
-    if not hasattr(socket, "AF_UNIX"):
-        return
+    secret = "" if hasattr(socket, "AF_UNIX") else chance.token_bytes(_SECRET_BYTES).hex()
+    listening = _listening_at_port(path, secret) if secret else _listening(path)
     try:
-        with _listening(path) as listener:
+        with listening as listener:
             async with anyio.create_task_group() as tasks:
                 while True:
                     await anyio.wait_readable(listener)
                     with suppress(OSError):
                         asking, _ = listener.accept()
-                        tasks.start_soon(_answer, asking, line, address, hub)
+                        tasks.start_soon(_answer, asking, line, address, hub, secret)
     except OSError as error:
         log.warning("device.links.not_served", path=str(path), exc=error)
 
@@ -106,14 +121,30 @@ def _listening(path: Path) -> Iterator[socket.socket]:
             path.unlink(missing_ok=True)
 
 
-async def _answer(asking: socket.socket, line: Line, address: str, hub: str) -> None:
+@contextmanager
+def _listening_at_port(path: Path, secret: str) -> Iterator[socket.socket]:
+    path.unlink(missing_ok=True)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            restrict(path)
+            file.write(msgspec.json.encode(_Port(listener.getsockname()[1], secret)))
+        try:
+            yield listener
+        finally:
+            path.unlink(missing_ok=True)
+
+
+async def _answer(asking: socket.socket, line: Line, address: str, hub: str, secret: str) -> None:
     asking.setblocking(False)
     with asking, suppress(OSError, msgspec.DecodeError):
         question = Question()
         with anyio.move_on_after(QUESTION_S):
             await anyio.wait_readable(asking)
             question = msgspec.json.decode(asking.recv(MOST_BYTES) or b"{}", type=Question)
-        if question.method not in METHODS:
+        if question.method not in METHODS or not hmac.compare_digest(
+            question.secret.encode(), secret.encode()
+        ):
             return
         response = await line.request(question.method, question.params)
         while response is not None and response.error is not None and response.error.retry_after_ms:
@@ -168,8 +199,25 @@ def ask_hub(path: Path, method: Method, params: dict[str, Any]) -> Reply:
 
 
 def _ask(path: Path, question: Question) -> bytes:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
-        asking.settimeout(ANSWER_S)
-        asking.connect(os.fspath(path))
-        asking.sendall(msgspec.json.encode(question))
+    asking, secret = _connected(path)
+    with asking:
+        asking.sendall(msgspec.json.encode(msgspec.structs.replace(question, secret=secret)))
         return b"".join(iter(lambda: asking.recv(MOST_BYTES), b""))
+
+
+def _connected(path: Path) -> tuple[socket.socket, str]:
+    """Connect to the device; return the secret that a question has to name, too."""
+    if not hasattr(socket, "AF_UNIX"):
+        try:
+            known = msgspec.json.decode(path.read_bytes(), type=_Port)
+        except msgspec.DecodeError as error:
+            raise ConnectionError(f"{path} names no port") from error
+        return socket.create_connection(("127.0.0.1", known.port), timeout=ANSWER_S), known.secret
+    connecting = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connecting.settimeout(ANSWER_S)
+    try:
+        connecting.connect(os.fspath(path))
+    except BaseException:
+        connecting.close()
+        raise
+    return connecting, ""

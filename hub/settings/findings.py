@@ -33,7 +33,8 @@ from hub.settings.agent_settings import TriggerTable, unknown_tables
 from hub.settings.limit_settings import ClusterSettings, TlsSettings
 from hub.settings.problems import Places, is_secret_like, value_at
 from hub.settings.settings import IN_MEMORY, ModelSettings, OpenAIModelSettings, StorageSettings
-from hub.settings.values import IN_THE_OPEN, REFER_TO_IT, SecretMissing, SecretRef, is_open_to_others
+from hub.settings.values import IN_THE_OPEN, REFER_TO_IT, SecretMissing, SecretRef
+from hub.system.files import is_open_to_others
 from protocol.tables import TABLES
 
 

@@ -10,7 +10,6 @@ A credential is a file that the service manager provides.
 
 import ipaddress
 import os
-import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -279,11 +278,3 @@ class SecretRef(BaseModel):
         if self.env is not None:
             return f"the environment variable {self.env}"
         return f"the credential {self.credential}" if self.file is None else str(self.file)
-
-
-def is_open_to_others(file: Path) -> bool:
-    """Return True if other users than its owner may access a secret's file."""
-    try:
-        return bool(stat.S_IMODE(file.stat().st_mode) & 0o077)
-    except OSError:
-        return False

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from hub.cli import connect
 from hub.cli.failure import Exit
 from hub.clock import IdFactory
 from hub.device.inserts import open_device_store
+from hub.system import processes
 from hub.tokens import TokenKind, make
 from tests.hub.cli.conftest import Hub, ends
 from tests.support.clock import FakeClock, SeededChance
@@ -150,7 +150,7 @@ def test_connect_shows_new_folders_and_asks_the_owner_once(
     result = hub(*words)
     ends(result, Exit.USAGE, f"3 files, and 2 that stay here: hub device preview --root {folder}")
 
-    monkeypatch.setattr(connect, "_can_ask", lambda: True)
+    monkeypatch.setattr(processes, "can_ask", lambda: True)
     refused = hub(*words, input="n\n")
     ends(refused, Exit.FAILED, "nothing is shared")
     assert "labelled-password in line 3" in refused.stdout

@@ -16,12 +16,12 @@ from cryptography.hazmat.primitives.serialization import (
 from hub.device.credentials import (
     BadCredential,
     KeyCredential,
-    is_open_to_others,
     make_identity,
     next_file,
     open_identity,
     read_identity,
 )
+from hub.system.files import is_open_to_others
 from protocol import keys
 from tests.support.clock import FakeClock, SeededChance
 
