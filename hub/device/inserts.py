@@ -23,18 +23,18 @@ Text files of the agents on this device, such as SOUL.md: read in parts, replace
 Plain functions over a connection, inside the caller's transaction.
 """
 
-import fcntl
 import hashlib
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import msgspec
 
+from hub.atomic_file import write_atomically
 from hub.clock import Clock, IdFactory, epoch_ms, now_ms
 from hub.device import addresses, grants, messages, proposals, rows, schema, sending_log, shared
 from hub.device.messages import Reply
@@ -70,6 +70,7 @@ _NOT_STORED: Final = frozenset({Action.FILE_GET, Action.ROWS_LIST, Action.ROWS_K
 _CHANGES: Final = frozenset({Action.INSERT, Action.UPDATE, Action.DELETE})
 _PRUNE_EVERY_MS: Final = 24 * 3600 * 1000
 BUSY_TIMEOUT_S: Final = 5.0  # another program may use the file concurrently
+_LOCK_TIMEOUT_S: Final = 0.2  # longer than another program tries whether a lock is free
 _REFUSAL_CHARACTERS: Final = 2_000  # of a refusal; an error frame holds twice that
 
 _answers: Final = msgspec.json.Decoder(Answer)
@@ -417,22 +418,18 @@ def _identities(path: Path) -> list[tuple[int, int] | None]:
 
 LOCK: Final = ".lock"
 RUN_LOCK: Final = ".kept"  # lock of a process that keeps a device, also while it is disconnected
-_PID_BYTES: Final = 20  # of a lock's first line
 
 
 def is_in_use(path: Path, suffix: str = LOCK) -> bool:
-    """Return True if a process holds the lock *suffix* of the device's file at *path*."""
-    try:
-        lock = os.open(path.with_name(f"{path.name}{suffix}"), os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    """Return True if a process holds the lock *suffix* of the device's file at *path*.
+
+    Raises:
+        DeviceFileError: the lock cannot be tried.
+    """
+    if not _lock_file(path, suffix).exists():
         return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(lock)
-    return False
+    with _lock(path, suffix) as is_held:
+        return not is_held
 
 
 def file_of_settings(folder: Path, settings: Path) -> Path | None:
@@ -452,7 +449,7 @@ def forget_settings(folder: Path, settings: Path) -> None:
 
 @contextmanager
 def held(path: Path, suffix: str = LOCK, *, settings: Path | None = None) -> Iterator[None]:
-    """Hold a lock of the device's file at *path*.
+    """Hold a lock of the device's file at *path*; a file next to it has the id of this process.
 
     Args:
         settings: settings file of the device, by which ``file_of_settings`` finds it again.
@@ -460,31 +457,49 @@ def held(path: Path, suffix: str = LOCK, *, settings: Path | None = None) -> Ite
     Raises:
         DeviceFileError: another process holds it.
     """
-    lock_file = path.with_name(f"{path.name}{suffix}")
-    lock = os.open(lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released with the process, however it ends
-        except BlockingIOError as error:
-            pid, *_ = os.pread(lock, _PID_BYTES, 0).split(b"\n")
-            holder = pid.decode(errors="replace") or "of an older version"
+    holder = path.with_name(f"{path.name}{suffix}")
+    with _lock(path, suffix) as is_held:
+        if not is_held:
+            pid = holder.read_bytes().partition(b"\n")[0].decode(errors="replace") if holder.exists() else ""
             raise DeviceFileError(
-                f"another device, process {holder}, uses {path}; end it first, or give this one another name",
+                f"another device, process {pid or 'unknown'}, uses {path}; end it first, or give this one"
+                " another name",
                 code=ErrorCode.DATABASE_BUSY,
-            ) from error
-        written = f"{os.getpid()}\n".encode() + (b"" if settings is None else os.fsencode(settings))
-        os.pwrite(lock, written, 0)  # before the rest is cut off: a kill leaves the settings named
-        os.ftruncate(lock, len(written))
+            )
+        named = b"" if settings is None else os.fsencode(settings)
+        write_atomically(holder, f"{os.getpid()}\n".encode() + named, mode=0o600)
         yield
-    finally:
-        os.close(lock)
+
+
+@contextmanager
+def _lock(path: Path, suffix: str) -> Iterator[bool]:
+    """Take a lock, if it is free. SQLite has locks on every system, which end with their process."""
+    file = _lock_file(path, suffix)
+    with closing(_connected(file, timeout=_LOCK_TIMEOUT_S)) as lock:
+        try:
+            lock.execute("BEGIN IMMEDIATE")
+            is_held = True
+        except sqlite3.Error as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise DeviceFileError(f"{file}: {error}") from error
+            is_held = False
+        yield is_held
+
+
+def _lock_file(path: Path, suffix: str) -> Path:
+    return path.with_name(f"{path.name}{suffix}-sqlite")
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # creates the file with mode 0600
-    db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+    db = _connected(path, timeout=BUSY_TIMEOUT_S)
     db.row_factory = sqlite3.Row
     return db
+
+
+def _connected(path: Path, *, timeout: float) -> sqlite3.Connection:
+    with suppress(FileExistsError):  # an open file that is closed would take locks of this process with it
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    return sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
 
 
 @contextmanager
