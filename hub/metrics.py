@@ -5,8 +5,8 @@ and become metrics only when they are scraped; the others are prometheus-client'
 values, and are never ids.
 """
 
+import mmap
 import os
-import resource
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -42,7 +42,7 @@ LOOP_BUCKETS_S: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0)
 LAG_BUCKETS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0)
 MODEL_BUCKETS_S: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 
-PAGE_BYTES: Final = resource.getpagesize()
+PAGE_BYTES: Final = mmap.PAGESIZE
 STARTTIME: Final = 21  # of the fields of /proc/PID/stat, proc(5), counted from 0
 AFTER_NAME: Final = 2  # as many of them end with the name, which may have spaces in it
 
@@ -165,6 +165,8 @@ class ProcessCollector(Collector):
     @staticmethod
     def cpu_s() -> float:
         """Return the CPU time spent, in seconds."""
+        import resource  # imported here, and below: Windows has none
+
         used = resource.getrusage(resource.RUSAGE_SELF)
         return used.ru_utime + used.ru_stime
 
@@ -178,6 +180,8 @@ class ProcessCollector(Collector):
         return int(virtual) * PAGE_BYTES, int(resident) * PAGE_BYTES
 
     def collect(self) -> Iterator[Metric]:
+        import resource
+
         cpu = "User and system CPU time spent, in seconds."
         yield CounterMetricFamily("process_cpu_seconds", cpu, value=self.cpu_s())
         with suppress(OSError, ValueError):

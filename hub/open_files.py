@@ -1,6 +1,5 @@
 """Limit of the files and sockets that this process may open, and the files that are kept for other use."""
 
-import resource
 from typing import Final
 
 SPARE_FILES: Final = 256  # for the database, its backups, the log and the clients of services
@@ -9,17 +8,23 @@ _FEW: Final = 4  # at most a quarter of the files is reserved
 
 def limit() -> int:
     """Return the current limit of open files of this process."""
+    import resource  # imported here, and below: Windows has none
+
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def most() -> int | None:
     """Return the highest limit that the process may set, or None if unlimited."""
+    import resource
+
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     return None if hard == resource.RLIM_INFINITY else hard
 
 
 def raise_limit(requested: int) -> int:
     """Raise the limit of open files as far as allowed, up to the requested number. Return the limit."""
+    import resource
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = requested if hard == resource.RLIM_INFINITY else min(requested, hard)
     if soft != resource.RLIM_INFINITY and soft < allowed:

@@ -8,7 +8,6 @@ lease of the identity shows whether another process lives under it.
 """
 
 import errno
-import fcntl
 import os
 import socket
 from collections.abc import Callable
@@ -61,6 +60,8 @@ class Node:
     """
 
     def __init__(self, state: Path, ids: IdFactory) -> None:
+        import fcntl  # imported here: Windows has none
+
         self._path = state / FILE
         self._path.touch(mode=0o600)
         self._file = self._path.open("r+", encoding="ascii")

@@ -101,6 +101,13 @@ def serve(
     SIGTERM or Ctrl-C shuts it down in good order, a second one at once. It applies changes of the
     settings file by itself. If the file has errors, it starts with the last valid settings.
     """
+    from hub.system import missing_for_hub
+
+    if missing := missing_for_hub():
+        next_step = "a device of a hub runs here: hub connect, hub device"
+        raise Failure(
+            f"a hub runs on Linux; here is no {', '.join(missing)}", Exit.UNAVAILABLE, next_step=next_step
+        )
     for early in (signal.SIGHUP, signal.SIGUSR1):  # they end a process that has no handlers yet
         signal.signal(early, signal.SIG_IGN)
     gc.disable()  # until the hub is ready: collections during imports take a quarter of the start

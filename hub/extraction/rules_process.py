@@ -6,7 +6,6 @@ text that breaks it, or takes too long, is given up alone: the next one gets ano
 
 import contextlib
 import os
-import resource
 import signal
 import struct
 import subprocess
@@ -35,7 +34,6 @@ _CHARS_PER_S: Final = 5_000  # of the texts that take longest, on a slow machine
 _WAIT_FACTOR: Final = 20  # of the processor time: other processes may be in the way
 _MOST_ANSWER_BYTES: Final = 256 << 20
 _MAIN: Final = Path(__file__).with_name("rules_main.py")
-_TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 _Answer = TypeVar("_Answer", Reading, Sorted)
 
@@ -175,8 +173,10 @@ def _read(pipe: Any, count: int) -> bytes:
 def _limit(pid: int, seconds: float) -> None:
     """Limit the processor time of a process from now on; only Linux can."""
     if sys.platform == "linux":
+        import resource  # imported here: Windows has none
+
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        spent = (int(fields[11]) + int(fields[12])) / _TICKS  # utime, stime
+        spent = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime, stime
         _, hard = resource.prlimit(pid, resource.RLIMIT_CPU)
         soft = round(spent + _START_S + seconds)
         if hard != resource.RLIM_INFINITY:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any, Final
@@ -87,11 +88,15 @@ _ENVIRONMENT: Final = {
 }
 _POLL_S: Final = 0.1  # interval of checks for a cancellation
 _MOST_WORDS: Final = 300  # characters of a refusal, which may come from a compromised process
-# Signals of a process whose memory allocation failed, or whose processor time is used up.
+# Signals of a process whose memory allocation failed, or whose processor time is used up. Windows lacks some.
 _ENDED_BY: Final[dict[int, str]] = {
-    signal.SIGABRT: "convert_memory_bytes",
-    signal.SIGXCPU: "convert_seconds",
-    signal.SIGKILL: "convert_seconds",
+    getattr(signal, name): reached
+    for name, reached in (
+        ("SIGABRT", "convert_memory_bytes"),
+        ("SIGXCPU", "convert_seconds"),
+        ("SIGKILL", "convert_seconds"),
+    )
+    if hasattr(signal, name)
 }
 
 Check = Callable[[], None]
@@ -126,6 +131,8 @@ def read_apart(
     Raises:
         NotConvertible: the file was refused, the process failed, or a limit was reached.
     """
+    if find_spec("resource") is None:
+        raise NotConvertible("this system cannot limit the memory of the process that reads such files")
     limits = pictures.limits_for(kind, limits)
     task = Task(
         kind=kind,

@@ -10,7 +10,6 @@ the locks of its transaction, and no time-out of the server applies to a partly 
 takes over therefore ends the sessions of the frozen hub first.
 """
 
-import fcntl
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
@@ -358,6 +357,8 @@ def held_alone(path: Path, otherwise: str = "") -> Iterator[None]:
         Busy: another hub has the file open.
         Unavailable: the lock file cannot be opened.
     """
+    import fcntl  # imported here, and below: Windows has none
+
     lock = _lock_of(path)
     try:
         handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
@@ -388,6 +389,8 @@ def check_in_place(path: Path) -> None:
     Raises:
         Unavailable: another file took its place; it and the log of the open one do not belong together.
     """
+    import fcntl
+
     with suppress(OSError):  # no hub has used it
         handle = os.open(_lock_of(path), os.O_RDONLY)
         try:
