@@ -4,9 +4,7 @@
 comes to be with its first login or delivery. Mails are laid into the Maildir, thousands in a second.
 """
 
-import grp
 import os
-import pwd
 import shutil
 import signal
 import subprocess
@@ -67,6 +65,8 @@ class Dovecot:
         assert why_no_dovecot() is None
         self.port, self.tls_port = free_port(), free_port()
         self._folder = folder
+        import pwd
+
         self._account = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
         self._clock = SystemClock()
         self._names = count()
@@ -198,6 +198,9 @@ class Dovecot:
 
     def _write_settings(self, files: Files, introspection_url: str | None) -> None:
         etc = self._folder / "etc"
+        import grp
+        import pwd
+
         uid, gid = os.getuid(), os.getgid()
         if self._account is not None:
             uid, gid = self._account.pw_uid, self._account.pw_gid

@@ -52,6 +52,7 @@ from tests.support.clock import FakeClock, SeededChance
 from tests.support.identity import EndedLink, IdentityBench
 from tests.support.link import Replies
 from tests.support.presence import BOOT, appear
+from tests.support.programs import skip_without_hub
 from tests.support.runs import MODERN, TAKEN
 
 _IDLE: Final[list[Popen[bytes]]] = []
@@ -333,6 +334,7 @@ async def open_empty_hub(
     Args:
         options: further arguments of ``open_context``.
     """
+    skip_without_hub()
     clock = FakeClock()
     opening = open_context(folder, text, clock=clock, **options)
     async with opening as context, AsyncExitStack() as resources:

@@ -6,7 +6,6 @@ and started again.
 """
 
 import os
-import pwd
 import shutil
 import signal
 import subprocess
@@ -15,7 +14,7 @@ from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import asyncpg
@@ -26,6 +25,9 @@ from storage.kernel.migrate import revisions, upgrade_tables
 from tests.support.blocking import blocking_engine
 from tests.support.certificates import write_certificate
 from tests.support.programs import free_port
+
+if TYPE_CHECKING:
+    import pwd  # imported where it is used: Windows has none
 
 USER = "hub"  # may do everything, and is asked for no password
 GUARDED, PASSWORD = "guarded", "correct horse"  # is asked for one
@@ -333,8 +335,10 @@ def _binaries() -> Path | None:
     return debian[-1].parent if debian else None
 
 
-def account() -> pwd.struct_passwd | None:
+def account() -> "pwd.struct_passwd | None":
     """Whom the server runs as: root may not; anybody else runs it as himself."""
+    import pwd
+
     if os.geteuid() != 0:
         return None
     known = {entry.pw_name: entry for entry in pwd.getpwall()}

@@ -9,6 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 from subprocess import PIPE, STDOUT
 
+import pytest
+
+from hub.system import missing_for_hub
+
 _LOOK_S = 0.02
 
 
@@ -75,3 +79,9 @@ def until_listening(process: subprocess.Popen[bytes], port: int, *, within_s: fl
         with suppress(subprocess.TimeoutExpired):
             raise AssertionError(f"{process.args!r} ended with {process.wait(_LOOK_S)}")
     raise AssertionError(f"{process.args!r} does not listen")
+
+
+def skip_without_hub() -> None:
+    """Skip the test on a system that has no hub, only devices of one."""
+    if missing := missing_for_hub():
+        pytest.skip(f"a hub needs {', '.join(missing)}")

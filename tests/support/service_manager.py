@@ -5,7 +5,6 @@ own ``systemd-socket-activate``, which hands the sockets over as the real one do
 becomes the hub at the first knock.
 """
 
-import fcntl
 import os
 import signal
 import socket
@@ -120,6 +119,8 @@ class Unit:
         }
         options = [f"--setenv={name}={value}" for name, value in environment.items()]
         held = (self.devices, self._admin, self.operators)
+        import fcntl
+
         fds = [fcntl.fcntl(one, fcntl.F_DUPFD_CLOEXEC, _ABOVE) for one in held]
         try:
             with (self._folder / "hub.log").open("ab") as output:

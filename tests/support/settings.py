@@ -1,6 +1,5 @@
 """A settings file with what takes it up, in a folder of its own."""
 
-import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -135,6 +134,8 @@ class SettingsBench:
 @contextmanager
 def files_of_at_most(size: int) -> Iterator[None]:
     """No file of this process can grow beyond *size* bytes: as if the disk were full."""
+    import resource
+
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:

@@ -25,6 +25,7 @@ from storage.store import Store, open_store
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.keys import KeyPair
 from tests.support.presence import BOOT, live
+from tests.support.programs import skip_without_hub
 
 PATIENCE_S = 30.0  # of a test with something that should happen at once, on a busy machine
 AT_MS = 1_767_600_000_000
@@ -168,6 +169,7 @@ async def open_port(
         judge: who says which device it is.
         options: of ``DeviceListener``.
     """
+    skip_without_hub()
     clock = clock or FakeClock()
     metrics = Metrics()
     events: list[LinkEvent] = []
