@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime, timedelta
-from functools import partial
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
@@ -20,7 +19,6 @@ from pydantic import (
     model_validator,
 )
 
-from hub.agents.schemas import document
 from hub.outbound.rules import is_this_machine
 from hub.printable import spelled
 from hub.schedules.cron import BadSchedule, parse_cron
@@ -231,6 +229,12 @@ def _capability_name(written: str) -> str:
     return written
 
 
+def _checked_config(config: dict[str, Any]) -> dict[str, Any]:
+    from hub.agents.schemas import document  # imported here: it imports the database, a device has none
+
+    return document("config", config, most=CAPABILITY_CONFIG_BYTES, limit="capability_config_bytes")
+
+
 class CapabilitySettings(Table):
     """Capability of an agent, in one version."""
 
@@ -241,13 +245,9 @@ class CapabilitySettings(Table):
     enabled: Flag | None = live(
         None, "Enabled; by default only the newest version of a name, and no pre-release."
     )
-    config: Annotated[
-        dict[str, Any],
-        accepted(
-            partial(document, "config", most=CAPABILITY_CONFIG_BYTES, limit="capability_config_bytes"),
-            "capability",
-        ),
-    ] = live({}, "Configuration for its program.")
+    config: Annotated[dict[str, Any], accepted(_checked_config, "capability")] = live(
+        {}, "Configuration for its program."
+    )
     description: Annotated[str, Field(max_length=4_096)] | None = live(None, "Description, for people.")
 
 
