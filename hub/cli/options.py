@@ -131,7 +131,8 @@ def default_state() -> Path | None:
     """Return the state folder of commands without ``--state``; None for a user without a home."""
     if folders := os.environ.get("STATE_DIRECTORY"):
         return Path(folders.split(":")[0]).absolute()  # systemd lists several with colons between
-    base = os.path.expanduser(os.environ.get("XDG_STATE_HOME") or "~/.local/state")
+    of_system = os.environ.get("LOCALAPPDATA") or "~/.local/state"  # the first one is of Windows
+    base = os.path.expanduser(os.environ.get("XDG_STATE_HOME") or of_system)
     return None if base.startswith("~") else (Path(base) / "hub").absolute()
 
 

@@ -126,13 +126,14 @@ def test_the_version_is_printed(hub: Hub) -> None:
     [
         ({"STATE_DIRECTORY": "/var/lib/hub:/x", "XDG_STATE_HOME": "/xdg"}, "/var/lib/hub"),
         ({"XDG_STATE_HOME": "/xdg"}, "/xdg/hub"),
+        ({"LOCALAPPDATA": "/appdata"}, "/appdata/hub"),
         ({"HOME": "/home/anna"}, "/home/anna/.local/state/hub"),
     ],
 )
 def test_the_state_folder_is_the_service_managers_else_the_users(
     monkeypatch: pytest.MonkeyPatch, given: dict[str, str], folder: str
 ) -> None:
-    for name in ("STATE_DIRECTORY", "XDG_STATE_HOME"):
+    for name in ("STATE_DIRECTORY", "XDG_STATE_HOME", "LOCALAPPDATA"):
         monkeypatch.delenv(name, raising=False)
     for name, value in given.items():
         monkeypatch.setenv(name, value)
