@@ -88,29 +88,54 @@ def test_other_systems_have_no_entry(tmp_path: Path) -> None:
 
 @pytest.fixture
 def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A stand-in for systemctl that notes its words, and fails for those in ``refused``."""
-    program = tmp_path / "bin/systemctl"
-    program.parent.mkdir()
-    log, refused = tmp_path / "asked", tmp_path / "refused"
-    fails = f'grep -qx -- "$2" {refused} 2>/dev/null'
-    program.write_text(f'#!/bin/sh\necho "$@" >> {log}\nif {fails}; then echo no bus >&2; exit 1; fi\n')
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    """Stand-ins for the service managers, which note their words, and fail for those in ``refused``."""
+    programs, log, refused = tmp_path / "bin", tmp_path / "asked", tmp_path / "refused"
+    programs.mkdir()
+    for name in ("systemctl", "launchctl", "schtasks"):
+        program = programs / name
+        fails = f'grep -qx -- "$2" {refused} 2>/dev/null'
+        program.write_text(
+            f'#!/bin/sh\necho "{name} $@" >> {log}\nif {fails}; then echo no bus >&2; exit 1; fi\n'
+        )
+        program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
     return tmp_path
 
 
-def test_entry_is_started_when_it_is_installed_and_removed_when_it_is_not_wanted(manager: Path) -> None:
-    unit = entry("linux", manager)
+DOMAIN = f"gui/{os.getuid() if hasattr(os, 'getuid') else 0}"
+ASKED = {
+    "linux": (
+        "systemctl --user daemon-reload",
+        "systemctl --user enable --now device-hub.service",
+        "systemctl --user is-active --quiet device-hub.service",
+        "systemctl --user disable --now device-hub.service",
+    ),
+    "darwin": (
+        f"launchctl bootstrap {DOMAIN} {{file}}",
+        f"launchctl print {DOMAIN}/device-hub",
+        f"launchctl bootout {DOMAIN}/device-hub",
+    ),
+    "win32": (
+        "schtasks /Create /TN device-hub /XML {file} /F",
+        "schtasks /Run /TN device-hub",
+        "schtasks /Query /TN device-hub",
+        "schtasks /End /TN device-hub",
+        "schtasks /Delete /TN device-hub /F",
+    ),
+}
+
+
+@pytest.mark.parametrize("system", ASKED)
+def test_entry_is_started_when_it_is_installed_and_removed_when_it_is_not_wanted(
+    system: str, manager: Path
+) -> None:
+    unit = entry(system, manager)
     install(unit)
     assert (unit.file.read_bytes(), is_running(unit)) == (unit.content, True)
     assert [uninstall(unit), uninstall(unit)] == [True, False]
     assert not unit.file.exists()
-    assert (manager / "asked").read_text().splitlines() == [
-        "--user daemon-reload",
-        "--user enable --now device-hub.service",
-        "--user is-active --quiet device-hub.service",
-        "--user disable --now device-hub.service",
-    ]
+    expected = [words.format(file=unit.file) for words in ASKED[system]]
+    assert (manager / "asked").read_text().splitlines() == expected
 
 
 def test_entry_that_does_not_start_leaves_no_file_and_says_the_words_of_the_manager(manager: Path) -> None:
