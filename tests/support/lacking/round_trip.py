@@ -55,8 +55,8 @@ def second(file: Path) -> str:
 
 def main(folder: Path) -> dict[str, object]:
     """Return what came of the work, by its name."""
-    for module in pkgutil.iter_modules(hub.device.__path__):
-        import_module(f"hub.device.{module.name}")
+    for module in pkgutil.walk_packages(hub.device.__path__, "hub.device."):
+        import_module(module.name)
     for name in COMMANDS:
         import_module(f"hub.cli.{name}")
     import_module("hub.settings.device_settings")
