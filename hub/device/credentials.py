@@ -34,7 +34,7 @@ from hub.atomic_file import write_atomically
 from hub.clock import Chance, Clock, now_ms
 from hub.device.connection import Line
 from hub.log import Channel
-from hub.system.files import publish, replace, restrict
+from hub.system.files import create_private, publish, replace
 from protocol import keys
 from protocol.coordination import Method
 from protocol.errors import ErrorCode, HubError
@@ -120,12 +120,10 @@ def make_identity(file: Path, chance: Chance) -> DeviceIdentity:
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         fresh.unlink(missing_ok=True)
-        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as written:
-            restrict(fresh)
+        with create_private(fresh) as written:
             written.write(pem)
             written.flush()
-            os.fsync(handle)
+            os.fsync(written.fileno())
         publish(fresh, file)
     except OSError as error:
         raise BadCredential(f"cannot make the device's key {file}: {error.strerror or error}") from error

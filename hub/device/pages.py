@@ -26,7 +26,7 @@ from hub.clock import Chance
 from hub.device.addresses import is_local
 from hub.device.connection import Line
 from hub.log import Channel
-from hub.system.files import restrict
+from hub.system.files import create_private
 from protocol.coordination import Method, Response
 from protocol.errors import ErrorCode
 
@@ -126,8 +126,7 @@ def _listening_at_port(path: Path, secret: str) -> Iterator[socket.socket]:
     path.unlink(missing_ok=True)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            restrict(path)
+        with create_private(path) as file:
             file.write(msgspec.json.encode(_Port(listener.getsockname()[1], secret)))
         try:
             yield listener

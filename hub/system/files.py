@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 from threading import Event
-from typing import Final
+from typing import BinaryIO, Final
 
 _PATIENCE_S: Final = 10.0
 # Waits between attempts to replace a file that a scanner for viruses or an index has open for a moment.
@@ -51,6 +51,23 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def create_private(file: Path) -> BinaryIO:
+    """Create a file that only its owner can read, and open it for writing.
+
+    Raises:
+        FileExistsError: the file exists.
+        OSError: it cannot be made, or not be restricted; it is empty then.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    created = os.fdopen(os.open(file, flags, 0o600), "wb")
+    try:
+        restrict(file)
+    except BaseException:
+        created.close()
+        raise
+    return created
 
 
 def restrict(file: Path, *, system: str = sys.platform) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from hub.device import credentials
 from hub.device.credentials import BadCredential, make_identity
+from hub.system import files
 from hub.system.files import is_open_to_others, replace, restrict, restricting
 from tests.support.clock import SeededChance
 
@@ -74,7 +74,7 @@ def test_key_that_cannot_be_restricted_is_not_made(tmp_path: Path, monkeypatch: 
     def refuse(_: Path) -> None:
         raise OSError("icacls: Access is denied.")
 
-    monkeypatch.setattr(credentials, "restrict", refuse)
+    monkeypatch.setattr(files, "restrict", refuse)
     with pytest.raises(BadCredential, match=r"cannot make the device's key .*: icacls: Access is denied."):
         make_identity(tmp_path / "desk.key", SeededChance())
     assert list(tmp_path.iterdir()) == []
