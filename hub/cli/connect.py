@@ -310,8 +310,10 @@ def device_name(chosen: str | None) -> str:
         Failure: the name is invalid.
     """
     name = chosen or re.sub(r"[^\w.-]", "-", platform.node()).strip("-.") or "device"
-    if not _NAME.match(name):
-        next_step = "use letters, digits, _ . and -, at most 64"
+    from hub.system.folders import is_reserved
+
+    if not _NAME.match(name) or is_reserved(name):
+        next_step = "use letters, digits, _ . and -, at most 64; Windows has con, nul and others of its own"
         raise Failure(f"invalid device name {name!r}", Exit.USAGE, next_step=next_step)
     return name
 

@@ -11,6 +11,7 @@ Paths have forward slashes on every system. All functions block.
 import errno
 import ntpath
 import os
+import re
 import stat
 import sys
 import unicodedata
@@ -21,6 +22,7 @@ from types import TracebackType
 from typing import Final, Self
 
 IGNORES_CASE: Final = sys.platform in ("win32", "darwin")  # and forms of Unicode, unless a disk differs
+_DEVICES: Final = re.compile(r"(?:con|prn|aux|nul|(?:com|lpt)[0-9])(?:\..*)?", re.IGNORECASE)
 _NAME_SURROGATE: Final = 0x2000_0000  # of a reparse tag: a link or a mount point, and no file of a cloud
 _READ_FLAGS: Final = ("O_BINARY", "O_NOINHERIT", "O_NOFOLLOW", "O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC")
 
@@ -231,6 +233,11 @@ def is_same_name(name: str, other: str, *, ignores_case: bool | None = None) -> 
 
 def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def is_reserved(name: str, *, system: str = sys.platform) -> bool:
+    """Return True if the system has no files of this name: Windows opens a device in their place."""
+    return system == "win32" and _DEVICES.fullmatch(name) is not None
 
 
 def is_link(info: os.stat_result) -> bool:

@@ -21,6 +21,7 @@ from hub.system.folders import (
     extended,
     is_hidden,
     is_link,
+    is_reserved,
     real_path,
 )
 from protocol.skip_reasons import SkipReason
@@ -164,6 +165,12 @@ def test_junctions_are_links_and_files_of_a_cloud_are_not() -> None:
     assert is_link(info(0xA000_0003)) and not is_link(info(0x9000_001A))
     assert is_hidden(info(0, stat.FILE_ATTRIBUTE_HIDDEN)) and is_hidden(info(0, 0, stat.UF_HIDDEN))
     assert not is_hidden(info(0, stat.FILE_ATTRIBUTE_READONLY))
+
+
+def test_names_of_devices_are_no_names_of_files_on_windows() -> None:
+    names = ("con", "NUL.db", "com1.key", "console", "null.db", "com10", "desk")
+    assert [is_reserved(name, system="win32") for name in names] == [True, True, True, *4 * [False]]
+    assert not any(is_reserved(name, system="linux") for name in names)
 
 
 def test_long_paths_of_windows_have_the_form_without_a_limit() -> None:
