@@ -2,7 +2,8 @@
 
 The rules are those of gitleaks (``gitleaks.toml``, unchanged) and our own in the same form
 (``own_secrets.toml``), matched by RE2: in linear time, whatever a text holds. A rule is compiled when one of
-its keywords occurs for the first time. A line with ``gitleaks:allow`` is left out, as by gitleaks.
+its keywords occurs for the first time. A line with ``gitleaks:allow`` is left out, as by gitleaks. The forms
+of a text are searched too: what is coded in it, and cells and items behind their label.
 """
 
 import html
@@ -11,20 +12,27 @@ import math
 import re
 import tomllib
 import zipfile
+from bisect import bisect
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import re2
 
+from hub.device.text_forms import forms_of
 from hub.text.files import NotConvertible
 
 _FILES: Final = ("own_secrets.toml", "gitleaks.toml")
-_ALLOW: Final = re.compile(rb"(?<!\w)gitleaks:allow(?!\w)")
+_ALLOW: Final = re.compile(r"(?<!\w)gitleaks:allow(?!\w)")
+_AROUND: Final = 200  # bytes of a line around a match in which a mark makes it harmless
 # Characters within a secret that a reader does not see, and escapes of Markdown.
 _UNSEEN: Final = re.compile("[\u00ad\u200b-\u200d\u2060\ufeff]|\\\\(?=[_*-])")
+# Without one of these a name has room for no secret: most names have none, and a run may list a million.
+_may_have_secret: Final = re.compile(r"[:=\uff1a|\s]|[\w.+~/-]{16}").search
+_ENDING: Final = re.compile(r"\.\w{1,5}$")  # of a name; many rules want the end of a word before it
 _MAX_UNPACKED: Final = 64 * 1024 * 1024
 _PARAGRAPH_END: Final = re.compile(rb"</(?:w:p|text:p|a:p|row|si|c)>")
 _TAG: Final = re.compile(rb"<[^<>]*>")
@@ -38,7 +46,7 @@ class Secret(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """Match of a rule: the secret, the words that matched, and the line around them."""
+    """Match of a rule: the secret, the words that matched, and what is around them in their line."""
 
     secret: bytes
     match: bytes
@@ -102,9 +110,11 @@ class _Rule:
             return
         for match in self._pattern.finditer(data):
             secret = match[self._group] if self._group else next(filter(None, match.groups()), match[0])
-            begin, end = data.rfind(b"\n", 0, match.start()) + 1, data.find(b"\n", match.end())
-            found = _Found(secret, match[0], data[begin : end if end >= 0 else len(data)])
-            if _ALLOW.search(found.line) or (self._entropy and _entropy(secret) <= self._entropy):
+            begin, end = max(0, match.start() - _AROUND), match.end() + _AROUND
+            before, after = data[begin : match.start()], data[match.end() : end]
+            line = before.rpartition(b"\n")[2] + match[0] + after.partition(b"\n")[0]
+            found = _Found(secret, match[0], line)
+            if self._entropy and _entropy(secret) <= self._entropy:
                 continue
             if not any(one.covers(found, path) for one in (*self._allowed, *allowed)):
                 yield match.start() + match[0].find(secret)
@@ -123,14 +133,28 @@ def find_secrets(text: str, path: str = "") -> Iterator[Secret]:
         path: path of a file whose text was not converted: rules may be for a format.
     """
     rules, allowed, keywords = _loaded()
-    data = _UNSEEN.sub("", text).encode(errors="replace")
-    lowered = data.lower()
-    present = {word for word in keywords if word in lowered}
-    for rule in rules:
-        if present.isdisjoint(rule.keywords):
-            continue
-        for place in rule.matches(data, path, allowed):
-            yield Secret(rule.id, data.count(b"\n", 0, place) + 1)
+    text = _UNSEEN.sub("", text)
+    allowing = {number for number, line in enumerate(text.split("\n"), 1) if _ALLOW.search(line)}
+    for form in forms_of(text):
+        data = form.text.encode(errors="replace")
+        lowered = data.lower()
+        present = {word for word in keywords if word in lowered}
+        for rule in rules:
+            if present.isdisjoint(rule.keywords):
+                continue
+            for place in rule.matches(data, path, allowed):
+                line = form.lines[data.count(b"\n", 0, place)]
+                if line not in allowing:
+                    yield Secret(rule.id, line)
+
+
+def secret_names(names: Sequence[str]) -> dict[str, str]:
+    """Return the names of files or folders with a secret in them, and its rule."""
+    searched = [name for name in names if _may_have_secret(name)]
+    lines = [_ENDING.sub(r"\n\g<0>", name.replace("\n", " "), 1) for name in searched]
+    starts = list(accumulate((line.count("\n") + 2 for line in lines), initial=1))
+    found = find_secrets("\n\n".join(lines)) if lines else ()
+    return {searched[bisect(starts, secret.line) - 1]: secret.rule for secret in found}
 
 
 def xml_text(data: bytes, check: Callable[[], None]) -> str:

@@ -43,6 +43,7 @@ from hub.device.exclusion import (
     generated_by,
     why_private,
 )
+from hub.device.secret_scan import secret_names
 from hub.log import Channel
 from hub.system.folders import (
     Folder,
@@ -632,6 +633,8 @@ class SharedFolders:
                 names = frozenset(folder.names())
                 part = name_in(folder, part, names)
                 parts = (*parts[:depth], part, *parts[depth + 1 :])
+                if rule := secret_names([part]).get(part):
+                    raise _Excluded(_skip(root, parts[: depth + 1], SkipReason.SECRET, f"{rule} in its name"))
                 rules = _rules_in(root, parts[:depth], folder, names, rules)
                 info = folder.stat(part)
             if (private := _why_hidden(part, info, hidden=self._hidden)) is not None:
@@ -666,10 +669,14 @@ class SharedFolders:
         digests = self._digests_of(root, parts)
         if self._digests is not None and (deleted := digests.keys() - siblings):
             self._digests.forget(_folder_at(root, parts), deleted)
+        secrets = secret_names(names)
         for name in names:
             below = (*parts, name)
             if (private := why_private(name, hidden=self._hidden)) is not None:
                 yield LeftOut(_folder_at(root, below), private)
+                continue
+            if name in secrets:  # a hub is given names, so it does not get this one
+                yield LeftOut(_folder_at(root, below), SkipReason.SECRET, f"{secrets[name]} in its name")
                 continue
             if not _is_utf8(name):
                 yield _skip(root, below, SkipReason.NAME_NOT_UTF8)

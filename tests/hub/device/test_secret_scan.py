@@ -2,6 +2,7 @@
 
 import base64
 import string
+import textwrap
 from collections.abc import Callable
 
 import pytest
@@ -137,3 +138,37 @@ def test_rule_of_a_format_applies_to_files_of_it() -> None:
 @pytest.mark.parametrize("name", ["a.svg", "a.doc", "a.bin", "package-lock.json", "gitleaks.toml", "a.gem"])
 def test_text_with_a_secret_is_found_whatever_its_file_is_called(name: str) -> None:
     assert list(find_secrets(PLANTED["github"](Maker(5)), name))
+
+
+HIDDEN: dict[str, Callable[[Maker], str]] = {
+    "base64": lambda make: coded(f"export TOKEN=ghp_{make(36)}\n"),
+    "base64 in base64": lambda make: f"value: {coded(coded(f'the key ghp_{make(36)}'))}",
+    "base64 for addresses": lambda make: f"https://example.org/{coded(f'??>>ghp_{make(36)}', '-_')}",
+    "wrapped base64": lambda make: "\n".join(textwrap.wrap(coded(f"{WORDS}\npassword: {make(8)}4x"), 44)),
+    "base64 of PowerShell": lambda make: coded(f"$k = 'ghp_{make(36)}'", encoding="utf-16-le"),
+    "hex": lambda make: f"key: {f'ghp_{make(36)}'.encode().hex()}",
+    "csv": lambda make: f'site,user,password\nshop,"Doe, Anna",{make(7)}4x',
+    "csv with another column": lambda make: f"Login Passwort;Site\n{make(7)}4x;shop",
+    "table": lambda make: f"| site | Password (new) |\n|------|-----|\n| shop | {make(7)}4x |",
+    "tsv": lambda make: f"user\tdb_password\tsite\nanna\t{make(7)}4x\tshop",
+    "list": lambda make: f"passwords:\n  - {make(7)}4x",
+    "nested list": lambda make: f"login:\n  - passwords:\n    - wifi: {make(7)}4x",
+    "list in brackets": lambda make: f"passwords: [{make(7)}4x, {make(7)}4x]",
+    "list of JSON": lambda make: f'{{\n  "passwords": [\n    "{make(7)}4x"\n  ]\n}}',
+}
+
+
+def coded(text: str, marks: str = "+/", *, encoding: str = "utf-8") -> str:
+    return base64.b64encode(text.encode(encoding), marks.encode()).decode().rstrip("=")
+
+
+@pytest.mark.parametrize("kind", HIDDEN)
+def test_secret_that_is_coded_or_below_its_label_names_its_line(kind: str) -> None:
+    for seed in range(20):
+        text = HIDDEN[kind](Maker(seed))
+        note = f"# Notes\n\n{text}\n\nCall Ana by Friday.\n"
+        lines = {found.line for found in find_secrets(note)}
+        assert lines, text
+        assert lines <= set(range(3, 4 + text.count("\n"))), text
+        allowed = "\n".join(f"{line} gitleaks:allow" for line in note.split("\n"))
+        assert list(find_secrets(allowed)) == [], allowed

@@ -23,6 +23,7 @@ from hub.device.shared import (
 from hub.text.files import AUDIO, PICTURES, PLAIN, media_type_of
 from protocol.skip_reasons import SkipReason
 from protocol.work import MANY, RunConfig, RunLimits
+from tests.hub.device.test_secret_scan import PLANTED, Maker
 from tests.support.families import each
 
 pytestmark = pytest.mark.usefixtures("way")
@@ -196,6 +197,17 @@ def test_a_private_file_that_is_asked_for_by_name_is_refused_with_the_reason(hom
 
     assert files == []
     assert list(skipped.values()) == [PRIVATE[asked]]
+
+
+def test_file_or_folder_with_a_secret_in_its_name_is_counted_and_not_named(home: Path) -> None:
+    names = [
+        f"notes/{PLANTED[kind](Maker(1)).replace('/', '_')}" for kind in ("github", "en", "google", "slack")
+    ]
+    _write(home, "notes/a.md", *(f"{name}.md" for name in names), *(f"{name}/b.md" for name in names))
+
+    assert _seen(_share(home, "notes")) == (["notes/a.md"], {"8 key_in_text": ""})
+    files, skipped = _look(_share(home, "notes"), f"{names[0]}/b.md")
+    assert (files, [reason.partition(":")[0] for reason in skipped.values()]) == ([], ["key_in_text"])
 
 
 def test_a_folder_whose_own_name_is_hidden_may_be_shared_on_purpose(home: Path) -> None:
