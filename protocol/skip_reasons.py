@@ -44,11 +44,12 @@ LEFT_OUT: Final[Mapping[str, str]] = {
     SkipReason.VERSION_CONTROL: "it belongs to a version control system: copy it out of its folder",
     SkipReason.IGNORED: "an ignore file excludes it: change the rule that hub device preview names",
     SkipReason.GENERATED: "a program fills its folder: a line !FOLDER/ in .hubignore above includes it",
-    SkipReason.SECRET: "its text has a key or a password: take it out, or end that line with gitleaks:allow",
+    SkipReason.SECRET: "a key or a password is in its text or name: take it out, or add gitleaks:allow",
     SkipReason.SYMLINK: "it is a link: share the folder that it leads to",
     SkipReason.HARD_LINK: "it has other names outside of what is read: copy it",
     SkipReason.NOT_A_FILE: "it is a folder, a pipe, a socket or the like: name a file",
     SkipReason.NAME_NOT_UTF8: "its name is not UTF-8: rename it",
     SkipReason.NOT_OFFERED: "the device does not offer it any more",
+    SkipReason.TOO_LARGE: "it is larger than max_file_bytes of its device: split it into parts",
     SkipReason.NOT_CONVERTIBLE: "no text can be made of it: hub help agents lists what is read",
 }

@@ -118,7 +118,7 @@ REASONS: Final[Mapping[str, tuple[str, str]]] = {
         "save it as text, or install what reads it: hub help agents",
     ),
     "key_in_text": (
-        "its text has a key or a password, so it stays on the device: {detail}",
+        "its text or its name has a key or a password, so it stays on the device: {detail}",
         "take it out, or end that line with gitleaks:allow",
     ),
     "too_deep": ("its path is too long, or its folder too deep", "move it up"),

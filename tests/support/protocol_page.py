@@ -114,7 +114,7 @@ _SKIPS = {
     SkipReason.VERSION_CONTROL: "it belongs to a version control system; counted",
     SkipReason.IGNORED: "the owner excludes it, as by an ignore file; counted",
     SkipReason.GENERATED: "a program fills its folder; counted",
-    SkipReason.SECRET: "its text has a key or a password; details: its kind, and the line",
+    SkipReason.SECRET: "its text or name has a key or a password; details: its kind, and the line",
     SkipReason.SYMLINK: "it is a link, and none is followed",
     SkipReason.HARD_LINK: "it has other names outside of what is read",
     SkipReason.NOT_A_FILE: "it is a folder, a pipe, a socket or the like",

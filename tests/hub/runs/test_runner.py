@@ -173,7 +173,7 @@ async def test_the_files_of_all_attempts_count_among_those_that_a_run_may_read(
 
 REFUSAL = Answer(error=ErrorBody(code=ErrorCode.BAD_RECORD, message="tasks.title: is required"))
 NOTHING = ErrorBody(code=ErrorCode.NOTHING_SHARED, message="no shared folder")
-TOO_LARGE = AgentComplete(run_id="r", skipped=[SkippedFile(path="big.md", reason="too_large")])
+UNREADABLE = AgentComplete(run_id="r", skipped=[SkippedFile(path="big.md", reason="unreadable")])
 
 # Frames of a device, the state and outcome of the run, its only error, and how many files were done.
 ENDS: dict[str, tuple[list[Any], tuple[RunState, RunOutcome], tuple[str | None, str, str], int]] = {
@@ -196,9 +196,9 @@ ENDS: dict[str, tuple[list[Any], tuple[RunState, RunOutcome], tuple[str | None, 
         0,
     ),
     "a file skipped": (
-        [*folder(a="- [ ] one")[0][:-1], TOO_LARGE],
+        [*folder(a="- [ ] one")[0][:-1], UNREADABLE],
         (RunState.COMPLETED, RunOutcome.PARTIAL),
-        ("big.md", ErrorCode.TOO_LARGE, "too_large"),
+        ("big.md", "unreadable", "unreadable"),
         1,
     ),
     "refused after it was taken on": (
@@ -279,8 +279,7 @@ async def test_a_device_that_is_busy_gets_the_run_later_and_no_attempt_is_spent(
 async def test_a_file_that_cannot_be_read_is_logged_with_its_name_once_until_it_changes(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    end = AgentComplete(run_id="r", skipped=[SkippedFile(path="big.md", reason="too_large")])
-    bad = [*folder()[0][:-1], end]
+    bad = [*folder()[0][:-1], UNREADABLE]
     good = folder(big="- [ ] one")[0]
     bench.connect(runs=[bad, bad, good, bad])
     counts = []
@@ -297,6 +296,7 @@ async def test_a_file_left_out_on_purpose_is_listed_and_does_not_spoil_the_run(b
     frames = folder(a="- [ ] one")[0]
     skipped = [
         SkippedFile(path="cat.png", reason="not_convertible: it is a picture"),
+        SkippedFile(path="film.mbox", reason="too_large: 5 bytes, at most 2 are read"),
         SkippedFile(path="*", reason="other_extension", files=7),
         SkippedFile(path="*", reason="hidden", files=2),
     ]
@@ -306,10 +306,15 @@ async def test_a_file_left_out_on_purpose_is_listed_and_does_not_spoil_the_run(b
     run = await bench.run()
 
     unit = (await bench.units(run.id))["cat.png"]
-    assert (run.outcome, run.units_skipped, run.error_count) == (RunOutcome.SUCCESS, 1, 0)
+    assert (run.outcome, run.units_skipped, run.error_count) == (RunOutcome.SUCCESS, 2, 0)
     assert (unit.state, unit.error) == (UnitState.SKIPPED, "not_convertible: it is a picture")
     assert run.result is not None
-    assert run.result["left_out"] == {"not_convertible": 1, "other_extension": 7, "hidden": 2}
+    assert run.result["left_out"] == {
+        "not_convertible": 1,
+        "too_large": 1,
+        "other_extension": 7,
+        "hidden": 2,
+    }
 
 
 @pytest.mark.parametrize("reason", [*SkipReason, "only_a_device_knows"])
