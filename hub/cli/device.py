@@ -265,6 +265,7 @@ def status(ctx: click.Context, config: Path, as_json: bool) -> None:
     from hub.device.inserts import RUN_LOCK, is_in_use
     from hub.device.keeping import why_ended, why_paused
     from hub.device.pages import SUFFIX
+    from hub.device.sending_log import read_faults
 
     plan, clock = _plan(ctx, config, _settings(config)), SystemClock()
     options, entry = plan.options, _entry(ctx, config)
@@ -284,6 +285,7 @@ def status(ctx: click.Context, config: Path, as_json: bool) -> None:
         "hub": list(options.urls),
         "roots": [str(root) for root in options.roots if root.is_dir()],
         "missing_roots": [str(root) for root in options.roots if not root.is_dir()],
+        "faults": read_faults(options.db),
     }
     if as_json:
         show.print_json("device.status", facts)
@@ -328,7 +330,7 @@ def log(
     """
     import msgspec
 
-    from hub.device.sending_log import read_days, read_held_back, read_sent
+    from hub.device.sending_log import read_days, read_faults, read_held_back, read_sent
 
     if with_files + held_back + verify > 1:
         raise Failure("--files, --held-back and --verify are different lists; name one", Exit.USAGE)
@@ -338,6 +340,7 @@ def log(
         ctx.exit(_verify(file, since_ms, limit, as_json))
     read = read_held_back if held_back else read_sent if with_files else read_days
     rows = read(file, since_ms, limit)
+    show.report(*read_faults(file))
     if as_json:
         show.print_json("device.log", {"entries": msgspec.to_builtins(rows)})
         return

@@ -412,8 +412,11 @@ class FolderRun:
         self._is_complete = True  # before sending: a cancel may arrive while send waits
         run, skipped = self.frame, self._skipped
         if skipped:
-            with suppress(sqlite3.Error):  # nothing of them was sent
+            try:
                 await self._in_thread(self._log.held_back, self._order, skipped.listed())
+            except sqlite3.Error as unlogged:  # nothing of them was sent: the run goes on
+                log.error("device.held_back.not_logged", exc=unlogged)
+                self._on_status(f"run {run.run_id}: what is held back cannot be logged: {unlogged}")
         sent: Sent | None = None
         if run.receipt is not None:
             with suppress(sqlite3.Error):  # the run has the error already, or the hub's receipt shows it

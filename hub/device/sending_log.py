@@ -2,12 +2,13 @@
 
 A file is logged before its first piece is sent; while the log cannot be written, nothing is. What is held
 back has one entry for each file and hub, with the latest reason. Beyond MOST_SENT and MOST_HELD_BACK the
-oldest entries are deleted: some 100 MB at most.
+oldest entries are deleted: some 100 MB at most. While it cannot be written, a file next to the device's file
+says so to other programs of the owner.
 """
 
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final, NamedTuple
@@ -23,6 +24,13 @@ MOST_SENT: Final = MOST_FILES
 MOST_RECEIPTS: Final = 20_000
 MOST_HELD_BACK: Final = 20_000
 _BUSY_TIMEOUT_S: Final = 5.0
+# Files that are there while the log cannot be written, and what that means.
+_FAULTS: Final = {
+    ".unsent": "what is sent cannot be logged, so nothing is sent",
+    ".unheld": "what is held back cannot be logged",
+    ".unkept": "receipts of hubs cannot be stored",
+}
+_SENT_FAULT, _HELD_FAULT, _RECEIPT_FAULT = _FAULTS
 
 CREATE: Final = (
     """
@@ -145,8 +153,9 @@ class Order(NamedTuple):
 class SendingLog:
     """Log in the device's file; usable from several threads. All methods block, and raise sqlite3.Error."""
 
-    def __init__(self, db: sqlite3.Connection, clock: Clock) -> None:
+    def __init__(self, db: sqlite3.Connection, path: Path, clock: Clock) -> None:
         self._db = db
+        self._path = path
         self._clock = clock
         self._lock = Lock()
 
@@ -154,7 +163,7 @@ class SendingLog:
         """Log the files that are sent now: path, size of the text in bytes, and digest of the file."""
         at, hub, run_id = epoch_ms(self._clock.now()), order.hub, order.run_id
         head = (at, hub, run_id, order.agent_id, order.reader, order.receipt)
-        with self._writing():
+        with self._writing(_SENT_FAULT):
             if order.receipt:
                 self._expect(order.receipt, hub, run_id, at)
             self._db.executemany(_INSERT, [(*head, *file) for file in files])
@@ -165,7 +174,7 @@ class SendingLog:
         """Log the files of a run that were named and not sent."""
         at = epoch_ms(self._clock.now())
         rows = [(order.hub, one.path, one.reason, at) for one in skipped if one.path != MANY]
-        with self._writing():
+        with self._writing(_HELD_FAULT):
             self._db.executemany(_HOLD, rows)
             self._db.execute(_PRUNE_HELD, (MOST_HELD_BACK,))
 
@@ -176,7 +185,7 @@ class SendingLog:
 
     def keep(self, receipt: Receipt) -> bool:
         """Store a receipt whose signature was checked. Return True if it is about the files of this log."""
-        with self._writing():
+        with self._writing(_RECEIPT_FAULT):
             self._expect(receipt.id, receipt.hub, receipt.run_id, receipt.at_ms)
             self._db.execute(_KEEP, (msgspec.json.encode(receipt).decode(), receipt.id))
         return root_of(self.files(receipt.id)) == receipt.root
@@ -191,15 +200,30 @@ class SendingLog:
         self._db.execute(_PRUNE_RECEIPTS, (MOST_RECEIPTS,))
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
+    def _writing(self, fault: str) -> Iterator[None]:
+        file = self._path.with_suffix(fault)
         with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
             try:
-                yield
-            except BaseException:
-                self._db.execute("ROLLBACK")
+                with self._transaction():
+                    yield
+            except sqlite3.Error as error:
+                with suppress(OSError):
+                    file.touch(mode=0o600)  # an empty file fits on a full disk
+                    file.write_text(str(error))
                 raise
+            with suppress(OSError):
+                file.unlink()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
             self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:  # SQLite ends it by itself where the disk is full
+                self._db.execute("ROLLBACK")
+            raise
 
 
 def prepare(db: sqlite3.Connection) -> None:
@@ -216,7 +240,16 @@ def open_sending_log(path: Path, clock: Clock) -> Iterator[SendingLog]:
     with closing(
         sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
     ) as db:
-        yield SendingLog(db, clock)
+        yield SendingLog(db, path, clock)
+
+
+def read_faults(path: Path) -> list[str]:
+    """Return why the log in the device's file at *path* is not complete: sentences, none if it is."""
+    found = []
+    for suffix, meaning in _FAULTS.items():
+        with suppress(FileNotFoundError, UnicodeDecodeError):
+            found.append(f"{meaning}: {path.with_suffix(suffix).read_text() or 'the disk is full'}")
+    return found
 
 
 def read_sent(path: Path, since_ms: int, most: int) -> list[Sent]:

@@ -115,6 +115,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "device.receipt.forged": "a receipt is not signed by the hub that sent it, and is dropped",
     "device.receipt.not_kept": "a receipt of the hub cannot be stored, and is requested again later",
     "device.run.failed": "reading files for a run failed by a fault in this device",
+    "device.held_back.not_logged": "the device cannot log what a run named and did not send",
     "device.sending.not_logged": "a run was ended because the device cannot log what it sends",
     "device.run.stale": "the hub asked for a run that it has handed out anew since, and it is ignored",
     "device.silent": "the device is connected but reports nothing of its agents, which count as offline",

@@ -2,9 +2,11 @@
 
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -229,6 +231,15 @@ def test_log_shows_what_was_sent_by_day_or_by_file_and_what_was_held_back(hub: H
         ("notes/a.md", "0a", key),
     ]
     ends(hub("device", "log", "--files", "--held-back"), Exit.USAGE, "different lists")
+
+    with open_sending_log(file, clock) as log, closing(sqlite3.connect(file)) as db:
+        db.execute("DROP TABLE sent")
+        with pytest.raises(sqlite3.OperationalError):
+            log.sent(order, [])
+    installed(hub, home)
+    fault = "what is sent cannot be logged, so nothing is sent: no such table: sent"
+    ends(hub("device", "log", "--held-back"), 0, fault)
+    assert status(hub)["faults"] == [fault]
 
 
 def test_sinks_lists_where_items_are_and_sync_writes_them_again(hub: Hub, home: Path) -> None:

@@ -50,8 +50,13 @@ class Desk:
         shared = SharedFolders([root], home=str(notes.parent), max_file_bytes=3_000_000)
         self._db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         sending_log.prepare(self._db)
+        self.log = notes.parent / "desk.db"
+        self.told: list[str] = []
         self.library = Library(
-            shared, Contents(shared, clock), log=SendingLog(self._db, clock), on_status=lambda line: None
+            shared,
+            Contents(shared, clock),
+            log=SendingLog(self._db, self.log, clock),
+            on_status=self.told.append,
         )
         self._frames, self._sent = anyio.create_memory_object_stream[Frame](1_000)
         self.readings = Readings(self.library, hub="key", limits=limits, send=self._frames.send, tasks=tasks)

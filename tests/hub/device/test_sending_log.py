@@ -16,6 +16,7 @@ from hub.device.sending_log import (
     SendingLog,
     open_sending_log,
     read_days,
+    read_faults,
     read_held_back,
     read_sent,
 )
@@ -114,6 +115,28 @@ async def test_run_sends_nothing_while_the_log_cannot_be_written(desk: Desk) -> 
     assert isinstance(complete.error, ErrorBody)
     assert complete.error.code == ErrorCode.DATABASE_UNAVAILABLE
     assert "cannot log what it sends" in str(complete.error.message)
+    assert read_faults(desk.log) == [
+        "what is sent cannot be logged, so nothing is sent: no such table: sent",
+    ]
+
+
+async def test_run_shows_that_what_it_held_back_cannot_be_logged(desk: Desk) -> None:
+    desk.write(a="call Ana", c="Wifi password: ab7-tr9_xq")
+    desk.rows(
+        "CREATE TRIGGER full BEFORE INSERT ON held_back BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
+    )
+    desk.run(mode=RunMode.STREAM)
+    frames = await desk.hear_all()
+
+    (complete,) = [frame for frame in frames if isinstance(frame, AgentComplete)]
+    assert (complete.files, complete.error) == (1, None)
+    fault = "what is held back cannot be logged: the disk is full"
+    assert (f"run r-1: {fault}" in desk.told, read_faults(desk.log)) == (True, [fault])
+
+    desk.rows("DROP TRIGGER full")
+    desk.run(run_id="r-2", mode=RunMode.STREAM)
+    await desk.hear_all()
+    assert read_faults(desk.log) == []
 
 
 def test_log_of_a_file_of_an_older_device_is_missing_and_says_so(tmp_path: Path) -> None:
