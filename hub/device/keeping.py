@@ -1,10 +1,11 @@
 """Device that keeps running: its settings file is followed, and at some times it is disconnected.
 
 The owner's pause is a file next to the device's database, so that it outlasts a restart. Programs write it;
-the running device looks at it, at its settings file and at its folders every second.
+the running device looks at it, at its settings file and at its folders every second. A folder whose disk does
+not answer counts as missing.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, time
@@ -25,6 +26,7 @@ from hub.device.sinks.sync import Sink
 from protocol.errors import HubError
 
 INTERVAL_S: Final = 1.0
+ANSWER_S: Final = 5.0  # for a folder; a disk that slept answers later, and is shared again
 _ASK_S: Final = 30.0  # between two questions to the system, which may start a program
 _SUFFIX: Final = ".pause"
 _END: Final = ".end"
@@ -103,6 +105,30 @@ def why_ended(db: Path) -> str:
     return ""
 
 
+class Folders:
+    """Look at folders, each in a thread: a network disk that does not answer holds up no other folder."""
+
+    def __init__(self) -> None:
+        self._asked: set[Path] = set()  # without an answer yet
+
+    async def missing(self, folders: Collection[Path]) -> frozenset[Path]:
+        """Return the folders that are not there, or do not answer."""
+        return frozenset([folder for folder in folders if not await self._exists(folder)])
+
+    async def _exists(self, folder: Path) -> bool:
+        if folder not in self._asked:
+            with anyio.move_on_after(ANSWER_S):
+                return await anyio.to_thread.run_sync(self._answer, folder, abandon_on_cancel=True)
+        return False
+
+    def _answer(self, folder: Path) -> bool:
+        self._asked.add(folder)  # here: a thread that never began holds nothing
+        try:
+            return folder.is_dir()
+        finally:
+            self._asked.discard(folder)
+
+
 @dataclass
 class Keeper:
     """Runs a device by its settings file, as it changes.
@@ -112,6 +138,7 @@ class Keeper:
         load: reads it; raises HubError with all its problems.
         on_status: called with messages for the person at the desktop.
         device: runs a device of given options until it is cancelled or turned away.
+        missing: returns the folders that are not there.
     """
 
     file: Path
@@ -119,6 +146,9 @@ class Keeper:
     clock: Clock
     on_status: Callable[[str], None]
     device: Callable[..., Awaitable[int]] = serve_device
+    missing: Callable[[Collection[Path]], Awaitable[frozenset[Path]]] = field(
+        default_factory=lambda: Folders().missing
+    )
     _stamp: tuple[int, ...] = ()
     _missing: frozenset[Path] = frozenset()
     _asked: float = field(default=float("-inf"))
@@ -152,14 +182,14 @@ class Keeper:
 
     async def _until_changed(self, written: Plan) -> tuple[int, Plan | None]:
         """Run the device, or wait; return its exit code, or the plan that takes the place of *written*."""
-        options, why_not = self._present(written), await self._why_not(written)
+        options, why_not = state = await self._state(written)
         code, changed = 0, None
         async with anyio.create_task_group() as tasks:
 
             async def follow() -> None:
                 nonlocal changed
                 now = written
-                while (self._present(now), await self._why_not(now)) == (options, why_not):
+                while await self._state(now) == state:
                     await self._show_digest(now)
                     await self.clock.sleep(INTERVAL_S)
                     now = self._reloaded(now)
@@ -211,21 +241,26 @@ class Keeper:
             return ()
         return info.st_mtime_ns, info.st_size, info.st_ino
 
-    def _present(self, plan: Plan) -> DeviceOptions:
+    async def _state(self, plan: Plan) -> tuple[DeviceOptions, str]:
+        """Return the options with the folders that exist, and why the device is disconnected, if it is."""
+        options = await self._present(plan)
+        return options, await self._why_not(plan, options)
+
+    async def _present(self, plan: Plan) -> DeviceOptions:
         """Return the options with the folders that exist; report once which one is missing."""
-        missing = frozenset(Path(root) for root in plan.options.roots if not Path(root).is_dir())
+        missing = await self.missing([Path(root) for root in plan.options.roots])
         for root in sorted(missing - self._missing):
             self.on_status(f"there is no folder {root}: it is shared again when it is back")
         self._missing = missing
         roots = [root for root in plan.options.roots if Path(root) not in missing]
         return replace(plan.options, roots=roots)
 
-    async def _why_not(self, plan: Plan) -> str:
+    async def _why_not(self, plan: Plan, options: DeviceOptions) -> str:
         """Return why the device is disconnected now; empty if it is connected."""
         when = plan.when
         if paused := why_paused(plan.options.db, self.clock):
             return paused
-        if not self._present(plan).roots:
+        if not options.roots:
             return "none of its folders exists"
         if when.is_quiet(self.clock.now().astimezone().time()):
             return "these are its quiet hours"

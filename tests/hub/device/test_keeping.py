@@ -1,11 +1,13 @@
 """A kept device: it follows its settings file, its folders, its pause and the hours of its owner."""
 
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import time, timedelta
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from hub.device import keeping
@@ -74,7 +76,11 @@ class Desk:
         return 77
 
     async def serve(self) -> None:
-        self.code = await Keeper(self.file, self.load, self.clock, self.said.append, self.run).serve()
+        keeper = Keeper(self.file, self.load, self.clock, self.said.append, self.run, self.missing)
+        self.code = await keeper.serve()
+
+    async def missing(self, folders: Collection[Path]) -> frozenset[Path]:
+        return frozenset(folder for folder in folders if not folder.is_dir())
 
     def change(self, plan: Plan, *, wrong: str = "") -> None:
         self.plan, self.wrong = plan, wrong
@@ -243,3 +249,28 @@ async def test_rows_go_to_the_sinks_of_the_settings_while_the_device_is_paused(
     assert [one for one in desk.said if "sink todo" in one] == [
         f"sink todo: {path} is missing or empty: put it back, or write all again: hub device sync --again"
     ]
+
+
+async def test_folder_on_a_disk_that_does_not_answer_is_missing_until_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive, dead, gone = tmp_path / "alive", tmp_path / "dead", tmp_path / "gone"
+    alive.mkdir()
+    dead.mkdir()
+    answers, asked = threading.Event(), []
+
+    def is_dir(folder: Path) -> bool:
+        asked.append(folder)
+        return folder != dead or answers.wait(60)
+
+    monkeypatch.setattr(keeping, "ANSWER_S", 0.5)
+    monkeypatch.setattr(Path, "is_dir", is_dir)
+    folders = keeping.Folders()
+    for _ in range(3):
+        assert await folders.missing([dead, alive]) == {dead}
+    assert asked.count(dead) == 1, "no thread more waits for it"
+    answers.set()
+    monkeypatch.undo()
+    with anyio.fail_after(30):
+        while await folders.missing([dead, alive, gone]) != {gone}:
+            await anyio.lowlevel.checkpoint()
