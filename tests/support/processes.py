@@ -5,6 +5,7 @@ them outlives the block they are used in. A process is forked from one that has 
 hub, so that a life of it begins in a tenth of a second instead of with seconds of imports.
 """
 
+import json
 import multiprocessing
 import os
 import runpy
@@ -330,6 +331,37 @@ class DeviceProcess(Program):
         token_file.chmod(0o600)
         options = ["--root", str(folder / "notes"), "--db", str(self.database), "--name", "desk"]
         super().__init__(folder, "desk.log", ["connect", url, *options, "--token-file", str(token_file)])
+
+
+class KeptDevice(Program):
+    """``hub device run`` over ``folder/notes``, with a key of its own."""
+
+    def __init__(self, folder: Path, url: str, *, root: Path | None = None, is_forked: bool = True) -> None:
+        (folder / "notes").mkdir(exist_ok=True)
+        self.settings = folder / "device.toml"
+        self.root = root or folder / "notes"
+        self.database = folder / "devices/desk.db"
+        self.move_to(url)
+        words = ["device", "run", "--config", str(self.settings)]
+        super().__init__(folder, "desk.log", words, is_forked=is_forked)
+
+    def move_to(self, *urls: str) -> None:
+        """Write the settings, with other addresses of the hub."""
+        scratch = self.settings.with_suffix(".new")
+        scratch.write_text(
+            f'hub = {json.dumps(urls)}\nroots = [{json.dumps(str(self.root))}]\nname = "desk"\n'
+        )
+        scratch.replace(self.settings)
+
+    async def let_in(self, hub: HubProcess) -> None:
+        """Start it for the first time, and approve the code that it shows."""
+        await self.start()
+        await self.says("hub pair approve", within_s=START_TIMEOUT_S)
+        code = self.log().split("hub pair approve ")[1].split()[0]
+        await hub.post("/v1/pairings/approve", {"code": code, "name": "desk"})
+        await self.kill()  # it would ask again in some time
+        await self.start()
+        await self.says("connected as", within_s=START_TIMEOUT_S)
 
 
 @asynccontextmanager

@@ -46,6 +46,19 @@ class Wire:
         self.on_frame: OnFrame | None = None
         self.tells_restart = False
         self.url = ""
+        self._devices: set[ServerConnection] = set()
+
+    def cut(self) -> None:
+        """Break the connections of all devices, without a close frame."""
+        for device in self._devices:
+            device.transport.abort()
+
+    async def _serve(self, device: ServerConnection) -> None:
+        self._devices.add(device)
+        try:
+            await self._carry(device)
+        finally:
+            self._devices.discard(device)
 
     async def _carry(self, device: ServerConnection) -> None:
         while self.hub_url is None:
@@ -97,7 +110,7 @@ async def wire() -> AsyncIterator[Wire]:
     """A wire on a free port."""
     made = Wire()
     async with serve(
-        made._carry,
+        made._serve,
         "127.0.0.1",
         0,
         select_subprotocol=lambda _, offered: next((one for one in offered if one == JSON.name), None),

@@ -12,17 +12,27 @@ from hub.device.preview import Preview, preview
 from protocol.handshake import Limits
 from protocol.work import MANY, AgentComplete, AgentData, RunMode
 from tests.hub.device.test_folder import Desk
-from tests.hub.device.test_secret_scan import PLANTED, Maker
+from tests.hub.device.test_secret_scan import HIDDEN, PLANTED, Maker
 from tests.support.clock import FakeClock
 
 pytestmark = pytest.mark.anyio
 
-SECRETS = 2 * len(PLANTED)
+KINDS = [*PLANTED, *PLANTED, *HIDDEN]
+SECRETS = len(KINDS)
+NAMED = 4  # files and folders with a secret in their name
+OFFERED = 1 + 60 + 40 + 3
 MANY_PIECES = 10_000
 
 
-def fill(root: Path) -> None:
-    """Write 500 files of a person: a project with dependencies, notes, photos, secrets, and oddities."""
+def fill(root: Path) -> list[str]:
+    """Write 500 files of a person: a project, notes, photos and oddities; return the secrets in them."""
+    made: list[str] = []
+
+    def secret(number: int, kind: str) -> str:
+        maker = Maker(number)
+        text = (PLANTED | HIDDEN)[kind](maker)
+        made.extend(maker.made)
+        return text
 
     def write(name: str, content: str | bytes = "Call Ana by Friday.\n") -> Path:
         path = root / name
@@ -38,8 +48,10 @@ def fill(root: Path) -> None:
         write(f"project/{name}")
     for number in range(60):
         write(f"project/src/module{number}.py", f"def f{number}(): return {number}\n")
-    for number, kind in enumerate(list(PLANTED) * 2):
-        write(f"notes/secret{number}.md", f"# Note {number}\n\n{PLANTED[kind](Maker(number))}\n")
+    for number, kind in enumerate(KINDS):
+        write(f"notes/secret{number}.md", f"# Note {number}\n\n{secret(number, kind)}\n")
+    for number, kind in enumerate(("github", "en", "stripe", "de"), 1_000):
+        write(f"names/{secret(number, kind)}{'' if number % 2 else '/inner'}.md")
     for number in range(40):
         write(f"notes/day{number}.md")
     for number in range(30):
@@ -51,6 +63,7 @@ def fill(root: Path) -> None:
     write("closed/a.md")
     write("environment/pyvenv.cfg")
     write("environment/lib/site.py")
+    write("project/.venv/lib/site.py")
     (root / "photos/film.mkv").touch()
     os.truncate(root / "photos/film.mkv", 2 << 30)  # it has holes: no space on the disk
     (root / "notes/large.txt").touch()
@@ -61,6 +74,7 @@ def fill(root: Path) -> None:
     (root / "folder-link").symlink_to(root.parent)
     os.link(outside, root / "notes/hard.md")
     (root.parent / os.fsdecode(b"notes/n\xe4me.md")).write_text("Its name is not UTF-8.\n")
+    return made
 
 
 @pytest.fixture
@@ -89,11 +103,16 @@ async def test_run_sends_the_files_of_the_preview_and_nothing_that_stays(
     }
     (complete,) = [frame for frame in frames if isinstance(frame, AgentComplete)]
 
-    assert len(sent) == sum(folder.files for folder in found.offered) == 1 + 60 + 40 + 3
-    assert sum(one.reason == "key_in_text" for one in found.stays) == SECRETS
+    assert len(sent) == sum(folder.files for folder in found.offered) == OFFERED
+    in_names = [one for one in found.stays if one.detail.endswith("in its name")]
+    assert sum(one.reason == "key_in_text" for one in found.stays) - len(in_names) == SECRETS
+    assert len(in_names) == NAMED
     skipped = {one.path: one.reason.partition(":")[0] for one in complete.skipped if one.path != MANY}
     counted = {one.reason: one.files for one in complete.skipped if one.path == MANY}
-    named = {one.path.replace(str(desk.notes), "notes"): one.reason for one in found.stays}
+    assert counted.pop("key_in_text") == NAMED
+    named = {
+        one.path.replace(str(desk.notes), "notes"): one.reason for one in found.stays if one not in in_names
+    }
     assert skipped == {path: reason for path, reason in named.items() if reason not in counted}
     assert counted == {
         reason: sum(reason == other for other in named.values())
@@ -108,7 +127,10 @@ async def test_preview_without_time_names_what_stays_by_name_and_counts_what_is_
     desk: Desk, clock: FakeClock
 ) -> None:
     found = shown(desk, clock, seconds=0)
-    assert (found.unsearched, sum(one.reason == "key_in_text" for one in found.stays)) == (104 + SECRETS, 0)
+    assert (found.unsearched, sum(one.reason == "key_in_text" for one in found.stays)) == (
+        OFFERED + SECRETS,
+        NAMED,
+    )
     (dependencies,) = [one for one in found.stays if one.path.endswith("node_modules")]
     assert (dependencies.reason, dependencies.detail, dependencies.files) == (
         "generated",

@@ -16,16 +16,24 @@ WORDS = "anchor basin copper dragon ember fossil garden hollow island jungle ket
 
 
 class Maker:
-    """Random secrets: a real one in the repository would be reported by others' scanners."""
+    """Random secrets: a real one in the repository would be reported by others' scanners.
+
+    Attributes:
+        made: all of them.
+    """
 
     def __init__(self, seed: int) -> None:
         self._chance = SeededChance(seed)
+        self.made: list[str] = []
 
     def __call__(self, length: int, letters: str = ALL) -> str:
-        return "".join(letters[byte % len(letters)] for byte in self._chance.token_bytes(length))
+        made = "".join(letters[byte % len(letters)] for byte in self._chance.token_bytes(length))
+        self.made.append(made)
+        return made
 
     def coded(self, length: int) -> str:
-        return base64.b64encode(self._chance.token_bytes(length)).decode()
+        self.made.append(base64.b64encode(self._chance.token_bytes(length)).decode())
+        return self.made[-1]
 
 
 PLANTED: dict[str, Callable[[Maker], str]] = {
