@@ -4,14 +4,18 @@ None: the system does not tell; a device is connected then.
 """
 
 import ctypes
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 _SUPPLIES: Final = Path("/sys/class/power_supply")
 _PATIENCE_S: Final = 10.0
+# Addresses of documentation, which nothing has: a datagram socket that is connected to them sends nothing.
+_FAR: Final = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
 _COST: Final = (
     "[void][Windows.Networking.Connectivity.NetworkInformation,Windows,ContentType=WindowsRuntime];"
     "[Windows.Networking.Connectivity.NetworkInformation]::GetInternetConnectionProfile()"
@@ -27,6 +31,16 @@ def is_on_power(system: str = sys.platform) -> bool | None:
 def is_metered(system: str = sys.platform) -> bool | None:
     """Return True if the network charges by volume."""
     return _METERED.get(system, _unknown)()
+
+
+def own_addresses() -> tuple[str, ...]:
+    """Return the addresses from which this machine reaches other networks; none without a network."""
+    found = []
+    for family, far in _FAR:
+        with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((far, 9))
+            found.append(str(probe.getsockname()[0]))
+    return tuple(found)
 
 
 def _unknown() -> None:

@@ -2,7 +2,8 @@
 
 The owner's pause is a file next to the device's database, so that it outlasts a restart. Programs write it;
 the running device looks at it, at its settings file and at its folders every second. A folder whose disk does
-not answer counts as missing.
+not answer counts as missing. After a sleep of the machine, and in another network, the device connects anew
+at once: its connection is dead without a sign of it, and its next try may be a minute away.
 """
 
 from collections.abc import Awaitable, Callable, Collection
@@ -18,8 +19,9 @@ import anyio.to_thread
 
 from hub.atomic_file import write_atomically
 from hub.clock import Clock
+from hub.device.addresses import is_local
 from hub.device.app import DeviceOptions, serve_device
-from hub.device.conditions import is_metered, is_on_power
+from hub.device.conditions import is_metered, is_on_power, own_addresses
 from hub.device.notices import Digests
 from hub.device.sinks.running import Sinks
 from hub.device.sinks.sync import Sink
@@ -27,6 +29,7 @@ from protocol.errors import HubError
 
 INTERVAL_S: Final = 1.0
 ANSWER_S: Final = 5.0  # for a folder; a disk that slept answers later, and is shared again
+_SLEPT_S: Final = 30.0  # between two looks; a shorter sleep breaks few connections
 _ASK_S: Final = 30.0  # between two questions to the system, which may start a program
 _SUFFIX: Final = ".pause"
 _END: Final = ".end"
@@ -151,6 +154,8 @@ class Keeper:
     )
     _stamp: tuple[int, ...] = ()
     _missing: frozenset[Path] = frozenset()
+    _seen_at: datetime | None = None
+    _sleeps: int = 0
     _asked: float = field(default=float("-inf"))
     _of_system: str = ""
     _digests: Digests = field(init=False)
@@ -182,17 +187,19 @@ class Keeper:
 
     async def _until_changed(self, written: Plan) -> tuple[int, Plan | None]:
         """Run the device, or wait; return its exit code, or the plan that takes the place of *written*."""
-        options, why_not = state = await self._state(written)
+        options, why_not, _ = state = await self._state(written)
         code, changed = 0, None
         async with anyio.create_task_group() as tasks:
 
             async def follow() -> None:
                 nonlocal changed
                 now = written
-                while await self._state(now) == state:
+                while (new := await self._state(now)) == state:
                     await self._show_digest(now)
                     await self.clock.sleep(INTERVAL_S)
                     now = self._reloaded(now)
+                if new[:2] == state[:2]:
+                    self.on_status("the network has changed, or this machine was asleep: connecting anew")
                 changed = now
                 tasks.cancel_scope.cancel()
 
@@ -241,10 +248,18 @@ class Keeper:
             return ()
         return info.st_mtime_ns, info.st_size, info.st_ino
 
-    async def _state(self, plan: Plan) -> tuple[DeviceOptions, str]:
-        """Return the options with the folders that exist, and why the device is disconnected, if it is."""
+    async def _state(self, plan: Plan) -> tuple[DeviceOptions, str, object]:
+        """Return the options with the folders that exist, why the device is disconnected, and its network."""
         options = await self._present(plan)
-        return options, await self._why_not(plan, options)
+        return options, await self._why_not(plan, options), self._network(options)
+
+    def _network(self, options: DeviceOptions) -> object:
+        """Return a value that differs after a sleep of the machine, and in another network."""
+        now = self.clock.now()
+        if self._seen_at is not None and (now - self._seen_at).total_seconds() > _SLEPT_S:
+            self._sleeps += 1
+        self._seen_at = now
+        return self._sleeps, () if all(map(is_local, options.urls)) else own_addresses()
 
     async def _present(self, plan: Plan) -> DeviceOptions:
         """Return the options with the folders that exist; report once which one is missing."""

@@ -1,5 +1,6 @@
 """Power and network, as each system tells them."""
 
+import socket
 import stat
 from pathlib import Path
 
@@ -71,3 +72,9 @@ def test_system_without_its_program_does_not_tell(
     assert is_metered(system) is None
     if system == "darwin":
         assert is_on_power(system) is None
+
+
+def test_own_addresses_are_those_that_lead_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    here, nowhere = (socket.AF_INET, "127.0.0.1"), (socket.AF_INET, "255.255.255.255")
+    monkeypatch.setattr(conditions, "_FAR", (here, nowhere))
+    assert conditions.own_addresses() == ("127.0.0.1",)

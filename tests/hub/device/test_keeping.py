@@ -274,3 +274,24 @@ async def test_folder_on_a_disk_that_does_not_answer_is_missing_until_it_does(
     with anyio.fail_after(30):
         while await folders.missing([dead, alive, gone]) != {gone}:
             await anyio.lowlevel.checkpoint()
+
+
+async def test_device_connects_anew_after_a_sleep_and_in_another_network(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    networks: list[tuple[str, ...]] = [("192.168.1.7",)]
+    monkeypatch.setattr(keeping, "own_addresses", lambda: networks[-1])
+    assert await desk.look()
+    await desk.clock.pass_time(60)
+    runs = len(desk.runs)
+    desk.clock.set_wall(desk.clock.now() + timedelta(minutes=20))  # its other clock does not go on in a sleep
+    assert await desk.look()
+    assert (len(desk.runs), desk.said[-1]) == (
+        runs + 1,
+        "the network has changed, or this machine was asleep: connecting anew",
+    )
+    for network in ((), ("10.0.0.9",)):
+        networks.append(network)
+        assert await desk.look()
+    await desk.clock.pass_time(60)
+    assert len(desk.runs) == runs + 3
