@@ -142,9 +142,11 @@ def find_secrets(text: str, path: str = "") -> Iterator[Secret]:
         for rule in rules:
             if present.isdisjoint(rule.keywords):
                 continue
+            counted = row = 0
             for place in rule.matches(data, path, allowed):
-                line = form.lines[data.count(b"\n", 0, place)]
-                if line not in allowing:
+                row += data.count(b"\n", counted, place)
+                counted = place
+                if (line := form.lines[row]) not in allowing:
                     yield Secret(rule.id, line)
 
 
