@@ -30,8 +30,9 @@ _ALLOW: Final = re.compile(r"(?<!\w)gitleaks:allow(?!\w)")
 _AROUND: Final = 200  # bytes of a line around a match in which a mark makes it harmless
 # Characters within a secret that a reader does not see, and escapes of Markdown.
 _UNSEEN: Final = re.compile("[\u00ad\u200b-\u200d\u2060\ufeff]|\\\\(?=[_*-])")
-# Without one of these a name has room for no secret: most names have none, and a run may list a million.
-_may_have_secret: Final = re.compile(r"[:=\uff1a|\s]|[\w.+~/-]{16}").search
+# A shorter name without a mark before a value has room for no secret; a run may list a million names.
+_SHORTEST: Final = 16
+_has_mark: Final = re.compile(r"[:=\uff1a|\s]").search
 _ENDING: Final = re.compile(r"\.\w{1,5}$")  # of a name; many rules want the end of a word before it
 _MAX_UNPACKED: Final = 64 * 1024 * 1024
 _PARAGRAPH_END: Final = re.compile(rb"</(?:w:p|text:p|a:p|row|si|c)>")
@@ -152,7 +153,7 @@ def find_secrets(text: str, path: str = "") -> Iterator[Secret]:
 
 def secret_names(names: Sequence[str]) -> dict[str, str]:
     """Return the names of files or folders with a secret in them, and its rule."""
-    searched = [name for name in names if _may_have_secret(name)]
+    searched = [name for name in names if len(name) >= _SHORTEST or _has_mark(name)]
     lines = [_ENDING.sub(r"\n\g<0>", name.replace("\n", " "), 1) for name in searched]
     starts = list(accumulate((line.count("\n") + 2 for line in lines), initial=1))
     found = find_secrets("\n\n".join(lines)) if lines else ()
