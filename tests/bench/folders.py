@@ -1,7 +1,9 @@
-"""Row 31: a folder of 100,000 files that have not changed, run over by a real hub and a real device.
+"""Rows 31 and 34: a folder of 100,000 files, run over by a real hub and a real device, and the idle device.
 
 The ledger is filled as if earlier runs had read the files. Against it: one walk over the same folder with
 ``os.scandir`` and a ``stat`` of each file, which is the least that finds out whether something has changed.
+Syncthing walks so each hour by default (``rescanIntervalS`` = 3600), in addition to a watcher: a sixtieth
+of a walk a minute, and what its watcher and connections cost.
 """
 
 import hashlib
@@ -15,44 +17,57 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any, Final
 
+import anyio
 from anyio.from_thread import start_blocking_portal
 
-from tests.bench.machine import TICKS_PER_S, cpu_seconds, cpu_ticks
+from tests.bench.machine import TICKS_PER_S, bytes_read, cpu_seconds, cpu_ticks, cpu_time, rss_bytes
 from tests.bench.rounds import alone, play, ratio
 from tests.bench.rows import Row, at_most
 from tests.scenarios.scene import Scene, scene, write
+from tests.support.processes import KeptDevice
 
 _FILES: Final = 100_000
 _DISK: Final = "/var/tmp"  # as row 13
 _RUN_S: Final = 300.0
+_IDLE_S: Final = 20.0
+_MIB: Final = 2.0**20
+ROWS: Final = frozenset({31, 34})
+# 2 KiB of text, so that reading all contents is far more than reading their digests.
+_TEXT: Final = "# Page\n\nNothing is to be done.\n\n" + "We met on Monday, and it rained.\n" * 60
 _OF_MANIFEST: Final = frozenset({"agent_manifest", "agent_fetch", "agent_data"})
 
 
 def run(told: Callable[[str], None]) -> list[Row]:
-    """Play the rounds of row 31."""
+    """Play the rounds of both rows."""
     told(f"{_FILES:,} files are written")
     with TemporaryDirectory(dir=_DISK, prefix="hub-bench-") as folder, start_blocking_portal() as portal:
         settings = "[limits]\nrun_files = 1\n"
         with portal.wrap_async_context_manager(scene(Path(folder), {}, settings=settings)) as play_in:
-            portal.call(_prepare, play_in)
+            device = KeptDevice(Path(folder), play_in.wire.url, is_forked=False)
+            play_in.also(device)
+            portal.call(_prepare, play_in, device)
             walls: list[float] = []
             frames: list[float] = []
-            pids = [play_in.hub.pid, play_in.device.pid]
+            memory: list[float] = []
 
             def unchanged() -> float:
-                used, wall, sent = portal.call(_run, play_in)
+                used, wall, sent = portal.call(_run, play_in, device)
                 walls.append(wall)
                 frames.append(sent)
+                memory.append(rss_bytes(device.pid) / _MIB)
                 return float(used)
 
             measurements: dict[str, Callable[[], float]] = {
                 "run": unchanged,
                 "walk": partial(_walk, Path(folder) / "notes"),
+                "idle": lambda: portal.call(_idle, device.pid),
+                "change": lambda: portal.call(_change, play_in, device),
             }
-            rounds = play(measurements, pids, told=told)
-    for played, wall, sent in zip(rounds, walls, frames, strict=True):
+            rounds = play(measurements, [play_in.hub.pid, device.pid], told=told)
+    for played, wall, sent, mib in zip(rounds, walls, frames, memory, strict=True):
         played["wall"] = played["run"]._replace(value=wall)
         played["frames"] = played["run"]._replace(value=sent)
+        played["memory"] = played["run"]._replace(value=mib)
     return [
         Row(
             "31",
@@ -66,19 +81,28 @@ def run(told: Callable[[str], None]) -> list[Row]:
             "31", "... seconds from the request to the end", at_most(2, "s"), alone(rounds, "wall"), unit="s"
         ),
         Row("31", "... CPU of hub and device / of a walk", at_most(6), ratio(rounds, "run", "walk"), False),
+        Row(
+            "34",
+            "100,000 files, idle: CPU a minute of the kept device / of a walk",
+            at_most(0.5),
+            ratio(rounds, "idle", "walk"),
+            False,
+        ),
+        Row("34", "... RSS of the device", at_most(200, "MiB"), alone(rounds, "memory"), False, "MiB"),
+        Row("34", "... one change: bytes read / of all files", at_most(0.25), alone(rounds, "change"), False),
     ]
 
 
-async def _prepare(play_in: Scene) -> None:
+async def _prepare(play_in: Scene, device: KeptDevice) -> None:
     """Fill the folder, and the ledger with the digests of its files; list it once."""
     digests: dict[str, str] = {}
     files: dict[str, str] = {}
     for number in range(_FILES):
         name = f"{number % 20:02}/{number // 20 % 50:02}/page{number:06}.md"
-        files[name] = f"# Page {number}\n\nNothing is to be done.\n"
+        files[name] = f"{_TEXT}{number}\n"
         digests[f"notes/{name}"] = hashlib.sha256(files[name].encode()).hexdigest()
     write(play_in.folder, files)
-    await play_in.device.start()
+    await device.let_in(play_in.hub)
     await play_in.has_connected()
     await play_in.hub.ended(await play_in.hub.start_run(), within_s=_RUN_S)
     await play_in.stop_hub()
@@ -94,9 +118,9 @@ async def _prepare(play_in: Scene) -> None:
     assert run["units_skipped"] == _FILES, run
 
 
-async def _run(play_in: Scene) -> tuple[float, float, float]:
+async def _run(play_in: Scene, device: KeptDevice) -> tuple[float, float, float]:
     """Run over the folder; CPU seconds of hub and device, wall seconds, frames of its manifest."""
-    pids = (play_in.hub.pid, play_in.device.pid)
+    pids = (play_in.hub.pid, device.pid)
     play_in.seen.clear()
     used, began = sum(map(cpu_ticks, pids)), perf_counter()
     run: dict[str, Any] = await play_in.hub.ended(await play_in.hub.start_run(), within_s=_RUN_S)
@@ -105,6 +129,23 @@ async def _run(play_in: Scene) -> tuple[float, float, float]:
     assert (run["outcome"], run["units_skipped"]) == ("success", _FILES), run
     sent = sum(frame["type"] in _OF_MANIFEST for _, frame in play_in.seen)
     return used / TICKS_PER_S, wall, float(sent)
+
+
+async def _change(play_in: Scene, device: KeptDevice) -> float:
+    """Change a file; return the share of all bytes that the device reads in the run that offers it."""
+    changed = f"{_TEXT}Changed {perf_counter()}\n"
+    write(play_in.folder, {"00/00/page000000.md": changed})
+    before = bytes_read(device.pid)
+    run = await play_in.hub.ended(await play_in.hub.start_run(), within_s=_RUN_S)
+    assert (run["outcome"], run["units_done"], run["units_skipped"]) == ("success", 1, _FILES - 1), run
+    return (bytes_read(device.pid) - before) / (_FILES * len(changed))
+
+
+async def _idle(pid: int) -> float:
+    """CPU seconds a minute of the device while nothing happens."""
+    before = cpu_time(pid)
+    await anyio.sleep(_IDLE_S)
+    return (cpu_time(pid) - before) * 60 / _IDLE_S
 
 
 def _walk(folder: Path) -> float:
