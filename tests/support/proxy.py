@@ -74,7 +74,8 @@ class Wire:
                 host=at.hostname,
                 port=at.port,
                 additional_headers=nonce,
-                subprotocols=[Subprotocol(f"{NONCE_SUBPROTOCOL}{one}") for one in nonces_offered(asked)],
+                subprotocols=[Subprotocol(f"{NONCE_SUBPROTOCOL}{one}") for one in nonces_offered(asked)]
+                or None,
                 compression=None,
             ) as hub:
                 async with anyio.create_task_group() as both:
