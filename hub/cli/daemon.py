@@ -101,13 +101,7 @@ def serve(
     SIGTERM or Ctrl-C shuts it down in good order, a second one at once. It applies changes of the
     settings file by itself. If the file has errors, it starts with the last valid settings.
     """
-    from hub.system import missing_for_hub
-
-    if missing := missing_for_hub():
-        next_step = "a device of a hub runs here: hub connect, hub device"
-        raise Failure(
-            f"a hub runs on Linux; here is no {', '.join(missing)}", Exit.UNAVAILABLE, next_step=next_step
-        )
+    _check_system()
     for early in (signal.SIGHUP, signal.SIGUSR1):  # they end a process that has no handlers yet
         signal.signal(early, signal.SIG_IGN)
     gc.disable()  # until the hub is ready: collections during imports take a quarter of the start
@@ -156,10 +150,19 @@ def demo(ctx: click.Context, folder: Path) -> None:
     Starts a hub and a device with sample files, runs one agent, and prints the rows of the
     device's database. A second demo shows that unchanged files cost nothing.
     """
-
+    _check_system()
     from hub.cli.demo import run_demo
 
     ctx.exit(run_demo(folder))
+
+
+def _check_system() -> None:
+    """Check that a hub can run here. Raises Failure: the system lacks what it needs."""
+    from hub.system import missing_for_hub
+
+    if missing := missing_for_hub():
+        message = f"a hub runs on Linux; here is no {', '.join(missing)}"
+        raise Failure(message, Exit.UNAVAILABLE, next_step="a device runs here: hub connect, hub device")
 
 
 def _commented_settings() -> str:

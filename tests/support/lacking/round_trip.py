@@ -76,19 +76,19 @@ def main(folder: Path) -> dict[str, object]:
         "key": [is_open_to_others(key), open_identity(key, Chance()).id == identity.id],  # type: ignore[arg-type]
         "pause": [why_paused(file, clock), resume(file)],
         "missing": missing_for_hub(),
-        "serve": served() if missing_for_hub() else "",
+        "refused": [refused("serve"), refused("demo")] if missing_for_hub() else [],
     }
 
 
-def served() -> str:
-    """Return the error of ``hub serve``."""
+def refused(*words: str) -> str:
+    """Return the first line of the error of a command."""
     from hub.cli.app import hub as command
     from hub.cli.failure import Failure
 
     try:
-        command(["serve"], standalone_mode=False)
+        command(words, standalone_mode=False)
     except Failure as error:
-        return error.format_message()
+        return error.format_message().partition("\n")[0]
     return ""
 
 
