@@ -3,9 +3,11 @@
 An entry is written in the transaction of the change that it describes. ``check_part`` detects edited, removed
 and reordered entries. Two more records help it. The table ``hub`` also has the end of the chain, so that
 missing entries at the end are detected. An entry ``audit.pruned`` names the deleted old entries, so that the
-chain may begin after them. Entry 1 records the hub's creation before its first use: a hub in use without it
-has lost its chain. An attacker who can write the database can also rewrite the whole chain. Only a copy of
-its end elsewhere reveals that, such as the log, to which the hub writes it daily.
+chain may begin after them. An entry ``audit.erased`` names entries without what they said about an erased
+user: their hashes stay, and it has digests of what is left. Entry 1 records the hub's creation before its
+first use: a hub in use without it has lost its chain. An attacker who can write the database can also
+rewrite the whole chain. Only a copy of its end elsewhere reveals that, such as the log, to which the hub
+writes it daily.
 
 A large log is checked in small parts over time: ``Checked`` is how far that came, so that a start reads only
 a bounded number of entries (``hub.health.records``).
@@ -47,6 +49,8 @@ T = TypeVar("T")
 FIRST: Final = bytes(32)  # hash before the first entry
 CREATED: Final = "hub.created"  # event of entry 1
 PRUNED: Final = "audit.pruned"  # event that records a deletion
+ERASED: Final = "audit.erased"  # event that records which entries lost their content
+USER_ERASED: Final = "user.erased"  # event of the decision to erase a user; *subject*: the user's id
 ROWS: Final = 500  # examined or deleted in one transaction
 PRUNE_EVERY_MS: Final = 7 * 86_400_000  # so that entries about pruning stay few
 
@@ -519,10 +523,41 @@ def prune_audit(c: sa.Connection, *, before: int, at: int, rows: int = ROWS) -> 
     return went
 
 
+def erase_entries(c: sa.Connection, numbers: Collection[int], *, at: int) -> int:
+    """Take actor, subject and detail of entries away, and record that in the chain. Return their number."""
+    _lock_chain(c)
+    digests = []
+    for row in _rows(c, ENTRIES.where(audit_log.c.seq.in_(numbers)).order_by(audit_log.c.seq)):
+        left = msgspec.structs.replace(row, actor=ERASED, subject=None, detail="{}")
+        if left == row:
+            continue
+        emptied = {"actor": left.actor, "subject": None, "detail": left.detail}
+        c.execute(sa.update(audit_log).where(audit_log.c.seq == row.seq).values(emptied))
+        digests.append(_digest_of(left))
+    if digests:
+        append(c, at=at, actor="hub", event=ERASED, detail={"entries": f" {' '.join(digests)} "})
+    return len(digests)
+
+
+def _digest_of(left: AuditRow) -> str:
+    """Return the number of an entry without content, with the beginning of its own hash."""
+    return f"{left.seq}:{hash_of(left).hex()[:24]}"
+
+
+def _was_erased(c: sa.Connection, row: AuditRow) -> bool:
+    """Return True if the chain records that the entry lost its content, and it is as it was left."""
+    later = sa.select(audit_log.c.seq).where(
+        audit_log.c.event == ERASED,
+        audit_log.c.seq > row.seq,
+        audit_log.c.detail.contains(f" {_digest_of(row)} ", autoescape=True),
+    )
+    return row.actor == ERASED and c.execute(later.limit(1)).first() is not None
+
+
 def _wrong_with(c: sa.Connection, row: AuditRow, before: Link) -> Sequence[AuditBreak]:
     """Return the breaks at *row*, whose predecessor is *before*."""
     wrong: list[AuditBreak] = []
-    if hash_of(row) != row.hash:
+    if hash_of(row) != row.hash and not _was_erased(c, row):
         wrong.append(AuditBreak(row.seq, f"entry {row.seq} was edited: its hash does not fit what it says"))
     if row.seq != before.seq + 1:
         if not _was_pruned(c, row):

@@ -83,6 +83,13 @@ _ALLOWED: Final = {
         *("devices.pairings.list_names", "devices.tokens.Tokens.ending_or_unused"),
         *("devices.tokens.Tokens.count", "runs.agreement.differing_stores", "runs.items.count_open"),
     ),
+    "a user is erased, which is rare": (
+        *("user_data.shut_out", "user_data.signs_of", "user_data.begin_erasing", "user_data._owners"),
+        "user_data.erase_mentions",
+    ),
+    "the rows of a user are found in parts of all rows, by primary key": (
+        *("user_data.find_rows", "user_data.find_mentions"),
+    ),
     "a person copies the whole database": ("kernel.backup._rows_of",),
     "counts up to a limit, when something is added": (
         "agents.declared_agents.check_number",
