@@ -27,6 +27,7 @@ from hub.links.auth import HubKey
 from hub.log import Channel, Log
 from hub.metrics import Metrics
 from hub.runs.clock_watch import ClockWatch
+from hub.runs.erasing import note_erased
 from hub.runs.housekeeping import log_audit_head
 from hub.runs.leases import LEASE_MS, RENEW_EVERY_S, RETRY_S
 from hub.runs.sentences import Hold
@@ -216,6 +217,7 @@ async def begin(context: Context) -> Boot:
     close_left = partial(devices.close_left_sessions, boot_id=context.boot_id, is_alone=is_alone)
     while await store.write(close_left, at):
         pass
+    await note_erased(store, context.state, context.clock)
     log.info(
         "hub.recovered",
         requeued=len(recovered.requeued),

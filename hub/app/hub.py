@@ -101,6 +101,7 @@ from hub.metrics import Metrics
 from hub.rounds import Rounds
 from hub.runs.disk import Ballast, DiskGuard
 from hub.runs.dispatcher import Dispatcher
+from hub.runs.erasing import Erasures
 from hub.settings.agent_settings import tables_of
 from hub.settings.reading import FileLines
 from hub.supervisor import Supervisor
@@ -582,6 +583,9 @@ class Hub:
         housekeeping = make_housekeeping(context)
         add("housekeeping", housekeeping, turns=housekeeping.turns)
         add("backups", backups, turns=backups.turns)
+        erasures = Erasures(context.store, context.state, cancel=work.control.cancel, clock=context.clock)
+        identity.users.on_erased = erasures.turns.wake
+        add("erasures", erasures, turns=erasures.turns)
         add("measurements", measurements, turns=measurements.turns)
 
         def apply(settings: Settings) -> None:

@@ -1,6 +1,7 @@
 """Devices with their grants, pairings that wait for an approval, and the users who own devices."""
 
 import math
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 
@@ -10,7 +11,22 @@ from msgspec import Meta
 
 from hub.api.binding import Body
 from hub.api.device import Link
-from hub.api.noun import ALL, Actor, Instant, Name, Noun, Part, View, audited, command, device, listed, route
+from hub.api.noun import (
+    ALL,
+    MOST_LONG,
+    Actor,
+    Instant,
+    Name,
+    Noun,
+    Paging,
+    Part,
+    View,
+    audited,
+    command,
+    device,
+    listed,
+    route,
+)
 from hub.api.nouns.tokens import IdentityLimits, TokenView
 from hub.api.others import link_of
 from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
@@ -29,7 +45,7 @@ from protocol.errors import CloseCode, CodedError, ErrorCode, connect_command
 from protocol.handshake import Goodbye
 from protocol.ids import DeviceId, PairingId, UserId
 from protocol.receipts import MOST_IDS, MOST_PAGE_BYTES, SentFile
-from storage import audit
+from storage import audit, user_data
 from storage.agents import agent_states, agents
 from storage.agents.agent_states import AgentMove
 from storage.devices import device_keys, devices, pairings, receipts
@@ -768,8 +784,27 @@ class UserView(View):
     created_at: Instant
 
 
+class UserRowView(View):
+    """Row of a user: its table, and its columns without secrets."""
+
+    table: str
+    row: dict[str, Any]
+
+
+class UserRows(View):
+    """Page of the rows of a user, table by table; *left_out*: columns with secrets."""
+
+    rows: tuple[UserRowView, ...]
+    left_out: tuple[str, ...]
+    next_cursor: str | None = None
+
+
 class Users(Noun):
-    """Users; scoped to one user, that one."""
+    """Users; scoped to one user, that one.
+
+    Attributes:
+        on_erased: called when a user is to be erased.
+    """
 
     name, path = "users", "/v1/users"
 
@@ -781,6 +816,7 @@ class Users(Noun):
         self._ids = ids
         self._metrics = metrics
         self.limits = limits
+        self.on_erased: Callable[[], None] = lambda: None
 
     @command(
         "users ls",
@@ -833,3 +869,28 @@ class Users(Noun):
         removed = await self._store.write(devices.remove_user, name, at=at, actor=actor)
         log.info("user.removed", user_id=removed.id)
         return UserView.from_row(removed)
+
+    @route("GET", "/{name}/rows", Scope.SYSTEM, errors=[ErrorCode.UNKNOWN_USER])
+    @audited("user.exported", is_act=True, is_often=True)
+    async def rows(self, name: str, paging: Paging) -> UserRows:
+        """Return all rows of a user, table by table, with the audit entries about the user."""
+        paging.limit = min(paging.limit, MOST_LONG)
+        found = await self._store.read(user_data.read_rows, name, limit=paging.limit, after=paging.after)
+        page = paging.fetched(found.rows, key=lambda one: (one[0],), rest=found.rest)
+        views = tuple(UserRowView(table, row) for table, row in page.items)
+        return UserRows(views, user_data.LEFT_OUT, page.next_cursor)
+
+    @route(
+        "POST", "/{name}/erase", Scope.SYSTEM, errors=[ErrorCode.UNKNOWN_USER, ErrorCode.ILLEGAL_TRANSITION]
+    )
+    @audited("user.erased")
+    async def erase(self, name: str, actor: Actor) -> UserView:
+        """Delete a user with all rows; it goes on after the response, and after a restart of the hub.
+
+        The credentials are revoked at once. Refused where others use what the user owns.
+        """
+        at = epoch_ms(self._clock.now())
+        erased = await self._store.write(user_data.begin_erasing, name, at=at, actor=actor)
+        log.warning("user.erasing", user_id=erased.id)
+        self.on_erased()
+        return UserView.from_row(erased)

@@ -129,7 +129,10 @@ async def _people(ask: Walk) -> None:
     await ask("POST", "/v1/issues/{key}/mute", {"reason": "known"}, key=key)
     await ask("POST", "/v1/issues/{key}/unmute", key=key)
     await ask("POST", "/v1/users", {"name": "anna"})
+    await ask("GET", "/v1/users/{name}/rows", name="anna")
     await ask("DELETE", "/v1/users/{name}", name="anna")
+    await ask("POST", "/v1/users", {"name": "bob"})
+    await ask("POST", "/v1/users/{name}/erase", name="bob")
     for template in ("/v1/tokens", "/v1/operator-tokens"):
         body = {"device": "desk"} if template == "/v1/tokens" else {"name": "test", "role": "admin"}
         token = await ask("POST", template, body)
