@@ -51,12 +51,13 @@ from storage.schema import (
 
 ROWS: Final = 500  # deleted or examined in one transaction
 EXAMINED: Final = 5_000  # keys in one read
-FEW: Final = 25  # rows of a table that others refer to, as each of these is searched
+FEW: Final = 1  # rows of a table that others refer to: for each of them, all rows of those may be searched
 NOT_OWNED: Final = frozenset(
     {hub, nodes, settings_revisions, leases, agent_templates, failed_attempts, audit_log, idempotency_keys}
 )
 SECRET: Final = frozenset({"token_hash", "code_hash", "state_hash", "sealed"})  # columns of no export
 _EMPTIED: Final = frozenset({audit.USER_ERASED, audit.ERASED})  # events of entries without content
+_NO_NAMES: Final = frozenset({"actor", "scope", "event", "outcome"})  # columns with words of the hub, and ids
 _ESCAPED: Final = re.compile(r"\\+[nrtbf\"]")  # in JSON, or in JSON in JSON
 _WORD: Final = re.compile(r"[\w.@-]+")
 _LEAST_ID: Final = 16  # characters
@@ -278,25 +279,30 @@ def find_mentions(
     found = [dict(row) for row in c.execute(query).mappings()]
     texts = [_text_of(row) for row in found]
     tokens = [{*_WORD.findall(text)} for text in texts]
-    ids = {one for each in tokens for one in each if len(one) >= _LEAST_ID}
+    actors = [{*_WORD.findall(row.get("actor") or row.get("scope", ""))} for row in found]
+    ids = {one for each in (*tokens, *actors) for one in each if len(one) >= _LEAST_ID}
     owned, others = _owners(c, signs.user_id, ids)
 
-    def is_mention(row: dict[str, Any], text: str, words: set[str]) -> bool:
+    def is_mention(row: dict[str, Any], text: str, words: set[str], actor: set[str]) -> bool:
         if row.get("event") in _EMPTIED:
             return False
-        if words & owned:
+        if (words | actor) & owned:
             return True
         is_named = bool(words & signs.words) or any(phrase in text for phrase in signs.phrases)
-        return is_named and not words & others
+        return is_named and not (words | actor) & others
 
-    each = zip(found, texts, tokens, strict=True)
-    mentions = [row for row, text, words in each if is_mention(row, text, words)]
+    each = zip(found, texts, tokens, actors, strict=True)
+    mentions = [row for row, text, words, actor in each if is_mention(row, text, words, actor)]
     place = tuple(found[-1][one.name] for one in key) if len(found) == rows else None
     return mentions, place
 
 
 def _text_of(row: Mapping[str, Any]) -> str:
-    values = [value for value in row.values() if not isinstance(value, bytes | memoryview)]
+    values = [
+        value
+        for name, value in row.items()
+        if name not in _NO_NAMES and not isinstance(value, bytes | memoryview)
+    ]
     return _ESCAPED.sub(" ", msgspec.json.encode(values).decode())
 
 

@@ -209,6 +209,7 @@ def test_entries_that_name_nothing_of_the_user_cannot_be_emptied_without_a_recor
 
 def test_a_name_of_two_users_is_no_sign_of_either(c: sa.Connection, both: tuple[str, str]) -> None:
     c.execute(sa.update(agents).values(name="mail"))
+    c.execute(sa.update(users).where(users.c.id == ANNA).values(name="operator"))  # nor are words of the hub
     audit.append_entry(c, Entry(at=AT, actor="operator:1000", event="agent.removed", detail={"name": "mail"}))
     erase(c, ANNA)
     (kept,) = audit.list_entries(c, event="agent.removed")
