@@ -215,6 +215,7 @@ export class Records {
   #insert(table: DeviceTable, call: ToolCall): unknown {
     const data = call.data ?? {};
     this.#check(table, data, false);
+    this.#checkReferences(table, data);
     const id = crypto.randomUUID();
     const row = this.#fresh(table, id, data, SUGGESTED);
     const by = this.#write(call);
@@ -232,8 +233,10 @@ export class Records {
     const kept = this.#named(table, call.where ?? {});
     const row = kept.row ?? {};
     if (this.#isOpen(kept)) {
-      const by = this.#write(call);
       const changed = { ...row, ...spelled(table, data), updatedAt: Date.now() };
+      refuse(lacking(table, changed));
+      this.#checkReferences(table, data);
+      const by = this.#write(call);
       this.#keep({ ...kept, row: changed, by, written: content(changed), reported: null });
       return { updated: 1 };
     }
@@ -342,6 +345,9 @@ export class Records {
     if (TABLES.some((table) => table.name.toLowerCase() === name.toLowerCase())) {
       throw new Refusal("bad_record", `${name} is a built-in table`);
     }
+    if (!declared.fields.some((one) => one.name === declared.title)) {
+      throw new Refusal("bad_record", `${name}: there is no field ${declared.title}, which names its rows`);
+    }
     const before = this.get<DeviceTable>(`table/${name}`);
     const own = [...this.#entries.keys()].filter((key) => key.startsWith("table/"));
     if (before === undefined && own.length >= MOST_TABLES) {
@@ -386,18 +392,19 @@ export class Records {
       const of = column(table, name);
       const wrong = of === undefined ? "there is no such field" : problemOf(of, value);
       if (wrong !== null) problems.push(`${table.name}.${name}: ${wrong}`);
-      else if (typeof value === "string" && of?.refers_to && this.row(value)?.table !== of.refers_to) {
-        throw new Refusal("database_conflict", `${table.name}.${name}: it refers to a row that is not there`);
-      }
     }
-    for (const one of columns(table)) {
-      const isMissing = isPartial ? one.name in data && empty(data[one.name]) : empty(data[one.name]);
-      if (one.required && one.filler !== "device" && one.default === undefined && isMissing) {
-        problems.push(`${table.name}.${one.name}: is required`);
-      }
-    }
+    if (!isPartial) problems.push(...lacking(table, data));
     if (isPartial && Object.keys(data).length === 0) problems.push(`${table.name}: no field to change`);
     refuse(problems);
+  }
+
+  #checkReferences(table: DeviceTable, data: Row): void {
+    for (const { name, refers_to } of columns(table)) {
+      const id = data[name];
+      const referred = typeof id === "string" ? this.row(id) : undefined;
+      if (!refers_to || typeof id !== "string" || (referred?.table === refers_to && referred.row !== null)) continue;
+      throw new Refusal("database_conflict", `${table.name}.${name}: it refers to a row that is not there`);
+    }
   }
 
   /** The one row of the hub that `where` matches. A row of the owner is matched by its id alone. */
@@ -482,9 +489,10 @@ export class Records {
     const kept = this.#existing(id);
     if (kept.proposal !== null && !kept.proposal.rejected) {
       this.#keep({ ...kept, proposal: { ...kept.proposal, rejected: true } });
-    } else {
-      this.#remove(kept);
+      return;
     }
+    if (kept.row?.["isApproved"]) throw new Refusal("bad_record", "its owner has approved it; remove deletes it");
+    this.#remove(kept);
   }
 
   /** Delete a row, whatever is proposed for it. */
@@ -502,6 +510,7 @@ export class Records {
   add(tableName: string, data: Row): string {
     const table = this.table(tableName);
     this.#check(table, data, false);
+    this.#checkReferences(table, data);
     const id = crypto.randomUUID();
     const row = this.#fresh(table, id, data, { isAiSuggested: 0, isApproved: 1 });
     const by = { call: "", counter: 0, source: null, agent: null, run: null };
@@ -530,7 +539,10 @@ export class Records {
   #edited(kept: Kept, fields: Row, flags: Row): Row {
     const table = this.table(kept.table);
     if (Object.keys(fields).length > 0) this.#check(table, fields, true);
-    return { ...kept.row, ...spelled(table, fields), ...flags, updatedAt: Date.now() };
+    const edited = { ...kept.row, ...spelled(table, fields), ...flags, updatedAt: Date.now() };
+    refuse(lacking(table, edited));
+    this.#checkReferences(table, fields);
+    return edited;
   }
 
   /** Verdicts of the owner that the hub has not confirmed. */
@@ -549,20 +561,27 @@ export class Records {
 
   /** Keep that the hub has confirmed verdicts; each gets a new number, for a hub that is restored. */
   noteReported(reports: readonly Report[]): void {
-    const confirmed = new Map(reports.map((one) => [one.call_id, one.verdict]));
-    for (const kept of [...this.kept()]) {
-      const verdict = confirmed.get(kept.by.call);
-      const isDecided = kept.proposal !== null && confirmed.has(kept.proposal.by.call);
-      if (verdict === undefined && !isDecided) continue;
-      const counter = this.#count();
-      const by = verdict === undefined ? kept.by : { ...kept.by, counter };
-      this.#keep({ ...kept, by, reported: verdict ?? kept.reported, proposal: isDecided ? null : kept.proposal });
+    const kept = [...this.kept()];
+    const written = new Map(kept.map((one) => [one.by.call, one.id]));
+    const proposed = new Map(kept.map((one) => [one.proposal?.by.call, one.id]));
+    for (const { call_id, verdict } of reports) {
+      const row = this.row(written.get(call_id) ?? "");
+      if (row !== undefined) this.#keep({ ...row, by: { ...row.by, counter: this.#count() }, reported: verdict });
+      const other = this.row(proposed.get(call_id) ?? "");
+      if (other === undefined) continue;
+      this.#count();
+      this.#keep({ ...other, proposal: null });
     }
   }
 }
 
 export function refusal(code: string, message: string): Answer {
   return { error: { code, message: message.slice(0, 2000) } };
+}
+
+function lacking(table: DeviceTable, row: Row): string[] {
+  const required = columns(table).filter((one) => one.required && one.filler !== "device" && one.default === undefined);
+  return required.filter((one) => empty(row[one.name])).map((one) => `${table.name}.${one.name}: is required`);
 }
 
 const order = (kept: Kept): number => Number(kept.row?.["createdAt"] ?? 0);
