@@ -121,9 +121,10 @@ SECONDS ?= 600
 documents: $(VENV)/.dev  ## write the generated documents anew: the handbook's references, PROTOCOL.md, schema.json, asyncapi.json
 	@$(BIN)/python -m tests.support.documents
 
-web: $(VENV)/.dev  ## build the dashboard into hub/api/web/dist (needs npm)
+web: $(VENV)/.dev  ## build the dashboard and the device in TypeScript, each into its dist (needs npm)
 	@$(BIN)/python -m tests.support.documents
-	@cd hub/api/web && npm ci --silent --ignore-scripts && npm run --silent build
+	@for folder in hub/api/web hub/device/typescript; do \
+	  (cd $$folder && npm ci --silent --ignore-scripts && npm run --silent build) || exit 1; done
 
 screenshots: $(VENV)/.dev  ## pictures of all pages of the dashboard: FOLDER=screenshots
 	@$(BIN)/python -m tests.support.dashboard $(FOLDER)
