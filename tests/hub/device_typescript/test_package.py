@@ -1,0 +1,77 @@
+"""The package of npm: its files, its built files, and the examples of PROTOCOL.md."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.documents import PAGE
+from tests.support.node_device import PACKAGE, needs_node, run_script
+
+pytestmark = needs_node
+SOURCES = PACKAGE / "src"
+BUILT = PACKAGE / "dist"
+
+
+@pytest.mark.skipif(shutil.which("npm") is None, reason="no npm here: apt-get install npm")
+def test_package_has_built_files_and_types_alone() -> None:
+    command = ["npm", "pack", "--dry-run", "--json", "--offline", "--ignore-scripts"]
+    packed = subprocess.run(command, cwd=PACKAGE, capture_output=True, check=False)
+    assert packed.returncode == 0, packed.stderr.decode()
+    (package,) = json.loads(packed.stdout)
+    modules = [file.stem for file in SOURCES.glob("*.ts")]
+    built = {f"dist/{module}.{ending}" for module in modules for ending in ("js", "d.ts")}
+    assert {file["path"] for file in package["files"]} == {"README.md", "package.json", *built}
+    described = json.loads((PACKAGE / "package.json").read_bytes())
+    assert "dependencies" not in described
+    exported = [path for ways in described["exports"].values() for path in ways.values()]
+    assert all((PACKAGE / path).exists() for path in exported)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (PACKAGE / "node_modules").exists(), reason="its tools are not installed: make web")
+def test_same_sources_build_the_same_files(tmp_path: Path) -> None:
+    command = ["npx", "--offline", "tsc", "--outDir", str(tmp_path)]
+    built = subprocess.run(command, cwd=PACKAGE, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stdout
+    assert {file.name for file in tmp_path.iterdir()} == {file.name for file in BUILT.iterdir()}
+    for file in tmp_path.iterdir():
+        assert file.read_bytes() == (BUILT / file.name).read_bytes(), f"{file.name}: run 'make web'"
+
+
+def test_sources_have_no_any_and_the_lock_names_no_registry() -> None:
+    for file in SOURCES.glob("*.ts"):
+        assert not re.search(r"\bany\b(?! [a-z])|@ts-|eslint", file.read_text()), file
+    assert '"resolved"' not in (PACKAGE / "package-lock.json").read_text()
+
+
+def test_examples_of_the_protocol_are_signed_checked_and_named_alike() -> None:
+    page = PAGE.read_text()
+    frames = [
+        json.loads(line[10:]) for line in page.splitlines() if line.startswith(("hub    -> {", "device -> {"))
+    ]
+    challenge = next(frame for frame in frames if frame["type"] == "challenge")
+    hello = next(frame for frame in frames if "identity" in frame)
+    section = page.partition("<!-- generated: challenge text -->")[2]
+    nonce = section.partition("```\n")[2].partition("\n```")[0].splitlines()[-1]
+    texts = page.partition("<!-- generated: signed text -->")[2]
+    found = run_script("node_keys.mjs", {"challenge": challenge, "hello": hello, "nonce": nonce})
+    assert found["hub"] == challenge["proof"]["public_key"]
+    assert found["text"] == texts.partition("```\n")[2].partition("\n```")[0]
+    assert found["keyId"] in page
+    assert found["waits"] == [500, 60_000, 3000, 1000, 5000, None, None, None]
+
+
+def test_store_keeps_what_was_written_whatever_a_kill_leaves(tmp_path: Path) -> None:
+    assert run_script("node_store.mjs", str(tmp_path)) == {
+        "after a restart": [["a", 2], ["c", "ä"]],
+        "after half a line": [["a", 2], ["c", "ä"]],
+        "after a line of zeros": [["a", 2], ["c", "ä"]],
+        "in use": "process uses end it first",
+        "damaged": "is damaged at byte",
+        "rewritten": True,
+        "mode": "600",
+    }
