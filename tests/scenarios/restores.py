@@ -1,5 +1,6 @@
 """Snapshots of a hub's and a device's state, put back later: as by a backup, a copy of a disk, or a loss."""
 
+import shutil
 import sqlite3
 from collections import Counter
 from contextlib import closing
@@ -9,7 +10,6 @@ from typing import Final
 import anyio
 import sqlalchemy as sa
 
-from hub.device.inbox import read_items
 from protocol.lifecycles import CallState
 from storage import retention
 from storage.schema import run_calls
@@ -23,7 +23,12 @@ AGREES_S: Final = 30.0
 
 
 def snapshot(database: Path, copy: Path) -> None:
-    """Copy a database that may be in use, as it is now."""
+    """Copy a database, or a store of lines that are only appended, that may be in use, as it is now."""
+    with database.open("rb") as opened:
+        is_sqlite = opened.read(6) == b"SQLite"
+    if not is_sqlite:
+        shutil.copyfile(database, copy)
+        return
     with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(copy)) as target:
         source.backup(target)
 
@@ -107,8 +112,7 @@ class Restores:
 
     def items(self) -> Counter[Item]:
         """What the device has, by path and quote."""
-        found = read_items(self.play.device.database) if self.play.device.database.exists() else []
-        return Counter((item.source_path or "", item.quote or "") for item in found)
+        return Counter(self.play.device.items())
 
     async def has(self, wanted: Counter[Item]) -> None:
         """Until the device has just these; by itself, without a run."""

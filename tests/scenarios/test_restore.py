@@ -8,7 +8,9 @@ import pytest
 
 from tests.scenarios.restores import Restores
 from tests.scenarios.scene import Point, check_boxes, scene, sentences, write
+from tests.support.node_device import NodeDevice, needs_node
 from tests.support.oracle import Oracle
+from tests.support.processes import DeviceProcess
 
 EARLIER = check_boxes(2)[0] | sentences(2)[0]  # there before everything that is put back
 BOXES = check_boxes(8)[0]
@@ -17,10 +19,12 @@ MIDDLE = Point("the middle of the run", "to_hub", "tool_result", answers=12)
 
 
 @asynccontextmanager
-async def played(folder: Path) -> AsyncIterator[Restores]:
+async def played(folder: Path, kind: type[DeviceProcess] = DeviceProcess) -> AsyncIterator[Restores]:
     """A device that has the items of two runs; kept before the second, in its middle, and after it."""
     (folder / "copies").mkdir()
     async with scene(folder, EARLIER, oracle=Oracle(rewords=True)) as play:
+        play.device = kind(folder, play.wire.url, await play.hub.token())
+        play.also(play.device)
         restores = Restores(play)
         await play.device.start()
         await restores.run()
@@ -65,9 +69,12 @@ async def test_a_device_that_lost_everything_gets_it_again_without_a_run(tmp_pat
 
 
 @pytest.mark.soak
+@pytest.mark.parametrize("kind", [DeviceProcess, pytest.param(NodeDevice, marks=needs_node)])
 @pytest.mark.parametrize("words", UNDOINGS)
-async def test_whatever_was_restored_or_lost_each_item_is_there_once(tmp_path: Path, words: str) -> None:
-    async with played(tmp_path) as restores:
+async def test_whatever_was_restored_or_lost_each_item_is_there_once(
+    tmp_path: Path, words: str, kind: type[DeviceProcess]
+) -> None:
+    async with played(tmp_path, kind) as restores:
         before = restores.items()
         assert set(before.values()) == {1}
         assert len(before) == sum(

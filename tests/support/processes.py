@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import anyio
 import httpx2
 
+from hub.device.inbox import read_items
 from tests.support.database import new_database
 
 ROOT = Path(__file__).parents[2]
@@ -331,6 +332,11 @@ class DeviceProcess(Program):
         token_file.chmod(0o600)
         options = ["--root", str(folder / "notes"), "--db", str(self.database), "--name", "desk"]
         super().__init__(folder, "desk.log", ["connect", url, *options, "--token-file", str(token_file)])
+
+    def items(self) -> list[tuple[str, str]]:
+        """Return path and quote of each row that a hub wrote."""
+        found = read_items(self.database) if self.database.exists() else []
+        return [(item.source_path or "", item.quote or "") for item in found]
 
 
 class KeptDevice(Program):

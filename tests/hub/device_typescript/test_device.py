@@ -1,0 +1,117 @@
+"""The device in TypeScript at a real hub: pairing, runs, verdicts, and the end of either process."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from tests.scenarios.scene import Point, Scene, are_there_once, check_boxes, scene
+from tests.support.node_device import NodeDevice, needs_node
+from tests.support.processes import POLL_S
+
+pytestmark = [needs_node, pytest.mark.slow]  # a hub and Node as processes
+BOXES, TITLES = check_boxes(4)
+
+
+@asynccontextmanager
+async def connecting(
+    folder: Path, token: str | None = None, **options: Any
+) -> AsyncIterator[tuple[Scene, NodeDevice]]:
+    """Start a hub, and a device in TypeScript; with a key of its own if *token* is empty."""
+    async with scene(folder, BOXES) as play:
+        play.device = device = NodeDevice(
+            folder, play.wire.url, await play.hub.token() if token is None else token, **options
+        )
+        play.also(device)
+        if token is not None:  # whoever is paired under the name of a revoked device is that device
+            await play.hub.post("/v1/devices/desk/revoke")
+        await device.start()
+        yield play, device
+
+
+async def paired(play: Scene, device: NodeDevice) -> None:
+    """Type the code that the device shows, and wait until it is let in."""
+    (shown,) = await device.happens("pairing")
+    (waiting,) = (await play.hub.get("/v1/pairings"))["pairings"]
+    assert waiting["fingerprint"] == shown["keyId"]
+    await play.hub.post("/v1/pairings/approve", {"code": shown["code"]})
+    await device.happens("connected")
+
+
+async def verdicts(play: Scene, expected: dict[str, str]) -> None:
+    """Wait until the hub has these verdicts, by title."""
+    found: dict[str, str] = {}
+    with anyio.move_on_after(20):
+        while found != expected:
+            items = (await play.hub.get("/v1/items?limit=100"))["items"]
+            found = {item["title"]: item["verdict"] for item in items if item["title"] in expected}
+            await anyio.sleep(POLL_S)
+    assert found == expected
+
+
+async def test_device_is_paired_reads_keeps_items_once_and_reports_verdicts(tmp_path: Path) -> None:
+    async with connecting(tmp_path, token="") as (play, device):
+        await paired(play, device)
+        run = await play.hub.ended(await play.hub.start_run())
+        assert (run["outcome"], run["units_done"]) == ("success", len(BOXES))
+        await device.happens("suggestion", len(TITLES))
+        suggestions = await device.does("suggestions")
+        are_there_once((one["row"]["title"] for one in suggestions), TITLES)
+        assert {one["source"]["provenance"]["origin"] for one in suggestions} == {"own"}
+
+        await play.restart_device()
+        await device.happens("connected", 2)
+        ids = {one["row"]["title"]: one["id"] for one in await device.does("suggestions")}
+        first, second, third, *_ = TITLES
+        assert await device.does("approve", ids[first]) is None
+        assert await device.does("edit", ids[second], {"priority": "high"}) is None
+        assert await device.does("edit", ids[second], {"priority": "soon"}) == "bad_record"
+        assert await device.does("reject", ids[third]) is None
+        assert await device.does("reject", ids[third]) == "database_conflict"
+        assert await device.does("reject", ids[first]) == "bad_record"
+        await verdicts(play, {first: "approved", second: "edited", third: "rejected", TITLES[3]: "open"})
+
+        run = await play.hub.ended(await play.hub.start_run())
+        assert (run["outcome"], run["items_created"], run["units_skipped"]) == ("success", 0, len(BOXES))
+        assert await device.stop() == 0
+        assert device.events("closed")[-1][0]["code"] == 1000
+
+
+@pytest.mark.soak
+async def test_device_with_an_invitation_is_let_in_at_once(tmp_path: Path) -> None:
+    async with scene(tmp_path, BOXES) as play:
+        await play.hub.post("/v1/devices/desk/revoke")
+        made = await play.hub.post("/v1/invitations", {"device": "desk"})
+        device = NodeDevice(tmp_path, play.wire.url, invitation=made["token"])
+        play.also(device)
+        await device.start()
+        await device.happens("connected")
+        await play.kill_hub()
+        (lost,) = await device.happens("disconnected")
+        assert lost["waitMs"] <= 500
+        await play.start_hub()
+        await device.happens("connected", 2)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("end", ["hub", "device"])
+@pytest.mark.parametrize("arrives", [False, True])
+async def test_answer_that_is_lost_is_given_again(tmp_path: Path, end: str, arrives: bool) -> None:
+    async with connecting(tmp_path) as (play, device):
+        await device.happens("connected")
+
+        async def fault() -> None:
+            if end == "device":
+                await play.restart_device()
+            else:
+                await play.kill_hub()
+                await play.start_hub()
+
+        play.at(Point("a call is answered", "to_hub", "tool_result", arrives=arrives), fault)
+        run_id = await play.hub.start_run()
+        await play.happened()
+        assert (await play.hub.ended(run_id))["outcome"] == "success"
+        are_there_once((row["row"]["title"] for row in device.kept()), TITLES)
