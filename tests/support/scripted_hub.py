@@ -18,8 +18,16 @@ from protocol.coordination import Heartbeat
 from protocol.errors import CloseCode
 from protocol.frame import Frame
 from protocol.handshake import NONCE_HEADER, DeviceHello, Error, Goodbye, Limits
-from protocol.ids import ConnectionId, DeviceId, UserId
-from protocol.session import Answered, Ended, HelloReceived, HubSession, Received, SessionEvent
+from protocol.ids import CallId, ConnectionId, DeviceId, UserId
+from protocol.session import (
+    Answered,
+    AnsweredTogether,
+    Ended,
+    HelloReceived,
+    HubSession,
+    Received,
+    SessionEvent,
+)
 from protocol.work import Answer, ToolCall
 
 PATIENCE_S = 10.0
@@ -106,6 +114,10 @@ class Guest:
                 return event.answer
             assert isinstance(event, Received), event
             assert isinstance(event.frame, Heartbeat), event
+
+    async def answers(self) -> list[tuple[CallId, Answer]]:
+        """Return the answers of a frame that has several."""
+        return (await self._event(AnsweredTogether)).answers
 
     async def dismiss(self, goodbye: Goodbye, close: CloseCode) -> None:
         await self._close(self.session.end(goodbye, close))
