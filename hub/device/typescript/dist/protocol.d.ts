@@ -1,5 +1,5 @@
 export type FromDevice = (DeviceHello) | (AgentAck) | (AgentManifest) | (AgentData) | (AgentComplete) | (ToolResult) | (ToolResults) | (Request) | (Heartbeat) | (Error);
-export type FromHub = (Challenge) | (Welcome) | (Error) | (Goodbye) | (Hubs) | (AgentRun) | (AgentFetch) | (AgentCredit) | (AgentCancel) | (ToolCall) | (ToolCalls) | (Response) | (Event);
+export type FromHub = (Challenge) | (Welcome) | (Error) | (Goodbye) | (Hubs) | (AgentRun) | (AgentFetch) | (AgentCredit) | (AgentCancel) | (AgentReceipt) | (ToolCall) | (ToolCalls) | (Response) | (Event);
 /** hub -> device: the first frame of every connection. */
 export type Challenge = {
     "type": "challenge";
@@ -102,6 +102,7 @@ export type AgentRun = {
     };
     "only"?: (string) | (null);
     "reader"?: string;
+    "receipt"?: (string) | (null);
 };
 /** Files that an agent reads. The device intersects *paths* with its owner's shared folders. */
 export type RunConfig = {
@@ -148,6 +149,29 @@ export type AgentCancel = {
     "run_id": string;
     "fence"?: (number) | (null);
     "reason"?: string;
+};
+/** hub -> device: what the hub received in one reading of a run, signed. */
+export type AgentReceipt = {
+    "type": "agent_receipt";
+    "trace"?: (string) | (null);
+    "receipt": Receipt;
+};
+/** Statement of a hub about what it received, signed by the key that it proves in its challenge. */
+export type Receipt = {
+    "id": string;
+    "hub": string;
+    "device_id": string;
+    "run_id": string;
+    "number": number;
+    "at_ms": number;
+    "files": number;
+    "bytes": number;
+    "root": string;
+    "is_whole": boolean;
+    "previous": string;
+    "entry": number;
+    "entry_hash": string;
+    "signature": string;
 };
 /** hub -> device: one operation, by default on one row of the device's own tables. */
 export type ToolCall = {
@@ -403,12 +427,21 @@ export type AgentComplete = {
     "files"?: (number) | (null);
     "skipped"?: readonly (SkippedFile)[];
     "error"?: (string) | (ErrorBody) | (null);
+    "sent"?: (Sent) | (null);
 };
 /** File that the device did not send; an entry of the path ``*`` counts *files* without their names. */
 export type SkippedFile = {
     "path": string;
     "reason": string;
     "files"?: number;
+};
+/** Statement of a device about what it sent; signed by its key, if it has one. */
+export type Sent = {
+    "files": number;
+    "bytes": number;
+    "root": string;
+    "public_key"?: (string) | (null);
+    "signature"?: (string) | (null);
 };
 /** device -> hub: the answer to a call. The id may also come as ``call_id``. */
 export type ToolResult = {
