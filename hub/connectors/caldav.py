@@ -1,4 +1,4 @@
-"""CalDAV (RFC 4791): calendars and task lists, followed by their sync tokens (RFC 6578), and its XML.
+"""CalDAV (RFC 4791): calendars and task lists, followed by their sync tokens (RFC 6578).
 
 To-dos and events are structured, so rules convert them to items without a model. A changed object has the
 same key and another version (its ETag); a deleted object is no longer listed.
@@ -6,25 +6,32 @@ same key and another version (its ETag); a deleted object is no longer listed.
 For a calendar without a cursor, first its token is requested, then all open to-dos and the events of a time
 window. Later, the token yields all changes, whatever their date; and as time passes, the events that enter
 the window are requested.
-
-Data of CalDAV: XML of WebDAV (RFC 4918), parsed without entities, and metadata of calendar objects.
-
-Pure functions.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
-from html import escape
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urljoin, urlsplit
-from xml.etree.ElementTree import Element, TreeBuilder  # used to build elements; the parser is below
-from xml.parsers import expat  # document types are refused, and thus all entities
+from urllib.parse import urlsplit
 
 import msgspec
 
 from hub.connectors.calling import Unavailable
+from hub.text import webdav
 from hub.text.calendars import BROKEN, reading_calendar
+from hub.text.webdav import (
+    CAL,
+    DAV,
+    Multistatus,
+    NotWebDav,
+    Resource,
+    is_token_refused,
+    multiget,
+    propfind,
+    query,
+    sync_collection,
+)
 
 if TYPE_CHECKING:
     from icalendar.cal import Component
@@ -65,89 +72,18 @@ from hub.connectors.mime import message_key
 from hub.document import Document
 from protocol.work import ProvenanceOrigin
 
-DAV: Final = "{DAV:}"
-CAL: Final = "{urn:ietf:params:xml:ns:caldav}"
-MOST_DEPTH: Final = 32
-MOST_ELEMENTS: Final = 500_000
-_HEAD: Final = '<?xml version="1.0" encoding="utf-8"?>'
-_NAMES: Final = 'xmlns:d="DAV:" xmlns:c="urn:ietf:params:xml:ns:caldav"'
-
 KINDS: Final = ("VTODO", "VEVENT")
 _DONE: Final = frozenset({"COMPLETED", "CANCELLED"})
 _LEEWAY: Final = timedelta(days=1)  # margin for all-day values and times without a zone
 _TITLE_CHARS: Final = 500
 
 
-class Resource(msgspec.Struct, frozen=True):
-    """Element ``response`` of a multistatus.
-
-    Attributes:
-        status: status of the whole resource, or None.
-        found: existing properties.
-    """
-
-    href: str
-    status: int | None
-    found: dict[str, Element]  # by name
-
-    def text(self, name: str) -> str:
-        """Return the text of a property, or an empty string."""
-        element = self.found.get(name)
-        return "" if element is None else (element.text or "").strip()
-
-    def hrefs(self, name: str) -> list[str]:
-        """Return the URLs in a property."""
-        element = self.found.get(name)
-        elements = [] if element is None else element.findall(f"{DAV}href")
-        return [one.text.strip() for one in elements if one.text]
-
-    def has(self, name: str, inner: str) -> bool:
-        """Return True if the property *name* contains an element *inner*."""
-        element = self.found.get(name)
-        return element is not None and element.find(inner) is not None
-
-
-class Multistatus(msgspec.Struct, frozen=True):
-    """Answer with status 207. *sync_token*: of a sync-collection report."""
-
-    resources: list[Resource]
-    sync_token: str
-
-
-def read(body: bytes) -> Element:
-    """Parse a document and return its root.
-
-    Raises:
-        Unavailable: the document is truncated or not XML, has a document type, or is nested too deep.
-    """
-    builder = TreeBuilder()
-    depth = elements = 0
-
-    def start(name: str, attributes: dict[str, str]) -> None:
-        nonlocal depth, elements
-        depth, elements = depth + 1, elements + 1
-        if depth > MOST_DEPTH or elements > MOST_ELEMENTS:
-            raise Unavailable("the provider's answer is nested too deep, or too long")
-        builder.start(_spelled(name), attributes)
-
-    def end(name: str) -> None:
-        nonlocal depth
-        depth -= 1
-        builder.end(_spelled(name))
-
-    def refuse(*_: object) -> None:
-        raise Unavailable("the provider's answer defines a document type, which is not allowed")
-
-    parser = expat.ParserCreate(namespace_separator="}")
-    parser.buffer_text = True
-    parser.StartElementHandler, parser.EndElementHandler = start, end
-    parser.CharacterDataHandler = builder.data
-    parser.StartDoctypeDeclHandler = refuse
+@contextmanager
+def _as_unavailable() -> Iterator[None]:
     try:
-        parser.Parse(body, True)
-    except (expat.ExpatError, LookupError, ValueError) as error:  # expat does not know the encoding
-        raise Unavailable("the provider's answer is cut off, or no XML") from error
-    return builder.close()
+        yield
+    except NotWebDav as error:
+        raise Unavailable(str(error)) from error
 
 
 def joined(base: str, href: str) -> str:
@@ -156,10 +92,8 @@ def joined(base: str, href: str) -> str:
     Raises:
         Unavailable: it is not a URL.
     """
-    try:
-        return urljoin(base, href)
-    except ValueError as error:
-        raise Unavailable("the provider points to something that is no address") from error
+    with _as_unavailable():
+        return webdav.joined(base, href)
 
 
 def multistatus(body: bytes) -> Multistatus:
@@ -168,68 +102,8 @@ def multistatus(body: bytes) -> Multistatus:
     Raises:
         Unavailable: it is not a multistatus.
     """
-    root = read(body)
-    if root.tag != f"{DAV}multistatus":
-        raise Unavailable("the provider's answer is no multistatus")
-    token = root.findtext(f"{DAV}sync-token") or ""
-    return Multistatus([_resource(one) for one in root.findall(f"{DAV}response")], token.strip())
-
-
-def is_token_refused(body: bytes) -> bool:
-    """Return True if an error says that the sync token is unknown (RFC 6578, 3.2)."""
-    try:
-        return read(body).find(f".//{DAV}valid-sync-token") is not None
-    except Unavailable:
-        return False
-
-
-def propfind(*names: str) -> bytes:
-    """Create a request for properties, named like ``d:getetag``."""
-    asked = "".join(f"<{name}/>" for name in names)
-    return f"{_HEAD}<d:propfind {_NAMES}><d:prop>{asked}</d:prop></d:propfind>".encode()
-
-
-def sync_collection(token: str) -> bytes:
-    """Create a request for the changes since *token*."""
-    asked = f"<d:sync-token>{escape(token)}</d:sync-token><d:sync-level>1</d:sync-level>"
-    prop = "<d:prop><d:getetag/></d:prop>"
-    return f"{_HEAD}<d:sync-collection {_NAMES}>{asked}{prop}</d:sync-collection>".encode()
-
-
-def query(kind: str, start: str | None = None, end: str | None = None) -> bytes:
-    """Create a request for the objects of a *kind*; for events, those between two instants."""
-    span = "" if start is None else f'<c:time-range start="{start}" end="{end}"/>'
-    inner = (
-        f'<c:comp-filter name="VCALENDAR"><c:comp-filter name="{kind}">{span}</c:comp-filter></c:comp-filter>'
-    )
-    prop = "<d:prop><d:getetag/></d:prop>"
-    return f"{_HEAD}<c:calendar-query {_NAMES}>{prop}<c:filter>{inner}</c:filter></c:calendar-query>".encode()
-
-
-def multiget(hrefs: Sequence[str]) -> bytes:
-    """Create a request for several objects."""
-    prop = "<d:prop><d:getetag/><c:calendar-data/></d:prop>"
-    asked = "".join(f"<d:href>{escape(href)}</d:href>" for href in hrefs)
-    return f"{_HEAD}<c:calendar-multiget {_NAMES}>{prop}{asked}</c:calendar-multiget>".encode()
-
-
-def _resource(response: Element) -> Resource:
-    found: dict[str, Element] = {}
-    for part in response.findall(f"{DAV}propstat"):
-        if _status(part) in (None, 200):
-            for prop in part.findall(f"{DAV}prop"):
-                found |= {element.tag: element for element in prop}
-    return Resource((response.findtext(f"{DAV}href") or "").strip(), _status(response), found)
-
-
-def _status(element: Element) -> int | None:
-    """Return the number in ``HTTP/1.1 404 Not Found``."""
-    words = (element.findtext(f"{DAV}status") or "").split()
-    return int(words[1]) if len(words) > 1 and words[1].isdecimal() and len(words[1]) == 3 else None
-
-
-def _spelled(name: str) -> str:
-    return f"{{{name}" if "}" in name else name
+    with _as_unavailable():
+        return webdav.multistatus(body)
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):

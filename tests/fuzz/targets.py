@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from hub.clock import epoch_ms
-from hub.connectors.caldav import is_token_refused, joined, multistatus, read_metadata
+from hub.connectors.caldav import joined, multistatus, read_metadata
 from hub.connectors.calling import Unavailable
 from hub.connectors.mime import read_head
 from hub.document import Document
@@ -33,6 +33,7 @@ from hub.settings.reading import check_text
 from hub.text import reading
 from hub.text.files import MAIL, MIB, NotConvertible
 from hub.text.letter_text import LetterOptions, letter_of_mail, text_of_letter
+from hub.text.webdav import is_token_refused
 from protocol.codec import CODECS, Codec
 from protocol.errors import RemoteProtocolError
 from protocol.handshake import DeviceHello
