@@ -124,8 +124,11 @@ def synchronize(db: sqlite3.Connection, sink: Sink, now: datetime) -> Synced:
         except TargetFailed as error:
             synced.problem = str(error)
             break
+    # Nothing is written where nothing has changed: other connections would take it for a change of rows.
     db.execute(
-        "INSERT OR REPLACE INTO sink_states VALUES (?, ?, ?)", (sink.name, epoch_ms(now), synced.problem)
+        "INSERT INTO sink_states VALUES (?, ?, ?) ON CONFLICT (sink) DO UPDATE"
+        " SET at_ms = excluded.at_ms, problem = excluded.problem WHERE problem != excluded.problem",
+        (sink.name, epoch_ms(now), synced.problem),
     )
     return synced
 
@@ -188,6 +191,8 @@ def _pass(db: sqlite3.Connection, sink: Sink, now: datetime, synced: Synced) -> 
     synced.places = frozenset(one.place for one in known.values())
     snapshot = sink.target.read(synced.places, tables)
     vanished = _vanished(known.values(), snapshot)
+    if vanished and synced.places <= {*snapshot.missing}:  # then new rows wait, too
+        vanished = {*snapshot.missing}
     merges: dict[str, _Merge] = {}
     removed: list[str] = []
     with _transaction(db):
@@ -216,12 +221,15 @@ def _pass(db: sqlite3.Connection, sink: Sink, now: datetime, synced: Synced) -> 
         for key, merge in merges.items()
     ]
     if puts or removed:
-        sink.target.write(snapshot, puts, removed)
+        other = sink.target.write(snapshot, puts, removed)
         with _transaction(db):
             for put in puts:
                 one, row = known[put.key], here[put.key]
-                one.base = dict(sink.target.expressed(put.table, put.fields))
-                one.digest = row.digest if put.fields == row.fields else ""
+                expressed = sink.target.expressed(put.table, put.fields)
+                there = other.get(put.key, Found(expressed, one.place, at_ms))
+                one.base, one.place = dict(there.fields), there.place
+                is_agreed = put.fields == row.fields and there.fields == expressed
+                one.digest = row.digest if is_agreed else ""
                 _record(db, sink.name, one, at_ms)
             for key in removed:
                 before, last = known[key], snapshot.found[key].fields
@@ -306,7 +314,8 @@ def _take_back(
     is_agreed = merge.put is None and (not merge.back or len(taken) == len(merge.back))
     row.fields = after
     digest = row.digest if is_agreed else ""
-    if merge.base != one.base or digest != one.digest or one.is_deleted:
+    is_moved, one.place = one.place != remote.place, remote.place
+    if is_moved or merge.base != one.base or digest != one.digest or one.is_deleted:
         one.base, one.digest, one.is_deleted = merge.base, digest, False
         _record(db, sink.name, one, at_ms)
 

@@ -80,7 +80,7 @@ class Snapshot(NamedTuple):
     Attributes:
         found: the rows by key.
         missing: places that are not there, or have no content.
-        contents: the bytes of each place, or of its version; None for a missing one.
+        contents: the bytes of each file; None for a missing one.
         tables: the tables of all keys.
     """
 
@@ -91,7 +91,7 @@ class Snapshot(NamedTuple):
 
 
 class TargetFailed(HubError):
-    """Target that cannot be read or written now; nothing of the target was changed."""
+    """Target that cannot be read or written now; rows that were written are found again by their keys."""
 
 
 class TargetChanged(TargetFailed):
@@ -117,8 +117,10 @@ class Target(Protocol):
             TargetFailed: the target cannot be read.
         """
 
-    def write(self, snapshot: Snapshot, puts: Sequence[Put], removed: Collection[str]) -> None:
+    def write(self, snapshot: Snapshot, puts: Sequence[Put], removed: Collection[str]) -> Mapping[str, Found]:
         """Write rows, replacing those with the same key, and remove others.
+
+        Return those, by key, that have another place, or other fields, which the next synchronization writes.
 
         Raises:
             TargetChanged: the target is not as in *snapshot*.

@@ -43,6 +43,34 @@ def with_line(text: str, line: str) -> str:
     return text + ("\n" if text and not text.endswith("\n") else "") + line
 
 
+def read_back(form: Format, table: DeviceTable, fields: Fields) -> Fields:
+    """Return the fields that are read from a text to which *fields* were written."""
+    text = form.insert("", Put("hub-", table, fields, "", 0))
+    return next(iter(form.pieces(text, {"hub-": table}))).fields
+
+
+def spliced(
+    form: Format,
+    text: str,
+    puts: Sequence[Put],
+    removals: Collection[str],
+    tables: Mapping[str, DeviceTable],
+) -> str:
+    """Return the text with rows in place of those with the same keys, or at its end, and without others."""
+    waiting = {put.key: put for put in puts}
+    parts, at = [], 0
+    for piece in form.pieces(text, tables):
+        put = waiting.pop(piece.key, None)
+        if put is None and piece.key not in removals:
+            continue
+        parts += [text[at : piece.start], "" if put is None else form.rendered(put, text, piece)]
+        at = piece.end
+    text = "".join([*parts, text[at:]])
+    for put in waiting.values():
+        text = form.insert(text, put)
+    return text
+
+
 class TextFile:
     """Target that is one file, or one for each day."""
 
@@ -54,8 +82,7 @@ class TextFile:
         return self._path.replace(DATE, now.astimezone().date().isoformat())
 
     def expressed(self, table: DeviceTable, fields: Fields) -> Fields:
-        text = self._form.insert("", Put("hub-", table, fields, "", 0))
-        return next(iter(self._form.pieces(text, {"hub-": table}))).fields
+        return read_back(self._form, table, fields)
 
     def stamp(self, places: Collection[str]) -> Hashable:
         return tuple(_stamp(place) for place in sorted(places))
@@ -70,7 +97,7 @@ class TextFile:
         missing = {place for place, content in contents.items() if not content or not content.strip()}
         return Snapshot(found, missing, contents, tables)
 
-    def write(self, snapshot: Snapshot, puts: Sequence[Put], removed: Collection[str]) -> None:
+    def write(self, snapshot: Snapshot, puts: Sequence[Put], removed: Collection[str]) -> Mapping[str, Found]:
         for place, before in snapshot.contents.items():
             here = [put for put in puts if put.place == place]
             removals = {
@@ -78,33 +105,14 @@ class TextFile:
             }
             if not here and not removals:
                 continue
-            after = self._changed(place, before, here, removals, snapshot.tables)
+            text, newline = _text(place, before)
+            text = spliced(self._form, text, here, removals, snapshot.tables)
+            after = text.replace("\n", newline).encode("utf-8", "surrogateescape")
             current, _ = _content(Path(place))
             if current != before:
                 raise TargetChanged(f"{place}: another program changed it just now")
             _replace(Path(place), after)
-
-    def _changed(
-        self,
-        place: str,
-        before: bytes | None,
-        puts: Sequence[Put],
-        removals: Collection[str],
-        tables: Mapping[str, DeviceTable],
-    ) -> bytes:
-        text, newline = _text(place, before)
-        waiting = {put.key: put for put in puts}
-        parts, at = [], 0
-        for piece in self._form.pieces(text, tables):
-            put = waiting.pop(piece.key, None)
-            if put is None and piece.key not in removals:
-                continue
-            parts += [text[at : piece.start], "" if put is None else self._form.rendered(put, text, piece)]
-            at = piece.end
-        text = "".join([*parts, text[at:]])
-        for put in waiting.values():
-            text = self._form.insert(text, put)
-        return text.replace("\n", newline).encode("utf-8", "surrogateescape")
+        return {}
 
 
 def _stamp(place: str) -> tuple[int, ...]:
