@@ -80,7 +80,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "hub.log",
         "hub.system",
     }
-    | {"hub.version", "hub.tls_faults"},
+    | {"hub.version", "hub.tls_faults", "hub.outbound.rules"},
 }
 # Rooms above all others, the lowest first: each may import from all rooms below it.
 UPPER: Final = (
@@ -110,7 +110,8 @@ STANDS_IN: dict[str, set[str]] = {
     "nats": {"hub.cluster"},
     "websockets": {"hub.links", "hub.device", "hub.openclaw"},
     "httpcore2": {"hub.outbound"},
-    "httpx2": {"hub.outbound", "hub.cli"},  # the hub calls nobody but by the rules of hub.outbound
+    # The hub calls nobody but by the rules of hub.outbound; a device calls the servers that its owner named.
+    "httpx2": {"hub.outbound", "hub.cli", "hub.device.sinks.web"},
 }
 # All that the protocol may stand on: nothing here opens, waits, reads a clock or draws a lot.
 PURE = {

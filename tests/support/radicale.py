@@ -35,6 +35,7 @@ class Radicale:
     def __init__(self, port: int, users: Path) -> None:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
+        self.folder = users.parent
         self._users = users
         self._made = 0
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from hub.clock import from_epoch_ms
+from hub.clock import epoch_ms, from_epoch_ms
 from hub.device.sinks.target import Put, shape_of
 from hub.device.sinks.text_file import Piece, with_line
 from hub.text.calendars import BROKEN, reading_calendar
@@ -52,11 +52,6 @@ class Calendar:
         return with_line(text[:at], self.rendered(put, text, None)) + text[at:]
 
 
-def whole(put: Put, before: "Component | None") -> str:
-    """Return a calendar that is one component, as servers store it."""
-    return f"{_HEAD}{text_of(put, before)}END:VCALENDAR\n".replace("\r\n", "\n").replace("\n", "\r\n")
-
-
 def component_of(text: str) -> "Component | None":
     """Return the only component of a text; None if there is none, or it is broken."""
     found = _COMPONENT.search(text.replace("\r\n", "\n"))
@@ -74,6 +69,16 @@ def fields_in(text: str, table: DeviceTable) -> dict[str, str]:
         with suppress(*BROKEN):
             return _fields_of(component, table)
     return {}
+
+
+def changed_ms(text: str) -> int:
+    """Return when the component of a text was changed last, in epoch ms; 0 if it does not say."""
+    component = component_of(text)
+    for name in ("LAST-MODIFIED", "DTSTAMP"):
+        at = getattr(None if component is None else component.get(name), "dt", None)
+        if isinstance(at, datetime):
+            return epoch_ms(at if at.tzinfo else at.replace(tzinfo=UTC))
+    return 0
 
 
 def _fields_of(component: "Component", table: DeviceTable) -> dict[str, str]:

@@ -1,16 +1,44 @@
 """A place of each kind for the plays, and a device's file."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.hub.device.sinks.bench import SinkBench
-from tests.hub.device.sinks.places import KINDS, FilePlace, Place
+from tests.hub.device.sinks.places import FILES, KINDS, CalDavPlace, FilePlace, Place
+from tests.hub.device.sinks.servers import Proxy, answering
+
+
+@contextmanager
+def caldav_place(request: pytest.FixtureRequest, folder: Path) -> Iterator[CalDavPlace]:
+    radicale = request.getfixturevalue("radicale")
+    proxy = Proxy(radicale.port)
+    with answering(proxy.answer) as port:
+        yield CalDavPlace(radicale, proxy, port, folder)
+
+
+@contextmanager
+def place_of(kind: str, request: pytest.FixtureRequest, folder: Path) -> Iterator[Place]:
+    with ExitStack() as opened:
+        if kind in FILES:
+            yield FilePlace(kind, folder)
+        else:
+            yield opened.enter_context(caldav_place(request, folder))
 
 
 @pytest.fixture(params=KINDS)
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    return FilePlace(request.param, tmp_path)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    with place_of(request.param, request, tmp_path) as found:
+        yield found
+
+
+@pytest.fixture(params=["caldav"])
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """Place at a server, behind a proxy."""
+    with place_of(request.param, request, tmp_path) as found:
+        yield found
 
 
 @pytest.fixture

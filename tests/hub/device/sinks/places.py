@@ -5,12 +5,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from hub.device.sinks.caldav import CalDav
 from hub.device.sinks.calendar import Calendar
 from hub.device.sinks.lines import Markdown, TodoTxt
 from hub.device.sinks.records import Csv, JsonLines
 from hub.device.sinks.target import Target
 from hub.device.sinks.text_file import Format, TextFile, spliced
+from hub.device.sinks.web import Web, basic_authorization
 from protocol.tables import TABLES
+from tests.hub.device.sinks.servers import Proxy, Reply
+from tests.support.radicale import PASSWORD, Radicale
 
 # Text of others around the rows, and how a person ticks a task off.
 FILES: Final[dict[str, tuple[Callable[[], Format], str, str, tuple[str, str]]]] = {
@@ -30,7 +34,7 @@ FILES: Final[dict[str, tuple[Callable[[], Format], str, str, tuple[str, str]]]] 
         ("STATUS:NEEDS-ACTION", "STATUS:COMPLETED"),
     ),
 }
-KINDS: Final = (*FILES,)
+KINDS: Final = (*FILES, "caldav")
 
 
 class Place(Protocol):
@@ -118,3 +122,74 @@ class FilePlace:
     def others(self) -> str:
         keys = dict.fromkeys(re.findall("hub-[a-z2-7]{16}", self.text), TABLES["tasks"])
         return spliced(self.form(), self.text, (), keys, keys)
+
+
+class CalDavPlace:
+    """Calendar of radicale with a to-do of others, behind a proxy."""
+
+    def __init__(self, radicale: Radicale, proxy: Proxy, port: int, folder: Path) -> None:
+        self._user = radicale.fresh_user()
+        self._radicale, self._folder = radicale, folder
+        self.proxy = proxy
+        self.path = f"/{self._user}/todo/"
+        self.url = f"http://127.0.0.1:{port}{self.path}"
+        radicale.make_calendar(self._user, "todo")
+        radicale.put(self._user, "todo", "other", "SUMMARY:of others", "X-MINE:1")
+        self.target: Target = self.open()
+
+    def open(self, silence_s: float = 10.0, password: str = PASSWORD) -> Target:
+        web = Web(self.url, lambda: basic_authorization(self._user, password), silence_s=silence_s)
+        return CalDav(web, self.url, poll_s=0)
+
+    def settings(self) -> Mapping[str, str]:
+        file = self._folder / "password"
+        file.write_text(f"{PASSWORD}\n")
+        file.chmod(0o600)
+        return {"kind": "caldav", "url": self.url, "user": self._user, "password_file": str(file)}
+
+    def read_only(self) -> Target:
+        return _forbidden(self)
+
+    @property
+    def text(self) -> str:
+        return "".join(self.save().values())
+
+    def rename(self, old: str, new: str) -> None:
+        for name, text in self.save().items():
+            if old in text:
+                text = re.sub("LAST-MODIFIED:.*", "LAST-MODIFIED:20990101T000000Z", text.replace(old, new, 1))
+                self._put(name, text.replace("\r\n", "\n"))
+
+    def tick(self) -> None:
+        self.rename("STATUS:NEEDS-ACTION", "STATUS:COMPLETED")
+
+    def save(self) -> dict[str, str]:
+        folder = self._radicale.folder / "collections/collection-root" / self.path.strip("/")
+        return {file.name: file.read_bytes().decode() for file in sorted(folder.glob("*.ics"))}
+
+    def restore(self, saved: dict[str, str]) -> None:
+        if self.path.strip("/").partition("/")[2] and not self.save():
+            self._radicale.make_calendar(self._user, "todo")
+        for name in self.save().keys() - saved.keys():
+            self._radicale.ask(self._user, "DELETE", self.path + name)
+        for name, text in saved.items():
+            if self.save().get(name) != text:
+                self._put(name, text)
+
+    def _put(self, name: str, text: str) -> None:
+        self._radicale.ask(self._user, "PUT", self.path + name, text, kind="text/calendar")
+
+    def vanish(self) -> None:
+        self._radicale.ask(self._user, "DELETE", self.path)
+
+    def change_others(self) -> None:
+        self.rename("of", "of all")
+
+    def others(self) -> str:
+        return "".join(text for name, text in self.save().items() if not name.startswith("hub-"))
+
+
+def _forbidden(place: CalDavPlace) -> Target:
+    place.proxy.only = ("PUT", "POST", "DELETE")
+    place.proxy.faults = [Reply(403)] * 9
+    return place.open()

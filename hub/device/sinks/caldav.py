@@ -1,0 +1,186 @@
+"""Calendar collection of a CalDAV server (RFC 4791) as a target: an object for each row.
+
+An object is named after the key of its row. Changes are listed by the sync token (RFC 6578), else by ETags,
+and only changed objects of this device are fetched. Each write names the version that it replaces.
+"""
+
+import re
+from collections.abc import Collection, Hashable, Mapping
+from datetime import datetime
+from typing import Final, NamedTuple
+from urllib.parse import urljoin, urlsplit
+
+from hub.device.sinks.calendar import Calendar, changed_ms
+from hub.device.sinks.target import Fields, Found, Put, Snapshot, TargetFailed
+from hub.device.sinks.text_file import read_back, spliced
+from hub.device.sinks.web import POLL_S, Answer, Polled, Web
+from hub.text.webdav import (
+    CAL,
+    DAV,
+    Multistatus,
+    Resource,
+    multiget,
+    multistatus,
+    propfind,
+    sync_collection,
+)
+from protocol.tables import DeviceTable
+
+_NAME: Final = re.compile(r"/(hub-[a-z2-7]{16})(?:\.ics)?$")
+_BATCH: Final = 100  # objects that are fetched at once
+_NOT_LISTED: Final = (400, 403, 405, 409, 410, 412, 415, 501)  # the token is old, or there are no tokens
+_TRUNCATED: Final = 507
+_XML: Final = {"Content-Type": "application/xml; charset=utf-8"}
+
+
+class _Object(NamedTuple):
+    """Object of a row; *text* and *found* only after it was fetched."""
+
+    url: str
+    etag: str
+    text: str | None = None
+    found: Found | None = None
+
+
+class CalDav(Polled):
+    """Collection at *url*."""
+
+    def __init__(self, web: Web, url: str, poll_s: float = POLL_S) -> None:
+        super().__init__(web, poll_s)
+        self._url = url if url.endswith("/") else f"{url}/"
+        self._form = Calendar()
+        self._token = ""
+        self._own: dict[str, _Object] = {}
+        self._others: set[str] = set()
+
+    def fresh_place(self, now: datetime) -> str:
+        return self._url
+
+    def expressed(self, table: DeviceTable, fields: Fields) -> Fields:
+        return read_back(self._form, table, fields)
+
+    def _snapshot(self) -> Snapshot:
+        self._fetch()
+        own = ((key, one.found) for key, one in self._own.items() if key in self._tables)
+        found = {key: one for key, one in own if one is not None}
+        return Snapshot(found, () if self._own or self._others else self._places, {}, self._tables)
+
+    def _look(self) -> None:
+        try:
+            while not self._list():
+                pass
+        except TargetFailed:
+            self._token = ""
+            raise
+
+    def _list(self) -> bool:
+        """List what has changed since the token; return False if the server has more."""
+        answer = self._report(sync_collection(self._token), "0", accept=_NOT_LISTED)
+        if answer.status in _NOT_LISTED and self._token:
+            self._token = ""
+            answer = self._report(sync_collection(""), "0", accept=_NOT_LISTED)
+        if answer.status in _NOT_LISTED:  # a server without tokens
+            answer = self._report(propfind("d:getetag"), "1", "PROPFIND")
+        listed, before = _read(answer), self._own
+        if not self._token:
+            self._own, self._others = {}, set()
+        for one in listed.resources:
+            self._note(one, before)
+        is_whole = all(one.status != _TRUNCATED for one in listed.resources)
+        is_whole |= listed.sync_token in ("", self._token)
+        self._token = listed.sync_token
+        return is_whole
+
+    def _note(self, one: Resource, before: Mapping[str, _Object]) -> None:
+        """Remember an object that is listed as present, changed or deleted."""
+        url, etag = urljoin(self._url, one.href), one.text(f"{DAV}getetag")
+        name = _NAME.search(url)
+        match one.status:
+            case None | 200 if name is not None and etag:
+                known = before.get(name[1])
+                self._own[name[1]] = known if known and known.etag == etag else _Object(url, etag)
+            case None | 200 if etag and url != self._url:
+                self._others.add(url)
+            case 404 if name is not None:
+                self._own.pop(name[1], None)
+            case 404:
+                self._others.discard(url)
+            case status if status not in (None, 200, _TRUNCATED):  # left out, but not deleted
+                raise TargetFailed(f"{self._web.host}: answers a part only; the next attempt follows")
+
+    def _fetch(self) -> None:
+        """Fetch the objects of this device that have changed."""
+        wanted = [one.url for key, one in self._own.items() if one.text is None and key in self._tables]
+        for begin in range(0, len(wanted), _BATCH):
+            body = multiget([_path(url) for url in wanted[begin : begin + _BATCH]])
+            for one in _read(self._report(body, "1")).resources:
+                name, data = _NAME.search(one.href), one.found.get(f"{CAL}calendar-data")
+                if name is None or name[1] not in self._own:
+                    continue
+                if data is None and one.status == 404:
+                    self._own.pop(name[1])
+                elif data is not None:
+                    self._keep(name[1], self._own[name[1]].url, one.text(f"{DAV}getetag"), data.text or "")
+
+    def _keep(self, key: str, url: str, etag: str, text: str) -> None:
+        text = text.replace("\r\n", "\n")
+        for piece in self._form.pieces(text, {key: self._tables[key]}):
+            found = Found(piece.fields, self._url, changed_ms(text[piece.start : piece.end]))
+            self._own[key] = _Object(url, etag, text, found)
+            return
+        self._own[key] = _Object(url, etag, "")  # the object of another program by this name
+
+    def _state(self) -> Hashable:
+        return tuple((key, one.etag) for key, one in sorted(self._own.items()) if key in self._tables)
+
+    def _put(self, put: Put) -> None:
+        known = self._own.get(put.key)
+        text = spliced(self._form, (known and known.text) or "", [put], (), {put.key: put.table})
+        url = known.url if known else f"{self._url}{put.key}.ics"
+        version = {"If-Match": known.etag} if known else {"If-None-Match": "*"}
+        headers = {"Content-Type": "text/calendar; charset=utf-8", **version}
+        answer = self._web.ask("PUT", url, text.replace("\n", "\r\n").encode(), headers, accept=(412, 404))
+        if answer.status == 412:
+            raise self._changed(url)
+        if answer.status == 404:
+            raise self._vanished()
+        self._tables = {**self._tables, put.key: put.table}
+        # Without an ETag the server has changed the object, and it is fetched again.
+        self._keep(put.key, url, answer.headers.get("etag", ""), text)
+
+    def _remove(self, key: str) -> None:
+        known = self._own.get(key)
+        if known is not None:
+            answer = self._web.ask(
+                "DELETE", known.url, headers={"If-Match": known.etag}, accept=(404, 410, 412)
+            )
+            if answer.status == 412:
+                raise self._changed(known.url)
+            del self._own[key]
+
+    def _report(
+        self, body: bytes, depth: str, method: str = "REPORT", accept: Collection[int] = ()
+    ) -> Answer:
+        answer = self._web.ask(method, self._url, body, {**_XML, "Depth": depth}, accept=(*accept, 404))
+        if answer.status == 404:
+            raise self._vanished()
+        return answer
+
+    def _vanished(self) -> TargetFailed:
+        return TargetFailed(
+            f"{self._url} is missing: create the calendar again, then: hub device sync --again"
+        )
+
+
+def _read(answer: Answer) -> Multistatus:
+    try:
+        listed = multistatus(answer.body)
+        for one in listed.resources:
+            urlsplit(one.href)
+    except ValueError as error:  # also for what is no address
+        raise TargetFailed(f"the server answers wrongly: {error}") from error
+    return listed
+
+
+def _path(url: str) -> str:
+    return "/" + url.split("/", 3)[3]
