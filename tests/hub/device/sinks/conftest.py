@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.hub.device.sinks.bench import SinkBench
-from tests.hub.device.sinks.places import FILES, KINDS, CalDavPlace, FilePlace, Place
-from tests.hub.device.sinks.servers import Proxy, answering
+from tests.hub.device.sinks.places import FILES, KINDS, CalDavPlace, FilePlace, Place, RestPlace
+from tests.hub.device.sinks.servers import Proxy, Tasks, answering
 
 
 @contextmanager
@@ -20,12 +20,23 @@ def caldav_place(request: pytest.FixtureRequest, folder: Path) -> Iterator[CalDa
 
 
 @contextmanager
+def rest_place(folder: Path) -> Iterator[RestPlace]:
+    tasks = Tasks()
+    with answering(tasks.answer) as there:
+        proxy = Proxy(there)
+        with answering(proxy.answer) as port:
+            yield RestPlace(tasks, proxy, port, folder)
+
+
+@contextmanager
 def place_of(kind: str, request: pytest.FixtureRequest, folder: Path) -> Iterator[Place]:
     with ExitStack() as opened:
         if kind in FILES:
             yield FilePlace(kind, folder)
-        else:
+        elif kind == "caldav":
             yield opened.enter_context(caldav_place(request, folder))
+        else:
+            yield opened.enter_context(rest_place(folder))
 
 
 @pytest.fixture(params=KINDS)
@@ -34,7 +45,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
         yield found
 
 
-@pytest.fixture(params=["caldav"])
+@pytest.fixture(params=["caldav", "rest"])
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """Place at a server, behind a proxy."""
     with place_of(request.param, request, tmp_path) as found:

@@ -1,6 +1,8 @@
 """Places of each kind with data of others in them, as targets; the plays of a target are the same for all."""
 
+import json
 import re
+import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -8,12 +10,14 @@ from typing import Any, Final, Protocol
 from hub.device.sinks.caldav import CalDav
 from hub.device.sinks.calendar import Calendar
 from hub.device.sinks.lines import Markdown, TodoTxt
+from hub.device.sinks.manifest import SHIPPED, Manifest
 from hub.device.sinks.records import Csv, JsonLines
+from hub.device.sinks.rest import Rest
 from hub.device.sinks.target import Target
 from hub.device.sinks.text_file import Format, TextFile, spliced
 from hub.device.sinks.web import Web, basic_authorization
 from protocol.tables import TABLES
-from tests.hub.device.sinks.servers import Proxy, Reply
+from tests.hub.device.sinks.servers import TOKEN, Proxy, Reply, Tasks
 from tests.support.radicale import PASSWORD, Radicale
 
 # Text of others around the rows, and how a person ticks a task off.
@@ -34,7 +38,7 @@ FILES: Final[dict[str, tuple[Callable[[], Format], str, str, tuple[str, str]]]] 
         ("STATUS:NEEDS-ACTION", "STATUS:COMPLETED"),
     ),
 }
-KINDS: Final = (*FILES, "caldav")
+KINDS: Final = (*FILES, "caldav", "rest")
 
 
 class Place(Protocol):
@@ -189,7 +193,70 @@ class CalDavPlace:
         return "".join(text for name, text in self.save().items() if not name.startswith("hub-"))
 
 
-def _forbidden(place: CalDavPlace) -> Target:
+class RestPlace:
+    """Task list of a stand-in server with tasks of others, behind a proxy."""
+
+    def __init__(self, tasks: Tasks, proxy: Proxy, port: int, folder: Path) -> None:
+        self.tasks, self.proxy = tasks, proxy
+        self._folder = folder
+        for number in range(4):
+            tasks.add(f"of others {number}", description="mine", labels=["x"])
+        self.manifest = _manifest(f"http://127.0.0.1:{port}/api/v1")
+        self.target: Target = self.open()
+
+    def open(self, silence_s: float = 10.0, password: str = TOKEN) -> Target:
+        web = Web(self.manifest.url, lambda: f"Bearer {password}", silence_s=silence_s)
+        return Rest(web, self.manifest, poll_s=0)
+
+    def settings(self) -> Mapping[str, str]:
+        file, manifest = self._folder / "token", self._folder / "tasks.toml"
+        file.write_text(TOKEN)
+        file.chmod(0o600)
+        text = (SHIPPED / "todoist.toml").read_text()
+        manifest.write_text(text.replace("https://api.todoist.com/api/v1", self.manifest.url))
+        return {"kind": "rest", "manifest": str(manifest), "password_file": str(file)}
+
+    def read_only(self) -> Target:
+        return _forbidden(self)
+
+    @property
+    def text(self) -> str:
+        return "\n".join(map(json.dumps, self.tasks.tasks.values()))
+
+    def rename(self, old: str, new: str) -> None:
+        for task in self.tasks.tasks.values():
+            if old in task["content"]:
+                self.tasks.change(task["id"], {"content": task["content"].replace(old, new, 1)})
+                return
+        raise AssertionError(old)
+
+    def tick(self) -> None:
+        for task in self.tasks.tasks.values():
+            if "hub-" in task["description"]:
+                self.tasks.change(task["id"], {"checked": True})
+
+    def save(self) -> dict[str, Any]:
+        return {name: dict(task) for name, task in self.tasks.tasks.items()}
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        self.tasks.tasks = {name: dict(task) for name, task in saved.items()}
+
+    def vanish(self) -> None:
+        self.tasks.tasks = {}
+
+    def change_others(self) -> None:
+        self.rename("of", "of all")
+
+    def others(self) -> str:
+        return "\n".join(line for line in self.text.splitlines() if "hub-" not in line)
+
+
+def _forbidden(place: CalDavPlace | RestPlace) -> Target:
     place.proxy.only = ("PUT", "POST", "DELETE")
     place.proxy.faults = [Reply(403)] * 9
     return place.open()
+
+
+def _manifest(url: str) -> Manifest:
+    doc = tomllib.loads((SHIPPED / "todoist.toml").read_text())
+    return Manifest.model_validate(doc | {"url": url})

@@ -1,11 +1,16 @@
-"""Server on loopback for tests of sinks: a proxy with faults."""
+"""Servers on loopback for tests of sinks: a task list with an interface of JSON, and a proxy with faults."""
 
 import http.client
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
-from typing import NamedTuple
+from threading import Lock, Thread
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs, urlsplit
+
+TOKEN = "a token of tasks"
+PAGE = 3  # items of a page, so that few items have several
 
 
 class Reply(NamedTuple):
@@ -66,6 +71,84 @@ def answering(answer: Callable[[Asked], Reply | None]) -> Iterator[int]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class Tasks:
+    """Task list, as Todoist answers: open tasks in pages, and each task by its id."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[str, dict[str, Any]] = {}
+        self.changes = 0
+        self._answers: dict[str, Reply] = {}
+        self._lock = Lock()
+
+    def add(self, content: str, **fields: object) -> str:
+        with self._lock:
+            return str(self._add({"content": content, **fields})["id"])
+
+    def _add(self, sent: Mapping[str, Any]) -> dict[str, Any]:
+        task_id = f"t{len(self.tasks) + self.changes}"
+        task = {"id": task_id, "description": "", "priority": 1, "labels": []}
+        self.tasks[task_id] = task | {"checked": False, "due": None, "is_deleted": False}
+        return self.change(task_id, sent)
+
+    def change(self, task_id: str, sent: Mapping[str, Any]) -> dict[str, Any]:
+        task = self.tasks[task_id]
+        sent = dict(sent)
+        if "due_date" in sent:
+            task["due"] = {"date": sent.pop("due_date"), "is_recurring": False}
+        if sent.pop("due_string", None) == "no date":
+            task["due"] = None
+        unknown = sent.keys() - task.keys() - {"content"}
+        assert not unknown, unknown
+        self.changes += 1
+        task |= sent | {"updated_at": "2099-01-01T00:00:00Z"}
+        task["content"] = task["content"].strip()
+        return task
+
+    def answer(self, asked: Asked) -> Reply:
+        with self._lock:
+            if asked.headers.get("authorization") != f"Bearer {TOKEN}":
+                return Reply(401)
+            again = asked.headers.get("x-request-id")
+            if again in self._answers:
+                return self._answers[again]
+            reply = self._answer(asked)
+            if again:
+                self._answers[again] = reply
+            return reply
+
+    def _answer(self, asked: Asked) -> Reply:
+        parts = urlsplit(asked.path)
+        _, _, task_id, *action = [*parts.path.removeprefix("/api/v1").split("/"), "", ""][:4]
+        sent = json.loads(asked.body or b"{}")
+        if not task_id and asked.method == "GET":
+            found = [task for task in self.tasks.values() if not task["checked"]]
+            start = int(parse_qs(parts.query).get("cursor", ["0"])[0])
+            more = str(start + PAGE) if len(found) > start + PAGE else None
+            return _json({"results": found[start : start + PAGE], "next_cursor": more})
+        if not task_id:
+            return _json(self._add(sent)) if sent.get("content") else Reply(400)
+        if task_id not in self.tasks:
+            return Reply(404)
+        match asked.method, action[0]:
+            case "GET", _:
+                return _json(self.tasks[task_id])
+            case "DELETE", _:
+                del self.tasks[task_id]
+                self.changes += 1
+                return Reply(204)
+            case _, "close":
+                self.change(task_id, {"checked": True})
+                return Reply(204)
+            case _, "reopen":
+                self.change(task_id, {"checked": False})
+                return Reply(204)
+        return _json(self.change(task_id, sent))
+
+
+def _json(found: object) -> Reply:
+    return Reply(200, json.dumps(found).encode(), {"content-type": "application/json"})
 
 
 class Proxy:

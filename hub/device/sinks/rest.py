@@ -1,0 +1,251 @@
+"""Task list at a server with an interface of JSON, described by a manifest, as a target.
+
+The key of a row is in its item. A server lists open items only, so that an item that is known, but not
+listed, is read by its id: it is done, or it was deleted.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Collection, Hashable, Mapping
+from contextlib import suppress
+from datetime import datetime
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+from hub.clock import epoch_ms
+from hub.device.sinks.manifest import FieldPlace, Manifest, Request
+from hub.device.sinks.target import Fields, Found, Put, Snapshot, TargetFailed, shape_of
+from hub.device.sinks.web import POLL_S, Answer, Polled, Web
+from protocol.tables import DeviceTable
+
+_KEY: Final = re.compile("hub-[a-z2-7]{16}")
+_MOST_PAGES: Final = 1_000
+_LOST: Final = (404, 410)
+Item = dict[str, Any]
+
+
+class Rest(Polled):
+    """Items at the server of a manifest."""
+
+    def __init__(self, web: Web, manifest: Manifest, poll_s: float = POLL_S) -> None:
+        super().__init__(web, poll_s)
+        self._manifest = manifest
+        self._items: dict[str, Item] = {}  # by key
+        self._done: dict[str, Item] = {}  # items that are done, and not listed, by id
+        self._is_empty = True
+
+    def fresh_place(self, now: datetime) -> str:
+        return self._manifest.url
+
+    def expressed(self, table: DeviceTable, fields: Fields) -> Fields:
+        item: Item = {}
+        for column, place in self._columns(table):
+            _set(item, place.path, _written(place, fields.get(column, "")))
+        return self._fields(item, table)
+
+    def _snapshot(self) -> Snapshot:
+        found = {
+            key: Found(self._fields(item, self._tables[key]), self._place(item), self._changed_ms(item))
+            for key, item in self._items.items()
+            if key in self._tables
+        }
+        return Snapshot(found, self._places if self._is_empty else (), {}, self._tables)
+
+    # --- items ---
+
+    def _look(self) -> None:
+        items: dict[str, Item] = {}  # by id
+        asked = self._manifest.list
+        more: dict[str, str] = {}
+        for _ in range(_MOST_PAGES):
+            page = _json(self._ask(asked, query=more))
+            listed = _at(page, asked.items)
+            if not isinstance(listed, list):
+                raise TargetFailed(f"{self._web.host}: its answer has no list at {asked.items}")
+            items |= {self._id(one): one for one in listed}
+            if not (cursor := _at(page, asked.cursor or "")):
+                break
+            more = {asked.cursor_query: str(cursor)}
+        is_empty = not items
+        for item_id in filter(None, (place.partition("#")[2] for place in self._places)):
+            if item_id in items:
+                self._done.pop(item_id, None)
+            elif (one := self._done.get(item_id) or self._get(item_id)) is not None:
+                items[item_id] = one
+                if self._is_done(one):
+                    self._done[item_id] = one
+        self._items = {}
+        for one in items.values():
+            if (key := self._key(one)) and not _at(one, self._manifest.deleted or ""):
+                self._items.setdefault(key, one)
+        self._is_empty = is_empty and not self._items
+
+    def _is_done(self, item: Item) -> bool:
+        place = self._manifest.fields.get("status")
+        return place is not None and _is_same(_at(item, place.path), place.values.get("done"))
+
+    def _get(self, item_id: str) -> Item | None:
+        answer = self._ask(self._manifest.get, item_id, accept=_LOST)
+        return None if answer.status in _LOST else _json(answer)
+
+    def _state(self) -> Hashable:
+        own = [one for key, one in sorted(self._items.items()) if key in self._tables]
+        return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).digest()
+
+    def _put(self, put: Put) -> Found | None:
+        manifest, before = self._manifest, self._items.get(put.key)
+        own = {} if before is None else self._fields(before, put.table)
+        body: Item = {}
+        is_done = was_done = False
+        for column, place in self._columns(put.table):
+            text = put.fields.get(column, "")
+            if manifest.closes and place is manifest.fields["status"]:
+                is_done, was_done = text == "done", own.get(column) == "done"
+            elif own.get(column) == text:
+                continue
+            elif not text and place.clear:
+                body |= place.clear if before is not None else {}
+            elif (value := _written(place, text)) is not None or before is not None:
+                _set(body, place.write or place.path, value)
+        if before is None:
+            item = _json(self._ask(manifest.create, "", self._with_key(body, put.key), put))
+            self._forget()
+            fields = dict(self.expressed(put.table, put.fields))
+            if is_done:  # the next synchronization closes it: if that failed here, it would count as reopened
+                fields |= {"status": "todo"}
+            return Found(fields, self._place(item), 0)
+        item_id = self._id(self._unchanged(before))
+        if manifest.key.form == "line" and manifest.key.path.partition(".")[0] in body:
+            body = self._with_key(body, put.key)
+        if body:
+            self._ask(manifest.update, item_id, body, put)
+        if is_done != was_done and manifest.close and manifest.reopen:
+            self._ask(manifest.close if is_done else manifest.reopen, item_id, {}, put)
+        self._done.pop(item_id, None)
+        self._forget()  # the server has another time of the change
+        return None
+
+    def _remove(self, key: str) -> None:
+        item = self._items.get(key)
+        if item is not None:
+            self._ask(self._manifest.delete, self._id(self._unchanged(item)), accept=_LOST)
+            del self._items[key]
+            self._done.pop(self._id(item), None)
+
+    def _unchanged(self, item: Item) -> Item:
+        """Return an item if no other program has changed it since it was read."""
+        now = self._get(self._id(item))
+        places = [one.path for one in self._manifest.fields.values()]
+        if now is None or any(_at(now, path) != _at(item, path) for path in places):
+            self._done.pop(self._id(item), None)
+            raise self._changed(self._place(item))
+        return now
+
+    def _ask(
+        self,
+        asked: Request,
+        item_id: str = "",
+        body: Item | None = None,
+        put: Put | None = None,
+        accept: Collection[int] = (),
+        query: Mapping[str, str] | None = None,
+    ) -> Answer:
+        path = asked.path.replace("{id}", quote(item_id, safe=""))
+        parameters = urlencode({**asked.query, **(query or {})})
+        url = f"{self._manifest.url.rstrip('/')}{path}{'?' if parameters else ''}{parameters}"
+        sent = b"" if not body else json.dumps(body, ensure_ascii=False, sort_keys=True).encode()
+        headers = {"Content-Type": "application/json"} if sent else {}
+        if put is not None and self._manifest.idempotency_header:
+            # The place, the time and the item's state differ where the same content is written once more.
+            before = json.dumps(self._items.get(put.key), sort_keys=True)
+            same = f"{put.key}\n{put.place}\n{asked.method} {path}\n{put.at_ms}\n{before}\n".encode() + sent
+            headers[self._manifest.idempotency_header] = hashlib.sha256(same).hexdigest()[:32]
+        return self._web.ask(asked.method, url, sent, headers, accept)
+
+    # --- fields ---
+
+    def _columns(self, table: DeviceTable) -> list[tuple[str, FieldPlace]]:
+        """Return the columns of a table that the manifest has a place for."""
+        shape = shape_of(table)
+        named = {"title": shape.title, "text": shape.text, "date": shape.date}
+        columns = {named.get(name, name): place for name, place in self._manifest.fields.items()}
+        return [(column, columns[column]) for column in shape.names if column in columns]
+
+    def _fields(self, item: Item, table: DeviceTable) -> dict[str, str]:
+        fields = {}
+        for column, place in self._columns(table):
+            value = _at(item, place.path)
+            if place.values:
+                text = next((name for name, one in place.values.items() if _is_same(one, value)), None)
+            else:
+                text = "" if value is None else str(value)
+                if place.path == self._manifest.key.path and self._manifest.key.form == "line":
+                    lines = [line for line in text.splitlines() if not _KEY.fullmatch(line.strip())]
+                    text = "\n".join(lines).strip("\n")
+                text = text[:10] if place.is_day else text
+            if text or (text == "" and column != table.title):
+                fields[column] = text
+        return fields
+
+    def _key(self, item: Item) -> str:
+        value = _at(item, self._manifest.key.path)
+        words = value if isinstance(value, list) else str(value or "").splitlines()
+        return next((found[0] for word in words if (found := _KEY.fullmatch(str(word).strip()))), "")
+
+    def _with_key(self, body: Item, key: str) -> Item:
+        place = self._manifest.key
+        value: object = [key] if place.form == "label" else key
+        if place.form == "line" and (text := _at(body, place.path)):
+            value = f"{text}\n\n{key}"
+        _set(body, place.path, value)
+        return body
+
+    def _id(self, item: object) -> str:
+        found = _at(item, self._manifest.id)
+        if found is None:
+            raise TargetFailed(f"{self._web.host}: an item has no id at {self._manifest.id}")
+        return str(found)
+
+    def _place(self, item: Item) -> str:
+        return f"{self._manifest.url}#{self._id(item)}"
+
+    def _changed_ms(self, item: Item) -> int:
+        with suppress(ValueError, TypeError):
+            return epoch_ms(datetime.fromisoformat(_at(item, self._manifest.changed or "")))
+        return 0
+
+
+def _at(value: object, path: str) -> Any:
+    """Return what is at a path of JSON, or None."""
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def _set(item: Item, path: str, value: object) -> None:
+    *parents, last = path.split(".")
+    for name in parents:
+        item = item.setdefault(name, {})
+    item[last] = value
+
+
+def _written(place: FieldPlace, text: str) -> object:
+    """Return what a server has for the text of a field; None for an empty one, or an unknown value."""
+    if place.values:
+        return place.values.get(text)
+    return (text[:10] if place.is_day else text[: place.max_length]) or None
+
+
+def _is_same(one: object, other: object) -> bool:
+    return json.dumps(one) == json.dumps(other)  # true is not 1
+
+
+def _json(answer: Answer) -> Item:
+    try:
+        found = json.loads(answer.body)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise TargetFailed("the server's answer is no object of JSON; is the address right?")
+    return found
