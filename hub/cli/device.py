@@ -530,7 +530,7 @@ def _plan(ctx: click.Context, config: Path, settings: "DeviceSettings") -> "Plan
         hidden=settings.hidden,
         ignore=settings.ignore,
     )
-    return Plan(options, settings.when, settings.notify, _sinks_of(settings))
+    return Plan(options, settings.when, settings.notify, _sinks_of(settings), settings.tick_in)
 
 
 def _sinks_of(settings: "DeviceSettings") -> "tuple[Sink, ...]":

@@ -89,6 +89,11 @@ class Sources:
                 return None
         return Excerpts(text).around(start, start + len(quote))
 
+    def file(self, path: str | None) -> Path | None:
+        """Return the file of a source path; None if it is of no shared folder."""
+        root, file = self._place(path)
+        return None if root is None else file
+
     def _place(self, path: str | None) -> tuple[Path, Path] | tuple[None, Path]:
         """Return the shared folder of a path and the file, or no folder."""
         name, _, below = (path or "").partition("/")
@@ -183,7 +188,7 @@ def read_items(path: Path) -> list[DeviceItem]:
         if db is None:
             return []
         found = sorted(rows.reviews(db), key=lambda review: review.number)
-        sources, places = _sources(db), destinations(db)
+        sources, places = sources_of(db), destinations(db)
         return [_item(db, sources, places, review, review.row) for review in found if review.row is not None]
 
 
@@ -305,10 +310,11 @@ def _exported(table: DeviceTable, row: sqlite3.Row) -> ExportedItem:
 def read_excerpt(path: Path, item: DeviceItem) -> Excerpt | None:
     """Return the lines around an item's quote, if this machine has its file still. Raises DeviceFileError."""
     with connect_shared(path) as db:
-        return _sources(db).excerpt(item.source_path, item.quote, item.start)
+        return sources_of(db).excerpt(item.source_path, item.quote, item.start)
 
 
-def _sources(db: sqlite3.Connection) -> Sources:
+def sources_of(db: sqlite3.Connection) -> Sources:
+    """Return the files of the shared folders that a device's file knows."""
     return Sources({name: Path(root) for root, name in db.execute("SELECT path, name FROM roots")})
 
 

@@ -71,6 +71,7 @@ class Plan:
     when: When
     notify: Notify
     sinks: tuple[Sink, ...] = ()
+    tick_in: tuple[Path, ...] = ()
 
 
 def pause(db: Path, until: datetime | None) -> None:
@@ -159,7 +160,7 @@ class Keeper:
     _asked: float = field(default=float("-inf"))
     _of_system: str = ""
     _digests: Digests = field(init=False)
-    _sinks: tuple[Sink, ...] = ()
+    _plan: Plan = field(init=False)
     _last_message: str = ""
 
     async def serve(self) -> int:
@@ -174,9 +175,11 @@ class Keeper:
         end.unlink(missing_ok=True)
         self._digests = Digests(written.options.db, self.clock)
         sinks = Sinks(written.options.db, self.clock, self.on_status)
-        self._sinks = written.sinks
+        self._plan = written
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(sinks.serve, lambda: self._sinks)  # also while the device is disconnected
+            tasks.start_soon(
+                sinks.serve, lambda: (self._plan.sinks, self._plan.tick_in)
+            )  # also while the device is disconnected
             changed: Plan | None = written
             while changed is not None:
                 code, changed = await self._until_changed(changed)
@@ -235,7 +238,7 @@ class Keeper:
             changed = self.load()
             if changed.options.db != plan.options.db:
                 raise HubError(f"{self.file} is of another device now; start this program again")
-            self._sinks = changed.sinks
+            self._plan = changed
             return changed
         except HubError as error:
             self.on_status(f"the settings of before stay in use: {error}")

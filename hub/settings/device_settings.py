@@ -145,6 +145,9 @@ class DeviceSettings(Table):
     ignore: tuple[Annotated[str, AfterValidator(_pattern)], ...] = live(
         (), "Patterns of what stays here in every folder, as in .hubignore; they have the last word."
     )
+    tick_in: tuple[SettingsPath, ...] = live(
+        (), "Folders whose notes are changed: the box of a task is ticked there once it is done."
+    )
     when: WhenSettings = WhenSettings()
     notify: NotifySettings = NotifySettings()
     sinks: Annotated[tuple[SinkSettings, ...], AfterValidator(_differently_named)] = live(

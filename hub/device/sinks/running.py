@@ -1,7 +1,7 @@
 """Sinks of a device that keeps running: each is synchronized when either side has changed."""
 
 import sqlite3
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
@@ -13,6 +13,7 @@ from hub.device.inserts import DeviceFileError, connect_shared
 from hub.device.sinks.calendar import Calendar
 from hub.device.sinks.lines import Markdown, TodoTxt
 from hub.device.sinks.records import Csv, JsonLines
+from hub.device.sinks.sources import SINK, tick_sources
 from hub.device.sinks.sync import Sink, Synced, synchronize
 from hub.device.sinks.text_file import Format
 
@@ -39,22 +40,25 @@ class Sinks:
         self._seen: dict[str, tuple[Hashable, float]] = {}
         self._last: dict[str, Synced] = {}
 
-    async def serve(self, sinks: Callable[[], Sequence[Sink]]) -> None:
-        """Synchronize those that *sinks* returns, until cancelled."""
+    async def serve(self, current: Callable[[], tuple[Sequence[Sink], Collection[Path]]]) -> None:
+        """Synchronize the current sinks, and tick boxes in the current folders, until cancelled."""
         try:
             while True:
-                if current := sinks():
-                    await anyio.to_thread.run_sync(self._check_all, current)
+                sinks, folders = current()
+                if sinks or folders:
+                    await anyio.to_thread.run_sync(self._check_all, sinks, folders)
                 await self._clock.sleep(INTERVAL_S)
         finally:
             self._opened.close()
 
-    def _check_all(self, sinks: Sequence[Sink]) -> None:
+    def _check_all(self, sinks: Sequence[Sink], folders: Collection[Path]) -> None:
         try:
             if self._db is None:
                 self._db = self._opened.enter_context(connect_shared(self._path))
             for sink in sinks:
                 self._synchronize(self._db, sink)
+            if folders:
+                self._tick(self._db, folders)
         except (DeviceFileError, sqlite3.Error):  # not served yet, or busy: the next look tries again
             self._opened.close()
             self._db = None
@@ -75,6 +79,16 @@ class Sinks:
                 f"sink {sink.name}: {synced.deleted} items were deleted there and stay here:"
                 " hub device sinks lists them"
             )
+
+    def _tick(self, db: sqlite3.Connection, folders: Collection[Path]) -> None:
+        (version,) = db.execute("SELECT total_changes()").fetchone()
+        stamp = folders, version, db.execute("PRAGMA data_version").fetchone()[0]
+        if stamp == self._seen.get(SINK, (None,))[0] and not self._last.get(SINK, Synced()).problem:
+            return
+        problem = tick_sources(db, folders, self._clock.now())
+        if problem and problem != self._last.get(SINK, Synced()).problem:
+            self._on_status(problem)
+        self._last[SINK], self._seen[SINK] = Synced(problem=problem), (stamp, self._clock.monotonic())
 
     def _stamp(self, db: sqlite3.Connection, sink: Sink, last: Synced) -> Hashable:
         """Return what differs once either side has changed."""

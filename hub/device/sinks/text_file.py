@@ -91,7 +91,7 @@ class TextFile:
         found: dict[str, Found] = {}
         contents: dict[str, bytes | None] = {}
         for place in sorted(places):
-            contents[place], at_ms = _content(Path(place))
+            contents[place], at_ms = content_of(Path(place))
             for piece in self._form.pieces(_text(place, contents[place])[0], tables):
                 found.setdefault(piece.key, Found(piece.fields, place, at_ms))
         missing = {place for place, content in contents.items() if not content or not content.strip()}
@@ -108,10 +108,10 @@ class TextFile:
             text, newline = _text(place, before)
             text = spliced(self._form, text, here, removals, snapshot.tables)
             after = text.replace("\n", newline).encode("utf-8", "surrogateescape")
-            current, _ = _content(Path(place))
+            current, _ = content_of(Path(place))
             if current != before:
                 raise TargetChanged(f"{place}: another program changed it just now")
-            _replace(Path(place), after)
+            replace_content(Path(place), after)
         return {}
 
 
@@ -123,8 +123,12 @@ def _stamp(place: str) -> tuple[int, ...]:
     return info.st_mtime_ns, info.st_size, info.st_ino
 
 
-def _content(path: Path) -> tuple[bytes | None, int]:
-    """Return the bytes of a file and when it was changed, in epoch ms; None if there is no file."""
+def content_of(path: Path) -> tuple[bytes | None, int]:
+    """Return the bytes of a file and when it was changed, in epoch ms; None if there is no file.
+
+    Raises:
+        TargetFailed: it cannot be read, or is too large.
+    """
     try:
         info = path.stat()
         if not stat.S_ISREG(info.st_mode) or info.st_size > _MOST_BYTES:
@@ -152,7 +156,8 @@ def _text(place: str, content: bytes | None) -> tuple[str, str]:
     return (plain, "\r\n") if "\n" in plain and plain.replace("\n", "\r\n") == text else (text, "\n")
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace_content(path: Path, content: bytes) -> None:
+    """Replace the content of a file, which keeps its mode. Raises TargetFailed."""
     mode = 0o600
     with suppress(FileNotFoundError):
         mode = stat.S_IMODE(path.stat().st_mode)

@@ -1,0 +1,108 @@
+"""Boxes of tasks in the notes that they were found in."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hub.clock import IdFactory
+from hub.device.inserts import connect_shared, open_device_store
+from hub.device.owner import approve, edit
+from hub.device.sinks.sources import tick_sources
+from protocol.tables import SUGGESTED
+from protocol.work import Action, ItemSource, ToolCall
+from tests.support.clock import FakeClock, SeededChance
+
+CLOCK = FakeClock()
+AT = 1_800_000_000_000
+
+
+class Note:
+    """Note in a shared folder, and a done task that was found in it."""
+
+    def __init__(self, folder: Path, text: str, quote: str, *, is_done: bool = True) -> None:
+        self.root = folder / "notes"
+        self.root.mkdir()
+        self.path, self.db = self.root / "plan.md", folder / "desk.db"
+        self.path.write_bytes(text.encode())
+        source = ItemSource(path="notes/plan.md", quote=quote, start=text.find(quote), end=len(quote))
+        data = {"title": "Pay", **SUGGESTED}
+        call = ToolCall(id="c1", action=Action.INSERT, table="tasks", data=data, source=source)
+        with open_device_store(self.db, clock=CLOCK, ids=IdFactory(CLOCK, SeededChance())) as store:
+            store.name_roots([str(self.root)])
+            store.apply([call])
+        approve(self.db, [1], at_ms=AT)
+        if is_done:
+            edit(self.db, [1], {"status": "done"}, at_ms=AT)
+
+    def tick(self, *folders: Path) -> tuple[str, str]:
+        """Tick, and return the problem and the text."""
+        with connect_shared(self.db) as db:
+            problem = tick_sources(db, folders or (self.root,), CLOCK.now())
+        return problem, self.path.read_bytes().decode()
+
+
+TEXT = "# Plan\r\n\r\n- [ ] Pay\tAna\r\n- [ ] Pay Bo"
+
+
+@pytest.mark.parametrize(
+    ("text", "quote", "after"),
+    [
+        (TEXT, "Pay\tAna", TEXT.replace("[ ] Pay\t", "[x] Pay\t")),
+        (TEXT, "- [ ] Pay Bo", TEXT.replace("[ ] Pay B", "[x] Pay B")),
+        ("1. [ ] Pay", "Pay", "1. [x] Pay"),
+        ("- [x] Pay", "Pay", "- [x] Pay"),
+        ("- Pay", "Pay", "- Pay"),
+        ("Please pay [ ] Pay", "Pay", "Please pay [ ] Pay"),
+    ],
+)
+def test_box_of_a_done_task_is_ticked_and_all_else_stays(
+    tmp_path: Path, text: str, quote: str, after: str
+) -> None:
+    note = Note(tmp_path, text, quote)
+    assert note.tick() == ("", after)
+    note.path.write_bytes(text.encode())  # its owner opens the box again
+    assert note.tick() == ("", text)
+
+
+def test_box_of_an_open_task_and_of_a_note_outside_stays(tmp_path: Path) -> None:
+    note = Note(tmp_path, "- [ ] Pay", "Pay", is_done=False)
+    (tmp_path / "other").mkdir()
+    assert note.tick() == ("", "- [ ] Pay")
+    edit(note.db, [1], {"status": "done"}, at_ms=AT)
+    assert note.tick(tmp_path / "other") == ("", "- [ ] Pay")
+    (tmp_path / "other/plan.md").write_text("- [ ] Pay")
+    note.path.unlink()
+    note.path.symlink_to(tmp_path / "other/plan.md")
+    assert note.tick() == ("", "- [ ] Pay")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace("Pay", "Sell"),
+        lambda text: f"new\n{text}\n- [ ] Pay",
+        lambda text: "",
+    ],
+)
+def test_box_of_a_line_that_was_changed_or_doubled_stays(
+    tmp_path: Path, change: Callable[[str], str]
+) -> None:
+    note = Note(tmp_path, "- [ ] Pay", "Pay")
+    note.path.write_text(change("- [ ] Pay"))
+    assert note.tick() == ("", change("- [ ] Pay"))
+
+
+def test_box_below_new_lines_is_found_by_its_words(tmp_path: Path) -> None:
+    note = Note(tmp_path, "- [ ] Pay", "Pay")
+    note.path.write_text("new\n\n- [ ] Pay")
+    assert note.tick() == ("", "new\n\n- [x] Pay")
+
+
+def test_note_that_is_away_is_a_problem_until_it_is_back(tmp_path: Path) -> None:
+    note = Note(tmp_path, "- [ ] Pay", "Pay")
+    note.root.rename(tmp_path / "away")
+    with connect_shared(note.db) as db:
+        assert "there is no folder" in tick_sources(db, [note.root], CLOCK.now())
+    (tmp_path / "away").rename(note.root)
+    assert note.tick() == ("", "- [x] Pay")
