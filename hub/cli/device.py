@@ -442,14 +442,13 @@ def _verify(file: Path, since_ms: int, limit: int, as_json: bool) -> Exit:
     if as_json:
         show.print_json("device.verify", msgspec.to_builtins(found))
         return code
-    if shown := found.differences[:limit]:
+    findings = [*found.differences, *found.not_compared]
+    if findings:
+        shown = findings[:limit]
         rows = [[one.kind, fingerprint(one.hub)[:7], one.run_id, one.path, one.words] for one in shown]
         show.print_table(["difference", "hub", "run", "file", "what"], rows)
-    for sentence in found.left_out[:limit]:
-        show.report(f"not compared: {sentence}")
     counted = f"{found.files} files in {found.receipts} receipts: {len(found.differences)} differences"
-    more = "" if len(found.differences) <= limit else f"; the first {limit} are shown (--limit)"
-    show.report(counted + more)
+    show.report(counted if len(findings) <= limit else f"{counted}; {limit} lines are shown (--limit)")
     return code
 
 

@@ -1,6 +1,6 @@
 """Requests of the owner's programs to the hub, over a socket that only the owner can open.
 
-The connected device passes them on. A program sends a line of JSON, a ``Question``, and gets one JSON object.
+The connected device passes them on. A program sends a line of JSON, a ``Question``, and gets an ``Answer``.
 ``hub open`` asks for a *link* to the hub's pages, or gets a *problem*; ``hub device log --verify`` asks for
 receipts. A program that sends no question gets a link.
 
@@ -45,10 +45,12 @@ log = Channel(__name__)
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Answer over the socket."""
+    """Answer over the socket: a link, or the result of another request to the *hub* with that public key."""
 
     link: str = ""
     problem: str = ""
+    hub: str = ""
+    result: dict[str, Any] = {}
 
 
 class _Link(msgspec.Struct, frozen=True):
@@ -66,14 +68,6 @@ class Question(msgspec.Struct, frozen=True, omit_defaults=True):
     method: Method = Method.SESSIONS_LINK
     params: dict[str, Any] = {}
     secret: str = ""
-
-
-class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """Result of a request, or the message of its error. *hub*: public key of the hub."""
-
-    hub: str
-    result: dict[str, Any] | None = None
-    problem: str = ""
 
 
 class _Port(msgspec.Struct, frozen=True):
@@ -149,19 +143,15 @@ async def _answer(asking: socket.socket, line: Line, address: str, hub: str, sec
         while response is not None and response.error is not None and response.error.retry_after_ms:
             await anyio.sleep(response.error.retry_after_ms / 1_000)
             response = await line.request(question.method, question.params)
-        answer: Answer | Reply = answer_of(response, address)
-        if question.method is not Method.SESSIONS_LINK:
-            answer = reply_of(response, hub)
+        if question.method is Method.SESSIONS_LINK:
+            answer = answer_of(response, address)
+        elif response is None:
+            answer = Answer(hub=hub, problem="the hub did not answer")
+        elif response.error is not None:
+            answer = Answer(hub=hub, problem=response.error.message)
+        else:
+            answer = Answer(hub=hub, result=response.result or {})
         await asyncio.get_running_loop().sock_sendall(asking, msgspec.json.encode(answer))
-
-
-def reply_of(response: Response | None, hub: str) -> Reply:
-    """Return the hub's answer for a program."""
-    if response is None:
-        return Reply(hub=hub, problem="the hub did not answer")
-    if response.error is not None:
-        return Reply(hub=hub, problem=response.error.message)
-    return Reply(hub=hub, result=response.result or {})
 
 
 def answer_of(response: Response | None, address: str) -> Answer:
@@ -183,18 +173,15 @@ def answer_of(response: Response | None, address: str) -> Answer:
 
 def ask_link(path: Path) -> Answer:
     """Ask the connected device for a link. Raises OSError if none serves the socket at *path*."""
-    try:
-        return msgspec.json.decode(_ask(path, Question()), type=Answer)
-    except msgspec.DecodeError:
-        return Answer(problem="the device lost its connection; try again")
+    return ask_hub(path, Method.SESSIONS_LINK, {})
 
 
-def ask_hub(path: Path, method: Method, params: dict[str, Any]) -> Reply:
+def ask_hub(path: Path, method: Method, params: dict[str, Any]) -> Answer:
     """Send a request by the connected device. Raises OSError if none serves the socket at *path*."""
     try:
-        return msgspec.json.decode(_ask(path, Question(method, params)), type=Reply)
-    except msgspec.DecodeError as error:
-        raise ConnectionError("the device lost its connection") from error
+        return msgspec.json.decode(_ask(path, Question(method, params)), type=Answer)
+    except msgspec.DecodeError:
+        return Answer(problem="the device lost its connection; try again")
 
 
 def _ask(path: Path, question: Question) -> bytes:

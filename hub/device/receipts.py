@@ -7,7 +7,7 @@ entries of its audit log. Without the hub it compares the log with the receipts 
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from itertools import pairwise
 from pathlib import Path
@@ -19,27 +19,20 @@ from anyio import to_thread
 from hub.device import pages
 from hub.device.connection import Line
 from hub.device.credentials import fingerprint, is_signed
-from hub.device.sending_log import MOST_SENT, SendingLog, no_log
+from hub.device.sending_log import MOST_RECEIPTS, MOST_SENT, SendingLog, no_log
 from hub.log import Channel
 from protocol.coordination import Method
-from protocol.receipts import (
-    MOST_IDS,
-    Receipt,
-    SentFile,
-    digest_of,
-    receipt_text,
-    root_of,
-    sorted_files,
-)
+from protocol.receipts import MOST_IDS, Receipt, SentFile, digest_of, receipt_text, root_of, sorted_files
 
 log = Channel(__name__)
 
 VERIFY: Final = "hub device log --verify"
+NOT_COMPARED: Final = "not_compared"
 
-_VISITS: Final = "SELECT id, hub, run_id, first, receipt FROM receipts WHERE at_ms >= ? ORDER BY rowid"
-_ROWS: Final = "SELECT receipt, path, bytes, sha256 FROM sent WHERE number >= ? AND receipt <> ''"
-_UNPROMISED: Final = (
-    "SELECT hub, count(*), count(DISTINCT run_id) FROM sent WHERE at_ms >= ? AND receipt = '' GROUP BY hub"
+_EXPECTED: Final = "SELECT id, hub, run_id, first, receipt FROM receipts WHERE at_ms >= ? ORDER BY rowid"
+_FILES: Final = "SELECT receipt, path, bytes, sha256 FROM sent WHERE number >= ? AND receipt <> ''"
+_UNEXPECTED: Final = (
+    "SELECT hub, run_id, count(*) FROM sent WHERE at_ms >= ? AND receipt = '' GROUP BY hub, run_id"
 )
 _NEWEST: Final = "SELECT coalesce(max(number), 0) FROM sent"
 _KNOWN: Final = "SELECT id FROM receipts"
@@ -49,11 +42,12 @@ class HubAway(Exception):
     """The hub cannot be asked now; ``str()`` gives the reason."""
 
 
-class Difference(msgspec.Struct, frozen=True):
-    """Difference between the log and what the hub has or signed.
+class Finding(msgspec.Struct, frozen=True):
+    """Difference between the log and what the hub has or signed, or what could not be compared, and why.
 
     Attributes:
-        kind: missing_at_hub, unknown_to_device, different, root, signature, changed, audit or chain.
+        kind: missing_at_hub, unknown_to_device, different, root, signature, changed, audit, chain, or
+            not_compared.
         path: of the file; empty for a receipt as a whole.
     """
 
@@ -65,12 +59,12 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 class Comparison(msgspec.Struct, frozen=True):
-    """Result of a comparison. *left_out*: sentences about what could not be compared, and why."""
+    """Number of files and receipts that were compared, and the findings."""
 
     files: int
     receipts: int
-    differences: list[Difference]
-    left_out: list[str]
+    differences: list[Finding]
+    not_compared: list[Finding]
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -80,27 +74,17 @@ class Listed(msgspec.Struct, frozen=True):
     entry_hash: str | None = None
 
 
-class _Page(msgspec.Struct, frozen=True):
-    receipts: list[Listed]
-    oldest: int
-    newest: int
-
-
 class _Files(msgspec.Struct, frozen=True):
     id: str
     files: list[SentFile]
     is_whole: bool
 
 
-class _FilePage(msgspec.Struct, frozen=True):
-    lists: list[_Files]
-
-
 class Ask(NamedTuple):
     """Connected hub: its public key, and the function that sends a request. It raises HubAway."""
 
     hub: str
-    request: Callable[[Method, dict[str, Any]], object]
+    request: Callable[[Method, dict[str, Any]], dict[str, Any]]
 
 
 def is_genuine(receipt: Receipt, hub: str) -> bool:
@@ -114,14 +98,14 @@ def hub_at(path: Path) -> Ask | None:
     """Return the hub to which the device with the file at *path* is connected; None: it is not connected."""
     socket = path.with_suffix(pages.SUFFIX)
 
-    def request(method: Method, params: dict[str, Any]) -> object:
+    def request(method: Method, params: dict[str, Any]) -> dict[str, Any]:
         try:
-            reply = pages.ask_hub(socket, method, params)
+            answer = pages.ask_hub(socket, method, params)
         except OSError as error:
             raise HubAway(str(error)) from error
-        if reply.result is None:
-            raise HubAway(reply.problem)
-        return reply.result
+        if answer.problem:
+            raise HubAway(answer.problem)
+        return answer.result
 
     try:
         return Ask(pages.ask_hub(socket, Method.RECEIPTS_LIST, {"after": 2**53}).hub, request)
@@ -160,56 +144,34 @@ class ReceiptBook:
             if ids := await to_thread.run_sync(self._log.lacking, self._hub):
                 response = await line.request(Method.RECEIPTS_LIST, {"ids": ids})
                 if response is not None and response.result is not None:
-                    for listed in msgspec.convert(response.result, _Page).receipts:
+                    for listed in msgspec.convert(response.result.get("receipts"), list[Listed]):
                         await self.keep(listed.receipt)
 
 
 class _Reading(NamedTuple):
-    """Reading of a run, as the log has it. *receipt*: as it was kept, if it was."""
+    """Reading of a run, as the log has it. *receipt*: as it was stored, if it was."""
 
     id: str
     hub: str
     run_id: str
     files: list[SentFile]
-    is_pruned: bool
     receipt: Receipt | None
 
+    def find(self, kind: str, words: str, path: str = "") -> Finding:
+        return Finding(kind, self.hub, self.run_id, path, words)
 
-class _AtHub:
-    """Receipts and lists that the connected hub has now."""
 
-    def __init__(self, ask: Ask, readings: Sequence[_Reading], since_ms: int) -> None:
-        self._ask = ask
-        stored = [one.receipt.number for one in readings if one.receipt is not None]
-        self.found: dict[str, Listed] = {}
-        self.oldest = self.newest = 0
-        after, since = (min(stored) - 1, 0) if stored else (0, since_ms)
-        while True:
-            page = self._list(after=after, since_ms=since)
-            if len(page) < MOST_IDS:
-                break
-            after = page[-1].receipt.number
-        others = [one.id for one in readings if one.id not in self.found]
-        for start in range(0, len(others), MOST_IDS):
-            self._list(ids=others[start : start + MOST_IDS])
-        self.files = self._files([one.id for one in readings if one.id in self.found])
+class _AtHub(NamedTuple):
+    """Receipts and their lists of files that the connected hub has now, by id."""
 
-    def _list(self, **params: Any) -> list[Listed]:
-        page = msgspec.convert(self._ask.request(Method.RECEIPTS_LIST, params), _Page)
-        self.oldest, self.newest = page.oldest, page.newest
-        self.found |= {listed.receipt.id: listed for listed in page.receipts}
-        return page.receipts
+    listed: Mapping[str, Listed]
+    files: Mapping[str, list[SentFile]]
 
-    def _files(self, ids: Sequence[str]) -> Mapping[str, list[SentFile]]:
-        lists: dict[str, list[SentFile]] = defaultdict(list)
-        waiting = list(ids)
-        while waiting:
-            params = {"ids": waiting[:MOST_IDS], "after": len(lists[waiting[0]])}
-            for part in msgspec.convert(self._ask.request(Method.RECEIPTS_GET, params), _FilePage).lists:
-                lists[part.id] += part.files
-                if part.is_whole:
-                    waiting.remove(part.id)
-        return lists
+    @property
+    def ends(self) -> tuple[int, int]:
+        """Numbers of the first and the last receipt; 0 without any."""
+        numbers = [one.receipt.number for one in self.listed.values()]
+        return min(numbers, default=0), max(numbers, default=0)
 
 
 def compare(path: Path, since_ms: int, ask: Ask | None) -> Comparison:
@@ -220,168 +182,157 @@ def compare(path: Path, since_ms: int, ask: Ask | None) -> Comparison:
     """
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
-            readings = list(_readings(db, since_ms))
+            readings, findings = _readings(db, since_ms)
             known = {id for (id,) in db.execute(_KNOWN)}
-            unpromised = db.execute(_UNPROMISED, (since_ms,)).fetchall()
     except sqlite3.Error as error:
         raise no_log(path, error) from error
-    comparing = _Comparing()
-    for hub, files, runs in unpromised:
-        comparing.leave_out(
-            f"{files} files of {runs} runs: no receipt; the hub {fingerprint(hub)[:7]} gave none then"
-        )
-    by_hub: dict[str, list[_Reading]] = defaultdict(list)
-    for reading in readings:
-        by_hub[reading.hub].append(reading)
-    if ask is not None:
-        by_hub[ask.hub]  # also of a hub of which the log has nothing
-    for hub, mine in by_hub.items():
-        at_hub: _AtHub | None = None
-        why = "the device is not connected to it"
+    compared: list[_Reading] = []
+    for hub in dict.fromkeys([one.hub for one in readings] + ([] if ask is None else [ask.hub])):
+        mine = [one for one in readings if one.hub == hub]
+        at_hub, why = None, "the device is not connected to it"
         if ask is not None and hub == ask.hub:
             try:
-                at_hub = _AtHub(ask, mine, since_ms)
+                at_hub = _read_hub(ask, mine, 0 if since_ms == 0 and len(known) < MOST_RECEIPTS else since_ms)
             except (HubAway, msgspec.ValidationError) as error:
                 why = str(error)
         if at_hub is None:
-            who = fingerprint(hub)[:7]
-            comparing.leave_out(f"hub {who}: compared with the receipts that it signed alone: {why}")
-        comparing.compare(mine, known, at_hub)
-    return Comparison(comparing.files, comparing.receipts, comparing.differences, comparing.left_out)
-
-
-def _readings(db: sqlite3.Connection, since_ms: int) -> Iterator[_Reading]:
-    visits = db.execute(_VISITS, (since_ms,)).fetchall()
-    rows: dict[str, list[SentFile]] = defaultdict(list)
-    for id, *file in db.execute(_ROWS, (min((first for _, _, _, first, _ in visits), default=0),)):
-        rows[id].append((file[0], file[1], file[2]))
-    (newest,) = db.execute(_NEWEST).fetchone()
-    for id, hub, run_id, first, spelled in visits:
-        receipt: Receipt | None = None
-        with suppress(msgspec.MsgspecError, TypeError):  # edited: as if it had not come
-            receipt = msgspec.json.decode(spelled, type=Receipt)
-        yield _Reading(id, hub, run_id, sorted_files(rows[id]), first <= newest - MOST_SENT, receipt)
-
-
-class _Comparing:
-    """Comparison in progress."""
-
-    def __init__(self) -> None:
-        self.files = self.receipts = 0
-        self.differences: list[Difference] = []
-        self.left_out: list[str] = []
-
-    def leave_out(self, sentence: str) -> None:
-        self.left_out.append(sentence)
-
-    def compare(self, readings: Sequence[_Reading], known: set[str], at_hub: _AtHub | None) -> None:
-        """Compare the readings of one hub. *known*: ids of all receipts that the log expects or has."""
-        listed: Mapping[str, Listed] = {} if at_hub is None else at_hub.found
-        here = [one for one in readings if not one.is_pruned]
-        if len(here) < len(readings):
-            self.leave_out(f"{len(readings) - len(here)} readings: their files are too old for this log")
-        for reading in here:
-            now = listed.get(reading.id)
+            words = f"hub {fingerprint(hub)[:7]}: compared with the receipts that it signed alone: {why}"
+            findings.append(Finding(NOT_COMPARED, hub, "", "", words))
+        for reading in mine:
+            now = None if at_hub is None else at_hub.listed.get(reading.id)
             receipt = reading.receipt or (None if now is None else now.receipt)
             if receipt is None:
                 why = "the hub has none: it was stopped, or keeps it to itself" if at_hub else "not yet"
-                counted = f"{len(reading.files)} files of run {reading.run_id}"
-                self.leave_out(f"{counted}: no receipt, {why}")
+                findings.append(reading.find(NOT_COMPARED, f"{len(reading.files)} files: no receipt, {why}"))
                 continue
-            self.receipts += 1
-            self.files += len(reading.files)
-            self._check(reading, receipt, at_hub, now)
-            self._check_files(reading, receipt, None if at_hub is None else at_hub.files.get(reading.id))
-        stored = sorted((one.receipt for one in readings if one.receipt is not None), key=_place)
-        for one in (now.receipt for now in listed.values() if now.receipt.id not in known):
-            if stored and one.number < stored[0].number:
-                self.leave_out(f"receipt {one.number} of run {one.run_id}: from before this log")
-            else:
-                self._differ("unknown_to_device", one, f"receipt {one.number}, {one.files} files")
-        self._check_chain([*stored, *(now.receipt for now in listed.values())], at_hub)
-        if at_hub is not None and stored and at_hub.newest < stored[-1].number:
-            words = f"the hub's receipts end with {at_hub.newest}, and it signed {stored[-1].number}"
-            self._differ("chain", stored[-1], f"{words}: it was restored from a backup, or deleted some")
+            compared.append(reading)
+            findings += _compare_receipt(reading, receipt, now, at_hub)
+            files = None if now is None or at_hub is None else at_hub.files.get(reading.id)
+            findings += _compare_files(reading, receipt, files)
+        findings += _compare_chain([one.receipt for one in mine if one.receipt is not None], known, at_hub)
+    return Comparison(
+        sum(len(one.files) for one in compared),
+        len(compared),
+        [one for one in findings if one.kind != NOT_COMPARED],
+        [one for one in findings if one.kind == NOT_COMPARED],
+    )
 
-    def _check(self, reading: _Reading, receipt: Receipt, at_hub: _AtHub | None, now: Listed | None) -> None:
-        """Check the signature of a receipt, and whether the hub still has it as it was signed."""
-        if receipt.id != reading.id or not is_genuine(receipt, reading.hub):
-            self._differ("signature", receipt, f"receipt {receipt.number} is not what the hub signed")
-        if now is None:
-            if at_hub is not None and receipt.number >= at_hub.oldest:
-                counted = f"receipt {receipt.number}, {receipt.files} files"
-                self._differ("missing_at_hub", receipt, f"{counted}: the hub has it no more")
-            elif at_hub is not None:
-                self.leave_out(f"receipt {receipt.number}: the hub keeps it no longer")
-            return
-        if now.receipt != receipt:
-            self._differ("changed", receipt, f"receipt {receipt.number} is another one at the hub now")
-        if now.entry_hash not in (None, receipt.entry_hash):
-            self._differ("audit", receipt, f"entry {receipt.entry} of the hub's audit log is another one now")
 
-    def _check_files(self, reading: _Reading, receipt: Receipt, at_hub: Sequence[SentFile] | None) -> None:
-        """Compare the files of a reading with those of the hub's list, or with the root alone."""
-        before, under_way = len(self.differences), 0
-        listed = reading.files if at_hub is None else at_hub
-        for path, mine, theirs in _unlike(reading.files, listed):
-            if not theirs and not receipt.is_whole:
-                under_way += len(mine)
-            elif not theirs:
-                self._differ("missing_at_hub", receipt, _spelled(mine), path)
-            elif not mine:
-                self._differ("unknown_to_device", receipt, _spelled(theirs), path)
-            else:
-                words = f"{_spelled(mine)} here, {_spelled(theirs)} at the hub"
-                self._differ("different", receipt, words, path)
-        if under_way:
-            self.leave_out(f"{under_way} files of run {receipt.run_id}: under way when the reading ended")
-        if len(self.differences) > before or root_of(listed) == receipt.root:
-            return
-        if at_hub is None and not receipt.is_whole:
-            self.leave_out(f"{len(reading.files)} files of run {receipt.run_id}: the reading did not end")
-            return
-        size = sum(size for _, size, _ in listed)
-        words = f"receipt {receipt.number} has {receipt.files} files, {receipt.bytes} bytes; the"
+def _readings(db: sqlite3.Connection, since_ms: int) -> tuple[list[_Reading], list[Finding]]:
+    """Return the readings that expect a receipt, and findings about the others."""
+    findings = [
+        Finding(
+            NOT_COMPARED, hub, run_id, "", f"{files} files of run {run_id}: no receipt, the hub gave none"
+        )
+        for hub, run_id, files in db.execute(_UNEXPECTED, (since_ms,))
+    ]
+    expected = db.execute(_EXPECTED, (since_ms,)).fetchall()
+    (newest,) = db.execute(_NEWEST).fetchone()
+    files: dict[str, list[SentFile]] = defaultdict(list)
+    for id, *file in db.execute(_FILES, (min((first for _, _, _, first, _ in expected), default=0),)):
+        files[id].append((file[0], file[1], file[2]))
+    readings: list[_Reading] = []
+    for id, hub, run_id, first, spelled in expected:
+        reading = _Reading(id, hub, run_id, sorted_files(files[id]), None)
+        if first <= newest - MOST_SENT:
+            findings.append(reading.find(NOT_COMPARED, "its files are too old for this log"))
+            continue
+        with suppress(msgspec.MsgspecError, TypeError):  # edited: as if it had not come
+            reading = reading._replace(receipt=msgspec.json.decode(spelled, type=Receipt))
+        readings.append(reading)
+    return readings, findings
+
+
+def _read_hub(ask: Ask, readings: Sequence[_Reading], since_ms: int) -> _AtHub:
+    """Ask the hub for its receipts since then, for those of the readings, and for their lists of files."""
+    listed: dict[str, Listed] = {}
+
+    def read(**params: Any) -> list[Listed]:
+        page = msgspec.convert(ask.request(Method.RECEIPTS_LIST, params).get("receipts"), list[Listed])
+        listed.update({one.receipt.id: one for one in page})
+        return page
+
+    stored = [one.receipt.number for one in readings if one.receipt is not None]
+    # By number: the clocks of hub and device may differ.
+    page = read(after=min(stored) - 1) if since_ms and stored else read(since_ms=since_ms)
+    while len(page) == MOST_IDS:
+        page = read(after=page[-1].receipt.number)
+    ids = [one.id for one in readings]
+    for start in range(0, len(ids), MOST_IDS):
+        if missing := [id for id in ids[start : start + MOST_IDS] if id not in listed]:
+            read(ids=missing)
+    files: dict[str, list[SentFile]] = defaultdict(list)
+    waiting = [id for id in ids if id in listed]
+    while waiting:
+        params = {"ids": waiting[:MOST_IDS], "after": len(files[waiting[0]])}
+        found = ask.request(Method.RECEIPTS_GET, params).get("lists")
+        for part in msgspec.convert(found, list[_Files]):
+            files[part.id] += part.files
+            if part.is_whole:
+                waiting.remove(part.id)
+    return _AtHub(listed, files)
+
+
+def _compare_receipt(
+    reading: _Reading, receipt: Receipt, now: Listed | None, at_hub: _AtHub | None
+) -> Iterator[Finding]:
+    """Check the signature of a receipt, and whether the hub still has it as it was signed."""
+    which = f"receipt {receipt.number}, {receipt.files} files"
+    if receipt.id != reading.id or not is_genuine(receipt, reading.hub):
+        yield reading.find("signature", f"{which}: it is not what the hub signed")
+    if now is None and at_hub is not None:
+        kind = "missing_at_hub" if receipt.number >= at_hub.ends[0] else NOT_COMPARED
+        yield reading.find(kind, f"{which}: the hub has it no more")
+    elif now is not None and now.receipt != receipt:
+        yield reading.find("changed", f"{which}: it is another one at the hub now")
+    elif now is not None and now.entry_hash not in (None, receipt.entry_hash):
+        yield reading.find("audit", f"{which}: entry {receipt.entry} of the audit log is another one now")
+
+
+def _compare_files(reading: _Reading, receipt: Receipt, at_hub: list[SentFile] | None) -> Iterator[Finding]:
+    """Compare the files of a reading with those of the hub's list, or with the root alone."""
+    mine, listed = set(reading.files), reading.files if at_hub is None else at_hub
+    unlike: dict[str, tuple[list[SentFile], list[SentFile]]] = defaultdict(lambda: ([], []))
+    for file in mine ^ set(listed):
+        unlike[file[0]][file not in mine].append(file)
+    is_equal = True
+    for path, (logged, at_other) in sorted(unlike.items()):
+        kind = "different" if logged and at_other else "missing_at_hub" if logged else "unknown_to_device"
+        if kind == "missing_at_hub" and not receipt.is_whole:
+            kind = NOT_COMPARED  # under way when the reading ended
+        is_equal = is_equal and kind == NOT_COMPARED
+        yield reading.find(kind, f"logged: {_spelled(logged)}; at the hub: {_spelled(at_other)}", path)
+    if is_equal and root_of(listed) != receipt.root:
+        is_open = at_hub is None and not receipt.is_whole  # files may have been under way
+        words = f"receipt {receipt.number} is about {receipt.files} files, {receipt.bytes} bytes; the"
         where = "log" if at_hub is None else "list at the hub"
-        self._differ("root", receipt, f"{words} {where} has others: {len(listed)} files, {size} bytes")
+        words += f" {where} has others: {len(listed)} files, {sum(size for _, size, _ in listed)} bytes"
+        yield reading.find(NOT_COMPARED if is_open else "root", words)
 
-    def _check_chain(self, receipts: Iterable[Receipt], at_hub: _AtHub | None) -> None:
-        """Check that each receipt names the one before it."""
-        chain = sorted({one.id: one for one in receipts}.values(), key=_place)
-        for first, second in pairwise(chain):
-            if second.number == first.number:
-                words = f"it signed receipt {first.number} also for run {first.run_id}: it was restored from"
-                self._differ("chain", second, f"{words} a backup in between")
-            elif second.number > first.number + 1:
-                missing = f"receipts {first.number + 1} to {second.number - 1} are not here"
-                if at_hub is None:
-                    self.leave_out(missing)
-                else:
-                    self._differ("chain", second, f"{missing}, nor at the hub")
-            elif second.previous != digest_of(first):
-                words = f"receipt {second.number} does not follow receipt {first.number}"
-                self._differ("chain", second, words)
 
-    def _differ(self, kind: str, receipt: Receipt, words: str, path: str = "") -> None:
-        self.differences.append(Difference(kind, receipt.hub, receipt.run_id, path, words))
+def _compare_chain(stored: Sequence[Receipt], known: set[str], at_hub: _AtHub | None) -> Iterator[Finding]:
+    """Check that each receipt names the one before it, and that the log expects those of the hub."""
+    listed = [] if at_hub is None else [now.receipt for now in at_hub.listed.values()]
+    for one in listed:
+        if one.id not in known:
+            words = f"receipt {one.number}, {one.files} files"
+            yield Finding("unknown_to_device", one.hub, one.run_id, "", words)
+    chain = sorted({one.id: one for one in [*stored, *listed]}.values(), key=_place)
+    for first, second in pairwise(chain):
+        if second.previous != digest_of(first):
+            is_gap = at_hub is None and second.number > first.number + 1
+            words = f"receipt {second.number} does not follow receipt {first.number} of run {first.run_id}"
+            words += ": the hub was restored from a backup in between, or receipts are missing"
+            yield Finding(NOT_COMPARED if is_gap else "chain", second.hub, second.run_id, "", words)
+    if at_hub is not None and stored and at_hub.ends[1] < (last := max(stored, key=_place)).number:
+        words = f"the hub's receipts end with {at_hub.ends[1]}, and it signed {last.number}"
+        words += ": it was restored from a backup, or deleted some"
+        yield Finding("chain", last.hub, last.run_id, "", words)
 
 
 def _place(receipt: Receipt) -> tuple[int, int]:
     return receipt.number, receipt.at_ms
 
 
-def _unlike(
-    logged: Sequence[SentFile], listed: Sequence[SentFile]
-) -> Iterator[tuple[str, list[SentFile], list[SentFile]]]:
-    """Yield each path whose files differ, with those of either side alone."""
-    by_path: dict[str, tuple[list[SentFile], list[SentFile]]] = defaultdict(lambda: ([], []))
-    common = set(logged) & set(listed)
-    for side, files in enumerate((logged, listed)):
-        for file in files:
-            if file not in common:
-                by_path[file[0]][side].append(file)
-    yield from ((path, *sides) for path, sides in sorted(by_path.items()))
-
-
 def _spelled(files: Sequence[SentFile]) -> str:
-    return ", ".join(f"{size} bytes, SHA-256 {sha256[:12]}" for _, size, sha256 in files)
+    return ", ".join(f"{size} bytes, SHA-256 {sha256[:12]}" for _, size, sha256 in files) or "none"

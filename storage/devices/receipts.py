@@ -28,7 +28,6 @@ NEWEST = (
     .order_by(receipts.c.number.desc())
     .limit(1)
 )
-ENDS = sa.select(sa.func.min(receipts.c.number), sa.func.max(receipts.c.number)).where(_of_device)
 LISTED = sa.select(receipts.c.receipt).where(_of_device).order_by(receipts.c.number)
 HASHES = sa.select(audit_log.c.seq, audit_log.c.hash).where(
     audit_log.c.seq.in_(sa.bindparam("numbers", expanding=True))
@@ -101,12 +100,6 @@ def list_receipts(
     found = readable(_receipt, c.execute(query, {"device": device_id}).scalars())
     now = _hashes(c, [one.entry for one in found])
     return [ListedReceipt(one, now.get(one.entry)) for one in found]
-
-
-def find_ends(c: sa.Connection, device_id: DeviceId) -> tuple[int, int]:
-    """Return the numbers of the oldest and the newest receipt of a device that are kept; 0 without any."""
-    oldest, newest = c.execute(ENDS, {"device": device_id}).one()
-    return oldest or 0, newest or 0
 
 
 def find_files(c: sa.Connection, device_id: DeviceId, receipt_id: str) -> list[SentFile]:

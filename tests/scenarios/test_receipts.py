@@ -78,7 +78,7 @@ async def test_log_of_ten_thousand_files_agrees_with_the_hub_in_two_seconds(tmp_
     async with sent(tmp_path, pages(10_000)) as play:
         began = time.monotonic()
         found = await verify(play)
-        assert (found["files"], found["differences"], found["left_out"]) == (10_000, [], [])
+        assert (found["files"], found["differences"], found["not_compared"]) == (10_000, [], [])
         assert time.monotonic() - began < 2
 
 
@@ -131,7 +131,7 @@ async def test_log_that_was_edited_is_found_with_the_hub_and_without(tmp_path: P
         await play.device.kill()
         found = await verify(play, code=1)
         assert kinds(found) == [("root", "")]
-        assert "compared with the receipts that it signed alone" in found["left_out"][0]
+        assert "compared with the receipts that it signed alone" in found["not_compared"][0]["words"]
 
         rows(desk, "UPDATE receipts SET receipt = replace(receipt, '\"files\":40', '\"files\":41')")
         assert ("signature", "") in kinds(await verify(play, code=1))
@@ -157,7 +157,7 @@ async def test_receipt_that_a_kill_kept_from_the_device_comes_once(tmp_path: Pat
         await has_receipts(play, 1)
         assert rows(tmp_path / "hub.db", "SELECT count(*) FROM receipts") == [(1,)]
         found = await verify(play)
-        assert (found["files"], found["differences"], found["left_out"]) == (20, [], [])
+        assert (found["files"], found["differences"], found["not_compared"]) == (20, [], [])
 
 
 async def test_files_that_were_under_way_at_a_kill_of_the_hub_are_named_apart(tmp_path: Path) -> None:
@@ -174,8 +174,8 @@ async def test_files_that_were_under_way_at_a_kill_of_the_hub_are_named_apart(tm
         await has_receipts(play, 1)
         found = await verify(play)
         assert (found["files"], found["differences"]) == (20, [])
-        (words,) = found["left_out"]
-        assert "files of run" in words and "no receipt" in words
+        (apart,) = found["not_compared"]
+        assert "files: no receipt, the hub has none" in apart["words"]
 
 
 async def test_hub_restored_from_a_backup_is_seen_as_older_than_its_receipts(tmp_path: Path) -> None:
@@ -195,4 +195,4 @@ async def test_hub_restored_from_a_backup_is_seen_as_older_than_its_receipts(tmp
         await has_receipts(play, 3)
         found = await verify(play, code=1)
         assert kinds(found) == [("missing_at_hub", ""), ("chain", "")]
-        assert "it signed receipt 2 also for run" in found["differences"][1]["words"]
+        assert "receipt 2 does not follow receipt 2" in found["differences"][1]["words"]

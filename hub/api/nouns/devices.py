@@ -528,15 +528,11 @@ class Receipts(Noun):
     async def list_receipts(
         self, link: Link, ids: ReceiptIds | None = None, since_ms: Count = 0, after: Count = 0
     ) -> dict[str, Any]:
-        """List receipts by number, at most 100: those of *ids*, or the next ones *after* a number.
-
-        *oldest* and *newest* are the numbers of the first and the last one that the hub keeps for the device.
-        """
+        """List receipts by number, at most 100: those of *ids*, or the next ones *after* a number."""
         found = await self._store.read(
             receipts.list_receipts, link.device_id, since=since_ms, after=after, ids=ids or ()
         )
-        oldest, newest = await self._store.read(receipts.find_ends, link.device_id)
-        return {"receipts": msgspec.to_builtins(found), "oldest": oldest, "newest": newest}
+        return {"receipts": msgspec.to_builtins(found)}
 
     @device(Method.RECEIPTS_GET, "its own receipts")
     async def list_files(self, link: Link, ids: ReceiptIds, after: Count = 0) -> dict[str, Any]:
