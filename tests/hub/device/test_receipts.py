@@ -1,0 +1,213 @@
+"""Receipts at a device: what it keeps, what it states, and what its log is compared with."""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from msgspec.structs import replace
+
+from hub.clock import IdFactory
+from hub.device import receipts, sending_log
+from hub.device.credentials import DeviceIdentity, is_signed
+from hub.device.inserts import open_device_store
+from hub.device.receipts import Ask, Comparison, HubAway, Listed, ReceiptBook, compare
+from hub.device.sending_log import Order, SendingLog, open_sending_log
+from protocol import keys
+from protocol.coordination import Method
+from protocol.receipts import Receipt, SentFile, digest_of, receipt_text, root_of, sent_text
+from protocol.work import AgentComplete, AgentData, RunMode
+from tests.hub.device.test_folder import Desk, desk, open_desk
+from tests.support.clock import FakeClock, SeededChance
+
+__all__ = ["desk", "open_desk"]  # fixtures
+pytestmark = pytest.mark.anyio
+
+HUB = DeviceIdentity(Ed25519PrivateKey.from_private_bytes(bytes(32)))  # a hub has a key of the same kind
+KEY = keys.encode(HUB.public_key)
+FILES = [("n/a.md", 3, "a" * 64), ("n/b.md", 4, "b" * 64)]
+
+
+def signed(receipt: Receipt) -> Receipt:
+    return replace(receipt, signature=HUB.sign(receipt_text(receipt)))
+
+
+def receipt_of(
+    number: int, files: Sequence[SentFile] = FILES, *, before: Receipt | None = None, is_whole: bool = True
+) -> Receipt:
+    """The receipt of a reading that has the number as its id."""
+    return signed(
+        Receipt(
+            id=f"q-{number}",
+            hub=KEY,
+            device_id="d",
+            run_id=f"r-{number}",
+            number=number,
+            at_ms=number,
+            files=len(files),
+            bytes=sum(size for _, size, _ in files),
+            root=root_of(files),
+            is_whole=is_whole,
+            previous="" if before is None else digest_of(before),
+            entry=number,
+            entry_hash="e" * 64,
+            signature="",
+        )
+    )
+
+
+class Desktop:
+    """The file of a device, and the sentences for its owner."""
+
+    def __init__(self, file: Path, log: SendingLog) -> None:
+        self.file = file
+        self.log = log
+        self.told: list[str] = []
+        self.book = ReceiptBook(log, KEY, self.told.append)
+
+    async def has(self, receipt: Receipt | None, number: int = 1, files: Sequence[SentFile] = FILES) -> None:
+        """The device has sent files, and has the receipt."""
+        self.log.sent(Order(KEY, f"r-{number}", "a", "rules", f"q-{number}"), files)
+        if receipt is not None:
+            await self.book.keep(receipt)
+
+    def compare(self, *at_hub: tuple[Receipt, Sequence[SentFile]]) -> Comparison:
+        """The comparison with a hub that has these receipts with their lists."""
+        return compare(self.file, 0, Ask(KEY, _Hub(at_hub)))
+
+
+class _Hub:
+    """A hub that answers as the pages of its lists do: two files in each."""
+
+    def __init__(self, at_hub: Sequence[tuple[Receipt, Sequence[SentFile]]]) -> None:
+        self._at_hub = {receipt.id: (receipt, list(files)) for receipt, files in at_hub}
+
+    def __call__(self, method: Method, params: dict[str, Any]) -> dict[str, Any]:
+        ids = params.get("ids", self._at_hub)
+        if method is Method.RECEIPTS_LIST:
+            found = [Listed(self._at_hub[id][0], "e" * 64) for id in ids if id in self._at_hub]
+            page = [one for one in found if one.receipt.number > params.get("after", 0)]
+            return {"receipts": msgspec.to_builtins(page)}
+        files, after = self._at_hub[ids[0]][1], params["after"]
+        part = {"id": ids[0], "files": files[after : after + 2], "is_whole": after + 2 >= len(files)}
+        return {"lists": [part]}
+
+
+@pytest.fixture
+def desktop(tmp_path: Path, clock: FakeClock) -> Iterator[Desktop]:
+    file = tmp_path / "desk.db"
+    with (
+        open_device_store(file, clock=clock, ids=IdFactory(clock, SeededChance())),
+        open_sending_log(file, clock) as log,
+    ):
+        yield Desktop(file, log)
+
+
+def kinds(found: Comparison) -> list[tuple[str, str]]:
+    return [(one.kind, one.path) for one in found.differences]
+
+
+async def test_statement_of_a_device_is_signed_and_about_the_files_of_its_log(desk: Desk) -> None:
+    desk.write(a="one", b="two")
+    desk.library.sign = lambda text: (KEY, HUB.sign(text))
+    desk.run(RunMode.STREAM, receipt="q-1")
+    frames = await desk.hear_all()
+    (files,) = [frame.files for frame in frames if isinstance(frame, AgentData)]
+    end = frames[-1]
+    assert isinstance(end, AgentComplete) and end.sent is not None
+    expected = [(file.path, len(file.content), file.sha256 or "") for file in files]
+    assert (end.sent.files, end.sent.bytes, end.sent.root) == (2, 6, root_of(expected))
+    assert is_signed(KEY, end.sent.signature or "", sent_text("key", "q-1", end.sent))
+
+
+async def test_forged_receipt_is_dropped_and_one_about_other_files_is_reported(desktop: Desktop) -> None:
+    await desktop.has(replace(receipt_of(1), files=3))
+    assert "not signed by this hub" in desktop.told[-1] and desktop.log.lacking(KEY) == ["q-1"]
+    await desktop.book.keep(receipt_of(1, FILES[:1]))
+    assert "other files than were sent" in desktop.told[-1] and desktop.log.lacking(KEY) == []
+    assert kinds(desktop.compare((receipt_of(1, FILES[:1]), FILES[:1]))) == [("missing_at_hub", "n/b.md")]
+
+
+async def test_files_without_a_receipt_are_named_and_no_difference(desktop: Desktop) -> None:
+    desktop.log.sent(Order(KEY, "r-0", "a", "rules"), FILES)  # to a hub that knew no receipts
+    await desktop.has(None)
+    found = desktop.compare()
+    assert [(one.run_id, one.words.partition(",")[0]) for one in found.not_compared] == [
+        ("r-0", "2 files of run r-0: no receipt"),
+        ("r-1", "2 files: no receipt"),
+    ]
+    assert (found.files, found.differences) == (0, [])
+    found = desktop.compare((receipt_of(1), FILES))  # the hub has it, and the device does not yet
+    assert (found.files, found.differences) == (2, [])
+
+
+async def test_file_under_way_at_the_end_of_a_reading_is_no_difference_and_an_edited_list_is_one(
+    desktop: Desktop,
+) -> None:
+    part = receipt_of(1, FILES[:1], is_whole=False)
+    await desktop.has(part)
+    found = desktop.compare((part, FILES[:1]))
+    assert ([one.path for one in found.not_compared], found.differences) == (["n/b.md"], [])
+    assert kinds(desktop.compare((part, []))) == [("root", "")]
+    alone = compare(desktop.file, 0, None)
+    assert (alone.differences, len(alone.not_compared)) == ([], 2)
+
+
+async def test_long_lists_come_in_pages_and_each_change_in_them_is_found(desktop: Desktop) -> None:
+    files = [(f"n/{number}.md", number, "c" * 64) for number in range(5)]
+    receipt = receipt_of(1, files)
+    await desktop.has(receipt, files=files)
+    assert desktop.compare((receipt, files)).differences == []
+    edited = [files[0], ("n/1.md", 9, "c" * 64), *files[3:], ("n/x.md", 1, "c" * 64)]
+    assert kinds(desktop.compare((receipt, edited))) == [
+        ("different", "n/1.md"),
+        ("missing_at_hub", "n/2.md"),
+        ("unknown_to_device", "n/x.md"),
+    ]
+
+
+async def test_chain_with_a_gap_a_fork_or_an_end_before_its_time_is_found(desktop: Desktop) -> None:
+    first = receipt_of(1)
+    second = receipt_of(2, before=first)
+    third = receipt_of(3, before=second)
+    for number, receipt in enumerate((first, second, third), 1):
+        await desktop.has(receipt, number)
+    every = [(receipt, FILES) for receipt in (first, second, third)]
+    assert desktop.compare(*every).differences == []
+    assert kinds(desktop.compare(*every[:2])) == [("missing_at_hub", ""), ("chain", "")]
+    fork = signed(replace(receipt_of(2, before=first), id="q-9", at_ms=9))
+    assert ("unknown_to_device", "") in kinds(desktop.compare(*every, (fork, FILES)))
+    await desktop.book.keep(fork)
+    assert [one.kind for one in compare(desktop.file, 0, None).differences] == ["root", "chain", "chain"]
+    with closing(sqlite3.connect(desktop.file)) as db, db:
+        db.execute("DELETE FROM receipts WHERE id IN ('q-2', 'q-9')")
+    assert compare(desktop.file, 0, None).differences == []  # the hub may know why
+    assert ("unknown_to_device", "") in kinds(desktop.compare(*every))
+
+
+async def test_reading_that_is_too_old_for_the_log_is_named(
+    desktop: Desktop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (sending_log, receipts):
+        monkeypatch.setattr(module, "MOST_SENT", 3)
+    first = receipt_of(1)
+    second = receipt_of(2, before=first)
+    await desktop.has(first, 1)
+    await desktop.has(second, 2)
+    found = desktop.compare((first, FILES), (second, FILES))
+    assert [one.run_id for one in found.not_compared] == ["r-1"]
+    assert (found.files, found.differences) == (2, [])
+
+
+async def test_hub_that_stops_answering_leaves_the_comparison_with_its_receipts(desktop: Desktop) -> None:
+    def refuse(method: Method, params: dict[str, Any]) -> dict[str, Any]:
+        raise HubAway("the hub did not answer")
+
+    await desktop.has(receipt_of(1))
+    found = compare(desktop.file, 0, Ask(KEY, refuse))
+    assert (found.files, found.differences) == (2, [])
+    assert found.not_compared[0].words.endswith("alone: the hub did not answer")
