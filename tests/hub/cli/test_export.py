@@ -3,14 +3,18 @@
 import csv
 import io
 import json
+import sys
 import tracemalloc
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import anyio
 import icalendar
 import jsonschema
 import msgspec
 import pytest
+import sqlalchemy as sa
 from anyio.from_thread import BlockingPortal
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,11 +26,15 @@ from hub.device.owner import approve
 from protocol.frame import Record
 from protocol.tables import SUGGESTED, DeviceTable, ExportedItem
 from protocol.work import Action, ItemSource, ToolCall
+from storage.schema import items as stored
+from storage.store import open_store
+from tests.bench.machine import peak_rss_bytes
 from tests.hub.api.test_item_routes import keep
 from tests.hub.cli.conftest import Hub, ends
 from tests.hub.device.test_own_tables import CONTACTS
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.hub import ServedHub
+from tests.support.processes import HubProcess, closing
 from tests.support.source import ROOT
 
 VALID = jsonschema.Draft202012Validator(json.loads((ROOT / "protocol" / "export.json").read_text()))
@@ -204,3 +212,44 @@ def test_an_export_of_ten_times_the_rows_needs_no_more_memory(tmp_path: Path) ->
 
     peak(10)
     assert peak(10_000) < 2 * peak(1_000)
+
+
+async def peak_of_export(folder: Path, count: int) -> int:
+    """Peak of memory of the export of so many items of a hub, whose lines are valid, in MiB."""
+    hub = HubProcess(folder, is_forked=False)
+    async with open_store("sqlite:///hub.db", base=folder) as store:
+        await store.write(keep)
+        five = await store.read(lambda c: [dict(row) for row in c.execute(sa.select(stored)).mappings()])
+        for start in range(5, count, 1_000):
+            part = [
+                five[n % 5] | {"id": f"i-{n}", "call_id": f"c-{n}", "likeness": f"l-{n}", "created_at": n}
+                for n in range(start, min(start + 1_000, count))
+            ]
+            await store.write(lambda c, rows: c.execute(sa.insert(stored), rows) and None, part)
+    file = folder / "items.jsonl"
+    async with closing(hub):
+        await hub.start()
+        words = [sys.executable, "-m", "hub", "--state", str(folder), "export", str(file)]
+        exporting = await anyio.open_process(words, stderr=None)
+        peak = 0
+        while exporting.returncode is None:
+            with suppress(OSError, LookupError):  # it has ended
+                peak = max(peak, peak_rss_bytes(exporting.pid))
+            await anyio.sleep(0.02)
+        assert exporting.returncode == 0
+    with file.open() as exported:
+        ids = set[str]()
+        for number, line in enumerate(exported):
+            ids.add(json.loads(line)["id"])
+            if number % 500 == 0:
+                lines(line)
+    assert len(ids) == count
+    return peak >> 20
+
+
+@pytest.mark.soak
+async def test_a_hundred_thousand_items_are_exported_in_the_memory_of_a_thousand(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    few, many = [await peak_of_export(tmp_path_factory.mktemp("many"), count) for count in (1_000, 100_000)]
+    assert many <= few + 4
