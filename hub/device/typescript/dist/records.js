@@ -146,6 +146,9 @@ export class Records {
             return this.#known(call);
         if (call.action === "table.declare")
             return this.#declare(call);
+        if (!CHANGES.has(call.action) && call.action !== "query") {
+            throw new Refusal("call_unsupported", `this device does no ${call.action}`);
+        }
         const table = this.table(call.table ?? "");
         if (call.action === "insert")
             return this.#insert(table, call);
@@ -153,9 +156,7 @@ export class Records {
             return this.#update(table, call);
         if (call.action === "delete")
             return this.#delete(table, call);
-        if (call.action === "query")
-            return this.#query(table, call);
-        throw new Refusal("call_unsupported", `${call.action} is nothing that a table does`);
+        return this.#query(table, call);
     }
     #insert(table, call) {
         const data = call.data ?? {};

@@ -204,12 +204,14 @@ export class Records {
     if (call.action === "rows.list") return this.#list(call);
     if (call.action === "rows.known") return this.#known(call);
     if (call.action === "table.declare") return this.#declare(call);
+    if (!CHANGES.has(call.action) && call.action !== "query") {
+      throw new Refusal("call_unsupported", `this device does no ${call.action}`);
+    }
     const table = this.table(call.table ?? "");
     if (call.action === "insert") return this.#insert(table, call);
     if (call.action === "update") return this.#update(table, call);
     if (call.action === "delete") return this.#delete(table, call);
-    if (call.action === "query") return this.#query(table, call);
-    throw new Refusal("call_unsupported", `${call.action} is nothing that a table does`);
+    return this.#query(table, call);
   }
 
   #insert(table: DeviceTable, call: ToolCall): unknown {
