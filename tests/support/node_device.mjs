@@ -1,17 +1,21 @@
 // A device of the package: what happens is a line of JSON on the standard output, and a line of its input a command:
 // [number, name, arguments], a method of the device, which is answered by such a line, too.
-import { mkdirSync } from "node:fs";
-import { dirname } from "node:path";
+import { existsSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { Device } from "../../hub/device/typescript/dist/index.js";
 import { FileStore, Folders } from "../../hub/device/typescript/dist/node.js";
 
 const { store, folders, tools = [], ...options } = JSON.parse(process.argv[2]);
 const say = (...line) => process.stdout.write(`${JSON.stringify(line)}\n`);
-mkdirSync(dirname(store), { recursive: true });
+class Store extends FileStore {
+  async write(entries) {
+    if (existsSync(`${store}.full`)) throw new Error("no space left on device"); // as a test wants it
+    await super.write(entries);
+  }
+}
 const device = new Device({
   ...options,
-  store: new FileStore(store),
+  store: new Store(store),
   ...(folders ? { files: new Folders(folders) } : {}),
   tools: Object.fromEntries(tools.map((name) => [name, (call) => (say("tool", name, call.id, call.data), { done: name })])),
 });

@@ -97,6 +97,7 @@ async def test_run_lists_shared_files_and_sends_pieces_on_credit_alone(tmp_path:
         }
 
 
+@pytest.mark.soak
 async def test_run_that_is_cancelled_or_handed_out_anew_ends(tmp_path: Path) -> None:
     async with ScriptedHub().open() as hub, device_at(hub, tmp_path):
         guest = await hub.welcomed(limits=Limits(max_piece_bytes=200))
@@ -135,10 +136,30 @@ async def test_calls_of_programs_are_done_once_and_answers_come_again_after_a_ki
         assert len(device.kept()) == 1
 
 
+async def test_call_whose_answer_is_not_on_the_disk_is_not_answered_and_may_come_again(
+    tmp_path: Path,
+) -> None:
+    async with ScriptedHub().open() as hub, device_at(hub, tmp_path) as device:
+        guest = await hub.welcomed()
+        full = tmp_path / "desk.jsonl.full"
+        full.touch()
+        await guest.say(INSERT)
+        assert await guest.left() == 1000
+        assert "no space left" in (await device.happens("warning"))[0]["message"]
+        full.unlink()
+        guest = await hub.welcomed()
+        unsupported = ToolCall(id="m-1", action=Action.MESSAGE_DELIVER, data={"message_id": "m-1"})
+        refused = (await guest.call(unsupported)).error
+        assert refused is not None
+        assert refused.code == ErrorCode.CALL_UNSUPPORTED
+        assert (await guest.call(INSERT)).counter == 1
+        assert len(device.kept()) == 1
+
+
 @pytest.mark.parametrize(
     ("close", "comes_back"),
     [
-        (CloseCode.RESTARTING, True),
+        pytest.param(CloseCode.RESTARTING, True, marks=pytest.mark.soak),
         (CloseCode.REPLACED, False),
         pytest.param(CloseCode.REVOKED, False, marks=pytest.mark.soak),
         pytest.param(CloseCode.OVERLOADED, True, marks=pytest.mark.soak),
@@ -171,6 +192,7 @@ async def test_hub_with_another_key_is_shown_nothing(tmp_path: Path) -> None:
         assert "has another key than before" in closed["reason"]
 
 
+@pytest.mark.soak
 async def test_code_of_a_pairing_is_shown_once_and_a_hello_comes_again(tmp_path: Path) -> None:
     error = Error(code=ErrorCode.PAIRING_REQUIRED, pairing_code="K7QF-2M9X", retry_after_ms=1)
     async with ScriptedHub().open() as hub, device_at(hub, tmp_path) as device:
