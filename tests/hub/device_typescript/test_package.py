@@ -7,9 +7,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hatchling.builders.wheel import WheelBuilder
 
 from tests.support.documents import PAGE
 from tests.support.node_device import PACKAGE, needs_node, run_script
+from tests.support.processes import ROOT
 
 pytestmark = needs_node
 SOURCES = PACKAGE / "src"
@@ -75,3 +77,9 @@ def test_store_keeps_what_was_written_whatever_a_kill_leaves(tmp_path: Path) -> 
         "rewritten": True,
         "mode": "600",
     }
+
+
+def test_wheel_of_the_hub_does_not_carry_the_package() -> None:
+    files = {file.distribution_path for file in WheelBuilder(str(ROOT)).recurse_included_files()}
+    assert "hub/device/client.py" in files
+    assert [file for file in files if "typescript" in file or "node_modules" in file] == []
