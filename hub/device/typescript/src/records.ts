@@ -57,7 +57,6 @@ export type Kept = {
 };
 
 type Settled = { readonly answer: Answer; readonly action: string; readonly at: number };
-type Mark = StoreMark & { readonly hub_id?: string; readonly hub_counter?: number };
 
 const SUGGESTED: Row = { isAiSuggested: 1, isApproved: 0 };
 const NAMED = new Set(["projects", "tasks"]); // whose approved rows a hub sees by title
@@ -137,13 +136,13 @@ export class Records {
   }
 
   get mark(): StoreMark {
-    const { id, counter } = this.get<Mark>("mark") ?? { id: "", counter: 0 };
+    const { id, counter } = this.get<StoreMark>("mark") ?? { id: "", counter: 0 };
     return { id, counter };
   }
 
   /** Keep how far the hub knows this store. A store that may be an older copy of itself gets another id. */
   noteWelcome(welcome: Welcome): void {
-    const mark = this.get<Mark>("mark");
+    const mark = this.get<StoreMark>("mark");
     if (mark === undefined) return;
     const known = welcome.store?.id === mark.id ? welcome.store.counter : 0;
     const isOlder = known > mark.counter || (known === 0 && mark.counter > 0);
@@ -151,7 +150,7 @@ export class Records {
   }
 
   #count(): number {
-    const mark = this.get<Mark>("mark") ?? { id: crypto.randomUUID(), counter: 0 };
+    const mark = this.get<StoreMark>("mark") ?? { id: crypto.randomUUID(), counter: 0 };
     this.put("mark", { ...mark, counter: mark.counter + 1 });
     return mark.counter + 1;
   }
