@@ -25,17 +25,21 @@ PAGE = Starlette(
     ]
 )
 BEGIN = """async (url) => {
-  const { Device, MemoryStore } = await import("/dist/index.js");
+  const { Device } = await import("/dist/index.js");
+  const { BrowserStore } = await import("/dist/browser.js");
   const text = new TextEncoder().encode("- [ ] Water the plants");
   const files = {
     roots: async () => [{ name: "notes", spellings: ["~/notes"] }],
     list: async () => [{ path: "notes/today.md", size: text.length, modifiedMs: 0 }],
     read: async () => text,
   };
-  const device = new Device({ url, name: "desk", store: new MemoryStore(), files });
+  const device = new Device({ url, name: "desk", store: new BrowserStore("desk"), files });
   globalThis.device = device;
   globalThis.welcomed = device.connect();
-  return new Promise((resolve) => device.on("pairing", ({ code }) => resolve(code)));
+  return new Promise((resolve) => {
+    device.on("pairing", ({ code }) => resolve(code));
+    device.on("connected", () => resolve(device.items().map((item) => item.state)));
+  });
 }"""
 DECIDE = """async () => {
   const [item] = device.suggestions();
@@ -58,4 +62,6 @@ async def test_device_in_a_browser_is_paired_shares_texts_and_decides(tmp_path: 
             run = await hub.ended(await hub.start_run())
             assert (run["outcome"], run["items_created"]) == ("success", 1)
             assert await page.evaluate(DECIDE) == ["Water the plants", "notes/today.md", "approved"]
+            await page.reload()
+            assert await page.evaluate(BEGIN, await hub.device_url()) == ["approved"]
             await page.evaluate("() => device.close()")

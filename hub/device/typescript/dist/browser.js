@@ -1,0 +1,55 @@
+const OBJECTS = "entries";
+function done(request) {
+    return new Promise((resolve, reject) => {
+        request.onsuccess = () => resolve(request.result);
+        request.onerror = () => reject(request.error ?? new Error("IndexedDB failed"));
+    });
+}
+/** Store in a database of the page's origin. One device uses it at a time: another page of it has to wait. */
+export class BrowserStore {
+    #name;
+    #database = null;
+    #release = () => undefined;
+    constructor(name) {
+        this.#name = name;
+    }
+    async load() {
+        await this.#lock();
+        const opening = indexedDB.open(this.#name, 1);
+        opening.onupgradeneeded = () => opening.result.createObjectStore(OBJECTS);
+        const database = (this.#database = await done(opening));
+        const objects = database.transaction(OBJECTS).objectStore(OBJECTS);
+        const [keys, values] = await Promise.all([done(objects.getAllKeys()), done(objects.getAll())]);
+        return keys.map((key, at) => [String(key), values[at]]);
+    }
+    async write(entries) {
+        if (this.#database === null)
+            throw new Error(`${this.#name} is not open`);
+        const transaction = this.#database.transaction(OBJECTS, "readwrite", { durability: "strict" });
+        const objects = transaction.objectStore(OBJECTS);
+        for (const [key, value] of entries) {
+            if (value === null)
+                objects.delete(key);
+            else
+                objects.put(value, key);
+        }
+        await new Promise((resolve, reject) => {
+            transaction.oncomplete = () => resolve();
+            transaction.onabort = () => reject(transaction.error ?? new Error("IndexedDB has no room"));
+        });
+    }
+    async close() {
+        this.#database?.close();
+        this.#database = null;
+        this.#release();
+    }
+    /** Wait until no other page uses the store; a page that ends lets it go. */
+    async #lock() {
+        if (!("locks" in navigator))
+            return;
+        await new Promise((taken, refused) => {
+            const held = new Promise((release) => (this.#release = release));
+            navigator.locks.request(`device-hub ${this.#name}`, () => (taken(), held)).catch(refused);
+        });
+    }
+}
