@@ -22,6 +22,8 @@ from storage.store import Store, open_store
 from tests.storage.rows import AT, ME
 from tests.storage.test_user_data import ANNA, BOB, make_world
 from tests.support.clock import FakeClock
+from tests.support.postgres import Postgres
+from tests.support.processes import HubProcess, closing
 
 ITEMS = 1_200  # of the user who leaves
 
@@ -107,6 +109,38 @@ async def test_an_erasure_leaves_nothing_and_says_when_and_by_whom(
     assert (entry.at, entry.actor, entry.subject, entry.detail) == (AT, "operator:1000", ANNA, "{}")
     assert (await store.read(audit.check_part)).breaks == ()
     assert (tmp_path / FILE).read_text() == f"{ANNA}\n"
+
+
+@pytest.mark.soak
+async def test_an_erasure_on_a_server_leaves_nothing(
+    postgres: Postgres, tmp_path: Path, clock: FakeClock
+) -> None:
+    with postgres.database() as url:
+        async with open_store(url) as store:
+            await store.write(both)
+            await begin(store)
+            await erasures(store, tmp_path, clock).erase_all()
+            assert await store.read(names_left) == set()
+            assert await store.read(count, items) == 3
+            assert (await store.read(audit.check_part)).breaks == ()
+
+
+async def test_an_erasure_goes_on_after_the_hub_was_killed_in_it(tmp_path: Path) -> None:
+    hub = HubProcess(tmp_path)
+    async with open_store("sqlite:///hub.db", base=tmp_path) as store:
+        await store.write(both)
+    async with closing(hub):
+        await hub.start()
+        await hub.post("/v1/users/anna/erase")
+        await hub.kill()
+        async with open_store("sqlite:///hub.db", base=tmp_path) as store:
+            assert await store.read(user_data.present_users, [ANNA]) == [ANNA]
+        await hub.start()
+        await hub.says('"user.erased"')
+        assert (await hub.get("/v1/audit/verify"))["ok"]
+    async with open_store("sqlite:///hub.db", base=tmp_path) as store:
+        assert await store.read(names_left) == set()
+        assert await store.read(count, items) == 3
 
 
 async def test_an_erasure_goes_on_after_a_kill(
