@@ -1,0 +1,89 @@
+// Lines of suggestions in a note. Such a line ends with a comment that names its item:
+// `- [?] Water the plants 📅 2027-02-03 %%hub:ID%%`. Its owner decides by its box: `[ ]` or `[x]` approves, `[-]` rejects.
+import type { Item, Row } from "../../dist/index.js";
+
+const LINE = /^(\s*)- \[(.)\] (.*?)(?: 📅 (\d{4}-\d{2}-\d{2}))? %%hub:([\w-]+)%%\s*$/u;
+const OWN_BOX = /^\s*[-*+] \[.\] (.*)$/u;
+const DATES: Readonly<Record<string, string>> = { tasks: "dueDate", timelines: "date" };
+
+export type Decision = { readonly id: string; readonly verdict: "approve" | "reject"; readonly fields: Row };
+
+/** The text without lines of suggestions: what the hub reads, so that it finds nothing that it wrote itself. */
+export function stripped(text: string): string {
+  return text.includes("%%hub:")
+    ? text
+        .split("\n")
+        .filter((line) => !LINE.test(line))
+        .join("\n")
+    : text;
+}
+
+/** The line of an item, as it is now, or as the hub proposes it. */
+export function lineOf(item: Item, zone: string | undefined = item.source?.timezone ?? undefined): string {
+  const isOpen = item.state === "open" || item.proposal !== null;
+  const row = item.proposal !== null && item.proposal !== "delete" ? { ...item.row, ...item.proposal } : item.row;
+  const box = isOpen ? "?" : row["status"] === "done" ? "x" : " ";
+  const date = row[DATES[item.table] ?? ""];
+  const shown = typeof date === "number" ? ` 📅 ${dayOf(date, zone)}` : "";
+  const title = String(row["title"] ?? row["name"] ?? row["content"] ?? "").replace(/\s+/g, " ");
+  return `- [${box}] ${item.proposal === "delete" ? "delete: " : ""}${title}${shown} %%hub:${item.id}%%`;
+}
+
+/**
+ * The note with the line of an item: in the place of its line, or below the words that it was found in. A check box of
+ * the owner's own needs no second one.
+ */
+export function withItem(text: string, item: Item): string {
+  const lines = text.split("\n");
+  const known = lines.findIndex((line) => LINE.exec(line)?.[5] === item.id);
+  if (known >= 0) {
+    const line = `${LINE.exec(lines[known] ?? "")?.[1] ?? ""}${lineOf(item)}`;
+    return lines[known] === line ? text : [...lines.slice(0, known), line, ...lines.slice(known + 1)].join("\n");
+  }
+  const words = (item.source?.quote ?? "").split("\n").at(-1)?.trim() ?? "";
+  const found = words === "" ? -1 : lines.findIndex((line) => line.includes(words) && !LINE.test(line));
+  if (item.proposal === null && OWN_BOX.exec(lines[found] ?? "")?.[1]?.includes(words)) return text;
+  let at = found < 0 ? lines.length : found + 1;
+  while (LINE.test(lines[at] ?? "")) at += 1; // below those that came before it
+  if (found < 0 && lines.at(-1) === "") at = lines.length - 1;
+  return [...lines.slice(0, at), lineOf(item), ...lines.slice(at)].join("\n");
+}
+
+/** The note without the line of an item. */
+export function withoutItem(text: string, id: string): string {
+  return text
+    .split("\n")
+    .filter((line) => LINE.exec(line)?.[5] !== id)
+    .join("\n");
+}
+
+/** What the owner has decided in a note about the items that wait. */
+export function decisions(text: string, waiting: ReadonlyMap<string, Item>): Decision[] {
+  const found: Decision[] = [];
+  for (const line of text.split("\n")) {
+    const [, , box, title = "", day, id = ""] = LINE.exec(line) ?? [];
+    const item = waiting.get(id);
+    if (item === undefined || box === undefined || box === "?") continue;
+    if (box === "-") found.push({ id, verdict: "reject", fields: {} });
+    else found.push({ id, verdict: "approve", fields: changed(item, title, day, box) });
+  }
+  return found;
+}
+
+/** Fields that the owner wrote in another way than the hub. */
+function changed(item: Item, title: string, day: string | undefined, box: string): Row {
+  if (item.proposal === "delete") return {};
+  const [, , , before, dayBefore] = LINE.exec(lineOf(item)) ?? [];
+  const date = DATES[item.table];
+  const fields: { [name: string]: string | number | null } = {};
+  if (title !== before && "title" in item.row) fields["title"] = title;
+  if (date !== undefined && day !== dayBefore)
+    fields[date] = day === undefined ? null : new Date(`${day}T00:00`).getTime();
+  if (box.toLowerCase() === "x" && item.table === "tasks") fields["status"] = "done";
+  return fields;
+}
+
+function dayOf(epochMs: number, zone: string | undefined): string {
+  const parts = { year: "numeric", month: "2-digit", day: "2-digit" } as const;
+  return new Intl.DateTimeFormat("en-CA", zone === undefined ? parts : { ...parts, timeZone: zone }).format(epochMs);
+}
