@@ -49,6 +49,7 @@ class NodeDevice(DeviceProcess):
 
     def __init__(self, folder: Path, url: str, token: str = "", **options: Any) -> None:
         super().__init__(folder, url, token)
+        self.script = "node_device.mjs"
         self.database = folder / "desk.jsonl"
         self._token_file = folder / "desk.token"
         self._options = {
@@ -68,7 +69,7 @@ class NodeDevice(DeviceProcess):
         options = self._options | {name: value for name, value in given.items() if value}
         with log.open("ab") as output:
             process = await anyio.open_process(
-                [*NODE, str(ROOT / "tests" / "support" / "node_device.mjs"), json.dumps(options)],
+                [*NODE, str(ROOT / "tests" / "support" / self.script), json.dumps(options)],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
@@ -101,6 +102,11 @@ class NodeDevice(DeviceProcess):
                     if found == number:
                         return result
                 await anyio.sleep(POLL_S)
+
+    async def types(self, path: str, before: str, after: str) -> None:
+        """Replace a text in a note, as a person in Obsidian does."""
+        assert self._input is not None
+        await self._input.send(json.dumps([path, before, after]).encode() + b"\n")
 
     def kept(self) -> list[dict[str, Any]]:
         """Return the rows that hubs wrote and that are there, as the store has them."""

@@ -42,6 +42,10 @@ def test_same_sources_build_the_same_files(tmp_path: Path) -> None:
     assert {file.name for file in tmp_path.iterdir()} == {file.name for file in BUILT.iterdir()}
     for file in tmp_path.iterdir():
         assert file.read_bytes() == (BUILT / file.name).read_bytes(), f"{file.name}: run 'make web'"
+    plugin = tmp_path / "main.js"
+    bundling = json.loads((PACKAGE / "package.json").read_bytes())["scripts"]["bundle"].split()
+    subprocess.run(["npx", "--offline", *bundling[:-1], f"--outfile={plugin}"], cwd=PACKAGE, check=True)
+    assert plugin.read_bytes() == (PACKAGE / "obsidian" / "main.js").read_bytes(), "run 'make web'"
 
 
 def test_sources_have_no_any_and_the_lock_names_no_registry() -> None:
