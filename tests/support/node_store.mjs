@@ -17,9 +17,10 @@ const store = new FileStore(path);
 await store.load();
 await store.write(new Map(Object.entries({ a: 1, b: 1 })));
 await store.write(new Map(Object.entries({ a: 2, b: null, c: "ä" })));
-writeFileSync(`${path}.lock`, "1\n"); // a process that runs
+const started = readFileSync("/proc/1/stat", "utf8").split(") ")[1].split(" ")[19];
+writeFileSync(`${path}.lock`, `1 ${started}\n`); // a process that runs
 result["in use"] = await reads().catch((error) => refused(error).split(", or")[0]);
-writeFileSync(`${path}.lock`, "999999999\n"); // one that was killed
+writeFileSync(`${path}.lock`, "1 1\n"); // one that was killed; another one has its number now
 result["after a restart"] = await reads();
 appendFileSync(path, '[["a",');
 result["after half a line"] = await reads();

@@ -62,6 +62,10 @@ async def test_device_is_paired_reads_keeps_items_once_and_reports_verdicts(tmp_
         are_there_once((one["row"]["title"] for one in suggestions), TITLES)
         assert {one["source"]["provenance"]["origin"] for one in suggestions} == {"own"}
 
+        assert await device.does("request", "unsubscribe", {"events": []}) == {
+            "events": []
+        }  # asks if it lives
+        assert await device.does("request", "tea.make") == "unknown_method"
         await play.restart_device()
         await device.happens("connected", 2)
         ids = {one["row"]["title"]: one["id"] for one in await device.does("suggestions")}

@@ -69,13 +69,14 @@ export class FileStore implements Store {
     for (let tries = 0; ; tries += 1) {
       const lock = await open(this.#lockPath, "wx", 0o600).catch(() => null);
       if (lock !== null) {
-        await lock.writeFile(`${process.pid}\n`);
+        await lock.writeFile(await nameOf(process.pid));
         return lock.close();
       }
-      const holder = Number(await readFile(this.#lockPath, "utf8").catch(() => "0"));
-      if (tries > 2 || (holder !== process.pid && isRunning(holder))) {
+      const holder = await readFile(this.#lockPath, "utf8").catch(() => "");
+      const pid = parseInt(holder, 10);
+      if (tries > 2 || (pid !== process.pid && isRunning(pid) && holder === (await nameOf(pid)))) {
         throw new Error(
-          `process ${holder} uses ${this.#path}; end it first, or remove ${this.#lockPath} if it is no device`,
+          `process ${pid} uses ${this.#path}; end it first, or remove ${this.#lockPath} if it is no device`,
         );
       }
       await rm(this.#lockPath, { force: true });
@@ -124,6 +125,12 @@ function put(entries: Map<string, unknown>, changes: Entries): void {
     if (value === null) entries.delete(key);
     else entries.set(key, value);
   }
+}
+
+/** The id of a process, and where the system tells it the time of its start: ids come again after a restart. */
+async function nameOf(pid: number): Promise<string> {
+  const stat = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "");
+  return `${pid} ${stat.slice(stat.lastIndexOf(")")).split(" ")[20] ?? ""}\n`;
 }
 
 function isRunning(pid: number): boolean {

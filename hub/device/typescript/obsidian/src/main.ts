@@ -15,9 +15,16 @@ import { decisions, stripped, withItem, withoutItem } from "./notes.js";
 
 type Settings = { readonly url: string; readonly name: string };
 
-/** Files of a vault, as the hub reads them: without the lines of suggestions. */
+/**
+ * Files of a vault, as the hub reads them: without the lines of suggestions.
+ *
+ * @param marked gives the paths of notes that may have such lines, whose length differs from that of their files.
+ */
 export class VaultFiles implements Files {
-  constructor(private readonly vault: Vault) {}
+  constructor(
+    private readonly vault: Vault,
+    private readonly marked: () => ReadonlySet<string>,
+  ) {}
 
   async roots(): Promise<readonly Root[]> {
     const name = this.vault.getName();
@@ -25,9 +32,10 @@ export class VaultFiles implements Files {
   }
 
   async list(): Promise<readonly SharedFile[]> {
+    const marked = this.marked();
     const listed = this.vault.getFiles().map(async (file) => {
       const path = `${this.vault.getName()}/${file.path}`;
-      const size = file.extension === "md" ? (await this.#note(file)).length : file.stat.size;
+      const size = marked.has(path) ? (await this.#note(file)).length : file.stat.size;
       return { path, size, modifiedMs: file.stat.mtime };
     });
     return Promise.all(listed);
@@ -48,6 +56,7 @@ export default class HubPlugin extends Plugin {
   device: Device | null = null;
   settings: Settings = { url: "", name: "obsidian" };
   #status: HTMLElement | null = null;
+  #deciding: Promise<void> = Promise.resolve();
 
   async onload(): Promise<void> {
     this.settings = { ...this.settings, ...((await this.loadData()) as Partial<Settings> | null) };
@@ -56,14 +65,14 @@ export default class HubPlugin extends Plugin {
     this.addCommand({
       id: "approve-note",
       name: "Approve the suggestions of this note",
-      callback: () => void this.#decideNote("approve"),
+      callback: () => this.#later(() => this.#decideNote("approve")),
     });
     this.addCommand({
       id: "reject-note",
       name: "Reject the suggestions of this note",
-      callback: () => void this.#decideNote("reject"),
+      callback: () => this.#later(() => this.#decideNote("reject")),
     });
-    this.registerEvent(this.app.vault.on("modify", (file) => void this.#decided(file)));
+    this.registerEvent(this.app.vault.on("modify", (file) => this.#later(() => this.#decided(file))));
     if (this.settings.url !== "") await this.connect();
   }
 
@@ -80,7 +89,11 @@ export default class HubPlugin extends Plugin {
     await this.device?.close();
     const { url, name } = this.settings;
     const client = { name: "obsidian", version: "0.1.0" };
-    const device = new Device({ url, name, client, store: this.openStore(), files: new VaultFiles(this.app.vault) });
+    const files = new VaultFiles(
+      this.app.vault,
+      () => new Set(this.device?.items().map((item) => item.source?.path ?? "")),
+    );
+    const device = new Device({ url, name, client, store: this.openStore(), files });
     this.device = device;
     device.on("connected", ({ address }) => this.#say(`hub: ${address}`));
     device.on("disconnected", () => this.#say("hub: away"));
@@ -113,6 +126,11 @@ export default class HubPlugin extends Plugin {
       if (!(await this.app.vault.cachedRead(note)).includes(`%%hub:${id}%%`)) continue;
       await this.app.vault.process(note, (text) => withoutItem(text, id));
     }
+  }
+
+  /** Do it after what was begun before: a note changes again while its decisions are written. */
+  #later(work: () => Promise<void>): void {
+    this.#deciding = this.#deciding.then(work).catch((error: Error) => void new Notice(error.message));
   }
 
   /** Report what the owner decided by writing in a note. */
