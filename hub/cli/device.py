@@ -5,6 +5,7 @@ import math
 import sys
 from contextlib import closing
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
     from hub.device.keeping import Plan
     from hub.device.sending_log import Day, HeldBack, Sent
     from hub.device.sinks.sync import Sink
-    from hub.settings.device_settings import DeviceSettings
+    from hub.device.sinks.target import Target
+    from hub.settings.device_settings import AnySink, DeviceSettings
 
 SETTINGS: Final = "device.toml"
 _SCHEMA: Final = "device.schema.json"  # named in the first line of the settings
@@ -376,18 +378,18 @@ def sinks(ctx: click.Context, config: Path, as_json: bool) -> None:
     listed = [(one, found.get(one.name, State("was not synchronized yet", 0, 0))) for one in settings.sinks]
     if as_json:
         facts = [
-            {"name": one.name, "kind": one.kind, "path": str(one.path), **msgspec.to_builtins(state)}
+            {"name": one.name, "kind": one.kind, "path": one.place, **msgspec.to_builtins(state)}
             for one, state in listed
         ]
         show.print_json("device.sinks", {"sinks": facts})
         return
     if not listed:
-        show.report(f"none: name files in [[sinks]] of {config}")
+        show.report(f"none: name places in [[sinks]] of {config}")
         return
     show.print_table(
-        ["name", "kind", "file", "items", "wait", "deleted there", "problem"],
+        ["name", "kind", "place", "items", "wait", "deleted there", "problem"],
         [
-            [one.name, one.kind, str(one.path), state.rows, state.waiting, len(state.deleted), state.problem]
+            [one.name, one.kind, one.place, state.rows, state.waiting, len(state.deleted), state.problem]
             for one, state in listed
         ],
     )
@@ -404,7 +406,7 @@ def sinks(ctx: click.Context, config: Path, as_json: bool) -> None:
 @device_state_option
 @click.pass_context
 def sync(ctx: click.Context, again: bool, config: Path) -> None:
-    """Synchronize approved items with the files of [[sinks]] now; a running device does it by itself."""
+    """Synchronize approved items with the places of [[sinks]] now; a running device does it by itself."""
     from hub.device.inserts import connect_shared
     from hub.device.sinks.sync import synchronize, write_again
 
@@ -533,14 +535,32 @@ def _plan(ctx: click.Context, config: Path, settings: "DeviceSettings") -> "Plan
 
 
 def _sinks_of(settings: "DeviceSettings") -> "tuple[Sink, ...]":
-    from hub.device.sinks.running import FORMATS
     from hub.device.sinks.sync import Sink
-    from hub.device.sinks.text_file import TextFile
 
-    return tuple(
-        Sink(one.name, TextFile(one.path, FORMATS[one.kind]()), one.tables, one.back)
-        for one in settings.sinks
-    )
+    return tuple(Sink(one.name, _target_of(one), one.tables, one.back) for one in settings.sinks)
+
+
+def _target_of(sink: "AnySink") -> "Target":
+    from hub.device.sinks.running import FORMATS
+    from hub.device.sinks.text_file import TextFile
+    from hub.settings.device_settings import CalDavSink, FileSink
+
+    if isinstance(sink, FileSink):
+        return TextFile(sink.path, FORMATS[sink.kind]())
+    from hub.device.sinks.web import Web, basic_authorization, secret_in
+    from hub.settings.problems import SettingsInvalid
+
+    secret = partial(secret_in, sink.password_file, sink.password_env)
+    if isinstance(sink, CalDavSink):
+        from hub.device.sinks.caldav import CalDav
+
+        return CalDav(Web(sink.url, lambda: basic_authorization(sink.user, secret())), sink.url)
+    from hub.device.sinks.rest import Rest
+
+    manifest, problems = sink.read()
+    if manifest is None:  # it was changed since the settings were checked
+        raise SettingsInvalid(problems)
+    return Rest(Web(manifest.url, lambda: manifest.authorization.replace("{token}", secret())), manifest)
 
 
 def _entry(ctx: click.Context, config: Path) -> "Entry":

@@ -25,6 +25,7 @@ from hub.device.conditions import is_metered, is_on_power, own_addresses
 from hub.device.notices import Digests
 from hub.device.sinks.running import Sinks
 from hub.device.sinks.sync import Sink
+from hub.device.sinks.web import Polled
 from protocol.errors import HubError
 
 INTERVAL_S: Final = 1.0
@@ -174,12 +175,11 @@ class Keeper:
         end = written.options.db.with_suffix(_END)
         end.unlink(missing_ok=True)
         self._digests = Digests(written.options.db, self.clock)
-        sinks = Sinks(written.options.db, self.clock, self.on_status)
         self._plan = written
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(
-                sinks.serve, lambda: (self._plan.sinks, self._plan.tick_in)
-            )  # also while the device is disconnected
+            for at_server in (False, True):  # files do not wait for servers, nor all for the hub
+                sinks = Sinks(written.options.db, self.clock, self.on_status)
+                tasks.start_soon(sinks.serve, partial(self._places_of_rows, at_server))
             changed: Plan | None = written
             while changed is not None:
                 code, changed = await self._until_changed(changed)
@@ -227,6 +227,11 @@ class Keeper:
             show = partial(self._digests.show, titles=plan.notify.titles)
             if problem := await anyio.to_thread.run_sync(show):
                 self.on_status(f"the notification of today was not shown: {problem}")
+
+    def _places_of_rows(self, at_server: bool) -> tuple[list[Sink], tuple[Path, ...]]:
+        """Return the sinks at servers, or those in files and the folders whose notes are changed."""
+        sinks = [one for one in self._plan.sinks if isinstance(one.target, Polled) == at_server]
+        return sinks, () if at_server else self._plan.tick_in
 
     def _reloaded(self, plan: Plan) -> Plan:
         """Return the plan of the file, or the one in use if it has not changed or is wrong."""

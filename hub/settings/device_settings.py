@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from datetime import time
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self, TypeVar
+from urllib.parse import urlsplit
 
 import tomlkit
-from pydantic import AfterValidator, Field, ValidationError, ValidationInfo
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, ValidationInfo, model_validator
+from pydantic_core import PydanticCustomError
 
 from hub.device.exclusion import is_pattern
+from hub.device.sinks.manifest import SHIPPED, Manifest
+from hub.outbound.rules import is_this_machine
 from hub.settings.problems import (
     Located,
     Places,
@@ -24,6 +28,7 @@ from hub.settings.reading import parsed
 from hub.settings.schema import DIALECT, Generator, default_at, names_at
 from hub.settings.values import REQUIRED, Flag, Name, SettingsPath, Table, Whole, live, refusal
 
+_T = TypeVar("_T", bound=BaseModel)
 _TIME: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
 _HOURS: Final = re.compile(rf"{_TIME.pattern}-{_TIME.pattern}")
 _SCHEMES: Final = ("ws://", "wss://")
@@ -92,15 +97,6 @@ class NotifySettings(Table):
         return time.fromisoformat(self.daily) if self.daily else None
 
 
-def _of_kind(tables: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-    kind = info.data.get("kind")
-    if kind == "csv" and len(tables) != 1:
-        raise refusal("tables", "a CSV file has one table", hint="write the others to files of their own")
-    if kind == "todo.txt" and tables != ("tasks",):
-        raise refusal("tables", "todo.txt has tasks and nothing else", hint="leave tables out")
-    return tables
-
-
 def _of_days(path: Path, info: ValidationInfo) -> Path:
     if "{date}" in str(path) and info.data.get("kind") != "markdown":
         raise refusal(
@@ -109,7 +105,7 @@ def _of_days(path: Path, info: ValidationInfo) -> Path:
     return path
 
 
-def _differently_named(sinks: tuple["SinkSettings", ...]) -> tuple["SinkSettings", ...]:
+def _differently_named(sinks: tuple["AnySink", ...]) -> tuple["AnySink", ...]:
     names = [sink.name for sink in sinks]
     for name in names:
         if names.count(name) > 1:
@@ -117,18 +113,120 @@ def _differently_named(sinks: tuple["SinkSettings", ...]) -> tuple["SinkSettings
     return sinks
 
 
+def _server(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in ("https", "http"):
+        raise refusal("url", "an address of a server is expected", hint="as in https://HOST/ana/todo/")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise refusal(
+            "url", "an address has no user, password, ? or # here", hint="name them in user and password_file"
+        )
+    if parts.scheme == "http" and not is_this_machine(host):
+        raise refusal("url", "others could read the password on its way", hint="write https://")
+    return url
+
+
+def _manifest_file(path: Path) -> Path:
+    found = next((one for one in (path, SHIPPED / path.name) if one.is_file()), None)
+    if found is None:
+        raise refusal("manifest", "there is no such file", hint="write a path, or todoist.toml")
+    return found
+
+
 class SinkSettings(Table):
     """Place where approved rows go."""
 
     name: Name = live(REQUIRED, "Name of the place.")
+    tables: Annotated[tuple[str, ...], Field(min_length=1)] = live(
+        ("tasks",), "Tables whose approved rows go there."
+    )
+    back: Flag = live(True, "What is ticked, renamed or dated there is changed here, too.")
+
+    @property
+    def place(self) -> str:
+        """Place in words."""
+        raise NotImplementedError
+
+
+class FileSink(SinkSettings):
+    """File with approved rows."""
+
     kind: Literal["markdown", "todo.txt", "ics", "csv", "jsonl"] = live(REQUIRED, "Form of the file.")
     path: Annotated[SettingsPath, AfterValidator(_of_days)] = live(
         REQUIRED, "The file; in one of Markdown, {date} becomes the day of the approval."
     )
-    tables: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_of_kind)] = live(
-        ("tasks",), "Tables whose approved rows go there."
+
+    @model_validator(mode="after")
+    def _has_tables_of_its_kind(self) -> Self:
+        if self.kind == "csv" and len(self.tables) != 1:
+            hint = "write the others to files of their own"
+            raise refusal("tables", "a CSV file has one table", key="tables", hint=hint)
+        if self.kind == "todo.txt" and self.tables != ("tasks",):
+            hint = "leave tables out"
+            raise refusal("tables", "todo.txt has tasks and nothing else", key="tables", hint=hint)
+        return self
+
+    @property
+    def place(self) -> str:
+        return str(self.path)
+
+
+class AtServer(SinkSettings):
+    """Place at a server, with a password or a token."""
+
+    password_file: SettingsPath | None = live(
+        None, "File with the password or token, which only its owner can read (chmod 600)."
     )
-    back: Flag = live(True, "What is ticked, renamed or dated there is changed here, too.")
+    password_env: str | None = live(None, "Variable of the environment with the password or token.")
+
+    @model_validator(mode="after")
+    def _has_one_password(self) -> Self:
+        if (self.password_file is None) == (self.password_env is None):
+            raise refusal("password", "one of password_file and password_env is expected")
+        return self
+
+
+class CalDavSink(AtServer):
+    """Calendar or task list at a CalDAV server."""
+
+    kind: Literal["caldav"] = live(REQUIRED, "A calendar at a server.")
+    url: Annotated[str, AfterValidator(_server)] = live(REQUIRED, "Address of the calendar itself.")
+    user: Annotated[str, Field(pattern=r"^[^:\r\n]+$(?!\n)")] = live(REQUIRED, "Name of the user there.")
+
+    @property
+    def place(self) -> str:
+        return self.url
+
+
+class RestSink(AtServer):
+    """Task list at a server, as a manifest describes it."""
+
+    kind: Literal["rest"] = live(REQUIRED, "A task list at a server with an interface of JSON.")
+    manifest: Annotated[SettingsPath, AfterValidator(_manifest_file)] = live(
+        REQUIRED, "Description of the interface; todoist.toml is included."
+    )
+
+    def read(self) -> tuple[Manifest | None, list[Problem]]:
+        """Return the manifest if it is usable, and its problems."""
+        found, problems, places = _checked(self.manifest, Manifest)
+        if found is not None and places is not None:
+            try:
+                _server(found.url)
+            except PydanticCustomError as error:
+                hint = str((error.context or {}).get("hint", ""))
+                return None, [Problem(*places.value(("url",)), "url", error.message(), hint)]
+        return found, problems
+
+    @property
+    def place(self) -> str:
+        return str(self.manifest)
+
+
+AnySink = Annotated[FileSink | CalDavSink | RestSink, Field(discriminator="kind")]
 
 
 class DeviceSettings(Table):
@@ -150,8 +248,8 @@ class DeviceSettings(Table):
     )
     when: WhenSettings = WhenSettings()
     notify: NotifySettings = NotifySettings()
-    sinks: Annotated[tuple[SinkSettings, ...], AfterValidator(_differently_named)] = live(
-        (), "Files that approved rows go to; see hub device sinks."
+    sinks: Annotated[tuple[AnySink, ...], AfterValidator(_differently_named)] = live(
+        (), "Places that approved rows go to; see hub device sinks."
     )
 
 
@@ -173,32 +271,40 @@ class DeviceReading(NamedTuple):
 
 
 def check_device_file(path: Path) -> DeviceReading:
-    """Read device.toml and report all of its problems."""
+    """Read device.toml, with the manifests it names, and report all of their problems."""
+    settings, problems, _ = _checked(path, DeviceSettings, "'hub device install' writes one")
+    if settings is None:
+        return DeviceReading(None, problems)
+    wrong = [problem for one in settings.sinks if isinstance(one, RestSink) for problem in one.read()[1]]
+    return DeviceReading(None if wrong else settings, wrong)  # a folder may be missing for a while
+
+
+def _checked(path: Path, top: type[_T], remedy: str = "") -> tuple[_T | None, list[Problem], Places | None]:
+    """Read a file of settings; return them if they are usable, all problems, and where the values are."""
     file = str(path)
     try:
         text = path.read_bytes().decode()
     except OSError as error:
-        hint = "'hub device install' writes one" if isinstance(error, FileNotFoundError) else ""
-        return DeviceReading(None, [Problem(file, 1, 1, "", error.strerror or "cannot be read", hint)])
+        hint = remedy if isinstance(error, FileNotFoundError) else ""
+        return None, [Problem(file, 1, 1, "", error.strerror or "cannot be read", hint)], None
     except UnicodeDecodeError as error:
         before = error.object[: error.start].decode().split("\n")
-        return DeviceReading(None, [Problem(file, len(before), len(before[-1]) + 1, "", "not UTF-8")])
+        return None, [Problem(file, len(before), len(before[-1]) + 1, "", "not UTF-8")], None
     doc = parsed(text, file)
     if isinstance(doc, Problem):
-        return DeviceReading(None, [doc])
+        return None, [doc], None
     places = Places(file, Located(text), doc, [])
     try:
-        settings = DeviceSettings.model_validate(doc, context={"base": path.absolute().parent})
+        return top.model_validate(doc, context={"base": path.absolute().parent}), [], places
     except ValidationError as error:
         problems = found_by_validation(
             error,
             doc=doc,
             places=places,
-            names_at=partial(names_at, top=DeviceSettings),
-            default_at=partial(default_at, top=DeviceSettings),
+            names_at=partial(names_at, top=top),
+            default_at=partial(default_at, top=top),
         )
-        return DeviceReading(None, in_order(problems))
-    return DeviceReading(settings, [])  # a folder may be missing, and its disk may not answer
+        return None, in_order(problems), places
 
 
 def device_text(hub: tuple[str, ...], roots: tuple[Path, ...], name: str) -> str:

@@ -21,6 +21,8 @@ from protocol import keys
 from protocol.work import SkippedFile
 from tests.hub.cli.conftest import Hub, ends
 from tests.hub.device.sinks.bench import SinkBench
+from tests.hub.device.sinks.conftest import place_of
+from tests.hub.device.sinks.places import sink_text
 from tests.support.clock import FakeClock, SeededChance
 
 
@@ -242,9 +244,27 @@ def test_log_shows_what_was_sent_by_day_or_by_file_and_what_was_held_back(hub: H
     assert status(hub)["faults"] == [fault]
 
 
+@pytest.mark.parametrize("kind", ["caldav", "rest"])
+def test_sync_writes_to_a_server_by_its_settings(
+    hub: Hub, home: Path, kind: str, request: pytest.FixtureRequest
+) -> None:
+    file = installed(hub, home)
+    (home / "state/devices").mkdir(parents=True)
+    bench = SinkBench(home / "state/devices")
+    bench.approve({"title": "Call Ana"})
+    with place_of(kind, request, home) as place:
+        file.write_text(f"{file.read_text()}\n{sink_text('todo', place.settings())}")
+        ends(hub("device", "sync"), 0, "todo: 1 written")
+        ends(hub("device", "sync"), 0, "todo: nothing has changed")
+        assert place.text.count("Call Ana") == 1
+        (home / {"caldav": "password", "rest": "token"}[kind]).chmod(0o644)
+        ends(hub("device", "sync"), Exit.FAILED, "other users can read it; run: chmod 600")
+    ends(hub("device", "sinks"), 0, stdout=[kind, "other users can read it"])
+
+
 def test_sinks_lists_where_items_are_and_sync_writes_them_again(hub: Hub, home: Path) -> None:
     file = installed(hub, home)
-    ends(hub("device", "sinks"), 0, "name files in [[sinks]]")
+    ends(hub("device", "sinks"), 0, "name places in [[sinks]]")
     path = home / "todo.md"
     file.write_text(f"{file.read_text()}\n[[sinks]]\nname = 'todo'\nkind = 'markdown'\npath = '{path}'\n")
     ends(hub("device", "sinks"), 0, stdout=["was not synchronized yet"])

@@ -8,6 +8,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from hub.device.sinks.manifest import SHIPPED
 from hub.settings.device_settings import (
     NotifySettings,
     WhenSettings,
@@ -17,6 +18,15 @@ from hub.settings.device_settings import (
 )
 
 SINK = "[[sinks]]\nname = 'todo'\nkind = 'markdown'\npath = 'todo.md'\n"
+DAV = """\
+[[sinks]]
+name = 'todo'
+kind = 'caldav'
+url = 'https://dav.example.org/ana/todo/'
+user = 'ana'
+password_file = 'password'
+"""
+TODOIST = "[[sinks]]\nname = 'todo'\nkind = 'rest'\nmanifest = 'todoist.toml'\npassword_env = 'TOKEN'\n"
 PLACES = ((17, "second"), (26, "third"), (33, "fourth"), (37, "fifth"))
 GOOD = 'hub = ["ws://h:1"]\nroots = ["."]\n'
 
@@ -69,6 +79,24 @@ def problems(file: Path, text: str | bytes) -> list[str]:
             [":6:8: error: sinks.todo.path: a file for each day is Markdown"],
         ),
         (GOOD.replace(".", "nowhere"), []),
+        (f"{GOOD}{DAV}{TODOIST.replace('todo', 'more', 1)}", []),
+        (f"{GOOD}{DAV.replace('https', 'http')}", [":6:7: error: sinks.todo.url: others could read the"]),
+        (f"{GOOD}{DAV.replace('https', 'ftp')}", [":6:7: error: sinks.todo.url: an address of a server"]),
+        (f"{GOOD}{DAV.replace('//dav', '//[dav')}", [":6:7: error: sinks.todo.url: an address of a server"]),
+        (f"{GOOD}{DAV.replace('//dav', '//a:b@dav')}", [":6:7: error: sinks.todo.url: an address has no us"]),
+        (GOOD + DAV.replace("'ana'", "'a:b'"), [":7:8: error: sinks.todo.user: "]),
+        (
+            f"{GOOD}{DAV}password_env = 'X'",
+            [":3:1: error: sinks.todo: one of password_fi"],
+        ),
+        (
+            f"{GOOD}{DAV.replace('user =', 'usr =')}",
+            [":3:1: error: sinks.todo.user: missing", ":7:1: "],
+        ),
+        (
+            f"{GOOD}{TODOIST.replace('todoist', 'none')}",
+            [":6:12: error: sinks.todo.manifest: there is no "],
+        ),
     ],
 )
 def test_file_of_a_device_is_checked_with_place_and_remedy(
@@ -76,6 +104,31 @@ def test_file_of_a_device_is_checked_with_place_and_remedy(
 ) -> None:
     found = problems(tmp_path / "device.toml", text)
     assert len(found) == len(wrong), found
+    assert [one for one, start in zip(found, wrong, strict=True) if not one.startswith(start)] == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "wrong"),
+    [
+        ("", "", []),
+        ("id =", "ids =", [":5:1: error: ids: unknown key"]),
+        ('method = "DELETE"', 'method = "ERASE"', [":55:10: error: delete.method: must be"]),
+        ('path = "content"', 'path = "a..b"', [":14:8: error: fields.title.path: has characters that"]),
+        ("[create]", "[make]", [":1:1: error: create: missing", ":46:2: error: make: unknown table"]),
+        ("https://api.todoist", "http://api.todoist", [":2:7: error: url: others could read the password"]),
+        ("{token}", "", [":3:17: error: authorization: has characters that"]),
+        ("[key]", "[key", [":9:5: error: "]),
+    ],
+)
+def test_manifest_is_checked_with_its_own_places(
+    tmp_path: Path, old: str, new: str, wrong: list[str]
+) -> None:
+    manifest = tmp_path / "todoist.toml"
+    manifest.write_text((SHIPPED / manifest.name).read_text().replace(old, new, 1))
+    (tmp_path / "device.toml").write_text(f"{GOOD}{TODOIST}")
+    reading = check_device_file(tmp_path / "device.toml")
+    found = [str(problem).removeprefix(str(manifest)) for problem in reading.problems]
+    assert (len(found), reading.settings is None) == (len(wrong), bool(wrong)), found
     assert [one for one, start in zip(found, wrong, strict=True) if not one.startswith(start)] == []
 
 

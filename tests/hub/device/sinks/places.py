@@ -41,6 +41,12 @@ FILES: Final[dict[str, tuple[Callable[[], Format], str, str, tuple[str, str]]]] 
 KINDS: Final = (*FILES, "caldav", "rest")
 
 
+def sink_text(name: str, settings: Mapping[str, str]) -> str:
+    """Return the entry of a place in device.toml."""
+    lines = (f"{key} = {json.dumps(value)}" for key, value in {"name": name, **settings}.items())
+    return "\n".join(("[[sinks]]", *lines, ""))
+
+
 class Place(Protocol):
     """Place with data of others, and what other programs and people do there."""
 
