@@ -1,0 +1,195 @@
+"""Targets at servers when the server, or the way to it, fails: a problem in words, and nothing is lost."""
+
+import logging
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from hub.device.sinks.target import TargetFailed
+from hub.device.sinks.web import Web, secret_in
+from tests.hub.device.sinks.bench import SinkBench
+from tests.hub.device.sinks.places import CalDavPlace, RestPlace
+from tests.hub.device.sinks.servers import TOKEN, Asked, Reply, answering
+from tests.support.clock import FakeClock
+from tests.support.radicale import PASSWORD
+
+Server = CalDavPlace | RestPlace
+WRITES = ("PUT", "POST", "DELETE")
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (Reply(401), "refuses the user or the password (401)"),
+        (Reply(403), "does not allow it (403); is it read-only"),
+        (Reply(429, headers={"retry-after": "0"}), "is busy (429)"),
+        (Reply(503, headers={"retry-after": "0"}), "is busy (503)"),
+        (Reply(500), "answers with status 500"),
+        (Reply(400), "'Call Ana': "),
+        (Reply(302, headers={"location": "http://127.0.0.1:9/elsewhere"}), "points to 127.0.0.1:9"),
+        (Reply(302, headers={"location": "http://[bad"}), "answers with status 302"),
+        (None, "the connection broke"),
+    ],
+)
+def test_fault_of_a_write_is_a_problem_in_words_and_nothing_is_lost_or_doubled(
+    server: Server, bench: SinkBench, fault: Reply | None, words: str
+) -> None:
+    others = server.others()
+    row = bench.approve({"title": "Call Ana"})
+    bench.approve({"title": "Pay"})
+    server.proxy.only, server.proxy.faults = WRITES, [fault]
+    synced = bench.synchronize(server.target)
+    assert words in synced.problem and synced.problem
+    assert PASSWORD not in synced.problem and TOKEN not in synced.problem
+    server.proxy.faults = []
+    target = server.open() if fault is not None and fault.status == 401 else server.target
+    for _ in range(2):
+        assert bench.synchronize(target).problem == ""
+    assert (server.text.count("Call Ana"), server.text.count("Pay"), server.others()) == (1, 1, others)
+
+    bench.change(row, {"title": "Ring Ana"})
+    server.proxy.faults = [None]
+    assert bench.synchronize(target).problem
+    bench.synchronize(target)
+    bench.delete(row)
+    server.proxy.faults = [None]
+    assert bench.synchronize(target).problem
+    assert bench.synchronize(target).problem == ""
+    assert (server.text.count(" Ana"), server.text.count("Pay"), server.others()) == (0, 1, others)
+    assert bench.history() == []
+
+
+@pytest.mark.parametrize(
+    "fault", [Reply(500), Reply(429, headers={"retry-after": "0"}), Reply(200, b"<"), None]
+)
+def test_fault_of_a_read_deletes_nothing(server: Server, bench: SinkBench, fault: Reply | None) -> None:
+    bench.approve({"title": "Call Ana"})
+    bench.synchronize(server.target)
+    for target in (server.target, server.open()):
+        server.proxy.faults = [fault] * 2
+        synced = bench.synchronize(target)
+        assert (bool(synced.problem), synced.deleted, synced.removed) == (True, 0, 0)
+        server.proxy.faults = []
+        assert (bench.synchronize(target).problem, server.text.count("Call Ana")) == ("", 1)
+
+
+def test_server_that_does_not_answer_in_time_is_named(server: Server, bench: SinkBench) -> None:
+    answer = Event()
+
+    def wait() -> Reply | None:
+        answer.wait(10)
+        return Reply(500)
+
+    server.proxy.faults = [wait]
+    bench.approve({"title": "Call Ana"})
+    assert "does not answer within 0.2 s" in bench.synchronize(server.open(silence_s=0.2)).problem
+    answer.set()
+    assert bench.synchronize(server.target).written == 1
+
+
+def test_busy_server_is_left_alone_as_long_as_it_asks(server: Server, bench: SinkBench) -> None:
+    clock = FakeClock()
+    server.target._web.clock = clock  # type: ignore[attr-defined]
+    bench.approve({"title": "Call Ana"})
+    server.proxy.faults = [Reply(503, headers={"retry-after": "120"})]
+    for _ in range(2):
+        assert "is busy (503)" in bench.synchronize(server.target).problem
+    assert len(server.proxy.asked) == 1
+    clock.advance(121)
+    assert bench.synchronize(server.target).written == 1
+
+
+def test_wrong_password_is_not_sent_again_until_it_is_another_one(server: Server, bench: SinkBench) -> None:
+    bench.approve({"title": "Call Ana"})
+    wrong = server.open(password="wrong")
+    for _ in range(3):
+        assert "(401)" in bench.synchronize(wrong).problem
+    assert len(server.proxy.asked) == 1
+    assert bench.synchronize(server.open()).written == 1
+
+
+def test_only_one_request_in_a_minute_looks_at_a_server_that_nothing_is_written_to(
+    server: Server, bench: SinkBench
+) -> None:
+    clock = FakeClock()
+    target = server.target
+    target._web.clock, target._poll_s = clock, 60.0  # type: ignore[attr-defined]
+    bench.approve({"title": "Call Ana"})
+    bench.synchronize(target)
+    places = bench.synchronize(target).places
+    clock.advance(61)
+    stamp = target.stamp(places)
+    server.proxy.asked.clear()
+    for _ in range(29):
+        clock.advance(2)
+        assert target.stamp(places) == stamp
+        bench.synchronize(target)
+    assert server.proxy.asked == []
+    clock.advance(3)
+    assert target.stamp(places) == stamp
+    pages = [asked for asked in server.proxy.asked if asked.method not in ("GET", "REPORT")]
+    assert (pages, 1 <= len(server.proxy.asked) <= 2) == ([], True)  # of five tasks, in two pages
+    assert all(b"multiget" not in asked.body for asked in server.proxy.asked)
+
+
+def test_password_is_in_no_log_line(
+    server: Server, bench: SinkBench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    bench.approve({"title": "Call Ana"})
+    bench.synchronize(server.target)
+    server.proxy.faults = [Reply(401)]
+    bench.synchronize(server.open())
+    sent = {asked.headers["authorization"].partition(" ")[2] for asked in server.proxy.asked}
+    assert [one for one in (PASSWORD, TOKEN, *sent) if one in caplog.text] == []
+
+
+def test_redirect_within_the_host_is_followed_with_the_same_request(bench: SinkBench) -> None:
+    asked: list[Asked] = []
+
+    def answer(one: Asked) -> Reply:
+        asked.append(one)
+        moved = Reply(308, headers={"location": "/new"})
+        return moved if one.path == "/old" else Reply(302, headers={"location": "/circle"})
+
+    with answering(answer) as port:
+        web = Web(f"http://127.0.0.1:{port}/", lambda: "Bearer x")
+        with web.connected(), pytest.raises(TargetFailed, match="302"):
+            web.ask("PUT", f"http://127.0.0.1:{port}/old", b"body")
+    assert [(one.method, one.path, one.body) for one in asked][:2] == [
+        ("PUT", "/old", b"body"),
+        ("PUT", "/new", b"body"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "words"),
+    [
+        (b"x\n", 0o644, "other users can read it; run: chmod 600"),
+        (b"\n", 0o600, "one line"),
+        (b"a\nb\n", 0o600, "one line"),
+        (b"\xff", 0o600, "not UTF-8"),
+        (None, 0o600, "No such file"),
+    ],
+)
+def test_password_file_that_cannot_be_used_is_named(
+    tmp_path: Path, content: bytes | None, mode: int, words: str
+) -> None:
+    file = tmp_path / "password"
+    if content is not None:
+        file.write_bytes(content)
+        file.chmod(mode)
+    with pytest.raises(TargetFailed, match=words):
+        secret_in(file, None)
+
+
+def test_password_is_that_of_a_variable_or_of_the_line_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TODO_PASSWORD", " a b ")
+    (tmp_path / "password").write_text("ä b\r\n")
+    (tmp_path / "password").chmod(0o600)
+    assert (secret_in(None, "TODO_PASSWORD"), secret_in(tmp_path / "password", None)) == (" a b ", "ä b")
+    with pytest.raises(TargetFailed, match="the environment variable NONE"):
+        secret_in(None, "NONE")
