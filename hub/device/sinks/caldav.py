@@ -65,7 +65,7 @@ class CalDav(Polled):
         found = {key: one for key, one in own if one is not None}
         return Snapshot(found, () if self._own or self._others else self._places, {}, self._tables)
 
-    def _look(self) -> None:
+    def _list_changes(self) -> None:
         try:
             while not self._list():
                 pass
@@ -110,9 +110,9 @@ class CalDav(Polled):
 
     def _fetch(self) -> None:
         """Fetch the objects of this device that have changed."""
-        wanted = [one.url for key, one in self._own.items() if one.text is None and key in self._tables]
-        for begin in range(0, len(wanted), _BATCH):
-            body = multiget([_path(url) for url in wanted[begin : begin + _BATCH]])
+        urls = [one.url for key, one in self._own.items() if one.text is None and key in self._tables]
+        for begin in range(0, len(urls), _BATCH):
+            body = multiget([_path(url) for url in urls[begin : begin + _BATCH]])
             for one in _read(self._report(body, "1")).resources:
                 name, data = _NAME.search(one.href), one.found.get(f"{CAL}calendar-data")
                 if name is None or name[1] not in self._own:

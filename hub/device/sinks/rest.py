@@ -54,7 +54,7 @@ class Rest(Polled):
 
     # --- items ---
 
-    def _look(self) -> None:
+    def _list_changes(self) -> None:
         items: dict[str, Item] = {}  # by id
         asked = self._manifest.list
         more: dict[str, str] = {}

@@ -226,9 +226,9 @@ def _pass(db: sqlite3.Connection, sink: Sink, now: datetime, synced: Synced) -> 
             for put in puts:
                 one, row = known[put.key], here[put.key]
                 expressed = sink.target.expressed(put.table, put.fields)
-                there = other.get(put.key, Found(expressed, one.place, at_ms))
-                one.base, one.place = dict(there.fields), there.place
-                is_agreed = put.fields == row.fields and there.fields == expressed
+                stored = other.get(put.key, Found(expressed, one.place, at_ms))
+                one.base, one.place = dict(stored.fields), stored.place
+                is_agreed = put.fields == row.fields and stored.fields == expressed
                 one.digest = row.digest if is_agreed else ""
                 _record(db, sink.name, one, at_ms)
             for key in removed:

@@ -200,7 +200,7 @@ def _why_not(host: str, error: BaseException | None) -> str:
 class Polled:
     """Target at a server: its rows are looked at once in *poll_s*, and before they are written, by need.
 
-    A subclass has ``_look``, which updates its rows, their ``_snapshot`` and ``_state``, and writes one row.
+    A subclass has ``_list_changes``, which updates its rows, their ``_snapshot`` and ``_state``, and writes one row.
     """
 
     def __init__(self, web: Web, poll_s: float = POLL_S) -> None:
@@ -251,7 +251,7 @@ class Polled:
         self._places, self._tables = places, tables
         if self._web.clock.monotonic() - self._looked_at < self._poll_s:
             return False
-        self._look()
+        self._list_changes()
         self._looked_at = self._web.clock.monotonic()
         return True
 
@@ -263,7 +263,7 @@ class Polled:
         self._forget()
         return TargetChanged(f"{what}: another program changed it just now")
 
-    def _look(self) -> None:
+    def _list_changes(self) -> None:
         raise NotImplementedError
 
     def _snapshot(self) -> Snapshot:
