@@ -479,7 +479,7 @@ def _instant(at: int | None) -> datetime | None:
 
 
 MOST_NAMES: Final = 2 * len(EventName)
-Names = Annotated[list[str], Meta(min_length=1, max_length=MOST_NAMES)]  # as in ["agent.moved", "run.*"]
+Names = Annotated[list[str], Meta(max_length=MOST_NAMES)]  # as in ["agent.moved", "run.*"]
 KeyText = Annotated[str, Meta(min_length=1)]
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 ReceiptId = Annotated[str, Meta(min_length=1, max_length=128)]
