@@ -4,7 +4,7 @@ import { Run } from "./files.js";
 import { DeviceKey, HubNotTrusted, checkProof, keyId, signedText } from "./keys.js";
 import { CLOSE_MEANINGS, MAX_RESULT_BYTES, } from "./protocol.js";
 import { Records, refusal } from "./records.js";
-import { PAIRING, REPLACED, RESTARTING, Route, addressOf, dialled, waitAfter } from "./route.js";
+import { PAIRING, REPLACED, RESTARTING, Route, addressOf, dialled, isInClear, waitAfter } from "./route.js";
 import { Refusal, bytesOf } from "./tables.js";
 const VERSION = "0.1.0";
 const STEADY_MS = 30_000; // a connection of this length makes the next try the first one
@@ -178,6 +178,9 @@ export class Device {
         if (known !== undefined) {
             this.#route.learn(known.named);
             this.#route.beginAt(known.last);
+        }
+        if (isInClear(this.#route.current)) {
+            this.#emit("warning", { message: "the line to this hub is not encrypted; wss:// is" });
         }
         let attempt = 0;
         let unansweredUntil = 0; // a hello that is answered late replaces the connection made after it

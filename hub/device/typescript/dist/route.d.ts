@@ -30,3 +30,5 @@ export declare class Route {
     /** Use the current address no more; false: there is no other. */
     leaveOut(): boolean;
 }
+/** Whether what is sent to an address can be read on its way. */
+export declare function isInClear(url: string): boolean;

@@ -128,3 +128,7 @@ export class Route {
 function isLocal(url) {
     return LOCAL.has(new URL(url).hostname);
 }
+/** Whether what is sent to an address can be read on its way. */
+export function isInClear(url) {
+    return url.startsWith("ws:") && !isLocal(url);
+}

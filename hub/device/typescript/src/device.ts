@@ -14,7 +14,7 @@ import {
   type Welcome,
 } from "./protocol.js";
 import { Records, refusal, type Answer, type Kept, type Report, type Verdict } from "./records.js";
-import { PAIRING, REPLACED, RESTARTING, Route, addressOf, dialled, waitAfter } from "./route.js";
+import { PAIRING, REPLACED, RESTARTING, Route, addressOf, dialled, isInClear, waitAfter } from "./route.js";
 import type { Store } from "./store.js";
 import { Refusal, bytesOf, type Row } from "./tables.js";
 
@@ -271,6 +271,9 @@ export class Device {
     if (known !== undefined) {
       this.#route.learn(known.named);
       this.#route.beginAt(known.last);
+    }
+    if (isInClear(this.#route.current)) {
+      this.#emit("warning", { message: "the line to this hub is not encrypted; wss:// is" });
     }
     let attempt = 0;
     let unansweredUntil = 0; // a hello that is answered late replaces the connection made after it

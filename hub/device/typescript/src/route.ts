@@ -134,3 +134,8 @@ export class Route {
 function isLocal(url: string): boolean {
   return LOCAL.has(new URL(url).hostname);
 }
+
+/** Whether what is sent to an address can be read on its way. */
+export function isInClear(url: string): boolean {
+  return url.startsWith("ws:") && !isLocal(url);
+}
