@@ -6,8 +6,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from protocol.coordination import Request
 from protocol.errors import CloseCode, ErrorCode
 from protocol.handshake import Error, Goodbye, Limits
 from protocol.skip_reasons import SkipReason
@@ -134,6 +136,29 @@ async def test_calls_of_programs_are_done_once_and_answers_come_again_after_a_ki
         assert await guest.call(INSERT) == inserted
         assert len(device.events("tool")) == 1
         assert len(device.kept()) == 1
+
+
+@pytest.mark.soak
+async def test_program_hears_of_rows_that_are_written_changed_proposed_and_withdrawn(tmp_path: Path) -> None:
+    async with ScriptedHub().open() as hub, device_at(hub, tmp_path) as device:
+        guest = await hub.welcomed()
+        where: Any = (await guest.call(INSERT)).result
+        changed: Any = {"table": "tasks", "where": where, "data": {"title": "Call Bo"}}
+        await guest.call(ToolCall(id="c-2", action=Action.UPDATE, **changed))
+        (item,) = await device.happens("suggestion", 2)
+        assert (item["row"]["title"], item["state"], item["proposal"]) == ("Call Bo", "open", None)
+        await guest.call(ToolCall(id="c-3", action=Action.DELETE, table="tasks", where=where))
+        assert (await device.happens("withdrawn"))[0] == where
+        own: Any = (await guest.call(msgspec.structs.replace(INSERT, id="c-4"))).result
+        assert await device.does("edit", own["id"], {"priority": "low"}) is None
+        assert (await guest.hear(Request)).params["verdicts"] == [{"call_id": "c-4", "verdict": "edited"}]
+        await guest.say(ToolCall(id="c-5", action=Action.UPDATE, **{**changed, "where": own}))
+        (item,) = await device.happens("suggestion", 4)
+        assert (item["row"]["title"], item["state"], item["proposal"]) == (
+            "Call Ana",
+            "edited",
+            {"title": "Call Bo"},
+        )
 
 
 async def test_call_whose_answer_is_not_on_the_disk_is_not_answered_and_may_come_again(
