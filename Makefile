@@ -92,6 +92,7 @@ soak: $(VENV)/.dev  ## the slow proofs: what make test leaves out, large folders
 	@$(BIN)/python -m tests.scenarios.ninety_days
 	@$(BIN)/python -m tests.scenarios.quiet_day --hours 1
 	@$(BIN)/python -m tests.scenarios.units
+	@$(BIN)/python -m tests.scenarios.sinks
 	@$(BIN)/python -m tests.scenarios.lacking
 	@$(BIN)/python -m tests.scenarios.crowds --way stop
 	@$(BIN)/python -m tests.scenarios.migrations

@@ -50,9 +50,9 @@ class SinkBench:
         assert found is not None
         return found
 
-    def synchronize(self, target: Target, *tables: str, back: bool = True) -> Synced:
+    def synchronize(self, target: Target, *tables: str, back: bool = True, sink: str = "there") -> Synced:
         with self.open() as db:
-            return synchronize(db, Sink("there", target, tables or ("tasks",), back), self.clock.now())
+            return synchronize(db, Sink(sink, target, tables or ("tasks",), back), self.clock.now())
 
     def history(self) -> list[str]:
         with self.open() as db:

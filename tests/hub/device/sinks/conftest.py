@@ -9,11 +9,11 @@ import pytest
 from tests.hub.device.sinks.bench import SinkBench
 from tests.hub.device.sinks.places import FILES, KINDS, CalDavPlace, FilePlace, Place, RestPlace
 from tests.hub.device.sinks.servers import Proxy, Tasks, answering
+from tests.support.radicale import Radicale
 
 
 @contextmanager
-def caldav_place(request: pytest.FixtureRequest, folder: Path) -> Iterator[CalDavPlace]:
-    radicale = request.getfixturevalue("radicale")
+def caldav_place(radicale: Radicale, folder: Path) -> Iterator[CalDavPlace]:
     proxy = Proxy(radicale.port)
     with answering(proxy.answer) as port:
         yield CalDavPlace(radicale, proxy, port, folder)
@@ -34,7 +34,7 @@ def place_of(kind: str, request: pytest.FixtureRequest, folder: Path) -> Iterato
         if kind in FILES:
             yield FilePlace(kind, folder)
         elif kind == "caldav":
-            yield opened.enter_context(caldav_place(request, folder))
+            yield opened.enter_context(caldav_place(request.getfixturevalue("radicale"), folder))
         else:
             yield opened.enter_context(rest_place(folder))
 

@@ -141,6 +141,7 @@ class CalDavPlace:
         self._user = radicale.fresh_user()
         self._radicale, self._folder = radicale, folder
         self.proxy = proxy
+        self.authorization = basic_authorization(self._user, PASSWORD)
         self.path = f"/{self._user}/todo/"
         self.url = f"http://127.0.0.1:{port}{self.path}"
         radicale.make_calendar(self._user, "todo")
@@ -204,6 +205,7 @@ class RestPlace:
 
     def __init__(self, tasks: Tasks, proxy: Proxy, port: int, folder: Path) -> None:
         self.tasks, self.proxy = tasks, proxy
+        self.authorization = f"Bearer {TOKEN}"
         self._folder = folder
         for number in range(4):
             tasks.add(f"of others {number}", description="mine", labels=["x"])

@@ -3,14 +3,13 @@
 import http.client
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 TOKEN = "a token of tasks"
-PAGE = 3  # items of a page, so that few items have several
 
 
 class Reply(NamedTuple):
@@ -37,6 +36,10 @@ def answering(answer: Callable[[Asked], Reply | None]) -> Iterator[int]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         wbufsize = -1  # one packet for an answer
+
+        def handle(self) -> None:
+            with suppress(ConnectionError):  # of a client that was killed
+                super().handle()
 
         def handle_one_request(self) -> None:
             self.raw_requestline = self.rfile.readline(65_537)
@@ -79,6 +82,7 @@ class Tasks:
     def __init__(self) -> None:
         self.tasks: dict[str, dict[str, Any]] = {}
         self.changes = 0
+        self.page = 3  # tasks of a page, so that few tasks have several
         self._answers: dict[str, Reply] = {}
         self._lock = Lock()
 
@@ -125,8 +129,8 @@ class Tasks:
         if not task_id and asked.method == "GET":
             found = [task for task in self.tasks.values() if not task["checked"]]
             start = int(parse_qs(parts.query).get("cursor", ["0"])[0])
-            more = str(start + PAGE) if len(found) > start + PAGE else None
-            return _json({"results": found[start : start + PAGE], "next_cursor": more})
+            more = str(start + self.page) if len(found) > start + self.page else None
+            return _json({"results": found[start : start + self.page], "next_cursor": more})
         if not task_id:
             return _json(self._add(sent)) if sent.get("content") else Reply(400)
         if task_id not in self.tasks:
@@ -154,17 +158,20 @@ def _json(found: object) -> Reply:
 class Proxy:
     """Proxy that answers by *faults* first: None loses the answer of a request that was carried out.
 
-    *only*: the methods that faults meet; others pass.
+    *only*: the methods that faults meet; others pass. *on_request* is called before a request is carried out,
+    and after it.
     """
 
     def __init__(self, port: int) -> None:
         self.asked: list[Asked] = []
         self.faults: list[Reply | Callable[[], Reply | None] | None] = []
         self.only: tuple[str, ...] = ()
+        self.on_request: Callable[[], None] = lambda: None
         self._port = port
 
     def answer(self, asked: Asked) -> Reply | None:
         self.asked.append(asked)
+        self.on_request()
         is_faulty = bool(self.faults) and (not self.only or asked.method in self.only)
         fault = self.faults.pop(0) if is_faulty else None
         if callable(fault):
@@ -172,6 +179,7 @@ class Proxy:
         if is_faulty and fault is not None:
             return fault
         reply = self._forward(asked)
+        self.on_request()
         return None if is_faulty else reply
 
     def _forward(self, asked: Asked) -> Reply:
