@@ -32,7 +32,7 @@ class Rest(Polled):
         super().__init__(web, poll_s)
         self._manifest = manifest
         self._items: dict[str, Item] = {}  # by key
-        self._done: dict[str, Item] = {}  # items that are done, and not listed, by id
+        self._done: dict[str, Item] = {}  # items that are not listed, by id; empty: deleted
         self._is_empty = True
 
     def fresh_place(self, now: datetime) -> str:
@@ -71,10 +71,14 @@ class Rest(Polled):
         for item_id in filter(None, (place.partition("#")[2] for place in self._places)):
             if item_id in items:
                 self._done.pop(item_id, None)
-            elif (one := self._done.get(item_id) or self._get(item_id)) is not None:
-                items[item_id] = one
-                if self._is_done(one):
+                continue
+            one = self._done.get(item_id)
+            if one is None:
+                one = self._get(item_id) or {}
+                if not one or self._is_done(one):
                     self._done[item_id] = one
+            if one:
+                items[item_id] = one
         self._items = {}
         for one in items.values():
             if (key := self._key(one)) and not _at(one, self._manifest.deleted or ""):
@@ -96,13 +100,14 @@ class Rest(Polled):
     def _put(self, put: Put) -> Found | None:
         manifest, before = self._manifest, self._items.get(put.key)
         own = {} if before is None else self._fields(before, put.table)
+        asked = self.expressed(put.table, put.fields)
         body: Item = {}
         is_done = was_done = False
         for column, place in self._columns(put.table):
             text = put.fields.get(column, "")
             if manifest.closes and place is manifest.fields["status"]:
                 is_done, was_done = text == "done", own.get(column) == "done"
-            elif own.get(column) == text:
+            elif column in own and own[column] == asked.get(column, ""):
                 continue
             elif not text and place.clear:
                 body |= place.clear if before is not None else {}
@@ -111,7 +116,7 @@ class Rest(Polled):
         if before is None:
             item = _json(self._ask(manifest.create, "", self._with_key(body, put.key), put))
             self._forget()
-            fields = dict(self.expressed(put.table, put.fields))
+            fields = dict(asked)
             if is_done:  # the next synchronization closes it: if that failed here, it would count as reopened
                 fields |= {"status": "todo"}
             return Found(fields, self._place(item), 0)

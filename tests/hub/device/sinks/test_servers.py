@@ -1,14 +1,18 @@
 """Targets at servers when the server, or the way to it, fails: a problem in words, and nothing is lost."""
 
+import json
 import logging
 from pathlib import Path
 from threading import Event
 
 import pytest
 
+from hub.device.sinks.manifest import KeyPlace
+from hub.device.sinks.sync import key_of
 from hub.device.sinks.target import TargetFailed
 from hub.device.sinks.web import Web, secret_in
 from tests.hub.device.sinks.bench import SinkBench
+from tests.hub.device.sinks.conftest import rest_place
 from tests.hub.device.sinks.places import CalDavPlace, RestPlace
 from tests.hub.device.sinks.servers import TOKEN, Asked, Reply, answering
 from tests.support.clock import FakeClock
@@ -193,3 +197,49 @@ def test_password_is_that_of_a_variable_or_of_the_line_of_a_file(
     assert (secret_in(None, "TODO_PASSWORD"), secret_in(tmp_path / "password", None)) == (" a b ", "ä b")
     with pytest.raises(TargetFailed, match="the environment variable NONE"):
         secret_in(None, "NONE")
+
+
+def test_tasks_that_are_done_or_deleted_there_are_asked_for_once(tmp_path: Path, bench: SinkBench) -> None:
+    with rest_place(tmp_path) as place:
+        rows = [bench.approve({"title": title}) for title in ("Call Ana", "Pay", "Go")]
+        bench.synchronize(place.target)
+        bench.change(rows[0], {"status": "done"})
+        bench.synchronize(place.target)
+        gone = next(name for name, task in place.tasks.tasks.items() if task["content"] == "Pay")
+        del place.tasks.tasks[gone]
+        assert bench.synchronize(place.target).deleted == 1
+        place.proxy.asked.clear()
+        bench.synchronize(place.target)
+        assert {asked.path.partition("?")[0] for asked in place.proxy.asked} == {"/api/v1/tasks"}
+
+
+def test_update_sends_what_has_changed_and_nothing_else(tmp_path: Path, bench: SinkBench) -> None:
+    with rest_place(tmp_path) as place:
+        row = bench.approve({"title": "Call Ana", "dueDate": 1_796_126_400_000})  # at noon
+        bench.synchronize(place.target)
+        bench.change(row, {"title": "Ring Ana"})
+        bench.synchronize(place.target)
+        first, sent = (asked for asked in place.proxy.asked if asked.method == "POST")
+        assert json.loads(sent.body) == {"content": "Ring Ana"}
+        assert first.headers["x-request-id"] != sent.headers["x-request-id"]
+
+
+def test_key_is_a_label_and_status_a_field_where_the_manifest_has_them_so(
+    tmp_path: Path, bench: SinkBench
+) -> None:
+    with rest_place(tmp_path) as place:
+        changes = {"key": KeyPlace(path="labels", form="label"), "close": None, "reopen": None}
+        place.manifest = place.manifest.model_copy(update=changes)
+        row = bench.approve({"title": "Call Ana", "description": "soon"})
+        bench.synchronize(place.open())
+        task = next(task for task in place.tasks.tasks.values() if task["content"] == "Call Ana")
+        assert (task["labels"], task["description"]) == ([key_of("tasks", row)], "soon")
+        place.tasks.change(task["id"], {"labels": ["mine", *task["labels"]]})
+        bench.change(row, {"status": "done", "title": "Ring Ana"})
+        for target in (place.open(), place.open()):
+            assert bench.synchronize(target).problem == ""
+        assert (task["labels"], task["checked"], task["content"]) == (
+            ["mine", key_of("tasks", row)],
+            True,
+            "Ring Ana",
+        )
