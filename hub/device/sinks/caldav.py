@@ -41,6 +41,11 @@ class _Object(NamedTuple):
     text: str | None = None
     found: Found | None = None
 
+    @property
+    def version(self) -> Mapping[str, str]:
+        """Header of a write that replaces this version; a proxy that compresses weakens its ETag."""
+        return {"If-Match": self.etag.removeprefix("W/")}
+
 
 class CalDav(Polled):
     """Collection at *url*."""
@@ -105,8 +110,8 @@ class CalDav(Polled):
                 self._own.pop(name[1], None)
             case 404:
                 self._others.discard(url)
-            case status if status not in (None, 200, _TRUNCATED):  # left out, but not deleted
-                raise TargetFailed(f"{self._web.host}: answers a part only; the next attempt follows")
+            case status if status not in (None, 200, _TRUNCATED):
+                raise self._incomplete()
 
     def _fetch(self) -> None:
         """Fetch the objects of this device that have changed."""
@@ -121,6 +126,13 @@ class CalDav(Polled):
                     self._own.pop(name[1])
                 elif data is not None:
                     self._keep(name[1], self._own[name[1]].url, one.text(f"{DAV}getetag"), data.text or "")
+        if any(one.text is None for key, one in self._own.items() if key in self._tables):
+            raise self._incomplete()
+
+    def _incomplete(self) -> TargetFailed:
+        """Return the error of objects that were left out: they are not deleted."""
+        self._forget()
+        return TargetFailed(f"{self._web.host}: answers a part only; the next attempt follows")
 
     def _keep(self, key: str, url: str, etag: str, text: str) -> None:
         text = text.replace("\r\n", "\n")
@@ -137,7 +149,7 @@ class CalDav(Polled):
         known = self._own.get(put.key)
         text = spliced(self._form, (known and known.text) or "", [put], (), {put.key: put.table})
         url = known.url if known else f"{self._url}{put.key}.ics"
-        version = {"If-Match": known.etag} if known else {"If-None-Match": "*"}
+        version = known.version if known else {"If-None-Match": "*"}
         headers = {"Content-Type": "text/calendar; charset=utf-8", **version}
         answer = self._web.ask("PUT", url, text.replace("\n", "\r\n").encode(), headers, accept=(412, 404))
         if answer.status == 412:
@@ -146,13 +158,18 @@ class CalDav(Polled):
             raise self._vanished()
         self._tables = {**self._tables, put.key: put.table}
         # Without an ETag the server has changed the object, and it is fetched again.
-        self._keep(put.key, url, answer.headers.get("etag", ""), text)
+        self._keep(put.key, url, etag := answer.headers.get("etag", ""), text)
+        if not etag:
+            self._forget()
 
     def _remove(self, key: str) -> None:
         known = self._own.get(key)
         if known is not None:
             answer = self._web.ask(
-                "DELETE", known.url, headers={"If-Match": known.etag}, accept=(404, 410, 412)
+                "DELETE",
+                known.url,
+                headers=known.version,
+                accept=(404, 410, 412),
             )
             if answer.status == 412:
                 raise self._changed(known.url)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
 
@@ -12,11 +13,11 @@ from hub.device.sinks.sync import key_of
 from hub.device.sinks.target import TargetFailed
 from hub.device.sinks.web import Web, secret_in
 from tests.hub.device.sinks.bench import SinkBench
-from tests.hub.device.sinks.conftest import rest_place
+from tests.hub.device.sinks.conftest import caldav_place, rest_place
 from tests.hub.device.sinks.places import CalDavPlace, RestPlace
 from tests.hub.device.sinks.servers import TOKEN, Asked, Reply, answering
 from tests.support.clock import FakeClock
-from tests.support.radicale import PASSWORD
+from tests.support.radicale import PASSWORD, Radicale
 
 Server = CalDavPlace | RestPlace
 WRITES = ("PUT", "POST", "DELETE")
@@ -243,3 +244,61 @@ def test_key_is_a_label_and_status_a_field_where_the_manifest_has_them_so(
             True,
             "Ring Ana",
         )
+
+
+@pytest.fixture
+def calendar(radicale: Radicale, tmp_path: Path) -> Iterator[CalDavPlace]:
+    with caldav_place(radicale, tmp_path) as place:
+        yield place
+
+
+def test_calendar_without_tokens_is_followed_by_its_etags(
+    calendar: CalDavPlace, bench: SinkBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = calendar.proxy._forward
+
+    def answer(asked: Asked) -> Reply:
+        return Reply(501) if b"sync-collection" in asked.body else forward(asked)
+
+    monkeypatch.setattr(calendar.proxy, "_forward", answer)
+    rows = [bench.approve({"title": title}) for title in ("Call Ana", "Pay")]
+    for target in (calendar.target, calendar.target, calendar.open()):
+        assert bench.synchronize(target).problem == ""
+    calendar.proxy.asked.clear()
+    calendar.rename("Call", "Phone")
+    assert (bench.synchronize(calendar.target).taken_back, bench.row(rows[0])["title"]) == (1, "Phone Ana")
+    (fetched,) = [asked.body for asked in calendar.proxy.asked if b"multiget" in asked.body]
+    assert fetched.count(b"<d:href>") == 1
+    saved = calendar.save()
+    calendar.restore({name: text for name, text in saved.items() if "Phone" not in text})
+    assert bench.synchronize(calendar.target).deleted == 1
+
+
+def test_object_that_a_server_leaves_out_is_not_deleted(
+    calendar: CalDavPlace, bench: SinkBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.approve({"title": "Call Ana"})
+    bench.synchronize(calendar.target)
+    forward = calendar.proxy._forward
+    empty = Reply(207, b'<multistatus xmlns="DAV:"/>')
+    monkeypatch.setattr(
+        calendar.proxy, "_forward", lambda asked: empty if b"multiget" in asked.body else forward(asked)
+    )
+    synced = bench.synchronize(calendar.open())
+    assert (synced.deleted, "answers a part only" in synced.problem) == (0, True)
+
+
+def test_properties_of_others_in_an_object_stay_when_its_row_is_edited(
+    calendar: CalDavPlace, bench: SinkBench
+) -> None:
+    row = bench.approve({"title": "Call Ana"})
+    bench.synchronize(calendar.target)
+    alarm = ("CATEGORIES:Home", "X-MINE:1", "BEGIN:VALARM", "ACTION:DISPLAY", "TRIGGER:-PT5M", "END:VALARM")
+    standard = ("DTSTART:19700101T000000", "TZOFFSETFROM:+0100", "TZOFFSETTO:+0100", "END:STANDARD")
+    zone = ("BEGIN:VTIMEZONE", "TZID:Mine", "BEGIN:STANDARD", *standard, "END:VTIMEZONE")
+    calendar.rename("END:VTODO", "\r\n".join((*alarm, "END:VTODO")))
+    calendar.rename("BEGIN:VTODO", "\r\n".join((*zone, "BEGIN:VTODO")))
+    bench.change(row, {"title": "Ring Ana"})
+    assert bench.synchronize(calendar.target).problem == ""
+    (text,) = [text for text in calendar.save().values() if "Ring Ana" in text]
+    assert [part for part in (*alarm, *zone) if part not in text] == []
