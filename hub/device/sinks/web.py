@@ -132,7 +132,10 @@ class Web:
             answer = self._sent(method, url, body, sent)
             if answer.status not in _MOVED:
                 break
-            url = urljoin(url, answer.headers.get("location", ""))
+            try:
+                url = urljoin(url, answer.headers.get("location", ""))
+            except ValueError:
+                break  # no address
         if 200 <= answer.status < 300 or answer.status in accept:
             return answer
         raise self._failure(answer, authorization)
@@ -200,7 +203,8 @@ def _why_not(host: str, error: BaseException | None) -> str:
 class Polled:
     """Target at a server: its rows are looked at once in *poll_s*, and before they are written, by need.
 
-    A subclass has ``_list_changes``, which updates its rows, their ``_snapshot`` and ``_state``, and writes one row.
+    A subclass has ``_list_changes``, which updates its rows, their ``_snapshot`` and ``_state``, ``_put`` and
+    ``_remove``.
     """
 
     def __init__(self, web: Web, poll_s: float = POLL_S) -> None:
