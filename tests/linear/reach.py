@@ -35,6 +35,7 @@ MODULES: Final = {
     "hub.connectors.mime": Reach("headers of mails"),
     "hub.dates": Reach(_REQUEST),
     "hub.device": Reach(_OPERATOR),
+    "hub.device.sinks": Reach("files of the owner, and answers of their servers"),
     "hub.document": Reach(_FILES),
     "hub.extraction": Reach(_FILES),
     "hub.extraction.answers": Reach(_MODEL),
@@ -51,6 +52,7 @@ MODULES: Final = {
     "hub.runs": Reach(_FILES),
     "hub.schedules": Reach(_REQUEST),
     "hub.settings": Reach(_OPERATOR),
+    "hub.system": Reach("names of files of the owner"),
     "hub.text": Reach(_FILES),
 }
 # Attributes of a lexicon that are looked for in whole texts, not in sentences.

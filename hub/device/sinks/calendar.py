@@ -19,9 +19,8 @@ from protocol.tables import DeviceTable
 if TYPE_CHECKING:
     from icalendar.cal import Component
 
-_COMPONENT: Final = re.compile(
-    r"^BEGIN:(?P<kind>VTODO|VEVENT|VJOURNAL)[ \t]*\n.*?^END:(?P=kind)[ \t]*(?:\n|\Z)",
-    re.MULTILINE | re.DOTALL | re.IGNORECASE,
+_BORDER: Final = re.compile(
+    r"^(?P<border>BEGIN|END):(?P<kind>VTODO|VEVENT|VJOURNAL)[ \t]*+(?:\n|\Z)", re.MULTILINE | re.IGNORECASE
 )
 _KEY: Final = re.compile(r"^UID(?:;[^:\n]*)?:(hub-[a-z0-9]*)[ \t]*$", re.MULTILINE | re.IGNORECASE)
 _END: Final = re.compile(r"^END:VCALENDAR[ \t]*$", re.MULTILINE | re.IGNORECASE)
@@ -35,10 +34,10 @@ class Calendar:
     """Components of a calendar file."""
 
     def pieces(self, text: str, tables: Mapping[str, DeviceTable]) -> Iterator[Piece]:
-        for found in _COMPONENT.finditer(text):
-            key = _KEY.search(found[0])
+        for start, end in _components(text):
+            key = _KEY.search(text, start, end)
             if key is not None and (table := tables.get(key[1])) is not None:
-                yield Piece(key[1], found.start(), found.end(), fields_in(found[0], table))
+                yield Piece(key[1], start, end, fields_in(text[start:end], table))
 
     def rendered(self, put: Put, text: str, piece: Piece | None) -> str:
         before = None if piece is None else component_of(text[piece.start : piece.end])
@@ -54,12 +53,25 @@ class Calendar:
 
 def component_of(text: str) -> "Component | None":
     """Return the only component of a text; None if there is none, or it is broken."""
-    found = _COMPONENT.search(text.replace("\r\n", "\n"))
-    if found is None:
-        return None
-    with reading_calendar() as parse, suppress(*BROKEN):
-        return next(iter(parse(f"{_HEAD}{found[0].rstrip()}\nEND:VCALENDAR\n").subcomponents), None)
+    text = text.replace("\r\n", "\n")
+    for start, end in _components(text):
+        with reading_calendar() as parse, suppress(*BROKEN):
+            return next(
+                iter(parse(f"{_HEAD}{text[start:end].rstrip()}\nEND:VCALENDAR\n").subcomponents), None
+            )
+        break
     return None
+
+
+def _components(text: str) -> Iterator[tuple[int, int]]:
+    """Yield the places of to-dos, events and journal entries, with their line ends."""
+    begin: re.Match[str] | None = None
+    for border in _BORDER.finditer(text):
+        if border["border"].upper() == "BEGIN":
+            begin = border
+        elif begin is not None and begin["kind"].upper() == border["kind"].upper():
+            yield begin.start(), border.end()
+            begin = None
 
 
 def fields_in(text: str, table: DeviceTable) -> dict[str, str]:

@@ -8,7 +8,7 @@ on a line stay; words of its text are its title.
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from hub.device.sinks.target import Put, Shape, shape_of
 from hub.device.sinks.text_file import Piece, with_line
@@ -18,11 +18,8 @@ _BOXES: Final = {"todo": " ", "in_progress": "/", "done": "x"}
 _STATES: Final = {" ": "todo", "/": "in_progress", "x": "done", "X": "done"}
 _SIGNS: Final = {"high": "⏫", "low": "🔽"}
 _PRIORITIES: Final = {"🔺": "high", "⏫": "high", "🔼": "medium", "🔽": "low", "⏬": "low"}
-_ROW: Final = re.compile(
-    r"^(?P<lead>[ \t>]*(?:[-*+]|\d{1,9}[.)])[ \t]+)(?:\[(?P<box>[^\n])\][ \t]+)?(?P<rest>[^\n]*?)"
-    r"[ \t]*\^(?P<key>hub-[a-z0-9]*)[ \t]*(?:\n|\Z)",
-    re.MULTILINE,
-)
+_LEAD: Final = re.compile(r"(?P<lead>[ \t>]*+(?:[-*+]|\d{1,9}[.)])[ \t]++)(?:\[(?P<box>[^\n])\][ \t]++)?")
+_END: Final = re.compile(r"\^(hub-[a-z0-9]*+)[ \t]*+(?:\n|\Z)")
 _DATE: Final = re.compile(r"📅\ufe0f?[ \t]*(\d{4}-\d\d-\d\d)(?:[ \t]+⏰[ \t]*(\d\d:\d\d))?")
 _INLINE: Final = re.compile(r"\[([A-Za-z][A-Za-z0-9]{0,39}):: ([^\[\]\n]*)\]")
 _PRIORITY: Final = re.compile("[🔺⏫🔼🔽⏬]\ufe0f?")
@@ -46,22 +43,45 @@ def _label(column: Column) -> str:
     return column.name.removesuffix("Id") if column.refers_to else column.name
 
 
+class _Row(NamedTuple):
+    """Line of Markdown that is a row, from *start* to *end*, with its end."""
+
+    start: int
+    end: int
+    lead: str
+    box: str | None
+    rest: str
+    key: str
+
+    @property
+    def indent(self) -> int:
+        """Number of columns by which lines that belong to the row are indented."""
+        return len(self.lead) - len(self.lead.lstrip(" \t>")) + 2
+
+
+def _rows(text: str, start: int = 0, stop: int | None = None) -> Iterator[_Row]:
+    for end in _END.finditer(text, start, len(text) if stop is None else stop):
+        begin = text.rfind("\n", 0, end.start()) + 1
+        if lead := _LEAD.match(text, begin, end.start()):
+            rest = text[lead.end() : end.start()].strip(" \t")
+            yield _Row(begin, end.end(), lead["lead"], lead["box"], rest, end[1])
+
+
 class Markdown:
     """Lists of a Markdown file."""
 
     def pieces(self, text: str, tables: Mapping[str, DeviceTable]) -> Iterator[Piece]:
-        for row in _ROW.finditer(text):
-            if (table := tables.get(row["key"])) is not None:
+        for row in _rows(text):
+            if (table := tables.get(row.key)) is not None:
                 shape = shape_of(table)
-                indent = len(row["lead"]) - len(row["lead"].lstrip(" \t>")) + 2
-                below, end = _below(text, row.end(), indent) if shape.text else ("", row.end())
-                yield Piece(row["key"], row.start(), end, self._fields(shape, row, below))
+                below, end = _below(text, row.end, row.indent) if shape.text else ("", row.end)
+                yield Piece(row.key, row.start, end, self._fields(shape, row, below))
 
-    def _fields(self, shape: Shape, row: re.Match[str], below: str) -> dict[str, str]:
-        rest = row["rest"]
+    def _fields(self, shape: Shape, row: _Row, below: str) -> dict[str, str]:
+        rest = row.rest
         fields: dict[str, str] = {}
         if shape.has_status:
-            fields |= {"status": _STATES[row["box"]]} if row["box"] in _STATES else {}
+            fields |= {"status": _STATES[row.box]} if row.box in _STATES else {}
         if shape.date is not None:
             date = _DATE.search(rest)
             fields[shape.date] = " ".join(filter(None, date.groups())) if date else ""
@@ -81,24 +101,24 @@ class Markdown:
 
     def rendered(self, put: Put, text: str, piece: Piece | None) -> str:
         shape, fields = shape_of(put.table), put.fields
-        row = None if piece is None else _ROW.match(text, piece.start)
-        lead = row["lead"] if row else "- "
+        row = None if piece is None else next(_rows(text, piece.start, piece.end), None)
+        lead = row.lead if row else "- "
         box = _BOXES.get(fields.get("status", ""), " ") if shape.has_status else None
         # A sign of another program's state stays until the row is begun or done.
-        if row and row["box"] and (box is None or _STATES.get(row["box"], "todo") == fields.get("status")):
-            box = row["box"]
+        if row and row.box and (box is None or _STATES.get(row.box, "todo") == fields.get("status")):
+            box = row.box
         title = _cell(fields.get(shape.title, ""))
         parts = [f"[{box}]" if box else "", _OTHERS.sub(" ", title).strip() or title]
         inline = ((_label(column), fields.get(column.name, "")) for column in shape.others)
         parts += [f"[{label}:: {_cell(value).translate(_ROUND)}]" for label, value in inline if value.strip()]
         if shape.has_priority:
             parts.append(_SIGNS.get(fields.get("priority", ""), ""))
-        parts += _OTHERS.findall(row["rest"]) if row else []
+        parts += _OTHERS.findall(row.rest) if row else []
         if shape.date is not None and (value := fields.get(shape.date, "")):
             day, _, time = value.partition(" ")
             parts.append(f"📅 {day}" + (f" ⏰ {time[:5]}" if time else ""))
         line = f"{lead}{' '.join(filter(None, parts))} ^{put.key}"
-        indent = " " * (len(lead) - len(lead.lstrip(" \t>")) + 2)
+        indent = " " * (row.indent if row else 2)
         below = fields.get(shape.text, "").strip("\n") if shape.text else ""
         lines = [line, *(f"{indent}{one}" if one.strip() else "" for one in below.splitlines())]
         return "\n".join(lines) + "\n"
@@ -116,7 +136,7 @@ def _below(text: str, start: int, indent: int) -> tuple[str, int]:
     while at < len(text):
         stop = text.find("\n", at) + 1 or len(text)
         line = text[at:stop].rstrip("\n")
-        if line.strip() and (not line.startswith(" " * indent) or _ROW.match(text, at)):
+        if line.strip() and (not line.startswith(" " * indent) or any(_rows(text, at, stop))):
             break
         lines.append(line[indent:])
         at = stop
