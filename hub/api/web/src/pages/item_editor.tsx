@@ -26,7 +26,7 @@ function shown(value: unknown, kind?: TableField["kind"]): string {
 }
 
 /** Return the values of an item with their names, as texts. */
-export function facts({ fields = [] }: Partial<ItemDetail>, data: Readonly<Record<string, unknown>>): [string, string][] {
+export function facts({ fields = [] }: Partial<Pick<ItemDetail, "fields">>, data: Readonly<Record<string, unknown>>): [string, string][] {
   const kinds = new Map(fields.map(({ name, kind }) => [name, kind]));
   return Object.entries(data).map(([name, value]) => [name, shown(value, kinds.get(name))]);
 }

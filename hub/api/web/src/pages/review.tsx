@@ -307,6 +307,9 @@ function File({ items, query, mayJudge }: ListProps & { items: readonly [ItemVie
   );
 }
 
+/** An item of the list, with its content once that is here. */
+type Shown = ItemView & Partial<Omit<ItemDetail, "data">>;
+
 function Marks({ of }: { of: ItemView }): JSX.Element {
   const verdict = decided.value.get(of.id)?.verdict;
   const isUndone = decided.value.get(of.id) === null;
@@ -332,7 +335,7 @@ const ORIGINS: Readonly<Record<NonNullable<ItemDetail["provenance"]>["origin"], 
   calendar: "a calendar",
 };
 
-function Item({ of, children }: { of: ItemView & Partial<ItemDetail>; children: ComponentChildren }): JSX.Element {
+function Item({ of, children }: { of: Shown; children: ComponentChildren }): JSX.Element {
   return (
     <article aria-labelledby="item-title">
       <h2 id="item-title">
