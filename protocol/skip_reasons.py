@@ -39,7 +39,7 @@ LEFT_OUT: Final[Mapping[str, str]] = {
     SkipReason.OTHER_EXTENSION: "file_extensions of the agent do not name it; without that key, all are read",
     SkipReason.OUTSIDE_SHARED: "the device does not share it: start hub connect anew, with more --root DIR",
     SkipReason.OUTSIDE_PATHS: "it is outside of the paths of the agent: add its folder to paths",
-    SkipReason.HIDDEN: "its name, or that of its folder, begins with a dot: set hidden in device.toml",
+    SkipReason.HIDDEN: "its name or folder begins with a dot: rename it, or set hidden in device.toml",
     SkipReason.KEY_FILE: "its name is that of a file with keys or passwords, which stays here: rename it",
     SkipReason.VERSION_CONTROL: "it belongs to a version control system: copy it out of its folder",
     SkipReason.IGNORED: "an ignore file excludes it: change the rule that hub device preview names",

@@ -28,7 +28,10 @@ from tests.support.runs import folder
 def worked(hub: Hub, served: ServedHub, portal: BlockingPortal) -> Iterator[ServedHub]:
     """A hub that executes runs, and that has executed one: two items of one file, and two files skipped."""
     (frames,) = folder(a="- [ ] call Ann\n- [ ] pay")
-    skipped = [SkippedFile(path="b.md", reason="too_large: 108 MB"), SkippedFile(path="c", reason="hidden")]
+    skipped = [
+        SkippedFile(path="b.md", reason="unreadable: no permission"),
+        SkippedFile(path="c", reason="hidden"),
+    ]
     frames[-1] = AgentComplete(run_id="r", skipped=skipped)
     with portal.wrap_async_context_manager(served.working(frames)):
         portal.call(served.ends, hub("run", "notes").stdout.strip())
@@ -129,7 +132,7 @@ def test_one_run_is_shown_with_its_files_and_errors(hub: Hub, worked: ServedHub)
     (run,) = json.loads(hub("runs", "--json").stdout)["runs"]
     result = hub("runs", "show", run["id"])
     assert "a.md  DONE           2" in result.stdout
-    assert result.stderr.splitlines() == ["b.md: too_large: 108 MB"]
+    assert result.stderr.splitlines() == ["b.md: unreadable: no permission"]
 
 
 def test_a_run_that_is_not_followed_is_named(hub: Hub, served: ServedHub) -> None:

@@ -31,7 +31,7 @@ ID = "0197a3c4-5b6d-7e8f-9012-3456789abcde"
 def partial_run(hub: Hub, served: ServedHub, portal: BlockingPortal) -> str:
     """A run of one file with two items, two files that failed, and four that are left for the next runs."""
     (frames,) = folder(a="- [ ] call Ann\n- [ ] pay")
-    reasons = {"b.md": "too_large: 108 MB", "c.md": "changed"}
+    reasons = {"b.md": "unreadable: no permission", "c.md": "changed"}
     frames[-1] = AgentComplete(
         run_id="r", skipped=[SkippedFile(path=path, reason=why) for path, why in reasons.items()]
     )
@@ -97,7 +97,7 @@ def test_a_run_that_was_not_started_in_time_shows_the_reason(
 
 
 def test_a_partial_run_shows_failed_and_remaining_files(hub: Hub, partial_run: str) -> None:
-    note = "2 failed: 1 too_large, 1 changed; first: "
+    note = "2 failed: 1 unreadable, 1 changed; first: "
     assert f"3/7    2      {note}" in hub("runs").stdout
     assert "4 files left for the next runs" in hub("runs").stdout
     shown = hub("runs", "show", partial_run).stdout
