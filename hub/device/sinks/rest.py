@@ -249,7 +249,7 @@ def _is_same(one: object, other: object) -> bool:
 def _json(answer: Answer) -> Item:
     try:
         found = json.loads(answer.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise TargetFailed("the server's answer is no object of JSON; is the address right?")

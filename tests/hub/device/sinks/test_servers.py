@@ -1,11 +1,14 @@
 """Targets at servers when the server, or the way to it, fails: a problem in words, and nothing is lost."""
 
+import asyncio
 import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
 
+import anyio
+import anyio.to_thread
 import pytest
 
 from hub.device.sinks.manifest import KeyPlace
@@ -302,3 +305,27 @@ def test_properties_of_others_in_an_object_stay_when_its_row_is_edited(
     assert bench.synchronize(calendar.target).problem == ""
     (text,) = [text for text in calendar.save().values() if "Ring Ana" in text]
     assert [part for part in (*alarm, *zone) if part not in text] == []
+
+
+async def test_device_that_is_stopped_ends_a_synchronization_after_one_request(
+    server: Server, bench: SinkBench
+) -> None:
+    for title in ("Call Ana", "Call Bo", "Call Cy"):
+        bench.approve({"title": title})
+    loop, stopped = asyncio.get_running_loop(), Event()
+    with anyio.CancelScope() as scope:
+
+        def stop() -> None:
+            scope.cancel()
+            stopped.set()
+
+        def on_request() -> None:
+            if server.proxy.asked[-1].method in WRITES:
+                loop.call_soon_threadsafe(stop)
+                stopped.wait(10)
+
+        server.proxy.on_request = on_request
+        await anyio.to_thread.run_sync(bench.synchronize, server.target)
+    assert (scope.cancelled_caught, server.text.count("Call ")) == (True, 1)
+    server.proxy.on_request = lambda: None
+    assert (bench.synchronize(server.open()).problem, server.text.count("Call ")) == ("", 3)
