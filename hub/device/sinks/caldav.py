@@ -61,6 +61,9 @@ class CalDav(Polled):
     def fresh_place(self, now: datetime) -> str:
         return self._url
 
+    def owns(self, place: str) -> bool:
+        return place == self._url
+
     def expressed(self, table: DeviceTable, fields: Fields) -> Fields:
         return read_back(self._form, table, fields)
 

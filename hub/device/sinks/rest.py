@@ -38,6 +38,9 @@ class Rest(Polled):
     def fresh_place(self, now: datetime) -> str:
         return self._manifest.url
 
+    def owns(self, place: str) -> bool:
+        return place.partition("#")[0] == self._manifest.url
+
     def expressed(self, table: DeviceTable, fields: Fields) -> Fields:
         item: Item = {}
         for column, place in self._columns(table):

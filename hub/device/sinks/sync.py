@@ -20,7 +20,6 @@ from hub.device import rows
 from hub.device.owner import Editor, typed
 from hub.device.schema import quoted
 from hub.device.sinks.target import Fields, Found, Put, Snapshot, Target, TargetChanged, TargetFailed
-from protocol.frame import Record
 from protocol.tables import DeviceTable
 
 MOST_HISTORY: Final = 20_000  # changes that are remembered, of all sinks
@@ -178,7 +177,8 @@ def _pass(db: sqlite3.Connection, sink: Sink, now: datetime, synced: Synced) -> 
     at_ms, version = epoch_ms(now), _version(db)
     here = _rows(db, sink.tables)
     known = _recorded(db, sink.name)
-    fresh = [key for key in here if key not in known]
+    # Of a row whose place is no longer in the settings, what was written before is the owner's.
+    fresh = [key for key in here if key not in known or not sink.target.owns(known[key].place)]
     if fresh:  # before they are written: a process that dies in between finds them at their place
         place = sink.target.fresh_place(now)
         with _transaction(db):
@@ -195,12 +195,22 @@ def _pass(db: sqlite3.Connection, sink: Sink, now: datetime, synced: Synced) -> 
         vanished = {*snapshot.missing}
     merges: dict[str, _Merge] = {}
     removed: list[str] = []
+    problems: list[str] = [
+        f"there is no table {name}; there are {', '.join(declared)}"
+        for name in sink.tables
+        if name not in declared
+    ]
     with _transaction(db):
         if _version(db) != version:  # what was read may be older than an edit of the owner
             raise TargetChanged("the device's file is being changed; the next synchronization follows")
         for key, one in known.items():
             row, remote = here.get(key), snapshot.found.get(key)
             if one.place in vanished:
+                continue
+            if remote is None and key in snapshot.unreadable:
+                problems.append(
+                    f"{snapshot.unreadable[key]}: the key of an item in no item: mend or delete it"
+                )
                 continue
             if row is None:
                 if remote is not None:
@@ -212,7 +222,7 @@ def _pass(db: sqlite3.Connection, sink: Sink, now: datetime, synced: Synced) -> 
                 _note_deleted(db, sink, one, row, at_ms)
             else:
                 merge = _merged(sink, one, row, remote)
-                _take_back(db, sink, one, row, remote, merge, at_ms)
+                problems += _take_back(db, sink, one, row, remote, merge, at_ms)
                 synced.taken_back += bool(merge.back)
                 if merge.put is not None:
                     merges[key] = merge
@@ -243,6 +253,9 @@ def _pass(db: sqlite3.Connection, sink: Sink, now: datetime, synced: Synced) -> 
         raise TargetFailed(
             f"{place} is missing or empty: put it back, or write all again: hub device sync --again"
         )
+    if problems:
+        more = f"; and {len(problems) - 1} more" if len(problems) > 1 else ""
+        raise TargetFailed(problems[0] + more)
 
 
 def _version(db: sqlite3.Connection) -> int:
@@ -292,32 +305,34 @@ def _take_back(
     remote: Found | None,
     merge: _Merge,
     at_ms: int,
-) -> None:
-    """Change the row as it was changed at the target, and record what both have now."""
+) -> list[str]:
+    """Change the row as it was changed at the target, and record what both have now; return the refusals."""
     if remote is None:
-        return
-    taken: Record = {}
+        return []
+    taken: dict[str, str] = {}
+    refusals: list[str] = []
     for name, text in merge.back.items():
         db.execute("SAVEPOINT one_field")
         try:
             values, _ = Editor(db, at_ms).read(row.table, {name: text}, row.timezone)
             rows.update(db, row.table, row.row_id, values, at_ms)
-            taken |= values
+            taken[name] = text
         except rows.Refusal as refusal:
             db.execute("ROLLBACK TO one_field")
-            _note(db, sink.name, one, at_ms, f"refused: {refusal}", row.fields, remote.fields)
+            refusals.append(f"{remote.place}: {row.fields.get(row.table.title)}: {refusal}")
+            merge.base[name] = (one.base or {}).get(name, "")
         db.execute("RELEASE one_field")
-    if merge.back or merge.conflict:
+    if taken or merge.conflict:
         what = "conflict" if merge.conflict else "taken back"
         _note(db, sink.name, one, at_ms, what, row.fields, remote.fields)
-    after = row.fields | merge.back if taken else row.fields
-    is_agreed = merge.put is None and (not merge.back or len(taken) == len(merge.back))
-    row.fields = after
+    row.fields = row.fields | taken
+    is_agreed = merge.put is None and not refusals
     digest = row.digest if is_agreed else ""
     is_moved, one.place = one.place != remote.place, remote.place
     if is_moved or merge.base != one.base or digest != one.digest or one.is_deleted:
         one.base, one.digest, one.is_deleted = merge.base, digest, False
         _record(db, sink.name, one, at_ms)
+    return refusals
 
 
 def _rows(db: sqlite3.Connection, names: Sequence[str]) -> dict[str, _Here]:

@@ -82,12 +82,14 @@ class Snapshot(NamedTuple):
         missing: places that are not there, or have no content.
         contents: the bytes of each file; None for a missing one.
         tables: the tables of all keys.
+        unreadable: where a key is, in words, that is in no row: its line was broken.
     """
 
     found: Mapping[str, Found]
     missing: Collection[str]
     contents: Mapping[str, bytes | None]
     tables: Mapping[str, DeviceTable]
+    unreadable: Mapping[str, str] = {}
 
 
 class TargetFailed(HubError):
@@ -103,6 +105,9 @@ class Target(Protocol):
 
     def fresh_place(self, now: datetime) -> str:
         """Return the place of a new row."""
+
+    def owns(self, place: str) -> bool:
+        """Return True if a place is one of this target, as its settings are now."""
 
     def expressed(self, table: DeviceTable, fields: Fields) -> Fields:
         """Return the fields that ``read`` returns after ``write`` wrote *fields*."""

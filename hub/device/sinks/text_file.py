@@ -1,7 +1,9 @@
 """Text files as targets: rows are spliced into their text, and all other bytes stay as they are."""
 
 import os
+import re
 import stat
+from codecs import BOM_UTF8
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -9,10 +11,12 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from hub.atomic_file import write_atomically
+from hub.dates import DAY
 from hub.device.sinks.target import Fields, Found, Put, Snapshot, TargetChanged, TargetFailed
 from protocol.tables import DeviceTable
 
 DATE = "{date}"  # in a path: the day on which a row is first written
+_KEY = re.compile(r"hub-[a-z2-7]{16}(?![a-z0-9])")
 _MOST_BYTES = 64 * 1024 * 1024
 
 
@@ -81,6 +85,12 @@ class TextFile:
     def fresh_place(self, now: datetime) -> str:
         return self._path.replace(DATE, now.astimezone().date().isoformat())
 
+    def owns(self, place: str) -> bool:
+        head, is_daily, tail = self._path.partition(DATE)
+        day = place[len(head) : len(place) - len(tail)]
+        is_of_days = place.startswith(head) and place.endswith(tail) and DAY.fullmatch(day) is not None
+        return is_of_days if is_daily else place == self._path
+
     def expressed(self, table: DeviceTable, fields: Fields) -> Fields:
         return read_back(self._form, table, fields)
 
@@ -90,12 +100,17 @@ class TextFile:
     def read(self, places: Collection[str], tables: Mapping[str, DeviceTable]) -> Snapshot:
         found: dict[str, Found] = {}
         contents: dict[str, bytes | None] = {}
+        unreadable: dict[str, str] = {}
         for place in sorted(places):
             contents[place], at_ms = content_of(Path(place))
-            for piece in self._form.pieces(_text(place, contents[place])[0], tables):
+            text = _text(place, contents[place])[0]
+            for piece in self._form.pieces(text, tables):
                 found.setdefault(piece.key, Found(piece.fields, place, at_ms))
+            for key in _KEY.finditer(text):
+                if key[0] in tables and key[0] not in found:
+                    unreadable[key[0]] = f"{place}:{text.count(chr(10), 0, key.start()) + 1}"
         missing = {place for place, content in contents.items() if not content or not content.strip()}
-        return Snapshot(found, missing, contents, tables)
+        return Snapshot(found, missing, contents, tables, unreadable)
 
     def write(self, snapshot: Snapshot, puts: Sequence[Put], removed: Collection[str]) -> Mapping[str, Found]:
         for place, before in snapshot.contents.items():
@@ -107,7 +122,9 @@ class TextFile:
                 continue
             text, newline = _text(place, before)
             text = spliced(self._form, text, here, removals, snapshot.tables)
-            after = text.replace("\n", newline).encode("utf-8", "surrogateescape")
+            after = text.replace("\n", newline).encode()
+            if (before or b"").startswith(BOM_UTF8):
+                after = BOM_UTF8 + after
             current, _ = content_of(Path(place))
             if current != before:
                 raise TargetChanged(f"{place}: another program changed it just now")
@@ -143,12 +160,12 @@ def content_of(path: Path) -> tuple[bytes | None, int]:
 
 
 def _text(place: str, content: bytes | None) -> tuple[str, str]:
-    """Return a text with line feeds, and how its lines end.
+    """Return a text with line feeds and without its byte order mark, and how its lines end.
 
     A carriage return that ends no line, or some lines only, stays in the text: other bytes never change.
     """
     try:
-        text = (content or b"").decode()
+        text = (content or b"").decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise TargetFailed(f"{place}:{line}: is not UTF-8; nothing is written there") from None

@@ -30,6 +30,9 @@ class Played(Target):
     def fresh_place(self, now: datetime) -> str:
         return self._target.fresh_place(now)
 
+    def owns(self, place: str) -> bool:
+        return self._target.owns(place)
+
     def expressed(self, table: DeviceTable, fields: Fields) -> Fields:
         return self._target.expressed(table, fields)
 

@@ -1,5 +1,6 @@
 """Files as targets: what each kind writes, and what it keeps."""
 
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -129,3 +130,69 @@ def test_row_that_is_moved_to_the_note_of_another_day_stays_there(bench: SinkBen
     bench.change(first, {"status": "done"})
     assert bench.synchronize(target).problem == ""
     assert (old.read_text(), new.read_text().count("- [x] Call Ana")) == ("mine\n", 1)
+
+
+def test_rows_go_to_the_new_file_of_a_sink_whose_path_was_changed(bench: SinkBench, tmp_path: Path) -> None:
+    row = bench.approve({"title": "Call Ana"})
+    assert "is no file" in bench.synchronize(TextFile(tmp_path, Markdown())).problem
+    for name in ("a.md", "b.md"):
+        synced = bench.synchronize(TextFile(tmp_path / name, Markdown()))
+        assert (synced.written, synced.problem) == (1, "")
+    bench.change(row, {"title": "Ring Ana"})
+    bench.synchronize(TextFile(tmp_path / "b.md", Markdown()))
+    texts = [(tmp_path / name).read_text().partition(" ^")[0] for name in ("a.md", "b.md")]
+    assert texts == ["- [ ] Call Ana", "- [ ] Ring Ana"]
+
+
+@pytest.mark.parametrize("form", [Markdown(), TodoTxt(), Csv(), JsonLines(), Calendar()])
+def test_byte_order_mark_is_no_part_of_a_row_and_stays(
+    form: Format, bench: SinkBench, tmp_path: Path
+) -> None:
+    row = bench.approve({"title": "Call Ana"})
+    path = tmp_path / "there"
+    bench.synchronize(TextFile(path, form))
+    path.write_bytes(BOM_UTF8 + path.read_bytes())
+    assert bench.synchronize(TextFile(path, form)).deleted == 0
+    bench.change(row, {"title": "Ring Ana"})
+    bench.synchronize(TextFile(path, form))
+    assert (bench.row(row)["title"], path.read_bytes().count(BOM_UTF8)) == ("Ring Ana", 1)
+    assert (path.read_bytes()[:3], path.read_text().count("Ring Ana")) == (BOM_UTF8, 1)
+
+
+@pytest.mark.parametrize(
+    ("form", "broken", "line"),
+    [(JsonLines(), "}", 1), (Calendar(), "END:VTODO", 10), (Markdown(), "- ", 1)],
+)
+def test_broken_row_is_named_with_its_line_and_counts_not_as_deleted(
+    form: Format, broken: str, line: int, bench: SinkBench, tmp_path: Path
+) -> None:
+    bench.approve({"title": "Call Ana"})
+    path = tmp_path / "there"
+    target = TextFile(path, form)
+    bench.synchronize(target)
+    whole = path.read_text()
+    path.write_text(whole.replace(broken, "", 1))
+    bench.approve({"title": "Pay"})
+    synced = bench.synchronize(target)
+    assert (synced.deleted, synced.written) == (0, 1)
+    assert synced.problem == f"{path}:{line}: the key of an item in no item: mend or delete it"
+    path.write_text(whole)
+    assert bench.synchronize(target).problem == ""
+
+
+def test_edit_that_is_refused_is_a_problem_until_it_is_mended(bench: SinkBench, tmp_path: Path) -> None:
+    row = bench.approve({"title": "Call Ana"})
+    path = tmp_path / "T.md"
+    target = TextFile(path, Markdown())
+    bench.synchronize(target)
+    path.write_text(path.read_text().replace("Ana", "Ana 📅 2026-13-45"))
+    for _ in range(2):
+        problem = bench.synchronize(target).problem
+        assert problem.startswith(f"{path}: Call Ana: dueDate: expected a time as 2027-02-03")
+    path.write_text(path.read_text().replace("2026-13-45", "2026-12-24"))
+    assert (bench.synchronize(target).problem, bench.row(row)["dueDate"] is None) == ("", False)
+
+
+def test_table_that_the_device_does_not_have_is_named(bench: SinkBench, tmp_path: Path) -> None:
+    problem = bench.synchronize(TextFile(tmp_path / "T.md", Markdown()), "taks").problem
+    assert problem.startswith("there is no table taks; there are tasks, notes")
