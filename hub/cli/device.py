@@ -411,8 +411,8 @@ def sync(ctx: click.Context, again: bool, config: Path) -> None:
     from hub.device.sinks.sync import synchronize, write_again
 
     has_problem = False
-    current = _sinks_of(_settings(config))
     file = _file(ctx, config)
+    current = _sinks_of(config, file, _settings(config))
     if not file.exists():
         raise Failure("this device has no items yet", Exit.USAGE, next_step="start it: hub device run")
     with connect_shared(file) as db:
@@ -531,12 +531,20 @@ def _plan(ctx: click.Context, config: Path, settings: "DeviceSettings") -> "Plan
         hidden=settings.hidden,
         ignore=settings.ignore,
     )
-    return Plan(options, settings.when, settings.notify, _sinks_of(settings), settings.tick_in)
+    sinks = _sinks_of(config, options.db, settings)
+    return Plan(options, settings.when, settings.notify, sinks, settings.tick_in)
 
 
-def _sinks_of(settings: "DeviceSettings") -> "tuple[Sink, ...]":
+def _sinks_of(config: Path, db: Path, settings: "DeviceSettings") -> "tuple[Sink, ...]":
     from hub.device.sinks.sync import Sink
+    from hub.settings.device_settings import FileSink
+    from hub.settings.problems import Problem, SettingsInvalid
 
+    own = db.parent.resolve()
+    for sink in settings.sinks:
+        if isinstance(sink, FileSink) and sink.path.resolve().is_relative_to(own):
+            what = "is in the folder of the device's own data"
+            raise SettingsInvalid([Problem(str(config), 1, 1, f"sinks.{sink.name}.path", what)])
     return tuple(Sink(one.name, _target_of(one), one.tables, one.back) for one in settings.sinks)
 
 

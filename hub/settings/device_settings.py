@@ -110,6 +110,11 @@ def _differently_named(sinks: tuple["AnySink", ...]) -> tuple["AnySink", ...]:
     for name in names:
         if names.count(name) > 1:
             raise refusal("name", f"two sinks are called {name}")
+    places = [sink.path.resolve() for sink in sinks if isinstance(sink, FileSink)]
+    for place in places:
+        if places.count(place) > 1:
+            hint = "one sink can have several tables"
+            raise refusal("path", f"two sinks write to {place}", hint=hint)
     return sinks
 
 
@@ -272,10 +277,19 @@ class DeviceReading(NamedTuple):
 
 def check_device_file(path: Path) -> DeviceReading:
     """Read device.toml, with the manifests it names, and report all of their problems."""
-    settings, problems, _ = _checked(path, DeviceSettings, "'hub device install' writes one")
-    if settings is None:
+    settings, problems, places = _checked(path, DeviceSettings, "'hub device install' writes one")
+    if settings is None or places is None:
         return DeviceReading(None, problems)
-    wrong = [problem for one in settings.sinks if isinstance(one, RestSink) for problem in one.read()[1]]
+    own = [
+        Problem(
+            *places.value(("sinks", number, "path")), f"sinks.{one.name}.path", "this is the settings file"
+        )
+        for number, one in enumerate(settings.sinks)
+        if isinstance(one, FileSink) and one.path.resolve() == path.resolve()
+    ]
+    wrong = own + [
+        problem for one in settings.sinks if isinstance(one, RestSink) for problem in one.read()[1]
+    ]
     return DeviceReading(None if wrong else settings, wrong)  # a folder may be missing for a while
 
 

@@ -282,6 +282,10 @@ def test_sinks_lists_where_items_are_and_sync_writes_them_again(hub: Hub, home: 
     assert (state["rows"], state["waiting"], len(state["deleted"])) == (1, 0, 1)
     path.unlink()
     ends(hub("device", "sync"), Exit.FAILED, f"{path} is missing or empty")
+    text = file.read_text()
+    file.write_text(text.replace(str(path), str(home / "state/devices/desk.db")))
+    ends(hub("device", "sync"), Exit.SETTINGS, "is in the folder of the device's own data")
+    file.write_text(text)
     ends(hub("device", "sync", "--again"), 0, "todo: 2 written")
     assert path.read_text().count("- [ ]") == 2
 

@@ -63,6 +63,14 @@ def problems(file: Path, text: str | bytes) -> list[str]:
             [f":3:{at}: error: the {n} of ignore: this is not a p" for at, n in PLACES],
         ),
         (f"{GOOD}{SINK}{SINK.replace('todo', 'more')}", []),
+        (
+            f"{GOOD}{SINK}{SINK.replace(chr(39) + 'todo' + chr(39), chr(39) + 'more' + chr(39))}",
+            [":3:1: error: sinks: two sinks write to "],
+        ),
+        (
+            f"{GOOD}{SINK.replace('todo.md', 'device.toml')}",
+            [":6:8: error: sinks.todo.path: this is the settings file"],
+        ),
         (f"{GOOD}{SINK}tables = []", [":7:10: error: sinks.todo.tables: "]),
         (f"{GOOD}{SINK}{SINK}", [":3:1: error: sinks: two sinks are called todo"]),
         (f"{GOOD}{SINK.replace('markdown', 'word')}", [":5:8: error: sinks.todo.kind: "]),
