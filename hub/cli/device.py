@@ -550,11 +550,14 @@ def _sinks_of(config: Path, db: Path, settings: "DeviceSettings") -> "tuple[Sink
 
 def _target_of(sink: "AnySink") -> "Target":
     from hub.device.sinks.running import FORMATS
+    from hub.device.sinks.target import target_of_package
     from hub.device.sinks.text_file import TextFile
-    from hub.settings.device_settings import CalDavSink, FileSink
+    from hub.settings.device_settings import CalDavSink, FileSink, PackageSink
 
     if isinstance(sink, FileSink):
         return TextFile(sink.path, FORMATS[sink.kind]())
+    if isinstance(sink, PackageSink):
+        return target_of_package(sink.provider, sink.options)
     from hub.device.sinks.web import Web, basic_authorization, secret_in
     from hub.settings.problems import SettingsInvalid
 

@@ -119,6 +119,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "device.sending.not_logged": "a run was ended because the device cannot log what it sends",
     "device.run.stale": "the hub asked for a run that it has handed out anew since, and it is ignored",
     "device.silent": "the device is connected but reports nothing of its agents, which count as offline",
+    "device.sink.failed": "a program that takes approved items failed by a fault in it, and is tried again",
     "device.slow": "a device does not read what it is sent; its connection ends unless it catches up",
     "device.too_dear": "a device takes too much of the hub's time, and its connection is ended",
     "devices.left": "devices that a dead hub had left as connected are stored as disconnected",

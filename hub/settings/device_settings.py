@@ -231,7 +231,19 @@ class RestSink(AtServer):
         return str(self.manifest)
 
 
-AnySink = Annotated[FileSink | CalDavSink | RestSink, Field(discriminator="kind")]
+class PackageSink(SinkSettings):
+    """Place that a Python package of others writes to."""
+
+    kind: Literal["package"] = live(REQUIRED, "A place that an installed package knows.")
+    provider: Name = live(REQUIRED, "Name by which the package registers it: an entry point of hub.sinks.")
+    options: dict[str, Any] = live({}, "What the package asks for.")
+
+    @property
+    def place(self) -> str:
+        return self.provider
+
+
+AnySink = Annotated[FileSink | CalDavSink | RestSink | PackageSink, Field(discriminator="kind")]
 
 
 class DeviceSettings(Table):

@@ -20,8 +20,10 @@ from hub.device import rows
 from hub.device.owner import Editor, typed
 from hub.device.schema import quoted
 from hub.device.sinks.target import Fields, Found, Put, Snapshot, Target, TargetChanged, TargetFailed
+from hub.log import Channel
 from protocol.tables import DeviceTable
 
+log = Channel(__name__)
 MOST_HISTORY: Final = 20_000  # changes that are remembered, of all sinks
 _AGAIN: Final = "hub device sync --again"
 _TRIES: Final = 5  # of a target that another program changes at the same time
@@ -122,6 +124,12 @@ def synchronize(db: sqlite3.Connection, sink: Sink, now: datetime) -> Synced:
             synced.problem = str(error)
         except TargetFailed as error:
             synced.problem = str(error)
+            break
+        except (sqlite3.Error, AssertionError):
+            raise
+        except Exception as error:  # of a package of others: it ends neither the device nor other sinks
+            log.error("device.sink.failed", exc=error, sink=sink.name)
+            synced.problem = f"{type(error).__name__}: {error}"
             break
     # Nothing is written where nothing has changed: other connections would take it for a change of rows.
     db.execute(

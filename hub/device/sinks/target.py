@@ -3,12 +3,14 @@
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Final, NamedTuple, Protocol
+from importlib.metadata import entry_points
+from typing import Any, Final, NamedTuple, Protocol
 
-from protocol.errors import HubError
+from protocol.errors import HubError, did_you_mean
 from protocol.tables import DeviceTable, Filler, Kind
 
 LONG: Final = 2_000  # characters: longer texts stand apart from their row
+GROUP: Final = "hub.sinks"  # entry points
 Fields = Mapping[str, str]
 
 
@@ -101,7 +103,11 @@ class TargetChanged(TargetFailed):
 
 
 class Target(Protocol):
-    """Target of approved rows. All methods block."""
+    """Target of approved rows. All methods block.
+
+    A package offers targets of its own: an entry point of the group ``hub.sinks`` names a function that makes
+    one of the options in device.toml.
+    """
 
     def fresh_place(self, now: datetime) -> str:
         """Return the place of a new row."""
@@ -131,3 +137,20 @@ class Target(Protocol):
             TargetChanged: the target is not as in *snapshot*.
             TargetFailed: the target cannot be written.
         """
+
+
+def target_of_package(provider: str, options: Mapping[str, Any]) -> Target:
+    """Return the target that an installed package registers as *provider*.
+
+    Raises:
+        HubError: no package does, or it refuses the options.
+    """
+    points = {point.name: point for point in entry_points(group=GROUP)}
+    if provider not in points:
+        hint = did_you_mean(provider, points) or "install its package beside the hub"
+        raise HubError(f"no package offers the sink {provider!r}; {hint}")
+    try:
+        target: Target = points[provider].load()(dict(options))
+    except Exception as error:
+        raise HubError(f"the sink {provider!r} cannot be used: {error}") from error
+    return target

@@ -1,0 +1,74 @@
+"""Targets of packages of others, found by their entry points."""
+
+from pathlib import Path
+
+import pytest
+
+from hub.cli.device import _target_of
+from hub.device.sinks.target import target_of_package
+from hub.settings.device_settings import check_device_file
+from protocol.errors import HubError
+from tests.hub.device.sinks.bench import SinkBench
+
+MODULE = """\
+from pathlib import Path
+from hub.device.sinks.lines import Markdown
+from hub.device.sinks.text_file import TextFile
+
+class Broken(TextFile):
+    def read(self, places, tables):
+        raise KeyError("no such board")
+
+def make(options):
+    return (Broken if options.get("is_broken") else TextFile)(Path(options["path"]), Markdown())
+"""
+SETTINGS = """\
+hub = ["ws://h:1"]
+roots = ["."]
+[[sinks]]
+name = "board"
+kind = "package"
+provider = "pinboard"
+options = { path = "board.md" }
+"""
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of installed packages with one that offers a sink."""
+    info = tmp_path / "pinboard-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: pinboard\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[hub.sinks]\npinboard = pinboard:make\n")
+    (tmp_path / "pinboard.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
+def test_target_of_a_package_takes_rows_as_those_of_the_hub_do(package: Path) -> None:
+    (package / "device.toml").write_text(SETTINGS)
+    (sink,) = check_device_file(package / "device.toml").usable().sinks
+    assert sink.kind == "package"
+    sink.options["path"] = str(package / "board.md")
+    bench = SinkBench(package)
+    bench.approve({"title": "Call Ana"})
+    assert bench.synchronize(_target_of(sink)).written == 1
+    assert (package / "board.md").read_text().startswith("- [ ] Call Ana ^hub-")
+
+
+def test_fault_in_a_package_is_a_problem_of_its_sink(package: Path) -> None:
+    bench = SinkBench(package)
+    bench.approve({"title": "Call Ana"})
+    target = target_of_package("pinboard", {"path": "x", "is_broken": True})
+    assert bench.synchronize(target).problem == "KeyError: 'no such board'"
+
+
+@pytest.mark.parametrize(
+    ("provider", "words"),
+    [("pinbord", "did you mean 'pinboard'"), ("pinboard", "the sink 'pinboard' cannot be used: 'path'")],
+)
+def test_package_that_is_missing_or_refuses_its_options_is_named(
+    package: Path, provider: str, words: str
+) -> None:
+    with pytest.raises(HubError, match=words):
+        target_of_package(provider, {})
