@@ -406,13 +406,18 @@ def sinks(ctx: click.Context, config: Path, as_json: bool) -> None:
 @device_state_option
 @click.pass_context
 def sync(ctx: click.Context, again: bool, config: Path) -> None:
-    """Synchronize approved items with the places of [[sinks]] now; a running device does it by itself."""
+    """Synchronize approved items with the places of [[sinks]] now, and tick boxes below tick_in.
+
+    A running device does both by itself.
+    """
     from hub.device.inserts import connect_shared
+    from hub.device.sinks.sources import tick_sources
     from hub.device.sinks.sync import synchronize, write_again
 
     has_problem = False
     file = _file(ctx, config)
-    current = _sinks_of(config, file, _settings(config))
+    settings = _settings(config)
+    current = _sinks_of(config, file, settings)
     if not file.exists():
         raise Failure("this device has no items yet", Exit.USAGE, next_step="start it: hub device run")
     with connect_shared(file) as db:
@@ -429,6 +434,9 @@ def sync(ctx: click.Context, again: bool, config: Path) -> None:
             done = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
             has_problem |= bool(synced.problem)
             show.report(f"{sink.name}: {synced.problem or done or 'nothing has changed'}")
+        if settings.tick_in and (problem := tick_sources(db, settings.tick_in, SystemClock().now())):
+            has_problem = True
+            show.report(f"tick_in: {problem}")
     ctx.exit(Exit.FAILED if has_problem else 0)
 
 
