@@ -67,12 +67,11 @@ class Device:
         return process.wait() != 0
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    ("seed", "kills"),
+    ("kind", "seed", "kills"),
     [
-        pytest.param(0, 3, marks=pytest.mark.slow),
-        *(pytest.param(seed, 5, marks=pytest.mark.soak) for seed in range(1, 9)),
+        *(pytest.param(kind, 0, 2, marks=pytest.mark.slow) for kind in ("markdown", "rest")),
+        *(pytest.param(kind, seed, 5, marks=pytest.mark.soak) for kind in KINDS for seed in range(1, 9)),
     ],
 )
 def test_killed_synchronization_loses_and_doubles_nothing(
