@@ -682,6 +682,7 @@ class ReferenceDevice:
                 hidden=self._options.hidden,
                 ignore=self._options.ignore,
                 digests=digests,
+                database=self._options.db,
             )
             contents = Contents(shared, self._clock, digests)
             log_of_sent = opened.enter_context(open_sending_log(self._options.db, self._clock))

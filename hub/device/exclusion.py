@@ -56,6 +56,7 @@ _KEY_FILES: Final = (
     "*_rsa",
     "wallet.dat",
     "client_secret*.json",
+    "device.toml",
     "*service*account*.json",
     *(f"{name}{ending}" for name in _OF_SECRETS for ending in ("", ".*")),
 )
@@ -85,6 +86,7 @@ _BY_CONTENT: Final[Mapping[str, str]] = {
     "key4.db": _BROWSER,
     "Login Data": _BROWSER,
     "Local State": _BROWSER,
+    "device.toml": "settings of a device",
 }
 # Folders of a project; elsewhere these names may be those of anything.
 _PROJECT_FILES: Final = frozenset(
@@ -98,9 +100,15 @@ _OF_PROJECT: Final[Mapping[str, str]] = {
     **dict.fromkeys(("build", "dist", "out", "target", "obj", "htmlcov", "coverage"), _OUTPUT),
     **dict.fromkeys(("vendor", "pods", "carthage", "deps"), _DEPENDENCIES),
 }
+# Files that a hub has side by side, and the locks that only the database of a device has.
+_OF_HUB: Final = frozenset(("hub.db", "node_id"))
+_LOCKS: Final = (".lock-sqlite", ".kept-sqlite")
+# Endings of the other files of a device, after the stem of its database.
+_OF_DEVICE: Final = re.compile(r"\.(?:(?:key|hubs)(?:\..*)?|sock|pause|end|digest|un\w{4}|failed)")
 _GIT: Final = ".gitignore"
 _OWN: Final = ".hubignore"
 IGNORE_FILES: Final = (_GIT, _OWN)
+STATE: Final = "the state of a device"
 OWN_PATTERNS: Final = "ignore in device.toml"
 _MAX_BYTES: Final = 1024 * 1024  # of an ignore file
 _NOT_A_PATTERN: Final = (ValueError, re.error, re2.error)
@@ -313,6 +321,27 @@ class Rules:
 def generated_by(names: Collection[str]) -> str | None:
     """Return what program fills a folder with these names, or None."""
     return next((kind for marker, kind in _BY_CONTENT.items() if marker in names), None)
+
+
+def state_files(names: Collection[str]) -> dict[str, str]:
+    """Return the names in a folder that are of the state of a device or hub, with what they are.
+
+    No rule and no setting includes them. SQLite's locks on a database end once any descriptor of its file is
+    closed in the same process; then another process may delete its log.
+    """
+    if _OF_HUB.issubset(names):
+        return dict.fromkeys(names, "the state of a hub")
+    found: dict[str, str] = {}
+    databases = tuple(name.rpartition(".")[0] for name in names if name.endswith(_LOCKS))
+    if databases:
+        stems = {os.path.splitext(database)[0] for database in databases}
+        for name in names:
+            dots = (at for at, letter in enumerate(name) if letter == ".")
+            if name.startswith(databases) or any(
+                name[:at] in stems and _OF_DEVICE.fullmatch(name, at) for at in dots
+            ):
+                found[name] = STATE
+    return found
 
 
 def _is_top(folder: str) -> bool:

@@ -26,7 +26,7 @@ import sqlite3
 import stat
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from os import stat_result
 from pathlib import Path
@@ -37,10 +37,12 @@ import msgspec
 
 from hub.device.exclusion import (
     OWN_PATTERNS,
+    STATE,
     BadIgnoreFile,
     Patterns,
     Rules,
     generated_by,
+    state_files,
     why_private,
 )
 from hub.device.secret_scan import secret_names
@@ -396,6 +398,7 @@ class SharedFolders:
         hidden: also offer files and folders whose names begin with a dot.
         ignore: patterns as in an ignore file, which apply after those of all files.
         digests: kept digests, with which listed files are compared.
+        database: the device's own database, whose files are never opened, whatever names lead to them.
 
     Raises:
         BadIgnoreFile: an entry of *ignore* is not a pattern.
@@ -410,6 +413,7 @@ class SharedFolders:
         hidden: bool = False,
         ignore: Sequence[str] = (),
         digests: Digests | None = None,
+        database: Path | None = None,
     ) -> None:
         self._roots = list(roots)
         self._paths = frozenset(root.path for root in roots)
@@ -418,6 +422,8 @@ class SharedFolders:
         self._hidden = hidden
         self._ignore = Patterns(OWN_PATTERNS, ignore)
         self._digests = digests
+        self._database = None if database is None else os.path.realpath(database)
+        self._own = self._own_files()
 
     def places(self, asked: Sequence[str]) -> tuple[list[Place], list[SkippedFile]]:
         """Return the shared places of the requested paths, and the refused paths. Without paths: everything.
@@ -481,6 +487,7 @@ class SharedFolders:
         unlisted = 0
         left_out: Counter[SkipReason] = Counter()  # files that are counted without their names
         file_filter = _FileFilter(tuple(_ending(extension) for extension in config.file_extensions), readable)
+        self._own = self._own_files()
         # The generator holds descriptors of open folders.
         with closing(self._see(places, file_filter)) as everything:
             for number, seen in enumerate(everything):
@@ -530,6 +537,9 @@ class SharedFolders:
         """
         try:
             with enter(file.root.path, file.parts[:-1], lists=False) as folder:
+                before = folder.stat(file.parts[-1])
+                if (before.st_dev, before.st_ino) in self._own_files():  # opened, it would lose its locks
+                    raise Unreadable(SkipReason.GENERATED, STATE)
                 descriptor = folder.open_file(file.parts[-1])
         except OSError as error:
             raise Unreadable(_why(error)) from error
@@ -546,6 +556,15 @@ class SharedFolders:
             yield descriptor
         finally:
             os.close(descriptor)
+
+    def _own_files(self) -> frozenset[tuple[int, int]]:
+        """Return device and inode of the files of the device's own database."""
+        found: set[tuple[int, int]] = set()
+        for ending in () if self._database is None else ("", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                info = os.stat(f"{self._database}{ending}")
+                found.add((info.st_dev, info.st_ino))
+        return frozenset(found)
 
     def _places_of(self, asked: str) -> Iterator[Place]:
         path = slashed(asked)
@@ -633,6 +652,8 @@ class SharedFolders:
                 names = frozenset(folder.names())
                 part = name_in(folder, part, names)
                 parts = (*parts[:depth], part, *parts[depth + 1 :])
+                if not depth and (kind := state_files(names).get(part)):
+                    raise _Excluded(_skip(root, parts[: depth + 1], SkipReason.GENERATED, kind))
                 if rule := secret_names([part]).get(part):
                     raise _Excluded(_skip(root, parts[: depth + 1], SkipReason.SECRET, f"{rule} in its name"))
                 rules = _rules_in(root, parts[:depth], folder, names, rules)
@@ -669,11 +690,14 @@ class SharedFolders:
         digests = self._digests_of(root, parts)
         if self._digests is not None and (deleted := digests.keys() - siblings):
             self._digests.forget(_folder_at(root, parts), deleted)
-        secrets = secret_names(names)
+        secrets, of_state = secret_names(names), {} if parts else state_files(siblings)
         for name in names:
             below = (*parts, name)
             if (private := why_private(name, hidden=self._hidden)) is not None:
                 yield LeftOut(_folder_at(root, below), private)
+                continue
+            if name in of_state:
+                yield LeftOut(_folder_at(root, below), SkipReason.GENERATED, of_state[name])
                 continue
             if name in secrets:  # a hub is given names, so it does not get this one
                 yield LeftOut(_folder_at(root, below), SkipReason.SECRET, f"{secrets[name]} in its name")
@@ -733,6 +757,9 @@ class SharedFolders:
         name = parts[-1]
         if is_link(info):
             return _skip(root, parts, SkipReason.SYMLINK)
+        inode = (info.st_dev, info.st_ino)
+        if inode in self._own:
+            return LeftOut(_folder_at(root, parts), SkipReason.GENERATED, STATE)
         lowered = name.lower()
         if file_filter.endings and not lowered.endswith(file_filter.endings):
             return LeftOut(_folder_at(root, parts), SkipReason.OTHER_EXTENSION)
@@ -745,11 +772,11 @@ class SharedFolders:
         if len(path := _on_the_wire(root, parts)) > _MAX_PATH:
             return _skip(root, parts, SkipReason.TOO_DEEP)
         modified_ms = max(0, info.st_mtime_ns // 1_000_000)
-        inode = (info.st_dev, info.st_ino) if info.st_nlink > 1 else None
         stamp, sha256 = digests.get(name, _NO_DIGEST)
         if stamp != stamp_of(info):
             sha256 = None
-        return SharedFile(path, root, parts, info.st_size, modified_ms, inode, info.st_nlink, sha256)
+        linked = inode if info.st_nlink > 1 else None
+        return SharedFile(path, root, parts, info.st_size, modified_ms, linked, info.st_nlink, sha256)
 
 
 def _rules_in(
@@ -760,6 +787,8 @@ def _rules_in(
     Raises:
         _Excluded: a program fills the folder, or one of its ignore files is broken.
     """
+    if parts and (kinds := set(state_files(names).values())):
+        raise _Excluded(LeftOut(_folder_at(root, parts), SkipReason.GENERATED, kinds.pop()))
     if parts and (kind := generated_by(names)) and not rules.has_included:
         raise _Excluded(LeftOut(_folder_at(root, parts), SkipReason.GENERATED, kind))
     try:

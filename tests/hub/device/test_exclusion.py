@@ -253,3 +253,27 @@ def test_root_inside_a_repository_follows_the_rules_around_it_unless_they_exclud
         [],
         {"r": "bad_ignore_file: .gitignore:2: '[z-a]' is not a pattern"},
     )
+
+
+STATE_FILES = ("desk.db", "desk.db-wal", "desk.db.lock", "desk.db.lock-sqlite", "desk.hubs", "desk.2.key")
+
+
+@pytest.mark.parametrize("asked", [(), ("r/.local/hub/devices/desk.db",), ("r/.local/hub/node_id",)])
+def test_state_of_devices_and_hubs_below_a_root_is_not_offered_whatever_includes_it(
+    tmp_path: Path, asked: tuple[str, ...]
+) -> None:
+    write(tmp_path, dict.fromkeys((f".local/hub/devices/{name}" for name in STATE_FILES), "x"))
+    write(tmp_path, {".local/hub/devices/notes.md": "x", ".config/hub/device.toml": "x", ".local/a.md": "x"})
+    write(tmp_path, {".local/hub/hub.db": "x", ".local/hub/node_id": "x", ".hubignore": "!**\n!*\n!hub/\n"})
+    files, left_out = listed(tmp_path, *asked, hidden=True, ignore=["!*.db"])
+    assert files == ([] if asked else [".local/a.md"])
+    others = {} if asked else {SkipReason.KEY_FILE: "1", SkipReason.HIDDEN: "1"}  # .hubignore itself
+    assert left_out == {SkipReason.GENERATED: "1", **others}
+
+
+def test_state_of_a_device_in_a_root_stays_and_notes_next_to_it_are_offered(tmp_path: Path) -> None:
+    write(tmp_path, dict.fromkeys((*STATE_FILES, "desk.md", "other.db", "device.toml"), "x"))
+    files, left_out = listed(tmp_path, hidden=True)
+    assert files == ["desk.md", "other.db"]
+    assert left_out == {SkipReason.GENERATED: "5", SkipReason.KEY_FILE: "2"}
+    assert listed(tmp_path, "r/desk.db")[1] == {"r/desk.db": "generated: the state of a device"}

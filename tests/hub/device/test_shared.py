@@ -2,8 +2,12 @@
 
 import os
 import socket
+import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -555,3 +559,27 @@ def test_replacing_a_folder_with_a_link_does_not_escape_the_shared_folder(
 
 def _root_of(shared: SharedFolders) -> Root:
     return shared.places([])[0][0].root
+
+
+def test_files_of_the_own_database_keep_their_locks_by_whatever_name_they_are_reached(
+    home: Path,
+) -> None:
+    notes = home / "notes"
+    db, moved = home / "desk.db", notes / "moved.md"
+    moved.touch()
+    db.symlink_to(moved)
+    os.link(moved, notes / "other.md")
+    _write(home, "notes/a.md", "notes/later.md")
+    shared = SharedFolders([Root("notes", str(notes), str(notes))], home=str(home), database=db)
+    files, skipped = _look(shared)
+    assert (_paths(files), skipped) == (["notes/a.md", "notes/later.md"], {"2 generated": ""})
+
+    (notes / "later.md").unlink()
+    os.link(moved, notes / "later.md")
+    with closing(sqlite3.connect(moved, isolation_level=None)) as own:
+        own.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Unreadable, match="generated: the state of a device"), shared.open(files[1]):
+            pass
+        busy = f"import sqlite3; sqlite3.connect({str(moved)!r}, timeout=0).execute('BEGIN IMMEDIATE')"
+        other = subprocess.run([sys.executable, "-c", busy], capture_output=True, text=True)
+        assert "database is locked" in other.stderr
