@@ -81,6 +81,7 @@ from hub.system.files import is_open_to_others, restricting
 from hub.system.processes import wait_for_stop
 from hub.version import VERSION
 from protocol import keys
+from protocol.backoff import Backoff
 from protocol.codec import JSON, MSGPACK
 from protocol.coordination import AgentBeat, Event, EventName, Heartbeat, Method, Response
 from protocol.errors import CloseCode, ErrorCode, connect_command
@@ -353,6 +354,7 @@ def open_address(url: str) -> bool:
 
 POLL_EVERY_S: Final = 3.0  # an unchanged file costs one PRAGMA
 VERDICTS_PER_REPORT: Final = 500  # as limited by the hub
+_REPORTED_AGAIN: Final = Backoff(base_s=1.0, cap_s=300.0)  # what the hub has, but the file cannot confirm
 
 Decision = TypeVar("Decision")
 
@@ -508,6 +510,7 @@ class Reporting:
     async def serve(self) -> None:
         """Poll and report until cancelled, or until the hub does not know the method."""
         is_due = True  # the file may have changed while the device was disconnected
+        failures = 0  # in a row, of a file that keeps no confirmation
         while True:
             name = self._outbox.name
             if await self._tools.on_file(DeviceStore.is_changed, name, otherwise=False) or is_due:
@@ -516,7 +519,9 @@ class Reporting:
                     log.info("device.reports.not_taken", outbox=name)
                     return
                 is_due = failure is not None
-            await wait_for_event(self._requested, self._clock, POLL_EVERY_S)
+                failures = failures + 1 if failure == ErrorCode.DATABASE_UNAVAILABLE else 0
+            pause_s = _REPORTED_AGAIN.delay(failures - 1, 1.0) if failures else POLL_EVERY_S
+            await wait_for_event(self._requested, self._clock, pause_s)
             self._requested = anyio.Event()
 
     def poll(self) -> None:
@@ -524,7 +529,10 @@ class Reporting:
         self._requested.set()
 
     async def _report(self) -> str | None:
-        """Send all unconfirmed decisions. Return the error code of a failure that may pass, else None."""
+        """Send all unconfirmed decisions. Return the error code of a failure that may pass, else None.
+
+        A confirmation that the file cannot store is such a failure: the same decisions are sent again.
+        """
         outbox, on_file = self._outbox, self._tools.on_file
         nothing: Sequence[Any] = ()
         while report := await on_file(outbox.unconfirmed, outbox.most, otherwise=nothing):
@@ -538,7 +546,9 @@ class Reporting:
                 # another answer counts, or the hub does not know the id: a retry cannot succeed
                 self._on_status(f"the answer does not count: {error.message}")
                 mark = outbox.discard
-            await on_file(mark, report, otherwise=None)
+            failed: bool | None = await on_file(mark, report, otherwise=True)
+            if failed:
+                return ErrorCode.DATABASE_UNAVAILABLE
         return None
 
 

@@ -316,8 +316,8 @@ UNANSWERED = CALLS.where(AMONG, IS_OPEN, runs.c.device_id == sa.bindparam("devic
 
 def record_verdicts(
     c: sa.Connection, device_id: DeviceId, verdicts: Sequence[ReportedVerdict], at: int
-) -> int:
-    """Record verdicts of a device's owner. Return the number of known items.
+) -> dict[CallId, bool]:
+    """Record verdicts of a device's owner. Return the calls of known items, True with a new verdict.
 
     A rejected item was delivered, so its call is settled: sent again, it would reach a device whose store was
     restored meanwhile and that knows neither the call nor the verdict.
@@ -341,7 +341,7 @@ def record_verdicts(
         common = {"device": device_id, "now": at}
         c.execute(JUDGE, [common | {"call": call_id, "reported": reported[call_id]} for call_id in changed])
         drop_excerpts(c, changed)
-    return len(known)
+    return {row.call_id: reported[row.call_id] != row.verdict for row in known}
 
 
 def _taken_unanswered(call: Any) -> SettledCall:

@@ -13,6 +13,7 @@ from protocol.errors import ErrorCode
 from protocol.frame import Parameter, Parameters
 from protocol.keys import key_id
 from protocol.lifecycles import RunState
+from storage import audit
 from storage.devices import device_keys
 from storage.runs import items, run_claims, runs
 from storage.runs.items import ItemFilter
@@ -76,6 +77,8 @@ async def test_a_device_tells_what_its_owner_said_of_its_own_items_and_may_say_s
         assert (await ask(bench, "review.report", verdicts=verdicts)).result == {"known": 1, "unknown": 1}
     (listed,) = (await bench.store.read(items.list_items, ItemFilter(), limit=9)).items
     assert listed.row.verdict == "rejected"
+    entries = await bench.store.read(audit.list_entries, event="item.judged")
+    assert [one.detail for one in entries] == ['{"rejected":1}']
     assert bench.metrics.registry.get_sample_value("hub_verdicts_unknown_total") == 4
 
 

@@ -318,8 +318,8 @@ def test_an_owners_verdict_is_stored_and_may_be_reported_twice(c: sa.Connection,
     bring(c, held, plan(c, held, as_new(item(), item("pay the rent"))))
     assert items.count_open(c) == 2
     said = [ReportedVerdict(row.call_id, "rejected") for row in ledger(c)[:1]]
-    assert calls.record_verdicts(c, DESK, said, AT + 5) == 1
-    assert calls.record_verdicts(c, DESK, said, AT + 9) == 1
+    assert calls.record_verdicts(c, DESK, said, AT + 5) == {said[0].call_id: True}
+    assert calls.record_verdicts(c, DESK, said, AT + 9) == {said[0].call_id: False}
     assert ([row.verdict_at for row in ledger(c, verdict="rejected")], items.count_open(c)) == ([AT + 5], 1)
 
 
@@ -331,8 +331,8 @@ def test_a_long_queue_of_items_that_wait_is_counted_up_to_a_limit(c: sa.Connecti
 @pytest.mark.usefixtures("delivered")
 def test_a_device_judges_its_own_items_alone(c: sa.Connection) -> None:
     said = [ReportedVerdict(the_item(c).call_id, "rejected"), ReportedVerdict(CallId("c-none"), "approved")]
-    assert calls.record_verdicts(c, DeviceId("device-phone"), said, AT) == 0
-    assert (calls.record_verdicts(c, DESK, said[1:], AT), the_item(c).verdict) == (0, "open")
+    assert calls.record_verdicts(c, DeviceId("device-phone"), said, AT) == {}
+    assert (calls.record_verdicts(c, DESK, said[1:], AT), the_item(c).verdict) == ({}, "open")
 
 
 def test_a_verdict_that_is_faster_than_the_answer_stays(c: sa.Connection, held: HeldRun) -> None:
@@ -363,7 +363,7 @@ def test_a_verdict_on_a_text_that_a_newer_one_replaces_does_not_count(
 ) -> None:
     old = the_item(c).call_id
     plan(c, held, changed)
-    assert calls.record_verdicts(c, DESK, [ReportedVerdict(old, "approved")], AT) == 0
+    assert calls.record_verdicts(c, DESK, [ReportedVerdict(old, "approved")], AT) == {}
 
 
 # --- looking at it, and its end ---

@@ -675,18 +675,19 @@ class Items(Noun):
         last = list({one.call_id: one for one in verdicts}.values())
         at = epoch_ms(self._clock.now())
 
-        def write(c: Connection) -> int:
+        def write(c: Connection) -> dict[CallId, bool]:
             calls.check_newest(c, link.device_id, link.epoch)  # over a newer one, its owner may say another
             item_verdicts.overtake(c, link.device_id, last, at)
             known = calls.record_verdicts(c, link.device_id, last, at)
-            if known:
-                owner, counts = f"{DEVICE}{link.device_id}", Counter(str(one.verdict) for one in last)
+            # a device whose file keeps no confirmation reports the same ones again and again
+            if new := [str(one.verdict) for one in last if known.get(one.call_id)]:
+                owner, counts = f"{DEVICE}{link.device_id}", Counter(new)
                 entry = Entry(at=at, actor=owner, event="item.judged", subject=link.device_id, detail=counts)
                 audit.append_entry(c, entry)
             return known
 
         async with self._reporting(link.device_id):
-            known = await self._store.write(write)
+            known = len(await self._store.write(write))
         unknown = len(last) - known
         self._unknown_verdicts.inc(unknown)
         return {"known": known, "unknown": unknown}

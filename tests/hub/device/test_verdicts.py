@@ -1,5 +1,6 @@
 """What an owner said to rows that a hub wrote: seen in the file, whatever program they used."""
 
+import shutil
 import sqlite3
 from functools import partial
 from pathlib import Path
@@ -219,6 +220,23 @@ async def test_a_device_reports_verdicts_until_its_hub_has_confirmed_them(
     await guest.call(insert("c-2"))
     reject(device.db, [2])
     assert (await report(guest, clock)).params == {"verdicts": [{"call_id": "c-2", "verdict": "rejected"}]}
+
+
+async def test_a_report_whose_confirmation_cannot_be_stored_is_repeated_ever_more_rarely(
+    device: RunningDevice, guest: Guest, clock: FakeClock
+) -> None:
+    await guest.call(insert("c-1"))
+    reject(device.db, [1])
+    asked = await report(guest, clock)
+    shutil.copy(device.db, device.db.with_name("other"))
+    device.db.with_name("other").replace(device.db)
+    waits: list[float] = []
+    for _ in range(6):
+        before = clock.monotonic()
+        await guest.say(Response(id=asked.id, result={"known": 1, "unknown": 0}))
+        asked = await report(guest, clock)
+        waits.append(clock.monotonic() - before)
+    assert [wait >= 2**number for number, wait in enumerate(waits)] == [True] * 6, waits
 
 
 async def test_a_hub_that_takes_no_verdicts_is_not_asked_twice(
