@@ -97,8 +97,10 @@ class Tools:
             return otherwise
 
     def _failed(self, error: Exception, calls: int) -> None:
-        log.error("device.file.failed", exc=error, calls=calls)
-        if isinstance(error, sqlite3.Error) and str(error) != self._fault:
+        is_new = str(error) != self._fault
+        if calls or is_new:  # the file is polled, too
+            log.error("device.file.failed", exc=error, calls=calls)
+        if isinstance(error, sqlite3.Error) and is_new:
             self._fault = str(error)
             self._on_fault(f"the file of this device fails, so nothing is kept: {error}")
 

@@ -133,6 +133,7 @@ class DeviceStore:
             if read_mark(db) is None:
                 make_mark(db, ids.fresh())
         self._opened = _identities(path)
+        sending_log.clear_fault(path, sending_log.FILE_FAULT)
         self.mark = self._read_mark()
 
     def note_welcome(self, welcome: Welcome) -> str | None:
@@ -212,6 +213,7 @@ class DeviceStore:
 
     def is_changed(self, asker: str) -> bool:
         """Return True if another connection wrote to the file since the last call by *asker*."""
+        self._check_file()
         (seen,) = self._db.execute("PRAGMA data_version").fetchone()
         before, self._seen[asker] = self._seen.get(asker), int(seen)
         return before != self._seen[asker]
@@ -388,11 +390,18 @@ class DeviceStore:
                 return None, apply(self._db, table, call, at_ms, hub=self.hub)
         raise Refusal(ErrorCode.CALL_UNSUPPORTED, f"{call.action} is nothing that a table does")
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _check_file(self) -> None:
+        """Raise sqlite3.Error, and note it for other programs, if the path leads to another file now."""
         if self._opened and _identities(self._path) != self._opened:
             # SQLite would write into a file without a name, and other programs see nothing of it
-            raise sqlite3.OperationalError(f"{self._path} or its log was replaced: start the device again")
+            why = f"{self._path} or its log was replaced: start the device again"
+            if not self._path.with_suffix(sending_log.FILE_FAULT).exists():
+                sending_log.note_fault(self._path, sending_log.FILE_FAULT, why)
+            raise sqlite3.OperationalError(why)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._check_file()
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield

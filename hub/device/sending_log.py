@@ -24,13 +24,14 @@ MOST_SENT: Final = MOST_FILES
 MOST_RECEIPTS: Final = 20_000
 MOST_HELD_BACK: Final = 20_000
 _BUSY_TIMEOUT_S: Final = 5.0
-# Files that are there while the log cannot be written, and what that means.
+# Files that are there while the log, or the device's file, cannot be written, and what that means.
 _FAULTS: Final = {
     ".unsent": "what is sent cannot be logged, so nothing is sent",
     ".unheld": "what is held back cannot be logged",
     ".unkept": "receipts of hubs cannot be stored",
+    ".failed": "this device keeps nothing",
 }
-_SENT_FAULT, _HELD_FAULT, _RECEIPT_FAULT = _FAULTS
+_SENT_FAULT, _HELD_FAULT, _RECEIPT_FAULT, FILE_FAULT = _FAULTS
 
 CREATE: Final = (
     """
@@ -201,21 +202,19 @@ class SendingLog:
 
     @contextmanager
     def _writing(self, fault: str) -> Iterator[None]:
-        file = self._path.with_suffix(fault)
         with self._lock:
             try:
                 with self._transaction():
                     yield
             except sqlite3.Error as error:
-                with suppress(OSError):
-                    file.touch(mode=0o600)  # an empty file fits on a full disk
-                    file.write_text(str(error))
+                note_fault(self._path, fault, str(error))
                 raise
-            with suppress(OSError):
-                file.unlink()
+            clear_fault(self._path, fault)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        if self._path.with_suffix(FILE_FAULT).exists():  # the log would go into a deleted file
+            raise sqlite3.OperationalError("the file of this device was replaced: start the device again")
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -243,8 +242,22 @@ def open_sending_log(path: Path, clock: Clock) -> Iterator[SendingLog]:
         yield SendingLog(db, path, clock)
 
 
+def note_fault(path: Path, fault: str, why: str) -> None:
+    """Write next to the device's file at *path* why it cannot be written, for other programs."""
+    file = path.with_suffix(fault)
+    with suppress(OSError):
+        file.touch(mode=0o600)  # an empty file fits on a full disk
+        file.write_text(why)
+
+
+def clear_fault(path: Path, fault: str) -> None:
+    """Remove the file of a fault that is over."""
+    with suppress(OSError):
+        path.with_suffix(fault).unlink()
+
+
 def read_faults(path: Path) -> list[str]:
-    """Return why the log in the device's file at *path* is not complete: sentences, none if it is."""
+    """Return what a device cannot write in its file at *path*, and why: sentences, none if it can."""
     found = []
     for suffix, meaning in _FAULTS.items():
         with suppress(FileNotFoundError, UnicodeDecodeError):

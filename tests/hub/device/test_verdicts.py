@@ -9,11 +9,13 @@ from typing import Any
 import anyio
 import pytest
 
+from hub.clock import IdFactory
 from hub.device.app import POLL_EVERY_S
 from hub.device.inbox import read_items
-from hub.device.inserts import DeviceFileError, DeviceStore
+from hub.device.inserts import DeviceFileError, DeviceStore, open_device_store
 from hub.device.owner import approve, edit, reject
 from hub.device.rows import Remarks, Verdict
+from hub.device.sending_log import Order, open_sending_log, read_faults
 from protocol.coordination import Method, Request, Response
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody, Record
@@ -237,6 +239,36 @@ async def test_a_report_whose_confirmation_cannot_be_stored_is_repeated_ever_mor
         asked = await report(guest, clock)
         waits.append(clock.monotonic() - before)
     assert [wait >= 2**number for number, wait in enumerate(waits)] == [True] * 6, waits
+
+
+async def test_a_device_at_rest_whose_file_is_replaced_reports_that_and_logs_nothing_as_sent(
+    device: RunningDevice, guest: Guest, clock: FakeClock
+) -> None:
+    await guest.call(insert("c-1"))
+    shutil.copy(device.db, device.db.with_name("other"))
+    device.db.with_name("other").replace(device.db)
+    why = f"{device.db} or its log was replaced: start the device again"
+
+    def is_known() -> bool:
+        clock.advance(POLL_EVERY_S)
+        return f"the file of this device fails, so nothing is kept: {why}" in device.told
+
+    await until(is_known)
+    assert read_faults(device.db) == [f"this device keeps nothing: {why}"]
+    with open_sending_log(device.db, clock) as log, pytest.raises(sqlite3.OperationalError, match="replaced"):
+        log.sent(Order("hub", "r-1", "a-1", "rules"), [("notes/a.md", 1, "0a")])
+
+
+def test_a_fault_of_the_file_is_over_once_the_device_is_started_again(
+    db: Path, clock: FakeClock, ids: IdFactory
+) -> None:
+    with open_device_store(db, clock=clock, ids=ids) as store:
+        Path(f"{db}-wal").unlink()
+        with pytest.raises(sqlite3.OperationalError, match="start the device again"):
+            store.is_changed("verdicts")
+    assert len(read_faults(db)) == 1
+    with open_device_store(db, clock=clock, ids=ids):
+        assert read_faults(db) == []
 
 
 async def test_a_hub_that_takes_no_verdicts_is_not_asked_twice(
