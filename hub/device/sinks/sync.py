@@ -158,8 +158,8 @@ def states(db: sqlite3.Connection) -> dict[str, State]:
 
 def destinations(db: sqlite3.Connection) -> dict[tuple[str, str], list[str]]:
     """Return a sentence for each sink of a row, by table and id: where the row is, or why it is not there."""
-    if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'sink_rows'").fetchone() is None:
-        return {}  # an older file, which no device of this version has served yet
+    if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'sink_states'").fetchone() is None:
+        return {}  # a file of an older version, or one whose tables are being made: this is the last one
     query = (
         "SELECT tbl, row_id, sink, place, is_deleted, base IS NULL, coalesce(problem, '')"
         " FROM sink_rows LEFT JOIN sink_states USING (sink) ORDER BY sink"
