@@ -165,7 +165,7 @@ def test_place_that_vanished_is_named_and_not_taken_for_deletions(place: Place, 
     assert (bench.synchronize(place.target).written, place.text.count("Call Ana")) == (1, 1)
 
 
-class Killed(Exception):
+class Killed(BaseException):
     """End of the process between the write of a target and its record."""
 
 
