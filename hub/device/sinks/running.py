@@ -37,6 +37,7 @@ class Sinks:
         self._on_status = on_status
         self._opened = ExitStack()
         self._db: sqlite3.Connection | None = None
+        self._fault = ""
         self._seen: dict[str, tuple[Hashable, float]] = {}
         self._last: dict[str, Synced] = {}
 
@@ -59,9 +60,13 @@ class Sinks:
                 self._synchronize(self._db, sink)
             if folders:
                 self._tick(self._db, folders)
-        except (DeviceFileError, sqlite3.Error):  # not served yet, or busy: the next look tries again
+            self._fault = ""
+        except (DeviceFileError, sqlite3.Error) as error:  # the next look tries again
             self._opened.close()
             self._db = None
+            if self._path.exists() and str(error) != self._fault:
+                self._fault = str(error)
+                self._on_status(f"approved items go nowhere: {error}")
 
     def _synchronize(self, db: sqlite3.Connection, sink: Sink) -> None:
         last = self._last.get(sink.name, Synced())
@@ -83,12 +88,15 @@ class Sinks:
     def _tick(self, db: sqlite3.Connection, folders: Collection[Path]) -> None:
         (version,) = db.execute("SELECT total_changes()").fetchone()
         stamp = folders, version, db.execute("PRAGMA data_version").fetchone()[0]
-        if stamp == self._seen.get(SINK, (None,))[0] and not self._last.get(SINK, Synced()).problem:
+        last = self._last.get(SINK, Synced())
+        seen, at = self._seen.get(SINK, (None, float("-inf")))
+        now = self._clock.monotonic()
+        if stamp == seen and (not last.problem or now - at < _RETRY_S):
             return
         problem = tick_sources(db, folders, self._clock.now())
-        if problem and problem != self._last.get(SINK, Synced()).problem:
+        if problem and problem != last.problem:
             self._on_status(problem)
-        self._last[SINK], self._seen[SINK] = Synced(problem=problem), (stamp, self._clock.monotonic())
+        self._last[SINK], self._seen[SINK] = Synced(problem=problem), (stamp, now)
 
     def _stamp(self, db: sqlite3.Connection, sink: Sink, last: Synced) -> Hashable:
         """Return what differs once either side has changed."""

@@ -125,7 +125,7 @@ def synchronize(db: sqlite3.Connection, sink: Sink, now: datetime) -> Synced:
         except TargetFailed as error:
             synced.problem = str(error)
             break
-        except (sqlite3.Error, AssertionError):
+        except sqlite3.Error:
             raise
         except Exception as error:  # of a package of others: it ends neither the device nor other sinks
             log.error("device.sink.failed", exc=error, sink=sink.name)

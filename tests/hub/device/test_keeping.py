@@ -298,3 +298,15 @@ async def test_device_connects_anew_after_a_sleep_and_in_another_network(
         assert await desk.look()
     await desk.clock.pass_time(60)
     assert len(desk.runs) == runs + 3
+
+
+async def test_file_that_cannot_be_read_by_sinks_is_reported_once(desk: Desk, tmp_path: Path) -> None:
+    desk.plan.options.db.write_bytes(b"no database" * 100)
+    desk.change(
+        replace(desk.plan, sinks=(Sink("todo", TextFile(tmp_path / "T.md", Markdown()), ("tasks",)),))
+    )
+    await desk.until(lambda: any("approved items go nowhere" in one for one in desk.said))
+    for _ in range(3):
+        await desk.clock.pass_time(running.INTERVAL_S)
+    (message,) = [one for one in desk.said if "approved items go nowhere" in one]
+    assert "not a database" in message
