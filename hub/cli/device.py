@@ -265,7 +265,7 @@ def status(ctx: click.Context, config: Path, as_json: bool) -> None:
     """Show whether the device runs, is connected or paused, and what it shares."""
     from hub.device import autostart
     from hub.device.inserts import RUN_LOCK, is_in_use
-    from hub.device.keeping import why_ended, why_paused
+    from hub.device.keeping import last_message, why_paused
     from hub.device.pages import SUFFIX
     from hub.device.sending_log import read_faults
 
@@ -273,16 +273,17 @@ def status(ctx: click.Context, config: Path, as_json: bool) -> None:
     options, entry = plan.options, _entry(ctx, config)
     is_served = is_in_use(options.db)
     is_running = is_served or is_in_use(options.db, RUN_LOCK)
+    is_connected = is_served and options.db.with_suffix(SUFFIX).exists()
     facts = {
         "device": options.name,
         "settings": str(config),
         "data": str(options.db),
         "starts_at_login": entry.file.exists() and autostart.is_running(entry),
         "is_running": is_running,
-        "is_connected": is_served and options.db.with_suffix(SUFFIX).exists(),
+        "is_connected": is_connected,
         "pause": why_paused(options.db, clock)
         or ("these are its quiet hours" if plan.when.is_quiet(clock.now().astimezone().time()) else ""),
-        "ended": "" if is_running else why_ended(options.db),
+        "last_message": "" if is_connected else last_message(options.db),
         "notification": _notification(plan),
         "hub": list(options.urls),
         "roots": [str(root) for root in options.roots if root.is_dir()],

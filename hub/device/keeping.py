@@ -33,7 +33,7 @@ ANSWER_S: Final = 5.0  # for a folder; a disk that slept answers later, and is s
 _SLEPT_S: Final = 30.0  # between two looks; a shorter sleep breaks few connections
 _ASK_S: Final = 30.0  # between two questions to the system, which may start a program
 _SUFFIX: Final = ".pause"
-_END: Final = ".end"
+_LAST: Final = ".last"
 _FOR_EVER: Final = "for ever"
 
 
@@ -103,10 +103,10 @@ def why_paused(db: Path, clock: Clock) -> str:
     return "paused until it is resumed: hub device resume"
 
 
-def why_ended(db: Path) -> str:
-    """Return the last message of a device that its hub turned away, or that could not go on; else empty."""
-    with suppress(OSError):
-        return db.with_suffix(_END).read_text("utf-8")
+def last_message(db: Path) -> str:
+    """Return the last message of a device since it was started, as its pairing code; else empty."""
+    with suppress(OSError, UnicodeDecodeError):
+        return db.with_suffix(_LAST).read_text("utf-8")
     return ""
 
 
@@ -162,7 +162,6 @@ class Keeper:
     _of_system: str = ""
     _digests: Digests = field(init=False)
     _plan: Plan = field(init=False)
-    _last_message: str = ""
 
     async def serve(self) -> int:
         """Run the device until it is turned away or its file cannot be used; return the exit code.
@@ -172,8 +171,7 @@ class Keeper:
         """
         self._stamp = self._stamp_of_file()
         written = self.load()
-        end = written.options.db.with_suffix(_END)
-        end.unlink(missing_ok=True)
+        written.options.db.with_suffix(_LAST).unlink(missing_ok=True)
         self._digests = Digests(written.options.db, self.clock)
         self._plan = written
         async with anyio.create_task_group() as tasks:
@@ -184,8 +182,6 @@ class Keeper:
             while changed is not None:
                 code, changed = await self._until_changed(changed)
             tasks.cancel_scope.cancel()
-        if code:
-            write_atomically(end, self._last_message.encode(), mode=0o600)
         return code
 
     async def _until_changed(self, written: Plan) -> tuple[int, Plan | None]:
@@ -215,7 +211,8 @@ class Keeper:
         return code, changed
 
     def _report(self, message: str) -> None:
-        self._last_message = message
+        with suppress(OSError):  # a full disk does not end the device
+            write_atomically(self._plan.options.db.with_suffix(_LAST), message.encode(), mode=0o600)
         self.on_status(message)
 
     async def _show_digest(self, plan: Plan) -> None:

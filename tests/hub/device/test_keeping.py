@@ -12,7 +12,7 @@ import pytest
 
 from hub.device import keeping
 from hub.device.app import DeviceOptions
-from hub.device.keeping import Keeper, Plan, pause, resume, why_ended, why_paused
+from hub.device.keeping import Keeper, Plan, last_message, pause, resume, why_paused
 from hub.device.notices import Digests
 from hub.device.sinks import running
 from hub.device.sinks.lines import Markdown
@@ -222,15 +222,15 @@ async def test_digest_comes_at_its_time_but_neither_in_quiet_hours_nor_in_a_paus
 async def test_device_that_is_turned_away_ends_with_its_exit_code(desk: Desk) -> None:
     assert await desk.look()
     db = desk.plan.options.db
-    assert why_ended(db) == ""
+    assert last_message(db) == ""
     desk.ends.set()
     await desk.clock.pass_time(1)
-    assert (desk.code, why_ended(db)) == (77, "the hub speaks a newer version")
+    assert (desk.code, last_message(db)) == (77, "the hub speaks a newer version")
     desk.ends = anyio.Event()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(desk.serve)
         await desk.look()
-        assert why_ended(db) == "", "it was started again"
+        assert last_message(db) == "", "it was started again"
         tasks.cancel_scope.cancel()
 
 
