@@ -231,7 +231,7 @@ REASONS: Final[Mapping[str, tuple[str, str]]] = {
         "it is a part of its format that makes no record by itself: a heading, a field, or what is given up",
         "write it as a row of its own",
     ),
-    "blank": ("the line has no words", "name another line"),
+    "blank": ("the line has no words, or its device wrote it for an approved item", "name another line"),
     "empty": ("it is empty", "write something into it"),
     "no_line": (
         "its last line is {detail}",
