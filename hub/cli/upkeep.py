@@ -251,7 +251,7 @@ def status(ctx: click.Context, config: Path, url: str | None, state: Path, as_js
     """Show the version of the tables. Exits with 1 if 'hub migrate up' has work to do."""
     import msgspec
 
-    from storage.kernel.migrate import releases, words_of
+    from storage.kernel.migrate import oldest_supported, words_of
 
     tables = _tables_of(_address(config, url), state)
     if as_json:
@@ -260,7 +260,7 @@ def status(ctx: click.Context, config: Path, url: str | None, state: Path, as_js
             "missing": list(tables.missing),
             "newer": tables.is_newer,
             "refusal": tables.refusal,
-            "oldest_supported": msgspec.to_builtins(releases()[0]),
+            "oldest_supported": msgspec.to_builtins(oldest_supported()),
             "known": [{"revision": revision, "words": words_of(revision)} for revision in tables.known],
         }
         show.print_json("migrate_status", fields)

@@ -30,7 +30,15 @@ PARTS: Final[Mapping[str, tuple[str, ...]]] = {
         ),
     ),
     "Reference": ("settings", "cli", "rest", "errors", "metrics", "log-events", "vocabularies"),
-    "Explanation": ("architecture", "exactly-once", "extraction", "dates", "security", "decisions"),
+    "Explanation": (
+        "architecture",
+        "exactly-once",
+        "extraction",
+        "dates",
+        "security",
+        "decisions",
+        "release",
+    ),
 }
 TOPICS: Final = tuple(topic for topics in PARTS.values() for topic in topics)
 

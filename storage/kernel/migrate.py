@@ -1,6 +1,6 @@
 """Migration of a database to the tables of this release, and search for broken rows.
 
-A database of a newer release, or older than all of ``releases.json``, is refused.
+A database of a newer release, or older than the first revision that this release has, is refused.
 
 A new database gets the tables of ``storage.schema`` in one step. Alembic is imported only here, and only when
 older tables are migrated: the import takes a quarter of a second.
@@ -217,27 +217,41 @@ EARLIER_HUBS = sa.select(_NODES.c.name).where(
 
 
 class Release(msgspec.Struct, frozen=True):
-    """Release that this one can upgrade. *revision*: the schema revision of its tables."""
+    """Release, as ``releases.json`` records it.
+
+    Attributes:
+        commit: of its source; ``None`` until it is recorded.
+        revision: of its tables; ``None`` if later releases do not upgrade them.
+        digest: SHA-256 of the revisions up to that one, as they were released.
+    """
 
     version: str
-    revision: str
     commit: str | None
+    revision: str | None
+    digest: str | None
 
 
 @cache
 def releases() -> tuple[Release, ...]:
-    """Return the supported releases, oldest first; the last is this release."""
+    """Return the releases, oldest first; the last is this one, or the one that this source follows."""
     file = Path(__file__).with_name("releases.json")
     return msgspec.json.decode(file.read_bytes(), type=tuple[Release, ...])
 
 
+def oldest_supported() -> Release | None:
+    """Return the first release whose tables this one upgrades; ``None`` before there is one."""
+    return next((release for release in releases() if release.revision is not None), None)
+
+
 def refusal(revision: str) -> str | None:
     """Return why this release cannot open tables of *revision*, or ``None`` if it can."""
-    oldest, newest = releases()[0], revisions()[-1]
-    if revision < oldest.revision:
+    oldest, newest = revisions()[0], revisions()[-1]
+    if revision < oldest:
+        release = oldest_supported()
+        which = "an earlier hub" if release is None else f"hub {release.version}"
         return (
-            f"its tables are of revision {revision}; the oldest that this hub upgrades is {oldest.revision}"
-            f" of hub {oldest.version}: let that hub upgrade it first"
+            f"its tables are of revision {revision}; the oldest that this hub upgrades is {oldest}:"
+            f" let {which} upgrade it first"
         )
     if revision > newest:
         return (

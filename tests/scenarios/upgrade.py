@@ -3,23 +3,27 @@
 ``python -m tests.scenarios.upgrade`` (``make soak``). The later release is the source of this one with two
 more revisions, of which the last is a contract. A hub of this release has the devices and is in the middle of
 runs when a hub of the later one starts beside it. Then the earlier one is stopped. Every item is there once,
-and the contract is applied after the end of the earlier hub.
+and the contract is applied after the end of the earlier hub. The same from each release of
+``storage/kernel/releases.json`` whose tables are upgraded to this source.
 """
 
 import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from subprocess import DEVNULL
 
 import anyio
 
 from storage.kernel import migrate
+from storage.kernel.migrate import releases
 from storage.kernel.postgres import run_once
 from tests.scenarios.cluster import open_cluster
 from tests.scenarios.program import Verdict, run
-from tests.support.next_revision import CONTRACT, make_old_tables, next_revisions
+from tests.scenarios.versions import write_source
+from tests.support.next_revision import CONTRACT, NEWEST, make_old_tables, next_revisions
 from tests.support.processes import ROOT, HubProcess, Running
 
 DEVICES, PAGES = 6, 15
@@ -45,32 +49,35 @@ class HubOfSource(HubProcess):
             )
 
 
-def write_later_release(folder: Path) -> None:
+def write_later_release(folder: Path) -> Path:
     """Write the source of the later release into *folder*."""
     for name in ("hub", "storage", "protocol"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("node_modules"))
     shutil.copy(ROOT / "hub.toml", folder)
     next_revisions(folder / "storage/kernel")
+    return folder
 
 
-async def upgrade(folder: Path) -> dict[str, str]:
+async def upgrade(
+    folder: Path, sources: tuple[Path, Path], prepare: Callable[[str], Awaitable[None]] | None
+) -> dict[str, str]:
     """Replace a hub of the earlier release by one of the later one in the middle of runs.
+
+    *sources*: of the earlier release, and of the later one.
 
     Returns the revision of the tables at each step.
 
     Raises:
         AssertionError: an item is lost or doubled, or a run did not end well.
     """
-    source = folder / "later"
-    write_later_release(source)
     made: list[HubProcess] = []
 
     def make_hub(state: Path, settings: str) -> HubProcess:
-        made.append(HubOfSource(state, source if made else ROOT, settings=settings))
+        made.append(HubOfSource(state, sources[len(made)], settings=settings))
         return made[-1]
 
     async with open_cluster(
-        folder, hubs=2, devices=DEVICES, make_hub=make_hub, begin_with=1, has_bus=False, prepare=_make_earlier
+        folder, hubs=2, devices=DEVICES, make_hub=make_hub, begin_with=1, has_bus=False, prepare=prepare
     ) as cluster:
         earlier, later = cluster.nodes
 
@@ -115,9 +122,18 @@ async def _make_earlier(url: str) -> None:
 
 async def play(folder: Path) -> Verdict:
     """Replace a hub by one of the next release; the tables are as they must be at each step."""
-    seen = await upgrade(folder)
-    told = "\n".join(f"{when}: tables of revision {revision}" for when, revision in seen.items())
-    return told, list(seen.values())[-1] == CONTRACT
+    seen = await upgrade(
+        folder / "next", (ROOT, write_later_release(folder / "next/later")), prepare=_make_earlier
+    )
+    told = [f"{when}: tables of revision {revision}" for when, revision in seen.items()]
+    are_well = [list(seen.values())[-1] == CONTRACT]
+    for release in releases():
+        if release.revision is not None and release.commit is not None:
+            place = folder / release.version
+            seen = await upgrade(place, (write_source(release, place / "source"), ROOT), prepare=None)
+            told.append(f"hub {release.version}, then this one: {', '.join(seen.values())}")
+            are_well.append(list(seen.values())[-1] == NEWEST)
+    return "\n".join(told), all(are_well)
 
 
 if __name__ == "__main__":

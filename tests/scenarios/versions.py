@@ -1,15 +1,13 @@
 """The last release and this source on one wire: each one's device at the other's hub, in both codecs.
 
-``python -m tests.scenarios.versions`` (``make soak``). The last release is the newest version in
-CHANGELOG.md, and its source that of the commit that wrote the heading. It runs with the libraries of this
-one. ``--record FILE`` writes the conversation of the release with itself, for
-``tests/protocol/test_release.py``.
+``python -m tests.scenarios.versions`` (``make soak``). The last release is the newest one in
+``storage/kernel/releases.json`` whose commit is recorded. It runs with the libraries of this source.
+``--record FILE`` writes the conversation of the release with itself, for ``tests/protocol/test_release.py``.
 """
 
 import io
 import json
 import os
-import re
 import sqlite3
 import subprocess
 import sys
@@ -21,10 +19,10 @@ from typing import Any
 
 import anyio
 
+from storage.kernel.migrate import Release, releases
 from tests.scenarios.program import Verdict, run
 from tests.support.processes import ROOT, SETTINGS, DeviceProcess, HubProcess, Running
 
-_HEADING = re.compile(r"^## (\d+\.\d+\.\d+), .*$", re.MULTILINE)
 # Put into the device's process: notes each message of its connection.
 _RECORDER = """\
 import json, os
@@ -43,17 +41,14 @@ Connection.recv = noting("hub", Connection.recv)
 """
 
 
-def last_release() -> tuple[str, str]:
-    """Return the newest version in CHANGELOG.md, and the commit that released it."""
-    heading = _HEADING.search((ROOT / "CHANGELOG.md").read_text())
-    assert heading is not None, "CHANGELOG.md lists no release"
-    commits = _git("log", "--reverse", "--format=%H", f"-S{heading[0]}", "--", "CHANGELOG.md").split()
-    assert commits, "the history of git has no commit of the release"
-    return heading[1], commits[0].decode()
-
-
-def _git(*words: str) -> bytes:
-    return subprocess.run(["git", *words], cwd=ROOT, check=True, capture_output=True).stdout
+def write_source(release: Release, folder: Path) -> Path:
+    """Write the source of a release into *folder*, from the history of git."""
+    assert release.commit is not None
+    words = ["git", "archive", release.commit, "hub", "storage", "protocol", "hub.toml"]
+    archived = subprocess.run(words, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
+    with tarfile.open(fileobj=io.BytesIO(archived)) as archive:
+        archive.extractall(folder, filter="data")
+    return folder
 
 
 async def _open(source: Path, words: list[str], log: Path, **variables: str) -> Running:
@@ -164,10 +159,8 @@ def _recorded(line: str) -> str:
 
 async def play(folder: Path, record: str = "") -> Verdict:
     """Connect devices and hubs of the last release and of this source, each to the other."""
-    version, commit = last_release()
-    release = folder / "release"
-    with tarfile.open(fileobj=io.BytesIO(_git("archive", commit, "hub", "storage", "protocol"))) as archive:
-        archive.extractall(release, filter="data")
+    newest = [one for one in releases() if one.commit is not None][-1]
+    release, version = write_source(newest, folder / "release"), newest.version
     if record:
         (folder / "hook").mkdir()
         (folder / "hook/sitecustomize.py").write_text(_RECORDER)

@@ -13,17 +13,24 @@ import pytest
 import sqlalchemy as sa
 
 import storage
-from hub.version import VERSION
 from storage.kernel import migrate
 from storage.kernel.database import FromTheFuture, Unavailable
-from storage.kernel.migrate import MIGRATIONS, Release, contracts, releases, revisions, upgrade
+from storage.kernel.migrate import Release, contracts, releases, revisions, upgrade
 from storage.kernel.postgres import open_postgres, run_once
 from storage.kernel.verify import Part, Parts, parts_in
 from storage.schema import metadata
+from tests.release.cut import digest_of, edited_since
 from tests.support.blocking import blocking_engine
-from tests.support.next_revision import CONTRACT, EARLIER_HUB, FIRST, NEXT, make_old, next_revisions
+from tests.support.next_revision import (
+    CONTRACT,
+    EARLIER_HUB,
+    FIRST,
+    NEXT,
+    make_old,
+    make_old_tables,
+    next_revisions,
+)
 from tests.support.postgres import Postgres
-from tests.support.source import ROOT
 
 
 @pytest.fixture
@@ -63,6 +70,10 @@ def parts_on(server: Postgres, url: str) -> Parts:
 
 def revision_on(server: Postgres, url: str) -> str:
     return str(server.sql("SELECT version_num FROM alembic_version", url=url)[0][0])
+
+
+def upgradable() -> list[Release]:
+    return [release for release in releases() if release.revision is not None]
 
 
 @pytest.mark.parametrize("release", ["this", "later"])
@@ -172,7 +183,7 @@ def older(path: Path) -> None:
     ("revision", "error", "told"),
     [
         ("0999", FromTheFuture, r"newer hub.*revision 0999.*start that newer hub"),
-        ("0000", Unavailable, r"revision 0000.*oldest.* is 0001 of hub 0\.1\.0"),
+        ("0000", Unavailable, r"revision 0000.*oldest.* is 0001: let .*hub.* upgrade it first"),
     ],
 )
 def test_a_database_of_a_newer_hub_or_older_than_all_releases_is_refused_with_a_way_out(
@@ -186,25 +197,26 @@ def test_a_database_of_a_newer_hub_or_older_than_all_releases_is_refused_with_a_
     assert revision_of(tmp_path / "hub.db") == revision
 
 
-def test_this_release_is_the_last_supported_one_and_each_has_a_revision() -> None:
-    assert releases()[-1].version == VERSION
-    assert {release.revision for release in releases()} <= set(revisions())
+def test_revisions_of_releases_exist_and_were_not_edited_since() -> None:
+    """See ``hub/docs/release.md``: a change of released tables is a revision of its own."""
+    assert edited_since(releases()) == []
+    assert {release.revision for release in upgradable()} <= set(revisions())
 
 
-@pytest.mark.parametrize("release", releases(), ids=lambda release: release.version)
-def test_a_released_revision_is_never_edited(release: Release) -> None:
-    if release.commit is None:
-        pytest.skip(f"{release.version} is not released yet")
-    (file,) = (MIGRATIONS / "versions").glob(f"{release.revision}_*.py")
-    shown = subprocess.run(
-        ["git", "show", f"{release.commit}:{file.relative_to(ROOT)}"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    if shown.returncode:
-        pytest.skip(f"the history of this checkout has no commit {release.commit}")
-    assert shown.stdout == file.read_text(encoding="utf-8")
+def test_edited_revision_of_a_release_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    released = Release("9.0.0", commit=None, revision=revisions()[-1], digest=digest_of(revisions()[-1]))
+    monkeypatch.setattr(migrate, "MIGRATIONS", next_revisions(tmp_path))  # with another first revision
+    assert edited_since([released]) == [f"revision {released.revision} or an earlier one of hub 9.0.0"]
+
+
+@pytest.mark.parametrize("release", upgradable(), ids=lambda release: release.version)
+def test_tables_of_each_release_become_those_that_a_new_file_gets(tmp_path: Path, release: Release) -> None:
+    assert release.revision is not None
+    with sa.create_engine(f"sqlite:///{tmp_path}/old.db", poolclass=sa.NullPool).begin() as c:
+        make_old_tables(c, release.revision)
+    upgrade(tmp_path / "old.db")
+    upgrade(tmp_path / "new.db")
+    assert parts_of(tmp_path / "old.db") == parts_of(tmp_path / "new.db")
 
 
 async def test_a_server_of_a_newer_hub_is_refused_with_a_way_out(postgres: Postgres, bare: str) -> None:
@@ -302,7 +314,7 @@ def test_every_table_is_described() -> None:
 
 
 def test_a_contract_is_followed_by_revisions_of_a_later_release_only() -> None:
-    released = [release.revision for release in releases()]
+    released = [release.revision for release in upgradable() if release.revision is not None]
     for contract in contracts():
         end = next((one for one in released if one >= contract), revisions()[-1])
         assert [one for one in revisions() if contract < one <= end and one not in contracts()] == []

@@ -91,9 +91,9 @@ def make_old(c: sa.Connection) -> None:
         c.exec_driver_sql(row)
 
 
-def make_old_tables(c: sa.Connection) -> None:
-    """Create the tables of the first revision."""
+def make_old_tables(c: sa.Connection, revision: str = FIRST) -> None:
+    """Create the tables of a revision."""
     config = Config(attributes={"connection": c})
     config.set_main_option("script_location", str(migrate.MIGRATIONS))
-    command.upgrade(config, FIRST)
+    command.upgrade(config, revision)
     make_triggers(c)

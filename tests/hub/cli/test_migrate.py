@@ -7,13 +7,14 @@ from pathlib import Path
 
 import anyio
 import anyio.to_thread
+import msgspec
 import pytest
 import sqlalchemy as sa
 
 from hub.cli.failure import Exit
 from storage.kernel import migrate
 from storage.kernel.backup import verify
-from storage.kernel.migrate import revisions
+from storage.kernel.migrate import oldest_supported, revisions
 from storage.kernel.postgres import run_once
 from storage.store import open_store
 from tests.hub.cli.conftest import Hub, ends
@@ -46,7 +47,7 @@ def run_sql(state: Path, statement: str) -> None:
 
 
 def make_old_file(state: Path) -> None:
-    """The database of release 0.1.0, with an agent in it."""
+    """The database of the earlier release, with an agent in it."""
     state.mkdir()
     with sa.create_engine(f"sqlite:///{state}/hub.db", poolclass=sa.NullPool).begin() as c:
         make_old(c)
@@ -63,7 +64,7 @@ def test_the_version_of_the_tables_is_shown_in_words_and_migrated(hub: Hub, stat
     after = hub("migrate", "status", "--json")
     told = json.loads(after.stdout)
     assert (after.exit_code, told["current"], told["missing"]) == (0, revisions()[-1], [])
-    assert (told["oldest_supported"]["version"], told["refusal"]) == ("0.1.0", None)
+    assert (told["oldest_supported"], told["refusal"]) == (msgspec.to_builtins(oldest_supported()), None)
     assert [known["revision"] for known in told["known"]] == revisions()
     assert "nothing to do" in hub("migrate", "up").stderr
 

@@ -1,0 +1,1 @@
+"""Cutting a release, and checking what people get of it."""
