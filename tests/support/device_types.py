@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
+from hub.version import VERSION
 from protocol.errors import CLOSE_MEANINGS, CloseCode
 from protocol.frame import MAX_RESULT_BYTES
 from protocol.tables import TABLES
@@ -18,7 +19,7 @@ HEAD: Final = "// Written by 'make documents' from protocol/schema.json and the 
 
 
 def device_types() -> str:
-    """Return the types of all frames, the built-in tables, and the meanings of the close codes."""
+    """Return the types of all frames, the built-in tables, meanings of close codes, and the version."""
     schemas: dict[str, Any] = json.loads(json_schema())["$defs"]
     types = (
         f"{_comment(schema)}export type {name} = {typescript_of(schema)};\n"
@@ -32,6 +33,7 @@ def device_types() -> str:
         (
             HEAD,
             *types,
+            f"\n/** Version of this package. */\nexport const VERSION = {json.dumps(VERSION)};\n",
             f"\nexport const MAX_RESULT_BYTES = {MAX_RESULT_BYTES};\n",
             f"\nexport const TABLES: readonly DeviceTable[] = {json.dumps([*tables.values()], indent=2)};\n",
             "\n/** Columns that every table has. */\nexport const SHARED_COLUMNS: readonly Column[] = ",

@@ -2,11 +2,10 @@
 import { Connection, HubError } from "./connection.js";
 import { Run } from "./files.js";
 import { DeviceKey, HubNotTrusted, checkProof, keyId, signedText } from "./keys.js";
-import { CLOSE_MEANINGS, MAX_RESULT_BYTES, } from "./protocol.js";
+import { CLOSE_MEANINGS, MAX_RESULT_BYTES, VERSION, } from "./protocol.js";
 import { Records, refusal } from "./records.js";
 import { PAIRING, REPLACED, RESTARTING, Route, addressOf, dialled, isInClear, waitAfter } from "./route.js";
 import { Refusal, bytesOf } from "./tables.js";
-const VERSION = "0.1.0";
 const STEADY_MS = 30_000; // a connection of this length makes the next try the first one
 const TURN_MS = 500; // before the next address of the hub is tried
 const LATE_MS = 600_000; // in which a frozen hub may answer an older hello

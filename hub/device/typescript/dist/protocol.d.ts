@@ -490,6 +490,8 @@ export type AgentBeat = {
 export type Value = (string) | (number) | (number) | (boolean) | (null) | (readonly (Value)[]) | ({
     readonly [name: string]: Value;
 });
+/** Version of this package. */
+export declare const VERSION = "0.1.0";
 export declare const MAX_RESULT_BYTES = 65536;
 export declare const TABLES: readonly DeviceTable[];
 /** Columns that every table has. */

@@ -5,6 +5,7 @@ import { DeviceKey, HubNotTrusted, checkProof, keyId, signedText } from "./keys.
 import {
   CLOSE_MEANINGS,
   MAX_RESULT_BYTES,
+  VERSION,
   type AgentRun,
   type Challenge,
   type DeviceHello,
@@ -18,7 +19,6 @@ import { PAIRING, REPLACED, RESTARTING, Route, addressOf, dialled, isInClear, wa
 import type { Store } from "./store.js";
 import { Refusal, bytesOf, type Row } from "./tables.js";
 
-const VERSION = "0.1.0";
 const STEADY_MS = 30_000; // a connection of this length makes the next try the first one
 const TURN_MS = 500; // before the next address of the hub is tried
 const LATE_MS = 600_000; // in which a frozen hub may answer an older hello

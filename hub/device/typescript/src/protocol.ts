@@ -122,6 +122,9 @@ export type AgentBeat = { "agent_id": string; "status"?: string; "state_detail"?
 /** Any value of JSON, at most 8 levels of lists and objects. */
 export type Value = (string) | (number) | (number) | (boolean) | (null) | (readonly (Value)[]) | ({ readonly [name: string]: Value });
 
+/** Version of this package. */
+export const VERSION = "0.1.0";
+
 export const MAX_RESULT_BYTES = 65536;
 
 export const TABLES: readonly DeviceTable[] = [

@@ -11,6 +11,7 @@ import {
 } from "obsidian";
 import { BrowserStore } from "../../dist/browser.js";
 import { Device, Unreadable, type Files, type Item, type Root, type SharedFile, type Store } from "../../dist/index.js";
+import { VERSION } from "../../dist/protocol.js";
 import { decisions, stripped, withItem, withoutItem } from "./notes.js";
 
 type Settings = { readonly url: string; readonly name: string };
@@ -88,7 +89,7 @@ export default class HubPlugin extends Plugin {
   async connect(): Promise<void> {
     await this.device?.close();
     const { url, name } = this.settings;
-    const client = { name: "obsidian", version: "0.1.0" };
+    const client = { name: "obsidian", version: VERSION };
     const files = new VaultFiles(
       this.app.vault,
       () => new Set(this.device?.items().map((item) => item.source?.path ?? "")),
