@@ -1,0 +1,59 @@
+"""Builds are the same byte for byte, and have what they need."""
+
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.release.build import (
+    NAME,
+    Failed,
+    build,
+    build_again,
+    build_from_source,
+    differences,
+    run,
+    wrong_contents,
+)
+from tests.support.source import ROOT
+
+EPOCH = 1_795_680_000
+
+
+def archive(folder: Path, **files: str) -> Path:
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "a.whl", "w") as opened:
+        for name, text in files.items():
+            opened.writestr(zipfile.ZipInfo(name), text)
+    return folder
+
+
+def test_changed_byte_of_a_build_is_found(tmp_path: Path) -> None:
+    one = archive(tmp_path / "one", a="text", b="more")
+    assert differences(one, archive(tmp_path / "same", a="text", b="more")) == []
+    assert differences(one, archive(tmp_path / "changed", a="tExt", b="more")) == ["a.whl: a"]
+    assert differences(one, archive(tmp_path / "order", b="more", a="text")) == [
+        "a.whl: order or packing of its files"
+    ]
+    (tmp_path / "empty").mkdir()
+    assert differences(one, tmp_path / "empty") == ["a.whl: built once only"]
+
+
+def test_command_that_fails_is_named_with_the_end_of_its_output(tmp_path: Path) -> None:
+    with pytest.raises(Failed, match=r"false ended with 1"):
+        run("false", cwd=tmp_path)
+
+
+@pytest.mark.slow
+def test_two_builds_and_one_of_the_source_distribution_are_the_same(tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
+    build(clone, tmp_path / "one", epoch=EPOCH)
+    build_again(clone, tmp_path, tmp_path / "again", epoch=EPOCH)
+    assert differences(tmp_path / "one", tmp_path / "again") == []
+    assert wrong_contents(tmp_path / "one") == []
+    build_from_source(
+        tmp_path / "one" / f"{NAME}.tar.gz", tmp_path / "sdist", tmp_path / "again", epoch=EPOCH
+    )
+    assert differences(tmp_path / "one", tmp_path / "again") == []
