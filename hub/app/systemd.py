@@ -167,6 +167,7 @@ async def serve_signals(
             else:
                 signal.signal(received, signal.SIG_DFL)
                 os.kill(os.getpid(), received)
+                os._exit(128 + received)  # the first process of a container, which no signal ends by default
 
 
 _SHIPPED_PREFIX: Final = "/opt/hub"

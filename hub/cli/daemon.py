@@ -1,8 +1,10 @@
 """The commands ``hub init``, ``hub serve``, ``hub status``, ``hub install-unit`` and ``hub demo``."""
 
 import gc
+import os
 import re
 import signal
+import sys
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -104,6 +106,8 @@ def serve(
     _check_system()
     for early in (signal.SIGHUP, signal.SIGUSR1):  # they end a process that has no handlers yet
         signal.signal(early, signal.SIG_IGN)
+    if os.getpid() == 1:  # in a container, where the system drops a signal that has no handler
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     gc.disable()  # until the hub is ready: collections during imports take a quarter of the start
     from hub.settings.problems import NotAnOverride, SettingsInvalid, on_command_line
     from hub.settings.reading import SettingsFile, open_settings
