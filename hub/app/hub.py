@@ -105,6 +105,7 @@ from hub.runs.erasing import Erasures
 from hub.settings.agent_settings import tables_of
 from hub.settings.reading import FileLines
 from hub.supervisor import Supervisor
+from hub.version import command_to_add
 from storage import audit
 from storage.coordination import question_rows
 from storage.devices import nodes, pairings
@@ -214,7 +215,7 @@ def make_bus(context: Context, start: Boot) -> "Bus | None":
     except ImportError as error:
         raise CodedError(
             ErrorCode.BAD_SETTINGS,
-            f"[cluster] bus needs {error.name}, of the extra 'cluster': pip install 'device-hub[cluster]'",
+            f"[cluster] bus needs {error.name}, of the extra 'cluster': {command_to_add('cluster')}",
         ) from error
     member = Member(start.hub_id, context.boot_id, start.secret)
     return Bus(url, member, clock=context.clock, chance=context.chance)

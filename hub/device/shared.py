@@ -59,6 +59,7 @@ from hub.system.folders import (
     spelled_for_system,
 )
 from hub.text.files import AUDIO, PICTURES, media_type_of
+from hub.text.pictures import TO_ADD_OCR
 from protocol.skip_reasons import SkipReason
 from protocol.work import MANY, RunConfig, RunLimits, SkippedFile
 
@@ -311,7 +312,7 @@ class _FileFilter(NamedTuple):
             return ""
         if kind in AUDIO:
             return "a recording needs [transcription] in the settings of the hub"
-        return "a picture of text needs the extra [ocr]: pip install 'device-hub[ocr]'"
+        return f"a picture of text needs the extra [ocr]: {TO_ADD_OCR}"
 
 
 def declare(folders: Sequence[Path]) -> list[tuple[str, str]]:

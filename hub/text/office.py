@@ -19,7 +19,10 @@ from types import ModuleType
 from typing import Any, Final
 
 from hub.text.files import OFFICE, PDF, NotConvertible, kind_of
+from hub.text.pictures import TO_ADD_OCR
+from hub.version import command_to_add
 
+_TO_ADD_FILES: Final = command_to_add("files")  # read at import: a confined process cannot
 # Below $TMPDIR, where kreuzberg unpacks the library.
 _LIBRARY: Final = Path("kreuzberg-pdfium", "libpdfium.so")
 # Smallest file that makes kreuzberg load its pdf library; whether the page is valid does not matter.
@@ -46,9 +49,7 @@ def require() -> ModuleType:
     try:
         import kreuzberg
     except ImportError as error:
-        raise NotConvertible(
-            "this kind of file needs the extra [files]: pip install 'device-hub[files]'"
-        ) from error
+        raise NotConvertible(f"this kind of file needs the extra [files]: {_TO_ADD_FILES}") from error
     module: ModuleType = kreuzberg
     return module
 
@@ -81,8 +82,7 @@ def read(data: bytes, media_type: str, *, scanned: str = "") -> str:
     text = _marked(extracted.content, (extracted.document or {}).get("nodes", ()))
     if not (text.strip() or scanned):
         raise NotConvertible(
-            "no text could be found in it; if its pages are scanned, install the extra [ocr]: "
-            "pip install 'device-hub[ocr]'"
+            f"no text could be found in it; if its pages are scanned, install the extra [ocr]: {TO_ADD_OCR}"
         )
     return "\n\n".join(part for part in (text if text.strip() else "", scanned) if part)
 

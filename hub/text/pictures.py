@@ -19,6 +19,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from hub.text.files import MIB, PDF, PICTURES, ConvertLimits, NotConvertible
+from hub.version import command_to_add
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -34,6 +35,7 @@ _LEAST_CHARS: Final = 8  # of the text layer of a page; a scan may have a stamp 
 _LEAST_SCORE: Final = 0.5  # of a line
 _CERTAIN: Final = 0.9  # mean score of a page that is not upside down
 _MODULES: Final = ("rapidocr", "onnxruntime", "pypdfium2")
+TO_ADD_OCR: Final = command_to_add("ocr")  # read at import: a confined process cannot
 
 
 def is_installed() -> bool:
@@ -72,7 +74,7 @@ def require() -> None:
         NotConvertible: it is not.
     """
     if not is_installed():
-        raise NotConvertible("a picture of text needs the extra [ocr]: pip install 'device-hub[ocr]'")
+        raise NotConvertible(f"a picture of text needs the extra [ocr]: {TO_ADD_OCR}")
 
 
 def read(data: bytes) -> str:

@@ -57,7 +57,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hub.roles": {"protocol", "storage.devices.devices"},
     "hub.supervisor": {"protocol", "hub.clock", "hub.log", "hub.metrics", "hub.rounds"},
     "hub.outbound": {"protocol"},
-    "hub.text": set(),
+    "hub.text": {"hub.version"},
     "hub.schedules": {"protocol", "hub.clock"},
     "hub.extraction": GROUND | {"hub.text"},
     "hub.links": GROUND | {"storage"},

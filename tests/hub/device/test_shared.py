@@ -25,6 +25,7 @@ from hub.device.shared import (
     settle,
 )
 from hub.text.files import AUDIO, PICTURES, PLAIN, media_type_of
+from hub.version import command_to_add
 from protocol.skip_reasons import SkipReason
 from protocol.work import MANY, RunConfig, RunLimits
 from tests.hub.device.test_secret_scan import PLANTED, Maker
@@ -370,7 +371,7 @@ def test_a_picture_that_an_agent_names_says_which_extra_it_needs(home: Path) -> 
     places, _ = shared.places(())
     config = RunConfig(file_extensions=[".png"])
     _, (skipped,) = shared.list_files(places, config, None, lambda: None)
-    assert skipped.reason.endswith("a picture of text needs the extra [ocr]: pip install 'device-hub[ocr]'")
+    assert skipped.reason.endswith(f"a picture of text needs the extra [ocr]: {command_to_add('ocr')}")
     files, _ = shared.list_files(places, config, None, lambda: None, readable=("image/png",))
     assert [file.path for file in files] == ["notes/a.png"]
 
