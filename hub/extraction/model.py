@@ -186,10 +186,13 @@ class Models(msgspec.Struct, frozen=True):
 
 
 class ModelError(HubError):
-    """Failure of a model. *spent* is the usage nonetheless."""
+    """Failure of a model. *spent* is the usage nonetheless; *hint* what to do, if it is known."""
 
-    def __init__(self, message: str, *, spent: Usage | None = None, code: ErrorCode | None = None) -> None:
+    def __init__(
+        self, message: str, *, spent: Usage | None = None, code: ErrorCode | None = None, hint: str = ""
+    ) -> None:
         super().__init__(message)
+        self.hint = hint
         self.spent = spent or Usage()
         self.code = code or self.code
 

