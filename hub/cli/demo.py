@@ -6,33 +6,42 @@ demo finds no changes and sends no requests to the model.
 """
 
 import fcntl
-import json
-import shutil
+import math
+import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from importlib.resources import as_file, files
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from importlib.resources import files
 from pathlib import Path
 from subprocess import DEVNULL
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
-import anyio
-from anyio.abc import Process
+import click
 from rich.console import Console
 from rich.table import Table
 
-from hub.cli.failure import Exit, Failure
+from hub.atomic_file import write_atomically
+from hub.cli import show
+from hub.cli.failure import Exit, Failure, using
+from hub.cli.formats import FINAL
 from hub.cli.options import machine_zone
+from hub.cli.runs import show_found, sum_up
+from hub.cli.talk import Talk, talk
 from hub.clock import SystemClock
 from hub.device.inbox import DeviceItem, read_items
+from hub.extraction.embedded import find_weights
+from hub.extraction.model import ModelUnavailable
 from hub.printable import one_line
+from hub.version import command_to_add
 
 Found = TypeVar("Found")
 
 DEVICE, AGENT = "desk", "notes"
-START_TIMEOUT_S = 180.0  # the model's first start on a slow disk
+START_TIMEOUT_S = 60.0  # a slow disk
 STOP_TIMEOUT_S = 30.0
 POLL_S = 0.1
+_ANOTHER: Final = "another folder: hub demo --folder DIR"
+_MOST_LINES: Final = 6  # of a log, in an error
 
 _SETTINGS = """\
 # Written by 'hub demo'. Change it, or the files in notes/, and run the demo again.
@@ -45,11 +54,7 @@ address = "127.0.0.1:0"
 [listen.operator]
 address = "127.0.0.1:0"
 
-[model]
-kind = "local"
-reads_prose = true
-
-[[agents]]
+{model}[[agents]]
 name = "notes"
 device = "desk"
 paths = ["notes"]
@@ -57,144 +62,204 @@ data_types = ["tasks", "timelines"]
 prompt = "Find the tasks that a person has to do."
 timezone = "{zone}"
 """
+_MODEL = """\
+[model]
+kind = "local"
+reads_prose = true
+
+"""
+_NO_MODEL = "# A later demo writes [model] here, once a model is installed.\n\n"
 
 
 def run_demo(folder: Path) -> int:
     """Run the demo in *folder*. Return the exit code of its run: 0, or 1 if the run failed.
 
     Raises:
-        Failure: another demo is running there.
+        Failure: another demo is running there, a process of the demo ended, or the model gives no answers.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released with the process, however it ends
-        except BlockingIOError:
-            next_step = "wait until it has ended, or give this one a folder: hub demo --folder DIR"
-            raise Failure(f"a demo is running in {folder}", Exit.TRY_AGAIN, next_step=next_step) from None
-        _prepare(folder)
-        return anyio.run(_demo, folder)
+    with ExitStack() as stack:
+        with using(folder, "make the demo in", Exit.CANNOT_CREATE, another=_ANOTHER):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context((folder / "lock").open("w"))
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released with the process, however it ends
+            except BlockingIOError:
+                next_step = "wait until it has ended, or give this one a folder: hub demo --folder DIR"
+                raise Failure(f"a demo is running in {folder}", Exit.TRY_AGAIN, next_step=next_step) from None
+            has_model = _prepare(folder)
+        # Of the demo's own hub, whatever hub the options of this command name.
+        stack.enter_context(click.Context(click.Command("demo")))
+        return _demo(folder, has_model=has_model)
 
 
-async def _demo(folder: Path) -> int:
+def _demo(folder: Path, *, has_model: bool) -> int:
     console = Console(highlight=False)
     clock = SystemClock()
     began = clock.monotonic()
-    async with AsyncExitStack() as processes:
+    with ExitStack() as children:
         console.print(f"[bold]1[/] a hub starts                 state in {folder}")
-        hub = await processes.enter_async_context(
-            _process(folder, "hub.log", "serve", "--config", str(folder / "hub.toml"))
-        )
-        status = await hub.until(lambda: _status(folder))
+        # With the last valid settings, a demo would run that is not the one of the file.
+        serve = ("serve", "--strict-start", "--config", str(folder / "hub.toml"))
+        hub = children.enter_context(_child(folder, "hub", *serve))
+        status = _until([hub], lambda: _status(folder), within_s=START_TIMEOUT_S)
         address = status["listeners"]["devices"]
         console.print(f"[bold]2[/] a device connects            ws://{address}, shares {folder / 'notes'}")
-        desk = await processes.enter_async_context(
-            _process(
-                folder,
-                "desk.log",
-                "connect",
-                f"ws://{address}",
-                *("--root", str(folder / "notes"), "--name", DEVICE),
-                *("--token-file", str(await _token_file(folder))),
-            )
-        )
-        await desk.until(lambda: _connected(folder))
-        console.print(f"[bold]3[/] the agent '{AGENT}' reads them    model: {status['model']}")
-        follow = await anyio.run_process(
-            _command(folder, "run", AGENT, "--follow"), check=False, stdout=None, stderr=None
-        )
-        run = (await _ask(folder, "runs", "--json"))["runs"][0]
+        connect = ("connect", f"ws://{address}", "--root", str(folder / "notes"), "--name", DEVICE)
+        token = ("--token-file", str(_token_file(folder)))
+        desk = children.enter_context(_child(folder, "desk", *connect, *token))
+        both = [hub, desk]
+        _until(both, lambda: _connected(folder), within_s=START_TIMEOUT_S)
+        model = status["model"] or "none, rules alone"
+        console.print(f"[bold]3[/] the agent '{AGENT}' reads them    model: {model}")
+        run = _run(folder, both)
     _show(console, read_items(folder / "devices" / f"{DEVICE}.db"))
     _sum_up(console, run, clock.monotonic() - began)
-    return follow.returncode
+    if status["model"] is None and not has_model:
+        show.out(f"No model is installed: rules alone read. To add the small one: {command_to_add('local')}")
+    return Exit.DONE if run["state"] == "COMPLETED" else Exit.FAILED
 
 
-def _prepare(folder: Path) -> None:
-    notes = folder / "notes"
+def _prepare(folder: Path) -> bool:
+    """Write sample files and settings, unless they are there. Return True if a model is installed.
+
+    Settings that the demo wrote follow the model: they name it while it is installed.
+    """
+    notes, scratch = folder / "notes", folder / "notes.new"
     if not notes.exists():
-        with as_file(files("hub.cli").joinpath("sample")) as sample:
-            shutil.copytree(sample, notes)
+        scratch.mkdir(exist_ok=True)
+        for sample in files("hub.cli").joinpath("sample").iterdir():
+            (scratch / sample.name).write_bytes(sample.read_bytes())
+        scratch.rename(notes)
+    has_model = False
+    with suppress(ModelUnavailable):
+        has_model = find_weights().is_file()
+    zone = machine_zone()[0]
+    without, with_model = (_SETTINGS.format(model=model, zone=zone) for model in (_NO_MODEL, _MODEL))
     settings = folder / "hub.toml"
-    if not settings.exists():
-        settings.write_text(_SETTINGS.format(zone=machine_zone()[0]))
-
-
-def _command(folder: Path, *words: str) -> list[str]:
-    return [sys.executable, "-m", "hub", "--state", str(folder), *words]
+    if not settings.exists() or settings.read_text("utf-8") in (without, with_model):
+        write_atomically(settings, (with_model if has_model else without).encode(), mode=0o644)
+    return has_model
 
 
 class _Child(NamedTuple):
     """Process of the demo, and the file of its log."""
 
-    process: Process
+    process: subprocess.Popen[bytes]
     log: Path
 
-    async def until(self, read: Callable[[], Awaitable[Found | None]]) -> Found:
-        """Call *read* until it returns a result.
-
-        Raises:
-            Failure: the process has ended, or the result takes too long.
-        """
-        with anyio.move_on_after(START_TIMEOUT_S):
-            while self.process.returncode is None:
-                if (found := await read()) is not None:
-                    return found
-                await anyio.sleep(POLL_S)
-        code = self.process.returncode
-        ending = (
-            f"is not ready after {START_TIMEOUT_S:g} s" if code is None else f"ended with exit code {code}"
-        )
-        lines = self.log.read_text("utf-8", "replace").split("\n")
-        last = next((line for line in reversed(lines) if line.strip()), "its log is empty")
-        next_step = f"read its log, {self.log}; then run the demo again"
-        raise Failure(f"the {self.log.stem} {ending}: {one_line(last)}", Exit.FAILED, next_step=next_step)
+    def failure(self, ending: str) -> Failure:
+        """Return the failure with the last lines of the log that a person reads, else with its last line."""
+        lines = list(filter(None, map(str.strip, self.log.read_text("utf-8", "replace").splitlines())))
+        with using(self.log, "write", Exit.CANNOT_CREATE, another=_ANOTHER), self.log.open("a") as log:
+            print(ending, file=log)  # fails on a full disk, which leaves a child no room for its reason
+        texts = [line for line in lines if not line.startswith("{")] or lines[-1:]
+        words = one_line("; ".join(texts[-_MOST_LINES:]).removeprefix("Error: ")) or "its log is empty"
+        next_step = f"read its log, {self.log}; then run the demo again, or in {_ANOTHER}"
+        return Failure(f"the {self.log.stem} {ending}: {words}", Exit.FAILED, next_step=next_step)
 
 
-@asynccontextmanager
-async def _process(folder: Path, log: str, *words: str) -> AsyncIterator[_Child]:
-    """Run a process of the demo, and terminate it at the end of the block."""
-    with (folder / log).open("wb") as output:
-        process = await anyio.open_process(
-            _command(folder, *words), stdin=DEVNULL, stdout=output, stderr=output
-        )
+def _until(
+    children: Sequence[_Child], read: Callable[[], Found | None], *, within_s: float = math.inf
+) -> Found:
+    """Call *read* until it returns a result, and return that.
+
+    Raises:
+        Failure: a child has ended, the result takes too long, or *read* failed.
+    """
+    clock = SystemClock()
+    ends_at = clock.monotonic() + within_s
+    while True:
+        problem = None
         try:
-            yield _Child(process, folder / log)
+            if (found := read()) is not None:
+                return found
+        except Failure as error:
+            problem = error  # the end of a child is the cause
+        for child in children:
+            with suppress(subprocess.TimeoutExpired):
+                raise child.failure(f"ended with exit code {child.process.wait(POLL_S)}") from problem
+        if problem is not None:
+            raise problem
+        if clock.monotonic() > ends_at:
+            raise children[-1].failure(f"is not ready after {within_s:g} s")
+
+
+@contextmanager
+def _child(folder: Path, name: str, *words: str) -> Iterator[_Child]:
+    """Run a process of the demo, and terminate it at the end of the block."""
+    log = folder / f"{name}.log"
+    with using(log, "write", Exit.CANNOT_CREATE, another=_ANOTHER):
+        output = log.open("wb")
+    command = [sys.executable, "-m", "hub", "--state", str(folder), *words]
+    with output, subprocess.Popen(command, stdin=DEVNULL, stdout=output, stderr=output) as process:
+        try:
+            yield _Child(process, log)
         finally:
-            with anyio.CancelScope(shield=True), suppress(ProcessLookupError):  # it has ended by itself
-                process.terminate()
-                with anyio.move_on_after(STOP_TIMEOUT_S):
-                    await process.wait()
-                if process.returncode is None:
-                    process.kill()
-                    await process.wait()
+            process.terminate()
+            try:
+                process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
-async def _ask(folder: Path, *words: str) -> Any:
-    done = await anyio.run_process(_command(folder, *words), check=False)
-    if done.returncode:
-        raise Failure(f"'hub {' '.join(words)}' failed: {done.stderr.decode().strip()}", Exit.FAILED)
-    return json.loads(done.stdout)
+def _status(folder: Path) -> Any:
+    """Return the status of the hub, or None until devices can connect."""
+    with suppress(Failure), talk(folder) as hub:
+        status = hub.get("/v1/status")
+        return status if "devices" in status["listeners"] else None
+    return None
 
 
-async def _status(folder: Path) -> Any:
-    """Return the status of the hub, or None while it does not answer."""
-    with suppress(Failure):
-        return await _ask(folder, "status", "--json") if (folder / "hub.sock").exists() else None
-
-
-async def _connected(folder: Path) -> bool | None:
+def _connected(folder: Path) -> bool | None:
     """Return True once a device is connected."""
-    devices = (await _ask(folder, "devices", "--json"))["devices"]
-    return any(device["connected"] for device in devices) or None
+    with talk(folder) as hub:
+        return any(device["connected"] for device in hub.get("/v1/devices")["devices"]) or None
 
 
-async def _token_file(folder: Path) -> Path:
+def _token_file(folder: Path) -> Path:
     path = folder / "desk.token"
     if not path.exists():
-        token = (await _ask(folder, "token", "create", "--device", DEVICE, "--json"))["token"]
+        with talk(folder) as hub:
+            token = hub.post("/v1/tokens", {"device": DEVICE})["token"]
         path.touch(mode=0o600, exist_ok=False)
         path.write_text(token + "\n")
     return path
+
+
+def _run(folder: Path, children: Sequence[_Child]) -> Any:
+    """Start a run, show its progress and result, and return it.
+
+    Raises:
+        Failure: see ``_until``; or the run waits for a model that does not answer.
+    """
+    with talk(folder) as hub:
+        id = hub.post(f"/v1/agents/{AGENT}/runs")["id"]
+
+        def read() -> Any:
+            run = hub.get(f"/v1/runs/{id}")
+            show_step({"run": run, "working_on": None})
+            if (problem := _problem(hub, run)) is not None:
+                hub.post(f"/v1/runs/{id}/cancel")  # else a later demo waits for it
+                raise problem
+            return run if run["state"] in FINAL else None
+
+        with show.following() as show_step:
+            run = _until(children, read)
+        sum_up(run)
+        show_found(hub, run, folder.absolute())
+        return run
+
+
+def _problem(hub: Talk, run: Mapping[str, Any]) -> Failure | None:
+    """Return why the run does not go on by itself within a demo, or None."""
+    if run["state"] == "PAUSED":
+        next_step = "mend that, then run the demo again"
+        return Failure(f"the run waits: {run['waiting_for']}", Exit.UNAVAILABLE, next_step=next_step)
+    worst = hub.get("/v1/status")["worst"] if run["state"] == "QUEUED" else ()
+    for issue in worst:
+        if issue["is_stop"]:
+            return Failure(issue["explanation"], Exit.UNAVAILABLE, next_step=issue["fix"])
+    return None
 
 
 def _show(console: Console, items: list[DeviceItem]) -> None:

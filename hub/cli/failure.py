@@ -84,12 +84,16 @@ def repeatable(message: str) -> str:
 
 
 @contextmanager
-def using(file: Path, doing: str, code: Exit) -> Iterator[None]:
-    """Convert errors of *doing* something with a file: ``cannot write a.jsonl: it exists already``."""
+def using(file: Path, doing: str, code: Exit, *, another: str = ANOTHER) -> Iterator[None]:
+    """Convert errors of *doing* something with a file: ``cannot write a.jsonl: it exists already``.
+
+    Args:
+        another: advice to use another file.
+    """
     try:
         yield
     except (OSError, UnicodeDecodeError) as error:
-        raise _file_failure(f"cannot {doing} {file}", error, code) from error
+        raise _file_failure(f"cannot {doing} {file}", error, code, another) from error
 
 
 def _file_failure(

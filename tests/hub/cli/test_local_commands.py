@@ -1,6 +1,5 @@
 """The commands that need no running hub."""
 
-import fcntl
 import json
 import os
 import re
@@ -268,24 +267,6 @@ def test_a_file_for_another_machine_is_only_warned_of_a_secret_that_is_missing_h
     broken = hub("check", str(BROKEN), "--elsewhere")
     assert (broken.exit_code, len(broken.stdout.splitlines())) == (78, 5)
     assert hub("check", str(BROKEN)).stderr == ""  # it is as wrong on every machine
-
-
-def test_a_demo_whose_hub_ends_says_the_last_line_of_its_log_at_once(hub: Hub, tmp_path: Path) -> None:
-    (tmp_path / "hub.toml").write_text("[hub]\nname = 3\n")
-    result = hub("demo", "--folder", str(tmp_path))
-    assert (result.exit_code, isinstance(result.exception, SystemExit)) == (1, True)
-    assert "the hub ended with exit code 78: " in result.stderr
-    assert "hub.toml:2:8: error: hub.name: a text is expected" in result.stderr
-    assert f"read its log, {tmp_path / 'hub.log'}" in result.stderr
-
-
-def test_a_second_demo_in_a_folder_says_that_one_is_running(hub: Hub, tmp_path: Path) -> None:
-    with (tmp_path / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        result = hub("demo", "--folder", str(tmp_path))
-    assert result.exit_code == 75
-    assert f"a demo is running in {tmp_path}\n  wait until it has ended, or " in result.output
-    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
 
 
 async def test_a_certificate_for_the_local_network_is_trusted_by_its_authority_alone_and_renewed(

