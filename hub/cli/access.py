@@ -205,7 +205,7 @@ def create_token(
         until = show.moment(made["expires_at"])
         address = "https://HOST:8771"
         with suppress(Failure, KeyError):  # a caller of one user sees no settings; the token is shown anyway
-            address, _ = _operators_address(hub)
+            address = listener_address(hub)
         use = f"It expires {until}. Put it", f"  hub status --url {address} --token-file FILE"
     yield "token", made
     show.out(made["token"])
@@ -301,7 +301,7 @@ def dashboard(hub: Talk, role: str | None, no_open: bool, qr: bool) -> Responses
 
     With --user, the session sees that user's things only.
     """
-    address, listener = _operators_address(hub)
+    address, listener = listener_address(hub), _listener(hub, "operator")
     is_encrypted, names = listener.get("tls") is not None, listener.get("hosts", ())
     if qr and not (is_encrypted and names and _is_for_others(listener["address"])):
         raise Failure(
@@ -322,20 +322,25 @@ def dashboard(hub: Talk, role: str | None, no_open: bool, qr: bool) -> Responses
         show.report("Open the link in a browser on this machine within a minute; it works once.")
 
 
-def _operators_address(hub: Talk) -> tuple[str, Mapping[str, Any]]:
-    """Return the address of the operators' port, as in http://127.0.0.1:8771, and its settings."""
-    listener = hub.get("/v1/config")["settings"]["listen"]["operator"]
-    where = hub.get("/v1/status")["listeners"].get("operator")
+def listener_address(hub: Talk, name: str = "operator") -> str:
+    """Return the address of a listener, by default that of operators, as in http://127.0.0.1:8771."""
+    listener = _listener(hub, name)
+    where = hub.get("/v1/status")["listeners"].get(name)
     if where is None:
-        next_step = "see operator in [listen] of hub.toml"
-        raise Failure("no port for operators is open", Exit.FAILED, next_step=next_step)
+        next_step = f"see {name} in [listen] of hub.toml"
+        raise Failure(f"no port for {name.removesuffix('s')}s is open", Exit.FAILED, next_step=next_step)
     host, _, port = where.rpartition(":")
     is_encrypted, names = listener.get("tls") is not None, listener.get("hosts", ())
     if is_encrypted and names:
         host = names[0]
     elif host in ANY_ADDRESS:
         host = "127.0.0.1"
-    return f"{'https' if is_encrypted else 'http'}://{host}:{port}", listener
+    return f"{'https' if is_encrypted else 'http'}://{host}:{port}"
+
+
+def _listener(hub: Talk, name: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = hub.get("/v1/config")["settings"]["listen"][name]
+    return found
 
 
 def _is_for_others(address: str) -> bool:

@@ -1,4 +1,4 @@
-"""The commands ``hub init``, ``hub serve``, ``hub status``, ``hub install-unit`` and ``hub demo``."""
+"""The commands ``hub init``, ``hub serve``, ``hub install-unit`` and ``hub demo``."""
 
 import gc
 import os
@@ -48,23 +48,10 @@ def init(config: Path, local: bool, state: Path, as_json: bool) -> None:
     check the file.
     """
     from hub.settings.reading import check_settings
-    from hub.settings.schema import schema_text
 
     zone, origin = machine_zone()
-    text = _commented_settings().replace(_TIMEZONE, f'timezone = "{zone}"')
     make_folder(state)
-    try:
-        with config.open("x", encoding="utf-8") as file:
-            file.write(_ENDPOINT.sub(_LOCAL, text) if local else text)
-        config.with_name(SCHEMA).write_text(schema_text(), "utf-8")
-    except FileExistsError as error:
-        raise Failure(
-            f"{config} exists already and was not changed",
-            Exit.CANNOT_CREATE,
-            next_step=f"check it: hub check {config}; or write another: hub init --config OTHER/hub.toml",
-        ) from error
-    except OSError as error:
-        raise Failure(f"cannot write {config}: {error.strerror}", Exit.CANNOT_CREATE) from error
+    write_settings(config, new_settings(local=local))
     if as_json:
         show.print_json("init", {"config": str(config), "state": str(state), "timezone": zone})
         return
@@ -103,7 +90,7 @@ def serve(
     SIGTERM or Ctrl-C shuts it down in good order, a second one at once. It applies changes of the
     settings file by itself. If the file has errors, it starts with the last valid settings.
     """
-    _check_system()
+    check_system()
     for early in (signal.SIGHUP, signal.SIGUSR1):  # they end a process that has no handlers yet
         signal.signal(early, signal.SIG_IGN)
     if os.getpid() == 1:  # in a container, where the system drops a signal that has no handler
@@ -154,19 +141,47 @@ def demo(ctx: click.Context, folder: Path) -> None:
     Starts a hub and a device with sample files, runs one agent, and prints the rows of the
     device's database. A second demo shows that unchanged files cost nothing.
     """
-    _check_system()
+    check_system()
     from hub.cli.demo import run_demo
 
     ctx.exit(run_demo(folder))
 
 
-def _check_system() -> None:
+def check_system() -> None:
     """Check that a hub can run here. Raises Failure: the system lacks what it needs."""
     from hub.system import missing_for_hub
 
     if missing := missing_for_hub():
         message = f"a hub runs on Linux; here is no {', '.join(missing)}"
         raise Failure(message, Exit.UNAVAILABLE, next_step="a device runs here: hub connect, hub device")
+
+
+def new_settings(*, local: bool) -> str:
+    """Return the commented hub.toml in the time zone of this machine; *local*: with the small model."""
+    text = _commented_settings().replace(_TIMEZONE, f'timezone = "{machine_zone()[0]}"')
+    return _ENDPOINT.sub(_LOCAL, text) if local else text
+
+
+def write_settings(config: Path, text: str) -> None:
+    """Write a new hub.toml, and its schema next to it.
+
+    Raises:
+        Failure: the file exists, or cannot be written.
+    """
+    from hub.settings.schema import schema_text
+
+    try:
+        with config.open("x", encoding="utf-8") as file:
+            file.write(text)
+        config.with_name(SCHEMA).write_text(schema_text(), "utf-8")
+    except FileExistsError as error:
+        raise Failure(
+            f"{config} exists already and was not changed",
+            Exit.CANNOT_CREATE,
+            next_step=f"check it: hub check {config}; or write another: hub init --config OTHER/hub.toml",
+        ) from error
+    except OSError as error:
+        raise Failure(f"cannot write {config}: {error.strerror}", Exit.CANNOT_CREATE) from error
 
 
 def _commented_settings() -> str:

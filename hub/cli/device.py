@@ -15,7 +15,7 @@ import platformdirs
 from hub.cli import show
 from hub.cli.connect import device_file, device_name, file_here, preview_of, show_preview, size_text
 from hub.cli.daemon import make_folder
-from hub.cli.failure import Exit, Failure
+from hub.cli.failure import Exit, Failure, using
 from hub.cli.options import (
     NAME,
     STATE,
@@ -40,14 +40,19 @@ SETTINGS: Final = "device.toml"
 _SCHEMA: Final = "device.schema.json"  # named in the first line of the settings
 
 
-def _default_settings(ctx: click.Context, _: click.Parameter, chosen: Path | None) -> Path:
-    return chosen or platformdirs.user_config_path("hub", appauthor=False) / SETTINGS
+def default_settings() -> Path:
+    """Return the settings file of the device of this user."""
+    return platformdirs.user_config_path("hub", appauthor=False) / SETTINGS
+
+
+def _settings_file(_: click.Context, __: click.Parameter, chosen: Path | None) -> Path:
+    return chosen or default_settings()
 
 
 settings_option = click.option(
     "--config",
     type=FilePath(),
-    callback=_default_settings,
+    callback=_settings_file,
     help="The settings file [default: device.toml in this user's folder of settings].",
 )
 
@@ -96,7 +101,7 @@ def preview(
     settings = None if db or name else check_device_file(config).settings
     if settings is None and config.exists() and not (db or name):
         show.report(f"{config} has errors and is not used: hub device status names them")
-    folders = roots or (settings.roots if settings else known_roots(_file(ctx, config, db, name)))
+    folders = roots or (settings.roots if settings else known_roots(database(ctx, config, db, name)))
     for root in folders:
         if not root.is_dir():
             show.report(f"there is no folder {root}")
@@ -179,8 +184,7 @@ def install(
     task of Windows, and starts it.
     """
     from hub.device import autostart
-    from hub.device.inserts import forget_settings
-    from hub.settings.device_settings import check_device_file, device_schema, device_text
+    from hub.settings.device_settings import check_device_file, device_text
 
     entry = _entry(ctx, config)
     text = None if config.exists() else device_text(*_of_last_device(ctx, urls, roots, name))
@@ -192,12 +196,7 @@ def install(
         show.out(f"# ===== {entry.file}\n{_shown(entry.content)}", end="")
         return
     if text is not None:
-        make_folder(config.parent)
-        forget_settings(device_file(ctx, device_name(name)).parent, config.absolute())
-        config.write_text(text, "utf-8")
-        schema = json.dumps(device_schema(), indent=2, ensure_ascii=False)
-        config.with_name(_SCHEMA).write_text(f"{schema}\n", "utf-8")
-        show.report(f"wrote {config}")
+        write_settings(ctx, config, text)
     check_device_file(config).usable()
     try:
         autostart.install(entry)
@@ -209,6 +208,20 @@ def install(
     show.report(
         f"wrote {entry.file}: the device is started now and at every login", "hub device status shows it"
     )
+
+
+def write_settings(ctx: click.Context, config: Path, text: str) -> None:
+    """Write a new device.toml, and its schema next to it. Raises Failure: it cannot be written."""
+    from hub.device.inserts import forget_settings
+    from hub.settings.device_settings import device_schema
+
+    make_folder(config.parent)
+    forget_settings(device_file(ctx, SETTINGS).parent, config.absolute())
+    with using(config, "write", Exit.CANNOT_CREATE):
+        config.write_text(text, "utf-8")
+        schema = json.dumps(device_schema(), indent=2, ensure_ascii=False)
+        config.with_name(_SCHEMA).write_text(f"{schema}\n", "utf-8")
+    show.report(f"wrote {config}")
 
 
 @device.command(epilog=example("hub device uninstall"))
@@ -237,7 +250,7 @@ def pause(ctx: click.Context, duration: float | None, config: Path) -> None:
     from hub.device.keeping import pause as pause_device
     from hub.device.keeping import why_paused
 
-    db = _file(ctx, config)
+    db = database(ctx, config)
     clock = SystemClock()
     make_folder(db.parent)
     pause_device(db, None if duration is None else clock.now() + timedelta(seconds=duration))
@@ -252,7 +265,7 @@ def resume(ctx: click.Context, config: Path) -> None:
     """End the pause of the device."""
     from hub.device.keeping import resume as resume_device
 
-    is_ended = resume_device(_file(ctx, config))
+    is_ended = resume_device(database(ctx, config))
     show.report("the pause is over" if is_ended else "the device was not paused")
 
 
@@ -337,7 +350,7 @@ def log(
 
     if with_files + held_back + verify > 1:
         raise Failure("--files, --held-back and --verify are different lists; name one", Exit.USAGE)
-    file = _file(ctx, config, db, name)
+    file = database(ctx, config, db, name)
     since_ms = 0 if since is None else epoch_ms(datetime.fromisoformat(since))
     if verify:
         ctx.exit(_verify(file, since_ms, limit, as_json))
@@ -371,7 +384,7 @@ def sinks(ctx: click.Context, config: Path, as_json: bool) -> None:
     from hub.device.sinks.sync import State, states
 
     settings = _settings(config)
-    db = _file(ctx, config)
+    db = database(ctx, config)
     found: dict[str, State] = {}
     if db.exists():
         with connect_shared(db) as opened:
@@ -416,7 +429,7 @@ def sync(ctx: click.Context, again: bool, config: Path) -> None:
     from hub.device.sinks.sync import synchronize, write_again
 
     has_problem = False
-    file = _file(ctx, config)
+    file = database(ctx, config)
     settings = _settings(config)
     current = _sinks_of(config, file, settings)
     if not file.exists():
@@ -501,7 +514,7 @@ def _notification(plan: "Plan") -> str:
     return f"once a day, from {plan.notify.at:%H:%M} on{lacks}"
 
 
-def _file(ctx: click.Context, config: Path, db: Path | None = None, name: str | None = None) -> Path:
+def database(ctx: click.Context, config: Path, db: Path | None = None, name: str | None = None) -> Path:
     """Return the database that was named, else that of device.toml, else the only one on this machine."""
     from hub.settings.device_settings import check_device_file
 
