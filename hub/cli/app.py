@@ -23,6 +23,8 @@ class _Command(NamedTuple):
 SECTIONS: Final[dict[str, dict[str, _Command]]] = {
     "Set up": {
         "help": _Command("help", "List the topics of the handbook, or print the page of one."),
+        "up": _Command("up", "Start a hub and the device of this machine, and open the page for review."),
+        "down": _Command("up", "Stop the hub and the device that hub up started."),
         "init": _Command("daemon", "Write a commented hub.toml and create the state folder."),
         "check": _Command("config", "Check a settings file and list all its problems at once."),
         "config": _Command("config", "Show the settings, and change them in the file."),
@@ -185,7 +187,8 @@ def _as_typed() -> Iterator[None]:
 def hub(state: str | None, debug: bool) -> None:
     """Run a hub for people's devices: agents read shared files and mail, and suggest tasks and notes.
 
-    First run: hub init, hub serve, hub connect, hub pair approve, hub run, hub review.
+    First run: hub up FOLDER. Step by step: hub init, hub serve, hub connect, hub pair approve, hub run,
+    hub review.
     """
 
 

@@ -1,0 +1,434 @@
+"""``hub up`` and ``hub down``: hub and device of this machine as processes that outlive the terminal.
+
+Each process inherits a lock on a file with its process id, which ends with the process. While the lock is
+held, the id is that of the process that ``hub up`` started, so ``hub down`` ends no other one.
+"""
+
+import os
+import re
+import select
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from pathlib import Path
+from threading import Event
+from typing import IO, TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from hub.atomic_file import write_atomically
+from hub.cli import show
+from hub.cli.access import listener_address
+from hub.cli.connect import device_file, device_name
+from hub.cli.daemon import check_system, make_folder, new_settings, write_settings
+from hub.cli.device import SETTINGS as DEVICE_SETTINGS
+from hub.cli.device import database, default_settings
+from hub.cli.device import write_settings as write_device_settings
+from hub.cli.failure import Exit, Failure, using
+from hub.cli.formats import FINAL
+from hub.cli.options import SETTINGS, STATE, FilePath, default_state, example, machine_zone, state_option
+from hub.cli.review import open as open_pages
+from hub.cli.runs import show_found, sum_up
+from hub.cli.talk import Talk, path_of, talk
+from hub.clock import SystemClock
+from hub.printable import one_line
+from hub.system.folders import real_path
+
+if TYPE_CHECKING:
+    from hub.settings.device_settings import DeviceSettings
+
+Found = TypeVar("Found")
+
+START_S: Final = 60.0  # of the hub, on a slow disk
+CONNECT_S: Final = 30.0
+RUN_S: Final = 10.0  # a longer first run goes on without this command
+_POLL_S: Final = 0.1
+_DRAIN_S: Final = 30.0  # for files in progress, until a second signal
+_KILL_S: Final = 10.0
+_PORTS: Final = (8770, 8771)  # of the commented settings
+_LINES: Final = 3  # of a log, in an error
+_AGENT: Final = re.compile(r"^\[\[agents\]\]\n(?:.+\n)*?timezone = .*\n", re.MULTILINE)
+_CODE: Final = re.compile(r"hub pair approve (\S+)")
+_AWAY: Final = (Exit.NOT_RUNNING, Exit.TRY_AGAIN, Exit.UNAVAILABLE)
+
+
+@dataclass
+class _Service:
+    """Process that ``hub up`` starts. *is_ours*: this or an earlier ``hub up`` started the one that runs."""
+
+    name: str
+    folder: Path
+    is_ours: bool = False
+
+    @property
+    def log(self) -> Path:
+        return self.folder / f"{self.name}.log"
+
+    def pid(self) -> int | None:
+        """Return the id of the process that ``hub up`` started, or None if it has ended."""
+        with suppress(FileNotFoundError), self._lock.open("rb") as file:
+            return None if _take_lock(file) else int(file.read())
+        return None
+
+    def start(self, *words: str) -> None:
+        """Start ``hub`` with *words* in a session of its own."""
+        with self._lock.open("wb") as lock, self.log.open("wb") as log:
+            _take_lock(lock)
+            subprocess.Popen(
+                [sys.executable, "-m", "hub", *words],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                start_new_session=True,
+                pass_fds=[lock.fileno()],
+                preexec_fn=partial(_write_id, lock.fileno()),
+            )
+        self.is_ours = True
+
+    def until(self, read: Callable[[], Found | None], timeout_s: float, next_step: str) -> Found:
+        """Call *read* until it returns a result.
+
+        Raises:
+            Failure: the process has ended, or the result takes too long.
+        """
+        clock = SystemClock()
+        gives_up_at = clock.monotonic() + timeout_s
+        while not (has_ended := self.is_ours and self.pid() is None) and clock.monotonic() < gives_up_at:
+            if (found := read()) is not None:
+                return found
+            Event().wait(_POLL_S)
+        problem = "has ended" if has_ended else f"is not ready after {timeout_s:g} s"
+        if self.is_ours:
+            lines = [line.strip() for line in self.log.read_text("utf-8", "replace").splitlines()]
+            last = [line for line in lines if line and not line.startswith("{")][-_LINES:]
+            problem += f": {one_line('; '.join(last)) or 'it wrote no error'}"
+            next_step = f"its log is {self.log}; {next_step}"
+        raise Failure(f"the {self.name} {problem}", Exit.UNAVAILABLE, next_step=next_step)
+
+    def stop(self) -> bool:
+        """End the process that ``hub up`` started; return False if there is none."""
+        if (pid := self.pid()) is None:
+            return False
+        with suppress(ProcessLookupError):
+            process = os.pidfd_open(pid)
+            try:
+                for number, wait_s in (
+                    (signal.SIGTERM, _DRAIN_S),
+                    (signal.SIGTERM, _KILL_S),
+                    (signal.SIGKILL, _KILL_S),
+                ):
+                    if self.pid() != pid:  # it ended before, and the id may be of another process
+                        break
+                    signal.pidfd_send_signal(process, number)
+                    select.select([process], [], [], wait_s)
+            finally:
+                os.close(process)
+        return True
+
+    @property
+    def _lock(self) -> Path:
+        return self.folder / f"{self.name}.pid"
+
+
+def _take_lock(file: IO[Any], *, waits: bool = False) -> bool:
+    """Lock a file until it is closed here and in all processes that inherit it; False: another one has it."""
+    import fcntl  # which Windows has not
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _write_id(file: int) -> None:
+    os.write(file, str(os.getpid()).encode())
+
+
+@click.command(epilog=example("hub up /home/anna/notes"))
+@click.argument("folders", metavar="[FOLDER]...", nargs=-1, type=FilePath())
+@click.option("--config", type=FilePath(), help="The hub's settings [default: hub.toml in the state folder].")
+@click.option("--yes", is_flag=True, help="Share a further FOLDER without a question.")
+@click.option("--no-browser", is_flag=True, help="Print the link to the page only.")
+@state_option
+@click.pass_context
+def up(
+    ctx: click.Context,
+    folders: tuple[Path, ...],
+    config: Path | None,
+    yes: bool,
+    no_browser: bool,
+    state: Path,
+) -> None:
+    """Start a hub and the device of this machine, and open the page for review.
+
+    Writes the settings that are missing, pairs the device, makes an agent that reads FOLDERs every hour, and
+    starts its first run. What runs already, and what is set already, stays as it is.
+
+    Both go on without the terminal, until hub down or the machine stops.
+    """
+    check_system()
+    from hub.settings.device_settings import check_device_file
+
+    ctx.meta[STATE] = str(state)
+    shared = _checked(folders, state)
+    device_config = default_settings()
+    with _alone(state) as (hub, device):
+        written = check_device_file(device_config).usable() if device_config.exists() else None
+        if not shared and written is None:
+            next_step = f"name one: {ctx.command_path} ~/notes"
+            raise Failure("this machine shares no folder yet", Exit.USAGE, next_step=next_step)
+        make_folder(device_config.parent)
+        status = _hub_status(state)
+        if status is None:
+            _start_hub(hub, state, config or state / SETTINGS)
+            status = hub.until(partial(_hub_status, state), START_S, "then: hub up")
+        with talk(state) as asked:
+            url = listener_address(asked, "devices").replace("http", "ws", 1)
+            roots = _device_roots(ctx, device_config, written, url, shared, yes=yes)
+            db = database(ctx, device_config)
+            name = _connect_device(asked, device, db, url, roots, device_config, state)
+            run = _first_run(asked, name, shared, roots)
+            _report(status, hub, device, name, roots)
+            if run is not None:
+                sum_up(run)
+                show_found(asked, run, state)
+    where = "" if state == default_state() else f" --state {shlex.quote(str(state))}"
+    show.report(f"see more: hub status{where}, hub device status{where}; end both: hub down{where}")
+    ctx.invoke(open_pages, db=db, name=None, no_open=no_browser, as_json=False)
+
+
+@click.command(epilog=example("hub down"))
+@state_option
+def down(state: Path) -> None:
+    """Stop the hub and the device that hub up started.
+
+    Their settings and data stay.
+    """
+    check_system()
+    with _alone(state) as services:
+        ended = [service.name for service in services if service.stop()]
+    for name in ended:
+        show.report(f"the {name} has ended")
+    if not ended:
+        show.report("nothing runs that hub up started")
+    if _hub_status(state) is not None:
+        show.report("a hub runs that hub up did not start; to end it: hub drain")
+
+
+@contextmanager
+def _alone(state: Path) -> Iterator[tuple[_Service, _Service]]:
+    """Wait until no other ``hub up`` or ``hub down`` is at work; yield the hub and the device."""
+    folder = state / "up"
+    make_folder(folder)
+    with (folder / "lock").open("w") as lock:
+        if not _take_lock(lock):
+            show.report("another hub up or hub down is at work here: waiting for its end")
+            _take_lock(lock, waits=True)
+        hub, device = _Service("hub", folder), _Service("device", folder)
+        for service in (hub, device):
+            service.is_ours = service.pid() is not None
+        yield hub, device
+
+
+def _checked(folders: Sequence[Path], state: Path) -> list[Path]:
+    """Return the real paths of folders. Raises Failure: one cannot be shared."""
+    from hub.device.shared import declare
+
+    try:
+        shared = [Path(path) for path, _ in declare(folders)]
+    except ValueError as error:
+        next_step = "name a folder that exists, as in: hub up ~/notes"
+        raise Failure(str(error), Exit.USAGE, next_step=next_step) from error
+    own = Path(real_path(str(state)))
+    for folder in shared:
+        if own.is_relative_to(folder) or folder.is_relative_to(own):
+            next_step = "share a folder without it, as in: hub up ~/notes; or move the state: --state DIR"
+            raise Failure(f"{folder} has the hub's own state in it, {own}", Exit.USAGE, next_step=next_step)
+    return shared
+
+
+def _hub_status(state: Path) -> Mapping[str, Any] | None:
+    """Return the status of the hub, or None if none runs."""
+    try:
+        with talk(state) as hub:
+            status: dict[str, Any] = hub.get("/v1/status")
+    except Failure as failure:
+        if failure.exit_code in _AWAY:
+            return None
+        raise
+    return status
+
+
+def _start_hub(hub: _Service, state: Path, config: Path) -> None:
+    """Start the hub; write its settings first if it never had any."""
+    if not config.exists():
+        if (state / "hub.db").exists():
+            problem = f"a hub has its state in {state}, and its settings elsewhere: there is no {config}"
+            next_step = "name them: hub up --config FILE; or begin anew: hub up --state DIR"
+            raise Failure(problem, Exit.SETTINGS, next_step=next_step)
+        text = _AGENT.sub(lambda found: re.sub("^(?!#)", "# ", found[0], flags=re.MULTILINE), _new_settings())
+        make_folder(config.absolute().parent)
+        write_settings(config, text)
+        show.report(f"wrote {config}")
+    hub.start("serve", "--config", str(config.absolute()), "--state", str(state))
+
+
+def _new_settings() -> str:
+    """Return new settings with the model that is installed, and with ports that are free."""
+    from hub.extraction.embedded import find_weights
+    from hub.extraction.model import ModelUnavailable
+
+    try:
+        find_weights()
+    except ModelUnavailable:
+        text = new_settings(local=False)
+    else:
+        text = new_settings(local=True)
+    for default in _PORTS:
+        text = text.replace(f'"127.0.0.1:{default}"', f'"127.0.0.1:{_free_port(default)}"', 1)
+    return text
+
+
+def _free_port(preferred: int) -> int:
+    with suppress(OSError), socket.create_server(("127.0.0.1", preferred)):
+        return preferred
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+        return port
+
+
+def _device_roots(
+    ctx: click.Context,
+    config: Path,
+    settings: "DeviceSettings | None",
+    url: str,
+    shared: Sequence[Path],
+    *,
+    yes: bool,
+) -> list[Path]:
+    """Return the folders of the device; write its *settings* if there are none, and add *shared* to them.
+
+    Raises:
+        Failure: the device has another hub, or its owner does not share a folder.
+    """
+    import tomlkit
+
+    from hub.device.credentials import dialled
+    from hub.settings.device_settings import device_text
+
+    if settings is None:
+        known = list(device_file(ctx, DEVICE_SETTINGS).parent.glob("*.db"))
+        name = known[0].stem if len(known) == 1 else device_name(None)
+        write_device_settings(ctx, config, device_text((url,), tuple(shared), name))
+        return [*shared]
+    if dialled(url) not in map(dialled, settings.hub):
+        problem = f"{config} names another hub, {', '.join(settings.hub)}, and the one here is {url}"
+        raise Failure(problem, Exit.SETTINGS, next_step=f'write hub = ["{url}"] into it, or move it away')
+    roots = [Path(real_path(str(root))) for root in settings.roots]
+    new = [folder for folder in shared if not any(folder.is_relative_to(root) for root in roots)]
+    if new:
+        named = ", ".join(map(str, new))
+        if not yes:
+            show.confirm(f"share {named}, too?")
+        doc = tomlkit.parse(config.read_text("utf-8"))
+        doc["roots"].extend(map(str, new))
+        with using(config, "write", Exit.CANNOT_CREATE):
+            write_atomically(config, tomlkit.dumps(doc).encode(), mode=config.stat().st_mode & 0o777)
+        show.report(f"the device shares {named}, too: see roots of {config}")
+    return [*roots, *new]
+
+
+def _connect_device(
+    hub: Talk, device: _Service, db: Path, url: str, roots: Sequence[Path], config: Path, state: Path
+) -> str:
+    """Start the device if it does not run, let it in, and return its name at the hub."""
+    from hub.device.credentials import SUFFIX, KnownHubs, dialled, read_identity
+    from hub.device.inserts import RUN_LOCK, is_in_use
+    from hub.device.keeping import why_paused
+    from hub.device.owner import change_grants
+
+    if paused := why_paused(db, SystemClock()):
+        raise Failure(f"the device is {paused}", Exit.FAILED, next_step="hub device resume, then: hub up")
+    if not is_in_use(db, RUN_LOCK):
+        device.start("device", "run", "--config", str(config), "--state", str(state))
+    known = KnownHubs(db.with_suffix(SUFFIX), db.with_suffix(".key"))
+
+    def let_in() -> str | None:
+        """Approve the device if it waits for that; return its name once it shares its folders."""
+        if (at := known.at_addresses().get(dialled(url))) is None:
+            return None
+        key = read_identity(known.path_of(at)).shown
+        waiting = (one["fingerprint"] for one in hub.get_all("/v1/pairings", "pairings")["pairings"])
+        if device.is_ours and key in waiting:
+            for code in _CODE.findall(device.log.read_text("utf-8", "replace"))[-1:]:
+                change_grants(db, at.public_key, ["+review.remote"])
+                hub.post("/v1/pairings/approve", {"code": code})
+        for one in hub.get_all("/v1/devices", "devices")["devices"]:
+            found: dict[str, Any] = (
+                hub.get(path_of("devices", one["id"])) if one["connected"] else {"keys": ()}
+            )
+            if any(each["fingerprint"] == key for each in found["keys"]):
+                paths = {Path(real_path(root)) for root in found["roots"]}
+                name: str = found["name"]
+                return name if paths.issuperset(root for root in roots if root.is_dir()) else None
+        return None
+
+    return device.until(let_in, CONNECT_S, "hub device status shows more")
+
+
+def _first_run(
+    hub: Talk, device: str, shared: Sequence[Path], roots: Sequence[Path]
+) -> Mapping[str, Any] | None:
+    """Make an agent for folders that none reads, and run what never ran; return a run that has ended."""
+    everything = hub.get_all("/v1/agents", "agents")["agents"]
+    agents = [one for one in everything if one["device"] == device and one["paths"]]
+    read = [Path(real_path(path)) for one in agents for path in one["paths"]]
+    chosen = shared or ([] if agents else roots)
+    new = [folder for folder in chosen if not any(folder.is_relative_to(path) for path in read)]
+    if new:
+        base = re.sub(r"[^a-z0-9]+", "-", new[0].name.lower()).strip("-") or "files"
+        taken = {one["name"] for one in everything}
+        name = next(one for n in count(1) if (one := base if n == 1 else f"{base}-{n}") not in taken)
+        body = {
+            "name": name,
+            "device": device,
+            "paths": list(map(str, new)),
+            "data_types": ["tasks", "notes", "timelines"],
+            "prompt": "Find what I promised to do.",
+            "schedule": "0 * * * *",
+            "timezone": machine_zone()[0],
+        }
+        agents.append(hub.post("/v1/agents", body))
+        show.report(f"agent {name} reads {', '.join(map(str, new))} every hour: hub agents show {name}")
+    runs = [hub.post(path_of("agents", one["name"], "runs")) for one in agents if one["last_run"] is None]
+    clock = SystemClock()
+    gives_up_at = clock.monotonic() + RUN_S
+    while runs:
+        run: dict[str, Any] = hub.get(path_of("runs", runs[0]["id"]))
+        if run["state"] in FINAL:
+            return run
+        if clock.monotonic() > gives_up_at:
+            show.report(f"the first run goes on: hub runs show {show.short_id(run['id'])} --follow")
+            break
+        Event().wait(_POLL_S)
+    return None
+
+
+def _report(
+    status: Mapping[str, Any], hub: _Service, device: _Service, name: str, roots: Sequence[Path]
+) -> None:
+    for service, title in ((hub, f"the hub {status['name']}"), (device, f"the device {name}")):
+        how = f"as process {service.pid()}, log {service.log}" if service.is_ours else "without hub up"
+        show.report(f"{title} runs {how}")
+    show.report(f"shared: {', '.join(map(str, roots))}; what is offered: hub device preview")
+    if status["model"] is None:
+        show.report("rules read the files; to add a model: hub help models")
