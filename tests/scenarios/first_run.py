@@ -8,6 +8,7 @@ from tests.support.handbook import blocks
 from tests.support.terminal import Terminal
 
 INSTALLS: Final = "python3 -m venv"  # first words of the block whose effect the tests' own environment has
+SHORT: Final = "hub up"  # first words of the block that test_up types
 
 _OUTPUT: Final = re.compile(r"^```sh\n[^`]*```\n\n```text\n(?!\$)(.*?)```$", re.MULTILINE | re.DOTALL)
 _VALUE: Final = re.compile(r"\d+(/\d+)?|(?<=\ )/\S+|\b[A-Z0-9]{4,}(\\-[A-Z0-9]{4,})+")  # in an escaped line
@@ -17,7 +18,7 @@ def first_run(page: Path) -> list[str]:
     """Return the commands of a page from the empty machine to the first approved item, without comments."""
     lines: list[str] = []
     for block in blocks(page, "sh"):
-        if "make demo" not in block.text and not block.text.startswith(INSTALLS):
+        if "make demo" not in block.text and not block.text.startswith((INSTALLS, SHORT)):
             lines += (line.partition("  #")[0].strip() for line in block.text.splitlines())
     return [line for line in lines if line]
 

@@ -1,0 +1,253 @@
+"""``hub up`` and ``hub down`` as a newcomer types them: real processes in a home of their own."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.scenarios.first_run import SHORT
+from tests.scenarios.scene import rows
+from tests.support.handbook import README, blocks
+from tests.support.processes import POLL_S, ROOT
+from tests.support.programs import free_port
+
+pytestmark = pytest.mark.slow
+
+PATIENCE_S = 60.0
+NOTE = "# Call with Rossi\n\n- [ ] Water the plants\n- [ ] Send the quote\n"
+LINK = re.compile(r"(http://\S+)/login#(\S+)")
+HUB = (sys.executable, "-m", "hub")
+
+
+class Home:
+    """Home of a person with a folder ``~/notes``, in which commands of ``hub`` are typed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.notes = folder / "notes"
+        self.state, self.settings = folder / "state" / "hub", folder / "config" / "hub"
+        self.notes.mkdir()
+        (self.notes / "rossi.md").write_text(NOTE)
+        hidden = {"DISPLAY", "WAYLAND_DISPLAY", "STATE_DIRECTORY"}
+        self.environment = {name: value for name, value in os.environ.items() if name not in hidden} | {
+            "HOME": str(folder),
+            "XDG_STATE_HOME": str(folder / "state"),
+            "XDG_CONFIG_HOME": str(folder / "config"),
+            "PYTHONPATH": str(ROOT),
+        }
+
+    def begin(self, *words: str) -> subprocess.Popen[str]:
+        """Type a command without waiting for its end."""
+        pipe, env = subprocess.PIPE, self.environment
+        return subprocess.Popen(
+            [*HUB, *words],
+            cwd=self.folder,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=pipe,
+            stderr=pipe,
+            text=True,
+        )
+
+    def hub(self, *words: str, code: int = 0) -> str:
+        """Type a command that ends with *code*; return what it printed."""
+        done = self.begin(*words)
+        out, err = done.communicate(timeout=PATIENCE_S)
+        assert done.returncode == code, f"hub {' '.join(words)}: {done.returncode}\n{out}{err}"
+        return out + err
+
+    def json(self, *words: str) -> Any:
+        return json.loads(self.hub(*words, "--json"))
+
+    def pids(self) -> list[int]:
+        """Return the processes that were started last, the hub's first."""
+        return [int((self.state / "up" / f"{name}.pid").read_text()) for name in ("hub", "device")]
+
+    def tasks(self, where: str = "TRUE") -> set[str]:
+        (device,) = (self.state / "devices").glob("*.db")
+        return {title for (title,) in rows(device, f"SELECT title FROM tasks WHERE {where}")}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    found = Home(tmp_path)
+    yield found
+    found.hub("down")
+    assert not any(runs(int(file.read_text())) for file in found.state.glob("up/*.pid"))
+
+
+def runs(pid: int) -> bool:
+    with suppress(FileNotFoundError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not runs(pid))
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    for _ in range(int(PATIENCE_S / POLL_S)):
+        if is_so():
+            return
+        Event().wait(POLL_S)
+    raise AssertionError("it is not so in time")
+
+
+def test_up_of_the_readme_brings_items_and_starts_again_only_what_was_killed(home: Home) -> None:
+    (block,) = (one for one in blocks(README, "sh") if one.text.startswith(SHORT))
+    up, review, down = (shlex.split(line, comments=True)[1:] for line in block.text.splitlines())
+    first = home.hub(*(word.replace("~", str(home.folder)) for word in up))
+    assert "success: 1 read" in first
+    assert home.tasks() == {"Water the plants", "Send the quote"}
+    assert "Water the plants" in home.hub(*review)
+
+    link = LINK.search(first)
+    assert link is not None
+    headers = {"authorization": f"Bearer {link[2]}", "x-hub-request": "1"}
+    with httpx2.Client(base_url=link[1]) as browser:
+        assert browser.post("/v1/sessions", headers=headers).is_success
+        listed = browser.get("/v1/items", params={"table": "tasks"}).json()["items"]
+    assert {one["title"] for one in listed} == home.tasks()
+    home.hub("items", "approve", listed[0]["id"])
+    until(lambda: home.tasks("isApproved = 1") == {listed[0]["title"]})
+
+    before = home.pids()
+    assert LINK.search(home.hub("up", "--no-browser"))
+    assert home.pids() == before
+
+    kill(before[1])
+    home.hub("up")
+    after = home.pids()
+    assert after[0] == before[0]
+    assert after[1] != before[1]
+
+    kill(after[0])
+    home.hub("up", str(home.notes))
+    assert home.pids()[0] != after[0]
+    assert home.pids()[1] == after[1]
+    assert len(home.json("agents", "ls")["agents"]) == 1
+    assert len(home.json("runs", "ls")["runs"]) == 1
+
+    assert home.hub(*down).splitlines() == ["the hub has ended", "the device has ended"]
+    assert not any(map(runs, home.pids()))
+    assert home.hub("down") == "nothing runs that hub up started\n"
+
+
+def test_two_ups_at_once_start_one_hub_and_one_device_and_share_further_folders_if_asked(home: Home) -> None:
+    both = [home.begin("up", "notes") for _ in range(2)]
+    printed = [one.communicate(timeout=PATIENCE_S * 2) for one in both]
+    assert [one.returncode for one in both] == [0, 0], printed
+    assert sum("waiting for its end" in err for _, err in printed) == 1
+    assert sum(err.count("wrote ") for _, err in printed) == 2
+    assert len(home.json("devices", "ls")["devices"]) == 1
+
+    other = home.folder / "other"
+    other.mkdir()
+    (other / "a.md").write_text("- [ ] Prune the tree\n")
+    assert f"share {other}, too?" in home.hub("up", "other", code=2)
+    assert str(other) not in (home.settings / "device.toml").read_text()
+    assert f"the device shares {other}, too" in home.hub("up", "other", "--yes")
+    assert "Prune the tree" in home.tasks()
+    assert [one["paths"] for one in home.json("agents", "ls")["agents"]] == [[str(home.notes)], [str(other)]]
+
+
+def test_down_leaves_a_hub_that_runs_without_up_and_a_process_that_has_got_an_old_id(home: Home) -> None:
+    home.hub("up", "notes")
+    home.hub("down")
+    settings = str(home.state / "hub.toml")
+    hub = subprocess.Popen(
+        [*HUB, "serve", "--config", settings], env=home.environment, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert hub.stderr is not None
+        assert next(line for line in hub.stderr if "is ready" in line)
+        (home.state / "up" / "hub.pid").write_text(str(hub.pid))
+        assert "runs without hub up" in home.hub("up")
+        assert home.hub("down").splitlines() == [
+            "the device has ended",
+            "a hub runs that hub up did not start; to end it: hub drain",
+        ]
+        assert hub.poll() is None
+    finally:
+        hub.terminate()
+        hub.communicate(timeout=PATIENCE_S)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "shown"),
+    [
+        ((), 2, ("this machine shares no folder yet", "hub up ~/notes")),
+        (("none",), 2, ("none is not a folder", "name a folder that exists")),
+        (("/",), 2, ("the whole disk cannot be shared",)),
+        ((".",), 2, ("has the hub's own state in it", "share a folder without it")),
+        (("notes", "--state", "notes/state"), 2, ("has the hub's own state in it", "--state DIR")),
+    ],
+)
+def test_folder_that_cannot_be_shared_is_named_with_a_remedy(
+    home: Home, words: tuple[str, ...], code: int, shown: tuple[str, ...]
+) -> None:
+    printed = home.hub("up", *words, code=code)
+    assert all(part in printed for part in shown), printed
+    assert not home.settings.exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "code", "shown"),
+    [
+        ("state", "", 73, ("cannot make the folder", "a part of the path is a file")),
+        ("config", "", 73, ("cannot make the folder", "a part of the path is a file")),
+        ("config/hub/device.toml", "roots = [", 78, ("device.toml:1:", "error")),
+        (
+            "config/hub/device.toml",
+            'hub = ["ws://h:1"]\nroots = ["~/notes"]',
+            78,
+            ("names another hub", "write hub"),
+        ),
+        (
+            "state/hub/hub.toml",
+            "[hub]\nnmae = 1\n",
+            69,
+            ("the hub has ended", "hub.nmae: unknown key", "hub.log"),
+        ),
+        ("state/hub/hub.db", "", 78, ("its settings elsewhere", "hub up --config FILE")),
+        (
+            "state/hub/hub.toml",
+            '[listen.devices]\naddress = "127.0.0.1:{taken}"\n',
+            69,
+            ("the hub has ended", "cannot listen on 127.0.0.1:", "change address in [listen.devices]"),
+        ),
+    ],
+)
+def test_file_that_is_in_the_way_is_named_with_a_remedy(
+    home: Home, file: str, text: str, code: int, shown: tuple[str, ...]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        path = home.folder / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.replace("{taken}", str(other.getsockname()[1])))
+        printed = home.hub("up", "notes", code=code)
+        assert all(part in printed for part in shown), printed
+        path.unlink()
+
+
+def test_new_settings_avoid_ports_that_other_programs_have(home: Home) -> None:
+    taken = free_port()
+    home.environment |= {"HUB__LISTEN__OPERATOR__ADDRESS": f"127.0.0.1:{taken}"}
+    with suppress(OSError), socket.create_server(("127.0.0.1", 8770)):
+        home.hub("up", "notes")
+    assert '"127.0.0.1:8770"' not in (home.state / "hub.toml").read_text()
+    assert home.json("status")["listeners"]["operator"] == f"127.0.0.1:{taken}"
