@@ -24,6 +24,88 @@ MAX_ASKED: Final = 500  # calls, and rows, in one rows.known
 RowState = Literal["open", "approved", "edited", "rejected"]
 
 
+class PlaceState(StrEnum):
+    """State of an approved row at a place outside of its device's file."""
+
+    WAITING = "waiting"  # to be written for the first time
+    ARRIVED = "arrived"
+    OUTDATED = "outdated"  # it is there, without the newest change
+    DELETED = "deleted"  # its owner deleted it there
+    MISSING = "missing"  # with the place, or all that was in it
+    LEAVING = "leaving"  # it is to be removed there
+
+
+class PlaceProblem(StrEnum):
+    """Reason why a row is not at a place as it is at its device."""
+
+    UNREACHABLE = "unreachable"
+    DENIED = "denied"
+    READ_ONLY = "read_only"
+    FULL = "full"
+    MISSING = "missing"
+    UNREADABLE = "unreadable"
+    REFUSED = "refused"
+    BUSY = "busy"
+    FAILED = "failed"
+
+
+PLACE_PROBLEMS: Final[Mapping[str, str]] = {
+    PlaceProblem.UNREACHABLE: "it cannot be reached",
+    PlaceProblem.DENIED: "it refuses the user or the password, or there is none",
+    PlaceProblem.READ_ONLY: "it cannot be written",
+    PlaceProblem.FULL: "its disk is full",
+    PlaceProblem.MISSING: "it is missing, or empty as a whole",
+    PlaceProblem.UNREADABLE: "something in it cannot be read",
+    PlaceProblem.REFUSED: "it refuses an item",
+    PlaceProblem.BUSY: "it is busy, or another program changes it",
+    PlaceProblem.FAILED: "it fails",
+}
+_PLACE_SENTENCES: Final[Mapping[str, str]] = {
+    PlaceState.WAITING: "not in {} yet",
+    PlaceState.ARRIVED: "in {}",
+    PlaceState.OUTDATED: "in {}, without the newest change",
+    PlaceState.DELETED: "deleted in {}",
+    PlaceState.MISSING: "no longer in {}",
+    PlaceState.LEAVING: "still in {}",
+}
+MOST_PLACES: Final = 8  # of a row, in a report
+MOST_PLACED: Final = 100  # rows in one report
+LINK_CHARACTERS: Final = 500
+
+
+class RowPlace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Place of an approved row outside of its device's file, as a file of notes or a calendar.
+
+    Attributes:
+        name: as its owner calls it.
+        kind: markdown, caldav, rest and so on.
+        state: one of ``PlaceState``; of a newer device, another word.
+        at_ms: since when.
+        problem: one of ``PlaceProblem``, or another word; None: there is none.
+        link: the http address of the row there, or the path of its file below a shared folder.
+    """
+
+    name: Name
+    kind: Name = ""
+    state: Name
+    at_ms: EpochMs
+    problem: Name | None = None
+    link: Annotated[str, Meta(max_length=LINK_CHARACTERS)] | None = None
+
+
+class PlacedRow(msgspec.Struct, frozen=True):
+    """Row with all its places, which replace those of the report before."""
+
+    row_id: Id
+    places: Annotated[list[RowPlace], Meta(max_length=MOST_PLACES)]
+
+
+def place_sentence(name: str, state: str, why: str = "") -> str:
+    """Describe the state of a row at a place, and why it is not there."""
+    words = _PLACE_SENTENCES.get(state, f"{state} in {{}}").replace("{}", name)
+    return f"{words}: {why}" if why else words
+
+
 class Reviewed(msgspec.Struct, frozen=True):
     """Answer to ``review.apply``: the owner's verdict on the row is *state* now."""
 
@@ -39,6 +121,7 @@ class ListedRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         inserted_by: the call that inserted the row, if it is a different one.
         path, sha256, quote, start, end, timezone: values of the call's ``source``.
         data: the fields that a ``query`` would return, as far as they fit; {}: none.
+        places: where the row is outside of the device's file; absent: a device that does not report it.
     """
 
     counter: Count
@@ -56,6 +139,7 @@ class ListedRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     end: Count = 0
     timezone: Name | None = None
     data: Record = {}
+    places: Annotated[list[RowPlace], Meta(max_length=MOST_PLACES)] | None = None
 
 
 class RowsPage(msgspec.Struct, frozen=True, kw_only=True):

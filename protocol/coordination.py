@@ -49,6 +49,7 @@ class Method(StrEnum):
     RUNS_GET = "runs.get"
     RUNS_REPORT = "runs.report"
     REVIEW_REPORT = "review.report"
+    PLACES_REPORT = "places.report"
     LOCKS_ACQUIRE = "locks.acquire"
     LOCKS_RENEW = "locks.renew"
     LOCKS_RELEASE = "locks.release"

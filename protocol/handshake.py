@@ -281,6 +281,7 @@ class CapabilityName(StrEnum):
     TOOL_DELETE = "tool.delete"
     TOOL_QUERY = "tool.query"
     ITEM_REVIEW = "item.review"
+    ITEM_PLACES = "item.places"  # the device reports where approved items are outside of its file
     FILE_GET = "file.get"
     FILE_PUT = "file.put"
     MESSAGE_DELIVER = "message.deliver"

@@ -341,6 +341,7 @@ class Agreements:
                         at=at,
                     ),
                     row.inserted_by,
+                    row.places,
                 )
                 for row in page.rows
             ]

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 import msgspec
 import sqlalchemy as sa
 
+from protocol.calls import RowPlace
 from protocol.errors import CodedError, ErrorCode
 from protocol.handshake import StoreMark
 from protocol.ids import CallId, DeviceId, content_of, derive_call_id
@@ -28,6 +29,7 @@ from storage.runs.items import (
     change_of,
     drop_excerpts,
     note_answers,
+    note_places,
 )
 from storage.runs.units import spoil_trees_of_device
 from storage.schema import agents, device_stores, items, run_calls, unit_ledger
@@ -66,11 +68,13 @@ class StoreRow(msgspec.Struct, frozen=True, kw_only=True):
 class ReportedRow(msgspec.Struct, frozen=True):
     """Row of a device as a new item, with the device's counter for it as *version*.
 
-    *inserted_by*: the call that inserted the row, if its newest call is another one.
+    *inserted_by*: the call that inserted the row, if its newest call is another one. *places*: where the row
+    is outside of the device's file; None: the device does not report it.
     """
 
     item: ItemRow
     inserted_by: str | None = None
+    places: Sequence[RowPlace] | None = None
 
 
 class Resent(msgspec.Struct, frozen=True):
@@ -192,6 +196,7 @@ HAS_AGAIN = (
         row_id=sa.func.coalesce(sa.bindparam("row", type_=sa.Text), items.c.row_id),
         verdict="open",
         verdict_at=None,
+        places=[],
         updated_at=sa.bindparam("now"),
     )
 )
@@ -445,6 +450,8 @@ def take_rows(
     reported_items = [row.item for row in reported]
     words = [ReportedVerdict(one.call_id, one.verdict) for one in reported_items if one.verdict != "open"]
     record_verdicts(c, device_id, words, at)
+    placed = {one.item.row_id: one.places for one in reported if one.places is not None}
+    note_places(c, device_id, {row_id: places for row_id, places in placed.items() if row_id is not None})
     item_verdicts.note_listed(c, device_id, {one.call_id: one.version for one in reported_items})
     _note_taken(c, device_id, mark, taken, is_last=is_last, at=at)
     return taken

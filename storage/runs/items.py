@@ -24,6 +24,7 @@ from typing import Any, Final, Literal, get_args
 import msgspec
 import sqlalchemy as sa
 
+from protocol.calls import RowPlace
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES, CallState, RunState
@@ -195,6 +196,7 @@ class ItemRow(msgspec.Struct, frozen=True, kw_only=True):
         data: data of the newest call.
         source: its place, as sent to the device; ``None``: planned by an older release, or rejected by its
             owner.
+        places: where it is outside of its device's file, as the device reported; *row_id* says of which row.
         before: data that its device has while the newest call, an update, is not answered.
         call_id: its newest call, planned in *run_id*.
         row_id: its row at the device, if reported.
@@ -217,6 +219,7 @@ class ItemRow(msgspec.Struct, frozen=True, kw_only=True):
     date_ms: int | None = None
     warnings: tuple[str, ...] = ()
     source: dict[str, Any] | None = None
+    places: tuple[RowPlace, ...] = ()
     call_id: CallId
     run_id: RunId
     row_id: str | None = None
@@ -403,7 +406,8 @@ def _known(row: Any) -> KnownItem:
     )
 
 
-_CHANGED = tuple(name for name in ItemRow.__struct_fields__ if name not in ("id", "created_at"))
+# What a device reports of places is written alone: by ``note_places``.
+_CHANGED = tuple(name for name in ItemRow.__struct_fields__ if name not in ("id", "created_at", "places"))
 ADD_ITEMS = sa.insert(items)
 CHANGE_ITEM = (
     sa.update(items)
@@ -474,6 +478,33 @@ def note_rows_deleted(c: sa.Connection, call_ids: Sequence[CallId], at: int) -> 
     if call_ids:
         c.execute(ROW_DELETED, [{"call": call_id, "now": at} for call_id in call_ids])
         drop_excerpts(c, call_ids)
+
+
+PLACED = sa.select(items.c.id, items.c.row_id, items.c.places).where(
+    items.c.device_id == sa.bindparam("device"), items.c.row_id.in_(sa.bindparam("rows", expanding=True))
+)
+PLACE = (
+    sa.update(items)
+    .where(items.c.id == sa.bindparam("item"), items.c.row_id == sa.bindparam("row"))
+    .values(places=sa.bindparam("found", type_=items.c.places.type))
+)
+
+
+def note_places(c: sa.Connection, device_id: DeviceId, found: Mapping[str, Sequence[RowPlace]]) -> int:
+    """Record where rows of a device are outside of its file, by row; return the number of known rows.
+
+    A repeated report changes nothing.
+    """
+    places = {row_id: msgspec.to_builtins(placed) for row_id, placed in found.items()}
+    known = [
+        row
+        for part in in_parts(sorted(places))
+        for row in c.execute(PLACED, {"device": device_id, "rows": part})
+    ]
+    changed = [row for row in known if row.places != places[row.row_id]]
+    rows = [{"item": row.id, "row": row.row_id, "found": places[row.row_id]} for row in changed]
+    execute_for_each(c, PLACE, sorted(rows, key=lambda row: row["item"]))
+    return len(known)
 
 
 UNANSWERED = (

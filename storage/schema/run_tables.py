@@ -263,6 +263,7 @@ items = table(
     sa.Column("date_ms", Int),
     doc("warnings", "[]"),
     sa.Column("source", Doc(dict[str, Any])),
+    doc("places", "[]", list[dict[str, Any]]),
     text("call_id"),
     text("run_id"),
     sa.Column("row_id", sa.Text),

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
+from protocol.calls import RowPlace
 from protocol.errors import LinkLost
 from protocol.handshake import StoreMark
 from protocol.ids import CallId
@@ -60,6 +61,29 @@ def test_an_older_store_is_compared_and_its_lost_rows_are_open_again(c: sa.Conne
     agreement.note_resent(c, DESK, [Resent(there.id, "row-9")], after=there.call_id, epoch=0, at=AT)
     assert (the_item(c).row_id, the_item(c).verdict) == ("row-9", "open")
     assert agreement.list_at_device(c, DESK, after=there.call_id, limit=9) == []
+
+
+@pytest.mark.usefixtures("delivered")
+def test_places_of_a_row_are_those_that_the_device_lists_and_none_once_it_lost_the_row(
+    c: sa.Connection, held: HeldRun
+) -> None:
+    def listed(*places: RowPlace) -> None:
+        told = ReportedRow(the_item(c), places=None if not places else places[1:])
+        agreement.take_rows(c, [told], device_id=DESK, epoch=0, mark=MARK, is_last=True, at=AT)
+
+    place = RowPlace(name="todo", kind="markdown", state="arrived", at_ms=7)
+    listed(place, place)
+    assert the_item(c).places == (place,)
+    listed()  # a device that does not report places
+    plan(c, held, changed)
+    assert the_item(c).places == (place,), "a newer version is planned"
+    listed(place)
+    assert the_item(c).places == ()
+    listed(place, place)
+    there = the_item(c)
+    agreement.note_resent(c, DESK, [Resent(there.id, "row-9")], after=None, epoch=0, at=AT)
+    assert (the_item(c).row_id, the_item(c).places) == ("row-9", ())
+    assert items.note_places(c, DESK, {str(there.row_id): [place]}) == 0
 
 
 @pytest.mark.usefixtures("delivered")

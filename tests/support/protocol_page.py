@@ -101,6 +101,7 @@ _CAPABILITIES = {
     CapabilityName.AGENT_CONFIG: "hears by the event of this name how its agents are configured",
     CapabilityName.TOOL_CALLS: "takes several calls on rows in one frame, and answers them together",
     CapabilityName.HUBS: "hears by the frame of this name when a node of the hub was added or removed",
+    CapabilityName.ITEM_PLACES: "reports where approved items are outside of its file (`places.report`)",
     CapabilityName.AGENT_RECEIPT: "keeps what the hub received, as the frame of this name says it",
     CapabilityName.AGENT_ACK: "says at once whether a run is taken on; without it the first data says so",
 }
