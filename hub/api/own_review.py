@@ -335,7 +335,7 @@ def _detail(item: DeviceItem, excerpt: Excerpt | None) -> ItemDetail:
         before=None if before is None else texts(before),
         place=place,
         reasons=tuple(day.sentence for day in item.remarks.counted),
-        goes_to=tuple(item.goes_to),
+        goes_to=tuple(place.sentence for place in item.goes_to),
         fields=fields_of(item.declaration),
     )
 

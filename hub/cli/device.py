@@ -567,7 +567,7 @@ def _sinks_of(config: Path, db: Path, settings: "DeviceSettings") -> "tuple[Sink
         if isinstance(sink, FileSink) and sink.path.resolve().is_relative_to(own):
             what = "is in the folder of the device's own data"
             raise SettingsInvalid([Problem(str(config), 1, 1, f"sinks.{sink.name}.path", what)])
-    return tuple(Sink(one.name, _target_of(one), one.tables, one.back) for one in settings.sinks)
+    return tuple(Sink(one.name, _target_of(one), one.tables, one.back, one.kind) for one in settings.sinks)
 
 
 def _target_of(sink: "AnySink") -> "Target":

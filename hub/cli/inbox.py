@@ -85,7 +85,7 @@ def lines_of(
     below = (
         origin_of(item.remarks.provenance),
         ", ".join(_status(item)) if with_status else "",
-        *item.goes_to,
+        *(place.sentence for place in item.goes_to),
         ", ".join(fields),
         *(day.sentence for day in item.remarks.counted),
         "found by a rule" if item.remarks.found_by is FoundBy.RULE else "",

@@ -29,7 +29,7 @@ from hub.device.owner import Decided, approve, edit, reject
 from hub.device.proposals import Proposal
 from hub.device.rows import Refusal, Remarks, Review, ReviewState
 from hub.device.schema import quoted
-from hub.device.sinks.sync import destinations
+from hub.device.sinks.reports import Destination, destinations
 from hub.text import archives
 from hub.text.decoding import decode
 from hub.text.excerpt import Excerpt, Excerpts
@@ -153,7 +153,7 @@ class DeviceItem(msgspec.Struct, frozen=True, kw_only=True):
             change, if it has a quote.
         belongs_to: titles of the rows that this row refers to, by column.
         source_state: for a suggestion, how its source file has changed, if this machine can tell.
-        goes_to: a sentence for each sink of the approved row: where it is, or why it is not there.
+        goes_to: the places of the approved row outside of the device's file.
     """
 
     number: int
@@ -173,7 +173,7 @@ class DeviceItem(msgspec.Struct, frozen=True, kw_only=True):
     proposal: Proposal | None = None
     belongs_to: dict[str, str] = {}
     source_state: SourceState | None = None
-    goes_to: list[str] = []
+    goes_to: list[Destination] = []
 
 
 def read_items(path: Path) -> list[DeviceItem]:
@@ -321,7 +321,7 @@ def sources_of(db: sqlite3.Connection) -> Sources:
 def _item(
     db: sqlite3.Connection,
     sources: Sources,
-    places: Mapping[tuple[str, str], list[str]],
+    places: Mapping[tuple[str, str], list[Destination]],
     review: Review,
     row: Record,
 ) -> DeviceItem:

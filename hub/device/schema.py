@@ -165,8 +165,10 @@ CREATE TABLE agent_files (
 """
 
 # Rows at the places where approved rows go. *base*: the fields that both sides had last; null while the row
-# is written for the first time. *digest*: of the row's fields at that time. *is_deleted*: deleted there. The
-# history has the fields of both sides before one was changed by the other.
+# is written for the first time. *digest*: of the row's fields at that time. *is_deleted*: deleted there.
+# *link*: its http address there. The history has the fields of both sides before one was changed by the
+# other. The state of a sink has its problem, *why* in a word for hubs, and the places that are *missing* with
+# all their rows. *places*: where a row is, as its hub has confirmed it.
 SINKS: Final = (
     """
 CREATE TABLE IF NOT EXISTS sink_rows (
@@ -179,9 +181,11 @@ CREATE TABLE IF NOT EXISTS sink_rows (
     digest TEXT NOT NULL DEFAULT '',
     is_deleted INTEGER NOT NULL DEFAULT 0 CHECK (is_deleted IN (0, 1)),
     at_ms INTEGER NOT NULL,
+    link TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (sink, key)
 ) STRICT, WITHOUT ROWID
 """,
+    "CREATE INDEX IF NOT EXISTS sink_rows_row ON sink_rows (row_id)",
     """
 CREATE TABLE IF NOT EXISTS sink_history (
     number INTEGER PRIMARY KEY,
@@ -198,7 +202,19 @@ CREATE TABLE IF NOT EXISTS sink_history (
 CREATE TABLE IF NOT EXISTS sink_states (
     sink TEXT PRIMARY KEY,
     at_ms INTEGER NOT NULL,
-    problem TEXT NOT NULL
+    problem TEXT NOT NULL,
+    why TEXT NOT NULL DEFAULT '',
+    kind TEXT NOT NULL DEFAULT '',
+    missing TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(missing))
+) STRICT, WITHOUT ROWID
+""",
+    """
+CREATE TABLE IF NOT EXISTS place_reports (
+    tbl TEXT NOT NULL,
+    row_id TEXT NOT NULL,
+    places TEXT NOT NULL CHECK (json_valid(places)),
+    PRIMARY KEY (tbl, row_id),
+    FOREIGN KEY (tbl, row_id) REFERENCES reviews (tbl, row_id) ON DELETE CASCADE
 ) STRICT, WITHOUT ROWID
 """,
 )

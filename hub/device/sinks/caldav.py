@@ -24,6 +24,7 @@ from hub.text.webdav import (
     propfind,
     sync_collection,
 )
+from protocol.calls import PlaceProblem
 from protocol.tables import DeviceTable
 
 _NAME: Final = re.compile(r"/(hub-[a-z2-7]{16})(?:\.ics)?$")
@@ -63,6 +64,10 @@ class CalDav(Polled):
 
     def owns(self, place: str) -> bool:
         return place == self._url
+
+    def link(self, place: str, key: str) -> str:
+        known = self._own.get(key)
+        return known.url if known else f"{place}{key}.ics"
 
     def expressed(self, table: DeviceTable, fields: Fields) -> Fields:
         return read_back(self._form, table, fields)
@@ -188,7 +193,8 @@ class CalDav(Polled):
 
     def _vanished(self) -> TargetFailed:
         return TargetFailed(
-            f"{self._url} is missing: create the calendar again, then: hub device sync --again"
+            f"{self._url} is missing: create the calendar again, then: hub device sync --again",
+            PlaceProblem.MISSING,
         )
 
 

@@ -66,6 +66,11 @@ class Manifest(Part):
     idempotency_header: str | None = Field(
         default=None, description="Header by which the server recognizes a repeated request."
     )
+    link: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^\s@]+$(?!\n)",
+        description="Address at which people find an item; {id} is that of the item.",
+    )
     id: JsonPath = Field(default="id", description="Where an item has its id.")
     changed: JsonPath | None = Field(default=None, description="Where it has the time of its latest change.")
     deleted: JsonPath | None = Field(default=None, description="Where a deleted item has true.")

@@ -41,6 +41,10 @@ class Rest(Polled):
     def owns(self, place: str) -> bool:
         return place.partition("#")[0] == self._manifest.url
 
+    def link(self, place: str, key: str) -> str:
+        item_id = place.partition("#")[2]
+        return (self._manifest.link or "").replace("{id}", quote(item_id, safe="")) if item_id else ""
+
     def expressed(self, table: DeviceTable, fields: Fields) -> Fields:
         item: Item = {}
         for column, place in self._columns(table):

@@ -21,6 +21,7 @@ from hub.device.owner import Editor, typed
 from hub.device.schema import quoted
 from hub.device.sinks.target import Fields, Found, Put, Snapshot, Target, TargetChanged, TargetFailed
 from hub.log import Channel
+from protocol.calls import PlaceProblem
 from protocol.tables import DeviceTable
 
 log = Channel(__name__)
@@ -37,10 +38,14 @@ class Sink(msgspec.Struct, frozen=True):
     target: Target
     tables: tuple[str, ...]
     back: bool = True
+    kind: str = ""
 
 
 class Synced(msgspec.Struct):
-    """Result of a synchronization: numbers of rows, the places of all rows, and a problem, if any."""
+    """Result of a synchronization: numbers of rows, the places of all rows, and a problem, if any.
+
+    *why*: the problem in a word that hubs may know; *missing*: places that vanished with all their rows.
+    """
 
     written: int = 0
     removed: int = 0
@@ -48,6 +53,14 @@ class Synced(msgspec.Struct):
     deleted: int = 0
     problem: str = ""
     places: frozenset[str] = frozenset()
+    why: str = ""
+    missing: Sequence[str] = ()
+
+    def fail(self, error: Exception) -> None:
+        """Note why a synchronization failed."""
+        is_known = isinstance(error, TargetFailed)
+        self.problem = str(error) if is_known else f"{type(error).__name__}: {error}"
+        self.why = error.why if isinstance(error, TargetFailed) else PlaceProblem.FAILED
 
 
 class Deleted(msgspec.Struct, frozen=True):
@@ -118,24 +131,25 @@ def synchronize(db: sqlite3.Connection, sink: Sink, now: datetime) -> Synced:
     for _ in range(_TRIES):
         try:
             _pass(db, sink, now, synced)
-            synced.problem = ""
+            synced.problem = synced.why = ""
             break
-        except TargetChanged as error:
-            synced.problem = str(error)
         except TargetFailed as error:
-            synced.problem = str(error)
-            break
+            synced.fail(error)
+            if not isinstance(error, TargetChanged):
+                break
         except sqlite3.Error:
             raise
         except Exception as error:  # of a package of others: it ends neither the device nor other sinks
             log.error("device.sink.failed", exc=error, sink=sink.name)
-            synced.problem = f"{type(error).__name__}: {error}"
+            synced.fail(error)
             break
     # Nothing is written where nothing has changed: other connections would take it for a change of rows.
     db.execute(
-        "INSERT INTO sink_states VALUES (?, ?, ?) ON CONFLICT (sink) DO UPDATE"
-        " SET at_ms = excluded.at_ms, problem = excluded.problem WHERE problem != excluded.problem",
-        (sink.name, epoch_ms(now), synced.problem),
+        "INSERT INTO sink_states VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (sink) DO UPDATE SET"
+        " (at_ms, problem, why, kind, missing) ="
+        " (excluded.at_ms, excluded.problem, excluded.why, excluded.kind, excluded.missing)"
+        " WHERE (problem, kind, missing) != (excluded.problem, excluded.kind, excluded.missing)",
+        (sink.name, epoch_ms(now), synced.problem, synced.why, sink.kind, _json(synced.missing)),
     )
     return synced
 
@@ -153,25 +167,6 @@ def states(db: sqlite3.Connection) -> dict[str, State]:
         table = tables.of(name)
         if sink in found and (row := rows.find(db, table, row_id)) is not None:
             found[sink].deleted.append(Deleted(name, row_id, str(row[table.title])))
-    return found
-
-
-def destinations(db: sqlite3.Connection) -> dict[tuple[str, str], list[str]]:
-    """Return a sentence for each sink of a row, by table and id: where the row is, or why it is not there."""
-    if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'sink_states'").fetchone() is None:
-        return {}  # a file of an older version, or one whose tables are being made: this is the last one
-    query = (
-        "SELECT tbl, row_id, sink, place, is_deleted, base IS NULL, coalesce(problem, '')"
-        " FROM sink_rows LEFT JOIN sink_states USING (sink) ORDER BY sink"
-    )
-    found: dict[tuple[str, str], list[str]] = {}
-    for table, row_id, sink, place, is_deleted, waits, problem in db.execute(query):
-        sentence = f"in {sink}: {place}"
-        if is_deleted:
-            sentence = f"deleted in {sink}"
-        elif waits:
-            sentence = f"not in {sink} yet" + (f": {problem}" if problem else "")
-        found.setdefault((table, row_id), []).append(sentence)
     return found
 
 
@@ -193,7 +188,7 @@ def _pass(db: sqlite3.Connection, sink: Sink, now: datetime, synced: Synced) -> 
             for key in fresh:
                 new = here[key]
                 known[key] = _Known(key, new.table.name, new.row_id, place, None, "", False)
-                _record(db, sink.name, known[key], at_ms)
+                _record(db, sink, known[key], at_ms)
     declared = rows.tables_of(db)
     tables = {key: declared.of(one.tbl) for key, one in known.items()}
     synced.places = frozenset(one.place for one in known.values())
@@ -201,6 +196,7 @@ def _pass(db: sqlite3.Connection, sink: Sink, now: datetime, synced: Synced) -> 
     vanished = _vanished(known.values(), snapshot)
     if vanished and synced.places <= {*snapshot.missing}:  # then new rows wait, too
         vanished = {*snapshot.missing}
+    synced.missing = sorted(vanished)
     merges: dict[str, _Merge] = {}
     removed: list[str] = []
     problems: list[str] = [
@@ -248,7 +244,7 @@ def _pass(db: sqlite3.Connection, sink: Sink, now: datetime, synced: Synced) -> 
                 one.base, one.place = dict(stored.fields), stored.place
                 is_agreed = put.fields == row.fields and stored.fields == expressed
                 one.digest = row.digest if is_agreed else ""
-                _record(db, sink.name, one, at_ms)
+                _record(db, sink, one, at_ms)
             for key in removed:
                 before, last = known[key], snapshot.found[key].fields
                 if last != before.base:
@@ -259,11 +255,12 @@ def _pass(db: sqlite3.Connection, sink: Sink, now: datetime, synced: Synced) -> 
     if vanished:
         place = min(vanished)
         raise TargetFailed(
-            f"{place} is missing or empty: put it back, or write all again: hub device sync --again"
+            f"{place} is missing or empty: put it back, or write all again: hub device sync --again",
+            PlaceProblem.MISSING,
         )
     if problems:
         more = f"; and {len(problems) - 1} more" if len(problems) > 1 else ""
-        raise TargetFailed(problems[0] + more)
+        raise TargetFailed(problems[0] + more, PlaceProblem.UNREADABLE)
 
 
 def _version(db: sqlite3.Connection) -> int:
@@ -339,7 +336,7 @@ def _take_back(
     is_moved, one.place = one.place != remote.place, remote.place
     if is_moved or merge.base != one.base or digest != one.digest or one.is_deleted:
         one.base, one.digest, one.is_deleted = merge.base, digest, False
-        _record(db, sink.name, one, at_ms)
+        _record(db, sink, one, at_ms)
     return refusals
 
 
@@ -395,12 +392,17 @@ def _recorded(db: sqlite3.Connection, sink: str) -> dict[str, _Known]:
     }
 
 
-def _record(db: sqlite3.Connection, sink: str, one: _Known, at_ms: int) -> None:
-    base = None if one.base is None else msgspec.json.encode(one.base).decode()
+def _record(db: sqlite3.Connection, sink: Sink, one: _Known, at_ms: int) -> None:
+    base = None if one.base is None else _json(one.base)
+    link = sink.target.link(one.place, one.key)
     db.execute(
-        "INSERT OR REPLACE INTO sink_rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (sink, one.key, one.tbl, one.row_id, one.place, base, one.digest, one.is_deleted, at_ms),
+        "INSERT OR REPLACE INTO sink_rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (sink.name, one.key, one.tbl, one.row_id, one.place, base, one.digest, one.is_deleted, at_ms, link),
     )
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def _forget(db: sqlite3.Connection, sink: str, key: str) -> None:
@@ -410,18 +412,18 @@ def _forget(db: sqlite3.Connection, sink: str, key: str) -> None:
 def _note_deleted(db: sqlite3.Connection, sink: Sink, one: _Known, row: _Here, at_ms: int) -> None:
     if not one.is_deleted:
         one.is_deleted = True
-        _record(db, sink.name, one, at_ms)
+        _record(db, sink, one, at_ms)
         _note(db, sink.name, one, at_ms, "deleted at the target", row.fields, {})
 
 
 def _note(
     db: sqlite3.Connection, sink: str, one: _Known, at_ms: int, what: str, here: Fields, remote: Fields
 ) -> None:
-    encoded = (msgspec.json.encode(dict(fields)).decode() for fields in (here, remote))
+    sides = (_json(dict(fields)) for fields in (here, remote))
     db.execute(
         "INSERT INTO sink_history (at_ms, sink, tbl, row_id, what, local, remote)"
         " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (at_ms, sink, one.tbl, one.row_id, what, *encoded),
+        (at_ms, sink, one.tbl, one.row_id, what, *sides),
     )
     db.execute(
         "DELETE FROM sink_history WHERE number <= (SELECT max(number) FROM sink_history) - ?", (MOST_HISTORY,)

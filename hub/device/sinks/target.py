@@ -6,6 +6,7 @@ from functools import lru_cache
 from importlib.metadata import entry_points
 from typing import Any, Final, NamedTuple, Protocol
 
+from protocol.calls import PlaceProblem
 from protocol.errors import HubError, did_you_mean
 from protocol.tables import DeviceTable, Filler, Kind
 
@@ -95,11 +96,22 @@ class Snapshot(NamedTuple):
 
 
 class TargetFailed(HubError):
-    """Target that cannot be read or written now; rows that were written are found again by their keys."""
+    """Target that cannot be read or written now; rows that were written are found again by their keys.
+
+    *why*: the reason that a hub gets; the message stays on this machine.
+    """
+
+    why = PlaceProblem.FAILED
+
+    def __init__(self, message: str, why: PlaceProblem | None = None) -> None:
+        super().__init__(message)
+        self.why = why or self.why
 
 
 class TargetChanged(TargetFailed):
     """Target that another program changed since it was read; nothing was written."""
+
+    why = PlaceProblem.BUSY
 
 
 class Target(Protocol):
@@ -114,6 +126,9 @@ class Target(Protocol):
 
     def owns(self, place: str) -> bool:
         """Return True if a place is one of this target, as its settings are now."""
+
+    def link(self, place: str, key: str) -> str:
+        """Return the http address at which people find the row of a key; empty if there is none."""
 
     def expressed(self, table: DeviceTable, fields: Fields) -> Fields:
         """Return the fields that ``read`` returns after ``write`` wrote *fields*."""

@@ -1,5 +1,6 @@
 """Text files as targets: rows are spliced into their text, and all other bytes stay as they are."""
 
+import errno
 import os
 import re
 import stat
@@ -13,11 +14,13 @@ from typing import NamedTuple, Protocol
 from hub.atomic_file import write_atomically
 from hub.dates import DAY
 from hub.device.sinks.target import Fields, Found, Put, Snapshot, TargetChanged, TargetFailed
+from protocol.calls import PlaceProblem
 from protocol.tables import DeviceTable
 
 DATE = "{date}"  # in a path: the day on which a row is first written
 _KEY = re.compile(r"hub-[a-z2-7]{16}(?![a-z0-9])")
 _MOST_BYTES = 64 * 1024 * 1024
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Piece(NamedTuple):
@@ -91,6 +94,9 @@ class TextFile:
         is_of_days = place.startswith(head) and place.endswith(tail) and DAY.fullmatch(day) is not None
         return is_of_days if is_daily else place == self._path
 
+    def link(self, place: str, key: str) -> str:
+        return ""
+
     def expressed(self, table: DeviceTable, fields: Fields) -> Fields:
         return read_back(self._form, table, fields)
 
@@ -149,14 +155,17 @@ def content_of(path: Path) -> tuple[bytes | None, int]:
     try:
         info = path.stat()
         if not stat.S_ISREG(info.st_mode) or info.st_size > _MOST_BYTES:
-            raise TargetFailed(f"{path}: is no file of at most {_MOST_BYTES >> 20} MiB")
+            raise TargetFailed(
+                f"{path}: is no file of at most {_MOST_BYTES >> 20} MiB", PlaceProblem.UNREADABLE
+            )
         return path.read_bytes(), info.st_mtime_ns // 1_000_000
     except FileNotFoundError:
         if not path.parent.is_dir():
-            raise TargetFailed(f"there is no folder {path.parent}: it is written when it is back") from None
+            what = f"there is no folder {path.parent}: it is written when it is back"
+            raise TargetFailed(what, PlaceProblem.UNREACHABLE) from None
         return None, 0
     except OSError as error:
-        raise TargetFailed(f"{path}: {error.strerror}") from error
+        raise TargetFailed(f"{path}: {error.strerror}", PlaceProblem.UNREADABLE) from error
 
 
 def _text(place: str, content: bytes | None) -> tuple[str, str]:
@@ -168,7 +177,8 @@ def _text(place: str, content: bytes | None) -> tuple[str, str]:
         text = (content or b"").decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        raise TargetFailed(f"{place}:{line}: is not UTF-8; nothing is written there") from None
+        what = f"{place}:{line}: is not UTF-8; nothing is written there"
+        raise TargetFailed(what, PlaceProblem.UNREADABLE) from None
     plain = text.replace("\r\n", "\n")
     return (plain, "\r\n") if "\n" in plain and plain.replace("\n", "\r\n") == text else (text, "\n")
 
@@ -181,4 +191,5 @@ def replace_content(path: Path, content: bytes) -> None:
     try:
         write_atomically(path, content, mode=mode)
     except OSError as error:
-        raise TargetFailed(f"{path}: cannot be written: {error.strerror}") from error
+        why = PlaceProblem.FULL if error.errno in _FULL else PlaceProblem.READ_ONLY
+        raise TargetFailed(f"{path}: cannot be written: {error.strerror}", why) from error

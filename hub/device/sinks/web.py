@@ -16,6 +16,7 @@ from hub.device.addresses import is_local
 from hub.device.sinks.target import Found, Put, Snapshot, TargetChanged, TargetFailed
 from hub.outbound.rules import retry_after
 from hub.tls_faults import certificate_fault, certificate_fix
+from protocol.calls import PlaceProblem
 from protocol.tables import DeviceTable
 
 if TYPE_CHECKING:
@@ -36,6 +37,14 @@ _LOCKED_S: Final = 300.0  # before a refused password is tried again, unless it 
 class Refused(TargetFailed):
     """Row that a server refuses; it takes others."""
 
+    why = PlaceProblem.REFUSED
+
+
+class NoSecret(TargetFailed):
+    """Password or token that cannot be read, or that a server refuses."""
+
+    why = PlaceProblem.DENIED
+
 
 class Answer(NamedTuple):
     """Answer of a server; names of *headers* ignore case."""
@@ -54,14 +63,14 @@ def secret_in(file: Path | None, variable: str | None) -> str:
     place = str(file or f"the environment variable {variable}")
     try:
         if file is not None and file.stat().st_mode & 0o077:
-            raise TargetFailed(f"{place}: other users can read it; run: chmod 600 {place}")
+            raise NoSecret(f"{place}: other users can read it; run: chmod 600 {place}")
         text = os.environ.get(variable or "", "") if file is None else file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise TargetFailed(f"{place}: cannot be read: {reason}") from None
+        raise NoSecret(f"{place}: cannot be read: {reason}") from None
     text = text.strip("\r\n")
     if not text or not text.isprintable():
-        raise TargetFailed(f"{place}: one line with the password or token is expected")
+        raise NoSecret(f"{place}: one line with the password or token is expected")
     return text
 
 
@@ -92,7 +101,8 @@ class Web:
         self._silence_s = silence_s
         self._client: httpx2.Client | None = None
         self._tls: ssl.SSLContext | None = None
-        self._wait: tuple[float, str, str] = (float("-inf"), "", "")  # until, why, for which authorization
+        # until when, the error until then, and for which authorization
+        self._wait: tuple[float, TargetFailed, str] = (float("-inf"), TargetFailed(""), "")
 
     @contextmanager
     def connected(self) -> Iterator[None]:
@@ -121,9 +131,9 @@ class Web:
         with suppress(RuntimeError):  # not in a worker thread
             from_thread.check_cancelled()
         authorization = self._authorization()
-        until, why, refused = self._wait
+        until, error, refused = self._wait
         if self.clock.monotonic() < until and refused in ("", authorization):
-            raise TargetFailed(why)
+            raise type(error)(str(error), error.why)
         sent = {"Authorization": authorization, **(headers or {})}
         for _ in range(_MOST_REDIRECTS):
             if _origin(url) != self._origin:
@@ -161,21 +171,25 @@ class Web:
             reason = f"does not answer within {self._silence_s:g} s"
         except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:  # its text may have the secret
             reason = _why_not(self.host, error)
-        raise TargetFailed(f"{self.host}: {reason}; the next attempt follows")
+        raise TargetFailed(f"{self.host}: {reason}; the next attempt follows", PlaceProblem.UNREACHABLE)
 
     def _failure(self, answer: Answer, authorization: str) -> TargetFailed:
         status, now = answer.status, self.clock.monotonic()
         if status == 401:
-            why = f"{self.host}: refuses the user or the password (401); correct them"
-            self._wait = (now + _LOCKED_S, why, authorization)
-            return TargetFailed(why)
+            error: TargetFailed = NoSecret(
+                f"{self.host}: refuses the user or the password (401); correct them"
+            )
+            self._wait = (now + _LOCKED_S, error, authorization)
+            return error
         if status in _BUSY:
             wait = retry_after(answer.headers, self.clock.now())
             why = f"{self.host}: is busy ({status}); the next attempt follows when it allows"
-            self._wait = (now + (_WAIT_S if wait is None else wait.seconds), why, "")
-            return TargetFailed(why)
+            error = TargetFailed(why, PlaceProblem.BUSY)
+            self._wait = (now + (_WAIT_S if wait is None else wait.seconds), error, "")
+            return error
         if status == 403:
-            return TargetFailed(f"{self.host}: does not allow it (403); is it read-only for this user?")
+            what = f"{self.host}: does not allow it (403); is it read-only for this user?"
+            return TargetFailed(what, PlaceProblem.READ_ONLY)
         if status in _OF_ONE_ROW:
             return Refused(f"{self.host} refuses it ({status})")
         return TargetFailed(f"{self.host}: answers with status {status}; the next attempt follows")
@@ -247,7 +261,7 @@ class Polled:
             self._forget()
             raise
         if refused:
-            raise TargetFailed(refused)
+            raise Refused(refused)
         return other
 
     def _update(self, places: Collection[str], tables: Mapping[str, DeviceTable]) -> bool:

@@ -114,12 +114,12 @@ def test_an_item_tells_where_it_went_and_why_it_is_not_there_yet(tmp_path: Path)
             db.execute("DELETE FROM sink_rows")
             sink = Sink("todo", TextFile(path, Markdown()), ("tasks",))
             synchronize(db, sink, FakeClock().now())
-        (sentence,) = shown(inbox)["call Ana"].goes_to
+        (place,) = shown(inbox)["call Ana"].goes_to
         problem = f"not in todo yet: there is no folder {path.parent}: it is written when it is back"
-        assert sentence == (f"in todo: {path}" if path.exists() else problem)
+        assert place.sentence == (f"in todo: {path}" if path.exists() else problem)
     (tmp_path / "todo.md").write_text("# Mine\n")
     with connect_shared(tmp_path / "desk.db") as db:
         synchronize(db, sink, FakeClock().now())
     item = shown(inbox)["call Ana"]
-    assert item.goes_to == ["deleted in todo"]
+    assert [place.sentence for place in item.goes_to] == ["deleted in todo"]
     assert "deleted in todo" in "\n".join(cli_inbox.lines_of(item, 80))

@@ -8,8 +8,10 @@ from pathlib import Path
 from hub.clock import IdFactory, epoch_ms
 from hub.device import rows
 from hub.device.inserts import connect_shared, open_device_store
+from hub.device.sinks.reports import destinations, places_of
 from hub.device.sinks.sync import Sink, Synced, synchronize
 from hub.device.sinks.target import Target
+from protocol.calls import RowPlace
 from protocol.frame import Record
 from protocol.tables import TABLES
 from tests.support.clock import FakeClock, SeededChance
@@ -53,6 +55,16 @@ class SinkBench:
     def synchronize(self, target: Target, *tables: str, back: bool = True, sink: str = "there") -> Synced:
         with self.open() as db:
             return synchronize(db, Sink(sink, target, tables or ("tasks",), back), self.clock.now())
+
+    def places(self, row_id: str, table: str = "tasks") -> list[RowPlace]:
+        """Return the places of a row as a hub may know them; the folder of the file is shared."""
+        with self.open() as db:
+            return places_of(destinations(db).get((table, row_id), ()), {str(self.path.parent): "own"})
+
+    def state(self, row_id: str) -> str:
+        """Return the state of a row at its only place, and the word for its problem."""
+        (place,) = self.places(row_id)
+        return f"{place.state} {place.problem or ''}".strip()
 
     def history(self) -> list[str]:
         with self.open() as db:

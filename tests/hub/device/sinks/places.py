@@ -51,6 +51,7 @@ class Place(Protocol):
     """Place with data of others, and what other programs and people do there."""
 
     target: Target
+    link: str  # with which the link of a row begins
 
     def open(self) -> Target:
         """Return a target of a process of its own."""
@@ -94,6 +95,7 @@ class FilePlace:
         self.form, self.head, self.tail, self._tick = FILES[kind]
         self._kind = kind
         self.path = folder / f"there.{kind}"
+        self.link = f"own/there.{kind}"
         self.path.write_text(self.head + self.tail)
         self.target: Target = self.open()
 
@@ -143,7 +145,7 @@ class CalDavPlace:
         self.proxy = proxy
         self.authorization = basic_authorization(self._user, PASSWORD)
         self.path = f"/{self._user}/todo/"
-        self.url = f"http://127.0.0.1:{port}{self.path}"
+        self.url = self.link = f"http://127.0.0.1:{port}{self.path}"
         radicale.make_calendar(self._user, "todo")
         radicale.put(self._user, "todo", "other", "SUMMARY:of others", "X-MINE:1")
         self.target: Target = self.open()
@@ -205,6 +207,7 @@ class RestPlace:
 
     def __init__(self, tasks: Tasks, proxy: Proxy, port: int, folder: Path) -> None:
         self.tasks, self.proxy = tasks, proxy
+        self.link = "https://app.todoist.com/app/task/"
         self.authorization = f"Bearer {TOKEN}"
         self._folder = folder
         for number in range(4):

@@ -33,6 +33,9 @@ class Played(Target):
     def owns(self, place: str) -> bool:
         return self._target.owns(place)
 
+    def link(self, place: str, key: str) -> str:
+        return self._target.link(place, key)
+
     def expressed(self, table: DeviceTable, fields: Fields) -> Fields:
         return self._target.expressed(table, fields)
 
@@ -71,8 +74,13 @@ def test_row_is_written_once_follows_edits_and_goes_with_its_rejection(
         assert bench.synchronize(target).taken_back == 0
     assert (bench.row(row)["dueDate"], bench.history()) == (None, [])
 
+    (found,) = bench.places(row)
+    assert (found.name, found.state, found.problem, found.at_ms) == ("there", "arrived", None, bench.at_ms)
+    assert (found.link or "").startswith(place.link)
     bench.delete(row)
+    assert bench.state(row) == "leaving"
     assert (bench.synchronize(place.target).removed, place.text) == (1, others)
+    assert bench.places(row) == []
 
 
 def test_row_that_is_ticked_and_renamed_there_is_done_and_renamed_here(
@@ -140,29 +148,33 @@ def test_row_deleted_there_is_reported_once_and_comes_back_only_on_request(
     bench.synchronize(place.target)
     saved = place.save()
     bench.approve({"title": "Write"})
-    key = key_of("tasks", bench.approve({"title": "Go"}))
+    row = bench.approve({"title": "Go"})
+    key = key_of("tasks", row)
     bench.synchronize(place.target)
     place.restore(saved)
     whole = place.text
     assert [bench.synchronize(place.target).deleted for _ in range(2)] == [2, 0]
-    assert place.text == whole
+    assert (place.text, bench.state(row)) == (whole, "deleted")
     with bench.open() as db:
         write_again(db, "there")
+    assert bench.state(row) == "waiting"
     assert (bench.synchronize(place.target).written, place.text.count(key), place.others()) == (2, 1, others)
 
 
 def test_place_that_vanished_is_named_and_not_taken_for_deletions(place: Place, bench: SinkBench) -> None:
-    bench.approve({"title": "Call Ana"})
+    row = bench.approve({"title": "Call Ana"})
     bench.synchronize(place.target)
     saved = place.save()
     place.vanish()
-    bench.approve({"title": "Pay"})
+    fresh = bench.approve({"title": "Pay"})
     for target in (place.target, place.open()):
         synced = bench.synchronize(target)
         assert (synced.deleted, synced.written, place.text) == (0, 0, "")
         assert "is missing" in synced.problem and "hub device sync --again" in synced.problem
+        assert (bench.state(row), bench.state(fresh)) == ("missing missing", "waiting missing")
     place.restore(saved)
     assert (bench.synchronize(place.target).written, place.text.count("Call Ana")) == (1, 1)
+    assert (bench.state(row), bench.state(fresh)) == ("arrived", "arrived")
 
 
 class Killed(BaseException):
@@ -212,11 +224,12 @@ def test_row_that_another_program_changes_at_the_same_time_keeps_both_edits(
 
 
 def test_place_that_cannot_be_written_is_a_problem_until_it_can(place: Place, bench: SinkBench) -> None:
-    bench.approve({"title": "Call Ana"})
+    row = bench.approve({"title": "Call Ana"})
     before = place.text
     synced = bench.synchronize(place.read_only())
     assert (synced.written, place.text) == (0, before)
     assert "cannot be written" in synced.problem or "read-only" in synced.problem
+    assert (bench.state(row), bench.places(row)[0].link) == ("waiting read_only", None)
 
 
 def test_two_devices_with_one_place_leave_the_rows_of_the_other_alone(place: Place, tmp_path: Path) -> None:

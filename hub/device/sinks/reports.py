@@ -1,0 +1,122 @@
+"""Places of approved rows: for their owner, and as reports to hubs.
+
+A hub gets the name and kind of each place, its state and a word for a problem. It gets addresses of http, and
+paths below shared folders without a name that begins with a dot, but no other address or path.
+"""
+
+import re
+import sqlite3
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+
+from hub.device import rows
+from hub.device.schema import quoted
+from protocol.calls import LINK_CHARACTERS, MOST_PLACES, PlaceState, RowPlace, place_sentence
+
+_HTTP: Final = re.compile(r"https?://[^\s/@]+(/\S*)?")
+_HIDDEN: Final = re.compile(r"(^|/)\.")
+# The error of a server that has no calendar any more names no place.
+_DESTINATIONS: Final = """
+SELECT tbl, row_id, sink, kind, place, link, base IS NULL AS waits, digest, is_deleted, sink_rows.at_ms,
+    problem, why, sink_states.at_ms AS problem_ms, place IN (SELECT value FROM json_each(missing))
+    OR (why = 'missing' AND missing = '[]') AS is_missing
+FROM sink_rows JOIN sink_states USING (sink)
+"""
+
+
+class Destination(NamedTuple):
+    """Place of an approved row. *link*: the http address of the row there, or its file.
+
+    *problem*: why it is not there as it is here, in words of this machine; *why*: in a word for hubs.
+    """
+
+    name: str
+    kind: str
+    state: PlaceState
+    at_ms: int
+    link: str
+    problem: str
+    why: str
+
+    @property
+    def sentence(self) -> str:
+        """State in words, with the place or the problem."""
+        detail = self.link if self.state is PlaceState.ARRIVED else self.problem
+        return place_sentence(self.name, self.state, detail)
+
+
+def destinations(
+    db: sqlite3.Connection, ids: Collection[str] | None = None
+) -> dict[tuple[str, str], list[Destination]]:
+    """Return the places of rows by table and id, of all rows or of those with these *ids*."""
+    if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'sink_states'").fetchone() is None:
+        return {}  # a file of an older version, or one whose tables are being made: this is the last one
+    chosen = "(SELECT value FROM json_each(:ids))" if ids is not None else ""
+    named = {"ids": _json([*(ids or ())])}
+    approved: dict[tuple[str, str], int] = {}
+    for table in rows.tables_of(db):
+        only = f" AND id IN {chosen}" if chosen else ""
+        query = f'SELECT id, "updatedAt" FROM {quoted(table)} WHERE "isApproved" = 1{only}'
+        approved |= {(table, row_id): at_ms for row_id, at_ms in db.execute(query, named)}
+    found: dict[tuple[str, str], list[Destination]] = {}
+    only = f" WHERE row_id IN {chosen}" if chosen else ""
+    for row in db.execute(f"{_DESTINATIONS}{only} ORDER BY sink", named):
+        key = (row["tbl"], row["row_id"])
+        if (state := _place_state(row, approved.get(key))) is not None:
+            found.setdefault(key, []).append(_destination(row, state))
+    return found
+
+
+def _place_state(row: sqlite3.Row, changed_ms: int | None) -> PlaceState | None:
+    """Return the state of a row, changed at *changed_ms* if it is approved; None: it was never there."""
+    if changed_ms is None:
+        return None if row["waits"] or row["is_deleted"] else PlaceState.LEAVING
+    if row["is_deleted"]:
+        return PlaceState.DELETED
+    if row["waits"]:
+        return PlaceState.WAITING
+    if row["is_missing"]:
+        return PlaceState.MISSING
+    is_behind = row["problem"] and (row["digest"] == "" or changed_ms > row["at_ms"])
+    return PlaceState.OUTDATED if is_behind else PlaceState.ARRIVED
+
+
+def _destination(row: sqlite3.Row, state: PlaceState) -> Destination:
+    is_good = state in (PlaceState.ARRIVED, PlaceState.DELETED)
+    at_ms = row["problem_ms"] if state is PlaceState.MISSING else row["at_ms"]
+    problem, why = ("", "") if is_good else (row["problem"], row["why"])
+    return Destination(row["sink"], row["kind"], state, at_ms, row["link"] or row["place"], problem, why)
+
+
+def places_of(found: Iterable[Destination], roots: Mapping[str, str]) -> list[RowPlace]:
+    """Return the places of a row as a hub may know them. *roots*: names of shared folders by their paths."""
+    return [
+        RowPlace(
+            name=one.name,
+            kind=one.kind,
+            state=one.state.value,
+            at_ms=one.at_ms,
+            problem=one.why or None,
+            link=_link(one, roots),
+        )
+        for one in list(found)[:MOST_PLACES]
+    ]
+
+
+def _link(one: Destination, roots: Mapping[str, str]) -> str | None:
+    """Return the address of a row at a place, or the path of its file, as far as a hub may know it."""
+    if one.state in (PlaceState.WAITING, PlaceState.DELETED, PlaceState.MISSING):
+        return None
+    link = one.link if _HTTP.fullmatch(one.link) else ""
+    for root, name in () if link else roots.items():
+        if Path(one.link).is_relative_to(root):
+            below = Path(one.link).relative_to(root).as_posix()
+            link = "" if _HIDDEN.search(below) else f"{name}/{below}"
+    return link if 0 < len(link) <= LINK_CHARACTERS else None
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
