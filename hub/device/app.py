@@ -7,9 +7,9 @@ Exchange with the hub besides calls: events of the hub, and reports of the owner
 The newest configuration of each agent of this device is stored in the device's file. A revision never
 decreases. A gap in the event numbers triggers a new request of all configurations.
 
-Verdicts on rows, answers to questions and replies to messages are reported. A report is one request. What the
-hub has confirmed is marked in the device's file and not repeated; a request without a response is sent again,
-and the hub counts it once.
+Verdicts on rows, their places, answers to questions and replies to messages are reported. A report is one
+request. What the hub has confirmed is marked in the device's file and not repeated; a request without a
+response is sent again, and the hub counts it once.
 
 Lets the owner sign in at a provider: listens for the OAuth redirect and forwards its code to the hub.
 
@@ -76,12 +76,14 @@ from hub.device.shared import (
     root_spellings,
     settle,
 )
+from hub.device.sinks.reports import Placed
 from hub.log import Channel
 from hub.system.files import is_open_to_others, restricting
 from hub.system.processes import wait_for_stop
 from hub.version import VERSION
 from protocol import keys
 from protocol.backoff import Backoff
+from protocol.calls import MOST_PLACED
 from protocol.codec import JSON, MSGPACK
 from protocol.coordination import AgentBeat, Event, EventName, Heartbeat, Method, Response
 from protocol.errors import CloseCode, ErrorCode, connect_command
@@ -469,6 +471,15 @@ VERDICTS: Final = Outbox[Verdict](
     lambda report: {"verdicts": [msgspec.structs.asdict(one) for one in report]},
     DeviceStore.note_reported,
 )
+# where approved rows are, outside of this device's file
+PLACES: Final = Outbox[Placed](
+    "places",
+    Method.PLACES_REPORT,
+    MOST_PLACED,
+    DeviceStore.unreported_places,
+    lambda report: {"rows": [msgspec.to_builtins(one.row) for one in report]},
+    DeviceStore.note_places,
+)
 # the owner's answers to questions; of several answers to a question the hub counts the first
 ANSWERS: Final = Outbox[Reply](
     "answers",
@@ -565,6 +576,7 @@ CAPABILITIES: Final = (
     CapabilityName.BROWSER_OPEN,
     CapabilityName.TOOL_CALLS,
     CapabilityName.HUBS,
+    CapabilityName.ITEM_PLACES,
     *ACTIONS.values(),
 )
 _CODECS: Final = {"json": JSON, "msgpack": MSGPACK}
@@ -772,7 +784,7 @@ class ReferenceDevice:
         hearing = Hearing(line, tools, self._on_status)
         reports = [
             Reporting(line, tools, outbox, self._clock, self._on_status)
-            for outbox in (VERDICTS, ANSWERS, REPLIES)
+            for outbox in (VERDICTS, PLACES, ANSWERS, REPLIES)
         ]
         tasks.start_soon(self._serve_calls, tools, bench, welcome)
         tasks.start_soon(hearing.serve)

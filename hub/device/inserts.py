@@ -40,6 +40,8 @@ from hub.device import addresses, grants, messages, proposals, rows, schema, sen
 from hub.device.messages import Reply
 from hub.device.proposals import Proposal
 from hub.device.rows import Refusal, Verdict, row_called
+from hub.device.sinks import reports
+from hub.device.sinks.reports import Placed, destinations
 from protocol.calls import (
     FILES,
     MAX_ASKED,
@@ -52,6 +54,7 @@ from protocol.calls import (
     KnownToDevice,
     ListedRow,
     Reviewed,
+    RowPlace,
     RowsPage,
     refused_by_owner,
 )
@@ -123,6 +126,7 @@ class DeviceStore:
         self._db = db
         self._path = path
         self._opened: list[tuple[int, int] | None] = []
+        self._roots: dict[str, str] = {}  # names of the folders that are shared now, by their paths
         self._clock = clock
         self._ids = ids
         self._pruned_ms = 0
@@ -233,6 +237,17 @@ class DeviceStore:
             note_confirmed(self._db, [one.call_id for one in report])
         self.mark = self._read_mark()
 
+    def unreported_places(self, most: int) -> list[Placed]:
+        """Return at most *most* rows whose places the hub has not confirmed."""
+        return reports.unreported(self._db, self.hub, self._roots, most)
+
+    def note_places(self, report: Sequence[Placed]) -> None:
+        """Mark the places of rows as confirmed by the hub."""
+        with self._transaction():
+            reports.note_reported(self._db, report)
+            note_confirmed(self._db, [one.call_id for one in report])
+        self.mark = self._read_mark()
+
     def unreported_replies(self, most: int) -> list[Reply]:
         """Return at most *most* answers to messages that the hub has not confirmed."""
         return messages.unreported(self._db, most)
@@ -282,7 +297,8 @@ class DeviceStore:
                 if path not in known:
                     known[path] = _fresh_name(Path(path), set(known.values()))
                     self._db.execute("INSERT INTO roots VALUES (?, ?)", (path, known[path]))
-        return [known[path] for path in paths]
+        self._roots = {path: known[path] for path in paths}
+        return [*self._roots.values()]
 
     def _settle(
         self, call: ToolCall, granted: Mapping[str, Sequence[str]], counter: int
@@ -365,7 +381,7 @@ class DeviceStore:
         if call.action is Action.FILE_PUT:
             return None, put(self._db, call, at_ms)
         if call.action is Action.ROWS_LIST:
-            return None, list_rows(self._db, call, self.hub)
+            return None, list_rows(self._db, call, self.hub, self._roots)
         if call.action is Action.ROWS_KNOWN:
             return None, list_known(self._db, call, self.hub)
         if call.action is Action.TABLE_DECLARE:
@@ -667,7 +683,9 @@ def note_welcome(db: sqlite3.Connection, welcome: Welcome, fresh_id: str) -> str
     return message
 
 
-def list_rows(db: sqlite3.Connection, call: ToolCall, hub: str) -> dict[str, object]:
+def list_rows(
+    db: sqlite3.Connection, call: ToolCall, hub: str, roots: Mapping[str, str]
+) -> dict[str, object]:
     """Execute ``rows.list``: return one page of the rows that *hub* wrote.
 
     Raises:
@@ -680,8 +698,11 @@ def list_rows(db: sqlite3.Connection, call: ToolCall, hub: str) -> dict[str, obj
     assert mark is not None  # every served file has a mark
     listed: list[ListedRow] = []
     size, more = 0, False
-    for found in db.execute(_LISTED, (since, hub, call.limit + 1)):
-        row = _listed(db, found)
+    written = db.execute(_LISTED, (since, hub, call.limit + 1)).fetchall()
+    places = destinations(db, [found["written_row"] for found in written])
+    for found in written:
+        at = places.get((found["written_tbl"], found["written_row"]), ())
+        row = _listed(db, found, reports.places_of(at, roots))
         size += len(msgspec.json.encode(row)) + 1
         if listed and (size > MAX_PAGE_BYTES or len(listed) == call.limit):
             more = True
@@ -717,7 +738,7 @@ def _ids(data: Record, name: str) -> list[str]:
     return asked
 
 
-def _listed(db: sqlite3.Connection, found: sqlite3.Row) -> ListedRow:
+def _listed(db: sqlite3.Connection, found: sqlite3.Row, places: list[RowPlace]) -> ListedRow:
     table = rows.table_of(db, found["written_tbl"])
     row = rows.find(db, table, found["written_row"])
     state = rows.state_of(table, row, found["written"])
@@ -737,6 +758,7 @@ def _listed(db: sqlite3.Connection, found: sqlite3.Row) -> ListedRow:
         end=found["quote_end"] or 0,
         timezone=rows.read_remarks(found["remarks"]).timezone,
         data={} if row is None else _shown(db, table, row, is_open=state == "open"),
+        places=places,
     )
 
 

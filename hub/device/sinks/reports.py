@@ -6,7 +6,7 @@ paths below shared folders without a name that begins with a dot, but no other a
 
 import re
 import sqlite3
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -14,10 +14,19 @@ import msgspec
 
 from hub.device import rows
 from hub.device.schema import quoted
-from protocol.calls import LINK_CHARACTERS, MOST_PLACES, PlaceState, RowPlace, place_sentence
+from protocol.calls import LINK_CHARACTERS, MOST_PLACES, PlacedRow, PlaceState, RowPlace, place_sentence
 
+_MOST_BYTES: Final = 64 * 1024  # of the rows of a report
 _HTTP: Final = re.compile(r"https?://[^\s/@]+(/\S*)?")
 _HIDDEN: Final = re.compile(r"(^|/)\.")
+_OF_HUB: Final = """
+SELECT tbl, row_id, call_id, coalesce(places, '[]') AS places
+FROM reviews LEFT JOIN place_reports USING (tbl, row_id) WHERE hub = ? ORDER BY number
+"""
+# of a row that its hub has deleted meanwhile, nothing is kept
+_CONFIRM: Final = """
+INSERT OR REPLACE INTO place_reports SELECT tbl, row_id, ?3 FROM reviews WHERE tbl = ?1 AND row_id = ?2
+"""
 # The error of a server that has no calendar any more names no place.
 _DESTINATIONS: Final = """
 SELECT tbl, row_id, sink, kind, place, link, base IS NULL AS waits, digest, is_deleted, sink_rows.at_ms,
@@ -91,6 +100,14 @@ def _destination(row: sqlite3.Row, state: PlaceState) -> Destination:
     return Destination(row["sink"], row["kind"], state, at_ms, row["link"] or row["place"], problem, why)
 
 
+class Placed(NamedTuple):
+    """Row that call *call_id* wrote, with its places."""
+
+    tbl: str
+    call_id: str
+    row: PlacedRow
+
+
 def places_of(found: Iterable[Destination], roots: Mapping[str, str]) -> list[RowPlace]:
     """Return the places of a row as a hub may know them. *roots*: names of shared folders by their paths."""
     return [
@@ -120,3 +137,26 @@ def _link(one: Destination, roots: Mapping[str, str]) -> str | None:
 
 def _json(value: object) -> str:
     return msgspec.json.encode(value).decode()
+
+
+def unreported(db: sqlite3.Connection, hub: str, roots: Mapping[str, str], most: int) -> list[Placed]:
+    """Return at most *most* rows of a hub whose places are not those that it has confirmed."""
+    found, size = destinations(db), 0
+    changed: list[Placed] = []
+    for tbl, row_id, call_id, confirmed in db.execute(_OF_HUB, (hub,)):
+        if (tbl, row_id) not in found and confirmed == "[]":
+            continue
+        places = places_of(found.get((tbl, row_id), ()), roots)
+        if (text := _json(places)) == confirmed:
+            continue
+        size += len(text)
+        if len(changed) == most or (changed and size > _MOST_BYTES):
+            break
+        changed.append(Placed(tbl, call_id, PlacedRow(row_id, places)))
+    return changed
+
+
+def note_reported(db: sqlite3.Connection, report: Sequence[Placed]) -> None:
+    """Store the places that a hub has confirmed."""
+    confirmed = [(one.tbl, one.row.row_id, _json(one.row.places)) for one in report]
+    db.executemany(_CONFIRM, confirmed)

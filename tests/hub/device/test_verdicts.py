@@ -7,15 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 
 from hub.clock import IdFactory
 from hub.device.app import POLL_EVERY_S
 from hub.device.inbox import read_items
-from hub.device.inserts import DeviceFileError, DeviceStore, open_device_store
+from hub.device.inserts import DeviceFileError, DeviceStore, connect_shared, open_device_store
 from hub.device.owner import approve, edit, reject
 from hub.device.rows import Remarks, Verdict
 from hub.device.sending_log import Order, open_sending_log, read_faults
+from hub.device.sinks.lines import Markdown
+from hub.device.sinks.sync import Sink, synchronize
+from hub.device.sinks.text_file import TextFile
 from protocol.coordination import Method, Request, Response
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody, Record
@@ -222,6 +226,37 @@ async def test_a_device_reports_verdicts_until_its_hub_has_confirmed_them(
     await guest.call(insert("c-2"))
     reject(device.db, [2])
     assert (await report(guest, clock)).params == {"verdicts": [{"call_id": "c-2", "verdict": "rejected"}]}
+
+
+async def test_device_reports_where_an_approved_item_went_until_its_hub_has_confirmed_it(
+    device: RunningDevice, guest: Guest, clock: FakeClock
+) -> None:
+    answer = await guest.call(insert("c-1"))
+    assert isinstance(answer.result, dict)
+    approve(device.db, [1], at_ms=5)
+    asked = await report(guest, clock)
+    await guest.say(Response(id=asked.id, result={"known": 1, "unknown": 0}))
+
+    async def places() -> list[Record]:
+        with connect_shared(device.db) as db:
+            target = TextFile(device.folder / "vault/todo.md", Markdown())
+            synchronize(db, Sink("vault", target, ("tasks",), kind="markdown"), clock.now())
+        for _ in range(2):  # the first one is not answered
+            asked = await report(guest, clock)
+            assert asked.method == Method.PLACES_REPORT
+            await guest.say(Response(id=asked.id, error=busy))
+        asked = await report(guest, clock)
+        await guest.say(Response(id=asked.id, result={"known": 1, "unknown": 0}))
+        (row,) = msgspec.convert(asked.params["rows"], list[dict[str, Any]])
+        assert row["row_id"] == answer.result["id"]
+        found: list[Record] = row["places"]
+        return [{name: value for name, value in place.items() if name != "at_ms"} for place in found]
+
+    busy = ErrorBody(code=ErrorCode.OVERLOADED, message="later", retryable=True)
+    about: Record = {"name": "vault", "kind": "markdown"}
+    assert await places() == [about | {"state": "waiting", "problem": "unreachable"}]
+    (device.folder / "vault").mkdir()
+    assert await places() == [about | {"state": "arrived", "link": "notes/vault/todo.md"}]
 
 
 async def test_a_report_whose_confirmation_cannot_be_stored_is_repeated_ever_more_rarely(
