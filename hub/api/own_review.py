@@ -35,6 +35,7 @@ from hub.api.nouns.items import (
     ItemView,
     NewVerdictsView,
     NewVerdictView,
+    PlaceView,
     VerdictError,
     VerdictResult,
     VerdictResults,
@@ -51,6 +52,7 @@ from hub.roles import Scope
 from hub.runs.agreement import RowTitle
 from hub.text.excerpt import Excerpt
 from hub.tokens import TokenKind
+from protocol.calls import place_sentence
 from protocol.errors import CATALOGUE, ErrorCode
 from protocol.tables import SUGGESTED, TABLES, Column, Kind
 
@@ -335,7 +337,18 @@ def _detail(item: DeviceItem, excerpt: Excerpt | None) -> ItemDetail:
         before=None if before is None else texts(before),
         place=place,
         reasons=tuple(day.sentence for day in item.remarks.counted),
-        goes_to=tuple(place.sentence for place in item.goes_to),
+        places=tuple(
+            PlaceView(
+                name=one.name,
+                kind=one.kind,
+                state=one.state,
+                since=from_epoch_ms(one.at_ms),
+                sentence=place_sentence(one.name, one.state, one.problem),
+                problem=one.why or None,
+                link=one.link,
+            )
+            for one in item.goes_to
+        ),
         fields=fields_of(item.declaration),
     )
 

@@ -347,6 +347,20 @@ def given_by(given: Item | None) -> str:
 
 
 @_format
+def place_states(places: list[Item]) -> str:
+    """Return the names of the places of an item, with the state where it has not arrived."""
+    named = (one["name"] if one["state"] == "arrived" else f"{one['name']}: {one['state']}" for one in places)
+    return ", ".join(named)
+
+
+@_format
+def places(places: list[Item]) -> str:
+    """Return where an item is outside of its device's file since when, or why it is not there."""
+    linked = ((one, f", {one['link']}" if one["link"] else "") for one in places)
+    return "; ".join(f"{one['sentence']}{link} ({show.moment(one['since'])})" for one, link in linked)
+
+
+@_format
 def owner_alone(needs_owner: bool) -> str:
     """Return who approves an item that has a mark, and how."""
     remedy = "on the device: hub review, or hub grants +review.remote=marked"

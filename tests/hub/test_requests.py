@@ -1,5 +1,6 @@
 """What a device may ask of its hub, and what it is answered."""
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 
@@ -13,7 +14,7 @@ from protocol.errors import ErrorCode
 from protocol.frame import Parameter, Parameters
 from protocol.keys import key_id
 from protocol.lifecycles import RunState
-from storage import audit
+from storage import audit, changes
 from storage.devices import device_keys
 from storage.runs import items, run_claims, runs
 from storage.runs.items import ItemFilter
@@ -94,6 +95,41 @@ async def test_verdicts_over_an_older_connection_are_not_written(bench: Bench) -
     assert listed.row.verdict == "open"
 
 
+async def test_a_device_reports_where_it_put_its_own_items_and_what_is_repeated_changes_nothing(
+    bench: Bench,
+) -> None:
+    link = bench.connect(runs=folder(a="- [ ] call Anna"))
+    await bench.run()
+    (listed,) = (await bench.store.read(items.list_items, ItemFilter(), limit=9)).items
+    row_id = listed.row.row_id
+    place: dict[str, Parameter] = {
+        "name": "todo",
+        "kind": "markdown",
+        "state": "arrived",
+        "at_ms": 7,
+        "link": "notes/todo.md",
+    }
+    later: dict[str, Parameter] = place | {
+        "state": "pondering",
+        "problem": "eclipse",
+    }  # words of a newer device
+    rows: Parameter = [{"row_id": row_id, "places": [place]}, {"row_id": "unknown", "places": []}]
+    foreign = await ask(bench, "places.report", FakeLink("another"), rows=rows)
+    assert foreign.result == {"known": 0, "unknown": 2}
+    seen: list[list[int]] = []
+    for places in ([place], [place], [later], []):
+        rows = [{"row_id": row_id, "places": places}, {"row_id": "unknown", "places": []}]
+        assert (await ask(bench, "places.report", rows=rows)).result == {"known": 1, "unknown": 1}
+        (listed,) = (await bench.store.read(items.list_items, ItemFilter(), limit=9)).items
+        changed = await bench.store.read(changes.changes_after, 0)
+        seen.append([one.version for one in changed.changes if one.kind == "item"])
+        assert [*msgspec.to_builtins(listed.row.places)] == places
+    assert seen[0] == seen[1] < seen[2] < seen[3]
+    await bench.store.write(lambda c: c.execute(sa.update(devices).values(session_epoch=link.epoch + 1)))
+    refused = await ask(bench, "places.report", rows=[{"row_id": row_id, "places": [place]}])
+    assert refused.error is not None and refused.error.code == ErrorCode.DEVICE_GONE
+
+
 REFUSED: tuple[tuple[str, Parameters, ErrorCode], ...] = (
     ("messages.forget", {}, ErrorCode.UNKNOWN_METHOD),
     ("no.such.thing", {}, ErrorCode.UNKNOWN_METHOD),
@@ -104,6 +140,15 @@ REFUSED: tuple[tuple[str, Parameters, ErrorCode], ...] = (
     ("review.report", {"verdicts": [{"call_id": "c-1"}]}, ErrorCode.BAD_PARAMS),
     ("review.report", {"verdicts": [{"call_id": "c-1", "verdict": "open"}]}, ErrorCode.BAD_PARAMS),
     ("review.report", {"verdicts": [{}] * 501}, ErrorCode.BAD_PARAMS),
+    ("places.report", {}, ErrorCode.BAD_PARAMS),
+    ("places.report", {"rows": [{"row_id": "r-1"}]}, ErrorCode.BAD_PARAMS),
+    ("places.report", {"rows": [{"row_id": "r-1", "places": [{"name": "todo"}]}]}, ErrorCode.BAD_PARAMS),
+    (
+        "places.report",
+        {"rows": [{"row_id": "r-1", "places": [{"name": "n", "state": "s", "at_ms": 1, "link": "x" * 501}]}]},
+        ErrorCode.BAD_PARAMS,
+    ),
+    ("places.report", {"rows": [{"row_id": "r-1", "places": []}] * 101}, ErrorCode.BAD_PARAMS),
     ("runs.get", {"run_id": "nothing"}, ErrorCode.UNKNOWN_RUN),
 )
 

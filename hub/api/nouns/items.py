@@ -29,7 +29,7 @@ from hub.api.noun import (
     route,
 )
 from hub.api.others import link_of
-from hub.clock import Clock, IdFactory, epoch_ms
+from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.dates import dates_as_instants, dates_as_texts
 from hub.links.roster import DeviceLink, Roster
 from hub.metrics import Metrics
@@ -38,6 +38,7 @@ from hub.runs.agreement import RowTitle, choices_of, lacking, problem_with, refu
 from hub.runs.delivery import ExcerptSeals
 from hub.settings.agent_settings import unknown_tables
 from hub.text.excerpt import Excerpt
+from protocol.calls import MOST_PLACED, PLACE_PROBLEMS, PlacedRow, RowPlace, place_sentence
 from protocol.coordination import DEVICE, Method
 from protocol.errors import CATALOGUE, VERDICT_REFUSALS, CodedError, ErrorCode, HubError
 from protocol.ids import CallId, DeviceId, RunId, UserId
@@ -137,8 +138,25 @@ _OF_OWNER: Final = (
 MOST_VERDICTS: Final = 500  # in one report: as many as one write may look up
 Edits = Mapping[str, Mapping[str, Any]]  # values by item
 Verdicts = Annotated[list[ReportedVerdict], Meta(max_length=MOST_VERDICTS)]
+PlacedRows = Annotated[list[PlacedRow], Meta(max_length=MOST_PLACED)]
 ItemVerdict = Literal["open", "approved", "edited", "rejected"]
 ItemWarning = Literal["any", "none", Mark]
+
+
+class PlaceView(View):
+    """Place of an approved item outside of its device's file, as the device reported it.
+
+    *sentence*: the state in words, and why the item is not there. *link*: the http address of the item there,
+    or the path of its file below a shared folder; null: the device does not tell.
+    """
+
+    name: str
+    kind: str
+    state: str
+    since: Instant
+    sentence: str
+    problem: str | None = None
+    link: str | None = None
 
 
 class GivenVerdictView(View):
@@ -168,6 +186,7 @@ class ItemView(View, kw_only=True):
     or is not connected to this node. *device_is_elsewhere*: it is connected to another node of the hub, which
     alone knows whether it would. *needs_owner*: it has a mark, and its owner has not granted that it be
     approved or changed from a hub; it can be rejected. *lacks*: fields that an approval has to fill.
+    *places*: where its device puts it outside of its file once it is approved, as files and calendars.
     *user*, *quote* and *data* with ``values`` only; see ``ItemDetail`` for *data*.
     """
 
@@ -193,6 +212,7 @@ class ItemView(View, kw_only=True):
     device_is_elsewhere: bool = False
     needs_owner: bool = False
     lacks: tuple[str, ...] = ()
+    places: tuple[PlaceView, ...] = ()
     user: str | None = None
     quote: str | None = None
     data: dict[str, Any] | None = None
@@ -235,9 +255,8 @@ class ItemDetail(ItemView, kw_only=True):
     it was found, where they differ. *before*: what the device has, while an update is on its way to it.
     Dates are texts, as ``2027-02-03`` for a day without a time, or as ``2027-02-03T14:00:00Z``.
     *place*: null once its owner has rejected it. *reasons*: why fields have their days, where words of the
-    text count from another day: one sentence for each. *goes_to*: at a device, where the approved item is
-    outside of it, or why it is not there. *fields*: of its table; none of a table that is not declared any
-    more.
+    text count from another day: one sentence for each. *fields*: of its table; none of a table that is not
+    declared any more.
     """
 
     data: dict[str, Any]
@@ -245,7 +264,6 @@ class ItemDetail(ItemView, kw_only=True):
     before: dict[str, Any] | None = None
     place: ItemPlace | None = None
     reasons: tuple[str, ...] = ()
-    goes_to: tuple[str, ...] = ()
     fields: tuple[TableField, ...] = ()
 
 
@@ -414,6 +432,7 @@ class Items(Noun):
             "device as device?",
             "path",
             "*|item_state as state",
+            "places|place_states as goes to?",
             "title|short as title",
         ),
         empty="no matching items; --all includes those that have a verdict",
@@ -514,6 +533,7 @@ class Items(Noun):
             "answered_at|moment as at the device",
             "verdict_at|moment as decided?",
             "given|given_by as given here?",
+            "places|places as goes to?",
             "data|values",
             "found|values as found as?",
             "before|values as before?",
@@ -659,6 +679,7 @@ class Items(Noun):
         verdicts = {"device_refuses": refuses, "device_is_elsewhere": row.device_id in elsewhere}
         verdicts["needs_owner"] = self._needs_owner(row, link)
         lacks = () if table is None else lacking(table, row.data)
+        places = tuple(map(_place_view, row.places))
         source = row.source or {}
         found = source.get("provenance")
         known = {
@@ -666,7 +687,8 @@ class Items(Noun):
             "found_by": source.get("found_by"),
             "unsure": source.get("unsure"),
         }
-        return named | known | {"agent": agent, "device": device, "given": given, "lacks": lacks, **verdicts}
+        shown = {"agent": agent, "device": device, "given": given, "lacks": lacks, "places": places}
+        return named | known | shown | verdicts
 
     @device(Method.REVIEW_REPORT, "its own items")
     @audited("item.judged")
@@ -691,6 +713,33 @@ class Items(Noun):
         unknown = len(last) - known
         self._unknown_verdicts.inc(unknown)
         return {"known": known, "unknown": unknown}
+
+    @device(Method.PLACES_REPORT, "its own items")
+    @audited("item.placed", is_often=True)
+    async def place(self, link: Link, rows: PlacedRows) -> dict[str, Any]:
+        """Store where a device has put approved items outside of its file."""
+        found = {one.row_id: one.places for one in rows}
+
+        def write(c: Connection) -> int:
+            calls.check_newest(c, link.device_id, link.epoch)
+            return items.note_places(c, link.device_id, found)
+
+        async with self._reporting(link.device_id):
+            known = await self._store.write(write)
+        return {"known": known, "unknown": len(found) - known}
+
+
+def _place_view(place: RowPlace) -> PlaceView:
+    why = PLACE_PROBLEMS.get(place.problem or "", place.problem or "")
+    return PlaceView(
+        name=place.name,
+        kind=place.kind,
+        state=place.state,
+        since=from_epoch_ms(place.at_ms),
+        sentence=place_sentence(place.name, place.state, why),
+        problem=place.problem,
+        link=place.link,
+    )
 
 
 def _given(c: Connection, item_ids: Sequence[str]) -> Given:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from hub.accounts.keys import FILE, KeyStore
 from hub.roles import Role, Scope
 from hub.text.excerpt import Excerpt
+from protocol.calls import RowPlace
 from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
 from storage.agents import declared_agents
 from storage.agents.declared_agents import DeclaredAgent
@@ -97,6 +98,27 @@ async def test_items_are_reported_with_what_their_owner_said_and_should_know(
     (unsure,) = [item for item in (await client.get("/v1/items")).json()["items"] if item["unsure"]]
     assert (unsure["id"], unsure["unsure"], unsure["needs_owner"]) == ("i-0", "chat", False)
     assert (await client.get("/v1/items/i-3")).json()["reasons"] == []
+
+
+async def test_an_item_shows_where_it_went_and_why_it_is_not_there_in_words(
+    hub: ServedHub, client: httpx2.AsyncClient
+) -> None:
+    places = [
+        RowPlace(name="todo", kind="markdown", state="arrived", at_ms=1_000, link="notes/todo.md"),
+        RowPlace(name="phone", kind="caldav", state="waiting", at_ms=2_000, problem="denied"),
+        RowPlace(name="moon", kind="rest", state="pondering", at_ms=2_000, problem="eclipse"),
+    ]
+    assert await hub.store.write(items.note_places, DeviceId("d-1"), {"row-1": places, "row-9": places}) == 1
+    one = (await client.get("/v1/items/i-1")).json()
+    (same,) = [item for item in (await client.get("/v1/items")).json()["items"] if item["id"] == "i-1"]
+    assert one["places"] == same["places"]
+    assert [(place["sentence"], place["link"]) for place in one["places"]] == [
+        ("in todo", "notes/todo.md"),
+        ("not in phone yet: it refuses the user or the password, or there is none", None),
+        ("pondering in moon: eclipse", None),
+    ]
+    assert one["places"][0]["since"] == "1970-01-01T00:00:01Z"
+    assert (await client.get("/v1/items/i-2")).json()["places"] == []
 
 
 async def test_an_item_is_read_with_its_content_and_its_place(client: httpx2.AsyncClient) -> None:

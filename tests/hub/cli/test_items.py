@@ -3,15 +3,18 @@
 import json
 import os
 import pwd
+from functools import partial
 
 import pytest
 import sqlalchemy as sa
 from anyio.from_thread import BlockingPortal
 
+from protocol.calls import RowPlace
 from protocol.handshake import CAPABILITY_OF
+from protocol.ids import DeviceId
 from protocol.work import UNSURE, Action
 from storage import schema
-from storage.runs import item_verdicts
+from storage.runs import item_verdicts, items
 from tests.hub.api.test_item_routes import keep
 from tests.hub.cli.conftest import Hub, ends
 from tests.hub.device.test_inbox import COUNTED
@@ -32,6 +35,22 @@ def test_items_are_listed_by_filters_and_shown(hub: Hub, served: ServedHub, port
     assert "title=task 4" in shown and "quote" in shown and "open, instruction" in shown
     assert COUNTED.sentence in shown
     assert "open, unsure" in listed and UNSURE["chat"] in hub("items", "show", "i-0").output
+
+
+def test_items_are_listed_and_shown_with_where_they_went_and_why_not(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
+    portal.call(served.store.write, keep)
+    assert "goes to" not in hub("items", "ls", "--all").output + hub("items", "show", "i-1").output
+    places = [
+        RowPlace(name="todo", kind="markdown", state="arrived", at_ms=1_000, link="notes/todo.md"),
+        RowPlace(name="phone", kind="caldav", state="waiting", at_ms=2_000, problem="read_only"),
+    ]
+    portal.call(served.store.write, partial(items.note_places, found={"row-1": places}), DeviceId("d-1"))
+    assert "todo, phone: waiting" in hub("items", "ls", "--all").output
+    shown = hub("items", "show", "i-1").output
+    assert "in todo, notes/todo.md (1970-01-01" in shown
+    assert "not in phone yet: it cannot be written (1970-01-01" in shown
 
 
 def test_items_are_judged_and_the_verdict_is_taken_back(

@@ -24,6 +24,7 @@ from hub.health.issues import error, notice, warning
 from hub.links.roster import RoundTrip
 from hub.roles import Role
 from hub.settings.limit_settings import Limits
+from protocol.calls import RowPlace
 from protocol.ids import CallId
 from storage import issue_mutes
 from storage.agents import agents
@@ -251,6 +252,23 @@ async def verdicts(hub: ServedHub) -> dict[str, tuple[str, dict[str, object]]]:
     """The newest verdict on each item, and its values."""
     newest = await hub.store.read(item_verdicts.newest_verdicts, ["i-0", "i-1", "i-2"])
     return {id: (row.verdict, row.data) for id, row in newest.items()}
+
+
+async def test_item_shows_its_places_and_only_an_address_of_the_web_is_a_link(
+    hub: ServedHub, visit: Visit
+) -> None:
+    row = (await hub.store.read(items.get_item, "i-2"))[0]
+    links = {"todo": "notes/todo.md", "phone": "https://dav.example.org/x.ics", "bad": "javascript:alert(1)"}
+    places = [RowPlace(name=name, state="arrived", at_ms=1, link=link) for name, link in links.items()]
+    places.append(RowPlace(name="lab", state="waiting", at_ms=1, problem="full"))
+    assert row.device_id is not None and row.row_id is not None
+    await hub.store.write(items.note_places, row.device_id, {row.row_id: places})
+    await visit.open("review?item=i-2")
+    for name, link in links.items():
+        await visit.page.get_by_text(f"in {name}, {link}").wait_for()
+    await visit.page.get_by_text("not in lab yet: its disk is full").wait_for()
+    shown = visit.page.locator("article a[rel=noreferrer]")
+    assert [await one.get_attribute("href") for one in await shown.all()] == [links["phone"]]
 
 
 async def test_items_are_approved_by_keys_as_they_are_or_edited_and_an_approval_is_undone(

@@ -335,6 +335,16 @@ const ORIGINS: Readonly<Record<NonNullable<ItemDetail["provenance"]>["origin"], 
   calendar: "a calendar",
 };
 
+/** Where an item is: only an address of the web is a link. */
+function Place({ link: to }: { link: string }): JSX.Element {
+  if (!/^https?:\/\//.test(to)) return <Foreign of={to} />;
+  return (
+    <a href={to} target="_blank" rel="noreferrer">
+      <Foreign of={to} />
+    </a>
+  );
+}
+
 function Item({ of, children }: { of: Shown; children: ComponentChildren }): JSX.Element {
   return (
     <article aria-labelledby="item-title">
@@ -359,9 +369,15 @@ function Item({ of, children }: { of: Shown; children: ComponentChildren }): JSX
         </p>
       ))}
       {of.unsure && <p class="quiet">unsure: {MARKS[of.unsure] ?? of.unsure}</p>}
-      {[...(of.reasons ?? []), ...(of.goes_to ?? [])].map((reason) => (
+      {(of.reasons ?? []).map((reason) => (
         <p key={reason} class="quiet">
           <Foreign of={reason} />
+        </p>
+      ))}
+      {of.places.map((place) => (
+        <p key={place.name} class="quiet">
+          <Foreign of={place.sentence} />
+          {place.link && <>, <Place link={place.link} /></>}, <Time at={place.since} />
         </p>
       ))}
       {children}
