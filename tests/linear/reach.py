@@ -54,6 +54,7 @@ MODULES: Final = {
     "hub.settings": Reach(_OPERATOR),
     "hub.system": Reach("names of files of the owner"),
     "hub.text": Reach(_FILES),
+    "hub.version": Reach("files that installers of Python programs write"),
 }
 # Attributes of a lexicon that are looked for in whole texts, not in sentences.
 _WHOLE: Final = ("personal", "tales", "letters", "minutes", "tickets")

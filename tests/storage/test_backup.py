@@ -177,7 +177,7 @@ def _repack(
         (_take_the_database_out, "has no hub.db"),
         (_name_a_file_elsewhere, "names other files"),
         (_come_from_the_future, "by a newer hub: its tables are of revision 9999"),
-        (_come_from_an_unsupported_release, "the oldest that this hub upgrades is 0001 of hub"),
+        (_come_from_an_unsupported_release, "the oldest that this hub upgrades is 0001"),
         (_be_something_else, "no backup of a hub"),
     ],
 )
