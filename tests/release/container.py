@@ -15,7 +15,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import traceback
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -264,6 +263,7 @@ async def alone(engine: Engine, folder: Path) -> None:
         must(of_office > 0, "the file of an office program brought no item")
         must(len(items) - of_office == len(BOXES), f"{items} are not the {len(BOXES)} check boxes")
         told(f"a run over {run['units_total']} files: {len(items)} items; memory {memory_mb(hub.pid)} MB")
+        hub.inside("hub", "backup", "/data/now.backup")
         os.kill(hub.pid, signal.SIGSTOP)  # it hangs
         must(not hub.is_healthy(), "HEALTHCHECK succeeds while the hub hangs")
         os.kill(hub.pid, signal.SIGCONT)
@@ -271,6 +271,14 @@ async def alone(engine: Engine, folder: Path) -> None:
         code = await hub.stop()
         must(code == 0 and "hub.stopped" in hub.log(), f"SIGTERM ended it with {code}: {hub.log()[-2000:]}")
         told(f"stopped in good order after {perf_counter() - started:.1f} s")
+    anew = Container(engine, "hub-check", folder / "restored", options)
+    mounts = [f"--volume={anew.folder}:/data", f"--volume={hub.folder}/now.backup:/hub.backup:ro"]
+    words = ["run", "--rm", "--network=host", "--cgroups=disabled", *options, *mounts, IMAGE]
+    engine.podman(*words, "restore", "--yes", "/hub.backup")
+    async with running(anew):
+        kept = (await anew.get("/v1/summary"))["items"]["waiting"]
+        must(kept == len(items), f"{kept} of {len(items)} items are there after a restore")
+        told(f"restored into an empty folder: {kept} items")
 
 
 def compose() -> dict[str, Any]:
@@ -361,6 +369,8 @@ async def composed(engine: Engine, folder: Path) -> None:
             must(rows[0][0] >= 1, "no item is in PostgreSQL")
             issues = {issue["id"] for issue in (await hub.get("/v1/issues"))["issues"]}
             must(issues <= {"listener.insecure"}, f"issues: {issues}")
+            link = await anyio.to_thread.run_sync(hub.inside, "hub", "dashboard")
+            must(link.startswith("http://127.0.0.1:8771/"), f"the link of the dashboard is {link}")
             code = await hub.stop()
             must(code == 0, f"SIGTERM ended it with {code}")
             told("an item of the model came through PostgreSQL and NATS")
@@ -385,6 +395,15 @@ def run_in(engine: Engine) -> None:
             anyio.run(part, engine, place)
 
 
+def messages_of(error: BaseException) -> Iterator[str]:
+    """Yield the messages of an error, or of all errors of a group."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from messages_of(inner)
+    else:
+        yield str(error)
+
+
 def main() -> int:
     """Build, then do the rest in a network of its own."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -403,7 +422,8 @@ def main() -> int:
             build(engine, chosen.base)
     except* Wrong as group:
         is_wrong = True
-        told("".join(traceback.format_exception_only(group)))
+        for message in messages_of(group):
+            told(f"wrong: {message}")
     if is_wrong or chosen.inside:
         return int(is_wrong)
     # crun refuses a mixed tree of control groups, which is hidden from it here.
