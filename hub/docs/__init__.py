@@ -22,6 +22,7 @@ PARTS: Final[Mapping[str, tuple[str, ...]]] = {
             "device",
             "access",
             "service",
+            "container",
             "cluster",
             "backup",
             "upgrade",

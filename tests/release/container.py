@@ -224,6 +224,12 @@ async def items_of_a_run(hub: Container, folder: Path) -> tuple[dict[str, Any], 
         await device.close()
 
 
+def cpu_s(pid: int) -> float:
+    """Return the CPU time of a process."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
 def memory_mb(pid: int) -> int:
     """Return the memory of all processes that the container of *pid* runs."""
     alike, kb = os.readlink(f"/proc/{pid}/ns/pid"), 0
@@ -248,7 +254,8 @@ async def alone(engine: Engine, folder: Path) -> None:
     options = [*HARDENED, "--env=HUB__LISTEN__DEVICES__INSECURE=true", f"--env=HUB__AGENTS={AGENT}"]
     hub = Container(engine, "hub-check", folder / "data", options)
     async with running(hub) as seconds:
-        told(f"from start to ready: {seconds:.1f} s; memory when ready: {memory_mb(hub.pid)} MB")
+        told(f"from start to ready: {seconds:.1f} s, of them {cpu_s(hub.pid):.1f} s of CPU")
+        told(f"memory when ready: {memory_mb(hub.pid)} MB")
         written = hub.inside("sh", "-c", f"for p in {PLACES}; do (: > $p/x) 2>&- && echo $p; done; true")
         must(written.split() == WRITABLE, f"its user can write in {written.split()}")
         ids = hub.inside("sh", "-c", "id -u; id -g; grep -E 'NoNewPrivs|CapEff' /proc/self/status").split()

@@ -6,25 +6,31 @@
 import configparser
 import json
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import anyio
+import yaml
 from anyio.abc import SocketStream
 
+from hub import docs
 from hub.cli.talk import SOCKET
 from hub.settings.limit_settings import Limits, Listen
 from hub.settings.reading import check_text
 from hub.settings.settings import Settings
 from hub.version import VERSION
-from tests.release.container import CONTAINERFILE, FOLDER, UID, compose
+from tests.release.container import CONTAINERFILE, FOLDER, HARDENED, UID, compose
+from tests.support.handbook import blocks
 from tests.support.processes import HubProcess, closing
 from tests.support.source import ROOT
 
+PAGE = docs.FOLDER / "container.md"
 UNIT = FOLDER / "device-hub.container"
 STOP_S = 15  # what goodbyes and the database may take after the drain
 UNREADY = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 7\r\nconnection: close\r\n\r\nno disk"
@@ -97,6 +103,44 @@ def test_variables_of_unit_are_settings_of_a_hub() -> None:
     container = unit()["Container"]
     settings = usable(image_environment() | dict([container["Environment"].split("=", 1)]))
     assert container["PublishPort"].endswith(f":{settings.listen.devices.address.port}")
+
+
+def test_containers_of_handbook_run_as_they_are_checked() -> None:
+    started = [call for call in calls_of_page() if call[:2] == ["podman", "run"]]
+    assert len(started) == 2
+    for call in started:
+        environ = dict(after.split("=", 1) for before, after in pairwise(call) if before == "--env")
+        usable(image_environment() | environ)
+        assert {"--read-only", "--read-only-tmpfs=false"} <= set(call)
+        mounts = [after for before, after in pairwise(call) if before == "--volume"]
+        assert mounts[:2] == ["device-hub:/data", f"~/hub:{all_of('WORKDIR')[-1]}:ro"]
+    assert set(HARDENED) <= set(started[0])
+
+
+def calls_of_page() -> Iterator[list[str]]:
+    for block in blocks(PAGE, "sh"):
+        for line in block.text.replace("\\\n", " ").splitlines():
+            yield shlex.split(line)
+
+
+def test_pod_of_handbook_is_of_a_hub_that_is_ready() -> None:
+    (block,) = blocks(PAGE, "yaml")
+    pod = yaml.safe_load(block.text)["spec"]["template"]["spec"]
+    (hub,) = pod["containers"]
+    environ = image_environment() | {entry["name"]: entry["value"] for entry in hub["env"]}
+    settings = usable(environ)
+    assert hub["ports"][0]["containerPort"] == settings.listen.devices.address.port
+    assert [pod["securityContext"][key] for key in ("runAsUser", "runAsGroup", "fsGroup")] == [UID] * 3
+    mounts = {mount["name"]: mount["mountPath"] for mount in hub["volumeMounts"]}
+    assert environ["STATE_DIRECTORY"].startswith(f"{mounts['data']}/") and environ["TMPDIR"] == mounts["data"]
+    assert (mounts["settings"], mounts["secrets"]) == (
+        all_of("WORKDIR")[-1],
+        environ["CREDENTIALS_DIRECTORY"],
+    )
+    probes = {name: hub[f"{name}Probe"]["exec"]["command"] for name in ("startup", "readiness", "liveness")}
+    ready = json.loads(one("HEALTHCHECK").partition("CMD ")[2])
+    assert probes == {"readiness": ready, "startup": [*ready, "/healthz"], "liveness": [*ready, "/healthz"]}
+    assert pod["terminationGracePeriodSeconds"] >= Limits().drain_timeout_s + STOP_S
 
 
 def test_ports_of_image_are_those_of_the_settings() -> None:

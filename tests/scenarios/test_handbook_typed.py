@@ -34,6 +34,7 @@ from tests.support.terminal import Terminal, terminal
 INSTALLS: Final = "it installs packages from the network"
 IS_ROOT: Final = "it changes the machine as root, by systemd"
 SERVER: Final = "it needs a PostgreSQL server of the operator"
+CONTAINER: Final = "it needs a registry of images; tests.release.container runs the image"
 # By page and first words. What is here is not typed, so a reader alone would notice that it is wrong.
 DECLARED: Final = {
     ("README", "make demo"): "it is the demo and the whole test suite",
@@ -44,6 +45,10 @@ DECLARED: Final = {
     ("service", "pip install"): f"{INSTALLS}; {SERVER}",
     ("service", "hub migrate copy"): SERVER,
     ("backup", "pg_dump"): SERVER,
+    **{
+        ("container", words): CONTAINER
+        for words in ("podman build", "podman exec -", "podman exec device-hub hub b", "podman stop", "cd ")
+    },
     ("cluster", "hub keys share"): "it seals keys for a second node of a PostgreSQL server",
     ("mailboxes", "hub connectors login"): "it needs an account of a provider and a browser",
 }
