@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest --dist=worksteal --numprocesses=$(shell echo $
 # Where this is set, each of the hundreds of processes of a test run compiles the hub anew: five seconds each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo cluster-demo test quick check bench $(EVALUATIONS) gateway-check connector-check autobahn mutants locks soak attack simulate fuzz release documents web screenshots lock clean
+.PHONY: help demo cluster-demo test quick check bench $(EVALUATIONS) gateway-check connector-check container-check autobahn mutants locks soak attack simulate fuzz release documents web screenshots lock clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -67,6 +67,9 @@ gateway-check: $(VENV)/.dev  ## every verb against a real OpenClaw gateway, whic
 
 connector-check: $(VENV)/.dev  ## the connectors against servers of others, which are installed first (needs npm); BARS="3 14": what they must hold, by number
 	@$(BIN)/python -m tests.connectors $(BARS)
+
+container-check: $(VENV)/.dev  ## build the image and run it alone and as compose.yaml says (root, Podman, Buildah, mmdebstrap)
+	@$(BIN)/python -m tests.release.container
 
 autobahn: $(VENV)/.dev  ## the device port before the Autobahn test suite, which is installed first (needs CPython 2.7)
 	@$(BIN)/python -m tests.autobahn

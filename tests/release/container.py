@@ -41,7 +41,9 @@ IMAGE: Final = "localhost/device-hub:check"
 INSIDE: Final = "--inside"
 UID: Final = 10001
 PROGRAMS: Final = ("podman", "buildah", "crun", "mmdebstrap", "unshare", "ip")
-SUITE, PACKAGES = "trixie", "python3,python3-venv,python3-pip,ca-certificates"  # as the base of the image
+SUITE: Final = "trixie"  # as the base of the image
+BASE: Final = ("base", "python3,python3-venv,python3-pip,ca-certificates")
+QUADLET: Final = ("quadlet", "podman")  # a release that reads every key of the unit
 READY_S: Final = 60.0
 RUN_S: Final = 120.0
 WRITABLE: Final = ["/dev/shm", "/data"]  # the first one is memory, which each container has
@@ -78,7 +80,7 @@ def why_not_here() -> str | None:
     if os.geteuid() != 0:
         return "a container without a registry and without systemd is run by root"
     missing = [name for name in PROGRAMS if shutil.which(name) is None]
-    return f"apt-get install {' '.join(missing)}" if missing else why_no_postgres() or why_no_nats()
+    return f"programs are missing: {', '.join(missing)}" if missing else why_no_postgres() or why_no_nats()
 
 
 class Engine:
@@ -122,17 +124,17 @@ def _limit(name: str) -> str:
     return f"{name.lower()}={few}:{few}"
 
 
-def base_image(engine: Engine, folder: Path) -> str:
-    """Return the name of a base of Debian's packages in place of the one at a registry; it is made once."""
-    name = f"localhost/base:{SUITE}"
-    if engine.podman("image", "exists", name, check=False).returncode:
-        tar = folder / "base.tar"
-        words = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(tar)]
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
-        must(done.returncode == 0, f"mmdebstrap: {done.stderr[-2000:]}")
-        engine.podman("import", str(tar), name)
-        tar.unlink()
-    return name
+def debian_image(engine: Engine, name: str, packages: str) -> str:
+    """Return the name of an image of Debian's packages, which is made once."""
+    image = f"localhost/{name}:{SUITE}"
+    if engine.podman("image", "exists", image, check=False).returncode:
+        with tempfile.TemporaryDirectory() as folder:
+            tar = f"{folder}/{name}.tar"
+            words = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={packages}", SUITE, tar]
+            done = subprocess.run(words, capture_output=True, text=True, check=False)
+            must(done.returncode == 0, f"mmdebstrap: {done.stderr[-2000:]}")
+            engine.podman("import", tar, image)
+    return image
 
 
 class Container(HubProcess):
@@ -239,6 +241,19 @@ def memory_mb(pid: int) -> int:
                 lines = (process / "smaps_rollup").read_text().splitlines()
                 kb += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
     return kb // 1024
+
+
+async def under_systemd(engine: Engine, folder: Path) -> None:
+    """Let Podman make a service of its unit, and compare the command with that of the handbook."""
+    shutil.copy(FOLDER / "device-hub.container", folder)
+    words = ["run", "--rm", "--network=host", "--cgroups=disabled", f"--volume={folder}:/units:ro"]
+    image = debian_image(engine, *QUADLET)
+    command = ["/usr/libexec/podman/quadlet", "-dryrun", "-user"]
+    made = engine.podman(*words, "--env=QUADLET_UNIT_DIRS=/units", image, *command).stdout
+    started = next(line for line in made.splitlines() if line.startswith("ExecStart=")).replace("=", " ")
+    lacking = [option for option in HARDENED if option.replace("=", " ") not in started]
+    must(not lacking, f"the unit lacks {lacking}: {started}")
+    told("Podman makes a service of its unit")
 
 
 async def alone(engine: Engine, folder: Path) -> None:
@@ -386,17 +401,18 @@ async def composed(engine: Engine, folder: Path) -> None:
 def build(engine: Engine, base: str) -> None:
     """Build the image, on *base* or on one of Debian's packages."""
     started = perf_counter()
-    base = base or base_image(engine, cache_folder("containers"))
+    base = base or debian_image(engine, *BASE)
     told(f"base {base}: {size_mb(engine, base)} MB, there after {perf_counter() - started:.0f} s")
     started = perf_counter()
     engine.build(IMAGE, f"--build-arg=BASE={base}")
     told(f"image: {size_mb(engine, IMAGE)} MB, built in {perf_counter() - started:.0f} s")
+    debian_image(engine, *QUADLET)
 
 
 def run_in(engine: Engine) -> None:
     """Run the image in every way, in a network and a tree of mounts that are this process's own."""
     with tempfile.TemporaryDirectory() as name:
-        for part in (alone, composed):
+        for part in (under_systemd, alone, composed):
             place = Path(name, part.__name__)
             place.mkdir()
             anyio.run(part, engine, place)
