@@ -176,6 +176,8 @@ def up(
     Both go on without the terminal, until hub down or the machine stops.
     """
     check_system()
+    from hub.device.inserts import RUN_LOCK, is_in_use
+    from hub.device.keeping import why_paused
     from hub.settings.device_settings import check_device_file
 
     ctx.meta[STATE] = str(state)
@@ -189,13 +191,22 @@ def up(
         make_folder(device_config.parent)
         status = _hub_status(state)
         if status is None:
-            _start_hub(hub, state, config or state / SETTINGS)
-            status = hub.until(partial(_hub_status, state), START_S, "then: hub up")
+            if not hub.is_ours:  # else it starts just now
+                _start_hub(hub, state, config or state / SETTINGS)
+            status = hub.until(partial(_hub_status, state), START_S, "then: hub down, hub up")
         with talk(state) as asked:
             url = listener_address(asked, "devices").replace("http", "ws", 1)
             roots = _device_roots(ctx, device_config, written, url, shared, yes=yes)
             db = database(ctx, device_config)
-            name = _connect_device(asked, device, db, url, roots, device_config, state)
+            if paused := why_paused(db, SystemClock()):
+                raise Failure(
+                    f"the device is {paused}", Exit.FAILED, next_step="hub device resume, then: hub up"
+                )
+            if not (device.is_ours or is_in_use(db, RUN_LOCK)):
+                device.start("device", "run", "--config", str(device_config), "--state", str(state))
+            grants = ["+review.remote"] if hub.is_ours else []  # of one owner then
+            let_in = partial(_let_in, asked, device, db, url, roots, grants)
+            name = device.until(let_in, CONNECT_S, "hub device status shows more")
             run = _first_run(asked, name, shared, roots)
             _report(status, hub, device, name, roots)
             if run is not None:
@@ -347,42 +358,32 @@ def _device_roots(
     return [*roots, *new]
 
 
-def _connect_device(
-    hub: Talk, device: _Service, db: Path, url: str, roots: Sequence[Path], config: Path, state: Path
-) -> str:
-    """Start the device if it does not run, let it in, and return its name at the hub."""
+def _let_in(
+    hub: Talk, device: _Service, db: Path, url: str, roots: Sequence[Path], grants: Sequence[str]
+) -> str | None:
+    """Approve the device if it waits for that, and let it grant the hub *grants*.
+
+    Returns its name at the hub once it is connected and shares its folders, else None.
+    """
     from hub.device.credentials import SUFFIX, KnownHubs, dialled, read_identity
-    from hub.device.inserts import RUN_LOCK, is_in_use
-    from hub.device.keeping import why_paused
     from hub.device.owner import change_grants
 
-    if paused := why_paused(db, SystemClock()):
-        raise Failure(f"the device is {paused}", Exit.FAILED, next_step="hub device resume, then: hub up")
-    if not is_in_use(db, RUN_LOCK):
-        device.start("device", "run", "--config", str(config), "--state", str(state))
     known = KnownHubs(db.with_suffix(SUFFIX), db.with_suffix(".key"))
-
-    def let_in() -> str | None:
-        """Approve the device if it waits for that; return its name once it shares its folders."""
-        if (at := known.at_addresses().get(dialled(url))) is None:
-            return None
-        key = read_identity(known.path_of(at)).shown
-        waiting = (one["fingerprint"] for one in hub.get_all("/v1/pairings", "pairings")["pairings"])
-        if device.is_ours and key in waiting:
-            for code in _CODE.findall(device.log.read_text("utf-8", "replace"))[-1:]:
-                change_grants(db, at.public_key, ["+review.remote"])
-                hub.post("/v1/pairings/approve", {"code": code})
-        for one in hub.get_all("/v1/devices", "devices")["devices"]:
-            found: dict[str, Any] = (
-                hub.get(path_of("devices", one["id"])) if one["connected"] else {"keys": ()}
-            )
-            if any(each["fingerprint"] == key for each in found["keys"]):
-                paths = {Path(real_path(root)) for root in found["roots"]}
-                name: str = found["name"]
-                return name if paths.issuperset(root for root in roots if root.is_dir()) else None
+    if (at := known.at_addresses().get(dialled(url))) is None:
         return None
-
-    return device.until(let_in, CONNECT_S, "hub device status shows more")
+    key = read_identity(known.path_of(at)).shown
+    waiting = (one["fingerprint"] for one in hub.get_all("/v1/pairings", "pairings")["pairings"])
+    if device.is_ours and key in waiting:
+        for code in _CODE.findall(device.log.read_text("utf-8", "replace"))[-1:]:
+            change_grants(db, at.public_key, grants)
+            hub.post("/v1/pairings/approve", {"code": code})
+    for one in hub.get_all("/v1/devices", "devices")["devices"]:
+        found: dict[str, Any] = hub.get(path_of("devices", one["id"])) if one["connected"] else {"keys": ()}
+        if any(each["fingerprint"] == key for each in found["keys"]):
+            paths = {Path(real_path(root)) for root in found["roots"]}
+            name: str = found["name"]
+            return name if paths.issuperset(root for root in roots if root.is_dir()) else None
+    return None
 
 
 def _first_run(

@@ -165,6 +165,21 @@ def test_two_ups_at_once_start_one_hub_and_one_device_and_share_further_folders_
     assert [one["paths"] for one in home.json("agents", "ls")["agents"]] == [[str(home.notes)], [str(other)]]
 
 
+@pytest.mark.parametrize("name", ["hub", "device"])
+def test_up_after_one_that_was_killed_goes_on_with_the_processes_that_it_started(
+    home: Home, name: str
+) -> None:
+    started = home.state / "up" / f"{name}.pid"
+    first = home.begin("up", "notes")
+    until(lambda: started.exists() and started.read_text() != "")
+    first.kill()
+    first.communicate()
+    before = started.read_text()
+    home.hub("up", "notes")
+    assert started.read_text() == before
+    assert home.tasks() == {"Water the plants", "Send the quote"}
+
+
 def test_down_leaves_a_hub_that_runs_without_up_and_a_process_that_has_got_an_old_id(home: Home) -> None:
     home.hub("up", "notes")
     home.hub("down")
