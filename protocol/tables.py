@@ -216,6 +216,17 @@ TABLES = Tables(_BUILT_IN)
 ExportedState = Literal["suggested", "approved", "rejected"]
 
 
+class ExportedPlace(msgspec.Struct, frozen=True, kw_only=True):
+    """Place of an approved item outside of its device's file; see ``RowPlace``."""
+
+    name: str
+    kind: str
+    state: str
+    since: str
+    problem: str | None = None
+    link: str | None = None
+
+
 class ExportedItem(msgspec.Struct, frozen=True, kw_only=True):
     """Item of an export, from a hub or from a device's own file. Times are RFC 3339 texts in UTC.
 
@@ -227,6 +238,7 @@ class ExportedItem(msgspec.Struct, frozen=True, kw_only=True):
         user, device, decided_at: unknown to a device. *agent*: its name; in the export of a device, its id.
         path: of its source, where the words *quote* are.
         row_id: of its row at the device.
+        places: where it is outside of the device's file; in the export of a device, links may be any file.
     """
 
     id: str
@@ -245,6 +257,7 @@ class ExportedItem(msgspec.Struct, frozen=True, kw_only=True):
     found_by: str | None = None
     found_at: str
     decided_at: str | None = None
+    places: list[ExportedPlace] = []
 
 
 def tables_with(own: tuple[DeviceTable, ...]) -> Tables:

@@ -31,7 +31,7 @@ VERDICTS: Final = {"suggested": ("open",), "approved": ("approved", "edited"), "
 OTHERS: Final = "other_fields"  # column of fields that no column is named after, as JSON
 _KEYS: Final = (  # columns of CSV about an item
     *("id", "table", "state", "is_edited", "title", "user", "agent", "device", "run_id", "row_id", "path"),
-    *("quote", "found_by", "found_at", "decided_at"),
+    *("quote", "found_by", "found_at", "decided_at", "places"),
 )
 # What a spreadsheet may run, or take away; the sign before it marks a text, and is taken away again.
 _RUNS: Final = re.compile(r"[\t\r\n']|\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
@@ -266,13 +266,16 @@ def _csv_head(fields: Sequence[str]) -> str:
 
 
 def _csv(item: "ExportedItem", fields: Sequence[str]) -> str:
+    import msgspec
+
     others = {
         name: value
         for name, value in item.data.items()
         if name not in fields and (name, value) != ("title", item.title)
     }
-    about = (getattr(item, name) for name in _KEYS)
-    return _csv_line(map(_cell, (*about, *map(item.data.get, fields), others or None)))
+    about = (getattr(item, name) for name in _KEYS[:-1])
+    places = msgspec.to_builtins(item.places) or None
+    return _csv_line(map(_cell, (*about, places, *map(item.data.get, fields), others or None)))
 
 
 def _csv_line(cells: Iterable[object]) -> str:

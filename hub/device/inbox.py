@@ -9,7 +9,7 @@ block.
 """
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
 from enum import StrEnum
@@ -35,7 +35,7 @@ from hub.text.decoding import decode
 from hub.text.excerpt import Excerpt, Excerpts
 from hub.text.files import AUDIO, HTML, MAIL, MBOX, OFFICE, PICTURES, NotConvertible, media_type_of
 from protocol.frame import Record
-from protocol.tables import TABLES, DeviceTable, ExportedItem, Tables
+from protocol.tables import TABLES, DeviceTable, ExportedItem, ExportedPlace, Tables
 
 MAX_BYTES: Final = 4 << 20  # of a file that is searched for a quote; the state of larger files is unknown
 MOST_CACHED: Final = 16  # files whose text is cached
@@ -267,10 +267,11 @@ def exported(
     with _opened(path) as db:
         tables = TABLES if db is None else rows.tables_of(db)
         named = [one for name, one in tables.items() if db is not None and table in (None, name)]
+        places = {} if db is None else destinations(db)
         yield (
             tables,
             (
-                _exported(one, row)
+                _exported(one, row, places.get((one.name, row["id"]), ()))
                 for one in named
                 for row in (
                     db.execute(
@@ -284,7 +285,7 @@ def exported(
         )
 
 
-def _exported(table: DeviceTable, row: sqlite3.Row) -> ExportedItem:
+def _exported(table: DeviceTable, row: sqlite3.Row, places: Iterable[Destination]) -> ExportedItem:
     stored = {column.name: row[column.name] for column in table.columns}
     record = rows.on_the_wire(table, stored)
     remarks = rows.read_remarks(row["_remarks"])
@@ -304,6 +305,17 @@ def _exported(table: DeviceTable, row: sqlite3.Row) -> ExportedItem:
         quote=row["_quote"],
         found_by=remarks.found_by,
         found_at=rfc3339(int(str(record["createdAt"]))),
+        places=[
+            ExportedPlace(
+                name=one.name,
+                kind=one.kind,
+                state=one.state.value,
+                since=rfc3339(one.at_ms),
+                problem=one.why or None,
+                link=one.link,
+            )
+            for one in places
+        ],
     )
 
 

@@ -6,6 +6,7 @@ import json
 import sys
 import tracemalloc
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,17 @@ from hypothesis import strategies as st
 
 from hub.cli import export
 from hub.clock import IdFactory
-from hub.device.inserts import open_device_store
+from hub.device.inserts import connect_shared, open_device_store
 from hub.device.owner import approve
+from hub.device.sinks.lines import Markdown
+from hub.device.sinks.sync import Sink, synchronize
+from hub.device.sinks.text_file import TextFile
+from protocol.calls import RowPlace
 from protocol.frame import Record
+from protocol.ids import DeviceId
 from protocol.tables import SUGGESTED, DeviceTable, ExportedItem
 from protocol.work import Action, ItemSource, ToolCall
+from storage.runs import items
 from storage.schema import items as stored
 from storage.store import open_store
 from tests.bench.machine import peak_rss_bytes
@@ -91,7 +98,21 @@ def test_items_of_a_hub_are_exported_by_state_table_and_time(
         "found_by": "rule",
         "found_at": "1970-01-01T00:00:01.001000Z",
         "decided_at": "1970-01-01T00:00:03Z",
+        "places": [],
     }
+    arrived = RowPlace(name="todo", kind="markdown", state="arrived", at_ms=1_000, link="notes/todo.md")
+    portal.call(served.store.write, partial(items.note_places, found={"row-2": [arrived]}), DeviceId("d-1"))
+    place: dict[str, Any] = {
+        "name": "todo",
+        "kind": "markdown",
+        "state": "arrived",
+        "since": "1970-01-01T00:00:01Z",
+    }
+    place |= {"problem": None, "link": "notes/todo.md"}
+    (edited,) = (one for one in lines(hub("export").stdout) if one["id"] == "i-2")
+    sheet = [*csv.DictReader(io.StringIO(hub("export", "--format", "csv").stdout))]
+    cells = [json.loads(one["places"] or "[]") for one in sheet if one["id"] in ("i-1", "i-2")]
+    assert (edited["places"], sorted(cells)) == ([place], [[], [place]])
     states = {
         state: sorted(one["id"] for one in lines(hub("export", "--in-state", state).stdout))
         for state in ("suggested", "approved", "rejected")
@@ -142,6 +163,9 @@ def test_approved_rows_of_a_device_are_exported_without_a_hub(hub: Hub, tmp_path
         own=CONTACTS,
     )
     approve(db, ["1", "4"], at_ms=1)
+    with connect_shared(db) as shared:
+        target = TextFile(tmp_path / "todo.md", Markdown())
+        synchronize(shared, Sink("todo", target, ("tasks",), kind="markdown"), FakeClock().now())
     found = lines(hub("review", "--db", str(db), "export").stdout)
     assert {one["table"]: one["state"] for one in found} == {
         "tasks": "approved",
@@ -151,6 +175,8 @@ def test_approved_rows_of_a_device_are_exported_without_a_hub(hub: Hub, tmp_path
     }
     task = next(one for one in found if one["table"] == "tasks")
     assert task["data"]["dueDate"] == "2026-03-01" and task["quote"] == "Call Ana"
+    places = [[(place["name"], place["link"]) for place in one["places"]] for one in found]
+    assert places == [[("todo", str(tmp_path / "todo.md"))], [], [], []]
     approved = hub("review", "--db", str(db), "export", "--in-state", "approved", "--table", "contacts")
     assert [one["data"] for one in lines(approved.stdout)] == [contact]
     sheet = hub("review", "--db", str(db), "export", "--format", "csv").stdout
