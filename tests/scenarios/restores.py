@@ -1,5 +1,6 @@
 """Snapshots of a hub's and a device's state, put back later: as by a backup, a copy of a disk, or a loss."""
 
+import json
 import shutil
 import sqlite3
 from collections import Counter
@@ -10,14 +11,23 @@ from typing import Final
 import anyio
 import sqlalchemy as sa
 
+from hub.clock import SystemClock
+from hub.device.inbox import read_items
+from hub.device.inserts import connect_shared
+from hub.device.owner import approve
+from hub.device.sinks.lines import Markdown
+from hub.device.sinks.reports import destinations
+from hub.device.sinks.sync import Sink, synchronize
+from hub.device.sinks.text_file import TextFile
 from protocol.lifecycles import CallState
 from storage import retention
 from storage.schema import run_calls
-from tests.scenarios.scene import Scene
+from tests.scenarios.scene import Scene, rows
 from tests.support.database import new_database
 from tests.support.processes import POLL_S
 
 Item = tuple[str, str]  # path and quote
+Places = dict[str, list[str]]  # states, by row
 
 AGREES_S: Final = 30.0
 
@@ -124,6 +134,35 @@ class Restores:
         raise AssertionError(
             f"lost {wanted - found}, too many {found - wanted}\n{self.play.hub.log()[-3000:]}"
         )
+
+    def approve_and_place(self) -> None:
+        """Approve all items, and write them to a file, as a kept device does."""
+        database = self.play.device.database
+        waiting = [item.label for item in read_items(database) if item.verdict == "open"]
+        assert approve(database, waiting, at_ms=1).refused == []
+        with connect_shared(database) as db:
+            target = TextFile(self.play.folder / "vault.md", Markdown())
+            assert synchronize(db, Sink("vault", target, ("tasks",)), SystemClock().now()).problem == ""
+
+    def places(self) -> tuple[Places, Places]:
+        """Return the states of all rows at their places, as the device and as the hub has them."""
+        with connect_shared(self.play.device.database) as db:
+            found = destinations(db)
+            ids = [row_id for (row_id,) in db.execute("SELECT row_id FROM reviews")]
+        own = {row_id: [place.state.value for place in of_row] for (_, row_id), of_row in found.items()}
+        listed = rows(self.hub_database, "SELECT row_id, places FROM items WHERE row_id IS NOT NULL")
+        at_hub = {row_id: [place["state"] for place in json.loads(text)] for row_id, text in listed}
+        return {row_id: own.get(row_id, []) for row_id in ids}, at_hub
+
+    async def places_agree(self) -> None:
+        """Wait until the hub has the places of each row as the device has them."""
+        with anyio.move_on_after(AGREES_S):
+            while True:
+                own, at_hub = self.places()
+                if own == {row_id: at_hub.get(row_id) for row_id in own}:
+                    return
+                await anyio.sleep(POLL_S)
+        raise AssertionError(f"at the device {own}, at the hub {at_hub}\n{self.play.hub.log()[-3000:]}")
 
     def _copy(self, database: Path, moment: str) -> Path:
         return self.play.folder / "copies" / f"{database.name} {moment}"

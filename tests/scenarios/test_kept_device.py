@@ -13,6 +13,7 @@ from typing import Any, Final
 import anyio
 import pytest
 
+from hub.device.owner import approve
 from tests.hub.device.test_preview import OFFERED, fill
 from tests.scenarios.deaths import TITLES
 from tests.scenarios.scene import Scene, are_there_once, rows, scene, write
@@ -86,6 +87,51 @@ async def test_hub_gets_the_files_of_the_preview_and_no_secret_of_a_mixed_folder
     with_text = "\n".join(of_hub).encode() + (tmp_path / "hub.db").read_bytes()
     assert [secret for secret in secrets if secret.encode() in with_text] == []
     assert b"Outside." not in with_text
+
+
+SINK: Final = """
+[[sinks]]
+name = "vault"
+kind = "markdown"
+path = "notes/vault/todo.md"
+"""
+
+
+async def placed(play: Scene, state: str) -> tuple[Any, Any]:
+    """The problem and the link of the only item's only place, once it is in that state at the hub."""
+    (item,) = (await play.hub.get("/v1/items"))["items"]
+    with anyio.fail_after(30):
+        while [place["state"] for place in item["places"]] != [state]:
+            await anyio.sleep(POLL_S)
+            item = await play.hub.get(f"/v1/items/{item['id']}")
+    (place,) = item["places"]
+    return place["problem"], place["link"]
+
+
+@pytest.mark.slow
+async def test_hub_shows_why_an_approved_item_is_not_at_its_place_and_where_it_is_once_it_can_be_written(
+    tmp_path: Path,
+) -> None:
+    async with kept(tmp_path) as (play, device):
+        write(tmp_path, {"plan.md": "- [ ] Call Ana\n"})
+        (tmp_path / "notes/vault").symlink_to("/sys/kernel")  # where not even root makes files
+        device.settings.write_text(device.settings.read_text() + SINK)
+        await play.hub.ended(await play.hub.start_run())
+        approve(device.database, [1], at_ms=1)
+        assert await placed(play, "waiting") == ("read_only", None)
+        (item,) = (await play.hub.get("/v1/items"))["items"]
+        command = [sys.executable, "-m", "hub", "--state", str(tmp_path), "items", "show", item["id"]]
+        shown = (await anyio.run_process(command, cwd=ROOT)).stdout.decode()
+        assert "not in vault yet: it cannot be written" in shown
+
+        await device.kill()
+        await play.kill_hub()
+        (tmp_path / "notes/vault").unlink()
+        (tmp_path / "notes/vault").mkdir()
+        await device.start()
+        await play.start_hub()
+        assert await placed(play, "arrived") == (None, "notes/vault/todo.md")
+        assert (tmp_path / "notes/vault/todo.md").read_text().startswith("- [ ] Call Ana ^hub-")
 
 
 class Desk:

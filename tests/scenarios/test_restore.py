@@ -28,6 +28,10 @@ async def played(folder: Path, kind: type[DeviceProcess] = DeviceProcess) -> Asy
         restores = Restores(play)
         await play.device.start()
         await restores.run()
+        reports = kind is DeviceProcess  # a device in TypeScript has no places
+        if reports:
+            restores.approve_and_place()
+            await restores.places_agree()
         await restores.keep("before")
         write(folder, BOXES | LETTERS)
         play.at(MIDDLE, lambda: restores.keep("middle"))
@@ -35,7 +39,12 @@ async def played(folder: Path, kind: type[DeviceProcess] = DeviceProcess) -> Asy
         await play.happened()
         assert (run["state"], run["outcome"]) == ("COMPLETED", "success")
         await restores.keep("after")
+        if reports:
+            restores.approve_and_place()
+            await restores.places_agree()
         yield restores
+        if reports:
+            await restores.places_agree()
 
 
 # Methods of Restores, each with the moment that it goes back to.

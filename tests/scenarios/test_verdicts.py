@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.scenarios.restores import put_back, snapshot
+from tests.scenarios.restores import Restores, put_back, snapshot
 from tests.scenarios.scene import Point, Scene, check_boxes, rows, scene
 
 GRANT = "review.remote"
@@ -117,6 +117,32 @@ async def test_a_hub_killed_among_verdicts_brings_each_once(tmp_path: Path, poin
         await play.start_hub()
         assert {item["verdict"] for item in (await come(play, every, "done"))} == {"approved"}
         assert at_device(play) == {"rows": 6, "approved": 6, "applied": 6}
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("victim", ["hub", "device"])
+@pytest.mark.parametrize(
+    "point",
+    [
+        *(Point(f"report {n} leaves", "to_hub", "request", nth=n) for n in (1, 2)),
+        *(Point(f"report {n} arrives", "to_hub", "request", nth=n, arrives=True) for n in (1, 2)),
+        *(Point(f"report {n} is answered", "to_device", "response", nth=n) for n in (1, 2)),
+        *(Point(f"answer {n} arrives", "to_device", "response", nth=n, arrives=True) for n in (1, 2)),
+    ],
+    ids=str,
+)
+async def test_places_of_approved_items_are_at_the_hub_whoever_is_killed_during_the_report(
+    tmp_path: Path, victim: str, point: Point
+) -> None:
+    async with found(tmp_path) as play:
+        restores = Restores(play)
+        play.at(point, play.kill_hub if victim == "hub" else play.device.kill)
+        restores.approve_and_place()
+        await play.happened()
+        await (play.start_hub() if victim == "hub" else play.device.start())
+        await restores.places_agree()
+        own, _ = restores.places()
+        assert list(own.values()) == [["arrived"]] * 6
 
 
 @pytest.mark.soak
