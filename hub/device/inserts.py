@@ -127,6 +127,7 @@ class DeviceStore:
         self._path = path
         self._opened: list[tuple[int, int] | None] = []
         self._roots: dict[str, str] = {}  # names of the folders that are shared now, by their paths
+        self._placed: list[Placed] = []  # to be reported; found together, since all rows are looked at
         self._clock = clock
         self._ids = ids
         self._pruned_ms = 0
@@ -170,7 +171,7 @@ class DeviceStore:
             with self._transaction():
                 for table in ("calls", "reviews"):
                     self._db.execute(f"UPDATE {table} SET hub = ? WHERE hub = ?", (hub, predecessor))
-        self.hub = hub
+        self.hub, self._placed = hub, []
 
     def granted(self, changes: Sequence[str] = ()) -> dict[str, list[str]]:
         """Change the owner's grants to the hub as ``grants.changed`` does, and return the result."""
@@ -237,15 +238,21 @@ class DeviceStore:
             note_confirmed(self._db, [one.call_id for one in report])
         self.mark = self._read_mark()
 
-    def unreported_places(self, most: int) -> list[Placed]:
-        """Return at most *most* rows whose places the hub has not confirmed."""
-        return reports.unreported(self._db, self.hub, self._roots, most)
+    def unreported_places(self, most: int) -> Sequence[Placed]:
+        """Return at most *most* rows whose places the hub has not confirmed.
+
+        What changed since rows were found is found after these.
+        """
+        self._placed = self._placed or reports.unreported(self._db, self.hub, self._roots)
+        return reports.fitting(self._placed, most)
 
     def note_places(self, report: Sequence[Placed]) -> None:
         """Mark the places of rows as confirmed by the hub."""
         with self._transaction():
             reports.note_reported(self._db, report)
             note_confirmed(self._db, [one.call_id for one in report])
+        done = {one.call_id for one in report}
+        self._placed = [one for one in self._placed if one.call_id not in done]
         self.mark = self._read_mark()
 
     def unreported_replies(self, most: int) -> list[Reply]:
@@ -297,7 +304,7 @@ class DeviceStore:
                 if path not in known:
                     known[path] = _fresh_name(Path(path), set(known.values()))
                     self._db.execute("INSERT INTO roots VALUES (?, ?)", (path, known[path]))
-        self._roots = {path: known[path] for path in paths}
+        self._roots, self._placed = {path: known[path] for path in paths}, []
         return [*self._roots.values()]
 
     def _settle(

@@ -7,6 +7,7 @@ paths below shared folders without a name that begins with a dot, but no other a
 import re
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -18,6 +19,7 @@ from protocol.calls import LINK_CHARACTERS, MOST_PLACES, PlacedRow, PlaceState, 
 
 _MOST_BYTES: Final = 64 * 1024  # of the rows of a report
 _HTTP: Final = re.compile(r"https?://[^\s/@]+(/\S*)?")
+_THERE: Final = (PlaceState.ARRIVED, PlaceState.OUTDATED, PlaceState.LEAVING)  # states with a link
 _HIDDEN: Final = re.compile(r"(^|/)\.")
 _OF_HUB: Final = """
 SELECT tbl, row_id, call_id, coalesce(places, '[]') AS places
@@ -110,6 +112,7 @@ class Placed(NamedTuple):
 
 def places_of(found: Iterable[Destination], roots: Mapping[str, str]) -> list[RowPlace]:
     """Return the places of a row as a hub may know them. *roots*: names of shared folders by their paths."""
+    shared = tuple(roots.items())
     return [
         RowPlace(
             name=one.name,
@@ -117,43 +120,48 @@ def places_of(found: Iterable[Destination], roots: Mapping[str, str]) -> list[Ro
             state=one.state.value,
             at_ms=one.at_ms,
             problem=one.why or None,
-            link=_link(one, roots),
+            link=_known_link(one.link, shared) if one.state in _THERE else None,
         )
         for one in list(found)[:MOST_PLACES]
     ]
 
 
-def _link(one: Destination, roots: Mapping[str, str]) -> str | None:
+@lru_cache(maxsize=1_024)
+def _known_link(link: str, roots: Sequence[tuple[str, str]]) -> str | None:
     """Return the address of a row at a place, or the path of its file, as far as a hub may know it."""
-    if one.state in (PlaceState.WAITING, PlaceState.DELETED, PlaceState.MISSING):
-        return None
-    link = one.link if _HTTP.fullmatch(one.link) else ""
-    for root, name in () if link else roots.items():
-        if Path(one.link).is_relative_to(root):
-            below = Path(one.link).relative_to(root).as_posix()
-            link = "" if _HIDDEN.search(below) else f"{name}/{below}"
-    return link if 0 < len(link) <= LINK_CHARACTERS else None
+    known = link if _HTTP.fullmatch(link) else ""
+    for root, name in () if known else roots:
+        if Path(link).is_relative_to(root):
+            below = Path(link).relative_to(root).as_posix()
+            known = "" if _HIDDEN.search(below) else f"{name}/{below}"
+    return known if 0 < len(known) <= LINK_CHARACTERS else None
 
 
 def _json(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def unreported(db: sqlite3.Connection, hub: str, roots: Mapping[str, str], most: int) -> list[Placed]:
-    """Return at most *most* rows of a hub whose places are not those that it has confirmed."""
-    found, size = destinations(db), 0
+def unreported(db: sqlite3.Connection, hub: str, roots: Mapping[str, str]) -> list[Placed]:
+    """Return the rows of a hub whose places are not those that it has confirmed."""
+    found = destinations(db)
     changed: list[Placed] = []
     for tbl, row_id, call_id, confirmed in db.execute(_OF_HUB, (hub,)):
         if (tbl, row_id) not in found and confirmed == "[]":
             continue
         places = places_of(found.get((tbl, row_id), ()), roots)
-        if (text := _json(places)) == confirmed:
-            continue
-        size += len(text)
-        if len(changed) == most or (changed and size > _MOST_BYTES):
-            break
-        changed.append(Placed(tbl, call_id, PlacedRow(row_id, places)))
+        if _json(places) != confirmed:
+            changed.append(Placed(tbl, call_id, PlacedRow(row_id, places)))
     return changed
+
+
+def fitting(report: Sequence[Placed], most: int) -> Sequence[Placed]:
+    """Return the first rows of a report, at most *most*, that fit into a request."""
+    size = 0
+    for count, one in enumerate(report[:most]):
+        size += len(_json(one.row))
+        if count and size > _MOST_BYTES:
+            return report[:count]
+    return report[:most]
 
 
 def note_reported(db: sqlite3.Connection, report: Sequence[Placed]) -> None:
