@@ -135,12 +135,25 @@ class Restores:
             f"lost {wanted - found}, too many {found - wanted}\n{self.play.hub.log()[-3000:]}"
         )
 
-    def approve_and_place(self) -> None:
-        """Approve all items, and write them to a file, as a kept device does."""
-        database = self.play.device.database
+    async def approve(self) -> None:
+        """Approve all items at the device, and wait until the hub knows, and how far its file has come."""
+        database, is_open = self.play.device.database, "SELECT 1 FROM items WHERE verdict = 'open'"
         waiting = [item.label for item in read_items(database) if item.verdict == "open"]
         assert approve(database, waiting, at_ms=1).refused == []
-        with connect_shared(database) as db:
+        with anyio.fail_after(AGREES_S):
+            while rows(self.hub_database, is_open):
+                await anyio.sleep(POLL_S)
+            await self.play.restart_device()
+            counters = (self.hub_database, "device_stores"), (database, "store")
+            while (
+                len({found for of, table in counters for found in rows(of, f"SELECT counter FROM {table}")})
+                > 1
+            ):
+                await anyio.sleep(POLL_S)
+
+    def place(self) -> None:
+        """Write the approved items to a file, as a kept device does."""
+        with connect_shared(self.play.device.database) as db:
             target = TextFile(self.play.folder / "vault.md", Markdown())
             assert synchronize(db, Sink("vault", target, ("tasks",)), SystemClock().now()).problem == ""
 

@@ -30,7 +30,8 @@ async def played(folder: Path, kind: type[DeviceProcess] = DeviceProcess) -> Asy
         await restores.run()
         reports = kind is DeviceProcess  # a device in TypeScript has no places
         if reports:
-            restores.approve_and_place()
+            await restores.approve()
+            restores.place()
             await restores.places_agree()
         await restores.keep("before")
         write(folder, BOXES | LETTERS)
@@ -38,9 +39,11 @@ async def played(folder: Path, kind: type[DeviceProcess] = DeviceProcess) -> Asy
         run = await restores.run()
         await play.happened()
         assert (run["state"], run["outcome"]) == ("COMPLETED", "success")
-        await restores.keep("after")
         if reports:
-            restores.approve_and_place()
+            await restores.approve()
+        await restores.keep("after")
+        if reports:  # what the hub does not know any more once it goes back
+            restores.place()
             await restores.places_agree()
         yield restores
         if reports:
