@@ -37,7 +37,7 @@ from hub.version import command_to_add
 Found = TypeVar("Found")
 
 DEVICE, AGENT = "desk", "notes"
-START_TIMEOUT_S = 60.0  # a slow disk
+START_TIMEOUT_S = 180.0  # the first start on a slow disk
 STOP_TIMEOUT_S = 30.0
 POLL_S = 0.1
 _ANOTHER: Final = "another folder: hub demo --folder DIR"

@@ -9,7 +9,7 @@ from typing import Final
 
 import anyio
 
-from tests.support.programs import npm_packages
+from tests.support.programs import end_of, ending, npm_packages
 
 ASKED: Final = "CONNECTOR_CHECK"  # in the environment, where what takes long is asked for
 # Pinned: the newest "emulate" is another program, and 0.12 needs a newer Node.js than Debian has.
@@ -50,14 +50,12 @@ async def node_server(log: Path, port: int, *command: str) -> AsyncIterator[str]
     with log.open("wb") as output:
         process = await anyio.open_process(["node", *command], stdout=output, stderr=output)
     async with process:
-        try:
+        with ending(process):
             with anyio.fail_after(_PATIENCE_S):
                 while not await _listens(port):
-                    assert process.returncode is None, (await anyio.Path(log).read_text())[-2_000:]
+                    assert process.returncode is None, end_of(log)
                     await anyio.sleep(_POLL_S)
             yield f"http://127.0.0.1:{port}"
-        finally:
-            process.kill()
 
 
 async def _listens(port: int) -> bool:

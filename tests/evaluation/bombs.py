@@ -20,6 +20,7 @@ from tests.bench.machine import forget_peak_rss, peak_rss_bytes, rss_bytes
 from tests.evaluation.figures import Figure, Told, at_most, exactly, only
 from tests.scenarios.scene import Scene, scene
 from tests.support import odd_files
+from tests.support.programs import ending
 
 _MIB: Final = 1024 * 1024
 _MOST_MIB: Final = 50.0
@@ -128,9 +129,9 @@ async def _raw(play: Scene) -> AsyncIterator[dict[str, int]]:
     words = (url, await play.hub.token(), str(play.folder / "notes"), str(play.folder / "raw.db"))
     command = [sys.executable, "-m", "tests.evaluation.raw_device", *words]
     async with await anyio.open_process(command, stdin=DEVNULL, stdout=None, stderr=None) as process:
-        await play.has_connected()
-        yield {"hub": play.hub.pid}
-        process.kill()
+        with ending(process):
+            await play.has_connected()
+            yield {"hub": play.hub.pid}
 
 
 def _write(folder: str, name: str, data: bytes) -> None:

@@ -21,6 +21,7 @@ from storage.devices import devices
 from tests.scenarios.attackers import Plan
 from tests.scenarios.attacks import AGENT, Attack, Door
 from tests.support.processes import ROOT, HubProcess, Running
+from tests.support.programs import ending
 
 END_S: Final = 30.0  # for what should be over by now, on a busy machine
 _ASKED_EVERY_S: Final = 0.04
@@ -255,12 +256,9 @@ async def arena(folder: Path, attack: Attack, make: type[LimitedHub] = LimitedHu
 async def _started_attacker() -> AsyncIterator[Attacker]:
     words = [sys.executable, "-m", "tests.scenarios.attackers"]
     process = await anyio.open_process(words, stdin=PIPE, stdout=PIPE, stderr=None, cwd=ROOT)
-    try:
-        yield Attacker(process)
-    finally:
-        with anyio.CancelScope(shield=True):
-            process.kill()
-            await process.aclose()
+    async with process:
+        with ending(process):
+            yield Attacker(process)
 
 
 @asynccontextmanager

@@ -20,6 +20,7 @@ from tests.support.documents import device_program
 from tests.support.faulty_hub import FaultyHub
 from tests.support.oracle import Oracle
 from tests.support.processes import ROOT, SETTINGS, closing
+from tests.support.programs import ending
 
 BOXES, BOX_TITLES = check_boxes(10)
 LETTERS, LETTER_TITLES = sentences(2)
@@ -36,9 +37,9 @@ async def connected(play: Scene) -> AsyncIterator[Path]:
         *(str(play.folder / "notes"), str(database)),
     ]
     async with await anyio.open_process(command, stdin=DEVNULL, stdout=None, stderr=None) as process:
-        await play.has_connected()
-        yield database
-        process.kill()
+        with ending(process):
+            await play.has_connected()
+            yield database
 
 
 @pytest.mark.soak

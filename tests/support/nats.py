@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import DEVNULL
+from tempfile import TemporaryDirectory
 
 from tests.support.programs import free_port, until_listening
 
@@ -34,15 +36,18 @@ class Nats:
 
     def start(self) -> None:
         """Start it and wait until it listens."""
-        quiet = subprocess.DEVNULL
-        self._process = subprocess.Popen(self._command, cwd="/", stdin=quiet, stdout=quiet, stderr=quiet)
-        until_listening(self._process, self.port)
+        self._folder = TemporaryDirectory(prefix="hub-nats-")
+        log = Path(self._folder.name, "log")
+        with log.open("ab") as out:
+            self._process = subprocess.Popen(self._command, cwd="/", stdin=DEVNULL, stdout=out, stderr=out)
+        until_listening(self._process, self.port, log)
 
     def stop(self) -> None:
         """End it at once."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+            self._folder.cleanup()
 
 
 @contextmanager

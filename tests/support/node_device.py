@@ -13,7 +13,7 @@ import anyio
 import anyio.abc
 import pytest
 
-from tests.support.processes import POLL_S, ROOT, DeviceProcess, Running
+from tests.support.processes import ROOT, DeviceProcess, Running
 
 PACKAGE: Final = ROOT / "hub" / "device" / "typescript"
 OLDEST: Final = 20  # version of Node with Ed25519 and, by an option before 22, with WebSocket
@@ -84,24 +84,21 @@ class NodeDevice(DeviceProcess):
 
     async def happens(self, name: str, times: int = 1, *, within_s: float = 30.0) -> list[Any]:
         """Wait until an event has happened so often; return what followed the name the last time."""
-        with anyio.move_on_after(within_s):
-            while len(found := self.events(name)) < times:
-                await anyio.sleep(POLL_S)
-            last: list[Any] = found[-1]
-            return last
-        raise AssertionError(f"no {name} happened: {self.log()[-4000:]}")
+        found = await self.until(lambda: self.events(name)[times - 1 :], f"had {name}", within_s=within_s)
+        latest: list[Any] = found[-1]
+        return latest
 
     async def does(self, name: str, *args: Any, within_s: float = 30.0) -> Any:
         """Call a method of the device, and return its result, or the code of its refusal."""
         assert self._input is not None
         number = next(self._numbers)
         await self._input.send(json.dumps([number, name, *args]).encode() + b"\n")
-        with anyio.fail_after(within_s):
-            while True:
-                for found, result, *_ in [*self.events("done"), *self.events("failed")]:
-                    if found == number:
-                        return result
-                await anyio.sleep(POLL_S)
+
+        def results() -> list[Any]:
+            of_all = [*self.events("done"), *self.events("failed")]
+            return [result for found, result, *_ in of_all if found == number]
+
+        return (await self.until(results, f"answered {name}", within_s=within_s))[0]
 
     async def types(self, path: str, before: str, after: str) -> None:
         """Replace a text in a note, as a person in Obsidian does."""

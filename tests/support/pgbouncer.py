@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from tests.support.postgres import USER, Postgres, account
-from tests.support.programs import free_port
+from tests.support.programs import end_of, free_port
 
 _SETTINGS: Final = """\
 [databases]
@@ -52,7 +52,8 @@ def running_pgbouncer(server: Postgres, *, connections: int = 2) -> Iterator[str
             process = subprocess.Popen(command, cwd="/", stdout=log, stderr=log, **ids)
         try:
             address = f"postgresql://{USER}@127.0.0.1:{port}"
-            server.portal.call(server.answers, process, f"{address}/postgres")
+            is_up = server.portal.call(server.answers, process, f"{address}/postgres")
+            assert is_up, f"PgBouncer ended with {process.returncode}: {end_of(folder / 'log')}"
             yield address
         finally:
             process.terminate()

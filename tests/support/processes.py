@@ -10,18 +10,20 @@ import multiprocessing
 import os
 import runpy
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from subprocess import DEVNULL
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import anyio
 import httpx2
 
 from hub.device.inbox import read_items
 from tests.support.database import new_database
+
+Found = TypeVar("Found")
 
 ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 60.0  # a busy machine
@@ -205,7 +207,8 @@ class Program:
     async def kill(self) -> None:
         """SIGKILL: nothing of it may run another line."""
         assert self.process is not None
-        self.process.kill()
+        with suppress(ProcessLookupError):  # it has ended by itself
+            self.process.kill()
         await self.process.wait()
 
     async def stop(self) -> int:
@@ -223,14 +226,20 @@ class Program:
 
     async def says(self, words: str, *, within_s: float = 30.0) -> None:
         """Wait until *words* stand in what it wrote, or it has ended without them."""
+        await self.until(lambda: words in self.log(), f"said {words!r}", within_s=within_s)
+
+    async def until(self, read: Callable[[], Found], what: str, *, within_s: float = 30.0) -> Found:
+        """Call *read* until it returns a result, or the program has ended and will have none."""
         with anyio.move_on_after(within_s):
-            while words not in self.log():
-                if not self.is_running and words not in self.log():
+            while True:
+                is_running = self.is_running  # before the look: its last words count
+                if found := read():
+                    return found
+                if not is_running:
                     break
                 await anyio.sleep(POLL_S)
-            else:
-                return
-        raise AssertionError(f"it never said {words!r}: {self.log()[-4000:]}")
+        code = None if self.process is None else self.process.returncode
+        raise AssertionError(f"it never {what} (exit code {code}): {self.log()[-4000:]}")
 
     def log(self) -> str:
         """What it wrote so far."""

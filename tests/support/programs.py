@@ -1,19 +1,25 @@
-"""Programs of others that tests use, installed once into a cache folder, never into the repository."""
+"""Programs that tests run: those of others are installed once into a cache folder, never into the repository.
+
+A wait for a process looks at the process: its exit and the end of its log are the error. An error in a block
+that uses a process stays the first one, and ends the process.
+"""
 
 import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from subprocess import PIPE, STDOUT
+from typing import IO, AnyStr, Protocol
 
 import pytest
 
 from hub.system import missing_for_hub
 
 _LOOK_S = 0.02
+_LOG_CHARS = 4_000
 
 
 class CannotInstall(Exception):
@@ -71,14 +77,49 @@ def free_port() -> int:
         return port
 
 
-def until_listening(process: subprocess.Popen[bytes], port: int, *, within_s: float = 30.0) -> None:
-    """Wait until a started process listens at *port* of loopback."""
+def until_listening(
+    process: subprocess.Popen[bytes], port: int, log: Path, *, within_s: float = 30.0
+) -> None:
+    """Wait until a started process, which writes to *log*, listens at *port* of loopback."""
     for _ in range(int(within_s / _LOOK_S)):
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return
         with suppress(subprocess.TimeoutExpired):
-            raise AssertionError(f"{process.args!r} ended with {process.wait(_LOOK_S)}")
-    raise AssertionError(f"{process.args!r} does not listen")
+            raise AssertionError(f"{process.args!r} ended with {process.wait(_LOOK_S)}: {end_of(log)}")
+    raise AssertionError(f"{process.args!r} does not listen: {end_of(log)}")
+
+
+def end_of(log: Path) -> str:
+    """Return the end of a log, for an error."""
+    return log.read_text("utf-8", "replace")[-_LOG_CHARS:] if log.exists() else "it has no log"
+
+
+def read_until(stream: IO[AnyStr], text: AnyStr) -> AnyStr:
+    """Read the output of a process up to *text*, and return it."""
+    read = text[:0]
+    while text not in read:
+        part = stream.read(1)
+        assert part, f"the process ended without {text!r}: {read!r}"
+        read += part
+    return read
+
+
+class Killable(Protocol):
+    """Process of ``subprocess`` or of anyio."""
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        ...
+
+
+@contextmanager
+def ending(process: Killable) -> Iterator[None]:
+    """Kill a process at the end of the block; without it, an error in the block waits for the process."""
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):  # it has ended: that hides no error of the block
+            process.kill()
 
 
 def skip_without_hub() -> None:

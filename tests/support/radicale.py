@@ -7,7 +7,6 @@ from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from subprocess import DEVNULL
 from tempfile import TemporaryDirectory
 from typing import Final
 
@@ -90,11 +89,11 @@ def running_radicale() -> Iterator[Radicale]:
         users, settings = Path(folder) / "users", Path(folder) / "settings"
         users.touch()
         settings.write_text(_SETTINGS.format(port=port, folder=folder))
-        process = subprocess.Popen(
-            [sys.executable, "-m", "radicale", "--config", str(settings)], stdout=DEVNULL, stderr=DEVNULL
-        )
+        command = [sys.executable, "-m", "radicale", "--config", str(settings)]
+        with (log := Path(folder, "log")).open("wb") as out:
+            process = subprocess.Popen(command, stdout=out, stderr=out)
         try:
-            until_listening(process, port)
+            until_listening(process, port, log)
             yield Radicale(port, users)
         finally:
             process.terminate()

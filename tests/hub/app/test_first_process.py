@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.programs import ending
+
 ALONE = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child")
 STOPPED = 128 + signal.SIGTERM
 PATIENCE_S = 30.0
@@ -40,11 +42,9 @@ pytestmark = pytest.mark.skipif(not can_be_alone(), reason="no process can be th
 @contextmanager
 def first_process(*words: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run Python as the first process of a namespace; ``unshare`` ends with its exit code."""
-    with subprocess.Popen([*ALONE, sys.executable, *words], stdout=subprocess.PIPE) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+    command = [*ALONE, sys.executable, *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process, ending(process):
+        yield process
 
 
 def ask_to_stop(process: subprocess.Popen[bytes]) -> None:

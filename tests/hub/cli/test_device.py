@@ -24,6 +24,7 @@ from tests.hub.device.sinks.bench import SinkBench
 from tests.hub.device.sinks.conftest import place_of
 from tests.hub.device.sinks.places import sink_text
 from tests.support.clock import FakeClock, SeededChance
+from tests.support.programs import ending, read_until
 
 
 @pytest.fixture
@@ -177,25 +178,21 @@ def running(hub: Hub, home: Path) -> Iterator[subprocess.Popen[str]]:
     file = installed(hub, home)
     options = ["--config", str(file), "--state", str(home / "state")]
     command = [sys.executable, "-m", "hub", "device", "run", *options]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process, ending(process):
         yield process
-        process.kill()
 
 
 def test_device_runs_until_it_is_stopped_and_a_second_one_names_its_process(
     hub: Hub, home: Path, running: subprocess.Popen[str]
 ) -> None:
     assert running.stderr is not None
-    said = ""
-    while "not connected" not in said:
-        said = running.stderr.readline()
+    read_until(running.stderr, "not connected")
     found = status(hub)
     assert (found["is_running"], found["is_connected"]) == (True, False)
     assert "not connected" in str(found["last_message"])
     ends(hub("device", "run"), Exit.CANNOT_CREATE, f"another device, process {running.pid}, uses")
     ends(hub("device", "pause"), 0)
-    while "disconnected: paused" not in said:
-        said = running.stderr.readline()
+    read_until(running.stderr, "disconnected: paused")
     found = status(hub)
     assert (found["is_running"], found["is_connected"]) == (True, False)
     running.send_signal(signal.SIGTERM)

@@ -26,6 +26,7 @@ from tests.support.clock import SeededChance
 from tests.support.families import each
 from tests.support.hub import TEXT, ServedHub, serving
 from tests.support.identity import CODE
+from tests.support.programs import ending, read_until
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def test_devices_are_listed_again_whenever_one_connects_or_leaves(
     state: Path, served: ServedHub, portal: BlockingPortal
 ) -> None:
     words = [sys.executable, "-m", "hub", "--state", str(state), "devices", "--watch", "--json"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as watching:
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as watching, ending(watching):
         assert watching.stdout is not None
         assert [one["name"] for one in json.loads(watching.stdout.readline())["devices"]] == ["desk"]
         portal.call(served.device, "lab")
@@ -151,14 +152,13 @@ def test_what_is_let_in_is_what_was_shown_and_nothing_else(
 ) -> None:
     ours, theirs = pty.openpty()
     words = [sys.executable, "-m", "hub", "--state", str(state), "pair", "approve", CODE]
-    with subprocess.Popen(words, stdin=theirs, stderr=subprocess.PIPE) as approving:
+    with subprocess.Popen(words, stdin=theirs, stderr=subprocess.PIPE) as approving, ending(approving):
         assert approving.stderr is not None
-        told = b""
-        while not told.endswith(b"[y/N]: "):
-            told += approving.stderr.read(1)
+        read_until(approving.stderr, b"[y/N]: ")
         portal.call(served.asks, says_meanwhile)  # again, under the same code
         os.write(ours, b"y\n")
         told = approving.stderr.read()
+        approving.wait(30)
     os.close(ours)
     os.close(theirs)
     is_in = portal.call(served.store.read, device_keys.find_key, waiting.key_id) is not None

@@ -7,7 +7,7 @@ import sqlite3
 import sys
 import termios
 from collections.abc import Collection
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 import anyio
@@ -21,6 +21,7 @@ from protocol.tables import SUGGESTED
 from protocol.work import UNSURE, Action, ToolCall
 from tests.hub.device.test_inbox import COUNTED, inbox_of
 from tests.support.clock import FakeClock, SeededChance
+from tests.support.programs import ending
 from tests.support.terminal import Terminal
 
 ENTER, ESCAPE = "\r", "\x1b"
@@ -138,7 +139,7 @@ async def test_sixty_keys_typed_at_a_terminal_that_was_left_for_the_shell_are_as
     ) as process:
         os.close(theirs)
         seen = Terminal(ours)
-        try:
+        with ending(process):
             await seen.shows(f"{TYPED} waiting")
             for key in (b"a", b"u"):
                 # As by Ctrl-Z and fg: the shell sets its own mode, in which the keys are lines.
@@ -157,9 +158,6 @@ async def test_sixty_keys_typed_at_a_terminal_that_was_left_for_the_shell_are_as
             os.write(ours, b"qa")  # what follows the end is not the inbox's
             with anyio.fail_after(20):
                 assert await process.wait() == 0
-        finally:
-            with suppress(ProcessLookupError):  # it has ended, if all is well
-                process.kill()
     os.close(ours)
     assert {item.verdict for item in read_items(path)} == {"open"}
 

@@ -19,6 +19,7 @@ from protocol.handshake import Error, Goodbye
 from protocol.work import AgentAck, AgentComplete, AgentData, AgentManifest, AgentRun, RunConfig, RunMode
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.device import open_device
+from tests.support.programs import ending
 from tests.support.scripted_hub import ScriptedHub
 from tests.support.wire import make_call, open_port, until
 
@@ -39,11 +40,8 @@ async def _connecting(url: str, state: Path, token: str = "t") -> AsyncIterator[
     command = [sys.executable, "-c", _CONNECT, url, str(state), token]
     root = Path(__file__).parents[3]
     async with await anyio.open_process(command, stdout=PIPE, stderr=None, cwd=root) as process:
-        try:
+        with ending(process):
             yield process
-        finally:
-            if process.returncode is None:
-                process.kill()
 
 
 async def _ending(process: Process) -> tuple[int, str]:

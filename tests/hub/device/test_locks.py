@@ -9,6 +9,7 @@ import pytest
 
 from hub.device.inserts import LOCK, RUN_LOCK, DeviceFileError, held, is_in_use
 from protocol.errors import ErrorCode
+from tests.support.programs import ending, read_until
 
 HOLD = """
 import sys
@@ -23,8 +24,10 @@ with held(Path(sys.argv[1])):
 def test_lock_of_another_process_names_it_and_ends_when_it_is_killed(tmp_path: Path) -> None:
     file = tmp_path / "desk.db"
     words = [sys.executable, "-c", HOLD, str(file)]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True) as holder, ending(holder):
+        assert holder.stdout is not None
+        read_until(holder.stdout, "held\n")
         assert is_in_use(file) and not is_in_use(file, RUN_LOCK)
         with (
             pytest.raises(DeviceFileError, match=f"another device, process {holder.pid}, uses") as refused,
@@ -32,7 +35,6 @@ def test_lock_of_another_process_names_it_and_ends_when_it_is_killed(tmp_path: P
         ):
             pass
         assert refused.value.code is ErrorCode.DATABASE_BUSY
-        holder.kill()
     assert not is_in_use(file)
     with held(file):
         assert is_in_use(file, LOCK)

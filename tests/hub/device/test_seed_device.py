@@ -12,6 +12,7 @@ from protocol.frame import PATH
 from protocol.tables import SUGGESTED
 from protocol.work import Action, AgentComplete, AgentData, AgentRun, RunConfig, ToolCall
 from tests.support import seed_device
+from tests.support.programs import ending
 from tests.support.scripted_hub import ScriptedHub
 
 PROGRAM = Path(seed_device.__file__)
@@ -43,17 +44,17 @@ async def test_the_seed_device_reads_and_inserts_as_a_process_of_its_own(tmp_pat
             str(db),
         ]
         async with await anyio.open_process(command, stdout=None, stderr=None) as process:
-            guest = await hub.guest()
-            hello = await guest.welcome()
-            await guest.say(AgentRun(run_id="r-1", fence=1, agent_id="a-1", config=RunConfig()))
-            data = await guest.hear(AgentData)
-            complete = await guest.hear(AgentComplete)
-            call = ToolCall(
-                id="c-1", action=Action.INSERT, table="tasks", data={"title": "Call Ana", **SUGGESTED}
-            )
-            answer = await guest.call(call)
-            refusal = await guest.call(ToolCall(id="c-2", action=Action.DELETE, table="tasks"))
-            process.kill()
+            with ending(process):
+                guest = await hub.guest()
+                hello = await guest.welcome()
+                await guest.say(AgentRun(run_id="r-1", fence=1, agent_id="a-1", config=RunConfig()))
+                data = await guest.hear(AgentData)
+                complete = await guest.hear(AgentComplete)
+                call = ToolCall(
+                    id="c-1", action=Action.INSERT, table="tasks", data={"title": "Call Ana", **SUGGESTED}
+                )
+                answer = await guest.call(call)
+                refusal = await guest.call(ToolCall(id="c-2", action=Action.DELETE, table="tasks"))
 
     assert (hello.token, hello.capabilities) == ("hub_dev_seed", [])
     assert ([file.content for file in data.files], data.fence, complete.fence, complete.error) == (

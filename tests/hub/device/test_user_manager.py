@@ -17,6 +17,7 @@ import anyio
 import pytest
 
 from tests.support.processes import POLL_S, ROOT
+from tests.support.programs import end_of
 
 UNIT: Final = "device-hub.service"
 PATIENCE_S: Final = 60.0
@@ -94,7 +95,8 @@ class Manager:
     async def until(self, condition: Any, *, within_s: float = PATIENCE_S) -> None:
         end = monotonic() + within_s
         while not condition():
-            assert monotonic() < end, (self.home / "manager.log").read_text()[-4000:]
+            is_over = self._session is None or self._session.poll() is not None
+            assert not is_over and monotonic() < end, end_of(self.home / "manager.log")
             await anyio.sleep(POLL_S)
 
     def _inside(self, *words: str) -> subprocess.CompletedProcess[str]:

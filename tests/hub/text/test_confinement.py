@@ -18,6 +18,7 @@ from hub.text import worker
 from hub.text.confinement import ALLOWED
 from hub.text.files import PDF, ConvertLimits
 from hub.text.worker import read_apart
+from tests.support.programs import ending
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or platform.machine() not in ("x86_64", "aarch64"),
@@ -115,6 +116,7 @@ def test_an_exploited_parser_reaches_only_its_own_answer(
         service.bind(name)
     with (
         subprocess.Popen(["cat"], stdin=subprocess.PIPE) as victim,
+        ending(victim),
         exploited(monkeypatch, tmp_path, victim=victim.pid, sockets=names, hangs=False) as path,
         open(path, "r+b") as file,
     ):

@@ -22,6 +22,7 @@ from hub.text.files import Converted, ConvertLimits, NotConvertible
 from hub.text.worker import DONE, REFUSED, Refusal
 from tests.support import odd_files
 from tests.support.processes import children
+from tests.support.programs import ending
 
 MIB = 1024 * 1024
 LARGE_BOMBS = ("a docx that unpacks to 36 MiB", "a docx of 50,000 levels")  # for make soak
@@ -173,13 +174,12 @@ def test_the_worker_ends_with_its_parent(tmp_path: Path) -> None:
         [sys.executable, "-c", LONELY], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3]
     )
     assert asking.stdout is not None
-    with asking.stdout:
+    with asking.stdout, ending(asking):
         reader = int(asking.stdout.readline())
         watched = os.pidfd_open(reader)
         while "Seccomp:\t2" not in Path(f"/proc/{reader}/status").read_text():  # until it reads the file
             assert not _is_readable_within(watched, 0.01)
-        asking.kill()
-        asking.wait()
+    asking.wait()
     with os.fdopen(watched, "rb") as ended:
         assert _is_readable_within(ended.fileno(), 3)
 

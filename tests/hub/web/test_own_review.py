@@ -22,6 +22,7 @@ from tests.hub.device.test_own_tables import ADA, CONTACTS
 from tests.support.browser import chromium
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.dashboard import saved
+from tests.support.programs import ending, read_until
 
 pytestmark = [
     pytest.mark.skipif(chromium() is None, reason="no Chromium here: apt-get install chromium"),
@@ -54,9 +55,9 @@ def db(tmp_path: Path) -> Path:
 def link(db: Path) -> Iterator[str]:
     """The link that the command prints; it serves as long as the test goes on."""
     command = [sys.executable, "-m", "hub", "review", "--db", str(db), "--web", "--no-open"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process, ending(process):
         assert process.stdout is not None
-        yield process.stdout.readline().strip()
+        yield read_until(process.stdout, "\n").strip()
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
 

@@ -14,6 +14,7 @@ import msgspec
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from tests.support.oracle.stats import Stats
+from tests.support.programs import ending
 
 _START_S = 30.0
 _MAX_LINE_BYTES = 1_000
@@ -38,12 +39,9 @@ async def oracle_process(**traits: Any) -> AsyncIterator[OracleProcess]:
     """An oracle with these ``Traits``; it is gone when the block ends."""
     words = [sys.executable, "-m", "tests.support.oracle", "--traits", json.dumps(traits)]
     process = await anyio.open_process(words, stdin=DEVNULL, stdout=PIPE, stderr=None)
-    try:
-        assert process.stdout is not None
-        with anyio.fail_after(_START_S):
-            told = await BufferedByteReceiveStream(process.stdout).receive_until(b"\n", _MAX_LINE_BYTES)
-        yield OracleProcess(told.decode().split()[1], process.pid)
-    finally:
-        process.kill()
-        with anyio.CancelScope(shield=True):
-            await process.aclose()
+    assert process.stdout is not None
+    async with process:
+        with ending(process):
+            with anyio.fail_after(_START_S):
+                told = await BufferedByteReceiveStream(process.stdout).receive_until(b"\n", _MAX_LINE_BYTES)
+            yield OracleProcess(told.decode().split()[1], process.pid)
