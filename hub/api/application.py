@@ -367,7 +367,7 @@ _EXAMPLES: Final[Mapping[str, Any]] = {
     "trigger": "schedule",
     "user": "owner",
     "vocabulary": "calendar",
-    "version": "0.1.0",
+    "version": VERSION,
 }
 ALIAS: Final = "x-alias-of"  # of a field that is another one by a further name
 _SCHEMA: Final = "#/components/schemas/{name}"

@@ -47,6 +47,8 @@ def init(config: Path, local: bool, state: Path, as_json: bool) -> None:
     Never overwrites an existing file. Writes a schema next to it, with which TOML editors
     check the file.
     """
+    from hub.extraction.embedded import find_weights
+    from hub.extraction.model import ModelUnavailable
     from hub.settings.reading import check_settings
 
     zone, origin = machine_zone()
@@ -64,6 +66,11 @@ def init(config: Path, local: bool, state: Path, as_json: bool) -> None:
         if local
         else "it has no model: rules alone read files, mailboxes wait; to add one: hub help models"
     )
+    if local:
+        try:
+            find_weights()
+        except ModelUnavailable as error:
+            show.report(f"the hub does not start yet: {error}", f"  {error.hint}")
     where = "" if state == default_state() else f" --state {state}"
     show.report(f"next: edit {config}, then: hub serve --config {config}{where}")
 

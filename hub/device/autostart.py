@@ -8,6 +8,7 @@ import plistlib
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 from xml.sax.saxutils import escape
@@ -106,7 +107,8 @@ def install(entry: Entry) -> None:
         for words in entry.start:
             _run(words)
     except CannotStart:
-        entry.file.unlink()
+        with suppress(OSError):  # it would hide why the entry does not start
+            entry.file.unlink()
         raise
 
 

@@ -167,6 +167,16 @@ def test_init_can_choose_the_model_on_this_machine(hub: Hub, tmp_path: Path) -> 
     assert isinstance(read.usable().model, LocalModelSettings)
 
 
+def test_init_with_a_model_that_is_not_installed_names_the_command_that_adds_it(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    told = hub("init", "--local", "--config", str(tmp_path / "hub.toml")).stderr
+    assert (
+        "does not start yet: the small model needs its engine, the package xllamacpp\n  pip install " in told
+    )
+
+
 def test_init_never_overwrites(hub: Hub, tmp_path: Path) -> None:
     file = tmp_path / "hub.toml"
     file.write_text("# mine")
