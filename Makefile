@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest --dist=worksteal --numprocesses=$(shell echo $
 # Where this is set, each of the hundreds of processes of a test run compiles the hub anew: five seconds each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo cluster-demo test quick check bench $(EVALUATIONS) gateway-check connector-check container-check autobahn mutants locks soak attack simulate fuzz release documents web screenshots lock weights clean
+.PHONY: help demo cluster-demo test quick check bench $(EVALUATIONS) gateway-check connector-check container-check autobahn mutants locks soak attack simulate fuzz release documents web screenshots lock weights release-check clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -124,6 +124,9 @@ SECONDS ?= 600
 
 release: $(VENV)/.dev  ## cut a release: VERSION=0.2.0 in each place that names it, and a section of CHANGELOG.md
 	@$(BIN)/python -m tests.release.cut $(VERSION)
+
+release-check: $(VENV)/.dev  ## build what people get of this commit, compare, install, look through it (needs npm)
+	@$(BIN)/python -m tests.release $(if $(WITHOUT),--without $(WITHOUT))
 
 documents: $(VENV)/.dev  ## write the generated documents anew: the handbook's references, PROTOCOL.md, schema.json, asyncapi.json
 	@$(BIN)/python -m tests.support.documents

@@ -51,14 +51,14 @@ def run(*words: str | Path, cwd: Path, umask: int = 0o022, **variables: str) -> 
     return done.stdout
 
 
-def build(source: Path, target: Path, *, epoch: int, umask: int = 0o022, kinds: str = "sdist,wheel") -> None:
+def build(source: Path, target: Path, *, epoch: int, kinds: str = "sdist,wheel") -> None:
     """Build the source distribution and the wheel of *source* into *target*. *epoch*: time of all files."""
     chosen = [word for kind in kinds.split(",") for word in ("-t", kind)]
-    run(*HATCHLING, target, *chosen, cwd=source, umask=umask, SOURCE_DATE_EPOCH=str(epoch))
+    run(*HATCHLING, target, *chosen, cwd=source, SOURCE_DATE_EPOCH=str(epoch))
 
 
-def build_again(source: Path, folder: Path, target: Path, *, epoch: int) -> None:
-    """Build a copy of *source*: with other permissions, times, order of files, zone and language."""
+def build_elsewhere(source: Path, folder: Path, target: Path, *, epoch: int) -> Path:
+    """Build a copy with other permissions, times, order of files, zone and language. Return the copy."""
     copy = folder / "a longer way" / "to another place"
     for path in sorted(source.rglob("*"), reverse=True):
         if path.is_file() and ".git" not in path.relative_to(source).parts:
@@ -67,16 +67,9 @@ def build_again(source: Path, folder: Path, target: Path, *, epoch: int) -> None
             shutil.copyfile(path, file)
             file.chmod(0o700 if os.access(path, os.X_OK) else 0o600)
             os.utime(file, (1_000_000_000, 1_000_000_000))
-    run(
-        *HATCHLING,
-        target,
-        cwd=copy,
-        umask=0o077,
-        SOURCE_DATE_EPOCH=str(epoch),
-        TZ="Asia/Kolkata",
-        LC_ALL="C",
-        PYTHONHASHSEED="7",
-    )
+    other = {"SOURCE_DATE_EPOCH": str(epoch), "TZ": "Asia/Kolkata", "LC_ALL": "C", "PYTHONHASHSEED": "7"}
+    run(*HATCHLING, target, cwd=copy, umask=0o077, **other)
+    return copy
 
 
 def build_from_source(sdist: Path, folder: Path, target: Path, *, epoch: int) -> None:
@@ -86,9 +79,21 @@ def build_from_source(sdist: Path, folder: Path, target: Path, *, epoch: int) ->
     build(folder / NAME, target, epoch=epoch, kinds="wheel")
 
 
-def pack(source: Path, target: Path) -> None:
-    """Pack the package of npm, and the plug-in of Obsidian, into *target*."""
-    package = source / PACKAGE
+def pack(source: Path, folder: Path, target: Path) -> None:
+    """Pack the package of npm, and the plug-in of Obsidian, into *target*.
+
+    Args:
+        folder: for a copy of the package: npm packs the permissions that it finds.
+    """
+
+    def copy(one: str, other: str) -> None:
+        shutil.copyfile(one, other)
+        os.chmod(other, 0o644)
+
+    package = folder / "package"
+    shutil.copytree(
+        source / PACKAGE, package, ignore=shutil.ignore_patterns("node_modules"), copy_function=copy
+    )
     run("npm", "pack", "--offline", "--ignore-scripts", "--pack-destination", target, cwd=package)
     with zipfile.ZipFile(target / f"device-hub-obsidian-{VERSION}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for name in PLUGIN:

@@ -14,7 +14,7 @@ from tests.support.source import ROOT
 RUNTIME: Final = ("requirements.txt", "requirements-weights.txt")
 OPTIONAL: Final = ("requirements-ocr.txt",)
 DEVELOPMENT: Final = ("requirements-dev.txt",)
-BUNDLED: Final = ROOT / "hub/api/web/package-lock.json"
+BUNDLED: Final = "hub/api/web/package-lock.json"
 
 
 class Locked(NamedTuple):
@@ -51,8 +51,8 @@ def _in_file(file: Path) -> Iterator[Locked]:
         )
 
 
-def bundled(lock: Path = BUNDLED) -> Iterator[tuple[str, str, str]]:
+def bundled(root: Path = ROOT) -> Iterator[tuple[str, str, str]]:
     """Yield name, version and licence of each package of npm that is part of the dashboard's files."""
-    for path, package in json.loads(lock.read_bytes())["packages"].items():
+    for path, package in json.loads((root / BUNDLED).read_bytes())["packages"].items():
         if path and not package.get("dev"):
             yield path.rpartition("node_modules/")[2], package["version"], package.get("license", "")

