@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import tomllib
 from typing import Any
 
 import yaml
@@ -10,7 +11,10 @@ import yaml
 from tests.support.source import ROOT
 
 WORKFLOWS = sorted(ROOT.glob(".github/workflows/*.yml"))
-PINNED = re.compile(r"[\w-]+/[\w.-]+@(v\d+\.\d+\.\d+|[0-9a-f]{40})")
+DEPENDABOT = ROOT / ".github/dependabot.yml"
+PINNED = re.compile(r"[\w-]+/[\w.-]+@[0-9a-f]{40}")
+NAMED = re.compile(r"uses: \S+@[0-9a-f]{40} # v\d+\.\d+\.\d+$")
+TARGETS = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
 SYSTEMS = ("ubuntu", "macos", "windows")
 
 
@@ -19,11 +23,63 @@ def jobs() -> list[dict[str, Any]]:
     return [job for workflow in loaded for job in workflow["jobs"].values()]
 
 
+def jobs_with(command: str) -> list[dict[str, Any]]:
+    return [job for job in jobs() if command in [step.get("run") for step in job["steps"]]]
+
+
 def test_commands_of_workflows_exist_and_what_they_use_is_pinned() -> None:
     steps = [step for job in jobs() for step in job["steps"]]
     assert [step["uses"] for step in steps if "uses" in step and not PINNED.fullmatch(step["uses"])] == []
-    programs = {shlex.split(line)[0] for step in steps for line in step.get("run", "").splitlines()}
-    assert programs and [name for name in programs if not os.access(ROOT / name, os.X_OK)] == []
+    commands = [shlex.split(line) for step in steps for line in step.get("run", "").splitlines()]
+    assert commands and [words for words in commands if not exists(words)] == []
+
+
+def exists(words: list[str]) -> bool:
+    """Check whether a command is a target of the Makefile, or a program of the repository."""
+    program, *rest = words
+    if program == "make":
+        return bool(rest) and all(word in TARGETS for word in rest if "=" not in word)
+    return os.access(ROOT / program, os.X_OK)
+
+
+def test_command_that_does_not_exist_is_found() -> None:
+    assert exists(["make", "test"]) and exists([".ci/run"])
+    assert not any(map(exists, (["make", "nothing"], ["make"], [".ci/nothing"])))
+
+
+def test_version_of_each_pinned_action_is_named_beside_its_commit() -> None:
+    lines = [line.strip() for file in WORKFLOWS for line in file.read_text("utf-8").splitlines()]
+    assert [line for line in lines if "uses:" in line and not NAMED.search(line)] == []
+
+
+def test_commands_of_the_readme_run_with_each_supported_python() -> None:
+    (job,) = jobs_with("make demo")
+    assert {"make demo", "make test"} <= {step.get("run") for step in job["steps"]}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    kinds = [kind.rpartition(" :: ")[2] for kind in project["classifiers"] if ":: Python :: 3." in kind]
+    pythons = job["strategy"]["matrix"]["python"]
+    assert (pythons[0], pythons[: len(kinds)]) == (project["requires-python"].removeprefix(">="), kinds)
+
+
+def test_release_is_checked_on_its_tag_after_all_else() -> None:
+    (release,) = (
+        job for job in jobs() if any(step.get("run") == "make release-check" for step in job["steps"])
+    )
+    names = [name for file in WORKFLOWS for name in yaml.safe_load(file.read_text("utf-8"))["jobs"]]
+    assert release["if"] == "startsWith(github.ref, 'refs/tags/v')"
+    assert {*release["needs"], "release"} == {*names}
+
+
+def test_updates_are_proposed_for_folders_with_lock_files() -> None:
+    updates = {
+        one["package-ecosystem"]: one for one in yaml.safe_load(DEPENDABOT.read_text("utf-8"))["updates"]
+    }
+    folders = {ROOT / folder.lstrip("/") for folder in updates["npm"]["directories"]}
+    locked = {
+        file.parent for file in ROOT.glob("hub/**/package-lock.json") if "node_modules" not in file.parts
+    }
+    assert folders == locked
+    assert updates["pip"]["open-pull-requests-limit"] == 0, "lock files are written by 'make lock'"
 
 
 def test_device_is_tested_on_each_system_and_everything_on_linux() -> None:
