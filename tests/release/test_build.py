@@ -1,7 +1,6 @@
 """Builds are the same byte for byte, and have what they need."""
 
 import shutil
-import subprocess
 import zipfile
 from pathlib import Path
 
@@ -65,8 +64,10 @@ def test_package_of_npm_is_the_same_whatever_the_permissions_of_its_files(tmp_pa
 
 @pytest.mark.slow
 def test_two_builds_and_one_of_the_source_distribution_are_the_same(tmp_path: Path) -> None:
-    clone = tmp_path / "clone"
-    subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
+    clone = tmp_path / "clone"  # of this folder as it is, also while a release is cut
+    for name in run("git", "ls-files", "-z", cwd=ROOT).rstrip("\0").split("\0"):
+        (clone / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, clone / name)
     build(clone, tmp_path / "one", epoch=EPOCH)
     build_elsewhere(clone, tmp_path, tmp_path / "again", epoch=EPOCH)
     assert differences(tmp_path / "one", tmp_path / "again") == []

