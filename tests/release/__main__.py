@@ -210,9 +210,8 @@ class Check:
 
 def sizes(folder: Path) -> str:
     """Return the files of a folder with their sizes."""
-    return ", ".join(
-        f"{file.name} {file.stat().st_size / 1024:,.0f} KiB" for file in sorted(folder.iterdir())
-    )
+    files = sorted(folder.iterdir())
+    return NEXT.join(f"{file.stat().st_size / 1024:8,.0f} KiB  {file.name}" for file in files)
 
 
 def _same(one: Path, again: Path) -> str:

@@ -32,19 +32,22 @@ def run(*words: str | Path, cwd: Path, umask: int = 0o022, **variables: str) -> 
     """Run a command and return its output.
 
     Raises:
-        Failed: the command ended with an error; with the end of its output.
+        Failed: the command is not installed, or ended with an error; with the end of its output.
     """
-    done = subprocess.run(
-        [str(word) for word in words],
-        cwd=cwd,
-        umask=umask,
-        env=os.environ | variables,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [str(word) for word in words],
+            cwd=cwd,
+            umask=umask,
+            env=os.environ | variables,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise Failed(f"{words[0]} is not installed here") from error
     if done.returncode:
         end = "\n".join(done.stdout.splitlines()[-15:])
         raise Failed(f"{' '.join(map(str, words))} ended with {done.returncode}:\n{end}")

@@ -46,6 +46,8 @@ def test_changed_byte_of_a_build_is_found(tmp_path: Path) -> None:
 def test_command_that_fails_is_named_with_the_end_of_its_output(tmp_path: Path) -> None:
     with pytest.raises(Failed, match=r"false ended with 1"):
         run("false", cwd=tmp_path)
+    with pytest.raises(Failed, match=r"no-such-program is not installed here"):
+        run("no-such-program", cwd=tmp_path)
 
 
 @pytest.mark.skipif(shutil.which("npm") is None, reason="no npm here: apt-get install npm")

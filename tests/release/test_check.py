@@ -1,10 +1,11 @@
 """The table of a release check, and how it ends."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from tests.release.__main__ import Left, check
+from tests.release.__main__ import Left, check, sizes
 from tests.release.build import Failed
 
 
@@ -33,3 +34,9 @@ def test_each_step_has_a_line_and_the_failed_ones_are_named(capsys: pytest.Captu
 def test_nothing_is_done_after_a_needed_step_that_failed(capsys: pytest.CaptureFixture[str]) -> None:
     assert check({"build": raising(Failed("no")), "next": lambda: ""}, needed=("build",)) == ["build"]
     assert "next" not in capsys.readouterr().out
+
+
+def test_files_have_a_line_with_their_size_each(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(bytes(2048))
+    (tmp_path / "b").write_bytes(b"")
+    assert [line.split() for line in sizes(tmp_path).splitlines()] == [["2", "KiB", "a"], ["0", "KiB", "b"]]
