@@ -22,7 +22,7 @@ from rich.table import Table
 
 from hub.atomic_file import write_atomically
 from hub.cli import show
-from hub.cli.failure import Exit, Failure, using
+from hub.cli.failure import Exit, Failure, log_ending, using
 from hub.cli.formats import FINAL
 from hub.cli.options import machine_zone
 from hub.cli.runs import show_found, sum_up
@@ -31,7 +31,6 @@ from hub.clock import SystemClock
 from hub.device.inbox import DeviceItem, read_items
 from hub.extraction.embedded import find_weights
 from hub.extraction.model import ModelUnavailable
-from hub.printable import one_line
 from hub.version import command_to_add
 
 Found = TypeVar("Found")
@@ -41,7 +40,6 @@ START_TIMEOUT_S = 180.0  # the first start on a slow disk
 STOP_TIMEOUT_S = 30.0
 POLL_S = 0.1
 _ANOTHER: Final = "another folder: hub demo --folder DIR"
-_MOST_LINES: Final = 6  # of a log, in an error
 
 _SETTINGS = """\
 # Written by 'hub demo'. Change it, or the files in notes/, and run the demo again.
@@ -149,11 +147,9 @@ class _Child(NamedTuple):
 
     def failure(self, ending: str) -> Failure:
         """Return the failure with the last lines of the log that a person reads, else with its last line."""
-        lines = list(filter(None, map(str.strip, self.log.read_text("utf-8", "replace").splitlines())))
+        words = log_ending(self.log)
         with using(self.log, "write", Exit.CANNOT_CREATE, another=_ANOTHER), self.log.open("a") as log:
             print(ending, file=log)  # fails on a full disk, which leaves a child no room for its reason
-        texts = [line for line in lines if not line.startswith("{")] or lines[-1:]
-        words = one_line("; ".join(texts[-_MOST_LINES:]).removeprefix("Error: ")) or "its log is empty"
         next_step = f"read its log, {self.log}; then run the demo again, or in {_ANOTHER}"
         return Failure(f"the {self.log.stem} {ending}: {words}", Exit.FAILED, next_step=next_step)
 

@@ -44,6 +44,7 @@ _EXIT_CODES: Final = {  # by code of an error
 
 
 MOST_OF_MESSAGE: Final = 4_000  # characters
+_MOST_LINES: Final = 6  # of a log
 ANOTHER: Final = "name another file"
 _FILE_PROBLEMS: Final = {  # by errno: what is wrong with the path, and what to do
     errno.EEXIST: ("it exists already", "name another file, or remove this one first"),
@@ -94,6 +95,13 @@ def using(file: Path, doing: str, code: Exit, *, another: str = ANOTHER) -> Iter
         yield
     except (OSError, UnicodeDecodeError) as error:
         raise _file_failure(f"cannot {doing} {file}", error, code, another) from error
+
+
+def log_ending(log: Path) -> str:
+    """Return the last lines of a log that a person reads, else its last line."""
+    lines = list(filter(None, map(str.strip, log.read_text("utf-8", "replace").splitlines())))
+    texts = [line for line in lines if not line.startswith("{")] or lines[-1:]
+    return one_line("; ".join(texts[-_MOST_LINES:]).removeprefix("Error: ")) or "its log is empty"
 
 
 def _file_failure(

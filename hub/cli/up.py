@@ -31,15 +31,15 @@ from hub.cli.daemon import check_system, make_folder, new_settings, write_settin
 from hub.cli.device import SETTINGS as DEVICE_SETTINGS
 from hub.cli.device import database, default_settings
 from hub.cli.device import write_settings as write_device_settings
-from hub.cli.failure import Exit, Failure, using
+from hub.cli.failure import Exit, Failure, log_ending, using
 from hub.cli.formats import FINAL
 from hub.cli.options import SETTINGS, STATE, FilePath, default_state, example, machine_zone, state_option
 from hub.cli.review import open as open_pages
 from hub.cli.runs import show_found, sum_up
 from hub.cli.talk import Talk, path_of, talk
 from hub.clock import SystemClock
-from hub.printable import one_line
 from hub.system.folders import real_path
+from hub.version import command_to_add
 
 if TYPE_CHECKING:
     from hub.settings.device_settings import DeviceSettings
@@ -53,7 +53,6 @@ _POLL_S: Final = 0.1
 _DRAIN_S: Final = 30.0  # for files in progress, until a second signal
 _KILL_S: Final = 10.0
 _PORTS: Final = (8770, 8771)  # of the commented settings
-_LINES: Final = 3  # of a log, in an error
 _AGENT: Final = re.compile(r"^\[\[agents\]\]\n(?:(?!timezone|\[).+\n)*+timezone = .*\n", re.MULTILINE)
 _CODE: Final = re.compile(r"hub pair approve (\S+)")
 _AWAY: Final = (Exit.NOT_RUNNING, Exit.TRY_AGAIN, Exit.UNAVAILABLE)
@@ -107,9 +106,7 @@ class _Service:
             Event().wait(_POLL_S)
         problem = "has ended" if has_ended else f"is not ready after {timeout_s:g} s"
         if self.is_ours:
-            lines = [line.strip() for line in self.log.read_text("utf-8", "replace").splitlines()]
-            last = [line for line in lines if line and not line.startswith("{")][-_LINES:]
-            problem += f": {one_line('; '.join(last)) or 'it wrote no error'}"
+            problem += f": {log_ending(self.log)}"
             next_step = f"its log is {self.log}; {next_step}"
         raise Failure(f"the {self.name} {problem}", Exit.UNAVAILABLE, next_step=next_step)
 
@@ -205,7 +202,7 @@ def up(
             if not (device.is_ours or is_in_use(db, RUN_LOCK)):
                 device.start("device", "run", "--config", str(device_config), "--state", str(state))
             grants = ["+review.remote"] if hub.is_ours else []  # of one owner then
-            let_in = partial(_let_in, asked, device, db, url, roots, grants)
+            let_in = partial(_let_in, asked, db, url, roots, grants)
             name = device.until(let_in, CONNECT_S, "hub device status shows more")
             run = _first_run(asked, name, shared, roots)
             _report(status, hub, device, name, roots)
@@ -295,18 +292,20 @@ def _start_hub(hub: _Service, state: Path, config: Path) -> None:
 
 def _new_settings() -> str:
     """Return new settings with the model that is installed, and with ports that are free."""
-    from hub.extraction.embedded import find_weights
-    from hub.extraction.model import ModelUnavailable
-
-    try:
-        find_weights()
-    except ModelUnavailable:
-        text = new_settings(local=False)
-    else:
-        text = new_settings(local=True)
+    text = new_settings(local=_has_model())
     for default in _PORTS:
         text = text.replace(f'"127.0.0.1:{default}"', f'"127.0.0.1:{_free_port(default)}"', 1)
     return text
+
+
+def _has_model() -> bool:
+    """Return True if the small model of this machine is installed."""
+    from hub.extraction.embedded import find_weights
+    from hub.extraction.model import ModelUnavailable
+
+    with suppress(ModelUnavailable):
+        return find_weights().is_file()
+    return False
 
 
 def _free_port(preferred: int) -> int:
@@ -358,14 +357,13 @@ def _device_roots(
     return [*roots, *new]
 
 
-def _let_in(
-    hub: Talk, device: _Service, db: Path, url: str, roots: Sequence[Path], grants: Sequence[str]
-) -> str | None:
+def _let_in(hub: Talk, db: Path, url: str, roots: Sequence[Path], grants: Sequence[str]) -> str | None:
     """Approve the device if it waits for that, and let it grant the hub *grants*.
 
     Returns its name at the hub once it is connected and shares its folders, else None.
     """
     from hub.device.credentials import SUFFIX, KnownHubs, dialled, read_identity
+    from hub.device.keeping import last_message
     from hub.device.owner import change_grants
 
     known = KnownHubs(db.with_suffix(SUFFIX), db.with_suffix(".key"))
@@ -373,10 +371,9 @@ def _let_in(
         return None
     key = read_identity(known.path_of(at)).shown
     waiting = (one["fingerprint"] for one in hub.get_all("/v1/pairings", "pairings")["pairings"])
-    if device.is_ours and key in waiting:
-        for code in _CODE.findall(device.log.read_text("utf-8", "replace"))[-1:]:
-            change_grants(db, at.public_key, grants)
-            hub.post("/v1/pairings/approve", {"code": code})
+    if key in waiting and (code := _CODE.search(last_message(db))):
+        change_grants(db, at.public_key, grants)
+        hub.post("/v1/pairings/approve", {"code": code[1]})
     for one in hub.get_all("/v1/devices", "devices")["devices"]:
         found: dict[str, Any] = hub.get(path_of("devices", one["id"])) if one["connected"] else {"keys": ()}
         if any(each["fingerprint"] == key for each in found["keys"]):
@@ -432,4 +429,5 @@ def _report(
         show.report(f"{title} runs {how}")
     show.report(f"shared: {', '.join(map(str, roots))}; what is offered: hub device preview")
     if status["model"] is None:
-        show.report("rules read the files; to add a model: hub help models")
+        adds = "see hub help models" if _has_model() else command_to_add("local")
+        show.report(f"rules alone read the files; to add the small model: {adds}")

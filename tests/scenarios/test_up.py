@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from hub.version import command_to_add
 from tests.scenarios.first_run import SHORT
 from tests.scenarios.scene import rows
 from tests.support.handbook import README, blocks
@@ -259,10 +260,16 @@ def test_file_that_is_in_the_way_is_named_with_a_remedy(
         path.unlink()
 
 
-def test_new_settings_avoid_ports_that_other_programs_have(home: Home) -> None:
+def test_new_settings_avoid_ports_of_other_programs_and_a_model_that_is_not_installed(home: Home) -> None:
     taken = free_port()
-    home.environment |= {"HUB__LISTEN__OPERATOR__ADDRESS": f"127.0.0.1:{taken}"}
-    with suppress(OSError), socket.create_server(("127.0.0.1", 8770)):
-        home.hub("up", "notes")
+    home.environment |= {
+        "HUB__LISTEN__OPERATOR__ADDRESS": f"127.0.0.1:{taken}",
+        "PYTHONPATH": f"{ROOT / 'tests' / 'support' / 'lacking'}:{ROOT}",
+        "HUB_WITHOUT": "xllamacpp",
+    }
+    with ExitStack() as other:
+        with suppress(OSError):  # a program of this machine has it already
+            other.enter_context(socket.create_server(("127.0.0.1", 8770)))
+        assert f"to add the small model: {command_to_add('local')}" in home.hub("up", "notes")
     assert '"127.0.0.1:8770"' not in (home.state / "hub.toml").read_text()
     assert home.json("status")["listeners"]["operator"] == f"127.0.0.1:{taken}"
