@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -28,6 +29,7 @@ from anyio.abc import SocketStream
 
 from tests.scenarios.scene import check_boxes
 from tests.support.nats import running_nats, why_no_nats
+from tests.support.odd_files import pdf
 from tests.support.oracle import MODEL_NAME, plant
 from tests.support.oracle.process import oracle_process
 from tests.support.postgres import running_postgres, why_no_postgres
@@ -50,6 +52,7 @@ WRITABLE: Final = ["/dev/shm", "/data"]  # the first one is memory, which each c
 PLACES: Final = "/ /usr /opt/hub /etc /etc/hub /tmp /var/tmp /run /dev/shm /data"
 OFFICE: Final = ROOT / "tests/gold/files/office/Minutes tenants 2026-11-19.docx"
 FILES, BOXES = check_boxes(8, each=3)
+OF_PDF: Final = "Call the plumber by 2026-12-01"
 PLANTED: Final = plant("Anna", "send the quote", "2026-12-01", "K-0007")
 HARDENED: Final = (
     *("--read-only", "--read-only-tmpfs=false", "--cap-drop=all"),
@@ -266,6 +269,7 @@ async def alone(engine: Engine, folder: Path) -> None:
     for name, text in FILES.items():
         (notes / name).write_text(text)
     shutil.copy(OFFICE, notes)
+    (notes / "letter.pdf").write_bytes(pdf(f"[ ] {OF_PDF}"))
     options = [*HARDENED, "--env=HUB__LISTEN__DEVICES__INSECURE=true", f"--env=HUB__AGENTS={AGENT}"]
     hub = Container(engine, "hub-check", folder / "data", options)
     async with running(hub) as seconds:
@@ -281,9 +285,9 @@ async def alone(engine: Engine, folder: Path) -> None:
         told(f"HEALTHCHECK with its process: {perf_counter() - started:.1f} s")
         run, items = await items_of_a_run(hub, folder)
         must(run["state"] == "COMPLETED" and run["units_failed"] == 0, f"the run ended with {run}")
-        of_office = sum(path.endswith(".docx") for path, _ in items)
-        must(of_office > 0, "the file of an office program brought no item")
-        must(len(items) - of_office == len(BOXES), f"{items} are not the {len(BOXES)} check boxes")
+        kinds = Counter(Path(path).suffix for path, _ in items)
+        must(kinds[".md"] == len(BOXES), f"{items} are not the {len(BOXES)} check boxes")
+        must(kinds[".docx"] > 0 and kinds[".pdf"] == 1, f"items of the other files: {kinds}")
         told(f"a run over {run['units_total']} files: {len(items)} items; memory {memory_mb(hub.pid)} MB")
         hub.inside("hub", "backup", "/data/now.backup")
         os.kill(hub.pid, signal.SIGSTOP)  # it hangs
