@@ -409,6 +409,7 @@ def build(engine: Engine, base: str) -> None:
     told(f"base {base}: {size_mb(engine, base)} MB, there after {perf_counter() - started:.0f} s")
     started = perf_counter()
     engine.build(IMAGE, f"--build-arg=BASE={base}")
+    engine.podman("image", "prune", "--force")  # what earlier builds left
     told(f"image: {size_mb(engine, IMAGE)} MB, built in {perf_counter() - started:.0f} s")
     debian_image(engine, *QUADLET)
 
