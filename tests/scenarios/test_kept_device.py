@@ -115,7 +115,7 @@ async def test_hub_shows_why_an_approved_item_is_not_at_its_place_and_where_it_i
     async with kept(tmp_path) as (play, device):
         write(tmp_path, {"plan.md": "- [ ] Call Ana\n"})
         (tmp_path / "notes/vault").symlink_to("/sys/kernel")  # where not even root makes files
-        device.settings.write_text(device.settings.read_text() + SINK)
+        device.settings.write_text(device.settings.read_text() + 'codec = "msgpack"\n' + SINK)
         await play.hub.ended(await play.hub.start_run())
         approve(device.database, [1], at_ms=1)
         assert await placed(play, "waiting") == ("read_only", None)
