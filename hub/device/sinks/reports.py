@@ -19,7 +19,7 @@ from protocol.calls import LINK_CHARACTERS, MOST_PLACES, PlacedRow, PlaceState, 
 
 _MOST_BYTES: Final = 64 * 1024  # of the rows of a report
 _HTTP: Final = re.compile(r"https?://[^\s/@]+(/\S*)?")
-_THERE: Final = (PlaceState.ARRIVED, PlaceState.OUTDATED, PlaceState.LEAVING)  # states with a link
+_WITH_LINK: Final = (PlaceState.ARRIVED, PlaceState.OUTDATED, PlaceState.LEAVING)
 _HIDDEN: Final = re.compile(r"(^|/)\.")
 _OF_HUB: Final = """
 SELECT tbl, row_id, call_id, coalesce(places, '[]') AS places
@@ -120,7 +120,7 @@ def places_of(found: Iterable[Destination], roots: Mapping[str, str]) -> list[Ro
             state=one.state.value,
             at_ms=one.at_ms,
             problem=one.why or None,
-            link=_known_link(one.link, shared) if one.state in _THERE else None,
+            link=_known_link(one.link, shared) if one.state in _WITH_LINK else None,
         )
         for one in list(found)[:MOST_PLACES]
     ]
