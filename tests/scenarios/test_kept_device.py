@@ -131,7 +131,13 @@ async def test_hub_shows_why_an_approved_item_is_not_at_its_place_and_where_it_i
         await device.start()
         await play.start_hub()
         assert await placed(play, "arrived") == (None, "notes/vault/todo.md")
-        assert (tmp_path / "notes/vault/todo.md").read_text().startswith("- [ ] Call Ana ^hub-")
+        todo = tmp_path / "notes/vault/todo.md"
+        assert todo.read_text().startswith("- [ ] Call Ana ^hub-")
+        device.settings.write_text(device.settings.read_text().replace(SINK, ""))
+        with anyio.fail_after(30):
+            while (await play.hub.get(f"/v1/items/{item['id']}"))["places"]:
+                await anyio.sleep(POLL_S)
+        assert todo.read_text().startswith("- [ ] Call Ana ^hub-")
 
 
 class Desk:

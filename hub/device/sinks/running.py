@@ -14,7 +14,7 @@ from hub.device.sinks.calendar import Calendar
 from hub.device.sinks.lines import Markdown, TodoTxt
 from hub.device.sinks.records import Csv, JsonLines
 from hub.device.sinks.sources import SINK, tick_sources
-from hub.device.sinks.sync import Sink, Synced, synchronize
+from hub.device.sinks.sync import Sink, Synced, forget_others, synchronize
 from hub.device.sinks.text_file import Format
 
 FORMATS: Final[Mapping[str, Callable[[], Format]]] = {
@@ -40,22 +40,36 @@ class Sinks:
         self._fault = ""
         self._seen: dict[str, tuple[Hashable, float]] = {}
         self._last: dict[str, Synced] = {}
+        self._named: Collection[str] | None = None  # whose states were kept
 
-    async def serve(self, current: Callable[[], tuple[Sequence[Sink], Collection[Path]]]) -> None:
-        """Synchronize the current sinks, and tick boxes in the current folders, until cancelled."""
+    async def serve(
+        self,
+        current: Callable[[], tuple[Sequence[Sink], Collection[Path]]],
+        names: Callable[[], Collection[str] | None] = lambda: None,
+    ) -> None:
+        """Synchronize the current sinks, and tick boxes in the current folders, until cancelled.
+
+        Args:
+            names: returns the names of all sinks; what is known of others is forgotten. None: nothing is.
+        """
         try:
             while True:
-                sinks, folders = current()
-                if sinks or folders:
-                    await anyio.to_thread.run_sync(self._check_all, sinks, folders)
+                (sinks, folders), named = current(), names()
+                if sinks or folders or named != self._named:
+                    await anyio.to_thread.run_sync(self._check_all, sinks, folders, named)
                 await self._clock.sleep(INTERVAL_S)
         finally:
             self._opened.close()
 
-    def _check_all(self, sinks: Sequence[Sink], folders: Collection[Path]) -> None:
+    def _check_all(
+        self, sinks: Sequence[Sink], folders: Collection[Path], named: Collection[str] | None
+    ) -> None:
         try:
             if self._db is None:
                 self._db = self._opened.enter_context(connect_shared(self._path))
+            if named is not None and named != self._named:
+                forget_others(self._db, named)
+                self._named = named
             for sink in sinks:
                 self._synchronize(self._db, sink)
             if folders:

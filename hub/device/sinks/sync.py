@@ -8,7 +8,7 @@ both sides had last: a side whose field differs from it was changed.
 import hashlib
 import sqlite3
 from base64 import b32encode
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Final
@@ -168,6 +168,13 @@ def states(db: sqlite3.Connection) -> dict[str, State]:
         if sink in found and (row := rows.find(db, table, row_id)) is not None:
             found[sink].deleted.append(Deleted(name, row_id, str(row[table.title])))
     return found
+
+
+def forget_others(db: sqlite3.Connection, names: Collection[str]) -> None:
+    """Forget that rows are at other sinks than these; what was written there stays."""
+    if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'sink_states'").fetchone() is not None:
+        known = {sink for (sink,) in db.execute("SELECT sink FROM sink_states")}
+        db.executemany("DELETE FROM sink_states WHERE sink = ?", [(sink,) for sink in known - {*names}])
 
 
 def write_again(db: sqlite3.Connection, sink: str) -> int:
