@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from subprocess import DEVNULL
@@ -231,16 +232,17 @@ def _run(folder: Path, children: Sequence[_Child]) -> Any:
     with talk(folder) as hub:
         id = hub.post(f"/v1/agents/{AGENT}/runs")["id"]
 
-        def read() -> Any:
+        def read(*, is_begun: bool) -> Any:
             run = hub.get(f"/v1/runs/{id}")
             show_step({"run": run, "working_on": None})
             if (problem := _problem(hub, run)) is not None:
                 hub.post(f"/v1/runs/{id}/cancel")  # else a later demo waits for it
                 raise problem
-            return run if run["state"] in FINAL else None
+            return run if run["state"] in FINAL or (is_begun and run["state"] != "QUEUED") else None
 
         with show.following() as show_step:
-            run = _until(children, read)
+            _until(children, partial(read, is_begun=True), within_s=START_TIMEOUT_S)
+            run = _until(children, partial(read, is_begun=False))
         sum_up(run)
         show_found(hub, run, folder.absolute())
         return run

@@ -8,6 +8,7 @@ Everything but the wheels of this project comes from the registry. Without FOLDE
 import argparse
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -78,9 +79,11 @@ class Place:
 
     def __init__(self, installer: Installer, folder: Path, wheels: Path, tools: Path) -> None:
         self.folder = folder
-        self._names = {"home": folder / "home", "wheels": wheels, "base": sys.executable}
+        # Of a path of its own: uv keeps a wheel by path and version, whatever is in it now.
+        own = shutil.copytree(wheels, folder / "wheels")
+        self._names = {"home": folder / "home", "wheels": own, "base": sys.executable}
         self.python, self.hub = (part.format(**self._names) for part in (installer.python, installer.hub))
-        (commands := folder / "commands").mkdir(parents=True)
+        (commands := folder / "commands").mkdir()
         (commands / "uv").symlink_to(tools / "bin" / "uv")
         (commands / "pipx").write_text(f'#!/bin/sh\nPYTHONPATH={tools} exec {sys.executable} -m pipx "$@"\n')
         (commands / "pipx").chmod(0o755)
