@@ -16,7 +16,6 @@ from hub.cli.failure import Exit
 from hub.extraction.model import ModelUnavailable
 from hub.version import command_to_add
 from tests.hub.cli.conftest import Hub
-from tests.support.families import each
 
 LACKING = Path(__file__).parents[2] / "support" / "lacking"
 LOCAL = '[hub]\nname = "own"\n[listen.devices]\naddress = "127.0.0.1:0"\n[model]\nkind = "local"\n'
@@ -132,7 +131,7 @@ CASES = {
 
 
 @pytest.mark.slow
-@each("name", CASES)
+@pytest.mark.parametrize("name", CASES)
 def test_demo_with_a_broken_part_says_what_is_wrong_and_what_to_do(name: str, tmp_path: Path) -> None:
     case = CASES[name]
     (folder := tmp_path / name.replace(" ", "-")).mkdir()
