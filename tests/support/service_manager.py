@@ -19,6 +19,7 @@ import anyio
 from anyio.abc import Process, TaskStatus
 
 from tests.support.processes import ROOT, START_TIMEOUT_S
+from tests.support.programs import end_of
 
 RESTART_S = 0.5  # RestartSec=
 _LOOK_S = 0.05
@@ -97,18 +98,22 @@ class Unit:
             self._process.send_signal(number)
 
     async def _keep_up(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        self._process = await self._start()
-        task_status.started()
-        while True:
-            code = await self._process.wait()
-            self.exits.append(code)
-            if self._is_stopped:
-                break
-            self.ready = anyio.Event()
-            if code != 0:
-                await anyio.sleep(RESTART_S)
+        try:
             self._process = await self._start()
-        self._ended.set()
+            task_status.started()
+            while True:
+                code = await self._process.wait()
+                self.exits.append(code)
+                if self._is_stopped:
+                    break
+                is_well = code == 0 or "READY=1" in self.told
+                assert is_well, f"the hub ended with {code}: {end_of(self._folder / 'hub.log')}"
+                self.ready = anyio.Event()
+                if code != 0:
+                    await anyio.sleep(RESTART_S)
+                self._process = await self._start()
+        finally:
+            self._ended.set()
 
     async def _start(self) -> Process:
         hub = [sys.executable, "-m", "tests.support.hung_hub", *self._words]
