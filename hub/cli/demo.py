@@ -27,7 +27,7 @@ from hub.cli.failure import Exit, Failure, log_ending, using
 from hub.cli.formats import FINAL
 from hub.cli.options import machine_zone
 from hub.cli.runs import show_found, sum_up
-from hub.cli.talk import Talk, talk
+from hub.cli.talk import Talk, hub_status, talk
 from hub.clock import SystemClock
 from hub.device.inbox import DeviceItem, read_items
 from hub.extraction.embedded import find_weights
@@ -100,7 +100,7 @@ def _demo(folder: Path, *, has_model: bool) -> int:
         # With the last valid settings, a demo would run that is not the one of the file.
         serve = ("serve", "--strict-start", "--config", str(folder / "hub.toml"))
         hub = children.enter_context(_child(folder, "hub", *serve))
-        status = _until([hub], lambda: _status(folder), within_s=START_TIMEOUT_S)
+        status = _until([hub], lambda: hub_status(folder), within_s=START_TIMEOUT_S)
         address = status["listeners"]["devices"]
         console.print(f"[bold]2[/] a device connects            ws://{address}, shares {folder / 'notes'}")
         connect = ("connect", f"ws://{address}", "--root", str(folder / "notes"), "--name", DEVICE)
@@ -197,14 +197,6 @@ def _child(folder: Path, name: str, *words: str) -> Iterator[_Child]:
                 process.wait(STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 process.kill()
-
-
-def _status(folder: Path) -> Any:
-    """Return the status of the hub, or None until devices can connect."""
-    with suppress(Failure), talk(folder) as hub:
-        status = hub.get("/v1/status")
-        return status if "devices" in status["listeners"] else None
-    return None
 
 
 def _connected(folder: Path) -> bool | None:

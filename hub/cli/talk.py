@@ -8,7 +8,7 @@ import os
 import re
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from ipaddress import ip_address
 from pathlib import Path
@@ -222,6 +222,14 @@ def talk(state: Path) -> Iterator[Talk]:
             yield Talk(client)
         except httpx2.TransportError as error:
             raise failure_of(url, error) from error
+
+
+def hub_status(state: Path) -> Any:
+    """Return the status of the hub, or None while it does not answer or devices cannot connect."""
+    with suppress(Failure), talk(state) as hub:
+        status = hub.get("/v1/status")
+        return status if "devices" in status["listeners"] else None
+    return None
 
 
 def _to_this_machine(state: Path) -> "httpx2.Client":

@@ -36,7 +36,7 @@ from hub.cli.formats import FINAL
 from hub.cli.options import SETTINGS, STATE, FilePath, default_state, example, machine_zone, state_option
 from hub.cli.review import open as open_pages
 from hub.cli.runs import show_found, sum_up
-from hub.cli.talk import Talk, path_of, talk
+from hub.cli.talk import Talk, hub_status, path_of, talk
 from hub.clock import SystemClock
 from hub.system.folders import real_path
 from hub.version import command_to_add
@@ -55,7 +55,6 @@ _KILL_S: Final = 10.0
 _PORTS: Final = (8770, 8771)  # of the commented settings
 _AGENT: Final = re.compile(r"^\[\[agents\]\]\n(?:(?!timezone|\[).+\n)*+timezone = .*\n", re.MULTILINE)
 _CODE: Final = re.compile(r"hub pair approve (\S+)")
-_AWAY: Final = (Exit.NOT_RUNNING, Exit.TRY_AGAIN, Exit.UNAVAILABLE)
 
 
 @dataclass
@@ -186,11 +185,14 @@ def up(
             next_step = f"name one: {ctx.command_path} ~/notes"
             raise Failure("this machine shares no folder yet", Exit.USAGE, next_step=next_step)
         make_folder(device_config.parent)
-        status = _hub_status(state)
+        if written is None and not os.access(device_config.parent, os.W_OK):
+            next_step = "make its folder writable, or name another one: XDG_CONFIG_HOME=DIR hub up ..."
+            raise Failure(f"cannot write {device_config}", Exit.CANNOT_CREATE, next_step=next_step)
+        status = hub_status(state)
         if status is None:
             if not hub.is_ours:  # else it starts just now
                 _start_hub(hub, state, config or state / SETTINGS)
-            status = hub.until(partial(_hub_status, state), START_S, "then: hub down, hub up")
+            status = hub.until(partial(hub_status, state), START_S, "then: hub down, hub up")
         with talk(state) as asked:
             url = listener_address(asked, "devices").replace("http", "ws", 1)
             roots = _device_roots(ctx, device_config, written, url, shared, yes=yes)
@@ -228,7 +230,7 @@ def down(state: Path) -> None:
         show.report(f"the {name} has ended")
     if not ended:
         show.report("nothing runs that hub up started")
-    if _hub_status(state) is not None:
+    if hub_status(state) is not None:
         show.report("a hub runs that hub up did not start; to end it: hub drain")
 
 
@@ -262,18 +264,6 @@ def _checked(folders: Sequence[Path], state: Path) -> list[Path]:
             next_step = "share a folder without it, as in: hub up ~/notes; or move the state: --state DIR"
             raise Failure(f"{folder} has the hub's own state in it, {own}", Exit.USAGE, next_step=next_step)
     return shared
-
-
-def _hub_status(state: Path) -> Mapping[str, Any] | None:
-    """Return the status of the hub, or None if none runs."""
-    try:
-        with talk(state) as hub:
-            status: dict[str, Any] = hub.get("/v1/status")
-    except Failure as failure:
-        if failure.exit_code in _AWAY:
-            return None
-        raise
-    return status
 
 
 def _start_hub(hub: _Service, state: Path, config: Path) -> None:
