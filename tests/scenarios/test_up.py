@@ -29,6 +29,7 @@ pytestmark = pytest.mark.slow
 PATIENCE_S = 60.0
 NOTE = "# Call with Rossi\n\n- [ ] Water the plants\n- [ ] Send the quote\n"
 LINK = re.compile(r"(http://\S+)/login#(\S+)")
+DEVICES, OPERATOR = "HUB__LISTEN__DEVICES__ADDRESS", "HUB__LISTEN__OPERATOR__ADDRESS"
 HUB = (sys.executable, "-m", "hub")
 
 
@@ -47,6 +48,9 @@ class Home:
             "XDG_STATE_HOME": str(folder / "state"),
             "XDG_CONFIG_HOME": str(folder / "config"),
             "PYTHONPATH": str(ROOT),
+            # The usual ports, or one that is free while settings are written, may be another test's.
+            DEVICES: f"127.0.0.1:{free_port()}",
+            OPERATOR: f"127.0.0.1:{free_port()}",
         }
 
     def begin(self, *words: str) -> subprocess.Popen[str]:
@@ -255,15 +259,15 @@ def test_file_that_is_in_the_way_is_named_with_a_remedy(
         path = home.folder / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text.replace("{taken}", str(other.getsockname()[1])))
+        if "listen" in text:
+            del home.environment[DEVICES]
         printed = home.hub("up", "notes", code=code)
         assert all(part in printed for part in shown), printed
         path.unlink()
 
 
 def test_new_settings_avoid_ports_of_other_programs_and_a_model_that_is_not_installed(home: Home) -> None:
-    taken = free_port()
     home.environment |= {
-        "HUB__LISTEN__OPERATOR__ADDRESS": f"127.0.0.1:{taken}",
         "PYTHONPATH": f"{ROOT / 'tests' / 'support' / 'lacking'}:{ROOT}",
         "HUB_WITHOUT": "xllamacpp",
     }
@@ -272,4 +276,4 @@ def test_new_settings_avoid_ports_of_other_programs_and_a_model_that_is_not_inst
             other.enter_context(socket.create_server(("127.0.0.1", 8770)))
         assert f"to add the small model: {command_to_add('local')}" in home.hub("up", "notes")
     assert '"127.0.0.1:8770"' not in (home.state / "hub.toml").read_text()
-    assert home.json("status")["listeners"]["operator"] == f"127.0.0.1:{taken}"
+    assert home.json("status")["listeners"]["operator"] == home.environment[OPERATOR]
