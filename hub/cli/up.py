@@ -355,6 +355,9 @@ def _let_in(hub: Talk, db: Path, url: str, roots: Sequence[Path], grants: Sequen
     from hub.device.credentials import SUFFIX, KnownHubs, dialled, read_identity
     from hub.device.keeping import last_message
     from hub.device.owner import change_grants
+    from hub.device.pages import SUFFIX as SOCKET
+    from hub.device.pages import ask_hub
+    from protocol.coordination import Method
 
     known = KnownHubs(db.with_suffix(SUFFIX), db.with_suffix(".key"))
     if (at := known.at_addresses().get(dialled(url))) is None:
@@ -369,7 +372,10 @@ def _let_in(hub: Talk, db: Path, url: str, roots: Sequence[Path], grants: Sequen
         if any(each["fingerprint"] == key for each in found["keys"]):
             paths = {Path(real_path(root)) for root in found["roots"]}
             name: str = found["name"]
-            return name if paths.issuperset(root for root in roots if root.is_dir()) else None
+            if paths.issuperset(root for root in roots if root.is_dir()):
+                with suppress(OSError):  # else it does not pass on requests for links yet
+                    ask_hub(db.with_suffix(SOCKET), Method.RECEIPTS_LIST, {})
+                    return name
     return None
 
 
