@@ -120,7 +120,8 @@ class Check:
 
     def weights(self) -> str:
         """Build the wheel with the small model's weights."""
-        return self.program("weights", str(self.built))
+        wheel = Path(self.program("weights", str(self.built)))
+        return f"{wheel.stat().st_size / 1024:8,.0f} KiB  {wheel.name}"
 
     def install(self) -> str:
         """Install all locked packages and the wheel into an empty environment."""
@@ -188,8 +189,6 @@ class Check:
         Raises:
             Left: it cannot run on this machine.
         """
-        if not (self.source / f"tests/release/{name}.py").exists():
-            raise Left(f"this commit has no tests/release/{name}.py")
         try:
             printed = run(sys.executable, "-m", f"tests.release.{name}", *words, cwd=self.source)
         except Failed as error:
