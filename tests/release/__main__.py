@@ -254,7 +254,8 @@ def main() -> None:
         failed = check(chosen | {"dist": made.keep}, needed=("clone", "build", "install"))
     if failed:
         sys.exit(f"the release check failed: {', '.join(failed)}")
-    print(f"device-hub {VERSION} may be released" + (f", without {', '.join(left)}" if left else ""))
+    others = f"these steps hold; a release needs {', '.join(left)} too"
+    print(others if left else f"device-hub {VERSION} may be released")
 
 
 if __name__ == "__main__":
