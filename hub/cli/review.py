@@ -345,10 +345,19 @@ def open(ctx: click.Context, db: Path | None, name: str | None, no_open: bool, a
     The connected device asks the hub for a link, which works once, within a minute. The session shows the
     items, questions, devices and agents of the device's user, and ends when the device is revoked.
     """
+    open_page(file_here(ctx, db, name), no_open=no_open, as_json=as_json)
+
+
+def open_page(db: Path, page: str = "", *, no_open: bool = False, as_json: bool = False) -> None:
+    """Open a page of the hub in a browser, or its home page, as the owner of the device of *db*.
+
+    Raises:
+        Failure: the device is not connected, or the hub gives it no link.
+    """
     from hub.cli.access import has_display
     from hub.device.pages import SUFFIX, ask_link
 
-    path = file_here(ctx, db, name).with_suffix(SUFFIX)
+    path = db.with_suffix(SUFFIX)
     try:
         answer = ask_link(path)
     except OSError as error:
@@ -356,11 +365,12 @@ def open(ctx: click.Context, db: Path | None, name: str | None, no_open: bool, a
         raise Failure("the device is not connected to its hub", Exit.FAILED, next_step=next_step) from error
     if answer.problem:
         raise Failure(answer.problem, Exit.FAILED)
+    link = answer.link.replace("/login#", f"/login/{page}#") if page else answer.link
     if as_json:
-        show.print_json("opened", {"link": answer.link})
+        show.print_json("opened", {"link": link})
     else:
-        show.out(answer.link)
-    if no_open or not has_display(os.environ) or not webbrowser.open(answer.link):
+        show.out(link)
+    if no_open or not has_display(os.environ) or not webbrowser.open(link):
         show.report("Open the link in a browser within a minute; it works once.")
 
 

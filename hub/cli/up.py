@@ -34,7 +34,7 @@ from hub.cli.device import write_settings as write_device_settings
 from hub.cli.failure import Exit, Failure, log_ending, using
 from hub.cli.formats import FINAL
 from hub.cli.options import SETTINGS, STATE, FilePath, default_state, example, machine_zone, state_option
-from hub.cli.review import open as open_pages
+from hub.cli.review import open_page
 from hub.cli.runs import show_found, sum_up
 from hub.cli.talk import Talk, hub_status, path_of, talk
 from hub.clock import SystemClock
@@ -213,7 +213,7 @@ def up(
                 show_found(asked, run, state)
     where = "" if state == default_state() else f" --state {shlex.quote(str(state))}"
     show.report(f"see more: hub status{where}, hub device status{where}; end both: hub down{where}")
-    ctx.invoke(open_pages, db=db, name=None, no_open=no_browser, as_json=False)
+    open_page(db, "review", no_open=no_browser)
 
 
 @click.command(epilog=example("hub down"))

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 
 PATIENCE_S = 60.0
 NOTE = "# Call with Rossi\n\n- [ ] Water the plants\n- [ ] Send the quote\n"
-LINK = re.compile(r"(http://\S+)/login#(\S+)")
+LINK = re.compile(r"(http://\S+)/login/review#(\S+)")
 DEVICES, OPERATOR = "HUB__LISTEN__DEVICES__ADDRESS", "HUB__LISTEN__OPERATOR__ADDRESS"
 HUB = (sys.executable, "-m", "hub")
 

@@ -5,10 +5,10 @@ import { useEffect, useState } from "preact/hooks";
 import { Form } from "./acting";
 import { isSignedOut } from "./live";
 import { Refused } from "./parts";
-import { go, place } from "./router";
+import { go, link, place } from "./router";
 import { Refusal, ask } from "./server";
 
-/** Whether the address is that of a link. Its code is no longer in the address once it has been read. */
+/** Whether the address is that of a link, as /login/PAGE#CODE. Its code is not in the address once it has been read. */
 export const isEntering = signal(place.value.path[0] === "login");
 const code = location.hash.slice(1);
 
@@ -23,7 +23,7 @@ export function SignIn(): JSX.Element {
     setRefusal(null);
     try {
       await ask("post", "/v1/sessions", { secret });
-      if (isEntering.value) go("/", { replace: true });
+      if (isEntering.value) go(link(place.value.path.slice(1)), { replace: true });
       isEntering.value = false;
       isSignedOut.value = false;
     } catch (error) {
@@ -35,7 +35,7 @@ export function SignIn(): JSX.Element {
 
   useEffect(() => {
     if (!isEntering.value || !code) return;
-    history.replaceState(null, "", "/login");
+    history.replaceState(null, "", location.pathname);
     void enter(code);
   }, []);
 
