@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest --dist=worksteal --numprocesses=$(shell echo $
 # Where this is set, each of the hundreds of processes of a test run compiles the hub anew: five seconds each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo cluster-demo test quick check bench $(EVALUATIONS) gateway-check connector-check container-check autobahn mutants locks soak attack simulate fuzz release documents web screenshots lock weights release-check clean
+.PHONY: help demo cluster-demo test quick check bench $(EVALUATIONS) gateway-check connector-check container-check autobahn mutants locks soak attack simulate fuzz release documents web screenshots pictures lock weights release-check clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -142,6 +142,9 @@ weights: $(VENV)/.run  ## build the wheel with the small model's weights into di
 screenshots: $(VENV)/.dev  ## pictures of all pages of the dashboard: FOLDER=screenshots
 	@$(BIN)/python -m tests.support.dashboard $(FOLDER)
 FOLDER ?= screenshots
+
+pictures: $(VENV)/.dev  ## make the pictures of the README anew (needs Chromium)
+	@$(BIN)/python -m tests.support.pictures
 
 lock:  ## resolve the dependencies anew (needs uv)
 	uv pip compile --quiet $(LOCK) --extra engine --extra fast --group build pyproject.toml -o requirements.txt
