@@ -19,7 +19,8 @@ _STATES: Final = {" ": "todo", "/": "in_progress", "x": "done", "X": "done"}
 _SIGNS: Final = {"high": "⏫", "low": "🔽"}
 _PRIORITIES: Final = {"🔺": "high", "⏫": "high", "🔼": "medium", "🔽": "low", "⏬": "low"}
 _LEAD: Final = re.compile(r"(?P<lead>[ \t>]*+(?:[-*+]|\d{1,9}[.)])[ \t]++)(?:\[(?P<box>[^\n])\][ \t]++)?")
-_END: Final = re.compile(r"\^(hub-[a-z0-9]*+)[ \t]*+(?:\n|\Z)")
+_END: Final = re.compile(r"(?<!\\)\^(hub-[a-z0-9]*+)[ \t]*+(?:\n|\Z)")
+_ESCAPED_END: Final = re.compile(r"\\(?=\^hub-[a-z0-9]*+[ \t]*+(?:\n|\Z))")
 _DATE: Final = re.compile(r"📅\ufe0f?[ \t]*(\d{4}-\d\d-\d\d)(?:[ \t]+⏰[ \t]*(\d\d:\d\d))?")
 _INLINE: Final = re.compile(r"\[([A-Za-z][A-Za-z0-9]{0,39}):: ([^\[\]\n]*)\]")
 _PRIORITY: Final = re.compile("[🔺⏫🔼🔽⏬]\ufe0f?")
@@ -120,7 +121,9 @@ class Markdown:
         line = f"{lead}{' '.join(filter(None, parts))} ^{put.key}"
         indent = " " * (row.indent if row else 2)
         below = fields.get(shape.text, "").strip("\n") if shape.text else ""
-        lines = [line, *(f"{indent}{one}" if one.strip() else "" for one in below.splitlines())]
+        # A key at the end of a line of the text would end the text there, and could be another row's.
+        texts = (_END.sub(r"\\\g<0>", one) for one in below.splitlines())
+        lines = [line, *(f"{indent}{one}" if one.strip() else "" for one in texts)]
         return "\n".join(lines) + "\n"
 
     def insert(self, text: str, put: Put) -> str:
@@ -138,7 +141,7 @@ def _below(text: str, start: int, indent: int) -> tuple[str, int]:
         line = text[at:stop].rstrip("\n")
         if line.strip() and (not line.startswith(" " * indent) or any(_rows(text, at, stop))):
             break
-        lines.append(line[indent:])
+        lines.append(_ESCAPED_END.sub("", line[indent:]))
         at = stop
         end = at if line.strip() else end
     return "\n".join(lines).strip("\n"), end

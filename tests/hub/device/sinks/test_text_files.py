@@ -196,3 +196,27 @@ def test_edit_that_is_refused_is_a_problem_until_it_is_mended(bench: SinkBench, 
 def test_table_that_the_device_does_not_have_is_named(bench: SinkBench, tmp_path: Path) -> None:
     problem = bench.synchronize(TextFile(tmp_path / "T.md", Markdown()), "taks").problem
     assert problem.startswith("there is no table taks; there are tasks, notes")
+
+
+def test_key_in_the_text_of_a_row_neither_ends_the_text_nor_is_read_as_a_row(
+    bench: SinkBench, tmp_path: Path
+) -> None:
+    path = tmp_path / "T.md"
+    target = TextFile(path, Markdown())
+    bench.approve({"title": "Call Ana"})
+    bench.synchronize(target)
+    line = path.read_text()
+    row = bench.approve({"title": "Read", "description": f"one\n{line.replace('Ana', 'Eve')}two"})
+    bench.synchronize(target)
+    written = path.read_text()
+    for priority in ("high", "medium"):
+        bench.clock.advance(60)
+        bench.change(row, {"priority": priority})
+        assert bench.synchronize(target).problem == ""
+    assert path.read_text() == written
+    path.write_text(written.replace("two", "three"))
+    bench.synchronize(target)
+    assert bench.row(row)["description"] == f"one\n{line.replace('Ana', 'Eve')}three"
+    bench.delete(row)
+    bench.synchronize(target)
+    assert path.read_text() == line
