@@ -7,14 +7,17 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from hub.device.sinks.target import Put, shape_of
+from hub.device.sinks.target import Put, TargetFailed, shape_of
 from hub.device.sinks.text_file import Piece, with_line
+from protocol.calls import PlaceProblem
 from protocol.tables import DeviceTable
 
 _KEY: Final = "id"
 _TABLE: Final = "table"
-# A record with its line end; a quoted cell may contain line feeds and doubled quotes.
-_RECORD: Final = re.compile(r'(?:"(?:[^"]|"")*(?:"|\Z)|[^"\n])*(?:\n|\Z)')
+_DELIMITERS: Final = ",;\t"
+# A cell that begins with a quote may contain line feeds and doubled quotes; in others a quote is a letter.
+_CELL: Final = r'(?:"(?:[^"]|"")*+(?:"|\Z)[^{0}\n]*+|[^"{0}\n][^{0}\n]*+)?+'
+_RECORD: Final = {one: re.compile(f"{_CELL}(?:{{0}}{_CELL})*+(?:\\n|\\Z)".format(one)) for one in _DELIMITERS}
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -26,8 +29,9 @@ class Csv:
 
     def pieces(self, text: str, tables: Mapping[str, DeviceTable]) -> Iterator[Piece]:
         header, at = _header(text)
+        delimiter = _delimiter(text)
         for start, end in _records(text, at):
-            cells = dict(zip(header, _cells(text[start:end], _delimiter(text)), strict=False))
+            cells = dict(zip(header, _cells(text[start:end], delimiter), strict=False))
             if (table := tables.get(cells.get(_KEY, ""))) is not None:
                 fields = {name: _plain(cells[name]) for name in shape_of(table).names if name in cells}
                 yield Piece(cells[_KEY], start, end, fields)
@@ -47,30 +51,44 @@ class Csv:
 
     def insert(self, text: str, put: Put) -> str:
         text = text if text.strip("\ufeff \n") else _line([_KEY, *shape_of(put.table).names], ",")
+        if _KEY not in _header(text)[0]:  # without its key, an item would count as deleted there
+            why = f"its first line has no column {_KEY!r}: add one, at any place"
+            raise TargetFailed(why, PlaceProblem.UNREADABLE)
         return with_line(text, self.rendered(put, text, None))
 
 
 def _header(text: str) -> tuple[list[str], int]:
     """Return the names of the columns, and where the records begin."""
-    end = next((end for _, end in _records(text, 0)), 0)
-    return _cells(text[:end].removeprefix("\ufeff"), _delimiter(text)) if end else [], end
+    start = _start(text)
+    end = next((end for _, end in _records(text, start)), 0)
+    return _cells(text[start:end], _delimiter(text)) if end else [], end
+
+
+def _start(text: str) -> int:
+    return len(text) - len(text.lstrip("\ufeff \n"))
 
 
 def _delimiter(text: str) -> str:
-    line = text.partition("\n")[0]
-    return max(",;\t", key=line.count)
+    start = _start(text)
+    end = text.find("\n", start)
+    return max(_DELIMITERS, key=text[start : len(text) if end < 0 else end].count)
 
 
 def _records(text: str, at: int) -> Iterator[tuple[int, int]]:
+    record = _RECORD[_delimiter(text)]
     while at < len(text):
-        found = _RECORD.match(text, at)
+        found = record.match(text, at)
         assert found is not None
         yield at, found.end()
         at = found.end()
 
 
 def _cells(record: str, delimiter: str) -> list[str]:
-    return next(csv.reader(io.StringIO(record.removesuffix("\n"), newline=""), delimiter=delimiter), [])
+    reader = csv.reader(io.StringIO(record.removesuffix("\n"), newline=""), delimiter=delimiter)
+    try:
+        return next(reader, [])
+    except csv.Error:  # a cell that is larger than any of an item
+        return []
 
 
 def _line(cells: list[str], delimiter: str) -> str:
@@ -112,7 +130,7 @@ class JsonLines:
 def _object(line: str) -> dict[str, Any]:
     try:
         found = json.loads(line.removeprefix("\ufeff"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -220,3 +220,44 @@ def test_key_in_the_text_of_a_row_neither_ends_the_text_nor_is_read_as_a_row(
     bench.delete(row)
     bench.synchronize(target)
     assert path.read_text() == line
+
+
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        (Csv(), 'id,title,priority\n1,5" pipe,a\n2,"of ""others""",b\n'),
+        (Csv(), f"id,title,priority\n1,{'B' * 140_000},a\n"),
+        (Csv(), "\n\nid;title;priority\n1;a,b;c\n"),
+        (JsonLines(), "[" * 100_000 + "\n"),
+    ],
+)
+def test_records_of_others_however_odd_stay_and_do_not_hide_rows(
+    form: Format, text: str, bench: SinkBench, tmp_path: Path
+) -> None:
+    path = tmp_path / "there"
+    path.write_text(text)
+    target = TextFile(path, form)
+    row = bench.approve({"title": "Call Ana"})
+    for title in ("Call Ana", "Call Ana", "Ring Ana", "Ring Ana"):
+        bench.clock.advance(60)
+        bench.change(row, {"title": title})
+        synced = bench.synchronize(target)
+        assert (synced.problem, synced.deleted, synced.taken_back) == ("", 0, 0)
+    assert path.read_text().startswith(text)
+    assert path.read_text().count("Ring Ana") == path.read_text().count("hub-") == 1
+    bench.delete(row)
+    bench.synchronize(target)
+    assert path.read_text() == text
+
+
+def test_csv_file_without_a_column_for_the_key_is_refused(bench: SinkBench, tmp_path: Path) -> None:
+    bench.approve({"title": "Call Ana"})
+    path = tmp_path / "there.csv"
+    path.write_text("title,status\nof others,todo\n")
+    for _ in range(2):
+        synced = bench.synchronize(TextFile(path, Csv()))
+        assert (synced.problem, synced.deleted) == (
+            "its first line has no column 'id': add one, at any place",
+            0,
+        )
+    assert path.read_text() == "title,status\nof others,todo\n"
