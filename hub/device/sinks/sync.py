@@ -6,6 +6,7 @@ both sides had last: a side whose field differs from it was changed.
 """
 
 import hashlib
+import re
 import sqlite3
 from base64 import b32encode
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -29,6 +30,8 @@ MOST_HISTORY: Final = 20_000  # changes that are remembered, of all sinks
 _AGAIN: Final = "hub device sync --again"
 _TRIES: Final = 5  # of a target that another program changes at the same time
 _KEY_BYTES: Final = 10
+# What a mail or a web page may have in a title: a terminal that shows the place would obey it.
+_CONTROLS: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
 class Sink(msgspec.Struct, frozen=True):
@@ -370,7 +373,7 @@ def _rows(db: sqlite3.Connection, names: Sequence[str]) -> dict[str, _Here]:
                     if column.refers_to not in titles:
                         titles[column.refers_to] = _titles(db, declared[column.refers_to])
                     value = titles[column.refers_to].get(str(value))
-                fields[column.name] = typed(column, value, timezone)
+                fields[column.name] = _CONTROLS.sub("", typed(column, value, timezone))
             at_ms = row["updatedAt"]
             assert isinstance(at_ms, int)
             found[key_of(table.name, row_id)] = _Here(table, row_id, fields, at_ms, timezone)

@@ -261,3 +261,17 @@ def test_csv_file_without_a_column_for_the_key_is_refused(bench: SinkBench, tmp_
             0,
         )
     assert path.read_text() == "title,status\nof others,todo\n"
+
+
+@pytest.mark.parametrize("form", [Markdown(), TodoTxt(), Csv(), JsonLines(), Calendar()])
+def test_controls_of_a_terminal_in_a_row_are_not_written(
+    form: Format, bench: SinkBench, tmp_path: Path
+) -> None:
+    title = "Call \x1b]0;evil\x07Ana\x00\x7f\x9b"
+    row = bench.approve({"title": title, "description": "one\x1b[2J\x0ctwo\nthree"})
+    path = tmp_path / "there"
+    for _ in range(2):
+        bench.clock.advance(60)
+        assert bench.synchronize(TextFile(path, form)).taken_back == 0
+    assert [char for char in path.read_text() if char != "\n" and not char.isprintable()] == []
+    assert bench.row(row)["title"] == title
