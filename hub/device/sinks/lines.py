@@ -36,7 +36,7 @@ _LETTERS: Final = {"high": "A", "low": "C"}
 
 def _cell(text: str) -> str:
     """Return a text for the middle of a line."""
-    return " ".join(text.split())
+    return " ".join(text.split()).strip("\ufeff")  # at the start of a file it would be its byte order mark
 
 
 def _label(column: Column) -> str:
@@ -188,7 +188,11 @@ class TodoTxt:
             letter = row["letter"]
         due = fields.get(shape.date, "").replace(" ", "T")[:16] if shape.date else ""
         title = _TODO_DUE.sub("", _TODO_KEY.sub("", _cell(fields.get(shape.title, ""))))
-        parts = [f"({letter})" if letter else "", (row["dates"] if row else "").strip(), title]
+        begins = _TODO.match(f"{title} ")
+        if begins is not None and (begins["lead"] or begins["letter"]):
+            letter = letter or "B"  # else a word of the title would mark the task as done, or as urgent
+        dates = "" if row is None or (begins is not None and begins["dates"]) else row["dates"].strip()
+        parts = [f"({letter})" if letter else "", dates, title]
         parts += [f"due:{due}" if due else "", f"id:{put.key}"]
         return lead + " ".join(filter(None, parts)) + "\n"
 

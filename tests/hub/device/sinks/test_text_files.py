@@ -275,3 +275,31 @@ def test_controls_of_a_terminal_in_a_row_are_not_written(
         assert bench.synchronize(TextFile(path, form)).taken_back == 0
     assert [char for char in path.read_text() if char != "\n" and not char.isprintable()] == []
     assert bench.row(row)["title"] == title
+
+
+@pytest.mark.parametrize(
+    ("title", "line"),
+    [
+        ("x marks the spot", "(B) x marks the spot"),
+        ("x 2026-12-01 is a date", "(B) x 2026-12-01 is a date"),
+        ("(A) is for apple", "(B) (A) is for apple"),
+        ("x", "(B) x"),
+        ("2026-12-01 is a date", "2026-12-01 is a date"),
+        ("\ufeffCall", "Call"),
+    ],
+)
+def test_words_of_a_title_are_no_marks_of_todo_txt(
+    title: str, line: str, bench: SinkBench, tmp_path: Path
+) -> None:
+    path = tmp_path / "todo.txt"
+    target = TextFile(path, TodoTxt())
+    row = bench.approve({"title": title})
+    for priority, letter in (("medium", ""), ("high", "(A) "), ("medium", "")):
+        bench.clock.advance(60)
+        bench.change(row, {"priority": priority})
+        assert bench.synchronize(target).taken_back == 0
+        expected = f"(A) {line.removeprefix('(B) ')}" if letter else line
+        assert path.read_text().partition(" id:hub-")[0] == expected
+    path.write_text(f"x {path.read_text()}")
+    bench.synchronize(target)
+    assert (bench.row(row)["title"], bench.row(row)["status"]) == (title, "done")
