@@ -30,12 +30,19 @@ class _EveryKey(dict[str, DeviceTable]):
 
 
 def without_own_rows(text: str, path: str) -> str:
-    """Return the text of a file with the rows of sinks as blanks, so that places of other text stay."""
-    form = _FORMATS.get(PurePosixPath(path).suffix.lower())
-    if form is None or _KEY.search(text) is None:
+    """Return the text of a file with the rows of sinks as blanks, so that places of other text stay.
+
+    A sink may have a file of any name: the form that its ending suggests is tried first.
+    """
+    if _KEY.search(text) is None:
         return text
-    parts, at = [], 0
-    for piece in form.pieces(text.replace("\r\n", " \n"), _EveryKey()):
-        parts += [text[at : piece.start], _VISIBLE.sub(" ", text[piece.start : piece.end])]
-        at = piece.end
-    return "".join([*parts, text[at:]])
+    form = _FORMATS.get(PurePosixPath(path).suffix.lower())
+    for one in _FORMATS.values() if form is None else (form, *_FORMATS.values()):
+        parts, at = [], 0
+        for piece in one.pieces(text.replace("\r\n", " \n"), _EveryKey()):
+            parts += [text[at : piece.start], _VISIBLE.sub(" ", text[piece.start : piece.end])]
+            at = piece.end
+        text = "".join([*parts, text[at:]])
+        if _KEY.search(text) is None:
+            break
+    return text

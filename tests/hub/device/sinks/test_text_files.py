@@ -303,3 +303,14 @@ def test_words_of_a_title_are_no_marks_of_todo_txt(
     path.write_text(f"x {path.read_text()}")
     bench.synchronize(target)
     assert (bench.row(row)["title"], bench.row(row)["status"]) == (title, "done")
+
+
+@pytest.mark.parametrize("name", ["todo", "todo.txt", "list.MD"])
+def test_rows_of_a_sink_are_blanks_for_a_hub_whatever_the_name_of_the_file(
+    name: str, file: FilePlace, bench: SinkBench
+) -> None:
+    bench.approve({"title": "Call Ana", "description": "soon\n\nor later"})
+    bench.synchronize(file.target)
+    seen = without_own_rows(file.text, name)
+    assert ("Call" in seen, "later" in seen, len(seen)) == (False, False, len(file.text))
+    assert seen.split() == (file.head + file.tail).split()
