@@ -10,7 +10,7 @@ import os
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -275,7 +275,6 @@ async def open_cluster(
     begin_with: int | None = None,
     has_bus: bool = why_no_nats() is None,
     uses_gates: bool = True,
-    prepare: Callable[[str], Awaitable[None]] | None = None,
 ) -> AsyncIterator[Cluster]:
     """Start PostgreSQL, NATS, the hubs and the devices; each device is connected. All is gone afterwards.
 
@@ -284,14 +283,11 @@ async def open_cluster(
         make_hub: returns the hub with this state folder and these settings.
         begin_with: number of hubs to start; by default all. The first one makes the tables.
         has_bus: False for hubs that only the database connects.
-        prepare: called with the database's address before the first hub starts.
         uses_gates: False for hubs that reach the servers directly: a gate costs this process time.
     """
     async with AsyncExitStack() as opened:
         postgres = opened.enter_context(running_postgres(database))
         url = opened.enter_context(postgres.bare_database())
-        if prepare is not None:
-            await prepare(url)
         nats = opened.enter_context(running_nats()) if has_bus else None
         tasks = await opened.enter_async_context(anyio.create_task_group())
         opened.callback(tasks.cancel_scope.cancel)

@@ -64,12 +64,25 @@ async def _open(source: Path, words: list[str], log: Path, **variables: str) -> 
 
 
 class Hub(HubProcess):
-    """Hub of a source, with a database of its own."""
+    """Hub of a source, which makes its database if there is none in *folder*."""
 
-    def __init__(self, folder: Path, source: Path) -> None:
-        super().__init__(folder, settings=SETTINGS.format(model=""))
-        (folder / "hub.db").unlink()  # of this source
+    def __init__(self, folder: Path, source: Path, settings: str = SETTINGS.format(model="")) -> None:
+        is_new = not (folder / "hub.db").exists()
+        super().__init__(folder, settings=settings)
+        if is_new:
+            (folder / "hub.db").unlink()  # of this source
         self._source = source
+
+    async def command(self, *words: str) -> None:
+        """Run a command of its program. Raises AssertionError: it failed."""
+        done = await anyio.run_process(
+            [sys.executable, "-m", "hub", "--state", str(self.folder), *words],
+            cwd=self._source,
+            env=os.environ | {"PYTHONPATH": str(self._source)},
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout.decode()
 
     async def _spawn(self, words: list[str], log: Path) -> Running:
         return await _open(self._source, words, log)
@@ -115,12 +128,12 @@ async def talk(folder: Path, hub_source: Path, device_source: Path, codec: str, 
         await device.says("connected as")
         expected = ["Call Ana", "Pay the rent", "Read the report"]
         for _ in range(2):
-            await _run(hub)
+            await complete_run(hub)
             assert device.titles() == expected, device.titles()
         await device.stop()
         (notes / "b.md").write_text("- [ ] Write to Bo\n")
         await device.start()
-        await _run(hub)
+        await complete_run(hub)
         assert device.titles() == sorted([*expected, "Write to Bo"]), device.titles()
         with closing(sqlite3.connect(device.database)) as db, db:
             db.execute("UPDATE tasks SET isApproved = 1 WHERE title = 'Call Ana'")
@@ -132,13 +145,14 @@ async def talk(folder: Path, hub_source: Path, device_source: Path, codec: str, 
         stack.push_async_callback(updated.close)
         (notes / "c.md").write_text("- [ ] Ask Cleo\n")
         await updated.start()
-        await _run(hub)
+        await complete_run(hub)
         assert updated.titles() == sorted([*expected, "Write to Bo", "Ask Cleo"]), updated.titles()
         await updated.stop()
         await hub.stop()
 
 
-async def _run(hub: HubProcess) -> None:
+async def complete_run(hub: HubProcess) -> None:
+    """Start a run, and wait for its end. Raises AssertionError: it did not end well."""
     ended: dict[str, Any] = await hub.ended(await hub.start_run())
     assert ended["state"] == "COMPLETED", ended
 
