@@ -13,9 +13,10 @@ JSON as they are, text that is no UTF-8 with U+FFFD. ``rows.fill`` then refuses 
 
 import ast
 import os
+import re
 import sqlite3
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
@@ -55,9 +56,19 @@ _NEXT: Final = {one.name: Place(following.name) for one, following in pairwise(_
 FIRST_PLACE: Final = Place(_TABLES[0].name)
 
 
-def broken_rows(c: sa.Connection, *, without: frozenset[str] = frozenset()) -> list[BrokenRow]:
-    """Return the broken rows of all tables but *without*, up to SHOWN of each cause."""
-    return [row for table in _TABLES if table.name not in without for row in _broken_in(c, table)]
+def broken_rows(c: sa.Connection) -> list[BrokenRow]:
+    """Return the broken rows of all tables, up to SHOWN of each cause.
+
+    What names a table or a column that the database lacks is left out.
+    """
+    found = _columns_of(c)
+    tables = metadata.tables.keys() - found.keys()
+    rows: list[BrokenRow] = []
+    for table in _TABLES:
+        columns = set(table.columns.keys()) - found.get(table.name, set())
+        if columns.isdisjoint(table.primary_key.columns.keys()):
+            rows += _broken_in(c, table, lacking=columns | tables)
+    return rows
 
 
 def broken_from(c: sa.Connection, place: Place, *, most: int) -> tuple[list[BrokenRow], Place | None]:
@@ -76,6 +87,11 @@ def broken_from(c: sa.Connection, place: Place, *, most: int) -> tuple[list[Brok
     return list(_broken_in(c, table, part)), following
 
 
+def _columns_of(c: sa.Connection) -> dict[str, set[str]]:
+    found = sa.inspect(c).get_multi_columns()
+    return {name: {column["name"] for column in columns} for (_, name), columns in found.items()}
+
+
 def _literal(table: sa.Table, key: Sequence[Any]) -> sa.Tuple:
     return sa.tuple_(
         *(sa.literal(value, one.type) for value, one in zip(key, table.primary_key, strict=True))
@@ -83,7 +99,10 @@ def _literal(table: sa.Table, key: Sequence[Any]) -> sa.Tuple:
 
 
 def _broken_in(
-    c: sa.Connection, table: sa.Table, part: sa.ColumnElement[bool] | None = None
+    c: sa.Connection,
+    table: sa.Table,
+    part: sa.ColumnElement[bool] | None = None,
+    lacking: Collection[str] = (),
 ) -> Iterator[BrokenRow]:
     faults = dict(_faults(table, c.dialect))
     if c.dialect.name == "sqlite":
@@ -92,6 +111,9 @@ def _broken_in(
         assert isinstance(driver, sqlite3.Connection)
         driver.create_function("hub_is_utf8", 1, _is_utf8, deterministic=True)
         faults = dict(_faults_in_file(table, c.dialect)) | faults
+    if lacking:
+        names = re.compile(rf"\b(?:{'|'.join(lacking)})\b")
+        faults = {what: is_wrong for what, is_wrong in faults.items() if names.search(is_wrong) is None}
     found: list[sa.ColumnElement[Any]] = [
         sa.literal_column(f"CASE WHEN {is_wrong} THEN 1 ELSE 0 END") for is_wrong in faults.values()
     ]
@@ -201,6 +223,10 @@ def _faults_of_document(column: sa.Column[Any], value: str, dialect: str) -> _Fa
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_MS = 30_000  # another process may take this long to migrate the same file
 LOCK_TABLES_MS = 2_000  # meanwhile the jobs of other hubs wait
+_INDEXES = (
+    "SELECT tbl_name, name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL ORDER BY rowid"
+)
+_DEVICES_CHANGED: Final = "0006"  # the revision that drops devices.connectivity
 LOCK = 0x687562  # "hub" in ASCII: id of the advisory lock around a migration on a server
 VERSION_TABLE = sa.Table(  # Alembic's own table, as Alembic declares it; not part of the schema
     "alembic_version", sa.MetaData(), sa.Column("version_num", sa.String(32), primary_key=True)
@@ -267,7 +293,7 @@ def revisions() -> list[str]:
 
 
 def contracts() -> list[str]:
-    """Return the revisions that remove what hubs of earlier releases need: ``0005_contract_devices.py``."""
+    """Return the revisions that remove what hubs of earlier releases need: ``0006_contract_devices.py``."""
     return [
         file.name[:4] for file in sorted((MIGRATIONS / "versions").glob("[0-9][0-9][0-9][0-9]_contract_*.py"))
     ]
@@ -350,16 +376,26 @@ def upgrade_tables(c: sa.Connection, *, where: str) -> None:
         return
     if (why := refusal(current)) is not None:
         raise (FromTheFuture if current > newest else Unavailable)(f"cannot open the database {where}: {why}")
+    if current < _DEVICES_CHANGED and "connectivity" not in _columns_of(c)["devices"]:
+        raise Unavailable(
+            f"cannot open the database {where}: a hub between two releases made its tables, which no hub"
+            " upgrades; start with a new database, or with a backup of a release"
+        )
     drop_triggers(c)
     try:
         with c.begin_nested():
             _run_revisions(c, current)
     except sa.exc.IntegrityError as error:
-        raise Unavailable(f"the database {where} cannot be migrated: {_in_the_way(c, error)}") from error
+        rows = "; ".join(map(str, broken_rows(c))) or str(error.orig)
+        raise Unavailable(
+            f"the database {where} cannot be migrated: {rows}; correct or delete these rows with SQL, or"
+            " start the older hub: nothing was changed"
+        ) from error
+    if c.dialect.name == "sqlite":
+        _sort_indexes(c)
+        if broken := c.exec_driver_sql("PRAGMA foreign_key_check").all():
+            raise Unavailable(f"the database {where} cannot be migrated: {len(broken)} rows refer to nothing")
     make_triggers(c)
-    broken = c.exec_driver_sql("PRAGMA foreign_key_check").all() if c.dialect.name == "sqlite" else ()
-    if broken:
-        raise Unavailable(f"the database {where} cannot be migrated: {len(broken)} rows refer to nothing")
 
 
 def _run_revisions(c: sa.Connection, current: str) -> None:
@@ -378,17 +414,17 @@ def _run_revisions(c: sa.Connection, current: str) -> None:
         command.upgrade(config, revision)
 
 
-def _in_the_way(c: sa.Connection, error: sa.exc.IntegrityError) -> str:
-    """Return the broken rows of the earlier tables, as far as they have all columns of this release."""
-    found = sa.inspect(c)
-    lacking = frozenset(
-        name
-        for name, table in metadata.tables.items()
-        if not found.has_table(name)
-        or not set(table.columns.keys()) <= {column["name"] for column in found.get_columns(name)}
-    )
-    rows = "; ".join(map(str, broken_rows(c, without=lacking))) or str(error.orig)
-    return f"{rows}; correct or delete these rows with SQL, or start the older hub: nothing was changed"
+def _sort_indexes(c: sa.Connection) -> None:
+    """Create indexes again that are in another order than in a new file: statements are planned alike."""
+    of_tables: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for table, name, statement in c.exec_driver_sql(_INDEXES):
+        of_tables[table].append((name, statement))
+    for indexes in of_tables.values():
+        if indexes != sorted(indexes):
+            for name, _ in indexes:
+                c.exec_driver_sql(f'DROP INDEX "{name}"')
+            for _, statement in sorted(indexes):
+                c.exec_driver_sql(statement)
 
 
 def _lock_tables(c: sa.Connection) -> None:

@@ -12,17 +12,15 @@ import signal
 import sys
 import tempfile
 from contextlib import closing
-from pathlib import Path
 
 import anyio
 import msgspec
 import sqlalchemy as sa
 
-from storage.kernel import migrate
 from storage.kernel.postgres import run_once
 from storage.kernel.verify import Parts, parts_in, verify
 from storage.store import open_store
-from tests.support.next_revision import make_old, next_revisions
+from tests.support.old_tables import make_old
 from tests.support.postgres import running_postgres
 
 KEPT = ("users", "devices", "agents", "schedules")
@@ -118,7 +116,6 @@ def main() -> None:
     parser.add_argument("--step", type=int, default=1, help="statements between two deaths")
     step = parser.parse_args().step
     with tempfile.TemporaryDirectory() as folder, running_postgres() as server, server.bare_database() as url:
-        migrate.MIGRATIONS = next_revisions(Path(folder))
         file = f"sqlite:///{folder}/hub.db"
         with sa.create_engine(file, poolclass=sa.NullPool).begin() as c:
             make_old(c)

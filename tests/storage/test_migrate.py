@@ -1,6 +1,7 @@
 """The tables, as the migrations lead to them, on each kind of database."""
 
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -13,6 +14,9 @@ import pytest
 import sqlalchemy as sa
 
 import storage
+from protocol.coordination import MetricType
+from storage.agents import measurements
+from storage.agents.measurements import HOUR_MS, BucketRetention, SampleRow
 from storage.kernel import migrate
 from storage.kernel.database import FromTheFuture, Unavailable
 from storage.kernel.migrate import Release, contracts, releases, revisions, upgrade
@@ -21,22 +25,16 @@ from storage.kernel.verify import Part, Parts, parts_in
 from storage.schema import metadata
 from tests.release.cut import digest_of, edited_since
 from tests.support.blocking import blocking_engine
-from tests.support.next_revision import (
+from tests.support.old_tables import (
+    BEFORE_CONTRACT,
     CONTRACT,
     EARLIER_HUB,
     FIRST,
-    NEXT,
+    NEWEST,
     make_old,
     make_old_tables,
-    next_revisions,
 )
 from tests.support.postgres import Postgres
-
-
-@pytest.fixture
-def later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The hub is of a release with two more revisions; the first one's tables are of an earlier release."""
-    monkeypatch.setattr(migrate, "MIGRATIONS", next_revisions(tmp_path))
 
 
 def parts_of(path: Path) -> Parts:
@@ -76,26 +74,17 @@ def upgradable() -> list[Release]:
     return [release for release in releases() if release.revision is not None]
 
 
-@pytest.mark.parametrize("release", ["this", "later"])
-def test_revisions_lead_to_the_tables_that_a_new_file_gets(
-    tmp_path: Path, release: str, request: pytest.FixtureRequest
-) -> None:
-    if release == "later":
-        request.getfixturevalue(release)
+def test_revisions_lead_to_the_tables_that_a_new_file_gets(tmp_path: Path) -> None:
     older(tmp_path / "replayed.db")
     upgrade(tmp_path / "replayed.db")
     upgrade(tmp_path / "new.db")
     new = parts_of(tmp_path / "new.db")
     assert parts_of(tmp_path / "replayed.db") == new
+    assert indexes_of(tmp_path / "replayed.db") == indexes_of(tmp_path / "new.db")
     assert columns_of_the_schema() <= names_of(new, "column")
 
 
-@pytest.mark.parametrize("release", ["this", "later"])
-async def test_revisions_lead_to_the_tables_that_a_new_database_gets(
-    postgres: Postgres, bare: str, release: str, request: pytest.FixtureRequest
-) -> None:
-    if release == "later":
-        request.getfixturevalue(release)
+async def test_revisions_lead_to_the_tables_that_a_new_database_gets(postgres: Postgres, bare: str) -> None:
     await run_once(bare, make_old)
     async with open_postgres(bare):
         replayed = parts_on(postgres, bare)
@@ -105,6 +94,17 @@ async def test_revisions_lead_to_the_tables_that_a_new_database_gets(
             new = parts_on(postgres, url)
     assert replayed == new
     assert columns_of_the_schema() <= names_of(new, "column")
+
+
+def indexes_of(path: Path) -> dict[str, list[str]]:
+    """Indexes of each table in their order, which decides between two that are equally good."""
+    found: dict[str, list[str]] = {}
+    with closing(sqlite3.connect(path)) as opened:
+        for table, name in opened.execute(
+            "SELECT tbl_name, name FROM sqlite_master WHERE type = 'index' ORDER BY rowid"
+        ):
+            found.setdefault(table, []).append(name)
+    return found
 
 
 def columns_of_the_schema() -> set[str]:
@@ -129,48 +129,118 @@ def test_an_up_to_date_database_is_left_alone(tmp_path: Path) -> None:
     assert ((tmp_path / "hub.db").read_bytes(), revision_of(tmp_path / "hub.db")) == (before, revisions()[-1])
 
 
-@pytest.mark.usefixtures("later")
 def test_a_revision_rebuilds_a_table_and_keeps_the_rows_that_refer_to_it(tmp_path: Path) -> None:
     older(tmp_path / "hub.db")
     upgrade(tmp_path / "hub.db")
-    assert revision_of(tmp_path / "hub.db") == CONTRACT
+    assert revision_of(tmp_path / "hub.db") == NEWEST
     with closing(sqlite3.connect(tmp_path / "hub.db")) as opened:
         assert opened.execute("SELECT id, device_id FROM agents").fetchall() == [("a", "d")]
 
 
-def test_a_migration_after_which_a_row_refers_to_nothing_is_undone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(migrate, "MIGRATIONS", next_revisions(tmp_path, statement="DELETE FROM users"))
+def test_a_migration_after_which_a_row_refers_to_nothing_is_undone(tmp_path: Path) -> None:
     older(tmp_path / "hub.db")
+    with closing(sqlite3.connect(tmp_path / "hub.db")) as opened, opened:
+        opened.execute("DELETE FROM users")
     with pytest.raises(Unavailable, match="cannot be migrated: 2 rows refer to nothing"):
         upgrade(tmp_path / "hub.db")
     assert revision_of(tmp_path / "hub.db") == FIRST
 
 
-IN_THE_WAY = "UPDATE agents SET name = ''"  # which a hub of the later release never writes
-NAMED = "row agents a: violates ck_agents_name; correct or delete these rows"
+# rows that a hub of 0.1.0 never wrote, and what the message says of each
+IN_THE_WAY = (
+    ("UPDATE agents SET name = ''", "row agents a: violates ck_agents_name; correct or delete these rows"),
+    (
+        "INSERT INTO agent_state_history (agent_id, seq, axis, new_value, actor, at)"
+        " VALUES ('a', 1, 'health', 'online', 'anna', 1)",
+        "row agent_state_history a, 1: violates ck_agent_state_history_new_value; correct or delete",
+    ),
+    (
+        "INSERT INTO agent_state_history (agent_id, seq, axis, old_value, new_value, actor, at)"
+        " VALUES ('a', 2, 'health', 'ill', 'ok', 'anna', 1)",
+        "row agent_state_history a, 2: violates ck_agent_state_history_old_value; correct or delete",
+    ),
+)
 
 
-@pytest.mark.usefixtures("later")
-def test_rows_that_break_a_new_constraint_are_named_and_the_file_stays_as_it_was(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("statement", "named"), IN_THE_WAY)
+def test_rows_that_break_a_new_constraint_are_named_and_the_file_stays_as_it_was(
+    tmp_path: Path, statement: str, named: str
+) -> None:
     older(tmp_path / "hub.db")
     with closing(sqlite3.connect(tmp_path / "hub.db")) as opened, opened:
-        opened.execute(IN_THE_WAY)
+        opened.execute(statement)
     before = parts_of(tmp_path / "hub.db")
-    with pytest.raises(Unavailable, match=NAMED):
+    with pytest.raises(Unavailable, match=f"migrated: {named}"):
         upgrade(tmp_path / "hub.db")
     assert (revision_of(tmp_path / "hub.db"), parts_of(tmp_path / "hub.db")) == (FIRST, before)
 
 
-@pytest.mark.usefixtures("later")
-async def test_rows_that_break_a_new_constraint_are_named_on_a_server(postgres: Postgres, bare: str) -> None:
+@pytest.mark.parametrize(("statement", "named"), IN_THE_WAY)
+async def test_rows_that_break_a_new_constraint_are_named_on_a_server(
+    postgres: Postgres, bare: str, statement: str, named: str
+) -> None:
     await run_once(bare, make_old)
-    postgres.sql(IN_THE_WAY, url=bare)
-    with pytest.raises(Unavailable, match=NAMED):
+    postgres.sql(statement, url=bare)
+    with pytest.raises(Unavailable, match=f"migrated: {named}"):
         async with open_postgres(bare):
             pass
     assert revision_on(postgres, bare) == FIRST
+
+
+MEASURED = (
+    "INSERT INTO agents (id, user_id, name, executor, device_id, created_at, updated_at)"
+    " VALUES ('b', 'u', 'mail', 'device', 'd', 1, 1)",
+    "INSERT INTO metric_series (id, agent_id, name, metric_type, tags_key, tags, created_at, last_at) VALUES"
+    " ('1', 'a', 'hub.runs', 'counter', '{\"outcome\":\"error\"}', '{\"outcome\":\"error\"}', 1, 9),"
+    " ('2', 'b', 'hub.runs', 'counter', '{\"outcome\":\"error\"}', '{\"outcome\":\"error\"}', 1, 9),"
+    " ('3', 'a', 'sent', 'counter', '', '{}', 1, 9)",
+    "INSERT INTO agent_metrics (series_id, bucket_ms, bucket_at, n, sum, min, max, last, last_at) VALUES"
+    " ('1', 3600000, 0, 2, 5, 1, 4, 4, 9), ('2', 3600000, 0, 2, 5, 1, 4, 4, 9),"
+    " ('3', 3600000, 0, 2, 5, 1, 4, 4, 9)",
+)
+
+
+def check_work_of_the_hub(c: sa.Connection) -> None:
+    (series,) = measurements.list_series(c, None)
+    (hour,) = measurements.list_buckets(c, [series.id], size_ms=HOUR_MS, since=0, until=1)
+    assert (series.name, series.tags, hour.n, hour.sum) == ("hub.runs", {"outcome": "error"}, 4, 10)
+    retention = BucketRetention(minutes_from=0, hours_from=0)
+    more = SampleRow(
+        agent_id=None, name="hub.runs", value=1, at=8, type=MetricType.COUNTER, tags={"outcome": "error"}
+    )
+    measurements.record(c, [more], at=9, retention=retention)
+    (hour,) = measurements.list_buckets(c, [series.id], size_ms=HOUR_MS, since=0, until=1)
+    assert hour.sum == 11, "the same series goes on"
+
+
+async def test_work_of_agents_before_a_migration_is_that_of_the_hub_too_on_a_server(
+    postgres: Postgres, bare: str
+) -> None:
+    await run_once(bare, make_old)
+    for statement in MEASURED:
+        postgres.sql(statement, url=bare)
+    async with open_postgres(bare) as database:
+        await database.write(check_work_of_the_hub)
+
+
+def test_work_of_agents_before_a_migration_is_that_of_the_hub_too(tmp_path: Path) -> None:
+    older(tmp_path / "hub.db")
+    with closing(sqlite3.connect(tmp_path / "hub.db")) as opened, opened:
+        for statement in MEASURED:
+            opened.execute(statement)
+    upgrade(tmp_path / "hub.db")
+    with sa.create_engine(f"sqlite:///{tmp_path / 'hub.db'}", poolclass=sa.NullPool).begin() as c:
+        check_work_of_the_hub(c)
+
+
+@pytest.mark.parametrize("revision", [FIRST, BEFORE_CONTRACT])
+def test_tables_of_a_state_between_releases_are_refused(tmp_path: Path, revision: str) -> None:
+    upgrade(tmp_path / "hub.db")
+    with closing(sqlite3.connect(tmp_path / "hub.db")) as opened, opened:
+        opened.execute("UPDATE alembic_version SET version_num = ?", [revision])
+    with pytest.raises(Unavailable, match=r"a hub between two releases made its tables.*start with a new"):
+        upgrade(tmp_path / "hub.db")
+    assert revision_of(tmp_path / "hub.db") == revision
 
 
 def older(path: Path) -> None:
@@ -205,7 +275,9 @@ def test_revisions_of_releases_exist_and_were_not_edited_since() -> None:
 
 def test_edited_revision_of_a_release_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     released = Release("9.0.0", commit=None, revision=revisions()[-1], digest=digest_of(revisions()[-1]))
-    monkeypatch.setattr(migrate, "MIGRATIONS", next_revisions(tmp_path))  # with another first revision
+    monkeypatch.setattr(migrate, "MIGRATIONS", shutil.copytree(migrate.MIGRATIONS, tmp_path / "migrations"))
+    (first,) = (tmp_path / "migrations/versions").glob(f"{FIRST}_*.py")
+    first.write_text(first.read_text("utf-8").replace("TEXT", "text", 1), "utf-8")
     assert edited_since([released]) == [f"revision {released.revision} or an earlier one of hub 9.0.0"]
 
 
@@ -320,16 +392,20 @@ def test_a_contract_is_followed_by_revisions_of_a_later_release_only() -> None:
         assert [one for one in revisions() if contract < one <= end and one not in contracts()] == []
 
 
-@pytest.mark.usefixtures("later")
+@pytest.mark.parametrize("revision", ["NULL", f"'{BEFORE_CONTRACT}'"])
 async def test_a_contract_waits_for_the_end_of_a_hub_of_an_earlier_release(
-    postgres: Postgres, bare: str
+    postgres: Postgres, bare: str, revision: str
 ) -> None:
     await run_once(bare, make_old)
     postgres.run(EARLIER_HUB, url=bare)
     async with open_postgres(bare):
         pass
-    assert revision_on(postgres, bare) == NEXT
-    postgres.run("UPDATE users SET nickname = 'ann'", url=bare)  # as that hub does
+    assert revision_on(postgres, bare) == BEFORE_CONTRACT
+    postgres.run(f"UPDATE nodes SET revision = {revision}", url=bare)
+    async with open_postgres(bare):
+        pass
+    assert revision_on(postgres, bare) == BEFORE_CONTRACT
+    postgres.run("UPDATE devices SET connectivity = 'online'", url=bare)  # as that hub does
     postgres.run("UPDATE leases SET expires_at = 1", url=bare)
     async with open_postgres(bare):
         pass

@@ -8,35 +8,18 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 import msgspec
-import pytest
 import sqlalchemy as sa
 
 from hub.cli.failure import Exit
-from storage.kernel import migrate
 from storage.kernel.backup import verify
-from storage.kernel.migrate import oldest_supported, revisions
+from storage.kernel.migrate import oldest_supported, revisions, words_of
 from storage.kernel.postgres import run_once
 from storage.store import open_store
 from tests.hub.cli.conftest import Hub, ends
-from tests.support.next_revision import (
-    CONTRACT,
-    EARLIER_HUB,
-    FIRST,
-    NEWEST,
-    NEXT,
-    TITLE,
-    make_old,
-    next_revisions,
-)
+from tests.support.old_tables import CONTRACT, EARLIER_HUB, FIRST, NEWEST, make_old
 from tests.support.postgres import Postgres
 
 URL = "sqlite:///hub.db"
-
-
-@pytest.fixture
-def later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The hub is of a release with two more revisions; the first one's tables are of an earlier release."""
-    monkeypatch.setattr(migrate, "MIGRATIONS", next_revisions(tmp_path))
 
 
 def run_sql(state: Path, statement: str) -> None:
@@ -97,12 +80,11 @@ def test_a_part_that_is_missing_after_a_migration_is_named(hub: Hub, state: Path
     assert as_json["differences"] == ["index agent_state_history.agent_state_history_at is missing"]
 
 
-@pytest.mark.usefixtures("later")
 def test_old_tables_are_backed_up_before_they_are_migrated_and_the_backup_brings_them_back(
     hub: Hub, state: Path
 ) -> None:
     make_old_file(state)
-    assert f"{NEXT}      {TITLE}" in hub("migrate", "status").stdout
+    assert f"{NEWEST}      {words_of(NEWEST)}" in hub("migrate", "status").stdout
     said = hub("migrate", "up")
     (backup,) = (state / "backups").iterdir()
     assert f"backed up to {backup}" in said.stderr
@@ -112,7 +94,6 @@ def test_old_tables_are_backed_up_before_they_are_migrated_and_the_backup_brings
     assert list((state / "backups").iterdir()) == [backup]
 
 
-@pytest.mark.usefixtures("later")
 def test_a_revision_that_waits_for_the_end_of_an_earlier_hub_is_named(hub: Hub, postgres: Postgres) -> None:
     with postgres.bare_database() as url:
         anyio.run(run_once, url, make_old)
@@ -238,7 +219,6 @@ def test_the_tables_of_a_server_are_made_and_compared(hub: Hub, postgres: Postgr
         )
 
 
-@pytest.mark.usefixtures("later")
 def test_rows_in_the_way_of_a_release_are_named_and_nothing_is_changed(hub: Hub, state: Path) -> None:
     make_old_file(state)
     run_sql(state, "UPDATE agents SET name = ''")

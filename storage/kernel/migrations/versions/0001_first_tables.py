@@ -48,14 +48,12 @@ TABLES = """
 CREATE TABLE activity_log (
     id TEXT NOT NULL, at BIGINT NOT NULL, event_type TEXT NOT NULL, level TEXT DEFAULT 'info' NOT NULL,
     agent_id TEXT, run_id TEXT, device_id TEXT, actor TEXT NOT NULL, trace_id TEXT, message TEXT NOT NULL,
-    data JSONB DEFAULT '{}' NOT NULL, user_id TEXT,
+    data JSONB DEFAULT '{}' NOT NULL,
     CONSTRAINT pk_activity_log PRIMARY KEY (id),
     CONSTRAINT ck_activity_log_level CHECK (level IN ('debug', 'info', 'warning', 'error'))
 ) STRICT;
 CREATE INDEX activity_log_agent ON activity_log (agent_id, at);
 CREATE INDEX activity_log_at ON activity_log (at);
-CREATE INDEX activity_log_event ON activity_log (event_type, at, id);
-CREATE INDEX activity_log_user ON activity_log (user_id, at, id) WHERE user_id IS NOT NULL;
 CREATE TABLE agent_templates (
     id TEXT NOT NULL, name TEXT NOT NULL, description TEXT, agent_type TEXT DEFAULT 'CUSTOM' NOT NULL,
     subtype TEXT, configuration_schema JSONB DEFAULT '{}' NOT NULL,
@@ -63,8 +61,8 @@ CREATE TABLE agent_templates (
     source TEXT DEFAULT 'api' NOT NULL, version BIGINT DEFAULT 1 NOT NULL, created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL,
     CONSTRAINT pk_agent_templates PRIMARY KEY (id),
-    CONSTRAINT ck_agent_templates_agent_type CHECK (agent_type IN ('COORDINATOR', 'ASSISTANT',
-        'RESEARCHER', 'DEVELOPER', 'DESIGNER', 'SPECIALIST', 'AUDITOR', 'CUSTOM')),
+    CONSTRAINT ck_agent_templates_agent_type CHECK (agent_type IN ('COORDINATOR', 'ASSISTANT', 'RESEARCHER',
+        'DEVELOPER', 'DESIGNER', 'SPECIALIST', 'AUDITOR', 'CUSTOM')),
     CONSTRAINT ck_agent_templates_subtype CHECK (subtype IS NULL OR subtype IN ('PLANNER', 'REVIEWER',
         'MANAGER', 'TOOL_CURATOR', 'DEPLOYMENT')),
     CONSTRAINT ck_agent_templates_source CHECK (source IN ('file', 'api')),
@@ -77,23 +75,6 @@ CREATE TABLE audit_log (
     CONSTRAINT ck_audit_log_outcome CHECK (outcome IN ('done', 'refused'))
 ) STRICT;
 CREATE INDEX audit_log_at ON audit_log (at);
-CREATE INDEX audit_log_event ON audit_log (event, seq);
-CREATE TABLE budget_holds (
-    boot_id TEXT NOT NULL, account TEXT NOT NULL, began BIGINT NOT NULL, tokens BIGINT NOT NULL,
-    cost_nanos BIGINT NOT NULL, in_flight BIGINT NOT NULL,
-    CONSTRAINT pk_budget_holds PRIMARY KEY (boot_id, account, began)
-) WITHOUT ROWID, STRICT;
-CREATE TABLE changes (
-    source TEXT NOT NULL, subject TEXT NOT NULL, seq BIGINT NOT NULL, user_id TEXT,
-    CONSTRAINT pk_changes PRIMARY KEY (source, subject)
-) WITHOUT ROWID, STRICT;
-CREATE INDEX changes_seq ON changes (seq);
-CREATE TABLE failed_attempts (
-    party TEXT NOT NULL, recent JSONB DEFAULT '[]' NOT NULL, waits BIGINT DEFAULT 0 NOT NULL,
-    wait_ends_at BIGINT DEFAULT 0 NOT NULL, failed_at BIGINT NOT NULL,
-    CONSTRAINT pk_failed_attempts PRIMARY KEY (party)
-) WITHOUT ROWID, STRICT;
-CREATE INDEX failed_attempts_failed ON failed_attempts (failed_at);
 CREATE TABLE hub (
     key TEXT NOT NULL, value TEXT NOT NULL,
     CONSTRAINT pk_hub PRIMARY KEY ("key")
@@ -104,12 +85,6 @@ CREATE TABLE idempotency_keys (
     CONSTRAINT pk_idempotency_keys PRIMARY KEY (scope, "key")
 ) WITHOUT ROWID, STRICT;
 CREATE INDEX idempotency_keys_created ON idempotency_keys (created_at);
-CREATE TABLE issue_mutes (
-    key TEXT NOT NULL, user_id TEXT, reason TEXT NOT NULL, actor TEXT NOT NULL, muted_at BIGINT NOT NULL,
-    ends_at BIGINT,
-    CONSTRAINT pk_issue_mutes PRIMARY KEY ("key")
-) WITHOUT ROWID, STRICT;
-CREATE INDEX issue_mutes_ends ON issue_mutes (ends_at) WHERE ends_at IS NOT NULL;
 CREATE TABLE leases (
     name TEXT NOT NULL, holder_boot_id TEXT, fence BIGINT DEFAULT 0 NOT NULL, acquired_at BIGINT,
     expires_at BIGINT DEFAULT 0 NOT NULL,
@@ -118,15 +93,9 @@ CREATE TABLE leases (
 ) WITHOUT ROWID, STRICT;
 CREATE TABLE nodes (
     id TEXT NOT NULL, boot_id TEXT NOT NULL, started_at BIGINT NOT NULL, seen_at BIGINT NOT NULL,
-    stopped_at BIGINT, boots_10min BIGINT DEFAULT 1 NOT NULL, name TEXT, version TEXT, revision TEXT,
-    demand BIGINT, declared JSONB, address TEXT, settings_number BIGINT, settings_refused TEXT,
-    sealed_keys BYTEA,
+    stopped_at BIGINT, boots_10min BIGINT DEFAULT 1 NOT NULL,
     CONSTRAINT pk_nodes PRIMARY KEY (id),
     CONSTRAINT uq_nodes_boot_id UNIQUE (boot_id)
-) STRICT;
-CREATE TABLE settings_revisions (
-    number BIGINT NOT NULL, text TEXT, actor TEXT NOT NULL, at BIGINT NOT NULL,
-    CONSTRAINT pk_settings_revisions PRIMARY KEY (number)
 ) STRICT;
 CREATE TABLE users (
     id TEXT NOT NULL, name TEXT NOT NULL, created_at BIGINT NOT NULL,
@@ -137,8 +106,7 @@ CREATE TABLE broadcasts (
     id TEXT NOT NULL, user_id TEXT NOT NULL, gateway_id TEXT, kind TEXT NOT NULL, content TEXT NOT NULL,
     from_agent_id TEXT, actor TEXT NOT NULL, correlation_id TEXT, reply_tags JSONB DEFAULT '[]' NOT NULL,
     reply_source TEXT, trace_id TEXT NOT NULL, refused JSONB DEFAULT '[]' NOT NULL, dedupe_key TEXT,
-    boards BIGINT NOT NULL, rounds BIGINT DEFAULT 1 NOT NULL, created_at BIGINT NOT NULL,
-    settled_at BIGINT,
+    boards BIGINT NOT NULL, rounds BIGINT DEFAULT 1 NOT NULL, created_at BIGINT NOT NULL, settled_at BIGINT,
     CONSTRAINT pk_broadcasts PRIMARY KEY (id),
     CONSTRAINT ck_broadcasts_kind CHECK (kind IN ('question', 'handoff')),
     CONSTRAINT ck_broadcasts_counts CHECK (boards >= 0 AND rounds >= 1),
@@ -146,8 +114,6 @@ CREATE TABLE broadcasts (
     CONSTRAINT uq_broadcasts_dedupe_key UNIQUE (dedupe_key)
 ) STRICT;
 CREATE INDEX broadcasts_by_age ON broadcasts (created_at, id);
-CREATE INDEX broadcasts_gateway ON broadcasts (gateway_id, created_at, id) WHERE gateway_id IS NOT NULL
-    AND length(id) > 0;
 CREATE INDEX broadcasts_open ON broadcasts (id) WHERE settled_at IS NULL;
 CREATE INDEX broadcasts_settled ON broadcasts (settled_at) WHERE settled_at IS NOT NULL;
 CREATE INDEX broadcasts_user ON broadcasts (user_id, created_at);
@@ -164,19 +130,18 @@ CREATE TABLE connectors (
 ) STRICT;
 CREATE TABLE devices (
     id TEXT NOT NULL, user_id TEXT NOT NULL, name TEXT NOT NULL, platform TEXT,
-    max_concurrent_runs BIGINT DEFAULT 1 NOT NULL, boot_id TEXT, taken_from TEXT,
+    max_concurrent_runs BIGINT DEFAULT 1 NOT NULL, connectivity TEXT DEFAULT 'offline' NOT NULL, node_id
+        TEXT,
     session_epoch BIGINT DEFAULT 0 NOT NULL, last_seen_at BIGINT, revoked_at BIGINT,
     created_at BIGINT NOT NULL, grants JSONB DEFAULT '["files", "agents", "coordination"]' NOT NULL,
-    origin TEXT, copies TEXT,
     CONSTRAINT pk_devices PRIMARY KEY (id),
     CONSTRAINT ck_devices_max_concurrent_runs CHECK (max_concurrent_runs BETWEEN 1 AND 64),
-    CONSTRAINT fk_devices_user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
+    CONSTRAINT ck_devices_connectivity CHECK (connectivity IN ('online', 'offline')),
+    CONSTRAINT fk_devices_user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE,
+    CONSTRAINT fk_devices_node_id FOREIGN KEY(node_id) REFERENCES nodes (id)
 ) STRICT;
 CREATE INDEX devices_by_name ON devices (name, id);
 CREATE UNIQUE INDEX devices_one_name ON devices (user_id, name) WHERE revoked_at IS NULL;
-CREATE INDEX devices_present ON devices (boot_id, user_id) WHERE boot_id IS NOT NULL;
-CREATE INDEX devices_revoked ON devices (revoked_at) WHERE revoked_at IS NOT NULL;
-CREATE INDEX devices_taken ON devices (taken_from) WHERE taken_from IS NOT NULL;
 CREATE INDEX devices_user ON devices (user_id);
 CREATE TABLE gateways (
     id TEXT NOT NULL, user_id TEXT NOT NULL, name TEXT NOT NULL, created_at BIGINT NOT NULL,
@@ -205,7 +170,7 @@ CREATE TABLE operator_tokens (
 ) STRICT;
 CREATE TABLE agents (
     id TEXT NOT NULL, user_id TEXT NOT NULL, external_id TEXT, instance_id TEXT, project_id TEXT,
-    name TEXT NOT NULL, title TEXT, description TEXT, type TEXT DEFAULT 'CUSTOM' NOT NULL, subtype TEXT,
+    name TEXT NOT NULL, description TEXT, type TEXT DEFAULT 'CUSTOM' NOT NULL, subtype TEXT,
     source TEXT DEFAULT 'api' NOT NULL, executor TEXT NOT NULL, device_id TEXT, template_id TEXT,
     connector_id TEXT, prompt_template TEXT, data_types JSONB DEFAULT '[]' NOT NULL,
     needs JSONB DEFAULT '[]' NOT NULL, locks JSONB DEFAULT '[]' NOT NULL,
@@ -221,20 +186,17 @@ CREATE TABLE agents (
     CONSTRAINT ck_agents_source CHECK (source IN ('file', 'api')),
     CONSTRAINT ck_agents_executor CHECK (executor IN ('device', 'connector', 'gateway')),
     CONSTRAINT ck_agents_max_concurrent_runs CHECK (max_concurrent_runs BETWEEN 1 AND 64),
-    CONSTRAINT ck_agents_name CHECK (length(name) BETWEEN 1 AND 255),
-    CONSTRAINT ck_agents_title CHECK (title IS NULL OR length(title) BETWEEN 1 AND 100),
     CONSTRAINT fk_agents_user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE,
     CONSTRAINT uq_agents_external_id UNIQUE (external_id),
     CONSTRAINT fk_agents_device_id FOREIGN KEY(device_id) REFERENCES devices (id) ON DELETE SET NULL,
-    CONSTRAINT fk_agents_template_id FOREIGN KEY(template_id) REFERENCES agent_templates (id) ON DELETE
-        SET NULL,
+    CONSTRAINT fk_agents_template_id FOREIGN KEY(template_id) REFERENCES agent_templates (id) ON DELETE SET
+        NULL,
     CONSTRAINT fk_agents_connector_id FOREIGN KEY(connector_id) REFERENCES connectors (id) ON DELETE SET
         NULL
 ) STRICT;
 CREATE INDEX agents_by_name ON agents (name, id) WHERE deleted_at IS NULL;
 CREATE INDEX agents_connector ON agents (connector_id) WHERE connector_id IS NOT NULL;
 CREATE INDEX agents_device ON agents (device_id);
-CREATE INDEX agents_removed ON agents (name, created_at) WHERE deleted_at IS NOT NULL;
 CREATE INDEX agents_template ON agents (template_id) WHERE template_id IS NOT NULL;
 CREATE TABLE boards (
     id TEXT NOT NULL, user_id TEXT NOT NULL, name TEXT NOT NULL, description TEXT, gateway_id TEXT,
@@ -246,27 +208,10 @@ CREATE TABLE boards (
 ) STRICT;
 CREATE INDEX boards_by_name ON boards (name, id);
 CREATE INDEX boards_gateway ON boards (gateway_id) WHERE gateway_id IS NOT NULL;
-CREATE TABLE browser_sessions (
-    id TEXT NOT NULL, token_hash BYTEA NOT NULL, name TEXT NOT NULL, role TEXT NOT NULL,
-    scopes JSONB DEFAULT '[]' NOT NULL, user_id TEXT, token_id TEXT, device_id TEXT, last4 TEXT NOT NULL,
-    created_by TEXT NOT NULL, created_at BIGINT NOT NULL, opened_at BIGINT, expires_at BIGINT NOT NULL,
-    last_used_at BIGINT, revoked_at BIGINT,
-    CONSTRAINT pk_browser_sessions PRIMARY KEY (id),
-    CONSTRAINT ck_browser_sessions_role CHECK (role IN ('viewer', 'operator', 'admin')),
-    CONSTRAINT uq_browser_sessions_token_hash UNIQUE (token_hash),
-    CONSTRAINT fk_browser_sessions_user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE,
-    CONSTRAINT fk_browser_sessions_token_id FOREIGN KEY(token_id) REFERENCES operator_tokens (id) ON
-        DELETE CASCADE,
-    CONSTRAINT fk_browser_sessions_device_id FOREIGN KEY(device_id) REFERENCES devices (id) ON DELETE
-        CASCADE
-) STRICT;
-CREATE INDEX browser_sessions_device ON browser_sessions (device_id) WHERE device_id IS NOT NULL;
-CREATE INDEX browser_sessions_token ON browser_sessions (token_id) WHERE token_id IS NOT NULL;
 CREATE TABLE credentials (
     connector_id TEXT NOT NULL, version BIGINT DEFAULT 1 NOT NULL, sealed BYTEA NOT NULL,
-    key_id TEXT NOT NULL, scopes JSONB DEFAULT '[]' NOT NULL, expires_at BIGINT,
-    granted_at BIGINT NOT NULL, refreshed_at BIGINT NOT NULL, ended_after BIGINT, lease_owner TEXT,
-    lease_until BIGINT,
+    key_id TEXT NOT NULL, scopes JSONB DEFAULT '[]' NOT NULL, expires_at BIGINT, granted_at BIGINT NOT NULL,
+    refreshed_at BIGINT NOT NULL, ended_after BIGINT, lease_owner TEXT, lease_until BIGINT,
     CONSTRAINT pk_credentials PRIMARY KEY (connector_id),
     CONSTRAINT fk_credentials_connector_id FOREIGN KEY(connector_id) REFERENCES connectors (id) ON DELETE
         CASCADE
@@ -279,7 +224,6 @@ CREATE TABLE device_keys (
     CONSTRAINT fk_device_keys_device_id FOREIGN KEY(device_id) REFERENCES devices (id) ON DELETE CASCADE
 ) STRICT;
 CREATE INDEX device_keys_device ON device_keys (device_id);
-CREATE INDEX device_keys_revoked ON device_keys (revoked_at) WHERE revoked_at IS NOT NULL;
 CREATE TABLE device_stores (
     device_id TEXT NOT NULL, store_id TEXT NOT NULL, counter BIGINT DEFAULT 0 NOT NULL, resend_after TEXT,
     cause TEXT NOT NULL, began_at BIGINT NOT NULL, agreed_at BIGINT, sent BIGINT DEFAULT 0 NOT NULL,
@@ -290,24 +234,21 @@ CREATE TABLE device_stores (
     CONSTRAINT fk_device_stores_device_id FOREIGN KEY(device_id) REFERENCES devices (id) ON DELETE CASCADE
 ) WITHOUT ROWID, STRICT;
 CREATE TABLE device_tokens (
-    id TEXT NOT NULL, device_id TEXT NOT NULL, token_hash BYTEA NOT NULL,
-    scopes JSONB DEFAULT '[]' NOT NULL, created_at BIGINT NOT NULL, expires_at BIGINT,
-    last_used_at BIGINT, revoked_at BIGINT, last4 TEXT, created_by TEXT,
+    id TEXT NOT NULL, device_id TEXT NOT NULL, token_hash BYTEA NOT NULL, scopes JSONB DEFAULT '[]' NOT
+        NULL,
+    created_at BIGINT NOT NULL, expires_at BIGINT, last_used_at BIGINT, revoked_at BIGINT, last4 TEXT,
+    created_by TEXT,
     CONSTRAINT pk_device_tokens PRIMARY KEY (id),
-    CONSTRAINT fk_device_tokens_device_id FOREIGN KEY(device_id) REFERENCES devices (id) ON DELETE
-        CASCADE,
+    CONSTRAINT fk_device_tokens_device_id FOREIGN KEY(device_id) REFERENCES devices (id) ON DELETE CASCADE,
     CONSTRAINT uq_device_tokens_token_hash UNIQUE (token_hash)
 ) STRICT;
 CREATE INDEX device_tokens_by_age ON device_tokens (created_at, id);
 CREATE INDEX device_tokens_device ON device_tokens (device_id);
-CREATE INDEX device_tokens_expires ON device_tokens (expires_at) WHERE revoked_at IS NULL AND expires_at
-    IS NOT NULL;
-CREATE INDEX device_tokens_revoked ON device_tokens (revoked_at) WHERE revoked_at IS NOT NULL;
 CREATE TABLE pairings (
     id TEXT NOT NULL, code_hash BYTEA NOT NULL, key_id TEXT NOT NULL, public_key BYTEA NOT NULL,
     label TEXT DEFAULT '' NOT NULL, platform TEXT DEFAULT '' NOT NULL, network TEXT NOT NULL,
-    connection_id TEXT NOT NULL, created_at BIGINT NOT NULL, expires_at BIGINT NOT NULL,
-    decided_at BIGINT, decision TEXT, actor TEXT, device_id TEXT,
+    connection_id TEXT NOT NULL, created_at BIGINT NOT NULL, expires_at BIGINT NOT NULL, decided_at BIGINT,
+    decision TEXT, actor TEXT, device_id TEXT,
     CONSTRAINT pk_pairings PRIMARY KEY (id),
     CONSTRAINT ck_pairings_decision CHECK (decision IS NULL OR decision IN ('approved', 'denied')),
     CONSTRAINT ck_pairings_decided_at CHECK ((decision IS NULL) = (decided_at IS NULL)),
@@ -316,14 +257,13 @@ CREATE TABLE pairings (
 ) STRICT;
 CREATE INDEX pairings_expires ON pairings (expires_at);
 CREATE TABLE posted (
-    id TEXT NOT NULL, connector_id TEXT NOT NULL, dedupe_key TEXT NOT NULL,
-    event TEXT DEFAULT '' NOT NULL, media_type TEXT NOT NULL, body BYTEA, size_bytes BIGINT NOT NULL,
-    received_at BIGINT NOT NULL, settled_at BIGINT,
+    id TEXT NOT NULL, connector_id TEXT NOT NULL, dedupe_key TEXT NOT NULL, event TEXT DEFAULT '' NOT NULL,
+    media_type TEXT NOT NULL, body BYTEA, size_bytes BIGINT NOT NULL, received_at BIGINT NOT NULL,
+    settled_at BIGINT,
     CONSTRAINT pk_posted PRIMARY KEY (id),
     CONSTRAINT uq_posted_connector_id_dedupe_key UNIQUE (connector_id, dedupe_key),
     CONSTRAINT ck_posted_body CHECK ((body IS NULL) = (settled_at IS NOT NULL)),
-    CONSTRAINT fk_posted_connector_id FOREIGN KEY(connector_id) REFERENCES connectors (id) ON DELETE
-        CASCADE
+    CONSTRAINT fk_posted_connector_id FOREIGN KEY(connector_id) REFERENCES connectors (id) ON DELETE CASCADE
 ) STRICT;
 CREATE INDEX posted_settled ON posted (settled_at) WHERE settled_at IS NOT NULL;
 CREATE INDEX posted_waiting ON posted (connector_id, id) WHERE settled_at IS NULL;
@@ -352,11 +292,8 @@ CREATE TABLE agent_capabilities (
     CONSTRAINT ck_agent_capabilities_version CHECK (ver_major >= 0 AND ver_minor >= 0 AND ver_patch >= 0),
     CONSTRAINT ck_agent_capabilities_source CHECK (source IN ('file', 'api', 'device')),
     CONSTRAINT ck_agent_capabilities_enabled CHECK (enabled IN (0, 1)),
-    CONSTRAINT fk_agent_capabilities_agent_id FOREIGN KEY(agent_id) REFERENCES agents (id) ON DELETE
-        CASCADE
+    CONSTRAINT fk_agent_capabilities_agent_id FOREIGN KEY(agent_id) REFERENCES agents (id) ON DELETE CASCADE
 ) WITHOUT ROWID, STRICT;
-CREATE INDEX agent_capabilities_name ON agent_capabilities (name, ver_major, ver_minor, ver_patch,
-    prerelease) WHERE enabled;
 CREATE UNIQUE INDEX agent_capabilities_one_enabled ON agent_capabilities (agent_id, name) WHERE enabled;
 CREATE TABLE agent_config_history (
     agent_id TEXT NOT NULL, seq BIGINT NOT NULL, config_key TEXT NOT NULL, old_type TEXT, old_value TEXT,
@@ -373,8 +310,8 @@ CREATE TABLE agent_configs (
     CONSTRAINT pk_agent_configs PRIMARY KEY (agent_id, config_key),
     CONSTRAINT ck_agent_configs_config_key CHECK (length(config_key) BETWEEN 1 AND 255),
     CONSTRAINT ck_agent_configs_source CHECK (source IN ('file', 'api')),
-    CONSTRAINT ck_agent_configs_config_type CHECK (config_type IN ('string', 'integer', 'float',
-        'boolean', 'json')),
+    CONSTRAINT ck_agent_configs_config_type CHECK (config_type IN ('string', 'integer', 'float', 'boolean',
+        'json')),
     CONSTRAINT fk_agent_configs_agent_id FOREIGN KEY(agent_id) REFERENCES agents (id) ON DELETE CASCADE
 ) WITHOUT ROWID, STRICT;
 CREATE TABLE agent_locks (
@@ -382,8 +319,7 @@ CREATE TABLE agent_locks (
     holder_id TEXT, agent_id TEXT, ttl_ms BIGINT DEFAULT 0 NOT NULL, acquired_at BIGINT,
     expires_at BIGINT DEFAULT 0 NOT NULL, request_id TEXT,
     CONSTRAINT pk_agent_locks PRIMARY KEY (user_id, resource),
-    CONSTRAINT ck_agent_locks_holder_kind CHECK (holder_kind IS NULL OR holder_kind IN ('run', 'device',
-        'agent')),
+    CONSTRAINT ck_agent_locks_holder_kind CHECK (holder_kind IS NULL OR holder_kind IN ('run', 'device')),
     CONSTRAINT ck_agent_locks_resource CHECK (length(resource) BETWEEN 1 AND 255),
     CONSTRAINT ck_agent_locks_fence CHECK (fence >= 0),
     CONSTRAINT ck_agent_locks_holder CHECK ((holder_kind IS NULL) = (holder_id IS NULL)),
@@ -393,52 +329,37 @@ CREATE TABLE agent_locks (
 ) WITHOUT ROWID, STRICT;
 CREATE INDEX agent_locks_agent ON agent_locks (agent_id) WHERE agent_id IS NOT NULL;
 CREATE INDEX agent_locks_holder ON agent_locks (holder_kind, holder_id) WHERE holder_id IS NOT NULL;
-CREATE INDEX agent_locks_name ON agent_locks (resource);
 CREATE INDEX agent_locks_request ON agent_locks (request_id) WHERE request_id IS NOT NULL;
 CREATE TABLE agent_state_history (
-    agent_id TEXT NOT NULL, seq BIGINT NOT NULL, axis TEXT NOT NULL, old_value TEXT, old_detail TEXT,
-    new_value TEXT NOT NULL, snapshot JSONB DEFAULT '{}' NOT NULL, reason TEXT, actor TEXT NOT NULL,
-    at BIGINT NOT NULL,
+    agent_id TEXT NOT NULL, seq BIGINT NOT NULL, axis TEXT NOT NULL, old_value TEXT, new_value TEXT NOT
+        NULL,
+    snapshot JSONB DEFAULT '{}' NOT NULL, reason TEXT, actor TEXT NOT NULL, at BIGINT NOT NULL,
     CONSTRAINT pk_agent_state_history PRIMARY KEY (agent_id, seq),
     CONSTRAINT ck_agent_state_history_axis CHECK (axis IN ('lifecycle', 'availability', 'connectivity',
         'health', 'activity')),
-    CONSTRAINT ck_agent_state_history_new_value CHECK ((axis = 'lifecycle' AND new_value IN ('created',
-        'initializing', 'ready', 'active', 'paused', 'maintenance', 'terminated')) OR (axis =
-        'availability' AND new_value IN ('available', 'on_call', 'exhausted')) OR (axis = 'connectivity'
-        AND new_value IN ('online', 'offline')) OR (axis = 'health' AND new_value IN ('ok', 'error')) OR
-        (axis = 'activity' AND new_value IN ('idle', 'waiting', 'processing', 'saturated'))),
-    CONSTRAINT ck_agent_state_history_old_value CHECK (old_value IS NULL OR (axis = 'lifecycle' AND
-        old_value IN ('created', 'initializing', 'ready', 'active', 'paused', 'maintenance',
-        'terminated')) OR (axis = 'availability' AND old_value IN ('available', 'on_call', 'exhausted'))
-        OR (axis = 'connectivity' AND old_value IN ('online', 'offline')) OR (axis = 'health' AND
-        old_value IN ('ok', 'error')) OR (axis = 'activity' AND old_value IN ('idle', 'waiting',
-        'processing', 'saturated'))),
     CONSTRAINT fk_agent_state_history_agent_id FOREIGN KEY(agent_id) REFERENCES agents (id) ON DELETE
         CASCADE
 ) WITHOUT ROWID, STRICT;
 CREATE INDEX agent_state_history_at ON agent_state_history (at);
 CREATE INDEX agent_state_history_axis ON agent_state_history (agent_id, axis, seq);
-CREATE INDEX agent_state_history_words ON agent_state_history (agent_id, seq) WHERE axis IN ('lifecycle',
-    'health') OR (axis = 'activity' AND (old_value IN ('processing', 'saturated')) <> (new_value IN
-    ('processing', 'saturated')));
 CREATE TABLE agent_states (
     agent_id TEXT NOT NULL, lifecycle TEXT DEFAULT 'created' NOT NULL,
     availability TEXT DEFAULT 'available' NOT NULL, connectivity TEXT DEFAULT 'offline' NOT NULL,
     reported_connectivity TEXT, health TEXT DEFAULT 'ok' NOT NULL, health_reason TEXT, state_detail TEXT,
     exhaust_reason TEXT, exhausted_at BIGINT, recovery_at BIGINT, probe_at BIGINT,
-    exhaust_count BIGINT DEFAULT 0 NOT NULL, runs_waiting BIGINT DEFAULT 0 NOT NULL,
-    runs_executing BIGINT DEFAULT 0 NOT NULL, runs_running BIGINT DEFAULT 0 NOT NULL,
-    resource_usage JSONB DEFAULT '{}' NOT NULL, metadata JSONB DEFAULT '{}' NOT NULL,
-    last_heartbeat_at BIGINT, last_activity_at BIGINT NOT NULL, version BIGINT DEFAULT 1 NOT NULL,
-    updated_at BIGINT NOT NULL,
+    exhaust_count BIGINT DEFAULT 0 NOT NULL,
+    runs_waiting BIGINT DEFAULT 0 NOT NULL, runs_executing BIGINT DEFAULT 0 NOT NULL,
+    runs_running BIGINT DEFAULT 0 NOT NULL, resource_usage JSONB DEFAULT '{}' NOT NULL,
+    metadata JSONB DEFAULT '{}' NOT NULL, last_heartbeat_at BIGINT, last_activity_at BIGINT NOT NULL,
+    version BIGINT DEFAULT 1 NOT NULL, updated_at BIGINT NOT NULL,
     CONSTRAINT pk_agent_states PRIMARY KEY (agent_id),
-    CONSTRAINT ck_agent_states_lifecycle CHECK (lifecycle IN ('created', 'initializing', 'ready',
-        'active', 'paused', 'maintenance', 'terminated')),
+    CONSTRAINT ck_agent_states_lifecycle CHECK (lifecycle IN ('created', 'initializing', 'ready', 'active',
+        'paused', 'maintenance', 'terminated')),
     CONSTRAINT ck_agent_states_availability CHECK (availability IN ('available', 'on_call', 'exhausted')),
     CONSTRAINT ck_agent_states_connectivity CHECK (connectivity IN ('online', 'offline')),
-    CONSTRAINT ck_agent_states_health CHECK (health IN ('ok', 'error')),
     CONSTRAINT ck_agent_states_reported_connectivity CHECK (reported_connectivity IS NULL OR
         reported_connectivity IN ('online', 'offline')),
+    CONSTRAINT ck_agent_states_health CHECK (health IN ('ok', 'error')),
     CONSTRAINT ck_agent_states_state_detail CHECK (state_detail IS NULL OR state_detail IN ('CREATED',
         'INITIALIZING', 'READY', 'ACTIVE')),
     CONSTRAINT ck_agent_states_exhaust_reason CHECK (exhaust_reason IS NULL OR exhaust_reason IN
@@ -446,8 +367,7 @@ CREATE TABLE agent_states (
     CONSTRAINT ck_agent_states_runs_waiting CHECK (runs_waiting >= 0),
     CONSTRAINT ck_agent_states_runs_executing CHECK (runs_executing >= 0),
     CONSTRAINT ck_agent_states_runs_running CHECK (runs_running BETWEEN 0 AND runs_executing),
-    CONSTRAINT ck_agent_states_exhausted CHECK ((availability = 'exhausted') = (exhausted_at IS NOT
-        NULL)),
+    CONSTRAINT ck_agent_states_exhausted CHECK ((availability = 'exhausted') = (exhausted_at IS NOT NULL)),
     CONSTRAINT ck_agent_states_exhausted_why CHECK (availability = 'exhausted' OR exhaust_reason IS NULL),
     CONSTRAINT ck_agent_states_kept_offline CHECK (connectivity = 'offline' OR reported_connectivity IS
         NULL),
@@ -455,7 +375,6 @@ CREATE TABLE agent_states (
         recovery_at >= exhausted_at)),
     CONSTRAINT fk_agent_states_agent_id FOREIGN KEY(agent_id) REFERENCES agents (id) ON DELETE CASCADE
 ) STRICT;
-CREATE INDEX agent_states_failing ON agent_states (agent_id) WHERE health <> 'ok';
 CREATE INDEX agent_states_recovery ON agent_states (recovery_at) WHERE availability = 'exhausted';
 CREATE TABLE agent_tokens (
     id TEXT NOT NULL, token_hash BYTEA NOT NULL, agent_id TEXT NOT NULL, last4 TEXT NOT NULL,
@@ -466,8 +385,6 @@ CREATE TABLE agent_tokens (
     CONSTRAINT fk_agent_tokens_agent_id FOREIGN KEY(agent_id) REFERENCES agents (id) ON DELETE CASCADE
 ) STRICT;
 CREATE INDEX agent_tokens_agent ON agent_tokens (agent_id);
-CREATE INDEX agent_tokens_expires ON agent_tokens (expires_at) WHERE revoked_at IS NULL;
-CREATE INDEX agent_tokens_revoked ON agent_tokens (revoked_at) WHERE revoked_at IS NOT NULL;
 CREATE TABLE board_members (
     agent_id TEXT NOT NULL, board_id TEXT NOT NULL, is_lead BOOLEAN DEFAULT false NOT NULL,
     joined_at BIGINT NOT NULL,
@@ -480,8 +397,8 @@ CREATE INDEX board_members_board ON board_members (board_id);
 CREATE UNIQUE INDEX board_members_one_lead ON board_members (board_id) WHERE is_lead;
 CREATE TABLE board_memory (
     id TEXT NOT NULL, board_id TEXT NOT NULL, content TEXT NOT NULL, tags JSONB DEFAULT '[]' NOT NULL,
-    is_chat BOOLEAN DEFAULT false NOT NULL, source TEXT, correlation_id TEXT, reply_to TEXT,
-    agent_id TEXT, actor TEXT NOT NULL, dedupe_key TEXT, created_at BIGINT NOT NULL,
+    is_chat BOOLEAN DEFAULT false NOT NULL, source TEXT, correlation_id TEXT, reply_to TEXT, agent_id TEXT,
+    actor TEXT NOT NULL, dedupe_key TEXT, created_at BIGINT NOT NULL,
     CONSTRAINT pk_board_memory PRIMARY KEY (id),
     CONSTRAINT ck_board_memory_is_chat CHECK (is_chat IN (0, 1)),
     CONSTRAINT fk_board_memory_board_id FOREIGN KEY(board_id) REFERENCES boards (id) ON DELETE CASCADE,
@@ -489,10 +406,10 @@ CREATE TABLE board_memory (
 ) STRICT;
 CREATE INDEX board_memory_board ON board_memory (board_id, created_at, id);
 CREATE TABLE checkpoints (
-    agent_id TEXT NOT NULL, scope TEXT DEFAULT 'agent' NOT NULL,
-    sequence_number BIGINT DEFAULT 0 NOT NULL, is_recoverable BOOLEAN DEFAULT true NOT NULL,
-    state_data JSONB DEFAULT '{}' NOT NULL, run_id TEXT, fence BIGINT DEFAULT 0 NOT NULL,
-    actor TEXT NOT NULL, created_at BIGINT NOT NULL, updated_at BIGINT NOT NULL,
+    agent_id TEXT NOT NULL, scope TEXT DEFAULT 'agent' NOT NULL, sequence_number BIGINT DEFAULT 0 NOT NULL,
+    is_recoverable BOOLEAN DEFAULT true NOT NULL, state_data JSONB DEFAULT '{}' NOT NULL, run_id TEXT,
+    fence BIGINT DEFAULT 0 NOT NULL, actor TEXT NOT NULL, created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL,
     CONSTRAINT pk_checkpoints PRIMARY KEY (agent_id, scope),
     CONSTRAINT ck_checkpoints_is_recoverable CHECK (is_recoverable IN (0, 1)),
     CONSTRAINT ck_checkpoints_sequence_number CHECK (sequence_number >= 0),
@@ -500,22 +417,15 @@ CREATE TABLE checkpoints (
     CONSTRAINT fk_checkpoints_agent_id FOREIGN KEY(agent_id) REFERENCES agents (id) ON DELETE CASCADE
 ) WITHOUT ROWID, STRICT;
 CREATE TABLE connector_cursors (
-    agent_id TEXT NOT NULL, origin TEXT NOT NULL, cursor TEXT, moves BIGINT DEFAULT 0 NOT NULL,
-    run_id TEXT, last_ok_at BIGINT, updated_at BIGINT NOT NULL,
+    agent_id TEXT NOT NULL, origin TEXT NOT NULL, cursor TEXT, moves BIGINT DEFAULT 0 NOT NULL, run_id TEXT,
+    last_ok_at BIGINT, updated_at BIGINT NOT NULL,
     CONSTRAINT pk_connector_cursors PRIMARY KEY (agent_id),
-    CONSTRAINT fk_connector_cursors_agent_id FOREIGN KEY(agent_id) REFERENCES agents (id) ON DELETE
-        CASCADE
+    CONSTRAINT fk_connector_cursors_agent_id FOREIGN KEY(agent_id) REFERENCES agents (id) ON DELETE CASCADE
 ) STRICT;
-CREATE TABLE folder_trees (
-    agent_id TEXT NOT NULL, run_id TEXT NOT NULL, config_fingerprint TEXT NOT NULL, digest TEXT,
-    listed_at BIGINT NOT NULL,
-    CONSTRAINT pk_folder_trees PRIMARY KEY (agent_id, run_id),
-    CONSTRAINT fk_folder_trees_agent_id FOREIGN KEY(agent_id) REFERENCES agents (id) ON DELETE CASCADE
-) WITHOUT ROWID, STRICT;
 CREATE TABLE gateway_agents (
     agent_id TEXT NOT NULL, gateway_id TEXT NOT NULL, remote_id TEXT NOT NULL, session_key TEXT,
-    role TEXT DEFAULT 'worker' NOT NULL, state TEXT DEFAULT 'wanted' NOT NULL, problem TEXT,
-    made_at BIGINT, lease_boot_id TEXT, created_at BIGINT NOT NULL, updated_at BIGINT NOT NULL,
+    role TEXT DEFAULT 'worker' NOT NULL, state TEXT DEFAULT 'wanted' NOT NULL, problem TEXT, made_at BIGINT,
+    lease_boot_id TEXT, created_at BIGINT NOT NULL, updated_at BIGINT NOT NULL,
     CONSTRAINT pk_gateway_agents PRIMARY KEY (agent_id),
     CONSTRAINT uq_gateway_agents_gateway_id_remote_id UNIQUE (gateway_id, remote_id),
     CONSTRAINT ck_gateway_agents_role CHECK (role IN ('main', 'lead', 'worker')),
@@ -527,13 +437,11 @@ CREATE TABLE gateway_agents (
 CREATE UNIQUE INDEX gateway_agents_main ON gateway_agents (gateway_id) WHERE role = 'main';
 CREATE TABLE items (
     id TEXT NOT NULL, user_id TEXT NOT NULL, agent_id TEXT, device_id TEXT, unit_key TEXT NOT NULL,
-    target_table TEXT NOT NULL, likeness TEXT NOT NULL, quote_hash TEXT NOT NULL,
-    place_hash TEXT NOT NULL, config_fingerprint TEXT NOT NULL, data JSONB DEFAULT '{}' NOT NULL,
-    before JSONB, date_ms BIGINT, warnings JSONB DEFAULT '[]' NOT NULL, source JSONB,
-    places JSONB DEFAULT '[]' NOT NULL, call_id TEXT NOT NULL, run_id TEXT NOT NULL, row_id TEXT,
-    answered_at BIGINT,
-    verdict TEXT DEFAULT 'open' NOT NULL, verdict_at BIGINT, version BIGINT DEFAULT 1 NOT NULL,
-    created_at BIGINT NOT NULL, updated_at BIGINT NOT NULL,
+    target_table TEXT NOT NULL, likeness TEXT NOT NULL, quote_hash TEXT NOT NULL, place_hash TEXT NOT NULL,
+    config_fingerprint TEXT NOT NULL, data JSONB DEFAULT '{}' NOT NULL, before JSONB, date_ms BIGINT,
+    warnings JSONB DEFAULT '[]' NOT NULL, source JSONB, call_id TEXT NOT NULL, run_id TEXT NOT NULL,
+    row_id TEXT, answered_at BIGINT, verdict TEXT DEFAULT 'open' NOT NULL, verdict_at BIGINT,
+    version BIGINT DEFAULT 1 NOT NULL, created_at BIGINT NOT NULL, updated_at BIGINT NOT NULL,
     CONSTRAINT pk_items PRIMARY KEY (id),
     CONSTRAINT ck_items_verdict CHECK (verdict IN ('open', 'approved', 'edited', 'rejected')),
     CONSTRAINT ck_items_verdict_at CHECK ((verdict = 'open') = (verdict_at IS NULL)),
@@ -541,19 +449,12 @@ CREATE TABLE items (
     CONSTRAINT fk_items_agent_id FOREIGN KEY(agent_id) REFERENCES agents (id) ON DELETE CASCADE,
     CONSTRAINT fk_items_device_id FOREIGN KEY(device_id) REFERENCES devices (id) ON DELETE SET NULL
 ) STRICT;
+CREATE INDEX items_by_age ON items (created_at, id);
 CREATE INDEX items_call ON items (call_id);
 CREATE INDEX items_day ON items (user_id, target_table, date_ms) WHERE date_ms IS NOT NULL;
-CREATE INDEX items_decided ON items (verdict, verdict_at) WHERE verdict_at IS NOT NULL AND length(id) > 0;
-CREATE INDEX items_decided_of_user ON items (user_id, verdict, verdict_at) WHERE verdict_at IS NOT NULL
-    AND length(id) > 0;
 CREATE INDEX items_likeness ON items (likeness, device_id);
-CREATE INDEX items_listed ON items (verdict, created_at, id) WHERE agent_id IS NOT NULL AND length(id) > 0;
-CREATE INDEX items_of_agent ON items (agent_id, verdict, created_at, id) WHERE agent_id IS NOT NULL AND
-    length(id) > 0;
+CREATE INDEX items_newest ON items (user_id, created_at, id);
 CREATE INDEX items_of_device ON items (device_id, call_id);
-CREATE INDEX items_of_run ON items (run_id) WHERE length(id) > 0;
-CREATE INDEX items_of_user ON items (user_id, verdict, created_at, id) WHERE agent_id IS NOT NULL AND
-    length(id) > 0;
 CREATE INDEX items_open ON items (device_id) WHERE verdict = 'open' AND row_id IS NOT NULL;
 CREATE INDEX items_quote ON items (device_id, quote_hash);
 CREATE INDEX items_row ON items (device_id, row_id) WHERE row_id IS NOT NULL;
@@ -564,11 +465,11 @@ CREATE TABLE messages (
     gateway_id TEXT, device_id TEXT, content TEXT NOT NULL, deliver BOOLEAN DEFAULT false NOT NULL,
     queue_mode TEXT, correlation_id TEXT, reply_to TEXT, question_id TEXT,
     reply_tags JSONB DEFAULT '[]' NOT NULL, reply_source TEXT, trace_id TEXT NOT NULL,
-    state TEXT DEFAULT 'waiting' NOT NULL, attempt BIGINT DEFAULT 1 NOT NULL,
-    sends BIGINT DEFAULT 0 NOT NULL, version BIGINT DEFAULT 1 NOT NULL, lease_boot_id TEXT,
-    reason_code TEXT, reason TEXT, answer TEXT, memory_id TEXT, dedupe_key TEXT,
-    not_before BIGINT NOT NULL, expires_at BIGINT NOT NULL, created_at BIGINT NOT NULL,
-    updated_at BIGINT NOT NULL, settled_at BIGINT,
+    state TEXT DEFAULT 'waiting' NOT NULL, attempt BIGINT DEFAULT 1 NOT NULL, sends BIGINT DEFAULT 0 NOT
+        NULL,
+    version BIGINT DEFAULT 1 NOT NULL, lease_boot_id TEXT, reason_code TEXT, reason TEXT, answer TEXT,
+    memory_id TEXT, dedupe_key TEXT, not_before BIGINT NOT NULL, expires_at BIGINT NOT NULL,
+    created_at BIGINT NOT NULL, updated_at BIGINT NOT NULL, settled_at BIGINT,
     CONSTRAINT pk_messages PRIMARY KEY (id),
     CONSTRAINT ck_messages_kind CHECK (kind IN ('nudge', 'question', 'handoff', 'ask_user', 'answer')),
     CONSTRAINT ck_messages_state CHECK (state IN ('waiting', 'sent', 'accepted', 'queued', 'consumed',
@@ -578,8 +479,8 @@ CREATE TABLE messages (
     CONSTRAINT ck_messages_to_lead CHECK (to_lead IN (0, 1)),
     CONSTRAINT ck_messages_deliver CHECK (deliver IN (0, 1)),
     CONSTRAINT ck_messages_counts CHECK (attempt >= 1 AND sends >= 0),
-    CONSTRAINT ck_messages_settled_at CHECK (state NOT IN ('answered', 'failed', 'expired') OR settled_at
-        IS NOT NULL),
+    CONSTRAINT ck_messages_settled_at CHECK (state NOT IN ('answered', 'failed', 'expired') OR settled_at IS
+        NOT NULL),
     CONSTRAINT ck_messages_answered CHECK (state <> 'answered' OR answer IS NOT NULL),
     CONSTRAINT ck_messages_failed CHECK (state <> 'failed' OR reason_code IS NOT NULL),
     CONSTRAINT fk_messages_user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE,
@@ -595,20 +496,13 @@ CREATE INDEX messages_agent ON messages (to_agent_id, created_at) WHERE settled_
 CREATE INDEX messages_board ON messages (board_id, created_at) WHERE board_id IS NOT NULL;
 CREATE UNIQUE INDEX messages_broadcast ON messages (broadcast_id, board_id) WHERE broadcast_id IS NOT NULL;
 CREATE INDEX messages_by_age ON messages (created_at, id);
-CREATE INDEX messages_correlation ON messages (correlation_id, created_at, id) WHERE correlation_id IS NOT
-    NULL AND length(id) > 0;
 CREATE INDEX messages_due ON messages (gateway_id, not_before, id) WHERE settled_at IS NULL;
 CREATE INDEX messages_expiring ON messages (expires_at) WHERE settled_at IS NULL;
-CREATE INDEX messages_from ON messages (from_agent_id, created_at, id) WHERE from_agent_id IS NOT NULL AND
-    length(id) > 0;
 CREATE INDEX messages_open ON messages (user_id, settled_at) WHERE settled_at IS NULL;
 CREATE INDEX messages_settled ON messages (settled_at) WHERE settled_at IS NOT NULL;
-CREATE INDEX messages_state ON messages (state, created_at, id) WHERE length(id) > 0;
-CREATE INDEX messages_to ON messages (to_agent_id, created_at, id) WHERE to_agent_id IS NOT NULL AND
-    length(id) > 0;
 CREATE INDEX messages_user ON messages (user_id, created_at, id);
 CREATE TABLE metric_series (
-    id TEXT NOT NULL, agent_id TEXT, name TEXT NOT NULL, metric_type TEXT DEFAULT 'gauge' NOT NULL,
+    id TEXT NOT NULL, agent_id TEXT NOT NULL, name TEXT NOT NULL, metric_type TEXT DEFAULT 'gauge' NOT NULL,
     tags_key TEXT DEFAULT '' NOT NULL, tags JSONB DEFAULT '{}' NOT NULL, created_at BIGINT NOT NULL,
     last_at BIGINT NOT NULL,
     CONSTRAINT pk_metric_series PRIMARY KEY (id),
@@ -663,36 +557,27 @@ CREATE TABLE questions (
     CONSTRAINT fk_questions_board_id FOREIGN KEY(board_id) REFERENCES boards (id) ON DELETE SET NULL,
     CONSTRAINT uq_questions_dedupe_key UNIQUE (dedupe_key)
 ) STRICT;
-CREATE INDEX questions_board ON questions (board_id, created_at, id) WHERE board_id IS NOT NULL AND
-    length(id) > 0;
 CREATE INDEX questions_by_age ON questions (created_at, id);
-CREATE INDEX questions_correlation ON questions (correlation_id, created_at, id) WHERE correlation_id IS
-    NOT NULL AND length(id) > 0;
-CREATE INDEX questions_message ON questions (message_id) WHERE message_id IS NOT NULL;
 CREATE INDEX questions_settled ON questions (settled_at) WHERE settled_at IS NOT NULL;
-CREATE INDEX questions_state ON questions (state, created_at, id) WHERE length(id) > 0;
 CREATE INDEX questions_user ON questions (user_id, created_at);
 CREATE INDEX questions_waiting ON questions (user_id, state, expires_at) WHERE state = 'open';
 CREATE TABLE schedules (
-    id TEXT NOT NULL, agent_id TEXT NOT NULL, kind TEXT NOT NULL, expr TEXT, every_ms BIGINT,
-    at_ms BIGINT, tz TEXT DEFAULT 'UTC' NOT NULL, action TEXT DEFAULT 'run' NOT NULL, label TEXT,
-    duration_ms BIGINT, overlap TEXT DEFAULT 'skip' NOT NULL,
-    coalesce_policy TEXT DEFAULT 'latest' NOT NULL, catchup_window_ms BIGINT,
-    max_catchup BIGINT DEFAULT 10 NOT NULL, start_deadline_ms BIGINT,
+    id TEXT NOT NULL, agent_id TEXT NOT NULL, kind TEXT NOT NULL, expr TEXT, every_ms BIGINT, at_ms BIGINT,
+    tz TEXT DEFAULT 'UTC' NOT NULL, action TEXT DEFAULT 'run' NOT NULL, label TEXT, duration_ms BIGINT,
+    overlap TEXT DEFAULT 'skip' NOT NULL, coalesce_policy TEXT DEFAULT 'latest' NOT NULL,
+    catchup_window_ms BIGINT, max_catchup BIGINT DEFAULT 10 NOT NULL, start_deadline_ms BIGINT,
     run_timeout_ms BIGINT DEFAULT 3600000 NOT NULL, jitter_ms BIGINT DEFAULT 0 NOT NULL,
     max_attempts BIGINT DEFAULT 5 NOT NULL, pause_after_failures BIGINT DEFAULT 5 NOT NULL,
-    enabled BOOLEAN DEFAULT true NOT NULL, paused_reason TEXT,
-    consecutive_failures BIGINT DEFAULT 0 NOT NULL, remaining_runs BIGINT, first_connect TEXT,
-    starts_at BIGINT, ends_at BIGINT, cursor_at BIGINT NOT NULL, next_fire_at BIGINT, due_at BIGINT,
-    rev BIGINT DEFAULT 1 NOT NULL, created_at BIGINT NOT NULL, updated_at BIGINT NOT NULL,
+    enabled BOOLEAN DEFAULT true NOT NULL, paused_reason TEXT, consecutive_failures BIGINT DEFAULT 0 NOT
+        NULL,
+    remaining_runs BIGINT, starts_at BIGINT, ends_at BIGINT, cursor_at BIGINT NOT NULL, next_fire_at BIGINT,
+    due_at BIGINT, rev BIGINT DEFAULT 1 NOT NULL, created_at BIGINT NOT NULL, updated_at BIGINT NOT NULL,
     CONSTRAINT pk_schedules PRIMARY KEY (id),
     CONSTRAINT ck_schedules_kind CHECK (kind IN ('cron', 'every', 'at')),
     CONSTRAINT ck_schedules_action CHECK (action IN ('run', 'wake')),
     CONSTRAINT ck_schedules_overlap CHECK (overlap IN ('skip', 'queue_one', 'queue_all', 'cancel_running',
         'allow')),
     CONSTRAINT ck_schedules_coalesce_policy CHECK (coalesce_policy IN ('latest', 'earliest', 'all')),
-    CONSTRAINT ck_schedules_first_connect CHECK (first_connect IS NULL OR first_connect IN ('awaited',
-        'due', 'done')),
     CONSTRAINT ck_schedules_enabled CHECK (enabled IN (0, 1)),
     CONSTRAINT ck_schedules_every_ms CHECK (every_ms IS NULL OR every_ms >= 5000),
     CONSTRAINT ck_schedules_duration_ms CHECK (duration_ms IS NULL OR duration_ms > 0),
@@ -712,12 +597,11 @@ CREATE TABLE schedules (
 ) STRICT;
 CREATE INDEX schedules_agent ON schedules (agent_id);
 CREATE INDEX schedules_due ON schedules (due_at) WHERE enabled AND due_at IS NOT NULL;
-CREATE INDEX schedules_first_connect ON schedules (id) WHERE first_connect = 'due';
 CREATE INDEX schedules_unplanned ON schedules (id) WHERE enabled AND due_at IS NULL;
 CREATE TABLE seen_messages (
     agent_id TEXT NOT NULL, key_hash TEXT NOT NULL, version TEXT DEFAULT '' NOT NULL, state TEXT NOT NULL,
-    attempts BIGINT DEFAULT 0 NOT NULL, reason TEXT, subject_hash TEXT, run_id TEXT,
-    seen_at BIGINT NOT NULL,
+    attempts BIGINT DEFAULT 0 NOT NULL, reason TEXT, subject_hash TEXT, run_id TEXT, seen_at BIGINT NOT
+        NULL,
     CONSTRAINT pk_seen_messages PRIMARY KEY (agent_id, key_hash),
     CONSTRAINT ck_seen_messages_state CHECK (state IN ('planned', 'left_out', 'failed', 'dead')),
     CONSTRAINT fk_seen_messages_agent_id FOREIGN KEY(agent_id) REFERENCES agents (id) ON DELETE CASCADE
@@ -762,34 +646,6 @@ CREATE TABLE agent_metrics (
         CASCADE
 ) WITHOUT ROWID, STRICT;
 CREATE INDEX agent_metrics_at ON agent_metrics (bucket_ms, bucket_at);
-CREATE TABLE item_excerpts (
-    item_id TEXT NOT NULL, key_id TEXT NOT NULL, sealed BYTEA NOT NULL, created_at BIGINT NOT NULL,
-    CONSTRAINT pk_item_excerpts PRIMARY KEY (item_id),
-    CONSTRAINT fk_item_excerpts_item_id FOREIGN KEY(item_id) REFERENCES items (id) ON DELETE CASCADE
-) STRICT;
-CREATE INDEX item_excerpts_age ON item_excerpts (created_at);
-CREATE INDEX item_excerpts_key ON item_excerpts (key_id, created_at);
-CREATE TABLE item_verdicts (
-    id TEXT NOT NULL, item_id TEXT NOT NULL, user_id TEXT NOT NULL, device_id TEXT NOT NULL,
-    verdict TEXT NOT NULL, data JSONB DEFAULT '{}' NOT NULL, seen_call TEXT NOT NULL, undoes TEXT,
-    source JSONB, state TEXT DEFAULT 'pending' NOT NULL, reason TEXT, sends BIGINT DEFAULT 0 NOT NULL,
-    epoch BIGINT DEFAULT 0 NOT NULL, next_at BIGINT NOT NULL, counter BIGINT, actor TEXT NOT NULL,
-    created_at BIGINT NOT NULL, settled_at BIGINT,
-    CONSTRAINT pk_item_verdicts PRIMARY KEY (id),
-    CONSTRAINT ck_item_verdicts_verdict CHECK (verdict IN ('approve', 'edit', 'reject', 'undo')),
-    CONSTRAINT ck_item_verdicts_state CHECK (state IN ('pending', 'sent', 'done', 'refused')),
-    CONSTRAINT ck_item_verdicts_undoes CHECK ((verdict = 'undo') = (undoes IS NOT NULL)),
-    CONSTRAINT ck_item_verdicts_settled_at CHECK ((state IN ('done', 'refused')) = (settled_at IS NOT
-        NULL)),
-    CONSTRAINT fk_item_verdicts_item_id FOREIGN KEY(item_id) REFERENCES items (id) ON DELETE CASCADE,
-    CONSTRAINT fk_item_verdicts_user_id FOREIGN KEY(user_id) REFERENCES users (id) ON DELETE CASCADE
-) STRICT;
-CREATE INDEX item_verdicts_due ON item_verdicts (device_id, created_at, id) WHERE state IN ('pending',
-    'sent');
-CREATE INDEX item_verdicts_item ON item_verdicts (item_id, created_at);
-CREATE UNIQUE INDEX item_verdicts_open ON item_verdicts (item_id) WHERE state IN ('pending', 'sent');
-CREATE INDEX item_verdicts_settled ON item_verdicts (settled_at) WHERE settled_at IS NOT NULL;
-CREATE INDEX item_verdicts_user ON item_verdicts (user_id);
 CREATE TABLE lock_waits (
     user_id TEXT NOT NULL, resource TEXT NOT NULL, ticket BIGINT NOT NULL, request_id TEXT NOT NULL,
     holder_kind TEXT NOT NULL, holder_id TEXT NOT NULL, agent_id TEXT, ttl_ms BIGINT NOT NULL,
@@ -797,7 +653,7 @@ CREATE TABLE lock_waits (
     CONSTRAINT pk_lock_waits PRIMARY KEY (user_id, resource, ticket),
     CONSTRAINT fk_lock_waits_user_id_resource FOREIGN KEY(user_id, resource) REFERENCES agent_locks
         (user_id, resource) ON DELETE CASCADE,
-    CONSTRAINT ck_lock_waits_holder_kind CHECK (holder_kind IN ('run', 'device', 'agent')),
+    CONSTRAINT ck_lock_waits_holder_kind CHECK (holder_kind IN ('run', 'device')),
     CONSTRAINT fk_lock_waits_agent_id FOREIGN KEY(agent_id) REFERENCES agents (id) ON DELETE CASCADE
 ) WITHOUT ROWID, STRICT;
 CREATE INDEX lock_waits_agent ON lock_waits (agent_id) WHERE agent_id IS NOT NULL;
@@ -817,44 +673,35 @@ CREATE TABLE message_moves (
 CREATE TABLE question_tellings (
     question_id TEXT NOT NULL, device_id TEXT NOT NULL, asked_at BIGINT NOT NULL, closed_at BIGINT,
     CONSTRAINT pk_question_tellings PRIMARY KEY (question_id, device_id),
-    CONSTRAINT fk_question_tellings_question_id FOREIGN KEY(question_id) REFERENCES questions (id) ON
-        DELETE CASCADE,
+    CONSTRAINT fk_question_tellings_question_id FOREIGN KEY(question_id) REFERENCES questions (id) ON DELETE
+        CASCADE,
     CONSTRAINT fk_question_tellings_device_id FOREIGN KEY(device_id) REFERENCES devices (id) ON DELETE
         CASCADE
 ) WITHOUT ROWID, STRICT;
 CREATE INDEX question_tellings_device ON question_tellings (device_id);
-CREATE TABLE receipts (
-    id TEXT NOT NULL, device_id TEXT NOT NULL, number BIGINT NOT NULL, at BIGINT NOT NULL,
-    digest TEXT NOT NULL, receipt TEXT NOT NULL, files BYTEA NOT NULL,
-    CONSTRAINT pk_receipts PRIMARY KEY (id),
-    CONSTRAINT fk_receipts_device_id FOREIGN KEY(device_id) REFERENCES devices (id) ON DELETE CASCADE
-) STRICT;
-CREATE INDEX receipts_at ON receipts (at);
-CREATE UNIQUE INDEX receipts_device ON receipts (device_id, number);
 CREATE TABLE runs (
-    id TEXT NOT NULL, agent_id TEXT NOT NULL, schedule_id TEXT, device_id TEXT,
-    trigger_kind TEXT NOT NULL, fire_key TEXT NOT NULL, fire_at BIGINT NOT NULL,
-    eligible_at BIGINT NOT NULL, queue_slot TEXT, rerun_of TEXT, state TEXT DEFAULT 'QUEUED' NOT NULL,
-    outcome TEXT, reason TEXT, pause_reason TEXT, fence BIGINT DEFAULT 0 NOT NULL, lease_boot_id TEXT,
-    lease_expires_at BIGINT, cancel_requested_at BIGINT, cancel_reason TEXT,
-    attempt BIGINT DEFAULT 1 NOT NULL, max_attempts BIGINT DEFAULT 5 NOT NULL,
+    id TEXT NOT NULL, agent_id TEXT NOT NULL, schedule_id TEXT, device_id TEXT, trigger_kind TEXT NOT NULL,
+    fire_key TEXT NOT NULL, fire_at BIGINT NOT NULL, eligible_at BIGINT NOT NULL, queue_slot TEXT,
+    rerun_of TEXT, state TEXT DEFAULT 'QUEUED' NOT NULL, outcome TEXT, reason TEXT, pause_reason TEXT,
+    fence BIGINT DEFAULT 0 NOT NULL, lease_boot_id TEXT, lease_expires_at BIGINT, cancel_requested_at
+        BIGINT,
+    cancel_reason TEXT, attempt BIGINT DEFAULT 1 NOT NULL, max_attempts BIGINT DEFAULT 5 NOT NULL,
     crash_count BIGINT DEFAULT 0 NOT NULL, dispatch_count BIGINT DEFAULT 0 NOT NULL,
-    coalesced_count BIGINT DEFAULT 0 NOT NULL, timeout_ms BIGINT DEFAULT 3600000 NOT NULL,
-    deadline_at BIGINT, start_deadline_at BIGINT, priority BIGINT DEFAULT 0 NOT NULL,
-    config_rev BIGINT NOT NULL, config_fingerprint TEXT NOT NULL, needs JSONB DEFAULT '[]' NOT NULL,
-    locks JSONB DEFAULT '[]' NOT NULL, settings JSONB DEFAULT '{}' NOT NULL,
-    parameters JSONB DEFAULT '{}' NOT NULL, context JSONB DEFAULT '{}' NOT NULL, task_id TEXT,
-    progress REAL DEFAULT 0 NOT NULL, status_message TEXT, result JSONB,
-    errors JSONB DEFAULT '[]' NOT NULL, error_count BIGINT DEFAULT 0 NOT NULL,
-    units_total BIGINT DEFAULT 0 NOT NULL, units_done BIGINT DEFAULT 0 NOT NULL,
-    units_skipped BIGINT DEFAULT 0 NOT NULL, units_unchanged BIGINT DEFAULT 0 NOT NULL,
+    coalesced_count BIGINT DEFAULT 0 NOT NULL, timeout_ms BIGINT DEFAULT 3600000 NOT NULL, deadline_at
+        BIGINT,
+    start_deadline_at BIGINT, priority BIGINT DEFAULT 0 NOT NULL, config_rev BIGINT NOT NULL,
+    config_fingerprint TEXT NOT NULL, needs JSONB DEFAULT '[]' NOT NULL, locks JSONB DEFAULT '[]' NOT NULL,
+    settings JSONB DEFAULT '{}' NOT NULL, parameters JSONB DEFAULT '{}' NOT NULL,
+    context JSONB DEFAULT '{}' NOT NULL,
+    progress REAL DEFAULT 0 NOT NULL, status_message TEXT, result JSONB, errors JSONB DEFAULT '[]' NOT NULL,
+    error_count BIGINT DEFAULT 0 NOT NULL, units_total BIGINT DEFAULT 0 NOT NULL,
+    units_done BIGINT DEFAULT 0 NOT NULL, units_skipped BIGINT DEFAULT 0 NOT NULL,
     units_failed BIGINT DEFAULT 0 NOT NULL, items_created BIGINT DEFAULT 0 NOT NULL,
     model_requests BIGINT DEFAULT 0 NOT NULL, prompt_tokens BIGINT DEFAULT 0 NOT NULL,
     completion_tokens BIGINT DEFAULT 0 NOT NULL, cost_nanos BIGINT DEFAULT 0 NOT NULL,
     items_updated BIGINT DEFAULT 0 NOT NULL, items_known BIGINT DEFAULT 0 NOT NULL,
-    state_seq BIGINT DEFAULT 1 NOT NULL, created_at BIGINT NOT NULL, started_at BIGINT,
-    completed_at BIGINT, forgotten_at BIGINT, measured_at BIGINT, folded BIGINT DEFAULT 0 NOT NULL,
-    folded_since BIGINT, updated_at BIGINT NOT NULL,
+    state_seq BIGINT DEFAULT 1 NOT NULL, created_at BIGINT NOT NULL, started_at BIGINT, completed_at BIGINT,
+    forgotten_at BIGINT, measured_at BIGINT, updated_at BIGINT NOT NULL,
     CONSTRAINT pk_runs PRIMARY KEY (id),
     CONSTRAINT uq_runs_agent_id_fire_key UNIQUE (agent_id, fire_key),
     CONSTRAINT ck_runs_trigger_kind CHECK (trigger_kind IN ('schedule', 'catchup', 'backfill', 'manual',
@@ -870,8 +717,8 @@ CREATE TABLE runs (
     CONSTRAINT ck_runs_completed_at CHECK ((state IN ('COMPLETED', 'FAILED', 'CANCELLED')) = (completed_at
         IS NOT NULL)),
     CONSTRAINT ck_runs_outcome_of_state CHECK (CASE state WHEN 'COMPLETED' THEN COALESCE(outcome IN
-        ('success', 'partial'), FALSE) WHEN 'FAILED' THEN COALESCE(outcome = 'error', FALSE) ELSE outcome
-        IS NULL END),
+        ('success', 'partial'), FALSE) WHEN 'FAILED' THEN COALESCE(outcome = 'error', FALSE) ELSE outcome IS
+        NULL END),
     CONSTRAINT ck_runs_paused CHECK ((state = 'PAUSED') = (pause_reason IS NOT NULL)),
     CONSTRAINT ck_runs_attempt CHECK (attempt BETWEEN 1 AND max_attempts),
     CONSTRAINT ck_runs_fence CHECK (fence > 0 OR state IN ('QUEUED', 'PAUSED', 'CANCELLED')),
@@ -882,29 +729,19 @@ CREATE TABLE runs (
 CREATE INDEX runs_agent ON runs (agent_id, created_at, id);
 CREATE INDEX runs_by_age ON runs (created_at, id);
 CREATE INDEX runs_by_outcome ON runs (outcome, created_at, id) WHERE outcome IS NOT NULL;
-CREATE INDEX runs_cancelled ON runs (created_at, id) WHERE state = 'CANCELLED';
 CREATE INDEX runs_executing ON runs (device_id, agent_id) WHERE state IN ('PREPARING', 'RUNNING');
 CREATE INDEX runs_history ON runs (agent_id, completed_at) WHERE completed_at IS NOT NULL;
-CREATE INDEX runs_late ON runs (start_deadline_at) WHERE state = 'QUEUED' AND start_deadline_at IS NOT
-    NULL;
+CREATE INDEX runs_late ON runs (start_deadline_at) WHERE state = 'QUEUED' AND start_deadline_at IS NOT NULL;
 CREATE INDEX runs_lease ON runs (lease_expires_at) WHERE state IN ('PREPARING', 'RUNNING');
-CREATE INDEX runs_live ON runs (created_at, id) WHERE state IN ('QUEUED', 'PREPARING', 'RUNNING',
-    'PAUSED');
-CREATE INDEX runs_live_agent ON runs (agent_id, id) WHERE state IN ('QUEUED', 'PREPARING', 'RUNNING',
-    'PAUSED');
 CREATE INDEX runs_needy ON runs (eligible_at) WHERE state = 'QUEUED' AND needs <> '[]';
-CREATE INDEX runs_of_device ON runs (device_id, created_at, id) WHERE device_id IS NOT NULL AND length(id)
-    > 0;
 CREATE INDEX runs_of_schedule ON runs (schedule_id) WHERE schedule_id IS NOT NULL AND state IN ('QUEUED',
     'PREPARING', 'RUNNING', 'PAUSED');
-CREATE INDEX runs_of_task ON runs (task_id, created_at, id) WHERE task_id IS NOT NULL;
 CREATE UNIQUE INDEX runs_one_waiting ON runs (queue_slot) WHERE state = 'QUEUED' AND fence = 0 AND
     queue_slot IS NOT NULL;
 CREATE INDEX runs_paused ON runs (agent_id, pause_reason) WHERE state = 'PAUSED';
 CREATE INDEX runs_queued ON runs (device_id, trigger_kind) WHERE state = 'QUEUED';
 CREATE INDEX runs_ready ON runs (eligible_at, id) WHERE state = 'QUEUED';
-CREATE INDEX runs_remembered ON runs (completed_at) WHERE completed_at IS NOT NULL AND forgotten_at IS
-    NULL;
+CREATE INDEX runs_remembered ON runs (completed_at) WHERE completed_at IS NOT NULL AND forgotten_at IS NULL;
 CREATE INDEX runs_unmeasured ON runs (completed_at) WHERE completed_at IS NOT NULL AND measured_at IS NULL;
 CREATE TABLE schedule_fires (
     schedule_id TEXT NOT NULL, fire_at BIGINT NOT NULL, first_at BIGINT NOT NULL,
@@ -912,8 +749,8 @@ CREATE TABLE schedule_fires (
     decided_at BIGINT NOT NULL,
     CONSTRAINT pk_schedule_fires PRIMARY KEY (schedule_id, fire_at),
     CONSTRAINT ck_schedule_fires_decision CHECK (decision IN ('run', 'coalesced', 'skipped_overlap',
-        'skipped_window', 'skipped_paused', 'skipped_exhausted', 'dropped_queue_full', 'deferred',
-        'woken', 'wake_failed')),
+        'skipped_window', 'skipped_paused', 'skipped_exhausted', 'dropped_queue_full', 'deferred', 'woken',
+        'wake_failed')),
     CONSTRAINT ck_schedule_fires_missed_count CHECK (missed_count >= 0),
     CONSTRAINT ck_schedule_fires_first_at CHECK (first_at <= fire_at),
     CONSTRAINT fk_schedule_fires_schedule_id FOREIGN KEY(schedule_id) REFERENCES schedules (id) ON DELETE
@@ -931,8 +768,8 @@ CREATE TABLE wakes (
     CONSTRAINT ck_wakes_state CHECK (state IN ('waiting', 'sent', 'deferred', 'acknowledged', 'failed',
         'skipped')),
     CONSTRAINT ck_wakes_ends_at CHECK (fire_at < ends_at),
-    CONSTRAINT ck_wakes_settled_at CHECK ((state IN ('acknowledged', 'failed', 'skipped')) = (settled_at
-        IS NOT NULL)),
+    CONSTRAINT ck_wakes_settled_at CHECK ((state IN ('acknowledged', 'failed', 'skipped')) = (settled_at IS
+        NOT NULL)),
     CONSTRAINT fk_wakes_schedule_id FOREIGN KEY(schedule_id) REFERENCES schedules (id) ON DELETE CASCADE,
     CONSTRAINT fk_wakes_agent_id FOREIGN KEY(agent_id) REFERENCES agents (id) ON DELETE CASCADE
 ) STRICT;
@@ -951,9 +788,8 @@ CREATE TABLE run_units (
     run_id TEXT NOT NULL, unit_key TEXT NOT NULL, content_hash TEXT NOT NULL, size_bytes BIGINT,
     state TEXT NOT NULL, attempts BIGINT DEFAULT 0 NOT NULL, calls_planned BIGINT DEFAULT 0 NOT NULL,
     calls_settled BIGINT DEFAULT 0 NOT NULL, truncated BOOLEAN DEFAULT false NOT NULL, error TEXT,
-    began_at BIGINT, read_at BIGINT, planned_at BIGINT, notes JSONB,
-    items_known BIGINT DEFAULT 0 NOT NULL, awaits JSONB DEFAULT '[]' NOT NULL,
-    is_behind BIGINT DEFAULT 0 NOT NULL, updated_at BIGINT NOT NULL,
+    read_at BIGINT, planned_at BIGINT, notes JSONB, items_known BIGINT DEFAULT 0 NOT NULL,
+    awaits JSONB DEFAULT '[]' NOT NULL, is_behind BIGINT DEFAULT 0 NOT NULL, updated_at BIGINT NOT NULL,
     CONSTRAINT pk_run_units PRIMARY KEY (run_id, unit_key),
     CONSTRAINT ck_run_units_state CHECK (state IN ('PENDING', 'EXTRACTED', 'DONE', 'SKIPPED', 'FAILED')),
     CONSTRAINT ck_run_units_truncated CHECK (truncated IN (0, 1)),
@@ -964,7 +800,7 @@ CREATE TABLE run_units (
 CREATE TABLE run_calls (
     call_id TEXT NOT NULL, run_id TEXT NOT NULL, unit_key TEXT NOT NULL, ordinal BIGINT NOT NULL,
     target_table TEXT NOT NULL, action TEXT DEFAULT 'insert' NOT NULL, item_id TEXT, payload JSONB,
-    state TEXT DEFAULT 'PLANNED' NOT NULL, sends BIGINT DEFAULT 0 NOT NULL, sent_at BIGINT, result JSONB,
+    state TEXT DEFAULT 'PLANNED' NOT NULL, sends BIGINT DEFAULT 0 NOT NULL, result JSONB,
     updated_at BIGINT NOT NULL,
     CONSTRAINT pk_run_calls PRIMARY KEY (call_id),
     CONSTRAINT fk_run_calls_run_id_unit_key FOREIGN KEY(run_id, unit_key) REFERENCES run_units (run_id,
