@@ -79,6 +79,19 @@ class Sources:
 
     def excerpt(self, path: str | None, quote: str | None, start: int | None) -> Excerpt | None:
         """Return the lines around a quote; None where the file no longer has it once or at *start*."""
+        found = self._found(path, quote, start)
+        return None if found is None else Excerpts(found[0]).around(*found[1:])
+
+    def line(self, path: str | None, quote: str | None, start: int | None) -> str | None:
+        """Return the line in which a quote begins, up to its end; None as for ``excerpt``."""
+        found = self._found(path, quote, start)
+        if found is None:
+            return None
+        text, begin, end = found
+        return text[text.rfind("\n", 0, begin) + 1 : end]
+
+    def _found(self, path: str | None, quote: str | None, start: int | None) -> tuple[str, int, int] | None:
+        """Return the text of a file with the start and the end of a quote in it."""
         root, file = self._place(path)
         text = self._plain(file) if root is not None and quote else None
         if text is None or not quote:
@@ -87,7 +100,7 @@ class Sources:
             start = text.find(quote)
             if start < 0 or text.find(quote, start + 1) >= 0:
                 return None
-        return Excerpts(text).around(start, start + len(quote))
+        return text, start, start + len(quote)
 
     def file(self, path: str | None) -> Path | None:
         """Return the file of a source path; None if it is of no shared folder."""

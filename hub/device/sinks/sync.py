@@ -18,6 +18,7 @@ import msgspec
 
 from hub.clock import epoch_ms
 from hub.device import rows
+from hub.device.inbox import sources_of
 from hub.device.owner import Editor, typed
 from hub.device.schema import quoted
 from hub.device.sinks.target import Fields, Found, Put, Snapshot, Target, TargetChanged, TargetFailed
@@ -30,6 +31,11 @@ MOST_HISTORY: Final = 20_000  # changes that are remembered, of all sinks
 _AGAIN: Final = "hub device sync --again"
 _TRIES: Final = 5  # of a target that another program changes at the same time
 _KEY_BYTES: Final = 10
+_LISTED: Final = re.compile(r"[ \t>]*(?:[-*+]|\d{1,9}[.)])[ \t]")
+_SOURCES: Final = """
+SELECT reviews.tbl, reviews.row_id, source_path, quote, quote_start FROM reviews JOIN calls USING (call_id)
+WHERE source_path IS NOT NULL
+"""
 # What a mail or a web page may have in a title: a terminal that shows the place would obey it.
 _CONTROLS: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
@@ -192,6 +198,11 @@ def _pass(db: sqlite3.Connection, sink: Sink, now: datetime, synced: Synced) -> 
     known = _recorded(db, sink.name)
     # Of a row whose place is no longer in the settings, what was written before is the owner's.
     fresh = [key for key in here if key not in known or not sink.target.owns(known[key].place)]
+    listed = _listed_already(db, sink, fresh)
+    for key in listed & known.keys():
+        _forget(db, sink.name, key)
+        del known[key]
+    fresh = [key for key in fresh if key not in listed]
     if fresh:  # before they are written: a process that dies in between finds them at their place
         place = sink.target.fresh_place(now)
         with _transaction(db):
@@ -271,6 +282,25 @@ def _pass(db: sqlite3.Connection, sink: Sink, now: datetime, synced: Synced) -> 
     if problems:
         more = f"; and {len(problems) - 1} more" if len(problems) > 1 else ""
         raise TargetFailed(problems[0] + more, PlaceProblem.UNREADABLE)
+
+
+def _listed_already(db: sqlite3.Connection, sink: Sink, keys: Collection[str]) -> set[str]:
+    """Return those of *keys* whose rows were found in the target's own files: there they are already.
+
+    What is changed or deleted there later stays so. In Markdown this holds for lists: out of prose, a row
+    becomes a line.
+    """
+    found: set[str] = set()
+    sources, own = sources_of(db), dict[str, bool]()
+    for table, row_id, path, quote, start in db.execute(_SOURCES) if keys else ():
+        if path not in own:
+            file = sources.file(path)
+            own[path] = file is not None and any(map(sink.target.owns, {str(file), str(file.resolve())}))
+        if own[path] and (key := key_of(table, row_id)) in keys:
+            line = sources.line(path, quote, start) if sink.kind == "markdown" else None
+            if line is None or _LISTED.match(line):
+                found.add(key)
+    return found
 
 
 def _version(db: sqlite3.Connection) -> int:

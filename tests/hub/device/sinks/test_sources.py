@@ -8,7 +8,11 @@ import pytest
 from hub.clock import IdFactory
 from hub.device.inserts import connect_shared, open_device_store
 from hub.device.owner import approve, edit
+from hub.device.sinks.lines import Markdown, TodoTxt
+from hub.device.sinks.reports import destinations
 from hub.device.sinks.sources import tick_sources
+from hub.device.sinks.sync import Sink, synchronize
+from hub.device.sinks.text_file import Format, TextFile
 from protocol.tables import SUGGESTED
 from protocol.work import Action, ItemSource, ToolCall
 from tests.support.clock import FakeClock, SeededChance
@@ -106,3 +110,47 @@ def test_note_that_is_away_is_a_problem_until_it_is_back(tmp_path: Path) -> None
         assert "there is no folder" in tick_sources(db, [note.root], CLOCK.now())
     (tmp_path / "away").rename(note.root)
     assert note.tick() == ("", "- [x] Pay")
+
+
+def written(note: Note, path: Path, form: Format, kind: str) -> tuple[int, str, int]:
+    """Synchronize the task with a file; return the numbers of rows that were written and deleted there."""
+    with connect_shared(note.db) as db:
+        synced = synchronize(db, Sink("todo", TextFile(path, form), ("tasks",), kind=kind), CLOCK.now())
+        places = sum(map(len, destinations(db).values()))
+    return synced.written + synced.deleted, synced.problem, places
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "kind", "text", "is_written"),
+    [
+        ("plan.md", Markdown(), "markdown", "# Mine\n- [ ] Pay #home", False),
+        ("plan.md", Markdown(), "markdown", "> 1. Pay soon", False),
+        ("plan.md", Markdown(), "markdown", "Please Pay Ana.\n", True),
+        ("plan.md", TodoTxt(), "todo.txt", "(A) Pay +home\n", False),
+        ("other.md", Markdown(), "markdown", "- [ ] Pay\n", True),
+    ],
+)
+def test_task_that_was_found_in_the_list_of_a_sink_is_not_written_there_again(
+    tmp_path: Path, name: str, form: Format, kind: str, text: str, is_written: bool
+) -> None:
+    note = Note(tmp_path, text, "Pay", is_done=False)
+    path = note.root / name
+    assert written(note, path, form, kind) == (is_written, "", is_written)
+    assert note.path.read_text().startswith(text)
+    assert note.path.read_text() == text or is_written
+    note.path.write_text(note.path.read_text().replace("Pay", "Give", 1))  # its owner changes the line
+    assert written(note, path, form, kind) == (0, "", is_written)
+    assert written(note, note.root / "new.md", form, kind) == (1, "", 1)
+    assert "Pay" in (note.root / "new.md").read_text()
+    if not is_written:
+        assert written(note, path, form, kind) == (0, "", 0), "its new place is no place of the sink now"
+
+
+def test_task_of_a_daily_note_is_not_written_to_the_note_of_another_day(tmp_path: Path) -> None:
+    note = Note(tmp_path, "- [ ] Pay\n", "Pay", is_done=False)
+    day = note.path.with_name("2026-01-01.md")
+    note.path.rename(day)
+    with connect_shared(note.db) as db:
+        db.execute("UPDATE calls SET source_path = 'notes/2026-01-01.md'")
+    assert written(note, note.root / "{date}.md", Markdown(), "markdown") == (0, "", 0)
+    assert [path.name for path in note.root.iterdir()] == [day.name]
