@@ -67,6 +67,7 @@ FOLLOWED: Final = (
     Followed("invitations", "invitation"),
     Followed("issue_mutes", "issue", "key"),
     Followed("items", "item"),
+    Followed("item_proposals", "proposal", "item_id"),
     Followed("item_verdicts", "verdict", "item_id"),
     Followed("messages", "message"),
     Followed("pairings", "pairing", owner=_OF_DEVICE),

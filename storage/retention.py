@@ -62,6 +62,7 @@ from storage.schema import (
     idempotency_keys,
     issue_mutes,
     item_excerpts,
+    item_proposals,
     item_verdicts,
     items,
     message_moves,
@@ -325,6 +326,7 @@ prune_verdicts = Pruning(
         ),
     ),
 )
+prune_proposals = Pruning(item_proposals, item_proposals.c.settled_at)
 # Of items without a verdict: those of the others are gone.
 prune_excerpts = Pruning(item_excerpts, item_excerpts.c.created_at)
 

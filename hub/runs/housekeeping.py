@@ -219,6 +219,7 @@ class Housekeeping:
             ("fires", partial(retention.prune_fires, before=fires)),
             ("wakes", partial(retention.prune_wakes, before=fires)),
             ("verdicts", partial(retention.prune_verdicts, before=_before(now, self.keep.payload_days))),
+            ("proposals", partial(retention.prune_proposals, before=_before(now, self.keep.payload_days))),
             ("excerpts", partial(retention.prune_excerpts, before=_before(now, keep.excerpts_days))),
             *(("fires", partial(crowds, schedule_ids=part)) for part in _parts(schedule_ids)),
             ("activity", partial(retention.prune_activity, before=activity)),

@@ -27,7 +27,7 @@ from storage.runs.items import (
     TAKEN,
     ItemRow,
     change_of,
-    drop_excerpts,
+    end_review,
     note_answers,
     note_places,
 )
@@ -481,14 +481,14 @@ def _take(
         if known.call_id in lost and c.execute(ON_ITS_WAY, {"call": known.call_id}).first() is not None:
             _change_older_row(c, known, one)
             return False  # an older row, which that call is still to change
-        _take_newer(c, known, one)
+        _take_newer(c, known, one, at)
         return True
     lost_elsewhere = (
         other for other in ledger.of_place(one) if other.call_id in lost and other.answered_at is not None
     )
     if (other := next(lost_elsewhere, None)) is not None:
         lost.remove(other.call_id)
-        _take_newer(c, other, one)
+        _take_newer(c, other, one, at)
         _detach(c, known, one)
         return True
     if known is not None and known.verdict != "rejected":
@@ -497,7 +497,7 @@ def _take(
             if _whole(known, payload or {}).data:
                 _change_older_row(c, known, one)
                 return False  # a call brings its newer version
-            _take_newer(c, known, one)
+            _take_newer(c, known, one, at)
             return True
         if known.answered_at is None or known.call_id in lost:
             _change_older_row(c, known, one)
@@ -581,10 +581,10 @@ def _read_again(c: sa.Connection, unit_key: str, device_id: DeviceId | None) -> 
     spoil_trees_of_device(c, device_id)
 
 
-def _take_newer(c: sa.Connection, known: ItemRow, one: ItemRow) -> None:
+def _take_newer(c: sa.Connection, known: ItemRow, one: ItemRow, at: int) -> None:
     """Change an item to the device's version, which has no excerpt until its source is read again."""
     c.execute(CHANGE_ITEM, change_of(_newer(known, one)))
-    drop_excerpts(c, [one.call_id])
+    end_review(c, [one.call_id], at)
     _read_again(c, known.unit_key, known.device_id)
 
 

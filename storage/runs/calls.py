@@ -12,7 +12,7 @@ from protocol.ids import CallId, DeviceId, RunId
 from protocol.lifecycles import CALL, CallEvent, CallState, UnitState
 from storage.kernel.columns import Int, columns_of, execute_for_each, fill_each, in_parts, spelled
 from storage.kernel.database import lone
-from storage.runs.items import drop_excerpts, note_answers, note_rows_deleted
+from storage.runs.items import end_review, note_answers, note_rows_deleted
 from storage.runs.runs import HeldRun, check_held, units_counted
 from storage.schema import device_stores, devices, items, run_calls, run_units, runs
 
@@ -340,7 +340,7 @@ def record_verdicts(
     if changed:
         common = {"device": device_id, "now": at}
         c.execute(JUDGE, [common | {"call": call_id, "reported": reported[call_id]} for call_id in changed])
-        drop_excerpts(c, changed)
+        end_review(c, changed, at)
     return {row.call_id: reported[row.call_id] != row.verdict for row in known}
 
 

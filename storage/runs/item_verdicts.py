@@ -8,7 +8,7 @@ States: *pending* until it is sent, *sent* until it is answered. Final states: *
 reason. Each item has at most one open verdict.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeGuard
 
@@ -21,7 +21,9 @@ from protocol.ids import CallId, DeviceId, UserId
 from storage import audit
 from storage.kernel.columns import Int, columns_of, execute_for_each, fill, fill_each, in_parts, values_of
 from storage.kernel.database import lone
+from storage.runs import item_proposals
 from storage.runs.calls import EPOCH, NOTE_COUNTER, ReportedVerdict, record_verdicts
+from storage.runs.item_proposals import SHOWN, ProposalRow, record
 from storage.runs.items import ITEMS, ItemRow
 from storage.schema import devices, item_verdicts, items
 
@@ -29,7 +31,6 @@ GivenVerdict = Literal["approve", "edit", "reject", "undo"]
 VerdictState = Literal["pending", "sent", "done", "refused"]
 
 IS_OPEN: Final = "item_verdicts.state IN ('pending', 'sent')"  # as text, so that the partial index is used
-SHOWN: Final = 6  # last characters of an item's id, by which commands name it
 _DONE: Final[Mapping[GivenVerdict, str]] = {
     "approve": "approved",
     "edit": "changed",
@@ -51,6 +52,7 @@ class VerdictRow(msgspec.Struct, frozen=True, kw_only=True):
         reason: error code of a refusal.
         sends: number of times that it may have been sent, the last time over the connection *epoch*.
         counter: the device's counter of the row, if it listed the row while the verdict was open.
+        proposed_by: whose proposal *actor* has accepted.
     """
 
     id: CallId
@@ -69,6 +71,7 @@ class VerdictRow(msgspec.Struct, frozen=True, kw_only=True):
     next_at: int
     counter: int | None = None
     actor: str
+    proposed_by: str | None = None
     created_at: int
     settled_at: int | None = None
 
@@ -79,13 +82,18 @@ class VerdictRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewVerdict(msgspec.Struct, frozen=True, kw_only=True):
-    """Verdict to store. *version*: of the item, as its owner saw it; *id*: unused so far."""
+    """Verdict to store. *version*: of the item, as its owner saw it; *id*: unused so far.
+
+    *proposal*: the one that is accepted, with its values; *proposed_by*: its proposer.
+    """
 
     id: CallId
     item_id: str
     verdict: GivenVerdict
     data: dict[str, Any] = {}
     version: int | None = None
+    proposal: str | None = None
+    proposed_by: str | None = None
 
 
 class VerdictRefused(HubError):
@@ -154,14 +162,9 @@ def give(
         For each: its row, which is an older one if the same verdict was given before; None if it undid a
         verdict that was never sent; or why it was not stored.
     """
-    ids = sorted({one.item_id for one in new})
-    known = {
-        row.id: fill(ItemRow, row)
-        for part in in_parts(ids)
-        for row in c.execute(ITEMS_BY_ID, {"ids": part})
-        if user_id in (None, row.user_id)
-    }
+    known = _known(c, [one.item_id for one in new], user_id)
     newest = newest_verdicts(c, list(known))
+    proposals = item_proposals.find(c, [one.proposal for one in new if one.proposal is not None])
     fresh: dict[str, VerdictRow] = {}  # by item
     done: list[tuple[ItemRow, NewVerdict]] = []
     given: list[VerdictRow | HubError | None] = []
@@ -169,10 +172,10 @@ def give(
         item, before = known.get(one.item_id), newest.get(one.item_id)
         try:
             if item is None:
-                raise CodedError(ErrorCode.UNKNOWN_ITEM, f"there is no item {one.item_id!r}")
-            one = read(item, one)
-            if one.version not in (None, item.version):
-                raise _conflict(item, f"is at version {item.version} now, {item.verdict}; read it again")
+                raise _unknown(one.item_id)
+            if one.proposal is not None:
+                one = _accepted(item, one, proposals.get(one.proposal))
+            one = _as_seen(item, read(item, one))
             if one.verdict == "undo" and _can_be_withdrawn(before):
                 is_stored = fresh.pop(item.id, None) is None
                 if is_stored and c.execute(WITHDRAW, {"given": before.id}).rowcount == 0:
@@ -191,18 +194,103 @@ def give(
         given.append(row)
     if fresh:
         c.execute(sa.insert(item_verdicts), [values_of(row, item_verdicts) for row in fresh.values()])
+        accepted = [one.proposal for item, one in done if one.proposal is not None and item.id in fresh]
+        item_proposals.settle(c, accepted, "accepted", at)
+        item_proposals.withdraw(c, [row.seen_call for row in fresh.values()], at)
     if done:
         _record(c, done, actor, at)
     return given
 
 
+def _known(c: sa.Connection, item_ids: Iterable[str], user_id: UserId | None) -> dict[str, ItemRow]:
+    """Return those of these items that exist for a caller, by id."""
+    return {
+        row.id: fill(ItemRow, row)
+        for part in in_parts(sorted(set(item_ids)))
+        for row in c.execute(ITEMS_BY_ID, {"ids": part})
+        if user_id in (None, row.user_id)
+    }
+
+
+def _as_seen(item: ItemRow, new: NewVerdict) -> NewVerdict:
+    """Return a verdict on the version that the item has. Raises VerdictRefused for another version."""
+    if new.version not in (None, item.version):
+        raise _conflict(item, f"is at version {item.version} now, {item.verdict}; read it again")
+    return new
+
+
+def _unknown(item_id: str) -> CodedError:
+    return CodedError(ErrorCode.UNKNOWN_ITEM, f"there is no item {item_id!r}")
+
+
+def _accepted(item: ItemRow, new: NewVerdict, proposal: ProposalRow | None) -> NewVerdict:
+    """Return the verdict of a proposal. Raises VerdictRefused if the item does not have the proposal."""
+    states = ("open", "accepted")  # accepted: the request is repeated, or its verdict was taken back
+    if proposal is None or (proposal.item_id, proposal.seen_call) != (item.id, item.call_id):
+        raise _conflict(item, "does not have this proposal in its present version; read it again")
+    if proposal.state not in states:
+        raise _conflict(item, f"has no such proposal any more: it is {proposal.state}; read it again")
+    if (new.verdict, new.data) != (proposal.verdict, {}):
+        why = f"item {item.id!r}: its proposal is {proposal.verdict!r}, with values of its own"
+        raise VerdictRefused(ErrorCode.BAD_PARAMS, why)
+    return msgspec.structs.replace(new, data=proposal.data, proposed_by=proposal.actor)
+
+
+def propose(
+    c: sa.Connection,
+    new: Sequence[NewVerdict],
+    why: Mapping[CallId, str],
+    *,
+    user_id: UserId | None,
+    actor: str,
+    at: int,
+    check: Check,
+    read: Read,
+) -> list[ProposalRow | HubError]:
+    """Store proposals, each with its reason *why*. See ``give``."""
+    known = _known(c, [one.item_id for one in new], user_id)
+    newest = newest_verdicts(c, list(known))
+    open_ones = item_proposals.Open(c, actor, list(known))
+    results: list[ProposalRow | HubError] = []
+    for one in new:
+        try:
+            if (item := known.get(one.item_id)) is None:
+                raise _unknown(one.item_id)
+            one = _as_seen(item, read(item, one))
+            # Proposed is what could be given, so that the same is checked.
+            row = _new(item, newest.get(item.id), one, check, actor=actor, at=at)
+            added = open_ones.add(
+                ProposalRow(
+                    id=row.id,
+                    item_id=item.id,
+                    user_id=item.user_id,
+                    verdict=one.verdict,  # type: ignore[arg-type]  # not undo: the body of the request has none
+                    data=one.data,
+                    why=why[one.id],
+                    seen_call=item.call_id,
+                    actor=actor,
+                    created_at=at,
+                )
+            )
+            if isinstance(added, str):
+                raise CodedError(ErrorCode.LIMIT_REACHED, added)
+            results.append(added)
+        except HubError as error:
+            results.append(error)
+    if stored := open_ones.write(c, at):
+        record(c, "item.proposed", [(row.item_id, row.verdict) for row in stored], actor, at)
+    return results
+
+
 def _record(c: sa.Connection, done: Sequence[tuple[ItemRow, NewVerdict]], actor: str, at: int) -> None:
     """Record who gave verdicts: in one audit entry, and in the activity of each device."""
-    ids = list(dict.fromkeys(item.id for item, _ in done))
-    counts = Counter(str(one.verdict) for _, one in done)
-    detail: dict[str, str | int | bool | None] = {**counts, "items": " ".join(id[-SHOWN:] for id in ids)}
-    subject = ids[0] if len(ids) == 1 else None
-    audit.append(c, at=at, actor=actor, event="item.judged", subject=subject, detail=detail)
+    accepted: defaultdict[str, list[str]] = defaultdict(list)
+    for item, one in done:
+        if one.proposed_by is not None:
+            accepted[one.proposed_by].append(item.id[-SHOWN:])
+    named = "; ".join(f"{by} {' '.join(ends)}" for by, ends in accepted.items())
+    more = {"proposed_by": named} if named else {}
+    record(c, "item.judged", [(item.id, one.verdict) for item, one in done], actor, at, **more)
     by = audit.actor_name(c, actor)
     for device_id in sorted({item.device_id for item, _ in done if item.device_id is not None}):
         of_device = [one for item, one in done if item.device_id == device_id]
@@ -262,6 +350,7 @@ def _new(
         source=None if undone is None else undone.source,
         next_at=at,
         actor=actor,
+        proposed_by=new.proposed_by,
         created_at=at,
     )
 

@@ -46,7 +46,8 @@ from storage.kernel.columns import (
     values_of,
 )
 from storage.kernel.database import UnreadableRow
-from storage.schema import agents, devices, item_excerpts, items, run_calls, runs
+from storage.runs.item_proposals import withdraw
+from storage.schema import agents, devices, item_excerpts, item_proposals, items, run_calls, runs
 
 RESEALED: Final = 500  # in one transaction
 
@@ -108,10 +109,11 @@ def find_excerpt(c: sa.Connection, item_id: str) -> SealedExcerpt | None:
     return None if row is None else fill(SealedExcerpt, row)
 
 
-def drop_excerpts(c: sa.Connection, call_ids: Sequence[str]) -> None:
-    """Delete the excerpts of the items with these calls."""
+def end_review(c: sa.Connection, call_ids: Sequence[str], at: int) -> None:
+    """Delete the excerpts of the items with these calls, and withdraw the proposals about them."""
     for part in in_parts(call_ids):
         c.execute(DROP_OF_CALLS, {"calls": part})
+    withdraw(c, call_ids, at)
 
 
 def drop_excerpts_of_device(c: sa.Connection, device_id: DeviceId) -> None:
@@ -422,6 +424,10 @@ def write_items(c: sa.Connection, decisions: Sequence[Decision]) -> None:
     changed = [one.after for one in decisions if one.after is not None and one.before is not None]
     execute_for_each(c, ADD_ITEMS, [values_of(item, items) for item in fresh])
     execute_for_each(c, CHANGE_ITEM, [change_of(item) for item in changed])
+    if changed:  # in a newer version, for which nothing is proposed yet
+        newer = {one.after.call_id for one in decisions if one.after is not None and one.before is not None}
+        same = {one.before.call_id for one in decisions if one.before is not None}
+        withdraw(c, sorted(newer - same), changed[0].updated_at)
 
 
 def change_of(item: ItemRow) -> dict[str, Any]:
@@ -477,7 +483,7 @@ def note_rows_deleted(c: sa.Connection, call_ids: Sequence[CallId], at: int) -> 
     """Record that the rows of updates no longer exist: their owner rejected the items."""
     if call_ids:
         c.execute(ROW_DELETED, [{"call": call_id, "now": at} for call_id in call_ids])
-        drop_excerpts(c, call_ids)
+        end_review(c, call_ids, at)
 
 
 PLACED = sa.select(items.c.id, items.c.row_id, items.c.places).where(
@@ -631,6 +637,7 @@ class ItemFilter(msgspec.Struct, frozen=True, kw_only=True):
         path: of a file; of a folder with all below it, if it ends in a slash.
         text: in a value or in the path of the item, in capital or small letters.
         since: only items found from then on, epoch milliseconds.
+        proposed: True: only items with an open proposal; False: without one.
     """
 
     user_id: UserId | None = None
@@ -644,6 +651,7 @@ class ItemFilter(msgspec.Struct, frozen=True, kw_only=True):
     path: str | None = None
     text: str | None = None
     since: int | None = None
+    proposed: bool | None = None
 
 
 class ListedItem(msgspec.Struct, frozen=True):
@@ -662,6 +670,9 @@ class ItemPage(msgspec.Struct, frozen=True):
     rest: Key | None = None
 
 
+_is_proposed: Final = sa.exists().where(
+    item_proposals.c.item_id == items.c.id, sa.text("item_proposals.state = 'open'")
+)
 _KEY: Final = sa.select(items.c.created_at, items.c.id)
 
 
@@ -762,6 +773,8 @@ def _checked(chosen: ItemFilter) -> Iterator[sa.ColumnElement[bool]]:
     if chosen.apart is not None:
         is_apart = sa.cast(items.c.warnings, sa.Text).contains('"apart"')
         yield is_apart if chosen.apart else sa.not_(is_apart)
+    if chosen.proposed is not None:
+        yield _is_proposed if chosen.proposed else ~_is_proposed
     if chosen.path is not None:
         path = unindexed(items.c.unit_key)
         is_folder = chosen.path.endswith("/")
@@ -825,7 +838,9 @@ class ItemCounts(msgspec.Struct, kw_only=True):
 def count_items(c: sa.Connection, chosen: ItemFilter) -> ItemCounts:
     """Count the newest items of each table, device, agent, warning and folder."""
     indexed, parts = _indexed(chosen)
-    columns = _FEW if chosen.text is None else (*_FEW, items.c.data)
+    columns: tuple[sa.ColumnElement[Any], ...] = _FEW if chosen.text is None else (*_FEW, items.c.data)
+    if chosen.proposed is not None:
+        columns = (*columns, _is_proposed.label("is_proposed"))
     newest = paged(
         *(sa.select(*columns), items.c.created_at, items.c.id),
         limit=MOST_COUNTED,
@@ -848,6 +863,8 @@ def count_items(c: sa.Connection, chosen: ItemFilter) -> ItemCounts:
     counted = 0
     for row in c.execute(query):
         counted += row.items
+        if chosen.proposed is not None and bool(row.is_proposed) != chosen.proposed:
+            continue
         if chosen.text is None or (
             isinstance(row.data, dict) and _has_text(chosen.text, row.unit_key, row.data)
         ):

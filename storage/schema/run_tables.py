@@ -313,6 +313,7 @@ item_verdicts = table(
     number("next_at", info=waits("settled_at IS NULL")),
     sa.Column("counter", Int),
     text("actor"),
+    sa.Column("proposed_by", sa.Text),
     number("created_at"),
     sa.Column("settled_at", Int),
     one_of("verdict", ("approve", "edit", "reject", "undo")),
@@ -330,6 +331,29 @@ item_verdicts = table(
     index("item_verdicts_item", "item_id", "created_at"),
     index("item_verdicts_user", "user_id"),
     index("item_verdicts_settled", "settled_at", where="settled_at IS NOT NULL"),
+)
+
+# Verdicts that readers of items propose to their owners; ``storage.runs.item_proposals``.
+item_proposals = table(
+    "item_proposals",
+    key("id"),
+    reference("item_id", "items.id", ondelete="CASCADE"),
+    reference("user_id", "users.id", ondelete="CASCADE"),
+    text("verdict"),
+    doc("data", "{}"),
+    text("why"),
+    text("seen_call"),
+    text("state", "open"),
+    text("actor"),
+    number("created_at"),
+    sa.Column("settled_at", Int),
+    one_of("verdict", ("approve", "edit", "reject")),
+    one_of("state", ("open", "accepted", "declined", "withdrawn")),
+    sa.CheckConstraint("(state = 'open') = (settled_at IS NULL)", name="settled_at"),
+    index("item_proposals_open", "actor", "item_id", where="state = 'open'", unique=True),
+    index("item_proposals_item", "item_id"),
+    index("item_proposals_user", "user_id"),
+    index("item_proposals_settled", "settled_at", where="settled_at IS NOT NULL"),
 )
 
 # Lines around the quote of an item without a verdict, sealed like credentials.

@@ -384,6 +384,7 @@ def test_no_table_that_grows_is_forgotten() -> None:
         "run_state_history",
         "schedule_fires",
         "wakes",
+        "item_proposals",
         "item_verdicts",
         "item_excerpts",
         "activity_log",

@@ -62,6 +62,7 @@ VALUES: Final[Mapping[str, Mapping[str, object]]] = {
         "answered_at": _at,
         "run_id": lambda n: f"id-{n // 100:06}",
     },
+    "item_proposals": {"verdict": "reject", "state": "declined", "settled_at": _at},
     "item_verdicts": {"verdict": "approve", "state": "done", "settled_at": _at, "device_id": _text("id")},
     "leases": {},
     "lock_waits": {"holder_kind": "device", "user_id": "id-000000", "resource": "resource-000001"},
