@@ -26,6 +26,7 @@ from hub.api.nouns.connectors import Connectors, Keys
 from hub.api.nouns.costs import AgentPreviews, Costs, Why
 from hub.api.nouns.devices import Connections, Receipts
 from hub.api.nouns.issues import Issues
+from hub.api.nouns.item_proposals import ItemProposals
 from hub.api.nouns.items import DeviceTables, Items
 from hub.api.nouns.locks import Locks
 from hub.api.nouns.logs import Debug, Events, Logs
@@ -187,6 +188,7 @@ def make_nouns(
             on_given=work.verdicts.recheck,
             tables=lambda: work.extractor.tables,
         ),
+        ItemProposals(store, clock=clock, ids=context.ids, tables=lambda: work.extractor.tables),
         Keys(store, accounts, sharing, clock=clock),
         Locks(store, work.locks, clock=clock),
         Logs(ring, store, context.log.file),

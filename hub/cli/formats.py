@@ -343,7 +343,23 @@ def refusal(code: str | None) -> str | None:
 @_format
 def given_by(given: Item | None) -> str:
     """Return who gave the newest verdict at the hub, and when."""
-    return f"{given['verdict']} by {given['by']}, {show.moment(given['created_at'])}" if given else ""
+    if not given:
+        return ""
+    proposer = f", proposed by {given['proposed_by']}" if given["proposed_by"] else ""
+    return f"{given['verdict']} by {given['by']}, {show.moment(given['created_at'])}{proposer}"
+
+
+@_format
+def proposed(proposals: list[Item]) -> str:
+    """Return which verdicts are proposed, and by whom."""
+    return ", ".join(f"{one['verdict']} by {one['by']}" for one in proposals)
+
+
+@_format
+def proposals(proposals: list[Item]) -> str:
+    """Return which verdicts are proposed, with their values, by whom and why."""
+    each = ((one, f" {', '.join(pairs(one['data']))}" if one["data"] else "") for one in proposals)
+    return "; ".join(f"{one['verdict']}{given} by {one['by']}: {one['why']}" for one, given in each)
 
 
 @_format

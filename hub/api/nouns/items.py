@@ -47,8 +47,9 @@ from protocol.work import CountedDay, FoundBy, Mark, Provenance
 from storage import audit
 from storage.audit import Entry
 from storage.devices import devices
-from storage.runs import calls, item_verdicts, items
+from storage.runs import calls, item_proposals, item_verdicts, items
 from storage.runs.calls import ReportedVerdict
+from storage.runs.item_proposals import ProposedVerdict
 from storage.runs.item_verdicts import GivenVerdict, NewVerdict, VerdictRefused, VerdictRow, VerdictState
 from storage.runs.items import ItemCounts, ItemFilter, ItemPage, ItemRow, SealedExcerpt
 from storage.store import Connection, Store
@@ -136,6 +137,7 @@ _OF_OWNER: Final = (
     " there: hub grants +review.remote=marked"
 )
 MOST_VERDICTS: Final = 500  # in one report: as many as one write may look up
+_Name = Annotated[str, Meta(max_length=200)]
 Edits = Mapping[str, Mapping[str, Any]]  # values by item
 Verdicts = Annotated[list[ReportedVerdict], Meta(max_length=MOST_VERDICTS)]
 PlacedRows = Annotated[list[PlacedRow], Meta(max_length=MOST_PLACED)]
@@ -162,7 +164,8 @@ class PlaceView(View):
 class GivenVerdictView(View):
     """Newest verdict that was given at the hub. *reason* of a refusal: an error code.
 
-    *by*: who gave it, for people: ``token phone``; *actor*: the same as the audit log has it.
+    *by*: who gave it, for people: ``token phone``; *actor*: the same as the audit log has it. *proposed_by*:
+    whose proposal it accepted.
     """
 
     verdict: GivenVerdict
@@ -171,6 +174,24 @@ class GivenVerdictView(View):
     state: VerdictState
     created_at: Instant
     reason: str | None = None
+    proposed_by: str | None = None
+
+
+class ProposalView(View):
+    """Open proposal of a verdict on the item *item*, which its owner accepts or declines.
+
+    *by*: who proposes it, for people; *actor*: the same as the audit log has it. *why*: the reason, a text of
+    the proposer. *data*: values of an approval or edit, with dates as texts.
+    """
+
+    id: str
+    item: str
+    verdict: ProposedVerdict
+    why: str
+    by: str
+    actor: str
+    created_at: Instant
+    data: dict[str, Any] = {}
 
 
 class ItemView(View, kw_only=True):
@@ -187,6 +208,7 @@ class ItemView(View, kw_only=True):
     alone knows whether it would. *needs_owner*: it has a mark, and its owner has not granted that it be
     approved or changed from a hub; it can be rejected. *lacks*: fields that an approval has to fill.
     *places*: where its device puts it outside of its file once it is approved, as files and calendars.
+    *proposals*: open ones, the newest first.
     *user*, *quote* and *data* with ``values`` only; see ``ItemDetail`` for *data*.
     """
 
@@ -213,6 +235,7 @@ class ItemView(View, kw_only=True):
     needs_owner: bool = False
     lacks: tuple[str, ...] = ()
     places: tuple[PlaceView, ...] = ()
+    proposals: tuple[ProposalView, ...] = ()
     user: str | None = None
     quote: str | None = None
     data: dict[str, Any] | None = None
@@ -289,13 +312,15 @@ class NewVerdictView(View):
     *data*: values of an approval or edit, by field of the item's table. A field that refers to a row has its
     id, or ``{"title": ...}``: the device finds the row of that title, and makes a missing project. A date is
     a text, as ``2027-02-03`` or ``2027-02-03T15:00+01:00``, or epoch milliseconds.
-    *version*: of the item as it was shown; another one that it has by now is a conflict.
+    *version*: of the item as it was shown; another one that it has by now is a conflict. *proposal*: accepts
+    the proposal of that id, with its *verdict* and its values; *data* is left out.
     """
 
-    id: Annotated[str, Meta(max_length=200)]
+    id: _Name
     verdict: GivenVerdict
     data: dict[str, Any] = {}
     version: Annotated[int, Meta(ge=1)] | None = None
+    proposal: _Name | None = None
 
 
 class NewVerdictsView(View):
@@ -337,7 +362,7 @@ class VerdictResults(View):
 
 
 Given = dict[str, GivenVerdictView]  # by item
-_Name = Annotated[str, Meta(max_length=200)]
+Proposed = dict[str, tuple[ProposalView, ...]]  # by item
 _Text = Annotated[str, Meta(max_length=1_000)]
 
 
@@ -354,6 +379,7 @@ class AskedItems(NamedTuple):
     path: str | None
     text: str | None
     since: int | None
+    proposed: bool | None
 
 
 def asked_items(
@@ -369,10 +395,13 @@ def asked_items(
     path: Annotated[_Text, Meta(description="Of a file; of a folder, if it ends in a slash.")] | None = None,
     text: Annotated[_Text, Meta(description="In a value or in the path.")] | None = None,
     since: Annotated[Instant, Meta(description="Only items found from then on.")] | None = None,
+    proposed: Annotated[
+        bool | None, Meta(description="Only items with an open proposal, or only others.")
+    ] = None,
 ) -> AskedItems:
     """Return the filter of a request."""
     found_since = None if since is None else epoch_ms(since)
-    return AskedItems(agent, device, verdict, run, table, warning, apart, path, text, found_since)
+    return AskedItems(agent, device, verdict, run, table, warning, apart, path, text, found_since, proposed)
 
 
 Asked = Annotated[AskedItems, From(asked_items)]
@@ -422,6 +451,7 @@ class Items(Noun):
             "path": "Only of this file, or of the folder if it ends in a slash.",
             "text": "Only with this text in a value or in the path.",
             "since": "Only those found from then on.",
+            "proposed": "--proposed/--not-proposed: Only items with an open proposal, or only others.",
             "limit": "--limit=50: Maximum number of items.",
         },
         rows="items",
@@ -434,6 +464,7 @@ class Items(Noun):
             "*|item_state as state",
             "places|place_states as goes to?",
             "title|short as title",
+            "proposals|proposed as proposed?",
         ),
         empty="no matching items; --all includes those that have a verdict",
     )
@@ -452,14 +483,15 @@ class Items(Noun):
         if values:
             paging.limit = min(paging.limit, MOST_LONG)
 
-        def read(c: Connection) -> tuple[ItemPage, Given, Edits, set[DeviceId], dict[UserId, str]]:
+        def read(c: Connection) -> tuple[ItemPage, Given, Proposed, Edits, set[DeviceId], dict[UserId, str]]:
             page = items.list_items(c, self._filter(c, asked), limit=paging.part.limit, after=paging.after)
             rows = [one.row for one in page.items]
-            newest = _given(c, [row.id for row in rows])
+            newest, proposals = _given(c, [row.id for row in rows]), self._proposed(c, rows)
             owners = devices.user_names(c, {row.user_id for row in rows}) if values else {}
-            return page, newest, item_verdicts.edited_values(c, rows), self._elsewhere(c, rows), owners
+            edits, elsewhere = item_verdicts.edited_values(c, rows), self._elsewhere(c, rows)
+            return page, newest, proposals, edits, elsewhere, owners
 
-        found, newest, edits, elsewhere, owners = await self._store.read(read)
+        found, newest, proposals, edits, elsewhere, owners = await self._store.read(read)
         page = paging.fetched(found.items, key=lambda one: (one.row.created_at, one.row.id), rest=found.rest)
         if (
             asked.table and not page.items and not page.next_cursor
@@ -471,6 +503,7 @@ class Items(Noun):
                 ItemView.from_row(
                     row,
                     **self._shown(row, one.agent, one.device, newest.get(row.id), elsewhere),
+                    proposals=proposals.get(row.id, ()),
                     user=owners.get(row.user_id),
                     quote=(row.source or {}).get("quote") if values else None,
                     data=self._as_texts(row, one.timezone) if values else None,
@@ -505,6 +538,7 @@ class Items(Noun):
             path=asked.path,
             text=asked.text,
             since=asked.since,
+            proposed=asked.proposed,
         )
 
     def _as_texts(self, row: ItemRow, timezone: str | None) -> dict[str, Any]:
@@ -533,6 +567,7 @@ class Items(Noun):
             "answered_at|moment as at the device",
             "verdict_at|moment as decided?",
             "given|given_by as given here?",
+            "proposals|proposals as proposed?",
             "places|places as goes to?",
             "data|values",
             "found|values as found as?",
@@ -553,6 +588,7 @@ class Items(Noun):
         ) -> tuple[
             tuple[ItemRow, str, str | None, str | None],
             GivenVerdictView | None,
+            Proposed,
             SealedExcerpt | None,
             Edits,
             set[DeviceId],
@@ -560,9 +596,10 @@ class Items(Noun):
             newest = _given(c, [item_id]).get(item_id)
             found = items.get_item(c, item_id, self.user_id)
             edits, elsewhere = item_verdicts.edited_values(c, found[:1]), self._elsewhere(c, found[:1])
-            return found, newest, items.find_excerpt(c, item_id), edits, elsewhere
+            proposals, sealed = self._proposed(c, found[:1]), items.find_excerpt(c, item_id)
+            return found, newest, proposals, sealed, edits, elsewhere
 
-        found, newest, sealed, edits, elsewhere = await self._store.read(read)
+        found, newest, proposals, sealed, edits, elsewhere = await self._store.read(read)
         stored, agent, device_name, timezone = found
         row = _edited(stored, edits)
         place = None if row.source is None else msgspec.convert(row.source, ItemPlace)
@@ -579,7 +616,13 @@ class Items(Noun):
         }
         reasons = tuple(day.sentence for day in counted)
         return ItemDetail.from_row(
-            row, **shown, **changed, place=place, reasons=reasons, fields=fields_of(table)
+            row,
+            **shown,
+            **changed,
+            proposals=proposals.get(row.id, ()),
+            place=place,
+            reasons=reasons,
+            fields=fields_of(table),
         )
 
     @route("GET", "/{item_id}/choices", Scope.REVIEW, errors=[ErrorCode.UNKNOWN_ITEM])
@@ -622,7 +665,14 @@ class Items(Noun):
         # Verdicts of one instant are brought to devices in the order of their ids.
         fresh = sorted(self._ids.fresh() for _ in given.verdicts)
         new = [
-            NewVerdict(id=CallId(id), item_id=one.id, verdict=one.verdict, data=one.data, version=one.version)
+            NewVerdict(
+                id=CallId(id),
+                item_id=one.id,
+                verdict=one.verdict,
+                data=one.data,
+                version=one.version,
+                proposal=one.proposal,
+            )
             for id, one in zip(fresh, given.verdicts, strict=True)
         ]
         results = await self._store.write(
@@ -632,7 +682,7 @@ class Items(Noun):
             actor=actor,
             at=epoch_ms(self._clock.now()),
             check=partial(self._problem_with, self._tables()),
-            read=partial(_with_instants, self._tables()),
+            read=partial(with_instants, self._tables()),
         )
         self._on_given()
         return VerdictResults(
@@ -649,6 +699,25 @@ class Items(Noun):
             why = _OF_OWNER if is_marked and code is ErrorCode.NOT_GRANTED else VERDICT_REFUSALS[code]
             raise VerdictRefused(code, f"item {item.id!r}: {why}")
         return None
+
+    def _proposed(self, c: Connection, rows: Sequence[ItemRow]) -> Proposed:
+        """Return the open proposals on items, by item."""
+        found = item_proposals.open_on(c, [row.id for row in rows])
+        names = audit.actor_names(c, {one.actor for on in found.values() for one in on})
+        tables = {row.id: self._tables().of(row.target_table) for row in rows if row.id in found}
+        zones = {row.id: (row.source or {}).get("timezone") for row in rows}
+        return {
+            id: tuple(
+                ProposalView.from_row(
+                    one,
+                    item=id,
+                    by=names[one.actor],
+                    data=dates_as_texts(tables[id], one.data, zones[id]),
+                )
+                for one in on
+            )
+            for id, on in found.items()
+        }
 
     def _needs_owner(self, item: ItemRow, link: DeviceLink | None) -> bool:
         """Return whether only the owner of a connected device may approve the item, because of its marks."""
@@ -745,11 +814,15 @@ def _place_view(place: RowPlace) -> PlaceView:
 def _given(c: Connection, item_ids: Sequence[str]) -> Given:
     """Return the newest verdict that was given on each of these items, if any, and by whom."""
     newest = item_verdicts.newest_verdicts(c, item_ids)
-    names = audit.actor_names(c, {row.actor for row in newest.values()})
-    return {id: GivenVerdictView.from_row(row, by=names[row.actor]) for id, row in newest.items()}
+    named = (actor for row in newest.values() for actor in (row.actor, row.proposed_by))
+    names = audit.actor_names(c, {actor for actor in named if actor is not None})
+    return {
+        id: GivenVerdictView.from_row(row, by=names[row.actor], proposed_by=names.get(row.proposed_by or ""))
+        for id, row in newest.items()
+    }
 
 
-def _with_instants(tables: Tables, item: ItemRow, new: NewVerdict) -> NewVerdict:
+def with_instants(tables: Tables, item: ItemRow, new: NewVerdict) -> NewVerdict:
     """Return a verdict whose dates are instants. Raises VerdictRefused if one is no date."""
     try:
         data = dates_as_instants(tables.of(item.target_table), new.data, (item.source or {}).get("timezone"))
@@ -771,8 +844,12 @@ def _result(item_id: str, given: VerdictRow | HubError | None) -> VerdictResult:
     if given is None:
         return VerdictResult(id=item_id, state="open")
     if isinstance(given, HubError):
-        version = getattr(given, "version", None)
-        status = CATALOGUE[given.code].http_status if version is None else HTTPStatus.CONFLICT
-        error = VerdictError(code=given.code, message=str(given), status=status, version=version)
-        return VerdictResult(id=item_id, error=error)
+        return VerdictResult(id=item_id, error=error_of(given))
     return VerdictResult(id=item_id, state=given.state, reason=given.reason)
+
+
+def error_of(error: HubError) -> VerdictError:
+    """Return an error as the result of a verdict has it."""
+    version = getattr(error, "version", None)
+    status = CATALOGUE[error.code].http_status if version is None else HTTPStatus.CONFLICT
+    return VerdictError(code=error.code, message=str(error), status=status, version=version)

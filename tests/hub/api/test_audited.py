@@ -124,6 +124,11 @@ async def _agents(ask: Walk) -> None:
 
 
 async def _people(ask: Walk) -> None:
+    proposals = {"proposals": [{"item": "i-0", "verdict": "reject", "why": "done"}]}
+    (first,) = (await ask("POST", "/v1/items/proposals", proposals))["results"]
+    await ask("DELETE", "/v1/items/proposals/{proposal_id}", proposal_id=first["id"])
+    (second,) = (await ask("POST", "/v1/items/proposals", proposals))["results"]
+    await ask("POST", "/v1/items/proposals/declined", {"proposals": [second["id"]]})
     await ask("POST", "/v1/items/verdicts", {"verdicts": [{"id": "i-0", "verdict": "approve"}]})
     key = (await ask("GET", "/v1/issues"))["issues"][0]["key"]
     await ask("POST", "/v1/issues/{key}/mute", {"reason": "known"}, key=key)
