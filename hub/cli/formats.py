@@ -358,7 +358,7 @@ def proposed(proposals: list[Item]) -> str:
 @_format
 def proposals(proposals: list[Item]) -> str:
     """Return which verdicts are proposed, with their values, by whom and why."""
-    each = ((one, f" {', '.join(pairs(one['data']))}" if one["data"] else "") for one in proposals)
+    each = ((one, f" {pairs(one['data'])}" if one["data"] else "") for one in proposals)
     return "; ".join(f"{one['verdict']}{given} by {one['by']}: {one['why']}" for one, given in each)
 
 

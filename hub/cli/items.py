@@ -12,7 +12,7 @@ import click
 from hub.cli import show
 from hub.cli.declared import LEAST_END, SEARCHED, item_called
 from hub.cli.failure import Exit, Failure
-from hub.cli.formats import short
+from hub.cli.formats import proposals, short
 from hub.cli.options import Command, ListByDefault, example
 from hub.cli.talk import Responses, Talk, hub_command
 from hub.printable import one_line
@@ -21,6 +21,7 @@ MOST = 500  # verdicts in one request
 UNDER_WAY = "verdict_under_way"
 TRIES, PAUSE_S = 20, 0.25  # while a device has not answered to the verdict before
 Chosen = dict[str, Any]
+_SETTLING: Final = ("accept", "decline")  # what is proposed
 _FILTERS: Final = {
     "agent": "Those of this agent.",
     "device": "Those for this device.",
@@ -49,6 +50,8 @@ def _choosing(command: Command) -> Command:
 @click.group(cls=ListByDefault, epilog=example("hub items ls --table tasks"))
 def items() -> None:
     """List and show found items; approve, edit and reject them, undo that.
+
+    Accept or decline what others propose.
 
     The last six or more characters of an item's id are enough; FIRST..LAST are the items from one
     to another, as 'hub items ls' lists them. Filters choose all that wait. Before a verdict on
@@ -107,6 +110,41 @@ def undo(hub: Talk, ids: Sequence[str], **chosen: Any) -> Responses:
     return _give(hub, ids, "undo", **chosen)
 
 
+def _proposed(command: Command) -> Command:
+    """Add the options that choose proposals."""
+    by = "Only proposals of this proposer, as 'hub items show' names it."
+    command = click.option("--by", metavar="PROPOSER", help=by)(_choosing(command))
+    command = click.option("--all", "is_all", is_flag=True, help="All items with a proposal.")(command)
+    return click.argument("ids", metavar="[ITEM]...", nargs=-1)(command)
+
+
+@items.command("accept", epilog=example("hub items accept --all --by phone"))
+@_proposed
+@hub_command
+def accept(hub: Talk, ids: Sequence[str], **chosen: Any) -> Responses:
+    """Give the verdicts that are proposed on items.
+
+    Of several proposals on one item the newest is accepted, or that of --by; the others end with it.
+    """
+    return _settle(hub, ids, "accept", **chosen)
+
+
+@items.command("decline", epilog=example("hub items decline 4e21a9"))
+@_proposed
+@hub_command
+def decline(hub: Talk, ids: Sequence[str], **chosen: Any) -> Responses:
+    """Refuse what is proposed on items, which go on waiting."""
+    return _settle(hub, ids, "decline", **chosen)
+
+
+def _settle(
+    hub: Talk, ids: Sequence[str], verb: str, *, by: str | None, is_all: bool, **chosen: Any
+) -> Responses:
+    if not (ids or is_all or by or any(chosen[name] for name in ("older", *_FILTERS))):
+        raise click.UsageError("name items by their ids, choose them by a filter, or take --all")
+    return _give(hub, ids, verb, by=by, proposed="true", **chosen)
+
+
 def _split(words: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
     """Return the ids and the values among the words of a command line."""
     ids = [word for word in words if "=" not in word]
@@ -129,31 +167,60 @@ def _give(
     *,
     yes: bool,
     dry_run: bool,
+    by: str | None = None,
     **filters: Any,
 ) -> Responses:
-    chosen = _chosen(hub, ids, verdict, **filters)
+    chosen = _chosen(hub, ids, verdict, by=by, **filters)
     if dry_run:
         yield "items", {"items": chosen}
-        show.print_table(("item", "title"), [(one["id"][-LEAST_END:], short(one["title"])) for one in chosen])
+        heads = ("item", "title", "proposed") if verdict in _SETTLING else ("item", "title")
+        of_proposals = [[proposals([_proposal(one, by)])] if verdict in _SETTLING else [] for one in chosen]
+        rows = [(one["id"][-LEAST_END:], short(one["title"])) for one in chosen]
+        show.print_table(heads, [(*row, *more) for row, more in zip(rows, of_proposals, strict=True)])
         show.report(f"items to {verdict}: {len(chosen)}")
         return
-    is_asked = any(filters.values()) or any(".." in id for id in ids)
+    is_asked = not ids or any((filters | {"proposed": None}).values()) or any(".." in id for id in ids)
     if is_asked and chosen and not yes:
         unsure = sum(bool(one.get("unsure")) for one in chosen)
         more = f", {unsure} of them unsure" if unsure else ""
         show.confirm(f"items to {verdict}: {len(chosen)}{more}. Go on?")
     results: list[Chosen] = []
     for start in range(0, len(chosen), MOST):
-        part = [{"id": one["id"], "verdict": verdict, "data": data or {}} for one in chosen[start:][:MOST]]
-        results += _sent(hub, part)
+        part = chosen[start:][:MOST]
+        if verdict == "decline":
+            asked = {"proposals": [_proposal(one, by)["id"] for one in part]}
+            results += hub.post("/v1/items/proposals/declined", asked)["results"]
+        else:
+            results += _sent(hub, [_body(one, verdict, data or {}, by) for one in part])
     failed = [one for one in results if one["error"]]
     yield "verdicts", {"results": results}, Exit.FAILED if failed else Exit.DONE
-    titles = {one["id"]: short(one["title"]) for one in chosen}
-    for one in failed if is_asked else results:
+    for item, one in zip(chosen, results, strict=True):
         state = one["error"]["message"] if one["error"] else one["state"]
-        show.report(one_line(f"{verdict} {titles[one['id']]}: {state}"))
+        if one["error"] or not is_asked:
+            show.report(one_line(f"{verdict} {short(item['title'])}: {state}"))
     if is_asked:
         show.report(f"{verdict}: {len(results) - len(failed)} of {len(results)} items")
+
+
+def _body(one: Chosen, verdict: str, data: Chosen, by: str | None) -> Chosen:
+    """Return a verdict on an item as the hub takes it."""
+    if verdict != "accept":
+        return {"id": one["id"], "verdict": verdict, "data": data}
+    proposal = _proposal(one, by)
+    return {
+        "id": one["id"],
+        "verdict": proposal["verdict"],
+        "proposal": proposal["id"],
+        "version": one["version"],
+    }
+
+
+def _proposal(one: Chosen, by: str | None) -> Chosen:
+    """Return the newest proposal on an item, of a proposer if one is named; empty: there is none."""
+    for proposal in one.get("proposals", ()):
+        if by in (None, proposal["actor"], proposal["by"], proposal["by"].partition(" ")[2]):
+            return dict(proposal)
+    return {}
 
 
 def _sent(hub: Talk, verdicts: Sequence[Chosen], tries: int = TRIES) -> list[Chosen]:
@@ -174,6 +241,7 @@ def _chosen(
     *,
     older: float | None,
     last: int | None = None,
+    by: str | None = None,
     **filters: Any,
 ) -> list[Chosen]:
     """Return the items of a command: those named, those from one to another, or all of a filter."""
@@ -203,9 +271,17 @@ def _chosen(
     if verdict == "undo":
         given = [one for one in several if one["given"] and one["given"]["state"] != "refused"]
         several = [one for one in given if one["given"]["verdict"] != "undo"]
-    elif verdict != "reject" and (marked := [one for one in several if one["warnings"]]):
-        show.report(f"{len(marked)} with a mark are left out: approve them by their ids")
-        several = [one for one in several if not one["warnings"]]
+    if verdict in _SETTLING:
+        if none := [one["id"] for one in named if not _proposal(one, by)]:
+            raise Failure(f"nothing is proposed on {', '.join(none)}", Exit.FAILED)
+        several = [one for one in several if _proposal(one, by)]
+    if verdict in ("approve", "edit", "accept"):
+        marked = [one for one in several if one["warnings"]]
+        if verdict == "accept":
+            marked = [one for one in marked if _proposal(one, by)["verdict"] != "reject"]
+        if marked:
+            show.report(f"{len(marked)} with a mark are left out: {verdict} them by their ids")
+        several = [one for one in several if one not in marked]
     if last is not None:
         me = hub.get("/v1/me")["actor"]
         own = [one for one in several if one["given"]["actor"] == me]

@@ -4,11 +4,13 @@ import json
 import os
 import pwd
 from functools import partial
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from anyio.from_thread import BlockingPortal
 
+from hub.roles import Role
 from protocol.calls import RowPlace
 from protocol.handshake import CAPABILITY_OF
 from protocol.ids import DeviceId
@@ -18,7 +20,7 @@ from storage.runs import item_verdicts, items
 from tests.hub.api.test_item_routes import keep
 from tests.hub.cli.conftest import Hub, ends
 from tests.hub.device.test_inbox import COUNTED
-from tests.support.hub import ServedHub
+from tests.support.hub import ServedHub, over_tcp
 
 
 def test_items_are_listed_by_filters_and_shown(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
@@ -135,3 +137,50 @@ def test_a_command_on_items_names_those_that_it_could_not_judge_and_fails_as_wit
             assert errors[ids.index("nothing")] == "unknown_item"
         assert hub("items", *words).exit_code == 2
         portal.call(served.store.write, lambda c: c.execute(sa.delete(schema.item_verdicts)))
+
+
+def propose(served: ServedHub, portal: BlockingPortal, *proposed: dict[str, Any]) -> str:
+    """Propose verdicts by a token that may only read; return its actor."""
+
+    async def ask() -> str:
+        async with over_tcp(served, await served.token(Role.VIEWER)) as reader:
+            answer = await reader.post("/v1/items/proposals", json={"proposals": proposed})
+            assert all(one["error"] is None for one in answer.json()["results"]), answer.text
+            actor: str = (await reader.get("/v1/me")).json()["actor"]
+            return actor
+
+    return portal.call(ask)
+
+
+def test_proposals_are_listed_accepted_and_declined(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
+    portal.call(served.store.write, keep)
+    assert "no matching items" in hub("items", "ls", "--proposed").output
+    ends(hub("items", "accept", "i-0"), 1, output=("nothing is proposed on i-0",))
+    for command in ("accept", "decline"):
+        assert hub("items", command).exit_code == 2
+    foreign = "<b>Ana did\n\u202eit</b>"
+    edit = {"item": "i-0", "verdict": "edit", "data": {"title": "Call Ana"}, "why": foreign}
+    one = propose(served, portal, edit, {"item": "i-4", "verdict": "approve", "why": "urgent"})
+    two = propose(served, portal, {"item": "i-4", "verdict": "reject", "why": "an advert"})
+    listed = hub("items", "ls", "--proposed").output
+    assert "edit by token test" in listed and "reject by token test, approve by token test" in listed
+    shown = hub("items", "show", "i-0").output
+    assert "edit title=Call Ana by token test: <b>Ana did \\u202eit</b>" in shown
+    looked = hub("items", "accept", "--all", "--by", one, "--dry-run")
+    assert "1 with a mark are left out: accept them by their ids" in looked.output, "it is to be approved"
+    assert "items to accept: 1" in looked.output and "title=Call Ana" in looked.output
+    assert "items to accept: 2" in hub("items", "accept", "--all", "--dry-run").output
+    assert "items to accept: 0" in hub("items", "accept", "--by", "watch", "--dry-run").output
+    ends(hub("items", "accept", "--all", "--by", "test"), 2, output=("items to accept: 2", "Go on?"))
+    ends(hub("items", "decline", "i-4", "--by", two), 0, output=("decline task 4: declined",))
+    assert "accept task 4: pending" in hub("items", "accept", "i-4").output, "the other one, by its id"
+    ends(hub("items", "accept", "--all", "--yes"), 0, output=("accept: 1 of 1 items",))
+    assert "no matching items" in hub("items", "ls", "--proposed").output
+    assert "proposed by token test" in hub("items", "show", "i-0").output
+    rows = portal.call(served.store.read, item_verdicts.newest_verdicts, ["i-0", "i-4"])
+    assert {id: (row.verdict, row.proposed_by) for id, row in rows.items()} == {
+        "i-0": ("edit", one),
+        "i-4": ("approve", one),
+    }
