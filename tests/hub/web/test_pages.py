@@ -374,6 +374,50 @@ async def test_an_item_with_a_mark_is_rejected_here_and_approved_where_its_owner
     assert await verdicts(hub) == {"i-0": ("reject", {})}
 
 
+async def test_what_is_proposed_is_shown_as_text_and_accepted_by_a_key_or_declined(
+    hub: ServedHub, visit: Visit
+) -> None:
+    proposed = [
+        {"item": "i-2", "verdict": "edit", "data": {"title": "Pay Anna"}, "why": HOSTILE},
+        {"item": "i-1", "verdict": "reject", "why": "done"},
+        {"item": "i-0", "verdict": "reject", "why": "an advert"},
+    ]
+    async with over_unix(hub) as reader:
+        answer = await reader.post("/v1/items/proposals", json={"proposals": proposed})
+        assert [one["state"] for one in answer.json()["results"]] == ["open"] * 3
+    await visit.open("review?proposed=true&item=i-2")
+    page, keys = visit.page, visit.page.keyboard
+    shown, listed = page.get_by_label("Proposed"), page.locator(".picks li")
+    await expect(listed).to_have_count(3)
+    await expect(listed.first).to_contain_text("proposed: edit")
+    await expect(shown).to_contain_text("proposes to edit: <img")
+    await expect(shown).to_contain_text("titlePay Anna")
+    assert await shown.locator("img, script").count() == 0
+    assert await page.evaluate(_TURNED) == []
+    await keys.press("p")
+    await page.get_by_text("Changed “Send Anna").wait_for()
+    await saved(page)
+    assert await verdicts(hub) == {"i-2": ("edit", {"title": "Pay Anna"})}
+    await keys.press("u")
+    await saved(page)
+    assert await verdicts(hub) == {}
+    await visit.open("review?item=i-0")
+    await shown.get_by_role("button", name="Decline").click()
+    await page.get_by_text("Declined.").wait_for()
+    await hub.clock.pass_time(1)
+    await expect(shown).to_have_count(0)
+    await keys.press("p")
+    await expect(page.locator(".outcome")).to_contain_text("Nothing is proposed here.")
+    await visit.open("review?proposed=true")
+    await expect(listed).to_have_count(1)
+    await listed.get_by_role("checkbox").check()
+    await keys.press("p")
+    await page.get_by_text("as was proposed").wait_for()
+    await saved(page)
+    assert await verdicts(hub) == {"i-1": ("reject", {})}
+    assert visit.complaints == []
+
+
 async def test_a_refusal_of_a_device_is_told_and_one_that_is_known_before_takes_the_buttons_away(
     hub: ServedHub, visit: Visit
 ) -> None:

@@ -13,7 +13,7 @@ export const ROWS = 100; // of which more are read while fewer are ahead
 const MOST_ROWS = 1_000; // of one page
 const AHEAD = ROWS / 2; // so that a list that was just read is not read again at once
 const MOST_TYPED = 1_000;
-export const DONE = { approve: "Approved", reject: "Rejected" } as const;
+export const DONE = { approve: "Approved", edit: "Changed", reject: "Rejected" } as const;
 
 interface List {
   /** Of the request that it answers. */
@@ -48,10 +48,10 @@ let isAtEnd = false; // of what was read, which goes on
 
 /** What is listed: the filters of the address. */
 export const asked = computed(() => {
-  const { agent, run, table, device, warning, path, text, verdict = "open", apart } = Object.fromEntries(place.value.query);
+  const { agent, run, table, device, warning, path, text, proposed, verdict = "open", apart } = Object.fromEntries(place.value.query);
   // Agents list items of unknown authors apart; a run's items, and those of one warning, are shown together.
-  const isApart = apart ?? (run !== undefined || warning !== undefined ? undefined : "false");
-  return { agent, run, table, device, warning, path, text, apart: isApart, verdict: verdict === "any" ? undefined : verdict };
+  const isApart = apart ?? ((run ?? warning ?? proposed) !== undefined ? undefined : "false");
+  return { agent, run, table, device, warning, path, text, proposed, apart: isApart, verdict: verdict === "any" ? undefined : verdict };
 });
 /** The item that is shown: that of the address, or the first one that waits. */
 export const current = computed(
@@ -205,6 +205,19 @@ export function judge(verdict: Verdict, data?: Values): void {
   decide(taken, verdict, data, whyNot(them[0], verdict));
 }
 
+/** Give what is proposed on the selected items, else on the one that is shown: of several proposals, the newest. */
+export function accept(): void {
+  const one = subject();
+  const them = chosen.value.size === 0 ? (one ? [one] : []) : [...chosen.value.values()];
+  const taken = them.filter((item) => isOpen(item) && item.proposals[0] && (item.proposals[0].verdict === "reject" || !item.needs_owner));
+  const isEmpty = them.some(isOpen) && !them.some((item) => item.proposals[0]);
+  if (taken.length === 0) return report(isEmpty ? "Nothing is proposed here." : whyNot(them[0], "approve"), true);
+  for (const verdict of ["approve", "edit", "reject"] as const) {
+    const alike = taken.filter((item) => item.proposals[0]?.verdict === verdict);
+    if (alike.length > 0) decide(alike, verdict, undefined, "", ", as was proposed", true);
+  }
+}
+
 /** Return whether an item may be approved with others: it has no mark, and lacks nothing. */
 export function isPlain(item: ItemView): boolean {
   return item.warnings.length === 0 && !item.needs_owner && item.lacks.length === 0;
@@ -216,9 +229,9 @@ export function judgeFile(items: readonly ItemView[], verdict: Verdict): void {
   decide(verdict === "reject" ? open : open.filter(isPlain), verdict, undefined, "Nothing waits here.");
 }
 
-function decide(items: readonly ItemView[], verdict: Verdict, data: Values | undefined, why: string, more = ""): void {
+function decide(items: readonly ItemView[], verdict: Verdict, data: Values | undefined, why: string, more = "", isProposed = false): void {
   if (items.length === 0) return report(why, true);
-  if (!give(items, verdict, data)) return report("Too many verdicts wait for the hub: go on once it has taken them.", true);
+  if (!give(items, verdict, data, isProposed)) return report("Too many verdicts wait for the hub: go on once it has taken them.", true);
   chosen.value = new Map();
   edited.value = undefined;
   report(<>{DONE[verdict]} {titled(items)}{more}</>, false, takeBack);

@@ -14,6 +14,7 @@ export type Kind =
   | "item"
   | "message"
   | "pairing"
+  | "proposal"
   | "question"
   | "run"
   | "schedule"

@@ -14,7 +14,7 @@ const BETWEEN_MS = 200; // requests: what is decided meanwhile shares the next o
 const AGAIN_MS = 1_000;
 const ANSWER_MS = 20_000; // for a device to answer to the verdict before
 
-export type Verdict = "approve" | "reject";
+export type Verdict = "approve" | "edit" | "reject";
 export type Values = Readonly<Record<string, unknown>>;
 interface Decided {
   readonly verdict: Verdict;
@@ -26,6 +26,8 @@ interface Unsent {
   readonly item: ItemView;
   readonly verdict: Verdict | "undo";
   readonly data: Values | undefined;
+  /** The one that is accepted: its values are given. */
+  readonly proposal?: string | undefined;
   readonly step: Step;
   /** When its item was first found to have another verdict on its way. */
   heldAt?: number;
@@ -73,14 +75,14 @@ export function isUndecided(item: ItemView): boolean {
   return item.verdict === "open" && (mine ? mine.version < item.version : !isOnItsWay(item));
 }
 
-/** Decide about items. Return false if too many verdicts wait for the hub already. */
-export function give(items: readonly ItemView[], verdict: Verdict, data?: Values): boolean {
+/** Decide about items, by their newest proposals or not. Return false if too many verdicts wait for the hub already. */
+export function give(items: readonly ItemView[], verdict: Verdict, data?: Values, isProposed = false): boolean {
   if (queue.length + items.length > MOST_UNSENT) return false;
   const step = { verdict, items };
   steps.push(step);
   if (steps.length > MOST_STEPS) steps.shift();
   decide(items, verdict);
-  queue.push(...items.map((item) => ({ item, verdict, data, step })));
+  queue.push(...items.map((item) => ({ item, verdict, data, proposal: isProposed ? item.proposals[0]?.id : undefined, step })));
   void send();
   return true;
 }
@@ -106,12 +108,18 @@ export function forget(ids: readonly string[]): void {
   for (const [at, step] of [...steps.entries()].reverse()) if (step.items.length === 0) steps.splice(at, 1);
 }
 
-/** Note what the hub lists now: an item whose verdict was undone there needs no note here. */
+/** Note what the hub lists now: an item that waits there, undone or changed alone, needs no note here. */
 export function note(rows: readonly ItemView[]): void {
   const done = rows.filter(
-    (row) => decided.value.get(row.id) === null && row.verdict === "open" && !isOnItsWay(row) && !queue.some(({ item }) => item.id === row.id),
+    (row) => (decided.value.get(row.id) === null || isChanged(row)) && row.verdict === "open" && !isOnItsWay(row) && !queue.some(({ item }) => item.id === row.id),
   );
   if (done.length > 0) decided.value = new Map([...decided.value].filter(([id]) => !done.some((row) => row.id === id)));
+}
+
+/** Return whether the device has changed an item as was decided here, and left it open. */
+function isChanged({ id, given }: ItemView): boolean {
+  const mine = decided.value.get(id);
+  return mine?.verdict === "edit" && given?.state === "done" && given.created_at !== mine.after;
 }
 
 /** Return whether a verdict on an item can be undone here. */
@@ -157,8 +165,8 @@ function beginning(): readonly Unsent[] {
   return queue.slice(0, Math.min(AT_ONCE, end < 0 ? queue.length : end));
 }
 
-function body({ item: { id, version }, verdict, data }: Unsent): NewVerdictView {
-  return { id, verdict, ...(verdict !== "undo" && { version }), ...(data && { data }) };
+function body({ item: { id, version }, verdict, data, proposal }: Unsent): NewVerdictView {
+  return { id, verdict, ...(verdict !== "undo" && { version }), ...(data && { data }), ...(proposal && { proposal }) };
 }
 
 /** Return the hub's answer: a result for each, or why it takes none; undefined: it is to be asked again. */

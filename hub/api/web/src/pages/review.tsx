@@ -1,10 +1,10 @@
 // What waits for a person: items in a list, and one of them with its words, to approve, edit or reject by key.
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useLayoutEffect, useState } from "preact/hooks";
-import { report } from "../acting";
+import { attempt, report } from "../acting";
 import { balanced, commandOf, exact } from "../format";
 import {
-  asked, because, begin, chosen, clear, current, DONE, edit, edited, isOpen, isPlain, judge, judgeFile, list, move, pickAll, press, rejectFile, rows,
+  accept, asked, because, begin, chosen, clear, current, DONE, edit, edited, isOpen, isPlain, judge, judgeFile, list, move, pickAll, press, rejectFile, rows,
   size, take, takeBack, takeOne, titled, toggle,
 } from "../inbox";
 import { type Key, useKeys } from "../keys";
@@ -12,15 +12,16 @@ import { isAtDevice, may } from "../me";
 import { Command, Facts, Foreign, Page, Pager, Read, Refused, Section, State, Time } from "../parts";
 import { useReading } from "../reading";
 import { link, place } from "../router";
+import { ask } from "../server";
 import { Search, type SearchField, TEXT_FIELD } from "../search";
 import { MARKS } from "../types";
-import type { ItemCountsView, ItemDetail, ItemPlace, ItemView } from "../types";
+import type { ItemCountsView, ItemDetail, ItemPlace, ItemView, ProposalView } from "../types";
 import { decided, delay, failures, forget, isOnItsWay, isUndecided, unsent } from "../verdicts";
 import { Editor, facts } from "./item_editor";
 import { whyOf } from "./why";
 
 const VERDICTS = ["approved", "edited", "rejected", "any"];
-const KINDS = ["item", "verdict", "device"] as const;
+const KINDS = ["item", "verdict", "proposal", "device"] as const;
 const REST_MS = 150; // items that keys pass faster are not read
 
 /** Leads to the items that are listed apart, and back. */
@@ -42,7 +43,7 @@ function fieldsOf(counts: ItemCountsView | undefined): readonly SearchField[] {
     { name: "path", label: "file", offers: counts?.folders ?? {} },
     ...(isAtDevice() ? [] : [{ name: "device", offers: counts?.devices ?? {} }, { name: "agent", offers: counts?.agents ?? {} }]),
     { name: "warning", label: "mark", offers: counts?.warnings ?? {} },
-    ...(isAtDevice() ? [] : [{ name: "run" }]),
+    ...(isAtDevice() ? [] : [{ name: "proposed", values: ["true", "false"] }, { name: "run" }]),
     TEXT_FIELD,
   ];
 }
@@ -56,6 +57,7 @@ const JUDGING: readonly Key[] = [
   { key: "a", about: "approve the item, or those selected", action: () => judge("approve") },
   { key: "e", about: "edit the item, and approve it", action: edit },
   { key: "r", about: "reject the item, or those selected", action: () => judge("reject") },
+  { key: "p", about: "accept what is proposed on the item, or on those selected", action: accept },
   { key: "u", about: "take the last decision back, then the one before it", action: takeBack },
   { key: "R", about: "reject all items of the file", action: rejectFile },
   { key: "x", about: "select the item", action: () => toggle(rows.value.find(({ id }) => id === current.value)) },
@@ -103,7 +105,8 @@ export function Review(): JSX.Element {
     report(<>{titled(refused)} {refused.length === 1 ? "waits" : "wait"} again: the device refused the verdict{why && ` (${why})`}</>, true);
   }, [items.data, detail]);
 
-  useKeys([...(mayJudge ? JUDGING : KEYS).map((one) => ({ ...one, action: () => press(one.key, one.action) })), CLEAR]);
+  const keys = mayJudge ? JUDGING.filter(({ key }) => key !== "p" || !isAtDevice()) : KEYS;
+  useKeys([...keys.map((one) => ({ ...one, action: () => press(one.key, one.action) })), CLEAR]);
   const listing = verdict === "open" ? "hub items ls" : "hub items ls --all";
   const command = isAtDevice() ? "hub review" : commandOf(listing, filters);
 
@@ -170,6 +173,7 @@ export function Review(): JSX.Element {
               {isUndecided(row) && row.device_is_elsewhere && (
                 <p class="quiet">Its device is connected to another node of the hub: whether it takes a verdict from here is not known.</p>
               )}
+              {isUndecided(row) && row.proposals.map((one, place) => <Proposal key={one.id} of={one} item={{ ...row, ...detail }} mayAccept={isWaiting && place === 0 && (one.verdict === "reject" || mayApprove)} />)}
               {isWaiting && edited.value !== id && chosen.value.size === 0 && (
                 <div class="actions judging">
                   <Judge count={1} mayApprove={mayApprove} />
@@ -217,6 +221,31 @@ function Judge({ count, mayApprove = true }: { count: number; mayApprove?: boole
         Reject{many} <kbd>r</kbd>
       </button>
     </>
+  );
+}
+
+/** What others propose, with their reason: a text of others, as the words of the item are. */
+function Proposal({ of, item, mayAccept }: { of: ProposalView; item: Shown; mayAccept: boolean }): JSX.Element {
+  const decline = (): Promise<boolean> => attempt(() => ask("post", "/v1/items/proposals/declined", { body: { proposals: [of.id] } }), "Declined.");
+  return (
+    <section class="banner" aria-label="Proposed">
+      <p>
+        <Foreign of={of.by} /> proposes to {of.verdict}: <Foreign of={of.why} />
+      </p>
+      {Object.keys(of.data).length > 0 && <Facts rows={facts(item, of.data)} />}
+      {may("review") && (
+        <div class="actions">
+          {mayAccept && (
+            <button type="button" onClick={() => press("p", accept)}>
+              Accept <kbd>p</kbd>
+            </button>
+          )}
+          <button type="button" onClick={() => void decline()}>
+            Decline
+          </button>
+        </div>
+      )}
+    </section>
   );
 }
 
@@ -320,6 +349,7 @@ function Marks({ of }: { of: ItemView }): JSX.Element {
         <State key={warning} of={warning} />
       ))}
       {of.unsure && <State of="unsure" />}
+      {isUndecided(of) && of.proposals[0] && <State of={`proposed: ${of.proposals[0].verdict}`} />}
       {of.verdict !== "open" && !isUndone ? <State of={of.verdict} /> : (on || of.given?.state === "refused") && <State of={on ?? "refused"} />}
     </span>
   );
@@ -448,9 +478,9 @@ function Source({ of: { quote, excerpt } }: { of: ItemPlace }): JSX.Element {
   );
 }
 
-function given({ verdict, by, state, reason }: NonNullable<ItemDetail["given"]>): string {
+function given({ verdict, by, state, reason, proposed_by: proposer }: NonNullable<ItemDetail["given"]>): string {
   const end = { pending: "on its way", sent: "on its way", done: "done", refused: "the device refused it" }[state];
-  return `${verdict} by ${by}: ${end}${reason ? ` (${because(reason)})` : ""}`;
+  return `${verdict} by ${by}${proposer ? `, proposed by ${proposer}` : ""}: ${end}${reason ? ` (${because(reason)})` : ""}`;
 }
 
 function total({ total, is_complete }: ItemCountsView, isWaiting: boolean): string {
