@@ -27,7 +27,7 @@ import sqlalchemy as sa
 
 from storage.changes import drop_triggers, make_triggers
 from storage.kernel.columns import FIRST_INSTANT, LAST_INSTANT, Doc, Flag, is_instant, now_ms
-from storage.kernel.database import FromTheFuture, Unavailable, translation
+from storage.kernel.database import FromTheFuture, Unavailable, sqlstate, translation
 from storage.schema import metadata
 
 SHOWN: Final = 20  # broken rows of one table and cause
@@ -222,7 +222,7 @@ def _faults_of_document(column: sa.Column[Any], value: str, dialect: str) -> _Fa
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_MS = 30_000  # another process may take this long to migrate the same file
-LOCK_TABLES_MS = 2_000  # meanwhile the jobs of other hubs wait
+LOCK_TABLE_MS, LOCK_TRIES = 600, 10  # less than a server's deadlock_timeout; meanwhile the jobs of hubs wait
 _INDEXES = (
     "SELECT tbl_name, name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL ORDER BY rowid"
 )
@@ -404,13 +404,16 @@ def _run_revisions(c: sa.Connection, current: str) -> None:
 
     config = Config(attributes={"connection": c})
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    is_locked = False
     for revision in revisions():
         if revision <= current:
             continue
         if c.dialect.name == "postgresql":
             if revision in contracts() and c.execute(EARLIER_HUBS, {"contract": revision}).first():
                 break
-            _lock_tables(c)
+            if not is_locked:
+                _lock_tables(c)
+                is_locked = True
         command.upgrade(config, revision)
 
 
@@ -428,10 +431,21 @@ def _sort_indexes(c: sa.Connection) -> None:
 
 
 def _lock_tables(c: sa.Connection) -> None:
-    """Lock all tables on the server before the first change: hubs may use them in another order."""
-    names = sorted(sa.inspect(c).get_table_names())
-    c.exec_driver_sql(f"SET LOCAL lock_timeout = {LOCK_TABLES_MS}")
-    c.exec_driver_sql(f"LOCK TABLE {', '.join(names)} IN ACCESS EXCLUSIVE MODE")
+    """Lock all tables on the server before the first change: hubs may use them in another order.
+
+    A table that is waited for too long is asked for again, while those before stay locked. So the server ends
+    the jobs in the way as deadlocks, which their hubs run again, and never the migration.
+    """
+    c.exec_driver_sql(f"SET LOCAL lock_timeout = {LOCK_TABLE_MS}")
+    for name in sorted(sa.inspect(c).get_table_names()):
+        for tries in reversed(range(LOCK_TRIES)):
+            try:
+                with c.begin_nested():
+                    c.exec_driver_sql(f"LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE")
+                break
+            except sa.exc.DBAPIError as error:
+                if sqlstate(error) != "55P03" or not tries:
+                    raise
 
 
 def make_tables(c: sa.Connection) -> None:

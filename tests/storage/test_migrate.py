@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import anyio
+import asyncpg
 import pytest
 import sqlalchemy as sa
 
@@ -410,3 +411,24 @@ async def test_a_contract_waits_for_the_end_of_a_hub_of_an_earlier_release(
     async with open_postgres(bare):
         pass
     assert revision_on(postgres, bare) == CONTRACT
+
+
+async def test_job_of_a_hub_that_uses_tables_in_another_order_ends_before_the_migration_does(
+    postgres: Postgres, bare: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.kernel.postgres.MIGRATION_WAITS_S", ())  # no second try
+    await run_once(bare, make_old)
+    job = await asyncpg.connect(bare)
+
+    async def finish() -> None:
+        await postgres.waits(bare)  # the migration has the agents, and waits for the runs
+        with pytest.raises(asyncpg.DeadlockDetectedError):
+            await job.execute("DELETE FROM agents WHERE false")
+        await job.close()
+
+    await job.execute("BEGIN; DELETE FROM runs WHERE false")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(finish)
+        async with open_postgres(bare):
+            pass
+    assert revision_on(postgres, bare) == NEWEST
