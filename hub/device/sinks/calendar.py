@@ -95,23 +95,33 @@ def changed_ms(text: str) -> int:
 
 def _fields_of(component: "Component", table: DeviceTable) -> dict[str, str]:
     shape = shape_of(table)
-    fields = {shape.title: " ".join(str(component.get("SUMMARY", "")).split())}
+    fields = {shape.title: " ".join(" ".join(_texts_of(component, "SUMMARY")).split())}
     if not fields[shape.title]:
         fields = {}
     if shape.text is not None:
-        fields[shape.text] = str(component.get("DESCRIPTION", "")).strip("\n")
+        fields[shape.text] = "\n".join(_texts_of(component, "DESCRIPTION")).strip("\n")
     if shape.has_status:
-        state = _NAMES.get(str(component.get("STATUS", "NEEDS-ACTION")).upper())
+        state = _NAMES.get(next(iter(_texts_of(component, "STATUS")), "NEEDS-ACTION").upper())
         fields |= {"status": state} if state else {}
         if "COMPLETED" in component:
             fields["status"] = "done"
     if shape.has_priority:
-        number = int(component.get("PRIORITY", 0) or 0)
+        number = int(next(iter(_texts_of(component, "PRIORITY")), "") or 0)
         fields["priority"] = "high" if 1 <= number <= 4 else "low" if number >= 6 else "medium"
     if shape.date is not None:
-        found = component.get(_date_of(table))
+        found = next(iter(_values_of(component, _date_of(table))), None)
         fields[shape.date] = "" if found is None else _moment(getattr(found, "dt", None))
     return fields
+
+
+def _values_of(component: "Component", name: str) -> list[Any]:
+    """Return the values of a property, which a component may have several times."""
+    found = component.get(name, [])
+    return found if isinstance(found, list) else [found]
+
+
+def _texts_of(component: "Component", name: str) -> list[str]:
+    return [str(one) for one in _values_of(component, name)]
 
 
 def text_of(put: Put, before: "Component | None") -> str:

@@ -1,5 +1,6 @@
 """Files as targets: what each kind writes, and what it keeps."""
 
+import re
 from codecs import BOM_UTF8
 from collections.abc import Mapping
 from pathlib import Path
@@ -314,3 +315,26 @@ def test_rows_of_a_sink_are_blanks_for_a_hub_whatever_the_name_of_the_file(
     seen = without_own_rows(file.text, name)
     assert ("Call" in seen, "later" in seen, len(seen)) == (False, False, len(file.text))
     assert seen.split() == (file.head + file.tail).split()
+
+
+def test_property_that_a_component_has_twice_is_read_as_text(bench: SinkBench, tmp_path: Path) -> None:
+    row = bench.approve({"title": "Call Ana", "description": "one", "dueDate": 1_796_083_200_000})
+    path = tmp_path / "there.ics"
+    target = TextFile(path, Calendar())
+    bench.synchronize(target)
+    bench.clock.advance(60)
+    twice = {
+        "DESCRIPTION:one": "two",
+        "PRIORITY:5": "1",
+        "SUMMARY:Call Ana": "now",
+        "STATUS:NEEDS-ACTION": "X",
+    }
+    text = re.sub("DUE.*\n", lambda found: found[0] * 2, path.read_text())
+    for line, more in twice.items():
+        assert line in text
+        text = text.replace(line, f"{line}\n{line.partition(':')[0]}:{more}")
+    path.write_text(text)
+    assert bench.synchronize(target).problem == ""
+    read = [bench.row(row)[name] for name in ("title", "description", "status", "priority")]
+    assert read == ["Call Ana now", "one\ntwo", "todo", "medium"]
+    assert bench.row(row)["dueDate"] is not None
