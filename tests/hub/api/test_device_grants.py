@@ -118,7 +118,8 @@ def test_every_method_that_changes_an_agent_or_reaches_another_needs_a_grant() -
         *(Method.CAPABILITIES_LIST, Method.CHECKPOINTS_GET, Method.LOCKS_LIST, Method.LOCKS_RELEASE),
         *(Method.RUNS_LIST, Method.RUNS_GET, Method.RUNS_REPORT),
         *(Method.METRICS_REPORT, Method.METRICS_QUERY),
-        *(Method.REVIEW_REPORT, Method.QUESTIONS_LIST, Method.QUESTIONS_ANSWER, Method.SIGN_INS_ANSWER),
+        *(Method.REVIEW_REPORT, Method.PLACES_REPORT),
+        *(Method.QUESTIONS_LIST, Method.QUESTIONS_ANSWER, Method.SIGN_INS_ANSWER),
         *(Method.KEYS_ROTATE, Method.RECEIPTS_LIST, Method.RECEIPTS_GET),
         *(Method.SUBSCRIBE, Method.UNSUBSCRIBE),
     }

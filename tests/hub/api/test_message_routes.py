@@ -37,7 +37,7 @@ async def by(hub: ServedHub, agent: str) -> dict[str, str]:
     return {"authorization": f"Bearer {made.token}"}
 
 
-async def nudge(client: httpx2.AsyncClient, query: str = "", **about: Any) -> dict[str, Any]:
+async def nudge(client: httpx2.AsyncClient, query: str = "?wait_s=120", **about: Any) -> dict[str, Any]:
     answer = await client.post(f"{NUDGE}{query}", json=SAID | about)
     assert answer.status_code == 201, answer.text
     told: dict[str, Any] = answer.json()

@@ -119,13 +119,13 @@ def test_file_of_a_device_is_checked_with_place_and_remedy(
     ("old", "new", "wrong"),
     [
         ("", "", []),
-        ("id =", "ids =", [":5:1: error: ids: unknown key"]),
-        ('method = "DELETE"', 'method = "ERASE"', [":55:10: error: delete.method: must be"]),
-        ('path = "content"', 'path = "a..b"', [":14:8: error: fields.title.path: has characters that"]),
-        ("[create]", "[make]", [":1:1: error: create: missing", ":46:2: error: make: unknown table"]),
+        ("id =", "ids =", [":6:1: error: ids: unknown key"]),
+        ('method = "DELETE"', 'method = "ERASE"', [":56:10: error: delete.method: must be"]),
+        ('path = "content"', 'path = "a..b"', [":15:8: error: fields.title.path: has characters that"]),
+        ("[create]", "[make]", [":1:1: error: create: missing", ":47:2: error: make: unknown table"]),
         ("https://api.todoist", "http://api.todoist", [":2:7: error: url: others could read the password"]),
         ("{token}", "", [":3:17: error: authorization: has characters that"]),
-        ("[key]", "[key", [":9:5: error: "]),
+        ("[key]", "[key", [":10:5: error: "]),
     ],
 )
 def test_manifest_is_checked_with_its_own_places(
