@@ -24,6 +24,7 @@ _BORDER: Final = re.compile(
 )
 _KEY: Final = re.compile(r"^UID(?:;[^:\n]*)?:(hub-[a-z0-9]*)[ \t]*$", re.MULTILINE | re.IGNORECASE)
 _END: Final = re.compile(r"^END:VCALENDAR[ \t]*$", re.MULTILINE | re.IGNORECASE)
+_TAIL: Final = 200  # characters of a file in which its end is, as a rule
 _HEAD: Final = "BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:-//device-hub//sinks//EN\n"
 _STATES: Final = {"todo": "NEEDS-ACTION", "in_progress": "IN-PROCESS", "done": "COMPLETED"}
 _NAMES: Final = {"NEEDS-ACTION": "todo", "IN-PROCESS": "in_progress", "COMPLETED": "done"}
@@ -46,7 +47,8 @@ class Calendar:
     def insert(self, text: str, put: Put) -> str:
         if not text.strip("\ufeff \n"):
             return f"{_HEAD}{self.rendered(put, text, None)}END:VCALENDAR\n"
-        ends = list(_END.finditer(text))
+        tail = len(text) - _TAIL
+        ends = list(_END.finditer(text, tail) if tail > 0 else ()) or list(_END.finditer(text))
         at = ends[-1].start() if ends else len(text)
         return with_line(text[:at], self.rendered(put, text, None)) + text[at:]
 

@@ -112,9 +112,11 @@ class TextFile:
             text = _text(place, contents[place])[0]
             for piece in self._form.pieces(text, tables):
                 found.setdefault(piece.key, Found(piece.fields, place, at_ms))
+            line, at = 1, 0
             for key in _KEY.finditer(text):
                 if key[0] in tables and key[0] not in found:
-                    unreadable[key[0]] = f"{place}:{text.count(chr(10), 0, key.start()) + 1}"
+                    line, at = line + text.count("\n", at, key.start()), key.start()
+                    unreadable[key[0]] = f"{place}:{line}"
         missing = {place for place, content in contents.items() if not content or not content.strip()}
         return Snapshot(found, missing, contents, tables, unreadable)
 

@@ -1,9 +1,11 @@
 """Files as targets: what each kind writes, and what it keeps."""
 
 import re
+from base64 import b32encode
 from codecs import BOM_UTF8
 from collections.abc import Mapping
 from pathlib import Path
+from time import process_time
 
 import pytest
 
@@ -338,3 +340,27 @@ def test_property_that_a_component_has_twice_is_read_as_text(bench: SinkBench, t
     read = [bench.row(row)[name] for name in ("title", "description", "status", "priority")]
     assert read == ["Call Ana now", "one\ntwo", "todo", "medium"]
     assert bench.row(row)["dueDate"] is not None
+
+
+def test_time_of_a_new_row_of_a_calendar_does_not_grow_with_the_calendar() -> None:
+    other = "BEGIN:VTODO\nUID:{}\nSUMMARY:of others\nEND:VTODO\n"
+    components = "".join(other.format(number) for number in range(200_000))
+    text = f"BEGIN:VCALENDAR\n{components}END:VCALENDAR\n"
+    puts = [Put(f"hub-{number}", TABLES["tasks"], {"title": "Call"}, "", 0) for number in range(40)]
+    after = Calendar().insert(text, puts[0])
+    began = process_time()
+    for put in puts[1:]:
+        after = Calendar().insert(after, put)
+    assert process_time() - began < 1.2
+    assert after.endswith("END:VTODO\nEND:VCALENDAR\n")
+    assert after.count("SUMMARY:Call") == len(puts)
+
+
+def test_lines_of_broken_rows_are_counted_once(tmp_path: Path) -> None:
+    keys = [f"hub-{b32encode(number.to_bytes(10)).decode().lower()}" for number in range(20_000)]
+    path = tmp_path / "there"
+    path.write_text("".join(f"broken {'-' * 60} {key}\n" for key in keys))
+    began = process_time()
+    read = TextFile(path, Markdown()).read([str(path)], dict.fromkeys(keys, TABLES["tasks"]))
+    assert process_time() - began < 1.0
+    assert [read.unreadable[key] for key in (keys[0], keys[-1])] == [f"{path}:1", f"{path}:20000"]
