@@ -426,7 +426,7 @@ def sync(ctx: click.Context, again: bool, config: Path) -> None:
     """
     from hub.device.inserts import connect_shared
     from hub.device.sinks.sources import tick_sources
-    from hub.device.sinks.sync import synchronize, write_again
+    from hub.device.sinks.sync import forget_others, synchronize, write_again
 
     has_problem = False
     file = database(ctx, config)
@@ -435,6 +435,7 @@ def sync(ctx: click.Context, again: bool, config: Path) -> None:
     if not file.exists():
         raise Failure("this device has no items yet", Exit.USAGE, next_step="start it: hub device run")
     with connect_shared(file) as db:
+        forget_others(db, [sink.name for sink in current])
         for sink in current:
             if again:
                 write_again(db, sink.name)

@@ -265,7 +265,7 @@ def test_sinks_lists_where_items_are_and_sync_writes_them_again(hub: Hub, home: 
     ends(hub("device", "sync"), Exit.USAGE, "hub device run")
     (home / "state/devices").mkdir(parents=True)
     bench = SinkBench(home / "state/devices")
-    bench.approve({"title": "Call Ana"})
+    row = bench.approve({"title": "Call Ana"})
     bench.approve({"title": "Pay"})
     ends(hub("device", "sync"), 0, "todo: 2 written")
     ends(hub("device", "sync"), 0, "todo: nothing has changed")
@@ -282,5 +282,8 @@ def test_sinks_lists_where_items_are_and_sync_writes_them_again(hub: Hub, home: 
     file.write_text(text)
     ends(hub("device", "sync", "--again"), 0, "todo: 2 written")
     assert path.read_text().count("- [ ]") == 2
+    file.write_text(text.replace("[[sinks]]\nname = 'todo'", "[[sinks]]\nname = 'list'"))
+    ends(hub("device", "sync"), 0, "list: nothing has changed")
+    assert [place.name for place in bench.places(row)] == ["list"]
 
     ends(hub("device", "log", "--files", "--held-back"), Exit.USAGE, "different lists")
