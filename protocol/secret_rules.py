@@ -149,8 +149,8 @@ def _named(keywords: tuple[str, ...], before: str, value: str) -> SecretRule:
     Behind a quotation mark, which JSON in JSON escapes, the value goes on until the same mark.
     """
     marked = r"(?(mark)(?:(?!(?<!\\)(?P=mark))(?:\\.|[^\r\n]))+|"
-    scheme = r"(?:(?:basic|bearer|digest|negotiate|token)\s{1,8})?+"
-    prefix = rf"(?P<named>{before}(?:b(?=['\"]))?+(?P<mark>\\{{0,7}}['\"])?+{scheme})"
+    scheme = r"(?>(?:(?:basic|bearer|digest|negotiate|token)\s{1,8})?)"
+    prefix = rf"(?P<named>{before}(?>(?:b(?=['\"]))?)(?>(?P<mark>\\{{0,7}}['\"])?){scheme})"
     pattern = rf"{prefix}(?!\[redacted\]){marked}{value})"
     return SecretRule("named", keywords, re.compile(pattern, re.IGNORECASE | re.DOTALL))
 

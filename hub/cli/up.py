@@ -53,7 +53,7 @@ _POLL_S: Final = 0.1
 _DRAIN_S: Final = 30.0  # for files in progress, until a second signal
 _KILL_S: Final = 10.0
 _PORTS: Final = (8770, 8771)  # of the commented settings
-_AGENT: Final = re.compile(r"^\[\[agents\]\]\n(?:(?!timezone|\[).+\n)*+timezone = .*\n", re.MULTILINE)
+_AGENT: Final = re.compile(r"^\[\[agents\]\]\n(?>(?:(?!timezone|\[).+\n)*)timezone = .*\n", re.MULTILINE)
 _CODE: Final = re.compile(r"hub pair approve (\S+)")
 
 

@@ -50,7 +50,7 @@ _MOST_DIGITS: Final = 18  # below 2**63
 _LITERAL: Final = re.compile(rb"\{(\d+)\+?\}\r?\n$")
 _TAGGED: Final = re.compile(rb"(\S+) (OK|NO|BAD)(?: \[([^\]]*)\])? ?(.*)", re.IGNORECASE | re.DOTALL)
 _TOKEN: Final = re.compile(
-    rb'([()])|"((?:[^"\\]|\\.)*+)(?:"|\\?\Z)|((?:BODY|BINARY)\[[^\[\]]*+\](?:<\d+>)?|[^\s()"]+)',
+    rb'([()])|"((?>(?:[^"\\]++|\\.)*))(?:"|\\?\Z)|((?:BODY|BINARY)\[[^\[\]]*+\](?:<\d+>)?|[^\s()"]+)',
     re.IGNORECASE,
 )
 _ESCAPED: Final = re.compile(rb"\\(.)", re.DOTALL)

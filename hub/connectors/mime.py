@@ -158,7 +158,7 @@ _FOLD: Final = re.compile(rb"\r?\n[ \t]+")
 _ID: Final = re.compile(r"<([^<>]*)>")
 # Encoded word, quoted text, special character or word of a list of addresses; each is scanned once.
 _TOKEN: Final = re.compile(
-    r'=\?[^\s?]*+\?[bBqQ]\?[^\s?]*+\?=|"(?:[^"\\]++|\\.)*+["\\]?|[(),:;<>]|[^\s"(),:;<>]++', re.DOTALL
+    r'=\?[^\s?]*+\?[bBqQ]\?[^\s?]*+\?=|"(?>(?:[^"\\]++|\\.)*)["\\]?|[(),:;<>]|[^\s"(),:;<>]++', re.DOTALL
 )
 _COMMENT: Final = re.compile(r"[^()\\]++|\\.|[()\\]", re.DOTALL)
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)

@@ -16,11 +16,12 @@ import re2
 _DEPTH: Final = 3  # codings around each other
 _LINE_END: Final = r"(?:\r?\n|\\r\\n|\\n)[ \t]*+"
 _RUN: Final = re.compile(
-    rf"[A-Za-z0-9+/_-]{{40,}}+(?:{_LINE_END}[A-Za-z0-9+/_-]{{4,}}+)++={{0,2}}|[A-Za-z0-9+/_-]{{16,}}+={{0,2}}"
+    rf"[A-Za-z0-9+/_-]{{40,}}+(?>(?:{_LINE_END}[A-Za-z0-9+/_-]{{4,}}+)+)={{0,2}}"
+    r"|[A-Za-z0-9+/_-]{16,}+={0,2}"
 )
 _BREAKS: Final = re.compile(_LINE_END)
 _PIECE: Final = re.compile(r"[A-Za-z0-9+_-]{16,}+={0,2}")  # of a run with slashes, such as a path
-_HEX: Final = re.compile(r"(?:[0-9A-Fa-f]{2}){16,}+")
+_HEX: Final = re.compile(r"(?>(?:[0-9A-Fa-f]{2}){16,})")
 _URL_SAFE: Final = str.maketrans("-_", "+/")
 _BLANKS: Final = str.maketrans("\r\n\t", "   ")
 

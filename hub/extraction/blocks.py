@@ -47,7 +47,7 @@ _ON_A_LINE: Final = re.compile(
     r"|^[ \t]*+[-*+][ \t]++>[^\r\n]*+"  # a quotation in an outline
     # The name of a page, unless it is a day.
     r"|^[ \t]*+[-*+][ \t]++\[\[(?!\d|[^\]\r\n]{3,12}\d\w\w, \d)[^\[\]\r\n]{1,200}+\]\]"
-    r"[ \t]*+(?:#[^\s#]++[ \t]*+)*+$"
+    r"[ \t]*+(?>(?:#[^\s#]++[ \t]*+)*)$"
     rf"|{STRUCK.pattern}"
     r"|<(?P<struck>del|s)>[^<>\r\n]{0,400}+</(?P=struck)>"
     r"|</?[A-Za-z][A-Za-z0-9]{0,20}+(?:[ \t][^<>\r\n]{0,400}+)?/?>",  # a tag of HTML

@@ -37,7 +37,7 @@ _INVITATION: Final = re.compile(
     re.MULTILINE | re.IGNORECASE,
 )
 # The header of a mail inside of a mail, below its note.
-_INSIDE: Final = re.compile(r"\n(?:> [^\n]++\n)++>\n")
+_INSIDE: Final = re.compile(r"\n(?>(?:> [^\n]++\n)+)>\n")
 _NOTE_INSIDE: Final = re.compile(r"^> \[attachment: ", re.MULTILINE)
 _TEXTS: Final = frozenset({"text/plain", "text/markdown", "text/html"}) | OFFICE
 _CALENDARS: Final = frozenset({"text/calendar", "application/ics"})

@@ -45,7 +45,7 @@ _MARKS: Final[tuple[str, ...]] = (
     r"[\"'\u201c\u201d\u300c](?:tables?|items|quote|tasks|notes|timelines|projects|assignee|duedate|role"
     r"|tool calls?|function|title|isapproved)"
     r"[\"'\u201c\u201d\u300d]\s{0,3}[:\uff1a]",
-    r"<!--(?:[^-]|-(?!->)){0,4000}+(?:-->)?|^\[(?://|comment)\]:[^\n]{0,1000}",
+    r"<!--(?>(?:[^-]|-(?!->)){0,4000})(?:-->)?|^\[(?://|comment)\]:[^\n]{0,1000}",
     r"\bdisplay\s{0,2}:\s{0,2}none|\bvisibility\s{0,2}:\s{0,2}hidden|\bfont-size\s{0,2}:\s{0,2}0"
     r"|\bopacity\s{0,2}:\s{0,2}0(?![.\d])",
     r"(?<!\w)(?:[^\W\d_][ .\-]{1,3}){8,40}[^\W\d_](?!\w)",  # s p a c e d

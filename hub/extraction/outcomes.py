@@ -149,7 +149,7 @@ _RETRIED: Final = frozenset({408, 409})
 _SPENT_QUOTA: Final = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 _TOO_LONG: Final = frozenset({"context_length_exceeded", "exceed_context_size_error"})  # OpenAI, llama.cpp
 
-_PARTS: Final = re.compile(r"(?<!\d)(\d++(?:\.\d++)?+)(ms|h|m|s)")
+_PARTS: Final = re.compile(r"(?<!\d)(\d++(?>(?:\.\d++)?))(ms|h|m|s)")
 _UNITS_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0}
 
 

@@ -32,7 +32,7 @@ _MACHINE: Final = re.compile(
     rf"|^[ \t>]*+\[?\d{{4}}-\d\d-\d\d[T ]\d\d:\d\d[^\s]*+[ \t]++[^\s\w]?{_LEVEL}\b[^\r\n]*+"
     r"|^[ \t>]*+[\w.:-]{3,60}+ \S{1,60}+ \S{1,60}+ \[\d\d?/[^\r\n]*+"  # a request of a web server
     r"|^[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \S{1,80}+ [^\s:]{1,80}+: [^\r\n]*+"  # of syslog
-    r"|^Traceback \(most [^\r\n]*+(?:\r?\n[ \t][^\r\n]*+)*+|^[\w.]{1,80}(?:Error|Exception): [^\r\n]*+"
+    r"|^Traceback \(most [^\r\n]*+(?>(?:\r?\n[ \t][^\r\n]*+)*)|^[\w.]{1,80}(?:Error|Exception): [^\r\n]*+"
     r"|^[ \t]++(?:at [\w.$<>/]{1,200}+\(|File \")[^\r\n]*+|^[ \t]*+\$ [^\r\n]*+"
     r"|^[^\s\u4e00-\u9fff]{40,}+$"  # encoded files
     r"|^[^\r\n]{1,120}+\r?\n={3,}[ \t]*+$"  # a title

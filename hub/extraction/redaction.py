@@ -28,11 +28,11 @@ _GAP: Final = rf"(?:[ ./_|-]{{1,3}}|{_LINE})?"  # between the characters of a va
 _LABEL: Final = rf"[\w-]{{1,63}}+(?:(?<=-){_LINE}[\w-]{{1,63}}+)?"
 _EMAIL: Final = re.compile(
     r"(?<![\w.+%-])[\w.+%-]{1,64}+(?:"
-    rf"@{_LABEL}(?:\.{_LABEL}){{1,8}}+"
+    rf"@{_LABEL}(?>(?:\.{_LABEL}){{1,8}})"
     # After a blank or the end of a line, and spelled out, only with a name that starts with a letter.
     rf"| {{0,3}}@(?: {{0,3}}|{_LINE}){_LABEL}(?:(?:\.| \. )[\w-]{{1,63}}){{0,7}}"
     r"(?:\.| \. )[^\W\d_][\w-]{1,62}+"
-    r"| {1,2}(?i:at) {1,2}[\w-]{1,63}+(?: {1,2}(?i:dot) {1,2}[\w-]{1,63}+){1,8}+"
+    r"| {1,2}(?i:at) {1,2}[\w-]{1,63}+(?>(?: {1,2}(?i:dot) {1,2}[\w-]{1,63}+){1,8})"
     r")"
 )
 # ISO 13616, the registry of IBAN formats.
@@ -94,8 +94,8 @@ _ADDRESS: Final = re.compile(
     r"\d{1,5}[a-z]? (?:[A-Z][\w'’-]{0,30} ){1,4}"
     r"(?:Street|St|Road|Rd|Avenue|Ave|Lane|Ln|Drive|Court|Square|Boulevard|Blvd)"
     r"|(?<!\w-)[^\W\d_][\w-]{0,40}?(?i:straße|strasse|str\.|weg|platz|allee|gasse) ?\d{1,4}[a-z]?"
-    r"|\d{1,4}(?: bis| ter)?,? (?i:rue|avenue|boulevard|place|chemin|allée)(?: [\w'’-]{1,30}+){1,4}+"
-    r"|(?i:calle|avenida|avda\.|plaza|paseo)(?: [^\W\d_][\w-]{0,30}+){1,5}+,? (?:n\.?º ?)?\d{1,4}"
+    r"|\d{1,4}(?: bis| ter)?,? (?i:rue|avenue|boulevard|place|chemin|allée)(?>(?: [\w'’-]{1,30}+){1,4})"
+    r"|(?i:calle|avenida|avda\.|plaza|paseo)(?>(?: [^\W\d_][\w-]{0,30}+){1,5}),? (?:n\.?º ?)?\d{1,4}"
     r"|(?i:ул\.|улица|проспект|пр-т|пер\.) ?[\w-]{1,40}+(?: [^\W\d_][\w-]{0,40}+)?,? (?:д\. ?|дом )?\d{1,4}"
     r")(?!\w)"
     r"|[\u4e00-\u9fff]{1,8}?(?:路|街|大道|巷)\d{1,5}号"

@@ -42,15 +42,15 @@ _LINK: Final = re.compile(r"\[([^\[\]\r\n]{1,200})\]\([^()\s]{1,400}\)")
 _PIPE: Final = re.compile(r"(?<!\\)\|")
 _RULE: Final = re.compile(r":?[-+=]+:?")
 _TABLE: Final = re.compile(  # three lines with a pipe, or a border between rows
-    r"(?:^(?:[^|\r\n]*+\|[^\r\n]*+|[ \t>]*+\+[-+=]++[ \t]*+)(?:\r?\n|\Z)){3,}+", re.MULTILINE
+    r"(?>(?:^(?:[^|\r\n]*+\|[^\r\n]*+|[ \t>]*+\+[-+=]++[ \t]*+)(?:\r?\n|\Z)){3,})", re.MULTILINE
 )
 _TABBED: Final = re.compile(  # two lines with a tab between words, as of a page or a copied spreadsheet
-    r"^[^\s|][^\t|\r\n]*+\t[^|\r\n]*+\r?\n(?:[^\t|\r\n]*+\t[^|\r\n]*+(?:\r?\n|\Z))++", re.MULTILINE
+    r"^[^\s|][^\t|\r\n]*+\t[^|\r\n]*+\r?\n(?>(?:[^\t|\r\n]*+\t[^|\r\n]*+(?:\r?\n|\Z))+)", re.MULTILINE
 )
-_CELL: Final = r"[^\s|]++(?:[ ]{1,2}[^\s|]++)*+"
+_CELL: Final = r"[^\s|]++(?>(?:[ ]{1,2}[^\s|]++)*)"
 _ALIGNED: Final = re.compile(  # two lines with three columns, or a frame
-    rf"(?:^[ ]*+{_CELL}(?:[ ]{{3,}}+{_CELL}){{2,}}+[ ]*+(?:\r?\n|\Z)){{2,}}+"
-    r"|(?:^[ ]*+[\u2500-\u257f][^\r\n|]*+(?:\r?\n|\Z))++",
+    rf"(?>(?:^[ ]*+{_CELL}(?>(?:[ ]{{3,}}+{_CELL}){{2,}})[ ]*+(?:\r?\n|\Z)){{2,}})"
+    r"|(?>(?:^[ ]*+[\u2500-\u257f][^\r\n|]*+(?:\r?\n|\Z))+)",
     re.MULTILINE,
 )
 _GAPS: Final = {_TABLE: _PIPE, _TABBED: re.compile("\t"), _ALIGNED: re.compile("[\u2500-\u257f]| {3,}")}

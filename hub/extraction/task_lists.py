@@ -235,7 +235,7 @@ MARKDOWN: Final = Convention(
     Mark(rf"[(\[]?(?:due|deadline)\s*+[:(]\s*+{_DAY}[)\]]*+", Sense.DUE),
     Mark(rf"\b(?:due|by|before|until|till|deadline)\b(?:\s++(?:on|by|is))?\s++{_DAY}", Sense.DUE, stays=True),
     Mark(rf"{_AT}(?:{'|'.join(KNOWN_TAGS)})(?![\w(.-])", Sense.UNMAPPED, stays=True),
-    Mark(r"(?<![\w@.])@([^\W\d_][\w-]*+(?:\.[\w-]++)*+)(?!\()", Sense.PERSON, stays=True),
+    Mark(r"(?<![\w@.])@([^\W\d_][\w-]*+(?>(?:\.[\w-]++)*))(?!\()", Sense.PERSON, stays=True),
     Mark(rf"{_WORD}#p?(?:rio(?:rity)?)?[-/]?({_LEVEL_WORDS})(?![\w/-])", Sense.PRIORITY),
     Mark(rf"{_WORD}\*{{0,2}}\[({_LEVEL_WORDS})\]\*{{0,2}}(?!\S)", Sense.PRIORITY),
     Mark(rf"{_WORD}(?:!{{2,3}}|[\u2757\u203c]\ufe0f?)(?!\S)", Sense.PRIORITY, "high"),

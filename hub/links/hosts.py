@@ -105,7 +105,9 @@ def _address(name: str) -> IPv4Address | IPv6Address | None:
 
 FORWARDING: Final = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP")
 MAX_HOPS: Final = 32
-_FOR: Final = re.compile(r'(?:^|;)\s*+for\s*+=\s*+("(?:[^"\\]|\\.)*+"|[^;\s]*+)\s*+(?=;|$)', re.IGNORECASE)
+_FOR: Final = re.compile(
+    r'(?:^|;)\s*+for\s*+=\s*+("(?>(?:[^"\\]++|\\.)*)"|[^;\s]*+)\s*+(?=;|$)', re.IGNORECASE
+)
 
 
 class BadForwarding(HubError):

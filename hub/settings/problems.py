@@ -35,7 +35,7 @@ _LITERAL_STRING = re.compile(r"'[^'\n]*'")
 _LONG_BASIC = re.compile(r'"""(?:[^\\"]|\\[\s\S]|"(?!""))*?"""(?:"{1,2})?')
 _LONG_LITERAL = re.compile(r"'''[\s\S]*?'''(?:'{1,2})?")
 _SCALAR = re.compile(
-    r"[ \t]*+[^,\]}#\n \t]++(?:[ \t]++[^,\]}#\n \t]++)*+"
+    r"[ \t]*+[^,\]}#\n \t]++(?>(?:[ \t]++[^,\]}#\n \t]++)*)"
 )  # a number, a boolean, a date with a space in it
 
 

@@ -87,7 +87,7 @@ _AFTERNOON: Final = ("p", "下午", "午後", "오후")
 _STAMP_CHARS: Final = 60
 # A message of people, in contrast to a notice of the program.
 _AUTHOR: Final = re.compile(
-    rf"(?:[~{_INVISIBLE}]|[^\S\n])*+(?P<name>[^:\"“”„«»\n]{{1,{_MOST_NAME_CHARS}}}):(?!//|\d)\s?"
+    rf"(?>(?:[~{_INVISIBLE}]|[^\S\n])*)(?P<name>[^:\"“”„«»\n]{{1,{_MOST_NAME_CHARS}}}):(?!//|\d)\s?"
 )
 # "<Media omitted>" in any language; "IMG-1.jpg (file attached)"; what iOS marks as its own words.
 _MEDIA: Final = re.compile(

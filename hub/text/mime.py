@@ -26,7 +26,7 @@ MOST_NAME_CHARS: Final = 120
 _MOST_DATE_CHARS: Final = 200
 _SPACE: Final = re.compile(r"\s+")
 # Encoded word, which ends before the next one begins: no text is scanned twice.
-_WORD: Final = re.compile(r"=\?([^\s?=]{1,60})\?([bBqQ])\?((?:[^?=]|=(?!\?(?!=))|\?(?!=))*+)\?=")
+_WORD: Final = re.compile(r"=\?([^\s?=]{1,60})\?([bBqQ])\?((?>(?:[^?=]++|=(?!\?(?!=))|\?(?!=))*))\?=")
 _ISO_DATE: Final = re.compile(r"\d{4}-\d\d-\d\dT")
 
 Decoded = tuple[str, str | None]  # text, and its encoding if that was guessed

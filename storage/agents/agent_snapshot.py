@@ -211,7 +211,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
 
 # Problems of keys of a configuration, as their checks spell them.
 _OF_CONFIG: Final = re.compile(
-    r"configuration: \$(?:\.(?P<key>[^.:\[\s]++))?+[^:\s]*+: (?P<what>.+)", re.DOTALL
+    r"configuration: \$(?>(?:\.(?P<key>[^.:\[\s]++))?)[^:\s]*+: (?P<what>.+)", re.DOTALL
 )
 _MISSING: Final = re.compile(r"missing: (?P<keys>\S+(?:, \S+)*)")
 Check: TypeAlias = Callable[[Setup], Sequence[str]]  # returns the problems, in words; must be pure
