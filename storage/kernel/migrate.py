@@ -376,7 +376,7 @@ def upgrade_tables(c: sa.Connection, *, where: str) -> None:
         return
     if (why := refusal(current)) is not None:
         raise (FromTheFuture if current > newest else Unavailable)(f"cannot open the database {where}: {why}")
-    if current < _DEVICES_CHANGED and "connectivity" not in _columns_of(c)["devices"]:
+    if current < _DEVICES_CHANGED and "connectivity" not in _columns_of(c).get("devices", ()):
         raise Unavailable(
             f"cannot open the database {where}: a hub between two releases made its tables, which no hub"
             " upgrades; start with a new database, or with a backup of a release"
