@@ -112,8 +112,8 @@ def _broken_in(
         driver.create_function("hub_is_utf8", 1, _is_utf8, deterministic=True)
         faults = dict(_faults_in_file(table, c.dialect)) | faults
     if lacking:
-        names = re.compile(rf"\b(?:{'|'.join(lacking)})\b")
-        faults = {what: is_wrong for what, is_wrong in faults.items() if names.search(is_wrong) is None}
+        words = {what: re.findall(r"\w+", is_wrong) for what, is_wrong in faults.items()}
+        faults = {what: faults[what] for what in words if set(words[what]).isdisjoint(lacking)}
     found: list[sa.ColumnElement[Any]] = [
         sa.literal_column(f"CASE WHEN {is_wrong} THEN 1 ELSE 0 END") for is_wrong in faults.values()
     ]
