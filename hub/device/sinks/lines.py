@@ -19,8 +19,13 @@ _STATES: Final = {" ": "todo", "/": "in_progress", "x": "done", "X": "done"}
 _SIGNS: Final = {"high": "⏫", "low": "🔽"}
 _PRIORITIES: Final = {"🔺": "high", "⏫": "high", "🔼": "medium", "🔽": "low", "⏬": "low"}
 _LEAD: Final = re.compile(r"(?P<lead>[ \t>]*+(?:[-*+]|\d{1,9}[.)])[ \t]++)(?:\[(?P<box>[^\n])\][ \t]++)?")
-_END: Final = re.compile(r"(?<!\\)\^(hub-[a-z0-9]*+)[ \t]*+(?:\n|\Z)")
-_ESCAPED_END: Final = re.compile(r"\\(?=\^hub-[a-z0-9]*+[ \t]*+(?:\n|\Z))")
+_KEY: Final = r"\^(hub-[a-z0-9]*+)[ \t]*+(?:\n|\Z)"
+_END: Final = re.compile(rf"(?<!\\){_KEY}")
+# Keys in a text, which would end it or be another row's; pictures of the web and HTML, which a program that
+# shows the note would load, so that a stranger whose words were approved knows when it is read.
+_ACTIVE: Final = rf"{_KEY}|!\[(?!\[)|<(?:[A-Za-z][A-Za-z0-9-]*+[\s/>]|!--)"
+_BARE: Final = re.compile(rf"(?<!\\)(?:{_ACTIVE})")
+_ESCAPED: Final = re.compile(rf"\\(?={_ACTIVE})")
 _DATE: Final = re.compile(r"📅\ufe0f?[ \t]*(\d{4}-\d\d-\d\d)(?:[ \t]+⏰[ \t]*(\d\d:\d\d))?")
 _INLINE: Final = re.compile(r"\[([A-Za-z][A-Za-z0-9]{0,39}):: ([^\[\]\n]*)\]")
 _PRIORITY: Final = re.compile("[🔺⏫🔼🔽⏬]\ufe0f?")
@@ -37,6 +42,14 @@ _LETTERS: Final = {"high": "A", "low": "C"}
 def _cell(text: str) -> str:
     """Return a text for the middle of a line."""
     return " ".join(text.split()).strip("\ufeff")  # at the start of a file it would be its byte order mark
+
+
+def _harmless(text: str) -> str:
+    return _BARE.sub(r"\\\g<0>", text)
+
+
+def _plain(text: str) -> str:
+    return _ESCAPED.sub("", text)
 
 
 def _label(column: Column) -> str:
@@ -92,12 +105,12 @@ class Markdown:
             fields["priority"] = _PRIORITIES[sign[0][0]] if sign else "medium"
             rest = _PRIORITY.sub(" ", rest)
         labels = {_label(column): column.name for column in shape.others}
-        values = {labels[name]: value for name, value in _INLINE.findall(rest) if name in labels}
+        values = {labels[name]: _plain(value) for name, value in _INLINE.findall(rest) if name in labels}
         fields |= {column.name: values.get(column.name, "") for column in shape.others}
         rest = _INLINE.sub(lambda found: "" if found[1] in labels else found[0], rest)
         if shape.text is not None:
             fields[shape.text] = below
-        title = _BLANKS.sub(" ", _OTHERS.sub(" ", rest)).strip()
+        title = _plain(_BLANKS.sub(" ", _OTHERS.sub(" ", rest)).strip())
         return fields | ({shape.title: title} if title else {})
 
     def rendered(self, put: Put, text: str, piece: Piece | None) -> str:
@@ -109,9 +122,10 @@ class Markdown:
         if row and row.box and (box is None or _STATES.get(row.box, "todo") == fields.get("status")):
             box = row.box
         title = _cell(fields.get(shape.title, ""))
-        parts = [f"[{box}]" if box else "", _OTHERS.sub(" ", title).strip() or title]
+        parts = [f"[{box}]" if box else "", _harmless(_OTHERS.sub(" ", title).strip() or title)]
         inline = ((_label(column), fields.get(column.name, "")) for column in shape.others)
-        parts += [f"[{label}:: {_cell(value).translate(_ROUND)}]" for label, value in inline if value.strip()]
+        inline = ((label, _harmless(_cell(value).translate(_ROUND))) for label, value in inline)
+        parts += [f"[{label}:: {value}]" for label, value in inline if value]
         if shape.has_priority:
             parts.append(_SIGNS.get(fields.get("priority", ""), ""))
         parts += _OTHERS.findall(row.rest) if row else []
@@ -121,8 +135,7 @@ class Markdown:
         line = f"{lead}{' '.join(filter(None, parts))} ^{put.key}"
         indent = " " * (row.indent if row else 2)
         below = fields.get(shape.text, "").strip("\n") if shape.text else ""
-        # A key at the end of a line of the text would end the text there, and could be another row's.
-        texts = (_END.sub(r"\\\g<0>", one) for one in below.splitlines())
+        texts = map(_harmless, below.splitlines())
         lines = [line, *(f"{indent}{one}" if one.strip() else "" for one in texts)]
         return "\n".join(lines) + "\n"
 
@@ -141,7 +154,7 @@ def _below(text: str, start: int, indent: int) -> tuple[str, int]:
         line = text[at:stop].rstrip("\n")
         if line.strip() and (not line.startswith(" " * indent) or any(_rows(text, at, stop))):
             break
-        lines.append(_ESCAPED_END.sub("", line[indent:]))
+        lines.append(_plain(line[indent:]))
         at = stop
         end = at if line.strip() else end
     return "\n".join(lines).strip("\n"), end
