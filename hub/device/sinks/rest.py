@@ -73,7 +73,9 @@ class Rest(Polled):
             items |= {self._id(one): one for one in listed}
             if not (cursor := _at(page, asked.cursor or "")):
                 break
-            more = {asked.cursor_query: str(cursor)}
+            before, more = more, {asked.cursor_query: str(cursor)}
+            if more == before:
+                raise TargetFailed(f"{self._web.host}: names one page as the next one again and again")
         is_empty = not items
         for item_id in filter(None, (place.partition("#")[2] for place in self._places)):
             if item_id in items:

@@ -2,6 +2,7 @@
 
 import os
 import ssl
+import stat
 from base64 import b64encode
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -62,7 +63,10 @@ def secret_in(file: Path | None, variable: str | None) -> str:
     """
     place = str(file or f"the environment variable {variable}")
     try:
-        if file is not None and file.stat().st_mode & 0o077:
+        mode = stat.S_IFREG if file is None else file.stat().st_mode
+        if not stat.S_ISREG(mode):  # a pipe would never end
+            raise NoSecret(f"{place}: is no file")
+        if mode & 0o077:
             raise NoSecret(f"{place}: other users can read it; run: chmod 600 {place}")
         text = os.environ.get(variable or "", "") if file is None else file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:

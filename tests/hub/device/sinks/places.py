@@ -212,7 +212,7 @@ class RestPlace:
         self._folder = folder
         for number in range(4):
             tasks.add(f"of others {number}", description="mine", labels=["x"])
-        self.manifest = _manifest(f"http://127.0.0.1:{port}/api/v1")
+        self.manifest = manifest_at(f"http://127.0.0.1:{port}/api/v1")
         self.target: Target = self.open()
 
     def open(self, silence_s: float = 10.0, password: str = TOKEN) -> Target:
@@ -268,6 +268,6 @@ def _forbidden(place: CalDavPlace | RestPlace) -> Target:
     return place.open()
 
 
-def _manifest(url: str) -> Manifest:
+def manifest_at(url: str) -> Manifest:
     doc = tomllib.loads((SHIPPED / "todoist.toml").read_text())
     return Manifest.model_validate(doc | {"url": url})

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
@@ -12,12 +13,13 @@ import anyio.to_thread
 import pytest
 
 from hub.device.sinks.manifest import KeyPlace
+from hub.device.sinks.rest import Rest
 from hub.device.sinks.sync import key_of
 from hub.device.sinks.target import TargetFailed
 from hub.device.sinks.web import Web, secret_in
 from tests.hub.device.sinks.bench import SinkBench
 from tests.hub.device.sinks.conftest import caldav_place, rest_place
-from tests.hub.device.sinks.places import CalDavPlace, RestPlace
+from tests.hub.device.sinks.places import CalDavPlace, RestPlace, manifest_at
 from tests.hub.device.sinks.servers import TOKEN, Asked, Reply, answering
 from tests.support.clock import FakeClock
 from tests.support.radicale import PASSWORD, Radicale
@@ -192,6 +194,13 @@ def test_password_file_that_cannot_be_used_is_named(
         secret_in(file, None)
 
 
+def test_pipe_in_place_of_a_password_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "password"
+    os.mkfifo(pipe, 0o600)
+    with pytest.raises(TargetFailed, match="is no file"):
+        secret_in(pipe, None)
+
+
 def test_password_is_that_of_a_variable_or_of_the_line_of_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -215,6 +224,23 @@ def test_tasks_that_are_done_or_deleted_there_are_asked_for_once(tmp_path: Path,
         place.proxy.asked.clear()
         bench.synchronize(place.target)
         assert {asked.path.partition("?")[0] for asked in place.proxy.asked} == {"/api/v1/tasks"}
+
+
+def test_server_that_names_one_page_again_and_again_is_asked_for_it_once_more_only(
+    bench: SinkBench,
+) -> None:
+    asked: list[Asked] = []
+
+    def answer(one: Asked) -> Reply:
+        asked.append(one)
+        return Reply(200, body=b'{"results": [], "next_cursor": "x"}')
+
+    with answering(answer) as port:
+        web = Web(f"http://127.0.0.1:{port}/api/v1", lambda: f"Bearer {TOKEN}")
+        bench.approve({"title": "Call Ana"})
+        target = Rest(web, manifest_at(f"http://127.0.0.1:{port}/api/v1"), poll_s=0)
+        assert "names one page as the next one again" in bench.synchronize(target).problem
+    assert len(asked) == 2
 
 
 def test_update_sends_what_has_changed_and_nothing_else(tmp_path: Path, bench: SinkBench) -> None:
