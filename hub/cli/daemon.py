@@ -199,9 +199,12 @@ def _commented_settings() -> str:
 
 
 def make_folder(path: Path) -> None:
-    """Create a folder for this user only. Raises Failure: the folder cannot be created."""
+    """Create a folder, and those above it, for this user only. Raises Failure: a folder cannot be created."""
     with using(path, "make the folder", Exit.CANNOT_CREATE):
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in reversed(path.parents):  # parents=True would let others into them
+            if not folder.exists():
+                folder.mkdir(mode=0o700, exist_ok=True)
+        path.mkdir(mode=0o700, exist_ok=True)
 
 
 @click.command("install-unit", epilog=example("hub install-unit --print"))

@@ -14,6 +14,7 @@ import httpx2
 import pytest
 
 from hub.certificates import Certificates
+from hub.cli.daemon import make_folder
 from hub.cli.options import machine_zone
 from hub.settings.reading import check_settings
 from hub.settings.schema import settings_schema
@@ -308,3 +309,11 @@ async def test_a_certificate_for_the_local_network_is_trusted_by_its_authority_a
             "to renew: hub tls init --name hub.home.arpa; for more names",
         ),
     )
+
+
+@pytest.mark.parametrize("folder", ["hub", "hub/up"])
+def test_a_folder_is_made_for_this_user_only_with_those_above_it(tmp_path: Path, folder: str) -> None:
+    tmp_path.chmod(0o755)
+    make_folder(tmp_path / "state" / folder)
+    assert {oct(path.stat().st_mode & 0o777) for path in tmp_path.rglob("*")} == {"0o700"}
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
