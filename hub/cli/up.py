@@ -207,7 +207,7 @@ def up(
             let_in = partial(_let_in, asked, db, url, roots, grants)
             name = device.until(let_in, CONNECT_S, "hub device status shows more")
             run = _first_run(asked, name, shared, roots)
-            _report(status, hub, device, name, roots)
+            _report(asked.get("/v1/status"), hub, device, name, roots)
             if run is not None:
                 sum_up(run)
                 show_found(asked, run, state)
@@ -423,7 +423,13 @@ def _report(
     for service, title in ((hub, f"the hub {status['name']}"), (device, f"the device {name}")):
         how = f"as process {service.pid()}, log {service.log}" if service.is_ours else "without hub up"
         show.report(f"{title} runs {how}")
-    show.report(f"shared: {', '.join(map(str, roots))}; what is offered: hub device preview")
+    shared, missing = [root for root in roots if root.is_dir()], [root for root in roots if not root.is_dir()]
+    show.report(f"shared: {', '.join(map(str, shared)) or 'nothing'}; what is offered: hub device preview")
+    if missing:
+        show.report(f"not shared, because it is missing: {', '.join(map(str, missing))}")
     if status["model"] is None:
         adds = "see hub help models" if _has_model() else command_to_add("local")
         show.report(f"rules alone read the files; to add the small model: {adds}")
+    for issue in status["worst"]:
+        if issue["severity"] == "error":
+            show.report("\n".join(show.issue_lines(issue)))

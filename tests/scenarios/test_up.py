@@ -207,6 +207,20 @@ def test_down_leaves_a_hub_that_runs_without_up_and_a_process_that_has_got_an_ol
         hub.communicate(timeout=PATIENCE_S)
 
 
+def test_up_names_broken_settings_and_a_missing_folder_that_it_goes_on_without(home: Home) -> None:
+    work = home.folder / "work"
+    work.mkdir()
+    home.hub("up", "notes", "work")
+    home.hub("down")
+    work.rename(home.folder / "moved")
+    with (home.state / "hub.toml").open("a") as settings:
+        settings.write("[modle]\n")
+    printed = home.hub("up")
+    assert f"shared: {home.notes}; " in printed
+    assert f"not shared, because it is missing: {work}\n" in printed
+    assert "error: hub.toml is broken, so the hub uses the last good settings" in printed
+
+
 @pytest.mark.parametrize(
     ("words", "code", "shown"),
     [
