@@ -217,12 +217,12 @@ def show_preview(found: "Preview") -> None:
         if folder.files
     ]
     total = sum(folder.files for folder in found.offered)
-    show.out(f"{total} files would be offered to the hub" + (":" if rows else ""))
+    show.out(f"files that would be offered to the hub: {total}")
     if rows:
         show.print_table(["folder", "files", "size", "endings"], rows)
     if found.stays:
         show.out()
-        show.out(f"{sum(one.files for one in found.stays)} files stay here:")
+        show.out(f"files that stay here: {sum(one.files for one in found.stays)}")
         show.print_table(["files", "why", "where"], _reasons(found.stays))
     if found.unsearched:
         rest = f"{found.unsearched} files were not searched for keys and passwords yet"

@@ -46,7 +46,11 @@ FORMATS: Final[dict[str, Callable[[Any], object]]] = {
     "field_names": lambda fields: [field["name"] for field in fields],
     "named": lambda counts: [f"{name} {value}" for name, value in counts.items()],
     # The hub itself
-    "run_counts": lambda counts: counts and [f"{count} {name}" for name, count in counts.items() if count],
+    "run_counts": lambda counts: (
+        counts
+        if counts is None
+        else [f"{count} {name}" for name, count in counts.items() if count] or "none in progress"
+    ),
     # The audit log
     "refused": lambda outcome: "" if outcome == "done" else f" ({outcome})",
     # Costs

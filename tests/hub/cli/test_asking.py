@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -39,6 +40,7 @@ def worked(hub: Hub, served: ServedHub, portal: BlockingPortal) -> Iterator[Serv
 
 
 def test_status_fits_on_one_screen(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
+    assert re.search(r"^runs +none in progress$", hub("status").stdout, re.MULTILINE)
     portal.call(served.run, "r-1", RunState.COMPLETED)
     portal.call(served.run, "r-2", RunState.RUNNING)
     served.clock.advance(3_725.0)

@@ -113,10 +113,10 @@ def test_preview_counts_offered_files_and_names_the_others_with_reasons(hub: Hub
     shown = hub("device", "preview", "--root", str(folder))
     ends(shown, 0)
     assert [line.split() for line in shown.stdout.splitlines() if line] == [
-        ["2", "files", "would", "be", "offered", "to", "the", "hub:"],
+        ["files", "that", "would", "be", "offered", "to", "the", "hub:", "2"],
         ["folder", "files", "size", "endings"],
         [str(folder), "2", "20", "B", "1", ".md,", "1", ".txt"],
-        ["3", "files", "stay", "here:"],
+        ["files", "that", "stay", "here:", "3"],
         ["files", "why", "where"],
         ["1", *["key", "in", "text:", "labelled-password", "in", "line", "3"], f"{folder}/wifi.md"],
         ["2", *["generated:", "dependencies"], f"{folder}/node_modules"],
@@ -139,7 +139,7 @@ def test_preview_without_folders_takes_those_of_the_device(hub: Hub, folder: Pat
         store.name_roots([str(folder)])
     shown = hub("device", "preview", "--db", str(file))
     ends(shown, 0)
-    assert "2 files would be offered" in shown.stdout
+    assert "files that would be offered to the hub: 2\n" in shown.stdout
 
 
 def test_connect_shows_new_folders_and_asks_the_owner_once(
