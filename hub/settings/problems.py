@@ -594,6 +594,7 @@ class SettingsInvalid(HubError):
     """Unusable settings; *problems* has all of their problems, by position."""
 
     code = ErrorCode.BAD_SETTINGS
+    hint = "correct the file that is named"  # hub check reads no device.toml
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = in_order(problems)

@@ -134,6 +134,7 @@ def test_device_is_paused_and_shown_while_its_settings_have_errors(hub: Hub, hom
     with open_device_store(db, clock=clock, ids=IdFactory(clock, SeededChance())) as store:
         store.name_roots([str(home / "notes"), str(home / "gone")])
     file.write_text("hub = 1\n")
+    ends(hub("device", "status"), Exit.SETTINGS, f"{file}:1:7: error: ", "  correct the file that is named\n")
     ends(hub("device", "resume"), 0, "the pause is over")
     ends(hub("device", "pause", "1h"), 0, "paused until 20")
     ends(hub("device", "preview"), 0, f"there is no folder {home / 'gone'}")
