@@ -15,9 +15,10 @@ from protocol.tables import TABLES
 from storage import retention
 from storage.agents.agents import AgentRow
 from storage.kernel.database import Database
-from storage.runs import agreement, calls, item_verdicts, items, plans, run_moves, runs, units
+from storage.runs import agreement, calls, item_proposals, item_verdicts, items, plans, run_moves, runs, units
 from storage.runs.agreement import ReportedRow
 from storage.runs.calls import ReportedVerdict
+from storage.runs.item_proposals import ProposalRow
 from storage.runs.item_verdicts import NewVerdict, VerdictAnswer, VerdictRow
 from storage.runs.items import (
     Decide,
@@ -595,6 +596,57 @@ def test_a_verdict_on_a_version_that_there_is_no_more_is_a_conflict(c: sa.Connec
     for verdict in ("approve", "undo"):
         given = give(c, verdict, "v-2")
         assert code_of(given) == ErrorCode.CHANGED_MEANWHILE, "the device does not have it yet"
+
+
+def propose(c: sa.Connection, id: str, *, by: str = "token:1", why: str = "said so") -> ProposalRow:
+    """A proposal to reject the only item."""
+    new = [NewVerdict(id=CallId(id), item_id=the_item(c).id, verdict="reject")]
+    how: dict[str, Any] = {"user_id": ME, "actor": by, "at": AT, "check": lambda *_: None}
+    (row,) = item_verdicts.propose(c, new, {CallId(id): why}, read=lambda _, one: one, **how)
+    assert isinstance(row, ProposalRow), row
+    return row
+
+
+def states(c: sa.Connection) -> dict[str, str]:
+    return {id: row.state for id, row in item_proposals.find(c, ["p-1", "p-2", "p-3", "p-4"]).items()}
+
+
+def test_proposals_of_others_end_with_the_verdict_that_accepts_one_and_are_not_open_after_its_undoing(
+    c: sa.Connection, row: ItemRow
+) -> None:
+    first, again = propose(c, "p-1"), propose(c, "p-2")
+    assert again.id == first.id, "said twice"
+    other, newer = propose(c, "p-3", by="token:2"), propose(c, "p-4", why="sure")
+    assert states(c) == {"p-1": "withdrawn", "p-3": "open", "p-4": "open"}
+    for is_proposed, count in ((True, 1), (False, 0), (None, 1)):
+        chosen = ItemFilter(user_id=ME, proposed=is_proposed)
+        assert len(items.list_items(c, chosen, limit=9).items) == items.count_items(c, chosen).total == count
+    given = give(c, "reject", proposal=newer.id)
+    assert isinstance(given, VerdictRow)
+    assert (given.proposed_by, stored(c)) == ("token:1", given)
+    assert give(c, "reject", "v-2", proposal=newer.id) == given, "accepted twice"
+    assert code_of(give(c, "reject", "v-3", proposal=other.id)) == ErrorCode.CHANGED_MEANWHILE
+    assert states(c) == {"p-1": "withdrawn", "p-3": "withdrawn", "p-4": "accepted"}
+    assert give(c, "undo", "v-4") is None
+    assert (states(c)["p-4"], item_proposals.open_on(c, [row.id])) == ("accepted", {})
+
+
+@pytest.mark.parametrize("how", ["newer", "decided"])
+def test_a_proposal_is_withdrawn_once_its_item_is_another_one(
+    c: sa.Connection, row: ItemRow, how: str
+) -> None:
+    propose(c, "p-1")
+    if how == "newer":
+        after = msgspec.structs.replace(row, call_id=CallId("c-newer"), version=2)
+        items.write_items(c, [Decision(before=row, after=after)])
+    else:
+        calls.record_verdicts(c, DESK, [ReportedVerdict(row.call_id, "approved")], AT)
+    assert states(c) == {"p-1": "withdrawn"}
+    assert code_of(give(c, "reject", proposal="p-1")) == ErrorCode.CHANGED_MEANWHILE
+    assert (retention.prune_proposals(c, before=AT), retention.prune_proposals(c, before=AT + 9_999)) == (
+        0,
+        1,
+    )
 
 
 def test_one_bad_verdict_leaves_the_others_as_they_are(c: sa.Connection) -> None:

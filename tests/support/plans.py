@@ -47,7 +47,7 @@ AT_WORK: Final = {
     ),
     *("broadcasts_open", "soul_writes_open", "wakes_due", "schedules_first_connect", "schedules_unplanned"),
     *("agent_states_recovery", "agent_states_failing", "model_calls_unmeasured", "run_calls_open"),
-    *("runs_unmeasured", "posted_waiting", "devices_present", "item_verdicts_due"),
+    *("runs_unmeasured", "posted_waiting", "devices_present", "item_verdicts_due", "item_proposals_open"),
     # and of rows of which there is one for each board or gateway, or which people took away
     *("board_members_one_lead", "gateway_agents_main", "agents_removed", "device_keys_revoked"),
 }
