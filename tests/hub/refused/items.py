@@ -1,4 +1,4 @@
-"""Refused at verdicts on items, as a whole; one bad verdict of several is answered for itself."""
+"""Refused at verdicts and proposals, as a whole; one bad one of several is answered for itself."""
 
 from typing import Any
 
@@ -9,6 +9,15 @@ PATH = "/v1/items/verdicts"
 
 def give(*verdicts: Any) -> Rest:
     return Rest("POST", PATH, {"verdicts": verdicts})
+
+
+PROPOSALS = "/v1/items/proposals"
+
+
+def propose(**changed: Any) -> Rest:
+    return Rest(
+        "POST", PROPOSALS, {"proposals": [{"item": "i-1", "verdict": "reject", "why": "x"} | changed]}
+    )
 
 
 ROWS = (
@@ -26,5 +35,23 @@ ROWS = (
     ),
     Refused(
         "a-verdict-with-a-list", give({"id": "i-1", "verdict": "edit", "data": []}), "bad_params", ("data",)
+    ),
+    Refused("proposals-that-are-missing", Rest("POST", PROPOSALS, {}), "bad_params", ("proposals",)),
+    Refused("a-proposal-to-undo", propose(verdict="undo"), "bad_params", ("verdict",)),
+    Refused("a-proposal-without-a-reason", propose(why=None), "bad_params", ("why",)),
+    Refused("a-proposal-on-version-0", propose(version=0), "bad_params", ("1",)),
+    Refused("a-proposal-with-a-list", propose(data=[]), "bad_params", ("data",)),
+    Refused(
+        "501-proposals",
+        Rest("POST", PROPOSALS, {"proposals": [{"item": "i", "verdict": "reject", "why": "x"}] * 501}),
+        "bad_params",
+        ("500",),
+    ),
+    Refused("a-proposal-that-is-not-there", Rest("DELETE", f"{PROPOSALS}/p-9"), "unknown_item", ("p-9",)),
+    Refused(
+        "a-number-that-is-declined",
+        Rest("POST", f"{PROPOSALS}/declined", {"proposals": [1]}),
+        "bad_params",
+        ("proposals[0]",),
     ),
 )

@@ -50,7 +50,7 @@ KEPT = """
 SELECT name FROM sqlite_master WHERE type = 'table' AND (
     name LIKE 'agent%' OR name LIKE 'gateway%' OR name LIKE 'soul%' OR name IN
     ('runs', 'schedules', 'checkpoints', 'wakes', 'lock_waits', 'metric_series', 'items', 'item_verdicts',
-    'questions', 'messages', 'broadcasts', 'boards', 'board_members', 'board_memory')
+    'item_proposals', 'questions', 'messages', 'broadcasts', 'boards', 'board_members', 'board_memory')
 )"""
 # What the hub measures of itself, every minute, belongs to no agent.
 OF_AGENTS = {
