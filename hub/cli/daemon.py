@@ -15,6 +15,7 @@ import click
 from hub.cli import show
 from hub.cli.failure import Exit, Failure, using
 from hub.cli.options import (
+    SETTINGS,
     FilePath,
     config_option,
     default_state,
@@ -37,7 +38,7 @@ kind = "local"                      # the small model of the extra [local], serv
 
 
 @click.command(epilog=example("hub init"))
-@config_option
+@click.option("--config", type=FilePath(), default=SETTINGS, help="The file to write.", show_default=True)
 @click.option("--local", is_flag=True, help="Use the small model on this machine; no endpoint, no key.")
 @state_option
 @json_option

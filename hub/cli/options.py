@@ -143,12 +143,16 @@ def _resolve(ctx: click.Context, _: click.Parameter, chosen: str | None) -> Path
 
 
 def _settings_file(ctx: click.Context, _: click.Parameter, chosen: Path | None) -> Path:
-    """Return the settings file: *chosen*, else that of a state folder that was named, else of this folder."""
+    """Return *chosen*, else the file of a state folder that was named, of this folder, of the usual state."""
     named = ctx.find_root().params.get("state")
     if ctx.get_parameter_source("state") is ParameterSource.COMMANDLINE:
         named = ctx.params["state"]
-    of_state = None if named is None else state_folder(str(named)) / SETTINGS
-    return chosen or (of_state if of_state and of_state.is_file() else Path(SETTINGS))
+    here = Path(SETTINGS)
+    if named is not None:
+        known = [state_folder(str(named)) / SETTINGS, here]
+    else:  # hub up writes its file into the usual folder
+        known = [here] + [folder / SETTINGS for folder in (default_state(),) if folder is not None]
+    return chosen or next(filter(Path.is_file, known), here)
 
 
 state_option = click.option(
@@ -162,7 +166,8 @@ config_option = click.option(
     "--config",
     type=FilePath(),
     callback=_settings_file,
-    help="The settings file [default: hub.toml in DIR of --state if it is there, else in this folder].",
+    help="The settings file [default: hub.toml in DIR of --state if it is there, else in this folder; "
+    "without --state and one here, that of the usual state folder].",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from click.testing import CliRunner
 
 from hub.certificates import Certificates
+from hub.cli.app import hub as command
 from hub.cli.daemon import make_folder
 from hub.cli.options import machine_zone
 from hub.settings.reading import check_settings
@@ -206,6 +208,23 @@ def test_settings_file_is_the_named_one_else_that_of_the_named_state_folder_else
     ):
         result = hub("serve", "--strict-start", *words)
         assert (result.exit_code, result.stderr.split(":")[0]) == (78, str(used)), words
+
+
+def test_settings_file_that_hub_up_wrote_is_used_in_a_folder_without_one(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check() -> str:
+        return CliRunner().invoke(command, ["check"]).output
+
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert check().startswith("hub.toml:1:1: error: No such file")
+    file = tmp_path / "state" / "hub" / "hub.toml"
+    file.parent.mkdir(parents=True, mode=0o700)
+    file.write_text("[hub]\nname = 1\n")
+    assert check().startswith(f"{file}:2:8: error: hub.name")
+    assert hub("check").output.startswith("hub.toml:1:1: error: No such file"), "of a folder that was named"
 
 
 def test_serve_ignores_the_signals_for_which_it_has_no_handlers_yet(hub: Hub) -> None:
