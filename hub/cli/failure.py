@@ -98,8 +98,9 @@ def using(file: Path, doing: str, code: Exit, *, another: str = ANOTHER) -> Iter
 
 
 def log_ending(log: Path) -> str:
-    """Return the last lines of a log that a person reads, else its last line."""
+    """Return the last lines of a log that a person reads, else its last line; without those about usage."""
     lines = list(filter(None, map(str.strip, log.read_text("utf-8", "replace").splitlines())))
+    lines = [line for line in lines if not line.startswith(("Usage: ", "Try '"))]
     texts = [line for line in lines if not line.startswith("{")] or lines[-1:]
     return one_line("; ".join(texts[-_MOST_LINES:]).removeprefix("Error: ")) or "its log is empty"
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from hub.cli import demo
-from hub.cli.failure import Exit
+from hub.cli.failure import Exit, log_ending
 from hub.extraction.model import ModelUnavailable
 from hub.version import command_to_add
 from tests.hub.cli.conftest import Hub
@@ -155,3 +155,11 @@ def test_a_second_demo_in_a_folder_says_that_one_is_running(hub: Hub, tmp_path: 
     assert result.exit_code == 75
     assert f"a demo is running in {tmp_path}\n  wait until it has ended, or " in result.output
     assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+
+
+def test_ending_of_a_log_has_no_lines_about_usage(tmp_path: Path) -> None:
+    log = tmp_path / "hub.log"
+    log.write_text(
+        "Usage: hub serve [OPTIONS]\nTry 'hub serve --help' for help.\n\nError: hub.toml is not readable.\n"
+    )
+    assert log_ending(log) == "hub.toml is not readable."
