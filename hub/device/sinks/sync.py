@@ -166,7 +166,7 @@ def synchronize(db: sqlite3.Connection, sink: Sink, now: datetime) -> Synced:
 def states(db: sqlite3.Connection) -> dict[str, State]:
     """Return the state of each sink that was synchronized, by name."""
     query = (
-        "SELECT sink_states.sink, problem, count(base) - sum(is_deleted), sum(base IS NULL)"
+        "SELECT sink_states.sink, problem, count(base) - sum(is_deleted), count(key) - count(base)"
         " FROM sink_states LEFT JOIN sink_rows USING (sink) GROUP BY sink_states.sink"
     )
     deleted = "SELECT sink, tbl, row_id FROM sink_rows WHERE is_deleted ORDER BY sink, key"

@@ -163,7 +163,7 @@ def content_of(path: Path) -> tuple[bytes | None, int]:
         return path.read_bytes(), info.st_mtime_ns // 1_000_000
     except FileNotFoundError:
         if not path.parent.is_dir():
-            what = f"there is no folder {path.parent}: it is written when it is back"
+            what = f"there is no folder {path.parent}: items follow once it is made, or back"
             raise TargetFailed(what, PlaceProblem.UNREACHABLE) from None
         return None, 0
     except OSError as error:

@@ -266,6 +266,9 @@ def test_sinks_lists_where_items_are_and_sync_writes_them_again(hub: Hub, home: 
     ends(hub("device", "sync"), Exit.USAGE, "hub device run")
     (home / "state/devices").mkdir(parents=True)
     bench = SinkBench(home / "state/devices")
+    ends(hub("device", "sync"), 0, "todo: nothing has changed")
+    (state,) = json.loads(hub("device", "sinks", "--json").stdout)["sinks"]
+    assert (state["rows"], state["waiting"]) == (0, 0)
     row = bench.approve({"title": "Call Ana"})
     bench.approve({"title": "Pay"})
     ends(hub("device", "sync"), 0, "todo: 2 written")

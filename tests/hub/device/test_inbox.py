@@ -115,7 +115,7 @@ def test_an_item_tells_where_it_went_and_why_it_is_not_there_yet(tmp_path: Path)
             sink = Sink("todo", TextFile(path, Markdown()), ("tasks",))
             synchronize(db, sink, FakeClock().now())
         (place,) = shown(inbox)["call Ana"].goes_to
-        problem = f"not in todo yet: there is no folder {path.parent}: it is written when it is back"
+        problem = f"not in todo yet: there is no folder {path.parent}: items follow once it is made, or back"
         assert place.sentence == (f"in todo: {path}" if path.exists() else problem)
     (tmp_path / "todo.md").write_text("# Mine\n")
     with connect_shared(tmp_path / "desk.db") as db:
