@@ -309,7 +309,7 @@ def status(ctx: click.Context, config: Path, as_json: bool) -> None:
     shown = {name.replace("_", " "): _word(value) for name, value in facts.items() if value not in ("", [])}
     show.print_facts(shown)
     if not is_running:
-        show.report("start it: hub device install, or hub device run")
+        show.report("start it: hub device install, hub device run, or what started it: hub up")
 
 
 @device.command(epilog=example("hub device log --since 2h --files"))

@@ -147,7 +147,7 @@ def test_status_names_the_missing_program_of_notifications_once(
     file = installed(hub, home)
     monkeypatch.setenv("PATH", f"{home}/bin")
     plain = hub("device", "status")
-    ends(plain, 0)
+    ends(plain, 0, "start it: ", "hub up")
     assert (plain.stdout + plain.stderr).count("notify-send") == 1
     (home / "bin/notify-send").write_text("#!/bin/sh\n")
     (home / "bin/notify-send").chmod(0o755)
