@@ -31,6 +31,7 @@ from storage.agents.measurements import HOUR_MS, MINUTE_MS
 from storage.devices import nodes
 from storage.kernel import database
 from storage.retention import DAY_MS, Places
+from storage.runs import item_words
 from storage.runs.units import RENEWED_AFTER_MS
 from storage.store import Store
 
@@ -241,6 +242,7 @@ class Housekeeping:
             ("sign_ins", partial(retention.prune_sign_ins, before=posted)),
             ("failed_attempts", partial(retention.prune_attempts, before=_before(now, 1))),
             ("issue_mutes", partial(retention.prune_mutes, before=_before(now, 1))),
+            ("words", item_words.index_earlier),  # after an upgrade from before there were words
             ("changes", changes.prune),
             ("nodes", partial(nodes.prune_nodes, own=self._boot_id, before=orphaned)),
             (

@@ -28,6 +28,7 @@ import sqlalchemy as sa
 from storage.changes import drop_triggers, make_triggers
 from storage.kernel.columns import FIRST_INSTANT, LAST_INSTANT, Doc, Flag, is_instant, now_ms
 from storage.kernel.database import FromTheFuture, Unavailable, sqlstate, translation
+from storage.kernel.words_index import WORDS_INDEX
 from storage.schema import metadata
 
 SHOWN: Final = 20  # broken rows of one table and cause
@@ -469,7 +470,7 @@ def _statements(dialect: str) -> tuple[str, ...]:
         *map(sa.schema.CreateTable, _TABLES),
         *map(sa.schema.CreateIndex, indexes),
     ]
-    return tuple(str(element.compile(dialect=spelled)) for element in made)
+    return (*(str(element.compile(dialect=spelled)) for element in made), *WORDS_INDEX[dialect])
 
 
 def revision_in(c: sa.Connection) -> str | None:

@@ -189,7 +189,8 @@ def _release_parts(c: sa.Connection) -> Parts:
 
 _STATEMENTS = """
     SELECT type, name, tbl_name, sql FROM sqlite_master
-    WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite!_%' ESCAPE '!'"""
+    WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite!_%' ESCAPE '!'
+    AND name NOT LIKE 'item!_search!_%' ESCAPE '!'"""  # tables that SQLite made for its index
 _CONSTRAINT = re.compile(r'CONSTRAINT "?(\w+)"? ')
 _NAMELESS = ("PRIMARY KEY", "UNIQUE", "CHECK", "FOREIGN KEY")
 

@@ -21,12 +21,12 @@ from storage import audit
 from storage.kernel.columns import columns_of, fill, fill_each, filled, in_parts, listed, values_of
 from storage.runs import item_verdicts
 from storage.runs.calls import IS_OPEN, ReportedVerdict, check_newest, record_verdicts
+from storage.runs.item_words import follow
 from storage.runs.items import (
-    CHANGE_ITEM,
     ITEMS,
     TAKEN,
     ItemRow,
-    change_of,
+    change_item,
     end_review,
     note_answers,
     note_places,
@@ -277,6 +277,7 @@ def note_resent(
         if one.item_id in changing and one.row_id is not None:
             _change_row(c, changing[one.item_id], one.row_id)
         c.execute(HAS_AGAIN, {"item": one.item_id, "row": one.row_id, "now": at})
+    follow(c, [one.item_id for one in resent])
     for item in lacking.values():
         if item.id in changing:
             _insert_instead(c, changing[item.id])
@@ -471,7 +472,7 @@ def _take(
             again = msgspec.structs.replace(
                 known, verdict="open", verdict_at=None, source=source, updated_at=at
             )
-            c.execute(CHANGE_ITEM, change_of(again))
+            change_item(c, again)
         if known.answered_at is None or known.row_id != one.row_id:
             note_answers(c, {one.call_id: one.row_id}, at)
         return False
@@ -503,7 +504,7 @@ def _take(
             _change_older_row(c, known, one)
             return False
         if known.call_id in rowless:  # its device lost the row, had it again as another one, and lost that
-            c.execute(CHANGE_ITEM, change_of(msgspec.structs.replace(known, row_id=one.row_id)))
+            change_item(c, msgspec.structs.replace(known, row_id=one.row_id))
             return False
     # Of no item; or a device of an older day shows its owner what was rejected in a later version.
     _detach(c, known, one)
@@ -513,6 +514,7 @@ def _take(
         # The id of its call may be that of an item which the call made on a lost day.
         id = f"{one.id}-{one.row_id}" if one.id in ledger.by_id else one.id
         c.execute(sa.insert(items), values_of(one, items, id=id))
+        follow(c, [id])
     return True
 
 
@@ -536,14 +538,14 @@ def _take_row(c: sa.Connection, item: ItemRow) -> None:
 
 def _insert_instead(c: sa.Connection, item: ItemRow) -> None:
     """Make the newest call of an item insert it, as it has no row any more."""
-    c.execute(CHANGE_ITEM, change_of(msgspec.structs.replace(item, row_id=None, before=None)))
+    change_item(c, msgspec.structs.replace(item, row_id=None, before=None))
     if item.data:
         _change_call(c, item, {"action": "insert", "where": {}, "data": item.data})
 
 
 def _change_row(c: sa.Connection, item: ItemRow, row_id: str | None) -> None:
     """Make the newest call of an item update the row *row_id*, whatever its previous target."""
-    c.execute(CHANGE_ITEM, change_of(msgspec.structs.replace(item, row_id=row_id)))
+    change_item(c, msgspec.structs.replace(item, row_id=row_id))
     _change_call(c, item, {"action": "update", "where": {"id": row_id}})
 
 
@@ -555,7 +557,7 @@ def _change_older_row(c: sa.Connection, item: ItemRow, one: ItemRow) -> None:
     if item.row_id != one.row_id:
         _change_row(c, item, one.row_id)
     if item.answered_at is None and item.before and not _has_before(item, one):
-        c.execute(CHANGE_ITEM, change_of(msgspec.structs.replace(item, row_id=one.row_id, before={})))
+        change_item(c, msgspec.structs.replace(item, row_id=one.row_id, before={}))
         if item.data:
             _change_call(c, item, {"data": item.data})
 
@@ -583,7 +585,7 @@ def _read_again(c: sa.Connection, unit_key: str, device_id: DeviceId | None) -> 
 
 def _take_newer(c: sa.Connection, known: ItemRow, one: ItemRow, at: int) -> None:
     """Change an item to the device's version, which has no excerpt until its source is read again."""
-    c.execute(CHANGE_ITEM, change_of(_newer(known, one)))
+    change_item(c, _newer(known, one))
     end_review(c, [one.call_id], at)
     _read_again(c, known.unit_key, known.device_id)
 

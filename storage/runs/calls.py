@@ -12,6 +12,7 @@ from protocol.ids import CallId, DeviceId, RunId
 from protocol.lifecycles import CALL, CallEvent, CallState, UnitState
 from storage.kernel.columns import Int, columns_of, execute_for_each, fill_each, in_parts, spelled
 from storage.kernel.database import lone
+from storage.runs.item_words import BY_CALL, follow
 from storage.runs.items import end_review, note_answers, note_rows_deleted
 from storage.runs.runs import HeldRun, check_held, units_counted
 from storage.schema import device_stores, devices, items, run_calls, run_units, runs
@@ -341,6 +342,7 @@ def record_verdicts(
         common = {"device": device_id, "now": at}
         c.execute(JUDGE, [common | {"call": call_id, "reported": reported[call_id]} for call_id in changed])
         end_review(c, changed, at)
+        follow(c, changed, BY_CALL)
     return {row.call_id: reported[row.call_id] != row.verdict for row in known}
 
 

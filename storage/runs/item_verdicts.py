@@ -24,6 +24,7 @@ from storage.kernel.database import lone
 from storage.runs import item_proposals
 from storage.runs.calls import EPOCH, NOTE_COUNTER, ReportedVerdict, record_verdicts
 from storage.runs.item_proposals import SHOWN, ProposalRow, record
+from storage.runs.item_words import follow
 from storage.runs.items import ITEMS, ItemRow
 from storage.schema import devices, item_verdicts, items
 
@@ -125,21 +126,6 @@ def newest_verdicts(c: sa.Connection, item_ids: Sequence[str]) -> dict[str, Verd
         for row in fill_each(VerdictRow, c.execute(OF_ITEMS, {"ids": part}))
     ]
     return {row.item_id: row for row in sorted(found, key=lambda row: (row.created_at, row.id))}
-
-
-def edited_values(c: sa.Connection, rows: Iterable[ItemRow]) -> dict[str, dict[str, Any]]:
-    """Return the values that approvals and edits at the hub gave to items, by item, unless undone."""
-    judged = {row.id: row for row in rows if row.verdict in ("approved", "edited")}
-    last: dict[str, VerdictRow] = {}
-    for part in in_parts(sorted(judged)):
-        given = fill_each(VerdictRow, c.execute(OF_ITEMS, {"ids": part}))
-        done = [row for row in given if row.state == "done"]
-        last |= {row.item_id: row for row in sorted(done, key=lambda row: (row.created_at, row.id))}
-    return {
-        id: row.data
-        for id, row in last.items()
-        if row.verdict in ("approve", "edit") and row.data and row.seen_call == judged[id].call_id
-    }
 
 
 def give(
@@ -513,6 +499,7 @@ def _judge(c: sa.Connection, verdict: VerdictRow, state: RowState, at: int) -> N
     if state == "open":
         if c.execute(REOPEN, item | {"call": verdict.seen_call, "now": at}).rowcount and verdict.source:
             c.execute(GIVE_BACK, item | {"kept": verdict.source})
+        follow(c, [verdict.item_id])
         return
     if state == "rejected":  # the item loses its source
         source = c.execute(SOURCE, item).scalar_one_or_none()

@@ -18,6 +18,7 @@ A page is read in the order of an index. A filter that no index has is checked i
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import zip_longest
 from typing import Any, Final, Literal, get_args
 
@@ -31,15 +32,18 @@ from protocol.lifecycles import FINAL_RUN_STATES, CallState, RunState
 from protocol.tables import DeviceTable
 from storage.agents import configs
 from storage.kernel.columns import (
+    IN_LIST,
     Int,
     Key,
     columns_of,
     execute_for_each,
     fill,
+    foreign_key,
     in_parts,
     listed_keys,
     narrowed,
     paged,
+    readable,
     readable_page,
     texts,
     unindexed,
@@ -47,7 +51,17 @@ from storage.kernel.columns import (
 )
 from storage.kernel.database import UnreadableRow
 from storage.runs.item_proposals import withdraw
-from storage.schema import agents, devices, item_excerpts, item_proposals, items, run_calls, runs
+from storage.runs.item_words import BY_CALL, Term, add_words, follow, in_index
+from storage.schema import (
+    agents,
+    devices,
+    item_excerpts,
+    item_proposals,
+    item_words,
+    items,
+    run_calls,
+    runs,
+)
 
 RESEALED: Final = 500  # in one transaction
 
@@ -423,11 +437,19 @@ def write_items(c: sa.Connection, decisions: Sequence[Decision]) -> None:
     fresh = [one.after for one in decisions if one.after is not None and one.before is None]
     changed = [one.after for one in decisions if one.after is not None and one.before is not None]
     execute_for_each(c, ADD_ITEMS, [values_of(item, items) for item in fresh])
+    add_words(c, fresh)
     execute_for_each(c, CHANGE_ITEM, [change_of(item) for item in changed])
+    follow(c, [item.id for item in changed])
     if changed:  # in a newer version, for which nothing is proposed yet
         newer = {one.after.call_id for one in decisions if one.after is not None and one.before is not None}
         same = {one.before.call_id for one in decisions if one.before is not None}
         withdraw(c, sorted(newer - same), changed[0].updated_at)
+
+
+def change_item(c: sa.Connection, item: ItemRow) -> None:
+    """Write an item that is in the ledger, and its words."""
+    c.execute(CHANGE_ITEM, change_of(item))
+    follow(c, [item.id])
 
 
 def change_of(item: ItemRow) -> dict[str, Any]:
@@ -484,6 +506,7 @@ def note_rows_deleted(c: sa.Connection, call_ids: Sequence[CallId], at: int) -> 
     if call_ids:
         c.execute(ROW_DELETED, [{"call": call_id, "now": at} for call_id in call_ids])
         end_review(c, call_ids, at)
+        follow(c, call_ids, BY_CALL)
 
 
 PLACED = sa.select(items.c.id, items.c.row_id, items.c.places).where(
@@ -655,12 +678,16 @@ class ItemFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ListedItem(msgspec.Struct, frozen=True):
-    """Item with the names of its agent and device, and the zone in which its days begin."""
+    """Item with the names of its agent and device, and the zone in which its days begin.
+
+    *key*: sort key of the list.
+    """
 
     row: ItemRow
     agent: str
     device: str | None
     timezone: str | None
+    key: Key
 
 
 class ItemPage(msgspec.Struct, frozen=True):
@@ -704,10 +731,90 @@ def list_items(
         item = fill(ItemRow, row)
         if chosen.text is not None and not _has_text(chosen.text, item.unit_key, item.data):
             raise UnreadableRow("the filter does not let it through")
-        return ListedItem(item, row.agent_name, row.device_name, _timezone(row))
+        key = (item.created_at, item.id)
+        return ListedItem(item, row.agent_name, row.device_name, _timezone(row), key)
 
     found = readable_page(c, convert, query, limit)
     return ItemPage(found, last if limit is None or len(found) < limit else None)
+
+
+class Sought(msgspec.Struct, frozen=True, kw_only=True):
+    """Words that items are to have. *due_since*, *due_until*: of their days, in epoch milliseconds."""
+
+    terms: Sequence[Term] = ()
+    due_since: int | None = None
+    due_until: int | None = None
+
+
+_FIRST: Final = 2**62  # above all numbers
+_INDEX: Final = sa.table("item_search", sa.column("rowid", Int))  # of a file
+_WORDS: Final = sa.select(item_words.c.number, item_words.c.item_id)
+_MATCHING: Final = {
+    "sqlite": _WORDS.join_from(_INDEX, item_words, item_words.c.number == _INDEX.c.rowid)
+    .where(sa.text("item_search MATCH :question"), _INDEX.c.rowid < sa.bindparam("behind", type_=Int))
+    .order_by(_INDEX.c.rowid.desc()),
+    "postgresql": _WORDS.where(
+        sa.text("item_words.search @@ CAST(CAST(:question AS TEXT) AS tsquery)"),
+        item_words.c.number < sa.bindparam("behind", type_=Int),
+    ).order_by(item_words.c.number.desc()),
+}
+_ANY: Final = _WORDS.where(item_words.c.number < sa.bindparam("behind", type_=Int)).order_by(
+    item_words.c.number.desc()
+)
+
+
+def find_items(
+    c: sa.Connection, chosen: ItemFilter, *, sought: Sought, limit: int, after: Key | None = None
+) -> ItemPage:
+    """Return a page of items with certain words: first those with all of them in their titles.
+
+    Within both parts the newest are first. Rejected items are only found if *chosen* asks for them. The words
+    alone are asked of the index; of ``MOST_EXAMINED`` items at most the rest is checked.
+
+    Args:
+        after: ``key`` of the last item of the previous page.
+    """
+    if after is not None and [*map(type, after)] != [int, int]:
+        raise foreign_key()
+    part, behind = map(int, after or (0, _FIRST))
+    dialect = c.dialect.name
+    words = _MATCHING[dialect] if sought.terms else _ANY
+    if chosen.user_id is not None:
+        words = words.where(unindexed(item_words.c.user_id) == chosen.user_id)
+    words = words if sought.due_since is None else words.where(item_words.c.due >= sought.due_since)
+    words = words if sought.due_until is None else words.where(item_words.c.due < sought.due_until)
+    others = [
+        (items.c.agent_id, chosen.agent_id),
+        (items.c.run_id, chosen.run_id),
+        (items.c.verdict, chosen.verdict),
+    ]
+    query = _NAMED.where(*_checked(chosen), *(column == one for column, one in others if one is not None))
+    query = query if chosen.verdict else query.where(items.c.verdict != "rejected")
+    query = query if chosen.since is None else query.where(items.c.created_at >= chosen.since)
+    found: list[ListedItem] = []
+    examined, many = 0, limit
+    while part < (2 if sought.terms else 1):
+        given = {"behind": behind}
+        question = {"question": in_index(sought.terms, dialect, in_title=part == 0)} if sought.terms else {}
+        numbers = {row.item_id: row.number for row in c.execute(words.limit(many), given | question)}
+        rows = (row for ids in in_parts([*numbers]) for row in c.execute(query.where(items.c.id.in_(ids))))
+        matching = readable(partial(_found, part, chosen, numbers), rows)
+        found += sorted(matching, key=lambda one: one.key, reverse=True)
+        examined += len(numbers)
+        part, behind = (part, min(numbers.values())) if len(numbers) == many else (part + 1, _FIRST)
+        if len(found) >= limit:
+            return ItemPage(found[:limit])
+        if examined >= MOST_EXAMINED:
+            return ItemPage(found, (part, behind))
+        many = IN_LIST
+    return ItemPage(found)
+
+
+def _found(part: int, chosen: ItemFilter, numbers: Mapping[str, int], row: Any) -> ListedItem:
+    item = fill(ItemRow, row)
+    if chosen.text is not None and not _has_text(chosen.text, item.unit_key, item.data):
+        raise UnreadableRow("the filter does not let it through")
+    return ListedItem(item, row.agent_name, row.device_name, _timezone(row), (part, numbers[row.id]))
 
 
 _DECIDED: Final = (

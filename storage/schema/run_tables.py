@@ -367,6 +367,19 @@ item_excerpts = table(
     index("item_excerpts_age", "created_at"),
 )
 
+# Folded words of an item, as they are looked for; ``storage.runs.item_words``. due: its day, if it has one.
+item_words = table(
+    "item_words",
+    sa.Column("number", Int, primary_key=True, autoincrement=False),
+    sa.Column("item_id", sa.Text, sa.ForeignKey("items.id", ondelete="CASCADE"), nullable=False, unique=True),
+    text("user_id"),
+    sa.Column("due", Int),
+    text("title", ""),
+    text("project", ""),
+    text("person", ""),
+    text("body", ""),
+)
+
 model_answers = table(
     "model_answers",
     key("agent_id", of="agents.id"),

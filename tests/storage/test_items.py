@@ -15,7 +15,18 @@ from protocol.tables import TABLES
 from storage import retention
 from storage.agents.agents import AgentRow
 from storage.kernel.database import Database
-from storage.runs import agreement, calls, item_proposals, item_verdicts, items, plans, run_moves, runs, units
+from storage.runs import (
+    agreement,
+    calls,
+    item_proposals,
+    item_verdicts,
+    item_words,
+    items,
+    plans,
+    run_moves,
+    runs,
+    units,
+)
 from storage.runs.agreement import ReportedRow
 from storage.runs.calls import ReportedVerdict
 from storage.runs.item_proposals import ProposalRow
@@ -517,17 +528,17 @@ def test_an_item_is_judged_once_its_device_has_answered(c: sa.Connection) -> Non
 @pytest.mark.usefixtures("row")
 def test_the_values_of_an_approval_are_those_of_its_item_until_it_is_undone(c: sa.Connection) -> None:
     give(c, "approve", data={"title": "call Bob"})
-    assert item_verdicts.edited_values(c, ledger(c)) == {}, "it is on its way"
+    assert item_words.edited_values(c, ledger(c)) == {}, "it is on its way"
     send(c)
     settle(c, "v-1", "edited")
     edited = {the_item(c).id: {"title": "call Bob"}}
-    assert item_verdicts.edited_values(c, ledger(c)) == edited
+    assert item_words.edited_values(c, ledger(c)) == edited
     assert retention.prune_verdicts(c, before=AT + 99) == 0, "its item has no other record of them"
     give(c, "undo", "v-2")
     send(c)
     settle(c, "v-2", "open")
     calls.record_verdicts(c, DESK, [ReportedVerdict(the_item(c).call_id, "approved")], AT)
-    assert item_verdicts.edited_values(c, ledger(c)) == {}, "the owner approved it as it was"
+    assert item_words.edited_values(c, ledger(c)) == {}, "the owner approved it as it was"
     assert retention.prune_verdicts(c, before=AT + 99) == 2, "what is undone goes with its undoing"
 
 
@@ -539,15 +550,15 @@ def test_the_values_of_an_approval_are_not_those_of_a_newer_version_or_of_a_refu
     send(c)
     settle(c, "v-1", reason="changed_meanwhile")
     calls.record_verdicts(c, DESK, [ReportedVerdict(the_item(c).call_id, "approved")], AT)
-    assert item_verdicts.edited_values(c, ledger(c)) == {}, "its owner approved it as it was"
+    assert item_words.edited_values(c, ledger(c)) == {}, "its owner approved it as it was"
     c.execute(sa.update(item_rows).values(verdict="open", verdict_at=None))
     give(c, "approve", "v-2", data={"title": "call Bob"})
     send(c)
     settle(c, "v-2", "edited")
-    assert item_verdicts.edited_values(c, ledger(c)) != {}
+    assert item_words.edited_values(c, ledger(c)) != {}
     assert retention.prune_verdicts(c, before=AT + 99) == 1, "the refused one"
     c.execute(sa.update(item_rows).values(call_id="c-9"))
-    assert (item_verdicts.edited_values(c, ledger(c)), retention.prune_verdicts(c, before=AT + 99)) == ({}, 1)
+    assert (item_words.edited_values(c, ledger(c)), retention.prune_verdicts(c, before=AT + 99)) == ({}, 1)
 
 
 @pytest.mark.usefixtures("sent")

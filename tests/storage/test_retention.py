@@ -437,6 +437,7 @@ def test_no_table_that_grows_is_forgotten() -> None:
         "leases",
         "folder_trees",  # one for each agent, and one for each of its runs that read
         "unit_ledger",  # as many rows as agents have files
+        "item_words",  # one row for each item
         "items",  # as many rows as their files have items, and had
         "gateways",  # as many as hub.toml ever had
         "connectors",  # likewise

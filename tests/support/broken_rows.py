@@ -150,7 +150,7 @@ def _rows(world: str, number: int) -> Iterator[tuple[str, dict[str, Any]]]:
         yield table, {name: own.get(value, value) for name, value in row.items()}
 
 
-_NUMBERED: Final = {"audit_log": ("seq",), "settings_revisions": ("number",)}
+_NUMBERED: Final = {"audit_log": ("seq",), "item_words": ("number",), "settings_revisions": ("number",)}
 
 
 @cache

@@ -89,6 +89,7 @@ VALUES: Final[Mapping[str, Mapping[str, object]]] = {
         "unit_key": _text("unit_key"),
         "state": "ACKED",
     },
+    "item_words": {"item_id": _text("id")},
     "run_state_history": {"new_state": "QUEUED"},
     "run_units": {"run_id": _text("id"), "state": "DONE"},
     "runs": {

@@ -126,7 +126,8 @@ _ALLOWED: Final = {
     "a list with filters: tests/hub/api/test_lists.py counts what each of them reads": (
         *("agents.agents.list_agents", "agents.locks.list_locks", "audit.list_activity"),
         *("coordination.message_rows.list_messages", "coordination.question_rows.list_questions"),
-        *("runs.items.list_items", "runs.runs.list_runs", "coordination.broadcasts.list_broadcasts"),
+        *("runs.items.list_items", "runs.items.find_items", "runs.runs.list_runs"),
+        "coordination.broadcasts.list_broadcasts",
         *("coordination.boards.list_boards", "devices.devices.list_users"),
     ),
 }

@@ -47,7 +47,7 @@ from protocol.work import CountedDay, FoundBy, Mark, Provenance
 from storage import audit
 from storage.audit import Entry
 from storage.devices import devices
-from storage.runs import calls, item_proposals, item_verdicts, items
+from storage.runs import calls, item_proposals, item_verdicts, item_words, items
 from storage.runs.calls import ReportedVerdict
 from storage.runs.item_proposals import ProposedVerdict
 from storage.runs.item_verdicts import GivenVerdict, NewVerdict, VerdictRefused, VerdictRow, VerdictState
@@ -488,7 +488,7 @@ class Items(Noun):
             rows = [one.row for one in page.items]
             newest, proposals = _given(c, [row.id for row in rows]), self._proposed(c, rows)
             owners = devices.user_names(c, {row.user_id for row in rows}) if values else {}
-            edits, elsewhere = item_verdicts.edited_values(c, rows), self._elsewhere(c, rows)
+            edits, elsewhere = item_words.edited_values(c, rows), self._elsewhere(c, rows)
             return page, newest, proposals, edits, elsewhere, owners
 
         found, newest, proposals, edits, elsewhere, owners = await self._store.read(read)
@@ -595,7 +595,7 @@ class Items(Noun):
         ]:
             newest = _given(c, [item_id]).get(item_id)
             found = items.get_item(c, item_id, self.user_id)
-            edits, elsewhere = item_verdicts.edited_values(c, found[:1]), self._elsewhere(c, found[:1])
+            edits, elsewhere = item_words.edited_values(c, found[:1]), self._elsewhere(c, found[:1])
             proposals, sealed = self._proposed(c, found[:1]), items.find_excerpt(c, item_id)
             return found, newest, proposals, sealed, edits, elsewhere
 

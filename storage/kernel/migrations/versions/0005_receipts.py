@@ -1,4 +1,4 @@
-"""Receipts of devices, the places of items outside of their files, and proposals of verdicts are kept."""
+"""Receipts of devices, places of items, proposals of verdicts and the words of items are kept."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,6 +12,7 @@ def upgrade() -> None:
     _add_places_of_items()
     _add_receipts()
     _add_proposals()
+    _add_words()
 
 
 def _add_places_of_items() -> None:
@@ -97,3 +98,55 @@ def _add_proposals() -> None:
         postgresql_where=is_settled,
     )
     op.create_index("item_proposals_user", "item_proposals", ["user_id"])
+
+
+def _add_words() -> None:
+    number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+    op.create_table(
+        "item_words",
+        sa.Column("number", number, autoincrement=False, nullable=False),
+        sa.Column("item_id", sa.Text(), nullable=False),
+        sa.Column("user_id", sa.Text(), nullable=False),
+        sa.Column("due", number),
+        *(
+            sa.Column(name, sa.Text(), server_default=sa.text("''"), nullable=False)
+            for name in ("title", "project", "person", "body")
+        ),
+        sa.PrimaryKeyConstraint("number", name=op.f("pk_item_words")),
+        sa.ForeignKeyConstraint(
+            ["item_id"], ["items.id"], name=op.f("fk_item_words_item_id"), ondelete="CASCADE"
+        ),
+        sa.UniqueConstraint("item_id", name=op.f("uq_item_words_item_id")),
+        sqlite_strict=True,
+    )
+    # Numbers below zero: the hub writes the words of these items in parts, while it works.
+    op.execute(
+        "INSERT INTO item_words (number, item_id, user_id, due)"
+        " SELECT -row_number() OVER (ORDER BY created_at, id), id, user_id, date_ms FROM items"
+    )
+    for statement in WORDS_INDEX[op.get_bind().dialect.name]:
+        op.get_bind().exec_driver_sql(statement)
+
+
+_ADD = """INSERT INTO item_search (rowid, title, project, person, body)
+    VALUES (NEW.number, NEW.title, NEW.project, NEW.person, NEW.body);"""
+_DROP = """INSERT INTO item_search (item_search, rowid, title, project, person, body)
+    VALUES ('delete', OLD.number, OLD.title, OLD.project, OLD.person, OLD.body);"""
+WORDS_INDEX = {
+    "sqlite": (
+        """CREATE VIRTUAL TABLE item_search USING fts5(title, project, person, body, content='item_words',
+        content_rowid='number', columnsize=0, tokenize='ascii')""",
+        f"CREATE TRIGGER item_words_added AFTER INSERT ON item_words BEGIN {_ADD} END",
+        f"""CREATE TRIGGER item_words_changed AFTER UPDATE OF title, project, person, body ON item_words
+        BEGIN {_DROP} {_ADD} END""",
+        f"CREATE TRIGGER item_words_deleted AFTER DELETE ON item_words BEGIN {_DROP} END",
+        "INSERT INTO item_search (item_search) VALUES ('rebuild')",
+    ),
+    "postgresql": (
+        """ALTER TABLE item_words ADD COLUMN search tsvector GENERATED ALWAYS AS (
+        setweight(to_tsvector('simple', title), 'A') || setweight(to_tsvector('simple', project), 'B') ||
+        setweight(to_tsvector('simple', person), 'C') || setweight(to_tsvector('simple', body), 'D')
+        ) STORED""",
+        "CREATE INDEX item_words_search ON item_words USING gin (search)",
+    ),
+}

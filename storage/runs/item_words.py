@@ -1,0 +1,237 @@
+"""Words of items, and questions about them: the same ones on each kind of database.
+
+Each item has a row of its words, written in the transaction of each change of what is shown of the item.
+Letters are folded here, so that a database only splits words at blanks. The words of the owner's edits count
+in place of those that were found. A file keeps its index of the words by triggers, a server in a column that
+it generates; see ``storage.kernel.words_index``.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
+from typing import Any, Final, Literal, NamedTuple
+from unicodedata import combining, normalize
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.compiler import compiles
+
+from protocol.errors import CodedError, ErrorCode
+from protocol.tables import TABLES
+from storage.kernel.columns import FIRST_INSTANT, IN_LIST, LAST_INSTANT, Int, execute_for_each, in_parts
+from storage.schema import item_verdicts, item_words, items
+
+MOST_WORDS: Final = 10_000  # of one column of an item; a server knows no places behind 16,383
+MOST_LETTERS: Final = 64  # of one word
+MOST_TERMS: Final = 50  # of one question
+LEAST_BEGIN: Final = 3  # letters of a word that is the beginning of others, too
+APART: Final = "ꙮ"  # a letter of no language between the texts of an item, which no phrase leads across
+
+# Scripts without blanks: each letter is a word.
+_ALONE: Final = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff"
+# Digits are words of their own: a server takes 1e5x for a number.
+_WORD: Final = re.compile(rf"\d+|(?=[^\W\d_])[{_ALONE}]|[^\W\d_{_ALONE}]+")
+_PLAIN: Final = re.compile("[0-9]+|[a-z]+")
+_QUOTES: Final = re.compile("[\u201c\u201d\u201e\u201f\u00ab\u00bb\uff02]")
+
+Column = Literal["title", "project", "person", "body"]
+_COLUMNS: Final[Mapping[str, Column]] = {
+    "projectId": "project",
+    "assignee": "person",
+    "author": "person",
+}
+_DAYS: Final = dict.fromkeys(("dueDate", "date")).keys()
+# Their few values are no words that anyone looks for.
+_NOT_WORDS: Final = {one.name for table in TABLES.values() for one in table.columns if one.choices} | {
+    "taskId"
+}
+
+
+def words_in(text: str) -> list[str]:
+    """Return the words of a text, without case and without marks on letters."""
+    if text.isascii():
+        return [word[:MOST_LETTERS] for word in _PLAIN.findall(text.lower())]
+    plain = "".join(one for one in normalize("NFKD", text).casefold() if not combining(one))
+    return [word[:MOST_LETTERS] for word in _WORD.findall(plain)]
+
+
+def words_of(item: Any, edited: Mapping[str, Any] = {}) -> dict[str, Any]:
+    """Return the row of an item's words. *edited*: values that its owner gave to fields."""
+    table = TABLES.get(item.target_table)
+    data = {**item.data, **edited}
+    texts: dict[str, list[str]] = {"title": [], "project": [], "person": [], "body": []}
+    title = next((name for name, one in data.items() if isinstance(one, str)), "")
+    title = title if table is None else table.title
+    for name, value in data.items():
+        if name not in _NOT_WORDS:
+            texts["title" if name == title else _COLUMNS.get(name, "body")] += _texts(value)
+    source = item.source or {}
+    texts["person"] += _texts((source.get("provenance") or {}).get("author"))
+    texts["body"] += [*_texts(source.get("quote")), *_texts(item.unit_key)]
+    days = (
+        day for day in map(data.get, _DAYS) if isinstance(day, int) and FIRST_INSTANT <= day <= LAST_INSTANT
+    )
+    found_day = None if edited.keys() & _DAYS else item.date_ms
+    return {"item_id": item.id, "user_id": item.user_id, "due": next(days, found_day)} | {
+        name: " ".join(islice(chain.from_iterable([*words_in(one), APART] for one in found), MOST_WORDS))
+        for name, found in texts.items()
+    }
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield the texts of a value: itself, each of a list, or the title of a row that it names."""
+    for one in value if isinstance(value, list) else [value]:
+        text = one.get("title") if isinstance(one, dict) else one
+        if isinstance(text, str):
+            yield text
+
+
+class _next_number(sa.sql.functions.FunctionElement[int]):
+    """Number of a new row, above those before it: two hubs that share a server wait for nothing there."""
+
+    type = Int
+    inherit_cache = True
+    name = "next_number"
+
+
+@compiles(_next_number)
+def _in_file(element: _next_number, compiler: sa.sql.compiler.SQLCompiler, **_: Any) -> str:
+    return "(SELECT coalesce(max(number), 0) + 1 FROM item_words)"
+
+
+@compiles(_next_number, "postgresql")
+def _on_server(element: _next_number, compiler: sa.sql.compiler.SQLCompiler, **_: Any) -> str:
+    return "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)"
+
+
+ADD = sa.insert(item_words).values(number=_next_number())
+_put = postgresql.insert(item_words).values(number=_next_number())
+_changing = [column for column in item_words.c if column.name not in ("number", "item_id")]
+PUT = _put.on_conflict_do_update(
+    index_elements=["item_id"],
+    set_={column.name: _put.excluded[column.name] for column in _changing},
+    where=sa.or_(*(column.is_distinct_from(_put.excluded[column.name]) for column in _changing)),
+)
+OF_ITEMS = sa.select(
+    *(items.c[name] for name in ("id", "user_id", "unit_key", "target_table", "data", "source", "date_ms")),
+    items.c.verdict,
+    items.c.call_id,
+)
+BY_ID = OF_ITEMS.where(items.c.id.in_(sa.bindparam("ids", expanding=True)))
+BY_CALL = OF_ITEMS.where(items.c.call_id.in_(sa.bindparam("ids", expanding=True)))
+GIVEN = sa.select(
+    *(item_verdicts.c[name] for name in ("item_id", "verdict", "data", "seen_call")),
+).where(item_verdicts.c.item_id.in_(sa.bindparam("ids", expanding=True)), item_verdicts.c.state == "done")
+GIVEN = GIVEN.order_by(item_verdicts.c.created_at, item_verdicts.c.id)
+
+
+def edited_values(c: sa.Connection, rows: Iterable[Any]) -> dict[str, dict[str, Any]]:
+    """Return the values that approvals and edits at the hub gave to items, by item, unless undone."""
+    judged = {row.id: row.call_id for row in rows if row.verdict in ("approved", "edited")}
+    given = (row for part in in_parts(sorted(judged)) for row in c.execute(GIVEN, {"ids": part}))
+    return {
+        id: row.data
+        for id, row in {row.item_id: row for row in given}.items()
+        if row.verdict in ("approve", "edit") and row.data and row.seen_call == judged[id]
+    }
+
+
+def add_words(c: sa.Connection, fresh: Sequence[Any]) -> None:
+    """Write the words of items that were added, and have no verdict."""
+    execute_for_each(c, ADD, [words_of(item) for item in fresh])
+
+
+def follow(c: sa.Connection, ids: Sequence[str], query: sa.Select[Any] = BY_ID) -> None:
+    """Write the words of items that changed. *ids*: of the items, or of what else *query* finds them by."""
+    for part in in_parts(sorted(ids)):
+        found = c.execute(query, {"ids": part}).all()
+        edited = edited_values(c, found)
+        execute_for_each(c, PUT, [words_of(item, edited.get(item.id, {})) for item in found])
+
+
+EARLIER = (
+    sa.select(item_words.c.item_id)
+    .where(item_words.c.number < 0)
+    .order_by(item_words.c.number.desc())
+    .limit(IN_LIST)
+)
+DROP = sa.delete(item_words).where(item_words.c.item_id.in_(sa.bindparam("ids", expanding=True)))
+
+
+def index_earlier(c: sa.Connection) -> int:
+    """Write the words of some items from before there were words. Return their number."""
+    ids = c.execute(EARLIER).scalars().all()
+    if ids:
+        c.execute(DROP, {"ids": ids})
+        follow(c, ids)
+    return len(ids)
+
+
+class Term(NamedTuple):
+    """Words that follow each other in an item. *column*: where; None: anywhere."""
+
+    words: tuple[str, ...]
+    column: Column | None = None
+    is_begin: bool = False  # the last word is the beginning of others, too
+
+
+def terms_in(question: str, column: Column | None = None, *, name: str = "q") -> list[Term]:
+    """Return what a question asks for: plain words, and phrases in quotes.
+
+    Args:
+        name: of the question in errors.
+
+    Raises:
+        CodedError (BAD_PARAMS): it has no words, or too many.
+    """
+    terms = []
+    for place, part in enumerate(_QUOTES.sub('"', question).split('"')):
+        is_phrase = place % 2 == 1
+        for text in [part] if is_phrase else part.split():
+            if words := tuple(words_in(text)):
+                is_begin = not is_phrase and len(words[-1]) >= LEAST_BEGIN
+                terms.append(Term(words, column, is_begin))
+    if not terms or sum(len(term.words) for term in terms) > MOST_TERMS:
+        why = (
+            f"has more than {MOST_TERMS} words; ask for fewer"
+            if terms
+            else (f'has no words: {question[:40]!r}; write words to look for, as: offer "by friday"')
+        )
+        raise CodedError(ErrorCode.BAD_PARAMS, f"query.{name}: {why}")
+    return terms
+
+
+def in_index(terms: Sequence[Term], dialect: str, *, in_title: bool | None = None) -> str:
+    """Return a question in the language of a database's index.
+
+    Args:
+        in_title: True: only items with all of it in their titles; False: without them.
+    """
+    spelled = _on_server_spelled if dialect == "postgresql" else _in_file_spelled
+    both, other = (" & ", " & !") if dialect == "postgresql" else (" AND ", " NOT ")
+    anywhere = both.join(map(spelled, terms))
+    if in_title is None:
+        return anywhere
+    titled = both.join(spelled(term._replace(column=term.column or "title")) for term in terms)
+    return titled if in_title else f"({anywhere}){other}({titled})"
+
+
+def _in_file_spelled(term: Term) -> str:
+    where = "" if term.column is None else f"{term.column} : "
+    return f'{where}"{" ".join(term.words)}"{" *" if term.is_begin else ""}'
+
+
+_WEIGHTS: Final[Mapping[Column | None, str]] = {
+    None: "",
+    "title": "A",
+    "project": "B",
+    "person": "C",
+    "body": "D",
+}
+
+
+def _on_server_spelled(term: Term) -> str:
+    weight = _WEIGHTS[term.column]
+    marks = [weight] * (len(term.words) - 1) + [f"{'*' if term.is_begin else ''}{weight}"]
+    words = (f"'{word}'{':' if mark else ''}{mark}" for word, mark in zip(term.words, marks, strict=True))
+    return f"({' <-> '.join(words)})"
