@@ -13,7 +13,7 @@ from hub.cli import show
 from hub.cli.declared import LEAST_END, SEARCHED, item_called
 from hub.cli.failure import Exit, Failure
 from hub.cli.formats import proposals, short
-from hub.cli.options import Command, ListByDefault, example
+from hub.cli.options import Command, ListByDefault, example, moment_option
 from hub.cli.talk import Responses, Talk, hub_command
 from hub.printable import one_line
 
@@ -59,6 +59,45 @@ def items() -> None:
     by their own ids only. The device of an item takes a verdict if its owner has granted
     review.remote to the hub; 'hub items show' tells its state.
     """
+
+
+@items.command("find", epilog=example("hub items find offer --person anna --until 2027-03-01"))
+@click.argument("words", metavar="[WORD]...", nargs=-1)
+@click.option("--person", help="Words of a person: who is to do it, or wrote it.")
+@click.option("--project", help="Words of the name of its project.")
+@moment_option("--since", "Only those due from then on")
+@moment_option("--until", "Only those due before then")
+@click.option("--table", metavar="NAME", help="Only of this table.")
+@click.option(
+    "--in-state", "verdict", type=click.Choice(("open", "approved", "edited")), help="Only in this state."
+)
+@click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True, help="Most items.")
+@hub_command
+def find(hub: Talk, words: Sequence[str], **asked: Any) -> Responses:
+    """Find items by their words: what was promised, to whom, until when.
+
+    Open and approved items with all WORDS in their title, text, quote, file, people or project,
+    those first that have them in their title. Capitals and accents do not count; a word of three
+    letters or more also finds longer ones that begin with it. '"a phrase"' finds words in a row.
+    """
+    days = {"due_since": asked.pop("since"), "due_until": asked.pop("until")}
+    asked |= {"q": " ".join(words) or None} | days
+    if not any(asked[name] for name in ("q", "person", "project", *days)):
+        raise click.UsageError("give words to look for, or --person, --project, --since or --until")
+    found = hub.get("/v1/items", values="true", **asked)
+    yield "items", found
+    for one in found["items"]:
+        due = next((one["data"][name] for name in ("dueDate", "date") if one["data"].get(name)), None)
+        due = show.moment(due) if due and "T" in due else due
+        facts = (due and f"due {due}", one["verdict"], one["path"], one["id"][-LEAST_END:])
+        show.out(one_line(short(one["title"])))
+        show.out("  " + one_line(" · ".join(fact for fact in facts if fact)))
+        if one["quote"]:
+            show.out("  " + one_line(f"“{short(one['quote'])}”"))
+    if not found["items"]:
+        show.report("no item has all of these words")
+    elif found["next_cursor"]:
+        show.report("there are more: give another word, or a higher --limit")
 
 
 @items.command("approve", epilog=example("hub items approve 4e21a9 title='Call Ana'"))

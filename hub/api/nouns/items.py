@@ -51,7 +51,8 @@ from storage.runs import calls, item_proposals, item_verdicts, item_words, items
 from storage.runs.calls import ReportedVerdict
 from storage.runs.item_proposals import ProposedVerdict
 from storage.runs.item_verdicts import GivenVerdict, NewVerdict, VerdictRefused, VerdictRow, VerdictState
-from storage.runs.items import ItemCounts, ItemFilter, ItemPage, ItemRow, SealedExcerpt
+from storage.runs.item_words import terms_in
+from storage.runs.items import ItemCounts, ItemFilter, ItemPage, ItemRow, SealedExcerpt, Sought
 from storage.store import Connection, Store
 
 
@@ -407,6 +408,30 @@ def asked_items(
 Asked = Annotated[AskedItems, From(asked_items)]
 
 
+def sought_items(
+    q: Annotated[_Text, Meta(description='Words that they have; "a phrase" in quotes.')] | None = None,
+    person: Annotated[_Text, Meta(description="Words of a person: who is to do it, or wrote it.")]
+    | None = None,
+    project: Annotated[_Text, Meta(description="Words of its project's name.")] | None = None,
+    due_since: Annotated[Instant, Meta(description="Only items whose day is then or later.")] | None = None,
+    due_until: Annotated[Instant, Meta(description="Only items whose day is before.")] | None = None,
+) -> Sought | None:
+    """Return what items are to have, or None where nothing is asked for.
+
+    Raises:
+        CodedError (BAD_PARAMS): a question without words, or with too many.
+    """
+    since, until = (None if one is None else epoch_ms(one) for one in (due_since, due_until))
+    terms = [] if q is None else terms_in(q)
+    terms += [] if person is None else terms_in(person, "person", name="person")
+    terms += [] if project is None else terms_in(project, "project", name="project")
+    sought = Sought(terms=tuple(terms), due_since=since, due_until=until)
+    return None if sought == Sought() else sought
+
+
+Searched = Annotated[Sought | None, From(sought_items)]
+
+
 class Items(Noun):
     """The ledger of items."""
 
@@ -472,19 +497,24 @@ class Items(Noun):
     async def newest(
         self,
         asked: Asked,
+        sought: Searched,
         paging: Paging,
         values: Annotated[bool, Meta(description="Each with its owner, quote and values.")] = False,
     ) -> ItemsPage:
         """List items, the newest first.
 
         A page has fewer items than its limit where many are examined for few: ``next_cursor`` goes on. With
-        ``values`` it has 200 at most.
+        ``values`` it has 200 at most. A search by words or days lists items with all words in their titles
+        first, and rejected ones only by ``verdict``.
         """
         if values:
             paging.limit = min(paging.limit, MOST_LONG)
 
         def read(c: Connection) -> tuple[ItemPage, Given, Proposed, Edits, set[DeviceId], dict[UserId, str]]:
-            page = items.list_items(c, self._filter(c, asked), limit=paging.part.limit, after=paging.after)
+            chosen, find = self._filter(c, asked), items.list_items
+            if sought is not None:
+                find = partial(items.find_items, sought=sought)
+            page = find(c, chosen, limit=paging.limit + 1, after=paging.after)
             rows = [one.row for one in page.items]
             newest, proposals = _given(c, [row.id for row in rows]), self._proposed(c, rows)
             owners = devices.user_names(c, {row.user_id for row in rows}) if values else {}
@@ -492,7 +522,7 @@ class Items(Noun):
             return page, newest, proposals, edits, elsewhere, owners
 
         found, newest, proposals, edits, elsewhere, owners = await self._store.read(read)
-        page = paging.fetched(found.items, key=lambda one: (one.row.created_at, one.row.id), rest=found.rest)
+        page = paging.fetched(found.items, key=lambda one: one.key, rest=found.rest)
         if (
             asked.table and not page.items and not page.next_cursor
         ):  # items outlive the declaration of a table

@@ -121,6 +121,56 @@ async def test_an_item_shows_where_it_went_and_why_it_is_not_there_in_words(
     assert (await client.get("/v1/items/i-2")).json()["places"] == []
 
 
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ({"q": "TASK 4"}, ["task 4"]),
+        ({"q": "task", "verdict": "rejected"}, ["task 3"]),
+        ({"q": '"4 task"'}, []),
+        ({"q": "4", "path": "elsewhere/"}, []),
+        ({"person": "nobody-there"}, []),
+        ({"q": "task", "due_until": "1960-01-01T00:00:00Z"}, []),
+    ],
+)
+async def test_items_are_found_by_their_words(
+    client: httpx2.AsyncClient, asked: dict[str, str], found: list[str]
+) -> None:
+    assert await titles(client, **asked) == found
+
+
+async def test_pages_of_found_items_are_led_to_by_cursors_of_the_same_question(
+    client: httpx2.AsyncClient,
+) -> None:
+    whole = await titles(client, q="task")
+    paged: list[str] = []
+    cursor = None
+    while cursor or not paged:
+        more: dict[str, Any] = {} if cursor is None else {"cursor": cursor}
+        page = (await client.get("/v1/items", params={"q": "task", "limit": 2} | more)).json()
+        paged += [item["title"] for item in page["items"]]
+        cursor = page["next_cursor"]
+    assert (paged, len(paged)) == (whole, len({*whole}))
+    first = (await client.get("/v1/items", params={"limit": 1})).json()["next_cursor"]
+    other = await client.get("/v1/items", params={"q": "task", "cursor": first})
+    assert (other.status_code, "another list" in other.text) == (422, True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ({"q": "-*:"}, "query.q: has no words"),
+        ({"person": '""'}, "query.person: has no words"),
+        ({"q": "w " * 51}, "more than 50 words"),
+        ({"q": "w" * 10_000}, "q"),
+    ],
+)
+async def test_a_question_that_cannot_be_asked_is_refused_with_why(
+    client: httpx2.AsyncClient, asked: dict[str, str], why: str
+) -> None:
+    answer = await client.get("/v1/items", params=asked)
+    assert (answer.status_code, why in answer.text) == (422, True), answer.text
+
+
 async def test_an_item_is_read_with_its_content_and_its_place(client: httpx2.AsyncClient) -> None:
     found = (await client.get("/v1/items/i-1")).json()
     assert (found["title"], found["data"], found["device"]) == ("task 1", {"title": "task 1"}, "lab")

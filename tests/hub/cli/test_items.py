@@ -39,6 +39,20 @@ def test_items_are_listed_by_filters_and_shown(hub: Hub, served: ServedHub, port
     assert "open, unsure" in listed and UNSURE["chat"] in hub("items", "show", "i-0").output
 
 
+def test_items_are_found_with_their_days_quotes_and_files(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
+    portal.call(served.store.write, keep)
+    found = hub("items", "find", "TASK", "4").output
+    assert "task 4" in found and "notes/a.md" in found and "“task”" in found and "task 1" not in found
+    assert json.loads(hub("items", "find", "task", "--in-state", "open", "--limit", "1", "--json").stdout)[
+        "next_cursor"
+    ]
+    ends(hub("items", "find", "elsewhere"), 0, output=("no item has all of these words",))
+    ends(hub("items", "find"), 2, output=("give words to look for",))
+    ends(hub("items", "find", "-", "--person", "?"), 2, output=("has no words",))
+
+
 def test_items_are_listed_and_shown_with_where_they_went_and_why_not(
     hub: Hub, served: ServedHub, portal: BlockingPortal
 ) -> None:

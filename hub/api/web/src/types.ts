@@ -208,7 +208,7 @@ export interface Get {
   "/v1/devices/{device_id}/presence": { query: "since" | "user"; body: undefined; answer: PresenceView };
   "/v1/invitations": { query: "cursor" | "limit" | "user"; body: undefined; answer: Invitations };
   "/v1/issues": { query: "anew" | "cursor" | "limit" | "muted" | "online" | "user"; body: undefined; answer: Issues };
-  "/v1/items": { query: "agent" | "apart" | "cursor" | "device" | "limit" | "path" | "proposed" | "run" | "since" | "table" | "text" | "user" | "values" | "verdict" | "warning"; body: undefined; answer: ItemsPage };
+  "/v1/items": { query: "agent" | "apart" | "cursor" | "device" | "due_since" | "due_until" | "limit" | "path" | "person" | "project" | "proposed" | "q" | "run" | "since" | "table" | "text" | "user" | "values" | "verdict" | "warning"; body: undefined; answer: ItemsPage };
   "/v1/items/counts": { query: "agent" | "apart" | "device" | "path" | "proposed" | "run" | "since" | "table" | "text" | "user" | "verdict" | "warning"; body: undefined; answer: ItemCountsView };
   "/v1/items/{item_id}": { query: "user"; body: undefined; answer: ItemDetail };
   "/v1/items/{item_id}/choices": { query: "user"; body: undefined; answer: ItemChoices };
