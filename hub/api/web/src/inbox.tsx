@@ -48,10 +48,10 @@ let isAtEnd = false; // of what was read, which goes on
 
 /** What is listed: the filters of the address. */
 export const asked = computed(() => {
-  const { agent, run, table, device, warning, path, text, proposed, verdict = "open", apart } = Object.fromEntries(place.value.query);
+  const { q, person, project, agent, run, table, device, warning, path, text, proposed, verdict = "open", apart } = Object.fromEntries(place.value.query);
   // Agents list items of unknown authors apart; a run's items, and those of one warning, are shown together.
-  const isApart = apart ?? ((run ?? warning ?? proposed) !== undefined ? undefined : "false");
-  return { agent, run, table, device, warning, path, text, proposed, apart: isApart, verdict: verdict === "any" ? undefined : verdict };
+  const isApart = apart ?? ((run ?? warning ?? proposed ?? q ?? person ?? project) !== undefined ? undefined : "false");
+  return { q, person, project, agent, run, table, device, warning, path, text, proposed, apart: isApart, verdict: verdict === "any" ? undefined : verdict };
 });
 /** The item that is shown: that of the address, or the first one that waits. */
 export const current = computed(

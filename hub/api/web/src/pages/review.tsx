@@ -22,6 +22,7 @@ import { whyOf } from "./why";
 
 const VERDICTS = ["approved", "edited", "rejected", "any"];
 const KINDS = ["item", "verdict", "proposal", "device"] as const;
+const WORD_FIELDS: readonly SearchField[] = [{ name: "q", label: "words" }, { name: "person" }, { name: "project" }];
 const REST_MS = 150; // items that keys pass faster are not read
 
 /** Leads to the items that are listed apart, and back. */
@@ -43,7 +44,7 @@ function fieldsOf(counts: ItemCountsView | undefined): readonly SearchField[] {
     { name: "path", label: "file", offers: counts?.folders ?? {} },
     ...(isAtDevice() ? [] : [{ name: "device", offers: counts?.devices ?? {} }, { name: "agent", offers: counts?.agents ?? {} }]),
     { name: "warning", label: "mark", offers: counts?.warnings ?? {} },
-    ...(isAtDevice() ? [] : [{ name: "proposed", values: ["true", "false"] }, { name: "run" }]),
+    ...(isAtDevice() ? [] : [{ name: "proposed", values: ["true", "false"] }, { name: "run" }, ...WORD_FIELDS]),
     TEXT_FIELD,
   ];
 }
@@ -74,7 +75,8 @@ export function Review(): JSX.Element {
   useLayoutEffect(() => begin(key), [key]);
   const isRead = list.value.key === key && list.value.next !== undefined;
   const items = useReading("/v1/items", { query: { ...asked.value, cursor: query["cursor"], limit: size.value }, kinds: KINDS });
-  const counts = useReading("/v1/items/counts", { query: asked.value, kinds: KINDS });
+  const { q: _words, person: _person, project: _project, ...counted } = asked.value; // words are looked for, and not counted
+  const counts = useReading("/v1/items/counts", { query: counted, kinds: KINDS });
   const hasFilter = verdict !== "open" || Object.entries(asked.value).some(([name, value]) => name !== "verdict" && value);
   const id = current.value;
   const rested = useRested(id);
