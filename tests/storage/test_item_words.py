@@ -261,3 +261,16 @@ def test_the_words_of_an_item_go_with_its_user(c: sa.Connection) -> None:
     c.execute(sa.delete(agents))
     c.execute(sa.delete(users))
     assert index_of(c) == {}
+
+
+@pytest.mark.usefixtures("made")
+def test_words_of_items_from_before_there_were_words_are_written_in_parts(c: sa.Connection) -> None:
+    """An upgrade leaves rows without words, numbered below zero from the oldest item on."""
+    before, words = find(c, "anna"), expected(c)
+    numbers = c.execute(sa.select(rows_of_words.c.number).order_by(rows_of_words.c.number)).scalars().all()
+    for at, number in enumerate(numbers, start=1):
+        empty = {"number": -at, "title": "", "project": "", "person": "", "body": ""}
+        c.execute(sa.update(rows_of_words).where(rows_of_words.c.number == number).values(empty))
+    assert find(c, "anna") == []
+    assert [item_words.index_earlier(c), item_words.index_earlier(c)] == [len(numbers), 0]
+    assert (find(c, "anna"), index_of(c)) == (before, words)
