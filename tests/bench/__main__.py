@@ -25,6 +25,7 @@ from tests.bench import (
     observing,
     presence,
     scheduling,
+    searching,
     shared,
     uploads,
     writing,
@@ -63,7 +64,7 @@ def _line(number: str, what: str, goal: str, reached: str, verdict: str) -> str:
     ).rstrip()
 
 
-ALL: Final = (1, 2, 3, 5, 6, 7, 8, 10, 12, 13, 18, 20, 21, 22, 26, *range(28, 35))
+ALL: Final = (1, 2, 3, 5, 6, 7, 8, 10, 12, 13, 18, 20, 21, 22, 26, *range(28, 36))
 _FAILED, _MISUSED, _NOT_MEASURED = 1, 2, 3
 
 
@@ -108,6 +109,7 @@ def _sections(
         ("rows 31 and 34: a large folder", folders.ROWS, folders.run),
         ("row 32: two nodes of one", frozenset({32}), nodes.run),
         ("row 33: devices on PostgreSQL", frozenset({33}), shared.run),
+        ("row 35: words of items", searching.ROWS, searching.run),
         ("rows 7 and 8: memory", memory.ROWS, lambda told: memory.run(told, wanted)),
     ]
 
