@@ -145,8 +145,9 @@ async def test_pages_of_found_items_are_led_to_by_cursors_of_the_same_question(
     paged: list[str] = []
     cursor = None
     while cursor or not paged:
-        more: dict[str, Any] = {} if cursor is None else {"cursor": cursor}
-        page = (await client.get("/v1/items", params={"q": "task", "limit": 2} | more)).json()
+        asked: dict[str, Any] = {"q": "task", "limit": 2}
+        asked |= {} if cursor is None else {"cursor": cursor}
+        page = (await client.get("/v1/items", params=asked)).json()
         paged += [item["title"] for item in page["items"]]
         cursor = page["next_cursor"]
     assert (paged, len(paged)) == (whole, len({*whole}))
