@@ -171,11 +171,11 @@ def _found(file: Path, run_id: str) -> str:
     """Write an item of a run's agent, as if a device had it."""
     engine = sa.create_engine(f"sqlite:///{file}", poolclass=sa.NullPool)
     with engine.begin() as c:
-        of_run = sa.select(agents.c.id, agents.c.user_id).join_from(runs, agents).where(runs.c.id == run_id)
-        agent_id, user_id = c.execute(of_run).one()
+        of_run = sa.select(agents.c.id.label("agent_id"), agents.c.user_id, agents.c.device_id)
+        row = c.execute(of_run.join_from(runs, agents).where(runs.c.id == run_id)).one()
         hashes = dict.fromkeys(("likeness", "quote_hash", "place_hash", "config_fingerprint"), "0")
         times = dict.fromkeys(("answered_at", "created_at", "updated_at"), 1)
-        of = {"user_id": user_id, "agent_id": agent_id, "run_id": run_id, "unit_key": "a.md"}
+        of = row._asdict() | {"run_id": run_id, "row_id": f"row-{ITEM}", "unit_key": "a.md"}
         named = {"id": ITEM, "call_id": f"c-{ITEM}", "target_table": "tasks", "data": {"title": "of mallory"}}
         c.execute(sa.insert(items), hashes | times | of | named)
     return ITEM
@@ -226,6 +226,9 @@ async def two(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Two]:
             message_id = await _made(mallory, "/v1/boards/mallorys/agents/plans/nudge?wait_s=0", nudge)
             broadcast_id = await _made(their_main, "/v1/agent/broadcasts?wait_s=0", nudge)
             item_id = _found(folder / "hub.db", run_id)
+            proposed = {"proposals": [{"item": item_id, "verdict": "reject", "why": "of mallory"}]}
+            answer = await mallory.post("/v1/items/proposals", json=proposed)
+            (proposal,) = answer.json()["results"]
             (agent_token,) = (await mallory.get("/v1/agents/plans/tokens")).json()["tokens"]
             theirs = {
                 "name": "plans",
@@ -241,6 +244,7 @@ async def two(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Two]:
                 "agent_token_id": agent_token["id"],
                 "run_id": run_id,
                 "item_id": item_id,
+                "proposal_id": proposal["id"],
                 "device_id": device["id"],
                 "invitation_id": invitation_id,
                 "token_id": token_id,

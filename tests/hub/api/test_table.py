@@ -74,7 +74,8 @@ def test_the_roles_bring_what_they_bring() -> None:
 def test_routes_that_act_in_an_owners_name_need_the_scope_review_or_answer() -> None:
     found = {asked.path for asked, need in ROUTES.items() if need in NAMED}
     questions = {f"/v1/questions/{{question_id}}/{verb}" for verb in ("answer", "withdraw")}
-    assert found == {"/v1/items/verdicts", "/v1/items/{item_id}/choices", *questions}
+    decided = {"/v1/items/verdicts", "/v1/items/{item_id}/choices", "/v1/items/proposals/declined"}
+    assert found == {*decided, *questions}
 
 
 def test_nothing_but_health_is_public() -> None:
@@ -82,9 +83,11 @@ def test_nothing_but_health_is_public() -> None:
     assert public == {"/healthz", "/readyz"}
 
 
-def test_nobody_changes_anything_with_the_right_to_read_but_the_own_session() -> None:
+def test_scope_read_changes_the_own_session_and_own_proposals_alone() -> None:
     found = {asked for asked, need in ROUTES.items() if need is Scope.READ and asked.method != "GET"}
-    assert found == {Asked("POST", "/v1/sessions"), Asked("DELETE", "/v1/sessions/current")}
+    sessions = {Asked("POST", "/v1/sessions"), Asked("DELETE", "/v1/sessions/current")}
+    proposals = Asked("POST", "/v1/items/proposals"), Asked("DELETE", "/v1/items/proposals/{proposal_id}")
+    assert found == {*sessions, *proposals}
 
 
 async def _answer(access: Access, asked: Asked, path: str, token: str | None) -> int:
