@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-VERSION: Final = "0.1.0"
+VERSION: Final = "0.2.0"
 
 # By the file that an installer of programs leaves in an environment. It makes the environment anew, so the
 # command names the extras that are there too.

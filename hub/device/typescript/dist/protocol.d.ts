@@ -491,7 +491,7 @@ export type Value = (string) | (number) | (number) | (boolean) | (null) | (reado
     readonly [name: string]: Value;
 });
 /** Version of this package. */
-export declare const VERSION = "0.1.0";
+export declare const VERSION = "0.2.0";
 export declare const MAX_RESULT_BYTES = 65536;
 export declare const TABLES: readonly DeviceTable[];
 /** Columns that every table has. */

@@ -1,5 +1,5 @@
 /** Version of this package. */
-export const VERSION = "0.1.0";
+export const VERSION = "0.2.0";
 export const MAX_RESULT_BYTES = 65536;
 export const TABLES = [
     {

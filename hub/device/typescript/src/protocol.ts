@@ -123,7 +123,7 @@ export type AgentBeat = { "agent_id": string; "status"?: string; "state_detail"?
 export type Value = (string) | (number) | (number) | (boolean) | (null) | (readonly (Value)[]) | ({ readonly [name: string]: Value });
 
 /** Version of this package. */
-export const VERSION = "0.1.0";
+export const VERSION = "0.2.0";
 
 export const MAX_RESULT_BYTES = 65536;
 
