@@ -136,7 +136,7 @@ async def restart(device: KeptDevice) -> None:
 
 @pytest.mark.parametrize(
     ("seed", "tasks", "kills"),
-    [pytest.param(0, 6, 2, marks=pytest.mark.soak), pytest.param(1, 60, 8, marks=pytest.mark.soak)],
+    [pytest.param(0, 6, 2, marks=pytest.mark.soak), pytest.param(1, 200, 20, marks=pytest.mark.soak)],
 )
 async def test_task_of_a_run_of_a_real_hub_goes_to_its_places_and_back_and_the_hub_shows_where(
     seed: int, tasks: int, kills: int, calendar: CalDavPlace, tmp_path: Path
