@@ -694,7 +694,8 @@ def _compiled(
 ) -> tuple[str, tuple[_Bind, ...]]:
     """Return the text of *statement*, and its parameters in order: name, conversion and usual value."""
     columns = keys if isinstance(statement, sa.Insert) else None
-    compiled = statement.compile(dialect=dialect, column_keys=columns)
+    # For many rows nothing is returned: sqlite3 of Python 3.13 refuses to execute such a statement twice.
+    compiled = statement.compile(dialect=dialect, column_keys=columns, for_executemany=True)
     assert isinstance(compiled, sa.sql.compiler.SQLCompiler)
     assert compiled.positiontup is not None, f"{dialect.name} numbers its parameters"
     binds = []

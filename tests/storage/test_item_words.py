@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from protocol.errors import CodedError
 from protocol.ids import CallId, DeviceId, UserId
+from storage.kernel.columns import _compiled
 from storage.runs import calls, item_verdicts, item_words, items
 from storage.runs.calls import ReportedVerdict
 from storage.runs.item_verdicts import NewVerdict, VerdictAnswer
@@ -274,3 +275,9 @@ def test_words_of_items_from_before_there_were_words_are_written_in_parts(c: sa.
     assert find(c, "anna") == []
     assert [item_words.index_earlier(c), item_words.index_earlier(c)] == [len(numbers), 0]
     assert (find(c, "anna"), index_of(c)) == (before, words)
+
+
+@pytest.mark.parametrize("statement", [item_words.ADD, item_words.PUT])
+def test_statement_for_many_rows_returns_nothing(statement: sa.Insert) -> None:
+    names = tuple(words_of(row("1", "a")))
+    assert "RETURNING" not in _compiled(statement, sa.create_engine("sqlite://").dialect, names)[0]
