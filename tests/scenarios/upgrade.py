@@ -210,10 +210,10 @@ def _in_columns(
 
 
 async def play(folder: Path, only: Literal["both", "file", "server"] = "both") -> Verdict:
-    """Upgrade from each release, with a database on a server and in a file."""
+    """Upgrade from each release with other tables, with a database on a server and in a file."""
     told, are_well = [], []
     for release in releases():
-        if release.revision is not None and release.commit is not None:
+        if release.commit is not None and release.revision not in (None, revisions()[-1]):
             source = write_source(release, folder / release.version / "source")
             if only != "server":
                 seen = await upgrade_file(folder / release.version / "file", source)
