@@ -1,4 +1,4 @@
-"""One version in every place that names it, and cutting the next one."""
+"""The version, the same in every place that names it, and the cut of the next one."""
 
 import datetime
 import re

@@ -1,4 +1,4 @@
-"""What a hub gets to know about the places of approved rows, and what stays on the device."""
+"""Places of approved rows as hubs get them, and what of them stays on the device."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
