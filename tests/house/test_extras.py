@@ -12,6 +12,7 @@ EXTRAS = (
     "xllamacpp",
     "uvloop",
     "rapidocr",
+    "mcp",
 )
 
 

@@ -28,9 +28,15 @@ READ: Final[Mapping[str, str]] = {
     "omegaconf": "BSD-3-Clause",
     "pypdfium2": "Apache-2.0 AND BSD-3-Clause",
     "segno": "BSD-3-Clause",
+    "tinycss2": "BSD-3-Clause",
+    "webencodings": "BSD-3-Clause",
 }
 # Packages that other systems or versions of Python install: as the registry has them.
-ELSEWHERE: Final[Mapping[str, str]] = {"colorama": "BSD-3-Clause", "httpx2-jsfetch": "BSD-3-Clause"}
+ELSEWHERE: Final[Mapping[str, str]] = {
+    "colorama": "BSD-3-Clause",
+    "httpx2-jsfetch": "BSD-3-Clause",
+    "pywin32": "PSF-2.0",
+}
 # Names that are no identifiers of SPDX.
 SPELLINGS: Final[Mapping[str, str]] = {
     "3-Clause BSD License": "BSD-3-Clause",
