@@ -753,8 +753,11 @@ _MATCHING: Final = {
     "sqlite": _WORDS.join_from(_INDEX, item_words, item_words.c.number == _INDEX.c.rowid)
     .where(sa.text("item_search MATCH :question"), _INDEX.c.rowid < sa.bindparam("behind", type_=Int))
     .order_by(_INDEX.c.rowid.desc()),
+    # The words are in the text of the statement: how rare they are decides how the server goes about it.
     "postgresql": _WORDS.where(
-        sa.text("item_words.search @@ CAST(CAST(:question AS TEXT) AS tsquery)"),
+        sa.text("item_words.search @@ CAST(:question AS tsquery)").bindparams(
+            sa.bindparam("question", type_=sa.Text, literal_execute=True)
+        ),
         item_words.c.number < sa.bindparam("behind", type_=Int),
     ).order_by(item_words.c.number.desc()),
 }
