@@ -566,6 +566,27 @@ async def test_items_are_found_by_filters_with_counts_and_a_file_is_rejected_by_
     await expect(rows.filter(has_text="reject")).to_have_count(1)
 
 
+async def test_items_are_found_by_words_and_days_with_the_command_that_finds_them(visit: Visit) -> None:
+    await visit.open("review")
+    filter, rows = visit.page.get_by_role("combobox", name="Filter"), visit.page.locator(".picks li")
+    command = visit.page.locator("button.command code")
+    before, after = "2026-11-29", "2026-12-03"  # the items are due between them
+    for typed, count, shown in (
+        ("words:INVOICE anna", 1, "hub items find 'INVOICE anna'"),
+        (f"since:{before}", 1, f"hub items find --since {before} 'INVOICE anna'"),
+        (f"until:{before}", 0, f"hub items find --since {before} --until {before} 'INVOICE anna'"),
+        (f"until:{after}", 1, f"hub items find --since {before} --until {after} 'INVOICE anna'"),
+    ):
+        await filter.fill(typed)
+        await filter.press("Enter")
+        await expect(command).to_have_text(shown)
+        await expect(rows).to_have_count(count)
+    await visit.open("review?q=--token%20x")
+    await expect(command).to_have_text("hub items find -- '--token x'")
+    await visit.page.get_by_text("No item is like this.").wait_for()
+    assert visit.complaints == []
+
+
 async def test_keys_move_among_items_and_a_narrow_window_shows_the_list_or_one_item(
     hub: ServedHub, browser: Browser
 ) -> None:

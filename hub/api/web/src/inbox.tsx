@@ -2,6 +2,7 @@
 import { computed, signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { report } from "./acting";
+import { beginOf } from "./format";
 import { may } from "./me";
 import { Foreign } from "./parts";
 import { go, link, place } from "./router";
@@ -46,12 +47,18 @@ let early = ""; // typed before the form was there
 let isActing = false;
 let isAtEnd = false; // of what was read, which goes on
 
-/** What is listed: the filters of the address. */
+/** Words and days that the listed items have, if any are asked for; counts know nothing of them. */
+export const sought = computed(() => {
+  const { q, person, project, due_since, due_until } = Object.fromEntries(place.value.query);
+  const given = Object.entries({ q, person, project, due_since: beginOf(due_since), due_until: beginOf(due_until) });
+  return Object.fromEntries(given.filter(([, value]) => value !== undefined));
+});
+/** What is listed: the other filters of the address. */
 export const asked = computed(() => {
-  const { q, person, project, agent, run, table, device, warning, path, text, proposed, verdict = "open", apart } = Object.fromEntries(place.value.query);
+  const { agent, run, table, device, warning, path, text, proposed, verdict = "open", apart } = Object.fromEntries(place.value.query);
   // Agents list items of unknown authors apart; a run's items, and those of one warning, are shown together.
-  const isApart = apart ?? ((run ?? warning ?? proposed ?? q ?? person ?? project) !== undefined ? undefined : "false");
-  return { q, person, project, agent, run, table, device, warning, path, text, proposed, apart: isApart, verdict: verdict === "any" ? undefined : verdict };
+  const isApart = apart ?? ((run ?? warning ?? proposed) !== undefined || Object.keys(sought.value).length > 0 ? undefined : "false");
+  return { agent, run, table, device, warning, path, text, proposed, apart: isApart, verdict: verdict === "any" ? undefined : verdict };
 });
 /** The item that is shown: that of the address, or the first one that waits. */
 export const current = computed(
@@ -276,7 +283,7 @@ export function takeBack(): void {
 export async function pickAll(): Promise<void> {
   const { warning } = asked.value;
   if (warning !== undefined && warning !== "none") return report("Items with a warning are selected one by one.");
-  const page = await waiting({ ...asked.value, warning: "none" });
+  const page = await waiting({ ...asked.value, ...sought.value, warning: "none" });
   const found = page.items.filter(isOpen);
   if (found.length === 0) return report("None of these items has no warning and can be decided here.", true);
   chosen.value = new Map(found.map((row) => [row.id, row]));

@@ -21,10 +21,11 @@ export interface SearchField {
   readonly values?: readonly string[] | undefined;
   /** Values to choose from, with what they are called beside them, as their numbers; others can be typed. */
   readonly offers?: Readonly<Record<string, number | string>> | undefined;
+  /** Whether its values are days, whose begin is that of this zone. */
+  readonly isDay?: boolean;
 }
 
-/** Fields by days, whose begin is that of this zone. */
-export const DAY_FIELDS: readonly SearchField[] = ["since", "until"].map((name) => ({ name }));
+export const DAY_FIELDS: readonly SearchField[] = ["since", "until"].map((name) => ({ name, isDay: true }));
 export const TEXT_FIELD: SearchField = { name: TEXT };
 
 function labelOf({ label, name }: SearchField): string {
@@ -61,7 +62,7 @@ export function Search({ fields }: { fields: readonly SearchField[] }): JSX.Elem
 
   function offersOf(field: SearchField): readonly (readonly [string, string | number])[] {
     if (field.values) return field.values.map((value) => [value.toLowerCase(), ""]);
-    const days = DAY_FIELDS.includes(field) ? lastDays() : undefined;
+    const days = field.isDay ? lastDays() : undefined;
     return Object.entries(field.offers ?? days ?? names[field.name as keyof typeof NAMED] ?? {});
   }
   /** Return the field that a text begins with, and the value behind it. */
@@ -94,7 +95,7 @@ export function Search({ fields }: { fields: readonly SearchField[] }): JSX.Elem
     } else if (value) {
       const known = field.values?.find((one) => one.toLowerCase() === value.toLowerCase());
       if (field.values && known === undefined) return setProblem(`${labelOf(field)} is one of: ${field.values.join(", ").toLowerCase()}`);
-      if (DAY_FIELDS.includes(field) && Number.isNaN(Date.parse(value))) return setProblem(`${labelOf(field)} is a day, as in 2027-03-12`);
+      if (field.isDay && Number.isNaN(Date.parse(value))) return setProblem(`${labelOf(field)} is a day, as in 2027-03-12`);
       clearTimeout(timer.current);
       refine({ [field.name]: known ?? value });
     }

@@ -2,10 +2,10 @@
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useLayoutEffect, useState } from "preact/hooks";
 import { attempt, report } from "../acting";
-import { balanced, commandOf, exact } from "../format";
+import { balanced, commandOf, exact, quoted } from "../format";
 import {
   accept, asked, because, begin, chosen, clear, current, DONE, edit, edited, isOpen, isPlain, judge, judgeFile, list, move, pickAll, press, rejectFile, rows,
-  size, take, takeBack, takeOne, titled, toggle,
+  size, sought, take, takeBack, takeOne, titled, toggle,
 } from "../inbox";
 import { type Key, useKeys } from "../keys";
 import { isAtDevice, may } from "../me";
@@ -22,7 +22,7 @@ import { whyOf } from "./why";
 
 const VERDICTS = ["approved", "edited", "rejected", "any"];
 const KINDS = ["item", "verdict", "proposal", "device"] as const;
-const WORD_FIELDS: readonly SearchField[] = [{ name: "q", label: "words" }, { name: "person" }, { name: "project" }];
+const WORD_FIELDS: readonly SearchField[] = [{ name: "q", label: "words" }, { name: "person" }, { name: "project" }, { name: "due_since", label: "since", isDay: true }, { name: "due_until", label: "until", isDay: true }];
 const REST_MS = 150; // items that keys pass faster are not read
 
 /** Leads to the items that are listed apart, and back. */
@@ -49,6 +49,12 @@ function fieldsOf(counts: ItemCountsView | undefined): readonly SearchField[] {
   ];
 }
 
+/** Return the command that finds the items that the address asks for. */
+function findingCommand({ q, person, project, due_since: since, due_until: until, table }: Readonly<Record<string, string>>): string {
+  const words = q ? [q.startsWith("-") ? "--" : "", quoted(q)] : []; // a word is no option of the command
+  return [commandOf("hub items find", { person, project, since, until, table }), ...words].filter(Boolean).join(" ");
+}
+
 const KEYS: readonly Key[] = [
   { key: "j", about: "next item", action: () => move(1), repeats: true },
   { key: "k", about: "previous item", action: () => move(-1), repeats: true },
@@ -71,13 +77,13 @@ export function Review(): JSX.Element {
   const verdict = query["verdict"] ?? "open";
   const { agent, run, table, device, warning, path, text } = asked.value;
   const filters = { agent, run, table, device, warning, path, text };
-  const key = JSON.stringify([asked.value, query["cursor"]]);
+  const key = JSON.stringify([asked.value, sought.value, query["cursor"]]);
   useLayoutEffect(() => begin(key), [key]);
   const isRead = list.value.key === key && list.value.next !== undefined;
-  const items = useReading("/v1/items", { query: { ...asked.value, cursor: query["cursor"], limit: size.value }, kinds: KINDS });
-  const { q: _words, person: _person, project: _project, ...counted } = asked.value; // words are looked for, and not counted
-  const counts = useReading("/v1/items/counts", { query: counted, kinds: KINDS });
-  const hasFilter = verdict !== "open" || Object.entries(asked.value).some(([name, value]) => name !== "verdict" && value);
+  const items = useReading("/v1/items", { query: { ...asked.value, ...sought.value, cursor: query["cursor"], limit: size.value }, kinds: KINDS });
+  const counts = useReading("/v1/items/counts", { query: asked.value, kinds: KINDS });
+  const isSearch = Object.keys(sought.value).length > 0;
+  const hasFilter = isSearch || verdict !== "open" || Object.entries(asked.value).some(([name, value]) => name !== "verdict" && value);
   const id = current.value;
   const rested = useRested(id);
   const item = useReading("/v1/items/{item_id}", { params: { item_id: rested ?? "" }, kinds: KINDS, when: rested !== undefined });
@@ -110,7 +116,7 @@ export function Review(): JSX.Element {
   const keys = mayJudge ? JUDGING.filter(({ key }) => key !== "p" || !isAtDevice()) : KEYS;
   useKeys([...keys.map((one) => ({ ...one, action: () => press(one.key, one.action) })), CLEAR]);
   const listing = verdict === "open" ? "hub items ls" : "hub items ls --all";
-  const command = isAtDevice() ? "hub review" : commandOf(listing, filters);
+  const command = isAtDevice() ? "hub review" : isSearch ? findingCommand(query) : commandOf(listing, filters);
 
   return (
     <Page title="Review" command={command}>
