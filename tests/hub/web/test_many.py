@@ -44,6 +44,8 @@ async def cost(browser: Browser, hub: ServedHub, path: str) -> Cost:
     async with visiting(browser, hub) as visit:
         devtools = await visit.context.new_cdp_session(visit.page)
         await devtools.send("Network.enable")
+        # A page that is opened once more, since the machine was busy, is not to have its program from before.
+        await devtools.send("Network.setCacheDisabled", {"cacheDisabled": True})
         sizes: list[float] = []
         devtools.on("Network.loadingFinished", lambda event: sizes.append(event["encodedDataLength"]))
         await browser.start_tracing(page=visit.page, categories=["toplevel"])
