@@ -1,6 +1,7 @@
 """Failures of commands: a message, a next step and an exit code."""
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
@@ -120,10 +121,23 @@ def _file_failure(
     )
 
 
+def _permission_for(name: str | None) -> str:
+    """Return what lets this user use a path, which may not exist yet."""
+    path = Path(name or "/")
+    try:
+        while not path.exists():
+            path = path.parent
+        is_own = path.stat().st_uid == os.geteuid()
+    except OSError:  # a folder above it may not be read
+        return AS_WHOM
+    return f"let its owner use it: chmod u+rwX '{path}'" if is_own else AS_WHOM
+
+
 def as_failure(error: Exception) -> Failure:
     """Convert an unexpected error into a failure with an exit code and a next step."""
     from hub.api.door.sockets import CannotListen
     from protocol.errors import CATALOGUE, HubError
+    from storage.kernel.database import CONTINUES
 
     while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]  # the only error of a task group
@@ -133,10 +147,11 @@ def as_failure(error: Exception) -> Failure:
         case HubError():
             code = _EXIT_CODES.get(error.code, Exit.FAILED)
             hint = getattr(error, "hint", "") or CATALOGUE[error.code].hint
-            return Failure(str(error) or str(error.code), code, next_step=hint)
+            # This process ends: no hub continues.
+            return Failure(str(error) or str(error.code), code, next_step=hint.removesuffix(CONTINUES))
         case PermissionError():
             problem = f"no permission for {error.filename or 'a file'}: {error.strerror or error}"
-            return Failure(problem, Exit.NOT_PERMITTED, next_step=AS_WHOM)
+            return Failure(problem, Exit.NOT_PERMITTED, next_step=_permission_for(error.filename))
         case OSError():
             return _file_failure(error.filename, error, Exit.UNAVAILABLE, "name another folder: --state DIR")
         case _:

@@ -14,6 +14,7 @@ from hub.loop_meter import LoopMeter
 from hub.runs.clock_watch import JUMP_S, ClockWatch
 from hub.settings.limit_settings import Limits
 from hub.supervisor import Failures
+from storage.kernel.database import REMEDIES
 
 SCARCE_FILES: Final = 0.8  # share of the files that the process may open
 GROUP_DIR, PRIVATE_FILE = 0o750, 0o600
@@ -26,8 +27,7 @@ def full_disk(problem: str | None) -> Finding | None:
     """Return the condition of a state folder whose disk has no room, which *problem* explains."""
     if problem is None:
         return None
-    fix = "free some space; the hub continues within seconds"
-    return error("disk.full", problem, fix=fix, is_stop=True)
+    return error("disk.full", problem, fix=REMEDIES["full"], is_stop=True)
 
 
 async def check_open_files(

@@ -68,21 +68,22 @@ Trouble = Literal[
 ]
 
 
+CONTINUES: Final = "; the hub continues by itself"
 REMEDIES: Final = {
     "damaged": "hub drain; hub backup --verify FILE of the newest backup; hub restore FILE; hub serve",
     "replaced": "hub drain, then hub serve: it goes on with the file that is there by then",
-    "full": "free some space; the hub continues within seconds",
-    "read_only": "let the hub's user write the file and its folder; the hub continues by itself",
-    "failing": "see dmesg for the disk, quota and ulimit -f for limits; the hub continues by itself",
-    "away": "see whether its address is right, and who may open its file; the hub continues by itself",
-    "busy": "end the program that holds it: fuser -v FILE; the hub continues by itself",
+    "full": f"free some space{CONTINUES}",
+    "read_only": f"let the hub's user write the file and its folder{CONTINUES}",
+    "failing": f"see dmesg for the disk, quota and ulimit -f for limits{CONTINUES}",
+    "away": f"see whether its address is right, and who may open its file{CONTINUES}",
+    "busy": f"end the program that holds it: fuser -v FILE{CONTINUES}",
 }
 REMEDIES_ON_A_SERVER: Final = REMEDIES | {
     "damaged": "hub drain; restore a dump with pg_restore, see backup.md; hub serve",
-    "read_only": "let the hub's role write, at a server that takes writes; the hub continues by itself",
-    "failing": "see the log of the server; the hub continues by itself",
-    "away": "see whether its address is right, and its server runs; the hub continues by itself",
-    "busy": "end what holds it: SELECT * FROM pg_stat_activity; the hub continues by itself",
+    "read_only": f"let the hub's role write, at a server that takes writes{CONTINUES}",
+    "failing": f"see the log of the server{CONTINUES}",
+    "away": f"see whether its address is right, and its server runs{CONTINUES}",
+    "busy": f"end what holds it: SELECT * FROM pg_stat_activity{CONTINUES}",
 }
 
 

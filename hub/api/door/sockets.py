@@ -114,7 +114,9 @@ def _not_at(address: Address, of: str, error: OSError) -> CannotListen:
 def _remove_dead(path: Path) -> None:
     try:
         if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise CannotListen(f"{path} is there, and is not a socket")
+            refused = CannotListen(f"{path} exists, and is not a socket")
+            refused.hint = "move it away, or name another folder: --state DIR"
+            raise refused
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:

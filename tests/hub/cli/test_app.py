@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
-from hub.api.door.sockets import AnotherHub, CannotListen, listen_on_tcp
+from hub.api.door.sockets import AnotherHub, CannotListen, listen_on_tcp, listen_on_unix
 from hub.cli.agent_writing import CONFIG_TYPES
 from hub.cli.agents import VOCABULARIES
 from hub.cli.app import COMMANDS, LazyGroup
@@ -22,6 +22,7 @@ from hub.settings.values import Address
 from protocol.agent_status import Vocabulary
 from protocol.configs import ConfigType
 from protocol.errors import CATALOGUE, ErrorCode, HubError
+from storage.kernel.database import Unavailable
 from tests.hub.cli.conftest import Hub, ends
 
 HEAVY = (
@@ -173,6 +174,8 @@ def test_an_error_of_the_hub_has_its_hint_and_exit_code() -> None:
     assert failure.format_message() == (
         f"the database is locked\n  {CATALOGUE[ErrorCode.DATABASE_BUSY].hint}"
     )
+    full = as_failure(Unavailable("the disk is full", "full"))
+    assert full.next_step == "free some space"  # and no hub continues by itself
 
 
 def test_a_failure_to_start_names_the_setting_or_the_option_that_mends_it(tmp_path: Path) -> None:
@@ -180,12 +183,16 @@ def test_a_failure_to_start_names_the_setting_or_the_option_that_mends_it(tmp_pa
         address = Address("127.0.0.1", taken.getsockname()[1])
         with pytest.raises(CannotListen) as in_use, listen_on_tcp(address, "operator"):
             pass
+    (tmp_path / "hub.sock").touch()
+    with pytest.raises(CannotListen) as not_a_socket, listen_on_unix(tmp_path / "hub.sock"):
+        pass
     read_only = OSError(errno.EROFS, "Read-only file system", str(tmp_path / "node_id"))
     for error, remedy in (
         (in_use.value, "change address in [listen.operator]"),
         (AnotherHub("a hub is running"), "stop it first, or name another folder: --state DIR"),
         (read_only, "mount it for writing, or name another folder: --state DIR"),
         (OSError(errno.ENOSPC, "No space left on device"), ""),
+        (not_a_socket.value, "move it away, or name another folder: --state DIR"),
     ):
         failure = as_failure(error)
         assert failure.exit_code == Exit.UNAVAILABLE

@@ -41,6 +41,11 @@ def test_a_user_without_access_to_the_folder_is_referred_to_the_hubs_user(
     assert "as the hub's own user, or as a member of the group hub-operators" in told.stderr
 
 
+def test_owner_of_a_folder_without_rights_gets_the_command_that_gives_them(tmp_path: Path) -> None:
+    told = as_failure(PermissionError(13, "Permission denied", str(tmp_path / "state" / "hub.db")))
+    assert told.next_step == f"let its owner use it: chmod u+rwX '{tmp_path}'"
+
+
 def test_a_file_that_may_not_be_opened_is_named() -> None:
     told = as_failure(PermissionError(13, "Permission denied", "/var/lib/hub/hub.db"))
     assert told.message == "no permission for /var/lib/hub/hub.db: Permission denied"
