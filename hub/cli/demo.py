@@ -270,8 +270,9 @@ def _sum_up(console: Console, run: dict[str, Any], took_s: float) -> None:
             f"({took_s:.1f} s)"
         )
     else:
+        known = f" and {run['items_known']} known ones" if run["items_known"] else ""
         console.print(
-            f"{run['items_created']} items from {run['units_done']} files, "
+            f"{run['items_created']} items{known} from {run['units_done']} files, "
             f"{run['model_requests']} model requests. ({took_s:.1f} s) "
             "Run it again: unchanged files cost nothing."
         )

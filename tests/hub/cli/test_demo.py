@@ -6,10 +6,12 @@ import socket
 import subprocess
 import sys
 from contextlib import closing
+from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from rich.console import Console
 
 from hub.cli import demo
 from hub.cli.failure import Exit, log_ending
@@ -45,6 +47,12 @@ def test_demo_without_a_model_ends_with_items_and_the_command_that_adds_one(tmp_
     assert " items from 5 files, 0 model requests." in first.stdout
     assert "Nothing changed: 5 files known" in second.stdout
     assert first.stdout.splitlines()[-1].endswith(f"To add the small one: {command_to_add('local')}")
+
+
+def test_sum_of_a_demo_that_reads_again_counts_items_that_are_known() -> None:
+    run = {"units_done": 5, "units_failed": 0, "items_created": 1, "items_known": 9, "model_requests": 0}
+    demo._sum_up(Console(width=200, file=(shown := StringIO())), run, 1.0)
+    assert "1 items and 9 known ones from 5 files" in shown.getvalue()
 
 
 def test_settings_of_a_demo_follow_the_model_until_a_person_changes_them(
