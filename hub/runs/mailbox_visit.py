@@ -339,6 +339,7 @@ class MailboxVisits:
         row = await self._store.read(
             connectors.get_connector, order.settings.mailbox.connector, user_id=order.user_id
         )
+        reading = None
         try:
             await self._flush(attempt, work)
             connector = await self._desk.open(row.id, order.settings.mailbox.filter)
@@ -351,6 +352,9 @@ class MailboxVisits:
                 with anyio.CancelScope(shield=True), anyio.move_on_after(5.0):
                     await connector.aclose()
         except ConnectorFailure as failure:
+            if reading is not None and reading.progress:  # waits grow without progress alone
+                await self._store.write(connectors.note_success, row.id, at=self.at())
+                row = msgspec.structs.replace(row, failures=0)
             return await self._ending(row, await self._desk.judged(failure))
         if interrupt.event is None:
             at = self.at()
@@ -517,6 +521,7 @@ class _Reading:
     Attributes:
         is_full: True if the limit of messages per run is reached, and messages are left.
         is_held: True if an earlier message is not settled, so the cursor may not move past it.
+        progress: number of messages that were dealt with.
     """
 
     def __init__(
@@ -549,7 +554,9 @@ class _Reading:
         # Items are delivered in the order in which messages were read, not in the order of extraction.
         self._turns: dict[str, int] = {}
         self._last_ms = 0
+        self._page_done = _Countdown()
         self.is_full = False
+        self.progress = 0
 
     async def read(self, interrupt: Interrupt) -> None:
         """Read all pages, up to the limit of messages of one run, or until interrupted."""
@@ -559,20 +566,35 @@ class _Reading:
         units = await self._store.read(units_of, order.run_id)
         self._settled = {unit.unit_key for unit in units if unit.state is not UnitState.PENDING}
         self._units = set(self._settled)
-        self._room = self._connector.filter.max_messages - len(self._settled)
         failed: ConnectorFailure | None = None
         async with anyio.create_task_group() as tasks:
-            try:
-                with interrupt.reading:
-                    async with aclosing(self._pages()) as pages:
-                        async for page in pages:
-                            await self._take(page, tasks.start_soon)
-                            if self.is_full or interrupt.event is not None:
-                                return
-            except ConnectorFailure as failure:
-                failed = failure  # units in progress end first
+            with interrupt.reading:
+                failed = await self._read_on(tasks.start_soon, interrupt)  # units in progress end first
         if failed is not None:
             raise failed
+
+    async def _read_on(self, start: Callable[..., object], interrupt: Interrupt) -> ConnectorFailure | None:
+        """Read pages from the cursor on. Return a failure before which nothing more was read.
+
+        A connection that is lost after progress is opened anew at once, so that a server that cuts
+        connections, or restarts, costs no wait. Each time at least one message less is left.
+        """
+        while True:
+            before, self.is_full = self.progress, False
+            self._room = self._connector.filter.max_messages - len(self._settled) - len(self._dealt_with)
+            try:
+                async with aclosing(self._pages()) as pages:
+                    async for page in pages:
+                        await self._take(page, start)
+                        if self.is_full or interrupt.event is not None:
+                            break
+                return None
+            except ConnectorFailure as failure:
+                is_passing = isinstance(failure, Unavailable) and not isinstance(failure, Elsewhere)
+                if not is_passing or self.progress == before:
+                    return failure
+                log.info("connector.read_on", connector=self._row.name, detail=str(failure))
+            await self._page_done.zero()  # the cursor may pass them then
 
     async def _pages(self) -> AsyncGenerator[Page]:
         """Yield pages after the cursor; if the cursor is lost, yield pages from an earlier day on."""
@@ -632,10 +654,10 @@ class _Reading:
             self._last_ms = max(self._last_ms + 1, self._visits.at())
             self._turns[message.seen_key] = self._last_ms
         await self._leave_out(left_out)
-        page_done = _Countdown()
+        self.progress += len(left_out)
         for begin in range(0, len(chosen), READ_AT_ONCE):
-            await self._read(chosen[begin : begin + READ_AT_ONCE], start, page_done)
-        await page_done.zero()
+            await self._read(chosen[begin : begin + READ_AT_ONCE], start)
+        await self._page_done.zero()
         self._without |= {key: message.version for key, message in messages.items()}
         if page.cursor is None or self.is_held or self.is_full:
             return
@@ -651,20 +673,19 @@ class _Reading:
         )
         self.is_held = not moved
 
-    async def _read(
-        self, messages: Sequence[Message], start: Callable[..., object], page_done: "_Countdown"
-    ) -> None:
+    async def _read(self, messages: Sequence[Message], start: Callable[..., object]) -> None:
         deleted: list[tuple[str, str, str]] = []
         async with aclosing(self._connector.read(messages)) as found:
             async for message, result in found:
                 self._dealt_with.add(message.seen_key)
+                self.progress += 1
                 if isinstance(result, Document):
                     document = await self._unless_known(message, result)
                     if document is None:
                         continue
                     await self._work.room()  # released when the message has been read
-                    page_done.add()
-                    start(self._one, document, message, page_done)
+                    self._page_done.add()
+                    start(self._one, document, message)
                 elif result.is_removed:
                     deleted.append((message.seen_key, message.version, "gone"))
                 else:
@@ -690,12 +711,12 @@ class _Reading:
         log.warning("message.same_id", message=message.key)
         return msgspec.structs.replace(document, unit_key=_key_of_content(message, document))
 
-    async def _one(self, document: Document, message: Message, page_done: "_Countdown") -> None:
+    async def _one(self, document: Document, message: Message) -> None:
         try:
             document = self._senders.vouched(document, message)
             await self._work.read(document, message, read_at=self._turns.pop(message.seen_key))
         finally:
-            page_done.done()
+            self._page_done.done()
 
     async def _leave_out(self, messages: Sequence[tuple[str, str, str]]) -> None:
         if messages:

@@ -298,16 +298,53 @@ async def test_a_run_that_only_another_node_can_execute_is_soon_ready_for_it(
     assert shown(await bench.run()) == DONE
 
 
-async def test_an_error_in_the_middle_keeps_what_was_settled(bench: Bench, mailbox: Mailbox) -> None:
+@pytest.mark.parametrize("at", [1, "t3", "t4"], ids=str)
+async def test_connection_lost_after_progress_is_opened_anew_within_the_visit(
+    bench: Bench, mailbox: Mailbox, at: int | str
+) -> None:
+    for key in ("t1", "t2", "t3", "t4", "t5"):
+        mailbox.add(key)
+    mailbox.failures[at] = [Unavailable("cut")]
+    link = bench.connect()
+    assert (shown(await bench.run()), sorted(map(str, titles(link)))) == (
+        DONE,
+        [f"t{n}" for n in range(1, 6)],
+    )
+    assert sorted(mailbox.read) == ["t1", "t2", "t3", "t4", "t5"]
+    assert len(mailbox.cursors) == 2 and await cursor(bench) == {"at": 5}
+
+
+async def test_connection_lost_again_without_progress_ends_the_visit_and_keeps_what_was_settled(
+    bench: Bench, mailbox: Mailbox
+) -> None:
     for key in ("t1", "t2", "t3", "t4"):
         mailbox.add(key)
-    mailbox.failures[1] = [Unavailable("away")]
+    mailbox.failures["t3"] = [Unavailable("cut")] * 3
     link = bench.connect()
-    await bench.run()
-    assert await cursor(bench) == {"at": 2}
+    await bench.store.write(connectors.note_failure, "work", reason="x", detail="before", at=0, retry_at=0)
+    began = bench.clock.now()
+    assert (await bench.run()).state is RunState.QUEUED
+    assert (await cursor(bench), mailbox.failures["t3"]) == ({"at": 2}, [mailbox.failures["t3"][0]])
+    row = await bench.store.read(connectors.get_connector, "work")
+    assert row.retry_at is not None and row.failures == 1, "waits grow without progress alone"
+    assert row.retry_at / 1_000 - began.timestamp() <= 30
+    mailbox.failures["t3"] = []
     bench.clock.advance(60)
     assert (shown(await bench.run()), sorted(map(str, titles(link)))) == (DONE, ["t1", "t2", "t3", "t4"])
     assert sorted(mailbox.read) == ["t1", "t2", "t3", "t4"]
+
+
+@pytest.mark.parametrize("most", [3, 5])
+async def test_messages_of_a_visit_that_lost_its_connection_count_once_for_its_limit(
+    store: Store, mailbox: Mailbox, most: int
+) -> None:
+    bench = await bench_over(store, mailbox, max_messages=most)
+    for n in range(5):
+        mailbox.add(f"t{n}")
+    mailbox.failures["t2"] = [Unavailable("cut")]
+    link = bench.connect()
+    await bench.run()
+    assert len(titles(link)) == most
 
 
 async def test_a_lost_cursor_begins_anew_a_day_before_and_reads_nothing_twice(
