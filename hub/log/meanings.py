@@ -67,7 +67,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "connector.failed": "the mailbox could not be read",
     "connector.not_revoked": "the provider was not told to revoke the mailbox's access; revoke it there",
     "connector.not_watched": "the mailbox cannot be watched for news now; it is tried again",
-    "connector.read_on": "the connection to the mailbox was lost after messages were read; it is opened anew",
+    "connector.read_on": "the connection to the mailbox was lost; it is opened anew",
     "connector.refresh_failed": "the provider did not renew the mailbox's access",
     "connector.refreshed": "the provider renewed the mailbox's access",
     "connector.refused": "the provider refused the mailbox's access; a person has to sign in again",

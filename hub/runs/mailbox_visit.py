@@ -574,11 +574,12 @@ class _Reading:
             raise failed
 
     async def _read_on(self, start: Callable[..., object], interrupt: Interrupt) -> ConnectorFailure | None:
-        """Read pages from the cursor on. Return a failure before which nothing more was read.
+        """Read pages from the cursor on. Return a failure that came twice without progress between.
 
-        A connection that is lost after progress is opened anew at once, so that a server that cuts
-        connections, or restarts, costs no wait. Each time at least one message less is left.
+        A connection that is lost is opened anew at once, so that a server that cuts connections, or
+        restarts, costs no wait. It ends: without progress twice, and with it fewer messages are left.
         """
+        in_vain = 0
         while True:
             before, self.is_full = self.progress, False
             self._room = self._connector.filter.max_messages - len(self._settled) - len(self._dealt_with)
@@ -590,8 +591,9 @@ class _Reading:
                             break
                 return None
             except ConnectorFailure as failure:
+                in_vain = in_vain + 1 if self.progress == before else 0
                 is_passing = isinstance(failure, Unavailable) and not isinstance(failure, Elsewhere)
-                if not is_passing or self.progress == before:
+                if not is_passing or in_vain > 1:
                     return failure
                 log.info("connector.read_on", connector=self._row.name, detail=str(failure))
             await self._page_done.zero()  # the cursor may pass them then

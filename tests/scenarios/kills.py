@@ -5,6 +5,7 @@
 * ``folders``: runs go on at every device, and new files come;
 * ``imap``, ``gmail``: mails come to a real mail server, or to a server of our own that speaks Gmail's API and
   goes wrong now and then, and the device is away in every third life of the hub;
+* ``rude``: 400 mails lie at a mail server that ends the connection at every 20th command;
 * ``hooks``: several senders post to its webhook, each a delivery again until it is answered with 202.
 
 It fails when an item is not at its device exactly once, when a mail or a delivery is not kept exactly once,
@@ -44,10 +45,11 @@ from tests.support.processes import model_at
 from tests.support.proxy import Wire, wire
 from tests.support.webhooks import signed
 
-Kind = Literal["folders", "imap", "gmail", "hooks"]
+Kind = Literal["folders", "imap", "rude", "gmail", "hooks"]
 Work = Callable[[], Coroutine[Any, Any, None]]
 
 READY_S = 2.0  # that a start may take until the hub is ready
+RUDE = 20  # commands, of which the last one ends the connection
 SECRET = "what both of them know"  # of the webhook
 _END_S = 300.0  # for all that is left to do when the kills are over: a failed try waits 30 s at first
 _FINAL = ("COMPLETED", "FAILED", "CANCELLED")
@@ -418,6 +420,10 @@ async def place(
                 made = Senders(folder, 1, seed)
             case "imap":
                 made = PostOffice(folder, 1, seed, opened.enter_context(imap_mailbox(folder)))
+            case "rude":
+                rude = imap_mailbox(folder, cuts_every=RUDE)
+                made = PostOffice(folder, 1, seed, opened.enter_context(rude))
+                made.at_first, made.each_life = 400, 0
             case "gmail":
                 mailbox = await opened.enter_async_context(gmail_mailbox())
                 made, given = PostOffice(folder, 1, seed, mailbox), mailbox.given

@@ -15,6 +15,7 @@ import httpx2
 from starlette.responses import Response
 
 from hub.clock import SystemClock
+from tests.hub.connectors.imap_rig import wire_to
 from tests.support.asgi import serving
 from tests.support.dovecot import PASSWORD, Dovecot, running_dovecot
 from tests.support.gmail import JSON, FakeGmail, Fault, refusal
@@ -70,7 +71,7 @@ class Mailbox(ABC):
 class ImapMailbox(Mailbox):
     """At a real mail server."""
 
-    def __init__(self, server: Dovecot, folder: Path) -> None:
+    def __init__(self, server: Dovecot, port: int, folder: Path) -> None:
         self._server = server
         self._mails = 0
         secret = folder / "imap.password"
@@ -80,7 +81,7 @@ class ImapMailbox(Mailbox):
         self.settings = f"""\
 provider = "imap"
 secret = {{ file = "{secret}" }}
-settings = {{ host = "{server.host}", port = {server.port}, tls = "none", username = "{_USER}" }}
+settings = {{ host = "{server.host}", port = {port}, tls = "none", username = "{_USER}" }}
 """
 
     def deliver(self, mails: Sequence[bytes]) -> None:
@@ -160,10 +161,11 @@ class _Google(FakeGmail):
 
 
 @contextmanager
-def imap_mailbox(folder: Path) -> Iterator[ImapMailbox]:
-    """At a dovecot of its own."""
-    with running_dovecot() as server:
-        yield ImapMailbox(server, folder)
+def imap_mailbox(folder: Path, *, cuts_every: int = 0) -> Iterator[ImapMailbox]:
+    """At a dovecot of its own. *cuts_every*: of all commands, each of that number ends its connection."""
+    with running_dovecot() as server, wire_to(server.port) as line:
+        line.cuts_every = cuts_every
+        yield ImapMailbox(server, line.port, folder)
 
 
 @asynccontextmanager

@@ -107,6 +107,7 @@ class Wire:
 
     Attributes:
         on_answer: looks at what the server sends, before it arrives; false stops the wire.
+        cuts_every: of all commands, each of that number is not passed on, and its connection ends; 0: none.
         is_silent: when it stops, it stays open, and nothing is read any more; else it is cut.
         passed: bytes of the server that went through.
         asked: what clients have said.
@@ -118,6 +119,7 @@ class Wire:
         self.port: int = self._door.getsockname()[1]
         self.on_answer: Callable[[bytes], bool] = lambda _: True
         self.is_silent = False
+        self.cuts_every = self._commands = 0
         self.passed = 0
         self.asked = b""
         self._left = threading.Event()  # a client has hung up
@@ -165,6 +167,8 @@ class Wire:
     def _pump(self, source: socket.socket, target: socket.socket, is_answer: bool) -> None:
         with suppress(OSError):
             while data := source.recv(65_536):
+                if not is_answer and self._is_cut_by(data):
+                    break
                 if not is_answer:
                     self.asked += data
                 elif not self.on_answer(data):
@@ -178,6 +182,11 @@ class Wire:
             self._left.set()
         self._end(source)
         self._end(target)
+
+    def _is_cut_by(self, data: bytes) -> bool:
+        before = self._commands
+        self._commands += data.count(b"\r\n")
+        return bool(self.cuts_every) and before // self.cuts_every < self._commands // self.cuts_every
 
     def _end(self, one: socket.socket) -> None:
         with suppress(OSError):

@@ -261,7 +261,7 @@ async def test_passing_errors_make_the_connector_wait_longer_each_time_and_fail_
     bench: Bench, mailbox: Mailbox
 ) -> None:
     mailbox.add("t1")
-    mailbox.failures[0] = [Unavailable("away")] * 6
+    mailbox.failures[0] = [Unavailable("away")] * 12  # a visit opens the connection twice
     bench.connect()
     waits = []
     for _ in range(6):
@@ -319,7 +319,7 @@ async def test_connection_lost_again_without_progress_ends_the_visit_and_keeps_w
 ) -> None:
     for key in ("t1", "t2", "t3", "t4"):
         mailbox.add(key)
-    mailbox.failures["t3"] = [Unavailable("cut")] * 3
+    mailbox.failures["t3"] = [Unavailable("cut")] * 4
     link = bench.connect()
     await bench.store.write(connectors.note_failure, "work", reason="x", detail="before", at=0, retry_at=0)
     began = bench.clock.now()
