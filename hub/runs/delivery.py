@@ -10,7 +10,7 @@ cost nothing then.
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Final
@@ -77,17 +77,16 @@ class ExcerptSeals:
 
         return seal
 
-    async def open(self, found: SealedExcerpt | None) -> Excerpt | None:
-        """Return an excerpt; None if there is none, or this node cannot open it."""
-        if found is None:
-            return None
-        try:
-            ring = await anyio.to_thread.run_sync(self._keys.ring_now)
-            id = found.item_id
-            return ring.open(found.sealed, Excerpt, row=id, owner=id, key_id=found.key_id)
-        except (BadKeys, NotOpened) as error:
-            log.warning("excerpt.not_opened", item_id=found.item_id, why=str(error))
-            return None
+    async def open(self, sealed: Mapping[str, SealedExcerpt]) -> dict[str, Excerpt]:
+        """Return those of these excerpts, by item, that this node can open."""
+        opened: dict[str, Excerpt] = {}
+        for id, found in sealed.items():
+            try:
+                ring = await anyio.to_thread.run_sync(self._keys.ring_now)
+                opened[id] = ring.open(found.sealed, Excerpt, row=id, owner=id, key_id=found.key_id)
+            except (BadKeys, NotOpened) as error:
+                log.warning("excerpt.not_opened", item_id=id, why=str(error))
+        return opened
 
 
 BATCHES_IN_FLIGHT = 2  # per run: the hub writes the answers to one while the device writes the other's rows;

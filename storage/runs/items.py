@@ -78,7 +78,9 @@ class SealedExcerpt(msgspec.Struct, frozen=True):
 Reseal = Callable[[str, str, str, bytes], tuple[str, bytes] | None]
 
 _EXCERPT_COLUMNS = (item_excerpts.c.item_id, item_excerpts.c.key_id, item_excerpts.c.sealed)
-OF_ITEM = sa.select(*_EXCERPT_COLUMNS).where(item_excerpts.c.item_id == sa.bindparam("item"))
+OF_ITEMS = sa.select(*_EXCERPT_COLUMNS).where(
+    item_excerpts.c.item_id.in_(sa.bindparam("ids", expanding=True))
+)
 OF_KEY = (
     sa.select(*_EXCERPT_COLUMNS)
     .where(item_excerpts.c.key_id == sa.bindparam("key"))
@@ -117,10 +119,10 @@ def put_excerpts(
     execute_for_each(c, ADD, rows)
 
 
-def find_excerpt(c: sa.Connection, item_id: str) -> SealedExcerpt | None:
-    """Return the excerpt of an item, if there is one."""
-    row = c.execute(OF_ITEM, {"item": item_id}).one_or_none()
-    return None if row is None else fill(SealedExcerpt, row)
+def find_excerpts(c: sa.Connection, item_ids: Sequence[str]) -> dict[str, SealedExcerpt]:
+    """Return the excerpts of items that have one, by item."""
+    parts = (c.execute(OF_ITEMS, {"ids": part}) for part in in_parts(item_ids))
+    return {row.item_id: fill(SealedExcerpt, row) for found in parts for row in found}
 
 
 def end_review(c: sa.Connection, call_ids: Sequence[str], at: int) -> None:

@@ -151,7 +151,7 @@ def test_a_row_of_a_lost_day_is_taken_though_an_older_change_of_it_is_on_its_way
     told = taken(on_its_way, "c-9")
     assert agreement.take_rows(c, [told], device_id=DESK, epoch=0, mark=MARK, is_last=True, at=AT) == 1
     assert the_item(c).call_id == "c-9"
-    assert items.find_excerpt(c, on_its_way.id) is None, "its words are others now"
+    assert items.find_excerpts(c, [on_its_way.id]) == {}, "its words are others now"
 
 
 @pytest.mark.usefixtures("delivered")

@@ -137,6 +137,7 @@ _OF_OWNER: Final = (
     "it has a mark: its owner approves or changes it on the device (hub review), or grants it to this hub"
     " there: hub grants +review.remote=marked"
 )
+MOST_DETAIL_BYTES: Final = 256 * 1024  # of the quotes and excerpts in a page
 MOST_VERDICTS: Final = 500  # in one report: as many as one write may look up
 _Name = Annotated[str, Meta(max_length=200)]
 Edits = Mapping[str, Mapping[str, Any]]  # values by item
@@ -210,7 +211,8 @@ class ItemView(View, kw_only=True):
     approved or changed from a hub; it can be rejected. *lacks*: fields that an approval has to fill.
     *places*: where its device puts it outside of its file once it is approved, as files and calendars.
     *proposals*: open ones, the newest first.
-    *user*, *quote* and *data* with ``values`` only; see ``ItemDetail`` for *data*.
+    *user* and *data* with ``values`` only, *quote* with it or ``detail``, *excerpt* with ``detail``; see
+    ``ItemDetail`` for *data*, and ``ItemPlace`` for *excerpt*.
     """
 
     id: str
@@ -239,6 +241,7 @@ class ItemView(View, kw_only=True):
     proposals: tuple[ProposalView, ...] = ()
     user: str | None = None
     quote: str | None = None
+    excerpt: Excerpt | None = None
     data: dict[str, Any] | None = None
 
 
@@ -500,17 +503,22 @@ class Items(Noun):
         sought: Searched,
         paging: Paging,
         values: Annotated[bool, Meta(description="Each with its owner, quote and values.")] = False,
+        detail: Annotated[bool, Meta(description="Each with its quote and the text around it.")] = False,
     ) -> ItemsPage:
         """List items, the newest first.
 
         A page has fewer items than its limit where many are examined for few: ``next_cursor`` goes on. With
-        ``values`` it has 200 at most. A search by words or days lists items with all words in their titles
-        first, and rejected ones only by ``verdict``.
+        ``values`` or ``detail`` it has 200 at most, with ``detail`` 256 KiB of quotes and texts. A search by
+        words or days lists items with all words in their titles first, and rejected ones only by ``verdict``.
         """
-        if values:
+        if values or detail:
             paging.limit = min(paging.limit, MOST_LONG)
 
-        def read(c: Connection) -> tuple[ItemPage, Given, Proposed, Edits, set[DeviceId], dict[UserId, str]]:
+        def read(
+            c: Connection,
+        ) -> tuple[
+            ItemPage, Given, Proposed, Edits, set[DeviceId], dict[UserId, str], dict[str, SealedExcerpt]
+        ]:
             chosen, find = self._filter(c, asked), items.list_items
             if sought is not None:
                 find = partial(items.find_items, sought=sought)
@@ -519,15 +527,22 @@ class Items(Noun):
             newest, proposals = _given(c, [row.id for row in rows]), self._proposed(c, rows)
             owners = devices.user_names(c, {row.user_id for row in rows}) if values else {}
             edits, elsewhere = item_words.edited_values(c, rows), self._elsewhere(c, rows)
-            return page, newest, proposals, edits, elsewhere, owners
+            shown = [row.id for row in rows if detail and row.source is not None]
+            sealed = items.find_excerpts(c, shown)
+            return page, newest, proposals, edits, elsewhere, owners, sealed
 
-        found, newest, proposals, edits, elsewhere, owners = await self._store.read(read)
+        found, newest, proposals, edits, elsewhere, owners, sealed = await self._store.read(read)
+        if detail:
+            paging.limit = min(paging.limit, _fitting([one.row for one in found.items], sealed))
         page = paging.fetched(found.items, key=lambda one: one.key, rest=found.rest)
         if (
             asked.table and not page.items and not page.next_cursor
         ):  # items outlive the declaration of a table
             for _, (message, hint) in unknown_tables([asked.table], self._tables()):
                 raise CodedError(ErrorCode.BAD_PARAMS, f"query.table: {message}; {hint}")
+        excerpts = await self._seals.open(
+            {one.row.id: sealed[one.row.id] for one in page.items if one.row.id in sealed}
+        )
         return ItemsPage(
             items=tuple(
                 ItemView.from_row(
@@ -535,7 +550,8 @@ class Items(Noun):
                     **self._shown(row, one.agent, one.device, newest.get(row.id), elsewhere),
                     proposals=proposals.get(row.id, ()),
                     user=owners.get(row.user_id),
-                    quote=(row.source or {}).get("quote") if values else None,
+                    quote=(row.source or {}).get("quote") if values or detail else None,
+                    excerpt=excerpts.get(row.id),
                     data=self._as_texts(row, one.timezone) if values else None,
                 )
                 for one, row in ((one, _edited(one.row, edits)) for one in page.items)
@@ -619,14 +635,14 @@ class Items(Noun):
             tuple[ItemRow, str, str | None, str | None],
             GivenVerdictView | None,
             Proposed,
-            SealedExcerpt | None,
+            dict[str, SealedExcerpt],
             Edits,
             set[DeviceId],
         ]:
             newest = _given(c, [item_id]).get(item_id)
             found = items.get_item(c, item_id, self.user_id)
             edits, elsewhere = item_words.edited_values(c, found[:1]), self._elsewhere(c, found[:1])
-            proposals, sealed = self._proposed(c, found[:1]), items.find_excerpt(c, item_id)
+            proposals, sealed = self._proposed(c, found[:1]), items.find_excerpts(c, [item_id])
             return found, newest, proposals, sealed, edits, elsewhere
 
         found, newest, proposals, sealed, edits, elsewhere = await self._store.read(read)
@@ -635,7 +651,7 @@ class Items(Noun):
         place = None if row.source is None else msgspec.convert(row.source, ItemPlace)
         counted = msgspec.convert((row.source or {}).get("counted", ()), list[CountedDay])
         if place is not None:
-            place.excerpt = await self._seals.open(sealed)
+            place.excerpt = (await self._seals.open(sealed)).get(row.id)
         shown = self._shown(row, agent, device_name, newest, elsewhere)
         table = self._tables().of(row.target_table)
         texts = partial(dates_as_texts, table, timezone=timezone)
@@ -826,6 +842,17 @@ class Items(Noun):
         async with self._reporting(link.device_id):
             known = await self._store.write(write)
         return {"known": known, "unknown": len(found) - known}
+
+
+def _fitting(rows: Sequence[ItemRow], sealed: Mapping[str, SealedExcerpt]) -> int:
+    """Return how many items, at least one, have quotes and excerpts that fit into a page."""
+    size = 0
+    for number, row in enumerate(rows):
+        quote = str((row.source or {}).get("quote", ""))
+        size += len(quote.encode()) + (len(sealed[row.id].sealed) if row.id in sealed else 0)
+        if size > MOST_DETAIL_BYTES:
+            return max(1, number)
+    return max(1, len(rows))
 
 
 def _place_view(place: RowPlace) -> PlaceView:

@@ -290,8 +290,7 @@ async def test_excerpts_are_sealed_anew_and_those_that_nobody_opens_are_deleted(
     await b.accounts.rotate()
     ring = await b.accounts.keys.ring()
     assert await b.store.read(items.keys_of_excerpts) == {ring.newest.id: 3, "gone": 1}
-    found = await b.store.read(items.find_excerpt, "id-000002")
-    assert found is not None
+    (found,) = (await b.store.read(items.find_excerpts, ["id-000002"])).values()
     assert ring.open(found.sealed, int, row=found.item_id, owner=found.item_id, key_id=found.key_id) == 2
     assert (await b.accounts.list_keys())[0][1:] == (0, 3)
 

@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from hub.accounts.keys import FILE, KeyStore
+from hub.api.nouns import items as item_nouns
 from hub.roles import Role, Scope
 from hub.text.excerpt import Excerpt
 from protocol.calls import RowPlace
@@ -181,8 +182,8 @@ async def test_an_item_is_read_with_its_content_and_its_place(client: httpx2.Asy
     assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_item")
 
 
-async def test_an_item_without_a_verdict_shows_the_lines_around_its_quote_and_a_list_does_not(
-    hub: ServedHub, client: httpx2.AsyncClient
+async def test_an_item_without_a_verdict_shows_the_lines_around_its_quote_and_a_list_if_asked_for(
+    hub: ServedHub, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = KeyStore(hub.folder, chance=SeededChance(), environ={})
     text = Excerpt(3, "Hello.\n", "\nBye.")
@@ -196,6 +197,19 @@ async def test_an_item_without_a_verdict_shows_the_lines_around_its_quote_and_a_
     assert (await client.get("/v1/items/i-1")).json()["place"]["excerpt"] is None
     assert (await client.get("/v1/items/i-4")).json()["place"]["excerpt"] is None, "another item's"
     assert "Hello" not in (await client.get("/v1/items")).text
+    page = (await client.get("/v1/items", params={"detail": True})).json()
+    assert {one["id"]: (one["quote"], one["excerpt"], one["data"]) for one in page["items"]} == {
+        **dict.fromkeys(("i-1", "i-2", "i-4"), ("task", None, None)),
+        "i-0": ("task", place["excerpt"], None),
+        "i-3": (None, None, None),
+    }
+    monkeypatch.setattr(item_nouns, "MOST_DETAIL_BYTES", 3)
+    found, asked = [], {"detail": "true"}
+    for _ in range(5):  # each page has one item, however long
+        page = (await client.get("/v1/items", params=asked)).json()
+        found.append([one["id"] for one in page["items"]])
+        asked["cursor"] = page["next_cursor"]
+    assert found == [["i-4"], ["i-3"], ["i-2"], ["i-1"], ["i-0"]]
     (hub.folder / FILE).unlink()
     assert (await client.get("/v1/items/i-0")).json()["place"]["excerpt"] is None, "its key is gone"
     assert (await client.post("/v1/devices/lab/revoke")).status_code == 200

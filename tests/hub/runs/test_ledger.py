@@ -186,9 +186,9 @@ async def test_a_changed_line_changes_its_row_or_replaces_it_at_a_device_without
 
 async def excerpt_of(bench: Bench, title: str) -> Excerpt | None:
     row = (await ledger(bench))[title]
-    sealed = await bench.store.read(items.find_excerpt, row.id)
-    assert sealed is None or b"Hello" not in sealed.sealed, "it is not readable in the database"
-    return await bench.seals.open(sealed)
+    sealed = await bench.store.read(items.find_excerpts, [row.id])
+    assert not any(b"Hello" in one.sealed for one in sealed.values()), "it is not readable in the database"
+    return (await bench.seals.open(sealed)).get(row.id)
 
 
 @pytest.mark.parametrize("verdict", ["approved", "edited", "rejected"])
