@@ -302,7 +302,7 @@ BODY_S: Final = 30.0
 TAGGED: Final = frozenset(("agents", "boards", "config", "devices", "runs", "templates"))  # have an ``ETag``
 # Requests that wait for a device, an agent or a gateway, without a bound of their own.
 WAITING: Final = frozenset(
-    ("ask-user", "ensure", "estimate", "memory", "message", "nudge", "preview", "soul")
+    ("ask-user", "ensure", "estimate", "memory", "message", "nudge", "preview", "runs", "soul")
 )
 STREAMED: Final = frozenset(("/v1/agents/{name}/preview",))  # the response is a stream, which is not stored
 NO_PROXIES: Final = TrustedProxies()

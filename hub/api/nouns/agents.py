@@ -45,7 +45,7 @@ from hub.api.noun import (
     route,
     tag_of,
 )
-from hub.api.nouns.runs import RunFacts, Runs, RunView, read_facts, run_record
+from hub.api.nouns.runs import Preferred, RunFacts, Runs, RunView, read_facts, run_record
 from hub.api.nouns.schedules import NEXT_FIRES, Schedules, ScheduleView
 from hub.health.issues import Finding
 from hub.health.work import about_failing
@@ -726,13 +726,18 @@ class Agents(Noun):
         requested: Annotated[RunRequest, OPTIONAL],
         actor: Actor,
         idempotency_key: RetryKey = None,
+        patience: Preferred = None,
     ) -> RunView:
         """Queue a run; the same ``Idempotency-Key`` returns the same run again.
 
-        A run whose needs are not met waits until they are: ``waiting_for`` says for what.
+        A run whose needs are not met waits until they are: ``waiting_for`` says for what. With ``Prefer:
+        wait=N`` the response comes when the run has ended, or after N seconds.
         """
         agent = await self._agent(name)
         run = await self._control.submit(agent, key=idempotency_key, actor=actor, options=requested.options())
+        if patience is not None:
+            await patience.wait_for(self._runs.follow(run.id))
+            run = await self._store.read(runs.get_run, run.id)
         return await self._runs.view(run)
 
     @device(Method.AGENTS_LIST, "its own agents", answer=lambda rows: {"agents": list(map(_SHORT, rows))})

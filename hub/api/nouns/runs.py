@@ -7,12 +7,14 @@ from contextlib import aclosing
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
+import anyio
 from msgspec import Meta
 
 from hub.api.agent_bodies import ids_called
-from hub.api.binding import Body, From
+from hub.api.binding import Body, Call, From, Header
 from hub.api.device import Link, object_of
-from hub.api.events import EventStream
+from hub.api.door.access import NoPlace
+from hub.api.events import EventStream, Streams
 from hub.api.noun import (
     ALL,
     Actor,
@@ -30,7 +32,7 @@ from hub.api.noun import (
 )
 from hub.api.waiting import Waiting, Waits, read_waits
 from hub.clock import Clock, epoch_ms, from_epoch_ms, now_ms
-from hub.roles import Scope
+from hub.roles import Principal, Scope
 from hub.runs.budget import NANOS
 from hub.runs.control import RunControl
 from hub.runs.dispatcher import Dispatcher
@@ -65,6 +67,7 @@ from storage.runs.units import UnitRow, first_units, list_units
 from storage.schedules import fires
 from storage.store import Connection, Store
 
+LONGEST_WAIT_S: Final = 60  # proxies commonly give up then
 LISTED_RUNS: Final = 50  # in an answer to a device
 LISTED_ERRORS: Final = 20  # of a run in an answer to a device, the newest
 MOST_UNITS: Final = 2_000  # shown of one run; its counts are of all
@@ -281,6 +284,56 @@ Asked = Annotated[AskedRuns, From(asked_runs)]
 NO_FILTER: Final = AskedRuns()
 
 
+class Patience:
+    """The preference of a request to wait for an end (RFC 7240). *wait_s*: at most ``LONGEST_WAIT_S``."""
+
+    def __init__(self, wait_s: int, streams: Streams, call: Call) -> None:
+        self.wait_s = wait_s
+        self._streams = streams
+        self._call = call
+
+    async def wait_for(self, events: AsyncGenerator[object]) -> None:
+        """Read *events* to their end, until the time is over, or until the hub stops.
+
+        It takes the place of an event stream; where none is free, the preference is not applied.
+
+        Raises:
+            CodedError (AUTH_FAILED): the token does not count any more.
+        """
+        caller: Principal = self._call.caller
+        try:
+            with self._streams.place(caller), self._streams.scope(), anyio.move_on_after(self.wait_s):
+                async with aclosing(events):
+                    async for _ in events:
+                        pass
+        except NoPlace:
+            return
+        if not await self._streams.still_counts(caller):
+            raise CodedError(ErrorCode.AUTH_FAILED, "this token was revoked, or has expired, during the wait")
+        self._call.head.headers["preference-applied"] = f"wait={self.wait_s}"
+
+
+def _patience(
+    call: Call,
+    streams: OpenStreams,
+    prefer: Annotated[
+        Annotated[str, Meta(max_length=1_000, description=f"``wait=N``: {LONGEST_WAIT_S} seconds at most.")]
+        | None,
+        Header("prefer"),
+    ] = None,
+) -> Patience | None:
+    """Return the first valid ``wait`` of the request; preferences that are not known are ignored."""
+    for preference in (prefer or "").split(","):
+        name, _, value = preference.partition(";")[0].partition("=")
+        seconds = value.strip().strip('"')
+        if name.strip().lower() == "wait" and seconds.isascii() and seconds.isdigit():
+            return Patience(min(int(seconds), LONGEST_WAIT_S), streams, call)
+    return None
+
+
+Preferred = Annotated[Patience | None, From(_patience)]
+
+
 class Runs(Noun):
     """Runs of agents. A run is named by its id, or by the last six or more characters of it."""
 
@@ -437,8 +490,13 @@ class Runs(Noun):
         return UnitsPage(units=page.items, next_cursor=page.next_cursor, left_out=left_out)
 
     @route("GET", "/{run_id}", Scope.READ, errors=[ErrorCode.UNKNOWN_RUN], is_tagged=True)
-    async def get(self, run_id: str) -> RunDetail:
-        """Return one run with its files, errors and moves. The last six characters of its id suffice."""
+    async def get(self, run_id: str, patience: Preferred = None) -> RunDetail:
+        """Return one run with its files, errors and moves. The last six characters of its id suffice.
+
+        With ``Prefer: wait=N``, when it has ended, or after N seconds.
+        """
+        if patience is not None:
+            await patience.wait_for(self.follow((await self._run(run_id)).id))
         offered = self.offered
 
         def read(c: Connection) -> tuple[RunFacts, list[UnitRow], list[RunMove], dict[str, str]]:

@@ -1,9 +1,18 @@
 """Runs over the REST interface: their numbers by filters, the search for a text, and pages of their files."""
 
+from collections.abc import AsyncGenerator
+
+import anyio
+import anyio.lowlevel
 import httpx2
 import pytest
 import sqlalchemy as sa
 
+from hub.api.binding import Call
+from hub.api.events import StillCounts, Streams
+from hub.api.nouns.runs import Patience
+from hub.roles import Principal
+from protocol.errors import CodedError
 from protocol.ids import RunId
 from protocol.lifecycles import RunOutcome, RunState
 from storage.runs import runs
@@ -87,3 +96,80 @@ async def test_files_of_a_run_are_read_in_pages_and_by_state(client: httpx2.Asyn
     (failed,) = (await client.get("/v1/runs/r-1/units", params={"state": "FAILED"})).json()["units"]
     assert failed["path"] == "3.md"
     assert (await client.get("/v1/runs/r-1/units", params={"user": "anna"})).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("prefer", "applied", "state"),
+    [
+        ("wait=60", "wait=60", "CANCELLED"),
+        ('respond-async, Wait = "3600" ;x=1, wait=1', "wait=60", "CANCELLED"),
+        ("wait=0", "wait=0", "QUEUED"),
+        ("wait=-1, wait=soon, wait", None, "QUEUED"),
+        ("handling=lenient", None, "QUEUED"),
+    ],
+)
+async def test_a_run_is_answered_when_it_has_ended_or_the_preferred_time_is_over(
+    hub: ServedHub, client: httpx2.AsyncClient, prefer: str, applied: str | None, state: str
+) -> None:
+    headers = {"prefer": prefer, "idempotency-key": "k"}
+
+    async def end() -> None:
+        while not len(hub.work.watch):
+            await anyio.lowlevel.checkpoint()
+        (run,) = await hub.store.read(runs.list_runs, task_id="t-1")
+        await hub.move(run.id, RunState.CANCELLED)
+
+    async with anyio.create_task_group() as tasks:
+        if state == "CANCELLED":
+            tasks.start_soon(end)
+        started = await client.post("/v1/agents/notes/runs", json={"task_id": "t-1"}, headers=headers)
+    run = started.json()
+    assert (started.status_code, started.headers.get("preference-applied"), run["state"]) == (
+        202,
+        applied,
+        state,
+    )
+    same = await client.get(f"/v1/runs/{run['id']}", headers={"prefer": "wait=0"})
+    assert (same.headers["preference-applied"], same.json()["state"]) == ("wait=0", state)
+    assert "etag" in same.headers
+
+
+async def _counts(_: Principal) -> bool:
+    return True
+
+
+async def _counts_no_more(_: Principal) -> bool:
+    return False
+
+
+@pytest.mark.parametrize(
+    ("places", "counts", "expected"),
+    [
+        (4, _counts, ({"preference-applied": "wait=60"}, [])),
+        (0, _counts, ({}, [])),
+        (4, _counts_no_more, ({}, ["auth_failed"])),
+    ],
+)
+async def test_a_wait_ends_with_the_hub_and_needs_a_free_place_and_a_token_that_counts(
+    places: int, counts: StillCounts, expected: object
+) -> None:
+    async def endless() -> AsyncGenerator[None]:
+        yield
+        await anyio.sleep_forever()
+
+    streams = Streams(places, still_counts=counts)
+    call = Call({"query_string": b"", "headers": []}, {}, b"", caller=Principal.of_uid(0))
+    problems: list[str] = []
+
+    async def wait() -> None:
+        try:
+            await Patience(60, streams, call).wait_for(endless())
+        except CodedError as error:
+            problems.append(error.code)
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            await anyio.wait_all_tasks_blocked()
+            streams.end()
+    assert (call.head.headers, problems) == expected
