@@ -25,6 +25,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         modified_at: time of the original, aware, UTC; dates in the text are resolved relative to it.
         hidden_parts: number of parts that a reader of the original cannot see, and that were removed.
         guessed: encoding in which the original was read, if nothing in it tells one.
+        parts: number of parts of a mail by type and outcome; empty if all were read.
         began_at: when the first piece of the original arrived, in epoch milliseconds, if known.
         link: address that opens the original; *title* is its name there.
         provenance: who wrote the text, if known.
@@ -40,6 +41,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     modified_at: datetime | None = None
     hidden_parts: int = 0
     guessed: str | None = None
+    parts: dict[str, int] = {}
     began_at: int | None = None
     link: str | None = None
     title: str | None = None

@@ -110,6 +110,7 @@ _REMARKS: Final = {
     "undecoded": "{} characters, U+FFFD was read in their place",
     "guessed_encoding": "{} characters, which may be wrong",
 }
+_LOST_NOTHING: Final = (" read", " other form", " signature", " not shown")  # outcomes of the parts of a mail
 
 
 def _notes(run: Mapping[str, Any]) -> Iterator[str]:
@@ -118,6 +119,8 @@ def _notes(run: Mapping[str, Any]) -> Iterator[str]:
         remarks = []
         for name, value in unit["notes"].items():
             parts = value.items() if isinstance(value, dict) else [("", value)]
+            if name == "parts" and all(key.endswith(_LOST_NOTHING) for key, _ in parts):
+                continue
             texts = (" ".join(filter(None, (name, key, str(count)))) for key, count in parts)
             remarks += [_REMARKS.get(name, "{}").format(one.replace("_", " ")) for one in texts]
         if remarks:

@@ -18,7 +18,7 @@ never prevents the hub's start.
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -227,6 +227,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         media_type: str = MAIL,
         hidden_parts: int = 0,
         guessed: str | None = None,
+        parts: Mapping[str, int] | None = None,
         origin: ProvenanceOrigin = ProvenanceOrigin.MAIL,
     ) -> Document:
         """Return the document of this message with its *text*; whether its sender is known, a run decides."""
@@ -239,6 +240,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
             modified_at=self.written_at,
             hidden_parts=hidden_parts,
             guessed=guessed,
+            parts=dict(parts or {}),
             link=self.link,
             title=self.subject or None,
             provenance=Provenance(origin=origin, author=author, trusted=False),

@@ -72,6 +72,7 @@ from hub.document import Document
 from hub.text.files import HTML, MAIL, MIB, PLAIN
 from hub.text.letter_text import MOST_BYTES, MOST_DEPTH, MOST_PARTS, Body, Enclosure, Letter, LetterOptions
 from hub.text.mime import header_text
+from hub.text.wrapped import flow_of
 from protocol.errors import did_you_mean
 from protocol.frame import read_json
 
@@ -322,7 +323,7 @@ def _named_time(text: str) -> datetime | None:
         return None
 
 
-_CHARSET: Final = re.compile(r"charset\s*=\s*[\"']?([^\"';\s]+)", re.IGNORECASE)
+_PARAMETER: Final = re.compile(r"\b(charset|format|delsp)\s*=\s*[\"']?([^\"';\s]+)", re.IGNORECASE)
 _MOST_MAILS: Final = 3  # nested in each other
 _NOT_FETCHED: Final = "it could not be had from Gmail"
 
@@ -383,6 +384,7 @@ class Sorted:
     files: list[Part] = field(default_factory=list)
     mails: list[Part] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
 
 
 def sort(payload: Part) -> Sorted:
@@ -404,6 +406,8 @@ def sort(payload: Part) -> Sorted:
         elif _is_words(part):
             if is_shown:
                 found.bodies.append(part)
+            else:
+                found.others.append(part.kind)
         elif not part.kind.startswith("multipart/"):
             found.files.append(part)
     return found
@@ -453,13 +457,14 @@ def letter_of(
         if data is None:
             parted.notes.append("a part of this mail could not be had from Gmail")
             continue
-        charset = _CHARSET.search(part.header("content-type"))
+        named = {name.lower(): value for name, value in _PARAMETER.findall(part.header("content-type"))}
         bodies.append(
             Body(
                 data=data,
                 media_type=part.kind,
-                charset=charset[1] if charset else None,
+                charset=named.get("charset"),
                 is_normalised=True,
+                flow=flow_of(named.get("format", ""), named.get("delsp", "")),
             )
         )
     enclosures = [_file(part, options, fetched) for part in parted.files]
@@ -470,6 +475,7 @@ def letter_of(
         enclosures=tuple(enclosures),
         are_alternatives=False,  # one of the alternatives was chosen above
         notes=tuple(parted.notes),
+        others=tuple(parted.others),
     )
 
 

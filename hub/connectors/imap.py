@@ -22,7 +22,7 @@ import hashlib
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from email.utils import collapse_rfc2231_value, decode_params, unquote
+from email.utils import decode_params
 from functools import lru_cache, partial
 from typing import Any, Final, TypeVar
 
@@ -63,7 +63,8 @@ from hub.connectors.mime import NEEDED, Head, Letters, headers_of, message_key, 
 from hub.document import Document
 from hub.text.files import HTML, MAIL, MIB, PLAIN, NotConvertible
 from hub.text.letter_text import Body, Enclosure, Letter, LetterOptions, is_tame, letter_of_mail
-from hub.text.mime import date_in, file_name, header_text, undone
+from hub.text.mime import date_in, file_name, header_text, parameter, undone
+from hub.text.wrapped import SMIME, flow_of
 
 MOST_PARTS: Final = 100  # examined in one mail
 _MOST_DEPTH: Final = 20
@@ -83,6 +84,7 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
     name: str = ""
     is_attached: bool = False
     way: int = 0  # parts with the same non-zero number are alternatives
+    flow: str = ""
 
 
 class Fetched(msgspec.Struct, frozen=True):
@@ -224,6 +226,7 @@ def _leaf(body: list[Value], number: str, way: int) -> Part:
         name=_name(shown, "filename") or _name(parameters, "name"),
         is_attached=disposition == "attachment",
         way=way,
+        flow=flow_of(parameters.get("format", ""), parameters.get("delsp", "")),
     )
 
 
@@ -244,7 +247,7 @@ def _name(parameters: dict[str, str], key: str) -> str:
     except (TypeError, ValueError):  # numbers of pieces that do not fit each other
         return ""
     value = next((value for name, value in extended if name == key), "")
-    return file_name(header_text(unquote(collapse_rfc2231_value(value, fallback_charset="utf-8"))))
+    return file_name(header_text(parameter(value)))
 
 
 def _text(value: Value) -> str:
@@ -272,11 +275,14 @@ class Place(msgspec.Struct, frozen=True, array_like=True):
     uid: int
     texts: tuple[Part, ...] = ()
     files: tuple[Part, ...] = ()
+    others: tuple[str, ...] = ()
 
 
 def place(folder: str, uidvalidity: int, uid: int, parts: Sequence[Part]) -> Any:
     """Create a message's ``place``."""
-    return msgspec.to_builtins(Place(folder, uidvalidity, uid, chosen(parts), attached(parts)[:_MOST_NAMED]))
+    texts, files = chosen(parts), attached(parts)
+    others = tuple(part.media_type for part in parts if part not in texts and part not in files)
+    return msgspec.to_builtins(Place(folder, uidvalidity, uid, texts, files[:_MOST_NAMED], others))
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -318,6 +324,7 @@ def letter_of(message: Message, at: Place, sections: Mapping[str, bytes], option
     Args:
         sections: fetched content by part number.
     """
+    ways = list(_ways(at.texts, sections))
     return Letter(
         headers=headers_of(message),
         bodies=tuple(
@@ -326,16 +333,19 @@ def letter_of(message: Message, at: Place, sections: Mapping[str, bytes], option
                 media_type=part.media_type,
                 charset=part.charset or None,
                 transfer_encoding=part.encoding,
+                flow=part.flow,
             )
-            for part in _ways(at.texts, sections)
+            for part in ways
         ),
+        others=at.others + tuple(part.media_type for part in at.texts if part not in ways),
         enclosures=tuple(_enclosure(part, sections, options) for part in at.files),
         are_alternatives=False,  # one part of each alternative was chosen
     )
 
 
 def _is_selected(part: Part, options: LetterOptions) -> bool:
-    return bool(part.name) and options.selects(part.media_type, _file_size(part), name=part.name)
+    is_named = bool(part.name) or part.media_type in SMIME
+    return is_named and options.selects(part.media_type, _file_size(part), name=part.name)
 
 
 def _file_size(part: Part) -> int:

@@ -305,7 +305,9 @@ class Letters:
             made = await to_thread.run_sync(work, limiter=self._limiter)
         except NotConvertible as error:
             return Unread(reason=str(error))
-        return message.document(made.text, content_hash, hidden_parts=made.dropped, guessed=made.guessed)
+        return message.document(
+            made.text, content_hash, hidden_parts=made.dropped, guessed=made.guessed, parts=made.parts
+        )
 
 
 def addresses(raw: str) -> tuple[Address, ...]:

@@ -142,6 +142,7 @@ class Notes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         hidden_parts: invisible parts of the original, such as hidden paragraphs of a page; left out.
         undecoded: characters that could not be decoded: U+FFFD was read in their place.
         guessed_encoding: characters beyond ASCII, by the encoding that was guessed for them.
+        parts: parts of a mail, by media type and what became of them, if one was not read.
         redacted: number of different values that no model got.
         unresolved: fields whose words could not be converted to a value.
         asked_again: records requested again because they were unusable.
@@ -162,6 +163,7 @@ class Notes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     hidden_parts: int = 0
     undecoded: int = 0
     guessed_encoding: dict[str, int] = {}
+    parts: dict[str, int] = {}
     redacted: int = 0
     unresolved: int = 0
     asked_again: int = 0

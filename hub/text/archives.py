@@ -11,6 +11,7 @@ blank. A mail that cannot be read is replaced by the reason; the others are not 
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final, NamedTuple
@@ -125,6 +126,7 @@ def text_of_mbox(data: bytes, *, attached: Attached) -> Converted:
     """
     parts: list[str] = []
     dropped = read = 0
+    unread = Counter[str]()
     guessed: str | None = None
     reason = "not an mbox: it does not begin with a mail"
     for nth, (line, mail) in enumerate(_parsed_mails(data)):
@@ -135,6 +137,7 @@ def text_of_mbox(data: bytes, *, attached: Attached) -> Converted:
             converted = _converted(mail, attached)
             text, guessed = converted.text, guessed or converted.guessed
             dropped += converted.dropped
+            unread.update(converted.parts)
             read += 1
         except NotConvertible as error:
             reason = str(error)
@@ -142,7 +145,7 @@ def text_of_mbox(data: bytes, *, attached: Attached) -> Converted:
         parts += (f"From {line}".rstrip(), "\n", text, "\n")
     if not read:
         raise NotConvertible(reason)
-    return Converted("".join(parts), MBOX, dropped, guessed=guessed)
+    return Converted("".join(parts), MBOX, dropped, guessed=guessed, parts=dict(unread))
 
 
 def _converted(mail: bytes, attached: Attached) -> Converted:

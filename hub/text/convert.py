@@ -39,6 +39,7 @@ from hub.text.letter_text import (
 )
 from hub.text.reading import Attachments, read
 from hub.text.worker import LETTER, Check, packed, read_apart
+from hub.text.wrapped import SMIME
 
 # Of a page or mail that is read in this process. The worst constructed file of this size takes 0.2 s.
 _SMALL_BYTES: Final = 32 * 1024
@@ -135,7 +136,9 @@ def read_letter(
     bodies = list(_bodies(letter))
     if sum(len(body.data) for body in bodies) > MOST_BYTES:
         raise NotConvertible(f"a mail of more than {MOST_BYTES >> 20} MiB")
-    if sum(len(body.data) for body in bodies if body.media_type == HTML) <= _PAGE_BYTES:
+    pages = sum(len(body.data) for body in bodies if body.media_type == HTML)
+    signed = sum(len(one.content or b"") for one in letter.enclosures if one.media_type in SMIME)
+    if pages + signed <= _PAGE_BYTES:
         return text_of_letter(letter, options, attached=_attached(limits, check))
     return _apart(packed(_portable(letter)), LETTER, limits, check, options)
 

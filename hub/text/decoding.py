@@ -1,4 +1,7 @@
-"""Detection of the encoding of a text file: its mark, UTF-8, or the most plausible of a few encodings.
+"""Encoding of a text: its mark, the charset that it declares, UTF-8, or the most plausible of a few.
+
+A charset has the meaning that it has for browsers and mail programs (WHATWG Encoding): ``iso-8859-1`` is
+cp1252. A page may declare it in its head, but is often stored as UTF-8 all the same.
 
 charset-normalizer says which encodings can be meant at all, and which bytes are no text. Of several that can
 be, the text decides: letters of the languages that people write, in the order of case that words have. A
@@ -12,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Final
 
+import webencodings
 from charset_normalizer import from_bytes
 
 from hub.text.files import NotConvertible
@@ -67,15 +71,55 @@ _MISPLACED: Final = re.compile(
 )
 
 
+# ASCII is no reason to refuse other bytes. The encodings of domain names take quadratic time.
+_NO_CHARSETS: Final = frozenset(("ascii", "idna", "punycode"))
+_NO_CODECS: Final = frozenset(("replacement", "x-user-defined"))  # of the table, which only browsers use
+_HEAD_BYTES: Final = 4 * 1024
+_COMMENT: Final = re.compile(rb"<!--.*?(?:-->|$)", re.DOTALL)
+_META: Final = re.compile(
+    rb"<meta\s[^>]{0,400}?\bcharset\s{0,9}=\s{0,9}[\"']?\s{0,9}([\w.:-]{1,60})"
+    rb"|\A\s{0,9}<\?xml\s[^>]{0,200}?\bencoding\s{0,9}=\s{0,9}[\"']([\w.:-]{1,60})",
+    re.IGNORECASE,
+)
+
+
+def codec_of(charset: str | None) -> str | None:
+    """Return the codec that programs use for a charset (WHATWG), or None for ASCII and unknown names."""
+    try:
+        known = codecs.lookup(charset).name if charset else ""
+    except (LookupError, ValueError):
+        known = ""
+    if charset is None or known in _NO_CHARSETS:
+        return None
+    web = webencodings.lookup(charset)
+    if web is None or web.name in _NO_CODECS or web.name.startswith("utf-16"):
+        return known or None
+    return "gb18030" if web.name == "gbk" else web.codec_info.name
+
+
+def _declared_in(page: bytes) -> str | None:
+    """Return the codec of the charset that the head of a page declares, or None."""
+    found = _META.search(_COMMENT.sub(b"", page[:_HEAD_BYTES]))
+    codec = codec_of((found[1] or found[2]).decode("ascii", "replace")) if found else None
+    # The declaration was read as ASCII, so the page is not in such an encoding.
+    return None if codec is None or codec.replace("_", "-").startswith(("utf-16", "utf-32")) else codec
+
+
 def decode(data: bytes) -> str:
     """Decode bytes; see ``decode_or_guess``."""
     return decode_or_guess(data)[0]
 
 
-def decode_or_guess(data: bytes) -> tuple[str, str | None]:
-    """Decode bytes by their mark, else as UTF-8, else in the most plausible encoding, which is returned too.
+def decode_or_guess(
+    data: bytes, charset: str | None = None, *, is_page: bool = False, is_utf8: bool = False
+) -> tuple[str, str | None]:
+    """Decode bytes by their mark, else by their charset, as UTF-8, or in the most plausible encoding.
 
-    Of UTF-8 with a few broken bytes, each of these is U+FFFD.
+    The encoding is returned too if it was guessed. Of text with a few broken bytes, each of these is U+FFFD.
+
+    Args:
+        is_page: HTML or XML, which may declare its charset if no header does.
+        is_utf8: UTF-8 is more probable than the charset.
 
     Raises:
         NotConvertible: no encoding fits, or the data is binary.
@@ -86,6 +130,19 @@ def decode_or_guess(data: bytes) -> tuple[str, str | None]:
                 return data[len(mark) :].decode(encoding), None
             except UnicodeDecodeError as error:
                 raise NotConvertible(f"marked as {encoding}, but is not") from error
+    codec = codec_of(charset)
+    if codec is None and is_page and b"\0" not in data:
+        codec, is_utf8 = _declared_in(data), True
+    if codec is not None:
+        # ISO-2022 and UTF-16 text may also be valid UTF-8.
+        may_be_utf8 = is_utf8 and b"\x1b" not in data and b"\0" not in data
+        for known in ("utf-8", codec) if may_be_utf8 else (codec,):
+            with suppress(UnicodeError, LookupError):
+                return data.decode(known), None
+        with suppress(UnicodeDecodeError):
+            return data.decode("utf-8"), None
+        if codec != "utf-8" and (text := _with_few_broken(data, codec)) is not None:
+            return text, None
     if b"\0" in data:
         wide = max(_read_as(data, _WIDE), key=lambda one: _share_of_wide(one[0]), default=("", None))
         if _share_of_wide(wide[0]) < 1 - _MOST_BROKEN:
@@ -105,6 +162,15 @@ def decode_or_guess(data: bytes) -> tuple[str, str | None]:
             if broken <= len(data) * _MOST_BROKEN:
                 return replaced, None
         raise NotConvertible("in no encoding that could be detected with confidence") from error
+
+
+def _with_few_broken(data: bytes, codec: str) -> str | None:
+    """Decode *data*, with U+FFFD in the place of broken bytes; None if these are too many."""
+    with suppress(UnicodeError, LookupError):
+        text = data.decode(codec, "replace")
+        if text.count("\ufffd") <= len(data) * _MOST_BROKEN:
+            return text
+    return None
 
 
 def _guessed(data: bytes) -> tuple[str, str] | None:

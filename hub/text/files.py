@@ -1,6 +1,6 @@
 """Files that are converted to text: their media types, the limits of a conversion, its result and failure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Final
@@ -135,6 +135,7 @@ class Converted:
         date: aware date of writing, for files that contain one, such as mails.
         author: sender of a mail, as it names itself; unverified.
         guessed: encoding of the file, if nothing in the file tells it.
+        parts: number of parts of a mail, by their type and outcome; empty if all were read.
     """
 
     text: str
@@ -143,3 +144,4 @@ class Converted:
     date: datetime | None = None
     author: str | None = None
     guessed: str | None = None
+    parts: dict[str, int] = field(default_factory=dict)

@@ -36,6 +36,7 @@ answer keeps the mail that it answers. Pure functions.
 import bisect
 import heapq
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from email import message_from_bytes
@@ -43,7 +44,7 @@ from email.errors import MessageError
 from email.message import Message
 from fnmatch import fnmatchcase
 from functools import cache
-from itertools import accumulate, groupby, takewhile
+from itertools import accumulate, compress, groupby, takewhile
 from typing import Final, Literal
 
 from mailparser_reply import EmailReplyParser
@@ -70,9 +71,20 @@ from hub.text.mime import (
     in_charset_or_guess,
     is_bulk,
     name_of,
-    normalised_text,
+    parameter_of,
     text_of,
     undone,
+)
+from hub.text.wrapped import (
+    ENCRYPTED,
+    PGP_NOTE,
+    SIGNATURES,
+    SMIME,
+    NotSigned,
+    flow_of,
+    signed_content,
+    unarmoured,
+    unflowed,
 )
 
 MOST_BYTES: Final = 25 * MIB  # of one mail; no large provider accepts more
@@ -96,6 +108,7 @@ class Body:
         is_normalised: the provider converts bodies to UTF-8, but may leave the old charset in the header:
             UTF-8 is tried first, then the charset. Otherwise the charset is tried first.
         guessed: encoding in which text was read, if nothing tells it.
+        flow: how its program wrapped plain text, see ``flow_of``.
     """
 
     data: bytes | str
@@ -104,6 +117,7 @@ class Body:
     transfer_encoding: str = ""
     is_normalised: bool = False
     guessed: str | None = None
+    flow: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +152,7 @@ class Letter:
         are_alternatives: plain text and page have the same content: the plain text is used unless it is a
             stub. Otherwise all bodies are used.
         notes: remarks on missing parts, for the text.
+        others: media types of bodies that were left out, as another form of a body has their text.
     """
 
     headers: Mapping[str, str] | Sequence[tuple[str, str]] = ()
@@ -145,6 +160,7 @@ class Letter:
     enclosures: tuple[Enclosure, ...] = ()
     are_alternatives: bool = True
     notes: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,10 +186,12 @@ class LetterOptions:
     max_attachment_bytes: int = 10 * MIB
 
     def selects(self, media_type: str, size_bytes: int | None = None, *, name: str = "") -> bool:
-        """Return True if the content of an attachment is to be fetched."""
-        if not self.fetch or (size_bytes is not None and size_bytes > self.max_attachment_bytes):
-            return False
+        """Return True if the content of an attachment is to be fetched; of S/MIME, it may be the mail."""
         kind = kind_of_enclosure(media_type, name)
+        if size_bytes is not None and size_bytes > self.max_attachment_bytes:
+            return False
+        if not self.fetch or kind in SMIME:
+            return kind in SMIME
         return not self.types or any(fnmatchcase(kind, pattern.strip().lower()) for pattern in self.types)
 
 
@@ -186,6 +204,8 @@ WHOLE: Final = LetterOptions(
 def kind_of_enclosure(media_type: str, name: str) -> str:
     """Return the media type of an attachment, by its name if its sender declared none."""
     kind = media_type.partition(";")[0].strip().lower()
+    if kind in _UNSAID and name.lower().endswith(".p7m"):
+        return min(SMIME)
     return media_type_of(name) if kind in _UNSAID and "." in name else kind
 
 
@@ -196,7 +216,6 @@ _TAME_FIELDS: Final = 2 * MOST_PARTS
 _TAME_NESTS: Final = 10
 
 # Matches in bodies do no harm. The library parses parameters in quadratic time.
-_SOFT_END: Final = re.compile(r"(?<!\n--) \r?\n(?![>\r\n]|-- )")
 _FIELD: Final = re.compile(rb"^content-(?:type|disposition)[ \t]*:[^\n]*(?:\n[ \t][^\n]*)*", re.M | re.I)
 _READ_HEADERS: Final = frozenset(("subject", "from", "to", "cc", "date", *BULK_HEADERS))
 
@@ -240,6 +259,7 @@ class _Taking:
         bodies: list[Body] = []
         enclosures: list[Enclosure] = []
         notes: list[str] = []
+        others: list[str] = []
         todo = [(message, 0)]
         while todo:
             part, level = todo.pop()
@@ -255,13 +275,18 @@ class _Taking:
             inner = part.get_payload() if part.is_multipart() else None
             if kind == MAIL:
                 enclosures.append(self._mail_inside(part, depth))
+            elif kind in ENCRYPTED:
+                enclosures.append(Enclosure(media_type=kind))
             elif isinstance(inner, list):
                 children = [child for child in inner if isinstance(child, Message)]
                 ways = _chosen(children) if kind == "multipart/alternative" else children
                 todo += [(child, level + 1) for child in reversed(ways)]
+                is_left = [all(child is not way for way in ways) for child in children]
+                others += [child.get_content_type() for child in compress(children, is_left)]
             elif _is_body(part, kind):
                 text, guessed = text_of(part)
-                bodies.append(Body(data=_unflowed(part, text), media_type=kind, guessed=guessed))
+                flow = flow_of(*(parameter_of(part, name) for name in ("format", "delsp")))
+                bodies.append(Body(data=text, media_type=kind, guessed=guessed, flow=flow))
             else:
                 enclosures.append(self._enclosure(part, kind))
         return Letter(
@@ -272,6 +297,7 @@ class _Taking:
             enclosures=tuple(enclosures),
             are_alternatives=False,
             notes=tuple(dict.fromkeys(notes)),
+            others=tuple(others),
         )
 
     def _enclosure(self, part: Message, kind: str) -> Enclosure:
@@ -305,12 +331,6 @@ class _Taking:
         return Enclosure(name=name, media_type=MAIL, letter=self.apart(message, depth=depth + 1))
 
 
-def _unflowed(part: Message, text: str) -> str:
-    """Join the lines of a text that its program wrapped (RFC 3676); quoted lines stay."""
-    kind = str(part.get("content-type", "")).lower().replace('"', "")
-    return _SOFT_END.sub("" if "delsp=yes" in kind else " ", text) if "format=flowed" in kind else text
-
-
 def _omitted(options: LetterOptions, what: str) -> str:
     """Return the note about an omission. Raises NotConvertible for a mail that is to be read completely."""
     if options.quoted == "whole":
@@ -319,7 +339,7 @@ def _omitted(options: LetterOptions, what: str) -> str:
 
 
 def _is_readable(kind: str, name: str) -> bool:
-    return kind.startswith("text/") or is_named(name)
+    return kind.startswith("text/") or kind in SMIME or is_named(name)
 
 
 def _is_body(part: Message, kind: str) -> bool:
@@ -348,6 +368,10 @@ _MOST_FIELDS: Final = 1_000  # headers examined; only an attack has more
 _STUB_CHARS: Final = 300
 _PAGE_SHARE: Final = 16  # of the limit of a body, because markup is not text
 _LEAST_ROOM_CHARS: Final = 100  # for the text of an attachment; shorter texts are useless
+_NO_ROOM: Final = "the mail is long enough without it"
+_READ: Final = " read"
+_MOST_COUNTED: Final = 20  # kinds of parts with different outcomes
+_KIND: Final = re.compile(r"[a-z]{1,20}/[a-z0-9.+-]{1,80}")
 
 _STUB: Final = re.compile(
     r"html|browser|online|web ?version|webseite|onlineversion|brows|navegador|navigateur|браузер", re.I
@@ -405,11 +429,13 @@ class _Writing:
         self._dropped = 0
         self._guessed: str | None = None
         self._notes: list[str] = []
+        self._parts = Counter[str]()
 
     def text(self, letter: Letter) -> Converted:
         headers = shown_headers(letter)
         by_name = dict(headers)
-        marked = "\n\n".join(filter(None, (self._words(body) for body in self._bodies(letter))))
+        letter = self._unwrapped(letter)
+        marked = "\n\n".join(filter(None, map(self._words, letter.bodies)))
         if not (headers or marked or letter.enclosures or letter.notes or self._notes):
             raise NotConvertible("not a mail: no headers and no text")
         if self._options.quoted != "whole":
@@ -421,6 +447,8 @@ class _Writing:
         sections += map(self._enclosure, letter.enclosures[:MOST_PARTS])
         if (more := len(letter.enclosures) - MOST_PARTS) > 0:
             sections.append(f"[{more} more attachments]")
+        for kind in (*letter.others, *(one.media_type for one in letter.enclosures[MOST_PARTS:])):
+            self._count(kind, "other form" if kind in letter.others else "too many")
         sections += [f"[{note}]" for note in dict.fromkeys((*letter.notes, *self._notes))]
         text = "\n\n".join(filter(None, sections)) + "\n"
         return Converted(
@@ -431,22 +459,63 @@ class _Writing:
             date=date_in(by_name.get("Date", "")),
             author=_SURROGATES.sub("\ufffd", by_name.get("From", "")).replace("\0", "") or None,
             guessed=self._guessed,
+            parts={} if all(part.endswith(_READ) for part in self._parts) else dict(self._parts),
         )
 
-    def _bodies(self, letter: Letter) -> list[Body]:
-        if not letter.are_alternatives:
-            return list(letter.bodies)
-        pages = [body for body in letter.bodies if body.media_type == HTML]
-        plain = [body for body in letter.bodies if body.media_type != HTML]
-        text = "\n".join(_decoded(body)[0] for body in plain)
-        return pages if pages and is_stub(text, has_page=True) else plain
+    def _count(self, kind: str, outcome: str) -> None:
+        """Count a part of the mail by its type, which its sender chose, and what became of it."""
+        part = f"{kind if _KIND.fullmatch(kind) else 'other'} {outcome}"
+        has_room = part in self._parts or len(self._parts) < _MOST_COUNTED
+        self._parts[part if has_room else f"other {outcome}"] += 1
+
+    def _unwrapped(self, letter: Letter) -> Letter:
+        """Return a letter with one form of its bodies, and with the mail inside of signed data (S/MIME)."""
+        bodies, others = list(letter.bodies), list(letter.others)
+        if letter.are_alternatives:
+            pages = [body for body in bodies if body.media_type == HTML]
+            plain = [body for body in bodies if body.media_type != HTML]
+            text = "\n".join(_decoded(body)[0] for body in plain)
+            bodies = pages if pages and is_stub(text, has_page=True) else plain
+            others += [body.media_type for body in letter.bodies if body not in bodies]
+        enclosures: list[Enclosure] = []
+        notes = list(letter.notes)
+        todo = list(letter.enclosures[::-1])
+        left = _MOST_MAILS
+        while todo:
+            enclosure = todo.pop()
+            kind = kind_of_enclosure(enclosure.media_type, enclosure.name)
+            if kind not in SMIME or enclosure.content is None or not left:
+                enclosures.append(enclosure)
+                continue
+            left -= 1
+            try:
+                content = signed_content(enclosure.content)
+                if not is_tame(content):
+                    raise NotConvertible("it has too many parts")
+                inner = letter_of_mail(content, self._options)
+            except (NotSigned, NotConvertible) as error:
+                enclosures.append(replace(enclosure, content=None, why_not=str(error)))
+                continue
+            bodies += inner.bodies
+            others += inner.others
+            notes += inner.notes
+            todo += inner.enclosures[::-1]
+        return replace(
+            letter,
+            bodies=tuple(bodies),
+            enclosures=tuple(enclosures),
+            notes=tuple(notes),
+            others=tuple(others),
+            are_alternatives=False,
+        )
 
     def _words(self, body: Body) -> str:
         """Return the text of one body, with quoted lines marked."""
         text, guessed = _decoded(body)
         self._guessed = self._guessed or guessed
-        if body.media_type == HTML:
-            text = self._page(text)
+        text = self._page(text) if body.media_type == HTML else unarmoured(unflowed(text, body.flow))
+        outcome = "encrypted" if text.strip() == PGP_NOTE else "read" if text.strip() else "empty"
+        self._count(body.media_type, outcome)
         text = text.strip("\r\n")
         most = self._options.max_body_chars
         if len(text) > most:
@@ -479,44 +548,60 @@ class _Writing:
     def _enclosure(self, enclosure: Enclosure) -> str:
         name = file_name(header_text(enclosure.name))
         kind = kind_of_enclosure(enclosure.media_type, name)
-        if not name and kind != MAIL and not kind.startswith("text/"):
-            return ""  # an embedded image or signature without a name
+        if kind in SIGNATURES:
+            self._count(kind, "signature")
+            return ""
+        is_shown = name or kind == MAIL or kind.startswith("text/") or kind in SMIME | ENCRYPTED
+        if not is_shown:  # an embedded image or signature without a name
+            self._count(kind, "not shown")
+            return ""
         shown = name or ("a mail" if kind == MAIL else "")
         label = ", ".join(filter(None, (shown, "" if kind == MAIL else kind, _size(enclosure.size_bytes))))
         if enclosure.letter is not None:
             return self._mail_inside(enclosure.letter, label)
-        if enclosure.why_not:
-            return f"[attachment: {label}, not read: {enclosure.why_not}]"
+        if enclosure.why_not or kind in ENCRYPTED:
+            outcome = "encrypted" if enclosure.why_not in ("", "encrypted") else "unreadable"
+            return self._unread(kind, label, outcome, enclosure.why_not or outcome)
         if enclosure.content is None:
             most = self._options.max_attachment_bytes
             if (enclosure.size_bytes or 0) > most and self._options.selects(kind, name=name):
-                label += f", not read: larger than {_size(most)}"
-            return f"[attachment: {label}]"
+                return self._unread(kind, label, "too large", f"larger than {_size(most)}")
+            is_asked = self._options.selects(kind, name=name)
+            return self._unread(kind, label, "no text" if is_asked else "not requested")
         if not _is_readable(kind, name):
-            return f"[attachment: {label}]"
+            return self._unread(kind, label, "no text")
         if self._room < _LEAST_ROOM_CHARS:
-            return f"[attachment: {label}, not read: the mail is long enough without it]"
+            return self._unread(kind, label, "no room", _NO_ROOM)
         try:
             read = self._attached(enclosure.content, kind)
         except NotConvertible as error:
-            return f"[attachment: {label}, not read: {error}]"
+            return self._unread(kind, label, "unreadable", str(error))
+        text = unarmoured(read.text) if kind == PLAIN else read.text
+        return f"[attachment: {label}]\n{self._fitted(self._taken(read, kind, text).strip())}".rstrip()
+
+    def _taken(self, read: Converted, kind: str, text: str) -> str:
+        """Count a part that was read, and return its *text*."""
         self._dropped += read.dropped
         self._guessed = self._guessed or read.guessed
-        return f"[attachment: {label}]\n{self._fitted(read.text.strip())}".rstrip()
+        self._count(kind, "read")
+        self._parts.update(read.parts)
+        return text
+
+    def _unread(self, kind: str, label: str, outcome: str, why: str = "") -> str:
+        self._count(kind, outcome)
+        return f"[attachment: {label}{f', not read: {why}' if why else ''}]"
 
     def _mail_inside(self, letter: Letter, label: str) -> str:
         if self._room < _LEAST_ROOM_CHARS:
-            return f"[attachment: {label}, not read: the mail is long enough without it]"
+            return self._unread(MAIL, label, "no room", _NO_ROOM)
         quoted: Final = "whole" if self._options.quoted == "whole" else "keep"
         options = replace(self._options, quoted=quoted, max_chars=self._room)
         try:
             read = text_of_letter(letter, options, attached=self._attached)
         except NotConvertible as error:
-            return f"[attachment: {label}, not read: {error}]"
+            return self._unread(MAIL, label, "unreadable", str(error))
         self._room -= min(self._room, len(read.text))
-        self._dropped += read.dropped
-        self._guessed = self._guessed or read.guessed
-        lines = read.text.rstrip("\n").split("\n")
+        lines = self._taken(read, MAIL, read.text).rstrip("\n").split("\n")
         return "\n".join([f"[attachment: {label}]", *(f"> {line}".rstrip() for line in lines)])
 
 
@@ -524,7 +609,8 @@ def _decoded(body: Body) -> Decoded:
     if isinstance(body.data, str):
         return body.data, body.guessed
     data = undone(body.data, body.transfer_encoding)
-    return (normalised_text if body.is_normalised else in_charset_or_guess)(data, body.charset)
+    is_page = body.media_type == HTML
+    return in_charset_or_guess(data, body.charset, is_page=is_page, is_utf8=body.is_normalised)
 
 
 def _size(size_bytes: int | None) -> str:

@@ -6,7 +6,6 @@ fatal.
 """
 
 import binascii
-import codecs
 import quopri
 import re
 import unicodedata
@@ -14,11 +13,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.message import Message
 from email.quoprimime import header_decode
-from email.utils import collapse_rfc2231_value, parsedate_to_datetime
+from email.utils import parsedate_to_datetime, unquote
 from typing import Final
 
 from hub.text.decoding import decode_or_guess
-from hub.text.files import NotConvertible
+from hub.text.files import HTML, NotConvertible
 
 MOST_HEADER_CHARS: Final = 1_000  # about a hundred addressees
 MOST_RAW_CHARS: Final = 20 * MOST_HEADER_CHARS  # before decoding
@@ -47,18 +46,6 @@ def undone(data: bytes, transfer_encoding: str) -> bytes:
             return quopri.decodestring(data)
         case _:
             return data
-
-
-def normalised_text(data: bytes, charset: str | None) -> Decoded:
-    """Decode a body that a provider usually converts to UTF-8 without changing its charset header."""
-    # ISO-2022 and UTF-16 text may also be valid UTF-8.
-    is_shifting = bool(charset) and (b"\x1b" in data or b"\0" in data)
-    if not is_shifting:
-        try:
-            return data.decode("utf-8-sig"), None
-        except UnicodeDecodeError:
-            pass
-    return in_charset_or_guess(data, charset)
 
 
 def header_text(raw: str) -> str:
@@ -130,11 +117,22 @@ def name_of(part: Message) -> str:
         return ""
     if not given:
         return ""
+    return file_name(decoded(parameter(given)))
+
+
+def parameter_of(part: Message, name: str) -> str:
+    """Return a parameter of the content type of *part*, or an empty string."""
     try:
-        name = collapse_rfc2231_value(given)
-    except (LookupError, ValueError):
-        name = given if isinstance(given, str) else given[2]
-    return file_name(decoded(name))
+        return parameter(part.get_param(name, ""))
+    except TypeError:  # as in ``name_of``
+        return ""
+
+
+def parameter(value: str | tuple[str | None, str | None, str]) -> str:
+    """Decode the value of a parameter (RFC 2231), as ``email`` gives it."""
+    if isinstance(value, str):
+        return unquote(value)
+    return unquote(in_charset(value[2].encode("raw-unicode-escape"), value[0] or "utf-8"))
 
 
 def file_name(given: str) -> str:
@@ -153,15 +151,9 @@ def bytes_of(part: Message) -> bytes:
 
 def text_of(part: Message) -> Decoded:
     """Return the text of a part, decoded by its declared charset if possible."""
-    try:
-        charset = part.get_content_charset()
-    except (LookupError, ValueError, AttributeError, TypeError):
-        charset = None
-    return in_charset_or_guess(bytes_of(part), charset)
-
-
-# ASCII is no reason to refuse other bytes. The encodings of domain names take quadratic time.
-_NO_CHARSETS: Final = frozenset(("ascii", "idna", "punycode"))
+    return in_charset_or_guess(
+        bytes_of(part), parameter_of(part, "charset"), is_page=part.get_content_type() == HTML
+    )
 
 
 def in_charset(data: bytes, charset: str | None) -> str:
@@ -169,15 +161,12 @@ def in_charset(data: bytes, charset: str | None) -> str:
     return in_charset_or_guess(data, charset)[0]
 
 
-def in_charset_or_guess(data: bytes, charset: str | None) -> Decoded:
-    """Decode *data* as ``in_charset`` does, and return the encoding too if it was guessed."""
+def in_charset_or_guess(
+    data: bytes, charset: str | None, *, is_page: bool = False, is_utf8: bool = False
+) -> Decoded:
+    """Decode *data* as ``decode_or_guess`` does, and where it cannot, with replacement characters."""
     try:
-        if charset and (known := codecs.lookup(charset).name) not in _NO_CHARSETS:
-            return data.decode(known), None
-    except (LookupError, ValueError):
-        pass
-    try:
-        return decode_or_guess(data)
+        return decode_or_guess(data, charset, is_page=is_page, is_utf8=is_utf8)
     except NotConvertible:
         return data.decode("utf-8", "replace"), None
 

@@ -59,7 +59,7 @@ def _read(data: bytes, kind: str, attached: Attached) -> Converted:
         return text_of_letter(letter_of_mail(data, WHOLE), WHOLE, attached=attached)
     if kind == MBOX:
         return text_of_mbox(data, attached=attached)
-    text, guessed = decode_or_guess(data)
+    text, guessed = decode_or_guess(data, is_page=kind == HTML)
     if kind == CHAT:
         return Converted(chats.text_of_export(text), kind, guessed=guessed)
     if kind == HTML:

@@ -75,6 +75,7 @@ def _letter(fields: dict[str, Any]) -> Letter:
         ),
         are_alternatives=fields["are_alternatives"],
         notes=tuple(fields["notes"]),
+        others=tuple(fields["others"]),
     )
 
 

@@ -309,7 +309,7 @@ def test_a_header_without_end_costs_no_more_than_its_beginning() -> None:
 
 @each(
     ("delsp", "text"),
-    [("", "one two\n\n> three \n> four\n-- \nAna\n"), ("; delsp=yes", "onetwo\n\n> three ")],
+    [("", "one two\n\n> three four\n-- \nAna\n"), ("; delsp=yes", "onetwo\n\n> threefour")],
 )
 def test_a_line_that_a_program_wrapped_goes_on_if_the_mail_says_so(delsp: str, text: str) -> None:
     body = "one \r\ntwo\r\n\r\n> three \r\n> four\r\n-- \r\nAna"
