@@ -33,7 +33,7 @@ from hub.api import nouns
 from hub.api.binding import MISSING, Binding, Call, Value, bad_request
 from hub.api.door.access import BODY, ROUTE
 from hub.api.errors import MEDIA_TYPE, Problem
-from hub.api.events import EventStream
+from hub.api.events import Continued
 from hub.api.noun import (
     Endpoint,
     Match,
@@ -269,7 +269,7 @@ def _request(call: Call) -> Request:
 
 
 def _reply(response: Response) -> Reply:
-    if isinstance(response, EventStream):
+    if isinstance(response, Continued):
         response = Problem(
             ErrorCode.UNKNOWN_METHOD,
             "a stream of another node cannot be followed here",
@@ -502,7 +502,7 @@ def _require_fields_of_responses(schemas: Mapping[str, Schema], paths: Mapping[s
     asked = [one.get("requestBody") for path in paths.values() for one in path.values()]
     requested = set[str]()
     while asked:
-        names = set(_references(asked)) - requested
+        names = set(references(asked)) - requested
         requested |= names
         asked = [schemas[name] for name in names]
     for name in schemas.keys() - requested:
@@ -510,13 +510,13 @@ def _require_fields_of_responses(schemas: Mapping[str, Schema], paths: Mapping[s
             schemas[name]["required"] = list(fields)
 
 
-def _references(part: Any) -> Iterator[str]:
+def references(part: Any) -> Iterator[str]:
     """Return the names of the schemas that a part of the document refers to."""
     if isinstance(part, dict) and isinstance(part.get("$ref"), str):
         yield part["$ref"].rpartition("/")[2]
     inner = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
     for one in inner:
-        yield from _references(one)
+        yield from references(one)
 
 
 def _add_aliases(schema: Schema, aliases: Mapping[str, str]) -> None:

@@ -88,7 +88,11 @@ def named(name: str) -> Callable[[msgspec.Struct], str]:
     return lambda event: f"event: {name}\ndata: {msgspec.json.encode(event).decode()}\n\n"
 
 
-class EventStream(Response):
+class Continued(Response):
+    """Base of responses that are sent as they come, so that no other node can pass them on."""
+
+
+class EventStream(Continued):
     """Response that streams *events*, formatted by *spell*, and closes the generator at the end.
 
     Where the limit of streams is reached, it is a refusal instead; *events* is not started then.
@@ -135,7 +139,7 @@ class EventStream(Response):
             async with anyio.create_task_group() as watch, aclosing(self._texts) as texts:
                 watch.start_soon(_cancel_when_disconnected, receive, streaming)
                 watch.start_soon(_beat, send_text, self._streams.beat_s)
-                watch.start_soon(_cancel_when_revoked, self._streams.still_counts, principal, streaming)
+                watch.start_soon(cancel_when_revoked, self._streams.still_counts, principal, streaming)
                 async for text in texts:
                     await send_text(text)
                 watch.cancel_scope.cancel()
@@ -159,9 +163,10 @@ async def _cancel_when_disconnected(receive: Receive, streaming: anyio.CancelSco
     streaming.cancel()
 
 
-async def _cancel_when_revoked(
+async def cancel_when_revoked(
     still_counts: StillCounts, principal: Principal, streaming: anyio.CancelScope
 ) -> None:
+    """Cancel a stream when its token is revoked or expires."""
     while True:
         if not await still_counts(principal):
             streaming.cancel()

@@ -49,6 +49,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import fields
 from starlette.datastructures import Headers
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from hub.api.binding import Call, From, Head, Header
 from hub.api.errors import Refusal
@@ -73,6 +74,7 @@ _ROUTES: Final = "__routes__"  # attribute of a method: its Routes
 _COMMAND: Final = "__command__"  # attribute of a method: its Command
 _REQUEST: Final = "__request__"  # attribute of a method: its DeviceRequest
 _AUDIT: Final = "__audit__"  # attribute of a method: its Audit
+_TOOL: Final = "__tool__"  # attribute of a method: its Tool
 
 
 class Command(NamedTuple):
@@ -139,6 +141,36 @@ def command(words: str, **shown: Any) -> Callable[[Method], Method]:
         return method
 
     return mark
+
+
+class Tool(NamedTuple):
+    """A tool of assistants: one request to the operators' route of its method (``hub.api.tools``).
+
+    Attributes:
+        is_destructive: whether a call ends or discards something.
+        is_repeatable: whether a second call with the same arguments changes nothing further.
+        help: text for assistants in place of the docstring of the method.
+    """
+
+    is_destructive: bool = False
+    is_repeatable: bool = False
+    help: str = ""
+
+
+def tool(**options: Any) -> Callable[[Method], Method]:
+    """Declare a tool of assistants for the request of a method; *options* are fields of ``Tool``."""
+
+    def mark(method: Method) -> Method:
+        setattr(method, _TOOL, Tool(**options))
+        return method
+
+    return mark
+
+
+def tool_of(method: Endpoint) -> Tool | None:
+    """Return the declared tool of a method, or None."""
+    found: Tool | None = getattr(method, _TOOL, None)
+    return found
 
 
 class Part(NamedTuple):
@@ -601,12 +633,14 @@ class Served(NamedTuple):
         streams: the open event streams, and the limit on them.
         metrics: returns the body of ``/metrics``, in Prometheus' text format.
         document: answers a request with these headers for the OpenAPI document.
+        assistants: serves assistants that speak MCP; None: they are not served.
     """
 
     hub: Hub
     streams: Streams
     metrics: Callable[[], bytes]
     document: Callable[[Headers], Response]
+    assistants: ASGIApp | None = None
 
 
 async def _document(call: Call) -> Response:
@@ -616,6 +650,7 @@ async def _document(call: Call) -> Response:
 
 Document = Annotated[Response, From(_document)]
 Exposed = Annotated[Callable[[], bytes], From(attrgetter("served.metrics"))]
+Assistants = Annotated[ASGIApp | None, From(attrgetter("served.assistants"))]
 OpenStreams = Annotated[Streams, From(attrgetter("served.streams"))]
 Caller = Annotated[Principal, From(attrgetter("caller"))]
 Actor = Annotated[str, From(attrgetter("caller.actor"))]

@@ -26,7 +26,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import quote, unquote, unquote_plus
 
 import anyio
@@ -296,6 +296,7 @@ PEER_UID: Final = "peer_uid"  # in the scope's state: user id of the peer of a U
 SOCKET_PATH: Final = "socket_path"  # in the scope's state: path of the Unix socket of the connection
 LET_IN: Final = "let_in"  # in the scope's state: called after a valid token was received
 ROUTE: Final = "route_asked"  # in the scope's state: the row of the table that let the request in
+NETWORK: Final = "network"  # in the scope's state: address of the caller; empty over a Unix socket
 BODY: Final = "body"  # in the scope's state: the whole body; empty if there is none
 BODY_BYTES: Final = 1024 * 1024  # the text of hub.toml is the longest body
 BODY_S: Final = 30.0
@@ -304,7 +305,9 @@ TAGGED: Final = frozenset(("agents", "boards", "config", "devices", "runs", "tem
 WAITING: Final = frozenset(
     ("ask-user", "ensure", "estimate", "memory", "message", "nudge", "preview", "runs", "soul")
 )
-STREAMED: Final = frozenset(("/v1/agents/{name}/preview",))  # the response is a stream, which is not stored
+ASSISTANTS: Final = "/mcp"
+# The response is a stream, which is not stored.
+STREAMED: Final = frozenset(("/v1/agents/{name}/preview", ASSISTANTS))
 NO_PROXIES: Final = TrustedProxies()
 TOKEN_PARAMETER: Final = "token"  # reserved: no query parameter has it in its name
 _NAMED_TOKEN: Final = re.compile(rf"(?:^|&)[^=&]*{TOKEN_PARAMETER}")
@@ -323,6 +326,16 @@ class NoPlace(HubError):
     """Error: the places for requests, or for event streams, are taken."""
 
     code = ErrorCode.OVERLOADED
+
+
+class Inner(NamedTuple):
+    """A request that is a part of another one: the call of a tool by an assistant."""
+
+    method: str
+    path: str
+    query: str
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes
 
 
 class Shares:
@@ -441,11 +454,11 @@ class Access:
                     raise await self._forbidden(asked, principal, network)
                 share = STRANGER if principal is None else principal.share
                 places.enter_context(self._requests.taken(share))
-                wait_s = 0.0 if principal is None or share is UNIX else self._wait_s(principal.actor)
+                wait_s = 0.0 if principal is None else self._wait_s(principal)
             except HubError as refusal:
                 await self._refuse(refusal, scope, receive, send)
                 return
-            state |= {PRINCIPAL: principal, ROUTE: asked, BODY: b""}
+            state |= {PRINCIPAL: principal, ROUTE: asked, BODY: b"", NETWORK: network}
             if principal is None:  # a public route, which reads no body
                 await self._app(scope, receive, send)
                 return
@@ -454,6 +467,45 @@ class Access:
             CAUSE.set(principal.actor)  # of this task alone, which the server started for the request
             work = self._answer(scope, receive, send, principal, asked, has_body)
             await charged(self.loop, principal.actor, work)
+
+    async def ask(self, outer: Request, request: Inner) -> Response:
+        """Return the response to a request that is a part of *outer*, whose place and caller it has."""
+        principal: Principal = outer["state"][PRINCIPAL]
+        network: str = outer["state"][NETWORK]
+        asked = rows_of(request.path).get(request.method)
+        messages: list[Message] = []
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": request.body}
+
+        async def send(message: Message) -> None:
+            messages.append(message)
+
+        headers = [(b"content-type", b"application/json"), *request.headers]
+        state = {PRINCIPAL: principal, ROUTE: asked, BODY: b"", NETWORK: network}
+        scope: Request = {
+            "type": "http",
+            "method": request.method,
+            "path": request.path,
+            "query_string": request.query.encode(),
+            "headers": headers,
+            "state": state,
+        }
+        try:
+            if asked is not None and not may_ask(principal, asked):
+                raise await self._forbidden(asked, principal, network)
+            if wait_s := self._wait_s(principal):
+                await anyio.sleep(wait_s)
+        except HubError as refusal:
+            await self._refuse(refusal, scope, receive, send)
+        else:
+            CAUSE.set(principal.actor)
+            work = self._answer(scope, receive, send, principal, asked, bool(request.body))
+            is_charged = self.loop.current == principal.actor  # by *outer*, in the same task
+            await (work if is_charged else charged(self.loop, principal.actor, work))
+        start, *parts = messages
+        body = b"".join(part.get("body", b"") for part in parts)
+        return Response(body, start["status"], Headers(raw=start["headers"]))
 
     async def _page(self, scope: Request) -> Response | None:
         if self._pages is None or scope["state"].get(PEER_UID) is not None:
@@ -530,13 +582,14 @@ class Access:
             )
         return has_body
 
-    def _wait_s(self, actor: str) -> float:
-        """Return the seconds that a request of *actor*, which used more loop time than its share, is delayed.
+    def _wait_s(self, principal: Principal) -> float:
+        """Return the seconds that a request is delayed, whose caller used more loop time than its share.
 
         Raises:
-            CodedError: the actor used so much loop time that it has to retry later.
+            CodedError: the caller used so much loop time that it has to retry later.
         """
-        wait_s = self.loop.wait_s(actor)
+        actor = principal.actor
+        wait_s = 0.0 if principal.share is UNIX else self.loop.wait_s(actor)
         if wait_s > MOST_WAIT_S:
             share = self.loop.share(actor)
             message = f"your requests take {share:.0%} of the hub's time, and others wait: {SHARE:.0%} may"
@@ -692,7 +745,7 @@ def _noun_changed(asked: Asked) -> str | None:
     ``If-Match`` and applying the change is atomic. The lock is per noun, as an object may have several
     addresses. Requests that wait for a peer are excluded: no lock is held while a peer answers.
     """
-    _, _, noun, *rest = asked.path.split("/")
+    noun, *rest = asked.path.split("/")[2:] or ("",)
     creates = asked.method == "POST" and not rest
     waits = bool(rest) and rest[-1] in WAITING
     return noun if noun in TAGGED and not creates and not waits else None

@@ -44,6 +44,7 @@ from hub.api.noun import (
     listed,
     route,
     tag_of,
+    tool,
 )
 from hub.api.nouns.runs import Preferred, RunFacts, Runs, RunView, read_facts, run_record
 from hub.api.nouns.schedules import NEXT_FIRES, Schedules, ScheduleView
@@ -496,6 +497,7 @@ class Agents(Noun):
         ),
         empty="no agents; add one to hub.toml ('hub init' writes an example), or: hub agents create NAME",
     )
+    @tool()
     @listed("", Scope.READ, key=lambda agent: (agent.name, agent.id))
     async def all(
         self,
@@ -568,6 +570,7 @@ class Agents(Noun):
 
         return await self._store.read(read)
 
+    @tool()
     @route("GET", "/{name}", Scope.READ, is_tagged=True)
     async def get(self, name: str) -> AgentView:
         """Return one agent, its schedules with their next fires, and its last run."""
@@ -670,6 +673,7 @@ class Agents(Noun):
         help="Stop starting runs of an agent. A run that executes goes on to its end.",
         message="agent {name} is {lifecycle}; resume it: hub agents resume {name}",
     )
+    @tool(is_repeatable=True)
     @route("POST", "/{name}/pause", Scope.RUN, is_tagged=True)
     @audited("agent.paused")
     async def pause(self, name: str, actor: Actor) -> AgentView:
@@ -688,6 +692,7 @@ class Agents(Noun):
         options={"catch_up": "Also run the times that its paused schedules missed."},
         message="agent {name} is {lifecycle}; {*|next_run}",
     )
+    @tool(is_repeatable=True)
     @route("POST", "/{name}/resume", Scope.RUN, is_tagged=True)
     @audited("agent.resumed")
     async def resume(
@@ -711,6 +716,7 @@ class Agents(Noun):
         await self._schedules.resume(agent, catch_up=catch_up, actor=actor)
         return await self.get(name)
 
+    @tool()
     @route(
         "POST",
         "/{name}/runs",

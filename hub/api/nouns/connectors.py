@@ -12,7 +12,7 @@ from hub.accounts.keys import KeySharing
 from hub.accounts.sign_in import SignInFailed, SignIns
 from hub.api.binding import Body
 from hub.api.device import Later, Link
-from hub.api.noun import ALL, Actor, Instant, Noun, Part, View, audited, command, device, listed, route
+from hub.api.noun import ALL, Actor, Instant, Noun, Part, View, audited, command, device, listed, route, tool
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.connectors.calling import ConnectorFailure
 from hub.connectors.connector import Connector, Message, Page
@@ -157,6 +157,7 @@ class Connectors(Noun):
         notes=("*|connector_problem",),
         empty="no connectors; add one to hub.toml: [[connectors]]",
     )
+    @tool()
     @listed("", Scope.READ, key=lambda connector: (connector.name,))
     async def all(self, part: Part = ALL) -> list[ConnectorView]:
         """List the connectors by name, and whether they work."""

@@ -16,7 +16,7 @@ from msgspec import Meta, structs
 from hub.api.agent_bodies import ids_called
 from hub.api.binding import OPTIONAL, bad_request
 from hub.api.events import EventStream
-from hub.api.noun import NO_CHANGE, Caller, Instant, Noun, OpenStreams, View, audited, command, route
+from hub.api.noun import NO_CHANGE, Caller, Instant, Noun, OpenStreams, View, audited, command, route, tool
 from hub.api.others import Others, link_of
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.cluster.messages import NodeUnreachable, Request
@@ -128,6 +128,7 @@ class Costs(Noun):
         empty="no model requests in that time",
         message="{total|price_note}",
     )
+    @tool()
     @route("GET", "/costs", Scope.READ)
     async def spent(
         self,
@@ -250,6 +251,7 @@ class Why(Noun):
             "remedy as to change it",
         ),
     )
+    @tool()
     @route("GET", "", Scope.READ, errors=[ErrorCode.UNKNOWN_AGENT, ErrorCode.UNKNOWN_DEVICE])
     async def explain(
         self,

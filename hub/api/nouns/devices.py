@@ -26,6 +26,7 @@ from hub.api.noun import (
     device,
     listed,
     route,
+    tool,
 )
 from hub.api.nouns.tokens import IdentityLimits, TokenView
 from hub.api.others import link_of
@@ -196,6 +197,7 @@ class Devices(Noun):
         self._roster = roster
         self._clock = clock
 
+    @tool()
     @listed("", Scope.READ, key=lambda device: (device.name, device.id))
     async def all(self, part: Part = ALL) -> list[DeviceView]:
         """List the known devices by name, including revoked ones."""
@@ -228,6 +230,7 @@ class Devices(Noun):
         ),
         prints="*|credentials",
     )
+    @tool()
     @route("GET", "/{device_id}", Scope.READ, is_tagged=True)
     async def get(self, device_id: str) -> DeviceDetail:
         """Return a device with its keys and tokens, and the agents that read from it."""

@@ -9,7 +9,7 @@ import anyio
 from msgspec import Meta
 
 from hub.api.binding import Body
-from hub.api.noun import ALL, Actor, Instant, Noun, Part, View, audited, command, listed, route
+from hub.api.noun import ALL, Actor, Instant, Noun, Part, View, audited, command, listed, route, tool
 from hub.clock import Clock, epoch_ms, now_ms
 from hub.health.issues import Fix, Issue, Severity, place
 from hub.health.issues import Issues as FoundIssues
@@ -103,6 +103,7 @@ class Issues(Noun):
         ),
         empty="no issues",
     )
+    @tool()
     @listed("", Scope.READ, key=_key)
     async def all(
         self,

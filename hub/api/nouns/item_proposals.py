@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from hub.api.noun import Actor, Noun, View, audited, route
+from hub.api.noun import Actor, Noun, View, audited, route, tool
 from hub.api.nouns.items import MOST_VERDICTS, VerdictError, error_of, with_instants
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.printable import typed_problem
@@ -76,6 +76,7 @@ class ItemProposals(Noun):
         self._ids = ids
         self._tables = tables  # returns the declarations in use
 
+    @tool()
     @route("POST", "", Scope.READ)
     @audited("item.proposed")
     async def propose(self, given: NewProposalsView, actor: Actor) -> ProposalResults:
@@ -116,6 +117,7 @@ class ItemProposals(Noun):
             )
         )
 
+    @tool(is_repeatable=True)
     @route("DELETE", "/{proposal_id}", Scope.READ, errors=[ErrorCode.UNKNOWN_ITEM])
     @audited("item.proposal_withdrawn")
     async def withdraw(self, proposal_id: _Id, actor: Actor) -> ProposalResult:

@@ -27,6 +27,7 @@ from hub.api.noun import (
     device,
     listed,
     route,
+    tool,
 )
 from hub.api.others import link_of
 from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
@@ -99,6 +100,7 @@ class DeviceTables(Noun):
         table=("name as table", "about as rows", "key as same by", "fields|field_names as fields"),
         empty="no tables",
     )
+    @tool()
     @listed("", Scope.READ, key=lambda table: (table.name,))
     async def all(self, part: Part = ALL) -> list[TableView]:
         """List the tables that an agent may name in data_types, with their fields."""
@@ -496,6 +498,7 @@ class Items(Noun):
         ),
         empty="no matching items; --all includes those that have a verdict",
     )
+    @tool()
     @route("GET", "", Scope.READ, errors=[ErrorCode.UNKNOWN_AGENT, ErrorCode.UNKNOWN_DEVICE])
     async def newest(
         self,
@@ -559,6 +562,7 @@ class Items(Noun):
             next_cursor=page.next_cursor,
         )
 
+    @tool()
     @route("GET", "/counts", Scope.READ, errors=[ErrorCode.UNKNOWN_AGENT, ErrorCode.UNKNOWN_DEVICE])
     async def counts(self, asked: Asked) -> ItemCountsView:
         """Count the newest 10,000 items by table, device, agent, warning and folder."""
@@ -625,6 +629,7 @@ class Items(Noun):
         ),
         prints="place|source",
     )
+    @tool()
     @route("GET", "/{item_id}", Scope.READ, errors=[ErrorCode.UNKNOWN_ITEM])
     async def get(self, item_id: Annotated[str, Meta(max_length=200)]) -> ItemDetail:
         """Return one item with its content and its place in the source."""

@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from hub.api.binding import Header
 from hub.api.events import EventStream
-from hub.api.noun import ALL, Hub, Instant, Noun, OpenStreams, Part, View, command, listed, route
+from hub.api.noun import ALL, Hub, Instant, Noun, OpenStreams, Part, View, command, listed, route, tool
 from hub.api.nouns.agent_configs import AgentConfigs, Capabilities, CapabilityView, Checkpoints
 from hub.api.nouns.agent_status import AgentStatuses, AgentStatusView, EventWord, Word
 from hub.api.nouns.agents import Agents, AgentView
@@ -286,6 +286,7 @@ class Overviews(Noun):
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
+    @tool()
     @route("GET", "", Scope.READ)
     async def get(self, name: str) -> AgentOverview:
         """Return one agent with its state and why, calendar, runs, locks, abilities and costs."""
@@ -350,6 +351,7 @@ class ActivityLog(Noun):
         table=("at|at", "event", "actor", "message"),
         empty="no matching entries",
     )
+    @tool()
     @listed(
         "", Scope.READ, key=lambda entry: (epoch_ms(entry.at), entry.id), errors=[ErrorCode.UNKNOWN_AGENT]
     )
@@ -461,6 +463,7 @@ class Summaries(Noun):
             "costs.usd|usd as USD",
         ),
     )
+    @tool()
     @route("GET", "", Scope.READ)
     async def get(
         self,

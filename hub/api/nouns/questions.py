@@ -19,6 +19,7 @@ from hub.api.noun import (
     command,
     device,
     route,
+    tool,
 )
 from hub.api.nouns.messages import SentView
 from hub.clock import epoch_ms
@@ -184,6 +185,7 @@ class Questions(Noun):
         ),
         empty="no matching questions; --all includes those that are settled",
     )
+    @tool()
     @route("GET", "/v1/questions", Scope.READ, errors=[_E.UNKNOWN_BOARD], page="QuestionsPage.questions")
     @device(
         Method.QUESTIONS_LIST,
@@ -247,6 +249,7 @@ class Questions(Noun):
         ),
         quotes=("content", "answer|->"),
     )
+    @tool()
     @route("GET", "/v1/questions/{question_id}", Scope.READ, errors=[_E.UNKNOWN_QUESTION])
     @route("GET", "/v1/agent/questions/{question_id}", AGENT, errors=[_E.UNKNOWN_QUESTION, _E.NOT_YOUR_BOARD])
     async def get(self, caller: Caller, question_id: str) -> QuestionDetail:

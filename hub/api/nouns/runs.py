@@ -29,6 +29,7 @@ from hub.api.noun import (
     device,
     listed,
     route,
+    tool,
 )
 from hub.api.waiting import Waiting, Waits, read_waits
 from hub.clock import Clock, epoch_ms, from_epoch_ms, now_ms
@@ -390,6 +391,7 @@ class Runs(Noun):
         ),
         empty="no matching runs; start one: hub run AGENT --follow",
     )
+    @tool()
     @listed(
         "",
         Scope.READ,
@@ -471,6 +473,7 @@ class Runs(Noun):
         empty="no matching files",
         message="{left_out|left_out}",
     )
+    @tool()
     @route("GET", "/{run_id}/units", Scope.READ, errors=[ErrorCode.UNKNOWN_RUN])
     async def units(
         self,
@@ -489,6 +492,7 @@ class Runs(Noun):
         left_out = (row.result or {}).get("left_out", {})
         return UnitsPage(units=page.items, next_cursor=page.next_cursor, left_out=left_out)
 
+    @tool()
     @route("GET", "/{run_id}", Scope.READ, errors=[ErrorCode.UNKNOWN_RUN], is_tagged=True)
     async def get(self, run_id: str, patience: Preferred = None) -> RunDetail:
         """Return one run with its files, errors and moves. The last six characters of its id suffice.
@@ -554,6 +558,7 @@ class Runs(Noun):
         options={"reason": "Reason, shown with the run."},
         message="run {id|id} of {agent}: {*|run_state}",
     )
+    @tool(is_destructive=True, is_repeatable=True)
     @route("POST", "/{run_id}/cancel", Scope.RUN, errors=_CHANGED, is_tagged=True)
     @audited("run.cancelled")
     async def cancel(

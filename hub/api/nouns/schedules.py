@@ -12,7 +12,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta
 
 from hub.api.binding import Body
-from hub.api.noun import ALL, Actor, Instant, Noun, Page, Paging, Part, View, audited, listed, route
+from hub.api.noun import ALL, Actor, Instant, Noun, Page, Paging, Part, View, audited, listed, route, tool
 from hub.clock import Clock, epoch_ms, from_epoch_ms
 from hub.roles import Scope
 from hub.runs.scheduler import Scheduler, offset_of, trigger_for
@@ -124,6 +124,7 @@ class Schedules(Noun):
         self._store = store
         self._scheduler = scheduler
 
+    @tool()
     @route("GET", "/next", Scope.READ)
     async def next_fires(self, name: str) -> AgentSchedules:
         """List the next five fires of each schedule, in UTC and in its own zone."""
@@ -311,6 +312,7 @@ class Plans(Noun):
         self._scheduler = scheduler
         self._clock = clock
 
+    @tool()
     @listed("", Scope.READ, key=lambda plan: (plan.id,), most=MOST_PLANS)
     async def all(
         self,

@@ -39,6 +39,7 @@ from hub.api.noun import (
     command,
     listed,
     route,
+    tool,
 )
 from hub.api.nouns.gateways import Gateways
 from hub.api.nouns.issues import IssueCounts, Issues, IssueView
@@ -287,6 +288,7 @@ class System(Noun):
         """Return every metric of the process."""
         return Exposition(exposed())
 
+    @tool()
     @route("GET", "/v1/me", Scope.READ)
     async def me(self, caller: Caller) -> MeView:
         """Return who the caller is, and what it may do."""
