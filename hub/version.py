@@ -15,7 +15,7 @@ _INSTALLERS: Final = {
 }
 _PIP: Final = "pip install 'device-hub[{}]' --find-links {}"
 _WHEELS: Final = "FOLDER-OF-WHEELS"  # a path would tell others where this installation is: reasons are sent
-_EXTRAS: Final = {"local", "engine", "files", "ocr", "cluster", "fast"}
+_EXTRAS: Final = {"local", "engine", "files", "ocr", "cluster", "fast", "mcp"}
 _LISTED: Final = re.compile(
     r'\[([\w", ]+)\]'
 )  # of a requirement: [files,ocr]; of a table of TOML: ["files", "ocr"]

@@ -373,6 +373,7 @@ def make_operator_server(
         tcp=held,
         tls=tls,
         admin=context.manager.sockets.get(ADMIN),
+        assistants=listen.assistants,
         clock=context.clock,
     )
 

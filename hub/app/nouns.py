@@ -21,6 +21,7 @@ from hub.api.noun import Hub
 from hub.api.nouns.agent_configs import AgentConfigs, Capabilities, Checkpoints
 from hub.api.nouns.agent_status import AgentDocuments, AgentHeartbeats, AgentStatuses
 from hub.api.nouns.agents import Agents, Templates
+from hub.api.nouns.assistants import AssistantMessages
 from hub.api.nouns.config import Config, Revisions
 from hub.api.nouns.connectors import Connectors, Keys
 from hub.api.nouns.costs import AgentPreviews, Costs, Why
@@ -155,6 +156,7 @@ def make_nouns(
         AgentDocuments(store, heartbeats.last),
         AgentHeartbeats(store, heartbeats, clock),
         AgentPreviews(store=store, roster=roster, previews=work.previews, estimator=work.estimator),
+        AssistantMessages(),
         AgentStatuses(
             store=store,
             control=control,

@@ -13,6 +13,7 @@ PARTS: Final[Mapping[str, tuple[str, ...]]] = {
     "How to": (
         *("agents", "tables", "schedules", "mailboxes", "calendars", "webhooks", "boards", "review", "why"),
         *(
+            "assistants",
             "dashboard",
             "models",
             "costs",

@@ -375,6 +375,9 @@ class OperatorListener(Listener):
     address: Listening = restart(
         Address("127.0.0.1", 8771), "Address that operators connect to, as host:port."
     )
+    assistants: Flag = restart(
+        False, "Serve assistants that speak MCP, at /mcp with a token; needs the extra [mcp]."
+    )
 
 
 class WebhookListener(Listener):

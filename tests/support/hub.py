@@ -115,6 +115,7 @@ def _writer() -> Writer:
 
 NODE: Final = "node"  # identity of the hub of a test
 ENDLESS: Final = (
+    "/mcp",
     "/v1/changes",
     "/v1/events",
     "/v1/runs/{run_id}/events",

@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import anyio
 import uvicorn
@@ -56,12 +56,16 @@ from hub.metrics import Metrics
 from hub.rounds import Turns
 from hub.settings.limit_settings import DEFAULTS
 from hub.settings.values import Address
-from protocol.errors import ErrorCode, HubError
+from hub.version import command_to_add
+from protocol.errors import CodedError, ErrorCode, HubError
 from storage.connectors import connectors
 from storage.connectors.connectors import UnknownConnector
 from storage.runs import posted
 from storage.runs.posted import TooManyPosted
 from storage.store import Store
+
+if TYPE_CHECKING:
+    from hub.api.door.assistants import AssistantServer
 
 log = Channel(__name__)
 
@@ -272,6 +276,10 @@ class OperatorServer(HttpServer):
         metrics: returns the body of ``/metrics``, in Prometheus' text format.
         on_refusal: called with the error code of every refused request and connection.
         loop: meter that is charged with the loop time of requests.
+        assistants: whether assistants that speak MCP are served.
+
+    Raises:
+        CodedError (BAD_SETTINGS): assistants are to be served, and a package is missing.
 
     Attributes:
         access: the ASGI application that the sockets serve.
@@ -302,6 +310,7 @@ class OperatorServer(HttpServer):
         tcp: socket.socket | None = None,
         tls: ssl.SSLContext | None = None,
         admin: socket.socket | None = None,
+        assistants: bool = False,
         clock: Clock,
     ) -> None:
         self._tcp, self._admin = tcp, admin
@@ -309,7 +318,10 @@ class OperatorServer(HttpServer):
         self._unix_path = unix_path
         self._streams = Streams(event_streams, beat_s=beat_s)
         self._streams.on_refusal = on_refusal
-        self.served = served = Served(hub, self._streams, metrics, document_server(ANSWERED.values()))
+        self._assistants = _assistants(self._streams) if assistants else None
+        self.served = served = Served(
+            hub, self._streams, metrics, document_server(ANSWERED.values()), self._assistants
+        )
         if bearer is not None:
             self._streams.still_counts = bearer.still_counts
         self.access = Access(
@@ -326,6 +338,8 @@ class OperatorServer(HttpServer):
             on_refusal=on_refusal,
             loop=loop,
         )
+        if self._assistants is not None:
+            self._assistants.door = self.access
         super().__init__(
             self.access,
             gate=gate,
@@ -349,12 +363,26 @@ class OperatorServer(HttpServer):
             tcp = self._tcp or sockets.enter_context(listen_on_tcp(self._address, "operator"))
             host, port = tcp.getsockname()[:2]
             where = Address(self._address.host if self._tcp is None else host, port)
-            async with self.serving(tcp, unix, *([] if self._admin is None else [self._admin])):
+            async with self.serving(tcp, unix, *([] if self._admin is None else [self._admin])) as tasks:
+                if self._assistants is not None:
+                    await tasks.start(self._assistants.serve)
                 try:
                     task_status.started(Listening(where, self._unix_path))
                     await anyio.sleep_forever()
                 finally:
                     self._streams.end()
+
+
+def _assistants(streams: Streams) -> "AssistantServer":
+    # Imported where it is used alone: the package takes a second and 28 MiB.
+    try:
+        from hub.api.door.assistants import AssistantServer
+    except ImportError as error:
+        raise CodedError(
+            ErrorCode.BAD_SETTINGS,
+            f"[listen.operator] assistants needs {error.name}, of the extra 'mcp': {command_to_add('mcp')}",
+        ) from error
+    return AssistantServer(streams)
 
 
 AT_ONCE: Final = 32  # each holds a body in memory while its signature is checked

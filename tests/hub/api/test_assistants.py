@@ -1,0 +1,252 @@
+"""Assistants that speak MCP: the tools that they see, their calls, and the refusals."""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import anyio
+import httpx2
+import pytest
+import sqlalchemy as sa
+from jsonschema import Draft202012Validator
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.types import CallToolResult, RequestParamsMeta
+from msgspec import json
+
+from hub import docs
+from hub.api.application import references
+from hub.api.door import assistants
+from hub.api.door.assistants import DATA, META_KEY
+from hub.api.tools import MOST_BYTES, MOST_ROWS, ROWS, tools_of
+from hub.roles import ROUTES, Role, Scope
+from protocol.ids import UserId
+from tests.support.families import each
+from tests.support.hub import ServedHub, over_tcp, serving
+
+REVISIONS = ("legacy", "2026-07-28")  # the first: of 2025-11-25, with a session
+# Tools by the scope that they need, written down a second time: a tool that is added or moved was meant to.
+READING = """
+activity_entries agents_all agents_get connectors_all costs_spent devices_all devices_get issues_all
+items_counts items_get items_newest overviews_get proposals_propose proposals_withdraw questions_get
+questions_page runs_get runs_newest runs_units schedule_all schedules_next_fires summary_get system_me
+tables_all why_explain
+"""
+RUNNING = "agents_pause agents_resume agents_start_run runs_cancel"
+TOOLS = {Scope.READ: READING.split(), Scope.RUN: RUNNING.split()}
+
+
+@pytest.fixture
+async def hub(tmp_path: Path) -> AsyncIterator[ServedHub]:
+    """A hub that serves assistants."""
+    async with serving(tmp_path, assistants=True, body_bytes=100_000) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def assistant(hub: ServedHub, token: str, mode: str = REVISIONS[1]) -> AsyncIterator[Client]:
+    async with over_tcp(hub, token) as http:
+        transport = streamable_http_client(f"http://{hub.listening.tcp}/mcp", http_client=http)
+        async with Client(transport, mode=mode) as client:
+            yield client
+
+
+def told(result: CallToolResult) -> str:
+    """The last text of a result."""
+    text: str = result.content[-1].text  # type: ignore[union-attr]
+    return text
+
+
+async def names(client: Client) -> set[str]:
+    return {tool.name for tool in (await client.list_tools()).tools}
+
+
+async def stored(hub: ServedHub, table: str) -> int:
+    return int(
+        await hub.store.read(lambda c: c.execute(sa.text(f"SELECT count(*) FROM {table}")).scalar_one())
+    )
+
+
+def test_each_tool_has_the_scope_of_its_route_and_whole_schemas() -> None:
+    tools = tools_of()
+    by_scope: dict[Any, list[str]] = {}
+    for name, tool in tools.items():
+        by_scope.setdefault(ROUTES[tool.asked], []).append(name)
+        assert tool.about
+        for schema in (tool.arguments, tool.result):
+            Draft202012Validator.check_schema(schema)
+            assert schema["type"] == "object"
+            assert set(references(schema)) <= schema.get("$defs", {}).keys()
+            assert b"#/components/" not in json.encode(schema)
+    assert by_scope == TOOLS
+    assert {name for name in re.findall(r"`(\w+)`", docs.page("assistants")) if "_" in name} >= tools.keys()
+    assert sum(len(json.encode(tool.arguments)) for tool in tools.values()) < 24_000  # an assistant reads it
+
+
+@each("mode", REVISIONS)
+async def test_a_viewer_sees_the_tools_that_read_and_is_refused_the_others(hub: ServedHub, mode: str) -> None:
+    viewer, operator = await hub.token(Role.VIEWER), await hub.token(Role.OPERATOR)
+    async with assistant(hub, operator, mode) as client:
+        assert await names(client) == {*TOOLS[Scope.READ], *TOOLS[Scope.RUN]}
+    async with assistant(hub, viewer, mode) as client:
+        assert await names(client) == {*TOOLS[Scope.READ]}
+        refused = await client.call_tool("agents_start_run", {"name": "notes"})
+        assert refused.is_error
+        assert json.decode(told(refused))["code"] == "forbidden"
+        assert "needs the scope 'run'" in told(refused)
+    assert await stored(hub, "runs") == 0
+    assert await stored(hub, "audit_log WHERE event = 'auth.refused'") == 1 + REVISIONS.index(mode)
+
+
+@each("mode", REVISIONS)
+async def test_a_result_is_that_of_the_route_below_a_sentence_about_foreign_text(
+    hub: ServedHub, mode: str
+) -> None:
+    token = await hub.token()
+    async with over_tcp(hub, token) as rest, assistant(hub, token, mode) as client:
+        listed = await client.call_tool("agents_all", {})  # the client compares it with the schema
+        assert listed.structured_content == (await rest.get("/v1/agents")).json()
+        assert [one.text for one in listed.content] == [DATA, told(listed)]  # type: ignore[union-attr]
+        assert json.decode(told(listed)) == listed.structured_content
+        one = await client.call_tool("agents_get", {"name": "notes"})
+        assert one.structured_content is not None and one.structured_content["name"] == "notes"
+
+
+WRONG = [
+    ("agents_get", {}, "name: missing"),
+    ("agents_get", {"name": "../devices"}, "there is no agent '../devices'"),
+    ("agents_all", {"nme": "notes"}, "query.nme: there is no such parameter"),
+    ("agents_all", {"limit": "many"}, "query.limit"),
+    ("agents_all", {"limit": -1}, "query.limit"),
+    ("agents_start_run", {"name": "notes", "lock": 1}, "body.lock: there is no such field"),
+    ("agents_start_run", {"name": "notes", "idempotency_key": "x" * 200}, "Idempotency-Key: 1 to 128"),
+    ("runs_cancel", {"run_id": "unknown"}, "unknown_run"),
+]
+
+
+@each(("tool", "arguments", "message"), WRONG)
+async def test_wrong_arguments_are_the_errors_of_the_route(
+    hub: ServedHub, tool: str, arguments: dict[str, Any], message: str
+) -> None:
+    async with assistant(hub, await hub.token()) as client:
+        refused = await client.call_tool(tool, arguments)
+    assert refused.is_error
+    assert message in told(refused)
+
+
+@each("mode", REVISIONS)
+async def test_a_key_in_the_arguments_or_the_meta_of_a_call_makes_one_run(hub: ServedHub, mode: str) -> None:
+    async with assistant(hub, await hub.token(), mode) as client:
+        asked = {"name": "notes"}
+        keys = [cast(RequestParamsMeta, {META_KEY: key}) for key in ("k-1", "k-2")]
+        runs = [
+            await client.call_tool("agents_start_run", asked, meta=keys[0]),
+            await client.call_tool("agents_start_run", asked | {"idempotency_key": "k-1"}),
+            await client.call_tool("agents_start_run", asked, meta=keys[1]),
+        ]
+    ids = [one.structured_content["id"] for one in runs if one.structured_content]
+    assert ids[0] == ids[1] != ids[2]
+    assert await stored(hub, "runs") == 2 * (1 + REVISIONS.index(mode))
+
+
+async def test_things_of_another_user_are_absent(hub: ServedHub) -> None:
+    other: UserId = await hub.user("eve")
+    token = await hub.token(Role.OPERATOR, user_id=other)
+    async with assistant(hub, token) as client:
+        listed = await client.call_tool("agents_all", {})
+        assert listed.structured_content == {"agents": [], "next_cursor": None}
+        for tool in ("agents_get", "agents_pause", "agents_start_run"):
+            assert (
+                json.decode(told(await client.call_tool(tool, {"name": "notes"})))["code"] == "unknown_agent"
+            )
+
+
+async def test_strangers_and_pages_of_other_origins_are_refused(hub: ServedHub) -> None:
+    agent = await hub.agent_token(await hub.agent("notes"))
+    body = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+    for token, headers, status in (
+        (None, {}, 401),
+        ("hub_op_wrong", {}, 401),
+        (agent, {}, 403),
+        (await hub.token(), {"origin": "https://evil.example"}, 403),
+        (await hub.token(), {"host": "evil.example"}, 421),
+        (await hub.token(), {"content-type": "text/plain"}, 415),
+    ):
+        async with over_tcp(hub, token) as client:
+            answer = await client.post("/mcp", json=body, headers=headers)
+            assert answer.status_code == status, answer.text
+            assert "www-authenticate" in answer.headers or status != 401
+
+
+INITIALIZE = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {
+        "protocolVersion": "2025-11-25",
+        "capabilities": {},
+        "clientInfo": {"name": "test", "version": "1"},
+    },
+}
+ACCEPT = {"accept": "application/json, text/event-stream"}
+
+
+async def opened(client: httpx2.AsyncClient) -> httpx2.Response:
+    return await client.post("/mcp", json=INITIALIZE, headers=ACCEPT)
+
+
+async def test_a_session_is_of_one_token_and_a_user_has_a_limited_number(
+    hub: ServedHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assistants, "SESSIONS", 2)
+    ping = {"jsonrpc": "2.0", "id": 2, "method": "ping"}
+    eve = await hub.user("eve")
+    tokens = await hub.token(user_id=eve), await hub.token(user_id=eve), await hub.token()
+    async with over_tcp(hub, tokens[0]) as one:
+        headers = ACCEPT | {"mcp-session-id": (await opened(one)).headers["mcp-session-id"]}
+        assert (await one.post("/mcp", json=ping, headers=headers)).status_code == 200
+        async with (
+            over_tcp(hub, await hub.token(user_id=eve)) as two,
+            over_tcp(hub, await hub.token()) as third,
+        ):
+            for thief in (two, third):
+                assert (await thief.post("/mcp", json=ping, headers=headers)).status_code == 404
+            assert [(await opened(two)).status_code for _ in range(2)] == [200, 503]
+            assert (await opened(third)).status_code == 200
+        assert (await one.delete("/mcp", headers=headers)).status_code == 200
+        assert (await one.post("/mcp", json=ping, headers=headers)).status_code == 404
+        assert (await opened(one)).status_code == 200
+
+
+async def test_events_of_a_session_end_when_its_token_is_revoked(hub: ServedHub) -> None:
+    async with over_tcp(hub, await hub.token()) as client:
+        headers = ACCEPT | {"mcp-session-id": (await opened(client)).headers["mcp-session-id"]}
+        async with client.stream("GET", "/mcp", headers=headers) as answer:
+            assert answer.headers["content-type"].startswith("text/event-stream")
+            listed = await hub.identity.operator_tokens.all()
+            with anyio.fail_after(5):
+                await hub.identity.operator_tokens.revoke(listed[-1].id, "operator:0")
+                await answer.aread()
+
+
+async def test_a_result_has_few_rows_and_fewer_where_they_are_long(hub: ServedHub) -> None:
+    for number in range(MOST_ROWS + 5):
+        await hub.agent(f"agent-{number:03}", prompt="Find it. " * 400)
+    async with assistant(hub, await hub.token()) as client:
+        for asked, most in (({}, ROWS), ({"limit": 1_000}, MOST_ROWS)):
+            page = (await client.call_tool("agents_all", asked)).structured_content
+            assert page is not None
+            assert 0 < len(page["agents"]) <= most
+            assert len(json.encode(page)) <= MOST_BYTES + 1_000
+            after = await client.call_tool("agents_all", {"limit": 2, "cursor": page["next_cursor"]})
+            assert after.structured_content is not None
+            assert after.structured_content["agents"][0]["name"] > page["agents"][-1]["name"]
+
+
+async def test_a_hub_without_assistants_answers_how_they_are_served(tmp_path: Path) -> None:
+    async with serving(tmp_path) as hub, over_tcp(hub, await hub.token()) as client:
+        answer = await opened(client)
+    assert answer.status_code == 404
+    assert "assistants = true" in answer.json()["hint"]
