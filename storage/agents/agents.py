@@ -1,6 +1,6 @@
 """Agents: their rows, and reading them."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import count
 from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar
 
@@ -261,24 +261,33 @@ def find_agent_on(c: sa.Connection, given: str, *, device_id: DeviceId) -> Agent
 
 
 def agent_called(
-    c: sa.Connection, name: str, user_id: UserId | None, *, or_removed: bool = False
+    c: sa.Connection,
+    name: str,
+    user_id: UserId | None,
+    *,
+    or_removed: bool = False,
+    devices: Collection[DeviceId] = (),
 ) -> AgentRow:
     """Return the agent of that id or name among this user's, or among all; also by ``external:ID``.
 
     Args:
         or_removed: return the last one that was removed where there is no other.
+        devices: if not empty, agents of other devices do not exist for the caller.
 
     Raises:
         CodedError (UNKNOWN_AGENT): no user has an agent of that name.
         CodedError: several users have one, and no agent has that id.
     """
-    found = readable(agent_in, c.execute(called(AGENTS, name, user_id)))
+    query = called(AGENTS, name, user_id)
+    query = query.where(agents.c.device_id.in_(devices)) if devices else query
+    found = readable(agent_in, c.execute(query))
     if len(found) > 1 and found[0].id != name:
         raise CodedError(
             ErrorCode.BAD_PARAMS,
             f"several users have an agent {name!r}; say whose: ?user=NAME, or give its id",
         )
     removed = _removed(c, name, user_id) if or_removed and not found else None
+    removed = None if removed is not None and devices and removed.device_id not in devices else removed
     if not found and name.startswith(EXTERNAL):
         external_id = name.removeprefix(EXTERNAL)
         raise CodedError(
@@ -326,11 +335,12 @@ def list_agents(
     *,
     user_id: UserId | None = None,
     device_id: DeviceId | None = None,
+    devices: Collection[DeviceId] = (),
     only: Iterable[sa.ColumnElement[bool]] = (),
     limit: int | None = None,
     after: Key | None = None,
 ) -> list[AgentRow]:
-    """Return the agents that are not archived, by name; optionally of one user or one device.
+    """Return the agents that are not archived, by name; optionally of one user, one device, or *devices*.
 
     Args:
         only: conditions of the agents, see ``hub.api.agent_bodies``.
@@ -339,6 +349,8 @@ def list_agents(
     query = paged(query, agents.c.name, agents.c.id, limit=limit, after=after)
     if device_id is not None:
         query = query.where(agents.c.device_id == device_id)
+    if devices:
+        query = query.where(agents.c.device_id.in_(devices))
     return readable_page(c, agent_in, query, limit)
 
 

@@ -226,12 +226,45 @@ def connected_of(c: sa.Connection, ids: Iterable[DeviceId]) -> set[DeviceId]:
     return {DeviceId(id) for rows in found for id in rows.scalars()}
 
 
+class Limits(msgspec.Struct, frozen=True):
+    """Things that an operator's token is limited to; of an empty kind, it is not limited.
+
+    Attributes:
+        devices: their ids.
+        tables: names of devices' tables.
+        roots: names of shared folders, the first part of the paths in them.
+    """
+
+    devices: tuple[DeviceId, ...] = ()
+    tables: tuple[str, ...] = ()
+    roots: tuple[str, ...] = ()
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """Return the kinds of things that it limits."""
+        return frozenset(kind for kind in self.__struct_fields__ if getattr(self, kind))
+
+    def beyond(self, other: "Limits") -> list[str]:
+        """Return the kinds of which *other* reaches more than these limits."""
+        reached = {kind: {*getattr(other, kind)} for kind in sorted(self.kinds)}
+        return [kind for kind, things in reached.items() if not things or things - {*getattr(self, kind)}]
+
+
+NO_LIMITS: Final = Limits()
+
+
 def list_devices(
-    c: sa.Connection, *, user_id: UserId | None = None, limit: int | None = None, after: Key | None = None
+    c: sa.Connection,
+    *,
+    user_id: UserId | None = None,
+    only: Collection[DeviceId] = (),
+    limit: int | None = None,
+    after: Key | None = None,
 ) -> list[DeviceRow]:
-    """Return devices, also revoked ones, by name and id: of all users, or of one."""
-    mine = sa.true() if user_id is None else devices.c.user_id == user_id
-    query = paged(DEVICES.where(mine), devices.c.name, devices.c.id, limit=limit, after=after)
+    """Return devices, also revoked ones, by name and id: of all users, or of one; *only* these, if any."""
+    mine = [] if user_id is None else [devices.c.user_id == user_id]
+    mine += [devices.c.id.in_(only)] if only else []
+    query = paged(DEVICES.where(*mine), devices.c.name, devices.c.id, limit=limit, after=after)
     return fill_page(c, DeviceRow, query, limit)
 
 

@@ -10,7 +10,7 @@ twice.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import chain
 from typing import Any, Final
 
@@ -417,8 +417,13 @@ def unknown_device(c: sa.Connection, name: str, *, user_id: UserId | None, at: i
     return UnknownDevice(f"there is no device {name!r}{hint and '; '}{hint}")
 
 
-def device_named(c: sa.Connection, called: str, *, user_id: UserId | None, at: int) -> DeviceRow:
+def device_named(
+    c: sa.Connection, called: str, *, user_id: UserId | None, at: int, only: Collection[DeviceId] = ()
+) -> DeviceRow:
     """Return the device with that id, else the active device of that name, else the revoked one.
+
+    Args:
+        only: if not empty, other devices do not exist for the caller.
 
     Raises:
         UnknownDevice: there is none; the message has a hint at the device that may be meant.
@@ -426,6 +431,8 @@ def device_named(c: sa.Connection, called: str, *, user_id: UserId | None, at: i
     """
     found = devices_called(c, called, user_id=user_id)
     found = found or devices_called(c, called, user_id=user_id, is_revoked=True)
+    if only and not (found := [row for row in found if row.id in only]):
+        raise UnknownDevice(f"there is no device {called!r}")  # a hint would name others
     if len(found) > 1:
         raise CodedError(
             ErrorCode.BAD_PARAMS, f"several users have a device {called!r}; say whose: ?user=NAME"

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, DeviceId, InvitationId, TokenId, UserId
 from storage import audit
+from storage.devices.devices import NO_LIMITS, Limits
 from storage.kernel.columns import Key, columns_of, fill, fill_page, filled, paged, readable
 from storage.schema import (
     agent_states,
@@ -237,8 +238,10 @@ class OperatorTokenRow(TokenFields, frozen=True, kw_only=True):
 
     Attributes:
         role: "viewer", "operator" or "admin".
-        scopes: granted subset of the role's scopes.
+        scopes: granted subset of the role's scopes; empty with *limits*.
         user_id: user whose devices, agents and runs it may access; ``None``: all users.
+        limits: fields of ``Limits``, and the granted ``scopes``: a hub of release 0.2, which knows no limits,
+            gives such a token nothing. ``None``: it has no limits.
     """
 
     name: str
@@ -246,6 +249,17 @@ class OperatorTokenRow(TokenFields, frozen=True, kw_only=True):
     scopes: tuple[str, ...]
     user_id: UserId | None
     user_name: str | None
+    limits: dict[str, list[str]] | None
+
+    @property
+    def granted(self) -> Collection[str]:
+        """Return the granted scopes."""
+        return self.scopes if self.limits is None else self.limits["scopes"]
+
+    @property
+    def limited_to(self) -> Limits:
+        """Return the limits of the token."""
+        return NO_LIMITS if self.limits is None else msgspec.convert(self.limits, Limits)
 
 
 OPERATOR_TOKENS: Final = Tokens(
@@ -258,8 +272,9 @@ OPERATOR_TOKENS: Final = Tokens(
     detail=lambda row: {
         "name": row.name,
         "role": row.role,
-        "scopes": " ".join(row.scopes),
+        "scopes": " ".join(row.granted),
         "user": row.user_id,
+        **{kind: " ".join(getattr(row.limited_to, kind)) for kind in sorted(row.limited_to.kinds)},
     },
 )
 
@@ -400,6 +415,7 @@ _SESSIONS: Final = (
             BrowserSessionRow,
             browser_sessions,
             user_name=users.c.name,
+            limits=sa.null(),  # a limited token opens none
             token_expires_at=operator_tokens.c.expires_at,
             token_revoked_at=operator_tokens.c.revoked_at,
             device_revoked_at=devices.c.revoked_at,

@@ -19,13 +19,14 @@ from protocol.calls import RowState
 from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import CallId, DeviceId, UserId
 from storage import audit
+from storage.devices.devices import NO_LIMITS, Limits
 from storage.kernel.columns import Int, columns_of, execute_for_each, fill, fill_each, in_parts, values_of
 from storage.kernel.database import lone
 from storage.runs import item_proposals
 from storage.runs.calls import EPOCH, NOTE_COUNTER, ReportedVerdict, record_verdicts
 from storage.runs.item_proposals import SHOWN, ProposalRow, record
 from storage.runs.item_words import follow
-from storage.runs.items import ITEMS, ItemRow
+from storage.runs.items import ITEMS, ItemRow, within
 from storage.schema import devices, item_verdicts, items
 
 GivenVerdict = Literal["approve", "edit", "reject", "undo"]
@@ -133,6 +134,7 @@ def give(
     new: Sequence[NewVerdict],
     *,
     user_id: UserId | None,
+    limits: Limits = NO_LIMITS,
     actor: str,
     at: int,
     check: Check,
@@ -142,13 +144,13 @@ def give(
 
     Args:
         read: returns a verdict with its values as tables have them; raises VerdictRefused.
-        user_id: only items of this user exist for the caller.
+        user_id, limits: only items of this user within *limits* exist for the caller.
 
     Returns:
         For each: its row, which is an older one if the same verdict was given before; None if it undid a
         verdict that was never sent; or why it was not stored.
     """
-    known = _known(c, [one.item_id for one in new], user_id)
+    known = _known(c, [one.item_id for one in new], user_id, limits)
     newest = newest_verdicts(c, list(known))
     proposals = item_proposals.find(c, [one.proposal for one in new if one.proposal is not None])
     fresh: dict[str, VerdictRow] = {}  # by item
@@ -188,12 +190,15 @@ def give(
     return given
 
 
-def _known(c: sa.Connection, item_ids: Iterable[str], user_id: UserId | None) -> dict[str, ItemRow]:
+def _known(
+    c: sa.Connection, item_ids: Iterable[str], user_id: UserId | None, limits: Limits
+) -> dict[str, ItemRow]:
     """Return those of these items that exist for a caller, by id."""
+    query = ITEMS_BY_ID.where(*within(limits))
     return {
         row.id: fill(ItemRow, row)
         for part in in_parts(sorted(set(item_ids)))
-        for row in c.execute(ITEMS_BY_ID, {"ids": part})
+        for row in c.execute(query, {"ids": part})
         if user_id in (None, row.user_id)
     }
 
@@ -228,13 +233,14 @@ def propose(
     why: Mapping[CallId, str],
     *,
     user_id: UserId | None,
+    limits: Limits = NO_LIMITS,
     actor: str,
     at: int,
     check: Check,
     read: Read,
 ) -> list[ProposalRow | HubError]:
     """Store proposals, each with its reason *why*. See ``give``."""
-    known = _known(c, [one.item_id for one in new], user_id)
+    known = _known(c, [one.item_id for one in new], user_id, limits)
     newest = newest_verdicts(c, list(known))
     open_ones = item_proposals.Open(c, actor, list(known))
     results: list[ProposalRow | HubError] = []

@@ -31,6 +31,7 @@ from protocol.ids import AgentId, CallId, DeviceId, RunId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES, CallState, RunState
 from protocol.tables import DeviceTable
 from storage.agents import configs
+from storage.devices.devices import NO_LIMITS, Limits
 from storage.kernel.columns import (
     IN_LIST,
     Int,
@@ -593,17 +594,39 @@ ITEM = _NAMED.where(items.c.id == sa.bindparam("item"))
 
 
 def get_item(
-    c: sa.Connection, id: str, user_id: UserId | None = None
+    c: sa.Connection, id: str, user_id: UserId | None = None, limits: Limits = NO_LIMITS
 ) -> tuple[ItemRow, str, str | None, str | None]:
     """Return an item with the names of its agent and device, and the zone in which its days begin.
 
     Raises:
-        CodedError: there is no such item of this user.
+        CodedError: there is no such item of this user within *limits*.
     """
-    row = c.execute(ITEM, {"item": id}).one_or_none()
+    row = c.execute(ITEM.where(*within(limits)), {"item": id}).one_or_none()
     if row is None or user_id not in (None, row.user_id):
         raise CodedError(ErrorCode.UNKNOWN_ITEM, f"there is no item {id!r}")
     return fill(ItemRow, row), row.agent_name, row.device_name, _timezone(row)
+
+
+_finder: Final = agents.alias("finder")
+
+
+def within(limits: Limits, table: Any = items.c) -> list[sa.ColumnElement[bool]]:
+    """Return the conditions of items within *limits*; of a folder are those of files alone.
+
+    Args:
+        table: columns of the items; the conditions are to be checked item by item.
+    """
+    path = table.unit_key
+    found: list[sa.ColumnElement[bool]] = []
+    if limits.devices:
+        found.append(unindexed(table.device_id).in_(limits.devices))
+    if limits.tables:
+        found.append(unindexed(table.target_table).in_(limits.tables))
+    if limits.roots:
+        of_device = sa.exists().where(_finder.c.id == table.agent_id, _finder.c.executor == "device")
+        begins = [sa.func.substr(path, 1, len(root) + 1) == f"{root}/" for root in limits.roots]
+        found += [sa.or_(*begins), of_device]
+    return found
 
 
 def _timezone(row: Any) -> str | None:
@@ -666,6 +689,7 @@ class ItemFilter(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     user_id: UserId | None = None
+    limits: Limits = NO_LIMITS
     agent_id: AgentId | None = None
     verdict: Verdict | None = None
     run_id: RunId | None = None
@@ -872,6 +896,7 @@ def _indexed(chosen: ItemFilter) -> tuple[list[sa.ColumnElement[bool]], list[sa.
 
 def _checked(chosen: ItemFilter) -> Iterator[sa.ColumnElement[bool]]:
     """Yield the conditions that are checked item by item."""
+    yield from within(chosen.limits)
     if chosen.table is not None:
         yield unindexed(items.c.target_table) == chosen.table
     if chosen.device_id is not None:
@@ -963,19 +988,21 @@ def count_items(c: sa.Connection, chosen: ItemFilter) -> ItemCounts:
     query = (
         sa.select(
             *newest.c,
+            sa.and_(sa.true(), *within(chosen.limits, newest.c)).label("is_within"),
             agents.c.name.label("agent"),
             devices.c.name.label("device"),
             sa.func.count().label("items"),
         )
         .join_from(newest, agents, agents.c.id == newest.c.agent_id)
         .outerjoin(devices, devices.c.id == newest.c.device_id)
-        .group_by(*newest.c, agents.c.name, devices.c.name)
+        .group_by(*newest.c, "is_within", agents.c.name, devices.c.name)
     )
     found: Counter[tuple[str, DeviceId | None, str | None, str, str, tuple[str, ...]]] = Counter()
     counted = 0
     for row in c.execute(query):
         counted += row.items
-        if chosen.proposed is not None and bool(row.is_proposed) != chosen.proposed:
+        is_proposed = chosen.proposed is None or bool(row.is_proposed) == chosen.proposed
+        if not (is_proposed and row.is_within):
             continue
         if chosen.text is None or (
             isinstance(row.data, dict) and _has_text(chosen.text, row.unit_key, row.data)

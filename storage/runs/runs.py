@@ -208,9 +208,11 @@ def get_run(c: sa.Connection, id: RunId) -> RunRow:
     return run
 
 
-def find_run(c: sa.Connection, id: RunId, *, user_id: UserId | None = None) -> RunRow | None:
-    """Return the run, if any; with *user_id*, only a run of this user's agents."""
-    row = c.execute(_of_user(RUN_BY_ID, user_id), {"run": id}).one_or_none()
+def find_run(
+    c: sa.Connection, id: RunId, *, user_id: UserId | None = None, devices: Collection[DeviceId] = ()
+) -> RunRow | None:
+    """Return the run, if any; with *user_id* or *devices*, only a run of this user's agents, or of these."""
+    row = c.execute(_of_devices(_of_user(RUN_BY_ID, user_id), devices), {"run": id}).one_or_none()
     return None if row is None else _run(row)
 
 
@@ -220,13 +222,18 @@ def find_runs(c: sa.Connection, ids: Sequence[RunId]) -> list[RunRow]:
 
 
 def runs_ending_in(
-    c: sa.Connection, end: str, *, most: int = 2, user_id: UserId | None = None
+    c: sa.Connection,
+    end: str,
+    *,
+    most: int = 2,
+    user_id: UserId | None = None,
+    devices: Collection[DeviceId] = (),
 ) -> list[RunId]:
     """Return runs whose id ends with *end*; two results mean that it is ambiguous. Scans all ids.
 
     *end* must not contain wildcards.
     """
-    query = _of_user(RUNS_BY_END, user_id)
+    query = _of_devices(_of_user(RUNS_BY_END, user_id), devices)
     return [RunId(found) for found in c.execute(query, {"end": end, "most": most}).scalars()]
 
 
@@ -266,6 +273,7 @@ class RunFilter(TypedDict, total=False):
 
     agent_id: AgentId | None
     device_id: DeviceId | None
+    devices: Collection[DeviceId]
     user_id: UserId | None
     states: Collection[RunState] | None
     outcome: RunOutcome | None
@@ -331,7 +339,7 @@ def _has_text(text: str) -> sa.ColumnElement[bool]:
 
 def _filtered(query: sa.Select[Any], of: RunFilter) -> sa.Select[Any]:
     agent_id, states, task_id = of.get("agent_id"), of.get("states"), of.get("task_id")
-    query = _of_user(query, of.get("user_id"))
+    query = _of_devices(_of_user(query, of.get("user_id")), of.get("devices", ()))
     if agent_id is not None:
         # SQLite has no figures by which to choose an index: a task has fewer runs than an agent
         query = query.where((runs.c.agent_id if task_id is None else unindexed(runs.c.agent_id)) == agent_id)
@@ -401,6 +409,11 @@ def moves_of_runs(
 def _of_user(query: sa.Select[Any], user_id: UserId | None) -> sa.Select[Any]:
     """Restrict *query*, which joins the agents, to one user; None: no restriction."""
     return query if user_id is None else query.where(agents.c.user_id == user_id)
+
+
+def _of_devices(query: sa.Select[Any], devices: Collection[DeviceId]) -> sa.Select[Any]:
+    """Restrict *query* to the runs of *devices*, if any."""
+    return query.where(runs.c.device_id.in_(devices), listed_keys(runs)) if devices else query
 
 
 @reader

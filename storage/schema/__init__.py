@@ -353,6 +353,7 @@ operator_tokens = table(
     sa.Column("last_used_at", Int),
     sa.Column("revoked_at", Int),
     one_of("role", ("viewer", "operator", "admin")),
+    sa.Column("limits", Doc(dict[str, list[str]])),
 )
 
 browser_sessions = table(

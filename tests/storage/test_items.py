@@ -14,6 +14,7 @@ from protocol.lifecycles import CallEvent, CallState, RunEvent, RunState, UnitSt
 from protocol.tables import TABLES
 from storage import retention
 from storage.agents.agents import AgentRow
+from storage.devices.devices import Limits
 from storage.kernel.database import Database
 from storage.runs import (
     agreement,
@@ -414,6 +415,24 @@ def test_few_items_among_many_are_found_over_pages_of_limited_work(
     assert len(pages) == 3
     found = [one.row.data["title"] for page in pages for one in page.items]
     assert sorted(found) == [f"Überweisung {n}" for n in (2, 20, 21, 22, 23, 24)]
+
+
+def test_items_within_limits_are_listed_and_counted_alone(c: sa.Connection, delivered: None) -> None:
+    one = the_item(c)
+    assert one.device_id is not None
+    c.execute(sa.update(item_rows).values(unit_key="notes/a.txt"))
+    for limits, expected in (
+        (Limits((one.device_id,), (one.target_table,), ("work", "notes")), 1),
+        (Limits(devices=(DeviceId("another"),)), 0),
+        (Limits(tables=("projects", "notes")), 0),
+        (Limits(roots=("note", "notes/")), 0),
+    ):
+        counts = items.count_items(c, ItemFilter(user_id=ME, verdict="open", limits=limits))
+        assert (
+            len(ledger(c, user_id=ME, verdict="open", limits=limits)),
+            counts.total,
+            sum(counts.tables.values()),
+        ) == (expected,) * 3
 
 
 def test_items_go_with_their_agent_and_outlive_their_device(c: sa.Connection, held: HeldRun) -> None:

@@ -11,8 +11,9 @@ from storage.kernel import migrate
 from storage.kernel.migrate import contracts, revisions
 from storage.schema import changes
 
-FIRST, *_, BEFORE_CONTRACT, NEWEST = revisions()
+FIRST, *_, NEWEST = revisions()
 CONTRACT: Final = contracts()[-1]
+BEFORE_CONTRACT: Final = revisions()[revisions().index(CONTRACT) - 1]
 ROWS: Final = (
     "INSERT INTO users (id, name, created_at) VALUES ('u', 'anna', 1)",
     "INSERT INTO devices (id, user_id, name, created_at) VALUES ('d', 'u', 'desk', 1)",

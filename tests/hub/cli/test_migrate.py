@@ -100,9 +100,10 @@ def test_a_revision_that_waits_for_the_end_of_an_earlier_hub_is_named(hub: Hub, 
         postgres.run(EARLIER_HUB, url=url)
         waits = hub("migrate", "up", "--url", url)
         assert (waits.exit_code, waits.stdout) == (Exit.FAILED, "")
-        assert f"{CONTRACT} waits: a hub of an earlier release runs" in waits.stderr
+        left = ", ".join(one for one in revisions() if one >= CONTRACT)
+        assert f"{left} waits: a hub of an earlier release runs" in waits.stderr
         postgres.run("UPDATE nodes SET stopped_at = 1", url=url)
-        assert f"applied: {CONTRACT}" in hub("migrate", "up", "--url", url).stderr
+        assert f"applied: {left}" in hub("migrate", "up", "--url", url).stderr
 
 
 def test_a_database_that_this_hub_cannot_open_is_reported_with_the_reason(hub: Hub, state: Path) -> None:
