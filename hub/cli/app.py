@@ -76,6 +76,9 @@ SECTIONS: Final[dict[str, dict[str, _Command]]] = {
         "routes": _Command("help", "List the REST routes with the roles that may use them."),
         "audit": _Command("logs", "List the audit log, export it, and verify its chain of hashes."),
     },
+    "Assistants": {
+        "mcp": _Command("mcp", "Connect an assistant that speaks MCP with the hub."),
+    },
     "Mailboxes, chats and calendars": {
         "connectors": _Command("access", "List, test and sign in to mailboxes, chats and calendars."),
     },

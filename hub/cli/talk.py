@@ -212,7 +212,7 @@ def talk(state: Path) -> Iterator[Talk]:
 
     meta = click.get_current_context().meta
     url: str | None = meta.get(URL)
-    client = _to_this_machine(state) if url is None else _to(url, meta.get(TOKEN_FILE))
+    client = _to_this_machine(state) if url is None else httpx2.Client(**_to_url(url, meta.get(TOKEN_FILE)))
     if USER in meta:
         client.params = client.params.set("user", meta[USER])
     if NODE in meta:
@@ -232,16 +232,38 @@ def hub_status(state: Path) -> Any:
     return None
 
 
+def lasting_client(state: Path) -> "httpx2.AsyncClient":
+    """Create a client of the hub that ``talk`` finds, for a command that outlives a restart of the hub.
+
+    Raises:
+        Failure: there is no token, or it would be sent without TLS.
+    """
+    import httpx2
+
+    meta = click.get_current_context().meta
+    url: str | None = meta.get(URL)
+    params = {"user": meta[USER]} if USER in meta else {}
+    if url is not None:
+        return httpx2.AsyncClient(params=params, **_to_url(url, meta.get(TOKEN_FILE)))
+    transport = httpx2.AsyncHTTPTransport(uds=str(_socket(state)), verify=False)
+    return httpx2.AsyncClient(params=params, transport=transport, base_url="http://hub", timeout=_TIMEOUT_S)
+
+
 def _to_this_machine(state: Path) -> "httpx2.Client":
     import httpx2
 
-    path = state / SOCKET
-    if state == default_state() and _is_missing(path) and not _is_missing(ADMIN_SOCKET):
-        path = ADMIN_SOCKET  # no hub is named: use the service of this machine
+    path = _socket(state)
     _knock(path)
     # No TLS over a Unix socket: loading certificates would cost each command 40 ms.
     transport = httpx2.HTTPTransport(uds=str(path), verify=False)
     return httpx2.Client(transport=transport, base_url="http://hub", timeout=_TIMEOUT_S)
+
+
+def _socket(state: Path) -> Path:
+    path = state / SOCKET
+    if state == default_state() and _is_missing(path) and not _is_missing(ADMIN_SOCKET):
+        return ADMIN_SOCKET  # no hub is named: use the service of this machine
+    return path
 
 
 def _is_missing(path: Path) -> bool:
@@ -252,18 +274,17 @@ def _is_missing(path: Path) -> bool:
         return False
 
 
-def _to(url: str, token_file: Path | None) -> "httpx2.Client":
+def _to_url(url: str, token_file: Path | None) -> dict[str, Any]:
+    """Return the arguments of a client of the hub at *url*."""
     import ssl
 
-    import httpx2
-
-    return httpx2.Client(
-        base_url=url,
-        headers={"authorization": f"Bearer {_token(url, token_file)}"},
-        verify=ssl.create_default_context(),
-        trust_env=False,  # no proxy of the environment may read the token
-        timeout=_TIMEOUT_S,
-    )
+    return {
+        "base_url": url,
+        "headers": {"authorization": f"Bearer {_token(url, token_file)}"},
+        "verify": ssl.create_default_context(),
+        "trust_env": False,  # no proxy of the environment may read the token
+        "timeout": _TIMEOUT_S,
+    }
 
 
 def _token(url: str, file: Path | None) -> str:

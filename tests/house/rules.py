@@ -105,7 +105,7 @@ STANDS_IN: dict[str, set[str]] = {
     "aiosqlite": {"storage", "hub.device"},  # a device's own file
     "sqlite3": {"storage", "hub.device"},
     "starlette": {"hub.api"},
-    "mcp": {"hub.api", "hub.cli"},  # an extra
+    "mcp": {"hub.api"},  # an extra
     "uvicorn": {"hub.api"},
     "openai": {"hub.extraction"},
     "nats": {"hub.cluster"},

@@ -1,0 +1,151 @@
+"""An assistant on this machine: its messages reach the hub, and its settings are printed."""
+
+import json
+import shlex
+import tomllib
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx2
+import pytest
+from anyio.abc import TaskGroup
+from click.testing import CliRunner
+
+from hub.api.door.assistants import META_KEY
+from hub.cli import mcp
+from hub.cli.app import hub as program
+from hub.cli.mcp import ASSISTANTS, SCOPES, Bridge
+from tests.hub.api.test_assistants import INITIALIZE
+from tests.support.families import each
+from tests.support.hub import over_tcp, over_unix, serving
+
+WORDS = ["mcp", "stdio", "--state", "/srv/hub", "--user", "anna", "--scope", "read"]
+
+
+@each("client", ASSISTANTS)
+def test_the_entry_for_an_assistant_starts_the_bridge(client: str) -> None:
+    typed = ["mcp", "setup", client, "--state", "/srv/hub", "--user", "anna", "--scope", "read"]
+    done = CliRunner().invoke(program, typed)
+    assert done.exit_code == 0
+    assistant = ASSISTANTS[client]
+    if not assistant.file:
+        words = shlex.split(done.stdout)
+        assert words[words.index("--") :][-len(WORDS) :] == WORDS
+        return
+    read = tomllib.loads if assistant.file.endswith(".toml") else json.loads
+    entry = read(done.stdout)[assistant.key]["hub"]
+    assert [entry["command"], *entry["args"]][-len(WORDS) :] == WORDS
+    assert assistant.file in done.stderr
+
+
+def test_without_an_assistant_all_are_listed_with_the_command() -> None:
+    done = CliRunner().invoke(program, ["mcp", "setup", "--url", "https://hub.example:8771"])
+    assert done.exit_code == 0
+    assert all(name in done.stdout for name in ASSISTANTS)
+    assert "mcp stdio --url https://hub.example:8771" in done.stdout
+
+
+class Pipe:
+    """Ends of the pipes of an assistant: lines that it writes, and messages that it gets."""
+
+    def __init__(self) -> None:
+        self.send, self._lines = anyio.create_memory_object_stream[bytes](10)
+        self._got, self.receive = anyio.create_memory_object_stream[dict[str, Any]](10)
+
+    async def lines(self) -> AsyncIterator[bytes]:
+        async for line in self._lines:
+            yield line
+
+    async def write(self, message: bytes) -> None:
+        await self._got.send(json.loads(message))
+
+    async def says(self, **message: Any) -> None:
+        await self.send.send(json.dumps({"jsonrpc": "2.0"} | message).encode())
+
+    async def asks(self, id: int, method: str, **params: Any) -> dict[str, Any]:
+        await self.says(id=id, method=method, params=params)
+        with anyio.fail_after(20):
+            while (got := await self.receive.receive()).get("id") != id:
+                pass
+        return got
+
+
+@pytest.fixture
+def pipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipe]:
+    monkeypatch.setattr(mcp, "WAITS_S", (0.0, 0.0))
+    made = Pipe()
+    yield made
+    for stream in (made.send, made._lines, made._got, made.receive):
+        stream.close()
+
+
+async def opened(pipe: Pipe) -> None:
+    await pipe.send.send(json.dumps(INITIALIZE).encode())
+    assert (await pipe.receive.receive())["result"]["protocolVersion"] == "2025-11-25"
+    await pipe.says(method="notifications/initialized")
+
+
+async def bridged(client: httpx2.AsyncClient, pipe: Pipe, tasks: TaskGroup) -> Bridge:
+    bridge = Bridge(client, pipe.write, "key")
+    tasks.start_soon(bridge.serve, pipe.lines())
+    return bridge
+
+
+async def test_a_session_that_ended_is_opened_again_and_a_call_has_its_key(
+    tmp_path: Path, pipe: Pipe
+) -> None:
+    async with (
+        serving(tmp_path, assistants=True, body_bytes=100_000) as hub,
+        anyio.create_task_group() as tasks,
+    ):
+        async with over_unix(hub) as client:
+            client.headers[SCOPES] = "read run"
+            bridge = await bridged(client, pipe, tasks)
+            await opened(pipe)
+            call = {"name": "agents_start_run", "arguments": {"name": "notes"}}
+            first = await pipe.asks(2, "tools/call", **call)
+            assert (await client.delete("/mcp", headers=bridge._session)).status_code == 200
+            again = await pipe.asks(2, "tools/call", **call)  # the same id of the same pipe: the same call
+            other = await pipe.asks(3, "tools/call", **call, _meta={META_KEY: "of its own"})
+            runs = [one["result"]["structuredContent"]["id"] for one in (first, again, other)]
+            assert runs[0] == runs[1] != runs[2]
+        tasks.cancel_scope.cancel()
+
+
+@each(
+    ("line", "code", "message"),
+    [
+        (b"{", -32700, "no JSON"),
+        (b'{"jsonrpc": "2.0", "id": 7, "method": "tools/list"}', -32603, "this hub serves no assistants"),
+    ],
+)
+async def test_a_message_that_cannot_be_passed_on_is_answered(
+    tmp_path: Path, pipe: Pipe, line: bytes, code: int, message: str
+) -> None:
+    async with serving(tmp_path) as hub, over_unix(hub) as client, anyio.create_task_group() as tasks:
+        await bridged(client, pipe, tasks)
+        await pipe.send.send(line)
+        error = (await pipe.receive.receive())["error"]
+        tasks.cancel_scope.cancel()
+    assert error["code"] == code
+    assert message in error["message"]
+
+
+async def test_a_hub_that_is_away_is_named_after_the_last_attempt(pipe: Pipe, tmp_path: Path) -> None:
+    transport = httpx2.AsyncHTTPTransport(uds=str(tmp_path / "none.sock"), verify=False)
+    async with (
+        httpx2.AsyncClient(transport=transport, base_url="http://hub") as client,
+        anyio.create_task_group() as tasks,
+    ):
+        await bridged(client, pipe, tasks)
+        assert "is it running?" in (await pipe.asks(1, "ping"))["error"]["message"]
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_token_without_a_scope_gets_none_by_asking_for_it(tmp_path: Path) -> None:
+    async with serving(tmp_path, assistants=True) as hub, over_tcp(hub, await hub.token()) as client:
+        answer = await client.post("/mcp", json=INITIALIZE, headers={SCOPES: "read reed"})
+    assert answer.status_code == 422
+    assert "there is no scope 'reed'" in answer.json()["detail"]
