@@ -146,7 +146,7 @@ class ConnectorsInUse:
 def config_of(one: ConnectorSettings, settings: Settings) -> AccountConfig | None:
     """Return the account's configuration, or None if its plug-in cannot be loaded, as its row shows."""
     try:
-        kind = find(one.provider, settings.plugins.connectors)
+        kind = find(one.provider, settings.plugins.connectors, one.settings, one.folder)
     except UnknownProvider:
         return None
     return AccountConfig(

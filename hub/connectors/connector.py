@@ -26,6 +26,7 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Final, Literal, Protocol, TypeVar
 
 import msgspec
@@ -339,12 +340,25 @@ class Connector(ABC):
     needs_model: ClassVar[bool] = True  # True if its documents are prose
     can_push: ClassVar[bool] = False  # True if ``wait_for_news`` is implemented
     api_version: ClassVar[int] = API_VERSION
+    revision: ClassVar[str] = ""  # differs after a change of a file that describes the connector
 
     def __init__(self, context: Context, settings: Any, filter: Any) -> None:
         """Initialize with *settings* of its ``settings_model`` and *filter* of its ``filter_model``."""
         self.context = context
         self.settings = settings
         self.filter = filter
+
+    @classmethod
+    def variant(cls, provider: str, settings: Mapping[str, Any], folder: Path) -> "type[Connector]":
+        """Return the class for an entry of hub.toml, whose settings may name a file that describes it.
+
+        Args:
+            folder: of hub.toml.
+
+        Raises:
+            UnknownProvider: the file does not describe a connector.
+        """
+        return cls
 
     @classmethod
     def oauth(cls, settings: Any) -> OAuth | None:
@@ -464,7 +478,15 @@ BUILT_IN: Final = {
     "imap": "hub.connectors.imap:Imap",
     "caldav": "hub.connectors.caldav:CalDav",
     "webhook": "hub.connectors.webhook:Webhook",
+    "manifest": "hub.connectors.manifest:ManifestConnector",
 }
+MANIFESTS: Final = Path(__file__).parent / "manifests"
+
+
+@cache
+def shipped() -> tuple[str, ...]:
+    """Return the providers that a manifest describes which comes with the hub."""
+    return tuple(sorted(file.stem for file in MANIFESTS.glob("*.toml")))
 
 
 class UnknownProvider(HubError):
@@ -478,27 +500,34 @@ class UnknownProvider(HubError):
         self.is_broken = is_broken
 
 
-def find(name: str, allowed: Collection[str] = ()) -> ConnectorClass:
+def find(
+    name: str,
+    allowed: Collection[str] = (),
+    settings: Mapping[str, Any] = MappingProxyType({}),
+    folder: Path = Path(),
+) -> ConnectorClass:
     """Return the connector class of a provider.
 
     Args:
         allowed: plug-ins that hub.toml allows.
+        settings: of the connector in hub.toml, which is in *folder*.
 
     Raises:
         UnknownProvider: the provider is unknown, not allowed, or cannot be loaded.
     """
-    place = BUILT_IN.get(name)
+    place = BUILT_IN["manifest" if name in shipped() else name] if name in (*BUILT_IN, *shipped()) else None
     if place is not None:
-        return _loaded(name, place)
+        return _loaded(name, place).variant(name, settings, folder)
     plugins = {point.name: point.value for point in entry_points(group=GROUP)}
     if name not in plugins:
-        near = did_you_mean(name, [*BUILT_IN, *(set(plugins) & set(allowed))])
-        hint = near or f"there are {', '.join(sorted(BUILT_IN))}"
+        known = [*BUILT_IN, *shipped()]
+        near = did_you_mean(name, [*known, *(set(plugins) & set(allowed))])
+        hint = near or f"there are {', '.join(sorted(known))}"
         raise UnknownProvider(f"there is no provider {name!r}", hint)
     if name not in allowed:
         hint = f'write [plugins] connectors = ["{name}"] if you trust its package'
         raise UnknownProvider(f"the plug-in {name!r} is installed, and not allowed", hint)
-    return _loaded(name, plugins[name])
+    return _loaded(name, plugins[name]).variant(name, settings, folder)
 
 
 @cache

@@ -520,7 +520,7 @@ class ConnectorSettings(Table):
 
     name: Name = live(REQUIRED, "Name.")
     provider: Provider = live(
-        REQUIRED, "gmail, outlook, teams, imap, caldav, webhook, or the provider of a plug-in."
+        REQUIRED, "One of 'hub connectors providers', as in imap or rss, or the provider of a plug-in."
     )
     user: Name = live("owner", "Owner; a new name creates a user.")
     secret: SecretRef | None = live(

@@ -60,14 +60,14 @@ def _declared_connector(one: ConnectorSettings, plugins: Collection[str]) -> Dec
     document = one.model_dump_json(exclude={"name", "user"}).encode()
     declared = DeclaredConnector(name=one.name, user_name=one.user, provider=one.provider)
     try:
-        kind = find(one.provider, plugins)
+        kind = find(one.provider, plugins, one.settings, one.folder)
     except UnknownProvider as error:
         return msgspec.structs.replace(declared, problem=str(error))
     options = kind.settings_model.model_validate(one.settings)
     return msgspec.structs.replace(
         declared,
         origin=kind.origin(options),
-        settings_digest=hashlib.sha256(document).hexdigest(),
+        settings_digest=hashlib.sha256(document + kind.revision.encode()).hexdigest(),
         needs_grant=kind.oauth(options) is not None or (kind.auth is Auth.PASSWORD and one.secret is None),
     )
 

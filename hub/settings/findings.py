@@ -153,7 +153,7 @@ def found_in_connectors(settings: Settings, report: Reporter) -> Iterator[Proble
     for number, one in enumerate(settings.connectors):
         whole: KeyPath = ("connectors", number)
         try:
-            kind = kinds[one.name] = find(one.provider, settings.plugins.connectors)
+            kind = kinds[one.name] = find(one.provider, settings.plugins.connectors, one.settings, one.folder)
         except UnknownProvider as error:
             # A broken plug-in must not prevent the hub's start.
             problem = report.warning if error.is_broken else report.error

@@ -6,6 +6,7 @@ import pytest
 
 from hub.app.hub import config_of
 from hub.connectors.imap_line import ImapSettings
+from hub.settings.declared import declared_connectors
 from hub.settings.reading import load_settings
 from tests.support.settings import Check
 
@@ -91,3 +92,35 @@ def test_push_is_refused_for_a_provider_without_notifications(check: Check) -> N
     agent = AGENT.replace('filter = { folders = ["INBOX"] }', "push = true")
     (problem,) = check(MODEL + gmail + agent)
     assert "agents.mail.push: gmail cannot notify of new messages" in problem
+
+
+MANIFEST = """\
+[[connectors]]
+name = "tickets"
+provider = "manifest"
+settings = { manifest = "tickets.toml", base_url = "https://tickets.example" }
+"""
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "tickets.toml: it cannot be read: No such file or directory"),
+        ('name = "tickets"', "tickets.toml: url: Field required"),
+        ('name = "tickets"\nurl = "{base}/x"\n[settings.base]', "connectors.tickets.settings.base"),
+        ('name = "tickets"\nurl = "{base_url}/x"\n[settings.base_url]', None),
+    ],
+)
+def test_a_manifest_that_cannot_be_used_is_named_and_stops_no_hub(
+    check: Check, tmp_path: Path, content: str | None, told: str | None
+) -> None:
+    if content is not None:
+        (tmp_path / "tickets.toml").write_text(content)
+    problems = check(MANIFEST)
+    assert (problems == []) is (told is None)
+    assert told is None or any(told in problem for problem in problems), problems
+    if told is not None and told.startswith("tickets.toml"):
+        settings = load_settings(tmp_path / "hub.toml", environ={})
+        assert config_of(settings.connectors[0], settings) is None
+        (row,) = declared_connectors(settings)
+        assert told in (row.problem or "")

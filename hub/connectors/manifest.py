@@ -1,0 +1,828 @@
+"""Connectors that a file describes: one engine for REST with JSON, and for RSS, Atom and iCalendar feeds.
+
+A manifest is a TOML file: where the entries are, how to sign in, how pages follow each other, and which parts
+of an entry are the fields of a message. The files of ``manifests`` are providers of their own; an operator's
+own file is ``settings.manifest`` of the provider ``manifest``.
+
+A **path** has keys with dots between. ``[*]`` means all values of a list or of a table; ``[+]`` too, and the
+values behind it become one text.
+
+A listing begins at the newest change that is settled, with an overlap, where the provider can be asked for
+changes; otherwise it is whole. The cursor has the digests of the entries that the next listing will repeat.
+An entry that changes while pages are read moves to their end, and shifts others over the border of a page. So
+where the oldest come first, each request begins anew at the last change.
+"""
+
+import hashlib
+import re
+import tomllib
+from base64 import b64encode
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path as FilePath
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
+from urllib.parse import quote, urlencode, urljoin
+
+import msgspec
+from anyio import to_thread
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    create_model,
+    model_validator,
+)
+
+from hub.connectors.caldav import KINDS, Line, read_metadata
+from hub.connectors.calling import (
+    Answer,
+    ConnectorFailure,
+    MessageUnreadable,
+    Misconfigured,
+    ProviderBusy,
+    Quota,
+    SignInNeeded,
+    Unavailable,
+    each,
+    origin_of,
+    server_address,
+)
+from hub.connectors.connector import (
+    MANIFESTS,
+    PAGE_MESSAGES,
+    Account,
+    Address,
+    Auth,
+    Connector,
+    ConnectorClass,
+    Cursor,
+    Filter,
+    Message,
+    OAuth,
+    Page,
+    ProviderSettings,
+    UnknownProvider,
+    Unread,
+    Words,
+    read_cursor,
+    shipped,
+)
+from hub.connectors.feeds import CalendarEntry, calendar_entries, feed_entries, plain
+from hub.document import Document
+from hub.outbound.rules import finite_number
+from hub.text.html import TooTangled
+from hub.text.mime import date_in
+from protocol.frame import read_json
+from protocol.work import ProvenanceOrigin
+
+OVERLAP: Final = timedelta(minutes=10)  # providers list some changes late
+MOST_KNOWN: Final = 3_500  # digests in a cursor
+MOST_ENTRIES: Final = 50_000  # of one answer
+MOST_ANSWERS: Final = 1_000  # of one listing
+MOST_REPEATS: Final = 2  # answers without an entry that is not listed yet
+MOST_REDIRECTS: Final = 3
+MOST_FILE_BYTES: Final = 64 * 1024
+TITLE_CHARS: Final = 500
+LINK_CHARS: Final = 2_000
+_MOVED: Final = (301, 302, 307, 308)
+_RESETS: Final = ("x-ratelimit-reset", "ratelimit-reset")
+_NEVER: Final = datetime(9999, 1, 1, tzinfo=UTC)
+_WEB: Final = ("http://", "https://")
+_ALL, _JOINED = "[*]", "[+]"
+_PLACE: Final = re.compile(r"\{([a-z_]+)\}")
+_OF_TIME: Final = frozenset(("since", "since_s", "minutes"))  # variables of a request for changes
+_OWN: Final = ("key", "manifest")
+_ESCAPES: Final = str.maketrans({"\\": "\\\\", ";": "\\;", ",": "\\,", "\n": "\\n", "\r": None})
+_DONE: Final = frozenset(("true", "1", "done", "completed", "closed"))
+
+
+# --- the file ---
+
+
+def steps_of(path: str) -> tuple[str, ...]:
+    """Return the steps of a path. Raises ValueError if it is none."""
+    steps = tuple(step for step in re.sub(r"\[([*+])\]", r".[\1].", path).split(".") if step)
+    if not steps or any(set("[]") & set(step) and step not in (_ALL, _JOINED) for step in steps):
+        raise ValueError("no path: keys with dots between, [*] for all values, as in labels[*].name")
+    return steps
+
+
+def values_at(found: Any, steps: Sequence[str]) -> list[Any]:
+    """Return the values at a path, in order; null is no value."""
+    if not steps:
+        return [] if found is None else [found]
+    step, rest = steps[0], steps[1:]
+    if step in (_ALL, _JOINED):
+        inner = found.values() if isinstance(found, dict) else found if isinstance(found, list) else ()
+        values = [value for one in inner for value in values_at(one, rest)]
+        return ["".join(map(_text, values))] if step == _JOINED and values else values
+    return values_at(found.get(step), rest) if isinstance(found, dict) else []
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return ""
+    return value if isinstance(value, str) else str(value)
+
+
+Path = Annotated[str, AfterValidator(lambda path: steps_of(path) and path)]
+Paths = Annotated[
+    tuple[Path, ...], BeforeValidator(lambda given: (given,) if isinstance(given, str) else given)
+]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Setting(_Table):
+    """Table of ``settings``: what an operator writes in hub.toml. Without a default it is required."""
+
+    about: str = ""
+    default: str | None = None
+
+
+class Authentication(_Table):
+    """Table ``auth``. *header*: the name of the header for a key, with *prefix* before the key."""
+
+    kind: Literal["none", "bearer", "header", "basic", "oauth2"] = "none"
+    header: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,60}$")] = "Authorization"
+    prefix: str = ""
+    authorize_url: str = ""
+    token_url: str = ""
+    scopes: tuple[str, ...] = ()
+
+
+class Paging(_Table):
+    """Table ``pages``: how the next page is requested.
+
+    *parameter* gets the value at *path*, the number of the page, or the number of entries before it. Without
+    it, the value at *path* is an address. *size*: a page with fewer entries is the last.
+    """
+
+    by: Literal["none", "link", "path", "number", "offset"] = "none"
+    path: Path | None = None
+    parameter: str = ""
+    size: int = Field(default=1, ge=1)
+    oldest_first: bool = False
+
+
+class Fields(_Table):
+    """Table ``fields``: paths in an entry; of several, the first that has a value counts, of *text* all.
+
+    *version* changes with the content; without it, the content itself is compared.
+    """
+
+    key: Paths = ("id",)
+    version: Paths = ()
+    title: Paths = ("title",)
+    text: Paths = ("text",)
+    author: Paths = ("author",)
+    created: Paths = ("created",)
+    modified: Paths = ("modified",)
+    link: Paths = ("link",)
+    thread: Paths = ()
+    labels: Paths = ("labels[*]",)
+    due: Paths = ()
+    done: Paths = ()
+
+
+class Detail(_Table):
+    """Table ``detail``: a request for each entry, and the paths of more text in its answer."""
+
+    url: str
+    text: Paths
+
+
+class Manifest(_Table):
+    """Manifest of a connector.
+
+    *list*: path of the list of entries; empty: the answer is the list. *skip*: paths that have a value in
+    entries that are deleted, or not to be read. *filter*: paths by keys of an agent's filter. *is_task*: each
+    entry is a task, which rules read without a model.
+    """
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
+    about: str = ""
+    documentation: str = ""
+    format: Literal["json", "feed", "ics"] = "json"
+    url: str
+    method: Literal["GET", "POST"] = "GET"
+    headers: dict[str, str] = {}
+    query: dict[str, str] = {}
+    body: dict[str, Any] | None = None
+    rate_per_min: float = Field(default=60.0, gt=0, le=6_000)
+    list: Path | None = None
+    skip: Paths = ()
+    html: bool = False
+    is_task: bool = False
+    settings: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_]{0,63}$")], Setting] = {}
+    auth: Authentication = Authentication()
+    pages: Paging = Paging()
+    fields: Fields = Fields()
+    filter: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_]{0,63}$")], Paths] = {}
+    detail: Detail | None = None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        own = {*self.settings}
+        for name in (*own, *self.filter):
+            if name in (*_OF_TIME, *_OWN, *CalendarFilter.model_fields) or hasattr(_Settings, name):
+                raise ValueError(f"{name} is a name of the hub's own: write another")
+        for where, text, also in self._texts():
+            if unknown := {*_PLACE.findall(text)} - own - also:
+                known = ", ".join(sorted(own | also)) or "none"
+                raise ValueError(f"{where} has {{{min(unknown)}}}; known here are: {known}")
+        if self.auth.kind == "basic" and "username" not in own:
+            raise ValueError("auth.kind = basic needs [settings.username]")
+        if self.auth.kind == "oauth2" and not (self.auth.authorize_url and self.auth.token_url):
+            raise ValueError("auth.kind = oauth2 needs authorize_url and token_url")
+        if self.pages.by == "path" and self.pages.path is None:
+            raise ValueError("pages.by = path needs pages.path")
+        if self.pages.by in ("number", "offset") and not self.pages.parameter:
+            raise ValueError(f"pages.by = {self.pages.by} needs pages.parameter")
+        return self
+
+    def _texts(self) -> Iterator[tuple[str, str, frozenset[str]]]:
+        """Yield each text with variables: its key, the text, and the variables beside those of settings."""
+        yield "url", self.url, _OF_TIME
+        yield "headers", " ".join(self.headers.values()), frozenset()
+        yield "query", " ".join(self.query.values()), _OF_TIME
+        yield "body", msgspec.json.encode(self.body).decode(), _OF_TIME
+        yield "detail.url", self.detail.url if self.detail else "", frozenset(("key",))
+
+    @property
+    def asks_for_changes(self) -> bool:
+        """True if a request names the time since which changes are listed."""
+        return any(_OF_TIME & {*_PLACE.findall(text)} for _, text, _ in self._texts())
+
+
+def load(text: str, file: str) -> Manifest:
+    """Return the manifest in *text*.
+
+    Raises:
+        Misconfigured: it is no manifest; the message names the file, the key and what was found.
+    """
+    try:
+        return Manifest.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise Misconfigured(f"{file}: {error}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(step) for step in first["loc"])
+        what = first["msg"].removeprefix("Value error, ")
+        shown = "" if not key or isinstance(first["input"], dict) else f"; found {first['input']!r:.100}"
+        raise Misconfigured(f"{file}: {f'{key}: ' if key else ''}{what}{shown}") from error
+
+
+@cache
+def shipped_kind(name: str) -> ConnectorClass:
+    """Return the connector class of a manifest that comes with the hub."""
+    return kind_of_file(MANIFESTS / f"{name}.toml", own=False)
+
+
+def kind_of_file(file: FilePath, *, own: bool = True) -> "type[ManifestConnector]":
+    """Return the connector class of a manifest file. *own*: it is an operator's, named in the settings.
+
+    Raises:
+        Misconfigured: it cannot be read, or is no manifest.
+    """
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(MOST_FILE_BYTES + 1)
+        text = content.decode()
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise Misconfigured(f"{file}: it cannot be read: {why}") from error
+    if len(content) > MOST_FILE_BYTES:
+        raise Misconfigured(f"{file}: a manifest has at most {MOST_FILE_BYTES >> 10} KiB")
+    manifest = load(text, str(file))
+    settings: dict[str, Any] = {
+        name: (Line, Field(default=... if one.default is None else one.default, description=one.about))
+        for name, one in manifest.settings.items()
+    }
+    if own:
+        settings["manifest"] = (str, Field(description="The file, from the folder of hub.toml."))
+    base = CalendarFilter if manifest.format == "ics" else Filter
+    words: dict[str, Any] = {
+        name: (Words, Field(default=(), description=f"One of the values of {', '.join(paths)}."))
+        for name, paths in manifest.filter.items()
+    }
+    model = create_model("ManifestSettings", __base__=_Settings, **settings)
+    model.address = manifest.url
+    kinds = {"none": Auth.NONE, "oauth2": Auth.OAUTH2}
+    members = {
+        "provider": manifest.name,
+        "manifest": manifest,
+        "file": file,
+        "revision": hashlib.sha256(content).hexdigest(),
+        "auth": kinds.get(manifest.auth.kind, Auth.PASSWORD),
+        "settings_model": model,
+        "filter_model": create_model("ManifestFilter", __base__=base, **words),
+        "needs_model": manifest.format != "ics" and not manifest.is_task,
+    }
+    return type("ManifestConnector", (ManifestConnector,), members)
+
+
+# --- the engine ---
+
+
+Made = tuple[Message, Document]
+
+
+class CalendarFilter(Filter):
+    """Table ``filter`` of an agent that reads a calendar by its address."""
+
+    window_days: int = Field(
+        default=90, ge=1, le=3_650, description="How far ahead events are read; later ones, when it is time."
+    )
+
+
+class _Settings(ProviderSettings):
+    address: ClassVar[str]  # of the manifest
+
+    @model_validator(mode="after")
+    def _has_a_safe_address(self) -> Self:
+        values = self.variables() | dict.fromkeys(_OF_TIME, "")
+        server_address(_url(self.address, values).partition("?")[0])
+        return self
+
+    def variables(self) -> dict[str, str]:
+        """Return the settings that the manifest declares."""
+        return {name: str(value) for name, value in self if name != "manifest"}
+
+
+class Place(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Cursor: the newest settled change, and digests of the entries that a listing from there repeats.
+
+    *etag* and *modified* are those of the answer to the request *asked*, if the listing had only that one.
+    """
+
+    since: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    known: tuple[str, ...] = ()
+    etag: str = ""
+    modified: str = ""
+    asked: str = ""
+
+
+class Request(msgspec.Struct, frozen=True):
+    """Request for a page. *position*: of the page, or of its first entry."""
+
+    url: str
+    query: dict[str, str] = {}
+    body: dict[str, Any] | None = None
+    position: int = 0
+
+    @property
+    def address(self) -> str:
+        """Return the URL with its query; parameters without a value are left out."""
+        query = urlencode({name: value for name, value in self.query.items() if value})
+        return f"{self.url}{'&' if '?' in self.url else '?'}{query}" if query else self.url
+
+    @property
+    def digest(self) -> str:
+        """Return a digest that differs for other requests."""
+        return hashlib.sha256(msgspec.json.encode((self.address, self.body))).hexdigest()[:16]
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """Entry of a listing. *content*: of the answer. *fault*: why it is no message."""
+
+    id: str
+    version: str
+    content: Any
+    changed_at: datetime | None = None
+    fault: str = ""
+
+    @property
+    def mark(self) -> str:
+        """Return a digest of the entry in this version."""
+        return _digest(self.id, self.version)[:12]
+
+
+class ManifestConnector(Connector):
+    """Connector that a manifest describes; each manifest has a class of its own."""
+
+    provider = "manifest"
+    auth = Auth.NONE
+    manifest: ClassVar[Manifest]
+    file: ClassVar[FilePath]
+
+    settings: _Settings
+    _here: dict[str, Document] = {}  # noqa: RUF012 - replaced with each page, as is the next
+    _late: frozenset[str] = frozenset()  # marks of events after the time window, listed when it is time
+
+    @classmethod
+    def variant(cls, provider: str, settings: Mapping[str, Any], folder: FilePath) -> ConnectorClass:
+        """Return the class of a manifest: one that comes with the hub, or the one that the settings name."""
+        if provider in shipped():
+            return shipped_kind(provider)
+        if not isinstance(name := settings.get("manifest"), str) or not name:
+            hint = 'write settings = { manifest = "FILE.toml" }; hub connectors new NAME writes one'
+            raise UnknownProvider("the provider manifest needs the file of one", hint)
+        try:
+            return kind_of_file(folder / name)
+        except Misconfigured as error:
+            hint = f"hub connectors check {folder / name} shows what it would list"
+            raise UnknownProvider(str(error), hint, is_broken=True) from error
+
+    @classmethod
+    def oauth(cls, settings: Any) -> OAuth | None:
+        auth = cls.manifest.auth
+        if auth.kind != "oauth2":
+            return None
+        return OAuth(authorize_url=auth.authorize_url, token_url=auth.token_url, scopes=auth.scopes)
+
+    @classmethod
+    def origin(cls, settings: _Settings) -> str:
+        values = (f"{name}={value}" for name, value in sorted(settings.variables().items()))
+        return f"{cls.provider} {_digest(cls.manifest.url, *values)[:32]}"
+
+    @classmethod
+    def origins(cls, settings: _Settings) -> frozenset[str]:
+        values = settings.variables()
+        detail = [] if cls.manifest.detail is None else [cls.manifest.detail.url]
+        found = set[str]()
+        for url in (cls.manifest.url, *detail):
+            with suppress(ValueError):  # the caller refuses what is no address
+                found.add(origin_of(_url(url, values | dict.fromkeys((*_OF_TIME, "key"), ""))))
+        return frozenset(found)
+
+    @classmethod
+    def quota(cls, settings: Any) -> Quota:
+        return Quota(units_per_min=cls.manifest.rate_per_min, at_once=2)
+
+    @staticmethod
+    def judge(answer: Answer) -> ConnectorFailure | None:
+        """Recognize a limit, which some providers report as forbidden, with the time of its end."""
+        is_spent = any(answer.headers.get(f"{name[:-5]}remaining") == "0" for name in _RESETS)
+        if answer.status not in (403, 429) or not (is_spent or "retry-after" in answer.headers):
+            return None
+        resets = (finite_number(answer.headers.get(name)) for name in _RESETS)
+        at = next((number for number in resets if number is not None and 1e9 < number < 1e11), None)
+        retry_at = datetime.fromtimestamp(at, UTC) if at is not None else None
+        return ProviderBusy("the provider wants us to ask less often", retry_at=retry_at)
+
+    async def check(self) -> Account:
+        request = self._request(self.context.clock.now() - timedelta(days=1))
+        entries, _ = await to_thread.run_sync(self._decoded, await self._ask(request, {}), request)
+        name = self.context.identity or self.context.account or self.manifest.name
+        return Account(name=name, detail=f"{len(entries)} entries on the first page")
+
+    async def pages(self, cursor: Cursor | None, since: datetime) -> AsyncGenerator[Page]:
+        place = Place() if cursor is None else read_cursor(cursor, Place)
+        known, now = frozenset(place.known), self.context.clock.now()
+        observed: dict[str, datetime | None] = {}
+        newest = place.since or since
+        request = first = base = self._request(since if place.since is None else place.since - OVERLAP)
+        headers = {"If-None-Match": place.etag, "If-Modified-Since": place.modified}
+        headers = {name: value for name, value in headers.items() if value and place.asked == first.digest}
+        has_late, repeats = False, 0
+        for _ in range(MOST_ANSWERS):
+            answer = await self._ask(request, headers if request is first else {})
+            if answer.status == 304:
+                yield Page(cursor=cursor)
+                return
+            listed, following = await to_thread.run_sync(self._decoded, answer, request)
+            new = list({one.mark: one for one in listed if one.mark not in observed}.values())
+            repeats = 0 if new or not listed else repeats + 1
+            if repeats > MOST_REPEATS:
+                raise Unavailable(f"{self.provider}: the provider lists the same entries again and again")
+            newest = max([newest, *(min(one.changed_at, now) for one in new if one.changed_at)])
+            observed |= {one.mark: one.changed_at for one in new}
+            fresh = [one for one in new if one.mark not in known]
+            for begin in range(0, len(fresh), PAGE_MESSAGES):
+                some = fresh[begin : begin + PAGE_MESSAGES]
+                messages = await to_thread.run_sync(self._messages, some, since, cursor is None)
+                has_late = has_late or bool(self._late)
+                for mark in self._late:
+                    del observed[mark]
+                yield Page(messages=messages, is_backfill=cursor is None)
+            is_steady = self.manifest.asks_for_changes and self.manifest.pages.oldest_first
+            if following is None or is_steady:
+                is_only = request is first and following is None and not has_late
+                yield Page(cursor=self._cursor(observed, newest, answer if is_only else None, first))
+            if following is None:
+                return
+            request, times = following, [one.changed_at for one in listed if one.changed_at]
+            if is_steady and new and times:
+                again = self._request(min(max(times), now) - timedelta(seconds=1))
+                if again.digest != base.digest:
+                    request = base = again
+        raise Unavailable(f"{self.provider}: the provider lists more than {MOST_ANSWERS} pages")
+
+    async def read(self, messages: Sequence[Message]) -> AsyncGenerator[tuple[Message, Document | Unread]]:
+        async for message, result in each(messages, self._document):
+            yield message, result
+
+    async def _document(self, message: Message) -> Document | Unread:
+        if message.fault:
+            return Unread(reason=message.fault, is_final=True)
+        if (found := self._here.get(message.key)) is None:
+            return Unread(reason="it is not listed any more", is_removed=True)
+        text = found.text
+        if (detail := self.manifest.detail) is not None:
+            url = _url(detail.url, self.settings.variables() | {"key": str(message.place)})
+            try:
+                answer = await self._ask(Request(url), {}, accept=(200, 404))
+            except MessageUnreadable as error:
+                return Unread(reason=str(error))
+            if answer.status == 404:
+                return Unread(reason="it was deleted", is_removed=True)
+            text = "\n".join(part for part in (text, *_texts(_json(answer), detail.text)) if part)
+        if self.needs_model:
+            text = text[: self.filter.max_chars] or "(empty)"
+        return msgspec.structs.replace(found, text=text, content_hash=_digest(text))
+
+    # --- requests ---
+
+    def _request(self, since: datetime) -> Request:
+        """Return the request for the first page of the changes since an instant."""
+        minutes = (self.context.clock.now() - since) // timedelta(minutes=1) + 1
+        values = self.settings.variables() | {
+            "since": f"{since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            "since_s": str(int(since.timestamp())),
+            "minutes": str(max(1, minutes)),
+        }
+        manifest = self.manifest
+        query = {name: _filled(text, values) for name, text in manifest.query.items()}
+        position = 1 if manifest.pages.by == "number" else 0
+        return Request(_url(manifest.url, values), query, _filled(manifest.body, values), position)
+
+    async def _ask(
+        self, request: Request, headers: Mapping[str, str], accept: Sequence[int] = (200,)
+    ) -> Answer:
+        address = request.address
+        body = None if request.body is None else msgspec.json.encode(request.body)
+        asked = {**self._headers(), **headers}
+        for _ in range(MOST_REDIRECTS):
+            method = "GET" if body is None else self.manifest.method
+            answer = await self.context.caller.ask(
+                method, address, headers=asked, body=body, accept=(*accept, 304, *_MOVED)
+            )
+            if answer.status not in _MOVED:
+                return answer
+            moved = urljoin(address, answer.headers.get("location", ""))
+            if not moved.startswith(_WEB) or origin_of(moved) != origin_of(address):
+                raise Misconfigured(f"it has moved to {moved[:200]}: write that address, if you trust it")
+            address = moved
+        raise Misconfigured("the server sends us from one address to the next")
+
+    def _headers(self) -> dict[str, str]:
+        manifest, values = self.manifest, self.settings.variables()
+        headers = {name: _filled(text, values) for name, text in manifest.headers.items()}
+        if manifest.body is not None:
+            headers["Content-Type"] = "application/json"
+        if self.auth is not Auth.PASSWORD:
+            return headers
+        secret = "" if self.context.secret is None else self.context.secret()
+        if not secret or not secret.isascii() or not secret.isprintable():
+            raise SignInNeeded("the token or password is empty, or has characters that no header can have")
+        auth = manifest.auth
+        if auth.kind == "basic":
+            pair = f"{values['username']}:{secret}".encode()
+            return headers | {auth.header: f"Basic {b64encode(pair).decode()}"}
+        return headers | {auth.header: f"{'Bearer ' if auth.kind == 'bearer' else auth.prefix}{secret}"}
+
+    # --- answers; in worker threads ---
+
+    def _decoded(self, answer: Answer, request: Request) -> tuple[list[Entry], Request | None]:
+        """Return the entries of a page, and the request for the next one, if any."""
+        manifest = self.manifest
+        if manifest.format == "ics":
+            events = calendar_entries(answer.body)
+            return [Entry(one.uid or one.version, one.version, one) for one in self._bounded(events)], None
+        found: Any = feed_entries(answer.body) if manifest.format == "feed" else _json(answer)
+        path = () if manifest.list is None else steps_of(manifest.list)
+        listed = next(iter(values_at(found, path)), None)
+        if not isinstance(listed, list):
+            where = f"at {manifest.list!r}" if manifest.list else "(no key list is written)"
+            raise Misconfigured(f"{self.file}: list: no list {where} in the answer; it is {_shape(found)}")
+        entries = [self._entry(one) for one in self._bounded(listed)]
+        if len(entries) > 1 and all(one.fault for one in entries):
+            raise Misconfigured(f"{self.file}: {entries[0].fault}; so have all {len(entries)} entries")
+        is_skipped = [any(any(values_at(one, steps_of(path))) for path in manifest.skip) for one in listed]
+        read = [entry for entry, skipped in zip(entries, is_skipped, strict=True) if not skipped]
+        return read, self._following(answer, found, len(listed), request)
+
+    def _bounded(self, entries: list[Any]) -> list[Any]:
+        if len(entries) > MOST_ENTRIES:
+            raise Misconfigured(f"{self.file}: an answer has more than {MOST_ENTRIES} entries")
+        return entries
+
+    def _entry(self, content: Any) -> Entry:
+        """Return the entry, with a fault if it has no key."""
+        fields = self.manifest.fields
+        id = _first(content, fields.key)
+        if not id:
+            shown = f"fields.key: no value at {' or '.join(fields.key)} in {_shape(content)}"
+            return Entry("", _digest(repr(content)), content, fault=shown)
+        modified = _first(content, fields.modified) or _first(content, fields.created)
+        version = _first(content, fields.version)
+        if not version:
+            compared = (fields.title, fields.text, fields.due, fields.done)
+            version = _digest(*(text for paths in compared for text in _texts(content, paths)))
+        return Entry(id, version, content, _instant(modified))
+
+    def _following(self, answer: Answer, found: Any, number: int, request: Request) -> Request | None:
+        pages = self.manifest.pages
+        match pages.by:
+            case "link":
+                links = (part.partition(">") for part in answer.headers.get("link", "").split("<")[1:])
+                url = next((url for url, _, more in links if "next" in more.partition("rel=")[2][:6]), None)
+                return None if url is None else Request(urljoin(request.address, url))
+            case "path":
+                value = _first(found, (pages.path or "",))
+                if value and pages.parameter:
+                    return _with(request, pages.parameter, value, 0)
+                return Request(urljoin(request.address, value)) if value else None
+            case "number" | "offset" if number >= pages.size:
+                position = request.position + (1 if pages.by == "number" else number)
+                return _with(request, pages.parameter, str(position), position)
+        return None
+
+    def _messages(self, entries: Sequence[Entry], since: datetime, is_first: bool) -> tuple[Message, ...]:
+        """Convert the entries that the filter selects; their documents are held until the next page."""
+        self._here, self._late, messages = {}, frozenset(), list[Message]()
+        for entry in entries:
+            message = self._message(entry, fault=entry.fault)
+            if not entry.fault:
+                make = self._event if isinstance(entry.content, CalendarEntry) else self._record
+                try:
+                    document = make(entry, since, is_first)
+                except (TooTangled, RecursionError, ValueError) as error:
+                    message = self._message(entry, fault=f"entry {entry.id[:100]}: {error}")
+                else:
+                    if document is None:
+                        continue
+                    message, self._here[message.key] = document
+            messages.append(message)
+        return tuple(messages)
+
+    def _event(self, entry: Entry, since: datetime, is_first: bool) -> Made | None:
+        """Return the message of an event or to-do, or None if it is not listed now. Raises ValueError."""
+        known = read_metadata(entry.content.text)
+        if known.kind not in KINDS:
+            raise ValueError("no iCalendar")
+        until = self.context.clock.now() + timedelta(days=getattr(self.filter, "window_days", 0))
+        if (is_first and known.is_done) or not known.touches(since, _NEVER):
+            return None
+        if not known.touches(since, until):
+            self._late |= {entry.mark}
+            return None
+        message = self._message(
+            entry,
+            subject=known.title,
+            labels=known.labels,
+            received_at=known.changed_at,
+            link=known.link,
+            sender=Address(known.organizer.lower()) if known.organizer else None,
+        )
+        return message, self._made(message, entry.content.text)
+
+    def _record(self, entry: Entry, since: datetime, is_first: bool) -> Made | None:
+        """Return the message of an entry, or None if it is too old or the filter leaves it out."""
+        manifest, fields, content = self.manifest, self.manifest.fields, entry.content
+        is_done = any(values_at(content, steps_of(path))[:1] == [True] for path in fields.done)
+        is_done = is_done or _first(content, fields.done).casefold() in _DONE
+        if is_first and (is_done if manifest.is_task else entry.changed_at and entry.changed_at < since):
+            return None
+        for name, paths in manifest.filter.items():
+            words = {word.casefold() for word in getattr(self.filter, name)}
+            if words and words.isdisjoint(text.casefold() for text in _texts(content, paths)):
+                return None
+        title, text = _first(content, fields.title), "\n\n".join(_texts(content, fields.text))
+        hidden = 0
+        if manifest.html or manifest.format == "feed":
+            (title, _), (text, hidden) = plain(title), plain(text)
+        title = " ".join(title.split())[:TITLE_CHARS]
+        author, link = _first(content, fields.author), _first(content, fields.link)
+        message = self._message(
+            entry,
+            subject=title,
+            labels=tuple(_texts(content, fields.labels))[:20],
+            received_at=entry.changed_at,
+            sent_at=_instant(_first(content, fields.created)),
+            link=link if link.startswith(_WEB) and len(link) <= LINK_CHARS else None,
+            sender=Address("", " ".join(author.split())[:TITLE_CHARS]) if author else None,
+            thread=_first(content, fields.thread) or None,
+        )
+        if manifest.is_task:
+            text = _todo(entry.id, title, text, _first(content, fields.due), is_done)
+        elif title not in text:
+            text = f"{title}\n\n{text}".strip()
+        return message, self._made(message, text, hidden)
+
+    def _made(self, message: Message, text: str, hidden: int = 0) -> Document:
+        media_type, origin = "text/markdown", ProvenanceOrigin.WEB
+        if not self.needs_model:
+            media_type, origin = "text/calendar", ProvenanceOrigin.CALENDAR
+        return message.document(text, "", media_type=media_type, hidden_parts=hidden, origin=origin)
+
+    def _message(self, entry: Entry, **fields: Any) -> Message:
+        # The hash prevents names chosen by others: rules consider the names of files.
+        key = f"{self.provider}:{_digest(entry.id or entry.version)[:32]}"
+        key += "" if self.needs_model else ".ics"
+        return Message(key=key, version=_digest(entry.version)[:32], place=entry.id, **fields)
+
+    def _cursor(
+        self, observed: Mapping[str, datetime | None], newest: datetime, answer: Answer | None, first: Request
+    ) -> Cursor:
+        """Return the cursor after a listing, with the digests that the next one repeats."""
+        is_whole = not self.manifest.asks_for_changes
+        border = newest - OVERLAP - timedelta(minutes=1)
+        again = [mark for mark, at in observed.items() if is_whole or at is None or at >= border]
+        headers = {} if answer is None else answer.headers
+        etag, modified = headers.get("etag", "")[:200], headers.get("last-modified", "")[:100]
+        place = Place(
+            since=None if is_whole else newest,
+            known=tuple(again[:MOST_KNOWN] if is_whole else again[-MOST_KNOWN:]),
+            etag=etag,
+            modified=modified,
+            asked=first.digest if etag or modified else "",
+        )
+        found: Cursor = msgspec.to_builtins(place)
+        return found
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "replace")).hexdigest()
+
+
+def _json(answer: Answer) -> Any:
+    try:
+        return read_json(answer.body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Unavailable("the provider's answer is cut off, or no JSON") from error
+
+
+def _texts(content: Any, paths: Sequence[str]) -> list[str]:
+    values = [value for path in paths for value in values_at(content, steps_of(path))]
+    return [text for value in values if (text := _text(value).strip())]
+
+
+def _first(content: Any, paths: Sequence[str]) -> str:
+    return next(iter(_texts(content, paths)), "")
+
+
+def _instant(text: str) -> datetime | None:
+    """Return an instant: ISO 8601, as mails write it, or seconds or milliseconds since 1970."""
+    number = finite_number(text)
+    if number is None:
+        return date_in(text)
+    seconds = number / 1_000 if number > 1e11 else number
+    return datetime.fromtimestamp(seconds, UTC) if 1e8 < seconds < 1e11 else None
+
+
+def _shape(found: Any) -> str:
+    """Describe a value by its keys, without its content."""
+    if isinstance(found, dict):
+        return f"a table with {', '.join(sorted(map(str, found))[:12])}"[:300]
+    return f"a list of {len(found)}" if isinstance(found, list) else type(found).__name__
+
+
+def _filled(given: Any, values: Mapping[str, str]) -> Any:
+    """Replace the variables in all texts of a value."""
+    if isinstance(given, dict):
+        return {name: _filled(one, values) for name, one in given.items()}
+    if isinstance(given, list):
+        return [_filled(one, values) for one in given]
+    return _PLACE.sub(lambda found: values[found[1]], given) if isinstance(given, str) else given
+
+
+def _url(text: str, values: Mapping[str, str]) -> str:
+    """Replace the variables in an address; a value that is no address itself is escaped."""
+    safe = {name: one if one.startswith(_WEB) else quote(one, "/%:@,") for name, one in values.items()}
+    return _PLACE.sub(lambda found: safe[found[1]], text)
+
+
+def _with(request: Request, parameter: str, value: str, position: int) -> Request:
+    """Return the request with another value of a parameter, in the body if it has one."""
+    if request.body is not None:
+        return Request(request.url, request.query, request.body | {parameter: value}, position)
+    return Request(request.url, request.query | {parameter: value}, None, position)
+
+
+def _todo(id: str, title: str, text: str, due: str, is_done: bool) -> str:
+    """Return a task as a to-do of iCalendar, which rules read."""
+    when = f"DUE:{due.translate(_ESCAPES)}"  # words stay for a person
+    with suppress(ValueError):
+        at = datetime.fromisoformat(due)
+        zone = "" if at.tzinfo is None else "Z"
+        at = at if at.tzinfo is None else at.astimezone(UTC)
+        when = f"DUE:{at:%Y%m%dT%H%M%S}{zone}" if due[10:] else f"DUE;VALUE=DATE:{at:%Y%m%d}"
+    lines = [
+        f"UID:{_digest(id)[:32]}",
+        f"SUMMARY:{title.translate(_ESCAPES)}",
+        *([f"DESCRIPTION:{text.translate(_ESCAPES)}"] if text else []),
+        *([when] if due else []),
+        f"STATUS:{'COMPLETED' if is_done else 'NEEDS-ACTION'}",
+    ]
+    whole = ("BEGIN:VCALENDAR", "VERSION:2.0", "BEGIN:VTODO", *lines, "END:VTODO", "END:VCALENDAR", "")
+    return "\r\n".join(whole)
