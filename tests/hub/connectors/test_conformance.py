@@ -9,7 +9,7 @@ import pytest
 
 from hub.clock import SystemClock
 from hub.connectors.conformance import ConnectorConformance, Place
-from tests.hub.connectors import caldav_rig, gmail_rig, imap_rig, test_webhook
+from tests.hub.connectors import caldav_rig, gmail_rig, imap_rig, manifest_rig, test_webhook
 from tests.support.dovecot import PASSWORD, Dovecot
 from tests.support.gmail import FakeGmail, plain
 from tests.support.graph.account import account
@@ -90,3 +90,49 @@ class TestWebhook(ConnectorConformance):
             box.posts.append(test_webhook.post(next(numbers), {"title": subject, "text": "words"}))
 
         yield Place(lambda: test_webhook.webhook(box), arrive, test_webhook.AT, has_cursors=False)
+
+
+class _Manifest(ConnectorConformance):
+    provider: str
+    secrets = (manifest_rig.SECRET,)
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[Place]:
+        async with manifest_rig.rig(self.provider) as rig:
+
+            async def arrive(subject: str) -> None:
+                rig.arrive(subject)
+
+            yield Place(rig.open, arrive, rig.clock.now() - timedelta(days=1))
+
+
+class TestRss(_Manifest):
+    provider = "rss"
+
+
+class TestAtom(_Manifest):
+    provider = "atom"
+
+
+class TestIcs(_Manifest):
+    provider = "ics"
+
+
+class TestGitHubIssues(_Manifest):
+    provider = "github-issues"
+
+
+class TestGitLabIssues(_Manifest):
+    provider = "gitlab-issues"
+
+
+class TestJira(_Manifest):
+    provider = "jira"
+
+
+class TestNotion(_Manifest):
+    provider = "notion"
+
+
+class TestTodoist(_Manifest):
+    provider = "todoist"
