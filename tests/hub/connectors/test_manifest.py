@@ -1,0 +1,549 @@
+"""Providers that a manifest describes: paging, edits, limits, faults, and manifests that are wrong."""
+
+import hashlib
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from hub.connectors import manifest
+from hub.connectors.calling import (
+    ConnectorFailure,
+    MessageUnreadable,
+    Misconfigured,
+    ProviderBusy,
+    SignInNeeded,
+    Unavailable,
+)
+from hub.connectors.connector import Auth, UnknownProvider, Unread, find, shipped
+from hub.connectors.manifest import load, steps_of, values_at
+from hub.document import Document
+from hub.extraction.calendars import read_calendar
+from hub.extraction.items import ExtractionOptions
+from tests.hub.connectors.manifest_rig import (
+    PROVIDERS,
+    SECRET,
+    TEXT,
+    GitHub,
+    Provider,
+    Rss,
+    rig,
+)
+from tests.support.families import each
+
+pytestmark = pytest.mark.anyio
+
+PAGED = ("github-issues", "gitlab-issues", "jira", "notion", "todoist")
+
+
+def document(outcome: tuple[Any, Document | Unread]) -> Document:
+    assert isinstance(outcome[1], Document)
+    return outcome[1]
+
+
+def test_each_manifest_of_the_hub_is_named_like_its_file_and_has_its_documentation() -> None:
+    assert set(shipped()) == set(PROVIDERS)
+    for name in shipped():
+        found = find(name).manifest  # type: ignore[attr-defined]
+        assert (found.name, found.documentation[:8], bool(found.about)) == (name, "https://", True)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "author", "labels", "link"),
+    [
+        ("rss", f"Water plants\n\n{TEXT}", "Ana", ("work",), "https://news.example/1"),
+        ("atom", f"Water plants\n\n{TEXT}", "Ana", ("work",), "https://x.example/1"),
+        (
+            "github-issues",
+            f"Water plants\n\n{TEXT}",
+            "ana",
+            ("bug",),
+            "https://github.com/ana/plants/issues/1",
+        ),
+        (
+            "gitlab-issues",
+            f"Water plants\n\n{TEXT}",
+            "Ana",
+            ("bug",),
+            "https://gitlab.com/ana/plants/-/issues/1",
+        ),
+        ("jira", f"Water plants\n\n{TEXT}", "Ana", ("bug",), None),
+        ("notion", f"Water plants\n{TEXT}", None, ("bug",), "https://www.notion.so/1"),
+    ],
+)
+async def test_an_entry_is_a_message_with_text_author_labels_and_link(
+    name: str, text: str, author: str | None, labels: tuple[str, ...], link: str | None
+) -> None:
+    async with rig(name) as here:
+        here.arrive("Water plants")
+        _, found = await here.run()
+        message, read = found["Water plants"][0], document(found["Water plants"])
+        sender = message.sender.name if message.sender else None
+        assert (read.text, sender, message.labels, message.link) == (text, author, labels, link)
+        assert message.received_at == here.clock.now().replace(microsecond=0)
+        assert read.media_type == "text/markdown" and message.key.startswith(f"{name}:")
+        assert read.hidden_parts == (1 if name in ("rss", "atom") else 0)
+        assert find(name).needs_model
+
+
+async def test_a_task_of_todoist_is_read_by_rules() -> None:
+    async with rig("todoist") as here:
+        here.arrive("Buy; soil, pots\\")
+        here.arrive("Call").more = {"due": {"date": "2026-12-05", "datetime": "2026-12-05T15:00:00"}}
+        here.arrive("Rest").more = {"due": {"date": "some day"}}
+        here.arrive("Write").more = {"due": None}
+        _, found = await here.run()
+        tasks: dict[str, list[Any]] = {}
+        for subject, outcome in found.items():
+            form = read_calendar(document(outcome), ExtractionOptions(data_types=("tasks",), timezone="UTC"))
+            assert form is not None
+            tasks |= {subject: [(one.data["title"], one.data.get("dueDate")) for one in form.items]}
+        day = {n: int(datetime(2026, 12, n, tzinfo=UTC).timestamp() * 1_000) for n in (4, 5)}
+        assert tasks["Buy; soil, pots\\"] == [("Buy; soil, pots\\", day[4])]
+        assert tasks["Call"][0][1] in (day[5], day[5] + 15 * 3_600_000)
+        assert (tasks["Write"], len(tasks["Rest"])) == ([("Write", None)], 1)
+        assert not find("todoist").needs_model
+
+
+@each("name", PAGED)
+async def test_all_pages_are_read_whatever_the_times_of_their_entries(name: str) -> None:
+    for step_s in (0, 1, 40, 1_000):
+        async with rig(name) as here:
+            here.provider.page = 3
+            for number in range(11):
+                here.arrive(f"n{number}")
+                here.clock.advance(step_s)
+            cursor, found = await here.run()
+            assert set(found) == {f"n{number}" for number in range(11)}, step_s
+            here.arrive("late")
+            cursor, found = await here.run(cursor)
+            assert set(found) == {"late"}
+            assert (await here.run(cursor))[1] == {}
+
+
+@each("name", PROVIDERS)
+async def test_an_edited_entry_is_listed_again_under_its_key_and_a_deleted_one_is_no_news(name: str) -> None:
+    async with rig(name) as here:
+        for subject in ("first", "second", "third"):
+            here.arrive(subject)
+        cursor, before = await here.run()
+        here.clock.advance(3_600)
+        edited = here.provider.entries[1]
+        edited.text, edited.changed = "Ben must answer.", here.clock.now()
+        del here.provider.entries[2]
+        cursor, after = await here.run(cursor)
+        assert set(after) == {"second"}
+        assert after["second"][0].key == before["second"][0].key
+        assert after["second"][0].version != before["second"][0].version
+        assert name == "notion" or "Ben must answer." in document(after["second"]).text
+        assert (await here.run(cursor))[1] == {}
+
+
+class Moving(GitHub):
+    """GitHub, whose first issue changes when the first page was read."""
+
+    def answer(self, request: Request, body: Any) -> Response:
+        answer = super().answer(request, body)
+        if len(self.asked) == 1:
+            self.entries[0].changed += timedelta(hours=1)
+        return answer
+
+
+async def test_an_entry_that_moves_while_pages_are_read_hides_no_other() -> None:
+    provider = Moving()
+    provider.page = 2
+    async with rig("github-issues", provider) as here:
+        for number in range(4):
+            here.arrive(f"n{number}")
+            here.clock.advance(60)
+        here.clock.advance(7_200)
+        listed = set()
+        async for page in here.open().pages(None, here.clock.now() - timedelta(days=1)):
+            listed |= {one.subject for one in page.messages}
+        assert listed == {"n0", "n1", "n2", "n3"}
+
+
+async def test_where_the_oldest_come_first_a_run_can_end_after_each_page() -> None:
+    async with rig("github-issues") as here:
+        here.provider.page = 2
+        for number in range(6):
+            here.arrive(f"n{number}")
+            here.clock.advance(1_200)
+        pages = [page async for page in here.open().pages(None, here.clock.now() - timedelta(days=1))]
+        cursor = next(page.cursor for page in pages if page.cursor is not None)
+        _, found = await here.run(cursor)
+        assert set(found) == {"n2", "n3", "n4", "n5"}
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "wait_s"),
+    [
+        (429, {"Retry-After": "3600"}, 3_600),
+        (403, {"Retry-After": "3600"}, 3_600),
+        (403, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "{}"}, 1_800),
+        (429, {"RateLimit-Remaining": "0", "RateLimit-Reset": "{}"}, 1_800),
+    ],
+)
+async def test_a_long_wait_that_the_provider_asks_for_ends_the_run(
+    status: int, headers: dict[str, str], wait_s: float
+) -> None:
+    async with rig("github-issues") as here:
+        at = here.clock.now() + timedelta(seconds=1_800)
+        shown = {name: value.format(int(at.timestamp())) for name, value in headers.items()}
+        here.provider.failures = [JSONResponse({}, status, headers=shown)]
+        with pytest.raises(ProviderBusy) as caught:
+            await here.run()
+        assert caught.value.retry_at is not None
+        assert abs((caught.value.retry_at - here.clock.now()).total_seconds() - wait_s) < 2
+
+
+async def test_a_short_wait_is_waited_and_a_refused_token_needs_a_person() -> None:
+    async with rig("todoist") as here:
+        here.arrive("Water")
+        here.provider.failures = [JSONResponse({}, 429, headers={"Retry-After": "7"})]
+        began = here.clock.now()
+        assert set((await here.run())[1]) == {"Water"}
+        assert here.clock.now() - began >= timedelta(seconds=7)
+        for secret in ("another", "", "tok\r\nHost: x", "tök"):
+            here.secret = secret
+            with pytest.raises(SignInNeeded):
+                await here.run()
+        here.provider.failures = [JSONResponse({}, 403)]
+        here.secret = SECRET
+        with pytest.raises(ConnectorFailure, match="does not allow it"):
+            await here.run()
+
+
+class Tagged(Rss):
+    """A feed with an ETag."""
+
+    def answer(self, request: Request, body: Any) -> Response:
+        answer = super().answer(request, body)
+        tag = f'"{hashlib.sha256(answer.body).hexdigest()[:8]}"'
+        answer.headers["ETag"] = tag
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304)
+        return answer
+
+
+async def test_an_unchanged_feed_is_not_sent_again() -> None:
+    async with rig("rss", Tagged()) as here:
+        here.arrive("first")
+        cursor, _ = await here.run()
+        assert cursor is not None and cursor["etag"]
+        assert await here.run(cursor) == (cursor, {})
+        here.arrive("second")
+        assert set((await here.run(cursor))[1]) == {"second"}
+
+
+def moved(address: str) -> Response:
+    return Response(status_code=302, headers={"Location": address})
+
+
+async def _endless() -> AsyncIterator[bytes]:
+    for _ in range(50):
+        yield b" " * 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "failure", "message"),
+    [
+        ("todoist", Response(b'{"results": [{"id": '), Unavailable, "cut off, or no JSON"),
+        ("todoist", Response(b"<html>Sign in to the hotel</html>"), Unavailable, "no JSON"),
+        ("todoist", Response(b"[" * 100_000), Unavailable, "no JSON"),
+        (
+            "todoist",
+            JSONResponse({"tasks": []}),
+            Misconfigured,
+            "no list at 'results' .* with tasks",
+        ),
+        ("github-issues", JSONResponse({"message": "x"}), Misconfigured, "it is a table with message"),
+        ("todoist", StreamingResponse(_endless()), MessageUnreadable, "larger than what is read"),
+        ("rss", Response(b"<rss><channel><item>"), Unavailable, "cut off"),
+        ("rss", Response(b"<html><body/></html>"), Unavailable, "first element is <html>"),
+        ("rss", Response(b'<!DOCTYPE x [<!ENTITY a "aaa">]><rss>&a;</rss>'), Unavailable, "or no XML"),
+        ("ics", Response(b"<html/>"), Unavailable, "does not begin with BEGIN:VCALENDAR"),
+        ("rss", Response(status_code=404), Misconfigured, "404"),
+        (
+            "rss",
+            Response(status_code=302, headers={"Location": "https://evil.example/f"}),
+            Misconfigured,
+            "moved to https://evil.example/f",
+        ),
+        (
+            "rss",
+            Response(status_code=302, headers={"Location": "file:///etc/passwd"}),
+            Misconfigured,
+            "moved to file",
+        ),
+    ],
+)
+async def test_an_answer_that_cannot_be_used_says_why(
+    name: str, answer: Response, failure: type[ConnectorFailure], message: str
+) -> None:
+    async with rig(name) as here:
+        here.provider.failures = [answer]
+        with pytest.raises(failure, match=message):
+            await here.run()
+
+
+async def test_a_moved_feed_is_followed_at_its_own_server_alone() -> None:
+    async with rig("rss") as here:
+        here.arrive("first")
+        here.provider.failures = [Response(status_code=301, headers={"Location": "/elsewhere"})]
+        assert set((await here.run())[1]) == {"first"}
+        here.provider.failures = [Response(status_code=301, headers={"Location": "/again"})] * 3
+        with pytest.raises(Misconfigured, match="from one address to the next"):
+            await here.run()
+
+
+@pytest.mark.parametrize("link", ["https://evil.example/2", "//evil.example/2"])
+async def test_a_page_at_another_server_is_not_asked_for(link: str) -> None:
+    async with rig("github-issues") as here:
+        here.arrive("first")
+        issues = [here.provider.issue(one) for one in here.provider.entries]  # type: ignore[attr-defined]
+        here.provider.failures = [JSONResponse(issues, headers={"Link": f'<{link}>; rel="next"'})]
+        here.kind.manifest.pages.__dict__["oldest_first"] = False  # type: ignore[attr-defined]
+        try:
+            with pytest.raises(Misconfigured, match="not its own"):
+                await here.run()
+        finally:
+            here.kind.manifest.pages.__dict__["oldest_first"] = True  # type: ignore[attr-defined]
+
+
+class Repeating(Provider):
+    """A provider that ignores the token of a page."""
+
+    settings = {"base_url": "{}"}  # noqa: RUF012
+
+    def answer(self, request: Request, body: Any) -> Response:
+        return JSONResponse({"results": [{"id": "1", "content": "x"}], "next_cursor": "again"})
+
+
+async def test_pages_that_repeat_have_an_end() -> None:
+    async with rig("todoist", Repeating()) as here:
+        with pytest.raises(Unavailable, match="the same entries again and again"):
+            await here.run()
+        assert len(here.provider.asked) < 10
+
+
+async def test_a_broken_entry_is_set_aside_with_its_reason_and_the_others_arrive() -> None:
+    async with rig("github-issues") as here:
+        for subject in ("first", "second", "third"):
+            here.arrive(subject)
+        here.provider.entries[1].more = {"node_id": None}
+        cursor, found = await here.run()
+        assert set(found) == {"first", "", "third"}
+        result = found[""][1]
+        assert isinstance(result, Unread) and result.is_final
+        assert result.reason.startswith("fields.key: no value at node_id in a table with assignees, body,")
+        assert (await here.run(cursor))[1] == {}
+        for one in here.provider.entries:
+            one.more = {"node_id": {}}
+            one.changed = here.clock.now()
+        with pytest.raises(Misconfigured, match=r"github-issues.toml: fields.key: .* so have all 3 entries"):
+            await here.run(cursor)
+
+
+async def test_an_entry_of_html_that_overloads_a_parser_is_set_aside() -> None:
+    async with rig("rss") as here:
+        here.arrive("first")
+        here.arrive("second").text = "<div>" * 20_000
+        _, found = await here.run()
+        assert {subject: isinstance(result, Document) for subject, (_, result) in found.items()} == {
+            "first": True,
+            "": False,
+        }
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("github-issues", {"pull_request": {"url": "https://api.github.com/x"}}),
+        ("notion", {"in_trash": True}),
+        ("todoist", {"is_deleted": True}),
+        ("todoist", {"checked": True}),
+    ],
+)
+async def test_what_is_no_entry_or_was_deleted_or_done_is_left_out(name: str, more: dict[str, Any]) -> None:
+    async with rig(name) as here:
+        here.arrive("first")
+        here.arrive("second").more = more
+        assert set((await here.run())[1]) == {"first"}
+
+
+async def test_a_page_of_notion_that_is_deleted_before_it_is_read_is_no_fault() -> None:
+    async with rig("notion") as here:
+        here.arrive("first")
+        connector = here.open()
+        async for page in connector.pages(None, here.clock.now() - timedelta(days=1)):
+            here.provider.entries.clear()
+            for message in page.messages:
+                ((_, result),) = [one async for one in connector.read([message])]
+                assert isinstance(result, Unread) and result.is_removed
+
+
+@pytest.mark.parametrize(
+    ("name", "filter", "subjects"),
+    [
+        ("github-issues", {"issue_labels": ["BUG"]}, {"first"}),
+        ("github-issues", {"state": ["closed"]}, {"second"}),
+        ("github-issues", {"assignees": ["ben"], "issue_labels": ["bug"]}, {"first"}),
+        ("github-issues", {}, {"first", "second"}),
+    ],
+)
+async def test_a_filter_names_values_of_fields(name: str, filter: dict[str, Any], subjects: set[str]) -> None:
+    async with rig(name) as here:
+        here.arrive("first")
+        here.arrive("second").more = {"labels": [], "state": "closed", "assignees": None}
+        assert set((await here.run(**filter))[1]) == subjects
+
+
+async def test_the_first_look_goes_back_some_days_and_a_later_edit_is_news() -> None:
+    async with rig("atom") as here:
+        old = here.arrive("old")
+        here.clock.advance(30 * 86_400)
+        here.arrive("new")
+        cursor, found = await here.run()
+        assert set(found) == {"new"}
+        assert (await here.run(cursor))[1] == {}
+        old.text, old.changed = "Ben must answer.", here.clock.now()
+        assert set((await here.run(cursor))[1]) == {"old"}
+
+
+async def test_events_are_listed_when_they_enter_the_window_and_a_broken_one_hides_no_other() -> None:
+    async with rig("ics") as here:
+        here.arrive("soon")
+        for subject, days in (("far", 40), ("past", -30)):
+            here.arrive(subject).created = here.clock.now() + timedelta(days=days)
+        here.arrive("broken\r\nBEGIN:VALARM\r\nX")
+        cursor, found = await here.run(window_days=20)
+        assert set(found) == {"soon", ""}
+        assert isinstance(found[""][1], Unread) and "no iCalendar" in found[""][1].reason
+        assert document(found["soon"]).media_type == "text/calendar"
+        assert found["soon"][0].key.endswith(".ics") and not find("ics").needs_model
+        assert (await here.run(cursor, window_days=20))[1] == {}
+        here.clock.advance(25 * 86_400)
+        cursor, found = await here.run(cursor, window_days=20)
+        assert set(found) == {"far"}
+
+
+RECORD = {"a": {"b": [{"c": "x"}, {"c": None}, {"d": "y"}, {"c": 3}]}, "t": {"p": 1, "q": "z"}, "n": None}
+
+
+@pytest.mark.parametrize(
+    ("path", "values"),
+    [
+        ("a.b[*].c", ["x", 3]),
+        ("a.b[+].c", ["x3"]),
+        ("t[*]", [1, "z"]),
+        ("t.p", [1]),
+        ("a.b.c", []),
+        ("n", []),
+        ("n[*].x", []),
+        ("t.p.q", []),
+        ("t[*][*]", []),
+    ],
+)
+def test_a_path_names_values(path: str, values: list[Any]) -> None:
+    assert values_at(RECORD, steps_of(path)) == values
+
+
+MINE = """
+name = "mine"
+url = "{base_url}/notes"
+[settings.base_url]
+[fields]
+key = "id"
+"""
+
+
+@pytest.mark.parametrize(
+    ("was", "wrong", "message"),
+    [
+        ('key = "id"', "key = ", "mine.toml: Invalid value (at line 6"),
+        ('key = "id"', 'key = "a[0]"', "mine.toml: fields.key.0: no path: keys with dots between"),
+        ('key = "id"', 'keys = "id"', "mine.toml: fields.keys: Extra inputs are not permitted; found 'id'"),
+        ("/notes", "/{note}", "mine.toml: url has {note}; known here are: base_url, minutes, since, since_s"),
+        ("[fields]", '[auth]\nkind = "basic"\n[fields]', "auth.kind = basic needs [settings.username]"),
+        ("[fields]", '[auth]\nkind = "magic"\n[fields]', "mine.toml: auth.kind: Input should be 'none'"),
+        ("[fields]", '[auth]\nkind = "oauth2"\n[fields]', "needs authorize_url and token_url"),
+        ("[fields]", '[pages]\nby = "path"\n[fields]', "pages.by = path needs pages.path"),
+        ("[fields]", '[pages]\nby = "offset"\n[fields]', "pages.by = offset needs pages.parameter"),
+        ("[fields]", "[settings.since]\n[fields]", "since is a name of the hub's own"),
+        ("[fields]", '[filter]\nmax_chars = "x"\n[fields]', "max_chars is a name of the hub's own"),
+        ('name = "mine"', 'name = "My notes"', "mine.toml: name: String should match pattern"),
+    ],
+)
+def test_a_mistake_in_a_manifest_is_named_with_file_key_and_what_was_found(
+    was: str, wrong: str, message: str
+) -> None:
+    load(MINE, "mine.toml")
+    with pytest.raises(Misconfigured) as caught:
+        load(MINE.replace(was, wrong), "mine.toml")
+    assert message in str(caught.value)
+
+
+def test_a_manifest_of_one_s_own_lies_at_hub_toml(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(
+        MINE
+        + '[auth]\nkind = "oauth2"\nauthorize_url = "https://a.example"\ntoken_url = "https://t.example"\n'
+    )
+    given = {"manifest": "mine.toml", "base_url": "https://notes.example"}
+    kind = find("manifest", (), given, tmp_path)
+    settings = kind.settings_model.model_validate(given)
+    oauth = kind.oauth(settings)
+    assert (kind.provider, kind.auth, kind.origins(settings)) == (
+        "mine",
+        Auth.OAUTH2,
+        frozenset({"https://notes.example:443"}),
+    )
+    assert oauth is not None and oauth.token_url == "https://t.example"
+    before = kind.revision
+    (tmp_path / "mine.toml").write_text(MINE)
+    assert find("manifest", (), given, tmp_path).revision != before
+    for wrong in ("http://notes.example", "ftp://notes.example", "notes.example", "https://a@b"):
+        with pytest.raises(ValidationError):
+            kind.settings_model.model_validate(given | {"base_url": wrong})
+
+
+@pytest.mark.parametrize(
+    ("settings", "content", "message", "is_broken"),
+    [
+        ({}, None, "needs the file of one", False),
+        ({"manifest": "mine.toml"}, None, "mine.toml: it cannot be read: No such file", True),
+        ({"manifest": "mine.toml"}, b"\xff", "it is not UTF-8", True),
+        ({"manifest": "mine.toml"}, b"#" * 70_000, "at most 64 KiB", True),
+        ({"manifest": "mine.toml"}, b'name = "x"', "url: Field required", True),
+    ],
+)
+def test_a_manifest_that_cannot_be_used_is_named(
+    tmp_path: Path, settings: dict[str, str], content: bytes | None, message: str, is_broken: bool
+) -> None:
+    if content is not None:
+        (tmp_path / "mine.toml").write_bytes(content)
+    with pytest.raises(UnknownProvider, match=message) as caught:
+        find("manifest", (), settings, tmp_path)
+    assert caught.value.is_broken is is_broken
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        ("2026-06-03T00:00:00Z", datetime(2026, 6, 3, tzinfo=UTC)),
+        ("2026-06-03T02:00:00.000+0200", datetime(2026, 6, 3, tzinfo=UTC)),
+        ("Wed, 03 Jun 2026 00:00:00 GMT", datetime(2026, 6, 3, tzinfo=UTC)),
+        ("1780444800", datetime(2026, 6, 3, tzinfo=UTC)),
+        ("1780444800000", datetime(2026, 6, 3, tzinfo=UTC)),
+        ("1e308", None),
+        ("soon", None),
+        ("", None),
+    ],
+)
+def test_an_instant_is_read_in_the_usual_spellings(text: str, at: datetime | None) -> None:
+    assert manifest._instant(text) == at
