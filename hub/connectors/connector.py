@@ -478,6 +478,7 @@ BUILT_IN: Final = {
     "imap": "hub.connectors.imap:Imap",
     "caldav": "hub.connectors.caldav:CalDav",
     "webhook": "hub.connectors.webhook:Webhook",
+    "maildir": "hub.connectors.maildir:Maildir",
     "manifest": "hub.connectors.manifest:ManifestConnector",
 }
 MANIFESTS: Final = Path(__file__).parent / "manifests"

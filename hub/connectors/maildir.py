@@ -1,0 +1,291 @@
+"""Mails in a folder of the hub's machine: a Maildir, or a folder of ``.eml`` files.
+
+A mail in a Maildir is a file that is never changed, but renamed when its flags change; the name before ``:``
+stays. The kernel's time of a change (ctime) is set by each delivery, move and rename, so files changed since
+the last reading are listed. The cursor has digests of the names of a day. So a clock that was set back makes
+no difference, nor does a rename in that day. An older mail that is renamed is listed again under its key.
+
+Only files in the folder itself are read: no links, no devices. Nothing is marked as read.
+"""
+
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from itertools import chain
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from anyio import to_thread
+from pydantic import Field
+
+from hub.connectors.calling import FileUnusable, Misconfigured
+from hub.connectors.connector import (
+    PAGE_MESSAGES,
+    Account,
+    Auth,
+    Connector,
+    Context,
+    Cursor,
+    Message,
+    Page,
+    ProviderSettings,
+    SettingsFile,
+    Unread,
+    read_cursor,
+)
+from hub.connectors.mime import Letters, message_key, mid_link, read_head
+from hub.document import Document
+from hub.text.files import MIB, NotConvertible
+from hub.text.letter_text import Letter, is_tame, letter_of_mail
+
+MOST_FILES: Final = 1_000_000
+MOST_KNOWN: Final = 3_500  # digests in a cursor
+MOST_BYTES: Final = 50 * MIB  # of a mail
+MOST_HEAD_BYTES: Final = 256 * 1024
+OVERLAP: Final = timedelta(days=1)
+_NEW, _CUR = "new", "cur"
+_MAIL: Final = ".eml"
+
+
+class MaildirSettings(ProviderSettings):
+    """Table ``settings`` of a connector of the provider maildir."""
+
+    path: SettingsFile = Field(
+        description="A Maildir (with cur and new), or a folder of .eml files, on the hub's machine."
+    )
+    authserv_id: str | None = Field(
+        default=None,
+        description="Name with which the own server's Authentication-Results begin; without it no sender is"
+        " verified.",
+    )
+
+    def problem_of_files(self) -> str | None:
+        """Return why this node cannot read the folder, or None."""
+        try:
+            _parts(self.path)
+        except Misconfigured as error:
+            return str(error)
+        return None
+
+
+class Place(msgspec.Struct, frozen=True, array_like=True):
+    """Location of a mail when it was listed; *name*: the part of its name that stays."""
+
+    part: str
+    file: str
+    name: str
+
+
+class Known(msgspec.Struct, frozen=True):
+    """Cursor: all files changed before *at* were listed, and those with a name in *names*.
+
+    *since*: mails received earlier were left out, and stay so.
+    """
+
+    at: float
+    since: float
+    names: tuple[str, ...] = ()
+
+
+class Listed(msgspec.Struct, frozen=True, order=True):
+    """File of a mail, ordered by the time of its change. *received*: time of its content, epoch seconds."""
+
+    changed: float
+    part: str
+    file: str
+    received: float
+    size: int
+
+    @property
+    def name(self) -> str:
+        """Return the part of the name that stays when flags change."""
+        return _name(self.file)
+
+    @property
+    def mark(self) -> str:
+        """Return a digest of the name."""
+        return hashlib.sha256(os.fsencode(self.name)).hexdigest()[:12]
+
+    @property
+    def flags(self) -> str:
+        """Return the flags in the name, as in ``RS``."""
+        return self.file.partition(":2,")[2]
+
+    @property
+    def is_discarded(self) -> bool:
+        """True for a draft, and for a mail in the trash."""
+        return bool(set("TD") & set(self.flags))
+
+
+class Maildir(Connector):
+    """Mails in one folder."""
+
+    provider = "maildir"
+    auth = Auth.NONE
+    settings_model = MaildirSettings
+
+    settings: MaildirSettings
+
+    def __init__(self, context: Context, settings: Any, filter: Any) -> None:
+        super().__init__(context, settings, filter)
+        self._letters = Letters(self.filter)
+
+    @classmethod
+    def origin(cls, settings: MaildirSettings) -> str:
+        return f"{cls.provider} {settings.path}"
+
+    async def check(self) -> Account:
+        listed = await to_thread.run_sync(_list, self.settings.path)
+        return Account(name=str(self.settings.path), detail=f"mails: {len(listed):,}")
+
+    async def pages(self, cursor: Cursor | None, since: datetime) -> AsyncGenerator[Page]:
+        start = Known(at=0.0, since=since.timestamp()) if cursor is None else read_cursor(cursor, Known)
+        overlap, now = OVERLAP.total_seconds(), self.context.clock.now().timestamp()
+        at = min(start.at, now)  # a clock that was set back may have left times in the future
+        seen = frozenset(start.names)
+        listed = await to_thread.run_sync(_list, self.settings.path)
+        recent = [one for one in listed if one.changed >= at - overlap and not one.is_discarded]
+        new = [one for one in recent if one.mark not in seen and one.received >= start.since]
+        passed = {one.mark: one.changed for one in recent if one.mark in seen}
+        for begin in range(0, max(1, len(new)), PAGE_MESSAGES):
+            some = new[begin : begin + PAGE_MESSAGES]
+            messages = await to_thread.run_sync(self._messages, some)
+            passed |= {one.mark: one.changed for one in some}
+            at = min(now, max([at, *(one.changed for one in some)]))
+            names = sorted((changed, mark) for mark, changed in passed.items() if changed >= at - overlap)
+            known = Known(at, start.since, tuple(mark for _, mark in names[-MOST_KNOWN:]))
+            yield Page(messages=messages, cursor=msgspec.to_builtins(known), is_backfill=cursor is None)
+
+    async def read(self, messages: Sequence[Message]) -> AsyncGenerator[tuple[Message, Document | Unread]]:
+        for message in messages:
+            if message.fault:
+                yield message, Unread(reason=message.fault, is_final=True)
+                continue
+            try:
+                data = await to_thread.run_sync(self._content, msgspec.convert(message.place, Place))
+                letter = None if data is None else await to_thread.run_sync(self._letter, data)
+            except (NotConvertible, OSError) as error:
+                yield message, Unread(reason=str(error))
+                continue
+            if data is None or letter is None:
+                yield message, Unread(reason="it was removed", is_removed=True)
+                continue
+            digest = hashlib.sha256(data).hexdigest()
+            yield message, await self._letters.document(message, letter, digest)
+
+    # --- files; in worker threads ---
+
+    def _messages(self, listed: Sequence[Listed]) -> tuple[Message, ...]:
+        """Return the messages of the files that are mails and still exist."""
+        found = []
+        for one in listed:
+            try:
+                head = self._content(Place(one.part, one.file, one.name), MOST_HEAD_BYTES)
+            except OSError as error:
+                found.append(self._faulty(one, error))
+                continue
+            if head is not None:  # else it was removed
+                found.append(self._message(one, head))
+        return tuple(found)
+
+    def _message(self, one: Listed, data: bytes) -> Message:
+        head = read_head(data)
+        digest = hashlib.sha256(data).hexdigest()
+        return Message(
+            key=message_key(head.message_id, f"maildir:{digest}"),
+            copy=one.mark,
+            place=msgspec.to_builtins(Place(one.part, one.file, one.name)),
+            received_at=datetime.fromtimestamp(one.received, UTC),
+            size_bytes=one.size,
+            is_unread=one.part == _NEW or "S" not in one.flags,
+            is_verified=head.is_verified(self.settings.authserv_id),
+            link=mid_link(head.message_id),
+            **head.fields(),
+        )
+
+    def _faulty(self, one: Listed, error: OSError) -> Message:
+        why = "a link, which is not followed" if error.errno == errno.ELOOP else error.strerror
+        name = one.file.encode("utf-8", "replace").decode()
+        return Message(key=f"maildir:name:{one.mark}", fault=f"{one.part}/{name[:200]}: {why}".lstrip("/"))
+
+    def _content(self, place: Place, most: int = MOST_BYTES + 1) -> bytes | None:
+        """Return the content of a mail under its present name, or None if it was removed."""
+        folder = self.settings.path
+        names = ((part, file) for part, file in _names(folder) if _name(file) == place.name)
+        for part, file in chain(((place.part, place.file),), names):
+            with suppress(FileNotFoundError):
+                return _read(folder / part / file, most)
+        return None
+
+    def _letter(self, data: bytes) -> Letter:
+        if len(data) > MOST_BYTES:
+            raise NotConvertible(f"a mail of more than {MOST_BYTES // MIB} MiB")
+        if not is_tame(data):
+            raise NotConvertible("too tangled")
+        return letter_of_mail(data, self._letters.options)
+
+
+def _name(file: str) -> str:
+    return file if file.lower().endswith(_MAIL) else file.partition(":")[0]
+
+
+def _parts(folder: Path) -> tuple[str, ...]:
+    """Return the parts of the folder that have mails.
+
+    Raises:
+        FileUnusable: this node cannot read the folder.
+        Misconfigured: a part of it is a link.
+    """
+    try:
+        names = {one.name: one for one in os.scandir(folder) if one.name in (_NEW, _CUR)}
+    except OSError as error:
+        raise FileUnusable(f"path {folder} cannot be read here: {error.strerror}") from error
+    if linked := [name for name, one in names.items() if one.is_symlink()]:
+        raise Misconfigured(f"{folder / linked[0]} is a link, which is not followed: name its target")
+    return (_NEW, _CUR) if _CUR in names else ("",)
+
+
+def _names(folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield folder part and name of each file that may be a mail; new ones first, so that none is missed."""
+    for part in _parts(folder):
+        try:
+            with os.scandir(folder / part) as found:
+                names = [one.name for one in found]
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise FileUnusable(f"{folder / part} cannot be read here: {error.strerror}") from error
+        yield from (
+            (part, name) for name in names if name[:1] != "." and (part or name.lower().endswith(_MAIL))
+        )
+
+
+def _list(folder: Path) -> list[Listed]:
+    """Return the files of all mails, the earliest change first; a mail that was moved meanwhile once."""
+    found: dict[str, Listed] = {}
+    for part, name in _names(folder):
+        try:
+            about = os.stat(folder / part / name, follow_symlinks=False)
+        except OSError:
+            continue
+        if stat.S_ISDIR(about.st_mode):
+            continue
+        one = Listed(about.st_ctime, part, name, about.st_mtime, about.st_size)
+        found[one.name] = one
+        if len(found) > MOST_FILES:
+            raise Misconfigured(f"{folder} has more than {MOST_FILES:,} mails")
+    return sorted(found.values())
+
+
+def _read(file: Path, most: int) -> bytes:
+    """Return the first bytes of a regular file. Raises OSError for links, and for other kinds of files."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with os.fdopen(os.open(file, flags), "rb") as opened:
+        if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is no file")
+        return opened.read(most)
