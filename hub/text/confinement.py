@@ -24,7 +24,7 @@ import resource
 import signal
 import struct
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 _PR_SET_PDEATHSIG: Final = 1
@@ -33,11 +33,16 @@ _SET_MODE_FILTER: Final = 1  # of seccomp(2); prctl cannot install filters for e
 _FOR_ALL_THREADS: Final = 1
 _CLONE_NEWUSER: Final = 0x1000_0000
 _CLONE_NEWNET: Final = 0x4000_0000
-_LANDLOCK_CREATE_RULESET: Final = 444  # these two are the same on all machines
+_LANDLOCK_CREATE_RULESET: Final = 444  # these three are the same on all machines
+_LANDLOCK_ADD_RULE: Final = 445
 _LANDLOCK_RESTRICT_SELF: Final = 446
 _LANDLOCK_VERSION: Final = 1  # flag that asks for the version alone
 _LANDLOCK_TCP: Final = 0b11  # bind and connect; version 4
 _LANDLOCK_SCOPES: Final = 0b11  # abstract sockets and signals; version 6
+_LANDLOCK_BENEATH: Final = 1  # kind of a rule: a path and what is below it
+_LANDLOCK_FILES: Final = {1: 13, 2: 14, 3: 15, 4: 15}  # number of rights on files by version; 16 since 5
+_LANDLOCK_READ: Final = 0b0101  # run and read a file
+_LANDLOCK_LIST: Final = 0b1000  # list a folder
 
 _MOST_DESCRIPTORS: Final = 64  # pipes and sockets hold memory of the kernel, which no other limit counts
 _MOST_THREADS: Final = 64  # binding if the process has a user namespace of its own, and is not root outside
@@ -45,7 +50,7 @@ _MOST_THREADS: Final = 64  # binding if the process has a user namespace of its 
 # struct seccomp_data: the call's number, the architecture, then six arguments of 8 bytes, low half first on
 # both machines.
 _NUMBER_AT, _MACHINE_AT, _ARGUMENTS_AT = 0, 4, 16
-_LOAD, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x15, 0x06
+_LOAD, _AND, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x54, 0x15, 0x06
 _ALLOW: Final = 0x7FFF_0000
 _KILL: Final = 0x8000_0000
 _REFUSE: Final = 0x0005_0000  # with an errno in the low half
@@ -69,11 +74,13 @@ class Call(NamedTuple):
         numbers: on x86-64 and on ARM64; -1 where the call does not exist.
         only: the allowed values by argument, counted from 0. The kernel reads 32 bits of each of them.
         null: arguments that must be null pointers.
+        bits: by argument, a mask and the value that its bits must have.
     """
 
     numbers: tuple[int, int]
     only: Mapping[int, Sequence[int]] = {}
     null: Sequence[int] = ()
+    bits: Mapping[int, tuple[int, int]] = {}
 
 
 _ITSELF: Final = -1  # for the id of the process itself, which is known only there
@@ -158,6 +165,89 @@ ALLOWED: Final[dict[str, dict[str, Call]]] = {
         "getrandom": Call((318, 278)),
     },
 }
+_CLONE_THREAD: Final = 0x0001_0000
+_CLONE_NAMESPACES: Final = 0x7E02_0080  # all CLONE_NEW*
+_MAP_SHARED: Final = 0x01  # memory that no limit of the process counts
+# Calls that a program of others may make in addition: it starts after the lock, reads files that Landlock
+# allows, and has a runtime of its own. Still without sockets, other processes and writing of files.
+FOR_PROGRAMS: Final[dict[str, dict[str, Call]]] = {
+    "files, which Landlock limits": {
+        "open": Call((2, -1)),
+        "openat": Call((257, 56)),
+        "stat": Call((4, -1)),
+        "lstat": Call((6, -1)),
+        "newfstatat": Call((262, 79)),
+        "statx": Call((332, 291)),
+        "access": Call((21, -1)),
+        "faccessat": Call((269, 48)),
+        "faccessat2": Call((439, 439)),
+        "readlink": Call((89, -1)),
+        "readlinkat": Call((267, 78)),
+        "getcwd": Call((79, 17)),
+        "chdir": Call((80, 49)),
+        "getdents64": Call((217, 61)),
+        "fadvise64": Call((221, 223)),
+        "preadv": Call((295, 69)),
+        "execve": Call((59, 221)),
+        # TIOCGWINSZ and FIONREAD in addition; F_SETFL, as runtimes make pipes non-blocking.
+        "ioctl": Call((16, 29), {1: (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)}),
+        "fcntl": Call((72, 25), {1: (0, 1, 2, 3, 4, 1030)}),
+    },
+    "pipes, timers and pairs of stream sockets, which take no address": {
+        "socketpair": Call((53, 199), {0: (1,), 1: (0x1, 0x801, 0x8_0001, 0x8_0801)}),
+        "getsockname": Call((51, 204)),
+        "getpeername": Call((52, 205)),
+        "getsockopt": Call((55, 209)),
+        "shutdown": Call((48, 210)),
+        "pipe": Call((22, -1)),
+        "dup2": Call((33, -1)),
+        "dup3": Call((292, 24)),
+        "select": Call((23, -1)),
+        "pselect6": Call((270, 72)),
+        "epoll_create": Call((213, -1)),
+        "epoll_pwait2": Call((441, 441)),
+        "eventfd": Call((284, -1)),
+        "timerfd_create": Call((283, 85)),
+        "timerfd_settime": Call((286, 86)),
+        "timerfd_gettime": Call((287, 87)),
+    },
+    "memory, threads and signals of its own": {
+        "mmap": Call((9, 222), bits={3: (_MAP_SHARED, 0)}),
+        "madvise": Call((28, 233), {2: (0, 1, 2, 3, 4, 8, 10, 14, 15, 16, 17)}),
+        "mincore": Call((27, 232)),
+        "clone": Call((56, 220), bits={0: (_CLONE_THREAD | _CLONE_NAMESPACES, _CLONE_THREAD)}),
+        "prctl": Call((157, 167), {0: (15, 16, 0x53564D41)}),  # PR_GET_NAME, PR_SET_VMA
+        "arch_prctl": Call((158, -1)),
+        "get_robust_list": Call((274, 100), {0: (0,)}),
+        "wait4": Call((61, 260)),
+        "kill": Call((62, 129), {0: (_ITSELF,)}),
+        "tkill": Call((200, 130), {0: (_ITSELF,)}),
+        "pause": Call((34, -1)),
+        "alarm": Call((37, -1)),
+        "getitimer": Call((36, 102)),
+        "setitimer": Call((38, 103)),
+        "rt_sigpending": Call((127, 136)),
+        "rt_sigtimedwait": Call((128, 137)),
+        "rt_sigsuspend": Call((130, 133)),
+        "umask": Call((95, 166)),
+    },
+    "what the kernel says of it": {
+        "time": Call((201, -1)),
+        "getcpu": Call((309, 168)),
+        "getpgrp": Call((111, -1)),
+        "getpgid": Call((121, 155), {0: (0,)}),
+        "getsid": Call((124, 156), {0: (0,)}),
+        "getgroups": Call((115, 158)),
+        "getresuid": Call((118, 148)),
+        "getresgid": Call((120, 150)),
+        "getrlimit": Call((97, 163)),
+        "getpriority": Call((140, 141), {1: (0,)}),
+        "sched_getparam": Call((143, 121), {0: (0, _ITSELF)}),
+        "sched_getscheduler": Call((145, 120), {0: (0, _ITSELF)}),
+        "sched_get_priority_max": Call((146, 125)),
+        "sched_get_priority_min": Call((147, 126)),
+    },
+}
 # Its flags are in memory, invisible to seccomp; ENOSYS makes libc fall back to clone.
 _CLONE3: Final = (435, 435)
 
@@ -219,13 +309,48 @@ def leave_others() -> bool:
     return is_apart
 
 
-def lock() -> bool:
-    """Restrict all threads to open descriptors and allowed system calls; return False if unsupported."""
+def leave_files(readable: Sequence[str]) -> bool:
+    """Give up all files but those in *readable*, which stay readable; return False without Landlock.
+
+    Opened files stay open. Must be called while the process has a single thread.
+
+    Raises:
+        OSError: a path of *readable* cannot be opened.
+    """
+    if sys.platform != "linux":
+        return False
+    libc = _libc()
+    version = libc.syscall(_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), _LANDLOCK_VERSION)
+    if version < 1:
+        return False
+    rights = struct.pack("=Q", (1 << _LANDLOCK_FILES.get(version, 16)) - 1)
+    ruleset = libc.syscall(_LANDLOCK_CREATE_RULESET, rights, ctypes.c_size_t(len(rights)), 0)
+    for path in readable:
+        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        allowed = _LANDLOCK_READ | (_LANDLOCK_LIST if os.path.isdir(path) else 0)
+        rule = struct.pack("=Qi", allowed, place)
+        libc.syscall(_LANDLOCK_ADD_RULE, ruleset, _LANDLOCK_BENEATH, rule, 0)
+        os.close(place)
+    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    is_restricted = bool(libc.syscall(_LANDLOCK_RESTRICT_SELF, ruleset, 0) == 0)
+    os.close(ruleset)
+    return is_restricted
+
+
+def lock(more: Mapping[str, Mapping[str, Call]] = {}) -> bool:
+    """Restrict all threads to open descriptors and allowed system calls; return False if unsupported.
+
+    Args:
+        more: allowed in addition; a call of the same name replaces that of ``ALLOWED``.
+    """
     machine = _MACHINES.get(platform.machine()) if sys.platform == "linux" else None
-    return machine is not None and _install(machine, _rule(machine, os.getpid()))
+    if machine is None:
+        return False
+    calls = {name: call for part in (*ALLOWED.values(), *more.values()) for name, call in part.items()}
+    return _install(machine, _rule(machine, os.getpid(), calls.values()))
 
 
-def _rule(machine: _Machine, pid: int) -> bytes:
+def _rule(machine: _Machine, pid: int, calls: Iterable[Call]) -> bytes:
     """Compile the allow list to a BPF program (an array of struct sock_filter)."""
 
     def step(code: int, operand: int, if_so: int = 0, if_not: int = 0) -> bytes:
@@ -244,8 +369,18 @@ def _rule(machine: _Machine, pid: int) -> bytes:
         step(_RETURN, _KILL),  # numbers of another architecture, for which the list is wrong
         step(_LOAD, _NUMBER_AT),
     ]
-    for call in (call for calls in ALLOWED.values() for call in calls.values()):
+    for call in calls:
         checks = [
+            check
+            for argument, (mask, value) in call.bits.items()
+            for check in (
+                step(_LOAD, _ARGUMENTS_AT + 8 * argument),
+                step(_AND, mask),
+                step(_JUMP_IF_EQUAL, value, 1),
+                step(_RETURN, _REFUSE | errno.EPERM),
+            )
+        ]
+        checks += [
             check
             for argument, values in (*call.only.items(), *((null, (0,)) for null in call.null))
             for half in ((0, 4) if argument in call.null else (0,))

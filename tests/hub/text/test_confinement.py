@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from hub.text import worker
-from hub.text.confinement import ALLOWED
+from hub.text.confinement import ALLOWED, FOR_PROGRAMS, Call
 from hub.text.files import PDF, ConvertLimits
 from hub.text.worker import read_apart
 from tests.support.programs import ending
@@ -28,6 +28,7 @@ pytestmark = pytest.mark.skipif(
 ROOT = Path(__file__).parents[3]
 COLUMN = 0 if platform.machine() == "x86_64" else 1
 CALLS = {name: call for calls in ALLOWED.values() for name, call in calls.items()}
+OF_PROGRAMS = CALLS | {name: call for calls in FOR_PROGRAMS.values() for name, call in calls.items()}
 
 # Locks itself and makes raw system calls; prints those that were not refused with EPERM.
 SWEEP = """
@@ -35,8 +36,8 @@ import ctypes, errno, json, os, sys
 from hub.text import confinement
 
 libc = ctypes.CDLL(None, use_errno=True)
-calls, sweep = json.load(sys.stdin)
-assert confinement.lock()
+calls, sweep, is_program = json.load(sys.stdin)
+assert confinement.lock(confinement.FOR_PROGRAMS if is_program else {})
 
 def passes(number, *arguments):
     ctypes.set_errno(0)
@@ -53,12 +54,15 @@ os.write(1, json.dumps(passed).encode())
 
 
 def sweep(
-    calls: list[int], arguments: list[tuple[str, int, int, list[int], list[int]]]
+    calls: list[int],
+    arguments: list[tuple[str, int, int, list[int], list[int]]],
+    *,
+    is_program: bool = False,
 ) -> dict[str, list[int]]:
     """Return the numbers, and the values of arguments, that a locked process was not refused."""
     output = subprocess.run(
         [sys.executable, "-c", SWEEP],
-        input=json.dumps([calls, arguments]).encode(),
+        input=json.dumps([calls, arguments, is_program]).encode(),
         stdout=subprocess.PIPE,
         check=True,
         cwd=ROOT,
@@ -67,14 +71,15 @@ def sweep(
     return passed
 
 
-def test_system_calls_outside_the_allow_list_are_refused() -> None:
-    allowed = {call.numbers[COLUMN] for call in CALLS.values()}
+@pytest.mark.parametrize(("calls", "is_program"), [(CALLS, False), (OF_PROGRAMS, True)])
+def test_system_calls_outside_the_allow_list_are_refused(calls: dict[str, Call], is_program: bool) -> None:
+    allowed = {call.numbers[COLUMN] for call in calls.values()}
     of_x32 = range(0x4000_0000, 0x4000_0000 + 600)  # the same architecture by its mark, with other numbers
     unfiltered = {335, 336} if COLUMN == 0 else set()  # uretprobe and uprobe: the kernel ends who makes them
     others = [number for number in (*range(600), *of_x32) if number not in allowed | unfiltered]
     clone3 = 435  # refused with ENOSYS, so that libc takes clone
 
-    assert sweep(others, [])["numbers"] == [clone3]
+    assert sweep(others, [], is_program=is_program)["numbers"] == [clone3]
 
 
 def test_arguments_that_reach_outside_are_refused() -> None:
