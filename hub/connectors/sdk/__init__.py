@@ -1,0 +1,1 @@
+"""Kit for connectors by others: SDKs, and the files that ``hub connectors new`` writes."""
