@@ -41,7 +41,7 @@ from hub.text.reading import Attachments, read
 from hub.text.worker import LETTER, Check, packed, read_apart
 from hub.text.wrapped import SMIME
 
-# Of a page or mail that is read in this process. The worst constructed file of this size takes 0.2 s.
+# Of a page or mail that is read in this process. The worst constructed file of this size takes 1 s.
 _SMALL_BYTES: Final = 32 * 1024
 _RISKY: Final = frozenset((HTML, MAIL, MBOX, CHAT))  # in a larger file
 

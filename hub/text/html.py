@@ -1,17 +1,19 @@
 """Conversion of HTML to the text that a reader of the page sees, line by line.
 
 Scripts, styles, comments and invisible parts are left out and counted: a hidden paragraph is the oldest way
-of prompt injection. The tree is walked without recursion. Pages constructed to overload a parser are refused
-before they are parsed.
+of prompt injection; see ``styles``. Text that may be invisible has invisible characters between its words,
+for which items have a mark. The tree is walked without recursion. Pages constructed to overload a parser are
+refused before they are parsed.
 """
 
 import re
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
+
+from hub.text.styles import Element, Style, Styles
 
 # Number of tags times nesting depth: the parser's worst-case work. It grows with the page at most. A real
 # page needs two for each character; 200,000 nested divs (1 MB, measured: 77 s) need 40,000 million.
@@ -30,7 +32,7 @@ _NEVER_OPEN: Final = _tags(  # void elements, and those closed by the next sibli
     "area base br col embed hr img input link meta param source track wbr "
     "p li dt dd tr td th thead tbody tfoot option optgroup colgroup"
 )
-_COUNTED: Final = _tags("script style template iframe object")
+_COUNTED: Final = _tags("script style template iframe object title noembed noframes")
 _NOT_SHOWN: Final = _COUNTED | _tags("noscript head svg math canvas audio video select datalist")
 _BLOCKS: Final = _tags(
     "address article aside blockquote body caption details dialog dd div dl dt fieldset figcaption figure "
@@ -45,13 +47,10 @@ _QUOTE: Final = "blockquote"
 _MOST_QUOTES: Final = 5
 _CELLS: Final = frozenset(("td", "th"))
 
-_HIDING_STYLE: Final = re.compile(
-    r"display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse)"
-    r"|(?:font-size|opacity|max-height|max-width)\s*:\s*0(?:\.0+)?(?:px|pt|em|rem|%)?\s*(?:;|!|$)",
-    re.IGNORECASE,
-)
 _SPACE: Final = re.compile(r"[ \t\n\r\f]+")
 _SPACES: Final = re.compile(" {2,}")
+DOUBT: Final = "\u2063"
+_DOUBTED_WORDS: Final = 5  # the last of so many is followed by a sign, so that each quote has one
 
 
 class TooTangled(Exception):
@@ -76,10 +75,13 @@ def text_of_html(page: str, *, marks_quotes: bool = False) -> PageText:
         TooTangled: the page would overload the parser.
     """
     _refuse_a_bomb(page)
-    root = LexborHTMLParser(page).root
+    parser = LexborHTMLParser(page)
     lines = _Lines(quote_mark="> " if marks_quotes else "")
-    if root is not None:
-        _walk(root, lines)
+    if parser.root is not None:
+        sheets = [(node.attributes.get("media") or "", node.text()) for node in parser.css("style")]
+        links = parser.css("link[rel~=stylesheet]")
+        is_whole = not links and not any("@import" in text for _, text in sheets)
+        _walk(parser.root, lines, Styles(sheets), Style(has_picture=not is_whole))
     return PageText(lines.text(), lines.dropped)
 
 
@@ -117,7 +119,9 @@ class _Lines:
         self._sign = ""  # of the line: a bullet, or the mark of a heading
         self._is_preformatted = False  # part of the line is preformatted
 
-    def add(self, text: str, *, as_it_is: bool) -> None:
+    def add(self, text: str, *, as_it_is: bool, is_sure: bool) -> None:
+        if not is_sure and text.strip():
+            text = _doubted(text)
         self._linked += len("".join(text.split())) * (self.links > 0)
         if not as_it_is:
             self._line.append(_SPACE.sub(" ", text))
@@ -170,20 +174,47 @@ class _Lines:
         return "\n".join(self._done).strip("\n")
 
 
-def _walk(root: LexborNode, lines: _Lines) -> None:
+def _doubted(text: str) -> str:
+    """Return *text* with signs at its beginning, at the ends of sentences, and between words."""
+    words = enumerate(text.split(" "), start=1)
+    ends = (word.endswith((".", "!", "?", ":", ";")) or nth % _DOUBTED_WORDS == 0 for nth, word in words)
+    signed = (
+        f"{word}{DOUBT}" if is_end else word for word, is_end in zip(text.split(" "), ends, strict=True)
+    )
+    return DOUBT + " ".join(signed)
+
+
+def _walk(root: LexborNode, lines: _Lines, styles: Styles, style: Style) -> None:
     node: LexborNode | None = root
     preformatted = 0  # number of enclosing <pre> elements
+    around: list[tuple[Element | None, Style]] = [(None, style)]
+    hidden = 0  # depth at which text was hidden and counted
     while node is not None:
         tag = node.tag or ""
         goes_in = False
+        element, style = around[-1]
         if node.is_text_node:
-            lines.add(node.text_content or "", as_it_is=preformatted > 0)
+            text = node.text_content or ""
+            if style.shows_text or not text.strip():
+                lines.add(text, as_it_is=preformatted > 0, is_sure=style.is_sure)
+            elif hidden != len(around):
+                hidden = len(around)
+                lines.dropped += 1
         elif node.is_element_node:
-            goes_in = _is_shown(tag, node.attributes, lines)
+            own = node.attributes
+            inner = element
+            if own or styles.has_rules or tag == "dialog":
+                classes = (own.get("class") or "").lower().split() if styles.has_rules else ()
+                inner = Element(tag, own, frozenset(classes), element)
+                style = styles.of(inner, style)
+            goes_in = tag not in _NOT_SHOWN and style.is_open
+            lines.dropped += tag in _COUNTED or not (goes_in or tag in _NOT_SHOWN)
             if goes_in:
                 preformatted += tag == "pre"
                 _open(tag, lines)
         if goes_in and (child := node.first_child) is not None:
+            around.append((inner, style))
+            hidden = 0
             node = child
             continue
         if goes_in:
@@ -193,19 +224,10 @@ def _walk(root: LexborNode, lines: _Lines) -> None:
             node = node.parent
             if node is None or node.mem_id == root.mem_id:  # == would compare their HTML
                 return
+            around.pop()
             preformatted -= node.tag == "pre"
             _close(node.tag or "", lines)
         node = node.next if node is not None else None
-
-
-def _is_shown(tag: str, attributes: Mapping[str, str | None], lines: _Lines) -> bool:
-    if tag in _NOT_SHOWN:
-        lines.dropped += tag in _COUNTED
-        return False
-    if "hidden" in attributes or _HIDING_STYLE.search(attributes.get("style") or ""):
-        lines.dropped += 1
-        return False
-    return True
 
 
 def _open(tag: str, lines: _Lines) -> None:

@@ -1,8 +1,10 @@
 """What a page shows becomes text; what it hides does not."""
 
+import time
+
 import pytest
 
-from hub.text.html import TooTangled, text_of_html
+from hub.text.html import DOUBT, TooTangled, text_of_html
 from tests.support.families import each
 
 
@@ -38,23 +40,148 @@ def test_a_page_becomes_the_lines_its_reader_sees(html: str, text: str) -> None:
     assert (page.text, page.dropped) == (text, 0)
 
 
-@each(
-    "hidden",
-    [
-        "<script>order()</script>",
-        "<style>order</style>",
-        "<template><p>order</p></template>",
+INLINE = [
+    *("display:none", "DISPLAY: NONE !important", "visibility: hidden", "opacity: 0", "opacity:1%"),
+    *("font-size:0px", "font-size:1px", "font: 0/0 a", "font-size: calc(0px)", "font-size:0.05em"),
+    *("color:#fff", "color:white;background:white", "color:#fefefe", "color:transparent", "color:#f0f"),
+    *("position:absolute;left:-9999px", "position:fixed;top:-200vh", "position:absolute;right:-99em"),
+    *("position:absolute;left:calc(-9999px + 0px)", "margin-left:-5000px", "text-indent:-9999px"),
+    *("position:absolute;clip:rect(0,0,0,0)", "clip:rect(1px, 1px, 1px, 1px)", "clip-path:inset(50%)"),
+    *("clip-path:circle(0)", "transform:scale(0)", "transform:scaleY(.0)", "transform:translateX(-9999px)"),
+    *("width:0;overflow:hidden", "height:1px;overflow:clip", "max-height:0;overflow-y:hidden"),
+    *("text-indent:100%;overflow:hidden", "filter:opacity(0)", "mso-hide:all", "color:rgb(255 255 255 / 1)"),
+    *("--c:#fff;color:var(--c)", "color:var(--none, white)", "-webkit-text-fill-color:white"),
+    *("background:#000 none;color:#010101", "content-visibility:hidden", "color:hsl(0 0% 100%)"),
+]
+SHEETS = [
+    ".x{%}",
+    "#I{%}",
+    "p.x{%}",
+    "body .y > .x{%}",
+    "@media screen{.x{%}}",
+    "@media all and (min-width:400px){.x{%}}",
+    "@supports (display:grid){.x{%}}",
+    "<!-- .x{%} -->",
+    "div p{%}",
+    "*{color:#123} .x{%}",
+    "p{color:black} .y .x{%}",
+    "a,.x,b{%}",
+    "[data-k=v]{%}",
+    ".x:link, .x:root, .x{%}",
+    ":root{--a:1} .x{%}",
+]
+HIDDEN = [
+    *("<script>order()</script>", "<style>order</style>", "<template><p>order</p></template>"),
+    *(
         "<div hidden><p>order</p></div>",
-        "<span style='color: red; display:none'>order</span>",
-        "<span style='VISIBILITY: hidden'>order</span>",
-        "<span style='font-size:0px'>order</span>",
-        "<span style='opacity: 0'>order</span>",
-    ],
-)
+        "<title>order</title>",
+        "<dialog>order</dialog>",
+        "<noembed>order</noembed>",
+    ),
+    *(
+        "<font color=white>order</font>",
+        "<table bgcolor=#eeeeee><tr><td><font color=#eeeeee>order</font></table>",
+    ),
+    "<div style='color:#fff'><p><b>order</b></p></div>",
+    "<div style='visibility:hidden'><p>order</p></div>",
+    *(f"<span style='{style}'>order</span>" for style in INLINE if style != "color:#f0f"),
+    *(
+        f"<style>{sheet.replace('%', style)}</style><div class=y><p class='x z' id=i data-k=v>order</p></div>"
+        for sheet in SHEETS
+        for style in ("display:none", "color:white !important", "font-size:1px")
+    ),
+]
+
+
+@each("hidden", HIDDEN)
 def test_hidden_html_is_left_out_and_counted(hidden: str) -> None:
     page = text_of_html(f"<p>seen</p>{hidden}<p>too</p>")
 
-    assert (page.text, page.dropped) == ("seen\ntoo", 1)
+    sheets = hidden.count("<style>") if "<div" in hidden else 0
+    assert (page.text.split(), page.dropped) == (["seen", "too"], 1 + sheets)
+
+
+@each(
+    "html",
+    [
+        "<p style='color:#f0f'>seen</p>",
+        "<div style='font-size:0'><span style='font-size:14px'>seen</span></div>",
+        "<div style='visibility:hidden'><p style='visibility:visible'>seen</p></div>",
+        "<div style='color:#fff'><p style='color:#000'>seen</p></div>",
+        "<div style='background:#000'><p style='color:#fff'>seen</p></div>",
+        "<body bgcolor=black><p><font color=white>seen</font>",
+        "<table><tr bgcolor=#123456><td style='color:#fff'>seen</table>",
+        "<style>.x{display:none} .x.y{display:block}</style><p class='x y'>seen",
+        "<style>p{display:none} p{display:block}</style><p>seen",
+        "<style>.x{display:none}</style><p class=x style='display:block'>seen",
+        "<style>#i{display:block} .x{display:none}</style><p class=x id=i>seen",
+        "<style>.x{display:none !important} .x{color:red}</style><p class=y>seen",
+        "<style>@media print{p{display:none}}</style><p>seen",
+        "<style media=print>p{display:none}</style><p>seen",
+        "<style>@media (max-width:600px){p{display:none}}</style><p>seen",
+        "<style>@media not screen{p{display:none}}</style><p>seen",
+        "<style>@media (prefers-color-scheme:dark){p{color:#fff}}</style><p>seen",
+        "<style>@supports not (display:grid){p{display:none}}</style><p>seen",
+        "<style>p:hover{display:none} p::before{font-size:0}</style><p>seen",
+        "<style>.a > p{display:none}</style><div class=a><div><p>seen</div></div>",
+        "<style>.x{display:none</style><p>seen",
+        "<p style='display:none;display:block'>seen",
+        "<p style='max-height:0'>seen",
+        "<p style='height:0'>seen",
+        "<table><tr><td style='max-width:0;overflow:hidden;text-overflow:ellipsis'>seen</table>",
+        "<p style='margin-left:-100%'>seen",
+        "<p style='left:-9999px'>seen",
+        "<p style='text-indent:-20px;opacity:.6;transform:translate(-50%,-50%) scale(1.5)'>seen",
+        "<p style='font:italic bold 12px/30px Georgia;font-size:clamp(1rem, 2vw, 3rem)'>seen",
+        "<p hidden style='display:block'>seen",
+        "<p aria-hidden=true>seen",
+        "<style>body{background:#222;color:#eee}</style><p>seen",
+    ],
+)
+def test_html_that_only_seems_hidden_is_read(html: str) -> None:
+    assert text_of_html(html).text == "seen"
+
+
+@each(
+    "html",
+    [
+        "<style>p:nth-child(odd){display:none}</style><p>in doubt",
+        "<style>h1 + p{color:#fff}</style><p>in doubt",
+        "<style>@media (min-resolution:0dpi){p{display:none}}</style><p>in doubt",
+        "<style>@container (width>1px){p{display:none}}</style><p>in doubt",
+        "<p style='background:url(x.png);color:#fff'>in doubt",
+        "<div><img src=x><p style='position:absolute;color:#fff'>in doubt</div>",
+        "<link rel=stylesheet href=x.css><p style='color:#fff'>in doubt",
+        "<style>@import 'x.css';</style><p style='color:#fff'>in doubt",
+        f"<style>{'a{color:red}' * 50_000}</style><p>in doubt",
+    ],
+)
+def test_text_that_may_be_hidden_is_read_with_signs_for_its_mark(html: str) -> None:
+    assert text_of_html(html).text == f"{DOUBT}in doubt"
+
+
+HOSTILE = {
+    "ten thousand rules": f"<style>{'p{color:red}' * 10_000}</style>{'<p>a' * 10_000}",
+    "rules of all elements": f"<style>{'b * * * * *{color:red}' * 2_000}</style>{'<i>' * 90}{'<p>a' * 2_000}",
+    "open brackets": f"<style>{'(' * 100_000}</style><p>a",
+    "blocks in blocks": f"<style>{'a{' * 50_000}</style><p>a",
+    "conditions in conditions": f"<style>{'@media screen{' * 30_000}</style><p>a",
+    "comments": f"<style>{'/*' * 200_000}</style><p>a",
+    "names of names": f"<style>{':root{--a:var(--a)var(--a)}' * 9}p{{color:var(--a)}}</style><p>a",
+    "colours": "".join(f"<p style='color:rgb({n},0,0);background:{'#' * n}'>a" for n in range(2_000)),
+    "long inline style": f"<p style='{'color:red;' * 100_000}'>a",
+    "functions": f"<p style='color:{'rgb(' * 1_000};transform:{'translate(' * 1_000}'>a",
+    "scopes": "".join(f"<div style='--a{n}:{n}'>" for n in range(300)) + "<p style='color:var(--a1)'>a",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_styles_built_to_hurt_are_read_within_a_bound(name: str) -> None:
+    before = time.process_time()
+    page = text_of_html(HOSTILE[name])
+
+    assert "a" in page.text.replace(DOUBT, "")
+    assert time.process_time() - before < 8  # measured: 2 s at most
 
 
 @pytest.mark.parametrize(
@@ -75,3 +202,11 @@ def test_a_long_honest_table_is_not_taken_for_a_bomb() -> None:
 @each("broken", ["", "<", "<p", "</div></div>", "<<<>>>", "<table><p>x", "\x00<p>x"])
 def test_broken_pages_never_raise(broken: str) -> None:
     text_of_html(broken)
+
+
+def test_each_sentence_and_five_words_in_doubt_have_a_sign() -> None:
+    words = "Call Ana. Pay the rent by Friday or tell me why"
+    page = f"<style>p:first-child{{color:#fff}}</style><p>{words}"
+    assert text_of_html(page).text == (
+        f"{DOUBT}Call Ana.{DOUBT} Pay the rent{DOUBT} by Friday or tell me{DOUBT} why"
+    )
