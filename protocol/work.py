@@ -452,7 +452,7 @@ Mark = Literal[
 # A sentence for the reviewer of each; the handbook, the dashboard and the command line show it.
 MARKS: Final[Mapping[str, str]] = {
     "instruction": "the quoted text contains instructions: check the file before you trust it",
-    "hidden_characters": "the quoted text contains invisible characters",
+    "hidden_characters": "the quoted text contains invisible characters, or may be invisible",
     "approximate_quote": "the quote of the model differs from the text of the file",
     "cut_answer": "the answer of the model was cut off; the file may contain more",
     "unsupported": "the quote does not say this: compare the item with the file",

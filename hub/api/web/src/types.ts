@@ -294,7 +294,7 @@ export interface Delete {
 
 export const MARKS: Readonly<Record<string, string>> = {
   "instruction": "the quoted text contains instructions: check the file before you trust it",
-  "hidden_characters": "the quoted text contains invisible characters",
+  "hidden_characters": "the quoted text contains invisible characters, or may be invisible",
   "approximate_quote": "the quote of the model differs from the text of the file",
   "cut_answer": "the answer of the model was cut off; the file may contain more",
   "unsupported": "the quote does not say this: compare the item with the file",
