@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import click
 
-from hub.cli import show
+from hub.cli import providers, show
 from hub.cli.declared import item_called, present
 from hub.cli.failure import Exit, Failure
 from hub.cli.options import NAME, Duration, ListByDefault, example, hub_option, json_option
@@ -375,6 +375,10 @@ def revoke_agent_token(hub: Talk, name: str, id: str, yes: bool) -> Responses:
 @click.group(cls=ListByDefault, epilog=example("hub connectors test mail"))
 def connectors() -> None:
     """List, test and sign in to mailboxes, chats and calendars."""
+
+
+for _command in (providers.providers, providers.check, providers.new):
+    connectors.add_command(_command)
 
 
 @connectors.command("login", epilog=example("hub connectors login mail"))
