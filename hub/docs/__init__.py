@@ -11,8 +11,11 @@ FOLDER: Final = Path(__file__).parent
 PARTS: Final[Mapping[str, tuple[str, ...]]] = {
     "Tutorial": ("first-run",),
     "How to": (
-        *("agents", "tables", "schedules", "mailboxes", "calendars", "webhooks", "boards", "review", "why"),
+        *("agents", "tables", "schedules", "mailboxes", "calendars", "manifests", "webhooks"),
         *(
+            "boards",
+            "review",
+            "why",
             "assistants",
             "dashboard",
             "models",

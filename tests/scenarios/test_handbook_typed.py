@@ -53,6 +53,7 @@ DECLARED: Final = {
     **{("release", words): REPOSITORY for words in ("make release V", "make release-check", "curl -O")},
     ("cluster", "hub keys share"): "it seals keys for a second node of a PostgreSQL server",
     ("mailboxes", "hub connectors login"): "it needs an account of a provider and a browser",
+    ("manifests", "hub connectors new"): "it asks a service that the reader names",
 }
 MAIL: Final = {("mailboxes", "hub connectors test"), ("mailboxes", "hub run mail")}  # need an IMAP server
 # Blocks that begin with an empty machine are typed by test_readme_first_run.
