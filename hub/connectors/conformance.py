@@ -8,21 +8,27 @@ It is a class of tests for pytest with the plugin of anyio. Derive from it in a 
         async def place(self):
             async with a_server_of_yours() as server:
                 yield Place(lambda: Rss(context, settings, RssFilter()), server.publish, long_ago)
+
+For a program in a jail, ``process_at`` opens it.
 """
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from datetime import datetime
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 import msgspec
 from pydantic import ValidationError
 
-from hub.connectors.calling import CursorLost
-from hub.connectors.connector import PAGE_MESSAGES, Connector, Cursor, Message, Page
+from hub.clock import SystemChance, SystemClock
+from hub.connectors.calling import Caller, CursorLost, Throttle
+from hub.connectors.connector import PAGE_MESSAGES, Connector, Context, Cursor, Filter, Message, Page
+from hub.connectors.process import ProcessConnector, ProcessSettings
 from hub.document import Document
+from hub.outbound.client import OutboundClient
 
 MOST_CURSOR_BYTES: Final = 64 * 1024
 _SUBJECTS: Final = ("the first", "the second", "the third")
@@ -42,6 +48,29 @@ class Place(msgspec.Struct, frozen=True):
     arrive: Callable[[str], Awaitable[None]]
     since: datetime
     has_cursors: bool = True
+
+
+def process_at(
+    client: OutboundClient, folder: Path, command: Sequence[str], *, secret: str = "", **settings: Any
+) -> ProcessConnector:
+    """Return the connector of the program in *folder*, as a run opens it.
+
+    Args:
+        settings: further keys of ``settings`` in hub.toml, such as *origins* and *options*.
+    """
+    chosen = ProcessSettings(folder=folder, command=tuple(command), **settings)
+    clock, chance = SystemClock(), SystemChance()
+    caller = Caller(
+        client,
+        tokens=None,
+        throttle=Throttle(ProcessConnector.quota(chosen), clock),
+        origins=ProcessConnector.origins(chosen),
+        clock=clock,
+        chance=chance,
+    )
+    give = (lambda: secret) if secret else None
+    context = Context(account=folder.name, clock=clock, chance=chance, caller=caller, secret=give)
+    return ProcessConnector(context, chosen, Filter())
 
 
 class ConnectorConformance(ABC):

@@ -480,6 +480,7 @@ BUILT_IN: Final = {
     "webhook": "hub.connectors.webhook:Webhook",
     "maildir": "hub.connectors.maildir:Maildir",
     "manifest": "hub.connectors.manifest:ManifestConnector",
+    "process": "hub.connectors.process:ProcessConnector",
 }
 MANIFESTS: Final = Path(__file__).parent / "manifests"
 

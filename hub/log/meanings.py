@@ -74,6 +74,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "connector.sign_in_begun": "signing in to the mailbox was begun",
     "connector.sign_in_failed": "signing in to the mailbox failed",
     "connector.signed_in": "the mailbox has access from now on",
+    "connector.wrote": "a connector's program wrote to standard error; the text is logged with content",
     "connectors.reconciled": "the connectors of hub.toml were applied",
     "database.fails": "the database does not work; runs wait until it does",
     "database.not_saved": "the database's file was replaced while open, and its old content is lost",

@@ -159,7 +159,8 @@ def found_in_connectors(settings: Settings, report: Reporter) -> Iterator[Proble
             problem = report.warning if error.is_broken else report.error
             yield problem((*whole, "provider"), str(error), error.hint)
             continue
-        yield from _not_taken(kind.settings_model, one.settings, (*whole, "settings"), report)
+        place = (*whole, "settings")
+        yield from _not_taken(kind.settings_model, one.settings, place, report, base=one.folder)
         if kind.auth is Auth.SECRET and one.secret is None:
             hint = 'write secret = { file = "PATH" } or { env = "NAME" }'
             yield report.error(whole, f"{one.provider} requires a secret", hint)
@@ -203,10 +204,15 @@ def _found_in_agents(settings: Settings, kinds: Mapping[str, Any], report: Repor
 
 
 def _not_taken(
-    model: type[BaseModel], given: Mapping[str, Any], whole: KeyPath, report: Reporter
+    model: type[BaseModel],
+    given: Mapping[str, Any],
+    whole: KeyPath,
+    report: Reporter,
+    *,
+    base: Path | None = None,
 ) -> Iterator[Problem]:
     try:
-        model.model_validate(given)
+        model.model_validate(given, context=None if base is None else {"base": base})
     except ValidationError as error:
         for found in error.errors(include_url=False):
             context = found.get("ctx", {})
