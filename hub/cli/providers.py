@@ -1,8 +1,10 @@
 """The commands ``hub connectors providers``, ``check`` and ``new``, which need no running hub."""
 
+import json
 from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
 from datetime import timedelta
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 REMEDY: Final = "correct the manifest, --set or --secret; see: hub help manifests"
 PERIOD: Final = timedelta(days=30)  # in which a check looks for messages
+_SUFFIX: Final = {"python": "py", "node": "mjs"}  # of programs, by language
 _SIGN_IN: Final = {"oauth2": "browser", "password": "password or token", "secret": "secret", "none": "none"}
 
 
@@ -120,10 +123,23 @@ async def _first(kind: "ConnectorClass", settings: object, token: str, most: int
     return rows
 
 
-@click.command(epilog=example("hub connectors new tickets"))
+@click.command(epilog=example("hub connectors new tickets --process python"))
 @click.argument("name", type=NAME)
-def new(name: str) -> None:
+@click.option(
+    "--process",
+    "language",
+    type=click.Choice(tuple(_SUFFIX)),
+    help="Write a program in this language, which runs in a jail, and its tests, into the new folder NAME.",
+)
+def new(name: str, language: str | None) -> None:
     """Write NAME.toml: a manifest with comments, to be completed for a service."""
+    if language is None:
+        _new_manifest(name)
+    else:
+        _new_program(name, language)
+
+
+def _new_manifest(name: str) -> None:
     from hub.connectors import manifest
 
     text = Path(manifest.__file__).with_name("example.toml").read_text(encoding="utf-8")
@@ -133,3 +149,31 @@ def new(name: str) -> None:
     with using(file, "write", Exit.CANNOT_CREATE), file.open("x", encoding="utf-8") as opened:
         opened.write(text)
     show.report(f"{file} is written; complete it, then: hub connectors check {file}")
+
+
+def _new_program(name: str, language: str) -> None:
+    if not (name.isascii() and name.replace("-", "").replace("_", "").isalnum()):
+        raise Failure(f"{name!r} is no name of a folder", Exit.USAGE, next_step="use a-z, 0-9, - and _")
+    suffix = _SUFFIX[language]
+    kit, folder, program = files("hub.connectors.sdk"), Path(name), f"connector.{suffix}"
+    command = json.dumps([language, program])
+    with using(folder, "write into", Exit.CANNOT_CREATE):
+        folder.mkdir()
+        for file, source in (
+            (f"hub_connector.{suffix}", f"hub_connector.{suffix}"),
+            (program, f"{program}.txt"),
+            ("test_connector.py", "test_connector.py.txt"),
+        ):
+            text = kit.joinpath(source).read_text("utf-8").replace("@NAME@", name)
+            (folder / file).write_text(text.replace("@COMMAND@", command), "utf-8")
+    show.report(
+        f"wrote {folder / program}; test it: python -m pytest {folder}",
+        "in hub.toml, next to which the folder lies:",
+        "  [[connectors]]",
+        f'  name = "{name}"',
+        '  provider = "process"',
+        f'  settings.folder = "{name}"',
+        f"  settings.command = {command}",
+        '  settings.origins = ["https://HOST"]',
+        '  settings.options.url = "https://HOST"',
+    )

@@ -31,6 +31,7 @@ PARTS: Final[Mapping[str, tuple[str, ...]]] = {
             "backup",
             "upgrade",
             "plugins",
+            "process-connectors",
             "write-a-device",
         ),
     ),
