@@ -1,0 +1,552 @@
+"""Connectors by others: programs in a jail, what they can reach, and what becomes of their faults."""
+
+import importlib.util
+import json
+import os
+import platform
+import select
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from hub.cli.access import connectors as command
+from hub.connectors import process
+from hub.connectors.calling import (
+    ConnectorFailure,
+    CursorLost,
+    MessageUnreadable,
+    Misconfigured,
+    PermissionMissing,
+    ProviderBusy,
+    QuotaSpent,
+    SignInNeeded,
+    Unavailable,
+)
+from hub.connectors.conformance import ConnectorConformance, process_at
+from hub.connectors.connector import Connector
+from hub.connectors.process import ProcessConnector, ProcessSettings
+from hub.document import Document
+from hub.outbound.client import OutboundClient
+from hub.outbound.rules import OutboundRules
+from storage.agents.configs import Mailbox as MailboxConfig
+from storage.store import Store
+from tests.support.asgi import serving
+from tests.support.clock import FakeClock
+from tests.support.mailbox import ListDesk, Mailbox
+from tests.support.node_device import needs_node
+from tests.support.programs import ending
+from tests.support.runs import Bench, declare_agent, declare_connector, titles
+from tests.support.runs import store as store
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.skipif(
+        sys.platform != "linux" or platform.machine() not in ("x86_64", "aarch64"),
+        reason="the jail is of Linux, on x86-64 and ARM64",
+    ),
+]
+ROOT = Path(__file__).parents[3]
+KIT = Path(process.__file__).with_name("sdk")
+SECRET = "tok-4711-secret"
+# A connector that runs the code of its option, and reports what the code got, or which error it met.
+PROBE = """
+import ctypes, json, mmap, os, signal, socket, subprocess, sys, threading
+from hub_connector import Connector, Failure, Message, Page, run
+
+class Probe(Connector):
+    name = "probe"
+    options = {"code": {}}
+    auth = AUTH
+    origins = ORIGINS
+
+    def check(self):
+        names = globals() | {"ask": self.ask}
+        try:
+            exec(self.settings["code"], names)
+            got = str(names.get("got", "passed"))
+        except Failure as error:
+            got = f"{error.code}: {error.message}"
+        except BaseException as error:
+            got = f"{type(error).__name__} {getattr(error, 'errno', '')}".strip()
+        return {"name": "probe", "detail": got}
+
+run(Probe)
+"""
+REFUSED = "PermissionError 1"  # by seccomp
+CLOSED = "PermissionError 13"  # by Landlock
+
+
+def scaffold(folder: Path, language: str) -> Path:
+    """Write a connector as ``hub connectors new`` does, and return its folder."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        result = CliRunner().invoke(command, ["new", "notes", "--process", language])
+    finally:
+        os.chdir(before)
+    assert (result.exit_code, "settings.command" in result.output) == (0, True), result.output
+    return folder / "notes"
+
+
+@pytest.fixture(scope="module", params=["python", pytest.param("node", marks=needs_node)])
+def scaffolded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A new connector: the class of its own tests, as they were written."""
+    folder = scaffold(tmp_path_factory.mktemp("kit"), request.param)
+    spec = importlib.util.spec_from_file_location(f"of_{request.param}", folder / "test_connector.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.TestConnector()
+
+
+class TestScaffold(ConnectorConformance):
+    """A new connector passes the tests of the contract as it was written, in each language."""
+
+    @pytest.fixture(autouse=True)
+    def tests(self, scaffolded: Any) -> None:
+        self.place = scaffolded.place  # type: ignore[method-assign]
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[OutboundClient]:
+    async with OutboundClient(OutboundRules()) as opened:
+        yield opened
+
+
+Write = Callable[..., ProcessConnector]
+
+
+@pytest.fixture
+async def write(tmp_path: Path, client: OutboundClient) -> AsyncIterator[Write]:
+    """Write a program with its SDK, and open it as a connector; those opened are closed in the end."""
+    folder, opened = tmp_path / "probe", []
+    folder.mkdir()
+    (folder / "hub_connector.py").write_text((KIT / "hub_connector.py").read_text())
+
+    def make(source: str, **settings: Any) -> ProcessConnector:
+        (folder / "connector.py").write_text(source)
+        opened.append(process_at(client, folder, ["python", "connector.py"], **settings))
+        return opened[-1]
+
+    yield make
+    for connector in opened:
+        await connector.aclose()
+
+
+def probe(write: Write, code: str, auth: str = "none", **settings: Any) -> ProcessConnector:
+    """Return a connector that runs *code* when it is checked."""
+    origins = settings.get("origins", ())
+    source = PROBE.replace("AUTH", json.dumps({"kind": auth})).replace("ORIGINS", repr(origins))
+    return write(source, options={"code": code}, **settings)
+
+
+SYSCALL = """
+libc = ctypes.CDLL(None, use_errno=True)
+got = [(libc.syscall(n, {arguments}), ctypes.get_errno()) for n in {numbers}]
+"""
+# ptrace, process_vm_readv, pidfd_open, pidfd_send_signal, io_uring_setup, bpf, keyctl, shmget, memfd_create
+OF_X86 = (101, 310, 434, 424, 425, 321, 250, 29, 319)
+OF_ARM64 = (117, 270, 434, 424, 425, 280, 219, 194, 279)
+NUMBERS = OF_X86 if platform.machine() == "x86_64" else OF_ARM64
+ATTACKS = {
+    "the settings of the hub": ("got = open('../hub.toml').read()", CLOSED),
+    "the settings of the hub by a link": ("got = open('link').read()", CLOSED),
+    "the database": ("got = open('../state/hub.db', 'rb').read()", CLOSED),
+    "the users of the machine": ("got = open('/etc/passwd').read()", CLOSED),
+    "a list of all folders": ("got = os.listdir('/')", CLOSED),
+    "the folder of others for passing files": ("got = os.listdir('/tmp')", CLOSED),
+    "the environment": ("got = sorted(os.environ.keys() - {'LC_CTYPE'})", "[]"),
+    "the environment of the hub": ("got = open(f'/proc/{os.getppid()}/environ').read()", CLOSED),
+    "the memory of the hub": ("got = open(f'/proc/{os.getppid()}/mem', 'rb').read(1)", CLOSED),
+    "what the kernel lists of itself": ("got = open('/proc/self/environ').read()", CLOSED),
+    "a TCP socket": ("socket.socket(socket.AF_INET, socket.SOCK_STREAM)", REFUSED),
+    "a UDP socket": ("socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)", REFUSED),
+    "a Unix socket": ("socket.socket(socket.AF_UNIX)", REFUSED),
+    "a socket of the kernel": ("socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)", REFUSED),
+    "a pair of sockets that take addresses": ("socket.socketpair(type=socket.SOCK_DGRAM)", REFUSED),
+    "a signal to the hub": ("os.kill(os.getppid(), signal.SIGTERM)", REFUSED),
+    "system calls on others and on the kernel": (
+        SYSCALL.format(numbers=NUMBERS, arguments="os.getppid(), 0, 0, 0, 0"),
+        str([(-1, 1)] * len(NUMBERS)),
+    ),
+    "a file in its own folder": ("open('new', 'w')", CLOSED),
+    "a file for all": ("open('/dev/shm/new', 'w')", CLOSED),
+    "another version of itself": ("os.unlink('connector.py')", REFUSED),
+    "a folder": ("os.mkdir('new')", REFUSED),
+    "a process": ("os.fork()", REFUSED),
+    "a process by a library": ("subprocess.run(['/bin/true'])", REFUSED),
+    "another program in its place": ("os.execv('/usr/bin/env', ['env'])", CLOSED),
+    "threads without an end": (
+        "while True: threading.Thread(target=threading.Event().wait, daemon=True).start()",
+        "RuntimeError",
+    ),
+    "10 GB of memory": ("bytearray(10 << 30)", "MemoryError"),
+    "memory that no limit counts": ("mmap.mmap(-1, 4096)", REFUSED),
+}
+
+
+@pytest.mark.parametrize("attempt", ATTACKS)
+async def test_in_its_jail_a_connector_does_not_get(attempt: str, write: Write, tmp_path: Path) -> None:
+    code, answer = ATTACKS[attempt]
+    (tmp_path / "state").mkdir()
+    for file in ("hub.toml", "state/hub.db"):
+        (tmp_path / file).write_text("secret")
+    (tmp_path / "probe" / "link").symlink_to("../hub.toml")
+    assert (await probe(write, code).check()).detail == answer
+
+
+async def test_a_connector_ends_with_its_run_and_needs_no_answer_to_that(write: Write) -> None:
+    connector = probe(write, "signal.signal(signal.SIGTERM, signal.SIG_IGN); got = os.getpid()")
+    descriptor = os.pidfd_open(int((await connector.check()).detail))
+    await connector.aclose()
+    assert select.select([descriptor], [], [], 0.0)[0] == [descriptor]  # it has ended
+    os.close(descriptor)
+
+
+class Site:
+    """A server that repeats what it is sent, and counts."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, str, str]] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        sent = request.headers.get("authorization", "")
+        self.requests.append((request.method, request.url.path, sent))
+        answer: Response = JSONResponse({"sent": dict(request.headers)}, headers={"X-Sent": sent})
+        if request.url.path == "/away":
+            answer = RedirectResponse(request.query_params["to"], 302)
+        await answer(scope, receive, send)
+
+
+@asynccontextmanager
+async def sites() -> AsyncIterator[tuple[str, Site, str, Site]]:
+    here, elsewhere = Site(), Site()
+    async with serving(here) as url, serving(elsewhere) as other:
+        yield url, here, other, elsewhere
+
+
+async def test_the_hub_adds_the_secret_which_the_connector_never_sees(write: Write) -> None:
+    async with sites() as (url, here, _, _):
+        for auth, sent in (("header", f"Bearer {SECRET}"), ("basic", "Basic OnRvay00NzExLXNlY3JldA==")):
+            code = (
+                f"a = ask('{url}/', headers={{'authorization': 'mine', 'Host': 'other', 'X-Own': 'yes'}})\n"
+                "got = json.dumps([a.headers, a.json()])"
+            )
+            detail = (await probe(write, code, auth, secret=SECRET, origins=[url]).check()).detail
+            assert here.requests.pop() == ("GET", "/", sent)
+            headers, body = json.loads(detail)
+            assert sent.split()[1] not in detail and "[secret]" in headers["x-sent"]
+            assert (body["sent"]["host"], body["sent"]["x-own"]) == (url.removeprefix("http://"), "yes")
+
+
+@pytest.mark.parametrize(
+    ("code", "answer"),
+    [
+        ("ask('{other}/')", "bad_settings: the provider points to an address not its own; nothing was sent"),
+        ("ask('{url}/away', query={{'to': '{other}/'}})", "unavailable: the provider answered 302"),
+        ("ask(ask('{url}/away', query={{'to': '{other}/'}}, accept=[302]).headers['location'])", "bad_sett"),
+        ("ask('file:///etc/passwd')", "bad_settings: the provider points to an address not its own"),
+        (
+            "ask('{url}/', method='DELETE')",
+            "bad_settings: the connector sends DELETE, which settings.methods",
+        ),
+    ],
+)
+async def test_a_request_that_hub_toml_does_not_allow_is_not_sent(
+    code: str, answer: str, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.connectors.calling.TRIES", 1)
+    async with sites() as (url, here, other, elsewhere):
+        connector = probe(write, code.format(url=url, other=other), origins=[url])
+        assert (await connector.check()).detail.startswith(answer)
+        assert elsewhere.requests == [] and {path for _, path, _ in here.requests} <= {"/away"}
+
+
+SPEC = {"id": 1, "result": {"name": "probe", "api": [1, 1]}}
+
+
+def saying(*lines: Any, then: str = "") -> str:
+    """Return a program that writes these lines, one for each line that it reads, and then runs code."""
+    texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
+    return (
+        f"import os, sys, time\nfor text in {texts!r}:\n"
+        "    sys.stdin.readline(); sys.stdout.write(text + '\\n'); sys.stdout.flush()\n"
+        f"sys.stdin.readline()\n{then}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        (saying(then="while True: sys.stdout.write('x' * 65536)"), "wrote a line of more than"),
+        (saying(then="time.sleep(60)"), "did not answer within"),
+        (saying("hello"), "is none of the protocol: JSON is malformed"),
+        (saying('{"id": 1, "result": ' + "[" * 100_000), "is none of the protocol"),
+        (saying({"id": 7, "result": {}}), "answered a call that was not made"),
+        (saying({"id": 1}), "it has no result, item, error or http"),
+        (saying(then=f"while True: print({json.dumps(SPEC).replace('1, ', '9, ', 1)!r})"), "was not made"),
+        (saying(SPEC, then='while True: print(\'{"id": 2, "item": {"key": "a"}}\')'), "too many lines"),
+        (saying(SPEC, then="os._exit(3)"), "program ended (3)"),
+        (saying(SPEC, then="os.close(0); os.close(1); time.sleep(60)"), "program ended (-9)"),
+        (saying(SPEC, {"id": 2, "result": {"name": 5}}), "Expected `str`"),
+        ("import no_such_module", "program ended (1)"),
+    ],
+)
+async def test_a_program_that_breaks_the_protocol_is_ended_and_may_be_tried_again(
+    source: str, reason: str, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "SILENCE_S", 2.0)
+    connector = write(source)
+    with pytest.raises(Unavailable) as caught:
+        await connector.check()
+    assert reason in str(caught.value)
+    assert connector._jailed is None
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("sign_in", SignInNeeded),
+        ("forbidden", PermissionMissing),
+        ("bad_settings", Misconfigured),
+        ("wait", ProviderBusy),
+        ("quota", QuotaSpent),
+        ("cursor_lost", CursorLost),
+        ("unreadable", MessageUnreadable),
+        ("unavailable", Unavailable),
+        ("no such code", Unavailable),
+    ],
+)
+async def test_an_error_of_the_program_is_the_failure_that_its_code_names(
+    code: str, kind: type[ConnectorFailure], write: Write
+) -> None:
+    error = {"code": code, "message": "because\n\x1b[1m", "seconds": 90}
+    with pytest.raises(kind) as caught:
+        await write(saying(SPEC, {"id": 2, "error": error})).check()
+    assert (type(caught.value), str(caught.value)) == (kind, "because \\x1b[1m")
+    if isinstance(caught.value, ProviderBusy):
+        assert caught.value.retry_at is not None
+
+
+@pytest.mark.parametrize(
+    ("spec", "settings", "reason"),
+    [
+        ({"api": [2, 3]}, {}, "knows versions 2 to 3 of the lines, not 1"),
+        (
+            {"origins": ["https://a.example"]},
+            {},
+            "write settings.origins if you allow it: probe asks https://a.example:443",
+        ),
+        ({"origins": ["settings.url"], "settings": {"url": {}}}, {"url": "x"}, "no address of a server"),
+        ({"methods": ["GET", "POST"]}, {}, "write settings.methods if you allow it: probe sends POST"),
+        ({"auth": {"kind": "header"}}, {}, "needs a secret"),
+        ({"settings": {"n": {"type": "integer", "required": True}}}, {}, "missing required field `n`"),
+        (
+            {"settings": {"n": {"type": "integer"}}},
+            {"n": True},
+            "Expected `int | null`, got `bool` - at `$.n`",
+        ),
+        (
+            {"settings": {"n": {"type": "strings"}}},
+            {"n": ["a", 1]},
+            "Expected `str`, got `int` - at `$.n[1]`",
+        ),
+        ({}, {"n": 1}, "contains unknown field `n`"),
+    ],
+)
+async def test_settings_that_do_not_fit_the_connector_are_refused(
+    spec: Mapping[str, Any], settings: Mapping[str, Any], reason: str, write: Write
+) -> None:
+    source = saying({"id": 1, "result": {"name": "probe", "api": [1, 1], **spec}})
+    with pytest.raises(Misconfigured) as caught:
+        await write(source, options=settings).check()
+    assert reason in str(caught.value)
+
+
+async def listed(connector: Connector) -> list[tuple[str, str]]:
+    found = []
+    async for page in connector.pages(None, connector.context.clock.now()):
+        async for message, content in connector.read(page.messages):
+            found.append((message.key, content.text if isinstance(content, Document) else content.reason))
+    return found
+
+
+async def test_a_broken_message_leaves_the_others_of_its_page_readable(write: Write) -> None:
+    messages: list[Any] = [
+        {"key": "a"},
+        {"key": "b", "received_at": "2026-01-01T00:00:00"},
+        {"subject": "c"},
+        5,
+    ]
+    items = "".join(
+        json.dumps({"id": 3, "item": item}) + "\n"
+        for item in ({"key": "a", "html": "<p>text</p><script>x</script>"}, {"key": "unknown", "text": "x"})
+    )
+    connector = write(
+        saying(SPEC, {"id": 2, "result": {"messages": messages}}, items + json.dumps({"id": 3, "result": {}}))
+    )
+    found = await listed(connector)
+    assert [text for key, text in found if key == "a"] == ["text"]
+    faults = [text for key, text in found if key.startswith("broken:")]
+    assert len(faults) == 3 and all("listed it wrongly" in fault for fault in faults)
+
+
+async def test_a_page_that_is_no_page_ends_the_stream(write: Write) -> None:
+    for result, reason in (
+        ({"messages": [{"key": "a"}] * 101}, "Expected `array` of length <= 100"),
+        ({"cursor": {"a": "x" * 70_000}}, "a cursor of more than"),
+        ({"messages": [], "next": 1}, "program ended"),
+    ):
+        connector = write(saying(SPEC, {"id": 2, "result": result}))
+        with pytest.raises(Unavailable, match=reason):
+            await listed(connector)
+
+
+# It reads texts of a site, and ends in the middle of a page at the text "crash".
+CRASHING = """
+import os
+from hub_connector import Connector, Message, Page, run
+
+class Crashing(Connector):
+    name = "crashing"
+    origins = ORIGINS
+
+    def page(self, cursor, since, next):
+        texts = self.ask(f"{self.origins[0]}/").json()
+        after = next or (cursor or {"after": 0})["after"]
+        messages = [Message(key=f"m{at}", place=text) for at, text in enumerate(texts)][after:after + 3]
+        last = after + len(messages)
+        return Page(messages=messages, cursor={"after": last}, next=last if last < len(texts) else None)
+
+    def read(self, messages):
+        for message in messages:
+            if message["place"] == "crash":
+                os._exit(1)
+            yield {"key": message["key"], "text": message["place"]}
+
+run(Crashing)
+"""
+
+
+class ProgramDesk(ListDesk):
+    """A ``mailbox_visit.Desk`` of one program."""
+
+    def __init__(self, make: Callable[[], Connector], clock: FakeClock) -> None:
+        super().__init__(Mailbox(), clock)
+        self._make = make
+
+    async def open(self, connector_id: str, filter: Mapping[str, Any]) -> Connector:
+        return self._make()
+
+
+async def test_after_a_crash_in_the_middle_of_a_page_each_message_has_been_read_once(
+    store: Store, write: Write
+) -> None:
+    texts = ["- [ ] a", "- [ ] b", "crash", "- [ ] d", "- [ ] e"]
+
+    async def site(scope: Scope, receive: Receive, send: Send) -> None:
+        await JSONResponse(texts)(scope, receive, send)
+
+    async with serving(site) as url:
+        await declare_connector(store, "home", "process")
+        mailbox = MailboxConfig(connector="home", filter={})
+        agent = await declare_agent(store, name="dates", data_types=("tasks",), mailbox=mailbox)
+        clock, source = FakeClock(), CRASHING.replace("ORIGINS", repr([url]))
+        desk = ProgramDesk(lambda: write(source, origins=[url]), clock)
+        bench = Bench(store, agent, clock=clock, desk=desk)
+        link = bench.connect()
+        await bench.run()
+        assert titles(link) == ["a", "b"]
+        texts[2] = "- [ ] c"
+        clock.advance(60)
+        await bench.run()
+        await bench.run()
+    assert sorted(map(str, titles(link))) == ["a", "b", "c", "d", "e"]
+
+
+HUB = """
+import sys
+from pathlib import Path
+import anyio
+from hub.connectors.conformance import process_at
+
+async def main():
+    connector = process_at(None, Path(sys.argv[1]), ["python", "connector.py"], options={"code": sys.argv[2]})
+    print((await connector.check()).detail, flush=True)
+    await anyio.sleep_forever()
+
+anyio.run(main)
+"""
+
+
+def test_a_connector_ends_with_the_hub_whatever_ends_it(tmp_path: Path) -> None:
+    (tmp_path / "hub_connector.py").write_text((KIT / "hub_connector.py").read_text())
+    source = PROBE.replace("AUTH", "{}").replace("ORIGINS", "()")
+    (tmp_path / "connector.py").write_text(source)
+    code = "signal.signal(signal.SIGTERM, signal.SIG_IGN); got = os.getpid()"
+    argv = [sys.executable, "-c", HUB, str(tmp_path), code]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, cwd=ROOT) as hub, ending(hub):
+        assert hub.stdout is not None
+        descriptor = os.pidfd_open(int(hub.stdout.readline()))
+        hub.kill()
+        assert select.select([descriptor], [], [], 10.0)[0] == [descriptor]  # it has ended
+        os.close(descriptor)
+
+
+async def test_what_a_program_writes_to_standard_error_is_logged_within_bounds(
+    write: Write, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "MOST_LOGGED", 5)
+    caplog.set_level("INFO")
+    result = json.dumps({"id": 2, "result": {"name": "me"}})
+    source = saying(SPEC, then=f"sys.stderr.write('line\\n' * 100_000); print({result!r}, flush=True)")
+    assert (await write(source + "\nsys.stdin.readline()").check()).name == "me"
+    written = [record for record in caplog.records if record.getMessage() == "connector.wrote"]
+    assert len(written) == 5
+
+
+async def test_without_a_jail_a_program_starts_only_if_hub_toml_accepts_that(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main = tmp_path / "main.py"
+    main.write_text(
+        f"import sys; sys.path.insert(3, {str(Path(process.__file__).parents[2])!r})\n"
+        "from hub.connectors import process_main\nfrom hub.text import confinement\n"
+        "confinement.leave_files = lambda readable: False\nprocess_main.main()"
+    )
+    monkeypatch.setattr(process, "_MAIN", main)
+    with pytest.raises(Misconfigured, match="this machine has no Landlock"):
+        await probe(write, "got = 1").check()
+    assert (await probe(write, "got = 1", accept_weaker_jail=True).check()).detail == "1"
+
+
+async def test_a_missing_program_is_a_fault_of_this_node_and_a_script_names_its_interpreter(
+    tmp_path: Path, client: OutboundClient
+) -> None:
+    settings = ProcessSettings(folder=tmp_path, command=("no-such-program",))
+    assert settings.problem_of_files() == "there is no program 'no-such-program' here"
+    assert ProcessSettings(folder=tmp_path / "no", command=("python",)).problem_of_files() is not None
+    (tmp_path / "script").write_text("#!/usr/bin/env python3\n")
+    (tmp_path / "script").chmod(0o755)
+    connector = process_at(client, tmp_path, ["./script"])
+    with pytest.raises(Misconfigured, match="cannot be started in its jail: Permission denied"):
+        await connector.check()
+
+
+def test_a_connector_gets_no_folder_with_hub_toml_in_it(tmp_path: Path) -> None:
+    for folder in (".", "..", "/"):
+        with pytest.raises(ValidationError, match=r"hub\.toml lies in it"):
+            ProcessSettings.model_validate(
+                {"command": ["python"], "folder": folder}, context={"base": tmp_path}
+            )
