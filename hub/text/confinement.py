@@ -45,7 +45,7 @@ _LANDLOCK_READ: Final = 0b0101  # run and read a file
 _LANDLOCK_LIST: Final = 0b1000  # list a folder
 
 _MOST_DESCRIPTORS: Final = 64  # pipes and sockets hold memory of the kernel, which no other limit counts
-_MOST_THREADS: Final = 64  # binding if the process has a user namespace of its own, and is not root outside
+_MOST_THREADS: Final = 64  # binding if the process is not root outside
 
 # struct seccomp_data: the call's number, the architecture, then six arguments of 8 bytes, low half first on
 # both machines.
@@ -296,8 +296,10 @@ def leave_others() -> bool:
         return False
     libc = _libc()
     is_apart = bool(libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) == 0)
-    if is_apart:  # the count is of this user namespace; in the one outside it would be of all the user's
-        resource.setrlimit(resource.RLIMIT_NPROC, (_MOST_THREADS, _MOST_THREADS))
+    # The count is of this user namespace; in the one outside it is of all the user's.
+    most = _MOST_THREADS + (0 if is_apart else _threads_of(os.getuid()))
+    with contextlib.suppress(ValueError):  # a limit below is in force already
+        resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
     version = libc.syscall(_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), _LANDLOCK_VERSION)
     if version >= 4:
         scopes = struct.pack("=Q", _LANDLOCK_SCOPES) if version >= 6 else b""
@@ -307,6 +309,16 @@ def leave_others() -> bool:
         libc.syscall(_LANDLOCK_RESTRICT_SELF, ruleset, 0)
         os.close(ruleset)
     return is_apart
+
+
+def _threads_of(user: int) -> int:
+    """Return the number of threads of all processes of *user* that this process can see."""
+    found = 0
+    for process in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):  # it has ended
+            if os.stat(f"/proc/{process}").st_uid == user:
+                found += len(os.listdir(f"/proc/{process}/task"))
+    return found
 
 
 def leave_files(readable: Sequence[str]) -> bool:

@@ -516,12 +516,37 @@ async def test_what_a_program_writes_to_standard_error_is_logged_within_bounds(
     assert len(written) == 5
 
 
+@pytest.mark.parametrize(
+    ("language", "argv"),
+    [
+        ("python", ["python", "connector.py"]),
+        pytest.param("node", ["node", "--jitless", "connector.mjs"], marks=needs_node),
+    ],
+)
+async def test_a_program_starts_where_memory_cannot_become_code_as_in_the_unit_of_systemd(
+    language: str, argv: list[str], tmp_path: Path, client: OutboundClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main = tmp_path / "main.py"
+    main.write_text(
+        f"import ctypes, sys; sys.path.insert(3, {str(ROOT)!r})\n"
+        "from hub.connectors import process_main\n"
+        "ctypes.CDLL(None).prctl(65, 1, 0, 0, 0)\n"  # PR_SET_MDWE; without it, this proves little
+        "process_main.main()"
+    )
+    monkeypatch.setattr(process, "_MAIN", main)
+    async with sites() as (url, _, _, _):
+        folder = scaffold(tmp_path, language)
+        connector = process_at(client, folder, argv, origins=[url], options={"url": url})
+        assert (await connector.check()).name == url
+        await connector.aclose()
+
+
 async def test_without_a_jail_a_program_starts_only_if_hub_toml_accepts_that(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     main = tmp_path / "main.py"
     main.write_text(
-        f"import sys; sys.path.insert(3, {str(Path(process.__file__).parents[2])!r})\n"
+        f"import sys; sys.path.insert(3, {str(ROOT)!r})\n"
         "from hub.connectors import process_main\nfrom hub.text import confinement\n"
         "confinement.leave_files = lambda readable: False\nprocess_main.main()"
     )

@@ -103,6 +103,28 @@ def test_arguments_that_reach_outside_are_refused() -> None:
         assert (name, sorted(passed[name])) == (name, expected)
 
 
+WITHOUT_NAMESPACE = """
+import resource
+from hub.text import confinement
+
+class Libc:
+    def __init__(self, libc):
+        self.syscall, self.prctl, self.unshare = libc.syscall, libc.prctl, lambda flags: -1
+
+libc = Libc(confinement._libc())
+confinement._libc = lambda: libc
+assert not confinement.leave_others()
+print(*resource.getrlimit(resource.RLIMIT_NPROC))
+"""
+
+
+def test_without_a_user_namespace_the_other_threads_of_the_user_do_not_count_against_the_limit() -> None:
+    argv = [sys.executable, "-c", WITHOUT_NAMESPACE]
+    output = subprocess.run(argv, stdout=subprocess.PIPE, check=True, cwd=ROOT).stdout
+    soft, hard = map(int, output.split())
+    assert soft == hard > 64
+
+
 @contextmanager
 def exploited(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **orders: object) -> Iterator[Path]:
     """Replace the code of the worker by an exploit, which finds its orders in the file at the given path."""
