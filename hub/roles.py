@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, Self
 from protocol.coordination import AGENT as AGENT_ACTOR
 from protocol.coordination import DEVICE, Method
 from protocol.ids import AgentId, DeviceId, UserId
-from storage.devices.devices import Grant
+from storage.devices.devices import NO_LIMITS, Grant, Limits
 
 
 class Role(StrEnum):
@@ -62,6 +62,7 @@ class Principal:
         user_id: the user whose devices, agents and runs are visible; None: all users'.
         name: display name.
         agent_id: the agent that calls; None: an operator calls.
+        limits: the only devices, tables and shared folders that are visible.
     """
 
     actor: str
@@ -70,6 +71,7 @@ class Principal:
     user_id: UserId | None
     name: str
     agent_id: AgentId | None = None
+    limits: Limits = NO_LIMITS
 
     @classmethod
     def of_uid(cls, uid: int) -> Self:
@@ -98,7 +100,8 @@ class Principal:
     @property
     def may_all(self) -> bool:
         """True if the principal may do everything at the hub in its own name, and sees all users."""
-        return self.user_id is None and self.scopes >= scopes_of(Role.ADMIN)
+        is_limited = self.user_id is not None or self.limits.kinds
+        return not is_limited and self.scopes >= scopes_of(Role.ADMIN)
 
     def may(self, scope: Scope) -> bool:
         """Return whether the principal has *scope*."""
@@ -142,6 +145,10 @@ class Asked(NamedTuple):
 
 ROUTES: Final[dict[Asked, Need]] = {}  # each noun adds its rows
 AUDITED: Final[dict[Asked, str]] = {}  # event in the audit log of each route; empty: it changes nothing
+# Kinds of limits that each route respects; it is refused to a caller that has limits of another kind.
+LIMITED: Final[dict[Asked, frozenset[str]]] = {}
+BY_DEVICE: Final = ("devices",)
+BY_ALL: Final = Limits.__struct_fields__
 
 # In addition to ``HUB_WIDE``: routes that show data of all users, refused to a caller scoped to one user.
 HUB_WIDE_ROUTES: Final = frozenset({Asked("GET", "/metrics"), Asked("GET", "/v1/metrics/series")})
@@ -174,10 +181,11 @@ def _tree() -> dict[str, Any]:
     return tree
 
 
-def declare(method: str, path: str, need: Need, event: str) -> None:
+def declare(method: str, path: str, need: Need, event: str, within: Collection[str] = ()) -> None:
     """Add a route to the tables; called when the class of a noun is defined."""
     ROUTES[Asked(method, path)] = need
     AUDITED[Asked(method, path)] = event
+    LIMITED[Asked(method, path)] = frozenset(within)
     _tree.cache_clear()
 
 
@@ -205,7 +213,9 @@ def may_ask(principal: Principal | None, asked: Asked) -> bool:
     if need is AGENT:
         return principal.agent_id is not None
     is_hub_wide = need in HUB_WIDE or asked in HUB_WIDE_ROUTES
-    return need in principal.scopes and not (is_hub_wide and principal.user_id is not None)
+    if need not in principal.scopes or (is_hub_wide and principal.user_id is not None):
+        return False
+    return principal.limits.kinds <= LIMITED[asked]
 
 
 def roles_that_may(need: Need) -> tuple[Role, ...]:

@@ -4,7 +4,7 @@ Parameters of lists by which agents and devices are chosen, and what they mean.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
@@ -319,15 +319,24 @@ AgentFilters = Annotated[AgentQuery, From(AgentQuery)]
 
 
 def ids_called(
-    c: Connection, agent: str | None, device: str | None, *, user_id: UserId | None, at: int
+    c: Connection,
+    agent: str | None,
+    device: str | None,
+    *,
+    user_id: UserId | None,
+    at: int,
+    only: Collection[DeviceId] = (),
 ) -> tuple[AgentId | None, DeviceId | None]:
     """Return the ids of an agent and a device that a list is filtered by, each given by its name or id.
+
+    Args:
+        only: if not empty, other devices do not exist for the caller, nor their agents.
 
     Raises:
         CodedError, UnknownDevice: none is called so among this user's, or all.
         CodedError (BAD_PARAMS): several are.
     """
     return (
-        None if agent is None else agents.agent_called(c, agent, user_id, or_removed=True).id,
-        None if device is None else pairings.device_named(c, device, user_id=user_id, at=at).id,
+        None if agent is None else agents.agent_called(c, agent, user_id, or_removed=True, devices=only).id,
+        None if device is None else pairings.device_named(c, device, user_id=user_id, at=at, only=only).id,
     )

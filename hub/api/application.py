@@ -55,7 +55,8 @@ from hub.log import Channel
 from hub.printable import spelled
 from hub.roles import AGENT, PRINCIPAL, PUBLIC, ROLE_SCOPES, Asked, Need, Principal, Scope, may_ask, rows_of
 from hub.version import VERSION
-from protocol.errors import CATALOGUE, AtAnotherNode, ErrorCode, HubError
+from protocol.errors import CATALOGUE, AtAnotherNode, CodedError, ErrorCode, HubError
+from storage.devices.devices import NO_LIMITS
 from storage.kernel.database import CAUSE
 
 log = Channel(__name__)
@@ -132,7 +133,8 @@ class RouteOf:
             raise bad_request(["header.if-match: what is changed here has no ETag"], ["leave it out"])
         given = await self.binding.arguments(call)
         seen, paging = given.pop("_seen", None), given.pop("_paging", None)
-        noun = call.served.hub.noun(self.noun, seen)
+        limits = NO_LIMITS if call.caller is None else call.caller.limits
+        noun = call.served.hub.noun(self.noun, seen, limits)
         match: Matching | None = given.pop("_match", None)
         if match is not None and match.is_asked and self.path:
             names = given.keys() & inspect.signature(noun.get).parameters
@@ -233,6 +235,8 @@ async def _answer(route: RouteOf, call: Call) -> Response:
     if others is None or call.caller is None or FORWARDED in call.scope["state"]:
         return await route.answer(call)
     named = call.headers.get(HEADER)
+    if named is not None and call.caller.limits.kinds:  # a node of release 0.2 knows no limits
+        raise CodedError(ErrorCode.FORBIDDEN, "Hub-Node is not for a token that is limited to some things")
     if named == ALL:
         return await _answer_of_all(route, call, others)
     boot_id = await others.named(named)

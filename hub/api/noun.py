@@ -63,7 +63,7 @@ from protocol.errors import CodedError, ErrorCode
 from protocol.ids import UserId
 from storage import audit
 from storage.devices import devices
-from storage.devices.devices import Grant
+from storage.devices.devices import NO_LIMITS, Grant, Limits
 from storage.kernel.columns import Key, foreign_key
 from storage.store import Store
 
@@ -212,6 +212,7 @@ class Route(NamedTuple):
         location: the header of that name, formatted with the response and the path parameters:
             ``/v1/runs/{0.id}``.
         also: further statuses whose responses have the same model.
+        within: kinds of limits of tokens that the method respects; ``None``: those of the noun.
     """
 
     verb: str
@@ -227,6 +228,7 @@ class Route(NamedTuple):
     is_whole: bool = False
     location: str | None = None
     also: tuple[int, ...] = ()
+    within: Collection[str] | None = None
 
 
 def route(
@@ -247,9 +249,10 @@ def listed(
     key: Callable[[Any], Key],
     errors: Iterable[ErrorCode] = (),
     most: int | None = None,
+    within: Collection[str] | None = None,
 ) -> Callable[[Method], Method]:
     """Declare a method that returns a ``Part`` of a list as the route ``GET`` *path*, with its pages."""
-    return _marked(Route("GET", path, need, tuple(errors), key=key, most=most))
+    return _marked(Route("GET", path, need, tuple(errors), key=key, most=most, within=within))
 
 
 def _marked(declared: Route) -> Callable[[Method], Method]:
@@ -350,6 +353,8 @@ class Noun:
         commands_help: help of the group of its commands, where they are about one item each.
         is_scoped: whether routes see the noun as the caller may; else they check the caller themselves.
         user_id: the user whose things are visible; None: everybody's. Methods have to respect it.
+        within: kinds of limits of tokens that its routes respect, unless they declare others.
+        limited_to: the only devices, tables and shared folders that are visible; of those kinds.
     """
 
     name: ClassVar[str]
@@ -359,12 +364,14 @@ class Noun:
     tagged: ClassVar[tuple[str, ...]] = ()
     commands_help: ClassVar[str] = ""
     is_scoped: ClassVar[bool] = True
+    within: ClassVar[Collection[str]] = ()
     user_id: UserId | None = None
+    limited_to: Limits = NO_LIMITS
 
-    def seen_by(self, user_id: UserId | None) -> Self:
-        """Return the same noun, scoped to this user's things."""
+    def seen_by(self, user_id: UserId | None, limits: Limits = NO_LIMITS) -> Self:
+        """Return the same noun, scoped to this user's things within *limits*."""
         scoped = copy(self)
-        scoped.user_id = user_id
+        scoped.user_id, scoped.limited_to = user_id, limits
         return scoped
 
     @classmethod
@@ -376,7 +383,9 @@ class Noun:
         """Enter the routes and the device requests of a noun in their tables."""
         for declared, method in cls.routes():
             cls._check_audit(method, is_reading=declared.verb == "GET")
-            declare(declared.verb, cls.path + declared.path, declared.need, audit_of(method).event)
+            within = cls.within if declared.within is None else declared.within
+            path = cls.path + declared.path
+            declare(declared.verb, path, declared.need, audit_of(method).event, within)
         for request, method in cls.requests():
             cls._check_audit(method, is_reading=request.method.rpartition(".")[2] in _READING)
             declare_request(request.method, DeviceNeed(request.of, request.grant, audit_of(method).event))
@@ -586,14 +595,14 @@ class Hub:
         """Return the classes of the nouns."""
         return self._nouns.keys()
 
-    def noun(self, kind: type[AnyNoun], user_id: UserId | None = None) -> AnyNoun:
-        """Return the noun of this class, scoped to a user's things; None: to everybody's.
+    def noun(self, kind: type[AnyNoun], user_id: UserId | None = None, limits: Limits = NO_LIMITS) -> AnyNoun:
+        """Return the noun of this class, scoped to a user's things, or everybody's, within *limits*.
 
-        Names of other users' things are unknown to a scoped noun, never forbidden.
+        Names of other things are unknown to a scoped noun, never forbidden.
         """
         noun = self._nouns[kind]
         assert isinstance(noun, kind)
-        return noun if user_id is None else noun.seen_by(user_id)
+        return noun if user_id is None and limits == NO_LIMITS else noun.seen_by(user_id, limits)
 
     async def traced(self, declared: Audit, call: Call, detail: audit.Detail, work: Awaitable[T]) -> T:
         """Await the work of a request, which leaves its entry in the audit log."""

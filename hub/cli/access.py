@@ -160,7 +160,16 @@ def token() -> None:
 
 
 @token.command("create", epilog=example("hub token create --role viewer --name grafana --ttl 90d"))
-@click.option("--device", type=NAME, metavar="NAME", help="Create a token of this device, known or new.")
+@click.option(
+    "--device",
+    "devices",
+    type=NAME,
+    metavar="NAME",
+    multiple=True,
+    help="Create a token of this device, known or new; with --role, limit the token to this device.",
+)
+@click.option("--table", "tables", metavar="NAME", multiple=True, help="Limit it to this table.")
+@click.option("--root", "roots", metavar="NAME", multiple=True, help="Limit it to this shared folder.")
 @click.option(
     "--role", type=click.Choice(ROLES), help="Create a token of an operator or of a program, with this role."
 )
@@ -175,7 +184,9 @@ def token() -> None:
 @hub_command
 def create_token(
     hub: Talk,
-    device: str | None,
+    devices: tuple[str, ...],
+    tables: tuple[str, ...],
+    roots: tuple[str, ...],
     role: str | None,
     name: str | None,
     scopes: tuple[str, ...],
@@ -184,23 +195,26 @@ def create_token(
     """Create a token. It is printed once.
 
     With --user, a device's token is for that user's device, and an operator's token
-    sees that user's devices, agents and runs only.
+    sees that user's devices, agents and runs only. With --role, --device, --table and
+    --root limit the token; each may be given several times.
     """
-    if (device is None) == (role is None):
+    if role is None and len(devices) != 1:
         raise Failure(
-            "a token is for a device or for an operator: use either --device or --role",
+            "a token is for one device or for an operator: use --device once, or --role",
             Exit.USAGE,
             next_step="hub token create --device NAME, or: hub token create --role viewer --name NAME",
         )
-    if device is not None and (scopes or name):
-        raise Failure("--name and --scope need --role", Exit.USAGE)
-    if device is not None:
+    if role is None and (scopes or name or tables or roots):
+        raise Failure("--name, --scope, --table and --root need --role", Exit.USAGE)
+    if role is None:
+        (device,) = devices
         from protocol.errors import connect_command
 
         made = hub.post(TOKENS, {"device": device, "ttl_s": ttl})
         use = "On the device, put it", f"  {connect_command(device)} --token-file FILE"
     else:
-        body = {"name": name or role, "role": role, "scopes": scopes, "ttl_s": ttl}
+        limits = {"devices": devices, "tables": tables, "roots": roots}
+        body = {"name": name or role, "role": role, "scopes": scopes, "ttl_s": ttl, "limits": limits}
         made = hub.post(OPERATOR_TOKENS, body)
         until = show.moment(made["expires_at"])
         address = "https://HOST:8771"
@@ -269,11 +283,13 @@ def revoke_token(hub: Talk, id: str, yes: bool) -> Responses:
 
 
 def _narrowed(token: Mapping[str, Any]) -> str:
-    """Return the scopes of a token in brackets, unless they are those that its role brings by itself."""
+    """Return the scopes of a token in brackets, unless its role brings them by itself, and its limits."""
     from hub.roles import Role, scopes_of
 
     own = {str(scope) for scope in scopes_of(Role(token["role"]), ())}
-    return "" if own == set(token["scopes"]) else f" ({' '.join(token['scopes'])})"
+    scopes = "" if own == set(token["scopes"]) else f" ({' '.join(token['scopes'])})"
+    limits = [f"{kind} {' '.join(names)}" for kind, names in (token.get("limits") or {}).items() if names]
+    return f"{scopes}, limited to {'; '.join(limits)}" if limits else scopes
 
 
 def _all_tokens(hub: Talk) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def routes(as_json: bool) -> None:
     from msgspec import to_builtins
 
     from hub.api.nouns.system import routes_view
-    from hub.roles import IN_NAME_OF_OWNERS, Role
+    from hub.roles import BY_ALL, IN_NAME_OF_OWNERS, Role
 
     import_module("hub.api.application")  # its nouns enter their routes in the table
     table = routes_view()
@@ -60,13 +60,14 @@ def routes(as_json: bool) -> None:
         show.print_json("routes", to_builtins(table))
         return
     show.print_table(
-        ("method", "path", "scope", *Role, "audit"),
+        ("method", "path", "scope", *Role, "limits", "audit"),
         (
             (
                 route.method,
                 route.path,
                 route.scope,
                 *(_may(role in route.roles, is_named=route.scope in IN_NAME_OF_OWNERS) for role in Role),
+                "all" if route.limits == BY_ALL else " ".join(route.limits),
                 route.audit or "",
             )
             for route in sorted(table.routes, key=lambda route: (route.path, route.method))

@@ -50,6 +50,7 @@ from hub.loop_meter import MOST_WAIT_S, SHARE, LoopMeter, charged
 from hub.roles import (
     AGENT,
     HUB_WIDE_ROUTES,
+    LIMITED,
     PRINCIPAL,
     PUBLIC,
     ROLE_SCOPES,
@@ -244,8 +245,8 @@ _MESSAGES: Final = {
 
 def _principal(row: OperatorTokenRow, actor: str) -> Principal:
     role = Role(row.role)
-    scopes = ROLE_SCOPES[role] & {scope for scope in Scope if scope in row.scopes}
-    return Principal(actor, role, frozenset(scopes), row.user_id, row.name)
+    scopes = ROLE_SCOPES[role] & {scope for scope in Scope if scope in row.granted}
+    return Principal(actor, role, frozenset(scopes), row.user_id, row.name, limits=row.limited_to)
 
 
 def _why_not(row: OperatorTokenRow | AgentTokenRow | None, at: int) -> str | None:
@@ -664,9 +665,21 @@ class Access:
         elif isinstance(need, Scope):
             message += f" needs the scope {need.value!r}"
             hint = creation_of(need)
-            if asked in HUB_WIDE_ROUTES and principal is not None and principal.may(need):
+            has_scope = principal is not None and principal.may(need)
+            if (
+                principal is not None
+                and has_scope
+                and not principal.limits.kinds
+                and asked in HUB_WIDE_ROUTES
+            ):
                 message += ", and a token that is not of one user"
                 hint += ", without --user"
+            elif principal is not None and has_scope:
+                kinds = ", ".join(sorted(principal.limits.kinds - LIMITED[asked]))
+                message = (
+                    f"{asked.method} {asked.path} shows or changes more than this token's limits: {kinds}"
+                )
+                hint = "GET /v1/me has the limits, 'hub routes' what a limited token may"
         if principal is not None and self._bearer is not None:
             await self._bearer.report_forbidden(principal, network, message)
         return CodedError(ErrorCode.FORBIDDEN, message, hint=hint)

@@ -52,7 +52,7 @@ from hub.health.issues import Finding
 from hub.health.work import about_failing
 from hub.links.roster import DeviceLink
 from hub.log import Channel
-from hub.roles import Scope
+from hub.roles import BY_DEVICE, Scope
 from hub.runs.control import RunControl
 from hub.runs.run_order import MOST_NEEDS, RunOptions, run_options
 from hub.schedules.trigger import Upcoming
@@ -498,7 +498,7 @@ class Agents(Noun):
         empty="no agents; add one to hub.toml ('hub init' writes an example), or: hub agents create NAME",
     )
     @tool()
-    @listed("", Scope.READ, key=lambda agent: (agent.name, agent.id))
+    @listed("", Scope.READ, key=lambda agent: (agent.name, agent.id), within=BY_DEVICE)
     async def all(
         self,
         filters: AgentFilters = ANY,
@@ -511,7 +511,14 @@ class Agents(Noun):
 
         def read(c: Connection) -> AgentFacts:
             only = conditions_of(c, filter)
-            rows = agents.list_agents(c, user_id=self.user_id, only=only, limit=part.limit, after=part.after)
+            rows = agents.list_agents(
+                c,
+                user_id=self.user_id,
+                devices=self.limited_to.devices,
+                only=only,
+                limit=part.limit,
+                after=part.after,
+            )
             return _read_facts(c, rows, offered, at)
 
         return self._views(await self._store.read(read))
@@ -571,13 +578,14 @@ class Agents(Noun):
         return await self._store.read(read)
 
     @tool()
-    @route("GET", "/{name}", Scope.READ, is_tagged=True)
+    @route("GET", "/{name}", Scope.READ, is_tagged=True, within=BY_DEVICE)
     async def get(self, name: str) -> AgentView:
         """Return one agent, its schedules with their next fires, and its last run."""
         offered, at = self._runs.offered, self._runs.now_ms
 
         def read(c: Connection) -> AgentFacts:
-            return _read_facts(c, [agents.agent_called(c, name, self.user_id)], offered, at)
+            agent = agents.agent_called(c, name, self.user_id, devices=self.limited_to.devices)
+            return _read_facts(c, [agent], offered, at)
 
         (view,) = self._views(await self._store.read(read))
         return view
@@ -674,7 +682,7 @@ class Agents(Noun):
         message="agent {name} is {lifecycle}; resume it: hub agents resume {name}",
     )
     @tool(is_repeatable=True)
-    @route("POST", "/{name}/pause", Scope.RUN, is_tagged=True)
+    @route("POST", "/{name}/pause", Scope.RUN, is_tagged=True, within=BY_DEVICE)
     @audited("agent.paused")
     async def pause(self, name: str, actor: Actor) -> AgentView:
         """Start no further run of the agent; one that executes goes on to its end."""
@@ -693,7 +701,7 @@ class Agents(Noun):
         message="agent {name} is {lifecycle}; {*|next_run}",
     )
     @tool(is_repeatable=True)
-    @route("POST", "/{name}/resume", Scope.RUN, is_tagged=True)
+    @route("POST", "/{name}/resume", Scope.RUN, is_tagged=True, within=BY_DEVICE)
     @audited("agent.resumed")
     async def resume(
         self,
@@ -724,6 +732,7 @@ class Agents(Noun):
         errors=[ErrorCode.LIMIT_REACHED, ErrorCode.TOO_LARGE],
         status=202,
         location="/v1/runs/{0.id}",
+        within=BY_DEVICE,
     )
     @audited("run.started")
     async def start_run(
@@ -829,7 +838,9 @@ class Agents(Noun):
         return view
 
     async def _agent(self, name: str) -> AgentRow:
-        return await self._store.read(agents.agent_called, name, self.user_id)
+        return await self._store.read(
+            agents.agent_called, name, self.user_id, devices=self.limited_to.devices
+        )
 
     async def _of_api(self, name: str) -> AgentRow:
         """Return an agent that hub.toml does not declare. Raises CodedError for one that it does."""

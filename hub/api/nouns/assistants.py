@@ -11,7 +11,7 @@ from hub.api.binding import Header, bad_request
 from hub.api.door.access import ASSISTANTS
 from hub.api.events import Continued
 from hub.api.noun import NO_CHANGE, Assistants, Noun, audited, route
-from hub.roles import PRINCIPAL, Principal, Scope
+from hub.roles import BY_ALL, PRINCIPAL, Principal, Scope
 from protocol.errors import CodedError, ErrorCode, did_you_mean
 from protocol.ids import UserId
 
@@ -54,7 +54,7 @@ class Passed(Continued):
 class AssistantMessages(Noun):
     """Messages of assistants; ``hub.api.door.assistants`` answers them by the declared tools."""
 
-    name, path = "assistants", ASSISTANTS
+    name, path, within = "assistants", ASSISTANTS, BY_ALL  # each tool asks its own route
 
     @route("POST", "", Scope.READ)
     @audited(NO_CHANGE)

@@ -25,7 +25,7 @@ from hub.api.noun import (
     listed,
     route,
 )
-from hub.roles import Scope
+from hub.roles import BY_ALL, Scope
 from hub.settings.edits import (
     APPLIED,
     CHANGED,
@@ -369,7 +369,7 @@ class Config(Noun):
             after = (rows[-1].seq,)
         return [one for number, one in reversed(found) if not number or oldest < number <= (newest or 0)]
 
-    @route("GET", "/config/schema", Scope.READ, is_whole=True)
+    @route("GET", "/config/schema", Scope.READ, is_whole=True, within=BY_ALL)
     async def schema(self) -> dict[str, Any]:
         """Return the JSON Schema of hub.toml."""
         return settings_schema()

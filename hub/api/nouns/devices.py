@@ -38,9 +38,10 @@ from hub.links.gate import FailedAttempts
 from hub.links.roster import DeviceLink, Roster
 from hub.log import Channel
 from hub.metrics import Metrics
-from hub.roles import Scope
+from hub.roles import BY_ALL, BY_DEVICE, Scope
 from protocol import keys
 from protocol.agent_status import Axis
+from protocol.calls import MARKED
 from protocol.coordination import EventName, Method
 from protocol.errors import CloseCode, CodedError, ErrorCode, connect_command
 from protocol.handshake import Goodbye
@@ -163,6 +164,7 @@ class PresenceView(View):
 class DeviceDetail(DeviceView, kw_only=True):
     """A device with its keys and tokens, the agents that read from it, and the folders that it shares.
 
+    A token that is limited to tables or folders sees no agents, and one to folders no *roots*.
     *skew*: how its protocol differs from that of this hub, and which of the two to update.
     """
 
@@ -182,7 +184,7 @@ _GRANT_CHANGE: Final = Body("GrantChange", "Grants to add and to remove; one tha
 class Devices(Noun):
     """Devices. A path names one by its name, or by its id, which also finds a revoked one."""
 
-    name, path = "devices", "/v1/devices"
+    name, path, within = "devices", "/v1/devices", BY_DEVICE
     tagged = ("id", "name", "revoked_at", "grants")
     errors = (
         ErrorCode.UNKNOWN_DEVICE,
@@ -198,11 +200,15 @@ class Devices(Noun):
         self._clock = clock
 
     @tool()
-    @listed("", Scope.READ, key=lambda device: (device.name, device.id))
+    @listed("", Scope.READ, key=lambda device: (device.name, device.id), within=BY_ALL)
     async def all(self, part: Part = ALL) -> list[DeviceView]:
         """List the known devices by name, including revoked ones."""
         rows = await self._store.read(
-            devices.list_devices, user_id=self.user_id, limit=part.limit, after=part.after
+            devices.list_devices,
+            user_id=self.user_id,
+            only=self.limited_to.devices,
+            limit=part.limit,
+            after=part.after,
         )
         return [self._view(row) for row in rows]
 
@@ -231,7 +237,7 @@ class Devices(Noun):
         prints="*|credentials",
     )
     @tool()
-    @route("GET", "/{device_id}", Scope.READ, is_tagged=True)
+    @route("GET", "/{device_id}", Scope.READ, is_tagged=True, within=BY_ALL)
     async def get(self, device_id: str) -> DeviceDetail:
         """Return a device with its keys and tokens, and the agents that read from it."""
         row, known_keys, tokens, readers, comparison = await self._store.read(
@@ -245,18 +251,23 @@ class Devices(Noun):
         )
         link = self._roster.find(row.id)
         granted = {} if link is None else link.owner_grants
+        limits = self.limited_to
         return DeviceDetail.from_row(
             self._view(row),
             keys=tuple(KeyView.from_row(key, fingerprint=keys.shown(key.id)) for key in known_keys),
             tokens=tuple(map(TokenView.from_row, tokens)),
-            agents=tuple(agent.name for agent in readers),
+            agents=() if limits.tables or limits.roots else tuple(agent.name for agent in readers),
             agreement=None if comparison is None else AgreementView.from_row(comparison),
             owner_grants=tuple(
-                OwnerGrantView(name=name, tables=tuple(tables)) for name, tables in granted.items()
+                OwnerGrantView(
+                    name=name,
+                    tables=tuple(t for t in tables if not limits.tables or t in (MARKED, *limits.tables)),
+                )
+                for name, tables in granted.items()
             ),
             client=None if link is None or link.client is None else ClientView.from_row(link.client),
             skew=None if link is None else link.skew or None,
-            roots=() if link is None else tuple(link.roots),
+            roots=() if link is None or limits.roots else tuple(link.roots),
         )
 
     @command(
@@ -269,7 +280,7 @@ class Devices(Noun):
         table=("since|at as connected", "until|at as until"),
         empty="not connected in that time, or no agent reads from it",
     )
-    @route("GET", "/{device_id}/presence", Scope.READ)
+    @route("GET", "/{device_id}/presence", Scope.READ, within=BY_ALL)
     async def presence(
         self,
         device_id: str,
@@ -453,7 +464,8 @@ class Devices(Noun):
         return await self._store.read(self._called, called)
 
     def _called(self, c: Connection, called: str) -> DeviceRow:
-        return pairings.device_named(c, called, user_id=self.user_id, at=self._now_ms())
+        only = self.limited_to.devices
+        return pairings.device_named(c, called, user_id=self.user_id, at=self._now_ms(), only=only)
 
     def _view(self, row: DeviceRow) -> DeviceView:
         link = self._roster.find(row.id)

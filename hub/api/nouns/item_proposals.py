@@ -10,7 +10,7 @@ from hub.api.noun import Actor, Noun, View, audited, route, tool
 from hub.api.nouns.items import MOST_VERDICTS, VerdictError, error_of, with_instants
 from hub.clock import Clock, IdFactory, epoch_ms
 from hub.printable import typed_problem
-from hub.roles import Scope
+from hub.roles import BY_ALL, Scope
 from hub.runs.agreement import problem_with
 from protocol.errors import ErrorCode, HubError
 from protocol.ids import CallId
@@ -68,7 +68,7 @@ class ProposalResults(View):
 class ItemProposals(Noun):
     """Proposals of verdicts on items."""
 
-    name, path = "proposals", "/v1/items/proposals"
+    name, path, within = "proposals", "/v1/items/proposals", BY_ALL
 
     def __init__(self, store: Store, *, clock: Clock, ids: IdFactory, tables: Callable[[], Tables]) -> None:
         self._store = store
@@ -106,6 +106,7 @@ class ItemProposals(Noun):
             new,
             why,
             user_id=self.user_id,
+            limits=self.limited_to,
             actor=actor,
             at=epoch_ms(self._clock.now()),
             check=check,
@@ -127,7 +128,7 @@ class ItemProposals(Noun):
             raise result
         return _result(result, "withdrawn")
 
-    @route("POST", "/declined", Scope.REVIEW)
+    @route("POST", "/declined", Scope.REVIEW, within=())
     @audited("item.proposal_declined")
     async def decline(self, given: ProposalIds, actor: Actor) -> ProposalResults:
         """Refuse proposals, as the owner of their items, which go on waiting."""

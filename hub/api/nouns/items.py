@@ -34,7 +34,7 @@ from hub.clock import Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.dates import dates_as_instants, dates_as_texts
 from hub.links.roster import DeviceLink, Roster
 from hub.metrics import Metrics
-from hub.roles import Scope
+from hub.roles import BY_ALL, BY_DEVICE, Scope
 from hub.runs.agreement import RowTitle, choices_of, lacking, problem_with, refused_by
 from hub.runs.delivery import ExcerptSeals
 from hub.settings.agent_settings import unknown_tables
@@ -87,7 +87,7 @@ class TableView(View):
 class DeviceTables(Noun):
     """Tables that agents may find items for."""
 
-    name, path = "tables", "/v1/tables"
+    name, path, within = "tables", "/v1/tables", BY_ALL
 
     def __init__(self, store: Store, tables: Callable[[], Tables]) -> None:
         self._store = store
@@ -114,6 +114,7 @@ class DeviceTables(Noun):
                 fields=fields_of(table),
             )
             for table in self._tables().values()
+            if not self.limited_to.tables or table.name in self.limited_to.tables
         ]
         return part.of(views, lambda table: (table.name,))
 
@@ -440,7 +441,7 @@ Searched = Annotated[Sought | None, From(sought_items)]
 class Items(Noun):
     """The ledger of items."""
 
-    name, path = "items", "/v1/items"
+    name, path, within = "items", "/v1/items", BY_ALL
 
     def __init__(
         self,
@@ -538,9 +539,9 @@ class Items(Noun):
         if detail:
             paging.limit = min(paging.limit, _fitting([one.row for one in found.items], sealed))
         page = paging.fetched(found.items, key=lambda one: one.key, rest=found.rest)
-        if (
-            asked.table and not page.items and not page.next_cursor
-        ):  # items outlive the declaration of a table
+        is_empty = not page.items and not page.next_cursor
+        # items outlive the declaration of a table; to a limited token, a hint would name other tables
+        if asked.table and is_empty and not self.limited_to.tables:
             for _, (message, hint) in unknown_tables([asked.table], self._tables()):
                 raise CodedError(ErrorCode.BAD_PARAMS, f"query.table: {message}; {hint}")
         excerpts = await self._seals.open(
@@ -574,10 +575,14 @@ class Items(Noun):
 
     def _filter(self, c: Connection, asked: AskedItems) -> ItemFilter:
         agent_id, device_id = ids_called(
-            c, asked.agent, asked.device, user_id=self.user_id, at=epoch_ms(self._clock.now())
+            *(c, asked.agent, asked.device),
+            user_id=self.user_id,
+            at=epoch_ms(self._clock.now()),
+            only=self.limited_to.devices,
         )
         return ItemFilter(
             user_id=self.user_id,
+            limits=self.limited_to,
             agent_id=agent_id,
             device_id=device_id,
             run_id=None if asked.run is None else RunId(asked.run),
@@ -645,7 +650,7 @@ class Items(Noun):
             set[DeviceId],
         ]:
             newest = _given(c, [item_id]).get(item_id)
-            found = items.get_item(c, item_id, self.user_id)
+            found = items.get_item(c, item_id, self.user_id, self.limited_to)
             edits, elsewhere = item_words.edited_values(c, found[:1]), self._elsewhere(c, found[:1])
             proposals, sealed = self._proposed(c, found[:1]), items.find_excerpts(c, [item_id])
             return found, newest, proposals, sealed, edits, elsewhere
@@ -676,10 +681,12 @@ class Items(Noun):
             fields=fields_of(table),
         )
 
-    @route("GET", "/{item_id}/choices", Scope.REVIEW, errors=[ErrorCode.UNKNOWN_ITEM])
+    @route("GET", "/{item_id}/choices", Scope.REVIEW, errors=[ErrorCode.UNKNOWN_ITEM], within=BY_DEVICE)
     async def choices(self, item_id: Annotated[str, Meta(max_length=200)]) -> ItemChoices:
         """Return what an item can be put under, as its project or task: asked of its device."""
-        row, _, device_name, _ = await self._store.read(items.get_item, item_id, self.user_id)
+        row, _, device_name, _ = await self._store.read(
+            items.get_item, item_id, self.user_id, self.limited_to
+        )
         tables = self._tables()
         if row.target_table not in tables:
             return ItemChoices(is_asked=False)
@@ -730,6 +737,7 @@ class Items(Noun):
             item_verdicts.give,
             new,
             user_id=self.user_id,
+            limits=self.limited_to,
             actor=actor,
             at=epoch_ms(self._clock.now()),
             check=partial(self._problem_with, self._tables()),

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, NamedTuple
@@ -33,7 +33,7 @@ from hub.api.noun import (
 )
 from hub.api.waiting import Waiting, Waits, read_waits
 from hub.clock import Clock, epoch_ms, from_epoch_ms, now_ms
-from hub.roles import Principal, Scope
+from hub.roles import BY_DEVICE, Principal, Scope
 from hub.runs.budget import NANOS
 from hub.runs.control import RunControl
 from hub.runs.dispatcher import Dispatcher
@@ -338,7 +338,7 @@ Preferred = Annotated[Patience | None, From(_patience)]
 class Runs(Noun):
     """Runs of agents. A run is named by its id, or by the last six or more characters of it."""
 
-    name, path = "runs", "/v1/runs"
+    name, path, within = "runs", "/v1/runs", BY_DEVICE
     tagged = ("id", "state", "is_pausing", "reason")
 
     def __init__(
@@ -435,7 +435,10 @@ class Runs(Noun):
 
     def _filter(self, c: Connection, asked: AskedRuns) -> RunFilter:
         agent_id, device_id = ids_called(
-            c, asked.agent, asked.device, user_id=self.user_id, at=epoch_ms(self._clock.now())
+            *(c, asked.agent, asked.device),
+            user_id=self.user_id,
+            at=epoch_ms(self._clock.now()),
+            only=self.limited_to.devices,
         )
         states = None if asked.state is None else {asked.state}
         if asked.outcome == "cancelled":
@@ -443,6 +446,7 @@ class Runs(Noun):
         return RunFilter(
             agent_id=agent_id,
             device_id=device_id,
+            devices=self.limited_to.devices,
             user_id=self.user_id,
             states=states,
             task_id=asked.task_id,
@@ -484,7 +488,7 @@ class Runs(Noun):
         """List the files of a run by their paths."""
 
         def read(c: Connection) -> tuple[RunRow, list[UnitRow]]:
-            row = run_named(c, run_id, self.user_id)
+            row = run_named(c, run_id, self.user_id, self.limited_to.devices)
             return row, list_units(c, row.id, state=state, limit=paging.part.limit, after=paging.after)
 
         row, units = await self._store.read(read)
@@ -504,7 +508,7 @@ class Runs(Noun):
         offered = self.offered
 
         def read(c: Connection) -> tuple[RunFacts, list[UnitRow], list[RunMove], dict[str, str]]:
-            row = run_named(c, run_id, self.user_id)
+            row = run_named(c, run_id, self.user_id, self.limited_to.devices)
             units, moves = first_units(c, row.id, MOST_UNITS), runs.run_history(c, row.id)
             names = audit.names_of_actors(c, {move.actor for move in moves})
             return read_facts(c, [row], offered), units, moves, names
@@ -538,7 +542,7 @@ class Runs(Noun):
         found, seq, last = (await self._run(run_id)).id, 0, None
 
         def read(c: Connection, offered: Offered) -> RunFacts:
-            return read_facts(c, [run_named(c, found, self.user_id)], offered)
+            return read_facts(c, [run_named(c, found, self.user_id, self.limited_to.devices)], offered)
 
         async with aclosing(self._watch.changes(found)) as changes:
             async for _ in changes:
@@ -686,7 +690,7 @@ class Runs(Noun):
         return row.state in EXECUTING_RUN_STATES and self._dispatcher.is_pausing(row.id)
 
     async def _run(self, run_id: str) -> RunRow:
-        return await self._store.read(run_named, run_id, self.user_id)
+        return await self._store.read(run_named, run_id, self.user_id, self.limited_to.devices)
 
 
 def read_facts(c: Connection, rows: Sequence[RunRow], offered: Offered) -> RunFacts:
@@ -699,16 +703,20 @@ def read_facts(c: Connection, rows: Sequence[RunRow], offered: Offered) -> RunFa
     )
 
 
-def run_named(c: Connection, run_id: str, user_id: UserId | None) -> RunRow:
-    """Return the run with that id, or the only one whose id ends so.
+def run_named(
+    c: Connection, run_id: str, user_id: UserId | None, devices: Collection[DeviceId] = ()
+) -> RunRow:
+    """Return the run with that id, or the only one whose id ends so; of *devices* alone, if any.
 
     Raises:
         CodedError (UNKNOWN_RUN, BAD_PARAMS): no run is called so, or several are.
     """
-    row = runs.find_run(c, RunId(run_id), user_id=user_id)
+    row = runs.find_run(c, RunId(run_id), user_id=user_id, devices=devices)
     if row is not None:
         return row
-    found = runs.runs_ending_in(c, run_id, user_id=user_id) if SUFFIX.fullmatch(run_id) else []
+    found = (
+        runs.runs_ending_in(c, run_id, user_id=user_id, devices=devices) if SUFFIX.fullmatch(run_id) else []
+    )
     if len(found) > 1:
         raise CodedError(ErrorCode.BAD_PARAMS, f"several runs end in {run_id!r}; give more of the id")
     if not found:
@@ -813,7 +821,7 @@ class SpanView(View, kw_only=True):
 class Traces(Noun):
     """Traces of runs. The id of a trace is ``trace_id`` of its run, which frames and logs bear."""
 
-    name, list_key, path = "traces", "spans", "/v1/runs"
+    name, list_key, path, within = "traces", "spans", "/v1/runs", BY_DEVICE
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -839,7 +847,7 @@ class Traces(Noun):
         """List the spans of a run in the order of their beginnings."""
 
         def read(c: Connection) -> list[Span]:
-            run = run_named(c, run_id, self.user_id)
+            run = run_named(c, run_id, self.user_id, self.limited_to.devices)
             return list_spans(c, run.id, limit=part.limit, after=part.after)
 
         return [

@@ -43,6 +43,7 @@ from hub.api.noun import (
 )
 from hub.api.nouns.gateways import Gateways
 from hub.api.nouns.issues import IssueCounts, Issues, IssueView
+from hub.api.nouns.tokens import LimitsView
 from hub.api.others import not_alive
 from hub.api.pages import HEADERS, asset
 from hub.backups import Backups
@@ -55,7 +56,9 @@ from hub.log import Channel
 from hub.loop_lag import LoopLag
 from hub.roles import (
     AUDITED,
+    BY_ALL,
     DEVICE_REQUESTS,
+    LIMITED,
     PUBLIC,
     ROLE_SCOPES,
     ROUTES,
@@ -138,6 +141,7 @@ class RouteView(View):
     """Route of the interface. *scope*: the scope that it needs; ``public``: no token is needed.
 
     *audit*: event of its entry in the audit log; null: it changes nothing.
+    *limits*: kinds of limits that a token may have for it; it shows what is within them alone.
     """
 
     method: str
@@ -145,6 +149,7 @@ class RouteView(View):
     scope: str
     roles: tuple[Role, ...]
     audit: str | None = None
+    limits: tuple[str, ...] = ()
 
 
 class DeviceRequestView(View):
@@ -174,6 +179,7 @@ class MeView(View):
     role: Role | None
     scopes: tuple[Scope, ...]
     user: str | None
+    limits: LimitsView | None = None
 
 
 class Exposition(Response):
@@ -289,21 +295,23 @@ class System(Noun):
         return Exposition(exposed())
 
     @tool()
-    @route("GET", "/v1/me", Scope.READ)
+    @route("GET", "/v1/me", Scope.READ, within=BY_ALL)
     async def me(self, caller: Caller) -> MeView:
         """Return who the caller is, and what it may do."""
         (user,) = (
             await self._store.read(devices.list_users, user_id=self.user_id) if self.user_id else (None,)
         )
+        names = await self._store.read(devices.names_of_devices, caller.limits.devices)
         return MeView(
             actor=caller.actor,
             name=caller.name,
             role=caller.role,
             scopes=tuple(scope for scope in Scope if scope in caller.scopes),
             user=None if user is None else user.name,
+            limits=LimitsView.of(caller.limits, names),
         )
 
-    @route("GET", "/v1/routes", Scope.READ, is_whole=True)
+    @route("GET", "/v1/routes", Scope.READ, is_whole=True, within=BY_ALL)
     async def table(self) -> RoutesView:
         """Return the routes of this hub with the roles that may use them, and the requests of devices."""
         return routes_view()
@@ -401,6 +409,7 @@ def routes_view() -> RoutesView:
                 scope=ANYBODY if need is PUBLIC else str(need.value),
                 roles=roles_that_may(need),
                 audit=AUDITED[asked] or None,
+                limits=tuple(kind for kind in BY_ALL if kind in LIMITED[asked]),
             )
             for asked, need in ROUTES.items()
         ),
@@ -621,7 +630,7 @@ class Page(Response):
 class Handbook(Noun):
     """Pages for people, and the document for programs."""
 
-    name, path = "handbook", ""
+    name, path, within = "handbook", "", BY_ALL
     is_scoped = False
 
     @route("GET", "/docs", Scope.READ)

@@ -1,10 +1,12 @@
 """Tokens of devices, operators and agents, invitations, and sessions of browsers. Only hashes are kept."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import asdict
 
 from hub import tokens
 from hub.api.binding import Body, Call, Head
@@ -29,14 +31,14 @@ from hub.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.links.roster import Roster
 from hub.log import Channel
 from hub.metrics import Metrics
-from hub.roles import Principal, Role, Scope, scopes_of
+from hub.roles import BY_ALL, Principal, Role, Scope, scopes_of
 from hub.tokens import TokenKind
 from protocol.coordination import DEVICE, Method
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import DeviceId, TokenId, UserId
 from storage.agents import agents
-from storage.devices import devices
-from storage.devices.devices import Grant
+from storage.devices import devices, pairings
+from storage.devices.devices import Grant, Limits
 from storage.devices.tokens import (
     AGENT_TOKENS,
     DEVICE_TOKENS,
@@ -56,7 +58,7 @@ from storage.devices.tokens import (
     open_link,
 )
 from storage.devices.tokens import Tokens as StoredTokens
-from storage.store import Store
+from storage.store import Connection, Store
 
 log = Channel(__name__)
 
@@ -303,16 +305,40 @@ class SignInView(View, kw_only=True):
     revoked_at: Instant | None = None
 
 
+Limited = Annotated[
+    tuple[Annotated[str, Meta(max_length=200, pattern=r"^[^/\x00]+$(?!\n)")], ...], Meta(max_length=50)
+]
+
+
+class LimitsView(View):
+    """Things that a token is limited to, by their names; of a kind without any, it is not limited.
+
+    *roots*: shared folders, as the first part of paths names them.
+    """
+
+    devices: Limited = ()
+    tables: Limited = ()
+    roots: Limited = ()
+
+    @classmethod
+    def of(cls, limits: Limits, names: Mapping[DeviceId, str]) -> "LimitsView | None":
+        """Return limits with the names of devices; None without any."""
+        named = tuple(names.get(id, id) for id in limits.devices)
+        return cls(named, limits.tables, limits.roots) if limits.kinds else None
+
+
 class OperatorTokenView(SignInView, kw_only=True):
     """An operator's token without its secret.
 
     *user*: the only user whose things it sees; None: everybody's. *scopes*: those of its role that it has.
+    *limits*: null: it has none.
     """
 
     name: str
     role: Role
     scopes: tuple[Scope, ...]
     user: str | None = None
+    limits: LimitsView | None = None
 
 
 class NewOperatorToken(OperatorTokenView, kw_only=True):
@@ -326,6 +352,7 @@ _OPERATOR_TOKEN_REQUEST: Final = Body(
     """An operator's token to create, with some scopes of its role.
 
 *scopes*: ``review`` and ``answer``, which act in the name of owners, have to be named.
+*limits*: routes that show or change more are refused to the token.
 """,
 )
 
@@ -341,9 +368,22 @@ class OperatorTokens(SecretsOfKind[OperatorTokenRow], Noun):
     @listed("", Scope.TOKENS, key=lambda token: (epoch_ms(token.created_at), token.id))
     async def all(self, part: Part = ALL) -> list[OperatorTokenView]:
         """List the tokens of operators, including revoked ones, the oldest first."""
-        return list(map(_operator_view, await self._page(part)))
 
-    @route("POST", "", Scope.TOKENS, status=201, is_secret=True)
+        def read(c: Connection) -> tuple[list[OperatorTokenRow], dict[DeviceId, str]]:
+            rows = self.stored.page(c, user_id=self.user_id, limit=part.limit, after=part.after)
+            ids = {id for row in rows for id in row.limited_to.devices}
+            return rows, devices.names_of_devices(c, ids)
+
+        rows, names = await self._store.read(read)
+        return [_operator_view(row, names) for row in rows]
+
+    @route(
+        *("POST", "", Scope.TOKENS),
+        status=201,
+        is_secret=True,
+        errors=[ErrorCode.UNKNOWN_DEVICE],
+        within=BY_ALL,
+    )
     @audited("operator_token.created")
     async def create(
         self,
@@ -352,25 +392,43 @@ class OperatorTokens(SecretsOfKind[OperatorTokenRow], Noun):
         caller: Caller,
         scopes: Annotated[tuple[Scope, ...], _OPERATOR_TOKEN_REQUEST] = (),
         ttl_s: Annotated[Lifetime | None, _OPERATOR_TOKEN_REQUEST] = None,
+        limits: Annotated[LimitsView | None, _OPERATOR_TOKEN_REQUEST] = None,
     ) -> NewOperatorToken:
         """Create a token within the caller's own rights. Only this response has the secret.
 
-        With ``user``, the token sees only that user's things.
+        With ``user``, the token sees only that user's things; with *limits*, only those devices, tables and
+        shared folders.
         """
         granted = scopes_of(role, scopes)
         check_within_rights(role, granted, scopes, caller)
+        find = partial(pairings.device_named, user_id=self.user_id, at=self._now, only=caller.limits.devices)
+        limits = limits or LimitsView()
+        limited = Limits(
+            tuple([(await self._store.read(find, name)).id for name in dict.fromkeys(limits.devices)]),
+            limits.tables,
+            limits.roots,
+        )
+        if beyond := caller.limits.beyond(limited):
+            message = f"you may not hand out what you do not have: all {', '.join(beyond)}"
+            raise CodedError(
+                ErrorCode.FORBIDDEN, message, hint="GET /v1/me has your limits: name some of them"
+            )
+        rights: dict[str, Any] = {"scopes": sorted(granted)}
+        if limited.kinds:  # see OperatorTokenRow
+            rights = {"scopes": [], "limits": asdict(limited) | rights}
         await self._check_room("operator_tokens", "tokens of operators that count")
         lasts_s = self.limits.operator_token_days * DAY_S if ttl_s is None else ttl_s
         row, token = await self._create(
             lasts_s,
             name=name.strip(),
             role=role,
-            scopes=sorted(granted),
+            **rights,
             user_id=self.user_id,
             actor=caller.actor,
         )
         log.info("operator_token.created", token_id=row.id)
-        return NewOperatorToken.from_row(_operator_view(row), token=token)
+        names = dict(zip(limited.devices, limits.devices, strict=False))
+        return NewOperatorToken.from_row(_operator_view(row, names), token=token)
 
     @route("DELETE", "/{token_id}", Scope.TOKENS)
     @audited("operator_token.revoked")
@@ -378,7 +436,7 @@ class OperatorTokens(SecretsOfKind[OperatorTokenRow], Noun):
         """Revoke a token; doing it twice is no error."""
         row = await self._revoke(token_id, actor)
         log.info("operator_token.revoked", token_id=row.id)
-        return _operator_view(row)
+        return _operator_view(row, await self._store.read(devices.names_of_devices, row.limited_to.devices))
 
 
 def check_within_rights(
@@ -393,8 +451,13 @@ def check_within_rights(
         )
 
 
-def _operator_view(row: OperatorTokenRow) -> OperatorTokenView:
-    return OperatorTokenView.from_row(row, role=Role(row.role), scopes=tuple(sorted(map(Scope, row.scopes))))
+def _operator_view(row: OperatorTokenRow, names: Mapping[DeviceId, str]) -> OperatorTokenView:
+    return OperatorTokenView.from_row(
+        row,
+        role=Role(row.role),
+        scopes=tuple(sorted(map(Scope, row.granted))),
+        limits=LimitsView.of(row.limited_to, names),
+    )
 
 
 class AgentTokenView(SignInView, kw_only=True):

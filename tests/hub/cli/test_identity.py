@@ -276,7 +276,12 @@ def test_a_token_is_revoked_only_after_a_confirmation(hub: Hub, served: ServedHu
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["--device", "desk", "--role", "viewer"], ["--device", "desk", "--scope", "read"]]
+    "words",
+    [
+        [],
+        ["--device", "desk", "--device", "lab"],
+        *(["--device", "desk", f"--{one}", "read"] for one in ("scope", "table", "root")),
+    ],
 )
 def test_a_token_is_for_a_device_or_for_an_operator(hub: Hub, served: ServedHub, words: list[str]) -> None:
     assert hub("token", "create", *words).exit_code == 2
