@@ -228,7 +228,7 @@ class Answer(msgspec.Struct, frozen=True):
         """
         try:
             return read_json(self.body)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Unavailable("the provider's answer is cut off, or no JSON") from error
 
 

@@ -5,7 +5,7 @@ that a broken entry breaks no other; each entry is a calendar of its own, with t
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 from xml.etree.ElementTree import Element, tostring  # used on elements of the parser below
 
@@ -16,7 +16,7 @@ from hub.text import webdav
 from hub.text.html import text_of_html
 
 MOST_HTML_CHARS: Final = 1024 * 1024  # of one entry
-MOST_ZONE_CHARS: Final = 256 * 1024
+MOST_ZONE_CHARS: Final = 32 * 1024
 _BEGINS: Final = frozenset(("BEGIN:VEVENT", "BEGIN:VTODO", "BEGIN:VTIMEZONE"))
 _SPACES: Final = {  # namespaces whose elements are read, by the prefix that feeds write
     "http://purl.org/rss/1.0/modules/content/": "content:",
@@ -28,19 +28,21 @@ class CalendarEntry(msgspec.Struct, frozen=True):
     """Event or to-do of a calendar, with its exceptions.
 
     Attributes:
-        zones: time zones of the whole calendar, shared by its entries.
+        zones: definitions of the time zones that it names.
         version: digest that ignores the time of the download.
     """
 
     uid: str
-    zones: str
+    zones: tuple[str, ...]
     parts: tuple[str, ...]
     version: str
 
     @property
     def text(self) -> str:
         """Return the entry as a calendar of its own."""
-        return f"BEGIN:VCALENDAR\nVERSION:2.0\n{self.zones}{''.join(self.parts)}END:VCALENDAR\n"
+        zones = "".join(self.zones)
+        zones = zones if len(zones) <= MOST_ZONE_CHARS else ""  # they are parsed with each entry
+        return f"BEGIN:VCALENDAR\nVERSION:2.0\n{zones}{''.join(self.parts)}END:VCALENDAR\n"
 
 
 def plain(html: str) -> tuple[str, int]:
@@ -122,19 +124,17 @@ def calendar_entries(body: bytes) -> list[CalendarEntry]:
     text = body.decode("utf-8-sig", "replace").replace("\r\n", "\n")
     if not text.lstrip()[:15].upper().startswith("BEGIN:VCALENDAR"):
         raise Unavailable("the answer is no calendar: it does not begin with BEGIN:VCALENDAR")
-    zones: list[str] = []
+    zones: dict[str, str] = {}
     groups: dict[str, list[str]] = {}
     for number, part in enumerate(_components(text)):
         if part[:15].upper() == "BEGIN:VTIMEZONE":
-            zones.append(part)
+            zones[_value(part, "TZID")] = part
         else:
-            groups.setdefault(_uid(part) or f"#{number}", []).append(part)
-    head = "".join(zones)
-    head = head if len(head) <= MOST_ZONE_CHARS else ""  # each entry is parsed with them
+            groups.setdefault(_value(part, "UID") or f"#{number}", []).append(part)
     return [
         CalendarEntry(
             "" if uid.startswith("#") else uid,
-            head,
+            tuple(zones[id] for id in _zone_ids(parts) if id in zones),
             tuple(parts),
             hashlib.sha256("".join(map(_lasting, parts)).encode("utf-8", "replace")).hexdigest(),
         )
@@ -162,9 +162,16 @@ def _unfolded(part: str) -> list[str]:
     return part.replace("\n ", "").replace("\n\t", "").split("\n")
 
 
-def _uid(part: str) -> str:
-    lines = (line for line in _unfolded(part) if line[:3].upper() == "UID" and line[3:4] in (":", ";"))
+def _value(part: str, name: str) -> str:
+    """Return the value of the first property with that name."""
+    lines = (line for line in _unfolded(part) if line.upper().startswith((f"{name}:", f"{name};")))
     return next((line.partition(":")[2].strip() for line in lines), "")
+
+
+def _zone_ids(parts: Sequence[str]) -> dict[str, None]:
+    """Return the time zones that an entry names."""
+    named = (line.partition("TZID=")[2] for part in parts for line in _unfolded(part) if "TZID=" in line)
+    return dict.fromkeys(words.partition(":")[0].partition(";")[0].strip('"') for words in named)
 
 
 def _lasting(part: str) -> str:

@@ -23,7 +23,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path as FilePath
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
-from urllib.parse import quote, urlencode, urljoin
+from urllib.parse import quote, urlencode
 
 import msgspec
 from anyio import to_thread
@@ -39,7 +39,7 @@ from pydantic import (
     model_validator,
 )
 
-from hub.connectors.caldav import KINDS, Line, read_metadata
+from hub.connectors.caldav import KINDS, Line, joined, read_metadata
 from hub.connectors.calling import (
     Answer,
     ConnectorFailure,
@@ -78,7 +78,6 @@ from hub.document import Document
 from hub.outbound.rules import finite_number
 from hub.text.html import TooTangled
 from hub.text.mime import date_in
-from protocol.frame import read_json
 from protocol.work import ProvenanceOrigin
 
 OVERLAP: Final = timedelta(minutes=10)  # providers list some changes late
@@ -105,6 +104,7 @@ _DONE: Final = frozenset(("true", "1", "done", "completed", "closed"))
 # --- the file ---
 
 
+@cache
 def steps_of(path: str) -> tuple[str, ...]:
     """Return the steps of a path. Raises ValueError if it is none."""
     steps = tuple(step for step in re.sub(r"\[([*+])\]", r".[\1].", path).split(".") if step)
@@ -448,11 +448,8 @@ class ManifestConnector(Connector):
     def origins(cls, settings: _Settings) -> frozenset[str]:
         values = settings.variables()
         detail = [] if cls.manifest.detail is None else [cls.manifest.detail.url]
-        found = set[str]()
-        for url in (cls.manifest.url, *detail):
-            with suppress(ValueError):  # the caller refuses what is no address
-                found.add(origin_of(_url(url, values | dict.fromkeys((*_OF_TIME, "key"), ""))))
-        return frozenset(found)
+        values |= dict.fromkeys((*_OF_TIME, "key"), "")
+        return frozenset(_origin(_url(url, values)) for url in (cls.manifest.url, *detail)) - {""}
 
     @classmethod
     def quota(cls, settings: Any) -> Quota:
@@ -473,7 +470,7 @@ class ManifestConnector(Connector):
         request = self._request(self.context.clock.now() - timedelta(days=1))
         entries, _ = await to_thread.run_sync(self._decoded, await self._ask(request, {}), request)
         name = self.context.identity or self.context.account or self.manifest.name
-        return Account(name=name, detail=f"{len(entries)} entries on the first page")
+        return Account(name=name, detail=f"entries on the first page: {len(entries)}")
 
     async def pages(self, cursor: Cursor | None, since: datetime) -> AsyncGenerator[Page]:
         place = Place() if cursor is None else read_cursor(cursor, Place)
@@ -535,7 +532,7 @@ class ManifestConnector(Connector):
                 return Unread(reason=str(error))
             if answer.status == 404:
                 return Unread(reason="it was deleted", is_removed=True)
-            text = "\n".join(part for part in (text, *_texts(_json(answer), detail.text)) if part)
+            text = "\n".join(part for part in (text, *_texts(answer.json(), detail.text)) if part)
         if self.needs_model:
             text = text[: self.filter.max_chars] or "(empty)"
         return msgspec.structs.replace(found, text=text, content_hash=_digest(text))
@@ -568,8 +565,8 @@ class ManifestConnector(Connector):
             )
             if answer.status not in _MOVED:
                 return answer
-            moved = urljoin(address, answer.headers.get("location", ""))
-            if not moved.startswith(_WEB) or origin_of(moved) != origin_of(address):
+            moved = joined(address, answer.headers.get("location", ""))
+            if _origin(moved) not in self.origins(self.settings):
                 raise Misconfigured(f"it has moved to {moved[:200]}: write that address, if you trust it")
             address = moved
         raise Misconfigured("the server sends us from one address to the next")
@@ -598,7 +595,7 @@ class ManifestConnector(Connector):
         if manifest.format == "ics":
             events = calendar_entries(answer.body)
             return [Entry(one.uid or one.version, one.version, one) for one in self._bounded(events)], None
-        found: Any = feed_entries(answer.body) if manifest.format == "feed" else _json(answer)
+        found: Any = feed_entries(answer.body) if manifest.format == "feed" else answer.json()
         path = () if manifest.list is None else steps_of(manifest.list)
         listed = next(iter(values_at(found, path)), None)
         if not isinstance(listed, list):
@@ -636,12 +633,12 @@ class ManifestConnector(Connector):
             case "link":
                 links = (part.partition(">") for part in answer.headers.get("link", "").split("<")[1:])
                 url = next((url for url, _, more in links if "next" in more.partition("rel=")[2][:6]), None)
-                return None if url is None else Request(urljoin(request.address, url))
+                return None if url is None else Request(joined(request.address, url))
             case "path":
                 value = _first(found, (pages.path or "",))
                 if value and pages.parameter:
                     return _with(request, pages.parameter, value, 0)
-                return Request(urljoin(request.address, value)) if value else None
+                return Request(joined(request.address, value)) if value else None
             case "number" | "offset" if number >= pages.size:
                 position = request.position + (1 if pages.by == "number" else number)
                 return _with(request, pages.parameter, str(position), position)
@@ -755,11 +752,11 @@ def _digest(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode("utf-8", "replace")).hexdigest()
 
 
-def _json(answer: Answer) -> Any:
+def _origin(url: str) -> str:
     try:
-        return read_json(answer.body)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise Unavailable("the provider's answer is cut off, or no JSON") from error
+        return origin_of(url)
+    except ValueError:
+        return ""
 
 
 def _texts(content: Any, paths: Sequence[str]) -> list[str]:

@@ -21,6 +21,7 @@ from hub.connectors.calling import (
     Unavailable,
 )
 from hub.connectors.connector import Auth, UnknownProvider, Unread, find, shipped
+from hub.connectors.feeds import calendar_entries
 from hub.connectors.manifest import load, steps_of, values_at
 from hub.document import Document
 from hub.extraction.calendars import read_calendar
@@ -256,6 +257,7 @@ async def _endless() -> AsyncIterator[bytes]:
         ("todoist", Response(b'{"results": [{"id": '), Unavailable, "cut off, or no JSON"),
         ("todoist", Response(b"<html>Sign in to the hotel</html>"), Unavailable, "no JSON"),
         ("todoist", Response(b"[" * 100_000), Unavailable, "no JSON"),
+        ("todoist", Response(b'{"results": ["\x84"]}'), Unavailable, "no JSON"),
         (
             "todoist",
             JSONResponse({"tasks": []}),
@@ -302,18 +304,22 @@ async def test_a_moved_feed_is_followed_at_its_own_server_alone() -> None:
             await here.run()
 
 
-@pytest.mark.parametrize("link", ["https://evil.example/2", "//evil.example/2"])
-async def test_a_page_at_another_server_is_not_asked_for(link: str) -> None:
+@pytest.mark.parametrize(
+    ("link", "message"),
+    [
+        ("https://evil.example/2", "not its own"),
+        ("//evil.example/2", "not its own"),
+        ("http://[", "no address"),
+    ],
+)
+async def test_a_page_at_another_server_is_not_asked_for(link: str, message: str) -> None:
     async with rig("github-issues") as here:
-        here.arrive("first")
-        issues = [here.provider.issue(one) for one in here.provider.entries]  # type: ignore[attr-defined]
-        here.provider.failures = [JSONResponse(issues, headers={"Link": f'<{link}>; rel="next"'})]
-        here.kind.manifest.pages.__dict__["oldest_first"] = False  # type: ignore[attr-defined]
-        try:
-            with pytest.raises(Misconfigured, match="not its own"):
-                await here.run()
-        finally:
-            here.kind.manifest.pages.__dict__["oldest_first"] = True  # type: ignore[attr-defined]
+        here.provider.failures = [
+            JSONResponse([{"node_id": "1", "title": "x"}], headers={"Link": f'<{link}>; rel="next"'})
+        ]
+        with pytest.raises(ConnectorFailure, match=message):
+            await here.run()
+        assert len(here.provider.asked) == 1
 
 
 class Repeating(Provider):
@@ -431,6 +437,23 @@ async def test_events_are_listed_when_they_enter_the_window_and_a_broken_one_hid
         here.clock.advance(25 * 86_400)
         cursor, found = await here.run(cursor, window_days=20)
         assert set(found) == {"far"}
+
+
+def test_an_entry_of_a_calendar_brings_the_time_zones_that_it_names_alone() -> None:
+    zone = "BEGIN:VTIMEZONE\r\nTZID:{0}\r\n{1}END:VTIMEZONE\r\n"
+    event = 'BEGIN:VEVENT\r\nUID:{0}\r\nDTSTART;TZID="{1}":20261201T090000\r\nEND:VEVENT\r\n'
+    parts = [
+        zone.format("Here", ""),
+        zone.format("Huge", "X:y\r\n" * 10_000),
+        event.format("a", "Here"),
+        event.format("b", "Huge"),
+        event.format("c", "None"),
+        event.format("a", "Here").replace("UID:a", "UID:\r\n a\r\nRECURRENCE-ID:20261208T090000"),
+    ]
+    found = calendar_entries(f"BEGIN:VCALENDAR\r\n{''.join(parts)}END:VCALENDAR".encode())
+    texts = {one.uid: one.text for one in found}
+    zones = {uid: text.count("BEGIN:VTIMEZONE") for uid, text in texts.items()}
+    assert (zones, texts["a"].count("BEGIN:VEVENT")) == ({"a": 1, "b": 0, "c": 0}, 2)
 
 
 RECORD = {"a": {"b": [{"c": "x"}, {"c": None}, {"d": "y"}, {"c": 3}]}, "t": {"p": 1, "q": "z"}, "n": None}
