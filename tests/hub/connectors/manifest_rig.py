@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from hub.connectors.calling import Caller, Throttle
-from hub.connectors.connector import Connector, Context, Cursor, Message, Unread, find
+from hub.connectors.connector import Connector, ConnectorClass, Context, Cursor, Message, Unread, find
 from hub.document import Document
 from hub.outbound.client import OutboundClient
 from hub.outbound.rules import OutboundRules
@@ -316,9 +316,9 @@ PROVIDERS: dict[str, type[Provider]] = {
 class Rig:
     """One provider, and connectors to it."""
 
-    def __init__(self, name: str, provider: Provider, url: str, client: OutboundClient) -> None:
+    def __init__(self, kind: ConnectorClass, provider: Provider, url: str, client: OutboundClient) -> None:
         self.clock = HastyClock()
-        self.kind = find(name)
+        self.kind = kind
         self.provider = provider
         self.secret = SECRET
         self.settings = {key: value.format(url) for key, value in provider.settings.items()}
@@ -367,10 +367,12 @@ class Rig:
 
 
 @asynccontextmanager
-async def rig(name: str, provider: Provider | None = None) -> AsyncIterator[Rig]:
+async def rig(
+    name: str, provider: Provider | None = None, kind: ConnectorClass | None = None
+) -> AsyncIterator[Rig]:
     provider = provider or PROVIDERS[name]()
     async with (
         serving(provider) as url,
         OutboundClient(OutboundRules(), max_answer_bytes=MOST_BYTES) as client,
     ):
-        yield Rig(name, provider, url, client)
+        yield Rig(kind or find(name), provider, url, client)

@@ -535,6 +535,82 @@ def test_a_manifest_of_one_s_own_lies_at_hub_toml(tmp_path: Path) -> None:
             kind.settings_model.model_validate(given | {"base_url": wrong})
 
 
+class Notes(Provider):
+    """A service with pages of each kind, and texts in HTML."""
+
+    settings = {"base_url": "{}", "username": "ana", "manifest": "mine.toml"}  # noqa: RUF012
+    is_open = False
+    header, shown = "x-api-key", f"Key {SECRET}"
+
+    def signed_in(self, request: Request) -> bool:
+        return request.headers.get(self.header) == self.shown
+
+    def answer(self, request: Request, body: Any) -> Response:
+        asked = request.query_params
+        at = (int(asked.get("page", 1)) - 1) * self.page or int(asked.get("from", 0))
+        some, more = self.part(self.entries, str(at))
+        notes = [
+            {
+                "id": one.number,
+                "title": f"<b>{one.subject}</b>",
+                "text": f"<p>{one.text}</p>",
+                "created": 1780444800 + one.number,
+            }
+            for one in some
+        ]
+        following = f"/api/notes?from={more}" if more else None
+        return JSONResponse({"data": {"notes": notes}, "links": {"next": following}, "asked": dict(asked)})
+
+
+NOTES = """
+name = "notes"
+url = "{base_url}/notes"
+list = "data.notes"
+html = true
+query = { owner = "{username}", of = "" }
+headers = { X-Client = "hub of {username}" }
+[settings.base_url]
+[settings.username]
+"""
+
+
+@pytest.mark.parametrize(
+    ("paging", "requests"),
+    [
+        ('by = "number"\nparameter = "page"', 4),
+        ('by = "number"\nparameter = "page"\nsize = 2', 3),
+        ('by = "offset"\nparameter = "from"', 4),
+        ('by = "offset"\nparameter = "from"\nsize = 2', 3),
+        ('by = "path"\npath = "links.next"', 3),
+    ],
+)
+async def test_a_manifest_of_one_s_own_follows_pages_of_each_kind(
+    tmp_path: Path, paging: str, requests: int
+) -> None:
+    signs_in = '[auth]\nkind = "header"\nheader = "X-Api-Key"\nprefix = "Key "\n'
+    (tmp_path / "mine.toml").write_text(f"{NOTES}{signs_in}[pages]\n{paging}\n")
+    provider = Notes()
+    provider.page = 2
+    async with rig("", provider, manifest.kind_of_file(tmp_path / "mine.toml")) as here:
+        for number in range(5):
+            here.arrive(f"n{number}")
+        here.clock.advance(-here.clock.now().timestamp() + 1780444900)
+        cursor, found = await here.run()
+        assert list(found) == [f"n{number}" for number in range(5)]
+        assert (len(provider.asked), "owner=ana" in provider.asked[0]) == (requests, True)
+        assert document(found["n0"]).text == f"n0\n\n{TEXT}"
+        assert found["n0"][0].sent_at == datetime(2026, 6, 3, 0, 0, 1, tzinfo=UTC)
+        assert (await here.run(cursor))[1] == {}
+
+
+async def test_a_user_and_a_password_are_sent_as_basic_authentication(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(f'{NOTES}[auth]\nkind = "basic"\n')
+    provider = Notes()
+    provider.header, provider.shown = "authorization", "Basic YW5hOnRvay1lbi01YzBl"
+    async with rig("", provider, manifest.kind_of_file(tmp_path / "mine.toml")) as here:
+        assert (await here.open().check()).detail == "entries on the first page: 0"
+
+
 @pytest.mark.parametrize(
     ("settings", "content", "message", "is_broken"),
     [
