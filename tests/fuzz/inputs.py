@@ -152,6 +152,21 @@ MULTISTATUS: Final = [
 <d:sync-token>http://example.org/sync/1</d:sync-token></d:multistatus>""",
     b'<d:error xmlns:d="DAV:"><d:valid-sync-token/></d:error>',
 ]
+FEEDS: Final = [
+    b"""<?xml version="1.0" encoding="utf-8"?>
+<rss version="2.0" xmlns:dc="http://purl.org/dc/elements/1.1/"><channel><title>a</title>
+<item><title>One &amp; two</title><link>https://example.org/1</link><guid isPermaLink="false">g1</guid>
+<pubDate>Wed, 06 May 2026 12:00:00 GMT</pubDate><dc:creator>Ana</dc:creator><category>a</category>
+<description>&lt;p&gt;Anna must answer.&lt;/p&gt;&lt;script&gt;x()&lt;/script&gt;</description></item>
+<item><guid>g2</guid><description>two</description></item></channel></rss>""",
+    b"""<feed xmlns="http://www.w3.org/2005/Atom"><entry><id>tag:a,2026:1</id>
+<title type="html">A &amp;lt; b</title><link href="https://example.org/1"/><author><name>Ana</name></author><updated>2026-05-06T12:00:00Z</updated>
+<content type="xhtml"><div xmlns="http://www.w3.org/1999/xhtml"><p>Anna must answer.</p></div></content>
+</entry></feed>""",
+    b"""[{"node_id": "1", "title": "a", "body": "Anna must answer.", "user": {"login": "ana"}, "number": 1,
+"labels": [{"name": "bug"}], "created_at": "2026-05-06T12:00:00Z", "updated_at": "2026-05-06T12:00:00Z"},
+{"node_id": 2, "title": null, "labels": null, "updated_at": 1780444800}]""",
+]
 CRON: Final = [
     *(
         b"* * * * *",

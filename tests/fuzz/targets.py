@@ -5,7 +5,7 @@ import json
 import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -19,7 +19,9 @@ import msgspec
 
 from hub.clock import epoch_ms
 from hub.connectors.caldav import joined, multistatus, read_metadata
-from hub.connectors.calling import Unavailable
+from hub.connectors.calling import Answer, Misconfigured, Unavailable
+from hub.connectors.connector import Context, find
+from hub.connectors.manifest import ManifestConnector
 from hub.connectors.mime import read_head
 from hub.document import Document
 from hub.extraction.answers import Unreadable, is_whole, read
@@ -43,8 +45,15 @@ from protocol.tables import TableName
 from tests.fuzz import inputs
 from tests.fuzz.inputs import FROM_DEVICES, MOST_BYTES, bent, bent_frame
 from tests.hub.extraction.conftest import material_of
+from tests.support.clock import FakeClock, SeededChance
 from tests.support.hub import ENDLESS, over_unix, serving
 
+_AT: Final = datetime(2026, 5, 1, tzinfo=UTC)
+_OF_FEEDS: Final = {
+    "rss": {"url": "https://example.org/feed"},
+    "ics": {"url": "https://example.org/calendar.ics"},
+    "github-issues": {"repository": "a/b"},
+}
 _NOT_ASKED: Final = (
     "/v1/drain",
     "/v1/backups",
@@ -353,6 +362,20 @@ def _read_multistatus(data: bytes) -> None:
         joined("https://example.org/cal/", resource.href)
 
 
+def _read_feed(data: bytes) -> None:
+    """Read the data as three providers whose manifests come with the hub would."""
+    chance = SeededChance()
+    for name, settings in _OF_FEEDS.items():
+        kind = find(name)
+        context = Context(account="a", clock=FakeClock(), chance=chance, caller=None)  # type: ignore[arg-type]
+        connector = kind(context, kind.settings_model.model_validate(settings), kind.filter_model())
+        assert isinstance(connector, ManifestConnector)
+        request = connector._request(_AT)
+        with suppress(Unavailable, Misconfigured):
+            entries, _ = connector._decoded(Answer(200, {}, data), request)
+            connector._messages(entries, _AT, True)
+
+
 @asynccontextmanager
 async def _http() -> AsyncIterator[Call]:
     with TemporaryDirectory() as folder:
@@ -377,5 +400,6 @@ TARGETS: Final = {
     "answers of models": Target(make=_answer, opened=of(_read_answer), refused=(Unreadable,)),
     "mail": Target(make=_bent(inputs.MAILS), opened=of(_read_mail), refused=(NotConvertible,), bound_s=2.0),
     "iCalendar": Target(make=_bent(inputs.CALENDARS), opened=of(_read_calendar)),
+    "feeds": Target(make=_bent(inputs.FEEDS, inputs.CALENDARS), opened=of(_read_feed), bound_s=2.0),
     "CalDAV": Target(make=_bent(inputs.MULTISTATUS), opened=of(_read_multistatus), refused=(Unavailable,)),
 }
