@@ -16,6 +16,7 @@ from hub.cli.options import NAME, FilePath, example, json_option
 
 if TYPE_CHECKING:
     from hub.connectors.connector import Connector, ConnectorClass
+    from hub.outbound.rules import OutboundRules
 
 REMEDY: Final = "correct the manifest, --set or --secret; see: hub help manifests"
 PERIOD: Final = timedelta(days=30)  # in which a check looks for messages
@@ -49,14 +50,20 @@ def providers(as_json: bool) -> None:
 @click.option(
     "--secret", type=FilePath(dir_okay=False), metavar="FILE", help="File of the token or password."
 )
+@click.option(
+    "--allow", multiple=True, metavar="HOST", help="A private host that may be called, as in [outbound]."
+)
 @click.option("--most", type=click.IntRange(1, 100), default=5, show_default=True, help="Messages to show.")
-def check(manifest: str, assignments: tuple[str, ...], secret: Path | None, most: int) -> None:
+def check(
+    manifest: str, assignments: tuple[str, ...], secret: Path | None, allow: tuple[str, ...], most: int
+) -> None:
     """Show the first messages that a manifest gives, read from the service itself."""
     import anyio
     from pydantic import ValidationError
 
     from hub.connectors.connector import find, shipped
     from hub.connectors.manifest import kind_of_file
+    from hub.outbound.rules import OutboundRules
 
     given = dict(text.partition("=")[::2] for text in assignments)
     is_own = manifest not in shipped()
@@ -74,7 +81,7 @@ def check(manifest: str, assignments: tuple[str, ...], secret: Path | None, most
         with using(secret, "read", Exit.USAGE):
             token = secret.read_text(encoding="utf-8").strip()
     with _of_manifest():
-        rows = anyio.run(_first, kind, settings, token, most)
+        rows = anyio.run(_first, kind, settings, token, OutboundRules.parse(allow), most)
     show.print_table(("received", "title", "author", "labels", "text"), rows)
     show.report(f"{len(rows)} messages of the last {PERIOD.days} days")
 
@@ -89,16 +96,17 @@ def _of_manifest() -> Iterator[None]:
         raise Failure(str(error), Exit.FAILED, next_step=REMEDY) from error
 
 
-async def _first(kind: "ConnectorClass", settings: object, token: str, most: int) -> list[tuple[str, ...]]:
+async def _first(
+    kind: "ConnectorClass", settings: object, token: str, rules: "OutboundRules", most: int
+) -> list[tuple[str, ...]]:
     from hub.clock import SystemChance, SystemClock
     from hub.connectors.calling import MOST_ANSWER_BYTES, Caller, Throttle
     from hub.connectors.connector import Context
     from hub.outbound.client import OutboundClient
-    from hub.outbound.rules import OutboundRules
 
     clock, chance = SystemClock(), SystemChance()
     rows: list[tuple[str, ...]] = []
-    async with OutboundClient(OutboundRules(), max_answer_bytes=MOST_ANSWER_BYTES) as client:
+    async with OutboundClient(rules, max_answer_bytes=MOST_ANSWER_BYTES) as client:
         caller = Caller(
             client,
             tokens=None,
