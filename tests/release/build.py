@@ -148,6 +148,7 @@ def wrong_contents(folder: Path) -> list[str]:
     typed = {f"{package}/py.typed" for package in PACKAGES}
     licence = f"{NAME}.dist-info/licenses/LICENSE"
     built = {"hub/api/web/dist/index.html", "hub/hub.toml", "hub/docs/first-run.md"}
+    built |= {f"hub/connectors/{name}.toml" for name in ("example", "manifests/rss")}
     tops = {name.partition("/")[0] for name in wheel} - {*PACKAGES, f"{NAME}.dist-info"}
     needed = {
         "pyproject.toml",
