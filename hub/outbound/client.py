@@ -91,11 +91,12 @@ class OutboundClient(httpx2.AsyncClient):
         except AnswerTooLarge:
             self._on_refused("too_large")
             raise
-        headers = [(name, value) for name, value in response.headers.items() if name not in _OF_TRANSFER]
+        # As bytes: the library decodes headers in any encoding, and encodes ASCII alone.
+        headers = [(name, value) for name, value in response.headers.raw if name.lower() not in _OF_TRANSFER]
         return httpx2.Response(response.status_code, headers=headers, content=body, request=request)
 
 
-_OF_TRANSFER: Final = frozenset({"content-encoding", "content-length", "transfer-encoding"})
+_OF_TRANSFER: Final = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
 
 
 async def _read(response: httpx2.Response, most: int) -> bytes:

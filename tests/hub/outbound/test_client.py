@@ -85,6 +85,14 @@ async def test_an_answer_is_read_whole() -> None:
     assert (answer.status_code, answer.text) == (200, "ok")
 
 
+async def test_an_answer_with_headers_in_any_bytes_is_read() -> None:
+    for value in (b"caf\xc3\xa9", b"caf\xe9", b"\xff\x01"):
+        answer = OK.replace(b"\r\ncontent", b"\r\nserver: %b\r\ncontent" % value)
+        async with Server(answer).serving() as server, OutboundClient(HERE) as client:
+            found = await client.get(f"http://127.0.0.1:{server.port}/")
+            assert (found.status_code, found.content, "server" in found.headers) == (200, b"ok", True)
+
+
 @each("status", [301, 302, 303, 307, 308])
 async def test_a_redirect_is_not_followed(status: int) -> None:
     async with Server().serving() as inner:
