@@ -39,7 +39,7 @@ from pydantic import (
     model_validator,
 )
 
-from hub.connectors.caldav import KINDS, Line, joined, read_metadata
+from hub.connectors.caldav import KINDS, MOST_CHARS, Line, joined, read_metadata
 from hub.connectors.calling import (
     Answer,
     ConnectorFailure,
@@ -205,7 +205,7 @@ class Manifest(_Table):
 
     *list*: path of the list of entries; empty: the answer is the list. *skip*: paths that have a value in
     entries that are deleted, or not to be read. *filter*: paths by keys of an agent's filter. *is_task*: each
-    entry is a task, which rules read without a model.
+    entry is a task, which rules read without a model. *body*: of a POST; without it, the request is a GET.
     """
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
@@ -213,7 +213,6 @@ class Manifest(_Table):
     documentation: str = ""
     format: Literal["json", "feed", "ics"] = "json"
     url: str
-    method: Literal["GET", "POST"] = "GET"
     headers: dict[str, str] = {}
     query: dict[str, str] = {}
     body: dict[str, Any] | None = None
@@ -525,7 +524,7 @@ class ManifestConnector(Connector):
             return Unread(reason="it is not listed any more", is_removed=True)
         text = found.text
         if (detail := self.manifest.detail) is not None:
-            url = _url(detail.url, self.settings.variables() | {"key": str(message.place)})
+            url = _url(detail.url, self.settings.variables() | {"key": quote(str(message.place), "")})
             try:
                 answer = await self._ask(Request(url), {}, accept=(200, 404))
             except MessageUnreadable as error:
@@ -559,7 +558,7 @@ class ManifestConnector(Connector):
         body = None if request.body is None else msgspec.json.encode(request.body)
         asked = {**self._headers(), **headers}
         for _ in range(MOST_REDIRECTS):
-            method = "GET" if body is None else self.manifest.method
+            method = "GET" if body is None else "POST"
             answer = await self.context.caller.ask(
                 method, address, headers=asked, body=body, accept=(*accept, 304, *_MOVED)
             )
@@ -573,13 +572,13 @@ class ManifestConnector(Connector):
 
     def _headers(self) -> dict[str, str]:
         manifest, values = self.manifest, self.settings.variables()
-        headers = {name: _filled(text, values) for name, text in manifest.headers.items()}
+        headers = {name: _header(_filled(text, values)) for name, text in manifest.headers.items()}
         if manifest.body is not None:
             headers["Content-Type"] = "application/json"
         if self.auth is not Auth.PASSWORD:
             return headers
-        secret = "" if self.context.secret is None else self.context.secret()
-        if not secret or not secret.isascii() or not secret.isprintable():
+        secret = _header("" if self.context.secret is None else self.context.secret())
+        if not secret:
             raise SignInNeeded("the token or password is empty, or has characters that no header can have")
         auth = manifest.auth
         if auth.kind == "basic":
@@ -664,7 +663,10 @@ class ManifestConnector(Connector):
 
     def _event(self, entry: Entry, since: datetime, is_first: bool) -> Made | None:
         """Return the message of an event or to-do, or None if it is not listed now. Raises ValueError."""
-        known = read_metadata(entry.content.text)
+        text = entry.content.text
+        if len(text) > MOST_CHARS:
+            raise ValueError(f"it has more than {MOST_CHARS} characters")
+        known = read_metadata(text)
         if known.kind not in KINDS:
             raise ValueError("no iCalendar")
         until = self.context.clock.now() + timedelta(days=getattr(self.filter, "window_days", 0))
@@ -681,7 +683,7 @@ class ManifestConnector(Connector):
             link=known.link,
             sender=Address(known.organizer.lower()) if known.organizer else None,
         )
-        return message, self._made(message, entry.content.text)
+        return message, self._made(message, text)
 
     def _record(self, entry: Entry, since: datetime, is_first: bool) -> Made | None:
         """Return the message of an entry, or None if it is too old or the filter leaves it out."""
@@ -700,18 +702,19 @@ class ManifestConnector(Connector):
             (title, _), (text, hidden) = plain(title), plain(text)
         title = " ".join(title.split())[:TITLE_CHARS]
         author, link = _first(content, fields.author), _first(content, fields.link)
+        is_link = link.startswith(_WEB) and len(link) <= LINK_CHARS and len(link.split()) == 1
         message = self._message(
             entry,
             subject=title,
-            labels=tuple(_texts(content, fields.labels))[:20],
+            labels=tuple(label[:TITLE_CHARS] for label in _texts(content, fields.labels)[:20]),
             received_at=entry.changed_at,
             sent_at=_instant(_first(content, fields.created)),
-            link=link if link.startswith(_WEB) and len(link) <= LINK_CHARS else None,
+            link=link if is_link else None,
             sender=Address("", " ".join(author.split())[:TITLE_CHARS]) if author else None,
-            thread=_first(content, fields.thread) or None,
+            thread=_first(content, fields.thread)[:TITLE_CHARS] or None,
         )
         if manifest.is_task:
-            text = _todo(entry.id, title, text, _first(content, fields.due), is_done)
+            text = _todo(entry.id, title, text[: self.filter.max_chars], _first(content, fields.due), is_done)
         elif title not in text:
             text = f"{title}\n\n{text}".strip()
         return message, self._made(message, text, hidden)
@@ -736,7 +739,7 @@ class ManifestConnector(Connector):
         border = newest - OVERLAP - timedelta(minutes=1)
         again = [mark for mark, at in observed.items() if is_whole or at is None or at >= border]
         headers = {} if answer is None else answer.headers
-        etag, modified = headers.get("etag", "")[:200], headers.get("last-modified", "")[:100]
+        etag, modified = (_header(headers.get(name, "")) for name in ("etag", "last-modified"))
         place = Place(
             since=None if is_whole else newest,
             known=tuple(again[:MOST_KNOWN] if is_whole else again[-MOST_KNOWN:]),
@@ -750,6 +753,11 @@ class ManifestConnector(Connector):
 
 def _digest(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode("utf-8", "replace")).hexdigest()
+
+
+def _header(value: str) -> str:
+    """Return the value of a header, or an empty text if no header can have it."""
+    return value if value.isascii() and value.isprintable() and len(value) <= LINK_CHARS else ""
 
 
 def _origin(url: str) -> str:

@@ -59,7 +59,7 @@ class Provider:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        self.asked.append(f"{request.method} {request.url.path}?{request.url.query}")
+        self.asked.append(f"{request.method} {scope['raw_path'].decode()}?{request.url.query}")
         failure = self.failures.pop(0) if self.failures else None
         body = await request.body()
         if failure is None and not self.is_open and not self.signed_in(request):

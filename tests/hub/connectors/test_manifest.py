@@ -223,9 +223,11 @@ async def test_a_short_wait_is_waited_and_a_refused_token_needs_a_person() -> No
 class Tagged(Rss):
     """A feed with an ETag."""
 
+    more = ""
+
     def answer(self, request: Request, body: Any) -> Response:
         answer = super().answer(request, body)
-        tag = f'"{hashlib.sha256(answer.body).hexdigest()[:8]}"'
+        tag = f'"{hashlib.sha256(answer.body).hexdigest()[:8]}{self.more}"'
         answer.headers["ETag"] = tag
         if request.headers.get("if-none-match") == tag:
             return Response(status_code=304)
@@ -240,6 +242,15 @@ async def test_an_unchanged_feed_is_not_sent_again() -> None:
         assert await here.run(cursor) == (cursor, {})
         here.arrive("second")
         assert set((await here.run(cursor))[1]) == {"second"}
+
+
+async def test_a_tag_that_no_header_can_have_is_not_sent_back() -> None:
+    provider = Tagged()
+    provider.more = "\xe9"
+    async with rig("rss", provider) as here:
+        here.arrive("first")
+        cursor, _ = await here.run()
+        assert (await here.run(cursor))[1] == {}
 
 
 def moved(address: str) -> Response:
@@ -383,6 +394,14 @@ async def test_what_is_no_entry_or_was_deleted_or_done_is_left_out(name: str, mo
         assert set((await here.run())[1]) == {"first"}
 
 
+async def test_a_key_is_one_part_of_the_address_of_its_text() -> None:
+    async with rig("notion") as here:
+        here.arrive("first").more = {"id": "../../x?y=https://evil.example/#"}
+        await here.run()
+        key = "..%2F..%2Fx%3Fy%3Dhttps%3A%2F%2Fevil.example%2F%23"
+        assert here.provider.asked[-1] == f"GET /v1/blocks/{key}/children?page_size=100"
+
+
 async def test_a_page_of_notion_that_is_deleted_before_it_is_read_is_no_fault() -> None:
     async with rig("notion") as here:
         here.arrive("first")
@@ -434,6 +453,9 @@ async def test_events_are_listed_when_they_enter_the_window_and_a_broken_one_hid
         assert document(found["soon"]).media_type == "text/calendar"
         assert found["soon"][0].key.endswith(".ics") and not find("ics").needs_model
         assert (await here.run(cursor, window_days=20))[1] == {}
+        here.arrive("large").text = "x" * 300_000
+        cursor, found = await here.run(cursor, window_days=20)
+        assert [found[one][0].fault[-32:] for one in found] == ["it has more than 262144 characters"[-32:]]
         here.clock.advance(25 * 86_400)
         cursor, found = await here.run(cursor, window_days=20)
         assert set(found) == {"far"}
