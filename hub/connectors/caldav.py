@@ -69,6 +69,7 @@ from hub.connectors.connector import (
     read_cursor,
 )
 from hub.connectors.mime import message_key
+from hub.connectors.paths import link_of
 from hub.document import Document
 from protocol.work import ProvenanceOrigin
 
@@ -156,7 +157,7 @@ def _of(part: "Component", number: int) -> Known:
         title=_text(part, "summary")[:_TITLE_CHARS],
         organizer=re.sub("^mailto:", "", _text(part, "organizer"), flags=re.IGNORECASE),
         labels=_labels(part),
-        link=_link(_text(part, "url")),
+        link=link_of(_text(part, "url")),
         start=start,
         end=_instant(part, "dtend"),
         changed_at=_instant(part, "last-modified") or _instant(part, "dtstamp"),
@@ -174,10 +175,6 @@ def _labels(part: "Component") -> tuple[str, ...]:
     categories: Any = part.get("categories") or []
     lists = categories if isinstance(categories, list) else [categories]
     return tuple(str(word) for one in lists for word in getattr(one, "cats", ()))[:20]
-
-
-def _link(url: str) -> str | None:
-    return url if urlsplit(url).scheme in ("http", "https") and len(url) <= 2_000 else None
 
 
 def _instant(part: "Component", name: str) -> datetime | None:

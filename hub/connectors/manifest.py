@@ -4,9 +4,6 @@ A manifest is a TOML file: where the entries are, how to sign in, how pages foll
 of an entry are the fields of a message. The files of ``manifests`` are providers of their own; an operator's
 own file is ``settings.manifest`` of the provider ``manifest``.
 
-A **path** has keys with dots between. ``[*]`` means all values of a list or of a table; ``[+]`` too, and the
-values behind it become one text.
-
 A listing begins at the newest change that is settled, with an overlap, where the provider can be asked for
 changes; otherwise it is whole. The cursor has the digests of the entries that the next listing will repeat.
 An entry that changes while pages are read moves to their end, and shifts others over the border of a page. So
@@ -28,7 +25,6 @@ from urllib.parse import quote, urlencode
 import msgspec
 from anyio import to_thread
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -74,6 +70,7 @@ from hub.connectors.connector import (
     shipped,
 )
 from hub.connectors.feeds import CalendarEntry, calendar_entries, feed_entries, plain
+from hub.connectors.paths import Path, link_of, steps_of, text_at, texts_at, values_at
 from hub.document import Document
 from hub.outbound.rules import finite_number
 from hub.text.html import TooTangled
@@ -86,14 +83,13 @@ MOST_ENTRIES: Final = 50_000  # of one answer
 MOST_ANSWERS: Final = 1_000  # of one listing
 MOST_REPEATS: Final = 2  # answers without an entry that is not listed yet
 MOST_REDIRECTS: Final = 3
-MOST_FILE_BYTES: Final = 64 * 1024
 TITLE_CHARS: Final = 500
-LINK_CHARS: Final = 2_000
+HEADER_CHARS: Final = 2_000
 _MOVED: Final = (301, 302, 307, 308)
+_CONDITIONS: Final = {"If-None-Match": "etag", "If-Modified-Since": "last-modified"}
 _RESETS: Final = ("x-ratelimit-reset", "ratelimit-reset")
 _NEVER: Final = datetime(9999, 1, 1, tzinfo=UTC)
 _WEB: Final = ("http://", "https://")
-_ALL, _JOINED = "[*]", "[+]"
 _PLACE: Final = re.compile(r"\{([a-z_]+)\}")
 _OF_TIME: Final = frozenset(("since", "since_s", "minutes"))  # variables of a request for changes
 _OWN: Final = ("key", "manifest")
@@ -104,34 +100,6 @@ _DONE: Final = frozenset(("true", "1", "done", "completed", "closed"))
 # --- the file ---
 
 
-@cache
-def steps_of(path: str) -> tuple[str, ...]:
-    """Return the steps of a path. Raises ValueError if it is none."""
-    steps = tuple(step for step in re.sub(r"\[([*+])\]", r".[\1].", path).split(".") if step)
-    if not steps or any(set("[]") & set(step) and step not in (_ALL, _JOINED) for step in steps):
-        raise ValueError("no path: keys with dots between, [*] for all values, as in labels[*].name")
-    return steps
-
-
-def values_at(found: Any, steps: Sequence[str]) -> list[Any]:
-    """Return the values at a path, in order; null is no value."""
-    if not steps:
-        return [] if found is None else [found]
-    step, rest = steps[0], steps[1:]
-    if step in (_ALL, _JOINED):
-        inner = found.values() if isinstance(found, dict) else found if isinstance(found, list) else ()
-        values = [value for one in inner for value in values_at(one, rest)]
-        return ["".join(map(_text, values))] if step == _JOINED and values else values
-    return values_at(found.get(step), rest) if isinstance(found, dict) else []
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return ""
-    return value if isinstance(value, str) else str(value)
-
-
-Path = Annotated[str, AfterValidator(lambda path: steps_of(path) and path)]
 Paths = Annotated[
     tuple[Path, ...], BeforeValidator(lambda given: (given,) if isinstance(given, str) else given)
 ]
@@ -293,14 +261,10 @@ def kind_of_file(file: FilePath, *, own: bool = True) -> "type[ManifestConnector
         Misconfigured: it cannot be read, or is no manifest.
     """
     try:
-        with file.open("rb") as opened:
-            content = opened.read(MOST_FILE_BYTES + 1)
-        text = content.decode()
+        text = file.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise Misconfigured(f"{file}: it cannot be read: {why}") from error
-    if len(content) > MOST_FILE_BYTES:
-        raise Misconfigured(f"{file}: a manifest has at most {MOST_FILE_BYTES >> 10} KiB")
     manifest = load(text, str(file))
     settings: dict[str, Any] = {
         name: (Line, Field(default=... if one.default is None else one.default, description=one.about))
@@ -320,7 +284,7 @@ def kind_of_file(file: FilePath, *, own: bool = True) -> "type[ManifestConnector
         "provider": manifest.name,
         "manifest": manifest,
         "file": file,
-        "revision": hashlib.sha256(content).hexdigest(),
+        "revision": _digest(text),
         "auth": kinds.get(manifest.auth.kind, Auth.PASSWORD),
         "settings_model": model,
         "filter_model": create_model("ManifestFilter", __base__=base, **words),
@@ -360,13 +324,12 @@ class _Settings(ProviderSettings):
 class Place(msgspec.Struct, frozen=True, omit_defaults=True):
     """Cursor: the newest settled change, and digests of the entries that a listing from there repeats.
 
-    *etag* and *modified* are those of the answer to the request *asked*, if the listing had only that one.
+    *headers* make the request *asked* conditional; its answer was the whole listing.
     """
 
     since: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
     known: tuple[str, ...] = ()
-    etag: str = ""
-    modified: str = ""
+    headers: dict[str, str] = {}
     asked: str = ""
 
 
@@ -477,8 +440,7 @@ class ManifestConnector(Connector):
         observed: dict[str, datetime | None] = {}
         newest = place.since or since
         request = first = base = self._request(since if place.since is None else place.since - OVERLAP)
-        headers = {"If-None-Match": place.etag, "If-Modified-Since": place.modified}
-        headers = {name: value for name, value in headers.items() if value and place.asked == first.digest}
+        headers = place.headers if place.asked == first.digest else {}
         has_late, repeats = False, 0
         for _ in range(MOST_ANSWERS):
             answer = await self._ask(request, headers if request is first else {})
@@ -531,7 +493,7 @@ class ManifestConnector(Connector):
                 return Unread(reason=str(error))
             if answer.status == 404:
                 return Unread(reason="it was deleted", is_removed=True)
-            text = "\n".join(part for part in (text, *_texts(answer.json(), detail.text)) if part)
+            text = "\n".join(part for part in (text, *texts_at(answer.json(), detail.text)) if part)
         if self.needs_model:
             text = text[: self.filter.max_chars] or "(empty)"
         return msgspec.structs.replace(found, text=text, content_hash=_digest(text))
@@ -615,15 +577,15 @@ class ManifestConnector(Connector):
     def _entry(self, content: Any) -> Entry:
         """Return the entry, with a fault if it has no key."""
         fields = self.manifest.fields
-        id = _first(content, fields.key)
+        id = text_at(content, fields.key)
         if not id:
             shown = f"fields.key: no value at {' or '.join(fields.key)} in {_shape(content)}"
             return Entry("", _digest(repr(content)), content, fault=shown)
-        modified = _first(content, fields.modified) or _first(content, fields.created)
-        version = _first(content, fields.version)
+        modified = text_at(content, fields.modified) or text_at(content, fields.created)
+        version = text_at(content, fields.version)
         if not version:
             compared = (fields.title, fields.text, fields.due, fields.done)
-            version = _digest(*(text for paths in compared for text in _texts(content, paths)))
+            version = _digest(*(text for paths in compared for text in texts_at(content, paths)))
         return Entry(id, version, content, _instant(modified))
 
     def _following(self, answer: Answer, found: Any, number: int, request: Request) -> Request | None:
@@ -634,7 +596,7 @@ class ManifestConnector(Connector):
                 url = next((url for url, _, more in links if "next" in more.partition("rel=")[2][:6]), None)
                 return None if url is None else Request(joined(request.address, url))
             case "path":
-                value = _first(found, (pages.path or "",))
+                value = text_at(found, (pages.path or "",))
                 if value and pages.parameter:
                     return _with(request, pages.parameter, value, 0)
                 return Request(joined(request.address, value)) if value else None
@@ -689,32 +651,33 @@ class ManifestConnector(Connector):
         """Return the message of an entry, or None if it is too old or the filter leaves it out."""
         manifest, fields, content = self.manifest, self.manifest.fields, entry.content
         is_done = any(values_at(content, steps_of(path))[:1] == [True] for path in fields.done)
-        is_done = is_done or _first(content, fields.done).casefold() in _DONE
+        is_done = is_done or text_at(content, fields.done).casefold() in _DONE
         if is_first and (is_done if manifest.is_task else entry.changed_at and entry.changed_at < since):
             return None
         for name, paths in manifest.filter.items():
             words = {word.casefold() for word in getattr(self.filter, name)}
-            if words and words.isdisjoint(text.casefold() for text in _texts(content, paths)):
+            if words and words.isdisjoint(text.casefold() for text in texts_at(content, paths)):
                 return None
-        title, text = _first(content, fields.title), "\n\n".join(_texts(content, fields.text))
+        title, text = text_at(content, fields.title), "\n\n".join(texts_at(content, fields.text))
         hidden = 0
         if manifest.html or manifest.format == "feed":
             (title, _), (text, hidden) = plain(title), plain(text)
         title = " ".join(title.split())[:TITLE_CHARS]
-        author, link = _first(content, fields.author), _first(content, fields.link)
-        is_link = link.startswith(_WEB) and len(link) <= LINK_CHARS and len(link.split()) == 1
+        author = text_at(content, fields.author)
         message = self._message(
             entry,
             subject=title,
-            labels=tuple(label[:TITLE_CHARS] for label in _texts(content, fields.labels)[:20]),
+            labels=tuple(label[:TITLE_CHARS] for label in texts_at(content, fields.labels)[:20]),
             received_at=entry.changed_at,
-            sent_at=_instant(_first(content, fields.created)),
-            link=link if is_link else None,
+            sent_at=_instant(text_at(content, fields.created)),
+            link=link_of(text_at(content, fields.link)),
             sender=Address("", " ".join(author.split())[:TITLE_CHARS]) if author else None,
-            thread=_first(content, fields.thread)[:TITLE_CHARS] or None,
+            thread=text_at(content, fields.thread)[:TITLE_CHARS] or None,
         )
         if manifest.is_task:
-            text = _todo(entry.id, title, text[: self.filter.max_chars], _first(content, fields.due), is_done)
+            text = _todo(
+                entry.id, title, text[: self.filter.max_chars], text_at(content, fields.due), is_done
+            )
         elif title not in text:
             text = f"{title}\n\n{text}".strip()
         return message, self._made(message, text, hidden)
@@ -738,14 +701,13 @@ class ManifestConnector(Connector):
         is_whole = not self.manifest.asks_for_changes
         border = newest - OVERLAP - timedelta(minutes=1)
         again = [mark for mark, at in observed.items() if is_whole or at is None or at >= border]
-        headers = {} if answer is None else answer.headers
-        etag, modified = (_header(headers.get(name, "")) for name in ("etag", "last-modified"))
+        shown = {} if answer is None else answer.headers
+        tags = {name: _header(shown.get(tag, "")) for name, tag in _CONDITIONS.items()}
         place = Place(
             since=None if is_whole else newest,
             known=tuple(again[:MOST_KNOWN] if is_whole else again[-MOST_KNOWN:]),
-            etag=etag,
-            modified=modified,
-            asked=first.digest if etag or modified else "",
+            headers={name: value for name, value in tags.items() if value},
+            asked=first.digest,
         )
         found: Cursor = msgspec.to_builtins(place)
         return found
@@ -757,7 +719,7 @@ def _digest(*parts: str) -> str:
 
 def _header(value: str) -> str:
     """Return the value of a header, or an empty text if no header can have it."""
-    return value if value.isascii() and value.isprintable() and len(value) <= LINK_CHARS else ""
+    return value if value.isascii() and value.isprintable() and len(value) <= HEADER_CHARS else ""
 
 
 def _origin(url: str) -> str:
@@ -765,15 +727,6 @@ def _origin(url: str) -> str:
         return origin_of(url)
     except ValueError:
         return ""
-
-
-def _texts(content: Any, paths: Sequence[str]) -> list[str]:
-    values = [value for path in paths for value in values_at(content, steps_of(path))]
-    return [text for value in values if (text := _text(value).strip())]
-
-
-def _first(content: Any, paths: Sequence[str]) -> str:
-    return next(iter(_texts(content, paths)), "")
 
 
 def _instant(text: str) -> datetime | None:

@@ -16,11 +16,11 @@ import hmac
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Final
-from urllib.parse import parse_qsl, urlsplit
+from typing import Any, Final
+from urllib.parse import parse_qsl
 
 import msgspec
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 from hub.connectors.calling import Misconfigured
 from hub.connectors.connector import (
@@ -38,6 +38,7 @@ from hub.connectors.connector import (
     Unread,
     Words,
 )
+from hub.connectors.paths import Path, link_of, text_at, text_of
 from hub.document import Document
 from protocol.frame import read_json
 from protocol.work import ProvenanceOrigin
@@ -204,13 +205,10 @@ def _instant(seconds: str) -> datetime | None:
 
 PAGE: Final = 20  # posts held at once, with their bodies
 
-Path = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\s.]+(\.[^\s.]+)*$")]
-
 MOST_LINES: Final = 500  # of a post without a known text field
 MOST_DEPTH: Final = 12
 MOST_FIELDS: Final = 1_000
 TITLE_CHARS: Final = 500
-LINK_CHARS: Final = 2_000
 
 Paths = Mapping[
     str, Sequence[str]
@@ -271,15 +269,12 @@ def read(body: bytes, media_type: str, source: Source, paths: Mapping[str, str |
 
     def at(field: str) -> str:
         configured = paths.get(field)
-        for path in usual[field] if configured is None else (configured,):
-            if value := _words(_at(found, path)):
-                return value
-        return ""
+        return text_at(found, usual[field] if configured is None else (configured,))
 
     text = at("text") or "\n".join(_lines(found))
     title = at("title").replace("\n", " ")[:TITLE_CHARS]
     whole = f"{title}\n\n{text}" if title and title not in text else text
-    return Content(title, whole, _link(at("link")), at("sender")[:TITLE_CHARS], at("event")[:TITLE_CHARS])
+    return Content(title, whole, link_of(at("link")), at("sender")[:TITLE_CHARS], at("event")[:TITLE_CHARS])
 
 
 def value_of(body: bytes, media_type: str) -> Any:
@@ -307,23 +302,6 @@ def _json(text: str, *, otherwise: Any) -> Any:
     return found if isinstance(found, dict | list) else otherwise
 
 
-def _at(found: Any, path: str) -> Any:
-    for step in path.split("."):
-        if isinstance(found, dict):
-            found = found.get(step)
-        elif isinstance(found, list) and step.isdecimal() and len(step) < 6 and int(step) < len(found):
-            found = found[int(step)]
-        else:
-            return None
-    return found
-
-
-def _words(value: Any) -> str:
-    if isinstance(value, str):
-        return value.strip()
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else ""
-
-
 def _lines(found: Any) -> Iterator[str]:
     """Yield ``path: value`` for all values with text, up to a limit."""
     waiting: list[tuple[str, Any, int]] = [("", found, 0)]
@@ -336,17 +314,9 @@ def _lines(found: Any) -> Iterator[str]:
             parts = [(f"{path}.{name}" if path else str(name), one, depth + 1) for name, one in inner]
             if depth < MOST_DEPTH:
                 waiting += reversed(parts)
-        elif words := _words(value):
+        elif words := text_of(value).strip():
             count += 1
             yield f"{path}: {words}"
-
-
-def _link(text: str) -> str | None:
-    try:
-        is_web = urlsplit(text).scheme in ("http", "https")
-    except ValueError:
-        return None
-    return text if is_web and len(text) <= LINK_CHARS and not any(char.isspace() for char in text) else None
 
 
 class WebhookSettings(ProviderSettings):
