@@ -481,6 +481,7 @@ BUILT_IN: Final = {
     "maildir": "hub.connectors.maildir:Maildir",
     "manifest": "hub.connectors.manifest:ManifestConnector",
     "process": "hub.connectors.process:ProcessConnector",
+    "mcp": "hub.connectors.mcp:McpConnector",
 }
 MANIFESTS: Final = Path(__file__).parent / "manifests"
 

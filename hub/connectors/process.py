@@ -169,12 +169,13 @@ class ProcessSettings(ProviderSettings):
 
 
 class _SignIn(msgspec.Struct, frozen=True):
-    """Place of the secret in a request; *user*: the option with the user name."""
+    """Place of the secret in a request; *user*: the option with the user name. It may need none."""
 
     kind: Literal["none", "header", "basic"] = "none"
     header: Annotated[str, Meta(pattern="^[A-Za-z0-9-]{1,64}$")] = "Authorization"
     prefix: Annotated[str, Meta(max_length=100)] = "Bearer "
     user: str = "username"
+    required: bool = True
 
 
 _TYPES: Final[dict[str, Any]] = {
@@ -234,7 +235,7 @@ class Spec(msgspec.Struct, frozen=True):
             raise Misconfigured(
                 _reason(f"write settings.methods if you allow it: {self.name} sends {', '.join(refused)}")
             )
-        if self.auth.kind != "none" and not has_secret:
+        if self.auth.kind != "none" and self.auth.required and not has_secret:
             raise Misconfigured(_reason(f'write secret = {{ file = "PATH" }}: {self.name} needs a secret'))
 
     def _asked(self, settings: ProcessSettings) -> set[str]:

@@ -90,7 +90,8 @@ class Connector:
     Attributes:
         name, version: identify the connector.
         auth: where the hub puts the secret: ``{"kind": "none"}``, ``{"kind": "header", "header":
-            "Authorization", "prefix": "Bearer "}`` or ``{"kind": "basic", "user": OPTION}``.
+            "Authorization", "prefix": "Bearer "}`` or ``{"kind": "basic", "user": OPTION}``; with
+            ``"required": False`` it works without a secret, too.
         origins: servers that it asks, as ``https://api.example.com``; ``settings.NAME``: that of an option.
         methods: HTTP methods that it uses.
         options: what ``settings.options`` in hub.toml may have: ``{NAME: {"type": "string", "required":
@@ -100,7 +101,7 @@ class Connector:
 
     name: str
     version = ""
-    auth: Mapping[str, str] = {"kind": "none"}
+    auth: Mapping[str, Any] = {"kind": "none"}
     origins: Sequence[str] = ()
     methods: Sequence[str] = ("GET",)
     options: Mapping[str, Mapping[str, Any]] = {}

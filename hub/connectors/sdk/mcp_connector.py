@@ -1,0 +1,149 @@
+"""Connector to the resources of an MCP server, over streamable HTTP: the program of the provider mcp.
+
+A resource is a message with its URI as key. Its version is ``lastModified`` where the server gives it, else a
+digest of the content, for which each run reads the resource. The cursor has a digest of each known version.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hub.connectors.sdk.hub_connector import Connector, Failure, Message, Page, run
+else:  # next to this file, in the jail
+    from hub_connector import Connector, Failure, Message, Page, run
+
+VERSION = "2025-11-25"  # of the Model Context Protocol
+PAGE = 50
+MOST = 1_000  # resources, whose digests fit into a cursor
+NOT_FOUND = -32002
+
+session: dict[str, str] = {}  # headers of the session, and the server's name, once it was begun
+listed: list[Message] = []  # changed resources of this run
+
+
+class Refused(Failure):
+    """Error of the server."""
+
+    def __init__(self, number: int, message: str) -> None:
+        super().__init__("unavailable", f"the server answered: {message}")
+        self.number = number
+
+
+class Mcp(Connector):
+    """Connector to one MCP server."""
+
+    name = "mcp"
+    auth = {"kind": "header", "required": False}  # noqa: RUF012 - read by the SDK
+    origins = ("settings.url",)
+    methods = ("POST",)
+    options = {"url": {"required": True}, "prefix": {}}  # noqa: RUF012 - read by the SDK
+
+    def check(self) -> Mapping[str, str]:
+        return {"name": self._begin(), "detail": f"{len(self._resources())} resources"}
+
+    def page(self, cursor: Mapping[str, Any] | None, since: str, next: Any) -> Page:
+        if next is None:
+            known = (cursor or {"known": {}}).get("known")
+            if not isinstance(known, dict):
+                raise Failure("cursor_lost", "the cursor is of another release")
+            self._begin()
+            found = [self._message(resource) for resource in self._resources()]
+            listed[:] = [one for one in found if known.get(digest(one.key)) != digest(one.version)]
+            next = {"begin": 0, "known": digests(one for one in found if one not in listed)}
+        elif not listed:
+            raise Failure("unavailable", "the first pages were listed by another program")
+        end = next["begin"] + PAGE
+        messages = listed[next["begin"] : end]
+        known = next["known"] | digests(messages)
+        following = {"begin": end, "known": known} if end < len(listed) else None
+        return Page(messages=messages, cursor={"known": known}, next=following)
+
+    def read(self, messages: Sequence[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
+        self._begin()
+        for key in [message["key"] for message in messages]:
+            try:
+                found = self._contents(key)
+            except Refused as error:
+                yield {"key": key, "unread": error.message, "is_removed": error.number == NOT_FOUND}
+                continue
+            text = "\n\n".join(one["text"] for one in found if "text" in one)
+            is_page = any((one.get("mimeType") or "").startswith("text/html") for one in found)
+            if text:
+                yield {"key": key, "html" if is_page else "text": text}
+            else:
+                yield {"key": key, "unread": "it has no text", "is_final": True}
+
+    def _begin(self) -> str:
+        """Begin the session, once for each program, and return the server's name."""
+        if not session:
+            about = {"name": "device-hub", "version": "1"}
+            params = {"protocolVersion": VERSION, "capabilities": {}, "clientInfo": about}
+            found = self._call("initialize", params)
+            if "resources" not in found["capabilities"]:
+                raise Failure("bad_settings", "the server has no resources")
+            session["mcp-protocol-version"] = found["protocolVersion"]
+            session["name"] = found["serverInfo"]["name"]
+            self._post({"jsonrpc": "2.0", "method": "notifications/initialized"})
+        return session["name"]
+
+    def _resources(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        params: dict[str, str] = {}
+        while len(found) <= MOST:
+            part = self._call("resources/list", params)
+            prefix = self.settings.get("prefix") or ""
+            found += [one for one in part["resources"] if one["uri"].startswith(prefix)]
+            if not part.get("nextCursor"):
+                return found
+            params = {"cursor": part["nextCursor"]}
+        raise Failure("bad_settings", f"the server has more than {MOST} resources: choose some by prefix")
+
+    def _message(self, resource: Mapping[str, Any]) -> Message:
+        uri, at = resource["uri"], (resource.get("annotations") or {}).get("lastModified")
+        try:
+            version = at or digest(json.dumps(self._contents(uri)))
+        except Refused:  # as reading it will show
+            version = ""
+        title = resource.get("title") or resource["name"]
+        return Message(key=uri, version=version, received_at=at, subject=title, link=uri)
+
+    def _contents(self, uri: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._call("resources/read", {"uri": uri})["contents"]
+        return found
+
+    def _call(self, method: str, params: Mapping[str, Any]) -> Any:
+        """Return the result of a request. Raises Refused."""
+        for answer in self._post({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}):
+            if "error" in answer:
+                raise Refused(answer["error"]["code"], answer["error"]["message"])
+            if answer.get("id") == 1:
+                return answer["result"]
+        raise Failure("unavailable", f"the server did not answer {method}")
+
+    def _post(self, request: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Send a message and return those of the answer, which is JSON or a stream of events."""
+        headers = {name: value for name, value in session.items() if name.startswith("mcp-")}
+        headers |= {"content-type": "application/json", "accept": "application/json, text/event-stream"}
+        body = json.dumps(request).encode()
+        answer = self.ask(self.settings["url"], method="POST", headers=headers, body=body)
+        if "mcp-session-id" in answer.headers:
+            session["mcp-session-id"] = answer.headers["mcp-session-id"]
+        if not answer.headers.get("content-type", "").startswith("text/event-stream"):
+            return [answer.json()] if answer.body else []
+        lines = [line[5:] for line in answer.body.decode().splitlines() if line.startswith("data:")]
+        return [json.loads(line) for line in lines if line.strip()]
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def digests(messages: Iterable[Message]) -> dict[str, str]:
+    """Return the digests of versions by those of keys."""
+    return {digest(one.key): digest(one.version) for one in messages}
+
+
+if __name__ == "__main__":
+    run(Mcp)
