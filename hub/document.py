@@ -4,7 +4,7 @@ import re
 from bisect import bisect_right
 from datetime import datetime
 from functools import cached_property
-from typing import IO, Final
+from typing import IO, Final, Literal
 
 import msgspec
 
@@ -26,6 +26,8 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         hidden_parts: number of parts that a reader of the original cannot see, and that were removed.
         guessed: encoding in which the original was read, if nothing in it tells one.
         parts: number of parts of a mail by type and outcome; empty if all were read.
+        event: version of the event that the unit is about, as a mail invites to it; else empty.
+        effect: of the mail on the event: ``none``, or ``cancel`` if its organizer calls a known event off.
         began_at: when the first piece of the original arrived, in epoch milliseconds, if known.
         link: address that opens the original; *title* is its name there.
         provenance: who wrote the text, if known.
@@ -42,6 +44,8 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     hidden_parts: int = 0
     guessed: str | None = None
     parts: dict[str, int] = {}
+    event: str = ""
+    effect: Literal["", "none", "cancel"] = ""
     began_at: int | None = None
     link: str | None = None
     title: str | None = None

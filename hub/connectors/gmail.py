@@ -70,7 +70,16 @@ from hub.connectors.connector import (
 from hub.connectors.mime import GOOGLE, Head, Letters, message_key, read_head
 from hub.document import Document
 from hub.text.files import HTML, MAIL, MIB, PLAIN
-from hub.text.letter_text import MOST_BYTES, MOST_DEPTH, MOST_PARTS, Body, Enclosure, Letter, LetterOptions
+from hub.text.letter_text import (
+    MOST_BYTES,
+    MOST_DEPTH,
+    MOST_PARTS,
+    PARTS,
+    Body,
+    Enclosure,
+    Letter,
+    LetterOptions,
+)
 from hub.text.mime import header_text
 from hub.text.wrapped import flow_of
 from protocol.errors import did_you_mean
@@ -510,7 +519,7 @@ def _is_words(part: Part) -> bool:
 
 
 def _is_selected(part: Part, options: LetterOptions) -> bool:
-    named = bool(part.filename) or not part.is_inline
+    named = bool(part.filename) or not part.is_inline or part.kind in PARTS
     return named and options.selects(part.kind, part.body.size, name=part.filename)
 
 

@@ -62,9 +62,9 @@ from hub.connectors.imap_line import (
 from hub.connectors.mime import NEEDED, Head, Letters, headers_of, message_key, mid_link, read_head
 from hub.document import Document
 from hub.text.files import HTML, MAIL, MIB, PLAIN, NotConvertible
-from hub.text.letter_text import Body, Enclosure, Letter, LetterOptions, is_tame, letter_of_mail
+from hub.text.letter_text import PARTS, Body, Enclosure, Letter, LetterOptions, is_tame, letter_of_mail
 from hub.text.mime import date_in, file_name, header_text, parameter, undone
-from hub.text.wrapped import SMIME, flow_of
+from hub.text.wrapped import flow_of
 
 MOST_PARTS: Final = 100  # examined in one mail
 _MOST_DEPTH: Final = 20
@@ -344,7 +344,7 @@ def letter_of(message: Message, at: Place, sections: Mapping[str, bytes], option
 
 
 def _is_selected(part: Part, options: LetterOptions) -> bool:
-    is_named = bool(part.name) or part.media_type in SMIME
+    is_named = bool(part.name) or part.media_type in PARTS
     return is_named and options.selects(part.media_type, _file_size(part), name=part.name)
 
 

@@ -43,7 +43,7 @@ _BORDER: Final = re.compile(
     r"^(BEGIN|END):(VCALENDAR|VTODO|VEVENT|VJOURNAL)[ \t]*+(?=\r?$)", re.MULTILINE | re.IGNORECASE
 )
 _VOID: Final = re.compile(
-    r"^METHOD:(?:CANCEL|REPLY|REFRESH|DECLINECOUNTER)[ \t]*+(?=\r?$)", re.MULTILINE | re.IGNORECASE
+    r"^METHOD:(?:CANCEL|REPLY|REFRESH|COUNTER|DECLINECOUNTER)[ \t]*+(?=\r?$)", re.MULTILINE | re.IGNORECASE
 )
 _PROPERTY: Final = re.compile(
     r"^(?:(?P<telling>DTSTART|DTEND|DUE|ATTENDEE|ORGANIZER)|(?P<text>SUMMARY|DESCRIPTION|LOCATION|COMMENT)"
@@ -62,6 +62,7 @@ _STATUS: Final = {
     "COMPLETED": "done",
     "CANCELLED": "cancelled",
 }
+_CANCELLED: Final = "Cancelled: "  # begins the title of an event that was called off
 _ENCLOSED: Final = "BEGIN:VCALENDAR\r\n{}\r\nEND:VCALENDAR"
 _DATES: Final = {TableName.TASKS: "dueDate", TableName.TIMELINES: "date"}
 _FIRST_YEAR: Final = 1970  # of the dates that can be stored
@@ -87,7 +88,8 @@ def _read_calendar(document: Document, options: ExtractionOptions, parse: _Parse
         parse(_ENCLOSED.format(zones))
     except BROKEN:
         has_zones = False
-    is_void = _VOID.search(text) is not None
+    is_cancelled = document.effect == "cancel"
+    is_void = document.effect == "none" or (_VOID.search(text) is not None and not is_cancelled)
     items: list[Item] = []
     prose: list[Passage] = []
     blocks: list[Passage] = []
@@ -100,8 +102,10 @@ def _read_calendar(document: Document, options: ExtractionOptions, parse: _Parse
                 texts.setdefault(match["text"].upper(), match.span("value"))
         component = _parsed(parse, text[start:end], has_zones=has_zones)
         table, fields = _component_fields(kind, component, options)
-        if is_void or not texts or fields["status"] == "cancelled":
+        if is_void or not texts or (fields["status"] == "cancelled" and not is_cancelled):
             continue
+        if is_cancelled:
+            fields["title"] = f"{_CANCELLED}{fields['title']}"
         title = texts.get("SUMMARY") or texts.get("DESCRIPTION") or (start, end)
         item = make_item(table, fields, text, *title, options)
         if item is None:

@@ -5,6 +5,7 @@ only events count. A mail that was forwarded, or whose answer is too short to be
 whole. Mail of lists and machines has no prose, nor has the text of an attached invitation.
 """
 
+import hashlib
 import re
 from collections.abc import Sequence
 from itertools import groupby
@@ -44,6 +45,54 @@ _CALENDARS: Final = frozenset({"text/calendar", "application/ics"})
 _ALL_BUT_EVENTS: Final = frozenset(TableName) - {TableName.TIMELINES}
 
 
+_FOLD: Final = re.compile(r"\r?\n[ \t]")
+_OF_EVENT: Final = re.compile(
+    r"^(BEGIN|METHOD|UID|RECURRENCE-ID|SEQUENCE|DTSTAMP|ORGANIZER)(?:;[^:\r\n]*)?:([^\r\n]*)",
+    re.MULTILINE | re.IGNORECASE,
+)
+_END: Final = "END:VCALENDAR"
+
+
+class Invitation(msgspec.Struct, frozen=True):
+    """Message of an organizer about one event (iTIP, RFC 5546).
+
+    Attributes:
+        is_cancel: the event is called off.
+        key: of the event, or of one of its dates.
+        stamp: order of the messages about it, which compares as text.
+        organizer: address in lower case.
+    """
+
+    is_cancel: bool
+    key: str
+    stamp: str
+    organizer: str
+
+
+def invitation_in(text: str) -> Invitation | None:
+    """Return what the first calendar in a mail is about; None for anything but an invitation to one event."""
+    notes = (note for note in _NOTE.finditer(text) if set((note["label"] or "").split(", ")) & _CALENDARS)
+    start = next((note.end() for note in notes), len(text))
+    calendar = _FOLD.sub("", text[start : text.find(_END, start) + 1])
+    found: dict[str, str] = {}
+    events = 0
+    for match in _OF_EVENT.finditer(calendar):
+        name, value = match[1].upper(), match[2].strip()
+        events += name == "BEGIN" and value.upper() == "VEVENT"
+        if events or name == "METHOD":
+            found.setdefault(name, value)
+    method, uid, sequence = (found.get(name, "") for name in ("METHOD", "UID", "SEQUENCE"))
+    if method.upper() not in ("REQUEST", "CANCEL") or events != 1 or not uid:
+        return None
+    about = f"{uid}\0{found.get('RECURRENCE-ID', '')}".encode("utf-8", "replace")
+    return Invitation(
+        is_cancel=method.upper() == "CANCEL",
+        key=f"event:{hashlib.sha256(about).hexdigest()}",
+        stamp=f"{sequence if sequence.isdecimal() else '':0>10.10} {found.get('DTSTAMP', ''):.20}",
+        organizer=found.get("ORGANIZER", "").lower().rpartition("mailto:")[2],
+    )
+
+
 def read_mail(document: Document, options: ExtractionOptions) -> Form:
     """Read a mail, or those of an mbox: a model reads all of it, the rules what its author wrote."""
     text, is_archive = document.text, document.media_type == MBOX
@@ -57,7 +106,11 @@ def read_mail(document: Document, options: ExtractionOptions) -> Form:
     )
     return Form(
         items=[item for mail in read for item in mail.items],
-        prose=[Passage(mail.start, mail.end, _headings_of(mail) if is_archive else ()) for mail in mails],
+        prose=[
+            Passage(start, end, _headings_of(mail) if is_archive else ())
+            for mail, one in zip(mails, read, strict=True)
+            for start, end in one.without_calendars
+        ],
         date=document.modified_at,
         by_rules=by_rules,
     )
@@ -72,6 +125,7 @@ class _Mail:
 
     Attributes:
         hidden: places of what is no prose.
+        without_calendars: places of all but the calendars that rules have read.
         excluded: places with the tables that do not count there.
     """
 
@@ -85,6 +139,7 @@ class _Mail:
         notes = list(_NOTE.finditer(text, mail.body, mail.end))
         ends = [*(note.start() for note in notes[1:]), mail.end]
         is_bulk = BULK in text[mail.start : mail.body]
+        self.without_calendars: list[Place] = [(mail.start, mail.end)]
         has_calendar = False
         for note, end in zip(notes, ends, strict=bool(notes)):
             kinds = set((note["label"] or "").split(", "))
@@ -101,7 +156,9 @@ class _Mail:
             if kinds & _CALENDARS:
                 alone = blanked(text, [(0, note.end()), (end, len(text))])
                 form = read_calendar(msgspec.structs.replace(document, text=alone), options)
-                self.items += form.items if form else []
+                if form is not None:
+                    self.items += form.items
+                    self.without_calendars[-1:] = (self.without_calendars[-1][0], note.end()), (end, mail.end)
                 has_calendar = True
         body = notes[0].start() if notes else mail.end
         is_form = has_calendar and (not self.items or _INVITATION.search(text, mail.body, body))

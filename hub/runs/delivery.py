@@ -283,13 +283,14 @@ class Delivery:
             seen_keys = [message.seen_key]
             if message.copy:
                 seen_keys += message.key, message.content_key(document.text)
-            if document.unit_key != message.key:
+            if document.unit_key != message.key and not document.event:
                 notes = msgspec.structs.replace(notes, shared_message_id=1)
             plan_it = partial(
                 plans.plan_message,
                 agent_id=order.agent_id,
                 seen_keys=seen_keys,
                 version=message.version,
+                event=document.event,
             )
         planned_at_most = window.planned_at_most
         with window.planning(len(items)):

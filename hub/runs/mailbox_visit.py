@@ -46,6 +46,7 @@ from hub.document import Document
 from hub.extraction.extractor import Extractor
 from hub.extraction.folding import fold, shown
 from hub.extraction.items import ExtractionOptions, JudgedTitle, Reference
+from hub.extraction.letters import Invitation, invitation_in
 from hub.extraction.model import ModelExhausted
 from hub.links.roster import DeviceLink
 from hub.log import Channel
@@ -515,6 +516,9 @@ def _key_of_content(message: Message, document: Document) -> str:
     return f"{message.key}#{message.content_key(document.text)[-12:]}"
 
 
+_DIGEST_CHARS: Final = 16  # of an address, which is compared and not shown
+
+
 class _Reading:
     """State of one attempt that reads one connector.
 
@@ -699,19 +703,58 @@ class _Reading:
 
         The sender chooses the Message-ID: a mail with a known Message-ID but other content is another mail.
         """
+        seen: Mapping[str, object] = {}
+        if message.copy:
+            content = message.content_key(document.text)
+            keys = [content, message.key]
+            seen = await self._store.read(seen_messages.seen_of, self._order.agent_id, keys)
+            if content in seen or content in self._contents:
+                await self._leave_out([(message.seen_key, message.version, "duplicate")])
+                return None
+            self._contents.add(content)
+        if document.media_type == MAIL and (event := invitation_in(document.text)) is not None:
+            versioned = await self._of_event(message, document, event)
+            if versioned is None or versioned.event:
+                return versioned
+            document = versioned
         if not message.copy:
             return document
-        content = message.content_key(document.text)
-        seen = await self._store.read(seen_messages.seen_of, self._order.agent_id, [content, message.key])
-        if content in seen or content in self._contents:
-            await self._leave_out([(message.seen_key, message.version, "duplicate")])
-            return None
-        self._contents.add(content)
         if message.key not in seen and message.key not in self._units:
             self._units.add(message.key)
             return document
         log.warning("message.same_id", message=message.key)
         return msgspec.structs.replace(document, unit_key=_key_of_content(message, document))
+
+    async def _of_event(self, message: Message, document: Document, event: Invitation) -> Document | None:
+        """Return a mail as a version of its event, or as a mail that does not change it.
+
+        Only its organizer may change it, or who sent the first invitation, with a later version. None: a
+        version of it is on the way in this run, so the next run reads the mail.
+        """
+        seen = await self._store.read(seen_messages.seen_of, self._order.agent_id, [event.key])
+        sender, organizer = (
+            seen_messages.digest_of(address)[:_DIGEST_CHARS]
+            for address in (message.sender.email if message.sender else "", event.organizer)
+        )
+        known = seen[event.key].version.split("\n") if event.key in seen else None
+        stamp, owner, first = known or ("", organizer, organizer if event.is_cancel else sender)
+        refusal = "not newer" if event.stamp <= stamp else ""
+        if organizer != owner or sender not in (owner, first):
+            refusal = "by another"
+        if refusal:
+            log.info("message.event_unchanged", message=message.key, why=refusal)
+            parts = document.parts | {f"text/calendar {refusal}": 1}
+            return msgspec.structs.replace(document, effect="none", parts=parts)
+        if event.key in self._units:  # its version is on the way to the device
+            self.is_held = self.is_full = True
+            return None
+        self._units.add(event.key)
+        return msgspec.structs.replace(
+            document,
+            unit_key=event.key,
+            event="\n".join((event.stamp, owner, first)),
+            effect="cancel" if event.is_cancel and known else "",
+        )
 
     async def _one(self, document: Document, message: Message) -> None:
         try:

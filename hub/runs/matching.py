@@ -6,6 +6,7 @@ The rules, in this order:
 - Known in this unit, with the same quote or from the same sentence: not sent again, whatever its owner
   answered and whatever the prompt is now. But a ticked check box updates its row, unless the row was
   rejected.
+- The event of a mail that invites to it: paired with its row, whatever has changed.
 - Never answered by its device: sent again, with its old id. If the device may have an older text of the item,
   that call is settled first, and the unit is read again.
 - Rejected by its owner: not sent again, unless its sentence has changed.
@@ -80,6 +81,8 @@ def decide(
     pairing = _Pairing(found, known.here)
     if document is not None:
         pairing.match_taken(document)
+        if document.event:
+            pairing.match_event()
     pairing.match_same(known.finder)
     declarations = {item.table: item.declaration for item in found}
     elsewhere = Elsewhere(known.elsewhere, timezone, known.finder.unit_key, declarations)
@@ -158,6 +161,13 @@ class _Pairing:
         for item, known_item in pair_by_place(self._found.values(), list(self._known.values()), document):
             self._pair(item, known_item)
             self.taken.add(item.ordinal)
+
+    def match_event(self) -> None:
+        """Pair the event of a unit that is one event with its row, whatever has changed."""
+        found = [item for item in self.left if item.table == TableName.TIMELINES]
+        rows = [one for one in self._known.values() if one.row.target_table == TableName.TIMELINES]
+        if len(found) == len(rows) == 1:
+            self._pair(found[0], rows[0])
 
     def match_same(self, finder: Finder) -> None:
         """Pair items that have the same title, or come from the same sentence."""

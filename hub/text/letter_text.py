@@ -186,12 +186,12 @@ class LetterOptions:
     max_attachment_bytes: int = 10 * MIB
 
     def selects(self, media_type: str, size_bytes: int | None = None, *, name: str = "") -> bool:
-        """Return True if the content of an attachment is to be fetched; of S/MIME, it may be the mail."""
+        """Return True if the content of an attachment is to be fetched; of some types, it is the mail."""
         kind = kind_of_enclosure(media_type, name)
         if size_bytes is not None and size_bytes > self.max_attachment_bytes:
             return False
-        if not self.fetch or kind in SMIME:
-            return kind in SMIME
+        if not self.fetch or kind in PARTS:
+            return kind in PARTS
         return not self.types or any(fnmatchcase(kind, pattern.strip().lower()) for pattern in self.types)
 
 
@@ -199,6 +199,10 @@ class LetterOptions:
 WHOLE: Final = LetterOptions(
     quoted="whole", max_chars=MAX_BYTES, max_body_chars=MAX_BYTES, fetch=True, max_attachment_bytes=MAX_BYTES
 )
+
+
+# Attachments that are part of what a mail program shows: signed text, and invitations.
+PARTS: Final = SMIME | {"text/calendar", "application/ics"}
 
 
 def kind_of_enclosure(media_type: str, name: str) -> str:

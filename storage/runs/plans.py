@@ -398,6 +398,7 @@ def plan_message(
     unit_key: str,
     seen_keys: Sequence[str],
     version: str,
+    event: str = "",
     is_whole: bool,
     content_hash: str,
     size_bytes: int | None,
@@ -416,6 +417,7 @@ def plan_message(
     Args:
         seen_keys: keys that identify the message from now on, its own key first.
         version: version of its content, which may change under the same key.
+        event: version of the event that the unit is, recorded under the unit's key; empty for others.
         is_whole: false if a part could not be read: the next run reads it again and adds the missing items.
 
     Raises:
@@ -442,6 +444,8 @@ def plan_message(
     if is_whole:
         for key in seen_keys:
             seen_messages.note_seen(c, agent_id, key, "planned", **about)
+        if event:
+            seen_messages.note_seen(c, agent_id, unit_key, "planned", **about | {"version": event})
     else:
         seen_messages.note_failed(c, agent_id, seen_keys[0], reason="incomplete", **about)
     return plan

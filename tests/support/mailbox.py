@@ -39,6 +39,7 @@ class Mailbox:
         self.unreadable: set[str] = set()
         self.gone: set[str] = set()
         self.texts: dict[str, str] = {}
+        self.media_type = "text/markdown"
         self.listed: list[str] = []
         self.read: list[str] = []
         self.cursors: list[Cursor | None] = []
@@ -109,7 +110,7 @@ class ListedMailbox(Connector):
                     unit_key=message.key,
                     text=text,
                     content_hash=digest,
-                    media_type="text/markdown",
+                    media_type=box.media_type,
                     link=f"https://mail.example/{message.key}",
                     title=message.subject,
                     provenance=message.document(text, digest).provenance,

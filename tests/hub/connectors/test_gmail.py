@@ -19,6 +19,7 @@ from hub.connectors.connector import Attachment, Unread
 from hub.connectors.gmail import Gmail, GmailFilter, GmailSettings, judge, next_midnight
 from hub.document import Document
 from tests.hub.connectors.gmail_rig import Rig, listed, read_all, rig
+from tests.hub.text.test_strange_mails import FLOWED, multipart, part, signed, smime
 from tests.support.clock import START
 from tests.support.families import each
 from tests.support.gmail import JSON, FakeGmail, Fault, plain, refusal
@@ -100,6 +101,19 @@ async def test_what_hangs_on_to_a_mail_is_fetched_where_the_filter_asks_for_it(
     assert isinstance(named, Attachment) and (named.name, named.media_type) == ("plan.csv", "text/csv")
     assert isinstance(document, Document) and "rent" in document.text
     assert fake.requests("/attachments/") == 1
+
+
+async def test_signed_text_and_invitations_are_fetched_as_parts_of_the_mail(
+    fake: FakeGmail, here: Rig
+) -> None:
+    one_mail(fake, smime(signed(part("Pay the \r\nrent.", FLOWED))))
+    calendar = part("BEGIN:VCALENDAR\r\nEND:VCALENDAR", "text/calendar; method=REQUEST")
+    one_mail(fake, multipart("alternative", part("Call."), part("<p>Call", "text/html"), calendar))
+    gmail = here.open()
+    read = [one async for _, one in gmail.read(await listed(gmail))]
+    found = sorted(one.text.partition("\n\n")[2] for one in read if isinstance(one, Document))
+    assert found[0].startswith("Call.\n\n[attachment: text/calendar") and "\nBEGIN:VCALENDAR" in found[0]
+    assert found[1] == "Pay the rent.\n"
 
 
 async def test_words_too_long_for_the_message_itself_are_fetched(fake: FakeGmail, here: Rig) -> None:

@@ -28,6 +28,8 @@ from tests.hub.connectors.imap_rig import (
     texts,
     wire_to,
 )
+from tests.hub.text.test_strange_mails import FLOWED, multipart, part, smime
+from tests.hub.text.test_strange_mails import signed as signed_data
 from tests.support.clock import FakeClock
 from tests.support.dovecot import Dovecot
 
@@ -275,6 +277,22 @@ async def test_a_mail_inside_a_mail_is_read_with_it(
 
     assert isinstance(read, Document) and "it is urgent" in read.text
     assert "The roof leaks." in read.text
+
+
+async def test_signed_text_invitations_and_flowed_lines_are_fetched_as_parts_of_the_mail(
+    settings: ImapSettings, user: str, dovecot: Dovecot
+) -> None:
+    signed = smime(signed_data(b"Content-Type: text/plain\r\n\r\nPay the rent."))
+    calendar = part("BEGIN:VCALENDAR\r\nMETHOD:REQUEST\r\nEND:VCALENDAR", "text/calendar; method=REQUEST")
+    invited = multipart("alternative", part("Call \r\nAna.", FLOWED), part("<p>Call", "text/html"), calendar)
+    dovecot.deliver(user, [b"Message-ID: <1@x>\r\n" + signed, b"Message-ID: <2@x>\r\n" + invited])
+
+    found = await texts(imap(settings), listed(await pages(imap(settings))))
+    one, two = found["mid:1@x"], found["mid:2@x"]
+    assert isinstance(one, Document) and "\n\nPay the rent.\n" in one.text
+    assert isinstance(two, Document) and "\n\nCall Ana.\n\n[attachment: text/calendar" in two.text
+    assert "BEGIN:VCALENDAR" in two.text
+    assert two.parts == {"text/plain read": 1, "text/html other form": 1, "text/calendar read": 1}
 
 
 @pytest.mark.parametrize(("plain", "text"), [("\n", "the page"), ("the words\n", "the words")])

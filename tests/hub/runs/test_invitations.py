@@ -1,0 +1,161 @@
+"""Mails about one event: it is one row, which its organizer changes and calls off, and no one else."""
+
+import msgspec
+import pytest
+
+from hub.connectors.connector import Address
+from hub.text.convert import convert
+from hub.text.files import MAIL
+from protocol.frame import Record
+from protocol.handshake import CapabilityName
+from protocol.lifecycles import RunOutcome, RunState
+from protocol.work import Action
+from storage.agents.configs import Mailbox as MailboxConfig
+from storage.connectors import seen_messages
+from storage.store import Store
+from tests.support.clock import FakeClock
+from tests.support.mailbox import ListDesk, Mailbox
+from tests.support.runs import MODERN, Bench, declare_agent, declare_connector
+
+pytestmark = pytest.mark.anyio
+INES, PAUL, EVE = "ines@x.example", "paul@x.example", "eve@y.example"
+TENTH, ELEVENTH = 1_804_669_200_000, 1_804_755_600_000  # at ten in Berlin
+CANCELLED = "Cancelled: Tasting"
+
+
+def invitation(method: str, sequence: int, day: int = 10, *, organizer: str = INES, **event: str) -> str:
+    """Return the text of a mail about the event of the day in March 2027."""
+    fields = {
+        "UID": "tasting@x",
+        "DTSTAMP": f"202703{sequence + 1:02}T080000Z",
+        "SEQUENCE": sequence,
+        'ORGANIZER;CN="Moor: Ines"': f"mailto:{organizer}",
+        "SUMMARY": "Tasting",
+        "DTSTART;TZID=W. Europe Standard Time": f"202703{day}T100000",
+    } | {name.replace("_", "-"): value for name, value in event.items()}
+    lines = "\r\n".join(f"{name}:{value}" for name, value in fields.items())
+    calendar = f"METHOD:{method}\r\nBEGIN:VEVENT\r\n{lines}\r\nEND:VEVENT"
+    kind = f"text/calendar; method={method}; name=invite.ics"
+    calendar = f"BEGIN:VCALENDAR\r\n{calendar}\r\nEND:VCALENDAR"
+    body = f"See the calendar.\r\n--x\r\nContent-Type: {kind}\r\n\r\n{calendar}"
+    head = "Subject: Tasting\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n\r\n"
+    return convert(f"{head}{body}\r\n--x--\r\n".encode(), path="a.eml").text
+
+
+@pytest.fixture
+def mailbox() -> Mailbox:
+    mailbox = Mailbox(page=10)
+    mailbox.media_type = MAIL
+    return mailbox
+
+
+@pytest.fixture
+async def bench(store: Store, mailbox: Mailbox) -> Bench:
+    await declare_connector(store)
+    config = MailboxConfig(connector="work", filter={})
+    agent = await declare_agent(store, name="mail", mailbox=config, data_types=("timelines",))
+    clock = FakeClock()
+    return Bench(store, agent, clock=clock, desk=ListDesk(mailbox, clock))
+
+
+async def changes(bench: Bench, mailbox: Mailbox, *mails: tuple[str, str]) -> list[tuple[Action, Record]]:
+    """Return the calls of runs over mails of these senders, in order, until no mail is left."""
+    link = bench.connect(capabilities=(*MODERN, CapabilityName.TOOL_UPDATE))
+    for sender, text in mails:
+        key = f"mid:{len(mailbox.messages)}"
+        mailbox.add(key, text, sender=Address(sender))
+    for _ in mails:
+        run = await bench.run()
+        assert (run.state, run.outcome) == (RunState.COMPLETED, RunOutcome.SUCCESS)
+    seen = await bench.store.read(
+        seen_messages.seen_of, bench.agent.id, [message.key for message in mailbox.messages]
+    )
+    assert len(seen) == len(mailbox.messages)
+    names = ("title", "date")
+    return [
+        (call.action, {name: call.data[name] for name in names if name in call.data}) for call in link.calls
+    ]
+
+
+FIRST = (Action.INSERT, {"title": "Tasting", "date": TENTH})
+REQUEST, MOVED = invitation("REQUEST", 0), invitation("REQUEST", 1, 11)
+CANCEL = invitation("CANCEL", 2, 11, STATUS="CANCELLED")
+LATER = (Action.UPDATE, {"date": ELEVENTH})
+THEN = (Action.INSERT, {"title": "Tasting", "date": ELEVENTH})
+
+
+@pytest.mark.parametrize(
+    ("mails", "expected"),
+    [
+        pytest.param([(INES, REQUEST)], [FIRST], id="request"),
+        pytest.param([(INES, REQUEST), (INES, MOVED)], [FIRST, LATER], id="update"),
+        pytest.param(
+            [(INES, MOVED), (INES, REQUEST)], [(Action.INSERT, FIRST[1] | LATER[1])], id="late request"
+        ),
+        pytest.param([(INES, REQUEST), (PAUL, REQUEST)], [FIRST], id="forwarded"),
+        pytest.param(
+            [(INES, REQUEST), (PAUL, invitation("COUNTER", 0, 11)), (PAUL, invitation("REPLY", 0))],
+            [FIRST],
+            id="answers",
+        ),
+        pytest.param(
+            [(INES, REQUEST), (INES, MOVED), (INES, CANCEL)],
+            [FIRST, LATER, (Action.UPDATE, {"title": CANCELLED})],
+            id="cancel",
+        ),
+        pytest.param([(INES, CANCEL), (INES, REQUEST), (INES, MOVED)], [], id="cancel comes first"),
+        pytest.param([(INES, REQUEST), (EVE, CANCEL)], [FIRST], id="cancel by another"),
+        pytest.param(
+            [
+                (INES, REQUEST),
+                (EVE, invitation("CANCEL", 3, organizer=EVE)),
+                (INES, MOVED),
+            ],
+            [FIRST, LATER],
+            id="cancel by another organizer",
+        ),
+        pytest.param(
+            [(INES, REQUEST), (INES, invitation("REQUEST", 3, SUMMARY="Tea with the harbour master"))],
+            [FIRST, (Action.UPDATE, {"title": "Tea with the harbour master"})],
+            id="other title",
+        ),
+        pytest.param(
+            [(INES, REQUEST), (INES, invitation("REQUEST", 1, 11, RECURRENCE_ID="20270310T090000Z"))],
+            [FIRST, THEN],
+            id="one date of several",
+        ),
+        pytest.param(
+            [(INES, REQUEST), (INES, CANCEL), (INES, invitation("REQUEST", 3))],
+            [
+                FIRST,
+                (Action.UPDATE, {"title": CANCELLED, "date": ELEVENTH}),
+                (Action.UPDATE, {"title": "Tasting", "date": TENTH}),
+            ],
+            id="again",
+        ),
+    ],
+)
+async def test_an_event_is_one_row_through_its_mails(
+    bench: Bench, mailbox: Mailbox, mails: list[tuple[str, str]], expected: list[tuple[Action, Record]]
+) -> None:
+    assert await changes(bench, mailbox, *mails) == expected
+
+
+async def test_copies_of_an_invitation_in_other_folders_are_left_out(bench: Bench, mailbox: Mailbox) -> None:
+    for copy in ("INBOX", "Archive"):
+        mailbox.add(f"mid:{copy}", REQUEST, sender=Address(INES), copy=copy)
+        mailbox.messages[-1] = msgspec.structs.replace(mailbox.messages[-1], key="mid:1")
+    mailbox.texts["mid:1"] = REQUEST
+    link = bench.connect()
+    run = await bench.run()
+
+    assert (len(link.calls), run.units_done, run.units_skipped) == (1, 1, 1)
+
+
+async def test_a_cancellation_by_another_is_shown_and_not_obeyed(bench: Bench, mailbox: Mailbox) -> None:
+    await changes(bench, mailbox, (INES, REQUEST))
+    mailbox.add("mid:x", CANCEL, sender=Address(EVE))
+    run = await bench.run()
+
+    unit = (await bench.units(run.id))["mid:x"]
+    assert unit.notes is not None and unit.notes["parts"] == {"text/calendar by another": 1}
