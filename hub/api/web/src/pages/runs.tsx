@@ -122,8 +122,15 @@ const UNITS = (agent: string): readonly Column<UnitView>[] => [
   { head: "Items", kind: "number", cell: (unit) => count(unit.items) },
   { head: "Tries", kind: "number", cell: (unit) => count(unit.attempts) },
   { head: "Took", kind: "number", cell: (unit) => between(unit.began_at ?? unit.read_at, unit.settled_at, now.value) },
+  { head: "Parts", kind: "text", cell: (unit) => partsOf(unit) },
   { head: "Error", kind: "text", cell: (unit) => unit.error ?? "" },
 ];
+
+/** The parts of a mail of which one was not read, with what became of each. */
+function partsOf({ notes }: UnitView): string {
+  const parts = typeof notes.parts === "object" ? Object.entries(notes.parts) : [];
+  return parts.map(([part, times]) => (times > 1 ? `${count(times)} ${part}` : part)).join(", ");
+}
 const ERRORS: readonly Column<RunErrorView>[] = [
   { head: "When", cell: (error) => <Time at={error.at} /> },
   { head: "Code", cell: (error) => <code>{error.code}</code> },
