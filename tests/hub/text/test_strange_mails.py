@@ -5,7 +5,9 @@ import contextlib
 import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from email import message_from_bytes, policy
 from functools import cache
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -16,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.text.convert import read_letter
-from hub.text.files import Converted
+from hub.text.files import Converted, NotConvertible
 from hub.text.letter_text import Body, Enclosure, Letter
 from hub.text.reading import read
 from hub.text.wrapped import NotSigned, signed_content
@@ -387,3 +389,20 @@ def test_damaged_signed_data_raises_one_error(noise: bytes, at: int) -> None:
     for data in (noise, whole[:at] + noise + whole[at:]):
         with contextlib.suppress(NotSigned):
             signed_content(data)
+
+
+def test_mails_that_the_standard_library_is_tested_with_have_the_words_that_it_finds() -> None:
+    tests = pytest.importorskip("test.test_email", reason="this Python has no tests")
+    unread, missing = [], []
+    for path in sorted((Path(tests.__file__).parent / "data").glob("msg_*.txt")):
+        data = path.read_bytes()
+        try:
+            text = " ".join(converted(data).text.split())
+        except NotConvertible:
+            unread.append(path.name)
+            continue
+        body = message_from_bytes(data, policy=policy.default).get_body(("plain",))
+        with contextlib.suppress(LookupError):  # an unknown charset
+            words = [] if body is None else body.get_content().split()[:8]
+            missing += [path.name] * (" ".join(words) not in text)
+    assert (unread, missing) == (["msg_18.txt"], [])  # it has nothing but unknown headers
