@@ -143,17 +143,37 @@ def command(words: str, **shown: Any) -> Callable[[Method], Method]:
     return mark
 
 
+class Consent(NamedTuple):
+    """Question to the person behind an assistant, before a tool acts in the name of an owner.
+
+    Attributes:
+        tool: that reads an object which the call is about, shown to the person.
+        names: arguments of *tool*, with the fields of the call, or of one of its *entries*, that are them.
+        text: returns the text about an object, of the call or entry and the result of *tool*.
+        entries: argument of the call with a list of objects; empty: the call is about one.
+        bound: fields of the call or entry that are set to those of the object as it was shown.
+    """
+
+    tool: str
+    names: Mapping[str, str]
+    text: Callable[[Mapping[str, Any], Mapping[str, Any]], str]
+    entries: str = ""
+    bound: tuple[str, ...] = ()
+
+
 class Tool(NamedTuple):
     """A tool of assistants: one request to the operators' route of its method (``hub.api.tools``).
 
     Attributes:
         is_destructive: whether a call ends or discards something.
         is_repeatable: whether a second call with the same arguments changes nothing further.
+        consent: asked for before each call; every tool that acts in the name of an owner has it.
         help: text for assistants in place of the docstring of the method.
     """
 
     is_destructive: bool = False
     is_repeatable: bool = False
+    consent: Consent | None = None
     help: str = ""
 
 

@@ -76,7 +76,7 @@ class ToolOf:
                 query += [(spelled, _text(one)) for one in several if one is not None]
             elif place == "header":
                 headers.append((spelled.lower().encode(), _text(value).encode()))
-            else:
+            elif value is not None:
                 path = path.replace(f"{{{spelled}}}", quote(_text(value), safe=""))
         if "{" in path:
             missing = path.partition("{")[2].partition("}")[0]

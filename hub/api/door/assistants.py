@@ -4,9 +4,14 @@ Each call of a tool is a request to the route of the tool, with the caller of th
 limits, audits and repeats it as any other. A client of the revision 2025-11-25 has a session, which only the
 token that opened it may use; it ends after half an hour without a request.
 
+A tool that acts in the name of an owner asks the person behind the assistant first (elicitation). The answer
+holds for the objects as they were shown: with another version of one nothing is done. A client that cannot
+ask does not see such tools, and proposes.
+
 Texts of documents in a result are data; a sentence at its begin says that to the assistant.
 """
 
+import json
 from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any, Final, Protocol
@@ -19,18 +24,25 @@ from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from mcp.server.caching import CacheHint
 from mcp.server.context import ServerRequestContext
+from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.shared.exceptions import MCPError
 from mcp.types import (
     INVALID_PARAMS,
     CallToolRequestParams,
     CallToolResult,
+    ElicitRequest,
+    ElicitRequestFormParams,
+    ElicitResult,
+    InputRequest,
+    InputRequiredResult,
     ListToolsResult,
     PaginatedRequestParams,
     TextContent,
     Tool,
     ToolAnnotations,
 )
+from mcp.types.version import MODERN_PROTOCOL_VERSIONS
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
@@ -38,7 +50,9 @@ from starlette.types import Message, Receive, Scope, Send
 from hub.api.door.access import BODY, Inner
 from hub.api.errors import Problem
 from hub.api.events import Streams, cancel_when_revoked
+from hub.api.noun import Consent
 from hub.api.tools import KEY, MOST_BYTES, Arguments, ToolOf, tools_of
+from hub.printable import one_line
 from hub.roles import PRINCIPAL, Principal, may_ask
 from hub.version import VERSION
 from protocol.errors import CodedError, ErrorCode, HubError, did_you_mean
@@ -53,6 +67,17 @@ DATA: Final = (
 ABOUT: Final = f"""A hub connects people's desktops; its agents read shared files and mailboxes and suggest\
  items (tasks, notes, events), which the owner of the desktop approves. {DATA}
 List before you show, and follow next_cursor for more rows. What you would approve or reject, propose."""
+CONSENT: Final = "consent"  # key of the question to a person
+CONSENT_S: Final = 600.0  # for which a person may think
+AGREES: Final = "agrees"  # field of the form
+FORM: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {AGREES: {"type": "boolean", "title": "Do this in my name", "default": False}},
+    "required": [AGREES],
+}
+MOST_ASKED: Final = 10  # objects in one question
+MOST_TEXT: Final = 4_000  # characters of one: a person reads all of it
+PROPOSE: Final = "propose it with proposals_propose: its owner decides"
 META_KEY: Final = "hub/idempotency-key"  # in the _meta of a call, for programs; or the argument of that name
 
 Context = ServerRequestContext[Any, Request]
@@ -90,7 +115,10 @@ class AssistantServer:
             on_list_tools=self._list_tools,
             on_call_tool=self._call_tool,
         )
-        self._server.middleware.clear()  # of OpenTelemetry: the hub has spans of its own
+        sealed = RequestStateSecurity.ephemeral(ttl=CONSENT_S)
+        sealed.bind_principal = lambda context: _caller(context).actor
+        # Without that of OpenTelemetry: the hub has spans of its own.
+        self._server.middleware[:] = [RequestStateBoundary(sealed, default_audience="hub")]
         self._tasks: TaskGroup | None = None
         self._opening = anyio.Lock()
         self._managers: dict[str | None, StreamableHTTPSessionManager] = {}  # by share, which limits sessions
@@ -151,22 +179,93 @@ class AssistantServer:
             return self._managers[principal.share]
 
     async def _list_tools(self, context: Context, _: PaginatedRequestParams | None) -> ListToolsResult:
-        principal = _caller(context)
-        tools = [self._listed[one.name] for one in self._tools.values() if may_ask(principal, one.asked)]
+        principal, can_ask = _caller(context), _can_ask(context)
+        tools = [
+            self._listed[one.name]
+            for one in self._tools.values()
+            if may_ask(principal, one.asked) and (can_ask or one.declared.consent is None)
+        ]
         return ListToolsResult(tools=tools)
 
-    async def _call_tool(self, context: Context, call: CallToolRequestParams) -> CallToolResult:
+    async def _call_tool(
+        self, context: Context, call: CallToolRequestParams
+    ) -> CallToolResult | InputRequiredResult:
         if (tool := self._tools.get(call.name)) is None:
             hint = did_you_mean(call.name, self._tools)
             raise MCPError(INVALID_PARAMS, f"there is no tool {call.name!r}; {hint}".rstrip("; "))
-        arguments = call.arguments or {}
+        arguments: Arguments = call.arguments or {}
         key = (call.meta or {}).get(META_KEY)
         if key is not None and not tool.is_reading:
             arguments = {KEY: key, **arguments}
         try:
+            consent = tool.declared.consent
+            if consent is not None and may_ask(_caller(context), tool.asked):
+                agreed = await self._consent(context, call, consent, arguments)
+                if isinstance(agreed, InputRequiredResult):
+                    return agreed
+                arguments = agreed
             return await self._result(context, tool, arguments)
         except HubError as refusal:
             return _refused(Problem.of(refusal))
+
+    async def _consent(
+        self, context: Context, call: CallToolRequestParams, consent: Consent, arguments: Arguments
+    ) -> InputRequiredResult | Arguments:
+        """Return arguments that the person behind the assistant agreed to, or the question to the person.
+
+        Raises:
+            CodedError: the person disagrees, cannot be asked, or was not asked in time.
+        """
+        if not _can_ask(context):
+            raise CodedError(ErrorCode.FORBIDDEN, "this assistant cannot ask its person", hint=PROPOSE)
+        if call.request_state is not None:  # sealed by the server, together with the arguments
+            bound = json.loads(call.request_state)
+            answer = (call.input_responses or {}).get(CONSENT)
+        else:
+            text, bound = await self._question(context, consent, arguments)
+            if context.protocol_version in MODERN_PROTOCOL_VERSIONS:
+                question = ElicitRequestFormParams(message=text, requested_schema=FORM)
+                asked: dict[str, InputRequest] = {CONSENT: ElicitRequest(params=question)}
+                return InputRequiredResult(input_requests=asked, request_state=json.dumps(bound))
+            answer = None
+            with self._streams.scope(), anyio.move_on_after(CONSENT_S):
+                answer = await context.session.elicit_form(text, FORM, context.request_id)
+        if not isinstance(answer, ElicitResult) or not (answer.content or {}).get(AGREES):
+            hint = "do not ask again; propose it with proposals_propose if it still seems right"
+            raise CodedError(ErrorCode.FORBIDDEN, "the person did not agree; nothing was done", hint=hint)
+        if not consent.entries:
+            return _bound(arguments, bound[0])
+        entries = zip(bound, arguments[consent.entries], strict=True)
+        return {**arguments, consent.entries: [_bound(entry, shown) for shown, entry in entries]}
+
+    async def _question(
+        self, context: Context, consent: Consent, arguments: Arguments
+    ) -> tuple[str, list[dict[str, Any]]]:
+        """Return the question about a call, and the fields that bind it to the objects as they are shown.
+
+        Raises:
+            CodedError: the call is about too much, or about objects that the caller does not see.
+        """
+        entries = arguments.get(consent.entries, []) if consent.entries else [arguments]
+        if not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
+            raise CodedError(ErrorCode.BAD_PARAMS, f"{consent.entries}: expected a list of objects")
+        if not 0 < len(entries) <= MOST_ASKED:
+            message = f"{consent.entries}: {len(entries)} of them; a person is asked about 1 to {MOST_ASKED}"
+            raise CodedError(ErrorCode.BAD_PARAMS, message)
+        texts, bound = [], list[dict[str, Any]]()
+        for entry in entries:
+            names = {name: entry.get(field) for name, field in consent.names.items()}
+            answer = await self._ask(context, self._tools[consent.tool].request(names))
+            shown = msgspec.json.decode(bytes(answer.body))
+            if answer.status_code >= 400:
+                raise CodedError(ErrorCode(shown["code"]), shown["detail"], hint=shown["hint"])
+            texts.append(one_line(consent.text(entry, shown)))
+            bound.append({field: shown[field] for field in consent.bound})
+        text = "\n".join(["The assistant wants to act in your name:", *texts])
+        if len(text) > MOST_TEXT:
+            message = f"the question to the person has {len(text)} characters, and {MOST_TEXT} at most"
+            raise CodedError(ErrorCode.TOO_LARGE, message, hint="call the tool for fewer objects at once")
+        return text, bound
 
     async def _result(self, context: Context, tool: ToolOf, arguments: Arguments) -> CallToolResult:
         """Return the result of a call, with fewer rows than asked for where they take too many bytes."""
@@ -199,6 +298,18 @@ def _caller(context: Context) -> Principal:
     assert context.request is not None
     principal: Principal = context.request.scope["state"][PRINCIPAL]
     return principal
+
+
+def _can_ask(context: Context) -> bool:
+    """Return whether the client can show a form to its person."""
+    declared = context.session.client_capabilities
+    asks = None if declared is None else declared.elicitation
+    return asks is not None and (asks.form is not None or asks.url is None)
+
+
+def _bound(entry: Arguments, shown: Arguments) -> dict[str, Any]:
+    """Return an entry of a call, bound to its object as it was *shown*, unless it names another version."""
+    return {**entry, **{name: value for name, value in shown.items() if entry.get(name) is None}}
 
 
 def _with_body(body: bytes, receive: Receive) -> Receive:

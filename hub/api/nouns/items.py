@@ -17,6 +17,7 @@ from hub.api.noun import (
     ALL,
     MOST_LONG,
     Actor,
+    Consent,
     Instant,
     Noun,
     Paging,
@@ -438,6 +439,30 @@ def sought_items(
 Searched = Annotated[Sought | None, From(sought_items)]
 
 
+_SHOWN: Final = 200  # characters of a value that stays, in a question
+
+
+def _question(verdict: Mapping[str, Any], item: Mapping[str, Any]) -> str:
+    """Return the text that a person is asked to agree with, about a verdict on an item."""
+    named: Mapping[str, Any] = next(
+        (one for one in item["proposals"] if one["id"] == verdict.get("proposal")), {}
+    )
+    new, current = verdict.get("data") or named.get("data") or {}, item["data"]
+    facts = {
+        "table": f"{item['table']} of {item['device']}",
+        "found in": item["path"],
+        "marked": ", ".join(item["warnings"]),
+        "proposed because": named.get("why"),
+        "changed to": "; ".join(f"{name}: {value}" for name, value in new.items()),
+        "with": "; ".join(f"{name}: {str(current[name])[:_SHOWN]}" for name in current if name not in new),
+    }
+    text = ", ".join(f"{name} {fact}" for name, fact in facts.items() if fact)
+    return f"{verdict.get('verdict')} {item['title']!r}: {text}"
+
+
+_CONSENT: Final = Consent("items_get", {"item_id": "id"}, _question, entries="verdicts", bound=("version",))
+
+
 class Items(Noun):
     """The ledger of items."""
 
@@ -681,6 +706,7 @@ class Items(Noun):
             fields=fields_of(table),
         )
 
+    @tool()
     @route("GET", "/{item_id}/choices", Scope.REVIEW, errors=[ErrorCode.UNKNOWN_ITEM], within=BY_DEVICE)
     async def choices(self, item_id: Annotated[str, Meta(max_length=200)]) -> ItemChoices:
         """Return what an item can be put under, as its project or task: asked of its device."""
@@ -712,6 +738,7 @@ class Items(Noun):
             )
         return ItemChoices(is_asked=is_asked, fields=tuple(fields))
 
+    @tool(consent=_CONSENT, is_destructive=True, is_repeatable=True)
     @route("POST", "/verdicts", Scope.REVIEW)
     @audited("item.judged")
     async def give(self, given: NewVerdictsView, actor: Actor) -> VerdictResults:

@@ -9,6 +9,7 @@ from hub.api.binding import Body
 from hub.api.device import person
 from hub.api.noun import (
     MOST_LONG,
+    Consent,
     Instant,
     Noun,
     Page,
@@ -272,6 +273,15 @@ class Questions(Noun):
         help="Answer a question for the person; the first answer counts.",
         ids="question_id",
         message="answered: {content|short}",
+    )
+    @tool(
+        consent=Consent(
+            "questions_get",
+            {"question_id": "question_id"},
+            lambda call, asked: (
+                f"answer {asked['asked_by']}: {asked['content']!r} with {call.get('answer')!r}"
+            ),
+        )
     )
     @route(
         "POST",

@@ -1,7 +1,7 @@
 """Assistants that speak MCP: the tools that they see, their calls, and the refusals."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from jsonschema import Draft202012Validator
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
-from mcp.types import CallToolResult, RequestParamsMeta
+from mcp.shared.exceptions import MCPError
+from mcp.types import CallToolResult, ElicitResult, InputRequiredResult, RequestParamsMeta
 from msgspec import json
 
 from hub import docs
@@ -23,6 +24,7 @@ from hub.api.door.assistants import DATA, META_KEY
 from hub.api.tools import MOST_BYTES, MOST_ROWS, ROWS, tools_of
 from hub.roles import ROUTES, Role, Scope
 from protocol.ids import UserId
+from tests.hub.api.test_item_routes import keep
 from tests.support.families import each
 from tests.support.hub import ServedHub, over_tcp, serving
 
@@ -35,7 +37,12 @@ questions_page runs_get runs_newest runs_units schedule_all schedules_next_fires
 tables_all why_explain
 """
 RUNNING = "agents_pause agents_resume agents_start_run runs_cancel"
-TOOLS = {Scope.READ: READING.split(), Scope.RUN: RUNNING.split()}
+TOOLS = {
+    Scope.READ: READING.split(),
+    Scope.RUN: RUNNING.split(),
+    Scope.REVIEW: ["items_choices", "items_give"],
+    Scope.ANSWER: ["questions_answer"],
+}
 
 
 @pytest.fixture
@@ -46,10 +53,12 @@ async def hub(tmp_path: Path) -> AsyncIterator[ServedHub]:
 
 
 @asynccontextmanager
-async def assistant(hub: ServedHub, token: str, mode: str = REVISIONS[1]) -> AsyncIterator[Client]:
+async def assistant(
+    hub: ServedHub, token: str, mode: str = REVISIONS[1], **options: Any
+) -> AsyncIterator[Client]:
     async with over_tcp(hub, token) as http:
         transport = streamable_http_client(f"http://{hub.listening.tcp}/mcp", http_client=http)
-        async with Client(transport, mode=mode) as client:
+        async with Client(transport, mode=mode, **options) as client:
             yield client
 
 
@@ -250,3 +259,141 @@ async def test_a_hub_without_assistants_answers_how_they_are_served(tmp_path: Pa
         answer = await opened(client)
     assert answer.status_code == 404
     assert "assistants = true" in answer.json()["hint"]
+
+
+class Person:
+    """Person behind an assistant: the questions, and the answers in turn; the last one is repeated."""
+
+    def __init__(self, *answers: ElicitResult) -> None:
+        self.asked: list[str] = []
+        self._answers = list(answers)
+        self.meanwhile: Callable[[], Awaitable[object]] | None = None
+
+    async def __call__(self, context: Any, params: Any) -> ElicitResult:
+        self.asked.append(params.message)
+        if self.meanwhile is not None:
+            await self.meanwhile()
+        return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+
+
+YES = ElicitResult(action="accept", content={"agrees": True})
+NO = [
+    ElicitResult(action="accept", content={"agrees": False}),
+    ElicitResult(action="accept", content={}),
+    ElicitResult(action="decline"),
+    ElicitResult(action="cancel"),
+]
+
+
+def approve(*items: str, **more: Any) -> dict[str, Any]:
+    return {"verdicts": [{"id": item, "verdict": "approve", **more} for item in items]}
+
+
+async def reviewer(hub: ServedHub) -> str:
+    return await hub.token(Role.OPERATOR, [Scope.READ, Scope.REVIEW, Scope.ANSWER])
+
+
+async def fill(hub: ServedHub) -> None:
+    """Store items without verdicts that were given."""
+    if await stored(hub, "items") == 0:
+        await hub.store.write(keep)
+    await hub.store.write(lambda c: c.execute(sa.text("DELETE FROM item_verdicts")))
+
+
+@each("mode", REVISIONS)
+async def test_a_verdict_is_given_once_the_person_agreed_to_it(hub: ServedHub, mode: str) -> None:
+    await fill(hub)
+    person = Person(*NO, YES)
+    async with assistant(hub, await reviewer(hub), mode, elicitation_callback=person) as client:
+        assert {"items_give", "questions_answer"} <= await names(client)
+        changed = approve("i-0", data={"title": "Call Ana\nand Ben"})
+        for count, _ in enumerate(NO, 1):
+            refused = await client.call_tool("items_give", changed)
+            assert refused.is_error and "the person did not agree" in told(refused)
+            assert (len(person.asked), await stored(hub, "item_verdicts")) == (count, 0)
+        given = await client.call_tool("items_give", changed)
+    assert given.structured_content is not None
+    assert given.structured_content["results"][0]["state"] == "pending"
+    assert await stored(hub, "item_verdicts") == 1
+    question = person.asked[-1].splitlines()
+    assert question[0] == "The assistant wants to act in your name:"
+    assert question[1].startswith("approve 'task 0': table tasks of lab, found in notes/a.md")
+    assert question[1].endswith("changed to title: Call Ana and Ben")
+
+
+@each("mode", REVISIONS)
+async def test_what_changes_while_the_person_thinks_is_not_decided(hub: ServedHub, mode: str) -> None:
+    await fill(hub)
+    person = Person(YES)
+
+    async def change() -> None:
+        await hub.store.write(lambda c: c.execute(sa.text("UPDATE items SET version = version + 1")))
+
+    async with assistant(hub, await reviewer(hub), mode, elicitation_callback=person) as client:
+        for version in ({}, {"version": None}, {"version": 1}):  # the assistant may name an older one
+            person.meanwhile = None if version.get("version") else change
+            given = await client.call_tool("items_give", approve("i-0", **version))
+            assert given.structured_content is not None
+            (result,) = given.structured_content["results"]
+            assert (result["state"], result["error"]["status"]) == (None, 409)
+    assert await stored(hub, "item_verdicts") == 0
+
+
+@each("mode", REVISIONS)
+async def test_an_assistant_that_cannot_ask_or_may_not_decide_proposes(hub: ServedHub, mode: str) -> None:
+    await fill(hub)
+    async with assistant(hub, await reviewer(hub), mode) as client:
+        assert not {"items_give", "questions_answer"} & await names(client)
+        refused = await client.call_tool("items_give", approve("i-0"))
+        assert "cannot ask its person" in told(refused) and "proposals_propose" in told(refused)
+    person = Person(YES)
+    async with assistant(hub, await hub.token(Role.VIEWER), mode, elicitation_callback=person) as client:
+        assert not {"items_give", "questions_answer"} & await names(client)
+        assert "needs the scope 'review'" in told(await client.call_tool("items_give", approve("i-0")))
+    assert person.asked == []
+    assert await stored(hub, "item_verdicts") == 0
+
+
+BEYOND = [
+    (approve(), "0 of them; a person is asked about 1 to 10"),
+    (approve(*map(str, range(11))), "11 of them; a person is asked about 1 to 10"),
+    (approve("i-unknown"), "unknown_item"),
+    (approve("i-0", data={"title": "x" * 4_000}), "too_large"),
+    ({"verdicts": ["i-0"]}, "expected a list of objects"),
+    ({"verdicts": [{"verdict": "approve"}]}, "item_id: missing"),
+    ({}, "0 of them"),
+]
+
+
+@each(("arguments", "message"), BEYOND)
+async def test_a_question_that_no_person_can_judge_is_not_asked(
+    hub: ServedHub, arguments: dict[str, Any], message: str
+) -> None:
+    await fill(hub)
+    person = Person(YES)
+    async with assistant(hub, await reviewer(hub), elicitation_callback=person) as client:
+        refused = await client.call_tool("items_give", arguments)
+    assert refused.is_error and message in told(refused)
+    assert person.asked == []
+    assert await stored(hub, "item_verdicts") == 0
+
+
+async def test_an_agreement_holds_for_the_call_and_the_token_that_asked_alone(hub: ServedHub) -> None:
+    await fill(hub)
+    tokens = await reviewer(hub), await reviewer(hub)
+    async with assistant(hub, tokens[0], elicitation_callback=Person(YES)) as one:
+        asked = await one.session.call_tool("items_give", approve("i-0"), allow_input_required=True)
+        assert isinstance(asked, InputRequiredResult)
+        again: dict[str, Any] = {"input_responses": {"consent": YES}, "request_state": asked.request_state}
+        async with assistant(hub, tokens[1], elicitation_callback=Person(YES)) as other:
+            for client, item, changed in (
+                (one, "i-4", {}),
+                (other, "i-0", {}),
+                (one, "i-0", {"request_state": '[{"version":1}]'}),
+            ):
+                with pytest.raises(MCPError, match="requestState"):
+                    await client.session.call_tool("items_give", approve(item), **again | changed)
+        assert await stored(hub, "item_verdicts") == 0
+        given = await one.session.call_tool("items_give", approve("i-0"), **again)
+        assert isinstance(given, CallToolResult) and not given.is_error
+    assert await stored(hub, "item_verdicts") == 1
