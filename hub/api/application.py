@@ -199,7 +199,7 @@ async def reply_to(served: Served, request: Request) -> Reply:
             "method": request.method,
             "path": request.path,
             "query_string": request.query.encode("latin-1"),
-            "headers": [],
+            "headers": [] if request.key is None else [(b"idempotency-key", request.key.encode("latin-1"))],
             "state": state,
         }
         CAUSE.set(principal.actor)
@@ -269,6 +269,7 @@ def _request(call: Call) -> Request:
         query=call.scope["query_string"].decode("latin-1"),
         body=call.body,
         principal=msgspec.to_builtins(call.caller),
+        key=call.headers.get("idempotency-key"),
     )
 
 

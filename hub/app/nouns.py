@@ -25,6 +25,7 @@ from hub.api.nouns.assistants import AssistantMessages
 from hub.api.nouns.config import Config, Revisions
 from hub.api.nouns.connectors import Connectors, Keys
 from hub.api.nouns.costs import AgentPreviews, Costs, Why
+from hub.api.nouns.device_calls import DeviceCalls
 from hub.api.nouns.devices import Connections, Receipts
 from hub.api.nouns.issues import Issues
 from hub.api.nouns.item_proposals import ItemProposals
@@ -190,6 +191,7 @@ def make_nouns(
             on_given=work.verdicts.recheck,
             tables=lambda: work.extractor.tables,
         ),
+        DeviceCalls(store, roster=roster, clock=clock, ids=context.ids, tables=lambda: work.extractor.tables),
         ItemProposals(store, clock=clock, ids=context.ids, tables=lambda: work.extractor.tables),
         Keys(store, accounts, sharing, clock=clock),
         Locks(store, work.locks, clock=clock),

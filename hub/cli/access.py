@@ -178,7 +178,7 @@ def token() -> None:
     "--scope",
     "scopes",
     multiple=True,
-    help="Give it this scope of its role; may be given several times. Needed for review and answer.",
+    help="Give it this scope of its role; may be given several times. Needed for rows, review, answer.",
 )
 @click.option("--ttl", type=Duration(), metavar="TIME", help="Lifetime of the token, as in 90d or 12h.")
 @hub_command

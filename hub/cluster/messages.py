@@ -23,6 +23,7 @@ class Request(Struct, frozen=True, kw_only=True, tag="request"):
         path: decoded.
         query: as it was sent.
         principal: fields of the caller, as ``api.door.roles.Principal`` has them.
+        key: its ``Idempotency-Key``, which names a call to a device.
     """
 
     method: str
@@ -30,6 +31,7 @@ class Request(Struct, frozen=True, kw_only=True, tag="request"):
     query: str
     body: bytes
     principal: Mapping[str, object]
+    key: str | None = None
 
 
 class Reply(Struct, frozen=True, kw_only=True, tag="reply"):

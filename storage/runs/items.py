@@ -512,9 +512,20 @@ def note_rows_deleted(c: sa.Connection, call_ids: Sequence[CallId], at: int) -> 
         follow(c, call_ids, BY_CALL)
 
 
-PLACED = sa.select(items.c.id, items.c.row_id, items.c.places).where(
-    items.c.device_id == sa.bindparam("device"), items.c.row_id.in_(sa.bindparam("rows", expanding=True))
+_OF_ROWS = (
+    items.c.device_id == sa.bindparam("device"),
+    items.c.row_id.in_(sa.bindparam("rows", expanding=True)),
 )
+BY_ROW = ITEMS.where(*_OF_ROWS)
+
+
+def items_of_rows(c: sa.Connection, device_id: DeviceId, row_ids: Sequence[str]) -> dict[str, ItemRow]:
+    """Return the items whose rows a device has under these ids, by id of the row."""
+    found = c.execute(BY_ROW, {"device": device_id, "rows": row_ids}) if row_ids else ()
+    return {row.row_id: fill(ItemRow, row) for row in found}
+
+
+PLACED = sa.select(items.c.id, items.c.row_id, items.c.places).where(*_OF_ROWS)
 PLACE = (
     sa.update(items)
     .where(items.c.id == sa.bindparam("item"), items.c.row_id == sa.bindparam("row"))

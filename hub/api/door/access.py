@@ -304,11 +304,12 @@ BODY_S: Final = 30.0
 TAGGED: Final = frozenset(("agents", "boards", "config", "devices", "runs", "templates"))  # have an ``ETag``
 # Requests that wait for a device, an agent or a gateway, without a bound of their own.
 WAITING: Final = frozenset(
-    ("ask-user", "ensure", "estimate", "memory", "message", "nudge", "preview", "runs", "soul")
+    ("ask-user", "calls", "ensure", "estimate", "memory", "message", "nudge", "preview", "runs", "soul")
 )
 ASSISTANTS: Final = "/mcp"
 # The response is a stream, which is not stored.
-STREAMED: Final = frozenset(("/v1/agents/{name}/preview", ASSISTANTS))
+CALLS: Final = "/v1/devices/{device_id}/calls"  # its response has rows, which stay at the device
+STREAMED: Final = frozenset(("/v1/agents/{name}/preview", ASSISTANTS, CALLS))
 NO_PROXIES: Final = TrustedProxies()
 TOKEN_PARAMETER: Final = "token"  # reserved: no query parameter has it in its name
 _NAMED_TOKEN: Final = re.compile(rf"(?:^|&)[^=&]*{TOKEN_PARAMETER}")

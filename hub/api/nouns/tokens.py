@@ -351,7 +351,7 @@ _OPERATOR_TOKEN_REQUEST: Final = Body(
     "OperatorTokenRequest",
     """An operator's token to create, with some scopes of its role.
 
-*scopes*: ``review`` and ``answer``, which act in the name of owners, have to be named.
+*scopes*: ``rows``, ``review`` and ``answer``, which act in the name of owners, have to be named.
 *limits*: routes that show or change more are refused to the token.
 """,
 )

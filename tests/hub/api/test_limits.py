@@ -37,6 +37,7 @@ BODIES: Final[Mapping[tuple[str, str], dict[str, Any]]] = {
     ("PATCH", "/v1/devices/{device_id}"): {"name": "mine-now"},
     ("POST", "/v1/devices/{device_id}/grant"): {"add": ["connectors"]},
     ("POST", "/v1/devices/{device_id}/keep"): {"machine": "10.0.0.7"},
+    ("POST", "/v1/devices/{device_id}/calls"): {"table": "tasks"},
 }
 SECRETS: Final = ("attic", "secretary", "r-attic")
 

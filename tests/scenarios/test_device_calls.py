@@ -1,0 +1,85 @@
+"""Assistants query approved rows of a real device, as its owner grants, however often a hub is killed."""
+
+import sqlite3
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx2
+import pytest
+
+from hub.device import grants
+from tests.scenarios.scene import Scene, rows
+from tests.scenarios.test_verdicts import GRANT, come, found, give, ids
+from tests.support.processes import POLL_S, HubProcess
+from tests.support.proxy import Direction
+
+ASKED = {"table": "tasks", "fields": ["title"]}
+KEY = {"idempotency-key": "the-same"}
+
+
+async def _asked(hub: HubProcess, token: str) -> httpx2.Response:
+    address = (await hub.get("/v1/status"))["listeners"]["operator"]
+    headers = {"authorization": f"Bearer {token}"} | KEY
+    async with httpx2.AsyncClient(base_url=f"http://{address}", headers=headers, timeout=30) as client:
+        return await client.post("/v1/devices/desk/calls", json=ASKED)
+
+
+async def _grant(play: Scene, *changes: str) -> None:
+    """Change the owner's grants, as ``hub grants`` does, and wait until the hub knows."""
+    with closing(sqlite3.connect(play.device.database)) as db, db:
+        (hub,) = {hub for (hub,) in db.execute("SELECT hub FROM owner_grants")}
+        granted = grants.change(db, hub, changes)
+    with anyio.fail_after(30):
+        while (await _known(play)) != granted:
+            await anyio.sleep(POLL_S)
+
+
+async def _known(play: Scene) -> dict[str, list[str]]:
+    device = await play.hub.get("/v1/devices/desk")
+    return {one["name"]: one["tables"] for one in device["owner_grants"]}
+
+
+@pytest.mark.soak
+async def test_rows_are_read_once_granted_and_once_whatever_is_killed(tmp_path: Path) -> None:
+    async with found(tmp_path, GRANT) as play:
+        first, second, *_ = await ids(play)
+        await give(play, "approve", [first, second])
+        await come(play, [first, second], "done")
+        limits = {"devices": ["desk"], "tables": ["tasks"]}
+        wanted = {"name": "helper", "role": "viewer", "scopes": ["read", "rows"], "limits": limits}
+        token = (await play.hub.post("/v1/operator-tokens", wanted))["token"]
+        refused = await _asked(play.hub, token)
+        assert (refused.status_code, refused.json()["code"]) == (403, "not_granted")
+        assert "hub grants +rows.read=tasks" in refused.json()["hint"]
+        await _grant(play, "+rows.read=tasks")
+        calls: list[str] = []
+        usual = play.wire.on_frame
+
+        async def kill(direction: Direction, frame: dict[str, Any]) -> bool:
+            if direction != "to_hub" or not str(frame.get("id", "")).startswith("q-"):
+                return bool(await usual(direction, frame))
+            calls.append(frame["id"])
+            if len(calls) == 1:
+                with anyio.CancelScope(shield=True):
+                    await play.kill_hub()
+                return False
+            return True
+
+        play.wire.on_frame = kill
+        with suppress(httpx2.HTTPError):
+            await _asked(play.hub, token)
+        await play.start_hub()
+        await play.has_connected()
+        again = await _asked(play.hub, token)
+        assert again.status_code == 200, again.text
+        titles = {(await play.hub.get(f"/v1/items/{id}"))["title"] for id in (first, second)}
+        assert {one["row"]["title"] for one in again.json()["rows"]} == titles
+        assert calls == [again.json()["call_id"]] * 2
+        kept = rows(play.device.database, "SELECT count(*) FROM calls WHERE call_id LIKE 'q-%'")
+        assert kept == [(1,)]
+        entries = (await play.hub.get("/v1/audit?event=device.called"))["entries"]
+        assert [one["detail"]["table"] for one in entries] == ["tasks"] * 2
+        await _grant(play, "-rows.read")
+        assert (await _asked(play.hub, token)).json()["code"] == "not_granted"
