@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 import hub.api.application  # noqa: F401 - enters the routes of nouns in the table
-from hub.roles import AGENT, HUB_WIDE, HUB_WIDE_ROUTES, PUBLIC, ROUTES, Asked, Scope
+from hub.roles import AGENT, HUB_WIDE, HUB_WIDE_ROUTES, LIMITED, PUBLIC, ROUTES, Asked, Scope
 from storage.schema import agents, items, runs
 from tests.support.hub import ENDLESS
 from tests.support.processes import PATIENCE_S, HubProcess, closing
@@ -53,6 +53,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("PATCH", "/v1/devices/{device_id}"): {"name": "mine-now"},
     ("POST", "/v1/devices/{device_id}/grant"): {"add": ["connectors"]},
     ("POST", "/v1/devices/{device_id}/keep"): {"machine": "10.0.0.7"},
+    ("POST", "/v1/devices/{device_id}/calls"): {"table": "tasks"},
     ("POST", "/v1/agents/{name}/backfill"): {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"},
 }
 BODIES |= {
@@ -375,6 +376,32 @@ async def test_no_list_and_no_count_tells_of_another(two: Two) -> None:
     assert (mine["agents"], whole["agents"], mine["gateways_known"], whole["gateways_known"]) == (3, 6, 1, 2)
     assert (mine["devices_known"], whole["devices_known"]) == (1, 2)
     assert (sum(mine["runs"].values()), sum(whole["runs"].values())) == (1, 2)
+
+
+async def test_a_token_of_all_users_that_is_limited_to_a_device_sees_nothing_of_another(two: Two) -> None:
+    (device,) = (await two.owner.get("/v1/devices")).json()["devices"]
+    limits = {"devices": [device["id"]]}
+    wanted = {"name": "assistant", "role": "admin", "scopes": list(Scope), "limits": limits}
+    made = await two.hub.post("/v1/operator-tokens", wanted)
+    before = await _all_of_the_hub(two.hub)
+    async with _bearing(two.hub, made["token"]) as limited:
+        for asked, need in ROUTES.items():
+            if need in (AGENT, PUBLIC) or asked.path in ENDLESS or asked.path.startswith(OF_ALL):
+                continue
+            named = _ids_in(asked.path)
+            allowed = 404 if named else 200
+            if not named and asked.method != "GET":
+                continue
+            path = _address(asked, dict.fromkeys(named, "1") | two.theirs)
+            answer = await limited.request(asked.method, path, json=BODIES.get(asked))
+            is_limited = LIMITED[asked] >= {"devices"}
+            assert answer.status_code == (allowed if is_limited else 403), (asked, answer.text)
+            shown = answer.text
+            for id in two.theirs.values():
+                shown = shown if not named else shown.replace(id, "")
+            for secret in two.secrets:
+                assert secret not in shown, (asked, answer.text)
+    assert [*_differences(before, (await _all_of_the_hub(two.hub)))] == []
 
 
 async def test_a_template_tells_each_user_of_their_own_agents_only(two: Two) -> None:
