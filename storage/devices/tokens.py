@@ -240,8 +240,8 @@ class OperatorTokenRow(TokenFields, frozen=True, kw_only=True):
         role: "viewer", "operator" or "admin".
         scopes: granted subset of the role's scopes; empty with *limits*.
         user_id: user whose devices, agents and runs it may access; ``None``: all users.
-        limits: fields of ``Limits``, and the granted ``scopes``: a hub of release 0.2, which knows no limits,
-            gives such a token nothing. ``None``: it has no limits.
+        limits: fields of ``Limits``, and the granted ``scopes``: a hub of release 0.2, which knows no limits
+            and fewer scopes, gives such a token nothing. ``None``: it has neither limits nor newer scopes.
     """
 
     name: str

@@ -414,7 +414,7 @@ class OperatorTokens(SecretsOfKind[OperatorTokenRow], Noun):
                 ErrorCode.FORBIDDEN, message, hint="GET /v1/me has your limits: name some of them"
             )
         rights: dict[str, Any] = {"scopes": sorted(granted)}
-        if limited.kinds:  # see OperatorTokenRow
+        if limited.kinds or Scope.ROWS in granted:  # see OperatorTokenRow
             rights = {"scopes": [], "limits": asdict(limited) | rights}
         await self._check_room("operator_tokens", "tokens of operators that count")
         lasts_s = self.limits.operator_token_days * DAY_S if ttl_s is None else ttl_s
@@ -757,7 +757,7 @@ class Sessions(SecretsOfKind[BrowserSessionRow], Noun):
             LINK_S,
             name=caller.name,
             role=role,
-            scopes=sorted(granted),
+            scopes=sorted(granted - {Scope.ROWS}),  # no page shows rows, and release 0.2 knows no such scope
             user_id=self.user_id,
             token_id=_token_of(caller.actor),
             device_id=None,
@@ -821,7 +821,7 @@ class Sessions(SecretsOfKind[BrowserSessionRow], Noun):
                 kind=TokenKind.SESSION,
                 name=caller.name,
                 role=caller.role,
-                scopes=sorted(caller.scopes),
+                scopes=sorted(caller.scopes - {Scope.ROWS}),
                 user_id=self.user_id,
                 token_id=TokenId(id),
                 device_id=None,

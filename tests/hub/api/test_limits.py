@@ -226,9 +226,10 @@ async def test_a_limited_token_follows_its_device_and_gives_an_older_hub_nothing
     hub: ServedHub, client: httpx2.AsyncClient
 ) -> None:
     made = (await _limited(client, DESK)).json()
-    stored = await hub.store.read(lambda c: c.execute(sa.select(operator_tokens.c.scopes)).scalar_one())
-    assert stored == [], "a hub of release 0.2 reads this column alone"
-    (entry,) = [one for one in await hub.store.read(list_entries) if one.event == "operator_token.created"]
+    assert (await _limited(client, {}, scopes=["read", "rows"])).json()["scopes"] == ["read", "rows"]
+    stored = await hub.store.read(lambda c: c.execute(sa.select(operator_tokens.c.scopes)).scalars().all())
+    assert stored == [[], []], "a hub of release 0.2 reads this column alone, and knows no scope rows"
+    _, entry = await hub.store.read(list_entries, event="operator_token.created")
     assert "i-own" not in str(entry.detail) and '"devices"' in str(entry.detail)
     assert (await client.patch("/v1/devices/desk", json={"name": "laptop"})).status_code == 200
     assert (await client.patch("/v1/devices/attic", json={"name": "desk"})).status_code == 200
