@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
 from msgspec import Meta, Struct, field, structs
 
@@ -71,7 +71,7 @@ from storage.agents.config_changes import TemplateOfFile
 from storage.agents.declared_agents import AgentOfFile, DeclaredAgent
 from storage.agents.status_writes import StatusWrite
 from storage.devices import devices
-from storage.devices.devices import Grant
+from storage.devices.devices import NO_LIMITS, Grant, Limits
 from storage.runs import run_locks, runs
 from storage.runs.run_locks import Offered
 from storage.schedules import schedule_rows
@@ -836,6 +836,12 @@ class Agents(Noun):
             await self._store.read(_read_facts, [row], self._runs.offered, self._runs.now_ms)
         )
         return view
+
+    def seen_by(self, user_id: UserId | None, limits: Limits = NO_LIMITS) -> Self:
+        """Return the same noun, with its runs, scoped to this user's things within *limits*."""
+        scoped = super().seen_by(user_id, limits)
+        scoped._runs = self._runs.seen_by(user_id, limits)
+        return scoped
 
     async def _agent(self, name: str) -> AgentRow:
         return await self._store.read(

@@ -675,6 +675,8 @@ class Runs(Noun):
     def views_of(self, found: RunFacts) -> list[RunView]:
         """Return the views of runs, with the reasons why they wait and the fires that they cover."""
         waiting = self._waiting.sentences(found.rows, found.waits)
+        if self.limited_to.devices:  # the holder of a lock may be an agent of another device
+            waiting = {id: sentence.partition(", held by ")[0] for id, sentence in waiting.items()}
         return [
             _run_view(
                 row,

@@ -191,6 +191,12 @@ async def test_another_device_is_answered_as_one_that_does_not_exist(
             "notes",
         ]
         assert (await limited.post("/v1/agents/notes/runs")).status_code == 202
+        held = await client.post("/v1/agents/secretary/locks", json={"resources": ["printer"]})
+        assert held.is_success, held.text
+        waits = (await limited.post("/v1/agents/notes/runs", json={"locks": ["printer"]})).json()
+        shown = (await limited.get(f"/v1/runs/{waits['id']}")).json()
+        assert waits["waiting_for"] == shown["waiting_for"] == "waits for lock printer"
+        assert "secretary" in (await client.get(f"/v1/runs/{waits['id']}")).json()["waiting_for"]
         node = await limited.get("/v1/devices", headers={"hub-node": "node"})
         assert (node.status_code, node.json()["code"]) == (403, "forbidden")
 
