@@ -73,7 +73,8 @@ _MISPLACED: Final = re.compile(
 
 # ASCII is no reason to refuse other bytes. The encodings of domain names take quadratic time.
 _NO_CHARSETS: Final = frozenset(("ascii", "idna", "punycode"))
-_NO_CODECS: Final = frozenset(("replacement", "x-user-defined"))  # of the table, which only browsers use
+# Of the table: unknown, or with a meaning for browsers alone.
+_NO_CODECS: Final = frozenset(("", "replacement", "x-user-defined"))
 _HEAD_BYTES: Final = 4 * 1024
 _COMMENT: Final = re.compile(rb"<!--.*?(?:-->|$)", re.DOTALL)
 _META: Final = re.compile(
@@ -91,10 +92,10 @@ def codec_of(charset: str | None) -> str | None:
         known = ""
     if charset is None or known in _NO_CHARSETS:
         return None
-    web = webencodings.lookup(charset)
-    if web is None or web.name in _NO_CODECS or web.name.startswith("utf-16"):
+    name = webencodings.LABELS.get(charset.strip().lower(), "")
+    if name in _NO_CODECS or name.startswith("utf-16"):
         return known or None
-    return "gb18030" if web.name == "gbk" else web.codec_info.name
+    return "gb18030" if name == "gbk" else webencodings.lookup(name).codec_info.name
 
 
 def _declared_in(page: bytes) -> str | None:

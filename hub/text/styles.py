@@ -6,9 +6,10 @@ not known here may apply or not: if it decides whether text is seen, the text is
 
 import re
 from collections import ChainMap, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 import tinycss2
@@ -285,25 +286,19 @@ def _is_like(part: _Compound, element: Element) -> bool:
     )
 
 
+_TESTS: Final[Mapping[str, Callable[[str, str], bool]]] = {
+    "": lambda found, value: True,
+    "=": lambda found, value: found == value,
+    "~=": lambda found, value: value in found.split(),
+    "|=": lambda found, value: found == value or found.startswith(f"{value}-"),
+    "^=": lambda found, value: value != "" and found.startswith(value),
+    "$=": lambda found, value: value != "" and found.endswith(value),
+    "*=": lambda found, value: value != "" and value in found,
+}
+
+
 def _has(own: Mapping[str, str | None], name: str, sign: str, value: str) -> bool:
-    if name not in own:
-        return False
-    found = (own[name] or "").lower()
-    match sign:
-        case "":
-            return True
-        case "=":
-            return found == value
-        case "~=":
-            return value in found.split()
-        case "|=":
-            return found == value or found.startswith(f"{value}-")
-        case "^=":
-            return bool(value) and found.startswith(value)
-        case "$=":
-            return bool(value) and found.endswith(value)
-        case _:
-            return bool(value) and value in found
+    return name in own and sign in _TESTS and _TESTS[sign]((own[name] or "").lower(), value)
 
 
 def _specificity(parts: Sequence[_Compound]) -> tuple[int, int, int]:
@@ -319,20 +314,14 @@ _NEVER: Final = re.compile(
     r"hover|focus|active|target|checked|disabled|visited|invalid|before|after|first-l|placeholder|selection|marker"
     r"|backdrop|-webkit-|-moz-|-ms-"
 )
-_ALWAYS: Final = frozenset(("link", "any-link", "scope", "defined"))
+_ALWAYS: Final = frozenset(("link", "any-link", "root", "scope", "defined"))
 
 
 def _selectors(prelude: Sequence[Any]) -> Iterator[tuple[tuple[_Compound, ...], bool]]:
     """Yield the selectors of a rule that may fit, and False for those that are only understood in part."""
-    one: list[Any] = []
-    for token in (*prelude, None):
-        if token is not None and token != ",":
-            one.append(token)
-            continue
-        found = _selector(one)
-        if found is not None and found[0]:
+    for is_comma, tokens in groupby(prelude, key=lambda token: token == ","):
+        if not is_comma and (found := _selector(list(tokens))) is not None and found[0]:
             yield found
-        one = []
 
 
 def _selector(tokens: Sequence[Any]) -> tuple[tuple[_Compound, ...], bool] | None:
@@ -352,9 +341,7 @@ def _selector(tokens: Sequence[Any]) -> tuple[tuple[_Compound, ...], bool] | Non
             if kind == "literal":
                 combinator = value
             continue
-        if kind == "comment":
-            continue
-        is_begun = True
+        is_begun = is_begun or kind != "comment"
         if kind == "literal" and value in (".", ":", "*"):
             before = "" if value == "*" else value
         elif kind == "ident" and before == ".":
@@ -364,9 +351,8 @@ def _selector(tokens: Sequence[Any]) -> tuple[tuple[_Compound, ...], bool] | Non
             name = (value if kind == "ident" else token.name).lower()
             if _NEVER.match(name):
                 return None
-            if name == "root":
-                tag = "html"
-            is_exact = is_exact and name in _ALWAYS | {"root"}
+            tag = "html" if name == "root" else tag
+            is_exact = is_exact and name in _ALWAYS
             before = ""
         elif kind == "ident":
             tag = value.lower()
@@ -375,7 +361,7 @@ def _selector(tokens: Sequence[Any]) -> tuple[tuple[_Compound, ...], bool] | Non
         elif kind == "[] block":
             attributes.append(_attribute(token.content))
         else:
-            is_exact = False
+            is_exact = is_exact and kind == "comment"
     return tuple(parts), is_exact
 
 
@@ -551,11 +537,8 @@ class _Box:
 
     @property
     def _is_outside(self) -> bool:
-        for name in ("left", "top", "right", "bottom"):
-            at = self.px(name) or 0.0
-            if at <= _AWAY_PX or at >= _FAR_PX:
-                return True
-        return False
+        places = [self.px(name) or 0.0 for name in ("left", "top", "right", "bottom")]
+        return min(places) <= _AWAY_PX or max(places) >= _FAR_PX
 
     @property
     def _is_pulled_out(self) -> bool:

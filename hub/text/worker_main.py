@@ -20,7 +20,7 @@ import msgspec
 
 from hub.text import confinement, office, pictures
 from hub.text.decoding import decode
-from hub.text.files import MAIL, MBOX, OFFICE, Converted, NotConvertible
+from hub.text.files import HTML, MAIL, MBOX, OFFICE, Converted, NotConvertible
 from hub.text.letter_text import Letter, text_of_letter
 from hub.text.reading import Attachments, read
 from hub.text.worker import ANSWER_ROOM, DONE, LETTER, REFUSED, Refusal, Task, packed, unpacked
@@ -72,10 +72,11 @@ def _warm(kind: str) -> None:
     if pictures.reads(kind):
         pictures.warm()
     decode("Счёт".encode("cp1251"))
-    if kind in (MAIL, MBOX, LETTER):
+    if kind in (HTML, MAIL, MBOX, LETTER):
         for module in pkgutil.iter_modules(encodings.__path__):
             if module.name not in ("mbcs", "oem", "cp65001"):  # Windows only
                 importlib.import_module(f"encodings.{module.name}")
+    if kind in (MAIL, MBOX, LETTER):
         read(b"Subject: =?utf-8?q?a?=\n\n-- \nOn Monday, Ana wrote:\n", MAIL, max_bytes=1_000)
         unpacked(packed(Letter()))
 

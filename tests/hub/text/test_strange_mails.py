@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.text.convert import read_letter
+from hub.text.convert import convert, read_letter
 from hub.text.files import Converted, NotConvertible
 from hub.text.letter_text import Body, Enclosure, Letter
 from hub.text.reading import read
@@ -369,6 +369,24 @@ def test_signed_data_that_a_provider_gives_as_an_attachment_is_the_mail() -> Non
     letter = Letter(headers={"Subject": "Rent"}, bodies=(Body(data=""),), enclosures=(enclosure,))
 
     assert read_letter(letter).text.startswith(f"Subject: Rent\n\n{PAY}\n\n[the mail that is answered]")
+
+
+LONG = f"<style>.x{{color:#fff}}</style><p class=x>order</p><p>{JAPANESE} ①</p>{'<p>and so on</p>' * 3_000}"
+
+
+@each(
+    ("name", "kind", "data"),
+    [
+        ("page", "a.html", f"<meta charset=x-sjis>{LONG}".encode("cp932")),
+        ("mail", "a.eml", mail(LONG.encode("cp932"), "text/html; charset=x-sjis")),
+        ("unknown", "a.html", f"<meta charset=x-user-defined>{LONG}".encode()),
+        ("signed", "a.eml", smime(signed(part(LONG.encode("cp932"), "text/html; charset=x-sjis")))),
+    ],
+)
+def test_long_pages_and_mails_are_read_alike_in_a_confined_process(name: str, kind: str, data: bytes) -> None:
+    found = convert(data, path=kind)
+    assert f"{JAPANESE} ①\nand so on" in found.text
+    assert ("order" in found.text, found.dropped) == (False, 1)
 
 
 def test_signed_data_built_to_hurt_is_refused_in_time_that_grows_with_its_size() -> None:
