@@ -13,9 +13,8 @@ import hashlib
 import os
 import stat
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +22,7 @@ import msgspec
 from anyio import to_thread
 from pydantic import Field
 
-from hub.connectors.calling import FileUnusable, Misconfigured
+from hub.connectors.calling import FileUnusable
 from hub.connectors.connector import (
     PAGE_MESSAGES,
     Account,
@@ -43,7 +42,6 @@ from hub.document import Document
 from hub.text.files import MIB, NotConvertible
 from hub.text.letter_text import Letter, is_tame, letter_of_mail
 
-MOST_FILES: Final = 1_000_000
 MOST_KNOWN: Final = 3_500  # digests in a cursor
 MOST_BYTES: Final = 50 * MIB  # of a mail
 MOST_HEAD_BYTES: Final = 256 * 1024
@@ -67,8 +65,10 @@ class MaildirSettings(ProviderSettings):
     def problem_of_files(self) -> str | None:
         """Return why this node cannot read the folder, or None."""
         try:
-            _parts(self.path)
-        except Misconfigured as error:
+            for part in _parts(self.path):
+                with _opened(self.path, part):
+                    pass
+        except FileUnusable as error:
             return str(error)
         return None
 
@@ -216,10 +216,12 @@ class Maildir(Connector):
     def _content(self, place: Place, most: int = MOST_BYTES + 1) -> bytes | None:
         """Return the content of a mail under its present name, or None if it was removed."""
         folder = self.settings.path
-        names = ((part, file) for part, file in _names(folder) if _name(file) == place.name)
-        for part, file in chain(((place.part, place.file),), names):
-            with suppress(FileNotFoundError):
-                return _read(folder / part / file, most)
+        with suppress(FileNotFoundError):
+            return _read(folder, place.part, place.file, most)
+        for one in _list(folder):
+            if one.name == place.name:
+                with suppress(FileNotFoundError):
+                    return _read(folder, one.part, one.file, most)
         return None
 
     def _letter(self, data: bytes) -> Letter:
@@ -235,57 +237,47 @@ def _name(file: str) -> str:
 
 
 def _parts(folder: Path) -> tuple[str, ...]:
-    """Return the parts of the folder that have mails.
+    return (_NEW, _CUR) if os.path.lexists(folder / _CUR) else ("",)
+
+
+@contextmanager
+def _opened(folder: Path, part: str) -> Iterator[int]:
+    """Open a part of the folder, which is no link, so that files in it cannot be elsewhere.
 
     Raises:
-        FileUnusable: this node cannot read the folder.
-        Misconfigured: a part of it is a link.
+        FileUnusable: this node cannot read it.
     """
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | (os.O_NOFOLLOW if part else 0)
     try:
-        names = {one.name: one for one in os.scandir(folder) if one.name in (_NEW, _CUR)}
+        opened = os.open(folder / part, flags)
     except OSError as error:
-        raise FileUnusable(f"path {folder} cannot be read here: {error.strerror}") from error
-    if linked := [name for name, one in names.items() if one.is_symlink()]:
-        raise Misconfigured(f"{folder / linked[0]} is a link, which is not followed: name its target")
-    return (_NEW, _CUR) if _CUR in names else ("",)
-
-
-def _names(folder: Path) -> Iterator[tuple[str, str]]:
-    """Yield folder part and name of each file that may be a mail; new ones first, so that none is missed."""
-    for part in _parts(folder):
-        try:
-            with os.scandir(folder / part) as found:
-                names = [one.name for one in found]
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise FileUnusable(f"{folder / part} cannot be read here: {error.strerror}") from error
-        yield from (
-            (part, name) for name in names if name[:1] != "." and (part or name.lower().endswith(_MAIL))
-        )
+        why = f"{error.strerror}; a link is not followed"
+        raise FileUnusable(f"{folder / part} cannot be read here: {why}") from error
+    try:
+        yield opened
+    finally:
+        os.close(opened)
 
 
 def _list(folder: Path) -> list[Listed]:
     """Return the files of all mails, the earliest change first; a mail that was moved meanwhile once."""
     found: dict[str, Listed] = {}
-    for part, name in _names(folder):
-        try:
-            about = os.stat(folder / part / name, follow_symlinks=False)
-        except OSError:
-            continue
-        if stat.S_ISDIR(about.st_mode):
-            continue
-        one = Listed(about.st_ctime, part, name, about.st_mtime, about.st_size)
-        found[one.name] = one
-        if len(found) > MOST_FILES:
-            raise Misconfigured(f"{folder} has more than {MOST_FILES:,} mails")
+    for part in _parts(folder):
+        with _opened(folder, part) as opened, os.scandir(opened) as entries:
+            for entry in entries:
+                is_mail = entry.name[:1] != "." and (part or entry.name.lower().endswith(_MAIL))
+                with suppress(FileNotFoundError):
+                    if is_mail and not entry.is_dir(follow_symlinks=False):
+                        about = entry.stat(follow_symlinks=False)
+                        one = Listed(about.st_ctime, part, entry.name, about.st_mtime, about.st_size)
+                        found[one.name] = one
     return sorted(found.values())
 
 
-def _read(file: Path, most: int) -> bytes:
+def _read(folder: Path, part: str, file: str, most: int) -> bytes:
     """Return the first bytes of a regular file. Raises OSError for links, and for other kinds of files."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    with os.fdopen(os.open(file, flags), "rb") as opened:
+    with _opened(folder, part) as within, os.fdopen(os.open(file, flags, dir_fd=within), "rb") as opened:
         if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
             raise OSError(errno.EINVAL, "it is no file")
         return opened.read(most)

@@ -12,7 +12,7 @@ import pytest
 
 from hub.clock import SystemClock
 from hub.connectors import maildir
-from hub.connectors.calling import CursorLost, FileUnusable, Misconfigured
+from hub.connectors.calling import CursorLost, FileUnusable
 from hub.connectors.conformance import ConnectorConformance, Place
 from hub.connectors.connector import Context, Cursor, Filter, Message, Unread, find
 from hub.connectors.maildir import Maildir, MaildirSettings
@@ -163,8 +163,20 @@ async def test_links_and_devices_are_refused_and_the_others_arrive(box: Box, tmp
     assert (await box.run(cursor))[1] == {}
     (box.path / "new").rename(tmp_path / "elsewhere")
     (box.path / "new").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(Misconfigured, match="new is a link, which is not followed"):
+    with pytest.raises(FileUnusable, match=r"new cannot be read here: .*; a link is not followed"):
         await box.run()
+
+
+async def test_a_part_that_becomes_a_link_before_it_is_read_leads_nowhere(box: Box, tmp_path: Path) -> None:
+    mail = box.put("first")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / mail.name).write_text("Subject: secret\n\nx\n")
+    connector = box.open()
+    async for page in connector.pages(None, box.clock.now() - timedelta(days=1)):
+        (box.path / "new").rename(tmp_path / "aside")
+        (box.path / "new").symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(FileUnusable, match="a link is not followed"):
+            await anext(connector.read(page.messages))
 
 
 async def test_a_folder_of_eml_files_is_read_and_one_that_is_missing_is_named(tmp_path: Path) -> None:
