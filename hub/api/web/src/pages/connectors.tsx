@@ -23,7 +23,7 @@ const COLUMNS: readonly Column<ConnectorView>[] = [
 
 function advice(of: ConnectorView): string {
   if (of.state === "sign_in") {
-    if (of.way_in === "password") return "Type the password, or an app password of the provider, below.";
+    if (of.way_in === "password") return "Type the password, app password or token of the provider, below.";
     return of.way_in ? "Sign in below." : "Correct the secret that hub.toml names, then test it.";
   }
   if (of.state === "blocked") return "Correct the settings of the account in hub.toml, or what the provider permits, then test it.";
@@ -78,6 +78,21 @@ const PROVIDERS: Readonly<Record<string, readonly Asked[]>> = {
   gmail: CLIENT,
   outlook: CLIENT,
   teams: CLIENT,
+  rss: [{ key: "settings.url", label: "Address of the feed" }],
+  atom: [{ key: "settings.url", label: "Address of the feed" }],
+  ics: [{ key: "settings.url", label: "Address of the calendar" }],
+  "github-issues": [{ key: "settings.repository", label: "Repository, as in owner/name" }],
+  "gitlab-issues": [
+    { key: "settings.project", label: "Number of the project" },
+    { key: "settings.base_url", label: "Address of your own GitLab", isOptional: true },
+  ],
+  jira: [
+    { key: "settings.base_url", label: "Address of your site" },
+    { key: "settings.username", label: "Address of the user" },
+    { key: "settings.jql", label: "Query (JQL)", isOptional: true },
+  ],
+  notion: [{ key: "settings.data_source", label: "Id of the data source" }],
+  todoist: [],
 };
 
 /** Return the table of hub.toml for what was typed: "a.b" is a key of the table a. */
