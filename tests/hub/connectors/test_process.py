@@ -205,6 +205,43 @@ async def test_in_its_jail_a_connector_does_not_get(attempt: str, write: Write, 
     assert (await probe(write, code).check()).detail == answer
 
 
+# It tries the same in JavaScript, whose runtime makes other calls.
+IN_JAVASCRIPT = """
+import { spawnSync } from "node:child_process";
+import fs from "node:fs";
+import net from "node:net";
+import { Connector, run } from "./hub_connector.mjs";
+
+const errorOf = (attempt) => { try { attempt(); return "passed"; } catch (error) { return error.code; } };
+
+class Probe extends Connector {
+  static spec = { name: "probe" };
+
+  async check() {
+    const connected = await new Promise((resolve) => {
+      net.connect(80, "127.0.0.1").on("error", (error) => resolve(error.code)).on("connect", resolve);
+    });
+    const read = errorOf(() => fs.readFileSync("/etc/passwd"));
+    const written = errorOf(() => fs.writeFileSync("new", ""));
+    const started = spawnSync("/bin/true").error?.code;
+    const known = Object.keys(process.env).length;
+    return { name: "probe", detail: [connected, read, written, started, known].join(" ") };
+  }
+}
+
+await run(Probe);
+"""
+
+
+@needs_node
+async def test_a_connector_in_javascript_does_not_get_more(tmp_path: Path, client: OutboundClient) -> None:
+    (tmp_path / "hub_connector.mjs").write_text((KIT / "hub_connector.mjs").read_text())
+    (tmp_path / "connector.mjs").write_text(IN_JAVASCRIPT)
+    connector = process_at(client, tmp_path, ["node", "connector.mjs"])
+    assert (await connector.check()).detail == "EPERM EACCES EACCES EPERM 0"
+    await connector.aclose()
+
+
 async def test_a_connector_ends_with_its_run_and_needs_no_answer_to_that(write: Write) -> None:
     connector = probe(write, "signal.signal(signal.SIGTERM, signal.SIG_IGN); got = os.getpid()")
     descriptor = os.pidfd_open(int((await connector.check()).detail))
