@@ -59,15 +59,15 @@ from hub.log import Channel
 from hub.outbound.rules import bounded_wait
 from hub.printable import one_line
 from hub.text.html import TooTangled, text_of_html
-from protocol.frame import check_numbers
+from protocol.frame import check_value
 from protocol.work import ProvenanceOrigin
 
 log = Channel(__name__)
 T = TypeVar("T")
 
 API: Final = 1  # version of the lines
-MOST_LINE_BYTES: Final = 4 * 1024 * 1024  # of the program
-MOST_BODY_BYTES: Final = 8 * 1024 * 1024  # of an answer to an HTTP request
+MOST_LINE_BYTES: Final = 2 * 1024 * 1024  # of the program; decoding it takes less than 50 ms of the loop
+MOST_BODY_BYTES: Final = 2 * 1024 * 1024  # of an answer to an HTTP request
 MOST_CALL_BYTES: Final = 64 * 1024 * 1024  # of the program's lines in one call
 MOST_CALL_LINES: Final = 2_000
 MOST_CURSOR_BYTES: Final = 64 * 1024
@@ -503,7 +503,7 @@ class _Jailed:
         line = bytes(self._buffer[:end])
         del self._buffer[: end + 1]
         try:
-            check_numbers(line)
+            check_value(line)
         except msgspec.DecodeError as error:
             raise Unavailable(f"{_NO_LINE}: {error}") from None
         return line

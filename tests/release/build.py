@@ -149,6 +149,7 @@ def wrong_contents(folder: Path) -> list[str]:
     licence = f"{NAME}.dist-info/licenses/LICENSE"
     built = {"hub/api/web/dist/index.html", "hub/hub.toml", "hub/docs/first-run.md"}
     built |= {f"hub/connectors/{name}.toml" for name in ("example", "manifests/rss")}
+    built |= {f"hub/connectors/sdk/{name}" for name in ("hub_connector.mjs", "connector.py.txt")}
     tops = {name.partition("/")[0] for name in wheel} - {*PACKAGES, f"{NAME}.dist-info"}
     needed = {
         "pyproject.toml",

@@ -330,6 +330,7 @@ def saying(*lines: Any, then: str = "") -> str:
         (saying(then="time.sleep(60)"), "did not answer within"),
         (saying("hello"), "is none of the protocol: JSON is malformed"),
         (saying('{"id": 1, "result": ' + "[" * 100_000), "is none of the protocol"),
+        (saying('{"id": 1, "result": [' + "{}, " * 20_000 + "{}]}"), "20003 lists and objects, the most is"),
         (saying({"id": 7, "result": {}}), "answered a call that was not made"),
         (saying({"id": 1}), "it has no result, item, error or http"),
         (saying(then=f"while True: print({json.dumps(SPEC).replace('1, ', '9, ', 1)!r})"), "was not made"),
