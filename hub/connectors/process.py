@@ -459,7 +459,7 @@ class _Jailed:
             if line.http is not None:
                 await self._write(await self._requests.answer(line.http))
             elif line.jail is not None:
-                raise Misconfigured(_reason(line.jail))
+                raise FileUnusable(_reason(line.jail))  # another node may have what this machine lacks
             elif line.id != self._number:
                 raise Unavailable("the connector answered a call that was not made")
             elif line.error is not None:

@@ -24,6 +24,7 @@ from hub.connectors import process
 from hub.connectors.calling import (
     ConnectorFailure,
     CursorLost,
+    FileUnusable,
     MessageUnreadable,
     Misconfigured,
     PermissionMissing,
@@ -189,6 +190,14 @@ ATTACKS = {
     "threads without an end": (
         "while True: threading.Thread(target=threading.Event().wait, daemon=True).start()",
         "RuntimeError",
+    ),
+    "a descriptor of the hub": (
+        "import fcntl\n"
+        "def is_open(number):\n"
+        "    try: return fcntl.fcntl(number, fcntl.F_GETFD) >= 0\n"
+        "    except OSError: return False\n"
+        "got = [number for number in range(4096) if is_open(number)]",
+        "[0, 1, 2]",
     ),
     "10 GB of memory": ("bytearray(10 << 30)", "MemoryError"),
     "memory that no limit counts": ("mmap.mmap(-1, 4096)", REFUSED),
@@ -589,7 +598,7 @@ async def test_without_a_jail_a_program_starts_only_if_hub_toml_accepts_that(
         "confinement.leave_files = lambda readable: False\nprocess_main.main()"
     )
     monkeypatch.setattr(process, "_MAIN", main)
-    with pytest.raises(Misconfigured, match="this machine has no Landlock"):
+    with pytest.raises(FileUnusable, match="this machine has no Landlock"):
         await probe(write, "got = 1").check()
     assert (await probe(write, "got = 1", accept_weaker_jail=True).check()).detail == "1"
 
@@ -603,7 +612,7 @@ async def test_a_missing_program_is_a_fault_of_this_node_and_a_script_names_its_
     (tmp_path / "script").write_text("#!/usr/bin/env python3\n")
     (tmp_path / "script").chmod(0o755)
     connector = process_at(client, tmp_path, ["./script"])
-    with pytest.raises(Misconfigured, match="cannot be started in its jail: Permission denied"):
+    with pytest.raises(FileUnusable, match="cannot be started in its jail: Permission denied"):
         await connector.check()
 
 
