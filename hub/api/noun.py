@@ -41,7 +41,7 @@ from itertools import product
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Final, Generic, NamedTuple, Self, TypeVar, get_args
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import msgspec
 from anyio import to_thread
@@ -161,6 +161,37 @@ class Consent(NamedTuple):
     bound: tuple[str, ...] = ()
 
 
+class Resource(NamedTuple):
+    """Objects with an address, which the tool of a method returns by the last part of it.
+
+    Attributes:
+        uri: template of the address: ``hub://runs/{run_id}``, with the name of an argument of the tool.
+        listed: tool that lists them below *key*, each with its ``id``.
+        title: format of the fields of a listed one.
+        changes: kinds of changes after which a subscriber reads one again.
+    """
+
+    uri: str
+    listed: str
+    key: str
+    title: str
+    changes: tuple[str, ...]
+
+    @property
+    def prefix(self) -> str:
+        """Return the address before the argument."""
+        return self.uri.partition("{")[0]
+
+    @property
+    def parameter(self) -> str:
+        """Return the name of the argument."""
+        return self.uri.partition("{")[2].removesuffix("}")
+
+    def uri_of(self, id: str) -> str:
+        """Return the address of the object with this id."""
+        return self.prefix + quote(id, safe="")
+
+
 class Tool(NamedTuple):
     """A tool of assistants: one request to the operators' route of its method (``hub.api.tools``).
 
@@ -168,12 +199,14 @@ class Tool(NamedTuple):
         is_destructive: whether a call ends or discards something.
         is_repeatable: whether a second call with the same arguments changes nothing further.
         consent: asked for before each call; every tool that acts in the name of an owner has it.
+        resource: address of what it returns.
         help: text for assistants in place of the docstring of the method.
     """
 
     is_destructive: bool = False
     is_repeatable: bool = False
     consent: Consent | None = None
+    resource: Resource | None = None
     help: str = ""
 
 

@@ -206,6 +206,24 @@ async def test_a_person_decides_at_an_assistant_as_the_owner_of_the_device_permi
         assert titles == [("Buy bread",)] * len(permitted)
 
 
+async def test_a_reader_of_resources_is_notified_over_http_and_over_a_pipe(tmp_path: Path) -> None:
+    async with found(tmp_path, GRANT) as play:
+        items = (await play.hub.get("/v1/items"))["items"]
+        for way, item in zip((WAYS[1], WAYS[3]), items, strict=False):
+            async with assistant(play, way) as client:
+                uris = {str(one.uri) for one in (await client.list_resources()).resources}
+                assert uris >= {f"hub://items/{item['id']}"}
+                for uri in uris:
+                    assert len((await client.read_resource(uri)).contents) == 2
+                with anyio.fail_after(30):
+                    async with client.listen(resource_subscriptions=[f"hub://items/{item['id']}"]) as events:
+                        verdict = {"verdicts": [{"id": item["id"], "verdict": "reject"}]}
+                        await play.hub.post("/v1/items/verdicts", verdict)
+                        event: Any = await anext(aiter(events))
+                assert event.uri == f"hub://items/{item['id']}"
+            await come(play, [item["id"]], "done")
+
+
 def need(tool: ToolOf) -> str:
     from hub.roles import ROUTES
 

@@ -43,14 +43,16 @@ from mcp.types import (
     ToolAnnotations,
 )
 from mcp.types.version import MODERN_PROTOCOL_VERSIONS
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from hub.api.door.access import BODY, Inner
+from hub.api.door.resources import SESSION, Resources
 from hub.api.errors import Problem
 from hub.api.events import Streams, cancel_when_revoked
-from hub.api.noun import Consent
+from hub.api.noun import Consent, Hub
 from hub.api.tools import KEY, MOST_BYTES, Arguments, ToolOf, tools_of
 from hub.printable import one_line
 from hub.roles import PRINCIPAL, Principal, may_ask
@@ -93,7 +95,7 @@ class AssistantServer:
     """ASGI application of ``/mcp``, to which ``Access`` admits callers.
 
     Args:
-        streams: limit on the event streams of sessions, and their end.
+        streams: limit on the event streams of sessions and subscriptions, and their end.
 
     Attributes:
         door: answers the requests of tools.
@@ -101,9 +103,10 @@ class AssistantServer:
 
     door: Door
 
-    def __init__(self, streams: Streams) -> None:
+    def __init__(self, hub: Hub, streams: Streams) -> None:
         self._streams = streams
         self._tools = tools_of()
+        self._resources = resources = Resources(hub, streams, self._tools, self._result)
         self._listed = {name: _listed(one) for name, one in self._tools.items()}
         self._server = Server(
             "hub",
@@ -114,6 +117,12 @@ class AssistantServer:
             get_tool_input_schema=lambda name: None,  # no argument of a tool is a header
             on_list_tools=self._list_tools,
             on_call_tool=self._call_tool,
+            on_list_resources=resources.list,
+            on_list_resource_templates=resources.templates,
+            on_read_resource=resources.read,
+            on_subscribe_resource=resources.subscribe,
+            on_unsubscribe_resource=resources.unsubscribe,
+            on_subscriptions_listen=resources.listen,
         )
         sealed = RequestStateSecurity.ephemeral(ttl=CONSENT_S)
         sealed.bind_principal = lambda context: _caller(context).actor
@@ -136,6 +145,8 @@ class AssistantServer:
         manager = await self._manager(principal)
         if scope["method"] != "GET":
             await manager.handle_request(scope, _with_body(scope["state"][BODY], receive), send)
+            if scope["method"] == "DELETE":
+                self._resources.forget(_session(scope))
             return
         await self._follow(manager, scope, receive, send)
 
@@ -160,6 +171,7 @@ class AssistantServer:
             stream = places.enter_context(self._streams.scope())
             async with anyio.create_task_group() as watch:
                 watch.start_soon(cancel_when_revoked, self._streams.still_counts, principal, stream)
+                watch.start_soon(self._resources.notify, _session(scope), principal)
                 await manager.handle_request(scope, receive, noted)
                 watch.cancel_scope.cancel()
         if is_open:
@@ -298,6 +310,10 @@ def _caller(context: Context) -> Principal:
     assert context.request is not None
     principal: Principal = context.request.scope["state"][PRINCIPAL]
     return principal
+
+
+def _session(scope: Scope) -> str:
+    return Headers(scope=scope).get(SESSION, "")
 
 
 def _can_ask(context: Context) -> bool:

@@ -318,7 +318,7 @@ class OperatorServer(HttpServer):
         self._unix_path = unix_path
         self._streams = Streams(event_streams, beat_s=beat_s)
         self._streams.on_refusal = on_refusal
-        self._assistants = _assistants(self._streams) if assistants else None
+        self._assistants = _assistants(hub, self._streams) if assistants else None
         self.served = served = Served(
             hub, self._streams, metrics, document_server(ANSWERED.values()), self._assistants
         )
@@ -373,7 +373,7 @@ class OperatorServer(HttpServer):
                     self._streams.end()
 
 
-def _assistants(streams: Streams) -> "AssistantServer":
+def _assistants(hub: Hub, streams: Streams) -> "AssistantServer":
     # Imported where it is used alone: the package takes a second and 28 MiB.
     try:
         from hub.api.door.assistants import AssistantServer
@@ -382,7 +382,7 @@ def _assistants(streams: Streams) -> "AssistantServer":
             ErrorCode.BAD_SETTINGS,
             f"[listen.operator] assistants needs {error.name}, of the extra 'mcp': {command_to_add('mcp')}",
         ) from error
-    return AssistantServer(streams)
+    return AssistantServer(hub, streams)
 
 
 AT_ONCE: Final = 32  # each holds a body in memory while its signature is checked

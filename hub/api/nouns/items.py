@@ -22,6 +22,7 @@ from hub.api.noun import (
     Noun,
     Paging,
     Part,
+    Resource,
     View,
     audited,
     command,
@@ -463,6 +464,11 @@ def _question(verdict: Mapping[str, Any], item: Mapping[str, Any]) -> str:
 _CONSENT: Final = Consent("items_get", {"item_id": "id"}, _question, entries="verdicts", bound=("version",))
 
 
+_RESOURCE: Final = Resource(
+    "hub://items/{item_id}", "items_newest", "items", "{table}: {title}", ("item", "verdict", "proposal")
+)
+
+
 class Items(Noun):
     """The ledger of items."""
 
@@ -659,7 +665,7 @@ class Items(Noun):
         ),
         prints="place|source",
     )
-    @tool()
+    @tool(resource=_RESOURCE)
     @route("GET", "/{item_id}", Scope.READ, errors=[ErrorCode.UNKNOWN_ITEM])
     async def get(self, item_id: Annotated[str, Meta(max_length=200)]) -> ItemDetail:
         """Return one item with its content and its place in the source."""

@@ -23,6 +23,7 @@ from hub.api.noun import (
     OpenStreams,
     Paging,
     Part,
+    Resource,
     View,
     audited,
     command,
@@ -496,7 +497,7 @@ class Runs(Noun):
         left_out = (row.result or {}).get("left_out", {})
         return UnitsPage(units=page.items, next_cursor=page.next_cursor, left_out=left_out)
 
-    @tool()
+    @tool(resource=Resource("hub://runs/{run_id}", "runs_newest", "runs", "{agent}: {state}", ("run",)))
     @route("GET", "/{run_id}", Scope.READ, errors=[ErrorCode.UNKNOWN_RUN], is_tagged=True)
     async def get(self, run_id: str, patience: Preferred = None) -> RunDetail:
         """Return one run with its files, errors and moves. The last six characters of its id suffice.
