@@ -159,6 +159,7 @@ class ErrorCode(StrEnum):
     GATEWAY_UNREACHABLE = "gateway_unreachable"
     GATEWAY_TIMED_OUT = "gateway_timed_out"
     UNKNOWN_CONNECTOR = "unknown_connector"
+    UNKNOWN_TARGET = "unknown_target"
     SIGN_IN_NEEDED = "sign_in_needed"
     SIGN_IN_FAILED = "sign_in_failed"
     PROVIDER_FORBIDDEN = "provider_forbidden"
@@ -387,6 +388,9 @@ CATALOGUE: dict[ErrorCode, CodeInfo] = {
     ),
     _E.GATEWAY_TIMED_OUT: CodeInfo(
         _P, True, 504, "whether it was done is not known; the same request settles it"
+    ),
+    _E.UNKNOWN_TARGET: CodeInfo(
+        _O, False, 404, "'hub notify ls' lists the targets, 'hub notify deliveries TARGET' their deliveries"
     ),
     _E.UNKNOWN_CONNECTOR: CodeInfo(_O, False, 404, "'hub connectors ls' lists the connectors there are"),
     _E.SIGN_IN_NEEDED: CodeInfo(_O, False, 409, "sign in again: hub connectors login NAME"),

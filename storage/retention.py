@@ -56,6 +56,7 @@ from storage.schema import (
     agent_state_history,
     agents,
     broadcasts,
+    deliveries,
     devices,
     failed_attempts,
     hub,
@@ -467,6 +468,7 @@ prune_seen = Pruning(seen_messages, seen_messages.c.seen_at)
 prune_posted = Pruning(posted, posted.c.settled_at, sa.text("posted.settled_at IS NOT NULL"))
 prune_sign_ins = Pruning(sign_ins, sign_ins.c.expires_at)
 prune_attempts = Pruning(failed_attempts, failed_attempts.c.failed_at)
+prune_deliveries = Pruning(deliveries, deliveries.c.created_at)
 prune_mutes = Pruning(issue_mutes, issue_mutes.c.ends_at, sa.text("issue_mutes.ends_at IS NOT NULL"))
 
 

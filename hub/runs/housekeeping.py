@@ -56,6 +56,7 @@ SHORTENED: Final = (
     *("model_answers_days", "model_calls_days", "metric_minutes_days", "metric_hours_days"),
     "questions_days",
 )
+DELIVERED_DAYS: Final = 4  # at least: an event is delivered once, and is news for three days
 LEAST_DAYS: Final = 2  # budgets count the requests of a day
 COUNTED_AFTER_S: Final = 2.0  # when a server's figures tell of deleted rows
 # A run believes a tree that old, and the run that listed its files let entries become that old.
@@ -208,7 +209,10 @@ class Housekeeping:
         minutes, hours = _before(now, keep.metric_minutes_days), _before(now, keep.metric_hours_days)
         settled = _before(now, keep.questions_days)
         messages = _before(now, keep.messages_days)
-        orphaned = _before(now, keep.items_days)
+        orphaned, delivered = (
+            _before(now, keep.items_days),
+            _before(now, max(DELIVERED_DAYS, keep.activity_days)),
+        )
         seen, posted = _before(now, keep.seen_messages_days), _before(now, keep.posted_days)
         crowd, counted = await self._store.read(
             retention.count_answers, start.answers, retained=keep.model_answers_kept, rows=COUNTED
@@ -241,6 +245,7 @@ class Housekeeping:
             ("posted", partial(retention.prune_posted, before=posted)),
             ("sign_ins", partial(retention.prune_sign_ins, before=posted)),
             ("failed_attempts", partial(retention.prune_attempts, before=_before(now, 1))),
+            ("deliveries", partial(retention.prune_deliveries, before=delivered)),
             ("issue_mutes", partial(retention.prune_mutes, before=_before(now, 1))),
             ("words", item_words.index_earlier),  # after an upgrade from before there were words
             ("changes", changes.prune),

@@ -47,7 +47,7 @@ from storage.kernel.database import (
 )
 from storage.kernel.migrate import change_file, refusal, revision_in, revisions, upgrade
 from storage.kernel.sqlite import find_damages
-from storage.schema import changes, leases, metadata
+from storage.schema import changes, leases, metadata, notify_targets
 
 FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"
@@ -393,9 +393,10 @@ def _own(path: Path, owner: Path) -> None:
 ROWS: Final = 500  # of one INSERT
 # The numbers of changes mean nothing at another database; who follows them begins anew at each start.
 TABLES: Final = tuple(table for table in metadata.sorted_tables if table is not changes)
-# A lease is of a process at the old database.
+# A lease is of a process at the old database, and a cursor of its changes.
 _LEFT_OUT: Final[dict[str, dict[str, Any]]] = {
-    leases.name: {"holder_boot_id": None, "acquired_at": None, "expires_at": 0}
+    leases.name: {"holder_boot_id": None, "acquired_at": None, "expires_at": 0},
+    notify_targets.name: {"cursor": 0},
 }
 
 

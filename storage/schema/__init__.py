@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from storage.kernel.columns import (
+    HAPPENED,
     NOMINAL,
     Doc,
     Int,
@@ -162,6 +163,47 @@ changes = table(
     sa.Column("user_id", sa.Text),  # of the subject; NULL: the hub's own
     index("changes_seq", "seq"),
     rowid=False,
+)
+
+# Addresses that are notified of events, by their names in hub.toml; ``storage.deliveries``.
+notify_targets = table(
+    "notify_targets",
+    key("name"),
+    reference("user_id", "users.id", ondelete="CASCADE", nullable=True),  # whose events; NULL: all
+    number("cursor"),  # changes up to this number are in the deliveries
+    text("digest"),  # of its settings: a target with other ones is tried again
+    number("failures", 0),
+    sa.Column("failing_since", Int, info=HAPPENED),
+    number("retry_at", 0, info=waits()),
+    sa.Column("delivered_at", Int),
+    sa.Column("disabled_at", Int),
+    sa.Column("problem", Reported),
+    number("left_out", 0),
+    sa.Column("left_out_since", Int, info=HAPPENED),
+    doc("issues", "{}"),  # that it knows as open, by their keys
+    number("created_at"),
+    rowid=False,
+)
+
+deliveries = table(
+    "deliveries",
+    key("id"),
+    reference("target", "notify_targets.name", ondelete="CASCADE"),
+    number("number"),  # order of the events of a target
+    sa.Column("user_id", sa.Text),  # of the subject; NULL: the hub's own
+    text("event"),
+    text("subject"),
+    doc("data", "{}"),
+    text("state", "waiting"),
+    number("attempts", 0),
+    sa.Column("answer", Reported),
+    number("due_at", info=waits("state = 'waiting'")),
+    number("created_at"),
+    sa.Column("answered_at", Int),
+    one_of("state", ("waiting", "delivered", "failed")),
+    index("deliveries_listed", "target", "number", unique=True),
+    index("deliveries_waiting", "target", "number", where="state = 'waiting'"),
+    index("deliveries_age", "created_at"),
 )
 
 activity_log = table(
@@ -440,6 +482,7 @@ __all__ = [
     "connector_cursors",
     "connectors",
     "credentials",
+    "deliveries",
     "device_keys",
     "device_stores",
     "device_tokens",
@@ -467,6 +510,7 @@ __all__ = [
     "model_batches",
     "model_calls",
     "nodes",
+    "notify_targets",
     "operator_tokens",
     "pairings",
     "posted",

@@ -411,6 +411,7 @@ def test_no_table_that_grows_is_forgotten() -> None:
         "posted",  # once settled; as many wait as [limits] has it
         "sign_ins",
         "failed_attempts",
+        "deliveries",
         "issue_mutes",  # once they have ended; of those without an end there are 1,000
         "budget_holds",  # by the next one, with their hub process
         "metric_series",  # once nothing of it is kept
@@ -441,6 +442,7 @@ def test_no_table_that_grows_is_forgotten() -> None:
         "items",  # as many rows as their files have items, and had
         "gateways",  # as many as hub.toml ever had
         "connectors",  # likewise
+        "notify_targets",  # likewise
         "credentials",  # one for each connector
         "connector_cursors",  # one for each agent that reads one
         "boards",  # as many of a user as [limits] has it

@@ -1,0 +1,388 @@
+"""Targets that are notified of events, and the deliveries to each in the order of the events.
+
+A delivery is written in the transaction that moves the cursor of its target. Its id is made from target,
+event and subject: a change that is read again, after a kill, at another hub or after a restore, makes no
+second one. The holder of the lease of a target collects its events and sends them, so each transaction about
+a delivery checks the term. Issues are found by each hub, and are written by all of them.
+
+A target that is away costs MOST_WAITING rows: further events are counted, and one event says how many.
+"""
+
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final, Literal
+
+import msgspec
+import sqlalchemy as sa
+
+from protocol.errors import CodedError, ErrorCode
+from protocol.ids import BootId, UserId
+from storage.changes import changes_after, newest
+from storage.devices import nodes
+from storage.devices.devices import find_user_by_name
+from storage.hub_events import HubEvent, derive_events, name_of_subject
+from storage.kernel.columns import Int, Key, columns_of, fill, fill_page, paged, put_first
+from storage.schema import deliveries, notify_targets
+
+DAY_MS: Final = 86_400_000
+MOST_WAITING: Final = 1_000  # deliveries of a target
+NEWS_MS: Final = 3 * DAY_MS  # an older event is not sent any more
+MOST_REFUSALS: Final = 8  # of one delivery by its receiver
+AT_ONCE: Final = 200  # waiting deliveries that are examined for the next one
+GAP: Final = "notify.gap"
+# Issues whose begin and end have events of their own.
+OF_ISSUES: Final[Mapping[str, tuple[str, str]]] = {
+    "agent.runs_fail": ("agent.failing", "agent.well"),
+    "device.absent": ("device.away", "device.back"),
+}
+_OTHER_ISSUES: Final = ("issue.opened", "issue.closed")
+
+
+class TargetRow(msgspec.Struct, frozen=True):
+    """Target of events.
+
+    Attributes:
+        user_id: whose events it gets; None: everybody's.
+        cursor: number of the change up to which its events are deliveries.
+        failures: consecutive ones.
+        retry_at: until then nothing is sent.
+        disabled_at: when its address asked for no more.
+        left_out: number of events without a delivery, since the last one that said so.
+        issues: that it knows as open, by their keys.
+    """
+
+    name: str
+    user_id: UserId | None
+    cursor: int
+    digest: str
+    failures: int
+    failing_since: int | None
+    retry_at: int
+    delivered_at: int | None
+    disabled_at: int | None
+    problem: str | None
+    left_out: int
+    left_out_since: int | None
+    issues: dict[str, Any]
+    created_at: int
+    waiting: int = 0
+
+
+class DeliveryRow(msgspec.Struct, frozen=True):
+    """Delivery of an event to a target. *number*: its place in the order; *answer*: what came of it last."""
+
+    id: str
+    target: str
+    number: int
+    user_id: UserId | None
+    event: str
+    subject: str
+    data: dict[str, Any]
+    state: Literal["waiting", "delivered", "failed"]
+    attempts: int
+    answer: str | None
+    due_at: int
+    created_at: int
+    answered_at: int | None
+
+
+class OpenIssue(msgspec.Struct, frozen=True):
+    """Issue that a hub finds now. *is_muted*: a person does not want to be shown it."""
+
+    key: str
+    id: str
+    subject: str
+    severity: str
+    explanation: str
+    user_id: UserId | None
+    since: int
+    is_muted: bool
+
+
+_named = notify_targets.c.name == sa.bindparam("of_target")
+_of = deliveries.c.target == sa.bindparam("of_target")
+_waits = sa.text("deliveries.state = 'waiting'")
+_mine = sa.select(sa.func.count()).where(deliveries.c.target == notify_targets.c.name, _waits)
+TARGETS: Final = sa.select(
+    *columns_of(TargetRow, notify_targets, waiting=_mine.correlate(notify_targets).scalar_subquery())
+)
+LOCKED: Final = TARGETS.where(_named).with_for_update(of=notify_targets)
+LAST: Final = sa.select(sa.func.coalesce(sa.func.max(deliveries.c.number), 0)).where(_of)
+WAITING: Final = (
+    sa.select(*columns_of(DeliveryRow, deliveries))
+    .where(_of, _waits)
+    .order_by(deliveries.c.number)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+_DELIVERY: Final = sa.select(*columns_of(DeliveryRow, deliveries))
+
+
+def open_target(c: sa.Connection, name: str, *, digest: str, user: str | None, at: int) -> TargetRow:
+    """Return the row of a target, created for what changes from now on. Other settings let it be tried again.
+
+    Raises:
+        CodedError (UNKNOWN_USER): no user has the name.
+    """
+    owner = None if user is None else find_user_by_name(c, user)
+    if owner is None and user is not None:
+        raise CodedError(ErrorCode.UNKNOWN_USER, f"there is no user {user!r}")
+    user_id = None if owner is None else owner.id
+    row = find_target(c, name)
+    values = {"user_id": user_id, "digest": digest}
+    if row is None:
+        c.execute(sa.insert(notify_targets), {"name": name, "cursor": newest(c), "created_at": at} | values)
+    elif (row.user_id, row.digest) != (user_id, digest):
+        _update(c, name, **values, **_TRIED_AGAIN)
+    found = find_target(c, name)
+    assert found is not None
+    return found
+
+
+_TRIED_AGAIN: Final = {
+    "failures": 0,
+    "failing_since": None,
+    "retry_at": 0,
+    "disabled_at": None,
+    "problem": None,
+}
+
+
+def find_target(c: sa.Connection, name: str) -> TargetRow | None:
+    """Return the row of a target, or None."""
+    row = c.execute(TARGETS.where(_named), {"of_target": name}).one_or_none()
+    return None if row is None else fill(TargetRow, row)
+
+
+def list_targets(c: sa.Connection) -> dict[str, TargetRow]:
+    """Return all targets by their names, also those that no settings name any more."""
+    return {row.name: fill(TargetRow, row) for row in c.execute(TARGETS)}
+
+
+def try_again(c: sa.Connection, name: str) -> None:
+    """Enable a target, and end its wait."""
+    _update(c, name, **_TRIED_AGAIN)
+
+
+class News(msgspec.Struct, frozen=True):
+    """Events of a target behind its cursor, and the cursor behind them. *has_gap*: others may be missing."""
+
+    events: list[HubEvent]
+    cursor: int
+    has_gap: bool
+    has_more: bool
+
+
+def read_news(
+    c: sa.Connection, row: TargetRow, cursor: int, *, events: Collection[str], has_titles: bool, at: int
+) -> News:
+    """Return the events of what changed behind *cursor*; from the first change if the numbers began anew."""
+    after = cursor if cursor <= newest(c) else 0
+    found = changes_after(c, after, user_id=row.user_id)
+    since = max(at - NEWS_MS, row.created_at)
+    new = derive_events(c, found.changes, since=since, has_titles=has_titles)
+    has_gap = after > 0 and not found.is_gapless
+    return News([one for one in new if one.event in events], found.upto, has_gap, found.has_more)
+
+
+def add_news(c: sa.Connection, term: nodes.Term, name: str, news: News, *, at: int) -> None:
+    """Write the deliveries of events, and move the cursor.
+
+    Raises:
+        LostLease: another hub has the target now; nothing was written.
+    """
+    nodes.check_term(c, term)
+    row = _locked(c, name, cursor=news.cursor)
+    _add(c, row, news.events, at=at)
+    if news.has_gap:
+        _add_gap(c, row.name, {"left_out": None}, key=f"{news.cursor}", at=at)
+
+
+def sync_issues(
+    c: sa.Connection,
+    name: str,
+    boot_id: BootId,
+    found: Sequence[OpenIssue],
+    *,
+    may_close: bool,
+    events: Collection[str],
+    has_texts: bool,
+    at: int,
+) -> None:
+    """Write the deliveries of issues that were opened or closed since a target knew them last.
+
+    An issue is open while a living hub finds it.
+
+    Args:
+        found: all issues of this hub; muted ones are not opened.
+        may_close: False: an issue that is not found may still be looked for.
+    """
+    row = _locked(c, name)
+    known, living = dict(row.issues), {boot_id, *nodes.living_boots(c)}
+    seen = {one.key: one for one in found if row.user_id in (None, one.user_id)}
+    new = []
+    for key, one in seen.items():
+        if key not in known and one.is_muted:
+            continue
+        before = known.get(key)
+        if before is None:
+            about = {"issue": one.id, "key": key, "severity": one.severity, "since": one.since}
+            about |= {"subject": one.subject} | name_of_subject(c, one.id, one.subject)
+            about |= {"explanation": one.explanation} if has_texts else {}
+            known[key] = before = {"data": about, "user": one.user_id, "boots": []}
+            new.append(_about_issue(key, before, is_open=True, at=at))
+        known[key] = before | {"boots": sorted({*before["boots"], boot_id} & living)}
+    for key in [key for key in known if key not in seen and may_close]:
+        boots = sorted({*known[key]["boots"]} & living - {boot_id})
+        if boots:
+            known[key] = known[key] | {"boots": boots}
+        else:
+            new.append(_about_issue(key, known.pop(key), is_open=False, at=at))
+    if known != row.issues:
+        _update(c, name, issues=known)
+    _add(c, row, [one for one in new if one.event in events], at=at)
+
+
+def _about_issue(key: str, known: Mapping[str, Any], *, is_open: bool, at: int) -> HubEvent:
+    data = known["data"]
+    opened, closed = OF_ISSUES.get(data["issue"], _OTHER_ISSUES)
+    event = opened if is_open else closed
+    return HubEvent(event, f"issue:{key}", f"{data['since']} {is_open}", known["user"], at, data)
+
+
+def next_deliveries(
+    c: sa.Connection, name: str, *, at: int, most: int
+) -> tuple[TargetRow | None, list[DeliveryRow]]:
+    """Return a target, and its next deliveries: none that waits behind an earlier one of its subject."""
+    row = find_target(c, name)
+    if row is None or row.disabled_at is not None or row.retry_at > at or not row.waiting:
+        return row, []
+    subjects: set[str] = set()
+    found: list[DeliveryRow] = []
+    for one in fill_page(c, DeliveryRow, WAITING, None, {"of_target": name, "most": AT_ONCE}):
+        if one.subject not in subjects and one.due_at <= at and len(found) < most:
+            found.append(one)
+        else:
+            subjects.add(one.subject)
+    return row, found
+
+
+def settle(
+    c: sa.Connection,
+    term: nodes.Term,
+    sent: Sequence[DeliveryRow],
+    outcome: Literal["delivered", "later", "refused", "gone"],
+    answer: str,
+    *,
+    wait_ms: int,
+    due_ms: int,
+    at: int,
+) -> None:
+    """Record what came of sending deliveries.
+
+    Args:
+        wait_ms: until anything is sent to the target again.
+        due_ms: until these are, if they were not delivered.
+
+    Raises:
+        LostLease: another hub has the target now; nothing was written.
+    """
+    nodes.check_term(c, term)
+    name = sent[0].target
+    row = _locked(c, name, retry_at=at + wait_ms)
+    for one in sent:
+        attempts = one.attempts + 1
+        is_lost = outcome == "refused" and attempts >= MOST_REFUSALS
+        state = "delivered" if outcome == "delivered" else "failed" if is_lost else "waiting"
+        values = {"state": state, "attempts": attempts, "answer": answer, "due_at": at + due_ms}
+        c.execute(sa.update(deliveries).where(deliveries.c.id == one.id).values(answered_at=at, **values))
+    expired = c.execute(EXPIRE, {"of_target": name, "before": at - NEWS_MS}).rowcount
+    left_out, since = row.left_out + expired, row.left_out_since or at
+    if outcome == "delivered":
+        _update(c, name, failures=0, failing_since=None, problem=None, delivered_at=at)
+        if left_out and row.waiting - expired <= MOST_WAITING // 2:
+            _add_gap(c, name, {"left_out": left_out, "since": since}, key=f"{since}", at=at)
+            left_out = 0
+    else:
+        failing_since, disabled_at = row.failing_since or at, at if outcome == "gone" else None
+        values = {"failing_since": failing_since, "disabled_at": disabled_at, "problem": answer}
+        _update(c, name, failures=row.failures + 1, **values)
+    if left_out != row.left_out:
+        _update(c, name, left_out=left_out, left_out_since=since if left_out else None)
+
+
+EXPIRE: Final = (
+    sa.update(deliveries)
+    .where(_of, _waits, deliveries.c.created_at < sa.bindparam("before", type_=Int))
+    .values(state="failed", answer="given up after three days")
+)
+
+
+def list_deliveries(
+    c: sa.Connection, name: str, *, limit: int | None = None, after: Key | None = None
+) -> list[DeliveryRow]:
+    """Return deliveries of a target, the newest first."""
+    query = paged(_DELIVERY.where(_of), deliveries.c.number, limit=limit, after=after, descending=True)
+    return fill_page(c, DeliveryRow, query, limit, {"of_target": name})
+
+
+def retry(c: sa.Connection, id: str, *, at: int) -> DeliveryRow | None:
+    """Send a delivery once more, and try its target at once. Return None if it is not kept."""
+    row = c.execute(_DELIVERY.where(deliveries.c.id == id)).one_or_none()
+    if row is None:
+        return None
+    again = {"state": "waiting", "due_at": at, "created_at": at, "attempts": 0}
+    c.execute(sa.update(deliveries).where(deliveries.c.id == id).values(**again))
+    try_again(c, row.target)
+    return msgspec.structs.replace(fill(DeliveryRow, row), **again)
+
+
+def _locked(c: sa.Connection, name: str, **values: Any) -> TargetRow:
+    """Return a target as it was, with its row locked, and write *values*. Raises CodedError."""
+    row = c.execute(LOCKED, {"of_target": name}).one_or_none()
+    if row is None:
+        raise CodedError(ErrorCode.UNKNOWN_TARGET, f"there is no target {name!r}")
+    if values:
+        _update(c, name, **values)
+    return fill(TargetRow, row)
+
+
+def _update(c: sa.Connection, name: str, **values: Any) -> None:
+    c.execute(sa.update(notify_targets).where(_named).values(**values), {"of_target": name})
+
+
+def _add(c: sa.Connection, row: TargetRow, new: Sequence[HubEvent], *, at: int) -> None:
+    """Add deliveries as far as there is a place, and count the others."""
+    is_behind = row.left_out and row.waiting > MOST_WAITING // 2
+    place = 0 if is_behind or row.disabled_at is not None else max(0, MOST_WAITING - row.waiting)
+    known = _known(c, [_id(row.name, one) for one in new])
+    missing = [one for one in new if _id(row.name, one) not in known]
+    _insert(c, row.name, missing[:place], at=at)
+    if left_out := len(missing[place:]):
+        since = row.left_out_since or at
+        _update(c, row.name, left_out=row.left_out + left_out, left_out_since=since)
+
+
+def _add_gap(c: sa.Connection, name: str, data: dict[str, Any], *, key: str, at: int) -> None:
+    _insert(c, name, [HubEvent(GAP, GAP, key, None, at, data)], at=at)
+
+
+def _insert(c: sa.Connection, name: str, new: Sequence[HubEvent], *, at: int) -> None:
+    last = c.execute(LAST, {"of_target": name}).scalar_one()
+    rows = [
+        {"id": _id(name, one), "target": name, "number": number, "due_at": at, "created_at": one.at}
+        | {"user_id": one.user_id, "event": one.event, "subject": one.subject, "data": one.data}
+        for number, one in enumerate(new, last + 1)
+    ]
+    if rows:
+        c.execute(put_first(deliveries), rows)
+
+
+def _known(c: sa.Connection, ids: Sequence[str]) -> set[str]:
+    return (
+        {*c.execute(sa.select(deliveries.c.id).where(deliveries.c.id.in_(ids))).scalars()} if ids else set()
+    )
+
+
+def _id(name: str, one: HubEvent) -> str:
+    spelled = "\0".join((name, one.event, one.subject, one.key))
+    return f"msg_{hashlib.sha256(spelled.encode()).hexdigest()[:32]}"
