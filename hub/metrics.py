@@ -304,6 +304,11 @@ class Metrics:
         self.spans = counter(
             "hub_spans", "Spans of runs for [traces] otlp: taken by its receiver (sent), or not.", ["result"]
         )
+        self.deliveries = counter(
+            "hub_deliveries",
+            "Events sent to targets of [[notify]], by kind and outcome (delivered, later, refused, gone).",
+            ["kind", "outcome"],
+        )
         self.llm_cost = counter("hub_llm_cost_usd", "Cost of a model whose price is in hub.toml.", ["model"])
         self.llm_waiting = gauge("hub_llm_waiting", "Requests that wait for a model.", ["model"])
         self.llm_circuit_open = gauge(

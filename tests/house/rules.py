@@ -27,6 +27,7 @@ GROUND = {
     "hub.version",
     "hub.tokens",
     "hub.outbound",
+    "hub.settings.notify_settings",
     "hub.settings.limit_settings",  # groups of settings are handed to their users as they are
 }
 
@@ -63,6 +64,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hub.links": GROUND | {"storage"},
     "hub.cluster": GROUND,
     "hub.openclaw": GROUND | {"storage"},
+    "hub.notify": GROUND | {"storage"},
     "hub.connectors": GROUND | {"hub.text", "hub.extraction.patterns"},
     "hub.accounts": GROUND | {"storage", "hub.links", "hub.connectors"},
     # The patterns of schemas and of filters are looked for as those of redaction are: in linear time.

@@ -1,0 +1,1 @@
+"""Notification of addresses outside the hub: ``messages``, ``sending`` and the service ``notifier``."""

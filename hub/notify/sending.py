@@ -1,0 +1,270 @@
+"""Sending of messages: signed webhooks, ntfy, Matrix and mail, to addresses that the outbound rules allow."""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import smtplib
+import socket
+import ssl
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime
+from functools import partial
+from typing import Any, Final, Literal, NamedTuple
+from urllib.parse import quote, urlsplit
+
+import anyio
+import anyio.to_thread
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from hub.clock import Clock, utc_text
+from hub.notify.messages import URGENT, body_of, link_of, sentence
+from hub.outbound.client import (
+    AnswerTooLarge,
+    DecodingError,
+    InvalidURL,
+    OutboundClient,
+    TransportError,
+    resolve,
+)
+from hub.outbound.rules import OutboundRules, is_this_machine, retry_after
+from hub.settings.notify_settings import NotifySettings
+from hub.version import VERSION
+from protocol.errors import HubError
+from storage.deliveries import DeliveryRow
+
+TIMEOUT_S: Final = 20.0  # of an attempt, from the first byte to the last
+SILENCE_S: Final = 10.0
+IN_A_MAIL: Final = 50  # events
+SECRET_BYTES: Final = range(24, 65)  # as Standard Webhooks has them
+MOST_TEXT: Final = 200  # characters of an answer, or a subject
+NO_MORE: Final = 410
+SERVER_ERRORS: Final = 500
+SMTP_READY: Final = 220
+_MAY_PASS: Final = frozenset({408, 425, 429})
+
+
+class BadSecret(ValueError):
+    """Secret that signs nothing."""
+
+
+class Answer(NamedTuple):
+    """Result of an attempt. *wait_s*: wait that the receiver requested."""
+
+    outcome: Literal["delivered", "later", "refused", "gone"]
+    text: str
+    wait_s: float | None = None
+
+
+def signatures(secret: str, id: str, at: int, body: bytes) -> str:
+    """Return the signatures of Standard Webhooks, one for each key of a secret.
+
+    Args:
+        secret: keys with white space between them: ``whsec_`` and base64 of 24 to 64 bytes (HMAC), or
+            ``whsk_`` and base64 of an Ed25519 key.
+        at: epoch seconds.
+
+    Raises:
+        BadSecret: a key is neither.
+    """
+    signed = b"%s.%d.%s" % (id.encode(), at, body)
+    found = [f"{kind},{base64.b64encode(sign(signed)).decode()}" for kind, sign in _keys(secret)]
+    if not found:
+        raise BadSecret("it has no key")
+    return " ".join(found)
+
+
+def _keys(secret: str) -> Iterator[tuple[str, Callable[[bytes], bytes]]]:
+    for number, word in enumerate(secret.split(), 1):
+        prefix, _, spelled = word.partition("_")
+        try:
+            raw = base64.b64decode(spelled, validate=True)
+        except binascii.Error:
+            raw = b""
+        if prefix == "whsec" and len(raw) in SECRET_BYTES:
+            yield "v1", partial(_hmac, raw)
+        elif prefix == "whsk" and len(raw) in (32, 64):  # some libraries put the public half behind it
+            yield "v1a", Ed25519PrivateKey.from_private_bytes(raw[:32]).sign
+        else:
+            raise BadSecret(
+                f"key {number} is neither whsec_ and base64 of 24 to 64 bytes, nor whsk_ and base64 of 32"
+            )
+
+
+def _hmac(key: bytes, signed: bytes) -> bytes:
+    return hmac.digest(key, signed, hashlib.sha256)
+
+
+class Sender:
+    """Sender of one target's messages, with connections of its own. *pages*: address of the dashboard."""
+
+    def __init__(
+        self,
+        target: NotifySettings,
+        *,
+        hub: str,
+        rules: OutboundRules,
+        clock: Clock,
+        pages: Callable[[], str | None],
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._target = target
+        self._hub = hub
+        self._rules = rules
+        self._clock = clock
+        self._pages = pages
+        self._tls = tls
+        self._client = OutboundClient(rules, read_timeout_s=SILENCE_S, connections=1, tls=tls)
+        self._thread = anyio.CapacityLimiter(1)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def send(self, sent: Sequence[DeliveryRow]) -> Answer:
+        """Send events in one message; only mail takes more than one."""
+        target = self._target
+        try:
+            secret = "" if target.secret is None else target.secret.resolve()
+            with anyio.fail_after(TIMEOUT_S):
+                if target.kind == "smtp":
+                    return await self._mail(sent, secret)
+                return await self._request(sent[0], secret)
+        except TimeoutError:
+            return Answer("later", f"no answer within {TIMEOUT_S:g} s")
+        except (HubError, BadSecret) as exc:  # a refused address, or a secret that is missing
+            return Answer("later", str(exc))
+
+    async def _request(self, one: DeliveryRow, secret: str) -> Answer:
+        target, pages, method = self._target, self._pages(), "POST"
+        headers = {"content-type": "application/json", "user-agent": f"device-hub/{VERSION}"}
+        if target.kind == "webhook":
+            url, body, at = target.url, body_of(one, pages), int(self._clock.now().timestamp())
+            signed = signatures(secret, one.id, at, body)
+            headers |= {"webhook-id": one.id, "webhook-timestamp": f"{at}", "webhook-signature": signed}
+        elif target.kind == "ntfy":  # as JSON: a header could not bear each name
+            url, _, topic = target.url.rstrip("/").rpartition("/")
+            priority, tag = (4, "warning") if one.event in URGENT else (3, "information_source")
+            about: dict[str, Any] = {"topic": topic, "title": f"hub {self._hub}", "message": sentence(one)}
+            about |= {"priority": priority, "tags": [tag], "click": link_of(one, pages) or ""}
+            body = msgspec.json.encode(about)
+        else:  # a home server takes a message with a transaction id once
+            room = quote(target.to[0], safe="")
+            url = f"{target.url.rstrip('/')}/_matrix/client/v3/rooms/{room}/send/m.room.message/{one.id}"
+            text = " ".join(filter(None, (sentence(one), link_of(one, pages))))
+            method, body = "PUT", msgspec.json.encode({"msgtype": "m.text", "body": text})
+        if secret and target.kind != "webhook":
+            headers["authorization"] = f"Bearer {secret}"
+        try:
+            answer = await self._client.request(method, url, content=body, headers=headers)
+        except (TransportError, AnswerTooLarge, DecodingError, InvalidURL) as exc:
+            return Answer("later", f"{type(exc).__name__}: {exc}".rstrip(": ")[:MOST_TEXT])
+        text = f"status {answer.status_code}"
+        if answer.is_success:
+            return Answer("delivered", text)
+        wait = retry_after(answer.headers, self._clock.now())
+        wait_s = None if wait is None else wait.seconds
+        if answer.status_code == NO_MORE:
+            return Answer("gone", text)
+        is_away = answer.status_code in _MAY_PASS or answer.status_code >= SERVER_ERRORS
+        return Answer("later" if is_away else "refused", text, wait_s)
+
+    async def _mail(self, sent: Sequence[DeliveryRow], secret: str) -> Answer:
+        target, parts = self._target, urlsplit(self._target.url)
+        host, is_implicit = parts.hostname or "", parts.scheme == "smtps"
+        port = parts.port or (465 if is_implicit else 587)
+        try:
+            addresses = self._rules.judge(host, await resolve(host, port))
+            tls = self._tls or ssl.create_default_context()
+            mailer = _Mailer(addresses, tls if is_implicit else None)
+            login = None if target.login is None else (target.login, secret)
+            message = self._message(sent)
+            work = partial(mailer.deliver, host, port, tls, login, message)
+            try:
+                refused = await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._thread)
+            finally:
+                mailer.abort()  # ends a thread that was abandoned
+        except smtplib.SMTPDataError as exc:
+            return Answer("refused" if exc.smtp_code >= SERVER_ERRORS else "later", f"SMTP {exc.smtp_code}")
+        except smtplib.SMTPResponseException as exc:
+            return Answer("later", f"SMTP {exc.smtp_code} ({type(exc).__name__})")
+        except (OSError, smtplib.SMTPException, ValueError) as exc:
+            return Answer("later", f"{type(exc).__name__}: {exc}"[:MOST_TEXT])
+        refusals = f", refused by {refused} of {len(target.to)} addresses" if refused else ""
+        return Answer("delivered", f"mail with {len(sent)} events{refusals}")
+
+    def _message(self, sent: Sequence[DeliveryRow]) -> EmailMessage:
+        target, message = self._target, EmailMessage(policy=SMTP)
+        about = sentence(sent[0]) if len(sent) == 1 else f"{len(sent)} events"
+        message["Subject"] = f"hub {self._hub}: {about}"[:MOST_TEXT]
+        message["From"], message["To"] = target.sender, ", ".join(target.to)
+        message["Date"] = format_datetime(self._clock.now())
+        message["Message-ID"] = f"<{sent[0].id}@{(target.sender or '').rpartition('@')[2]}>"
+        message["Auto-Submitted"] = "auto-generated"
+        pages = self._pages()
+        lines = [
+            f"{utc_text(one.created_at)}  {sentence(one)}\n{link_of(one, pages) or ''}".rstrip()
+            for one in sent
+        ]
+        message.set_content("\n\n".join(lines) + "\n")
+        return message
+
+
+class _Mailer(smtplib.SMTP):
+    """Connection to a mail server at checked addresses. *tls*: from the first byte on; None: by STARTTLS."""
+
+    def __init__(self, addresses: Sequence[str], tls: ssl.SSLContext | None) -> None:
+        self._addresses = addresses
+        self._first_tls = tls
+        self._opened: socket.socket | None = None
+        super().__init__(local_hostname="localhost", timeout=SILENCE_S)
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        failure = OSError(f"{host} has no address")
+        for address in self._addresses:
+            try:
+                opened = socket.create_connection((address, port), timeout)
+            except OSError as exc:
+                failure = exc
+            else:
+                self._opened = opened
+                tls = self._first_tls
+                self._opened = opened if tls is None else tls.wrap_socket(opened, server_hostname=host)
+                return self._opened
+        raise failure
+
+    def deliver(
+        self,
+        host: str,
+        port: int,
+        tls: ssl.SSLContext,
+        login: tuple[str, str] | None,
+        message: EmailMessage,
+    ) -> int:
+        """Send a message, encrypted unless to this machine. Return the number of refused addresses."""
+        self._host = host  # whose certificate is checked
+        try:
+            code, text = self.connect(host, port)
+            if code != SMTP_READY:
+                raise smtplib.SMTPConnectError(code, text)
+            self.ehlo_or_helo_if_needed()
+            if self._first_tls is None and (self.has_extn("starttls") or not is_this_machine(host)):
+                self.starttls(context=tls)
+            if login is not None:
+                self.login(*login)
+            refused = self.send_message(message)
+            with suppress(smtplib.SMTPException, OSError):  # the server has the message
+                self.quit()
+            return len(refused)
+        finally:
+            self.close()
+
+    def abort(self) -> None:
+        """End the connection from another thread, whose work ends then."""
+        for sock in filter(None, (self._opened, self.sock)):
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
