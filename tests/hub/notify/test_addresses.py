@@ -1,0 +1,116 @@
+"""Addresses that no notification goes to: by hub.toml, by redirect, and by what a name resolves to."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+from starlette.responses import RedirectResponse
+
+from hub.notify.sending import Answer, Sender
+from hub.outbound.client import OutboundClient
+from hub.outbound.rules import OutboundRules
+from tests.hub.notify.bench import opened
+from tests.hub.notify.receivers import receiving
+from tests.hub.notify.test_plain_targets import delivery, mail
+from tests.support.clock import FakeClock
+
+REFUSED_ADDRESSES = (
+    "10.0.0.1",
+    "100.64.0.1",
+    "169.254.1.1",
+    "169.254.169.254",  # metadata
+    "172.16.0.1",
+    "192.168.1.1",
+    "198.18.0.1",
+    "224.0.0.1",
+    "0.0.0.0",
+    "240.0.0.1",
+    "127.0.0.1",  # by another name than this machine's
+    "::1",
+    "fe80::1",
+    "fd00:ec2::254",  # metadata
+    "fc00::1",
+    "ff02::1",
+    "::ffff:10.0.0.1",
+    "::ffff:127.0.0.1",
+    "64:ff9b::a00:1",
+    "2002:a00:1::",
+)
+REFUSED_URLS = (
+    "http://example.org/hook",
+    "https://user:password@example.org/hook",
+    "https://user@example.org",
+    "https://example.org/#here",
+    "ftp://example.org",
+    "file:///etc/passwd",
+    "smtp://example.org",
+    "gopher://example.org",
+    "https://",
+    "https://exa mple.org:x",
+    "https://[::1",
+    "example.org",
+)
+
+
+@pytest.mark.parametrize("url", REFUSED_URLS)
+async def test_url_that_hub_toml_may_not_name_is_refused(tmp_path: Path, url: str) -> None:
+    async with opened(tmp_path) as bench:
+        with pytest.raises(ValidationError):
+            bench.target(url)
+
+
+@pytest.mark.parametrize("address", REFUSED_ADDRESSES)
+async def test_name_that_resolves_to_a_refused_address_is_not_called(
+    tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def resolve(host: str, port: int) -> Sequence[str]:
+        return [address]
+
+    monkeypatch.setattr("hub.notify.sending.resolve", resolve)
+    async with opened(tmp_path) as bench:
+        for url in ("https://inner.example.org/hook", f"https://{_literal(address)}/hook"):
+            if url.endswith(("127.0.0.1/hook", "[::1]/hook")):
+                continue
+            sender = Sender(
+                bench.target(url), hub="h", rules=OutboundRules(), clock=FakeClock(), pages=lambda: None
+            )
+            sender._client = OutboundClient(OutboundRules(), resolve=resolve)
+            answer = await sender.send([delivery()])
+            assert (answer.outcome, "is not called" in answer.text) == ("later", True), answer
+            await sender.aclose()
+        by_mail = mail(25).model_copy(update={"url": "smtps://inner.example.org"})
+        sender = Sender(by_mail, hub="h", rules=OutboundRules(), clock=FakeClock(), pages=lambda: None)
+        assert "is not called" in (await sender.send([delivery()])).text
+        await sender.aclose()
+
+
+def _literal(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+async def test_name_that_resolves_to_another_address_the_second_time_is_checked_again(tmp_path: Path) -> None:
+    found = iter((["192.0.2.1"], ["10.0.0.1"]))
+    asked = []
+
+    async def resolve(host: str, port: int) -> Sequence[str]:
+        asked.append(host)
+        return next(found)
+
+    async with opened(tmp_path) as bench:
+        target = bench.target("https://inner.example.org/hook")
+        sender = Sender(target, hub="h", rules=OutboundRules(), clock=FakeClock(), pages=lambda: None)
+        sender._client = OutboundClient(OutboundRules(), resolve=resolve)
+        for _ in range(2):
+            assert "is not called" in (await sender.send([delivery()])).text
+        await sender.aclose()
+    assert len(asked) == 2
+
+
+async def test_redirect_is_not_followed(tmp_path: Path) -> None:
+    async with opened(tmp_path) as bench, receiving() as receiver, receiving() as inner:
+        receiver.answer = lambda got: RedirectResponse(inner.url)
+        sender = bench.notifier.sender(bench.target(receiver.url))
+        assert await sender.send([delivery()]) == Answer("refused", "status 307")
+        await sender.aclose()
+    assert (len(receiver.got), len(inner.got)) == (1, 0)

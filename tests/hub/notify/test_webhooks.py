@@ -1,0 +1,169 @@
+"""Webhooks of the hub are signed, ordered, repeated with one id, and cost other targets nothing."""
+
+import base64
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+
+import anyio
+import pytest
+from anyio.abc import SocketAttribute, SocketStream
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from standardwebhooks import Webhook
+from starlette.responses import Response
+
+from hub.notify.sending import BadSecret, signatures
+from tests.hub.notify.bench import KEY, PRIVATE_KEY, opened
+from tests.hub.notify.receivers import Got, receiving
+
+
+async def test_post_bears_signatures_that_other_implementations_accept(tmp_path: Path) -> None:
+    async with opened(tmp_path) as bench, receiving() as receiver:
+        bench.notifier.pages = lambda: "https://hub.example"
+        target = bench.target(f"{receiver.url}/hooks?x=1", secret=f"{KEY}\n{PRIVATE_KEY}")
+        async with bench.serving(target):
+            await bench.ask("q-1")
+            await bench.until(lambda: len(receiver.got) == 1)
+        (got,) = receiver.got
+    headers = {name: got.headers[name] for name in ("webhook-id", "webhook-timestamp", "webhook-signature")}
+    # The library compares the timestamp with the machine's clock, which is not the test's.
+    webhook = Webhook(KEY)
+    expected = f"v1,{webhook.sign(headers['webhook-id'], _at(headers), got.body.decode()).partition(',')[2]}"
+    first, second = headers["webhook-signature"].split()
+    assert first == expected
+    kind, signature = second.split(",")
+    signed = b".".join((headers["webhook-id"].encode(), headers["webhook-timestamp"].encode(), got.body))
+    key = Ed25519PrivateKey.from_private_bytes(bytes(32)).public_key()
+    key.verify(base64.b64decode(signature), signed)
+    assert kind == "v1a"
+    assert (got.path, got.event["type"], got.event["data"]["question_id"]) == (
+        "/hooks",
+        "question.asked",
+        "q-1",
+    )
+    assert got.event["data"]["link"] == "https://hub.example/questions"
+    assert b"colour" not in got.body
+
+
+def _at(headers: dict[str, str]) -> datetime:
+    return datetime.fromtimestamp(int(headers["webhook-timestamp"]), UTC)
+
+
+@pytest.mark.parametrize(
+    "secret", ["", "whsec_", "whsec_c2hvcnQ=", "plain text", "whsk_" + "A" * 20, "whsec_%%"]
+)
+def test_secret_that_signs_nothing_is_refused(secret: str) -> None:
+    with pytest.raises(BadSecret, match="key"):
+        signatures(secret, "id", 0, b"")
+
+
+async def test_receiver_that_fails_gets_each_event_again_with_its_id_and_in_order(tmp_path: Path) -> None:
+    async with opened(tmp_path) as bench, receiving() as receiver:
+        receiver.answer = lambda got: 503 if len(receiver.got) % 2 else 200
+        async with bench.serving(bench.target(receiver.url)):
+            for number in range(5):
+                await bench.ask(f"q-{number}")
+                await bench.clock.pass_time(2)
+            await bench.until(lambda: len(receiver.got) >= 10)
+            await bench.clock.pass_time(60)
+        assert len(receiver.got) == 10
+        assert len({one.headers["webhook-id"] for one in receiver.got}) == 5
+        assert {one.state for one in await bench.rows()} == {"delivered"}
+
+
+async def test_waits_grow_and_a_wait_that_the_receiver_names_is_bounded(tmp_path: Path) -> None:
+    async with opened(tmp_path) as bench, receiving() as receiver:
+        times: list[float] = []
+
+        def answer(got: Got) -> Response:
+            times.append(bench.clock.monotonic())
+            asked = {"retry-after": "99999999"} if len(times) == 4 else {}
+            return Response(status_code=500, headers=asked)
+
+        receiver.answer = answer
+        async with bench.serving(bench.target(receiver.url)):
+            await bench.ask("q-1")
+            await bench.until(lambda: len(times) == 4)
+            waits = [after - before for before, after in pairwise(times)]
+            assert waits == sorted(waits)
+            assert waits[-1] > 8
+            row = await bench.target_row()
+            assert (row.failures, row.problem) == (4, "status 500")
+            assert row.retry_at - bench.clock.now().timestamp() * 1_000 <= 86_400_000
+
+
+async def test_refused_event_delays_no_other_subject_and_is_given_up(tmp_path: Path) -> None:
+    async with opened(tmp_path) as bench, receiving() as receiver:
+        receiver.answer = lambda got: 422 if got.event["data"]["question_id"] == "q-bad" else 200
+        async with bench.serving(bench.target(receiver.url)):
+            await bench.ask("q-bad", "q-1", "q-2")
+            await bench.until(lambda: len(receiver.got) == 10, every_s=120)
+            await bench.until(lambda: bench.clock.monotonic() > 10_000, every_s=600)
+            states = {one.subject: (one.state, one.attempts, one.answer) for one in await bench.rows()}
+        assert states == {
+            "question:q-bad": ("failed", 8, "status 422"),
+            "question:q-1": ("delivered", 1, "status 200"),
+            "question:q-2": ("delivered", 1, "status 200"),
+        }
+        order = [one.event["data"]["question_id"] for one in receiver.got]
+        assert sorted(order[:4]) == ["q-1", "q-2", "q-bad", "q-bad"]
+
+
+async def test_address_that_is_gone_gets_nothing_more_until_a_test_succeeds(tmp_path: Path) -> None:
+    async with opened(tmp_path) as bench, receiving() as receiver:
+        receiver.answer = lambda got: 410
+        target = bench.target(receiver.url)
+        async with bench.serving(target):
+            await bench.ask("q-1")
+            await bench.until(lambda: len(receiver.got) == 1)
+            await bench.ask("q-2")
+            await bench.until(lambda: bench.clock.monotonic() > 1_700, every_s=60)
+            assert (len(receiver.got), (await bench.target_row()).left_out) == (1, 1)
+            receiver.answer = lambda got: 200
+            assert (await bench.notifier.test(target, "t-1")).outcome == "delivered"
+            await bench.until(lambda: len(receiver.got) == 4)
+        assert receiver.events == ["question.asked", "notify.test", "question.asked", "notify.gap"]
+        assert receiver.got[-1].event["data"]["left_out"] == 1
+
+
+async def test_receiver_that_hangs_costs_others_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.notify.sending.TIMEOUT_S", 0.2)
+    async with (
+        opened(tmp_path) as bench,
+        receiving() as good,
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+        anyio.create_task_group() as tasks,
+    ):
+        connections = 0
+
+        async def hang(stream: SocketStream) -> None:
+            nonlocal connections
+            connections += 1
+            async with stream:
+                await anyio.sleep_forever()
+
+        tasks.start_soon(listener.serve, hang)
+        port = listener.extra(SocketAttribute.local_port)
+        targets = bench.target(f"http://127.0.0.1:{port}", name="hung"), bench.target(good.url)
+        async with bench.serving(*targets):
+            for number in range(20):
+                await bench.ask(f"q-{number}")
+                await bench.until(lambda number=number: len(good.got) > number)  # type: ignore[misc]
+            row = await bench.target_row("hung")
+            assert (row.problem, row.waiting) == ("no answer within 0.2 s", 20)
+        assert connections >= 1
+        tasks.cancel_scope.cancel()
+
+
+async def test_settings_that_change_are_used_from_then_on(tmp_path: Path) -> None:
+    async with opened(tmp_path) as bench, receiving() as first, receiving() as second:
+        async with bench.serving(bench.target(first.url)):
+            await bench.ask("q-1")
+            await bench.until(lambda: len(first.got) == 1)
+            bench.notifier.apply([bench.target(second.url, events=("question.asked",), titles=True)])
+            await bench.ask("q-2")
+            await bench.until(lambda: len(second.got) == 1)
+        assert len(first.got) == 1
+        assert second.got[0].event["data"]["title"] == "Which colour?"
