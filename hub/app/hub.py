@@ -76,6 +76,8 @@ from hub.app.work import (
     make_housekeeping,
     make_lease_keeper,
     make_measurements,
+    make_notifier,
+    prepare_targets,
 )
 from hub.clock import Clock, now_ms
 from hub.extraction.extractor import Extractor
@@ -363,6 +365,7 @@ class Hub:
         coordination: services of gateways and boards.
         judges: who decides which devices and operators may connect.
         issues: findings of the checks, and the checks.
+        notifier: service of the targets of events.
         nouns: nouns of the operators' interface.
         roster: links of the connected devices.
         rules: process that reads documents by rules.
@@ -450,6 +453,8 @@ class Hub:
         context.moves.listen(heartbeats.agent_moved)
         context.moves.listen(dispatcher.agent_moved)
         self.issues = issues = Issues(clock=context.clock, metrics=context.metrics)
+        self.notifier = notifier = make_notifier(context)
+        prepare_targets(notifier, context.settings)()
         identity = make_identity(context, start, roster=roster)
         backups = make_backups(context)
         self.nouns = make_nouns(
@@ -471,6 +476,7 @@ class Hub:
             sharing=sharing,
             issues=issues,
             backups=backups,
+            notifier=notifier,
             probe=database.probe,
             lag=lag,
             where=lambda: self._where,
@@ -554,6 +560,7 @@ class Hub:
         add("verdicts", work.verdicts, turns=work.verdicts.turns)
         if work.spans is not None:
             add("spans", work.spans, turns=work.spans.turns)
+        add("notify", notifier, turns=notifier.turns)
         add("watching", work.watching, turns=work.watching.turns)
         if hooks is not None:
             add("hooks", hooks.server, turns=hooks.server.turns)
@@ -578,6 +585,7 @@ class Hub:
             coordination=coordination,
             accounts=accounts,
             spans=work.spans,
+            notifier=notifier,
             bus_lost=lambda: (None, "") if bus is None else (bus.lost_since, bus.problem),
         )
         add("issues", issues, turns=issues.turns)
@@ -613,6 +621,7 @@ class Hub:
 
         writer.on_change = agents_changed
         prepare = [tls.prepare, coordination.prepare, in_use.prepare, models_in_use.prepare, at_once(apply)]
+        prepare.append(partial(prepare_targets, notifier))
         if hooks is not None:
             prepare.append(hooks.prepare)
         parts = make_parts(

@@ -33,6 +33,7 @@ from hub.api.nouns.items import DeviceTables, Items
 from hub.api.nouns.locks import Locks
 from hub.api.nouns.logs import Debug, Events, Logs
 from hub.api.nouns.measurements import HubSeries, Measurements
+from hub.api.nouns.notify import Deliveries, Notify
 from hub.api.nouns.overviews import ActivityLog, AuditLog, Changes, Overviews, Summaries
 from hub.api.nouns.runs import Runs, Traces
 from hub.api.nouns.schedules import Plans, Schedules, Slots
@@ -47,7 +48,7 @@ from hub.app.listeners import Identity, Tls
 from hub.app.model import ModelsInUse, shown_model
 from hub.app.work import Work
 from hub.backups import Backups
-from hub.clock import Clock, now_ms
+from hub.clock import Clock, epoch_ms, now_ms
 from hub.health import doors, external, machine, records, work
 from hub.health.doors import Arrived
 from hub.health.issues import Check, Finding, Source, lasting
@@ -56,15 +57,18 @@ from hub.links.auth import KeyRotation
 from hub.links.refusals import RefusedPeer
 from hub.links.roster import DeviceLink, Roster, SharedRoots, Takeovers
 from hub.loop_lag import LoopLag
+from hub.notify.notifier import Notifier
 from hub.runs.budget import Reached
 from hub.runs.explaining import Explainer
 from hub.runs.sentences import describe_hold
 from hub.runs.span_export import SpanExport
 from hub.settings.reading import FileLines
 from hub.settings.settings import Settings
+from hub.settings.values import Address
 from hub.supervisor import Failures
 from protocol.ids import UserId
 from storage import changes, issue_mutes
+from storage.deliveries import OpenIssue
 from storage.kernel.address import shown
 from storage.runs.run_locks import Offered
 from storage.store import Store
@@ -90,6 +94,7 @@ def make_nouns(
     sharing: KeySharing,
     issues: FoundIssues,
     backups: Backups,
+    notifier: Notifier,
     probe: Callable[[], Awaitable[None]],
     lag: LoopLag,
     where: Callable[[], Where | None],
@@ -127,6 +132,7 @@ def make_nouns(
     gateways.view_of = agents.view
     gateways.limits = lambda: writer.limits
     identity.sessions.pages_at = lambda: _pages_at(where(), reloader.current)
+    notifier.pages = lambda: _pages_address(_pages_at(where(), reloader.current))
     audit_log = AuditLog(store, clock)
     about = About(
         hub_id=start.hub_id,
@@ -197,6 +203,8 @@ def make_nouns(
         Locks(store, work.locks, clock=clock),
         Logs(ring, store, context.log.file),
         Measurements(store, measurements),
+        targets := Notify(store, notifier, clock=clock, ids=context.ids),
+        Deliveries(store, targets),
         Nodes(store, upkeep, here=context.node.id, clock=clock),
         Overviews(hub),
         Plans(store=store, scheduler=scheduler, clock=clock),
@@ -237,6 +245,12 @@ def _pages_at(where: Where | None, settings: Settings) -> PagesAt | None:
     return PagesAt(host, where.operator.port, is_encrypted)
 
 
+def _pages_address(at: PagesAt | None) -> str | None:
+    if at is None or not at.host:
+        return None
+    return f"{'https' if at.is_encrypted else 'http'}://{Address(at.host, at.port)}"
+
+
 SETTLED_S: Final = 600.0  # by then due schedules fired after a start of the hub
 RECONNECTED_S: Final = 120.0  # by then devices reconnected after a start
 
@@ -262,6 +276,7 @@ def watch_for_issues(
     coordination: Coordination,
     accounts: Accounts,
     spans: SpanExport | None,
+    notifier: Notifier,
     bus_lost: Callable[[], tuple[datetime | None, str]],
 ) -> None:
     """Register every check in *issues*.
@@ -275,12 +290,14 @@ def watch_for_issues(
         reached_budgets: returns the daily budgets that are used up.
         offered: returns the capabilities of connected devices.
         away: returns why no model is asked.
+        notifier: sends events to the targets of the settings.
         spans: sends spans of runs to a receiver; None: the settings name none.
         bus_lost: returns since when the bus between the nodes is away, and why.
     """
     store = context.store
     issues.read_muted = partial(_muted, store, context.clock)
     issues.note_changes = partial(_note_changes, store)
+    issues.on_found = partial(_notify, notifier, issues)
     in_use = context.watch_settings.reloader
     sources: list[Source] = [
         lambda now: stops(),
@@ -342,6 +359,7 @@ def watch_for_issues(
         "connectors": partial(external.check_connectors, store, accounts.way_in),
         "models": partial(external.check_models, store, models_in_use.breakers, away),
         "bus": partial(external.check_bus, bus_lost),
+        "targets": partial(external.check_targets, store, notifier),
     }
     if spans is not None:
         checks["spans"] = partial(external.check_spans, spans)
@@ -356,6 +374,18 @@ async def _muted(store: Store, clock: Clock) -> Collection[str]:
 
 async def _note_changes(store: Store, changed: Iterable[tuple[str, UserId | None]]) -> None:
     await store.write(changes.note, changes.ISSUES, changed)
+
+
+async def _notify(notifier: Notifier, issues: FoundIssues) -> None:
+    await notifier.issues_found(
+        [
+            OpenIssue(
+                *(one.found.key, one.found.id, one.found.subject, one.found.severity, one.found.explanation),
+                *(one.found.user_id, epoch_ms(one.since), one.found.key in issues.muted),
+            )
+            for one in issues.current
+        ]
+    )
 
 
 def _open_files() -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 
 from hub.accounts.desk import Accounts
 from hub.agents.capabilities import Capabilities, Checkpoints
@@ -14,6 +15,8 @@ from hub.extraction.extractor import Extractor
 from hub.extraction.model import Models
 from hub.links.roster import DeviceLink, Roster
 from hub.loop_lag import LoopLag
+from hub.notify.notifier import Notifier
+from hub.notify.sending import BadSecret, signatures
 from hub.outbound.rules import OutboundRules
 from hub.runs.agreement import Agreements, VerdictDelivery
 from hub.runs.asking import Asking
@@ -33,7 +36,9 @@ from hub.runs.scheduler import Scheduler, Wakes
 from hub.runs.sources import DeviceSource
 from hub.runs.span_export import SpanExport
 from hub.settings.limit_settings import BudgetSettings, Limits
-from hub.settings.settings import TrustSettings
+from hub.settings.reload import Commit, Unfit
+from hub.settings.settings import Settings, TrustSettings
+from hub.settings.values import SecretMissing
 from hub.text.files import ConvertLimits
 from protocol.frame import CREDIT_PIECES
 from protocol.ids import DeviceId
@@ -263,6 +268,31 @@ class Work:
 
 def _run_limits(limits: Limits) -> RunLimits:
     return RunLimits(files=limits.run_files, bytes=limits.run_bytes)
+
+
+def make_notifier(context: Context) -> Notifier:
+    """Create the service that notifies the targets of [[notify]]."""
+    return Notifier(
+        context.store,
+        hub=context.settings.hub.name,
+        rules=OutboundRules.parse(context.settings.outbound.allow),
+        boot_id=context.boot_id,
+        clock=context.clock,
+        chance=context.chance,
+        metrics=context.metrics,
+    )
+
+
+def prepare_targets(notifier: Notifier, settings: Settings) -> Commit:
+    """Try the secrets of all targets. Raises Unfit: one does not exist, or signs nothing."""
+    for number, target in enumerate(settings.notify):
+        try:
+            secret = None if target.secret is None else target.secret.resolve()
+            if secret is not None and target.kind == "webhook":
+                signatures(secret, "", 0, b"")
+        except (SecretMissing, BadSecret) as error:
+            raise Unfit(("notify", number, "secret"), str(error)) from error
+    return partial(notifier.apply, settings.notify)
 
 
 def make_lease_keeper(context: Context) -> LeaseKeeper:

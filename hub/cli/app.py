@@ -50,6 +50,7 @@ SECTIONS: Final[dict[str, dict[str, _Command]]] = {
         "backup": _Command("upkeep", "Write the hub's state into one new file, or verify such a file."),
         "restore": _Command("upkeep", "Restore the hub's state from a backup file."),
         "issues": _Command(DECLARED, "List issues, mute those that need no fix, and unmute them."),
+        "notify": _Command(DECLARED, "Show targets of events and deliveries, try a target, send again."),
         "debug": _Command("doctor", "Inspect a running hub, or pack diagnostics into an archive."),
     },
     "Agents and their work": {

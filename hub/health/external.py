@@ -12,16 +12,20 @@ from hub.accounts.keys import BadKeys
 from hub.clock import epoch_ms, from_epoch_ms
 from hub.extraction.outcomes import Breaker, Circuit
 from hub.health.issues import Finding, Fix, Severity, error, notice, post, warning
+from hub.notify.notifier import Notifier
 from hub.openclaw import GatewayHealth, GatewayProblem
 from hub.roles import Scope
 from hub.runs.sentences import describe_time
 from hub.runs.span_export import SpanExport
+from hub.settings.notify_settings import NotifySettings
+from storage import deliveries
 from storage.connectors import connectors, credentials
 from storage.connectors.connectors import ConnectorRow
 from storage.connectors.credentials import GrantAge
 from storage.coordination import gateway_agents, gateways
 from storage.coordination.gateway_agents import GatewayAgentRow
 from storage.coordination.gateways import GatewayRow
+from storage.deliveries import TargetRow
 from storage.runs import run_pauses
 from storage.store import Store
 
@@ -40,6 +44,8 @@ AWAY_FOR: Final = timedelta(minutes=5)  # a gateway that drains and restarts is 
 BUS_AWAY_FOR: Final = timedelta(seconds=30)  # a restart of NATS takes less
 
 DROPPED_SPANS_REPORTED: Final = timedelta(hours=1)  # after the last one
+
+FAILS_FOR: Final = timedelta(hours=1)  # a receiver that is updated is back by then
 
 _CHECK_S: Final = "hub gateways show {name}"
 
@@ -71,6 +77,38 @@ async def check_spans(spans: SpanExport, now: datetime) -> Iterable[Finding]:
             fix="see to the receiver, or remove the key from hub.toml; runs do not wait for it",
         )
     ]
+
+
+async def check_targets(store: Store, notifier: Notifier, now: datetime) -> Iterable[Finding]:
+    """Find targets of events that do not take any for long, or not at all."""
+    rows = await store.read(deliveries.list_targets) if notifier.targets else {}
+    return [
+        one
+        for target in notifier.targets
+        if (one := _about_target(target, rows.get(target.name), notifier.problems.get(target.name), now))
+    ]
+
+
+def _about_target(
+    target: NotifySettings, row: TargetRow | None, problem: str | None, now: datetime
+) -> Finding | None:
+    user_id = None if row is None else row.user_id
+    since = None if row is None or row.failing_since is None else from_epoch_ms(row.failing_since)
+    if problem is None and row is not None and since is not None:
+        if row.disabled_at is None and now - since < FAILS_FOR:
+            return None
+        left_out = f", and {row.left_out} were left out" if row.left_out else ""
+        problem = f"{row.problem}; {row.waiting} wait{left_out}"
+    if problem is None:
+        return None
+    return warning(
+        "notify.failing",
+        f"target {target.name} takes no events: {problem}",
+        fix=f"see to its receiver, or to its entry of hub.toml; then: hub notify test {target.name}",
+        subject=target.name,
+        user_id=user_id,
+        since=since,
+    )
 
 
 async def check_reach(endpoints: Mapping[str, Reach], now: datetime) -> Iterable[Finding]:

@@ -172,6 +172,7 @@ class Issues:
         self.muted: Collection[str] = ()  # keys, as of the last run
         self.read_muted: Callable[[], Awaitable[Collection[str]]] = _none_muted
         self.note_changes: Callable[[Iterable[tuple[str, UserId | None]]], Awaitable[None]] = _note_nothing
+        self.on_found: Callable[[], Awaitable[None]] = _do_nothing  # after each run of the checks
         metrics.issues.follow(self.counts)
 
     def add(self, name: str, check: Check, *, online: bool = False) -> None:
@@ -251,6 +252,7 @@ class Issues:
                 while self._unnoted:
                     changed, self._unnoted = self._unnoted, []
                     await self.note_changes([(finding.key, finding.user_id) for finding in changed])
+                await self.on_found()
             except StorageError as exc:  # the next run reads them; an issue says that the database is away
                 log.warning("issue.not_noted", code=exc.code)
 
@@ -301,6 +303,10 @@ async def _none_muted() -> Collection[str]:
 
 
 async def _note_nothing(changed: Iterable[tuple[str, UserId | None]]) -> None:
+    pass
+
+
+async def _do_nothing() -> None:
     pass
 
 

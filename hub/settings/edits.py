@@ -25,7 +25,14 @@ from hub.settings.schema import tables_at
 from hub.settings.values import Table
 from protocol.errors import ErrorCode, HubError
 
-NAMED: Final = ("agents", "tables", "templates", "connectors", "gateways")  # lists whose entries have names
+NAMED: Final = (
+    "agents",
+    "tables",
+    "templates",
+    "connectors",
+    "gateways",
+    "notify",
+)  # lists whose entries have names
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 _HEAD: Final = re.compile(r"(#\s*)?\[([\w.-]+)\]")  # of a table, commented out or not
 _ANY_HEAD: Final = re.compile(r"#?\s*\[")
@@ -297,6 +304,7 @@ GUARDED: Final = (
     ("transcription", "private"),
     ("gateways",),
     ("connectors",),
+    ("notify",),
     ("coordination", "reply_url"),
     ("storage", "url"),
     ("cluster", "bus"),

@@ -236,6 +236,7 @@ _KEYS: Final = (
     ("connectors", "secret"),
     ("connectors", "previous_secret"),
     ("connectors", "client_secret"),
+    ("notify", "secret"),
 )
 # Keys whose values differ in all entries of their list.
 _UNIQUE: Final = (
@@ -244,6 +245,7 @@ _UNIQUE: Final = (
     ("templates", "name", "another template has this name"),
     ("gateways", "name", "another gateway has this name"),
     ("connectors", "name", "another connector has this name"),
+    ("notify", "name", "another target has this name"),
 )
 _DATABASE: Final = ("storage", "url")
 _BUS: Final = ("cluster", "bus")

@@ -549,7 +549,7 @@ _SECRET_LIKE: Final = re.compile(
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----|://[^/\s:@]+:[^/\s@]+@"
 )
 # Arrays of tables.
-_LISTED: Final = ("agents", "tables", "templates", "fallback_models", "gateways", "connectors")
+_LISTED: Final = ("agents", "tables", "templates", "fallback_models", "gateways", "connectors", "notify")
 _HEADS_NAMED: Final = 3  # in a hint
 
 

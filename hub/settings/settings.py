@@ -33,6 +33,7 @@ from hub.settings.limit_settings import (
     Listen,
     RetentionSettings,
 )
+from hub.settings.notify_settings import NotifyTargets
 from hub.settings.values import (
     IN_THE_OPEN,
     REFER_TO_IT,
@@ -342,6 +343,7 @@ class Settings(Table):
     templates: tuple[TemplateSettings, ...] = live((), "What agents of one kind have in common.")
     gateways: Gateways = live((), "OpenClaw gateways, through which agents and people are reached.")
     connectors: Connectors = live((), "Mailboxes and the like, which agents read instead of files.")
+    notify: NotifyTargets = live((), "Addresses that are notified of events.")
     coordination: CoordinationSettings = CoordinationSettings()
     budget: BudgetSettings = BudgetSettings()
     redaction: RedactionSettings = RedactionSettings()

@@ -15,7 +15,7 @@ import hub.api.application  # noqa: F401 - enters the routes of nouns in the tab
 from hub.roles import AGENT, HUB_WIDE, HUB_WIDE_ROUTES, LIMITED, PUBLIC, ROUTES, Asked, Scope
 from storage.schema import agents, items, runs
 from tests.support.hub import ENDLESS
-from tests.support.processes import PATIENCE_S, HubProcess, closing
+from tests.support.processes import PATIENCE_S, POLL_S, HubProcess, closing
 
 SETTINGS = """\
 [hub]
@@ -41,6 +41,13 @@ name = "{name}"
 user = "{user}"
 provider = "gmail"
 client_id = "hub"
+"""
+TARGET = """
+[[notify]]
+name = "{name}"
+user = "{user}"
+kind = "ntfy"
+url = "http://127.0.0.1:1/news"
 """
 GATEWAY = """\
 [[gateways]]
@@ -190,6 +197,8 @@ async def two(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Two]:
     written += "".join(GATEWAY.format(name=name, user=user) for name, user in gateways)
     accounts = [("letters", "owner"), ("parcels", "mallory")]
     written += "".join(CONNECTOR.format(name=name, user=user) for name, user in accounts)
+    targets = [("bell", "owner"), ("gong", "mallory")]
+    written += "".join(TARGET.format(name=name, user=user) for name, user in targets)
     hub = HubProcess(folder := tmp_path_factory.mktemp("hub"), settings=written)
     async with closing(hub):
         await hub.start()
@@ -230,6 +239,11 @@ async def two(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Two]:
             proposed = {"proposals": [{"item": item_id, "verdict": "reject", "why": "of mallory"}]}
             answer = await mallory.post("/v1/items/proposals", json=proposed)
             (proposal,) = answer.json()["results"]
+            delivery = ""
+            while not delivery:  # a question was asked
+                await anyio.sleep(POLL_S)
+                listed = (await mallory.get("/v1/notify/gong/deliveries")).json()["deliveries"]
+                delivery = next((one["id"] for one in listed), "")
             (agent_token,) = (await mallory.get("/v1/agents/plans/tokens")).json()["tokens"]
             theirs = {
                 "name": "plans",
@@ -246,6 +260,8 @@ async def two(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Two]:
                 "run_id": run_id,
                 "item_id": item_id,
                 "proposal_id": proposal["id"],
+                "target": "gong",
+                "delivery": delivery,
                 "device_id": device["id"],
                 "invitation_id": invitation_id,
                 "token_id": token_id,
@@ -253,7 +269,13 @@ async def two(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Two]:
                 "session_id": session_id,
                 "pairing_id": NOBODYS,  # whoever waits to be let in belongs to nobody yet
             }
-            secrets = ("mallory", "cellar", "parcels", *(id for id in theirs.values() if id != NOBODYS))
+            secrets = (
+                "mallory",
+                "cellar",
+                "parcels",
+                "gong",
+                *(id for id in theirs.values() if id != NOBODYS),
+            )
             yield Two(hub, owner, mallory, agent, their_lead, their_main, theirs, secrets)
 
 

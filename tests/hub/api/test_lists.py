@@ -77,12 +77,14 @@ LISTS: Final[Mapping[str, tuple[str, dict[str, Any]]]] = {
     "/v1/messages": ("messages", {"kind": "nudge"}),
     "/v1/questions": ("questions", {}),
     "/v1/broadcasts": ("broadcasts", {"kind": "question"}),
+    "/v1/notify/ops/deliveries": ("deliveries", {}),
 }
 # Lists that are not read from the database, or are parts of an answer about one thing.
 OTHERS: Final = {
     "/v1/config/history",  # entries of the audit log, whose list is above
     "/v1/issues",
     "/v1/logs",
+    "/v1/notify",  # of the settings
     "/v1/tables",  # of the settings
     "/v1/users/{name}/rows",  # of all tables: tests/hub/cli/test_leaving.py
     "/v1/broadcasts/{broadcast_id}",
@@ -271,6 +273,7 @@ async def whole(hub: ServedHub, client: httpx2.AsyncClient) -> Whole:
         {
             "users.id": hub.owner_id,
             "boards.id": "board-0",
+            "notify_targets.name": "ops",
             "runs.id": "run-0",
             "schedules.id": schedule.id,
             "agents.id": agent.id,
@@ -278,6 +281,7 @@ async def whole(hub: ServedHub, client: httpx2.AsyncClient) -> Whole:
         }
     )
     await hub.store.write(opened._insert, "boards", 0, {"id": "board-0"})
+    await hub.store.write(opened._insert, "notify_targets", 0, {"name": "ops"})
     await hub.store.write(opened._insert, "runs", 0, {"id": "run-0", **ENDED})
     opened.keep()
     return opened
@@ -297,7 +301,10 @@ def test_every_list_is_here() -> None:
         for path, route in QUESTIONS.items()
         if any(part.name == "cursor" for part in route.binding.parts)
     }
-    known = {path.replace(NOTES, "/v1/agents/{name}").replace("board-0", "{board}") for path in LISTS}
+    known = {
+        path.replace(NOTES, "/v1/agents/{name}").replace("board-0", "{board}").replace("/ops/", "/{target}/")
+        for path in LISTS
+    }
     known = {path.replace("run-0", "{run_id}") for path in known}
     known = {path.replace("run-0", "{run_id}") for path in known}
     known = {re.sub(r"/agents/as/\w+", "/agents/as/{vocabulary}", path) for path in known}
@@ -407,6 +414,7 @@ async def test_an_answer_is_read_in_one_transaction(whole: Whole) -> None:
         "item_id": "id-00001",
         "device_id": "id-00001",
         "board": "board-0",
+        "target": "ops",
         "agent": "notes",
         "connector": "id-00001",
         "gateway": "id-00001",

@@ -99,9 +99,12 @@ def test_a_file_without_settings_is_a_hub_without_a_model_on_loopback(tmp_path: 
         (
             "secret = 'x'",
             "1:1: error: secret: unknown key - the hub itself has no such key: it belongs to an entry of"
-            " [[connectors]], below that line",
+            " [[connectors]] or [[notify]], below that line",
         ),
-        ("[limits]\nurl = 1", "2:1: error: limits.url: unknown key - a key of [storage] or [[gateways]]"),
+        (
+            "[limits]\nurl = 1",
+            "2:1: error: limits.url: unknown key - a key of [storage], [[gateways]] or [[notify]]",
+        ),
         (
             "[limits]\nname = 'x'",
             "2:1: error: limits.name: unknown key - a key of [hub], [model], [[fallback_models]] or another",

@@ -1,0 +1,96 @@
+"""Targets and deliveries over REST, and the issue of a target that fails."""
+
+import os
+from pathlib import Path
+
+import anyio
+import pytest
+
+from hub.health.external import check_targets
+from hub.roles import Role
+from hub.settings.problems import SettingsInvalid
+from protocol.lifecycles import RunState
+from storage import audit
+from tests.hub.notify.bench import KEY
+from tests.hub.notify.receivers import receiving
+from tests.support.hub import TEXT, answering, over_tcp, over_unix
+
+NOTIFY = """
+[[notify]]
+name = "ops"
+kind = "webhook"
+url = "{url}/secret-path"
+secret = {{ file = "ops.secret" }}
+"""
+
+
+async def test_target_is_listed_tested_and_repeated_with_entries_in_the_audit_log(tmp_path: Path) -> None:
+    (tmp_path / "ops.secret").write_text(KEY)
+    (tmp_path / "ops.secret").chmod(0o600)
+    async with receiving() as receiver, answering(tmp_path, TEXT + NOTIFY.format(url=receiver.url)) as hub:
+        receiver.answer = lambda got: 204 if got.event["type"] == "notify.test" else 422
+        async with over_unix(hub) as client, anyio.create_task_group() as tasks:
+            (listed,) = (await client.get("/v1/notify")).json()["targets"]
+            assert (listed["name"], listed["host"], listed["state"]) == ("ops", "127.0.0.1", "ok")
+            assert "secret" not in str(listed)
+            await tasks.start(hub.app.notifier.serve)
+            await hub.clock.pass_time(0)
+            tested = (await client.post("/v1/notify/ops/test")).json()
+            assert (tested["outcome"], tested["is_ok"], receiver.events) == (
+                "delivered",
+                True,
+                ["notify.test"],
+            )
+            assert receiver.got[0].event["data"] == {"target": "ops", "link": "http://127.0.0.1:80/"}
+            await hub.run("r-1", RunState.FAILED)
+            for _ in range(12):
+                hub.clock.advance(600)
+                await hub.clock.pass_time(0)
+            (failed,) = (await client.get("/v1/notify/ops/deliveries")).json()["deliveries"]
+            assert {name: failed[name] for name in ("event", "subject", "state", "attempts", "answer")} == {
+                "event": "run.failed",
+                "subject": "run:r-1",
+                "state": "failed",
+                "attempts": 8,
+                "answer": "status 422",
+            }
+            (found,) = await check_targets(hub.store, hub.app.notifier, hub.clock.now())
+            assert (found.id, found.subject, "status 422" in found.explanation) == (
+                "notify.failing",
+                "ops",
+                True,
+            )
+            (listed,) = (await client.get("/v1/notify")).json()["targets"]
+            assert (listed["state"], listed["problem"]) == ("failing", "status 422")
+            receiver.answer = lambda got: 204
+            again = await client.post(f"/v1/notify/deliveries/{failed['id']}/retry")
+            assert again.json()["state"] == "waiting"
+            await hub.clock.pass_time(4)
+            (delivered,) = (await client.get("/v1/notify/ops/deliveries")).json()["deliveries"]
+            assert (delivered["id"], delivered["state"]) == (failed["id"], "delivered")
+            assert list(await check_targets(hub.store, hub.app.notifier, hub.clock.now())) == []
+            refused = [
+                (await client.get("/v1/notify/other/deliveries")).status_code,
+                (await client.post("/v1/notify/other/test")).status_code,
+                (await client.post("/v1/notify/deliveries/msg_0/retry")).status_code,
+            ]
+            assert refused == [404, 404, 404]
+            entries = await hub.store.read(audit.list_entries, limit=9)
+            events = {row.event for row in entries if row.actor == f"operator:{os.getuid()}"}
+            assert {"notify.tested", "notify.retried"} <= events
+            async with over_tcp(hub, await hub.token(Role.VIEWER)) as viewer:
+                assert (await viewer.post("/v1/notify/ops/test")).status_code == 403
+            tasks.cancel_scope.cancel()
+
+
+async def test_secret_that_is_missing_or_signs_nothing_is_refused_at_a_reload(tmp_path: Path) -> None:
+    async with answering(tmp_path) as hub:
+        reloader = hub.context.watch_settings.reloader
+        for secret, why in ((None, "cannot read"), ("plain", "neither whsec_")):
+            if secret is not None:
+                (tmp_path / "ops.secret").write_text(secret)
+                (tmp_path / "ops.secret").chmod(0o600)
+            hub.settings.write_text(TEXT + NOTIFY.format(url="https://example.org"))
+            with pytest.raises(SettingsInvalid, match=why):
+                await reloader.reload(actor="test")
+        assert hub.app.notifier.targets == ()
