@@ -13,6 +13,7 @@ PARTS: Final[Mapping[str, tuple[str, ...]]] = {
     "How to": (
         *("agents", "tables", "schedules", "mailboxes", "calendars", "manifests", "webhooks"),
         *(
+            "notify",
             "boards",
             "review",
             "why",

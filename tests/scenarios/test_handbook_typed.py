@@ -46,6 +46,8 @@ DECLARED: Final = {
     ("service", "pip install"): f"{INSTALLS}; {SERVER}",
     ("service", "hub migrate copy"): SERVER,
     ("backup", "pg_dump"): SERVER,
+    ("notify", "hub notify test"): "it needs a receiver on the internet",
+    ("notify", "hub notify deliveries"): "it shows the deliveries of that receiver",
     **{
         ("container", words): CONTAINER
         for words in ("podman build", "podman exec -", "podman exec device-hub hub b", "podman stop", "cd ")
