@@ -288,6 +288,7 @@ def kind_of_file(file: FilePath, *, own: bool = True) -> "type[ManifestConnector
         "auth": kinds.get(manifest.auth.kind, Auth.PASSWORD),
         "settings_model": model,
         "filter_model": create_model("ManifestFilter", __base__=base, **words),
+        "has_html": manifest.html or manifest.format == "feed",
         "needs_model": manifest.format != "ics" and not manifest.is_task,
     }
     return type("ManifestConnector", (ManifestConnector,), members)
@@ -374,6 +375,7 @@ class ManifestConnector(Connector):
     provider = "manifest"
     auth = Auth.NONE
     manifest: ClassVar[Manifest]
+    has_html: ClassVar[bool]
     file: ClassVar[FilePath]
 
     settings: _Settings
@@ -585,7 +587,11 @@ class ManifestConnector(Connector):
         version = text_at(content, fields.version)
         if not version:
             compared = (fields.title, fields.text, fields.due, fields.done)
-            version = _digest(*(text for paths in compared for text in texts_at(content, paths)))
+            texts = [text for paths in compared for text in texts_at(content, paths)]
+            if self.has_html:  # addresses in it may be other ones each time
+                with suppress(TooTangled):
+                    texts = [plain(text)[0] for text in texts]
+            version = _digest(*texts)
         return Entry(id, version, content, _instant(modified))
 
     def _following(self, answer: Answer, found: Any, number: int, request: Request) -> Request | None:
@@ -660,7 +666,7 @@ class ManifestConnector(Connector):
                 return None
         title, text = text_at(content, fields.title), "\n\n".join(texts_at(content, fields.text))
         hidden = 0
-        if manifest.html or manifest.format == "feed":
+        if self.has_html:
             (title, _), (text, hidden) = plain(title), plain(text)
         title = " ".join(title.split())[:TITLE_CHARS]
         author = text_at(content, fields.author)
