@@ -147,6 +147,7 @@ BEGIN_ANEW = (
     .where(_one)
     .values(_NO_PROBLEM | {"failures": 0, "retry_at": None, "last_ok_at": None})
 )
+FORGET_DIGEST = sa.update(connectors).where(_one).values(settings_digest="")
 SET_ASIDE = (
     sa.update(connectors).where(_one).values(name=sa.bindparam("called"), updated_at=sa.bindparam("now"))
 )
@@ -345,6 +346,8 @@ def _beginning(one: DeclaredConnector) -> dict[str, str | None]:
 def _declare(c: sa.Connection, old: ConnectorRow, one: DeclaredConnector, at: int) -> bool:
     """Update the row to the declaration. Return True if it changed."""
     if one.problem is not None:
+        # Without its digest, the first declaration that has no problem is a change, and lifts the block.
+        c.execute(FORGET_DIGEST, {"connector": old.id})
         problem = {"reason": ErrorCode.BAD_CONNECTOR, "detail": one.problem}
         return move_connector(c, old.id, version=old.version, state="blocked", at=at, **problem)
     declaration = (one.provider, one.origin, one.settings_digest)

@@ -203,3 +203,27 @@ def test_how_long_a_grant_lasted_is_remembered_beyond_it(c: sa.Connection) -> No
     refuse(c, 1, "r1")
     grant(c, id="a2")
     assert [(one.granted_at, one.ended_after) for one in credentials.list_grants(c)] == [(AT, 0)]
+
+
+@pytest.mark.parametrize("is_granted", [True, False])
+def test_a_connector_whose_problem_is_over_needs_no_other_settings(
+    c: sa.Connection, is_granted: bool
+) -> None:
+    right = DeclaredConnector(
+        name="work", user_name="owner", provider="gmail", needs_grant=True, origin="o", settings_digest="d"
+    )
+    wrong = DeclaredConnector(name="work", user_name="owner", provider="gmail", problem="no such file")
+
+    def declare(one: DeclaredConnector) -> tuple[str, str | None]:
+        connectors.reconcile_connectors(c, declared=[one], at=AT, fresh_ids=[ID, "user-1"])
+        row = connectors.get_connector(c, "work")
+        return row.state, row.detail
+
+    declare(right)
+    if is_granted:
+        grant(c)
+    assert declare(wrong) == ("blocked", "no such file")
+    assert declare(wrong) == ("blocked", "no such file")
+    assert declare(right)[0] == ("ok" if is_granted else "sign_in")
+    assert (credentials.find_credential(c, ID) is not None) is is_granted
+    assert declare(right)[0] == ("ok" if is_granted else "sign_in")
