@@ -287,6 +287,14 @@ def die_with(parent: int) -> None:
         os._exit(1)
 
 
+def landlock_version() -> int:
+    """Return the version of Landlock in this kernel; below 1 without it."""
+    if sys.platform != "linux":
+        return 0
+    size = ctypes.c_size_t(0)
+    return int(_libc().syscall(_LANDLOCK_CREATE_RULESET, None, size, _LANDLOCK_VERSION))
+
+
 def leave_others() -> bool:
     """Give up the network and other processes, where the kernel permits; return True if the network is left.
 
@@ -300,7 +308,7 @@ def leave_others() -> bool:
     most = _MOST_THREADS + (0 if is_apart else _threads_of(os.getuid()))
     with contextlib.suppress(ValueError):  # a limit below is in force already
         resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
-    version = libc.syscall(_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), _LANDLOCK_VERSION)
+    version = landlock_version()
     if version >= 4:
         scopes = struct.pack("=Q", _LANDLOCK_SCOPES) if version >= 6 else b""
         rules = struct.pack("=QQ", 0, _LANDLOCK_TCP) + scopes
@@ -329,10 +337,7 @@ def leave_files(readable: Sequence[str]) -> bool:
     Raises:
         OSError: a path of *readable* cannot be opened.
     """
-    if sys.platform != "linux":
-        return False
-    libc = _libc()
-    version = libc.syscall(_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), _LANDLOCK_VERSION)
+    libc, version = _libc(), landlock_version()
     if version < 1:
         return False
     rights = struct.pack("=Q", (1 << _LANDLOCK_FILES.get(version, 16)) - 1)
