@@ -760,6 +760,7 @@ class IncomingFile:
             modified_at=modified_at,
             hidden_parts=read.dropped,
             guessed=read.guessed if read.guessed in GUESSED else None,
+            parts=read.parts,
             began_at=self._began_at,
             provenance=_provenance(read, self._first.path),
             authors=tuple(

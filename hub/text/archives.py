@@ -18,7 +18,15 @@ from typing import Final, NamedTuple
 
 from hub.text import chats
 from hub.text.files import CHAT, JSON, MBOX, PLAIN, Converted, NotConvertible
-from hub.text.letter_text import WHOLE, Attached, is_tame, letter_of_mail, shown_headers, text_of_letter
+from hub.text.letter_text import (
+    MOST_NAMED,
+    WHOLE,
+    Attached,
+    is_tame,
+    letter_of_mail,
+    shown_headers,
+    text_of_letter,
+)
 from hub.text.mime import letters, on_one_line
 
 HEAD_BYTES: Final = 64 * 1024  # examined to detect the kind of a file
@@ -145,7 +153,9 @@ def text_of_mbox(data: bytes, *, attached: Attached) -> Converted:
         parts += (f"From {line}".rstrip(), "\n", text, "\n")
     if not read:
         raise NotConvertible(reason)
-    return Converted("".join(parts), MBOX, dropped, guessed=guessed, parts=dict(unread))
+    return Converted(
+        "".join(parts), MBOX, dropped, guessed=guessed, parts=dict(unread.most_common(MOST_NAMED))
+    )
 
 
 def _converted(mail: bytes, attached: Attached) -> Converted:

@@ -13,6 +13,7 @@ import codecs
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from functools import lru_cache
 from typing import Final
 
 import webencodings
@@ -84,6 +85,7 @@ _META: Final = re.compile(
 )
 
 
+@lru_cache(maxsize=256)  # mails of one person have few charsets
 def codec_of(charset: str | None) -> str | None:
     """Return the codec that programs use for a charset (WHATWG), or None for ASCII and unknown names."""
     try:

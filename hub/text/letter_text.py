@@ -374,7 +374,8 @@ _PAGE_SHARE: Final = 16  # of the limit of a body, because markup is not text
 _LEAST_ROOM_CHARS: Final = 100  # for the text of an attachment; shorter texts are useless
 _NO_ROOM: Final = "the mail is long enough without it"
 _READ: Final = " read"
-_MOST_COUNTED: Final = 20  # kinds of parts with different outcomes
+_MOST_COUNTED: Final = 20  # kinds of parts with different outcomes in one mail
+MOST_NAMED: Final = 64  # in a mail with the mails in it, or in an archive
 _KIND: Final = re.compile(r"[a-z]{1,20}/[a-z0-9.+-]{1,80}")
 
 _STUB: Final = re.compile(
@@ -463,7 +464,9 @@ class _Writing:
             date=date_in(by_name.get("Date", "")),
             author=_SURROGATES.sub("\ufffd", by_name.get("From", "")).replace("\0", "") or None,
             guessed=self._guessed,
-            parts={} if all(part.endswith(_READ) for part in self._parts) else dict(self._parts),
+            parts={}
+            if all(part.endswith(_READ) for part in self._parts)
+            else dict(self._parts.most_common(MOST_NAMED)),
         )
 
     def _count(self, kind: str, outcome: str) -> None:

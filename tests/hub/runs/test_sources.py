@@ -499,11 +499,13 @@ async def test_a_simple_device_that_sends_a_page_or_a_mail_as_it_is_has_it_read_
     page = FilePiece(path="a.html", content="<p>Call <b>Anna</b></p><p hidden>order</p>")
     letter = "From: Ann <ann@example.org>\nDate: Tue, 3 Jun 2025 10:00:00 +0200\n\nPay rent"
     mail = FilePiece(path="b.eml", content=letter, modified_ms=1)
-    events, _ = await read(AgentData(run_id="r", files=[page, mail]), END, capabilities=())
+    cat = FilePiece(path="c.eml", content="Content-Type: image/png; name=cat.png\n\nx", modified_ms=1)
+    events, _ = await read(AgentData(run_id="r", files=[page, mail, cat]), END, capabilities=())
 
     found = {event.unit_key: event for event in events if isinstance(event, Document)}
     assert (found["a.html"].text, found["a.html"].hidden_parts) == ("Call Anna", 1)
     assert found["b.eml"].modified_at == datetime(2025, 6, 3, 8, tzinfo=UTC)
+    assert (found["b.eml"].parts, found["c.eml"].parts) == ({}, {"image/png no text": 1})
 
 
 async def test_each_message_of_an_archive_has_its_own_author() -> None:
