@@ -41,7 +41,7 @@ from itertools import product
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Final, Generic, NamedTuple, Self, TypeVar, get_args
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 import msgspec
 from anyio import to_thread
@@ -162,40 +162,39 @@ class Consent(NamedTuple):
 
 
 class Resource(NamedTuple):
-    """Objects with an address, which the tool of a method returns by the last part of it.
+    """Objects with an address, which the tool of a method returns by the parts of it.
 
     Attributes:
-        uri: template of the address: ``hub://runs/{run_id}``, with the name of an argument of the tool.
-        listed: tool that lists them below *key*, each with its ``id``.
+        uri: template of the address: ``hub://runs/{run_id}``, with names of arguments of the tool.
+        listed: tool that lists them below *key*, each with its ``id``; empty: they are not listed.
         title: format of the fields of a listed one.
         changes: kinds of changes after which a subscriber reads one again.
     """
 
     uri: str
-    listed: str
-    key: str
-    title: str
-    changes: tuple[str, ...]
-
-    @property
-    def prefix(self) -> str:
-        """Return the address before the argument."""
-        return self.uri.partition("{")[0]
-
-    @property
-    def parameter(self) -> str:
-        """Return the name of the argument."""
-        return self.uri.partition("{")[2].removesuffix("}")
+    listed: str = ""
+    key: str = ""
+    title: str = ""
+    changes: tuple[str, ...] = ()
 
     def uri_of(self, id: str) -> str:
         """Return the address of the object with this id."""
-        return self.prefix + quote(id, safe="")
+        return self.uri.partition("{")[0] + quote(id, safe="")
+
+    def arguments_of(self, uri: str) -> dict[str, str] | None:
+        """Return the arguments in an address, or None if it is of other objects."""
+        template, parts = self.uri.split("/"), uri.split("/")
+        pairs = [*zip(template, parts, strict=False)]
+        named = {name[1:-1]: unquote(part) for name, part in pairs if name[:1] == "{"}
+        is_alike = all(part and name in (part, f"{{{name[1:-1]}}}") for name, part in pairs[2:])
+        return named if is_alike and len(template) == len(parts) and pairs[0] == ("hub:", "hub:") else None
 
 
 class Tool(NamedTuple):
     """A tool of assistants: one request to the operators' route of its method (``hub.api.tools``).
 
     Attributes:
+        is_reading: whether a call changes nothing, as each by ``GET``.
         is_destructive: whether a call ends or discards something.
         is_repeatable: whether a second call with the same arguments changes nothing further.
         consent: asked for before each call; every tool that acts in the name of an owner has it.
@@ -203,6 +202,7 @@ class Tool(NamedTuple):
         help: text for assistants in place of the docstring of the method.
     """
 
+    is_reading: bool = False
     is_destructive: bool = False
     is_repeatable: bool = False
     consent: Consent | None = None

@@ -39,6 +39,7 @@ class ToolOf:
         about: text for assistants.
         arguments, result: JSON Schemas.
         is_list: whether its result has a part of a list.
+        has_key: whether a call that is repeated with the same key has one effect.
     """
 
     def __init__(self, route: RouteOf, declared: Tool, document: Schema) -> None:
@@ -52,11 +53,12 @@ class ToolOf:
         content = operation["responses"][str(route.declared.status)]["content"]
         self.result = self._complete(content["application/json"]["schema"])
         self.is_list = _LIMIT in self._places
+        self.has_key = KEY in self._places and not self.is_reading
 
     @property
     def is_reading(self) -> bool:
         """Return True if a call changes nothing."""
-        return self.asked.method == "GET"
+        return self.declared.is_reading or self.asked.method == "GET"
 
     def request(self, arguments: Arguments) -> Inner:
         """Return the request of a call.
@@ -67,8 +69,9 @@ class ToolOf:
         path, body = self.asked.path, dict[str, Any]()
         query: list[tuple[str, str]] = []
         headers: list[tuple[bytes, bytes]] = []
+        has_body = any(place == "body" for place, _ in self._places.values())
         for name, value in arguments.items():
-            place, spelled = self._places.get(name, ("query" if self.is_reading else "body", name))
+            place, spelled = self._places.get(name, ("body" if has_body else "query", name))
             if place == "body":
                 body[spelled] = value
             elif place == "query":
@@ -81,7 +84,6 @@ class ToolOf:
         if "{" in path:
             missing = path.partition("{")[2].partition("}")[0]
             raise CodedError(ErrorCode.BAD_PARAMS, f"{missing}: missing")
-        has_body = body or any(place == "body" for place, _ in self._places.values())
         return Inner(
             self.asked.method,
             path,

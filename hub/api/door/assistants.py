@@ -207,7 +207,7 @@ class AssistantServer:
             raise MCPError(INVALID_PARAMS, f"there is no tool {call.name!r}; {hint}".rstrip("; "))
         arguments: Arguments = call.arguments or {}
         key = (call.meta or {}).get(META_KEY)
-        if key is not None and not tool.is_reading:
+        if key is not None and tool.has_key:
             arguments = {KEY: key, **arguments}
         try:
             consent = tool.declared.consent

@@ -9,7 +9,6 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import ExitStack, aclosing
 from typing import Any, Final
-from urllib.parse import unquote
 
 import anyio
 from anyio.abc import TaskStatus
@@ -88,7 +87,7 @@ class Resources:
 
     async def list(self, context: Context, page: PaginatedRequestParams | None) -> ListResourcesResult:
         """List the resources, those of one kind after the other, the newest of each first."""
-        kinds = [*self._kinds]
+        kinds = [name for name, declared in self._kinds.items() if declared.listed]
         kind, _, after = ((page.cursor if page else None) or kinds[0]).partition(" ")
         if kind not in kinds:
             raise MCPError(INVALID_PARAMS, "cursor: take it from nextCursor of the page before")
@@ -122,9 +121,8 @@ class Resources:
         """Return a resource, behind the sentence about texts of others."""
         uri = str(asked.uri)
         for name, declared in self._kinds.items():
-            if uri.startswith(declared.prefix):
-                argument = {declared.parameter: unquote(uri.removeprefix(declared.prefix))}
-                result = await self._result(context, self._tools[name], argument)
+            if (arguments := declared.arguments_of(uri)) is not None:
+                result = await self._result(context, self._tools[name], arguments)
                 about, text = result.content[0], _text(result)
                 if result.is_error:
                     raise MCPError(INVALID_PARAMS, text)

@@ -8,7 +8,7 @@ import anyio.to_thread
 import msgspec
 from msgspec import Meta
 
-from hub.api.noun import Caller, Noun, RetryKey, View, audited, route
+from hub.api.noun import Caller, Noun, Resource, RetryKey, View, audited, route, tool
 from hub.api.others import link_of
 from hub.clock import Clock, IdFactory, now_ms
 from hub.dates import dates_as_instants, dates_as_texts
@@ -94,6 +94,7 @@ class DeviceCalls(Noun):
         self._tables = tables  # returns the declarations in use
         self._rate = Buckets[str]()
 
+    @tool(is_reading=True, resource=Resource("hub://devices/{device_id}/tables/{table}"))
     @route(
         "POST",
         "/{device_id}/calls",

@@ -33,6 +33,13 @@ async def hub(tmp_path: Path) -> AsyncIterator[ServedHub]:
         yield opened
 
 
+TEMPLATES = [
+    "hub://devices/{device_id}/tables/{table}",
+    "hub://items/{item_id}",
+    "hub://runs/{run_id}",
+]
+
+
 async def listed(client: Client) -> list[str]:
     """Addresses in all pages."""
     found, cursor = list[str](), None
@@ -51,7 +58,7 @@ async def test_items_and_runs_are_listed_in_pages_and_read_by_their_addresses(
     token = await hub.token(Role.VIEWER)
     async with over_tcp(hub, token) as rest, assistant(hub, token, mode) as client:
         templates = (await client.list_resource_templates()).resource_templates
-        assert [one.uri_template for one in templates] == ["hub://items/{item_id}", "hub://runs/{run_id}"]
+        assert [one.uri_template for one in templates] == TEMPLATES
         found = await listed(client)
         assert sorted(found) == [
             *(f"hub://items/i-{n}" for n in range(5)),
@@ -69,7 +76,15 @@ async def test_items_and_runs_are_listed_in_pages_and_read_by_their_addresses(
     [
         ("hub://items/unknown", "unknown_item"),
         ("hub://runs/..%2Fagents", "unknown_run"),
-        ("hub://agents/notes", "resources are hub://items/{item_id}, hub://runs/{run_id}"),
+        (
+            "hub://agents/notes",
+            "resources are hub://devices/{device_id}/tables/{table}, hub://items/{item_id}",
+        ),
+        ("hub://items", "there is no resource"),
+        ("hub://items/", "there is no resource"),
+        ("hub://items/i-0/", "there is no resource"),
+        ("http://items/i-0", "there is no resource"),
+        ("hub://devices/desk/tables/tasks", "needs the scope 'rows'"),
         ("file:///etc/passwd", "there is no resource"),
     ],
 )

@@ -42,6 +42,7 @@ TOOLS = {
     Scope.RUN: RUNNING.split(),
     Scope.REVIEW: ["items_choices", "items_give"],
     Scope.ANSWER: ["questions_answer"],
+    Scope.ROWS: ["device_calls_query"],
 }
 
 
