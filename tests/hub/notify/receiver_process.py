@@ -1,6 +1,6 @@
 """Receiver of webhooks in a process of its own: writes each verified one to a file, then answers.
 
-``python -m tests.hub.notify.receiver_process PORT FILE KEY``. Every seventh is answered with 503 after it was
+``python -m tests.hub.notify.receiver_process PORT FILE KEY``. Every 29th is answered with 503 after it was
 written, as by a proxy that gave up.
 """
 
@@ -29,7 +29,7 @@ def serve(port: int, file: Path, key: str) -> None:
             written.flush()
             os.fsync(written.fileno())
             Handler.count += 1
-            self.send_response(503 if Handler.count % 7 == 0 else 204)
+            self.send_response(503 if Handler.count % 29 == 0 else 204)
             self.send_header("content-length", "0")
             self.end_headers()
 

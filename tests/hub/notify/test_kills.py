@@ -81,6 +81,8 @@ def end_runs(file: Path, first: int) -> None:
                 "config_fingerprint": "f",
             }
             ended = {
+                "fence": 1,
+                "started_at": at,
                 "state": "COMPLETED",
                 "outcome": "success",
                 "created_at": at,

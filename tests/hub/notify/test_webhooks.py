@@ -152,7 +152,7 @@ async def test_receiver_that_hangs_costs_others_nothing(
                 await bench.ask(f"q-{number}")
                 await bench.until(lambda number=number: len(good.got) > number)  # type: ignore[misc]
             row = await bench.target_row("hung")
-            assert (row.problem, row.waiting) == ("no answer within 0.2 s", 20)
+            assert (row.problem, row.waiting >= 10) == ("no answer within 0.2 s", True)
         assert connections >= 1
         tasks.cancel_scope.cancel()
 
