@@ -144,6 +144,8 @@ FILES: Final = {
     "builds.secret": "a-secret-of-both-sides",
     "imap.password": PASSWORD,
     "gold.jsonl": written(PROSE),
+    "labelled-files/kitchen.md": "- [ ] order tiles by 2026-12-04\n",
+    "labelled-files/expected.json": '{"kitchen.md": {"items": [{"table": "tasks", "title": "order tiles"}]}}',
     "new.txt": "Find errands.",
     "shorter.txt": "Find tasks.",
     "device.py": device_program(),
@@ -346,6 +348,7 @@ async def person_at(home: Path) -> AsyncIterator[Person]:
 
 def _write(folder: Path, files: dict[str, str]) -> None:
     for name, text in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
         (folder / name).chmod(0o600)
 
