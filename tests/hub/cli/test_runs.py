@@ -1,5 +1,6 @@
 """The commands that list, show, stop and repeat runs."""
 
+import base64
 import json
 import os
 import pwd
@@ -77,6 +78,35 @@ def test_a_run_names_the_encoding_that_was_guessed_for_a_file(
         id = hub("run", "notes").stdout.strip()
         portal.call(served.ends, id)
     assert "a.md: guessed encoding cp1252 1 characters, which may be wrong" in hub("runs", "show", id).stdout
+
+
+@pytest.mark.parametrize(
+    ("other", "remark"),
+    [
+        ("text/html\n\n<p>Call", ""),
+        ("image/png; name=a.png\n\nx", "a.md: parts text/plain read 1, parts image/png no text 1"),
+    ],
+)
+def test_a_run_names_the_parts_of_a_mail_if_one_was_not_read(
+    hub: Hub, served: ServedHub, portal: BlockingPortal, other: str, remark: str
+) -> None:
+    kind = "alternative" if "html" in other else "mixed"
+    mail = (
+        f"Content-Type: multipart/{kind}; boundary=x\n\n--x\n\nCall Ana\n--x\nContent-Type: {other}\n--x--\n"
+    )
+    (frames,) = folder(a="- [ ] x")
+    (data,) = (frame for frame in frames if isinstance(frame, AgentData))
+    (piece,) = data.files
+    content = base64.b64encode(mail.encode()).decode()
+    sent = msgspec.structs.replace(piece, content=content, encoding="base64", media_type="message/rfc822")
+    frames[frames.index(data)] = msgspec.structs.replace(data, files=[sent])
+    with portal.wrap_async_context_manager(served.working(frames)):
+        id = hub("run", "notes").stdout.strip()
+        portal.call(served.ends, id)
+    lines = hub("runs", "show", id).stdout.splitlines()
+    assert [line for line in lines if "parts" in line] == [remark] * bool(remark)
+    (unit,) = json.loads(hub("runs", "show", id, "--json").stdout)["units"]
+    assert unit["notes"]["parts"]["text/plain read"] == 1
 
 
 def test_a_run_shows_how_many_scheduled_times_it_covers(
