@@ -12,9 +12,10 @@ from protocol.lifecycles import RunOutcome, RunState
 from protocol.work import Action
 from storage.agents.configs import Mailbox as MailboxConfig
 from storage.connectors import seen_messages
-from storage.store import Store
+from storage.store import Store, open_store
 from tests.support.clock import FakeClock
 from tests.support.mailbox import ListDesk, Mailbox
+from tests.support.postgres import Postgres
 from tests.support.runs import MODERN, Bench, declare_agent, declare_connector
 
 pytestmark = pytest.mark.anyio
@@ -51,6 +52,10 @@ def mailbox() -> Mailbox:
 
 @pytest.fixture
 async def bench(store: Store, mailbox: Mailbox) -> Bench:
+    return await bench_over(store, mailbox)
+
+
+async def bench_over(store: Store, mailbox: Mailbox) -> Bench:
     await declare_connector(store)
     config = MailboxConfig(connector="work", filter={})
     agent = await declare_agent(store, name="mail", mailbox=config, data_types=("timelines",))
@@ -139,6 +144,16 @@ async def test_an_event_is_one_row_through_its_mails(
     bench: Bench, mailbox: Mailbox, mails: list[tuple[str, str]], expected: list[tuple[Action, Record]]
 ) -> None:
     assert await changes(bench, mailbox, *mails) == expected
+
+
+async def test_an_event_is_one_row_on_postgresql(postgres: Postgres, mailbox: Mailbox) -> None:
+    with postgres.database() as url:
+        async with open_store(url) as store:
+            bench = await bench_over(store, mailbox)
+            assert await changes(bench, mailbox, (INES, REQUEST), (EVE, CANCEL), (INES, MOVED)) == [
+                FIRST,
+                LATER,
+            ]
 
 
 async def test_copies_of_an_invitation_in_other_folders_are_left_out(bench: Bench, mailbox: Mailbox) -> None:
