@@ -58,7 +58,7 @@ class Invitation(msgspec.Struct, frozen=True):
 
     Attributes:
         is_cancel: the event is called off.
-        key: of the event, or of one of its dates.
+        key: of the event of this organizer, or of one of its dates.
         stamp: order of the messages about it, which compares as text.
         organizer: address in lower case.
     """
@@ -84,12 +84,13 @@ def invitation_in(text: str) -> Invitation | None:
     method, uid, sequence = (found.get(name, "") for name in ("METHOD", "UID", "SEQUENCE"))
     if method.upper() not in ("REQUEST", "CANCEL") or events != 1 or not uid:
         return None
-    about = f"{uid}\0{found.get('RECURRENCE-ID', '')}".encode("utf-8", "replace")
+    organizer = found.get("ORGANIZER", "").lower().rpartition("mailto:")[2]
+    about = "\n".join((uid, found.get("RECURRENCE-ID", ""), organizer)).encode("utf-8", "replace")
     return Invitation(
         is_cancel=method.upper() == "CANCEL",
         key=f"event:{hashlib.sha256(about).hexdigest()}",
         stamp=f"{sequence if sequence.isdecimal() else '':0>10.10} {found.get('DTSTAMP', ''):.20}",
-        organizer=found.get("ORGANIZER", "").lower().rpartition("mailto:")[2],
+        organizer=organizer,
     )
 
 

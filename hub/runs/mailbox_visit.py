@@ -737,9 +737,9 @@ class _Reading:
             for address in (message.sender.email if message.sender else "", event.organizer)
         )
         known = seen[event.key].version.split("\n") if event.key in seen else None
-        stamp, owner, first = known or ("", organizer, organizer if event.is_cancel else sender)
+        stamp, first = known or ("", organizer if event.is_cancel else sender)
         refusal = "not newer" if event.stamp <= stamp else ""
-        if organizer != owner or sender not in (owner, first):
+        if sender not in (organizer, first):
             refusal = "by another"
         if refusal:
             log.info("message.event_unchanged", message=message.key, why=refusal)
@@ -752,7 +752,7 @@ class _Reading:
         return msgspec.structs.replace(
             document,
             unit_key=event.key,
-            event="\n".join((event.stamp, owner, first)),
+            event=f"{event.stamp}\n{first}",
             effect="cancel" if event.is_cancel and known else "",
         )
 

@@ -120,6 +120,9 @@ THEN = (Action.INSERT, {"title": "Tasting", "date": ELEVENTH})
             id="cancel by another organizer",
         ),
         pytest.param(
+            [(EVE, invitation("REQUEST", 9, organizer=EVE)), (INES, MOVED)], [FIRST, THEN], id="borrowed UID"
+        ),
+        pytest.param(
             [(INES, REQUEST), (INES, invitation("REQUEST", 3, SUMMARY="Tea with the harbour master"))],
             [FIRST, (Action.UPDATE, {"title": "Tea with the harbour master"})],
             id="other title",
