@@ -13,6 +13,7 @@ from time import perf_counter
 from typing import Final
 
 from tests.bench import (
+    assistants,
     calls,
     decoding,
     folders,
@@ -64,7 +65,7 @@ def _line(number: str, what: str, goal: str, reached: str, verdict: str) -> str:
     ).rstrip()
 
 
-ALL: Final = (1, 2, 3, 5, 6, 7, 8, 10, 12, 13, 18, 20, 21, 22, 26, *range(28, 36))
+ALL: Final = (1, 2, 3, 5, 6, 7, 8, 10, 12, 13, 18, 20, 21, 22, 26, *range(28, 37))
 _FAILED, _MISUSED, _NOT_MEASURED = 1, 2, 3
 
 
@@ -110,6 +111,7 @@ def _sections(
         ("row 32: two nodes of one", frozenset({32}), nodes.run),
         ("row 33: devices on PostgreSQL", frozenset({33}), shared.run),
         ("row 35: words of items", searching.ROWS, searching.run),
+        ("row 36: tools of assistants", assistants.ROWS, assistants.run),
         ("rows 7 and 8: memory", memory.ROWS, lambda told: memory.run(told, wanted)),
     ]
 

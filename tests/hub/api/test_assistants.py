@@ -1,6 +1,7 @@
 """Assistants that speak MCP: the tools that they see, their calls, and the refusals."""
 
 import re
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,10 +24,11 @@ from hub.api.door import assistants
 from hub.api.door.assistants import DATA, META_KEY
 from hub.api.tools import MOST_BYTES, MOST_ROWS, ROWS, tools_of
 from hub.roles import ROUTES, Role, Scope
+from protocol.errors import CodedError
 from protocol.ids import UserId
 from tests.hub.api.test_item_routes import keep
 from tests.support.families import each
-from tests.support.hub import ServedHub, over_tcp, serving
+from tests.support.hub import ServedHub, answer, open_hub, over_tcp, serving
 
 REVISIONS = ("legacy", "2026-07-28")  # the first: of 2025-11-25, with a session
 # Tools by the scope that they need, written down a second time: a tool that is added or moved was meant to.
@@ -253,6 +255,16 @@ async def test_a_result_has_few_rows_and_fewer_where_they_are_long(hub: ServedHu
             after = await client.call_tool("agents_all", {"limit": 2, "cursor": page["next_cursor"]})
             assert after.structured_content is not None
             assert after.structured_content["agents"][0]["name"] > page["agents"][-1]["name"]
+
+
+async def test_a_hub_without_the_package_says_how_to_add_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "mcp.server", None)
+    monkeypatch.delitem(sys.modules, "hub.api.door.assistants")
+    with pytest.raises(CodedError, match=r"needs mcp.server, of the extra 'mcp': .*device-hub\[mcp\]"):
+        async with open_hub(tmp_path) as hub:
+            answer(hub, assistants=True)
 
 
 async def test_a_hub_without_assistants_answers_how_they_are_served(tmp_path: Path) -> None:
