@@ -175,6 +175,25 @@ async def test_things_of_another_user_are_absent(hub: ServedHub) -> None:
             )
 
 
+async def test_a_token_with_limits_sees_the_tools_that_respect_them(hub: ServedHub) -> None:
+    await fill(hub)
+    async with over_tcp(hub, await hub.token()) as admin:
+        body = {"name": "test", "role": "viewer", "limits": {"devices": ["lab"], "tables": ["notes"]}}
+        made = (await admin.post("/v1/operator-tokens", json=body)).json()
+    async with assistant(hub, made["token"]) as client:
+        listed = await names(client)
+        assert {"items_newest", "items_get", "proposals_propose"} <= listed
+        assert not {"runs_newest", "costs_spent", "issues_all"} & listed
+        found = (await client.call_tool("items_newest", {})).structured_content
+        assert found is not None
+        assert [one["id"] for one in found["items"]] == ["i-4"]
+        assert "unknown_item" in told(await client.call_tool("items_get", {"item_id": "i-0"}))
+        assert "token's limits" in told(await client.call_tool("runs_newest", {}))
+        with pytest.raises(MCPError, match="limits"):
+            async with client.listen(resource_subscriptions=["hub://items/i-0"]):
+                pass
+
+
 async def test_strangers_and_pages_of_other_origins_are_refused(hub: ServedHub) -> None:
     agent = await hub.agent_token(await hub.agent("notes"))
     body = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
