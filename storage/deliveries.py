@@ -22,7 +22,7 @@ from storage.devices import nodes
 from storage.devices.devices import find_user_by_name
 from storage.hub_events import HubEvent, derive_events, name_of_subject
 from storage.kernel.columns import Int, Key, columns_of, fill, fill_page, paged, put_first
-from storage.schema import deliveries, notify_targets
+from storage.schema import deliveries, notify_targets, users
 
 DAY_MS: Final = 86_400_000
 MOST_WAITING: Final = 1_000  # deliveries of a target
@@ -235,11 +235,16 @@ def sync_issues(
         boots = sorted({*known[key]["boots"]} & living - {boot_id})
         if boots:
             known[key] = known[key] | {"boots": boots}
-        else:
-            new.append(_about_issue(key, known.pop(key), is_open=False, at=at))
+        elif (closed := known.pop(key))["user"] is None or _is_user(c, closed["user"]):
+            new.append(_about_issue(key, closed, is_open=False, at=at))
     if known != row.issues:
         _update(c, name, issues=known)
     _add(c, row, [one for one in new if one.event in events], at=at)
+
+
+def _is_user(c: sa.Connection, user_id: str) -> bool:
+    """Return whether a user was not erased."""
+    return c.execute(sa.select(users.c.id).where(users.c.id == user_id)).first() is not None
 
 
 def _about_issue(key: str, known: Mapping[str, Any], *, is_open: bool, at: int) -> HubEvent:

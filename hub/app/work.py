@@ -291,7 +291,7 @@ def prepare_targets(notifier: Notifier, settings: Settings) -> Commit:
             if secret is not None and target.kind == "webhook":
                 signatures(secret, "", 0, b"")
         except (SecretMissing, BadSecret) as error:
-            raise Unfit(("notify", number, "secret"), str(error)) from error
+            raise Unfit(("notify", number, "secret"), f"target {target.name}: {error}") from error
     return partial(notifier.apply, settings.notify)
 
 

@@ -104,7 +104,7 @@ class Notifier:
         may_close = age_s >= SETTLED_S
         # Now and then also without a change: another hub that found issues may have ended.
         known = may_close, age_s // SAVED_EVERY_S, sorted((one.key, one.is_muted) for one in found)
-        if known == self._synced:
+        if known == self._synced or not self.targets:
             return
         rows = await self.store.read(deliveries.list_targets)
         for target in (one for one in self.targets if one.name in rows):

@@ -30,6 +30,7 @@ from hub.outbound.client import (
     OutboundClient,
     TransportError,
     resolve,
+    trust_store,
 )
 from hub.outbound.rules import OutboundRules, is_this_machine, retry_after
 from hub.settings.notify_settings import NotifySettings
@@ -179,7 +180,7 @@ class Sender:
         port = parts.port or (465 if is_implicit else 587)
         try:
             addresses = self._rules.judge(host, await resolve(host, port))
-            tls = self._tls or ssl.create_default_context()
+            tls = self._tls or trust_store()
             mailer = _Mailer(addresses, tls if is_implicit else None)
             login = None if target.login is None else (target.login, secret)
             message = self._message(sent)

@@ -126,7 +126,7 @@ class _Transport(httpx2.AsyncBaseTransport):
         self._rules = rules
         self._insecure = insecure
         self._pool = httpcore2.AsyncConnectionPool(
-            ssl_context=tls or _trust_store(),
+            ssl_context=tls or trust_store(),
             max_connections=connections,
             max_keepalive_connections=connections,
             network_backend=_Network(rules, resolve),
@@ -220,7 +220,7 @@ class _Network(httpcore2.AsyncNetworkBackend):
 
 
 @cache
-def _trust_store() -> ssl.SSLContext:
+def trust_store() -> ssl.SSLContext:
     """Return the TLS context shared by all clients: loading the trust store blocks the loop for 40 ms."""
     return httpx2.create_ssl_context()
 

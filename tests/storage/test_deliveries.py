@@ -3,11 +3,12 @@
 from collections.abc import Collection, Sequence
 from typing import Any, Final, Literal
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 
 from protocol.errors import CodedError, ErrorCode
-from protocol.ids import BootId, NodeId
+from protocol.ids import BootId, NodeId, UserId
 from protocol.lifecycles import RunEvent, RunOutcome
 from storage import deliveries, retention
 from storage.deliveries import MOST_REFUSALS, MOST_WAITING, NEWS_MS, DeliveryRow, OpenIssue, TargetRow
@@ -25,7 +26,7 @@ BOOT, OTHER = BootId("boot-1"), BootId("boot-2")
 OPS: Final = "ops"
 ALL: Final = (
     *("run.completed", "run.failed", "items.waiting", "item.approved", "question.asked"),
-    *("agent.failing", "agent.well", "issue.opened", "issue.closed"),
+    *("agent.failing", "agent.well", "device.away", "issue.opened", "issue.closed"),
 )
 LATER: Final = AT + 60_000
 
@@ -287,6 +288,16 @@ def test_issue_is_open_while_a_living_hub_finds_it(c: sa.Connection) -> None:
     assert "anna" not in str(data)
     sync(c, issue("disk.low"), has_texts=True)
     assert "anna" in deliveries.list_deliveries(c, OPS, limit=1)[0].data["explanation"]
+
+
+def test_issue_of_a_thing_of_an_erased_user_ends_without_an_event(c: sa.Connection) -> None:
+    make_agent(c)
+    c.execute(sa.insert(users), {"id": "eve", "name": "eve", "created_at": AT})
+    opened(c)
+    sync(c, msgspec.structs.replace(issue("device.absent", "phone"), user_id=UserId("eve")))
+    c.execute(sa.delete(users).where(users.c.id == "eve"))
+    sync(c)
+    assert ([event for event, *_ in listed(c)], target(c).issues) == (["device.away"], {})
 
 
 def test_old_deliveries_are_deleted(c: sa.Connection) -> None:
