@@ -28,6 +28,7 @@ DAY_MS: Final = 86_400_000
 MOST_WAITING: Final = 1_000  # deliveries of a target
 NEWS_MS: Final = 3 * DAY_MS  # an older event is not sent any more
 MOST_REFUSALS: Final = 8  # of one delivery by its receiver
+FEW: Final = 9
 AT_ONCE: Final = 200  # waiting deliveries that are examined for the next one
 GAP: Final = "notify.gap"
 # Issues whose begin and end have events of their own.
@@ -261,13 +262,16 @@ def next_deliveries(
     row = find_target(c, name)
     if row is None or row.disabled_at is not None or row.retry_at > at or not row.waiting:
         return row, []
-    subjects: set[str] = set()
     found: list[DeliveryRow] = []
-    for one in fill_page(c, DeliveryRow, WAITING, None, {"of_target": name, "most": AT_ONCE}):
-        if one.subject not in subjects and one.due_at <= at and len(found) < most:
-            found.append(one)
-        else:
-            subjects.add(one.subject)
+    for window in (most + FEW, AT_ONCE):  # more than a few are rarely in the way
+        subjects: set[str] = set()
+        for one in fill_page(c, DeliveryRow, WAITING, None, {"of_target": name, "most": window}):
+            if one.subject not in subjects and one.due_at <= at and len(found) < most:
+                found.append(one)
+            else:
+                subjects.add(one.subject)
+        if found:
+            break
     return row, found
 
 

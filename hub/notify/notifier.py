@@ -174,10 +174,8 @@ class _Service:
             while await self._collect():
                 await self._is_held()
             for _ in range(IN_A_ROUND):
-                rest_s = await self._send()
-                if rest_s:
+                if rest_s := await self._send():
                     return rest_s
-                await self._collect()
         except LostLease:
             self._term = None
         return 0.0

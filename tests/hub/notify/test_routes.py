@@ -1,12 +1,16 @@
 """Targets and deliveries over REST, and the issue of a target that fails."""
 
 import os
+from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 
 import anyio
 import pytest
 
 from hub.health.external import check_targets
+from hub.health.issues import Finding, warning
+from hub.notify.notifier import SETTLED_S
 from hub.roles import Role
 from hub.settings.problems import SettingsInvalid
 from protocol.lifecycles import RunState
@@ -94,3 +98,37 @@ async def test_secret_that_is_missing_or_signs_nothing_is_refused_at_a_reload(tm
             with pytest.raises(SettingsInvalid, match=why):
                 await reloader.reload(actor="test")
         assert hub.app.notifier.targets == ()
+
+
+async def test_issues_that_the_hub_finds_are_events_and_one_is_not_over_before_all_were_looked_for(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "ops.secret").write_text(KEY)
+    (tmp_path / "ops.secret").chmod(0o600)
+    found = [warning("backup.old", "there is no backup of anna", fix="hub backup FILE")]
+
+    async def check(now: datetime) -> Iterable[Finding]:
+        return found
+
+    async with receiving() as receiver, answering(tmp_path, TEXT + NOTIFY.format(url=receiver.url)) as hub:
+        issues = hub.app.issues
+        issues._checks.clear()
+        issues.add("all", check)
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(hub.app.notifier.serve)
+            await hub.clock.pass_time(0)
+            await issues.run_checks()
+            await hub.clock.pass_time(2)
+            found.clear()
+            await issues.run_checks()
+            await hub.clock.pass_time(2)
+            assert receiver.events == ["issue.opened"]
+            hub.clock.advance(SETTLED_S)
+            await issues.run_checks()
+            await hub.clock.pass_time(2)
+            assert receiver.events == ["issue.opened", "issue.closed"]
+            tasks.cancel_scope.cancel()
+        assert receiver.got[0].event["data"]["issue"] == "backup.old"
+        assert b"anna" not in receiver.got[0].body
+        sent = {"kind": "webhook", "outcome": "delivered"}
+        assert hub.metrics.registry.get_sample_value("hub_deliveries_total", sent) == 2
