@@ -472,6 +472,8 @@ def _computed(declared: dict[str, str], parent: Style, *, is_cell: bool) -> Styl
         elif name.startswith("background"):
             if rgba := _color(value) if name != "background" else _first_color(value):
                 background, picture = _over(rgba, background), picture and rgba[3] < 1
+            elif "(" in value:
+                picture = True  # a colour that is not known here
             is_picture = name == "background-image" and value != "none"
             picture = picture or is_picture or "url(" in value or "gradient(" in value
     if values.get("position") in ("absolute", "fixed"):
@@ -622,15 +624,27 @@ def _resolved(value: str, names: Mapping[str, str]) -> str:
 
 @lru_cache(maxsize=4_096)
 def _color(value: str) -> tuple[float, float, float, float] | None:
-    """Return a colour with its opacity, or None."""
+    """Return a colour with its opacity, or None; of colours that are mixed, the first."""
     try:
         found = parse_color(value if value.startswith("#") or not _HEX.fullmatch(value) else f"#{value}")
+        if found is None and "(" in value:
+            mixed = (part.split() for part in value.partition("(")[2].rpartition(")")[0].split(","))
+            return next(filter(None, (_color(words[0]) for words in mixed if words)), None)
         if found is None or isinstance(found, str):
             return None
-        red, green, blue = found.to("srgb").coordinates
-        return red or 0.0, green or 0.0, blue or 0.0, found.alpha or 0.0
+        first, second, third = (one or 0.0 for one in found.coordinates)
+        if found.space in ("lab", "lch", "oklab", "oklch"):  # only lightness hides text
+            light = first if found.space.startswith("ok") else (first + 16) / 116
+            first = second = third = _within(light) ** (3 / 2.2)
+        elif found.space in ("hsl", "hwb"):
+            first, second, third = found.to("srgb").coordinates
+        return _within(first), _within(second), _within(third), _within(found.alpha or 0.0)
     except (NotImplementedError, ValueError, AttributeError, RecursionError):
         return None
+
+
+def _within(value: float) -> float:
+    return min(max(value, 0.0), 1.0)
 
 
 _HEX: Final = re.compile(r"[0-9a-f]{6}")

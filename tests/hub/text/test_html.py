@@ -3,6 +3,8 @@
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hub.text.html import DOUBT, TooTangled, text_of_html
 from tests.support.families import each
@@ -51,6 +53,8 @@ INLINE = [
     *("width:0;overflow:hidden", "height:1px;overflow:clip", "max-height:0;overflow-y:hidden"),
     *("text-indent:100%;overflow:hidden", "filter:opacity(0)", "mso-hide:all", "color:rgb(255 255 255 / 1)"),
     *("--c:#fff;color:var(--c)", "color:var(--none, white)", "-webkit-text-fill-color:white"),
+    *("color:oklch(1 0 0)", "color:lab(100 0 0)", "color:hwb(0 100% 0%)", "color:light-dark(white, black)"),
+    *("color:color-mix(in srgb, white 50%, white)", "color:color(display-p3 1 1 1)"),
     *("background:#000 none;color:#010101", "content-visibility:hidden", "color:hsl(0 0% 100%)"),
 ]
 SHEETS = [
@@ -136,6 +140,7 @@ def test_hidden_html_is_left_out_and_counted(hidden: str) -> None:
         "<p hidden style='display:block'>seen",
         "<p aria-hidden=true>seen",
         "<style>body{background:#222;color:#eee}</style><p>seen",
+        "<p style='color:oklch(0.5 0.1 20);background:lab(90 0 0)'>seen",
     ],
 )
 def test_html_that_only_seems_hidden_is_read(html: str) -> None:
@@ -150,6 +155,7 @@ def test_html_that_only_seems_hidden_is_read(html: str) -> None:
         "<style>@media (min-resolution:0dpi){p{display:none}}</style><p>in doubt",
         "<style>@container (width>1px){p{display:none}}</style><p>in doubt",
         "<p style='background:url(x.png);color:#fff'>in doubt",
+        "<p style='background-color:made-up(1);color:#fff'>in doubt",
         "<div><img src=x><p style='position:absolute;color:#fff'>in doubt</div>",
         "<link rel=stylesheet href=x.css><p style='color:#fff'>in doubt",
         "<style>@import 'x.css';</style><p style='color:#fff'>in doubt",
@@ -171,6 +177,20 @@ HOSTILE = {
     "colours": "".join(f"<p style='color:rgb({n},0,0);background:{'#' * n}'>a" for n in range(2_000)),
     "long inline style": f"<p style='{'color:red;' * 100_000}'>a",
     "functions": f"<p style='color:{'rgb(' * 1_000};transform:{'translate(' * 1_000}'>a",
+    "numbers": "".join(
+        f"<p style='{style}'>a"
+        for number in ("1e308", "-1e308", "9" * 400, "0" * 400, "1e-400", "nan", "infinity", "1e9999")
+        for style in (
+            *(
+                f"color:{space}({number} {number} {number})"
+                for space in ("rgb", "lab", "oklch", "hsl", "hwb")
+            ),
+            *(f"{name}:{number}px" for name in ("font-size", "left", "text-indent", "width", "margin-left")),
+            *(f"color:color(xyz {number} 1 1)", f"opacity:{number}", f"transform:scale({number})"),
+            f"font-size:{number}em;text-indent:{number}em;clip:rect({number}px,{number}px,1px,1px)",
+        )
+    )
+    + "<p>a",
     "scopes": "".join(f"<div style='--a{n}:{n}'>" for n in range(300)) + "<p style='color:var(--a1)'>a",
 }
 
@@ -210,3 +230,76 @@ def test_each_sentence_and_five_words_in_doubt_have_a_sign() -> None:
     assert text_of_html(page).text == (
         f"{DOUBT}Call Ana.{DOUBT} Pay the rent{DOUBT} by Friday or tell me{DOUBT} why"
     )
+
+
+TOKENS = (
+    *(
+        "{",
+        "}",
+        "(",
+        ")",
+        "[",
+        "]",
+        ":",
+        ";",
+        ",",
+        ".",
+        "#",
+        "*",
+        ">",
+        "+",
+        "~",
+        "@",
+        "!",
+        "/*",
+        "*/",
+        "<!--",
+        "'",
+    ),
+    *(
+        " ",
+        "\\",
+        "p",
+        ".x",
+        "#i",
+        "::before",
+        ":hover",
+        ":not(",
+        ":root",
+        "@media",
+        "screen",
+        "@supports",
+        "and",
+    ),
+    *(
+        "(max-width:",
+        "color:",
+        "background:",
+        "font:",
+        "font-size:",
+        "clip:rect(",
+        "transform:scale(",
+        "opacity:",
+    ),
+    *(
+        "var(--a",
+        "--a:",
+        "rgb(",
+        "calc(",
+        "1",
+        "0",
+        "-9999px",
+        "%",
+        "em",
+        "white",
+        "url(x)",
+        "none",
+        "!important",
+    ),
+)
+
+
+@given(st.lists(st.sampled_from(TOKENS), max_size=25).map("".join))
+def test_broken_styles_never_raise(css: str) -> None:
+    page = text_of_html(f'<style>{css}</style><p class=x id=i style="{css}">a</p><div {css}>b</div>')
+    assert isinstance(page.text, str)
