@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
+if TYPE_CHECKING or __package__:
     from hub.connectors.sdk.hub_connector import Connector, Failure, Message, Page, run
 else:  # next to this file, in the jail
     from hub_connector import Connector, Failure, Message, Page, run
