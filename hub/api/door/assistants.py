@@ -48,7 +48,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from hub.api.door.access import BODY, Inner
+from hub.api.door.access import BODY, Inner, Shares
 from hub.api.door.resources import SESSION, Resources
 from hub.api.errors import Problem
 from hub.api.events import Streams, cancel_when_revoked
@@ -77,6 +77,7 @@ FORM: Final[dict[str, Any]] = {
     "properties": {AGREES: {"type": "boolean", "title": "Do this in my name", "default": False}},
     "required": [AGREES],
 }
+QUESTIONS: Final = 32  # that wait for their persons in sessions; each holds a task
 MOST_ASKED: Final = 10  # objects in one question
 MOST_TEXT: Final = 4_000  # characters of one: a person reads all of it
 PROPOSE: Final = "propose it with proposals_propose: its owner decides"
@@ -130,10 +131,12 @@ class AssistantServer:
         self._server.middleware[:] = [RequestStateBoundary(sealed, default_audience="hub")]
         self._tasks: TaskGroup | None = None
         self._opening = anyio.Lock()
+        self._questions = Shares(QUESTIONS, "no further question waits for a person")
         self._managers: dict[str | None, StreamableHTTPSessionManager] = {}  # by share, which limits sessions
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Hold the sessions until cancelled."""
+        self._managers.clear()  # of an earlier start
         async with anyio.create_task_group() as self._tasks:
             task_status.started()
             await anyio.sleep_forever()
@@ -240,7 +243,8 @@ class AssistantServer:
                 asked: dict[str, InputRequest] = {CONSENT: ElicitRequest(params=question)}
                 return InputRequiredResult(input_requests=asked, request_state=json.dumps(bound))
             answer = None
-            with self._streams.scope(), anyio.move_on_after(CONSENT_S):
+            asking = self._questions.taken(_caller(context).share)
+            with asking, self._streams.scope(), anyio.move_on_after(CONSENT_S):
                 answer = await context.session.elicit_form(text, FORM, context.request_id)
         if not isinstance(answer, ElicitResult) or not (answer.content or {}).get(AGREES):
             hint = "do not ask again; propose it with proposals_propose if it still seems right"

@@ -353,6 +353,35 @@ async def test_a_verdict_is_given_once_the_person_agreed_to_it(hub: ServedHub, m
     assert question[1].endswith("changed to title: Call Ana and Ben")
 
 
+async def test_questions_that_wait_for_persons_are_limited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assistants, "QUESTIONS", 4)  # of which a user has half
+    send, asked = anyio.create_memory_object_stream[None](4)
+    thinking = anyio.Event()
+
+    async def think(_: Any, __: Any) -> ElicitResult:
+        await send.send(None)
+        await thinking.wait()
+        return YES
+
+    async with serving(tmp_path, assistants=True, body_bytes=100_000) as hub, send, asked:
+        await fill(hub)
+        token = await reviewer(hub)
+        async with (
+            assistant(hub, token, "legacy", elicitation_callback=think) as one,
+            assistant(hub, token, "legacy", elicitation_callback=think) as two,
+        ):
+            async with anyio.create_task_group() as tasks:
+                for client in (one, two):
+                    tasks.start_soon(client.call_tool, "items_give", approve("i-0"))
+                    await asked.receive()
+                refused = await one.call_tool("items_give", approve("i-4"))
+                thinking.set()
+            assert "no further question waits" in told(refused)
+            assert not (await two.call_tool("items_give", approve("i-4"))).is_error
+
+
 @each("mode", REVISIONS)
 async def test_what_changes_while_the_person_thinks_is_not_decided(hub: ServedHub, mode: str) -> None:
     await fill(hub)
