@@ -220,7 +220,6 @@ MEANINGS: Final[Mapping[str, str]] = {
     "node.removed": "a node was removed from the hub",
     "node.request_failed": "a request of another node failed by a fault in this one",
     "node.superseded": "another process runs as this node; this one stops",
-    "notify.lease_not_released": "another hub can notify the target only after the lease has expired",
     "notify.not_delivered": "a target did not take an event; it is sent again later",
     "operator.refused": "a request of an operator was refused",
     "operator_token.created": "a token of an operator was created",

@@ -1,7 +1,6 @@
 """Events as messages: the body of a webhook, a sentence for people, and the page of the dashboard."""
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -64,13 +63,10 @@ def link_of(one: DeliveryRow, pages: str | None) -> str | None:
 
 def body_of(one: DeliveryRow, pages: str | None) -> bytes:
     """Return the body of a webhook: the same for each attempt, but for the address of the dashboard."""
-    data = {name: _spelled(name, value) for name, value in one.data.items()}
+    data = {
+        name: from_epoch_ms(value) if name in _TIMES and isinstance(value, int) else value
+        for name, value in one.data.items()
+    }
     link = link_of(one, pages)
     data |= {} if link is None else {"link": link}
     return msgspec.json.encode({"type": one.event, "timestamp": from_epoch_ms(one.created_at), "data": data})
-
-
-def _spelled(name: str, value: Any) -> Any:
-    is_time = name in _TIMES and isinstance(value, int)
-    found: datetime | Any = from_epoch_ms(value) if is_time else value
-    return found

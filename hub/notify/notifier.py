@@ -5,6 +5,7 @@ one that takes the lease, loses none; one that was sent and not recorded is sent
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 import anyio
@@ -162,10 +163,8 @@ class _Service:
                     await self._resign(self._term)
 
     async def _resign(self, term: Term) -> None:
-        try:
+        with suppress(StorageError):  # it ends by itself
             await self._store.write(nodes.resign_lease, term)
-        except StorageError as exc:  # it ends by itself
-            log.warning("notify.lease_not_released", target=self._target.name, code=exc.code)
 
     async def _round(self) -> float:
         try:
