@@ -109,16 +109,17 @@ class Notifier:
             return
         rows = await self.store.read(deliveries.list_targets)
         for target in (one for one in self.targets if one.name in rows):
-            await self.store.write(
-                deliveries.sync_issues,
-                target.name,
-                self.boot_id,
-                found,
-                may_close=may_close,
-                events=target.sent_events,
-                has_texts=target.titles,
-                at=now_ms(self.clock),
-            )
+            with suppress(CodedError):  # its row was erased with its user in this moment
+                await self.store.write(
+                    deliveries.sync_issues,
+                    target.name,
+                    self.boot_id,
+                    found,
+                    may_close=may_close,
+                    events=target.sent_events,
+                    has_texts=target.titles,
+                    at=now_ms(self.clock),
+                )
         if all(target.name in rows for target in self.targets):
             self._synced = known
 

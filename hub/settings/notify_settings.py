@@ -102,7 +102,8 @@ class NotifySettings(Table):
             raise refusal(
                 "no_address", "the one room is missing", key="to", hint='to = ["!room:example.org"]'
             )
-        if any(("@" in one and one[0] not in "!#") != is_mail for one in self.to) and self.to:
+        named = (*self.to, *filter(None, [self.sender]))
+        if any((one[0] not in "!#") != is_mail for one in named):
             wrong = "a mail goes to mail addresses" if is_mail else "not the id of a room"
             raise refusal("address", wrong, key="to")
         if (self.login is None) != (self.secret is None) and is_mail:

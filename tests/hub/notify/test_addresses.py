@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -10,6 +11,7 @@ from starlette.responses import RedirectResponse
 from hub.notify.sending import Answer, Sender
 from hub.outbound.client import OutboundClient
 from hub.outbound.rules import OutboundRules
+from hub.settings.notify_settings import NotifySettings
 from tests.hub.notify.bench import opened
 from tests.hub.notify.receivers import receiving
 from tests.hub.notify.test_plain_targets import delivery, mail
@@ -58,6 +60,40 @@ async def test_url_that_hub_toml_may_not_name_is_refused(tmp_path: Path, url: st
     async with opened(tmp_path) as bench:
         with pytest.raises(ValidationError):
             bench.target(url)
+
+
+MAIL = {
+    "kind": "smtp",
+    "url": "smtps://mail.example.org",
+    "to": ("a@example.org",),
+    "sender": "h@example.org",
+}
+MATRIX = {"kind": "matrix", "url": "https://example.org", "to": ("!r:example.org",)}
+
+
+@pytest.mark.parametrize(
+    ("about", "why"),
+    [
+        (MAIL | {"to": ()}, "sender and to"),
+        (MAIL | {"sender": None}, "sender and to"),
+        (MAIL | {"to": ("!r:example.org",)}, "mail addresses"),
+        (MAIL | {"sender": "!r:example.org"}, "mail addresses"),
+        (MAIL | {"to": ("a@example.org\nBcc: e@example.org",)}, "neither a mail address"),
+        (MAIL | {"to": ("a@example.org, e@example.org",)}, "neither a mail address"),
+        (MAIL | {"to": ("a@\u0435xample.org",)}, "neither a mail address"),
+        (MAIL | {"login": "hub"}, "given together"),
+        (MATRIX | {"to": (), "secret": {"env": "TOKEN"}}, "one room"),
+        (MATRIX | {"to": ("a@example.org",), "secret": {"env": "TOKEN"}}, "id of a room"),
+        (MATRIX, "sent with a token"),
+        ({"kind": "webhook", "url": "https://example.org"}, "signed with a key"),
+        ({"kind": "ntfy", "url": "https://example.org/"}, "topic is missing"),
+        ({"kind": "fax", "url": "https://example.org/"}, "webhook"),
+        ({"kind": "ntfy", "url": "https://example.org/t", "events": ("run.done",)}, "run.completed"),
+    ],
+)
+def test_target_that_is_not_complete_is_refused(about: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValidationError, match=why):
+        NotifySettings.model_validate({"name": "ops"} | about)
 
 
 @pytest.mark.parametrize("address", REFUSED_ADDRESSES)
