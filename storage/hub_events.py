@@ -38,7 +38,10 @@ class HubEvent(msgspec.Struct, frozen=True):
 _since = sa.bindparam("since", type_=Int)
 _ids: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
 _OF_RUN: Final = ("id", "agent_id", "state", "outcome", "items_created", "completed_at")
-_OF_ITEM: Final = ("id", "target_table", "verdict", "verdict_at", "run_id", "agent_id", "user_id", "data")
+# By its call, an approval that a device reports again to a restored hub is the same event.
+_OF_ITEM: Final = (
+    *("id", "call_id", "target_table", "verdict", "verdict_at", "run_id", "agent_id", "user_id", "data"),
+)
 ENDED: Final = (
     sa.select(*(runs.c[name] for name in _OF_RUN), agents.c.name.label("agent"), agents.c.user_id)
     .join_from(runs, agents, agents.c.id == runs.c.agent_id)
@@ -99,7 +102,12 @@ def _of_items(c: sa.Connection, ids: Sequence[str], since: int, has_titles: bool
         if has_titles and (table := TABLES.get(row.target_table)) is not None:
             about["title"] = row.data.get(table.title)
         yield HubEvent(
-            "item.approved", f"item:{row.id}", f"{row.verdict_at}", row.user_id, row.verdict_at, about
+            "item.approved",
+            f"item:{row.id}",
+            f"{row.call_id} {row.verdict}",
+            row.user_id,
+            row.verdict_at,
+            about,
         )
 
 

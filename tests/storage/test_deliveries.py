@@ -124,6 +124,9 @@ def test_approved_item_is_an_event_with_its_title_only_if_asked(c: sa.Connection
     ask(c, "q-1")
     collect(c, term, titles=titles)
     found = {row.event: row.data.get("title") for row in deliveries.list_deliveries(c, OPS)}
+    c.execute(sa.update(items).values(verdict_at=AT + 2))  # as a device reports it to a restored hub
+    collect(c, term, titles=titles)
+    assert len(deliveries.list_deliveries(c, OPS)) == 2
     assert found == (
         {"item.approved": "Call Anna", "question.asked": "Which colour?"}
         if titles
