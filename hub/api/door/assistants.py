@@ -14,6 +14,7 @@ Texts of documents in a result are data; a sentence at its begin says that to th
 import json
 from collections.abc import Mapping
 from contextlib import ExitStack
+from http import HTTPStatus
 from typing import Any, Final, Protocol
 
 import anyio
@@ -147,9 +148,13 @@ class AssistantServer:
         scope = {**scope, "user": AuthenticatedUser(token)}
         manager = await self._manager(principal)
         if scope["method"] != "GET":
-            await manager.handle_request(scope, _with_body(scope["state"][BODY], receive), send)
-            if scope["method"] == "DELETE":
-                self._resources.forget(_session(scope))
+
+            async def answered(message: Message) -> None:
+                if scope["method"] == "DELETE" and _is_taken(message):
+                    self._resources.forget(_session(scope))
+                await send(message)
+
+            await manager.handle_request(scope, _with_body(scope["state"][BODY], receive), answered)
             return
         await self._follow(manager, scope, receive, send)
 
@@ -163,6 +168,8 @@ class AssistantServer:
         async def noted(message: Message) -> None:
             nonlocal is_open
             is_open = message["type"] == "http.response.start" or message.get("more_body", False)
+            if _is_taken(message):  # by then the session is one of this token
+                watch.start_soon(self._resources.notify, _session(scope), principal)
             await send(message)
 
         with ExitStack() as places:
@@ -174,7 +181,6 @@ class AssistantServer:
             stream = places.enter_context(self._streams.scope())
             async with anyio.create_task_group() as watch:
                 watch.start_soon(cancel_when_revoked, self._streams.still_counts, principal, stream)
-                watch.start_soon(self._resources.notify, _session(scope), principal)
                 await manager.handle_request(scope, receive, noted)
                 watch.cancel_scope.cancel()
         if is_open:
@@ -318,6 +324,11 @@ def _caller(context: Context) -> Principal:
 
 def _session(scope: Scope) -> str:
     return Headers(scope=scope).get(SESSION, "")
+
+
+def _is_taken(message: Message) -> bool:
+    """Return whether a message begins the answer to a request that the session took."""
+    return (message["type"], message.get("status")) == ("http.response.start", HTTPStatus.OK)
 
 
 def _can_ask(context: Context) -> bool:

@@ -6,9 +6,12 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
+import httpx2
 import pytest
 import sqlalchemy as sa
+from anyio.streams.memory import MemoryObjectReceiveStream
 from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 from mcp.types import ResourceUpdatedNotification
 from msgspec import json
@@ -17,7 +20,7 @@ from hub.api.door import resources
 from hub.api.door.assistants import DATA
 from hub.roles import Role
 from protocol.lifecycles import RunState
-from tests.hub.api.test_assistants import REVISIONS, assistant
+from tests.hub.api.test_assistants import ACCEPT, REVISIONS, assistant
 from tests.hub.api.test_item_routes import keep
 from tests.support.families import each
 from tests.support.hub import ServedHub, over_tcp, serving
@@ -139,12 +142,44 @@ async def test_a_subscriber_with_a_session_is_notified_until_it_unsubscribes(hub
         await client.session.unsubscribe_resource("hub://items/i-1")
         for item in ("i-1", "i-0"):
             await _change(hub, item)
-        with anyio.fail_after(20):
-            while True:
-                hub.clock.advance(1)
-                with anyio.move_on_after(0.05):
-                    assert await receive.receive() == "hub://items/i-0"
-                    break
+        assert await _notified(hub, receive) == "hub://items/i-0"
+
+
+async def _notified(hub: ServedHub, receive: MemoryObjectReceiveStream[str]) -> str:
+    with anyio.fail_after(20):
+        while True:
+            hub.clock.advance(1)
+            with anyio.move_on_after(0.05):
+                return await receive.receive()
+
+
+@pytest.mark.filterwarnings("ignore:resources/:mcp.shared.exceptions.MCPDeprecationWarning")
+async def test_requests_of_a_stranger_end_no_subscription(
+    hub: ServedHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resources, "MOST_SUBSCRIBERS", 2)
+    send, receive = anyio.create_memory_object_stream[str](10)
+    sessions = set[str]()
+
+    async def note(message: Any) -> None:
+        if isinstance(message, ResourceUpdatedNotification):
+            await send.send(str(message.params.uri))
+
+    async def keep_session(response: httpx2.Response) -> None:
+        sessions.add(response.headers.get("mcp-session-id", ""))
+
+    async with send, receive, over_tcp(hub, await hub.token()) as http:
+        http.event_hooks["response"] = [keep_session]
+        transport = streamable_http_client(f"http://{hub.listening.tcp}/mcp", http_client=http)
+        async with Client(transport, mode="legacy", message_handler=note) as client:
+            await client.session.subscribe_resource("hub://items/i-0")
+            async with over_tcp(hub, await hub.token(user_id=await hub.user("eve"))) as stranger:
+                for method, session in [("GET", "a"), ("GET", "b"), *(("DELETE", one) for one in sessions)]:
+                    headers = ACCEPT | {"mcp-session-id": session}
+                    assert (await stranger.request(method, "/mcp", headers=headers)).status_code in (400, 404)
+            await client.session.subscribe_resource("hub://items/i-1")
+            await _change(hub, "i-1")
+            assert await _notified(hub, receive) == "hub://items/i-1"
 
 
 async def _follows(hub: ServedHub, before: int) -> None:
