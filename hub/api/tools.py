@@ -13,7 +13,7 @@ import msgspec
 from hub.api.application import ALIAS, ANSWERED, RouteOf, openapi_document, references
 from hub.api.door.access import Inner
 from hub.api.noun import Tool, tool_of
-from hub.roles import Scope
+from hub.roles import Scope, rows_of
 from protocol.errors import CodedError, ErrorCode
 
 Schema = dict[str, Any]
@@ -64,7 +64,7 @@ class ToolOf:
         """Return the request of a call.
 
         Raises:
-            CodedError (BAD_PARAMS): a part of the path is missing.
+            CodedError (BAD_PARAMS): a part of the path is missing, or makes the path of another route.
         """
         path, body = self.asked.path, dict[str, Any]()
         query: list[tuple[str, str]] = []
@@ -84,6 +84,9 @@ class ToolOf:
         if "{" in path:
             missing = path.partition("{")[2].partition("}")[0]
             raise CodedError(ErrorCode.BAD_PARAMS, f"{missing}: missing")
+        if rows_of(path).get(self.asked.method) != self.asked:
+            message = f"{path}: an argument in this path is empty, or a word of the path of another route"
+            raise CodedError(ErrorCode.BAD_PARAMS, message)
         return Inner(
             self.asked.method,
             path,

@@ -290,6 +290,13 @@ class AssistantServer:
         return text, bound
 
     async def _result(self, context: Context, tool: ToolOf, arguments: Arguments) -> CallToolResult:
+        """Return the result of a call, which may be a refusal."""
+        try:
+            return await self._shortened(context, tool, arguments)
+        except HubError as refusal:
+            return _refused(Problem.of(refusal))
+
+    async def _shortened(self, context: Context, tool: ToolOf, arguments: Arguments) -> CallToolResult:
         """Return the result of a call, with fewer rows than asked for where they take too many bytes."""
         asked: Mapping[str, Any] | None = tool.limited(arguments)
         while asked is not None:

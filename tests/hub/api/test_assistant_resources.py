@@ -16,7 +16,7 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import ResourceUpdatedNotification
 from msgspec import json
 
-from hub.api.door import resources
+from hub.api.door import assistants, resources
 from hub.api.door.assistants import DATA
 from hub.roles import Role
 from protocol.lifecycles import RunState
@@ -86,6 +86,7 @@ async def test_items_and_runs_are_listed_in_pages_and_read_by_their_addresses(
         ("hub://items", "there is no resource"),
         ("hub://items/", "there is no resource"),
         ("hub://items/i-0/", "there is no resource"),
+        ("hub://items/counts", "a word of the path of another route"),
         ("http://items/i-0", "there is no resource"),
         ("hub://devices/desk/tables/tasks", "needs the scope 'rows'"),
         ("file:///etc/passwd", "there is no resource"),
@@ -95,6 +96,15 @@ async def test_an_address_of_nothing_is_refused(hub: ServedHub, uri: str, messag
     async with assistant(hub, await hub.token(Role.VIEWER)) as client:
         with pytest.raises(MCPError, match=message):
             await client.read_resource(uri)
+
+
+async def test_a_resource_that_is_too_long_is_refused_with_the_limit(
+    hub: ServedHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assistants, "MOST_BYTES", 100)
+    async with assistant(hub, await hub.token(Role.VIEWER)) as client:
+        with pytest.raises(MCPError, match="a tool returns 100 at most"):
+            await client.read_resource("hub://items/i-0")
 
 
 async def test_resources_of_another_user_are_absent(hub: ServedHub) -> None:

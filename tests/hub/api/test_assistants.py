@@ -129,6 +129,8 @@ async def test_a_result_is_that_of_the_route_below_a_sentence_about_foreign_text
 WRONG = [
     ("agents_get", {}, "name: missing"),
     ("agents_get", {"name": "../devices"}, "there is no agent '../devices'"),
+    ("items_get", {"item_id": "counts"}, "/v1/items/counts: an argument in this path is empty, or a word"),
+    ("devices_get", {"device_id": ""}, "/v1/devices/: an argument in this path is empty"),
     ("agents_all", {"nme": "notes"}, "query.nme: there is no such parameter"),
     ("agents_all", {"limit": "many"}, "query.limit"),
     ("agents_all", {"limit": -1}, "query.limit"),
