@@ -64,8 +64,16 @@ class ToolOf:
         """Return the request of a call.
 
         Raises:
-            CodedError (BAD_PARAMS): a part of the path is missing, or makes the path of another route.
+            CodedError (BAD_PARAMS): a part of the path is missing, or makes the path of another route; or a
+                text is no text.
         """
+        try:
+            return self._request(arguments)
+        except UnicodeEncodeError as error:  # half of a pair of surrogates, as JSON may spell it
+            message = "an argument has a character that is none"
+            raise CodedError(ErrorCode.BAD_PARAMS, message) from error
+
+    def _request(self, arguments: Arguments) -> Inner:
         path, body = self.asked.path, dict[str, Any]()
         query: list[tuple[str, str]] = []
         headers: list[tuple[bytes, bytes]] = []

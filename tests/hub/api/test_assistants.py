@@ -1,5 +1,6 @@
 """Assistants that speak MCP: the tools that they see, their calls, and the refusals."""
 
+import json as stdlib_json
 import re
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -224,6 +225,7 @@ INITIALIZE = {
     },
 }
 ACCEPT = {"accept": "application/json, text/event-stream"}
+JSON = {"content-type": "application/json"}
 
 
 async def opened(client: httpx2.AsyncClient) -> httpx2.Response:
@@ -460,3 +462,75 @@ async def test_an_agreement_holds_for_the_call_and_the_token_that_asked_alone(hu
         given = await one.session.call_tool("items_give", approve("i-0"), **again)
         assert isinstance(given, CallToolResult) and not given.is_error
     assert await stored(hub, "item_verdicts") == 1
+
+
+def _deep(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+CALLS: list[Any] = [
+    *(None, 1, "x", [], {"name": 1}, {"name": "agents_all", "arguments": []}, {"name": "x" * 10_000}),
+    {"name": "agents_all", "arguments": {"limit": 10**400}},
+    {"name": "agents_all", "arguments": {"cursor": "\ud800"}},
+    {"name": "agents_all", "arguments": {"cursor": "\x00"}},
+    {"name": "agents_get", "arguments": {"name": "a\r\nx: y"}},
+    {"name": "agents_get", "arguments": {"name": {"a": _deep(100)}}},
+    {"name": "agents_start_run", "arguments": {"name": "notes", "idempotency_key": "a\r\nx: y"}},
+    {"name": "agents_start_run", "arguments": {"name": "notes"}, "_meta": {META_KEY: {"a": 1}}},
+    {"name": "agents_start_run", "arguments": {"name": "notes"}, "_meta": {META_KEY: "\ud83d\ude00"}},
+    {"name": "proposals_propose", "arguments": {"proposals": _deep(100)}},
+    {"name": "items_give", "arguments": {"verdicts": [{"id": {}, "verdict": []}]}},
+    {"name": "items_give", "arguments": {"verdicts": [{}]}, "requestState": 1, "inputResponses": []},
+    {"uri": 1},
+    {"uri": "hub://items/%00"},
+    {"uri": "hub://items/\ud800"},
+    {"cursor": "items_get \ud800"},
+    {"cursor": " "},
+    {"notifications": 1},
+]
+METHODS = [
+    *("tools/call", "tools/list", "resources/read", "resources/list", "resources/subscribe", "initialize"),
+    *("notifications/cancelled", "server/discover", "logging/setLevel", "x" * 1_000),
+]
+
+
+@each("mode", REVISIONS)
+async def test_no_message_leads_to_a_fault(
+    hub: ServedHub, mode: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    asks: dict[str, Any] = {"elicitation": {"form": {}}}
+    async with over_tcp(hub, await hub.token(Role.ADMIN, [*Scope])) as client:
+        headers, meta = dict(ACCEPT), {}
+        if mode == REVISIONS[0]:
+            opening = {**cast(dict[str, Any], INITIALIZE["params"]), "capabilities": asks}
+            answer = await client.post("/mcp", json=INITIALIZE | {"params": opening}, headers=ACCEPT)
+            headers["mcp-session-id"] = answer.headers["mcp-session-id"]
+            ready = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+            assert (await client.post("/mcp", json=ready, headers=headers)).status_code == 202
+            listing = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+            assert "items_give" in (await client.post("/mcp", json=listing, headers=headers)).text
+        else:
+            about = {"protocolVersion": mode, "clientInfo": {"name": "x", "version": "1"}}
+            meta = {f"io.modelcontextprotocol/{name}": value for name, value in about.items()}
+            meta["io.modelcontextprotocol/clientCapabilities"] = asks
+        for method in METHODS:
+            for params in CALLS:
+                own = params.get("_meta", {}) if isinstance(params, dict) else {}
+                sent = params | {"_meta": meta | own} if isinstance(params, dict) else params
+                body = {"jsonrpc": "2.0", "id": 9, "method": method, "params": sent}
+                named = params.get("name", params.get("uri", "")) if isinstance(params, dict) else ""
+                spelled = named if isinstance(named, str) and named.isascii() and named.isprintable() else ""
+                newer = {"mcp-protocol-version": mode, "mcp-method": method, "mcp-name": spelled}
+                answer = await client.post(
+                    "/mcp", content=stdlib_json.dumps(body), headers=headers | (newer if meta else {}) | JSON
+                )
+                assert answer.status_code < 500, (method, params, answer.text)
+                assert "-32603" not in answer.text, (method, params, answer.text)
+        for content in (b"", b"{", b"[]", b"[{}]", b"null", b"\xff", b"[" * 20_000):
+            answer = await client.post("/mcp", content=content, headers=headers | JSON)
+            assert 400 <= answer.status_code < 500, (content, answer.text)
+    assert not [one for one in caplog.records if one.levelname == "ERROR"]
+    assert await stored(hub, "item_verdicts") == 0
