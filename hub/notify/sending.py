@@ -39,10 +39,12 @@ from protocol.errors import HubError
 from storage.deliveries import DeliveryRow
 
 TIMEOUT_S: Final = 20.0  # of an attempt, from the first byte to the last
-SILENCE_S: Final = 10.0
+SILENCE_S: Final = 10.0  # of a mail server
+MOST_ANSWER_BYTES: Final = 64 * 1024  # its status says all
 IN_A_MAIL: Final = 50  # events
 SECRET_BYTES: Final = range(24, 65)  # as Standard Webhooks has them
 MOST_TEXT: Final = 200  # characters of an answer, or a subject
+SUCCESSES: Final = range(200, 300)
 NO_MORE: Final = 410
 SERVER_ERRORS: Final = 500
 SMTP_READY: Final = 220
@@ -119,7 +121,7 @@ class Sender:
         self._clock = clock
         self._pages = pages
         self._tls = tls
-        self._client = OutboundClient(rules, read_timeout_s=SILENCE_S, connections=1, tls=tls)
+        self._client = OutboundClient(rules, connections=1, max_answer_bytes=MOST_ANSWER_BYTES, tls=tls)
         self._thread = anyio.CapacityLimiter(1)
 
     async def aclose(self) -> None:
@@ -162,16 +164,18 @@ class Sender:
             headers["authorization"] = f"Bearer {secret}"
         try:
             answer = await self._client.request(method, url, content=body, headers=headers)
-        except (TransportError, AnswerTooLarge, DecodingError, InvalidURL) as exc:
+            status, wait = answer.status_code, retry_after(answer.headers, self._clock.now())
+        except AnswerTooLarge as exc:
+            status, wait = exc.status, None
+        except (TransportError, DecodingError, InvalidURL) as exc:
             return Answer("later", f"{type(exc).__name__}: {exc}".rstrip(": ")[:MOST_TEXT])
-        text = f"status {answer.status_code}"
-        if answer.is_success:
+        text = f"status {status}"
+        if status in SUCCESSES:
             return Answer("delivered", text)
-        wait = retry_after(answer.headers, self._clock.now())
         wait_s = None if wait is None else wait.seconds
-        if answer.status_code == NO_MORE:
+        if status == NO_MORE:
             return Answer("gone", text)
-        is_away = answer.status_code in _MAY_PASS or answer.status_code >= SERVER_ERRORS
+        is_away = status in _MAY_PASS or status >= SERVER_ERRORS
         return Answer("later" if is_away else "refused", text, wait_s)
 
     async def _mail(self, sent: Sequence[DeliveryRow], secret: str) -> Answer:

@@ -30,7 +30,11 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 
 class AnswerTooLarge(Exception):
-    """Answer longer than the client's limit; the rest was not read."""
+    """Answer with this *status*, longer than the client's limit; the rest was not read."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"status {status}, and too long")
+        self.status = status
 
 
 async def resolve(host: str, port: int) -> Sequence[str]:
@@ -105,7 +109,7 @@ async def _read(response: httpx2.Response, most: int) -> bytes:
         async for piece in response.aiter_bytes():
             body += piece
             if len(body) > most:
-                raise AnswerTooLarge
+                raise AnswerTooLarge(response.status_code)
     finally:
         await response.aclose()
     return bytes(body)

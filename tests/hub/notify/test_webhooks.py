@@ -12,9 +12,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from standardwebhooks import Webhook
 from starlette.responses import Response
 
-from hub.notify.sending import BadSecret, signatures
+from hub.notify.sending import TIMEOUT_S, Answer, BadSecret, signatures
 from tests.hub.notify.bench import KEY, PRIVATE_KEY, opened
 from tests.hub.notify.receivers import Got, receiving
+from tests.hub.notify.test_plain_targets import delivery
 
 
 async def test_post_bears_signatures_that_other_implementations_accept(tmp_path: Path) -> None:
@@ -155,6 +156,22 @@ async def test_receiver_that_hangs_costs_others_nothing(
             assert (row.problem, row.waiting >= 10) == ("no answer within 0.2 s", True)
         assert connections >= 1
         tasks.cancel_scope.cancel()
+
+
+async def test_answer_with_a_long_body_counts_by_its_status(tmp_path: Path) -> None:
+    async with opened(tmp_path) as bench, receiving() as receiver:
+        sender = bench.notifier.sender(bench.target(receiver.url))
+        for status, outcome in ((200, "delivered"), (503, "later"), (410, "gone"), (422, "refused")):
+            receiver.answer = lambda got, status=status: Response(bytes(5_000_000), status)  # type: ignore[misc]
+            assert await sender.send([delivery()]) == Answer(outcome, f"status {status}")  # type: ignore[arg-type]
+        await sender.aclose()
+
+
+async def test_receiver_may_be_silent_for_the_whole_attempt(tmp_path: Path) -> None:
+    async with opened(tmp_path) as bench:
+        sender = bench.notifier.sender(bench.target("http://127.0.0.1:1"))
+        assert (sender._client.timeout.read or 0) > TIMEOUT_S
+        await sender.aclose()
 
 
 async def test_settings_that_change_are_used_from_then_on(tmp_path: Path) -> None:
