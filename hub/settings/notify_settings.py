@@ -118,6 +118,8 @@ class NotifySettings(Table):
             host.encode("idna")
         except ValueError as error:
             raise refusal("url", "not an address", key="url", hint=as_in) from error
+        if not self.url.isprintable() or " " in self.url:
+            raise refusal("url", "a space or control character is no part of it", key="url", hint=as_in)
         if parts.scheme not in _SCHEMES.get(self.kind, ("http", "https")) or not host:
             raise refusal("url", f"not the address of a {self.kind} target", key="url", hint=as_in)
         if "@" in parts.netloc or parts.fragment:

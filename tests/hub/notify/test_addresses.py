@@ -50,6 +50,8 @@ REFUSED_URLS = (
     "gopher://example.org",
     "https://",
     "https://exa mple.org:x",
+    "https://exa mple.org/hook",
+    "https://example.org/hook\n",
     "https://[::1",
     "example.org",
 )
