@@ -394,6 +394,8 @@ def found_beyond(settings: Settings, places: Places, *, now: datetime) -> Iterat
     yield from _found_in_model(settings, report)
     for number, gateway in enumerate(settings.gateways):
         yield from _found_in_address(gateway.url, ("gateways", number, "url"), settings, report)
+    for number, target in enumerate(settings.notify):
+        yield from _found_in_address(target.url, ("notify", number, "url"), settings, report)
     if settings.storage.url == IN_MEMORY:
         yield report.warning(("storage", "url"), "in memory: all data is lost when the hub stops")
     if settings.cluster.bus is not None and str(settings.storage.url).startswith(IN_MEMORY):

@@ -28,3 +28,12 @@ def test_a_model_at_an_address_that_will_be_refused_is_warned_of(check: Check) -
 @pytest.mark.parametrize("url", ["http://127.0.0.1:11434/v1", "https://8.8.8.8/v1", "https://model.lan/v1"])
 def test_other_addresses_and_names_are_not(check: Check, url: str) -> None:
     assert check(MODEL.format(url=url)) == []
+
+
+@pytest.mark.parametrize("url", ["https://169.254.169.254/x", "https://[::ffff:10.0.0.1]/x"])
+def test_a_target_at_an_address_that_will_be_refused_is_warned_of(check: Check, url: str) -> None:
+    text = f'[[notify]]\nname = "ops"\nkind = "ntfy"\nurl = "{url}"\n'
+    (told,) = check(text)
+    assert told.startswith("4:7: warning: notify.ops.url: ")
+    assert "is not called" in told
+    assert check(text + '[outbound]\nallow = ["169.254.169.254", "10.0.0.0/8"]\n') == []
