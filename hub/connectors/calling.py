@@ -30,7 +30,7 @@ from hub.outbound.client import (
 )
 from hub.outbound.rules import AddressRefused, bounded_wait, is_this_machine, retry_after
 from protocol.errors import ErrorCode, HubError
-from protocol.frame import read_json
+from protocol.frame import read_json, with_whole_characters
 
 
 class ConnectorFailure(HubError):
@@ -221,13 +221,18 @@ class Answer(msgspec.Struct, frozen=True):
     at: datetime = _UNKNOWN_TIME
 
     def json(self) -> Any:
-        """Decode the body as JSON.
+        """Decode the body as JSON; a half of a character, where a service cut a text, becomes U+FFFD.
 
         Raises:
             Unavailable: the body is not JSON: a page of an intermediary, or a truncated answer.
         """
         try:
-            return read_json(self.body)
+            try:
+                return read_json(self.body)
+            except msgspec.DecodeError:
+                if (whole := with_whole_characters(self.body)) is None:
+                    raise
+                return read_json(whole)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Unavailable("the provider's answer is cut off, or no JSON") from error
 

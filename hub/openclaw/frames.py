@@ -4,13 +4,11 @@ Sent frames have exactly the known keys, because a gateway refuses others. Readi
 gateway may send more.
 """
 
-import json
-import re
 from typing import Any, Final
 
 import msgspec
 
-from protocol.frame import check_numbers
+from protocol.frame import check_numbers, with_whole_characters
 
 PROTOCOL: Final = 4  # operators must offer exactly this version
 CLIENT_ID: Final = "gateway-client"  # one of a closed set
@@ -175,7 +173,6 @@ class _Kind(msgspec.Struct):
 _encoder = msgspec.json.Encoder()
 _incoming = msgspec.json.Decoder(Response | Event)
 _kind = msgspec.json.Decoder(_Kind)
-_HALF: Final = re.compile(r"\\u[dD][89a-fA-F]")  # escaped surrogate; two in a row make a whole character
 
 
 def encode(frame: RequestFrame) -> bytes:
@@ -194,7 +191,7 @@ def decode(data: str | bytes) -> Response | Event | None:
     try:
         return _decoded(data)
     except Unreadable:
-        if (mended := _mended(data)) is None:
+        if (mended := with_whole_characters(data)) is None:
             raise
         return _decoded(mended)
 
@@ -212,19 +209,3 @@ def _decoded(data: str | bytes) -> Response | Event | None:
             return None
         raise Unreadable(str(error)) from error
     return frame
-
-
-def _mended(data: str | bytes) -> str | None:
-    """Return the message with lone surrogates replaced, or None if it has none.
-
-    JavaScript may truncate a text between the two surrogates of a character, and then sends a lone one as an
-    escape. Without the replacement, every connection that reads such a row would end.
-    """
-    try:
-        text = data if isinstance(data, str) else data.decode()
-        if not _HALF.search(text):
-            return None
-        whole = json.dumps(json.loads(text), ensure_ascii=False)
-    except (ValueError, RecursionError):
-        return None
-    return whole.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -154,6 +154,13 @@ async def test_a_passing_error_is_tried_again(status: int) -> None:
         assert (await here.ask()).json() == {"a": 1}
 
 
+async def test_a_character_that_a_service_cut_in_half_hides_nothing_else() -> None:
+    cut = Response(rb'{"title": "cut \ud83d", "next": "\ud83d\ude00 \\ud83d"}', headers=JSON)
+    async with bench(cut) as here:
+        found = (await here.ask(expects_json=True)).json()
+    assert found == {"title": "cut \ufffd", "next": "\U0001f600 \\ud83d"}
+
+
 @pytest.mark.parametrize("cut", [b'{"a": ', b"<html>gateway</html>", b""], ids=["half", "a page", "nothing"])
 async def test_what_is_no_json_is_asked_again(cut: bytes) -> None:
     async with bench(Response(cut, headers=JSON), OK) as here:
