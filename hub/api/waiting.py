@@ -39,7 +39,7 @@ def read_waits(c: Connection, rows: Iterable[RunRow], offered: Offered) -> Waits
         offered: what the connected devices offer, as ``Dispatcher.offered``.
     """
     live = [row for row in rows if row.state in LIVE_RUN_STATES]
-    needy = [row.id for row in live if row.needs and row.device_id in offered]
+    needy = [row.id for row in live if row.needs and (row.device_id is None or row.device_id in offered)]
     gates = run_claims.waits_of(c, [row.id for row in live])
     are_new = any(gate.device_name is not None and gate.last_seen_at is None for gate in gates.values())
     pairing = pairings.waiting_labels(c) if are_new else {}
@@ -112,6 +112,7 @@ class Waiting:
             per_hub=dispatcher.limits.runs,
             of_mailboxes=gates.of_mailboxes,
             mailboxes=dispatcher.limits.connector_runs,
+            has_place=gates.has_place,
             connector=_wanting(gates) if gates.reads_mailbox else None,
             is_draining=dispatcher.is_draining,
             stopped=dispatcher.why_stopped(),

@@ -204,6 +204,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "message.broke": "a message was not sent by a fault in the hub; it is tried again",
     "message.database": "the message waits, because the database does not answer",
     "message.device_refused": "the device refused the message",
+    "message.of_another_device": "a later version of a message waits for a run for the device of its items",
     "message.event_unchanged": "a mail about an event is outdated or by another sender, and changes no item",
     "message.listener_failed": "a message moved, but part of the hub did not notice by a fault in it",
     "message.moved": "the message moved to another state",

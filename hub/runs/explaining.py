@@ -40,6 +40,7 @@ from storage.agents.agents import AgentRow
 from storage.devices.devices import NotGranted
 from storage.runs import item_verdicts, runs, units
 from storage.runs.items import Decision, ItemRow, Known, known_items
+from storage.runs.placing import NoDevice
 from storage.runs.run_moves import CannotRun, LivesAtGateway
 from storage.runs.runs import RunRow
 from storage.runs.units import PastUnit
@@ -239,7 +240,7 @@ REASONS: Final[Mapping[str, tuple[str, str]]] = {
     ),
 }
 _CODES: Final[Mapping[type[Exception], str]] = {
-    **dict.fromkeys((CannotRun, LivesAtGateway, BadPrompt), "cannot_run"),
+    **dict.fromkeys((CannotRun, LivesAtGateway, NoDevice, BadPrompt), "cannot_run"),
     **dict.fromkeys((DeviceOffline, LinkLost), "device_away"),
     NotGranted: "not_granted",
     NoModel: "no_model",

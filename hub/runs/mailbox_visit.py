@@ -75,7 +75,7 @@ from storage.devices import nodes
 from storage.runs import calls, plans, run_moves, runs
 from storage.runs.calls import OpenCall
 from storage.runs.items import DAY_MS, ItemRow, Verdict, approved_authors, newest_judged
-from storage.runs.units import ledger_entries, units_of
+from storage.runs.units import AT_ANOTHER_DEVICE, device_of_unit, ledger_entries, skip_units, units_of
 from storage.store import Store
 
 log = Channel(__name__)
@@ -360,9 +360,9 @@ class MailboxVisits:
         if interrupt.event is None:
             at = self.at()
             await self._store.write(connectors.note_success, row.id, at=at)
-            if reading.is_full:
+            if reading.is_full and reading.progress > reading.elsewhere:  # another run would get further
                 await self._go_on(attempt)
-            elif not reading.is_held:  # reading restarts from here if the cursor is lost
+            elif not (reading.is_held or reading.is_full):  # reading restarts from here if the cursor is lost
                 await self._store.write(seen_messages.note_end_of_stream, order.agent_id, at=at)
         return None
 
@@ -526,6 +526,7 @@ class _Reading:
         is_full: True if the limit of messages per run is reached, and messages are left.
         is_held: True if an earlier message is not settled, so the cursor may not move past it.
         progress: number of messages that were dealt with.
+        elsewhere: number of these that were left to runs for other devices.
     """
 
     def __init__(
@@ -560,7 +561,7 @@ class _Reading:
         self._last_ms = 0
         self._page_done = _Countdown()
         self.is_full = False
-        self.progress = 0
+        self.progress = self.elsewhere = 0
 
     async def read(self, interrupt: Interrupt) -> None:
         """Read all pages, up to the limit of messages of one run, or until interrupted."""
@@ -568,7 +569,11 @@ class _Reading:
         authors = await self._store.read(approved_authors, order.user_id)
         self._senders = KnownSenders(self._visits.trusted, authors)
         units = await self._store.read(units_of, order.run_id)
-        self._settled = {unit.unit_key for unit in units if unit.state is not UnitState.PENDING}
+        self._settled = {
+            unit.unit_key
+            for unit in units
+            if unit.state is not UnitState.PENDING and not (unit.error or "").startswith(AT_ANOTHER_DEVICE)
+        }
         self._units = set(self._settled)
         failed: ConnectorFailure | None = None
         async with anyio.create_task_group() as tasks:
@@ -648,7 +653,9 @@ class _Reading:
             if is_dealt_with and (known is None or known.version == message.version):
                 continue
             reason = None if message.fault else why_left_out(message, self._connector.filter)
-            if reason is None:
+            if reason is None and known is not None and await self._belongs_elsewhere(message.key):
+                self.progress += 1
+            elif reason is None:
                 chosen.append(message)
             else:
                 left_out.append((key, message.version, reason))
@@ -687,7 +694,7 @@ class _Reading:
                 self.progress += 1
                 if isinstance(result, Document):
                     document = await self._unless_known(message, result)
-                    if document is None:
+                    if document is None or await self._belongs_elsewhere(document.unit_key):
                         continue
                     await self._work.room()  # released when the message has been read
                     self._page_done.add()
@@ -697,6 +704,21 @@ class _Reading:
                 else:
                     await self._fail(message, result)
         await self._leave_out(deleted)
+
+    async def _belongs_elsewhere(self, unit_key: str) -> bool:
+        """Return True if another device has items of the message; a run for that device reads it."""
+        order = self._order
+        name = await self._store.read(
+            device_of_unit, order.agent_id, order.user_id, unit_key, order.device_id
+        )
+        if name is not None:
+            self.elsewhere += 1
+            self._units.discard(unit_key)  # another mail about the same event is left, too
+            log.info("message.of_another_device", message=unit_key, device=name)
+            held, reason = order.held(RunState.RUNNING), f"{AT_ANOTHER_DEVICE}: {name}"
+            unit = (unit_key, "", None)
+            await self._store.write(skip_units, held, [unit], self._visits.at(), reason=reason)
+        return name is not None
 
     async def _unless_known(self, message: Message, document: Document) -> Document | None:
         """Return the document under a unique key, or None for a copy of a mail that was read.

@@ -57,6 +57,7 @@ from storage.runs.items import (
     Verdict,
     known_items,
 )
+from storage.runs.placing import place_of
 from storage.runs.plans import ItemCaps, capped
 from storage.runs.run_moves import CannotRun, LivesAtGateway
 from storage.runs.units import LedgerEntry, ledger_entries
@@ -231,7 +232,7 @@ class Previews:
         """Return a preview that has not begun.
 
         Raises:
-            CannotRun, LivesAtGateway, CodedError, BadPrompt: it could not run with these settings.
+            CannotRun, LivesAtGateway, NoDevice, CodedError, BadPrompt: it could not run with these settings.
             DeviceOffline: the agent's device is not connected.
             NotGranted: the device does not share its files with the hub.
             NoModel: the agent may not use any configured model.
@@ -247,12 +248,12 @@ class Previews:
             if link is None:
                 raise DeviceOffline(f"the device of {agent.name} is not connected, so no file can be read")
             await self.store.read(devices.require_grant, link.device_id, Grant.FILES)
-        assert agent.device_id is not None  # ``applied_to`` has checked it
+        device_id = await self.store.read(place_of, agent)
         order = RunOrder(
             run_id=RunId(self.ids.fresh()),
             agent_id=agent.id,
             user_id=agent.user_id,
-            device_id=agent.device_id,
+            device_id=device_id,
             fence=1,
             attempt=1,
             max_attempts=1,

@@ -22,6 +22,7 @@ from hub.schedules.trigger import describe_count
 from protocol.errors import CATALOGUE, ErrorCode, connect_command
 from protocol.lifecycles import EXECUTING_RUN_STATES, FINAL_RUN_STATES, PauseReason, RunState
 from protocol.requirements import Unmet
+from storage.runs.placing import ADMIT
 from storage.runs.run_locks import LockInTheWay
 from storage.runs.runs import RunError, RunRow
 from storage.schedules.fires import Missed
@@ -86,6 +87,7 @@ class WaitFacts(msgspec.Struct, frozen=True, kw_only=True):
         follows: True if an active run of the same schedule goes first.
         unmet: requirements that neither the run's device nor its agent meets.
         lock: first of the run's locks that it cannot acquire yet.
+        has_place: False if the agent has no device, and its user none that is admitted.
         connector: connector that the run reads instead of its device; the device may be disconnected then.
     """
 
@@ -123,6 +125,7 @@ class WaitFacts(msgspec.Struct, frozen=True, kw_only=True):
     per_hub: int = 32
     of_mailboxes: int = 0
     mailboxes: int = 8
+    has_place: bool = True
     connector: Wanting | None = None
     is_draining: bool = False
     stopped: str | None = None  # why the hub starts no run
@@ -148,6 +151,7 @@ def why_waiting(facts: WaitFacts, zone: tzinfo | None = None) -> str | None:
         or facts.stopped
         or _held_by_an_absent_model(facts)
         or (_held_by_the_device(facts, zone) if facts.connector is None else None)
+        or (None if facts.has_place else f"no device of the agent's user is admitted; {ADMIT}")
         or _held_by_the_connector(facts.connector, facts, zone)
         or (describe_unmet(facts.unmet, facts.device) if facts.unmet else None)
         or _held_by_the_model(facts, zone)
@@ -229,7 +233,10 @@ def describe_unmet(unmet: Sequence[Unmet], device: str | None) -> str:
         for where, version in ((f"device {device}", first.of_device), ("its agent", first.of_agent))
         if version is not None
     ]
-    versions = " and ".join(has) or f"neither device {device} nor its agent has it"
+    nowhere = (
+        "its agent does not have it" if device is None else f"neither device {device} nor its agent has it"
+    )
+    versions = " and ".join(has) or nowhere
     return f"needs {first.need}: {versions}" + (f"; and {others} more that it needs" if others else "")
 
 

@@ -338,7 +338,11 @@ class AgentSettings(Table):
 
     name: Name = live(REQUIRED, "Name.")
     title: Title | None = live(None, "Name for people, with blanks; by default the name.")
-    device: Name | None = live(None, "Name of the device that the agent works on.")
+    device: Name | None = live(
+        None,
+        "Name of the device that the agent works on; with a connector, by default the first connected device"
+        " of its user.",
+    )
     user: Name = live("owner", "Owner of the agent and its device; a new name creates a user.")
     file_extensions: tuple[Annotated[str, AfterValidator(_dotted), shaped(r"^\.[^/]+$", ".md")], ...] = live(
         (), 'Extensions of the files to read, as in ".md"; by default all files.'

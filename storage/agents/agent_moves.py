@@ -300,6 +300,7 @@ _is_reported = sa.exists().where(
         sa.text("agents.executor = 'gateway'"),
         sa.and_(
             agents.c.device_id.is_(None),
+            agents.c.executor == "device",
             ~sa.exists().where(runs.c.agent_id == agents.c.id, sa.text(f"runs.{LIVE}")),
         ),
     ),

@@ -190,7 +190,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def missing_for_runs(self) -> tuple[str, ...]:
         """Names of the settings without which no run of the agent can start."""
-        return missing_for_runs(self.device, self.paths or self.mailbox, self.data_types, self.prompt_in_use)
+        return missing_for_runs(self.device, self.paths, self.mailbox, self.data_types, self.prompt_in_use)
 
     @property
     def problems(self) -> tuple[str, ...]:

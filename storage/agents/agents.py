@@ -82,15 +82,19 @@ NEEDED_BY_RUNS: Final[Mapping[str, str]] = {
 
 
 def missing_for_runs(
-    device: str | None, reads: object, data_types: Sequence[str], prompt: str
+    device: str | None, paths: object, mailbox: object, data_types: Sequence[str], prompt: str
 ) -> tuple[str, ...]:
     """Return the names in ``NEEDED_BY_RUNS`` of the settings that an agent lacks.
 
     Args:
-        reads: paths or a mailbox.
         prompt: its own, else its template's.
     """
-    present = {"device": device, "paths": reads, "data_types": data_types, "prompt": prompt}
+    present = {
+        "device": device or mailbox,
+        "paths": paths or mailbox,
+        "data_types": data_types,
+        "prompt": prompt,
+    }
     return tuple(name for name in NEEDED_BY_RUNS if not present[name])
 
 
@@ -107,7 +111,7 @@ class AgentRow(AgentFields, frozen=True, kw_only=True):
         own_prompt: its own prompt; empty without one.
         template: name of its template.
         executor: ``device``, also of an agent without one; ``connector``: reads a mailbox on behalf of its
-            device; ``gateway``: lives there and has no device.
+            device, or of the first connected device of its user; ``gateway``: lives there and has no device.
         gateway: name of its gateway.
         gateway_role: its role at the gateway: main, lead or worker.
         archived_at: time of its removal; its history stays.
@@ -145,9 +149,21 @@ class AgentRow(AgentFields, frozen=True, kw_only=True):
     last_run: LastRun | None
 
     @property
+    def delivers_to(self) -> str:
+        """Its device, or which one of its user gets its items; empty if none does."""
+        if self.device_name is None and self.executor == "connector":
+            return f"the first connected device of {self.user_name}"
+        return self.device_name or ""
+
+    @property
     def missing_for_runs(self) -> tuple[str, ...]:
         """Names of the settings without which no run of the agent can start."""
-        return missing_for_runs(self.device_name, self.paths or self.mailbox, self.data_types, self.prompt)
+        return missing_for_runs(self.device_name, self.paths, self.mailbox, self.data_types, self.prompt)
+
+
+def roams(rows: Any = agents) -> sa.ColumnElement[bool]:
+    """Return the condition of an agent that reads a connector for any device of its user."""
+    return sa.and_(rows.c.executor == sa.literal_column("'connector'", sa.Text), rows.c.device_id.is_(None))
 
 
 _newest = runs.alias()

@@ -29,7 +29,6 @@ from storage.schema import (
     device_keys,
     device_tokens,
     devices,
-    gateway_agents,
     runs,
     schedules,
     unit_ledger,
@@ -50,8 +49,8 @@ FAILING = sa.select(agent_states.c.agent_id).where(sa.text("health <> 'ok'")).li
 SILENT_ON_DEVICES = _STATES.where(agents.c.device_id.in_(listed(_CONNECTED)), _is_offline).limit(MOST)
 SILENT_ALONE = _STATES.where(
     agents.c.device_id.is_(None),
+    agents.c.executor == "device",
     agent_states.c.last_heartbeat_at.is_not(None),
-    ~sa.exists().where(gateway_agents.c.agent_id == agents.c.id),
     _is_offline,
 ).limit(MOST)
 _UNPAIRED = sa.or_(

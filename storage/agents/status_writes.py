@@ -325,7 +325,7 @@ class RequestedMove(NamedTuple):
 
 
 _sender = sa.func.coalesce(agents.c.device_id, agents.c.id)
-_sends_its_own = sa.and_(agents.c.device_id.is_(None), agents.c.executor != "gateway")
+_sends_its_own = sa.and_(agents.c.device_id.is_(None), agents.c.executor == "device")
 _is_listed = sa.and_(agents.c.deleted_at.is_(None), agent_states.c.lifecycle != "terminated")
 _connectivity = sa.func.coalesce(agent_states.c.reported_connectivity, agent_states.c.connectivity)
 _sights = (

@@ -11,13 +11,14 @@ import sqlalchemy as sa
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, BootId, DeviceId, RunId, UserId
 from protocol.lifecycles import RUN, PauseReason, RunEvent, RunState
-from storage.agents.agents import AgentRow, get_agent
+from storage.agents.agents import AgentRow, get_agent, roams
 from storage.agents.locks import DEFAULT_LIMITS, LockLimits
 from storage.connectors.connectors import NOT_YET
 from storage.devices.nodes import is_online
 from storage.kernel.columns import Int, fill, in_parts, listed, now_ms, readable, sparing, texts
 from storage.kernel.database import UnreadableRow, lone
 from storage.runs import run_locks
+from storage.runs.placing import has_place, place_of, place_runs, waits_alone
 from storage.runs.run_locks import (
     WAITS_FOR_LOCKS,
     LockInTheWay,
@@ -104,6 +105,7 @@ FOLLOWS = sa.exists().where(
     sa.text("other.schedule_id IS NOT NULL AND other.state IN ('QUEUED', 'PREPARING', 'RUNNING', 'PAUSED')"),
     _other.c.id != runs.c.id,
     _other.c.pause_reason.is_distinct_from(PauseReason.MODEL_AWAY),
+    sa.func.coalesce(sa.not_(waits_alone(_other)), sa.true()),
     sa.or_(
         _executes(_other),
         sa.and_(_other.c.fence > 0, runs.c.fence == 0),
@@ -217,6 +219,7 @@ READY_MAILBOXES = _firsts(
     _ready(
         (runs.c.agent_id,),
         _reads_mailbox,
+        sa.or_(sa.not_(roams()), has_place(agents.c.user_id)),
         connectors.c.state == "ok",
         connectors.c.deleted_at.is_(None),
         sa.or_(
@@ -351,7 +354,10 @@ def claim_runs(
             still_ready = {run.id for run in still}
             chosen = [run for run in chosen if run.id in still_ready]
         free = _with_locks(c, chosen, gates.locks, held_up)
-        claim = partial(_claim, c, boot_id=boot_id, lease_ms=lease_ms, at=at, actor=actor)
+        mailboxes = {run.id for run in chosen if run.reads_mailbox}
+        claim = partial(
+            _claim, c, mailboxes=mailboxes, boot_id=boot_id, lease_ms=lease_ms, at=at, actor=actor
+        )
         unread: set[RunId] = set()
         taken = _claim_or_each(c, claim, free, unread) if free else []
         if free and not (taken or unread):
@@ -503,9 +509,18 @@ def _claim_or_each(
 
 
 def _claim(
-    c: sa.Connection, chosen: list[RunId], *, boot_id: BootId, lease_ms: int, at: int, actor: str
+    c: sa.Connection,
+    chosen: list[RunId],
+    *,
+    mailboxes: Set[RunId],
+    boot_id: BootId,
+    lease_ms: int,
+    at: int,
+    actor: str,
 ) -> list[RunRow]:
     given = {"runs": chosen, "boot": boot_id, "lease": lease_ms, "now": at}
+    if of_mailboxes := [run_id for run_id in chosen if run_id in mailboxes]:
+        place_runs(c, of_mailboxes, boot_id)
     after = RUN.after(RunState.QUEUED, RunEvent.DISPATCHED)
     taken = c.execute(CLAIM, given).all()
     if len(taken) < len(chosen):
@@ -542,6 +557,7 @@ class RunWait(msgspec.Struct, frozen=True, kw_only=True):
         connector: name of its connector; ``None``: no longer declared.
         connector_state, connector_detail: whether its runs may start, and the reason if not.
         connector_retry_at: end of its wait after a temporary error.
+        has_place: the agent has a device, or its user has one that is admitted.
         is_granted: a person signs in to it; otherwise its secret is in hub.toml.
         lock: the first lock that it waits for.
     """
@@ -572,6 +588,7 @@ class RunWait(msgspec.Struct, frozen=True, kw_only=True):
     connector_detail: str | None = None
     connector_retry_at: int | None = None
     is_granted: bool = False
+    has_place: bool = True
 
 
 _executing = sa.select(sa.func.count()).where(_executes(_other)).select_from(_other)
@@ -609,6 +626,7 @@ WAITS = (
         _executing.where(_here).scalar_subquery().label("on_hub"),
         _executing.where(_here, _by_mailboxes).scalar_subquery().label("of_mailboxes"),
         (agents.c.executor == "connector").label("reads_mailbox"),
+        sa.or_(sa.not_(roams()), has_place(agents.c.user_id)).label("has_place"),
         connectors.c.name.label("connector"),
         connectors.c.state.label("connector_state"),
         connectors.c.detail.label("connector_detail"),
@@ -679,7 +697,7 @@ def start_run(
     Raises:
         CodedError (LIMIT_REACHED): the agent or its device has too many waiting runs; nothing was written.
         CodedError (UNKNOWN_AGENT): the agent does not exist or was archived; nothing was written.
-        CannotRun: the agent lacks settings that runs need; nothing was written.
+        CannotRun, NoDevice: the agent lacks settings that runs need, or a device; nothing was written.
     """
     c.execute(LOCK_AGENT, {"agent": agent.id})
     is_known = c.execute(RUN_BY_FIRE, {"agent": agent.id, "fire": fire_key}).first() is not None
@@ -688,6 +706,8 @@ def start_run(
     row = create_run(c, agent=agent, fire_key=fire_key, **made)
     if not is_known and (missing := get_agent(c, agent.id).missing_for_runs):
         raise CannotRun(agent, missing)
+    if not is_known:
+        place_of(c, agent)
     return row
 
 

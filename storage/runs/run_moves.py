@@ -43,6 +43,7 @@ from storage.devices.nodes import is_alive
 from storage.kernel.columns import Int, in_parts, listed, now_ms, sparing, spelled, unindexed, write_each
 from storage.kernel.database import end_sessions
 from storage.runs.calls import count_calls
+from storage.runs.placing import IS_ENDED, IS_LEFT
 from storage.runs.run_locks import let_go
 from storage.runs.runs import (
     HeldRun,
@@ -721,15 +722,14 @@ def _requeue(c: sa.Connection, left: dict[RunId, RunState], at: int, why: str) -
 
 
 AT_ONCE: Final = 500  # units in one transaction
-IS_LEFT: Final = sa.text(
-    f"run_calls.state IN ({spelled((CallState.PLANNED, CallState.SENT, CallState.UNKNOWN))})"
-)
+_own = runs.alias("own")
 
 
 def adopt_left(c: sa.Connection, held: HeldRun, agent_id: AgentId, at: int) -> int:
     """Adopt the open calls of the agent's ended runs, with their units; repeat until it returns 0.
 
-    A unit keeps the time of its plan, which defines the order of delivery.
+    A unit keeps the time of its plan, which defines the order of delivery. Items of an agent without a device
+    stay with the device that they were planned for; those of another agent follow it to its device.
 
     Returns:
         The number of adopted units.
@@ -741,10 +741,13 @@ def adopt_left(c: sa.Connection, held: HeldRun, agent_id: AgentId, at: int) -> i
     query = (
         sa.select(run_calls.c.run_id, run_calls.c.unit_key)
         .join_from(run_calls, runs, runs.c.id == run_calls.c.run_id)
+        .join(_own, _own.c.id == held.id)
+        .join(agent_table, agent_table.c.id == runs.c.agent_id)
         .where(
             runs.c.agent_id == agent_id,
-            sa.text(f"runs.state IN ({spelled(sorted(FINAL_RUN_STATES))})"),
+            sa.text(f"runs.state {IS_ENDED}"),
             IS_LEFT,
+            sa.or_(sa.not_(agents.roams(agent_table)), runs.c.device_id == _own.c.device_id),
         )
         .distinct()
         .limit(AT_ONCE)

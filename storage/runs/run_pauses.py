@@ -18,6 +18,7 @@ from protocol.lifecycles import (
 )
 from storage import schema
 from storage.agents import agent_states, configs
+from storage.agents.agents import roams
 from storage.devices.devices import DEAD_BOOTS
 from storage.devices.nodes import is_online
 from storage.kernel.columns import Int, in_parts, sparing
@@ -411,6 +412,7 @@ _moved = sa.and_(
     *_WAITING,
     runs.c.device_id.is_distinct_from(schema.agents.c.device_id),
     schema.agents.c.deleted_at.is_(None),
+    sa.not_(roams(schema.agents)),
 )
 
 

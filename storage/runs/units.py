@@ -25,14 +25,15 @@ import msgspec
 import sqlalchemy as sa
 
 from protocol.errors import ErrorCode, HubError, IllegalTransition
-from protocol.ids import AgentId, DeviceId, RunId
+from protocol.ids import AgentId, DeviceId, RunId, UserId
 from protocol.lifecycles import EXECUTING_RUN_STATES, UNIT, CallState, UnitEvent, UnitState
+from storage.agents.agents import roams
 from storage.kernel.columns import Int, Key, columns_of, execute_for_each, fill_page, in_parts, paged, put
 from storage.kernel.database import lone
 from storage.runs.calls import OF_UNIT, CallAnswer, count_calls, judge_answers, write_settled
 from storage.runs.items import are_answered
 from storage.runs.runs import HeldRun, advance, check_held, record_error
-from storage.schema import agents, folder_trees, run_calls, run_units, runs, unit_ledger
+from storage.schema import agents, devices, folder_trees, items, run_calls, run_units, runs, unit_ledger
 
 LEANING_AT_ONCE = 500  # units in one transaction
 
@@ -251,6 +252,31 @@ def find_unit(c: sa.Connection, run_id: RunId, unit_key: str) -> UnitRow | None:
     """Return the unit of the run, if any."""
     row = c.execute(ONE_UNIT, {"run": run_id, "unit": unit_key}).one_or_none()
     return None if row is None else UnitRow(*row)
+
+
+AT_ANOTHER_DEVICE: Final = "at_another_device"  # begins the reason why a message waits for another run
+ELSEWHERE = (
+    sa.select(sa.func.min(devices.c.name))
+    .join_from(items, devices, devices.c.id == items.c.device_id)
+    .join(agents, agents.c.id == items.c.agent_id)
+    .where(
+        items.c.user_id == sa.bindparam("user"),
+        items.c.unit_key == sa.bindparam("unit"),
+        items.c.agent_id == sa.bindparam("agent"),
+        items.c.device_id != sa.bindparam("device"),
+        devices.c.revoked_at.is_(None),
+        roams(),
+    )
+)
+
+
+def device_of_unit(
+    c: sa.Connection, agent_id: AgentId, user_id: UserId, unit_key: str, device_id: DeviceId
+) -> str | None:
+    """Return the name of another device that has items of the message, if the agent has no device."""
+    sought = {"user": user_id, "agent": agent_id, "unit": unit_key, "device": device_id}
+    name: str | None = c.execute(ELSEWHERE, sought).scalar_one()
+    return name
 
 
 def skip_units(

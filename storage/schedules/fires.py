@@ -37,6 +37,7 @@ from storage.kernel.columns import (
     values_of,
 )
 from storage.kernel.database import Conflict
+from storage.runs.placing import waits_alone
 from storage.runs.run_locks import let_go, with_other_locks
 from storage.runs.run_moves import remember_moves
 from storage.runs.run_pauses import request_cancel
@@ -534,6 +535,7 @@ LIVE_RUNS = (
             runs.c.agent_id
             != sa.select(schedules.c.agent_id).where(schedules.c.id == runs.c.schedule_id).scalar_subquery()
         ).label("is_stray"),
+        waits_alone(runs).label("waits_alone"),
     )
     .where(
         runs.c.schedule_id.in_(_listed),
@@ -601,6 +603,8 @@ def lock_schedules(c: sa.Connection, batch: Sequence[FireDecision]) -> dict[str,
         if row.is_stray:  # of another agent or of none: a broken row, which never ends
             with sparing(c):
                 c.execute(GIVE_UP_PLACE, {"run": row.id})
+            continue
+        if row.waits_alone:  # its items wait for their device, and new ones go to another
             continue
         if row.pause_reason is PauseReason.MODEL_AWAY:
             sight.without_model.append(row.id)
@@ -898,7 +902,8 @@ class _Clerk:
             most=WAITING_PER_SCHEDULE,
         )
         is_one_more = fate == "run" or (fate == "replace" and sight.waiting is None)
-        is_full = self._waiting_for[schedule.device_id] >= WAITING_PER_DEVICE
+        is_placed = schedule.device_id is not None
+        is_full = is_placed and self._waiting_for[schedule.device_id] >= WAITING_PER_DEVICE
         return "drop" if is_one_more and is_full else fate
 
     def _queue(self, decision: FireDecision, sight: ScheduleSight, run: FreshRun, covers: int) -> None:

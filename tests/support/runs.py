@@ -273,8 +273,7 @@ class Bench:
             "capabilities": MODERN,
             "answers": lambda call: TAKEN,
         } | options
-        assert self.agent.device_id is not None
-        link = FakeLink(self.agent.device_id, **given)  # type: ignore[arg-type]
+        link = FakeLink(self.agent.device_id or "desk", **given)  # type: ignore[arg-type]
         self.links[link.device_id] = link
         return link
 

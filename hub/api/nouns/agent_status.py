@@ -591,8 +591,9 @@ class AgentHeartbeats(Noun):
     async def _accept(self, agent: AgentRow, body: HeartbeatBody) -> HeartbeatView:
         if agent.archived_at is not None:
             raise CodedError(ErrorCode.UNKNOWN_AGENT, f"the agent {agent.name!r} was removed")
-        if agent.device_id is not None or agent.executor == "gateway":
-            where = f"device {agent.device_name!r}" if agent.device_name else f"gateway {agent.gateway!r}"
+        if agent.device_id is not None or agent.executor != "device":
+            where = f"gateway {agent.gateway!r}" if agent.gateway else f"device {agent.device_name!r}"
+            where = where if agent.device_name or agent.gateway else "the connected device of its user"
             raise CodedError(
                 ErrorCode.BAD_PARAMS,
                 f"agent {agent.name!r} works at {where}, which reports on it",

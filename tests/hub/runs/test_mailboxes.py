@@ -23,8 +23,10 @@ from hub.connectors.calling import (
 from hub.connectors.connector import Address
 from hub.extraction.model import Models
 from hub.runs.lifecycle import Interrupt
+from hub.text.files import MAIL
 from protocol.errors import CallTimedOut, LinkLost
 from protocol.handshake import CapabilityName
+from protocol.ids import DeviceId
 from protocol.lifecycles import PauseReason, RunEvent, RunOutcome, RunState, UnitState
 from protocol.work import Action, Answer, ToolCall
 from storage.agents import agents
@@ -34,12 +36,15 @@ from storage.connectors.connectors import DeclaredConnector
 from storage.runs import items as item_rows
 from storage.runs import run_pauses, runs
 from storage.runs.items import ItemFilter
+from storage.runs.placing import NoDevice
 from storage.runs.runs import RunRow
-from storage.schema import items
+from storage.schema import devices, items
 from storage.store import Store
+from tests.hub.runs.test_invitations import invitation
 from tests.support.clock import START, FakeClock
 from tests.support.link import FakeLink
 from tests.support.mailbox import ListDesk, Mailbox
+from tests.support.presence import live
 from tests.support.runs import MODERN, TAKEN, Bench, declare_agent, declare_connector, titles
 
 pytestmark = pytest.mark.anyio
@@ -542,9 +547,17 @@ def dying(store: Store, at: str, number: int, *, after: bool) -> Any:
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("number", [1, pytest.param(2, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("at", WRITES)
+@pytest.mark.parametrize("has_device", [True, False])
 async def test_a_hub_that_dies_loses_nothing_and_does_nothing_twice(
-    bench: Bench, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch, at: str, number: int, after: bool
+    store: Store,
+    mailbox: Mailbox,
+    monkeypatch: pytest.MonkeyPatch,
+    has_device: bool,
+    at: str,
+    number: int,
+    after: bool,
 ) -> None:
+    bench = await bench_over(store, mailbox) if has_device else await roaming(store, mailbox, "desk")
     for key in ("t1", "t2", "t3", "t4", "t5"):
         mailbox.add(key, is_bulk=key == "t3")
     taken: dict[str, Any] = {}
@@ -644,3 +657,133 @@ async def test_the_sender_of_an_approved_item_is_known_from_then_on(bench: Bench
 
 def approve_all(c: sa.Connection) -> None:
     c.execute(items.update().values(verdict="approved", verdict_at=1))
+
+
+# --- the agent has no device of its own ---
+
+
+async def roaming(store: Store, mailbox: Mailbox, *names: str, **filter: Any) -> Bench:
+    """A hub with an agent that reads *mailbox* for the devices of these names, none of which is connected."""
+    await declare_connector(store)
+    config = MailboxConfig(connector="work", filter=filter)
+    tables = ("tasks", "timelines")
+    agent = await declare_agent(store, name="mail", mailbox=config, device_name=None, data_types=tables)
+    await store.write(live)
+    await store.write(admit, *names)
+    clock = FakeClock()
+    return Bench(store, agent, clock=clock, desk=ListDesk(mailbox, clock))
+
+
+def admit(c: sa.Connection, *names: str) -> None:
+    rows = [{"id": name, "user_id": "u", "name": name, "last_seen_at": 1, "created_at": 1} for name in names]
+    if rows:
+        c.execute(sa.insert(devices), rows)
+
+
+async def connect(bench: Bench, name: str, **options: Any) -> FakeLink:
+    given: dict[str, Any] = {"user_id": "u", "capabilities": MODERN, "answers": lambda call: TAKEN}
+    link = bench.links[DeviceId(name)] = FakeLink(name, **given | options)
+    await bench.store.write(
+        run_pauses.resume_runs, PauseReason.DEVICE_OFFLINE, devices={DeviceId(name)}, at=bench.now_ms
+    )
+    return link
+
+
+async def leave(bench: Bench, name: str) -> None:
+    bench.clock.advance(60)
+    del bench.links[DeviceId(name)]
+    await bench.store.write(lambda c: c.execute(sa.update(devices).values(boot_id=None)) and None)
+
+
+async def test_items_go_to_the_first_connected_device_of_the_user(store: Store, mailbox: Mailbox) -> None:
+    bench = await roaming(store, mailbox, "attic", "desk", "tablet")
+    tablet = await connect(bench, "tablet")
+    mailbox.add("t1")
+    assert (await bench.run()).device_id == "tablet"
+    desk = await connect(bench, "desk")
+    mailbox.add("t2")
+    assert ((await bench.run()).device_id, titles(tablet), titles(desk)) == ("desk", ["t1"], ["t2"])
+
+
+async def test_planned_items_wait_for_their_device_while_others_go_to_another(
+    store: Store, mailbox: Mailbox
+) -> None:
+    bench = await roaming(store, mailbox, "desk", "tablet")
+    mailbox.add("t1")
+    first = await bench.run()
+    assert (first.device_id, first.pause_reason) == ("desk", PauseReason.DEVICE_OFFLINE)
+    tablet = await connect(bench, "tablet")
+    mailbox.add("t2")
+    assert shown(await bench.run()) == DONE
+    desk = await connect(bench, "desk")
+    assert shown(await bench.run()) == DONE
+    assert (titles(tablet), titles(desk), sorted(mailbox.read)) == (["t2"], ["t1"], ["t1", "t2"])
+
+
+@pytest.mark.parametrize("event", [RunEvent.CANCELLED, RunEvent.FAILED])
+async def test_items_of_an_ended_run_are_delivered_to_their_device_alone(
+    store: Store, mailbox: Mailbox, event: RunEvent
+) -> None:
+    bench = await roaming(store, mailbox, "attic", "desk")
+    mailbox.add("t1")
+    desk = await connect(bench, "desk", answers=[LinkLost("gone", dispatched=True)] * 2)
+    run = await bench.run()
+    outcome = RunOutcome.ERROR if event is RunEvent.FAILED else None
+    await bench.lifecycle.move(run.held, event, reason="swept", outcome=outcome)
+    await leave(bench, "desk")
+    attic = await connect(bench, "attic")
+    assert (shown(await bench.run()), titles(attic)) == (DONE, [])
+    again = await connect(bench, "desk")
+    assert ((await bench.run()).device_id, titles(attic)) == ("desk", [])
+    assert [call.id for call in again.calls] == [desk.calls[0].id]
+
+
+async def test_a_changed_message_is_left_to_a_run_for_the_device_of_its_items(
+    store: Store, mailbox: Mailbox
+) -> None:
+    bench = await roaming(store, mailbox, "attic", "desk", max_messages=1)
+    desk = await connect(bench, "desk")
+    mailbox.add("t1")
+    await bench.run()
+    await leave(bench, "desk")
+    attic = await connect(bench, "attic")
+    mailbox.add("t1", "- [ ] t1\n- [ ] call Bob\n", version="2")
+    mailbox.add("t2")
+    for _ in range(2):
+        assert shown(await bench.run()) == DONE
+    assert (titles(attic), mailbox.read) == (["t2"], ["t1", "t2"])
+    desk = await connect(bench, "desk")
+    run = await bench.run()
+    assert (run.device_id, titles(attic), titles(desk)) == ("desk", ["t2"], ["call Bob"])
+
+
+async def test_a_run_without_an_admitted_device_is_refused_and_one_of_a_schedule_waits(
+    store: Store, mailbox: Mailbox
+) -> None:
+    bench = await roaming(store, mailbox)
+    with pytest.raises(NoDevice, match="no device of owner is admitted"):
+        await bench.control.submit(bench.agent)
+    assert await store.read(runs.list_runs) == []
+
+
+async def test_mails_about_an_event_of_another_device_start_no_runs_that_get_no_further(
+    store: Store, mailbox: Mailbox
+) -> None:
+    mailbox.media_type = MAIL
+    bench = await roaming(store, mailbox, "attic", "desk", max_messages=1)
+    ines = Address("ines@x.example")
+    desk = await connect(bench, "desk")
+    mailbox.add("mid:0", invitation("REQUEST", 0), sender=ines)
+    await bench.run()
+    await leave(bench, "desk")
+    attic = await connect(bench, "attic")
+    for number in (1, 2):
+        mailbox.add(f"mid:{number}", invitation("REQUEST", number, 10 + number), sender=ines)
+    assert shown(await bench.run()) == DONE
+    assert await store.read(runs.list_runs, states=[RunState.QUEUED]) == []
+    again = await connect(bench, "desk")
+    assert (await bench.run()).device_id == "desk"
+    for _ in range(3):  # one goes on for another device, and leaves the second mail, too
+        bench.clock.advance(60)
+        await bench.run()
+    assert (len(desk.calls), len(again.calls), titles(attic)) == (1, 2, [])

@@ -152,6 +152,10 @@ def _why(**facts: object) -> str | None:
         ({"on_hub": 32}, "slot 32 of 32 taken on this hub"),
         ({"connector": Wanting(name="work"), "is_online": False, "on_device": 9}, "next in line"),
         ({"connector": Wanting(name="work"), "device": None}, "next in line"),
+        (
+            {"connector": Wanting(name="work"), "device": None, "has_place": False},
+            "no device of the agent's user is admitted; admit one: hub connect on the device, then hub pair",
+        ),
         ({"connector": Wanting(name=None)}, "its connector is no longer declared in hub.toml"),
         (
             {
