@@ -152,7 +152,7 @@ def about_schedules(agent: Mapping[str, Any]) -> Iterator[str]:
         if schedule["offset_s"]:
             late = show.duration(schedule["offset_s"])
             yield f"its runs are queued {late} after each scheduled time, to spread the load"
-    if not agent["device"] and agent["gateway"] is None:
+    if not agent["delivers_to"] and agent["gateway"] is None:
         yield f"starts no runs; what they need: hub agents validate {agent['name']}"
     elif not agent["schedules"] and agent["gateway"] is None:
         yield f"has no schedule; start a run by hand: hub run {agent['name']}"
@@ -445,10 +445,9 @@ def _facts(response: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
         extensions = f" ({', '.join(agent['file_extensions'])})" if agent["file_extensions"] else ""
         reads = f"{', '.join(agent['paths'])}{extensions} for {', '.join(agent['data_types'])}"
         place = "connected" if agent["device_connected"] else "away"
-        yield (
-            "device",
-            f"{agent['device'] or 'none'}: {place if agent['device'] else status['connectivity']}{beat}",
-        )
+        place = f": {place if agent['device'] else status['connectivity']}{beat}"
+        has_any = agent["delivers_to"] != agent["device"]
+        yield "device", agent["delivers_to"] if has_any else f"{agent['device'] or 'none'}{place}"
         yield "reads", reads if agent["paths"] or agent["data_types"] else None
         yield "prompt", short(agent["prompt"], PROMPT_WIDTH)
     yield "state", ", ".join(str(status[axis]) for axis in status["axes"])

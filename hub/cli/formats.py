@@ -68,7 +68,7 @@ FORMATS: Final[dict[str, Callable[[Any], object]]] = {
     "owner_grants": lambda grants: [" ".join((grant["name"], *grant["tables"])) for grant in grants],
     # Agents
     "agent_home": lambda agent: (
-        f"gateway {agent['gateway']}" if agent["gateway"] else agent["device"] or "none"
+        f"gateway {agent['gateway']}" if agent["gateway"] else agent["delivers_to"] or "none"
     ),
     "home": lambda agent: agent["gateway"] or agent["device"],
     "tagged": lambda tags: " ".join(f"{name}={value}" for name, value in sorted(tags.items())),

@@ -312,7 +312,8 @@ Lock = Annotated[
 class AgentView(View, kw_only=True):
     """An agent, its schedules and its last run.
 
-    *device* is empty where it has none, as one that lives at a *gateway*. *prompt*: its own, else its
+    *device* is empty where it has none, as one that lives at a *gateway*. *delivers_to*: the device, or which
+    device of its user gets the items of a connector's reader without one. *prompt*: its own, else its
     template's. *config_rev* grows with each change of the agent.
     """
 
@@ -321,6 +322,7 @@ class AgentView(View, kw_only=True):
     title: str | None = None  # name for people
     user: str = ""
     device: str
+    delivers_to: str = ""
     device_connected: bool
     gateway: str | None = None
     connectivity: str = "offline"

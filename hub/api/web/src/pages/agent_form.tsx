@@ -173,7 +173,7 @@ function Fields({ agent, then, templates, configs }: FieldsProps): JSX.Element {
           values={names}
           value={typed.device}
           change={(device) => setTyped({ ...typed, device })}
-          none="choose"
+          none={isOfFiles ? "choose" : "the first connected one"}
           problem={said["device"]}
         />
         {!agent && (
