@@ -8,6 +8,7 @@ from typing import Final
 # and characters without a width: soft hyphens, zero-width spaces, invisible operators, fillers, tags and the
 # selectors that no emoji uses. One joiner stays after a letter or an emoji that may be written with it.
 _NOT_TYPED: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
+_HALF: Final = re.compile(r"\\u[dD][89a-fA-F]")  # escaped surrogate; two in a row make a whole character
 _NO_UTF8: Final = re.compile("[\ud800-\udfff]")  # halves of characters, which stand for other bytes
 _CONTROLS: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
@@ -60,3 +61,19 @@ def typed_problem(text: str, most: int, *, blanks: str = "") -> str:
     if any(found[0] not in blanks for found in _NOT_TYPED.finditer(text)):
         return "has control characters"
     return "is no UTF-8" if _NO_UTF8.search(text) else ""
+
+
+def with_whole_characters(data: bytes | str) -> str | None:
+    """Return a JSON text with U+FFFD for lone surrogates, or None if it has none, or other mistakes.
+
+    A program in JavaScript may cut a text between two surrogates. It then sends the lone one as an escape.
+    ``read_json`` refuses such a JSON text.
+    """
+    try:
+        text = data if isinstance(data, str) else data.decode()
+        if not _HALF.search(text):
+            return None
+        whole = json.dumps(json.loads(text), ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return None
+    return whole.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -4,8 +4,6 @@ Unknown fields are ignored and a field never changes its type or meaning, so an 
 one. Absent fields have the defaults declared here.
 """
 
-import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
@@ -97,7 +95,6 @@ _LEAST_BYTES: Final = 6  # "1e300,"
 _VALUE_BYTES: Final = 2  # "1,"
 _CONTAINER_BYTES: Final = 2  # "[]"
 UNCHECKED_BYTES: Final = _LEAST_BYTES * MAX_EXTREME_NUMBERS  # too few for as many numbers
-_HALF: Final = re.compile(r"\\u[dD][89a-fA-F]")  # escaped surrogate; two in a row make a whole character
 _SAME_DIGITS: Final = bytes.maketrans(b"123456789E-", b"000000000e+")
 _SAME_SIGNS: Final = bytes.maketrans(b"123456789E+-{", b"000000000e00[")  # all marks in one translation
 
@@ -154,23 +151,6 @@ def read_json(data: bytes | str) -> Any:
     octets = data if isinstance(data, bytes) else data.encode()
     check_numbers(octets)
     return msgspec.json.decode(octets)
-
-
-def with_whole_characters(data: bytes | str) -> str | None:
-    """Return a JSON text with U+FFFD for lone surrogates, or None if it has none, or other mistakes.
-
-    JavaScript may truncate a text between the two surrogates of a character, and then sends a lone one as an
-    escape, which ``read_json`` refuses, and all else of the JSON text with it.
-    """
-    try:
-        text = data if isinstance(data, str) else data.decode()
-        if not _HALF.search(text):
-            return None
-        check_numbers(text.encode())
-        whole = json.dumps(json.loads(text), ensure_ascii=False)
-    except (ValueError, RecursionError, msgspec.DecodeError):
-        return None
-    return whole.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _outside_texts(data: bytes) -> bytes:

@@ -29,8 +29,9 @@ from hub.outbound.client import (
     TransportError,
 )
 from hub.outbound.rules import AddressRefused, bounded_wait, is_this_machine, retry_after
+from hub.printable import with_whole_characters
 from protocol.errors import ErrorCode, HubError
-from protocol.frame import read_json, with_whole_characters
+from protocol.frame import check_numbers, read_json
 
 
 class ConnectorFailure(HubError):
@@ -230,6 +231,7 @@ class Answer(msgspec.Struct, frozen=True):
             try:
                 return read_json(self.body)
             except msgspec.DecodeError:
+                check_numbers(self.body)  # else it takes long to read them
                 if (whole := with_whole_characters(self.body)) is None:
                     raise
                 return read_json(whole)

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
-from protocol.frame import check_numbers, with_whole_characters
+from hub.printable import with_whole_characters
+from protocol.frame import check_numbers
 
 PROTOCOL: Final = 4  # operators must offer exactly this version
 CLIENT_ID: Final = "gateway-client"  # one of a closed set
