@@ -13,7 +13,7 @@ import sys
 from base64 import b64decode, b64encode
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 
@@ -71,7 +71,7 @@ MOST_BODY_BYTES: Final = 2 * 1024 * 1024  # of an answer to an HTTP request
 MOST_CALL_BYTES: Final = 64 * 1024 * 1024  # of the program's lines in one call
 MOST_CALL_LINES: Final = 2_000
 MOST_CURSOR_BYTES: Final = 64 * 1024
-MOST_EMPTY_PAGES: Final = 100  # one behind the other
+MOST_IDLE_PAGES: Final = 100  # without a message that is new in this run, one behind the other
 SILENCE_S: Final = 60.0  # until a line is complete, or is read by the program
 CPU_S: Final = 600.0  # of one run
 MOST_LOGGED: Final = 200  # lines of standard error in one run
@@ -554,8 +554,8 @@ class ProcessConnector(Connector):
 
     async def pages(self, cursor: Cursor | None, since: datetime) -> AsyncGenerator[Page]:
         following: Any = None
-        empty, is_first = 0, True
-        while empty < MOST_EMPTY_PAGES:
+        idle, is_first, listed = 0, True, set[int]()
+        while idle < MOST_IDLE_PAGES:
             params = {"cursor": cursor, "since": since, "next": following}
             try:
                 page = await self._call("pages", params, _Listing)
@@ -570,8 +570,10 @@ class ProcessConnector(Connector):
             following, is_first = page.next, False
             if following is None:
                 return
-            empty = 0 if messages else empty + 1
-        raise Unavailable(f"the connector listed {MOST_EMPTY_PAGES} empty pages")
+            known = len(listed)
+            listed |= {hash((one.key, one.version)) for one in messages}
+            idle = 0 if len(listed) > known else idle + 1
+        raise Unavailable(f"the connector listed {MOST_IDLE_PAGES} pages without a new message")
 
     async def read(self, messages: Sequence[Message]) -> AsyncGenerator[tuple[Message, Document | Unread]]:
         waiting = {message.key: message for message in messages if not message.fault}
@@ -671,9 +673,11 @@ def _message(raw: msgspec.Raw) -> Message:
         found = msgspec.json.decode(raw, type=Message)
         if not 0 < len(found.key) <= MOST_KEY_CHARS:
             raise msgspec.ValidationError(f"Expected a `key` of 1 to {MOST_KEY_CHARS} characters")
-        if any(at is not None and at.tzinfo is None for at in (found.received_at, found.sent_at)):
-            raise msgspec.ValidationError("Expected an offset in `received_at` and `sent_at`")
-    except (msgspec.DecodeError, RecursionError) as error:
+        for at in filter(None, (found.received_at, found.sent_at)):
+            if at.tzinfo is None:
+                raise msgspec.ValidationError("Expected an offset in `received_at` and `sent_at`")
+            at.astimezone(UTC)  # raises OverflowError beyond the years 1 to 9999
+    except (msgspec.DecodeError, RecursionError, OverflowError) as error:
         digest = hashlib.sha256(bytes(raw)).hexdigest()
         return Message(key=f"broken:{digest}", fault=f"the connector listed it wrongly: {_reason(error)}")
     return Message(

@@ -434,6 +434,7 @@ async def test_a_broken_message_leaves_the_others_of_its_page_readable(write: Wr
     messages: list[Any] = [
         {"key": "a"},
         {"key": "b", "received_at": "2026-01-01T00:00:00"},
+        {"key": "d", "received_at": "9999-12-31T23:59:59-12:00"},
         {"subject": "c"},
         5,
     ]
@@ -447,7 +448,21 @@ async def test_a_broken_message_leaves_the_others_of_its_page_readable(write: Wr
     found = await listed(connector)
     assert [text for key, text in found if key == "a"] == ["text"]
     faults = [text for key, text in found if key.startswith("broken:")]
-    assert len(faults) == 3 and all("listed it wrongly" in fault for fault in faults)
+    assert len(faults) == 4 and all("listed it wrongly" in fault for fault in faults)
+
+
+@pytest.mark.parametrize("keys", [[], ["a"], ["a", "b"]])
+async def test_pages_without_an_end_that_bring_nothing_new_end_the_stream(
+    write: Write, keys: list[str]
+) -> None:
+    pages = [
+        {"id": 2 + at, "result": {"messages": [{"key": key} for key in keys[at % 2 :]], "next": at}}
+        for at in range(150)
+    ]
+    connector = write(saying(SPEC, *pages))
+    with pytest.raises(Unavailable, match="listed 100 pages without a new message"):
+        async for _ in connector.pages(None, connector.context.clock.now()):
+            pass
 
 
 async def test_a_page_that_is_no_page_ends_the_stream(write: Write) -> None:
