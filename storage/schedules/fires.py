@@ -535,7 +535,6 @@ LIVE_RUNS = (
             runs.c.agent_id
             != sa.select(schedules.c.agent_id).where(schedules.c.id == runs.c.schedule_id).scalar_subquery()
         ).label("is_stray"),
-        waits_alone(runs).label("waits_alone"),
     )
     .where(
         runs.c.schedule_id.in_(_listed),
@@ -544,6 +543,9 @@ LIVE_RUNS = (
     )
     .order_by(runs.c.id)
     .with_for_update()
+)
+WAITS_ALONE = sa.select(runs.c.id).where(
+    runs.c.id.in_(sa.bindparam("runs", expanding=True)), waits_alone(runs)
 )
 GIVE_UP_PLACE = sa.update(runs).where(runs.c.id == sa.bindparam("run")).values(queue_slot=None)
 WAITING_FOR_DEVICES = (
@@ -598,13 +600,16 @@ def lock_schedules(c: sa.Connection, batch: Sequence[FireDecision]) -> dict[str,
     }
     if not sights:
         return sights
-    for row in c.execute(LIVE_RUNS, {"listed": list(sights)}):
+    live = c.execute(LIVE_RUNS, {"listed": list(sights)}).all()
+    away = [row.id for row in live if row.pause_reason is PauseReason.DEVICE_OFFLINE]
+    alone = set(c.execute(WAITS_ALONE, {"runs": away}).scalars()) if away else set()
+    for row in live:
         sight = sights[row.schedule_id]
         if row.is_stray:  # of another agent or of none: a broken row, which never ends
             with sparing(c):
                 c.execute(GIVE_UP_PLACE, {"run": row.id})
             continue
-        if row.waits_alone:  # its items wait for their device, and new ones go to another
+        if row.id in alone:  # its items wait for their device, and new ones go to another
             continue
         if row.pause_reason is PauseReason.MODEL_AWAY:
             sight.without_model.append(row.id)

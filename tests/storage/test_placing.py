@@ -17,7 +17,7 @@ from storage.schedules import fires
 from storage.schema import devices as device_table
 from storage.schema import runs
 from tests.storage.rows import AT, BOOT, ME, NEXT_BOOT, calls, claim, declare, make_run, plan
-from tests.storage.scheduled import make_schedule
+from tests.storage.scheduled import HOUR, decision, make_schedule
 from tests.support.presence import appear, live
 
 DEVICES = ("attic", "desk", "tablet")
@@ -129,9 +129,10 @@ def test_a_run_that_waits_for_its_device_holds_up_its_schedule_only_without_anot
     c.execute(sa.update(runs).values(schedule_id=schedule.id))
 
     def holds_up() -> tuple[bool, bool]:
-        live_runs = c.execute(fires.LIVE_RUNS, {"listed": [schedule.id]}).all()
+        due = decision(c, schedule.id, runs=[AT + HOUR])
+        under_way = fires.lock_schedules(c, [due])[schedule.id].under_way
         waits = run_claims.waits_of(c, [RunId("run-2")])[RunId("run-2")]
-        return not live_runs[0].waits_alone, waits.follows
+        return [run.id for run in under_way] == ["run-1"], waits.follows
 
     change(c, *DEVICES, boot_id=None)
     assert holds_up() == (True, True)
