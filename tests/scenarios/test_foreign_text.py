@@ -61,7 +61,7 @@ agents slots notes; agents tokens notes; agents metrics notes; agents config not
 agents config notes history; agents capabilities notes ls; agents checkpoints notes ls
 templates ls; templates show plain; runs ls; runs show {run}; items ls; items show i-1
 locks ls; gateways ls; connectors ls; boards ls; boards show {board}; boards memory {board} ls
-messages ls; messages show {message}; messages broadcasts; ask ls; ask show {question}
+messages ls; messages show {message}; messages broadcasts; ask ls; ask show {question}; notify ls
 costs; issues ls; tables ls; token ls; keys ls; nodes ls; doctor; audit ls; routes; logs; config show
 """
 

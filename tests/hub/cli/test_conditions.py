@@ -7,6 +7,7 @@ from typing import Any
 from anyio.from_thread import BlockingPortal
 
 from hub.api.binding import Head
+from hub.api.noun import DEFAULT_LIMIT
 from hub.api.nouns.system import WORST, System
 from hub.cli import show
 from hub.health.issues import Finding, Severity, post
@@ -63,9 +64,11 @@ def test_every_issue_is_the_same_in_doctor_status_home_rest_metrics_and_readines
     served.app.issues.watch(lambda _: now)
     doctor = hub("doctor").stdout
     views = {one["subject"]: _of_view(one) for one in json.loads(hub("doctor", "--json").stdout)["issues"]}
-    listed = {
-        one["subject"]: _of_view(one) for one in json.loads(hub("issues", "ls", "--json").stdout)["issues"]
-    }
+    listed: dict[str, dict[str, Any]] = {}
+    for start in range(0, len(everything), DEFAULT_LIMIT):  # a page of a list
+        now[:] = everything[start : start + DEFAULT_LIMIT]
+        page = json.loads(hub("issues", "ls", "--json").stdout)["issues"]
+        listed |= {one["subject"]: _of_view(one) for one in page}
     for start in range(0, len(everything), WORST):
         now[:] = everything[start : start + WORST]
         status, screen = json.loads(hub("status", "--json").stdout), hub("status").stdout

@@ -16,11 +16,11 @@ def test_every_route_is_printed_with_the_roles_that_may_and_no_hub_need_run() ->
     told = CliRunner().invoke(hub, ["routes"])
     assert told.exit_code == 0
     lines = {" ".join(line.split()) for line in told.stdout.splitlines()}
-    assert "GET /v1/agents read yes yes yes -" in lines
-    assert "POST /v1/agents/{name}/runs run no yes yes run.started" in lines
-    assert "POST /v1/items/verdicts review no named named item.judged" in lines
-    assert "POST /v1/drain system no no yes hub.drained" in lines
-    assert "GET /healthz public yes yes yes -" in lines
+    assert "GET /v1/agents read yes yes yes devices -" in lines
+    assert "POST /v1/agents/{name}/runs run no yes yes devices run.started" in lines
+    assert "POST /v1/items/verdicts review no named named all item.judged" in lines
+    assert "POST /v1/drain system no no yes - hub.drained" in lines
+    assert "GET /healthz public yes yes yes - -" in lines
     assert "runs.start its own agents run.started" in lines
 
 
@@ -38,4 +38,4 @@ def test_the_table_is_printed_as_json() -> None:
     assert told["schema"] == "hub.routes/1"
     assert len(told["routes"]) == len(ROUTES)
     assert [request["method"] for request in told["device_requests"]] == list(DEVICE_REQUESTS)
-    assert told["roles"]["viewer"] == ["read"]
+    assert told["roles"]["viewer"] == ["read", "rows"]
