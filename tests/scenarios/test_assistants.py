@@ -167,7 +167,7 @@ async def test_every_tool_answers_as_its_route_over_http_and_over_a_pipe(tmp_pat
 
 
 async def as_of_route(play: Scene, tool: ToolOf, given: dict[str, Any], result: CallToolResult) -> bool:
-    """Whether the result is what the route answers a caller with more rights."""
+    """Return True if the result is what the route answers a caller with more rights."""
     if tool.name == "system_me":
         return True
     asked = tool.request(tool.limited(given))

@@ -28,7 +28,7 @@ MOST_BYTES = 2 * 1024 * 1024
 
 
 class Entry:
-    """What a provider has: a subject and a text, created and changed."""
+    """Entry of a service: a subject and a text, created and changed."""
 
     def __init__(self, number: int, subject: str, at: datetime) -> None:
         self.number, self.subject, self.text = number, subject, TEXT
@@ -314,7 +314,7 @@ PROVIDERS: dict[str, type[Provider]] = {
 
 
 class Rig:
-    """One provider, and connectors to it."""
+    """Server that plays a provider, and connectors to it."""
 
     def __init__(self, kind: ConnectorClass, provider: Provider, url: str, client: OutboundClient) -> None:
         self.clock = HastyClock()
