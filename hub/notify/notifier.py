@@ -81,7 +81,7 @@ class Notifier:
         return Sender(target, hub=self._hub, rules=self._rules, clock=self.clock, pages=lambda: self.pages())
 
     def apply(self, targets: Sequence[NotifySettings]) -> None:
-        """Serve other targets from now on; those whose settings are the same go on."""
+        """Serve these targets from now on; each goes on from the database."""
         if [one.digest for one in targets] == [one.digest for one in self.targets]:
             return
         self.targets = tuple(targets)
