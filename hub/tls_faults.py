@@ -2,6 +2,7 @@
 
 import ssl
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 _CLOCK: Final = "look whether the clock of this machine is right"
@@ -22,6 +23,23 @@ def certificate_fault(where: str, error: ssl.SSLCertVerificationError) -> str:
     return f"the certificate of {where} is not trusted ({error.verify_message.rstrip('.')})"
 
 
-def certificate_fix(error: ssl.SSLCertVerificationError) -> str:
-    """Return the mend of a certificate that a command refused."""
-    return _FIXES.get(error.verify_code, _AUTHORITY)
+def certificate_fix(error: ssl.SSLCertVerificationError, authority: str = _AUTHORITY) -> str:
+    """Return the mend of a refused certificate; *authority*: the mend of an unknown one."""
+    return _FIXES.get(error.verify_code, authority)
+
+
+def trusting(ca_file: Path | None) -> ssl.SSLContext:
+    """Return the TLS context of a client; certificate and host name are always verified.
+
+    Args:
+        ca_file: certificates (PEM) that are trusted instead of this machine's; ``None``: this machine's.
+
+    Raises:
+        OSError: *ca_file* does not exist, or contains no certificates.
+    """
+    return ssl.create_default_context(cafile=ca_file)
+
+
+def ca_file_fault(ca_file: Path | None, error: OSError) -> str:
+    """Return why *ca_file* cannot be used, from an error of ``trusting``."""
+    return f"ca_file {ca_file} cannot be used here: {error.strerror or type(error).__name__}"

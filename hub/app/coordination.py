@@ -243,4 +243,5 @@ def config_of(gateway: GatewaySettings) -> GatewayConfig:
         url=gateway.url,
         token=None if gateway.token is None else gateway.token.resolve(),
         has_device=gateway.device_identity,
+        ca_file=gateway.ca_file,
     )

@@ -41,6 +41,7 @@ from hub.connectors.calling import (
 from hub.connectors.connector import Context, Filter, OAuth, ProviderSettings, SettingsFile, Words
 from hub.connectors.mime import GOOGLE, MICROSOFT
 from hub.outbound.rules import is_this_machine
+from hub.tls_faults import ca_file_fault, trusting
 from protocol.errors import did_you_mean
 
 MOST_LITERAL_BYTES: Final = 32 * 1024 * 1024  # of one literal; same limit as for a provider's answers
@@ -487,27 +488,15 @@ class ImapSettings(ProviderSettings):
             return _KNOWN.get(self.host.lower())
         return OAuth(**self.oauth.model_dump())
 
-    def trust(self) -> ssl.SSLContext:
-        """Return the TLS context; certificate and host name are always verified.
-
-        Raises:
-            OSError: *ca_file* does not exist, or contains no certificates.
-        """
-        return ssl.create_default_context(cafile=None if self.ca_file is None else str(self.ca_file))
-
     def problem_of_files(self) -> str | None:
         """Return why this node cannot use *ca_file*, or None."""
         if self.ca_file is None:
             return None
         try:
-            self.trust()
+            trusting(self.ca_file)
         except OSError as error:
-            return self.cannot_trust(error)
+            return ca_file_fault(self.ca_file, error)
         return None
-
-    def cannot_trust(self, error: OSError) -> str:
-        """Describe an error of ``trust``."""
-        return f"ca_file {self.ca_file} cannot be used here: {error.strerror or type(error).__name__}"
 
 
 class ImapFilter(Filter):
@@ -783,7 +772,7 @@ class Line:
                 settings.host,
                 settings.at_port,
                 tls=settings.tls,
-                trust=None if settings.tls == "none" else settings.trust(),
+                trust=None if settings.tls == "none" else trusting(settings.ca_file),
                 timeout_s=CONNECT_TIMEOUT_S,
             )
             if given_up.is_set():
@@ -801,7 +790,7 @@ class Line:
         except (Lost, TimeoutError) as error:
             raise Unavailable(f"{settings.host}: {_why(error)}") from error
         except OSError as error:
-            raise FileUnusable(settings.cannot_trust(error)) from error
+            raise FileUnusable(ca_file_fault(settings.ca_file, error)) from error
         finally:
             given_up.set()
 

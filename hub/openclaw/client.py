@@ -4,7 +4,6 @@ The permanent connection has read and write scopes, and is the only source of ev
 admin rights opens the second connection, which is closed after a minute without use.
 """
 
-import ssl
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -54,12 +53,14 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True):
         url: ``wss://``, or ``ws://`` on this machine.
         token: the gateway's token; None if the hub's key is approved there by a person.
         has_device: True if the hub presents its own key; None for True except on this machine.
+        ca_file: certificates that are trusted instead of this machine's.
     """
 
     name: str
     url: str
     token: str | None = None
     has_device: bool | None = None
+    ca_file: Path | None = None
 
     def __repr__(self) -> str:
         return f"GatewayConfig(name={self.name!r}, url={self.url!r}, token={'...' if self.token else None})"
@@ -91,7 +92,6 @@ class Gateway:
         metrics: Metrics,
         version: str,
         resolve: Resolve = resolve_here,
-        tls: ssl.SSLContext | None = None,
     ) -> None:
         address = GatewayAddress.parse(config.url)
         self.config = config
@@ -111,7 +111,7 @@ class Gateway:
             identity=self._identity,
             rules=rules,
             resolve=resolve,
-            tls=tls,
+            ca_file=config.ca_file,
             clock=clock,
             chance=chance,
             metrics=metrics,
@@ -374,7 +374,6 @@ class Fleet:
     Args:
         folder: the state folder.
         rules: returns the rules for outbound connections; called for each connection.
-        tls: TLS configuration; None for this machine's trusted certificates.
     """
 
     def __init__(
@@ -387,7 +386,6 @@ class Fleet:
         metrics: Metrics,
         version: str,
         resolve: Resolve = resolve_here,
-        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.turns = Turns(clock)
         self._clock = clock
@@ -401,7 +399,6 @@ class Fleet:
             metrics=metrics,
             version=version,
             resolve=resolve,
-            tls=tls,
         )
         self._clients: dict[str, Gateway] = {}
         self._scopes: dict[str, anyio.CancelScope] = {}  # of running clients

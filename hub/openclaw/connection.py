@@ -14,6 +14,7 @@ import asyncio
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import anyio
@@ -49,8 +50,9 @@ from hub.openclaw.frames import (
 from hub.openclaw.gateway import GatewayProblem, GatewayState, Need
 from hub.openclaw.identity import GatewayAddress, Identity, Resolve
 from hub.outbound.rules import OutboundRules
+from hub.tls_faults import ca_file_fault, trusting
 from protocol.backoff import Backoff
-from protocol.errors import HubError
+from protocol.errors import CodedError, ErrorCode, HubError
 
 MAX_IN_FLIGHT: Final = 64  # a gateway refuses every third of 400 concurrent requests
 MAX_UNSENT_BYTES: Final = 8 * 1024 * 1024  # eight files of a size beyond manual editing
@@ -97,7 +99,7 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
     """Parameters shared by both connections to a gateway.
 
     Attributes:
-        tls: TLS configuration; None for this machine's trusted certificates.
+        ca_file: trusted certificates; None for this machine's.
     """
 
     gateway: str
@@ -105,7 +107,7 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
     identity: Identity
     rules: Callable[[], OutboundRules]
     resolve: Resolve
-    tls: ssl.SSLContext | None
+    ca_file: Path | None
     clock: Clock
     chance: Chance
     metrics: Metrics
@@ -117,6 +119,7 @@ async def dial(around: Around, alarms: Alarms) -> ClientConnection:
 
     Raises:
         AddressRefused: no address is allowed; no data was sent.
+        CodedError: the file of trusted certificates cannot be used; no data was sent.
         OSError, WebSocketException: no address answered as a gateway.
     """
     failure: OSError = ConnectionRefusedError()
@@ -137,7 +140,10 @@ async def _connect(around: Around, address: str) -> ClientConnection:
     tls: ssl.SSLContext | None = None
     # loaded for each connection, so that a newly trusted certificate needs no restart
     if around.address.is_secure:
-        tls = around.tls or await anyio.to_thread.run_sync(ssl.create_default_context)
+        try:
+            tls = await anyio.to_thread.run_sync(trusting, around.ca_file)
+        except OSError as error:
+            raise CodedError(ErrorCode.BAD_SETTINGS, ca_file_fault(around.ca_file, error)) from error
     return await _Straight(
         around.address.url,
         host=address,

@@ -111,6 +111,7 @@ RESTARTS: Final = 1012
 SILENT: Final = 4000  # close code sent after two ticks without data
 _REMOVED: Final = 4001
 
+_AUTHORITY: Final = "write its authority's certificate to a file, and name it in ca_file of the gateway"
 _MAX_QUOTE: Final = 300  # characters of a gateway's own message
 
 
@@ -146,7 +147,7 @@ def of_opening(where: str, error: Exception) -> Ending:
             return _of_status(where, error)
         case ssl.SSLCertVerificationError():
             message = certificate_fault(where, error)
-            return _refused("certificate_not_trusted", message, certificate_fix(error))
+            return _refused("certificate_not_trusted", message, certificate_fix(error, _AUTHORITY))
         case ssl.SSLError():
             return _refused("no_tls", f"{where} does not speak TLS", "check its url in hub.toml")
         case InvalidMessage() | InvalidHandshake():

@@ -33,6 +33,7 @@ from hub.settings.values import (
     Name,
     Seconds,
     SecretRef,
+    SettingsPath,
     Table,
     TimeZone,
     Usd,
@@ -628,6 +629,9 @@ class GatewaySettings(Table):
     user: Name = live("owner", "Owner of the gateway, its boards and its agents; a new name creates a user.")
     main_agent: RemoteId | None = live(
         None, "Agent at the gateway that talks with people; by default the hub creates one."
+    )
+    ca_file: SettingsPath | None = live(
+        None, "Certificates (PEM) that are trusted for wss:// instead of this machine's."
     )
     device_identity: Flag | None = live(
         None, "Authenticate with a key that is approved at the gateway once; the default for other machines."

@@ -94,15 +94,20 @@ async def test_a_gateway_over_tls_is_spoken_to_when_its_certificate_is_trusted(t
     files = write_certificate(tmp_path, "gw")
     theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     theirs.load_cert_chain(files.certificate, files.key)
-    trusting = ssl.create_default_context(cafile=str(files.certificate))
     async with fake_gateway(tls=theirs) as gateway:
-        async with visiting(gateway, tmp_path, tls=trusting) as visit:
+        async with visiting(gateway, tmp_path, ca_file=files.certificate) as visit:
             assert await visit.client.call("health") == {"ok": True}
         async with visiting(gateway, tmp_path, is_ready=False) as visit:
             await visit.is_in("refused")
             problem = visit.client.health().problem
             assert problem is not None and problem.code == "certificate_not_trusted"
-            assert "SSL_CERT_FILE" in problem.hint
+            assert "ca_file" in problem.hint
+        async with visiting(gateway, tmp_path, is_ready=False, ca_file=tmp_path / "none.pem") as visit:
+            await visit.is_in("refused")
+            assert visit.problem == "bad_settings"
+            files.certificate.rename(tmp_path / "none.pem")  # used from the next attempt on
+            visit.client.wake()
+            await visit.is_in("ready")
         plain = gateway.url.replace("wss:", "ws:")
         async with visiting(gateway, tmp_path, is_ready=False, url=plain) as visit:
             await visit.is_in("waiting")

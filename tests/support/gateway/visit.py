@@ -1,6 +1,5 @@
 """A client of the hub at a fake gateway, and time that goes by for both."""
 
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -129,7 +128,6 @@ async def visiting(
     clock: FakeClock | None = None,
     is_ready: bool = True,
     url: str | None = None,
-    tls: ssl.SSLContext | None = None,
     resolve: Resolve | None = None,
     **config: Any,
 ) -> AsyncIterator[Visit]:
@@ -137,7 +135,6 @@ async def visiting(
 
     Args:
         folder: the state folder.
-        tls: whom the client trusts.
         config: of the ``GatewayConfig``; the fake's own token by default.
     """
     clock = clock or FakeClock()
@@ -151,7 +148,6 @@ async def visiting(
         metrics=metrics,
         version="0.1.0",
         resolve=resolve or on_loopback,
-        tls=tls,
     )
     visit = Visit(client, clock, metrics)
     client.listen(visit.news.append)
