@@ -367,7 +367,7 @@ class Metrics:
         self.webhook_refusals = counter(
             "hub_webhook_refusals", "Refused posts and connections to webhooks, by error code.", ["code"]
         )
-        self.gateways = gauge("hub_gateways", "Gateways, by state of their connection.", ["state"])
+        self.gateways = gauge("hub_gateways", "Gateways, by state of their connection.", ["gateway", "state"])
         self.soul_writes = counter("hub_soul_writes", "Writes of agents' souls, by outcome.", ["outcome"])
         self.gateway_connections = counter(
             "hub_gateway_connections",

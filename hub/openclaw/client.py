@@ -342,7 +342,7 @@ class Gateway:
         if state != self._state:
             for one, step in ((self._state, -1), (state, 1)):
                 if one != "stopped":
-                    self._metrics.gateways.labels(one).inc(step)
+                    self._metrics.gateways.labels(self.name, one).inc(step)
             self._state, self._since = state, self._clock.now()
             self._notify(StateChanged(self.name, self.health()))
 

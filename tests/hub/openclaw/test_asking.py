@@ -281,4 +281,4 @@ async def test_how_requests_end_is_counted(tmp_path: Path) -> None:
             for outcome in ("answered", "refused", "forbidden")
         }
         assert counted == {"answered": 1, "refused": 1, "forbidden": 1}
-        assert visit.counted("hub_gateways", state="ready") == 1
+        assert visit.counted("hub_gateways", gateway=visit.client.name, state="ready") == 1
