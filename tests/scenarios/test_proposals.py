@@ -22,7 +22,6 @@ pytestmark = [
     pytest.mark.skipif(chromium() is None, reason="no Chromium here: apt-get install chromium"),
     pytest.mark.soak,  # a browser, two programs, and some hundred items
 ]
-ORDERS = [document.planted or document.text for document in islice(hostile_documents(), 60)]
 MOST_REASON = 500
 
 
@@ -76,7 +75,9 @@ async def audited(play: Scene, event: str) -> list[dict[str, Any]]:
 async def test_orders_in_documents_come_no_further_than_proposals_of_which_twenty_keys_accept_twenty(
     tmp_path: Path,
 ) -> None:
-    letters = {document.name: document.text for document in islice(hostile_documents(), 60)}
+    hostile = list(islice(hostile_documents(), 60))
+    letters = {document.name: document.text for document in hostile}
+    orders = [document.planted or document.text for document in hostile]
     async with scene(tmp_path, check_boxes(100)[0] | letters) as play:
         play.device.words = [*play.device.words, f"--grant=+{GRANT}=marked"]
         await play.device.start()
@@ -88,7 +89,7 @@ async def test_orders_in_documents_come_no_further_than_proposals_of_which_twent
             assistant(play, "namer") as namer,
         ):
             taken = 0
-            for number, order in enumerate(ORDERS):
+            for number, order in enumerate(orders):
                 about = listed[2 * number : 2 * number + 2]
                 reason = order[:MOST_REASON].replace("\r", " ")
                 taken += await gullible.propose(
