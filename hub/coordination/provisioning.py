@@ -47,7 +47,7 @@ from protocol.errors import CodedError, ErrorCode, HubError
 from protocol.ids import AgentId, BootId, RunId, trace_id_of, traceparent_of
 from storage.coordination import boards, gateway_agents, gateways, messages
 from storage.coordination.boards import BoardRow
-from storage.coordination.gateway_agents import LEAD, MAIN, GatewayAgentRow
+from storage.coordination.gateway_agents import LEAD, MAIN, OWN_MAIN, GatewayAgentRow
 from storage.coordination.gateways import NoGateway
 from storage.kernel.database import StorageError
 from storage.store import Store
@@ -237,12 +237,13 @@ class Provisioning:
         await self._store.write(
             gateways.made, row.agent_id, self._mine.boot_id, at=now_ms(self._clock), activity_id=id
         )
+        row = await self._row(row.agent_id)
         self._made.labels("made").inc()
         log.info("agent.made", agent_id=row.agent_id, gateway=gateway.name, remote_id=row.remote_id)
         self._unreported.add(gateway.name)
         self._has_made.set()
         self.kick()
-        return await self._row(row.agent_id)
+        return row
 
     async def _claim(self, row: GatewayAgentRow) -> GatewayAgentRow | None:
         """Claim the creation of an agent. Return None on success, or its row if another hub created it."""
@@ -263,7 +264,12 @@ class Provisioning:
         """Create the agent and write its files, if missing. Raises GatewayError."""
         is_new = row.made_at is None
         trace = traceparent_of(trace_id_of(RunId(row.agent_id)), "making")
-        if not await self._exists(gateway, row.remote_id):
+        listed = await methods.agents_list(gateway)
+        if listed.find(row.remote_id) is None:
+            has_own = row.role == MAIN and listed.find(OWN_MAIN) is not None
+            own = gateway_agents.use_own_main
+            if has_own and await self._store.write(own, row.agent_id, at=now_ms(self._clock)):
+                return  # its texts are not the hub's
             await self._store.write(gateways.missing, row.agent_id, self._mine.boot_id)
             await self._create(gateway, row.remote_id, trace)
             is_new = True

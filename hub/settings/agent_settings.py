@@ -628,7 +628,8 @@ class GatewaySettings(Table):
     token: SecretRef | None = live(None, "Token, if the gateway requires one.")
     user: Name = live("owner", "Owner of the gateway, its boards and its agents; a new name creates a user.")
     main_agent: RemoteId | None = live(
-        None, "Agent at the gateway that talks with people; by default the hub creates one."
+        None,
+        "Agent there that talks with people; by default the gateway's own, else one that the hub creates.",
     )
     ca_file: SettingsPath | None = live(
         None, "Certificates (PEM) that are trusted for wss:// instead of this machine's."

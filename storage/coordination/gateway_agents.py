@@ -19,6 +19,7 @@ from storage.schema import agent_tokens, agents, gateway_agents, gateways
 
 EXECUTOR: Final = "gateway"  # value of ``agents.executor``
 MAIN, LEAD, WORKER = "main", "lead", "worker"
+OWN_MAIN: Final = "main"  # id of the agent that a gateway has by itself, to which its channels lead
 REQUESTED, CREATING, READY, FAILED = "wanted", "creating", "ready", "failed"
 
 
@@ -264,28 +265,43 @@ def put_main_agent(
     A new agent gets the preferred name, with a number if that is taken.
 
     Args:
-        remote_id: id of an agent that exists at the gateway; ``None``: the hub creates one there.
+        remote_id: id of an agent that exists at the gateway; ``None``: the gateway's own, or one that the hub
+            creates there.
 
     Raises:
         RemoteIdTaken: nothing was written.
     """
-    remote = remote_id or main_remote_id(gateway_id)
     state = REQUESTED if remote_id is None else READY
     old = find_main_agent(c, gateway_id)
+    is_own = old is not None and remote_id is None and old.remote_id == OWN_MAIN
+    remote = OWN_MAIN if is_own else remote_id or main_remote_id(gateway_id)
     if old is None:
         row = _Fresh(gateway_id, user_id, free_name(c, user_id, preferred), MAIN, remote, fresh_id)
         return _insert(c, row, state=state, at=at, actor=actor), True
     is_changed = False
     if old.remote_id != remote:
-        _free_remote_id(c, gateway_id, remote)
-        location = {"remote": remote, "session": session_key_of(remote), "after": state}
-        c.execute(RELOCATE, {"agent": old.agent_id, "now": at} | location)
+        _relocate(c, old, remote, state, at)
         is_changed = True
     agent = get_agent(c, old.agent_id)
     if agent.archived_at is not None:
         _revive(c, agent, at=at, actor=actor)
         is_changed = True
     return _present(c, old.agent_id), is_changed
+
+
+def use_own_main(c: sa.Connection, agent_id: AgentId, *, at: int) -> bool:
+    """Make a main agent that is to be created the gateway's own one, which is listed there.
+
+    Return False if it is no longer to be created, or if the own one is another agent of the hub.
+    """
+    row = _present(c, agent_id)
+    if row.state != CREATING or row.remote_id != main_remote_id(row.gateway_id):
+        return False
+    try:
+        _relocate(c, row, OWN_MAIN, CREATING, at)
+    except RemoteIdTaken:
+        return False
+    return True
 
 
 def check_main_agent(c: sa.Connection, gateway_id: GatewayId, remote_id: str) -> None:
@@ -352,6 +368,12 @@ def _revive(c: sa.Connection, agent: AgentRow, *, at: int, actor: str) -> None:
         .values(deleted_at=None, config_rev=agents.c.config_rev + 1, updated_at=at)
     )
     agent_moves.move_if_legal(c, agent.id, "lifecycle", "active", at=at, actor=actor, reason="wanted again")
+
+
+def _relocate(c: sa.Connection, row: GatewayAgentRow, remote_id: str, state: str, at: int) -> None:
+    _free_remote_id(c, row.gateway_id, remote_id)
+    location = {"remote": remote_id, "session": session_key_of(remote_id), "after": state}
+    c.execute(RELOCATE, {"agent": row.agent_id, "now": at} | location)
 
 
 def _free_remote_id(c: sa.Connection, gateway_id: GatewayId, remote_id: str) -> None:

@@ -148,6 +148,8 @@ def test_a_main_agent_that_the_gateway_has_is_named_and_may_be_another_later(c: 
     put(c, DeclaredGateway(name="office", user_name="me", main_agent="main"))
     main = some(gateway_agents.find_main_agent(c, GatewayId("gw-office")))
     assert (main.remote_id, main.session_key, main.state) == ("main", "agent:main:main", "ready")
+    assert put(c, OFFICE, at=AT + 1) == Reconciled()  # the gateway's own one is the default
+    put(c, DeclaredGateway(name="office", user_name="me", main_agent="clerk"))
     assert put(c, OFFICE, at=AT + 1).updated == ("office",)
     made = some(gateway_agents.find_main_agent(c, GatewayId("gw-office")))
     assert (made.agent_id, made.remote_id, made.state) == (main.agent_id, "mc-gateway-gw-office", "wanted")

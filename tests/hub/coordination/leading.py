@@ -142,10 +142,12 @@ class LeadingHub:
         return await self.store.read(message_rows.get_message, MessageId(id))
 
 
-async def declare(store: Store, at: int, names: Sequence[str] = ("west",)) -> None:
+async def declare(
+    store: Store, at: int, names: Sequence[str] = ("west",), main_agent: str | None = "main"
+) -> None:
     """A user with gateways; the ids of a gateway and its main agent are made from its name."""
     await store.write(devices.ensure_user, OWNER, "anna", at)
-    declared = [DeclaredGateway(name=name, user_name="anna", main_agent="main") for name in names]
+    declared = [DeclaredGateway(name=name, user_name="anna", main_agent=main_agent) for name in names]
     fresh = [id for name in names for id in (f"gateway-{name}", f"main-{name}", OWNER)[:IDS_PER_GATEWAY]]
     await store.write(gateways.reconcile_gateways, owner_id=OWNER, declared=declared, at=at, fresh_ids=fresh)
 

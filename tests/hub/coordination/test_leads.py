@@ -320,6 +320,46 @@ async def test_a_worker_is_made_by_itself_and_after_a_refusal_when_it_is_tried_a
     assert (await store.read(agents.get_agent, AgentId("agent-digger"))).gateway_role == "worker"
 
 
+@pytest.mark.parametrize(
+    ("agents", "is_other", "expected"),
+    [
+        (("main", "clerk"), False, "main"),
+        (("clerk",), False, "mc-gateway-gateway-west"),
+        (("main", "clerk"), True, "mc-gateway-gateway-west"),
+    ],
+    ids=["the gateway has one", "it has none", "it is another agent of the hub"],
+)
+async def test_the_main_agent_is_the_gateways_own_where_it_has_one(
+    tmp_path: Path, store: Store, agents: tuple[str, ...], *, is_other: bool, expected: str
+) -> None:
+    main = AgentId("main-west")
+    async with fake_gateway("west", agents=agents) as west, open_leading(tmp_path, store, west) as hub:
+        await declare(store, hub.at, main_agent="clerk")
+        if is_other:
+            await store.write(
+                gateway_agents.make_gateway_agent,
+                gateway_id=GatewayId("gateway-west"),
+                user_id=OWNER,
+                name="digger",
+                remote_id="main",
+                fresh_id=AgentId("agent-digger"),
+                at=hub.at,
+                actor="test",
+            )
+        await declare(store, hub.at, main_agent=None)
+
+        row = await hub.making.ready(main)
+        await declare(store, hub.at, main_agent=None)  # at the next start
+
+        assert (row.remote_id, row.session_key) == (expected, f"agent:{expected}:main")
+        assert await store.read(gateway_agents.find_main_agent, GatewayId("gateway-west")) == row
+        texts = {name: agent.files.get("SOUL.md") for name, agent in west.agents.items()}
+        assert texts.get("main", DEFAULT_SOUL) == DEFAULT_SOUL
+        assert (west.count("agents.create"), west.count("agents.files.set") > 0) == (
+            (0, False) if expected == "main" else (1, True)
+        )
+
+
 async def test_what_others_have_written_meanwhile_stays(tmp_path: Path, store: Store) -> None:
     async def write(step: str) -> None:
         if step == "listed":
