@@ -70,6 +70,7 @@ FOLLOWED: Final = (
     Followed("item_proposals", "proposal", "item_id"),
     Followed("item_verdicts", "verdict", "item_id"),
     Followed("messages", "message"),
+    Followed("notify_targets", "target", "name"),  # changed with each of its deliveries
     Followed("pairings", "pairing", owner=_OF_DEVICE),
     Followed("questions", "question"),
     Followed("runs", "run", owner=_OF_AGENT),

@@ -37,6 +37,7 @@ OF_ISSUES: Final[Mapping[str, tuple[str, str]]] = {
     "device.absent": ("device.away", "device.back"),
 }
 _OTHER_ISSUES: Final = ("issue.opened", "issue.closed")
+State = Literal["waiting", "delivered", "failed"]
 
 
 class TargetRow(msgspec.Struct, frozen=True):
@@ -79,7 +80,7 @@ class DeliveryRow(msgspec.Struct, frozen=True):
     event: str
     subject: str
     data: dict[str, Any]
-    state: Literal["waiting", "delivered", "failed"]
+    state: State
     attempts: int
     answer: str | None
     due_at: int
@@ -303,7 +304,9 @@ def settle(
         is_lost = outcome == "refused" and attempts >= MOST_REFUSALS
         state = "delivered" if outcome == "delivered" else "failed" if is_lost else "waiting"
         values = {"state": state, "attempts": attempts, "answer": answer, "due_at": at + due_ms}
-        c.execute(sa.update(deliveries).where(deliveries.c.id == one.id).values(answered_at=at, **values))
+        # One that was dropped meanwhile is not tried again.
+        which = sa.and_(deliveries.c.id == one.id, sa.true() if outcome == "delivered" else _waits)
+        c.execute(sa.update(deliveries).where(which).values(answered_at=at, **values))
     expired = c.execute(EXPIRE, {"of_target": name, "before": at - NEWS_MS}).rowcount
     left_out, since = row.left_out + expired, row.left_out_since or at
     if outcome == "delivered":
@@ -327,22 +330,41 @@ EXPIRE: Final = (
 
 
 def list_deliveries(
-    c: sa.Connection, name: str, *, limit: int | None = None, after: Key | None = None
+    c: sa.Connection,
+    name: str,
+    *,
+    state: State | None = None,
+    limit: int | None = None,
+    after: Key | None = None,
 ) -> list[DeliveryRow]:
-    """Return deliveries of a target, the newest first."""
-    query = paged(_DELIVERY.where(_of), deliveries.c.number, limit=limit, after=after, descending=True)
+    """Return deliveries of a target, or those in a state, the newest first."""
+    found = _DELIVERY.where(_of) if state is None else _DELIVERY.where(_of, deliveries.c.state == state)
+    query = paged(found, deliveries.c.number, limit=limit, after=after, descending=True)
     return fill_page(c, DeliveryRow, query, limit, {"of_target": name})
 
 
 def retry(c: sa.Connection, id: str, *, at: int) -> DeliveryRow | None:
     """Send a delivery once more, and try its target at once. Return None if it is not kept."""
-    row = c.execute(_DELIVERY.where(deliveries.c.id == id)).one_or_none()
-    if row is None:
-        return None
-    again = {"state": "waiting", "due_at": at, "created_at": at, "attempts": 0}
-    c.execute(sa.update(deliveries).where(deliveries.c.id == id).values(**again))
-    try_again(c, row.target)
-    return msgspec.structs.replace(fill(DeliveryRow, row), **again)
+    row = _changed(c, id, state="waiting", due_at=at, created_at=at, attempts=0)
+    if row is not None:
+        try_again(c, row.target)
+    return row
+
+
+def drop(c: sa.Connection, id: str) -> DeliveryRow | None:
+    """Give up a delivery that waits, and send the others at once. Return None if there is none that waits."""
+    row = _changed(c, id, is_waiting=True, state="failed", answer="dropped by a person")
+    if row is not None:
+        _update(c, row.target, retry_at=0)
+    return row
+
+
+def _changed(c: sa.Connection, id: str, *, is_waiting: bool = False, **values: Any) -> DeliveryRow | None:
+    """Change a delivery. Return it, or None if there is none, or it does not wait as it has to."""
+    which = sa.and_(deliveries.c.id == id, _waits if is_waiting else sa.true())
+    query = sa.update(deliveries).where(which).values(**values)
+    row = c.execute(query.returning(*columns_of(DeliveryRow, deliveries))).one_or_none()
+    return None if row is None else fill(DeliveryRow, row)
 
 
 def _locked(c: sa.Connection, name: str, **values: Any) -> TargetRow:

@@ -270,6 +270,26 @@ def test_address_that_is_gone_is_disabled_until_its_settings_change_or_a_person_
     assert deliveries.retry(c, "msg_other", at=LATER) is None
 
 
+def test_delivery_that_is_dropped_while_it_is_sent_is_not_tried_again_and_lets_the_next_one_pass(
+    c: sa.Connection,
+) -> None:
+    make_agent(c)
+    term = opened(c)
+    ask(c, "q-1")
+    collect(c, term)
+    (sent,) = due(c)
+    assert deliveries.drop(c, "msg_other") is None
+    outcomes: dict[Literal["later", "delivered"], str] = {"later": "failed", "delivered": "delivered"}
+    for outcome, state in outcomes.items():
+        deliveries.retry(c, sent.id, at=LATER)
+        dropped = some(deliveries.drop(c, sent.id))
+        assert (dropped.state, dropped.answer, target(c).waiting) == ("failed", "dropped by a person", 0)
+        assert deliveries.drop(c, sent.id) is None
+        settle(c, term, [sent], outcome)
+        assert [one.state for one in deliveries.list_deliveries(c, "ops")] == [state]
+        assert [one.id for one in deliveries.list_deliveries(c, "ops", state="waiting")] == []
+
+
 def test_issue_is_open_while_a_living_hub_finds_it(c: sa.Connection) -> None:
     agent = make_agent(c)
     opened(c)

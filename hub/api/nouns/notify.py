@@ -1,5 +1,7 @@
 """Targets that are notified of events, and what was delivered to them."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -24,7 +26,7 @@ from hub.roles import Scope
 from hub.settings.notify_settings import Kind, NotifySettings
 from protocol.errors import CodedError, ErrorCode
 from storage import deliveries
-from storage.deliveries import DeliveryRow, TargetRow
+from storage.deliveries import DeliveryRow, State, TargetRow
 from storage.store import Connection, Store
 
 
@@ -58,7 +60,7 @@ class DeliveryView(View, kw_only=True):
     target: str
     event: str
     subject: str
-    state: Literal["waiting", "delivered", "failed"]
+    state: State
     attempts: int
     answer: str | None = None
     created_at: Instant
@@ -125,10 +127,30 @@ class Notify(Noun):
     async def retry(self, delivery: Annotated[str, Meta(max_length=100)], actor: Actor) -> DeliveryView:
         """Send a delivery once more with its id, and try its target at once, even if it was disabled."""
 
+        change = partial(deliveries.retry, at=now_ms(self._clock))
+        return await self._changed(delivery, change, f"there is no delivery {delivery}")
+
+    @command(
+        "notify drop DELIVERY",
+        example="hub notify drop msg_3a5f0c2e9b1d4f6a8c7e0d2b4a6f8c1e",
+        json="delivery",
+        message="delivery {id} is given up",
+    )
+    @route("POST", "/deliveries/{delivery}/drop", Scope.RUN)
+    @audited("notify.dropped")
+    async def drop(self, delivery: Annotated[str, Meta(max_length=100)], actor: Actor) -> DeliveryView:
+        """Give up a delivery that waits, and send at once what waits behind it."""
+        return await self._changed(delivery, deliveries.drop, f"no delivery {delivery} waits")
+
+    async def _changed(
+        self, id: str, change: Callable[[Connection, str], DeliveryRow | None], problem: str
+    ) -> DeliveryView:
+        """Change a delivery of this user, and return it. Raises CodedError."""
+
         def write(c: Connection) -> DeliveryRow:
-            row = deliveries.retry(c, delivery, at=now_ms(self._clock))
+            row = change(c, id)
             if row is None or not self._is_seen(deliveries.find_target(c, row.target)):
-                raise CodedError(ErrorCode.UNKNOWN_TARGET, f"there is no delivery {delivery}")
+                raise CodedError(ErrorCode.UNKNOWN_TARGET, problem)
             return row
 
         return DeliveryView.from_row(await self._store.write(write))
@@ -176,6 +198,7 @@ class Deliveries(Noun):
         "notify deliveries TARGET",
         example="hub notify deliveries ops",
         json="deliveries",
+        options={"state": "--in-state: Only those in this state."},
         table=(
             "id as delivery",
             "created_at|at",
@@ -188,12 +211,12 @@ class Deliveries(Noun):
         empty="nothing was delivered yet",
     )
     @listed("", Scope.READ, key=lambda delivery: (delivery.number,))
-    async def all(self, target: Name, part: Part = ALL) -> list[DeliveryView]:
+    async def all(self, target: Name, state: State | None = None, part: Part = ALL) -> list[DeliveryView]:
         """List deliveries to a target, the newest first."""
 
         def read(c: Connection) -> list[DeliveryRow]:
             self._targets.seen_by(self.user_id).check(deliveries.find_target(c, target), target)
-            return deliveries.list_deliveries(c, target, limit=part.limit, after=part.after)
+            return deliveries.list_deliveries(c, target, state=state, limit=part.limit, after=part.after)
 
         return list(map(DeliveryView.from_row, await self._store.read(read)))
 

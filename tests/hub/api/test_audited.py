@@ -40,6 +40,7 @@ ELSEWHERE = {
     Asked("POST", "/v1/devices/{device_id}/resync"): "tests/hub/api/test_identity.py",
     Asked("POST", "/v1/keys/share"): "tests/hub/cluster/test_shared_keys.py",
     Asked("POST", "/v1/notify/{target}/test"): "tests/hub/notify/test_routes.py",
+    Asked("POST", "/v1/notify/deliveries/{delivery}/drop"): "tests/hub/notify/test_routes.py",
     Asked("POST", "/v1/notify/deliveries/{delivery}/retry"): "tests/hub/notify/test_routes.py",
     Asked("DELETE", "/v1/nodes/{node_id}"): "tests/hub/api/test_node_routes.py",
     Asked("POST", "/v1/nodes/{node_id}/drain"): "tests/hub/cluster/test_forwarded.py",

@@ -81,15 +81,19 @@ async def test_target_is_listed_tested_and_repeated_with_entries_in_the_audit_lo
             assert again.json()["state"] == "waiting"
             assert (await comes_to("delivered", hub, client))["id"] == failed["id"]
             assert list(await check_targets(hub.store, hub.app.notifier, hub.clock.now())) == []
+            for verb, state in (("retry", "waiting"), ("drop", "failed")):
+                changed = await client.post(f"/v1/notify/deliveries/{failed['id']}/{verb}")
+                assert changed.json()["state"] == state
             refused = [
                 (await client.get("/v1/notify/other/deliveries")).status_code,
                 (await client.post("/v1/notify/other/test")).status_code,
                 (await client.post("/v1/notify/deliveries/msg_0/retry")).status_code,
+                (await client.post(f"/v1/notify/deliveries/{failed['id']}/drop")).status_code,
             ]
-            assert refused == [404, 404, 404]
+            assert refused == [404, 404, 404, 404]
             entries = await hub.store.read(audit.list_entries, limit=9)
             events = {row.event for row in entries if row.actor == f"operator:{os.getuid()}"}
-            assert {"notify.tested", "notify.retried"} <= events
+            assert {"notify.tested", "notify.retried", "notify.dropped"} <= events
             async with over_tcp(hub, await hub.token(Role.VIEWER)) as viewer:
                 assert (await viewer.post("/v1/notify/ops/test")).status_code == 403
             tasks.cancel_scope.cancel()
