@@ -26,6 +26,7 @@ from protocol.handshake import CAPABILITY_OF
 from protocol.ids import CallId, RunId, UserId
 from protocol.lifecycles import RunOutcome, RunState
 from protocol.work import Action
+from storage import deliveries
 from storage.agents import agents, measurements
 from storage.agents.measurements import BucketRetention, SampleRow
 from storage.devices.devices import DeviceRow
@@ -33,7 +34,8 @@ from storage.runs import items
 from storage.runs.items import Decision, ItemRow, SealedExcerpt
 from storage.schedules import fires, schedule_rows
 from storage.schedules.fires import FireRow
-from storage.schema import model_calls, run_calls, run_state_history, run_units, runs
+from storage.schema import deliveries as delivery_rows
+from storage.schema import model_calls, notify_targets, run_calls, run_state_history, run_units, runs
 from tests.support.browser import chromium
 from tests.support.clock import START, SeededChance
 from tests.support.hub import TEXT, ServedHub, over_unix, serving
@@ -69,6 +71,8 @@ PAGES: Final = (
     "settings?key=limits.runs&since=1",
     "log?level=debug",
     "audit",
+    "notify",
+    "notify/phone",
 )
 THEMES: Final = ("light", "dark")
 SIZES: Final = {"wide": (1280, 860), "narrow": (320, 700)}
@@ -78,13 +82,20 @@ name = "post"
 provider = "imap"
 settings = { host = "imap.example.org", username = "ana@example.org" }
 """
+TARGET: Final = """
+[[notify]]
+name = "phone"
+kind = "ntfy"
+url = "http://127.0.0.1:1/news"
+events = ["run.failed"]
+"""
 AXE: Final = Path(__file__).parents[2] / "hub" / "api" / "web" / "node_modules" / "axe-core" / "axe.min.js"
 
 
 @asynccontextmanager
 async def shown_hub(folder: Path) -> AsyncIterator[ServedHub]:
     """Open a hub with runs, items, questions and measurements, some with hostile texts."""
-    async with serving(folder, TEXT + MAILBOX, body_bytes=20_000) as hub, over_unix(hub) as operator:
+    async with serving(folder, TEXT + MAILBOX + TARGET, body_bytes=20_000) as hub, over_unix(hub) as operator:
         await hub.device("lab")
         takes_verdicts(await hub.device("desk"), hub)
         await hub.run("r-1", RunState.COMPLETED, outcome=RunOutcome.SUCCESS)
@@ -93,6 +104,7 @@ async def shown_hub(folder: Path) -> AsyncIterator[ServedHub]:
         await hub.store.write(keep_items, hub)
         await hub.store.write(_work, hub)
         await hub.store.write(_go_well, hub)
+        await hub.store.write(keep_deliveries, hub)
         for level in ("debug", "warning"):
             fields: dict[str, object] = {"path": HOSTILE, "run_id": "r-1", "code": "not_granted"}
             hub.ring.append(
@@ -183,6 +195,22 @@ def keep_items(c: sa.Connection, hub: ServedHub) -> None:
         for minute in range(1, 300, 5)
     ]
     measurements.record(c, samples, at=hub.now_ms, retention=BucketRetention(minutes_from=0, hours_from=0))
+
+
+def keep_deliveries(c: sa.Connection, hub: ServedHub) -> None:
+    """Store deliveries to the target ``phone``, which takes none since ten minutes."""
+    at, since = hub.now_ms, hub.now_ms - 600_000
+    deliveries.open_target(c, "phone", digest="d", user=None, at=since)
+    failing = {"failures": 4, "failing_since": since, "retry_at": at + 300_000, "problem": HOSTILE}
+    c.execute(sa.update(notify_targets).values(**failing))
+    shown = (("delivered", 1, "status 200"), ("failed", 8, HOSTILE), ("waiting", 4, "status 503"))
+    rows = [
+        {"id": f"msg_{number}", "target": "phone", "number": number, "event": "run.failed", "data": {}}
+        | {"subject": f"run:r-{number}", "state": state, "attempts": attempts, "answer": answer}
+        | {"due_at": at + 300_000, "created_at": since, "answered_at": at}
+        for number, (state, attempts, answer) in enumerate(shown, 1)
+    ]
+    c.execute(sa.insert(delivery_rows), rows)
 
 
 def _go_well(c: sa.Connection, hub: ServedHub) -> None:

@@ -19,6 +19,7 @@ export type Kind =
   | "run"
   | "schedule"
   | "settings"
+  | "target"
   | "verdict";
 interface Change {
   readonly kind: Kind;

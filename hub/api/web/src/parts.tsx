@@ -87,9 +87,9 @@ export function Command({ text }: { text: string }): JSX.Element {
 
 const TONES: Readonly<Record<string, string>> = {
   COMPLETED: "good", success: "good", active: "good", available: "good", ok: "good", online: "good", approved: "good",
-  answered: "good", consumed: "good", connected: "good", ready: "good", done: "good", DONE: "good", alive: "good", ACKED: "good",
+  answered: "good", delivered: "good", consumed: "good", connected: "good", ready: "good", done: "good", DONE: "good", alive: "good", ACKED: "good",
   REJECTED: "bad", UNKNOWN: "odd", FAILED: "bad", error: "bad", failed: "bad", failing: "bad", rejected: "bad", refused: "bad", blocked: "bad", expired: "bad",
-  revoked: "bad", terminated: "bad", dead: "bad", interrupted: "bad",
+  disabled: "bad", revoked: "bad", terminated: "bad", dead: "bad", interrupted: "bad",
   partial: "odd", warning: "odd", PAUSED: "odd", paused: "odd", exhausted: "odd", sign_in: "odd", untested: "odd", maintenance: "odd",
   SKIPPED: "odd", withdrawn: "odd", instruction: "odd",
   RUNNING: "busy", PREPARING: "busy", processing: "busy", busy: "busy", saturated: "busy",

@@ -43,6 +43,8 @@ export type ConnectorView = { "id": string; "name": string; "user": string; "pro
 export type Connectors = { "connectors": readonly (ConnectorView)[]; "next_cursor": string | null };
 export type CostView = { "key": string; "agent": string | null; "calls": number; "failed": number; "requests": number; "prompt_tokens": number; "completion_tokens": number; "usd": number; "took_s": number };
 export type DecisionView = { "first_at": string; "fire_at": string; "fires": number; "schedule": string; "decision": string; "reason": string | null; "said": string; "run": string | null; "decided_at": string };
+export type Deliveries = { "deliveries": readonly (DeliveryView)[]; "next_cursor": string | null };
+export type DeliveryView = { "id": string; "number": number; "target": string; "event": string; "subject": string; "state": "delivered" | "failed" | "waiting"; "attempts": number; "answer": string | null; "created_at": string; "due_at": string; "answered_at": string | null };
 export type DeviceDetail = { "id": string; "name": string; "user": string; "connected": boolean; "platform": string | null; "capabilities": readonly (string)[]; "created_at": string; "last_seen_at": string | null; "revoked_at": string | null; "grants": readonly (Grant)[]; "round_trip": (RoundTripView) | (null); "keys": readonly (KeyView)[]; "tokens": readonly (TokenView)[]; "agents": readonly (string)[]; "agreement": (AgreementView) | (null); "owner_grants": readonly (OwnerGrantView)[]; "client": (ClientView) | (null); "skew": string | null; "roots": readonly (string)[] };
 export type DeviceTables = { "tables": readonly (TableView)[]; "next_cursor": string | null };
 export type DeviceView = { "id": string; "name": string; "user": string; "connected": boolean; "platform": string | null; "capabilities": readonly (string)[]; "created_at": string; "last_seen_at": string | null; "revoked_at": string | null; "grants": readonly (Grant)[]; "round_trip": (RoundTripView) | (null) };
@@ -99,6 +101,7 @@ export type NewMember = { "agent": string; "is_lead"?: boolean };
 export type NewName = { "name": string };
 export type NewVerdictView = { "id": string; "verdict": "approve" | "edit" | "reject" | "undo"; "data"?: { readonly [name: string]: unknown }; "version"?: number | null; "proposal"?: string | null };
 export type NewVerdictsView = { "verdicts": readonly (NewVerdictView)[] };
+export type Notify = { "targets": readonly (TargetView)[]; "next_cursor": string | null };
 export type NudgeBody = { "content"?: string; "deliver"?: boolean; "queue_mode"?: string | null; "correlation_id"?: string | null; "message"?: string };
 export type OwnerGrantView = { "name": string; "tables": readonly (string)[] };
 export type PairedView = { "pairing": PairingView; "device": string; "user": string; "dry_run": boolean };
@@ -168,6 +171,8 @@ export type StepView = { "step": string; "is_ok": boolean; "told": string; "took
 export type SummaryView = { "since": string; "until": string; "runs": RunCounts; "items": ItemCounts; "questions": QuestionCounts; "pairings": number; "issues": IssueCounts; "costs": SpentView };
 export type TableField = { "name": string; "kind": Kind; "about": string; "is_required": boolean; "is_needed": boolean; "choices": readonly (string)[]; "refers_to": string | null };
 export type TableView = { "name": string; "about": string; "is_built_in": boolean; "title": string; "key": readonly (string)[]; "fields": readonly (TableField)[] };
+export type TargetTest = { "target": string; "outcome": "delivered" | "gone" | "later" | "refused"; "answer": string; "is_ok": boolean };
+export type TargetView = { "name": string; "kind": "matrix" | "ntfy" | "smtp" | "webhook"; "host": string; "user": string | null; "events": readonly (string)[]; "state": "disabled" | "failing" | "ok"; "problem": string | null; "waiting": number; "left_out": number; "delivered_at": string | null; "failing_since": string | null; "retry_at": string | null };
 export type TemplateView = { "id": string; "name": string; "description": string | null; "type": string; "configuration_schema": { readonly [name: string]: unknown }; "default_configuration": { readonly [name: string]: unknown }; "prompt": string | null; "source": "api" | "file"; "version": number; "agents": readonly (string)[] };
 export type Templates = { "templates": readonly (TemplateView)[]; "next_cursor": string | null };
 export type TokenView = { "id": string; "device": string; "user": string; "last4": string | null; "created_by": string | null; "created_at": string; "expires_at": string | null; "last_used_at": string | null; "revoked_at": string | null };
@@ -218,6 +223,8 @@ export interface Get {
   "/v1/messages": { query: "agent" | "board" | "broadcast_id" | "correlation_id" | "cursor" | "limit" | "state" | "user"; body: undefined; answer: Messages };
   "/v1/messages/{message_id}": { query: "user"; body: undefined; answer: MessageDetail };
   "/v1/metrics/series": { query: "cursor" | "limit" | "name" | "since" | "step_s" | "until" | "user"; body: undefined; answer: HubSeries };
+  "/v1/notify": { query: "cursor" | "limit" | "user"; body: undefined; answer: Notify };
+  "/v1/notify/{target}/deliveries": { query: "cursor" | "limit" | "state" | "user"; body: undefined; answer: Deliveries };
   "/v1/pairings": { query: "cursor" | "limit" | "user"; body: undefined; answer: Pairings };
   "/v1/questions": { query: "board" | "correlation_id" | "cursor" | "limit" | "state" | "user"; body: undefined; answer: QuestionsPage };
   "/v1/runs": { query: "agent" | "cursor" | "device" | "limit" | "outcome" | "since" | "state" | "task_id" | "text" | "until" | "user"; body: undefined; answer: Runs };
@@ -258,6 +265,9 @@ export interface Post {
   "/v1/items/proposals/declined": { query: "user"; body: ProposalIds; answer: ProposalResults };
   "/v1/items/verdicts": { query: "user"; body: NewVerdictsView; answer: VerdictResults };
   "/v1/messages/{message_id}/cancel": { query: "user"; body: undefined; answer: MessageView };
+  "/v1/notify/deliveries/{delivery}/drop": { query: "user"; body: undefined; answer: DeliveryView };
+  "/v1/notify/deliveries/{delivery}/retry": { query: "user"; body: undefined; answer: DeliveryView };
+  "/v1/notify/{target}/test": { query: "user"; body: undefined; answer: TargetTest };
   "/v1/pairings/approve": { query: "user"; body: Approval; answer: PairedView };
   "/v1/pairings/{pairing_id}/deny": { query: "user"; body: undefined; answer: PairingView };
   "/v1/questions/{question_id}/answer": { query: "user"; body: AnswerBody; answer: QuestionView };

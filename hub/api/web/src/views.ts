@@ -28,6 +28,7 @@ const VIEWS: readonly View[] = [
   { path: "connectors", title: "Mail and calendars", key: "m", group: "Sources", about: "Do mailboxes and calendars work?" },
   // A Prometheus reads the path that is named like this page.
   { path: "trends", title: "Metrics", key: "p", group: "Hub", about: "How did it go in the last hours, days or weeks?", isOfAll: true },
+  { path: "notify", title: "Notifications", key: "n", group: "Hub", about: "Did what happened reach those who are notified of it?" },
   { path: "settings", title: "Settings", key: "s", group: "Hub", about: "How is the hub set up, and who changed it?", scope: "settings" },
   { path: "log", title: "Log", key: "l", group: "Hub", about: "What does the hub do?", scope: "system" },
   { path: "audit", title: "Audit", key: "t", group: "Hub", about: "Who did what?", scope: "audit" },

@@ -9,6 +9,7 @@ import { Home } from "./home";
 import { Log } from "./log";
 import { Messages } from "./messages";
 import { Metrics } from "./metrics";
+import { Notify } from "./notify";
 import { Questions } from "./questions";
 import { Review } from "./review";
 import { Runs } from "./runs";
@@ -27,6 +28,7 @@ export const PAGES: Readonly<Record<string, PageOf>> = {
   devices: Devices,
   log: Log,
   messages: Messages,
+  notify: Notify,
   questions: Questions,
   review: Review,
   runs: Runs,
