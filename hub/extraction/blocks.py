@@ -6,7 +6,7 @@ comments of Obsidian, templates, ids of blocks, queries and properties of Logseq
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import PurePosixPath
 from typing import Any, Final
@@ -15,7 +15,7 @@ from markdown_it import MarkdownIt
 from pygments.lexers import get_all_lexers
 
 from hub.document import Document
-from hub.extraction.items import Line, merged
+from hub.extraction.items import Line, Place, blanked
 from hub.text.files import JSON, PLAIN
 
 _NO_PROSE: Final = frozenset({"fence", "code_block", "html_block"})
@@ -84,7 +84,6 @@ _DATA: Final = frozenset({"*.vcf", "METADATA", "RECORD", "entry_points.txt", "to
 _OBJECT: Final = re.compile(r"\s*\{\s*(?:\"|\}\s*\Z)")  # beginning of a JSON object
 _DATA_TYPES: Final = frozenset({PLAIN, JSON, "text/vcard"})
 
-Place = tuple[int, int]
 COVER: Final = "\u2060"  # "word joiner": invisible, and not a blank; over what is no part of a sentence
 
 
@@ -213,12 +212,3 @@ def _enclosed(text: str, at: int) -> Iterator[Place]:
         else:
             at = end + len(closer)
             yield opener.start(), at
-
-
-def blanked(text: str, places: Iterable[Place]) -> str:
-    """Return *text* with blanks at *places*; line ends stay."""
-    view, at = list[str](), 0
-    for start, end in merged(places):
-        view += (text[at:start], re.sub(r"[^\r\n]", " ", text[start:end]))
-        at = end
-    return "".join([*view, text[at:]])

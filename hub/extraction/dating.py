@@ -25,8 +25,7 @@ import msgspec
 
 from hub.clock import from_epoch_ms
 from hub.document import Document
-from hub.extraction.items import Item, lines_of
-from hub.extraction.task_lists import front_matter
+from hub.extraction.items import Item, front_matter, lines_of
 from hub.extraction.when.resolve import Anchor, DateWords, dates_in, local_day, read_date, resolve
 from hub.extraction.wording.languages import languages_in, script_of
 from hub.text.archives import messages_in

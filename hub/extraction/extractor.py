@@ -28,7 +28,7 @@ import anyio.to_thread
 import msgspec
 
 from hub.document import Document
-from hub.extraction import answers, chunk, ruled, structured
+from hub.extraction import answers, chunk, ruled
 from hub.extraction.answers import Answer, Unreadable
 from hub.extraction.chunk import Chunk, sentences
 from hub.extraction.dating import PassageDates
@@ -594,6 +594,8 @@ def first_questions(
 
     A question differs in its delimiters from that of any hub.
     """
+    from hub.extraction import structured  # imported here: a hub leaves the reading to another process
+
     form = structured.read(document, options)
     seen = _seen(document, form)
     tables = [table.name for table in _tables(options)]

@@ -206,7 +206,11 @@ class Extraction(msgspec.Struct, frozen=True, kw_only=True):
 
 _BY_RULE: Final = frozenset({Filler.MODEL})  # a rule fills the same fields as a model
 MOST_NAMES: Final = 50  # a longer list does not name assignees
+Place = tuple[int, int]
 _LINE: Final = re.compile(r"([^\r\n]*)(\r\n|\r|\n|$)")
+_MAX_FRONT_LINES: Final = 100
+_FRONT_FIELD: Final = re.compile(r"([A-Za-z][\w -]*+)[ \t]*+:[ \t]++(.+)")
+_FRONT_REMARK: Final = re.compile(r"(?<!\s)\s++#.*$")
 
 
 class Form(msgspec.Struct, frozen=True, kw_only=True):
@@ -270,15 +274,38 @@ def lines_of(text: str) -> Iterator[Line]:
         at = match.end()
 
 
-def merged(places: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+def front_matter(lines: Sequence[Line]) -> tuple[dict[str, str], int]:
+    """Parse the ``key: value`` lines of the front matter; return them with the index of the next line."""
+    if not lines or lines[0].text.lstrip("\ufeff").rstrip() != "---":
+        return {}, 0
+    fields: dict[str, str] = {}
+    for number, line in enumerate(lines[1:_MAX_FRONT_LINES], start=1):
+        if line.text.rstrip() in ("---", "..."):
+            return fields, number + 1
+        if match := _FRONT_FIELD.fullmatch(line.text):
+            value = _FRONT_REMARK.sub("", match.group(2)).rstrip(" \t").strip("\"'")
+            fields[re.sub(r"[\s_-]", "", match.group(1)).lower()] = value
+    return {}, 0
+
+
+def merged(places: Iterable[Place]) -> list[Place]:
     """Sort places and merge those that touch."""
-    found: list[tuple[int, int]] = []
+    found: list[Place] = []
     for start, end in sorted(places):
         if found and start <= found[-1][1]:
             found[-1] = found[-1][0], max(end, found[-1][1])
         elif start < end:
             found.append((start, end))
     return found
+
+
+def blanked(text: str, places: Iterable[Place]) -> str:
+    """Return *text* with blanks at *places*; line ends stay."""
+    view, at = list[str](), 0
+    for start, end in merged(places):
+        view += (text[at:start], re.sub(r"[^\r\n]", " ", text[start:end]))
+        at = end
+    return "".join([*view, text[at:]])
 
 
 def make_item(

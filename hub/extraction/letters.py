@@ -14,10 +14,9 @@ from typing import Final
 import msgspec
 
 from hub.document import Document
-from hub.extraction.blocks import Place, blanked
 from hub.extraction.calendars import read_calendar
 from hub.extraction.chunk import Passage
-from hub.extraction.items import ExtractionOptions, Form, Item, Line, lines_of
+from hub.extraction.items import ExtractionOptions, Form, Item, Line, Place, blanked, lines_of
 from hub.text.archives import Message, mails_in
 from hub.text.files import MBOX, OFFICE
 from hub.text.letter_text import BULK, FEW_CHARS, fields_below, is_forward, lines_above

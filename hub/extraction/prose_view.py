@@ -8,9 +8,8 @@ from collections.abc import Iterator, Sequence
 from itertools import dropwhile, pairwise
 from typing import Final, NamedTuple
 
-from hub.extraction.blocks import blanked
 from hub.extraction.folding import is_unspaced
-from hub.extraction.items import Line, lines_of
+from hub.extraction.items import Line, blanked, lines_of
 from hub.extraction.when.language import has_han
 from hub.extraction.wording.languages import is_line_of, languages
 

@@ -3,31 +3,20 @@
 A request has all that its answer depends on, and both can be sent to another process.
 """
 
-import re
-from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import date, datetime
-from itertools import islice
+from collections.abc import Iterable
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 import msgspec
 
-from hub.clock import epoch_ms
 from hub.document import Document
-from hub.extraction import chunk, prose, structured, suspicion, validate
-from hub.extraction.blocks import COVER, STRUCK, STRUCK_WORDS, blanked, is_code
-from hub.extraction.chunk import Chunk, Passage
+from hub.extraction import chunk, suspicion, validate
+from hub.extraction.chunk import Chunk
 from hub.extraction.dating import PassageDates
 from hub.extraction.items import Dropped, ExtractionOptions, Form, Item, Notes
-from hub.extraction.prose_layout import DIGIT, About, lines_in
-from hub.extraction.reference import is_invoice, is_reference
-from hub.extraction.when.resolve import Anchor, date_ms, local_day, resolve
-from hub.extraction.wording.languages import languages, languages_in, script_of
-from hub.text.files import OFFICE
+from hub.extraction.wording.languages import languages
 from protocol.secret_rules import redact_typed
-from protocol.tables import TABLES, TableName
+from protocol.tables import TABLES
 
 
 class Sorted(msgspec.Struct, frozen=True):
@@ -66,12 +55,14 @@ class ToRead(msgspec.Struct, frozen=True, kw_only=True, tag="read"):
 
     def answer(self) -> Reading:
         """Read the document."""
+        from hub.extraction import structured  # imported here: a hub leaves the reading to another process
+
         document, options = self.document, self.options
         form = structured.read(document, options)
         dates = PassageDates.of(document, date=form.date, timezone=options.timezone)
-        items = [*_with_due_days(form, dates, options.timezone)]
+        items = [*structured.with_due_days(form, dates, options.timezone)]
         by_rules = msgspec.structs.replace(form.by_rules or form, tables=form.tables)
-        found = _of_prose(document, options, by_rules, dates) if self.reads_prose else ()
+        found = structured.read_prose(document, options, by_rules, dates) if self.reads_prose else ()
         items = by_place([*items, *filter(by_rules.admits, found)])
         if self.chunk_tokens is None:
             to_sort = ToSort(
@@ -131,83 +122,7 @@ class ToSort(msgspec.Struct, frozen=True, kw_only=True, tag="sort"):
 
 
 Request = ToRead | ToSort
-_ADDRESS: Final = re.compile(r"\w{2,10}://\S+")
-_DUE: Final = "dueDate"
 MEMORY_BYTES: Final = 1 << 30  # of the process that answers; a text needs ten times its size
-
-
-def _with_due_days(form: Form, dates: PassageDates, timezone: str) -> Iterator[Item]:
-    """Yield items of lists; a task without a day gets the first one that its words denote, else the form's.
-
-    Words for a day that is unknown stay for a person.
-    """
-    for item in form.items:
-        is_open = item.table == TableName.TASKS and item.data.get("status") != "done"
-        if is_open and not item.is_exact and _DUE not in item.data:
-            for at, has_time, words in islice(_days_of(item, dates.at(item.start), timezone), 1):
-                data = item.data | ({} if at is None else {_DUE: epoch_ms(at)})
-                unresolved, known = ({_DUE: words}, {}) if at is None else ({}, {_DUE: words})
-                item = msgspec.structs.replace(
-                    item, data=data, unresolved=unresolved, words=known, has_time=has_time
-                )
-            if form.due and _DUE not in item.data and not item.unresolved:
-                item = msgspec.structs.replace(item, data=item.data | {_DUE: date_ms(form.due, timezone)})
-        yield item
-
-
-def _days_of(item: Item, anchor: Anchor | None, timezone: str) -> Iterator[tuple[datetime | None, bool, str]]:
-    """Yield the days of a field or a title that are not past, and words for days that are unknown."""
-    if (words := item.unresolved.get(_DUE)) is not None:
-        moment = resolve(words, anchor=anchor, timezone=timezone, is_due=True)
-        yield (moment.at, moment.has_time, words) if moment else (None, False, words)
-        return
-    title = _ADDRESS.sub(lambda address: " " * len(address[0]), str(item.data["title"]))
-    has_day = any(one.has("dated", title) for one in languages_in(script_of(title))) or DIGIT.search(title)
-    lines = list(lines_in(title, Passage(0, len(title)))) if has_day else []
-    lexicon = About(lines).lexicon if lines else None
-    zone = ZoneInfo(timezone)
-    today = local_day(anchor, zone) if isinstance(anchor, datetime) else anchor or date.min
-    for day in prose.days_in(title, lexicon, anchor, timezone) if lexicon else ():
-        if day.at is None or local_day(day.at, zone) >= today:
-            yield day.at, day.has_time, day.words
-
-
-def _of_prose(document: Document, options: ExtractionOptions, form: Form, dates: PassageDates) -> list[Item]:
-    if not form.prose or is_code(document):
-        return []
-    text = form.view or document.text
-    is_struck = STRUCK_WORDS if document.media_type in OFFICE else STRUCK
-    struck = (match.span() for match in is_struck.finditer(text))
-    text = blanked(text, [*dates.stamps, *form.tables, *struck])
-    # Words are read without the signs between them, at places that are found again in the text.
-    is_covered = COVER in text
-    places = [at for at, char in enumerate(text) if char != COVER] if is_covered else range(len(text))
-    shown = text.replace(COVER, "")
-    passages = [
-        msgspec.structs.replace(one, start=bisect_left(places, one.start), end=bisect_left(places, one.end))
-        for one in form.prose
-    ]
-    found = prose.read(
-        shown,
-        passages,
-        options,
-        day_at=lambda place: dates.at(places[place]),
-        quoted=shown if is_covered else document.text,
-        is_reference=is_reference(document.unit_key, document.text, passages, has_day=dates.has_day),
-        is_invoice=is_invoice(document.text),
-        written_at=document.modified_at,
-    )
-    return [_at(item, places, document.text) for item in found] if is_covered else found
-
-
-def _at(item: Item, places: Sequence[int], text: str) -> Item:
-    """Return an item at its place in the whole text, with the covered edges of links."""
-    start, end = places[item.start], places[item.end - 1] + 1
-    before = places[item.start - 1] + 1 if item.start else 0
-    after = places[item.end] if item.end < len(places) else len(text)
-    start = before if text[before] == "[" else start
-    end = after if text[end : end + 1] == "]" else end
-    return msgspec.structs.replace(item, start=start, end=end, quote=text[start:end])
 
 
 def by_place(items: Iterable[Item]) -> list[Item]:

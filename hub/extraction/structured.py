@@ -9,18 +9,28 @@ by the same number of invisible characters.
 """
 
 import re
-from collections.abc import Callable
-from itertools import groupby
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date, datetime
+from itertools import groupby, islice
 from pathlib import PurePosixPath
 from typing import Final
+from zoneinfo import ZoneInfo
 
+import msgspec
+
+from hub.clock import epoch_ms
 from hub.document import Document
-from hub.extraction.blocks import COVER, view_of_rst
+from hub.extraction import prose
+from hub.extraction.blocks import COVER, STRUCK, STRUCK_WORDS, is_code, view_of_rst
 from hub.extraction.calendars import read_calendar
 from hub.extraction.chunk import Passage
+from hub.extraction.dating import PassageDates
 from hub.extraction.folding import asides
-from hub.extraction.items import ExtractionOptions, Form, lines_of, merged
+from hub.extraction.items import ExtractionOptions, Form, Item, blanked, lines_of, merged
 from hub.extraction.letters import read_mail
+from hub.extraction.prose_layout import DIGIT, About, lines_in
+from hub.extraction.reference import is_invoice, is_reference
 from hub.extraction.spreadsheets import read_spreadsheet, read_tables
 from hub.extraction.task_lists import (
     is_todo_txt,
@@ -30,9 +40,12 @@ from hub.extraction.task_lists import (
     read_taskpaper,
     read_todo_txt,
 )
+from hub.extraction.when.resolve import Anchor, date_ms, local_day, resolve
+from hub.extraction.wording.languages import languages_in, script_of
 from hub.text.archives import messages_in
 from hub.text.excerpt import CUE
 from hub.text.files import CHAT, MAIL, MBOX, OFFICE, PLAIN
+from protocol.tables import TableName
 
 _BLOCK: Final = re.compile(
     r"(?:\A\ufeff?WEBVTT|(?<=\n)(?:NOTE|STYLE|REGION)(?=[ \t\r\n]))(?:[^\n]*\S[^\n]*\n?)*"
@@ -106,6 +119,8 @@ _BY_MEDIA_TYPE: Final[dict[str, _Reader]] = {
     MBOX: read_mail,
     CHAT: read_chat,
 }
+_ADDRESS: Final = re.compile(r"\w{2,10}://\S+")
+_DUE: Final = "dueDate"
 _TODO_NAMES: Final = frozenset({"todo.txt", "done.txt"})
 
 
@@ -122,3 +137,78 @@ def read(document: Document, options: ExtractionOptions) -> Form:
     form = reader(document, options) if reader else None
     form = form or Form(prose=[Passage(0, len(document.text))], date=document.modified_at)
     return read_tables(document, form, options)
+
+
+def with_due_days(form: Form, dates: PassageDates, timezone: str) -> Iterator[Item]:
+    """Yield items of lists; a task without a day gets the first one that its words denote, else the form's.
+
+    Words for a day that is unknown stay for a person.
+    """
+    for item in form.items:
+        is_open = item.table == TableName.TASKS and item.data.get("status") != "done"
+        if is_open and not item.is_exact and _DUE not in item.data:
+            for at, has_time, words in islice(_days_of(item, dates.at(item.start), timezone), 1):
+                data = item.data | ({} if at is None else {_DUE: epoch_ms(at)})
+                unresolved, known = ({_DUE: words}, {}) if at is None else ({}, {_DUE: words})
+                item = msgspec.structs.replace(
+                    item, data=data, unresolved=unresolved, words=known, has_time=has_time
+                )
+            if form.due and _DUE not in item.data and not item.unresolved:
+                item = msgspec.structs.replace(item, data=item.data | {_DUE: date_ms(form.due, timezone)})
+        yield item
+
+
+def _days_of(item: Item, anchor: Anchor | None, timezone: str) -> Iterator[tuple[datetime | None, bool, str]]:
+    """Yield the days of a field or a title that are not past, and words for days that are unknown."""
+    if (words := item.unresolved.get(_DUE)) is not None:
+        moment = resolve(words, anchor=anchor, timezone=timezone, is_due=True)
+        yield (moment.at, moment.has_time, words) if moment else (None, False, words)
+        return
+    title = _ADDRESS.sub(lambda address: " " * len(address[0]), str(item.data["title"]))
+    has_day = any(one.has("dated", title) for one in languages_in(script_of(title))) or DIGIT.search(title)
+    lines = list(lines_in(title, Passage(0, len(title)))) if has_day else []
+    lexicon = About(lines).lexicon if lines else None
+    zone = ZoneInfo(timezone)
+    today = local_day(anchor, zone) if isinstance(anchor, datetime) else anchor or date.min
+    for day in prose.days_in(title, lexicon, anchor, timezone) if lexicon else ():
+        if day.at is None or local_day(day.at, zone) >= today:
+            yield day.at, day.has_time, day.words
+
+
+def read_prose(document: Document, options: ExtractionOptions, form: Form, dates: PassageDates) -> list[Item]:
+    """Read the prose of a form by the rules for sentences."""
+    if not form.prose or is_code(document):
+        return []
+    text = form.view or document.text
+    is_struck = STRUCK_WORDS if document.media_type in OFFICE else STRUCK
+    struck = (match.span() for match in is_struck.finditer(text))
+    text = blanked(text, [*dates.stamps, *form.tables, *struck])
+    # Words are read without the signs between them, at places that are found again in the text.
+    is_covered = COVER in text
+    places = [at for at, char in enumerate(text) if char != COVER] if is_covered else range(len(text))
+    shown = text.replace(COVER, "")
+    passages = [
+        msgspec.structs.replace(one, start=bisect_left(places, one.start), end=bisect_left(places, one.end))
+        for one in form.prose
+    ]
+    found = prose.read(
+        shown,
+        passages,
+        options,
+        day_at=lambda place: dates.at(places[place]),
+        quoted=shown if is_covered else document.text,
+        is_reference=is_reference(document.unit_key, document.text, passages, has_day=dates.has_day),
+        is_invoice=is_invoice(document.text),
+        written_at=document.modified_at,
+    )
+    return [_at(item, places, document.text) for item in found] if is_covered else found
+
+
+def _at(item: Item, places: Sequence[int], text: str) -> Item:
+    """Return an item at its place in the whole text, with the covered edges of links."""
+    start, end = places[item.start], places[item.end - 1] + 1
+    before = places[item.start - 1] + 1 if item.start else 0
+    after = places[item.end] if item.end < len(places) else len(text)
+    start = before if text[before] == "[" else start
+    end = after if text[end : end + 1] == "]" else end
+    return msgspec.structs.replace(item, start=start, end=end, quote=text[start:end])

@@ -23,7 +23,16 @@ import msgspec
 from hub.document import Document
 from hub.extraction.blocks import COVER, PLACEHOLDER, view_of_markdown, view_of_org
 from hub.extraction.chunk import Passage
-from hub.extraction.items import MOST_NAMES, ExtractionOptions, Form, Item, Line, lines_of, make_item
+from hub.extraction.items import (
+    MOST_NAMES,
+    ExtractionOptions,
+    Form,
+    Item,
+    Line,
+    front_matter,
+    lines_of,
+    make_item,
+)
 from hub.extraction.outline import People, known_people, people_above
 from hub.extraction.when.resolve import date_ms, read_date
 from hub.extraction.wording.languages import is_label, languages_in, script_of
@@ -382,9 +391,6 @@ _ORG_DAY: Final = re.compile(r"<(\d{4}-\d{2}-\d{2}[^<>\r\n]{0,60}+)>(?:--<[^<>\r
 _ORG_TAGS: Final = re.compile(r"[ \t]:[\w@#%:]+:$")
 _ORG_PLAN: Final = re.compile(r"[ \t]*(?:DEADLINE|SCHEDULED|CLOSED):[ \t]*[<\[]\d{4}-.*")
 
-_MAX_FRONT_LINES: Final = 100
-_FRONT_FIELD: Final = re.compile(r"([A-Za-z][\w -]*+)[ \t]*+:[ \t]++(.+)")
-_FRONT_REMARK: Final = re.compile(r"(?<!\s)\s++#.*$")
 _DATE_KEYS: Final = ("date", "created", "updated", "modified")
 _DUE_KEYS: Final = ("due", "duedate", "deadline")
 
@@ -739,20 +745,6 @@ def _goes_on(line: Line, indent: str) -> bool:
     is_entry = _LIST_ITEM.match(line.text) or _BOX.fullmatch(line.text)
     is_quoted_alike = prefix.count(">") == indent.count(">")
     return is_quoted_alike and len(prefix.expandtabs(4)) > len(indent.expandtabs(4)) and not is_entry
-
-
-def front_matter(lines: Sequence[Line]) -> tuple[dict[str, str], int]:
-    """Parse the ``key: value`` lines of the front matter; return them with the index of the next line."""
-    if not lines or lines[0].text.lstrip("\ufeff").rstrip() != "---":
-        return {}, 0
-    fields: dict[str, str] = {}
-    for number, line in enumerate(lines[1:_MAX_FRONT_LINES], start=1):
-        if line.text.rstrip() in ("---", "..."):
-            return fields, number + 1
-        if match := _FRONT_FIELD.fullmatch(line.text):
-            value = _FRONT_REMARK.sub("", match.group(2)).rstrip(" \t").strip("\"'")
-            fields[re.sub(r"[\s_-]", "", match.group(1)).lower()] = value
-    return {}, 0
 
 
 def _front_date(front: dict[str, str], keys: Sequence[str], options: ExtractionOptions) -> datetime | None:
