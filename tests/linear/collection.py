@@ -109,7 +109,7 @@ def _names() -> Iterator[str]:
 def _build_the_rest() -> dict[Pattern, tuple[str, str]]:
     """Build the expressions that the product compiles when they are first used; return their names."""
     from hub.extraction import chunk, orders, suspicion
-    from hub.extraction.redaction import Redaction
+    from hub.extraction.redaction import BUILT_IN, Redaction
     from hub.extraction.wording.languages import languages
     from hub.extraction.wording.lexicon import ATTRIBUTES
     from hub.text import letter_text
@@ -129,7 +129,7 @@ def _build_the_rest() -> dict[Pattern, tuple[str, str]]:
     orders._dress()
     letter_text.above_quotations()
     list(suspicion._hidden_runs("\u200b" * 99))
-    Redaction([RedactionRule(name="email")], "a@b.example")
+    Redaction([RedactionRule(name=name) for name in BUILT_IN], "a@b.example")
     return named
 
 
