@@ -256,7 +256,7 @@ def rule_of(column: sa.Column[Any]) -> Rule | None:
         return partial(_is_between, FIRST_INSTANT, LAST_INSTANT)
     (declared,) = column.base_columns  # where the table has another name
     for constraint in declared.table.constraints if isinstance(declared, sa.Column) else ():
-        check = str(constraint.sqltext) if isinstance(constraint, sa.CheckConstraint) else ""
+        check = getattr(constraint.sqltext, "text", "") if isinstance(constraint, sa.CheckConstraint) else ""
         if (words := _WORDS.fullmatch(check)) and words[1] == column.name:
             return frozenset(re.findall(r"\w+", words[2])).__contains__
         if (least := _LEAST.fullmatch(check)) and least[1] == column.name:

@@ -124,6 +124,7 @@ PURE = {
     "collections",
     "difflib",
     "enum",
+    "functools",
     "hashlib",
     "inspect",
     "operator",
