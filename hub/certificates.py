@@ -9,8 +9,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from cryptography import x509
-
 from protocol.errors import ErrorCode, HubError
 
 BEFORE_THE_END: Final = timedelta(days=21)  # a person is warned this long before a certificate expires
@@ -57,7 +55,7 @@ def load_pair(certificate: Path, key: Path) -> Pair:
     """
     chain = _read(certificate)
     try:
-        own = x509.load_pem_x509_certificates(chain)[0]
+        expires_at, names = _end_and_names(chain)
     except ValueError as error:
         raise CertificateUnusable(f"{certificate} has no certificate in PEM") from error
     _read(key)
@@ -72,7 +70,7 @@ def load_pair(certificate: Path, key: Path) -> Pair:
         if error.reason == "KEY_VALUES_MISMATCH":
             raise CertificateUnusable(f"the key {key} is not that of {certificate}") from error
         raise CertificateUnusable(f"{key} has no private key in PEM: {error.reason or error}") from error
-    return Pair(context, own.not_valid_after_utc, _names(own), sha256(chain).digest())
+    return Pair(context, expires_at, names, sha256(chain).digest())
 
 
 class Certificates:
@@ -111,12 +109,14 @@ def _read(file: Path) -> bytes:
         raise CertificateUnread(f"cannot read {file}: {error.strerror}") from error
 
 
-def _names(certificate: x509.Certificate) -> tuple[str, ...]:
+def _end_and_names(chain: bytes) -> tuple[datetime, tuple[str, ...]]:
+    """Return the end and the names of the first certificate of a chain. Raises ValueError."""
+    from cryptography import x509  # imported here: it takes 20 ms, and most hubs listen without TLS
+
+    own = x509.load_pem_x509_certificates(chain)[0]
     try:
-        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        found = own.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
-        return ()
-    return (
-        *found.get_values_for_type(x509.DNSName),
-        *map(str, found.get_values_for_type(x509.IPAddress)),
-    )
+        return own.not_valid_after_utc, ()
+    addresses = map(str, found.get_values_for_type(x509.IPAddress))
+    return own.not_valid_after_utc, (*found.get_values_for_type(x509.DNSName), *addresses)

@@ -7,17 +7,16 @@ the dashboard. Each heading has an id as in the handbook's links, and so has eac
 """
 
 import re
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime
 from functools import cache
 from html import escape
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import msgspec
 from anyio import to_thread
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
 from msgspec import field
 from starlette.datastructures import Headers
 from starlette.responses import Response
@@ -691,11 +690,14 @@ _PAGE: Final = """<!doctype html>
 @cache
 def html_of(topic: str) -> str:
     """Return a page of the handbook, or the list of all pages if *topic* is empty. Raises UnknownTopic."""
+    from markdown_it import MarkdownIt  # imported here: a start can do without
+
     text = docs.page(topic) if topic else docs.contents("/docs/")
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = parser.parse(_COMMENT.sub("", text))
-    for token, inner in _headings(tokens):
-        token.attrSet("id", id_of(inner))
+    for token, inner in pairwise(tokens):
+        if token.type == "heading_open":
+            token.attrSet("id", id_of("".join(part.content for part in inner.children or ())))
     for token in tokens:
         if token.type in ("th_open", "td_open") and token.attrs.pop("style", "") == "text-align:right":
             token.attrSet("class", "number")
@@ -716,13 +718,6 @@ def html_of(topic: str) -> str:
 def id_of(heading: str) -> str:
     """Return the id of a heading, as links of the handbook name it."""
     return _NO_ID.sub("", heading.lower()).strip().replace(" ", "-")
-
-
-def _headings(tokens: Sequence[Token]) -> Iterator[tuple[Token, str]]:
-    for number, token in enumerate(tokens):
-        if token.type == "heading_open":
-            parts = tokens[number + 1].children or ()
-            yield token, "".join(part.content for part in parts)
 
 
 def _topics(current: str) -> Iterator[str]:
