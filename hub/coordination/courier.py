@@ -30,7 +30,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from hub.clock import Chance, Clock, IdFactory
 from hub.coordination.message_transitions import Homes, Listener, Moving, is_delivered_or_over
-from hub.coordination.to_gateway import PAGES, ROWS, OnText, Paces, ToGateway
+from hub.coordination.to_gateway import MOST_ROWS, PAGES, OnText, Paces, ToGateway, older
 from hub.links.roster import DeviceLink
 from hub.log import Channel
 from hub.metrics import Metrics
@@ -127,7 +127,6 @@ def _text(message: Any) -> str:
 log = Channel(__name__)
 
 AGAIN_S: Final = 30.0  # after an error of the gateway or the database
-SKEW_MS: Final = 600_000  # maximum difference between the gateway's clock and the hub's
 
 
 class MissedAnswers:
@@ -170,7 +169,7 @@ class MissedAnswers:
         main = await self._store.read(gateway_agents.find_main_agent, ids[0])
         if since is None or main is None or main.session_key is None:
             return
-        for row in await self._texts(gateway, main.session_key, since - SKEW_MS):
+        for row in await self._texts(gateway, main.session_key, since):
             await self._on_text(main.agent_id, row.text)
 
     async def _texts(self, gateway: Gateway, session_key: str, since: int) -> list[Message]:
@@ -178,12 +177,13 @@ class MissedAnswers:
         found: list[Message] = []
         offset: int | None = None
         for _ in range(PAGES):
-            history: History = await methods.chat_history(gateway, session_key, limit=ROWS, offset=offset)
+            history: History = await methods.chat_history(
+                gateway, session_key, limit=MOST_ROWS, offset=offset
+            )
             texts = [row for row in history.messages if row.role == "assistant" and ANSWER in row.text]
             found = [*texts, *found]
-            offset = history.next_offset
-            oldest = history.messages[0].timestamp_ms if history.messages else None
-            if offset is None or (oldest and oldest < since):
+            offset = older(history, since)
+            if offset is None:
                 break
         return found
 

@@ -258,35 +258,55 @@ def _history_proof(row: Message | PendingInput) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name != "text" and value is not None}
 
 
-ROWS: Final = 200  # per page of a history
-PAGES: Final = 5  # a message older than 1,000 rows cannot be found, and fails
+ROWS, MOST_ROWS = 200, 1_000  # of a history's newest page, and of older ones
+PAGES: Final = 20  # a message with 19,200 later rows cannot be found, and fails
+SKEW_MS: Final = 600_000  # maximum difference between the gateway's clock and the hub's
+RESET: Final = "reset"  # kind of the row that a reset of the session leaves in place of all rows before it
 
 
-async def find(gateway: Gateway, session_key: str | None, key: str) -> tuple[Shown, bool]:
-    """Return the state of the message sent under *key*, and whether the lookup was complete.
+def older(history: History, since: int) -> int | None:
+    """Return the offset of the next older rows; None if all of those since then were read."""
+    oldest = history.messages[0].timestamp_ms if history.messages else None
+    return None if oldest and oldest < since - SKEW_MS else history.next_offset
+
+
+async def find(
+    gateway: Gateway, session_key: str, key: str, *, created_at: int, moved_at: int
+) -> tuple[Shown, bool]:
+    """Return the state of the message sent under *key*, and whether the history reaches back to it.
+
+    It does not if it has too many rows, or the session was reset.
+
+    Args:
+        created_at, moved_at: times of the message and of its last state.
 
     Raises:
         GatewayError: the gateway could not be asked.
     """
-    assert session_key is not None, "its home is known"
-    history = await methods.chat_history(gateway, session_key, limit=ROWS, about=(key,))
-    rows, pending = list(history.messages), list(history.pending)
-    offset, before = history.next_offset, history.pending_before
-    for _ in range(PAGES - 1):
-        shown = shown_of(key, msgspec.structs.replace(history, messages=rows, pending=pending))
-        if shown.progress != "absent" or (offset is None and before is None):
-            return shown, True
+    rows, pending = list[Message](), list[PendingInput]()
+    offset, before = None, None
+    is_first = True
+    for _ in range(PAGES):
         history = await methods.chat_history(
-            gateway, session_key, limit=ROWS, offset=offset, about=(key,), pending_before=before
+            gateway,
+            session_key,
+            limit=ROWS if offset is None else MOST_ROWS,
+            offset=offset,
+            about=(key,),
+            pending_before=before,
         )
-        if offset is not None:  # otherwise the page repeats the newest rows
+        if is_first or offset is not None:  # otherwise the page repeats the newest rows
             rows = [*history.messages, *rows]
-            offset = history.next_offset
-        if before is not None:
+            offset = older(history, created_at)
+        if is_first or before is not None:
             pending = [*history.pending, *pending]
             before = history.pending_before
-    shown = shown_of(key, msgspec.structs.replace(history, messages=rows, pending=pending))
-    return shown, offset is None
+        is_first = False
+        shown = shown_of(key, msgspec.structs.replace(history, messages=rows, pending=pending))
+        if shown.progress != "absent" or (offset is None and before is None):
+            break
+    is_reset = any(row.kind == RESET and (row.timestamp_ms or 0) >= moved_at for row in rows)
+    return shown, offset is None and not is_reset
 
 
 log = Channel(__name__)
@@ -383,8 +403,7 @@ class ToGateway:
         Raises:
             GatewayError: the gateway is unreachable; nothing was written.
         """
-        key = attempt_key(seen.id, seen.attempt)
-        shown, is_whole = await find(gateway, seen.session_key, key)
+        shown, is_whole, key = await self._shown(gateway, seen)
         if shown.progress == "consumed":
             await self._follow(gateway, seen, shown, key)
         elif shown.progress == "pending":
@@ -496,6 +515,12 @@ class ToGateway:
 
     # --- lookup ---
 
+    async def _shown(self, gateway: Gateway, seen: MessageSight) -> tuple[Shown, bool, str]:
+        assert seen.session_key is not None, "its home is known"
+        key = attempt_key(seen.id, seen.attempt)
+        times = {"created_at": seen.created_at, "moved_at": seen.updated_at}
+        return *await find(gateway, seen.session_key, key, **times), key
+
     async def _find_message(
         self, gateway: Gateway, seen: MessageSight, *, refused: GatewayRefused | None = None
     ) -> None:
@@ -504,8 +529,7 @@ class ToGateway:
         Args:
             refused: the gateway's refusal of the send, which may be the reason for a missing message.
         """
-        key = attempt_key(seen.id, seen.attempt)
-        shown, is_whole = await find(gateway, seen.session_key, key)
+        shown, is_whole, key = await self._shown(gateway, seen)
         if seen.state is MessageState.CONSUMED and shown.progress != "consumed":
             # It was in the history before, and the session has been reset since.
             shown = Shown(progress="consumed", is_busy=shown.is_busy)
@@ -527,7 +551,7 @@ class ToGateway:
                 else:
                     await self._rest(seen)
             case "absent":
-                await self._absent(gateway, seen, key, refused, is_whole=is_whole)
+                await self._absent(gateway, seen, key, refused, is_whole=is_whole, is_busy=shown.is_busy)
 
     async def _absent(
         self,
@@ -537,8 +561,9 @@ class ToGateway:
         refused: GatewayRefused | None,
         *,
         is_whole: bool,
+        is_busy: bool,
     ) -> None:
-        """Process a message that the history does not show."""
+        """Process a message that the history does not show, or is too short for."""
         waits = await methods.agent_wait(gateway, key, timeout_ms=0)
         proof = {"history": "absent", "wait": _proof_of(waits)}
         if waits.status == "pending":
@@ -548,7 +573,7 @@ class ToGateway:
                 await self._rest(seen)
         elif waits.status == "error" and is_whole:  # it failed before the agent read it
             await self._interrupted(seen, proof)
-        elif waits.status == "ok":  # its run has ended; the row may follow in a moment
+        elif waits.status == "ok" and (is_whole or words_of(waits.reply)):  # the row may follow in a moment
             if self._is_old(seen):
                 shown = Shown(progress="consumed", proof=proof, answer=words_of(waits.reply))
                 await self._follow(gateway, seen, shown, key)
@@ -558,13 +583,10 @@ class ToGateway:
             await self._moving.fail(seen, refused.code, str(refused), proof=proof)
         elif refused is not None:
             await self._interrupted(seen, proof | {"refused": shortened(str(refused))})
-        elif seen.state is MessageState.SENT:
-            if not is_whole:
-                await self._lost(seen, proof)
-            else:  # it never arrived
-                again = msgspec.structs.replace(seen, held_until=None)
-                await self._send(gateway, again)
-        elif self._is_old(seen) and not await self._is_same_start(gateway, seen):
+        elif seen.state is MessageState.SENT and is_whole:  # it never arrived
+            again = msgspec.structs.replace(seen, held_until=None)
+            await self._send(gateway, again)
+        elif self._is_old(seen) and not (await self._is_same_start(gateway, seen) if is_whole else is_busy):
             await self._lost(seen, proof)
         else:
             await self._rest(seen)

@@ -40,7 +40,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         key: for a user's row, the idempotency key of its ``chat.send`` followed by ``:user``.
         run_id: for an agent's row, the run that wrote it.
         source: for a row written by a program on behalf of a person, the program.
-        kind: for a row of the role custom, its kind.
+        kind: for a row that neither a person nor the agent wrote, its kind.
     """
 
     role: str
@@ -200,7 +200,7 @@ def _message(row: Mapping[str, Any]) -> Message:
         run_id=_text(reported.get("runId")),
         stop_reason=_text(row.get("stopReason")),
         source=_text(origin.get("sourceTool")) or _text(origin.get("kind")),
-        kind=_text(row.get("customType")),
+        kind=_text(row.get("customType")) or _text(reported.get("kind")),
         timestamp_ms=stamp if isinstance(stamp, int | float) else None,
     )
 

@@ -311,6 +311,59 @@ async def test_what_a_gateway_has_forgotten_is_looked_for_before_it_is_said_agai
     assert (gateway.count(SEND), ended.attempt) == (1, 1)
 
 
+async def test_a_message_far_back_in_its_history_is_found(bench: PostBench, gateway: FakeGateway) -> None:
+    gateway.fault(SEND, "never")
+    row = await bench.say()
+    await until(lambda: len(gateway.said(WORKERS)) == 1)
+    await bench.kill()
+    gateway.chat._runs.clear()
+    for n in range(4_000):
+        gateway.rows(WORKERS).append(Row("user", "hm", key=f"other-{n}:user", at_ms=bench.at))
+    bench.start()
+    ended = await bench.end(row)
+    assert ended.state in (MessageState.ANSWERED, MessageState.CONSUMED)
+    assert (gateway.count(SEND), ended.attempt) == (1, 1)
+
+
+async def test_a_history_is_read_back_to_the_message_and_no_further(
+    bench: PostBench, gateway: FakeGateway
+) -> None:
+    long_ago = bench.at - DAY_MS
+    rows = gateway.office.session(WORKERS).rows
+    rows += [Row("user", "hm", key=f"other-{n}:user", at_ms=long_ago) for n in range(4_000)]
+    gateway.answer_once(SEND, "unreadable, and it was not done")
+    row = await bench.end(await bench.say())
+    assert (row.sends, sum(row.content in said for said in gateway.said(WORKERS))) == (2, 1)
+    offsets = {asked.params.get("offset") for asked in gateway.asked if asked.method == "chat.history"}
+    assert offsets == {None}
+
+
+@pytest.mark.parametrize("is_delivered", [True, False])
+async def test_a_message_before_a_reset_of_its_session_is_not_said_again(
+    bench: PostBench, gateway: FakeGateway, *, is_delivered: bool
+) -> None:
+    """The session shows nothing of before: its agent may have had the message, or never gets it."""
+    if is_delivered:
+        gateway.fault(SEND, "never")
+        row = await bench.say()
+        await until(lambda: len(gateway.said(WORKERS)) == 1)
+    else:
+        gateway.hold(WORKERS)
+        await bench.until(await bench.say("first"), MessageState.CONSUMED)
+        row = await bench.until(await bench.say("second", queue_mode="followup"), MessageState.QUEUED)
+    await bench.kill()
+    sends = gateway.count(SEND)
+    gateway.chat._runs.clear()
+    gateway.chat.abort(WORKERS)
+    gateway.office.session(WORKERS).reset(bench.at)
+    bench.start()
+
+    ended = await bench.end(row)
+
+    assert (ended.state, ended.reason_code) == (MessageState.FAILED, ErrorCode.UNKNOWN_EFFECT)
+    assert (gateway.count(SEND), ended.attempt) == (sends, 1)
+
+
 async def test_a_message_withdrawn_at_the_gateway_has_failed(bench: PostBench, gateway: FakeGateway) -> None:
     gateway.hold(WORKERS)
     await bench.until(await bench.say("first"), MessageState.CONSUMED)

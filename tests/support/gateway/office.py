@@ -27,6 +27,7 @@ class Row:
     stop_reason: str | None = None
     provenance: dict[str, Any] | None = None
     custom_type: str | None = None  # of a row that is neither a person's nor the agent's
+    kind: str | None = None  # of a row of the session itself
     id: str = field(default_factory=lambda: fresh("row"))
     at_ms: int = 0
 
@@ -37,6 +38,9 @@ class Row:
             row["content"] = self.text
         elif self.custom_type is not None:
             row |= {"content": self.text, "customType": self.custom_type, "display": True}
+        elif self.kind is not None:
+            row["content"] = [{"type": "text", "text": self.text}]
+            inner["kind"] = self.kind
         else:
             row["content"] = [{"type": "text", "text": self.text}]
             row["stopReason"] = self.stop_reason or "stop"
@@ -83,6 +87,11 @@ class Session:
     @property
     def agent_id(self) -> str:
         return self.key.split(":")[1]
+
+    def reset(self, at_ms: int) -> None:
+        """One row is left, and what no turn has read is dropped without a trace."""
+        self.rows[:] = [Row("system", "Reset", kind="reset", at_ms=at_ms)]
+        self.pending.clear()
 
     def find(self, key: str) -> Row | None:
         return next((row for row in self.rows if row.key == f"{key}:user"), None)

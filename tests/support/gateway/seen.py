@@ -73,9 +73,11 @@ res: error id ok payload type
 row assistant: __openclaw api content idempotencyKey model provider responseId role stopReason
     timestamp usage
 row custom: __openclaw content customType display role timestamp
+row system: __openclaw content role timestamp
 row user: __openclaw content idempotencyKey provenance role timestamp
 row.__openclaw assistant: id idempotencyKey recordTimestampMs runId seq transcriptPosition
 row.__openclaw custom: id recordTimestampMs runId seq transcriptPosition
+row.__openclaw system: id kind seq transcriptPosition
 row.__openclaw user: id idempotencyKey recordTimestampMs senderIsOwner seq steerTargetRunId
     transcriptPosition transport
 row.provenance: kind sourceSessionKey sourceTool
