@@ -210,12 +210,13 @@ class Api:
         found: list[Ref] = []
         params: dict[str, str | Sequence[str]] = {"maxResults": str(min(most or LISTED, LISTED))}
         params |= ({"q": q} if q else {}) | ({"labelIds": list(labels)} if labels else {})
+        seen: set[str] = set()
         while True:
             page = _read(await self._ask("messages", params=params, units=LIST_UNITS), Listed)
             found += page.messages
             if not page.next_page_token or (most is not None and len(found) >= most):
                 return found[:most]
-            params["pageToken"] = page.next_page_token
+            params["pageToken"] = _unseen(page.next_page_token, seen)
 
     async def history(self, start: str, token: str | None) -> HistoryPage | None:
         """Return the additions after *start*, or None if Gmail's history does not reach back so far."""
@@ -253,6 +254,14 @@ class Api:
             units=units,
             expects_json=True,
         )
+
+
+def _unseen(token: str, seen: set[str]) -> str:
+    """Return the token of a list's next page. Raises Unavailable if it was *seen*, to which it is added."""
+    if token in seen:
+        raise Unavailable("Gmail's pages lead in a circle")
+    seen.add(token)
+    return token
 
 
 def judge(answer: Answer) -> ConnectorFailure | None:
@@ -715,6 +724,7 @@ class Stream:
         reached = begin.history_id
         token: str | None = None
         reported: str | None = None
+        seen: set[str] = set()
         while True:
             page = await self._api.history(begin.history_id, token)
             if page is None:
@@ -730,9 +740,9 @@ class Stream:
                 # With a search, messages already passed are checked again, as this point cannot be resumed.
                 cursor = None if self._q else msgspec.to_builtins(_State(history_id=at, at=begin.at))
                 yield Step(ids, cursor)
-            token = page.next_page_token
-            if not token:
+            if not page.next_page_token:
                 break
+            token = _unseen(page.next_page_token, seen)
         recent = tuple(one for one in points if one.at >= begin.at) if self._q else ()
         behind = recent if len(recent) < _POINTS else (recent[0], *recent[2 - _POINTS :])
         yield Step((), msgspec.to_builtins(_State(history_id=reported or reached, at=now, behind=behind)))

@@ -186,6 +186,9 @@ class Graph:
         self._caller = caller
         self._base_url = base_url
         self._headers = {"Accept": "application/json"} | ({"Prefer": ", ".join(prefer)} if prefer else {})
+        self._pages_before: dict[
+            str, set[str]
+        ] = {}  # links of the pages of a list, by the link to its next page
 
     def url(self, *path: str, query: Mapping[str, str] | None = None) -> str:
         """Create a URL; each segment of *path* is quoted, because ids contain slashes and other signs."""
@@ -232,8 +235,12 @@ class Graph:
         if not isinstance(items, list):
             raise Unavailable("Microsoft Graph answered something else than a list")
         on, end = self._link(body, "@odata.nextLink"), self._link(body, "@odata.deltaLink")
-        if on == url:
-            raise Unavailable("Microsoft Graph's page leads to itself")
+        before = self._pages_before.pop(url, set())
+        before.add(url)
+        if on in before:
+            raise Unavailable("Microsoft Graph's pages lead in a circle")
+        if on is not None:
+            self._pages_before[on] = before
         return GraphPage(tuple(item for item in items if isinstance(item, dict)), on, end)
 
     def _link(self, body: dict[str, Any], name: str) -> str | None:

@@ -19,6 +19,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from hub.text.mime import name_of
+
 JSON = {"content-type": "application/json"}
 ROOT = "/gmail/v1/users/me"
 
@@ -62,6 +64,7 @@ class FakeGmail:
 
     has_profile: bool = True
     page: int = 500  # the most ids on a page
+    circles: int = 0  # pages to come, behind the first of a list, that lead to themselves
     mails: dict[str, Mail] = field(default_factory=dict)
     records: list[tuple[int, str, list[str]]] = field(default_factory=list)
     labels: dict[str, str] = field(default_factory=lambda: {"INBOX": "INBOX", "Label_7": "Bills"})
@@ -139,7 +142,7 @@ class FakeGmail:
             case ["messages", id] if id in self.mails:
                 return _json(self._full(self.mails[id], request.query_params.get("format", "full")))
             case ["messages", _, "attachments", id]:
-                data = base64.urlsafe_b64decode(id.partition("~")[2] + "==").rstrip(b"\0")
+                data = base64.urlsafe_b64decode(id.partition("~")[2] + "==")
                 return _json({"size": len(data), "data": _b64(data)})
             case ["history"]:
                 return self._changes(request)
@@ -190,6 +193,9 @@ class FakeGmail:
         assert 1 <= int(request.query_params["maxResults"]) <= 500
         start = int(request.query_params.get("pageToken", "0"))
         more = {"nextPageToken": str(start + most)} if start + most < len(found) else {}
+        if start and self.circles:
+            self.circles -= 1
+            more = {"nextPageToken": str(start)}
         return found[start : start + most], more
 
     def _full(self, mail: Mail, form: str) -> dict[str, Any]:
@@ -200,7 +206,9 @@ class FakeGmail:
             "historyId": str(mail.history_id),
         }
         told |= {"internalDate": str(int(mail.at.timestamp() * 1000)), "sizeEstimate": len(mail.raw)}  # type: ignore[dict-item]
-        if form != "minimal":
+        if form == "raw":
+            told["raw"] = _b64(mail.raw)
+        elif form != "minimal":
             told["payload"] = self._part(message_from_bytes(mail.raw), "0")  # type: ignore[assignment]
         return told
 
@@ -208,7 +216,7 @@ class FakeGmail:
         told: dict[str, Any] = {
             "partId": number,
             "mimeType": part.get_content_type(),
-            "filename": part.get_filename() or "",
+            "filename": name_of(part),
             "headers": [{"name": name, "value": str(value)} for name, value in part.items()],
         }
         inner = part.get_payload()

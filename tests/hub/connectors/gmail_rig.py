@@ -1,11 +1,12 @@
 """A Gmail connector before the fake of it, with a clock that runs ahead whenever somebody waits."""
 
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
 import anyio.lowlevel
+from starlette.types import ASGIApp
 
 from hub.connectors.calling import Caller, Throttle
 from hub.connectors.connector import Context, Cursor, Message, Page, Unread
@@ -102,6 +103,6 @@ async def read_all(gmail: Gmail, messages: list[Message]) -> dict[str, Document 
 
 
 @asynccontextmanager
-async def rig(fake: FakeGmail) -> AsyncIterator[Rig]:
-    async with serving(fake) as base, OutboundClient(OutboundRules(), tls=TLS) as client:
+async def rig(fake: FakeGmail, around: Callable[[ASGIApp], ASGIApp] = lambda app: app) -> AsyncIterator[Rig]:
+    async with serving(around(fake)) as base, OutboundClient(OutboundRules(), tls=TLS) as client:
         yield Rig(fake, base, client)

@@ -108,6 +108,7 @@ class Wire:
     Attributes:
         on_answer: looks at what the server sends, before it arrives; false stops the wire.
         cuts_every: of all commands, each of that number is not passed on, and its connection ends; 0: none.
+        piece: bytes that are passed on at once, at most.
         is_silent: when it stops, it stays open, and nothing is read any more; else it is cut.
         passed: bytes of the server that went through.
         asked: what clients have said.
@@ -120,6 +121,7 @@ class Wire:
         self.on_answer: Callable[[bytes], bool] = lambda _: True
         self.is_silent = False
         self.cuts_every = self._commands = 0
+        self.piece = 65_536
         self.passed = 0
         self.asked = b""
         self._left = threading.Event()  # a client has hung up
@@ -166,7 +168,7 @@ class Wire:
 
     def _pump(self, source: socket.socket, target: socket.socket, is_answer: bool) -> None:
         with suppress(OSError):
-            while data := source.recv(65_536):
+            while data := source.recv(self.piece):
                 if not is_answer and self._is_cut_by(data):
                     break
                 if not is_answer:

@@ -279,3 +279,12 @@ async def test_a_run_that_stops_halfway_misses_nothing_that_a_search_finds_only_
     rest = await here.run(first.cursor or cursor, q="invoice")
     assert len(first.messages) == CHUNK
     assert "invoice late" in rest.subjects
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_pages_that_lead_in_a_circle_are_left(fake: FakeGmail, here: Rig, is_first: bool) -> None:
+    cursor = None if is_first else (await here.run()).cursor
+    fill(fake, 12, page=5)
+    fake.circles = 1_000
+    with pytest.raises(Unavailable, match="circle"):
+        await here.run(cursor)

@@ -105,6 +105,18 @@ async def test_a_link_forgotten_in_the_first_round_begins_it_anew(here: Account)
     assert sorted(subjects(rest)) == [f"mail {number}" for number in range(5)]
 
 
+@each("is_first", [True, False])
+async def test_pages_that_lead_in_a_circle_are_left(is_first: bool) -> None:
+    async with account() as here:
+        here.fake.mail.page_most = 2
+        cursor = None if is_first else cursor_of(await listing(here.outlook()))
+        for number in range(9):
+            here.fake.mail.deliver(f"mail {number}")
+        here.fake.mail.circles = 1_000
+        with pytest.raises(Unavailable, match="circle"):
+            await listing(here.outlook(), cursor)
+
+
 async def test_a_provider_that_forgets_each_time_is_left_for_later(here: Account) -> None:
     first = await listing(here.outlook())
     here.fake.fail(410, "SyncStateNotFound", match="delta", times=20)

@@ -1,9 +1,11 @@
 """A connector over the fake, as a run would have it: real HTTP, real caller, time by hand."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
+
+from starlette.types import ASGIApp
 
 from hub.connectors.calling import Caller, Throttle
 from hub.connectors.connector import Connector, Context, Cursor, Message, Page, Unread
@@ -87,11 +89,13 @@ class QuickClock(FakeClock):
 
 
 @asynccontextmanager
-async def account(start: datetime = START) -> AsyncIterator[Account]:
-    """An account at a fake of its own."""
+async def account(
+    start: datetime = START, around: Callable[[ASGIApp], ASGIApp] = lambda app: app
+) -> AsyncIterator[Account]:
+    """An account at a fake of its own. *around*: puts something before its application."""
     clock = QuickClock(start)
     fake = FakeGraph(clock.now)
-    async with fake.serving(), OutboundClient(OutboundRules()) as client:
+    async with fake.serving(around), OutboundClient(OutboundRules()) as client:
         yield Account(fake, client, clock)
 
 

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from starlette.datastructures import Headers
 from starlette.responses import Response as HttpResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tests.support import asgi
 
@@ -41,8 +41,10 @@ class Response(NamedTuple):
 
 
 @asynccontextmanager
-async def serving(respond: Callable[[Request], Response]) -> AsyncIterator[str]:
-    """Answer on loopback; gives the origin."""
+async def serving(
+    respond: Callable[[Request], Response], around: Callable[[ASGIApp], ASGIApp] = lambda app: app
+) -> AsyncIterator[str]:
+    """Answer on loopback; gives the origin. *around*: puts something before the application."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         raw, query = scope["raw_path"].decode(), scope["query_string"].decode()
@@ -57,5 +59,5 @@ async def serving(respond: Callable[[Request], Response]) -> AsyncIterator[str]:
         told = HttpResponse(data, status, headers={"content-type": "application/json", **more})
         await told(scope, receive, send)
 
-    async with asgi.serving(app) as origin:
+    async with asgi.serving(around(app)) as origin:
         yield origin

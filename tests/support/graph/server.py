@@ -8,16 +8,27 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from email import message_from_bytes
+from email.message import Message
 from itertools import count
 from typing import Any, NamedTuple
 
 import msgspec
+from starlette.types import ASGIApp
 
+from hub.text.mime import bytes_of, header_text, name_of, parameter_of, text_of
+from hub.text.wrapped import flow_of, unflowed
 from tests.support.clock import START
 from tests.support.graph.http import Request, Response, serving, with_query
 
 IMMUTABLE = 'IdType="ImmutableId"'
-_PRIVATE = ("folder", "seq", "unique", "attachments", "came", "changed")
+_PRIVATE = ("folder", "seq", "unique", "attachments", "came", "changed", "mime")
+
+
+def _unwrapped(part: Message) -> str:
+    """Return the text of a part, decoded and with whole lines."""
+    flow = flow_of(parameter_of(part, "format"), parameter_of(part, "delsp"))
+    return unflowed(text_of(part)[0], flow)
 
 
 class Round(msgspec.Struct):
@@ -44,6 +55,7 @@ class Mailbox:
         page_most: messages on a page, if the client does not ask for fewer.
         most_filtered: messages of a first round that is filtered by date.
         empty_first: a round begins with a page that has nothing on it.
+        circles: pages to come, behind the first of a round, that lead to themselves.
         doubles: each round lists its first message again at its end.
     """
 
@@ -61,6 +73,7 @@ class Mailbox:
         self.most_filtered = 5_000
         self.empty_first = False
         self.doubles = False
+        self.circles = 0
 
     # --- what happens in the mailbox ---
 
@@ -109,6 +122,41 @@ class Mailbox:
         }
         return id
 
+    def receive(self, raw: bytes, **fields: Any) -> str:
+        """A mail arrives as it was sent; its fields have what Microsoft makes of it.
+
+        Of a signed mail, that is an attachment with all of it. A meeting is known by its calendar.
+        """
+        mail = message_from_bytes(raw)
+        texts: dict[str, list[str]] = {"text/plain": [], "text/html": []}
+        attachments = []
+        for part in mail.walk():
+            kind = part.get_content_type()
+            if kind == "text/calendar":
+                fields["@odata.type"] = "#microsoft.graph.eventMessageRequest"
+            elif kind in texts and not name_of(part) and part.get_content_disposition() != "attachment":
+                texts[kind].append(_unwrapped(part))
+            elif not part.is_multipart() and part.get_content_maintype() != "multipart":
+                attachments.append((name_of(part), kind, bytes_of(part)))
+        if mail.get_content_type() == "multipart/signed":
+            texts, attachments = {"text/plain": [], "text/html": []}, [("smime.p7m", "multipart/signed", raw)]
+        is_page = bool(texts["text/html"])  # the richest form of a mail is its body
+        kind = "text/html" if is_page else "text/plain"
+        text = "\n\n".join(texts[kind])
+        names = {name.lower(): header_text(str(value)) for name, value in reversed(mail.items())}
+        return self.deliver(
+            names.get("subject", ""),
+            text=text,
+            attachments=tuple(attachments),
+            mime=raw,
+            **{
+                "body": {"contentType": "html" if is_page else "text", "content": text},
+                "internetMessageHeaders": [{"name": name, "value": value} for name, value in names.items()],
+            }
+            | ({"internetMessageId": names["message-id"]} if "message-id" in names else {})
+            | fields,
+        )
+
     def change(self, id: str, **fields: Any) -> None:
         """Something about a mail changes: it was read, flagged, sorted. A round tells that alone."""
         message = self.messages[id]
@@ -149,6 +197,8 @@ class Mailbox:
                 return self._list(folder, request)
             case ("messages", id):
                 return self._message(id, request)
+            case ("messages", id, "$value") if id in self.messages:
+                return Response(200, self.messages[id]["mime"], {"content-type": "text/plain"})
             case ("messages", id, "attachments"):
                 return self._attachments(id)
             case ("messages", id, "attachments", attachment, "$value"):
@@ -221,7 +271,10 @@ class Mailbox:
             "('", "/"
         ).replace("')", "")
         links: dict[str, str | None]
-        if rest or (self.empty_first and not ids and round.queue):
+        if self.circles and (own := request.query.get("$skiptoken")) is not None:
+            self.circles -= 1
+            links = {"next": f"{base}?$skiptoken={own}"}
+        elif rest or (self.empty_first and not ids and round.queue):
             self._rounds[token] = msgspec.structs.replace(round, queue=rest)
             links = {"next": f"{base}?$skiptoken={token}"}
         else:
@@ -618,8 +671,10 @@ class FakeGraph:
         self._faults.append(Fault(response, match))
 
     @asynccontextmanager
-    async def serving(self) -> AsyncIterator["FakeGraph"]:
-        async with serving(self._respond) as origin:
+    async def serving(
+        self, around: Callable[[ASGIApp], ASGIApp] = lambda app: app
+    ) -> AsyncIterator["FakeGraph"]:
+        async with serving(self._respond, around) as origin:
             self.base_url = f"{origin}/v1.0"
             yield self
 
