@@ -215,6 +215,82 @@ class FileStored(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: EpochMs
 
 
+# Shared files, for programs that the owner lets read them: ``files.list`` and ``files.read``
+
+MOST_LINES: Final = 10_000  # of one answer
+
+
+class FilesList(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Request for the files at or below *path*, in the order of their paths, at most ``limit`` of the call.
+
+    *path* and *after* begin with the name of a shared folder; only files behind *after* are listed.
+    """
+
+    path: Path
+    after: Text = ""
+
+
+class ListedFile(msgspec.Struct, frozen=True, kw_only=True):
+    """Shared file that may be read, if its text is found to have no secret."""
+
+    path: Path
+    size_bytes: Count
+    modified_ms: EpochMs
+
+
+class FilesPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer to ``files.list``. *more*: files follow the last one."""
+
+    files: Annotated[list[ListedFile], Meta(max_length=1_000)]
+    more: bool
+
+
+class FilesRead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Request for a part of the text of a shared file.
+
+    Attributes:
+        line: where the part begins, counted from 1, unless there is an *offset* in code points of the text.
+        lines: number of lines at most.
+        reader: who reads the part, for the device's log.
+    """
+
+    path: Path
+    line: Annotated[int, Meta(ge=1, le=2**53)] = 1
+    offset: Count = 0
+    lines: Annotated[int, Meta(ge=1, le=MOST_LINES)] = MOST_LINES
+    reader: Name = ""
+
+
+class FileExcerpt(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer to ``files.read``: a part of the text of a file, which has ``PART_BYTES`` at most as JSON.
+
+    Attributes:
+        sha256: digest of the file's bytes.
+        line: number of the line in which the part begins.
+        lines, characters: of the whole text.
+        next_offset: where the next part begins; ``None``: this is the last one.
+        hidden: number of invisible parts left out of the text.
+    """
+
+    path: Path
+    sha256: Sha256
+    media_type: Name
+    modified_ms: EpochMs
+    content: str
+    offset: Count
+    line: Count
+    lines: Count
+    characters: Count
+    next_offset: Count | None = None
+    hidden: Count = 0
+
+
+def root_in(path: str) -> str:
+    """Return the name of the shared folder in a path on the wire, or "" if the path is not a plain one."""
+    parts = path.replace("\\", "/").split("/")
+    return "" if {*parts} & {"", ".", "..", "~"} else path.partition("/")[0]
+
+
 # Questions to people: ``user.ask``, and answers in the text of a chat
 
 QUESTION_CHARACTERS: Final = 8_192
@@ -286,11 +362,13 @@ class OwnerGrant(StrEnum):
 
     REVIEW_REMOTE = "review.remote"  # to send verdicts that the owner gave elsewhere
     ROWS_READ = "rows.read"  # to query approved rows of the listed tables
+    FILES_READ = "files.read"  # to let programs read files of the listed shared folders
 
 
 MARKED: Final = "marked"  # named with ``review.remote``: also to approve and edit items that have a mark
 # Python 3.11 takes 0.3 us to look up a member of an enum, and every call to a device is compared with these.
 _REVIEW_APPLY, _QUERY = Action.REVIEW_APPLY, Action.QUERY
+_FILES: Final = (Action.FILES_LIST, Action.FILES_READ)
 
 
 def refused_by_owner(
@@ -299,7 +377,8 @@ def refused_by_owner(
     """Return why the owner's grants do not allow *call*, or None if they do.
 
     Args:
-        granted: tables of each grant, by the grant's name; of ``review.remote``, ``MARKED`` or nothing.
+        granted: tables or folders of each grant, by the grant's name; of ``review.remote``, ``MARKED`` or
+            nothing.
         is_marked: the call approves or edits an item that has a mark.
     """
     action = call.action
@@ -316,4 +395,8 @@ def refused_by_owner(
         and call.table not in granted.get(OwnerGrant.ROWS_READ, ())
     ):
         return f"the owner of this device does not grant {OwnerGrant.ROWS_READ.value!r} of {call.table}"
+    if action in _FILES:
+        root = root_in(str(call.data.get("path", "")))
+        if root not in granted.get(OwnerGrant.FILES_READ, ()):
+            return f"the owner of this device does not grant {OwnerGrant.FILES_READ.value!r} of {root!r}"
     return None

@@ -85,6 +85,7 @@ class ErrorCode(StrEnum):
     UNKNOWN_DEVICE = "unknown_device"
     UNKNOWN_RUN = "unknown_run"
     UNKNOWN_ITEM = "unknown_item"
+    UNKNOWN_FILE = "unknown_file"
     UNKNOWN_TOKEN = "unknown_token"
     UNKNOWN_USER = "unknown_user"
     UNKNOWN_PAIRING = "unknown_pairing"
@@ -262,6 +263,12 @@ CATALOGUE: dict[ErrorCode, CodeInfo] = {
         _O, False, 404, "'hub runs' lists the runs there are; one without news may be part of a later one"
     ),
     _E.UNKNOWN_ITEM: CodeInfo(_O, False, 404, "'hub items' lists the items there are"),
+    _E.UNKNOWN_FILE: CodeInfo(
+        _R,
+        False,
+        404,
+        "list a shared folder for its files; hidden and ignored ones, and links, are not offered",
+    ),
     _E.UNKNOWN_TOKEN: CodeInfo(_O, False, 404, "'hub token ls' lists the tokens there are"),
     _E.UNKNOWN_USER: CodeInfo(_O, False, 404, "'hub users' lists the users there are"),
     _E.UNKNOWN_PAIRING: CodeInfo(

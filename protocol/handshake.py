@@ -89,7 +89,8 @@ class GrantOfOwner(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """Permission that the device's owner grants this hub; the device itself enforces it."""
 
     name: Name
-    # of ``rows.read``: the readable tables; of ``review.remote``: ``marked`` or nothing
+    # of ``rows.read``: the readable tables; of ``files.read``: the readable shared folders, by their names on
+    # the wire; of ``review.remote``: ``marked`` or nothing
     tables: Annotated[list[Name], Meta(max_length=16)] = []
 
 
@@ -291,6 +292,8 @@ class CapabilityName(StrEnum):
     ROWS_KNOWN = "rows.known"
     AGENT_WAKE = "agent.wake"
     TABLE_DECLARE = "table.declare"
+    FILES_LIST = "files.list"
+    FILES_READ = "files.read"
     TOOL_CALLS = "tool_calls"  # several calls in one frame
     HUBS = "hubs"
 

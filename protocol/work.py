@@ -59,6 +59,8 @@ class Action(StrEnum):
     ROWS_KNOWN = "rows.known"
     TABLE_DECLARE = "table.declare"  # of a table that is not built in; see PROTOCOL.md
     AGENT_WAKE = "agent.wake"  # a slot of an agent's calendar has begun; see PROTOCOL.md
+    FILES_LIST = "files.list"  # shared files, for programs that the owner lets read them; see PROTOCOL.md
+    FILES_READ = "files.read"
 
 
 class RunConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

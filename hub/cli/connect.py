@@ -82,7 +82,7 @@ _NAMED: Final = (
     "grants",
     multiple=True,
     metavar="+GRANT",
-    help="Grant to a hub that is new to this device: +review.remote, +rows.read=tasks,notes"
+    help="Grant to a hub that is new to this device: +review.remote, +rows.read=tasks, +files.read=FOLDER"
     " [default: asks]. Change it later: hub grants.",
 )
 @click.option("--codec", type=click.Choice(["json", "msgpack"]), default="json", show_default=True)

@@ -396,6 +396,9 @@ def grants(
     review.remote            the hub may apply review decisions that you made elsewhere
     rows.read=TABLE,TABLE    the hub may query your approved rows of these tables
 
+    \b
+    files.read=NAME,NAME     programs at the hub may read files of these shared folders
+
     With review.remote=marked, it may also approve and change items that have a mark.
 
     By default nothing is granted. A change applies on the device at once, even if 'hub connect'
@@ -425,10 +428,11 @@ def grants(
         show.print_json("grants", {"hub": hub.address, "key": hub.fingerprint, "grants": granted})
         return
     if granted:
-        show.print_table(("grant", "tables"), granted.items())
+        show.print_table(("grant", "of"), granted.items())
         return
     show.report(
         f"the hub at {hub.address} may only write suggestions; to grant it more:",
         "  hub grants +rows.read=tasks,notes",
+        "  hub grants +files.read=FOLDER",
         "  hub grants +review.remote",
     )

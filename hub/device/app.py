@@ -61,6 +61,7 @@ from hub.device.credentials import (
     TokenCredential,
     dialled,
 )
+from hub.device.file_calls import FileCalls
 from hub.device.inserts import Configuration, DeviceFileError, DeviceStore, open_device_store
 from hub.device.messages import Reply, describe_message, describe_question
 from hub.device.receipts import ReceiptBook
@@ -577,6 +578,8 @@ CAPABILITIES: Final = (
     CapabilityName.TOOL_CALLS,
     CapabilityName.HUBS,
     CapabilityName.ITEM_PLACES,
+    CapabilityName.FILES_LIST,
+    CapabilityName.FILES_READ,
     *ACTIONS.values(),
 )
 _CODECS: Final = {"json": JSON, "msgpack": MSGPACK}
@@ -781,6 +784,7 @@ class ReferenceDevice:
             self._library, hub=self._key_of_hub, limits=welcome.limits, send=line.send, tasks=tasks
         )
         bench = Bench(line.answer)
+        file_calls = FileCalls(self._library, tools, self._key_of_hub)
         hearing = Hearing(line, tools, self._on_status)
         reports = [
             Reporting(line, tools, outbox, self._clock, self._on_status)
@@ -817,6 +821,8 @@ class ReferenceDevice:
                     readings.take(frame)
                 case ToolCall(action=Action.BROWSER_OPEN):
                     tasks.start_soon(self._browser.take, line, frame)
+                case ToolCall(action=Action.FILES_LIST | Action.FILES_READ):
+                    tasks.start_soon(file_calls.take, line, frame)
                 case ToolCall():
                     lay([frame])
                 case ToolCalls(calls=calls):

@@ -9,11 +9,12 @@ from typing import Final
 
 import msgspec
 
-from hub.device import rows
+from hub.device import rows, schema
 from protocol.calls import MARKED, OwnerGrant
 from protocol.errors import ErrorCode, HubError
 from protocol.tables import TABLES
 
+MOST_FOLDERS: Final = 16  # of a grant in a hello
 _tables: Final = msgspec.json.Decoder(list[str])
 
 
@@ -24,14 +25,17 @@ class BadGrant(HubError):
 
 
 def of_hub(db: sqlite3.Connection, hub: str) -> dict[str, list[str]]:
-    """Return the tables of each grant of *hub*, which is identified by its key."""
+    """Return the tables or folders of each grant of *hub*, which is identified by its key."""
     found = db.execute("SELECT name, tables FROM owner_grants WHERE hub = ? ORDER BY name", (hub,))
     return {name: _tables.decode(tables) for name, tables in found}
 
 
 def change(db: sqlite3.Connection, hub: str, changes: Sequence[str]) -> dict[str, list[str]]:
     """Change the grants of *hub* and return the new grants. Raises BadGrant as ``changed``."""
-    granted = changed(of_hub(db, hub), changes, rows.tables_of(db))
+    folders = [name for (name,) in db.execute("SELECT name FROM roots ORDER BY rowid")]
+    granted = changed(of_hub(db, hub), changes, rows.tables_of(db), folders)
+    for statement in schema.ANY_GRANT if schema.is_of_old_grants(db) else ():
+        db.execute(statement)
     db.execute("DELETE FROM owner_grants WHERE hub = ?", (hub,))
     db.executemany(
         "INSERT INTO owner_grants VALUES (?, ?, ?)",
@@ -41,13 +45,18 @@ def change(db: sqlite3.Connection, hub: str, changes: Sequence[str]) -> dict[str
 
 
 def changed(
-    granted: Mapping[str, Sequence[str]], changes: Sequence[str], existing: Collection[str] = TABLES
+    granted: Mapping[str, Sequence[str]],
+    changes: Sequence[str],
+    existing: Collection[str] = TABLES,
+    folders: Collection[str] | None = None,
 ) -> dict[str, list[str]]:
     """Return *granted* after *changes*.
 
     Args:
-        changes: such as ``+review.remote``, ``+review.remote=marked``, ``+rows.read=tasks``, ``-rows.read``.
+        changes: such as ``+review.remote``, ``+review.remote=marked``, ``+rows.read=tasks``,
+            ``+files.read=notes``, ``-rows.read``.
         existing: names of the device's tables.
+        folders: names of the shared folders; None: they are not known yet.
 
     Raises:
         BadGrant: a change is invalid.
@@ -58,12 +67,19 @@ def changed(
         tables = [table for table in listed.split(",") if table]
         is_known = sign in ("+", "-") and name in tuple(OwnerGrant)
         is_of_marked = name == OwnerGrant.REVIEW_REMOTE and tables == [MARKED]
-        may_name = sign == "+" and (name == OwnerGrant.ROWS_READ or is_of_marked)
+        may_name = sign == "+" and (name in (OwnerGrant.ROWS_READ, OwnerGrant.FILES_READ) or is_of_marked)
         if not is_known or (has_tables and not may_name):
-            problem = f"{change!r} is no change of a grant: expected +review.remote, +review.remote={MARKED}"
-            raise BadGrant(f"{problem}, -review.remote, +rows.read=tasks,notes or -rows.read")
+            problem = f"{change!r} is no change of a grant: expected +review.remote[={MARKED}]"
+            raise BadGrant(
+                f"{problem}, +rows.read=tasks,notes, +files.read=FOLDER,FOLDER, or one with - before its name"
+            )
         if sign == "+" and name == OwnerGrant.ROWS_READ and not (tables and {*tables} <= {*existing}):
             raise BadGrant(f"{change!r}: name the tables that may be read, of {', '.join(existing)}")
+        if sign == "+" and name == OwnerGrant.FILES_READ:
+            known = tables if folders is None else folders
+            if not 0 < len(tables) <= MOST_FOLDERS or not {*tables} <= {*known}:
+                listed = ", ".join(known) or "none yet: run 'hub connect' once"
+                raise BadGrant(f"{change!r}: name 1 to {MOST_FOLDERS} of the shared folders: {listed}")
         after.pop(name, None)
         if sign == "+":
             after[name] = list(dict.fromkeys(tables))

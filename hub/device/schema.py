@@ -4,6 +4,7 @@ Columns keep the camelCase names of the wire. Invariants are constraints of the 
 other programs that write to it, too.
 """
 
+import sqlite3
 from collections.abc import Iterator
 from typing import Final
 
@@ -88,15 +89,23 @@ CREATE TABLE owned (
 ) STRICT
 """
 
-# Owner's grants to a hub, identified by its key: ``protocol.calls``; *tables* of rows.read.
+# Owner's grants to a hub, identified by its key: ``protocol.calls``; *tables* of rows.read, or folders.
 _OWNER_GRANTS: Final = """
 CREATE TABLE owner_grants (
     hub TEXT NOT NULL,
-    name TEXT NOT NULL CHECK (name IN ('review.remote', 'rows.read')),
+    name TEXT NOT NULL,
     tables TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(tables)),
     PRIMARY KEY (hub, name)
 ) STRICT
 """
+
+# In a file of release 0.2, whose table takes two names alone.
+ANY_GRANT: Final = (
+    "ALTER TABLE owner_grants RENAME TO older_grants",
+    _OWNER_GRANTS,
+    "INSERT INTO owner_grants SELECT hub, name, tables FROM older_grants",
+    "DROP TABLE older_grants",
+)
 
 _ROOTS: Final = """
 CREATE TABLE roots (
@@ -242,6 +251,12 @@ def statements() -> list[str]:
         f"PRAGMA application_id = {APPLICATION_ID}",
         f"PRAGMA user_version = {VERSION}",
     ]
+
+
+def is_of_old_grants(db: sqlite3.Connection) -> bool:
+    """Return whether the table of grants is that of release 0.2."""
+    (sql,) = db.execute("SELECT sql FROM sqlite_schema WHERE name = 'owner_grants'").fetchone()
+    return "CHECK (name" in sql
 
 
 def create_own(table: DeviceTable) -> str:

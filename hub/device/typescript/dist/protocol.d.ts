@@ -195,7 +195,7 @@ export type ToolCall = {
     "deadline_ms"?: number;
 };
 /** Operation of a call at the device. */
-export type Action = "agent.wake" | "browser.open" | "delete" | "file.get" | "file.put" | "insert" | "message.deliver" | "query" | "review.apply" | "rows.known" | "rows.list" | "table.declare" | "update" | "user.ask";
+export type Action = "agent.wake" | "browser.open" | "delete" | "file.get" | "file.put" | "files.list" | "files.read" | "insert" | "message.deliver" | "query" | "review.apply" | "rows.known" | "rows.list" | "table.declare" | "update" | "user.ask";
 /** Place of an item: ``text[start:end] == quote``, counted in code points of the file's text. */
 export type ItemSource = {
     "path": string;

@@ -1,0 +1,184 @@
+"""Calls of programs that the owner lets read shared files: ``files.list`` and ``files.read``.
+
+A file that no agent of the hub gets is none for a program either: one that is hidden, ignored, a link,
+outside of the shared folders, or whose text has a secret. What is read is logged before it is sent.
+"""
+
+import sqlite3
+from bisect import bisect_right
+from collections.abc import Collection
+from typing import Final
+
+import msgspec
+from anyio import from_thread, to_thread
+
+from hub.device.connection import Line, Tools, refusal
+from hub.device.inserts import DeviceStore
+from hub.device.rows import Refusal
+from hub.device.run_reading import Library, cut
+from hub.device.sending_log import Order
+from hub.device.shared import Place, SharedFile, Unreadable, is_hard_link
+from hub.log import Channel
+from hub.text import pictures
+from hub.text.files import PICTURES
+from protocol.calls import (
+    MAX_PAGE_BYTES,
+    PART_BYTES,
+    FileExcerpt,
+    FilesList,
+    FilesPage,
+    FilesRead,
+    ListedFile,
+    OwnerGrant,
+    refused_by_owner,
+)
+from protocol.errors import ErrorCode
+from protocol.skip_reasons import SkipReason
+from protocol.work import Action, Answer, RunConfig, SkippedFile, ToolCall
+
+AT_ONCE: Final = 4  # calls; they share the threads of runs
+_WHOLE_BYTES: Final = 2**31  # of a text that is not cut yet
+_UNNAMED: Final = (  # reasons of files whose names no hub gets
+    *(SkipReason.HIDDEN, SkipReason.KEY_FILE, SkipReason.VERSION_CONTROL, SkipReason.IGNORED),
+    *(SkipReason.GENERATED, SkipReason.SECRET, SkipReason.MISSING),
+)
+
+log = Channel(__name__)
+
+
+class FileCalls:
+    """Executor of the calls of one connection. *hub*: its public key, for the log."""
+
+    def __init__(self, library: Library, tools: Tools, hub: str) -> None:
+        self._library = library
+        self._tools = tools
+        self._hub = hub
+        self._open = 0
+
+    async def take(self, line: Line, call: ToolCall) -> None:
+        """Execute a call, and answer it."""
+        if self._open >= AT_ONCE:
+            await line.answer([(call, refusal(ErrorCode.TOO_MANY_CALLS, f"{AT_ONCE} are open"))])
+            return
+        self._open += 1
+        try:
+            answer = await self._answer(call)
+        finally:
+            self._open -= 1
+        await line.answer([(call, answer)])
+
+    async def _answer(self, call: ToolCall) -> Answer:
+        granted = await self._tools.on_file(DeviceStore.granted, otherwise=dict[str, list[str]]())
+        if (why := refused_by_owner(call, granted)) is not None:
+            return refusal(ErrorCode.NOT_GRANTED, why)
+        work = self._list if call.action is Action.FILES_LIST else self._read
+        roots = granted[OwnerGrant.FILES_READ]
+        try:
+            return Answer(result=await to_thread.run_sync(work, call, roots, limiter=self._library.threads))
+        except Refusal as refused:
+            return refusal(refused.code, str(refused))
+        except msgspec.ValidationError as error:
+            return refusal(ErrorCode.BAD_PARAMS, str(error))
+        except sqlite3.Error as error:
+            message = f"the device cannot log what it sends: {error}; free space on its disk"
+            return refusal(ErrorCode.DATABASE_UNAVAILABLE, message)
+        except Exception as error:  # a failing call must not stop the device
+            log.error("device.run.failed", exc=error)
+            return refusal(ErrorCode.INTERNAL, "a fault in the device")
+
+    def _list(self, call: ToolCall, roots: Collection[str]) -> FilesPage:
+        asked = msgspec.convert(call.data, FilesList)
+        files, skipped = self._files(self._places(asked.path, roots))
+        if not files and any(f"{asked.path}/".startswith(f"{one.path}/") for one in skipped):
+            raise _not_offered(asked.path, skipped)
+        listed: list[ListedFile] = []
+        size = 0
+        for file in files[bisect_right(files, asked.after, key=_path_of) :]:
+            entry = ListedFile(path=file.path, size_bytes=file.size_bytes, modified_ms=file.modified_ms)
+            size += len(msgspec.json.encode(entry)) + 1
+            if len(listed) >= min(call.limit, 1_000) or size > MAX_PAGE_BYTES:
+                return FilesPage(files=listed, more=True)
+            listed.append(entry)
+        return FilesPage(files=listed, more=False)
+
+    def _read(self, call: ToolCall, roots: Collection[str]) -> FileExcerpt:
+        asked = msgspec.convert(call.data, FilesRead)
+        file = self._file(asked.path, roots)
+        try:
+            text = self._library.contents.text(
+                file, from_thread.check_cancelled, piece_bytes=_WHOLE_BYTES, escaped_bytes=_WHOLE_BYTES
+            )
+        except Unreadable as error:
+            raise Refusal(ErrorCode.UNKNOWN_FILE, f"{asked.path} is not sent: {error}") from error
+        (whole,) = text.pieces
+        start = min(asked.offset or _start_of_line(whole, asked.line), len(whole))
+        end = _after_lines(whole, start, asked.lines)
+        content = cut(
+            whole[start : min(end, start + PART_BYTES)], piece_bytes=PART_BYTES, escaped_bytes=PART_BYTES
+        )[0]
+        end = start + len(content)
+        order = Order(self._hub, call.id, call.agent_id or "", asked.reader)
+        self._library.log.sent(order, [(file.path, len(content.encode()), text.sha256)])
+        self._library.on_status(f"read for {asked.reader or 'a program'}: {file.path}")
+        return FileExcerpt(
+            path=file.path,
+            sha256=text.sha256,
+            media_type=text.media_type,
+            modified_ms=text.modified_ms,
+            content=content,
+            offset=start,
+            line=whole.count("\n", 0, start) + 1,
+            lines=whole.count("\n") + 1,
+            characters=len(whole),
+            next_offset=end if end < len(whole) else None,
+            hidden=text.hidden,
+        )
+
+    def _file(self, path: str, roots: Collection[str]) -> SharedFile:
+        """Return a file that may be read. Raises Refusal."""
+        found, skipped = self._files(self._places(path, roots))
+        if any(is_hard_link(one) for one in skipped):  # its other names may be in the shared folder
+            found, skipped = self._files(self._places(path.partition("/")[0], roots))
+        for file in found:
+            if file.path == path:
+                return file
+        raise _not_offered(path, skipped)
+
+    def _places(self, path: str, roots: Collection[str]) -> list[Place]:
+        places, _ = self._library.shared.places([path])
+        return [place for place in places if place.root.name in roots]
+
+    def _files(self, places: list[Place]) -> tuple[list[SharedFile], list[SkippedFile]]:
+        readable = PICTURES if pictures.is_installed() else ()
+        check = from_thread.check_cancelled
+        return self._library.shared.list_files(places, RunConfig(), None, check, readable=readable)
+
+
+def _not_offered(path: str, skipped: Collection[SkippedFile]) -> Refusal:
+    """Return the refusal of a path, which does not reveal whether a private file exists."""
+    named = [one.reason for one in skipped if one.path == path]
+    why = next((reason for reason in named if reason.partition(":")[0] not in _UNNAMED), "")
+    return Refusal(ErrorCode.UNKNOWN_FILE, f"{path}: {why or 'no file is offered under this path'}")
+
+
+def _path_of(file: SharedFile) -> str:
+    return file.path
+
+
+def _start_of_line(text: str, line: int) -> int:
+    """Return the offset of a line, which is the end of a text that has fewer lines."""
+    start = 0
+    for _ in range(min(line - 1, len(text))):
+        start = text.find("\n", start) + 1
+        if not start:
+            return len(text)
+    return start
+
+
+def _after_lines(text: str, start: int, lines: int) -> int:
+    end = start
+    for _ in range(lines):
+        end = text.find("\n", end) + 1
+        if not end:
+            return len(text)
+    return end
