@@ -28,6 +28,7 @@ class Scope(StrEnum):
 
     READ = "read"  # look at agents, runs, devices
     ROWS = "rows"  # query approved rows of devices whose owners grant it
+    FILES = "files"  # list and read shared files of devices whose owners grant it
     RUN = "run"  # start, stop and pause runs and agents
     REVIEW = "review"  # approve, change and reject items in their owner's name
     ANSWER = "answer"  # answer and withdraw questions in the name of the person who is asked
@@ -39,13 +40,14 @@ class Scope(StrEnum):
 
 
 ROLE_SCOPES: Final[Mapping[Role, frozenset[Scope]]] = {
-    Role.VIEWER: frozenset({Scope.READ, Scope.ROWS}),
-    Role.OPERATOR: frozenset({Scope.READ, Scope.ROWS, Scope.RUN, Scope.REVIEW, Scope.ANSWER, Scope.DEVICES}),
+    Role.VIEWER: frozenset({Scope.READ, Scope.ROWS, Scope.FILES}),
+    Role.OPERATOR: frozenset(Scope) - {Scope.SETTINGS, Scope.AUDIT, Scope.TOKENS, Scope.SYSTEM},
     Role.ADMIN: frozenset(Scope),
 }
 # Scopes to act in the name of the owner of the things, or to read them at the owner's device: a token has
 # those alone that are named for it.
-IN_NAME_OF_OWNERS: Final = frozenset({Scope.ROWS, Scope.REVIEW, Scope.ANSWER})
+AT_DEVICES: Final = frozenset({Scope.ROWS, Scope.FILES})  # no page has them, and release 0.2 knows none
+IN_NAME_OF_OWNERS: Final = frozenset({*AT_DEVICES, Scope.REVIEW, Scope.ANSWER})
 OPERATOR: Final = "operator:"  # prefix of the actor of a caller over a Unix socket
 PRINCIPAL: Final = "principal"  # in a request's state, set by ``api.door.access``; absent on public routes
 # Scopes that show or change the whole hub; a principal scoped to one user has none of them.

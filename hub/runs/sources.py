@@ -762,7 +762,7 @@ class IncomingFile:
             guessed=read.guessed if read.guessed in GUESSED else None,
             parts=read.parts,
             began_at=self._began_at,
-            provenance=_provenance(read, self._first.path),
+            provenance=provenance_of(read, self._first.path),
             authors=tuple(
                 (message.start, message.author and message.author[:MAX_AUTHOR_CHARS])
                 for message in archives.messages_in(read.text, read.media_type)
@@ -770,7 +770,7 @@ class IncomingFile:
         )
 
 
-def _provenance(read: Converted, path: str) -> Provenance:
+def provenance_of(read: Converted, path: str) -> Provenance:
     """Return the provenance of a file: a saved mail or web page is from others, wherever it is stored."""
     origin = _FROM_OTHERS.get(read.media_type) or _FROM_OTHERS.get(media_type_of(path))
     if origin is None:

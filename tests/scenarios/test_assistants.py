@@ -78,7 +78,7 @@ WAYS = [
 ]
 
 
-SCOPES = ("read", "run", "review", "answer", "rows")
+SCOPES = ("read", "run", "review", "answer", "rows", "files")
 
 
 async def agree(context: Any, params: Any) -> ElicitResult:
@@ -115,6 +115,8 @@ async def arguments(play: Scene) -> dict[str, dict[str, Any]]:
         **dict.fromkeys(("overviews_get", "schedules_next_fires"), agent),
         "devices_get": {"device_id": device["id"]},
         "device_calls_query": {"device_id": "desk", "table": "tasks"},
+        "device_calls_list_files": {"device_id": "desk", "folder": "notes"},
+        "device_calls_read_file": {"device_id": "desk", "path": items[0]["path"]},
         "items_get": {"item_id": items[0]["id"]},
         "items_choices": {"item_id": items[0]["id"]},
         "items_give": {"verdicts": [{"id": items[1]["id"], "verdict": "reject"}]},
@@ -133,6 +135,8 @@ UNSTEADY = {
     *(
         "costs_spent",
         "device_calls_query",
+        "device_calls_list_files",
+        "device_calls_read_file",
         "devices_all",
         "devices_get",
         "issues_all",
@@ -147,7 +151,7 @@ async def test_every_tool_answers_as_its_route_over_http_and_over_a_pipe(tmp_pat
     tools = tools_of()
     async with found(tmp_path, GRANT) as play:
         await play.hub.post("/v1/boards", {"name": "room"})
-        await granted(play, "+rows.read=tasks")
+        await granted(play, "+rows.read=tasks", "+files.read=notes")
         for way in WAYS:
             given, others = await arguments(play), list[str]()
             async with assistant(play, way) as client:

@@ -1,6 +1,7 @@
-"""Assistants query approved rows of a real device, as its owner grants, however often a hub is killed."""
+"""Assistants query approved rows, and read files, of a real device, as its owner grants; also after kills."""
 
 import sqlite3
+import sys
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from hub.device import grants
 from tests.scenarios.scene import Scene, rows
 from tests.scenarios.test_verdicts import GRANT, come, found, give, ids
-from tests.support.processes import POLL_S, HubProcess
+from tests.support.processes import POLL_S, ROOT, HubProcess
 from tests.support.proxy import Direction
 
 ASKED = {"table": "tasks", "fields": ["title"]}
@@ -83,3 +84,41 @@ async def test_rows_are_read_once_granted_and_once_whatever_is_killed(tmp_path: 
         assert [one["detail"]["table"] for one in entries] == ["tasks"] * 2
         await _grant(play, "-rows.read")
         assert (await _asked(play.hub, token)).json()["code"] == "not_granted"
+
+
+async def test_files_are_read_as_granted_and_by_command_as_over_rest(tmp_path: Path) -> None:
+    async with found(tmp_path, GRANT) as play:
+        (play.folder / "notes" / ".private.md").write_text("private")
+        (play.folder / "notes" / "way.md").symlink_to(play.folder / "hub.toml")
+        read, listed = "/v1/devices/desk/calls/read-file", "/v1/devices/desk/calls/list-files"
+        assert "+files.read=FOLDER" in (await play.hub.ask("POST", listed, json={})).json()["hint"]
+        await _grant(play, "+files.read=notes")
+        found_files = (await play.hub.post(listed, {"folder": "notes"}))["files"]
+        paths = [one["path"] for one in found_files]
+        assert paths and all(path.startswith("notes/") for path in paths)
+        assert not {"notes/.private.md", "notes/way.md"} & {*paths}
+        for path in paths:
+            part = await play.hub.post(read, {"path": path})
+            assert part["content"] == (play.folder / path).read_text()
+        for path in ("notes/.private.md", "notes/way.md", "notes/nothing.md"):
+            refused = await play.hub.ask("POST", read, json={"path": path})
+            assert refused.json()["code"] == "unknown_file", refused.text
+        sent = rows(play.device.database, "SELECT path FROM sent WHERE reader LIKE 'assistant %'")
+        assert [path for (path,) in sent] == paths
+        text = (play.folder / paths[0]).read_text()
+        (play.folder / paths[0]).write_text(f"{text}\x1b]0;t\x07")
+        shown = {
+            words: (await _typed(play, *words)).decode()
+            for words in (("read", "desk", paths[0]), ("files", "desk", "notes"), ("files", "desk"))
+        }
+        read_out, listing, folders = shown.values()
+        assert read_out.startswith(text) and "\x1b" not in read_out
+        assert paths[0] in listing and "notes" in folders
+
+
+async def _typed(play: Scene, *words: str) -> bytes:
+    """Return what ``hub devices`` with *words* prints."""
+    command = [sys.executable, "-m", "hub", "--state", str(play.folder), "devices", *words]
+    done = await anyio.run_process(command, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -46,6 +46,7 @@ DECLARED: Final = {
     ("service", "pip install"): f"{INSTALLS}; {SERVER}",
     ("service", "hub migrate copy"): SERVER,
     ("backup", "pg_dump"): SERVER,
+    ("access", "hub devices files"): "it needs a folder that its owner grants",
     ("notify", "hub notify test"): "it needs a receiver on the internet",
     ("notify", "hub notify deliveries"): "it shows the deliveries of that receiver",
     **{

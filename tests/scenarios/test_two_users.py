@@ -61,6 +61,8 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/v1/devices/{device_id}/grant"): {"add": ["connectors"]},
     ("POST", "/v1/devices/{device_id}/keep"): {"machine": "10.0.0.7"},
     ("POST", "/v1/devices/{device_id}/calls"): {"table": "tasks"},
+    ("POST", "/v1/devices/{device_id}/calls/list-files"): {"folder": "notes"},
+    ("POST", "/v1/devices/{device_id}/calls/read-file"): {"path": "notes/a.md"},
     ("POST", "/v1/agents/{name}/backfill"): {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"},
 }
 BODIES |= {

@@ -31,7 +31,7 @@ from hub.clock import Chance, Clock, IdFactory, epoch_ms, from_epoch_ms
 from hub.links.roster import Roster
 from hub.log import Channel
 from hub.metrics import Metrics
-from hub.roles import BY_ALL, Principal, Role, Scope, scopes_of
+from hub.roles import AT_DEVICES, BY_ALL, Principal, Role, Scope, scopes_of
 from hub.tokens import TokenKind
 from protocol.coordination import DEVICE, Method
 from protocol.errors import CodedError, ErrorCode
@@ -351,7 +351,7 @@ _OPERATOR_TOKEN_REQUEST: Final = Body(
     "OperatorTokenRequest",
     """An operator's token to create, with some scopes of its role.
 
-*scopes*: ``rows``, ``review`` and ``answer``, which act in the name of owners, have to be named.
+*scopes*: ``rows``, ``files``, ``review`` and ``answer``, which act in the name of owners, have to be named.
 *limits*: routes that show or change more are refused to the token.
 """,
 )
@@ -414,7 +414,7 @@ class OperatorTokens(SecretsOfKind[OperatorTokenRow], Noun):
                 ErrorCode.FORBIDDEN, message, hint="GET /v1/me has your limits: name some of them"
             )
         rights: dict[str, Any] = {"scopes": sorted(granted)}
-        if limited.kinds or Scope.ROWS in granted:  # see OperatorTokenRow
+        if limited.kinds or granted & AT_DEVICES:  # see OperatorTokenRow
             rights = {"scopes": [], "limits": asdict(limited) | rights}
         await self._check_room("operator_tokens", "tokens of operators that count")
         lasts_s = self.limits.operator_token_days * DAY_S if ttl_s is None else ttl_s
@@ -757,7 +757,7 @@ class Sessions(SecretsOfKind[BrowserSessionRow], Noun):
             LINK_S,
             name=caller.name,
             role=role,
-            scopes=sorted(granted - {Scope.ROWS}),  # no page shows rows, and release 0.2 knows no such scope
+            scopes=sorted(granted - AT_DEVICES),
             user_id=self.user_id,
             token_id=_token_of(caller.actor),
             device_id=None,
@@ -821,7 +821,7 @@ class Sessions(SecretsOfKind[BrowserSessionRow], Noun):
                 kind=TokenKind.SESSION,
                 name=caller.name,
                 role=caller.role,
-                scopes=sorted(caller.scopes - {Scope.ROWS}),
+                scopes=sorted(caller.scopes - AT_DEVICES),
                 user_id=self.user_id,
                 token_id=TokenId(id),
                 device_id=None,

@@ -46,6 +46,7 @@ TOOLS = {
     Scope.REVIEW: ["items_choices", "items_give"],
     Scope.ANSWER: ["questions_answer"],
     Scope.ROWS: ["device_calls_query"],
+    Scope.FILES: ["device_calls_list_files", "device_calls_read_file"],
 }
 
 

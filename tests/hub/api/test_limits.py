@@ -38,6 +38,8 @@ BODIES: Final[Mapping[tuple[str, str], dict[str, Any]]] = {
     ("POST", "/v1/devices/{device_id}/grant"): {"add": ["connectors"]},
     ("POST", "/v1/devices/{device_id}/keep"): {"machine": "10.0.0.7"},
     ("POST", "/v1/devices/{device_id}/calls"): {"table": "tasks"},
+    ("POST", "/v1/devices/{device_id}/calls/list-files"): {"folder": "notes"},
+    ("POST", "/v1/devices/{device_id}/calls/read-file"): {"path": "notes/a.md"},
 }
 SECRETS: Final = ("attic", "secretary", "r-attic")
 

@@ -36,11 +36,12 @@ from tests.support.identity import IdentityBench, open_identity
 
 # What each role may, written down a second time: a row that changes here was meant to.
 MAY = {
-    Role.VIEWER: {"read", "rows"},
-    Role.OPERATOR: {"read", "rows", "run", "review", "answer", "devices"},
+    Role.VIEWER: {"read", "rows", "files"},
+    Role.OPERATOR: {"read", "rows", "files", "run", "review", "answer", "devices"},
     Role.ADMIN: {
         "read",
         "rows",
+        "files",
         "run",
         "review",
         "answer",
@@ -51,7 +52,7 @@ MAY = {
         "system",
     },
 }
-NAMED = {"rows", "review", "answer"}  # a token has these only if they are named for it
+NAMED = {"rows", "files", "review", "answer"}  # a token has these only if they are named for it
 
 
 def _asked() -> Iterator[tuple[Asked, str, Need]]:
@@ -86,7 +87,8 @@ def test_routes_that_act_in_an_owners_name_need_a_scope_that_is_named() -> None:
     found = {asked.path for asked, need in ROUTES.items() if need in NAMED}
     questions = {f"/v1/questions/{{question_id}}/{verb}" for verb in ("answer", "withdraw")}
     decided = {"/v1/items/verdicts", "/v1/items/{item_id}/choices", "/v1/items/proposals/declined"}
-    assert found == {*decided, *questions, "/v1/devices/{device_id}/calls"}
+    calls = "/v1/devices/{device_id}/calls"
+    assert found == {*decided, *questions, calls, f"{calls}/list-files", f"{calls}/read-file"}
 
 
 def test_nothing_but_health_is_public() -> None:

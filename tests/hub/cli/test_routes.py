@@ -38,4 +38,4 @@ def test_the_table_is_printed_as_json() -> None:
     assert told["schema"] == "hub.routes/1"
     assert len(told["routes"]) == len(ROUTES)
     assert [request["method"] for request in told["device_requests"]] == list(DEVICE_REQUESTS)
-    assert told["roles"]["viewer"] == ["read", "rows"]
+    assert told["roles"]["viewer"] == ["read", "rows", "files"]
