@@ -19,7 +19,7 @@ const device = new Device({
   ...(folders ? { files: new Folders(folders) } : {}),
   tools: Object.fromEntries(tools.map((name) => [name, (call) => (say("tool", name, call.id, call.data), { done: name })])),
 });
-const events = ["connected", "disconnected", "pairing", "suggestion", "withdrawn", "run", "event", "warning", "closed"];
+const events = ["connected", "disconnected", "pairing", "suggestion", "withdrawn", "run", "event", "warning", "read", "closed"];
 for (const name of events) device.on(name, (event) => say(name, event));
 process.on("SIGTERM", () => device.close().then(() => process.exit(0)));
 createInterface({ input: process.stdin }).on("line", async (line) => {

@@ -84,6 +84,37 @@ async def test_device_is_paired_reads_keeps_items_once_and_reports_verdicts(tmp_
         assert device.events("closed")[-1][0]["code"] == 1000
 
 
+async def test_programs_read_files_of_the_granted_folders_alone(tmp_path: Path) -> None:
+    async with connecting(tmp_path, fileGrants=["notes"]) as (play, device):
+        await device.happens("connected")
+        (tmp_path / "notes" / ".hidden.md").write_text("hidden")
+        (tmp_path / "notes" / "long.md").write_text("# Plan\n" + f"{'a€𝄞' * 10}\n" * 1_000)
+        (tmp_path / "notes" / "way.md").symlink_to(tmp_path / "hub.toml")
+        calls = "/v1/devices/desk/calls"
+        assert (await play.hub.post(f"{calls}/list-files", {}))["folders"] == ["notes"]
+        page = await play.hub.post(f"{calls}/list-files", {"folder": "notes", "limit": 2})
+        rest = await play.hub.post(f"{calls}/list-files", {"folder": "notes", "cursor": page["next_cursor"]})
+        paths = [one["path"] for one in (*page["files"], *rest["files"])]
+        assert (
+            paths == sorted([*(f"notes/{name}" for name in BOXES), "notes/long.md"])
+            and rest["next_cursor"] is None
+        )
+        text, offset = "", 0
+        for _ in range(3):
+            asked = {"path": "notes/long.md", "offset": offset, "lines": 2_000}
+            part = await play.hub.post(f"{calls}/read-file", asked)
+            text, offset = text + part["content"], part["next_offset"] or offset
+            if part["next_offset"] is None:
+                break
+        assert text == (tmp_path / "notes" / "long.md").read_text()
+        second = await play.hub.post(f"{calls}/read-file", {"path": "notes/long.md", "line": 2, "lines": 1})
+        assert (second["content"], second["offset"], second["line"]) == (f"{'a€𝄞' * 10}\n", 7, 2)
+        assert (await device.happens("read"))[0]["path"] == "notes/long.md"
+        for path in ("notes/.hidden.md", "notes/way.md", "notes/no.md"):
+            refused = await play.hub.ask("POST", f"{calls}/read-file", json={"path": path})
+            assert refused.json()["code"] == "unknown_file", refused.text
+
+
 @pytest.mark.soak
 async def test_device_with_an_invitation_is_let_in_at_once(tmp_path: Path) -> None:
     async with scene(tmp_path, BOXES) as play:

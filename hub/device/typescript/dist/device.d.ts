@@ -18,6 +18,8 @@ export interface DeviceOptions {
     readonly store: Store;
     /** What is shared; without it no file is read. */
     readonly files?: Files;
+    /** Names of the roots whose files the hub may let programs read, as assistants: the owner grants them. */
+    readonly fileGrants?: readonly string[];
     /** Shown in place of a key. Keep it where only its owner can read it. */
     readonly token?: string;
     /** Lets the device in without a code, once. */
@@ -72,6 +74,11 @@ export interface DeviceEvents {
     event: {
         readonly event: string;
         readonly data: unknown;
+    };
+    /** A program of the hub asks for a file of `fileGrants`: log it. */
+    read: {
+        readonly path: string;
+        readonly by: string;
     };
     warning: {
         readonly message: string;

@@ -1,6 +1,6 @@
 // A device: one object that keeps a connection to a hub, does its calls and knows its owner's decisions.
 import { Connection, HubError } from "./connection.js";
-import { Run } from "./files.js";
+import { Run, answerFiles } from "./files.js";
 import { DeviceKey, HubNotTrusted, checkProof, keyId, signedText } from "./keys.js";
 import { CLOSE_MEANINGS, MAX_RESULT_BYTES, VERSION, } from "./protocol.js";
 import { Records, refusal } from "./records.js";
@@ -24,6 +24,7 @@ const OF_ROWS = [
     "tool_calls",
     "hubs",
 ];
+const OF_GRANTED_FILES = ["files.list", "files.read"];
 const OF_FILES = ["agent_data.credit", "agent_manifest", "agent_manifest.pages", "agent_run.only", "agent_ack"];
 /** The hub refused the device for good; `code` is the close code. */
 export class TurnedAway extends Error {
@@ -259,7 +260,8 @@ export class Device {
     }
     async #hello(challenge, address, nonce) {
         const rows = this.#rows;
-        const { token, invitation, name, client, files, tools = {} } = this.#options;
+        const { token, invitation, name, client, files, fileGrants = [], tools = {} } = this.#options;
+        const isGranted = files !== undefined && fileGrants.length > 0;
         const hub = await checkProof(challenge, address, nonce);
         const known = rows.get("hub");
         if (known !== hub) {
@@ -269,7 +271,7 @@ export class Device {
             }
             await rows.change(() => rows.put("hub", hub));
         }
-        const names = [...OF_ROWS, ...(files ? OF_FILES : []), ...Object.keys(tools)];
+        const names = [...OF_ROWS, ...(files ? OF_FILES : []), ...(isGranted ? OF_GRANTED_FILES : []), ...Object.keys(tools)];
         const roots = ((await files?.roots()) ?? []).map((root) => root.spellings[0] ?? root.name);
         const hello = {
             type: "device_hello",
@@ -279,6 +281,7 @@ export class Device {
             capabilities: names.map((one) => ({ name: one })),
             store: rows.mark,
             roots: roots.length <= 64 ? roots : [],
+            ...(isGranted ? { grants: [{ name: "files.read", tables: fileGrants.slice(0, 16) }] } : {}),
         };
         if (token !== undefined)
             return { ...hello, token };
@@ -346,6 +349,13 @@ export class Device {
     #takeCalls(calls, connection) {
         const tools = this.#options.tools ?? {};
         const [call] = calls;
+        const { files, fileGrants = [] } = this.#options;
+        if (files !== undefined && call !== undefined && OF_GRANTED_FILES.includes(call.action)) {
+            if (call.action === "files.read")
+                this.#emit("read", { path: String(call.data?.["path"]), by: String(call.data?.["reader"] ?? "") });
+            void answerFiles(call, files, fileGrants).then((answer) => this.#answer([call], [answer], connection));
+            return;
+        }
         const tool = call === undefined ? undefined : tools[call.action];
         if (call !== undefined && tool !== undefined) {
             this.#useTool(call, tool).then((answer) => this.#answer([call], [answer], connection), (error) => this.#failed(error));

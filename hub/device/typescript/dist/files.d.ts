@@ -1,4 +1,5 @@
-import type { AgentCancel, AgentCredit, AgentFetch, AgentRun, FromDevice, Welcome } from "./protocol.js";
+import type { AgentCancel, AgentCredit, AgentFetch, AgentRun, FromDevice, ToolCall, Welcome } from "./protocol.js";
+import type { Answer } from "./records.js";
 /** A shared folder: its name on the wire, and how an agent's `paths` may spell it, as `~/notes`. */
 export type Root = {
     readonly name: string;
@@ -46,6 +47,8 @@ export declare class Run {
         message: string;
     }): void;
 }
+/** Answer to `files.list` and `files.read`: files of the roots that the owner grants, which a run would send too. */
+export declare function answerFiles(call: ToolCall, files: Files, granted: readonly string[]): Promise<Answer>;
 /** Places on the wire that a path of an agent's settings names: in each root that has it. */
 export declare function placesIn(path: string, roots: readonly Root[]): string[];
 /** Cut a text into pieces of so many bytes, and of so many as JSON, between two code points. */

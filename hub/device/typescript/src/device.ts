@@ -1,6 +1,6 @@
 // A device: one object that keeps a connection to a hub, does its calls and knows its owner's decisions.
 import { Connection, HubError, type End, type Guest, type Socket, type SocketClass } from "./connection.js";
-import { Run, type Digests, type Files } from "./files.js";
+import { Run, answerFiles, type Digests, type Files } from "./files.js";
 import { DeviceKey, HubNotTrusted, checkProof, keyId, signedText } from "./keys.js";
 import {
   CLOSE_MEANINGS,
@@ -37,6 +37,7 @@ const OF_ROWS = [
   "tool_calls",
   "hubs",
 ];
+const OF_GRANTED_FILES = ["files.list", "files.read"];
 const OF_FILES = ["agent_data.credit", "agent_manifest", "agent_manifest.pages", "agent_run.only", "agent_ack"];
 
 /** Calls that a program may take, by their name in PROTOCOL.md. */
@@ -55,6 +56,8 @@ export interface DeviceOptions {
   readonly store: Store;
   /** What is shared; without it no file is read. */
   readonly files?: Files;
+  /** Names of the roots whose files the hub may let programs read, as assistants: the owner grants them. */
+  readonly fileGrants?: readonly string[];
   /** Shown in place of a key. Keep it where only its owner can read it. */
   readonly token?: string;
   /** Lets the device in without a code, once. */
@@ -92,6 +95,8 @@ export interface DeviceEvents {
   withdrawn: { readonly id: string };
   run: { readonly id: string; readonly agentId: string; readonly state: "started" | "ended" };
   event: { readonly event: string; readonly data: unknown };
+  /** A program of the hub asks for a file of `fileGrants`: log it. */
+  read: { readonly path: string; readonly by: string };
   warning: { readonly message: string };
   /** The device stays away until its owner does something, or `close` was called. */
   closed: { readonly code: number | null; readonly meaning: string; readonly reason: string };
@@ -344,7 +349,8 @@ export class Device {
 
   async #hello(challenge: Challenge, address: string, nonce: string): Promise<DeviceHello> {
     const rows = this.#rows;
-    const { token, invitation, name, client, files, tools = {} } = this.#options;
+    const { token, invitation, name, client, files, fileGrants = [], tools = {} } = this.#options;
+    const isGranted = files !== undefined && fileGrants.length > 0;
     const hub = await checkProof(challenge, address, nonce);
     const known = rows.get<string>("hub");
     if (known !== hub) {
@@ -356,7 +362,7 @@ export class Device {
       }
       await rows.change(() => rows.put("hub", hub));
     }
-    const names = [...OF_ROWS, ...(files ? OF_FILES : []), ...Object.keys(tools)];
+    const names = [...OF_ROWS, ...(files ? OF_FILES : []), ...(isGranted ? OF_GRANTED_FILES : []), ...Object.keys(tools)];
     const roots = ((await files?.roots()) ?? []).map((root) => root.spellings[0] ?? root.name);
     const hello: DeviceHello = {
       type: "device_hello",
@@ -366,6 +372,7 @@ export class Device {
       capabilities: names.map((one) => ({ name: one })),
       store: rows.mark,
       roots: roots.length <= 64 ? roots : [],
+      ...(isGranted ? { grants: [{ name: "files.read", tables: fileGrants.slice(0, 16) }] } : {}),
     };
     if (token !== undefined) return { ...hello, token };
     const key = await this.#key(hub);
@@ -439,6 +446,12 @@ export class Device {
   #takeCalls(calls: readonly ToolCall[], connection: Connection): void {
     const tools: Readonly<Record<string, Tool | undefined>> = this.#options.tools ?? {};
     const [call] = calls;
+    const { files, fileGrants = [] } = this.#options;
+    if (files !== undefined && call !== undefined && OF_GRANTED_FILES.includes(call.action)) {
+      if (call.action === "files.read") this.#emit("read", { path: String(call.data?.["path"]), by: String(call.data?.["reader"] ?? "") });
+      void answerFiles(call, files, fileGrants).then((answer) => this.#answer([call], [answer], connection));
+      return;
+    }
     const tool = call === undefined ? undefined : tools[call.action];
     if (call !== undefined && tool !== undefined) {
       this.#useTool(call, tool).then(

@@ -9,9 +9,11 @@ import type {
   FromDevice,
   ManifestFile,
   SkippedFile,
+  ToolCall,
   Welcome,
 } from "./protocol.js";
-import { bytesOf } from "./tables.js";
+import type { Answer } from "./records.js";
+import { Refusal, bytesOf } from "./tables.js";
 
 /** A shared folder: its name on the wire, and how an agent's `paths` may spell it, as `~/notes`. */
 export type Root = { readonly name: string; readonly spellings: readonly string[] };
@@ -62,6 +64,7 @@ const MAX_FILE_BYTES = 32 * 1024 * 1024;
 const PAGE_BYTES = 256 * 1024 * 1024; // hashed for one frame of a manifest, because the hub waits for it
 const MOST_ENTRIES = 5_000; // of a manifest frame
 const MOST_SKIPPED = 5_000; // listed by name
+const PART_BYTES = 48 * 1024; // of an answer with files, or a part of one
 const FRAME_ROOM = 1_024;
 const REMIND_MS = 30_000; // a hub waits 120 s for the next frame
 
@@ -172,11 +175,7 @@ export class Run {
     for (const file of await this.files.list()) {
       const isIn = places.some((place) => isBelow(file.path, place));
       if (only !== null && !only.includes(file.path)) continue;
-      const reason = file.path
-        .split("/")
-        .slice(1)
-        .map(whyPrivate)
-        .find((why) => why !== null);
+      const reason = whyPrivatePath(file.path);
       if (!isIn && only !== null) this.#skip(file.path, "outside_paths");
       else if (!isIn) continue;
       else if (reason) this.#count(reason);
@@ -308,7 +307,7 @@ export class Run {
   async #sendFile(file: SharedFile): Promise<void> {
     const bytes = await this.#read(file);
     if (bytes === null) return;
-    const ending = file.path.slice(file.path.lastIndexOf(".") + 1).toLowerCase();
+    const ending = endingOf(file.path);
     const kind = MEDIA_TYPES[ending] ?? "text/plain";
     const isText = kind.startsWith("text/");
     let text: string;
@@ -352,6 +351,79 @@ export class Run {
   #count(reason: string): void {
     this.#counts.set(reason, (this.#counts.get(reason) ?? 0) + 1);
   }
+}
+
+const endingOf = (path: string): string => path.slice(path.lastIndexOf(".") + 1).toLowerCase();
+
+const whyPrivatePath = (path: string): string | null =>
+  path
+    .split("/")
+    .slice(1)
+    .map(whyPrivate)
+    .find((why) => why !== null) ?? null;
+
+/** Answer to `files.list` and `files.read`: files of the roots that the owner grants, which a run would send too. */
+export async function answerFiles(call: ToolCall, files: Files, granted: readonly string[]): Promise<Answer> {
+  const asked: { readonly [name: string]: unknown } = call.data ?? {};
+  const path = String(asked["path"] ?? "");
+  const isPlain = path.split(/[/\\]/).every((part) => !["", ".", "..", "~"].includes(part));
+  if (!isPlain || !granted.includes(path.split("/")[0] ?? "")) {
+    return { error: { code: "not_granted", message: `the owner of this device does not grant 'files.read' of ${path}` } };
+  }
+  try {
+    const isText = (one: string): boolean =>
+      !RAW.has(endingOf(one)) && (MEDIA_TYPES[endingOf(one)] ?? "text/").startsWith("text/");
+    const listed = (await files.list())
+      .filter((file) => isBelow(file.path, path) && whyPrivatePath(file.path) === null)
+      .filter((file) => isText(file.path) && file.size <= MAX_FILE_BYTES)
+      .sort((one, other) => (one.path < other.path ? -1 : 1));
+    if (call.action === "files.list") return { result: page(listed, String(asked["after"] ?? ""), call.limit ?? 50) };
+    const file = listed.find((one) => one.path === path);
+    if (file === undefined) throw new Unreadable("no file is offered under this path");
+    const bytes = await files.read(path);
+    const text = textOf(bytes);
+    const about = { path, sha256: await sha256(bytes), media_type: MEDIA_TYPES[endingOf(path)] ?? "text/plain" };
+    const modified_ms = Math.max(0, Math.trunc(file.modifiedMs));
+    return { result: { ...about, modified_ms, hidden: 0, ...excerpt(text, asked) } };
+  } catch (error) {
+    const isRefusal = error instanceof Unreadable || error instanceof Refusal;
+    const code = error instanceof Refusal ? error.code : isRefusal ? "unknown_file" : "device_error";
+    return { error: { code, message: `${path}: ${error instanceof Error ? error.message : String(error)}` } };
+  }
+}
+
+function page(listed: readonly SharedFile[], after: string, limit: number): unknown {
+  const found: unknown[] = [];
+  let size = 0;
+  for (const file of listed.filter((one) => one.path > after)) {
+    const entry = { path: file.path, size_bytes: file.size, modified_ms: Math.max(0, Math.trunc(file.modifiedMs)) };
+    size += bytesOf(entry) + 1;
+    if (found.length >= Math.min(limit, 1000) || size > PART_BYTES) return { files: found, more: true };
+    found.push(entry);
+  }
+  return { files: found, more: false };
+}
+
+/** Part of a text from `offset` on, in code points, or from `line` on. */
+function excerpt(text: string, asked: { readonly [name: string]: unknown }): object {
+  const points = [...text];
+  const lines = text.split("\n");
+  const first = asked["line"] ?? 1;
+  const most = asked["lines"] ?? 10_000;
+  if (!Number.isInteger(first) || Number(first) < 1 || !Number.isInteger(most) || Number(most) < 1)
+    throw new Refusal("bad_params", "line and lines are numbers from 1 on");
+  const before = lines.slice(0, Number(first) - 1);
+  const offset = Math.min(
+    Number(asked["offset"] || [...before.join("\n")].length + (before.length > 0 ? 1 : 0)),
+    points.length,
+  );
+  let end = offset;
+  for (let left = Number(most); left > 0 && end < points.length; end += 1) if (points[end] === "\n") left -= 1;
+  const [content = ""] = cut(points.slice(offset, Math.min(end, offset + PART_BYTES)).join(""), PART_BYTES, PART_BYTES);
+  const next = offset + [...content].length;
+  const line = points.slice(0, offset).filter((one) => one === "\n").length + 1;
+  const rest = next < points.length ? { next_offset: next } : { next_offset: null };
+  return { content, offset, line, lines: lines.length, characters: points.length, ...rest };
 }
 
 const stampOf = (file: SharedFile): string => `${file.size} ${file.modifiedMs}`;
