@@ -23,6 +23,7 @@ from storage.schema import (
     agent_states,
     agent_tokens,
     agents,
+    assistant_grants,
     browser_sessions,
     device_tokens,
     devices,
@@ -32,6 +33,7 @@ from storage.schema import (
 )
 
 DAY_MS: Final = 86_400_000
+FRESH_MS: Final = 3_600_000  # for which the token of an assistant counts after its renewal
 RowT = TypeVar("RowT", bound=msgspec.Struct)
 
 
@@ -242,6 +244,8 @@ class OperatorTokenRow(TokenFields, frozen=True, kw_only=True):
         user_id: user whose devices, agents and runs it may access; ``None``: all users.
         limits: fields of ``Limits``, and the granted ``scopes``: a hub of release 0.2, which knows no limits
             and fewer scopes, gives such a token nothing. ``None``: it has neither limits nor newer scopes.
+        renewed_at: last renewal of the token of an assistant, after which it counts for ``FRESH_MS``;
+            ``None``: it is none.
     """
 
     name: str
@@ -250,6 +254,7 @@ class OperatorTokenRow(TokenFields, frozen=True, kw_only=True):
     user_id: UserId | None
     user_name: str | None
     limits: dict[str, list[str]] | None
+    renewed_at: int | None
 
     @property
     def granted(self) -> Collection[str]:
@@ -265,9 +270,9 @@ class OperatorTokenRow(TokenFields, frozen=True, kw_only=True):
 OPERATOR_TOKENS: Final = Tokens(
     operator_tokens,
     OperatorTokenRow,
-    sa.select(*columns_of(OperatorTokenRow, operator_tokens, user_name=users.c.name)).join_from(
-        operator_tokens, users, isouter=True
-    ),
+    sa.select(*columns_of(OperatorTokenRow, operator_tokens, assistant_grants, user_name=users.c.name))
+    .join_from(operator_tokens, users, isouter=True)
+    .join(assistant_grants, assistant_grants.c.token_id == operator_tokens.c.id, isouter=True),
     event="operator_token",
     detail=lambda row: {
         "name": row.name,
@@ -416,6 +421,7 @@ _SESSIONS: Final = (
             browser_sessions,
             user_name=users.c.name,
             limits=sa.null(),  # a limited token opens none
+            renewed_at=sa.null(),
             token_expires_at=operator_tokens.c.expires_at,
             token_revoked_at=operator_tokens.c.revoked_at,
             device_revoked_at=devices.c.revoked_at,

@@ -398,6 +398,21 @@ operator_tokens = table(
     sa.Column("limits", Doc(dict[str, list[str]])),
 )
 
+# What a person allowed an assistant: the operator's token that it renews.
+assistant_grants = table(
+    "assistant_grants",
+    key("token_id", of="operator_tokens.id"),
+    sa.Column("family_hash", sa.LargeBinary, nullable=False, unique=True),
+    sa.Column("turn_hash", sa.LargeBinary, nullable=False),
+    text("client_id"),
+    text("redirect_uri"),
+    sa.Column("code_challenge", sa.Text),  # NULL: the code was used
+    sa.Column("opener", sa.Text),
+    number("created_at"),
+    number("renewed_at"),
+    number("ends_at", info=expires()),
+)
+
 browser_sessions = table(
     "browser_sessions",
     key("id"),
@@ -470,6 +485,7 @@ __all__ = [
     "agent_templates",
     "agent_tokens",
     "agents",
+    "assistant_grants",
     "audit_log",
     "board_members",
     "board_memory",

@@ -394,7 +394,8 @@ def test_no_table_that_grows_is_forgotten() -> None:
         "pairings",  # by the next one
         "invitations",  # by the next one, a week after their end
         "operator_tokens",  # by the next one, a month after their end
-        "device_tokens",  # likewise
+        "assistant_grants",  # with its token
+        "device_tokens",  # by the next one, a month after their end
         "browser_sessions",  # by the next one, a day after their end
         "audit_log",
         "receipts",  # but for the newest of each device
