@@ -12,13 +12,13 @@ from itertools import chain, islice
 from typing import Any, Final, Literal, NamedTuple
 from unicodedata import combining, normalize
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.ext.compiler import compiles
 
 from protocol.errors import CodedError, ErrorCode
 from protocol.tables import TABLES
-from storage.kernel.columns import FIRST_INSTANT, IN_LIST, LAST_INSTANT, Int, execute_for_each, in_parts
+from storage.kernel.columns import FIRST_INSTANT, IN_LIST, LAST_INSTANT, execute_for_each, in_parts
 from storage.schema import item_verdicts, item_words, items
 
 MOST_WORDS: Final = 10_000  # of one column of an item; a server knows no places behind 16,383
@@ -86,31 +86,22 @@ def _texts(value: Any) -> Iterator[str]:
             yield text
 
 
-class _next_number(sa.sql.functions.FunctionElement[int]):
-    """Number of a new row, above those before it: two hubs that share a server wait for nothing there."""
-
-    type = Int
-    inherit_cache = True
-    name = "next_number"
-
-
-@compiles(_next_number)
-def _in_file(element: _next_number, compiler: sa.sql.compiler.SQLCompiler, **_: Any) -> str:
-    return "(SELECT coalesce(max(number), 0) + 1 FROM item_words)"
-
-
-@compiles(_next_number, "postgresql")
-def _on_server(element: _next_number, compiler: sa.sql.compiler.SQLCompiler, **_: Any) -> str:
-    return "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)"
-
-
-ADD = sa.insert(item_words).values(number=_next_number())
-_put = postgresql.insert(item_words).values(number=_next_number())
-_changing = [column for column in item_words.c if column.name not in ("number", "item_id")]
+_NAMES: Final = [column.name for column in item_words.c if column.name != "number"]
+_CHANGING: Final = [name for name in _NAMES if name != "item_id"]
+# All rows in one statement: before each statement, FTS5 writes to the file what its index has in memory.
+PUT_IN_FILE: Final = f"""INSERT INTO item_words (number, {", ".join(_NAMES)})
+SELECT (SELECT max(coalesce(max(number), 0), 0) + 1 FROM item_words) + key,
+{", ".join(f"value ->> '{name}'" for name in _NAMES)} FROM json_each(?) WHERE TRUE
+ON CONFLICT (item_id) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _CHANGING)}
+WHERE ({", ".join(_CHANGING)}) IS NOT ({", ".join(f"excluded.{name}" for name in _CHANGING)})"""
+# Numbers of new rows, above those before them: two hubs that share a server wait for nothing there.
+_put = postgresql.insert(item_words).values(
+    number=sa.text("CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)")
+)
 PUT = _put.on_conflict_do_update(
     index_elements=["item_id"],
-    set_={column.name: _put.excluded[column.name] for column in _changing},
-    where=sa.or_(*(column.is_distinct_from(_put.excluded[column.name]) for column in _changing)),
+    set_={name: _put.excluded[name] for name in _CHANGING},
+    where=sa.or_(*(item_words.c[name].is_distinct_from(_put.excluded[name]) for name in _CHANGING)),
 )
 OF_ITEMS = sa.select(
     *(items.c[name] for name in ("id", "user_id", "unit_key", "target_table", "data", "source", "date_ms")),
@@ -138,7 +129,7 @@ def edited_values(c: sa.Connection, rows: Iterable[Any]) -> dict[str, dict[str, 
 
 def add_words(c: sa.Connection, fresh: Sequence[Any]) -> None:
     """Write the words of items that were added, and have no verdict."""
-    execute_for_each(c, ADD, [words_of(item) for item in fresh])
+    _put_words(c, [words_of(item) for item in fresh])
 
 
 def follow(c: sa.Connection, ids: Sequence[str], query: sa.Select[Any] = BY_ID) -> None:
@@ -146,7 +137,14 @@ def follow(c: sa.Connection, ids: Sequence[str], query: sa.Select[Any] = BY_ID) 
     for part in in_parts(sorted(ids)):
         found = c.execute(query, {"ids": part}).all()
         edited = edited_values(c, found)
-        execute_for_each(c, PUT, [words_of(item, edited.get(item.id, {})) for item in found])
+        _put_words(c, [words_of(item, edited.get(item.id, {})) for item in found])
+
+
+def _put_words(c: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
+    if c.dialect.name == "postgresql":
+        execute_for_each(c, PUT, rows)
+    elif rows:
+        c.exec_driver_sql(PUT_IN_FILE, (msgspec.json.encode(rows).decode(),))
 
 
 EARLIER = (

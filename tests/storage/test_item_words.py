@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from protocol.errors import CodedError
 from protocol.ids import CallId, DeviceId, UserId
-from storage.kernel.columns import _compiled
+from storage.kernel.columns import IN_LIST, _compiled
 from storage.runs import calls, item_verdicts, item_words, items
 from storage.runs.calls import ReportedVerdict
 from storage.runs.item_verdicts import NewVerdict, VerdictAnswer
@@ -277,7 +277,13 @@ def test_words_of_items_from_before_there_were_words_are_written_in_parts(c: sa.
     assert (find(c, "anna"), index_of(c)) == (before, words)
 
 
-@pytest.mark.parametrize("statement", [item_words.ADD, item_words.PUT])
-def test_statement_for_many_rows_returns_nothing(statement: sa.Insert) -> None:
+def test_earlier_items_of_more_than_one_part_are_written_once_each(c: sa.Connection) -> None:
+    make_agent(c)
+    add(c, *(row(f"{number:04}", "Anna") for number in range(IN_LIST + 1)))
+    c.execute(sa.update(rows_of_words).values(number=-rows_of_words.c.number))
+    assert [item_words.index_earlier(c) for _ in range(3)] == [IN_LIST, 1, 0]
+
+
+def test_statement_for_many_rows_returns_nothing() -> None:
     names = tuple(words_of(row("1", "a")))
-    assert "RETURNING" not in _compiled(statement, sa.create_engine("sqlite://").dialect, names)[0]
+    assert "RETURNING" not in _compiled(item_words.PUT, sa.create_engine("sqlite://").dialect, names)[0]
