@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 import anyio
 
-from tests.evaluation.figures import Figure, are_met, only
+from tests.evaluation.figures import Figure, are_met, exactly, only
 from tests.gateways.place import Place, gateway_place
 from tests.gateways.software import OPENCLAW, Software, install
 from tests.support.programs import CannotInstall, cache_folder
@@ -89,7 +89,7 @@ def _options() -> argparse.Namespace:
 
 
 async def _play(software: Software, folder: Path, wanted: list[str]) -> bool:
-    all_met = True
+    results: list[Figure] = []
     began = perf_counter()
     async with gateway_place(software, folder, _tell) as place:
         _tell(only("gateway up [s]", perf_counter() - began, ".1f").line)
@@ -98,13 +98,16 @@ async def _play(software: Software, folder: Path, wanted: list[str]) -> bool:
         try:
             for name, scene in SCENES.items():
                 if not wanted or name in wanted:
-                    all_met &= await _played(place, name, scene)
+                    results.append(await _played(place, name, scene))
         finally:
             await place.hub.close()
-    return all_met
+    _tell("\nscene, and how many of its figures are as they must be")
+    _tell("\n".join(result.line for result in results))
+    return are_met(results)
 
 
-async def _played(place: Place, name: str, scene: Scene) -> bool:
+async def _played(place: Place, name: str, scene: Scene) -> Figure:
+    """Print the figures of a scene, and return how many of them are as they must be."""
     print(f"\n{name}: {scene.title}", flush=True)
     began = perf_counter()
     try:
@@ -113,10 +116,11 @@ async def _played(place: Place, name: str, scene: Scene) -> bool:
         figures = await scene.measure(place)
     except Exception:  # the others are played nevertheless
         traceback.print_exc()
-        return False
+        return Figure(scene.title, "broken", "no error", is_met=False)
     print(*(figure.line for figure in figures), sep="\n")
     print(f"  ({perf_counter() - began:.0f} s)", flush=True)
-    return are_met(figures)
+    judged = [figure for figure in figures if figure.bar]
+    return exactly(scene.title, sum(figure.is_met for figure in judged), len(judged))
 
 
 def _tell(line: str) -> None:

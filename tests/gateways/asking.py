@@ -16,6 +16,7 @@ async def measure(place: Place) -> list[Figure]:
     board = await place.board(lead)
     await place.do("PUT", f"/v1/boards/{board['id']}/lead", {"agent": lead})
     main = await place.main_agent()
+    home = await place.lives(main)
     token = await token_file(place, main)
     part = place.model.when("Which colour is the door", answer(_SAID, token), Say("I told the lead."))
     place.model.when("ANSWER OF THE USER", Say("Thank you."))
@@ -32,6 +33,7 @@ async def measure(place: Place) -> list[Figure]:
     brought = await _brought(place, asked["id"])
     hears = await place.history(await place.session(lead))
     return [
+        exactly("the main agent is the gateway's own", int(home["remote_id"] == "main"), 1),
         exactly("the main agent was asked once, as the gateway shows it", len(asks.said(asked["id"])), 1),
         exactly(
             "  without a token in the letter", sum("hub_" in place_of for place_of in place.model.prompts)

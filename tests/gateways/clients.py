@@ -9,6 +9,7 @@ from typing import Final
 import anyio
 
 from hub.clock import SystemChance, SystemClock
+from hub.coordination.to_gateway import find
 from hub.metrics import Metrics
 from hub.openclaw import (
     FileConflict,
@@ -44,6 +45,7 @@ async def measure(place: Place) -> list[Figure]:
         figures = [only("first hello [s]", connected_s), *await _agents(gateway)]
         figures += await _soul(gateway)
         figures += await _said(place, gateway, news)
+        figures += await _reset(place, gateway)
         figures += await _restarts(place, gateway, news)
     figures += await _identity(place)
     return figures
@@ -121,6 +123,20 @@ async def _said(place: Place, gateway: Gateway, news: list[GatewayNews]) -> list
         exactly("... and shown as queued", int(waiting is not None and waiting.state == "queued"), 1),
         exactly("... and answered later", int(answer == "The second answer."), 1),
         only("finals heard without subscribing", str(len(finals))),
+    ]
+
+
+async def _reset(place: Place, gateway: Gateway) -> list[Figure]:
+    """A reset leaves a row that says since when a history shows everything."""
+    times = {"created_at": 0, "moved_at": 0}
+    before, _ = await find(gateway, _SESSION, "second-1", **times)
+    async with place.gateway.witness() as witness:
+        await witness.ask("sessions.reset", key=_SESSION)
+    shown, is_whole = await find(gateway, _SESSION, "second-1", **times)
+    return [
+        exactly("before a reset of its session a message is found", int(before.progress == "consumed"), 1),
+        exactly("  afterwards not", int(shown.progress == "absent"), 1),
+        exactly("  which proves nothing, as the history shows", int(not is_whole), 1),
     ]
 
 
