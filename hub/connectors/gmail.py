@@ -24,7 +24,7 @@ import re
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
 from typing import Any, ClassVar, Final, Literal, TypeVar
 from urllib.parse import quote
@@ -67,9 +67,9 @@ from hub.connectors.connector import (
     Words,
     read_cursor,
 )
-from hub.connectors.mime import GOOGLE, Head, Letters, message_key, read_head
+from hub.connectors.mime import GOOGLE, Head, Letters, is_blank, message_key, read_head
 from hub.document import Document
-from hub.text.files import HTML, MAIL, MIB, PLAIN
+from hub.text.files import HTML, MAIL, MIB, PLAIN, NotConvertible
 from hub.text.letter_text import (
     MOST_BYTES,
     MOST_DEPTH,
@@ -79,6 +79,7 @@ from hub.text.letter_text import (
     Enclosure,
     Letter,
     LetterOptions,
+    is_stub,
 )
 from hub.text.mime import header_text
 from hub.text.wrapped import flow_of
@@ -190,6 +191,10 @@ class _Content(msgspec.Struct, frozen=True):
     data: str = ""
 
 
+class _Raw(msgspec.Struct, frozen=True):
+    raw: str = ""
+
+
 class Api:
     """Client of Gmail for the user of the access token."""
 
@@ -231,7 +236,7 @@ class Api:
         return _read(answer, HistoryPage) if answer.status == 200 else None
 
     async def message(self, id: str, form: str) -> Answer | None:
-        """Fetch a message in the *form* full, metadata or minimal; None if it was removed."""
+        """Fetch a message in the *form* full, metadata, minimal or raw; None if it was removed."""
         path = f"messages/{quote(id, safe='')}"
         answer = await self._ask(path, params={"format": form}, accept=(200, 404), units=GET_UNITS)
         return answer if answer.status == 200 else None
@@ -511,13 +516,12 @@ def fingerprint(letter: Letter) -> str:
 
 
 def _chosen(part: Part) -> tuple[Part, ...]:
-    """Choose among alternatives: non-empty plain text, else the richest."""
+    """Choose among alternatives: plain text unless it is a stub, else the richest."""
+    has_page = any(one.kind != PLAIN for one in part.parts)
     for one in part.parts:
-        if (
-            one.kind == PLAIN
-            and not one.filename
-            and (one.body.attachment_id or (_undone(one.body.data) or b"").strip())
-        ):
+        text = (_undone(one.body.data) or b"").decode("utf-8", "replace")
+        is_text = bool(one.body.attachment_id) or not is_stub(text, has_page=has_page)
+        if one.kind == PLAIN and not one.filename and is_text:
             return (one,)
     return part.parts[-1:]
 
@@ -953,9 +957,12 @@ class Gmail(Connector):
                 part: await self._part(id, part)
                 for part in dict.fromkeys(to_fetch(one.payload, self._letters.options))
             }
-        except MessageUnreadable as error:
+            letter = letter_of(one.payload, self._letters.options, fetched)
+            if is_blank(letter) and (answer := await self._api.message(id, "raw")) is not None:
+                data = _undone(read_message(answer, _Raw).raw) or b""
+                letter = replace(await self._letters.in_mail(data), headers=letter.headers)
+        except (MessageUnreadable, NotConvertible) as error:
             return Unread(reason=str(error))
-        letter = letter_of(one.payload, self._letters.options, fetched)
         return await self._letters.document(message, letter, fingerprint(letter))
 
     async def _part(self, message: str, id: str) -> str | None:

@@ -59,17 +59,26 @@ from hub.connectors.imap_line import (
     set_of,
     values,
 )
-from hub.connectors.mime import NEEDED, Head, Letters, headers_of, message_key, mid_link, read_head
+from hub.connectors.mime import NEEDED, Head, Letters, headers_of, is_blank, message_key, mid_link, read_head
 from hub.document import Document
 from hub.text.files import HTML, MAIL, MIB, PLAIN, NotConvertible
-from hub.text.letter_text import PARTS, Body, Enclosure, Letter, LetterOptions, is_tame, letter_of_mail
-from hub.text.mime import date_in, file_name, header_text, parameter, undone
+from hub.text.letter_text import (
+    PARTS,
+    Body,
+    Enclosure,
+    Letter,
+    LetterOptions,
+    is_stub,
+    is_tame,
+    letter_of_mail,
+)
+from hub.text.mime import date_in, file_name, header_text, in_charset, parameter, undone
 from hub.text.wrapped import flow_of
 
 MOST_PARTS: Final = 100  # examined in one mail
 _MOST_DEPTH: Final = 20
-# Shorter plain text may be empty, or only point to the page.
-_TOO_FEW: Final = 200
+# Shorter plain text may be empty, or only point to the page (``is_stub``, in base64).
+_TOO_FEW: Final = 400
 _NOTHING: Final[list[Value]] = [None] * 7
 
 
@@ -205,7 +214,7 @@ def _walk(body: list[Value], number: str, way: int, depth: int, found: list[Part
 
 @lru_cache(maxsize=1_024)  # nearly all parts are of a few types
 def _kind(kind: bytes, subtype: bytes) -> str:
-    return f"{_text(kind)}/{_text(subtype)}".lower()[:100]
+    return f"{_text(kind)}/{_text(subtype)}".lower()[:100] if subtype else PLAIN  # RFC 2045, 5.2
 
 
 def _leaf(body: list[Value], number: str, way: int) -> Part:
@@ -365,10 +374,18 @@ def _most(part: Part) -> int:
 
 
 def _ways(texts: Sequence[Part], sections: Mapping[str, bytes]) -> Iterator[Part]:
-    """Choose among alternatives: non-empty plain text, else the page."""
+    """Choose among alternatives: plain text unless it is a stub, else the page."""
     present = [part for part in texts if part.number in sections]
-    plain = {part.way for part in present if part.media_type == PLAIN and sections[part.number].strip()}
     pages = {part.way for part in present if part.media_type == HTML}
+    plain = {
+        part.way
+        for part in present
+        if part.media_type == PLAIN
+        and not is_stub(
+            in_charset(undone(sections[part.number][:_TOO_FEW], part.encoding), part.charset),
+            has_page=part.way in pages,
+        )
+    }
     for part in present:
         is_plain = part.media_type == PLAIN
         if part.way == 0 or (is_plain if part.way in plain or part.way not in pages else not is_plain):
@@ -797,13 +814,26 @@ class Imap(Connector):
             return Unread(reason=f"UID {at.uid} in {at.folder}: {outcome.fault}", is_final=True)
         work = partial(letter_of, message, at, outcome.sections, self._letters.options)
         letter = await self._line.apart(work)
-        return await self._letters.document(message, letter, fingerprint(message, at, outcome.sections))
+        content_hash = fingerprint(message, at, outcome.sections)
+        if is_blank(letter):
+            got = await self._in_halves(at.folder, at.uidvalidity, [at.uid], _whole, Fetched.faulty)
+            if isinstance(whole := got.get(at.uid), Fetched) and (data := whole.sections.get("")):
+                try:
+                    letter = replace(await self._letters.in_mail(data), headers=letter.headers)
+                except NotConvertible as error:
+                    return Unread(reason=str(error))
+                content_hash = hashlib.sha256(data).hexdigest()
+        return await self._letters.document(message, letter, content_hash)
 
 
 def _bodies(orders: Sequence[Order], wire: Wire, uids: Sequence[int]) -> dict[int, Fetched | str]:
     requested = set(uids)
     some = [Order(order.parts, tuple(uid for uid in order.uids if uid in requested)) for order in orders]
     return fetch_bodies(wire, [order for order in some if order.uids])
+
+
+def _whole(wire: Wire, uids: Sequence[int]) -> dict[int, Fetched | str]:
+    return fetch_bodies(wire, [Order((Part("", MAIL, size=_MOST_MAIL_BYTES),), tuple(uids))])
 
 
 def _attachment(part: Part) -> Attachment:

@@ -37,13 +37,11 @@ from hub.connectors.connector import (
     Unread,
     read_cursor,
 )
-from hub.connectors.mime import Letters, message_key, mid_link, read_head
+from hub.connectors.mime import MOST_BYTES, Letters, message_key, mid_link, read_head
 from hub.document import Document
-from hub.text.files import MIB, NotConvertible
-from hub.text.letter_text import Letter, is_tame, letter_of_mail
+from hub.text.files import NotConvertible
 
 MOST_KNOWN: Final = 3_500  # digests in a cursor
-MOST_BYTES: Final = 50 * MIB  # of a mail
 MOST_HEAD_BYTES: Final = 256 * 1024
 OVERLAP: Final = timedelta(days=1)
 _NEW, _CUR = "new", "cur"
@@ -168,7 +166,7 @@ class Maildir(Connector):
                 continue
             try:
                 data = await to_thread.run_sync(self._content, msgspec.convert(message.place, Place))
-                letter = None if data is None else await to_thread.run_sync(self._letter, data)
+                letter = None if data is None else await self._letters.in_mail(data)
             except (NotConvertible, OSError) as error:
                 yield message, Unread(reason=str(error))
                 continue
@@ -223,13 +221,6 @@ class Maildir(Connector):
                 with suppress(FileNotFoundError):
                     return _read(folder, one.part, one.file, most)
         return None
-
-    def _letter(self, data: bytes) -> Letter:
-        if len(data) > MOST_BYTES:
-            raise NotConvertible(f"a mail of more than {MOST_BYTES // MIB} MiB")
-        if not is_tame(data):
-            raise NotConvertible("too tangled")
-        return letter_of_mail(data, self._letters.options)
 
 
 def _name(file: str) -> str:

@@ -29,9 +29,10 @@ from hub.connectors.connector import Address, Filter, Message, Unread
 from hub.document import Document
 from hub.text.convert import read_letter
 from hub.text.files import MIB, NotConvertible
-from hub.text.letter_text import Letter, LetterOptions
+from hub.text.letter_text import Letter, LetterOptions, is_tame, letter_of_mail
 from hub.text.mime import MOST_RAW_CHARS, date_in, header_text, is_bulk, letters, on_one_line
 
+MOST_BYTES: Final = 50 * MIB  # of a whole mail
 GOOGLE: Final = "mx.google.com"
 MICROSOFT: Final = ""  # without a name
 HEADER: Final = "authentication-results"
@@ -285,6 +286,11 @@ def headers_of(message: Message) -> dict[str, str]:
     }
 
 
+def is_blank(letter: Letter) -> bool:
+    """Return True if a provider found neither text nor attachments in a mail, which may be malformed."""
+    return not letter.enclosures and not any(body.data.strip() for body in letter.bodies)
+
+
 class Letters:
     """Converter of letters to documents for one filter, in worker threads."""
 
@@ -297,6 +303,17 @@ class Letters:
             max_attachment_bytes=int(filter.attachments.max_mb * MIB),
         )
         self._limiter = CapacityLimiter(_READERS)
+
+    async def in_mail(self, data: bytes) -> Letter:
+        """Return the letter in a whole mail (RFC 822). Raises NotConvertible."""
+        return await to_thread.run_sync(self._parsed, data, limiter=self._limiter)
+
+    def _parsed(self, data: bytes) -> Letter:
+        if len(data) > MOST_BYTES:
+            raise NotConvertible(f"a mail of more than {MOST_BYTES // MIB} MiB")
+        if not is_tame(data):
+            raise NotConvertible("too tangled")
+        return letter_of_mail(data, self.options)
 
     async def document(self, message: Message, letter: Letter, content_hash: str) -> Document | Unread:
         """Convert the letter of a message."""

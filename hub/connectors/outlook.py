@@ -1,5 +1,8 @@
 """Outlook by Microsoft Graph: mail of a work or personal account, read folder by folder.
 
+A meeting request and a signed mail are read as the mail that was sent, since its fields lack the calendar and
+the text.
+
 A message is identified by its Message-ID, not by Outlook's id: a moved mail is removed in one folder and may
 not be reported as added in the other. Immutable ids are requested anyway, so that a listed mail can be read
 after a move. Nothing is marked as read. Attachments are always listed, and fetched only if the filter asks
@@ -31,6 +34,7 @@ from hub.clock import Clock
 from hub.connectors import graph as graph_rules
 from hub.connectors.calling import (
     CursorLost,
+    MessageUnreadable,
     Misconfigured,
     PermissionMissing,
     Quota,
@@ -65,9 +69,17 @@ from hub.connectors.graph import (
     web_link,
     with_marks,
 )
-from hub.connectors.mime import HEADER, MICROSOFT, MOST_RECIPIENTS, headers_of, is_verified, message_key
+from hub.connectors.mime import (
+    HEADER,
+    MICROSOFT,
+    MOST_RECIPIENTS,
+    headers_of,
+    is_blank,
+    is_verified,
+    message_key,
+)
 from hub.document import Document
-from hub.text.files import HTML, MAIL
+from hub.text.files import HTML, MAIL, NotConvertible
 from hub.text.letter_text import Body, Enclosure, Letter, LetterOptions
 from hub.text.mime import is_bulk
 from protocol.errors import did_you_mean
@@ -197,6 +209,7 @@ AT_ONCE: Final = 4  # concurrent requests that a mailbox allows an application
 _PER_MIN: Final = 1_000.0  # 10,000 in ten minutes
 _PREFER: Final = ("odata.maxpagesize=50", 'outlook.body-content-type="text"', 'IdType="ImmutableId"')
 _BULK_HEADERS: Final = ("list-id", "auto-submitted", "precedence")
+_REMOVED: Final = Unread(reason="it was removed from the mailbox", is_removed=True)
 _UNNAMED: Final = Attachment(id="", name="", media_type="application/octet-stream", size_bytes=0)
 
 Folder = Annotated[str, StringConstraints(min_length=1, max_length=500)]
@@ -204,6 +217,8 @@ Folder = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 _MOST: Final = 20  # fetched of one mail
 _MAIL_INSIDE: Final = "#microsoft.graph.itemAttachment"
 _FILE: Final = "#microsoft.graph.fileAttachment"
+_MEETING: Final = "#microsoft.graph.eventMessage"  # the beginning, also of a request's and a response's type
+_SIGNED: Final = "multipart/signed"  # an attachment that is all of the mail
 
 WELL_KNOWN: Final = frozenset(
     (
@@ -357,6 +372,12 @@ class Outlook(GraphConnector):
     # --- bodies ---
 
     async def _document(self, message: Message) -> Document | Unread:
+        try:
+            return await self._read_one(message)
+        except (MessageUnreadable, NotConvertible) as error:
+            return Unread(reason=str(error))
+
+    async def _read_one(self, message: Message) -> Document | Unread:
         query = {"$select": "id,body,uniqueBody,internetMessageHeaders"}
         url = self._graph.url("me", "messages", str(message.place), query=query)
         answer = await self._graph.ask(url, accept=(200, 404))
@@ -364,7 +385,7 @@ class Outlook(GraphConnector):
             failure = graph_rules.judge(answer)
             if isinstance(failure, PermissionMissing):
                 raise failure
-            return Unread(reason="it was removed from the mailbox", is_removed=True)
+            return _REMOVED
         item = answer.json()
         if not isinstance(item, dict):
             return Unread(reason="Microsoft gave something else than a message")
@@ -380,6 +401,14 @@ class Outlook(GraphConnector):
         if message.attachments:
             enclosures = await attachments_of(self._graph, str(message.place), self._letters.options)
         letter = Letter(headers=headers_of(message), bodies=(body,), enclosures=enclosures)
+        is_meeting = str(item.get("@odata.type")).startswith(_MEETING)
+        if is_meeting or any(one.media_type == _SIGNED for one in enclosures) or is_blank(letter):
+            # Only the mail itself has the calendar of a meeting, and text that was signed, or is malformed.
+            url = self._graph.url("me", "messages", str(message.place), "$value")
+            answer = await self._graph.ask(url, accept=(200, 404), expects_json=False)
+            if answer.status == 404:
+                return _REMOVED
+            letter = replace(await self._letters.in_mail(answer.body), headers=letter.headers)
         content_hash = hashlib.sha256(whole.encode("utf-8", "replace")).hexdigest()
         return await self._letters.document(message, letter, content_hash)
 

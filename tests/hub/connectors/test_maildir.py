@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from hub.clock import SystemClock
-from hub.connectors import maildir
+from hub.connectors import mime
 from hub.connectors.calling import CursorLost, FileUnusable
 from hub.connectors.conformance import ConnectorConformance, Place
 from hub.connectors.connector import Context, Cursor, Filter, Message, Unread, find
@@ -199,7 +199,7 @@ async def test_a_folder_of_eml_files_is_read_and_one_that_is_missing_is_named(tm
 
 
 async def test_a_mail_that_no_reader_can_read_is_named(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(maildir, "MOST_BYTES", 1_000)
+    monkeypatch.setattr(mime, "MOST_BYTES", 1_000)
     box.put("large", content=MAIL % (b"large", b"large") + b"x" * 1_000)
     box.put("tangled", content=MAIL.replace(b"\n\n", b"\n" + b"Content-Type: multipart/x\n" * 200 + b"\n"))
     _, found = await box.run()

@@ -11,6 +11,8 @@ from hub.connectors.calling import CursorLost, Misconfigured, PermissionMissing,
 from hub.connectors.connector import Unread
 from hub.connectors.outlook import Outlook
 from hub.document import Document
+from hub.extraction.letters import invitation_in
+from tests.hub.text.test_strange_mails import multipart, part
 from tests.support.clock import START
 from tests.support.families import each
 from tests.support.graph.account import WEEK, Account, account, cursor_of, documents, heads, listing, subjects
@@ -383,3 +385,38 @@ async def test_a_mailbox_is_asked_four_things_at_once_at_most(here: Account) -> 
     pages = await listing(outlook)
     with anyio.fail_after(20):
         assert len(await documents(outlook, heads(pages))) == 12
+
+
+@each(
+    ("method", "kind"),
+    [
+        ("REQUEST", "eventMessageRequest"),
+        ("CANCEL", "eventMessage"),
+        ("REPLY", "eventMessageResponse"),
+    ],
+)
+async def test_a_meeting_is_read_with_its_calendar(method: str, kind: str) -> None:
+    calendar = (
+        f"BEGIN:VCALENDAR\r\nMETHOD:{method}\r\nBEGIN:VEVENT\r\nUID:tasting@x\r\nEND:VEVENT\r\nEND:VCALENDAR"
+    )
+    sent = multipart("alternative", part("See you."), part(calendar, f"text/calendar; method={method}"))
+    async with account() as here:
+        here.fake.mail.receive(sent, **{"@odata.type": f"#microsoft.graph.{kind}"})
+        outlook = here.outlook()
+        (document,) = (await documents(outlook, heads(await listing(outlook)))).values()
+        assert isinstance(document, Document)
+        found = invitation_in(document.text)
+        assert (found and found.is_cancel) == {"REQUEST": False, "CANCEL": True}.get(method)
+        assert "See you." in document.text and f"METHOD:{method}" in document.text
+
+
+async def test_a_mail_whose_answer_is_too_long_is_skipped_and_the_others_are_read(
+    here: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(here._client, "_max_answer_bytes", 100_000)
+    for subject, text in (("long", "x" * 200_000), ("short", "Pay.")):
+        here.fake.mail.deliver(subject, text=text)
+    outlook = here.outlook()
+    read = await documents(outlook, heads(await listing(outlook)))
+    found = [one if isinstance(one, Unread) else one.title for one in read.values()]
+    assert found == [Unread(reason="the provider's answer is larger than what is read of one"), "short"]

@@ -250,6 +250,6 @@ async def test_hostile_mails_are_read_or_reported_and_hold_the_loop_no_longer_th
     assert hostile_s < max(0.05, 2 * quiet_s)
     read = "\n".join(request.messages[-1].content for request in model.requests)
     missing = {number for number in (*range(61), *range(100, 162)) if f"do task {number} by" not in read}
-    assert missing == {153, 159}, "without a body, and with a page that nests too deeply"
+    assert missing == {159}, "with a page that nests too deeply"
     assert "[attachment" in read
     assert "[a page in the mail is nested too deeply" in read
