@@ -60,6 +60,9 @@ T = TypeVar("T")
 Tls = Literal["implicit", "starttls", "none"]
 Value = bytes | None | list["Value"]  # an atom or string, NIL, or a parenthesized list
 
+# During IDLE the server may be silent; after two minutes without an answer the kernel ends the connection.
+_KEEPALIVE: Final = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))  # seconds, and times
+
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _SHIFTED: Final = re.compile(r"&([^&-]*+)-")
 _NOT_PRINTED: Final = re.compile(r"&|[^\x20-\x7e]+")
@@ -143,6 +146,10 @@ class Wire:
         except (OSError, imaplib.IMAP4.error) as error:
             raise Lost(f"not reached: {error}") from error
         self._numbers = count(1)
+        self._imap.socket().setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _KEEPALIVE:
+            if hasattr(socket, name):  # else the system's own times apply
+                self._imap.socket().setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
         try:
             if tls == "starttls":
                 self._imap.starttls(trust)
@@ -704,7 +711,7 @@ class Line:
         listed = ", ".join(names[:_SHOWN_FOLDERS]) + (f" and {more} more" if more > 0 else "")
         hint = did_you_mean(name, names)
         raise Misconfigured(
-            f"there is no folder {name}{hint and '; ' + hint} There are: {listed}"
+            f"there is no folder {name}{'; ' + hint if hint else '.'} There are: {listed}"
         ) from refused
 
     async def _do(

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import socket
 from datetime import timedelta
 from email import message_from_bytes
 from email.message import EmailMessage
@@ -13,6 +14,7 @@ import anyio
 import pytest
 
 from hub.clock import SystemClock
+from hub.connectors import imap as imap_module
 from hub.connectors.calling import FileUnusable, Misconfigured, SignInNeeded
 from hub.connectors.connector import Unread
 from hub.connectors.imap_line import ImapFilter, ImapSettings
@@ -58,6 +60,19 @@ async def test_a_mailbox_stays_unread_however_often_it_is_read(user: str, doveco
         assert b"BODY[" not in wire.asked
 
     assert dovecot.count(user, "UNSEEN") == 120
+
+
+async def test_a_folder_that_allows_only_reading_is_asked_for_nothing_else(
+    user: str, dovecot: Dovecot
+) -> None:
+    dovecot.deliver(user, [mail(1), mail(2, "", Message_ID="")])
+    with wire_to(dovecot.port) as wire:
+        connector = imap(settings_of(dovecot, user, port=wire.port), ImapFilter(special_use=("archive",)))
+        await texts(connector, listed(await pages(connector)))
+    commands = {re.sub(rb"^\S+ ((?:UID )?\S+).*", rb"\1", line) for line in wire.asked.splitlines()}
+    reading = {b"AUTHENTICATE", b"CAPABILITY", b"EXAMINE", b"LIST", b"STATUS", b"UID FETCH", b"UID SEARCH"}
+    assert commands <= reading
+    assert wire.asked.count(b" BODY[") == 0 < wire.asked.count(b"BODY.PEEK[")
 
 
 async def test_a_message_has_the_fields_of_its_head(user: str, dovecot: Dovecot) -> None:
@@ -328,6 +343,35 @@ async def test_new_mail_ends_a_wait(user: str, dovecot: Dovecot) -> None:
         finally:
             await connector.aclose()
     client.logout()
+
+
+async def test_a_wait_ends_in_time_over_a_connection_that_died_in_silence(
+    user: str, dovecot: Dovecot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imap_module, "IDLE_S", 0.5)
+    with wire_to(dovecot.port) as wire:
+        wire.is_silent = True
+        connector = imap(settings_of(dovecot, user, port=wire.port))
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(connector.wait_for_news)
+                await wire.has_asked(b"IDLE\r\n")
+                wire.on_answer = lambda _: False
+                dovecot.deliver(user, [mail(1)])  # the wire tells nothing of it
+            assert await wire.was_left()
+            wire.on_answer = lambda _: True
+            monkeypatch.undo()
+            await connector.wait_for_news()  # over a new connection, at once
+        await connector.aclose()
+
+
+async def test_a_connection_that_is_silent_is_probed_by_the_kernel(user: str, dovecot: Dovecot) -> None:
+    connector = imap(settings_of(dovecot, user))
+    await connector.check()
+    wire = connector._line._wire
+    assert wire is not None
+    assert wire._imap.socket().getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    await connector.aclose()
 
 
 async def test_a_wait_for_news_that_is_given_up_ends_at_once(dovecot: Dovecot) -> None:

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import tracemalloc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
@@ -16,7 +17,9 @@ from hub.connectors.calling import (
     SignInNeeded,
     Unavailable,
 )
-from hub.connectors.imap_line import ImapFilter, ImapSettings
+from hub.connectors.connector import Unread
+from hub.connectors.imap_line import MOST_LITERAL_BYTES, ImapFilter, ImapSettings
+from hub.document import Document
 from tests.hub.connectors.imap_rig import imap, listed, mail, pages, settings_of, texts, wire_to
 from tests.support.dovecot import Dovecot
 from tests.support.families import each
@@ -154,6 +157,48 @@ async def test_a_message_that_the_server_cannot_show_does_not_hold_up_the_others
     with scripted(answers) as settings:
         found = listed(await pages(imap(settings)))
     assert (len(found), [message.key for message in found][::2]) == (3, ["mid:1@x", "mid:3@x"])
+
+
+async def test_literals_of_100_mb_are_skipped_with_the_reason_and_without_memory_for_them() -> None:
+    size = 100 * 1024 * 1024
+    head = ["BODY[HEADER.FIELDS (X)] {{21}}", "Message-ID: <{n}@x>\r\n\r\n)"]
+    structure = 'BODYSTRUCTURE ("TEXT" "PLAIN" NIL NIL NIL "7BIT" 9 1)'
+    answers = {
+        "STATUS": ["* STATUS INBOX (UIDVALIDITY 7 UIDNEXT 4 MESSAGES 3)", _OK],
+        "EXAMINE": ["* OK [UIDVALIDITY 7] ok", _OK],
+        "UID SEARCH": ["* SEARCH 1 2 3", _OK],
+        **{
+            f"UID FETCH {n} (UID INTERNALDATE": [
+                f"* {n} FETCH (UID {n} {structure} {head[0]}",
+                head[1].replace("{n}", str(n)),
+                _OK,
+            ]
+            for n in (1, 3)
+        },
+        **{
+            f"UID FETCH {words} ": [f"* 2 FETCH (UID 2 BODY[HEADER.FIELDS (X)] {{{{{size}}}}}"]
+            for words in ("1:3", "2", "2:3")
+        },
+        "UID FETCH 1 (UID BODY.PEEK[1]": ["* 1 FETCH (UID 1 BODY[1]<0> {{9}}", "Call Ana.)", _OK],
+        **{
+            f"UID FETCH {words} (UID BODY.PEEK[1]": [f"* 3 FETCH (UID 3 BODY[1]<0> {{{{{size}}}}}"]
+            for words in ("3", "1,3")
+        },
+    }
+    tracemalloc.start()
+    with scripted(answers) as settings:
+        connector = imap(settings)
+        messages = listed(await pages(connector))
+        read = await texts(connector, messages)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    why = f"the server wants to send {size} bytes at once, {MOST_LITERAL_BYTES} are taken"
+    assert [message.fault for message in messages] == ["", f"UID 2 in INBOX: {why}", ""]
+    first, second, third = (read[message.key] for message in messages)
+    assert isinstance(first, Document) and first.text.endswith("Call Ana.\n")
+    assert second == Unread(reason=f"UID 2 in INBOX: {why}", is_final=True)
+    assert third == Unread(reason=f"UID 3 in INBOX: {why}", is_final=True)
+    assert peak < MOST_LITERAL_BYTES / 4
 
 
 async def test_a_server_that_does_not_push_says_so() -> None:

@@ -51,21 +51,27 @@ class Provider(ABC):
         return failure
 
     async def refused(self, connector_id: str, failure: ConnectorFailure) -> bool:
-        raise failure
+        return True
 
 
 class ImapServer(Provider):
     def __init__(self, dovecot: Dovecot, wire: Wire) -> None:
         self.dovecot, self.wire, self.user = dovecot, wire, dovecot.fresh_user()
+        self.folder = "Tasks"
         self._mails: list[bytes] = []
 
     def deliver(self, mail: bytes) -> None:
         self._mails.append(mail)
-        self.dovecot.deliver(self.user, [mail], folder="Tasks")
+        self.dovecot.deliver(self.user, [mail], folder=self.folder)
 
     async def open(self, connector_id: str, filter: Mapping[str, Any]) -> Connector:
         settings = settings_of(self.dovecot, self.user, port=self.wire.port)
-        return imap(settings, ImapFilter(folders=("Tasks",)))
+        return imap(settings, ImapFilter(folders=(self.folder,)))
+
+    def rename(self, name: str) -> None:
+        client = self.dovecot.client(self.user)
+        client.rename("Done" if name == "Tasks" else "Tasks", name)
+        client.logout()
 
     def forget(self) -> None:
         self.dovecot.recreate(self.user, "Tasks")
@@ -235,6 +241,31 @@ async def test_each_mail_is_one_row_when_the_hub_dies(
             await bench.lifecycle.move(row.held, RunEvent.HUB_LOST)
         bench.clock.advance(HOUR_S)
         await read_all(bench, taken, FIRST)
+
+
+async def test_renamed_folder_is_named_and_its_mails_are_read_once_under_either_name(
+    store: Store, dovecot: Dovecot
+) -> None:
+    async with at("imap", dovecot) as provider:
+        assert isinstance(provider, ImapServer)
+        bench, taken = await bench_at(store, provider)
+        for number in range(FIRST):
+            provider.deliver(task(number))
+        await read_all(bench, taken, FIRST)
+        provider.deliver(task(FIRST))
+
+        provider.rename("Done")
+        run = await bench.run()
+        assert run.state is RunState.QUEUED
+        assert (run.reason or "").startswith("connector work: there is no folder Tasks. There are: Done,")
+        provider.folder = "Done"  # as the settings say from now on
+        bench.clock.advance(HOUR_S)
+        await read_all(bench, taken, FIRST + 1)
+
+        provider.rename("Tasks")
+        provider.folder = "Tasks"
+        provider.deliver(task(FIRST + 1))
+        await read_all(bench, taken, FIRST + 2)
 
 
 async def bench_at(store: Store, provider: Provider) -> tuple[Bench, dict[str, str]]:
