@@ -5,7 +5,8 @@
 * ``folders``: runs go on at every device, and new files come;
 * ``imap``, ``gmail``: mails come to a real mail server, or to a server of our own that speaks Gmail's API and
   goes wrong now and then, and the device is away in every third life of the hub;
-* ``rude``: 400 mails lie at a mail server that ends the connection at every 20th command;
+* ``rude``: 400 mails lie at a mail server that ends the connection at every 20th command; with
+  ``--mails 50000 --kills 40 --life-s 100`` many more, for an hour on two quiet cores;
 * ``hooks``: several senders post to its webhook, each a delivery again until it is answered with 202.
 
 It fails when an item is not at its device exactly once, when a mail or a delivery is not kept exactly once,
@@ -16,6 +17,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import date, timedelta
 from email.message import EmailMessage
 from email.policy import SMTP
 from functools import partial
@@ -30,7 +32,8 @@ import httpx2
 import msgspec
 
 from hub.clock import SystemClock
-from tests.bench.machine import TICKS_PER_S, Load, cpu_ticks
+from hub.text.files import MIB
+from tests.bench.machine import TICKS_PER_S, Load, cpu_ticks, peak_rss_bytes
 from tests.bench.rounds import NOISY
 from tests.scenarios.deaths import TITLES
 from tests.scenarios.fires import EVERY_5_S, each_was_decided_once
@@ -52,6 +55,8 @@ READY_S = 2.0  # that a start may take until the hub is ready
 RUDE = 20  # commands, of which the last one ends the connection
 SECRET = "what both of them know"  # of the webhook
 _END_S = 300.0  # for all that is left to do when the kills are over: a failed try waits 30 s at first
+_DUE_DAYS = 500  # over which the items of mails are spread: a plan is compared with all of its day
+_LEAST_PER_S = 10.0  # items, of what is left then
 _FINAL = ("COMPLETED", "FAILED", "CANCELLED")
 _NO_SPREAD = (
     "--given",
@@ -117,7 +122,7 @@ class Place(ABC):
         self.chance = SeededChance(seed)
         self.planted: Counter[str] = Counter()
         self.starts: list[tuple[float, float, float]] = []  # seconds, of the CPU, and what others used of it
-        self.kills = 0
+        self.kills = self.peak_bytes = 0
         self.is_over = False
 
     async def outlive(self, kills: int) -> Toll:
@@ -131,6 +136,7 @@ class Place(ABC):
                     break
                 await anyio.sleep(self.chance.uniform(*self.lives_s))
                 self.wire.hub_url = None
+                self.peak_bytes = max(self.peak_bytes, peak_rss_bytes(self.hub.pid))
                 await self.hub.kill()
                 self.kills += 1
             # Told and not cancelled: a request over a Unix socket that is cancelled as its answer comes
@@ -164,6 +170,8 @@ class Place(ABC):
         runs = Counter(how for how, _ in ended)
         yield f"runs: {', '.join(f'{number} {how}' for how, number in sorted(runs.items()))}"
         yield f"interrupted {self.interrupted()} times"
+        size = (self.folder / "hub.db").stat().st_size
+        yield f"peak RSS {self.peak_bytes / MIB:.0f} MiB, database {size / MIB:.0f} MiB"
 
     async def begin(self) -> None:  # noqa: B027 - most need nothing
         """Do what a person does once, at a hub that runs."""
@@ -186,6 +194,7 @@ class Place(ABC):
         await self._all_end()
         await self._order()
         await self._all_end()
+        self.peak_bytes = max(self.peak_bytes, peak_rss_bytes(self.hub.pid))
 
     async def order_runs(self) -> None:
         """Start a run of every agent that has none, again and again."""
@@ -207,7 +216,7 @@ class Place(ABC):
         await self.until(lambda: not self.ask(live), lambda: f"these runs do not end: {self.ask(live)}")
 
     async def until(self, is_so: Callable[[], bool], otherwise: Callable[[], str]) -> None:
-        with anyio.move_on_after(_END_S):
+        with anyio.move_on_after(_END_S + self.planted.total() / _LEAST_PER_S):
             while not is_so():
                 await anyio.sleep(self.order_every_s)
             return
@@ -397,7 +406,8 @@ class Senders(Place):
 def _mail(number: int) -> tuple[str, bytes]:
     """Return the title of its item, and a mail."""
     title = f"answer letter {number:05}"
-    text = plant("Ana", title, "2026-12-01", f"K-{number:05}")
+    day = date(2026, 12, 1) + timedelta(days=number % _DUE_DAYS)
+    text = plant("Ana", title, day.isoformat(), f"K-{number:05}")
     made = EmailMessage(policy=SMTP)
     headers = {"From": "Ben <ben@example.org>", "To": "ana@example.org", "Subject": f"Letter {number}"}
     for name, value in (headers | {"Message-ID": f"<letter-{number}@example.org>"}).items():
@@ -408,7 +418,7 @@ def _mail(number: int) -> tuple[str, bytes]:
 
 @asynccontextmanager
 async def place(
-    folder: Path, of: Kind, *, devices: int = 1, seed: int = 1, is_forked: bool = False
+    folder: Path, of: Kind, *, devices: int = 1, seed: int = 1, mails: int = 400, is_forked: bool = False
 ) -> AsyncIterator[Place]:
     """A hub that does not live yet, and devices that it knows. *is_forked*: see ``spawn``."""
     async with AsyncExitStack() as opened:
@@ -423,7 +433,7 @@ async def place(
             case "rude":
                 rude = imap_mailbox(folder, cuts_every=RUDE)
                 made = PostOffice(folder, 1, seed, opened.enter_context(rude))
-                made.at_first, made.each_life = 400, 0
+                made.at_first, made.each_life = mails, 0
             case "gmail":
                 mailbox = await opened.enter_async_context(gmail_mailbox())
                 made, given = PostOffice(folder, 1, seed, mailbox), mailbox.given
@@ -433,7 +443,9 @@ async def place(
         if of != "folders":
             tasks = await opened.enter_async_context(anyio.create_task_group())
             opened.callback(tasks.cancel_scope.cancel)
-            model = model_at(await tasks.start(Oracle().serve))
+            oracle = Oracle()
+            oracle.keeps_requests = False
+            model = model_at(await tasks.start(oracle.serve))
         made.hub = hub = FaultyHub(folder, settings=_SETTINGS + model + made.settings(), is_forked=is_forked)
         hub.faults = (*_NO_SPREAD, *given)
         opened.push_async_callback(hub.close)
@@ -448,10 +460,23 @@ async def place(
 
 
 async def play(
-    folder: Path, *, of: Kind = "folders", kills: int = 60, devices: int = 20, seed: int = 1
+    folder: Path,
+    *,
+    of: Kind = "folders",
+    kills: int = 60,
+    devices: int = 20,
+    seed: int = 1,
+    mails: int = 400,
+    life_s: float = 0.0,
 ) -> Verdict:
-    """Kill a live hub at random moments while it has work; each item is there once."""
-    async with place(folder, of, devices=devices, seed=seed) as opened:
+    """Kill a live hub at random moments while it has work; each item is there once.
+
+    Args:
+        mails: that lie at a rude server at first.
+        life_s: the longest life of a hub; 0: as usual for the work.
+    """
+    async with place(folder, of, devices=devices, seed=seed, mails=mails) as opened:
+        opened.lives_s = (0.0, life_s or opened.lives_s[1])
         toll = await opened.outlive(kills)
         starts = sorted(opened.starts)
     slow = sum(took_s > READY_S and others <= NOISY for took_s, _, others in starts)
