@@ -2,7 +2,6 @@
 import type { JSX } from "preact";
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { dayOf, dayOrTime, isDay } from "../format";
-import { typedEarly } from "../inbox";
 import { useReading } from "../reading";
 import type { ItemDetail, TableField } from "../types";
 import type { Failure } from "../verdicts";
@@ -16,6 +15,12 @@ interface EditorProps {
   readonly approve: (changed: Readonly<Record<string, Value | Called | null>>) => void;
   /** What the hub did not take, and why. */
   readonly failure: Failure | undefined;
+  /** What was typed before the form was there. */
+  readonly early?: () => string;
+  /** On the button that gives the changes. */
+  readonly label?: string;
+  /** False: rows to put it under cannot be asked for. */
+  readonly hasChoices?: boolean;
   readonly close: () => void;
 }
 
@@ -31,14 +36,14 @@ export function facts({ fields = [] }: Partial<Pick<ItemDetail, "fields">>, data
   return Object.entries(data).map(([name, value]) => [name, shown(value, kinds.get(name))]);
 }
 
-export function Editor({ of, approve, failure, close }: EditorProps): JSX.Element {
+export function Editor({ of, approve, failure, early = () => "", label = "Approve with the changes", hasChoices = true, close }: EditorProps): JSX.Element {
   const form = useRef<HTMLFormElement>(null);
   // At once: what is typed next goes into the form.
   useLayoutEffect(() => form.current?.querySelector<HTMLElement>("input, textarea, select")?.focus(), []);
-  const choices = useReading("/v1/items/{item_id}/choices", { params: { item_id: of.id } });
+  const choices = useReading("/v1/items/{item_id}/choices", { params: { item_id: of.id }, when: hasChoices });
   const above = choices.data?.fields ?? [];
   const fields: readonly TableField[] = of.fields.filter(({ refers_to }) => refers_to === null);
-  const [texts, setTexts] = useState(() => begun(of, fields, failure));
+  const [texts, setTexts] = useState(() => begun(of, fields, failure, early()));
   const change =
     (name: string) =>
     (event: { currentTarget: { value: string } }): void =>
@@ -62,10 +67,7 @@ export function Editor({ of, approve, failure, close }: EditorProps): JSX.Elemen
       ref={form}
       class="editor"
       data-takes-keys
-      onSubmit={(event) => {
-        event.preventDefault();
-        approve(Object.fromEntries(changed));
-      }}
+      onSubmit={(event) => event.preventDefault()}
       onKeyDown={(event) => event.key === "Escape" && close()}
     >
       {fields.map(({ name, kind, choices, is_required, is_needed, about }) => {
@@ -116,8 +118,16 @@ export function Editor({ of, approve, failure, close }: EditorProps): JSX.Elemen
         </label>
       ))}
       <div class="actions">
-        <button class="main" disabled={changed.length === 0}>
-          Approve with the changes
+        <button
+          class="main"
+          disabled={changed.length === 0}
+          // Enter presses it, too. The event of the form does not come in a frame that may send none.
+          onClick={(event) => {
+            event.preventDefault();
+            if (form.current?.reportValidity()) approve(Object.fromEntries(changed));
+          }}
+        >
+          {label}
         </button>
         <button type="button" onClick={close}>
           Keep as it is
@@ -128,13 +138,12 @@ export function Editor({ of, approve, failure, close }: EditorProps): JSX.Elemen
 }
 
 /** Return the texts that the form begins with: what was sent before, and keys that were faster than the form. */
-function begun(of: ItemDetail, fields: readonly TableField[], failure: Failure | undefined): Readonly<Record<string, string>> {
+function begun(of: ItemDetail, fields: readonly TableField[], failure: Failure | undefined, early: string): Readonly<Record<string, string>> {
   const texts: Record<string, string> = {};
   for (const [name, value] of Object.entries(failure?.data ?? {})) {
     const field = fields.find((one) => one.name === name);
     texts[name] = field ? editable(value, field.kind) : isCalled(value) ? value.title : "";
   }
-  const early = typedEarly();
   const [first] = fields;
   if (first && early) texts[first.name] = (texts[first.name] ?? editable(of.data[first.name], first.kind)) + early;
   return texts;

@@ -1,23 +1,23 @@
 // What waits for a person: items in a list, and one of them with its words, to approve, edit or reject by key.
-import type { ComponentChildren, JSX } from "preact";
+import type { JSX } from "preact";
 import { useEffect, useLayoutEffect, useState } from "preact/hooks";
 import { attempt, report } from "../acting";
-import { balanced, commandOf, exact, quoted } from "../format";
+import { commandOf, exact, quoted } from "../format";
 import {
   accept, asked, because, begin, chosen, clear, current, DONE, edit, edited, isOpen, isPlain, judge, judgeFile, list, move, pickAll, press, rejectFile, rows,
-  size, sought, take, takeBack, takeOne, titled, toggle,
+  size, sought, take, takeBack, takeOne, titled, toggle, typedEarly,
 } from "../inbox";
 import { type Key, useKeys } from "../keys";
 import { isAtDevice, may } from "../me";
-import { Command, Facts, Foreign, Page, Pager, Read, Refused, Section, State, Time } from "../parts";
+import { Command, Foreign, Page, Pager, Read, Refused, State, Time } from "../parts";
 import { useReading } from "../reading";
 import { link, place } from "../router";
 import { ask } from "../server";
 import { Search, type SearchField, TEXT_FIELD } from "../search";
-import { MARKS } from "../types";
-import type { ItemCountsView, ItemDetail, ItemPlace, ItemView, ProposalView } from "../types";
+import type { ItemCountsView, ItemDetail, ItemView, ProposalView } from "../types";
 import { decided, delay, failures, forget, isOnItsWay, isUndecided, unsent } from "../verdicts";
-import { Editor, facts } from "./item_editor";
+import { ItemCard, Proposed, type CardProps, type Shown } from "./item_card";
+import { Editor } from "./item_editor";
 import { whyOf } from "./why";
 
 const VERDICTS = ["approved", "edited", "rejected", "any"];
@@ -154,13 +154,13 @@ export function Review(): JSX.Element {
           {id !== undefined && item.refusal && rested === id && <Refused refusal={item.refusal} />}
           {id !== undefined && !row && !item.refusal && <div class="waiting" aria-busy="true" />}
           {row && (
-            <Item of={{ ...row, ...detail }}>
+            <ItemCard of={{ ...row, ...detail }} marks={<Marks of={row} />} origin={originOf({ ...row, ...detail })}>
               {failure && (
                 <p class="banner" role="status">
                   <strong>The hub did not take the verdict</strong>: {failure.why}. It waits: decide again.
                 </p>
               )}
-              {detail && edited.value === id && <Editor key={id} of={detail} failure={failure} approve={(data) => judge("approve", data)} close={() => (edited.value = undefined)} />}
+              {detail && edited.value === id && <Editor key={id} of={detail} failure={failure} early={typedEarly} approve={(data) => judge("approve", data)} close={() => (edited.value = undefined)} />}
               {isUndecided(row) && row.device_refuses && (
                 <p class="banner" role="status">
                   <strong>Its device takes no verdict from here</strong>: {because(row.device_refuses)}.
@@ -195,7 +195,7 @@ export function Review(): JSX.Element {
                   </button>
                 </div>
               )}
-            </Item>
+            </ItemCard>
           )}
         </div>
       </div>
@@ -232,15 +232,10 @@ function Judge({ count, mayApprove = true }: { count: number; mayApprove?: boole
   );
 }
 
-/** What others propose, with their reason: a text of others, as the words of the item are. */
 function Proposal({ of, item, mayAccept }: { of: ProposalView; item: Shown; mayAccept: boolean }): JSX.Element {
   const decline = (): Promise<boolean> => attempt(() => ask("post", "/v1/items/proposals/declined", { body: { proposals: [of.id] } }), "Declined.");
   return (
-    <section class="banner" aria-label="Proposed">
-      <p>
-        <Foreign of={of.by} /> proposes to {of.verdict}: <Foreign of={of.why} />
-      </p>
-      {Object.keys(of.data).length > 0 && <Facts rows={facts(item, of.data)} />}
+    <Proposed of={of} item={item}>
       {may("review") && (
         <div class="actions">
           {mayAccept && (
@@ -253,7 +248,7 @@ function Proposal({ of, item, mayAccept }: { of: ProposalView; item: Shown; mayA
           </button>
         </div>
       )}
-    </section>
+    </Proposed>
   );
 }
 
@@ -344,9 +339,6 @@ function File({ items, query, mayJudge }: ListProps & { items: readonly [ItemVie
   );
 }
 
-/** An item of the list, with its content once that is here. */
-type Shown = ItemView & Partial<Omit<ItemDetail, "data">>;
-
 function Marks({ of }: { of: ItemView }): JSX.Element {
   const verdict = decided.value.get(of.id)?.verdict;
   const isUndone = decided.value.get(of.id) === null;
@@ -363,127 +355,18 @@ function Marks({ of }: { of: ItemView }): JSX.Element {
   );
 }
 
-const ORIGINS: Readonly<Record<NonNullable<ItemDetail["provenance"]>["origin"], string>> = {
-  own: "a file of the device",
-  shared: "a folder in which others write, too",
-  mail: "mail",
-  chat: "a chat",
-  web: "a web page, or a webhook",
-  attachment: "an attachment",
-  calendar: "a calendar",
-};
-
-/** Where an item is: only an address of the web is a link. */
-function Place({ link: to }: { link: string }): JSX.Element {
-  if (!/^https?:\/\//.test(to)) return <Foreign of={to} />;
-  return (
-    <a href={to} target="_blank" rel="noreferrer">
-      <Foreign of={to} />
-    </a>
-  );
-}
-
-function Item({ of, children }: { of: Shown; children: ComponentChildren }): JSX.Element {
-  return (
-    <article aria-labelledby="item-title">
-      <h2 id="item-title">
-        <Foreign of={of.title || "no title"} />
-      </h2>
-      {of.provenance && !(of.provenance.origin === "own" && of.provenance.trusted) && (
-        <p class="quiet">
-          From: {ORIGINS[of.provenance.origin]}
-          {of.provenance.author && (
-            <>
-              , <Foreign of={of.provenance.author} />
-            </>
-          )}
-          {!of.provenance.trusted && ", not verified"}
-        </p>
-      )}
-      <Marks of={of} />
-      {of.warnings.map((mark) => (
-        <p key={mark} class="quiet">
-          {mark.replaceAll("_", " ")}: {MARKS[mark] ?? "a newer release of the hub explains it"}
-        </p>
-      ))}
-      {of.unsure && <p class="quiet">unsure: {MARKS[of.unsure] ?? of.unsure}</p>}
-      {(of.reasons ?? []).map((reason) => (
-        <p key={reason} class="quiet">
-          <Foreign of={reason} />
-        </p>
-      ))}
-      {of.places.map((place) => (
-        <p key={place.name} class="quiet">
-          <Foreign of={place.sentence} />
-          {place.link && <>, <Place link={place.link} /></>}, <Time at={place.since} />
-        </p>
-      ))}
-      {children}
-      {of.place?.quote && <Source of={of.place} />}
-      {of.place?.link && (
-        <a href={of.place.link} target="_blank" rel="noreferrer">
-          Open the message
-        </a>
-      )}
-      <Section title={of.table}>
-        {of.data ? <Facts rows={facts(of, of.data)} /> : <div class="waiting" aria-busy="true" />}
-      </Section>
-      {of.found && (
-        <Section title="As it was found">
-          <Facts rows={facts(of, of.found)} />
-        </Section>
-      )}
-      {of.before && (
-        <Section title="What the device has until then">
-          <Facts rows={facts(of, of.before)} />
-        </Section>
-      )}
-      <Section title="Where it comes from">
-        <Facts
-          rows={[
-            ["Path", isAtDevice() ? of.path : <a href={whyOf(of.path, of.agent)} title="What became of its lines, and why">{of.path}</a>],
-            ["Characters", of.place && `${of.place.start} to ${of.place.end}`],
-            ["Device", of.device && <a href={link(["devices", of.device])}>{of.device}</a>],
-            ["Agent", of.agent && <a href={link(["agents", of.agent])}>{of.agent}</a>],
-            ["Run", of.run_id && <a href={link(["runs", of.run_id])}><Time at={of.created_at} /></a>],
-            ["Found", !of.run_id && <Time at={of.created_at} />],
-            ["At the device", of.answered_at ? exact(of.answered_at) : "not yet"],
-            ["Verdict", of.verdict_at && `${of.verdict}, ${exact(of.verdict_at)}`],
-            ["Given here", of.given && given(of.given)],
-          ]}
-        />
-      </Section>
-    </article>
-  );
-}
-
-/** The words of an item, marked in the lines around them. */
-function Source({ of: { quote, excerpt } }: { of: ItemPlace }): JSX.Element {
-  if (!excerpt) {
-    return (
-      <blockquote>
-        <mark>{quote}</mark>
-      </blockquote>
-    );
-  }
-  const lines: ComponentChildren[][] = [[]];
-  [excerpt.before, quote, excerpt.after].forEach((text, place) => {
-    text.split(/\r?\n/).forEach((part, number) => {
-      if (number > 0) lines.push([]);
-      if (part) lines.at(-1)?.push(place === 1 ? <mark>{balanced(part)}</mark> : <span>{balanced(part)}</span>);
-    });
-  });
-  return (
-    <blockquote>
-      <ol start={excerpt.line} aria-label="Lines of the source">
-        {lines.map((line) => (
-          <li>
-            <div dir="auto">{line}</div>
-          </li>
-        ))}
-      </ol>
-    </blockquote>
-  );
+/** Where an item comes from and what became of it, with links to the pages about that. */
+function originOf(of: Shown): CardProps["origin"] {
+  return [
+    ["Path", isAtDevice() ? of.path : <a href={whyOf(of.path, of.agent)} title="What became of its lines, and why">{of.path}</a>],
+    ["Device", of.device && <a href={link(["devices", of.device])}>{of.device}</a>],
+    ["Agent", of.agent && <a href={link(["agents", of.agent])}>{of.agent}</a>],
+    ["Run", of.run_id && <a href={link(["runs", of.run_id])}><Time at={of.created_at} /></a>],
+    ["Found", !of.run_id && <Time at={of.created_at} />],
+    ["At the device", of.answered_at ? exact(of.answered_at) : "not yet"],
+    ["Verdict", of.verdict_at && `${of.verdict}, ${exact(of.verdict_at)}`],
+    ["Given here", of.given && given(of.given)],
+  ];
 }
 
 function given({ verdict, by, state, reason, proposed_by: proposer }: NonNullable<ItemDetail["given"]>): string {
