@@ -1,5 +1,6 @@
 // Builds dist/: index.html and the manifest of the application that it installs; a script, a style sheet and icons with
-// hashes in their names; and manifest.json, the list of these files.
+// hashes in their names; manifest.json, the list of these files; and card.html, the card of an item for programs of
+// assistants, which is one file and is not served as a page.
 // The same sources and packages give the same bytes.
 import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -10,20 +11,22 @@ import { build } from "esbuild";
 const here = dirname(fileURLToPath(import.meta.url));
 const dist = process.argv[2] ?? join(here, "dist");
 
-const bundled = await build({
-  absWorkingDir: here,
-  bundle: true,
-  charset: "utf8",
-  entryNames: "assets/[name]-[hash]",
-  entryPoints: ["src/app.tsx"],
-  format: "esm",
-  legalComments: "none",
-  metafile: true,
-  minify: true,
-  outdir: "dist",
-  target: "es2022",
-  write: false,
-});
+const bundle = (entry, format) =>
+  build({
+    absWorkingDir: here,
+    bundle: true,
+    charset: "utf8",
+    entryNames: "assets/[name]-[hash]",
+    entryPoints: [`src/${entry}.tsx`],
+    format,
+    legalComments: "none",
+    metafile: true,
+    minify: true,
+    outdir: "dist",
+    target: "es2022",
+    write: false,
+  });
+const bundled = await bundle("app", "esm");
 
 const files = new Map();
 for (const file of bundled.outputFiles) files.set(file.path.slice(join(here, "dist").length + 1), file.contents);
@@ -41,6 +44,13 @@ for (const name of ["index.html", "manifest.webmanifest"]) {
     .replace("{style}", `/${named(".css")}`);
   files.set(name, Buffer.from(text));
 }
+
+const digest = (text) => `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
+const { outputFiles } = await bundle("card", "iife");
+const [style, script] = ["css", "js"].map((ending) => outputFiles.find(({ path }) => path.endsWith(`.${ending}`)).text.trim());
+const parts = { style, script, styleDigest: digest(style), scriptDigest: digest(script) };
+const template = readFileSync(join(here, "src", "card.html"), "utf8");
+const card = template.replace(/\{(\w+)\}/g, (_, name) => parts[name]);
 
 // Packages whose code is in the bundle.
 const packages = new Set(
@@ -62,3 +72,4 @@ rmSync(dist, { recursive: true, force: true });
 mkdirSync(join(dist, "assets"), { recursive: true });
 for (const [name, contents] of files) writeFileSync(join(dist, name), contents);
 writeFileSync(join(dist, "manifest.json"), manifest);
+writeFileSync(join(dist, "card.html"), card);

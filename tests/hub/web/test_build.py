@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,6 +13,7 @@ from hub.api.pages import BUNDLE
 
 WEB = BUNDLE.parent
 MOST_BYTES = 120 * 1024  # of all files, compressed
+MOST_OF_CARD = 48 * 1024  # as it is: a result of a tool has 64 KiB at most
 
 
 @pytest.mark.slow
@@ -42,6 +44,14 @@ def test_the_bundle_is_small_and_names_the_licence_of_each_package() -> None:
         "preact": "MIT",
         "uplot": "MIT",
     }
+
+
+def test_the_card_is_one_small_file_that_asks_no_address_and_is_no_page() -> None:
+    card = (BUNDLE / "card.html").read_text(encoding="utf-8")
+    assert len(card.encode()) <= MOST_OF_CARD
+    assert {url.partition("/")[0] for url in re.findall(r"https?://([^\"'\s]+)", card)} <= {"www.w3.org"}
+    assert re.findall(r"(?:src|href)=|import\(|@import|url\(", card) == []
+    assert "card.html" not in json.loads((BUNDLE / "manifest.json").read_bytes())["files"]
 
 
 def test_no_source_writes_markup_or_names_a_registry() -> None:

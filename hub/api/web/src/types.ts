@@ -99,6 +99,8 @@ export type MuteRequest = { "reason": string; "until"?: string | null };
 export type NewInvitation = { "id": string; "user": string; "device": string | null; "uses_left": number; "last4": string; "created_by": string; "created_at": string; "expires_at": string; "revoked_at": string | null; "token": string };
 export type NewMember = { "agent": string; "is_lead"?: boolean };
 export type NewName = { "name": string };
+export type NewProposalView = { "item": string; "verdict": "approve" | "edit" | "reject"; "why": string; "data"?: { readonly [name: string]: unknown }; "version"?: number | null };
+export type NewProposalsView = { "proposals": readonly (NewProposalView)[] };
 export type NewVerdictView = { "id": string; "verdict": "approve" | "edit" | "reject" | "undo"; "data"?: { readonly [name: string]: unknown }; "version"?: number | null; "proposal"?: string | null };
 export type NewVerdictsView = { "verdicts": readonly (NewVerdictView)[] };
 export type Notify = { "targets": readonly (TargetView)[]; "next_cursor": string | null };
@@ -262,6 +264,7 @@ export interface Post {
   "/v1/invitations": { query: "user"; body: InvitationRequest; answer: NewInvitation };
   "/v1/issues/{key}/mute": { query: "user"; body: MuteRequest; answer: IssueMuteView };
   "/v1/issues/{key}/unmute": { query: "user"; body: undefined; answer: IssueMuteView };
+  "/v1/items/proposals": { query: "user"; body: NewProposalsView; answer: ProposalResults };
   "/v1/items/proposals/declined": { query: "user"; body: ProposalIds; answer: ProposalResults };
   "/v1/items/verdicts": { query: "user"; body: NewVerdictsView; answer: VerdictResults };
   "/v1/messages/{message_id}/cancel": { query: "user"; body: undefined; answer: MessageView };
