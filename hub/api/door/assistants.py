@@ -9,6 +9,9 @@ holds for the objects as they were shown: with another version of one nothing is
 ask does not see such tools, and proposes.
 
 Texts of documents in a result are data; a sentence at its begin says that to the assistant.
+
+A program that shows pages (MCP Apps) shows the card of an item with a list of items. A press in it is a call
+like any other: nothing in a call proves a press, so the hub asks the person as it does without the card.
 """
 
 import json
@@ -21,6 +24,7 @@ import anyio
 import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 from mcp.server import Server
+from mcp.server.apps import EXTENSION_ID, client_supports_apps
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from mcp.server.caching import CacheHint
@@ -50,7 +54,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from hub.api.door.access import BODY, Inner, Shares
-from hub.api.door.resources import SESSION, Resources
+from hub.api.door.resources import CARD, SESSION, Resources
 from hub.api.errors import Problem
 from hub.api.events import Streams, cancel_when_revoked
 from hub.api.noun import Consent, Hub
@@ -82,6 +86,8 @@ QUESTIONS: Final = 32  # that wait for their persons in sessions; each holds a t
 MOST_ASKED: Final = 10  # objects in one question
 MOST_TEXT: Final = 4_000  # characters of one: a person reads all of it
 PROPOSE: Final = "propose it with proposals_propose: its owner decides"
+SHOWN: Final = "items_newest"  # tool whose result the card shows
+WAY: Final = "hub/verdicts"  # in the _meta of its result: what becomes of a press in the card
 META_KEY: Final = "hub/idempotency-key"  # in the _meta of a call, for programs; or the argument of that name
 
 Context = ServerRequestContext[Any, Request]
@@ -126,6 +132,7 @@ class AssistantServer:
             on_unsubscribe_resource=resources.unsubscribe,
             on_subscriptions_listen=resources.listen,
         )
+        self._server.extensions[EXTENSION_ID] = {}
         sealed = RequestStateSecurity.ephemeral(ttl=CONSENT_S)
         sealed.bind_principal = lambda context: _caller(context).actor
         # Without that of OpenTelemetry: the hub has spans of its own.
@@ -200,12 +207,10 @@ class AssistantServer:
             return self._managers[principal.share]
 
     async def _list_tools(self, context: Context, _: PaginatedRequestParams | None) -> ListToolsResult:
-        principal, can_ask = _caller(context), _can_ask(context)
-        tools = [
-            self._listed[one.name]
-            for one in self._tools.values()
-            if may_ask(principal, one.asked) and (can_ask or one.declared.consent is None)
-        ]
+        tools = [self._listed[one.name] for one in self._tools.values() if _is_usable(context, one)]
+        if client_supports_apps(context):
+            shown = {"ui": {"resourceUri": CARD}}
+            tools = [one.model_copy(update={"meta": shown}) if one.name == SHOWN else one for one in tools]
         return ListToolsResult(tools=tools)
 
     async def _call_tool(
@@ -225,9 +230,13 @@ class AssistantServer:
                 if isinstance(agreed, InputRequiredResult):
                     return agreed
                 arguments = agreed
-            return await self._result(context, tool, arguments)
+            result = await self._result(context, tool, arguments)
         except HubError as refusal:
             return _refused(Problem.of(refusal))
+        if tool.name == SHOWN and client_supports_apps(context):
+            is_given = _is_usable(context, self._tools["items_give"])
+            result.meta = {WAY: "given" if is_given else "proposed"}
+        return result
 
     async def _consent(
         self, context: Context, call: CallToolRequestParams, consent: Consent, arguments: Arguments
@@ -336,6 +345,11 @@ def _session(scope: Scope) -> str:
 def _is_taken(message: Message) -> bool:
     """Return whether a message begins the answer to a request that the session took."""
     return (message["type"], message.get("status")) == ("http.response.start", HTTPStatus.OK)
+
+
+def _is_usable(context: Context, tool: ToolOf) -> bool:
+    """Return whether the caller may call a tool, and can show its person the question if there is one."""
+    return may_ask(_caller(context), tool.asked) and (tool.declared.consent is None or _can_ask(context))
 
 
 def _can_ask(context: Context) -> bool:

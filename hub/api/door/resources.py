@@ -3,6 +3,8 @@
 A subscriber is notified when a resource has changed, from the changes that the database keeps
 (``/v1/changes``): in the revision 2026-07-28 on the stream of ``subscriptions/listen``, in that of 2025-11-25
 on the stream of events of its session. It then reads the resource again.
+
+The card of an item is a page for programs that show one (MCP Apps), which read it as a resource.
 """
 
 from collections import OrderedDict
@@ -12,6 +14,7 @@ from typing import Any, Final
 
 import anyio
 from anyio.abc import TaskStatus
+from mcp.server.apps import APP_MIME_TYPE
 from mcp.server.context import ServerRequestContext
 from mcp.server.session import ServerSession
 from mcp.server.subscriptions import (
@@ -44,12 +47,22 @@ from starlette.requests import Request
 from hub.api.events import Streams, cancel_when_revoked
 from hub.api.noun import Hub, Resource
 from hub.api.nouns.overviews import OPEN, RESET, Changes, ChangesView
+from hub.api.pages import BUNDLE
 from hub.api.tools import MOST_ROWS, Arguments, ToolOf
 from hub.roles import PRINCIPAL, Asked, Principal, may_ask
 from protocol.errors import HubError
 
 JSON: Final = "application/json"
 SESSION: Final = "mcp-session-id"  # header
+CARD: Final = "ui://hub/review"
+# It asks no other address, and needs no permission.
+_CSP: Final[dict[str, list[str]]] = {
+    "connectDomains": [],
+    "resourceDomains": [],
+    "frameDomains": [],
+    "baseUriDomains": [],
+}
+_OF_CARD: Final[dict[str, Any]] = {"ui": {"csp": _CSP, "prefersBorder": True}}
 MOST_SUBSCRIBERS: Final = 1_000  # sessions with subscriptions; beyond, the oldest loses its own
 MOST_SUBSCRIBED: Final = 100  # resources of one session
 _CHANGES: Final = Asked("GET", "/v1/changes")
@@ -84,6 +97,7 @@ class Resources:
                 self._kinds[tool.name] = declared
                 self._changing |= dict.fromkeys(declared.changes, declared)
         self._subscribers: OrderedDict[str, Subscriber] = OrderedDict()
+        self._card = (BUNDLE / "card.html").read_text(encoding="utf-8")
 
     async def list(self, context: Context, page: PaginatedRequestParams | None) -> ListResourcesResult:
         """List the resources, those of one kind after the other, the newest of each first."""
@@ -120,6 +134,9 @@ class Resources:
     async def read(self, context: Context, asked: ReadResourceRequestParams) -> ReadResourceResult:
         """Return a resource, behind the sentence about texts of others."""
         uri = str(asked.uri)
+        if uri == CARD:
+            page = TextResourceContents(uri=uri, mime_type=APP_MIME_TYPE, text=self._card, _meta=_OF_CARD)
+            return ReadResourceResult(contents=[page])
         for name, declared in self._kinds.items():
             if (arguments := declared.arguments_of(uri)) is not None:
                 result = await self._result(context, self._tools[name], arguments)

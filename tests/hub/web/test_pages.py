@@ -56,7 +56,7 @@ pytestmark = [
     pytest.mark.skipif(chromium() is None, reason="no Chromium here: apt-get install chromium"),
     pytest.mark.slow,  # in a browser
 ]
-_VIOLATIONS = """async (rules) => (await axe.run(rules.length ? {runOnly: rules} : {})).violations.map(
+VIOLATIONS = """async (rules) => (await axe.run(rules.length ? {runOnly: rules} : {})).violations.map(
   ({id, nodes}) => `${id}: ${nodes.map((node) => `${node.target} ${node.failureSummary}`).join("; ")}`)"""
 _TWO_FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 _IS_DARK = "getComputedStyle(document.body).backgroundColor.match(/[0-9]+/g).every((part) => part < 64)"
@@ -1142,7 +1142,7 @@ async def test_every_page_can_be_used_by_everybody_in_both_themes(visit: Visit) 
             await page.emulate_media(color_scheme="dark" if is_dark else "light")
             await page.evaluate(_TWO_FRAMES)
             assert await page.evaluate(_IS_DARK) == is_dark, path
-            assert await page.evaluate(_VIOLATIONS, rules) == [], (is_dark, path)
+            assert await page.evaluate(VIOLATIONS, rules) == [], (is_dark, path)
             if await page.locator("main :is(svg, canvas)").count():
                 picture = b64encode(await page.screenshot(full_page=True)).decode()
                 assert await page.evaluate(_FAINT, picture) == [], (is_dark, path)
