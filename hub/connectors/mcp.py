@@ -1,17 +1,18 @@
 """MCP servers of others as sources: their resources are messages.
 
 A program of the hub, in the jail of process connectors, speaks the Model Context Protocol. So no answer of
-the server is parsed in the hub, which sends the program's requests and adds the token.
+the server is parsed in the hub, which sends the program's requests and adds the token. A server that is a
+program itself runs in a second jail beside the first one, and has no socket either.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from hub.connectors.calling import origin_of, server_address
 from hub.connectors.connector import Context, ProviderSettings
-from hub.connectors.process import ProcessConnector, ProcessSettings
+from hub.connectors.process import ProcessConnector, ProcessSettings, ProgramSettings
 
 _KIT: Final = Path(__file__).with_name("sdk")
 
@@ -20,13 +21,26 @@ class McpSettings(ProviderSettings):
     """Table ``settings`` of a connector of the provider mcp."""
 
     url: Annotated[str, AfterValidator(server_address)] = Field(
-        max_length=1_000, description="Of the server's streamable HTTP: https://HOST/mcp"
+        default="", max_length=1_000, description="Of the server's streamable HTTP: https://HOST/mcp"
+    )
+    server: ProgramSettings | None = Field(
+        default=None, description="In place of url: a server that is a program, which is started in a jail."
     )
     prefix: str = Field(default="", max_length=1_000, description="Begin of the URIs that are read.")
 
+    @model_validator(mode="after")
+    def _has_one_server(self) -> Self:
+        if bool(self.url) == (self.server is not None):
+            raise ValueError("write url, or server = { command = [...], folder = ... }")
+        return self
+
+    def problem_of_files(self) -> str | None:
+        """Return why this node cannot start the server, or None."""
+        return None if self.server is None else self.server.problem_of_files()
+
 
 class McpConnector(ProcessConnector):
-    """Resources of an MCP server, over streamable HTTP."""
+    """Resources of an MCP server, over streamable HTTP or of a program."""
 
     provider: ClassVar[str] = "mcp"
     settings_model: ClassVar[type[ProviderSettings]] = McpSettings
@@ -37,15 +51,17 @@ class McpConnector(ProcessConnector):
             folder=_KIT,
             origins=tuple(self.origins(settings)),
             methods=("POST",),
-            options=settings.model_dump(),
+            options=settings.model_dump(include={"url", "prefix"}),
             accept_weaker_jail=True,  # it is a program of the hub
         )
         super().__init__(context, program, filter)
+        self.companion = settings.server
 
     @classmethod
     def origin(cls, settings: Any) -> str:
-        return f"{cls.provider} {settings.url} {settings.prefix}"
+        whose = settings.server.model_dump_json() if settings.server else settings.url
+        return f"{cls.provider} {whose} {settings.prefix}"
 
     @classmethod
     def origins(cls, settings: Any) -> frozenset[str]:
-        return frozenset((origin_of(settings.url),))
+        return frozenset((origin_of(settings.url),) if settings.url else ())

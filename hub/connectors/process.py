@@ -113,8 +113,8 @@ Origin = Annotated[str, AfterValidator(lambda value: origin_of(server_address(va
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "PROPFIND", "REPORT"]
 
 
-class ProcessSettings(ProviderSettings):
-    """Table ``settings`` of a connector of the provider process."""
+class ProgramSettings(ProviderSettings):
+    """Program by others that runs in a jail."""
 
     command: Annotated[
         tuple[Annotated[str, StringConstraints(min_length=1, max_length=1_000)], ...],
@@ -123,11 +123,6 @@ class ProcessSettings(ProviderSettings):
         description='Program and arguments, as in ["node", "connector.mjs"]; "python" is that of the hub.'
     )
     folder: ReadableFolder = Field(description="Folder of the program, which it runs in and may read.")
-    origins: tuple[Origin, ...] = Field(
-        default=(), max_length=20, description='Servers that it may ask, as in "https://api.example.com".'
-    )
-    methods: tuple[Method, ...] = Field(default=("GET", "HEAD"), description="HTTP methods that it may use.")
-    options: dict[str, Any] = Field(default={}, description="Its own settings; no secrets.")
     runtime: tuple[ReadableFolder, ...] = Field(
         default=(),
         max_length=20,
@@ -141,13 +136,13 @@ class ProcessSettings(ProviderSettings):
     def problem_of_files(self) -> str | None:
         """Return why this node cannot start the program, or None."""
         try:
-            self.program()
+            self.order()
         except FileUnusable as error:
             return str(error)
         return None
 
-    def program(self) -> tuple[str, list[str]]:
-        """Return the path of the program, and the files and folders that it may read.
+    def order(self) -> dict[str, Any]:
+        """Return what the jail needs to start the program: its path, and what it may read.
 
         Raises:
             FileUnusable: this node lacks the program or a folder.
@@ -165,7 +160,24 @@ class ProcessSettings(ProviderSettings):
             raise FileUnusable(f"there is no program {name!r} here")
         path = os.path.realpath(found)
         readable = [path, *own, *map(str, (self.folder, *self.runtime)), *_RUNTIME]
-        return path, [one for one in readable if os.path.exists(one)]
+        return {
+            "command": [path, *self.command[1:]],
+            "folder": str(self.folder),
+            "readable": [one for one in readable if os.path.exists(one)],
+            "memory_bytes": self.memory_mb << 20,
+            "seconds": CPU_S,
+            "accepts_less": self.accept_weaker_jail,
+        }
+
+
+class ProcessSettings(ProgramSettings):
+    """Table ``settings`` of a connector of the provider process."""
+
+    origins: tuple[Origin, ...] = Field(
+        default=(), max_length=20, description='Servers that it may ask, as in "https://api.example.com".'
+    )
+    methods: tuple[Method, ...] = Field(default=("GET", "HEAD"), description="HTTP methods that it may use.")
+    options: dict[str, Any] = Field(default={}, description="Its own settings; no secrets.")
 
 
 class _SignIn(msgspec.Struct, frozen=True):
@@ -537,6 +549,9 @@ class ProcessConnector(Connector):
     settings_model: ClassVar[type[ProviderSettings]] = ProcessSettings
 
     settings: ProcessSettings
+    companion: ProgramSettings | None = (
+        None  # a second program in a jail of its own, joined to the first by pipes
+    )
     _jailed: _Jailed | None = None
 
     @classmethod
@@ -645,15 +660,10 @@ class ProcessConnector(Connector):
                 await self.aclose()
 
     async def _start(self) -> None:
-        path, readable = await anyio.to_thread.run_sync(self.settings.program)
-        order = {
-            "parent": os.getpid(),
-            "command": [path, *self.settings.command[1:]],
-            "readable": readable,
-            "memory_bytes": self.settings.memory_mb << 20,
-            "seconds": CPU_S,
-            "accepts_less": self.settings.accept_weaker_jail,
-        }
+        order = await anyio.to_thread.run_sync(self.settings.order)
+        if self.companion is not None:
+            order["companion"] = await anyio.to_thread.run_sync(self.companion.order)
+        order["parent"] = os.getpid()
         argv = [sys.executable, "-I", "-B", str(_MAIN), msgspec.json.encode(order).decode()]
         try:
             # By the thread of the loop: the process ends with the thread that started it.

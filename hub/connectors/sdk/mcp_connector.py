@@ -1,4 +1,6 @@
-"""Connector to the resources of an MCP server, over streamable HTTP: the program of the provider mcp.
+"""Connector to the resources of an MCP server: the program of the provider mcp.
+
+It speaks streamable HTTP, or, with two descriptors as its last arguments, over pipes to a program beside it.
 
 A resource is a message with its URI as key. Its version is ``lastModified`` where the server gives it, else a
 digest of the content, for which each run reads the resource. The cursor has a digest of each known version.
@@ -6,8 +8,10 @@ digest of the content, for which each run reads the resource. The cursor has a d
 
 import hashlib
 import json
+import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING or __package__:
     from hub.connectors.sdk.hub_connector import Connector, Failure, Message, Page, run
@@ -17,10 +21,15 @@ else:  # next to this file, in the jail
 VERSION = "2025-11-25"  # of the Model Context Protocol
 PAGE = 50
 MOST = 1_000  # resources, whose digests fit into a cursor
-NOT_FOUND = -32002
+MOST_PAGES = 200  # of a list
+MOST_MESSAGES = 1_000  # of the server, until it answers a request
+MOST_LINE = 2 * 1024 * 1024  # bytes
+NOT_FOUND, UNKNOWN_METHOD = -32002, -32601
 
 session: dict[str, str] = {}  # headers of the session, and the server's name, once it was begun
 listed: list[Message] = []  # changed resources of this run
+numbers = [0]  # of the last request
+pipes: list[IO[bytes]] = []  # from and to a server beside this program
 
 
 class Refused(Failure):
@@ -36,9 +45,9 @@ class Mcp(Connector):
 
     name = "mcp"
     auth = {"kind": "header", "required": False}  # noqa: RUF012 - read by the SDK
-    origins = ("settings.url",)
+    origins: Sequence[str] = ("settings.url",)
     methods = ("POST",)
-    options = {"url": {"required": True}, "prefix": {}}  # noqa: RUF012 - read by the SDK
+    options = {"url": {}, "prefix": {}}  # noqa: RUF012 - read by the SDK
 
     def check(self) -> Mapping[str, str]:
         return {"name": self._begin(), "detail": f"{len(self._resources())} resources"}
@@ -85,20 +94,25 @@ class Mcp(Connector):
                 raise Failure("bad_settings", "the server has no resources")
             session["mcp-protocol-version"] = found["protocolVersion"]
             session["name"] = found["serverInfo"]["name"]
-            self._post({"jsonrpc": "2.0", "method": "notifications/initialized"})
+            self._send({"jsonrpc": "2.0", "method": "notifications/initialized"})
         return session["name"]
 
     def _resources(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         params: dict[str, str] = {}
-        while len(found) <= MOST:
+        for _ in range(MOST_PAGES):
             part = self._call("resources/list", params)
             prefix = self.settings.get("prefix") or ""
             found += [one for one in part["resources"] if one["uri"].startswith(prefix)]
             if not part.get("nextCursor"):
                 return found
+            if part["nextCursor"] == params.get("cursor"):
+                raise Failure("unavailable", "the server lists the same page again and again")
             params = {"cursor": part["nextCursor"]}
-        raise Failure("bad_settings", f"the server has more than {MOST} resources: choose some by prefix")
+            if len(found) > MOST:
+                break
+        most = f"{MOST} resources, or {MOST_PAGES} pages of them"
+        raise Failure("bad_settings", f"the server has more than {most}: choose some by prefix")
 
     def _message(self, resource: Mapping[str, Any]) -> Message:
         uri, at = resource["uri"], (resource.get("annotations") or {}).get("lastModified")
@@ -115,12 +129,24 @@ class Mcp(Connector):
 
     def _call(self, method: str, params: Mapping[str, Any]) -> Any:
         """Return the result of a request. Raises Refused."""
-        for answer in self._post({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}):
-            if "error" in answer:
+        numbers[0] += 1
+        asked = {"jsonrpc": "2.0", "id": numbers[0], "method": method, "params": params}
+        for answer in self._post(asked) if self.settings.get("url") else exchange(asked):
+            if "method" in answer and "id" in answer:  # as sampling or elicitation, which nothing here does
+                refused = {"code": UNKNOWN_METHOD, "message": "this client answers no requests"}
+                self._send({"jsonrpc": "2.0", "id": answer["id"], "error": refused})
+            elif answer.get("id") == numbers[0] and "error" in answer:
                 raise Refused(answer["error"]["code"], answer["error"]["message"])
-            if answer.get("id") == 1:
+            elif answer.get("id") == numbers[0]:
                 return answer["result"]
         raise Failure("unavailable", f"the server did not answer {method}")
+
+    def _send(self, message: Mapping[str, Any]) -> None:
+        """Send a message that has no answer."""
+        if self.settings.get("url"):
+            self._post(message)
+        else:
+            write(message)
 
     def _post(self, request: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Send a message and return those of the answer, which is JSON or a stream of events."""
@@ -136,6 +162,38 @@ class Mcp(Connector):
         return [json.loads(line) for line in lines if line.strip()]
 
 
+def write(message: Mapping[str, Any]) -> None:
+    try:
+        pipes[1].write(json.dumps(message).encode() + b"\n")
+        pipes[1].flush()
+    except OSError:
+        raise ENDED from None
+
+
+def exchange(request: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+    """Send a request to the program of a server, and yield the messages that it writes. Raises Failure."""
+    write(request)
+    for _ in range(MOST_MESSAGES):
+        line = pipes[0].readline(MOST_LINE + 1)
+        if not line:
+            raise ENDED
+        if len(line) > MOST_LINE:
+            raise Failure("unavailable", f"the server wrote a line of more than {MOST_LINE} bytes")
+        try:
+            message = json.loads(line)
+        except ValueError:
+            message = None
+        if not isinstance(message, dict):
+            raise Failure("unavailable", "the server wrote a line that is no message of the protocol")
+        if "jail" in message:
+            raise Failure("bad_settings", f"settings.server: {message['jail']}")
+        yield message
+    raise Failure("unavailable", f"the server wrote {MOST_MESSAGES} messages and no answer")
+
+
+ENDED = Failure("unavailable", "the server's program ended; [log] content = true shows what it wrote")
+
+
 def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -146,4 +204,7 @@ def digests(messages: Iterable[Message]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) > 2:
+        pipes[:] = [os.fdopen(int(sys.argv[-2]), "rb"), os.fdopen(int(sys.argv[-1]), "wb")]
+        Mcp.origins = ()
     run(Mcp)

@@ -1,21 +1,29 @@
 """Resources of MCP servers as messages, read from a server of the package mcp."""
 
+import json
+import sysconfig
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
+import anyio
+import mcp
 import pytest
 from mcp import types
 from mcp.server.lowlevel import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.shared.exceptions import MCPError
+from pydantic import ValidationError
 from starlette.types import Receive, Scope, Send
 
 from hub.clock import SystemChance, SystemClock
-from hub.connectors.calling import Caller, Misconfigured, SignInNeeded, Throttle
+from hub.connectors import process
+from hub.connectors.calling import Caller, FileUnusable, Misconfigured, SignInNeeded, Throttle, Unavailable
 from hub.connectors.conformance import ConnectorConformance, Place
 from hub.connectors.connector import Context, Cursor, Filter, Unread
 from hub.connectors.mcp import McpConnector, McpSettings
+from hub.connectors.process import ProgramSettings
 from hub.document import Document
 from hub.outbound.client import OutboundClient
 from hub.outbound.rules import OutboundRules
@@ -65,7 +73,7 @@ class Kitchen:
         return types.ReadResourceResult(contents=[content])
 
     def open(self, secret: str = "", **settings: Any) -> McpConnector:
-        chosen = McpSettings(url=self._url, **settings)
+        chosen = McpSettings.model_validate(({"url": self._url} if self._url else {}) | settings)
         clock, chance = SystemClock(), SystemChance()
         caller = Caller(
             self._client,
@@ -167,3 +175,199 @@ async def test_a_server_without_resources_is_refused_with_the_reason() -> None:
     async with kitchen(has_resources=False) as here:
         with pytest.raises(Misconfigured, match="the server has no resources"):
             await here.open().check()
+
+
+# --- servers that are programs ---
+
+PACKAGES = Path(sysconfig.get_path("purelib"))
+SERVER = """
+import json, os, sys
+sys.path.insert(0, %r)
+import anyio
+from mcp import types
+from mcp.server.lowlevel import Server
+from mcp.server.stdio import stdio_server
+
+texts = json.load(open("notes.json"))
+
+async def listed(context, params):
+    resources = [types.Resource(uri="note://" + name, name=name) for name in texts]
+    return types.ListResourcesResult(resources=resources)
+
+async def contents(context, params):
+    uri = str(params.uri)
+    name = uri.removeprefix("note://")
+    if name == "reach":
+        return types.ReadResourceResult(contents=[types.TextResourceContents(uri=uri, text=reach())])
+    return types.ReadResourceResult(contents=[types.TextResourceContents(uri=uri, text=texts[name])])
+
+def reach():
+    import socket
+    found = []
+    for what, work in (
+        ("net", lambda: socket.create_connection(("127.0.0.1", 9), 1)),
+        ("file", lambda: open(%r)),
+        ("write", lambda: open("own.txt", "w")),
+        ("start", os.fork),
+        ("environ", lambda: os.environ["PATH"]),
+    ):
+        try:
+            work()
+            found.append(what)
+        except (OSError, KeyError):
+            pass
+    return "reached: " + ", ".join(found)
+
+async def main():
+    server = Server("pantry", on_list_resources=listed, on_read_resource=contents)
+    async with stdio_server() as (read, write):
+        await server.run(read, write, server.create_initialization_options())
+
+anyio.run(main)
+"""
+
+
+class Pantry(Kitchen):
+    """A server that is a program: the package mcp over standard input and output."""
+
+    def __init__(self, folder: Path, program: str = SERVER) -> None:
+        super().__init__("", OutboundClient(OutboundRules()))
+        self.folder = folder / "server"
+        self.folder.mkdir()
+        secret = folder / "hub.toml"
+        secret.write_text("of the hub")
+        text = program % (str(PACKAGES), str(secret)) if program is SERVER else program
+        (self.folder / "server.py").write_text(text)
+        self.put({})
+
+    def put(self, texts: dict[str, str]) -> None:
+        (self.folder / "notes.json").write_text(json.dumps(texts))
+
+    def open(self, secret: str = "", **settings: Any) -> McpConnector:
+        program = ProgramSettings(
+            command=("python", "server.py"), folder=self.folder, runtime=(PACKAGES,), **settings
+        )
+        return super().open(secret, server=program)
+
+
+async def test_the_server_of_others_is_read_over_pipes_and_reaches_nothing(tmp_path: Path) -> None:
+    pantry = Pantry(tmp_path)
+    pantry.put({"milk": "buy milk", "reach": ""})
+    assert mcp.__file__.startswith(str(PACKAGES))
+    cursor, found = await pantry.run()
+    assert found == {"milk": "buy milk", "reach": "reached: "}
+    pantry.put({"milk": "buy oat milk", "reach": ""})
+    _, found = await pantry.run(cursor)
+    assert found == {"milk": "buy oat milk"}
+    connector = pantry.open()
+    assert (await connector.check()).name == "pantry"
+    await connector.aclose()
+
+
+HEAD = """
+import json, sys
+def say(**message):
+    print(json.dumps({"jsonrpc": "2.0", **message}), flush=True)
+def answer(request):
+    results = {
+        "initialize": {"protocolVersion": "2025-11-25", "capabilities": {"resources": {}},
+            "serverInfo": {"name": "x", "version": "1"}},
+        "resources/list": {"resources": [{"uri": "note://a", "name": "a"}]},
+        "resources/read": {"contents": [{"uri": "note://a", "text": "asked for: " + ", ".join(heard)}]},
+    }
+    return results[request["method"]]
+heard = []
+for line in sys.stdin:
+    request = json.loads(line)
+    if "error" in request:
+        heard.append(request["error"]["message"])
+    if "id" not in request or "method" not in request:
+        continue
+"""
+HOSTILE = {
+    "asks": (
+        """
+    for number, method in enumerate(("sampling/createMessage", "elicitation/create", "roots/list")):
+        say(id=f"s-{number}", method=method, params={})
+    say(id=request["id"], result=answer(request))
+""",
+        "asked for: this client answers no requests",
+    ),
+    "pages that repeat": (
+        """
+    result = answer(request)
+    if request["method"] == "resources/list":
+        result["nextCursor"] = "again"
+    say(id=request["id"], result=result)
+""",
+        "same page",
+    ),
+    "pages without end": (
+        """
+    result = answer(request)
+    if request["method"] == "resources/list":
+        result = {"resources": [], "nextCursor": str(int(request["params"].get("cursor", 0)) + 1)}
+    say(id=request["id"], result=result)
+""",
+        "more than 1000 resources, or 200 pages",
+    ),
+    "notifications": (
+        """
+    while True:
+        say(method="notifications/message", params={"level": "info", "data": "x" * 1000})
+""",
+        "1000 messages and no answer",
+    ),
+    "a long line": (
+        """
+    print("x" * 3_000_000, flush=True)
+""",
+        "more than 2097152 bytes",
+    ),
+    "no message": (
+        """
+    print("[1]", flush=True)
+""",
+        "no message",
+    ),
+    "an end": ("    sys.exit(3)", "program ended"),
+    "silence": ("    pass", "did not answer within 1 s"),
+    "an answer of another shape": (
+        """
+    say(id=request["id"], result=answer(request) if request["method"] == "initialize" else 7)
+""",
+        "ended",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", HOSTILE)
+async def test_a_hostile_server_ends_with_a_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(process, "SILENCE_S", 1.0 if how == "silence" else 20.0)
+    does, words = HOSTILE[how]
+    pantry = Pantry(tmp_path, HEAD + does)
+    with anyio.fail_after(60):
+        if how == "asks":
+            _, found = await pantry.run()
+            assert words in found["a"]
+        else:
+            with pytest.raises((Unavailable, Misconfigured), match=words):
+                await pantry.run()
+
+
+async def test_a_server_that_cannot_be_started_and_settings_without_one_are_refused(tmp_path: Path) -> None:
+    pantry = Pantry(tmp_path, "")
+    program: dict[str, Any] = {"command": ("absent",), "folder": pantry.folder}
+    connector = Kitchen.open(pantry, server=ProgramSettings(**program))
+    with pytest.raises(FileUnusable, match="no program 'absent'"):
+        await connector.check()
+    assert (
+        McpSettings(server=ProgramSettings(**program)).problem_of_files()
+        == "there is no program 'absent' here"
+    )
+    both: dict[str, Any] = {"url": "https://wiki.example.com/mcp", "server": program}
+    for wrong in ({}, both):
+        with pytest.raises(ValidationError, match="write url, or server"):
+            McpSettings(**wrong)
