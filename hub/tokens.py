@@ -1,9 +1,8 @@
 """Tokens: creation, and offline detection of typing errors.
 
-A token has 47 characters: ``hub_dev_``, ``hub_op_``, ``hub_inv_``, ``hub_agt_``, ``hub_lnk_`` or
-``hub_ses_``, at least 192 random bits
-in base62, and their CRC-32 as six more characters. Secret scanners recognize the prefix. Only the hash and
-the last four characters of a token are stored.
+A token has 47 characters: ``hub_dev_``, ``hub_op_``, ``hub_inv_``, ``hub_agt_``, ``hub_lnk_``, ``hub_ses_``,
+``hub_mcp_`` or ``hub_ref_``, at least 192 random bits in base62, and their CRC-32 as six more characters.
+Secret scanners recognize the prefix. Only the hash and the last four characters of a token are stored.
 """
 
 import hashlib
@@ -29,6 +28,8 @@ class TokenKind(StrEnum):
     AGENT = "hub_agt_"
     LINK = "hub_lnk_"  # opens a session of a browser, once
     SESSION = "hub_ses_"  # in the cookie of a browser
+    ASSISTANT = "hub_mcp_"  # an operator's token for /mcp alone, which its assistant renews
+    RENEWAL = "hub_ref_"  # renews that of an assistant, once
 
 
 def make(kind: TokenKind, chance: Chance) -> str:

@@ -300,6 +300,17 @@ def _origin(text: str) -> str:
     return text
 
 
+def _assistant_client(text: str) -> str:
+    name, _, address = text.partition(" ")
+    parts = urlsplit(address)
+    is_other = parts.scheme not in ("", "http", "javascript", "data", "file", "blob", "vbscript")
+    is_here = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "::1", "localhost")
+    if not name or not (is_other or is_here) or not parts.netloc or parts.fragment or "@" in parts.netloc:
+        hint = 'as in "editor http://127.0.0.1/callback"; the address is with https, or at this machine'
+        raise refusal("assistant_client", "not a name and an address to go on at", hint=hint)
+    return text
+
+
 Listening = Annotated[
     Address,
     BeforeValidator(_address),
@@ -320,6 +331,12 @@ Host = Annotated[
 ]
 Origin = Annotated[
     str, AfterValidator(_origin), shaped(r"^[a-z][a-z0-9+.-]*://[^/?#@ ]+$", "https://app.example")
+]
+AssistantClient = Annotated[
+    str,
+    StringConstraints(pattern=r"^[\w.-]{1,64} [!-~]{1,500}$(?!\n)"),
+    AfterValidator(_assistant_client),
+    shaped(r"^[\w.-]{1,64} [!-~]{1,500}$", "editor http://127.0.0.1/callback"),
 ]
 
 
@@ -375,8 +392,9 @@ class OperatorListener(Listener):
     address: Listening = restart(
         Address("127.0.0.1", 8771), "Address that operators connect to, as host:port."
     )
-    assistants: Flag = restart(
-        False, "Serve assistants that speak MCP, at /mcp with a token; needs the extra [mcp]."
+    assistants: Flag = restart(False, "Serve assistants that speak MCP, at /mcp; needs the extra [mcp].")
+    assistant_clients: tuple[AssistantClient, ...] = restart(
+        (), "Programs that people may allow at /authorize without a document, as NAME REDIRECT_ADDRESS."
     )
 
 

@@ -40,9 +40,14 @@ def test_no_two_tokens_are_alike() -> None:
         (TOKEN[:-1] + "\ud800", "a character in it is wrong: copy it again"),
         (
             "password",
-            "it does not begin with hub_dev_ or hub_op_ or hub_inv_ or hub_agt_ or hub_lnk_ or hub_ses_",
+            "it does not begin with hub_dev_ or hub_op_ or hub_inv_ or hub_agt_ or hub_lnk_ or hub_ses_"
+            " or hub_mcp_ or hub_ref_",
         ),
-        ("", "it does not begin with hub_dev_ or hub_op_ or hub_inv_ or hub_agt_ or hub_lnk_ or hub_ses_"),
+        (
+            "",
+            "it does not begin with hub_dev_ or hub_op_ or hub_inv_ or hub_agt_ or hub_lnk_ or hub_ses_"
+            " or hub_mcp_ or hub_ref_",
+        ),
     ],
 )
 def test_invalid_token_is_refused_with_the_fault(token: str, told: str) -> None:

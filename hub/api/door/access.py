@@ -70,6 +70,7 @@ from protocol.ids import TokenId
 from storage import audit
 from storage.devices.tokens import (
     AGENT_TOKENS,
+    FRESH_MS,
     OPERATOR_TOKENS,
     SESSIONS,
     AgentTokenRow,
@@ -257,8 +258,11 @@ def _why_not(row: OperatorTokenRow | AgentTokenRow | None, at: int) -> str | Non
         return "revoked"
     if isinstance(row, BrowserSessionRow):
         return "expired" if row.ends_at <= at else None
-    if isinstance(row, AgentTokenRow) and row.is_removed:
-        return "removed"
+    if isinstance(row, AgentTokenRow):
+        if row.is_removed:
+            return "removed"
+    elif row.renewed_at is not None and row.renewed_at + FRESH_MS <= at:
+        return "expired"
     return "expired" if row.expires_at <= at else None
 
 
@@ -286,6 +290,11 @@ def spelled_cookie(scope: Request, secret: str, lasts_s: int) -> str:
     return f"{_name(scope)}={secret}; Path=/; Max-Age={lasts_s}; HttpOnly; SameSite=Strict{secure}"
 
 
+def origin_of(scope: Request) -> str:
+    """Return the origin at which a client has found the hub; its Host was checked."""
+    return f"{'https' if is_encrypted(scope) else 'http'}://{Headers(scope=scope).get('host', '')}"
+
+
 def _name(scope: Request) -> str:
     port = Headers(scope=scope).get("host", "").rpartition("]")[2].partition(":")[2]
     name = f"hub-{port}" if port.isdigit() else "hub"
@@ -307,6 +316,12 @@ WAITING: Final = frozenset(
     ("ask-user", "calls", "ensure", "estimate", "memory", "message", "nudge", "preview", "runs", "soul")
 )
 ASSISTANTS: Final = "/mcp"
+AUTHORIZES: Final = "/.well-known/oauth-authorization-server"
+PROTECTED: Final = f"/.well-known/oauth-protected-resource{ASSISTANTS}"
+TOKEN: Final = "/token"
+REVOKE: Final = "/revoke"
+FORM: Final = "application/x-www-form-urlencoded"
+FORMS: Final = (TOKEN, REVOKE)  # public routes, which take a form as OAuth 2.1 has it
 # The response is a stream, which is not stored.
 CALLS: Final = "/v1/devices/{device_id}/calls"  # its response has rows, which stay at the device
 STREAMED: Final = frozenset(("/v1/agents/{name}/preview", ASSISTANTS, CALLS))
@@ -397,6 +412,9 @@ class Access:
         on_refusal: called with the error code of every refusal.
         loop: meter that is charged with the loop time of requests; a caller over its share is delayed or
             refused.
+
+    Attributes:
+        authorizes: whether the hub serves assistants, and authorizes them.
     """
 
     def __init__(
@@ -428,6 +446,7 @@ class Access:
         self._uids = frozenset({0, os.getuid()})
         self._on_refusal = on_refusal
         self.loop = loop or LoopMeter()
+        self.authorizes = False
         self._checks = anyio.Lock()
         self._edits: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)  # by the noun of a route
 
@@ -461,8 +480,9 @@ class Access:
                 await self._refuse(refusal, scope, receive, send)
                 return
             state |= {PRINCIPAL: principal, ROUTE: asked, BODY: b"", NETWORK: network}
-            if principal is None:  # a public route, which reads no body
-                await self._app(scope, receive, send)
+            if principal is None:  # a public route, of which few read a body
+                cause = f"network:{network_of(network)}"
+                await charged(self.loop, cause, self._answer_all(scope, receive, send, has_body))
                 return
             if wait_s:
                 await anyio.sleep(wait_s)
@@ -516,7 +536,23 @@ class Access:
 
     async def _refuse(self, refusal: HubError, scope: Request, receive: Receive, send: Send) -> None:
         self._on_refusal(refusal.code)
-        await Problem.of(refusal)(scope, receive, send)
+        problem = Problem.of(refusal)
+        if self.authorizes and scope["path"] == ASSISTANTS and refusal.code is ErrorCode.AUTH_FAILED:
+            problem.headers["www-authenticate"] = challenge(scope, scope=Scope.READ)
+        await problem(scope, receive, send)
+
+    async def _answer_all(self, scope: Request, receive: Receive, send: Send, has_body: bool) -> None:
+        """Answer a request to a public route."""
+        if has_body and scope["path"] in FORMS:
+            try:
+                body = await read_body(receive, within_s=self._body_s)
+            except HubError as refusal:
+                await self._refuse(refusal, scope, receive, send)
+                return
+            if body is None:
+                return  # the peer disconnected
+            scope["state"][BODY] = body
+        await self._app(scope, receive, send)
 
     async def _answer(
         self,
@@ -578,10 +614,9 @@ class Access:
         if has_body and scope["method"] in READING_METHODS:  # before it is read, or its elements are counted
             raise CodedError(ErrorCode.BAD_PARAMS, f"a {scope['method']} has no body", hint="leave it out")
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-        if has_body and kind != "application/json":
-            raise CodedError(
-                ErrorCode.BAD_CONTENT_TYPE, f"a body is application/json, not {kind or 'untold'}"
-            )
+        expected = FORM if scope["path"] in FORMS else "application/json"
+        if has_body and kind != expected:
+            raise CodedError(ErrorCode.BAD_CONTENT_TYPE, f"a body is {expected}, not {kind or 'untold'}")
         return has_body
 
     def _wait_s(self, principal: Principal) -> float:
@@ -641,8 +676,11 @@ class Access:
                 raise CodedError(ErrorCode.AUTH_FAILED, message, hint=NEW_AGENT_TOKEN)
             message = "show an operator's token: Authorization: Bearer hub_op_..."
             raise CodedError(ErrorCode.AUTH_FAILED, message, hint=NEW_TOKEN)
-        signs_in = asked == SIGN_IN
-        return _let_in(scope, await self._bearer.principal(token.strip(), network, signs_in=signs_in))
+        signs_in, token = asked == SIGN_IN, token.strip()
+        if token.startswith(TokenKind.ASSISTANT) and (asked is None or asked.path != ASSISTANTS):
+            message = f"this token of an assistant counts at {ASSISTANTS} alone"
+            raise CodedError(ErrorCode.AUTH_FAILED, message, hint=NEW_TOKEN)
+        return _let_in(scope, await self._bearer.principal(token, network, signs_in=signs_in))
 
     def _client(self, scope: Request) -> str:
         """Return the client's address.
@@ -684,6 +722,12 @@ class Access:
         if principal is not None and self._bearer is not None:
             await self._bearer.report_forbidden(principal, network, message)
         return CodedError(ErrorCode.FORBIDDEN, message, hint=hint)
+
+
+def challenge(request: Request, **params: str) -> str:
+    """Return the header that leads an assistant to the authorization server (RFC 9728, 5.1)."""
+    params["resource_metadata"] = origin_of(request) + PROTECTED
+    return "Bearer " + ", ".join(f'{name}="{value}"' for name, value in params.items())
 
 
 async def read_body(receive: Receive, *, within_s: float) -> bytes | None:

@@ -399,6 +399,26 @@ class OperatorTokens(SecretsOfKind[OperatorTokenRow], Noun):
         With ``user``, the token sees only that user's things; with *limits*, only those devices, tables and
         shared folders.
         """
+        row, token, names = await self.add(caller, name, role, scopes, ttl_s, limits)
+        log.info("operator_token.created", token_id=row.id)
+        return NewOperatorToken.from_row(_operator_view(row, names), token=token)
+
+    async def add(
+        self,
+        caller: Principal,
+        name: str,
+        role: Role,
+        scopes: Collection[Scope],
+        ttl_s: float | None,
+        limits: LimitsView | None,
+        create: Callable[..., OperatorTokenRow] | None = None,
+        kind: TokenKind = TokenKind.OPERATOR,
+    ) -> tuple[OperatorTokenRow, str, dict[DeviceId, str]]:
+        """Create a token within the caller's rights. Return its row, its text, and the names of its devices.
+
+        Raises:
+            CodedError: the caller has not all of these rights, a device is unknown, or a limit is reached.
+        """
         granted = scopes_of(role, scopes)
         check_within_rights(role, granted, scopes, caller)
         find = partial(pairings.device_named, user_id=self.user_id, at=self._now, only=caller.limits.devices)
@@ -414,21 +434,21 @@ class OperatorTokens(SecretsOfKind[OperatorTokenRow], Noun):
                 ErrorCode.FORBIDDEN, message, hint="GET /v1/me has your limits: name some of them"
             )
         rights: dict[str, Any] = {"scopes": sorted(granted)}
-        if limited.kinds or granted & AT_DEVICES:  # see OperatorTokenRow
+        if limited.kinds or granted & AT_DEVICES or create is not None:  # see OperatorTokenRow
             rights = {"scopes": [], "limits": asdict(limited) | rights}
         await self._check_room("operator_tokens", "tokens of operators that count")
         lasts_s = self.limits.operator_token_days * DAY_S if ttl_s is None else ttl_s
         row, token = await self._create(
             lasts_s,
+            create,
+            kind=kind,
             name=name.strip(),
             role=role,
             **rights,
             user_id=self.user_id,
             actor=caller.actor,
         )
-        log.info("operator_token.created", token_id=row.id)
-        names = dict(zip(limited.devices, limits.devices, strict=False))
-        return NewOperatorToken.from_row(_operator_view(row, names), token=token)
+        return row, token, dict(zip(limited.devices, limits.devices, strict=False))
 
     @route("DELETE", "/{token_id}", Scope.TOKENS)
     @audited("operator_token.revoked")
