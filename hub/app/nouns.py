@@ -6,8 +6,8 @@ Registration of all checks for issues, with the facts that they examine.
 import os
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from functools import partial
-from typing import Final
+from functools import cache, partial
+from typing import TYPE_CHECKING, Final
 
 from hub import open_files
 from hub.accounts.desk import Accounts
@@ -21,7 +21,7 @@ from hub.api.noun import Hub
 from hub.api.nouns.agent_configs import AgentConfigs, Capabilities, Checkpoints
 from hub.api.nouns.agent_status import AgentDocuments, AgentHeartbeats, AgentStatuses
 from hub.api.nouns.agents import Agents, Templates
-from hub.api.nouns.assistants import AssistantMessages
+from hub.api.nouns.assistants import AssistantMessages, Authorizations
 from hub.api.nouns.config import Config, Revisions
 from hub.api.nouns.connectors import Connectors, Keys
 from hub.api.nouns.costs import AgentPreviews, Costs, Why
@@ -58,6 +58,8 @@ from hub.links.refusals import RefusedPeer
 from hub.links.roster import DeviceLink, Roster, SharedRoots, Takeovers
 from hub.loop_lag import LoopLag
 from hub.notify.notifier import Notifier
+from hub.outbound.client import OutboundClient
+from hub.outbound.rules import OutboundRules
 from hub.runs.budget import Reached
 from hub.runs.explaining import Explainer
 from hub.runs.sentences import describe_hold
@@ -72,6 +74,9 @@ from storage.deliveries import OpenIssue
 from storage.kernel.address import shown
 from storage.runs.run_locks import Offered
 from storage.store import Store
+
+if TYPE_CHECKING:
+    from hub.api.door.authorization import Authorization
 
 
 def make_nouns(
@@ -164,6 +169,7 @@ def make_nouns(
         AgentHeartbeats(store, heartbeats, clock),
         AgentPreviews(store=store, roster=roster, previews=work.previews, estimator=work.estimator),
         AssistantMessages(),
+        Authorizations(store, clock, identity.operator_tokens, cache(partial(_authorization, context))),
         AgentStatuses(
             store=store,
             control=control,
@@ -230,6 +236,16 @@ def make_nouns(
         upkeep,
     )
     return hub
+
+
+def _authorization(context: Context) -> "Authorization":
+    # Imported where it is used alone, as the package ``mcp`` is.
+    from hub.api.door.authorization import DOCUMENT_BYTES, Authorization
+
+    rules = OutboundRules.parse(context.settings.outbound.allow)
+    http = partial(OutboundClient, rules, max_answer_bytes=DOCUMENT_BYTES)
+    registered = context.settings.listen.operator.assistant_clients
+    return Authorization(context.store, context.clock, context.chance, http, registered)
 
 
 def _pages_at(where: Where | None, settings: Settings) -> PagesAt | None:

@@ -29,6 +29,8 @@ MEANINGS: Final[Mapping[str, str]] = {
     "agreement.failed": "comparing the device's items failed; the next connection tries again",
     "agreement.taken": "rows that the device lacked a confirmation for were taken over as delivered",
     "attempts.not_written": "failed sign-ins were not stored; they count until this process stops",
+    "assistant.allowed": "a person allowed an assistant to act with some of their rights",
+    "assistant.secret_reused": "a code or refresh token of an assistant was used twice: its token is revoked",
     "audit.head": "newest hash of the audit log; keep it elsewhere to prove later that no entry was changed",
     "audit.not_written": "an entry of the audit log could not be written; the decision itself holds",
     "audit.unwritten": "an entry of the audit log about an action without a change could not be written",

@@ -16,7 +16,7 @@ like any other: nothing in a call proves a press, so the hub asks the person as 
 
 import json
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
@@ -53,14 +53,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from hub.api.door.access import BODY, Inner, Shares
+from hub.api.door.access import BODY, Inner, Shares, challenge
 from hub.api.door.resources import CARD, SESSION, Resources
 from hub.api.errors import Problem
 from hub.api.events import Streams, cancel_when_revoked
 from hub.api.noun import Consent, Hub
+from hub.api.nouns.assistants import OFFERED
 from hub.api.tools import KEY, MOST_BYTES, Arguments, ToolOf, tools_of
 from hub.printable import one_line
-from hub.roles import PRINCIPAL, Principal, may_ask
+from hub.roles import PRINCIPAL, ROUTES, Principal, may_ask
+from hub.tokens import TokenKind
 from hub.version import VERSION
 from protocol.errors import CodedError, ErrorCode, HubError, did_you_mean
 
@@ -91,6 +93,16 @@ WAY: Final = "hub/verdicts"  # in the _meta of its result: what becomes of a pre
 META_KEY: Final = "hub/idempotency-key"  # in the _meta of a call, for programs; or the argument of that name
 
 Context = ServerRequestContext[Any, Request]
+
+
+class _Named(msgspec.Struct):
+    name: str
+
+
+class _ToolCall(msgspec.Struct, tag_field="method", tag="tools/call"):
+    """Call of a tool, of which only its name is read."""
+
+    params: _Named
 
 
 class Door(Protocol):
@@ -153,6 +165,9 @@ class AssistantServer:
         principal: Principal = scope["state"][PRINCIPAL]
         token = AccessToken(token="", client_id=principal.actor, scopes=[])  # owner of a session
         scope = {**scope, "user": AuthenticatedUser(token)}
+        if (refusal := await self._insufficient(scope, principal)) is not None:
+            await refusal(scope, receive, send)
+            return
         manager = await self._manager(principal)
         if scope["method"] != "GET":
 
@@ -164,6 +179,23 @@ class AssistantServer:
             await manager.handle_request(scope, _with_body(scope["state"][BODY], receive), answered)
             return
         await self._follow(manager, scope, receive, send)
+
+    async def _insufficient(self, scope: Scope, principal: Principal) -> Response | None:
+        """Return the refusal of a call for which an authorized assistant may ask its person for a scope."""
+        shown = Headers(scope=scope).get("authorization", "").partition(" ")[2].strip()
+        if not shown.startswith(TokenKind.ASSISTANT) or not scope["state"][BODY]:
+            return None
+        with suppress(msgspec.DecodeError):  # the package refuses it
+            call = msgspec.json.decode(scope["state"][BODY], type=_ToolCall)
+            tool = self._tools.get(call.params.name)
+            if tool is not None and (need := ROUTES[tool.asked]) in OFFERED - principal.scopes:
+                answer = await self.door.ask(scope, Inner(*tool.asked, "", (), b""))
+                scopes = " ".join(sorted({*principal.scopes, str(need.value)}))
+                answer.headers["www-authenticate"] = challenge(
+                    scope, error="insufficient_scope", scope=scopes
+                )
+                return answer
+        return None
 
     async def _follow(
         self, manager: StreamableHTTPSessionManager, scope: Scope, receive: Receive, send: Send

@@ -340,6 +340,7 @@ class OperatorServer(HttpServer):
         )
         if self._assistants is not None:
             self._assistants.door = self.access
+            self.access.authorizes = True
         super().__init__(
             self.access,
             gate=gate,

@@ -35,6 +35,7 @@ PROJECT = "019b0000-0000-7000-8000-000000000000"
 # Their entries need a gateway, a second node or a program of a device, and are looked at with these.
 ELSEWHERE = {
     Asked("POST", "/v1/agents/{name}/preview"): "tests/scenarios/test_preview.py",
+    Asked("POST", "/v1/authorizations"): "tests/hub/api/test_authorizations.py",
     Asked("POST", "/v1/devices/{device_id}/calls"): "tests/hub/api/test_device_calls.py",
     Asked("POST", "/v1/devices/{device_id}/keep"): "tests/scenarios/test_copied_key.py",
     Asked("POST", "/v1/devices/{device_id}/resync"): "tests/hub/api/test_identity.py",

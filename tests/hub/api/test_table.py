@@ -91,17 +91,19 @@ def test_routes_that_act_in_an_owners_name_need_a_scope_that_is_named() -> None:
     assert found == {*decided, *questions, calls, f"{calls}/list-files", f"{calls}/read-file"}
 
 
-def test_nothing_but_health_is_public() -> None:
+def test_nothing_but_health_and_what_authorizes_assistants_is_public() -> None:
     public = {asked.path for asked, need in ROUTES.items() if need is PUBLIC}
-    assert public == {"/healthz", "/readyz"}
+    authorization = {"/token", "/revoke", "/.well-known/oauth-authorization-server"}
+    assert public == {"/healthz", "/readyz", *authorization, "/.well-known/oauth-protected-resource/mcp"}
 
 
-def test_scope_read_changes_the_own_session_and_own_proposals_alone() -> None:
+def test_scope_read_changes_the_own_session_proposals_and_assistants_alone() -> None:
     found = {asked for asked, need in ROUTES.items() if need is Scope.READ and asked.method != "GET"}
     sessions = {Asked("POST", "/v1/sessions"), Asked("DELETE", "/v1/sessions/current")}
     proposals = Asked("POST", "/v1/items/proposals"), Asked("DELETE", "/v1/items/proposals/{proposal_id}")
     assistants = Asked("POST", "/mcp"), Asked("DELETE", "/mcp")  # their tools need the scopes of their routes
-    assert found == {*sessions, *proposals, *assistants}
+    allowed = Asked("POST", "/v1/authorizations")  # by the session of a browser, within its rights
+    assert found == {*sessions, *proposals, *assistants, allowed}
 
 
 async def _answer(access: Access, asked: Asked, path: str, token: str | None) -> int:
