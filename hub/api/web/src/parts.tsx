@@ -339,6 +339,35 @@ export function Select({ label, values, value, change, none, hint, problem }: Se
   );
 }
 
+interface ChecksProps {
+  readonly label: string;
+  /** What may be chosen, and what each means. */
+  readonly of: readonly (readonly [string, string])[];
+  readonly chosen: readonly string[];
+  readonly change: (chosen: readonly string[]) => void;
+  readonly hint?: Children;
+}
+
+/** Any of several values. */
+export function Checks({ label, of, chosen, change, hint }: ChecksProps): JSX.Element {
+  return (
+    <fieldset>
+      <legend>{label}</legend>
+      {of.map(([one, about]) => (
+        <label key={one} class="check" title={about}>
+          <input
+            type="checkbox"
+            checked={chosen.includes(one)}
+            onChange={({ currentTarget: { checked } }) => change([...chosen.filter((other) => other !== one), ...(checked ? [one] : [])])}
+          />
+          <Foreign of={one} />
+        </label>
+      ))}
+      {hint}
+    </fieldset>
+  );
+}
+
 interface ChoiceProps {
   readonly name: string;
   readonly label: string;

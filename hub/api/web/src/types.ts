@@ -9,12 +9,15 @@ export type AgentStatusView = { "agent": string; "lifecycle": string; "availabil
 export type AgentView = { "id": string; "name": string; "title": string | null; "user": string; "device": string; "delivers_to": string; "device_connected": boolean; "gateway": string | null; "connectivity": string; "paths": readonly (string)[]; "file_extensions": readonly (string)[]; "data_types": readonly (string)[]; "prompt": string; "schedule": string | null; "timezone": string; "source": "api" | "file"; "priority": number; "max_concurrent_runs": number; "description": string | null; "type": string; "subtype": string | null; "template": string | null; "external_id": string | null; "instance_id": string | null; "project_id": string | null; "needs": readonly (string)[]; "locks": readonly (string)[]; "config_rev": number; "lifecycle": string; "availability": string; "health": string; "health_reason": string | null; "recovery_at": string | null; "schedules": readonly (ScheduleView)[]; "next_fires": readonly (Upcoming)[]; "last_run": (RunView) | (null) };
 export type Agents = { "agents": readonly (AgentView)[]; "next_cursor": string | null };
 export type AgreementView = { "cause": "asked" | "first" | "hub_older" | "store_older" | "store_replaced"; "began_at": string; "agreed_at": string | null; "sent": number; "taken": number; "refused": number; "problem": string | null };
+export type AllowRequest = { "query": string; "scopes": readonly (Scope)[]; "limits"?: (LimitsView) | (null); "days"?: number };
+export type Allowed = { "location": string };
 export type AnswerBody = { "answer": string };
 export type Approval = { "code": string; "pairing_id"?: string | null; "name"?: string | null; "dry_run"?: boolean };
 export type AuditBreak = { "seq": number; "what": string };
 export type AuditCheckView = { "ok": boolean; "entries": number; "first_seq": number | null; "last_seq": number | null; "last_hash": string | null; "breaks": readonly (AuditBreak)[]; "more_breaks": number };
 export type AuditEntryView = { "seq": number; "at": string; "actor": string; "event": string; "subject": string | null; "outcome": "done" | "refused"; "detail": { readonly [name: string]: unknown }; "prev_hash": string; "hash": string; "alias": string | null; "actor_name": string | null; "subject_name": string | null; "changes": readonly (KeyChange)[] };
 export type AuditLog = { "entries": readonly (AuditEntryView)[]; "next_cursor": string | null };
+export type AuthorizationView = { "name": string; "client": string; "place": string; "scopes": readonly (Scope)[]; "offered": readonly (Scope)[]; "denied": string };
 export type AxisView = { "value": string; "since": string | null; "reason": string | null; "actor": string | null; "moves": readonly (string)[]; "actor_name": string | null };
 export type BoardAgentView = { "id": string; "name": string; "is_lead": boolean; "device": string | null; "gateway": string | null; "availability": string; "connectivity": string; "joined_at": string };
 export type BoardBody = { "name": string; "description"?: string | null; "gateway"?: string | null };
@@ -199,6 +202,7 @@ export interface Get {
   "/v1/agents/{name}/overview": { query: "user"; body: undefined; answer: AgentOverview };
   "/v1/audit": { query: "actor" | "cursor" | "event" | "limit" | "order" | "since" | "subject" | "until"; body: undefined; answer: AuditLog };
   "/v1/audit/verify": { query: "known"; body: undefined; answer: AuditCheckView };
+  "/v1/authorizations": { query: "query" | "user"; body: undefined; answer: AuthorizationView };
   "/v1/boards": { query: "cursor" | "limit" | "user"; body: undefined; answer: Boards };
   "/v1/boards/{board}": { query: "user"; body: undefined; answer: BoardDetail };
   "/v1/boards/{board}/agents": { query: "user"; body: undefined; answer: BoardDetail };
@@ -249,6 +253,7 @@ export interface Post {
   "/v1/agents/{name}/pause": { query: "user"; body: undefined; answer: AgentView };
   "/v1/agents/{name}/resume": { query: "user"; body: Resumption | undefined; answer: AgentView };
   "/v1/agents/{name}/runs": { query: "user"; body: RunRequest | undefined; answer: RunView };
+  "/v1/authorizations": { query: "user"; body: AllowRequest; answer: Allowed };
   "/v1/boards": { query: "user"; body: BoardBody; answer: BoardDetail };
   "/v1/boards/{board}/agents": { query: "user"; body: NewMember; answer: BoardDetail };
   "/v1/boards/{board}/agents/{agent}/nudge": { query: "user" | "wait_s"; body: NudgeBody; answer: MessageView };

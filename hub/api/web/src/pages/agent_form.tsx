@@ -2,7 +2,7 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { Form, report } from "../acting";
-import { Field, Page, Read, Refused, Select } from "../parts";
+import { Checks, Field, Page, Read, Refused, Select } from "../parts";
 import { useReading } from "../reading";
 import { go, link } from "../router";
 import { Refusal, ask } from "../server";
@@ -185,23 +185,13 @@ function Fields({ agent, then, templates, configs }: FieldsProps): JSX.Element {
             problem={said["connector"]}
           />
         )}
-        <fieldset>
-          <legend>Finds</legend>
-          {(tables.data?.tables ?? []).map(({ name: table, about }) => (
-            <label key={table} class="check" title={about}>
-              <input
-                type="checkbox"
-                checked={typed.data_types.includes(table)}
-                onChange={(event) => {
-                  const others = typed.data_types.filter((one) => one !== table);
-                  setTyped({ ...typed, data_types: event.currentTarget.checked ? [...others, table] : others });
-                }}
-              />
-              {table}
-            </label>
-          ))}
-          {said["data_types"] && <span class="bad">{said["data_types"]}</span>}
-        </fieldset>
+        <Checks
+          label="Finds"
+          of={(tables.data?.tables ?? []).map(({ name, about }) => [name, about])}
+          chosen={typed.data_types}
+          change={(data_types) => setTyped({ ...typed, data_types })}
+          hint={said["data_types"] && <span class="bad">{said["data_types"]}</span>}
+        />
         {isOfFiles && <Field label="Paths in its shared folders, one in a line" kind="lines" isOptional hint={warned || undefined} {...text("paths")} />}
         <Field label="Prompt: what it is to find" kind="lines" isOptional {...text("prompt")} />
         <Field label="Schedule (0 7 * * 1-5); empty: by hand" isOptional {...text("schedule")} />

@@ -2,6 +2,7 @@
 import type { JSX } from "preact";
 import { Agents } from "./agents";
 import { Audit } from "./audit";
+import { Authorize } from "./authorize";
 import { Boards } from "./boards";
 import { Connectors } from "./connectors";
 import { Devices } from "./devices";
@@ -23,6 +24,7 @@ export const PAGES: Readonly<Record<string, PageOf>> = {
   "": Home,
   agents: Agents,
   audit: Audit,
+  authorize: Authorize,
   boards: Boards,
   connectors: Connectors,
   devices: Devices,
