@@ -27,7 +27,8 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         guessed: encoding in which the original was read, if nothing in it tells one.
         parts: number of parts of a mail by type and outcome; empty if all were read.
         event: version of the event that the unit is about, as a mail invites to it; else empty.
-        effect: of the mail on the event: ``none``, or ``cancel`` if its organizer calls a known event off.
+        dates: dates of its series that the mail changes (``hub.extraction.calendars.date_of_series``).
+        effect: of the mail on the event: ``none``, or ``cancel`` if its organizer calls it off.
         began_at: when the first piece of the original arrived, in epoch milliseconds, if known.
         link: address that opens the original; *title* is its name there.
         provenance: who wrote the text, if known.
@@ -45,6 +46,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     guessed: str | None = None
     parts: dict[str, int] = {}
     event: str = ""
+    dates: tuple[str, ...] = ()
     effect: Literal["", "none", "cancel"] = ""
     began_at: int | None = None
     link: str | None = None

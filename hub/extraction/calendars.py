@@ -3,7 +3,8 @@
 Each component is parsed separately, with or without a calendar around it. Of a broken time, the words stay
 for a person. An event without a time is left to a model, and its texts to the rules for prose: the names and
 values of other properties are words of no author. A recurring event yields one item, on its first day; a
-yearly one that began before 1970, where no date can be stored, on its first day since.
+yearly one that began before 1970, where no date can be stored, on its first day since. Each date that differs
+from its series is an item of its own.
 """
 
 import quopri
@@ -62,9 +63,10 @@ _STATUS: Final = {
     "COMPLETED": "done",
     "CANCELLED": "cancelled",
 }
-_CANCELLED: Final = "Cancelled: "  # begins the title of an event that was called off
+CANCELLED: Final = "Cancelled: "  # begins the title of an event that was called off
 _ENCLOSED: Final = "BEGIN:VCALENDAR\r\n{}\r\nEND:VCALENDAR"
 _DATES: Final = {TableName.TASKS: "dueDate", TableName.TIMELINES: "date"}
+_BROKEN_CHARS: Final = 40  # of a date that cannot be read
 _FIRST_YEAR: Final = 1970  # of the dates that can be stored
 _FIRST_LEAP_YEAR: Final = 1972
 
@@ -81,13 +83,8 @@ def read_calendar(document: Document, options: ExtractionOptions) -> Form | None
 
 def _read_calendar(document: Document, options: ExtractionOptions, parse: _Parse) -> Form:
     text = document.text
-    # Parsed once, as each component may refer to them.
-    zones = "\r\n".join(text[start:end] for _, start, end in _blocks(text, _ZONE_KINDS))
-    has_zones = True
-    try:
-        parse(_ENCLOSED.format(zones))
-    except BROKEN:
-        has_zones = False
+    has_zones = _parse_zones(text, parse)
+    dates = set(document.dates)
     is_cancelled = document.effect == "cancel"
     is_void = document.effect == "none" or (_VOID.search(text) is not None and not is_cancelled)
     items: list[Item] = []
@@ -101,11 +98,15 @@ def _read_calendar(document: Document, options: ExtractionOptions, parse: _Parse
             if match["text"] and match["value"].strip():
                 texts.setdefault(match["text"].upper(), match.span("value"))
         component = _parsed(parse, text[start:end], has_zones=has_zones)
+        date_of = date_of_series(component) if document.event and kind == "VEVENT" else None
         table, fields = _component_fields(kind, component, options)
-        if is_void or not texts or (fields["status"] == "cancelled" and not is_cancelled):
+        is_off = is_cancelled or bool(date_of and fields["status"] == "cancelled")
+        is_known = date_of is not None and date_of not in dates
+        if is_void or is_known or not texts or (fields["status"] == "cancelled" and not is_off):
             continue
-        if is_cancelled:
-            fields["title"] = f"{_CANCELLED}{fields['title']}"
+        dates.discard(date_of or "")
+        if is_off:
+            fields["title"] = f"{CANCELLED}{fields['title']}"
         title = texts.get("SUMMARY") or texts.get("DESCRIPTION") or (start, end)
         item = make_item(table, fields, text, *title, options)
         if item is None:
@@ -113,7 +114,7 @@ def _read_calendar(document: Document, options: ExtractionOptions, parse: _Parse
                 prose.append(Passage(start, end))
                 dropped.append(Dropped(table=table, reason="unresolved_date", start=start, end=end))
             continue
-        when = component.get("due" if kind == "VTODO" else "dtstart")
+        when = component.get("due" if kind == "VTODO" else _begin(component))
         at = _moment(when)
         items.append(
             msgspec.structs.replace(
@@ -122,6 +123,7 @@ def _read_calendar(document: Document, options: ExtractionOptions, parse: _Parse
                 has_time=isinstance(at, datetime),
                 is_floating=isinstance(at, datetime) and at.tzinfo is None,
                 unresolved=_unresolved(item, at, when),
+                date_of_series=date_of,
             )
         )
     authored = _without_names(text, blocks)
@@ -135,6 +137,39 @@ def _read_calendar(document: Document, options: ExtractionOptions, parse: _Parse
         is_cut_off=_lacks_end(text),
         dropped=dropped,
     )
+
+
+def _parse_zones(text: str, parse: _Parse) -> bool:
+    """Parse the time zones of a calendar, to which its components may refer. Return False if broken."""
+    zones = "\r\n".join(text[start:end] for _, start, end in _blocks(text, _ZONE_KINDS))
+    try:
+        parse(_ENCLOSED.format(zones))
+    except BROKEN:
+        return False
+    return True
+
+
+def events_in(text: str) -> list[tuple[str, str]]:
+    """Return the text of each event of a calendar, and which date of its series the event is about."""
+    with reading_calendar() as parse:
+        has_zones = _parse_zones(text, parse)
+        events = [text[start:end] for kind, start, end in _blocks(text, _ITEM_KINDS) if kind == "VEVENT"]
+        return [(event, date_of_series(_parsed(parse, event, has_zones=has_zones))) for event in events]
+
+
+def date_of_series(component: "Component") -> str:
+    """Return which date of its series an event is about, the same in each time zone; empty for all of it."""
+    when = component.get("recurrence-id")
+    at = _moment(when)
+    if isinstance(at, datetime) and at.tzinfo is not None:
+        with suppress(*BROKEN):
+            return str(epoch_ms(at.astimezone(UTC)))
+    return at.isoformat() if isinstance(at, date) else str(when or "")[:_BROKEN_CHARS]
+
+
+def _begin(component: "Component") -> str:
+    """Return the name of the time of an event; one that is called off may only have that of its series."""
+    return "dtstart" if "dtstart" in component else "recurrence-id"
 
 
 def _parsed(parse: _Parse, text: str, *, has_zones: bool) -> "Component":
@@ -222,7 +257,7 @@ def _component_fields(
                 "dueDate": _date_ms(component, "due", options),
             }
         case "VEVENT":
-            date_at = _date_ms(component, "dtstart", options)
+            date_at = _date_ms(component, _begin(component), options)
             return TableName.TIMELINES, {"title": title, "date": date_at, "status": status}
         case _:
             return TableName.NOTES, {"title": title, "content": more, "status": status}

@@ -96,6 +96,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
         has_time: the date has a time of day, even if that is midnight.
         is_floating: that time is local to its reader, so that readers in other zones get another moment.
         is_of_prose: a rule found it in a sentence, which is its place.
+        date_of_series: which date of the event that its unit is about; None for other items.
     """
 
     table: str
@@ -113,6 +114,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     has_time: bool = False
     is_floating: bool = False
     is_of_prose: bool = False
+    date_of_series: str | None = None
 
     @property
     def is_done(self) -> bool:

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from hub.document import Document
-from hub.extraction.calendars import read_calendar
+from hub.extraction.calendars import events_in, read_calendar
 from hub.extraction.chunk import Passage
 from hub.extraction.items import ExtractionOptions, Form, Item, Line, Place, blanked, lines_of
 from hub.text.archives import Message, mails_in
@@ -46,25 +46,27 @@ _ALL_BUT_EVENTS: Final = frozenset(TableName) - {TableName.TIMELINES}
 
 _FOLD: Final = re.compile(r"\r?\n[ \t]")
 _OF_EVENT: Final = re.compile(
-    r"^(BEGIN|METHOD|UID|RECURRENCE-ID|SEQUENCE|DTSTAMP|ORGANIZER)(?:;[^:\r\n]*)?:([^\r\n]*)",
-    re.MULTILINE | re.IGNORECASE,
+    r"^(UID|SEQUENCE|DTSTAMP|ORGANIZER)(?:;[^:\r\n]*)?:([^\r\n]*)", re.MULTILINE | re.IGNORECASE
 )
+_METHOD: Final = re.compile(r"^METHOD:(REQUEST|CANCEL)[ \t]*+(?=\r?$)", re.MULTILINE | re.IGNORECASE)
+_BEGIN: Final = re.compile(r"^BEGIN:VEVENT[ \t]*+(?=\r?$)", re.MULTILINE | re.IGNORECASE)
 _END: Final = "END:VCALENDAR"
+MOST_DATES: Final = 500  # of one event; more of them are no invitation
 
 
 class Invitation(msgspec.Struct, frozen=True):
-    """Message of an organizer about one event (iTIP, RFC 5546).
+    """Message of an organizer about an event, or about dates of its series (iTIP, RFC 5546).
 
     Attributes:
-        is_cancel: the event is called off.
-        key: of the event of this organizer, or of one of its dates.
-        stamp: order of the messages about it, which compares as text.
+        is_cancel: they are called off.
+        key: of the event of this organizer.
+        stamps: order of the messages about each date, which compares as text; the key "" is the whole series.
         organizer: address in lower case.
     """
 
     is_cancel: bool
     key: str
-    stamp: str
+    stamps: dict[str, str]
     organizer: str
 
 
@@ -72,25 +74,25 @@ def invitation_in(text: str) -> Invitation | None:
     """Return what the first calendar in a mail is about; None for anything but an invitation to one event."""
     notes = (note for note in _NOTE.finditer(text) if set((note["label"] or "").split(", ")) & _CALENDARS)
     start = next((note.end() for note in notes), len(text))
-    calendar = _FOLD.sub("", text[start : text.find(_END, start) + 1])
-    found: dict[str, str] = {}
-    events = 0
-    for match in _OF_EVENT.finditer(calendar):
-        name, value = match[1].upper(), match[2].strip()
-        events += name == "BEGIN" and value.upper() == "VEVENT"
-        if events or name == "METHOD":
-            found.setdefault(name, value)
-    method, uid, sequence = (found.get(name, "") for name in ("METHOD", "UID", "SEQUENCE"))
-    if method.upper() not in ("REQUEST", "CANCEL") or events != 1 or not uid:
+    calendar = text[start : text.find(_END, start) + 1]
+    method = _METHOD.search(calendar)
+    if method is None or not 0 < len(_BEGIN.findall(calendar)) <= MOST_DATES:
         return None
-    organizer = found.get("ORGANIZER", "").lower().rpartition("mailto:")[2]
-    about = "\n".join((uid, found.get("RECURRENCE-ID", ""), organizer)).encode("utf-8", "replace")
-    return Invitation(
-        is_cancel=method.upper() == "CANCEL",
-        key=f"event:{hashlib.sha256(about).hexdigest()}",
-        stamp=f"{sequence if sequence.isdecimal() else '':0>10.10} {found.get('DTSTAMP', ''):.20}",
-        organizer=organizer,
-    )
+    stamps: dict[str, str] = {}
+    about = set[tuple[str, str]]()
+    for event, date in events_in(calendar):
+        found: dict[str, str] = {}
+        for match in _OF_EVENT.finditer(_FOLD.sub("", event)):
+            found.setdefault(match[1].upper(), match[2].strip())
+        sequence, organizer = found.get("SEQUENCE", ""), found.get("ORGANIZER", "")
+        about.add((found.get("UID", ""), organizer.lower().rpartition("mailto:")[2]))
+        stamp = f"{sequence if sequence.isdecimal() else '':0>10.10} {found.get('DTSTAMP', ''):.20}"
+        stamps[date] = max(stamp, stamps.get(date, ""))
+    ((uid, organizer),) = about if len(about) == 1 else [("", "")]
+    if not uid:
+        return None
+    key = hashlib.sha256("\n".join((uid, organizer)).encode("utf-8", "replace")).hexdigest()
+    return Invitation(method[1].upper() == "CANCEL", f"series:{key}", stamps, organizer)
 
 
 def read_mail(document: Document, options: ExtractionOptions) -> Form:
@@ -153,7 +155,7 @@ class _Mail:
                 self._read_body(mail, inside.end(), stop)
             else:
                 self.hidden.append((note.start(), end))
-            if kinds & _CALENDARS:
+            if kinds & _CALENDARS and not (document.event and has_calendar):  # a copy of the same
                 alone = blanked(text, [(0, note.end()), (end, len(text))])
                 form = read_calendar(msgspec.structs.replace(document, text=alone), options)
                 if form is not None:

@@ -65,12 +65,20 @@ def _found(
         likeness=likeness_of(item.table, main),
         quote_hash=_digest(fold(item.quote), *exactly),
         words_hash=quote_hash_of(item.quote),
-        place_hash=_digest(fold(_place(document.text, item)), *exactly),
+        place_hash=_digest(fold(_place(document.text, item)), *exactly)
+        if item.date_of_series is None
+        else place_of_date(item.date_of_series),
         date_ms=at_ms,
         warnings=item.warnings,
         source=source_of(document, item, zone),
         is_by_rule=item.origin == "rule",
+        is_of_event=item.date_of_series is not None,
     )
+
+
+def place_of_date(date_of_series: str) -> str:
+    """Return the ``place_hash`` of a date of the event that a unit is about, whatever its mails say of it."""
+    return _digest("event", date_of_series)
 
 
 def _place(text: str, item: Item) -> str:
@@ -139,7 +147,7 @@ def _digest(*parts: str) -> str:
 
 def is_same_place(item: FoundItem, row: ItemRow) -> bool:
     """Return True if both are from the same quote or sentence."""
-    return item.quote_hash == row.quote_hash or item.place_hash == row.place_hash
+    return item.quote_hash == row.quote_hash or (item.place_hash == row.place_hash and not item.is_of_event)
 
 
 class CallPayload(msgspec.Struct, frozen=True, kw_only=True):

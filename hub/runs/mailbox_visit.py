@@ -46,7 +46,7 @@ from hub.document import Document
 from hub.extraction.extractor import Extractor
 from hub.extraction.folding import fold, shown
 from hub.extraction.items import ExtractionOptions, JudgedTitle, Reference
-from hub.extraction.letters import Invitation, invitation_in
+from hub.extraction.letters import MOST_DATES, Invitation, invitation_in
 from hub.extraction.model import ModelExhausted
 from hub.links.roster import DeviceLink
 from hub.log import Channel
@@ -517,6 +517,8 @@ def _key_of_content(message: Message, document: Document) -> str:
 
 
 _DIGEST_CHARS: Final = 16  # of an address, which is compared and not shown
+# In the version of an event, beside its dates: who sent the first mail, and the version that called it off.
+_FIRST, _CALLED_OFF = "first", "off"
 
 
 class _Reading:
@@ -750,17 +752,22 @@ class _Reading:
     async def _of_event(self, message: Message, document: Document, event: Invitation) -> Document | None:
         """Return a mail as a version of its event, or as a mail that does not change it.
 
-        Only its organizer may change it, or who sent the first invitation, with a later version. None: a
-        version of it is on the way in this run, so the next run reads the mail.
+        Only its organizer may change it, or who sent the first invitation, with a later version. Each date of
+        its series has a version of its own. None: a version of it is on the way in this run, so the next run
+        reads the mail.
         """
         seen = await self._store.read(seen_messages.seen_of, self._order.agent_id, [event.key])
         sender, organizer = (
             seen_messages.digest_of(address)[:_DIGEST_CHARS]
             for address in (message.sender.email if message.sender else "", event.organizer)
         )
-        known = seen[event.key].version.split("\n") if event.key in seen else None
-        stamp, first = known or ("", organizer if event.is_cancel else sender)
-        refusal = "not newer" if event.stamp <= stamp else ""
+        known: dict[str, str] = msgspec.json.decode(seen[event.key].version) if event.key in seen else {}
+        first = known.get(_FIRST, organizer if event.is_cancel else sender)
+        off = known.get(_CALLED_OFF, "")
+        newer = {date: at for date, at in event.stamps.items() if at > max(known.get(date, ""), off)}
+        refusal = "" if newer else "not newer"
+        if len(known | newer) > MOST_DATES:
+            refusal = "of too many dates"
         if sender not in (organizer, first):
             refusal = "by another"
         if refusal:
@@ -771,11 +778,14 @@ class _Reading:
             self.is_held = self.is_full = True
             return None
         self._units.add(event.key)
+        is_off = event.is_cancel and "" in newer
+        version = known | newer | {_FIRST: first} | ({_CALLED_OFF: newer[""]} if is_off else {})
         return msgspec.structs.replace(
             document,
             unit_key=event.key,
-            event=f"{event.stamp}\n{first}",
-            effect="cancel" if event.is_cancel and known else "",
+            event=msgspec.json.encode(version).decode(),
+            dates=tuple(newer),
+            effect="cancel" if event.is_cancel and (known or not is_off) else "",
         )
 
     async def _one(self, document: Document, message: Message) -> None:

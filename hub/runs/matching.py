@@ -6,7 +6,8 @@ The rules, in this order:
 - Known in this unit, with the same quote or from the same sentence: not sent again, whatever its owner
   answered and whatever the prompt is now. But a ticked check box updates its row, unless the row was
   rejected.
-- The event of a mail that invites to it: paired with its row, whatever has changed.
+- A date of the event that a mail invites to: paired with its row, whatever has changed. If all of the event
+  is called off, so are the rows of its dates.
 - Never answered by its device: sent again, with its old id. If the device may have an older text of the item,
   that call is settled first, and the unit is read again.
 - Rejected by its owner: not sent again, unless its sentence has changed.
@@ -25,7 +26,7 @@ Other sources of the same device have the same item, for example, in a forwarded
 
 import re
 from collections import Counter
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from difflib import SequenceMatcher
 from itertools import islice
@@ -37,10 +38,19 @@ import msgspec
 from hub.clock import from_epoch_ms
 from hub.dates import dates_as_texts
 from hub.document import Document
+from hub.extraction.calendars import CANCELLED
 from hub.extraction.folding import fold, words_of
 from hub.extraction.validate import are_alike, significant_words
 from hub.extraction.when.resolve import dates_in, local_day
-from hub.runs.found_items import is_same_place, is_taken, main_of, pair_by_place, payload_of
+from hub.runs.found_items import (
+    is_same_place,
+    is_taken,
+    likeness_of,
+    main_of,
+    pair_by_place,
+    payload_of,
+    place_of_date,
+)
 from protocol.frame import Field, Record
 from protocol.ids import content_of, derive_call_id, derive_item_id, is_taken_item_id
 from protocol.lifecycles import CallState
@@ -86,7 +96,8 @@ def decide(
     pairing.match_same(known.finder)
     declarations = {item.table: item.declaration for item in found}
     elsewhere = Elsewhere(known.elsewhere, timezone, known.finder.unit_key, declarations)
-    others = {item.ordinal: other for item in pairing.left if (other := elsewhere.find(item)) is not None}
+    left = (*pairing.left, *pairing.new_dates)
+    others = {item.ordinal: other for item in left if (other := elsewhere.find(item)) is not None}
     pairing.match_changed(but=others)
     unwanted = _unwanted_names(known) if learns else frozenset()
     fresh = _FreshIds(known.finder, [known_item.row for known_item in known.here])
@@ -107,7 +118,41 @@ def decide(
             decisions.append(_new(item, known.finder, fresh.of(item)))
         elif with_done:
             decisions.append(Decision(skipped="done"))
+    if document is not None and document.effect == "cancel" and "" in document.dates:
+        off = _called_off(document, pairing.rows, declarations, len(found))
+        decisions += [_again(item, one, known.finder, can_update) for item, one in off]
     return decisions if with_quotes else [_without_quote(decision) for decision in decisions]
+
+
+def _called_off(
+    document: Document, rows: Iterable[KnownItem], declarations: Mapping[str, DeviceTable], first: int
+) -> Iterator[tuple[FoundItem, KnownItem]]:
+    """Yield the dates of an event that its mail does not name, as that mail calls them off."""
+    places = {place_of_date(date) for date in msgspec.json.decode(document.event)}
+    for ordinal, one in enumerate(rows, first):
+        row, declaration = one.row, declarations.get(one.row.target_table)
+        title = row.data.get(declaration.title) if declaration is not None else None
+        if declaration is None or row.place_hash not in places or row.verdict == "rejected":
+            continue
+        if isinstance(title, str) and not title.startswith(CANCELLED):
+            data = row.data | {declaration.title: f"{CANCELLED}{title}"}
+            main, content = main_of(declaration, data), content_of(data)
+            item = FoundItem(
+                ordinal=ordinal,
+                declaration=declaration,
+                data=data,
+                main=main,
+                likeness=likeness_of(declaration.name, main),
+                quote_hash=content,
+                words_hash=row.quote_hash,
+                place_hash=row.place_hash,
+                date_ms=row.date_ms,
+                warnings=row.warnings,
+                source=row.source or {},
+                is_by_rule=True,
+                is_of_event=True,
+            )
+            yield item, one
 
 
 def _unwanted_names(known: Known) -> frozenset[str]:
@@ -145,11 +190,17 @@ class _Pairing:
 
     def __init__(self, found: Sequence[FoundItem], here: Sequence[KnownItem]) -> None:
         self.pairs: dict[int, KnownItem] = {}
+        self.new_dates: list[FoundItem] = []  # of an event, without a row
         self.taken: set[int] = set()  # ordinals paired by place with a row that the device reported
         self._quoted = {item.quote_hash for item in found}
         self._places = {item.place_hash for item in found}
         self._found = {item.ordinal: item for item in found}
         self._known = {known_item.row.id: known_item for known_item in here}
+
+    @property
+    def rows(self) -> Iterable[KnownItem]:
+        """The known items without a pair."""
+        return self._known.values()
 
     @property
     def left(self) -> list[FoundItem]:
@@ -163,11 +214,11 @@ class _Pairing:
             self.taken.add(item.ordinal)
 
     def match_event(self) -> None:
-        """Pair the event of a unit that is one event with its row, whatever has changed."""
-        found = [item for item in self.left if item.table == TableName.TIMELINES]
-        rows = [one for one in self._known.values() if one.row.target_table == TableName.TIMELINES]
-        if len(found) == len(rows) == 1:
-            self._pair(found[0], rows[0])
+        """Pair the dates of the unit's event with their rows, whatever has changed, and with no others."""
+        self._match(_place, lambda row: row.target_table == TableName.TIMELINES)
+        self.new_dates = [item for item in self.left if item.is_of_event]
+        for item in self.new_dates:
+            del self._found[item.ordinal]
 
     def match_same(self, finder: Finder) -> None:
         """Pair items that have the same title, or come from the same sentence."""

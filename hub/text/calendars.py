@@ -15,6 +15,13 @@ BROKEN: Final = (
     RecursionError,  # a time zone with many dots in its name is looked for in as many packages
 )
 
+# Names of Windows since 2026, which the library's table lacks.
+_ZONE_NAMES: Final = {
+    "Alberta Standard Time": "America/Edmonton",
+    "British Columbia Standard Time": "America/Vancouver",
+    "Manitoba Standard Time": "America/Winnipeg",
+}
+
 # The library keeps each time zone that a calendar defines, for all calendars of the process.
 _ZONES = Lock()
 
@@ -23,8 +30,10 @@ _ZONES = Lock()
 def reading_calendar() -> Iterator[Callable[[str], "Component"]]:
     """Give the parser for one calendar, whose time zones count for it alone."""
     import icalendar  # imported here: takes 100 ms, and only calendars need it
+    from icalendar.timezone.windows_to_olson import WINDOWS_TO_OLSON
 
     with _ZONES:
+        WINDOWS_TO_OLSON.update(_ZONE_NAMES)
         icalendar.use_zoneinfo()  # type: ignore[no-untyped-call]
         # A broken property is kept as text, as it is in an event, and does not break its component.
         icalendar.Todo.ignore_exceptions = icalendar.Journal.ignore_exceptions = True

@@ -185,6 +185,7 @@ class FoundItem(msgspec.Struct, frozen=True, kw_only=True):
         date_ms: its day, if any; UTC epoch milliseconds.
         source: description of its place, as sent to the device.
         is_by_rule: a rule extracted it, so it matches its source even where the quote is shorter.
+        is_of_event: *place_hash* says which date of the unit's event it is, not where it is.
     """
 
     ordinal: int
@@ -199,6 +200,7 @@ class FoundItem(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     source: dict[str, Any] = {}
     is_by_rule: bool = False
+    is_of_event: bool = False
 
     @property
     def table(self) -> str:

@@ -2,11 +2,13 @@
 
 from contextlib import aclosing
 from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from icalendar.timezone.windows_to_olson import WINDOWS_TO_OLSON
 
 from hub.clock import epoch_ms
 from hub.document import Document
@@ -374,6 +376,23 @@ def test_a_time_in_an_unknown_zone_is_marked_as_unclear() -> None:
     assert [item.unresolved for item in (*read("c.ics", ICS).items, *read("c.ics", floating).items)] == [
         {}
     ] * 4
+
+
+def test_a_zone_by_its_name_in_windows_is_that_zone() -> None:
+    """Each name of the table of CLDR, in winter and in summer."""
+    names = {**WINDOWS_TO_OLSON, "Alberta Standard Time": "America/Edmonton"}
+    times = [
+        (name, datetime(2027, month, 15, 12, tzinfo=ZoneInfo(zone)))
+        for name, zone in names.items()
+        for month in (1, 7)
+    ]
+    events = "".join(
+        f"BEGIN:VEVENT\nSUMMARY:{name}\nDTSTART;TZID={name}:{time:%Y%m%dT%H%M%S}\nEND:VEVENT\n"
+        for name, time in times
+    )
+    items = read("zones.ics", f"BEGIN:VCALENDAR\n{events}END:VCALENDAR\n").items
+    assert [item.unresolved for item in items] == [{}] * len(times)
+    assert [item.data["date"] for item in items] == [epoch_ms(time.astimezone(UTC)) for _, time in times]
 
 
 async def test_the_name_of_a_property_is_no_title_and_hides_no_sentence() -> None:

@@ -24,23 +24,32 @@ TENTH, ELEVENTH = 1_804_669_200_000, 1_804_755_600_000  # at ten in Berlin
 CANCELLED = "Cancelled: Tasting"
 
 
-def invitation(method: str, sequence: int, day: int = 10, *, organizer: str = INES, **event: str) -> str:
-    """Return the text of a mail about the event of the day in March 2027."""
-    fields = {
+def event(sequence: int, day: int = 10, *, organizer: str = INES, **fields: str) -> str:
+    """Return an event of the day in March 2027."""
+    values = {
         "UID": "tasting@x",
         "DTSTAMP": f"202703{sequence + 1:02}T080000Z",
         "SEQUENCE": sequence,
         'ORGANIZER;CN="Moor: Ines"': f"mailto:{organizer}",
         "SUMMARY": "Tasting",
         "DTSTART;TZID=W. Europe Standard Time": f"202703{day}T100000",
-    } | {name.replace("_", "-"): value for name, value in event.items()}
-    lines = "\r\n".join(f"{name}:{value}" for name, value in fields.items())
-    calendar = f"METHOD:{method}\r\nBEGIN:VEVENT\r\n{lines}\r\nEND:VEVENT"
-    kind = f"text/calendar; method={method}; name=invite.ics"
-    calendar = f"BEGIN:VCALENDAR\r\n{calendar}\r\nEND:VCALENDAR"
-    body = f"See the calendar.\r\n--x\r\nContent-Type: {kind}\r\n\r\n{calendar}"
+    } | {name.replace("_", "-"): value for name, value in fields.items()}
+    lines = "\r\n".join(f"{name}:{value}" for name, value in values.items() if value)
+    return f"BEGIN:VEVENT\r\n{lines}\r\nEND:VEVENT"
+
+
+def mail(method: str, *events: str, copies: int = 1) -> str:
+    """Return the text of a mail with a calendar, which is in *copies* of its parts."""
+    calendar = "\r\n".join(["BEGIN:VCALENDAR", f"METHOD:{method}", *events, "END:VCALENDAR"])
+    kinds = (f"text/calendar; method={method}; name=invite.ics", "application/ics; name=invite.ics")
+    parts = "".join(f"\r\n--x\r\nContent-Type: {kind}\r\n\r\n{calendar}" for kind in kinds[:copies])
     head = "Subject: Tasting\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n\r\n"
-    return convert(f"{head}{body}\r\n--x--\r\n".encode(), path="a.eml").text
+    return convert(f"{head}See the calendar.{parts}\r\n--x--\r\n".encode(), path="a.eml").text
+
+
+def invitation(method: str, sequence: int, day: int = 10, *, organizer: str = INES, **fields: str) -> str:
+    """Return the text of a mail about one event."""
+    return mail(method, event(sequence, day, organizer=organizer, **fields))
 
 
 @pytest.fixture
@@ -144,6 +153,117 @@ THEN = (Action.INSERT, {"title": "Tasting", "date": ELEVENTH})
     ],
 )
 async def test_an_event_is_one_row_through_its_mails(
+    bench: Bench, mailbox: Mailbox, mails: list[tuple[str, str]], expected: list[tuple[Action, Record]]
+) -> None:
+    assert await changes(bench, mailbox, *mails) == expected
+
+
+def at(day: int, title: str = "Tasting") -> tuple[Action, Record]:
+    """Return the call that inserts a date at ten in Berlin."""
+    return Action.INSERT, {"title": title, "date": TENTH + (day - 10) * 86_400_000}
+
+
+def moved(day: int) -> tuple[Action, Record]:
+    return Action.UPDATE, {"date": at(day)[1]["date"]}
+
+
+WEEKLY = {"RRULE": "FREQ=WEEKLY;COUNT=4", "EXDATE": "20270331T080000Z", "RDATE": "20270402T080000Z"}
+SEVENTEENTH, IN_UTC = {"RECURRENCE-ID;TZID=W. Europe Standard Time": "20270317T100000"}, "20270317T090000Z"
+SERIES = mail("REQUEST", event(0, 10, **WEEKLY), event(0, 18, **SEVENTEENTH))
+CALLED_OFF = (Action.UPDATE, {"title": CANCELLED})
+
+
+@pytest.mark.parametrize(
+    ("mails", "expected"),
+    [
+        pytest.param([(INES, SERIES)], [FIRST, at(18)], id="with a date that differs"),
+        pytest.param([(INES, mail("REQUEST", event(0), copies=2))], [FIRST], id="in two parts of a mail"),
+        pytest.param(
+            [(INES, SERIES), (INES, invitation("REQUEST", 1, 19, RECURRENCE_ID=IN_UTC))],
+            [FIRST, at(18), moved(19)],
+            id="the date moves again",
+        ),
+        pytest.param(
+            [(INES, SERIES), (INES, invitation("CANCEL", 1, 18, **SEVENTEENTH))],
+            [FIRST, at(18), CALLED_OFF],
+            id="the date is called off",
+        ),
+        pytest.param(
+            [(INES, SERIES), (INES, invitation("CANCEL", 1, 24, RECURRENCE_ID="20270324T090000Z"))],
+            [FIRST, at(18), at(24, CANCELLED)],
+            id="another date is called off",
+        ),
+        pytest.param(
+            [
+                (INES, SERIES),
+                (
+                    INES,
+                    mail(
+                        "CANCEL",
+                        event(1, 24, RECURRENCE_ID="20270324T090000Z").replace(
+                            "DTSTART;TZID=W. Europe Standard Time:20270324T100000\r\n", ""
+                        ),
+                    ),
+                ),
+            ],
+            [FIRST, at(18), at(24, CANCELLED)],
+            id="another date is called off without its time",
+        ),
+        pytest.param(
+            [(INES, SERIES), (INES, mail("REQUEST", event(1, 18, STATUS="CANCELLED", **SEVENTEENTH)))],
+            [FIRST, at(18), CALLED_OFF],
+            id="the date has the state of one called off",
+        ),
+        pytest.param(
+            [(INES, SERIES), (INES, mail("REQUEST", event(1, 11, **WEEKLY), event(1, 18, **SEVENTEENTH)))],
+            [FIRST, at(18), LATER],
+            id="the series moves",
+        ),
+        pytest.param(
+            [(INES, SERIES), (INES, mail("REQUEST", event(0, 10, **WEEKLY), event(1, 19, **SEVENTEENTH)))],
+            [FIRST, at(18), moved(19)],
+            id="only the date is newer",
+        ),
+        pytest.param(
+            [
+                (INES, invitation("REQUEST", 2, 19, **SEVENTEENTH)),
+                (INES, SERIES),
+                (INES, invitation("REQUEST", 1, 20, **SEVENTEENTH)),
+            ],
+            [at(19), FIRST],
+            id="out of order",
+        ),
+        pytest.param(
+            [(INES, invitation("CANCEL", 1, 17, **SEVENTEENTH)), (INES, SERIES)],
+            [at(17, CANCELLED), FIRST],
+            id="a date is called off first",
+        ),
+        pytest.param(
+            [
+                (INES, SERIES),
+                (INES, invitation("CANCEL", 3, STATUS="CANCELLED")),
+                (INES, invitation("REQUEST", 2, 20, **SEVENTEENTH)),
+            ],
+            [FIRST, at(18), CALLED_OFF, CALLED_OFF],
+            id="the series is called off",
+        ),
+        pytest.param(
+            [
+                (INES, SERIES),
+                (EVE, invitation("CANCEL", 1, 18, **SEVENTEENTH)),
+                (PAUL, invitation("REQUEST", 1, 20, **SEVENTEENTH)),
+            ],
+            [FIRST, at(18)],
+            id="by another",
+        ),
+        pytest.param(
+            [(INES, mail("REQUEST", event(0), event(0, 12, UID="tea@x", SUMMARY="Tea")))],
+            [FIRST, at(12, "Tea")],
+            id="two events are no series",
+        ),
+    ],
+)
+async def test_a_series_is_one_row_and_one_for_each_date_that_differs(
     bench: Bench, mailbox: Mailbox, mails: list[tuple[str, str]], expected: list[tuple[Action, Record]]
 ) -> None:
     assert await changes(bench, mailbox, *mails) == expected
