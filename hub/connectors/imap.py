@@ -54,6 +54,7 @@ from hub.connectors.imap_line import (
     Value,
     Wire,
     day,
+    iso_of,
     number_of,
     quoted,
     set_of,
@@ -154,7 +155,7 @@ def _one(items: list[Value]) -> Fetched | None:
         elif word == b"FLAGS" and isinstance(value, list):
             flags = frozenset(_text(flag).lower() for flag in value)
         elif word == b"INTERNALDATE":
-            received_at = date_in(_text(value))
+            received_at = date_in(iso_of(_text(value)))
         elif word == b"RFC822.SIZE":
             size = number_of(value)
         elif word == b"BODYSTRUCTURE" and isinstance(value, list):
@@ -251,6 +252,8 @@ def _name(parameters: dict[str, str], key: str) -> str:
     if key in parameters:
         return file_name(header_text(parameters[key]))
     pieces = [(name, value) for name, value in parameters.items() if name.startswith(f"{key}*")]
+    if not pieces:
+        return ""
     try:
         extended = decode_params([("", ""), *pieces])[1:]
     except (TypeError, ValueError):  # numbers of pieces that do not fit each other
@@ -789,7 +792,7 @@ class Imap(Connector):
         sender = fields["sender"]
         own = (self.context.identity or self.settings.username).lower()
         return Message(
-            key=message_key(head.message_id, _fallback(one, whole)),
+            key=message_key(head.message_id, "" if head.message_id else _fallback(one, whole)),
             copy=f"{folder}/{status.uidvalidity}/{one.uid}",
             place=place(folder, status.uidvalidity, one.uid, one.parts),
             received_at=one.received_at,

@@ -381,6 +381,15 @@ def day(of: date) -> bytes:
     return f"{of.day}-{_MONTHS[of.month - 1]}-{of.year}".encode()
 
 
+def iso_of(internal: str) -> str:
+    """Spell an INTERNALDATE as ISO 8601, which is parsed much faster; return other texts as they are."""
+    if len(internal) != len("17-Jul-1996 02:44:25 -0700") or internal[3:6] not in _MONTHS:
+        return internal
+    month = f"{_MONTHS.index(internal[3:6]) + 1:02}"
+    date = f"{internal[7:11]}-{month}-{internal[:2].replace(' ', '0')}"
+    return f"{date}T{internal[12:20]}{internal[21:24]}:{internal[24:]}"
+
+
 def set_of(uids: Sequence[int]) -> bytes:
     """Format sorted numbers as a set: ``1:3,7``."""
     pieces = []

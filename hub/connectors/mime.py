@@ -213,8 +213,9 @@ class Head(msgspec.Struct, frozen=True):
 
     def is_verified(self, authserv_id: str | None) -> bool:
         """Return True if the mailbox's server, known by *authserv_id*, verified the sender's domain."""
+        if not (header := self.raw.get(HEADER, "")):
+            return False
         sender = addresses(self.raw.get("from", ""))
-        header = self.raw.get(HEADER, "")
         return len(sender) == 1 and is_verified(header, authserv_id, sender[0].email)
 
     def _recipients(self) -> tuple[Address, ...]:
@@ -328,11 +329,14 @@ class Letters:
 
 
 def addresses(raw: str) -> tuple[Address, ...]:
-    """Parse the addresses of a raw From, To or Cc field; invalid ones are skipped.
+    """Parse the addresses of a raw From, To or Cc field; invalid ones are skipped."""
+    return _addresses(raw[:MOST_RAW_CHARS])
 
-    Lenient, and in one pass: the parser of ``email`` takes quadratic time.
-    """
-    raw = letters(raw[:MOST_RAW_CHARS])
+
+@lru_cache(maxsize=128)  # nearly all mails of a mailbox are to its owner, and many by the same senders
+def _addresses(raw: str) -> tuple[Address, ...]:
+    """Parse addresses, lenient and in one pass: the parser of ``email`` takes quadratic time."""
+    raw = letters(raw)
     reader = _AddressReader()
     at = 0
     for _ in range(_MOST_TOKENS):

@@ -14,11 +14,13 @@ from hub.connectors.imap_line import (
     day,
     folder_name,
     folder_word,
+    iso_of,
     quoted,
     set_of,
     values,
 )
 from hub.text.mime import date_in
+from tests.support.families import each
 
 _PLAIN = b'("TEXT" "PLAIN" ("CHARSET" "utf-8") NIL NIL "7BIT" 500 9 NIL NIL NIL NIL)'
 _HTML = b'("TEXT" "HTML" ("CHARSET" "utf-8") NIL NIL "BASE64" 900 12 NIL NIL NIL NIL)'
@@ -135,3 +137,17 @@ def test_days_are_english() -> None:
         "31-Dec-9999 23:59:00 -2359",
     ):
         assert date_in(odd) is None
+
+
+@each(
+    "internal",
+    [
+        "17-Jul-1996 02:44:25 -0700",
+        " 7-Jan-2026 12:44:25 +0530",
+        "nonsense",
+        "17-Foo-1996 02:44:25 -0700",
+        "",
+    ],
+)
+def test_a_time_of_receipt_is_the_same_in_both_spellings(internal: str) -> None:
+    assert date_in(iso_of(internal)) == date_in(internal)
