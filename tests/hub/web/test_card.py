@@ -97,6 +97,7 @@ class Program:
     def __init__(self, page: Page, client: Client) -> None:
         self.page, self._client = page, client
         self.calls: list[str] = []
+        self.answers: dict[str, dict[str, Any]] = {}  # in place of the hub's, by tools
         self.complaints: list[str] = []
         page.on("console", lambda message: self.complaints.append(message.text))
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
@@ -123,6 +124,8 @@ class Program:
 
     async def _call(self, params: dict[str, Any]) -> dict[str, Any]:
         self.calls.append(params["name"])
+        if (answer := self.answers.get(params["name"])) is not None:
+            return answer
         try:
             result = await self._client.call_tool(params["name"], params["arguments"])
         except MCPError as error:
@@ -250,6 +253,25 @@ async def test_card_hears_its_program_alone_and_shows_items_where_no_tool_is_cal
         await heading.wait_for()
         await expect(program.card.locator(".actions button")).to_have_count(0)
         assert program.calls == []
+
+
+async def test_answer_that_the_program_makes_or_loses_is_a_refusal_and_no_verdict(
+    tmp_path: Path, browser: Browser
+) -> None:
+    async with (
+        hub_of_items(tmp_path) as (hub, _),
+        showing(browser, hub, Role.VIEWER, None, Person(YES)) as program,
+    ):
+        await program.show()
+        blocked = {"isError": True, "content": [{"type": "text", "text": "Blocked by your settings"}]}
+        for answer, shown in ((blocked, "Blocked by your settings"), ({}, "returned no result of the hub")):
+            program.answers["proposals_propose"] = answer
+            await program.press("Propose to reject")
+            await program.card.get_by_role("alert").filter(has_text=shown).wait_for()
+        assert await stored(hub, "item_proposals") == 0
+        program.answers.clear()
+        await program.press("Propose to reject")
+        await program.card.get_by_text("Proposed: its owner decides.").wait_for()
 
 
 @pytest.mark.skipif(not AXE.exists(), reason="no axe-core here: make web")

@@ -151,8 +151,9 @@ async function judge({ id, version }: ItemView, verdict: Verdict, data: Data): P
 
 /** Show a list as the tool returned it. */
 function take(result: ToolResult): void {
-  const content = contentOf(result) as Partial<ItemsPage> & { readonly detail?: string };
-  problem.value = result.isError ? (content.detail ?? "The list was refused.") : "";
+  const { isOk, body } = contentOf(result);
+  const content = body as Partial<ItemsPage> & { readonly detail?: string };
+  problem.value = isOk ? "" : (content.detail ?? "The list was refused.");
   isGiven.value = result._meta?.[WAY] === "given";
   items.value = content.items ?? [];
   place.value = 0;

@@ -54,9 +54,14 @@ export function listen(handlers: Readonly<Record<string, (params: never) => void
   });
 }
 
-/** Return what a tool has returned, as an object. */
-export function contentOf({ content, structuredContent: structured }: ToolResult): unknown {
-  return structured ?? JSON.parse(content?.at(-1)?.text ?? "null");
+/** Return the object that a tool has returned, or the problem that it names; a program may leave either out. */
+export function contentOf({ content, structuredContent: structured, isError }: ToolResult): { readonly isOk: boolean; readonly body: unknown } {
+  const text = content?.at(-1)?.text ?? "The program of the assistant returned no result of the hub.";
+  try {
+    return { isOk: !isError, body: structured ?? JSON.parse(text) };
+  } catch {
+    return { isOk: false, body: { code: "refused", detail: text } };
+  }
 }
 
 /** Send requests about items as calls of the tools of their routes. */
@@ -68,8 +73,8 @@ export function askByTools(): void {
     const given: unknown = method === "POST" ? JSON.parse(String(body)) : { item_id: id };
     try {
       const result = await request<ToolResult>("tools/call", { name, arguments: given });
-      const content = contentOf(result);
-      return result.isError ? answer(400, { ...(content as object), hint: "" }) : answer(200, content); // a hint is for assistants
+      const { isOk, body: content } = contentOf(result);
+      return isOk ? answer(200, content) : answer(400, { ...(content as object), hint: "" }); // a hint is for assistants
     } catch (error) {
       return answer(502, { code: "refused", detail: `The program of the assistant did not do it: ${String(error)}`, hint: "" });
     }
