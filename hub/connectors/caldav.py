@@ -69,7 +69,7 @@ from hub.connectors.connector import (
     read_cursor,
 )
 from hub.connectors.mime import message_key
-from hub.connectors.paths import link_of
+from hub.connectors.sdk.json_paths import link_of
 from hub.document import Document
 from protocol.work import ProvenanceOrigin
 

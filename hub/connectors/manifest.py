@@ -70,7 +70,8 @@ from hub.connectors.connector import (
     shipped,
 )
 from hub.connectors.feeds import CalendarEntry, calendar_entries, feed_entries, plain
-from hub.connectors.paths import Path, link_of, steps_of, text_at, texts_at, values_at
+from hub.connectors.paths import Path
+from hub.connectors.sdk.json_paths import link_of, steps_of, text_at, texts_at, values_at
 from hub.document import Document
 from hub.outbound.rules import finite_number
 from hub.text.html import TooTangled
@@ -141,7 +142,7 @@ class Paging(_Table):
     oldest_first: bool = False
 
 
-class Fields(_Table):
+class EntryFields(_Table):
     """Table ``fields``: paths in an entry; of several, the first that has a value counts, of *text* all.
 
     *version* changes with the content; without it, the content itself is compared.
@@ -157,6 +158,11 @@ class Fields(_Table):
     link: Paths = ("link",)
     thread: Paths = ()
     labels: Paths = ("labels[*]",)
+
+
+class Fields(EntryFields):
+    """Table ``fields`` of a manifest, whose entries may be tasks."""
+
     due: Paths = ()
     done: Paths = ()
 

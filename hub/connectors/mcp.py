@@ -1,4 +1,4 @@
-"""MCP servers of others as sources: their resources are messages.
+"""MCP servers of others as sources: their resources, or what their tools list, are messages.
 
 A program of the hub, in the jail of process connectors, speaks the Model Context Protocol. So no answer of
 the server is parsed in the hub, which sends the program's requests and adds the token. A server that is a
@@ -8,13 +8,33 @@ program itself runs in a second jail beside the first one, and has no socket eit
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Self
 
-from pydantic import AfterValidator, Field, model_validator
+import msgspec
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from hub.connectors.calling import origin_of, server_address
 from hub.connectors.connector import Context, ProviderSettings
+from hub.connectors.manifest import EntryFields
+from hub.connectors.paths import Path as JsonPath
 from hub.connectors.process import ProcessConnector, ProcessSettings, ProgramSettings
 
 _KIT: Final = Path(__file__).with_name("sdk")
+
+
+class McpTool(BaseModel):
+    """Call of a tool, whose result is a list of entries.
+
+    *list*: path of the list in the result; without it, the result is the list, or one entry. *next*: path of
+    what the argument *cursor* of the next call gets; without *cursor*, there is one call.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    arguments: dict[str, Any] = {}
+    list: JsonPath | None = None
+    cursor: Annotated[str, StringConstraints(max_length=200)] = ""
+    next: JsonPath = "nextCursor"
+    fields: EntryFields = EntryFields()
 
 
 class McpSettings(ProviderSettings):
@@ -27,6 +47,9 @@ class McpSettings(ProviderSettings):
         default=None, description="In place of url: a server that is a program, which is started in a jail."
     )
     prefix: str = Field(default="", max_length=1_000, description="Begin of the URIs that are read.")
+    tools: tuple[McpTool, ...] = Field(
+        default=(), max_length=20, description="Read what these tools list, in place of resources."
+    )
 
     @model_validator(mode="after")
     def _has_one_server(self) -> Self:
@@ -46,12 +69,15 @@ class McpConnector(ProcessConnector):
     settings_model: ClassVar[type[ProviderSettings]] = McpSettings
 
     def __init__(self, context: Context, settings: McpSettings, filter: Any) -> None:
+        options = {"url": settings.url, "prefix": settings.prefix}
+        if settings.tools:
+            options["tools"] = _json(settings.tools)
         program = ProcessSettings(
             command=("python", "mcp_connector.py"),
             folder=_KIT,
             origins=tuple(self.origins(settings)),
             methods=("POST",),
-            options=settings.model_dump(include={"url", "prefix"}),
+            options=options,
             accept_weaker_jail=True,  # it is a program of the hub
         )
         super().__init__(context, program, filter)
@@ -60,8 +86,12 @@ class McpConnector(ProcessConnector):
     @classmethod
     def origin(cls, settings: Any) -> str:
         whose = settings.server.model_dump_json() if settings.server else settings.url
-        return f"{cls.provider} {whose} {settings.prefix}"
+        return f"{cls.provider} {whose} {_json(settings.tools) if settings.tools else settings.prefix}"
 
     @classmethod
     def origins(cls, settings: Any) -> frozenset[str]:
         return frozenset((origin_of(settings.url),) if settings.url else ())
+
+
+def _json(tools: tuple[McpTool, ...]) -> str:
+    return msgspec.json.encode([tool.model_dump() for tool in tools], order="deterministic").decode()

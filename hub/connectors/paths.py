@@ -1,74 +1,13 @@
-"""Paths in JSON, as settings and manifests write them, and texts and links at a path. Pure functions.
+"""Type of a path in JSON (``hub.connectors.sdk.json_paths``) in settings and manifests."""
 
-A path has keys with dots between; a number is a place in a list. ``[*]`` means all values of a list or of a
-table; ``[+]`` too, and the values behind it become one text.
-"""
-
-from collections.abc import Sequence
-from functools import cache
-from typing import Annotated, Any, Final
-from urllib.parse import urlsplit
+from typing import Annotated
 
 from pydantic import AfterValidator, StringConstraints
 
-LINK_CHARS: Final = 2_000
-_ALL, _JOINED = "[*]", "[+]"
-
-
-@cache
-def steps_of(path: str) -> tuple[str, ...]:
-    """Return the steps of a path. Raises ValueError if it is none."""
-    spread = path.replace(_ALL, f".{_ALL}").replace(_JOINED, f".{_JOINED}").removeprefix(".")
-    steps = tuple(spread.split("."))
-    if not all(step in (_ALL, _JOINED) or (step and not set("[]") & set(step)) for step in steps):
-        raise ValueError("no path: keys with dots between, [*] for all values, as in labels[*].name")
-    return steps
-
+from hub.connectors.sdk.json_paths import steps_of
 
 Path = Annotated[
     str,
     StringConstraints(min_length=1, max_length=200),
     AfterValidator(lambda path: steps_of(path) and path),
 ]
-
-
-def values_at(found: Any, steps: Sequence[str]) -> list[Any]:
-    """Return the values at a path, in order; null is no value."""
-    if not steps:
-        return [] if found is None else [found]
-    step, rest = steps[0], steps[1:]
-    if step in (_ALL, _JOINED):
-        inner = found.values() if isinstance(found, dict) else found if isinstance(found, list) else ()
-        values = [value for one in inner for value in values_at(one, rest)]
-        return ["".join(map(text_of, values))] if step == _JOINED and values else values
-    if isinstance(found, dict):
-        return values_at(found.get(step), rest)
-    is_place = isinstance(found, list) and step.isdecimal() and len(step) < 6 and int(step) < len(found)
-    return values_at(found[int(step)], rest) if is_place else []
-
-
-def texts_at(found: Any, paths: Sequence[str]) -> list[str]:
-    """Return the texts and numbers at the paths, without those that are empty."""
-    values = (value for path in paths for value in values_at(found, steps_of(path)))
-    return [text for value in values if (text := text_of(value).strip())]
-
-
-def text_at(found: Any, paths: Sequence[str]) -> str:
-    """Return the text at the first path that has one, or an empty text."""
-    return next((text for path in paths for text in texts_at(found, (path,))), "")
-
-
-def text_of(value: Any) -> str:
-    """Return a text, or a number as a text; otherwise an empty text."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return ""
-    return str(value)
-
-
-def link_of(text: str) -> str | None:
-    """Return an address that a browser may open, or None."""
-    try:
-        is_web = urlsplit(text).scheme in ("http", "https")
-    except ValueError:
-        return None
-    return text if is_web and len(text) <= LINK_CHARS and not any(map(str.isspace, text)) else None

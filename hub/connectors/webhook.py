@@ -38,7 +38,8 @@ from hub.connectors.connector import (
     Unread,
     Words,
 )
-from hub.connectors.paths import Path, link_of, text_at, text_of
+from hub.connectors.paths import Path
+from hub.connectors.sdk.json_paths import link_of, text_at, text_of
 from hub.document import Document
 from protocol.frame import read_json
 from protocol.work import ProvenanceOrigin

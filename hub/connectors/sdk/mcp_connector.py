@@ -1,9 +1,10 @@
-"""Connector to the resources of an MCP server: the program of the provider mcp.
+"""Connector to the resources of an MCP server, or to what its tools list: the program of the provider mcp.
 
 It speaks streamable HTTP, or, with two descriptors as its last arguments, over pipes to a program beside it.
 
 A resource is a message with its URI as key. Its version is ``lastModified`` where the server gives it, else a
 digest of the content, for which each run reads the resource. The cursor has a digest of each known version.
+An entry in the result of a tool is a message, too; its text is in the list.
 """
 
 import hashlib
@@ -11,23 +12,27 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING or __package__:
     from hub.connectors.sdk.hub_connector import Connector, Failure, Message, Page, run
+    from hub.connectors.sdk.json_paths import link_of, steps_of, text_at, texts_at, values_at
 else:  # next to this file, in the jail
     from hub_connector import Connector, Failure, Message, Page, run
+    from json_paths import link_of, steps_of, text_at, texts_at, values_at
 
 VERSION = "2025-11-25"  # of the Model Context Protocol
 PAGE = 50
-MOST = 1_000  # resources, whose digests fit into a cursor
+MOST = 1_000  # resources or entries, whose digests fit into a cursor
 MOST_PAGES = 200  # of a list
 MOST_MESSAGES = 1_000  # of the server, until it answers a request
 MOST_LINE = 2 * 1024 * 1024  # bytes
 NOT_FOUND, UNKNOWN_METHOD = -32002, -32601
 
 session: dict[str, str] = {}  # headers of the session, and the server's name, once it was begun
-listed: list[Message] = []  # changed resources of this run
+listed: list[Message] = []  # changed resources or entries of this run
+texts: dict[str, str] = {}  # of entries, by key
 numbers = [0]  # of the last request
 pipes: list[IO[bytes]] = []  # from and to a server beside this program
 
@@ -47,10 +52,21 @@ class Mcp(Connector):
     auth = {"kind": "header", "required": False}  # noqa: RUF012 - read by the SDK
     origins: Sequence[str] = ("settings.url",)
     methods = ("POST",)
-    options = {"url": {}, "prefix": {}}  # noqa: RUF012 - read by the SDK
+    options = {"url": {}, "prefix": {}, "tools": {}}  # noqa: RUF012 - read by the SDK
 
     def check(self) -> Mapping[str, str]:
-        return {"name": self._begin(), "detail": f"{len(self._resources())} resources"}
+        name, of = self._begin(), "entries" if self._tools else "resources"
+        return {"name": name, "detail": f"{len(self._listed() if self._tools else self._resources())} {of}"}
+
+    @property
+    def _tools(self) -> list[dict[str, Any]]:
+        """Tools to call; without any, resources are read."""
+        found: list[dict[str, Any]] = json.loads(self.settings.get("tools") or "[]")
+        return found
+
+    def _listed(self) -> list[Message]:
+        found = [one for tool in self._tools for one in self._entries(tool)]
+        return list({one.key: one for one in found}.values())
 
     def page(self, cursor: Mapping[str, Any] | None, since: str, next: Any) -> Page:
         if next is None:
@@ -58,7 +74,8 @@ class Mcp(Connector):
             if not isinstance(known, dict):
                 raise Failure("cursor_lost", "the cursor is of another release")
             self._begin()
-            found = [self._message(resource) for resource in self._resources()]
+            tools = self._tools
+            found = self._listed() if tools else [self._message(one) for one in self._resources()]
             listed[:] = [one for one in found if known.get(digest(one.key)) != digest(one.version)]
             next = {"begin": 0, "known": digests(one for one in found if one not in listed)}
         elif not listed:
@@ -71,6 +88,9 @@ class Mcp(Connector):
 
     def read(self, messages: Sequence[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
         self._begin()
+        if self._tools:
+            yield from self._texts([message["key"] for message in messages])
+            return
         for key in [message["key"] for message in messages]:
             try:
                 found = self._contents(key)
@@ -90,12 +110,46 @@ class Mcp(Connector):
             about = {"name": "device-hub", "version": "1"}
             params = {"protocolVersion": VERSION, "capabilities": {}, "clientInfo": about}
             found = self._call("initialize", params)
-            if "resources" not in found["capabilities"]:
-                raise Failure("bad_settings", "the server has no resources")
+            if (needed := "tools" if self._tools else "resources") not in found["capabilities"]:
+                raise Failure("bad_settings", f"the server has no {needed}")
             session["mcp-protocol-version"] = found["protocolVersion"]
             session["name"] = found["serverInfo"]["name"]
             self._send({"jsonrpc": "2.0", "method": "notifications/initialized"})
         return session["name"]
+
+    def _entries(self, tool: Mapping[str, Any]) -> list[Message]:
+        """Return what a tool lists, page by page."""
+        name, arguments = tool["name"], dict(tool["arguments"])
+        found: list[Message] = []
+        for _ in range(MOST_PAGES):
+            result = self._call("tools/call", {"name": name, "arguments": arguments})
+            data = data_in(result)
+            if result.get("isError"):
+                raise Failure("unavailable", f"the tool {name} answered: {data}")
+            lists = values_at(data, steps_of(tool["list"])) if tool["list"] else [data]
+            for one in lists:
+                found += [entry_of(tool, entry) for entry in (one if isinstance(one, list) else [one])]
+            following = text_at(data, [tool["next"]]) if tool["cursor"] else ""
+            if not following:
+                return found
+            if following == arguments.get(tool["cursor"]):
+                raise Failure("unavailable", f"the tool {name} lists the same page again and again")
+            arguments[tool["cursor"]] = following
+            if len(found) > MOST:
+                break
+        most = f"{MOST} entries, or {MOST_PAGES} pages of them"
+        raise Failure("bad_settings", f"the tool {name} lists more than {most}: choose by its arguments")
+
+    def _texts(self, keys: Sequence[str]) -> Iterable[Mapping[str, Any]]:
+        if not texts.keys() >= {*keys}:  # another program has listed them
+            self._listed()
+        for key in keys:
+            if key not in texts:
+                yield {"key": key, "unread": "its tool does not list it any more", "is_removed": True}
+            elif texts[key]:
+                yield {"key": key, "text": texts[key]}
+            else:
+                yield {"key": key, "unread": "it has no text", "is_final": True}
 
     def _resources(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
@@ -189,6 +243,47 @@ def exchange(request: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
             raise Failure("bad_settings", f"settings.server: {message['jail']}")
         yield message
     raise Failure("unavailable", f"the server wrote {MOST_MESSAGES} messages and no answer")
+
+
+def data_in(result: Mapping[str, Any]) -> Any:
+    """Return the structured content of a result, else what its texts are as JSON, else the texts."""
+    if isinstance(result.get("structuredContent"), dict):
+        return result["structuredContent"]
+    found = []
+    for content in result.get("content") or ():
+        text = content.get("text", "")
+        try:
+            found.append(json.loads(text))
+        except ValueError:
+            found.append(text)
+    return found[0] if len(found) == 1 else found
+
+
+def entry_of(tool: Mapping[str, Any], entry: Any) -> Message:
+    """Return the message of an entry, and keep its text."""
+    fields = tool["fields"]
+    text = entry if isinstance(entry, str) else "\n\n".join(texts_at(entry, fields["text"]))
+    key = f"{tool['name']}:{text_at(entry, fields['key']) or digest(text)}"
+    author = text_at(entry, fields["author"])
+    texts[key] = text
+    return Message(
+        key=key,
+        version=text_at(entry, fields["version"]) or digest(json.dumps(entry, sort_keys=True)),
+        received_at=moment(text_at(entry, [*fields["modified"], *fields["created"]])),
+        sender={"email": author.lower()} if "@" in author else {"email": "", "name": author},
+        subject=text_at(entry, fields["title"]) or text.partition("\n")[0],
+        labels=texts_at(entry, fields["labels"]),
+        thread=text_at(entry, fields["thread"]) or None,
+        link=link_of(text_at(entry, fields["link"])),
+    )
+
+
+def moment(text: str) -> str | None:
+    """Return a time with its offset, or None."""
+    try:
+        return text if datetime.fromisoformat(text).tzinfo else None
+    except ValueError:
+        return None
 
 
 ENDED = Failure("unavailable", "the server's program ended; [log] content = true shows what it wrote")

@@ -24,7 +24,7 @@ from hub.connectors.calling import (
 from hub.connectors.connector import Auth, UnknownProvider, Unread, find, shipped
 from hub.connectors.feeds import calendar_entries
 from hub.connectors.manifest import load
-from hub.connectors.paths import steps_of, values_at
+from hub.connectors.sdk.json_paths import steps_of, values_at
 from hub.document import Document
 from hub.extraction.calendars import read_calendar
 from hub.extraction.items import ExtractionOptions

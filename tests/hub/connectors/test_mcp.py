@@ -87,6 +87,35 @@ class Kitchen:
         context = Context(account="kitchen", clock=clock, chance=chance, caller=caller, secret=give)
         return McpConnector(context, chosen, Filter())
 
+    async def called(self, context: Any, params: Any) -> types.CallToolResult:
+        """Answer a tool: tickets in pages of two, or the texts as they are, or a refusal."""
+        arguments = params.arguments or {}
+        if params.name == "plain":
+            return types.CallToolResult(
+                content=[types.TextContent(text=str(self.texts[one])) for one in self.texts]
+            )
+        if params.name != "tickets":
+            return types.CallToolResult(content=[types.TextContent(text="no such tool")], is_error=True)
+        begin = int(arguments.get("page") or 0)
+        entries = [
+            {
+                "number": number,
+                "head": name,
+                "by": {"name": "Ann", "mail": "ann@example.com"},
+                "body": text,
+                "at": self.times.get(name, "yesterday"),
+                "tags": [{"n": "home"}],
+                "web": f"https://tickets.example.com/{number}",
+            }
+            for number, (name, text) in enumerate(self.texts.items())
+            if arguments.get("state") == "open"
+        ][begin : begin + 2]
+        more = str(begin + 2) if begin + 2 < len(self.texts) else None
+        data = {"found": {"tickets": entries}, "more": more}
+        if arguments.get("as_text"):
+            return types.CallToolResult(content=[types.TextContent(text=json.dumps(data))])
+        return types.CallToolResult(content=[], structured_content=data)
+
     async def run(
         self, cursor: Cursor | None = None, **settings: Any
     ) -> tuple[Cursor | None, dict[str, str]]:
@@ -112,6 +141,9 @@ async def kitchen(
     async def contents(context: Any, params: Any) -> types.ReadResourceResult:
         return await here.contents(context, params)
 
+    async def called(context: Any, params: Any) -> types.CallToolResult:
+        return await here.called(context, params)
+
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if token and (b"authorization", f"Bearer {token}".encode()) not in scope["headers"]:
             await send({"type": "http.response.start", "status": 401, "headers": []})
@@ -119,7 +151,10 @@ async def kitchen(
         else:
             await manager.handle_request(scope, receive, send)
 
-    server: Server[Any] = Server("kitchen")
+    async def tools(context: Any, params: Any) -> types.ListToolsResult:
+        return types.ListToolsResult(tools=[])
+
+    server: Server[Any] = Server("kitchen", on_call_tool=called, on_list_tools=tools)
     if has_resources:
         server = Server("kitchen", on_list_resources=listed, on_read_resource=contents)
     manager = StreamableHTTPSessionManager(server, json_response=is_json)
@@ -177,6 +212,74 @@ async def test_a_server_without_resources_is_refused_with_the_reason() -> None:
             await here.open().check()
 
 
+# --- tools ---
+
+FIELDS = {
+    **{"key": ["number"], "title": ["head"], "text": ["body"], "author": ["by.mail", "by.name"]},
+    **{"modified": ["at"], "labels": ["tags[*].n"], "link": ["web"]},
+}
+TICKETS: dict[str, Any] = {
+    "name": "tickets",
+    "arguments": {"state": "open"},
+    "list": "found.tickets",
+    "cursor": "page",
+    "next": "more",
+    "fields": FIELDS,
+}
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+async def test_entries_that_a_tool_lists_are_messages_read_once_for_each_version(as_text: bool) -> None:
+    tools = [TICKETS | {"arguments": {"state": "open", "as_text": as_text}}]
+    async with kitchen(has_resources=False) as here:
+        here.texts = {"milk": "buy milk", "bread": "bake bread", "photo": None, "tea": "make tea"}
+        here.times = {"milk": AT}
+        cursor, found = await here.run(tools=tools)
+        assert found == {
+            "milk": "buy milk",
+            "bread": "bake bread",
+            "photo": "it has no text",
+            "tea": "make tea",
+        }
+        connector = here.open(tools=tools)
+        pages = [page async for page in connector.pages(None, SINCE)]
+        first, second, *_ = [message for page in pages for message in page.messages]
+        assert (first.key, first.subject, first.labels) == ("tickets:0", "milk", ("home",))
+        assert (str(first.sender), first.link) == ("ann@example.com", "https://tickets.example.com/0")
+        assert (first.received_at is not None, second.received_at) == (True, None)
+        assert (await connector.check()).detail == "4 entries"
+        here.texts["tea"] = "make mint tea"
+        await connector.aclose()
+        (content,) = [one async for _, one in connector.read([second])]
+        assert isinstance(content, Document) and content.text == "bake bread", (
+            "after the program was replaced"
+        )
+        here.texts.clear()
+        await connector.aclose()
+        (content,) = [one async for _, one in connector.read([second])]
+        assert isinstance(content, Unread) and content.is_removed
+        here.texts = {"milk": "buy milk", "bread": "bake bread", "photo": None, "tea": "make mint tea"}
+        _, found = await here.run(cursor, tools=tools)
+        assert found == {"tea": "make mint tea"}
+        await connector.aclose()
+
+
+async def test_texts_without_structure_are_entries_and_a_tool_that_fails_ends_the_visit() -> None:
+    async with kitchen(has_resources=False) as here:
+        here.texts = {"a": "Buy milk\nsoon", "b": "bake bread"}
+        _, found = await here.run(tools=[{"name": "plain"}])
+        assert found == {"Buy milk": "Buy milk\nsoon", "bake bread": "bake bread"}
+        with pytest.raises(Unavailable, match="the tool absent answered: no such tool"):
+            await here.run(tools=[{"name": "absent"}])
+        with pytest.raises(Unavailable, match="lists the same page again"):
+            await here.run(
+                tools=[TICKETS | {"next": "found.tickets.0.number", "arguments": {"state": "open"}}]
+            )
+    for wrong in ({"name": "x", "list": "a..b"}, {"name": "x", "fields": {"due": "at"}}, {}):
+        with pytest.raises(ValidationError):
+            McpSettings.model_validate({"url": "https://wiki.example.com/mcp", "tools": [wrong]})
+
+
 # --- servers that are programs ---
 
 PACKAGES = Path(sysconfig.get_path("purelib"))
@@ -218,8 +321,16 @@ def reach():
             pass
     return "reached: " + ", ".join(found)
 
+async def called(context, params):
+    tickets = [{"id": name, "title": name, "text": text} for name, text in texts.items()]
+    return types.CallToolResult(content=[], structured_content={"tickets": tickets})
+
+async def tools(context, params):
+    return types.ListToolsResult(tools=[])
+
 async def main():
-    server = Server("pantry", on_list_resources=listed, on_read_resource=contents)
+    handlers = {"on_list_resources": listed, "on_read_resource": contents}
+    server = Server("pantry", on_call_tool=called, on_list_tools=tools, **handlers)
     async with stdio_server() as (read, write):
         await server.run(read, write, server.create_initialization_options())
 
@@ -244,10 +355,8 @@ class Pantry(Kitchen):
         (self.folder / "notes.json").write_text(json.dumps(texts))
 
     def open(self, secret: str = "", **settings: Any) -> McpConnector:
-        program = ProgramSettings(
-            command=("python", "server.py"), folder=self.folder, runtime=(PACKAGES,), **settings
-        )
-        return super().open(secret, server=program)
+        program = ProgramSettings(command=("python", "server.py"), folder=self.folder, runtime=(PACKAGES,))
+        return super().open(secret, server=program, **settings)
 
 
 async def test_the_server_of_others_is_read_over_pipes_and_reaches_nothing(tmp_path: Path) -> None:
@@ -262,6 +371,8 @@ async def test_the_server_of_others_is_read_over_pipes_and_reaches_nothing(tmp_p
     connector = pantry.open()
     assert (await connector.check()).name == "pantry"
     await connector.aclose()
+    _, found = await pantry.run(tools=[{"name": "tickets", "list": "tickets"}])
+    assert found == {"milk": "buy oat milk", "reach": "it has no text"}
 
 
 HEAD = """
