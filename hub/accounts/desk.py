@@ -266,7 +266,7 @@ class Grants:
             except TransportError as error:
                 if is_last or not was_never_sent(error):
                     # Without its cause, which may contain the request with its secrets.
-                    raise Unavailable(f"the provider cannot be reached: {type(error).__name__}") from None
+                    raise Unavailable(f"the provider cannot be reached: {error}") from None
             else:
                 return answer.status_code, answer.content
         raise AssertionError("unreachable")

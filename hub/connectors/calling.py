@@ -390,7 +390,7 @@ class Caller:
                 "the provider points to something that is no address; nothing was sent there"
             )
         except (TransportError, DecodingError) as error:
-            return Unavailable(f"the provider cannot be reached: {type(error).__name__}")
+            return Unavailable(f"the provider cannot be reached: {error}")
         return Answer(
             answer.status_code,
             {k.lower(): v for k, v in answer.headers.items()},

@@ -65,6 +65,7 @@ class Notifier:
         self.pages: Callable[[], str | None] = lambda: None
         self.problems: dict[str, str] = {}
         self.targets: tuple[NotifySettings, ...] = ()
+        self._served: dict[str, anyio.CancelScope] = {}  # by name
         self.store = store
         self.boot_id = boot_id
         self.clock = clock
@@ -82,22 +83,36 @@ class Notifier:
 
     def apply(self, targets: Sequence[NotifySettings]) -> None:
         """Serve these targets from now on; each goes on from the database."""
-        if [one.digest for one in targets] == [one.digest for one in self.targets]:
+        digests = {one.digest for one in targets}
+        changed = [one.name for one in self.targets if one.digest not in digests]
+        if not changed and len(targets) == len(self.targets):
             return
-        self.targets = tuple(targets)
-        self.problems, self._synced = {}, None
+        self.targets, self._synced = tuple(targets), None
+        for name in changed:
+            self.problems.pop(name, None)
+            if name in self._served:
+                self._served[name].cancel()
         self._changed.set()
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Serve the targets until cancelled."""
         task_status.started()
-        while True:
-            self._changed = anyio.Event()
-            async with anyio.create_task_group() as tasks:
-                for target in self.targets:
-                    tasks.start_soon(_Service(self, target).serve)
+        async with anyio.create_task_group() as tasks:
+            while True:
+                self._changed = anyio.Event()
+                for name in [one.name for one in self.targets if one.name not in self._served]:
+                    self._served[name] = anyio.CancelScope()
+                    tasks.start_soon(self._serve, name)
                 await self._changed.wait()
-                tasks.cancel_scope.cancel()
+
+    async def _serve(self, name: str) -> None:
+        """Serve a target until the settings name it no more, anew with each change of it."""
+        try:
+            while targets := [one for one in self.targets if one.name == name]:
+                with anyio.CancelScope() as self._served[name]:
+                    await _Service(self, targets[0]).serve()
+        finally:
+            del self._served[name]
 
     async def issues_found(self, found: Sequence[OpenIssue]) -> None:
         """Write deliveries of issues that this hub found, or finds no more."""

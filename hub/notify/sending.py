@@ -24,8 +24,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hub.clock import Clock, utc_text
 from hub.notify.messages import URGENT, body_of, link_of, sentence
 from hub.outbound.client import (
-    AnswerTooLarge,
-    DecodingError,
     InvalidURL,
     OutboundClient,
     TransportError,
@@ -34,6 +32,7 @@ from hub.outbound.client import (
 )
 from hub.outbound.rules import OutboundRules, is_this_machine, retry_after
 from hub.settings.notify_settings import NotifySettings
+from hub.tls_faults import certificate_fix
 from hub.version import VERSION
 from protocol.errors import HubError
 from storage.deliveries import DeliveryRow
@@ -41,6 +40,7 @@ from storage.deliveries import DeliveryRow
 TIMEOUT_S: Final = 20.0  # of an attempt, from the first byte to the last
 SILENCE_S: Final = 10.0  # of a mail server
 MOST_ANSWER_BYTES: Final = 64 * 1024  # its status says all
+BODY_S: Final = 2.0  # in which an answer's body ends, or the connection is not used again
 IN_A_MAIL: Final = 50  # events
 SECRET_BYTES: Final = range(24, 65)  # as Standard Webhooks has them
 MOST_TEXT: Final = 200  # characters of an answer, or a subject
@@ -121,7 +121,9 @@ class Sender:
         self._clock = clock
         self._pages = pages
         self._tls = tls
-        self._client = OutboundClient(rules, connections=1, max_answer_bytes=MOST_ANSWER_BYTES, tls=tls)
+        self._client = OutboundClient(
+            rules, connections=1, max_answer_bytes=MOST_ANSWER_BYTES, body_s=BODY_S, tls=tls
+        )
         self._thread = anyio.CapacityLimiter(1)
 
     async def aclose(self) -> None:
@@ -138,7 +140,10 @@ class Sender:
                     return await self._mail(sent, secret)
                 return await self._request(sent[0], secret)
         except TimeoutError:
-            return Answer("later", f"no answer within {TIMEOUT_S:g} s")
+            host = urlsplit(target.url).hostname
+            return Answer(
+                "later", f"{host}: no answer within {TIMEOUT_S:g} s: does it run, and is it too slow?"
+            )
         except (HubError, BadSecret) as exc:  # a refused address, or a secret that is missing
             return Answer("later", str(exc))
 
@@ -164,11 +169,9 @@ class Sender:
             headers["authorization"] = f"Bearer {secret}"
         try:
             answer = await self._client.request(method, url, content=body, headers=headers)
-            status, wait = answer.status_code, retry_after(answer.headers, self._clock.now())
-        except AnswerTooLarge as exc:
-            status, wait = exc.status, None
-        except (TransportError, DecodingError, InvalidURL) as exc:
-            return Answer("later", f"{type(exc).__name__}: {exc}".rstrip(": ")[:MOST_TEXT])
+        except (TransportError, InvalidURL) as exc:
+            return Answer("later", f"{urlsplit(url).hostname}: {exc}"[:MOST_TEXT])
+        status, wait = answer.status_code, retry_after(answer.headers, self._clock.now())
         text = f"status {status}"
         if status in SUCCESSES:
             return Answer("delivered", text)
@@ -196,9 +199,9 @@ class Sender:
         except smtplib.SMTPDataError as exc:
             return Answer("refused" if exc.smtp_code >= SERVER_ERRORS else "later", f"SMTP {exc.smtp_code}")
         except smtplib.SMTPResponseException as exc:
-            return Answer("later", f"SMTP {exc.smtp_code} ({type(exc).__name__})")
+            return Answer("later", f"SMTP {exc.smtp_code}{_SMTP.get(type(exc), '')}")
         except (OSError, smtplib.SMTPException, ValueError) as exc:
-            return Answer("later", f"{type(exc).__name__}: {exc}"[:MOST_TEXT])
+            return Answer("later", f"{host}: {_why(exc)}"[:MOST_TEXT])
         refusals = f", refused by {refused} of {len(target.to)} addresses" if refused else ""
         return Answer("delivered", f"mail with {len(sent)} events{refusals}")
 
@@ -217,6 +220,27 @@ class Sender:
         ]
         message.set_content("\n\n".join(lines) + "\n")
         return message
+
+
+_SMTP: Final = {
+    smtplib.SMTPAuthenticationError: ", it refuses the login: check login and secret of the target",
+    smtplib.SMTPSenderRefused: ", it refuses the sender: check sender of the target",
+    smtplib.SMTPConnectError: ", it takes no mail now",
+    smtplib.SMTPHeloError: ", it refuses this hub",
+}
+
+
+def _why(error: Exception) -> str:
+    """Return why a mail server did not take a mail, and what to do."""
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        return "it refuses all addresses: check to of the target"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"{error.verify_message}; {certificate_fix(error)}"
+    if isinstance(error, TimeoutError):
+        return f"no answer within {SILENCE_S:g} s: is the port right, and does a firewall let it through?"
+    if isinstance(error, ConnectionRefusedError):
+        return "nothing listens there: is the port right?"
+    return str(error) or "the connection broke: is the port one of encrypted mail?"
 
 
 class _Mailer(smtplib.SMTP):

@@ -6,7 +6,7 @@ proxy calls.
 
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from socket import SOCK_STREAM
@@ -20,6 +20,7 @@ from httpx2 import InvalidURL as InvalidURL
 from httpx2 import TransportError as TransportError
 
 from hub.outbound.rules import AddressRefused, OutboundRules
+from hub.tls_faults import certificate_fix
 
 CONNECT_TIMEOUT_S: Final = 5.0
 READ_TIMEOUT_S: Final = 60.0
@@ -51,6 +52,8 @@ class OutboundClient(httpx2.AsyncClient):
         read_timeout_s: the longest silence of the server, in seconds.
         connections: number of concurrent connections.
         max_answer_bytes: limit of an answer's body after decompression, in bytes.
+        body_s: seconds to read a body that the caller does not need; what follows them, or a body that breaks
+            off or is too long, is left out. None: the body is needed.
         on_refused: called with "address" or "too_large" for each call that a rule ended.
         resolve: resolver of host names; this machine's by default.
         tls: TLS context; this machine's trust store by default.
@@ -64,6 +67,7 @@ class OutboundClient(httpx2.AsyncClient):
         read_timeout_s: float = READ_TIMEOUT_S,
         connections: int = CONNECTIONS,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
+        body_s: float | None = None,
         on_refused: Callable[[str], None] = lambda _: None,
         resolve: Resolve = resolve,
         tls: ssl.SSLContext | None = None,
@@ -77,6 +81,7 @@ class OutboundClient(httpx2.AsyncClient):
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         )
         self._max_answer_bytes = max_answer_bytes
+        self._body_s = body_s
         self._on_refused = on_refused
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
@@ -88,7 +93,13 @@ class OutboundClient(httpx2.AsyncClient):
         """
         try:
             response = await super().send(request, **{**options, "stream": True, "follow_redirects": False})
-            body = await _read(response, self._max_answer_bytes)
+            body = b""
+            if self._body_s is None:
+                body = await _read(response, self._max_answer_bytes)
+            else:
+                faults = (AnswerTooLarge, TransportError, DecodingError)
+                with suppress(*faults), anyio.move_on_after(self._body_s):
+                    await _read(response, self._max_answer_bytes)
         except AddressRefused:
             self._on_refused("address")
             raise
@@ -251,6 +262,28 @@ def _as_httpx() -> Iterator[None]:
     try:
         yield
     except httpcore2.TimeoutException as error:
-        raise httpx2.TimeoutException(str(error)) from error
+        raise httpx2.TimeoutException(_words(error)) from error
     except (httpcore2.NetworkError, httpcore2.ProtocolError) as error:
-        raise httpx2.TransportError(str(error)) from error
+        raise httpx2.TransportError(_words(error)) from error
+
+
+# Where the library gives a class alone, or words about itself.
+_WORDS: Final = {
+    httpcore2.ConnectTimeout: "it cannot be reached: is its address right, and does a firewall let it in?",
+    httpcore2.PoolTimeout: "all connections to it are in use",
+    httpcore2.ReadTimeout: "it does not answer",
+    httpcore2.WriteTimeout: "it takes no data",
+    httpcore2.ReadError: "it ended the connection: does it speak this protocol there?",
+    httpcore2.WriteError: "it ended the connection: does it speak this protocol there?",
+}
+
+
+def _words(error: Exception) -> str:
+    """Return what a failure of a connection means, and what to do."""
+    text, cause = str(error), error.__cause__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted ({cause.verify_message}): {certificate_fix(cause)}"
+    if text == "All connection attempts failed":
+        return "nothing accepts connections there: is it running, and is its address right?"
+    words = _WORDS.get(type(error), "" if text else "the connection broke")
+    return ": ".join(filter(None, (text, words)))

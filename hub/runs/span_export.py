@@ -154,7 +154,7 @@ class SpanExport:
             except AddressRefused as exc:
                 raise _Refused(str(exc)) from exc
             except (TransportError, AnswerTooLarge, DecodingError) as exc:
-                why = type(exc).__name__
+                why = str(exc)
             else:
                 if answer.is_success:
                     return self._refused_in(answer.content)
