@@ -28,6 +28,7 @@ META_KEY: Final = "hub/idempotency-key"  # as in hub.api.door.assistants
 SCOPES: Final = "hub-scopes"  # header of a request that is made with these scopes alone
 WAITS_S: Final = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)  # before a message is sent again: a hub restarts
 AGAIN_S: Final = 1.0  # before events are followed again
+MOST_ASKED: Final = 64  # requests that wait for the hub, each with a task
 FAILED: Final = -32603  # code of JSON-RPC: internal error
 UNREADABLE: Final = -32700
 _VERSION: Final = "io.modelcontextprotocol/protocolVersion"  # in the _meta of a message without a session
@@ -56,6 +57,8 @@ class Bridge:
         self._session: dict[str, str] = {}  # headers
         self._opening = anyio.Lock()
         self._asked: dict[str | int, anyio.CancelScope] = {}  # messages without a session, until answered
+        self._waiting = 0
+        self._is_following = False
 
     async def serve(self, lines: AsyncIterator[bytes]) -> None:
         """Pass messages on until the assistant closes its pipe."""
@@ -63,8 +66,10 @@ class Bridge:
             async for line in lines:
                 try:
                     message = json.loads(line)
+                    if not isinstance(message, dict):
+                        raise ValueError("expected an object")
                 except ValueError as error:
-                    await self._reply(None, f"no JSON: {error}", UNREADABLE)
+                    await self._reply(None, f"no message: {error}", UNREADABLE)
                     continue
                 await self._take(message, tasks)
             tasks.cancel_scope.cancel()
@@ -81,6 +86,10 @@ class Bridge:
     async def _take(self, message: Message, tasks: "TaskGroup") -> None:
         method = message.get("method")
         if method is not None and "id" in message:
+            if self._waiting >= MOST_ASKED:
+                await self._reply(message["id"], f"{MOST_ASKED} requests wait for the hub: ask again later")
+                return
+            self._waiting += 1
             tasks.start_soon(self._ask, message)
             return
         asked = self._asked.get((message.get("params") or {}).get("requestId", ""))
@@ -89,7 +98,8 @@ class Bridge:
             return
         with suppress(self._lost):  # in their order
             await self._client.post(ADDRESS, json=message, headers=self._headers(message))
-        if method == "notifications/initialized":
+        if method == "notifications/initialized" and not self._is_following:
+            self._is_following = True
             tasks.start_soon(self._follow)
 
     async def _ask(self, message: Message) -> None:
@@ -110,6 +120,7 @@ class Bridge:
                 if wait_s is not None:
                     await anyio.sleep(wait_s)
         self._asked.pop(message["id"], None)
+        self._waiting -= 1
         if problem:
             await self._reply(message["id"], problem)
 

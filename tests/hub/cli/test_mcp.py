@@ -117,7 +117,8 @@ async def test_a_session_that_ended_is_opened_again_and_a_call_has_its_key(
 @each(
     ("line", "code", "message"),
     [
-        (b"{", -32700, "no JSON"),
+        (b"{", -32700, "no message"),
+        (b"[1]", -32700, "expected an object"),
         (b'{"jsonrpc": "2.0", "id": 7, "method": "tools/list"}', -32603, "this hub serves no assistants"),
     ],
 )
@@ -131,6 +132,36 @@ async def test_a_message_that_cannot_be_passed_on_is_answered(
         tasks.cancel_scope.cancel()
     assert error["code"] == code
     assert message in error["message"]
+
+
+async def test_requests_beyond_those_that_wait_are_refused_and_answered_ones_make_room(pipe: Pipe) -> None:
+    held, events = anyio.Event(), list[str]()
+
+    async def hold(request: httpx2.Request) -> httpx2.Response:
+        if request.method == "GET":
+            events.append("followed")
+            await anyio.sleep_forever()
+        await held.wait()
+        return httpx2.Response(200, json={"jsonrpc": "2.0", "result": {}})
+
+    transport = httpx2.MockTransport(hold)
+    async with (
+        httpx2.AsyncClient(transport=transport, base_url="http://hub") as client,
+        anyio.create_task_group() as tasks,
+    ):
+        await bridged(client, pipe, tasks)
+        for number in range(mcp.MOST_ASKED):
+            await pipe.says(id=number, method="ping", params={})
+        refused = await pipe.asks(-1, "ping")
+        assert f"{mcp.MOST_ASKED} requests wait for the hub" in refused["error"]["message"]
+        held.set()
+        for _ in range(mcp.MOST_ASKED):
+            assert (await pipe.receive.receive())["result"] == {}
+        for _ in range(3):
+            await pipe.says(method="notifications/initialized")
+        assert (await pipe.asks(-2, "ping"))["result"] == {}
+        assert events == ["followed"]
+        tasks.cancel_scope.cancel()
 
 
 async def test_a_hub_that_is_away_is_named_after_the_last_attempt(pipe: Pipe, tmp_path: Path) -> None:
