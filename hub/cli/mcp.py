@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import re
 import shlex
 import sys
@@ -15,7 +16,7 @@ import click
 
 from hub.cli import show
 from hub.cli.options import TOKEN_FILE, URL, USER, example, hub_option
-from hub.cli.talk import lasting_client
+from hub.cli.talk import TOKEN_VARIABLE, lasting_client
 
 if TYPE_CHECKING:
     import httpx2
@@ -312,8 +313,14 @@ ASSISTANTS: Final = {
 def setup(client: str | None, scopes: tuple[str, ...], state: Path) -> None:
     """Print what to write into the settings of an assistant, so that it starts 'hub mcp stdio'.
 
-    Without CLIENT, list the assistants and print the command.
+    Without CLIENT, list the assistants and print the command. With --url and no token, print the address,
+    where an assistant asks its person in a browser to be allowed.
     """
+    meta = click.get_current_context().meta
+    if URL in meta and TOKEN_FILE not in meta and TOKEN_VARIABLE not in os.environ:
+        show.report("Give the assistant this address; it opens a page of the hub, where you allow it:")
+        show.out(meta[URL].rstrip("/") + ADDRESS)
+        return
     words = _words(state, scopes)
     if client is None:
         rows = ((name, one.name, one.file or "(a command)") for name, one in ASSISTANTS.items())

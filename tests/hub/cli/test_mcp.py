@@ -41,10 +41,17 @@ def test_the_entry_for_an_assistant_starts_the_bridge(client: str) -> None:
 
 
 def test_without_an_assistant_all_are_listed_with_the_command() -> None:
-    done = CliRunner().invoke(program, ["mcp", "setup", "--url", "https://hub.example:8771"])
+    typed = ["mcp", "setup", "--url", "https://hub.example:8771"]
+    done = CliRunner().invoke(program, [*typed, "--token-file", "/srv/token"])
     assert done.exit_code == 0
     assert all(name in done.stdout for name in ASSISTANTS)
-    assert "mcp stdio --url https://hub.example:8771" in done.stdout
+    assert "mcp stdio --url https://hub.example:8771 --token-file /srv/token" in done.stdout
+
+
+def test_without_a_token_the_address_is_all_that_an_assistant_needs() -> None:
+    typed = ["mcp", "setup", "--url", "https://hub.example:8771/"]
+    done = CliRunner().invoke(program, typed, env={"HUB_TOKEN_FILE": None})
+    assert (done.exit_code, done.stdout) == (0, "https://hub.example:8771/mcp\n")
 
 
 class Pipe:
