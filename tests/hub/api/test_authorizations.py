@@ -21,14 +21,17 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.auth import OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
 from pydantic import AnyUrl
 
+from hub.api.device import requests_of
 from hub.api.door.authorization import DOCUMENT_BYTES, DOCUMENTS, Authorization
 from hub.api.noun import ALL
 from hub.api.nouns.assistants import CODE_S, Authorizations
+from hub.api.nouns.devices import Devices
 from hub.api.nouns.tokens import DAY_S, IdentityLimits, OperatorTokens
 from hub.api.pages import HEADERS
 from hub.outbound.client import OutboundClient
 from hub.outbound.rules import OutboundRules
 from hub.roles import Role, Scope
+from protocol.coordination import Method
 from storage import audit
 from storage.devices.tokens import FRESH_MS
 from tests.hub.api.test_assistants import TOOLS, names, opened, told
@@ -60,11 +63,11 @@ async def hub(tmp_path: Path) -> AsyncIterator[ServedHub]:
 
 @asynccontextmanager
 async def signed_in(
-    hub: ServedHub, role: Role = Role.ADMIN, **rights: Any
+    hub: ServedHub, role: Role = Role.ADMIN, secret: str = "", **rights: Any
 ) -> AsyncIterator[httpx2.AsyncClient]:
-    """Open the browser of a person who is signed in with a token."""
+    """Open the browser of a person who is signed in with a token, or with the secret of a link."""
     async with over_tcp(hub) as browser:
-        bearer = {"authorization": f"Bearer {await hub.token(role, **rights)}"}
+        bearer = {"authorization": f"Bearer {secret or await hub.token(role, **rights)}"}
         opened = await browser.post("/v1/sessions", headers=bearer)
         assert opened.status_code == 201, opened.text
         browser.headers["cookie"] = opened.headers["set-cookie"].partition(";")[0]
@@ -409,6 +412,19 @@ async def test_a_grant_ends_with_its_token_and_with_that_of_its_person(hub: Serv
         row = next(one for one in reversed(await noun.all(ALL)) if one.name != "editor" or name == "editor")
         await noun.revoke(row.id, "operator:0")
         assert (await renewed(hub, made["refresh_token"])).json()["error"] == "invalid_grant"
+
+
+async def test_the_owner_of_a_device_allows_an_assistant_until_the_device_is_revoked(hub: ServedHub) -> None:
+    desk = await hub.device("annas", user_id=await hub.user("anna"))
+    requests = requests_of(hub.nouns, hub.store)
+    made: Any = await requests[Method.SESSIONS_LINK].answer(await hub.connect(desk), {})
+    async with signed_in(hub, secret=made["path"].partition("#")[2]) as browser:
+        first = (await exchanged(hub, await code_of(browser, query(hub)))).json()
+    row = (await hub.noun(OperatorTokens).all(ALL))[-1]
+    assert (row.user, row.role) == ("anna", Role.OPERATOR)
+    second = (await renewed(hub, first["refresh_token"])).json()
+    await hub.noun(Devices).revoke(desk.id, "operator:0")
+    assert (await renewed(hub, second["refresh_token"])).json()["error"] == "invalid_grant"
 
 
 async def test_a_token_of_an_assistant_counts_for_assistants_alone(hub: ServedHub) -> None:
