@@ -1,10 +1,13 @@
 """The official client at a real hub and device: over HTTP in both revisions, and over a pipe."""
 
 import sys
+from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import anyio
 import httpx2
@@ -32,7 +35,8 @@ class HubOfAssistants(HubProcess):
 
     def __init__(self, folder: Path, *, settings: str) -> None:
         operators = "[listen.operator]\n"
-        super().__init__(folder, settings=settings.replace(operators, f"{operators}assistants = true\n"))
+        served = f"{operators}assistants = true\nassistant_clients = ['editor http://127.0.0.1/callback']\n"
+        super().__init__(folder, settings=settings.replace(operators, served))
 
 
 @asynccontextmanager
@@ -270,3 +274,56 @@ async def test_a_call_over_a_pipe_has_one_effect_whenever_the_hub_is_killed(tmp_
             made = {one.structured_content["id"] for one in results if one.structured_content}
             assert len(made) == len(results) == KILLS
             assert rows(database, "SELECT count(*) FROM runs") == [(before + KILLS,)]
+
+
+async def test_a_code_gives_one_token_at_most_whenever_the_hub_is_killed(tmp_path: Path) -> None:
+    verifier = "v" * 43
+    challenge = urlsafe_b64encode(sha256(verifier.encode()).digest()).decode().rstrip("=")
+    asked = {"client_id": "editor", "redirect_uri": "http://127.0.0.1:9/callback", "response_type": "code"}
+    used = "SELECT count(*) FROM assistant_grants WHERE code_challenge IS NULL"
+    async with scene(tmp_path, check_boxes(1)[0], kind=HubOfAssistants) as play:
+        bearer = {"authorization": f"Bearer {await token(play, 'admin')}"}
+
+        async def browser() -> httpx2.AsyncClient:
+            address = (await play.hub.get("/v1/status"))["listeners"]["operator"]
+            return httpx2.AsyncClient(
+                base_url=f"http://{address}", headers={"x-hub-request": "1"}, timeout=60
+            )
+
+        for number in range(KILLS):
+            async with await browser() as page:
+                opened = await page.post("/v1/sessions", headers=bearer)
+                page.headers["cookie"] = opened.headers["set-cookie"].partition(";")[0]
+                query = urlencode({**asked, "code_challenge": challenge})
+                body = {"query": query, "scopes": ["read"]}
+                allowed = (await page.post("/v1/authorizations", json=body)).json()["location"]
+            code = parse_qs(urlsplit(allowed).query)["code"][0]
+            form = {**asked, "grant_type": "authorization_code", "code": code, "code_verifier": verifier}
+            answers: list[httpx2.Response] = []
+
+            async def exchange(
+                client: httpx2.AsyncClient,
+                form: dict[str, str] = form,
+                into: list[httpx2.Response] = answers,
+            ) -> None:
+                async with client:
+                    with suppress(httpx2.TransportError):
+                        into.append(await client.post("/token", data=form))
+
+            before = rows(tmp_path / "hub.db", used)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(exchange, await browser())
+                # As soon as the code is used, or at once.
+                while number % 2 and rows(tmp_path / "hub.db", used) == before:
+                    await anyio.sleep(POLL_S / 50)
+                await play.kill_hub()
+                await play.start_hub()
+            await exchange(await browser())
+            given = [one.json() for one in answers if one.status_code == 200]
+            assert answers and len(given) <= 1
+            assert all(one.json()["error"] == "invalid_grant" for one in answers if one.status_code != 200)
+            async with await browser() as client:
+                for one in given:  # of two uses, the second has ended what the first gave
+                    shown = {"authorization": f"Bearer {one['access_token']}"}
+                    counts = (await client.post("/mcp", json={}, headers=shown)).status_code != 401
+                    assert counts == (len(answers) == 1)
