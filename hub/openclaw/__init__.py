@@ -1,6 +1,6 @@
 """Client of OpenClaw gateways: a supervised connection to each, with typed methods and errors."""
 
-from hub.openclaw.client import Fleet, Gateway, GatewayConfig, UnknownGateway
+from hub.openclaw.client import Fleet, Gateway, GatewayConfig
 from hub.openclaw.failures import (
     FileConflict,
     GatewayError,
@@ -49,5 +49,4 @@ __all__ = [
     "NewsLost",
     "Reconnected",
     "StateChanged",
-    "UnknownGateway",
 ]

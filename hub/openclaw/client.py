@@ -35,7 +35,7 @@ from hub.openclaw.gateway import (
 from hub.openclaw.identity import GatewayAddress, Identity, Resolve, identity_file, resolve_here
 from hub.outbound.rules import OutboundRules
 from hub.rounds import Turns
-from protocol.errors import ErrorCode, HubError
+from storage.coordination.gateways import UnknownGateway
 
 MAX_WAITING: Final = 1_000  # concurrent requests per gateway, including those that wait for their turn
 _BEGIN_S: Final = 1.0  # the fleet starts a new client in one of the next turns of the event loop
@@ -360,12 +360,6 @@ class Gateway:
 
     def _clock_at(self, monotonic: float) -> datetime:
         return self._clock.now() + timedelta(seconds=monotonic - self._clock.monotonic())
-
-
-class UnknownGateway(HubError):
-    """hub.toml has no gateway of this name."""
-
-    code = ErrorCode.UNKNOWN_GATEWAY
 
 
 class Fleet:

@@ -174,13 +174,6 @@ class RemoteIdTaken(HubError):
         self.hint = f"that is agent {other.agent_name}: it needs no second name"
 
 
-MOVE = (
-    sa.update(gateway_agents)
-    .where(
-        gateway_agents.c.agent_id == sa.bindparam("agent"), gateway_agents.c.state == sa.bindparam("before")
-    )
-    .values(state=sa.bindparam("after"), problem=sa.bindparam("why"), updated_at=sa.bindparam("now"))
-)
 RELOCATE = (
     sa.update(gateway_agents)
     .where(gateway_agents.c.agent_id == sa.bindparam("agent"))
@@ -309,14 +302,6 @@ def check_main_agent(c: sa.Connection, gateway_id: GatewayId, remote_id: str) ->
     other = find_by_remote_id(c, gateway_id, remote_id)
     if other is not None and other.role != MAIN and get_agent(c, other.agent_id).archived_at is None:
         raise RemoteIdTaken(other)
-
-
-def move_gateway_agent(
-    c: sa.Connection, agent_id: AgentId, *, before: str, after: str, problem: str | None = None, at: int
-) -> bool:
-    """Change the state of an agent's creation at its gateway. Return False if it is no longer *before*."""
-    change = {"agent": agent_id, "before": before, "after": after, "why": problem, "now": at}
-    return c.execute(MOVE, change).rowcount == 1
 
 
 def let_go(c: sa.Connection, gateway_id: GatewayId, *, at: int, actor: str, reason: str) -> None:

@@ -266,15 +266,6 @@ def test_what_is_said_of_it_can_be_changed(c: sa.Connection) -> None:
     assert (done.name, done.executor, done.gateway, done.device_id) == ("desk", "gateway", "office", None)
 
 
-def test_how_far_it_is_made_is_moved_by_who_saw_it_as_it_is(c: sa.Connection, row: GatewayAgentRow) -> None:
-    move = gateway_agents.move_gateway_agent
-    assert move(c, row.agent_id, before="wanted", after="creating", at=AT + 1)
-    assert not move(c, row.agent_id, before="wanted", after="failed", at=AT + 1)
-    assert move(c, row.agent_id, before="creating", after="failed", problem="no room", at=AT + 2)
-    found = some(gateway_agents.find_gateway_agent(c, row.agent_id))
-    assert (found.state, found.problem) == ("failed", "no room")
-
-
 # --- what is seen of them ---
 
 

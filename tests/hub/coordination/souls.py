@@ -31,6 +31,7 @@ from storage.devices import devices
 from storage.store import Store, open_store
 from tests.support.clock import START, SeededChance
 from tests.support.gateway import DEFAULT_SOUL, FakeGateway
+from tests.support.gateway_rows import set_state
 from tests.support.wire import Port, until
 
 FAST = 20.0
@@ -207,9 +208,7 @@ async def declare(store: Store, clock: Clock) -> None:
             actor="test",
         )
         if made.state != "ready":
-            await store.write(
-                gateway_agents.move_gateway_agent, agent_id, before=made.state, after="ready", at=at
-            )
+            await store.write(set_state, agent_id, "ready")
     at_desk = [DeclaredAgent(name="desk", device_name="desk", user_name="anna")]
     fresh = [AT_DESK, "device-desk", "schedule-desk", OWNER][: declared_agents.IDS_PER_AGENT]
     await store.write(

@@ -27,6 +27,7 @@ from storage.devices import devices
 from storage.store import ObservedDatabase, Store, open_store
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.gateway import Fails, FakeGateway, fake_gateway
+from tests.support.gateway_rows import set_state
 
 WITHIN_S = 10.0
 OWNER = UserId("owner-id")
@@ -267,8 +268,7 @@ async def test_a_main_agent_that_a_new_gateway_has_not_is_wanted_again(office: O
         is_wanted.set()
 
     office.monitor.on_missing = on_wanted
-    move, before, after = gateway_agents.move_gateway_agent, gateway_agents.REQUESTED, gateway_agents.READY
-    assert await office.store.write(move, MAIN, before=before, after=after, at=2)
+    await office.store.write(set_state, MAIN, gateway_agents.READY)
     await looked(office, MAIN, connectivity="offline", health="error")
     with anyio.fail_after(WITHIN_S):
         await is_wanted.wait()

@@ -24,7 +24,7 @@ from protocol.ids import AgentId, TokenId, UserId
 from protocol.lifecycles import PauseReason, RunEvent, RunState
 from storage.connectors import connectors, credentials
 from storage.connectors.connectors import DeclaredConnector
-from storage.coordination import gateway_agents, gateways
+from storage.coordination import gateways
 from storage.coordination.gateways import DeclaredGateway
 from storage.devices import devices
 from storage.devices.tokens import create_agent_token
@@ -33,6 +33,7 @@ from storage.store import Store, open_store
 from tests.storage.rows import make_run
 from tests.support.clock import START, FakeClock
 from tests.support.families import each
+from tests.support.gateway_rows import set_state
 
 OWNER = UserId("owner-id")
 AT = int(START.timestamp() * 1000)
@@ -118,9 +119,7 @@ async def test_a_gateway_without_admin_rights_is_reported_though_it_is_ready(sto
 
 async def test_an_agent_that_could_not_be_created_is_reported_with_the_reason(store: Store) -> None:
     main = AgentId("main-office")
-    await store.write(
-        gateway_agents.move_gateway_agent, main, before="wanted", after="failed", problem="no room", at=AT
-    )
+    await store.write(set_state, main, "failed", "no room")
     (told,) = await check_gateway_agents(store, lambda: None, START)
     assert told.explanation == "agent office-main could not be made at gateway office: no room"
     assert [fix.path for fix in told.fixes] == ["/v1/gateways/gw-office/reconnect"]

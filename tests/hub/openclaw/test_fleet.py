@@ -16,9 +16,9 @@ from hub.openclaw import (
     GatewayConfig,
     GatewayEvent,
     GatewayNews,
-    UnknownGateway,
 )
 from hub.outbound.rules import OutboundRules
+from storage.coordination.gateways import UnknownGateway
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.gateway import FakeGateway, fake_gateway
 from tests.support.gateway.visit import Calls, failed, on_loopback
