@@ -88,6 +88,7 @@ soak: $(VENV)/.dev  ## the slow proofs: what make test leaves out, large folders
 	@$(BIN)/python -m tests.scenarios.kills --of imap
 	@$(BIN)/python -m tests.scenarios.kills --of rude --kills 8
 	@$(BIN)/python -m tests.scenarios.kills --of gmail
+	@$(BIN)/python -m tests.scenarios.kills --of outlook
 	@$(BIN)/python -m tests.scenarios.kills --of hooks
 	@$(BIN)/python -m tests.scenarios.deaths
 	@$(BIN)/python -m tests.scenarios.recovery

@@ -3,8 +3,8 @@
 ``python -m tests.scenarios.kills --of folders --kills 200`` (``make soak``) kills the hub as it is installed:
 
 * ``folders``: runs go on at every device, and new files come;
-* ``imap``, ``gmail``: mails come to a real mail server, or to a server of our own that speaks Gmail's API and
-  goes wrong now and then, and the device is away in every third life of the hub;
+* ``imap``, ``gmail``, ``outlook``: mails come to a real mail server, or to a server of our own that speaks
+  Gmail's API or Graph and goes wrong now and then, and the device is away in every third life of the hub;
 * ``rude``: 400 mails lie at a mail server that ends the connection at every 20th command; with
   ``--mails 50000 --kills 40 --life-s 100`` many more, for an hour on two quiet cores;
 * ``hooks``: several senders post to its webhook, each a delivery again until it is answered with 202.
@@ -37,7 +37,7 @@ from tests.bench.machine import TICKS_PER_S, Load, cpu_ticks, peak_rss_bytes
 from tests.bench.rounds import NOISY
 from tests.scenarios.deaths import TITLES
 from tests.scenarios.fires import EVERY_5_S, each_was_decided_once
-from tests.scenarios.mailboxes import Mailbox, gmail_mailbox, imap_mailbox
+from tests.scenarios.mailboxes import Mailbox, gmail_mailbox, imap_mailbox, outlook_mailbox
 from tests.scenarios.program import Verdict, run
 from tests.scenarios.scene import rows
 from tests.support.clock import SeededChance
@@ -48,7 +48,7 @@ from tests.support.processes import model_at
 from tests.support.proxy import Wire, wire
 from tests.support.webhooks import signed
 
-Kind = Literal["folders", "imap", "rude", "gmail", "hooks"]
+Kind = Literal["folders", "imap", "rude", "gmail", "outlook", "hooks"]
 Work = Callable[[], Coroutine[Any, Any, None]]
 
 READY_S = 2.0  # that a start may take until the hub is ready
@@ -434,8 +434,9 @@ async def place(
                 rude = imap_mailbox(folder, cuts_every=RUDE)
                 made = PostOffice(folder, 1, seed, opened.enter_context(rude))
                 made.at_first, made.each_life = mails, 0
-            case "gmail":
-                mailbox = await opened.enter_async_context(gmail_mailbox())
+            case "gmail" | "outlook":
+                begin = gmail_mailbox if of == "gmail" else outlook_mailbox
+                mailbox = await opened.enter_async_context(begin())
                 made, given = PostOffice(folder, 1, seed, mailbox), mailbox.given
         made.wire = line = await opened.enter_async_context(wire())
         line.tells_restart = True  # as a proxy in front of it does; or devices would hardly be there

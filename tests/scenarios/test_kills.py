@@ -16,6 +16,7 @@ _NO_DOVECOT = pytest.mark.skipif(why_no_dovecot() is not None, reason=str(why_no
         ("folders", 4),
         pytest.param("imap", 4, marks=[_NO_DOVECOT, pytest.mark.soak]),
         pytest.param("gmail", 2, marks=pytest.mark.soak),
+        pytest.param("outlook", 2, marks=pytest.mark.soak),
         pytest.param("hooks", 3, marks=pytest.mark.soak),
     ],
 )

@@ -179,6 +179,10 @@ class Mailbox:
             if (next and round.queue is not None) or (delta and round.queue is None):
                 del self._rounds[token]
 
+    def is_end(self, link: str) -> bool:
+        """Return True if a round that begins with the link lists nothing."""
+        return self._rounds[link.rpartition("=")[2]].since == self._last
+
     # --- what is asked ---
 
     def respond(self, request: Request) -> Response:
@@ -686,6 +690,9 @@ class FakeGraph:
         """Now, as Graph spells it."""
         return spell(self.now())
 
+    def lets_in(self, token: str) -> bool:
+        return token in self.tokens
+
     def _respond(self, request: Request) -> Response:
         self.requests.append(request)
         self.before(request)
@@ -693,7 +700,7 @@ class FakeGraph:
             if fault.match in request.target:
                 self._faults.remove(fault)
                 return fault.response
-        if request.headers.get("authorization", "").removeprefix("Bearer ") not in self.tokens:
+        if not self.lets_in(request.headers.get("authorization", "").removeprefix("Bearer ")):
             return refusal(401, "InvalidAuthenticationToken")
         if request.method != "GET":
             return refusal(405, "methodNotAllowed")
