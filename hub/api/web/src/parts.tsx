@@ -208,10 +208,22 @@ interface TableProps<T> {
   readonly rows: readonly T[] | undefined;
   readonly id: (row: T) => string;
   readonly empty: Children;
+  /** Leads to the rows behind these; undefined: these are all. */
+  readonly next?: string | null;
+  /** Part of the address that leads there. */
+  readonly cursor?: string;
 }
 
-export function Table<T>({ label, columns, rows, id, empty }: TableProps<T>): JSX.Element {
-  if (rows?.length === 0) return <p class="empty">{empty}</p>;
+export function Table<T>({ next, cursor, ...of }: TableProps<T>): JSX.Element {
+  return (
+    <>
+      {of.rows?.length === 0 ? <p class="empty">{of.empty}</p> : <Rows {...of} />}
+      {next !== undefined && <Pager next={next} name={cursor} />}
+    </>
+  );
+}
+
+function Rows<T>({ label, columns, rows, id }: TableProps<T>): JSX.Element {
   return (
     <div class="table-room" aria-busy={rows === undefined}>
       <table>
@@ -242,7 +254,7 @@ export function Table<T>({ label, columns, rows, id, empty }: TableProps<T>): JS
 }
 
 /** Links to the next page of a list and back to its beginning. */
-export function Pager({ next, name = "cursor" }: { next: string | null | undefined; name?: string }): JSX.Element | null {
+export function Pager({ next, name = "cursor" }: { next: string | null | undefined; name?: string | undefined }): JSX.Element | null {
   const isLater = place.value.query.has(name);
   if (!next && !isLater) return null;
   const at = (cursor: string | undefined): string =>
@@ -256,6 +268,28 @@ export function Pager({ next, name = "cursor" }: { next: string | null | undefin
         </a>
       )}
     </nav>
+  );
+}
+
+interface CardsProps<T> {
+  readonly rows: readonly T[];
+  readonly id: (row: T) => string;
+  readonly empty: string;
+  readonly next: string | null;
+  readonly children: (row: T) => Children;
+}
+
+export function Cards<T>({ rows, id, empty, next, children }: CardsProps<T>): JSX.Element {
+  return (
+    <>
+      {rows.length === 0 && <p class="empty">{empty}</p>}
+      <ul class="cards">
+        {rows.map((row) => (
+          <li key={id(row)}>{children(row)}</li>
+        ))}
+      </ul>
+      <Pager next={next} />
+    </>
   );
 }
 
@@ -375,6 +409,15 @@ interface ChoiceProps {
   /** What is shown without a choice. */
   readonly none?: string;
   readonly isInLine?: boolean;
+}
+
+/** Filters that act as they are changed. */
+export function Filters({ children }: { children: Children }): JSX.Element {
+  return (
+    <form class="filters" role="search" onSubmit={(event) => event.preventDefault()}>
+      {children}
+    </form>
+  );
 }
 
 /** A choice of a filter, which is part of the address of the page. */

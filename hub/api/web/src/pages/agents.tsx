@@ -4,7 +4,7 @@ import { Act } from "../acting";
 import { count, decimal, exact, money, soon } from "../format";
 import { now } from "../live";
 import { may } from "../me";
-import { type Column, Command, Facts, Named, Page, Pager, Read, Section, State, Table, Time } from "../parts";
+import { type Column, Command, Facts, Named, Page, Read, Section, State, Table, Time } from "../parts";
 import { Plot, runsOf } from "../plot";
 import { useKept, useReading } from "../reading";
 import { go, link, place, refine } from "../router";
@@ -66,12 +66,7 @@ function All(): JSX.Element {
   const agents = useReading("/v1/agents", { query: { limit: ROWS, cursor }, kinds: ["agent", "device", "run", "schedule"] });
   return (
     <Read of={agents}>
-      {(data) => (
-        <>
-          <Table label="Agents" columns={COLUMNS} rows={data.agents} id={(agent) => agent.id} empty={<>There is no agent yet. {may("devices") && <Command text={CREATE} />}</>} />
-          <Pager next={data.next_cursor} />
-        </>
-      )}
+      {(data) => <Table label="Agents" columns={COLUMNS} rows={data.agents} id={(agent) => agent.id} empty={<>There is no agent yet. {may("devices") && <Command text={CREATE} />}</>} next={data.next_cursor} />}
     </Read>
   );
 }

@@ -2,7 +2,7 @@ import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { Act, Form, attempt, without } from "../acting";
 import { may } from "../me";
-import { type Column, Command, Facts, Field, Named, Page, Pager, Read, Section, Select, State, Table, Time, Told } from "../parts";
+import { Cards, type Column, Command, Facts, Field, Named, Page, Read, Section, Select, State, Table, Time, Told } from "../parts";
 import { useReading } from "../reading";
 import { go, link, place } from "../router";
 import { ask } from "../server";
@@ -36,12 +36,7 @@ function List(): JSX.Element {
   return (
     <Page title="Boards" command="hub boards">
       <Read of={read}>
-        {(data) => (
-          <>
-            <Table label="Boards" columns={COLUMNS} rows={data.boards} id={(board) => board.id} empty={<>There is no board yet. Agents on one board work together. <Command text="hub boards create NAME" /></>} />
-            <Pager next={data.next_cursor} />
-          </>
-        )}
+        {(data) => <Table label="Boards" columns={COLUMNS} rows={data.boards} id={(board) => board.id} empty={<>There is no board yet. Agents on one board work together. <Command text="hub boards create NAME" /></>} next={data.next_cursor} />}
       </Read>
       {may("devices") && (
         <Form send={make}>
@@ -207,17 +202,9 @@ function Memory({ board }: { board: string }): JSX.Element {
       )}
       <Read of={read}>
         {(data) => (
-          <>
-            {data.memory.length === 0 && <p class="empty">Nothing is remembered yet.</p>}
-            <ul class="cards">
-              {data.memory.map((item) => (
-                <li key={item.id}>
-                  <Remembered of={item} again={read.again} />
-                </li>
-              ))}
-            </ul>
-            <Pager next={data.next_cursor} />
-          </>
+          <Cards rows={data.memory} id={(one) => one.id} empty="Nothing is remembered yet." next={data.next_cursor}>
+            {(one) => <Remembered of={one} again={read.again} />}
+          </Cards>
         )}
       </Read>
     </Section>

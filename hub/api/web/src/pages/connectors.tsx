@@ -2,7 +2,7 @@ import type { JSX } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { Act, Form, attempt } from "../acting";
 import { may } from "../me";
-import { type Column, Facts, Field, Page, Pager, Read, Section, Select, State, Table, Time } from "../parts";
+import { type Column, Facts, Field, Page, Read, Section, Select, State, Table, Time } from "../parts";
 import { useReading } from "../reading";
 import { go, link, place } from "../router";
 import { type Answer, ask } from "../server";
@@ -42,12 +42,7 @@ function List(): JSX.Element {
   return (
     <Page title="Mail and calendars" command="hub connectors">
       <Read of={read}>
-        {(data) => (
-          <>
-            <Table label="Accounts" columns={COLUMNS} rows={data.connectors} id={(one) => one.id} empty="No mailbox and no calendar is known yet." />
-            <Pager next={data.next_cursor} />
-          </>
-        )}
+        {(data) => <Table label="Accounts" columns={COLUMNS} rows={data.connectors} id={(one) => one.id} empty="No mailbox and no calendar is known yet." next={data.next_cursor} />}
       </Read>
       {may("settings") && <Adding />}
     </Page>

@@ -4,7 +4,7 @@ import { Act, Form, attempt, without } from "../acting";
 import { between, brisk, full } from "../format";
 import { now } from "../live";
 import { may } from "../me";
-import { type Column, Command, Facts, Field, Page, Pager, Read, Section, State, Table, Time } from "../parts";
+import { type Column, Command, Facts, Field, Page, Read, Section, State, Table, Time } from "../parts";
 import { useReading } from "../reading";
 import { go, link, place } from "../router";
 import { ask } from "../server";
@@ -42,12 +42,7 @@ function List(): JSX.Element {
     <Page title="Devices" command="hub devices">
       {may("devices") && <Pairings />}
       <Read of={devices}>
-        {(data) => (
-          <>
-            <Table label="Devices" columns={COLUMNS} rows={data.devices} id={(device) => device.id} empty={may("devices") ? "No device is known yet. What pairs one is below." : "No device is known yet."} />
-            <Pager next={data.next_cursor} />
-          </>
-        )}
+        {(data) => <Table label="Devices" columns={COLUMNS} rows={data.devices} id={(device) => device.id} empty={may("devices") ? "No device is known yet. What pairs one is below." : "No device is known yet."} next={data.next_cursor} />}
       </Read>
       {may("devices") && <Invitations />}
     </Page>

@@ -1,6 +1,6 @@
 import type { JSX } from "preact";
 import { Act } from "../acting";
-import { type Column, Facts, Foreign, Page, Pager, Read, Section, State, Table, Time, Told } from "../parts";
+import { type Column, Facts, Foreign, Page, Read, Section, State, Table, Time, Told } from "../parts";
 import { useReading } from "../reading";
 import { link, place } from "../router";
 import { Search } from "../search";
@@ -33,12 +33,7 @@ function List(): JSX.Element {
     <Page title="Messages" command="hub messages">
       <Search fields={[{ name: "state", values: STATES }, { name: "board" }, { name: "agent" }]} />
       <Read of={read}>
-        {(data) => (
-          <>
-            <Table label="Messages" columns={MESSAGES} rows={data.messages} id={(one) => one.id} empty="No message is like this. Send one on the page of a board." />
-            <Pager next={data.next_cursor} />
-          </>
-        )}
+        {(data) => <Table label="Messages" columns={MESSAGES} rows={data.messages} id={(one) => one.id} empty="No message is like this. Send one on the page of a board." next={data.next_cursor} />}
       </Read>
     </Page>
   );

@@ -1,6 +1,6 @@
 import type { JSX } from "preact";
 import { Act } from "../acting";
-import { Choice, type Column, Command, Facts, Foreign, Page, Pager, Read, Section, State, Table, Time } from "../parts";
+import { Choice, type Column, Command, Facts, Filters, Foreign, Page, Read, Section, State, Table, Time } from "../parts";
 import { commandOf } from "../format";
 import { useReading } from "../reading";
 import { link, place } from "../router";
@@ -85,16 +85,11 @@ function Target({ name, of, isKnown, again }: TargetProps): JSX.Element {
       {!isKnown && <p class="empty">hub.toml names no target like this. <a href="/notify">All targets</a></p>}
       {of && <About of={of} />}
       <Section title="Deliveries">
-        <form class="filters" role="search" onSubmit={(event) => event.preventDefault()}>
+        <Filters>
           <Choice name="state" label="State" values={STATES} />
-        </form>
+        </Filters>
         <Read of={read}>
-          {(data) => (
-            <>
-              <Table label="Deliveries" columns={columns} rows={data.deliveries} id={(one) => one.id} empty="No delivery is like this." />
-              <Pager next={data.next_cursor} />
-            </>
-          )}
+          {(data) => <Table label="Deliveries" columns={columns} rows={data.deliveries} id={(one) => one.id} empty="No delivery is like this." next={data.next_cursor} />}
         </Read>
       </Section>
     </Page>

@@ -2,7 +2,7 @@ import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { Act } from "../acting";
 import { may } from "../me";
-import { Choice, Page, Pager, Read, State, Time, Told } from "../parts";
+import { Cards, Choice, Filters, Page, Read, State, Time, Told } from "../parts";
 import { useReading } from "../reading";
 import { place } from "../router";
 import { ask } from "../server";
@@ -19,22 +19,14 @@ export function Questions(): JSX.Element {
   const questions = useReading("/v1/questions", { query, kinds: ["question"] });
   return (
     <Page title="Questions" command={state === OPEN ? "hub ask ls" : "hub ask ls --all"}>
-      <form class="filters" role="search" onSubmit={(event) => event.preventDefault()}>
+      <Filters>
         <Choice name="state" label="State" values={SETTLED} none={OPEN} />
-      </form>
+      </Filters>
       <Read of={questions}>
         {(data) => (
-          <>
-            {data.questions.length === 0 && <p class="empty">No question is {state}.</p>}
-            <ul class="cards">
-              {data.questions.map((question) => (
-                <li key={question.id}>
-                  <Question of={question} again={questions.again} />
-                </li>
-              ))}
-            </ul>
-            <Pager next={data.next_cursor} />
-          </>
+          <Cards rows={data.questions} id={(one) => one.id} empty={`No question is ${state}.`} next={data.next_cursor}>
+            {(one) => <Question of={one} again={questions.again} />}
+          </Cards>
         )}
       </Read>
     </Page>

@@ -187,12 +187,7 @@ function Files({ of }: { of: RunDetail }): JSX.Element {
   return (
     <Section title="Files" more={<Choice name="unit" label="State" values={UNIT_STATES} isInLine />}>
       <Read of={units}>
-        {(data) => (
-          <>
-            <Table label="Files" columns={UNITS(of.agent)} rows={data.units} id={(unit) => unit.path} empty="No file is like this." />
-            <Pager next={data.next_cursor} name="files" />
-          </>
-        )}
+        {(data) => <Table label="Files" columns={UNITS(of.agent)} rows={data.units} id={(unit) => unit.path} empty="No file is like this." next={data.next_cursor} cursor="files" />}
       </Read>
     </Section>
   );

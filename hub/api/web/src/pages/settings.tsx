@@ -2,7 +2,7 @@ import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { Act, Form, attempt, told } from "../acting";
 import { me } from "../me";
-import { Choice, type Column, Facts, Filter, Foreign, Page, Pager, Read, Section, Table, Time, Was } from "../parts";
+import { Choice, type Column, Facts, Filter, Filters, Foreign, Page, Read, Section, Table, Time, Was } from "../parts";
 import { type Reading, useReading } from "../reading";
 import { link, place, refine } from "../router";
 import { described, type Described, NAMED, spelled, valued } from "../schema";
@@ -129,11 +129,11 @@ function All({ of, tag, schema, again }: AllProps): JSX.Element {
   return (
     <>
       {edited && <Edit key={edited.key} of={edited} about={edited.about} origin={edited.origin} tag={tag} again={again} />}
-      <form class="filters" role="search" onSubmit={(event) => event.preventDefault()}>
+      <Filters>
         <Filter name="q" label="Setting or meaning" />
         <Choice name="table" label="Table" values={tables} />
         <Choice name="from" label="Shown" values={["any"]} none="not default" />
-      </form>
+      </Filters>
       {shown.length + hidden > 0 ? (
         <Table label="Settings" columns={columns} rows={shown} id={(one) => one.key} empty="All of these have their defaults." />
       ) : (
@@ -292,12 +292,7 @@ function History({ of: history, now, tag, again }: HistoryProps): JSX.Element {
       {since !== undefined && since > 0 && since < now && <Since since={since} now={now} tag={tag} done={done} />}
       <Section title="History">
         <Read of={history}>
-          {(data) => (
-            <>
-              <Table label="Changes of the settings" columns={columns} rows={data.changes} id={(change) => `${change.at} ${change.node} ${change.generation} ${change.key}`} empty="Nothing has changed yet." />
-              <Pager next={data.next_cursor} />
-            </>
-          )}
+          {(data) => <Table label="Changes of the settings" columns={columns} rows={data.changes} id={(change) => `${change.at} ${change.node} ${change.generation} ${change.key}`} empty="Nothing has changed yet." next={data.next_cursor} />}
         </Read>
       </Section>
     </>

@@ -3,7 +3,7 @@ import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { brisk, count, money } from "../format";
 import { now } from "../live";
-import { type Column, Foreign, Pager, Read, Section, State, Table } from "../parts";
+import { type Column, Foreign, Read, Section, State, Table } from "../parts";
 import { useReading } from "../reading";
 import { place } from "../router";
 import type { SpanView } from "../types";
@@ -141,12 +141,7 @@ export function Waterfall({ run }: { run: string }): JSX.Element {
             { head: "Took", kind: "number", cell: ({ span }) => (span.ended_at ? brisk(at(span.ended_at) - at(span.started_at)) : "goes on") },
             { head: "Result", cell: ({ span }) => outcome(span) },
           ];
-          return (
-            <>
-              <Table label="Where the time went" columns={columns} rows={rowsOf(spans, isOpen)} id={(row) => row.id} empty="Nothing has happened yet." />
-              <Pager next={next_cursor} name="trace" />
-            </>
-          );
+          return <Table label="Where the time went" columns={columns} rows={rowsOf(spans, isOpen)} id={(row) => row.id} empty="Nothing has happened yet." next={next_cursor} cursor="trace" />;
         }}
       </Read>
     </Section>
