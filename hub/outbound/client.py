@@ -20,7 +20,6 @@ from httpx2 import InvalidURL as InvalidURL
 from httpx2 import TransportError as TransportError
 
 from hub.outbound.rules import AddressRefused, OutboundRules
-from hub.tls_faults import certificate_fix
 
 CONNECT_TIMEOUT_S: Final = 5.0
 READ_TIMEOUT_S: Final = 60.0
@@ -282,7 +281,7 @@ def _words(error: Exception) -> str:
     """Return what a failure of a connection means, and what to do."""
     text, cause = str(error), error.__cause__
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted ({cause.verify_message}): {certificate_fix(cause)}"
+        return f"its certificate is not trusted ({cause.verify_message}): renew it, or trust its authority"
     if text == "All connection attempts failed":
         return "nothing accepts connections there: is it running, and is its address right?"
     words = _WORDS.get(type(error), "" if text else "the connection broke")
