@@ -143,6 +143,12 @@ def command(words: str, **shown: Any) -> Callable[[Method], Method]:
     return mark
 
 
+def command_of(method: Endpoint) -> Command | None:
+    """Return the declared command of a method, or None."""
+    found: Command | None = getattr(method, _COMMAND, None)
+    return found
+
+
 class Consent(NamedTuple):
     """Question to the person behind an assistant, before a tool acts in the name of an owner.
 

@@ -4,6 +4,7 @@ A tool has the name of its operation in the OpenAPI document, and its schemas co
 parameters of the route and the fields of its body are the arguments, by their names.
 """
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 from urllib.parse import quote, urlencode
@@ -12,7 +13,7 @@ import msgspec
 
 from hub.api.application import ALIAS, ANSWERED, RouteOf, openapi_document, references
 from hub.api.door.access import Inner
-from hub.api.noun import Tool, tool_of
+from hub.api.noun import Tool, command_of, tool_of
 from hub.roles import Scope, rows_of
 from protocol.errors import CodedError, ErrorCode
 
@@ -27,6 +28,9 @@ _LIMIT: Final = "limit"
 _UNSEEN: Final = ("if-match",)  # headers that need a header of an earlier response
 _IN_DOCUMENT: Final = "#/components/schemas/"
 _IN_TOOL: Final = "#/$defs/"
+_COMMAND: Final = re.compile(r"'hub ([a-z][a-z -]*[a-z])(?: [A-Z][A-Z ]*)?'")
+_ROUTE: Final = re.compile(r"\b(GET|POST|PUT|PATCH|DELETE) (/v1/[\w/-]+)")
+_FOR_A_PERSON: Final = re.compile(r"'hub [a-z]|(?:^|: )hub (?!or\b)[a-z]")
 
 
 class ToolOf:
@@ -36,6 +40,7 @@ class ToolOf:
         name: its operation in the document.
         asked: the row of its route in the table of roles.
         declared: its declaration.
+        command: words of the command that makes the same request, or an empty text.
         about: text for assistants.
         arguments, result: JSON Schemas.
         is_list: whether its result has a part of a list.
@@ -44,6 +49,8 @@ class ToolOf:
 
     def __init__(self, route: RouteOf, declared: Tool, document: Schema) -> None:
         self.name, self.asked, self.declared = route.operation_id, route.asked, declared
+        command = command_of(route.method)
+        self.command = re.split(r" [A-Z[]| ls$", command.words)[0] if command else ""
         self._components = document["components"]
         operation = document["paths"][route.asked.path][route.asked.method.lower()]
         texts = (operation["summary"], operation.get("description", ""))
@@ -159,6 +166,29 @@ class ToolOf:
             msgspec.json.encode(schema).replace(_IN_DOCUMENT.encode(), _IN_TOOL.encode())
         )
         return {"type": "object"} | schema
+
+
+def hint_for(hint: str, tools: Mapping[str, ToolOf]) -> str:
+    """Return a hint as an assistant can follow it: commands and routes of tools are these tools.
+
+    A command that is no tool is one for the person at the hub, or for whom the hint names.
+    """
+    commands = {one.command: one.name for one in tools.values() if one.command}
+    routes = {one.asked: one.name for one in tools.values()}
+
+    def named(found: re.Match[str]) -> str:
+        words = found[1].removesuffix(" ls")
+        listing = rows_of(f"/v1/{words}").get("GET")
+        name = commands.get(words) or (routes.get(listing) if listing else None)
+        return found[0] if name is None else f"the tool {name}"
+
+    def routed(found: re.Match[str]) -> str:
+        asked = rows_of(found[2]).get(found[1])
+        return f"the tool {routes[asked]}" if asked in routes else found[0]
+
+    hint = _ROUTE.sub(routed, _COMMAND.sub(named, hint))
+    is_addressed = " types" in hint.partition("hub ")[0]
+    return f"for the person at the hub: {hint}" if _FOR_A_PERSON.search(hint) and not is_addressed else hint
 
 
 def tools_of(routes: Collection[RouteOf] = tuple(ANSWERED.values())) -> dict[str, ToolOf]:

@@ -59,7 +59,7 @@ from hub.api.errors import Problem
 from hub.api.events import Streams, cancel_when_revoked
 from hub.api.noun import Consent, Hub
 from hub.api.nouns.assistants import OFFERED
-from hub.api.tools import KEY, MOST_BYTES, Arguments, ToolOf, tools_of
+from hub.api.tools import KEY, MOST_BYTES, Arguments, ToolOf, hint_for, tools_of
 from hub.printable import one_line
 from hub.roles import PRINCIPAL, ROUTES, Principal, may_ask
 from hub.tokens import TokenKind
@@ -264,7 +264,7 @@ class AssistantServer:
                 arguments = agreed
             result = await self._result(context, tool, arguments)
         except HubError as refusal:
-            return _refused(Problem.of(refusal))
+            return self._refused(Problem.of(refusal))
         if tool.name == SHOWN and client_supports_apps(context):
             is_given = _is_usable(context, self._tools["items_give"])
             result.meta = {WAY: "given" if is_given else "proposed"}
@@ -335,7 +335,15 @@ class AssistantServer:
         try:
             return await self._shortened(context, tool, arguments)
         except HubError as refusal:
-            return _refused(Problem.of(refusal))
+            return self._refused(Problem.of(refusal))
+
+    def _refused(self, problem: Response) -> CallToolResult:
+        """Return the refusal of a route as the result of a tool."""
+        body = bytes(problem.body)
+        found = msgspec.json.decode(body)
+        if isinstance(found, dict) and found.get("hint"):
+            body = msgspec.json.encode(found | {"hint": hint_for(found["hint"], self._tools)})
+        return CallToolResult(content=[TextContent(text=body.decode())], is_error=True)
 
     async def _shortened(self, context: Context, tool: ToolOf, arguments: Arguments) -> CallToolResult:
         """Return the result of a call, with fewer rows than asked for where they take too many bytes."""
@@ -344,7 +352,7 @@ class AssistantServer:
             answer = await self._ask(context, tool.request(asked))
             body = bytes(answer.body)
             if answer.status_code >= 400:
-                return _refused(answer)
+                return self._refused(answer)
             if len(body) <= MOST_BYTES or not tool.is_reading:
                 data = msgspec.json.decode(body)
                 texts = [TextContent(text=DATA), TextContent(text=body.decode())]
@@ -420,8 +428,3 @@ def _listed(tool: ToolOf) -> Tool:
             open_world_hint=False,
         ),
     )
-
-
-def _refused(problem: Response) -> CallToolResult:
-    """Return the refusal of a route as the result of a tool."""
-    return CallToolResult(content=[TextContent(text=bytes(problem.body).decode())], is_error=True)

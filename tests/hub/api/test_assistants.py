@@ -23,7 +23,7 @@ from hub import docs
 from hub.api.application import references
 from hub.api.door import assistants
 from hub.api.door.assistants import DATA, META_KEY
-from hub.api.tools import MOST_BYTES, MOST_ROWS, ROWS, tools_of
+from hub.api.tools import MOST_BYTES, MOST_ROWS, ROWS, hint_for, tools_of
 from hub.roles import ROUTES, Role, Scope
 from protocol.errors import CodedError
 from protocol.ids import UserId
@@ -535,3 +535,30 @@ async def test_no_message_leads_to_a_fault(
             assert 400 <= answer.status_code < 500, (content, answer.text)
     assert not [one for one in caplog.records if one.levelname == "ERROR"]
     assert await stored(hub, "item_verdicts") == 0
+
+
+@each(
+    ("hint", "shown"),
+    [
+        ("'hub agents' lists the agents there are", "the tool agents_all lists the agents there are"),
+        ("'hub devices' lists the devices there are", "the tool devices_all lists the devices there are"),
+        ("GET /v1/me has your limits", "the tool system_me has your limits"),
+        ("try 'hub agents pause NAME'", "try the tool agents_pause"),
+        (
+            "the role: hub token create --role viewer",
+            "for the person at the hub: the role: hub token create --role viewer",
+        ),
+        ("'hub doctor' says why", "for the person at the hub: 'hub doctor' says why"),
+        ("its owner types on the device: hub grants +x", "its owner types on the device: hub grants +x"),
+        ("update the older of the two: hub or device", "update the older of the two: hub or device"),
+    ],
+)
+def test_a_hint_names_tools_or_says_that_it_is_for_a_person(hint: str, shown: str) -> None:
+    assert hint_for(hint, tools_of()) == shown
+
+
+async def test_a_refusal_has_a_hint_that_the_assistant_can_follow(hub: ServedHub) -> None:
+    async with assistant(hub, await hub.token(Role.VIEWER)) as client:
+        refused = await client.call_tool("agents_get", {"name": "nothing"})
+    assert refused.is_error
+    assert "the tool agents_all lists" in refused.content[0].text  # type: ignore[union-attr]
