@@ -5,11 +5,14 @@ body; any other is a query parameter. In ``Annotated``, ``Header(name)`` makes i
 about)`` makes it a field of the body, and ``From(function)`` the result of a function whose own parameters
 are bound in the same way. Limits and descriptions are ``msgspec.Meta``. A signature is read once, at the
 first request of its route.
+
+A time may be a date, ``2026-12-04``: the begin of that day in the zone of its user's agents.
 """
 
 import inspect
 import re
 from collections.abc import Callable, Collection, Mapping
+from datetime import date
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Annotated, Any, Final, NamedTuple, TypeVar, get_args, get_origin
@@ -35,6 +38,8 @@ from hub.api.errors import (
     sentence,
     table_refusals,
 )
+from hub.clock import from_epoch_ms
+from hub.dates import DAY, begin_of
 from hub.printable import typed_problem
 from protocol.errors import CodedError, ErrorCode, did_you_mean
 
@@ -264,6 +269,7 @@ class Binding:
         queries = [part.name for part in self.parts if part.place == "query"]
         self._queries = [*queries, "user"]  # which has no effect where nothing belongs to a user
         self.body = next((part for part in self.parts if part.place == "body"), None)
+        self._times = {part.name for part in self.parts if part.place == "query" and _is_time(part.kind)}
 
     def _add(self, function: Callable[..., Any], own: Mapping[str, Any]) -> list[Value]:
         """Add the steps up to the call of a function, and return the parts that they read."""
@@ -303,6 +309,11 @@ class Binding:
         Raises:
             CodedError (BAD_PARAMS): parts of the request are missing or invalid.
         """
+        if self._times and any(DAY.fullmatch(given) for _, given in call.query):
+            zone = await call.served.hub.zone_of(call.caller)
+            call.query = [
+                (name, _instant(given, zone) if name in self._times else given) for name, given in call.query
+            ]
         wrong: list[Refusal] = []
         parts = {(part.place, part.name): part.read(call, wrong) for part in self.parts}
         names = [name for name, _ in call.query]
@@ -387,6 +398,20 @@ def _class_in(kind: Any, base: type[T]) -> type[T] | None:
     """Return the subclass of *base* that a type is, or a member of its union; None: it has none."""
     members = (kind, *get_args(kind))
     return next((one for one in members if isinstance(one, type) and issubclass(one, base)), None)
+
+
+def _is_time(kind: Any) -> bool:
+    return any(isinstance(one, shapes.DateTimeType) for one in parts_of(kind))
+
+
+def _instant(given: str, zone: str | None) -> str:
+    """Return a date as the instant at which it begins; another text as it is, to be read or refused."""
+    if DAY.fullmatch(given) is None:
+        return given
+    try:
+        return from_epoch_ms(begin_of(date.fromisoformat(given), zone)).isoformat()
+    except (KeyError, ValueError, OSError, OverflowError):  # no such day, or this machine has no such zone
+        return given
 
 
 def _has_list(kind: Any) -> bool:

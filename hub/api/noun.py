@@ -62,6 +62,7 @@ from protocol import coordination
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import UserId
 from storage import audit
+from storage.agents import agents
 from storage.devices import devices
 from storage.devices.devices import NO_LIMITS, Grant, Limits
 from storage.kernel.columns import Key, foreign_key
@@ -685,6 +686,12 @@ class Hub:
             self._entries[key] = at
         owed.is_paid = True  # for tasks that the work has started
         return done
+
+    async def zone_of(self, caller: Principal | None) -> str | None:
+        """Return the time zone of most agents of the caller's user; None: that of this machine."""
+        if caller is None or caller.user_id is None:
+            return None
+        return await self._store.read(agents.usual_timezone, caller.user_id)
 
     async def user_named(self, name: str) -> UserId:
         """Return the id of a user. Raises CodedError."""

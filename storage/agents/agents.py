@@ -1,5 +1,6 @@
 """Agents: their rows, and reading them."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import count
 from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar
@@ -368,6 +369,12 @@ def list_agents(
     if devices:
         query = query.where(agents.c.device_id.in_(devices))
     return readable_page(c, agent_in, query, limit)
+
+
+def usual_timezone(c: sa.Connection, user_id: UserId) -> str | None:
+    """Return the time zone that most agents of a user have, of the first hundred; None without an agent."""
+    zones = Counter(one.timezone for one in list_agents(c, user_id=user_id, limit=100))
+    return max(zones, key=zones.__getitem__, default=None)
 
 
 def list_with_connector(c: sa.Connection) -> list[AgentRow]:

@@ -421,11 +421,9 @@ def sought_items(
     person: Annotated[_Text, Meta(description="Words of a person: who is to do it, or wrote it.")]
     | None = None,
     project: Annotated[_Text, Meta(description="Words of its project's name.")] | None = None,
-    due_since: Annotated[
-        Instant, Meta(description="Only items due then or later, as in 2027-03-01T00:00:00Z.")
-    ]
+    due_since: Annotated[Instant, Meta(description="Only items due then or later, as in 2027-03-01.")]
     | None = None,
-    due_until: Annotated[Instant, Meta(description="Only items due before then, as in 2027-03-08T00:00:00Z.")]
+    due_until: Annotated[Instant, Meta(description="Only items due before then, as in 2027-03-08.")]
     | None = None,
 ) -> Sought | None:
     """Return what items are to have, or None where nothing is asked for.

@@ -79,6 +79,40 @@ async def test_each_part_of_a_request_has_its_type() -> None:
     assert (left_out["name"], left_out["tag"], left_out["limit"], left_out["key"]) == ("null", None, 5, None)
 
 
+class Zoned:
+    """Hub whose users are in Auckland."""
+
+    hub: "Zoned"
+
+    def __init__(self) -> None:
+        self.hub = self
+
+    async def zone_of(self, caller: object) -> str:
+        return "Pacific/Auckland"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("2026-12-04", datetime(2026, 12, 3, 11, tzinfo=UTC)),
+        ("2026-07-04", datetime(2026, 7, 3, 12, tzinfo=UTC)),
+        ("2026-02-30", None),
+        ("2026-1-5", None),
+    ],
+)
+async def test_a_date_is_the_time_at_which_it_begins_where_its_user_is(
+    given: str, expected: datetime | None
+) -> None:
+    call = a_call(f"since={given}&tag=2026-12-04", name="notes")
+    call.served = Zoned()
+    if expected is None:
+        with pytest.raises(CodedError, match="expected a point in time"):
+            await bound(with_parts, call)
+    else:
+        arguments = await bound(with_parts, call)
+        assert (arguments["since"], arguments["tag"]) == (expected, ["2026-12-04"])
+
+
 async def test_every_wrong_part_is_named_at_once() -> None:
     query = "limit=12&state=odd&is_all=perhaps&since=2026-01-05T09:00:00"
     with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS)) as refused:

@@ -414,3 +414,14 @@ async def test_verdicts_of_two_tokens_are_shown_with_their_givers_in_item_audit_
         ("token test took back the verdict on 1 item", me[1], "d-1"),
         ("token test approved 1, rejected 1 items", me[0], "d-1"),
     }
+
+
+async def test_a_day_in_a_query_begins_in_the_zone_of_most_agents_of_the_user(hub: ServedHub) -> None:
+    for name in "abcd":  # beside two in UTC
+        await hub.agent(name, timezone="Asia/Tokyo")
+    token = await hub.token(Role.VIEWER, user_id=hub.owner_id)
+    async with over_tcp(hub, token) as client:
+        for path in ("/v1/items?due_since=2026-12-04&due_until=2026-12-05", "/v1/runs?since=2026-12-04"):
+            assert (await client.get(path)).status_code == 200
+        shown = (await client.get("/v1/costs?since=2026-12-04&until=2026-12-05")).json()
+        assert shown["since"] == "2026-12-03T15:00:00Z"
