@@ -21,7 +21,9 @@ COMMANDS: Final = Path(__file__).with_name("commands.json")  # with a sentence a
 INDEX: Final = "index.html"
 ASSETS: Final = "assets/"  # folder of files with a hash in their names, which never change
 # First parts of paths that are no pages: those of the interface, and of the bundle's files.
-NO_PAGES: Final = frozenset(("v1", "docs", "mcp", "metrics", "healthz", "readyz", ASSETS[:-1]))
+NO_PAGES: Final = frozenset(
+    ("v1", "docs", "mcp", "token", "revoke", ".well-known", "metrics", "healthz", "readyz", ASSETS[:-1])
+)
 HEADERS: Final[Mapping[str, str]] = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self';"

@@ -536,6 +536,19 @@ async def test_a_client_is_known_by_its_document(hub: ServedHub, tmp_path: Path)
         assert clients.asked == 2
 
 
+async def test_a_client_that_calls_itself_something_else_is_shown_with_its_host(
+    hub: ServedHub, tmp_path: Path
+) -> None:
+    async with site(hub, tmp_path) as clients, signed_in(hub) as browser:
+        name = "The bank\n\u202e" + "x" * 100
+        clients.answer = (200, json.dumps(DOCUMENTED | {"client_name": name}).encode(), b"")
+        asked = query(hub, client_id=clients.id)
+        shown = (await browser.get(ADDRESS, params={"query": asked})).json()["name"]
+        assert shown == "The bank \\u202e" + "x" * 25 + " (clients.test)"
+        await code_of(browser, asked)
+    assert (await hub.noun(OperatorTokens).all(ALL))[-1].name == shown
+
+
 DOCUMENTS_THAT_LIE = [
     (
         (200, json.dumps(DOCUMENTED | {"client_id": "https://bank.example/c"}).encode(), b""),
