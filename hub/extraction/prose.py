@@ -95,8 +95,8 @@ _SPEECH: Final = re.compile(
 )
 _ORDER_CHARS: Final = 8  # at the beginning of an order, where words of doubt are about the order
 _IN_PLACE: Final = ("reports", "listed")  # work by the layout, or by a person who does it
-_SPANNING: Final = ("requests", "spanning")  # the work may be in a later clause than the request
-_ANYWHERE: Final = ("requests", "spanning", "duties")  # of which a clause may have words before
+_SPANNING: Final = ("promises", "requests", "spanning")  # the work may be in a later clause than the request
+_ANYWHERE: Final = ("promises", "requests", "spanning", "duties")  # of which a clause may have words before
 _HAN_FILLERS: Final = "\u8bf7\u7684\u662f\u5c31"  # before a date, which date words may include
 
 
@@ -448,6 +448,7 @@ class _Task(NamedTuple):
     what: int  # place of the title in the sentence
     start: int  # place of the quote
     end: int
+    to: str = ""  # to whom it was promised
 
 
 class _Sentence:
@@ -553,8 +554,9 @@ class _Sentence:
             return
         self._has_project = not self._is_question and self._project()
         if not (self._is_question or self._has_project):
-            shared_work = self._lexicon.match("spanning", self._text)  # "we agreed that Zoe will call"
-            if not (shared_work and shared_work.groupdict().get("who")) and self._decision():
+            # "We agreed that Zoe will call" is shared work.
+            shared = (self._lexicon.match(name, self._text) for name in ("promises", "spanning"))
+            if not any(one and one.groupdict().get("who") for one in shared) and self._decision():
                 return
         found = self._row() or self._tasks()
         if self._is_question:
@@ -791,7 +793,10 @@ class _Sentence:
                 who = vocative if is_speaker and lexicon.match("me", who) else who
                 if not who and clause.is_more and found:
                     who = found[-1].who
-                found.append(_Task(who, match.start("what"), clause.start, clause.end))
+                # "By Friday, I will send it": the day is a clause of its own.
+                is_dated = who and nth == 1 and marks[0] == "," and not self._shown(0, clauses[0].end)
+                start = 0 if is_dated else clause.start
+                found.append(_Task(who, match.start("what"), start, clause.end, groups.get("to") or ""))
         if self._line.is_bullet and self._is_event_row():  # "Party on 5 May at 7 pm, bring a chair"
             found = [
                 task
@@ -827,6 +832,8 @@ class _Sentence:
                 return True
         if match.groupdict().get("wish"):
             return lexicon.has("settled", clause.text) or self._is_remark(clause, match)
+        if match.re in lexicon.patterns("promises"):  # and kept, perhaps in a later clause
+            return bool(match.groupdict().get("no")) or lexicon.has("settled", match["what"])
         is_request = any(match.re in lexicon.patterns(name) for name in ("requests", "addressed", "spanning"))
         if is_request:
             return lexicon.has("settled", match["what"][: clause.end - match.start("what")])
@@ -858,6 +865,7 @@ class _Sentence:
         attributes = ["requests", *(["addressed"] if vocative else [])]
         if not self._is_question or _BREAK.search(self._text, clause.end):
             attributes += ["spanning", "duties"]
+            attributes.insert(0, "promises")
             is_dated = any(
                 clause.start <= day.start
                 and (day.start < clause.end or lexicon.time.is_spaced)
@@ -968,6 +976,8 @@ class _Sentence:
             return False
         quote_from = self._place(task.start)
         title = self._titled(title)
+        if task.to and task.to not in title:
+            title = f"{title} ({task.to})"
         if is_brief or lexicon.match("pronouns", title):
             # "Lena to bring it": the clause before says what.
             before = next((one for one in reversed(clauses) if one.start < task.start), None)

@@ -77,7 +77,8 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
         duties: duties, promises and plans.
         reports: work in the present tense, which counts in minutes or next to a day ahead.
         listed: lines of a list that name work.
-        spanning: promises and duties whose work may be in a later clause.
+        promises: what the writer promised to a person (``to``); ``no``: words that deny it or report it done.
+        spanning: promises of others and duties whose work may be in a later clause.
         addressed: requests that count after a name and a comma.
         gapped: work without a verb, after work with one.
         more: a further verb after "and".
@@ -151,6 +152,7 @@ class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, fo
     duties: Rows = _NEVER
     reports: Rows = _NEVER
     listed: Rows = _NEVER
+    promises: Rows = _NEVER
     spanning: Rows = _NEVER
     addressed: Rows = _NEVER
     gapped: Rows = _NEVER

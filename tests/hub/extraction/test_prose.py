@@ -21,7 +21,9 @@ from hub.extraction.prose import read
 from hub.extraction.reference import is_reference
 from hub.extraction.wording.languages import languages_in
 from protocol.tables import TABLES, TableName
+from storage.runs.item_words import words_of
 from tests.hub.extraction.conftest import calls_of
+from tests.storage.test_item_words import row
 
 ALL = ExtractionOptions(data_types=tuple(TABLES))
 WEDNESDAY = datetime(2026, 3, 4, 9, tzinfo=UTC)
@@ -50,7 +52,7 @@ Ravi is on leave until Thursday.
 The bus does not stop here on Friday.
 Dad phoned on Friday.
 2026-03-02 Ida met the roofer on Friday.
-I promised Nils that I check the meter until Friday. | tasks | check the meter | | 2026-03-06
+I promised Nils that I check the meter until Friday. | tasks | check the meter (Nils) | | 2026-03-06
 I promised Mr Hale the signed plan by Friday. | tasks | promised Mr Hale the signed plan | | 2026-03-06
 Anton will dry the mat and let all know. | tasks | dry the mat and let all know | Anton
 Guided tour on Friday at 10:00, meet at the ferry. | timelines | Guided tour | | 2026-03-06
@@ -228,7 +230,86 @@ CHINESE = """
 损坏器材者须照价赔偿。
 领导出差，下周回来。
 """
-LANGUAGES = (ENGLISH, GERMAN, FRENCH, SPANISH, RUSSIAN, CHINESE)
+# What a person has promised in the first person, and to whom; and what is no open promise of that person.
+PROMISES = """
+I promised Anna Rossi to send the offer by Friday, 6 March 2026. \
+    | tasks | send the offer (Anna Rossi) | | 2026-03-06
+By Friday, I promised Anna Rossi to send the offer. | tasks | send the offer (Anna Rossi) | | 2026-03-06
+I told Mr Weber that I'd check the bill by 9 March. | tasks | check the bill (Mr Weber) | | 2026-03-09
+I assured our customer that we will replace the pump by Friday. \
+    | tasks | replace the pump (our customer) | | 2026-03-06
+I gave Anna my word to mend the bike by Friday. | tasks | mend the bike (Anna) | | 2026-03-06
+I owe Anna Rossi an answer by Friday. | tasks | owe Anna Rossi an answer | | 2026-03-06
+We agreed that I prepare the slides by Friday. | tasks | prepare the slides | | 2026-03-06
+Anna is waiting for the plan from me until Friday. \
+    | tasks | Anna is waiting for the plan from me | | 2026-03-06
+I did not promise Anna to send the offer by Friday.
+I never promised Anna Rossi to send the offer by Friday.
+I promised Anna to send the offer and sent it on Monday.
+I promised Anna to send the offer by Friday, and did so.
+Did I promise Anna to send the offer by Friday?
+If I promised Anna to send the offer, I would regret it.
+He promised Anna to send the offer by Friday.
+I told Anna that I would be late on Friday.
+"I promised Anna to come on Friday," she said.
+Ich habe Anna Rossi versprochen, das Angebot bis Freitag, 6. März 2026, zu schicken. \
+    | tasks | das Angebot zu schicken (Anna Rossi) | | 2026-03-06
+Ich habe Anna versprochen, dass ich das Angebot bis Freitag schicke. \
+    | tasks | das Angebot schicken (Anna) | | 2026-03-06
+Ich habe Anna gesagt, dass ich den Klempner am Freitag anrufe. \
+    | tasks | den Klempner anrufen (Anna) | | 2026-03-06
+Ich habe dem Kunden versprochen, die Pumpe bis Freitag zu tauschen. \
+    | tasks | die Pumpe zu tauschen (dem Kunden) | | 2026-03-06
+Wir haben vereinbart, dass ich die Folien bis Freitag vorbereite. \
+    | tasks | die Folien vorbereiten | | 2026-03-06
+Anna wartet bis Freitag auf den Plan von mir. | tasks | Anna wartet auf den Plan von mir | | 2026-03-06
+Anna hat mir versprochen, das Angebot bis Freitag zu schicken. \
+    | tasks | das Angebot zu schicken | Anna | 2026-03-06
+Ich habe Anna nicht versprochen, das Angebot bis Freitag zu schicken.
+Ich habe Anna versprochen, das Angebot zu schicken, und es am Montag geschickt.
+Wenn ich Anna verspräche, das Angebot zu schicken, würde ich es bereuen.
+Ich habe Anna gesagt, dass ich am Freitag krank bin.
+J'ai promis à Anna Rossi d'envoyer l'offre avant vendredi. \
+    | tasks | envoyer l'offre (Anna Rossi) | | 2026-03-06
+J'ai promis à Anna que j'enverrai l'offre avant vendredi. | tasks | envoyer l'offre (Anna) | | 2026-03-06
+J'ai dit à M. Weber que je vérifierai la facture vendredi. \
+    | tasks | vérifier la facture (M. Weber) | | 2026-03-06
+Nous avons promis au client de remplacer la pompe avant vendredi. \
+    | tasks | remplacer la pompe (client) | | 2026-03-06
+Nous avons convenu que je prépare les diapositives pour vendredi. \
+    | tasks | préparer les diapositives | | 2026-03-06
+Je n'ai pas promis à Anna d'envoyer l'offre vendredi.
+J'ai promis à Anna d'envoyer l'offre et je l'ai envoyée lundi.
+Anna m'a promis d'envoyer l'offre vendredi.
+J'ai dit à Anna que je serai malade vendredi.
+Le prometí a Anna Rossi enviar la oferta antes del viernes. \
+    | tasks | enviar la oferta (Anna Rossi) | | 2026-03-06
+Le he prometido a Anna que enviaré la oferta antes del viernes. \
+    | tasks | enviar la oferta (Anna) | | 2026-03-06
+Le dije a Anna que llamaría al fontanero el viernes. | tasks | llamar al fontanero (Anna) | | 2026-03-06
+Hemos prometido al cliente cambiar la bomba antes del viernes. \
+    | tasks | cambiar la bomba (cliente) | | 2026-03-06
+No le prometí a Anna enviar la oferta el viernes.
+Le prometí a Anna enviar la oferta y la envié el lunes.
+Anna me prometió enviar la oferta el viernes.
+Le dije a Anna que estaría enfermo el viernes.
+Я обещал Анне Росси отправить смету до пятницы. | tasks | отправить смету (Анне Росси) | | 2026-03-06
+Я пообещала Анне, что отправлю смету до пятницы. | tasks | отправить смету (Анне) | | 2026-03-06
+Мы обещали клиенту заменить насос до пятницы. | tasks | заменить насос (клиенту) | | 2026-03-06
+Мы договорились, что я подготовлю слайды к пятнице. | tasks | подготовить слайды | | 2026-03-06
+Я не обещал Анне отправить смету до пятницы.
+Я обещал Анне отправить смету и отправил её в понедельник.
+Анна обещала мне отправить смету до пятницы.
+Я сказал Анне, что болею в пятницу.
+我答应安娜在2026年3月6日之前发送报价。 | tasks | 发送报价 (安娜) | | 2026-03-06
+我向王芳保证周五之前检查发票。 | tasks | 检查发票 (王芳) | | 2026-03-06
+我告诉王芳我会在周五打电话给水管工。 | tasks | 打电话给水管工 (王芳) | | 2026-03-06
+我们约定由我在周五之前准备幻灯片。 | tasks | 准备幻灯片 | | 2026-03-06
+王芳答应我周五之前发送报价。 | tasks | 发送报价 | 王芳 | 2026-03-06
+我没有答应王芳周五之前发送报价。
+我答应王芳发送报价，周一已经发了。
+"""
+LANGUAGES = (ENGLISH, GERMAN, FRENCH, SPANISH, RUSSIAN, CHINESE, PROMISES)
 TABLE = [[part.strip() for part in row.split("|")] for rows in LANGUAGES for row in rows.strip().splitlines()]
 
 
@@ -870,3 +951,10 @@ def test_work_of_no_person_and_no_day_is_unsure_in_texts_that_often_name_none(
 ) -> None:
     tasks = [item for item in found(text) if item.table == TableName.TASKS]
     assert tasks[-1].unsure == unsure
+
+
+def test_promise_is_found_by_its_words_the_person_and_its_day() -> None:
+    (item,) = found("I promised Anna Rossi to send the offer by Friday.")
+    words = words_of(row("1", "", data=dict(item.data), quote=item.quote))
+    assert {"promised", "anna", "rossi", "offer"} <= {*words["body"].split()}
+    assert (words["title"], words["due"]) == ("send the offer anna rossi ꙮ", item.data["dueDate"])
