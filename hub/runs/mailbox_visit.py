@@ -27,6 +27,7 @@ from functools import partial
 from typing import Any, Final, Never, Protocol
 
 import anyio
+import anyio.to_thread
 import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 
@@ -736,7 +737,10 @@ class _Reading:
                 await self._leave_out([(message.seen_key, message.version, "duplicate")])
                 return None
             self._contents.add(content)
-        if document.media_type == MAIL and (event := invitation_in(document.text)) is not None:
+        # in a thread, as a calendar of many dates takes longer than the event loop may wait
+        is_mail = document.media_type == MAIL
+        event = await anyio.to_thread.run_sync(invitation_in, document.text) if is_mail else None
+        if event is not None:
             versioned = await self._of_event(message, document, event)
             if versioned is None or versioned.event:
                 return versioned
