@@ -50,7 +50,7 @@ from tests.support.gateway.wire import gateway_wire
 PATIENCE_S: Final = 30.0  # on the wall, for one round to come to its end
 OPERATOR: Final = Caller("operator:1000", OWNER)
 SESSIONS: Final = {WORKER: WORKERS, LEAD: LEADS}
-MAIN: Final = "agent:mc-gateway-gateway-west:main"
+MAIN: Final = "agent:main:main"
 ANSWERED: Final = (MessageKind.NUDGE, MessageKind.QUESTION, MessageKind.HANDOFF)
 
 
