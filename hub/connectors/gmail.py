@@ -24,8 +24,9 @@ import re
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
+from functools import partial
 from typing import Any, ClassVar, Final, Literal, TypeVar
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
@@ -67,9 +68,9 @@ from hub.connectors.connector import (
     Words,
     read_cursor,
 )
-from hub.connectors.mime import GOOGLE, Head, Letters, is_blank, message_key, read_head
+from hub.connectors.mime import GOOGLE, Head, Letters, message_key, read_head
 from hub.document import Document
-from hub.text.files import HTML, MAIL, MIB, PLAIN, NotConvertible
+from hub.text.files import HTML, MAIL, MIB, PLAIN
 from hub.text.letter_text import (
     MOST_BYTES,
     MOST_DEPTH,
@@ -958,12 +959,14 @@ class Gmail(Connector):
                 for part in dict.fromkeys(to_fetch(one.payload, self._letters.options))
             }
             letter = letter_of(one.payload, self._letters.options, fetched)
-            if is_blank(letter) and (answer := await self._api.message(id, "raw")) is not None:
-                data = _undone(read_message(answer, _Raw).raw) or b""
-                letter = replace(await self._letters.in_mail(data), headers=letter.headers)
-        except (MessageUnreadable, NotConvertible) as error:
+            whole = partial(self._as_sent, id)
+            return await self._letters.document(message, letter, fingerprint(letter), whole=whole)
+        except MessageUnreadable as error:
             return Unread(reason=str(error))
-        return await self._letters.document(message, letter, fingerprint(letter))
+
+    async def _as_sent(self, id: str) -> bytes | None:
+        answer = await self._api.message(id, "raw")
+        return None if answer is None else _undone(read_message(answer, _Raw).raw)
 
     async def _part(self, message: str, id: str) -> str | None:
         try:

@@ -60,7 +60,7 @@ from hub.connectors.imap_line import (
     set_of,
     values,
 )
-from hub.connectors.mime import NEEDED, Head, Letters, headers_of, is_blank, message_key, mid_link, read_head
+from hub.connectors.mime import NEEDED, Head, Letters, headers_of, message_key, mid_link, read_head
 from hub.document import Document
 from hub.text.files import HTML, MAIL, MIB, PLAIN, NotConvertible
 from hub.text.letter_text import (
@@ -818,25 +818,20 @@ class Imap(Connector):
         work = partial(letter_of, message, at, outcome.sections, self._letters.options)
         letter = await self._line.apart(work)
         content_hash = fingerprint(message, at, outcome.sections)
-        if is_blank(letter):
-            got = await self._in_halves(at.folder, at.uidvalidity, [at.uid], _whole, Fetched.faulty)
-            if isinstance(whole := got.get(at.uid), Fetched) and (data := whole.sections.get("")):
-                try:
-                    letter = replace(await self._letters.in_mail(data), headers=letter.headers)
-                except NotConvertible as error:
-                    return Unread(reason=str(error))
-                content_hash = hashlib.sha256(data).hexdigest()
-        return await self._letters.document(message, letter, content_hash)
+        return await self._letters.document(message, letter, content_hash, whole=partial(self._as_sent, at))
+
+    async def _as_sent(self, at: Place) -> bytes | None:
+        """Fetch the beginning of a whole mail; None if it was removed, or cannot be shown."""
+        fetch = partial(_bodies, [Order((Part("", MAIL, size=_MOST_MAIL_BYTES),), (at.uid,))])
+        got = await self._in_halves(at.folder, at.uidvalidity, [at.uid], fetch, Fetched.faulty)
+        found = got.get(at.uid)
+        return found.sections.get("") if isinstance(found, Fetched) else None
 
 
 def _bodies(orders: Sequence[Order], wire: Wire, uids: Sequence[int]) -> dict[int, Fetched | str]:
     requested = set(uids)
     some = [Order(order.parts, tuple(uid for uid in order.uids if uid in requested)) for order in orders]
     return fetch_bodies(wire, [order for order in some if order.uids])
-
-
-def _whole(wire: Wire, uids: Sequence[int]) -> dict[int, Fetched | str]:
-    return fetch_bodies(wire, [Order((Part("", MAIL, size=_MOST_MAIL_BYTES),), tuple(uids))])
 
 
 def _attachment(part: Part) -> Attachment:

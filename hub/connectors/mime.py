@@ -15,7 +15,8 @@ DMARC refuses all. Texts of the sender, such as comments and quoted addresses, a
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from email.utils import format_datetime
 from functools import lru_cache, partial
@@ -287,11 +288,6 @@ def headers_of(message: Message) -> dict[str, str]:
     }
 
 
-def is_blank(letter: Letter) -> bool:
-    """Return True if a provider found neither text nor attachments in a mail, which may be malformed."""
-    return not letter.enclosures and not any(body.data.strip() for body in letter.bodies)
-
-
 class Letters:
     """Converter of letters to documents for one filter, in worker threads."""
 
@@ -316,10 +312,24 @@ class Letters:
             raise NotConvertible("too tangled")
         return letter_of_mail(data, self.options)
 
-    async def document(self, message: Message, letter: Letter, content_hash: str) -> Document | Unread:
-        """Convert the letter of a message."""
-        work = partial(read_letter, letter, self.options, check=from_thread.check_cancelled)
+    async def document(
+        self,
+        message: Message,
+        letter: Letter,
+        content_hash: str,
+        *,
+        whole: Callable[[], Awaitable[bytes | None]] | None = None,
+    ) -> Document | Unread:
+        """Convert the letter of a message.
+
+        Args:
+            whole: fetches the whole mail, which is read if its provider found no text or attachment in it.
+        """
+        is_blank = not letter.enclosures and not any(body.data.strip() for body in letter.bodies)
         try:
+            if is_blank and whole is not None and (data := await whole()):
+                letter = replace(await self.in_mail(data), headers=letter.headers)
+            work = partial(read_letter, letter, self.options, check=from_thread.check_cancelled)
             made = await to_thread.run_sync(work, limiter=self._limiter)
         except NotConvertible as error:
             return Unread(reason=str(error))

@@ -25,6 +25,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
@@ -69,17 +70,9 @@ from hub.connectors.graph import (
     web_link,
     with_marks,
 )
-from hub.connectors.mime import (
-    HEADER,
-    MICROSOFT,
-    MOST_RECIPIENTS,
-    headers_of,
-    is_blank,
-    is_verified,
-    message_key,
-)
+from hub.connectors.mime import HEADER, MICROSOFT, MOST_RECIPIENTS, headers_of, is_verified, message_key
 from hub.document import Document
-from hub.text.files import HTML, MAIL, NotConvertible
+from hub.text.files import HTML, MAIL
 from hub.text.letter_text import Body, Enclosure, Letter, LetterOptions
 from hub.text.mime import is_bulk
 from protocol.errors import did_you_mean
@@ -209,7 +202,6 @@ AT_ONCE: Final = 4  # concurrent requests that a mailbox allows an application
 _PER_MIN: Final = 1_000.0  # 10,000 in ten minutes
 _PREFER: Final = ("odata.maxpagesize=50", 'outlook.body-content-type="text"', 'IdType="ImmutableId"')
 _BULK_HEADERS: Final = ("list-id", "auto-submitted", "precedence")
-_REMOVED: Final = Unread(reason="it was removed from the mailbox", is_removed=True)
 _UNNAMED: Final = Attachment(id="", name="", media_type="application/octet-stream", size_bytes=0)
 
 Folder = Annotated[str, StringConstraints(min_length=1, max_length=500)]
@@ -374,7 +366,7 @@ class Outlook(GraphConnector):
     async def _document(self, message: Message) -> Document | Unread:
         try:
             return await self._read_one(message)
-        except (MessageUnreadable, NotConvertible) as error:
+        except MessageUnreadable as error:
             return Unread(reason=str(error))
 
     async def _read_one(self, message: Message) -> Document | Unread:
@@ -385,32 +377,35 @@ class Outlook(GraphConnector):
             failure = graph_rules.judge(answer)
             if isinstance(failure, PermissionMissing):
                 raise failure
-            return _REMOVED
+            return Unread(reason="it was removed from the mailbox", is_removed=True)
         item = answer.json()
         if not isinstance(item, dict):
             return Unread(reason="Microsoft gave something else than a message")
         # The listing may have lacked the headers.
         if not self.filter.include_bulk and is_bulk(_headers(item)):
             return Unread(reason="a list, a newsletter or an automatic answer", is_removed=True)
-        whole = _content(item, "body")
+        text = _content(item, "body")
         if inner(item, "body").get("contentType") == "html":
-            body = Body(data=whole, media_type=HTML)
+            body = Body(data=text, media_type=HTML)
         else:
-            body = Body(data=with_marks(whole, _content(item, "uniqueBody")))
+            body = Body(data=with_marks(text, _content(item, "uniqueBody")))
         enclosures: tuple[Enclosure, ...] = ()
         if message.attachments:
             enclosures = await attachments_of(self._graph, str(message.place), self._letters.options)
         letter = Letter(headers=headers_of(message), bodies=(body,), enclosures=enclosures)
         is_meeting = str(item.get("@odata.type")).startswith(_MEETING)
-        if is_meeting or any(one.media_type == _SIGNED for one in enclosures) or is_blank(letter):
-            # Only the mail itself has the calendar of a meeting, and text that was signed, or is malformed.
-            url = self._graph.url("me", "messages", str(message.place), "$value")
-            answer = await self._graph.ask(url, accept=(200, 404), expects_json=False)
-            if answer.status == 404:
-                return _REMOVED
-            letter = replace(await self._letters.in_mail(answer.body), headers=letter.headers)
-        content_hash = hashlib.sha256(whole.encode("utf-8", "replace")).hexdigest()
-        return await self._letters.document(message, letter, content_hash)
+        if is_meeting or any(one.media_type == _SIGNED for one in enclosures):
+            letter = Letter(
+                headers=letter.headers
+            )  # only the mail has the calendar, or the text that was signed
+        content_hash = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+        whole = partial(self._as_sent, str(message.place))
+        return await self._letters.document(message, letter, content_hash, whole=whole)
+
+    async def _as_sent(self, id: str) -> bytes | None:
+        url = self._graph.url("me", "messages", id, "$value")
+        answer = await self._graph.ask(url, accept=(200, 404), expects_json=False)
+        return answer.body if answer.status == 200 else None
 
 
 def _states(cursor: Cursor | None) -> dict[str, FolderState]:
