@@ -141,15 +141,15 @@ class Wire:
                 )
             else:
                 self._imap = imaplib.IMAP4(host, port, timeout=timeout_s)
+            self._imap.socket().setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for name, value in _KEEPALIVE:
+                if hasattr(socket, name):  # else the system's own times apply
+                    self._imap.socket().setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
         except ssl.SSLCertVerificationError:
             raise
         except (OSError, imaplib.IMAP4.error) as error:
             raise Lost(f"not reached: {error}") from error
         self._numbers = count(1)
-        self._imap.socket().setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name, value in _KEEPALIVE:
-            if hasattr(socket, name):  # else the system's own times apply
-                self._imap.socket().setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
         try:
             if tls == "starttls":
                 self._imap.starttls(trust)
