@@ -233,7 +233,7 @@ class ExportedItem(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         id: of the item at its hub; in the export of a device, that of the row.
         state: of an item that its owner approved or changed: ``approved``.
-        is_edited: whether its owner changed it.
+        is_edited: whether its owner changed it, of which a hub knows not the values but a device does.
         data: fields of its table. A day is a text, as 2027-02-03, and so is a time, as 2027-02-03T14:00:00Z.
         user, device, decided_at: unknown to a device. *agent*: its name; in the export of a device, its id.
         path: of its source, where the words *quote* are.

@@ -329,6 +329,15 @@ def item_state(item: Item) -> str:
 
 
 @_format
+def owner_changed(item: Item) -> str | None:
+    """Return that the values of an item are not those of its owner, if they were changed at the device."""
+    given = item["given"] or {}
+    if item["verdict"] != "edited" or (given.get("verdict"), given.get("state")) == ("edit", "done"):
+        return None
+    return "its owner changed it at the device since; the values there are not known here"
+
+
+@_format
 def unsure(kind: str | None) -> str:
     """Return why a rule may be wrong about an item."""
     from protocol.work import UNSURE

@@ -108,7 +108,7 @@ async def test_files_are_read_as_granted_and_by_command_as_over_rest(tmp_path: P
         text = (play.folder / paths[0]).read_text()
         (play.folder / paths[0]).write_text(f"{text}\x1b]0;t\x07")
         shown = {
-            words: (await _typed(play, *words)).decode()
+            words: (await _typed(play, "devices", *words)).decode()
             for words in (("read", "desk", paths[0]), ("files", "desk", "notes"), ("files", "desk"))
         }
         read_out, listing, folders = shown.values()
@@ -116,9 +116,36 @@ async def test_files_are_read_as_granted_and_by_command_as_over_rest(tmp_path: P
         assert paths[0] in listing and "notes" in folders
 
 
+async def test_values_that_the_owner_changed_are_said_to_be_unknown_and_read_with_a_grant(
+    tmp_path: Path,
+) -> None:
+    async with found(tmp_path, GRANT) as play:
+        first, *_ = await ids(play)
+        await give(play, "approve", [first])
+        await come(play, [first], "done")
+        assert "but" not in (await _shown(play, first)), "as it was brought"
+        with closing(sqlite3.connect(play.device.database)) as db, db:
+            db.execute("UPDATE tasks SET status = 'done' WHERE isApproved")
+        with anyio.fail_after(30):
+            while (item := await play.hub.get(f"/v1/items/{first}"))["verdict"] != "edited":
+                await anyio.sleep(POLL_S)
+        assert item["data"]["status"] == "todo"
+        assert "its owner changed it at the device" in (await _shown(play, first))["but"]
+        await _grant(play, "+rows.read=tasks")
+        asked = {"table": "tasks", "where": {"id": item["row_id"]}}
+        (one,) = (await play.hub.post("/v1/devices/desk/calls", asked))["rows"]
+        assert one["row"]["status"] == "done"
+
+
+async def _shown(play: Scene, id: str) -> dict[str, str]:
+    """Return the facts that ``hub items show`` prints, by their headers."""
+    lines = (await _typed(play, "items", "show", id)).decode().splitlines()
+    return {head: text.strip() for head, _, text in (line.partition("  ") for line in lines)}
+
+
 async def _typed(play: Scene, *words: str) -> bytes:
-    """Return what ``hub devices`` with *words* prints."""
-    command = [sys.executable, "-m", "hub", "--state", str(play.folder), "devices", *words]
+    """Return what ``hub`` with *words* prints."""
+    command = [sys.executable, "-m", "hub", "--state", str(play.folder), *words]
     done = await anyio.run_process(command, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout

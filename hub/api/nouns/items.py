@@ -283,8 +283,10 @@ class ItemPlace(Struct):
 class ItemDetail(ItemView, kw_only=True):
     """Item with its content.
 
-    *data*: of the newest version, with the values that an approval or edit at the hub gave to it; *found*: as
-    it was found, where they differ. *before*: what the device has, while an update is on its way to it.
+    *data*: of the newest version, with the values that an approval or edit at the hub gave to it. What its
+    owner changes at the device, as a task that is done, stays there: the verdict is ``edited`` then, and only
+    a query of the device has the values (``rows.read``).
+    *found*: as it was found, where they differ. *before*: what the device has, while an update is on its way.
     Dates are texts, as ``2027-02-03`` for a day without a time, or as ``2027-02-03T14:00:00Z``.
     *place*: null once its owner has rejected it. *reasons*: why fields have their days, where words of the
     text count from another day: one sentence for each. *fields*: of its table; none of a table that is not
@@ -658,6 +660,7 @@ class Items(Noun):
             "proposals|proposals as proposed?",
             "places|places as goes to?",
             "data|values",
+            "*|owner_changed as but?",
             "found|values as found as?",
             "before|values as before?",
             "place|quote as quote?",
