@@ -43,6 +43,8 @@ async def check_tokens(store: Store, now: datetime) -> Iterable[Finding]:
         "unused_since": epoch_ms(now - UNUSED),
     }
     for row in await store.read(OPERATOR_TOKENS.ending_or_unused, **times):
+        if row.renewed_at is not None:  # its assistant asks its person again
+            continue
         called, used = f"operator token {row.name!r} (...{row.last4})", row.last_used_at
         revoke = _revoke_token(row.id, "operator-tokens", Scope.TOKENS)
         found += _about_token(row.id, called, row.created_at, row.expires_at, used, now, revoke)

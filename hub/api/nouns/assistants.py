@@ -40,6 +40,7 @@ OFFERED: Final = frozenset(
 )  # of tools; a session has no rows
 CODE_S: Final = 60.0  # in which a client exchanges its code
 MOST_OF_NAME: Final = 40  # characters that a client calls itself
+MOST_OF_HOST: Final = 20  # characters of its host; the last ones say whose it is
 
 Scopes = Annotated[
     Annotated[str, Meta(max_length=200, description="Act with these scopes alone, with blanks between them.")]
@@ -283,7 +284,8 @@ class Authorizations(Noun):
 
 
 def _called(name: str | None, client_id: str) -> str:
-    """Return what a client is called, and the host that answers for it."""
-    host = urlsplit(client_id).hostname
-    called = one_line(name or "").strip()[:MOST_OF_NAME]
-    return " ".join([called or "assistant", *([f"({host})"[:20]] if host else [])])
+    """Return what a client is called, and the end of the host that answers for it."""
+    called = one_line(name or "").strip()[:MOST_OF_NAME] or "assistant"
+    host = urlsplit(client_id).hostname or ""
+    place = host if len(host) <= MOST_OF_HOST else f"…{host[1 - MOST_OF_HOST :]}"
+    return f"{called} ({place})" if host else called

@@ -24,10 +24,11 @@ from pydantic import AnyUrl
 from hub.api.device import requests_of
 from hub.api.door.authorization import DOCUMENT_BYTES, DOCUMENTS, Authorization
 from hub.api.noun import ALL
-from hub.api.nouns.assistants import CODE_S, Authorizations
+from hub.api.nouns.assistants import CODE_S, Authorizations, _called
 from hub.api.nouns.devices import Devices
 from hub.api.nouns.tokens import DAY_S, IdentityLimits, OperatorTokens
 from hub.api.pages import HEADERS
+from hub.health.doors import check_tokens
 from hub.outbound.client import OutboundClient
 from hub.outbound.rules import OutboundRules
 from hub.roles import Role, Scope
@@ -386,6 +387,8 @@ async def test_a_refresh_token_that_was_used_ends_all_of_its_family(hub: ServedH
 
 async def test_a_grant_ends_after_its_days_however_often_it_is_renewed(hub: ServedHub) -> None:
     made = await allowed(hub, days=1)
+    found = [one.explanation for one in await check_tokens(hub.store, hub.clock.now())]
+    assert not [one for one in found if "editor" in one], "nothing is to be done about its end"
     hub.clock.advance(DAY_S - 60)
     made = (await renewed(hub, made["refresh_token"])).json()
     assert await status(hub, made["access_token"]) == 200
@@ -547,6 +550,11 @@ async def test_a_client_that_calls_itself_something_else_is_shown_with_its_host(
         assert shown == "The bank \\u202e" + "x" * 25 + " (clients.test)"
         await code_of(browser, asked)
     assert (await hub.noun(OperatorTokens).all(ALL))[-1].name == shown
+
+
+def test_of_a_long_host_the_end_is_shown() -> None:
+    shown = _called("The bank", "https://login.bank.example.of.another.test/client.json")
+    assert shown == "The bank (…ple.of.another.test)"
 
 
 DOCUMENTS_THAT_LIE = [
