@@ -300,7 +300,10 @@ class Authorization:
             with anyio.fail_after(DOCUMENT_S):
                 async with self._http() as http:
                     answer = await http.get(client_id, headers={"accept": "application/json"})
-            client = Client.model_validate_json(answer.content if answer.status_code == 200 else b"")
+            if answer.status_code != 200:
+                what = f"the status is {answer.status_code}, and no redirect is followed"
+                raise bad_request([f"query.client_id: the document {client_id}: {what}"])
+            client = Client.model_validate_json(answer.content)
         except _NO_DOCUMENT as error:
             raise bad_request(
                 [f"query.client_id: {client_id} has no document of a client: {type(error).__name__}"]

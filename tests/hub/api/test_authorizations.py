@@ -562,8 +562,8 @@ DOCUMENTS_THAT_LIE = [
         (200, json.dumps(DOCUMENTED | {"client_id": "https://bank.example/c"}).encode(), b""),
         "has the client_id",
     ),
-    ((302, b"", b"location: https://clients.test/other.json\r\n"), "ValidationError"),
-    ((404, json.dumps(DOCUMENTED).encode(), b""), "ValidationError"),
+    ((302, b"", b"location: https://clients.test/other.json\r\n"), "the status is 302"),
+    ((404, json.dumps(DOCUMENTED).encode(), b""), "the status is 404"),
     (
         (200, json.dumps(DOCUMENTED | {"redirect_uris": ["http://evil.example/"]}).encode(), b""),
         "redirect_uris",
