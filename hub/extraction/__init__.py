@@ -6,7 +6,7 @@ The way of a document: ``extractor`` is called by runs, previews and evaluations
 1. ``structured`` reads formats (``calendars``, ``letters``, ``task_lists``, and ``spreadsheets`` with the
    ``table_words`` of their headings) and returns a ``Form``: items, passages of prose, and the author's own
    text. ``blocks`` blanks what is no prose in Markdown, Org and reStructuredText.
-2. ``prose`` reads the passages, if no model does, and those of a text of ``reference`` more strictly.
+2. ``prose`` reads the passages, if no model does, and those of a text of reference more strictly.
    ``prose_view`` blanks what is no sentence and joins wrapped lines. ``prose_layout`` splits each passage
    into sentences and says what kind of text it is. Each sentence is of one language of ``wording``. It is
    split into clauses, and the patterns of the language match them: tasks, events, decisions, facts.

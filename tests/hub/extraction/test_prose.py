@@ -18,7 +18,7 @@ from hub.extraction.extractor import Extractor
 from hub.extraction.items import ExtractionOptions, Item
 from hub.extraction.model import Models
 from hub.extraction.prose import read
-from hub.extraction.reference import is_reference
+from hub.extraction.structured import is_reference
 from hub.extraction.wording.languages import languages_in
 from protocol.tables import TABLES, TableName
 from storage.runs.item_words import words_of
