@@ -60,7 +60,7 @@ from hub.connectors.imap_line import (
     set_of,
     values,
 )
-from hub.connectors.mime import NEEDED, Head, Letters, headers_of, message_key, mid_link, read_head
+from hub.connectors.mime import NEEDED, Head, Letters, headers_of, letter_in, message_key, mid_link, read_head
 from hub.document import Document
 from hub.text.files import HTML, MAIL, MIB, PLAIN, NotConvertible
 from hub.text.letter_text import (
@@ -70,8 +70,6 @@ from hub.text.letter_text import (
     Letter,
     LetterOptions,
     is_stub,
-    is_tame,
-    letter_of_mail,
 )
 from hub.text.mime import date_in, file_name, header_text, in_charset, parameter, undone
 from hub.text.wrapped import flow_of
@@ -408,9 +406,7 @@ def _enclosure(part: Part, sections: Mapping[str, bytes], options: LetterOptions
     if part.media_type != MAIL:
         return replace(enclosure, content=undone(data, part.encoding))
     try:
-        if not is_tame(data):
-            raise NotConvertible("too tangled")
-        return replace(enclosure, letter=letter_of_mail(data, options))
+        return replace(enclosure, letter=letter_in(data, options))
     except NotConvertible as error:
         return replace(enclosure, why_not=str(error))
 

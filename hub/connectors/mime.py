@@ -288,6 +288,15 @@ def headers_of(message: Message) -> dict[str, str]:
     }
 
 
+def letter_in(data: bytes, options: LetterOptions) -> Letter:
+    """Parse a whole mail (RFC 822), in a worker thread. Raises NotConvertible."""
+    if len(data) > MOST_BYTES:
+        raise NotConvertible(f"a mail of more than {MOST_BYTES // MIB} MiB")
+    if not is_tame(data):
+        raise NotConvertible("too tangled")
+    return letter_of_mail(data, options)
+
+
 class Letters:
     """Converter of letters to documents for one filter, in worker threads."""
 
@@ -303,14 +312,7 @@ class Letters:
 
     async def in_mail(self, data: bytes) -> Letter:
         """Return the letter in a whole mail (RFC 822). Raises NotConvertible."""
-        return await to_thread.run_sync(self._parsed, data, limiter=self._limiter)
-
-    def _parsed(self, data: bytes) -> Letter:
-        if len(data) > MOST_BYTES:
-            raise NotConvertible(f"a mail of more than {MOST_BYTES // MIB} MiB")
-        if not is_tame(data):
-            raise NotConvertible("too tangled")
-        return letter_of_mail(data, self.options)
+        return await to_thread.run_sync(letter_in, data, self.options, limiter=self._limiter)
 
     async def document(
         self,
