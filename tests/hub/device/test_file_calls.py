@@ -89,6 +89,17 @@ async def test_files_are_listed_by_path_in_pages_without_private_ones(desk: Desk
     assert await desk.paths("notes", 3, "notes/b") == (READABLE[1:], False)
 
 
+async def test_a_shared_folder_inside_a_granted_one_needs_a_grant_of_its_own(
+    desk: Desk, tmp_path: Path
+) -> None:
+    paths = [str(tmp_path / name) for name in ("notes", "notes/work")]
+    roots = [Root(name, path, path) for name, path in zip(("notes", "work"), paths, strict=True)]
+    desk.calls._library.shared = SharedFolders(roots, home=str(tmp_path))
+    assert await desk.paths("notes") == (READABLE[:2], False)
+    assert (await desk.ask(Action.FILES_READ, path="notes/work/b.md"))[0] == "unknown_file"
+    assert (await desk.ask(Action.FILES_READ, path="work/b.md"))[0] == "not_granted"
+
+
 async def test_a_file_is_read_in_parts_by_lines_and_by_characters(desk: Desk) -> None:
     text = FILES["notes/a.md"]
     whole = await desk.ask(Action.FILES_READ, path="notes/a.md")
