@@ -29,6 +29,7 @@ from hub.api.nouns.devices import Devices
 from hub.api.nouns.tokens import DAY_S, IdentityLimits, OperatorTokens
 from hub.api.pages import HEADERS
 from hub.health.doors import check_tokens
+from hub.links.hosts import Hosts, TrustedProxies
 from hub.outbound.client import OutboundClient
 from hub.outbound.rules import OutboundRules
 from hub.roles import Role, Scope
@@ -245,6 +246,18 @@ async def test_a_stranger_learns_who_authorizes_from_the_refusal(hub: ServedHub)
         assert (resource["resource"], resource["authorization_servers"]) == (f"{origin}/mcp", [origin])
         server = (await client.get("/.well-known/oauth-authorization-server")).json()
         assert (server["issuer"], server["code_challenge_methods_supported"]) == (origin, ["S256"])
+
+
+async def test_behind_a_proxy_the_addresses_are_those_that_the_client_knows(tmp_path: Path) -> None:
+    proxies: dict[str, Any] = {"proxies": TrustedProxies(["127.0.0.1"]), "hosts": Hosts(["hub.example"])}
+    forwarded = {"host": "hub.example", "x-forwarded-proto": "https", "x-forwarded-for": "192.0.2.7"}
+    async with serving(tmp_path, SETTINGS, assistants=True, **proxies) as hub, over_tcp(hub) as client:
+        refused = await client.post("/mcp", json={}, headers=forwarded)
+        assert "https://hub.example/.well-known/" in refused.headers["www-authenticate"]
+        server = await client.get("/.well-known/oauth-authorization-server", headers=forwarded)
+        assert server.json()["token_endpoint"] == "https://hub.example/token"
+        other = await client.get("/.well-known/oauth-authorization-server", headers={"host": "evil.example"})
+        assert other.status_code == 421
 
 
 INVALID = [
