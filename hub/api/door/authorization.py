@@ -29,6 +29,7 @@ from mcp.shared.auth import InvalidRedirectUriError, OAuthClientInformationFull,
 from msgspec import json
 from pydantic import AnyUrl, ValidationError
 from starlette.datastructures import QueryParams
+from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Message
@@ -180,7 +181,10 @@ class Authorization:
 
         headers = [(b"content-type", b"application/x-www-form-urlencoded")]
         scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": headers}
-        return await self._handlers[path](Request(scope, receive))
+        try:
+            return await self._handlers[path](Request(scope, receive))
+        except MultiPartException as error:  # also of a form with too many fields
+            return JSONResponse({"error": "invalid_request", "error_description": error.message}, 400)
 
     async def get_client(self, client_id: str) -> OAuthClientInformationFull:
         """Return a client that shows no secret: each grant names the client that it is for."""

@@ -463,6 +463,15 @@ async def test_grants_are_limited_as_tokens_are(hub: ServedHub) -> None:
         await code_of(browser, query(hub))
 
 
+@each("path", ["/token", "/revoke"])
+async def test_a_form_with_too_many_fields_is_an_invalid_request(hub: ServedHub, path: str) -> None:
+    async with over_tcp(hub) as stranger:
+        form = {"content-type": "application/x-www-form-urlencoded"}
+        refused = await stranger.post(path, content="a=1&" * 2_000, headers=form)
+    assert (refused.status_code, refused.json()["error"]) == (400, "invalid_request")
+    assert "1000" in refused.json()["error_description"]
+
+
 async def test_a_form_is_taken_by_the_addresses_for_tokens_alone(hub: ServedHub) -> None:
     async with over_tcp(hub, await hub.token(Role.ADMIN)) as client:
         assert (await client.post("/v1/operator-tokens", data={"name": "x"})).status_code == 415
