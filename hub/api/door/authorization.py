@@ -342,8 +342,8 @@ def _may_be_led_to(address: AnyUrl) -> bool:
 
 
 def _portless(address: AnyUrl) -> str:
-    """Return an address to compare: without its port if it is at this machine."""
+    """Return an address to compare: without its port if it is at this machine, never without its user."""
     place = urlsplit(str(address))
     if address.scheme == "http" and is_this_machine(place.hostname or ""):
-        place = place._replace(netloc=place.hostname or "")
+        place = place._replace(netloc=place.netloc.removesuffix(f":{place.port}"))
     return place.geturl()

@@ -264,6 +264,7 @@ INVALID = [
     ({"redirect_uri": "https://evil.example/callback"}, "none of the client's addresses"),
     ({"redirect_uri": "http://127.0.0.1:1/other"}, "none of the client's addresses"),
     ({"redirect_uri": "http://evil@127.0.0.1/callback#x"}, "none of the client's addresses"),
+    ({"redirect_uri": "http://evil.example:80@127.0.0.1:1234/callback"}, "none of the client's addresses"),
     ({"client_id": "site", "redirect_uri": "https://site.example:8443/back"}, "none of the client's"),
     ({"redirect_uri": None}, "none of the client's addresses"),
     ({"client_id": "unknown"}, "'unknown' is no client of this hub"),
