@@ -57,7 +57,7 @@ from hub.connectors.connector import (
 from hub.document import Document
 from hub.log import Channel
 from hub.outbound.rules import bounded_wait
-from hub.printable import one_line
+from hub.printable import one_line, with_whole_characters
 from hub.text.html import TooTangled, text_of_html
 from protocol.frame import check_value
 from protocol.work import ProvenanceOrigin
@@ -342,9 +342,14 @@ class _Item(msgspec.Struct, frozen=True):
 
 
 def _decoded(data: bytes | msgspec.Raw, kind: type[T]) -> T:
-    """Decode a line of the program, or a part of it. Raises Unavailable."""
+    """Decode a line of the program, or a part of it, with U+FFFD for half a character. Raises Unavailable."""
     try:
-        return msgspec.json.decode(data, type=kind)
+        try:
+            return msgspec.json.decode(data, type=kind)
+        except msgspec.DecodeError:
+            if (whole := with_whole_characters(bytes(data))) is None:
+                raise
+            return msgspec.json.decode(whole, type=kind)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise Unavailable(
             f"the connector wrote a line that is none of the protocol: {_reason(error)}"

@@ -264,6 +264,15 @@ async def test_entries_that_a_tool_lists_are_messages_read_once_for_each_version
         await connector.aclose()
 
 
+async def test_half_of_an_emoji_in_an_entry_is_replaced_and_stops_no_other() -> None:
+    async with kitchen(has_resources=False) as here:
+        here.texts = {"tea": "make tea", "cut \ud83d": "wash the cup \ud83d"}
+        tool = {"name": "tickets", "arguments": {"state": "open", "as_text": True}, "list": "found.tickets"}
+        fields = {"key": "number", "title": "head", "text": "body"}
+        _, found = await here.run(tools=[tool | {"fields": fields}])
+    assert found == {"tea": "make tea", "cut \ufffd": "wash the cup \ufffd"}
+
+
 async def test_texts_without_structure_are_entries_and_a_tool_that_fails_ends_the_visit() -> None:
     async with kitchen(has_resources=False) as here:
         here.texts = {"a": "Buy milk\nsoon", "b": "bake bread"}

@@ -252,6 +252,18 @@ async def test_a_connector_in_javascript_does_not_get_more(tmp_path: Path, clien
     await connector.aclose()
 
 
+@needs_node
+async def test_a_connector_in_javascript_replaces_half_of_an_emoji(
+    tmp_path: Path, client: OutboundClient
+) -> None:
+    (tmp_path / "hub_connector.mjs").write_text((KIT / "hub_connector.mjs").read_text())
+    does = 'async check() { return { name: "probe", detail: "cut \\ud83d" }; } };\nawait run(Probe);\n'
+    (tmp_path / "connector.mjs").write_text(IN_JAVASCRIPT[: IN_JAVASCRIPT.index("async check")] + does)
+    connector = process_at(client, tmp_path, ["node", "connector.mjs"])
+    assert (await connector.check()).detail == "cut \ufffd"
+    await connector.aclose()
+
+
 async def test_a_connector_ends_with_its_run_and_needs_no_answer_to_that(write: Write) -> None:
     connector = probe(write, "signal.signal(signal.SIGTERM, signal.SIG_IGN); got = os.getpid()")
     descriptor = os.pidfd_open(int((await connector.check()).detail))
