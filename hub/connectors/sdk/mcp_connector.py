@@ -11,7 +11,9 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import traceback
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import IO, TYPE_CHECKING, Any
 
@@ -34,6 +36,7 @@ session: dict[str, str] = {}  # headers of the session, and the server's name, o
 listed: list[Message] = []  # changed resources or entries of this run
 texts: dict[str, str] = {}  # of entries, by key
 numbers = [0]  # of the last request
+methods = [""]  # of the last request
 pipes: list[IO[bytes]] = []  # from and to a server beside this program
 
 
@@ -55,8 +58,10 @@ class Mcp(Connector):
     options = {"url": {}, "prefix": {}, "tools": {}}  # noqa: RUF012 - read by the SDK
 
     def check(self) -> Mapping[str, str]:
-        name, of = self._begin(), "entries" if self._tools else "resources"
-        return {"name": name, "detail": f"{len(self._listed() if self._tools else self._resources())} {of}"}
+        with shaped():
+            name, of = self._begin(), "entries" if self._tools else "resources"
+            found = self._listed() if self._tools else self._resources()
+        return {"name": name, "detail": f"{len(found)} {of}"}
 
     @property
     def _tools(self) -> list[dict[str, Any]]:
@@ -73,9 +78,10 @@ class Mcp(Connector):
             known = (cursor or {"known": {}}).get("known")
             if not isinstance(known, dict):
                 raise Failure("cursor_lost", "the cursor is of another release")
-            self._begin()
-            tools = self._tools
-            found = self._listed() if tools else [self._message(one) for one in self._resources()]
+            with shaped():
+                self._begin()
+                tools = self._tools
+                found = self._listed() if tools else [self._message(one) for one in self._resources()]
             listed[:] = [one for one in found if known.get(digest(one.key)) != digest(one.version)]
             next = {"begin": 0, "known": digests(one for one in found if one not in listed)}
         elif not listed:
@@ -87,11 +93,13 @@ class Mcp(Connector):
         return Page(messages=messages, cursor={"known": known}, next=following)
 
     def read(self, messages: Sequence[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
-        self._begin()
-        if self._tools:
-            yield from self._texts([message["key"] for message in messages])
-            return
-        for key in [message["key"] for message in messages]:
+        keys = [message["key"] for message in messages]
+        with shaped():
+            self._begin()
+            yield from self._texts(keys) if self._tools else self._read(keys)
+
+    def _read(self, keys: Sequence[str]) -> Iterable[Mapping[str, Any]]:
+        for key in keys:
             try:
                 found = self._contents(key)
             except Refused as error:
@@ -184,6 +192,7 @@ class Mcp(Connector):
     def _call(self, method: str, params: Mapping[str, Any]) -> Any:
         """Return the result of a request. Raises Refused."""
         numbers[0] += 1
+        methods[0] = method
         asked = {"jsonrpc": "2.0", "id": numbers[0], "method": method, "params": params}
         for answer in self._post(asked) if self.settings.get("url") else exchange(asked):
             if "method" in answer and "id" in answer:  # as sampling or elicitation, which nothing here does
@@ -214,6 +223,17 @@ class Mcp(Connector):
             return [answer.json()] if answer.body else []
         lines = [line[5:] for line in answer.body.decode().splitlines() if line.startswith("data:")]
         return [json.loads(line) for line in lines if line.strip()]
+
+
+@contextmanager
+def shaped() -> Iterator[None]:
+    """Raise Failure where an answer of the server has another form than the protocol gives it."""
+    try:
+        yield
+    except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
+        traceback.print_exc(limit=-3)
+        what = f"the server's answer to {methods[0]} has not the form of the protocol"
+        raise Failure("unavailable", what) from None
 
 
 def write(message: Mapping[str, Any]) -> None:
@@ -290,7 +310,7 @@ ENDED = Failure("unavailable", "the server's program ended; [log] content = true
 
 
 def digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:12]
 
 
 def digests(messages: Iterable[Message]) -> dict[str, str]:

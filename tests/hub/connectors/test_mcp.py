@@ -456,7 +456,22 @@ HOSTILE = {
         """
     say(id=request["id"], result=answer(request) if request["method"] == "initialize" else 7)
 """,
-        "ended",
+        "answer to resources/list has not the form",
+    ),
+    "a resource of another shape": (
+        """
+    result = answer(request)
+    if request["method"] == "resources/list":
+        result["resources"].append({"uri": 5, "name": "b"})
+    say(id=request["id"], result=result)
+""",
+        "answer to resources/list has not the form",
+    ),
+    "depth": (
+        """
+    print('{"id": %d, "result": %s}' % (request["id"], "[" * 100_000 + "]" * 100_000), flush=True)
+""",
+        "answer to initialize has not the form",
     ),
 }
 
