@@ -88,7 +88,7 @@ class FileCalls:
 
     def _list(self, call: ToolCall, roots: Collection[str]) -> FilesPage:
         asked = msgspec.convert(call.data, FilesList)
-        files, skipped = self._files(self._places(asked.path, roots))
+        files, skipped = self._below(asked.path, roots)
         if not files and any(f"{asked.path}/".startswith(f"{one.path}/") for one in skipped):
             raise _not_offered(asked.path, skipped)
         listed: list[ListedFile] = []
@@ -136,13 +136,20 @@ class FileCalls:
 
     def _file(self, path: str, roots: Collection[str]) -> SharedFile:
         """Return a file that may be read. Raises Refusal."""
-        found, skipped = self._files(self._places(path, roots))
-        if any(is_hard_link(one) for one in skipped):  # its other names may be in the shared folder
-            found, skipped = self._files(self._places(path.partition("/")[0], roots))
+        found, skipped = self._below(path, roots)
         for file in found:
             if file.path == path:
                 return file
         raise _not_offered(path, skipped)
+
+    def _below(self, path: str, roots: Collection[str]) -> tuple[list[SharedFile], list[SkippedFile]]:
+        """Return the files at a path or below it, and what is left out."""
+        root, _, inside = path.partition("/")
+        files, skipped = self._files(self._places(path, roots))
+        if inside and any(is_hard_link(one) for one in skipped):  # other names may be in the shared folder
+            files, skipped = self._files(self._places(root, roots))
+            files = [one for one in files if f"{one.path}/".startswith(f"{path}/")]
+        return files, skipped
 
     def _places(self, path: str, roots: Collection[str]) -> list[Place]:
         places, _ = self._library.shared.places([path])

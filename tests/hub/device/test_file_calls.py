@@ -89,6 +89,15 @@ async def test_files_are_listed_by_path_in_pages_without_private_ones(desk: Desk
     assert await desk.paths("notes", 3, "notes/b") == (READABLE[1:], False)
 
 
+async def test_a_file_with_two_names_in_the_shared_folder_is_listed_below_each(
+    desk: Desk, tmp_path: Path
+) -> None:
+    os.link(tmp_path / "notes/work/b.md", tmp_path / "notes/twin.md")
+    assert await desk.paths("notes/work") == (READABLE[2:], False)
+    assert await desk.paths("notes/twin.md") == (["notes/twin.md"], False)
+    assert (await desk.ask(Action.FILES_LIST, path="notes/hard.md"))[0] == "unknown_file"
+
+
 async def test_a_shared_folder_inside_a_granted_one_needs_a_grant_of_its_own(
     desk: Desk, tmp_path: Path
 ) -> None:
