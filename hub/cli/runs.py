@@ -79,6 +79,8 @@ def _facts(run: Mapping[str, Any]) -> dict[str, object]:
         "outcome": run["outcome"],
         "reason": run["waiting_for"] or run["because"] or run["reason"],
     }
+    if run["state"] == "QUEUED" and run["because"] and run["waiting_for"]:
+        facts["returned because"] = run["because"]
     if run["fix"]:
         facts["to mend it"] = run["fix"]
     if run["missed_because"]:
@@ -136,10 +138,10 @@ def _trigger(run: Mapping[str, Any]) -> str:
 
 
 def _tries(run: Mapping[str, Any]) -> str:
-    """Count the attempts: ``attempt 2 of 5; not started 3 times by its device; ...``."""
+    """Count the attempts: ``attempt 2 of 5; returned to the queue 3 times; ...``."""
     parts = [f"attempt {run['attempt']} of {run['max_attempts']}"]
     if run["dispatches"]:
-        parts.append(f"not started {run['dispatches']} times by its device")
+        parts.append(f"returned to the queue {run['dispatches']} times")
     if run["crashes"]:
         parts.append(f"interrupted {run['crashes']} times by the end of the hub")
     return "; ".join(parts)

@@ -197,7 +197,7 @@ class RunDetail(RunView, kw_only=True):
     as_of: Instant
     priority: int = 0
     max_attempts: int = 1
-    dispatches: int = 0  # times that its device got it and returned it without any work
+    dispatches: int = 0  # times that it began, and was returned to the queue: by its device, or its connector
     crashes: int = 0  # times that the hub crashed since the run last made progress
     rerun_of: str | None = None
     trace_id: str | None = None  # of the run, in its frames and logs

@@ -17,8 +17,9 @@ from anyio.from_thread import BlockingPortal
 
 from hub.cli import show
 from hub.cli.options import Moment
-from protocol.lifecycles import RunOutcome, RunState
+from protocol.lifecycles import RunEvent, RunOutcome, RunState
 from protocol.work import AgentComplete, AgentData, SkippedFile
+from storage.runs import run_moves
 from storage.schema import runs as run_table
 from tests.hub.cli.conftest import Hub, Leads, ends
 from tests.support.clock import START, FakeClock
@@ -248,6 +249,21 @@ def test_runs_are_listed_by_outcome_device_and_time(
     (row,) = (line for line in hub("runs").stdout.splitlines() if line.startswith("r-1"))
     assert row.split()[2] == "failed"
     assert hub("runs", "--device", "lab").exit_code == 1
+
+
+def test_a_run_that_its_connector_returned_to_the_queue_shows_why(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
+    why = "connector wiki: the server wrote a line of more than 2097152 bytes"
+    row = portal.call(served.run, "r-1", RunState.RUNNING)
+    sent_back = partial(run_moves.move, held=row.held, event=RunEvent.SENT_BACK, actor="hub", reason=why)
+    later = served.now_ms + 60_000
+    portal.call(served.store.write, lambda c: sent_back(c, at=served.now_ms, eligible_at=later))
+    lines = hub("runs", "show", "r-1").stdout.splitlines()
+    facts = dict(line.split("  ", 1) for line in lines if "  " in line)
+    assert facts["reason"].strip() == "tried again at 09:01:00 UTC"
+    assert facts["returned because"].strip() == why
+    assert facts["attempts"].strip() == "attempt 1 of 5; returned to the queue 1 times"
 
 
 def test_why_prints_a_line_for_each_run(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
