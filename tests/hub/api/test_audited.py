@@ -37,6 +37,8 @@ ELSEWHERE = {
     Asked("POST", "/v1/agents/{name}/preview"): "tests/scenarios/test_preview.py",
     Asked("POST", "/v1/authorizations"): "tests/hub/api/test_authorizations.py",
     Asked("POST", "/v1/devices/{device_id}/calls"): "tests/hub/api/test_device_calls.py",
+    Asked("POST", "/v1/devices/{device_id}/calls/list-files"): "tests/hub/api/test_device_calls.py",
+    Asked("POST", "/v1/devices/{device_id}/calls/read-file"): "tests/hub/api/test_device_calls.py",
     Asked("POST", "/v1/devices/{device_id}/keep"): "tests/scenarios/test_copied_key.py",
     Asked("POST", "/v1/devices/{device_id}/resync"): "tests/hub/api/test_identity.py",
     Asked("POST", "/v1/keys/share"): "tests/hub/cluster/test_shared_keys.py",

@@ -1,5 +1,6 @@
 """From a document to its items: the whole way, with an oracle for a model."""
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import aclosing
 
@@ -177,23 +178,16 @@ async def test_a_literal_model_is_asked_by_sentence_and_by_table(oracle: Oracle)
     async with aclosing(model_at(oracle.base_url, is_literal=True)) as model:
         extraction = await extract(model, note(f"Ideas:\n\nHello there. {PLANTED[0]} Good bye."), both)
     assert quotes(extraction) == PLANTED[:1]
-    assert [asked["messages"][-1]["content"] for asked in oracle.requests] == [
-        "Ideas:",
-        "Hello there.",
-        PLANTED[0],
-        "Good bye.",
-        "Ideas:",
-        "Hello there.",
-        "Good bye.",
-    ]
+    asked = Counter(one["messages"][-1]["content"] for one in oracle.requests)  # some at the same time
+    assert asked == Counter({"Ideas:": 2, "Hello there.": 2, PLANTED[0]: 1, "Good bye.": 2})
 
 
 async def test_a_literal_model_is_asked_only_about_sentences_that_no_rule_reads(oracle: Oracle) -> None:
     async with aclosing(model_at(oracle.base_url, is_literal=True)) as model:
         extraction = await extract(model, note("Hello there. Please call Bob. Good bye."))
     assert [(item.origin, item.quote) for item in extraction.items] == [("rule", "Please call Bob.")]
-    asked = [one["messages"][-1]["content"] for one in oracle.requests]
-    assert asked == ["Hello there.", "Good bye."]
+    asked = {one["messages"][-1]["content"] for one in oracle.requests}
+    assert asked == {"Hello there.", "Good bye."}
 
 
 async def test_a_literal_model_is_not_asked_where_rules_read_prose_alone(oracle: Oracle) -> None:
