@@ -208,16 +208,17 @@ def _faults_of_document(column: sa.Column[Any], value: str, dialect: str) -> _Fa
     if (value_shape := shape.__args__[-1]) is Any:
         return
     # names of a type in JSON and on PostgreSQL, and in SQLite's json_each
-    names = {str: ("string", "text"), int: ("number", "integer")}
-    member, type_ = names.get(value_shape, ("object", "object"))
+    names = {str: ("string", "text"), int: ("number", "integer"), list: ("array", "array")}
+    member, type_ = names.get(getattr(value_shape, "__origin__", value_shape), ("object", "object"))
     has_other = (
         f"CASE WHEN json_valid({value}) AND json_type({value}) = '{kind}' THEN"
         f" EXISTS (SELECT 1 FROM json_each({value}) WHERE type <> '{type_}') END"
     )
     if dialect == "postgresql":
         each = "$[*]" if kind == "array" else "$.*"
-        path = f"""{each} ? (@.type() <> "{member}")"""
-        has_other = f"jsonb_typeof({value}) = '{kind}' AND jsonb_path_exists({value}, '{path}')"
+        path = f"""strict {each} ? (@.type() <> "{member}")"""  # lax, a filter would look into the lists
+        exists = f"jsonb_path_exists({value}, '{path}', silent => true)"
+        has_other = f"jsonb_typeof({value}) = '{kind}' AND {exists}"
     yield f"{column.name} has a value that is no JSON {member}", has_other
 
 

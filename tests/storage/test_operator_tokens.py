@@ -4,6 +4,8 @@ from protocol.ids import TokenId, UserId
 from storage import audit
 from storage.devices import devices
 from storage.devices.tokens import OPERATOR_TOKENS, OperatorTokenRow
+from storage.kernel.migrate import broken_rows
+from storage.schema import operator_tokens
 from tests.storage.rows import AT
 
 HASH = b"\x01" * 32
@@ -44,6 +46,15 @@ def test_a_token_is_found_by_its_hash_with_all_that_it_may(c: sa.Connection) -> 
         None,
     )
     assert OPERATOR_TOKENS.find(c, b"\x02" * 32) is None
+
+
+def test_limits_of_a_token_are_broken_only_if_one_is_no_list(c: sa.Connection) -> None:
+    limits = {"devices": [], "tables": ["tasks"], "roots": [], "scopes": ["read"]}
+    change = sa.update(operator_tokens).where(operator_tokens.c.id == make_token(c).id)
+    c.execute(change.values(limits=limits))
+    assert broken_rows(c) == []
+    c.execute(change.values(limits=limits | {"tables": {"tasks": 1}}))
+    assert [row.what for row in broken_rows(c)] == ["limits has a value that is no JSON array"]
 
 
 def test_tokens_of_one_user_are_listed_apart(c: sa.Connection) -> None:
