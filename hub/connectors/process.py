@@ -375,7 +375,16 @@ class _Requests:
             if len(answer.body) > MOST_BODY_BYTES:
                 raise MessageUnreadable(f"the answer has more than {MOST_BODY_BYTES >> 20} MiB")
             return {"answer": {"id": asked.id, "status": answer.status, **self._shown(answer)}}
-        except ConnectorFailure as failure:
+        except ConnectorFailure as refusal:
+            failure = refusal
+            if (
+                isinstance(failure, SignInNeeded)
+                and self._context.secret is None
+                and self.sign_in.kind != "none"
+            ):
+                failure = SignInNeeded(
+                    "the server wants a sign-in: name its secret = { file = ... } in hub.toml"
+                )
             return {"answer": {"id": asked.id, "error": _Failed.of(failure, self._context.clock.now())}}
 
     async def _send(self, asked: _Asked) -> Answer:

@@ -202,8 +202,10 @@ async def test_the_hub_adds_the_token_and_a_server_that_refuses_it_needs_another
         connector = here.open("of-the-kitchen")
         assert (await connector.check()).name == "kitchen"
         await connector.aclose()
-        with pytest.raises(SignInNeeded):
+        with pytest.raises(SignInNeeded, match="does not take"):
             await here.open("of-another").check()
+        with pytest.raises(SignInNeeded, match=r"name its secret = \{ file"):
+            await here.open().check()
 
 
 async def test_a_server_without_resources_is_refused_with_the_reason() -> None:
