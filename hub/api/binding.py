@@ -156,6 +156,7 @@ class Value:
     def __init__(self, place: str, name: str, kind: Any, default: Any) -> None:
         self.place, self.name, self.kind, self.default = place, name, kind, default
         self.is_list = place == "query" and _has_list(kind)
+        self._most = _most_of(kind) if place in ("path", "query") else MOST_OF_TEXT
         self.table = _class_in(kind, BaseModel)
         self.struct = _class_in(kind, msgspec.Struct)
         self.aliases: Mapping[str, str] = getattr(self.struct, "aliases", {})
@@ -174,7 +175,7 @@ class Value:
         if self.place == "body":
             return self._converted(given, call.where(self), wrong)
         typed = [] if call.is_strict or self.place == "header" else given if self.is_list else [given]
-        for problem in filter(None, (typed_problem(text, MOST_OF_TEXT) for text in typed)):
+        for problem in filter(None, (typed_problem(text, self._most) for text in typed)):
             wrong.append((f"{call.where(self)}: it {problem}", ""))
             return None
         try:
@@ -412,6 +413,12 @@ def _instant(given: str, zone: str | None) -> str:
         return from_epoch_ms(begin_of(date.fromisoformat(given), zone)).isoformat()
     except (KeyError, ValueError, OSError, OverflowError):  # no such day, or this machine has no such zone
         return given
+
+
+def _most_of(kind: Any) -> int:
+    """Return how many characters a text may have; a type with a smaller limit refuses it by itself."""
+    texts = (one for one in parts_of(kind) if isinstance(one, shapes.StrType))
+    return max(MOST_OF_TEXT, *(one.max_length or 0 for one in texts), 0)
 
 
 def _has_list(kind: Any) -> bool:

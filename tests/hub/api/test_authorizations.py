@@ -280,6 +280,14 @@ INVALID = [
 ]
 
 
+async def test_a_client_may_have_a_long_state(hub: ServedHub) -> None:
+    async with signed_in(hub) as browser:
+        shown = await browser.get(ADDRESS, params={"query": query(hub, state="s" * 3_000)})
+        refused = await browser.get(ADDRESS, params={"query": query(hub, state="s" * 4_000)})
+    assert shown.status_code == 200 and "s" * 3_000 in shown.json()["denied"]
+    assert (refused.status_code, refused.json()["code"]) == (422, "bad_params")
+
+
 @each(("wrong", "about"), INVALID)
 async def test_a_request_that_is_invalid_leads_to_no_client(
     hub: ServedHub, wrong: dict[str, str | None], about: str
