@@ -41,6 +41,7 @@ from hub.clock import Chance, Clock, epoch_ms
 from hub.log import Channel
 from hub.outbound.client import AnswerTooLarge, DecodingError, InvalidURL, OutboundClient, TransportError
 from hub.outbound.rules import is_this_machine
+from hub.printable import one_line
 from hub.tokens import TokenKind, hash_token
 from storage.devices import assistant_grants
 from storage.devices.assistant_grants import GrantRow
@@ -309,15 +310,27 @@ class Authorization:
                 raise bad_request([f"query.client_id: the document {client_id}: {what}"])
             client = Client.model_validate_json(answer.content)
         except _NO_DOCUMENT as error:
-            raise bad_request(
-                [f"query.client_id: {client_id} has no document of a client: {type(error).__name__}"]
-            ) from error
+            raise bad_request([f"query.client_id: the document {client_id}: {_problem_of(error)}"]) from error
         client.redirect_uris = list(filter(_may_be_led_to, client.redirect_uris or ()))
         if client.client_id != client_id or not client.redirect_uris:
             own = "no redirect_uris with https, or at this machine"
             what = own if client.client_id == client_id else f"the client_id {client.client_id!r}"
             raise bad_request([f"query.client_id: the document {client_id} has {what}"])
         return client
+
+
+def _problem_of(error: Exception) -> str:
+    """Return why no document of a client was read, for the person and for who wrote the client."""
+    match error:
+        case ValidationError():
+            first = error.errors(include_url=False, include_input=False)[0]
+            place = ".".join(map(str, first["loc"])) or "it"
+            return one_line(f"it describes no client: {place}: {first['msg']}")
+        case AnswerTooLarge():
+            return f"it has more than {DOCUMENT_BYTES} bytes"
+        case TimeoutError():
+            return f"it did not come within {DOCUMENT_S:g} s"
+    return f"it cannot be read: {error}"
 
 
 def _is_of_document(client_id: str) -> bool:

@@ -603,9 +603,10 @@ DOCUMENTS_THAT_LIE = [
         (200, json.dumps(DOCUMENTED | {"redirect_uris": ["javascript:alert(1)"]}).encode(), b""),
         "redirect_uris",
     ),
-    ((200, b"x" * (DOCUMENT_BYTES + 1), b""), "AnswerTooLarge"),
-    ((200, b"[" * 9_000, b""), "ValidationError"),
-    ((200, b"no document", b""), "ValidationError"),
+    ((200, b"x" * (DOCUMENT_BYTES + 1), b""), "it has more than 16384 bytes"),
+    ((200, b"[" * 9_000, b""), "it describes no client: it: Invalid JSON"),
+    ((200, b"no document", b""), "it describes no client: it: Invalid JSON"),
+    ((200, b'{"client_id": "x", "redirect_uris": 5}', b""), "it describes no client: redirect_uris: Input"),
 ]
 
 
@@ -617,6 +618,16 @@ async def test_a_document_that_is_not_of_its_client_is_refused(
         clients.answer = answer
         refused = await browser.get(ADDRESS, params={"query": query(hub, client_id=clients.id)})
         assert refused.status_code == 422 and about in refused.json()["detail"], refused.text
+
+
+async def test_a_document_that_cannot_be_reached_is_refused_with_the_reason(
+    hub: ServedHub, tmp_path: Path
+) -> None:
+    async with site(hub, tmp_path), signed_in(hub) as browser:
+        asked = query(hub, client_id="https://clients.test:1/client.json")
+        refused = await browser.get(ADDRESS, params={"query": asked})
+    assert refused.status_code == 422
+    assert "client.json: it cannot be read: nothing accepts connections there" in refused.json()["detail"]
 
 
 async def test_a_document_is_not_fetched_within_the_network_nor_for_strangers(
