@@ -99,8 +99,13 @@ def grant(hub: Talk, device: str, changes: tuple[str, ...]) -> Responses:
     """
     wrong = [change for change in changes if change[:1] not in SIGNS or change[1:] not in GRANTS]
     if wrong:
+        from protocol.calls import OwnerGrant  # the help of a command needs it not
+
         problem = f"invalid change {wrong[0]!r}: expected + or - and one of {', '.join(GRANTS)}"
-        raise Failure(problem, Exit.USAGE, next_step="as in: hub devices grant laptop +connectors -files")
+        step = "as in: hub devices grant laptop +connectors -files"
+        if wrong[0][1:].partition("=")[0] in {*OwnerGrant}:
+            step = f"the owner of the device grants that, on the device: hub grants {wrong[0]}"
+        raise Failure(problem, Exit.USAGE, next_step=step)
     both = {part: [change[1:] for change in changes if SIGNS[change[0]] == part] for part in SIGNS.values()}
     response = hub.post(path_of("devices", device, "grant"), both)
     yield "device", response

@@ -404,6 +404,12 @@ def test_an_unknown_grant_is_refused_with_the_known_ones(hub: Hub, served: Serve
     ends(hub("devices", "grant", "desk", change), 2, "files, agents, connectors, coordination")
 
 
+def test_a_grant_of_the_owner_is_refused_with_the_command_of_the_device(hub: Hub, served: ServedHub) -> None:
+    ends(
+        hub("devices", "grant", "desk", "+files.read=notes"), 2, "on the device: hub grants +files.read=notes"
+    )
+
+
 def test_the_grants_of_the_command_line_are_those_of_the_hub() -> None:
     assert tuple(Grant) == GRANTS
 
