@@ -27,12 +27,19 @@ def help(ctx: click.Context, topic: str | None) -> None:
     except docs.UnknownTopic as unknown:
         group = ctx.find_root().command
         is_command = isinstance(group, click.Group) and topic in group.list_commands(ctx)
-        hint = f"{topic} is a command: hub {topic} --help" if is_command else unknown.hint
+        hint = f"{topic} is a command: hub {topic} --help{_pages_with(topic)}" if is_command else unknown.hint
         raise Failure(str(unknown), Exit.USAGE, next_step=hint) from None
     if sys.stdout.isatty():
         click.echo_via_pager(printable(text))
     else:
         show.out(text, end="")
+
+
+def _pages_with(command: str) -> str:
+    """Return the pages of the handbook that use a command most, three at most, for the end of a hint."""
+    uses = {topic: docs.page(topic).count(f"hub {command} ") for topic in docs.PARTS["How to"]}
+    pages = sorted(filter(uses.__getitem__, uses), key=uses.__getitem__, reverse=True)[:3]
+    return f"; the handbook uses it in: {', '.join(pages)}" if pages else ""
 
 
 def _list_topics() -> None:

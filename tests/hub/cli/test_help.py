@@ -32,6 +32,7 @@ def test_every_page_of_the_folder_is_a_topic() -> None:
         ("setings", "did you mean 'settings'?"),
         ("xyzzy", "'hub help' lists the topics"),
         ("doctor", "hub doctor --help"),
+        ("connectors", "hub connectors --help; the handbook uses it in: mailboxes, manifests"),
     ],
 )
 def test_a_mistyped_topic_is_a_usage_error_with_a_hint(hub: Hub, typed: str, hint: str) -> None:
