@@ -16,7 +16,7 @@ import click
 
 from hub.cli import show
 from hub.cli.options import TOKEN_FILE, URL, USER, example, hub_option
-from hub.cli.talk import TOKEN_VARIABLE, lasting_client
+from hub.cli.talk import TOKEN_VARIABLE, check_address, lasting_client
 
 if TYPE_CHECKING:
     import httpx2
@@ -318,6 +318,7 @@ def setup(client: str | None, scopes: tuple[str, ...], state: Path) -> None:
     """
     meta = click.get_current_context().meta
     if URL in meta and TOKEN_FILE not in meta and TOKEN_VARIABLE not in os.environ:
+        check_address(meta[URL])
         show.report("Give the assistant this address; it opens a page of the hub, where you allow it:")
         show.out(meta[URL].rstrip("/") + ADDRESS)
         return

@@ -287,17 +287,14 @@ def _to_url(url: str, token_file: Path | None) -> dict[str, Any]:
     }
 
 
-def _token(url: str, file: Path | None) -> str:
-    """Return the operator's token for the hub at *url*.
-
-    The token is never an argument, because other users of a machine can read those.
+def check_address(url: str) -> None:
+    """Check the address of a hub to which a token is sent.
 
     Raises:
-        Failure: there is no token, it is mistyped, or *url* would send it without TLS.
+        Failure: it is none, or would send the token without TLS.
     """
     import httpx2
 
-    from hub import tokens
     from hub.device.addresses import in_brackets
 
     try:
@@ -313,6 +310,19 @@ def _token(url: str, file: Path | None) -> str:
             Exit.USAGE,
             next_step="use https://..., or http://127.0.0.1:PORT on the hub's own machine",
         )
+
+
+def _token(url: str, file: Path | None) -> str:
+    """Return the operator's token for the hub at *url*.
+
+    The token is never an argument, because other users of a machine can read those.
+
+    Raises:
+        Failure: there is no token, it is mistyped, or *url* is no address for one.
+    """
+    from hub import tokens
+
+    check_address(url)
     named = file or os.environ.get(TOKEN_VARIABLE)
     if not named:
         raise Failure(

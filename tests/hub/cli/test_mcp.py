@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from hub.api.door.assistants import META_KEY
 from hub.cli import mcp
 from hub.cli.app import hub as program
+from hub.cli.failure import Exit
 from hub.cli.mcp import ASSISTANTS, SCOPES, Bridge
 from tests.hub.api.test_assistants import INITIALIZE
 from tests.support.families import each
@@ -52,6 +53,13 @@ def test_without_a_token_the_address_is_all_that_an_assistant_needs() -> None:
     typed = ["mcp", "setup", "--url", "https://hub.example:8771/"]
     done = CliRunner().invoke(program, typed, env={"HUB_TOKEN_FILE": None})
     assert (done.exit_code, done.stdout) == (0, "https://hub.example:8771/mcp\n")
+
+
+@pytest.mark.parametrize("url", ["ftp://hub.example", "http://hub.example:8771", "https://[::1"])
+def test_setup_refuses_an_address_to_which_a_token_cannot_be_sent(url: str) -> None:
+    done = CliRunner().invoke(program, ["mcp", "setup", "--url", url], env={"HUB_TOKEN_FILE": None})
+    assert done.exit_code == Exit.USAGE
+    assert "https://" in done.stderr
 
 
 class Pipe:
