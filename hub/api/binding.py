@@ -149,6 +149,7 @@ class Value:
         name: as the request spells it; of the body, the name of the parameter.
         kind: type of the value, with its limits.
         default: value where the request has none; MISSING: it is required.
+        most: characters that a text in a path or a query may have.
         table, struct: the table of hub.toml, or the struct, that the value is, if it is one.
         aliases: of the fields of the struct, see ``View``.
     """
@@ -156,7 +157,7 @@ class Value:
     def __init__(self, place: str, name: str, kind: Any, default: Any) -> None:
         self.place, self.name, self.kind, self.default = place, name, kind, default
         self.is_list = place == "query" and _has_list(kind)
-        self._most = _most_of(kind) if place in ("path", "query") else MOST_OF_TEXT
+        self.most = _most_of(kind) if place in ("path", "query") else MOST_OF_TEXT
         self.table = _class_in(kind, BaseModel)
         self.struct = _class_in(kind, msgspec.Struct)
         self.aliases: Mapping[str, str] = getattr(self.struct, "aliases", {})
@@ -175,7 +176,7 @@ class Value:
         if self.place == "body":
             return self._converted(given, call.where(self), wrong)
         typed = [] if call.is_strict or self.place == "header" else given if self.is_list else [given]
-        for problem in filter(None, (typed_problem(text, self._most) for text in typed)):
+        for problem in filter(None, (typed_problem(text, self.most) for text in typed)):
             wrong.append((f"{call.where(self)}: it {problem}", ""))
             return None
         try:
