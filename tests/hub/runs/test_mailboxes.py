@@ -544,6 +544,18 @@ def dying(store: Store, at: str, number: int, *, after: bool) -> Any:
     return write
 
 
+async def run_until_killed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a visit in which the hub may die, undo what kills it, and end the run as the next hub does."""
+    await bench.control.submit(bench.agent)
+    order = await bench.claim()
+    with contextlib.suppress(Killed):
+        await bench.runner.run(order, Interrupt())
+    monkeypatch.undo()
+    row = await bench.row(order.run_id)
+    if row.state is RunState.RUNNING:
+        await bench.lifecycle.move(row.held, RunEvent.HUB_LOST)
+
+
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("number", [1, pytest.param(2, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("at", WRITES)
@@ -568,14 +580,7 @@ async def test_a_hub_that_dies_loses_nothing_and_does_nothing_twice(
 
     bench.connect(answers=answer)
     monkeypatch.setattr(bench.store, "write", dying(bench.store, at, number, after=after))
-    await bench.control.submit(bench.agent)
-    order = await bench.claim()
-    with contextlib.suppress(Killed):
-        await bench.runner.run(order, Interrupt())
-    monkeypatch.undo()
-    row = await bench.row(order.run_id)
-    if row.state is RunState.RUNNING:
-        await bench.lifecycle.move(row.held, RunEvent.HUB_LOST)
+    await run_until_killed(bench, monkeypatch)
     bench.clock.advance(3_600)
     while (await bench.run()).state is not RunState.COMPLETED:
         bench.clock.advance(3_600)

@@ -1,6 +1,5 @@
 """Mailboxes at three providers that are rude: each mail is one row, whatever its server does."""
 
-import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,15 +10,14 @@ import pytest
 from hub.connectors.calling import ConnectorFailure
 from hub.connectors.connector import Connector
 from hub.connectors.imap_line import ImapFilter
-from hub.runs.lifecycle import Interrupt
-from protocol.lifecycles import RunEvent, RunState
+from protocol.lifecycles import RunState
 from storage.connectors import seen_messages
 from storage.runs.run_pauses import recover_agents
 from storage.store import Store
 from tests.hub.connectors.gmail_rig import Rig, rig
 from tests.hub.connectors.imap_rig import Wire, imap, settings_of, wire_to
 from tests.hub.runs.test_hostile_mail import TaskModel, task
-from tests.hub.runs.test_mailboxes import Killed, bench_over, dying
+from tests.hub.runs.test_mailboxes import bench_over, dying, run_until_killed
 from tests.support.clock import START
 from tests.support.dovecot import Dovecot
 from tests.support.gmail import FakeGmail
@@ -231,14 +229,7 @@ async def test_each_mail_is_one_row_when_the_hub_dies(
         for number in range(FIRST):
             provider.deliver(task(number))
         monkeypatch.setattr(store, "write", dying(store, write, 2, after=True))
-        await bench.control.submit(bench.agent)
-        order = await bench.claim()
-        with contextlib.suppress(Killed):
-            await bench.runner.run(order, Interrupt())
-        monkeypatch.undo()
-        row = await bench.row(order.run_id)
-        if row.state is RunState.RUNNING:
-            await bench.lifecycle.move(row.held, RunEvent.HUB_LOST)
+        await run_until_killed(bench, monkeypatch)
         bench.clock.advance(HOUR_S)
         await read_all(bench, taken, FIRST)
 
