@@ -208,7 +208,7 @@ login_url = "{sign_in}"
 
 
 class _Google(FakeGmail):
-    """It lets in whom the server beside it says."""
+    """Gmail that takes the tokens of the sign-in server beside it."""
 
     op: OAuthServer
 
@@ -217,7 +217,7 @@ class _Google(FakeGmail):
 
 
 class _Microsoft(FakeGraph):
-    """It lets in whom the server beside it says."""
+    """Microsoft Graph that takes the tokens of the sign-in server beside it."""
 
     op: OAuthServer
 

@@ -135,7 +135,7 @@ async def status(hub: ServedHub, token: str, path: str = "/mcp") -> int:
 
 
 class Storage:
-    """What a client keeps."""
+    """Storage of a client, in memory."""
 
     def __init__(self, client_id: str) -> None:
         self.tokens: OAuthToken | None = None

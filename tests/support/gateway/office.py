@@ -89,7 +89,7 @@ class Session:
         return self.key.split(":")[1]
 
     def reset(self, at_ms: int) -> None:
-        """One row is left, and what no turn has read is dropped without a trace."""
+        """Leave one row of the session, and drop messages that no turn has read, without a trace."""
         self.rows[:] = [Row("system", "Reset", kind="reset", at_ms=at_ms)]
         self.pending.clear()
 
