@@ -1,6 +1,6 @@
 """Requests of devices, answered by the nouns of a bench."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -189,10 +189,21 @@ def request(link: FakeLink, id: str, method: str = "agents.list", **params: Para
     return RequestReceived(link, Request(id=id, method=method, params=dict(params)))
 
 
-async def ask(bench: Bench, method: str, link: FakeLink | None = None, **params: Parameter) -> Response:
-    """Return the answer to a request of *link*, or of the device of the bench's agent."""
+async def ask(
+    bench: Bench,
+    method: str,
+    link: FakeLink | None = None,
+    nouns: Iterable[Noun] = (),
+    /,
+    **params: Parameter,
+) -> Response:
+    """Return the answer to a request of *link*, or of the device of the bench's agent.
+
+    Args:
+        nouns: used in place of those of the bench.
+    """
     link = link or bench.connect()
-    requests = make_requests(bench)
+    requests = make_requests(bench, *nouns)
     requests.take(request(link, "q-1", method, **params))
     async with serving(requests):
         await until(lambda: bool(link.sent))
@@ -203,12 +214,12 @@ async def ask(bench: Bench, method: str, link: FakeLink | None = None, **params:
 
 async def result(bench: Bench, method: str, **params: Any) -> Any:
     """Return the result of a request that is not refused."""
-    response = await ask(bench, method, None, **params)
+    response = await ask(bench, method, **params)
     assert response.error is None, response.error
     return response.result
 
 
-async def refused(bench: Bench, method: str, link: FakeLink | None = None, **params: Any) -> ErrorBody:
+async def refused(bench: Bench, method: str, link: FakeLink | None = None, /, **params: Any) -> ErrorBody:
     """Return the error of a request that is refused."""
     response = await ask(bench, method, link, **params)
     assert response.error is not None

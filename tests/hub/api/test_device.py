@@ -1,4 +1,6 @@
-"""What a device may ask of its hub, and what it is answered."""
+"""Requests of devices: their queue, limits and grants, and those about runs, reviews and places."""
+
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,56 +15,38 @@ from protocol.coordination import Method, Response
 from protocol.errors import ErrorCode
 from protocol.frame import Parameter, Parameters
 from protocol.keys import key_id
-from protocol.lifecycles import RunState
+from protocol.lifecycles import RunOutcome, RunState
 from storage import audit, changes
-from storage.devices import device_keys
+from storage.agents import agents
+from storage.connectors import connectors
+from storage.connectors.connectors import DeclaredConnector
+from storage.devices import device_keys, devices
+from storage.devices.devices import Grant
 from storage.runs import items, run_claims, runs
 from storage.runs.items import ItemFilter
-from storage.schema import devices
+from storage.schema import devices as device_rows
+from tests.hub.api.test_device_requests import MAIL
+from tests.support.families import each
 from tests.support.keys import KeyPair
 from tests.support.link import FakeLink
-from tests.support.requests import ask, make_requests, request, serving
+from tests.support.requests import ask, make_requests, refused, request, result, serving
 from tests.support.runs import Bench, agent, bench, folder, store
 from tests.support.wire import until
 
 __all__ = ["agent", "bench", "store"]
 
 
-async def test_a_device_lists_its_own_agents_and_no_others(bench: Bench) -> None:
-    mine = await ask(bench, "agents.list")
-    theirs = await ask(bench, "agents.list", FakeLink("another"))
-    assert mine.result is not None and theirs.result is not None
-    assert [record["name"] for record in mine.result["agents"]] == ["notes"]  # type: ignore[union-attr,index,call-overload]
-    assert theirs.result["agents"] == []
+async def test_device_starts_a_run_once_for_a_key(bench: Bench) -> None:
+    first = await result(bench, "runs.start", agent_id="notes", idempotency_key="k")
+    assert await result(bench, "runs.start", agent_id=bench.agent.id, idempotency_key="k") == first
+    assert first["run"]["state"] == RunState.QUEUED
 
 
-async def test_a_device_starts_a_run_of_its_agent_once_for_a_key(bench: Bench) -> None:
-    first = await ask(bench, "runs.start", agent_id="notes", idempotency_key="k")
-    again = await ask(bench, "runs.start", agent_id=bench.agent.id, idempotency_key="k")
-    assert first.result == again.result
-    assert first.result is not None
-    run = first.result["run"]
-    assert isinstance(run, dict) and run["state"] == RunState.QUEUED
-
-
-async def test_a_device_starts_no_agent_of_another_device(bench: Bench) -> None:
-    for given in (bench.agent.id, bench.agent.name):
-        refused = await ask(bench, "runs.start", FakeLink("another"), agent_id=given)
-        assert refused.error is not None and refused.error.code == ErrorCode.UNKNOWN_AGENT
-    assert await bench.store.read(runs.list_runs) == []
-
-
-async def test_a_device_sees_and_cancels_its_own_runs_only(bench: Bench) -> None:
+async def test_device_reads_and_cancels_its_runs(bench: Bench) -> None:
     row = await bench.control.submit(bench.agent)
-    assert (await ask(bench, "runs.get", run_id=row.id)).error is None
-    for method in ("runs.get", "runs.cancel"):
-        refused = await ask(bench, method, FakeLink("another"), run_id=row.id)
-        assert refused.error is not None and refused.error.code == ErrorCode.UNKNOWN_RUN
-    assert (await bench.row(row.id)).state is RunState.QUEUED
-    assert (await ask(bench, "runs.cancel", run_id=row.id)).error is None
-    assert (await bench.row(row.id)).state is RunState.CANCELLED
-    listed = (await ask(bench, "runs.list")).result
-    assert listed is not None and len(listed["runs"]) == 1  # type: ignore[arg-type]
+    assert (await result(bench, "runs.get", run_id=row.id))["run"]["state"] == RunState.QUEUED
+    await result(bench, "runs.cancel", run_id=row.id)
+    assert [run["state"] for run in (await result(bench, "runs.list"))["runs"]] == [RunState.CANCELLED]
 
 
 async def test_a_device_tells_what_its_owner_said_of_its_own_items_and_may_say_so_twice(bench: Bench) -> None:
@@ -75,7 +59,7 @@ async def test_a_device_tells_what_its_owner_said_of_its_own_items_and_may_say_s
     foreign = await ask(bench, "review.report", FakeLink("another"), verdicts=verdicts)
     assert foreign.result == {"known": 0, "unknown": 2}
     for _ in range(2):
-        assert (await ask(bench, "review.report", verdicts=verdicts)).result == {"known": 1, "unknown": 1}
+        assert await result(bench, "review.report", verdicts=verdicts) == {"known": 1, "unknown": 1}
     (listed,) = (await bench.store.read(items.list_items, ItemFilter(), limit=9)).items
     assert listed.row.verdict == "rejected"
     entries = await bench.store.read(audit.list_entries, event="item.judged")
@@ -87,10 +71,9 @@ async def test_verdicts_over_an_older_connection_are_not_written(bench: Bench) -
     """The hub was frozen, and the device has told another hub since that its owner approves."""
     link = bench.connect(runs=folder(a="- [ ] call Anna"))
     await bench.run()
-    await bench.store.write(lambda c: c.execute(sa.update(devices).values(session_epoch=link.epoch + 1)))
+    await bench.store.write(lambda c: c.execute(sa.update(device_rows).values(session_epoch=link.epoch + 1)))
     verdicts: Parameter = [{"call_id": link.calls[0].id, "verdict": "rejected"}]
-    refused = await ask(bench, "review.report", verdicts=verdicts)
-    assert refused.error is not None and refused.error.code == ErrorCode.DEVICE_GONE
+    assert (await refused(bench, "review.report", verdicts=verdicts)).code == ErrorCode.DEVICE_GONE
     (listed,) = (await bench.store.read(items.list_items, ItemFilter(), limit=9)).items
     assert listed.row.verdict == "open"
 
@@ -125,9 +108,9 @@ async def test_a_device_reports_where_it_put_its_own_items_and_what_is_repeated_
         seen.append([one.version for one in changed.changes if one.kind == "item"])
         assert [*msgspec.to_builtins(listed.row.places)] == places
     assert seen[0] == seen[1] < seen[2] < seen[3]
-    await bench.store.write(lambda c: c.execute(sa.update(devices).values(session_epoch=link.epoch + 1)))
-    refused = await ask(bench, "places.report", rows=[{"row_id": row_id, "places": [place]}])
-    assert refused.error is not None and refused.error.code == ErrorCode.DEVICE_GONE
+    await bench.store.write(lambda c: c.execute(sa.update(device_rows).values(session_epoch=link.epoch + 1)))
+    late = await refused(bench, "places.report", rows=[{"row_id": row_id, "places": [place]}])
+    assert late.code == ErrorCode.DEVICE_GONE
 
 
 REFUSED: tuple[tuple[str, Parameters, ErrorCode], ...] = (
@@ -155,9 +138,8 @@ REFUSED: tuple[tuple[str, Parameters, ErrorCode], ...] = (
 
 async def test_invalid_request_is_refused_with_code_message_and_hint(bench: Bench) -> None:
     for method, params, code in REFUSED:
-        refused = (await ask(bench, method, None, **params)).error
-        assert refused is not None, method
-        assert (refused.code, bool(refused.message and refused.hint)) == (code, True), method
+        error = await refused(bench, method, **params)
+        assert (error.code, bool(error.message and error.hint)) == (code, True), method
 
 
 async def test_a_device_that_replaces_its_key_too_often_is_told_when_it_may_again(bench: Bench) -> None:
@@ -307,28 +289,127 @@ async def test_while_nothing_is_answered_only_so_many_refusals_wait(
     assert b'hub_limits_reached_total{limit="waiting_requests"} 5.0' in bench.metrics.render()
 
 
-@pytest.mark.parametrize("key", ["k" * 129, "", 7, ["k"]], ids=["long", "empty", "a number", "a list"])
+@each("key", ["k" * 129, "", 7, ["k"]])
 async def test_a_key_is_a_text_of_at_most_128_characters(bench: Bench, key: Parameter) -> None:
-    refused = await ask(bench, "runs.start", agent_id="notes", idempotency_key=key)
-    assert refused.error is not None and refused.error.code == ErrorCode.BAD_PARAMS
-    assert "idempotency_key" in refused.error.message
+    error = await refused(bench, "runs.start", agent_id="notes", idempotency_key=key)
+    assert error.code == ErrorCode.BAD_PARAMS and "idempotency_key" in error.message
     assert await bench.store.read(runs.list_runs) == []
-    bench.links.clear()
-    assert (await ask(bench, "runs.start", agent_id="notes", idempotency_key="k" * 128)).error is None
 
 
 async def test_a_device_starts_as_many_runs_as_may_wait_and_a_known_key_still_gives_its_run(
     bench: Bench,
 ) -> None:
     bench.control.limits = run_claims.WaitingLimits(waiting_manual_runs=2)
-    first = await ask(bench, "runs.start", agent_id="notes", idempotency_key="k")
-    await ask(bench, "runs.start", agent_id="notes")
-    refused = await ask(bench, "runs.start", agent_id="notes")
-    assert refused.error is not None
-    assert (refused.error.code, "waiting_manual_runs" in refused.error.message) == (
-        ErrorCode.LIMIT_REACHED,
-        True,
-    )
-    assert (await ask(bench, "runs.start", agent_id="notes", idempotency_key="k")).result == first.result
+    first = await result(bench, "runs.start", agent_id="notes", idempotency_key="k")
+    await result(bench, "runs.start", agent_id="notes")
+    error = await refused(bench, "runs.start", agent_id="notes")
+    assert error.code == ErrorCode.LIMIT_REACHED and "waiting_manual_runs" in error.message
+    assert await result(bench, "runs.start", agent_id="notes", idempotency_key="k") == first
     assert len(await bench.store.read(runs.list_runs)) == 2
     assert b'hub_limits_reached_total{limit="waiting_manual_runs"} 1.0' in bench.metrics.render()
+
+
+READER: dict[str, Any] = {
+    "name": "reader",
+    "connector": "work",
+    "data_types": ["tasks"],
+    "prompt": "Find it.",
+}
+
+
+async def change(bench: Bench, *, add: tuple[Grant, ...] = (), remove: tuple[Grant, ...] = ()) -> None:
+    device_id = bench.agent.device_id
+    assert device_id is not None
+    await bench.store.write(
+        devices.change_grants, device_id, add=add, remove=remove, at=1, actor="operator:0"
+    )
+
+
+async def with_mailbox(bench: Bench) -> None:
+    """The user has an account that was signed in."""
+    await bench.store.write(
+        connectors.reconcile_connectors,
+        declared=[DeclaredConnector(name="work", user_name="owner", provider="listed", origin="me")],
+        at=1,
+        fresh_ids=["work-id", "no-user"],
+    )
+
+
+async def test_a_device_makes_no_agent_that_reads_a_mailbox_of_its_user(bench: Bench) -> None:
+    await with_mailbox(bench)
+    why = await refused(bench, "agents.create", **READER)
+    assert why.code == ErrorCode.NOT_GRANTED
+    assert "'connectors'" in why.message and "hub devices grant desk +connectors" in (why.hint or "")
+    assert len(await bench.store.read(agents.list_agents)) == 1
+
+    await change(bench, add=(Grant.CONNECTORS,))
+    assert (await result(bench, "agents.create", **READER))["agent"]["name"] == "reader"
+
+
+async def test_a_device_neither_turns_an_agent_to_a_mailbox_nor_changes_one_that_reads_it(
+    bench: Bench,
+) -> None:
+    await with_mailbox(bench)
+    await result(bench, "agents.create", **MAIL)
+    turned: dict[str, Any] = {"connector": "work", "paths": None}
+    assert (await refused(bench, "agents.update", agent_id="mail", **turned)).code == ErrorCode.NOT_GRANTED
+
+    await change(bench, add=(Grant.CONNECTORS,))
+    await result(bench, "agents.create", **READER)
+    await change(bench, remove=(Grant.CONNECTORS,))
+    why = await refused(bench, "agents.update", agent_id="reader", prompt="Copy every mail.")
+    assert why.code == ErrorCode.NOT_GRANTED
+
+
+@pytest.mark.parametrize(
+    ("grant", "method", "params"),
+    [
+        (Grant.AGENTS, "agents.create", MAIL),
+        (Grant.AGENTS, "runs.start", {"agent_id": "notes"}),
+        (Grant.AGENTS, "status.set", {"agent_id": "notes", "set": {"lifecycle": "paused"}}),
+        (Grant.AGENTS, "config.set", {"agent_id": "notes", "values": {}}),
+        (Grant.COORDINATION, "boards.list", {}),
+        (Grant.COORDINATION, "locks.acquire", {"agent_id": "notes", "resources": ["x"]}),
+        (Grant.COORDINATION, "memory.add", {}),
+        (Grant.COORDINATION, "messages.list", {}),
+    ],
+)
+async def test_request_without_its_grant_is_refused_with_the_name_of_the_grant(
+    bench: Bench, grant: Grant, method: str, params: dict[str, Any]
+) -> None:
+    await change(bench, remove=(grant,))
+    why = await refused(bench, method, **params)
+    assert (why.code, repr(grant.value) in why.message) == (ErrorCode.NOT_GRANTED, True)
+
+
+async def test_device_without_the_grant_of_files_is_not_asked_for_them(bench: Bench) -> None:
+    link = bench.connect(runs=folder(a="- [ ] call Anna"))
+    await change(bench, remove=(Grant.FILES,))
+    run = await bench.run()
+    assert (run.state, run.outcome) == (RunState.FAILED, RunOutcome.ERROR)
+    assert "not granted 'files'" in (run.reason or "")
+    assert link.streams == []
+    await change(bench, add=(Grant.FILES,))
+    assert (await bench.run()).outcome == RunOutcome.SUCCESS
+
+
+async def test_request_about_the_device_or_its_owner_needs_no_grant(bench: Bench) -> None:
+    await change(bench, remove=tuple(Grant))
+    assert [one["name"] for one in (await result(bench, "agents.list"))["agents"]] == ["notes"]
+    assert (await result(bench, "review.report", verdicts=[]))["known"] == 0
+    assert (await result(bench, "runs.list"))["runs"] == []
+
+
+def test_every_method_that_changes_an_agent_or_reaches_another_needs_a_grant() -> None:
+    """A new method is decided here, and not forgotten."""
+    free = {
+        *(Method.AGENTS_LIST, Method.AGENTS_GET, Method.STATUS_GET, Method.CONFIG_GET),
+        *(Method.CAPABILITIES_LIST, Method.CHECKPOINTS_GET, Method.LOCKS_LIST, Method.LOCKS_RELEASE),
+        *(Method.RUNS_LIST, Method.RUNS_GET, Method.RUNS_REPORT),
+        *(Method.METRICS_REPORT, Method.METRICS_QUERY),
+        *(Method.REVIEW_REPORT, Method.PLACES_REPORT),
+        *(Method.QUESTIONS_LIST, Method.QUESTIONS_ANSWER, Method.SIGN_INS_ANSWER),
+        *(Method.KEYS_ROTATE, Method.RECEIPTS_LIST, Method.RECEIPTS_GET),
+        *(Method.SUBSCRIBE, Method.UNSUBSCRIBE),
+    }
+    assert {method for method, need in DEVICE_REQUESTS.items() if need.grant is None} == free
