@@ -1,8 +1,7 @@
 """Every list of the operators' interface: each row once, in order, at a cost that does not grow with it."""
 
-import operator
 import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
@@ -186,7 +185,7 @@ class Whole:
     def __init__(self, hub: ServedHub, client: httpx2.AsyncClient, reads: Reads) -> None:
         self.hub, self.client, self.reads = hub, client, reads
         self.referred: dict[str, str] = {}
-        self._filled: list[tuple[sa.Table, Sequence[Any]]] = []
+        self._known: dict[sa.Table, list[tuple[Any, ...]]] = {}  # keys of the rows before those of the test
 
     async def fill(self, path: str, numbers: range) -> None:
         """Add a row for each number."""
@@ -202,22 +201,26 @@ class Whole:
 
     def keep(self) -> None:
         """Let the rows that were added so far stay."""
-        self._filled.clear()
+        self._known.clear()
 
     def _empty(self, c: sa.Connection) -> None:
-        while self._filled:
-            table, key = self._filled.pop()
-            c.execute(sa.delete(table).where(*map(operator.eq, table.primary_key.columns, key)))
+        for table, known in reversed(self._known.items()):
+            c.execute(sa.delete(table).where(sa.not_(sa.tuple_(*table.primary_key.columns).in_(known))))
+        self._known.clear()
 
     def _fill(self, c: sa.Connection, path: str, numbers: range) -> None:
         name, given = LISTS[path]
-        for number in numbers:
-            self._insert(c, name, number, given)
-            if name == "agents":
-                self._insert(c, "agent_states", number, {"agent_id": f"id-{number:05}"})
+        self._insert(c, name, numbers, given)
+        if name == "agents":
+            self._insert(c, "agent_states", numbers, {"agent_id": "id-{n}"})
 
-    def _insert(self, c: sa.Connection, name: str, number: int, given: Mapping[str, Any]) -> None:
+    def _insert(self, c: sa.Connection, name: str, numbers: Iterable[int], given: Mapping[str, Any]) -> None:
         table = metadata.tables[name]
+        keys = sa.select(*table.primary_key.columns)
+        self._known.setdefault(table, [tuple(key) for key in c.execute(keys)])
+        c.execute(sa.insert(table), [self._row(table, number, given) for number in numbers])
+
+    def _row(self, table: sa.Table, number: int, given: Mapping[str, Any]) -> dict[str, Any]:
         row: dict[str, Any] = {}
         for column in table.columns:
             if column.name in given:
@@ -235,9 +238,7 @@ class Whole:
                 row[column.name] = 10 + number
             else:
                 row[column.name] = f"{column.name}-{number:05}"
-        key = c.execute(sa.insert(table), row).inserted_primary_key
-        assert key is not None
-        self._filled.append((table, key))
+        return row
 
     async def page(self, path: str, limit: int, cursor: str | None = None) -> tuple[list[str], str | None]:
         """Return a page, each item as its text, and the next cursor."""
@@ -280,9 +281,9 @@ async def whole(hub: ServedHub, client: httpx2.AsyncClient) -> Whole:
             "devices.id": str(agent.device_id),
         }
     )
-    await hub.store.write(opened._insert, "boards", 0, {"id": "board-0"})
-    await hub.store.write(opened._insert, "notify_targets", 0, {"name": "ops"})
-    await hub.store.write(opened._insert, "runs", 0, {"id": "run-0", **ENDED})
+    await hub.store.write(opened._insert, "boards", [0], {"id": "board-0"})
+    await hub.store.write(opened._insert, "notify_targets", [0], {"name": "ops"})
+    await hub.store.write(opened._insert, "runs", [0], {"id": "run-0", **ENDED})
     opened.keep()
     return opened
 
@@ -305,20 +306,22 @@ def test_every_list_is_here() -> None:
         path.replace(NOTES, "/v1/agents/{name}").replace("board-0", "{board}").replace("/ops/", "/{target}/")
         for path in LISTS
     }
-    known = {path.replace("run-0", "{run_id}") for path in known}
-    known = {path.replace("run-0", "{run_id}") for path in known}
-    known = {re.sub(r"/agents/as/\w+", "/agents/as/{vocabulary}", path) for path in known}
-    known = {re.sub(r"/as/\w+/\w+", "/as/{vocabulary}/{table}", path) for path in known}
+    for pattern, part in (
+        ("run-0", "{run_id}"),
+        (r"/agents/as/\w+", "/agents/as/{vocabulary}"),
+        (r"/as/\w+/\w+", "/as/{vocabulary}/{table}"),
+    ):
+        known = {re.sub(pattern, part, path) for path in known}
     assert found - OTHERS == known
 
 
 async def test_the_pages_of_a_list_have_each_row_once_and_in_order(whole: Whole) -> None:
     for path in LISTS:
-        await whole.fill(path, range(1, 8))
+        await whole.fill(path, range(1, 5))
         everything, last = await whole.page(path, 1_000)
-        assert len(everything) == len(set(everything)) >= 7, path
+        assert len(everything) == len(set(everything)) >= 4, path
         assert last is None, path
-        for limit in (1, 2, 3):
+        for limit in (1, 3):
             found, cursor = await whole.page(path, limit)
             while cursor is not None:
                 page, cursor = await whole.page(path, limit, cursor)
@@ -330,11 +333,11 @@ async def test_the_pages_of_a_list_have_each_row_once_and_in_order(whole: Whole)
 
 async def test_rows_inserted_and_deleted_between_pages_neither_repeat_nor_hide_others(whole: Whole) -> None:
     for path in LISTS:
-        await whole.fill(path, range(10, 17))
+        await whole.fill(path, range(11, 16))
         everything, _ = await whole.page(path, 1_000)
         found, cursor = await whole.page(path, 2)
-        await whole.fill(path, range(1, 4))
-        await whole.fill(path, range(30, 33))
+        await whole.fill(path, range(1, 3))
+        await whole.fill(path, range(30, 32))
         table = metadata.tables[LISTS[path][0]]
         column = next(table.columns[name] for name in KEYS if name in table.columns)
         thirteenth = column == 23 if isinstance(column.type, sa.BigInteger) else column.like("%-00013")
