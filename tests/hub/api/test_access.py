@@ -99,15 +99,16 @@ async def test_only_one_bearer_token_is_an_authorization(hub: ServedHub) -> None
             assert (await client.get("/v1/status", headers=headers)).status_code == status, shown
 
 
-async def test_a_token_that_asks_for_more_than_it_may_is_told_of_once_a_minute(
+async def test_token_that_claims_more_than_its_rights_is_reported_once_a_minute(
     hub: ServedHub, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with (
         over_tcp(hub, await hub.token(Role.VIEWER)) as viewer,
         over_tcp(hub, await hub.token(Role.OPERATOR)) as operator,
     ):
-        for _ in range(3):
-            assert (await viewer.request(*POST_A_RUN)).status_code == 403
+        claims = {"x-role": "admin", "x-scopes": "run", "x-user": "owner", "remote-user": "root"}
+        for asked in ({}, {"role": "admin", "scope": "run"}, {}):
+            assert (await viewer.request(*POST_A_RUN, headers=claims, params=asked)).status_code == 403
         assert (await operator.post("/v1/operator-tokens", json={})).status_code == 403
         hub.clock.advance(60.0)
         assert (await viewer.request(*POST_A_RUN)).status_code == 403
@@ -124,22 +125,6 @@ async def test_a_token_that_asks_for_more_than_it_may_is_told_of_once_a_minute(
     assert [record.getMessage() for record in caplog.records].count("operator.refused") == 3
 
 
-async def test_a_role_that_a_client_declares_is_not_believed(hub: ServedHub) -> None:
-    async with over_tcp(hub, await hub.token(Role.VIEWER)) as viewer:
-        claims = {"x-role": "admin", "x-scopes": "run", "x-user": "owner", "remote-user": "root"}
-        answer = await viewer.request(*POST_A_RUN, headers=claims, params={"role": "admin", "scope": "run"})
-    assert answer.status_code == 403
-
-
-async def test_a_token_in_the_address_is_refused_even_with_a_good_one_in_the_header(hub: ServedHub) -> None:
-    token = await hub.token()
-    async with over_tcp(hub, token) as client:
-        for name in ("token", "access_token", "q"):
-            answer = await client.get("/v1/status", params={name: token})
-            assert (answer.status_code, answer.json()["code"]) == (400, "token_in_url")
-            assert token not in answer.text
-
-
 async def test_a_token_in_the_address_is_refused_in_every_spelling(tmp_path: Path) -> None:
     spelled = ("q=%68ub_op_x", "q=hub%5Fop%5Fx", "%74oken=x", "access%5Ftoken=", "hub_op_x", "Token=x")
     async with serving(tmp_path) as hub:
@@ -149,6 +134,7 @@ async def test_a_token_in_the_address_is_refused_in_every_spelling(tmp_path: Pat
                 await stream.send(f"GET /v1/status?{query} HTTP/1.1\r\nhost: hub\r\n\r\n".encode())
                 answer = await stream.receive()
             assert answer.startswith(b"HTTP/1.1 400 ") and b'"token_in_url"' in answer, query
+            assert b"hub_" not in answer
 
 
 FOREIGN: Final[list[tuple[dict[str, str], str | None]]] = [

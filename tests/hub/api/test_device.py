@@ -361,7 +361,7 @@ async def test_a_device_neither_turns_an_agent_to_a_mailbox_nor_changes_one_that
     assert why.code == ErrorCode.NOT_GRANTED
 
 
-@pytest.mark.parametrize(
+@each(
     ("grant", "method", "params"),
     [
         (Grant.AGENTS, "agents.create", MAIL),
@@ -369,6 +369,7 @@ async def test_a_device_neither_turns_an_agent_to_a_mailbox_nor_changes_one_that
         (Grant.AGENTS, "status.set", {"agent_id": "notes", "set": {"lifecycle": "paused"}}),
         (Grant.AGENTS, "config.set", {"agent_id": "notes", "values": {}}),
         (Grant.COORDINATION, "boards.list", {}),
+        (Grant.COORDINATION, "sessions.link", {}),
         (Grant.COORDINATION, "locks.acquire", {"agent_id": "notes", "resources": ["x"]}),
         (Grant.COORDINATION, "memory.add", {}),
         (Grant.COORDINATION, "messages.list", {}),
@@ -377,7 +378,7 @@ async def test_a_device_neither_turns_an_agent_to_a_mailbox_nor_changes_one_that
 async def test_request_without_its_grant_is_refused_with_the_name_of_the_grant(
     bench: Bench, grant: Grant, method: str, params: dict[str, Any]
 ) -> None:
-    await change(bench, remove=(grant,))
+    await change(bench, add=tuple(Grant), remove=(grant,))
     why = await refused(bench, method, **params)
     assert (why.code, repr(grant.value) in why.message) == (ErrorCode.NOT_GRANTED, True)
 
