@@ -1,12 +1,13 @@
-"""``hub eval``: precision, recall, cost and time of an agent on a gold file or folder.
+"""``hub eval``: precision, recall, cost and time of an agent on a gold file or folder; its reports.
 
 ``hub eval --calibrate``: find the size of chunks for a model, and write it into the settings.
 """
 
+import html
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
@@ -24,17 +25,33 @@ from hub.cli.options import (
     user_option,
 )
 from hub.cli.talk import talk
+from hub.printable import printable
 
 if TYPE_CHECKING:
-    from hub.app.evaluation import EvaluationFile, Means, StoredEvaluation
-    from hub.cli.evaluation_report import Side
-    from hub.extraction.gold import GoldDocument
+    from hub.app.calibration import Calibration, Measured, Plan
+    from hub.app.evaluation import (
+        Comparison,
+        DocumentResult,
+        EvaluationFile,
+        Means,
+        Shown,
+        StoredEvaluation,
+        WrongField,
+    )
+    from hub.extraction.gold import GoldDocument, Tally
     from hub.runs.run_order import AgentConfig
     from hub.settings.agent_settings import AgentSettings
     from hub.settings.reading import Shared
     from hub.settings.settings import Settings
 
 _REPORT_EVERY: Final = 10  # documents
+_KEY: Final = "model.chunk_tokens"
+NANOS: Final = 1_000_000_000  # of a US dollar
+_FORMS: Final = {"USD": ".4f", "seconds": ".1f"}
+_HEADERS: Final = ("table", "labels", "found", "correct", "P", "R", "F1", "fields")
+_DIGITS: Final = 8  # of a digest, for people
+
+Figures = dict[str, float | None]  # by name
 
 
 @click.command(epilog=example("hub eval notes --gold gold.jsonl --misses"))
@@ -117,8 +134,6 @@ def eval(
     A calibration reads them several times, within the budget of one run, and states its costs before.
     """
     from hub.app.evaluation import EvaluationFile, compare
-    from hub.cli import evaluation_report
-    from hub.cli.evaluation_report import Report
 
     shared = _shared(config, state)
     settings = _settings(config, shared)
@@ -130,10 +145,10 @@ def eval(
     if history:
         stored = earlier or []
         if as_json:
-            listed = [evaluation_report.evaluation_json(one) for one in stored]
+            listed = [evaluation_json(one) for one in stored]
             show.print_json("eval.history", {"agent": name, "evaluations": listed})
         else:
-            evaluation_report.print_history(stored)
+            print_history(stored)
         return
     if write and not calibrate:
         raise Failure("--write is for --calibrate", Exit.USAGE)
@@ -170,18 +185,18 @@ def eval(
         other = other._replace(name=against_model or str(against_prompt))
         report = report._replace(other=other, comparison=compare(side.documents, other.documents))
     if as_json:
-        show.print_json("eval", evaluation_report.report_json(report))
+        show.print_json("eval", report_json(report))
     else:
-        evaluation_report.print_report(report)
+        print_report(report)
     _report_remarks(now)
     if earlier is not None and not now.evaluation.unread:
         _store(file, [*earlier, now])
     if page is not None:
-        _write_page(page, evaluation_report.report_page(report))
-    f1 = evaluation_report.in_all(now).f1
+        _write_page(page, report_page(report))
+    f1 = in_all(now).f1
     is_missed = least_f1 is not None and (now.evaluation.unread or f1 is None or f1 < least_f1)
     if is_missed:
-        shown = evaluation_report.compared(f1, None)
+        shown = compared(f1, None)
         show.report(f"not met: F1 is {shown}; at least {least_f1:g} on all documents is required")
     ctx.exit(Exit.FAILED if is_missed else Exit.DONE)
 
@@ -283,7 +298,6 @@ def _evaluated(
     import anyio
 
     from hub.app.evaluation import StoredEvaluation, evaluate
-    from hub.cli.evaluation_report import Side
 
     def on_read(count: int) -> None:
         if count % _REPORT_EVERY == 0:
@@ -369,17 +383,6 @@ def _report_remarks(now: "StoredEvaluation") -> None:
         show.report("the figures cover the other documents only; they are neither compared nor stored")
 
 
-if TYPE_CHECKING:
-    from hub.app.calibration import Calibration, Measured, Plan
-    from hub.app.evaluation import Means
-    from hub.extraction.gold import GoldDocument
-    from hub.runs.run_order import AgentConfig
-    from hub.settings.reading import Shared
-
-_KEY: Final = "model.chunk_tokens"
-_NANOS: Final = 1_000_000_000  # of a US dollar
-
-
 def run_calibration(
     means: "Means",
     agent: "AgentConfig",
@@ -437,7 +440,7 @@ def run_calibration(
 
 
 def _report_plan(planned: "Plan", name: str, *, has_price: bool) -> None:
-    cost = f", {planned.cost_nanos / _NANOS:.2f} USD" if has_price else ""
+    cost = f", {planned.cost_nanos / NANOS:.2f} USD" if has_price else ""
     show.report(
         f"asks {name} about {planned.questions} questions: about {planned.tokens:,} tokens{cost}; never more"
         f" than {planned.most_tokens:,} tokens or the budget of a run"
@@ -467,7 +470,7 @@ def _print(found: "Calibration") -> None:
                 one.cut_off,
                 one.requests,
                 one.tokens,
-                f"{one.cost_nanos / _NANOS:.4f}",
+                f"{one.cost_nanos / NANOS:.4f}",
                 f"{one.seconds:.1f}",
             )
             for one in found.measured
@@ -500,7 +503,7 @@ def _json(found: "Calibration", name: str) -> dict[str, Any]:
                 "cut_off": one.cut_off,
                 "requests": one.requests,
                 "tokens": one.tokens,
-                "usd": one.cost_nanos / _NANOS,
+                "usd": one.cost_nanos / NANOS,
                 "seconds": round(one.seconds, 3),
             }
             for one in found.measured
@@ -530,3 +533,323 @@ def _write(config: Path, size: int) -> None:
         for problem in written_in_vain([_KEY], text, reading.places):
             show.report(str(problem))
     show.report(f"written into {config}: {_KEY} = {size}; a running hub uses it after hub reload")
+
+
+class Side(NamedTuple):
+    """Evaluation with the results of its documents. *name*: for people, if two are compared."""
+
+    stored: "StoredEvaluation"
+    documents: "Sequence[DocumentResult]"
+    name: str = ""
+
+
+class Report(NamedTuple):
+    """Report of ``hub eval``.
+
+    Attributes:
+        before: last evaluation of the same documents.
+        other: evaluation of another prompt or model, with its *comparison*.
+        has_misses: show missed and false items, and wrong fields.
+    """
+
+    agent: str
+    gold: str
+    side: Side
+    before: "StoredEvaluation | None" = None
+    other: Side | None = None
+    comparison: "Comparison | None" = None
+    has_misses: bool = False
+
+
+def print_report(report: Report) -> None:
+    """Print a report on stdout."""
+    stored = report.side.stored
+    show.print_table(_HEADERS, list(_rows(stored, report.before)))
+    show.out()
+    if kinds := list(_kinds(stored, report.before)):
+        show.print_table(("kind", *_HEADERS[1:]), kinds)
+        show.out()
+    if report.other is None or report.comparison is None:
+        show.print_facts(dict(_facts(stored, report.before)))
+    else:
+        show.print_table(*_side_by_side(report.side, report.other))
+        show.out()
+        show.print_facts(dict(_counts(report.side, report.other, report.comparison)))
+    if report.has_misses:
+        for title, places in _lists(report):
+            for document, one in places:
+                show.out()
+                show.out(f"{title}: {document}: {one.headline}")
+                show.quote(one.sentence)
+
+
+def print_history(evaluations: "Sequence[StoredEvaluation]") -> None:
+    """Print stored evaluations, the newest last."""
+    headers = (show.in_zone("at"), "gold", "prompt", "model", "chunk", "documents", "P", "R", "F1")
+    show.print_table(
+        (*headers, "requests", "tokens", "USD"), [list(_history_row(one)) for one in evaluations]
+    )
+
+
+def report_json(report: Report) -> dict[str, Any]:
+    """Return a report for ``--json``. Texts of documents are part of it only with the misses."""
+    import msgspec
+
+    before = report.before
+    fields = {"agent": report.agent, "gold_file": report.gold, **evaluation_json(report.side.stored)}
+    fields["before"] = None if before is None else evaluation_json(before)
+    if report.has_misses:
+        fields |= {"missed": _places_json(_missed(report.side)), "false": _places_json(_false(report.side))}
+        fields["wrong"] = [
+            {"document": document, **msgspec.to_builtins(one)} for document, one in _wrong(report.side)
+        ]
+    if report.other is not None and report.comparison is not None:
+        found = report.comparison
+        fields["against"] = {
+            "name": report.other.name,
+            **evaluation_json(report.other.stored),
+            "compared_documents": found.documents,
+            "both": found.both,
+            "neither": found.neither,
+            "only_agent": _places_json(found.only_first, has_text=report.has_misses),
+            "only_against": _places_json(found.only_second, has_text=report.has_misses),
+            "false_agent": found.false_first,
+            "false_against": found.false_second,
+            "sign_test": found.chance,
+        }
+    return fields
+
+
+def evaluation_json(stored: "StoredEvaluation") -> dict[str, Any]:
+    """Return the figures of an evaluation for ``--json``."""
+    one = stored.evaluation
+    return {
+        "at": stored.at,
+        "gold": stored.gold,
+        "model": one.model,
+        "prompt": one.prompt or None,
+        "chunk_tokens": one.chunk_tokens or None,
+        "documents": one.documents,
+        "unread": one.unread,
+        "budget": one.budget or None,
+        "left_out": one.left_out,
+        "failed": one.failed,
+        "given_up": one.given_up,
+        "unparsable": one.unparsable,
+        "requests": one.spent.requests,
+        "prompt_tokens": one.spent.prompt_tokens,
+        "completion_tokens": one.spent.completion_tokens,
+        "usd": one.spent.cost_nanos / NANOS,
+        "seconds": round(one.seconds, 3),
+        "tables": {str(table): _figures(tally) for table, tally in one.tallies.items()},
+        "all": _figures(in_all(stored)),
+        "kinds": {kind: _figures(tally) for kind, tally in one.kinds.items()},
+    }
+
+
+def in_all(stored: "StoredEvaluation") -> "Tally":
+    """Return the sum over all tables."""
+    from hub.extraction import gold
+
+    return gold.in_all(stored.evaluation.tallies)
+
+
+def compared(now: float | None, was: float | None, form: str = ".3f") -> str:
+    """Format a figure and its change since the last evaluation: ``0.812 +0.031``, or ``0.812 =``."""
+    if now is None:
+        return show.NOTHING
+    form = "d" if isinstance(now, int) else form
+    if was is None:
+        return f"{now:{form}}"
+    return f"{now:{form}} =" if now == was else f"{now:{form}} {now - was:+{form}}"
+
+
+def _rows(now: "StoredEvaluation", before: "StoredEvaluation | None") -> Iterator[tuple[object, ...]]:
+    yield from _with_changes(_by_table(now), {} if before is None else _by_table(before))
+
+
+def _kinds(now: "StoredEvaluation", before: "StoredEvaluation | None") -> Iterator[tuple[object, ...]]:
+    """Yield the figures of each kind of document, if there are several."""
+    kinds, earlier = (
+        {kind: _figures(tally) for kind, tally in one.evaluation.kinds.items()} if one else {}
+        for one in (now, before)
+    )
+    if len(kinds) > 1:
+        yield from _with_changes(kinds, earlier)
+
+
+def _with_changes(now: Mapping[str, Figures], before: Mapping[str, Figures]) -> Iterator[tuple[object, ...]]:
+    for name, figures in now.items():
+        was = before.get(name, {})
+        yield name, *(compared(value, was.get(key)) for key, value in figures.items())
+
+
+def _facts(now: "StoredEvaluation", before: "StoredEvaluation | None") -> Iterator[tuple[str, object]]:
+    yield "model", now.evaluation.model or "none: only rules"
+    yield "documents", now.evaluation.documents
+    earlier = {} if before is None else _spent(before)
+    for name, value in _spent(now).items():
+        yield name, compared(value, earlier.get(name), _FORMS.get(name, ".3f"))
+    if before is not None:
+        yield "compared with", show.moment(before.at)
+
+
+def _side_by_side(one: Side, other: Side) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+    """Return headers and rows of a table with a column for each of two evaluations."""
+    columns = [_column(side.stored) for side in (one, other)]
+    rows: list[tuple[object, ...]] = [(name, *(column[name] for column in columns)) for name in columns[0]]
+    return ("", one.name, other.name), rows
+
+
+def _column(stored: "StoredEvaluation") -> dict[str, str]:
+    found = in_all(stored)
+    figures = {"precision": found.precision, "recall": found.recall, "F1": found.f1}
+    return {
+        "model": stored.evaluation.model or "none: only rules",
+        "documents": str(stored.evaluation.documents),
+        **{name: compared(value, None) for name, value in figures.items()},
+        **{name: compared(value, None, _FORMS.get(name, ".3f")) for name, value in _spent(stored).items()},
+    }
+
+
+def _counts(one: Side, other: Side, found: "Comparison") -> Iterator[tuple[str, object]]:
+    yield "labels found by both", found.both
+    yield f"only by {one.name}", len(found.only_first)
+    yield f"only by {other.name}", len(found.only_second)
+    yield "by neither", found.neither
+    yield f"false items of {one.name}", found.false_first
+    yield f"false items of {other.name}", found.false_second
+    verdict = "may be chance" if found.is_chance else "is hardly chance"
+    yield "sign test", f"p = {found.chance:.3f}: the difference of labels {verdict}"
+
+
+def _lists(report: Report) -> "Iterator[tuple[str, Iterable[tuple[str, Shown]]]]":
+    """Yield the lists of labels and items that are shown with their sentences, each with its title."""
+    if report.other is None or report.comparison is None:
+        yield "missed", _missed(report.side)
+        yield "false", _false(report.side)
+        yield "wrong", _wrong(report.side)
+        return
+    names = (report.side.name, report.other.name)
+    yield f"only by {names[0]}", report.comparison.only_first
+    yield f"only by {names[1]}", report.comparison.only_second
+    for side in (report.side, report.other):
+        yield f"false, {side.name}", _false(side)
+        yield f"wrong, {side.name}", _wrong(side)
+
+
+def _missed(side: Side) -> "Iterator[tuple[str, Shown]]":
+    return ((one.id, one.labels[number]) for one in side.documents for number in one.missed)
+
+
+def _false(side: Side) -> "Iterator[tuple[str, Shown]]":
+    return ((one.id, shown) for one in side.documents for shown in one.false)
+
+
+def _wrong(side: Side) -> "Iterator[tuple[str, WrongField]]":
+    return ((one.id, wrong) for one in side.documents for wrong in one.wrong)
+
+
+def _places_json(places: "Iterable[tuple[str, Shown]]", *, has_text: bool = True) -> list[dict[str, str]]:
+    return [
+        {"document": document, "table": str(one.table)}
+        | ({"name": one.name, "sentence": one.sentence} if has_text else {})
+        for document, one in places
+    ]
+
+
+def _by_table(stored: "StoredEvaluation") -> dict[str, Figures]:
+    tallies = {str(table): tally for table, tally in stored.evaluation.tallies.items()}
+    return {name: _figures(tally) for name, tally in {**tallies, "all": in_all(stored)}.items()}
+
+
+def _figures(tally: "Tally") -> Figures:
+    return {
+        "labels": tally.labelled,
+        "found": tally.found,
+        "right": tally.right,
+        "precision": tally.precision,
+        "recall": tally.recall,
+        "f1": tally.f1,
+        "fields": tally.field_share,
+    }
+
+
+def _spent(stored: "StoredEvaluation") -> dict[str, float]:
+    one = stored.evaluation
+    return {
+        "documents failed": one.failed,
+        "pieces given up": one.given_up,
+        "answers unparsable": one.unparsable,
+        "requests": one.spent.requests,
+        "tokens in": one.spent.prompt_tokens,
+        "tokens out": one.spent.completion_tokens,
+        "USD": one.spent.cost_nanos / NANOS,
+        "seconds": one.seconds,
+    }
+
+
+def _history_row(stored: "StoredEvaluation") -> Iterator[object]:
+    one, found = stored.evaluation, in_all(stored)
+    yield from (show.column_moment(stored.at), stored.gold[:_DIGITS], one.prompt[:_DIGITS], one.model)
+    yield from (one.chunk_tokens or None, one.documents)
+    yield from (compared(value, None) for value in (found.precision, found.recall, found.f1))
+    yield from (one.spent.requests, one.spent.prompt_tokens + one.spent.completion_tokens)
+    yield f"{one.spent.cost_nanos / NANOS:.4f}"
+
+
+_PAGE: Final = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<style>
+:root {{ color-scheme: light dark; }}
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
+table {{ border-collapse: collapse; margin: 1rem 0; }}
+th, td {{ text-align: left; padding: .25rem 1rem .25rem 0; vertical-align: top; }}
+td, blockquote {{ overflow-wrap: anywhere; }}
+blockquote {{ margin: .25rem 0 1rem; padding-left: 1rem; border-left: 3px solid; white-space: pre-wrap; }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+{body}
+</body>
+</html>
+"""
+
+
+def report_page(report: Report) -> str:
+    """Return a report as a page: it needs no other file, runs no script, and shows texts as text."""
+    stored = report.side.stored
+    parts = [_table(_HEADERS, _rows(stored, report.before))]
+    if kinds := list(_kinds(stored, report.before)):
+        parts.append(_table(("kind", *_HEADERS[1:]), kinds))
+    if report.other is None or report.comparison is None:
+        parts.append(_table(("", ""), _facts(stored, report.before)))
+    else:
+        parts.append(_table(*_side_by_side(report.side, report.other)))
+        parts.append(_table(("", ""), _counts(report.side, report.other, report.comparison)))
+    for title, places in _lists(report):
+        listed = list(places)
+        parts.append(f"<h2>{_text(title)} ({len(listed)})</h2>")
+        parts += (
+            f"<p>{_text(document)}: {_text(one.headline)}</p><blockquote>{_text(one.sentence)}</blockquote>"
+            for document, one in listed
+        )
+    title = _text(f"Evaluation of {report.agent}, {show.moment(stored.at)}")
+    return _PAGE.format(title=title, body="\n".join(parts))
+
+
+def _table(headers: Iterable[object], rows: Iterable[Sequence[object]]) -> str:
+    head = "".join(f"<th>{_text(name)}</th>" for name in headers)
+    lines = "\n".join(f"<tr>{''.join(f'<td>{_text(value)}</td>' for value in row)}</tr>" for row in rows)
+    return f"<table>\n<tr>{head}</tr>\n{lines}\n</table>"
+
+
+def _text(value: object) -> str:
+    return html.escape(printable(str(value)))

@@ -11,8 +11,7 @@ import click
 import pytest
 
 from hub.api.door.sockets import AnotherHub, CannotListen, listen_on_tcp, listen_on_unix
-from hub.cli.agent_writing import CONFIG_TYPES
-from hub.cli.agents import VOCABULARIES
+from hub.cli.agents import CONFIG_TYPES, VOCABULARIES
 from hub.cli.app import COMMANDS, LazyGroup
 from hub.cli.failure import Exit, as_failure
 from hub.cli.options import state_folder
