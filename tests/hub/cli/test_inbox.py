@@ -26,7 +26,7 @@ from tests.support.terminal import Terminal
 
 ENTER, ESCAPE = "\r", "\x1b"
 TYPED_S = 0.03  # from key to key
-TYPED = 60  # keys
+TYPED = 15  # keys
 
 
 class Owner:
@@ -126,7 +126,7 @@ def test_help_names_every_key_and_hostile_texts_are_spelled_out(tmp_path: Path) 
 
 
 @pytest.mark.slow  # starts a process
-async def test_sixty_keys_typed_at_a_terminal_that_was_left_for_the_shell_are_as_many_verdicts_in_order(
+async def test_keys_typed_at_a_terminal_that_was_left_for_the_shell_are_as_many_verdicts_in_order(
     tmp_path: Path,
 ) -> None:
     path = inbox_of(tmp_path, *(f"task {number}" for number in range(TYPED))).path

@@ -8,6 +8,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 import msgspec
+import pytest
 import sqlalchemy as sa
 
 from hub.cli.failure import Exit
@@ -16,6 +17,8 @@ from storage.kernel.migrate import oldest_supported, revisions, words_of
 from storage.kernel.postgres import run_once
 from storage.store import open_store
 from tests.hub.cli.conftest import Hub, ends
+from tests.support.broken_rows import faults, plant
+from tests.support.database import new_database
 from tests.support.old_tables import CONTRACT, EARLIER_HUB, FIRST, NEWEST, make_old
 from tests.support.postgres import Postgres
 
@@ -29,32 +32,28 @@ def run_sql(state: Path, statement: str) -> None:
         opened.commit()
 
 
-def make_old_file(state: Path) -> None:
-    """The database of the earlier release, with an agent in it."""
-    state.mkdir()
-    with sa.create_engine(f"sqlite:///{state}/hub.db", poolclass=sa.NullPool).begin() as c:
-        make_old(c)
-
-
 def test_the_version_of_the_tables_is_shown_in_words_and_migrated(hub: Hub, state: Path) -> None:
-    state.mkdir()
     ends(
         hub("migrate", "status"),
         1,
         stdout=("missing: 0001", f"{FIRST}      The tables of the first release."),
     )
     assert "applied: 0001" in hub("migrate", "up").stderr
+    assert state.stat().st_mode & 0o777 == 0o700
     after = hub("migrate", "status", "--json")
     told = json.loads(after.stdout)
     assert (after.exit_code, told["current"], told["missing"]) == (0, revisions()[-1], [])
     assert (told["oldest_supported"], told["refusal"]) == (msgspec.to_builtins(oldest_supported()), None)
     assert [known["revision"] for known in told["known"]] == revisions()
     assert "nothing to do" in hub("migrate", "up").stderr
+    ends(hub("migrate", "verify"), 0, f"match this release, revision {revisions()[-1]}")
 
 
-def test_the_first_migration_makes_the_state_folder(hub: Hub, state: Path) -> None:
-    assert "applied: 0001" in hub("migrate", "up").stderr
-    assert state.stat().st_mode & 0o777 == 0o700
+@pytest.fixture
+def new(state: Path) -> None:
+    """A database with the tables of this release."""
+    state.mkdir()
+    new_database(state / "hub.db")
 
 
 def test_a_state_folder_that_cannot_be_made_is_named(hub: Hub, state: Path) -> None:
@@ -67,31 +66,25 @@ def test_the_tables_of_a_server_need_no_state_folder(hub: Hub, state: Path) -> N
     assert not state.exists()
 
 
-def test_a_part_that_is_missing_after_a_migration_is_named(hub: Hub, state: Path) -> None:
-    hub("migrate", "up")
-    run_sql(state, "DROP INDEX agent_state_history_at")
+def test_old_tables_are_backed_up_and_migrated_unless_a_row_is_in_the_way(hub: Hub, state: Path) -> None:
+    state.mkdir()
+    with sa.create_engine(f"sqlite:///{state}/hub.db", poolclass=sa.NullPool).begin() as c:
+        make_old(c)
+    assert f"{NEWEST}      {words_of(NEWEST)}" in hub("migrate", "status").stdout
+    run_sql(state, "UPDATE agents SET name = ''")
     ends(
         hub("migrate", "up"),
-        Exit.FAILED,
-        stdout=("index agent_state_history.agent_state_history_at is missing",),
-        unsaid=("nothing to do",),
+        Exit.UNAVAILABLE,
+        "row agents a: violates ck_agents_name; correct or delete these rows",
     )
-    as_json = json.loads(hub("migrate", "up", "--json").stdout)
-    assert as_json["differences"] == ["index agent_state_history.agent_state_history_at is missing"]
-
-
-def test_old_tables_are_backed_up_before_they_are_migrated_and_the_backup_brings_them_back(
-    hub: Hub, state: Path
-) -> None:
-    make_old_file(state)
-    assert f"{NEWEST}      {words_of(NEWEST)}" in hub("migrate", "status").stdout
-    said = hub("migrate", "up")
-    (backup,) = (state / "backups").iterdir()
-    assert f"backed up to {backup}" in said.stderr
-    assert f"applied: {', '.join(revisions()[1:])}" in said.stderr
-    assert verify(backup).revision == FIRST
+    assert json.loads(hub("migrate", "status", "--json").stdout)["current"] == FIRST
+    run_sql(state, "UPDATE agents SET name = 'notes'")
+    ends(hub("migrate", "up"), Exit.DONE, "backed up to ", f"applied: {', '.join(revisions()[1:])}")
     assert "nothing to do" in hub("migrate", "up").stderr
-    assert list((state / "backups").iterdir()) == [backup]
+    backups = [*(state / "backups").iterdir()]
+    assert len(backups) == 2, "both of one second have names of their own"
+    assert {verify(backup).revision for backup in backups} == {FIRST}
+    assert hub("migrate", "verify").exit_code == Exit.DONE
 
 
 def test_a_revision_that_waits_for_the_end_of_an_earlier_hub_is_named(hub: Hub, postgres: Postgres) -> None:
@@ -106,9 +99,9 @@ def test_a_revision_that_waits_for_the_end_of_an_earlier_hub_is_named(hub: Hub, 
         assert f"applied: {left}" in hub("migrate", "up", "--url", url).stderr
 
 
-def test_a_database_that_this_hub_cannot_open_is_reported_with_the_reason(hub: Hub, state: Path) -> None:
-    state.mkdir()
-    hub("migrate", "up")
+def test_a_database_that_this_hub_cannot_open_is_reported_with_the_reason(
+    hub: Hub, state: Path, new: None
+) -> None:
     run_sql(state, "UPDATE alembic_version SET version_num = '9999'")
     ends(hub("migrate", "status"), 1, stdout=("was written by a newer hub",))
 
@@ -131,61 +124,36 @@ def test_an_address_of_no_kind_we_know_is_refused_and_not_repeated(hub: Hub) -> 
         )
 
 
-def test_tables_of_this_release_are_reported_as_such(hub: Hub, state: Path) -> None:
-    state.mkdir()
-    hub("migrate", "up")
-    ends(hub("migrate", "verify"), 0, f"match this release, revision {revisions()[-1]}")
-
-
-def test_each_difference_is_a_line_and_the_exit_code_is_1(hub: Hub, state: Path) -> None:
-    state.mkdir()
-    hub("migrate", "up")
+def test_each_difference_is_a_line_and_the_exit_code_is_1(hub: Hub, state: Path, new: None) -> None:
     run_sql(state, "DROP INDEX runs_ready")
     run_sql(state, "ALTER TABLE users ADD COLUMN mine TEXT")
+    lines = ["index runs.runs_ready is missing", "column users.mine is not of this release: TEXT"]
     told = hub("migrate", "verify")
-    assert told.exit_code == 1
-    assert told.stdout.splitlines() == [
-        "index runs.runs_ready is missing",
-        "column users.mine is not of this release: TEXT",
-    ]
+    assert (told.exit_code, told.stdout.splitlines()) == (1, lines)
     assert "in 2 places: they were changed by other means than the hub" in told.stderr
     answer = json.loads(hub("migrate", "verify", "--json").stdout)
+    column = {"table": "users", "kind": "column", "name": "mine"}
     assert (answer["ok"], answer["differences"][1]) == (
         False,
-        {
-            "table": "users",
-            "kind": "column",
-            "name": "mine",
-            "wanted": None,
-            "found": "TEXT",
-            "words": "column users.mine is not of this release: TEXT",
-        },
+        {**column, "wanted": None, "found": "TEXT", "words": lines[1]},
     )
+    ends(hub("migrate", "up"), Exit.FAILED, stdout=lines, unsaid=("nothing to do",))
+    assert json.loads(hub("migrate", "up", "--json").stdout)["differences"] == lines
 
 
-def test_each_broken_row_is_named(hub: Hub, state: Path) -> None:
-    make_old_file(state)
-    hub("migrate", "up")
-    with closing(sqlite3.connect(state / "hub.db")) as opened:
-        for pragma in ("foreign_keys = OFF", "ignore_check_constraints = ON"):
-            opened.execute(f"PRAGMA {pragma}")
-        opened.execute(
-            "UPDATE agents SET needs = 'no', data_types = '{}', template_id = 't', type = 'WIZARD'"
-        )
-        opened.execute("UPDATE schedules SET overlap = 'never'")
-        opened.commit()
+def test_each_broken_row_is_named(hub: Hub, state: Path, new: None) -> None:
+    worlds = {
+        "agents.needs.json": "needs is no JSON",
+        "agents.ck-agents-type.check": "violates ck_agents_type",
+    }
+    worlds["agents.template-id.reference"] = "template_id refers to no row of agent_templates"
+    plant(state / "hub.db", [one for one in faults() if one.world in worlds])
     told = hub("migrate", "verify")
     assert told.exit_code == 1
-    assert sorted(told.stdout.splitlines()) == [
-        "row agents a: data_types is no JSON array",
-        "row agents a: needs is no JSON",
-        "row agents a: template_id refers to no row of agent_templates",
-        "row agents a: violates ck_agents_type",
-        "row schedules s: violates ck_schedules_overlap",
-    ]
-    assert "5 rows were changed by other means than the hub" in told.stderr
+    assert {*told.stdout.splitlines()} == {f"row agents {world}: {fault}" for world, fault in worlds.items()}
+    assert "3 rows were changed by other means than the hub" in told.stderr
     answer = json.loads(hub("migrate", "verify", "--json").stdout)
-    assert (answer["ok"], answer["differences"], len(answer["broken_rows"])) == (False, [], 5)
+    assert (answer["ok"], answer["differences"], len(answer["broken_rows"])) == (False, [], 3)
 
 
 def test_without_a_database_nothing_is_compared(hub: Hub, state: Path) -> None:
@@ -194,9 +162,7 @@ def test_without_a_database_nothing_is_compared(hub: Hub, state: Path) -> None:
     assert list(state.iterdir()) == []
 
 
-def test_a_file_that_a_hub_has_open_is_looked_at_and_not_touched(hub: Hub, state: Path) -> None:
-    state.mkdir()
-
+def test_a_file_that_a_hub_has_open_is_looked_at_and_not_touched(hub: Hub, state: Path, new: None) -> None:
     async def while_it_runs() -> list[int]:
         async with open_store(URL, base=state):
             return [
@@ -218,18 +184,3 @@ def test_the_tables_of_a_server_are_made_and_compared(hub: Hub, postgres: Postgr
             1,
             ["column runs.status_message is missing", "index runs.runs_ready is missing"],
         )
-
-
-def test_rows_in_the_way_of_a_release_are_named_and_nothing_is_changed(hub: Hub, state: Path) -> None:
-    make_old_file(state)
-    run_sql(state, "UPDATE agents SET name = ''")
-    ends(
-        hub("migrate", "up"),
-        Exit.UNAVAILABLE,
-        "row agents a: violates ck_agents_name; correct or delete these rows",
-    )
-    assert json.loads(hub("migrate", "status", "--json").stdout)["current"] == FIRST
-    run_sql(state, "UPDATE agents SET name = 'notes'")
-    ends(hub("migrate", "up"), Exit.DONE)
-    assert len(list((state / "backups").iterdir())) == 2, "both of one second have names of their own"
-    assert hub("migrate", "verify").exit_code == Exit.DONE
