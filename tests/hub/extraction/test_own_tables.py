@@ -18,7 +18,7 @@ from hub.extraction.suspicion import is_supported
 from protocol.frame import Record
 from protocol.tables import Column, DeviceTable, Kind, tables_with
 from tests.hub.extraction.conftest import material_of
-from tests.hub.extraction.test_reading import Spoken
+from tests.hub.extraction.test_extractor import Spoken
 
 CONTACTS = DeviceTable(
     name="contacts",
@@ -45,7 +45,7 @@ TEXT = "Met Ada Lovelace of Engines on 3 March 2026, a new lead at 1,250.50 a da
 async def extract(
     record: Mapping[str, object], text: str = TEXT, options: ExtractionOptions = OPTIONS
 ) -> Extraction:
-    model = Spoken(lambda _: json.dumps({"items": [{"table": "contacts", "quote": text, **record}]}))
+    model = Spoken(lambda *_: json.dumps({"items": [{"table": "contacts", "quote": text, **record}]}))
     document = Document(unit_key="a.txt", text=text, content_hash="0" * 64)
     return await Extractor(Models(model, model), secret=bytes(32)).extract(document, options)
 
