@@ -1,11 +1,14 @@
 """Prose into pieces, cut where a reader would pause."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.extraction import chunk
-from hub.extraction.chunk import Chunk, Passage
+from hub.extraction.chunk import Chunk, Headings, Passage, Strength, bordered, tables
+from hub.extraction.outline import Outline
 
 SCRIPTS = [
     "The first sentence. The second one? Yes! And Dr. Smith met e.g. Mr. A. Jones at 3 p.m. today.",
@@ -16,7 +19,11 @@ SCRIPTS = [
 ]
 
 
-def sentences(text: str) -> list[str]:
+def chunks(text: str, chunk_tokens: int) -> list[Chunk]:
+    return chunk.split(text, [Passage(0, len(text))], chunk_tokens)
+
+
+def sentences_of(text: str) -> list[str]:
     return [text[start:end] for start, end in chunk.sentences(text, 0, len(text))]
 
 
@@ -65,12 +72,12 @@ SENTENCES = {
 
 @pytest.mark.parametrize(("text", "expected"), SENTENCES.values(), ids=SENTENCES)
 def test_a_text_is_cut_into_sentences(text: str, expected: list[str]) -> None:
-    assert sentences(text) == expected
+    assert sentences_of(text) == expected
 
 
 def test_sentences_are_packed_until_the_size_is_reached() -> None:
     text = "One two three four. " * 20
-    pieces = chunk.split(text, [Passage(0, len(text))], 20)
+    pieces = chunks(text, 20)
     assert len(pieces) > 1
     assert all(chunk.estimated_tokens(text[piece.start : piece.end]) <= 30 for piece in pieces)
     assert all(text[piece.start : piece.end].endswith(".") for piece in pieces)
@@ -89,24 +96,23 @@ def test_a_chunk_stays_under_its_heading() -> None:
 
 
 def test_text_without_letters_has_no_chunk() -> None:
-    text = "---\n\n***\n ... \n"
-    assert chunk.split(text, [Passage(0, len(text))], 10) == []
+    assert chunks("---\n\n***\n ... \n", 10) == []
 
 
 @pytest.mark.parametrize("text", SCRIPTS)
 @pytest.mark.parametrize("size", [1, 3, 10, 1000])
 def test_chunks_lose_nothing_but_blanks(text: str, size: int) -> None:
-    assert_whole(text, chunk.split(text, [Passage(0, len(text))], size))
+    assert_whole(text, chunks(text, size))
 
 
 @given(st.text(alphabet="ab .。\n\r\u0301\u200d👩🇩🇪é-", max_size=200), st.integers(1, 20))
 def test_chunks_of_any_text_lose_nothing_but_blanks(text: str, size: int) -> None:
-    assert_whole(text, chunk.split(text, [Passage(0, len(text))], size))
+    assert_whole(text, chunks(text, size))
 
 
 def test_a_long_word_is_not_cut_inside_a_character() -> None:
     text = "e\u0301👨\u200d👩\u200d👧🇩🇪" * 50
-    for piece in chunk.split(text, [Passage(0, len(text))], 4):
+    for piece in chunks(text, 4):
         assert text[piece.start] in "e👨🇩"
 
 
@@ -124,8 +130,9 @@ def test_a_text_in_which_no_sentence_begins_is_halved_between_two_lines() -> Non
     assert text[halves[1].start :].startswith("0 of notes/3.txt edition 4.\n")
 
 
-def test_a_short_piece_is_not_halved() -> None:
-    assert chunk.halve("Too short.", Chunk(0, 10)) == []
+@pytest.mark.parametrize("text", ["Too short.", "a" + "\u0301" * 200])
+def test_neither_a_short_piece_nor_one_endless_character_is_halved(text: str) -> None:
+    assert chunk.halve(text, Chunk(0, len(text))) == []
 
 
 def test_halving_ends() -> None:
@@ -136,14 +143,9 @@ def test_halving_ends() -> None:
     assert all(piece.end - piece.start <= chunk.LEAST_CHARS for piece in pieces)
 
 
-def test_one_endless_character_is_not_halved_into_itself() -> None:
-    text = "a" + "\u0301" * 200
-    assert chunk.halve(text, Chunk(0, len(text))) == []
-
-
 def test_an_endless_sentence_is_cut_soon() -> None:
-    text = "é" * 1_000_000
-    assert_whole(text, chunk.split(text, [Passage(0, len(text))], 20))
+    text = "é" * 300_000
+    assert_whole(text, chunks(text, 20))
 
 
 def assert_whole(text: str, pieces: list[Chunk]) -> None:
@@ -161,9 +163,218 @@ def test_chunks_are_full_so_that_a_document_costs_few_questions() -> None:
     text = " ".join(
         f"Sentence {n * 7919 % 1009} says {'word ' * (3 + n * 13 % 17)}and ends." for n in range(400)
     )
-    sizes = [
-        chunk.estimated_tokens(text[one.start : one.end])
-        for one in chunk.split(text, [Passage(0, len(text))], 500)
-    ]
+    sizes = [chunk.estimated_tokens(text[one.start : one.end]) for one in chunks(text, 500)]
     assert min(sizes) >= 500 * 3 // 2 // 4
     assert sum(sizes) / len(sizes) > 400
+
+
+MAIL = (
+    "Subject: The roof\nFrom: Eve <eve@example.org>\n\nAnna will mend it. She begins on Monday.\n\n"
+    "> Who mends the roof?\n> It drips.\n\nBye, Eve"
+)
+
+
+def strengths(text: str) -> list[tuple[str, Strength]]:
+    return [(text[start:end], strength) for start, end, strength in bordered(text, 0, len(text))]
+
+
+def test_borders_are_as_strong_as_what_they_part() -> None:
+    assert strengths(MAIL)[2:] == [
+        ("Anna will mend it.", Strength.PARAGRAPH),
+        ("She begins on Monday.", Strength.SENTENCE),
+        ("> Who mends the roof?", Strength.PART),
+        ("> It drips.", Strength.LINE),
+        ("Bye, Eve", Strength.PART),
+    ]
+
+
+def test_a_quoted_line_of_two_sentences_is_one_part() -> None:
+    assert [strength for _, strength in strengths("> One. Two.\n> Three.")[1:]] == [
+        Strength.SENTENCE,
+        Strength.LINE,
+    ]
+
+
+@pytest.mark.parametrize("mark", ["-- ", "----- Original Message -----", "________________"])
+def test_text_below_a_mark_is_another_part(mark: str) -> None:
+    assert strengths(f"Bye.\n{mark}\nEve")[1][1] is Strength.PART
+
+
+def test_subject_and_sender_of_a_mail_are_the_headings_of_its_text() -> None:
+    first, *rest = chunks(MAIL, 12)
+    assert first.headings == ()
+    assert {piece.headings for piece in rest} == {("The roof", "From: Eve <eve@example.org>")}
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "enclosing"),
+    [
+        ("- Anna\n  - Pump\n    - order it\n- Ben\n  - call Eve", "order", ["Anna", "Pump"]),
+        ("- Anna\n  - Pump\n    - order it\n- Ben\n  - call Eve", "call", ["Ben"]),
+        ("1. Anna\n\n   in Rome\n\n   2) pay\n   3) go", "go", ["Anna"]),
+        ("* [ ] Anna\n\t* pay\n\t  it all\n\t* go", "it all", ["Anna", "pay"]),
+        ("- Anna\nand so on\n  - pay", "pay", []),
+        ("- Anna\n# Ben\n  - pay", "pay", []),
+        ("Anna:\n- pay\n- go", "go", ["Anna:"]),
+        ("**Anna:**\n\n- pay\n\nThen we left.", "Then", []),
+        ("Yes.\n\nOn 3 May Eve wrote:\n> Good.\n>\n> I pay.", "I pay", ["On 3 May Eve wrote:"]),
+        ("A wrote:\n> Yes.\n> B wrote:\n> > No.\n> > Why?", "Why", ["B wrote:"]),
+        ("A wrote:\n> Yes.\n> B wrote:\n> > No.\n> Why?", "Why", ["A wrote:"]),
+        ("[2025-01-06 14:22] Anna: Rain. I pay.", "I pay", ["[2025-01-06 14:22] Anna:"]),
+        ("06.01.25, 14:22 - Anna Lee: Rain.\nI pay.", "I pay", ["06.01.25, 14:22 - Anna Lee:"]),
+        ("Anna: Rain.\n\nI pay.", "I pay", []),
+        ("Anna: Rain.\nBob: I pay.", "Bob", []),
+    ],
+)
+def test_a_place_is_enclosed_by_list_items_by_an_introduction_and_by_its_speaker(
+    text: str, place: str, enclosing: list[str]
+) -> None:
+    for newline in ("\n", "\r\n"):
+        spelled = text.replace("\n", newline)
+        found = Outline(spelled).above(spelled.index(place))
+        assert [spelled[start:end] for start, end in found] == enclosing
+
+
+def test_a_part_of_a_chunk_is_enclosed_by_its_own_list_items() -> None:
+    rows = [f"  - pay the invoice number {nth} of the carpenter" for nth in range(8)]
+    text = "\n".join(["- Anna", *rows[:4], "- Ben", *rows[4:]])
+    piece = next(one for one in chunks(text, 60) if "number 2" in text[one.start : one.end])
+    assert [text[start:end] for start, end in piece.above] in ([], ["Anna"])
+    todo, parts = [Chunk(0, len(text))], []
+    while todo:
+        halves = chunk.halve(text, one := todo.pop())
+        todo += halves
+        parts += [] if halves else [one]
+    for part in parts:
+        owner = "Anna" if part.start < text.index("Ben") else "Ben"
+        above = [text[start:end] for start, end in part.above]
+        assert above == ([owner] if text[part.start : part.end].startswith("- pay") else [])
+    assert len(parts) > 5
+
+
+def test_lines_of_a_wrapped_quotation_are_one_sentence() -> None:
+    sentence = "Anna must send the offer about the pump to the town\n> > hall by Friday."
+    text = f"> > {sentence}\n> And then I answered her at once, as everybody does.\n"
+    assert [text[start:end] for start, end in chunk.sentences(text, 0, len(text))] == [
+        f"> > {sentence}",
+        "> And then I answered her at once, as everybody does.",
+    ]
+
+
+def test_chunks_cut_inside_a_sentence_share_words_and_others_share_none() -> None:
+    words = " ".join(f"word{nth}" for nth in range(600))
+    first, *rest = chunks(words, 100)
+    assert (first.shared, len(rest) > 5) == (0, True)
+    for before, piece in pairwise([first, *rest]):
+        assert piece.shared > 80
+        assert before.end - piece.shared - 1 <= piece.start < before.end
+        assert words[piece.start - 1] == " "
+    assert {piece.shared for piece in chunks("The boat came home. " * 200, 100)} == {0}
+
+
+@pytest.mark.parametrize("heading", ["## The roof ##", "The roof\n========", "THE ROOF\n"])
+def test_a_heading_is_known_by_its_looks(heading: str) -> None:
+    text = f"Once upon a time.\n\n{heading}\nIt drips in the attic. Anna will mend it on Monday."
+    piece = chunks(text, 8)[-1]
+    assert [said.lower() for said in piece.headings] == ["the roof"]
+
+
+def test_a_shouted_word_in_a_paragraph_is_no_heading() -> None:
+    assert Headings("We said\nNO NO NO\nto them.").above(20, since=0) == ()
+
+
+def test_a_chunk_has_the_sentence_before_it_but_not_across_parts() -> None:
+    before = {MAIL[piece.start : piece.end]: MAIL[slice(*piece.before)] for piece in chunks(MAIL, 5)}
+    assert before["She begins on Monday."] == "Anna will mend it."
+    assert before["> Who mends the roof?"] == ""
+
+
+def test_rows_of_a_table_have_its_header() -> None:
+    text = (
+        "Open:\n\nWho;What;When\n" + "".join(f"Anna;do work {n};on day {n}\n" for n in range(30)) + "\nDone."
+    )
+    pieces = chunks(text, 60)
+    assert len(pieces) > 3
+    for piece in pieces[1:-1]:
+        assert text[slice(*piece.columns)] == "Who;What;When"
+    assert text[pieces[-1].start : pieces[-1].end].endswith("Done.")
+
+
+def test_two_lines_with_a_semicolon_are_no_table() -> None:
+    assert tables("one; two\nthree; four\nand more", 0, 29) == []
+
+
+def test_short_sections_share_a_question() -> None:
+    text = "# A\nOne sentence.\n\n# B\nAnother one.\n\n# C\nThe last one."
+    places = [(4, 17), (23, 35), (41, len(text))]
+    passages = [Passage(start, end, (name,)) for (start, end), name in zip(places, "ABC", strict=True)]
+    (piece,) = chunk.split(text, passages, 100)
+    assert (piece.start, piece.end, piece.headings) == (4, len(text), ("A",))
+
+
+def test_what_a_rule_has_read_between_two_passages_is_in_no_chunk() -> None:
+    text = "Before.\n- [ ] Call Bob\nAfter."
+    pieces = chunk.split(text, [Passage(0, 8), Passage(23, len(text))], 100)
+    assert [text[piece.start : piece.end] for piece in pieces] == ["Before.", "After."]
+
+
+def paragraph(seed: int) -> str:
+    """Three to six sentences that no other seed gives."""
+    return " ".join(
+        f"On day {n} the crew of boat {seed * 7919 % 1009} {'sailed far out and ' * (seed * n % 5)}came home."
+        for n in range(3 + seed % 4)
+    )
+
+
+def questions(paragraphs: list[str]) -> set[tuple[str, str]]:
+    """What would be asked about a text of these: each chunk with the sentence before it."""
+    text = "\n\n".join(paragraphs)
+    return {(text[one.start : one.end], text[slice(*one.before)]) for one in chunks(text, 270)}
+
+
+@pytest.mark.parametrize("change", ["said more", "said otherwise", "added", "taken out"])
+def test_a_change_of_one_paragraph_changes_two_questions_at_most_as_a_rule(change: str) -> None:
+    paragraphs = [paragraph(seed) for seed in range(60)]
+    before = questions(paragraphs)
+    assert len(before) > 12
+    changed: list[int] = []
+    for at in range(60):
+        after = list(paragraphs)
+        match change:
+            case "said more":
+                after[at] += " It was a good year."
+            case "said otherwise":
+                after[at] = paragraph(at + 1_000)
+            case "added":
+                after.insert(at, paragraph(at + 1_000))
+            case _:
+                del after[at]
+        changed.append(len(questions(after) - before))
+    assert sum(changed) / len(changed) <= 2
+    assert sum(count > 2 for count in changed) <= 0.15 * len(changed)
+    assert max(changed) <= 4
+
+
+def test_a_list_of_the_same_lines_falls_into_equal_parts() -> None:
+    text = "- call Bob about the boat\n" * 400
+    assert len(chunks(text, 200)) <= 2.2 * chunk.estimated_tokens(text) / 200
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            ["One. Two!", "- row", "a|b|c", "> q. r.", "", "# H", "中文。句子。", "e\u0301👨\u200d👩", "LOUD"]
+        )
+    ),
+    st.sampled_from(["\n", "\r\n", "\r"]),
+    st.integers(2, 30),
+)
+def test_chunks_of_any_structure_lose_nothing_and_know_where_they_stand(
+    lines: list[str], newline: str, chunk_tokens: int
+) -> None:
+    text = newline.join(lines)
+    pieces = chunks(text, chunk_tokens)
+    assert_whole(text, pieces)
+    for piece in pieces:
+        assert chunk.estimated_tokens(text[piece.start : piece.end]) <= chunk.most_tokens(chunk_tokens)
+        assert max(piece.before[1], piece.columns[1]) <= piece.start

@@ -18,7 +18,9 @@ from hub.extraction.extractor import Extractor
 from hub.extraction.items import ExtractionOptions, Item
 from hub.extraction.model import Models
 from hub.extraction.prose import read
+from hub.extraction.prose_view import view_of_prose
 from hub.extraction.structured import is_reference
+from hub.extraction.when.numbers import without_other_numbers
 from hub.extraction.wording.languages import languages_in
 from protocol.tables import TABLES, TableName
 from storage.runs.item_words import words_of
@@ -958,3 +960,227 @@ def test_promise_is_found_by_its_words_the_person_and_its_day() -> None:
     words = words_of(row("1", "", data=dict(item.data), quote=item.quote))
     assert {"promised", "anna", "rossi", "offer"} <= {*words["body"].split()}
     assert (words["title"], words["due"]) == ("send the offer anna rossi ꙮ", item.data["dueDate"])
+
+
+# Text, and what the rules read of it.
+NO_PROSE = [
+    ("See [the plan](https://a.example/x?by=2027-01-04 'until Friday').", "See [the plan] ."),
+    ('Fine.\n[plan]: ../plan.md "valid until 4 May"\n', "Fine."),
+    ("Run `git push origin` now, not `make`.", "Run now, not `make`."),
+    ("2027-01-04 07:12:01,113 WARN pump 2 dry, please call Ann", ""),
+    ("[2027-01-04T07:12:01Z] ERROR: restart before Friday", ""),
+    ('10.0.0.7 - bob [04/Jan/2027:07:12:01 +0100] "GET /todo HTTP/1.1" 200 3', ""),
+    ("Jan  4 07:12:01 host7 sshd[99]: must finish tomorrow", ""),
+    ("Traceback (most recent call last):\n  File \"a.py\", line 1\n    call()\nKeyError: 'due'", ""),
+    ("java.lang.IllegalStateException: call me\n\tat a.b.C.run(C.java:7)", ""),
+    ("$ make release by=friday", ""),
+    ("QmFzZTY0IG9mIGEgZmlsZSB0aGF0IG5vYm9keSByZWFkcyBhbnkgbW9yZQ==", ""),
+    ("See you.\n-- \nIda Holm\nCall me on 5512 | Visit us on 4 May\n", "See you."),
+    ('He shouted "Please send the money by Friday!" and left.', "He shouted and left."),
+    ("« Il faut vendre la maison avant Noël, » dit-elle.", "dit-elle."),
+    (
+        "Möbel Ott\nHafen 3\n\nUlm, den 4. Mai\n\nLiebe Ida,\n\nkomm bald.\n\nHerzliche Grüße\nJan",
+        "Liebe Ida, komm bald.",
+    ),
+    ("Nota\n\nEstimada Ana:\n\nVenga.\n\nAtentamente,\nJon Vila\nTel. 5512", "Estimada Ana: Venga."),
+    (
+        "I wrote to him.\nHi Tom,\nyes.\nBest wishes\nP.S. Please bring the key.",
+        "I wrote to him. Hi Tom, yes. P.S. Please bring the key.",
+    ),
+    ('Rewrite the "About us" page.', 'Rewrite the "About us" page.'),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), NO_PROSE)
+def test_view_of_prose_has_blanks_for_what_is_no_sentence(text: str, expected: str) -> None:
+    view = view_of_prose(text)
+    assert " ".join(view.split()) == expected
+    assert len(view) == len(text)
+
+
+JOINED = [
+    "We meet at the station on\n4 May, and Zoe brings the\ntickets.",
+    "Der Vertrag gilt bis zum\n  3. Juni. Danach zahlt sie\nüber Frau Ott.",
+    "- look for the key in\n  the blue drawer",
+    "> The order is late, so\n> the shop closes.",
+    "Соня принесёт список до\n30 мая.",
+]
+APART = [
+    "buy a lamp\nring the vet\ntake the car to the garage.",
+    "Ann: yes\nBen: on\n07:45 Cara: no",
+    "Packing:\nsocks\nshirts",
+    "# Plan\nwe start early.",
+    "1. call Ann\n2. call Ben",
+]
+
+
+@pytest.mark.parametrize("text", JOINED)
+def test_view_of_prose_joins_the_lines_of_a_sentence(text: str) -> None:
+    assert "\n" not in view_of_prose(text)
+
+
+@pytest.mark.parametrize("text", APART)
+def test_view_of_prose_keeps_the_lines_of_a_list_apart(text: str) -> None:
+    assert view_of_prose(text) == text
+
+
+@pytest.mark.parametrize(
+    "stamp",
+    [
+        *("Rosa Lind  9:05 AM", "rosa.lind [9:05]", "Rosa:sun_with_face: 9:05 PM", "Rosa Lind\t9:05"),
+        *("Rosa Lind  Yesterday at 9:05 PM", "Rosa  May 2nd at 9:05 AM", "Rosa  2. Mai um 9:05 Uhr"),
+        *("Rosa  Hier à 9:05", "Rosa  Ayer a las 9:05", "Рита  Вчера в 9:05"),
+    ],
+)
+def test_view_of_prose_has_no_stamps_of_copied_messages(stamp: str) -> None:
+    view = view_of_prose(f"Pump\n\n{stamp}\nIt is loud.\n{stamp}\nTwo of them.\n")
+    assert [line.strip() for line in view.split("\n")] == [
+        "Pump",
+        "",
+        "",
+        "It is loud.",
+        "",
+        "Two of them.",
+        "",
+    ]
+    times = "Breakfast  9:05\nDeparture  9:45\n"
+    assert view_of_prose(times) == times
+
+
+def test_view_of_prose_joins_a_long_line_to_a_name_below_it() -> None:
+    text = "Nothing more was said about the roof, the gutters and the old\nWindows of the barn."
+    assert "\n" not in view_of_prose(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    (
+        "version 3.1.19",
+        "§ 4.2.7",
+        "10.11.12.13",
+        "BX-2027-01-04",
+        "2027/118-C",
+        "ISBN 978-3-12-201126-4",
+        "Nr. 11.12.2027-07",
+        "04.12.20-77",
+        "0171 301 12 26",
+        "+49 30 901820-26",
+        "20270104-1112",
+        "30.11.26,4",
+        "1.204,26 EUR",
+        "12.11 kg",
+        "£120",
+        "http://a.example/2027-01-04",
+    ),
+)
+def test_number_that_counts_something_is_no_day(text: str) -> None:
+    shown = without_other_numbers(f"Paid: {text}, until May")
+    assert not any(map(str.isdigit, shown.replace("\u00a7 ", "")))
+    assert len(shown) == len(f"Paid: {text}, until May")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("2027-01-04", "2027-01-04T10:00:00+01:00", "12.11.2027", "bis 3.12. um 9:30", "3.-5.5.2027"),
+        *("12/11/2027", "3 May 2027 at 10", "2027年1月4日14:00", "14:00-15:30", "3-5 May", "30.11."),
+        *("release 12.12.2027", "am 12.3. 18 Uhr"),
+    ],
+)
+def test_number_of_a_date_or_a_time_remains(text: str) -> None:
+    assert without_other_numbers(text) == text
+
+
+REFERENCE = [
+    "# Change Log\n\n- Send the mail twice\n- Fix the lamp",
+    "# Lampe\n\n## 2.1.0\n\n- Send the mail twice\n\n## 2.0.3\n\n- Fix the lamp",
+    "Mietordnung\n\n1.1 Please close the door.\n1.2 You must pay the rent.\n1.3 Wash the stairs.",
+    "# Boat\n\n## Contributing\n\nPlease write a test.\n\n## License\n\nYou must keep this text.",
+    "How to clean a lamp\n\nUnplug the lamp. Wash the shade. Dry the shade.",
+    "# Kürbissuppe\n\n## Zutaten\n\n- Kürbis\n\n## Zubereitung\n\n1. Bitte den Kürbis schneiden.",
+    "Règlement intérieur\n\nVous devez fermer la porte. Veuillez ranger les chaises.",
+    "Manual de la caldera\n\nHay que purgar los radiadores. Por favor, llame al técnico.",
+    "Памятка для жильцов\n\nНужно закрыть окна. Пожалуйста, сдайте ключи.",
+    "新员工手册\n\n请提交照片。请登记车牌。",
+    'Mooring licence\n\n4.1. Fair use\n4.4. Notices\n5.2. Repairs of all kinds\n10.3. "Other" boats',
+    "Assembly instructions\n\n1. Turn the wheel.\n2. Attach the bell to the frame.",
+    "Bedienung der Pumpe\n\n1. Den Hebel an der Seite befestigen.\n2. Bitte den Deckel schließen.",
+    "Montaje de la mesa\n\n1. Hay que girar la rueda. Por favor, cierre la tapa.",
+    "Сборка стола\n\n1. Нужно закрепить ножки.\n2. Пожалуйста, закройте крышку.",
+]
+
+
+async def _titles(text: str, name: str = "a.md") -> list[object]:
+    document = Document(unit_key=name, text=text, content_hash="", modified_at=WEDNESDAY)
+    options: ExtractionOptions = ALL
+    extraction = await Extractor(Models(), secret=bytes(32)).extract(document, options)
+    return [item.data.get("title") for item in extraction.items]
+
+
+@pytest.mark.parametrize("text", REFERENCE)
+async def test_text_of_reference_gives_no_task(text: str) -> None:
+    assert await _titles(text) == []
+
+
+@pytest.mark.parametrize("text", REFERENCE)
+async def test_work_of_a_person_on_a_day_and_a_check_box_count_in_a_text_of_reference(text: str) -> None:
+    more = f"{text}\n\n- [ ] ask the notary\n\nRosa will print the copies by 6 March 2026."
+    assert await _titles(more) == ["ask the notary", "print the copies"]
+
+
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [
+        ("Invoice 77\nMend the sail 1 90.00\nTotal 90.00\nPlease pay it by 6 April 2026.", "pay it"),
+        ("Rechnung Nr. 77\nSegel flicken 90,00\nSumme 90,00\nBitte bis 6.4.2026 überweisen.", "überweisen"),
+        (
+            "Facture n° 77\nCoudre la voile 90,00\nTotal 90,00\nMerci de payer avant le 6 avril.",
+            "payer",
+        ),
+        (
+            "Factura n.º 77\nCoser la vela 90,00\nTotal 90,00\nPor favor, páguela antes del 6 de abril.",
+            "páguela",
+        ),
+        ("Счёт № 77\nПочинить парус 90,00\nИтого 90,00\nПрошу оплатить счёт до 6 апреля.", "оплатить счёт"),
+        ("发票号码：77\n修补船帆 90.00\n合计 90.00\n请于4月6日前付款。", "付款"),
+    ],
+)
+async def test_only_what_is_due_on_a_day_counts_in_an_invoice(text: str, title: str) -> None:
+    assert await _titles(text) == [title]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Write the manual by Friday.\nCall the printer.",
+        "# 12.5 Meeting\n\nPlease call the printer.\n\n# 14.5 Walk\n\nPlease buy a map.",
+        "10.15 Please call the printer.\n10.17 Please buy a map.\n11.05 Please water the plants.",
+    ],
+)
+async def test_words_of_a_title_in_other_places_make_no_text_of_reference(text: str) -> None:
+    assert len(await _titles(text)) > 1
+
+
+LONG = "The weather was fine and the sea was blue.\n\n" * 60 + "Please paint the boat.\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "count"),
+    [
+        ("Please paint the boat.", "boat.txt", 1),
+        ("Please paint the boat.", "notes.txt", 1),
+        ("Please paint the boat.", "newsletter.txt", 1),
+        ("Please paint the boat.", "docs/LICENSE", 0),
+        ("Please paint the boat.", "CHANGELOG_V2.md", 0),
+        ("Please paint the boat.", "News.txt", 0),
+        (LONG, "boat.txt", 0),
+        (f"Notes of 3 March 2026\n\n{LONG}", "boat.txt", 1),
+        (LONG, "2026-03-03.txt", 1),
+        (f"Dear Ida,\n\n{LONG}", "boat.txt", 1),
+        (f"# Boat\n\n## To do\n\n- Please paint the boat\n\n## Weather\n\n{LONG[:-23]}", "boat.md", 1),
+    ],
+)
+async def test_long_text_without_a_day_or_a_list_of_work_is_one_of_reference(
+    text: str, name: str, count: int
+) -> None:
+    assert len(await _titles(text, name)) == count

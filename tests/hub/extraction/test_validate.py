@@ -3,15 +3,18 @@
 import json
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.clock import epoch_ms
+from hub.extraction import validate
 from hub.extraction.chunk import Chunk
 from hub.extraction.folding import Folded, fold
-from hub.extraction.items import ExtractionOptions, Reference
+from hub.extraction.items import ExtractionOptions, Item, Reference
 from hub.extraction.validate import Checked, Checking
+from protocol.frame import Field
 from protocol.tables import TableName
 from tests.hub.extraction.conftest import material_of
 
@@ -360,3 +363,88 @@ def test_a_remark_belongs_to_the_task_it_names() -> None:
     remark = {"table": "taskComments", "quote": "Bob likes tea.", "content": "likes tea", "task": "T1"}
     (item,) = checker.take_all([remark]).items
     assert item.data == {"content": "likes tea", "taskId": "row-8"}
+
+
+def item(
+    title: str, start: int = 0, end: int = 40, table: TableName = TableName.TASKS, **data: Field
+) -> Item:
+    quote = "x" * (end - start)
+    data = {"title": title, **data}
+    return Item(table=table, data=data, quote=quote, start=start, end=end, origin="model")
+
+
+FIRST = item("Call Bob", 0, 10)
+
+
+@pytest.mark.parametrize(
+    ("items", "doubles"),
+    [
+        ([FIRST, item("call  bob", 5, 12)], 1),
+        ([FIRST, item("Call Bob", 10, 20)], 0),
+        ([FIRST, item("Pay rent", 0, 10), item("Call Bob", 0, 10, TableName.NOTES)], 0),
+        ([item("Call Bob", at * 10, at * 10 + 10) for at in range(10_000)], 0),
+        ([item(f"do work {nth}", 0, 40) for nth in range(2_000)], 0),
+    ],
+    ids=["one place", "two places", "one sentence", "rows of a table", "thousands of one place"],
+)
+def test_the_same_words_about_one_place_are_one_item(items: list[Item], doubles: int) -> None:
+    kept, dropped = validate.once(items)
+    assert (kept, [one.reason for one in dropped]) == (
+        tuple(items[: len(items) - doubles]),
+        ["duplicate"] * doubles,
+    )
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 8))))
+def test_item_without_overlap_is_kept_in_any_order(places: list[tuple[int, int]]) -> None:
+    items = [item("Call Bob", start, start + length) for start, length in places]
+    kept: list[Item] = []
+    for one in items:
+        if not any(one.start < other.end and other.start < one.end for other in kept):
+            kept.append(one)
+    assert validate.once(items)[0] == tuple(kept)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (item("Send the quote"), item("send quote", 20, 60)),
+        (item("sending the quotes"), item("Please send a quote")),
+        (item("Anna: send the quote", assignee=["Anna"]), item("send the quote", assignee=["anna"])),
+        (item("send the quote", dueDate=5), item("Send quote", dueDate=5)),
+        (item("Angebote schicken"), item("das Angebot schicken")),
+        (item("отправить смету"), item("отправить сметы")),
+        (item("寄报价单"), item("请寄报价单")),
+    ],
+)
+def test_nearly_the_same_words_about_one_place_are_one_item(first: Item, second: Item) -> None:
+    kept, doubles = validate.once([first, second])
+    assert len(kept) == len(doubles) == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (item("send the report to Anna"), item("send the report to Bob")),
+        (item("send the quote", dueDate=5), item("send the quote", dueDate=6)),
+        (item("send the quote", assignee=["Anna"]), item("send the quote", assignee=["Bob"])),
+        (item("send the quote"), item("do not send the quote")),
+        (item("call room 101"), item("call room 1011")),
+        (item("call Bob"), item("call Bob back")),
+        (item("call Maria"), item("call Marie")),
+        (item("send quote", 0, 40), item("send the quote", 40, 80)),
+    ],
+)
+def test_items_that_differ_in_a_word_a_day_or_a_person_are_kept(first: Item, second: Item) -> None:
+    assert validate.once([first, second]) == ((first, second), ())
+
+
+def test_item_with_more_fields_replaces_its_double() -> None:
+    short, full = item("send quote"), item("send the quote", dueDate=5)
+    later = item("call Bob", 50, 60)
+    assert validate.once([short, later, full])[0] == (full, later)
+
+
+def test_item_of_a_rule_is_not_replaced_by_an_item_of_a_model() -> None:
+    rule = msgspec.structs.replace(item("send quote"), origin="rule")
+    assert validate.once([rule, item("send the quote", dueDate=5)])[0] == (rule,)
