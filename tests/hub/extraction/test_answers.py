@@ -172,7 +172,7 @@ def calls(text: str) -> int:
 @pytest.mark.parametrize("opening", ["", "[", '{"items": [', '{"items": ["'])
 @pytest.mark.parametrize("unit", UNITS)
 def test_a_hostile_answer_is_read_in_linear_time(opening: str, unit: str) -> None:
-    for length in (1_000, 20_000):
+    for length in (1_000, 8_000):
         assert calls((opening + unit * length)[:length]) <= CALLS_PER_CHARACTER * length
 
 

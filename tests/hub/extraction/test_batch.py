@@ -56,15 +56,15 @@ async def batches(oracle: Oracle) -> AsyncIterator[BatchClient]:
 async def test_a_batch_gives_the_answer_to_each_question_by_its_name(
     oracle: Oracle, batches: BatchClient
 ) -> None:
-    asked = questions(20)
+    asked = questions(6)
     result = await batches.check(await batches.submit(asked, key="run 1"))
     assert result.is_done
     assert (result.failed, list(result.answers)) == ({}, list(asked))
-    for number in range(20):
+    for number in range(6):
         answer = result.answers[f"q{number}"]
         assert sentence(number) in answer.text
         assert (answer.finish, answer.model) == (Finish.WHOLE, "oracle")
-    assert (oracle.stats.batches, oracle.stats.batched, oracle.stats.calls) == (1, 20, 0)
+    assert (oracle.stats.batches, oracle.stats.batched, oracle.stats.calls) == (1, 6, 0)
 
 
 async def test_a_batch_costs_half(oracle: Oracle, batches: BatchClient) -> None:

@@ -249,8 +249,9 @@ def test_every_rule_that_is_built_in_may_be_used(rule: RedactionRule) -> None:
     ],
 )
 def test_no_text_keeps_the_rules_busy(unit: str) -> None:
-    text = unit * (20_000 // len(unit))
-    assert Redaction(ALL, text).restore(Redaction(ALL, text).hide(text)) == text
+    text = unit * (8_000 // len(unit))
+    redaction = Redaction(ALL, text)
+    assert redaction.restore(redaction.hide(text)) == text
 
 
 WORDS = st.sampled_from(

@@ -13,7 +13,7 @@ from hub.text.convert import convert
 from hub.text.files import CHAT, JSON, MBOX, PLAIN, Converted
 from tests.support.families import each
 
-MIB = 1024 * 1024
+SIZE = 256 * 1024
 
 
 def messages(read: Converted) -> list[tuple[str | None, str, str]]:
@@ -299,17 +299,17 @@ def test_a_large_mbox_is_read_in_another_process_with_its_attachments() -> None:
 
 
 HOSTILE: dict[str, Callable[[], bytes]] = {
-    "a.mbox": lambda: mbox(b"Subject: x\n\n" + b"From \n\n" * (MIB // 7)),
-    "b.mbox": lambda: b"From a\nSubject: x\n\n" * (MIB // 190),
-    "a.txt": lambda: b"06/01/2025, 14:22 - Anna: x\n" * (MIB // 28),
-    "b.txt": lambda: b"06/01/2025, 14:22 - Anna: x\n" * 2 + b"<" * MIB,
-    "c.txt": lambda: b"06/01/2025, 14:22 - Anna: x\n" * 2 + b"06/01/2025, 14:22 - <" * (MIB // 21),
-    "a.json": lambda: b'{"messages": [' + b"[" * MIB + b'"from_id"',
-    "b.json": lambda: b'{"from_id": 1, "messages": [' + b"{}," * (MIB // 3) + b"{}]}",
+    "a.mbox": lambda: mbox(b"Subject: x\n\n" + b"From \n\n" * (SIZE // 7)),
+    "b.mbox": lambda: b"From a\nSubject: x\n\n" * (SIZE // 190),
+    "a.txt": lambda: b"06/01/2025, 14:22 - Anna: x\n" * (SIZE // 28),
+    "b.txt": lambda: b"06/01/2025, 14:22 - Anna: x\n" * 2 + b"<" * SIZE,
+    "c.txt": lambda: b"06/01/2025, 14:22 - Anna: x\n" * 2 + b"06/01/2025, 14:22 - <" * (SIZE // 21),
+    "a.json": lambda: b'{"messages": [' + b"[" * SIZE + b'"from_id"',
+    "b.json": lambda: b'{"from_id": 1, "messages": [' + b"{}," * (SIZE // 3) + b"{}]}",
     "c.json": lambda: json.dumps(
-        [{"type": "message", "user": "a", "ts": "1", "text": "<@" * (MIB // 2)}]
+        [{"type": "message", "user": "a", "ts": "1", "text": "<@" * (SIZE // 2)}]
     ).encode(),
-    "d.json": lambda: b'[{"type": "message", "ts": "1", "user": ' + b'{"a":' * (MIB // 5),
+    "d.json": lambda: b'[{"type": "message", "ts": "1", "user": ' + b'{"a":' * (SIZE // 5),
 }
 
 
@@ -319,4 +319,4 @@ def test_an_archive_that_was_built_to_hurt_takes_time_in_proportion_to_its_size(
     began = time.process_time()
     read = convert(data, path=path)
     assert len(messages_in(read.text, read.media_type)) <= len(data)
-    assert time.process_time() - began < 2
+    assert time.process_time() - began < 1

@@ -124,7 +124,6 @@ def test_hidden_parts_of_a_page_are_counted_in_this_process_and_in_another_one()
 @each(
     ("path", "data", "text"),
     [
-        ("plan.docx", docx("Call Ana.", "Pay rent."), "Call Ana.\n\nPay rent."),
         ("plan.pdf", pdf("Call Ana.", "Pay rent."), "Call Ana.\n\nPay rent."),
         (
             "plan.docx",

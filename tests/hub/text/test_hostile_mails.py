@@ -53,9 +53,9 @@ def mails_in_mails(depth: int) -> bytes:
 
 HOSTILE: dict[str, Callable[[], bytes]] = {
     "parts in parts, 50 deep": lambda: nested(50),
-    "parts in parts, 3,000 deep": lambda: nested(3_000),
+    "parts in parts, 1,000 deep": lambda: nested(1_000),
     "ten thousand parts": lambda: many_parts(10_000),
-    "a hundred thousand headers": lambda: b"X-A: b\r\n" * 100_000 + b"Subject: Rent\r\n\r\nCall Ana.",
+    "thirty thousand headers": lambda: b"X-A: b\r\n" * 30_000 + b"Subject: Rent\r\n\r\nCall Ana.",
     "a header of 5 MB": lambda: b"Subject: " + b"=?utf-8?q?a?= " * 350_000 + b"\r\n\r\nCall Ana.",
     "a type of 2 MB of parameters": lambda: (
         b"Content-Type: text/plain" + b";a=b" * 500_000 + b"\r\n\r\nCall Ana."
@@ -73,15 +73,15 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "fifty thousand open bold tags": lambda: page("<b>" * 50_000 + "Call Ana."),
     "fifty thousand quotes in quotes": lambda: page("<blockquote>" * 50_000 + "Call Ana."),
     "a page of 20 MB": lambda: page("<p>Call Ana.</p>" * 1_300_000),
-    "a page of unfinished tags": lambda: page("<a href='" * 200_000),
-    "a page of 8 MB in one attribute": lambda: page(
-        f"<p>Call Ana.</p><img src='data:image/png;base64,{'A' * 8_000_000}'>"
+    "a page of unfinished tags": lambda: page("<a href='" * 60_000),
+    "a page of 3 MB in one attribute": lambda: page(
+        f"<p>Call Ana.</p><img src='data:image/png;base64,{'A' * 3_000_000}'>"
     ),
     "a body of 20 MB": lambda: b"Subject: Rent\r\n\r\n" + b"Call Ana. \r\n" * 1_700_000,
-    "one line of 20 MB": lambda: b"Subject: Rent\r\n\r\n" + b"Call Ana. " * 2_000_000,
-    "a line of a million quote marks": lambda: b"Subject: Rent\r\n\r\n" + b"> " * 1_000_000,
+    "one line of 6 MB": lambda: b"Subject: Rent\r\n\r\n" + b"Call Ana. " * 600_000,
+    "a line of 300,000 quote marks": lambda: b"Subject: Rent\r\n\r\n" + b"> " * 300_000,
     "lines that nearly are a quotation's head": lambda: (
-        b"Subject: Rent\r\n\r\n" + b"On 2025 <a@b> wrote\r\n" * 50_000
+        b"Subject: Rent\r\n\r\n" + b"On 2025 <a@b> wrote\r\n" * 15_000
     ),
     "a megabyte of delimiters": lambda: b"Subject: Rent\r\n\r\n" + b"-- \r\n" * 200_000,
     "an attachment of 24 MB": lambda: (
@@ -121,13 +121,14 @@ def test_a_mail_built_to_hurt_is_read_or_refused_within_its_limits(make: Callabl
 
 
 @each("make", HOSTILE.values())
-@each("size", [1_000, 32 * 1024])
 def test_the_beginning_of_a_hostile_mail_is_read_without_another_process(
-    make: Callable[[], bytes], size: int, monkeypatch: pytest.MonkeyPatch
+    make: Callable[[], bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hub.text.convert.read_apart", None)
-    with contextlib.suppress(NotConvertible):
-        assert len(read_raw(make()[:size], fetch=True).text.encode()) < 40_000
+    data = make()
+    for size in (1_000, 32 * 1024):
+        with contextlib.suppress(NotConvertible):
+            assert len(read_raw(data[:size], fetch=True).text.encode()) < 40_000
 
 
 @pytest.mark.parametrize(
@@ -135,7 +136,7 @@ def test_the_beginning_of_a_hostile_mail_is_read_without_another_process(
     [
         (nested(50), "[parts in parts, more than 20 deep; the rest was left out]"),
         (many_parts(150), "[the mail has more than 100 parts; the rest was left out]"),
-        (page("<p>Call Ana.</p>" * 100_000), "[of a page in the mail only the first MB was read]"),
+        (page("<p>Call Ana.</p>" * 70_000), "[of a page in the mail only the first MB was read]"),
         (
             page("<div>" * 50_000),
             "[a page in the mail is nested too deeply: 50000 levels over",

@@ -167,15 +167,15 @@ def test_text_that_may_be_hidden_is_read_with_signs_for_its_mark(html: str) -> N
 
 
 HOSTILE = {
-    "ten thousand rules": f"<style>{'p{color:red}' * 10_000}</style>{'<p>a' * 10_000}",
-    "rules of all elements": f"<style>{'b * * * * *{color:red}' * 2_000}</style>{'<i>' * 90}{'<p>a' * 2_000}",
-    "open brackets": f"<style>{'(' * 100_000}</style><p>a",
-    "blocks in blocks": f"<style>{'a{' * 50_000}</style><p>a",
-    "conditions in conditions": f"<style>{'@media screen{' * 30_000}</style><p>a",
-    "comments": f"<style>{'/*' * 200_000}</style><p>a",
+    "thousands of rules": f"<style>{'p{color:red}' * 3_000}</style>{'<p>a' * 3_000}",
+    "rules of all elements": f"<style>{'b * * * * *{color:red}' * 1_000}</style>{'<i>' * 90}{'<p>a' * 1_000}",
+    "open brackets": f"<style>{'(' * 40_000}</style><p>a",
+    "blocks in blocks": f"<style>{'a{' * 20_000}</style><p>a",
+    "conditions in conditions": f"<style>{'@media screen{' * 10_000}</style><p>a",
+    "comments": f"<style>{'/*' * 80_000}</style><p>a",
     "names of names": f"<style>{':root{--a:var(--a)var(--a)}' * 9}p{{color:var(--a)}}</style><p>a",
-    "colours": "".join(f"<p style='color:rgb({n},0,0);background:{'#' * n}'>a" for n in range(2_000)),
-    "long inline style": f"<p style='{'color:red;' * 100_000}'>a",
+    "colours": "".join(f"<p style='color:rgb({n},0,0);background:{'#' * n}'>a" for n in range(0, 2_000, 10)),
+    "long inline style": f"<p style='{'color:red;' * 40_000}'>a",
     "functions": f"<p style='color:{'rgb(' * 1_000};transform:{'translate(' * 1_000}'>a",
     "numbers": "".join(
         f"<p style='{style}'>a"
@@ -201,7 +201,7 @@ def test_styles_built_to_hurt_are_read_within_a_bound(name: str) -> None:
     page = text_of_html(HOSTILE[name])
 
     assert "a" in page.text.replace(DOUBT, "")
-    assert time.process_time() - before < 8  # measured: 2 s at most
+    assert time.process_time() - before < 2  # measured: 0.4 s at most
 
 
 @pytest.mark.parametrize(
@@ -215,8 +215,8 @@ def test_a_page_built_to_explode_a_parser_is_refused_before_it_gets_there(bomb: 
 
 
 def test_a_long_honest_table_is_not_taken_for_a_bomb() -> None:
-    table = "<table>" + "<tr><td>some<td>cell</tr>" * 20_000 + "</table>"
-    assert text_of_html(table).text.count("\n") == 19_999
+    table = "<table>" + "<tr><td>some<td>cell</tr>" * 8_000 + "</table>"
+    assert text_of_html(table).text.count("\n") == 7_999
 
 
 @each("broken", ["", "<", "<p", "</div></div>", "<<<>>>", "<table><p>x", "\x00<p>x"])

@@ -267,7 +267,7 @@ def test_malformed_mail_gives_its_readable_text(data: bytes) -> None:
 
 
 def test_deeply_nested_parts_are_read_or_refused() -> None:
-    head = [f"Content-Type: multipart/mixed; boundary=b{n}\r\n\r\n--b{n}" for n in range(2_000)]
+    head = [f"Content-Type: multipart/mixed; boundary=b{n}\r\n\r\n--b{n}" for n in range(1_000)]
 
     with contextlib.suppress(NotConvertible):
         as_text("\r\n".join([*head, "", "Call Ana"]).encode())
