@@ -21,7 +21,7 @@ def main() -> int:
         "--words", action=argparse.BooleanOptionalAction, help="only, or without, the lexicons"
     )
     options = parser.parse_args()
-    collection = collect()
+    collection = collect(has_words=options.words is not False)
 
     # Imported behind the collection, which watches what the product compiles while it is imported.
     from tests.linear.reach import is_foreign, reach_of

@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 
 PACKAGES: Final = ("protocol", "storage", "hub")
 _FUNCTIONS: Final = ("compile", "match", "search", "sub", "subn", "split", "findall", "finditer", "fullmatch")
+_CALLED: Final = re.compile(rf"\.(?:{'|'.join(_FUNCTIONS)})\b")
 # Modules with calls whose expression is made of an argument: of escaped text, or of our own.
 AT_RUN_TIME: Final = {
     "hub.api.binding": "re.escape of a parameter's name",
@@ -55,8 +56,8 @@ class Collection(NamedTuple):
     unknown: list[str]
 
 
-def collect() -> Collection:
-    """Import the whole product and return its expressions, each once."""
+def collect(*, has_words: bool = True) -> Collection:
+    """Import the whole product and return its expressions, each once; those of lexicons if *has_words*."""
     compiled: dict[tuple[str, int], list[Pattern]] = {}
     compile_one = re._compile  # type: ignore[attr-defined]
 
@@ -69,7 +70,7 @@ def collect() -> Collection:
 
     re._compile = watched  # type: ignore[attr-defined]
     modules = [importlib.import_module(name) for name in _names()]
-    named = _build_the_rest()
+    named = _build_the_rest(has_words=has_words)
     re._compile = compile_one  # type: ignore[attr-defined]
     unknown: list[str] = []
     calls: dict[tuple[str, str], frozenset[str]] = {}
@@ -106,7 +107,7 @@ def _names() -> Iterator[str]:
                 yield module.name
 
 
-def _build_the_rest() -> dict[Pattern, tuple[str, str]]:
+def _build_the_rest(*, has_words: bool) -> dict[Pattern, tuple[str, str]]:
     """Build the expressions that the product compiles when they are first used; return their names."""
     from hub.extraction import chunk, orders, suspicion
     from hub.extraction.redaction import BUILT_IN, Redaction
@@ -116,7 +117,7 @@ def _build_the_rest() -> dict[Pattern, tuple[str, str]]:
     from protocol.secret_rules import RedactionRule
 
     named: dict[Pattern, tuple[str, str]] = {}
-    for language in languages():
+    for language in languages() if has_words else ():
         code, time = language.code, language.time
         built = [(name, pattern) for name in ATTRIBUTES for pattern in language.patterns(name)]
         for name in ("rewrites", *language.forms):
@@ -179,7 +180,7 @@ def _evaluate(
 def _calls_in(file: str | None) -> list[ast.Attribute | ast.Call]:
     """Return the calls and attributes in a source; none where no method of expressions is named."""
     source = Path(file).read_text() if file is not None and file.endswith(".py") else ""
-    if not any(name in source for name in _FUNCTIONS):
+    if not _CALLED.search(source):
         return []
     return [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute | ast.Call)]
 
