@@ -62,8 +62,6 @@ BARS: Final = {
     5: Bar(
         "who is to wait two minutes is exhausted until then",
         (
-            f"{_GMAIL}::test_a_wait_of_two_minutes_ends_the_run_with_when_it_is_over",
-            f"{_OUTLOOK}::test_a_long_wait_ends_the_run_and_says_until_when",
             f"{_CALLING}::test_a_long_wait_ends_the_run_with_when_it_is_over",
             f"{_MAILBOXES}::test_a_provider_that_asks_for_a_pause_or_has_no_quota_exhausts_the_agent",
         ),
@@ -72,7 +70,6 @@ BARS: Final = {
         "a token that is refused within a page is renewed once, and the run goes on",
         (
             f"{_GMAIL}::test_a_token_that_is_refused_in_the_middle_of_a_page_is_renewed_once",
-            f"{_OUTLOOK}::test_a_token_that_expires_between_two_pages_is_renewed_once",
             f"{_TOKENS}::test_a_refused_token_is_renewed_once_for_all_who_were_refused",
             f"{_EMULATE}::test_tokens_that_ended_are_renewed_once",
         ),

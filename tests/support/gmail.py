@@ -73,9 +73,7 @@ class FakeGmail:
     good_tokens: set[str] = field(default_factory=lambda: {"t1"})
     before: Callable[[str], None] = lambda path: None
     unindexed: set[str] = field(default_factory=set)
-    most_at_once: int = 0
     refused_histories: int = 0
-    _at_once: int = 0
     _history: int = 1_000
     _oldest: int = 0
     _handed_out: int = 0
@@ -110,15 +108,8 @@ class FakeGmail:
         return token in self.good_tokens
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope)
-        self._at_once += 1
-        self.most_at_once = max(self.most_at_once, self._at_once)
-        try:
-            await anyio.lowlevel.checkpoint()
-            answer = self._answer(request)
-            await answer(scope, receive, send)
-        finally:
-            self._at_once -= 1
+        await anyio.lowlevel.checkpoint()
+        await self._answer(Request(scope))(scope, receive, send)
 
     def _answer(self, request: Request) -> Response:
         path = request.url.path.removeprefix(ROOT)

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
-from pydantic import ValidationError
 from starlette.responses import Response
 
 from hub.connectors.calling import (
@@ -16,10 +15,9 @@ from hub.connectors.calling import (
     SignInNeeded,
 )
 from hub.connectors.connector import Attachment, Unread
-from hub.connectors.gmail import Gmail, GmailFilter, GmailSettings, judge, next_midnight
+from hub.connectors.gmail import Gmail, GmailSettings, judge, next_midnight
 from hub.document import Document
 from tests.hub.connectors.gmail_rig import Rig, listed, read_all, rig
-from tests.hub.text.test_strange_mails import FLOWED, multipart, part, signed, smime
 from tests.support.clock import START
 from tests.support.families import each
 from tests.support.gmail import JSON, FakeGmail, Fault, plain, refusal
@@ -103,19 +101,6 @@ async def test_what_hangs_on_to_a_mail_is_fetched_where_the_filter_asks_for_it(
     assert fake.requests("/attachments/") == 1
 
 
-async def test_signed_text_and_invitations_are_fetched_as_parts_of_the_mail(
-    fake: FakeGmail, here: Rig
-) -> None:
-    one_mail(fake, smime(signed(part("Pay the \r\nrent.", FLOWED))))
-    calendar = part("BEGIN:VCALENDAR\r\nEND:VCALENDAR", "text/calendar; method=REQUEST")
-    one_mail(fake, multipart("alternative", part("Call."), part("<p>Call", "text/html"), calendar))
-    gmail = here.open()
-    read = [one async for _, one in gmail.read(await listed(gmail))]
-    found = sorted(one.text.partition("\n\n")[2] for one in read if isinstance(one, Document))
-    assert found[0].startswith("Call.\n\n[attachment: text/calendar") and "\nBEGIN:VCALENDAR" in found[0]
-    assert found[1] == "Pay the rent.\n"
-
-
 async def test_words_too_long_for_the_message_itself_are_fetched(fake: FakeGmail, here: Rig) -> None:
     one_mail(fake, plain("long", "word and another word\r\n" * 1_000))
     gmail = here.open()
@@ -133,21 +118,6 @@ async def test_a_mail_that_is_gone_when_it_is_read_is_gone(fake: FakeGmail, here
     assert isinstance(outcome, Unread) and outcome.is_removed
 
 
-async def test_the_same_mail_has_the_same_fingerprint_each_time(fake: FakeGmail, here: Rig) -> None:
-    one_mail(fake, PARTED)
-    messages = (await here.run()).messages
-    first, second = [(await read_all(here.open(), messages))["Rechnung № 7"] for _ in range(2)]
-    assert isinstance(first, Document) and isinstance(second, Document)
-    assert first.content_hash == second.content_hash
-
-
-async def test_no_more_than_four_requests_are_under_way(fake: FakeGmail, here: Rig) -> None:
-    for at in range(40):
-        fake.deliver(plain(str(at)), START - HOUR)
-    assert len((await here.run()).messages) == 40
-    assert 2 <= fake.most_at_once <= 4
-
-
 async def test_a_token_that_is_refused_in_the_middle_of_a_page_is_renewed_once(
     fake: FakeGmail, here: Rig
 ) -> None:
@@ -162,31 +132,6 @@ async def test_a_token_that_is_refused_in_the_middle_of_a_page_is_renewed_once(
     run = await here.run()
     assert here.tokens.refused == ["t1"]
     assert len(run.messages) == 20
-
-
-async def test_who_is_refused_with_a_fresh_token_has_to_sign_in(fake: FakeGmail, here: Rig) -> None:
-    one_mail(fake)
-    fake.good_tokens = set()
-    with pytest.raises(SignInNeeded, match="7 days"):
-        await here.run()
-    assert len(fake.asked) == 2
-
-
-async def test_a_wait_of_two_minutes_ends_the_run_with_when_it_is_over(fake: FakeGmail, here: Rig) -> None:
-    one_mail(fake)
-    busy = refusal(429, "userRateLimitExceeded", "x", {"retry-after": "120"})
-    fake.faults.append(Fault("/messages/m0001", lambda: busy))
-    with pytest.raises(ProviderBusy) as caught:
-        await here.run()
-    assert (here.clock.waited, caught.value.retry_at) == ([], START + timedelta(seconds=120))
-
-
-async def test_a_short_wait_is_waited_and_nothing_is_lost(fake: FakeGmail, here: Rig) -> None:
-    one_mail(fake)
-    busy = refusal(403, "rateLimitExceeded", "x", {"retry-after": "2"})
-    fake.faults.append(Fault("/messages/m0001", lambda: busy))
-    assert (await here.run()).subjects == ["Invoice 1"]
-    assert sum(here.clock.waited) >= 2.0
 
 
 async def test_one_mail_of_an_odd_shape_does_not_stop_the_others(fake: FakeGmail, here: Rig) -> None:
@@ -268,14 +213,3 @@ def test_a_sign_in_asks_for_a_lasting_right_to_read_and_for_no_more() -> None:
     )
     assert oauth.device_url is None
     assert Gmail.origins(GmailSettings()) == {"https://gmail.googleapis.com:443"}
-
-
-@each("url", ["http://gmail.example.org", "gmail.googleapis.com", "https://x/?a=1"])
-def test_an_address_that_tokens_must_not_go_to_is_refused(url: str) -> None:
-    with pytest.raises(ValidationError):
-        GmailSettings(base_url=url)
-
-
-def test_a_filter_with_a_word_it_does_not_know_is_refused() -> None:
-    with pytest.raises(ValidationError):
-        GmailFilter(label_any=("x",))  # type: ignore[call-arg]

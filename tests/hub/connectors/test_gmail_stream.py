@@ -42,22 +42,18 @@ def numbers(count: int) -> list[str]:
     return [str(at) for at in range(count)]
 
 
-async def test_a_first_run_lists_recent_mail_oldest_first(fake: FakeGmail, here: Rig) -> None:
+async def test_a_first_run_lists_recent_mail_oldest_first_and_the_next_one_new_mail(
+    fake: FakeGmail, here: Rig
+) -> None:
     fill(fake, 12, page=5)
     fake.deliver(plain("old"), WEEK_AGO - HOUR)
     run = await here.run()
     assert run.subjects == numbers(12)
     assert all(len(page.messages) <= CHUNK for page in run.pages)
     assert [page.is_backfill for page in run.pages][:3] == [True, True, True]
-
-
-async def test_the_next_run_lists_new_mail_once(fake: FakeGmail, here: Rig) -> None:
-    fill(fake, 3)
-    first = await here.run()
     fake.deliver(plain("new"), START)
-    second = await here.run(first.cursor)
-    assert (second.subjects, (await here.run(second.cursor)).subjects) == (["new"], [])
-    assert not any(page.is_backfill for page in second.pages)
+    second = await here.run(run.cursor)
+    assert (second.subjects, any(page.is_backfill for page in second.pages)) == (["new"], False)
 
 
 @pytest.mark.parametrize("has_profile", [True, False])
@@ -89,15 +85,6 @@ async def test_mail_that_arrives_during_a_back_fill_is_listed_after_it(fake: Fak
         if len(told) == CHUNK:
             fake.deliver(plain("during"), START)
     assert told == [*numbers(8), "during"]
-
-
-async def test_a_back_fill_goes_on_from_every_one_of_its_cursors(fake: FakeGmail, here: Rig) -> None:
-    fill(fake, 13, page=4)
-    whole = await here.run()
-    for at, page in enumerate(whole.pages):
-        rest = await here.run(page.cursor)
-        known = [message.key for one in whole.pages[: at + 1] for message in one.messages]
-        assert known + [message.key for message in rest.messages] == [one.key for one in whole.messages]
 
 
 async def test_a_back_fill_goes_on_where_the_last_mail_it_had_read_was_removed(
@@ -185,11 +172,10 @@ async def test_a_mail_that_was_removed_after_it_was_listed_is_left_out(fake: Fak
 
 
 @pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "UTC", "America/Los_Angeles"])
-@pytest.mark.parametrize("microsecond", [0, 500_000])
 async def test_a_first_run_looks_back_exactly_seven_days_in_every_time_zone(
-    fake: FakeGmail, here: Rig, zone: str, microsecond: int
+    fake: FakeGmail, here: Rig, zone: str
 ) -> None:
-    since: datetime = WEEK_AGO.astimezone(ZoneInfo(zone)).replace(microsecond=microsecond)
+    since: datetime = WEEK_AGO.astimezone(ZoneInfo(zone)).replace(microsecond=500_000)
     tick = timedelta(milliseconds=1)
     for name, at in (("before", since - tick), ("on the edge", since), ("after", since + tick)):
         fake.deliver(plain(name), at)
@@ -210,21 +196,13 @@ async def test_what_labels_leave_out_is_never_asked_for(fake: FakeGmail, here: R
     assert fake.requests("/messages/m") == 2
 
 
-@pytest.mark.parametrize("spelled", ["Bills", "bills", "Label_7"])
-async def test_labels_are_selected_by_name_or_id(fake: FakeGmail, here: Rig, spelled: str) -> None:
+async def test_labels_are_selected_by_name_or_id(fake: FakeGmail, here: Rig) -> None:
     fill(fake, 2)
     fake.deliver(plain("bill"), START - HOUR, ("INBOX", "Label_7"))
-    some = await here.run(labels_any=[spelled])
-    none = await here.run(labels_none=[spelled])
-    assert (some.subjects, none.subjects, some.messages[0].labels) == (
-        ["bill"],
-        ["0", "1"],
-        ("INBOX", "Bills"),
-    )
-
-
-async def test_an_unknown_label_is_reported_with_a_similar_one(fake: FakeGmail, here: Rig) -> None:
-    fill(fake, 1)
+    by_name, by_id = await here.run(labels_any=["bills"]), await here.run(labels_any=["Label_7"])
+    none = await here.run(labels_none=["Bills"])
+    assert (by_name.subjects, by_id.subjects, none.subjects) == (["bill"], ["bill"], ["0", "1"])
+    assert by_name.messages[0].labels == ("INBOX", "Bills")
     with pytest.raises(Misconfigured, match="no label 'Bils' in this mailbox; did you mean 'bills'"):
         await here.run(labels_any=["Bils"])
 

@@ -30,8 +30,6 @@ from tests.hub.connectors.imap_rig import (
     texts,
     wire_to,
 )
-from tests.hub.text.test_strange_mails import FLOWED, multipart, part, smime
-from tests.hub.text.test_strange_mails import signed as signed_data
 from tests.support.clock import FakeClock
 from tests.support.dovecot import Dovecot
 
@@ -47,25 +45,9 @@ def change(dovecot: Dovecot, user: str, *words: str) -> None:
     client.logout()
 
 
-async def test_a_mailbox_stays_unread_however_often_it_is_read(user: str, dovecot: Dovecot) -> None:
-    dovecot.deliver(user, (mail(n) for n in range(120)))
-    with wire_to(dovecot.port) as wire:
-        settings = settings_of(dovecot, user, port=wire.port)
-        for _ in range(2):
-            found = listed(await pages(imap(settings)))
-            read = await texts(imap(settings), found)
-            assert len(read) == 120
-            assert all(isinstance(one, Document) for one in read.values())
-        assert b"SELECT" not in wire.asked
-        assert b"BODY[" not in wire.asked
-
-    assert dovecot.count(user, "UNSEEN") == 120
-
-
-async def test_a_folder_that_allows_only_reading_is_asked_for_nothing_else(
-    user: str, dovecot: Dovecot
-) -> None:
+async def test_a_mailbox_is_asked_only_to_be_read_and_stays_unread(user: str, dovecot: Dovecot) -> None:
     dovecot.deliver(user, [mail(1), mail(2, "", Message_ID="")])
+    unread = dovecot.count(user, "UNSEEN")
     with wire_to(dovecot.port) as wire:
         connector = imap(settings_of(dovecot, user, port=wire.port), ImapFilter(special_use=("archive",)))
         await texts(connector, listed(await pages(connector)))
@@ -73,6 +55,7 @@ async def test_a_folder_that_allows_only_reading_is_asked_for_nothing_else(
     reading = {b"AUTHENTICATE", b"CAPABILITY", b"EXAMINE", b"LIST", b"STATUS", b"UID FETCH", b"UID SEARCH"}
     assert commands <= reading
     assert wire.asked.count(b" BODY[") == 0 < wire.asked.count(b"BODY.PEEK[")
+    assert dovecot.count(user, "UNSEEN") == unread == 2
 
 
 async def test_a_message_has_the_fields_of_its_head(user: str, dovecot: Dovecot) -> None:
@@ -90,29 +73,6 @@ async def test_a_message_has_the_fields_of_its_head(user: str, dovecot: Dovecot)
     assert message.is_bulk
     assert message.is_unread
     assert message.received_at is not None
-
-
-async def test_only_what_came_since_is_listed_the_next_time(
-    settings: ImapSettings, user: str, dovecot: Dovecot
-) -> None:
-    dovecot.deliver(user, [mail(1), mail(2)])
-    first = await pages(imap(settings))
-    assert await pages(imap(settings), last_cursor(first)) == []
-
-    dovecot.deliver(user, [mail(3)])
-
-    assert subjects(await pages(imap(settings), last_cursor(first))) == ["Task 3"]
-
-
-async def test_a_round_goes_on_from_each_of_its_cursors(
-    settings: ImapSettings, user: str, dovecot: Dovecot
-) -> None:
-    dovecot.deliver(user, (mail(n) for n in range(250)))
-    whole = await pages(imap(settings))
-    assert [len(page.messages) for page in whole] == [100, 100, 50, 0]
-
-    for at, page in enumerate(whole):
-        assert subjects(await pages(imap(settings), page.cursor)) == subjects(whole[at + 1 :])
 
 
 async def test_a_first_round_that_was_interrupted_still_leaves_old_mail_out(
@@ -292,22 +252,6 @@ async def test_a_mail_inside_a_mail_is_read_with_it(
 
     assert isinstance(read, Document) and "it is urgent" in read.text
     assert "The roof leaks." in read.text
-
-
-async def test_signed_text_invitations_and_flowed_lines_are_fetched_as_parts_of_the_mail(
-    settings: ImapSettings, user: str, dovecot: Dovecot
-) -> None:
-    signed = smime(signed_data(b"Content-Type: text/plain\r\n\r\nPay the rent."))
-    calendar = part("BEGIN:VCALENDAR\r\nMETHOD:REQUEST\r\nEND:VCALENDAR", "text/calendar; method=REQUEST")
-    invited = multipart("alternative", part("Call \r\nAna.", FLOWED), part("<p>Call", "text/html"), calendar)
-    dovecot.deliver(user, [b"Message-ID: <1@x>\r\n" + signed, b"Message-ID: <2@x>\r\n" + invited])
-
-    found = await texts(imap(settings), listed(await pages(imap(settings))))
-    one, two = found["mid:1@x"], found["mid:2@x"]
-    assert isinstance(one, Document) and "\n\nPay the rent.\n" in one.text
-    assert isinstance(two, Document) and "\n\nCall Ana.\n\n[attachment: text/calendar" in two.text
-    assert "BEGIN:VCALENDAR" in two.text
-    assert two.parts == {"text/plain read": 1, "text/html other form": 1, "text/calendar read": 1}
 
 
 @pytest.mark.parametrize(("plain", "text"), [("\n", "the page"), ("the words\n", "the words")])
