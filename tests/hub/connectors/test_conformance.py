@@ -110,10 +110,6 @@ class TestRss(_Manifest):
     provider = "rss"
 
 
-class TestAtom(_Manifest):
-    provider = "atom"
-
-
 class TestIcs(_Manifest):
     provider = "ics"
 
@@ -122,17 +118,5 @@ class TestGitHubIssues(_Manifest):
     provider = "github-issues"
 
 
-class TestGitLabIssues(_Manifest):
-    provider = "gitlab-issues"
-
-
-class TestJira(_Manifest):
-    provider = "jira"
-
-
 class TestNotion(_Manifest):
     provider = "notion"
-
-
-class TestTodoist(_Manifest):
-    provider = "todoist"

@@ -36,7 +36,9 @@ AT = "2026-05-01T07:00:00Z"
 
 
 class Kitchen:
-    """A server whose resources a test adds: texts by name, in pages of two."""
+    """A server whose resources a test adds: texts by name, in pages."""
+
+    page = 2
 
     def __init__(self, url: str, client: OutboundClient) -> None:
         self.texts: dict[str, str | None] = {}
@@ -46,7 +48,7 @@ class Kitchen:
 
     async def listed(self, context: Any, params: Any) -> types.ListResourcesResult:
         begin = int((params and params.cursor) or 0)
-        names = list(self.texts)[begin : begin + 2]
+        names = list(self.texts)[begin : begin + self.page]
         return types.ListResourcesResult(
             resources=[
                 types.Resource(
@@ -56,7 +58,7 @@ class Kitchen:
                 )
                 for name in names
             ],
-            next_cursor=str(begin + 2) if begin + 2 < len(self.texts) else None,
+            next_cursor=str(begin + self.page) if begin + self.page < len(self.texts) else None,
         )
 
     async def contents(self, context: Any, params: Any) -> types.ReadResourceResult:
@@ -166,7 +168,8 @@ async def kitchen(
 class TestMcp(ConnectorConformance):
     @asynccontextmanager
     async def place(self) -> AsyncIterator[Place]:
-        async with kitchen() as here:
+        async with kitchen(is_json=True) as here:
+            here.page = 50
 
             async def arrive(subject: str) -> None:
                 here.texts[subject] = f"the text of {subject}"
@@ -174,9 +177,8 @@ class TestMcp(ConnectorConformance):
             yield Place(here.open, arrive, SINCE)
 
 
-@pytest.mark.parametrize("is_json", [False, True])
-async def test_resources_are_read_once_for_each_version_and_removed_ones_are_no_fault(is_json: bool) -> None:
-    async with kitchen(is_json=is_json) as here:
+async def test_resources_are_read_once_for_each_version_and_removed_ones_are_no_fault() -> None:
+    async with kitchen() as here:
         here.texts = {"milk": "buy milk", "bread": "bake bread", "photo": None}
         here.times = {"bread": AT}
         cursor, found = await here.run()
@@ -230,9 +232,8 @@ TICKETS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("as_text", [False, True])
-async def test_entries_that_a_tool_lists_are_messages_read_once_for_each_version(as_text: bool) -> None:
-    tools = [TICKETS | {"arguments": {"state": "open", "as_text": as_text}}]
+async def test_entries_that_a_tool_lists_are_messages_read_once_for_each_version() -> None:
+    tools = [TICKETS]
     async with kitchen(has_resources=False) as here:
         here.texts = {"milk": "buy milk", "bread": "bake bread", "photo": None, "tea": "make tea"}
         here.times = {"milk": AT}
@@ -332,16 +333,8 @@ def reach():
             pass
     return "reached: " + ", ".join(found)
 
-async def called(context, params):
-    tickets = [{"id": name, "title": name, "text": text} for name, text in texts.items()]
-    return types.CallToolResult(content=[], structured_content={"tickets": tickets})
-
-async def tools(context, params):
-    return types.ListToolsResult(tools=[])
-
 async def main():
-    handlers = {"on_list_resources": listed, "on_read_resource": contents}
-    server = Server("pantry", on_call_tool=called, on_list_tools=tools, **handlers)
+    server = Server("pantry", on_list_resources=listed, on_read_resource=contents)
     async with stdio_server() as (read, write):
         await server.run(read, write, server.create_initialization_options())
 
@@ -374,16 +367,8 @@ async def test_the_server_of_others_is_read_over_pipes_and_reaches_nothing(tmp_p
     pantry = Pantry(tmp_path)
     pantry.put({"milk": "buy milk", "reach": ""})
     assert mcp.__file__.startswith(str(PACKAGES))
-    cursor, found = await pantry.run()
+    _, found = await pantry.run()
     assert found == {"milk": "buy milk", "reach": "reached: "}
-    pantry.put({"milk": "buy oat milk", "reach": ""})
-    _, found = await pantry.run(cursor)
-    assert found == {"milk": "buy oat milk"}
-    connector = pantry.open()
-    assert (await connector.check()).name == "pantry"
-    await connector.aclose()
-    _, found = await pantry.run(tools=[{"name": "tickets", "list": "tickets"}])
-    assert found == {"milk": "buy oat milk", "reach": "it has no text"}
 
 
 HEAD = """
@@ -452,14 +437,7 @@ HOSTILE = {
 """,
         "no message",
     ),
-    "an end": ("    sys.exit(3)", "program ended"),
     "silence": ("    pass", "did not answer within 1 s"),
-    "an answer of another shape": (
-        """
-    say(id=request["id"], result=answer(request) if request["method"] == "initialize" else 7)
-""",
-        "answer to resources/list has not the form",
-    ),
     "a resource of another shape": (
         """
     result = answer(request)

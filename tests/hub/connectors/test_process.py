@@ -4,14 +4,17 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import select
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 from pydantic import ValidationError
@@ -43,7 +46,8 @@ from hub.text.confinement import landlock_version
 from storage.agents.configs import Mailbox as MailboxConfig
 from storage.store import Store
 from tests.support.asgi import serving
-from tests.support.clock import FakeClock
+from tests.support.clock import START, FakeClock
+from tests.support.families import each
 from tests.support.mailbox import ListDesk, Mailbox
 from tests.support.node_device import needs_node
 from tests.support.programs import ending
@@ -160,7 +164,7 @@ got = [(libc.syscall(n, {arguments}), ctypes.get_errno()) for n in {numbers}]
 OF_X86 = (101, 310, 434, 424, 425, 321, 250, 29, 319)
 OF_ARM64 = (117, 270, 434, 424, 425, 280, 219, 194, 279)
 NUMBERS = OF_X86 if platform.machine() == "x86_64" else OF_ARM64
-ATTACKS = {
+ATTACKS = {  # in this order: the last one uses up what a program has
     "the settings of the hub": ("got = open('../hub.toml').read()", CLOSED),
     "the settings of the hub by a link": ("got = open('link').read()", CLOSED),
     "the database": ("got = open('../state/hub.db', 'rb').read()", CLOSED),
@@ -188,10 +192,6 @@ ATTACKS = {
     "a process": ("os.fork()", REFUSED),
     "a process by a library": ("subprocess.run(['/bin/true'])", REFUSED),
     "another program in its place": ("os.execv('/usr/bin/env', ['env'])", CLOSED),
-    "threads without an end": (
-        "while True: threading.Thread(target=threading.Event().wait, daemon=True).start()",
-        "RuntimeError",
-    ),
     "a descriptor of the hub": (
         "import fcntl\n"
         "def is_open(number):\n"
@@ -202,17 +202,24 @@ ATTACKS = {
     ),
     "10 GB of memory": ("bytearray(10 << 30)", "MemoryError"),
     "memory that no limit counts": ("mmap.mmap(-1, 4096)", REFUSED),
+    "threads without an end": (
+        "while True: threading.Thread(target=threading.Event().wait, daemon=True).start()",
+        "RuntimeError",
+    ),
 }
 
 
-@pytest.mark.parametrize("attempt", ATTACKS)
-async def test_in_its_jail_a_connector_does_not_get(attempt: str, write: Write, tmp_path: Path) -> None:
-    code, answer = ATTACKS[attempt]
+async def test_in_its_jail_a_connector_reaches_nothing(write: Write, tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     for file in ("hub.toml", "state/hub.db"):
         (tmp_path / file).write_text("secret")
     (tmp_path / "probe" / "link").symlink_to("../hub.toml")
-    assert (await probe(write, code).check()).detail == answer
+    connector = probe(write, "")
+    answers = {}
+    for attempt, (code, _) in ATTACKS.items():
+        connector.settings.options["code"] = code
+        answers[attempt] = (await connector.check()).detail
+    assert answers == {attempt: answer for attempt, (_, answer) in ATTACKS.items()}
 
 
 # It tries the same in JavaScript, whose runtime makes other calls.
@@ -235,7 +242,7 @@ class Probe extends Connector {
     const written = errorOf(() => fs.writeFileSync("new", ""));
     const started = spawnSync("/bin/true").error?.code;
     const known = Object.keys(process.env).length;
-    return { name: "probe", detail: [connected, read, written, started, known].join(" ") };
+    return { name: "probe", detail: [connected, read, written, started, known, "cut \\ud83d"].join(" ") };
   }
 }
 
@@ -244,23 +251,13 @@ await run(Probe);
 
 
 @needs_node
-async def test_a_connector_in_javascript_does_not_get_more(tmp_path: Path, client: OutboundClient) -> None:
-    (tmp_path / "hub_connector.mjs").write_text((KIT / "hub_connector.mjs").read_text())
-    (tmp_path / "connector.mjs").write_text(IN_JAVASCRIPT)
-    connector = process_at(client, tmp_path, ["node", "connector.mjs"])
-    assert (await connector.check()).detail == "EPERM EACCES EACCES EPERM 0"
-    await connector.aclose()
-
-
-@needs_node
-async def test_a_connector_in_javascript_replaces_half_of_an_emoji(
+async def test_a_connector_in_javascript_gets_no_more_and_replaces_half_of_an_emoji(
     tmp_path: Path, client: OutboundClient
 ) -> None:
     (tmp_path / "hub_connector.mjs").write_text((KIT / "hub_connector.mjs").read_text())
-    does = 'async check() { return { name: "probe", detail: "cut \\ud83d" }; } };\nawait run(Probe);\n'
-    (tmp_path / "connector.mjs").write_text(IN_JAVASCRIPT[: IN_JAVASCRIPT.index("async check")] + does)
+    (tmp_path / "connector.mjs").write_text(IN_JAVASCRIPT)
     connector = process_at(client, tmp_path, ["node", "connector.mjs"])
-    assert (await connector.check()).detail == "cut \ufffd"
+    assert (await connector.check()).detail == "EPERM EACCES EACCES EPERM 0 cut \ufffd"
     await connector.aclose()
 
 
@@ -309,27 +306,25 @@ async def test_the_hub_adds_the_secret_which_the_connector_never_sees(write: Wri
             assert (body["sent"]["host"], body["sent"]["x-own"]) == (url.removeprefix("http://"), "yes")
 
 
-@pytest.mark.parametrize(
-    ("code", "answer"),
-    [
-        ("ask('{other}/')", "bad_settings: the provider points to an address not its own; nothing was sent"),
-        ("ask('{url}/away', query={{'to': '{other}/'}})", "unavailable: the provider answered 302"),
-        ("ask(ask('{url}/away', query={{'to': '{other}/'}}, accept=[302]).headers['location'])", "bad_sett"),
-        ("ask('file:///etc/passwd')", "bad_settings: the provider points to an address not its own"),
-        (
-            "ask('{url}/', method='DELETE')",
-            "bad_settings: the connector sends DELETE, which settings.methods",
-        ),
-    ],
-)
+REFUSALS = {
+    "ask('{other}/')": "bad_settings: the provider points to an address not its own; nothing was sent",
+    "ask('{url}/away', query={{'to': '{other}/'}})": "unavailable: the provider answered 302",
+    "ask(ask('{url}/away', query={{'to': '{other}/'}}, accept=[302]).headers['location'])": "bad_settings",
+    "ask('file:///etc/passwd')": "bad_settings: the provider points to an address not its own",
+    "ask('{url}/', method='DELETE')": "bad_settings: the connector sends DELETE, which settings.methods",
+}
+
+
 async def test_a_request_that_hub_toml_does_not_allow_is_not_sent(
-    code: str, answer: str, write: Write, monkeypatch: pytest.MonkeyPatch
+    write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hub.connectors.calling.TRIES", 1)
     async with sites() as (url, here, other, elsewhere):
-        connector = probe(write, code.format(url=url, other=other), origins=[url])
-        assert (await connector.check()).detail.startswith(answer)
-        assert elsewhere.requests == [] and {path for _, path, _ in here.requests} <= {"/away"}
+        connector = probe(write, "", origins=[url])
+        for code, answer in REFUSALS.items():
+            connector.settings.options["code"] = code.format(url=url, other=other)
+            assert (await connector.check()).detail.startswith(answer)
+        assert elsewhere.requests == [] and {path for _, path, _ in here.requests} == {"/away"}
 
 
 SPEC = {"id": 1, "result": {"name": "probe", "api": [1, 1]}}
@@ -350,17 +345,14 @@ def saying(*lines: Any, then: str = "") -> str:
     [
         (saying(then="while True: sys.stdout.write('x' * 65536)"), "wrote a line of more than"),
         (saying(then="time.sleep(60)"), "did not answer within"),
-        (saying("hello"), "is none of the protocol: JSON is malformed"),
         (saying('{"id": 1, "result": ' + "[" * 100_000), "is none of the protocol"),
         (saying('{"id": 1, "result": [' + "{}, " * 20_000 + "{}]}"), "20003 lists and objects, the most is"),
         (saying({"id": 7, "result": {}}), "answered a call that was not made"),
         (saying({"id": 1}), "it has no result, item, error or http"),
-        (saying(then=f"while True: print({json.dumps(SPEC).replace('1, ', '9, ', 1)!r})"), "was not made"),
         (saying(SPEC, then='while True: print(\'{"id": 2, "item": {"key": "a"}}\')'), "too many lines"),
         (saying(SPEC, then="os._exit(3)"), "program ended (3)"),
         (saying(SPEC, then="os.close(0); os.close(1); time.sleep(60)"), "program ended (-9)"),
         (saying(SPEC, {"id": 2, "result": {"name": 5}}), "Expected `str`"),
-        ("import no_such_module", "program ended (1)"),
     ],
 )
 async def test_a_program_that_breaks_the_protocol_is_ended_and_may_be_tried_again(
@@ -374,32 +366,29 @@ async def test_a_program_that_breaks_the_protocol_is_ended_and_may_be_tried_agai
     assert connector._jailed is None
 
 
-@pytest.mark.parametrize(
-    ("code", "kind"),
-    [
-        ("sign_in", SignInNeeded),
-        ("forbidden", PermissionMissing),
-        ("bad_settings", Misconfigured),
-        ("wait", ProviderBusy),
-        ("quota", QuotaSpent),
-        ("cursor_lost", CursorLost),
-        ("unreadable", MessageUnreadable),
-        ("unavailable", Unavailable),
-        ("no such code", Unavailable),
-    ],
-)
-async def test_an_error_of_the_program_is_the_failure_that_its_code_names(
-    code: str, kind: type[ConnectorFailure], write: Write
-) -> None:
-    error = {"code": code, "message": "because\n\x1b[1m", "seconds": 90}
-    with pytest.raises(kind) as caught:
+FAILURES: dict[str, type[ConnectorFailure]] = {
+    "sign_in": SignInNeeded,
+    "forbidden": PermissionMissing,
+    "bad_settings": Misconfigured,
+    "wait": ProviderBusy,
+    "quota": QuotaSpent,
+    "cursor_lost": CursorLost,
+    "unreadable": MessageUnreadable,
+    "unavailable": Unavailable,
+    "no such code": Unavailable,
+}
+
+
+async def test_an_error_of_the_program_is_the_failure_that_its_code_names(write: Write) -> None:
+    error = {"code": "quota", "message": "because\n\x1b[1m"}
+    with pytest.raises(QuotaSpent, match=r"^because \\x1b\[1m$"):
         await write(saying(SPEC, {"id": 2, "error": error})).check()
-    assert (type(caught.value), str(caught.value)) == (kind, "because \\x1b[1m")
-    if isinstance(caught.value, ProviderBusy):
-        assert caught.value.retry_at is not None
+    found = {code: process._Failed(code, seconds=90).failure(START) for code in FAILURES}
+    assert {code: type(failure) for code, failure in found.items()} == FAILURES
+    assert isinstance(found["wait"], ProviderBusy) and found["wait"].retry_at == START + timedelta(seconds=90)
 
 
-@pytest.mark.parametrize(
+@each(
     ("spec", "settings", "reason"),
     [
         ({"api": [2, 3]}, {}, "knows versions 2 to 3 of the lines, not 1"),
@@ -425,13 +414,13 @@ async def test_an_error_of_the_program_is_the_failure_that_its_code_names(
         ({}, {"n": 1}, "contains unknown field `n`"),
     ],
 )
-async def test_settings_that_do_not_fit_the_connector_are_refused(
-    spec: Mapping[str, Any], settings: Mapping[str, Any], reason: str, write: Write
+def test_settings_that_do_not_fit_the_connector_are_refused(
+    spec: dict[str, Any], settings: dict[str, Any], reason: str
 ) -> None:
-    source = saying({"id": 1, "result": {"name": "probe", "api": [1, 1], **spec}})
-    with pytest.raises(Misconfigured) as caught:
-        await write(source, options=settings).check()
-    assert reason in str(caught.value)
+    described = msgspec.convert({"name": "probe", "api": [1, 1], **spec}, process.Spec)
+    given = ProcessSettings(folder=KIT, command=("python",), options=settings)
+    with pytest.raises(Misconfigured, match=re.escape(reason)):
+        described.check(given, has_secret=False)
 
 
 async def listed(connector: Connector) -> list[tuple[str, str]]:
@@ -463,12 +452,9 @@ async def test_a_broken_message_leaves_the_others_of_its_page_readable(write: Wr
     assert len(faults) == 4 and all("listed it wrongly" in fault for fault in faults)
 
 
-@pytest.mark.parametrize("keys", [[], ["a"], ["a", "b"]])
-async def test_pages_without_an_end_that_bring_nothing_new_end_the_stream(
-    write: Write, keys: list[str]
-) -> None:
+async def test_pages_without_an_end_that_bring_nothing_new_end_the_stream(write: Write) -> None:
     pages = [
-        {"id": 2 + at, "result": {"messages": [{"key": key} for key in keys[at % 2 :]], "next": at}}
+        {"id": 2 + at, "result": {"messages": [{"key": key} for key in ("a", "b")[at % 3 :]], "next": at}}
         for at in range(150)
     ]
     connector = write(saying(SPEC, *pages))
