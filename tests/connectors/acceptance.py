@@ -11,7 +11,6 @@ _HUB: Final = "tests/hub"
 _MAILBOXES: Final = f"{_HUB}/runs/test_mailboxes.py"
 _TOKENS: Final = f"{_HUB}/accounts/test_tokens.py"
 _GMAIL: Final = f"{_HUB}/connectors/test_gmail.py"
-_HISTORY: Final = f"{_HUB}/connectors/test_gmail_stream.py"
 _OUTLOOK: Final = f"{_HUB}/connectors/test_outlook.py"
 _IMAP: Final = f"{_HUB}/connectors/test_imap.py"
 _CALDAV: Final = f"{_HUB}/connectors/test_caldav.py"
@@ -46,7 +45,7 @@ BARS: Final = {
     3: Bar(
         "a history that Google has forgotten loses no mail",
         (
-            f"{_HISTORY}::test_a_history_that_was_forgotten_loses_no_mail",
+            f"{_GMAIL}::test_a_history_that_was_forgotten_loses_no_mail",
             f"{_MAILBOXES}::test_a_lost_cursor_begins_anew_a_day_before_and_reads_nothing_twice",
             f"{_EMULATE}::test_a_history_that_is_gone_loses_no_mail",
         ),
@@ -127,7 +126,7 @@ BARS: Final = {
     15: Bar(
         "the first run looks back seven days to the second, in three time zones",
         (
-            f"{_HISTORY}::test_a_first_run_looks_back_exactly_seven_days_in_every_time_zone",
+            f"{_GMAIL}::test_a_first_run_looks_back_exactly_seven_days_in_every_time_zone",
             f"{_IMAP}::test_the_look_back_ends_at_the_very_second_in_each_time_zone",
             f"{_OUTLOOK}::test_the_first_run_looks_back_seven_days_to_the_second",
         ),

@@ -25,7 +25,7 @@ from storage.connectors import connectors
 from storage.connectors.connectors import DeclaredConnector
 from storage.schema import posted as table
 from storage.store import Store, open_store
-from tests.hub.connectors.test_signatures import NOW, OLD, SECRET, WRONG, github, slack, standard
+from tests.hub.connectors.test_webhook import NOW, OLD, SECRET, WRONG, github, slack, standard
 from tests.support.certificates import write_certificate
 from tests.support.clock import FakeClock, SeededChance
 

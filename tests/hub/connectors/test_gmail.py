@@ -2,22 +2,27 @@
 
 import json
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from starlette.responses import Response
 
+from hub.connectors import gmail
 from hub.connectors.calling import (
     Answer,
     ConnectorFailure,
+    CursorLost,
+    Misconfigured,
     PermissionMissing,
     ProviderBusy,
     SignInNeeded,
+    Unavailable,
 )
-from hub.connectors.connector import Attachment, Unread
-from hub.connectors.gmail import Gmail, GmailSettings, judge, next_midnight
+from hub.connectors.connector import Attachment, Cursor, Unread
+from hub.connectors.gmail import INDEXED_S, Gmail, GmailSettings, judge, next_midnight
 from hub.document import Document
-from tests.hub.connectors.gmail_rig import Rig, listed, read_all, rig
+from tests.hub.connectors.gmail_rig import WEEK_AGO, Rig, Run, listed, read_all, rig
 from tests.support.clock import START
 from tests.support.families import each
 from tests.support.gmail import JSON, FakeGmail, Fault, plain, refusal
@@ -213,3 +218,248 @@ def test_a_sign_in_asks_for_a_lasting_right_to_read_and_for_no_more() -> None:
     )
     assert oauth.device_url is None
     assert Gmail.origins(GmailSettings()) == {"https://gmail.googleapis.com:443"}
+
+
+CHUNK = 5
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gmail, "CHUNK", CHUNK)
+
+
+def fill(fake: FakeGmail, count: int, *, page: int = 500) -> None:
+    """Deliver mails of the last days, an hour apart, the oldest first: "0", "1", ..."""
+    fake.page = page
+    for at in range(count):
+        fake.deliver(plain(str(at)), START - (count - at) * timedelta(minutes=30))
+
+
+def numbers(count: int) -> list[str]:
+    return [str(at) for at in range(count)]
+
+
+async def test_a_first_run_lists_recent_mail_oldest_first_and_the_next_one_new_mail(
+    fake: FakeGmail, here: Rig
+) -> None:
+    fill(fake, 12, page=5)
+    fake.deliver(plain("old"), WEEK_AGO - HOUR)
+    run = await here.run()
+    assert run.subjects == numbers(12)
+    assert all(len(page.messages) <= CHUNK for page in run.pages)
+    assert [page.is_backfill for page in run.pages][:3] == [True, True, True]
+    fake.deliver(plain("new"), START)
+    second = await here.run(run.cursor)
+    assert (second.subjects, any(page.is_backfill for page in second.pages)) == (["new"], False)
+
+
+@pytest.mark.parametrize("has_profile", [True, False])
+async def test_what_arrives_between_the_profile_and_the_list_is_not_missed(
+    fake: FakeGmail, here: Rig, has_profile: bool
+) -> None:
+    """It is in the list, in the history, or in both."""
+    fill(fake, 2)
+    fake.has_profile = has_profile
+    late: list[str] = []
+
+    def arrive(path: str) -> None:
+        if path == "/messages" and fake.requests("/messages?") >= (1 if has_profile else 2) and not late:
+            late.append(fake.deliver(plain("late"), START))
+
+    fake.before = arrive
+    run = await here.run()
+    again = await here.run(run.cursor)
+    assert "late" in run.subjects
+    assert set(run.subjects) == {"0", "1", "late"}
+    assert again.subjects == []
+
+
+async def test_mail_that_arrives_during_a_back_fill_is_listed_after_it(fake: FakeGmail, here: Rig) -> None:
+    fill(fake, 8)
+    told = []
+    async for page in here.open().pages(None, WEEK_AGO):
+        told += [message.subject for message in page.messages]
+        if len(told) == CHUNK:
+            fake.deliver(plain("during"), START)
+    assert told == [*numbers(8), "during"]
+
+
+async def test_a_back_fill_goes_on_where_the_last_mail_it_had_read_was_removed(
+    fake: FakeGmail, here: Rig
+) -> None:
+    fill(fake, 8)
+    pages = here.open().pages(None, WEEK_AGO)
+    first = await anext(pages)
+    await pages.aclose()
+    del fake.mails[first.messages[-1].place]
+    assert (await here.run(first.cursor)).subjects == numbers(8)[CHUNK:]
+
+
+async def test_a_history_goes_on_from_every_one_of_its_cursors(fake: FakeGmail, here: Rig) -> None:
+    fill(fake, 1)
+    cursor = (await here.run()).cursor
+    for at in range(13):
+        fake.deliver(plain(f"n{at}"), START)
+    fake.page = 6
+    whole = await here.run(cursor)
+    assert whole.subjects == [f"n{at}" for at in range(13)]
+    told = 0
+    for page in whole.pages:
+        told += len(page.messages)
+        assert (await here.run(page.cursor)).subjects == [f"n{at}" for at in range(told, 13)]
+
+
+async def test_a_history_that_was_forgotten_loses_no_mail(fake: FakeGmail, here: Rig) -> None:
+    fill(fake, 2)
+    cursor = (await here.run()).cursor
+    fake.deliver(plain("unseen"), START)
+    fake.forget_history()
+    with pytest.raises(CursorLost):
+        await here.run(cursor)
+    again = await here.run(None, START - timedelta(days=8))
+    later = await here.run(again.cursor)
+    assert again.subjects == ["0", "1", "unseen"]
+    assert later.subjects == []
+
+
+async def test_a_cursor_does_not_grow_old_where_no_mail_comes(fake: FakeGmail, here: Rig) -> None:
+    fill(fake, 1)
+    cursor = (await here.run()).cursor
+    fake.change_otherwise()
+    cursor = (await here.run(cursor)).cursor
+    fake.forget_what_was()
+    fake.deliver(plain("new"), START)
+    assert (await here.run(cursor)).subjects == ["new"]
+
+
+async def test_a_place_that_is_lost_within_a_list_is_no_lost_cursor(fake: FakeGmail, here: Rig) -> None:
+    fill(fake, 1)
+    cursor = (await here.run()).cursor
+    for at in range(10):
+        fake.deliver(plain(f"n{at}"), START)
+    fake.page = 5
+    told, reached = [], cursor
+    with pytest.raises(Unavailable):
+        async for page in here.open().pages(cursor, WEEK_AGO):
+            told += [message.subject for message in page.messages]
+            reached = page.cursor or reached
+            fake.faults.append(Fault("/history", lambda: refusal(404, "notFound")))
+    fake.faults.clear()
+    assert told + (await here.run(reached)).subjects == [f"n{at}" for at in range(10)]
+
+
+@pytest.mark.parametrize("bad", [{"history_id": 7}, {"other": "thing"}, {}, {"backfill": []}])
+async def test_a_cursor_that_is_none_of_ours_is_lost(fake: FakeGmail, here: Rig, bad: Cursor) -> None:
+    fill(fake, 1)
+    with pytest.raises(CursorLost):
+        await here.run(bad)
+
+
+async def test_an_empty_mailbox_has_no_messages_and_later_its_first(fake: FakeGmail, here: Rig) -> None:
+    fake.has_profile = False
+    first = await here.run()
+    fake.deliver(plain("first"), START)
+    assert (first.subjects, (await here.run(first.cursor)).subjects) == ([], ["first"])
+
+
+async def test_a_mail_that_was_removed_after_it_was_listed_is_left_out(fake: FakeGmail, here: Rig) -> None:
+    fill(fake, 3)
+    fake.faults.append(Fault("/messages/m0002", lambda: refusal(404, "notFound")))
+    assert (await here.run()).subjects == ["0", "2"]
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "UTC", "America/Los_Angeles"])
+async def test_a_first_run_looks_back_exactly_seven_days_in_every_time_zone(
+    fake: FakeGmail, here: Rig, zone: str
+) -> None:
+    since: datetime = WEEK_AGO.astimezone(ZoneInfo(zone)).replace(microsecond=500_000)
+    tick = timedelta(milliseconds=1)
+    for name, at in (("before", since - tick), ("on the edge", since), ("after", since + tick)):
+        fake.deliver(plain(name), at)
+    assert (await here.run(since=since)).subjects == ["on the edge", "after"]
+
+
+async def test_what_labels_leave_out_is_never_asked_for(fake: FakeGmail, here: Rig) -> None:
+    left_out = ("SPAM", "TRASH", "DRAFT", "CHAT", "SENT", "CATEGORY_PROMOTIONS", "CATEGORY_SOCIAL")
+    for label in left_out:
+        fake.deliver(plain(f"first {label}"), START - HOUR, (label,))
+    fake.deliver(plain("note to oneself"), START - HOUR, ("SENT", "INBOX"))
+    first = await here.run()
+    for label in left_out:
+        fake.deliver(plain(f"then {label}"), START, (label,))
+    second = await here.run(first.cursor)
+    sent = await here.run(first.cursor, include_sent=True)
+    assert (first.subjects, second.subjects, sent.subjects) == (["note to oneself"], [], ["then SENT"])
+    assert fake.requests("/messages/m") == 2
+
+
+async def test_labels_are_selected_by_name_or_id(fake: FakeGmail, here: Rig) -> None:
+    fill(fake, 2)
+    fake.deliver(plain("bill"), START - HOUR, ("INBOX", "Label_7"))
+    by_name, by_id = await here.run(labels_any=["bills"]), await here.run(labels_any=["Label_7"])
+    none = await here.run(labels_none=["Bills"])
+    assert (by_name.subjects, by_id.subjects, none.subjects) == (["bill"], ["bill"], ["0", "1"])
+    assert by_name.messages[0].labels == ("INBOX", "Bills")
+    with pytest.raises(Misconfigured, match="no label 'Bils' in this mailbox; did you mean 'bills'"):
+        await here.run(labels_any=["Bils"])
+
+
+async def test_a_search_of_ones_own_holds_in_the_history_too(fake: FakeGmail, here: Rig) -> None:
+    fill(fake, 2)
+    fake.deliver(plain("invoice-old"), START - HOUR)
+    first = await here.run(q="invoice")
+    fake.deliver(plain("lunch"), START)
+    fake.deliver(plain("invoice-new"), START)
+    here.clock.advance(60)
+    before = fake.requests("/messages/m")
+    second = await here.run(first.cursor, q="invoice")
+    assert first.subjects == ["invoice-old"]
+    assert second.subjects == ["invoice-new"]
+    assert fake.requests("/messages/m") == before + 1
+
+
+async def test_a_mail_that_a_search_finds_only_later_is_not_missed(fake: FakeGmail, here: Rig) -> None:
+    fill(fake, 1)
+    cursor = (await here.run(q="invoice")).cursor
+    here.clock.advance(60)
+    late = fake.deliver(plain("invoice"), here.clock.now())
+    fake.unindexed.add(late)
+    runs: list[Run] = []
+    for _ in range(20):
+        here.clock.advance(60)
+        runs.append(await here.run(cursor, q="invoice"))
+        cursor = runs[-1].cursor
+        if len(runs) == 5:
+            fake.unindexed.clear()
+    found = [run.subjects for run in runs]
+    assert (found[:5], found[5]) == ([[]] * 5, ["invoice"])
+    assert found[-1] == []  # and after a while it is not looked at any more
+    assert INDEXED_S == 600
+
+
+async def test_a_run_that_stops_halfway_misses_nothing_that_a_search_finds_only_later(
+    fake: FakeGmail, here: Rig
+) -> None:
+    fill(fake, 1)
+    cursor = (await here.run(q="invoice")).cursor
+    here.clock.advance(60)
+    fake.unindexed.add(fake.deliver(plain("invoice late"), here.clock.now()))
+    for at in range(2 * CHUNK):
+        fake.deliver(plain(f"invoice {at}"), here.clock.now())
+    pages = here.open(q="invoice").pages(cursor, WEEK_AGO)
+    first = await anext(pages)
+    await pages.aclose()
+    fake.unindexed.clear()
+    here.clock.advance(2 * INDEXED_S)
+    rest = await here.run(first.cursor or cursor, q="invoice")
+    assert len(first.messages) == CHUNK
+    assert "invoice late" in rest.subjects
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_pages_that_lead_in_a_circle_are_left(fake: FakeGmail, here: Rig, is_first: bool) -> None:
+    cursor = None if is_first else (await here.run()).cursor
+    fill(fake, 12, page=5)
+    fake.circles = 1_000
+    with pytest.raises(Unavailable, match="circle"):
+        await here.run(cursor)

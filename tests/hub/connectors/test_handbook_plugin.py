@@ -28,7 +28,3 @@ async def test_the_connector_of_the_handbook_lists_and_reads_its_messages() -> N
     assert all(isinstance(said, Document) and said.unit_key == key for key, said in read.items())
     (last,) = [page async for page in diary.pages(page.cursor, SINCE)]
     assert (last.messages, last.cursor) == ((), page.cursor)
-
-
-def test_the_tests_of_the_handbook_are_those_of_every_connector() -> None:
-    assert shown()["TestDiary"].__mro__[1].__name__ == "ConnectorConformance"
