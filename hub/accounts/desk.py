@@ -59,13 +59,11 @@ from storage.runs import items, posted
 from storage.store import Connection, Store
 
 ANSWER_S: Final = 20.0  # less than the duration of a token lease
-DEVICE_CODE: Final = "urn:ietf:params:oauth:grant-type:device_code"
 _SECRET_BYTES: Final = 32
 
 _ENDED: Final = frozenset(
     {"invalid_grant", "interaction_required", "consent_required", "login_required", "expired_token"}
 )
-_DENIED: Final = frozenset({"access_denied", "authorization_declined"})
 _CLIENT: Final = frozenset({"invalid_client", "unauthorized_client", "unsupported_grant_type"})
 
 
@@ -142,11 +140,6 @@ def fresh_secret(chance: Chance) -> str:
     return encoded(chance.token_bytes(_SECRET_BYTES))
 
 
-def challenge_of(verifier: str) -> str:
-    """Return the public challenge of a verifier (S256)."""
-    return encoded(sha256(verifier.encode()).digest())
-
-
 def authorize_url(account: AccountConfig, *, redirect_uri: str, state: str, verifier: str) -> str:
     """Return the authorization URL for the person's browser. Raises Misconfigured."""
     oauth = account.oauth()
@@ -156,7 +149,7 @@ def authorize_url(account: AccountConfig, *, redirect_uri: str, state: str, veri
         "redirect_uri": redirect_uri,
         "scope": " ".join(oauth.scopes),
         "state": state,
-        "code_challenge": challenge_of(verifier),
+        "code_challenge": encoded(sha256(verifier.encode()).digest()),
         "code_challenge_method": "S256",
         **dict(oauth.authorize),
     }
@@ -208,7 +201,10 @@ class Grants:
         Raises:
             Pending: the code was not typed yet.
         """
-        return await self._grant(account, {"grant_type": DEVICE_CODE, "device_code": device_code})
+        return await self._grant(
+            account,
+            {"grant_type": "urn:ietf:params:oauth:grant-type:device_code", "device_code": device_code},
+        )
 
     async def revoke(self, account: AccountConfig, token: str) -> bool:
         """Revoke a grant. Return False if the provider does not support revocation."""
@@ -285,7 +281,7 @@ def failure_of(status: int, document: Mapping[str, Any]) -> Exception:
         return Pending(slower=word == "slow_down")
     if word in _ENDED:
         return SignInNeeded(f"the provider ended the sign-in ({word})")
-    if word in _DENIED:
+    if word in ("access_denied", "authorization_declined"):
         return SignInNeeded(f"it was not allowed ({word})")
     if word in _CLIENT:
         return Misconfigured(f"the provider does not know the OAuth client ({word}): look at client_id")
@@ -318,9 +314,6 @@ WRITES: Final = 5
 NO_GRANT: Final = "not signed in yet"
 
 
-OnDead = Callable[[str, SignInNeeded], Awaitable[object]]
-
-
 class SealedTokens(msgspec.Struct, frozen=True):
     """Sealed content of the row."""
 
@@ -348,7 +341,7 @@ class TokenBook:
         clock: Clock,
         chance: Chance,
         owner: str,
-        on_dead: OnDead,
+        on_dead: Callable[[str, SignInNeeded], Awaitable[object]],
     ) -> None:
         self.grants = grants
         self._store = store
@@ -812,28 +805,21 @@ def _keys_in_use(c: Connection) -> tuple[dict[str, int], dict[str, int]]:
     return credentials.keys_in_use(c), items.keys_of_excerpts(c)
 
 
-class PostedInbox:
-    """Unsettled posts to one connector; the bodies of settled posts are deleted."""
-
-    def __init__(self, store: Store, connector_id: str, *, clock: Clock) -> None:
-        self._store = store
-        self._connector_id = connector_id
-        self._clock = clock
-
-    async def waiting(self, after: str, most: int) -> Sequence[Posted]:
-        """Implement ``Inbox.waiting``."""
-        at = epoch_ms(self._clock.now())
-        rows = await self._store.write(
-            posted.settle_and_list, self._connector_id, after=after, most=most, at=at
+async def waiting_posts(
+    store: Store, clock: Clock, connector_id: str, after: str, most: int
+) -> Sequence[Posted]:
+    """Return unsettled posts to one connector; the bodies of settled posts are deleted. See ``Inbox``."""
+    rows = await store.write(
+        posted.settle_and_list, connector_id, after=after, most=most, at=epoch_ms(clock.now())
+    )
+    return [
+        Posted(
+            id=row.id,
+            key=posted.message_key_of(row.key),
+            received_at=from_epoch_ms(row.received_at),
+            media_type=row.media_type,
+            event=row.event,
+            body=row.body,
         )
-        return [
-            Posted(
-                id=row.id,
-                key=posted.message_key_of(row.key),
-                received_at=from_epoch_ms(row.received_at),
-                media_type=row.media_type,
-                event=row.event,
-                body=row.body,
-            )
-            for row in rows
-        ]
+        for row in rows
+    ]

@@ -45,7 +45,6 @@ NODE_FILE: Final = "keys/node.key"  # opens what other nodes seal for this one
 CREDENTIAL: Final = "hub-keys"
 VARIABLE: Final = "HUB_KEYS"
 KEY_BYTES: Final = 32
-_ID_BYTES: Final = 6
 _NONCE_BYTES: Final = 12  # of GCM
 _FORM: Final = b"\x01"  # version of the sealed format
 _HEAD: Final = (
@@ -375,7 +374,7 @@ class KeyStore:
                 Path(name).unlink()
 
     def _fresh(self) -> Key:
-        return Key(self._chance.token_bytes(_ID_BYTES).hex(), self._chance.token_bytes(KEY_BYTES))
+        return Key(self._chance.token_bytes(6).hex(), self._chance.token_bytes(KEY_BYTES))
 
 
 def _parse(text: str, where: str) -> list[Key]:

@@ -39,8 +39,6 @@ from storage.store import Store
 
 LIFE_MS: Final = 600_000
 PASTE_PORT: Final = 53_699  # an unused port: the browser shows the address, which the person pastes
-CALL_MS: Final = 30_000
-SLOWER_S: Final = 5.0  # RFC 8628, 3.5
 MOST_PAUSE_S: Final = 120.0
 INTERRUPTED: Final = "it was interrupted; begin again"
 _REFUSED: Final = {"access_denied": "it was not allowed", "consent_required": "consent is missing"}
@@ -302,7 +300,7 @@ class SignIns:
                     await self._fail(row, "the connector is gone")
                 return
             except Pending as pending:
-                pause_s += SLOWER_S if pending.slower else 0.0
+                pause_s += 5.0 if pending.slower else 0.0  # RFC 8628, 3.5
             except Unavailable:
                 pause_s = min(MOST_PAUSE_S, pause_s * 2)
             except ConnectorFailure as failure:
@@ -379,7 +377,7 @@ async def _call(link: DeviceLink, sign_in_id: str, data: Record) -> Record:
     """Call the device and return its result. Raises SignInFailed."""
     step = "listen" if "listen" in data else "open"
     digest = hashlib.blake2b(f"{sign_in_id}/{step}".encode(), digest_size=16).hexdigest()
-    frame = ToolCall(id=CallId(f"b-{digest}"), action=Action.BROWSER_OPEN, data=data, deadline_ms=CALL_MS)
+    frame = ToolCall(id=CallId(f"b-{digest}"), action=Action.BROWSER_OPEN, data=data, deadline_ms=30_000)
     try:
         answer = await link.call(frame)
     except DeliveryError as error:

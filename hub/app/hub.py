@@ -16,7 +16,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
-from hub.accounts.desk import AccountConfig, Accounts, PostedInbox
+from hub.accounts.desk import AccountConfig, Accounts, waiting_posts
 from hub.accounts.keys import KeyStore
 from hub.accounts.sign_in import SignIns
 from hub.app.boot import Boot, Context
@@ -186,7 +186,7 @@ async def make_accounts(context: Context, resources: AsyncExitStack) -> Accounts
         chance=context.chance,
         ids=context.ids,
         owner=context.boot_id,
-        inbox=partial(PostedInbox, context.store, clock=context.clock),
+        inbox=lambda connector_id: partial(waiting_posts, context.store, context.clock, connector_id),
     )
 
 

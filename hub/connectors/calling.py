@@ -124,7 +124,6 @@ MOST_ANSWER_BYTES: Final = 32 * 1024 * 1024
 _PASSING: Final = frozenset({408, 425, 500, 502, 503, 504})
 _PORTS: Final = {"http": 80, "https": 443}
 
-_UNKNOWN_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 Params = Mapping[str, str | Sequence[str]]
 T = TypeVar("T")
@@ -219,7 +218,7 @@ class Answer(msgspec.Struct, frozen=True):
     status: int
     headers: Mapping[str, str]
     body: bytes
-    at: datetime = _UNKNOWN_TIME
+    at: datetime = datetime(1970, 1, 1, tzinfo=UTC)
 
     def json(self) -> Any:
         """Decode the body as JSON; a half of a character, where a service cut a text, becomes U+FFFD.

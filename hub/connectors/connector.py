@@ -18,7 +18,7 @@ never prevents the hub's start.
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -27,13 +27,14 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Final, Literal, Protocol, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 
 import msgspec
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo
 
 from hub.clock import Chance, Clock
 from hub.connectors.calling import Answer, Caller, ConnectorFailure, CursorLost, Quota, Tokens
+from hub.connectors.sdk.json_paths import steps_of
 from hub.document import Document
 from hub.extraction.patterns import BadPattern, pattern_of
 from hub.text.files import MAIL
@@ -41,6 +42,12 @@ from protocol.errors import ErrorCode, HubError, did_you_mean
 from protocol.work import MAX_AUTHOR_CHARS, Provenance, ProvenanceOrigin
 
 T = TypeVar("T")
+
+JsonPath = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=200),
+    AfterValidator(lambda path: steps_of(path) and path),
+]
 
 MOST_WORDS: Final = 100
 Words = Annotated[
@@ -296,12 +303,8 @@ class Posted(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
 
 
-class Inbox(Protocol):
-    """Inbox of a webhook: posts that are not settled yet."""
-
-    async def waiting(self, after: str, most: int) -> Sequence[Posted]:
-        """Return the next *most* posts after the post with id *after*; empty *after*: from the start."""
-        ...
+# Returns unsettled posts to a webhook: those after an id (empty: from the start), so many at most.
+Inbox = Callable[[str, int], Awaitable[Sequence[Posted]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -314,7 +317,7 @@ class Context:
         caller: HTTP client with address checks, retries, throttle and tokens.
         tokens: access tokens; only with OAUTH2.
         secret: returns the password or shared secret, resolved at each call; raises ``SignInNeeded``.
-        inbox: inbox of a webhook.
+        inbox: returns the posts to a webhook.
     """
 
     account: str

@@ -17,7 +17,6 @@ from hub.text.html import text_of_html
 
 MOST_HTML_CHARS: Final = 1024 * 1024  # of one entry
 MOST_ZONE_CHARS: Final = 32 * 1024
-_BEGINS: Final = frozenset(("BEGIN:VEVENT", "BEGIN:VTODO", "BEGIN:VTIMEZONE"))
 _SPACES: Final = {  # namespaces whose elements are read, by the prefix that feeds write
     "http://purl.org/rss/1.0/modules/content/": "content:",
     "http://purl.org/dc/elements/1.1/": "dc:",
@@ -147,7 +146,7 @@ def _components(text: str) -> Iterator[str]:
     kind, lines = "", list[str]()
     for line in text.split("\n"):
         word = line.strip().upper()
-        if word in _BEGINS:
+        if word in ("BEGIN:VEVENT", "BEGIN:VTODO", "BEGIN:VTIMEZONE"):
             if kind:
                 yield "".join(lines)
             kind, lines = word.removeprefix("BEGIN:"), []

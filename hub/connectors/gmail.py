@@ -87,11 +87,8 @@ from hub.text.wrapped import flow_of
 from protocol.errors import did_you_mean
 from protocol.frame import read_json
 
-SCOPE: Final = "https://www.googleapis.com/auth/gmail.readonly"
 AT_ONCE: Final = 4  # concurrent requests of one user
 GET_UNITS: Final = 20.0
-LIST_UNITS: Final = 5.0
-HISTORY_UNITS: Final = 2.0
 SMALL_UNITS: Final = 1.0  # profile, labels
 LISTED: Final = 500  # ids on one page, the maximum
 
@@ -106,9 +103,6 @@ _BUSY: Final = frozenset(
         "resource_exhausted",
     }
 )
-_DAILY: Final = frozenset(("dailylimitexceeded", "dailylimitexceededunreg"))
-_NO_SCOPE: Final = frozenset(("insufficientpermissions", "access_token_scope_insufficient"))
-_NO_SERVICE: Final = frozenset(("accessnotconfigured", "service_disabled"))
 _NO_MAILBOX: Final = frozenset(("failedprecondition", "failed_precondition"))
 
 T = TypeVar("T")
@@ -133,17 +127,6 @@ class GmailSettings(ProviderSettings):
         le=1_000_000,
         description="What Google allows one user in a minute; projects made before May 2026 have 15000.",
     )
-
-    def oauth(self) -> OAuth:
-        """Return the OAuth parameters. Google refuses the device grant for every scope of Gmail."""
-        return OAuth(
-            authorize_url=self.authorize_url,
-            token_url=self.token_url,
-            revoke_url=self.revoke_url,
-            scopes=(SCOPE,),
-            # Without these two, Google issues no refresh token, or only for the very first sign-in.
-            authorize=(("access_type", "offline"), ("prompt", "consent")),
-        )
 
 
 class Ref(msgspec.Struct, frozen=True, rename="camel"):
@@ -188,10 +171,6 @@ class _Labels(msgspec.Struct, frozen=True):
     labels: tuple[Label, ...] = ()
 
 
-class _Content(msgspec.Struct, frozen=True):
-    data: str = ""
-
-
 class _Raw(msgspec.Struct, frozen=True):
     raw: str = ""
 
@@ -218,7 +197,7 @@ class Api:
         params |= ({"q": q} if q else {}) | ({"labelIds": list(labels)} if labels else {})
         seen: set[str] = set()
         while True:
-            page = _read(await self._ask("messages", params=params, units=LIST_UNITS), Listed)
+            page = _read(await self._ask("messages", params=params, units=5.0), Listed)
             found += page.messages
             if not page.next_page_token or (most is not None and len(found) >= most):
                 return found[:most]
@@ -233,7 +212,7 @@ class Api:
         }
         if token is not None:
             params["pageToken"] = token
-        answer = await self._ask("history", params=params, accept=(200, 404), units=HISTORY_UNITS)
+        answer = await self._ask("history", params=params, accept=(200, 404), units=2.0)
         return _read(answer, HistoryPage) if answer.status == 200 else None
 
     async def message(self, id: str, form: str) -> Answer | None:
@@ -246,7 +225,7 @@ class Api:
         """Fetch an attachment in base64url; None if it was removed."""
         path = f"messages/{quote(message, safe='')}/attachments/{quote(id, safe='')}"
         answer = await self._ask(path, accept=(200, 404), units=GET_UNITS)
-        return _read(answer, _Content).data if answer.status == 200 else None
+        return _read(answer, PartBody).data if answer.status == 200 else None
 
     async def _ask(
         self, path: str, *, params: Params | None = None, accept: Sequence[int] = (200,), units: float
@@ -273,11 +252,11 @@ def _unseen(token: str, seen: set[str]) -> str:
 def judge(answer: Answer) -> ConnectorFailure | None:
     """Interpret an error by its reasons; None: the general meaning of its status applies."""
     reasons, text = _error_details(answer)
-    if reasons & _DAILY:
+    if reasons & {"dailylimitexceeded", "dailylimitexceededunreg"}:
         return ProviderBusy("Google's quota of this day is used up", retry_at=next_midnight(answer.at))
     if answer.status == 429 or (answer.status == 403 and reasons & _BUSY):
         return ProviderBusy("Google wants us to ask less often", retry_at=_named_time(text))
-    if reasons & _NO_SCOPE:
+    if reasons & {"insufficientpermissions", "access_token_scope_insufficient"}:
         return PermissionMissing(
             "Google did not give the hub the right to read mail: sign in again, and tick the box for Gmail"
         )
@@ -285,7 +264,7 @@ def judge(answer: Answer) -> ConnectorFailure | None:
         return PermissionMissing(
             "the administrators of this Google Workspace do not allow it: ask them to trust the OAuth client"
         )
-    if reasons & _NO_SERVICE:
+    if reasons & {"accessnotconfigured", "service_disabled"}:
         return PermissionMissing(
             "the Gmail API is not enabled in the Google Cloud project of this OAuth client"
         )
@@ -349,7 +328,6 @@ def _named_time(text: str) -> datetime | None:
 
 _PARAMETER: Final = re.compile(r"\b(charset|format|delsp)\s*=\s*[\"']?([^\"';\s]+)", re.IGNORECASE)
 _MOST_MAILS: Final = 3  # nested in each other
-_NOT_FETCHED: Final = "it could not be had from Gmail"
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -546,7 +524,7 @@ def _file(part: Part, options: LetterOptions, fetched: Mapping[str, str | None])
         size_bytes=part.body.size,
         is_inline=part.is_inline,
         content=content,
-        why_not=_NOT_FETCHED if is_selected and content is None else "",
+        why_not="it could not be had from Gmail" if is_selected and content is None else "",
     )
 
 
@@ -790,8 +768,6 @@ def _ids(refs: Iterable[Ref]) -> set[str]:
 _CACHED_BYTES: Final = 16 * MIB  # of answers cached from the listing
 _REMOVED: Final = Unread(reason="it was removed from the mailbox", is_removed=True)
 
-Category = Literal["promotions", "social", "forums", "updates"]
-
 
 class GmailFilter(Filter):
     """Filter of a Gmail mailbox."""
@@ -801,7 +777,7 @@ class GmailFilter(Filter):
     q: str = Field(
         default="", max_length=500, description='A search in Gmail\'s own words: "from:ana has:attachment".'
     )
-    exclude_categories: tuple[Category, ...] = Field(
+    exclude_categories: tuple[Literal["promotions", "social", "forums", "updates"], ...] = Field(
         default=("promotions", "social", "forums"), description="Tabs of the inbox that are left out."
     )
 
@@ -825,7 +801,14 @@ class Gmail(Connector):
 
     @classmethod
     def oauth(cls, settings: GmailSettings) -> OAuth:
-        return settings.oauth()
+        return OAuth(  # without a device_url: Google refuses the device grant for every scope of Gmail
+            authorize_url=settings.authorize_url,
+            token_url=settings.token_url,
+            revoke_url=settings.revoke_url,
+            scopes=("https://www.googleapis.com/auth/gmail.readonly",),
+            # Without these two, Google issues no refresh token, or only for the very first sign-in.
+            authorize=(("access_type", "offline"), ("prompt", "consent")),
+        )
 
     @classmethod
     def origin(cls, settings: GmailSettings) -> str:

@@ -570,9 +570,6 @@ def _from_words(filter: ImapFilter) -> list[bytes]:
 
 IDLE_S: Final = 28 * 60.0  # servers may disconnect after 29 minutes (RFC 2177)
 _INBOX: Final = "INBOX"
-_WHOLE_HEAD: Final = b"(UID BODY.PEEK[HEADER])"
-_IMPORTANT_FLAGS: Final = (r"\flagged", "$important")
-_DELETED: Final = r"\deleted"
 
 T = TypeVar("T")
 
@@ -734,7 +731,7 @@ class Imap(Connector):
             ones = [shown[uid] for uid in uids if uid in shown and uid not in faults]
             heads = {one.uid: read_head(one.sections.get("HEADER", b"")) for one in ones}
             nameless = [one.uid for one in ones if not heads[one.uid].message_id]
-            whole = fetch_all(wire, nameless, _WHOLE_HEAD) if nameless else {}
+            whole = fetch_all(wire, nameless, b"(UID BODY.PEEK[HEADER])") if nameless else {}
             return faults | {
                 one.uid: self._message(name, status, one, heads[one.uid], whole.get(one.uid), is_sent=is_sent)
                 for one in ones
@@ -767,7 +764,9 @@ class Imap(Connector):
         """Check conditions that the server was not asked for, or applies only roughly."""
         if since is not None and one.received_at is not None and one.received_at < since:
             return False
-        if _DELETED in one.flags or not one.flags.isdisjoint(flag.lower() for flag in self.filter.flags_none):
+        if r"\deleted" in one.flags or not one.flags.isdisjoint(
+            flag.lower() for flag in self.filter.flags_none
+        ):
             return False
         return all(
             name in head.raw and part.lower() in head.text(name).lower()
@@ -792,7 +791,7 @@ class Imap(Connector):
             copy=f"{folder}/{status.uidvalidity}/{one.uid}",
             place=place(folder, status.uidvalidity, one.uid, one.parts),
             received_at=one.received_at,
-            labels=(folder, *sorted(one.flags.intersection(_IMPORTANT_FLAGS))),
+            labels=(folder, *sorted(one.flags.intersection((r"\flagged", "$important")))),
             attachments=tuple(map(_attachment, attached(one.parts))),
             size_bytes=one.size,
             is_sent=is_sent or r"\draft" in one.flags or (sender is not None and sender.email == own),

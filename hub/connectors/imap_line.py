@@ -400,7 +400,6 @@ def set_of(uids: Sequence[int]) -> bytes:
     return ",".join(pieces).encode()
 
 
-IMPLICIT_PORT: Final = 993
 PORT: Final = 143
 OneLine = Annotated[str, StringConstraints(min_length=1, max_length=300, pattern=r"^[^\r\n\x00]+$")]
 
@@ -421,9 +420,6 @@ _KNOWN: Final = {
         loopback="localhost",
     ),
 }
-
-
-_AUTHSERV_IDS: Final = {"imap.gmail.com": GOOGLE, "outlook.office365.com": MICROSOFT}
 
 
 class OAuthSettings(BaseModel):
@@ -487,14 +483,14 @@ class ImapSettings(ProviderSettings):
     @property
     def at_port(self) -> int:
         """Configured or default port."""
-        return self.port or (IMPLICIT_PORT if self.tls == "implicit" else PORT)
+        return self.port or (993 if self.tls == "implicit" else PORT)
 
     @property
     def own_authserv_id(self) -> str | None:
         """Configured or known name of the server in Authentication-Results; None: unknown."""
         if self.authserv_id is not None:
             return self.authserv_id
-        return _AUTHSERV_IDS.get(self.host.lower())
+        return {"imap.gmail.com": GOOGLE, "outlook.office365.com": MICROSOFT}.get(self.host.lower())
 
     def sign_in(self) -> OAuth | None:
         """Return the OAuth parameters, or None for a sign-in by password."""
@@ -549,7 +545,6 @@ SILENCE_TIMEOUT_S: Final = 60.0  # of the server inside a command
 WORK_TIMEOUT_S: Final = 300.0  # of one operation: a server may also send very slowly
 _STALE_S: Final = 20.0  # idle time after which servers or firewalls may have dropped the connection
 _SHOWN_FOLDERS: Final = 20
-_THREADS: Final = 1
 _STATUS_WORD: Final = re.compile(r"(?i)(temporar|try again|unavailable|internal|too many|in use)")
 
 
@@ -582,7 +577,7 @@ class Line:
         self._settings = settings
         self._context = context
         self._silence_timeout_s = silence_timeout_s
-        self._threads = CapacityLimiter(_THREADS)
+        self._threads = CapacityLimiter(1)
         self._wire: Wire | None = None
         self._used_at = 0.0
         self._folder: tuple[str, int] | None = None  # selected folder with its UIDVALIDITY

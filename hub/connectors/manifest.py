@@ -18,7 +18,7 @@ from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 from urllib.parse import quote, urlencode
 
@@ -59,6 +59,7 @@ from hub.connectors.connector import (
     ConnectorClass,
     Cursor,
     Filter,
+    JsonPath,
     Message,
     OAuth,
     Page,
@@ -70,7 +71,6 @@ from hub.connectors.connector import (
     shipped,
 )
 from hub.connectors.feeds import CalendarEntry, calendar_entries, feed_entries, plain
-from hub.connectors.paths import Path
 from hub.connectors.sdk.json_paths import link_of, steps_of, text_at, texts_at, values_at
 from hub.document import Document
 from hub.outbound.rules import finite_number
@@ -102,7 +102,7 @@ _DONE: Final = frozenset(("true", "1", "done", "completed", "closed"))
 
 
 Paths = Annotated[
-    tuple[Path, ...], BeforeValidator(lambda given: (given,) if isinstance(given, str) else given)
+    tuple[JsonPath, ...], BeforeValidator(lambda given: (given,) if isinstance(given, str) else given)
 ]
 
 
@@ -136,7 +136,7 @@ class Paging(_Table):
     """
 
     by: Literal["none", "link", "path", "number", "offset"] = "none"
-    path: Path | None = None
+    path: JsonPath | None = None
     parameter: str = ""
     size: int = Field(default=1, ge=1)
     oldest_first: bool = False
@@ -191,7 +191,7 @@ class Manifest(_Table):
     query: dict[str, str] = {}
     body: dict[str, Any] | None = None
     rate_per_min: float = Field(default=60.0, gt=0, le=6_000)
-    list: Path | None = None
+    list: JsonPath | None = None
     skip: Paths = ()
     html: bool = False
     is_task: bool = False
@@ -260,7 +260,7 @@ def shipped_kind(name: str) -> ConnectorClass:
     return kind_of_file(MANIFESTS / f"{name}.toml", own=False)
 
 
-def kind_of_file(file: FilePath, *, own: bool = True) -> "type[ManifestConnector]":
+def kind_of_file(file: Path, *, own: bool = True) -> "type[ManifestConnector]":
     """Return the connector class of a manifest file. *own*: it is an operator's, named in the settings.
 
     Raises:
@@ -382,14 +382,14 @@ class ManifestConnector(Connector):
     auth = Auth.NONE
     manifest: ClassVar[Manifest]
     has_html: ClassVar[bool]
-    file: ClassVar[FilePath]
+    file: ClassVar[Path]
 
     settings: _Settings
     _here: dict[str, Document] = {}  # noqa: RUF012 - replaced with each page, as is the next
     _late: frozenset[str] = frozenset()  # marks of events after the time window, listed when it is time
 
     @classmethod
-    def variant(cls, provider: str, settings: Mapping[str, Any], folder: FilePath) -> ConnectorClass:
+    def variant(cls, provider: str, settings: Mapping[str, Any], folder: Path) -> ConnectorClass:
         """Return the class of a manifest: one that comes with the hub, or the one that the settings name."""
         if provider in shipped():
             return shipped_kind(provider)

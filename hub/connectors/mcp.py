@@ -6,18 +6,15 @@ program itself runs in a second jail beside the first one, and has no socket eit
 """
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import msgspec
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from hub.connectors.calling import origin_of, server_address
-from hub.connectors.connector import Context, ProviderSettings
+from hub.connectors.connector import Context, JsonPath, ProviderSettings
 from hub.connectors.manifest import EntryFields
-from hub.connectors.paths import Path as JsonPath
 from hub.connectors.process import ProcessConnector, ProcessSettings, ProgramSettings
-
-_KIT: Final = Path(__file__).with_name("sdk")
 
 
 class McpTool(BaseModel):
@@ -74,7 +71,7 @@ class McpConnector(ProcessConnector):
             options["tools"] = _json(settings.tools)
         program = ProcessSettings(
             command=("python", "mcp_connector.py"),
-            folder=_KIT,
+            folder=Path(__file__).with_name("sdk"),
             origins=tuple(self.origins(settings)),
             methods=("POST",),
             options=options,

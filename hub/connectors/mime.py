@@ -40,8 +40,8 @@ HEADER: Final = "authentication-results"
 
 _MOST_CHARS: Final = 8_000  # longer ones are none of a server's
 _MOST_DEPTH: Final = 10  # of comments in comments
-_RESULT_TOKEN: Final = re.compile(r'\\.|"(?:[^"\\]|\\.)*"|[^\s()";=\\]+|[()";=\\]')
 _NO_FAULT: Final = ("pass", "none", "bestguesspass")
+_RESULT_TOKEN: Final = re.compile(r'\\.|"(?:[^"\\]|\\.)*"|[^\s()";=\\]+|[()";=\\]')
 _VALUES: Final = ("header.from", "header.d", "header.i", "smtp.mailfrom")
 
 
@@ -165,8 +165,6 @@ _TOKEN: Final = re.compile(
 _COMMENT: Final = re.compile(r"[^()\\]++|\\.|[()\\]", re.DOTALL)
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 
-RawHeaders = bytes | Mapping[str, str] | Iterable[tuple[str, str]]
-
 
 class Fields(TypedDict):
     """Fields of a ``Message`` that come from its header, to be passed on as keyword arguments."""
@@ -201,7 +199,7 @@ class Head(msgspec.Struct, frozen=True):
             named: names (lower case) of further headers that a filter examines.
         """
         sender = addresses(self.raw.get("from", ""))
-        stored = {name: self.text(name) for name in {*_STORED, *named} if name in self.raw}
+        stored = {name: self.text(name) for name in {*BULK_HEADERS, *named} if name in self.raw}
         return Fields(
             sender=sender[0] if sender else None,
             recipients=self._recipients(),
@@ -233,10 +231,10 @@ class Head(msgspec.Struct, frozen=True):
         return self.message_id
 
 
-_STORED: Final = ("list-id", "auto-submitted", "precedence")
+BULK_HEADERS: Final = ("list-id", "auto-submitted", "precedence")
 
 
-def read_head(given: RawHeaders) -> Head:
+def read_head(given: bytes | Mapping[str, str] | Iterable[tuple[str, str]]) -> Head:
     """Parse the header of a mail.
 
     Args:

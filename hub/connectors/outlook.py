@@ -70,7 +70,15 @@ from hub.connectors.graph import (
     web_link,
     with_marks,
 )
-from hub.connectors.mime import HEADER, MICROSOFT, MOST_RECIPIENTS, headers_of, is_verified, message_key
+from hub.connectors.mime import (
+    BULK_HEADERS,
+    HEADER,
+    MICROSOFT,
+    MOST_RECIPIENTS,
+    headers_of,
+    is_verified,
+    message_key,
+)
 from hub.document import Document
 from hub.text.files import HTML, MAIL
 from hub.text.letter_text import Body, Enclosure, Letter, LetterOptions
@@ -199,9 +207,7 @@ class FolderStream:
 
 _MOST_HEADER_CHARS: Final = 10_000
 AT_ONCE: Final = 4  # concurrent requests that a mailbox allows an application
-_PER_MIN: Final = 1_000.0  # 10,000 in ten minutes
 _PREFER: Final = ("odata.maxpagesize=50", 'outlook.body-content-type="text"', 'IdType="ImmutableId"')
-_BULK_HEADERS: Final = ("list-id", "auto-submitted", "precedence")
 _UNNAMED: Final = Attachment(id="", name="", media_type="application/octet-stream", size_bytes=0)
 
 Folder = Annotated[str, StringConstraints(min_length=1, max_length=500)]
@@ -209,7 +215,6 @@ Folder = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 _MOST: Final = 20  # fetched of one mail
 _MAIL_INSIDE: Final = "#microsoft.graph.itemAttachment"
 _FILE: Final = "#microsoft.graph.fileAttachment"
-_MEETING: Final = "#microsoft.graph.eventMessage"  # the beginning, also of a request's and a response's type
 _SIGNED: Final = "multipart/signed"  # an attachment that is all of the mail
 
 WELL_KNOWN: Final = frozenset(
@@ -254,7 +259,7 @@ class Outlook(GraphConnector):
 
     @classmethod
     def quota(cls, settings: GraphSettings) -> Quota:
-        return Quota(_PER_MIN, AT_ONCE)
+        return Quota(1_000.0, AT_ONCE)  # 10,000 in ten minutes
 
     async def check(self) -> Account:
         me = await self._signed_in()
@@ -345,7 +350,7 @@ class Outlook(GraphConnector):
             subject=text_field(item, "subject"),
             labels=categories,
             attachments=(_UNNAMED,) if item.get("hasAttachments") is True else (),
-            headers={name: value for name, value in headers.items() if name in _BULK_HEADERS},
+            headers={name: value for name, value in headers.items() if name in BULK_HEADERS},
             thread=text_field(item, "conversationId") or None,
             is_bulk=is_bulk(headers),
             is_sent=sender is not None and sender.email in me.addresses,
@@ -393,7 +398,7 @@ class Outlook(GraphConnector):
         if message.attachments:
             enclosures = await attachments_of(self._graph, str(message.place), self._letters.options)
         letter = Letter(headers=headers_of(message), bodies=(body,), enclosures=enclosures)
-        is_meeting = str(item.get("@odata.type")).startswith(_MEETING)
+        is_meeting = str(item.get("@odata.type")).startswith("#microsoft.graph.eventMessage")
         if is_meeting or any(one.media_type == _SIGNED for one in enclosures):
             letter = Letter(
                 headers=letter.headers

@@ -73,7 +73,6 @@ MOST_CALL_LINES: Final = 2_000
 MOST_CURSOR_BYTES: Final = 64 * 1024
 MOST_IDLE_PAGES: Final = 100  # without a message that is new in this run, one behind the other
 SILENCE_S: Final = 60.0  # until a line is complete, or is read by the program
-CPU_S: Final = 600.0  # of one run
 MOST_LOGGED: Final = 200  # lines of standard error in one run
 MOST_REASON_CHARS: Final = 400
 MOST_KEY_CHARS: Final = 1_000
@@ -165,7 +164,7 @@ class ProgramSettings(ProviderSettings):
             "folder": str(self.folder),
             "readable": [one for one in readable if os.path.exists(one)],
             "memory_bytes": self.memory_mb << 20,
-            "seconds": CPU_S,
+            "seconds": 600.0,  # of CPU time, for one run
             "accepts_less": self.accept_weaker_jail,
         }
 

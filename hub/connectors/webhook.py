@@ -30,7 +30,7 @@ from hub.connectors.connector import (
     Connector,
     Cursor,
     Filter,
-    Inbox,
+    JsonPath,
     Message,
     Page,
     Posted,
@@ -38,7 +38,6 @@ from hub.connectors.connector import (
     Unread,
     Words,
 )
-from hub.connectors.paths import Path
 from hub.connectors.sdk.json_paths import link_of, text_at, text_of
 from hub.document import Document
 from protocol.frame import read_json
@@ -328,11 +327,11 @@ class WebhookSettings(ProviderSettings):
         description='How it is signed: "standard" (Standard Webhooks), "github", "slack", or "generic":'
         " Authorization: Bearer and the secret.",
     )
-    title: Path | None = Field(default=None, description='Path of the title, as in "issue.title".')
-    text: Path | None = Field(default=None, description="Path of the text; by default the whole post.")
-    link: Path | None = Field(default=None, description="Path of the address of the original.")
-    sender: Path | None = Field(default=None, description="Path of the author.")
-    event: Path | None = Field(default=None, description="Path of the event.")
+    title: JsonPath | None = Field(default=None, description='Path of the title, as in "issue.title".')
+    text: JsonPath | None = Field(default=None, description="Path of the text; by default the whole post.")
+    link: JsonPath | None = Field(default=None, description="Path of the address of the original.")
+    sender: JsonPath | None = Field(default=None, description="Path of the author.")
+    event: JsonPath | None = Field(default=None, description="Path of the event.")
 
     def paths(self) -> dict[str, str | None]:
         """Return the configured path of each field."""
@@ -358,13 +357,13 @@ class Webhook(Connector):
     _here: dict[str, tuple[Posted, Content]] = {}  # noqa: RUF012 - replaced with each page
 
     async def check(self) -> Account:
-        waiting = await self._inbox.waiting("", PAGE)
+        waiting = await self._waiting("")
         more = "or more " if len(waiting) == PAGE else ""
         return Account(name=self.context.account, detail=f"{len(waiting)} {more}posts wait")
 
     async def pages(self, cursor: Cursor | None, since: datetime) -> AsyncGenerator[Page]:
         after = ""
-        while posts := await self._inbox.waiting(after, PAGE):
+        while posts := await self._waiting(after):
             after = posts[-1].id
             self._here = {post.key: (post, self._content(post)) for post in posts}
             yield Page(messages=tuple(_message(post, content) for post, content in self._here.values()))
@@ -384,11 +383,10 @@ class Webhook(Connector):
                 message.document(text, digest, media_type="text/markdown", origin=ProvenanceOrigin.WEB),
             )
 
-    @property
-    def _inbox(self) -> Inbox:
+    async def _waiting(self, after: str) -> Sequence[Posted]:
         if self.context.inbox is None:
             raise Misconfigured(f"{self.context.account}: there is no listener for webhooks")
-        return self.context.inbox
+        return await self.context.inbox(after, PAGE)
 
     def _content(self, post: Posted) -> Content:
         return read(post.body, post.media_type, self.settings.source, self.settings.paths())

@@ -62,7 +62,7 @@ def webhook(box: Box | None, filter: dict[str, Any] | None = None, **settings: A
         clock=FakeClock(),
         chance=SeededChance(),
         caller=None,  # type: ignore[arg-type]  # nobody is asked
-        inbox=box,
+        inbox=None if box is None else box.waiting,
     )
     return Webhook(context, WebhookSettings(**settings), WebhookFilter(**(filter or {})))
 
