@@ -115,7 +115,7 @@ class Coordination:
         self.gateways = Gateways(store, self.fleet, self.monitor, self.provisioning.retry, **given)
         self.monitor.on_missing = self.provisioning.schedule
         self.leads = Leads(store, self.provisioning, **given)
-        self.courier.homes.leads = self.leads
+        self.courier.homes.ensure_lead = self.leads.ensure
         lead_messages = LeadMessages(store, self.sent, self.leads, clock=clock, ids=context.ids)
         messages = MessageNoun(store, self.sent, why_away=self._why_not_sent)
         self.broadcasts = Broadcasts(

@@ -42,10 +42,7 @@ from storage.store import Connection, Store
 
 log = Channel(__name__)
 
-MOST_BOARDS: Final = 1_000
-SHORTLY_S: Final = 0.1  # deliveries within this time are counted together
 POLL_S: Final = 30.0  # another hub may have delivered the last messages
-WAIT_POLL_S: Final = 1.0
 AT_ONCE: Final = 100  # broadcasts per read
 NAME_CHARACTERS: Final = 200  # longest stored name of a refused board
 
@@ -82,7 +79,7 @@ class Broadcasts:
         metrics: Metrics,
     ) -> None:
         self.turns = Rounds(clock)
-        self.most_boards = MOST_BOARDS
+        self.most_boards = 1_000
         self._store = store
         self._messages = sent
         self._courier = courier
@@ -256,14 +253,23 @@ class Broadcasts:
 
     def _aims(self, places: Sequence[BoardPlace]) -> list[Aim]:
         ids = sorted(self._ids.fresh() for _ in places)  # results are listed in the order of the ids
-        return [_aim(MessageId(id), place) for id, place in zip(ids, places, strict=True)]
+        return [
+            Aim(
+                message_id=MessageId(id),
+                board_id=place.board_id,
+                gateway_id=place.goes_over[0],
+                device_id=place.goes_over[1],
+            )
+            for id, place in zip(ids, places, strict=True)
+        ]
 
     # --- waiting and settling ---
 
     async def serve(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Settle broadcasts until cancelled."""
         task_status.started()
-        await self.turns.serve(self._settle_moved, of="broadcasts", every_s=POLL_S, least_s=SHORTLY_S)
+        # Deliveries within a tenth of a second are counted together.
+        await self.turns.serve(self._settle_moved, of="broadcasts", every_s=POLL_S, least_s=0.1)
 
     async def _settle_moved(self) -> None:
         """Settle the broadcasts with a changed message; after a rest all open ones."""
@@ -318,7 +324,7 @@ class Broadcasts:
             min(MOST_WAIT_S, max(0.0, wait_s)),
             read,
             lambda row: row.settled_at is not None,
-            poll_s=WAIT_POLL_S,
+            poll_s=1.0,
         )
         return BroadcastStatus(row, await self._store.read(broadcasts.tally_of, row))
 
@@ -364,8 +370,3 @@ def _why_not(
 def _refused(given: str, place: BoardPlace | None, code: ErrorCode, error: str) -> Refused:
     known: Mapping[str, Any] = {} if place is None else {"board_id": place.board_id, "board": place.name}
     return Refused(given=given[:NAME_CHARACTERS], code=str(code), error=error, **known)
-
-
-def _aim(id: MessageId, place: BoardPlace) -> Aim:
-    gateway_id, device_id = place.goes_over
-    return Aim(message_id=id, board_id=place.board_id, gateway_id=gateway_id, device_id=device_id)

@@ -50,10 +50,10 @@ MAX_FACTS: Final = 10_000  # queue limit; above it, everything is queried again
 AT_ONCE: Final = 200  # facts per transaction, which blocks other writers for at most 0.1 s
 ASKED_AT_ONCE: Final = 8  # sessions of one gateway queried concurrently
 REMEMBERED: Final = 1_000  # ended turns, because the end of each turn is reported repeatedly
-_UNMADE: Final = (gateway_agents.REQUESTED, gateway_agents.CREATING)
 _FEW: Final = 1  # rows of a history, because only the state is needed, not the text
 
 
+_UNMADE: Final = (gateway_agents.REQUESTED, gateway_agents.CREATING)
 MOST_DELAY_MS: Final = 31 * 86_400_000  # no quota lasts longer than a month
 
 _REASONS: Final = {"rate_limit": ExhaustReason.RATE_LIMIT, "billing": ExhaustReason.BILLING}

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import anyio
 
@@ -187,7 +187,19 @@ class Moving:
     def _notify(self, moved: MessageRow | None) -> None:
         if moved is None:
             return
-        message_moved(moved)
+        log.info(
+            "message.moved",
+            message_id=moved.id,
+            kind=moved.kind,
+            state=moved.state,
+            user_id=moved.user_id,
+            board_id=moved.board_id,
+            agent_id=moved.to_agent_id,
+            from_agent_id=moved.from_agent_id,
+            attempt=moved.attempt,
+            sends=moved.sends,
+            reason=moved.reason_code,
+        )
         self._metrics.messages.labels(moved.kind, moved.state).inc()
         self._waiters.notify(moved.id)
         for listener in self._listeners:
@@ -208,41 +220,11 @@ def shortened(words: str) -> str:
     return line if len(line) <= MOST_WORDS else f"{line[: MOST_WORDS - 3]}..."
 
 
-def message_moved(row: MessageRow) -> None:
-    """Log a new or changed message, after its commit."""
-    log.info(
-        "message.moved",
-        message_id=row.id,
-        kind=row.kind,
-        state=row.state,
-        user_id=row.user_id,
-        board_id=row.board_id,
-        agent_id=row.to_agent_id,
-        from_agent_id=row.from_agent_id,
-        attempt=row.attempt,
-        sends=row.sends,
-        reason=row.reason_code,
-    )
-
-
-class Leads(Protocol):
-    """Ensures that boards have a lead."""
-
-    async def ensure(self, board_id: BoardId) -> AgentId:
-        """Return the board's lead, ready to receive messages; create it if there is none.
-
-        Raises:
-            GatewayError: the gateway is unreachable or refused.
-            HubError: the board has neither a lead nor a gateway to create one.
-        """
-        ...
-
-
 class Homes:
-    """Resolver of messages' homes. *leads* is set when its service is available."""
+    """Resolver of messages' homes. *ensure_lead* is ``Leads.ensure``, set when that service is available."""
 
     def __init__(self, store: Store, moving: Moving) -> None:
-        self.leads: Leads | None = None
+        self.ensure_lead: Callable[[BoardId], Awaitable[AgentId]] | None = None
         self._store = store
         self._moving = moving
 
@@ -265,12 +247,12 @@ class Homes:
 
     async def made_ready(self, seen: MessageSight) -> MessageSight | None:
         """Create the message's lead at its gateway. Return None if the recipient is not the board's lead."""
-        if self.leads is None or seen.board_id is None or seen.to_agent_id is None:
+        if self.ensure_lead is None or seen.board_id is None or seen.to_agent_id is None:
             return None
         lead = await self._store.read(boards.lead_of, seen.board_id)
         if lead is None or lead.agent_id != seen.to_agent_id:
             return None
-        await self.leads.ensure(seen.board_id)
+        await self.ensure_lead(seen.board_id)
         return await self._store.read(message_rows.find_sight, seen.id)
 
     async def _to_lead(self, seen: MessageSight) -> MessageSight | None:
@@ -283,9 +265,9 @@ class Homes:
             await self._moving.fail(seen, error.code, str(error))
             return None
         agent_id = board.lead_id
-        if board.gateway_id is not None and self.leads is not None:
+        if board.gateway_id is not None and self.ensure_lead is not None:
             try:
-                agent_id = await self.leads.ensure(board.id)
+                agent_id = await self.ensure_lead(board.id)
             except HubError as error:
                 if error.retryable:
                     raise

@@ -308,7 +308,6 @@ def _seen(c: Connection, caller: Caller, id: str) -> MessageRow:
 log = Channel(__name__)
 
 ACTOR: Final = "hub"  # actor for leads created to deliver a message
-LEAD_WAIT_S: Final = 30.0  # for a lead to become ready, before its state is returned
 
 
 class Ensured(NamedTuple):
@@ -361,7 +360,7 @@ class Leads:
             await self._made_ready(home)
         return led.lead.agent_id
 
-    async def see_to(self, caller: Caller, board: str, *, wait_s: float = LEAD_WAIT_S) -> Ensured:
+    async def see_to(self, caller: Caller, board: str, *, wait_s: float = 30.0) -> Ensured:
         """Return the board's lead in its state after *wait_s*; its creation continues in the background.
 
         A lead that was deleted at its gateway is created there again. An unreachable gateway is not an error:
@@ -384,7 +383,9 @@ class Leads:
                     raise
                 log.info("lead.put_off", board_id=found.id, agent_id=home.agent_id, code=error.code)
             self._provisioning.kick()
-        return await self._ensured(found.id, led)
+        board_row = await self._store.read(boards.get_board, found.id)
+        home = await self._store.read(gateway_agents.find_gateway_agent, led.lead.agent_id)
+        return Ensured(board_row, led.lead, home, led.is_created)
 
     async def led(self, board_id: BoardId, actor: str) -> Led:
         """Return the row of the board's lead, creating it if there is none, without asking the gateway.
@@ -423,11 +424,6 @@ class Leads:
                     return
             await self._provisioning.verify(home)
         await self._provisioning.ready(home.agent_id)
-
-    async def _ensured(self, board_id: BoardId, led: Led) -> Ensured:
-        board = await self._store.read(boards.get_board, board_id)
-        home = await self._store.read(gateway_agents.find_gateway_agent, led.lead.agent_id)
-        return Ensured(board, led.lead, home, led.is_created)
 
 
 KINDS: Final = (MessageKind.QUESTION, MessageKind.HANDOFF)

@@ -124,7 +124,6 @@ SHOWN_S: Final = 10.0  # until a gateway lists a new agent; a real one takes 0.3
 REFUSED_S: Final = 2.0  # the same after a refusal: another hub may be creating the agent
 POLL_S: Final = 0.1
 OTHER_S: Final = 10.0  # for another hub to finish creating an agent
-OTHER_POLL_S: Final = 0.25
 AT_ONCE: Final = 4  # agents per gateway, because a gateway writes its whole configuration for each
 AGAIN_S: Final = 30.0  # interval of retries for agents that could not be created
 REPORT_S: Final = 1.0  # agents created within this time are reported together
@@ -257,7 +256,7 @@ class Provisioning:
                 raise GatewayUnreachable(
                     problem, gateway=row.gateway_name, dispatched=False, retry_after_ms=1_000
                 )
-            await self._clock.sleep(OTHER_POLL_S)
+            await self._clock.sleep(0.25)
         return None
 
     async def _bring_about(self, gateway: Gateway, row: GatewayAgentRow) -> None:

@@ -57,7 +57,6 @@ log = Channel(__name__)
 MOST_TAGS: Final = 16
 TAG_CHARACTERS: Final = 64
 WORD_CHARACTERS: Final = 128  # of a source, a correlation id, a reply_to
-ANSWER_EXPIRES_S: Final = 86_400.0
 
 
 class BoardMemory:
@@ -74,7 +73,7 @@ class BoardMemory:
         self._ids = ids
         self._metrics = metrics
         self.limits = MemoryLimits()
-        self.answer_expires_s = ANSWER_EXPIRES_S
+        self.answer_expires_s = 86_400.0
         self.on_message: Callable[[MessageRow], None] = lambda _: None
         self.on_question: Callable[[QuestionRow], None] = lambda _: None
 

@@ -60,7 +60,6 @@ SOUL_BYTES: Final = 256 * 1024  # of a soul that the hub writes
 VERSIONS: Final = 200  # of a soul, and of settled writes, that are kept
 READY_S: Final = 5.0  # for a gateway that is reconnecting, before the caller gets an error
 ANSWER_MS: Final = 30_000  # per call to a device
-READS: Final = 3  # attempts, because the text may change while its parts are read
 CONFLICT: Final = "agent_file_conflict"  # error type of gateways
 MOST_BYTES: Final = 4 * 1024 * 1024  # of a soul on a device, by any author
 
@@ -181,7 +180,7 @@ class DeviceHome:
 
     async def read(self, *, trace: str) -> Soul | None:
         """Implement ``SoulHome.read``."""
-        for _ in range(READS):
+        for _ in range(3):  # the text may change while its parts are read
             first = part = await self._part(0, trace)
             if first.sha256 is None:
                 return None
@@ -308,7 +307,6 @@ TAKEN_MS: Final = 120_000  # per attempt: two gateway requests, and the wait for
 AGAIN_MS, AGAIN_CAP_MS = 1_000, 60_000  # after a failed attempt, doubled with each
 # after this time the write fails, so that other writes of the soul can proceed
 GIVE_UP_MS: Final = 24 * 3_600_000
-MOST_READS: Final = 3  # per attempt, because another author may write between the hub's read and write
 AT_ONCE: Final = 100  # writes in progress
 
 
@@ -451,7 +449,7 @@ class SoulWriter:
     async def _try(self, write: SoulWriteRow, agent: str, home: SoulHome) -> None:
         trace = traceparent(RunId(write.id), "soul")
         unclear: HomeError | None = None
-        for _ in range(MOST_READS):
+        for _ in range(3):  # another author may write between the hub's read and write
             since = await self._store.read(souls.last_version, write.agent_id)
             soul = await home.read(trace=trace)
             found = souls.ABSENT if soul is None else soul.sha256

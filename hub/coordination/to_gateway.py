@@ -46,14 +46,6 @@ def _proof_of(waits: methods.RunWait) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name != "reply" and value is not None}
 
 
-LEAD_TAGS: Final = ("gateway_main", "lead_reply")
-LEAD_SOURCE: Final = "lead_to_gateway_main"
-USER_TAGS: Final = ("gateway_main", "user_reply")
-USER_SOURCE: Final = "user_via_gateway_main"
-
-# Without a real id, so that quoting the letter does not count as an answer.
-ANSWER_LINE: Final = "ANSWER QUESTION_ID: what the user said"
-
 _TITLES: Final = {
     MessageKind.NUDGE: "NUDGE",
     MessageKind.QUESTION: "QUESTION TO THE LEAD",
@@ -108,7 +100,7 @@ def _ending(row: MessageRow, reply_url: str | None) -> list[str]:
         case MessageKind.QUESTION | MessageKind.HANDOFF:
             if reply_url is None or row.board_id is None:
                 return ["Give your answer to the gateway's main agent in this chat: it is brought there."]
-            item = _item(row, row.id, LEAD_TAGS, LEAD_SOURCE)
+            item = _item(row, row.id, ("gateway_main", "lead_reply"), "lead_to_gateway_main")
             return [
                 "Answer the gateway's main agent with a memory item of this board that is no chat:",
                 f"{_post(row, reply_url)}\n{item}",
@@ -121,9 +113,10 @@ def _ending(row: MessageRow, reply_url: str | None) -> list[str]:
                     asked,
                     "As soon as the user has answered, write a line of its own in this chat,"
                     " with the question's ID as it stands above:",
-                    ANSWER_LINE,
+                    # Without a real id, so that quoting the letter does not count as an answer.
+                    "ANSWER QUESTION_ID: what the user said",
                 ]
-            item = _item(row, row.question_id, USER_TAGS, USER_SOURCE)
+            item = _item(row, row.question_id, ("gateway_main", "user_reply"), "user_via_gateway_main")
             return [
                 f"{asked} Whom you cannot reach there, you ask in the chat of this board.",
                 "As soon as the user has answered, write a memory item of this board that is no chat:",
@@ -151,7 +144,6 @@ def _item(row: MessageRow, reply_to: str, tags: Sequence[str], source: str) -> s
 RESUMED: Final = "main_session_restart_recovery"  # source of a row that continues a turn after a restart
 SILENT: Final = "NO_REPLY"  # text of an agent that chooses not to answer
 NAMELESS: Final = ""  # run of a row without run id; two such rows may have different runs
-_UNFINISHED: Final = ("toolUse",)  # stop reasons after which the agent continues
 _BROKEN: Final = ("error", "aborted")
 _UNHEARD: Final = "run-failed-before-reply"  # kind of row for a turn that ended before any model was asked
 
@@ -227,7 +219,7 @@ def _consumed(key: str, rows: list[Message], at: int, is_busy: bool) -> Shown:
             ours |= {run} - {NAMELESS}
             if row.stop_reason in _BROKEN:  # the run may have retried and answered
                 failure, is_unheard, end = row.text.strip() or row.stop_reason, False, row
-            elif row.stop_reason not in _UNFINISHED and (words := words_of(row.text)):
+            elif row.stop_reason != "toolUse" and (words := words_of(row.text)):
                 answer, failure, is_unheard, end = words, None, False, row
                 break
     return Shown(

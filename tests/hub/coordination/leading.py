@@ -82,7 +82,7 @@ class LeadingHub:
             store, fleet=fleet, boot_id=self.boot, quiet=quiet, after_step=after_step, **given
         )
         self.leads = Leads(store, self.making, **given)
-        self.courier.homes.leads = self.leads
+        self.courier.homes.ensure_lead = self.leads.ensure
         self.sent = Messages(store, self.courier, **given)
         self.to_leads = LeadMessages(store, self.sent, self.leads, clock=clock, ids=self.ids)
         self.broadcasts = Broadcasts(store, self.sent, self.courier, owner_id=OWNER, **given)
