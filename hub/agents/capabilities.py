@@ -232,9 +232,12 @@ class Checkpoints:
         If an error is raised, nothing was written.
         """
         with self._metrics.count_limits():
+            if not 0 <= sequence <= MAX_SEQUENCE:
+                message = f"sequence: expected 0 to {MAX_SEQUENCE}, not {sequence}"
+                raise CodedError(ErrorCode.BAD_PARAMS, message)
             given = Checkpoint(
                 scope=checkpoint_scope(scope),
-                sequence=_sequence(sequence),
+                sequence=sequence,
                 state=document("state", state, most=CHECKPOINT_BYTES, limit="checkpoint_bytes"),
                 is_recoverable=is_recoverable,
                 held=held,
@@ -298,12 +301,6 @@ def checkpoint_scope(given: str) -> str:
         raise CodedError(
             ErrorCode.BAD_PARAMS, f"scope: {shown!r} cannot be the scope of a checkpoint: {expected}"
         )
-    return given
-
-
-def _sequence(given: int) -> int:
-    if not 0 <= given <= MAX_SEQUENCE:
-        raise CodedError(ErrorCode.BAD_PARAMS, f"sequence: expected 0 to {MAX_SEQUENCE}, not {given}")
     return given
 
 

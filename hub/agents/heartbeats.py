@@ -49,7 +49,6 @@ SAVE_OWN_MS: Final = 30_000
 BEATS_AT_ONCE, BEATS_PER_S = 30, 1.0
 # between two writes of an agent's resource usage, which changes with every heartbeat
 USAGE_MS: Final = 60_000
-USAGE_BYTES: Final = 4_096  # per agent, as JSON
 AT_ONCE: Final = 200  # devices per transaction, which blocks other writers for at most 0.1 s
 RETRY_S: Final = 1.0  # after a database error
 LAST_WORDS_S: Final = 2.0  # for unwritten changes when the hub stops
@@ -253,7 +252,7 @@ class Heartbeats:
 
     def __init__(self, store: Store, *, clock: Clock, metrics: Metrics) -> None:
         self.turns = Turns(clock)
-        self.usage_bytes = USAGE_BYTES
+        self.usage_bytes = 4_096  # per agent, as JSON
         self._store = store
         self._clock = clock
         self._outcomes = metrics.agent_heartbeats

@@ -29,7 +29,6 @@ TTL_MS: Final = 60_000
 LEAST_TTL_MS: Final = 1_000  # less would mostly cover the round trip
 MOST_TTL_MS: Final = 86_400_000
 MOST_WAIT_MS: Final = 600_000
-WAITS_PER_DEVICE: Final = 16
 
 
 class Turn:
@@ -65,7 +64,7 @@ class Locks:
         ids: IdFactory,
         metrics: Metrics,
         limits: locks.LockLimits = locks.DEFAULT_LIMITS,
-        waits_per_device: int = WAITS_PER_DEVICE,
+        waits_per_device: int = 16,
         on_run_granted: Callable[[], None] = lambda: None,
         is_connected: Callable[[DeviceLink], bool] = lambda _: True,
     ) -> None:

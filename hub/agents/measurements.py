@@ -46,7 +46,6 @@ DAY_MS: Final = 24 * HOUR_MS
 STEPS_MS: Final = (MINUTE_MS, 5 * MINUTE_MS, 15 * MINUTE_MS, HOUR_MS, 6 * HOUR_MS, DAY_MS)
 MOST_POINTS: Final = 120
 MOST_TAGS_NAMED: Final = 20  # tags listed in the error for an unknown tag
-RANGE_MS: Final = DAY_MS  # default length of the range
 
 # Allowed aggregates by type, the default first; a histogram also allows any percentile.
 AGGREGATES: Final[Mapping[MetricType, tuple[str, ...]]] = {
@@ -136,7 +135,7 @@ def plan(
         CodedError: the query is invalid; the message says how to correct it.
     """
     until = now_ms if question.until is None else question.until
-    since = until - RANGE_MS if question.since is None else question.since
+    since = until - DAY_MS if question.since is None else question.since
     if until > now_ms + DAY_MS:
         raise CodedError(
             ErrorCode.BAD_PARAMS, "until: is more than a day in the future; leave it out for the newest data"

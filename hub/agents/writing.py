@@ -581,22 +581,17 @@ class Moves:
         self._listeners.append(listener)
 
     def publish(self, moves: Sequence[AgentMoved]) -> None:
-        """Log the moves and pass them to the listeners."""
-        log_moves(moves)
+        """Log the moves and pass them to the listeners; see ``storage.store.ObservedDatabase``."""
+        for move in moves:
+            log.info(
+                "agent.moved",
+                agent_id=move.agent_id,
+                axis=str(move.axis),
+                before=move.before,
+                after=move.after,
+                reason=move.reason,
+                actor=move.actor,
+            )
         for move in moves:
             for listener in self._listeners:
                 listener(move)
-
-
-def log_moves(moves: Sequence[AgentMoved]) -> None:
-    """Log one ``agent.moved`` per move; see ``storage.store.ObservedDatabase``."""
-    for move in moves:
-        log.info(
-            "agent.moved",
-            agent_id=move.agent_id,
-            axis=str(move.axis),
-            before=move.before,
-            after=move.after,
-            reason=move.reason,
-            actor=move.actor,
-        )

@@ -14,8 +14,7 @@ from anyio.abc import TaskStatus
 from hub.clock import Chance, Clock, now_ms
 from hub.log import Channel
 from hub.metrics import Metrics
-from hub.notify.messages import TEST
-from hub.notify.sending import IN_A_MAIL, Answer, Sender
+from hub.notify.sending import IN_A_MAIL, TEST, Answer, Sender
 from hub.outbound.rules import OutboundRules
 from hub.rounds import Rounds
 from hub.settings.notify_settings import NotifySettings

@@ -1,4 +1,4 @@
-"""Sending of messages: signed webhooks, ntfy, Matrix and mail, to addresses that the outbound rules allow."""
+"""Events as messages: signed webhooks, ntfy, Matrix and mail, to addresses that the outbound rules allow."""
 
 import base64
 import binascii
@@ -7,7 +7,7 @@ import hmac
 import smtplib
 import socket
 import ssl
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -21,8 +21,7 @@ import anyio.to_thread
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from hub.clock import Clock, utc_text
-from hub.notify.messages import URGENT, body_of, link_of, sentence
+from hub.clock import Clock, from_epoch_ms, utc_text
 from hub.outbound.client import (
     InvalidURL,
     OutboundClient,
@@ -44,10 +43,7 @@ BODY_S: Final = 2.0  # in which an answer's body ends, or the connection is not 
 IN_A_MAIL: Final = 50  # events
 SECRET_BYTES: Final = range(24, 65)  # as Standard Webhooks has them
 MOST_TEXT: Final = 200  # characters of an answer, or a subject
-SUCCESSES: Final = range(200, 300)
-NO_MORE: Final = 410
 SERVER_ERRORS: Final = 500
-SMTP_READY: Final = 220
 _MAY_PASS: Final = frozenset({408, 425, 429})
 
 
@@ -89,17 +85,13 @@ def _keys(secret: str) -> Iterator[tuple[str, Callable[[bytes], bytes]]]:
         except binascii.Error:
             raw = b""
         if prefix == "whsec" and len(raw) in SECRET_BYTES:
-            yield "v1", partial(_hmac, raw)
+            yield "v1", partial(hmac.digest, raw, digest=hashlib.sha256)
         elif prefix == "whsk" and len(raw) in (32, 64):  # some libraries put the public half behind it
             yield "v1a", Ed25519PrivateKey.from_private_bytes(raw[:32]).sign
         else:
             raise BadSecret(
                 f"key {number} is neither whsec_ and base64 of 24 to 64 bytes, nor whsk_ and base64 of 32"
             )
-
-
-def _hmac(key: bytes, signed: bytes) -> bytes:
-    return hmac.digest(key, signed, hashlib.sha256)
 
 
 class Sender:
@@ -173,10 +165,10 @@ class Sender:
             return Answer("later", f"{urlsplit(url).hostname}: {exc}"[:MOST_TEXT])
         status, wait = answer.status_code, retry_after(answer.headers, self._clock.now())
         text = f"status {status}"
-        if status in SUCCESSES:
+        if 200 <= status < 300:
             return Answer("delivered", text)
         wait_s = None if wait is None else wait.seconds
-        if status == NO_MORE:
+        if status == 410:
             return Answer("gone", text)
         is_away = status in _MAY_PASS or status >= SERVER_ERRORS
         return Answer("later" if is_away else "refused", text, wait_s)
@@ -278,7 +270,7 @@ class _Mailer(smtplib.SMTP):
         self._host = host  # whose certificate is checked
         try:
             code, text = self.connect(host, port)
-            if code != SMTP_READY:
+            if code != 220:
                 raise smtplib.SMTPConnectError(code, text)
             self.ehlo_or_helo_if_needed()
             if self._first_tls is None and (self.has_extn("starttls") or not is_this_machine(host)):
@@ -297,3 +289,66 @@ class _Mailer(smtplib.SMTP):
         for sock in filter(None, (self._opened, self.sock)):
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
+
+
+TEST: Final = "notify.test"
+URGENT: Final = frozenset(
+    {"run.failed", "question.asked", "agent.failing", "device.away", "issue.opened", "notify.gap"}
+)
+_SENTENCES: Final[Mapping[str, str]] = {
+    "run.completed": "Run of {agent} completed ({outcome}), items: {items}",
+    "run.failed": "Run of {agent} failed",
+    "run.cancelled": "Run of {agent} was cancelled",
+    "items.waiting": "Items of {agent} wait for review: {count}",
+    "item.approved": "An item of {agent} was approved",
+    "question.asked": "A question waits for an answer",
+    "agent.failing": "Agent {agent} fails",
+    "agent.well": "Agent {agent} works again",
+    "device.away": "Device {device} is away, and runs wait for it",
+    "device.back": "Device {device} is back",
+    "issue.opened": "Issue {issue} ({severity})",
+    "issue.closed": "Issue {issue} is over",
+    "notify.gap": "Events were left out: {left_out}",
+    TEST: "Test of the target {target}",
+}
+_PAGES: Final[Mapping[str, tuple[str, str]]] = {  # by the first part of the event: page, and what names it
+    "run": ("runs", "run_id"),
+    "items": ("runs", "run_id"),
+    "item": ("review", ""),
+    "question": ("questions", ""),
+    "agent": ("agents", "agent"),
+    "device": ("devices", "device"),
+}
+_TIMES: Final = ("since", "expires_at")
+
+
+class _Fields(dict[str, Any]):
+    def __missing__(self, key: str) -> str:
+        return "?"
+
+
+def sentence(one: DeliveryRow) -> str:
+    """Return an event in one line, with its title or explanation if it has one."""
+    text = _SENTENCES[one.event].format_map(_Fields(one.data))
+    more = one.data.get("title") or one.data.get("explanation")
+    return " ".join(f"{text}: {more}".split() if more else text.split())
+
+
+def link_of(one: DeliveryRow, pages: str | None) -> str | None:
+    """Return the address of the dashboard's page about an event. *pages*: of the dashboard; None: unknown."""
+    if pages is None:
+        return None
+    page, name = _PAGES.get(one.event.partition(".")[0], ("", ""))
+    parts = [page, str(one.data[name])] if one.data.get(name) else [page]
+    return f"{pages}/{'/'.join(quote(part, safe='') for part in parts)}"
+
+
+def body_of(one: DeliveryRow, pages: str | None) -> bytes:
+    """Return the body of a webhook: the same for each attempt, but for the address of the dashboard."""
+    data = {
+        name: from_epoch_ms(value) if name in _TIMES and isinstance(value, int) else value
+        for name, value in one.data.items()
+    }
+    link = link_of(one, pages)
+    data |= {} if link is None else {"link": link}
+    return msgspec.json.encode({"type": one.event, "timestamp": from_epoch_ms(one.created_at), "data": data})

@@ -41,7 +41,6 @@ MAX_WAITING: Final = 1_000  # concurrent requests per gateway, including those t
 _BEGIN_S: Final = 1.0  # the fleet starts a new client in one of the next turns of the event loop
 _STEADY: Final = ("operator.read", "operator.write")
 _ADMIN: Final = ("operator.read", "operator.write", "operator.admin")
-_RESOLVED: Final = "device.pair.resolved"  # a person approved or denied a device
 
 log = Channel(__name__)
 
@@ -347,7 +346,7 @@ class Gateway:
             self._notify(StateChanged(self.name, self.health()))
 
     def _on_event(self, event: Event) -> None:
-        if event.event == _RESOLVED:
+        if event.event == "device.pair.resolved":
             self._admin.wake()
         self._notify(GatewayEvent(self.name, event.event, event.payload))
 

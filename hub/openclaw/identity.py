@@ -33,7 +33,6 @@ from protocol.errors import CodedError, ErrorCode, HubError
 
 FOLDER: Final = "gateways"  # in the state folder
 _SEED_BYTES: Final = 32  # RFC 8032, 5.1.5
-_DEVICE_FAMILY: Final = ""
 
 log = Channel(__name__)
 
@@ -134,7 +133,7 @@ class Identity:
             shown,
             challenge.nonce,
             PLATFORM,
-            _DEVICE_FAMILY,
+            "",
         )
         proof = DeviceProof(
             id=_device_id(self._key),

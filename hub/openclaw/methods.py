@@ -14,7 +14,6 @@ from hub.openclaw.failures import FileConflict, GatewayInvalid, GatewayRefused
 from hub.openclaw.gateway import REQUEST_TIMEOUT_S
 from protocol.coordination import QueueMode
 
-_CONFLICT: Final = "agent_file_conflict"
 _SPARE_S: Final = 15.0  # additional time for the answer, beyond the gateway's own time limit
 
 T = TypeVar("T")
@@ -126,7 +125,7 @@ class _SessionInfo(msgspec.Struct, frozen=True, rename="camel"):
     has_active_run: bool = False
 
 
-class HistoryAnswer(msgspec.Struct, frozen=True, rename="camel"):
+class _HistoryAnswer(msgspec.Struct, frozen=True, rename="camel"):
     """Wire format of the answer to ``chat.history``."""
 
     messages: list[dict[str, Any]]
@@ -141,7 +140,7 @@ class _Reply(msgspec.Struct, frozen=True):
     text: str | None = None
 
 
-class WaitAnswer(msgspec.Struct, frozen=True, rename="camel"):
+class _WaitAnswer(msgspec.Struct, frozen=True, rename="camel"):
     """Wire format of the answer to ``agent.wait``."""
 
     run_id: str
@@ -151,32 +150,6 @@ class WaitAnswer(msgspec.Struct, frozen=True, rename="camel"):
     stop_reason: str | None = None
     timeout_phase: str | None = None
     liveness_state: str | None = None
-
-
-def history_of(answer: HistoryAnswer) -> History:
-    """Convert a session from its wire format."""
-    return History(
-        messages=[_message(row) for row in answer.messages],
-        pending=answer.pending_inputs.items,
-        pending_before=answer.pending_inputs.next_before,
-        next_offset=answer.next_offset,
-        in_flight_run=answer.in_flight_run.run_id if answer.in_flight_run else None,
-        is_running=answer.session_info.has_active_run,
-        receipts={receipt.run_id: receipt.state for receipt in answer.input_receipts},
-    )
-
-
-def wait_of(answer: WaitAnswer) -> RunWait:
-    """Convert a run's result from its wire format."""
-    return RunWait(
-        run_id=answer.run_id,
-        status=answer.status,
-        reply=answer.terminal_reply.text if answer.terminal_reply else None,
-        error=answer.error if isinstance(answer.error, str) else None,
-        stop_reason=answer.stop_reason,
-        timeout_phase=answer.timeout_phase,
-        liveness=answer.liveness_state,
-    )
 
 
 def message_text(content: Any) -> str:
@@ -302,7 +275,7 @@ async def file_set(
         payload = await gateway.call("agents.files.set", asked, trace=trace, needs="operator.admin")
     except GatewayRefused as refused:
         details = refused.details
-        if details.get("type") != _CONFLICT:
+        if details.get("type") != "agent_file_conflict":
             raise
         current = details.get("currentHash")
         current_hash = current if isinstance(current, str) else None
@@ -367,7 +340,16 @@ async def chat_history(
     if about:
         asked["inputRunIds"] = list(dict.fromkeys(about))
     payload = await gateway.call("chat.history", asked, trace=trace)
-    return history_of(_read(gateway, "chat.history", payload, HistoryAnswer))
+    answer = _read(gateway, "chat.history", payload, _HistoryAnswer)
+    return History(
+        messages=[_message(row) for row in answer.messages],
+        pending=answer.pending_inputs.items,
+        pending_before=answer.pending_inputs.next_before,
+        next_offset=answer.next_offset,
+        in_flight_run=answer.in_flight_run.run_id if answer.in_flight_run else None,
+        is_running=answer.session_info.has_active_run,
+        receipts={receipt.run_id: receipt.state for receipt in answer.input_receipts},
+    )
 
 
 async def agent_wait(gateway: Gateway, run_id: str, *, timeout_ms: int, trace: str | None = None) -> RunWait:
@@ -377,7 +359,16 @@ async def agent_wait(gateway: Gateway, run_id: str, *, timeout_ms: int, trace: s
     payload = await gateway.call(
         "agent.wait", asked, trace=trace, timeout_s=timeout_s, needs="operator.write"
     )
-    return wait_of(_read(gateway, "agent.wait", payload, WaitAnswer))
+    answer = _read(gateway, "agent.wait", payload, _WaitAnswer)
+    return RunWait(
+        run_id=answer.run_id,
+        status=answer.status,
+        reply=answer.terminal_reply.text if answer.terminal_reply else None,
+        error=answer.error if isinstance(answer.error, str) else None,
+        stop_reason=answer.stop_reason,
+        timeout_phase=answer.timeout_phase,
+        liveness=answer.liveness_state,
+    )
 
 
 # --- parsing ---

@@ -22,7 +22,6 @@ from httpx2 import TransportError as TransportError
 from hub.outbound.rules import AddressRefused, OutboundRules
 
 CONNECT_TIMEOUT_S: Final = 5.0
-READ_TIMEOUT_S: Final = 60.0
 MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
 CONNECTIONS: Final = 8
 
@@ -63,7 +62,7 @@ class OutboundClient(httpx2.AsyncClient):
         rules: OutboundRules,
         *,
         insecure: bool = False,
-        read_timeout_s: float = READ_TIMEOUT_S,
+        read_timeout_s: float = 60.0,
         connections: int = CONNECTIONS,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
         body_s: float | None = None,

@@ -222,7 +222,6 @@ def _is_name(text: str) -> bool:
     )
 
 
-_DAY_S: Final = 86_400.0
 _LEAST_EPOCH_S: Final = 1e9  # more seconds than this are an instant after 2001, and no duration
 _MOST_CHARACTERS: Final = 64  # of a number or a date in a header
 
@@ -241,7 +240,7 @@ def bounded_wait(seconds: float) -> Wait:
     """Return a wait of *seconds*, within 0 and MOST_WAIT_S."""
     if seconds <= MOST_WAIT_S:
         return Wait(max(0.0, seconds))
-    note = f" (a wait of {seconds / _DAY_S:.3g} days was requested; the next attempt is after a day)"
+    note = f" (a wait of {seconds / 86_400:.3g} days was requested; the next attempt is after a day)"
     return Wait(MOST_WAIT_S, note)
 
 
@@ -256,18 +255,15 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> Wait | None:
     """
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         if (number := finite_number(headers.get(name))) is not None:
-            return _wait_of(number * unit, now)
+            seconds = number * unit
+            if seconds < 0:
+                return None
+            return bounded_wait(seconds - now.timestamp() if seconds > _LEAST_EPOCH_S else seconds)
     try:
         at = parsedate_to_datetime(headers["retry-after"][:_MOST_CHARACTERS])
         return bounded_wait((at - now).total_seconds())
     except (KeyError, ValueError, TypeError, OverflowError):  # a TypeError for a date without a time zone
         return None
-
-
-def _wait_of(seconds: float, now: datetime) -> Wait | None:
-    if seconds < 0:
-        return None
-    return bounded_wait(seconds - now.timestamp() if seconds > _LEAST_EPOCH_S else seconds)
 
 
 def finite_number(text: str | None) -> float | None:
