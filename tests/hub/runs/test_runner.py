@@ -12,6 +12,7 @@ from hub.extraction.model import ExtractionError, ModelExhausted
 from hub.runs.delivery import SINGLE_CALLS
 from hub.runs.lifecycle import Interrupt
 from hub.runs.run_order import RunOrder
+from hub.settings.limit_settings import Limits
 from protocol.errors import CallTimedOut, ErrorCode, LinkLost, TooManyCalls
 from protocol.frame import ErrorBody
 from protocol.lifecycles import EXECUTING_RUN_STATES, PauseReason, RunEvent, RunOutcome, RunState, UnitState
@@ -232,7 +233,8 @@ async def test_a_call_never_answered_is_given_up_with_an_unknown_effect(bench: B
 
     run = await bench.run()
 
-    assert (len(link.calls), run.state, run.outcome) == (bench.max_sends, RunState.FAILED, RunOutcome.ERROR)
+    assert [call.id for call in link.calls] == [link.calls[0].id] * bench.max_sends
+    assert (run.state, run.outcome) == (RunState.FAILED, RunOutcome.ERROR)
     assert run.errors[0].code == ErrorCode.UNKNOWN_EFFECT
     assert "no answer came" in run.errors[0].message
     reached = bench.metrics.registry.get_sample_value
@@ -617,3 +619,38 @@ async def test_a_seed_device_without_digests_is_known_by_its_text(bench: Bench) 
     run = await bench.run()
 
     assert (run.outcome, run.units_skipped, link.calls) == (RunOutcome.SUCCESS, 1, [])
+
+
+async def test_files_that_a_run_did_not_reach_before_its_deadline_are_read_by_the_next_one(
+    store: Store, agent: AgentRow
+) -> None:
+    bench = Bench(store, agent, limits=Limits(run_wall_s=0.2))
+    first = bench.connect(runs=[folder(a="- [ ] one", b="- [ ] two")[0][:2]])
+    run = await bench.run()
+    assert (run.state, "deadline" in run.errors[0].message) == (RunState.FAILED, True)
+    assert bench.metrics.reached()["run_wall_s"] == 1
+
+    bench.control.run_timeout_s = 3_600.0
+    link = bench.connect(runs=folder(a="- [ ] one", b="- [ ] two"))
+    run = await bench.run()
+    assert (titles(first) + titles(link), run.outcome) == (["one", "two"], RunOutcome.SUCCESS)
+
+
+@pytest.mark.parametrize("in_flight", [2, 8])
+async def test_as_many_files_are_read_side_by_side_as_may_be_and_no_more_are_held(
+    store: Store, agent: AgentRow, in_flight: int
+) -> None:
+    bench = Bench(store, agent, units_in_flight=in_flight)
+    bench.model.may_answer = anyio.Event()
+    (frames,) = folder(**{f"file{number}": f"A riddle to read. {number}" for number in range(20)})
+    link = bench.connect(runs=[frames])
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.run)
+        with anyio.fail_after(10):
+            while bench.model.asked < in_flight:
+                await anyio.lowlevel.checkpoint()
+        for _ in range(200):
+            await anyio.lowlevel.checkpoint()
+        assert bench.model.asked == in_flight
+        assert link.streams[0].taken <= len(frames) - 20 + in_flight + 1
+        bench.model.may_answer.set()
