@@ -1,7 +1,7 @@
 """Hub and device agree about the past: whatever was restored or lost, each item is at the device once."""
 
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from hub.device.inbox import read_items
 from hub.device.inserts import DeviceStore
 from hub.device.owner import approve, edit, reject
 from hub.links.roster import Roster
-from hub.runs.agreement import MOST_LISTINGS, Agreements
+from hub.runs.agreement import MOST_LISTINGS, Agreements, VerdictDelivery
 from protocol.errors import ErrorCode, LinkLost
 from protocol.frame import ErrorBody
 from protocol.handshake import StoreMark
@@ -26,7 +26,10 @@ from protocol.work import Action, Answer, ToolCall
 from storage.runs import agreement, calls
 from storage.runs.calls import ReportedVerdict
 from storage.schema import devices, items
+from storage.store import Store
 from tests.hub.runs.past import Past, store_of_device
+from tests.storage.test_items import DESK, EPOCH, at_device, give, stored
+from tests.support.clock import FakeClock
 from tests.support.link import FakeLink
 from tests.support.runs import Bench
 from tests.support.wire import until
@@ -591,3 +594,64 @@ async def test_an_insert_on_its_way_changes_the_row_that_its_restored_device_has
         (call,) = await bench.store.read(calls.open_calls, run.id)
     letter = next(item for item in read_items(past.device_file) if item.source_path == call.unit_key)
     assert (call.payload["action"], call.payload["where"]) == ("update", {"id": letter.row_id})
+
+
+# --- verdicts that were given at the hub, on their way to a device whose connection breaks ---
+
+
+GRANT = "review.remote"
+
+
+async def deliver(store: Store, clock: FakeClock, link: FakeLink) -> Sequence[ToolCall]:
+    """Let a hub send what is open over this connection, and return what it sent."""
+
+    def connect(c: sa.Connection) -> None:
+        c.execute(sa.update(devices).values(session_epoch=link.epoch))
+
+    await store.write(connect)
+    delivery = VerdictDelivery(store, find_link={DESK: link}.get, clock=clock)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(delivery.serve)
+        await clock.pass_time(0.0)
+        tasks.cancel_scope.cancel()
+    return link.calls
+
+
+def rejected(c: sa.Connection) -> None:
+    """An item that its owner has rejected at the hub."""
+    at_device(c)
+    give(c, "reject")
+
+
+def linked(epoch: int, *answers: Answer | Exception, grants: Sequence[str] = ()) -> FakeLink:
+    link = FakeLink(DESK, epoch=epoch, capabilities={"item.review"}, answers=answers)
+    link.owner_grants = {grant: [] for grant in grants}
+    return link
+
+
+async def test_a_verdict_whose_answer_was_lost_is_asked_for_again_without_the_grant(store: Store) -> None:
+    clock = FakeClock()
+    await store.write(rejected)
+    lost = LinkLost("the connection was cut", dispatched=True)
+    (sent,) = await deliver(store, clock, linked(EPOCH, lost, grants=[GRANT]))
+    assert (await store.read(stored)).state == "sent"
+    (again,) = await deliver(store, clock, linked(EPOCH + 1, Answer(result={"state": "rejected"})))
+    assert (again.id, (await store.read(stored)).state) == (sent.id, "done")
+
+
+async def test_an_approval_of_a_marked_item_is_sent_only_with_the_grant_for_those(store: Store) -> None:
+    def approved(c: sa.Connection) -> None:
+        at_device(c)
+        c.execute(sa.update(items).values(warnings=["instruction"]))
+        give(c, "approve")
+
+    await store.write(approved)
+    assert await deliver(store, FakeClock(), linked(EPOCH, grants=[GRANT])) == []
+    assert (await store.read(stored)).reason == ErrorCode.NOT_GRANTED
+
+
+async def test_a_verdict_that_was_never_sent_is_refused_without_the_grant(store: Store) -> None:
+    await store.write(rejected)
+    assert await deliver(store, FakeClock(), linked(EPOCH)) == []
+    row = await store.read(stored)
+    assert (row.state, row.reason) == ("refused", ErrorCode.NOT_GRANTED)

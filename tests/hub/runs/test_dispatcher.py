@@ -1,22 +1,31 @@
 """Which run starts when, and how a run is ended from outside."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Set
 from contextlib import aclosing, asynccontextmanager
 from datetime import timedelta
-from typing import Any
+from functools import partial
+from types import SimpleNamespace
+from typing import Any, cast
 
 import anyio
 import pytest
 import sqlalchemy as sa
 
+from hub.agents.capabilities import Capabilities
 from hub.agents.writing import reconcile
+from hub.api.waiting import Waiting, read_waits
+from hub.clock import epoch_ms
 from hub.extraction.model import ModelExhausted
+from hub.health import work
+from hub.health.issues import Severity
+from hub.links.roster import DeviceLink
 from hub.runs import dispatcher
+from hub.runs.dispatcher import CROWD_WINDOW_S, FLAP_SETTLE_S, Arrivals
 from hub.runs.lifecycle import Interrupt
 from hub.runs.run_order import RunOptions, RunOrder
 from protocol.errors import IllegalTransition, LinkLost
 from protocol.handshake import HeldRun
-from protocol.ids import BootId, RunId
+from protocol.ids import BootId, DeviceId, RunId
 from protocol.lifecycles import PauseReason, RunEvent, RunState
 from protocol.work import AgentCancel, AgentComplete, AgentManifest
 from storage.agents import agent_states, agents, locks
@@ -26,7 +35,10 @@ from storage.runs import run_claims, run_moves, run_pauses
 from storage.runs.runs import RunRow
 from storage.schema import runs as run_table
 from storage.store import ObservedDatabase, Store
-from tests.support.runs import Bench, folder, titles
+from tests.support.clock import START, FakeClock, SeededChance
+from tests.support.link import FakeLink
+from tests.support.presence import BOOT, live, open_session
+from tests.support.runs import MODERN, Bench, folder, titles
 
 
 @asynccontextmanager
@@ -521,3 +533,189 @@ async def test_a_run_waits_for_its_lock_says_so_and_brings_the_fence_to_its_devi
     assert stream.run.locks.keys() == {"mailbox", "printer"}
     assert stream.run.locks["mailbox"] > grant.fences["mailbox"]
     assert await bench.store.read(locks.list_locks) == []
+
+
+# --- when a connected device has been there long enough for work that nobody waits for ---
+
+
+SETTLE_S = 5.0
+
+DESK = DeviceId("desk")
+
+
+def a_link(epoch: int = 1, device_id: DeviceId = DESK, **offers: str) -> DeviceLink:
+    """Return what an arrival reads of a link."""
+    return cast(DeviceLink, SimpleNamespace(device_id=device_id, epoch=epoch, offers=offers))
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def arrivals(clock: FakeClock) -> Arrivals:
+    return Arrivals(clock=clock, chance=SeededChance(), settle_s=SETTLE_S)
+
+
+def settled(arrivals: Arrivals) -> Set[DeviceId]:
+    """The devices that are connected for long enough."""
+    return arrivals.online - arrivals.settling
+
+
+def test_a_device_settles_a_few_seconds_after_it_came(arrivals: Arrivals, clock: FakeClock) -> None:
+    arrivals.add(a_link())
+    assert (set(arrivals.online), settled(arrivals), arrivals.since(DESK)) == ({DESK}, set(), START)
+    assert arrivals.settles_at(DESK) is not None
+    clock.advance(SETTLE_S)
+    assert (settled(arrivals), arrivals.settles_at(DESK)) == ({DESK}, None)
+
+
+def test_a_new_connection_of_a_device_settles_anew(arrivals: Arrivals, clock: FakeClock) -> None:
+    arrivals.add(a_link(epoch=1))
+    clock.advance(SETTLE_S)
+    arrivals.add(a_link(epoch=2))
+    assert settled(arrivals) == frozenset()
+
+
+def test_a_device_that_left_is_not_there(arrivals: Arrivals, clock: FakeClock) -> None:
+    arrivals.add(a_link())
+    clock.advance(SETTLE_S)
+    arrivals.remove(DESK, epoch=1)
+    assert (set(arrivals.online), settled(arrivals), arrivals.since(DESK)) == (set(), set(), None)
+
+
+def test_the_end_of_an_older_connection_leaves_the_newer_one(arrivals: Arrivals) -> None:
+    arrivals.add(a_link(epoch=1))
+    arrivals.add(a_link(epoch=2))
+    arrivals.remove(DESK, epoch=1)
+    assert arrivals.online == {DESK}
+
+
+def test_a_device_that_keeps_coming_back_settles_for_a_minute(arrivals: Arrivals, clock: FakeClock) -> None:
+    for epoch in range(1, 5):
+        arrivals.add(a_link(epoch=epoch))
+        assert arrivals.online == {DESK}
+        clock.advance(20)
+    assert settled(arrivals) == frozenset()
+    clock.advance(FLAP_SETTLE_S - 20)
+    assert settled(arrivals) == {DESK}
+
+
+def test_connections_that_lie_far_apart_are_no_flapping(arrivals: Arrivals, clock: FakeClock) -> None:
+    for epoch in range(1, 9):
+        arrivals.add(a_link(epoch=epoch))
+        assert arrivals.online == {DESK}
+        clock.advance(50)
+    assert settled(arrivals) == {DESK}
+
+
+def test_a_device_that_comes_long_after_a_crowd_settles_as_one_that_comes_alone(
+    arrivals: Arrivals, clock: FakeClock
+) -> None:
+    for n in range(200):
+        arrivals.add(a_link(device_id=DeviceId(f"desk-{n}")))
+        assert len(arrivals.online) == n + 1
+    clock.advance(CROWD_WINDOW_S + 1)
+    arrivals.add(a_link())
+    assert DESK in arrivals.settling
+    clock.advance(SETTLE_S)
+    assert DESK in settled(arrivals)
+
+
+def test_a_crowd_settles_by_and_by(arrivals: Arrivals, clock: FakeClock) -> None:
+    for n in range(200):
+        arrivals.add(a_link(device_id=DeviceId(f"desk-{n}")))
+    assert len(arrivals.online) == 200
+    counts = []
+    for _ in range(14):
+        clock.advance(SETTLE_S)
+        counts.append(len(settled(arrivals)))
+    assert counts[0] < 20
+    assert counts == sorted(counts)
+    assert 60 < counts[6] < 140
+    assert counts[-1] == 200
+
+
+# --- runs wait for what they need, say so, and start once it is there ---
+
+
+NEEDS = RunOptions(needs=("file.read >= 1.2",))
+
+
+def able(**offers: str) -> dict[str, str]:
+    """What a modern device lists, and *offers*, whose names have a dot for an underscore."""
+    return dict.fromkeys(MODERN, "1.0.0") | {name.replace("_", "."): told for name, told in offers.items()}
+
+
+def registry(bench: Bench) -> Capabilities:
+    return Capabilities(
+        bench.store, clock=bench.clock, metrics=bench.metrics, on_changed=bench.dispatcher.recheck
+    )
+
+
+async def connect(bench: Bench, offers: dict[str, str], *, runs: Any = ()) -> FakeLink:
+    """The device comes, and can do this."""
+    assert bench.agent.device_id is not None
+    at = epoch_ms(bench.clock.now())
+    await bench.store.write(live, BOOT)
+    epoch = await bench.store.write(open_session, bench.agent.device_id, boot_id=BOOT, platform=None, at=at)
+    return bench.connect(capabilities=offers, runs=runs, epoch=epoch)
+
+
+async def told(bench: Bench, run: RunRow) -> str | None:
+    """What the run waits for."""
+    waiting = Waiting(dispatcher=bench.dispatcher, clock=bench.clock, hold=None)
+    rows = [await bench.row(run.id)]
+    waits = await bench.store.read(read_waits, rows, bench.dispatcher.offered)
+    return waiting.sentences(rows, waits).get(run.id)
+
+
+async def test_a_run_waits_for_a_newer_device_and_starts_when_it_comes(bench: Bench) -> None:
+    await connect(bench, able(file_read="1.1.0"))
+    run = await bench.control.submit(bench.agent, options=NEEDS)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(bench.dispatcher.serve)
+        await bench.looks()
+        assert (await bench.row(run.id)).state is RunState.QUEUED
+        assert await told(bench, run) == "needs file.read >= 1.2: device desk has 1.1.0"
+        newer = await connect(bench, able(file_read="1.2.0"), runs=folder(a="- [ ] call Anna"))
+        await bench.looks()
+        await bench.comes_to(RunState.COMPLETED)
+        assert newer.streams
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_run_starts_as_soon_as_its_agent_declares_the_capability(bench: Bench) -> None:
+    await connect(bench, able(), runs=folder(a="- [ ] call Anna"))
+    run = await bench.control.submit(bench.agent, options=NEEDS)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(bench.dispatcher.serve)
+        await bench.looks()
+        assert await told(bench, run) == "needs file.read >= 1.2: neither device desk nor its agent has it"
+        said = {"name": "file.read", "version": "1.2.0"}
+        await registry(bench).register(bench.agent.id, **said, actor="me")  # type: ignore[arg-type]
+        await bench.comes_to(RunState.COMPLETED)
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_run_that_is_started_again_needs_what_it_needed_and_is_for_the_same(bench: Bench) -> None:
+    options = RunOptions(needs=("web",), locks=("mailbox",), context={"task_id": "t-1"})
+    first = await bench.control.submit(bench.agent, options=options)
+    again = await bench.control.rerun(first.id, actor="me")
+    assert (again.needs, again.locks, again.context) == (("web",), ("mailbox",), {"task_id": "t-1"})
+
+
+async def test_a_need_that_is_unmet_for_long_is_reported_once_per_agent(bench: Bench) -> None:
+    look = partial(work.check_needs, bench.store, lambda: bench.dispatcher.offered)
+    for _ in range(2):
+        await bench.control.submit(bench.agent, options=NEEDS)
+    assert list(await look(bench.clock.now() + timedelta(hours=1))) == []  # nobody knows: it is away
+    bench.connect(capabilities=able(file_read="1.1.0"))
+    assert list(await look(bench.clock.now() + timedelta(minutes=4))) == []
+    found = list(await look(bench.clock.now() + timedelta(minutes=6)))
+    assert {(one.id, one.severity, one.subject, one.user_id) for one in found} == {
+        ("run.needs_unmet", Severity.WARNING, bench.agent.id, "u")
+    }
+    assert "needs file.read >= 1.2: device desk has 1.1.0" in found[0].explanation
+    assert "hub agents capabilities notes" in found[0].fix

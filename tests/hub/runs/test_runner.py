@@ -1,5 +1,6 @@
 """A run from its claim to its end, over a real store and a device that is a list."""
 
+import logging
 from typing import Any
 
 import anyio
@@ -8,13 +9,14 @@ import pytest
 import sqlalchemy as sa
 
 from hub.clock import epoch_ms
-from hub.extraction.model import ExtractionError, ModelExhausted
+from hub.extraction.model import ExtractionError, Finish, ModelExhausted, ModelUnavailable
 from hub.runs.delivery import SINGLE_CALLS
 from hub.runs.lifecycle import Interrupt
 from hub.runs.run_order import RunOrder
 from hub.settings.limit_settings import Limits
 from protocol.errors import CallTimedOut, ErrorCode, LinkLost, TooManyCalls
 from protocol.frame import ErrorBody
+from protocol.ids import trace_id_of
 from protocol.lifecycles import EXECUTING_RUN_STATES, PauseReason, RunEvent, RunOutcome, RunState, UnitState
 from protocol.skip_reasons import LEFT_OUT, SkipReason
 from protocol.work import (
@@ -35,10 +37,12 @@ from storage.kernel.database import Busy
 from storage.runs import run_pauses, runs
 from storage.runs.calls import open_calls
 from storage.runs.runs import HeldRun
+from storage.runs.spans import list_spans
 from storage.runs.units import RENEWED_AFTER_MS
 from storage.schema import unit_ledger
 from storage.store import Store
 from tests.storage.rows import calls, known_units, plan
+from tests.support.log import opened_log
 from tests.support.runs import PAGED, TAKEN, Bench, folder, titles
 
 
@@ -633,7 +637,7 @@ async def test_files_that_a_run_did_not_reach_before_its_deadline_are_read_by_th
     bench.control.run_timeout_s = 3_600.0
     link = bench.connect(runs=folder(a="- [ ] one", b="- [ ] two"))
     run = await bench.run()
-    assert (titles(first) + titles(link), run.outcome) == (["one", "two"], RunOutcome.SUCCESS)
+    assert ([*titles(first), *titles(link)], run.outcome) == (["one", "two"], RunOutcome.SUCCESS)
 
 
 @pytest.mark.parametrize("in_flight", [2, 8])
@@ -654,3 +658,129 @@ async def test_as_many_files_are_read_side_by_side_as_may_be_and_no_more_are_hel
         assert bench.model.asked == in_flight
         assert link.streams[0].taken <= len(frames) - 20 + in_flight + 1
         bench.model.may_answer.set()
+
+
+# --- what the log tells of a run: everything but the words of its documents ---
+
+
+SECRET = "Zanzibar"
+FILES = {
+    "a": f"- [ ] call {SECRET}",
+    "b": f"- [ ] pay {SECRET}",
+    "c": f"Anna must write to {SECRET} by Friday.",
+    "d": f"{SECRET}: a riddle.",
+    "e": f"{SECRET}: an enigma.",
+    "f": f"{SECRET}: a puzzle.",
+}
+
+
+async def test_no_word_of_a_document_is_in_the_log_whatever_becomes_of_it(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    bench.model.said = f'{{"items": [{{"table": "tasks", "quote": "{SECRET}", "title": "{SECRET}"}}]}}'
+    bench.model.errors |= {
+        "riddle": ExtractionError("the answer was cut off", code=ErrorCode.MODEL_ANSWER_CUT_OFF),
+        "puzzle": ExtractionError("the answer is not JSON"),
+        "enigma": ValueError(f"not a word: {SECRET}"),
+    }
+    refusal = Answer(error=ErrorBody(code=ErrorCode.BAD_RECORD, message=f"tasks.title: {SECRET}"))
+    bench.connect(
+        runs=folder(**FILES),
+        answers=lambda call: refusal if "pay" in str(call.data["title"]) else TAKEN,
+    )
+    run = await bench.run()
+    assert (run.outcome, run.units_failed) == (RunOutcome.PARTIAL, 4)
+
+    told = [str(vars(record)) for record in caplog.records] + [caplog.text]
+    assert caplog.records
+    assert not [line for line in told if SECRET in line]
+
+
+async def test_no_word_of_a_document_is_in_the_log_of_a_model_that_is_away(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    bench.model.said, bench.model.finish = SECRET, Finish.CUT_OFF
+    bench.model.errors["riddle"] = ModelUnavailable("connection refused")
+    bench.connect(runs=folder(**FILES))
+    await bench.run()
+    assert not [record for record in caplog.records if SECRET in str(vars(record))]
+
+
+# --- a run is a trace: what goes to its device bears it, and so does what the log says of it ---
+
+
+FREE = "We talked about the garden for a long while, and nobody wrote down who does it."
+
+
+async def test_a_call_that_is_sent_again_is_the_same_span(bench: Bench) -> None:
+    refused = Answer(error=ErrorBody(code=ErrorCode.BUSY, retryable=True))
+    link = bench.connect(runs=folder(a="- [ ] one"), answers=[refused, TAKEN])
+    async with anyio.create_task_group() as group:
+        group.start_soon(bench.run)
+        while len(link.calls) < 2:
+            await bench.clock.pass_time(1)
+    first, second = link.calls
+    assert first.trace == second.trace
+
+
+async def test_a_trace_has_a_span_for_each_state_file_question_and_call(bench: Bench) -> None:
+    bench.model.on_ask = lambda: bench.clock.advance(3)
+
+    def answer(call: ToolCall) -> Answer:
+        bench.clock.advance(2)
+        return Answer(error=ErrorBody(code=ErrorCode.BAD_PARAMS)) if call.data["title"] == "two" else TAKEN
+
+    link = bench.connect(runs=folder(a=f"- [ ] one\n- [ ] two\n\n{FREE}"), answers=answer)
+    done = await bench.run()
+    began = done.created_at
+    run, *states, unit, model, first, second = await bench.store.read(list_spans, done.id)
+    assert (run.kind, run.parent, run.ended_at) == ("run", None, done.completed_at)
+    assert [(span.kind, span.name) for span in states] == [
+        ("state", state) for state in ("QUEUED", "PREPARING", "RUNNING")
+    ]
+    assert (unit.kind, unit.unit_key, unit.outcome, unit.items) == ("unit", "a.md", "FAILED", 2)
+    assert (unit.started_at, unit.read_at, unit.planned_at) == (began, began, began + 3_000)
+    assert (model.kind, model.started_at, model.ended_at) == ("model", began, began + 3_000)
+    assert {(call.name, call.outcome, call.sends) for call in (first, second)} == {
+        ("insert tasks", "ACKED", 1),
+        ("insert tasks", "REJECTED", 1),
+    }
+    assert {(call.started_at, call.ended_at) for call in (first, second)} == {(began + 3_000, began + 7_000)}
+    assert {span.parent for span in (model, first, second)} == {unit.id}
+    assert {span.parent for span in (*states, unit)} == {run.id}
+    # the frames name the spans that they belong to
+    assert link.streams[0].run.trace == f"00-{trace_id_of(done.id)}-{states[1].id}-01"
+    assert {call.trace for call in link.calls} == {
+        f"00-{trace_id_of(done.id)}-{call.id}-01" for call in (first, second)
+    }
+
+
+async def test_the_trace_of_a_run_that_goes_on_is_open_and_its_parts_are_the_whole(bench: Bench) -> None:
+    bench.model.may_answer = anyio.Event()
+    bench.connect(runs=folder(a="- [ ] one", b=FREE))
+    async with anyio.create_task_group() as group:
+        group.start_soon(bench.run)
+        await bench.settled("a.md")
+        while not bench.model.asked:
+            await bench.clock.pass_time(0)
+        (row,) = await bench.store.read(runs.list_runs)
+        spans = await bench.store.read(list_spans, row.id)
+        bench.model.may_answer.set()
+    assert [span.name for span in spans if span.ended_at is None] == [row.trigger_kind, "RUNNING"]
+    after, parts = None, []
+    while part := await bench.store.read(list_spans, row.id, limit=2, after=after):
+        parts += part
+        after = part[-1].key
+    assert parts == await bench.store.read(list_spans, row.id)
+    assert {span.unit_key for span in parts if span.kind == "model"} == {"b.md"}
+
+
+async def test_what_the_log_says_of_a_run_bears_its_trace(bench: Bench) -> None:
+    bench.connect(runs=folder(a="- [ ] one"))
+    with opened_log() as opened:
+        done = await bench.run()
+    told = [entry for entry in opened.log.ring.since(0) if entry.fields.get("run_id") == done.id]
+    assert [entry.event for entry in told] == ["run.queued", "run.moved", "run.moved"]
+    assert {entry.fields["trace_id"] for entry in told} == {trace_id_of(done.id)}

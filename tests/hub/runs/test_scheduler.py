@@ -1,6 +1,8 @@
 """A schedule fires at its time, once, whatever happened to clocks, devices and hubs meanwhile."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import anyio
@@ -8,18 +10,36 @@ import anyio.lowlevel
 import msgspec
 import pytest
 import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
 
+from hub.agents.prompts import BadPrompt
 from hub.clock import IdFactory, epoch_ms
+from hub.runs import scheduler
+from hub.runs.run_order import RunSettings
+from protocol.agent_status import Axis, Lifecycle
+from protocol.errors import CodedError, ErrorCode
+from protocol.ids import AgentId, DeviceId, RunId, TemplateId, UserId
 from protocol.lifecycles import RunState
+from storage.agents import agent_moves, agents, config_changes, declared_agents
+from storage.agents.agent_snapshot import WrittenTemplate
 from storage.agents.agents import AgentRow
-from storage.devices import nodes
-from storage.schedules.schedule_rows import DeclaredSchedule
+from storage.agents.config_changes import NewConfig
+from storage.agents.declared_agents import DeclaredAgent
+from storage.devices import devices, nodes
+from storage.runs import run_moves, run_pauses, runs
+from storage.schedules import schedules
+from storage.schedules.fires import BackfillPlan, BackfillSight, FireRow, note_connects
+from storage.schedules.schedule_rows import DeclaredSchedule, DueSchedule, ScheduleRow
 from storage.schema import agent_configs as configs
 from storage.schema import hub as hub_table
 from storage.schema import runs as run_table
 from storage.schema import schedules as schedule_table
-from storage.store import open_store
-from tests.support.clock import START, FakeClock
+from storage.store import Store, open_store
+from tests.support.clock import START, FakeClock, SeededChance
+from tests.support.coded import coded
+from tests.support.presence import open_session
+from tests.support.runs import Bench
 from tests.support.schedules import BOOT, DAILY, HOUR_S, HOURLY, OTHER_BOOT, Desk, Shared, hours
 
 P = ParamSpec("P")
@@ -396,3 +416,439 @@ async def test_an_agent_whose_tables_are_of_a_newer_release_does_not_stop_the_ot
     async with desk.serving():
         await desk.pass_time(HOUR_S)
     assert [run.agent_name for run in await desk.runs()] == ["agent-1"]
+
+
+# --- requests of people: to pause, to fire again, to catch up, to list the next fires ---
+
+
+async def test_a_paused_schedule_does_not_fire_and_says_afterwards_what_it_passed_over(desk: Desk) -> None:
+    await desk.declare(HOURLY)
+    async with desk.serving() as scheduler:
+        (schedule,) = await desk.schedules()
+        assert await scheduler.pause(schedule, actor="me")
+        await desk.pass_time(3.5 * HOUR_S)
+        assert await desk.runs() == []
+        (paused,) = await desk.schedules()
+        assert await scheduler.enable(paused, catch_up=False, actor="me")
+        await desk.looks_again()
+        (row,) = await desk.fires()
+        assert (row.decision, row.reason, row.fires) == ("skipped_paused", "schedule_paused", 3)
+        await desk.pass_time(0.5 * HOUR_S)
+        assert [run.fire_at for run in await desk.runs()] == [hours(4)]
+    assert await desk.told("schedule.paused") == ["Schedule paused"]
+    assert await desk.told("schedule.enabled") == ["Schedule fires again"]
+
+
+async def test_a_schedule_that_catches_up_runs_once_for_its_pause(desk: Desk) -> None:
+    await desk.declare(HOURLY)
+    async with desk.serving() as scheduler:
+        (schedule,) = await desk.schedules()
+        await scheduler.pause(schedule, actor="me")
+        await desk.pass_time(3.5 * HOUR_S)
+        (paused,) = await desk.schedules()
+        await scheduler.enable(paused, catch_up=True, actor="me")
+        await desk.looks_again()
+        (run,) = await desk.runs()
+        assert (run.trigger_kind, run.fire_at, run.coalesced_count) == ("catchup", hours(3), 2)
+        assert [row.reason for row in await desk.fires()] == ["schedule_paused", None]
+
+
+async def test_old_fires_without_a_run_get_one_on_request(desk: Desk) -> None:
+    (agent,) = await desk.declare(msgspec.structs.replace(HOURLY, catchup_window_ms=0))
+    async with desk.serving():
+        await desk.pass_time(HOUR_S)
+    desk.clock.advance(5.5 * HOUR_S)
+    async with desk.serving() as scheduler:
+        (schedule,) = await desk.schedules()
+        assert [(row.decision, row.fires) for row in await desk.fires()] == [
+            ("run", 1),
+            ("skipped_window", 5),
+        ]
+        asked = (schedule.id, hours(1), hours(4))
+        tried = await scheduler.backfill(*asked, actor="me", dry_run=True)
+        assert (len(tried.fires), tried.missing, tried.runs) == (4, (hours(2), hours(3), hours(4)), ())
+        done = await scheduler.backfill(*asked, actor="me")
+        assert done.missing == tried.missing
+        assert [(row.fire_at, row.decision, row.fires) for row in await desk.fires()] == [
+            (hours(1), "run", 1),
+            (hours(2), "run", 1),
+            (hours(3), "run", 1),
+            (hours(4), "run", 1),
+            (hours(6), "skipped_window", 2),
+        ]
+        again = await scheduler.backfill(*asked, actor="me")
+        assert (len(again.fires), again.missing) == (4, ())
+        made = [run for run in await desk.runs() if run.trigger_kind == "backfill"]
+        assert ({run.id for run in made}, {run.agent_id for run in made}) == (set(done.runs), {agent.id})
+        assert desk.told_queued == 2
+
+
+async def test_a_backfill_ends_where_fires_are_still_to_come(desk: Desk) -> None:
+    await desk.declare(HOURLY)
+    async with desk.serving() as scheduler:
+        await desk.pass_time(HOUR_S)
+        (schedule,) = await desk.schedules()
+        done = await scheduler.backfill(schedule.id, hours(0.5), hours(9), actor="me")
+        assert (done.fires, done.missing) == ((hours(1),), ())
+
+
+async def test_no_backfill_makes_more_than_a_thousand_runs(desk: Desk) -> None:
+    await desk.declare(DeclaredSchedule(kind="cron", expr="* * * * *"))
+    async with desk.serving() as scheduler:
+        (schedule,) = await desk.schedules()
+        with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS), match="1000"):
+            await scheduler.backfill(schedule.id, hours(-24), hours(0), actor="me")
+
+
+async def test_the_next_fires_are_listed(desk: Desk) -> None:
+    await desk.declare(DeclaredSchedule(kind="cron", expr="30 2 * * *", tz="Europe/Berlin"))
+    (schedule,) = await desk.schedules()
+    (first, *rest) = desk.scheduler().forecast(schedule, count=3)
+    assert (first.at, first.local.hour, len(rest)) == (datetime(2026, 1, 6, 1, 30, tzinfo=UTC), 2, 2)
+
+
+# --- whatever range is backfilled: every fire is told of by one row, and has one run at most ---
+
+
+EVERY = 10_000
+FIRES = range(EVERY, 31 * EVERY, EVERY)  # thirty, all decided
+PARAMETERS = RunSettings(
+    paths=(), file_extensions=(), data_types=(), prompt="", timezone="UTC", config_fingerprint="f"
+)
+SCHEDULE = ScheduleRow(
+    kind="every",
+    every_ms=EVERY,
+    id="s",
+    agent_id=AgentId("a"),
+    agent_name="notes",
+    device_id=DeviceId("d"),
+    lifecycle="active",
+    is_archived=False,
+    enabled=True,
+    paused_reason=None,
+    is_catching_up=False,
+    consecutive_failures=0,
+    cursor_at=FIRES[-1],
+    next_fire_at=FIRES[-1] + EVERY,
+    due_at=FIRES[-1] + EVERY,
+    first_connect=None,
+    rev=1,
+    created_at=0,
+    updated_at=0,
+)
+DUE = DueSchedule(
+    schedule=SCHEDULE,
+    paths=(),
+    file_extensions=(),
+    data_types=(),
+    prompt="",
+    timezone="UTC",
+    priority=0,
+    config_rev=1,
+)
+
+
+def row(first: int, last: int, decision: str) -> FireRow:
+    """The *first* to the *last* fire, counted from 0, told of together."""
+    run_id = RunId(f"old-{last}") if decision in ("run", "coalesced") else None
+    made = FireRow("s", FIRES[last], FIRES[first], last - first, "run", None, run_id, 0)
+    return msgspec.structs.replace(made, decision=decision)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[FireRow]:
+    """Rows that tell of all thirty fires."""
+    ends = [*sorted(draw(st.sets(st.integers(0, 28)))), 29]
+    starts = [0, *(end + 1 for end in ends[:-1])]
+    decisions = st.sampled_from(["run", "coalesced", "skipped_window", "skipped_overlap"])
+    return [row(first, last, draw(decisions)) for first, last in zip(starts, ends, strict=True)]
+
+
+def planned(rows: list[FireRow], first: int, last: int, had: dict[int, RunId]) -> BackfillPlan:
+    fires = scheduler.fires_between(SCHEDULE, first, last)
+    within = tuple(told for told in rows if told.fire_at >= fires[0] and told.first_at <= fires[-1])
+    seen = BackfillSight(within, {at: run_id for at, run_id in had.items() if at in fires})
+    return scheduler.plan_backfill(DUE, fires, seen, PARAMETERS, IdFactory(FakeClock(), SeededChance()))
+
+
+@given(
+    histories(),
+    st.tuples(st.integers(0, 29), st.integers(0, 29)).map(sorted),
+    st.dictionaries(st.sampled_from(FIRES), st.just(RunId("kept")), max_size=3),
+)
+def test_every_fire_is_reported_once_before_and_after(
+    rows: list[FireRow], bounds: list[int], had: dict[int, RunId]
+) -> None:
+    first, last = (FIRES[bound] for bound in bounds)
+    plan = planned(rows, first, last, had)
+    stay = [told for told in rows if told not in plan.dropped]
+    spans = [(told.first_at, told.fire_at, told.fires) for told in (*stay, *plan.remaining)]
+    spans += [(run.fire_at, run.fire_at, 1) for run in plan.runs]
+    assert sorted([at for begin, end, _ in spans for at in FIRES if begin <= at <= end]) == list(FIRES)
+    assert sum(count for _, _, count in spans) == len(FIRES)
+
+
+@given(histories())
+def test_what_had_a_run_or_is_part_of_one_gets_none(rows: list[FireRow]) -> None:
+    plan = planned(rows, FIRES[0], FIRES[-1], {})
+    skipped = [
+        at
+        for told in rows
+        if told.decision.startswith("skipped")
+        for at in FIRES
+        if told.first_at <= at <= told.fire_at
+    ]
+    assert [run.fire_at for run in plan.runs] == skipped
+
+
+def test_fires_are_counted_from_both_ends_of_the_range() -> None:
+    assert scheduler.fires_between(SCHEDULE, FIRES[3], FIRES[5]) == tuple(FIRES[3:6])
+    assert scheduler.fires_between(SCHEDULE, FIRES[3] + 1, FIRES[5] - 1) == (FIRES[4],)
+    assert scheduler.fires_between(SCHEDULE, FIRES[-1] + 1, FIRES[-1] + EVERY) == ()
+
+
+# --- an agent that has never run gets one run when its device first connects, if its schedule says so ---
+
+
+CONNECTING = msgspec.structs.replace(DAILY, on_first_connect=True)
+
+
+async def connect(desk: Desk, agent: AgentRow) -> None:
+    """Connect the agent's device in place of an earlier connection."""
+    assert agent.device_id is not None
+    await desk.store.write(open_session, agent.device_id, boot_id=BOOT, platform=None, at=desk.at)
+
+
+async def test_first_connection_that_a_schedule_waits_for_makes_it_due_and_the_next_does_not(
+    desk: Desk,
+) -> None:
+    (agent,) = await desk.declare(CONNECTING)
+    assert agent.device_id is not None
+    noted = [await desk.store.write(note_connects, [agent.device_id], desk.at) for _ in range(2)]
+    assert noted == [True, False]
+
+
+async def start_by_hand(desk: Desk, agent: AgentRow) -> None:
+    """Queue a run of the agent."""
+    id = RunId(desk.ids.fresh())
+    await desk.store.write(
+        run_moves.create_run, id=id, agent=agent, fire_key=id, at=desk.at, config_fingerprint=""
+    )
+
+
+async def state_of(desk: Desk) -> str | None:
+    """Return how far the first run at a connection has come."""
+    (schedule,) = await desk.schedules()
+    return schedule.first_connect
+
+
+async def test_an_agent_that_never_ran_runs_once_when_its_device_first_connects(desk: Desk) -> None:
+    (agent,) = await desk.declare(CONNECTING)
+    async with desk.serving():
+        await desk.looks_again()
+        assert (await desk.runs(), await state_of(desk)) == ([], "awaited")
+        for _ in range(3):
+            await connect(desk, agent)
+            await desk.looks_again()
+        (run,) = await desk.runs()
+        assert (run.state, run.trigger_kind, run.fire_at) == (RunState.QUEUED, "catchup", desk.at)
+        (move,) = await desk.store.read(runs.run_history, run.id)
+        assert (move.reason, move.actor) == ("first_connect", "scheduler")
+        assert (await state_of(desk), await desk.fires()) == ("done", [])
+
+
+@pytest.mark.parametrize(
+    ("schedule", "kinds", "state"),
+    [(DAILY, [], None), (CONNECTING, ["manual"], "done")],
+    ids=["without the setting", "has a run of whatever kind"],
+)
+async def test_a_connection_starts_no_run_without_the_setting_or_after_another_run(
+    desk: Desk, schedule: DeclaredSchedule, kinds: list[str], state: str | None
+) -> None:
+    (agent,) = await desk.declare(schedule)
+    for _ in kinds:
+        await start_by_hand(desk, agent)
+    async with desk.serving():
+        await connect(desk, agent)
+        await desk.looks_again()
+        assert ([run.trigger_kind for run in await desk.runs()], await state_of(desk)) == (kinds, state)
+
+
+async def test_a_run_that_could_not_start_in_time_leaves_its_agent_one_that_never_ran(desk: Desk) -> None:
+    in_time = msgspec.structs.replace(HOURLY, on_first_connect=True, catchup_window_ms=0)
+    (agent,) = await desk.declare(in_time)
+    async with desk.serving():
+        await desk.pass_time(HOUR_S)
+        await desk.pass_time(120)
+        await desk.store.write(run_pauses.sweep, desk.at, paused_ms=1)
+        (late,) = await desk.runs()
+        assert (late.state, late.reason) == (RunState.CANCELLED, "start_deadline")
+        await connect(desk, agent)
+        await desk.looks_again()
+        assert [run.state for run in await desk.runs()] == [RunState.CANCELLED, RunState.QUEUED]
+
+
+async def test_a_hub_that_dies_between_the_connection_and_the_run_makes_it_once_after_its_start(
+    desk: Desk,
+) -> None:
+    (agent,) = await desk.declare(CONNECTING)
+    async with desk.serving():
+        pass  # it dies here
+    await connect(desk, agent)
+    assert (await state_of(desk), await desk.runs()) == ("due", [])
+    left = await desk.store.write(devices.close_left_sessions, desk.at, boot_id=OTHER_BOOT, is_alone=True)
+    assert left == 1
+    for _ in range(2):
+        async with desk.serving():
+            await connect(desk, agent)
+            await desk.looks_again()
+            assert len(await desk.runs()) == 1
+
+
+async def test_of_two_hubs_on_one_database_one_makes_the_run(desk: Desk) -> None:
+    (agent,) = await desk.declare(CONNECTING)
+    shared = Shared(desk.store)
+    async with anyio.create_task_group() as second:
+        async with desk.serving(desk.scheduler(store=shared)):
+            other = desk.scheduler(OTHER_BOOT, shared)
+            second.start_soon(other.serve)
+            await desk.comes_to(lambda: desk.clock.sleeping == 2)
+            await connect(desk, agent)
+            other.recheck()
+            desk.current.recheck()
+            await desk.pass_time(30, sleepers=2)
+            assert len(await desk.runs()) == 1
+        await desk.pass_time(60)  # the other hub takes over
+        assert len(await desk.runs()) == 1
+        second.cancel_scope.cancel()
+
+
+async def test_missed_fires_and_a_first_connection_start_one_run_between_them(desk: Desk) -> None:
+    (agent,) = await desk.declare(msgspec.structs.replace(CONNECTING, overlap="allow"))
+    async with desk.serving():
+        pass
+    desk.clock.advance(50 * HOUR_S)
+    await connect(desk, agent)
+    async with desk.serving():
+        (run,) = await desk.runs()
+        assert (run.trigger_kind, run.coalesced_count) == ("catchup", 1)
+        assert await state_of(desk) == "done"
+
+
+async def test_a_paused_agent_or_schedule_waits_for_a_connection_after_its_pause(desk: Desk) -> None:
+    (agent,) = await desk.declare(CONNECTING)
+    (schedule,) = await desk.schedules()
+    async with desk.serving():
+        await desk.store.write(schedules.set_enabled, schedule.id, False, at=desk.at)
+        await connect(desk, agent)
+        await desk.store.write(schedules.set_enabled, schedule.id, True, at=desk.at)
+        await desk.looks_again()
+        assert (await desk.runs(), await state_of(desk)) == ([], "awaited")
+        lifecycle = partial(agent_moves.move, agent_id=agent.id, axis=Axis.LIFECYCLE, actor="operator:0")
+        await desk.store.write(lifecycle, to=Lifecycle.PAUSED, at=desk.at)
+        await connect(desk, agent)
+        await desk.looks_again()
+        assert (await desk.runs(), await state_of(desk)) == ([], "awaited")
+        await desk.store.write(lifecycle, to=Lifecycle.ACTIVE, at=desk.at)
+        await connect(desk, agent)
+        await desk.looks_again()
+        assert len(await desk.runs()) == 1
+
+
+async def test_an_edit_keeps_what_was_decided_and_switching_it_on_again_asks_whether_the_agent_ran(
+    desk: Desk,
+) -> None:
+    (agent,) = await desk.declare(CONNECTING)
+    async with desk.serving():
+        await connect(desk, agent)
+        await desk.looks_again()
+        await desk.declare(msgspec.structs.replace(CONNECTING, expr="0 10 * * *"))
+        assert await state_of(desk) == "done"
+        await desk.declare(DAILY)
+        assert await state_of(desk) is None
+        await desk.declare(CONNECTING)
+        assert await state_of(desk) == "awaited"
+        await connect(desk, agent)
+        await desk.looks_again()
+        assert (len(await desk.runs()), await state_of(desk)) == (1, "done")
+
+
+# --- prompts with variables, as runs are made with them ---
+
+
+TEMPLATE = WrittenTemplate(
+    name="t", default_configuration={"depth": 2}, prompt_template="{{ agent }}: {{ project }}, {{ depth }}"
+)
+EVERY_HOUR = DeclaredSchedule(kind="every", every_ms=3_600_000)
+NOTES = DeclaredAgent(
+    name="notes",
+    device_name="desk",
+    paths=("notes",),
+    data_types=("tasks",),
+    template="t",
+    schedule=EVERY_HOUR,
+    config=(NewConfig(key="project", value="apollo"),),
+)
+
+
+async def declared(store: Store, agent: DeclaredAgent = NOTES) -> AgentRow:
+    user_id = await store.write(devices.ensure_user, UserId("u"), "owner", 1)
+    await store.write(
+        config_changes.put_template,
+        TEMPLATE,
+        fresh_id=TemplateId("t"),
+        at=1,
+        actor="anna",
+        check=lambda _: (),
+    )
+    await store.write(
+        declared_agents.reconcile_declared,
+        user_id=user_id,
+        declared=[agent],
+        at=1,
+        fresh_ids=["a", "b", "c", "d"],
+    )
+    (row,) = await store.read(agents.list_agents)
+    return row
+
+
+async def configure(store: Store, agent: AgentRow, **values: object) -> None:
+    puts = [NewConfig(key=key, value=value) for key, value in values.items()]
+    await store.write(config_changes.declare, agent.id, puts, at=2, actor="hub.toml")
+
+
+async def test_a_run_is_made_with_the_values_of_variables_and_another_value_reads_all_again(
+    store: Store,
+) -> None:
+    bench = Bench(store, await declared(store))
+    made = []
+    for more in ({}, {}, {"unused": 5}, {"project": "gemini"}):
+        await configure(store, bench.agent, **({"project": "apollo"} | more))
+        made.append((await bench.control.submit(bench.agent)).settings)
+    assert [one["prompt"] for one in made] == ["notes: apollo, 2"] * 3 + ["notes: gemini, 2"]
+    first, same, unused, other = (one["config_fingerprint"] for one in made)
+    assert first == same == unused != other
+
+
+async def test_a_run_whose_prompt_cannot_be_rendered_is_not_queued(store: Store) -> None:
+    bench = Bench(store, await declared(store, msgspec.structs.replace(NOTES, config=())))
+    with pytest.raises(BadPrompt, match="'project'"):
+        await bench.control.submit(bench.agent)
+    assert await store.read(runs.list_runs) == []
+
+
+async def test_a_scheduled_run_is_made_with_them_too(store: Store) -> None:
+    await declared(store)
+    desk = Desk(store)
+    async with desk.serving():
+        await desk.pass_time(HOUR_S)
+    assert {run.settings["prompt"] for run in await desk.runs()} == {"notes: apollo, 2"}
+
+
+async def test_a_schedule_whose_prompt_cannot_be_rendered_pauses_with_the_reason(store: Store) -> None:
+    await declared(store, msgspec.structs.replace(NOTES, config=()))
+    desk = Desk(store)
+    async with desk.serving():
+        await desk.pass_time(HOUR_S)
+    (schedule,) = await desk.schedules()
+    assert (schedule.enabled, schedule.paused_reason, await desk.runs()) == (False, "broken", [])

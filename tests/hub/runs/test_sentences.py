@@ -1,19 +1,41 @@
 """Why a run waits: the first gate that is shut, in words."""
 
-from datetime import UTC, timedelta
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import product
 from zoneinfo import ZoneInfo
 
 import msgspec
 
 from hub.clock import epoch_ms
-from hub.runs.sentences import Hold, WaitFacts, Wanting, why_waiting
+from hub.runs.sentences import (
+    FAILURES,
+    Hold,
+    WaitFacts,
+    Wanting,
+    describe_decision,
+    describe_errors,
+    describe_missed,
+    describe_pause,
+    describe_reason,
+    describe_wake,
+    explain,
+    why_waiting,
+)
+from protocol.errors import ErrorCode
 from protocol.ids import AgentId, UserId
 from protocol.lifecycles import FINAL_RUN_STATES, PauseReason, RunState
 from protocol.requirements import Unmet
+from protocol.skip_reasons import LEFT_OUT, SkipReason
 from storage.agents import locks
 from storage.runs.run_locks import LockInTheWay
+from storage.runs.runs import RunError
+from storage.schedules.fires import Missed
+from tests.storage.rows import make_run
 from tests.support.clock import START
 from tests.support.families import each
+from tests.support.runs import Bench
 
 LOCK = locks.LockRow(
     user_id=UserId("u"),
@@ -232,3 +254,133 @@ def test_what_executes_or_has_ended_waits_for_nothing(state: RunState) -> None:
 def test_times_of_day_are_in_the_time_zone_of_the_reader() -> None:
     facts = msgspec.structs.replace(QUEUED, is_online=False, offline_since=START - timedelta(minutes=46))
     assert why_waiting(facts, ZoneInfo("Europe/Berlin")) == "device desk is offline, last seen 09:14 +01:00"
+
+
+# --- what became of a schedule's fires, in words ---
+
+
+@each(
+    ("decision", "reason", "fires", "sentence"),
+    [
+        ("run", None, 1, "a run was queued"),
+        ("run", None, 2, "a run was queued for each; the newest represents those without news"),
+        ("coalesced", "device_offline", 1, "one run covers it: device desk was offline"),
+        ("coalesced", "hub_down", 3, "one run covers them: the hub was down"),
+        ("skipped_overlap", "still_running", 1, "skipped: the run before was still going"),
+        ("skipped_window", "window", 9, "not caught up: older than the catch-up window"),
+        ("skipped_paused", "agent_paused", 2, "skipped: the agent was paused"),
+        ("skipped_exhausted", "exhausted", 1, "skipped: the model's quota was used up"),
+        ("dropped_queue_full", "queue_full", 1, "dropped: too many runs were waiting"),
+        ("from_the_future", "new_word", 1, "from the future: new word"),
+    ],
+)
+def test_each_decision_is_a_sentence(decision: str, reason: str | None, fires: int, sentence: str) -> None:
+    assert describe_decision(decision, reason, fires=fires, device="desk") == sentence
+
+
+@each(
+    ("missed", "note"),
+    [
+        ([], None),
+        ([Missed("coalesced", "device_offline", 2)], "2 missed: device desk was offline"),
+        ([Missed("coalesced", None, 1)], "1 missed: for no known reason"),
+        (
+            [
+                Missed("coalesced", "device_offline", 2),
+                Missed("coalesced", "hub_down", 1),
+                Missed("coalesced", "device_offline", 1),
+            ],
+            "4 missed: device desk was offline (3), the hub was down (1)",
+        ),
+        ([Missed("skipped_overlap", "still_running", 3)], "3 skipped while it was under way"),
+        (
+            [Missed("coalesced", "hub_down", 1), Missed("skipped_overlap", "still_running", 2)],
+            "1 missed: the hub was down, 2 skipped while it was under way",
+        ),
+        (
+            [Missed("coalesced", "hub_down", 2_000), Missed("coalesced", "exhausted", 999)],
+            "2999 or more missed: the hub was down (2000 or more), the model's quota was used up (999)",
+        ),
+        ([Missed("skipped_overlap", None, 1_000)], "1000 or more skipped while it was under way"),
+    ],
+)
+def test_a_run_lists_the_fires_that_it_replaces(missed: list[Missed], note: str | None) -> None:
+    assert describe_missed(missed, "desk") == note
+
+
+def test_a_paused_schedule_says_why() -> None:
+    assert describe_pause("failures", 5) == "paused after 5 failed runs in a row"
+    assert describe_pause("finished", 0) == "it has fired for the last time"
+
+
+def test_a_single_instant_that_is_past_is_not_reported_as_fired() -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    told = describe_pause("finished", 0, at=datetime(2020, 12, 1, 9, tzinfo=berlin))
+    assert told == "its time 2020-12-01 08:00 UTC is over"
+
+
+def test_a_reason_of_a_run_is_shown_to_people_as_a_sentence() -> None:
+    assert describe_reason("start_deadline", within_s=30.0) == "not started within 30 s of its time"
+    assert describe_reason("hub_restart") == "the hub was ended"
+    words = ("start_deadline", "crash_loop", "paused_too_long", "device_gone", "superseded")
+    assert not [word for word in words if "_" in (describe_reason(word) or "_")]
+
+
+def test_a_reason_that_was_written_for_people_stays_as_it_is() -> None:
+    assert (describe_reason("wrong folder"), describe_reason(None)) == ("wrong folder", None)
+
+
+def test_failures_of_a_run_are_summarized_with_the_sentence_of_the_first_and_their_numbers() -> None:
+    def error(code: str, unit_key: str | None = "a.md") -> RunError:
+        return RunError(unit_key, code, "", 1)
+
+    def describe(errors: Sequence[RunError], failed: int) -> str | None:
+        return describe_errors(errors, failed=failed, describe=lambda one: f"{one.unit_key or 'all'} is bad")
+
+    assert (describe([], 0), describe([error("too_large")], 1)) == (None, "1 failed: a.md is bad")
+    both = [error("changed"), error("too_large"), error("too_large")]
+    assert describe(both, 3) == "3 failed: 2 too_large, 1 changed; first: a.md is bad"
+    whole = RunError(None, "limit_reached", "", 1)
+    assert describe([whole, whole], 0) == "all is bad"
+    assert describe([error("changed")] * 2 + [whole], 9) == "9 failed; the first 2: a.md is bad; all is bad"
+    assert describe([], 9) == "9 failed"
+
+
+@each(
+    ("state", "reason", "sentence"),
+    [
+        ("acknowledged", None, "the agent was woken"),
+        ("failed", "device_offline", "the agent did not wake: device desk was offline"),
+        ("of_a_newer_hub", None, "of_a_newer_hub"),
+    ],
+)
+def test_the_result_of_a_wake_is_a_sentence(state: str, reason: str | None, sentence: str) -> None:
+    assert describe_wake(state, reason, device="desk") == sentence
+
+
+# --- failures of runs and files have a sentence and what mends them, whatever their code is ---
+
+
+async def test_every_code_that_is_stored_has_a_sentence_and_a_remedy_for_people(bench: Bench) -> None:
+    run = await bench.store.write(make_run, agent=bench.agent)
+    of_device = {str(reason) for reason in SkipReason} - LEFT_OUT.keys()
+    assert of_device <= FAILURES.keys()
+    for code, unit in product((*FAILURES, *ErrorCode, "only_a_device_knows"), ("a/b.md", None)):
+        for message in (code, f"{code}: 5 bytes, at most 2 are read"):
+            sentence, remedy = explain(RunError(unit, code, message, 1), run, "desk")
+            assert sentence and remedy
+            assert not re.search(r"[{}]|None", sentence + remedy.replace("{{", "")), code
+            assert unit is None or code not in of_device - {"limit"} or unit in sentence, code
+
+
+async def test_code_of_a_device_becomes_a_sentence_with_its_detail_and_the_command_for_the_agent(
+    bench: Bench,
+) -> None:
+    run = await bench.store.write(make_run, agent=bench.agent)
+    missing = explain(RunError("notez", "missing", "missing", 1), run, "desk")
+    assert missing.sentence == "device desk has no notez in the folders that it shares"
+    assert missing.remedy == "correct the paths: hub config set 'agents.notes.paths=[\"PATH\"]'"
+    locked = explain(RunError("my notes", "unreadable", "unreadable", 1), run, "desk")
+    assert locked.remedy == "on desk: chmod u+r 'my notes'; for a folder: chmod u+rx 'my notes'"
+    large = explain(RunError("a.pdf", "too_large", "too_large: 5 bytes, at most 2 are read", 1), run, "desk")
+    assert large.sentence == "a.pdf is too large: 5 bytes, at most 2 are read"
