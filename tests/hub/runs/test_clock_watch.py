@@ -19,7 +19,7 @@ QUARTERS, MORNINGS = "*/15 * * * *", "0 10 * * *"
 INTERVAL = DeclaredSchedule(kind="every", every_ms=EVERY_S * 1000, overlap="allow")
 CRON = DeclaredSchedule(kind="cron", expr=QUARTERS, overlap="allow")
 DAILY = DeclaredSchedule(kind="cron", expr=MORNINGS, overlap="allow")
-PART_S = 3 * HOUR_S + 77  # between two steps
+PART_S = HOUR_S + 77  # between two steps
 STEPS: dict[str, tuple[float, ...]] = {
     "+2 h, then right": (2 * HOUR_S, -2 * HOUR_S),
     "-1 h, then right": (-HOUR_S, HOUR_S),

@@ -25,7 +25,7 @@ from tests.support.clock import FakeClock
 from tests.support.postgres import Postgres
 from tests.support.processes import HubProcess, closing
 
-ITEMS = 1_200  # of the user who leaves
+ITEMS = 600  # of the user who leaves
 
 
 def both(c: sa.Connection) -> None:

@@ -269,6 +269,7 @@ async def test_a_series_is_one_row_and_one_for_each_date_that_differs(
     assert await changes(bench, mailbox, *mails) == expected
 
 
+@pytest.mark.soak
 async def test_an_event_is_one_row_on_postgresql(postgres: Postgres, mailbox: Mailbox) -> None:
     with postgres.database() as url:
         async with open_store(url) as store:

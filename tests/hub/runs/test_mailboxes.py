@@ -188,8 +188,11 @@ async def test_one_that_can_be_read_at_last_is_read(bench: Bench, mailbox: Mailb
     assert await state_of(bench, "t1") == ("planned", 0)
 
 
-@pytest.mark.parametrize("failure", [SignInNeeded("x"), PermissionMissing("x"), Misconfigured("x")], ids=repr)
-@pytest.mark.parametrize("at", ["open", "page"])
+@pytest.mark.parametrize(
+    ("failure", "at"),
+    [(SignInNeeded("x"), "open"), (PermissionMissing("x"), "page"), (Misconfigured("x"), "open")],
+    ids=repr,
+)
 async def test_a_required_action_of_a_person_is_reported_and_the_run_waits(
     bench: Bench, mailbox: Mailbox, failure: Any, at: str
 ) -> None:
@@ -559,7 +562,7 @@ async def run_until_killed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("number", [1, pytest.param(2, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("at", WRITES)
-@pytest.mark.parametrize("has_device", [True, False])
+@pytest.mark.parametrize("has_device", [True, pytest.param(False, marks=pytest.mark.soak)])
 async def test_a_hub_that_dies_loses_nothing_and_does_nothing_twice(
     store: Store,
     mailbox: Mailbox,
