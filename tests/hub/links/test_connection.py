@@ -2,18 +2,21 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from asyncio import Future
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import replace
 
 import anyio
 import anyio.lowlevel
 import pytest
 from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 
 from hub.links import transport
-from hub.links.gate import LinkLimits
+from hub.links.connection import PendingCalls
+from hub.links.gate import DeadlineWheel, LinkLimits
 from hub.links.roster import (
     AgentsSilent,
     DeviceLink,
@@ -24,12 +27,32 @@ from hub.links.roster import (
 )
 from hub.loop_meter import LATE_S, OVER_S, SHARE
 from protocol.coordination import Response
-from protocol.errors import CallTimedOut, CallUnsupported, CloseCode, DeviceSlow, LinkLost, TooManyCalls
-from protocol.frame import MAX_PENDING_CALLS
-from protocol.handshake import Goodbye
+from protocol.errors import (
+    CallNotGranted,
+    CallTimedOut,
+    CallUnsupported,
+    CloseCode,
+    DeviceSlow,
+    ErrorCode,
+    LinkLost,
+    LocalProtocolError,
+    TooManyCalls,
+)
+from protocol.frame import MAX_PENDING_CALLS, ErrorBody, Record
 from protocol.ids import DeviceId
-from protocol.work import Action, AgentCancel, AgentData, AgentRun, Answer, RunConfig
+from protocol.work import (
+    Action,
+    AgentCancel,
+    AgentComplete,
+    AgentData,
+    AgentRun,
+    Answer,
+    FilePiece,
+    RunConfig,
+    ToolCall,
+)
 from tests.support.clock import FakeClock
+from tests.support.link import FakeLink
 from tests.support.wire import Port, RawDevice, call_answered_by, calling, make_call, open_port, until
 
 OK = Answer(result={"ok": True})
@@ -125,15 +148,6 @@ async def test_a_device_replaced_in_the_middle_of_a_call_gives_the_call_up_at_on
         [DeviceReady, DeviceLost, DeviceReady],
         1,
     )
-
-
-async def test_when_the_device_leaves_its_calls_end_at_once(port: Port, device: RawDevice) -> None:
-    async with calling(port.link()) as outcomes:
-        await device.hear()
-        await device.socket.close()
-    assert isinstance(outcomes[0], LinkLost)
-    assert isinstance(port.events[-1], DeviceLost)
-    assert port.roster.connected() == []
 
 
 async def test_a_close_by_the_device_is_distinguished_from_a_broken_connection(port: Port) -> None:
@@ -336,22 +350,6 @@ async def test_a_message_in_too_many_fragments_ends_the_connection() -> None:
         await until(lambda: port.count("hub_limits_reached_total", limit="message_fragments") == 1)
 
 
-async def test_a_message_that_is_too_large_ends_the_connection(port: Port, device: RawDevice) -> None:
-    await device.socket.send("x" * (1024 * 1024 + 1))
-    assert await device.closed() == CloseCode.TOO_LARGE
-    await until(lambda: port.roster.connected() == [])
-    assert port.count("hub_limits_reached_total", limit="message_bytes") == 1
-
-
-async def test_goodbye_is_sent_before_the_hub_closes(port: Port, device: RawDevice) -> None:
-    goodbye = Goodbye(reason="restarting", retry_after_ms=2_000)
-    await port.roster.drain(lambda: goodbye, CloseCode.RESTARTING)
-    assert (await device.hear(), await device.closed()) == (
-        {"type": "goodbye", "reason": "restarting", "retry_after_ms": 2_000},
-        CloseCode.RESTARTING,
-    )
-
-
 async def test_a_fault_of_the_hub_ends_one_connection_and_no_other() -> None:
     clock = BreakingClock()
     async with open_port(clock) as port, port.device("one") as one, port.device("two") as two:
@@ -432,3 +430,241 @@ async def test_devices_share_the_time_of_long_reads_in_a_turn(monkeypatch: pytes
 def _masked(request_id: str, size: int) -> bytes:
     data = json.dumps({"type": "request", "id": request_id, "method": "m", "params": {"x": "x" * size}})
     return Frame(Opcode.TEXT, data.encode()).serialize(mask=True)
+
+
+DONE = Answer(result={"ok": True})
+
+
+def pending_calls(clock: FakeClock | None = None, *, most: int = 64) -> tuple[PendingCalls, DeadlineWheel]:
+    clock = clock or FakeClock()
+    wheel = DeadlineWheel(clock)
+    return PendingCalls(wheel, clock, most=most), wheel
+
+
+@contextmanager
+def opened(calls: PendingCalls, call_id: str, clock: FakeClock | None = None) -> Iterator[Future[Answer]]:
+    """Open a call with a time limit of 30 s, and close it at the end of the block."""
+    answer = calls.open(call_id, 0.0 if clock is None else clock.monotonic(), 30)
+    try:
+        yield answer
+    finally:
+        calls.close(call_id)
+
+
+async def test_an_answer_goes_to_the_call_with_its_id() -> None:
+    calls, _ = pending_calls()
+    got: dict[str, Answer] = {}
+
+    async def ask(call_id: str) -> None:
+        with opened(calls, call_id) as answer:
+            got[call_id] = await answer
+
+    async with anyio.create_task_group() as tasks:
+        for call_id in ("c-1", "c-2"):
+            tasks.start_soon(ask, call_id)
+        await anyio.wait_all_tasks_blocked()
+        refused = Answer(error=ErrorBody(code="device_error", message="disk full"))
+        assert calls.settle("c-2", refused)
+        assert calls.settle("c-1", DONE)
+    assert got == {"c-1": DONE, "c-2": refused}
+
+
+async def test_a_doubled_answer_changes_nothing() -> None:
+    calls, _ = pending_calls()
+    with opened(calls, "c-1") as answer:
+        assert calls.settle("c-1", DONE)
+        assert not calls.settle("c-1", Answer(result="another"))
+        assert await answer == DONE
+    assert not calls.settle("c-1", DONE)
+
+
+async def test_ten_thousand_answers_with_unknown_ids_leave_nothing_behind() -> None:
+    calls, wheel = pending_calls()
+    assert not any(calls.settle(f"c-{number}", DONE) for number in range(10_000))
+    assert len(calls) == len(wheel) == 0
+
+
+async def test_a_call_without_an_answer_times_out() -> None:
+    clock = FakeClock()
+    calls, wheel = pending_calls(clock)
+    timed_out = pytest.raises(CallTimedOut, match="c-1: no answer within 30 s")
+    with timed_out, opened(calls, "c-1") as answer:
+        clock.advance(30.5)
+        wheel.turn()
+        await answer
+    assert not calls.settle("c-1", DONE)
+
+
+async def test_of_many_calls_each_times_out_at_its_own_deadline_by_one_entry_of_the_wheel() -> None:
+    clock = FakeClock()
+    calls, wheel = pending_calls(clock)
+    began = clock.monotonic()
+    late, early = (calls.open(call_id, began, limit_s) for call_id, limit_s in (("c-30", 30), ("c-5", 5)))
+    answered = calls.open("c-2", began, 2)
+    assert len(wheel) == 1
+    calls.settle("c-2", DONE)
+    calls.close("c-2")
+    for passed_s, timed_out in ((3, []), (3, [early]), (20, [early]), (5, [early, late])):
+        clock.advance(passed_s)
+        wheel.turn()
+        assert [call for call in (early, late) if call.done()] == timed_out
+    assert await answered == DONE
+    calls.close("c-5")
+    calls.close("c-30")
+    assert len(wheel) == 0
+
+
+async def test_when_the_connection_ends_every_open_call_ends_at_once() -> None:
+    calls, wheel = pending_calls()
+    ended: list[str] = []
+
+    async def ask(call_id: str) -> None:
+        with pytest.raises(LinkLost, match="replaced") as gone, opened(calls, call_id) as answer:
+            await answer
+        assert gone.value.dispatched
+        ended.append(call_id)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(10):
+            tasks.start_soon(ask, f"c-{number}")
+        await anyio.wait_all_tasks_blocked()
+        calls.end("replaced")
+        assert len(wheel) == 0
+    assert len(ended) == 10
+    with pytest.raises(LinkLost) as gone, opened(calls, "c-11"):
+        pass
+    assert not gone.value.dispatched
+
+
+async def test_a_call_too_many_is_refused_until_one_is_settled() -> None:
+    calls, _ = pending_calls(most=2)
+    with opened(calls, "c-1"), opened(calls, "c-2"):
+        with pytest.raises(TooManyCalls), opened(calls, "c-3"):
+            pass
+        with pytest.raises(LocalProtocolError, match="c-1 is open"), opened(calls, "c-1"):
+            pass
+    with opened(calls, "c-3"):
+        assert len(calls) == 1
+
+
+async def test_the_same_id_may_be_asked_over_a_newer_connection_while_the_old_one_ends() -> None:
+    old, wheel = pending_calls()
+    new = PendingCalls(wheel, FakeClock())
+    with pytest.raises(LinkLost), opened(old, "c-1") as lost:
+        with opened(new, "c-1") as answer:
+            old.end("replaced")
+            new.settle("c-1", DONE)
+            assert await answer == DONE
+        await lost
+
+
+# --- what every ``DeviceLink`` promises: the connection over a socket, and the fake of the tests ---
+
+
+ANSWERED = Answer(result={"ok": True})
+SHORT_RUN = AgentRun(run_id="r-1", fence=3, agent_id="a-1", config=RunConfig(), credit=4)
+PIECE = AgentData(run_id="r-1", files=[FilePiece(path="a.md", content="A")])
+COMPLETE = AgentComplete(run_id="r-1", files=1)
+
+Cut = Callable[[], None]
+
+
+@asynccontextmanager
+async def over_a_socket() -> AsyncIterator[tuple[DeviceLink, Cut]]:
+    """A device that answers its first call, and its first run with one file; then nothing."""
+
+    async def answer(device: RawDevice) -> None:
+        left = {"tool_call": 1, "agent_run": 1}
+        while True:
+            try:
+                frame = await device.hear()
+            except ConnectionClosed:
+                return
+            if not left.get(frame["type"]):
+                continue
+            left[frame["type"]] -= 1
+            if frame["type"] == "tool_call":
+                await device.say(type="tool_result", id=frame["id"], result={"ok": True})
+            else:
+                await device.say(type="agent_data", run_id="r-1", files=[{"path": "a.md", "content": "A"}])
+                await device.say(type="agent_complete", run_id="r-1", files=1)
+
+    async with (
+        open_port() as port,
+        port.device(capabilities=("user.ask",)) as device,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(answer, device)
+        yield port.link(), device.socket.transport.abort
+        tasks.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def from_a_list() -> AsyncIterator[tuple[DeviceLink, Cut]]:
+    """The fake, answering the same."""
+    link = FakeLink(capabilities=("user.ask",), answers=[ANSWERED], runs=[[PIECE, COMPLETE]])
+    yield link, link.cut
+
+
+Made = Callable[[], AbstractAsyncContextManager[tuple[DeviceLink, Cut]]]
+both = pytest.mark.parametrize("made", [over_a_socket, from_a_list])
+
+
+@both
+async def test_a_link_says_what_its_device_can(made: Made) -> None:
+    async with made() as (link, _):
+        assert (link.device_id, link.user_id, link.epoch) == ("laptop", "anna", 1)
+        able = {name: link.can(name) for name in ("insert", "tool.insert", "user.ask", "browser.open")}
+        assert able == {"insert": True, "tool.insert": True, "user.ask": True, "browser.open": False}
+        assert link.offers == {"user.ask": "1.0.0"}
+
+
+@both
+async def test_a_call_over_a_link_has_one_answer(made: Made) -> None:
+    async with made() as (link, _):
+        assert await link.call(make_call()) == ANSWERED
+
+
+@both
+async def test_a_run_over_a_link_is_a_stream_that_stops_after_its_last_frame(made: Made) -> None:
+    async with made() as (link, _), link.open_run(SHORT_RUN) as stream:
+        assert [frame async for frame in stream] == [PIECE, COMPLETE]
+
+
+@both
+async def test_a_link_that_is_cut_ends_what_waits_and_refuses_what_comes(made: Made) -> None:
+    async with made() as (link, cut):
+        await link.call(make_call("c-1"))
+        async with calling(link, make_call("c-2")) as outcomes:
+            await anyio.wait_all_tasks_blocked()
+            cut()
+        (gone,) = outcomes
+        assert isinstance(gone, LinkLost) and gone.dispatched
+        for _ in range(2):
+            with pytest.raises(LinkLost):
+                await link.send(AgentCancel(run_id="r-1"))
+
+
+# --- what a device's owner does not grant, the hub does not even ask for ---
+
+
+APPROVED: Record = {"approved": True}
+READ_TASKS = {"name": "rows.read", "tables": ["tasks"]}
+
+
+def query(table: str) -> ToolCall:
+    return ToolCall(id=f"q-{table}", action=Action.QUERY, table=table, data=APPROVED)
+
+
+async def test_a_call_that_the_owner_does_not_grant_is_refused_before_it_is_sent(
+    port: Port, stranger: RawDevice
+) -> None:
+    await stranger.greet(await port.pair(), grants=[READ_TASKS, {"name": "of.later"}])
+    link = port.link()
+    assert set(link.owner_grants) == {"rows.read", "of.later"}
+    with pytest.raises(CallNotGranted, match=r"'rows.read' of notes") as refused:
+        await link.call(query("notes"))
+    assert refused.value.code == ErrorCode.NOT_GRANTED
+    async with calling(link, query("tasks")) as outcomes:
+        sent = await stranger.answer_call()
+    assert (sent["id"], len(outcomes)) == ("q-tasks", 1), "and nothing else was sent before it"

@@ -1,13 +1,32 @@
 """Who may come in, by numbers alone."""
 
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
+import anyio
 import pytest
+import sqlalchemy as sa
 
-from hub.links.gate import Buckets, Gate, Place, PortLimits, TurnedAway
+from hub.links.gate import (
+    Buckets,
+    DeadlineWheel,
+    FailedAttempts,
+    Gate,
+    Place,
+    PortLimits,
+    TurnedAway,
+    network_of,
+)
+from hub.links.refusals import ENTRIES, OTHERS, RefusalSamples
 from hub.metrics import Metrics
 from protocol.errors import ErrorCode
+from storage.devices.attempts import AttemptLimits
+from storage.schema import failed_attempts
+from storage.store import Store, open_store
 from tests.support.clock import FakeClock
+from tests.support.families import each
+from tests.support.hearing import served
+from tests.support.postgres import Postgres
 
 ROOMY = PortLimits(new_at_once=1_000, strangers=1_000, strangers_per_network=1_000)
 
@@ -158,3 +177,209 @@ def test_buckets_are_remembered_in_bounded_space() -> None:
     assert buckets.take(999, 0.0, at_once=1, per_s=1.0) == pytest.approx(1.0)
     assert buckets.take(999, 0.25, at_once=1, per_s=1.0) == pytest.approx(0.75)
     assert buckets.take(0, 0.0, at_once=1, per_s=1.0) == 0.0  # forgotten: that was longest ago
+
+
+LIMITS = AttemptLimits(failures=3, window_s=60, wait_s=300, wait_most_s=3_600)
+
+
+@pytest.fixture
+async def store() -> AsyncIterator[Store]:
+    async with open_store("sqlite://") as opened:
+        yield opened
+
+
+def counter(store: Store, clock: FakeClock, *, remembered: int = 1_000) -> FailedAttempts:
+    return FailedAttempts(store, clock, kind="device", limits=LIMITS, remembered=remembered)
+
+
+async def fail(failed: FailedAttempts, party: str = "192.0.2.7", times: int = 3) -> None:
+    for _ in range(times):
+        await failed.fail(party)
+
+
+async def test_failures_that_are_too_old_do_not_count(store: Store) -> None:
+    clock = FakeClock()
+    failed = counter(store, clock)
+    await fail(failed, times=2)
+    clock.advance(60)
+    await fail(failed, times=2)
+    assert failed.wait_s("192.0.2.7") == 0
+    await fail(failed, times=1)
+    assert failed.wait_s("192.0.2.7") == 300
+
+
+async def test_the_wait_doubles_up_to_an_hour_and_begins_anew_after_a_quiet_one(store: Store) -> None:
+    clock = FakeClock()
+    failed = counter(store, clock)
+    waits = []
+    for _ in range(6):
+        await fail(failed)
+        waits.append(failed.wait_s("192.0.2.7"))
+        clock.advance(waits[-1])
+    assert waits == [300, 600, 1_200, 2_400, 3_600, 3_600]
+    clock.advance(3_600)
+    await fail(failed)
+    assert failed.wait_s("192.0.2.7") == 300
+
+
+async def test_one_party_does_not_make_another_wait(store: Store) -> None:
+    failed = counter(store, FakeClock())
+    await fail(failed)
+    assert (failed.wait_s("192.0.2.8"), list(failed.waiting())) == (0, [("192.0.2.7", 300)])
+
+
+async def test_failed_attempts_of_many_addresses_are_remembered_in_bounded_space(store: Store) -> None:
+    failed = counter(store, FakeClock(), remembered=30)
+    for number in range(90):
+        await fail(failed, f"10.0.0.{number}")
+    assert (failed.wait_s("10.0.0.1"), failed.wait_s("10.0.0.89"), len(failed)) == (0, 300, 30)
+    kept = await store.read(lambda c: c.execute(sa.select(failed_attempts.c.party)).scalars().all())
+    assert len(kept) <= 31
+
+
+async def test_a_wait_outlives_a_restart_and_is_not_longer_by_failures_during_it(store: Store) -> None:
+    clock = FakeClock()
+    await fail(counter(store, clock))
+    clock.advance(100)
+    restarted = counter(store, clock)
+    assert (
+        await restarted.fail("192.0.2.8", "192.0.2.7"),
+        restarted.wait_s("192.0.2.7"),
+        restarted.wait_s("192.0.2.8"),
+    ) == (200, 200, 0)
+    assert await counter(store, clock).read_wait_s("192.0.2.7") == 200
+    clock.advance(200)
+    assert await restarted.fail("192.0.2.7") == 0
+
+
+async def test_attempts_that_are_spread_over_hubs_count_together(postgres: Postgres) -> None:
+    with postgres.database() as url:
+        async with open_store(url) as one, open_store(url) as another:
+            hubs = [counter(store, FakeClock()) for store in (one, another)]
+            met = [await hubs[attempt % 2].fail("192.0.2.7") for attempt in range(6)]
+
+        assert met == [0] * 3 + [pytest.approx(300, abs=30)] * 3
+        assert all(hub.wait_s("192.0.2.7") for hub in hubs)
+
+
+async def test_attempts_at_once_at_several_hubs_are_each_counted(postgres: Postgres) -> None:
+    with postgres.database() as url:
+        async with open_store(url) as one, open_store(url) as another:
+            limits = AttemptLimits(failures=40)
+            hubs = [
+                FailedAttempts(store, FakeClock(), kind="code", limits=limits) for store in (one, another)
+            ]
+            async with anyio.create_task_group() as tasks:
+                for number in range(39):
+                    tasks.start_soon(hubs[number % 2].fail, f"party {number % 3}", "all")
+            assert await hubs[0].fail("all") == 0
+            assert hubs[0].wait_s("all") > 0
+
+
+async def test_a_hub_whose_database_is_away_counts_alone() -> None:
+    async with open_store("sqlite://") as store:
+        failed = counter(store, FakeClock())
+    await fail(failed)
+    assert failed.wait_s("192.0.2.7") == 300
+
+
+@each(
+    ("address", "network"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("local", "local"),
+    ],
+)
+def test_an_address_counts_as_the_network_that_one_party_holds(address: str, network: str) -> None:
+    assert network_of(address) == network
+
+
+def test_refusals_of_many_networks_are_recorded_in_one_entry() -> None:
+    clock = FakeClock()
+    samples = RefusalSamples(clock)
+    told = [samples.take(f"10.0.{number // 256}.{number % 256}", "auth_failed") for number in range(1_000)]
+    entries = [entry for entry in told if entry is not None]
+    assert (len(entries), entries[-1]) == (ENTRIES + 1, (OTHERS, 1))
+    clock.advance(60)
+    assert samples.take("10.0.0.1", "auth_failed") == ("10.0.0.1", 1)
+
+
+class Bell:
+    """Remembers when it rang; rings *again* as often."""
+
+    def __init__(self, wheel: DeadlineWheel, clock: FakeClock, *, again: int = 0) -> None:
+        self._wheel, self._clock, self._again = wheel, clock, again
+        self.rang_at: list[float] = []
+
+    def run_late(self) -> None:
+        self.rang_at.append(self._clock.monotonic())
+        if len(self.rang_at) <= self._again:
+            self._wheel.add_after(self, 1)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def wheel(clock: FakeClock) -> DeadlineWheel:
+    return DeadlineWheel(clock, tick_s=0.25)
+
+
+@pytest.fixture
+def bell(wheel: DeadlineWheel, clock: FakeClock) -> Bell:
+    return Bell(wheel, clock)
+
+
+def test_a_deadline_is_never_noticed_early_and_at_most_a_tick_late(
+    clock: FakeClock, wheel: DeadlineWheel, bell: Bell
+) -> None:
+    deadline = clock.monotonic() + 1.1
+    wheel.add(bell, deadline)
+    while not bell.rang_at:
+        clock.advance(0.0625)
+        wheel.turn()
+    assert 0 < bell.rang_at[0] - deadline <= 0.25 + 0.0625
+
+
+def test_a_removed_deadline_does_not_fire(clock: FakeClock, wheel: DeadlineWheel, bell: Bell) -> None:
+    wheel.add_after(bell, 1).discard(bell)
+    clock.advance(10)
+    wheel.turn()
+    assert (bell.rang_at, len(wheel)) == ([], 0)
+
+
+def test_a_deadline_in_the_past_fires_at_the_next_tick(
+    clock: FakeClock, wheel: DeadlineWheel, bell: Bell
+) -> None:
+    wheel.add(bell, clock.monotonic() - 100)
+    wheel.turn()
+    assert bell.rang_at == []
+    clock.advance(0.25)
+    wheel.turn()
+    assert len(bell.rang_at) == 1
+
+
+def test_a_timer_callback_may_set_another_deadline(clock: FakeClock, wheel: DeadlineWheel) -> None:
+    bell = Bell(wheel, clock, again=9)
+    wheel.add_after(bell, 1)
+    for _ in range(3):
+        clock.advance(2)
+        wheel.turn()
+    assert len(bell.rang_at) == 3
+
+
+async def test_the_wheel_turns_by_itself_while_it_is_served(
+    clock: FakeClock, wheel: DeadlineWheel, bell: Bell
+) -> None:
+    async with served(wheel):
+        wheel.add_after(bell, 3)
+        await clock.pass_time(2.9)
+        assert bell.rang_at == []
+        await clock.pass_time(0.6)
+        assert len(bell.rang_at) == 1

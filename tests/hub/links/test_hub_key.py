@@ -34,27 +34,22 @@ async def refusal(port: Port, nonce: str, *, host: str | None = None) -> int:
     return refused.value.response.status_code
 
 
-async def test_a_challenge_is_signed_over_both_nonces_and_the_address_that_was_dialled(port: Port) -> None:
-    async with port.connect(additional_headers={NONCE_HEADER: NONCE}) as device:
-        challenge = await device.hear()
+@pytest.mark.parametrize("as_subprotocol", [False, True])
+async def test_a_challenge_is_signed_over_both_nonces_and_the_address_that_was_dialled(
+    port: Port, as_subprotocol: bool
+) -> None:
+    offered = ["hub.v1.json", f"{NONCE_SUBPROTOCOL}{NONCE}"] if as_subprotocol else ["hub.v1.json"]
+    headers = None if as_subprotocol else {NONCE_HEADER: NONCE}
+    subprotocols = [Subprotocol(name) for name in offered]
+    async with connect(port.url, subprotocols=subprotocols, additional_headers=headers) as socket:
+        assert socket.subprotocol == "hub.v1.json"
+        challenge = json.loads(await socket.recv())
     proof, address = challenge["proof"], port.url.split("/")[2]
     assert (proof["address"], proof["public_key"]) == (address, HubKey(HUB_SEED).public_key)
     lines = ("hub-challenge-v1", challenge["hub_id"], challenge["nonce"], str(challenge["ts_ms"]))
     text = "\n".join((*lines, proof["public_key"], address, NONCE)).encode()
     public = Ed25519PublicKey.from_public_bytes(keys.decode(proof["public_key"], 32))
     public.verify(keys.decode(proof["signature"], 64), text)
-
-
-async def test_nonce_as_subprotocol_gives_the_same_proof(port: Port) -> None:
-    offered = ["hub.v1.json", f"{NONCE_SUBPROTOCOL}{NONCE}"]
-    async with connect(port.url, subprotocols=[Subprotocol(name) for name in offered]) as socket:
-        assert socket.subprotocol == "hub.v1.json"
-        challenge = json.loads(await socket.recv())
-    proof = challenge["proof"]
-    text = ("hub-challenge-v1", challenge["hub_id"], challenge["nonce"], str(challenge["ts_ms"]))
-    signed = "\n".join((*text, proof["public_key"], port.url.split("/")[2], NONCE)).encode()
-    public = Ed25519PublicKey.from_public_bytes(keys.decode(proof["public_key"], 32))
-    public.verify(keys.decode(proof["signature"], 64), signed)
 
 
 async def test_nonce_as_header_and_subprotocol_is_refused(port: Port) -> None:

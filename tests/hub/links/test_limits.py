@@ -175,7 +175,7 @@ def _is_full(port: Port, device: RawDevice) -> bool:
 
 async def test_a_small_bomb_that_unfolds_to_much_ends_the_connection() -> None:
     packer = zlib.compressobj(9, zlib.DEFLATED, -10)
-    packed = packer.compress(bytes(64 * 1024 * 1024)) + packer.flush(zlib.Z_SYNC_FLUSH)
+    packed = packer.compress(bytes(8 * 1024 * 1024)) + packer.flush(zlib.Z_SYNC_FLUSH)
     async with open_port(compression=True) as port, port.device(compression="deflate") as device:
         send_raw(device, frame(0x41, packed.removesuffix(b"\x00\x00\xff\xff")))
         assert await device.closed() == CloseCode.TOO_LARGE
@@ -192,6 +192,7 @@ async def test_a_device_gets_the_limits_that_apply_to_it() -> None:
         )
         await device.socket.send("x" * 400_001)
         assert await device.closed() == CloseCode.TOO_LARGE
+        await until(lambda: port.count("hub_limits_reached_total", limit="message_bytes") == 1)
 
 
 # --- strangers ---
@@ -216,10 +217,22 @@ async def test_how_long_a_hello_may_take_and_be_is_a_setting() -> None:
     async with open_port(clock, limits=limits) as port:
         async with port.connect() as device:
             await device.hear()
-            await clock.pass_time(2.5)
+            await clock.pass_time(1.5)
+            assert port.count("hub_connections", role="device", state="greeting") == 1
+            await clock.pass_time(1)
             assert (await device.hear())["code"] == "hello_timeout"
+            assert await device.closed() == CloseCode.HELLO_TIMEOUT
         async with port.connect() as device:
             assert (await device.greet("x" * 1_200))["code"] == "too_large"
+            assert await device.closed() == CloseCode.TOO_LARGE
+        async with port.connect() as device:
+            await device.socket.send("x" * 100_000)  # not even taken in
+            assert await device.closed() == CloseCode.TOO_LARGE
+        reached = [
+            port.count("hub_limits_reached_total", limit=limit)
+            for limit in ("hello_timeout_s", "hello_bytes")
+        ]
+        assert reached == [1, 1]
 
 
 async def test_a_request_that_is_too_long_or_never_ends_is_cut_off() -> None:

@@ -21,6 +21,8 @@ from protocol.errors import CloseCode
 from protocol.handshake import Challenge, DeviceHello, Goodbye, Welcome
 from storage.kernel.database import Busy
 from storage.store import Store
+from tests.support.clock import SeededChance
+from tests.support.families import each
 from tests.support.wire import Port, RawDevice, call_answered_by, open_port, until
 
 
@@ -131,30 +133,6 @@ async def test_a_token_in_the_url_is_refused_and_not_logged(
         assert port.count("hub_connection_attempts_total", result="token_in_url") == 1
         assert "secret" not in caplog.text
         assert "listener.opened" in caplog.text
-
-
-async def test_no_hello_in_time_ends_the_connection_in_words(port: Port, stranger: RawDevice) -> None:
-    await stranger.hear()
-    await port.clock.pass_time(9)
-    assert port.count("hub_connections", role="device", state="greeting") == 1
-    await port.clock.pass_time(2)
-    assert ((await stranger.hear())["code"], await stranger.closed()) == (
-        "hello_timeout",
-        CloseCode.HELLO_TIMEOUT,
-    )
-    await until(lambda: port.count("hub_connections", role="device", state="greeting") == 0)
-    assert port.count("hub_limits_reached_total", limit="hello_timeout_s") == 1
-
-
-async def test_a_hello_that_is_too_large_is_refused() -> None:
-    async with open_port() as port, port.connect() as device:
-        answer = await device.greet("x" * 20_000)
-        assert (answer["type"], answer["code"]) == ("error", "too_large")
-        assert await device.closed() == CloseCode.TOO_LARGE
-        assert port.count("hub_limits_reached_total", limit="hello_bytes") == 1
-    async with open_port() as port, port.connect() as device:
-        await device.socket.send("x" * 100_000)  # not even taken in
-        assert await device.closed() == CloseCode.TOO_LARGE
 
 
 async def test_a_device_without_a_common_version_is_refused_with_the_reason(
@@ -316,3 +294,20 @@ async def test_a_device_judged_while_the_port_closes_is_not_let_in(slow: tuple[P
             ) == ("challenge", "stopping", CloseCode.STOPPING)
             judge.open.set()
         assert port.events == []
+
+
+# --- what a device is told when the hub goes: when to come back ---
+
+
+@each(("connections", "longest_ms"), [(1, 1_000), (500, 1_000), (2_000, 4_000), (10_000, 20_000)])
+def test_devices_come_back_over_two_milliseconds_for_each_of_them_and_at_least_a_second(
+    connections: int, longest_ms: int
+) -> None:
+    chance = SeededChance(4)
+    told = [RESTARTING.to_one_of(connections, chance).retry_after_ms for _ in range(1_000)]
+    waits = [wait for wait in told if wait is not None]
+    assert len(waits) == 1_000
+    assert 200 <= min(waits) < 200 + longest_ms / 20
+    assert longest_ms * 0.95 < max(waits) <= longest_ms
+    in_the_first_half = sum(wait < (200 + longest_ms) / 2 for wait in waits)
+    assert 400 < in_the_first_half < 600, "they are spread evenly"

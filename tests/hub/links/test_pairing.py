@@ -1,12 +1,15 @@
 """Devices that come with a key of their own, over real sockets."""
 
-from base64 import urlsafe_b64decode
+from itertools import product
 from typing import Any
 
 import anyio
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hub.links import auth
+from hub.links.auth import ALPHABET, BadCode, BadProof, hash_code, read, read_key
 from hub.links.roster import EndsElsewhere
 from hub.tokens import TokenKind, hash_token, last4, make
 from protocol import keys
@@ -18,9 +21,9 @@ from storage.devices.tokens import INVITATIONS
 from tests.support.clock import SeededChance
 from tests.support.coded import coded
 from tests.support.families import each
-from tests.support.keys import KeyPair
+from tests.support.keys import KeyPair, b64
 from tests.support.presence import BOOT
-from tests.support.wire import AT_MS, Port, RawDevice, open_port
+from tests.support.wire import AT_MS, Port, RawDevice
 
 ANNA = UserId("anna")
 KEY = KeyPair(1)
@@ -179,16 +182,6 @@ async def test_a_signature_is_good_for_one_connection(port: Port) -> None:
         assert (await thief.hear())["code"] == "auth_failed"
 
 
-@each("key", ["", "AAAA", "not base64!", "A" * 43 + "="])
-async def test_what_is_no_key_is_refused(key: str) -> None:
-    async with open_port() as port, port.connect() as device:
-        identity = KEY.identity(await device.hear()) | {"public_key": key}
-        await device.say(type="device_hello", identity=identity)
-        error = await device.hear()
-        assert error["code"] == "auth_failed"
-        assert "the public key is not" in error["message"]
-
-
 async def test_a_token_beside_a_key_does_not_make_it_another_credential(port: Port) -> None:
     token = await port.pair("laptop")
     error, close = await knock(port, token=token)
@@ -313,9 +306,102 @@ async def test_a_watch_ends_what_was_revoked_within_a_second(port: Port) -> None
         tasks.cancel_scope.cancel()
 
 
-def test_a_key_travels_in_one_spelling_only() -> None:
-    assert keys.decode(KEY.spelled, 32) == KEY.public
-    assert urlsafe_b64decode(KEY.spelled + "=") == KEY.public
-    for wrong in (KEY.spelled + "=", KEY.spelled[:-1], KEY.spelled + "\n", "é" * 43):
-        with pytest.raises(ValueError):
-            keys.decode(wrong, 32)
+@given(seed=st.integers(0, 10_000))
+def test_a_code_reads_back_however_it_is_typed(seed: int) -> None:
+    code = auth.make(SeededChance(seed))
+    assert (len(code), set(code) - {*ALPHABET, "-"}) == (9, set())
+    for typed in (code, code.lower(), code.replace("-", ""), f" {code.replace('-', ' - ')}\n"):
+        assert read(typed) == code
+
+
+def test_no_two_symbols_look_alike() -> None:
+    assert (len(set(ALPHABET)), set("0O1ILU") & set(ALPHABET)) == (len(ALPHABET), set())
+
+
+@each(
+    ("typed", "told"),
+    [
+        ("K7QF-2M9", "has 8 letters and digits, as in K7QF-2M9X; this has 7"),
+        ("", "this has 0"),
+        ("K7QF-2M90", "never has '0' in it"),
+        ("K7QF-2M9é", "never has 'É' in it"),
+    ],
+)
+def test_an_invalid_pairing_code_is_refused(typed: str, told: str) -> None:
+    with pytest.raises(BadCode, match=told):
+        read(typed)
+
+
+def test_codes_are_kept_as_hashes() -> None:
+    assert hash_code("K7QF-2M9X") != hash_code("K7QF-2M9Y")
+
+
+# --- which public keys a device may have, by other arithmetic on the curve of Ed25519 ---
+
+
+P = 2**255 - 19
+D = -121665 * pow(121666, -1, P) % P
+ROOT = pow(2, (P - 1) // 4, P)  # a root of -1
+Point = tuple[int, int]
+
+
+def doubled(point: Point) -> Point:
+    """The point added to itself, on -x^2 + y^2 = 1 + d x^2 y^2."""
+    x, y = point
+    both = D * x * x * y * y
+    return 2 * x * y * pow(1 + both, -1, P) % P, (y * y + x * x) * pow(1 - both, -1, P) % P
+
+
+def is_on_curve(point: Point) -> bool:
+    x, y = point
+    return (y * y - x * x - 1 - D * x * x * y * y) % P == 0
+
+
+def square_roots(number: int) -> set[int]:
+    """Both, or none."""
+    root = pow(number, (P + 3) // 8, P)
+    found = {factor * root % P for factor in (1, -1, ROOT, -ROOT)}
+    return {one for one in found if (one * one - number) % P == 0}
+
+
+def small_points() -> set[Point]:
+    """The points that three doublings take to (0, 1).
+
+    One doubling takes a point to x = 0 when x or y is 0, and to y = 0 when x^2 = -y^2, that is
+    d y^4 + 2 y^2 = 1.
+    """
+    numbers = {0, 1, P - 1, ROOT, P - ROOT}
+    for root in square_roots(1 + D):
+        for y in square_roots((root - 1) * pow(D, -1, P) % P):
+            numbers |= {y, y * ROOT % P}
+    points = {(x, y) for x, y in product(numbers, numbers) if is_on_curve((x, y))}
+    return {point for point in points if doubled(doubled(doubled(point))) == (0, 1)}
+
+
+def spellings(y: int) -> list[bytes]:
+    """Every 32 bytes that are read as *y*, with either sign of x."""
+    numbers = [y + more for more in (0, P) if y + more < 2**255]
+    return [(number | sign << 255).to_bytes(32, "little") for number in numbers for sign in (0, 1)]
+
+
+SMALL = small_points()
+KEYS = sorted({key for _, y in SMALL for key in spellings(y)})
+
+
+@each("y", [P, P + 2, 2**255 - 1])
+def test_a_key_is_spelled_in_one_way_only(y: int) -> None:
+    with pytest.raises(BadProof, match="not spelled"):
+        read_key(b64(y.to_bytes(32, "little")))
+
+
+def test_keys_of_small_order_and_what_is_no_key_are_refused() -> None:
+    assert (len(SMALL), len(KEYS)) == (8, 14)
+    for public in [*map(b64, KEYS), "", "AAAA", "not base64!", "A" * 43 + "="]:
+        with pytest.raises(BadProof, match="the public key is"):
+            read_key(public)
+
+
+@each("seed", range(8))
+def test_a_key_that_a_device_makes_is_one(seed: int) -> None:
+    key = KeyPair(seed)
+    assert read_key(key.spelled).id == keys.key_id(key.public)

@@ -43,11 +43,7 @@ async def test_a_device_is_refused_with_its_reason_and_mend_until_it_is_admitted
             "sock": await anyio.to_thread.run_sync(dial, port.url),
         }
         at_once: list[tuple[str, str, dict[str, Any]]] = [
-            (
-                "wrong_host",
-                "not called 'hub.example",
-                elsewhere,
-            ),
+            ("wrong_host", "not called 'hub.example", elsewhere),
             ("foreign_origin", "a page of this origin", {"origin": "https://evil.example"}),
         ]
         after_hello: list[tuple[str, str, dict[str, Any]]] = [
@@ -134,7 +130,7 @@ async def test_refusals_of_a_flood_are_bounded_and_counted_and_displace_nobody_e
         known = Peer(network="10.0.0.1", device_id=LAPTOP, credential="key:old")
         for peer in (known, *honest):
             peers.note(peer, ErrorCode.REVOKED, "the key was revoked")
-        flood = 2 * MOST_PEERS
+        flood = MOST_PEERS + MOST_PEERS // 4
         for number in range(flood):
             peer = Peer(network=networks.format(number // 256, number % 256), name=f"name-{number}")
             peers.note(peer, ErrorCode.AUTH_FAILED, "this token is unknown")

@@ -8,11 +8,14 @@ import sqlalchemy as sa
 from hub.links.roster import (
     COMPARE_EVERY_S,
     FROZEN,
+    REMEMBERED,
     DeviceLost,
     DeviceReady,
     EndsElsewhere,
     LinkEvent,
     Roster,
+    SharedRoots,
+    Takeovers,
 )
 from hub.metrics import Metrics
 from protocol.errors import CloseCode
@@ -21,6 +24,7 @@ from protocol.ids import BootId, DeviceId, NodeId, UserId
 from storage.devices import devices, nodes, sessions
 from storage.store import Store, open_store
 from tests.support.clock import FakeClock
+from tests.support.families import each
 from tests.support.hearing import Hearers
 from tests.support.link import FakeLink
 from tests.support.postgres import Postgres
@@ -260,3 +264,76 @@ async def test_connected_devices_hear_of_added_and_removed_nodes_if_they_can(pos
             await compare()
             assert new.sent[2:] == slow.sent == [Hubs(hubs=["ws://east"])]
             assert old.sent == []
+
+
+# --- how often a device may take its own place before whoever is there stays ---
+
+
+DESK, LAPTOP = DeviceId("desk"), DeviceId("laptop")
+
+
+@each(("over_s", "wait_s"), [(59.9, 300.0), (60.0, 0.0), (75.0, 0.0)])
+def test_six_takeovers_count_within_a_minute_and_not_over_a_longer_time(over_s: float, wait_s: float) -> None:
+    clock = FakeClock()
+    takeovers = Takeovers(clock)
+    for _ in range(5):
+        takeovers.record(DESK)
+        clock.advance(over_s / 5)
+    takeovers.record(DESK)
+    assert (takeovers.wait_s(DESK), takeovers.waiting()) == (wait_s, ({DESK: wait_s} if wait_s else {}))
+
+
+def test_takeovers_are_counted_for_each_device_and_anew_after_the_wait() -> None:
+    clock = FakeClock()
+    takeovers = Takeovers(clock)
+    for _ in range(5):
+        takeovers.record(DESK)
+        takeovers.record(LAPTOP)
+    takeovers.record(DESK)
+    assert (takeovers.wait_s(DESK), takeovers.wait_s(LAPTOP)) == (300.0, 0.0)
+    clock.advance(300.0)
+    takeovers.record(DESK)
+    assert (takeovers.wait_s(DESK), takeovers.waiting()) == (0.0, {})
+
+
+# --- paths of agents outside of what a device shares: said only where that is certain ---
+
+
+SHARING = DeviceId("d-1")
+
+
+@each(
+    ("roots", "path", "is_outside"),
+    [
+        (["~/notes"], "~/notes", False),
+        (["~/notes"], "~/notes/work/", False),
+        (["~/notes"], "~", False),  # what is shared lies in it
+        (["~/notes"], "~/nots", True),
+        (["~/notes"], "~/notes2", True),
+        (["~/notes", "~/mail"], "~/mail/in", False),
+        (["~/notes"], "notes", False),  # relative: it begins at a shared folder
+        (["~/notes"], "~/notes/../mail", False),  # only the device knows
+        (["~/notes"], "/home/ada/mail", False),  # it may be the home
+        (["/srv/docs"], "/srv/dosc", True),
+        (["/srv/docs"], "/srv", False),
+        (["/srv/docs"], "/", False),
+        (["/srv/docs"], "~/docs", True),
+        (["/home", "~"], "~/docs", False),
+        (["C:\\Users\\ada\\notes"], "~/notes", False),
+        ([], "~/nots", False),  # an older device says nothing
+    ],
+)
+def test_a_path_is_outside_where_it_touches_no_root(roots: list[str], path: str, is_outside: bool) -> None:
+    shared = SharedRoots()
+    shared.record(SHARING, roots)
+    assert (shared.outside(SHARING, [path]), shared.outside(DeviceId("d-2"), [path])) == (
+        ([path] if is_outside else []),
+        [],
+    )
+
+
+def test_no_more_devices_are_remembered_than_ten_thousand() -> None:
+    shared = SharedRoots()
+    for n in range(REMEMBERED + 5):
+        shared.record(DeviceId(f"d-{n}"), ["~/notes"])
+    assert len(shared._of) == REMEMBERED

@@ -7,14 +7,14 @@ from tests.hub.links.wire_fuzz import differences, open_socket, outcome
 
 
 async def test_random_streams_cut_anywhere_are_read_as_by_the_library() -> None:
-    for seed in range(100):
+    for seed in range(40):
         assert await differences(seed) == [], f"seed {seed}"
 
 
 async def test_a_message_of_which_the_end_comes_later_is_read_once_it_is_whole() -> None:
     head, mask = b"\x82\xfe\x01\x2c", bytes(4)
     frame = head + mask + bytes(300)
-    for at in range(1, len(frame)):
+    for at in (*range(1, 12), len(frame) // 2, len(frame) - 1):
         came = await outcome(DeviceSocket, [frame[:at], frame[at:] + b"\x82\x82" + mask + b"ok"])
         assert came["messages"] == [bytes(300), b"ok"]
 
