@@ -18,12 +18,14 @@ from protocol.codec import (
     UnknownType,
     for_subprotocol,
 )
-from protocol.coordination import Heartbeat, Request
+from protocol.coordination import Heartbeat
 from protocol.errors import LocalProtocolError, RemoteProtocolError
 from protocol.frame import MAX_RESULT_DEPTH, Frame
+from protocol.session import OVER, Ended, Session
 from protocol.work import AgentData, ToolResult, ToolResults
 from tests.protocol.conftest import both_codecs
 from tests.support.frames import frames, open_values
+from tests.support.script import HELLO, OPENED_AT, WELCOME, DeviceScript, Script
 
 
 @both_codecs
@@ -48,11 +50,6 @@ def test_every_frame_of_a_hub_survives_the_wire(codec: Codec, data: st.DataObjec
 @given(value=open_values())
 def test_an_open_value_survives_the_wire(codec: Codec, value: object) -> None:
     assert codec.unpack(codec.pack(value)) == value
-
-
-def test_both_codecs_spell_the_same_fields() -> None:
-    frame = Request(id="q-1", method="runs.start", params={"agent_id": "a-1"})
-    assert json.loads(JSON.encode(frame)) == msgspec.msgpack.decode(MSGPACK.encode(frame))
 
 
 @pytest.mark.parametrize("decode", [JSON.decode_from_device, JSON.decode_from_hub])
@@ -184,3 +181,80 @@ def test_subprotocol_selects_the_codec_and_an_unknown_one_is_a_local_error() -> 
         for_subprotocol("hub.v9.xml")
     assert (JSON.is_text, MSGPACK.is_text) == (True, False)
     assert JSON.encode(ToolResult(id="c-1")).decode() == '{"type":"tool_result","id":"c-1"}'
+
+
+# --- whatever a peer sends, a session goes on or ends; it never raises ---
+
+
+def sessions(codec: Codec) -> list[Session]:
+    """A session of each side, greeting and ready."""
+    return [
+        Script(codec).session,
+        Script(codec).device_says(HELLO).accept().session,
+        DeviceScript(codec).session,
+        DeviceScript(codec).greet().hub_says(WELCOME).session,
+    ]
+
+
+def feed(session: Session, data: bytes | str) -> None:
+    """*data* twice: it means something, is ignored, or ends the session in words, once."""
+    session.data_to_send()
+    events = session.receive_data(data, OPENED_AT)
+    events += session.receive_data(data, OPENED_AT) if session.state in OVER else []
+    ends = [event for event in events if isinstance(event, Ended)]
+    assert len(ends) <= 1
+    if ends:
+        assert session.state in OVER
+        assert len(session.data_to_send()) == 1
+        assert session.next_deadline() is None
+
+
+@st.composite
+def mutations(draw: st.DrawFn, codec: Codec) -> bytes:
+    """A frame with something cut out, put in, overwritten or doubled."""
+    data = codec.encode(draw(frames(FROM_DEVICE + FROM_HUB, codec)))
+    for _ in range(draw(st.integers(1, 3))):
+        start = draw(st.integers(0, len(data)))
+        end = draw(st.integers(start, min(len(data), start + 8)))
+        middle = draw(st.sampled_from([b"", data[start:end] * 2]) | st.binary(max_size=4))
+        data = data[:start] + middle + data[end:]
+    return data
+
+
+@both_codecs
+@given(data=st.binary(max_size=200))
+def test_session_survives_any_bytes(codec: Codec, data: bytes) -> None:
+    for session in sessions(codec):
+        feed(session, data)
+
+
+@both_codecs
+@given(text=st.text(st.characters(), max_size=50))
+def test_session_survives_any_text(codec: Codec, text: str) -> None:
+    for session in sessions(codec):
+        feed(session, text)
+
+
+@both_codecs
+@given(data=st.data())
+def test_session_survives_any_tampered_frame(codec: Codec, data: st.DataObject) -> None:
+    tampered = data.draw(mutations(codec))
+    for session in sessions(codec):
+        feed(session, tampered)
+
+
+@pytest.mark.parametrize("before", [b'{"type":"heartbeat","x":', b'{"type":"tool_result","id":"c","result":'])
+@pytest.mark.parametrize("opening", [b"[", b'{"a":', b'"\\u0000'])
+def test_session_survives_endless_nesting(before: bytes, opening: bytes) -> None:
+    for session in sessions(JSON):
+        feed(session, before + opening * 100_000)
+
+
+def test_messages_of_a_gibibyte_are_not_looked_into() -> None:
+    class Huge(bytes):
+        def __len__(self) -> int:
+            return 2**30
+
+    for session in sessions(JSON):
+        feed(session, Huge(b"{}"))
+        assert session.state in OVER

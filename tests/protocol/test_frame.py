@@ -58,7 +58,7 @@ def outside_texts(data: bytes) -> bytes:
 def test_texts_are_found_as_a_reader_goes_whatever_their_escapes() -> None:
     parts = [b'"', b"\\", b"[", b"1e308,"]
     full = b"1e308," * MAX_EXTREME_NUMBERS + b"[]," * MAX_CONTAINERS
-    for length in range(1, 7):
+    for length in range(1, 6):
         for data in map(b"".join, product(parts, repeat=length)):
             outside = outside_texts(data)
             if b"\\" in outside:

@@ -228,7 +228,7 @@ class MsgpackOverLossyWire(LossyWire):
     codec = MSGPACK
 
 
-_STEADY = settings(max_examples=60, stateful_step_count=40, deadline=None, derandomize=True)
+_STEADY = settings(max_examples=25, stateful_step_count=40, deadline=None, derandomize=True)
 TestJson = JsonOverLossyWire.TestCase
 TestJson.settings = _STEADY
 TestMsgpack = MsgpackOverLossyWire.TestCase

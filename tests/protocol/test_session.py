@@ -2,37 +2,79 @@
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import pytest
 
-from protocol.codec import JSON, MSGPACK, Codec
-from protocol.coordination import Event, Heartbeat, Request, Response
+from protocol.codec import FROM_DEVICE, FROM_HUB, JSON, MSGPACK, Codec, type_of
+from protocol.coordination import AgentBeat, Event, Heartbeat, Request, Response
 from protocol.errors import CloseCode, ErrorCode, LocalProtocolError
 from protocol.frame import (
     MAX_HELLO_BYTES,
     MAX_MESSAGE_BYTES,
+    MAX_PARAMS,
+    MAX_PARAMS_BYTES,
     MAX_PENDING_REQUESTS,
     MAX_REASON_BYTES,
+    MAX_RESULT_BYTES,
+    MAX_USAGE_BYTES,
     ErrorBody,
+    Frame,
+    Record,
 )
-from protocol.handshake import Capability, DeviceHello, Error, Goodbye, Limits, VersionRange
+from protocol.handshake import Capability, DeviceHello, Error, Goodbye, Hubs, Limits, VersionRange
+from protocol.ids import CallId
+from protocol.lifecycles import Table
 from protocol.session import (
+    ALLOWED_FROM_DEVICE,
+    ALLOWED_FROM_HUB,
+    DEVICE_SESSION,
+    HUB_SESSION,
     MAX_UNKNOWN_ANSWERED,
+    OVER,
+    Allowed,
+    Answered,
+    AnsweredTogether,
     Challenged,
+    DeviceSession,
     Ended,
     HelloReceived,
+    HubSession,
     Ignored,
     Leaving,
     Received,
     Refused,
+    Session,
+    SessionMove,
     SessionState,
     Silent,
     Welcomed,
 )
-from protocol.work import AgentComplete, AgentData, AgentFetch, FilePiece
+from protocol.work import (
+    Action,
+    AgentAck,
+    AgentCancel,
+    AgentComplete,
+    AgentCredit,
+    AgentData,
+    AgentFetch,
+    AgentManifest,
+    AgentReceipt,
+    AgentRun,
+    Answer,
+    FilePiece,
+    RunConfig,
+    ToolCall,
+    ToolCalls,
+    ToolResult,
+    ToolResults,
+)
 from tests.protocol.conftest import both_codecs, ready
-from tests.support.script import CHALLENGE, HELLO, WELCOME, DeviceScript, Script
+from tests.support.families import each
+from tests.support.pair import Pair
+from tests.support.protocol_examples import RECEIPT
+from tests.support.script import CHALLENGE, HELLO, OPENED_AT, WELCOME, DeviceScript, Script
 
 S = SessionState
 
@@ -385,3 +427,338 @@ def test_a_message_of_exactly_the_most_bytes_is_taken() -> None:
     padded = frame[:-2] + b"x" * (MAX_MESSAGE_BYTES - len(frame)) + frame[-2:]
     assert len(padded) == MAX_MESSAGE_BYTES
     ready().device_says(padded).hub_sees(Received(Heartbeat()))
+
+
+# --- a tool_result, whichever way a device spells it ---
+
+
+SPELLING_BYTES = {JSON.name: 2, MSGPACK.name: 3}  # of a text of this length: quotes, or a header
+
+
+def failed(code: str, message: str) -> Answer:
+    return Answer(error=ErrorBody(code=code, message=message))
+
+
+@both_codecs
+@each(
+    ("spelled", "answer"),
+    [
+        ({"result": {"id": "row-1"}}, Answer(result={"id": "row-1"})),
+        ({"result": [1, 2.5, None]}, Answer(result=[1, 2.5, None])),
+        ({"result": None}, Answer()),
+        ({}, Answer()),
+        ({"result": {"id": "row-1"}, "error": None}, Answer(result={"id": "row-1"})),
+        ({"result": {"id": "row-1", "error": None}}, Answer(result={"id": "row-1", "error": None})),
+        ({"error": {"code": "bad_record", "message": "no title"}}, failed("bad_record", "no title")),
+        ({"error": "no such table"}, failed("device_error", "no such table")),
+        ({"result": {"error": "no such table"}}, failed("device_error", "no such table")),
+        ({"result": {"error": {"code": "busy", "message": "later"}}}, failed("busy", "later")),
+        ({"result": {"error": {"message": "later"}}}, failed("device_error", "later")),
+        ({"result": {"error": {"message": 5}}}, failed("device_error", '{"message":5}')),
+        ({"result": {"error": 5}}, failed("device_error", "5")),
+        ({"result": {"id": "row-1"}, "error": "but no"}, failed("device_error", "but no")),
+    ],
+)
+@each("key", ["id", "call_id"])
+def test_an_answer_is_read_however_it_is_spelled(
+    key: str, spelled: dict[str, Any], answer: Answer, codec: Codec
+) -> None:
+    message = codec.encode({"type": "tool_result", key: "c-1", **spelled})
+    ready(codec).device_says(message).hub_sees(Answered(CallId("c-1"), answer))
+
+
+@both_codecs
+def test_a_call_may_be_named_both_ways_if_they_agree(codec: Codec) -> None:
+    frame = ToolResult(id="c-1", call_id="c-1", result=codec.pack(True))
+    ready(codec).device_says(frame).hub_sees(Answered(CallId("c-1"), Answer(result=True)))
+
+
+@both_codecs
+@pytest.mark.parametrize("frame", [ToolResult(id="c-1", call_id="c-2"), ToolResult(error="why")], ids=str)
+def test_an_answer_that_does_not_name_one_call_ends_the_session(frame: ToolResult, codec: Codec) -> None:
+    script = ready(codec).device_says(frame)
+    script.hub_sees(Ended(CloseCode.BAD_FRAME, "bad_frame")).hub_is(SessionState.CLOSING)
+
+
+@both_codecs
+def test_a_result_that_is_too_large_is_an_answer_and_the_session_stays(codec: Codec) -> None:
+    script = ready(codec)
+    largest = "x" * (MAX_RESULT_BYTES - SPELLING_BYTES[codec.name])
+    script.device_says(ToolResult(id="c-1", result=codec.pack(largest)))
+    script.hub_sees(Answered(CallId("c-1"), Answer(result=largest)))
+
+    too_large = "x" * MAX_RESULT_BYTES
+    script.device_says(ToolResult(id="c-2", result=codec.pack(too_large)))
+    told = f"the result has {len(codec.encode(too_large))} bytes, the most is {MAX_RESULT_BYTES}"
+    script.hub_sees(Answered(CallId("c-2"), failed("result_too_large", told)))
+    script.hub_is(SessionState.READY)
+
+
+@pytest.mark.parametrize(
+    ("codec", "message"),
+    [
+        *(
+            (JSON, b'{"type":"tool_result","id":"c-1","result":' + result + b"}")
+            for result in (b'{"a":"\xff"}', b'"\xff"', b"[" * 500 + b"]" * 500, b"18446744073709551616")
+        ),
+        *(
+            (MSGPACK, ToolResult(id="c-1", result=MSGPACK.pack(result)))
+            for result in ({1: 2}, b"bytes", float("nan"))
+        ),
+    ],
+)
+def test_a_result_that_is_no_json_ends_the_session(codec: Codec, message: bytes | ToolResult) -> None:
+    ready(codec).device_says(message).hub_sees(Ended(CloseCode.BAD_FRAME, "bad_frame"))
+
+
+def test_a_long_plain_error_is_cut_to_what_an_error_may_hold() -> None:
+    message = json.dumps({"type": "tool_result", "id": "c-1", "error": "x" * 10_000})
+    ready().device_says(message).hub_sees(Answered(CallId("c-1"), failed("device_error", "x" * 4_096)))
+
+
+@both_codecs
+@pytest.mark.parametrize(
+    "answer", [Answer(result={"id": "row-1"}), Answer(), failed("bad_record", "no title")], ids=str
+)
+def test_the_hub_reads_the_answer_that_a_device_sent(answer: Answer, codec: Codec) -> None:
+    device = DeviceScript(codec).greet().hub_says(WELCOME).device_answers("c-1", answer)
+    _, answered = device.session.data_to_send()
+    ready(codec).device_says(answered).hub_sees(Answered(CallId("c-1"), answer))
+
+
+@both_codecs
+def test_answers_to_a_batch_take_as_few_frames_as_fit(codec: Codec) -> None:
+    pair = Pair(codec)
+    pair.settle()
+    pair.to_hub.past.clear()
+    large = "x" * (MAX_RESULT_BYTES // 3)
+    answers = [Answer(result=large if number < 3 else number) for number in range(6)]
+    named = [(CallId(f"c-{number}"), answer, None) for number, answer in enumerate(answers)]
+
+    ((unspeakable, _),) = pair.device.answer([*named, (CallId("c-6"), Answer(result="\udc80"), None)])
+    pair.settle()
+
+    assert unspeakable == "c-6"
+    first, second = (event for event in pair.hub_saw if isinstance(event, AnsweredTogether))
+    assert [len(first.answers), len(second.answers)] == [2, 5]
+    assert all(len(data) <= MAX_RESULT_BYTES for data in pair.to_hub.past)
+    came = dict(first.answers + second.answers)
+    assert [came[call_id] for call_id, _, _ in named] == answers
+    assert came[CallId("c-6")].error is not None
+
+
+# --- heartbeats and requests of many values are read as long as their values are decoded soon ---
+
+
+USAGE: Record = {"cpu": 0.25, "models": ["a", "b"], "note": "x" * 150}
+TEXT = "x" * 200_000
+DEEP: Any = 0
+for _ in range(20):
+    DEEP = [DEEP]
+
+
+def received(codec: Codec, agents: list[dict[str, Any]]) -> Script:
+    return ready(codec).device_says(codec.encode({"type": "heartbeat", "agents": agents}))
+
+
+def asked(codec: Codec, params: dict[str, Any]) -> Script:
+    return ready(codec).device_says(
+        codec.encode({"type": "request", "id": "q", "method": "m", "params": params})
+    )
+
+
+@both_codecs
+def test_resource_usage_of_a_thousand_agents_is_read(codec: Codec) -> None:
+    said = [{"agent_id": f"a-{n}", "state_detail": "d", "resource_usage": USAGE} for n in range(1_000)]
+    read = [AgentBeat(agent_id=f"a-{n}", state_detail="d", resource_usage=USAGE) for n in range(1_000)]
+    script = received(codec, [*said, {"agent_id": "silent"}])
+    script.hub_sees(Received(Heartbeat(agents=[*read, AgentBeat(agent_id="silent")])))
+
+
+@both_codecs
+def test_larger_resource_usage_is_refused_and_the_session_stays(codec: Codec) -> None:
+    script = received(codec, [{"agent_id": "a", "resource_usage": {"note": "x" * MAX_USAGE_BYTES}}])
+    (error,) = map(codec.decode_from_hub, script.session.data_to_send())
+    assert isinstance(error, Error)
+    assert (error.code, str(MAX_USAGE_BYTES) in error.message) == (ErrorCode.TOO_LARGE, True)
+    script.hub_sees(Ignored("too_large:heartbeat")).hub_is(SessionState.READY)
+
+
+@both_codecs
+def test_parameters_with_long_texts_and_some_values_are_read(codec: Codec) -> None:
+    params: dict[str, Any] = {"text": TEXT, "other": TEXT, "values": [0] * 20_000, "none": None}
+    asked(codec, params).hub_sees(Received(Request(id="q", method="m", params=params)))
+
+
+@both_codecs
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"text": TEXT, "values": ["x"] * MAX_PARAMS_BYTES},
+        {"a": TEXT, "b": [TEXT]},
+        {"text": TEXT, **{str(n): n for n in range(MAX_PARAMS)}},
+    ],
+    ids=["elements", "a text in a list", "keys"],
+)
+def test_larger_parameters_are_refused_and_the_session_stays(codec: Codec, params: dict[str, Any]) -> None:
+    script = asked(codec, params)
+    (response,) = map(codec.decode_from_hub, script.session.data_to_send())
+    assert isinstance(response, Response) and response.error is not None
+    assert (response.id, response.error.code) == ("q", ErrorCode.TOO_LARGE)
+    script.hub_sees(Ignored("too_large:q")).hub_is(SessionState.READY)
+
+
+@both_codecs
+def test_a_large_frame_with_an_invalid_value_ends_the_session(codec: Codec) -> None:
+    scripts = [asked(codec, {"text": TEXT, "deep": DEEP})]
+    for padding in (0, 100_000):
+        usage = {"note": "x" * padding, "nested": {"a": 1}}
+        scripts.append(received(codec, [{"agent_id": "a", "resource_usage": usage}]))
+    for script in scripts:
+        script.hub_sees(Ended(CloseCode.BAD_FRAME, "bad_frame"))
+
+
+# --- the tables of a session, and every frame in every state ---
+
+
+def samples(codec: Codec) -> dict[type[Frame], Frame]:
+    """One frame of each type; open values are spelled in *codec*."""
+    made: list[Frame] = [
+        CHALLENGE,
+        HELLO,
+        WELCOME,
+        Error(code="internal", message="sorry"),
+        Goodbye(reason="stopping"),
+        Hubs(hubs=["wss://a.example:8770"]),
+        AgentRun(run_id="r-1", fence=1, agent_id="a-1", config=RunConfig(paths=["/home"])),
+        AgentAck(run_id="r-1", fence=1),
+        AgentManifest(run_id="r-1", fence=1),
+        AgentFetch(run_id="r-1", fence=1, paths=["notes.md"]),
+        AgentData(run_id="r-1", fence=1, files=[FilePiece(path="notes.md", content="# Notes")]),
+        AgentCredit(run_id="r-1", fence=1, pieces=1),
+        AgentComplete(run_id="r-1", fence=1, files=1),
+        AgentCancel(run_id="r-1", fence=1),
+        AgentReceipt(receipt=RECEIPT),
+        ToolCall(id="c-1", action=Action.INSERT, table="tasks", data={"title": "Call Ada"}),
+        ToolResult(id="c-1", result=codec.pack({"id": "row-1"})),
+        ToolCalls(
+            calls=[ToolCall(id="c-1", action=Action.INSERT, table="tasks", data={"title": "Call Ada"})]
+        ),
+        ToolResults(results=[ToolResult(id="c-1", result=codec.pack({"id": "row-1"}))]),
+        Request(id="q-1", method="runs.list"),
+        Response(id="q-1", result={"runs": []}),
+        Heartbeat(),
+        Event(event="run.finished", seq=1),
+    ]
+    return {type(frame): frame for frame in made}
+
+
+EVERY_FRAME = sorted({*FROM_DEVICE, *FROM_HUB}, key=type_of)
+both_sides = pytest.mark.parametrize("table", [HUB_SESSION, DEVICE_SESSION], ids=lambda table: table.name)
+
+
+def hub_in(state: SessionState, codec: Codec) -> HubSession:
+    script = Script(codec)
+    if state in (S.JUDGING, S.READY):
+        script.device_says(HELLO)
+    if state is S.READY:
+        script.accept()
+    if state is S.CLOSING:
+        script.hub_ends(Goodbye(reason="stopping"), CloseCode.STOPPING)
+    if state is S.CLOSED:
+        script.device_hangs_up()
+    script.session.data_to_send()
+    return script.hub_is(state).session
+
+
+def device_in(state: SessionState, codec: Codec) -> DeviceSession:
+    script = DeviceScript(codec)
+    if state in (S.JUDGING, S.READY):
+        script.greet()
+    if state is S.READY:
+        script.hub_says(WELCOME)
+    if state is S.CLOSING:
+        script.leave()
+    if state is S.CLOSED:
+        script.hub_hangs_up()
+    script.session.data_to_send()
+    return script.device_is(state).session
+
+
+def walk(session: Session, allowed: Allowed, frame: Frame) -> None:
+    """What the table says of *frame* is what the session does with it."""
+    state = session.state
+    events = session.receive_data(session.codec.encode(frame), OPENED_AT)
+    if state in OVER:
+        assert (events, session.data_to_send()) == ([], [])
+        assert session.state is state
+    elif type(frame) in allowed[state]:
+        assert not any(isinstance(event, Ended) for event in events)
+    else:
+        assert (events, session.state) == ([Ended(CloseCode.BAD_FRAME, ErrorCode.WRONG_STATE)], S.CLOSING)
+        assert len(session.data_to_send()) == 1  # the error frame that says so
+
+
+@both_codecs
+@each("state", S)
+@each("frame", EVERY_FRAME)
+def test_a_hub_takes_what_its_table_allows_and_ends_over_the_rest(
+    frame: type[Frame], state: SessionState, codec: Codec
+) -> None:
+    walk(hub_in(state, codec), ALLOWED_FROM_DEVICE, samples(codec)[frame])
+
+
+@both_codecs
+@each("state", S)
+@each("frame", EVERY_FRAME)
+def test_a_device_takes_what_its_table_allows_and_ends_over_the_rest(
+    frame: type[Frame], state: SessionState, codec: Codec
+) -> None:
+    walk(device_in(state, codec), ALLOWED_FROM_HUB, samples(codec)[frame])
+
+
+@both_codecs
+@each("state", S)
+@each("frame", EVERY_FRAME)
+def test_each_side_may_receive_what_the_other_may_send(
+    frame: type[Frame], state: SessionState, codec: Codec
+) -> None:
+    for session, allowed in (
+        (hub_in(state, codec), ALLOWED_FROM_HUB),
+        (device_in(state, codec), ALLOWED_FROM_DEVICE),
+    ):
+        try:
+            session.send(samples(codec)[frame])
+        except LocalProtocolError:
+            assert session.data_to_send() == []
+        else:
+            assert state is S.READY
+            assert frame in allowed[S.READY]
+
+
+def test_every_frame_may_come_in_some_state_and_an_error_in_every_open_one() -> None:
+    assert {frame for allowed in ALLOWED_FROM_DEVICE.values() for frame in allowed} == set(FROM_DEVICE)
+    assert {frame for allowed in ALLOWED_FROM_HUB.values() for frame in allowed} == set(FROM_HUB)
+    assert [state for state in set(S) - OVER if Error not in ALLOWED_FROM_HUB[state]] == []
+
+
+def test_a_device_cannot_be_made_to_greet_twice_by_a_second_challenge() -> None:
+    assert DeviceScript().hub_says(CHALLENGE, CHALLENGE).session.state is S.CLOSING
+
+
+@both_sides
+def test_no_move_leads_back(table: Table[SessionState, SessionMove]) -> None:
+    order = list(S)
+    assert all(order.index(before) < order.index(after) for before, _, after in table.moves())
+
+
+@both_sides
+def test_from_every_live_state_a_session_can_end_and_be_hung_up_on(
+    table: Table[SessionState, SessionMove],
+) -> None:
+    moves = {
+        (table.after(state, SessionMove.ENDED), table.after(state, SessionMove.HUNG_UP))
+        for state in S
+        if state not in OVER
+    }
+    assert moves == {(S.CLOSING, S.CLOSED)}
