@@ -50,12 +50,12 @@ from hub.outbound.client import AnswerTooLarge, OutboundClient, TransportError, 
 from hub.outbound.rules import AddressRefused, bounded
 from protocol.frame import read_json
 from protocol.ids import BootId
-from storage.connectors import connectors, credentials
+from storage.connectors import connectors, credentials, seen_messages
 from storage.connectors.connectors import DETAIL_CHARS, ConnectorRow
 from storage.connectors.credentials import CredentialRow, GrantSight
 from storage.devices import nodes
 from storage.kernel.database import StorageError
-from storage.runs import items, posted
+from storage.runs import items
 from storage.store import Connection, Store
 
 ANSWER_S: Final = 20.0  # less than the duration of a token lease
@@ -810,12 +810,12 @@ async def waiting_posts(
 ) -> Sequence[Posted]:
     """Return unsettled posts to one connector; the bodies of settled posts are deleted. See ``Inbox``."""
     rows = await store.write(
-        posted.settle_and_list, connector_id, after=after, most=most, at=epoch_ms(clock.now())
+        seen_messages.settle_and_list, connector_id, after=after, most=most, at=epoch_ms(clock.now())
     )
     return [
         Posted(
             id=row.id,
-            key=posted.message_key_of(row.key),
+            key=seen_messages.message_key_of(row.key),
             received_at=from_epoch_ms(row.received_at),
             media_type=row.media_type,
             event=row.event,

@@ -52,8 +52,8 @@ from hub.settings.settings import Settings
 from hub.settings.values import Address, SecretMissing
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import UserId
+from storage.connectors import seen_messages
 from storage.devices.attempts import AttemptLimits
-from storage.runs import posted
 from storage.store import Store
 
 log = Channel(__name__)
@@ -430,7 +430,7 @@ class HooksInUse:
         hooks = [
             _hook(number, one)
             for number, one in enumerate(settings.connectors)
-            if one.provider == posted.PROVIDER
+            if one.provider == seen_messages.PROVIDER
         ]
         return partial(self._use, settings, hooks)
 

@@ -8,8 +8,7 @@ import sqlalchemy as sa
 from protocol.ids import AgentId, RunId
 from storage.connectors import connectors, seen_messages
 from storage.connectors.connectors import DeclaredConnector
-from storage.runs import posted
-from storage.runs.posted import TooManyPosted
+from storage.connectors.seen_messages import TooManyPosted
 from storage.schema import agents as agent_table
 from storage.schema import posted as table
 from tests.storage.rows import AT, make_agent
@@ -30,18 +29,18 @@ def hook(c: sa.Connection) -> str:
 
 def post(c: sa.Connection, hook: str, *keys: str, most: int = 10, since: int = 0, at: int = AT) -> bool:
     told: dict[str, Any] = {"event": "push", "media_type": "text/plain", "body": keys[0].encode()}
-    return posted.take_in(
+    return seen_messages.take_in(
         c, hook, id=f"row-{keys[0]}", keys=keys, since=since, most_waiting=most, at=at, **told
     )
 
 
 def waiting(c: sa.Connection, hook: str, after: str = "", most: int = 10) -> list[str]:
-    return [row.key for row in posted.settle_and_list(c, hook, after=after, most=most, at=AT + 9)]
+    return [row.key for row in seen_messages.settle_and_list(c, hook, after=after, most=most, at=AT + 9)]
 
 
 def test_a_delivery_is_one_row_however_often_it_is_posted(c: sa.Connection, hook: str) -> None:
     assert [post(c, hook, "a"), post(c, hook, "a"), post(c, hook, "b")] == [True, False, True]
-    assert (waiting(c, hook), posted.connectors_with_news(c)) == (["a", "b"], [hook])
+    assert (waiting(c, hook), seen_messages.connectors_with_news(c)) == (["a", "b"], [hook])
 
 
 def test_what_was_posted_under_another_of_its_keys_is_the_same_only_for_a_while(
@@ -71,9 +70,9 @@ def test_what_is_settled_loses_its_body_and_is_known_when_it_is_posted_again(
     for key in "abcd":
         post(c, hook, key)
     run = RunId("run")
-    seen_messages.note_seen(c, INBOX, posted.message_key_of("a"), "planned", run_id=run, at=AT)
-    seen_messages.note_seen(c, INBOX, posted.message_key_of("b"), "left_out", run_id=run, at=AT)
-    seen_messages.note_failed(c, INBOX, posted.message_key_of("c"), run_id=run, reason="busy", at=AT)
+    seen_messages.note_seen(c, INBOX, seen_messages.message_key_of("a"), "planned", run_id=run, at=AT)
+    seen_messages.note_seen(c, INBOX, seen_messages.message_key_of("b"), "left_out", run_id=run, at=AT)
+    seen_messages.note_failed(c, INBOX, seen_messages.message_key_of("c"), run_id=run, reason="busy", at=AT)
     assert waiting(c, hook) == ["c", "d"]
     rows = c.execute(sa.select(table.c.dedupe_key, table.c.body, table.c.settled_at)).all()
     assert {tuple(row) for row in rows} == {

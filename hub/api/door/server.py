@@ -58,10 +58,9 @@ from hub.settings.limit_settings import DEFAULTS
 from hub.settings.values import Address
 from hub.version import command_to_add
 from protocol.errors import CodedError, ErrorCode, HubError
-from storage.connectors import connectors
+from storage.connectors import connectors, seen_messages
 from storage.connectors.connectors import UnknownConnector
-from storage.runs import posted
-from storage.runs.posted import TooManyPosted
+from storage.connectors.seen_messages import TooManyPosted
 from storage.store import Store
 
 if TYPE_CHECKING:
@@ -519,7 +518,7 @@ class Hooks:
         try:
             row = await self._store.read(connectors.get_connector, hook.name)
             is_new = await self._store.write(
-                posted.take_in,
+                seen_messages.take_in,
                 row.id,
                 id=self._ids.fresh(),
                 keys=delivery.keys,
@@ -605,7 +604,7 @@ class NewsDesk:
     async def serve(self) -> None:
         """Report connectors until cancelled, first those whose posts a killed hub had not reported."""
         try:
-            for connector_id in await self._store.read(posted.connectors_with_news):
+            for connector_id in await self._store.read(seen_messages.connectors_with_news):
                 self.news(connector_id)
         except HubError as problem:
             log.warning("hook.news_not_told", code=problem.code, detail=str(problem))
