@@ -37,7 +37,6 @@ from hub.settings.settings import Settings
 from hub.version import VERSION
 from protocol.ids import BootId, NodeId, UserId
 from storage import audit
-from storage.agents import settings_revisions
 from storage.devices import devices, nodes
 from storage.kernel.database import Database, StorageError
 from storage.runs import run_moves
@@ -237,7 +236,7 @@ async def begin(context: Context) -> Boot:
         declared_gateways=declared_gateways(settings),
         declared_connectors=declared_connectors(settings),
         node_id=context.node.id,
-        also=partial(settings_revisions.record_use, node_id=context.node.id, number=number),
+        also=partial(nodes.record_use, node_id=context.node.id, number=number),
     )
     return Boot(user_id, hub_id, secret, key, hold, hold_until_ms)
 

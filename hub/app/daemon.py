@@ -37,7 +37,7 @@ from hub.settings.reading import OpenedSettings
 from hub.settings.reload import Reloader, SettingsWatch
 from hub.version import VERSION
 from protocol.ids import BootId
-from storage.agents import settings_revisions
+from storage.devices import nodes
 from storage.store import ObservedDatabase, open_store
 
 log = Channel(__name__)
@@ -153,7 +153,7 @@ async def _serve_hub(
         )
         await hub.open(resources)
         if lag:
-            await store.write(settings_revisions.record_refusal, node.id, lag)
+            await store.write(nodes.record_refusal, node.id, lag)
         lifetime.start_soon(_stop_when_asked, hub, drain, manager, lifetime.cancel_scope)
         await lifetime.start(hub.supervisor.serve)
         # Excludes existing objects from garbage collection: a full collection blocks the loop for 0.2 s.

@@ -52,7 +52,7 @@ from hub.settings.schema import effect_of
 from hub.settings.settings import Settings
 from hub.settings.values import Effect, Table
 from protocol.errors import CodedError, ErrorCode, HubError
-from storage.agents.settings_revisions import PublishedMeanwhile
+from storage.devices.nodes import PublishedMeanwhile
 from storage.kernel.database import StorageError
 
 
