@@ -57,8 +57,8 @@ from storage.runs.items import (
     Verdict,
     known_items,
 )
-from storage.runs.placing import place_of
 from storage.runs.plans import ItemCaps, capped
+from storage.runs.run_locks import place_of
 from storage.runs.run_moves import CannotRun, LivesAtGateway
 from storage.runs.units import LedgerEntry, ledger_entries
 from storage.store import Store

@@ -22,8 +22,7 @@ from hub.schedules.trigger import describe_count
 from protocol.errors import CATALOGUE, ErrorCode, connect_command
 from protocol.lifecycles import EXECUTING_RUN_STATES, FINAL_RUN_STATES, PauseReason, RunState
 from protocol.requirements import Unmet
-from storage.runs.placing import ADMIT
-from storage.runs.run_locks import LockInTheWay
+from storage.runs.run_locks import ADMIT, LockInTheWay
 from storage.runs.runs import RunError, RunRow
 from storage.schedules.fires import Missed
 

@@ -18,14 +18,17 @@ from storage.devices.nodes import is_online
 from storage.kernel.columns import Int, fill, in_parts, listed, now_ms, readable, sparing, texts
 from storage.kernel.database import UnreadableRow, lone
 from storage.runs import run_locks
-from storage.runs.placing import has_place, place_of, place_runs, waits_alone
 from storage.runs.run_locks import (
     WAITS_FOR_LOCKS,
     LockInTheWay,
     RunToLock,
+    has_place,
     let_go,
     locks_in_the_way,
+    place_of,
+    place_runs,
     take_locks,
+    waits_alone,
 )
 from storage.runs.run_moves import MOVED_FOR, RUN_BY_FIRE, CannotRun, create_run, remember_moves
 from storage.runs.runs import RunMove, RunRow, get_run

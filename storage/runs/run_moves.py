@@ -43,8 +43,7 @@ from storage.devices.nodes import is_alive
 from storage.kernel.columns import Int, in_parts, listed, now_ms, sparing, spelled, unindexed, write_each
 from storage.kernel.database import end_sessions
 from storage.runs.calls import count_calls
-from storage.runs.placing import IS_ENDED, IS_LEFT
-from storage.runs.run_locks import let_go
+from storage.runs.run_locks import IS_ENDED, IS_LEFT, let_go
 from storage.runs.runs import (
     HeldRun,
     RunMove,

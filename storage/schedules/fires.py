@@ -37,8 +37,7 @@ from storage.kernel.columns import (
     values_of,
 )
 from storage.kernel.database import Conflict
-from storage.runs.placing import waits_alone
-from storage.runs.run_locks import let_go, with_other_locks
+from storage.runs.run_locks import let_go, waits_alone, with_other_locks
 from storage.runs.run_moves import remember_moves
 from storage.runs.run_pauses import request_cancel
 from storage.runs.runs import RunMove

@@ -10,8 +10,8 @@ from storage.agents.declared_agents import DeclaredAgent
 from storage.connectors import connectors
 from storage.connectors.connectors import DeclaredConnector
 from storage.devices import devices
-from storage.runs import placing, run_claims, run_moves, run_pauses, units
-from storage.runs.placing import NoDevice
+from storage.runs import run_claims, run_locks, run_moves, run_pauses, units
+from storage.runs.run_locks import NoDevice
 from storage.runs.runs import RunRow
 from storage.schedules import fires
 from storage.schema import devices as device_table
@@ -98,7 +98,9 @@ def test_a_connected_device_of_this_process_is_chosen_before_that_of_another(
     appear(c, [DeviceId("device-tablet")])
     make_run(c, agent=mail)
     given = {"agent": mail.id, "user": ME}
-    chosen = [c.execute(placing.PLACE, given | {"boot": boot}).scalar_one() for boot in (BOOT, NEXT_BOOT, "")]
+    chosen = [
+        c.execute(run_locks.PLACE, given | {"boot": boot}).scalar_one() for boot in (BOOT, NEXT_BOOT, "")
+    ]
     assert chosen == ["device-tablet", "device-attic", "device-attic"]
 
 

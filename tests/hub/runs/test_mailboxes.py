@@ -36,7 +36,7 @@ from storage.connectors.connectors import DeclaredConnector
 from storage.runs import items as item_rows
 from storage.runs import run_pauses, runs
 from storage.runs.items import ItemFilter
-from storage.runs.placing import NoDevice
+from storage.runs.run_locks import NoDevice
 from storage.runs.runs import RunRow
 from storage.schema import devices, items
 from storage.store import Store
