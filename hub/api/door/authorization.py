@@ -43,9 +43,7 @@ from hub.outbound.client import AnswerTooLarge, DecodingError, InvalidURL, Outbo
 from hub.outbound.rules import is_this_machine
 from hub.printable import one_line
 from hub.tokens import TokenKind, hash_token
-from storage.devices import assistant_grants
-from storage.devices.assistant_grants import GrantRow
-from storage.devices.tokens import FRESH_MS, OPERATOR_TOKENS
+from storage.devices.tokens import FRESH_MS, OPERATOR_TOKENS, GrantRow, find_client, find_grant, renew
 from storage.store import Store
 
 log = Channel(__name__)
@@ -231,7 +229,7 @@ class Authorization:
 
     async def load_access_token(self, token: str) -> AccessToken | None:
         """Return the token of an assistant, or None."""
-        found = await self._store.read(assistant_grants.find_client, hash_token(token))
+        found = await self._store.read(find_client, hash_token(token))
         if found is None:
             return None
         return AccessToken(token=token, client_id=found[1], scopes=[], subject=found[0])
@@ -248,7 +246,7 @@ class Authorization:
     async def _grant(self, secret: str) -> GrantRow | None:
         """Return the grant of a secret that was not used; revoke that of one that was."""
         family, _, turn = secret.partition(".")
-        grant = await self._store.read(assistant_grants.find_grant, hash_token(family), self._now)
+        grant = await self._store.read(find_grant, hash_token(family), self._now)
         if grant is not None and grant.turn_hash != hash_token(turn):
             await self._store.write(OPERATOR_TOKENS.revoke, grant.token_id, at=self._now, actor="hub")
             log.warning("assistant.secret_reused", token_id=grant.token_id)
@@ -263,8 +261,8 @@ class Authorization:
             token, following = (
                 tokens.make(kind, self._chance) for kind in (TokenKind.ASSISTANT, TokenKind.RENEWAL)
             )
-            renew = partial(
-                assistant_grants.renew,
+            renewal = partial(
+                renew,
                 grant=grant,
                 turn_hash=hash_token(turn),
                 next_hash=hash_token(following),
@@ -272,7 +270,7 @@ class Authorization:
                 last4=tokens.last4(token),
                 at=self._now,
             )
-            if await self._store.write(renew):
+            if await self._store.write(renewal):
                 return OAuthToken(
                     access_token=token,
                     expires_in=FRESH_MS // 1_000,

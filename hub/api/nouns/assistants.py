@@ -26,8 +26,7 @@ from hub.roles import BY_ALL, PRINCIPAL, PUBLIC, ROLE_SCOPES, Principal, Role, S
 from hub.tokens import TokenKind
 from protocol.errors import CodedError, ErrorCode, did_you_mean
 from protocol.ids import TokenId, UserId
-from storage.devices.assistant_grants import create_grant
-from storage.devices.tokens import DAY_MS, SESSIONS, BrowserSessionRow
+from storage.devices.tokens import DAY_MS, SESSIONS, BrowserSessionRow, create_grant
 from storage.store import Store
 
 if TYPE_CHECKING:
