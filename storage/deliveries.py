@@ -6,10 +6,15 @@ second one. The holder of the lease of a target collects its events and sends th
 a delivery checks the term. Issues are found by each hub, and are written by all of them.
 
 A target that is away costs MOST_WAITING rows: further events are counted, and one event says how many.
+
+An event names things by id and name, and has no text of a document: it may go to a machine that is not the
+operator's. Titles are added for targets that ask for them.
+
+A mute says that a person does not want to be shown an issue, for a time or for good, at all nodes.
 """
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
@@ -17,12 +22,146 @@ import sqlalchemy as sa
 
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import BootId, UserId
-from storage.changes import changes_after, newest
+from protocol.lifecycles import FINAL_RUN_STATES
+from protocol.tables import TABLES
+from storage import audit
+from storage.changes import Change, changes_after, newest
 from storage.devices import nodes
 from storage.devices.devices import find_user_by_name
-from storage.hub_events import HubEvent, derive_events, name_of_subject
-from storage.kernel.columns import Int, Key, columns_of, fill, fill_page, paged, put_first
-from storage.schema import deliveries, notify_targets, users
+from storage.kernel.columns import (
+    Int,
+    Key,
+    columns_of,
+    fill,
+    fill_page,
+    in_parts,
+    listed_keys,
+    paged,
+    put_first,
+)
+from storage.schema import (
+    agents,
+    boards,
+    deliveries,
+    devices,
+    issue_mutes,
+    items,
+    notify_targets,
+    questions,
+    runs,
+    users,
+)
+
+
+class HubEvent(msgspec.Struct, frozen=True):
+    """Event at the hub.
+
+    Attributes:
+        subject: the thing that it is about; a target gets the events of one in their order.
+        key: distinguishes the event from others of its name and subject.
+        at: when it happened, epoch milliseconds.
+    """
+
+    event: str
+    subject: str
+    key: str
+    user_id: UserId | None
+    at: int
+    data: dict[str, Any]
+
+
+_since = sa.bindparam("since", type_=Int)
+_ids: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
+_OF_RUN: Final = ("id", "agent_id", "state", "outcome", "items_created", "completed_at")
+# By its call, an approval that a device reports again to a restored hub is the same event.
+_OF_ITEM: Final = (
+    *("id", "call_id", "target_table", "verdict", "verdict_at", "run_id", "agent_id", "user_id", "data"),
+)
+ENDED: Final = (
+    sa.select(*(runs.c[name] for name in _OF_RUN), agents.c.name.label("agent"), agents.c.user_id)
+    .join_from(runs, agents, agents.c.id == runs.c.agent_id)
+    .where(runs.c.id.in_(_ids), runs.c.completed_at >= _since, runs.c.state.in_(sorted(FINAL_RUN_STATES)))
+)
+OPEN: Final = (
+    sa.select(items.c.run_id, sa.func.count().label("count"))
+    .where(items.c.run_id.in_(_ids), items.c.verdict == "open", listed_keys(items))
+    .group_by(items.c.run_id)
+)
+APPROVED: Final = (
+    sa.select(*(items.c[name] for name in _OF_ITEM), agents.c.name.label("agent"))
+    .join_from(items, agents, agents.c.id == items.c.agent_id, isouter=True)
+    .where(items.c.id.in_(_ids), items.c.verdict_at >= _since, items.c.verdict.in_(("approved", "edited")))
+)
+ASKED: Final = (
+    sa.select(questions, boards.c.name.label("board"))
+    .join_from(questions, boards, boards.c.id == questions.c.board_id, isouter=True)
+    .where(questions.c.id.in_(_ids), questions.c.created_at >= _since)
+)
+
+
+def derive_events(
+    c: sa.Connection, changed: Iterable[Change], *, since: int, has_titles: bool
+) -> list[HubEvent]:
+    """Return the events of runs, items and questions that changed, in the order of their times.
+
+    Args:
+        since: epoch milliseconds; earlier events are left out.
+        has_titles: also with titles of items and the words of questions.
+    """
+    ids: dict[str, list[str]] = {"run": [], "item": [], "question": []}
+    for one in changed:
+        ids.get(one.kind, []).append(one.subject)
+    found: list[HubEvent] = []
+    for make, kind in ((_of_runs, "run"), (_of_items, "item"), (_of_questions, "question")):
+        for part in in_parts(ids[kind]):
+            found += make(c, part, since, has_titles)
+    return sorted(found, key=lambda one: one.at)
+
+
+def _of_runs(c: sa.Connection, ids: Sequence[str], since: int, has_titles: bool) -> Iterator[HubEvent]:
+    waiting = {row.run_id: row.count for row in c.execute(OPEN, {"ids": ids})}
+    for row in c.execute(ENDED, {"ids": ids, "since": since}).all():
+        about = {"run_id": row.id, "agent_id": row.agent_id, "agent": row.agent}
+        ended = about | {"state": row.state, "outcome": row.outcome, "items": row.items_created}
+        subject, key = f"run:{row.id}", f"{row.completed_at}"
+        yield HubEvent(f"run.{row.state.lower()}", subject, key, row.user_id, row.completed_at, ended)
+        if count := waiting.get(row.id):
+            about |= {"count": count}
+            yield HubEvent("items.waiting", subject, key, row.user_id, row.completed_at, about)
+
+
+def _of_items(c: sa.Connection, ids: Sequence[str], since: int, has_titles: bool) -> Iterator[HubEvent]:
+    for row in c.execute(APPROVED, {"ids": ids, "since": since}).all():
+        about = {"item_id": row.id, "table": row.target_table, "verdict": row.verdict, "run_id": row.run_id}
+        about |= {"agent_id": row.agent_id, "agent": row.agent}
+        if has_titles and (table := TABLES.get(row.target_table)) is not None:
+            about["title"] = row.data.get(table.title)
+        yield HubEvent(
+            "item.approved",
+            f"item:{row.id}",
+            f"{row.call_id} {row.verdict}",
+            row.user_id,
+            row.verdict_at,
+            about,
+        )
+
+
+def _of_questions(c: sa.Connection, ids: Sequence[str], since: int, has_titles: bool) -> Iterator[HubEvent]:
+    for row in c.execute(ASKED, {"ids": ids, "since": since}).all():
+        about = {"question_id": row.id, "board": row.board, "expires_at": row.expires_at}
+        if has_titles:
+            about["title"] = row.content
+        yield HubEvent("question.asked", f"question:{row.id}", "", row.user_id, row.created_at, about)
+
+
+def name_of_subject(c: sa.Connection, issue: str, subject: str) -> dict[str, str]:
+    """Return the name of the agent or device that an issue is about, if it is about one."""
+    for kind, table in (("agent", agents), ("device", devices)):
+        if issue.startswith(f"{kind}."):
+            name = c.execute(sa.select(table.c.name).where(table.c.id == subject)).scalar_one_or_none()
+            return {} if name is None else {kind: name, f"{kind}_id": subject}
+    return {}
+
 
 DAY_MS: Final = 86_400_000
 MOST_WAITING: Final = 1_000  # deliveries of a target
@@ -417,3 +556,51 @@ def _known(c: sa.Connection, ids: Sequence[str]) -> set[str]:
 def _id(name: str, one: HubEvent) -> str:
     spelled = "\0".join((name, one.event, one.subject, one.key))
     return f"msg_{hashlib.sha256(spelled.encode()).hexdigest()[:32]}"
+
+
+MOST_MUTES: Final = 1_000
+
+
+class IssueMute(msgspec.Struct, frozen=True):
+    """Mute of the issue with this key. *ends_at*: None: until it is ended by a person."""
+
+    key: str
+    user_id: UserId | None
+    reason: str
+    actor: str
+    muted_at: int
+    ends_at: int | None
+
+
+MUTES: Final = (
+    sa.select(*columns_of(IssueMute, issue_mutes))
+    .where(sa.or_(issue_mutes.c.ends_at.is_(None), issue_mutes.c.ends_at > sa.bindparam("now", type_=Int)))
+    .order_by(issue_mutes.c.key)
+)
+_of_issue: Final = issue_mutes.c.key == sa.bindparam("of")
+
+
+def list_mutes(c: sa.Connection, now: int) -> dict[str, IssueMute]:
+    """Return the mutes that have not ended, by their keys."""
+    return {row.key: fill(IssueMute, row) for row in c.execute(MUTES, {"now": now})}
+
+
+def mute(c: sa.Connection, new: IssueMute) -> None:
+    """Write a mute, in place of the one before, with its audit entry. Raises CodedError."""
+    c.execute(sa.delete(issue_mutes).where(_of_issue), {"of": new.key})
+    if c.execute(sa.select(sa.func.count()).select_from(issue_mutes)).scalar_one() >= MOST_MUTES:
+        raise CodedError(
+            ErrorCode.LIMIT_REACHED,
+            f"{MOST_MUTES} issues are muted already; hub issues ls --muted lists them",
+        )
+    c.execute(sa.insert(issue_mutes), msgspec.structs.asdict(new))
+    detail = {"reason": new.reason, "ends_at": new.ends_at}
+    audit.append(c, at=new.muted_at, actor=new.actor, event="issue.muted", subject=new.key, detail=detail)
+
+
+def unmute(c: sa.Connection, key: str, *, at: int, actor: str) -> bool:
+    """End a mute, with its audit entry. Return False if there is none."""
+    if c.execute(sa.delete(issue_mutes).where(_of_issue), {"of": key}).rowcount == 0:
+        return False
+    audit.append(c, at=at, actor=actor, event="issue.unmuted", subject=key)
+    return True

@@ -69,7 +69,7 @@ from hub.settings.settings import Settings
 from hub.settings.values import Address
 from hub.supervisor import Failures
 from protocol.ids import UserId
-from storage import changes, issue_mutes
+from storage import changes, deliveries
 from storage.deliveries import OpenIssue
 from storage.kernel.address import shown
 from storage.runs.run_locks import Offered
@@ -385,7 +385,7 @@ def watch_for_issues(
 
 
 async def _muted(store: Store, clock: Clock) -> Collection[str]:
-    return (await store.read(issue_mutes.list_mutes, now_ms(clock))).keys()
+    return (await store.read(deliveries.list_mutes, now_ms(clock))).keys()
 
 
 async def _note_changes(store: Store, changed: Iterable[tuple[str, UserId | None]]) -> None:

@@ -15,8 +15,8 @@ from hub.health.issues import Fix, Issue, Severity, place
 from hub.health.issues import Issues as FoundIssues
 from hub.roles import Scope
 from protocol.errors import CodedError, ErrorCode
-from storage import audit, issue_mutes
-from storage.issue_mutes import IssueMute
+from storage import audit, deliveries
+from storage.deliveries import IssueMute
 from storage.kernel.columns import Key
 from storage.kernel.database import StorageError
 from storage.store import Connection, Store
@@ -149,7 +149,7 @@ class Issues(Noun):
             raise CodedError(ErrorCode.BAD_PARAMS, f"there is no issue {key} now; hub issues ls lists all")
         owner = None if issue is None else issue.found.user_id
         row = IssueMute(key, owner, reason, actor, now, ends_at)
-        await self._store.write(issue_mutes.mute, row)
+        await self._store.write(deliveries.mute, row)
         await self._issues.refresh_muted()
         return (await self._store.read(_named, [row]))[key]
 
@@ -165,12 +165,12 @@ class Issues(Noun):
     async def unmute(self, key: Annotated[str, Meta(pattern=KEY)], actor: Actor) -> IssueMuteView:
         """Show a muted issue again. Returns the mute that has ended."""
         now = now_ms(self._clock)
-        row = (await self._store.read(issue_mutes.list_mutes, now)).get(key)
+        row = (await self._store.read(deliveries.list_mutes, now)).get(key)
         if row is None or self.user_id not in (None, row.user_id):
             raise CodedError(
                 ErrorCode.BAD_PARAMS, f"issue {key} is not muted; hub issues ls --muted lists those that are"
             )
-        await self._store.write(issue_mutes.unmute, key, at=now, actor=actor)
+        await self._store.write(deliveries.unmute, key, at=now, actor=actor)
         await self._issues.refresh_muted()
         return (await self._store.read(_named, [row]))[key]
 
@@ -204,7 +204,7 @@ def _counted(issues: Iterable[Issue]) -> IssueCounts:
 
 
 def _mutes(c: Connection, now: int) -> dict[str, IssueMuteView]:
-    return _named(c, issue_mutes.list_mutes(c, now).values())
+    return _named(c, deliveries.list_mutes(c, now).values())
 
 
 def _named(c: Connection, mutes: Collection[IssueMute]) -> dict[str, IssueMuteView]:
