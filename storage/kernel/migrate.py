@@ -5,6 +5,9 @@ A database of a newer release, or older than the first revision that this releas
 A new database gets the tables of ``storage.schema`` in one step. Alembic is imported only here, and only when
 older tables are migrated: the import takes a quarter of a second.
 
+The words of items have indexes that only one kind of database has: a file an FTS5 table of the rows of
+``item_words``, which triggers follow; a server a generated column of weighted words with a GIN index.
+
 Search for broken rows: values that the schema forbids, which another program wrote or a disk damaged.
 
 The hub writes no such row. It reads them as far as it can: an unknown word of an enum and text that is no
@@ -16,7 +19,7 @@ import os
 import re
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
@@ -28,8 +31,35 @@ import sqlalchemy as sa
 from storage.changes import drop_triggers, make_triggers
 from storage.kernel.columns import FIRST_INSTANT, LAST_INSTANT, Doc, Flag, is_instant, now_ms
 from storage.kernel.database import FromTheFuture, Unavailable, sqlstate, translation
-from storage.kernel.words_index import WORDS_INDEX
 from storage.schema import metadata
+
+_COLUMNS: Final = "title, project, person, body"
+_NEW, _OLD = (", ".join(f"{row}.{name}" for name in _COLUMNS.split(", ")) for row in ("NEW", "OLD"))
+_ADD: Final = f"INSERT INTO item_search (rowid, {_COLUMNS}) VALUES (NEW.number, {_NEW});"
+_DROP: Final = (
+    f"INSERT INTO item_search (item_search, rowid, {_COLUMNS}) VALUES ('delete', OLD.number, {_OLD});"
+)
+WORDS_INDEX: Final[Mapping[str, tuple[str, ...]]] = {
+    "sqlite": (
+        # the tokenizer splits at blanks only: other signs are not among the words
+        f"CREATE VIRTUAL TABLE item_search USING fts5({_COLUMNS}, content='item_words',"
+        " content_rowid='number', columnsize=0, tokenize='ascii')",
+        f"CREATE TRIGGER item_words_added AFTER INSERT ON item_words BEGIN {_ADD} END",
+        f"CREATE TRIGGER item_words_changed AFTER UPDATE OF {_COLUMNS} ON item_words"
+        f" BEGIN {_DROP} {_ADD} END",
+        f"CREATE TRIGGER item_words_deleted AFTER DELETE ON item_words BEGIN {_DROP} END",
+    ),
+    "postgresql": (
+        "ALTER TABLE item_words ADD COLUMN search tsvector GENERATED ALWAYS AS ("
+        + " || ".join(
+            f"setweight(to_tsvector('simple', {name}), '{weight}')"
+            for name, weight in zip(_COLUMNS.split(", "), "ABCD", strict=True)
+        )
+        + ") STORED",
+        "CREATE INDEX item_words_search ON item_words USING gin (search)",
+    ),
+}
+
 
 SHOWN: Final = 20  # broken rows of one table and cause
 

@@ -3,7 +3,7 @@
 Each item has a row of its words, written in the transaction of each change of what is shown of the item.
 Letters are folded here, so that a database only splits words at blanks. The words of the owner's edits count
 in place of those that were found. A file keeps its index of the words by triggers, a server in a column that
-it generates; see ``storage.kernel.words_index``.
+it generates; see ``storage.kernel.migrate``.
 """
 
 import re
