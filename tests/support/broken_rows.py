@@ -1,7 +1,8 @@
 """Broken rows of every kind, made from the schema and written past its constraints.
 
 A fault is a value in one column of one row that another program or a damaged disk could leave there. Around
-each there is a world: a row in every table, whose ids and names are the name of the world.
+each there is a world: a row in its table and in every table that this row refers to, whose ids and names are
+the name of the world. A whole world has a row in every table.
 """
 
 import re
@@ -138,8 +139,8 @@ def _violates(c: sa.Connection, table: str, changes: str, check: str) -> bool:
         tried.rollback()
 
 
-def _rows(world: str, number: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield a row of every table, which refers only to rows before it. *number*: of the world."""
+def _rows(world: str, number: int, fault: Fault | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the rows of a world, each of which refers only to rows before it. *number*: of the world."""
     own = {
         _WORLD: world,
         _WORLD.encode(): world.encode(),
@@ -147,7 +148,15 @@ def _rows(world: str, number: int) -> Iterator[tuple[str, dict[str, Any]]]:
         _SEQ: 1_000 + number,
     }
     for table, row in _pattern():
-        yield table, {name: own.get(value, value) for name, value in row.items()}
+        if fault is None or table in _needed(fault.table):
+            yield table, {name: own.get(value, value) for name, value in row.items()}
+
+
+@cache
+def _needed(table: str) -> frozenset[str]:
+    """Return the names of a table and of those that its rows refer to."""
+    parents = {key.column.table.name for key in metadata.tables[table].foreign_keys} - {table}
+    return frozenset([table]).union(*map(_needed, parents))
 
 
 _NUMBERED: Final = {"audit_log": ("seq",), "item_words": ("number",), "settings_revisions": ("number",)}
@@ -185,6 +194,13 @@ def _value(column: sa.Column[Any], choices: Mapping[str, str]) -> Any:
     return AT if column.name.endswith("at") else 1
 
 
+def _worlds(planted: Sequence[Fault], whole: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for number, name in enumerate(whole):
+        yield from _rows(name, number)
+    for number, fault in enumerate(planted, len(whole)):
+        yield from _rows(fault.world, number, fault)
+
+
 def plant(path: Path, planted: Sequence[Fault], whole: Sequence[str] = ()) -> None:
     """Write a world of each fault into the file *path*, and worlds without faults, named *whole*."""
     with closing(sqlite3.connect(path, isolation_level=None)) as c:
@@ -196,10 +212,9 @@ def plant(path: Path, planted: Sequence[Fault], whole: Sequence[str] = ()) -> No
         for pragma in ("writable_schema = on", "foreign_keys = off", "ignore_check_constraints = on"):
             c.execute(f"PRAGMA {pragma}")
         c.execute("BEGIN")
-        for number, name in enumerate([*whole, *(fault.world for fault in planted)]):
-            for table, row in _rows(name, number):
-                marks = ", ".join("?" * len(row))
-                c.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", list(row.values()))
+        for table, row in _worlds(planted, whole):
+            marks = ", ".join("?" * len(row))
+            c.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", list(row.values()))
         for fault in planted:
             c.execute(fault.statement)
         c.executemany("UPDATE sqlite_master SET sql = ? WHERE rowid = ?", [(b, a) for a, b in as_declared])
@@ -217,10 +232,9 @@ END $$"""
 def script_for_server(planted: Sequence[Fault], whole: Sequence[str] = ()) -> str:
     """Return SQL for a server that drops its constraints and writes the worlds as ``plant`` does."""
     statements = [_DROP]
-    for number, name in enumerate([*whole, *(fault.world for fault in planted)]):
-        for table, row in _rows(name, number):
-            values = ", ".join(map(_literal, row.values()))
-            statements.append(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({values})")
+    for table, row in _worlds(planted, whole):
+        values = ", ".join(map(_literal, row.values()))
+        statements.append(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({values})")
     return ";\n".join([*statements, *(fault.statement for fault in planted)])
 
 
