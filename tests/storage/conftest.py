@@ -22,15 +22,20 @@ from tests.support.postgres import Postgres
 
 BACKENDS = ("sqlite", "postgresql")
 POSTGRESQL: sa.Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
-# The tests of these modules make test runs on both databases, those of others on SQLite alone.
-# What PostgreSQL alone can do, several hubs at once above all, has modules of its own.
-TWINS = ("test_outbox",)
+# ``make test`` runs these tests on both databases, others on SQLite alone, with a look at what they would
+# send to PostgreSQL. What PostgreSQL alone can do, several hubs at once above all, has modules of its own.
+TWINS = (
+    "test_a_later_run_adopts_what_an_ended_one_planned_with_its_answers",
+    "test_the_last_answer_settles_a_whole_unit_like_a_transaction_of_its_own",
+    "test_the_ledger_holds_the_newest_content_and_forgets_with_the_prompt",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         used = getattr(item, "callspec", None)
-        if used and used.params.get("engine") == "postgresql" and item.path.stem not in TWINS:
+        is_twin = used is not None and used.params.get("engine") == "postgresql"
+        if is_twin and getattr(item, "originalname", "") not in TWINS:
             item.add_marker(pytest.mark.soak)
 
 

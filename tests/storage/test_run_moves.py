@@ -1,5 +1,3 @@
-from itertools import product
-
 import pytest
 import sqlalchemy as sa
 
@@ -41,11 +39,10 @@ from tests.support.coded import coded
 from tests.support.families import each
 
 LEGAL = [move for move in RUN.moves() if move[1] is not RunEvent.DISPATCHED]
-ILLEGAL = [
-    pair
-    for pair in product(RunState, RunEvent)
-    if not RUN.allows(*pair) and pair[1] is not RunEvent.DISPATCHED
-]
+ILLEGAL = {
+    state: [event for event in RunEvent if not RUN.allows(state, event) and event is not RunEvent.DISPATCHED]
+    for state in RunState
+}
 
 
 def outcome_for(event: RunEvent) -> RunOutcome | None:
@@ -85,13 +82,13 @@ def test_every_legal_move_is_written_remembered_and_counted(
         assert counters(c) == (int(after in LIVE_RUN_STATES and not executing), int(executing))
 
 
-@pytest.mark.slow
-@each(("state", "event"), ILLEGAL)
-def test_an_illegal_move_changes_nothing(c: sa.Connection, state: RunState, event: RunEvent) -> None:
+@each("state", RunState)
+def test_an_illegal_move_changes_nothing(c: sa.Connection, state: RunState) -> None:
     with undone(c):
         run = make_run(c, state=state)
-        with pytest.raises(IllegalTransition):
-            run_moves.move(c, run.held, event, at=AT + 1, actor="somebody")
+        for event in ILLEGAL[state]:
+            with pytest.raises(IllegalTransition):
+                run_moves.move(c, run.held, event, at=AT + 1, actor="somebody")
         assert runs.get_run(c, run.id) == run
 
 

@@ -39,11 +39,11 @@ from tests.support.presence import appear, open_session
 
 HUBS = 4
 EAST, WEST = BootId("east"), BootId("west")
-AGENTS, RUNS_EACH = 40, 8
+AGENTS, RUNS_EACH, BOOTS = 16, 4, 4
 
 
 def queue_up(c: sa.Connection, each: int = 2) -> None:
-    """Runs that are ready, so many of each of forty agents that may do many at once."""
+    """Runs that are ready, so many of each of the agents, which may do many at once."""
     names = [f"agent-{n}" for n in range(AGENTS)]
     declare(c, *(DeclaredAgent(name=name, device_name=name, paths=("notes",)) for name in names))
     c.execute(sa.update(agent_table).values(max_concurrent_runs=RUNS_EACH))
@@ -54,10 +54,10 @@ def queue_up(c: sa.Connection, each: int = 2) -> None:
 
 
 async def connect_to_boots(hub: Database) -> dict[BootId, frozenset[DeviceId]]:
-    """Connect the agents' devices to eight hubs; which has which."""
+    """Connect the agents' devices to the hubs; which has which."""
     shares = {
-        BootId(f"boot-{boot}"): frozenset(DeviceId(f"device-agent-{n}") for n in range(boot, AGENTS, 8))
-        for boot in range(8)
+        BootId(f"boot-{boot}"): frozenset(DeviceId(f"device-agent-{n}") for n in range(boot, AGENTS, BOOTS))
+        for boot in range(BOOTS)
     }
     for boot_id, share in shares.items():
         await hub.write(appear, share, boot_id)
@@ -65,7 +65,7 @@ async def connect_to_boots(hub: Database) -> dict[BootId, frozenset[DeviceId]]:
 
 
 @pytest.mark.soak
-async def test_eight_workers_claim_each_of_many_runs_once(hubs: list[Database]) -> None:
+async def test_workers_claim_each_of_many_runs_once(hubs: list[Database]) -> None:
     await hubs[0].write(queue_up, RUNS_EACH)
     shares = await connect_to_boots(hubs[0])
     claimed: list[RunRow] = []
@@ -78,7 +78,7 @@ async def test_eight_workers_claim_each_of_many_runs_once(hubs: list[Database]) 
             claimed.extend(taken)
 
     async with anyio.create_task_group() as workers:
-        for n in range(8):
+        for n in range(BOOTS):
             workers.start_soon(work, hubs[n % HUBS], BootId(f"boot-{n}"))
     assert (Counter(run.id for run in claimed).most_common(1)[0][1], len(claimed)) == (1, AGENTS * RUNS_EACH)
     assert {run.fence for run in claimed} == {1}
@@ -99,7 +99,7 @@ async def test_each_of_many_hubs_claims_as_many_runs_as_it_may(hubs: list[Databa
         gates = Gates(online=shares[boot_id], per_device=1, total=3)
         return partial(run_claims.claim_runs, boot_id=boot_id, gates=gates, lease_ms=30_000, at=AT, most=7)
 
-    await at_once(hubs, claim, number=8)
+    await at_once(hubs, claim, number=BOOTS)
     executing = await hubs[0].read(runs.list_runs, states=[RunState.PREPARING], limit=1_000)
     assert set(Counter(run.lease_boot_id for run in executing).values()) == {3}
     assert max(Counter(run.device_id for run in executing).values()) == 1
@@ -119,7 +119,7 @@ async def test_an_agent_on_two_hubs_executes_no_more_runs_than_it_may(hubs: list
         return partial(run_claims.claim_runs, boot_id=boot_id, gates=gates, lease_ms=30_000, at=AT)
 
     await hubs[0].write(share_agents)
-    assert sum(map(len, await at_once(hubs, claim, number=8))) == 1
+    assert sum(map(len, await at_once(hubs, claim, number=BOOTS))) == 1
 
 
 async def test_one_fire_makes_one_run_however_many_hubs_see_it(hubs: list[Database]) -> None:
