@@ -10,9 +10,8 @@ from subprocess import PIPE
 
 import anyio
 import pytest
-from anyio.abc import Process
 
-from hub.device.app import DeviceOptions, ReferenceDevice, run_device
+from hub.device.app import DeviceOptions, ReferenceDevice, run_device, serve_device
 from hub.device.credentials import KnownHubs, TokenCredential, dialled
 from protocol.errors import CloseCode, ErrorCode
 from protocol.handshake import Error, Goodbye
@@ -28,74 +27,72 @@ import sys
 from pathlib import Path
 from hub.device.app import DeviceOptions, run_device
 
-url, state, token = sys.argv[1], Path(sys.argv[2]), sys.argv[3] or None
-options = DeviceOptions(urls=[url], roots=[state / "notes"], db=state / "desk.db", token=token, name="desk")
+url, state = sys.argv[1], Path(sys.argv[2])
+options = DeviceOptions(urls=[url], roots=[state / "notes"], db=state / "desk.db", token="t", name="desk")
 sys.exit(run_device(options, on_status=lambda line: print(line, flush=True)))
 """
 
 
 @asynccontextmanager
-async def _connecting(url: str, state: Path, token: str = "t") -> AsyncIterator[Process]:
+async def _serving(
+    url: str, state: Path, token: str | None = "t"
+) -> AsyncIterator[tuple[list[str], list[int]]]:
+    """Serve a device until it ends, or until the block ends; yield its messages, and its exit code then."""
     (state / "notes").mkdir(exist_ok=True)
-    command = [sys.executable, "-c", _CONNECT, url, str(state), token]
-    root = Path(__file__).parents[3]
-    async with await anyio.open_process(command, stdout=PIPE, stderr=None, cwd=root) as process:
-        with ending(process):
-            yield process
+    options = DeviceOptions(
+        urls=[url], roots=[state / "notes"], db=state / "desk.db", token=token, name="desk"
+    )
+    told, codes = list[str](), list[int]()
 
+    async def serve() -> None:
+        codes.append(await serve_device(options, on_status=told.append))
 
-async def _ending(process: Process) -> tuple[int, str]:
-    """The exit code, and the last line that was told."""
-    told = await _told(process)
-    return await process.wait(), told[-1]
-
-
-async def _told(process: Process) -> list[str]:
-    assert process.stdout is not None
-    with anyio.fail_after(10):
-        return b"".join([block async for block in process.stdout]).decode().splitlines()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(serve)
+        yield told, codes
+        tasks.cancel_scope.cancel()
 
 
 async def test_an_interrupted_device_says_goodbye_and_is_done(tmp_path: Path) -> None:
-    async with ScriptedHub().open() as hub, _connecting(hub.url, tmp_path) as process:
-        guest = await hub.welcomed()
-        process.send_signal(signal.SIGTERM)
-
-        assert await guest.left() == CloseCode.NORMAL
-        assert await _ending(process) == (0, "stopped")
+    (tmp_path / "notes").mkdir()
+    root = Path(__file__).parents[3]
+    async with ScriptedHub().open() as hub:
+        command = [sys.executable, "-c", _CONNECT, hub.url, str(tmp_path)]
+        async with await anyio.open_process(command, stdout=PIPE, stderr=None, cwd=root) as process:
+            with ending(process), anyio.fail_after(30):
+                guest = await hub.welcomed()
+                process.send_signal(signal.SIGTERM)
+                assert await guest.left() == CloseCode.NORMAL
+                assert process.stdout is not None
+                told = b"".join([block async for block in process.stdout]).decode().splitlines()
+                assert (await process.wait(), told[-1]) == (0, "stopped")
 
 
 async def test_a_new_address_of_a_known_hub_is_told_as_one_and_makes_no_second_key(tmp_path: Path) -> None:
     of_keys = []
     async with ScriptedHub().open() as hub:
         for url in (hub.url, hub.url.replace("127.0.0.1", "localhost")):
-            async with _connecting(url, tmp_path, token="") as process:
-                await (await hub.guest()).welcome()
-                process.send_signal(signal.SIGTERM)
-                of_keys.append([line for line in await _told(process) if line.startswith("the key of")])
+            async with _serving(url, tmp_path, token=None) as (told, _):
+                await hub.welcomed()
+                of_keys.append([line for line in told if line.startswith("the key of")])
     of_device, of_hub = of_keys[0]
     assert of_keys[1] == [f"{of_hub}, which this device knows at {dialled(hub.url)}", of_device]
     assert [file.name async for file in anyio.Path(tmp_path).glob("*.key")] == ["desk.key"]
 
 
-async def test_a_device_without_a_right_to_connect_ends_with_77(tmp_path: Path) -> None:
-    async with ScriptedHub().open() as hub, _connecting(hub.url, tmp_path) as process:
-        guest = await hub.guest()
-        assert (await guest.hello()).roots == [str(tmp_path / "notes")]
-        await guest.refuse(Error(code=ErrorCode.REVOKED, message="token revoked"), CloseCode.REVOKED)
-        code, told = await _ending(process)
+async def test_a_device_that_is_turned_away_ends_with_the_exit_code_of_the_reason(tmp_path: Path) -> None:
+    async with ScriptedHub().open() as hub:
+        async with _serving(hub.url, tmp_path) as (told, codes):
+            guest = await hub.guest()
+            assert (await guest.hello()).roots == [str(tmp_path / "notes")]
+            await guest.refuse(Error(code=ErrorCode.REVOKED, message="token revoked"), CloseCode.REVOKED)
+            await until(lambda: codes == [77])
+        reason = "not coming back by itself: device or token revoked: token revoked; with a key"
+        assert (told[-1].startswith(reason), "--name desk --new-key" in told[-1]) == (True, True)
 
-    assert code == 77
-    assert told.startswith("not coming back by itself: device or token revoked: token revoked; with a key")
-    assert "--name desk --new-key" in told
-
-
-async def test_a_device_that_was_replaced_ends_with_1(tmp_path: Path) -> None:
-    async with ScriptedHub().open() as hub, _connecting(hub.url, tmp_path) as process:
-        guest = await hub.welcomed()
-        await guest.dismiss(Goodbye(reason="replaced"), CloseCode.REPLACED)
-
-        assert (await _ending(process))[0] == 1
+        async with _serving(hub.url, tmp_path) as (_, codes):
+            await (await hub.welcomed()).dismiss(Goodbye(reason="replaced"), CloseCode.REPLACED)
+            await until(lambda: codes == [1])
 
 
 @pytest.mark.parametrize(
