@@ -127,7 +127,7 @@ async def test_a_file_is_read_in_parts_by_lines_and_by_characters(desk: Desk) ->
         assert (await desk.ask(Action.FILES_READ, path="notes/a.md", **beyond)).content == ""
 
 
-@pytest.mark.parametrize("text", ["x" * 200_000, '"\\\n' * 60_000, "ä€𝄞" * 30_000])
+@pytest.mark.parametrize("text", ["x" * 80_000, '"\\\n' * 20_000, "ä€𝄞" * 10_000])
 async def test_a_long_file_is_read_in_parts_that_fit_an_answer(desk: Desk, tmp_path: Path, text: str) -> None:
     (tmp_path / "notes/long.md").write_text(text)
     read, offset = "", 0

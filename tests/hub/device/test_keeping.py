@@ -143,10 +143,10 @@ async def test_changed_times_leave_the_connection_open_while_it_may_be(desk: Des
 async def test_pause_disconnects_the_device_until_its_time_or_until_it_is_resumed(desk: Desk) -> None:
     db, clock = desk.plan.options.db, desk.clock
     assert await desk.look()
-    pause(db, clock.now() + timedelta(minutes=10))
+    pause(db, clock.now() + timedelta(minutes=1))
     assert not await desk.look()
     assert why_paused(db, clock).startswith("paused until 2026-01-05")
-    await clock.pass_time(600)
+    await clock.pass_time(60)
     assert await desk.look()
     pause(db, None)
     assert not await desk.look()
@@ -205,9 +205,9 @@ async def test_digest_comes_at_its_time_but_neither_in_quiet_hours_nor_in_a_paus
     now = desk.clock.now().astimezone()
     await desk.look()
     assert shown == [], "no time is set"
-    at = (now + timedelta(minutes=10)).time()
+    at = (now + timedelta(minutes=1)).time()
     desk.change(replace(desk.plan, notify=Notify(at, titles=True), when=Times(quiet=(at.hour,))))
-    await desk.clock.pass_time(660)
+    await desk.clock.pass_time(120)
     pause(desk.plan.options.db, None)
     desk.change(replace(desk.plan, when=Times()))
     await desk.clock.pass_time(60)

@@ -76,13 +76,13 @@ def fill(path: Path, titles: Mapping[str, str], **source: Any) -> None:
         )
 
 
-@pytest.mark.parametrize("title", HOSTILE)
+@pytest.mark.parametrize("titles", [HOSTILE[:3], HOSTILE[3:6], HOSTILE[6:]])
 def test_arguments_of_each_system_have_the_title_as_text_alone(
-    programs: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, title: str
+    programs: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, titles: Sequence[str]
 ) -> None:
-    text = digest(Waiting(7, 3, 0, [title]), titles=True)
+    text = digest(Waiting(7, 3, 0, titles), titles=True)
     begin = "7 suggestions from 3 files wait for you: hub review\n"
-    plain = begin + title.replace("\0", " ").replace("\x1b", " ").replace("\u202e", " ")
+    plain = begin + "\n".join(titles).replace("\0", " ").replace("\x1b", " ").replace("\u202e", " ")
     for name, value in DESKTOP.items():
         monkeypatch.setenv(name, value)
     sends, scripts = programs("notify-send"), programs("osascript")

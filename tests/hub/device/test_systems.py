@@ -17,7 +17,9 @@ AT_HOME = ("termios", "os.O_NONBLOCK", "os.mkfifo")  # other tests need them
 
 
 @pytest.mark.parametrize(
-    "names", [*((name,) for name in NAMES), WINDOWS + AT_HOME], ids=lambda names: names[0]
+    "names",
+    [*(pytest.param((name,), marks=pytest.mark.soak) for name in NAMES), WINDOWS + AT_HOME],
+    ids=lambda names: names[0],
 )
 def test_device_works_without_a_name_of_linux_and_a_hub_says_that_it_does_not(
     names: tuple[str, ...], tmp_path: Path

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from threading import Event
 
@@ -58,21 +59,17 @@ def test_fault_of_a_write_is_a_problem_in_words_and_nothing_is_lost_or_doubled(
         assert bench.synchronize(target).problem == ""
     assert (server.text.count("Call Ana"), server.text.count("Pay"), server.others()) == (1, 1, others)
 
-    bench.change(row, {"title": "Ring Ana"})
-    server.proxy.faults = [None]
-    assert bench.synchronize(target).problem
-    bench.synchronize(target)
-    bench.delete(row)
-    server.proxy.faults = [None]
-    assert bench.synchronize(target).problem
-    assert bench.synchronize(target).problem == ""
-    assert (server.text.count(" Ana"), server.text.count("Pay"), server.others()) == (0, 1, others)
+    if fault is None:  # the answer is lost
+        for change in (partial(bench.change, row, {"title": "Ring Ana"}), partial(bench.delete, row)):
+            change()
+            server.proxy.faults = [None]
+            assert bench.synchronize(target).problem
+            assert bench.synchronize(target).problem == ""
+        assert (server.text.count(" Ana"), server.text.count("Pay"), server.others()) == (0, 1, others)
     assert bench.history() == []
 
 
-@pytest.mark.parametrize(
-    "fault", [Reply(500), Reply(429, headers={"retry-after": "0"}), Reply(200, b"<"), None]
-)
+@pytest.mark.parametrize("fault", [Reply(500), Reply(200, b"<"), None])
 def test_fault_of_a_read_deletes_nothing(server: Server, bench: SinkBench, fault: Reply | None) -> None:
     bench.approve({"title": "Call Ana"})
     bench.synchronize(server.target)

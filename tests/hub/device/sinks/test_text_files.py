@@ -345,14 +345,14 @@ def test_property_that_a_component_has_twice_is_read_as_text(bench: SinkBench, t
 
 def test_time_of_a_new_row_of_a_calendar_does_not_grow_with_the_calendar() -> None:
     other = "BEGIN:VTODO\nUID:{}\nSUMMARY:of others\nEND:VTODO\n"
-    components = "".join(other.format(number) for number in range(200_000))
+    components = "".join(other.format(number) for number in range(100_000))
     text = f"BEGIN:VCALENDAR\n{components}END:VCALENDAR\n"
     puts = [Put(f"hub-{number}", TABLES["tasks"], {"title": "Call"}, "", 0) for number in range(40)]
     after = Calendar().insert(text, puts[0])
     began = process_time()
     for put in puts[1:]:
         after = Calendar().insert(after, put)
-    assert process_time() - began < 1.2
+    assert process_time() - began < 0.6
     assert after.endswith("END:VTODO\nEND:VCALENDAR\n")
     assert after.count("SUMMARY:Call") == len(puts)
 
