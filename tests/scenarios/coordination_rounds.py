@@ -109,7 +109,7 @@ class Stage:
             self.store, fleet=fleet, boot_id=BootId(f"boot-{self.boots}"), ids=self.ids, **given
         )
         self.leads = Leads(self.store, self.making, **about)
-        self.courier.homes.leads = self.leads
+        self.courier.homes.ensure_lead = self.leads.ensure
         sent = Messages(self.store, self.courier, **about)
         self.broadcasts = Broadcasts(self.store, sent, self.courier, owner_id=OWNER, **about)
         self._life, self._gone = anyio.CancelScope(), anyio.Event()
