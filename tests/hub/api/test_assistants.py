@@ -1,4 +1,4 @@
-"""Assistants that speak MCP: the tools that they see, their calls, and the refusals."""
+"""Assistants that speak MCP: their tools and calls, resources and news of them, and the card of an item."""
 
 import json as stdlib_json
 import re
@@ -9,29 +9,43 @@ from pathlib import Path
 from typing import Any, cast
 
 import anyio
+import anyio.lowlevel
 import httpx2
 import pytest
 import sqlalchemy as sa
+from anyio.streams.memory import MemoryObjectReceiveStream
 from jsonschema import Draft202012Validator
 from mcp import Client
+from mcp.client.extension import advertise
 from mcp.client.streamable_http import streamable_http_client
+from mcp.server.apps import APP_MIME_TYPE, EXTENSION_ID
 from mcp.shared.exceptions import MCPError
-from mcp.types import CallToolResult, ElicitResult, InputRequiredResult, RequestParamsMeta
+from mcp.types import (
+    CallToolResult,
+    ElicitResult,
+    InputRequiredResult,
+    RequestParamsMeta,
+    ResourceUpdatedNotification,
+    TextResourceContents,
+)
 from msgspec import json
 
 from hub import docs
 from hub.api.application import references
-from hub.api.door import assistants
+from hub.api.door import assistants, resources
 from hub.api.door.assistants import DATA, META_KEY
+from hub.api.door.resources import CARD
 from hub.api.tools import MOST_BYTES, MOST_ROWS, ROWS, hint_for, tools_of
 from hub.roles import ROUTES, Role, Scope
 from protocol.errors import CodedError
-from protocol.ids import UserId
+from protocol.lifecycles import RunState
 from tests.hub.api.test_item_routes import keep
 from tests.support.families import each
 from tests.support.hub import ServedHub, answer, open_hub, over_tcp, serving
 
 REVISIONS = ("legacy", "2026-07-28")  # the first: of 2025-11-25, with a session
+
+
 # Tools by the scope that they need, written down a second time: a tool that is added or moved was meant to.
 READING = """
 activity_entries agents_all agents_get connectors_all costs_spent devices_all devices_get issues_all
@@ -39,7 +53,11 @@ items_counts items_get items_newest overviews_get proposals_propose proposals_wi
 questions_page runs_get runs_newest runs_units schedule_all schedules_next_fires summary_get system_me
 tables_all why_explain
 """
+
+
 RUNNING = "agents_pause agents_resume agents_start_run runs_cancel"
+
+
 TOOLS = {
     Scope.READ: READING.split(),
     Scope.RUN: RUNNING.split(),
@@ -130,6 +148,7 @@ async def test_a_result_is_that_of_the_route_below_a_sentence_about_foreign_text
 
 WRONG = [
     ("agents_get", {}, "name: missing"),
+    ("agents_get", {"name": "nothing"}, "the tool agents_all lists"),
     ("agents_get", {"name": "../devices"}, "there is no agent '../devices'"),
     ("items_get", {"item_id": "counts"}, "/v1/items/counts: an argument in this path is empty, or a word"),
     ("devices_get", {"device_id": ""}, "/v1/devices/: an argument in this path is empty"),
@@ -168,9 +187,16 @@ async def test_a_key_in_the_arguments_or_the_meta_of_a_call_makes_one_run(hub: S
 
 
 async def test_things_of_another_user_are_absent(hub: ServedHub) -> None:
-    other: UserId = await hub.user("eve")
-    token = await hub.token(Role.OPERATOR, user_id=other)
+    await hub.store.write(keep)
+    token = await hub.token(Role.OPERATOR, user_id=await hub.user("eve"))
     async with assistant(hub, token) as client:
+        assert (await client.list_resources()).resources == []
+        for asked, message in (
+            (client.read_resource("hub://items/i-0"), "unknown_item"),
+            (client.list_resources(cursor="agents_all "), "nextCursor"),
+        ):
+            with pytest.raises(MCPError, match=message):
+                await asked
         listed = await client.call_tool("agents_all", {})
         assert listed.structured_content == {"agents": [], "next_cursor": None}
         for tool in ("agents_get", "agents_pause", "agents_start_run"):
@@ -225,7 +251,11 @@ INITIALIZE = {
         "clientInfo": {"name": "test", "version": "1"},
     },
 }
+
+
 ACCEPT = {"accept": "application/json, text/event-stream"}
+
+
 JSON = {"content-type": "application/json"}
 
 
@@ -314,6 +344,8 @@ class Person:
 
 
 YES = ElicitResult(action="accept", content={"agrees": True})
+
+
 NO = [
     ElicitResult(action="accept", content={"agrees": False}),
     ElicitResult(action="accept", content={}),
@@ -492,7 +524,11 @@ CALLS: list[Any] = [
     {"cursor": " "},
     {"notifications": 1},
 ]
+
+
 OF_CALLS = 4  # so many methods get each of the calls, the others a part of them
+
+
 METHODS = [
     *("tools/call", "tools/list", "resources/read", "resources/list", "resources/subscribe", "initialize"),
     *("notifications/cancelled", "server/discover", "logging/setLevel", "x" * 1_000),
@@ -558,8 +594,229 @@ def test_a_hint_names_tools_or_says_that_it_is_for_a_person(hint: str, shown: st
     assert hint_for(hint, tools_of()) == shown
 
 
-async def test_a_refusal_has_a_hint_that_the_assistant_can_follow(hub: ServedHub) -> None:
+@pytest.fixture
+async def filled(hub: ServedHub) -> None:
+    """Store five items and three runs."""
+    await hub.store.write(keep)
+    for number in range(3):
+        await hub.run(f"r-{number}", RunState.CANCELLED)
+
+
+TEMPLATES = [
+    "hub://devices/{device_id}/tables/{table}",
+    "hub://items/{item_id}",
+    "hub://runs/{run_id}",
+]
+
+
+async def listed(client: Client) -> list[str]:
+    """Addresses in all pages."""
+    found, cursor = list[str](), None
+    while True:
+        page = await client.list_resources(cursor=cursor)
+        found += [str(one.uri) for one in page.resources]
+        if (cursor := page.next_cursor) is None:
+            return found
+
+
+@pytest.mark.usefixtures("filled")
+@each("mode", REVISIONS)
+async def test_items_and_runs_are_listed_in_pages_and_read_by_their_addresses(
+    hub: ServedHub, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resources, "MOST_ROWS", 2)
+    token = await hub.token(Role.VIEWER)
+    async with over_tcp(hub, token) as rest, assistant(hub, token, mode) as client:
+        templates = (await client.list_resource_templates()).resource_templates
+        assert [one.uri_template for one in templates] == TEMPLATES
+        found = await listed(client)
+        assert sorted(found) == [
+            *(f"hub://items/i-{n}" for n in range(5)),
+            *(f"hub://runs/r-{n}" for n in range(3)),
+        ]
+        for uri in found:
+            about, content = (await client.read_resource(uri)).contents
+            assert about.text == DATA  # type: ignore[union-attr]
+            shown, answer = json.decode(content.text), await rest.get(f"/v1/{uri.removeprefix('hub://')}")  # type: ignore[union-attr]
+            assert shown | {"as_of": None} == answer.json() | {"as_of": None}
+
+
+@pytest.mark.usefixtures("filled")
+@each(
+    ("uri", "message"),
+    [
+        ("hub://items/unknown", "unknown_item"),
+        ("hub://runs/..%2Fagents", "unknown_run"),
+        (
+            "hub://agents/notes",
+            "resources are hub://devices/{device_id}/tables/{table}, hub://items/{item_id}",
+        ),
+        ("hub://items", "there is no resource"),
+        ("hub://items/", "there is no resource"),
+        ("hub://items/i-0/", "there is no resource"),
+        ("hub://items/counts", "a word of the path of another route"),
+        ("http://items/i-0", "there is no resource"),
+        ("hub://devices/desk/tables/tasks", "needs the scope 'rows'"),
+        ("file:///etc/passwd", "there is no resource"),
+    ],
+)
+async def test_an_address_of_nothing_is_refused(hub: ServedHub, uri: str, message: str) -> None:
     async with assistant(hub, await hub.token(Role.VIEWER)) as client:
-        refused = await client.call_tool("agents_get", {"name": "nothing"})
-    assert refused.is_error
-    assert "the tool agents_all lists" in refused.content[0].text  # type: ignore[union-attr]
+        with pytest.raises(MCPError, match=message):
+            await client.read_resource(uri)
+
+
+@pytest.mark.usefixtures("filled")
+async def test_a_resource_that_is_too_long_is_refused_with_the_limit(
+    hub: ServedHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assistants, "MOST_BYTES", 100)
+    async with assistant(hub, await hub.token(Role.VIEWER)) as client:
+        with pytest.raises(MCPError, match="a tool returns 100 at most"):
+            await client.read_resource("hub://items/i-0")
+
+
+async def _change(hub: ServedHub, item: str) -> None:
+    await hub.store.write(
+        lambda c: c.execute(sa.text("UPDATE items SET version = version + 1 WHERE id = :id"), {"id": item})
+    )
+
+
+@pytest.mark.usefixtures("filled")
+async def test_a_subscriber_of_the_newer_revision_is_notified_of_its_resources_alone(hub: ServedHub) -> None:
+    before = hub.clock.sleeping
+    async with assistant(hub, await hub.token(Role.VIEWER)) as client:
+        with anyio.fail_after(20):
+            async with client.listen(resource_subscriptions=["hub://items/i-0"]) as events:
+                await _change(hub, "i-4")
+                await _change(hub, "i-0")
+                await _follows(hub, before)
+                hub.clock.advance(1)
+                event: Any = await anext(aiter(events))
+        assert event.uri == "hub://items/i-0"
+
+
+@pytest.mark.usefixtures("filled")
+@pytest.mark.filterwarnings("ignore:resources/:mcp.shared.exceptions.MCPDeprecationWarning")
+async def test_a_subscriber_with_a_session_is_notified_until_it_unsubscribes(hub: ServedHub) -> None:
+    before = hub.clock.sleeping
+    send, receive = anyio.create_memory_object_stream[str](10)
+
+    async def note(message: Any) -> None:
+        if isinstance(message, ResourceUpdatedNotification):
+            await send.send(str(message.params.uri))
+
+    async with send, receive, assistant(hub, await hub.token(), "legacy", message_handler=note) as client:
+        for uri in ("hub://items/i-0", "hub://items/i-1"):
+            await client.session.subscribe_resource(uri)
+        await _follows(hub, before)
+        await client.session.unsubscribe_resource("hub://items/i-1")
+        for item in ("i-1", "i-0"):
+            await _change(hub, item)
+        assert await _notified(hub, receive) == "hub://items/i-0"
+
+
+async def _notified(hub: ServedHub, receive: MemoryObjectReceiveStream[str]) -> str:
+    with anyio.fail_after(20):
+        while True:
+            hub.clock.advance(1)
+            with anyio.move_on_after(0.05):
+                return await receive.receive()
+
+
+@pytest.mark.usefixtures("filled")
+@pytest.mark.filterwarnings("ignore:resources/:mcp.shared.exceptions.MCPDeprecationWarning")
+async def test_requests_of_a_stranger_end_no_subscription(
+    hub: ServedHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resources, "MOST_SUBSCRIBERS", 2)
+    send, receive = anyio.create_memory_object_stream[str](10)
+    sessions = set[str]()
+
+    async def note(message: Any) -> None:
+        if isinstance(message, ResourceUpdatedNotification):
+            await send.send(str(message.params.uri))
+
+    async def keep_session(response: httpx2.Response) -> None:
+        sessions.add(response.headers.get("mcp-session-id", ""))
+
+    async with send, receive, over_tcp(hub, await hub.token()) as http:
+        http.event_hooks["response"] = [keep_session]
+        transport = streamable_http_client(f"http://{hub.listening.tcp}/mcp", http_client=http)
+        async with Client(transport, mode="legacy", message_handler=note) as client:
+            await client.session.subscribe_resource("hub://items/i-0")
+            async with over_tcp(hub, await hub.token(user_id=await hub.user("eve"))) as stranger:
+                for method, session in [("GET", "a"), ("GET", "b"), *(("DELETE", one) for one in sessions)]:
+                    headers = ACCEPT | {"mcp-session-id": session}
+                    assert (await stranger.request(method, "/mcp", headers=headers)).status_code in (400, 404)
+            await client.session.subscribe_resource("hub://items/i-1")
+            await _change(hub, "i-1")
+            assert await _notified(hub, receive) == "hub://items/i-1"
+
+
+async def _follows(hub: ServedHub, before: int) -> None:
+    """Wait until a stream has read the number of the newest change, and waits for the next one."""
+    with anyio.fail_after(20):
+        while hub.clock.sleeping <= before:
+            await anyio.lowlevel.checkpoint()
+
+
+APPS = advertise(EXTENSION_ID, {"mimeTypes": [APP_MIME_TYPE]})
+
+
+OTHER = advertise(EXTENSION_ID, {"mimeTypes": ["text/html;profile=other"]})
+
+
+@each("mode", REVISIONS)
+async def test_client_that_shows_pages_gets_the_card_and_another_one_the_text_alone(
+    tmp_path: Path, mode: str
+) -> None:
+    async with serving(tmp_path, assistants=True, body_bytes=100_000) as hub:
+        await fill(hub)
+        token = await hub.token(Role.VIEWER)
+        seen: list[dict[str, Any]] = []
+        for extensions in ([APPS], [OTHER], []):
+            async with assistant(hub, token, mode, extensions=extensions) as client:
+                tools = {tool.name: tool.meta for tool in (await client.list_tools()).tools}
+                listed = await client.call_tool("items_newest", {})
+                seen.append({"result": listed.model_dump(exclude={"meta"}), "meta": listed.meta})
+                is_shown = extensions == [APPS]
+                shown = {"items_newest": {"ui": {"resourceUri": CARD}}} if is_shown else {}
+                assert {name: meta for name, meta in tools.items() if meta} == shown
+                (page,) = (await client.read_resource(CARD)).contents
+        async with assistant(hub, token, "auto") as client:  # the older revision has no place for extensions
+            assert client.server_capabilities.extensions == {EXTENSION_ID: {}}
+        assert seen[0]["result"] == seen[1]["result"] == seen[2]["result"]
+        ways = [(one["meta"] or {}).get("hub/verdicts") for one in seen]
+        assert ways == ["proposed", None, None]
+        assert isinstance(page, TextResourceContents)
+        assert (page.uri, page.mime_type) == (CARD, APP_MIME_TYPE)
+        assert page.meta is not None and not any(page.meta["ui"]["csp"].values())
+        assert "default-src 'none'" in page.text and "http-equiv" in page.text
+
+
+@each("mode", REVISIONS)
+async def test_verdict_of_a_client_that_shows_the_card_needs_the_agreement_of_its_person(
+    tmp_path: Path, mode: str
+) -> None:
+    person = Person(*NO)
+    async with serving(tmp_path, assistants=True, body_bytes=100_000) as hub:
+        await fill(hub)
+        token = await reviewer(hub)
+        async with assistant(hub, token, mode, extensions=[APPS], elicitation_callback=person) as client:
+            listed = await client.call_tool("items_newest", {})
+            assert (listed.meta or {})["hub/verdicts"] == "given"
+            for call in (
+                "items_newest",
+                "items_give",
+                "items_give",
+            ):  # an assistant that calls as the card does
+                arguments = approve("i-0", version=1) if call == "items_give" else {}
+                meta: Any = {"ui": {"resourceUri": CARD}, "hub/verdicts": "given"}
+                result = await client.call_tool(call, arguments, meta=meta)
+                assert result.is_error == (call == "items_give")
+        async with assistant(hub, token, mode, extensions=[APPS]) as client:  # it asks no person
+            listed = await client.call_tool("items_newest", {})
+            assert (listed.meta or {})["hub/verdicts"] == "proposed"
+            assert (await client.call_tool("items_give", approve("i-0"))).is_error
+        assert (len(person.asked), await stored(hub, "item_verdicts")) == (2, 0)

@@ -16,7 +16,7 @@ from hub.log import Ring
 from hub.roles import Role
 from protocol.ids import UserId
 from storage.agents import agents
-from tests.hub.api.test_agent_config_routes import an_agent
+from tests.hub.api.test_agent_configs import an_agent
 from tests.support.clock import START
 from tests.support.hub import ServedHub, over_tcp, over_unix, serving
 from tests.support.presence import BOOT

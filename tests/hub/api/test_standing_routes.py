@@ -3,7 +3,7 @@
 import httpx2
 import pytest
 
-from tests.hub.api.test_agent_config_routes import an_agent
+from tests.hub.api.test_agent_configs import an_agent
 from tests.support.hub import ServedHub
 
 STATUS = "/v1/agents/inbox/status"

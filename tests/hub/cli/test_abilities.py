@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 from anyio.from_thread import BlockingPortal
 
-from tests.hub.api.test_ability_routes import keep
+from tests.hub.api.test_agent_configs import an_agent
 from tests.hub.cli.conftest import Hub, ends
 from tests.support.hub import ServedHub
 
@@ -14,7 +14,7 @@ from tests.support.hub import ServedHub
 @pytest.fixture
 def inbox(served: ServedHub, portal: BlockingPortal) -> ServedHub:
     """A hub with an agent of that name, which can read files."""
-    portal.call(partial(served.store.write, keep))
+    portal.call(partial(served.store.write, an_agent))
     return served
 
 

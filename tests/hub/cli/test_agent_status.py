@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 from anyio.from_thread import BlockingPortal
 
-from tests.hub.api.test_agent_config_routes import an_agent
+from tests.hub.api.test_agent_configs import an_agent
 from tests.hub.cli.conftest import Hub, ends
 from tests.support.hub import ServedHub
 

@@ -14,7 +14,7 @@ from hub.cli.app import hub
 from hub.cli.app import hub as root
 from hub.cli.failure import Exit
 from hub.cli.options import Duration, FilePath, JsonObject, Moment, Name
-from tests.hub.api.test_agent_config_routes import an_agent
+from tests.hub.api.test_agent_configs import an_agent
 from tests.hub.api.test_gateway_routes import keep
 from tests.hub.cli.conftest import Hub, ends
 from tests.support.hub import ServedHub

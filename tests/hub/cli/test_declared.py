@@ -15,7 +15,7 @@ from hub.api.nouns import questions
 from hub.cli.declared import LEAST_END, item_called, present
 from hub.cli.failure import Exit, Failure
 from hub.cli.formats import FORMATS
-from tests.hub.api.test_agent_config_routes import an_agent
+from tests.hub.api.test_agent_configs import an_agent
 from tests.hub.api.test_gateway_routes import keep
 from tests.hub.cli.conftest import Hub, ends
 from tests.support.documents import COMMANDS
@@ -68,9 +68,9 @@ def test_an_argument_that_is_left_out_has_its_default_or_shortens_the_path(
     assert json.loads(hub(*checkpoint, "show", "mail", "--json").stdout)["scope"] == "mail"
     capability = ("agents", "capabilities", "inbox")
     for version in ("1.0.0", "1.1.0", "1.2.0"):
-        assert hub(*capability, "put", "file.read", version).exit_code == 0
-    assert hub(*capability, "rm", "file.read", "1.1.0").stderr == "removed: file.read 1.1.0\n"
-    assert hub(*capability, "rm", "file.read").stderr == "removed: file.read 1.2.0, file.read 1.0.0\n"
+        assert hub(*capability, "put", "mail.read", version).exit_code == 0
+    assert hub(*capability, "rm", "mail.read", "1.1.0").stderr == "removed: mail.read 1.1.0\n"
+    assert hub(*capability, "rm", "mail.read").stderr == "removed: mail.read 1.2.0, mail.read 1.0.0\n"
 
 
 def test_a_name_is_one_part_of_the_path(hub: Hub, served: ServedHub) -> None:
