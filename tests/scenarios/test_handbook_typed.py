@@ -20,7 +20,7 @@ import pytest
 
 from hub import docs
 from hub.app.calibration import planted_documents
-from tests.hub.cli.test_calibrate import written
+from tests.hub.cli.test_eval import written
 from tests.scenarios.test_readme_first_run import FIRST_RUN
 from tests.support.documents import device_program
 from tests.support.dovecot import PASSWORD, running_dovecot, why_no_dovecot

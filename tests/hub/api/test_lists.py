@@ -85,7 +85,7 @@ OTHERS: Final = {
     "/v1/logs",
     "/v1/notify",  # of the settings
     "/v1/tables",  # of the settings
-    "/v1/users/{name}/rows",  # of all tables: tests/hub/cli/test_leaving.py
+    "/v1/users/{name}/rows",  # of all tables: tests/hub/cli/test_export.py
     "/v1/broadcasts/{broadcast_id}",
     "/v1/boards/{board}/agents/{agent}/soul/history",
 }

@@ -101,7 +101,7 @@ def test_json_is_one_object_that_names_its_shape(
     assert json.loads(result.stdout)["schema"] == schema
 
 
-@pytest.mark.parametrize(
+@each(
     "words",
     [["status"], ["devices"], ["agents"], ["runs"], ["run", "notes"], ["token", "create", "--device", "d"]],
 )

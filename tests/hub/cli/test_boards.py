@@ -1,11 +1,22 @@
 """Boards, their memory and the tokens of agents on the command line."""
 
 import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from anyio.from_thread import BlockingPortal
 
-from tests.hub.cli.conftest import Hub
+from hub.api.nouns.messages import Messages as MessageNoun
+from hub.api.nouns.souls import Souls as SoulNoun
+from hub.cli.failure import Exit
+from storage.coordination import souls
+from tests.hub.api.test_gateway_routes import keep
+from tests.hub.cli.conftest import Hub, ends
+from tests.hub.coordination.post import WORKERS, PostBench, open_post
+from tests.hub.coordination.souls import AS_IT_WAS, SoulBench, open_souls
+from tests.support.gateway import FakeGateway, fake_gateway
 from tests.support.hub import ServedHub
 
 
@@ -83,3 +94,185 @@ def test_an_agent_is_given_a_token_that_is_shown_once_and_revoked(hub: Hub, boar
     assert f"the token of inbox that ends in {token[-4:]} is revoked" in revoked.output
     (row,) = json.loads(hub("agents", "tokens", "inbox", "--json").stdout)["tokens"]
     assert row["revoked_at"] is not None
+
+
+NOW = ("--wait", "0")
+
+
+@pytest.fixture
+def garden(hub: Hub, served: ServedHub, portal: BlockingPortal) -> Hub:
+    """``hub`` with a board of a gateway, garden, and one without, shed."""
+    portal.call(served.store.write, keep)
+    hub("boards", "create", "garden", "--gateway", "office")
+    hub("boards", "create", "shed")
+    return hub
+
+
+def test_a_message_to_a_lead_is_stored(garden: Hub) -> None:
+    ends(
+        garden("messages", "lead", "garden", "is", "it", "done?", *NOW),
+        0,
+        output=("the hub delivers it as soon as possible",),
+    )
+    told = json.loads(garden("messages", "lead", "garden", "yours", "--handoff", *NOW, "--json").stdout)
+    assert (told["message"]["kind"], told["message"]["content"]) == ("handoff", "yours")
+    assert "hub boards lead" in garden("messages", "lead", "shed", "hello?", *NOW).output
+
+
+def test_a_broadcast_is_sent_listed_shown_and_resumed(garden: Hub) -> None:
+    assert "no broadcasts" in garden("messages", "broadcasts").output
+    sent = garden("messages", "broadcast", "the", "harvest", "is", "on", "Sunday", *NOW)
+    assert sent.exit_code == 1  # a board has no lead
+    assert "0 of 2 leads received it, 1 failed, 1 waiting" in sent.output
+    assert "shed: board shed has no lead" in sent.output
+    assert "the harvest is on Sunday" in garden("messages", "broadcasts").output
+    id = json.loads(garden("messages", "broadcasts", "--json").stdout)["broadcasts"][0]["id"]
+    shown = garden("messages", "broadcast-show", id[-8:]).output
+    assert "garden" in shown and "refused" in shown and "1 wait" in shown
+    told = json.loads(garden("messages", "broadcast-show", id, "--failed", "--json").stdout)
+    assert {one["state"] for one in told["results"]} == {"waiting", "refused"}
+    assert "0 of 2 leads received it" in garden("messages", "resume", id[-8:], *NOW).output
+
+
+def test_a_broadcast_goes_to_the_boards_that_are_named(garden: Hub) -> None:
+    told = garden("messages", "broadcast", "hello", "--board", "garden", *NOW, "--json")
+    assert told.exit_code == 0
+    assert [one["board"] for one in json.loads(told.stdout)["results"]] == ["garden"]
+
+
+def test_a_lead_is_seen_to(garden: Hub) -> None:
+    assert "hub boards lead" in garden("boards", "ensure-lead", "shed", *NOW).output
+    told = garden("boards", "ensure-lead", "garden", *NOW).output
+    assert "garden-lead was created to lead board garden" in told
+    assert "it is wanted at gateway office; the hub keeps trying" in told
+    assert "garden-lead" in garden("boards", "show", "garden").output
+
+
+NUDGE = ("messages", "nudge", "garden", "worker", "is", "the", "gate", "shut?")
+
+
+@pytest.fixture
+def gateway(served: ServedHub, portal: BlockingPortal) -> Iterator[FakeGateway]:
+    with portal.wrap_async_context_manager(fake_gateway("west")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def bench(
+    served: ServedHub, gateway: FakeGateway, portal: BlockingPortal, tmp_path: Path
+) -> Iterator[PostBench]:
+    kept_in = served.store
+    with portal.wrap_async_context_manager(open_post(tmp_path, gateway, kept_in=kept_in)) as opened:
+        served.nouns.add(MessageNoun(kept_in, opened.messages()))
+        yield opened
+
+
+def test_an_agent_is_nudged_and_its_message_shown_with_what_proves_it(
+    hub: Hub, bench: PostBench, gateway: FakeGateway, portal: BlockingPortal
+) -> None:
+    portal.call(gateway.hold, WORKERS)
+    nudged = hub(*NUDGE, "--correlation-id", "order-17")
+    assert nudged.output.startswith("worker received it: ")
+    id = nudged.output.split()[-1]
+    listed = hub("messages").stdout
+    assert "is the gate shut?" in listed
+    assert "consumed" in listed
+    shown = hub("messages", "show", id[-6:]).stdout
+    for words in ("correlation id", "order-17", f"{id}-1:user", "is the gate shut?", "waiting", "accepted"):
+        assert words in shown
+
+
+def test_an_undelivered_message_is_stored_cancelled_and_sent_again(
+    hub: Hub, bench: PostBench, gateway: FakeGateway, portal: BlockingPortal
+) -> None:
+    portal.call(gateway.stop)
+    nudged = hub(*NUDGE, "--wait", "0").output
+    assert nudged.startswith("waiting; the hub delivers it as soon as possible: ")
+    id = nudged.split()[-1]
+    assert hub("messages", "cancel", id).output == "taken back: is the gate shut?\n"
+    portal.call(gateway.start)
+    anew = json.loads(hub("messages", "retry", id, "--json").stdout)
+    assert (anew["schema"], anew["state"]) == ("hub.message/1", "waiting")
+    ends(hub("messages", "cancel", id), 1, output=("what became of the message is known",))
+
+
+def test_proofs_of_a_message_are_shown_in_words_and_to_the_second(
+    hub: Hub, bench: PostBench, gateway: FakeGateway, portal: BlockingPortal
+) -> None:
+    portal.call(gateway.hold, WORKERS)
+    id = hub(*NUDGE).output.split()[-1]
+    consumed = next(
+        line for line in hub("messages", "show", id).stdout.splitlines() if "  consumed  " in line
+    )
+    assert re.match(r"[\d-]+ \d\d:\d\d:\d\d  consumed  1 +history: role user, id ", consumed)
+    assert "letter" not in hub("messages", "show", id).stdout
+
+
+def test_an_empty_list_of_messages_is_reported(hub: Hub, bench: PostBench) -> None:
+    assert hub("messages", "ls", "--only", "failed").output.endswith("no messages\n")
+    assert hub("messages", "show", "nothing").exit_code == 1
+
+
+def test_a_failed_message_is_shown_with_the_reason(hub: Hub, bench: PostBench, gateway: FakeGateway) -> None:
+    del gateway.agents["worker"]
+    ends(hub(*NUDGE), Exit.UNAVAILABLE, output=("gateway west has no agent worker any more",))
+
+
+@pytest.fixture
+def soul_bench(
+    served: ServedHub, gateway: FakeGateway, portal: BlockingPortal, tmp_path: Path
+) -> Iterator[SoulBench]:
+    kept_in = served.store
+    with portal.wrap_async_context_manager(open_souls(tmp_path, gateway, kept_in=kept_in)) as opened:
+        served.nouns.add(SoulNoun(opened.souls))
+        yield opened
+
+
+def test_a_soul_is_printed_with_its_hash(hub: Hub, soul_bench: SoulBench) -> None:
+    shown = hub("boards", "soul", "garden", "worker")
+    assert shown.stdout.startswith("# SOUL.md - Who You Are\n")
+    assert f"sha256 {AS_IT_WAS}, on gateway west" in shown.output
+
+
+def test_a_soul_is_written_from_a_file_and_only_over_what_was_read(
+    hub: Hub, soul_bench: SoulBench, gateway: FakeGateway, tmp_path: Path
+) -> None:
+    file = tmp_path / "soul.md"
+    file.write_text("be kind\n")
+    soul = ("boards", "soul", "garden", "worker")
+
+    written = hub(*soul, "--write", str(file), "--expected", AS_IT_WAS, "--reason", "first", "--wait", "25")
+    late = hub(*soul, "--write", "-", "--expected", AS_IT_WAS, "--wait", "25", input="be quick\n")
+
+    assert f"written: sha256 {souls.digest('be kind' + chr(10))}" in written.output
+    assert gateway.agents["worker"].files["SOUL.md"] == "be kind\n"
+    assert late.exit_code == 1
+    assert f"{AS_IT_WAS} was expected" in late.output
+    assert "read it again, put your change into what is there now" in late.output
+
+
+def test_the_history_of_a_soul_is_listed_shown_and_compared(hub: Hub, soul_bench: SoulBench) -> None:
+    history = ("boards", "soul-history", "garden", "worker")
+    assert "no versions of the SOUL.md of worker" in hub(*history).output
+    for text in ("be kind\n", "be quick\n"):
+        hub("boards", "soul", "garden", "worker", "--write", "-", "--wait", "25", input=text)
+
+    listed = hub(*history)
+    assert "written" in listed.output and "seen" in listed.output and "gateway:west" in listed.output
+    assert [one["seq"] for one in json.loads(hub(*history, "--json").stdout)["versions"]] == [3, 2, 1]
+    assert hub(*history, "2").stdout == "be kind\n"
+    assert hub(*history, "2", "--diff", "3").stdout == (
+        "--- version 2\n+++ version 3\n@@ -1 +1 @@\n-be kind\n+be quick\n"
+    )
+    assert "--diff needs two versions" in hub(*history, "--diff", "3").output
+
+
+def test_a_waiting_write_shows_its_reason(
+    hub: Hub, soul_bench: SoulBench, gateway: FakeGateway, portal: BlockingPortal
+) -> None:
+    portal.call(gateway.stop)
+    ends(
+        hub("boards", "soul", "garden", "worker", "--write", "-", "--wait", "20", input="later\n"),
+        0,
+        output=("as soon as possible: gateway west is not connected",),
+    )

@@ -13,6 +13,7 @@ from storage.connectors.credentials import origins_of_credentials
 from tests.hub.cli.conftest import Hub, ends
 from tests.support.certificates import write_certificate
 from tests.support.dashboard import MAILBOX
+from tests.support.families import each
 from tests.support.hub import TEXT, ServedHub, over_unix
 
 
@@ -52,7 +53,7 @@ def test_settings_are_written_into_the_file_and_taken_up(hub: Hub, served: Serve
     assert hub("config", "get", "limits.runs").stdout == "32\n"
 
 
-@pytest.mark.parametrize(
+@each(
     ("word", "exit_code", "told"),
     [
         ("limits.runs", 2, "expected KEY=VALUE"),

@@ -12,6 +12,7 @@ from hub.system import processes
 from hub.tokens import TokenKind, make
 from tests.hub.cli.conftest import Hub, ends
 from tests.support.clock import FakeClock, SeededChance
+from tests.support.families import each
 
 NOWHERE = "ws://127.0.0.1:1"
 TOKEN = make(TokenKind.DEVICE, SeededChance())
@@ -30,7 +31,7 @@ def secret(folder: Path, text: str) -> str:
     return str(file)
 
 
-@pytest.mark.parametrize(
+@each(
     ("option", "text", "told"),
     [
         ("--token-file", TOKEN[:-1], "it has 46 characters, not 47: was all of it copied?"),
@@ -49,7 +50,7 @@ def test_a_secret_that_was_copied_wrongly_is_not_sent(
     assert text not in result.stderr or not text
 
 
-@pytest.mark.parametrize("option", ["--new-key", "--key-file=k", "--invitation-file=i"])
+@each("option", ["--new-key", "--key-file=k", "--invitation-file=i"])
 def test_a_device_shows_a_token_or_a_key(hub: Hub, tmp_path: Path, option: str) -> None:
     words = ("--root", str(tmp_path), "--token-file", secret(tmp_path, TOKEN), option)
     ends(hub("connect", NOWHERE, *words), 2, "a token or a key, not both")

@@ -3,9 +3,12 @@
 import json
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from anyio.from_thread import BlockingPortal
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,11 +18,22 @@ from hub.api.nouns import questions
 from hub.cli.declared import LEAST_END, item_called, present
 from hub.cli.failure import Exit, Failure
 from hub.cli.formats import FORMATS
+from hub.clock import epoch_ms
+from protocol.ids import AgentId, UserId
+from protocol.work import Usage
+from storage.agents import declared_agents
+from storage.agents.declared_agents import DeclaredAgent
+from storage.connectors import credentials
+from storage.devices import devices
+from storage.runs import model_calls
+from storage.runs.model_calls import ModelCall
 from tests.hub.api.test_agent_configs import an_agent
 from tests.hub.api.test_gateway_routes import keep
+from tests.hub.api.test_lock_routes import keep as keep_locks
 from tests.hub.cli.conftest import Hub, ends
+from tests.support.clock import START
 from tests.support.documents import COMMANDS
-from tests.support.hub import ServedHub
+from tests.support.hub import TEXT, ServedHub, over_unix, serving
 
 SPECS: list[dict[str, Any]] = json.loads(COMMANDS.read_text(encoding="utf-8"))["commands"]
 LISTS = [
@@ -252,3 +266,173 @@ def _member(schema: dict[str, Any], path: str, schemas: dict[str, Any]) -> dict[
         schema = schema["properties"][name]
     items: dict[str, Any] = schema.get("items", schema)
     return items
+
+
+def test_gateways_are_listed_with_how_they_stand(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
+    assert "no gateways; add one to hub.toml" in hub("gateways").output
+    portal.call(served.store.write, keep)
+    shown = hub("gateways").output
+    assert "office" in shown and "stopped" in shown and "0 of 2 online" in shown
+    told = json.loads(hub("gateways", "ls", "--json").stdout)
+    assert [one["name"] for one in told["gateways"]] == ["lab", "office", "theirs"]
+
+
+def test_status_counts_those_that_are_ready(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
+    assert "gateways" not in hub("status").output
+    portal.call(served.store.write, keep)
+    assert "0 of 3 ready" in hub("status").output
+
+
+def test_one_gateway_is_shown_with_its_agents(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
+    portal.call(served.store.write, keep)
+    shown = hub("gateways", "show", "office").output
+    assert "stopped since" in shown
+    assert "reader" in shown and "mc-agent-reader" in shown and "wanted" in shown
+    assert hub("gateways", "office").output == shown
+    assert json.loads(hub("gateways", "show", "office", "--json").stdout)["main_agent"] == "office-main"
+    ends(hub("gateways", "show", "nowhere"), 1, output=("there is no gateway 'nowhere'",))
+
+
+def test_a_gateway_is_tried_again(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
+    portal.call(served.store.write, keep)
+    assert "gateway office is stopped" in hub("gateways", "reconnect", "office").output
+    assert json.loads(hub("gateways", "reconnect", "office", "--json").stdout)["name"] == "office"
+
+
+def test_an_agent_of_a_gateway_is_taken_over(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
+    portal.call(served.store.write, keep)
+    assert hub("gateways", "adopt", "office", "writer", "--agent", "writer").output == (
+        "agent writer lives at gateway office\n"
+    )
+    refused = hub("gateways", "adopt", "office", "other", "--agent", "writer")
+    assert "agent 'writer' is 'writer' at gateway 'office' already" in refused.output
+    made = json.loads(hub("gateways", "adopt", "office", "maker", "--json").stdout)
+    assert (made["name"], made["gateway"]) == ("maker", "office")
+
+
+def test_locks_are_listed_with_who_has_them_and_who_waits(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
+    assert "no locks are held" in hub("locks").output
+    portal.call(served.store.write, keep_locks)
+    shown = hub("locks").output
+    assert "mailbox" in shown and "device device-anna" in shown and "device device-bert" in shown
+    assert "calendar" not in shown
+    assert len(json.loads(hub("locks", "ls", "--all", "--json").stdout)["locks"]) == 4
+
+
+def test_a_lock_is_released_by_force(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
+    portal.call(served.store.write, keep_locks)
+    assert "printer is released; it is free now" in hub("locks", "release", "printer", "--yes").output
+    ends(hub("locks", "release", "nothing", "--yes"), 1, output=("there is no lock 'nothing'",))
+    late = hub("--user", "owner", "locks", "release", "mailbox", "--yes", "--fence", "9")
+    assert "under fence 1, not 9" in late.output
+    told = hub("--user", "owner", "locks", "release", "mailbox", "--yes", "--json")
+    assert json.loads(told.stdout)["holder"]["id"] == "device-bert"
+
+
+def test_keys_are_listed_rotated_and_forgotten_and_never_shown(hub: Hub, served: ServedHub) -> None:
+    shown = hub("keys").output
+    assert "a backup of the hub does not contain them" in shown
+    (old,) = json.loads(hub("keys", "ls", "--json").stdout)["keys"]
+    assert (old["rows"], old["is_newest"]) == (0, True)
+    refused = hub("keys", "rm", old["id"], "--yes")
+    assert refused.exit_code != 0
+    assert "hub keys rotate" in refused.output
+    rotated = json.loads(hub("keys", "rotate", "--json").stdout)["keys"]
+    assert [one["id"] for one in rotated][1:] == [old["id"]]
+    assert old["id"] not in hub("keys", "rm", old["id"], "--yes").output
+    assert "there is no key" in hub("keys", "rm", old["id"], "--yes").output
+    secret = (served.listening.unix.parent / "keys" / "credentials.keys").read_text().split()[-1]
+    assert secret not in shown + hub("keys").output
+
+
+@pytest.mark.parametrize(
+    ("secret", "told"),
+    [("", "hub connectors test post"), ('secret = { file = "pw" }', "by the secret that hub.toml names")],
+)
+def test_the_password_of_a_mailbox_is_sealed_unless_hub_toml_names_it(
+    state: Path, portal: BlockingPortal, hub: Hub, secret: str, told: str
+) -> None:
+    mailbox = 'settings = { host = "imap.example.org", username = "ana" }'
+    text = f'{TEXT}[[connectors]]\nname = "post"\nprovider = "imap"\n{mailbox}\n{secret}\n'
+    state.mkdir(mode=0o700)
+    (state / "pw").touch(0o600)
+    (state / "pw").write_text("of the file\n")
+    with portal.wrap_async_context_manager(serving(state, text)) as served:
+        client = portal.wrap_async_context_manager(over_unix(served))
+        with client as operator:
+            given = portal.call(
+                partial(operator.put, "/v1/connectors/post/password", json={"password": "x-y-z"})
+            )
+            assert (given.status_code == 200) is (secret == "")
+            assert "x-y-z" not in given.text
+        (row,) = json.loads(hub("connectors", "--json").stdout)["connectors"]
+        assert (row["state"], row["way_in"]) == ("untested", None if secret else "password")
+        if not secret:
+            assert told in hub("connectors", "login", "post", input="p-q-r\n").output
+            held = portal.call(served.store.read, credentials.find_credential, row["id"])
+            assert held is not None and (held.version, b"p-q-r" in held.sealed) == (2, False)
+        else:
+            assert told in given.text
+
+
+def spend(served: ServedHub, portal: BlockingPortal, *, cost_nanos: int = 1_234_000_000) -> None:
+    """One call of an agent called mail."""
+
+    def written(c: sa.Connection) -> None:
+        owner = devices.ensure_user(c, UserId("u-costs"), "somebody", 1)
+        mail = DeclaredAgent(name="mail", device_name="desk-2", paths=("mail",))
+        declared_agents.reconcile_declared(
+            c, user_id=owner, declared=[mail], at=1, fresh_ids=["agent-mail", "d-2", "s-2", "u-2"]
+        )
+        call = ModelCall(
+            id="c-1",
+            at=epoch_ms(START) - 5,
+            agent_id=AgentId("agent-mail"),
+            user_id=owner,
+            run_id=None,
+            unit_key="a.md",
+            question="q",
+            model="large",
+            outcome="answered",
+            usage=Usage(requests=2, prompt_tokens=100, completion_tokens=7, cost_nanos=cost_nanos),
+            took_ms=900,
+        )
+        model_calls.record_call(c, call)
+
+    portal.call(served.store.write, written)
+
+
+def test_costs_are_a_table_with_its_sum(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
+    spend(served, portal)
+    told = [line.split() for line in hub("costs").stdout.splitlines()]
+    assert told[0] == ["agent", "requests", "failed", "tokens", "in", "out", "USD"]
+    assert told[1:] == [["mail", "1", "0", "100", "7", "1.2340"], ["total", "1", "0", "100", "7", "1.2340"]]
+
+
+def test_costs_of_files_name_their_agents(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
+    spend(served, portal)
+    assert hub("costs", "--by", "file").stdout.splitlines()[1].split()[:2] == ["a.md", "mail"]
+    assert hub("costs", "--by", "day").stdout.splitlines()[1].split()[0] == "2026-01-05"
+
+
+def test_costs_are_printed_as_json_for_programs(hub: Hub, served: ServedHub, portal: BlockingPortal) -> None:
+    spend(served, portal)
+    told = json.loads(hub("costs", "--since", "1d", "--json").stdout)
+    assert (told["schema"], told["total"]["usd"], told["rows"][0]["requests"]) == ("hub.costs/1", 1.234, 2)
+
+
+def test_without_a_price_the_settings_of_prices_are_named(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
+    spend(served, portal, cost_nanos=0)
+    assert "price_in_usd" in hub("costs").stderr
+
+
+def test_without_model_requests_the_list_of_costs_is_reported_as_empty(hub: Hub, served: ServedHub) -> None:
+    assert "no model requests" in hub("costs").stderr
+
+
+def test_an_estimate_of_an_unknown_agent_fails_like_its_run(hub: Hub, served: ServedHub) -> None:
+    ends(hub("run", "nobody", "--estimate"), 1, "nobody")

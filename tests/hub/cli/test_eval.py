@@ -1,7 +1,8 @@
 """``hub eval``: the agent's own settings and model over labelled documents."""
 
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,18 @@ from typing import Any
 import pytest
 from anyio.from_thread import BlockingPortal
 
+from hub.app.calibration import planted_documents
 from hub.app.evaluation import MOST_SHOWN_CHARS, MOST_STORED, sign_test
 from hub.cli.failure import Exit
 from hub.extraction.embedded import free_port
 from hub.extraction.endpoint import CHUNK_TOKENS
+from hub.extraction.gold import GoldDocument
 from protocol.backoff import Backoff
 from tests.hub.cli.conftest import Hub, ends
 from tests.support.families import each
 from tests.support.hub import ServedHub
 from tests.support.oracle import MODEL_NAME, Fault, Oracle, plant
+from tests.support.oracle.reader import Reader
 
 SENTENCES = [
     plant("Anna", "send the quote", "2026-03-06", "K-0001"),
@@ -151,39 +155,28 @@ def test_a_gold_file_with_mistakes_is_refused_line_by_line(hub: Hub, folder: Pat
     assert oracle.stats.calls == 0
 
 
-def test_a_gold_file_that_is_no_text_is_refused(hub: Hub, folder: Path) -> None:
-    gold = folder / "gold.jsonl"
-    gold.write_bytes(b"{}\n\xff")
-    done = hub(*words_for(folder))
-    assert (done.exit_code, done.stderr) == (78, f"{gold}:2: not UTF-8\n")
-
-
-def test_settings_with_a_mistake_are_refused(hub: Hub, folder: Path) -> None:
-    (folder / "hub.toml").write_text("[model")
-    ends(hub(*words_for(folder)), 78, "hub.toml:1:")
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("--limit", "0"),
-        ("--least-f1", "2"),
-        ("another",),
-        ("--against-prompt", "hub.toml", "--against-model", "other"),
-    ],
-)
-def test_a_misused_option_is_2(
-    hub: Hub, folder: Path, oracle: Oracle, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+def test_what_cannot_be_evaluated_is_refused(
+    hub: Hub, folder: Path, oracle: Oracle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder)
-    assert hub(*words_for(folder, *words)).exit_code == 2
-    assert oracle.stats.calls == 0
-
-
-def test_an_unknown_agent_and_a_missing_gold_file_are_2(hub: Hub, folder: Path) -> None:
     config = ("--config", str(folder / "hub.toml"))
-    assert "there is no agent nobody" in hub("eval", "nobody", *config).stderr
-    ends(hub("eval", "notes", *config), 2, "--gold FILE")
+    for words, code, said in (
+        (words_for(folder, "--limit", "0"), Exit.USAGE, ""),
+        (words_for(folder, "--least-f1", "2"), Exit.USAGE, ""),
+        (words_for(folder, "another"), Exit.USAGE, ""),
+        (words_for(folder, "--against-prompt", "hub.toml", "--against-model", "other"), Exit.USAGE, ""),
+        (("eval", "nobody", *config), Exit.USAGE, "there is no agent nobody"),
+        (("eval", "notes", *config), Exit.USAGE, "--gold FILE"),
+    ):
+        ends(hub(*words), code, said)
+    (folder / "gold.jsonl").write_bytes(b"{}\n\xff")
+    ends(hub(*words_for(folder)), Exit.SETTINGS, f"{folder}/gold.jsonl:2: not UTF-8\n")
+    assert oracle.stats.calls == 0
+    write_settings(folder, "https://models.example/v1", agent="allow_cloud = false")
+    write_gold(folder, [document(0)])
+    ends(hub(*words_for(folder)), Exit.SETTINGS, "allow_cloud")
+    (folder / "hub.toml").write_text("[model")
+    ends(hub(*words_for(folder)), Exit.SETTINGS, "hub.toml:1:")
 
 
 def test_missed_and_false_items_are_shown_with_their_sentences(hub: Hub, folder: Path) -> None:
@@ -399,30 +392,14 @@ def test_labels_of_tables_that_the_agent_does_not_find_are_left_out(hub: Hub, fo
     assert "notes" not in done.stdout
 
 
-def test_without_quota_it_is_69(hub: Hub, folder: Path, oracle: Oracle) -> None:
+def test_without_quota_and_without_an_answer_it_is_69(
+    hub: Hub, folder: Path, oracle: Oracle, monkeypatch: pytest.MonkeyPatch
+) -> None:
     oracle.play(Fault.SPENT_QUOTA, times=9)
     assert hub(*words_for(folder)).exit_code == 69
-
-
-def test_an_unreachable_model_is_69(hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hub.extraction.endpoint._BACKOFF", Backoff(base_s=0.001, cap_s=0.001))
     write_settings(folder, f"http://127.0.0.1:{free_port()}/v1")
     ends(hub(*words_for(folder)), 69)
-
-
-def test_an_agent_limited_to_local_models_without_one_is_78(hub: Hub, folder: Path) -> None:
-    write_settings(folder, "https://models.example/v1", agent="allow_cloud = false")
-    ends(hub(*words_for(folder)), 78, "allow_cloud")
-
-
-def test_without_a_model_rules_are_measured(hub: Hub, folder: Path) -> None:
-    settings = (folder / "hub.toml").read_text()
-    (folder / "hub.toml").write_text(settings[settings.index("[[agents]]") :])
-    rows = {"table": "tasks", "data": {"title": "call the plumber"}, "quote": "call the plumber"}
-    write_gold(folder, [{"id": "a", "name": "a.md", "text": "- [ ] call the plumber\n", "items": [rows]}])
-    done = hub(*words_for(folder))
-    ends(done, 0, "no model is set, so only rules")
-    assert done.stdout.splitlines()[1].split()[:4] == ["tasks", "1", "1", "1"]
 
 
 def without_model(folder: Path) -> list[str]:
@@ -463,7 +440,9 @@ def test_files_of_a_folder_are_measured_by_their_kind(hub: Hub, folder: Path) ->
     ]
     assert [(one["found"], one["sentence"]) for one in shown["wrong"]] == [("", "- [ ] call the plumber")]
     assert [one["name"] for one in shown["false"]] == ["paint the door"]
-    lines = hub(*words).stdout.splitlines()
+    done = hub(*words)
+    ends(done, 0, "no model is set, so only rules")
+    lines = done.stdout.splitlines()
     assert [line.split()[:4] for line in lines if line.startswith(("kind", ".md"))] == [
         ["kind", "labels", "found", "correct"],
         [".md", "2", "=", "2"],
@@ -516,3 +495,175 @@ def test_labels_of_a_declared_table_are_read(hub: Hub, folder: Path, oracle: Ora
     done = hub(*words_for(folder, "--json"))
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["tables"]["contacts"]["labels"] == 1
+
+
+DOCUMENTS = planted_documents(count=1, facts=25)
+ReaderWith = Callable[..., Reader]
+
+
+@pytest.fixture
+def reader_with(portal: BlockingPortal) -> Iterator[ReaderWith]:
+    """A model's endpoint that finds what is planted, as well as it is told to."""
+    tasks = []
+
+    def reader_with(**traits: Any) -> Reader:
+        reader = Reader([*DOCUMENTS, *planted_documents()], **traits)
+        tasks.append(portal.start_task(reader.serve)[0])
+        return reader
+
+    yield reader_with
+    for task in tasks:
+        task.cancel()
+
+
+def written(document: GoldDocument) -> str:
+    """A document as a line of a gold file."""
+    items = [
+        {
+            "table": label.table,
+            "data": label.data | ({"date": "2027-01-01"} if label.table == "timelines" else {}),
+            "quote": document.text[slice(*label.places[0])],
+        }
+        for label in document.labels
+    ]
+    return json.dumps({"id": document.id, "text": document.text, "items": items})
+
+
+@pytest.fixture
+def planted(tmp_path: Path) -> Path:
+    """A folder with a gold file of planted facts; its settings are written by the test."""
+    (tmp_path / "gold.jsonl").write_text("\n".join(map(written, DOCUMENTS)))
+    return tmp_path
+
+
+def calibrates(planted: Path, *more: str, has_gold: bool = True) -> list[str]:
+    gold = ["--gold", str(planted / "gold.jsonl")] if has_gold else []
+    return ["eval", "notes", "--calibrate", "--config", str(planted / "hub.toml"), *gold, *more]
+
+
+def test_a_model_that_overlooks_nothing_gets_the_largest_chunks(
+    hub: Hub, planted: Path, reader_with: ReaderWith
+) -> None:
+    reader = reader_with()
+    write_settings(planted, reader.base_url)
+    done = hub(*calibrates(planted, "--json"))
+    told = json.loads(done.stdout)
+    sizes = [one["chunk_tokens"] for one in told["measured"]]
+    assert sizes == [500, 1_000, 2_000]  # no document is longer
+    assert (told["chunk_tokens"], told["estimated_recall"]) == (2_000, pytest.approx(1, abs=0.001))
+    assert sum(one["tokens"] for one in told["measured"]) == reader.stats.tokens
+    assert "asks oracle about" in done.stderr.splitlines()[0]
+    assert "not written; with --write, or: hub config set model.chunk_tokens=2000" in done.stderr
+    assert "chunk_tokens" not in (planted / "hub.toml").read_text()
+
+
+def test_a_model_that_overlooks_more_in_longer_texts_gets_smaller_chunks(
+    hub: Hub, planted: Path, reader_with: ReaderWith
+) -> None:
+    write_settings(planted, reader_with(share=lambda tokens: math.exp(-tokens / 2_000)).base_url)
+    done = hub(*calibrates(planted, "--json"))
+    told = json.loads(done.stdout)
+    assert told["chunk_tokens"] < 700
+    assert told["best_recall"] * 0.99 <= told["estimated_recall"] < 0.9
+    assert [one["chunk_tokens"] for one in told["measured"]] == [500, 1_000]  # then it is clear
+
+
+def test_answers_fit_the_limit_of_the_endpoint(hub: Hub, planted: Path, reader_with: ReaderWith) -> None:
+    write_settings(planted, reader_with(cuts_at=1_024).base_url)
+    told = json.loads(hub(*calibrates(planted, "--json")).stdout)
+    assert told["answer_tokens"] == 1_024
+    assert 700 < told["chunk_tokens"] < 1_600
+    assert [one["recall"] for one in told["measured"]] == [1.0] * len(told["measured"])
+
+
+def test_the_size_is_written_beside_the_model_and_comments_stay(
+    hub: Hub, planted: Path, reader_with: ReaderWith
+) -> None:
+    write_settings(planted, reader_with().base_url, model="concurrency = 4  # at home")
+    before = (planted / "hub.toml").read_text()
+    ends(hub(*calibrates(planted, "--write")), 0)
+    after = (planted / "hub.toml").read_text()
+    assert after.count("chunk_tokens = 2000\n") == 1
+    assert after.replace("chunk_tokens = 2000\n", "") == before
+    assert "has this size already" in hub(*calibrates(planted, "--write")).stderr
+    assert (planted / "hub.toml").read_text() == after
+
+
+def test_another_model_of_the_settings_is_calibrated_and_its_line_shown(
+    hub: Hub, planted: Path, reader_with: ReaderWith
+) -> None:
+    first, second = reader_with(), reader_with()
+    fallback = f'[[fallback_models]]\nkind = "openai"\nbase_url = "{second.base_url}"\nname = "second"'
+    write_settings(planted, first.base_url, rest=fallback)
+    before = (planted / "hub.toml").read_text()
+    done = hub(*calibrates(planted, "--model", "second", "--write"))
+    assert "write it beside the model second: chunk_tokens = 2000" in done.stderr
+    assert (first.stats.calls, (planted / "hub.toml").read_text()) == (0, before)
+    assert second.stats.calls > 0
+
+
+def test_a_size_for_a_model_that_nodes_share_is_not_written_into_the_file_of_one(
+    hub: Hub, served: ServedHub, planted: Path, reader_with: ReaderWith
+) -> None:
+    write_settings(planted, reader_with().base_url)
+    shared = planted / "shared.toml"
+    shared.write_text((planted / "hub.toml").read_text().replace("notes", "minutes"))
+    assert hub("config", "push", str(shared)).exit_code == 0
+    before = served.settings.read_text()
+    gold = ("--gold", str(planted / "gold.jsonl"))
+    done = hub("eval", "minutes", "--config", str(served.settings), "--calibrate", *gold, "--write")
+    assert "settings revision 1 has the model: write there, into [model]: chunk_tokens = 2000" in done.stderr
+    assert served.settings.read_text() == before
+
+
+def test_documents_are_built_in(
+    hub: Hub, planted: Path, reader_with: ReaderWith, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.app.calibration.SIZES", (4_000, 8_000))
+    write_settings(planted, reader_with().base_url)
+    told = json.loads(hub(*calibrates(planted, "--limit", "1", "--json", has_gold=False)).stdout)
+    assert [one["labels"] for one in told["measured"]] == [100] * 2
+
+
+def test_the_budget_of_a_run_limits_a_calibration(hub: Hub, planted: Path, reader_with: ReaderWith) -> None:
+    reader = reader_with()
+    write_settings(planted, reader.base_url, rest="[budget]\nrun_tokens = 18_000")
+    done = hub(*calibrates(planted, "--json"))
+    assert json.loads(done.stdout)["cut_short"]
+    assert "never more than 18,000 tokens" in done.stderr
+    assert reader.stats.tokens <= 18_000
+    write_settings(planted, reader.base_url, rest="[budget]\nrun_tokens = 1")
+    calls = reader.stats.calls
+    ends(hub(*calibrates(planted)), 1, "the budget is too small")
+    assert reader.stats.calls == calls
+
+
+def test_documents_that_tell_nothing_about_sizes_are_refused(
+    hub: Hub, planted: Path, reader_with: ReaderWith
+) -> None:
+    reader = reader_with()
+    write_settings(planted, reader.base_url)
+    (planted / "gold.jsonl").write_text(json.dumps({"id": "a", "text": "Nothing.", "items": []}))
+    ends(hub(*calibrates(planted)), 78, "have no label that the model")
+    (short,) = planted_documents(count=1, facts=2)
+    (planted / "gold.jsonl").write_text(written(short))
+    assert "no document is longer than 500 tokens" in hub(*calibrates(planted)).stderr
+    assert reader.stats.calls == 0
+
+
+def test_a_model_that_finds_nothing_has_no_size(hub: Hub, planted: Path, reader_with: ReaderWith) -> None:
+    write_settings(planted, reader_with(share=lambda tokens: 0.0).base_url)
+    done = hub(*calibrates(planted, "--write"))
+    assert (done.exit_code, "found none of the labels" in done.stderr) == (1, True)
+    assert "1000" not in done.stderr  # larger chunks are not tried
+
+
+def test_the_small_local_model_and_no_model_have_no_size(
+    hub: Hub, planted: Path, reader_with: ReaderWith
+) -> None:
+    write_settings(planted, reader_with().base_url)
+    agent = (planted / "hub.toml").read_text().partition("[[agents]]")[2]
+    for model, told in (("", "add [model]"), ('[model]\nkind = "local"\n', "reads single sentences")):
+        (planted / "hub.toml").write_text(f"{model}[[agents]]{agent}")
+        ends(hub(*calibrates(planted)), 78, told)
+    assert hub("eval", "notes", "--write", "--config", str(planted / "hub.toml")).exit_code == 2

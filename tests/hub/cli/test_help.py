@@ -1,12 +1,23 @@
 """``hub help``: topics, pages, mistyped topics, and what it imports."""
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from anyio.from_thread import BlockingPortal
+from click.shell_completion import BashComplete
+from click.testing import CliRunner
 
 from hub import docs
+from hub.api.application import DECLARED
+from hub.cli.app import hub
+from hub.cli.app import hub as command
+from hub.roles import DEVICE_REQUESTS, ROUTES
 from tests.hub.cli.conftest import Hub, ends
+from tests.support.families import each
+from tests.support.hub import ServedHub
 
 
 def test_the_topics_are_listed_with_a_line_each(hub: Hub) -> None:
@@ -26,7 +37,7 @@ def test_every_page_of_the_folder_is_a_topic() -> None:
     assert {path.stem for path in docs.FOLDER.glob("*.md")} == {*docs.TOPICS, "README"}
 
 
-@pytest.mark.parametrize(
+@each(
     ("typed", "hint"),
     [
         ("setings", "did you mean 'settings'?"),
@@ -39,13 +50,69 @@ def test_a_mistyped_topic_is_a_usage_error_with_a_hint(hub: Hub, typed: str, hin
     ends(hub("help", typed), 2, f"no page '{typed}'", hint)
 
 
-def test_help_imports_no_web_framework() -> None:
-    code = (
-        "import sys, hub.cli.app\n"
-        "try: hub.cli.app.main(['help', 'settings'])\n"
-        "except SystemExit: pass\n"
-        "print(sorted({'starlette', 'uvicorn', 'pydantic'} & set(sys.modules)), file=sys.stderr)\n"
+def test_every_route_is_printed_with_the_roles_that_may_and_no_hub_need_run() -> None:
+    told = CliRunner().invoke(hub, ["routes"])
+    assert told.exit_code == 0
+    lines = {" ".join(line.split()) for line in told.stdout.splitlines()}
+    assert "GET /v1/agents read yes yes yes devices -" in lines
+    assert "POST /v1/agents/{name}/runs run no yes yes devices run.started" in lines
+    assert "POST /v1/items/verdicts review no named named all item.judged" in lines
+    assert "POST /v1/drain system no no yes - hub.drained" in lines
+    assert "GET /healthz public yes yes yes - -" in lines
+    assert "runs.start its own agents run.started" in lines
+
+
+@pytest.mark.slow  # starts a process
+def test_a_process_that_serves_nothing_prints_the_routes_of_all_nouns() -> None:
+    printed = subprocess.run(
+        [sys.executable, "-m", "hub", "routes", "--json"], capture_output=True, text=True, check=True
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("# Settings")
-    assert done.stderr.strip() == "[]"
+    paths = {(route["method"], route["path"]) for route in json.loads(printed.stdout)["routes"]}
+    assert {(route.verb, noun.path + route.path) for noun in DECLARED for route, _ in noun.routes()} <= paths
+
+
+def test_the_table_is_printed_as_json() -> None:
+    told = json.loads(CliRunner().invoke(hub, ["routes", "--json"]).stdout)
+    assert told["schema"] == "hub.routes/1"
+    assert len(told["routes"]) == len(ROUTES)
+    assert [request["method"] for request in told["device_requests"]] == list(DEVICE_REQUESTS)
+    assert told["roles"]["viewer"] == ["read", "rows", "files"]
+
+
+def completed(state: Path, *words: str, incomplete: str = "") -> list[str]:
+    shell = BashComplete(command, {}, "hub", "_HUB_COMPLETE")
+    return [item.value for item in shell.get_completions(["--state", str(state), *words], incomplete)]
+
+
+@each(
+    ("words", "incomplete", "value"),
+    [
+        (("agents", "show"), "n", "notes"),
+        (("devices", "revoke"), "", "desk"),
+        (("config", "get"), "limits.ru", "limits.runs"),
+        (("users", "remove"), "own", "owner"),
+    ],
+)
+def test_names_of_the_running_hub_are_completed(
+    served: ServedHub, state: Path, words: tuple[str, ...], incomplete: str, value: str
+) -> None:
+    assert value in completed(state, *words, incomplete=incomplete)
+
+
+def test_run_ids_are_completed_in_their_short_form(
+    served: ServedHub, state: Path, portal: BlockingPortal
+) -> None:
+    portal.call(served.run, "019d2f45-daf6-7e31-94bf-446f3398b18f")
+    assert completed(state, "runs", "show") == ["3398b18f"]
+
+
+def test_without_a_hub_nothing_is_completed_and_nothing_is_printed(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert completed(state, "agents", "show") == []
+    assert capsys.readouterr() == ("", "")
+
+
+@each("shell", ["bash", "zsh", "fish"])
+def test_the_script_of_a_shell_is_printed(hub: Hub, shell: str) -> None:
+    assert "_HUB_COMPLETE" in hub("completion", shell).stdout

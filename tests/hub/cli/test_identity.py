@@ -35,10 +35,6 @@ def waiting(served: ServedHub, portal: BlockingPortal) -> Any:
     return portal.call(served.asks)
 
 
-def test_a_device_that_is_connected_is_seen_now(hub: Hub, served: ServedHub) -> None:
-    assert hub("devices").stdout.splitlines()[1].split()[:5] == ["desk", "owner", "yes", "linux", "now"]
-
-
 def test_devices_are_listed_again_whenever_one_connects_or_leaves(
     state: Path, served: ServedHub, portal: BlockingPortal
 ) -> None:
@@ -109,6 +105,7 @@ def test_a_device_is_revoked_only_after_a_confirmation(hub: Hub, served: ServedH
 
 
 def test_a_device_is_called_otherwise_after_it_was_renamed(hub: Hub, served: ServedHub) -> None:
+    assert hub("devices").stdout.splitlines()[1].split()[:5] == ["desk", "owner", "yes", "linux", "now"]
     assert hub("devices", "rename", "desk", "lab").exit_code == 0
     assert hub("devices").stdout.splitlines()[1].split()[0] == "lab"
     assert hub("devices", "show", "desk").exit_code == 1
@@ -203,6 +200,8 @@ def test_an_invitation_is_printed_alone_on_stdout_and_can_be_taken_back(hub: Hub
 
 
 def test_a_user_who_owns_nothing_is_removed(hub: Hub, served: ServedHub) -> None:
+    wrong = hub("users", "create", "no name")
+    ends(wrong, 2, "Error: NAME: expected a name", "letters, digits, _ . and -", unsaid=("pattern",))
     hub("users", "create", "nobody")
     result = hub("users", "remove", "nobody")
     assert (result.exit_code, result.stderr) == (0, "user nobody is removed\n")
@@ -229,6 +228,9 @@ def test_a_token_is_printed_alone_on_stdout(hub: Hub, served: ServedHub) -> None
     assert tokens.check(operator.stdout.strip(), TokenKind.OPERATOR) is None
     assert "shown only once" in device.stderr
     assert "It expires 2026-02-04 09:00 UTC" in operator.stderr
+    assert "hub status --url http://127.0.0.1:" in operator.stderr and "HOST:8771" not in operator.stderr
+    assert "nodev is a new device of owner" in hub("token", "create", "--device", "nodev").stderr
+    assert "new device" not in hub("token", "create", "--device", "nodev").stderr
 
 
 def test_what_opens_a_device_and_the_tokens_fit_on_a_narrow_screen(
@@ -260,11 +262,6 @@ def test_a_list_of_tokens_shows_the_scopes_of_each_that_has_not_those_of_its_rol
     assert sorted(listed) == ["", "", "(read review)", "(read run)"]
 
 
-def test_a_token_of_a_new_device_is_reported_as_such(hub: Hub, served: ServedHub) -> None:
-    assert "nodev is a new device of owner" in hub("token", "create", "--device", "nodev").stderr
-    assert "new device" not in hub("token", "create", "--device", "nodev").stderr
-
-
 def test_a_token_is_revoked_only_after_a_confirmation(hub: Hub, served: ServedHub) -> None:
     for words in (["--device", "desk"], ["--role", "viewer", "--name", "script"]):
         made = json.loads(hub("token", "create", *words, "--json").stdout)
@@ -275,7 +272,7 @@ def test_a_token_is_revoked_only_after_a_confirmation(hub: Hub, served: ServedHu
     assert hub("token", "revoke", "nothing", "--yes").exit_code == 1
 
 
-@pytest.mark.parametrize(
+@each(
     "words",
     [
         [],
@@ -287,7 +284,7 @@ def test_a_token_is_for_a_device_or_for_an_operator(hub: Hub, served: ServedHub,
     assert hub("token", "create", *words).exit_code == 2
 
 
-@pytest.mark.parametrize("ttl", ["", "90", "0d", "1y", "d"])
+@each("ttl", ["", "90", "0d", "1y", "d"])
 def test_a_length_of_time_that_is_none_is_a_usage_error(hub: Hub, served: ServedHub, ttl: str) -> None:
     ends(hub("token", "create", "--device", "desk", "--ttl", ttl), 2, "write it as in 90d, 12h, 10m or 30s")
 
@@ -315,20 +312,11 @@ def test_a_hub_elsewhere_is_asked_with_a_token(
         77,
         "the least role that has it: hub token create --role operator",
     )
-
-
-def test_a_token_that_others_may_read_is_used_with_a_warning(
-    hub: Hub, served: ServedHub, token_file: Path
-) -> None:
     token_file.chmod(0o644)
-    ends(
-        hub("devices", "--url", f"http://{served.listening.tcp}", "--token-file", str(token_file)),
-        0,
-        f"chmod 600 {token_file}",
-    )
+    ends(hub("devices", *where), 0, f"chmod 600 {token_file}")
 
 
-@pytest.mark.parametrize(
+@each(
     ("url", "told"),
     [
         ("http://192.0.2.1:8771", "others could read the token"),
@@ -342,51 +330,18 @@ def test_a_token_never_travels_in_the_clear(hub: Hub, token_file: Path, url: str
     ends(hub("devices", "--url", url, "--token-file", str(token_file)), 2, told)
 
 
-def test_a_hub_elsewhere_is_not_asked_without_a_token(hub: Hub, tmp_path: Path) -> None:
-    ends(hub("devices", "--url", "http://127.0.0.1:9"), 2, "hub token create --role viewer")
-    assert (
-        hub("devices", "--url", "http://127.0.0.1:9", "--token-file", str(tmp_path)).exit_code
-        == Exit.UNAVAILABLE
-    )
-
-
-def test_a_mistyped_token_is_found_without_asking_anybody(hub: Hub, token_file: Path) -> None:
-    token_file.write_text(token_file.read_text("utf-8").strip()[:-1] + "?", "utf-8")
-    ends(
-        hub("devices", "--url", "http://127.0.0.1:9", "--token-file", str(token_file)),
-        77,
-        "a character in it is wrong",
-    )
-
-
-def test_an_invalid_token_of_an_operator_is_refused_with_the_command_that_creates_one(
-    hub: Hub, served: ServedHub, token_file: Path
+def test_a_hub_elsewhere_is_not_asked_without_a_valid_token(
+    hub: Hub, served: ServedHub, token_file: Path, tmp_path: Path
 ) -> None:
+    nowhere = ("--url", "http://127.0.0.1:9")
+    ends(hub("devices", *nowhere), 2, "hub token create --role viewer")
+    ends(hub("devices", *nowhere, "--token-file", str(tmp_path)), Exit.UNAVAILABLE)
+    token_file.write_text(token_file.read_text("utf-8").strip()[:-1] + "?", "utf-8")
+    where = ("--token-file", str(token_file))
+    ends(hub("devices", *nowhere, *where), 77, "a character in it is wrong")
     token_file.write_text(tokens.make(TokenKind.OPERATOR, SeededChance(3)), "utf-8")
-    ends(
-        hub("devices", "--url", f"http://{served.listening.tcp}", "--token-file", str(token_file)),
-        77,
-        "hub token create --role ROLE",
-        unsaid=("--device",),
-    )
-
-
-def test_a_wrong_argument_is_a_usage_error_in_plain_words(hub: Hub, served: ServedHub) -> None:
-    ends(
-        hub("users", "create", "no name"),
-        2,
-        "Error: NAME: expected a name",
-        "letters, digits, _ . and -",
-        unsaid=("pattern",),
-    )
-
-
-def test_an_unreachable_hub_elsewhere_is_not_running(hub: Hub, token_file: Path) -> None:
-    ends(
-        hub("devices", "--url", "http://127.0.0.1:9", "--token-file", str(token_file)),
-        3,
-        "no hub answers at http://127.0.0.1:9",
-    )
+    refused = hub("devices", "--url", f"http://{served.listening.tcp}", *where)
+    ends(refused, 77, "hub token create --role ROLE", unsaid=("--device",))
 
 
 def test_a_device_is_granted_something_and_something_is_taken_from_it(hub: Hub, served: ServedHub) -> None:
@@ -395,19 +350,12 @@ def test_a_device_is_granted_something_and_something_is_taken_from_it(hub: Hub, 
         0,
         "desk is granted: agents, connectors, coordination",
     )
-    assert "agents, connectors, coordination" in hub("devices").stdout
-    assert "agents, connectors, coordination" in hub("devices", "show", "desk").stdout
-
-
-@pytest.mark.parametrize("change", ["connectors", "+mail", "--files", "+"])
-def test_an_unknown_grant_is_refused_with_the_known_ones(hub: Hub, served: ServedHub, change: str) -> None:
-    ends(hub("devices", "grant", "desk", change), 2, "files, agents, connectors, coordination")
-
-
-def test_a_grant_of_the_owner_is_refused_with_the_command_of_the_device(hub: Hub, served: ServedHub) -> None:
-    ends(
-        hub("devices", "grant", "desk", "+files.read=notes"), 2, "on the device: hub grants +files.read=notes"
-    )
+    for shown in (hub("devices"), hub("devices", "show", "desk")):
+        assert "agents, connectors, coordination" in shown.stdout
+    for change in ("connectors", "+mail", "--files", "+"):
+        ends(hub("devices", "grant", "desk", change), 2, "files, agents, connectors, coordination")
+    of_owner = hub("devices", "grant", "desk", "+files.read=notes")
+    ends(of_owner, 2, "on the device: hub grants +files.read=notes")
 
 
 def test_the_grants_of_the_command_line_are_those_of_the_hub() -> None:
@@ -454,16 +402,10 @@ def test_a_code_for_a_phone_holds_the_printed_link(hub: Hub, state: Path, portal
     assert "works once" in printed.stderr
 
 
-@pytest.mark.parametrize(
+@each(
     ("environ", "is_shown"),
     [({}, False), ({"DISPLAY": ""}, False), ({"DISPLAY": ":0"}, True), ({"WAYLAND_DISPLAY": "w-0"}, True)],
 )
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have a display")
 def test_a_link_is_opened_where_a_browser_can_show_it(environ: dict[str, str], is_shown: bool) -> None:
     assert has_display(environ) is is_shown
-
-
-def test_a_created_operator_token_is_shown_with_the_address_of_the_hub(hub: Hub, served: ServedHub) -> None:
-    made = hub("token", "create", "--role", "viewer", "--name", "grafana")
-    assert "hub status --url http://127.0.0.1:" in made.stderr
-    assert "HOST:8771" not in made.stderr

@@ -55,7 +55,7 @@ def test_without_a_token_the_address_is_all_that_an_assistant_needs() -> None:
     assert (done.exit_code, done.stdout) == (0, "https://hub.example:8771/mcp\n")
 
 
-@pytest.mark.parametrize("url", ["ftp://hub.example", "http://hub.example:8771", "https://[::1"])
+@each("url", ["ftp://hub.example", "http://hub.example:8771", "https://[::1"])
 def test_setup_refuses_an_address_to_which_a_token_cannot_be_sent(url: str) -> None:
     done = CliRunner().invoke(program, ["mcp", "setup", "--url", url], env={"HUB_TOKEN_FILE": None})
     assert done.exit_code == Exit.USAGE

@@ -145,8 +145,8 @@ def test_each_broken_row_is_named(hub: Hub, state: Path, new: None) -> None:
     worlds = {
         "agents.needs.json": "needs is no JSON",
         "agents.ck-agents-type.check": "violates ck_agents_type",
+        "agents.template-id.reference": "template_id refers to no row of agent_templates",
     }
-    worlds["agents.template-id.reference"] = "template_id refers to no row of agent_templates"
     plant(state / "hub.db", [one for one in faults() if one.world in worlds])
     told = hub("migrate", "verify")
     assert told.exit_code == 1

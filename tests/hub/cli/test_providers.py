@@ -11,6 +11,7 @@ import pytest
 from hub.connectors.connector import BUILT_IN, shipped
 from hub.connectors.manifest import kind_of_file
 from tests.hub.cli.conftest import Hub
+from tests.support.families import each
 
 TOKEN = "tok-en-5c0e"
 
@@ -85,7 +86,7 @@ def test_new_writes_a_manifest_that_check_reads_from_the_service(
     assert "does not take the sign-in" in hub(*given, "--secret", "token.txt").output
 
 
-@pytest.mark.parametrize(
+@each(
     ("arguments", "code", "message"),
     [
         (("new", "Bad Name"), 1, "Bad Name.toml: name: String should match pattern"),

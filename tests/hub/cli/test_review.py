@@ -8,23 +8,33 @@ from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from click.testing import Result
+from anyio.from_thread import BlockingPortal
+from click.testing import CliRunner, Result
 
+from hub.cli.app import hub as command
+from hub.cli.connect import ask_grants
 from hub.cli.inbox import TerminalInbox, lines_of
 from hub.clock import IdFactory
+from hub.device.credentials import KnownHub, KnownHubs
 from hub.device.inbox import MAX_BYTES, Inbox, Sources, read_excerpt, read_items
 from hub.device.inserts import open_device_store
 from hub.device.owner import approve
+from hub.links.auth import HubKey
 from hub.text.excerpt import Excerpt
 from protocol.frame import Record
 from protocol.tables import SUGGESTED
 from protocol.work import Action, Changed, ItemSource, Provenance, ProvenanceOrigin, ToolCall, Unresolved
+from tests.hub.api.test_question_routes import two_boards
 from tests.hub.cli.conftest import Hub, ends
 from tests.hub.device.test_inbox import COUNTED
+from tests.hub.device.test_questions import ASKED, call, settled
 from tests.support.clock import FakeClock, SeededChance
+from tests.support.families import each
+from tests.support.hub import ServedHub
 
 
 @pytest.fixture
@@ -313,7 +323,7 @@ def test_fields_are_typed_as_people_write_them(review: Callable[..., Result], db
     assert (one.data["isApproved"], three.data["isApproved"]) == (0, 1)
 
 
-@pytest.mark.parametrize(
+@each(
     ("words", "code", "told"),
     [
         (["1", "titel=x"], 1, "tasks have no field 'titel'; did you mean 'title'?"),
@@ -500,3 +510,177 @@ def test_a_quote_over_two_captions_is_shown_as_it_was_spoken(tmp_path: Path) -> 
     assert '    talk.vtt: "Carla will call the caterer by Monday."' in listed(tmp_path / "a.db")
     insert(tmp_path / "b.db", "tasks", {"title": "x"}, path="a.md", quote="a --> b")
     assert '    a.md: "a --> b"' in listed(tmp_path / "b.db")
+
+
+ONE, OTHER = HubKey(bytes([1]) * 32), HubKey(bytes([2]) * 32)
+
+
+@pytest.fixture
+def met(tmp_path: Path) -> Path:
+    """A device's file, which knows a hub."""
+    path, clock = tmp_path / "desk.db", FakeClock()
+    with open_device_store(path, clock=clock, ids=IdFactory(clock, SeededChance())):
+        knows(path, "hub.example", ONE)
+    return path
+
+
+def knows(met: Path, address: str, key: HubKey) -> None:
+    KnownHubs(met.with_suffix(".hubs"), met.with_suffix(".key")).keep(
+        KnownHub(address, key.public_key, "desk.key")
+    )
+
+
+def grants(met: Path, *words: str) -> Result:
+    return CliRunner().invoke(command, ["grants", "--db", str(met), *words])
+
+
+def grants_of(met: Path, *words: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = json.loads(grants(met, "--json", *words).stdout)["grants"]
+    return found
+
+
+def test_nothing_is_granted_until_the_owner_does_it_and_all_can_be_taken_back(met: Path) -> None:
+    assert grants_of(met) == {}
+    nothing = grants(met)
+    assert nothing.stdout == "", "a table with no line in it says nothing"
+    assert "the hub at hub.example may only write suggestions" in nothing.stderr
+    assert "hub grants +rows.read=tasks,notes" in nothing.stderr
+    assert "hub grants +review.remote" in nothing.stderr
+    assert grants_of(met, "+rows.read=tasks,notes", "+review.remote") == {
+        "review.remote": [],
+        "rows.read": ["tasks", "notes"],
+    }
+    assert "tasks, notes" in grants(met).stdout
+    assert grants_of(met, "-review.remote", "+rows.read=tasks") == {"rows.read": ["tasks"]}
+    assert grants_of(met, "-rows.read") == {}
+
+
+@each(
+    "change",
+    [
+        "review.remote",
+        "+review.remote=tasks",
+        "-review.remote=marked",
+        "+everything",
+        "+rows.read",
+        "+rows.read=",
+        "+rows.read=calls",
+        "-rows.read=tasks",
+    ],
+)
+def test_an_invalid_change_changes_nothing_and_is_refused_with_an_example(met: Path, change: str) -> None:
+    ends(grants(met, "+review.remote", change), 2, repr(change))
+    assert grants_of(met) == {}
+
+
+def test_of_several_hubs_one_is_named(met: Path) -> None:
+    knows(met, "other.example", OTHER)
+    ends(grants(met, "+review.remote"), 2, "hub.example, other.example")
+    assert grants_of(met, "--hub", "other.example", "+review.remote") == {"review.remote": []}
+    assert grants_of(met, "--hub", "hub.example") == {}
+
+
+def test_a_hub_replaced_by_another_needs_no_address(met: Path) -> None:
+    assert grants_of(met, "+review.remote") == {"review.remote": []}
+    knows(met, "hub.example", OTHER)
+    assert grants_of(met) == {}, "what was granted to the hub before it is not its own"
+
+
+def test_a_device_without_a_hub_is_advised_to_connect_once(met: Path) -> None:
+    met.with_suffix(".hubs").unlink()
+    ends(grants(met), 2, "hub connect")
+
+
+@pytest.mark.parametrize(
+    ("typed", "granted"),
+    [
+        ("\n\n", ()),
+        ("y\nn\n", ("+review.remote",)),
+        ("n\ny\ntasks, notes\n", ("+rows.read=tasks,notes",)),
+        ("y\ny\n\n", ("+review.remote", "+rows.read=tasks,notes,timelines,projects,taskComments")),
+    ],
+)
+def test_the_owner_is_asked_when_a_device_meets_a_hub_for_the_first_time(
+    met: Path, typed: str, granted: tuple[str, ...]
+) -> None:
+    with CliRunner().isolation(input=typed):
+        assert ask_grants("wss://new.example", met) == granted
+    with CliRunner().isolation(input="y\ny\n"):
+        assert ask_grants("wss://hub.example", met) == (), "that one is known"
+
+
+def test_a_question_is_asked_listed_answered_and_shown(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
+    assert "no matching questions" in hub("ask").output
+    portal.call(served.store.write, two_boards)
+    said = hub("ask", "roadmap", "Which", "colour?", "--channel", "slack", "--tag", "door").output
+    assert "the answer is added to the memory of roadmap" in said
+    (one,) = json.loads(hub("ask", "ls", "--json").stdout)["questions"]
+    listed = hub("ask").output
+    assert "Which colour?" in listed and one["id"][-8:] in listed
+    assert "answered: Which colour?" in hub("ask", "answer", one["id"][-8:], "Red,", "please.").output
+    shown = hub("ask", "show", one["id"][-8:]).output
+    assert "-> Red, please." in shown and "slack" in shown
+    assert "no matching questions" in hub("ask").output
+    assert "Which colour?" in hub("ask", "ls", "--all").output
+    ends(hub("ask", "answer", one["id"], "Blue."), 1, output=("was answered by",))
+
+
+def test_a_text_is_read_from_standard_input_and_a_question_is_taken_back(
+    hub: Hub, served: ServedHub, portal: BlockingPortal
+) -> None:
+    portal.call(served.store.write, two_boards)
+    told: dict[str, Any] = json.loads(
+        hub("ask", "user", "roadmap", "-", "--json", input="Which colour?\nOr none?\n").stdout
+    )
+    assert told["content"] == "Which colour?\nOr none?"
+    assert "withdrawn: Which colour? Or none?" in hub("ask", "withdraw", told["id"]).output
+    ends(hub("ask", "answer", "nothing", "Red."), 1, output=("there is no question nothing",))
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> Path:
+    """A device's file with a question that is open and one that was answered elsewhere."""
+    path = tmp_path / "desk.db"
+    clock = FakeClock()
+    other = ASKED.record() | {"question_id": "q-2", "content": "Which\nshape?"}
+    with open_device_store(path, clock=clock, ids=IdFactory(clock, SeededChance())) as store:
+        store.apply([call(), call(question_id="q-2", content=str(other["content"]))])
+        store.apply([settled(question_id="q-2", answer="Round.", settled_by="device phone")])
+    return path
+
+
+@pytest.fixture
+def answer(hub: Hub, asked: Path) -> Callable[..., Result]:
+    return lambda *words, **given: hub("answer", "--db", str(asked), *words, **given)
+
+
+def test_an_owner_sees_what_waits_and_answers_it_by_its_number(answer: Callable[..., Result]) -> None:
+    listed = answer()
+    assert "1  lead (roadmap)" in listed.output and "   Which colour?" in listed.output
+    assert "shape?" not in listed.output
+    assert "   -> Round.  (device phone)" in answer("--all").output
+    assert "answered: Which colour?" in answer("1", "Red,", "please.").output
+    assert "no questions wait for your answer" in answer().output
+    (one, _) = json.loads(answer("--all", "--json").stdout)["questions"]
+    assert (one["answer"], one["reported"]) == ("Red, please.", False)
+
+
+@each(
+    ("words", "code", "said"),
+    [
+        (["2", "Square."], 1, "question 2 was answered by device phone: Round."),
+        (["3", "Red."], 1, "there is no question 3"),
+        (["1"], 2, "the text of the answer is missing"),
+        (["1", "-"], 1, "an answer has words"),
+    ],
+)
+def test_what_cannot_be_answered_is_refused_in_words(
+    answer: Callable[..., Result], words: list[str], code: int, said: str
+) -> None:
+    ends(answer(*words), code, output=(said,))
+
+
+def test_an_unknown_device_is_named_with_a_next_step(hub: Hub, tmp_path: Path) -> None:
+    ends(hub("answer", "--db", str(tmp_path / "nowhere.db")), 1, output=("--name NAME, or --db FILE",))

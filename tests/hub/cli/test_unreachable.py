@@ -1,15 +1,21 @@
 """What a command says of a URL at which no hub answers operators."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from anyio.from_thread import BlockingPortal
-from click.testing import Result
+from click.testing import CliRunner, Result
 
+from hub.cli import talk
+from hub.cli.app import hub as command
+from hub.cli.failure import Exit, as_failure
 from hub.tokens import TokenKind, make
 from tests.hub.cli.conftest import Hub, ends
 from tests.support.clock import SeededChance
+from tests.support.hub import ServedHub
 from tests.support.no_hub import listening
 
 Asked = Callable[[str], Result]
@@ -49,3 +55,64 @@ def test_a_port_that_answers_no_operator_is_named_with_its_mend(
 
 def test_a_port_at_which_nothing_listens(asked: Asked) -> None:
     ends(asked("http://127.0.0.1:1"), 3, "no hub answers at http://127.0.0.1:1")
+
+
+@pytest.fixture
+def service(served: ServedHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub is a service: its socket is where hub-admin.socket puts it, its state is not ours."""
+    monkeypatch.setattr(talk, "ADMIN_SOCKET", served.listening.unix)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "nobody"))
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+
+
+def test_without_a_named_hub_the_service_is_used(service: None) -> None:
+    ends(CliRunner().invoke(command, ["status"]), 0, stdout=("home",))
+
+
+def test_a_hub_that_was_named_and_does_not_run_is_not_taken_for_the_service(
+    service: None, tmp_path: Path
+) -> None:
+    ends(
+        CliRunner().invoke(command, ["--state", str(tmp_path / "mine"), "status"]), 3, str(tmp_path / "mine")
+    )
+
+
+NOBODY = 65_534
+
+
+@contextmanager
+def _without_rights(folder: Path) -> Iterator[None]:
+    """Nobody may look into *folder*; root is nobody meanwhile."""
+    folder.chmod(0)
+    uid = os.geteuid()
+    if uid == 0:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(uid)
+        folder.chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    "words", [["status"], ["doctor"], ["backup", "/nowhere/file"], ["migrate", "status"]], ids=" ".join
+)
+def test_a_user_without_access_to_the_folder_is_referred_to_the_hubs_user(
+    hub: Hub, state: Path, words: list[str]
+) -> None:
+    state.mkdir(mode=0o700)
+    hub(*words)  # all that is imported is imported, also where it may not be read then
+    with _without_rights(state):
+        told = hub(*words)
+    assert told.exit_code == Exit.NOT_PERMITTED, told.output
+    assert "as the hub's own user, or as a member of the group hub-operators" in told.stderr
+
+
+def test_owner_of_a_folder_without_rights_gets_the_command_that_gives_them(tmp_path: Path) -> None:
+    told = as_failure(PermissionError(13, "Permission denied", str(tmp_path / "state" / "hub.db")))
+    assert told.next_step == f"let its owner use it: chmod u+rwX '{tmp_path}'"
+
+
+def test_a_file_that_may_not_be_opened_is_named() -> None:
+    told = as_failure(PermissionError(13, "Permission denied", "/var/lib/hub/hub.db"))
+    assert told.message == "no permission for /var/lib/hub/hub.db: Permission denied"
