@@ -510,7 +510,10 @@ def _document(number: int, facts: int) -> GoldDocument:
     labels: list[Label] = []
     text = f"# Notes {number + 1}\n\n"
     for fact in range(facts):
-        sentences = [_filler(lots) for _ in range(3 + lots.below(3))]
+        sentences = [
+            f"{lots.one(_SUBJECTS)} {lots.one(_PREDICATES)} {lots.one(_ENDS)}."
+            for _ in range(3 + lots.below(3))
+        ]
         quote, table, data = _fact(number * facts + fact, lots)
         at = lots.below(len(sentences) + 1)
         text += " ".join([*sentences[:at], ""])
@@ -525,10 +528,6 @@ def _document(number: int, facts: int) -> GoldDocument:
         name=f"planted-{number + 1}.txt",
         words={},
     )
-
-
-def _filler(lots: Lots) -> str:
-    return f"{lots.one(_SUBJECTS)} {lots.one(_PREDICATES)} {lots.one(_ENDS)}."
 
 
 def _fact(number: int, lots: Lots) -> tuple[str, TableName, dict[str, LabelValue]]:

@@ -3,7 +3,7 @@
 import faulthandler
 import gc
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from importlib.util import find_spec
@@ -94,7 +94,9 @@ async def serve(
     watch_settings = SettingsWatch(reloader, clock)
     try:
         async with anyio.create_task_group() as watch:
-            await watch.start(serve_signals, drain, _other_signals(debug, watch_settings))
+            # Handlers of the signals that do not stop the hub return at once.
+            others = {signal.SIGUSR1: debug.log, signal.SIGHUP: watch_settings.ask}
+            await watch.start(serve_signals, drain, others)
             await _serve_hub(watch_settings, state, opened, manager, drain, clock, debug, on_ready)
             watch.cancel_scope.cancel()
     except* Exception as group:
@@ -172,11 +174,6 @@ async def _stop_when_asked(
     manager.notify(STOPPING=1)
     hub.begin_drain()
     everything.cancel()
-
-
-def _other_signals(debug: Dumper, settings: SettingsWatch) -> Mapping[signal.Signals, Callable[[], None]]:
-    """Return the handlers of the signals that do not stop the hub; each must return at once."""
-    return {signal.SIGUSR1: debug.log, signal.SIGHUP: settings.ask}
 
 
 def _first(group: BaseExceptionGroup[Exception]) -> Exception:

@@ -190,18 +190,6 @@ async def make_accounts(context: Context, resources: AsyncExitStack) -> Accounts
     )
 
 
-def make_sign_ins(context: Context, accounts: Accounts, roster: Roster) -> SignIns:
-    """Create the service for sign-ins, which uses the browsers of connected devices."""
-    return SignIns(
-        accounts,
-        context.store,
-        clock=context.clock,
-        chance=context.chance,
-        ids=context.ids,
-        links=roster.connected,
-    )
-
-
 def make_bus(context: Context, start: Boot) -> "Bus | None":
     """Create the bus of hub.toml; None: it has none, or no other hub can use the database.
 
@@ -407,7 +395,14 @@ class Hub:
         accounts = await make_accounts(context, resources)
         in_use = ConnectorsInUse(accounts)
         in_use.prepare(context.settings)()
-        sign_ins = make_sign_ins(context, accounts, roster)
+        sign_ins = SignIns(
+            accounts,
+            context.store,
+            clock=context.clock,
+            chance=context.chance,
+            ids=context.ids,
+            links=roster.connected,  # it uses the browsers of connected devices
+        )
         sharing = KeySharing(context.store, accounts.keys, node_id=context.node.id, clock=context.clock)
         self.judges = judges = Judges(context, roster=roster)
         ends = EndsElsewhere(context.store, roster=roster, boot_id=context.boot_id, clock=context.clock)

@@ -409,7 +409,15 @@ class HooksInUse:
             hosts=hook_hosts(listen),
             proxies=trusted_proxies(listen, opened=listen),
         )
-        gate = Gate(hook_port_limits(), clock=context.clock, metrics=context.metrics, prefix="webhook_")
+        most = PortLimits(  # every client counts as a stranger until its post is verified
+            connections=CONNECTIONS,
+            connections_per_network=CONNECTIONS_PER_NETWORK,
+            strangers=CONNECTIONS,
+            strangers_per_network=CONNECTIONS_PER_NETWORK,
+            new_at_once=_ANY,
+            new_per_s=_ANY,
+        )
+        gate = Gate(most, clock=context.clock, metrics=context.metrics, prefix="webhook_")
         self.server = HookServer(
             hooks,
             desk,
@@ -446,18 +454,6 @@ class HooksInUse:
 def hook_hosts(listen: Listener) -> Hosts:
     """Return the host names by which others may post."""
     return Hosts((listen.address.host, *listen.hosts))
-
-
-def hook_port_limits() -> PortLimits:
-    """Return the limits of connections; every client counts as a stranger until its post is verified."""
-    return PortLimits(
-        connections=CONNECTIONS,
-        connections_per_network=CONNECTIONS_PER_NETWORK,
-        strangers=CONNECTIONS,
-        strangers_per_network=CONNECTIONS_PER_NETWORK,
-        new_at_once=_ANY,
-        new_per_s=_ANY,
-    )
 
 
 def _hook(number: int, one: ConnectorSettings) -> Hook:

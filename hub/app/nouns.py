@@ -327,7 +327,9 @@ def watch_for_issues(
         issues.watch(source)
     manager, fleet, monitor = context.manager, coordination.fleet, coordination.monitor
     checks: dict[str, Check] = {
-        "open files": partial(machine.check_open_files, _open_files, open_files.limit),
+        "open files": partial(
+            machine.check_open_files, lambda: len(os.listdir("/proc/self/fd")), open_files.limit
+        ),
         "state folder": partial(machine.check_folder, context.state),
         "log": machine.check_log(lambda: context.log.dropped),
         "watchdog": partial(machine.check_watchdog, manager.is_managed, manager.watchdog_s),
@@ -402,10 +404,6 @@ async def _notify(notifier: Notifier, issues: FoundIssues) -> None:
             for one in issues.current
         ]
     )
-
-
-def _open_files() -> int:
-    return len(os.listdir("/proc/self/fd"))
 
 
 def _held(start: Boot, now: datetime) -> str | None:

@@ -62,7 +62,12 @@ def next_fires(hub: Talk, name: str | None) -> Responses:
     fires = [] if name is None else hub.get(path_of("agents", name, "fires"), limit=MAX_DECISIONS)["fires"]
     forecast = [{"agent": agent["name"], "schedules": agent["schedules"]} for agent in listed]
     yield "next", {"agents": forecast, "fires": fires}
-    rows = [row for agent in listed for row in _fire_rows(agent)]
+    rows = [
+        (agent["name"], _utc(fire["at"]), _local(fire["local"]), fire["shift"])
+        for agent in listed
+        for schedule in agent["schedules"]
+        for fire in schedule["next_fires"]
+    ]
     if rows:
         show.print_table(("agent", "UTC", "local time", "note"), rows)
     for agent in listed:
@@ -136,12 +141,6 @@ def backfill(hub: Talk, name: str, first: str, last: str, yes: bool) -> Response
     for run in done["runs"]:
         show.out(run)
     show.report(f"{_counted(done['wanted'], 'run')} queued; list them: hub runs --agent {name}")
-
-
-def _fire_rows(agent: Mapping[str, Any]) -> Iterator[Sequence[object]]:
-    for schedule in agent["schedules"]:
-        for fire in schedule["next_fires"]:
-            yield agent["name"], _utc(fire["at"]), _local(fire["local"]), fire["shift"]
 
 
 def about_schedules(agent: Mapping[str, Any]) -> Iterator[str]:

@@ -166,7 +166,10 @@ def check_system() -> None:
 
 def new_settings(*, local: bool) -> str:
     """Return the commented hub.toml in the time zone of this machine; *local*: with the small model."""
-    text = _commented_settings().replace(_TIMEZONE, f'timezone = "{machine_zone()[0]}"')
+    package = files("hub")
+    packaged = package.joinpath("hub.toml")  # of a wheel; in a source tree it is at the top
+    sample = packaged if packaged.is_file() else package.joinpath("..", "hub.toml")
+    text = sample.read_text("utf-8").replace(_TIMEZONE, f'timezone = "{machine_zone()[0]}"')
     return _ENDPOINT.sub(_LOCAL, text) if local else text
 
 
@@ -190,13 +193,6 @@ def write_settings(config: Path, text: str) -> None:
         ) from error
     except OSError as error:
         raise Failure(f"cannot write {config}: {error.strerror}", Exit.CANNOT_CREATE) from error
-
-
-def _commented_settings() -> str:
-    """Return the text of the commented hub.toml: in a wheel it is packaged, in a source tree at the top."""
-    package = files("hub")
-    packaged = package.joinpath("hub.toml")
-    return (packaged if packaged.is_file() else package.joinpath("..", "hub.toml")).read_text("utf-8")
 
 
 def make_folder(path: Path) -> None:

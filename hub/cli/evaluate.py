@@ -28,7 +28,7 @@ from hub.cli.talk import talk
 from hub.printable import printable
 
 if TYPE_CHECKING:
-    from hub.app.calibration import Calibration, Measured, Plan
+    from hub.app.calibration import Calibration, Measured
     from hub.app.evaluation import (
         Comparison,
         DocumentResult,
@@ -134,6 +134,7 @@ def eval(
     A calibration reads them several times, within the budget of one run, and states its costs before.
     """
     from hub.app.evaluation import EvaluationFile, compare
+    from hub.atomic_file import write_atomically
 
     shared = _shared(config, state)
     settings = _settings(config, shared)
@@ -148,7 +149,10 @@ def eval(
             listed = [evaluation_json(one) for one in stored]
             show.print_json("eval.history", {"agent": name, "evaluations": listed})
         else:
-            print_history(stored)
+            headers = (show.in_zone("at"), "gold", "prompt", "model", "chunk", "documents", "P", "R", "F1")
+            show.print_table(
+                (*headers, "requests", "tokens", "USD"), [list(_history_row(one)) for one in stored]
+            )
         return
     if write and not calibrate:
         raise Failure("--write is for --calibrate", Exit.USAGE)
@@ -192,7 +196,8 @@ def eval(
     if earlier is not None and not now.evaluation.unread:
         _store(file, [*earlier, now])
     if page is not None:
-        _write_page(page, report_page(report))
+        with using(page, "write", Exit.CANNOT_CREATE):
+            write_atomically(page, report_page(report).encode(), mode=0o600)  # it quotes the documents
     f1 = in_all(now).f1
     is_missed = least_f1 is not None and (now.evaluation.unread or f1 is None or f1 < least_f1)
     if is_missed:
@@ -364,14 +369,6 @@ def _store(file: "EvaluationFile", evaluations: "list[StoredEvaluation]") -> Non
         show.report(f"not stored for the next comparison: {file.path}: {error.strerror}")
 
 
-def _write_page(page: Path, text: str) -> None:
-    """Write the page for its owner alone: it quotes the documents."""
-    from hub.atomic_file import write_atomically
-
-    with using(page, "write", Exit.CANNOT_CREATE):
-        write_atomically(page, text.encode(), mode=0o600)
-
-
 def _report_remarks(now: "StoredEvaluation") -> None:
     one = now.evaluation
     if one.model is None:
@@ -408,7 +405,11 @@ def run_calibration(
 
     model = model_to_calibrate(means.settings)
     planned = plan(documents, agent, means.settings, price_of(model))
-    _report_plan(planned, model.name, has_price=model.has_price)
+    cost = f", {planned.cost_nanos / NANOS:.2f} USD" if model.has_price else ""
+    show.report(
+        f"asks {model.name} about {planned.questions} questions: about {planned.tokens:,} tokens{cost}; never"
+        f" more than {planned.most_tokens:,} tokens or the budget of a run"
+    )
 
     def on_measured(one: "Measured") -> None:
         show.report(f"chunks of {one.chunk_tokens} tokens: {one.found} of {one.labels} labels found")
@@ -437,14 +438,6 @@ def run_calibration(
         _write(config, found.chunk_tokens)
     else:
         show.report(f"not written; with --write, or: hub config set {_KEY}={found.chunk_tokens}")
-
-
-def _report_plan(planned: "Plan", name: str, *, has_price: bool) -> None:
-    cost = f", {planned.cost_nanos / NANOS:.2f} USD" if has_price else ""
-    show.report(
-        f"asks {name} about {planned.questions} questions: about {planned.tokens:,} tokens{cost}; never more"
-        f" than {planned.most_tokens:,} tokens or the budget of a run"
-    )
 
 
 def _print(found: "Calibration") -> None:
@@ -581,14 +574,6 @@ def print_report(report: Report) -> None:
                 show.out()
                 show.out(f"{title}: {document}: {one.headline}")
                 show.quote(one.sentence)
-
-
-def print_history(evaluations: "Sequence[StoredEvaluation]") -> None:
-    """Print stored evaluations, the newest last."""
-    headers = (show.in_zone("at"), "gold", "prompt", "model", "chunk", "documents", "P", "R", "F1")
-    show.print_table(
-        (*headers, "requests", "tokens", "USD"), [list(_history_row(one)) for one in evaluations]
-    )
 
 
 def report_json(report: Report) -> dict[str, Any]:

@@ -55,12 +55,15 @@ def logs(
     The running process keeps its last 2,000 events. With --since, the events in the state folder are shown
     too, of which the newest are kept (log_bytes).
     """
+    from hub.log import learn_names
+
     if follow and (since or until):
         raise click.UsageError("--follow goes on from now; leave out --since and --until")
     filters = {"run": run, "device": device, "level": level, "limit": limit}
     with talk(state) as hub:
         if not as_json:
-            _learn_names(hub)
+            for noun in ("agents", "devices"):
+                learn_names({item["id"]: item["name"] for item in hub.get_all(f"/v1/{noun}", noun)[noun]})
         if follow and all_nodes:
             with suppress(KeyboardInterrupt):
                 _follow_nodes(hub, filters, as_json=as_json)
@@ -108,13 +111,6 @@ def _follow_nodes(hub: Talk, filters: Mapping[str, Any], *, as_json: bool) -> No
         for entry in reversed(merged(found)):
             print_entry(entry, as_json=as_json)
         anyio.run(anyio.sleep, POLL_S)
-
-
-def _learn_names(hub: Talk) -> None:
-    from hub.log import learn_names
-
-    for noun in ("agents", "devices"):
-        learn_names({item["id"]: item["name"] for item in hub.get_all(f"/v1/{noun}", noun)[noun]})
 
 
 def print_entry(entry: Mapping[str, Any], *, as_json: bool) -> None:

@@ -171,7 +171,14 @@ def check_chain(store: Store) -> Check:
         progress = Checked(newest, place, began_at)
         if progress != before:
             await store.write(audit.note_checked, progress)
-        return map(_about_break, broken[:1])
+        return [
+            error(
+                "audit.broken",
+                f"the audit log was changed: {found.what}",
+                fix="'hub audit verify' shows all of it; find out who has had the database in hand",
+            )
+            for found in broken[:1]
+        ]
 
     return check
 
@@ -190,14 +197,6 @@ async def _checked(store: Store, place: Link, parts: int) -> tuple[Link, int, li
         if part.is_last:
             return place, parts, [], True
     return place, parts, [], False
-
-
-def _about_break(found: AuditBreak) -> Finding:
-    return error(
-        "audit.broken",
-        f"the audit log was changed: {found.what}",
-        fix="'hub audit verify' shows all of it; find out who has had the database in hand",
-    )
 
 
 def check_rows(store: Store) -> Check:
