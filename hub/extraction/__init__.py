@@ -3,13 +3,13 @@
 The way of a document: ``extractor`` is called by runs, previews and evaluations, and returns an
 ``Extraction`` of ``items``. It first sends a request of ``ruled`` to ``rules_process``, another process:
 
-1. ``structured`` reads formats (``calendars``, ``letters``, ``task_lists``, and ``spreadsheets`` with the
-   ``table_words`` of their headings) and returns a ``Form``: items, passages of prose, and the author's own
-   text. ``blocks`` blanks what is no prose in Markdown, Org and reStructuredText.
+1. ``structured`` reads formats (``calendars``, ``letters``, ``task_lists``, ``spreadsheets``) and returns a
+   ``Form``: items, passages of prose, and the author's own text. ``blocks`` blanks what is no prose in
+   Markdown, Org and reStructuredText.
 2. ``prose`` reads the passages, if no model does, and those of a text of reference more strictly.
-   ``prose_view`` blanks what is no sentence and joins wrapped lines. ``prose_layout`` splits each passage
-   into sentences and says what kind of text it is. Each sentence is of one language of ``wording``. It is
-   split into clauses, and the patterns of the language match them: tasks, events, decisions, facts.
+   ``prose_layout`` blanks what is no sentence, joins wrapped lines, splits each passage into sentences and
+   says what kind of text it is. Each sentence is of one language of ``wording``. It is split into clauses,
+   and the patterns of the language match them: tasks, events, decisions, facts.
 3. Words for days in a sentence are found and resolved by ``when``, from the day that ``dating`` finds for
    the passage. ``outline`` and ``wording.names`` say whose a list is.
 4. ``validate`` removes doubles, and ``suspicion`` marks items whose text gives orders to a machine.

@@ -1,4 +1,4 @@
-"""``python -m tests.evaluation.training``: learn the weights of ``hub.extraction.orders``.
+"""``python -m tests.evaluation.training``: learn the weights of ``hub.extraction.suspicion``.
 
 The same sources give the same weights. With ``--apart`` no file is written: each source of orders and each
 gold set in turn is kept out of training, and measured.
@@ -29,7 +29,7 @@ from typing import Final, NamedTuple
 from unittest.mock import patch
 
 from hub.app.calibration import Lots
-from hub.extraction import orders as model
+from hub.extraction import suspicion as model
 from hub.extraction.gold import GoldDocument, read_gold
 from hub.extraction.suspicion import plain_text
 from tests.evaluation.opened_orders import opened_orders

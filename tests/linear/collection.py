@@ -26,7 +26,7 @@ AT_RUN_TIME: Final = {
     "hub.extraction.patterns": "one character of an owner's expression",
     "hub.extraction.validate": "re.escape of a quote",
     "hub.extraction.when.language": "built for every language below",
-    "hub.extraction.wording.lexicon": "built for every language below",
+    "hub.extraction.wording.languages": "built for every language below",
     "hub.settings.problems": "re.escape of a key, in the operator's own file",
     "storage.kernel.migrations.versions.0001_first_tables": "our own statements",
 }
@@ -109,10 +109,9 @@ def _names() -> Iterator[str]:
 
 def _build_the_rest(*, has_words: bool) -> dict[Pattern, tuple[str, str]]:
     """Build the expressions that the product compiles when they are first used; return their names."""
-    from hub.extraction import chunk, orders, suspicion
+    from hub.extraction import chunk, suspicion
     from hub.extraction.redaction import BUILT_IN, Redaction
-    from hub.extraction.wording.languages import languages
-    from hub.extraction.wording.lexicon import ATTRIBUTES
+    from hub.extraction.wording.languages import ATTRIBUTES, languages
     from hub.text import letter_text
     from protocol.secret_rules import RedactionRule
 
@@ -127,7 +126,7 @@ def _build_the_rest(*, has_words: bool) -> dict[Pattern, tuple[str, str]]:
         built += [("rewrites", pattern) for pattern, _ in time.compiled_rewrites]
         named |= {pattern: ("hub.extraction.when", f"{name} ({code})") for name, pattern in built}
     named[chunk._day_with_point()] = "hub.extraction.chunk", "day"
-    orders._dress()
+    suspicion._dress()
     letter_text.above_quotations()
     list(suspicion._hidden_runs("\u200b" * 99))
     Redaction([RedactionRule(name=name) for name in BUILT_IN], "a@b.example")

@@ -1,16 +1,372 @@
-"""Languages of the rules, read from the data files beside this module when they are first asked for."""
+"""Languages of the rules, read from the data files beside this module when they are first asked for.
+
+A language is one data file, in the notation that ``en.toml`` explains: its words and patterns of clauses, and
+its words about time. A pattern is a regular expression for the start of a clause. Its group ``what`` is the
+work, ``who`` the name of a person who is to do it, ``np`` other words for people. No pattern repeats a
+repetition, and clauses are short: the work grows with the text.
+"""
 
 import re
 import tomllib
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Mapping, Sequence
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 
-from hub.extraction.when.language import NotationError, has_cyrillic, has_han
-from hub.extraction.wording.lexicon import Lexicon, Script
+from hub.extraction.when.language import (
+    Language,
+    NotationError,
+    has_cyrillic,
+    has_han,
+    pairs,
+    rows,
+    rules,
+    uncaptured,
+)
+
+_PLACE: Final = re.compile(r"\{(\w*[^\W\d_]\w*(?::\w+)?)\}")
+_RESULT: Final = re.compile(r"\{(\w+):?(\w*)\}")
+_PAIR: Final = re.compile(r"(\w+)=\w*")
+_NEVER: Final = "(?!)"
+_PARTS: Final = {
+    "A": "(?-i:[A-ZÀ-ÖØ-ÞА-ЯЁ])",
+    "a": "(?-i:[a-zß-öø-ÿœа-яё])",
+    "who": "(?P<who>{name})",
+    "names": "(?P<who>{name}(({and}) {name}){0,3})",
+    # Not behind a colon of "14:00" or "3:1", which belongs to one word.
+    "what": r"(?!(?<=\d:)\d)(?P<what>\w.+)",
+    "rest": r"(?!(?<=\d:)\d)(?P<what>.+)",
+    "work": "(?P<what>{verbs}.*)",
+}
+
+Script = Literal["latin", "cyrillic", "han"]
+Patterns = Sequence[re.Pattern[str]]
+Rules = Sequence[tuple[re.Pattern[str], str]]
+Rows = Annotated[str, msgspec.Meta(description="patterns, one a line")]
+
+
+class Form(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Conversion of a word to another form: by its ending, else by the first rule that matches all of it.
+
+    Attributes:
+        endings: name of a list of pairs, of which the first counts with which the word ends.
+        most_before: characters before such an ending.
+        alike: pairs of characters, of which the first counts as the second in an ending.
+        rules: patterns of the word, with the other form.
+    """
+
+    endings: str = ""
+    most_before: int = 100
+    alike: str = ""
+    rules: str = ""
+
+
+class Lexicon(msgspec.Struct, frozen=True, kw_only=True, dict=True, eq=False, forbid_unknown_fields=True):
+    """Words of one language. An attribute of the type ``Rows`` is a pattern, or several.
+
+    Attributes:
+        code: ISO 639 code, the name of the file.
+        rank: place among the languages; the first of two that fit equally well counts.
+        script: letters that tell a text in this language, or in another with these letters.
+        example: sentence with a date, which is read once before texts are.
+        time: words about time; in patterns, ``{days}`` are the first spellings of weekdays and months.
+        words, parts, forms: lists of words, parts of patterns, and other forms of words.
+        way_fields: fields of a mail's header: by whom, to whom and when it was sent; *other_fields*: others.
+        least_title: characters of a title at least.
+        is_past_nominal: nouns of an order may have the forms of verbs in the past tense.
+        common: words by which the language is recognized, as by weekdays; *letters*: likewise.
+        no_names: words that are no names, although they often have a capital letter.
+        variants: pairs of characters, of which the first counts as the second.
+        name: a person's name.
+        verbs: verbs of work, in the form of requests and of lists; *present*: in the present tense.
+        inserted: words that may interrupt a clause, and are passed over.
+        fillers: words without a meaning for the work, at any place of a clause.
+        leads: words before the clause proper.
+        joints: places at which a sentence is split into clauses.
+        requests: requests, which also count in questions.
+        duties: duties, promises and plans.
+        reports: work in the present tense, which counts in minutes or next to a day ahead.
+        listed: lines of a list that name work.
+        promises: what the writer promised to a person (``to``); ``no``: words that deny it or report it done.
+        spanning: promises of others and duties whose work may be in a later clause.
+        addressed: requests that count after a name and a comma.
+        gapped: work without a verb, after work with one.
+        more: a further verb after "and".
+        settled: work that is done, cancelled or refused.
+        negated: words by which work is refused, if its patterns do not know them.
+        past: verbs in the past tense.
+        unreal: hopes, doubts and stories; *general*: what holds for people in general, habits, and sayings.
+        salutations: first lines of a letter below its head; *closings*: the last ones above its signature.
+        reference: titles of texts without work for a certain person, such as licences.
+        invoices: lines that tell an invoice: its first row is a title, the second a sum.
+        idioms: words that sound like work or an event, and name none ("bite the bullet").
+        personal: words of a writer and a reader, without whom several orders in a text are advice.
+        concrete: duties whose verb tells that they are work, also in prose without a reader.
+        states: verbs that tell what is, and not what to do.
+        openers: words at which a request or a duty may begin within a clause.
+        questions: endings of questions without a question mark.
+        tales: signs of texts that are no notes (recipes, rules, stories); two different ones are needed.
+        metadata: the start of rows about a document or a ticket, which name no work.
+        asks: questions who does a work; *answers*: short answers to them; *agreed*: words of consent.
+        events: nouns for events; *happens*: verbs for them.
+        articles: articles at the beginning of the title of an event.
+        absent: words for an event that does not take place.
+        pronoun_subjects: words for an event that the sentence before names.
+        decisions: decisions.
+        facts: sentences with a value to look up; *places*: facts that count in short notes only.
+        values: rows with a value to look up, also if other words in them sound like work.
+        projects: projects, with the group ``name``.
+        comments: remarks on a task; *tickets*: the first line of a ticket;
+            *threads*: a heading of remarks.
+        urgent: words of urgency.
+        minutes: the first lines of minutes.
+        goods: headings of lists of what to buy, to pack or to eat.
+        to_do: headings of tasks; *finished*, *decided* and *talk* of other lists.
+        labels: words before a colon that are no people.
+        me: words for the speaker; *anyone*: other words before a duty that are no names.
+        finite: verbs of which the base form names a task, its form ``base``.
+        rewrites: patterns of titles, with their better forms.
+        pronouns: work on something that the words before name ("bring it").
+        brief: work that needs the words before to be understood ("have a look").
+        edges: words for the edge of a span ("by the end of May").
+        undated: words for a day that only tell the kind of a thing ("a weekend number").
+        dated: words for a day, at least one of which is in every sentence with a date.
+    """
+
+    code: str
+    rank: int
+    script: Script
+    example: str
+    time: Language
+    common: str
+    no_names: str
+    name: Rows
+    verbs: Rows
+    words: Mapping[str, str] = {}
+    parts: Mapping[str, str] = {}
+    forms: Mapping[str, Form] = {}
+    rewrites: str = ""
+    variants: str = ""
+    pronoun_subjects: str = ""
+    way_fields: str = ""
+    other_fields: str = ""
+    least_title: int = 5
+    is_past_nominal: bool = False
+    letters: Rows = _NEVER
+    present: Rows = _NEVER
+    inserted: Rows = _NEVER
+    fillers: Rows = _NEVER
+    leads: Rows = _NEVER
+    joints: Rows = _NEVER
+    requests: Rows = _NEVER
+    duties: Rows = _NEVER
+    reports: Rows = _NEVER
+    listed: Rows = _NEVER
+    promises: Rows = _NEVER
+    spanning: Rows = _NEVER
+    addressed: Rows = _NEVER
+    gapped: Rows = _NEVER
+    more: Rows = _NEVER
+    settled: Rows = _NEVER
+    negated: Rows = _NEVER
+    past: Rows = _NEVER
+    unreal: Rows = _NEVER
+    general: Rows = _NEVER
+    salutations: Rows = _NEVER
+    closings: Rows = _NEVER
+    reference: Rows = _NEVER
+    invoices: Rows = _NEVER
+    idioms: Rows = _NEVER
+    personal: Rows = ""
+    concrete: Rows = _NEVER
+    states: Rows = _NEVER
+    openers: Rows = _NEVER
+    questions: Rows = _NEVER
+    tales: Rows = _NEVER
+    metadata: Rows = _NEVER
+    asks: Rows = _NEVER
+    answers: Rows = _NEVER
+    agreed: Rows = _NEVER
+    events: Rows = _NEVER
+    happens: Rows = _NEVER
+    absent: Rows = _NEVER
+    articles: Rows = _NEVER
+    decisions: Rows = _NEVER
+    facts: Rows = _NEVER
+    places: Rows = _NEVER
+    values: Rows = _NEVER
+    projects: Rows = _NEVER
+    comments: Rows = _NEVER
+    tickets: Rows = _NEVER
+    threads: Rows = _NEVER
+    urgent: Rows = _NEVER
+    minutes: Rows = _NEVER
+    goods: Rows = _NEVER
+    to_do: Rows = _NEVER
+    finished: Rows = _NEVER
+    decided: Rows = _NEVER
+    talk: Rows = _NEVER
+    labels: Rows = _NEVER
+    me: Rows = _NEVER
+    anyone: Rows = _NEVER
+    finite: Rows = _NEVER
+    pronouns: Rows = _NEVER
+    brief: Rows = _NEVER
+    edges: Rows = _NEVER
+    undated: Rows = _NEVER
+    dated: Rows = _NEVER
+
+    def __post_init__(self) -> None:
+        """Check what forms need.
+
+        Raises:
+            NotationError: a list of words or a form is missing.
+        """
+        for name, form in self.forms.items():
+            if form.endings and form.endings not in self.words:
+                raise NotationError(f"forms.{name}.endings: no list {form.endings!r} in words")
+        if self.finite != _NEVER and "base" not in self.forms:
+            raise NotationError("forms: 'base' is expected, the form of words that are finite")
+
+    @cached_property
+    def common_words(self) -> frozenset[str]:
+        """Words by which the language is recognized."""
+        weekdays = _firsts(self.time.weekdays) if self.time.is_spaced else ()  # "周日来" is one word
+        return frozenset(self.common.split()).union(weekdays)
+
+    @cached_property
+    def other_words(self) -> frozenset[str]:
+        """Words that are no names, in lower case."""
+        return self.common_words.union(self.no_names.lower().split(), _firsts(self.time.months))
+
+    @cached_property
+    def translation(self) -> dict[int, str]:
+        """Table for ``str.translate`` of the variants."""
+        return _translation(self.variants)
+
+    @cached_property
+    def subjects(self) -> frozenset[str]:
+        """Words for an event that the sentence before names."""
+        return frozenset(self.pronoun_subjects.split())
+
+    def patterns(self, attribute: str) -> Patterns:
+        """Return the compiled patterns of an attribute."""
+        found: Patterns | None = self.__dict__.get(f"_{attribute}")
+        if found is None:
+            written = rows(getattr(self, attribute))
+            found = self.__dict__[f"_{attribute}"] = [self._compiled(attribute, row) for row in written]
+        return found
+
+    def has(self, attribute: str, text: str) -> bool:
+        """Return True if a pattern of the attribute occurs in *text*."""
+        return any(pattern.search(text) is not None for pattern in self.patterns(attribute))
+
+    def match(self, attribute: str, text: str) -> re.Match[str] | None:
+        """Return the first match of the attribute's patterns at the start of *text*."""
+        return next(filter(None, (pattern.match(text) for pattern in self.patterns(attribute))), None)
+
+    def rewritten(self, title: str) -> str:
+        """Return a title in the form of the first rule that matches the whole of it."""
+        return self._by_rule("rewrites", title)
+
+    def base_form(self, word: str) -> str:
+        """Return the form of a verb that names a task, or *word* itself."""
+        verb = word.lower()
+        return word if self.patterns("finite")[0].fullmatch(verb) is None else self.formed("base", verb)
+
+    def formed(self, name: str, word: str) -> str:
+        """Return another form of *word*; every language has the form ``lower``, in small letters."""
+        if name == "lower":
+            return word.lower()
+        form = self.forms[name]
+        plain = word.translate(_translation(form.alike))
+        for old, new in self._endings(form):
+            if plain.endswith(old) and len(word) - len(old) <= form.most_before:
+                return word[: len(word) - len(old)] + new
+        return self._by_rule(name, word)
+
+    def rules(self, name: str) -> Rules:
+        """Return the compiled rules of a form, or those for titles, ``rewrites``."""
+        found: Rules | None = self.__dict__.get(f"_rules_of_{name}")
+        if found is None:
+            written = self.rewrites if name == "rewrites" else self.forms[name].rules
+            found = [(self._compiled(name, pattern), result) for pattern, result in rules(written)]
+            for pattern, result in found:
+                for group, form in _RESULT.findall(result):
+                    if group not in pattern.groupindex or form not in ("", "lower", *self.forms):
+                        raise NotationError(
+                            f"{self.code}.toml: {name}: no such group or form in {result:.80}"
+                        )
+            self.__dict__[f"_rules_of_{name}"] = found
+        return found
+
+    def _by_rule(self, name: str, text: str) -> str:
+        matches = ((pattern.fullmatch(text), result) for pattern, result in self.rules(name))
+        match, result = next((found for found in matches if found[0] is not None), (None, ""))
+        if match is None:
+            return text
+
+        def group(place: re.Match[str]) -> str:
+            word = match[place[1]] or ""
+            return self.formed(place[2], word) if place[2] else word
+
+        return _RESULT.sub(group, result)
+
+    def _endings(self, form: Form) -> Sequence[tuple[str, str]]:
+        found: Sequence[tuple[str, str]] | None = self.__dict__.get(f"_pairs_of_{form.endings}")
+        if found is None:
+            found = [*pairs(self.words[form.endings]).items()] if form.endings else []
+            self.__dict__[f"_pairs_of_{form.endings}"] = found
+        return found
+
+    def _compiled(self, key: str, pattern: str) -> re.Pattern[str]:
+        try:
+            return re.compile(self._filled(pattern), re.IGNORECASE)
+        except (KeyError, RecursionError, re.error) as error:
+            why = f"no list, part, form or pattern {error}" if isinstance(error, KeyError) else error
+            raise NotationError(f"{self.code}.toml: {key}: {why}, in {pattern:.80}") from error
+
+    def _filled(self, pattern: str) -> str:
+        return _PLACE.sub(lambda place: f"(?:{self._part(place[1])})", uncaptured(pattern))
+
+    def _part(self, name: str) -> str:
+        found: str | None = self._filled_parts.get(name)
+        if found is None:
+            found = self._filled_parts[name] = self._filled("|".join(self._alternatives(name)))
+        return found
+
+    @cached_property
+    def _filled_parts(self) -> dict[str, str]:
+        return {}
+
+    def _alternatives(self, name: str) -> Sequence[str]:
+        """Return what a place in a pattern may be."""
+        words, _, form = name.partition(":")
+        if words in self.words:
+            found = [_PAIR.sub(r"\1", word).replace("_", " ") for word in self.words[words].split()]
+            return [self.formed(form, word) for word in found] if form else found
+        if (part := self.parts.get(name) or _PARTS.get(name)) is not None:
+            return rows(part)
+        if name == "days":
+            return [*_firsts(self.time.weekdays), *_firsts(self.time.months)]
+        if name not in ATTRIBUTES:
+            raise KeyError(name)
+        return rows(getattr(self, name))
+
+
+ATTRIBUTES: Final = tuple(field.name for field in msgspec.structs.fields(Lexicon) if field.type is Rows)
+
+
+def _firsts(spellings: str) -> list[str]:
+    """Return the first spelling of each word of a calendar."""
+    return [word.split()[0] for word in spellings.split(",") if word]
+
+
+def _translation(alike: str) -> dict[int, str]:
+    return {ord(pair[0]): pair[1] for pair in alike.split()}
+
 
 _HAN: Final = re.compile("[\u4e00-\u9fff]")
 _CYRILLIC: Final = re.compile("[\u0400-\u04ff]+")

@@ -12,8 +12,14 @@ from hub.extraction.ruled import ToRead
 from hub.extraction.when.language import NotationError
 from hub.extraction.when.resolve import resolve
 from hub.extraction.wording import languages as module
-from hub.extraction.wording.languages import languages, languages_in, read_language, script_of
-from hub.extraction.wording.lexicon import ATTRIBUTES, Lexicon
+from hub.extraction.wording.languages import (
+    ATTRIBUTES,
+    Lexicon,
+    languages,
+    languages_in,
+    read_language,
+    script_of,
+)
 from protocol.tables import TABLES
 
 # A language of a few words: Italian, in which "comprerà" is "will buy".

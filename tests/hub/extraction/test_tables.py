@@ -10,7 +10,7 @@ from hub.clock import from_epoch_ms
 from hub.document import Document
 from hub.extraction.items import ExtractionOptions, Item
 from hub.extraction.ruled import ToRead
-from hub.extraction.table_words import PRIORITIES, STATES, means
+from hub.extraction.spreadsheets import PRIORITIES, STATES, means
 from hub.text.files import media_type_of
 from protocol.tables import TableName
 from tests.hub.extraction.conftest import calls_of
