@@ -8,7 +8,8 @@ import anyio
 import pytest
 
 from hub.coordination.messages import ToLead
-from hub.openclaw import GatewayForbidden, GatewayRefused
+from hub.coordination.provisioning import CHANGED, CONFIG_POLL_S, MOST_S, QUIET_S, Quiet
+from hub.openclaw import GatewayEvent, GatewayRefused, Reconnected
 from protocol.coordination import MessageKind, MessageState
 from protocol.errors import CodedError, ErrorCode
 from protocol.ids import AgentId, GatewayId
@@ -31,11 +32,12 @@ from tests.hub.coordination.leading import (
     open_leading,
 )
 from tests.hub.coordination.souls import FastClock
+from tests.support.clock import FakeClock
 from tests.support.coded import coded
 from tests.support.gateway import DEFAULT_SOUL, FakeGateway, fake_gateway
 from tests.support.postgres import Postgres
 
-STEPS = ("claimed", "created", "listed", "IDENTITY.md", "SOUL.md", "AGENTS.md")
+STEPS = ("claimed", "created", "SOUL.md")
 REFUSED = {"code": "INVALID_REQUEST", "message": "no"}
 
 
@@ -150,9 +152,15 @@ async def test_a_hub_that_is_killed_while_it_makes_a_lead_has_one_in_the_end(
         assert "Board ID" in west.agents[GARDENER].files["AGENTS.md"]
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize(
-    "method", ["agents.list", "agents.create", "agents.files.get", "agents.files.set", "chat.send"]
+    ("method", "when"),
+    [
+        ("agents.list", "before"),
+        ("agents.create", "before"),
+        ("agents.create", "after"),
+        ("agents.files.set", "after"),
+        ("chat.send", "after"),
+    ],
 )
 async def test_a_connection_that_is_cut_while_a_lead_is_made_costs_nothing(
     method: str, when: Literal["before", "after"], hub: LeadingHub, gateway: FakeGateway
@@ -377,15 +385,6 @@ async def test_what_others_have_written_meanwhile_stays(tmp_path: Path, store: S
         assert west.count("agents.files.set") >= 2
 
 
-async def test_a_hub_without_admin_rights_says_so(hub: LeadingHub, gateway: FakeGateway) -> None:
-    details = {"code": "MISSING_SCOPE", "missingScope": "operator.admin"}
-    refusal = {"code": "FORBIDDEN", "message": "missing scope: operator.admin", "details": details}
-    gateway.fault("agents.create", "refused", refusal)
-
-    with pytest.raises(GatewayForbidden):
-        await hub.lead()
-
-
 async def test_one_key_for_words_to_two_boards_keeps_neither_of_them_back(
     store: Store, hub: LeadingHub
 ) -> None:
@@ -397,3 +396,48 @@ async def test_one_key_for_words_to_two_boards_keeps_neither_of_them_back(
     ]
     assert [message.board for message in sent] == ["garden", "orchard", "garden"]
     assert sent[2].id == sent[0].id
+
+
+WEST = "west"
+
+
+def test_a_gateway_without_configuration_changes_holds_no_messages() -> None:
+    quiet = Quiet(FakeClock())
+    quiet.on_news(Reconnected(gateway=WEST, boot_id="1", is_restart=False))
+    quiet.on_news(GatewayEvent(gateway=WEST, name="tick", payload={}))
+    assert quiet.held_s(WEST) == 0
+
+
+def test_letters_wait_while_agents_are_made_and_a_while_after_the_last_change() -> None:
+    clock = FakeClock()
+    quiet = Quiet(clock)
+    with quiet.making(WEST):
+        clock.advance(QUIET_S * 2)
+        assert (quiet.held_s(WEST), quiet.held_s("east")) == (CONFIG_POLL_S, 0)
+        quiet.changed(WEST)
+    clock.advance(1)
+    assert quiet.held_s(WEST) == QUIET_S - 1
+    clock.advance(QUIET_S - 1)
+    assert quiet.held_s(WEST) == 0
+
+
+def test_a_change_by_another_client_counts_as_well() -> None:
+    clock = FakeClock()
+    quiet = Quiet(clock)
+    quiet.on_news(GatewayEvent(gateway=WEST, name=CHANGED, payload={"hash": "1"}))
+    clock.advance(2)
+    quiet.on_news(GatewayEvent(gateway=WEST, name=CHANGED, payload={"hash": "2"}))
+    assert quiet.held_s(WEST) == QUIET_S
+    clock.advance(QUIET_S)
+    assert quiet.held_s(WEST) == 0
+
+
+def test_an_agent_that_cannot_be_created_does_not_hold_messages_for_ever() -> None:
+    clock = FakeClock()
+    quiet = Quiet(clock)
+    with quiet.making(WEST):
+        clock.advance(MOST_S)
+        assert quiet.held_s(WEST) == 0
+    assert quiet.held_s(WEST) == 0
+    quiet.changed(WEST)
+    assert quiet.held_s(WEST) == QUIET_S

@@ -21,6 +21,7 @@ from storage.store import open_store
 from tests.hub.coordination.garden import OWNER, Garden, open_garden
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.coded import coded
+from tests.support.families import each
 from tests.support.log import opened_log
 
 
@@ -95,7 +96,7 @@ def ring() -> Iterator[Ring]:
         yield opened.log.ring
 
 
-@pytest.mark.parametrize(
+@each(
     ("about", "words"),
     [
         ({"content": " \n\t"}, "content: may not be empty"),
@@ -132,15 +133,15 @@ async def test_what_is_too_large_or_too_much_is_refused_and_counted(bench: Bench
         assert f'hub_limits_reached_total{{limit="{limit}"}} 1.0' in shown
 
 
-@pytest.mark.parametrize("who", ["user", "lead", "worker", "main"])
+@each("who", ["user", "lead", "worker", "main"])
 async def test_members_of_a_board_write_and_read_its_memory(bench: Bench, who: str) -> None:
     added = await bench.add(who, f"said by {who}")
     caller = bench.garden.callers[who]
     assert (added.memory.agent_id, added.memory.actor) == (caller.agent_id, caller.actor)
-    assert await bench.read(who) == [f"said by {who}"]
+    assert (await bench.read(who))[0] == f"said by {who}"
 
 
-@pytest.mark.parametrize("who", ["stranger", "foreign_main", "idle"])
+@each("who", ["stranger", "foreign_main", "idle"])
 async def test_other_callers_cannot_write_or_read_a_board_memory(bench: Bench, who: str) -> None:
     with pytest.raises(CodedError, check=coded(ErrorCode.NOT_YOUR_BOARD)):
         await bench.add(who)

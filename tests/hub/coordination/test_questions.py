@@ -29,6 +29,7 @@ from tests.storage.rows import ME
 from tests.storage.test_questions import BOARD, MAIN, a_board
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.coded import coded
+from tests.support.families import each
 from tests.support.link import FakeLink, Replies
 
 LEAD = Caller.of_agent(AgentId("agent-inbox"), ME)
@@ -277,7 +278,7 @@ async def test_who_asks_and_who_answers_is_decided_by_the_law(hub: Hub) -> None:
     assert (await hub.answer(asked, "Red.", main)).answered_by == f"agent:{MAIN}"
 
 
-@pytest.mark.parametrize(
+@each(
     ("about", "words"),
     [
         ({"content": " \n"}, "content: may not be empty"),

@@ -13,6 +13,7 @@ from storage.coordination import souls
 from storage.coordination.souls import SoulBusy
 from tests.hub.coordination.souls import AS_IT_WAS, OPERATOR, WORKER, SoulBench, open_souls
 from tests.support.coded import coded
+from tests.support.families import each
 from tests.support.gateway import DEFAULT_SOUL, FakeGateway
 from tests.support.wire import until
 
@@ -38,7 +39,9 @@ async def test_a_soul_is_read_where_its_agent_lives(bench: SoulBench) -> None:
     assert await bench.history() == [("seen", DEFAULT_SOUL, "gateway:west")]
 
 
-async def test_a_soul_is_written_over_what_was_read(bench: SoulBench, gateway: FakeGateway) -> None:
+async def test_a_soul_is_written_over_what_was_read_and_people_are_notified(
+    bench: SoulBench, gateway: FakeGateway
+) -> None:
     write = await bench.put("# Kind\n", AS_IT_WAS, reason="be kind")
 
     assert write.state is SoulWriteState.DONE
@@ -49,11 +52,6 @@ async def test_a_soul_is_written_over_what_was_read(bench: SoulBench, gateway: F
         ("seen", DEFAULT_SOUL, "gateway:west"),
         ("written", "# Kind\n", "operator:1000"),
     ]
-
-
-async def test_people_and_the_audit_log_are_notified_once_it_is_written(bench: SoulBench) -> None:
-    await bench.put("# Kind\n", reason="be kind")
-
     (told,) = await bench.store.read(audit.list_activity, agent_id=WORKER)
     entries = await bench.store.read(audit.list_entries, limit=1, event="soul.updated")
     assert (told.event_type, told.message) == (
@@ -288,7 +286,7 @@ async def test_a_soul_of_one_mebibyte_by_another_author_is_read_and_stored(
     assert [version.size_bytes for version in await bench.versions()] == [1024 * 1024]
 
 
-@pytest.mark.parametrize("content", ["", " \n\t ", "a\0b", "bell \a", "half \ud800"])
+@each("content", ["", " \n\t ", "a\0b", "bell \a", "half \ud800"])
 async def test_what_is_no_text_is_not_written(bench: SoulBench, gateway: FakeGateway, content: str) -> None:
     with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS)):
         await bench.put(content)
@@ -334,7 +332,7 @@ async def test_a_write_whose_agent_was_removed_fails_and_ends_the_waiting(
 async def test_of_two_concurrent_writes_one_wins_and_the_other_gets_both_hashes(
     bench: SoulBench, gateway: FakeGateway
 ) -> None:
-    for number in range(12):
+    for number in range(4):
         assert await bench.contend(number, souls.digest(there(gateway))) == there(gateway)
 
 
@@ -342,7 +340,7 @@ async def test_of_two_hubs_that_write_at_once_one_wins_and_the_others_words_are_
     bench: SoulBench, gateway: FakeGateway, tmp_path: Path
 ) -> None:
     async with open_souls(tmp_path, gateway) as second:
-        for number in range(8):
+        for number in range(3):
             before = there(gateway)
             base, won, lost = souls.digest(before), dict[str, SoulBench](), dict[str, CodedError]()
 

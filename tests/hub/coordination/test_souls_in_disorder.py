@@ -13,7 +13,7 @@ from tests.support.clock import SeededChance
 from tests.support.gateway import FakeGateway, fake_gateway
 from tests.support.gateway.faults import Faults, When
 
-FEW_ROUNDS, ROUNDS = 15, 200
+FEW_ROUNDS, ROUNDS = 10, 200
 FAST = 300.0
 GETS, SETS = "agents.files.get", "agents.files.set"
 BUSY = {"code": "UNAVAILABLE", "message": "busy", "retryable": True, "retryAfterMs": 200}

@@ -86,13 +86,13 @@ async def connected(gateway: FakeGateway, folder: Path, clock: FastClock, tasks:
 
 async def test_two_hubs_say_each_message_once_and_in_order(two: Two, gateway: FakeGateway) -> None:
     bench = two.bench
-    rows = [await bench.say(f"number {n}.", to=(WORKER, LEAD)[n % 2]) for n in range(12)]
+    rows = [await bench.say(f"number {n}.", to=(WORKER, LEAD)[n % 2]) for n in range(6)]
     for row in rows:
         two.other.kick()
         assert (await bench.end(row)).state is MessageState.ANSWERED
     for n, session in enumerate((WORKERS, LEADS)):
         said = gateway.said(session)
-        assert [f"number {m}." in text for m, text in zip(range(n, 12, 2), said, strict=True)] == [True] * 6
+        assert [f"number {m}." in text for m, text in zip(range(n, 6, 2), said, strict=True)] == [True] * 3
 
 
 async def test_what_a_dead_hub_had_in_hand_is_taken_over(two: Two, gateway: FakeGateway) -> None:
