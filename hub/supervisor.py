@@ -17,8 +17,7 @@ from hub.clock import Chance, Clock
 from hub.log import Channel
 from hub.metrics import Metrics
 from hub.rounds import Rounds, Turns
-from protocol.backoff import Backoff
-from protocol.errors import CodedError, ErrorCode, HubError
+from protocol.errors import Backoff, CodedError, ErrorCode, HubError
 
 log = Channel(__name__)
 

@@ -1,6 +1,11 @@
-"""Frames of runs and calls: the hub's requests, the device's answers, and marks of items."""
+"""Frames of runs and calls: the hub's requests, the device's answers, marks of items, and skipped files.
 
-from collections.abc import Mapping
+Receipts are signed statements of a hub and a device about the files that one reading of a run sent. A receipt
+names the device's previous one and an entry of the hub's audit log. So neither can be replaced later.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from operator import add
 from typing import Annotated, Any, Final, Literal
@@ -27,7 +32,7 @@ from protocol.frame import (
     Text,
     Values,
 )
-from protocol.receipts import Receipt, Sent
+from protocol.keys import signed_lines
 from protocol.tables import DeviceTable
 
 Prompt = Annotated[str, Meta(max_length=32_768)]
@@ -234,6 +239,111 @@ class SkippedFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     path: Path
     reason: Text
     files: Count = 1
+
+
+RECEIPT_HEADER: Final = "hub-receipt-v1"
+SENT_HEADER: Final = "hub-sent-v1"
+MOST_FILES: Final = 400_000  # of one receipt: as many as a device's log keeps
+MOST_IDS: Final = 100  # receipts that one request names, or one response contains
+MOST_PAGE_BYTES: Final = 256 * 1024  # of paths and digests in one response
+
+PublicKey = Annotated[str, Meta(max_length=64)]  # base64url without padding
+Signature = Annotated[str, Meta(max_length=128)]  # likewise
+SentFile = tuple[str, int, str]  # path, bytes of the text as sent, and the announced digest
+
+
+class Sent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Statement of a device about what it sent; signed by its key, if it has one."""
+
+    files: Count
+    bytes: Count
+    root: Sha256
+    public_key: PublicKey | None = None
+    signature: Signature | None = None
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    """Statement of a hub about what it received, signed by the key that it proves in its challenge.
+
+    Attributes:
+        id: as ``agent_run`` named it.
+        number: of the device's receipts at this hub, from 1.
+        at_ms: when the hub wrote it.
+        is_whole: True if the device ended the reading itself, so that nothing was under way.
+        previous: digest of the device's receipt before this one; empty for the first.
+        entry: number of the entry in the hub's audit log, with its hash.
+    """
+
+    id: Id
+    hub: PublicKey
+    device_id: Id
+    run_id: Id
+    number: Count
+    at_ms: EpochMs
+    files: Count
+    bytes: Count
+    root: Sha256
+    is_whole: bool
+    previous: Annotated[str, Meta(pattern="^([0-9a-f]{64})?$")]
+    entry: Count
+    entry_hash: Sha256
+    signature: Signature
+
+
+def sorted_files(files: Iterable[SentFile]) -> list[SentFile]:
+    """Return the files in the order of a root, each once."""
+    return sorted(set(files))
+
+
+def root_of(files: Iterable[SentFile]) -> str:
+    """Return the SHA-256 over sorted files: of each its path, NUL, bytes, NUL, digest and a line feed."""
+    root = hashlib.sha256()
+    for path, size, sha256 in files:
+        root.update(f"{path}\0{size}\0{sha256}\n".encode())
+    return root.hexdigest()
+
+
+def sent_text(hub: str, receipt_id: str, sent: Sent) -> bytes:
+    """Return the text that a device signs: six lines, joined by newlines, as UTF-8.
+
+    The header, the hub's public key, the id of the receipt, the number of files, of bytes, and the root.
+
+    Raises:
+        ValueError: a part contains a line break.
+    """
+    return signed_lines(SENT_HEADER, hub, receipt_id, str(sent.files), str(sent.bytes), sent.root)
+
+
+def receipt_text(receipt: Receipt) -> bytes:
+    """Return the text that a hub signs: fourteen lines, joined by newlines, as UTF-8.
+
+    The header, then the fields of the receipt in their order, *hub* first, without the signature.
+    ``is_whole`` is ``whole`` or ``part``.
+
+    Raises:
+        ValueError: a part contains a line break.
+    """
+    return signed_lines(
+        RECEIPT_HEADER,
+        receipt.hub,
+        receipt.id,
+        receipt.device_id,
+        receipt.run_id,
+        str(receipt.number),
+        str(receipt.at_ms),
+        str(receipt.files),
+        str(receipt.bytes),
+        receipt.root,
+        "whole" if receipt.is_whole else "part",
+        receipt.previous,
+        str(receipt.entry),
+        receipt.entry_hash,
+    )
+
+
+def digest_of(receipt: Receipt) -> str:
+    """Return the digest by which the next receipt names this one: SHA-256 of the signed text."""
+    return hashlib.sha256(receipt_text(receipt)).hexdigest()
 
 
 class AgentComplete(Frame, frozen=True, kw_only=True, tag="agent_complete"):
@@ -488,4 +598,54 @@ EVIDENCE: Final[Mapping[str, str]] = {
     "front_matter": "the front matter",
     "file_name": "the name of the file",
     "file_time": "the time of the file",
+}
+
+
+class SkipReason(StrEnum):
+    """Reason why a file or folder was not sent; details may follow after a colon."""
+
+    OTHER_EXTENSION = "other_extension"
+    OUTSIDE_SHARED = "outside_shared"
+    OUTSIDE_PATHS = "outside_paths"
+    HIDDEN = "hidden"
+    KEY_FILE = "key_file"
+    VERSION_CONTROL = "version_control"
+    IGNORED = "ignored"
+    GENERATED = "generated"
+    BAD_IGNORE_FILE = "bad_ignore_file"
+    SECRET = "key_in_text"
+    SYMLINK = "symlink"
+    HARD_LINK = "hard_link"
+    NOT_A_FILE = "not_a_file"
+    NAME_NOT_UTF8 = "name_not_utf8"
+    NOT_OFFERED = "not_offered"
+    NOT_CONVERTIBLE = "not_convertible"
+    TOO_DEEP = "too_deep"
+    TOO_LARGE = "too_large"
+    LIMIT = "limit"
+    MISSING = "missing"
+    UNREADABLE = "unreadable"
+    CHANGED = "changed"
+    CONVERT_SECONDS = "convert_seconds"
+    CONVERT_MEMORY = "convert_memory_bytes"
+
+
+# What the reason means, and how to change it. These files are left out on purpose; others have failed.
+LEFT_OUT: Final[Mapping[str, str]] = {
+    SkipReason.OTHER_EXTENSION: "file_extensions of the agent do not name it; without that key, all are read",
+    SkipReason.OUTSIDE_SHARED: "the device does not share it: start hub connect anew, with more --root DIR",
+    SkipReason.OUTSIDE_PATHS: "it is outside of the paths of the agent: add its folder to paths",
+    SkipReason.HIDDEN: "its name or folder begins with a dot: rename it, or set hidden in device.toml",
+    SkipReason.KEY_FILE: "its name is that of a file with keys or passwords, which stays here: rename it",
+    SkipReason.VERSION_CONTROL: "it belongs to a version control system: copy it out of its folder",
+    SkipReason.IGNORED: "an ignore file excludes it: change the rule that hub device preview names",
+    SkipReason.GENERATED: "a program fills its folder: a line !FOLDER/ in .hubignore above includes it",
+    SkipReason.SECRET: "a key or a password is in its text or name: take it out, or add gitleaks:allow",
+    SkipReason.SYMLINK: "it is a link: share the folder that it leads to",
+    SkipReason.HARD_LINK: "it has other names outside of what is read: copy it",
+    SkipReason.NOT_A_FILE: "it is a folder, a pipe, a socket or the like: name a file",
+    SkipReason.NAME_NOT_UTF8: "its name is not UTF-8: rename it",
+    SkipReason.NOT_OFFERED: "the device does not offer it any more",
+    SkipReason.TOO_LARGE: "it is larger than max_file_bytes of its device: split it into parts",
+    SkipReason.NOT_CONVERTIBLE: "no text can be made of it: hub help agents lists what is read",
 }

@@ -27,8 +27,7 @@ from hub.links.auth import HubKey
 from hub.log import Channel, Log
 from hub.metrics import Metrics
 from hub.runs.clock_watch import ClockWatch
-from hub.runs.erasing import note_erased
-from hub.runs.housekeeping import log_audit_head
+from hub.runs.housekeeping import log_audit_head, note_erased
 from hub.runs.leases import LEASE_MS, RENEW_EVERY_S, RETRY_S
 from hub.runs.sentences import Hold
 from hub.settings.declared import declared_agents, declared_connectors, declared_gateways, declared_templates

@@ -103,7 +103,7 @@ from hub.metrics import Metrics
 from hub.rounds import Rounds
 from hub.runs.disk import Ballast, DiskGuard
 from hub.runs.dispatcher import Dispatcher
-from hub.runs.erasing import Erasures
+from hub.runs.housekeeping import Erasures
 from hub.settings.agent_settings import tables_of
 from hub.settings.reading import FileLines
 from hub.supervisor import Supervisor

@@ -24,16 +24,14 @@ from hub.runs.budget import Budgets
 from hub.runs.control import RunControl
 from hub.runs.delivery import Delivery, ExcerptSeals
 from hub.runs.dispatcher import Dispatcher
-from hub.runs.estimating import Estimator
 from hub.runs.housekeeping import Housekeeping
 from hub.runs.leases import LeaseKeeper
 from hub.runs.lifecycle import POLL_S, Lifecycle, RunWatch
 from hub.runs.mailbox_visit import MailboxVisits, Watching
-from hub.runs.previewing import Previews
-from hub.runs.receipts import Receipts
+from hub.runs.previewing import Estimator, Previews
 from hub.runs.runner import Runner
 from hub.runs.scheduler import Scheduler, Wakes
-from hub.runs.sources import DeviceSource
+from hub.runs.sources import DeviceSource, Receipts
 from hub.runs.span_export import SpanExport
 from hub.settings.limit_settings import BudgetSettings, Limits
 from hub.settings.reload import Commit, Unfit

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 from hub.cli import show
 from hub.printable import one_line, spelled
-from protocol.skip_reasons import LEFT_OUT
+from protocol.work import LEFT_OUT
 
 Item = Mapping[str, Any]
 Format = TypeVar("Format", bound=Callable[[Any], object])

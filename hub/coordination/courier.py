@@ -46,9 +46,8 @@ from hub.openclaw import (
 )
 from hub.openclaw.methods import History, Message
 from hub.rounds import Rounds
-from protocol.backoff import Backoff
 from protocol.coordination import MessageEvent, MessageState
-from protocol.errors import CATALOGUE, CallTimedOut, DeliveryError, ErrorCode, HubError, LinkLost
+from protocol.errors import CATALOGUE, Backoff, CallTimedOut, DeliveryError, ErrorCode, HubError, LinkLost
 from protocol.frame import ErrorBody, Record
 from protocol.ids import BootId, CallId, DeviceId, GatewayId, traceparent_of
 from protocol.work import Action, ToolCall

@@ -30,10 +30,9 @@ from hub.coordination.message_transitions import ANSWERABLE, Moving, shortened
 from hub.log import Channel
 from hub.openclaw import Gateway, GatewayError, GatewayForbidden, GatewayRefused, GatewayUnreachable, methods
 from hub.openclaw.methods import History, Message, PendingInput
-from protocol.backoff import Backoff
 from protocol.calls import without_answers
 from protocol.coordination import MessageEvent, MessageKind, MessageState, QueueMode, attempt_key
-from protocol.errors import ErrorCode
+from protocol.errors import Backoff, ErrorCode
 from protocol.ids import AgentId, BootId, traceparent_of
 from storage.coordination import message_rows, messages, question_rows
 from storage.coordination.message_rows import MessageRow, MessageSight

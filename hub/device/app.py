@@ -83,11 +83,10 @@ from hub.system.files import is_open_to_others, restricting
 from hub.system.processes import wait_for_stop
 from hub.version import VERSION
 from protocol import keys
-from protocol.backoff import Backoff
 from protocol.calls import MOST_PLACED
 from protocol.codec import JSON, MSGPACK
 from protocol.coordination import AgentBeat, Event, EventName, Heartbeat, Method, Response
-from protocol.errors import CloseCode, ErrorCode, connect_command
+from protocol.errors import Backoff, CloseCode, ErrorCode, connect_command
 from protocol.frame import Frame, Parameters, Values
 from protocol.handshake import (
     SPOKEN,

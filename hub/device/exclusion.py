@@ -23,7 +23,7 @@ import pathspec
 import re2
 
 from hub.system.folders import Folder, enter, slashed
-from protocol.skip_reasons import SkipReason
+from protocol.work import SkipReason
 
 _VERSION_CONTROL: Final = frozenset((".git", ".hg", ".svn", ".bzr", ".jj", "cvs", "_darcs", "sccs"))
 _OF_SECRETS: Final = (

@@ -33,8 +33,7 @@ from protocol.calls import (
     refused_by_owner,
 )
 from protocol.errors import ErrorCode
-from protocol.skip_reasons import SkipReason
-from protocol.work import Action, Answer, RunConfig, SkippedFile, ToolCall
+from protocol.work import Action, Answer, RunConfig, SkippedFile, SkipReason, ToolCall
 
 AT_ONCE: Final = 4  # calls; they share the threads of runs
 _WHOLE_BYTES: Final = 2**31  # of a text that is not cut yet

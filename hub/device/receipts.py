@@ -22,7 +22,7 @@ from hub.device.credentials import fingerprint, is_signed
 from hub.device.sending_log import MOST_RECEIPTS, MOST_SENT, SendingLog, no_log
 from hub.log import Channel
 from protocol.coordination import Method
-from protocol.receipts import MOST_IDS, Receipt, SentFile, digest_of, receipt_text, root_of, sorted_files
+from protocol.work import MOST_IDS, Receipt, SentFile, digest_of, receipt_text, root_of, sorted_files
 
 log = Channel(__name__)
 

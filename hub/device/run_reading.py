@@ -49,8 +49,6 @@ from hub.version import VERSION
 from protocol.errors import ErrorCode
 from protocol.frame import ErrorBody, Frame
 from protocol.handshake import Limits
-from protocol.receipts import Sent, root_of, sent_text
-from protocol.skip_reasons import SkipReason
 from protocol.work import (
     MANY,
     AgentAck,
@@ -65,7 +63,11 @@ from protocol.work import (
     ManifestFile,
     ManifestTree,
     RunMode,
+    Sent,
     SkippedFile,
+    SkipReason,
+    root_of,
+    sent_text,
 )
 
 _BLOCK_BYTES: Final = 1024 * 1024

@@ -17,8 +17,7 @@ import msgspec
 
 from hub.clock import Clock, epoch_ms
 from protocol.errors import CodedError, ErrorCode
-from protocol.receipts import MOST_FILES, MOST_IDS, Receipt, SentFile, root_of, sorted_files
-from protocol.work import MANY, SkippedFile
+from protocol.work import MANY, MOST_FILES, MOST_IDS, Receipt, SentFile, SkippedFile, root_of, sorted_files
 
 MOST_SENT: Final = MOST_FILES
 MOST_RECEIPTS: Final = 20_000

@@ -60,8 +60,7 @@ from hub.system.folders import (
 )
 from hub.text.files import AUDIO, PICTURES, media_type_of
 from hub.text.pictures import TO_ADD_OCR
-from protocol.skip_reasons import SkipReason
-from protocol.work import MANY, RunConfig, RunLimits, SkippedFile
+from protocol.work import MANY, RunConfig, RunLimits, SkippedFile, SkipReason
 
 CREATE: Final = """
 CREATE TABLE IF NOT EXISTS digests (

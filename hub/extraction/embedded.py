@@ -24,7 +24,7 @@ from hub.outbound.rules import OutboundRules
 from hub.printable import one_line
 from hub.rounds import Turns
 from hub.version import command_to_add
-from protocol.backoff import Backoff
+from protocol.errors import Backoff
 
 MODEL_NAME: Final = "smollm2-135m-instruct"
 CONTEXT_TOKENS: Final = 4_096

@@ -52,7 +52,7 @@ from hub.log import Channel
 from hub.metrics import Metrics
 from hub.outbound.client import MAX_ANSWER_BYTES, AnswerTooLarge, OutboundClient
 from hub.outbound.rules import AddressRefused, OutboundRules
-from protocol.backoff import Backoff
+from protocol.errors import Backoff
 from protocol.work import Usage
 
 if TYPE_CHECKING:

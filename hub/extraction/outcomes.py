@@ -31,7 +31,7 @@ from hub.extraction.completion import Completion
 from hub.extraction.model import Finish, ModelError, ModelExhausted, ModelRefused, ModelUnavailable
 from hub.metrics import Metrics
 from hub.outbound.rules import finite_number, retry_after
-from protocol.backoff import Backoff
+from protocol.errors import Backoff
 from protocol.work import Usage
 
 if TYPE_CHECKING:

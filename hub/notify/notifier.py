@@ -18,8 +18,7 @@ from hub.notify.sending import IN_A_MAIL, TEST, Answer, Sender
 from hub.outbound.rules import OutboundRules
 from hub.rounds import Rounds
 from hub.settings.notify_settings import NotifySettings
-from protocol.backoff import Backoff
-from protocol.errors import CodedError
+from protocol.errors import Backoff, CodedError
 from protocol.ids import BootId
 from storage import deliveries
 from storage.deliveries import DeliveryRow, OpenIssue, TargetRow

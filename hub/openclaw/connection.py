@@ -51,8 +51,7 @@ from hub.openclaw.gateway import GatewayProblem, GatewayState, Need
 from hub.openclaw.identity import GatewayAddress, Identity, Resolve
 from hub.outbound.rules import OutboundRules
 from hub.tls_faults import ca_file_fault, trusting
-from protocol.backoff import Backoff
-from protocol.errors import CodedError, ErrorCode, HubError
+from protocol.errors import Backoff, CodedError, ErrorCode, HubError
 
 MAX_IN_FLIGHT: Final = 64  # a gateway refuses every third of 400 concurrent requests
 MAX_UNSENT_BYTES: Final = 8 * 1024 * 1024  # eight files of a size beyond manual editing

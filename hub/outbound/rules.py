@@ -23,8 +23,7 @@ from typing import Any, Final, NamedTuple, Self
 
 import msgspec
 
-from protocol.backoff import MOST_WAIT_S
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import MOST_WAIT_S, ErrorCode, HubError
 
 Ip = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network

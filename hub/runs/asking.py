@@ -58,8 +58,7 @@ from hub.metrics import Metrics
 from hub.rounds import Rounds
 from hub.runs.budget import Budgets, DayBudgetReached, Reservation, RunBudget
 from hub.runs.run_order import RunOrder
-from protocol.backoff import Backoff
-from protocol.errors import ErrorCode, HubError
+from protocol.errors import Backoff, ErrorCode, HubError
 from protocol.ids import AgentId, RunId
 from protocol.work import Usage
 from storage.agents import agents

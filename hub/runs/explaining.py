@@ -33,8 +33,7 @@ from hub.runs.sources import UnreadUnit
 from protocol.errors import DeviceOffline, HubError, LinkLost
 from protocol.ids import RunId
 from protocol.lifecycles import FINAL_RUN_STATES, RunOutcome, UnitState
-from protocol.skip_reasons import LEFT_OUT
-from protocol.work import MARKS
+from protocol.work import LEFT_OUT, MARKS
 from storage import audit
 from storage.agents.agents import AgentRow
 from storage.devices.devices import NotGranted

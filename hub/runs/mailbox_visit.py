@@ -59,8 +59,7 @@ from hub.runs.leases import is_share_of
 from hub.runs.lifecycle import Interrupt
 from hub.runs.run_order import RunOrder, UndeclaredTable, set_up, settings_of
 from hub.text.files import HTML, MAIL, is_named, media_type_of
-from protocol.backoff import Backoff
-from protocol.errors import DeliveryError, DeviceOffline, ErrorCode, HubError, LinkLost
+from protocol.errors import Backoff, DeliveryError, DeviceOffline, ErrorCode, HubError, LinkLost
 from protocol.frame import Record
 from protocol.handshake import CapabilityName
 from protocol.ids import BootId, RunId, traceparent

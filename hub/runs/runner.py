@@ -31,8 +31,7 @@ from hub.version import VERSION
 from protocol.errors import DeviceOffline, ErrorCode, IllegalTransition, LinkLost
 from protocol.ids import DeviceId, trace_id_of
 from protocol.lifecycles import RunEvent, RunOutcome, RunState, UnitState, outcome_of
-from protocol.skip_reasons import SkipReason
-from protocol.work import ManifestTree
+from protocol.work import ManifestTree, SkipReason
 from storage.devices import devices
 from storage.devices.devices import Grant
 from storage.kernel.database import Conflict, StorageError, written_for

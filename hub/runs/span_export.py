@@ -23,7 +23,7 @@ from hub.outbound.rules import AddressRefused, OutboundRules, retry_after
 from hub.rounds import Rounds
 from hub.runs.budget import NANOS
 from hub.version import VERSION
-from protocol.backoff import Backoff
+from protocol.errors import Backoff
 from protocol.ids import RunId, trace_id_of
 from protocol.lifecycles import CallState, RunOutcome, UnitState
 from storage.kernel.columns import Key

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from msgspec.structs import replace
 
 from protocol.ids import DeviceId
-from protocol.receipts import MOST_IDS, Receipt, SentFile, digest_of, receipt_text
+from protocol.work import MOST_IDS, Receipt, SentFile, digest_of, receipt_text
 from storage import audit
 from storage.kernel.columns import readable, reader
 from storage.schema import audit_log, receipts

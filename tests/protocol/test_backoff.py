@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.backoff import Backoff
-from protocol.errors import CloseCode
+from protocol.errors import Backoff, CloseCode
 
 draws = st.floats(0, 1, exclude_max=True)
 

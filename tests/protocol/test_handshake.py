@@ -22,8 +22,7 @@ from protocol.handshake import (
     skew_of,
 )
 from protocol.ids import DeviceId, KeyId
-from protocol.receipts import receipt_text
-from protocol.work import Action
+from protocol.work import Action, receipt_text
 from tests.support.protocol_examples import CHALLENGE as PROVED
 from tests.support.protocol_examples import (
     DEVICE_NONCE,

@@ -24,7 +24,6 @@ from protocol.handshake import (
     Identity,
     Welcome,
 )
-from protocol.receipts import Receipt, Sent, root_of
 from protocol.tables import SUGGESTED
 from protocol.work import (
     Action,
@@ -40,15 +39,18 @@ from protocol.work import (
     FilePiece,
     ItemSource,
     ManifestFile,
+    Receipt,
     ReviewVerdict,
     RowReview,
     RunConfig,
     RunMode,
+    Sent,
     SkippedFile,
     ToolCall,
     ToolCalls,
     ToolResult,
     ToolResults,
+    root_of,
 )
 
 _NOW_MS = 1_767_603_600_000

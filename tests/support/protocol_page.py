@@ -32,8 +32,8 @@ from protocol.session import (
     OVER,
     WELCOME_TIMEOUT_S,
 )
-from protocol.skip_reasons import LEFT_OUT, SkipReason
 from protocol.tables import TABLES, Column, DeviceTable
+from protocol.work import LEFT_OUT, SkipReason
 from tests.support.protocol_examples import (
     CHALLENGE,
     CONVERSATIONS,

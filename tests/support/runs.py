@@ -19,10 +19,9 @@ from hub.runs.budget import Budgets
 from hub.runs.control import RunControl
 from hub.runs.delivery import Delivery, ExcerptSeals
 from hub.runs.dispatcher import Dispatcher
-from hub.runs.estimating import Estimator
 from hub.runs.lifecycle import Interrupt, Lifecycle, RunWatch
 from hub.runs.mailbox_visit import Desk, MailboxVisits
-from hub.runs.previewing import Previews
+from hub.runs.previewing import Estimator, Previews
 from hub.runs.run_order import RunOrder, order_of
 from hub.runs.runner import Runner
 from hub.runs.sources import DeviceSource

@@ -24,9 +24,8 @@ from hub.links.roster import DeviceLink, Roster
 from hub.printable import one_line
 from hub.roles import Principal, Scope
 from hub.runs.budget import NANOS
-from hub.runs.estimating import Estimate, Estimator
 from hub.runs.explaining import Explainer, Reason
-from hub.runs.previewing import PreviewRequest, Previews
+from hub.runs.previewing import Estimate, Estimator, PreviewRequest, Previews
 from protocol.errors import AtAnotherNode, CodedError, ErrorCode
 from storage.agents import agents
 from storage.agents.agents import AgentRow

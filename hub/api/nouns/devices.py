@@ -46,7 +46,7 @@ from protocol.coordination import EventName, Method
 from protocol.errors import CloseCode, CodedError, ErrorCode, connect_command
 from protocol.handshake import Goodbye
 from protocol.ids import DeviceId, PairingId, UserId
-from protocol.receipts import MOST_IDS, MOST_PAGE_BYTES, SentFile
+from protocol.work import MOST_IDS, MOST_PAGE_BYTES, SentFile
 from storage import audit, user_data
 from storage.agents import agent_states, agents
 from storage.agents.agent_states import AgentMove

@@ -8,8 +8,7 @@ from anyio.abc import TaskStatus
 from hub.metrics import Metrics
 from hub.rounds import WORK_S, Rounds, Turns
 from hub.supervisor import Failures, Supervisor
-from protocol.backoff import Backoff
-from protocol.errors import CodedError, ErrorCode
+from protocol.errors import Backoff, CodedError, ErrorCode
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.coded import coded
 from tests.support.services import running

@@ -16,7 +16,7 @@ from hub.cli.failure import Exit
 from hub.extraction.embedded import free_port
 from hub.extraction.endpoint import CHUNK_TOKENS
 from hub.extraction.gold import GoldDocument
-from protocol.backoff import Backoff
+from protocol.errors import Backoff
 from tests.hub.cli.conftest import Hub, ends
 from tests.support.families import each
 from tests.support.hub import ServedHub

@@ -23,8 +23,7 @@ from hub.device.run_reading import Contents, FileText, cut
 from hub.device.shared import Digests, Root, SharedFile, SharedFolders, Unreadable, open_digests
 from hub.text import office
 from hub.text.files import NotConvertible
-from protocol.skip_reasons import SkipReason
-from protocol.work import RunConfig
+from protocol.work import RunConfig, SkipReason
 from tests.support.clock import FakeClock, SeededChance
 
 

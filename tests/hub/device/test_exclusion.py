@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from hub.device.shared import Root, SharedFolders
-from protocol.skip_reasons import SkipReason
-from protocol.work import MANY, RunConfig
+from protocol.work import MANY, RunConfig, SkipReason
 
 pytestmark = pytest.mark.usefixtures("way")
 

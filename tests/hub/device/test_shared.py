@@ -25,8 +25,7 @@ from hub.device.shared import (
 )
 from hub.text.files import AUDIO, PICTURES, PLAIN, media_type_of
 from hub.version import command_to_add
-from protocol.skip_reasons import SkipReason
-from protocol.work import MANY, RunConfig, RunLimits
+from protocol.work import MANY, RunConfig, RunLimits, SkipReason
 from tests.hub.device.test_secret_scan import PLANTED, Maker
 from tests.support.families import each
 

@@ -12,7 +12,6 @@ import pytest
 from protocol.coordination import Request
 from protocol.errors import CloseCode, ErrorCode
 from protocol.handshake import Error, Goodbye, Limits
-from protocol.skip_reasons import SkipReason
 from protocol.tables import SUGGESTED
 from protocol.work import (
     Action,
@@ -26,6 +25,7 @@ from protocol.work import (
     AgentRun,
     RunConfig,
     RunMode,
+    SkipReason,
     ToolCall,
     ToolCalls,
 )

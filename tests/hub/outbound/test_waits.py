@@ -15,8 +15,7 @@ from hub.extraction.outcomes import Quota, reported_quota
 from hub.openclaw.failures import REFUSED_S, of_answer, of_opening, of_refusal
 from hub.openclaw.frames import Refusal
 from hub.outbound.rules import bounded, bounded_wait, retry_after
-from protocol.backoff import MOST_WAIT_S, Backoff, requested_wait_s
-from protocol.errors import CloseCode
+from protocol.errors import MOST_WAIT_S, Backoff, CloseCode, requested_wait_s
 from tests.support.clock import START
 
 DAY_S = MOST_WAIT_S

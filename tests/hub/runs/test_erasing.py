@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from hub.clock import epoch_ms
-from hub.runs.erasing import FILE, Erasures, note_erased
+from hub.runs.housekeeping import ERASED_FILE, Erasures, note_erased
 from protocol.ids import RunId
 from storage import audit, user_data
 from storage.devices import devices
@@ -108,7 +108,7 @@ async def test_an_erasure_leaves_nothing_and_says_when_and_by_whom(
     (entry,) = await store.read(audit.list_entries, event=audit.USER_ERASED)
     assert (entry.at, entry.actor, entry.subject, entry.detail) == (AT, "operator:1000", ANNA, "{}")
     assert (await store.read(audit.check_part)).breaks == ()
-    assert (tmp_path / FILE).read_text() == f"{ANNA}\n"
+    assert (tmp_path / ERASED_FILE).read_text() == f"{ANNA}\n"
 
 
 @pytest.mark.soak
@@ -201,7 +201,7 @@ async def test_an_erasure_of_another_node_is_recorded_in_the_state_folder(
     other = tmp_path / "other-node"
     other.mkdir()
     assert await note_erased(store, other, clock) == [ANNA]
-    assert (other / FILE).read_text() == f"{ANNA}\n"
+    assert (other / ERASED_FILE).read_text() == f"{ANNA}\n"
 
 
 async def test_no_transaction_of_an_erasure_has_many_rows(

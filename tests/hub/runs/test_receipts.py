@@ -10,13 +10,22 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hub.clock import IdFactory
 from hub.device.credentials import DeviceIdentity
 from hub.links.auth import HubKey, check_signature
-from hub.runs.receipts import Receipts, Received
+from hub.runs.sources import Receipts, Received
 from protocol import keys
 from protocol.errors import LinkLost
 from protocol.frame import ErrorBody
 from protocol.ids import DeviceId, UserId
-from protocol.receipts import Receipt, Sent, digest_of, receipt_text, root_of, sent_text
-from protocol.work import AgentComplete, AgentReceipt, FilePiece
+from protocol.work import (
+    AgentComplete,
+    AgentReceipt,
+    FilePiece,
+    Receipt,
+    Sent,
+    digest_of,
+    receipt_text,
+    root_of,
+    sent_text,
+)
 from storage import retention
 from storage.devices import devices, receipts
 from storage.schema import audit_log

@@ -18,8 +18,8 @@ from protocol.errors import CallTimedOut, ErrorCode, LinkLost, TooManyCalls
 from protocol.frame import ErrorBody
 from protocol.ids import trace_id_of
 from protocol.lifecycles import EXECUTING_RUN_STATES, PauseReason, RunEvent, RunOutcome, RunState, UnitState
-from protocol.skip_reasons import LEFT_OUT, SkipReason
 from protocol.work import (
+    LEFT_OUT,
     AgentAck,
     AgentComplete,
     AgentData,
@@ -29,6 +29,7 @@ from protocol.work import (
     ManifestTree,
     RunLimits,
     SkippedFile,
+    SkipReason,
     ToolCall,
 )
 from storage.agents import agent_states, agents

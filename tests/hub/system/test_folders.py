@@ -24,8 +24,7 @@ from hub.system.folders import (
     is_reserved,
     real_path,
 )
-from protocol.skip_reasons import SkipReason
-from protocol.work import RunConfig
+from protocol.work import RunConfig, SkipReason
 
 WAYS = [PathFolder, *([DescriptorFolder] if folders.HAS_DESCRIPTORS else [])]
 
