@@ -118,7 +118,7 @@ _ALLOWED: Final = {
     "an update of what it selects, which a server of few rows begins at the wrong table": (
         "schedules.fires.note_connects",
     ),
-    "sorts the devices of one user, which are few": ("runs.placing.place_runs", "runs.placing.place_of"),
+    "sorts the devices of one user, which are few": ("runs.run_locks.place_runs", "runs.run_locks.place_of"),
     "sorts what waits or is worked on": (
         *("runs.run_claims._next_of_each_device", "coordination.questions.expire_due"),
         *("coordination.gateways.list_unmade", "agents.locks.list_lock_waits"),
