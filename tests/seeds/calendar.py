@@ -52,6 +52,7 @@ async def busy_is_an_agent_that_executes_a_run(walk: Walk) -> None:
 
 
 @calendar("AgentStatus.OFFLINE", lives="agent_states.connectivity, agent_states.reported_connectivity")
+@calendar("managed by heartbeat / calendar wakeup logic", lives="agent_states.availability")
 async def offline_is_of_one_agent_until_it_is_taken_back(walk: Walk) -> None:
     await walk.post("agents", {"name": "mail", "device": "desk"} | OF_WALK)
     await walk.patch(AS, {"status": "offline"})
@@ -61,45 +62,32 @@ async def offline_is_of_one_agent_until_it_is_taken_back(walk: Walk) -> None:
     await walk.hub.connect(desk)
     assert (await walk.get(AS))["status"] == "offline"
     assert (await walk.patch(AS, {"status": "idle"}))["status"] == "idle"
-
-
-@calendar("managed by heartbeat / calendar wakeup logic", lives="agent_states.availability")
-async def a_word_that_is_written_while_the_device_is_away_is_read_when_it_is_back(walk: Walk) -> None:
-    desk = await walk.hub.device("desk")
     await walk.hub.disconnect(desk)
     assert (await walk.patch(AS, {"status": "on_call"}))["status"] == "offline"
     await walk.hub.connect(desk)
     assert (await walk.get(AS))["status"] == "on_call"
 
 
-@calendar("class ExhaustReason: rate_limit, billing", lives=f"agent_states.exhaust_reason; {PATCH}")
-async def the_reason_of_an_exhaustion_is_one_of_two(walk: Walk) -> None:
-    for reason in ("rate_limit", "billing"):
-        written = await walk.patch(AS, {"status": "exhausted", "exhaust_reason": reason})
-        assert (written["status"], written["exhaust_reason"]) == ("exhausted", reason)
-    says = "expected one of rate_limit, billing, or null"
-    await walk.refused("PATCH", AS, {"exhaust_reason": "tired"}, status=422, says=says)
-    await walk.sql_refused("UPDATE agent_states SET exhaust_reason = 'tired'")
-
-
-@calendar("exhaust_reason: nullable=True", lives="agent_states.exhaust_reason")
-async def an_exhaustion_may_have_no_reason(walk: Walk) -> None:
-    assert (await walk.patch(AS, {"status": "exhausted"}))["exhaust_reason"] is None
-    assert (await walk.patch(AS, {"exhaust_reason": None}))["status"] == "exhausted"
-
-
 @calendar("exhausted_at: when the agent entered EXHAUSTED state", lives="agent_states.exhausted_at")
-async def the_start_of_an_exhaustion_is_kept(walk: Walk) -> None:
+@calendar("class ExhaustReason: rate_limit, billing", lives=f"agent_states.exhaust_reason; {PATCH}")
+@calendar("exhaust_reason: nullable=True", lives="agent_states.exhaust_reason")
+@calendar("recovery_at: estimated recovery time from EXHAUSTED to IDLE", lives="agent_states.recovery_at")
+@calendar("recovery_at: nullable", lives="agent_states.recovery_at, agent_states.probe_at; hub agents status")
+@calendar("exhaust_reason: rate_limit, billing", lives="PATCH /v1/agents/{name}/status, status.set")
+async def an_exhaustion_has_a_reason_a_start_and_a_recovery_time(walk: Walk) -> None:
     assert (await walk.get(AS))["exhausted_at"] is None
     assert (await walk.patch(AS, {"status": "exhausted"}))["exhausted_at"] is not None
     assert (await walk.patch(AS, {"status": "idle"}))["exhausted_at"] is None
     await walk.refused(
         "PATCH", AS, {"exhausted_at": "2100-01-01T00:00:00Z"}, status=422, says="is not written here"
     )
-
-
-@calendar("recovery_at: estimated recovery time from EXHAUSTED to IDLE", lives="agent_states.recovery_at")
-async def an_exhausted_agent_is_idle_at_its_recovery_time(walk: Walk) -> None:
+    for reason in ("rate_limit", "billing"):
+        written = await walk.patch(AS, {"status": "exhausted", "exhaust_reason": reason})
+        assert (written["status"], written["exhaust_reason"]) == ("exhausted", reason)
+    await walk.sql_refused("UPDATE agent_states SET exhaust_reason = 'tired'")
+    await walk.patch(AS, {"status": "idle"})
+    assert (await walk.patch(AS, {"status": "exhausted"}))["exhaust_reason"] is None
+    assert (await walk.patch(AS, {"exhaust_reason": None}))["status"] == "exhausted"
     until = "2100-01-01T00:00:00.000Z"
     assert (await walk.patch(AS, {"status": "exhausted", "recovery_at": until}))["recovery_at"] == until
     says = "belong to an exhausted agent"
@@ -116,10 +104,6 @@ async def an_exhausted_agent_is_idle_at_its_recovery_time(walk: Walk) -> None:
         status=422,
         says="it lies in the past; give a later time, or make the agent available (idle)",
     )
-
-
-@calendar("recovery_at: nullable", lives="agent_states.recovery_at, agent_states.probe_at; hub agents status")
-async def an_exhaustion_of_unknown_length_names_its_next_try(walk: Walk) -> None:
     assert (await walk.get(AS))["probe_at"] is None
     await walk.sql(
         "UPDATE agent_states SET availability = 'exhausted', exhaust_reason = 'billing',"
@@ -129,10 +113,6 @@ async def an_exhaustion_of_unknown_length_names_its_next_try(walk: Walk) -> None
     assert (document["recovery_at"], document["probe_at"]) == (None, "1970-01-01T00:00:02.000Z")
     assert (await walk.get("agents/notes/status"))["probe_at"] == "1970-01-01T00:00:02Z"
     await walk.refused("PATCH", AS, {"probe_at": None}, status=422, says="probe_at is not written here")
-
-
-@calendar("exhaust_reason: rate_limit, billing", lives="PATCH /v1/agents/{name}/status, status.set")
-async def a_refused_reason_names_the_same_values_everywhere(walk: Walk) -> None:
     written = {"availability": "exhausted", "exhaust_reason": None}
     assert (await walk.patch("agents/notes/status", written))["exhaust_reason"] is None
     for reason in ("budget", "tired"):
@@ -144,10 +124,19 @@ async def a_refused_reason_names_the_same_values_everywhere(walk: Walk) -> None:
     assert (await walk.get(AS))["exhaust_reason"] == "billing"
 
 
+@calendar("created_at: server_default=func.now()", lives="agents.created_at")
+@calendar("status: default=AgentStatus.IDLE", lives="agent_states.availability")
+@calendar("user_id: one-to-one FK to users.id", lives="agents.user_id, [limits] agents_per_user")
 @calendar(
     "last_heartbeat: most recent heartbeat received from this agent", lives="agent_states.last_heartbeat_at"
 )
-async def the_last_heartbeat_is_read(walk: Walk) -> None:
+async def an_agent_belongs_to_a_user_is_idle_at_first_and_keeps_its_creation(walk: Walk) -> None:
+    assert (await walk.get(AS))["created_at"].endswith("Z")
+    await walk.sql_refused("UPDATE agents SET created_at = NULL")
+    await walk.post("agents", {"name": "mail", "device": "desk"} | OF_WALK)
+    assert (await walk.get("agents/mail/as/calendar"))["status"] == "idle"
+    assert await walk.sql("SELECT count(*) FROM agents WHERE user_id IS NULL") == [(0,)]
+    await walk.sql_refused("UPDATE agents SET user_id = NULL", "UPDATE agents SET user_id = 'nobody'")
     assert (await walk.get(AS))["last_heartbeat"] is None
     await walk.sql("UPDATE agent_states SET last_heartbeat_at = 1000")
     assert (await walk.get(AS))["last_heartbeat"] == "1970-01-01T00:00:01.000Z"
@@ -155,41 +144,19 @@ async def the_last_heartbeat_is_read(walk: Walk) -> None:
 
 
 @calendar("agent_id: the $AGENT_ID value from OpenClaw, globally unique", lives="agents.external_id, UNIQUE")
-async def the_identifier_of_an_agent_is_unique(walk: Walk) -> None:
+@calendar("agent_id, claw_identifier: String(128)", lives="agents.external_id, agents.instance_id")
+async def the_identifiers_of_an_agent_are_unique_and_have_at_most_128_characters(walk: Walk) -> None:
     await walk.post("agents", {"name": "mail", "device": "desk", "external_id": "claw-7"} | OF_WALK)
     assert (await walk.get("agents/mail/as/calendar"))["agent_id"] == "claw-7"
     assert (await walk.get("agents/external:claw-7"))["name"] == "mail"
     other = {"name": "more", "device": "desk", "external_id": "claw-7"} | OF_WALK
     await walk.refused("POST", "agents", other, status=409, says="external_id: the agent 'mail'")
     await walk.sql_refused("UPDATE agents SET external_id = 'claw-7'")
-
-
-@calendar("agent_id, claw_identifier: String(128)", lives="agents.external_id, agents.instance_id")
-async def identifiers_have_at_most_128_characters(walk: Walk) -> None:
-    made = {"name": "mail", "device": "desk", "external_id": "x" * 128, "instance_id": "y" * 128} | OF_WALK
-    await walk.post("agents", made)
+    await walk.patch("agents/mail", {"external_id": "x" * 128, "instance_id": "y" * 128})
     assert (await walk.get("agents/mail/as/calendar"))["claw_identifier"] == "y" * 128
     await walk.refusals(
         *(("PATCH", "agents/mail", {key: "z" * 129}, 422, key) for key in ("external_id", "instance_id"))
     )
-
-
-@calendar("user_id: one-to-one FK to users.id", lives="agents.user_id, [limits] agents_per_user")
-async def an_agent_belongs_to_one_user(walk: Walk) -> None:
-    assert await walk.sql("SELECT count(*) FROM agents WHERE user_id IS NULL") == [(0,)]
-    await walk.sql_refused("UPDATE agents SET user_id = NULL", "UPDATE agents SET user_id = 'nobody'")
-
-
-@calendar("created_at: server_default=func.now()", lives="agents.created_at")
-async def the_creation_of_an_agent_is_kept(walk: Walk) -> None:
-    assert (await walk.get(AS))["created_at"].endswith("Z")
-    await walk.sql_refused("UPDATE agents SET created_at = NULL")
-
-
-@calendar("status: default=AgentStatus.IDLE", lives="agent_states.availability")
-async def a_new_agent_is_idle(walk: Walk) -> None:
-    await walk.post("agents", {"name": "mail", "device": "desk"} | OF_WALK)
-    assert (await walk.get("agents/mail/as/calendar"))["status"] == "idle"
 
 
 @calendar(

@@ -72,8 +72,30 @@ async def letter(walk: Walk, gateway: FakeGateway, path: str, **body: Any) -> st
     return str(sent(gateway)[-1]["message"])
 
 
+@in_garden("nudge: deliver=True", lives="messages.deliver")
+@in_garden(
+    "_dispatch_gateway_message: session_key=target.openclaw_session_id", lives="gateway_agents.session_key"
+)
 @in_garden("nudge_board_agent(board, actor_agent, target_agent_id, message, correlation_id)", lives=MESSAGES)
-async def a_nudge_has_a_message_and_a_correlation_id(walk: Walk, gateway: FakeGateway) -> None:
+@in_garden("_board_agent_or_404: the target is an agent of the board, else 404", lives=MESSAGES)
+@in_garden(
+    "a target without a board is one of any board: target.board_id and target.board_id != board.id",
+    lives=MESSAGES,
+    changed="an agent of no board is no agent of this one: any board could read and write it otherwise",
+)
+@in_garden("Agent.objects.by_id, Board.objects.by_id: by id", lives="names or ids in every path")
+@in_garden("422: Target agent has no session key", lives="refusal no_session")
+async def a_nudge_reaches_an_agent_of_the_board_in_its_session(walk: Walk, gateway: FakeGateway) -> None:
+    await walk.post(NUDGE, {"message": "a"})
+    assert sent(gateway)[-1]["deliver"] is True
+    await walk.post(NUDGE, {"message": "b", "deliver": False})
+    assert not sent(gateway)[-1].get("deliver")
+    await walk.refused("POST", NUDGE, {"message": "a", "deliver": "yes"}, status=422, says="body.deliver")
+    await walk.post(NUDGE, {"message": "a"})
+    assert sent(gateway)[-1]["sessionKey"] == "agent:digger:main"
+    await walk.post(LEAD, {"content": "b"})
+    board, agent = (await walk.get("boards/garden"))["id"], (await walk.agent("digger")).id
+    assert sent(gateway)[-1]["sessionKey"] == f"agent:lead-{board}:main"
     said = await walk.post(NUDGE, {"message": "the beds first", "correlation_id": "order-17"})
     assert (said["content"], said["correlation_id"], said["agent"]) == (
         "the beds first",
@@ -94,84 +116,91 @@ async def a_nudge_has_a_message_and_a_correlation_id(walk: Walk, gateway: FakeGa
         ("POST", NUDGE, {"message": " "}, 422, "content"),
         ("POST", NUDGE, {"message": "a", "correlation_id": "x" * 129}, 422, "128"),
     )
-
-
-@in_garden("_board_agent_or_404: the target is an agent of the board, else 404", lives=MESSAGES)
-async def agents_that_are_not_on_the_board_are_unknown(walk: Walk, _gateway: FakeGateway) -> None:
     await walk.post("boards", {"name": "kitchen"})
     await walk.post("gateways/office/agents", {"name": "cook", "remote_id": None})
     await walk.post("boards/kitchen/agents", {"agent": "cook"})
-    for agent in ("nobody", "cook"):
-        path = f"boards/garden/agents/{agent}/nudge"
-        await walk.refused("POST", path, {"message": "a"}, status=404, says=agent)
-
-
-@in_garden(
-    "a target without a board is one of any board: target.board_id and target.board_id != board.id",
-    lives=MESSAGES,
-    changed="an agent of no board is no agent of this one: any board could read and write it otherwise",
-)
-async def an_agent_of_no_board_is_unknown_on_a_board(walk: Walk, _gateway: FakeGateway) -> None:
+    for name in ("nobody", "cook"):
+        path = f"boards/garden/agents/{name}/nudge"
+        await walk.refused("POST", path, {"message": "a"}, status=404, says=name)
     await walk.refusals(
         ("POST", "boards/garden/agents/notes/nudge", {"message": "a"}, 404, "notes"),
         ("GET", "boards/garden/agents/notes/soul", None, 404, "notes"),
     )
-
-
-@in_garden("422: Target agent has no session key", lives="refusal no_session")
-async def an_agent_without_a_session_is_not_nudged(walk: Walk, _gateway: FakeGateway) -> None:
+    said = await walk.post(f"boards/{board}/agents/{agent}/nudge", {"message": "a"})
+    assert (said["board"], said["agent"]) == ("garden", "digger")
+    await walk.refused(
+        "POST", f"boards/{agent}/agents/{board}/nudge", {"message": "a"}, status=404, says=agent
+    )
     await walk.post("boards/garden/agents", {"agent": "notes"})
     await walk.sql("UPDATE agents SET device_id = NULL WHERE name = 'notes'")
     answer = await walk.send("POST", "boards/garden/agents/notes/nudge", {"message": "a"})
     assert answer.status_code >= 400 and answer.json()["code"] == "no_session", answer.text
 
 
-@in_garden("nudge: deliver=True", lives="messages.deliver")
-async def the_answer_to_a_nudge_is_delivered_to_the_agents_channel(walk: Walk, gateway: FakeGateway) -> None:
-    await walk.post(NUDGE, {"message": "a"})
-    assert sent(gateway)[-1]["deliver"] is True
-    await walk.post(NUDGE, {"message": "b", "deliver": False})
-    assert not sent(gateway)[-1].get("deliver")
-    await walk.refused("POST", NUDGE, {"message": "a", "deliver": "yes"}, status=422, says="body.deliver")
-
-
 @in_garden(
-    "_dispatch_gateway_message: session_key=target.openclaw_session_id", lives="gateway_agents.session_key"
+    "gateway.main.lead_broadcast.sent: Broadcast {payload.kind} to {sent} board leads (failed: {failed}).",
+    lives=ACTIVITY,
 )
-async def a_message_goes_to_the_session_of_its_agent(walk: Walk, gateway: FakeGateway) -> None:
-    await walk.post(NUDGE, {"message": "a"})
-    assert sent(gateway)[-1]["sessionKey"] == "agent:digger:main"
-    await walk.post(LEAD, {"content": "b"})
-    board = (await walk.get("boards/garden"))["id"]
-    assert sent(gateway)[-1]["sessionKey"] == f"agent:lead-{board}:main"
-
-
+@in_garden(
+    "GatewayLeadBroadcastResponse(ok=True, sent, failed, results)",
+    lives="answer of POST /v1/broadcasts",
+    changed="ok is false where a lead did not get it, and the event of one that reached nobody is failed",
+)
 @in_garden("agent.nudge.sent: Nudge sent to {target.name}., agent_id=actor_agent.id", lives=ACTIVITY)
-async def a_nudge_that_was_sent_is_an_event_of_the_agent_that_sent_it(
-    walk: Walk, _gateway: FakeGateway
-) -> None:
+@in_garden("agent.nudge.failed: Nudge failed for {target.name}: {exc}", lives=ACTIVITY)
+@in_garden(
+    "gateway.main.lead_message.sent: Sent {payload.kind} to lead for board: {board.name}.", lives=ACTIVITY
+)
+@in_garden("gateway.main.lead_message.failed: Lead message failed for {board.name}: {exc}", lives=ACTIVITY)
+@in_garden(
+    "gateway.lead.ask_user.sent: Lead requested user info via gateway agent for board: {board.name}.",
+    lives=ACTIVITY,
+)
+@in_garden("gateway.lead.ask_user.failed: Lead user question failed for {board.name}: {exc}", lives=ACTIVITY)
+async def each_message_that_is_sent_or_fails_is_an_event(walk: Walk, gateway: FakeGateway) -> None:
+    await by(walk, "office-main", "POST", "broadcasts?wait_s=60", {"content": "a", "boards": ["garden", "x"]})
+    main = (await walk.agent("office-main")).id
+    events = await happened(walk, "gateway.main.lead_broadcast.sent")
+    assert events == [("Broadcast question to 1 board leads (failed: 1).", main)]
+    assert await happened(walk, "gateway.main.lead_message.") == []
+    assert (await walk.post("broadcasts?wait_s=60", {"content": "a"}))["ok"] is True
+    missed = await walk.post("broadcasts?wait_s=60", {"content": "a", "board_ids": ["nowhere"]})
+    assert (missed["ok"], missed["sent"], missed["failed"]) == (False, 0, 1)
+    ((message, _),) = await happened(walk, "gateway.main.lead_broadcast.failed")
+    assert "reached no board lead" in message
     answer = await by(walk, "garden-lead", "POST", NUDGE, {"message": "the beds first"})
     assert answer.status_code == 201, answer.text
     lead = (await walk.agent("garden-lead")).id
     assert await happened(walk, "agent.nudge.sent") == [("Nudge sent to digger.", lead)]
     assert (await walk.cli("activity", "--event", "agent.nudge."))["activity"][0]["agent_id"] == lead
-    assert await happened(walk, "agent.nudge.failed") == []
     await walk.refusals(
         ("GET", "activity?event=a%20b", None, 422, "query.event"),
         ("GET", "activity?agent=nobody", None, 404, "nobody"),
         ("GET", "activity?level=info", None, 422, "there is no such parameter"),
     )
-
-
-@in_garden("agent.nudge.failed: Nudge failed for {target.name}: {exc}", lives=ACTIVITY)
-async def a_nudge_that_failed_is_an_event_and_an_error(walk: Walk, gateway: FakeGateway) -> None:
     gateway.fault("chat.send", "refused", GONE)
     answer = await by(walk, "garden-lead", "POST", NUDGE, {"message": "a"})
     assert (answer.status_code, answer.json()["code"]) == (502, "gateway_refused"), answer.text
     ((message, agent),) = await happened(walk, "agent.nudge.failed")
     assert message.startswith("Nudge failed for digger: ") and "no longer exists" in message
-    assert agent == (await walk.agent("garden-lead")).id
-    assert await happened(walk, "agent.nudge.sent") == []
+    assert agent == lead
+    assert (await by(walk, "office-main", "POST", LEAD, {"content": "a"})).status_code == 201
+    events = await happened(walk, "gateway.main.lead_message.sent")
+    assert events == [("Sent question to lead for board: garden.", main)]
+    gateway.fault("chat.send", "refused", GONE)
+    await walk.refused("POST", LEAD, {"content": "a"}, status=502, says="gateway_refused")
+    ((message, _),) = await happened(walk, "gateway.main.lead_message.failed")
+    assert message.startswith("Lead message failed for garden: ")
+    asked = (await by(walk, "garden-lead", "POST", ASK, {"content": "Which hedge?"})).json()
+    await walk.hub.app.coordination.sent.delivered(asked["message_id"], 60.0)
+    events = await happened(walk, "gateway.lead.ask_user.sent")
+    assert events == [("Lead requested user info via gateway agent for board: garden.", lead)]
+    gateway.fault("chat.send", "refused", GONE)
+    asked = await walk.post(ASK, {"content": "Which hedge?"})
+    with pytest.raises(CodedError):
+        await walk.hub.app.coordination.sent.delivered(asked["message_id"], 60.0)
+    ((message, _),) = await happened(walk, "gateway.lead.ask_user.failed")
+    assert message.startswith("Lead user question failed for garden: ")
 
 
 @in_garden(
@@ -201,44 +230,32 @@ async def entries_of_the_audit_log_are_found_by_the_names_of_the_document(
 
 
 @in_garden("_with_gateway_retry: coordination calls are retried", lives="messages.attempt, messages.sends")
-async def a_message_that_a_busy_gateway_turned_away_is_sent_again(walk: Walk, gateway: FakeGateway) -> None:
-    busy = {"code": "UNAVAILABLE", "message": "The server is busy.", "retryable": True}
-    gateway.fault("chat.send", "refused", busy, times=2)
-    said = await walk.post(f"{NUDGE}?wait_s=60", {"message": "the beds first"})
-    assert said["state"] in ("consumed", "answered")
-    assert len(gateway.said("agent:digger:main")) == 1
-
-
 @in_garden(
     "the retried call makes a new message each time",
     lives="messages.id as idempotency key",
     changed="each attempt bears the same idempotency key, so that a lost answer makes no second message",
 )
-async def a_message_whose_answer_was_lost_is_there_once(walk: Walk, gateway: FakeGateway) -> None:
-    gateway.fault("chat.send", "after")
-    await walk.post(f"{NUDGE}?wait_s=60", {"message": "the beds first"})
-    assert len(gateway.said("agent:digger:main")) == 1
-
-
 @in_garden(
     "(OpenClawGatewayError, TimeoutError): a gateway that is away is an error of the caller",
     lives="messages.state",
     changed=KEPT,
 )
-async def a_message_to_a_gateway_that_is_away_waits_for_it(walk: Walk, gateway: FakeGateway) -> None:
+async def a_message_is_retried_and_arrives_once(walk: Walk, gateway: FakeGateway) -> None:
+    busy = {"code": "UNAVAILABLE", "message": "The server is busy.", "retryable": True}
+    gateway.fault("chat.send", "refused", busy, times=2)
+    said = await walk.post(f"{NUDGE}?wait_s=60", {"message": "the beds first"})
+    assert said["state"] in ("consumed", "answered")
+    assert len(gateway.said("agent:digger:main")) == 1
+    gateway.fault("chat.send", "after")
+    await walk.post(f"{NUDGE}?wait_s=60", {"message": "and the hedge"})
+    assert len(gateway.said("agent:digger:main")) == 2
     await gateway.stop()
     said = await walk.post(f"{NUDGE}?wait_s=0", {"message": "the beds first"})
     assert said["state"] == "waiting"
     await gateway.start()
-    await _until_said(walk, said["id"], "consumed", "answered")
-    assert len(gateway.said("agent:digger:main")) == 1
-
-
-async def _until_said(walk: Walk, id: str, *states: str) -> dict[str, Any]:
-    row = await walk.hub.app.coordination.sent.delivered(id, 120.0)
-    assert row.state in states, row
-    found: dict[str, Any] = await walk.get(f"messages/{id}")
-    return found
+    row = await walk.hub.app.coordination.sent.delivered(said["id"], 120.0)
+    assert row.state in ("consumed", "answered"), row
+    assert len(gateway.said("agent:digger:main")) == 3
 
 
 @in_garden(
@@ -298,12 +315,42 @@ async def an_agent_on_a_device_needs_no_gateway(walk: Walk) -> None:
     await walk.refused("POST", "boards/empty/lead/message", {"content": "a"}, status=422, says="no gateway")
 
 
+@in_garden("a message to a lead: deliver=False", lives="messages.deliver")
+@in_garden(
+    "GatewayLeadMessageResponse(board_id, lead_agent_id, lead_agent_name, lead_created)",
+    lives="answer of POST /v1/boards/{board}/lead/message",
+)
 @in_garden(
     "_build_gateway_lead_message: header GATEWAY MAIN QUESTION or GATEWAY MAIN HANDOFF",
     lives=LETTER,
     changed=ITS_OWN_WORDS,
 )
-async def a_letter_to_a_lead_says_whether_it_asks_or_hands_over(walk: Walk, gateway: FakeGateway) -> None:
+@in_garden("Board: {board.name}, Board ID: {board.id}, From agent: {actor_agent_name}", lives=LETTER)
+@in_garden("correlation_line: Correlation ID, where it is not blank", lives=LETTER)
+@in_garden("content.strip()", lives=LETTER)
+@in_garden(
+    "POST {base_url}/api/v1/agent/boards/{board.id}/memory, base_url or 'http://localhost:8000'",
+    lives="[coordination] reply_url, POST /v1/agent/boards/{board}/memory",
+    changed="routes begin with /v1; without reply_url the answer is given in the chat",
+)
+@in_garden(
+    "reply_tags or ['gateway_main', 'lead_reply'], reply_source or 'lead_to_gateway_main'",
+    lives="messages.reply_tags, messages.reply_source",
+)
+async def a_letter_to_a_lead_has_kind_board_sender_and_where_to_answer(
+    walk: Walk, gateway: FakeGateway
+) -> None:
+    await walk.post(LEAD, {"content": "a"})
+    await walk.post("broadcasts", {"content": "b"})
+    assert [one.get("deliver", False) for one in sent(gateway)] == [False, False]
+    wrong = {"content": "a", "deliver": True}
+    await walk.refused("POST", LEAD, wrong, status=422, says="there is no such field")
+    named = await walk.post(LEAD, {"content": "a"})
+    lead = await walk.agent("garden-lead")
+    board = (await walk.get("boards/garden"))["id"]
+    assert [named[name] for name in ("board_id", "lead_agent_id", "lead_agent_name", "lead_created")] == [
+        *(board, lead.id, lead.name, False)
+    ]
     assert (await letter(walk, gateway, LEAD)).startswith("QUESTION TO THE LEAD\n")
     assert (await letter(walk, gateway, LEAD, kind="handoff")).startswith("HANDOFF TO THE LEAD\n")
     assert (await walk.cli("messages", "lead", "garden", "the hedge", "--handoff"))["message"][
@@ -311,39 +358,28 @@ async def a_letter_to_a_lead_says_whether_it_asks_or_hands_over(walk: Walk, gate
     ] == "handoff"
     wrong = {"content": "a", "kind": "order"}
     await walk.refused("POST", LEAD, wrong, status=422, says="expected one of handoff, question")
-
-
-@in_garden("Board: {board.name}, Board ID: {board.id}, From agent: {actor_agent_name}", lives=LETTER)
-async def a_letter_names_its_board_and_its_sender(walk: Walk, gateway: FakeGateway) -> None:
-    board = (await walk.get("boards/garden"))["id"]
     answer = await by(walk, "office-main", "POST", LEAD, {"content": "a"})
     assert answer.status_code == 201, answer.text
     lines = str(sent(gateway)[-1]["message"]).splitlines()
     assert {"Board: garden", f"Board ID: {board}", "From: agent office-main"} <= set(lines)
-
-
-@in_garden("correlation_line: Correlation ID, where it is not blank", lives=LETTER)
-async def a_letter_has_the_correlation_id_where_there_is_one(walk: Walk, gateway: FakeGateway) -> None:
     assert "Correlation ID: order-17\n" in await letter(walk, gateway, LEAD, correlation_id=" order-17 ")
     assert "Correlation ID" not in await letter(walk, gateway, LEAD, correlation_id="  ")
     assert "Correlation ID" not in await letter(walk, gateway, LEAD)
     await walk.refused("POST", LEAD, {"content": "a", "correlation_id": "x" * 129}, status=422, says="128")
-
-
-@in_garden("content.strip()", lives=LETTER)
-async def a_letter_has_the_text_without_blanks_around_it(walk: Walk, gateway: FakeGateway) -> None:
     for path in (NUDGE, LEAD):
         assert "\n\nthe beds first\n\n" in await letter(walk, gateway, path)
     await walk.refusals(
         *(("POST", path, {"content": " \n"}, 422, "content") for path in (NUDGE, LEAD, ASK, "broadcasts"))
     )
-
-
-@in_garden(
-    "reply_tags or ['gateway_main', 'lead_reply'], reply_source or 'lead_to_gateway_main'",
-    lives="messages.reply_tags, messages.reply_source",
-)
-async def the_answer_of_a_lead_has_its_tags_and_its_source(walk: Walk, gateway: FakeGateway) -> None:
+    assert "in this chat" in await letter(walk, gateway, LEAD)
+    settings = walk.hub.settings.read_text()
+    walk.hub.settings.write_text(f'{settings}[coordination]\nreply_url = "http://127.0.0.1:8000/"\n')
+    await walk.post("reload")
+    text = await letter(walk, gateway, LEAD)
+    assert f"POST http://127.0.0.1:8000/v1/agent/boards/{board}/memory" in text
+    assert text.endswith("Put the answer there and not into this chat.")
+    walk.hub.settings.write_text(f'{settings}[coordination]\nreply_url = "hub"\n')
+    await walk.refused("POST", "reload", status=422, says="reply_url")
     walk.hub.app.coordination.courier.to_gateway.reply_url = "http://hub:8000"
     text = await letter(walk, gateway, LEAD)
     assert '"tags":["gateway_main","lead_reply"],"source":"lead_to_gateway_main"' in text
@@ -353,24 +389,6 @@ async def the_answer_of_a_lead_has_its_tags_and_its_source(walk: Walk, gateway: 
     await walk.refused("POST", LEAD, wrong, status=422, says="64 characters")
     wrong = {"content": "a", "reply_source": "x" * 129}
     await walk.refused("POST", LEAD, wrong, status=422, says="reply_source")
-
-
-@in_garden(
-    "POST {base_url}/api/v1/agent/boards/{board.id}/memory, base_url or 'http://localhost:8000'",
-    lives="[coordination] reply_url, POST /v1/agent/boards/{board}/memory",
-    changed="routes begin with /v1; without reply_url the answer is given in the chat",
-)
-async def a_letter_says_where_to_answer(walk: Walk, gateway: FakeGateway) -> None:
-    assert "in this chat" in await letter(walk, gateway, LEAD)
-    board = (await walk.get("boards/garden"))["id"]
-    settings = walk.hub.settings.read_text()
-    walk.hub.settings.write_text(f'{settings}[coordination]\nreply_url = "http://127.0.0.1:8000/"\n')
-    await walk.post("reload")
-    text = await letter(walk, gateway, LEAD)
-    assert f"POST http://127.0.0.1:8000/v1/agent/boards/{board}/memory" in text
-    assert text.endswith("Put the answer there and not into this chat.")
-    walk.hub.settings.write_text(f'{settings}[coordination]\nreply_url = "hub"\n')
-    await walk.refused("POST", "reload", status=422, says="reply_url")
 
 
 @in_garden("Reply by writing a NON-chat memory item on this board", lives="board_memory, messages.answer")
@@ -461,56 +479,33 @@ async def a_lead_without_a_session_gets_no_message(walk: Walk) -> None:
     assert answer.status_code >= 400 and answer.json()["code"] == "no_session", answer.text
 
 
-@in_garden("a message to a lead: deliver=False", lives="messages.deliver")
-async def the_answer_to_a_letter_is_not_delivered_to_the_leads_channel(
-    walk: Walk, gateway: FakeGateway
-) -> None:
-    await walk.post(LEAD, {"content": "a"})
-    await walk.post("broadcasts", {"content": "b"})
-    assert [one.get("deliver", False) for one in sent(gateway)] == [False, False]
-    wrong = {"content": "a", "deliver": True}
-    await walk.refused("POST", LEAD, wrong, status=422, says="there is no such field")
-
-
-@in_garden(
-    "GatewayLeadMessageResponse(board_id, lead_agent_id, lead_agent_name, lead_created)",
-    lives="answer of POST /v1/boards/{board}/lead/message",
-)
-async def the_answer_to_a_lead_message_names_board_and_lead(walk: Walk, _gateway: FakeGateway) -> None:
-    answer = await walk.post(LEAD, {"content": "a"})
-    lead = await walk.agent("garden-lead")
-    assert answer["board_id"] == (await walk.get("boards/garden"))["id"]
-    assert (answer["lead_agent_id"], answer["lead_agent_name"], answer["lead_created"]) == (
-        lead.id,
-        lead.name,
-        False,
-    )
-
-
-@in_garden(
-    "gateway.main.lead_message.sent: Sent {payload.kind} to lead for board: {board.name}.", lives=ACTIVITY
-)
-async def a_letter_to_a_lead_is_an_event_of_the_main_agent(walk: Walk, _gateway: FakeGateway) -> None:
-    assert (await by(walk, "office-main", "POST", LEAD, {"content": "a"})).status_code == 201
-    main = (await walk.agent("office-main")).id
-    events = await happened(walk, "gateway.main.lead_message.sent")
-    assert events == [("Sent question to lead for board: garden.", main)]
-
-
-@in_garden("gateway.main.lead_message.failed: Lead message failed for {board.name}: {exc}", lives=ACTIVITY)
-async def a_letter_that_failed_is_an_event_and_an_error(walk: Walk, gateway: FakeGateway) -> None:
-    gateway.fault("chat.send", "refused", GONE)
-    await walk.refused("POST", LEAD, {"content": "a"}, status=502, says="gateway_refused")
-    ((message, _),) = await happened(walk, "gateway.main.lead_message.failed")
-    assert message.startswith("Lead message failed for garden: ")
-
-
 @in_garden(
     "payload.board_ids: where(col(Board.id).in_(payload.board_ids)); without them all boards of the gateway",
     lives=BROADCASTS,
 )
-async def a_broadcast_goes_to_the_boards_that_are_named_or_to_all(walk: Walk, _gateway: FakeGateway) -> None:
+@in_garden(
+    "an id of board_ids that is no board of the gateway is left out",
+    lives=BROADCASTS,
+    changed="it is refused by its name among the results, as a slip of the pen would go unseen otherwise",
+)
+@in_garden(
+    "GatewayLeadBroadcastBoardResult(board_id, lead_agent_id, lead_agent_name, ok, error); failed += 1",
+    lives="answer of POST /v1/broadcasts",
+)
+async def a_broadcast_goes_to_the_boards_that_are_named_or_to_all(walk: Walk, gateway: FakeGateway) -> None:
     hedge = (await walk.post("boards", {"name": "hedge", "gateway": "office"}))["id"]
+    await walk.post("boards/hedge/lead/ensure")
+    gateway.fault("chat.send", "refused", GONE)
+    found = await walk.post("broadcasts?wait_s=60", {"content": "a"})
+    assert (found["sent"], found["failed"]) == (1, 1)
+    good, bad = sorted(found["results"], key=lambda one: not one["ok"])
+    assert (good["lead_agent_name"], good["error"], good["lead_agent_id"]) == (
+        f"{good['board']}-lead",
+        None,
+        (await walk.agent(good["lead_agent_name"])).id,
+    )
+    assert "no longer exists" in bad["error"]
+    assert (await walk.post(f"broadcasts/{found['id']}/resume?wait_s=60"))["sent"] == 2
     named = await walk.post("broadcasts?wait_s=60", {"content": "a", "board_ids": [hedge]})
     assert [one["board_id"] for one in named["results"]] == [hedge]
     assert (await walk.get(f"broadcasts/{named['id']}"))["boards"] == 1
@@ -519,20 +514,10 @@ async def a_broadcast_goes_to_the_boards_that_are_named_or_to_all(walk: Walk, _g
     printed = await walk.cli("messages", "broadcast", "c", "--board", "hedge")
     assert [one["board"] for one in printed["results"]] == ["hedge"]
     for wrong in ("hedge", [7], []):
-        body = {"content": "a", "board_ids": wrong}
+        body: dict[str, Any] = {"content": "a", "board_ids": wrong}
         await walk.refused("POST", "broadcasts", body, status=422, says="body.board_ids")
     both = {"content": "a", "board_ids": [hedge], "boards": ["garden"]}
     await walk.refused("POST", "broadcasts", both, status=422, says="another name of boards")
-
-
-@in_garden(
-    "an id of board_ids that is no board of the gateway is left out",
-    lives=BROADCASTS,
-    changed="it is refused by its name among the results, as a slip of the pen would go unseen otherwise",
-)
-async def a_board_that_is_unknown_or_foreign_is_refused_by_its_name(
-    walk: Walk, _gateway: FakeGateway
-) -> None:
     await walk.post("users", {"name": "anna"})
     foreign = (await walk.send("POST", "boards?user=anna", {"name": "hers"})).json()["id"]
     body = {"content": "a", "board_ids": ["garden", "nowhere", foreign]}
@@ -560,55 +545,26 @@ async def the_results_of_a_broadcast_are_in_the_order_of_names(walk: Walk) -> No
     assert [one["board"] for one in found["results"]] == ["alley", "beds", "yard"]
 
 
-@in_garden(
-    "GatewayLeadBroadcastBoardResult(board_id, lead_agent_id, lead_agent_name, ok, error); failed += 1",
-    lives="answer of POST /v1/broadcasts",
-)
-async def a_board_that_fails_does_not_keep_the_others_from_the_broadcast(
-    walk: Walk, gateway: FakeGateway
-) -> None:
-    await walk.post("boards", {"name": "hedge", "gateway": "office"})
-    await walk.post("boards/hedge/lead/ensure")
-    gateway.fault("chat.send", "refused", GONE)
-    found = await walk.post("broadcasts?wait_s=60", {"content": "a"})
-    assert (found["sent"], found["failed"]) == (1, 1)
-    good, bad = sorted(found["results"], key=lambda one: not one["ok"])
-    assert (good["lead_agent_name"], good["error"], good["lead_agent_id"]) == (
-        f"{good['board']}-lead",
-        None,
-        (await walk.agent(good["lead_agent_name"])).id,
-    )
-    assert "no longer exists" in bad["error"]
-    assert (await walk.post(f"broadcasts/{found['id']}/resume?wait_s=60"))["sent"] == 2
-
-
-@in_garden(
-    "gateway.main.lead_broadcast.sent: Broadcast {payload.kind} to {sent} board leads (failed: {failed}).",
-    lives=ACTIVITY,
-)
-async def a_broadcast_is_one_event_with_its_counts(walk: Walk, _gateway: FakeGateway) -> None:
-    await by(walk, "office-main", "POST", "broadcasts?wait_s=60", {"content": "a", "boards": ["garden", "x"]})
-    main = (await walk.agent("office-main")).id
-    events = await happened(walk, "gateway.main.lead_broadcast.sent")
-    assert events == [("Broadcast question to 1 board leads (failed: 1).", main)]
-    assert await happened(walk, "gateway.main.lead_message.") == []
-
-
-@in_garden(
-    "GatewayLeadBroadcastResponse(ok=True, sent, failed, results)",
-    lives="answer of POST /v1/broadcasts",
-    changed="ok is false where a lead did not get it, and the event of one that reached nobody is failed",
-)
-async def a_broadcast_is_ok_if_every_lead_has_it(walk: Walk, _gateway: FakeGateway) -> None:
-    assert (await walk.post("broadcasts?wait_s=60", {"content": "a"}))["ok"] is True
-    missed = await walk.post("broadcasts?wait_s=60", {"content": "a", "board_ids": ["nowhere"]})
-    assert (missed["ok"], missed["sent"], missed["failed"]) == (False, 0, 1)
-    ((message, _),) = await happened(walk, "gateway.main.lead_broadcast.failed")
-    assert "reached no board lead" in message
-
-
+@in_garden("422: content is required", lives="refusal bad_params of a soul")
 @in_garden("get_agent_soul: agents.files.get {agentId: agent_key(target), name: SOUL.md}", lives=SOULS)
-async def a_soul_is_read_where_its_agent_lives(walk: Walk, gateway: FakeGateway) -> None:
+@in_garden(
+    "_gateway_file_content: a text, content, or file.content; else 502 Invalid gateway response",
+    lives="refusal gateway_invalid",
+)
+@in_garden(
+    "normalized_content = content.strip()",
+    lives="soul_writes.content",
+    changed="the text is written as it is given, so that its hash is that of the file which the writer has",
+)
+@in_garden("update_agent_soul: agents.files.set {agentId, name: SOUL.md, content}", lives=SOULS)
+@in_garden("GatewayOperation.SOUL_WRITE: 502", lives="refusal gateway_refused")
+@in_garden("GatewayOperation.SOUL_READ: 502", lives="refusal gateway_refused")
+async def a_soul_is_read_and_written_where_its_agent_lives(walk: Walk, gateway: FakeGateway) -> None:
+    await walk.refusals(
+        *(("PUT", SOUL, {"content": content}, 422, "may not be empty") for content in ("", " \n\t")),
+        ("PUT", SOUL, {}, 422, "body.content: missing"),
+    )
+    assert gateway.agents["digger"].files["SOUL.md"] == DEFAULT_SOUL
     gateway.agents["digger"].files["SOUL.md"] = "I dig."
     assert (await walk.get(SOUL))["content"] == "I dig."
     asked = [one.params for one in gateway.asked if one.method == "agents.files.get"]
@@ -616,28 +572,11 @@ async def a_soul_is_read_where_its_agent_lives(walk: Walk, gateway: FakeGateway)
     assert (await by(walk, "garden-lead", "GET", SOUL)).json()["content"] == "I dig."
     assert (await by(walk, "digger", "GET", "boards/garden/agents/garden-lead/soul")).status_code == 403
     await walk.refused("GET", "boards/garden/agents/nobody/soul", status=404, says="nobody")
-
-
-@in_garden(
-    "_gateway_file_content: a text, content, or file.content; else 502 Invalid gateway response",
-    lives="refusal gateway_invalid",
-)
-async def an_answer_without_a_text_is_refused(walk: Walk, gateway: FakeGateway) -> None:
     for payload in (None, {"agentId": "digger"}, {"file": {"content": 7}}):
         gateway.answer_once("agents.files.get", payload)
         await walk.refused("GET", SOUL, status=502, says="gateway_invalid")
-
-
-@in_garden("GatewayOperation.SOUL_READ: 502", lives="refusal gateway_refused")
-async def a_soul_that_the_gateway_refuses_to_show_is_an_error(walk: Walk, gateway: FakeGateway) -> None:
-    gateway.fault("agents.files.get", "refused", GONE)
-    await walk.refused("GET", SOUL, status=502, says="no longer exists")
-    await gateway.stop()
-    await walk.refused("GET", SOUL, status=503, says="gateway_unreachable")
-
-
-@in_garden("update_agent_soul: agents.files.set {agentId, name: SOUL.md, content}", lives=SOULS)
-async def a_soul_is_written_where_its_agent_lives(walk: Walk, gateway: FakeGateway) -> None:
+    await walk.put(SOUL, {"content": "I dig.\n"})
+    assert gateway.agents["digger"].files["SOUL.md"] == "I dig.\n"
     assert (await walk.put(SOUL, {"content": "I dig."}))["state"] == "done"
     assert gateway.agents["digger"].files["SOUL.md"] == "I dig."
     asked = [one.params for one in gateway.asked if one.method == "agents.files.set"]
@@ -645,25 +584,14 @@ async def a_soul_is_written_where_its_agent_lives(walk: Walk, gateway: FakeGatew
     wrong = {"content": "a", "expected_sha256": "0" * 64}
     await walk.refused("PUT", SOUL, wrong, status=409, says="soul_conflict")
     assert (await by(walk, "digger", "PUT", SOUL, {"content": "I rest."})).status_code == 403
-
-
-@in_garden("422: content is required", lives="refusal bad_params of a soul")
-async def a_soul_is_not_empty(walk: Walk, gateway: FakeGateway) -> None:
-    await walk.refusals(
-        *(("PUT", SOUL, {"content": content}, 422, "may not be empty") for content in ("", " \n\t")),
-        ("PUT", SOUL, {}, 422, "body.content: missing"),
-    )
-    assert gateway.agents["digger"].files["SOUL.md"] == DEFAULT_SOUL
-
-
-@in_garden(
-    "normalized_content = content.strip()",
-    lives="soul_writes.content",
-    changed="the text is written as it is given, so that its hash is that of the file which the writer has",
-)
-async def a_soul_is_written_as_it_is_given(walk: Walk, gateway: FakeGateway) -> None:
-    await walk.put(SOUL, {"content": "I dig.\n"})
-    assert gateway.agents["digger"].files["SOUL.md"] == "I dig.\n"
+    gateway.fault("agents.files.set", "refused", GONE)
+    await walk.refused("PUT", SOUL, {"content": "I water."}, status=502, says="no longer exists")
+    ((message, _),) = await happened(walk, "agent.soul.failed")
+    assert "no longer exists" in message
+    gateway.fault("agents.files.get", "refused", GONE)
+    await walk.refused("GET", SOUL, status=502, says="no longer exists")
+    await gateway.stop()
+    await walk.refused("GET", SOUL, status=503, says="gateway_unreachable")
 
 
 @in_garden(
@@ -683,14 +611,6 @@ async def a_soul_for_a_gateway_that_is_away_is_kept_and_written_later(
     (version, *_) = (await walk.get(f"{SOUL}/history"))["versions"]
     assert (version["kind"], version["write_id"]) == ("written", write.id)
     assert (await walk.get(f"{SOUL}/history/{version['seq']}"))["content"] == "I dig."
-
-
-@in_garden("GatewayOperation.SOUL_WRITE: 502", lives="refusal gateway_refused")
-async def a_soul_that_the_gateway_refuses_to_take_is_an_error(walk: Walk, gateway: FakeGateway) -> None:
-    gateway.fault("agents.files.set", "refused", GONE)
-    await walk.refused("PUT", SOUL, {"content": "I dig."}, status=502, says="no longer exists")
-    ((message, _),) = await happened(walk, "agent.soul.failed")
-    assert "no longer exists" in message
 
 
 @in_garden(
@@ -716,26 +636,35 @@ async def a_written_soul_is_an_event_of_its_writer_with_reason_and_source(
     "ask_user_via_gateway_main: session_key=GatewayAgentIdentity.session_key(gateway), deliver=True",
     lives=QUESTIONS,
 )
-async def a_question_to_the_user_goes_to_the_main_agent_of_the_gateway(
+@in_garden(
+    "LEAD REQUEST: ASK USER; Board, Board ID, From lead, Correlation ID, Preferred channel",
+    lives=LETTER,
+    changed=ITS_OWN_WORDS,
+)
+@in_garden(
+    "payload.reply_tags or ['gateway_main', 'user_reply'], reply_source or 'user_via_gateway_main'",
+    lives="questions.reply_tags, questions.reply_source",
+)
+@in_garden(
+    "GatewayMainAskUserResponse(board_id, main_agent_id, main_agent_name)",
+    lives="answer of POST /v1/boards/{board}/ask-user",
+)
+@in_garden(
+    "Please reach the user via your configured OpenClaw channel(s) (Slack/SMS/etc), or in board chat",
+    lives=LETTER,
+)
+async def a_question_to_the_user_goes_to_the_main_agent_with_lead_board_and_tags(
     walk: Walk, gateway: FakeGateway
 ) -> None:
     answer = await by(walk, "garden-lead", "POST", ASK, {"content": "Which hedge?"})
     assert answer.status_code == 201, answer.text
     await walk.hub.app.coordination.sent.delivered(answer.json()["message_id"], 60.0)
     office = (await walk.get("gateways/office"))["id"]
-    (asked,) = sent(gateway)
-    assert (asked["sessionKey"], asked["deliver"]) == (f"agent:mc-gateway-{office}:main", True)
+    (question,) = sent(gateway)
+    assert (question["sessionKey"], question["deliver"]) == (f"agent:mc-gateway-{office}:main", True)
     foreign = await by(walk, "digger", "POST", ASK, {"content": "a"})
     assert (foreign.status_code, foreign.json()["code"]) == (403, "forbidden")
     await walk.refused("POST", ASK, {}, status=422, says="body.content: missing")
-
-
-@in_garden(
-    "LEAD REQUEST: ASK USER; Board, Board ID, From lead, Correlation ID, Preferred channel",
-    lives=LETTER,
-    changed=ITS_OWN_WORDS,
-)
-async def a_question_to_the_user_names_lead_board_and_channel(walk: Walk, gateway: FakeGateway) -> None:
     more = {"preferred_channel": " slack ", "correlation_id": "order-17"}
     asked = (await by(walk, "garden-lead", "POST", ASK, {"content": " Which hedge? "} | more)).json()
     await walk.hub.app.coordination.sent.delivered(asked["message_id"], 60.0)
@@ -746,15 +675,8 @@ async def a_question_to_the_user_names_lead_board_and_channel(walk: Walk, gatewa
     plain = await walk.post(ASK, {"content": "And when?", "preferred_channel": " "})
     await walk.hub.app.coordination.sent.delivered(plain["message_id"], 60.0)
     assert "Preferred channel" not in sent(gateway)[-1]["message"]
-    wrong = {"content": "a", "preferred_channel": "x" * 129}
+    wrong: dict[str, Any] = {"content": "a", "preferred_channel": "x" * 129}
     await walk.refused("POST", ASK, wrong, status=422, says="preferred_channel")
-
-
-@in_garden(
-    "payload.reply_tags or ['gateway_main', 'user_reply'], reply_source or 'user_via_gateway_main'",
-    lives="questions.reply_tags, questions.reply_source",
-)
-async def the_answer_of_the_user_has_its_tags_and_its_source(walk: Walk, _gateway: FakeGateway) -> None:
     asked = await walk.post(ASK, {"content": "Which hedge?"})
     assert (asked["reply_tags"], asked["reply_source"]) == (
         ["gateway_main", "user_reply"],
@@ -767,15 +689,15 @@ async def the_answer_of_the_user_has_its_tags_and_its_source(walk: Walk, _gatewa
     assert (item["content"], item["source"]) == ("The left one.", "user")
     wrong = {"content": "a", "reply_tags": [f"t{n}" for n in range(17)]}
     await walk.refused("POST", ASK, wrong, status=422, says="16")
-
-
-@in_garden(
-    "Please reach the user via your configured OpenClaw channel(s) (Slack/SMS/etc), or in board chat",
-    lives=LETTER,
-)
-async def the_main_agent_is_asked_to_reach_the_user_and_answers_for_the_user(
-    walk: Walk, gateway: FakeGateway
-) -> None:
+    asked = await walk.post(ASK, {"content": "Which hedge?"})
+    assert asked["board_id"] == (await walk.get("boards/garden"))["id"]
+    assert (asked["main_agent_id"], asked["main_agent_name"]) == (
+        (await walk.agent("office-main")).id,
+        "office-main",
+    )
+    await walk.post("boards", {"name": "kitchen"})
+    alone = await walk.post("boards/kitchen/ask-user", {"content": "a"})
+    assert (alone["main_agent_id"], alone["main_agent_name"]) == (None, None)
     walk.hub.app.coordination.courier.to_gateway.reply_url = "http://hub:8000"
     asked = await walk.post(ASK, {"content": "Which hedge?"})
     await walk.hub.app.coordination.sent.delivered(asked["message_id"], 60.0)
@@ -792,44 +714,6 @@ async def the_main_agent_is_asked_to_reach_the_user_and_answers_for_the_user(
 
 
 @in_garden(
-    "GatewayMainAskUserResponse(board_id, main_agent_id, main_agent_name)",
-    lives="answer of POST /v1/boards/{board}/ask-user",
-)
-async def the_answer_to_a_question_names_board_and_main_agent(walk: Walk, _gateway: FakeGateway) -> None:
-    asked = await walk.post(ASK, {"content": "Which hedge?"})
-    assert asked["board_id"] == (await walk.get("boards/garden"))["id"]
-    assert (asked["main_agent_id"], asked["main_agent_name"]) == (
-        (await walk.agent("office-main")).id,
-        "office-main",
-    )
-    await walk.post("boards", {"name": "kitchen"})
-    alone = await walk.post("boards/kitchen/ask-user", {"content": "a"})
-    assert (alone["main_agent_id"], alone["main_agent_name"]) == (None, None)
-
-
-@in_garden(
-    "gateway.lead.ask_user.sent: Lead requested user info via gateway agent for board: {board.name}.",
-    lives=ACTIVITY,
-)
-async def a_question_to_the_user_is_an_event_of_the_lead(walk: Walk, _gateway: FakeGateway) -> None:
-    asked = (await by(walk, "garden-lead", "POST", ASK, {"content": "Which hedge?"})).json()
-    await walk.hub.app.coordination.sent.delivered(asked["message_id"], 60.0)
-    lead = (await walk.agent("garden-lead")).id
-    events = await happened(walk, "gateway.lead.ask_user.sent")
-    assert events == [("Lead requested user info via gateway agent for board: garden.", lead)]
-
-
-@in_garden("gateway.lead.ask_user.failed: Lead user question failed for {board.name}: {exc}", lives=ACTIVITY)
-async def a_question_that_did_not_reach_the_main_agent_is_an_event(walk: Walk, gateway: FakeGateway) -> None:
-    gateway.fault("chat.send", "refused", GONE)
-    asked = await walk.post(ASK, {"content": "Which hedge?"})
-    with pytest.raises(CodedError):
-        await walk.hub.app.coordination.sent.delivered(asked["message_id"], 60.0)
-    ((message, _),) = await happened(walk, "gateway.lead.ask_user.failed")
-    assert message.startswith("Lead user question failed for garden: ")
-
-
-@in_garden(
     "GatewayOperation.ASK_USER_DISPATCH: 502",
     lives="questions.state",
     changed="a question is shown on the devices of its user as well: it stays open without the gateway",
@@ -841,16 +725,6 @@ async def a_question_is_answered_without_the_gateway(walk: Walk, gateway: FakeGa
     await walk.ask("questions.answer", question_id=asked["id"], answer="The left one.")
     assert (await walk.cli("ask", "show", asked["id"]))["answer"] == "The left one."
     await walk.ask_refused("questions.answer", question_id=asked["id"], answer="No.", says="answer")
-
-
-@in_garden("Agent.objects.by_id, Board.objects.by_id: by id", lives="names or ids in every path")
-async def boards_and_agents_are_named_by_their_ids_as_well(walk: Walk, _gateway: FakeGateway) -> None:
-    board, agent = (await walk.get("boards/garden"))["id"], (await walk.agent("digger")).id
-    said = await walk.post(f"boards/{board}/agents/{agent}/nudge", {"message": "a"})
-    assert (said["board"], said["agent"]) == ("garden", "digger")
-    await walk.refused(
-        "POST", f"boards/{agent}/agents/{board}/nudge", {"message": "a"}, status=404, says=agent
-    )
 
 
 @in_garden(

@@ -12,21 +12,48 @@ AS: Final = "agents/notes/as/foundation"
 CAPABILITIES: Final = "agents/notes/capabilities"
 
 
+@foundation("capability_name String(255), capability_version String(50)", lives="agent_capabilities")
+@foundation("capability_version: default='1.0.0'", lives="PUT /v1/agents/{name}/capabilities/{capability}")
+@foundation(
+    "capability_version: default=1.0.0; enabled: default=True; config: default={}", lives="agent_capabilities"
+)
 @foundation("each agent can have multiple capability versions", lives="agent_capabilities")
-async def a_pre_release_is_enabled_only_when_it_is_asked_for(walk: Walk) -> None:
+async def a_capability_is_enabled_in_one_version_and_has_a_config(walk: Walk) -> None:
+    await walk.put(f"{CAPABILITIES}/{'c' * 255}/1.0.0", {})
+    await walk.refused("PUT", f"{CAPABILITIES}/{'c' * 256}/1.0.0", {}, status=422, says="1 to 255 letters")
+    long = "1.0.0-" + "a" * 45
+    await walk.refused("PUT", f"{CAPABILITIES}/c/{long}", {}, status=422, says="is no version")
+    made = await walk.put(f"{CAPABILITIES}/file.read", {"description": "Reads files."})
+    assert (made["capability"]["version"], made["capability"]["enabled"]) == ("1.0.0", True)
+    own = await walk.ask("capabilities.put", agent_id="notes", name="file.write")
+    assert own["capability"]["version"] == "1.0.0"
+    put = await walk.cli("agents", "capabilities", "notes", "put", "file.list")
+    assert put["capability"]["version"] == "1.0.0"
+    await walk.refused("PUT", f"{CAPABILITIES}/no spaces", {}, status=422, says="1 to 255 letters")
+    await walk.ask_refused(
+        "capabilities.put", agent_id="notes", name="a", version="one", says="is no version"
+    )
+    made = await walk.put(
+        f"{CAPABILITIES}/spot_migration/1.2.0", {"config": {"zone": "b"}, "description": "Moves."}
+    )
+    assert made["capability"]["enabled"]
+    name = "spot_migration"
+    (row,) = [one for one in (await walk.get(AS))["agent_capabilities"] if one["capability_name"] == name]
+    assert (row["capability_name"], row["capability_version"], row["config"], row["description"]) == (
+        "spot_migration",
+        "1.2.0",
+        {"zone": "b"},
+        "Moves.",
+    )
+    await walk.put(f"{CAPABILITIES}/spot_migration/1.2.0", {"enabled": False})
+    kept = [one for one in (await walk.get(AS))["agent_capabilities"] if one["capability_name"] == name]
+    assert [one["enabled"] for one in kept] == [False]
+    await walk.refused("PUT", f"{CAPABILITIES}/spot_migration/latest", {}, status=422, says="is no version")
     await walk.put(f"{CAPABILITIES}/file.read/1.0.0", {})
     assert not (await walk.put(f"{CAPABILITIES}/file.read/2.0.0-beta.1", {}))["capability"]["enabled"]
     assert (await walk.put(f"{CAPABILITIES}/file.read/1.1.0", {}))["disabled"] == "1.0.0"
     asked = await walk.put(f"{CAPABILITIES}/file.read/2.0.0-beta.2", {"enabled": True})
     assert asked["disabled"] == "1.1.0"
-
-
-@foundation("capability_name String(255), capability_version String(50)", lives="agent_capabilities")
-async def names_and_versions_of_capabilities_have_the_lengths_of_the_document(walk: Walk) -> None:
-    await walk.put(f"{CAPABILITIES}/{'c' * 255}/1.0.0", {})
-    await walk.refused("PUT", f"{CAPABILITIES}/{'c' * 256}/1.0.0", {}, status=422, says="1 to 255 letters")
-    long = "1.0.0-" + "a" * 45
-    await walk.refused("PUT", f"{CAPABILITIES}/c/{long}", {}, status=422, says="is no version")
 
 
 @foundation(
@@ -108,11 +135,18 @@ async def agents_are_found_by_a_capability_and_its_version(walk: Walk) -> None:
     )
 
 
+@foundation("Human-readable description of this config", lives="agent_configs.description")
 @foundation(
     "ConfigType: string, integer, float, boolean, json; config_value: stored as string",
     lives="agent_configs.config_type, agent_configs.config_value, PUT /v1/agents/{name}/config/{key}",
 )
-async def a_config_is_stored_as_text_with_its_type(walk: Walk) -> None:
+async def a_config_is_stored_as_text_with_its_type_and_description(walk: Walk) -> None:
+    await walk.put("agents/notes/config/tone", {"value": "warm", "description": "How it sounds."})
+    assert (await walk.get("agents/notes/config/tone"))["description"] == "How it sounds."
+    assert [row["description"] for row in (await walk.get(AS))["agent_configs"]] == ["How it sounds."]
+    await walk.refused(
+        "PUT", "agents/notes/config/tone", {"value": "a", "description": 7}, status=422, says="text"
+    )
     for key, value, stored, kind in (
         ("name", "warm", "warm", "string"),
         ("kv_cache_size", 512, "512", "integer"),
@@ -134,20 +168,26 @@ async def a_config_is_stored_as_text_with_its_type(walk: Walk) -> None:
     assert await walk.sql(default) == [("'string'",)]
 
 
-@foundation("Human-readable description of this config", lives="agent_configs.description")
-async def a_config_has_a_description(walk: Walk) -> None:
-    await walk.put("agents/notes/config/tone", {"value": "warm", "description": "How it sounds."})
-    assert (await walk.get("agents/notes/config/tone"))["description"] == "How it sounds."
-    assert [row["description"] for row in (await walk.get(AS))["agent_configs"]] == ["How it sounds."]
-    await walk.refused(
-        "PUT", "agents/notes/config/tone", {"value": "a", "description": 7}, status=422, says="text"
-    )
-
-
+@foundation(
+    "metadata: Additional state metadata; resource_usage: CPU, memory, default={}",
+    lives="agent_states.metadata, agent_states.resource_usage",
+)
 @foundation(
     "active_workflows: List of currently active workflow IDs, default=[]", lives="runs.id, runs.state"
 )
-async def the_live_runs_of_an_agent_are_its_workflows(walk: Walk) -> None:
+@foundation(
+    "Monitor agent health metrics; last_activity: Last activity timestamp",
+    lives="agent_states.last_activity_at",
+)
+async def the_state_of_an_agent_has_objects_its_live_runs_and_its_last_activity(walk: Walk) -> None:
+    document = await walk.get(AS)
+    assert (document["metadata"], document["resource_usage"]) == ({}, {})
+    assert (await walk.patch(AS, {"metadata": {"shelf": 3}}))["metadata"] == {"shelf": 3}
+    assert (await walk.get(AS))["metadata"] == {"shelf": 3}
+    await walk.refusals(
+        ("PATCH", AS, {"metadata": [3]}, 422, "metadata: expected an object"),
+        ("PATCH", AS, {"resource_usage": {}} | {"id": "x"}, 422, "not written here"),
+    )
     assert (await walk.get(AS))["active_workflows"] == []
     run = (await walk.post("agents/notes/runs"))["id"]
     assert (await walk.get(AS))["active_workflows"] == [run]
@@ -156,10 +196,26 @@ async def the_live_runs_of_an_agent_are_its_workflows(walk: Walk) -> None:
     await walk.refused(
         "PATCH", AS, {"active_workflows": []} | {"id": "x"}, status=422, says="not written here"
     )
+    before = (await walk.get(AS))["last_activity"]
+    walk.hub.clock.advance(60)
+    await walk.patch(AS, {"current_status": "error"})
+    document = await walk.get(AS)
+    assert document["last_activity"] == "2026-01-05T09:01:00.000Z" > before
+    assert (document["current_status"], document["updated_at"]) == ("error", document["last_activity"])
+    await walk.refused(
+        "PATCH", AS, {"last_activity": "2026-01-05T09:00:30Z"}, status=422, says="not written here"
+    )
 
 
+@foundation("locks: Resource locks held by this agent, default={}", lives="agent_locks, locks.acquire")
 @foundation("locks: Resource locks held by this agent, over REST", lives="POST /v1/agents/{name}/locks")
 async def an_agent_takes_locks_renews_them_and_puts_them_back_over_rest(walk: Walk) -> None:
+    assert (await walk.get(AS))["locks"] == {}
+    held = await walk.ask("locks.acquire", agent_id="notes", resources=["printer"])
+    assert (await walk.get(AS))["locks"]["printer"]["fence"] == held["fences"]["printer"]
+    await walk.ask("locks.release", agent_id="notes", fences=held["fences"])
+    assert (await walk.get(AS))["locks"] == {}
+    await walk.ask_refused("locks.acquire", agent_id="notes", resources=[], says="1 to 16 locks")
     await walk.post("agents", {"name": "librarian"})
     held = await walk.post("agents/librarian/locks", {"resources": ["printer", "shelf"]})
     assert set(held["fences"]) == {"printer", "shelf"}
@@ -184,31 +240,6 @@ async def an_agent_takes_locks_renews_them_and_puts_them_back_over_rest(walk: Wa
     await walk.post("agents/notes/terminate")
     assert (await walk.get("locks"))["locks"] == []
     await walk.refused("POST", "agents/notes/locks", taken, status=404, says="holds no locks")
-
-
-@foundation("locks: Resource locks held by this agent, default={}", lives="agent_locks, locks.acquire")
-async def the_locks_of_an_agent_are_read_by_their_names(walk: Walk) -> None:
-    assert (await walk.get(AS))["locks"] == {}
-    held = await walk.ask("locks.acquire", agent_id="notes", resources=["printer"])
-    assert (await walk.get(AS))["locks"]["printer"]["fence"] == held["fences"]["printer"]
-    await walk.ask("locks.release", agent_id="notes", fences=held["fences"])
-    assert (await walk.get(AS))["locks"] == {}
-    await walk.ask_refused("locks.acquire", agent_id="notes", resources=[], says="1 to 16 locks")
-
-
-@foundation(
-    "metadata: Additional state metadata; resource_usage: CPU, memory, default={}",
-    lives="agent_states.metadata, agent_states.resource_usage",
-)
-async def metadata_and_resource_usage_are_objects(walk: Walk) -> None:
-    document = await walk.get(AS)
-    assert (document["metadata"], document["resource_usage"]) == ({}, {})
-    assert (await walk.patch(AS, {"metadata": {"shelf": 3}}))["metadata"] == {"shelf": 3}
-    assert (await walk.get(AS))["metadata"] == {"shelf": 3}
-    await walk.refusals(
-        ("PATCH", AS, {"metadata": [3]}, 422, "metadata: expected an object"),
-        ("PATCH", AS, {"resource_usage": {}} | {"id": "x"}, 422, "not written here"),
-    )
 
 
 @foundation(
@@ -270,26 +301,6 @@ async def the_rows_of_an_agent_are_found_by_an_index(walk: Walk) -> None:
 
 
 @foundation(
-    "capability_version: default=1.0.0; enabled: default=True; config: default={}", lives="agent_capabilities"
-)
-async def a_capability_is_enabled_and_has_a_config(walk: Walk) -> None:
-    made = await walk.put(
-        f"{CAPABILITIES}/spot_migration/1.2.0", {"config": {"zone": "b"}, "description": "Moves."}
-    )
-    assert made["capability"]["enabled"]
-    (row,) = (await walk.get(AS))["agent_capabilities"]
-    assert (row["capability_name"], row["capability_version"], row["config"], row["description"]) == (
-        "spot_migration",
-        "1.2.0",
-        {"zone": "b"},
-        "Moves.",
-    )
-    await walk.put(f"{CAPABILITIES}/spot_migration/1.2.0", {"enabled": False})
-    assert not (await walk.get(AS))["agent_capabilities"][0]["enabled"]
-    await walk.refused("PUT", f"{CAPABILITIES}/spot_migration/latest", {}, status=422, says="is no version")
-
-
-@foundation(
     "alembic current, alembic upgrade head; def downgrade(): drop the tables in reverse order",
     lives="hub migrate status, up, verify; hub backup and restore, the way back",
 )
@@ -303,22 +314,6 @@ async def the_tables_are_made_verified_and_taken_back(walk: Walk) -> None:
     (walk.hub.folder / "hub.db").unlink()
     await walk.text("restore", backup, "--yes")
     assert "the tables match this release" in await walk.text("migrate", "verify")
-
-
-@foundation(
-    "Monitor agent health metrics; last_activity: Last activity timestamp",
-    lives="agent_states.last_activity_at",
-)
-async def a_move_of_an_agent_is_its_last_activity(walk: Walk) -> None:
-    before = (await walk.get(AS))["last_activity"]
-    walk.hub.clock.advance(60)
-    await walk.patch(AS, {"current_status": "error"})
-    document = await walk.get(AS)
-    assert document["last_activity"] == "2026-01-05T09:01:00.000Z" > before
-    assert (document["current_status"], document["updated_at"]) == ("error", document["last_activity"])
-    await walk.refused(
-        "PATCH", AS, {"last_activity": "2026-01-05T09:00:30Z"}, status=422, says="not written here"
-    )
 
 
 @foundation(
@@ -350,20 +345,6 @@ async def an_agent_without_a_device_reports_its_status_and_resource_usage(walk: 
                 ({"agent_id": "other"}, "agent_id"),
             )
         )
-    )
-
-
-@foundation("capability_version: default='1.0.0'", lives="PUT /v1/agents/{name}/capabilities/{capability}")
-async def a_capability_without_a_version_has_the_first_one(walk: Walk) -> None:
-    made = await walk.put(f"{CAPABILITIES}/file.read", {"description": "Reads files."})
-    assert (made["capability"]["version"], made["capability"]["enabled"]) == ("1.0.0", True)
-    own = await walk.ask("capabilities.put", agent_id="notes", name="file.write")
-    assert own["capability"]["version"] == "1.0.0"
-    put = await walk.cli("agents", "capabilities", "notes", "put", "file.list")
-    assert put["capability"]["version"] == "1.0.0"
-    await walk.refused("PUT", f"{CAPABILITIES}/no spaces", {}, status=422, says="1 to 255 letters")
-    await walk.ask_refused(
-        "capabilities.put", agent_id="notes", name="a", version="one", says="is no version"
     )
 
 

@@ -22,15 +22,13 @@ with_agent = partial(orchestrator.after, _agent)
 
 
 @with_agent("status=AgentStatus.ACTIVE, state_detail=AgentStateDetail.READY", lives=PATCH)
-async def an_active_agent_may_be_ready(walk: Walk, _made: None) -> None:
-    pair = {"status": "ACTIVE", "state_detail": "READY"}
-    assert (await walk.patch(AS, pair)).items() >= pair.items()
-    assert (await walk.get(AS)).items() >= pair.items()
-
-
 @with_agent("each local AgentState is a shared AgentStatus and a state_detail", lives=PATCH)
-async def states_are_pairs(walk: Walk, _made: None) -> None:
+@with_agent("the local AgentType is mapped to the shared one", lives="agents.type, agents.subtype")
+@with_agent("updated_at: onupdate=func.now()", lives="agents.updated_at")
+@with_agent("TERMINATED: terminal state", lives="POST /v1/agents/{name}/terminate")
+async def the_words_of_an_agent_are_pairs_and_types_are_mapped(walk: Walk, _made: None) -> None:
     for status, detail in (
+        ("ACTIVE", "READY"),
         ("INACTIVE", "READY"),
         ("ACTIVE", "ACTIVE"),
         ("INACTIVE", "PAUSED"),
@@ -41,22 +39,12 @@ async def states_are_pairs(walk: Walk, _made: None) -> None:
     ):
         pair = {"status": status, "state_detail": detail}
         assert (await walk.patch(AS, pair)).items() >= pair.items()
+        assert (await walk.get(AS)).items() >= pair.items()
     wrong = {"status": "INACTIVE", "state_detail": "ACTIVE"}
     await walk.refusals(
         ("PATCH", AS, wrong, 409, "ACTIVE + READY"),
         ("PATCH", AS, {"status": "DONE"}, 422, "values: INACTIVE, ACTIVE"),
     )
-
-
-@with_agent("TERMINATED: terminal state", lives="POST /v1/agents/{name}/terminate")
-async def terminated_is_final(walk: Walk, _made: None) -> None:
-    ended = await walk.patch(AS, {"state_detail": "TERMINATED"})
-    assert (ended["status"], ended["state_detail"]) == ("INACTIVE", "TERMINATED")
-    await walk.refused("PATCH", AS, {"status": "ACTIVE"}, status=409, says="legal: none")
-
-
-@with_agent("the local AgentType is mapped to the shared one", lives="agents.type, agents.subtype")
-async def types_are_mapped(walk: Walk, _made: None) -> None:
     for local, shared in (
         ("RESEARCHER", "RESEARCHER"),
         ("PLANNER", "COORDINATOR"),
@@ -73,6 +61,17 @@ async def types_are_mapped(walk: Walk, _made: None) -> None:
         document = await walk.get(AS)
         assert (document["type"], document["local_type"]) == (shared, local)
     await walk.refused("PATCH", "agents/mail", {"type": "PILOT"}, status=422, says="RESEARCHER")
+    before = await walk.get(AS)
+    walk.hub.clock.advance(60)
+    after = await walk.patch(AS, {"description": "Reads mail."})
+    assert (after["created_at"], after["description"]) == (before["created_at"], "Reads mail.")
+    assert after["updated_at"] == "2026-01-05T09:01:00.000Z" > before["updated_at"]
+    await walk.refused(
+        "PATCH", AS, {"updated_at": "2026-01-05T09:00:30Z"}, status=422, says="not written here"
+    )
+    ended = await walk.patch(AS, {"state_detail": "TERMINATED"})
+    assert (ended["status"], ended["state_detail"]) == ("INACTIVE", "TERMINATED")
+    await walk.refused("PATCH", AS, {"status": "ACTIVE"}, status=409, says="legal: none")
 
 
 @orchestrator(
@@ -185,18 +184,22 @@ RUNS: Final = 60
 NOTES: Final = "agents/notes/as/orchestrator"
 
 
-async def _run_often(walk: Walk) -> None:
-    for number in range(RUNS):
-        await walk.hub.run(f"r-{number:02}")
-        await walk.hub.move(f"r-{number:02}", RunState.COMPLETED)
-
-
 @orchestrator(
     "AgentStateHistory: previous and new status and state_detail, reason, timestamp of each change",
     lives="agent_state_history, GET /v1/agents/{name}/as/orchestrator/agent_state_history",
 )
-async def the_history_of_an_agent_is_complete_after_sixty_runs(walk: Walk) -> None:
-    await _run_often(walk)
+@orchestrator(
+    "AgentExecution: the executions of an agent",
+    lives="runs, GET /v1/agents/{name}/as/orchestrator/agent_execution?task_id=&state=",
+)
+@orchestrator(
+    "ExecutionStateHistory: execution_id, previous_state, new_state, reason, timestamp",
+    lives="run_state_history, GET /v1/agents/{name}/as/orchestrator/execution_state_history?execution_id=",
+)
+async def the_histories_of_an_agent_and_of_its_executions_are_complete_after_sixty_runs(walk: Walk) -> None:
+    for number in range(RUNS):
+        await walk.hub.run(f"r-{number:02}")
+        await walk.hub.move(f"r-{number:02}", RunState.COMPLETED)
     path = f"{NOTES}/agent_state_history"
     history = await walk.pages(path, "agent_state_history", limit=50)
     pairs = [(one["new_status"], one["new_state_detail"]) for one in history]
@@ -229,27 +232,11 @@ async def the_history_of_an_agent_is_complete_after_sixty_runs(walk: Walk) -> No
             )
         )
     )
-
-
-@orchestrator("state_detail is finer than status", lives="agent_state_history.old_detail")
-async def a_change_of_the_state_detail_alone_is_in_the_history(walk: Walk) -> None:
-    for detail in ("READY", "ACTIVE"):
-        await walk.patch(NOTES, {"status": "ACTIVE", "state_detail": detail})
-    last, first, *_ = (await walk.get(NOTES))["agent_state_history"]
-    assert (first["previous_state_detail"], first["new_state_detail"]) == ("ACTIVE", "READY")
-    assert (last["previous_state_detail"], last["new_state_detail"]) == ("READY", "ACTIVE")
-
-
-@orchestrator(
-    "AgentExecution: the executions of an agent",
-    lives="runs, GET /v1/agents/{name}/as/orchestrator/agent_execution?task_id=&state=",
-)
-async def executions_are_read_in_pages_by_task_and_by_state(walk: Walk) -> None:
-    await _run_often(walk)
     path = f"{NOTES}/agent_execution"
     executions = await walk.pages(path, "agent_execution", limit=7)
     assert [one["id"] for one in executions] == [f"r-{number:02}" for number in reversed(range(RUNS))]
     assert (await walk.get(NOTES))["agent_execution"] == executions[:20]
+    moves = await walk.pages(f"{NOTES}/execution_state_history", "execution_state_history", limit=9)
     task = (await walk.post("agents/notes/runs", {"task_id": "t-7"}))["id"]
     for query, found in (
         ({"task_id": "t-7"}, [task]),
@@ -262,22 +249,22 @@ async def executions_are_read_in_pages_by_task_and_by_state(walk: Walk) -> None:
     await walk.refused("GET", f"{path}?state=DONE", status=422, says=says)
     says = "agent_execution is not filtered by it; filters: task_id, state"
     await walk.refused("GET", f"{path}?status=success", status=422, says=says)
-
-
-@orchestrator(
-    "ExecutionStateHistory: execution_id, previous_state, new_state, reason, timestamp",
-    lives="run_state_history, GET /v1/agents/{name}/as/orchestrator/execution_state_history?execution_id=",
-)
-async def the_history_of_executions_is_read_in_pages(walk: Walk) -> None:
-    await _run_often(walk)
     path = f"{NOTES}/execution_state_history"
-    moves = await walk.pages(path, "execution_state_history", limit=9)
     of_runs = [one["execution_id"] for one in moves]
     assert of_runs == sorted(of_runs, reverse=True) and len(set(of_runs)) == RUNS
     own = await walk.pages(path, "execution_state_history", execution_id="r-07", limit=2)
     assert own == [one for one in moves if one["execution_id"] == "r-07"]
     assert [one["new_state"] for one in own] == ["COMPLETED", "RUNNING", "PREPARING", "QUEUED"]
     assert await walk.pages(path, "execution_state_history", execution_id="r-99") == []
+
+
+@orchestrator("state_detail is finer than status", lives="agent_state_history.old_detail")
+async def a_change_of_the_state_detail_alone_is_in_the_history(walk: Walk) -> None:
+    for detail in ("READY", "ACTIVE"):
+        await walk.patch(NOTES, {"status": "ACTIVE", "state_detail": detail})
+    last, first, *_ = (await walk.get(NOTES))["agent_state_history"]
+    assert (first["previous_state_detail"], first["new_state_detail"]) == ("ACTIVE", "READY")
+    assert (last["previous_state_detail"], last["new_state_detail"]) == ("READY", "ACTIVE")
 
 
 APOLLO, HERMES = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff", "6f9619ff-8b86-4d01-b42d-00cf4fc964fe"
@@ -537,7 +524,10 @@ async def an_agent_is_created_in_the_words_of_the_document(walk: Walk) -> None:
 
 
 @orchestrator("name, type, project_id: required; all else: Optional", lives="POST /v1/agents/as/orchestrator")
-async def what_a_new_agent_misses_is_refused(walk: Walk) -> None:
+@orchestrator(
+    "AgentModel(status=AgentStatus.ACTIVE, state_detail=...)", lives="POST /v1/agents/as/orchestrator"
+)
+async def an_agent_is_created_with_its_first_words_or_refused_for_what_it_misses(walk: Walk) -> None:
     await walk.refusals(
         *(
             ("POST", "agents/as/orchestrator", CREATE | wrong, 422, says)
@@ -561,12 +551,6 @@ async def what_a_new_agent_misses_is_refused(walk: Walk) -> None:
         ("POST", "agents/as/telepathy", CREATE, 422, "vocabularies: "),
     )
     assert [one["name"] for one in (await walk.get("agents"))["agents"]] == ["notes"]
-
-
-@orchestrator(
-    "AgentModel(status=AgentStatus.ACTIVE, state_detail=...)", lives="POST /v1/agents/as/orchestrator"
-)
-async def an_agent_is_created_with_its_first_words(walk: Walk) -> None:
     for status, detail in (("ACTIVE", "READY"), ("INACTIVE", "CREATED"), ("MAINTENANCE", "PAUSED")):
         pair = {"status": status, "state_detail": detail}
         assert (await walk.post("agents/as/orchestrator", CREATE | pair)).items() >= pair.items()
@@ -614,11 +598,21 @@ async def a_template_has_a_type_a_schema_and_defaults(walk: Walk) -> None:
 
 
 @with_agent(
+    "sequence_number: default=0",
+    lives="checkpoints.sequence_number",
+    changed="a write names its number: two writers who leave it out would overwrite each other's state",
+)
+@with_agent(
     "agent_checkpoint: state_data, sequence_number, is_recoverable default=True",
     lives="checkpoints, PUT /v1/agents/{name}/checkpoints/{scope}",
 )
 async def an_agent_has_one_checkpoint_that_only_moves_on(walk: Walk, _made: None) -> None:
     path = "agents/mail/checkpoints/agent"
+    await walk.refused("PUT", path, {"state": {}}, status=422, says="body.sequence: missing")
+    await walk.ask_refused("checkpoints.put", agent_id="mail", state={}, says="sequence")
+    assert (await walk.put(path, {"sequence": 0, "state": {}}))["sequence"] == 0
+    default = "SELECT dflt_value FROM pragma_table_info('checkpoints') WHERE name = 'sequence_number'"
+    assert await walk.sql(default) == [("0",)]
     for sequence in (1, 3):
         await walk.put(path, {"sequence": sequence, "state": {"page": sequence}})
     checkpoint = (await walk.get(AS))["agent_checkpoint"]
@@ -698,18 +692,6 @@ async def another_database_is_migrated_and_verified_by_its_url(walk: Walk) -> No
     )
 
 
-@with_agent("updated_at: onupdate=func.now()", lives="agents.updated_at")
-async def an_agent_that_is_changed_has_another_time_of_its_change(walk: Walk, _made: None) -> None:
-    before = await walk.get(AS)
-    walk.hub.clock.advance(60)
-    after = await walk.patch(AS, {"description": "Reads mail."})
-    assert (after["created_at"], after["description"]) == (before["created_at"], "Reads mail.")
-    assert after["updated_at"] == "2026-01-05T09:01:00.000Z" > before["updated_at"]
-    await walk.refused(
-        "PATCH", AS, {"updated_at": "2026-01-05T09:00:30Z"}, status=422, says="not written here"
-    )
-
-
 @orchestrator(
     "name: String(100), not unique", lives="agents.title; agents.name gets a number where it is taken"
 )
@@ -721,20 +703,6 @@ async def agents_of_one_user_may_have_one_name(walk: Walk) -> None:
         await walk.delete("agents/test-agent") if not ids else None
         ids.append(made["id"])
     assert len({*ids}) == 3
-
-
-@with_agent(
-    "sequence_number: default=0",
-    lives="checkpoints.sequence_number",
-    changed="a write names its number: two writers who leave it out would overwrite each other's state",
-)
-async def a_checkpoint_is_written_with_its_number(walk: Walk, _made: None) -> None:
-    path = "agents/mail/checkpoints/agent"
-    await walk.refused("PUT", path, {"state": {}}, status=422, says="body.sequence: missing")
-    await walk.ask_refused("checkpoints.put", agent_id="mail", state={}, says="sequence")
-    assert (await walk.put(path, {"sequence": 0, "state": {}}))["sequence"] == 0
-    default = "SELECT dflt_value FROM pragma_table_info('checkpoints') WHERE name = 'sequence_number'"
-    assert await walk.sql(default) == [("0",)]
 
 
 @orchestrator("agents: user_id, name", lives="GET /v1/agents/{name}?user=NAME, hub --user NAME")

@@ -99,8 +99,44 @@ async def the_run_log_is_read_in_pages_and_by_status(walk: Walk) -> None:
     )
 
 
+@run_log("agent_type: local for a device, cloud for a connector", lives="agents.executor")
+@run_log(
+    "an invalid expression returns False: never trigger an unparseable schedule",
+    lives="schedules.expr",
+    changed="an expression that cannot be read is refused when it is written, so that none is stored",
+)
+@run_log("config.schedule_cron", lives=f"schedules.expr, {PATCH}")
+@run_log("_ALLOWED_TABLES: tasks, notes, timelines, projects, taskComments", lives="agents.data_types")
 @run_log("config: name, directory_paths, file_extensions, data_types, prompt_template", lives=PATCH)
-async def a_configuration_of_files_is_written(walk: Walk) -> None:
+async def a_configuration_of_files_and_its_schedule_are_written(walk: Walk) -> None:
+    assert (await walk.get(AS))["agent_type"] == "local"
+    await walk.sql_refused("UPDATE agents SET executor = 'moon'")
+    await walk.refusals(
+        *(
+            ("PATCH", AS, {"schedule_cron": wrong}, 422, "schedule_cron")
+            for wrong in ("0 7 * *", "every day", "61 7 * * *", "")
+        )
+    )
+    await walk.cli_refused("agents", "edit", "notes", "--schedule", "61 7 * * *", says="schedule")
+    assert (await walk.get(AS))["schedule_cron"] == "0 7 * * 1-5"
+    schedule = {"cron": "30 7 * * *", "overlap": "queue_one", "max_attempts": 3, "run_timeout_s": 60.0}
+    await walk.patch("agents/notes", {"schedule": schedule})
+    assert (await walk.patch(AS, {"schedule_cron": "15 8 * * *"}))["schedule_cron"] == "15 8 * * *"
+    (kept,) = (await walk.get("agents/notes"))["schedules"]
+    assert (kept["overlap"], kept["max_attempts"], kept["run_timeout_s"]) == ("queue_one", 3, 60.0)
+    await walk.refusals(
+        *(("PATCH", AS, {"schedule_cron": wrong}, 422, "schedule_cron") for wrong in ({"every_s": 900}, 7))
+    )
+    assert (await walk.patch(AS, {"schedule_cron": None}))["schedule_cron"] is None
+    assert (await walk.get("agents/notes"))["schedule"] is None
+    kinds = ["tasks", "notes", "timelines", "projects", "taskComments"]
+    assert (await walk.patch("agents/notes", {"data_types": kinds}))["data_types"] == kinds
+    await walk.refusals(
+        *(
+            ("PATCH", "agents/notes", {"data_types": wrong}, 422, "data_types")
+            for wrong in (["people"], ["Tasks"], [])
+        )
+    )
     given = {
         "name": "Notes of mine",
         "directory_paths": ["~/notes", "~/more"],
@@ -128,23 +164,6 @@ async def a_configuration_of_files_is_written(walk: Walk) -> None:
     )
 
 
-@run_log("config.schedule_cron", lives=f"schedules.expr, {PATCH}")
-async def a_schedule_is_written_and_keeps_its_policies(walk: Walk) -> None:
-    schedule = {"cron": "30 7 * * *", "overlap": "queue_one", "max_attempts": 3, "run_timeout_s": 60.0}
-    await walk.patch("agents/notes", {"schedule": schedule})
-    assert (await walk.patch(AS, {"schedule_cron": "15 8 * * *"}))["schedule_cron"] == "15 8 * * *"
-    (kept,) = (await walk.get("agents/notes"))["schedules"]
-    assert (kept["overlap"], kept["max_attempts"], kept["run_timeout_s"]) == ("queue_one", 3, 60.0)
-    await walk.refusals(
-        *(
-            ("PATCH", AS, {"schedule_cron": wrong}, 422, "schedule_cron")
-            for wrong in ("0 7 * *", "every day", {"every_s": 900}, 7)
-        )
-    )
-    assert (await walk.patch(AS, {"schedule_cron": None}))["schedule_cron"] is None
-    assert (await walk.get("agents/notes"))["schedule"] is None
-
-
 @run_log("config.device_id", lives=f"agents.device_id, {PATCH}")
 async def an_agent_moves_to_another_device_of_its_user(walk: Walk) -> None:
     laptop = (await walk.hub.device("laptop")).id
@@ -160,13 +179,23 @@ async def an_agent_moves_to_another_device_of_its_user(walk: Walk) -> None:
     await walk.ask_refused("status.set", says=says, agent_id="notes", **asked)
 
 
+@run_log("_finalize_run: completed_at, config.last_run_at", lives="runs.completed_at")
 @run_log(
     "_send_insert_to_client: tool_call with id, action insert, table, data, isAiSuggested 1, isApproved 0",
     lives="run_calls, tool_call",
 )
-async def an_item_is_inserted_on_the_device_as_a_suggestion(walk: Walk) -> None:
+@run_log(
+    "agent_run: run_id, agent_id, config with paths, file_extensions, prompt_template, data_types",
+    lives="agent_run",
+)
+async def an_item_of_a_run_is_inserted_on_the_device_as_a_suggestion(walk: Walk) -> None:
+    assert (await walk.get(AS))["last_run_at"] is None
     async with walk.hub.working(*folder(a="- [ ] one"), answers=lambda _: TAKEN) as link:
-        await walk.hub.ends((await walk.post("agents/notes/runs"))["id"])
+        run = (await walk.post("agents/notes/runs"))["id"]
+        await walk.hub.ends(run)
+    document = await walk.get(AS)
+    (logged,) = document["agent_run_log"]
+    assert document["last_run_at"] == logged["completed_at"] == "2026-01-05T09:00:00.000Z"
     (call,) = link.calls
     assert (
         call.action,
@@ -178,6 +207,15 @@ async def an_item_is_inserted_on_the_device_as_a_suggestion(walk: Walk) -> None:
     assert not call.data.keys() & {"id", "createdAt", "updatedAt"}
     (kept,) = await walk.sql("SELECT call_id FROM run_calls")
     assert call.id == kept[0]
+    (stream,) = link.streams
+    assert (stream.run.run_id, stream.run.agent_id) == (run, (await walk.agent()).id)
+    config = stream.run.config
+    assert (config.paths, config.file_extensions, config.prompt_template, config.data_types) == (
+        document["directory_paths"],
+        document["file_extensions"],
+        document["prompt_template"],
+        document["data_types"],
+    )
 
 
 @run_log("_INSERT_TIMEOUT = 30: Timed out awaiting insert ack", lives="tool_call.deadline_ms, run_calls")
@@ -190,37 +228,6 @@ async def a_device_has_thirty_seconds_for_an_insert(walk: Walk) -> None:
     assert first.deadline_ms == 30_000
     assert again.id == first.id, "what may have been inserted is asked again under the same id"
     assert (await walk.get(f"runs/{run}"))["items_created"] == 1
-
-
-@run_log(
-    "agent_run: run_id, agent_id, config with paths, file_extensions, prompt_template, data_types",
-    lives="agent_run",
-)
-async def a_run_is_sent_to_the_device_with_the_settings_of_its_agent(walk: Walk) -> None:
-    async with walk.hub.working(*folder(a="- [ ] one"), answers=lambda _: TAKEN) as link:
-        run = (await walk.post("agents/notes/runs"))["id"]
-        await walk.hub.ends(run)
-    (stream,) = link.streams
-    assert (stream.run.run_id, stream.run.agent_id) == (run, (await walk.agent()).id)
-    config, document = stream.run.config, await walk.get(AS)
-    assert (config.paths, config.file_extensions, config.prompt_template, config.data_types) == (
-        document["directory_paths"],
-        document["file_extensions"],
-        document["prompt_template"],
-        document["data_types"],
-    )
-
-
-@run_log("_ALLOWED_TABLES: tasks, notes, timelines, projects, taskComments", lives="agents.data_types")
-async def an_agent_looks_for_the_five_kinds_of_the_document(walk: Walk) -> None:
-    kinds = ["tasks", "notes", "timelines", "projects", "taskComments"]
-    assert (await walk.patch("agents/notes", {"data_types": kinds}))["data_types"] == kinds
-    await walk.refusals(
-        *(
-            ("PATCH", "agents/notes", {"data_types": wrong}, 422, "data_types")
-            for wrong in (["people"], ["Tasks"], [])
-        )
-    )
 
 
 @run_log("items of tables that are not in data_types are discarded", lives="items, agents.data_types")
@@ -258,39 +265,22 @@ async def a_run_of_which_every_item_is_refused_is_an_error(walk: Walk) -> None:
     assert shown == logged
 
 
-@run_log("_finalize_run: completed_at, config.last_run_at", lives="runs.completed_at")
-async def the_end_of_a_run_is_the_last_run_of_its_agent(walk: Walk) -> None:
-    assert (await walk.get(AS))["last_run_at"] is None
-    async with walk.hub.working(*folder(a="- [ ] one"), answers=lambda _: TAKEN):
-        await walk.hub.ends((await walk.post("agents/notes/runs"))["id"])
-    document = await walk.get(AS)
-    (logged,) = document["agent_run_log"]
-    assert document["last_run_at"] == logged["completed_at"] == "2026-01-05T09:00:00.000Z"
-
-
 @run_log(
     "Device {config.device_id!r} is not connected: error",
     lives="runs.state",
     changed="the run waits for the device: an hour without it is no error of the agent",
 )
-async def a_run_waits_for_its_device(walk: Walk) -> None:
+@run_log("local agents: only triggered when config.device_id == device_id", lives="runs.device_id")
+async def a_run_waits_for_its_device_and_is_executed_there_alone(walk: Walk) -> None:
     await walk.hub.disconnect(await walk.hub.device("desk"))
     run = (await walk.post("agents/notes/runs"))["id"]
     shown = await walk.get(f"runs/{run}")
     assert (shown["state"], shown["outcome"]) == ("QUEUED", None) and "desk" in shown["waiting_for"]
-    async with walk.hub.working(*folder(a="- [ ] one"), answers=lambda _: TAKEN):
-        await walk.hub.ends(run)
-    assert (await walk.get(f"runs/{run}"))["outcome"] == "success"
-
-
-@run_log("local agents: only triggered when config.device_id == device_id", lives="runs.device_id")
-async def a_run_is_executed_on_the_device_of_its_agent_alone(walk: Walk) -> None:
-    await walk.hub.disconnect(await walk.hub.device("desk"))
-    run = (await walk.post("agents/notes/runs"))["id"]
     other = await walk.hub.connect(await walk.hub.device("laptop"), capabilities=MODERN, runs=folder(a="x"))
     async with walk.hub.working(*folder(a="- [ ] one"), answers=lambda _: TAKEN) as link:
         await walk.hub.ends(run)
-    assert (len(other.streams), len(link.streams)) == (0, 1)
+    outcome = (await walk.get(f"runs/{run}"))["outcome"]
+    assert (outcome, len(other.streams), len(link.streams)) == ("success", 0, 1)
 
 
 @run_log("enabled == True", lives="agent_states.lifecycle, POST /v1/agents/{name}/pause")
@@ -317,22 +307,6 @@ async def a_run_that_is_overdue_starts_when_the_device_connects(walk: Walk) -> N
 
 
 @run_log(
-    "an invalid expression returns False: never trigger an unparseable schedule",
-    lives="schedules.expr",
-    changed="an expression that cannot be read is refused when it is written, so that none is stored",
-)
-async def an_invalid_cron_expression_is_refused(walk: Walk) -> None:
-    await walk.refusals(
-        *(
-            ("PATCH", AS, {"schedule_cron": wrong}, 422, "schedule_cron")
-            for wrong in ("0 7 * *", "every day", "61 7 * * *", "")
-        )
-    )
-    await walk.cli_refused("agents", "edit", "notes", "--schedule", "61 7 * * *", says="schedule")
-    assert (await walk.get(AS))["schedule_cron"] == "0 7 * * 1-5"
-
-
-@run_log(
     "RuntimeError: the device disconnects while it sends",
     lives="runs.state, run_units",
     changed="the run goes on when the device is back, with the files that it has not read yet",
@@ -344,15 +318,6 @@ async def a_run_whose_device_is_lost_goes_on_later(walk: Walk) -> None:
     assert (logged["status"], logged["errors"], logged["completed_at"]) == ("running", [], None)
     shown = await walk.get("runs/r-1")
     assert (shown["state"], shown["history"][-1]["before"], shown["attempt"]) == ("PAUSED", "RUNNING", 1)
-
-
-@run_log("agent_type: local for a device, cloud for a connector", lives="agents.executor")
-async def the_type_of_an_agent_says_what_reads_for_it(walk: Walk) -> None:
-    assert (await walk.get(AS))["agent_type"] == "local"
-    await walk.refused(
-        "PATCH", AS, {"agent_type": "cloud"}, status=422, says="agent_type is not written here"
-    )
-    await walk.sql_refused("UPDATE agents SET executor = 'moon'")
 
 
 @run_log(
@@ -479,17 +444,6 @@ async def an_answer_for_another_table_is_discarded(walk: Walk) -> None:
 
 
 @run_log(
-    "data.pop of id, createdAt, updatedAt, isAiSuggested, isApproved",
-    lives="hub.extraction.validate, protocol.tables",
-)
-async def fields_that_the_hub_sets_are_never_taken_from_the_model(walk: Walk) -> None:
-    await walk.model(is_gullible=True)
-    _, rows = await _read(walk, a=f"{PLANTED} {order(1)}")
-    assert rows and all((row["isAiSuggested"], row["isApproved"]) == (1, 0) for row in rows)
-    assert not any(row.keys() & {"id", "createdAt", "updatedAt", "userId"} for row in rows)
-
-
-@run_log(
     "json.JSONDecodeError: LLM extraction returned invalid JSON, return []",
     lives="hub.extraction.extractor",
     changed="the model is asked once more, so that a slip of the model loses no item",
@@ -502,17 +456,6 @@ async def an_answer_that_is_no_json_is_asked_for_again(walk: Walk) -> None:
 
 
 @run_log(
-    "file_content[:8000]",
-    lives="hub.extraction.chunk",
-    changed="a long document is read to its end, in parts that fit the model",
-)
-async def a_long_document_is_read_to_its_end(walk: Walk) -> None:
-    oracle = await walk.model()
-    _, rows = await _read(walk, a="The sun shines on the roof. " * 1_000 + PLANTED)
-    assert [row["title"] for row in rows] == ["send the quote"] and len(oracle.requests) > 1
-
-
-@run_log(
     "LLM extraction error for {file_path!r}: {exc}; continue",
     lives="run_units.error, runs.errors",
     changed="what may pass is tried again before it is an error",
@@ -522,6 +465,28 @@ async def an_error_of_the_model_is_overcome_or_is_one_of_its_file(walk: Walk) ->
     oracle.play(Fault.SERVER_ERROR)
     run, rows = await _read(walk, a=PLANTED)
     assert (run["outcome"], len(rows), len(oracle.requests)) == ("success", 1, 2)
+
+
+@run_log(
+    "data.pop of id, createdAt, updatedAt, isAiSuggested, isApproved",
+    lives="hub.extraction.validate, protocol.tables",
+)
+async def fields_that_the_hub_sets_are_never_taken_from_the_model(walk: Walk) -> None:
+    await walk.model(is_gullible=True)
+    _, rows = await _read(walk, a=f"{PLANTED} {order(1)}")
+    assert rows and all((row["isAiSuggested"], row["isApproved"]) == (1, 0) for row in rows)
+    assert not any(row.keys() & {"id", "createdAt", "updatedAt", "userId"} for row in rows)
+
+
+@run_log(
+    "file_content[:8000]",
+    lives="hub.extraction.chunk",
+    changed="a long document is read to its end, in parts that fit the model",
+)
+async def a_long_document_is_read_to_its_end(walk: Walk) -> None:
+    oracle = await walk.model()
+    _, rows = await _read(walk, a="The sun shines on the roof. " * 1_000 + PLANTED)
+    assert [row["title"] for row in rows] == ["send the quote"] and len(oracle.requests) > 1
 
 
 CLOUD: Final = """

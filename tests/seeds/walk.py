@@ -220,6 +220,7 @@ class Document:
     def __init__(self, name: str) -> None:
         assert name in DOCUMENTS
         self._name = name
+        self._opened: dict[object, Callable[[Walk], Awaitable[None]]] = {}  # of several sentences each
 
     def after(
         self, opens: Callable[[Walk], Awaitable[T]], text: str, *, lives: str, changed: str = ""
@@ -231,7 +232,7 @@ class Document:
                 await drive(walk, await opens(walk))
 
             opened.__name__ = drive.__name__
-            self(text, lives=lives, changed=changed)(opened)
+            self(text, lives=lives, changed=changed)(self._opened.setdefault(drive, opened))
             return drive
 
         return add
