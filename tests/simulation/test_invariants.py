@@ -36,16 +36,16 @@ SENT_AGAIN = """
     INSERT INTO run_calls (call_id, run_id, unit_key, ordinal, target_table, state, updated_at)
     SELECT 'again', run_id, unit_key, 99, target_table, 'SENT', 1 FROM run_calls LIMIT 1"""
 
-Plant = Callable[[World], Awaitable[None]]
+Plant = Callable[[World], Awaitable[None]] | tuple[str, ...]  # a tuple: statements
 
-EVERY_TEN_MINUTES = DeclaredSchedule(kind="cron", expr="*/10 * * * *")
+LIVED_S = 1_900.0  # three fires of the agent
 AGENT = DeclaredAgent(
     name="first",
     device_name="desk",
     paths=("notes",),
     data_types=(TableName.TASKS,),
     prompt="Look for doors.",
-    schedule=EVERY_TEN_MINUTES,
+    schedule=DeclaredSchedule(kind="cron", expr="*/10 * * * *"),
 )
 SCENE = Scene(
     seed=0,
@@ -66,32 +66,31 @@ SHARED = replace(SCENE, machines=("hub-a", "hub-b"))
 
 def found(
     plant: Plant | None, *, guarded: bool = False, ways: Ways | None = None, scene: Scene = SCENE
-) -> list[str]:
-    """Return the laws that are violated after *plant*, half an hour after the first boot."""
+) -> set[str]:
+    """Return the laws that are violated after *plant*, once the first run has ended."""
 
-    async def live() -> list[str]:
+    async def live() -> set[str]:
         world = World(scene, guarded=guarded, ways=ways)
         async with world.opened():
             world.calm()
-            await world.live(1_900.0)
+            await world.live(LIVED_S)
             assert world.witness.violations == []
-            if plant is not None:
+            if isinstance(plant, tuple):
+                write(world, *plant, run=newest(world))
+            elif plant is not None:
                 await plant(world)
             world.witness.at_the_end()
-        return [f"{violation.law}: {violation.text}" for violation in world.witness.violations]
+        return {violation.law for violation in world.witness.violations}
 
     return run(live, Dice("planted"))
 
 
-def laws(violations: list[str]) -> set[str]:
-    return {violation.partition(":")[0] for violation in violations}
-
-
-def write(world: World, sql: str, **values: Any) -> None:
+def write(world: World, *statements: str, **values: Any) -> None:
     """Write to the database as another process."""
 
     def job(c: sa.Connection) -> None:
-        c.execute(sa.text(sql), values)
+        for statement in statements:
+            c.execute(sa.text(statement), values)
 
     world.disk.write(job)
 
@@ -128,26 +127,38 @@ async def starts_a_run_that_stalls(world: World) -> str:
 
 
 def test_nothing_is_found_where_nothing_is_wrong() -> None:
-    assert found(None, guarded=True) == []
+    assert found(None, guarded=True) == set()
 
 
-# --- I1 and I13: fires ---
-
-
-async def a_cursor_goes_back(world: World) -> None:
-    write(world, "UPDATE schedules SET cursor_at = cursor_at - 60000")
-
-
-async def a_cursor_passes_over_fires(world: World) -> None:
-    write(world, "UPDATE schedules SET cursor_at = cursor_at + 1300000, next_fire_at = NULL")
-
-
-async def a_fire_is_covered_twice(world: World) -> None:
-    write(
-        world,
+STATEMENTS = {
+    "cursor goes back": ("I1", "UPDATE schedules SET cursor_at = cursor_at - 60000"),
+    "cursor passes over fires": (
+        "I1",
+        "UPDATE schedules SET cursor_at = cursor_at + 1300000, next_fire_at = NULL",
+    ),
+    "fire is covered twice": (
+        "I1",
         "INSERT INTO schedule_fires (schedule_id, fire_at, first_at, decision, decided_at)"
         " SELECT id, cursor_at + 1, cursor_at, 'coalesced', 1 FROM schedules",
-    )
+    ),
+    "finished run goes on": ("I4", "UPDATE runs SET state = 'QUEUED', outcome = NULL WHERE id = :run"),
+    "run skips a state": (
+        "I4",
+        "INSERT INTO run_state_history (run_id, seq, old_state, new_state, attempt, fence, actor, at)"
+        " SELECT id, state_seq + 1, 'QUEUED', 'COMPLETED', 1, fence, 'x', 1 FROM runs WHERE id = :run",
+        "UPDATE runs SET state_seq = state_seq + 1 WHERE id = :run",
+    ),
+    "fence falls": ("I5", "UPDATE runs SET fence = fence - 1 WHERE id = :run"),
+    "ledger has other titles": ("I6", "UPDATE items SET data = json_object('title', 'something else')"),
+    "run ends with an open call": (
+        "I6",
+        "UPDATE run_calls SET state = 'SENT'",
+        "UPDATE runs SET updated_at = 1 WHERE state = 'COMPLETED'",
+    ),
+    "run has spent more than its calls": ("I14", "UPDATE runs SET model_requests = 99 WHERE id = :run"),
+    "counter is wrong": ("I12", "UPDATE agent_states SET runs_waiting = 5"),
+    "run is tried too often": ("I12", "UPDATE runs SET attempt = 6 WHERE id = :run"),
+}
 
 
 async def a_fire_is_told_that_never_was(world: World) -> None:
@@ -219,26 +230,8 @@ async def each_hub_executes_as_many_runs_as_it_may(world: World) -> None:
 # --- I4, I5: moves and fences ---
 
 
-async def a_finished_run_goes_on(world: World) -> None:
-    write(world, "UPDATE runs SET state = 'QUEUED', outcome = NULL WHERE id = :run", run=newest(world))
-
-
 async def a_run_ends_with_another_outcome(world: World) -> None:
     copy_of_run(world, newest(world), id="one", fire_key="one", outcome="partial")
-
-
-async def a_run_skips_a_state(world: World) -> None:
-    write(
-        world,
-        "INSERT INTO run_state_history (run_id, seq, old_state, new_state, attempt, fence, actor, at)"
-        " SELECT id, state_seq + 1, 'QUEUED', 'COMPLETED', 1, fence, 'x', 1 FROM runs WHERE id = :run",
-        run=newest(world),
-    )
-    write(world, "UPDATE runs SET state_seq = state_seq + 1 WHERE id = :run", run=newest(world))
-
-
-async def a_fence_falls(world: World) -> None:
-    write(world, "UPDATE runs SET fence = fence - 1 WHERE id = :run", run=newest(world))
 
 
 async def an_old_holder_writes(world: World) -> None:
@@ -298,17 +291,8 @@ async def a_rejected_item_comes_again(world: World) -> None:
     device.do(asked)
 
 
-async def the_ledger_says_what_is_not_so(world: World) -> None:
-    write(world, "UPDATE items SET data = json_object('title', 'something else')")
-
-
 async def a_row_is_lost(world: World) -> None:
     world.devices[0].memory.rows.pop()
-
-
-async def a_run_ends_with_an_open_call(world: World) -> None:
-    write(world, "UPDATE run_calls SET state = 'SENT'")
-    write(world, "UPDATE runs SET updated_at = 1 WHERE state = 'COMPLETED'")
 
 
 async def a_settled_file_is_asked_about(world: World) -> None:
@@ -332,10 +316,6 @@ async def an_answer_is_asked_for_again(world: World) -> None:
     )
     with bind(run_id=run_id):
         await world.model.answer(question)
-
-
-async def a_run_has_spent_more_than_its_calls(world: World) -> None:
-    write(world, "UPDATE runs SET model_requests = 99 WHERE id = :run", run=newest(world))
 
 
 # --- verdicts of owners ---
@@ -450,14 +430,6 @@ async def no_gate() -> float:
     return 1.0
 
 
-async def a_counter_is_wrong(world: World) -> None:
-    write(world, "UPDATE agent_states SET runs_waiting = 5")
-
-
-async def a_run_is_tried_too_often(world: World) -> None:
-    write(world, "UPDATE runs SET attempt = 6 WHERE id = :run", run=newest(world))
-
-
 async def a_live_run_is_deleted(world: World) -> None:
     run_id = await starts_a_run_that_stalls(world)
     write(world, "DELETE FROM runs WHERE id = :run", run=run_id)
@@ -471,30 +443,22 @@ async def a_folder_counts_as_read_whose_files_the_ledger_lost(world: World) -> N
 @pytest.mark.parametrize(
     ("law", "plant"),
     [
-        ("I1", a_cursor_goes_back),
-        ("I1", a_cursor_passes_over_fires),
-        ("I1", a_fire_is_covered_twice),
+        *(pytest.param(law, tuple(given), id=name) for name, (law, *given) in STATEMENTS.items()),
         ("I13", a_fire_is_told_that_never_was),
         ("I2", a_fire_has_two_runs),
         ("I2", two_runs_wait_in_one_slot),
         ("I3", too_many_runs_execute),
         ("I3", a_hub_executes_more_runs_than_it_may),
-        ("I4", a_finished_run_goes_on),
         ("I4", a_run_ends_with_another_outcome),
-        ("I4", a_run_skips_a_state),
-        ("I5", a_fence_falls),
         ("I5", an_old_holder_writes),
         ("I5", an_old_leader_writes),
         ("I6", a_call_is_sent_that_was_never_planned),
         ("I6", an_item_comes_under_two_ids),
         ("I6", a_rejected_item_comes_again),
-        ("I6", the_ledger_says_what_is_not_so),
         ("I6", a_row_is_lost),
-        ("I6", a_run_ends_with_an_open_call),
         ("I6", a_folder_counts_as_read_whose_files_the_ledger_lost),
         ("I7", a_settled_file_is_asked_about),
         ("I14", an_answer_is_asked_for_again),
-        ("I14", a_run_has_spent_more_than_its_calls),
         ("verdicts", a_verdict_comes_that_nobody_gave),
         ("verdicts", a_verdict_is_applied_to_another_row),
         ("verdicts", a_verdict_waits_for_ever),
@@ -504,14 +468,12 @@ async def a_folder_counts_as_read_whose_files_the_ledger_lost(world: World) -> N
         ("I10", a_run_starts_though_its_agent_is_paused),
         ("I10", an_agent_is_not_let_go_on),
         ("I11", a_run_is_not_started),
-        ("I12", a_counter_is_wrong),
-        ("I12", a_run_is_tried_too_often),
         ("I12", a_live_run_is_deleted),
     ],
-    ids=lambda given: given if isinstance(given, str) else given.__name__,
+    ids=lambda given: given if isinstance(given, str) else getattr(given, "__name__", None),
 )
 def test_what_must_never_be_is_seen(law: str, plant: Plant) -> None:
-    assert law in laws(found(plant))
+    assert law in found(plant)
 
 
 # --- several hubs on one database ---
@@ -582,18 +544,17 @@ async def a_hub_forgets_its_run(world: World) -> None:
 )
 def test_what_must_never_be_of_several_hubs_is_seen(law: str, plant: Plant) -> None:
     ways = replace(BREAKS["no_eviction"], only=law)
-    assert law in laws(found(plant, ways=ways, scene=SHARED))
+    assert law in found(plant, ways=ways, scene=SHARED)
 
 
 def test_nothing_is_found_where_nothing_is_wrong_with_several_hubs() -> None:
-    assert found(None, guarded=True, scene=SHARED) == []
+    assert found(None, guarded=True, scene=SHARED) == set()
 
 
 def test_hubs_may_execute_more_runs_together_than_each_of_them_may() -> None:
-    assert "I3" not in laws(found(each_hub_executes_as_many_runs_as_it_may))
+    assert "I3" not in found(each_hub_executes_as_many_runs_as_it_may)
 
 
 def test_a_full_hub_is_no_excuse_for_another_hub_that_starts_no_run() -> None:
     # The full hub has a boot that no process has; enough findings of that would end the world before.
-    violations = found(a_run_is_not_started_while_another_hub_is_full, ways=Ways(only="I11"))
-    assert laws(violations) == {"I11"}
+    assert found(a_run_is_not_started_while_another_hub_is_full, ways=Ways(only="I11")) == {"I11"}
