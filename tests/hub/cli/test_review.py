@@ -31,7 +31,7 @@ from protocol.work import Action, Changed, ItemSource, Provenance, ProvenanceOri
 from tests.hub.api.test_question_routes import two_boards
 from tests.hub.cli.conftest import Hub, ends
 from tests.hub.device.test_inbox import COUNTED
-from tests.hub.device.test_questions import ASKED, call, settled
+from tests.hub.device.test_messages import ASKED, asking, settled
 from tests.support.clock import FakeClock, SeededChance
 from tests.support.families import each
 from tests.support.hub import ServedHub
@@ -646,7 +646,7 @@ def asked(tmp_path: Path) -> Path:
     clock = FakeClock()
     other = ASKED.record() | {"question_id": "q-2", "content": "Which\nshape?"}
     with open_device_store(path, clock=clock, ids=IdFactory(clock, SeededChance())) as store:
-        store.apply([call(), call(question_id="q-2", content=str(other["content"]))])
+        store.apply([asking(), asking(question_id="q-2", content=str(other["content"]))])
         store.apply([settled(question_id="q-2", answer="Round.", settled_by="device phone")])
     return path
 
