@@ -15,7 +15,7 @@ def test_a_module_brings_the_tests_of_its_package_and_the_house_rules() -> None:
 
 def test_a_module_of_the_hub_itself_brings_the_tests_beside_its_packages() -> None:
     found = covering(["hub/clock.py"])
-    assert "tests/hub/test_clock.py" in found
+    assert "tests/hub/test_dates.py" in found
     assert not any(Path(ROOT, name).is_dir() for name in found if name != "tests/house")
 
 
@@ -25,5 +25,5 @@ def test_data_file_of_a_package_selects_the_tests_of_the_package() -> None:
 
 
 def test_changed_test_selects_itself_and_deleted_test_nothing() -> None:
-    changed = ["tests/hub/test_clock.py", "tests/hub/test_gone.py", "tests/support/clock.py"]
-    assert covering(changed) == ["tests/house", "tests/hub/test_clock.py"]
+    changed = ["tests/hub/test_dates.py", "tests/hub/test_gone.py", "tests/support/clock.py"]
+    assert covering(changed) == ["tests/house", "tests/hub/test_dates.py"]

@@ -1,4 +1,4 @@
-"""A date without a time is the same day for all, in any zone of hub, agent and desktop."""
+"""Dates in all time zones, and the clock."""
 
 import time
 from collections.abc import Iterator
@@ -7,13 +7,14 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+import anyio
 import msgspec
 import pytest
 
 from hub.api.own_review import _detail
 from hub.cli.inbox import lines_of
 from hub.cli.review import _as_json
-from hub.clock import IdFactory, epoch_ms
+from hub.clock import IdFactory, SystemClock, epoch_ms
 from hub.dates import begin_of, dates_as_instants, dates_as_texts, day_at
 from hub.device.inbox import read_items
 from hub.device.inserts import open_device_store
@@ -159,3 +160,9 @@ def test_a_day_begins_where_its_midnight_is_skipped_or_doubled() -> None:
         assert day_at(begin_of(day, zone), zone) == day
         assert day_at(begin_of(day, zone) + 60_000, zone) is None
     assert day_at(253_402_300_799_999, "Pacific/Kiritimati") is None  # of the year 10000 there
+
+
+async def test_sleep_until_a_past_instant_returns_at_once() -> None:
+    clock = SystemClock()
+    with anyio.fail_after(30):
+        await clock.sleep(clock.monotonic() - 10 - clock.monotonic())

@@ -1,6 +1,7 @@
-"""A built hub outlives the failure of every service that is not vital."""
+"""A built hub: broken services, issues that only the whole shows, and gauges."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -9,19 +10,33 @@ from pathlib import Path
 
 import anyio
 import pytest
+import sqlalchemy as sa
 from anyio.abc import TaskStatus
 
 from hub.api.binding import Head
 from hub.api.nouns.issues import Issues
 from hub.api.nouns.system import System
-from hub.app.hub import VITAL, Hub
+from hub.app.hub import EVERY_S, VITAL, Gauges, Hub
 from hub.backups import FOLDER
+from hub.clock import epoch_ms
+from hub.log import Channel
+from hub.metrics import Metrics
+from hub.runs.disk import DiskGuard
 from hub.supervisor import Service, Supervisor
-from protocol.ids import BootId
+from protocol.ids import BootId, ConnectionId, KeyId, PairingId
+from protocol.lifecycles import RunEvent, RunState
+from storage import audit
+from storage.devices import devices, pairings
+from storage.devices.devices import Grant
+from storage.devices.pairings import PairingAsk
+from storage.runs import run_moves
 from storage.store import ObservedDatabase, Store, open_store
-from tests.hub.app.test_reload import TEXT, grounded
+from tests.hub.app.test_reload import TEXT, grounded, opened_hub
+from tests.storage.rows import AT, make_agent, make_run
 from tests.support.clock import START, FakeClock
 from tests.support.database import new_database
+from tests.support.log import opened_log
+from tests.support.presence import open_session
 from tests.support.services import running
 from tests.support.wire import until
 
@@ -124,3 +139,97 @@ async def test_a_hub_outlives_two_days_in_which_every_service_that_is_not_vital_
             assert metric("hub_service_restarts_total", {"service": "backups"}) == 1
         made = sorted(file.name for file in (base.state / FOLDER).iterdir())
         assert [name[:8] for name in made] == ["20260105", "20260106"]
+
+
+async def test_a_built_hub_tells_of_limits_that_were_reached(tmp_path: Path) -> None:
+    async with opened_hub(tmp_path) as (hub, context):
+        context.metrics.limits_reached.labels("users").inc()
+        found = await hub.nouns.noun(Issues).all()
+        assert ("limit.reached", "users") in {(issue.id, issue.subject) for issue in found}
+
+
+async def test_a_built_hub_tells_of_runs_that_wait_for_a_model_and_of_a_device_without_a_grant(
+    tmp_path: Path,
+) -> None:
+    def wait_and_take_back(c: sa.Connection) -> None:
+        agent = make_agent(c)
+        assert agent.device_id is not None
+        open_session(c, agent.device_id, at=AT)
+        run = make_run(c, agent=agent, state=RunState.RUNNING)
+        run_moves.move(c, run.held, RunEvent.MODEL_AWAY, at=AT, actor="hub")
+        assert run.device_id is not None
+        devices.change_grants(c, run.device_id, add=(), remove=(Grant.FILES,), at=AT, actor="me")
+
+    async with opened_hub(tmp_path) as (hub, context):
+        await context.store.write(wait_and_take_back)
+        found = await hub.nouns.noun(Issues).all()
+        assert {"model.away", "device.no_files"} <= {issue.id for issue in found}
+
+
+log = Channel("hub.somewhere")
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    async with open_store("sqlite:///hub.db", base=tmp_path) as opened:
+        yield opened
+
+
+async def ask_to_be_let_in(store: Store, clock: FakeClock) -> None:
+    asking = PairingAsk(
+        id=PairingId("p-1"),
+        code_hash=b"code",
+        known_code_hash=None,
+        key_id=KeyId("k-1"),
+        public_key=b"key",
+        label="desk",
+        platform="linux",
+        network="192.0.2.7",
+        connection_id=ConnectionId("c-1"),
+    )
+    at = epoch_ms(clock.now())
+    await store.write(pairings.ask, asking, at=at, expires_at=at + 600_000, most=50, most_per_network=3)
+
+
+async def test_database_disk_and_backup_are_looked_up_again_and_again(store: Store, tmp_path: Path) -> None:
+    clock, metrics = FakeClock(), Metrics()
+    value = metrics.registry.get_sample_value
+    disk = DiskGuard(tmp_path, clock=clock)
+    with opened_log() as opened:
+        gauges = Gauges(store=store, clock=clock, metrics=metrics, log=opened.log, disk=disk)
+        assert math.isnan(value("hub_disk_free_bytes") or 0.0), "nobody has looked yet"
+        async with running(gauges):
+            disk.check()
+            with anyio.fail_after(5):
+                while not value("hub_db_size_bytes"):
+                    await clock.pass_time(EVERY_S)
+            assert value("hub_backup_last_success_timestamp_seconds") == 0
+            assert value("hub_review_queue_items") == 0
+            await store.write(audit.append, at=1_767_604_442_000, actor="hub", event="backup.made")
+            with anyio.fail_after(5):
+                while value("hub_backup_last_success_timestamp_seconds") != 1_767_604_442:
+                    await clock.pass_time(EVERY_S)
+            assert value("hub_pairing_pending") == 0
+            await ask_to_be_let_in(store, clock)  # which of the hubs on a database took it is all the same
+            with anyio.fail_after(5):
+                while value("hub_pairing_pending") != 1:
+                    await clock.pass_time(EVERY_S)
+    assert (value("hub_db_size_bytes") or 0) > 100_000
+    assert (value("hub_db_wal_bytes") or 0) > 0
+    assert (value("hub_disk_free_bytes") or 0) > 0
+
+
+async def test_what_the_log_did_not_write_is_counted(store: Store, tmp_path: Path) -> None:
+    clock, metrics = FakeClock(), Metrics()
+    with opened_log() as opened:
+        Gauges(
+            store=store,
+            clock=clock,
+            metrics=metrics,
+            log=opened.log,
+            disk=DiskGuard(tmp_path, clock=clock),
+        )
+        for _ in range(25):
+            log.info("a.b")
+        assert metrics.registry.get_sample_value("hub_log_suppressed_total") == 15
+        assert metrics.registry.get_sample_value("hub_log_dropped_total") == 0

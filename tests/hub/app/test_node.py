@@ -1,22 +1,30 @@
-"""One identity has one living process: a folder is locked, and a copy of it is recognised."""
+"""The identity of a node, its start, and settings of several nodes."""
 
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 
 import anyio
 import pytest
+import sqlalchemy as sa
 
 from hub.api.door.sockets import AnotherHub
-from hub.app.boot import FILE, Node
+from hub.api.nouns.overviews import AuditCheckView, AuditLog
+from hub.app import boot
+from hub.app.boot import FILE, Context, Node
 from hub.clock import IdFactory
+from hub.health.doors import check_declarations
 from hub.runs.leases import LEASE_MS, LeaseKeeper
 from protocol.ids import BootId
+from storage import audit
+from storage.agents import agents
 from storage.devices import nodes
 from storage.store import Store, open_store
-from tests.support.clock import FakeClock, SeededChance
+from tests.hub.app.test_reload import grounded
+from tests.support.clock import START, FakeClock, SeededChance
+from tests.support.hub import open_context
 from tests.support.postgres import Postgres
 from tests.support.settings import files_of_at_most
 from tests.support.wire import until
@@ -141,3 +149,102 @@ async def test_a_hub_ends_when_a_later_process_has_its_identity(
                     await ended.wait()
                 tasks.cancel_scope.cancel()
             assert await store.read(nodes.lives_until, node.id) is not None
+
+
+LISTEN = '[listen.devices]\naddress = "127.0.0.1:0"\n[listen.operator]\naddress = "127.0.0.1:0"\n'
+
+
+@pytest.fixture
+async def resources() -> AsyncIterator[AsyncExitStack]:
+    async with AsyncExitStack() as opened:
+        yield opened
+
+
+def agent(name: str, prompt: str = "Find.") -> str:
+    return f'[[agents]]\nname = "{name}"\nprompt = "{prompt}"\n'
+
+
+async def _starts(resources: AsyncExitStack, folder: Path, url: str, node: str, text: str) -> Context:
+    """A node that has applied its hub.toml."""
+    (folder / node).mkdir(exist_ok=True)
+    opened = open_context(folder / node, LISTEN + text, clock=FakeClock(), database=url, node=node)
+    context = await resources.enter_async_context(opened)
+    await boot.begin(context)
+    return context
+
+
+async def _issues(context: Context) -> list[tuple[str, str]]:
+    found = await check_declarations(context.store, context.node.id, START)
+    return [(one.id, one.explanation) for one in found]
+
+
+async def test_two_nodes_with_different_files_keep_each_others_agents_and_name_what_differs(
+    resources: AsyncExitStack, tmp_path: Path, url: str
+) -> None:
+    both = agent("inbox") + agent("notes")
+    east = await _starts(resources, tmp_path, url, "east", both)
+    assert await _issues(east) == []
+    west = await _starts(resources, tmp_path, url, "west", agent("notes", "Find all."))
+    rows = await west.store.read(agents.list_agents)
+    assert {row.name: row.archived_at for row in rows} == {"inbox": None, "notes": None}
+    for context in (east, west):
+        ((id, text),) = await _issues(context)
+        assert id == "settings.differ"
+        assert text.endswith(" declares otherwise than this node: agent owner/notes")
+
+    await boot.end(east)
+    assert [id for id, _ in await _issues(west)] == ["settings.left"]
+    async with open_store(url) as store:
+        await store.write(nodes.remove_node, "east")
+    assert await _issues(west) == []
+
+
+async def test_a_hub_that_has_its_database_alone_archives_what_it_no_longer_declares(
+    resources: AsyncExitStack, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path / 'hub.db'}"
+    async with AsyncExitStack() as first:
+        await _starts(first, tmp_path, url, "east", agent("inbox"))
+    context = await _starts(resources, tmp_path, url, "west", agent("notes"))
+    rows = await context.store.read(agents.list_agents)
+    assert [row.name for row in rows if row.archived_at is None] == ["notes"]
+    assert await _issues(context) == []
+
+
+async def test_the_audit_log_of_a_fresh_hub_begins_with_its_creation_and_holds(tmp_path: Path) -> None:
+    async with grounded(tmp_path) as context:
+        assert (await verified(context)).ok, "nothing has started yet"
+        begun = await boot.begin(context)
+        first = (await context.store.read(audit.list_entries, limit=1, oldest_first=True))[0]
+        assert (first.seq, first.event, first.subject) == (1, "hub.created", begun.hub_id)
+        await boot.begin(context)
+        assert (await verified(context)).ok
+        assert len(await context.store.read(audit.list_entries, limit=9, event="hub.created")) == 1
+
+
+async def test_an_emptied_audit_log_is_reported_also_after_a_start(tmp_path: Path) -> None:
+    async with grounded(tmp_path) as context:
+        await boot.begin(context)
+        await context.store.write(wipe)
+        assert not (await verified(context)).ok
+        await boot.begin(context)
+        told = await verified(context)
+        assert [(found.seq, "gone" in found.what) for found in told.breaks] == [(1, True)]
+
+
+async def test_each_start_tells_in_the_log_where_the_audit_log_ends(tmp_path: Path) -> None:
+    async with grounded(tmp_path) as context:
+        for _ in range(2):
+            await boot.begin(context)
+        (entry,) = await context.store.read(audit.list_entries, limit=9)
+        told = [line.fields for line in context.log.ring.since(0) if line.event == "audit.head"]
+        assert told == [{"seq": 1, "hash": entry.hash.hex()}] * 2
+
+
+async def verified(context: Context) -> AuditCheckView:
+    return await AuditLog(context.store, context.clock).verify()
+
+
+def wipe(c: sa.Connection) -> None:
+    c.execute(sa.text("DELETE FROM audit_log"))
+    c.execute(sa.text("DELETE FROM hub WHERE key = 'audit.head'"))

@@ -1,4 +1,4 @@
-"""The commands that show and change the times at which agents run."""
+"""``hub agents`` and ``hub templates``: calendars, overview, status, writing, configs and abilities."""
 
 import json
 from datetime import UTC, datetime, timedelta

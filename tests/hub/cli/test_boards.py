@@ -1,4 +1,4 @@
-"""Boards, their memory and the tokens of agents on the command line."""
+"""Boards, their memory, souls, messages and broadcasts on the command line."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What a person should see to, and who changed what, as the command line tells it."""
+"""``hub doctor`` and ``hub audit``: issues, each the same at every place, and the audit log."""
 
 import json
 from collections.abc import Iterable

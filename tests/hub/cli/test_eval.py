@@ -1,4 +1,4 @@
-"""``hub eval``: the agent's own settings and model over labelled documents."""
+"""``hub eval``: the agent's own model over labelled documents, and the size of its chunks."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Exports of items: of a hub's ledger, and of a device's own file."""
+"""Exports of items and of all data of a user, and the erasure of a user."""
 
 import csv
 import hashlib

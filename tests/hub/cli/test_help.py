@@ -1,4 +1,4 @@
-"""``hub help``: topics, pages, mistyped topics, and what it imports."""
+"""``hub help``, ``hub routes``, and names that a shell completes."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""The commands that need no running hub."""
+"""The commands that need no running hub, and the units that are shipped."""
 
 import json
 import os

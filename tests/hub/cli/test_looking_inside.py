@@ -1,4 +1,4 @@
-"""``hub logs`` and ``hub debug``: looking into a running hub from a terminal."""
+"""``hub logs`` and ``hub debug``: looking into a running hub, and into several nodes."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""``hub review``, on the file of a device on this machine."""
+"""``hub review``, ``hub grants`` and ``hub answer``, on the file of a device on this machine."""
 
 import json
 import shutil

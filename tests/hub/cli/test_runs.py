@@ -1,4 +1,4 @@
-"""The commands that list, show, stop and repeat runs."""
+"""The commands that list, show, stop and repeat runs; durations drawn to scale."""
 
 import base64
 import json

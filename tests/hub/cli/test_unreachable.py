@@ -1,4 +1,4 @@
-"""What a command says of a URL at which no hub answers operators."""
+"""Hubs that cannot be reached, and the one that a command finds by itself."""
 
 import os
 from collections.abc import Callable, Iterator

@@ -1,17 +1,20 @@
-"""What a line of the log says, to a program, to a person, and to journald."""
+"""Lines of the log to a program, a person and journald; entries in files and in the ring."""
 
 import json
 import logging
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
+import anyio
+import anyio.to_thread
 import pytest
 
 from hub.clock import from_epoch_ms, moment_text
-from hub.log import Channel, LogEntry, bind, learn_names
-from hub.log.lines import NAMES_RETAINED, is_journal, json_line, readable, short_line, with_priority
-from tests.support.log import Opened
+from hub.log import Channel, LogEntry, LogFile, Ring, bind, learn_names
+from hub.log.lines import NAME, NAMES_RETAINED, is_journal, json_line, readable, short_line, with_priority
+from tests.support.log import Opened, opened_log
 
 log = Channel("hub.somewhere")
 
@@ -99,3 +102,113 @@ def test_the_journal_is_known_by_the_file_that_systemd_names(tmp_path: Path) -> 
         found = os.fstat(stream.fileno())
         named = [{"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino + more}"} for more in (0, 1)]
         assert [is_journal(stream, environ) for environ in (*named, {})] == [True, False, False]
+
+
+SECRET = "hub_dev_0123456789abcdefghijABCDEFGHIJ0123456789"
+
+
+def numbered(number: int, text: str = "") -> LogEntry:
+    return LogEntry(number, number * 1_000, "info", "a.b", "x", {"text": text})
+
+
+def numbers(file: LogFile, since: int = 0, until: int | None = None) -> list[int]:
+    return [one.seq for one in file.read(since, until)]
+
+
+def test_entries_are_read_back_by_time(tmp_path: Path) -> None:
+    file = LogFile(tmp_path / "log", 1_000_000)
+    assert (file.last_seq(), numbers(file)) == (0, [])
+    file.write([numbered(1), numbered(2)])
+    file.write([numbered(3)])
+    again = LogFile(tmp_path / "log", 1_000_000)
+    assert (again.last_seq(), numbers(again), numbers(again, 2_000, 3_000)) == (3, [1, 2, 3], [2])
+    assert again.read(3_000) == [numbered(3)]
+
+
+def test_the_files_are_private_and_bounded_and_the_newest_entries_stay(tmp_path: Path) -> None:
+    file = LogFile(tmp_path / "log", 10_000)
+    for number in range(1, 501):
+        file.write([numbered(number, "x" * 100)])
+    found = list((tmp_path / "log").iterdir())
+    assert sum(path.stat().st_size for path in found) <= 10_000 + 2 * 200
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (*found, tmp_path / "log")} == {0o600, 0o700}
+    kept = numbers(file)
+    assert kept == list(range(kept[0], 501)) and len(kept) > 20
+
+
+def test_a_line_that_a_killed_process_left_incomplete_hides_no_other(tmp_path: Path) -> None:
+    file = LogFile(tmp_path / "log", 1_000_000)
+    file.write([numbered(1), numbered(2)])
+    path = tmp_path / "log" / NAME
+    path.write_bytes(path.read_bytes()[:-5])
+    assert file.last_seq() == 1
+    file.write([numbered(2)])
+    assert numbers(file) == [1, 2]
+
+
+def test_a_folder_that_cannot_be_written_does_not_stop_the_log(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("a file in the place of the folder")
+    file = LogFile(tmp_path / "log", 1_000_000)
+    file.write([numbered(1)])
+    assert (file.last_seq(), file.read(0)) == (0, [])
+
+
+def test_the_numbers_go_on_in_the_next_process(tmp_path: Path) -> None:
+    for _ in range(2):
+        with opened_log(file=LogFile(tmp_path / "log", 1_000_000)):
+            log.info("hub.started", token=SECRET)
+    kept = LogFile(tmp_path / "log", 1_000_000).read(0)
+    assert [(one.seq, one.event) for one in kept] == [(1, "hub.started"), (2, "hub.started")]
+    assert SECRET not in (tmp_path / "log" / NAME).read_text()
+
+
+def add(ring: Ring, event: str = "a.b") -> LogEntry:
+    return ring.append(at=0, level="info", event=event, channel="x", fields={})
+
+
+def test_ring_numbers_entries_drops_the_oldest_and_returns_those_after_a_number() -> None:
+    ring = Ring(most=3)
+    assert (ring.first, ring.last, ring.since(0)) == (1, 0, [])
+    for _ in range(5):
+        add(ring)
+    assert (ring.first, ring.last) == (3, 5)
+    assert [[one.seq for one in ring.since(after)] for after in (0, 3, 5, 9)] == [[3, 4, 5], [4, 5], [], []]
+
+
+async def test_a_reader_is_woken_by_the_next_entry_whichever_thread_logs_it() -> None:
+    ring = Ring()
+    add(ring)
+    woken = list[int]()
+
+    async def read() -> None:
+        await ring.wait(1)
+        woken.append(ring.last)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(read)
+        group.start_soon(read)
+        await anyio.wait_all_tasks_blocked()
+        assert woken == []
+        await anyio.to_thread.run_sync(add, ring)
+    assert woken == [2, 2]
+
+
+async def test_a_reader_that_is_behind_does_not_wait_and_one_that_leaves_is_forgotten() -> None:
+    ring = Ring()
+    with anyio.move_on_after(0):
+        await ring.wait(0)
+    add(ring)
+    assert ring.last == 1
+    with anyio.fail_after(1):
+        await ring.wait(0)
+
+
+def test_ring_keeps_info_entries_when_the_log_starts_at_warnings(
+    fresh: Callable[..., Opened],
+) -> None:
+    opened = fresh("warning")
+    Channel("hub.test").info("run.queued", run_id="r")
+    Channel("hub.test").debug("run.looked_at")
+
+    assert [entry.event for entry in opened.log.ring.since(0)] == ["run.queued"]
+    assert opened.lines() == []

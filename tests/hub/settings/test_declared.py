@@ -1,13 +1,23 @@
-"""The agents of hub.toml as the rows keep them."""
+"""The agents of hub.toml as the rows keep them, with their configs, capabilities and needs."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
-from hub.settings.declared import declared_agent
-from hub.settings.reading import load_settings
-from storage.agents.declared_agents import DeclaredAgent
+from hub.settings.declared import declared_agent, declared_agents
+from hub.settings.problems import SettingsInvalid
+from hub.settings.reading import check_text, load_settings
+from protocol.configs import ConfigType
+from protocol.ids import UserId
+from storage.agents import agents, config_changes, configs
+from storage.agents.config_changes import ConfigOfFile, NewConfig
+from storage.agents.declared_agents import DeclaredAgent, reconcile_declared
+from storage.connectors.connectors import Reconciled
+from storage.devices import devices
 from storage.schedules.schedule_rows import DeclaredSchedule
+from storage.store import open_store
 
 AGENT = """\
 [[agents]]
@@ -150,3 +160,154 @@ def test_an_agent_is_kept_as_it_is_written(tmp_path: Path) -> None:
         priority=3,
         max_concurrent_runs=2,
     )
+
+
+NOTES = """\
+[[agents]]
+name = "notes"
+device = "desk"
+paths = ["~/notes"]
+data_types = ["tasks"]
+prompt = "Find what I promised to do."
+"""
+MODEL = '[model]\nkind = "openai"\nbase_url = "https://models.example/v1"\nname = "m"\n'
+
+
+def problems(text: str) -> list[str]:
+    """Each as ``line: path: ...``."""
+    found = check_text(text, Path("hub.toml"), environ={}).problems
+    return [f"{one.line}: {one.path}: {one.message}" for one in found]
+
+
+def test_each_value_has_the_type_that_toml_gives_it() -> None:
+    said = 'config = { a = "x", b = 5, c = 0.5, d = true, e = [1, "y"], f = { g = [] } }\n'
+    (agent,) = declared_agents(check_text(NOTES + said, Path("hub.toml"), environ={}).usable())
+    assert agent.config == (
+        NewConfig(key="a", value="x", type=ConfigType.STRING),
+        NewConfig(key="b", value=5, type=ConfigType.INTEGER),
+        NewConfig(key="c", value=0.5, type=ConfigType.FLOAT),
+        NewConfig(key="d", value=True, type=ConfigType.BOOLEAN),
+        NewConfig(key="e", value=[1, "y"], type=ConfigType.JSON),
+        NewConfig(key="f", value={"g": []}, type=ConfigType.JSON),
+    )
+
+
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        ("config = { timezone = 'UTC' }", "7: agents.notes.config.timezone: this is a setting of the agent"),
+        ("config = { limit = nan }", "7: agents.notes.config.limit: expected a float that is finite"),
+        ("config = { '9 lives' = 1 }", "7: agents.notes.config.9 lives: a key begins with a letter or _"),
+        ("config = { at = 2026-01-05 }", "7: agents.notes.config.at: expected json, not a date"),
+        ("config = { n = 9223372036854775808 }", "7: agents.notes.config.n: an integer has 64 bits"),
+        (f"config = {{ t = '{'x' * 65_537}' }}", "7: agents.notes.config.t: a value of at most 65536 bytes"),
+        (
+            "[agents.config]\n" + "\n".join(f"t{n} = '{'x' * 60_000}'" for n in range(5)),
+            "7: agents.notes.config: all configs of an agent together have at most 262144 bytes, ",
+        ),
+        ("config = 5", "7: agents.notes.config: "),
+        (
+            "[agents.config]\ngood = 1\nbad = inf",
+            "9: agents.notes.config.bad: expected a float that is finite",
+        ),
+    ],
+    ids=["reserved", "nan", "key", "date", "65-bits", "long", "long-together", "no-table", "as-a-table"],
+)
+def test_a_mistake_is_reported_with_its_position(lines: str, problem: str) -> None:
+    (told,) = problems(f"{NOTES}{lines}\n{MODEL}")
+    assert told.startswith(problem)
+
+
+async def test_a_file_that_is_taken_up_changes_its_own_configs_and_no_others() -> None:
+    def take_up(c: sa.Connection, at: int, config: str) -> Reconciled:
+        owner = devices.ensure_user(c, UserId("u"), "owner", 1)
+        declared = declared_agents(check_text(NOTES + config, Path("hub.toml"), environ={}).usable())
+        return reconcile_declared(
+            c, user_id=owner, declared=declared, at=at, fresh_ids=["a-1", "d-1", "s-1", "u-1"]
+        )
+
+    async with open_store("sqlite://") as store:
+
+        async def now() -> dict[str, Any]:
+            row = await store.read(agents.find_agent_by_name, "notes")
+            assert row is not None
+            return await store.read(configs.configuration_of, row.id)
+
+        assert (await store.write(take_up, 1, "config = { a = 1, b = 2 }\n")).created == ("notes",)
+        row = await store.read(agents.find_agent_by_name, "notes")
+        assert row is not None
+        mine = [NewConfig(key="mine", value="x")]
+        await store.write(config_changes.change, row.id, mine, at=2, actor="operator:7")
+        with pytest.raises(ConfigOfFile):
+            await store.write(config_changes.change, row.id, drops=["a"], at=2, actor="operator:7")
+        assert (await store.write(take_up, 3, "config = { a = 1, b = 2 }\n")).updated == ()
+        assert (await store.write(take_up, 4, "config = { b = 3 }\n")).updated == ("notes",)
+        assert await now() == {"b": 3, "mine": "x"}
+        assert (await store.write(take_up, 5, "")).updated == ("notes",)
+        assert await now() == {"mine": "x"}
+        history = await store.read(configs.config_history, row.id, limit=9)
+        assert [(move.key, move.new_text, move.actor) for move in history] == [
+            ("b", None, "hub.toml"),
+            ("b", "3", "hub.toml"),
+            ("a", None, "hub.toml"),
+            ("mine", "x", "operator:7"),
+            ("b", "2", "hub.toml"),
+            ("a", "1", "hub.toml"),
+        ]
+
+
+def able(agent: DeclaredAgent) -> list[str]:
+    return [f"{one.name} {one.version}{' enabled' if one.enabled else ''}" for one in agent.capabilities]
+
+
+@pytest.mark.parametrize(
+    ("written", "enabled"),
+    [
+        ('[{ name = "read" }]', ["read 1.0.0 enabled"]),
+        (
+            '[{ name = "read", version = "1.10.0" }, { name = "read", version = "1.9.0" }]',
+            ["read 1.10.0 enabled", "read 1.9.0"],
+        ),
+        (
+            '[{ name = "read", version = "2.0.0" }, { name = "read", version = "1.9.0", enabled = true }]',
+            ["read 2.0.0", "read 1.9.0 enabled"],
+        ),
+        (
+            '[{ name = "read", version = "2.0.0", enabled = false }, { name = "read", version = "1.9.0" }]',
+            ["read 2.0.0", "read 1.9.0 enabled"],
+        ),
+        ('[{ name = "read", enabled = false }, { name = "web" }]', ["read 1.0.0", "web 1.0.0 enabled"]),
+    ],
+)
+def test_the_newest_version_of_a_name_is_enabled_unless_it_is_said_otherwise(
+    tmp_path: Path, written: str, enabled: list[str]
+) -> None:
+    assert able(_declared(tmp_path, f"capabilities = {written}")) == enabled
+
+
+def test_needs_are_kept_in_one_spelling(tmp_path: Path) -> None:
+    assert _declared(tmp_path, 'needs = ["read>=1.2,<2", "web"]').needs == ("read >= 1.2, < 2", "web")
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ('capabilities = [{ version = "1.0.0" }]', "name"),
+        ('capabilities = [{ name = "read files" }]', "1 to 255 letters"),
+        ('capabilities = [{ name = "read", version = "1.0" }]', "'1.0' is no version"),
+        ('capabilities = [{ name = "read" }, { name = "read" }]', "read 1.0.0 is listed twice"),
+        (
+            'capabilities = [{ name = "read", enabled = true },'
+            ' { name = "read", version = "2.0.0", enabled = true }]',
+            "read is enabled in 1.0.0 already",
+        ),
+        ('capabilities = [{ name = "read", config = { since = 2026-01-05 } }]', "config: expected a JSON"),
+        ('needs = ["read => 1"]', "expected an operator"),
+    ],
+)
+def test_an_invalid_value_is_refused_with_its_position(tmp_path: Path, written: str, told: str) -> None:
+    with pytest.raises(SettingsInvalid) as caught:
+        _declared(tmp_path, written)
+    said = str(caught.value)
+    assert told in said
+    assert "hub.toml:8" in said

@@ -1,6 +1,8 @@
-"""An edit of hub.toml changes the lines that it is about, and no others."""
+"""Edits of hub.toml change the lines that they are about; their history, and keys that no edit may change."""
 
+import json
 import tomllib
+from collections.abc import Iterator
 from difflib import ndiff
 from pathlib import Path
 from typing import Any
@@ -8,9 +10,26 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
-from hub.settings.edits import CannotEdit, edited
+from hub.roles import Role, Scope
+from hub.settings.edits import (
+    GUARDED,
+    BeyondSettings,
+    CannotEdit,
+    KeyChange,
+    check_guarded,
+    combined,
+    edited,
+    key_changes,
+    undone,
+)
+from hub.settings.problems import KeyPath, document
+from hub.settings.settings import Settings
+from hub.settings.values import SecretRef
+from storage import audit
 from tests.support.families import each
+from tests.support.hub import TEXT, answering, over_tcp, over_unix
 
 SAMPLE = (Path(__file__).parents[3] / "hub.toml").read_text()
 
@@ -126,3 +145,234 @@ def test_whatever_is_set_is_read_back_and_nothing_else_changes(table: str, name:
     assert doc == expected
     assert [line for line in lines_changed(SAMPLE, after) if line.startswith("-")] in ([], [f"- # [{table}]"])
     assert tomllib.loads(edited(after, {}, [f"{table}.{name}"])).keys() >= tomllib.loads(SAMPLE).keys()
+
+
+NOTES = """
+[[agents]]
+name = "notes"   # the first
+device = "desk"
+prompt = "Find."
+schedule = { every_s = 900 }
+"""
+MAIL = """
+[[agents]]
+name = "mail"
+device = "desk"
+connector = "work"
+
+[[agents.slots]]
+label = "stand-up"
+duration_s = 900
+# [limits]  a comment
+"""
+LIMITS = "[limits]\nruns = 4   # at once\n[listen.devices]\naddress = '127.0.0.1:1'\n"
+
+
+def changed(before: str, after: str) -> tuple[KeyChange, ...]:
+    """The changes between two texts."""
+    return key_changes(document(before), document(after))
+
+
+def test_each_key_is_named_with_its_values_and_an_entry_by_its_name() -> None:
+    after = LIMITS.replace("runs = 4", "run_files = 9") + NOTES.replace("900", "60")
+    assert changed(LIMITS + NOTES, after) == (
+        KeyChange("limits.runs", "4", None),
+        KeyChange("agents.notes.schedule", "{ every_s = 900 }", "{ every_s = 60 }"),
+        KeyChange("limits.run_files", None, "9"),
+    )
+    assert changed(LIMITS + NOTES, "# the same\n" + LIMITS + NOTES) == ()
+    (added,) = changed(NOTES, NOTES + MAIL)
+    assert (added.key, added.old) == ("agents.mail", None)
+
+
+def test_a_name_may_have_dots_and_another_user_an_agent_of_the_same_name() -> None:
+    dotted = NOTES.replace('"notes"', '"my.notes"')
+    assert changed(dotted, dotted.replace("Find.", "Look.")) == (
+        KeyChange("agents.my.notes.prompt", '"Find."', '"Look."'),
+    )
+    values, without = undone(changed("", dotted))
+    assert (values, edited(dotted, values, without).strip()) == ({}, "")
+    values, without = undone(changed(dotted, ""))
+    assert changed(dotted, edited("", values, without)) == ()
+    hers = NOTES + NOTES.replace("Find.", 'Find."\nuser = "anna')
+    (change,) = changed(hers, hers.replace("900", "60", 1))
+    assert change.key == "agents.notes.schedule"
+    (change,) = changed(hers, hers[::-1].replace("009", "06", 1)[::-1])
+    assert change.key == "agents.notes (of anna).schedule"
+    with pytest.raises(CannotEdit, match="is named"):
+        edited(hers, *undone([change]))
+
+
+@each(
+    ("line", "key"),
+    [
+        ("[agents.config]\ntoken = '{}'", "agents.notes.config"),
+        ("prompt2 = 'sk-{}'", "agents.notes.prompt2"),
+        ("config = {{ inner = {{ password = '{}' }} }}", "agents.notes.config"),
+    ],
+)
+def test_a_secret_has_its_digest(line: str, key: str) -> None:
+    (change,) = changed(NOTES, NOTES + line.format("abcdefghijklmnopqrstuvwxyz"))
+    assert change.key == key
+    assert change.new is not None and change.new.startswith("(secret, SHA-256 ")
+    (other,) = changed(NOTES, NOTES + line.format("zyxwvutsrqponmlkjihgfedcba"))
+    assert other.new != change.new
+    with pytest.raises(CannotEdit, match="was not kept"):
+        undone([KeyChange(change.key, change.new)])
+
+
+def test_a_reference_to_a_secret_is_none() -> None:
+    text = '[model]\nkind = "openai"\napi_key = { env = "KEY" }\n'
+    assert KeyChange("model.api_key", None, '{ env = "KEY" }') in changed("", text)
+
+
+def test_a_long_value_has_its_digest() -> None:
+    (change,) = changed(NOTES, NOTES.replace("Find.", "Find." * 5_000))
+    assert (change.old, str(change.new)[:6]) == ('"Find."', "(long,")
+
+
+def test_changes_of_one_key_are_one_from_the_first_to_the_last_value() -> None:
+    there_and_back = [KeyChange("limits.runs", "4", "5"), KeyChange("limits.runs", "5", "4")]
+    assert combined(there_and_back) == ()
+    more = [KeyChange("hub.name", None, '"x"'), KeyChange("limits.runs", "4", "6")]
+    assert combined([*there_and_back, *more]) == tuple(more)
+
+
+@each(
+    "after",
+    [
+        LIMITS.replace("4", "5") + NOTES + MAIL,
+        LIMITS.replace("runs = 4   # at once\n", "") + NOTES + MAIL,
+        LIMITS + "tls = { certificate = 'a', key = 'b' }\n" + NOTES + MAIL,
+        LIMITS + NOTES.replace("Find.", 'Find \\"all\\" ü\\n.') + MAIL,
+        LIMITS + NOTES.replace("schedule = { every_s = 900 }", "schedule = '0 7 * * *'") + MAIL,
+        LIMITS
+        + NOTES.replace("schedule = { every_s = 900 }", "schedule = { at = 2026-12-01T09:00:00Z }")
+        + MAIL,
+        LIMITS + NOTES,
+        LIMITS + MAIL,
+        LIMITS,
+        NOTES,
+        LIMITS + NOTES + MAIL + "[model]\nkind = 'openai'\nname = 'm'\nbase_url = 'http://x'\n",
+        "",
+    ],
+)
+def test_what_is_undone_is_as_it_was_and_comments_stay(after: str) -> None:
+    before = LIMITS + NOTES + MAIL
+    values, without = undone(changed(before, after))
+    assert changed(before, edited(after, values, without)) == ()
+    values, without = undone(changed(after, before))
+    back = edited(before, values, without)
+    assert changed(after, back) == ()
+    assert "# [limits]  a comment" in back
+
+
+MODEL = """
+[model]
+kind = "openai"
+base_url = "https://model.example/v1"
+name = "m"
+api_key = { env = "HUB_TEST_KEY" }
+"""
+REACHING = [
+    ("model.base_url", "https://evil.example/v1"),
+    ("model.api_key", {"file": "/etc/passwd"}),
+    ("model.api_key.file", "/etc/passwd"),
+    ("model.private", True),
+    ("storage.url", {"file": "/etc/passwd"}),
+    ("storage.url", "sqlite:////tmp/other.db"),
+    ("listen.operator.tls", {"certificate": "/etc/a", "key": "/etc/b"}),
+    ("listen.devices.tls.key", "/etc/shadow"),
+    ("listen.webhooks.tls", {"certificate": "/etc/a", "key": "/etc/b"}),
+]
+
+
+def _paths(annotation: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
+    """Every type that a value of hub.toml may have, where it stands."""
+    yield path, annotation
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        for name, field in annotation.model_fields.items():
+            for about in field.metadata:
+                yield (*path, name), about
+            yield from _paths(field.annotation, (*path, name))
+    for part in (*getattr(annotation, "__args__", ()), *getattr(annotation, "__metadata__", ())):
+        yield from _paths(part, path)
+
+
+def test_every_secret_and_every_file_of_the_settings_is_guarded() -> None:
+    reaching = {path for path, kind in _paths(Settings) if kind is SecretRef or kind is Path}
+    assert reaching
+    unguarded = {path for path in reaching if not any(path[: len(key)] == key for key in GUARDED)}
+    assert not unguarded
+
+
+async def test_the_scope_of_settings_alone_opens_no_file_and_no_other_model(tmp_path: Path) -> None:
+    scopes, details = [Scope.READ, Scope.SETTINGS], []
+    async with answering(tmp_path) as hub, over_tcp(hub, await hub.token(Role.ADMIN, scopes)) as client:
+        for key, value in REACHING:
+            refused = await client.patch("/v1/config", json={"values": {key: value}})
+            assert (refused.status_code, refused.json()["code"]) == (403, "forbidden"), key
+            details.append(refused.json()["detail"])
+            assert ".".join(key.split(".")[:2]) in details[-1], key
+            assert "all scopes of an admin" in details[-1], key
+        allowed = await client.patch("/v1/config", json={"values": {"limits.runs": 5}})
+        refusals = await hub.store.read(audit.list_entries, event="settings.refused", oldest_first=True)
+    assert [json.loads(one.detail)["why"] for one in refusals] == details
+    assert (allowed.status_code, hub.settings.read_text()) == (200, TEXT.replace("4", "5"))
+
+
+async def test_a_text_that_is_only_tried_does_not_tell_which_files_there_are(tmp_path: Path) -> None:
+    (tmp_path / "there").write_text("a secret")
+    async with answering(tmp_path) as hub:
+        narrow = await hub.token(Role.ADMIN, [Scope.SETTINGS])
+        async with over_tcp(hub, narrow) as client:
+            answers = [
+                await client.post(
+                    "/v1/config/check",
+                    json={"text": f'{TEXT}\n[storage]\nurl = {{ file = "{tmp_path / name}" }}\n'},
+                )
+                for name in ("there", "missing")
+            ]
+            harmless = await client.post("/v1/config/check", json={"text": TEXT.replace("4", "5")})
+    assert [answer.status_code for answer in answers] == [403, 403]
+    assert answers[0].json() == answers[1].json()
+    assert (harmless.status_code, harmless.json()["ok"]) == (200, True)
+
+
+async def test_an_admin_and_a_user_of_the_hubs_machine_may_change_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "url").write_text("sqlite:///b.db")
+    async with answering(tmp_path) as hub:
+        async with over_tcp(hub, await hub.token(Role.ADMIN)) as admin:
+            by_token = await admin.patch("/v1/config", json={"values": {"storage.url": "sqlite:///a.db"}})
+        async with over_unix(hub) as unix:
+            here = await unix.patch("/v1/config", json={"values": {"storage.url": {"file": "url"}}})
+    assert (by_token.status_code, here.status_code) == (200, 200)
+
+
+@each(
+    "after",
+    [
+        MODEL.replace("HUB_TEST_KEY", "PATH"),
+        MODEL.replace('{ env = "HUB_TEST_KEY" }', '{ file = "HUB_TEST_KEY" }'),
+        MODEL.replace("model.example", "evil.example"),
+        MODEL.replace('api_key = { env = "HUB_TEST_KEY" }\n', ""),
+        "",
+    ],
+)
+def test_a_guarded_key_stays_what_it_is_however_the_text_is_written(after: str) -> None:
+    with pytest.raises(BeyondSettings, match="model"):
+        check_guarded(MODEL, after)
+    check_guarded(MODEL, MODEL.replace(' = "m"', ' = "n"') + "\n[limits]\nruns = 3\n")
+    check_guarded(MODEL, MODEL.replace('{ env = "HUB_TEST_KEY" }', "{env='HUB_TEST_KEY'}"))
+    check_guarded(MODEL, "no toml")
+
+
+def test_a_fallback_model_is_added_with_all_scopes_only() -> None:
+    fallback = MODEL.replace("[model]", "[[fallback_models]]")
+    with pytest.raises(
+        BeyondSettings, match=r"fallback_models \(a secret, a file or where the model is found\)"
+    ):
+        check_guarded(MODEL, MODEL + fallback)
+    check_guarded(MODEL + fallback, MODEL + fallback)

@@ -1,13 +1,19 @@
 """What is found in hub.toml by looking further than at its types: files, sockets, limits."""
 
 import os
+import re
 import resource
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from hub.settings.reading import check_settings
+from hub import docs
+from hub.app.hub import config_of
+from hub.connectors.imap_line import ImapSettings
+from hub.settings.declared import declared_connectors
+from hub.settings.reading import check_settings, load_settings
+from hub.settings.settings import Settings
 from hub.settings.values import SecretMissing, SecretRef
 from tests.support.certificates import write_certificate
 from tests.support.settings import Check
@@ -209,3 +215,336 @@ def test_a_known_sender_is_an_address_or_a_domain(check: Check) -> None:
     for wrong in ("anna", "anna@", "a b@example.org", "Anna <anna@example.org>", "*.org"):
         (problem,) = check(f'[trust]\nsenders = ["{wrong}"]')
         assert problem.startswith("2:") and "neither a mail address nor a domain" in problem, wrong
+
+
+TEMPLATE = """\
+[[templates]]
+name = "researcher"
+prompt = "Find what {{ agent }} promised about {{ project }}."
+default_configuration = { depth = 2 }
+configuration_schema = '''
+{"required": ["project"], "additionalProperties": false,
+ "properties": {"project": {"type": "string"}, "depth": {"type": "integer"}}}'''
+"""
+AGENT = """\
+[[agents]]
+name = "notes"
+device = "desk"
+paths = ["notes"]
+data_types = ["tasks"]
+"""
+
+
+def test_an_agent_that_is_what_its_template_asks_for_is_no_finding(check: Check) -> None:
+    assert check(TEMPLATE + AGENT + 'template = "researcher"\nconfig = { project = "x" }') == []
+
+
+def test_the_template_agent_and_slot_of_the_handbook_are_right(check: Check) -> None:
+    (block,) = re.findall(r"```toml\n(\[\[templates\]\].*?)```", docs.page("agents"), re.DOTALL)
+    assert all(table in block for table in ("[[agents]]", "[[agents.slots]]"))
+    assert check(block) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            TEMPLATE + AGENT + 'template = "researcher"\nprompt = "x"',
+            ("9:8: error", "$: missing: project", "researcher"),
+        ),
+        (
+            TEMPLATE + AGENT + 'template = "researcher"\nconfig = { project = "x", dept = 1 }',
+            ("there is no key dept; known are depth, project",),
+        ),
+        (
+            AGENT + 'prompt = "Find {{ projct }}."\nconfig = { project = "x" }',
+            ("6:10: error: agents.notes.prompt", "'projct'", "did you mean 'project'"),
+        ),
+        (AGENT + 'template = "reseacher"', ("6:12: warning: agents.notes.template", "hub templates put")),
+        (
+            AGENT + 'schedule = { cron = "0 7 * * *" }',
+            (
+                "6:12: error: agents.notes.schedule: its runs cannot start without prompt",
+                "template that has one",
+            ),
+        ),
+        (
+            '[[agents]]\nname = "calendar"\nslots = [{ label = "standup", every_s = 900, duration_s = 60 }]',
+            ("3:9: error: agents.calendar.slots: nothing can wake it without device",),
+        ),
+        (
+            '[[templates]]\nname = "t"\n' + AGENT + 'template = "t"\nschedule = { cron = "0 7 * * *" }',
+            ("agents.notes.schedule: its runs cannot start without prompt",),
+        ),
+        (TEMPLATE + TEMPLATE, ("another template has this name", "line 2")),
+        ('[[templates]]\nname = "t"\nconfiguration_schema = "{"', ("3:24", "is no JSON")),
+        (
+            '[[templates]]\nname = "t"\nconfiguration_schema = { type = "objet" }',
+            ("templates.t.configuration_schema: $.type",),
+        ),
+        (
+            '[[templates]]\nname = "t"\ndefault_configuration = { a = 1 }\n'
+            'configuration_schema = { properties = { a = { type = "string" } } }',
+            ("3:25: error: templates.t.default_configuration: $.a: a text is expected",),
+        ),
+        (
+            '[[templates]]\nname = "t"\nprompt = "Find {{ this one }}."',
+            ("3:10: error: templates.t.prompt", "opens no variable"),
+        ),
+    ],
+)
+def test_an_invalid_value_is_reported_with_its_position(
+    check: Check, text: str, words: tuple[str, ...]
+) -> None:
+    (told,) = check(text)
+    assert [word for word in words if word not in told] == []
+
+
+def test_an_external_id_belongs_to_one_agent(check: Check) -> None:
+    one = AGENT + 'prompt = "x"\nexternal_id = "crm-7"\n'
+    (told,) = check(one + one.replace('"notes"\ndevice', '"mail"\ndevice'))
+    assert "14:15: error: agents.mail.external_id: another agent" in told
+    assert "line 7" in told
+
+
+MODEL = '[model]\nkind = "openai"\nbase_url = "http://127.0.0.1:1/v1"\nname = "m"\n'
+CONNECTOR = """\
+[[connectors]]
+name = "work"
+provider = "imap"
+secret = { file = "pw" }
+settings = { host = "imap.example.org", username = "ana" }
+"""
+MAIL = """\
+[[agents]]
+name = "mail"
+device = "desk"
+connector = "work"
+filter = { folders = ["INBOX"] }
+data_types = ["tasks"]
+prompt = "Find."
+"""
+WHOLE = MODEL + CONNECTOR + MAIL
+
+
+@pytest.fixture(autouse=True)
+def _password(tmp_path: Path) -> None:
+    (tmp_path / "pw").write_text("secret\n")
+    (tmp_path / "pw").chmod(0o600)
+
+
+@pytest.mark.parametrize("written", ["tls/ca.pem", "/etc/hub/ca.pem"])
+def test_a_file_in_the_settings_of_a_provider_begins_at_the_folder_of_the_settings(
+    tmp_path: Path, written: str
+) -> None:
+    file = tmp_path / "hub.toml"
+    without_secret = CONNECTOR.replace('secret = { file = "pw" }\n', "")
+    file.write_text(without_secret.replace('"ana"', f'"ana", ca_file = "{written}"'))
+    settings = load_settings(file, environ={})
+    config = config_of(settings.connectors[0], settings)
+    assert config is not None and isinstance(config.settings, ImapSettings)
+    assert config.settings.ca_file == tmp_path / written
+
+
+def test_a_mailbox_needs_no_password_in_the_file(check: Check) -> None:
+    assert (check(WHOLE), check(WHOLE.replace('secret = { file = "pw" }\n', ""))) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("was", "wrong", "told"),
+    [
+        ('"imap"', '"imab"', "7:12: error: connectors.work.provider: there is no provider 'imab'"),
+        ('"imap"', '"imab"', "did you mean 'imap'?"),
+        ("username", "user_name", "connectors.work.settings.user_name"),
+        ('host = "imap.example.org", ', "", "connectors.work.settings"),
+        (
+            CONNECTOR,
+            CONNECTOR + '[[connectors]]\nname = "builds"\nprovider = "webhook"\n',
+            "webhook requires a secret",
+        ),
+        ('{ file = "pw" }', '"hunter2"', "a secret must not be written in this file"),
+        ('connector = "work"', 'connector = "wrok"', "there is no connector 'wrok' - did you mean 'work'?"),
+        ('device = "desk"', 'device = "desk"\nuser = "eve"', "there is no connector 'work'"),
+        ("folders", "folder", "agents.mail.filter.folder"),
+        ('connector = "work"', 'connector = "work"\npaths = ["~/notes"]', "instead of files"),
+        ('connector = "work"\n', 'paths = ["~/notes"]\n', "it reads no connector"),
+        (
+            'connector = "work"\nfilter = { folders = ["INBOX"] }\n',
+            'schedule = { cron = "0 7 * * *" }\n',
+            "schedule: its runs cannot start without paths (what it reads there) or connector",
+        ),
+        (MODEL, "", "there is no model that could read its messages"),
+        (CONNECTOR, CONNECTOR * 2, "another connector has this name"),
+    ],
+)
+def test_a_mistake_is_reported_with_its_position(check: Check, was: str, wrong: str, told: str) -> None:
+    assert was in WHOLE
+    problems = check(WHOLE.replace(was, wrong))
+    assert any(told in problem for problem in problems), problems
+
+
+def test_push_is_refused_for_a_provider_without_notifications(check: Check) -> None:
+    gmail = CONNECTOR.replace('"imap"', '"gmail"').replace('secret = { file = "pw" }', 'client_id = "hub"')
+    gmail = gmail.replace('{ host = "imap.example.org", username = "ana" }', "{}")
+    agent = MAIL.replace('filter = { folders = ["INBOX"] }', "push = true")
+    (problem,) = check(MODEL + gmail + agent)
+    assert "agents.mail.push: gmail cannot notify of new messages" in problem
+
+
+MANIFEST = """\
+[[connectors]]
+name = "tickets"
+provider = "manifest"
+settings = { manifest = "tickets.toml", base_url = "https://tickets.example" }
+"""
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "tickets.toml: it cannot be read: No such file or directory"),
+        ('name = "tickets"', "tickets.toml: url: Field required"),
+        ('name = "tickets"\nurl = "{base}/x"\n[settings.base]', "connectors.tickets.settings.base"),
+        ('name = "tickets"\nurl = "{base_url}/x"\n[settings.base_url]', None),
+    ],
+)
+def test_a_manifest_that_cannot_be_used_is_named_and_stops_no_hub(
+    check: Check, tmp_path: Path, content: str | None, told: str | None
+) -> None:
+    if content is not None:
+        (tmp_path / "tickets.toml").write_text(content)
+    problems = check(MANIFEST)
+    assert (problems == []) is (told is None)
+    assert told is None or any(told in problem for problem in problems), problems
+    if told is not None and told.startswith("tickets.toml"):
+        settings = load_settings(tmp_path / "hub.toml", environ={})
+        assert config_of(settings.connectors[0], settings) is None
+        (row,) = declared_connectors(settings)
+        assert told in (row.problem or "")
+
+
+MODEL_AT = '[model]\nkind = "openai"\nbase_url = "{url}"\nname = "m"\ninsecure = true\n'
+
+
+def test_hosts_addresses_and_networks_may_be_listed(check: Check) -> None:
+    assert check('[outbound]\nallow = ["model.lan", "192.168.1.5", "10.0.0.0/8"]\n') == []
+
+
+@pytest.mark.parametrize("entry", ["http://model.lan", "10.0.0.1/8", ""])
+def test_a_value_of_another_type_is_an_error_with_its_position(check: Check, entry: str) -> None:
+    (told,) = check(f'[outbound]\nallow = ["10.0.0.0/8", "{entry}"]\n')
+    assert told.startswith("2:24: error: the second of outbound.allow: ")
+    assert 'as in "10.0.0.0/8"' in told
+
+
+def test_a_model_at_an_address_that_will_be_refused_is_warned_of(check: Check) -> None:
+    text = MODEL_AT.format(url="http://192.168.1.5:11434/v1")
+    (told,) = check(text)
+    assert told.startswith("3:12: warning: model.base_url: 192.168.1.5 is not called")
+    assert check(text + '[outbound]\nallow = ["192.168.1.0/24"]\n') == []
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:11434/v1", "https://8.8.8.8/v1", "https://model.lan/v1"])
+def test_other_addresses_and_names_are_not(check: Check, url: str) -> None:
+    assert check(MODEL_AT.format(url=url)) == []
+
+
+@pytest.mark.parametrize("url", ["https://169.254.169.254/x", "https://[::ffff:10.0.0.1]/x"])
+def test_a_target_at_an_address_that_will_be_refused_is_warned_of(check: Check, url: str) -> None:
+    text = f'[[notify]]\nname = "ops"\nkind = "ntfy"\nurl = "{url}"\n'
+    (told,) = check(text)
+    assert told.startswith("4:7: warning: notify.ops.url: ")
+    assert "is not called" in told
+    assert check(text + '[outbound]\nallow = ["169.254.169.254", "10.0.0.0/8"]\n') == []
+
+
+DATABASE = '[storage]\nurl = "postgresql://hub@db/hub"\n'
+
+
+def problems(file: Path, line: str, *, database: str = DATABASE, **environ: str) -> list[str]:
+    """Return the problems of a ``[cluster]`` with this line."""
+    file.write_text(f"{database}[cluster]\n{line}\n")
+    return [str(one) for one in check_settings(file, environ=environ, serving=True).problems]
+
+
+def test_a_hub_has_no_bus_by_default() -> None:
+    assert Settings().cluster.resolved({}) == ""
+
+
+@pytest.mark.parametrize("url", ["nats://10.0.0.5:4222", "tls://bus.example", "nats://[::1]:4222"])
+def test_the_address_of_a_bus_stands_in_the_file(file: Path, url: str) -> None:
+    assert problems(file, f'bus = "{url}"\nnode = "east"') == []
+    assert load_settings(file).cluster.resolved({}) == url
+
+
+@pytest.mark.parametrize(
+    "url", ["10.0.0.5:4222", "http://bus", "nats://", "nats://bus:port", "nats://bus/x?y=z"]
+)
+def test_what_is_not_an_address_of_nats_is_refused(file: Path, url: str) -> None:
+    (problem,) = problems(file, f'bus = "{url}"')
+    assert "not the address of a NATS server" in problem
+    (problem,) = problems(file, 'bus = { env = "BUS" }', BUS=url)
+    assert "the environment variable BUS: not the address of a NATS server" in problem
+
+
+@pytest.mark.parametrize("url", ["wss://a.example:8770", "ws://10.0.0.5:8770/", "wss://[::1]"])
+def test_devices_reach_a_node_at_its_address(file: Path, url: str) -> None:
+    assert (problems(file, f'address = "{url}"'), load_settings(file).cluster.address) == ([], url)
+
+
+@pytest.mark.parametrize(
+    "url", ["a.example:8770", "https://a.example", "wss://", "wss://a:port", "wss://a/hub", "wss://me@a"]
+)
+def test_what_devices_could_not_dial_is_no_address_of_a_node(file: Path, url: str) -> None:
+    (problem, *_) = problems(file, f'address = "{url}"')
+    assert "not the address of a hub" in problem
+
+
+def test_an_address_with_a_password_is_a_reference(file: Path) -> None:
+    url = "nats://hub:correct-horse@bus:4222"
+    found = problems(file, f'bus = "{url}"')
+    assert found and all("secret" in one and "correct-horse" not in one for one in found)
+    assert problems(file, 'bus = { env = "BUS" }', BUS=url) == []
+    assert load_settings(file, environ={"BUS": url}).cluster.resolved({"BUS": url}) == url
+
+
+def test_a_bus_without_a_database_that_others_can_use_is_warned_of(file: Path) -> None:
+    (problem,) = problems(file, 'bus = "nats://bus:4222"', database="")
+    assert "no other hub can use this hub's database" in problem
+
+
+def test_an_address_that_others_reach_needs_tls_or_a_proxy_or_a_word(check: Check, tmp_path: Path) -> None:
+    write_certificate(tmp_path)
+    open_to_all = '[listen.devices]\naddress = "0.0.0.0:8770"\n'
+    (told,) = check(open_to_all)
+    assert "other machines could reach this address without TLS" in told
+    assert check(open_to_all + 'tls = { certificate = "hub.crt", key = "hub.key" }') == []
+    assert check(open_to_all + 'trusted_proxies = ["10.0.0.5"]') == []
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('trusted_proxies = ["10.0.0.0/33"]', "not an address or a network of addresses"),
+        ('trusted_proxies = ["proxy.example"]', "not an address or a network of addresses"),
+        ('hosts = ["hub.example:8770"]', "a host name has no port and no scheme"),
+        ('hosts = ["https://hub.example"]', "a host name has no port and no scheme"),
+        ('tls = { certificate = "hub.crt" }', "missing"),
+    ],
+)
+def test_an_unintended_value_is_refused_with_its_position(check: Check, line: str, told: str) -> None:
+    (found,) = check(f"[listen.devices]\n{line}")
+    assert found.startswith("2:")
+    assert told in found
+
+
+def test_a_certificate_lies_beside_the_settings_file(check: Check, tmp_path: Path) -> None:
+    text = '[listen.operator]\ntls = { certificate = "a/hub.crt", key = "/etc/hub.key" }'
+    settings = Settings.model_validate(
+        {"listen": {"operator": {"tls": {"certificate": "a/hub.crt", "key": "/etc/hub.key"}}}},
+        context={"base": tmp_path},
+    )
+    tls = settings.listen.operator.tls
+    assert tls is not None
+    assert (tls.certificate, tls.key) == (tmp_path / "a/hub.crt", Path("/etc/hub.key"))
+    assert any("cannot read" in problem for problem in check(text))

@@ -1,22 +1,30 @@
-"""Settings of a running hub are taken up whole, or nothing has changed."""
+"""Reloads of the settings: edits, a watched file, and settings that all nodes share."""
 
+from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
 import anyio
 import pytest
 
+from hub.rounds import WORK_S
 from hub.settings.edits import CannotEdit
 from hub.settings.problems import Problem, SettingsInvalid
+from hub.settings.reading import Shared, revision_text
 from hub.settings.reload import (
+    POLL_S,
+    SETTLE_S,
     CannotWriteSettings,
     Changes,
     Edit,
     Remark,
+    SettingsWatch,
     Unfit,
 )
 from protocol.errors import CodedError, ErrorCode, HubError
+from storage.kernel.database import Unavailable
 from tests.support.coded import coded
+from tests.support.services import running
 from tests.support.settings import TEXT, SettingsBench, files_of_at_most
 
 AGENT = """
@@ -343,3 +351,261 @@ async def test_a_missing_file_is_reported_with_the_command_that_writes_one(bench
     bench.path.unlink()
     with pytest.raises(SettingsInvalid, match="'hub init' writes one"):
         await bench.reloader.edit(Edit(values={"limits.runs": 5}), expected=None, actor=ME)
+
+
+APPLIED = ("hub", "applied")
+
+
+@pytest.fixture
+async def watch(bench: SettingsBench) -> AsyncIterator[SettingsWatch]:
+    watch = SettingsWatch(bench.reloader, bench.clock)
+    async with running(watch):
+        yield watch
+
+
+async def noticed(bench: SettingsBench) -> None:
+    """Let so much time pass that the hub looks at the file and sees an edit through."""
+    await bench.clock.pass_time(POLL_S + SETTLE_S)
+
+
+def with_runs(number: int) -> str:
+    return TEXT.replace("4", str(number))
+
+
+@pytest.mark.usefixtures("watch")
+async def test_an_edit_is_taken_up_however_the_editor_writes_it(bench: SettingsBench) -> None:
+    bench.path.write_text(with_runs(5))
+    await noticed(bench)
+    await bench.hub.hears(APPLIED)
+    new = bench.path.with_name("hub.toml.new")
+    new.write_text(with_runs(6))
+    new.rename(bench.path)
+    await noticed(bench)
+    await bench.hub.hears(APPLIED, APPLIED)
+    bench.path.rename(bench.path.with_name("hub.toml~"))
+    bench.path.write_text(with_runs(7))
+    await noticed(bench)
+    await bench.hub.hears(APPLIED, APPLIED, APPLIED)
+    assert [settings.limits.runs for settings in bench.hub.in_use] == [5, 6, 7]
+
+
+@pytest.mark.usefixtures("watch")
+async def test_a_broken_edit_is_refused_once_and_a_good_one_after_it_is_taken_up(
+    bench: SettingsBench,
+) -> None:
+    bench.path.write_text("[limits")
+    refused = ("hub", f"{bench.path}:1:8: error: Expected ']' at the end of a table declaration")
+    await noticed(bench)
+    await bench.hub.hears(refused)
+    bench.path.with_name("other.toml").write_text("[another file]")
+    bench.path.write_text(with_runs(5))
+    await noticed(bench)
+    await bench.hub.hears(refused, APPLIED)
+
+
+@pytest.mark.usefixtures("watch")
+async def test_an_edit_over_rest_is_not_taken_up_a_second_time(bench: SettingsBench) -> None:
+    await bench.reloader.edit(Edit(values={"limits.runs": 6}), expected=None, actor="operator:7")
+    await noticed(bench)
+    assert bench.hub.told == [("operator:7", "applied")]
+
+
+async def test_a_file_that_is_not_to_be_watched_waits_until_the_hub_is_asked(tmp_path: Path) -> None:
+    unwatched = "[reload]\nwatch = false\n"
+    bench = SettingsBench(tmp_path, TEXT + unwatched)
+    async with anyio.create_task_group() as tasks:
+        watch = SettingsWatch(bench.reloader, bench.clock)
+        await tasks.start(watch.serve)
+        bench.path.write_text(with_runs(5) + unwatched)
+        await noticed(bench)
+        assert bench.reloader.is_news()
+        assert bench.hub.told == []
+        watch.ask()
+        await bench.hub.hears(APPLIED)
+        watch.ask()  # asked is asked, news or not: a certificate may be another one
+        await bench.hub.hears(APPLIED, APPLIED)
+        tasks.cancel_scope.cancel()
+
+
+async def test_an_edit_made_while_the_hub_started_is_taken_up(bench: SettingsBench) -> None:
+    bench.path.write_text(with_runs(5))
+    async with running(SettingsWatch(bench.reloader, bench.clock)):
+        await noticed(bench)
+        await bench.hub.hears(APPLIED)
+
+
+async def test_what_a_link_leads_to_is_watched(tmp_path: Path) -> None:
+    real = tmp_path / "real"
+    real.mkdir()
+    bench = SettingsBench(real)
+    link = tmp_path / "hub.toml"
+    link.symlink_to(bench.path)
+    linked = SettingsBench(tmp_path, TEXT)
+    async with running(SettingsWatch(linked.reloader, linked.clock)):
+        bench.path.write_text(with_runs(5))
+        await noticed(linked)
+        await linked.hub.hears(APPLIED)
+    assert link.is_symlink()
+
+
+async def test_a_loop_that_looks_at_the_file_no_more_is_late(
+    bench: SettingsBench, watch: SettingsWatch
+) -> None:
+    def is_late_after(seconds: float) -> bool:
+        bench.clock.advance(seconds)
+        return watch.turns.is_late
+
+    assert not is_late_after(POLL_S + WORK_S - 1.0)
+    assert is_late_after(2.0), "it has not looked since"
+    bench.path.write_text(with_runs(5))
+    await noticed(bench)
+    await bench.hub.hears(APPLIED)
+    await bench.clock.pass_time(0.0)  # until the loop waits again
+    assert not is_late_after(0.0)
+
+
+@pytest.mark.usefixtures("watch")
+async def test_a_new_revision_of_the_shared_settings_is_taken_up_within_a_second(
+    bench: SettingsBench,
+) -> None:
+    bench.hub.newest = Shared(1, "[limits]\nruns = 9\n")
+    await bench.clock.pass_time(POLL_S)
+    await bench.hub.hears(APPLIED)
+    assert bench.reloader.current.limits.runs == 9
+
+
+PUSHED = """\
+# the agents of us all
+agents = []
+hub.name = "hers"
+
+# where she listens
+[listen.devices]
+address = "127.0.0.1:1"
+# how much
+[limits]
+runs = 9  # at once
+
+[storage]
+url = "sqlite:///hers.db"
+[budget]
+run_usd = 2.0
+"""
+
+
+def warnings(bench: SettingsBench) -> list[Problem]:
+    """What is doubtful about the settings in use."""
+    return [one for one in bench.reloader.reading.problems if one.severity == "warning"]
+
+
+def test_a_revision_has_its_number_and_the_shared_tables_alone_and_says_from_which_lines() -> None:
+    made = revision_text(PUSHED, 7)
+    assert made.text.split("\n") == [
+        "# settings revision 7",
+        *("# the agents of us all", "agents = []"),
+        *("# how much", "[limits]", "runs = 9  # at once", ""),
+        *("[budget]", "run_usd = 2.0", ""),
+    ]
+    assert [made.line(number) for number in (2, 5, 6, 9)] == [1, 9, 10, 15]
+    assert made == revision_text(PUSHED.replace("\n", "\r\n"), 7)
+    again = revision_text(made.text, 8)
+    assert again.text == made.text.replace("7", "8", 1), "one number, not two"
+    assert again.line(6) == 6
+
+
+async def test_a_node_uses_the_shared_tables_of_the_newest_revision_and_its_own_of_its_file(
+    bench: SettingsBench,
+) -> None:
+    bench.hub.newest = Shared(4, PUSHED)
+    await bench.reloader.follow(actor="hub")
+    settings = bench.reloader.current
+    assert (settings.limits.runs, settings.budget.run_usd, settings.hub.name) == (9, 2.0, "home")
+    assert str(settings.listen.devices.address) != "127.0.0.1:1"
+    assert bench.path.read_text() == TEXT
+    places = bench.reloader.reading.places
+    assert places is not None
+    assert str(places.origin(("limits", "runs"))) == "settings revision 4:10"
+    assert str(places.origin(("hub", "name"))) == f"{bench.path}:3"
+    (warning,) = warnings(bench)
+    assert (warning.file, warning.line, warning.path) == (str(bench.path), 5, "limits")
+    assert warning.message.startswith("[limits]: not used, because settings revision 4")
+    (applied,) = bench.hub.revisions
+    assert (applied.shared, applied.is_published, applied.changes) == (Shared(4, PUSHED), False, ())
+
+    bench.hub.newest = Shared(5, None)
+    await bench.reloader.follow(actor="hub")
+    assert (bench.reloader.current.limits.runs, warnings(bench)) == (4, [])
+
+
+async def test_a_revision_in_use_stays_in_use_when_the_file_of_the_node_changes(bench: SettingsBench) -> None:
+    bench.hub.newest = Shared(4, PUSHED)
+    await bench.reloader.follow(actor="hub")
+    bench.path.write_text('[hub]\nname = "away"\n')
+    done = await bench.reloader.reload(actor=ME)
+    assert (done.changes.restart, bench.reloader.current.limits.runs) == (("hub.name",), 9)
+    done = await bench.reloader.edit(Edit(values={"hub.name": "home"}), expected=None, actor=ME)
+    assert (done.changes.restart, bench.reloader.current.limits.runs) == ((), 9)
+    for edit in (
+        Edit(values={"limits.runs": 7}),
+        Edit(without=("agents.notes",)),
+        Edit(text="[budget]\nrun_usd = 9.0\n"),
+    ):
+        with pytest.raises(CannotEdit, match=r"\] is in settings revision 4, for all nodes"):
+            await bench.reloader.edit(edit, expected=None, actor=ME)
+
+
+async def test_a_revision_that_a_node_cannot_use_is_refused_once_with_its_place(bench: SettingsBench) -> None:
+    bench.hub.newest = Shared(4, "[limits]\nruns = -1\n")
+    with pytest.raises(SettingsInvalid):
+        await bench.reloader.follow(actor="hub")
+    (why,) = bench.hub.lags
+    assert why.startswith("settings revision 4:2:8: error: limits.runs: ")
+    await bench.reloader.follow(actor="hub")
+    assert (bench.reloader.current.limits.runs, len(bench.hub.lags)) == (4, 1)
+    assert bench.reloader.refused == (), "it is not hub.toml that is refused"
+
+    bench.hub.newest = Shared(5, "[limits]\nruns = 5\n")
+    await bench.reloader.follow(actor="hub")
+    assert bench.reloader.current.limits.runs == 5
+
+
+async def test_a_revision_is_tried_again_after_the_database_was_away(bench: SettingsBench) -> None:
+    bench.hub.newest = Shared(4, PUSHED)
+    bench.hub.cannot_reconcile = Unavailable("away")
+    with pytest.raises(SettingsInvalid):
+        await bench.reloader.follow(actor="hub")
+    bench.hub.cannot_reconcile = None
+    await bench.reloader.follow(actor="hub")
+    assert (bench.reloader.current.limits.runs, bench.hub.lags) == (9, [])
+
+
+async def test_published_settings_are_in_use_at_once_with_all_their_changes(bench: SettingsBench) -> None:
+    bench.hub.newest = Shared(6, None)
+    done = await bench.reloader.publish(PUSHED, name="pushed.toml", actor=ME)
+    assert done.changes.live == ("budget.run_usd", "limits.runs")
+    (revision,) = bench.hub.revisions
+    assert revision.shared == Shared(7, revision_text(PUSHED, 7).text)
+    assert revision.is_published
+    assert [(one.key, one.old, one.new) for one in revision.changes] == [
+        ("limits.runs", "4", "9"),
+        ("budget.run_usd", None, "2.0"),
+    ]
+    assert bench.hub.told == [(ME, "applied")]
+
+
+async def test_what_cannot_be_used_is_not_published(bench: SettingsBench) -> None:
+    with pytest.raises(SettingsInvalid) as refused:
+        await bench.reloader.publish("[listen]\n\n[limits]\nruns = -1\n", name="pushed.toml", actor=ME)
+    assert str(refused.value.problems[0]).startswith("pushed.toml:4:8: error: limits.runs: ")
+    with pytest.raises(SettingsInvalid, match=r"pushed\.toml:1"):
+        await bench.reloader.publish("[limits", name="pushed.toml", actor=ME)
+    for text in ("# nothing\n", '[hub]\nname = "x"\n'):
+        with pytest.raises(
+            CodedError, check=coded(ErrorCode.BAD_PARAMS), match="no table that nodes share: model, "
+        ):
+            await bench.reloader.publish(text, name="pushed.toml", actor=ME)
+    bench.hub.cannot_reconcile = Unfit(("limits", "runs"), "too few")
+    with pytest.raises(SettingsInvalid, match=r"pushed\.toml:10:8"):
+        await bench.reloader.publish(PUSHED, name="pushed.toml", actor=ME)
+    assert (bench.reloader.shared, bench.reloader.current.limits.runs) == (None, 4)
+    assert (bench.hub.lags, bench.reloader.refused) == ([], ())

@@ -1,14 +1,28 @@
-"""A hub starts on what was good last when its file is broken, and a file is written whole or not at all."""
+"""The settings file, what overrides it, and the database that it names."""
 
 import stat
+from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hub.atomic_file import write_atomically
-from hub.settings.problems import SettingsInvalid
-from hub.settings.reading import LAST_GOOD, OpenedSettings, keep_last_good, open_settings
+from hub.settings.problems import NotAnOverride, Place, SettingsInvalid, on_command_line, value_of
+from hub.settings.reading import (
+    LAST_GOOD,
+    OpenedSettings,
+    Reading,
+    check_settings,
+    keep_last_good,
+    load_settings,
+    open_settings,
+)
+from hub.settings.settings import Settings, StorageSettings
+from hub.settings.values import SecretMissing, SecretRef
+from tests.support.families import each
 from tests.support.settings import TEXT, SettingsBench, files_of_at_most
 
 BROKEN = "[limits]\nruns = 0\n"
@@ -155,3 +169,204 @@ def test_a_file_is_replaced_behind_its_link_and_keeps_its_mode(bench: SettingsBe
     assert bench.path.is_symlink()
     assert real.read_text() == "# new\n"
     assert stat.S_IMODE(real.stat().st_mode) == 0o640
+
+
+Read = Callable[..., Reading]
+FILE = '[hub]\nname = "home"\n[limits]\nruns = 4\n'
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Read:
+    def reading(*words: str, text: str = FILE, **environ: str) -> Reading:
+        file = tmp_path / "hub.toml"
+        file.write_text(text)
+        return check_settings(file, environ=environ, given=tuple(on_command_line(words)))
+
+    return reading
+
+
+def test_the_command_line_goes_before_the_environment_that_before_the_file_and_that_before_defaults(
+    read: Read, tmp_path: Path
+) -> None:
+    found = read("limits.runs=9", HUB__LIMITS__RUNS="8", HUB__LIMITS__RUN_FILES="7")
+    limits = found.usable().limits
+    assert (limits.runs, limits.run_files, limits.connector_runs) == (9, 7, 8)
+    assert found.places is not None
+    origins = [found.places.origin(("limits", name)) for name in ("runs", "run_files", "connector_runs")]
+    assert origins == [Place("--set limits.runs"), Place("HUB__LIMITS__RUN_FILES"), None]
+    assert str(found.places.origin(("hub", "name"))) == f"{tmp_path}/hub.toml:2"
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "path", "value"),
+    [
+        ("HUB__HUB__NAME", "5", "hub.name", "5"),
+        ("HUB__HUB__NAME", "true", "hub.name", "true"),
+        ("HUB__LISTEN__DEVICES__ADDRESS", "127.0.0.1:9", "listen.devices.address.port", 9),
+        ("HUB__LISTEN__DEVICES__ORIGINS", '["https://a"]', "listen.devices.origins", ("https://a",)),
+        ("HUB__LISTEN__DEVICES__COMPRESSION", "true", "listen.devices.compression", True),
+        ("HUB__LIMITS__RUN_WALL_S", "90.5", "limits.run_wall_s", 90.5),
+        ("HUB__STORAGE__URL", '{ env = "URL" }', "storage.url", SecretRef(env="URL")),
+    ],
+)
+def test_a_variable_is_read_as_what_its_field_is(
+    read: Read, variable: str, text: str, path: str, value: object
+) -> None:
+    found: Any = read(**{variable: text, "URL": "sqlite://"}).usable()
+    for part in path.split("."):
+        found = getattr(found, part)
+    assert found == value
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "told"),
+    [
+        ("HUB__LIMITS__RUNS", "many", "limits.runs: a whole number is expected"),
+        ("HUB__LIMTS__RUNS", "1", "limts: unknown table - did you mean 'limits'?"),
+        ("HUB__LIMITS__RUNN", "1", "limits.runn: unknown key - did you mean 'runs'?"),
+        ("HUB__LIMITS", "1", "limits: a table is expected"),
+        ("HUB__AGENTS__NOTES__PROMPT", "x", "agents: a list is expected - write [[agents]]"),
+        ("HUB__MODEL__API_KEY", "hunter2", "model.api_key: a secret must not be written in this file"),
+    ],
+)
+def test_a_mistake_in_a_variable_is_reported_with_its_name(
+    read: Read, variable: str, text: str, told: str
+) -> None:
+    problems = [str(problem) for problem in read(**{variable: text}).problems]
+    assert any(problem.startswith(f"{variable}: error: {told}") for problem in problems), problems
+
+
+@pytest.mark.parametrize("text", ["home", '"home"', "'home'"])
+def test_a_text_may_stand_in_quotes_as_in_the_file(read: Read, text: str) -> None:
+    assert read(HUB__HUB__NAME=text).usable().hub.name == "home"
+
+
+def test_a_hint_for_a_variable_does_not_speak_of_quotes(read: Read) -> None:
+    (problem,) = read(HUB__LIMITS__RUNS="many").problems
+    assert str(problem) == "HUB__LIMITS__RUNS: error: limits.runs: a whole number is expected"
+
+
+def test_a_misspelt_key_is_not_reported_as_set_because_a_variable_sets_it(read: Read) -> None:
+    (problem,) = read(text="[limits]\nrusn = 4\n", HUB__LIMITS__RUNS="8").problems
+    assert problem.hint == "did you mean 'runs'?"
+
+
+def test_other_variables_of_the_hub_are_none_of_these(read: Read) -> None:
+    assert read(HUB_DEVICE_TOKEN="x", HUB__="1", HUB__A____B="1", HUBNAME="y").problems == []
+
+
+@each("word", ["limits.runs", "=5", ".runs=5", "limits..runs=5"])
+def test_a_word_that_sets_nothing_is_refused(word: str) -> None:
+    with pytest.raises(NotAnOverride, match="is not TABLE"):
+        list(on_command_line([word]))
+
+
+@each(
+    ("text", "value"),
+    [
+        ("5", 5),
+        ("1.5", 1.5),
+        ("true", True),
+        ('"5"', "5"),
+        ("five", "five"),
+        ("[1, 2]", [1, 2]),
+        ("2026-12-01T09:00:00Z", datetime(2026, 12, 1, 9, tzinfo=UTC)),
+        ("1\ny = 2", "1\ny = 2"),
+        ("[" * 5_000, "[" * 5_000),
+        ("", ""),
+    ],
+)
+def test_a_value_is_what_it_would_be_in_the_file_and_else_a_text(text: str, value: object) -> None:
+    assert value_of(text) == value
+
+
+SERVER = "postgresql://hub:correct-horse@db/hub"
+VARIABLE = 'url = { env = "HUB_DATABASE_URL" }'
+
+
+def told(file: Path, line: str, *, serving: bool = True, **environ: str) -> list[str]:
+    """The problems of a ``[storage]`` with this line."""
+    file.write_text(f"[storage]\n{line}\n")
+    problems = check_settings(file, environ=environ, serving=serving).problems
+    return [str(problem).removeprefix(f"{file}:") for problem in problems]
+
+
+def test_a_path_in_relative_settings_or_in_the_environment_is_absolute_once_it_was_read(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (file.parent / "database").write_text("sqlite:///hub.db")
+    file.write_text('[storage]\nurl = { file = "database" }\n')
+    monkeypatch.chdir(file.parent.parent)
+    relative = file.relative_to(file.parent.parent)
+    for environ in ({}, {"HUB__STORAGE__URL": '{ file = "database" }'}):
+        url = load_settings(relative, environ=environ).storage.url
+        assert isinstance(url, SecretRef)
+        assert url.file == file.parent / "database"
+
+
+def test_everything_is_stored_in_one_file_by_default() -> None:
+    assert Settings().storage.resolved({}) == "sqlite:///hub.db"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["sqlite:////var/lib/hub.db", "postgresql://hub@db/hub", "postgresql://db:5433/hub?sslmode=verify-full"],
+)
+def test_an_address_without_a_password_may_stand_in_the_file(file: Path, url: str) -> None:
+    assert (told(file, f'url = "{url}"'), load_settings(file).storage.resolved({})) == ([], url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        SERVER,
+        "postgresql://hub:correct/horse@db/hub",
+        "postgresql://hub:correct@horse@db/hub",
+        "postgresql://db/hub?user=hub&password=correct-horse",
+    ],
+)
+def test_a_password_may_not_and_is_not_repeated(file: Path, url: str) -> None:
+    (problem,) = told(file, f'url = "{url}"')
+    assert problem == (
+        "2:7: error: storage.url: a secret must not be written in this file"
+        ' - name where it is: { env = "NAME" } or { file = "PATH" }'
+    )
+
+
+def test_an_address_with_a_password_comes_from_the_environment_or_from_a_file(file: Path) -> None:
+    assert told(file, VARIABLE, HUB_DATABASE_URL=SERVER) == []
+    found = load_settings(file, environ={"HUB_DATABASE_URL": SERVER}).storage
+    assert found.url == SecretRef(env="HUB_DATABASE_URL")
+    assert found.resolved({"HUB_DATABASE_URL": SERVER}) == SERVER
+
+    secret = file.with_name("database.url")
+    secret.write_text(SERVER + "\n")
+    secret.chmod(0o600)
+    assert told(file, 'url = { file = "database.url" }') == []
+    assert load_settings(file).storage.resolved({}) == SERVER
+    secret.chmod(0o644)
+    assert told(file, 'url = { file = "database.url" }') == [
+        f"2:7: warning: storage.url: others may read {secret} - chmod 600 {secret}"
+    ]
+
+
+def test_an_address_that_is_not_there_is_an_error_when_serving_else_a_warning(file: Path) -> None:
+    assert told(file, VARIABLE) == [
+        "2:7: error: storage.url: the environment variable HUB_DATABASE_URL is not set"
+    ]
+    assert told(file, VARIABLE, serving=False)[0].startswith("2:7: warning")
+
+
+def test_an_invalid_database_address_is_reported_and_not_repeated(file: Path) -> None:
+    (problem,) = told(file, VARIABLE, HUB_DATABASE_URL="correct-horse")
+    assert problem.endswith("HUB_DATABASE_URL does not hold the address of a database")
+    assert "correct" not in problem
+    with pytest.raises(SecretMissing, match="does not hold"):
+        StorageSettings(url=SecretRef(env="X")).resolved({"X": "mysql://db"})
+
+
+def test_an_option_that_no_server_knows_is_a_problem_wherever_the_address_is(file: Path) -> None:
+    url = f"{SERVER}?sslmode=foo"
+    fault = "sslmode=foo of the address is not known; known are disable, allow,"
+    assert fault in told(file, VARIABLE, HUB_DATABASE_URL=url)[0]
+    assert fault in told(file, f'url = "{url.replace(":correct-horse", "")}"')[0]

@@ -23,7 +23,7 @@ from protocol.tables import (
     Kind,
     problems_in,
 )
-from tests.hub.settings.test_agent_findings import AGENT
+from tests.hub.settings.test_findings import AGENT
 from tests.support.settings import Check
 
 CONTACTS = """\

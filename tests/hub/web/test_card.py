@@ -15,8 +15,7 @@ from playwright.async_api import Browser, Frame, Page, Route, expect
 from hub.api.door.resources import CARD
 from hub.roles import Role, Scope
 from storage.schema import items
-from tests.hub.api.test_assistants import APPS
-from tests.hub.api.test_assistants import NO, YES, Person, assistant, stored
+from tests.hub.api.test_assistants import APPS, NO, YES, Person, assistant, stored
 from tests.hub.web.test_pages import VIOLATIONS
 from tests.support.browser import chromium
 from tests.support.dashboard import AXE, LONG, PLAIN, keep_items, takes_verdicts
