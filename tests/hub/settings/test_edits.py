@@ -1,4 +1,4 @@
-"""Edits of hub.toml change the lines that they are about; their history, and keys that no edit may change."""
+"""Edits of hub.toml change the lines that they are about; their history, and guarded keys."""
 
 import json
 import tomllib
