@@ -18,6 +18,7 @@ from hub.openclaw.client import MAX_WAITING
 from hub.openclaw.connection import MAX_IN_FLIGHT
 from hub.openclaw.methods import agent_wait, agents_list, chat_send
 from protocol.errors import ErrorCode
+from tests.support.families import each
 from tests.support.gateway import Fails, FakeGateway, fake_gateway
 from tests.support.gateway.visit import Calls, Visit, failed, visiting
 from tests.support.wire import until
@@ -115,7 +116,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case.error["message"] for case in CASES])
+@each("case", CASES)
 async def test_a_refusal_is_read_by_its_structure(case: Case, gateway: FakeGateway, visit: Visit) -> None:
     gateway.fault("health", "refused", case.error)
     raised = await failed(visit.client.call("health"))

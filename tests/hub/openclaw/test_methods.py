@@ -1,8 +1,5 @@
 """What the hub asks of gateways, as types; and that the fake behaves as a real one was seen to."""
 
-from pathlib import Path
-
-import anyio
 import pytest
 
 from hub.openclaw import FileConflict, GatewayInvalid, GatewayRefused
@@ -18,9 +15,9 @@ from hub.openclaw.methods import (
 )
 from protocol.coordination import SOUL_FILE, QueueMode
 from tests.support.families import each
-from tests.support.gateway import DEFAULT_SOUL, Fails, FakeGateway, fake_gateway
+from tests.support.gateway import DEFAULT_SOUL, Fails, FakeGateway
 from tests.support.gateway.office import digest
-from tests.support.gateway.visit import Visit, failed, visiting
+from tests.support.gateway.visit import Visit, failed
 from tests.support.wire import until
 
 MAIN = "agent:main:main"
@@ -80,51 +77,6 @@ async def test_a_message_is_taken_read_and_answered(gateway: FakeGateway, visit:
     assert (await chat_send(visit.client, MAIN, "hello", key="k1")).status == "ok"
 
 
-async def busy(visit: Visit, mode: QueueMode | None) -> str:
-    """Keep the agent busy with k1 and send it k2; gives the status of the wait for k2."""
-    await chat_send(visit.client, MAIN, "first", key="k1")
-    await until(lambda: "agent" in visit.events)
-    await chat_send(visit.client, MAIN, "second", key="k2", queue_mode=mode)
-    return (await agent_wait(visit.client, "k2", timeout_ms=0)).status
-
-
-async def test_a_message_behind_others_has_a_turn_of_its_own_under_another_run(
-    gateway: FakeGateway, visit: Visit
-) -> None:
-    gateway.hold(MAIN)
-    assert (await busy(visit, QueueMode.FOLLOWUP), gateway.said(MAIN)) == ("pending", ["first"])
-    gateway.release(MAIN)
-    await until(lambda: len(gateway.rows(MAIN)) == 4)
-    history = await chat_history(visit.client, MAIN)
-    place = history.place("k2")
-    assert place == 2
-    answer = history.messages[place + 1]
-    assert answer.text == "ok: second" and answer.run_id not in ("k1", "k2", None)
-
-
-async def test_a_message_put_into_a_running_turn_is_answered_by_that_one(
-    gateway: FakeGateway, visit: Visit
-) -> None:
-    gateway.hold(MAIN)
-    assert await busy(visit, None) == "pending"
-    gateway.release(MAIN)
-    first = await agent_wait(visit.client, "k1", timeout_ms=1000)
-    second = await agent_wait(visit.client, "k2", timeout_ms=1000)
-    assert (first.reply, second.status, second.reply) == ("ok: first\n\nok: second", "ok", None)
-
-
-async def test_an_interrupt_aborts_the_running_turn(gateway: FakeGateway, visit: Visit) -> None:
-    gateway.hold(MAIN)
-    await chat_send(visit.client, MAIN, "first", key="k1")
-    await until(lambda: gateway.said(MAIN) == ["first"])
-    ack = await chat_send(visit.client, MAIN, "now", key="k2", queue_mode=QueueMode.INTERRUPT)
-    assert ack.interrupted_active_run
-    aborted = await agent_wait(visit.client, "k1", timeout_ms=1000)
-    assert (aborted.status, aborted.stop_reason) == ("error", "aborted")
-    gateway.release(MAIN)
-    assert (await agent_wait(visit.client, "k2", timeout_ms=1000)).reply == "ok: now"
-
-
 @pytest.mark.parametrize(
     ("was_asked", "row"),
     [
@@ -149,58 +101,6 @@ async def test_a_text_that_is_a_command_to_the_gateway_is_no_message(
 ) -> None:
     assert isinstance(await failed(chat_send(visit.client, MAIN, "stop", key="k1")), GatewayInvalid)
     assert gateway.said(MAIN) == []
-
-
-async def test_a_restart_interrupts_what_waits_and_forgets_what_was_answered(
-    gateway: FakeGateway, visit: Visit
-) -> None:
-    gateway.hold(MAIN)
-    await busy(visit, QueueMode.FOLLOWUP)
-    await gateway.restart(killed=True)
-    gateway.release(MAIN)
-    await visit.is_in("waiting")
-    await visit.back_within(1)
-    await until(lambda: gateway.rows(MAIN)[-1].role == "assistant")
-    history = await chat_history(visit.client, MAIN)
-    pending = history.waiting("k2")
-    assert pending is not None and pending.state == "interrupted"
-    assert [row.source for row in history.messages] == [None, "main_session_restart_recovery", None]
-    assert (await agent_wait(visit.client, "k1", timeout_ms=10)).status == "timeout"
-    error = await failed(chat_send(visit.client, MAIN, "second", key="k2", queue_mode=QueueMode.FOLLOWUP))
-    assert isinstance(error, GatewayRefused)
-    assert (error.retryable, error.dispatched) == (False, True)
-
-
-async def test_a_drain_ends_the_turn_under_way_and_begins_no_other(tmp_path: Path) -> None:
-    async with (
-        fake_gateway() as gateway,
-        visiting(gateway, tmp_path) as visit,
-        anyio.create_task_group() as tasks,
-    ):
-        gateway.hold(MAIN)
-        await busy(visit, QueueMode.FOLLOWUP)
-        await chat_send(visit.client, MAIN, "third", key="k3")
-        has_stopped = anyio.Event()
-
-        async def stop() -> None:
-            await gateway.stop()
-            has_stopped.set()
-
-        tasks.start_soon(stop)
-        await until(lambda: gateway.is_draining)
-        refused = await failed(chat_send(visit.client, MAIN, "fourth", key="k4"))
-        assert refused.reason == "gateway-restarting"
-        gateway.release(MAIN)
-        await visit.is_in("waiting")
-        await has_stopped.wait()
-        await gateway.start()
-        await visit.back_within(5)
-        history = await chat_history(visit.client, MAIN)
-        assert [row.text for row in history.messages] == ["first", "ok: first"]
-        assert [(item.run_id, item.state) for item in history.pending] == [
-            ("k2", "interrupted"),
-            ("k3", "interrupted"),
-        ]
 
 
 async def test_old_rows_and_many_that_wait_are_read_in_pages(gateway: FakeGateway, visit: Visit) -> None:
