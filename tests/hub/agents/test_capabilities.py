@@ -7,6 +7,7 @@ from hub.agents.capabilities import Capabilities, Checkpoints
 from hub.agents.schemas import document
 from protocol.errors import CodedError, ErrorCode
 from tests.support.coded import coded
+from tests.support.families import each
 from tests.support.runs import Bench, agent, bench, store
 
 __all__ = ["agent", "bench", "store"]
@@ -66,7 +67,7 @@ async def test_a_limit_that_is_reached_is_counted_by_its_name(
     }
 
 
-@pytest.mark.parametrize("name", ["", "read files", "a/b", ".read", "r" * 256, "lesen\u00fc"])
+@each("name", ["", "read files", "a/b", ".read", "r" * 256, "lesen\u00fc"])
 async def test_a_name_that_cannot_stand_in_an_address_is_none_of_a_capability(
     bench: Bench, name: str
 ) -> None:
@@ -85,7 +86,7 @@ def nested(levels: int) -> object:
     return value
 
 
-@pytest.mark.parametrize(
+@each(
     ("given", "told"),
     [
         ({"a": nested(9)}, "at most 8 levels"),
@@ -96,7 +97,6 @@ def nested(levels: int) -> object:
         ({"a": "\ud800"}, "half a character"),
         ({"k" * 129: 1}, "expected a JSON object"),
     ],
-    ids=["deep", "nan", "infinite", "wide", "null", "half", "key"],
 )
 def test_what_no_database_keeps_is_refused_with_where_it_came_in(given: dict[str, object], told: str) -> None:
     with pytest.raises(CodedError, check=coded(ErrorCode.BAD_PARAMS), match=f"^state: .*{told}"):
