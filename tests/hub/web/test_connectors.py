@@ -6,7 +6,6 @@ import httpx2
 import pytest
 from playwright.async_api import Browser, expect
 
-from hub.roles import Role
 from storage.connectors import credentials
 from storage.connectors.connectors import ConnectorRow, get_connector
 from tests.support.asgi import serving as serving_app
@@ -134,15 +133,3 @@ async def test_somebody_signs_in_at_the_provider_by_address_and_by_code(
             await page.get_by_role("button", name="Sign out").click()
             await page.get_by_role("dialog").get_by_role("button", name="Sign out").click()
             await expect(page.locator("dd .state").first).to_have_text("sign in")
-
-
-async def test_who_may_only_read_sees_accounts_but_no_button(tmp_path: Path, browser: Browser) -> None:
-    text = TEXT + BY_BROWSER.format(client=CLIENT, base="http://127.0.0.1:1")
-    async with (
-        serving(tmp_path, text) as hub,
-        visiting(browser, hub, role=Role.VIEWER) as visit,
-    ):
-        for path in ("connectors", "connectors/work"):
-            await visit.open(path)
-            await visit.page.get_by_text("work", exact=True).first.wait_for()
-            assert await visit.page.locator("main button:not(.command)").count() == 0, path

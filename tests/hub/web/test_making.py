@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, expect
 
-from hub.roles import Role
 from protocol.lifecycles import RunOutcome, RunState
 from storage.agents import agents
 from storage.agents.configs import configuration_of
@@ -37,40 +36,29 @@ READER = {
 
 
 async def test_a_device_is_invited_and_renamed(tmp_path: Path, browser: Browser) -> None:
-    async with serving(tmp_path) as hub:
-        async with visiting(browser, hub) as visit:
-            page = visit.page
-            await visit.open("devices")
-            await page.get_by_label("Name of the device").fill("laptop")
-            await page.get_by_role("button", name="Invite it").click()
-            token = await page.get_by_role("button", name=re.compile("^hub_inv_")).inner_text()
-            await page.get_by_text("hub connect ws://127.0.0.1:8770 --root FOLDER --invitation").wait_for()
-            letter = await page.get_by_label("For the person who is invited").input_value()
-            assert token.strip() in letter and 'the hub "home"' in letter
-            assert "expires at 5 Jan 2026, 09:10:00" in letter
-            await (
-                page.locator("tr", has_text=f"…{token.strip()[-4:]}")
-                .get_by_role("button", name="Withdraw")
-                .click()
-            )
-            await expect(page.get_by_role("table", name="Open invitations")).to_have_count(0)
-            (invitation,) = await hub.store.read(INVITATIONS.page)
-            assert invitation.revoked_at is not None
-            await visit.open("devices/desk")
-            await page.get_by_label("Name", exact=True).fill("tower")
-            await page.get_by_role("button", name="Rename").click()
-            await page.get_by_role("heading", name="tower").wait_for()
-            assert visit.complaints == []
-        async with visiting(browser, hub, role=Role.VIEWER) as visit:
-            for path in ("devices", "devices/tower", "agents", "agents/notes"):
-                await visit.open(path)
-                assert (
-                    await visit.page.locator("main")
-                    .get_by_role("button")
-                    .and_(visit.page.locator(":not(.command)"))
-                    .count()
-                    == 0
-                ), path
+    async with serving(tmp_path) as hub, visiting(browser, hub) as visit:
+        page = visit.page
+        await visit.open("devices")
+        await page.get_by_label("Name of the device").fill("laptop")
+        await page.get_by_role("button", name="Invite it").click()
+        token = await page.get_by_role("button", name=re.compile("^hub_inv_")).inner_text()
+        await page.get_by_text("hub connect ws://127.0.0.1:8770 --root FOLDER --invitation").wait_for()
+        letter = await page.get_by_label("For the person who is invited").input_value()
+        assert token.strip() in letter and 'the hub "home"' in letter
+        assert "expires at 5 Jan 2026, 09:10:00" in letter
+        await (
+            page.locator("tr", has_text=f"…{token.strip()[-4:]}")
+            .get_by_role("button", name="Withdraw")
+            .click()
+        )
+        await expect(page.get_by_role("table", name="Open invitations")).to_have_count(0)
+        (invitation,) = await hub.store.read(INVITATIONS.page)
+        assert invitation.revoked_at is not None
+        await visit.open("devices/desk")
+        await page.get_by_label("Name", exact=True).fill("tower")
+        await page.get_by_role("button", name="Rename").click()
+        await page.get_by_role("heading", name="tower").wait_for()
+        assert visit.complaints == []
 
 
 async def test_an_agent_is_made_changed_and_removed_and_what_is_wrong_is_said_beside_its_field(

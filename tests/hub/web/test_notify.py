@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, expect
 
-from hub.roles import Role
 from tests.support.browser import chromium
 from tests.support.dashboard import HOSTILE, TARGET, keep_deliveries, visiting
 from tests.support.hub import TEXT, over_unix, serving
@@ -64,14 +63,3 @@ async def test_pages_without_a_target_lead_to_the_handbook(tmp_path: Path, brows
         await visit.page.get_by_text("No address is notified of what happens.").wait_for()
         await visit.page.get_by_role("link", name="How to").click()
         await visit.page.get_by_role("heading", name="Notifications", level=1).wait_for()
-
-
-async def test_a_viewer_sees_deliveries_and_no_button(tmp_path: Path, browser: Browser) -> None:
-    async with (
-        serving(tmp_path, TEXT + TARGET) as hub,
-        visiting(browser, hub, role=Role.VIEWER) as visit,
-    ):
-        await hub.store.write(keep_deliveries, hub)
-        await visit.open("notify/phone")
-        await expect(visit.page.locator("tbody tr")).to_have_count(3)
-        assert await visit.page.locator("main button:not(.command)").count() == 0
