@@ -31,10 +31,10 @@ from storage.schema import run_calls
 from tests.storage.jobs import uncommitted, while_the_other_waits
 from tests.storage.rows import AT, ME, calls, claim, make_agent, plan, running, some
 from tests.storage.scheduled import HOUR, HOURLY, decision, lead, make_schedule
+from tests.storage.test_agent_snapshot import NOTES, RESEARCHER, needs_a_project, put, take_up, wants
 from tests.storage.test_agents import MAIL, edit, make
 from tests.storage.test_questions import BOARD, DAY, WEST, a_board, ask, remembered, reply, said
 from tests.storage.test_run_locks import make_locking_run
-from tests.storage.test_templates import NOTES, RESEARCHER, needs_a_project, put, take_up, wants
 from tests.support.postgres import Postgres
 
 INBOX = AgentId("agent-inbox")
