@@ -63,14 +63,12 @@ class Locks:
         clock: Clock,
         ids: IdFactory,
         metrics: Metrics,
-        limits: locks.LockLimits = locks.DEFAULT_LIMITS,
-        waits_per_device: int = 16,
         on_run_granted: Callable[[], None] = lambda: None,
         is_connected: Callable[[DeviceLink], bool] = lambda _: True,
     ) -> None:
         self.turns = Turns(clock)
-        self.limits = limits
-        self.waits_per_device = waits_per_device
+        self.limits = locks.DEFAULT_LIMITS
+        self.waits_per_device = 16
         self.on_run_granted = on_run_granted
         self._store = store
         self._clock = clock

@@ -197,18 +197,9 @@ AGAIN: Final = Backoff(base_s=5.0, cap_s=300.0)
 class ToDevice:
     """Delivers messages to agents on devices."""
 
-    def __init__(
-        self, moving: Moving, *, chance: Chance, answer_s: float = ANSWER_S, again: Backoff = AGAIN
-    ) -> None:
-        """Set up the delivery.
-
-        Args:
-            answer_s: seconds that a device has to answer before the call is repeated.
-        """
-        self.answer_s = answer_s
+    def __init__(self, moving: Moving, *, chance: Chance) -> None:
         self._moving = moving
         self._chance = chance
-        self._again = again
 
     async def bring(self, link: DeviceLink, seen: MessageSight) -> None:
         """Send the message once, and store the result."""
@@ -216,7 +207,7 @@ class ToDevice:
             reason = f"the device does not take messages: it does not list {Action.MESSAGE_DELIVER}"
             await self._moving.fail(seen, ErrorCode.CALL_UNSUPPORTED, reason)
             return
-        wait_ms = round(self.answer_s * 1_000) + self._again_ms(seen.sends + 1)
+        wait_ms = round(ANSWER_S * 1_000) + self._again_ms(seen.sends + 1)
         sent = await self._moving.move(seen, MessageEvent.SENT, after_ms=wait_ms, device_id=link.device_id)
         if sent is None:
             return
@@ -225,7 +216,7 @@ class ToDevice:
             action=Action.MESSAGE_DELIVER,
             data=message_data(seen),
             agent_id=seen.to_agent_id,
-            deadline_ms=round(self.answer_s * 1_000),
+            deadline_ms=round(ANSWER_S * 1_000),
             trace=traceparent_of(seen.trace_id, "message", seen.id),
         )
         try:
@@ -260,7 +251,7 @@ class ToDevice:
             await self._moving.postpone(sent, wait_ms)
 
     def _again_ms(self, tries: int) -> int:
-        return round(self._again.delay(max(0, tries - 1), self._chance.uniform(0.5, 1.0)) * 1_000)
+        return round(AGAIN.delay(max(0, tries - 1), self._chance.uniform(0.5, 1.0)) * 1_000)
 
 
 def message_data(row: MessageSight) -> Record:

@@ -167,13 +167,10 @@ class Moving:
         """Report a message that another component moved, after its commit."""
         self._notify(moved)
 
-    async def wait_for(
-        self, id: str, wait_s: float, is_enough: Callable[[MessageRow], bool], *, poll_s: float = 1.0
-    ) -> MessageRow:
+    async def wait_for(self, id: str, wait_s: float, is_enough: Callable[[MessageRow], bool]) -> MessageRow:
         """Return the message once it satisfies *is_enough*, or its state after *wait_s*.
 
-        Args:
-            poll_s: interval of reads, because another hub may move the message.
+        It is read each second, because another hub may move the message.
 
         Raises:
             UnknownMessage: no message has this id.
@@ -182,7 +179,7 @@ class Moving:
         async def read() -> MessageRow:
             return await self._store.read(message_rows.get_message, id)
 
-        return await self._waiters.wait(id, wait_s, read, is_enough, poll_s=poll_s)
+        return await self._waiters.wait(id, wait_s, read, is_enough, poll_s=1.0)
 
     def _notify(self, moved: MessageRow | None) -> None:
         if moved is None:

@@ -21,7 +21,6 @@ from hub.openclaw.connection import BACKOFF, STEADY_S, Alarms, Around, Line, NoC
 from hub.openclaw.failures import GatewayError, GatewayForbidden, GatewayTimedOut, GatewayUnreachable
 from hub.openclaw.frames import MAX_TRACEPARENT, Event
 from hub.openclaw.gateway import (
-    REQUEST_TIMEOUT_S,
     GatewayEvent,
     GatewayHealth,
     GatewayNews,
@@ -157,7 +156,7 @@ class Gateway:
         params: Mapping[str, Any] | None = None,
         *,
         trace: str | None = None,
-        timeout_s: float = REQUEST_TIMEOUT_S,
+        timeout_s: float = 30.0,  # default of the reference client
         needs: Need = "operator.read",
     ) -> Any:
         """Send a request and return the payload of its answer, which may be None.

@@ -13,8 +13,6 @@ from typing import Any, Final, Literal
 import anyio
 import msgspec
 
-REQUEST_TIMEOUT_S: Final = 30.0  # default of the reference client
-
 MAX_NEWS: Final = 2_000  # a turn has about twenty; enough for a turn of each of a hundred agents at once
 
 

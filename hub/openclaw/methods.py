@@ -11,7 +11,6 @@ import msgspec
 
 from hub.openclaw.client import Gateway
 from hub.openclaw.failures import FileConflict, GatewayInvalid, GatewayRefused
-from hub.openclaw.gateway import REQUEST_TIMEOUT_S
 from protocol.coordination import QueueMode
 
 _SPARE_S: Final = 15.0  # additional time for the answer, beyond the gateway's own time limit
@@ -225,9 +224,9 @@ class _FileAnswer(msgspec.Struct, frozen=True):
     file: AgentFile
 
 
-async def agents_list(gateway: Gateway, *, trace: str | None = None) -> AgentsList:
+async def agents_list(gateway: Gateway) -> AgentsList:
     """Return all agents of the gateway."""
-    return _read(gateway, "agents.list", await gateway.call("agents.list", trace=trace), AgentsList)
+    return _read(gateway, "agents.list", await gateway.call("agents.list"), AgentsList)
 
 
 async def create_agent(gateway: Gateway, name: str, *, trace: str | None = None) -> CreatedAgent:
@@ -300,7 +299,6 @@ async def chat_send(
     deliver: bool = False,
     queue_mode: QueueMode | None = None,
     trace: str | None = None,
-    timeout_s: float = REQUEST_TIMEOUT_S,
 ) -> ChatAck:
     """Send *message* to a session.
 
@@ -312,7 +310,7 @@ async def chat_send(
     asked = {"sessionKey": session_key, "message": message, "deliver": deliver, "idempotencyKey": key}
     if queue_mode is not None:
         asked["queueMode"] = str(queue_mode)
-    payload = await gateway.call("chat.send", asked, trace=trace, timeout_s=timeout_s, needs="operator.write")
+    payload = await gateway.call("chat.send", asked, trace=trace, needs="operator.write")
     return _read(gateway, "chat.send", payload, ChatAck)
 
 
@@ -324,7 +322,6 @@ async def chat_history(
     offset: int | None = None,
     about: Sequence[str] = (),
     pending_before: int | None = None,
-    trace: str | None = None,
 ) -> History:
     """Return the newest rows of a session; an unknown session has none.
 
@@ -339,7 +336,7 @@ async def chat_history(
     asked |= {name: value for name, value in more.items() if value is not None}
     if about:
         asked["inputRunIds"] = list(dict.fromkeys(about))
-    payload = await gateway.call("chat.history", asked, trace=trace)
+    payload = await gateway.call("chat.history", asked)
     answer = _read(gateway, "chat.history", payload, _HistoryAnswer)
     return History(
         messages=[_message(row) for row in answer.messages],
@@ -352,13 +349,11 @@ async def chat_history(
     )
 
 
-async def agent_wait(gateway: Gateway, run_id: str, *, timeout_ms: int, trace: str | None = None) -> RunWait:
+async def agent_wait(gateway: Gateway, run_id: str, *, timeout_ms: int) -> RunWait:
     """Wait at the gateway for the end of a run, up to *timeout_ms*; occupies one of few slots."""
     asked = {"runId": run_id, "timeoutMs": timeout_ms}
     timeout_s = timeout_ms / 1000 + _SPARE_S
-    payload = await gateway.call(
-        "agent.wait", asked, trace=trace, timeout_s=timeout_s, needs="operator.write"
-    )
+    payload = await gateway.call("agent.wait", asked, timeout_s=timeout_s, needs="operator.write")
     answer = _read(gateway, "agent.wait", payload, _WaitAnswer)
     return RunWait(
         run_id=answer.run_id,
